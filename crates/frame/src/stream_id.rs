@@ -1,0 +1,43 @@
+//! Stream identifiers (RFC 9113 §5.1.1).
+
+/// A 31-bit stream identifier. Zero is the connection itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct StreamId(u32);
+
+impl StreamId {
+    /// Stream 0: the connection as a whole.
+    pub const CONNECTION: Self = Self(0);
+    /// The largest identifier, 2^31-1.
+    pub const MAX: Self = Self(0x7fff_ffff);
+
+    /// The identifier in the low 31 bits; the reserved bit is ignored (RFC 9113 §4.1).
+    pub const fn new(value: u32) -> Self {
+        Self(value & 0x7fff_ffff)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// Whether it is stream 0.
+    pub const fn is_connection(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether a client opens streams with this number: it is odd.
+    pub const fn is_client_initiated(self) -> bool {
+        self.0 & 1 == 1
+    }
+
+    /// Whether a server opens (by pushing) streams with this number: it is even and not 0.
+    pub const fn is_server_initiated(self) -> bool {
+        self.0 != 0 && self.0 & 1 == 0
+    }
+}
+
+impl std::fmt::Display for StreamId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}

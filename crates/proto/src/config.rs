@@ -1,0 +1,207 @@
+//! What an engine is told once: settings, limits, timeouts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::guard::AbuseLimits;
+
+/// Settings, limits and timeouts of a connection. Made by [`Config::server`] or [`Config::client`], changed field by
+/// field, then checked once by [`Config::build`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// SETTINGS_HEADER_TABLE_SIZE in octets: what the peer's encoder may use of our memory. Default 4,096.
+    pub header_table_size: u32,
+    /// Octets that our own encoder's table may take even if the peer allows more. Default 4,096.
+    pub encoder_table_size: u32,
+    /// Client: SETTINGS_ENABLE_PUSH. Default off.
+    pub enable_push: bool,
+    /// SETTINGS_MAX_CONCURRENT_STREAMS: streams that the peer may have open at once. Default 100.
+    pub max_concurrent_streams: u32,
+    /// SETTINGS_INITIAL_WINDOW_SIZE in octets, up to 2^31-1: body that each stream may send us unasked. Default 65,535.
+    pub initial_window_size: u32,
+    /// The connection's receive window in octets, 65,535 to 2^31-1. Default 1 MiB.
+    pub connection_window_size: u32,
+    /// SETTINGS_MAX_FRAME_SIZE in octets, 16,384 to 2^24-1. Default 16,384.
+    pub max_frame_size: u32,
+    /// SETTINGS_MAX_HEADER_LIST_SIZE in octets, 32 for each field included. Default 32 KiB.
+    pub max_header_list_size: u32,
+    /// Fields in one list, cookie crumbs not counted. Default 100.
+    pub max_header_fields: u32,
+    /// `cookie` fields in one list. Default 256.
+    pub max_cookie_crumbs: u32,
+    /// Server: SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441). Default off.
+    pub enable_connect_protocol: bool,
+    /// Unwritten control octets and heads above which [`Connection::receive`](crate::Connection::receive) takes no more
+    /// input. Default 256 KiB.
+    pub outbound_high_water: usize,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// Budgets against abuse.
+    pub abuse: AbuseLimits,
+}
+
+/// Time limits of a connection. A zero duration turns one off.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// From the start until the peer's preface and first SETTINGS are there. Default 10 s.
+    pub handshake: Duration,
+    /// Until our SETTINGS are acknowledged; then SETTINGS_TIMEOUT (RFC 9113 §6.5.3). Default 10 s.
+    pub settings_ack: Duration,
+    /// From a header block's first frame to its END_HEADERS. Default 10 s.
+    pub header_block: Duration,
+    /// Between two pieces of a body that the peer sends and we have window for. Default 30 s.
+    pub body: Duration,
+    /// While a stream has data to send and the peer's windows don't let it make progress. Default 30 s.
+    pub write: Duration,
+    /// With no stream open. Default 10 min.
+    pub idle: Duration,
+    /// From the start of a graceful end to its forced one. Default 30 s.
+    pub shutdown: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            settings_ack: Duration::from_secs(10),
+            header_block: Duration::from_secs(10),
+            body: Duration::from_secs(30),
+            write: Duration::from_secs(30),
+            idle: Duration::from_secs(600),
+            shutdown: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A value of a [`Config`] out of its range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The field's name.
+    pub field: &'static str,
+    /// The value that was given.
+    pub value: u64,
+    /// What is allowed, in words.
+    pub allowed: &'static str,
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} is {}, but must be {}",
+            self.field, self.value, self.allowed
+        )
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// The defaults of a server.
+    pub fn server() -> Self {
+        Self {
+            header_table_size: 4096,
+            encoder_table_size: 4096,
+            enable_push: false,
+            max_concurrent_streams: 100,
+            initial_window_size: 65_535,
+            connection_window_size: 1 << 20,
+            max_frame_size: 16_384,
+            max_header_list_size: 32 << 10,
+            max_header_fields: 100,
+            max_cookie_crumbs: 256,
+            enable_connect_protocol: false,
+            outbound_high_water: 256 << 10,
+            timeouts: Timeouts::default(),
+            abuse: AbuseLimits::default(),
+        }
+    }
+
+    /// The defaults of a client: those of a server, with room for larger response heads.
+    pub fn client() -> Self {
+        Self {
+            max_header_list_size: 64 << 10,
+            ..Self::server()
+        }
+    }
+
+    /// Checks every value and shares the result.
+    ///
+    /// # Errors
+    /// The first value that is out of its range.
+    pub fn build(self) -> Result<Arc<Self>, ConfigError> {
+        let check = |field, value: u32, min: u32, max: u32, allowed| {
+            let ok = (min..=max).contains(&value);
+            if ok {
+                Ok(())
+            } else {
+                Err(ConfigError {
+                    field,
+                    value: u64::from(value),
+                    allowed,
+                })
+            }
+        };
+        let window = "65535 to 2147483647";
+        // RFC 9113 §6.5.2 names these ranges.
+        check(
+            "initial_window_size",
+            self.initial_window_size,
+            0,
+            0x7fff_ffff,
+            "0 to 2147483647",
+        )?;
+        check(
+            "connection_window_size",
+            self.connection_window_size,
+            65_535,
+            0x7fff_ffff,
+            window,
+        )?;
+        check(
+            "max_frame_size",
+            self.max_frame_size,
+            16_384,
+            0xff_ffff,
+            "16384 to 16777215",
+        )?;
+        check(
+            "header_table_size",
+            self.header_table_size,
+            0,
+            1 << 24,
+            "0 to 16777216",
+        )?;
+        check(
+            "encoder_table_size",
+            self.encoder_table_size,
+            0,
+            1 << 24,
+            "0 to 16777216",
+        )?;
+        Ok(Arc::new(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_value_that_is_out_of_range() {
+        let mut config = Config::server();
+        config.max_frame_size = 16_383;
+        let error = config.build().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "max_frame_size is 16383, but must be 16384 to 16777215"
+        );
+        let mut config = Config::client();
+        config.initial_window_size = 1 << 31;
+        assert_eq!(config.build().unwrap_err().field, "initial_window_size");
+        assert!(Config::server().build().is_ok());
+        assert!(Config::client().build().is_ok());
+    }
+}

@@ -1,0 +1,60 @@
+//! Plain counters of one connection.
+
+/// What one connection has done so far. Octets are counted at the frame layer, TLS not included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub struct Stats {
+    pub frames_in: u64,
+    pub frames_out: u64,
+    /// Octets handed to `receive` and used.
+    pub octets_in: u64,
+    /// Octets given out by `transmit`.
+    pub octets_out: u64,
+    /// Requests received (server) or sent (client), pushes not counted.
+    pub requests: u64,
+    /// Body octets, padding not counted.
+    pub body_in: u64,
+    pub body_out: u64,
+    /// Octets of field names and values before compression, and their header blocks.
+    pub fields_in: u64,
+    pub blocks_in: u64,
+    pub fields_out: u64,
+    pub blocks_out: u64,
+    /// RST_STREAM frames.
+    pub resets_in: u64,
+    pub resets_out: u64,
+    /// PUSH_PROMISE frames.
+    pub pushes_in: u64,
+    pub pushes_out: u64,
+    pub window_updates_in: u64,
+    pub window_updates_out: u64,
+}
+
+impl Stats {
+    /// Adds another connection's counts to these.
+    pub fn add(&mut self, other: &Self) {
+        self.frames_in += other.frames_in;
+        self.frames_out += other.frames_out;
+        self.octets_in += other.octets_in;
+        self.octets_out += other.octets_out;
+        self.requests += other.requests;
+        self.body_in += other.body_in;
+        self.body_out += other.body_out;
+        self.fields_in += other.fields_in;
+        self.blocks_in += other.blocks_in;
+        self.fields_out += other.fields_out;
+        self.blocks_out += other.blocks_out;
+        self.resets_in += other.resets_in;
+        self.resets_out += other.resets_out;
+        self.pushes_in += other.pushes_in;
+        self.pushes_out += other.pushes_out;
+        self.window_updates_in += other.window_updates_in;
+        self.window_updates_out += other.window_updates_out;
+    }
+
+    /// Octets that header compression kept off the wire, both directions together.
+    pub fn header_octets_saved(&self) -> u64 {
+        (self.fields_in + self.fields_out).saturating_sub(self.blocks_in + self.blocks_out)
+    }
+}

@@ -1,13 +1,73 @@
 //! HTTP/2 frames (RFC 9113 §4 and §6, RFC 9218 §7.1): octets to frames and back, without I/O.
+//!
+//! [`Reader`] cuts the octets of one direction of a connection into [`Frame`]s and judges each frame by itself: its
+//! size, its padding, its stream identifier. What depends on the state of a stream or of the connection is the
+//! engine's business. A frame that is wrong in itself comes back as a [`Malformed`], which knows the error code and
+//! whether the stream or the connection fails.
+//!
+//! Each frame writes itself with `write`, which appends to a `Vec<u8>`.
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use tidegate_frame::{ErrorCode, Frame, Ping, Reader, Scope, StreamId, WindowUpdate};
+//!
+//! // Frames to octets ...
+//! let ping = Ping { ack: false, payload: *b"tidegate" };
+//! let update = WindowUpdate { stream_id: StreamId::new(1), increment: 0 };
+//! let mut octets = Vec::new();
+//! ping.write(&mut octets);
+//! update.write(&mut octets);
+//!
+//! // ... and back. The input may arrive in any pieces: `None` means "not a whole frame yet".
+//! let mut input = BytesMut::from(&octets[..10]);
+//! let mut reader = Reader::new(16_384);
+//! assert_eq!(reader.next(&mut input), Ok(None));
+//! input.extend_from_slice(&octets[10..]);
+//! assert_eq!(reader.next(&mut input), Ok(Some(Frame::Ping(ping))));
+//!
+//! // An increment of 0 is an error of its stream; the connection goes on.
+//! let malformed = reader.next(&mut input).unwrap_err();
+//! assert_eq!(malformed.code(), ErrorCode::PROTOCOL_ERROR);
+//! assert_eq!(malformed.scope(), Scope::Stream);
+//! assert_eq!(reader.next(&mut input), Ok(None));
+//! ```
 
+mod continuation;
+mod data;
 mod error_code;
-mod frames;
+mod frame;
+mod goaway;
+mod head;
+mod headers;
 mod malformed;
+mod ping;
+mod priority;
+mod priority_update;
+mod push_promise;
 mod reader;
+mod rst_stream;
+mod settings;
 mod stream_id;
+#[cfg(test)]
+mod testing;
+mod unknown;
+mod window_update;
 
+pub use continuation::Continuation;
+pub use data::Data;
 pub use error_code::ErrorCode;
-pub use frames::*;
+pub use frame::Frame;
+pub use goaway::GoAway;
+pub use head::{Flags, Head, Kind};
+pub use headers::Headers;
 pub use malformed::{Defect, Malformed, Scope};
+pub use ping::Ping;
+pub use priority::{Priority, StreamDependency};
+pub use priority_update::PriorityUpdate;
+pub use push_promise::PushPromise;
 pub use reader::Reader;
+pub use rst_stream::RstStream;
+pub use settings::{SettingId, Settings};
 pub use stream_id::StreamId;
+pub use unknown::Unknown;
+pub use window_update::WindowUpdate;

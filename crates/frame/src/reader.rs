@@ -1,29 +1,267 @@
 //! Octets to frames.
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
-use crate::{Frame, Malformed};
+use crate::{
+    Continuation, Data, Defect, Frame, GoAway, Head, Headers, Kind, Malformed, Ping, Priority,
+    PriorityUpdate, PushPromise, RstStream, Scope, Settings, Unknown, WindowUpdate,
+};
 
 /// Cuts frames out of the octets of one direction of a connection.
 #[derive(Debug)]
 pub struct Reader {
     max_frame_size: u32,
+    /// Octets to drop before the next head: the payload of an unknown or malformed frame, or [`FOR_GOOD`].
+    skip: u64,
 }
+
+/// To skip more than any connection carries.
+const FOR_GOOD: u64 = u64::MAX;
 
 impl Reader {
     /// A reader that takes payloads of up to `max_frame_size` octets: our SETTINGS_MAX_FRAME_SIZE, 16,384 to 2^24-1.
     pub fn new(max_frame_size: u32) -> Self {
-        Self { max_frame_size }
+        Self {
+            max_frame_size,
+            skip: 0,
+        }
     }
 
-    /// Takes the next frame off the front of `input`; `None` until a whole one is there. Frames of unknown kinds are
-    /// skipped without being buffered (RFC 9113 §5.5). After a malformed frame with stream scope, reading goes on
-    /// behind it.
+    /// Changes the largest payload taken, from the next frame on. A peer may use a larger size as soon as it reads our
+    /// SETTINGS, but is bound to a smaller one only from its acknowledgement on (RFC 9113 §6.5.3).
+    pub fn set_max_frame_size(&mut self, max_frame_size: u32) {
+        self.max_frame_size = max_frame_size;
+    }
+
+    /// Takes the next frame off the front of `input`; `None` until a whole one is there, and octets of a partial one
+    /// stay in `input`.
+    ///
+    /// A frame of an unknown kind is returned as soon as its head is there; its payload is dropped as it arrives and
+    /// is never buffered (RFC 9113 §5.5). Payloads of DATA and of field blocks are slices of `input`'s own memory, not
+    /// copies.
     ///
     /// # Errors
-    /// A frame that breaks the format of its kind.
+    /// A frame that breaks the format of its kind, reported as early as its head tells. After one of stream scope,
+    /// reading goes on behind it; after one of connection scope, all further input is dropped unread.
+    #[inline]
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, Malformed> {
-        let _ = (input, self.max_frame_size);
-        todo!()
+        if self.skip > 0 && !self.skip(input) {
+            return Ok(None);
+        }
+        let Some(octets) = input.first_chunk() else {
+            return Ok(None);
+        };
+        let head = Head::parse(octets);
+        self.frame(head, input).map_err(|defect| {
+            let malformed = Malformed {
+                defect,
+                stream_id: head.stream_id,
+            };
+            if malformed.scope() == Scope::Connection {
+                input.clear();
+                self.skip = FOR_GOOD;
+            }
+            malformed
+        })
+    }
+
+    #[inline]
+    fn frame(&mut self, head: Head, input: &mut BytesMut) -> Result<Option<Frame>, Defect> {
+        // RFC 9113 §4.2: "An endpoint MUST send an error code of FRAME_SIZE_ERROR if a frame exceeds the size defined
+        // in SETTINGS_MAX_FRAME_SIZE"; of any kind, known or not.
+        if head.length > self.max_frame_size {
+            return Err(Defect::FrameOverMaxFrameSize);
+        }
+        match head.kind {
+            Kind::DATA => self.read(head, input, Data::check, Data::parse, Frame::Data),
+            Kind::HEADERS => self.read(head, input, Headers::check, Headers::parse, Frame::Headers),
+            Kind::PRIORITY => self.read(
+                head,
+                input,
+                Priority::check,
+                Priority::parse,
+                Frame::Priority,
+            ),
+            Kind::RST_STREAM => self.read(
+                head,
+                input,
+                RstStream::check,
+                RstStream::parse,
+                Frame::RstStream,
+            ),
+            Kind::SETTINGS => self.read(
+                head,
+                input,
+                Settings::check,
+                Settings::parse,
+                Frame::Settings,
+            ),
+            Kind::PUSH_PROMISE => self.read(
+                head,
+                input,
+                PushPromise::check,
+                PushPromise::parse,
+                Frame::PushPromise,
+            ),
+            Kind::PING => self.read(head, input, Ping::check, Ping::parse, Frame::Ping),
+            Kind::GOAWAY => self.read(head, input, GoAway::check, GoAway::parse, Frame::GoAway),
+            Kind::WINDOW_UPDATE => self.read(
+                head,
+                input,
+                WindowUpdate::check,
+                WindowUpdate::parse,
+                Frame::WindowUpdate,
+            ),
+            Kind::CONTINUATION => self.read(
+                head,
+                input,
+                Continuation::check,
+                Continuation::parse,
+                Frame::Continuation,
+            ),
+            Kind::PRIORITY_UPDATE => self.read(
+                head,
+                input,
+                PriorityUpdate::check,
+                PriorityUpdate::parse,
+                Frame::PriorityUpdate,
+            ),
+            // RFC 9113 §5.5: "Implementations MUST discard frames that have unknown or unsupported types."
+            Kind(kind) => {
+                self.skip_payload_of(head, input);
+                let Head {
+                    length, stream_id, ..
+                } = head;
+                Ok(Some(Frame::Unknown(Unknown {
+                    kind,
+                    stream_id,
+                    length,
+                })))
+            }
+        }
+    }
+
+    /// One frame: `check` judges the head as soon as it is there; `parse` takes exactly `head.length` octets.
+    #[inline(always)]
+    fn read<T>(
+        &mut self,
+        head: Head,
+        input: &mut BytesMut,
+        check: impl FnOnce(Head) -> Result<(), Defect>,
+        parse: impl FnOnce(Head, &mut BytesMut) -> Result<T, Defect>,
+        wrap: impl FnOnce(T) -> Frame,
+    ) -> Result<Option<Frame>, Defect> {
+        if let Err(defect) = check(head) {
+            self.skip_payload_of(head, input);
+            return Err(defect);
+        }
+        if input.len() < Head::LEN + head.length as usize {
+            return Ok(None);
+        }
+        input.advance(Head::LEN);
+        parse(head, input).map(|frame| Some(wrap(frame)))
+    }
+
+    /// Drops the head; the payload will follow it.
+    fn skip_payload_of(&mut self, head: Head, input: &mut BytesMut) {
+        input.advance(Head::LEN);
+        self.skip = u64::from(head.length);
+    }
+
+    /// Drops what is there of the octets to skip; whether that was all of them.
+    #[cold]
+    fn skip(&mut self, input: &mut BytesMut) -> bool {
+        let here = usize::try_from(self.skip)
+            .unwrap_or(usize::MAX)
+            .min(input.len());
+        input.advance(here);
+        self.skip -= here as u64;
+        self.skip == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::refused;
+    use crate::{ErrorCode, StreamId};
+
+    /// RFC 9113 §4.2: "An endpoint MUST send an error code of FRAME_SIZE_ERROR if a frame exceeds the size defined in
+    /// SETTINGS_MAX_FRAME_SIZE". The head is enough to tell, for known and unknown kinds.
+    #[test]
+    fn frames_over_the_limit_are_refused_before_they_arrive() {
+        for kind in (0..=9).chain([0x10, 0xbe]) {
+            refused(
+                &[0, 0x40, 0x01, kind, 0, 0, 0, 0, 1],
+                Defect::FrameOverMaxFrameSize,
+                ErrorCode::FRAME_SIZE_ERROR,
+                Scope::Connection,
+            );
+        }
+    }
+
+    #[test]
+    fn the_limit_can_be_moved() {
+        let mut reader = Reader::new(16_384);
+        reader.set_max_frame_size(16_385);
+        let head = [0, 0x40, 0x01, 0, 0, 0, 0, 0, 1];
+        assert_eq!(reader.next(&mut BytesMut::from(&head[..])), Ok(None));
+        reader.set_max_frame_size(16_384);
+        let malformed = reader
+            .next(&mut BytesMut::from(&head[..]))
+            .expect_err("over the limit");
+        assert_eq!(malformed.defect, Defect::FrameOverMaxFrameSize);
+    }
+
+    #[test]
+    fn a_stream_error_leaves_the_frames_behind_it() {
+        let mut octets = Vec::new();
+        WindowUpdate {
+            stream_id: StreamId::new(1),
+            increment: 0,
+        }
+        .write(&mut octets);
+        let after = WindowUpdate {
+            stream_id: StreamId::new(1),
+            increment: 1,
+        };
+        after.write(&mut octets);
+        let mut input = BytesMut::from(&octets[..]);
+        let mut reader = Reader::new(16_384);
+        assert_eq!(
+            reader.next(&mut input).map_err(|m| m.scope()),
+            Err(Scope::Stream)
+        );
+        assert_eq!(
+            reader.next(&mut input),
+            Ok(Some(Frame::WindowUpdate(after)))
+        );
+    }
+
+    /// RFC 9113 §5.4.1: after a connection error, the endpoint "MUST close the TCP connection".
+    #[test]
+    fn nothing_is_read_after_a_connection_error() {
+        let mut octets = Vec::new();
+        WindowUpdate {
+            stream_id: StreamId::CONNECTION,
+            increment: 0,
+        }
+        .write(&mut octets);
+        WindowUpdate {
+            stream_id: StreamId::CONNECTION,
+            increment: 1,
+        }
+        .write(&mut octets);
+        let mut input = BytesMut::from(&octets[..]);
+        let mut reader = Reader::new(16_384);
+        assert_eq!(
+            reader.next(&mut input).map_err(|m| m.scope()),
+            Err(Scope::Connection)
+        );
+        for _ in 0..3 {
+            assert_eq!(reader.next(&mut input), Ok(None));
+            assert!(input.is_empty());
+            input.extend_from_slice(&octets);
+        }
     }
 }

@@ -41,3 +41,31 @@ impl std::fmt::Display for StreamId {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9113 §5.1.1: "Streams initiated by a client MUST use odd-numbered stream identifiers; those initiated by the
+    /// server MUST use even-numbered stream identifiers. A stream identifier of zero (0x00) is used for connection
+    /// control messages".
+    #[test]
+    fn each_stream_belongs_to_one_side_and_stream_0_to_none() {
+        for (id, connection, client, server) in [
+            (StreamId::CONNECTION, true, false, false),
+            (StreamId::new(1), false, true, false),
+            (StreamId::new(2), false, false, true),
+            (StreamId::MAX, false, true, false),
+        ] {
+            assert_eq!(id.is_connection(), connection, "{id}");
+            assert_eq!(id.is_client_initiated(), client, "{id}");
+            assert_eq!(id.is_server_initiated(), server, "{id}");
+        }
+    }
+
+    #[test]
+    fn the_reserved_bit_is_ignored() {
+        assert_eq!(StreamId::new(0x8000_0005), StreamId::new(5));
+        assert_eq!(StreamId::new(u32::MAX), StreamId::MAX);
+    }
+}

@@ -1,0 +1,147 @@
+//! The nine octets in front of every frame (RFC 9113 §4.1).
+
+use crate::StreamId;
+
+/// The head of a frame: what comes before the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Octets of the payload, 0 to 2^24-1. The head's own nine don't count.
+    pub length: u32,
+    /// The frame type.
+    pub kind: Kind,
+    /// The flags, those without a meaning for this kind included.
+    pub flags: Flags,
+    /// The stream, or [`StreamId::CONNECTION`].
+    pub stream_id: StreamId,
+}
+
+impl Head {
+    /// Octets of every head.
+    pub const LEN: usize = 9;
+
+    /// The head that these octets make. Every nine octets make one.
+    #[inline]
+    pub fn parse(octets: &[u8; Self::LEN]) -> Self {
+        let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = *octets;
+        Self {
+            length: u32::from_be_bytes([0, l0, l1, l2]),
+            kind: Kind(kind),
+            flags: Flags(flags),
+            // RFC 9113 §4.1: the reserved bit "MUST be ignored when receiving".
+            stream_id: StreamId::new(u32::from_be_bytes([s0, s1, s2, s3])),
+        }
+    }
+
+    /// The octets. Only the low 24 bits of the length go out: cut longer payloads before.
+    #[inline]
+    pub fn to_bytes(&self) -> [u8; Self::LEN] {
+        debug_assert!(
+            self.length < 1 << 24,
+            "a payload of {} octets fits no frame",
+            self.length
+        );
+        let [_, l0, l1, l2] = self.length.to_be_bytes();
+        let [s0, s1, s2, s3] = self.stream_id.get().to_be_bytes();
+        [l0, l1, l2, self.kind.0, self.flags.0, s0, s1, s2, s3]
+    }
+
+    /// Appends the octets to `out`.
+    #[inline]
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_bytes());
+    }
+}
+
+/// A frame type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kind(pub u8);
+
+impl Kind {
+    /// RFC 9113 §6.1
+    pub const DATA: Self = Self(0x0);
+    /// RFC 9113 §6.2
+    pub const HEADERS: Self = Self(0x1);
+    /// RFC 9113 §6.3
+    pub const PRIORITY: Self = Self(0x2);
+    /// RFC 9113 §6.4
+    pub const RST_STREAM: Self = Self(0x3);
+    /// RFC 9113 §6.5
+    pub const SETTINGS: Self = Self(0x4);
+    /// RFC 9113 §6.6
+    pub const PUSH_PROMISE: Self = Self(0x5);
+    /// RFC 9113 §6.7
+    pub const PING: Self = Self(0x6);
+    /// RFC 9113 §6.8
+    pub const GOAWAY: Self = Self(0x7);
+    /// RFC 9113 §6.9
+    pub const WINDOW_UPDATE: Self = Self(0x8);
+    /// RFC 9113 §6.10
+    pub const CONTINUATION: Self = Self(0x9);
+    /// RFC 9218 §7.1
+    pub const PRIORITY_UPDATE: Self = Self(0x10);
+}
+
+/// The flags of a frame. The same bit means different things on different kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// No flag.
+    pub const NONE: Self = Self(0);
+    /// On SETTINGS and PING: this answers the peer's frame.
+    pub const ACK: Self = Self(0x1);
+    /// On DATA and HEADERS: the sender's last frame on the stream.
+    pub const END_STREAM: Self = Self(0x1);
+    /// On HEADERS, PUSH_PROMISE and CONTINUATION: the field block ends here.
+    pub const END_HEADERS: Self = Self(0x4);
+    /// On DATA, HEADERS and PUSH_PROMISE: a pad length and padding are there.
+    pub const PADDED: Self = Self(0x8);
+    /// On HEADERS: a stream dependency is there.
+    pub const PRIORITY: Self = Self(0x20);
+
+    /// Whether all flags of `other` are set.
+    #[inline]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// These flags, and those of `other` if `on`.
+    #[inline]
+    #[must_use]
+    pub const fn with(self, other: Self, on: bool) -> Self {
+        if on { Self(self.0 | other.0) } else { self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_written_as_it_is_read() {
+        let octets = [0x01, 0x02, 0x03, 0x04, 0x05, 0x16, 0x17, 0x18, 0x19];
+        let head = Head::parse(&octets);
+        assert_eq!(
+            head,
+            Head {
+                length: 0x010203,
+                kind: Kind::SETTINGS,
+                flags: Flags(0x05),
+                stream_id: StreamId::new(0x16171819),
+            }
+        );
+        assert_eq!(head.to_bytes(), octets);
+        let mut out = vec![0xaa];
+        head.write(&mut out);
+        assert_eq!(out[1..], octets);
+    }
+
+    /// RFC 9113 §4.1: "Reserved: A reserved 1-bit field. The semantics of this bit are undefined, and the bit MUST
+    /// remain unset (0x00) when sending and MUST be ignored when receiving."
+    #[test]
+    fn the_reserved_bit_is_ignored_and_never_sent() {
+        let head = Head::parse(&[0, 0, 0, 0, 0, 0x80, 0, 0, 1]);
+        assert_eq!(head.stream_id, StreamId::new(1));
+        assert_eq!(head.to_bytes()[5..], [0, 0, 0, 1]);
+    }
+}

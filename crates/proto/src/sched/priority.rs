@@ -1,6 +1,6 @@
-//! The priority of a stream (RFC 9218 §4).
+//! The priority of a stream (RFC 9218 §4), and the field value that carries it.
 
-/// Urgency and incremental delivery (RFC 9218 §4).
+/// Urgency and incremental delivery (RFC 9218 §4). Displays as the value of a `priority` field: `u=3`, `u=1, i`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Priority {
     /// 0 (first) to 7 (last). Default 3.
@@ -14,6 +14,336 @@ impl Default for Priority {
         Self {
             urgency: 3,
             incremental: false,
+        }
+    }
+}
+
+impl Priority {
+    /// Reads the value of a `priority` field or of a PRIORITY_UPDATE frame.
+    ///
+    /// RFC 9218 §4: "unknown priority parameters, priority parameters with out-of-range values, or values of unexpected
+    /// types MUST be ignored": those have their defaults. So has all of a value that isn't a dictionary of structured
+    /// fields (RFC 8941 §4.2: "the entire field value MUST be ignored").
+    pub fn parse(value: &[u8]) -> Self {
+        parse_dictionary(value).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Priority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "u={}", self.urgency.min(7))?;
+        if self.incremental {
+            f.write_str(", i")?;
+        }
+        Ok(())
+    }
+}
+
+/// What we must know of a member's value; the rest is only skipped over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Value {
+    Integer(i64),
+    Boolean(bool),
+    Other,
+}
+
+/// RFC 8941 §4.2.2. `None` when it isn't a dictionary. A key that comes twice has its last value.
+fn parse_dictionary(octets: &[u8]) -> Option<Priority> {
+    let mut priority = Priority::default();
+    let mut input = Input { octets };
+    input.skip(b" ");
+    while !input.octets.is_empty() {
+        let key = input.key()?;
+        let value = if input.take(b'=') {
+            input.item_or_inner_list()?
+        } else {
+            Value::Boolean(true)
+        };
+        input.parameters()?;
+        match key {
+            b"u" => {
+                priority.urgency = match value {
+                    Value::Integer(urgency @ 0..=7) => urgency as u8,
+                    _ => Priority::default().urgency,
+                }
+            }
+            b"i" => priority.incremental = value == Value::Boolean(true),
+            _ => {}
+        }
+        input.skip(b" \t");
+        if input.octets.is_empty() {
+            break;
+        }
+        if !input.take(b',') {
+            return None;
+        }
+        input.skip(b" \t");
+        // "If input_string is empty, there is a trailing comma; fail parsing."
+        if input.octets.is_empty() {
+            return None;
+        }
+    }
+    Some(priority)
+}
+
+/// The octets that are still to be read.
+struct Input<'a> {
+    octets: &'a [u8],
+}
+
+impl<'a> Input<'a> {
+    fn next(&mut self) -> Option<u8> {
+        let (&first, rest) = self.octets.split_first()?;
+        self.octets = rest;
+        Some(first)
+    }
+
+    /// Takes one octet if it is this one.
+    fn take(&mut self, octet: u8) -> bool {
+        let is_next = self.octets.first() == Some(&octet);
+        if is_next {
+            self.octets = &self.octets[1..];
+        }
+        is_next
+    }
+
+    fn take_while(&mut self, belongs: impl Fn(u8) -> bool) -> &'a [u8] {
+        let end = self.octets.iter().position(|&octet| !belongs(octet));
+        let (taken, rest) = self.octets.split_at(end.unwrap_or(self.octets.len()));
+        self.octets = rest;
+        taken
+    }
+
+    fn skip(&mut self, blanks: &[u8]) {
+        self.take_while(|octet| blanks.contains(&octet));
+    }
+
+    /// RFC 8941 §4.2.3.3.
+    fn key(&mut self) -> Option<&'a [u8]> {
+        if !matches!(self.octets.first(), Some(b'a'..=b'z' | b'*')) {
+            return None;
+        }
+        Some(self.take_while(
+            |octet| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*'),
+        ))
+    }
+
+    /// RFC 8941 §4.2.1.1, without the parameters of the whole.
+    fn item_or_inner_list(&mut self) -> Option<Value> {
+        if !self.take(b'(') {
+            return self.bare_item();
+        }
+        loop {
+            self.skip(b" ");
+            if self.take(b')') {
+                return Some(Value::Other);
+            }
+            self.bare_item()?;
+            self.parameters()?;
+            if !matches!(self.octets.first(), Some(b' ' | b')')) {
+                return None;
+            }
+        }
+    }
+
+    /// RFC 8941 §4.2.3.2.
+    fn parameters(&mut self) -> Option<()> {
+        while self.take(b';') {
+            self.skip(b" ");
+            self.key()?;
+            if self.take(b'=') {
+                self.bare_item()?;
+            }
+        }
+        Some(())
+    }
+
+    /// RFC 8941 §4.2.3.1.
+    fn bare_item(&mut self) -> Option<Value> {
+        match *self.octets.first()? {
+            b'-' | b'0'..=b'9' => self.number(),
+            b'"' => self.string(),
+            b':' => {
+                self.next();
+                self.take_while(
+                    |octet| matches!(octet, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'='),
+                );
+                self.take(b':').then_some(Value::Other)
+            }
+            b'?' => {
+                self.next();
+                match self.next()? {
+                    b'0' => Some(Value::Boolean(false)),
+                    b'1' => Some(Value::Boolean(true)),
+                    _ => None,
+                }
+            }
+            b'*' | b'A'..=b'Z' | b'a'..=b'z' => {
+                self.take_while(|octet| {
+                    octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&octet)
+                });
+                Some(Value::Other)
+            }
+            _ => None,
+        }
+    }
+
+    /// RFC 8941 §4.2.4: an integer has up to 15 digits, a decimal up to 12 and 1 to 3 behind the point.
+    fn number(&mut self) -> Option<Value> {
+        let sign = if self.take(b'-') { -1 } else { 1 };
+        let digits = self.take_while(|octet| octet.is_ascii_digit());
+        if self.take(b'.') {
+            let fraction = self.take_while(|octet| octet.is_ascii_digit());
+            let fits = matches!(digits.len(), 1..=12) && matches!(fraction.len(), 1..=3);
+            return fits.then_some(Value::Other);
+        }
+        if !matches!(digits.len(), 1..=15) {
+            return None;
+        }
+        let number = digits
+            .iter()
+            .fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
+        Some(Value::Integer(sign * number))
+    }
+
+    /// RFC 8941 §4.2.5.
+    fn string(&mut self) -> Option<Value> {
+        self.next();
+        loop {
+            match self.next()? {
+                b'"' => return Some(Value::Other),
+                b'\\' if !matches!(self.next()?, b'"' | b'\\') => return None,
+                0x20..=0x7e => {}
+                _ => return None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn priority(urgency: u8, incremental: bool) -> Priority {
+        Priority {
+            urgency,
+            incremental,
+        }
+    }
+
+    #[test]
+    fn reads_urgency_and_incremental() {
+        // RFC 9218 §4.1: "The urgency (u) parameter value is Integer, between 0 and 7 inclusive, in descending order of
+        // priority"; "The default is 3." §4.2: "The incremental (i) parameter value is Boolean", by
+        // default false.
+        let cases: &[(&str, u8, bool)] = &[
+            ("", 3, false),
+            ("u=0", 0, false),
+            ("u=7", 7, false),
+            ("i", 3, true),
+            ("i=?1", 3, true),
+            ("i=?0", 3, false),
+            ("u=5, i", 5, true),
+            ("u=5,i", 5, true),
+            ("u=5 \t,\t i", 5, true),
+            ("  i, u=1  ", 1, true),
+            // RFC 8941 §4.2.2: "all but the last instance are ignored."
+            ("u=1, u=2", 2, false),
+            ("u=1, u=9", 3, false),
+            ("i, i=?0", 3, false),
+            // Parameters of a member say nothing to us.
+            ("u=2;foo=bar;baz, i;q=0.5", 2, true),
+        ];
+        for (value, urgency, incremental) in cases {
+            assert_eq!(
+                Priority::parse(value.as_bytes()),
+                priority(*urgency, *incremental),
+                "{value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn ignores_unknown_parameters_and_bad_values() {
+        // RFC 9218 §4: "unknown priority parameters, priority parameters with out-of-range values, or values of
+        // unexpected types MUST be ignored."
+        let cases: &[(&str, u8, bool)] = &[
+            ("u=8, i", 3, true),
+            ("u=-1, i", 3, true),
+            ("u=1.0, i", 3, true),
+            ("u=\"1\", i", 3, true),
+            ("u=one, i", 3, true),
+            ("u, i", 3, true),
+            ("u=999999999999999, i", 3, true),
+            ("u=1, i=1", 1, false),
+            ("u=1, i=(?1)", 1, false),
+            ("x=\"a, u=7 \\\" \\\\\", u=1", 1, false),
+            ("x=(a \"b\";c=1  2.5);d, u=1", 1, false),
+            ("x=:aGk=:, *y.z-_1=*t/o:k, u=1", 1, false),
+        ];
+        for (value, urgency, incremental) in cases {
+            assert_eq!(
+                Priority::parse(value.as_bytes()),
+                priority(*urgency, *incremental),
+                "{value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn ignores_all_of_what_is_not_a_dictionary() {
+        // RFC 8941 §4.2: "if parsing fails -- including when calling another algorithm -- the entire field value MUST be
+        // ignored".
+        let cases = [
+            "u=1,",
+            "u=1, ,i",
+            ", u=1",
+            "u=1 i",
+            "u=",
+            "u=1, U=1",
+            "u=1, =2",
+            "u=1, x=?2",
+            "u=1, x=\"open",
+            "u=1, x=\"\\n\"",
+            "u=1, x=\"\x7f\"",
+            "u=1, x=:aGk",
+            "u=1, x=(a",
+            "u=1, x=(a\"b\")",
+            "u=1, x=1.",
+            "u=1, x=1.2345",
+            "u=1, x=1234567890123456",
+            "u=1, x=-",
+            "u=1, x=@",
+            "u=1;=2",
+            "u=1\r\n",
+            "\tu=1",
+        ];
+        for value in cases {
+            assert_eq!(
+                Priority::parse(value.as_bytes()),
+                Priority::default(),
+                "{value:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_it_writes(urgency in 0_u8..8, incremental: bool) {
+            let written = priority(urgency, incremental);
+            prop_assert_eq!(Priority::parse(written.to_string().as_bytes()), written);
+        }
+
+        #[test]
+        fn takes_any_octets(octets: Vec<u8>) {
+            prop_assert!(Priority::parse(&octets).urgency <= 7);
+        }
+
+        #[test]
+        fn takes_anything_that_looks_like_a_dictionary(text in "[ui=0-9,; ?.()\":\\\\a-]{0,24}") {
+            prop_assert!(Priority::parse(text.as_bytes()).urgency <= 7);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Octets to fields.
 
-use crate::{Error, Fields};
+use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD, View};
+use crate::{Error, Fields, KnownName, huffman, integer, static_table};
 
 /// Bounds on one decoded list. They are checked while decoding; what is over them is decoded but not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum ListLimit {
 }
 
 /// What a whole block came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
     /// Octets of the list as RFC 9113 §10.5.1 counts them, those of fields over a limit included.
     pub list_size: usize,
@@ -36,20 +37,43 @@ pub struct Decoded {
 }
 
 /// Decodes the header blocks of one direction of one connection.
-pub struct Decoder {}
+pub struct Decoder {
+    table: DynamicTable<()>,
+    /// What our SETTINGS_HEADER_TABLE_SIZE allows.
+    max_table_size: usize,
+    /// The smallest size that our settings came to since the last block, when that is below the table's: the next block
+    /// must begin with an update to this or less.
+    shrink_to: Option<usize>,
+}
 
 impl Decoder {
-    /// A decoder whose dynamic table may grow to the size that we announced in SETTINGS_HEADER_TABLE_SIZE (octets).
+    /// A decoder whose dynamic table may grow to the size that we announced in SETTINGS_HEADER_TABLE_SIZE (octets). It
+    /// starts at the protocol's 4,096 or at that size, whichever is less.
     pub fn new(max_table_size: usize) -> Self {
-        let _ = max_table_size;
-        todo!()
+        Self {
+            table: DynamicTable::new(max_table_size.min(dynamic_table::INITIAL_SIZE)),
+            max_table_size,
+            shrink_to: None,
+        }
     }
 
     /// The peer acknowledged another SETTINGS_HEADER_TABLE_SIZE. After a shrink the next block must begin with a size
     /// update (RFC 7541 §4.2).
     pub fn set_max_table_size(&mut self, octets: usize) {
-        let _ = octets;
-        todo!()
+        self.max_table_size = octets;
+        if octets < self.shrink_to.unwrap_or(self.table.max_size()) {
+            self.shrink_to = Some(octets);
+        }
+    }
+
+    /// Octets in the dynamic table, as RFC 7541 §4.1 counts them.
+    pub fn table_size(&self) -> usize {
+        self.table.size()
+    }
+
+    /// Fields in the dynamic table.
+    pub fn table_len(&self) -> usize {
+        self.table.len()
     }
 
     /// Decodes one whole block and appends its fields to `fields`.
@@ -62,7 +86,304 @@ impl Decoder {
         limits: &Limits,
         fields: &mut Fields,
     ) -> Result<Decoded, Error> {
-        let _ = (block, limits, fields);
-        todo!()
+        let mut rest = block;
+        self.size_updates(&mut rest)?;
+        let mut list = List {
+            fields,
+            limits,
+            decoded: Decoded::default(),
+            cookie_crumbs: 0,
+        };
+        while let Some((&first, behind)) = rest.split_first() {
+            rest = behind;
+            if first & 0x80 != 0 {
+                let index = integer::decode(first, 7, &mut rest)?;
+                self.indexed(index, &mut list)?;
+            } else if first & 0x40 != 0 {
+                let index = integer::decode(first, 6, &mut rest)?;
+                self.literal(index, Indexing::Incremental, &mut rest, &mut list)?;
+            } else if first & 0x20 != 0 {
+                // "This dynamic table size update MUST occur at the beginning of the first header block following the
+                // change to the dynamic table size." (RFC 7541 §4.2)
+                return Err(Error::SizeUpdateNotAtStart);
+            } else {
+                let index = integer::decode(first, 4, &mut rest)?;
+                let indexing = if first & 0x10 != 0 {
+                    Indexing::Never
+                } else {
+                    Indexing::None
+                };
+                self.literal(index, indexing, &mut rest, &mut list)?;
+            }
+        }
+        Ok(list.decoded)
+    }
+
+    /// Reads the size updates at the block's start (RFC 7541 §6.3).
+    #[inline]
+    fn size_updates(&mut self, rest: &mut &[u8]) -> Result<(), Error> {
+        while let Some((&first, behind)) = rest.split_first()
+            && first & 0xe0 == 0x20
+        {
+            *rest = behind;
+            let max_size = integer::decode(first, 5, rest)?;
+            // "The new maximum size MUST be lower than or equal to the limit determined by the protocol using HPACK. A
+            // value that exceeds this limit MUST be treated as a decoding error."
+            if max_size > self.max_table_size {
+                return Err(Error::SizeUpdateTooLarge);
+            }
+            // "the smallest maximum table size that occurs in that interval MUST be signaled" (RFC 7541 §4.2)
+            if self
+                .shrink_to
+                .take()
+                .is_some_and(|smallest| max_size > smallest)
+            {
+                return Err(Error::SizeUpdateMissing);
+            }
+            self.table.set_max_size(max_size);
+        }
+        match self.shrink_to {
+            Some(_) => Err(Error::SizeUpdateMissing),
+            None => Ok(()),
+        }
+    }
+
+    /// A field that is in a table (RFC 7541 §6.1).
+    #[inline]
+    fn indexed(&self, index: usize, list: &mut List<'_>) -> Result<(), Error> {
+        if let Some(entry) = static_table::get(index) {
+            let name_len = usize::from(entry.name_len);
+            if list.admit(Some(entry.name), name_len, entry.value.len()) {
+                list.fields.append_known(entry.name, name_len, entry.value);
+            }
+            return Ok(());
+        }
+        let entry = self.dynamic(index)?;
+        let value_len = entry.octets.len() - entry.value_start;
+        if list.admit(entry.known, entry.name_len, value_len) {
+            match entry.known {
+                Some(known) => list
+                    .fields
+                    .append_known(known, entry.name_len, entry.octets),
+                None => list.fields.append_unknown(entry.octets, entry.name_len),
+            }
+        }
+        Ok(())
+    }
+
+    /// The dynamic table's entry with this index.
+    ///
+    /// "Indices strictly greater than the sum of the lengths of both tables MUST be treated as a decoding error."
+    /// (RFC 7541 §2.3.3) "The index value of 0 is not used. It MUST be treated as a decoding error" (§6.1)
+    #[inline]
+    fn dynamic(&self, index: usize) -> Result<View<'_>, Error> {
+        let age = index.wrapping_sub(static_table::LEN + 1);
+        self.table.get(age).ok_or(Error::InvalidIndex)
+    }
+
+    /// A field whose value, and perhaps name, is written out (RFC 7541 §6.2). Index 0 stands for a name written out.
+    fn literal(
+        &mut self,
+        index: usize,
+        indexing: Indexing,
+        rest: &mut &[u8],
+        list: &mut List<'_>,
+    ) -> Result<(), Error> {
+        let name = if index == 0 {
+            Name::Literal(Text::read(rest)?)
+        } else if let Some(entry) = static_table::get(index) {
+            Name::Known(entry.name)
+        } else {
+            let entry = self.dynamic(index)?;
+            match entry.known {
+                Some(known) => Name::Known(known),
+                None => Name::Unknown(entry.unknown_name()),
+            }
+        };
+        let value = Text::read(rest)?;
+
+        // Decode what is sure to fit in the list without measuring it first; a Huffman code's exact length costs a pass.
+        let most = name.longest() + value.longest() + ENTRY_OVERHEAD;
+        if most > list.room() {
+            let (name_len, value_len) = (name.len()?, value.len()?);
+            let size = name_len + value_len + ENTRY_OVERHEAD;
+            let in_table = indexing == Indexing::Incremental && size <= self.table.max_size();
+            if size > list.room() && !in_table {
+                // Nobody wants it, so it takes no memory at all.
+                list.admit(None, name_len, value_len);
+                if indexing == Indexing::Incremental {
+                    self.table.clear();
+                }
+                return Ok(());
+            }
+        }
+
+        let start = list.fields.bytes().len();
+        let known = name.append_to(list.fields.bytes())?;
+        let value_start = list.fields.bytes().len();
+        value.append_to(list.fields.bytes())?;
+        let octets = &list.fields.bytes()[start..];
+        let (unknown_name, value) = octets.split_at(value_start - start);
+        let name = known.map_or(unknown_name, |known| known.as_str().as_bytes());
+        let (name_len, value_len) = (name.len(), value.len());
+        if indexing == Indexing::Incremental {
+            self.table.insert(known, name, value, ());
+        }
+        if list.admit(known, name_len, value_len) {
+            let never_indexed = indexing == Indexing::Never;
+            list.fields
+                .commit(start, known, name_len, value_len, never_indexed);
+        } else {
+            list.fields.bytes().truncate(start);
+        }
+        Ok(())
+    }
+}
+
+/// What a literal says of the dynamic table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Indexing {
+    /// RFC 7541 §6.2.1.
+    Incremental,
+    /// RFC 7541 §6.2.2.
+    None,
+    /// RFC 7541 §6.2.3.
+    Never,
+}
+
+/// The list as it grows, with its limits.
+struct List<'a> {
+    fields: &'a mut Fields,
+    limits: &'a Limits,
+    decoded: Decoded,
+    cookie_crumbs: usize,
+}
+
+impl List<'_> {
+    /// The most that a further field may count for.
+    fn room(&self) -> usize {
+        match self.decoded.over {
+            Some(_) => 0,
+            None => self
+                .limits
+                .max_list_size
+                .saturating_sub(self.decoded.list_size),
+        }
+    }
+
+    /// Counts a field. Whether it may be kept.
+    #[inline]
+    fn admit(&mut self, known: Option<KnownName>, name_len: usize, value_len: usize) -> bool {
+        let decoded = &mut self.decoded;
+        decoded.fields += 1;
+        decoded.list_size = decoded
+            .list_size
+            .saturating_add(name_len + value_len + ENTRY_OVERHEAD);
+        if decoded.over.is_some() {
+            return false;
+        }
+        if decoded.list_size > self.limits.max_list_size {
+            decoded.over = Some(ListLimit::Size);
+            return false;
+        }
+        if known == Some(KnownName::COOKIE) {
+            self.cookie_crumbs += 1;
+            if self.cookie_crumbs > self.limits.max_cookie_crumbs {
+                decoded.over = Some(ListLimit::CookieCrumbs);
+                return false;
+            }
+        } else if decoded.fields - self.cookie_crumbs > self.limits.max_fields {
+            decoded.over = Some(ListLimit::Fields);
+            return false;
+        }
+        true
+    }
+}
+
+/// A literal's name.
+enum Name<'a> {
+    Known(KnownName),
+    Unknown(&'a [u8]),
+    Literal(Text<'a>),
+}
+
+impl Name<'_> {
+    /// The most octets that the name can have.
+    fn longest(&self) -> usize {
+        match self {
+            Self::Known(known) => known.as_str().len(),
+            Self::Unknown(name) => name.len(),
+            Self::Literal(text) => text.longest(),
+        }
+    }
+
+    fn len(&self) -> Result<usize, Error> {
+        match self {
+            Self::Known(known) => Ok(known.as_str().len()),
+            Self::Unknown(name) => Ok(name.len()),
+            Self::Literal(text) => text.len(),
+        }
+    }
+
+    /// Appends the name unless it is a known one, which it returns.
+    fn append_to(&self, out: &mut Vec<u8>) -> Result<Option<KnownName>, Error> {
+        match self {
+            Self::Known(known) => return Ok(Some(*known)),
+            Self::Unknown(name) => out.extend_from_slice(name),
+            Self::Literal(text) => {
+                let start = out.len();
+                text.append_to(out)?;
+                if let Some(known) = KnownName::of(&out[start..]) {
+                    out.truncate(start);
+                    return Ok(Some(known));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A string literal (RFC 7541 §5.2).
+struct Text<'a> {
+    octets: &'a [u8],
+    huffman: bool,
+}
+
+impl<'a> Text<'a> {
+    #[inline]
+    fn read(rest: &mut &'a [u8]) -> Result<Self, Error> {
+        let (&first, behind) = rest.split_first().ok_or(Error::Truncated)?;
+        *rest = behind;
+        let len = integer::decode(first, 7, rest)?;
+        let (octets, behind) = rest.split_at_checked(len).ok_or(Error::Truncated)?;
+        *rest = behind;
+        Ok(Self {
+            octets,
+            huffman: first & 0x80 != 0,
+        })
+    }
+
+    fn longest(&self) -> usize {
+        if self.huffman {
+            huffman::longest_decoded(self.octets.len())
+        } else {
+            self.octets.len()
+        }
+    }
+
+    fn len(&self) -> Result<usize, Error> {
+        if self.huffman {
+            huffman::decoded_len(self.octets)
+        } else {
+            Ok(self.octets.len())
+        }
+    }
+
+    fn append_to(&self, out: &mut Vec<u8>) -> Result<(), Error> {
+        if self.huffman {
+            return huffman::decode(self.octets, out);
+        }
+        out.extend_from_slice(self.octets);
+        Ok(())
     }
 }

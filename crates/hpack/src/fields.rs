@@ -5,21 +5,23 @@ use crate::KnownName;
 /// A list of header or trailer fields in the order of the message, pseudo-fields first.
 ///
 /// All octets live in one buffer, so a list costs two allocations, not two per field, and none when it is reused
-/// after [`Fields::clear`].
+/// after [`Fields::clear`]. A list holds less than 4 GiB; a field that would go beyond that is not kept.
 #[derive(Clone, Default)]
 pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// Octets of all names and values.
+    octets: usize,
 }
 
-/// Where one field's octets are. A known name's octets are not stored.
+/// Where one field's octets are: the name unless it is known, then the value.
 #[derive(Clone, Copy)]
 struct Entry {
     start: u32,
+    /// Octets of the name that are stored: none of a known one.
     name_len: u32,
     value_len: u32,
-    /// 0 when the name is not a known one.
-    known: u8,
+    known: Option<KnownName>,
     never_indexed: bool,
 }
 
@@ -47,6 +49,7 @@ impl Fields {
         Self {
             bytes: Vec::with_capacity(octets),
             entries: Vec::with_capacity(fields),
+            octets: 0,
         }
     }
 
@@ -64,60 +67,134 @@ impl Fields {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
+        self.octets = 0;
     }
 
     /// Appends a field. The name is recognised if it is a known one; it must be in lower case.
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
-        let _ = (name.as_ref(), value.as_ref());
-        todo!()
+        let name = name.as_ref();
+        self.append(KnownName::of(name), name, value.as_ref(), false);
     }
 
     /// Appends a field with a known name: cheaper than [`Fields::push`].
     pub fn push_known(&mut self, name: KnownName, value: impl AsRef<[u8]>) {
-        let _ = (name, value.as_ref());
-        todo!()
+        self.append(Some(name), name.as_str().as_bytes(), value.as_ref(), false);
     }
 
-    /// Appends a field as it is, with its never-indexed mark.
+    /// Appends a field as it is, with its never-indexed mark. When the field says that its name is known, that counts and
+    /// not the name's octets.
     pub fn push_field(&mut self, field: Field<'_>) {
-        let _ = field;
-        todo!()
+        match field.known {
+            Some(known) => self.append(
+                Some(known),
+                known.as_str().as_bytes(),
+                field.value,
+                field.never_indexed,
+            ),
+            None => self.append(
+                KnownName::of(field.name),
+                field.name,
+                field.value,
+                field.never_indexed,
+            ),
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, known: Option<KnownName>, name: &[u8], value: &[u8], never_indexed: bool) {
+        let start = self.bytes.len();
+        if known.is_none() {
+            self.bytes.extend_from_slice(name);
+        }
+        self.bytes.extend_from_slice(value);
+        self.commit(start, known, name.len(), value.len(), never_indexed);
+    }
+
+    /// Appends a field with a known name, whose length the caller has at hand.
+    #[inline]
+    pub(crate) fn append_known(&mut self, known: KnownName, name_len: usize, value: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.commit(start, Some(known), name_len, value.len(), false);
+    }
+
+    /// Appends a field with an unknown name that is followed by its value in `octets`.
+    #[inline]
+    pub(crate) fn append_unknown(&mut self, octets: &[u8], name_len: usize) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(octets);
+        self.commit(start, None, name_len, octets.len() - name_len, false);
+    }
+
+    /// The octets of all fields. The decoder builds a field at the end of them, and then either commits it or truncates.
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Makes a field of the octets from `start` on: the name unless it is known, then the value.
+    #[inline]
+    pub(crate) fn commit(
+        &mut self,
+        start: usize,
+        known: Option<KnownName>,
+        name_len: usize,
+        value_len: usize,
+        never_indexed: bool,
+    ) {
+        if u32::try_from(self.bytes.len()).is_err() {
+            self.bytes.truncate(start);
+            return;
+        }
+        self.octets += name_len + value_len;
+        self.entries.push(Entry {
+            start: start as u32,
+            name_len: if known.is_some() { 0 } else { name_len as u32 },
+            value_len: value_len as u32,
+            known,
+            never_indexed,
+        });
     }
 
     /// The field at this place.
     pub fn at(&self, index: usize) -> Option<Field<'_>> {
-        let _ = (
-            index,
-            self.entries
-                .first()
-                .map(|e| (e.start, e.name_len, e.value_len, e.known, e.never_indexed)),
-        );
-        todo!()
+        self.entries
+            .get(index)
+            .map(|entry| view(entry, &self.bytes))
     }
 
     /// The fields in order.
     pub fn iter(&self) -> Iter<'_> {
         Iter {
-            fields: self,
-            next: 0,
+            entries: self.entries.iter(),
+            bytes: &self.bytes,
         }
     }
 
     /// The first value of the field with this (lower-case) name.
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
-        let _ = name.as_ref();
-        todo!()
+        let name = name.as_ref();
+        match KnownName::of(name) {
+            Some(known) => self.get_known(known),
+            None => self
+                .iter()
+                .find(|field| field.name == name)
+                .map(|field| field.value),
+        }
     }
 
     /// The first value of the field with this known name: cheaper than [`Fields::get`].
     pub fn get_known(&self, name: KnownName) -> Option<&[u8]> {
-        let _ = name;
-        todo!()
+        let entry = self
+            .entries
+            .iter()
+            .find(|entry| entry.known == Some(name))?;
+        Some(view(entry, &self.bytes).value)
     }
 
     /// Octets of all names and values together: what HTTP/1.1 would send, less its punctuation.
     pub fn octets(&self) -> usize {
-        todo!()
+        self.octets
     }
 
     /// The size that RFC 9113 §10.5.1 counts: all octets, and 32 for each field.
@@ -126,22 +203,42 @@ impl Fields {
     }
 }
 
+#[inline]
+fn view<'a>(entry: &Entry, bytes: &'a [u8]) -> Field<'a> {
+    let start = entry.start as usize;
+    let value_start = start + entry.name_len as usize;
+    Field {
+        known: entry.known,
+        name: match entry.known {
+            Some(known) => known.as_str().as_bytes(),
+            None => &bytes[start..value_start],
+        },
+        value: &bytes[value_start..value_start + entry.value_len as usize],
+        never_indexed: entry.never_indexed,
+    }
+}
+
 /// The fields of a list in order. See [`Fields::iter`].
 #[derive(Clone)]
 pub struct Iter<'a> {
-    fields: &'a Fields,
-    next: usize,
+    entries: std::slice::Iter<'a, Entry>,
+    bytes: &'a [u8],
 }
 
 impl<'a> Iterator for Iter<'a> {
     type Item = Field<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Field<'a>> {
-        let field = self.fields.at(self.next)?;
-        self.next += 1;
-        Some(field)
+        self.entries.next().map(|entry| view(entry, self.bytes))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.entries.size_hint()
     }
 }
+
+impl ExactSizeIterator for Iter<'_> {}
 
 impl<'a> IntoIterator for &'a Fields {
     type Item = Field<'a>;
@@ -152,15 +249,94 @@ impl<'a> IntoIterator for &'a Fields {
     }
 }
 
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Fields {}
+
+impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
+    fn from_iter<T: IntoIterator<Item = (N, V)>>(list: T) -> Self {
+        let mut fields = Self::new();
+        for (name, value) in list {
+            fields.push(name, value);
+        }
+        fields
+    }
+}
+
+impl std::fmt::Debug for Field<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, value) = (self.name.escape_ascii(), self.value.escape_ascii());
+        let mark = if self.never_indexed {
+            " (never indexed)"
+        } else {
+            ""
+        };
+        write!(f, "{name}: {value}{mark}")
+    }
+}
+
 impl std::fmt::Debug for Fields {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_map()
-            .entries(self.iter().map(|field| {
-                (
-                    String::from_utf8_lossy(field.name).into_owned(),
-                    String::from_utf8_lossy(field.value).into_owned(),
-                )
-            }))
-            .finish()
+        f.debug_list().entries(self).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_keeps_order_and_octets() {
+        let mut fields = Fields::with_capacity(3, 30);
+        fields.push_known(KnownName::METHOD, "GET");
+        fields.push("x-trace", "1");
+        fields.push("cookie", "a");
+        fields.push("cookie", "b");
+        assert_eq!(fields.len(), 4);
+        assert_eq!(fields.octets(), 7 + 3 + 7 + 1 + 6 + 1 + 6 + 1);
+        assert_eq!(fields.list_size(), fields.octets() + 4 * 32);
+        assert_eq!(fields.bytes, b"GETx-trace1ab", "known names aren't stored");
+
+        let listed: Vec<_> = fields
+            .iter()
+            .map(|field| (field.name, field.value))
+            .collect();
+        assert_eq!(listed[0], (&b":method"[..], &b"GET"[..]));
+        assert_eq!(listed[1], (&b"x-trace"[..], &b"1"[..]));
+        assert_eq!(fields.get("cookie"), Some(&b"a"[..]));
+        assert_eq!(fields.get_known(KnownName::COOKIE), Some(&b"a"[..]));
+        assert_eq!(fields.get("x-trace"), Some(&b"1"[..]));
+        assert_eq!(fields.get("x-other"), None);
+        assert_eq!(
+            fields.at(3).map(|field| field.known),
+            Some(Some(KnownName::COOKIE))
+        );
+        assert!(fields.at(4).is_none());
+
+        fields.clear();
+        assert!(fields.is_empty());
+        assert_eq!((fields.octets(), fields.iter().len()), (0, 0));
+    }
+
+    #[test]
+    fn a_field_moves_from_list_to_list() {
+        let mut from = Fields::new();
+        from.push("authorization", "secret");
+        let mut field = from.at(0).expect("one field");
+        field.never_indexed = true;
+        let mut to = Fields::new();
+        to.push_field(field);
+        to.push_field(Field {
+            known: None,
+            ..field
+        });
+        for copy in &to {
+            assert_eq!(copy, field);
+        }
+        assert_ne!(from, to);
     }
 }

@@ -1,0 +1,288 @@
+//! The dynamic table (RFC 7541 §2.3.2, §4).
+//!
+//! Octets of all entries lie in one buffer, oldest first and each entry in one piece. New ones are appended; what is
+//! evicted stays in front until it is as much as what is alive, then the buffer is moved up. So an insertion costs its
+//! own octets twice at most, and an entry's octets are always one slice. Nothing is allocated before the first insertion.
+
+use std::collections::VecDeque;
+
+use crate::KnownName;
+
+/// What an entry takes beyond its octets (RFC 7541 §4.1).
+pub(crate) const ENTRY_OVERHEAD: usize = 32;
+
+/// The size that both sides begin with (RFC 9113 §6.5.2, SETTINGS_HEADER_TABLE_SIZE).
+pub(crate) const INITIAL_SIZE: usize = 4096;
+
+/// Octets that aren't worth moving the buffer up for.
+const SLACK: usize = 256;
+
+/// A dynamic table. With each entry it keeps a `Note` of its owner.
+pub(crate) struct DynamicTable<Note> {
+    /// Newest first.
+    entries: VecDeque<Entry<Note>>,
+    octets: Vec<u8>,
+    /// The position of `octets[0]`. Positions count all octets ever appended and wrap around.
+    base: u32,
+    /// As §4.1 counts it.
+    size: usize,
+    max_size: usize,
+    /// Entries inserted so far, wrapping around.
+    inserted: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Entry<Note> {
+    /// The position of the entry's octets: the name unless it is known, then the value.
+    start: u32,
+    /// Octets of the name, known or not.
+    name_len: u32,
+    value_len: u32,
+    known: Option<KnownName>,
+    note: Note,
+}
+
+impl<Note> Entry<Note> {
+    /// Octets of the name that are kept.
+    fn stored_name_len(&self) -> usize {
+        if self.known.is_some() {
+            0
+        } else {
+            self.name_len as usize
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.name_len as usize + self.value_len as usize + ENTRY_OVERHEAD
+    }
+}
+
+/// An entry as it is looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) known: Option<KnownName>,
+    /// Octets of the name, known or not.
+    pub(crate) name_len: usize,
+    /// The name if it isn't a known one, then the value.
+    pub(crate) octets: &'a [u8],
+    /// Where in `octets` the value begins.
+    pub(crate) value_start: usize,
+}
+
+impl<'a> View<'a> {
+    /// The name if it isn't a known one, else nothing.
+    pub(crate) fn unknown_name(&self) -> &'a [u8] {
+        &self.octets[..self.value_start]
+    }
+
+    pub(crate) fn value(&self) -> &'a [u8] {
+        &self.octets[self.value_start..]
+    }
+}
+
+impl<Note: Copy> DynamicTable<Note> {
+    pub(crate) fn new(max_size: usize) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            octets: Vec::new(),
+            base: 0,
+            size: 0,
+            max_size,
+            inserted: 0,
+        }
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(crate) fn max_size(&self) -> usize {
+        self.max_size
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The newest entry's number: the first has 1, the next 2 and so on, wrapping around.
+    pub(crate) fn inserted(&self) -> u32 {
+        self.inserted
+    }
+
+    /// The entry of this age; the newest has age 0.
+    #[inline]
+    pub(crate) fn get(&self, age: usize) -> Option<View<'_>> {
+        let entry = self.entries.get(age)?;
+        let start = entry.start.wrapping_sub(self.base) as usize;
+        let value_start = entry.stored_name_len();
+        Some(View {
+            known: entry.known,
+            name_len: entry.name_len as usize,
+            octets: &self.octets[start..start + value_start + entry.value_len as usize],
+            value_start,
+        })
+    }
+
+    /// The owner's note on the entry of this age.
+    pub(crate) fn note(&self, age: usize) -> Option<Note> {
+        self.entries.get(age).map(|entry| entry.note)
+    }
+
+    /// "Whenever the maximum size for the dynamic table is reduced, entries are evicted from the end of the dynamic table
+    /// until the size of the dynamic table is less than or equal to the maximum size." (§4.3)
+    pub(crate) fn set_max_size(&mut self, max_size: usize) {
+        self.max_size = max_size;
+        self.evict_to(max_size);
+        if max_size == 0 {
+            (self.entries, self.octets) = (VecDeque::new(), Vec::new());
+        }
+    }
+
+    /// Adds an entry in front of all others and evicts what no longer fits (§4.4). `name` are the octets of the name,
+    /// known or not.
+    pub(crate) fn insert(
+        &mut self,
+        known: Option<KnownName>,
+        name: &[u8],
+        value: &[u8],
+        note: Note,
+    ) {
+        let size = name.len() + value.len() + ENTRY_OVERHEAD;
+        if size > self.max_size {
+            // "It is not an error to attempt to add an entry that is larger than the maximum size; an attempt to add an
+            // entry larger than the maximum size causes the table to be emptied".
+            self.clear();
+            return;
+        }
+        self.evict_to(self.max_size - size);
+        let stored_name = if known.is_some() { &[][..] } else { name };
+        self.make_room(stored_name.len() + value.len());
+        self.entries.push_front(Entry {
+            start: self.base.wrapping_add(self.octets.len() as u32),
+            name_len: name.len() as u32,
+            value_len: value.len() as u32,
+            known,
+            note,
+        });
+        self.octets.extend_from_slice(stored_name);
+        self.octets.extend_from_slice(value);
+        self.size += size;
+        self.inserted = self.inserted.wrapping_add(1);
+    }
+
+    /// Evicts all entries.
+    pub(crate) fn clear(&mut self) {
+        self.evict_to(0);
+    }
+
+    fn evict_to(&mut self, size: usize) {
+        while self.size > size {
+            let Some(entry) = self.entries.pop_back() else {
+                break;
+            };
+            self.size -= entry.size();
+        }
+    }
+
+    /// Gives the front of the buffer back when that is cheaper than letting it grow.
+    fn make_room(&mut self, len: usize) {
+        let dead = self.entries.back().map_or(self.octets.len(), |oldest| {
+            oldest.start.wrapping_sub(self.base) as usize
+        });
+        let alive = self.octets.len() - dead;
+        if dead >= alive + SLACK || self.octets.len() + len > self.octets.capacity() && dead > alive
+        {
+            self.octets.copy_within(dead.., 0);
+            self.octets.truncate(alive);
+            self.base = self.base.wrapping_add(dead as u32);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn listed(table: &DynamicTable<()>) -> Vec<(String, String)> {
+        (0..table.len())
+            .map(|age| {
+                let view = table.get(age).expect("an entry");
+                let name = match view.known {
+                    Some(known) => known.as_str().to_owned(),
+                    None => String::from_utf8_lossy(view.unknown_name()).into_owned(),
+                };
+                assert_eq!(name.len(), view.name_len);
+                (name, String::from_utf8_lossy(view.value()).into_owned())
+            })
+            .collect()
+    }
+
+    fn insert(table: &mut DynamicTable<()>, name: &str, value: &str) {
+        let known = KnownName::of(name.as_bytes());
+        table.insert(known, name.as_bytes(), value.as_bytes(), ());
+    }
+
+    #[test]
+    fn nothing_is_allocated_before_the_first_entry() {
+        let table = DynamicTable::<()>::new(65_536);
+        assert_eq!((table.octets.capacity(), table.entries.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn an_entry_too_large_empties_the_table() {
+        let mut table = DynamicTable::new(100);
+        insert(&mut table, "host", "a");
+        insert(&mut table, "name", &"v".repeat(64));
+        assert_eq!(table.size(), 100, "an entry of just the maximum size fits");
+        insert(&mut table, "name", &"v".repeat(65));
+        assert_eq!((table.size(), table.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_smaller_maximum_evicts_the_oldest() {
+        let mut table = DynamicTable::new(4096);
+        for value in ["1", "2", "3"] {
+            insert(&mut table, "name", value);
+        }
+        table.set_max_size(2 * 37);
+        assert_eq!(
+            listed(&table),
+            [("name".into(), "3".into()), ("name".into(), "2".into())]
+        );
+        table.set_max_size(0);
+        assert_eq!((table.len(), table.octets.capacity()), (0, 0));
+        table.set_max_size(100);
+        insert(&mut table, "name", "4");
+        assert_eq!(listed(&table), [("name".into(), "4".into())]);
+    }
+
+    proptest! {
+        /// The table against the plainest one that does what §4 says.
+        #[test]
+        fn it_is_a_queue_bounded_by_size(
+            steps in proptest::collection::vec((0..200_usize, 0..300_usize, proptest::option::weighted(0.1, 0..600_usize)), 0..200)
+        ) {
+            let mut table = DynamicTable::new(600);
+            let mut model: VecDeque<(String, String)> = VecDeque::new();
+            let size = |model: &VecDeque<(String, String)>| {
+                model.iter().map(|(name, value)| name.len() + value.len() + 32).sum::<usize>()
+            };
+            for (step, (name_len, value_len, resize)) in steps.into_iter().enumerate() {
+                if let Some(max_size) = resize {
+                    table.set_max_size(max_size);
+                }
+                let name = if name_len < 20 { "content-length".to_owned() } else { format!("{step:x<name_len$}") };
+                let value = format!("{step:y<value_len$}");
+                insert(&mut table, &name, &value);
+                model.push_front((name, value));
+                while size(&model) > table.max_size() {
+                    model.pop_back();
+                }
+                prop_assert_eq!(table.size(), size(&model));
+                prop_assert_eq!(listed(&table), Vec::from(model.clone()));
+                prop_assert!(table.octets.capacity() <= 4 * 600);
+            }
+        }
+    }
+}

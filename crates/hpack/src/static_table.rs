@@ -1,0 +1,181 @@
+//! The static table (RFC 7541 Appendix A).
+
+use crate::KnownName;
+
+/// Entries in the static table; the dynamic table's newest entry has the index after it (RFC 7541 §2.3.3).
+pub(crate) const LEN: usize = 61;
+
+/// Names and values by index; nothing at 0, which is no index (RFC 7541 §6.1).
+pub(crate) const ENTRIES: [(&str, &str); LEN + 1] = [
+    ("", ""),
+    (":authority", ""),
+    (":method", "GET"),
+    (":method", "POST"),
+    (":path", "/"),
+    (":path", "/index.html"),
+    (":scheme", "http"),
+    (":scheme", "https"),
+    (":status", "200"),
+    (":status", "204"),
+    (":status", "206"),
+    (":status", "304"),
+    (":status", "400"),
+    (":status", "404"),
+    (":status", "500"),
+    ("accept-charset", ""),
+    ("accept-encoding", "gzip, deflate"),
+    ("accept-language", ""),
+    ("accept-ranges", ""),
+    ("accept", ""),
+    ("access-control-allow-origin", ""),
+    ("age", ""),
+    ("allow", ""),
+    ("authorization", ""),
+    ("cache-control", ""),
+    ("content-disposition", ""),
+    ("content-encoding", ""),
+    ("content-language", ""),
+    ("content-length", ""),
+    ("content-location", ""),
+    ("content-range", ""),
+    ("content-type", ""),
+    ("cookie", ""),
+    ("date", ""),
+    ("etag", ""),
+    ("expect", ""),
+    ("expires", ""),
+    ("from", ""),
+    ("host", ""),
+    ("if-match", ""),
+    ("if-modified-since", ""),
+    ("if-none-match", ""),
+    ("if-range", ""),
+    ("if-unmodified-since", ""),
+    ("last-modified", ""),
+    ("link", ""),
+    ("location", ""),
+    ("max-forwards", ""),
+    ("proxy-authenticate", ""),
+    ("proxy-authorization", ""),
+    ("range", ""),
+    ("referer", ""),
+    ("refresh", ""),
+    ("retry-after", ""),
+    ("server", ""),
+    ("set-cookie", ""),
+    ("strict-transport-security", ""),
+    ("transfer-encoding", ""),
+    ("user-agent", ""),
+    ("vary", ""),
+    ("via", ""),
+    ("www-authenticate", ""),
+];
+
+/// What the decoder needs of an entry.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) name: KnownName,
+    pub(crate) name_len: u8,
+    pub(crate) value: &'static [u8],
+}
+
+/// The entries by index as the decoder wants them. Index 0 holds a filler: who looks up has ruled it out.
+static DECODED: [Entry; LEN + 1] = {
+    let mut decoded = [Entry {
+        name: KnownName(1),
+        name_len: 0,
+        value: b"",
+    }; LEN + 1];
+    let mut first = 1;
+    let mut index = 1;
+    while index <= LEN {
+        if is_first(index) {
+            first = index;
+        }
+        decoded[index] = Entry {
+            name: KnownName(first as u8),
+            name_len: ENTRIES[index].0.len() as u8,
+            value: ENTRIES[index].1.as_bytes(),
+        };
+        index += 1;
+    }
+    decoded
+};
+
+/// Whether the entry at this index (1 to 61) is the first with its name. Those that share a name are neighbours.
+pub(crate) const fn is_first(index: usize) -> bool {
+    let (before, name) = (ENTRIES[index - 1].0.as_bytes(), ENTRIES[index].0.as_bytes());
+    if before.len() != name.len() {
+        return true;
+    }
+    let mut i = 0;
+    while i < name.len() {
+        if before[i] != name[i] {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+/// The entry at this index, if it is one of the static table.
+#[inline]
+pub(crate) fn get(index: usize) -> Option<&'static Entry> {
+    DECODED.get(index).filter(|_| index != 0)
+}
+
+/// The index of the entry with this name and this value, if there is one. Entries without a value are only names.
+#[inline]
+pub(crate) fn find(name: KnownName, value: &[u8]) -> Option<usize> {
+    match name {
+        KnownName::STATUS => match value {
+            b"200" => Some(8),
+            b"204" => Some(9),
+            b"206" => Some(10),
+            b"304" => Some(11),
+            b"400" => Some(12),
+            b"404" => Some(13),
+            b"500" => Some(14),
+            _ => None,
+        },
+        KnownName::METHOD => match value {
+            b"GET" => Some(2),
+            b"POST" => Some(3),
+            _ => None,
+        },
+        KnownName::PATH => match value {
+            b"/" => Some(4),
+            b"/index.html" => Some(5),
+            _ => None,
+        },
+        KnownName::SCHEME => match value {
+            b"http" => Some(6),
+            b"https" => Some(7),
+            _ => None,
+        },
+        KnownName::ACCEPT_ENCODING if value == b"gzip, deflate" => Some(16),
+        _ if value.is_empty() && usize::from(name.0) <= LEN => Some(usize::from(name.0)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_is_found_and_no_other() {
+        for (index, (name, value)) in ENTRIES.iter().enumerate().skip(1) {
+            let name = KnownName::of(name.as_bytes()).expect(name);
+            assert_eq!(find(name, value.as_bytes()), Some(index));
+            assert_eq!(find(name, b"another"), None);
+            let entry = get(index).expect("an entry");
+            assert_eq!((entry.name, entry.value), (name, value.as_bytes()));
+            assert_eq!(usize::from(entry.name_len), name.as_str().len());
+        }
+        assert!(get(0).is_none());
+        assert!(get(LEN + 1).is_none());
+        assert_eq!(find(KnownName::PRIORITY, b""), None);
+        assert_eq!(find(KnownName::METHOD, b""), None);
+    }
+}

@@ -1,0 +1,42 @@
+//! Why a connection is gone.
+
+use std::io;
+
+use tidegate_proto::CloseReason;
+
+/// Why a connection is gone; its `Display` is one clear sentence.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum End {
+    /// The HTTP/2 engine ended it.
+    Closed(CloseReason),
+    /// The TLS handshake, or a TLS record after it, failed.
+    TlsFailed(rustls::Error),
+    /// The peer closed before the protocol was known.
+    HandshakeEof,
+    /// The peer didn't finish the TLS handshake, or sent no HTTP, for the handshake timeout.
+    HandshakeTimedOut,
+    /// The peer took none of what waited for it for the write timeout.
+    WriteTimedOut,
+    /// The socket failed.
+    Io(io::Error),
+    /// The peer spoke HTTP/1.x and was answered 505.
+    Http1,
+    /// The worker was stopped while the connection was open.
+    Stopped,
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed(reason) => write!(f, "{reason}"),
+            Self::TlsFailed(error) => write!(f, "TLS failed: {error}"),
+            Self::HandshakeEof => f.write_str("closed by the peer before the handshake was done"),
+            Self::HandshakeTimedOut => f.write_str("handshake timed out"),
+            Self::WriteTimedOut => f.write_str("the peer stopped reading: write timed out"),
+            Self::Io(error) => write!(f, "socket error: {error}"),
+            Self::Http1 => f.write_str("the peer spoke HTTP/1.x and was answered 505"),
+            Self::Stopped => f.write_str("the worker was stopped"),
+        }
+    }
+}

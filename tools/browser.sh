@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Proves that a browser loads the demo page over HTTP/2 and shows it: headless Chromium opens it over TLS, the page's own
+# script writes the protocol of the page (#protocol) and of each thing it loaded (#resources) into the document, and
+# all of them must be h2. The screenshot is target/browser.png.
+#
+#   cargo build --release && tools/browser.sh
+source "$(dirname "$0")/lib.sh"
+need chromium python3
+
+# browse FLAG...: one Chromium with a profile of its own, which ends when the page is loaded.
+browse() {
+    timeout --kill-after=5 120 chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
+        --disable-background-networking --disable-component-update --disable-sync --ignore-certificate-errors \
+        --user-data-dir="$(mktemp -d "$scratch/profile.XXXXXX")" --window-size=1280,900 --virtual-time-budget=5000 \
+        "$@" "$https/" 2>"$scratch/chromium.log" || { cat "$scratch/chromium.log" "$log" >&2; die "Chromium failed"; }
+}
+
+start_tidegate --log info
+browse --dump-dom >"$scratch/page.html"
+browse --screenshot="$target/browser.png" >/dev/null
+python3 - "$scratch/page.html" "$target/browser.png" <<'PYTHON' || { cat "$scratch/page.html" "$log" >&2; exit 1; }
+import html.parser, re, struct, sys, zlib
+
+page, screenshot = sys.argv[1:]
+
+
+class Texts(html.parser.HTMLParser):
+    """The text below each element that has an id; elements without an end tag don't nest."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.texts = [], {}
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in ("area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"):
+            self.open.append((tag, dict(attributes).get("id")))
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        for _, name in self.open:
+            if name:
+                self.texts[name] = self.texts.get(name, "") + " " + data
+
+
+texts = Texts()
+texts.feed(open(page).read())
+protocol = texts.texts.get("protocol", "").strip()
+resources = texts.texts.get("resources", "")
+others = re.findall(r"http/\S+|\bh3\b|\bh2c\b", resources)
+loaded = len(re.findall(r"\bh2\b", resources))
+if protocol != "h2":
+    sys.exit(f"FAIL  Chromium loaded the page over {protocol!r}, not over h2")
+if loaded < 3 or others:
+    sys.exit(f"FAIL  style, script and image should have come over h2: {' '.join(resources.split())!r}")
+
+# A page that was drawn has many colours; an empty one packs to next to nothing.
+data = open(screenshot, "rb").read()
+assert data.startswith(b"\x89PNG"), "the screenshot is no PNG"
+width, height = struct.unpack(">II", data[16:24])
+at, packed = 8, b""
+while at < len(data):
+    (length,) = struct.unpack(">I", data[at : at + 4])
+    packed += data[at + 8 : at + 8 + length] if data[at + 4 : at + 8] == b"IDAT" else b""
+    at += 12 + length
+colours = len(set(zlib.decompress(packed)))
+if colours < 32:
+    sys.exit(f"FAIL  the screenshot of {width}x{height} looks empty")
+print(f"ok    Chromium loaded the page over {protocol}, and {loaded} more things over h2; {screenshot} shows it")
+PYTHON

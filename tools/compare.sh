@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# Shows what a request costs tidegate beside Debian's h2o and nghttpd: CPU time, and user instructions under valgrind.
+#
+#   tools/compare.sh                        CPU time per request, medians of 11 interleaved rounds
+#   tools/compare.sh --instructions         user instructions per request
+#   tools/compare.sh --rounds 15 --requests 300000 --only 'h2o nghttpd'
+#
+# Every server runs one worker and serves the same 15-byte file with the same P-256 certificate, to h2load with
+# 32 connections of 32 streams each, over TLS 1.3 and over cleartext HTTP/2. Each has its own process per transport.
+#
+# CPU time: user and system time of the server process, in nanoseconds from /proc/PID/task/*/schedstat, read before and
+# after each h2load. The servers take turns within a round and another one begins each round, so that a busy machine
+# is busy for all of them. Handshakes (32 among 200,000 requests) are in the figure.
+#
+# Instructions: what valgrind's callgrind counts in the whole process from start to end, at 10,000 requests and again at 50,000; the
+# difference over 40,000, so that start-up, handshakes and shutdown cancel out. The kernel's instructions are not in it.
+#
+# Exits with 1 when tidegate costs more than h2o.
+source "$(dirname "$0")/lib.sh"
+
+mode=cpu rounds=11 requests=200000 servers='h2o nghttpd tidegate'
+while (($#)); do
+    case $1 in
+        --instructions) mode=instructions ;;
+        --rounds) rounds=$2 && shift ;;
+        --requests) requests=$2 && shift ;;
+        --only) servers=$2 && shift ;;
+        *) die "unknown argument '$1'; the head of the script lists them" ;;
+    esac
+    shift
+done
+need h2load openssl python3
+[[ $mode == cpu ]] || need valgrind
+for server in $servers; do [[ $server == tidegate ]] && need "$tidegate" || need "$server"; done
+
+make_cert pair
+chmod 755 "$scratch" # h2o, started by root, turns into nobody
+mkdir "$scratch/www"
+printf 'fifteen octets\n' >"$scratch/www/small.txt"
+
+# command_for SERVER TRANSPORT PORT: sets `command`, an array.
+command_for() {
+    local address=127.0.0.1:$3
+    case $1-$2 in
+        h2o-*)
+            {
+                echo 'num-threads: 1'
+                echo "listen: {host: 127.0.0.1, port: $3$([[ $2 == h2c ]] ||
+                    echo ", ssl: {certificate-file: $scratch/pair.crt, key-file: $scratch/pair.key, ocsp-update-interval: 0}")}"
+                echo "hosts: {default: {paths: {/: {file.dir: $scratch/www}}}}"
+            } >"$scratch/h2o-$2.yaml"
+            command=(h2o -c "$scratch/h2o-$2.yaml")
+            ;;
+        nghttpd-tls) command=(nghttpd -n1 -a 127.0.0.1 -d "$scratch/www" "$3" "$scratch/pair.key" "$scratch/pair.crt") ;;
+        nghttpd-h2c) command=(nghttpd -n1 -a 127.0.0.1 -d "$scratch/www" --no-tls "$3") ;;
+        tidegate-tls)
+            command=("$tidegate" --workers 1 --root "$scratch/www" --log warn --listen "$address" --listen-h2c none
+                --cert "$scratch/pair.crt" --key "$scratch/pair.key")
+            ;;
+        tidegate-h2c)
+            command=("$tidegate" --workers 1 --root "$scratch/www" --log warn --listen none --listen-h2c "$address")
+            ;;
+    esac
+}
+
+# start SERVER TRANSPORT [WRAPPER...]: sets `pid` and `url`.
+start() {
+    local port
+    port=$(free_port)
+    command_for "$1" "$2" "$port"
+    launch "$scratch/$1-$2.log" "${@:3}" "${command[@]}"
+    eventually 60 accepts "$port" || { cat "$scratch/$1-$2.log" >&2; die "$1 does not listen on port $port"; }
+    url=$([[ $2 == tls ]] && echo https || echo http)://127.0.0.1:$port/small.txt
+}
+
+# load URL REQUESTS: every request must be answered with a 2xx and 15 octets.
+load() {
+    h2load -c32 -m32 -t1 -n"$2" "$1" >"$scratch/h2load" || die "h2load failed on $1"
+    grep -q "^status codes: $2 2xx" "$scratch/h2load" && grep -q "($(($2 * 15))) data" "$scratch/h2load" ||
+        { cat "$scratch/h2load" >&2; die "not all requests to $1 succeeded"; }
+}
+
+# Nanoseconds of CPU that the process has used, all its threads together.
+cpu_ns() { cat /proc/"$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
+
+measure_cpu() {
+    local transport server before round
+    local -A pids urls
+    for transport in tls h2c; do
+        for server in $servers; do
+            start "$server" "$transport"
+            pids[$server-$transport]=$pid urls[$server-$transport]=$url
+            load "$url" 20000
+        done
+    done
+    for ((round = 0; round < rounds; round++)); do
+        for transport in tls h2c; do
+            for server in $servers; do
+                before=$(cpu_ns "${pids[$server-$transport]}")
+                load "${urls[$server-$transport]}" "$requests"
+                echo "$transport $server $(($(cpu_ns "${pids[$server-$transport]}") - before)) $requests"
+            done
+        done
+        servers="${servers#* } ${servers%% *}"
+    done
+}
+
+# instructions SERVER TRANSPORT REQUESTS: the whole life of a server that answers so many requests.
+instructions() {
+    start "$1" "$2" valgrind --tool=callgrind --callgrind-out-file=/dev/null
+    load "$url" "$3"
+    stop "$pid" || true
+    grep -oP 'Collected : \K\d+' "$scratch/$1-$2.log" || die "valgrind gave no count for $1"
+}
+
+measure_instructions() {
+    local transport server few many
+    for transport in tls h2c; do
+        for server in $servers; do
+            few=$(instructions "$server" "$transport" 10000)
+            many=$(instructions "$server" "$transport" 50000)
+            echo "$transport $server $((many - few)) 40000"
+        done
+    done
+}
+
+"measure_$mode" >"$scratch/measured"
+python3 - "$mode" "$scratch/measured" <<'PYTHON'
+import collections, statistics, sys
+
+mode, path = sys.argv[1:]
+samples = collections.defaultdict(list)
+for line in open(path):
+    transport, server, cost, requests = line.split()
+    samples[transport, server].append(int(cost) / int(requests))
+unit, scale, form = ("CPU µs", 1e-3, ".2f") if mode == "cpu" else ("user instructions", 1, ",.0f")
+median = {key: statistics.median(costs) * scale for key, costs in samples.items()}
+print(f"{unit} per request, 15-byte file, 32 connections x 32 streams, one worker")
+print(f"{'':10}{'':5}{'median':>10}{'least':>10}{'most':>10}{'of h2o':>9}")
+worse = False
+for (transport, server), costs in sorted(samples.items(), key=lambda item: (item[0][0] != "tls", item[0][1])):
+    h2o = median.get((transport, "h2o"))
+    ratio = f"{median[transport, server] / h2o:8.2f}x" if h2o else ""
+    figures = "".join(f"{cost * scale:>10{form}}" for cost in (statistics.median(costs), min(costs), max(costs)))
+    print(f"{server:10}{transport:5}{figures}{ratio}")
+    worse |= server == "tidegate" and h2o is not None and median[transport, server] > h2o
+if worse:
+    sys.exit("compare.sh: tidegate costs more than h2o")
+PYTHON

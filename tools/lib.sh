@@ -1,0 +1,107 @@
+# shellcheck shell=bash
+# Shared by the scripts beside it: sourced, never run.
+#
+# It starts the release binary on ports that the kernel picks, waits for conditions (never for a fixed time), and ends
+# exactly the processes that were started through it, however the script ends. The binary is target/release/tidegate,
+# or what TIDEGATE names.
+
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+tidegate=${TIDEGATE:-$target/release/tidegate}
+scratch=$(mktemp -d)
+children=()
+
+finish() {
+    local status=$? pid
+    trap - EXIT
+    for pid in "${children[@]}"; do
+        kill -KILL "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    rm -rf "$scratch"
+    exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+die() {
+    echo "${0##*/}: $*" >&2
+    exit 1
+}
+
+# need COMMAND...: stops with one sentence when a tool is missing.
+need() {
+    local tool
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || die "$tool is not installed; .ci/run installs what these scripts use"
+    done
+}
+
+# eventually SECONDS COMMAND...: true as soon as the command succeeds, false when it still fails after so many seconds.
+eventually() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@"; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.02
+    done
+}
+
+running() { kill -0 "$1" 2>/dev/null; }
+
+# launch LOG COMMAND...: starts a process whose output goes to LOG; sets `pid`.
+launch() {
+    local log=$1
+    shift
+    "$@" >"$log" 2>&1 </dev/null &
+    pid=$!
+    children+=("$pid")
+}
+
+# stop PID: ends a launched process and waits for it; gives its exit status.
+stop() {
+    kill -TERM "$1" 2>/dev/null || true
+    reap "$1"
+}
+
+# reap PID: waits for a launched process, at most 60 seconds; gives its exit status.
+reap() {
+    local child status=0 rest=()
+    eventually 60 exited "$1" || kill -KILL "$1"
+    wait "$1" || status=$?
+    for child in "${children[@]}"; do [[ $child == "$1" ]] || rest+=("$child"); done
+    children=("${rest[@]}")
+    return "$status"
+}
+
+# A child that ended stays a zombie until it is waited for.
+exited() { [[ ! -e /proc/$1 ]] || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
+
+# start_tidegate FLAG...: starts the server on free ports of 127.0.0.1; sets `pid`, `log`, `https` and `http`.
+start_tidegate() {
+    [[ -x $tidegate ]] || die "$tidegate is not there; build it with: cargo build --release"
+    log=$(mktemp "$scratch/tidegate.XXXXXX")
+    launch "$log" "$tidegate" --listen 127.0.0.1:0 --listen-h2c 127.0.0.1:0 "$@"
+    eventually 20 addresses_printed || { cat "$log" >&2; die "the server printed no addresses within 20 seconds"; }
+}
+
+addresses_printed() {
+    https=$(grep -m1 -oE 'https://127\.0\.0\.1:[0-9]+' "$log") && http=$(grep -m1 -oE 'http://127\.0\.0\.1:[0-9]+' "$log") ||
+        { exited "$pid" && { cat "$log" >&2; die "the server ended instead of starting"; }; }
+}
+
+port_of() { echo "${1##*:}"; }
+
+# free_port: a port that was free a moment ago, for servers that can't be told to let the kernel choose.
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+accepts() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# make_cert NAME: a self-signed P-256 certificate in $scratch/NAME.crt with its key in $scratch/NAME.key.
+make_cert() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=localhost \
+        -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
+        -keyout "$scratch/$1.key" -out "$scratch/$1.crt" 2>/dev/null
+}

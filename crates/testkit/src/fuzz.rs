@@ -1,0 +1,101 @@
+//! The bodies of the fuzz targets in `fuzz/`. They are ordinary functions, so that `cargo test` replays every input of
+//! the corpora (`fuzz/corpus/<target>/`) on any machine, without a fuzzer.
+//!
+//! Each body takes any octets, and panics if something is wrong: the oracles are described at each.
+
+mod frames;
+mod hpack;
+
+pub use frames::frame_decoder;
+pub use hpack::{hpack_decoder, hpack_round_trip};
+
+/// A fuzz target.
+pub struct Target {
+    /// The name of the binary and of the corpus.
+    pub name: &'static str,
+    /// Its body.
+    pub body: fn(&[u8]),
+}
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "frame_decoder",
+        body: frame_decoder,
+    },
+    Target {
+        name: "hpack_decoder",
+        body: hpack_decoder,
+    },
+    Target {
+        name: "hpack_round_trip",
+        body: hpack_round_trip,
+    },
+];
+
+/// A fuzz input, read as a list of small choices. Its end reads as zeros, so that every input has a meaning and
+/// cutting one short changes little.
+struct Choices<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Choices<'a> {
+    fn new(input: &'a [u8]) -> Self {
+        Self { rest: input }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn octet(&mut self) -> u8 {
+        let Some((&first, rest)) = self.rest.split_first() else {
+            return 0;
+        };
+        self.rest = rest;
+        first
+    }
+
+    /// One of these values.
+    fn one_of<T: Copy>(&mut self, values: &[T]) -> T {
+        values[usize::from(self.octet()) % values.len()]
+    }
+
+    /// The next octets, up to so many.
+    fn octets(&mut self, len: usize) -> &'a [u8] {
+        let (taken, rest) = self.rest.split_at(len.min(self.rest.len()));
+        self.rest = rest;
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_input_of_the_corpora_passes() {
+        let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+        for target in TARGETS {
+            let dir = corpora.join(target.name);
+            let mut inputs = 0;
+            for entry in std::fs::read_dir(&dir).expect("every target has a corpus") {
+                let path = entry.expect("the corpus can be listed").path();
+                let input = std::fs::read(&path).expect("the input can be read");
+                println!("{}", path.display()); // shown when it fails
+                (target.body)(&input);
+                inputs += 1;
+            }
+            assert!(inputs > 0, "{} is empty", dir.display());
+        }
+    }
+
+    #[test]
+    fn inputs_may_be_empty() {
+        for target in TARGETS {
+            (target.body)(&[]);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A client engine and a server engine, joined in memory with a virtual clock and a perfect network.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use tidegate_proto::{Config, Connection, Event, Flow, Outbox};
+
+/// One of the two ends.
+pub struct End {
+    /// The engine.
+    pub engine: Connection,
+    /// What it told its owner, oldest first.
+    pub events: VecDeque<Event>,
+    /// What has arrived for it.
+    input: BytesMut,
+    outbox: Outbox,
+    /// Whether it asked to close the transport.
+    pub closed: bool,
+    told_eof: bool,
+}
+
+/// The two ends.
+///
+/// Do something to an engine, then call [`Pair::drive`]; the events are in each end's queue.
+pub struct Pair {
+    /// The client's end.
+    pub client: End,
+    /// The server's end.
+    pub server: End,
+    /// The virtual time.
+    pub now: Instant,
+}
+
+impl End {
+    fn new(engine: Connection) -> Self {
+        Self {
+            engine,
+            events: VecDeque::new(),
+            input: BytesMut::new(),
+            outbox: Outbox::new(),
+            closed: false,
+            told_eof: false,
+        }
+    }
+
+    /// Runs the engine over what has arrived. Returns whether anything happened.
+    fn run(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        while let Some(event) = self.engine.receive(&mut self.input, now) {
+            self.events.push_back(event);
+            busy = true;
+        }
+        loop {
+            match self.engine.transmit(&mut self.outbox, usize::MAX, now) {
+                Flow::Event(event) => {
+                    self.events.push_back(event);
+                    busy = true;
+                }
+                Flow::Closed => {
+                    self.closed = true;
+                    return busy;
+                }
+                Flow::Drained | Flow::Full => return busy,
+            }
+        }
+    }
+
+    /// Moves what the engine wrote to the other end. Returns whether there was anything.
+    fn deliver(&mut self, to: &mut Self, now: Instant) -> bool {
+        let mut busy = !self.outbox.is_empty();
+        while self.outbox.has_remaining() {
+            let chunk = self.outbox.chunk();
+            let len = chunk.len();
+            to.input.extend_from_slice(chunk);
+            self.outbox.advance(len);
+        }
+        if self.closed && !to.told_eof {
+            to.told_eof = true;
+            // What arrived before the end is received before it.
+            while let Some(event) = to.engine.receive(&mut to.input, now) {
+                to.events.push_back(event);
+            }
+            to.engine.receive_eof(now);
+            busy = true;
+        }
+        busy
+    }
+}
+
+impl Pair {
+    /// Two engines that haven't exchanged anything.
+    pub fn new(client: Config, server: Config) -> Self {
+        let now = Instant::now();
+        let client = client.build().expect("a test's config is valid");
+        let server = server.build().expect("a test's config is valid");
+        Self {
+            client: End::new(Connection::client(client, now)),
+            server: End::new(Connection::server(server, now)),
+            now,
+        }
+    }
+
+    /// Two engines with the handshake done, and its events forgotten.
+    pub fn connected(client: Config, server: Config) -> Self {
+        let mut pair = Self::new(client, server);
+        pair.drive();
+        pair.client.events.clear();
+        pair.server.events.clear();
+        pair
+    }
+
+    /// Runs both engines until neither has anything more to say.
+    pub fn drive(&mut self) {
+        loop {
+            let mut busy = self.client.run(self.now);
+            busy |= self.client.deliver(&mut self.server, self.now);
+            busy |= self.server.run(self.now);
+            busy |= self.server.deliver(&mut self.client, self.now);
+            if !busy {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass, timer by timer.
+    pub fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        let mut fired = 0;
+        loop {
+            let client = self.client.engine.next_timeout();
+            let server = self.server.engine.next_timeout();
+            let Some(due) = [client, server].into_iter().flatten().min() else {
+                break;
+            };
+            if due > end {
+                break;
+            }
+            fired += 1;
+            assert!(fired < 10_000, "a timer that never stops firing");
+            self.now = self.now.max(due);
+            self.client.engine.handle_timeout(self.now);
+            self.server.engine.handle_timeout(self.now);
+            self.drive();
+        }
+        self.now = end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidegate_proto::{Body, CloseReason, RequestHead, ResponseHead};
+
+    use super::*;
+
+    #[test]
+    fn a_request_and_its_response_then_the_end() {
+        let mut pair = Pair::connected(Config::client(), Config::server());
+        let head = RequestHead::new("GET", "https", "localhost", "/");
+        let id = pair
+            .client
+            .engine
+            .open(&head, Body::Empty)
+            .expect("there is room");
+        pair.drive();
+        let Some(Event::Request { id: on, head, end }) = pair.server.events.pop_front() else {
+            panic!("{:?}", pair.server.events);
+        };
+        assert_eq!((on, head.path(), end), (id, "/", true));
+        let mut stream = pair.server.engine.stream(id).expect("it is open");
+        stream
+            .respond(&ResponseHead::new(200), Body::Full(Bytes::from("hello")))
+            .expect("it is the first response");
+        pair.drive();
+        let Some(Event::Response { head, .. }) = pair.client.events.pop_front() else {
+            panic!("{:?}", pair.client.events);
+        };
+        assert_eq!(head.status(), 200);
+        let Some(Event::Data { data, end, .. }) = pair.client.events.pop_front() else {
+            panic!("{:?}", pair.client.events);
+        };
+        assert_eq!((&data[..], end), (&b"hello"[..], true));
+
+        pair.server.engine.shut_down(pair.now);
+        pair.drive();
+        assert!(
+            matches!(
+                pair.server.events.pop_back(),
+                Some(Event::Closed(CloseReason::Graceful))
+            ),
+            "the server's end is graceful"
+        );
+        assert!(pair.client.engine.is_closed());
+    }
+}

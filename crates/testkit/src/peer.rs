@@ -1,0 +1,722 @@
+//! A scripted peer: sends raw frames to one engine and reads back what that transmits.
+//!
+//! ```no_run
+//! use tidegate_proto::{Config, Violation};
+//! use tidegate_testkit::peer::Peer;
+//! use tidegate_testkit::wire::{data, get};
+//!
+//! let mut peer = Peer::client(Config::server());
+//! peer.send(get(1));
+//! peer.expect_request(1);
+//! peer.respond(1, 200, "hello");
+//! assert_eq!(peer.expect_head(1).status(), 200);
+//! peer.send(data(3, "nobody asked"));
+//! peer.connection_error(Violation::FrameOnIdleStream);
+//! ```
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tidegate_frame::{Frame, Reader, SettingId};
+use tidegate_hpack::{Decoder, Fields, Limits};
+use tidegate_proto::{
+    Body, CloseReason, Config, Connection, ErrorCode, Event, Flow, Outbox, RequestHead, ResetCause,
+    ResponseHead, Role, Scope, StreamId, StreamMut, Violation,
+};
+
+use crate::wire::{self, Raw};
+
+thread_local! {
+    static PROVOKED: RefCell<Vec<Violation>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes the violations that engines have told peers of this thread since the last call.
+pub fn take_provoked() -> Vec<Violation> {
+    PROVOKED.take()
+}
+
+/// A frame from the engine; field blocks are put together and decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// DATA.
+    Data {
+        /// The stream.
+        id: u32,
+        /// Without padding.
+        payload: Bytes,
+        /// END_STREAM.
+        end: bool,
+    },
+    /// HEADERS and its CONTINUATIONs.
+    Head(Head),
+    /// PUSH_PROMISE and its CONTINUATIONs.
+    PushPromise {
+        /// The stream that the promise rides on.
+        id: u32,
+        /// The promised stream.
+        promised: u32,
+        /// The promised request.
+        fields: Vec<(String, String)>,
+    },
+    /// Every other frame.
+    Other(Frame),
+}
+
+/// A field section from the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The stream.
+    pub id: u32,
+    /// Pseudo-fields first.
+    pub fields: Vec<(String, String)>,
+    /// END_STREAM.
+    pub end: bool,
+}
+
+impl Head {
+    /// The value of the first field with this name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let mut named = self.fields.iter().filter(|(n, _)| n == name);
+        named.next().map(|(_, value)| value.as_str())
+    }
+
+    /// `:status`; 0 when there is none.
+    pub fn status(&self) -> u16 {
+        self.get(":status")
+            .and_then(|s| s.parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+/// The scripted peer of one engine.
+///
+/// Whatever is sent is handed to the engine at once, and what the engine has to say is collected. Streams that the
+/// engine reports as reset are released at once, unless [`Peer::hold_resets`] says otherwise.
+pub struct Peer {
+    /// The engine that is talked to.
+    pub engine: Connection,
+    /// The virtual time.
+    pub now: Instant,
+    /// What the engine told its owner, oldest first.
+    pub events: VecDeque<Event>,
+    /// What the engine sent, oldest first.
+    pub frames: VecDeque<Received>,
+    input: BytesMut,
+    outbox: Outbox,
+    output: BytesMut,
+    preface_due: bool,
+    reader: Reader,
+    decoder: Decoder,
+    block: Option<(Frame, Vec<u8>)>,
+    closed: bool,
+    release_resets: bool,
+    reading: bool,
+}
+
+/// How a conversation begins.
+impl Peer {
+    /// The client of a server engine, with the handshake done.
+    pub fn client(config: Config) -> Self {
+        Self::client_with(config, &[])
+    }
+
+    /// The client of a server engine, with the handshake done; the client announces these settings.
+    pub fn client_with(config: Config, settings: &[(u16, u32)]) -> Self {
+        let mut peer = Self::client_unborn(config);
+        peer.send_octets(wire::PREFACE);
+        peer.shake_hands(settings);
+        peer
+    }
+
+    /// The client of a server engine, before anything was sent.
+    pub fn client_unborn(config: Config) -> Self {
+        let now = Instant::now();
+        let config = config.build().expect("a test's config is valid");
+        Self::of(Connection::server(config, now), now)
+    }
+
+    /// The server of a client engine, with the handshake done.
+    pub fn server(config: Config) -> Self {
+        Self::server_with(config, &[])
+    }
+
+    /// The server of a client engine, with the handshake done; the server announces these settings.
+    pub fn server_with(config: Config, settings: &[(u16, u32)]) -> Self {
+        let mut peer = Self::server_unborn(config);
+        peer.shake_hands(settings);
+        peer
+    }
+
+    /// The server of a client engine, before anything was sent.
+    pub fn server_unborn(config: Config) -> Self {
+        let now = Instant::now();
+        let config = config.build().expect("a test's config is valid");
+        Self::of(Connection::client(config, now), now)
+    }
+
+    fn of(engine: Connection, now: Instant) -> Self {
+        let preface_due = engine.role() == Role::Client;
+        let mut peer = Self {
+            engine,
+            now,
+            events: VecDeque::new(),
+            frames: VecDeque::new(),
+            input: BytesMut::new(),
+            outbox: Outbox::new(),
+            output: BytesMut::new(),
+            preface_due,
+            reader: Reader::new(0xff_ffff),
+            decoder: Decoder::new(4096),
+            block: None,
+            closed: false,
+            release_resets: true,
+            reading: true,
+        };
+        peer.pump();
+        peer
+    }
+
+    /// Exchanges SETTINGS and their acknowledgements, and forgets the frames and events of that.
+    pub fn shake_hands(&mut self, settings: &[(u16, u32)]) {
+        self.send(wire::settings(settings));
+        self.send(wire::settings_ack());
+        assert!(
+            self.frames.contains(&Received::Other(Frame::Settings(
+                tidegate_frame::Settings::Ack
+            ))),
+            "the engine acknowledges our SETTINGS: {:?}",
+            self.frames
+        );
+        self.frames.clear();
+        self.events.clear();
+    }
+
+    /// From now on, streams that the engine reports as reset are not released.
+    pub fn hold_resets(&mut self) {
+        self.release_resets = false;
+    }
+
+    /// From now on, what the engine transmits is not read: its transport is full.
+    pub fn stop_reading(&mut self) {
+        self.reading = false;
+    }
+
+    /// Reads again, what was left too.
+    pub fn read_again(&mut self) {
+        self.reading = true;
+        self.pump();
+    }
+}
+
+/// What the peer does.
+impl Peer {
+    /// Sends a frame.
+    pub fn send(&mut self, frame: Raw) {
+        self.send_octets(&frame.octets());
+    }
+
+    /// Sends frames in one piece.
+    pub fn send_all(&mut self, frames: impl IntoIterator<Item = Raw>) {
+        let octets: Vec<u8> = frames.into_iter().flat_map(|f| f.octets()).collect();
+        self.send_octets(&octets);
+    }
+
+    /// Sends octets.
+    pub fn send_octets(&mut self, octets: &[u8]) {
+        self.input.extend_from_slice(octets);
+        self.pump();
+    }
+
+    /// Ends the transport.
+    pub fn send_eof(&mut self) {
+        self.engine.receive_eof(self.now);
+        self.pump();
+    }
+
+    /// Lets time pass, timer by timer.
+    pub fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        let mut fired = 0;
+        while let Some(due) = self.engine.next_timeout().filter(|due| *due <= end) {
+            fired += 1;
+            assert!(fired < 10_000, "a timer that never stops firing");
+            self.now = self.now.max(due);
+            self.engine.handle_timeout(self.now);
+            self.pump();
+        }
+        self.now = end;
+    }
+
+    /// Does something to a stream of the engine, as its owner.
+    pub fn stream<T>(&mut self, id: u32, act: impl FnOnce(&mut StreamMut<'_>) -> T) -> T {
+        let mut stream = self
+            .engine
+            .stream(StreamId::new(id))
+            .unwrap_or_else(|| panic!("the engine has no stream {id}"));
+        let result = act(&mut stream);
+        self.pump();
+        result
+    }
+
+    /// The owner of a server engine answers a request; an empty body is none.
+    pub fn respond(&mut self, id: u32, status: u16, body: impl Into<Bytes>) {
+        let body = body.into();
+        let body = if body.is_empty() {
+            Body::Empty
+        } else {
+            Body::Full(body)
+        };
+        self.stream(id, |stream| {
+            stream
+                .respond(&ResponseHead::new(status), body)
+                .expect("the engine takes the response");
+        });
+    }
+
+    /// The owner of a client engine sends a request.
+    pub fn open(&mut self, head: &RequestHead, body: Body) -> u32 {
+        let id = self
+            .engine
+            .open(head, body)
+            .expect("the engine takes the request");
+        self.pump();
+        id.get()
+    }
+
+    /// The owner of a client engine sends a plain GET.
+    pub fn open_get(&mut self) -> u32 {
+        self.open(
+            &RequestHead::new("GET", "https", "localhost", "/"),
+            Body::Empty,
+        )
+    }
+
+    /// Runs the engine until it has nothing more to say.
+    pub fn pump(&mut self) {
+        loop {
+            let mut busy = false;
+            while let Some(event) = self.engine.receive(&mut self.input, self.now) {
+                busy = true;
+                self.take_event(event);
+            }
+            while self.reading || self.outbox.len() < 1 << 16 {
+                match self.engine.transmit(&mut self.outbox, 1 << 16, self.now) {
+                    Flow::Event(event) => {
+                        busy = true;
+                        self.take_event(event);
+                    }
+                    Flow::Full => {
+                        if !self.reading {
+                            break;
+                        }
+                        busy = true;
+                        self.read();
+                    }
+                    Flow::Drained => break,
+                    Flow::Closed => {
+                        self.closed = true;
+                        break;
+                    }
+                }
+            }
+            if self.reading && !self.outbox.is_empty() {
+                busy = true;
+                self.read();
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+
+    fn take_event(&mut self, event: Event) {
+        match &event {
+            Event::Reset { id, cause, .. } => {
+                if let ResetCause::Violation(violation) = cause {
+                    PROVOKED.with_borrow_mut(|all| all.push(*violation));
+                }
+                if self.release_resets {
+                    if let Some(mut stream) = self.engine.stream(*id) {
+                        stream.release();
+                    }
+                }
+            }
+            Event::Closed(CloseReason::Violation(violation)) => {
+                PROVOKED.with_borrow_mut(|all| all.push(*violation));
+            }
+            _ => {}
+        }
+        self.events.push_back(event);
+    }
+
+    /// Cuts what the engine wrote into frames.
+    fn read(&mut self) {
+        let all = self.outbox.remaining();
+        self.output.reserve(all);
+        while self.outbox.has_remaining() {
+            let chunk = self.outbox.chunk();
+            let len = chunk.len();
+            self.output.extend_from_slice(chunk);
+            self.outbox.advance(len);
+        }
+        if self.preface_due && self.output.len() >= wire::PREFACE.len() {
+            assert_eq!(&self.output[..wire::PREFACE.len()], wire::PREFACE);
+            self.output.advance(wire::PREFACE.len());
+            self.preface_due = false;
+        }
+        while let Some(frame) = self
+            .reader
+            .next(&mut self.output)
+            .expect("the engine sends well-formed frames")
+        {
+            self.take_frame(frame);
+        }
+    }
+
+    fn take_frame(&mut self, frame: Frame) {
+        if let Some((first, mut block)) = self.block.take() {
+            let Frame::Continuation(frame) = frame else {
+                panic!("the engine sent {frame:?} in the middle of a field block");
+            };
+            block.extend_from_slice(&frame.fragment);
+            self.block = Some((first, block));
+            if frame.end_headers {
+                self.end_block();
+            }
+            return;
+        }
+        match frame {
+            Frame::Headers(ref headers) => {
+                let (fragment, whole) = (headers.fragment.to_vec(), headers.end_headers);
+                self.block = Some((frame, fragment));
+                if whole {
+                    self.end_block();
+                }
+            }
+            Frame::PushPromise(ref promise) => {
+                let (fragment, whole) = (promise.fragment.to_vec(), promise.end_headers);
+                self.block = Some((frame, fragment));
+                if whole {
+                    self.end_block();
+                }
+            }
+            Frame::Data(data) => self.frames.push_back(Received::Data {
+                id: data.stream_id.get(),
+                payload: data.payload,
+                end: data.end_stream,
+            }),
+            other => self.frames.push_back(Received::Other(other)),
+        }
+    }
+
+    fn end_block(&mut self) {
+        let (first, block) = self.block.take().expect("only called with a block");
+        let limits = Limits {
+            max_list_size: usize::MAX,
+            max_fields: usize::MAX,
+            max_cookie_crumbs: usize::MAX,
+        };
+        let mut list = Fields::new();
+        self.decoder
+            .decode(&block, &limits, &mut list)
+            .expect("the engine sends field blocks that decode");
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        let fields = list.iter().map(|f| (text(f.name), text(f.value))).collect();
+        self.frames.push_back(match first {
+            Frame::Headers(headers) => Received::Head(Head {
+                id: headers.stream_id.get(),
+                fields,
+                end: headers.end_stream,
+            }),
+            Frame::PushPromise(promise) => Received::PushPromise {
+                id: promise.stream_id.get(),
+                promised: promise.promised_id.get(),
+                fields,
+            },
+            other => unreachable!("{other:?} begins no block"),
+        });
+    }
+}
+
+/// What the peer expects from the engine's wire.
+impl Peer {
+    /// The next frame but for WINDOW_UPDATE, if there is one.
+    pub fn next_frame(&mut self) -> Option<Received> {
+        let place = self
+            .frames
+            .iter()
+            .position(|f| !matches!(f, Received::Other(Frame::WindowUpdate(_))))?;
+        self.frames.remove(place)
+    }
+
+    /// The next frame is HEADERS on this stream.
+    #[track_caller]
+    pub fn expect_head(&mut self, id: u32) -> Head {
+        match self.next_frame() {
+            Some(Received::Head(head)) if head.id == id => head,
+            other => panic!("expected HEADERS on stream {id}, got {other:?}"),
+        }
+    }
+
+    /// The next frame is DATA on this stream.
+    #[track_caller]
+    pub fn expect_data(&mut self, id: u32) -> (Bytes, bool) {
+        match self.next_frame() {
+            Some(Received::Data {
+                id: on,
+                payload,
+                end,
+            }) if on == id => (payload, end),
+            other => panic!("expected DATA on stream {id}, got {other:?}"),
+        }
+    }
+
+    /// The next frame is RST_STREAM on this stream with this code.
+    #[track_caller]
+    pub fn expect_rst(&mut self, id: u32, code: ErrorCode) {
+        match self.next_frame() {
+            Some(Received::Other(Frame::RstStream(frame)))
+                if frame.stream_id.get() == id && frame.code == code => {}
+            other => panic!("expected RST_STREAM {code} on stream {id}, got {other:?}"),
+        }
+    }
+
+    /// The next frame is GOAWAY with this code; its last stream identifier.
+    #[track_caller]
+    pub fn expect_goaway(&mut self, code: ErrorCode) -> u32 {
+        match self.next_frame() {
+            Some(Received::Other(Frame::GoAway(frame))) if frame.code == code => {
+                frame.last_stream_id.get()
+            }
+            other => panic!("expected GOAWAY {code}, got {other:?}"),
+        }
+    }
+
+    /// The next frame is PING; its payload, and whether it is an ACK.
+    #[track_caller]
+    pub fn expect_ping(&mut self) -> ([u8; 8], bool) {
+        match self.next_frame() {
+            Some(Received::Other(Frame::Ping(frame))) => (frame.payload, frame.ack),
+            other => panic!("expected PING, got {other:?}"),
+        }
+    }
+
+    /// The next frame is SETTINGS: its entries, or `None` for an acknowledgement.
+    #[track_caller]
+    pub fn expect_settings(&mut self) -> Option<Vec<(SettingId, u32)>> {
+        match self.next_frame() {
+            Some(Received::Other(Frame::Settings(frame))) => match frame {
+                tidegate_frame::Settings::Ack => None,
+                values => Some(values.entries().collect()),
+            },
+            other => panic!("expected SETTINGS, got {other:?}"),
+        }
+    }
+
+    /// Octets that the WINDOW_UPDATE frames so far give back on this stream; those frames are gone then.
+    pub fn take_window_updates(&mut self, id: u32) -> u64 {
+        let mut sum = 0;
+        self.frames.retain(|frame| match frame {
+            Received::Other(Frame::WindowUpdate(update)) if update.stream_id.get() == id => {
+                sum += u64::from(update.increment);
+                false
+            }
+            _ => true,
+        });
+        sum
+    }
+
+    /// Body octets that the engine has sent on this stream so far, and whether that was all; those frames are gone then.
+    pub fn take_body(&mut self, id: u32) -> (Vec<u8>, bool) {
+        let mut body = Vec::new();
+        let mut ended = false;
+        self.frames.retain(|frame| match frame {
+            Received::Data {
+                id: on,
+                payload,
+                end,
+            } if *on == id => {
+                assert!(!ended, "DATA after END_STREAM on stream {id}");
+                body.extend_from_slice(payload);
+                ended = *end;
+                false
+            }
+            _ => true,
+        });
+        (body, ended)
+    }
+
+    /// The engine has sent nothing, WINDOW_UPDATE aside.
+    #[track_caller]
+    pub fn expect_silence(&mut self) {
+        if let Some(frame) = self.next_frame() {
+            panic!("expected nothing, got {frame:?}");
+        }
+    }
+
+    /// The engine still answers PING, having sent nothing else.
+    #[track_caller]
+    pub fn expect_alive(&mut self) {
+        self.expect_silence();
+        self.send(wire::ping(b"alive???"));
+        assert_eq!(self.expect_ping(), (*b"alive???", true));
+    }
+}
+
+/// What the peer expects of the engine's owner to be told.
+impl Peer {
+    /// The next event but for changed settings, if there is one.
+    pub fn next_event(&mut self) -> Option<Event> {
+        loop {
+            match self.events.pop_front()? {
+                Event::PeerSettings => {}
+                event => return Some(event),
+            }
+        }
+    }
+
+    /// The owner was told nothing more.
+    #[track_caller]
+    pub fn expect_no_event(&mut self) {
+        if let Some(event) = self.next_event() {
+            panic!("expected no event, got {event:?}");
+        }
+    }
+
+    /// The next event is a request on this stream; its head, and whether it is all.
+    #[track_caller]
+    pub fn expect_request(&mut self, id: u32) -> (RequestHead, bool) {
+        match self.next_event() {
+            Some(Event::Request { id: on, head, end }) if on.get() == id => (head, end),
+            other => panic!("expected a request on stream {id}, got {other:?}"),
+        }
+    }
+
+    /// The next event is a response on this stream; its head, and whether it is all.
+    #[track_caller]
+    pub fn expect_response(&mut self, id: u32) -> (ResponseHead, bool) {
+        match self.next_event() {
+            Some(Event::Response { id: on, head, end }) if on.get() == id => (head, end),
+            other => panic!("expected a response on stream {id}, got {other:?}"),
+        }
+    }
+
+    /// The next event is a piece of body on this stream, and whether it is the last.
+    #[track_caller]
+    pub fn expect_body(&mut self, id: u32) -> (Bytes, bool) {
+        match self.next_event() {
+            Some(Event::Data { id: on, data, end }) if on.get() == id => (data, end),
+            other => panic!("expected body on stream {id}, got {other:?}"),
+        }
+    }
+
+    /// The next event is trailers on this stream.
+    #[track_caller]
+    pub fn expect_trailers(&mut self, id: u32) -> Fields {
+        match self.next_event() {
+            Some(Event::Trailers { id: on, fields }) if on.get() == id => fields,
+            other => panic!("expected trailers on stream {id}, got {other:?}"),
+        }
+    }
+
+    /// The next event is the end of this stream, for this reason; the code of its RST_STREAM.
+    #[track_caller]
+    pub fn expect_reset(&mut self, id: u32, why: ResetCause) -> ErrorCode {
+        match self.next_event() {
+            Some(Event::Reset {
+                id: on,
+                code,
+                cause,
+            }) if on.get() == id && cause == why => code,
+            other => panic!("expected a reset of stream {id} by {why:?}, got {other:?}"),
+        }
+    }
+
+    /// The next event is the end of the connection.
+    #[track_caller]
+    pub fn expect_closed(&mut self) -> CloseReason {
+        match self.next_event() {
+            Some(Event::Closed(reason)) => reason,
+            other => panic!("expected the connection's end, got {other:?}"),
+        }
+    }
+
+    /// The engine ended the stream for this violation: it told its owner, sent RST_STREAM with the violation's code, and
+    /// goes on with the connection.
+    #[track_caller]
+    pub fn stream_error(&mut self, id: u32, violation: Violation) {
+        assert_eq!(violation.scope(), Scope::Stream, "{violation}");
+        self.skip_to(|event| matches!(event, Event::Reset { .. } | Event::Closed(_)));
+        let code = self.expect_reset(id, ResetCause::Violation(violation));
+        assert_eq!(code, violation.code());
+        let rst = |f: &Received| matches!(f, Received::Other(Frame::RstStream(rst)) if rst.stream_id.get() == id);
+        let frame = self.frames.iter().position(rst);
+        let frame = frame.and_then(|place| self.frames.remove(place));
+        match frame {
+            Some(Received::Other(Frame::RstStream(frame))) => {
+                assert_eq!(frame.code, code, "{violation}");
+            }
+            _ => panic!("expected RST_STREAM on stream {id}, got {:?}", self.frames),
+        }
+        self.frames.clear();
+        self.expect_alive();
+    }
+
+    /// The engine ended the connection for this violation: it told its owner last of all, and sent GOAWAY with the
+    /// violation's code last of all.
+    #[track_caller]
+    pub fn connection_error(&mut self, violation: Violation) {
+        assert_eq!(violation.scope(), Scope::Connection, "{violation}");
+        self.skip_to(|event| matches!(event, Event::Closed(_)));
+        match self.next_event() {
+            Some(Event::Closed(CloseReason::Violation(why))) if why == violation => {}
+            other => panic!("expected the end by {violation}, got {other:?}"),
+        }
+        self.expect_no_event();
+        match self.frames.pop_back() {
+            Some(Received::Other(Frame::GoAway(frame))) => {
+                assert_eq!(frame.code, violation.code(), "{violation}");
+            }
+            other => panic!("expected GOAWAY for {violation}, got {other:?}"),
+        }
+        assert!(self.closed, "transmit says Closed after {violation}");
+        assert!(self.engine.is_closed());
+        self.send(wire::ping(b"anybody?"));
+        assert!(self.frames.is_empty(), "silence after GOAWAY");
+        self.expect_no_event();
+    }
+
+    /// Whether the engine asked to close the transport.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Drops events up to the first that is `wanted`.
+    fn skip_to(&mut self, wanted: impl Fn(&Event) -> bool) {
+        while self.events.front().is_some_and(|event| !wanted(event)) {
+            self.events.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_conversation_of_the_module_s_example() {
+        let mut peer = Peer::client(Config::server());
+        peer.send(wire::get(1));
+        let (head, end) = peer.expect_request(1);
+        assert_eq!((head.method(), head.path(), end), ("GET", "/", true));
+        peer.respond(1, 200, "hello");
+        assert_eq!(peer.expect_head(1).status(), 200);
+        assert_eq!(peer.expect_data(1), (Bytes::from("hello"), true));
+        peer.expect_alive();
+        peer.send(wire::data(3, "nobody asked"));
+        take_provoked();
+        peer.connection_error(Violation::FrameOnIdleStream);
+    }
+}

@@ -1,0 +1,72 @@
+//! Random numbers that are the same everywhere for the same seed.
+
+/// xoshiro256**, seeded by splitmix64: small, fast, and good enough to play dice with.
+#[derive(Clone, Debug)]
+pub struct Rng([u64; 4]);
+
+impl Rng {
+    /// The sequence of this seed.
+    pub fn new(mut seed: u64) -> Self {
+        Self(std::array::from_fn(|_| {
+            seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = seed;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        }))
+    }
+
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        let s = &mut self.0;
+        let result = s[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
+        let t = s[1] << 17;
+        s[2] ^= s[0];
+        s[3] ^= s[1];
+        s[1] ^= s[2];
+        s[0] ^= s[3];
+        s[2] ^= t;
+        s[3] = s[3].rotate_left(45);
+        result
+    }
+
+    /// A number below `end`, which is not 0.
+    pub fn below(&mut self, end: usize) -> usize {
+        (u128::from(self.next()) * end as u128 >> 64) as usize
+    }
+
+    /// A number from `low` to `high`, both included.
+    pub fn between(&mut self, low: usize, high: usize) -> usize {
+        low + self.below(high - low + 1)
+    }
+
+    /// True once in `n` times.
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    /// One of these.
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_one_sequence_and_ranges_hold() {
+        let mut a = Rng::new(7);
+        let mut b = Rng::new(7);
+        let mut seen = [false; 5];
+        for _ in 0..1000 {
+            assert_eq!(a.next(), b.next());
+            let n = a.between(3, 7);
+            assert_eq!(n, b.between(3, 7));
+            seen[n - 3] = true;
+        }
+        assert_eq!(seen, [true; 5]);
+        assert_ne!(Rng::new(8).next(), Rng::new(7).next());
+    }
+}

@@ -1,0 +1,740 @@
+//! The owners of both engines: they ask, answer, write, consume and lose interest as the plan says, and compare what
+//! arrives with what was sent.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_proto::{
+    Body, CloseReason, ErrorCode, Event, Field, Fields, Misuse, RequestHead, ResetCause,
+    ResponseHead, StreamId, Violation,
+};
+
+use crate::sim::plan::{Answer, ExchangePlan, MessagePlan, ResetPoint};
+use crate::sim::{CLIENT, Later, SERVER, Sim, name, trace};
+
+/// The request leg, whose sender is the client, and the response leg.
+const REQUEST: usize = 0;
+const RESPONSE: usize = 1;
+
+/// A request and its response, as far as they have come.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) plan: ExchangePlan,
+    id: Option<u32>,
+    pushed: bool,
+    legs: [Leg; 2],
+    /// The stream is over for this side before its messages are whole, or the connection is.
+    gone: [bool; 2],
+    /// The code of the RST_STREAM that this side's owner asked for.
+    reset_code: [Option<ErrorCode>; 2],
+    informs_received: usize,
+    /// The server's engine refused the stream: its owner never hears of it.
+    refused: bool,
+    /// The client was told that the server never processed it.
+    unprocessed: bool,
+    /// The client didn't open it, as the connection is ending.
+    abandoned: bool,
+}
+
+/// One message on its way.
+#[derive(Debug, Default)]
+struct Leg {
+    head_sent: bool,
+    /// Octets that the sending engine has taken.
+    given: usize,
+    ended_sent: bool,
+    /// The engine has asked for octets, and the owner makes it wait.
+    owes: bool,
+    head_received: bool,
+    received: usize,
+    ended: bool,
+    unconsumed: usize,
+    consume_due: bool,
+}
+
+impl Exchange {
+    pub(crate) fn new(plan: ExchangePlan) -> Self {
+        Self {
+            plan,
+            id: None,
+            pushed: false,
+            legs: [Leg::default(), Leg::default()],
+            gone: [false; 2],
+            reset_code: [None; 2],
+            informs_received: 0,
+            refused: false,
+            unprocessed: false,
+            abandoned: false,
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        match self.id {
+            None => self.abandoned,
+            Some(_) => self.is_done_for(CLIENT) && self.is_done_for(SERVER),
+        }
+    }
+
+    /// Whether this side's owner waits for nothing more.
+    fn is_done_for(&self, side: usize) -> bool {
+        let (outgoing, incoming) = (&self.legs[side], &self.legs[1 - side]);
+        let never_seen = side == SERVER && !self.legs[REQUEST].head_received;
+        self.gone[side] || never_seen || outgoing.ended_sent && incoming.ended
+    }
+
+    fn message(&self, leg: usize) -> &MessagePlan {
+        [&self.plan.request, &self.plan.response][leg]
+    }
+
+    /// How many body octets arrive on this leg.
+    fn len(&self, leg: usize) -> usize {
+        if leg == RESPONSE {
+            self.plan.response_len()
+        } else {
+            self.plan.request.body.len
+        }
+    }
+
+    fn body(&self, leg: usize) -> Body {
+        let body = &self.message(leg).body;
+        if body.streamed {
+            Body::Stream
+        } else if body.len == 0 {
+            Body::Empty
+        } else {
+            Body::Full(body.rest(0))
+        }
+    }
+}
+
+/// What owners do.
+impl Sim {
+    /// Opens what the client wants open, while there is a place. Returns whether it did.
+    pub(crate) fn open_waiting(&mut self) -> bool {
+        let mut busy = false;
+        while let Some(index) = self.waiting.front().copied() {
+            let end = &self.ends[CLIENT];
+            let over = end.told_closed || end.shutting || end.going_away;
+            if over {
+                self.exchanges[index].abandoned = true;
+                self.waiting.pop_front();
+                continue;
+            }
+            if !end.engine.can_open() || !(end.has_settings || self.plan.opens_early) {
+                break;
+            }
+            self.waiting.pop_front();
+            self.open(index);
+            busy = true;
+        }
+        busy
+    }
+
+    fn open(&mut self, index: usize) {
+        let exchange = &mut self.exchanges[index];
+        let head = request_head(index, &exchange.plan);
+        let end = &mut self.ends[CLIENT];
+        let id = match end.engine.open(&head, exchange.body(REQUEST)) {
+            Ok(id) => id,
+            Err(Misuse::GoingAway) => {
+                exchange.abandoned = true;
+                return;
+            }
+            Err(misuse) => panic!("request {index} can't be opened: {misuse}"),
+        };
+        exchange.id = Some(id.get());
+        let leg = &mut exchange.legs[REQUEST];
+        leg.head_sent = true;
+        if !exchange.plan.request.body.streamed {
+            leg.given = exchange.plan.request.body.len;
+            leg.ended_sent = true;
+        }
+        self.report.streams += 1;
+        assert!(
+            end.by_id.insert(id.get(), index).is_none(),
+            "{id} opened twice"
+        );
+        trace!(self, "client opens {index} on stream {id}");
+        match self.exchanges[index].plan.client_reset {
+            Some(ResetPoint::AtOnce) => self.reset(CLIENT, index),
+            Some(ResetPoint::After(time)) => self.at(self.now + time, Later::Reset(CLIENT, index)),
+            _ => {}
+        }
+        // An owner may also write without being asked.
+        if self.rng.one_in(4) {
+            self.write_body(CLIENT, index, None);
+        }
+    }
+
+    pub(crate) fn owner_acts(&mut self, what: Later) {
+        match what {
+            Later::Respond(index) => self.respond(index),
+            Later::Write(side, index) => self.write_body(side, index, None),
+            Later::Consume(side, index) => self.consume(side, index),
+            Later::Reset(side, index) => self.reset(side, index),
+            Later::Release(side, index) => {
+                let id = self.exchanges[index]
+                    .id
+                    .expect("only opened ones are reset");
+                if let Some(mut stream) = self.ends[side].engine.stream(StreamId::new(id)) {
+                    stream.release();
+                }
+            }
+            Later::Open(_) | Later::ShutDown(_) | Later::Cut => unreachable!("not the owner's"),
+        }
+    }
+
+    fn respond(&mut self, index: usize) {
+        let exchange = &self.exchanges[index];
+        if exchange.gone[SERVER] || self.ends[SERVER].told_closed || exchange.legs[1].head_sent {
+            return;
+        }
+        let id = exchange.id.expect("it has a stream");
+        for push in exchange.plan.pushes.clone() {
+            self.push(id, push);
+        }
+        let exchange = &mut self.exchanges[index];
+        trace!(self, "server answers {index} on stream {id}");
+        let mut stream = self.ends[SERVER]
+            .engine
+            .stream(StreamId::new(id))
+            .unwrap_or_else(|| panic!("the server has lost stream {id} before its response"));
+        for n in 0..exchange.plan.informs {
+            let head = response_head(103 + n as u16, &exchange.plan.response.fields[..0]);
+            stream.inform(&head).expect("1xx before the response");
+        }
+        let head = response_head(exchange.plan.status, &exchange.plan.response.fields);
+        stream
+            .respond(&head, exchange.body(RESPONSE))
+            .unwrap_or_else(|misuse| panic!("response on stream {id}: {misuse}"));
+        let leg = &mut exchange.legs[RESPONSE];
+        leg.head_sent = true;
+        if !exchange.plan.response.body.streamed {
+            leg.given = exchange.plan.response.body.len;
+            leg.ended_sent = true;
+        } else if self.rng.one_in(4) {
+            self.write_body(SERVER, index, None);
+        }
+    }
+
+    fn push(&mut self, parent: u32, plan: ExchangePlan) {
+        let index = self.exchanges.len();
+        let head = request_head(index, &plan);
+        let Some(mut stream) = self.ends[SERVER].engine.stream(StreamId::new(parent)) else {
+            panic!("the server has lost stream {parent} before its response");
+        };
+        let promised = match stream.push(&head) {
+            Ok(promised) => promised.get(),
+            Err(
+                Misuse::PushDisabled
+                | Misuse::TooManyStreams
+                | Misuse::GoingAway
+                | Misuse::HeadTooLarge,
+            ) => return,
+            Err(misuse) => panic!("push on stream {parent}: {misuse}"),
+        };
+        trace!(self, "server promises {index} on stream {promised}");
+        let mut exchange = Exchange::new(plan);
+        exchange.id = Some(promised);
+        exchange.pushed = true;
+        exchange.legs[REQUEST] = Leg {
+            head_sent: true,
+            ended_sent: true,
+            head_received: true,
+            ended: true,
+            ..Leg::default()
+        };
+        self.exchanges.push(exchange);
+        self.ends[SERVER].by_id.insert(promised, index);
+        let late = self.dawdle(index);
+        self.at(self.now + late, Later::Respond(index));
+    }
+
+    /// Writes some of the body, or its end. `want` is what the engine asked for.
+    fn write_body(&mut self, side: usize, index: usize, want: Option<usize>) {
+        let exchange = &self.exchanges[index];
+        let leg = &exchange.legs[side];
+        let message = exchange.message(side);
+        if exchange.gone[side]
+            || self.ends[side].told_closed
+            || leg.ended_sent
+            || !leg.head_sent
+            || !message.body.streamed
+        {
+            return;
+        }
+        let id = exchange.id.expect("it has a stream");
+        let rest = message.body.len - leg.given;
+        // As much as is wanted, more than that, or less.
+        let amount = match (want, self.rng.below(3)) {
+            (Some(want), 0) => want.min(rest),
+            (Some(want), 1) => want.min(rest).div_ceil(2),
+            (None, 1) => rest.div_ceil(2),
+            _ => rest,
+        };
+        let offset = leg.given;
+        let mut data = message.body.rest(offset).slice(..amount);
+        let has_trailers = message.trailers.is_some();
+        let end = amount == rest && !has_trailers && (rest == 0 || self.rng.one_in(2));
+        let mut stream = self.ends[side]
+            .engine
+            .stream(StreamId::new(id))
+            .unwrap_or_else(|| panic!("{} has lost stream {id} while sending", name(side)));
+        let leg = &mut self.exchanges[index].legs[side];
+        leg.owes = false;
+        if amount > 0 || end {
+            let taken = stream.write(&mut data, end);
+            trace!(
+                self,
+                "{} writes {taken} of {amount} on {id}, end {end}",
+                name(side)
+            );
+            assert_eq!(taken + data.len(), amount, "write tells what it took");
+            leg.given += taken;
+            leg.ended_sent = end && data.is_empty();
+        }
+        if leg.ended_sent || leg.given < offset + rest {
+            return;
+        }
+        // All is written but the end: now or later.
+        if amount > 0 && self.rng.one_in(2) {
+            let late = self.dawdle(index);
+            self.exchanges[index].legs[side].owes = true;
+            self.at(self.now + late, Later::Write(side, index));
+            return;
+        }
+        match &self.exchanges[index].message(side).trailers {
+            Some(trailers) => stream
+                .trailers(&list(trailers))
+                .unwrap_or_else(|misuse| panic!("trailers on stream {id}: {misuse}")),
+            None => {
+                stream.write(&mut Bytes::new(), true);
+            }
+        }
+        self.exchanges[index].legs[side].ended_sent = true;
+    }
+
+    fn consume(&mut self, side: usize, index: usize) {
+        let exchange = &mut self.exchanges[index];
+        let leg = &mut exchange.legs[1 - side];
+        leg.consume_due = false;
+        let amount = if self.rng.one_in(3) {
+            leg.unconsumed.div_ceil(2)
+        } else {
+            leg.unconsumed
+        };
+        leg.unconsumed -= amount;
+        let more = leg.unconsumed > 0;
+        let id = StreamId::new(exchange.id.expect("it has a stream"));
+        // A stream that is over gives its credit back by itself.
+        if let Some(mut stream) = self.ends[side].engine.stream(id) {
+            stream.consume(amount);
+        }
+        if more {
+            self.consume_later(side, index);
+        }
+    }
+
+    fn consume_later(&mut self, side: usize, index: usize) {
+        let leg = &mut self.exchanges[index].legs[1 - side];
+        if !leg.consume_due {
+            leg.consume_due = true;
+            let late = self.dawdle(index);
+            self.at(self.now + late, Later::Consume(side, index));
+        }
+    }
+
+    fn reset(&mut self, side: usize, index: usize) {
+        let exchange = &mut self.exchanges[index];
+        if exchange.is_done_for(side) || self.ends[side].told_closed {
+            return;
+        }
+        let code = if side == SERVER && exchange.legs[RESPONSE].ended_sent {
+            // RFC 9113 §8.1: the rest of the request is not needed.
+            ErrorCode::NO_ERROR
+        } else {
+            self.rng
+                .pick(&[ErrorCode::CANCEL, ErrorCode::INTERNAL_ERROR])
+        };
+        let id = exchange.id.expect("it has a stream");
+        exchange.gone[side] = true;
+        exchange.reset_code[side] = Some(code);
+        trace!(self, "{} resets {id} with {code}", name(side));
+        self.ends[side]
+            .engine
+            .stream(StreamId::new(id))
+            .unwrap_or_else(|| panic!("{} has lost stream {id} before it was over", name(side)))
+            .reset(code);
+    }
+
+    fn dawdle(&mut self, index: usize) -> Duration {
+        let most = self
+            .exchanges
+            .get(index)
+            .map_or(0, |exchange| exchange.plan.dawdle.as_micros() as usize);
+        Duration::from_micros(self.rng.below(most + 1) as u64)
+    }
+
+    /// At rest: the client gives up on streams whose sender waits for a window that was never open. Returns whether there
+    /// was one.
+    pub(crate) fn give_up_on_shut_windows(&mut self) -> bool {
+        let mut gave_up = false;
+        for index in 0..self.exchanges.len() {
+            let exchange = &self.exchanges[index];
+            let Some(id) = exchange.id else { continue };
+            if exchange.is_done() || exchange.gone[CLIENT] || self.ends[CLIENT].told_closed {
+                continue;
+            }
+            let is_shut = [CLIENT, SERVER].into_iter().any(|sender| {
+                let receiver = [&self.plan.server, &self.plan.client][sender];
+                receiver.initial_window_size == 0
+                    && exchange.legs[sender].head_sent
+                    && !exchange.legs[sender].ended
+                    && self.ledger.is_shut(sender, id)
+            });
+            if is_shut {
+                trace!(self, "the client gives up on {id}, whose window is shut");
+                self.reset(CLIENT, index);
+                gave_up = true;
+            }
+        }
+        gave_up
+    }
+
+    /// At rest: everything is finished.
+    pub(crate) fn check_all_done(&mut self) {
+        for (index, exchange) in self.exchanges.iter().enumerate() {
+            assert!(exchange.is_done(), "{index} hangs: {}", self.state());
+        }
+        for side in [CLIENT, SERVER] {
+            let active = self.ends[side].engine.active_streams();
+            assert_eq!(active, 0, "{} holds streams at rest", name(side));
+        }
+    }
+}
+
+/// What owners are told.
+impl Sim {
+    pub(crate) fn owner_is_told(&mut self, side: usize, event: Event) {
+        assert!(!self.ends[side].told_closed, "{event:?} after the end");
+        match event {
+            Event::PeerSettings => self.ends[side].has_settings = true,
+            Event::Request { id, head, end } => self.on_request(side, id.get(), &head, end),
+            Event::Informational { id, head } => {
+                let exchange = self.live(side, id);
+                let leg = &exchange.legs[RESPONSE];
+                assert!(!leg.head_received, "1xx after the response");
+                let status = 103 + exchange.informs_received as u16;
+                exchange.informs_received += 1;
+                assert_eq!(head.status(), status);
+                assert!(exchange.informs_received <= exchange.plan.informs);
+            }
+            Event::Response { id, head, end } => {
+                let exchange = self.live(side, id);
+                assert!(!exchange.legs[RESPONSE].head_received, "a second response");
+                assert_eq!(head.status(), exchange.plan.status);
+                assert_eq!(exchange.informs_received, exchange.plan.informs);
+                check_fields(head.headers(), &exchange.plan.response.fields);
+                exchange.legs[RESPONSE].head_received = true;
+                if end {
+                    self.leg_ends(side, id.get(), false);
+                } else {
+                    let streamed = exchange.plan.response.body.streamed;
+                    assert!(exchange.len(RESPONSE) > 0 || streamed, "no END_STREAM");
+                }
+            }
+            Event::Data { id, data, end } => self.on_data(side, id, &data, end),
+            Event::Trailers { id, fields } => {
+                let exchange = self.live(side, id);
+                let trailers = exchange.message(1 - side).trailers.as_ref();
+                check_fields(fields.iter(), trailers.expect("there were trailers"));
+                self.leg_ends(side, id.get(), true);
+            }
+            Event::Writable { id, want } => {
+                assert!(want > 0, "Writable without room");
+                let index = self.index(side, id.get());
+                let exchange = self.live(side, id);
+                let leg = &mut exchange.legs[side];
+                assert!(leg.head_sent && !leg.ended_sent, "nothing to write on {id}");
+                assert!(!leg.owes, "asked again before there was a write on {id}");
+                if self.rng.one_in(4) {
+                    self.exchanges[index].legs[side].owes = true;
+                    let late = self.dawdle(index);
+                    self.at(self.now + late, Later::Write(side, index));
+                } else {
+                    self.write_body(side, index, Some(want));
+                }
+            }
+            Event::PushPromise { id, promised, head } => {
+                self.live(side, id);
+                assert_eq!(side, CLIENT);
+                let index = index_of(&head);
+                assert_eq!(self.exchanges[index].id, Some(promised.get()));
+                assert!(self.exchanges[index].pushed);
+                check_request(index, &self.exchanges[index].plan, &head);
+                self.ends[CLIENT].by_id.insert(promised.get(), index);
+                match self.exchanges[index].plan.client_reset {
+                    Some(ResetPoint::AtOnce) => self.reset(CLIENT, index),
+                    Some(ResetPoint::After(time)) => {
+                        self.at(self.now + time, Later::Reset(CLIENT, index));
+                    }
+                    _ => {}
+                }
+            }
+            Event::Reset { id, code, cause } => self.on_reset(side, id.get(), code, cause),
+            Event::GoingAway { code, .. } => {
+                assert_eq!(code, ErrorCode::NO_ERROR);
+                assert!(self.ends[1 - side].shutting || self.ends[side].shutting);
+                self.ends[side].going_away = true;
+            }
+            Event::Closed(reason) => {
+                let fine = match reason {
+                    CloseReason::Graceful => self.ends[0].shutting || self.ends[1].shutting,
+                    CloseReason::Eof => self.ends[side].eof,
+                    CloseReason::EofInTheMiddle => self.cut,
+                    _ => false,
+                };
+                assert!(fine, "{} closes: {reason}", name(side));
+                self.ends[side].told_closed = true;
+                for exchange in &mut self.exchanges {
+                    exchange.gone[side] = true;
+                }
+            }
+            other => panic!("an event that the simulator doesn't know: {other:?}"),
+        }
+    }
+
+    fn on_request(&mut self, side: usize, id: u32, head: &RequestHead, end: bool) {
+        assert_eq!(side, SERVER);
+        let index = index_of(head);
+        let exchange = &mut self.exchanges[index];
+        assert_eq!(exchange.id, Some(id));
+        assert!(!exchange.legs[REQUEST].head_received, "a second request");
+        assert!(!exchange.unprocessed, "told as unprocessed, yet processed");
+        check_request(index, &exchange.plan, head);
+        exchange.legs[REQUEST].head_received = true;
+        self.ends[SERVER].by_id.insert(id, index);
+        match self.exchanges[index].plan.server_reset {
+            Some(ResetPoint::AtOnce) => {
+                if end {
+                    self.leg_ends(side, id, false);
+                }
+                return self.reset(SERVER, index);
+            }
+            Some(ResetPoint::After(time)) => self.at(self.now + time, Later::Reset(SERVER, index)),
+            _ => {}
+        }
+        match self.exchanges[index].plan.answer {
+            Answer::OnHead => self.respond(index),
+            Answer::After(time) => self.at(self.now + time, Later::Respond(index)),
+            Answer::OnEnd => {}
+        }
+        if end {
+            self.leg_ends(side, id, false);
+        } else {
+            let exchange = &self.exchanges[index];
+            assert!(exchange.len(REQUEST) > 0 || exchange.plan.request.body.streamed);
+        }
+    }
+
+    fn on_data(&mut self, side: usize, id: StreamId, data: &Bytes, end: bool) {
+        let index = self.index(side, id.get());
+        let exchange = self.live(side, id);
+        let leg = 1 - side;
+        let received = exchange.legs[leg].received;
+        assert!(exchange.legs[leg].head_received, "body before the head");
+        assert!(!data.is_empty() || end, "an empty piece that ends nothing");
+        assert!(
+            received + data.len() <= exchange.len(leg),
+            "octets from nowhere on {id}"
+        );
+        let sent = exchange.message(leg).body.rest(received);
+        assert!(sent.starts_with(data), "{id}: octets at {received} differ");
+        let leg = &mut exchange.legs[leg];
+        leg.received += data.len();
+        leg.unconsumed += data.len();
+        let is_first = received == 0 && !data.is_empty();
+        let resets = [exchange.plan.client_reset, exchange.plan.server_reset][side];
+        self.report.body_octets += data.len() as u64;
+        if self.rng.one_in(2) {
+            self.consume(side, index);
+        } else {
+            self.consume_later(side, index);
+        }
+        if end {
+            self.leg_ends(side, id.get(), false);
+        }
+        if is_first && matches!(resets, Some(ResetPoint::OnData)) {
+            self.reset(side, index);
+        }
+    }
+
+    /// The message that this side receives is whole.
+    fn leg_ends(&mut self, side: usize, id: u32, by_trailers: bool) {
+        let index = self.index(side, id);
+        let exchange = &mut self.exchanges[index];
+        let incoming = 1 - side;
+        assert_eq!(
+            exchange.legs[incoming].received,
+            exchange.len(incoming),
+            "the message on {id} lost octets at its end"
+        );
+        assert_eq!(
+            by_trailers,
+            exchange.message(incoming).trailers.is_some(),
+            "trailers on {id}"
+        );
+        assert!(!exchange.legs[incoming].ended, "{id} ends twice");
+        exchange.legs[incoming].ended = true;
+        self.report.messages += 1;
+        if side == SERVER && matches!(exchange.plan.answer, Answer::OnEnd) {
+            let late = self.dawdle(index);
+            if late.is_zero() {
+                self.respond(index);
+            } else {
+                self.at(self.now + late, Later::Respond(index));
+            }
+        }
+    }
+
+    fn on_reset(&mut self, side: usize, id: u32, code: ErrorCode, cause: ResetCause) {
+        let honest_refusal = self.refusal_is_honest();
+        let index = match self.ends[side].by_id.get(&id) {
+            Some(index) => *index,
+            // The owner may be told of a stream that it never heard of: one that was refused.
+            None => {
+                let known = self.exchanges.iter().position(|e| e.id == Some(id));
+                known.unwrap_or_else(|| panic!("reset of stream {id}, which nobody opened"))
+            }
+        };
+        let late = self.dawdle(index);
+        let exchange = &mut self.exchanges[index];
+        assert!(!exchange.gone[side], "{} is told of {id} twice", name(side));
+        match cause {
+            ResetCause::Peer if exchange.refused && side == CLIENT => {
+                assert_eq!(code, ErrorCode::REFUSED_STREAM);
+                // Refused is unprocessed: once more, then.
+                let plan = exchange.plan.clone();
+                let again = self.exchanges.len();
+                self.exchanges.push(Exchange::new(plan));
+                self.waiting.push_back(again);
+            }
+            ResetCause::Peer => {
+                assert_eq!(exchange.reset_code[1 - side], Some(code), "reset of {id}");
+            }
+            ResetCause::Violation(Violation::TooManyConcurrentStreams) => {
+                assert!(honest_refusal, "stream {id} is refused without need");
+                let seen = exchange.legs[1 - side].head_received;
+                assert!(!seen, "{id} was taken, then refused");
+                exchange.refused = true;
+                exchange.reset_code[side] = Some(code);
+            }
+            ResetCause::Unprocessed => {
+                assert_eq!(side, CLIENT);
+                assert!(!exchange.legs[REQUEST].head_received, "{id} was processed");
+                exchange.unprocessed = true;
+            }
+            other => panic!("{} accuses the other: {other:?} on {id}", name(side)),
+        }
+        self.exchanges[index].gone[side] = true;
+        if late.is_zero() {
+            self.owner_acts(Later::Release(side, index));
+        } else {
+            self.at(self.now + late, Later::Release(side, index));
+        }
+    }
+
+    /// A slot may be taken longer than the peer can know: by streams that were reset and not released yet, and before
+    /// the limit was announced.
+    fn refusal_is_honest(&self) -> bool {
+        self.plan.opens_early
+            || self.plan.links.iter().any(|link| !link.stalls.is_empty())
+            || self
+                .exchanges
+                .iter()
+                .any(|e| e.reset_code.iter().any(Option::is_some) || e.pushed)
+    }
+
+    fn index(&self, side: usize, id: u32) -> usize {
+        *self.ends[side]
+            .by_id
+            .get(&id)
+            .unwrap_or_else(|| panic!("{} has no stream {id}", name(side)))
+    }
+
+    /// The exchange on this stream, which is not over for this side.
+    fn live(&mut self, side: usize, id: StreamId) -> &mut Exchange {
+        let index = self.index(side, id.get());
+        let exchange = &mut self.exchanges[index];
+        assert!(
+            !exchange.gone[side],
+            "{} is told of {id} after its end",
+            name(side)
+        );
+        exchange
+    }
+}
+
+fn request_head(index: usize, plan: &ExchangePlan) -> RequestHead {
+    let head = RequestHead::new(plan.method, "https", "sim.test", "/a?b=c");
+    let mut head = head.field("x-exchange", index.to_string());
+    for (name, value) in &plan.request.fields {
+        head.push(name, value);
+    }
+    head
+}
+
+fn response_head(status: u16, fields: &[(String, Vec<u8>)]) -> ResponseHead {
+    let mut head = ResponseHead::new(status);
+    for (name, value) in fields {
+        head.push(name, value);
+    }
+    head
+}
+
+fn list(fields: &[(String, Vec<u8>)]) -> Fields {
+    let mut list = Fields::new();
+    for (name, value) in fields {
+        list.push(name, value);
+    }
+    list
+}
+
+fn index_of(head: &RequestHead) -> usize {
+    let value = head
+        .get("x-exchange")
+        .expect("every request has its number");
+    std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .expect("a number")
+}
+
+fn check_request(index: usize, plan: &ExchangePlan, head: &RequestHead) {
+    assert_eq!(head.method(), plan.method);
+    assert_eq!(head.scheme(), "https");
+    assert_eq!(head.authority(), "sim.test");
+    assert_eq!(head.path(), "/a?b=c");
+    let number = index.to_string();
+    let mut headers = head.headers();
+    let first = headers.next().expect("the number comes first");
+    assert_eq!(
+        (first.name, first.value),
+        (&b"x-exchange"[..], number.as_bytes())
+    );
+    check_fields(headers, &plan.request.fields);
+}
+
+fn check_fields<'a>(mut arrived: impl Iterator<Item = Field<'a>>, sent: &[(String, Vec<u8>)]) {
+    for (name, value) in sent {
+        let field = arrived.next().expect("as many fields as were sent");
+        assert_eq!(field.name, name.as_bytes());
+        assert_eq!(field.value, value, "value of {name}");
+    }
+    let more = arrived.next();
+    assert!(
+        more.is_none(),
+        "a field from nowhere: {:?}",
+        more.map(|f| f.name)
+    );
+}

@@ -1,0 +1,619 @@
+//! A seeded simulator: a client engine and a server engine with a bad network between them and moody owners on top.
+//!
+//! One seed decides everything: settings (windows from 0 to 2^31-1), the network (delay, capacity, stalls, a cut, input
+//! split at every octet), the messages (1xx, bodies, trailers, pushes, resets), and when the owners write, consume and
+//! let go. PING and SETTINGS frames of a third party slip in on the way. Checked all along:
+//!
+//! - every head, body and trailer section arrives as it was sent: no octet lost, doubled or moved;
+//! - honest peers never accuse each other of a [`Violation`](tidegate_proto::Violation);
+//! - the frames on the wire keep RFC 9113's rules on windows, states and counts (an accountant of its own checks that);
+//! - events come in their order, each at most as often as it may, and none after a stream's end;
+//! - nothing hangs: when nothing moves any more, everything is finished, or waits for a window that is meant to be shut;
+//! - at the end all flow-control credit is back, and both ends close gracefully.
+//!
+//! [`run`] panics when a check fails; the same seed fails the same way again.
+
+mod app;
+mod ledger;
+mod link;
+mod plan;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use tidegate_proto::{Connection, Event, Flow, Outbox};
+
+use crate::rng::Rng;
+use crate::sim::app::Exchange;
+use crate::sim::ledger::{Ledger, Note};
+use crate::sim::link::Link;
+use crate::sim::plan::{Plan, Split};
+use crate::wire;
+
+const CLIENT: usize = 0;
+const SERVER: usize = 1;
+
+/// What a seed came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Report {
+    /// Streams that the client opened.
+    pub streams: u64,
+    /// Messages that arrived whole.
+    pub messages: u64,
+    /// Body octets that arrived.
+    pub body_octets: u64,
+    /// Frames that either side sent.
+    pub frames: u64,
+    /// Turns of the simulation.
+    pub steps: u64,
+}
+
+impl Report {
+    /// Adds another seed's counts to these.
+    pub fn add(&mut self, other: &Self) {
+        self.streams += other.streams;
+        self.messages += other.messages;
+        self.body_octets += other.body_octets;
+        self.frames += other.frames;
+        self.steps += other.steps;
+    }
+}
+
+/// Runs one seed. With `verbose`, tells what happens on standard output.
+///
+/// # Panics
+/// When a check fails.
+pub fn run(seed: u64, verbose: bool) -> Report {
+    let mut rng = Rng::new(seed);
+    let plan = Plan::new(&mut rng);
+    if verbose {
+        println!("{plan:#?}");
+    }
+    let mut sim = Sim::new(plan, rng, verbose);
+    sim.run();
+    sim.report
+}
+
+/// One end of the connection.
+struct End {
+    engine: Connection,
+    input: BytesMut,
+    outbox: Outbox,
+    /// Exchanges by stream.
+    by_id: HashMap<u32, usize>,
+    /// `transmit` said that nothing follows.
+    flow_closed: bool,
+    /// The owner was told the end.
+    told_closed: bool,
+    /// The transport has told its end.
+    eof: bool,
+    /// PeerSettings has been told.
+    has_settings: bool,
+    /// PING payloads and SETTINGS that a third party sent in this end's name, whose answers it must not see.
+    ghost_pings: Vec<[u8; 8]>,
+    /// For each SETTINGS that reached the other end or will: whether a third party sent it.
+    ghost_settings: VecDeque<bool>,
+    /// This end began a graceful end.
+    shutting: bool,
+    /// The owner was told GOAWAY.
+    going_away: bool,
+}
+
+/// Something that an owner does later. Its order in time is all that matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Later {
+    Open(usize),
+    Respond(usize),
+    Write(usize, usize),
+    Consume(usize, usize),
+    Reset(usize, usize),
+    Release(usize, usize),
+    ShutDown(usize),
+    Cut,
+}
+
+struct Sim {
+    rng: Rng,
+    plan: Plan,
+    ends: [End; 2],
+    links: [Link; 2],
+    ledger: Ledger,
+    exchanges: Vec<Exchange>,
+    /// Exchanges that the client wants to open and could not yet.
+    waiting: VecDeque<usize>,
+    later: BinaryHeap<Reverse<(Duration, u64, Later)>>,
+    later_count: u64,
+    epoch: Instant,
+    now: Duration,
+    cut: bool,
+    /// The seed is over but for the graceful end.
+    ending: bool,
+    /// SETTINGS of a third party that lowered a side's initial window and have to be taken back.
+    lowered: [bool; 2],
+    verbose: bool,
+    report: Report,
+}
+
+macro_rules! trace {
+    ($sim:expr, $($words:tt)*) => {
+        if $sim.verbose {
+            println!("{:>12.6} {}", $sim.now.as_secs_f64(), format_args!($($words)*));
+        }
+    };
+}
+use trace;
+
+impl Sim {
+    fn new(plan: Plan, rng: Rng, verbose: bool) -> Self {
+        let epoch = Instant::now();
+        let client = plan
+            .client
+            .clone()
+            .build()
+            .expect("a seed's config is valid");
+        let server = plan
+            .server
+            .clone()
+            .build()
+            .expect("a seed's config is valid");
+        let end = |engine| End {
+            engine,
+            input: BytesMut::new(),
+            outbox: Outbox::new(),
+            by_id: HashMap::new(),
+            flow_closed: false,
+            told_closed: false,
+            eof: false,
+            has_settings: false,
+            ghost_pings: Vec::new(),
+            ghost_settings: VecDeque::new(),
+            shutting: false,
+            going_away: false,
+        };
+        let mut sim = Self {
+            ends: [
+                end(Connection::client(Arc::clone(&client), epoch)),
+                end(Connection::server(Arc::clone(&server), epoch)),
+            ],
+            links: [
+                Link::new(plan.links[0].clone(), true),
+                Link::new(plan.links[1].clone(), false),
+            ],
+            ledger: Ledger::new(),
+            exchanges: plan.exchanges.iter().cloned().map(Exchange::new).collect(),
+            waiting: VecDeque::new(),
+            later: BinaryHeap::new(),
+            later_count: 0,
+            epoch,
+            now: Duration::ZERO,
+            cut: false,
+            ending: false,
+            lowered: [false; 2],
+            verbose,
+            report: Report::default(),
+            rng,
+            plan,
+        };
+        for index in 0..sim.exchanges.len() {
+            sim.at(sim.exchanges[index].plan.start, Later::Open(index));
+        }
+        if let Some(when) = sim.plan.cut {
+            sim.at(when, Later::Cut);
+        }
+        if let Some((when, server)) = sim.plan.shut_down {
+            sim.at(when, Later::ShutDown(usize::from(server)));
+        }
+        sim
+    }
+
+    fn instant(&self) -> Instant {
+        self.epoch + self.now
+    }
+
+    fn at(&mut self, when: Duration, what: Later) {
+        self.later_count += 1;
+        self.later
+            .push(Reverse((when.max(self.now), self.later_count, what)));
+    }
+
+    fn run(&mut self) {
+        loop {
+            self.report.steps += 1;
+            assert!(
+                self.report.steps < 20_000_000,
+                "it goes on and on: {}",
+                self.state()
+            );
+            self.settle();
+            self.check_step();
+            if self.ends.iter().all(|end| end.told_closed) {
+                self.check_end();
+                return;
+            }
+            let Some(next) = self.next_time() else {
+                self.at_rest();
+                continue;
+            };
+            self.now = self.now.max(next);
+            self.receive();
+            self.act();
+        }
+    }
+
+    /// When something happens next.
+    fn next_time(&self) -> Option<Duration> {
+        let arrivals = (0..2)
+            .filter(|side| self.takes_input(*side))
+            .filter_map(|side| self.links[1 - side].next_arrival());
+        let later = self.later.peek().map(|Reverse((when, _, _))| *when);
+        arrivals.chain(later).min()
+    }
+
+    fn takes_input(&self, side: usize) -> bool {
+        let end = &self.ends[side];
+        !end.eof && !end.told_closed && end.engine.can_receive()
+    }
+
+    /// Hands over what has arrived.
+    fn receive(&mut self) {
+        for side in [CLIENT, SERVER] {
+            while self.takes_input(side) {
+                let limit = match self.plan.links[1 - side].split {
+                    Split::Whole => usize::MAX,
+                    Split::Random => self.rng.between(1, 5000),
+                    Split::EveryOctet => 1,
+                };
+                let Some(octets) = self.links[1 - side].read(self.now, limit) else {
+                    break;
+                };
+                self.ends[side].input.extend_from_slice(&octets);
+                while let Some(note) = self.links[1 - side].next_note() {
+                    trace!(self, "  {} gets {note:?}", name(side));
+                    self.ledger.delivered(side, note);
+                }
+                self.receive_events(side);
+                if limit < 5000 && self.rng.one_in(20) {
+                    self.settle();
+                }
+            }
+        }
+    }
+
+    fn receive_events(&mut self, side: usize) {
+        let now = self.instant();
+        loop {
+            let end = &mut self.ends[side];
+            let Some(event) = end.engine.receive(&mut end.input, now) else {
+                return;
+            };
+            self.on_event(side, event);
+        }
+    }
+
+    /// Does what is due.
+    fn act(&mut self) {
+        while let Some(Reverse((when, _, _))) = self.later.peek() {
+            if *when > self.now {
+                return;
+            }
+            let Some(Reverse((_, _, what))) = self.later.pop() else {
+                return;
+            };
+            match what {
+                Later::Cut => self.cut(),
+                Later::ShutDown(side) => self.shut_down(side),
+                Later::Open(index) => self.waiting.push_back(index),
+                other => self.owner_acts(other),
+            }
+        }
+    }
+
+    /// Lets both ends say what they have to say, as far as the network takes it.
+    fn settle(&mut self) {
+        loop {
+            let mut busy = self.open_waiting();
+            for side in [CLIENT, SERVER] {
+                // Input may wait because there was too much output.
+                self.receive_events(side);
+                busy |= self.transmit(side);
+                busy |= self.write(side);
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+
+    fn transmit(&mut self, side: usize) -> bool {
+        let now = self.instant();
+        let limit = self.plan.outbox_limit;
+        let mut busy = false;
+        while !self.ends[side].flow_closed && self.ends[side].outbox.len() < limit {
+            let end = &mut self.ends[side];
+            let before = end.outbox.len();
+            match end.engine.transmit(&mut end.outbox, limit, now) {
+                Flow::Event(event) => {
+                    busy = true;
+                    self.on_event(side, event);
+                }
+                Flow::Full => {
+                    assert!(end.outbox.len() >= limit, "Full below the limit");
+                    return true;
+                }
+                Flow::Drained => return busy || end.outbox.len() > before,
+                Flow::Closed => {
+                    end.flow_closed = true;
+                    busy = true;
+                }
+            }
+        }
+        busy
+    }
+
+    /// Moves what the outbox holds into the network.
+    fn write(&mut self, side: usize) -> bool {
+        let mut busy = false;
+        let other = 1 - side;
+        if self.cut || self.ends[other].told_closed {
+            // Nobody reads any more.
+            let outbox = &mut self.ends[side].outbox;
+            outbox.advance(outbox.remaining());
+            self.links[side].cut();
+        }
+        loop {
+            let room = self.links[side].room();
+            let outbox = &mut self.ends[side].outbox;
+            if !outbox.has_remaining() || room == 0 {
+                break;
+            }
+            let chunk = outbox.chunk();
+            let len = chunk.len().min(room);
+            self.links[side].write(&chunk[..len]);
+            outbox.advance(len);
+            busy = true;
+            self.enter_frames(side);
+        }
+        // The transport is closed once all is written; the other end learns of it behind the last octet.
+        if self.ends[side].flow_closed
+            && self.ends[side].outbox.is_empty()
+            && self.links[side].is_empty()
+            && !self.ends[other].eof
+        {
+            trace!(self, "{} gets the transport's end", name(other));
+            self.eof(other);
+            busy = true;
+        }
+        busy
+    }
+
+    /// Puts whole frames on their way, and lets a third party slip in between.
+    fn enter_frames(&mut self, side: usize) {
+        while let Some((note, octets)) = self.links[side].next_frame() {
+            self.report.frames += 1;
+            let payload = octets.len().saturating_sub(9);
+            trace!(self, "{} sends {note:?}", name(side));
+            if octets != wire::PREFACE {
+                self.ledger.sent(side, note, payload);
+            }
+            if !self.is_for_ghost(side, note) {
+                self.enter(side, note, octets);
+            }
+            let handshaken = self.ends[side].has_settings && self.ends[1 - side].has_settings;
+            if handshaken
+                && self.plan.intrusion > 0
+                && self.links[side].between_frames()
+                && !self.ending
+                && self.rng.one_in(self.plan.intrusion)
+            {
+                self.intrude(side);
+            }
+        }
+    }
+
+    fn enter(&mut self, side: usize, note: Note, octets: Vec<u8>) {
+        let most = self.links[side].plan.delay.as_micros() as usize;
+        let jitter = Duration::from_micros(self.rng.below(most + 1) as u64);
+        self.links[side].enter(note, octets, self.now, jitter);
+    }
+
+    /// Whether this answers something that a third party sent in the other side's name.
+    fn is_for_ghost(&mut self, side: usize, note: Note) -> bool {
+        let other = &mut self.ends[1 - side];
+        match note {
+            Note::Settings(_) => {
+                self.ends[side].ghost_settings.push_back(false);
+                false
+            }
+            Note::SettingsAck => other
+                .ghost_settings
+                .pop_front()
+                .expect("SETTINGS ACK answers SETTINGS"),
+            Note::Ping { ack: true, payload } => {
+                let ghost = other.ghost_pings.iter().position(|p| *p == payload);
+                ghost.map(|place| other.ghost_pings.remove(place)).is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// A third party sends PING or SETTINGS in this side's name. A lowered initial window is raised again later, so the
+    /// side itself, which knows nothing of it, only ever sees a peer that sends less than it might.
+    fn intrude(&mut self, side: usize) {
+        let configured = [&self.plan.client, &self.plan.server][side].initial_window_size;
+        let frame = match self.rng.below(3) {
+            0 => {
+                let payload = self.rng.next().to_be_bytes();
+                self.ends[side].ghost_pings.push(payload);
+                wire::ping(&payload)
+            }
+            1 => {
+                self.lowered[side] = true;
+                let value = match self.rng.below(3) {
+                    0 => 0,
+                    1 => self.rng.below(configured as usize + 1) as u32,
+                    _ => configured / 2,
+                };
+                wire::settings(&[(4, value)])
+            }
+            _ => {
+                let table = [&self.plan.client, &self.plan.server][side].header_table_size;
+                let table = self.rng.below(table as usize + 1) as u32;
+                wire::settings(&[(1, table), (0xfafa, 1)])
+            }
+        };
+        self.enter_ghost(side, &frame);
+    }
+
+    fn enter_ghost(&mut self, side: usize, frame: &wire::Raw) {
+        let octets = frame.octets();
+        let (note, _) = Note::of(&octets);
+        trace!(self, "a third party sends {note:?} for {}", name(side));
+        if let Note::Settings(_) = note {
+            self.ends[side].ghost_settings.push_back(true);
+        }
+        self.enter(side, note, octets);
+    }
+
+    /// Nothing moves any more. Either that is as it should be, or somebody hangs.
+    fn at_rest(&mut self) {
+        for side in [CLIENT, SERVER] {
+            let end = &self.ends[side];
+            assert!(
+                end.told_closed || end.engine.can_receive(),
+                "{} takes no input, yet has nothing to send: {}",
+                name(side),
+                self.state()
+            );
+            assert!(end.outbox.is_empty() && self.links[side].is_empty());
+            // Windows that a third party has lowered are raised again.
+            if std::mem::take(&mut self.lowered[side]) && !self.ends[1 - side].told_closed {
+                let configured = [&self.plan.client, &self.plan.server][side].initial_window_size;
+                self.enter_ghost(side, &wire::settings(&[(4, configured)]));
+                return;
+            }
+        }
+        if self.give_up_on_shut_windows() {
+            return;
+        }
+        assert!(!self.ending, "the graceful end hangs: {}", self.state());
+        self.check_all_done();
+        self.check_credit();
+        self.ending = true;
+        trace!(self, "all done: the client ends it");
+        self.shut_down(CLIENT);
+    }
+
+    fn shut_down(&mut self, side: usize) {
+        trace!(self, "{} shuts down", name(side));
+        let now = self.instant();
+        self.ends[side].shutting = true;
+        self.ends[side].engine.shut_down(now);
+    }
+
+    fn cut(&mut self) {
+        trace!(self, "the network is cut");
+        self.cut = true;
+        for link in &mut self.links {
+            link.cut();
+        }
+        for side in [CLIENT, SERVER] {
+            self.eof(side);
+        }
+    }
+
+    fn eof(&mut self, side: usize) {
+        let now = self.instant();
+        if !self.ends[side].eof {
+            self.ends[side].eof = true;
+            self.ends[side].engine.receive_eof(now);
+            self.receive_events(side);
+        }
+    }
+
+    fn check_step(&mut self) {
+        for side in [CLIENT, SERVER] {
+            let due = self.ends[side].engine.next_timeout();
+            assert!(
+                due.is_none_or(|due| due > self.instant()),
+                "a timer of {} is overdue",
+                name(side)
+            );
+        }
+    }
+
+    /// At rest, all octets were consumed, so the windows are open again: at least half of each is granted.
+    fn check_credit(&self) {
+        for side in [CLIENT, SERVER] {
+            let config = [&self.plan.client, &self.plan.server][side];
+            let whole = i64::from(config.connection_window_size);
+            let granted = self.ledger.granted(side);
+            assert!(
+                self.cut || self.ends[side].told_closed || granted >= whole / 2 && granted <= whole,
+                "{} has lost credit: {granted} of {whole} are granted",
+                name(side)
+            );
+        }
+    }
+
+    fn check_end(&self) {
+        for side in [CLIENT, SERVER] {
+            assert_eq!(
+                self.ends[side].engine.next_timeout(),
+                None,
+                "a closed engine waits for nothing"
+            );
+        }
+    }
+
+    fn state(&self) -> String {
+        let mut text = String::new();
+        for side in [CLIENT, SERVER] {
+            let end = &self.ends[side];
+            text += &format!(
+                "\n{}: {} streams active, {} octets of input, {} in the outbox, can_receive {}, closed {}/{}, eof {}",
+                name(side),
+                end.engine.active_streams(),
+                end.input.len(),
+                end.outbox.len(),
+                end.engine.can_receive(),
+                end.flow_closed,
+                end.told_closed,
+                end.eof,
+            );
+        }
+        for (index, exchange) in self.exchanges.iter().enumerate() {
+            if !exchange.is_done() {
+                text += &format!("\n{index}: {exchange:?}");
+            }
+        }
+        text.truncate(20_000);
+        text
+    }
+
+    fn on_event(&mut self, side: usize, event: Event) {
+        trace!(self, "    {} is told {event:?}", name(side));
+        self.owner_is_told(side, event);
+    }
+}
+
+fn name(side: usize) -> &'static str {
+    ["client", "server"][side]
+}
+
+#[cfg(test)]
+mod tests {
+    /// A smaller number than `cargo run --release -p sim` runs; a failing seed is named by the panic.
+    #[test]
+    fn three_hundred_seeds() {
+        for seed in 0..300 {
+            let outcome = std::panic::catch_unwind(|| super::run(seed, false));
+            assert!(
+                outcome.is_ok(),
+                "seed {seed} failed: cargo run --release -p sim -- --seed {seed}"
+            );
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! What a seed decides before anything happens: settings, network, messages.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_proto::Config;
+
+use crate::rng::Rng;
+
+/// Everything that a seed decides in advance. What else is random (how much is written at once, where input is split)
+/// is drawn while the simulation runs.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The two configurations.
+    pub(crate) client: Config,
+    pub(crate) server: Config,
+    /// The network from the client to the server, and back.
+    pub(crate) links: [LinkPlan; 2],
+    /// What the client asks for, in order.
+    pub(crate) exchanges: Vec<ExchangePlan>,
+    /// Octets that an outbox may hold.
+    pub(crate) outbox_limit: usize,
+    /// Whether the client opens streams before it has seen the server's SETTINGS.
+    pub(crate) opens_early: bool,
+    /// When the network is cut, if it is.
+    pub(crate) cut: Option<Duration>,
+    /// When one side ends gracefully in the middle of it all, if one does: `true` is the server.
+    pub(crate) shut_down: Option<(Duration, bool)>,
+    /// How often a PING or SETTINGS frame slips in, as one in so many frames; 0 is never.
+    pub(crate) intrusion: usize,
+}
+
+/// One direction of the network.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkPlan {
+    /// Between sending and arrival, plus up to as much again.
+    pub(crate) delay: Duration,
+    /// Octets that may be on their way.
+    pub(crate) capacity: usize,
+    pub(crate) split: Split,
+    /// From when to when nothing arrives.
+    pub(crate) stalls: Vec<(Duration, Duration)>,
+}
+
+/// How input is handed to an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Split {
+    Whole,
+    Random,
+    EveryOctet,
+}
+
+/// One request and its response.
+#[derive(Clone, Debug)]
+pub(crate) struct ExchangePlan {
+    /// When the client wants to open it.
+    pub(crate) start: Duration,
+    pub(crate) method: &'static str,
+    pub(crate) request: MessagePlan,
+    pub(crate) response: MessagePlan,
+    pub(crate) status: u16,
+    /// How many 1xx responses come first.
+    pub(crate) informs: usize,
+    pub(crate) answer: Answer,
+    /// What the server pushes along.
+    pub(crate) pushes: Vec<ExchangePlan>,
+    pub(crate) client_reset: Option<ResetPoint>,
+    pub(crate) server_reset: Option<ResetPoint>,
+    /// How long either side's owner thinks before it consumes, writes, or lets go; up to so long.
+    pub(crate) dawdle: Duration,
+}
+
+/// One direction of an exchange.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MessagePlan {
+    pub(crate) fields: Vec<(String, Vec<u8>)>,
+    pub(crate) body: BodyPlan,
+    /// Only with a streamed body.
+    pub(crate) trailers: Option<Vec<(String, Vec<u8>)>>,
+}
+
+/// A body: a piece of [`pattern`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BodyPlan {
+    pub(crate) streamed: bool,
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+}
+
+/// When the server gives its response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    OnHead,
+    OnEnd,
+    After(Duration),
+}
+
+/// When a side loses interest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ResetPoint {
+    /// With the head: its own (client), or the peer's (server).
+    AtOnce,
+    /// With the first body octets from the peer.
+    OnData,
+    After(Duration),
+}
+
+impl BodyPlan {
+    /// The octets from `offset` on.
+    pub(crate) fn rest(&self, offset: usize) -> Bytes {
+        pattern().slice(self.start + offset..self.start + self.len)
+    }
+}
+
+/// Random octets without a period, so that a lost, doubled or moved octet shows.
+fn pattern() -> &'static Bytes {
+    static PATTERN: OnceLock<Bytes> = OnceLock::new();
+    PATTERN.get_or_init(|| {
+        let mut rng = Rng::new(0);
+        let words = (0..PATTERN_LEN / 8).flat_map(|_| rng.next().to_le_bytes());
+        words.collect()
+    })
+}
+
+const PATTERN_LEN: usize = 1 << 20;
+
+impl Plan {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        // A crowd has thousands of small exchanges, a drip few octets in all since it is fed one at a time.
+        let crowd = rng.one_in(40);
+        let drip = !crowd && rng.one_in(5);
+        let split = if drip {
+            Split::EveryOctet
+        } else {
+            rng.pick(&[Split::Whole, Split::Random])
+        };
+        let plenty = if crowd || drip {
+            1
+        } else {
+            rng.pick(&[1, 1, 2, 3])
+        };
+        let mut scale = Scale {
+            max_body: if crowd {
+                200
+            } else if drip {
+                1500
+            } else {
+                [0, 5_000, 100_000, 400_000][plenty]
+            },
+            // Of 100 exchanges, how many may be reset by either side.
+            resets: rng.pick(&[0, 0, 10, 50]),
+            long_heads: !drip && !crowd && rng.one_in(8),
+            dawdle: Duration::from_micros(rng.pick(&[0, 0, 10, 10_000, 1_000_000])),
+            spread: Duration::from_micros(rng.pick(&[0, 1_000, 1_000_000])),
+        };
+        let count = if crowd {
+            rng.between(1000, 3000)
+        } else if drip {
+            rng.between(1, 6)
+        } else {
+            rng.pick(&[1, 2, 3, 10, 30, 30, 100])
+        };
+        let mut client = config(rng, Config::client());
+        let server = config(rng, Config::server());
+        client.enable_push = rng.one_in(3);
+        // A window of a few octets takes a round trip for each: not for a large body.
+        let window = client.initial_window_size.min(server.initial_window_size);
+        scale.max_body = scale.max_body.min(1000 + 300 * window as usize);
+        if window < 100 {
+            scale.dawdle = scale.dawdle.min(Duration::from_millis(10));
+        }
+        let exchanges = (0..count)
+            .map(|_| ExchangePlan::new(rng, &scale, client.enable_push))
+            .collect();
+        let link = |rng: &mut Rng| LinkPlan {
+            delay: Duration::from_micros(rng.pick(&[0, 50, 10_000, 200_000])),
+            capacity: if drip {
+                rng.pick(&[1, 100, 10_000])
+            } else {
+                rng.pick(&[1_000, 16_000, 100_000, 1 << 20])
+            },
+            split,
+            stalls: (0..rng.pick(&[0, 0, 1, 3]))
+                .map(|_| {
+                    let from = Duration::from_micros(rng.below(3_000_000) as u64);
+                    let len = Duration::from_micros(rng.below(2_000_000) as u64);
+                    (from, from + len)
+                })
+                .collect(),
+        };
+        Self {
+            links: [link(rng), link(rng)],
+            client,
+            server,
+            exchanges,
+            outbox_limit: rng.pick(&[1, 1_000, 16_384, 65_536, 1 << 20]),
+            opens_early: rng.one_in(3),
+            cut: rng
+                .one_in(6)
+                .then(|| Duration::from_micros(rng.below(2_000_000) as u64)),
+            shut_down: rng.one_in(6).then(|| {
+                let when = Duration::from_micros(rng.below(2_000_000) as u64);
+                (when, rng.one_in(2))
+            }),
+            intrusion: if crowd { 200 } else { rng.pick(&[0, 3, 20]) },
+        }
+    }
+}
+
+struct Scale {
+    max_body: usize,
+    resets: usize,
+    long_heads: bool,
+    dawdle: Duration,
+    spread: Duration,
+}
+
+fn config(rng: &mut Rng, mut config: Config) -> Config {
+    const MAX_WINDOW: u32 = 0x7fff_ffff;
+    config.header_table_size = rng.pick(&[0, 64, 4096, 4096, 65_536]);
+    config.encoder_table_size = rng.pick(&[0, 100, 4096, 4096, 65_536]);
+    config.initial_window_size =
+        rng.pick(&[0, 1, 7, 1000, 65_535, 65_535, 65_535, 1 << 20, MAX_WINDOW]);
+    config.connection_window_size = rng.pick(&[65_535, 65_536, 1 << 20, 1 << 20, MAX_WINDOW]);
+    config.max_concurrent_streams = rng.pick(&[1, 3, 100, 100, 1000]);
+    config.max_frame_size = rng.pick(&[16_384, 16_384, 16_385, 100_000, 0xff_ffff]);
+    config.outbound_high_water = rng.pick(&[1_000, 16_384, 256 << 10]);
+    // Stalls last longer than any sensible timeout; what remains is that an armed timer does no harm.
+    let hours = rng.pick(&[0, 1000]);
+    let long = Duration::from_secs(hours * 3600);
+    config.timeouts.handshake = long;
+    config.timeouts.settings_ack = long;
+    config.timeouts.header_block = long;
+    config.timeouts.body = long;
+    config.timeouts.write = long;
+    config.timeouts.idle = long;
+    config.timeouts.shutdown = long;
+    config
+}
+
+impl ExchangePlan {
+    fn new(rng: &mut Rng, scale: &Scale, may_push: bool) -> Self {
+        let method = rng.pick(&["GET", "GET", "POST", "POST", "HEAD", "OPTIONS"]);
+        let mut request = MessagePlan::new(rng, scale, method == "POST");
+        let mut response = MessagePlan::new(rng, scale, true);
+        let status = rng.pick(&[200, 200, 200, 200, 404, 204, 304]);
+        if method == "HEAD" || status == 204 || status == 304 {
+            // There is no body to come: whatever is given must be left out.
+            response.trailers = None;
+            response.body.streamed = false;
+        }
+        for message in [&mut request, &mut response] {
+            if status != 204 && message.body.len > 0 && rng.one_in(2) {
+                let len = message.body.len.to_string().into_bytes();
+                message.fields.push(("content-length".into(), len));
+            }
+        }
+        let late = Duration::from_micros(rng.below(500_000) as u64);
+        let reset = |rng: &mut Rng| {
+            (rng.below(100) < scale.resets).then(|| {
+                let late = Duration::from_micros(rng.below(300_000) as u64);
+                rng.pick(&[
+                    ResetPoint::AtOnce,
+                    ResetPoint::OnData,
+                    ResetPoint::After(late),
+                ])
+            })
+        };
+        let start = scale.spread.mul_f64(rng.below(1000) as f64 / 1000.0);
+        Self {
+            start,
+            method,
+            informs: rng.pick(&[0, 0, 0, 1, 2]),
+            answer: rng.pick(&[Answer::OnHead, Answer::OnEnd, Answer::After(late)]),
+            pushes: if may_push && method != "HEAD" && rng.one_in(4) {
+                (0..rng.between(1, 3))
+                    .map(|_| Self {
+                        method: "GET",
+                        request: MessagePlan {
+                            body: BodyPlan::default(),
+                            trailers: None,
+                            ..MessagePlan::new(rng, scale, false)
+                        },
+                        ..Self::new(rng, scale, false)
+                    })
+                    .map(|mut push| {
+                        // A HEAD's response plan suits a GET, except that its body was not streamed.
+                        push.pushes.clear();
+                        push.informs = 0;
+                        push
+                    })
+                    .collect()
+            } else {
+                Vec::new()
+            },
+            client_reset: reset(rng),
+            server_reset: reset(rng),
+            dawdle: scale.dawdle,
+            request,
+            response,
+            status,
+        }
+    }
+
+    /// How many octets of response body arrive.
+    pub(crate) fn response_len(&self) -> usize {
+        if self.method == "HEAD" || self.status == 204 || self.status == 304 {
+            0
+        } else {
+            self.response.body.len
+        }
+    }
+}
+
+impl MessagePlan {
+    fn new(rng: &mut Rng, scale: &Scale, may_have_body: bool) -> Self {
+        let len = if may_have_body {
+            match rng.below(6) {
+                0 => 0,
+                1 => rng.between(1, 10),
+                2 | 3 => rng.below(scale.max_body.min(1000) + 1),
+                4 => rng.below(scale.max_body + 1),
+                _ => rng
+                    .pick(&[16_383, 16_384, 16_385, 65_535, 65_536])
+                    .min(scale.max_body),
+            }
+        } else {
+            0
+        };
+        let streamed = may_have_body && rng.one_in(2);
+        Self {
+            fields: fields(rng, scale),
+            body: BodyPlan {
+                streamed,
+                start: rng.below(PATTERN_LEN - len),
+                len,
+            },
+            trailers: (streamed && rng.one_in(3)).then(|| {
+                let mut fields = fields(rng, scale);
+                fields.push(("x-checksum".into(), b"abc".to_vec()));
+                fields
+            }),
+        }
+    }
+}
+
+fn fields(rng: &mut Rng, scale: &Scale) -> Vec<(String, Vec<u8>)> {
+    const NAMES: [&str; 12] = [
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "cache-control",
+        "cookie",
+        "date",
+        "etag",
+        "user-agent",
+        "vary",
+        "x-request-id",
+        "x-a-name-that-no-table-has",
+        "z",
+    ];
+    let mut fields = Vec::new();
+    for _ in 0..rng.below(6) {
+        let name = rng.pick(&NAMES);
+        let value = match rng.below(4) {
+            0 => Vec::new(),
+            // A value that comes again, so that the dynamic tables have work.
+            1 => format!("value-{}", rng.below(5)).into_bytes(),
+            2 => (0..rng.below(40))
+                .map(|_| rng.between(0x21, 0x7e) as u8)
+                .collect(),
+            _ => (0..rng.below(20))
+                .map(|_| rng.between(0x80, 0xff) as u8)
+                .collect(),
+        };
+        fields.push((name.to_string(), value));
+    }
+    if scale.long_heads && rng.one_in(3) {
+        // Long enough for CONTINUATION.
+        let value = (0..rng.between(4_000, 25_000)).map(|_| rng.pick(b"aZ09#%~"));
+        fields.push(("x-long".into(), value.collect()));
+    }
+    fields
+}

@@ -2,7 +2,7 @@
 # Shows what a request costs tidegate beside Debian's h2o and nghttpd: CPU time, and user instructions under valgrind.
 #
 #   tools/compare.sh                        CPU time per request, medians of 11 interleaved rounds
-#   tools/compare.sh --instructions         user instructions per request
+#   tools/compare.sh --instructions         user instructions per request, one round
 #   tools/compare.sh --rounds 15 --requests 300000 --only 'h2o nghttpd'
 #
 # Every server runs one worker and serves the same 15-byte file with the same P-256 certificate, to h2load with
@@ -14,11 +14,13 @@
 #
 # Instructions: what valgrind's callgrind counts in the whole process from start to end, at 10,000 requests and again at 50,000; the
 # difference over 40,000, so that start-up, handshakes and shutdown cancel out. The kernel's instructions are not in it.
+# On a quiet machine the figure comes again within 2 %. On a busy one a server finds fewer requests each time it wakes, and
+# pays for more wake-ups (h2o up to a sixth more).
 #
 # Exits with 1 when tidegate costs more than h2o.
 source "$(dirname "$0")/lib.sh"
 
-mode=cpu rounds=11 requests=200000 servers='h2o nghttpd tidegate'
+mode=cpu rounds= requests=200000 servers='h2o nghttpd tidegate'
 while (($#)); do
     case $1 in
         --instructions) mode=instructions ;;
@@ -31,6 +33,7 @@ while (($#)); do
 done
 need h2load openssl python3
 [[ $mode == cpu ]] || need valgrind
+[[ $rounds ]] || rounds=$([[ $mode == cpu ]] && echo 11 || echo 1)
 for server in $servers; do [[ $server == tidegate ]] && need "$tidegate" || need "$server"; done
 
 make_cert pair
@@ -105,21 +108,24 @@ measure_cpu() {
     done
 }
 
-# instructions SERVER TRANSPORT REQUESTS: the whole life of a server that answers so many requests.
-instructions() {
+# count SERVER TRANSPORT REQUESTS: sets `instructions`, of the whole life of a server that answers so many requests.
+count() {
     start "$1" "$2" valgrind --tool=callgrind --callgrind-out-file=/dev/null
     load "$url" "$3"
     stop "$pid" || true
-    grep -oP 'Collected : \K\d+' "$scratch/$1-$2.log" || die "valgrind gave no count for $1"
+    instructions=$(grep -oP 'Collected : \K\d+' "$scratch/$1-$2.log") || die "valgrind gave no count for $1"
 }
 
 measure_instructions() {
-    local transport server few many
-    for transport in tls h2c; do
-        for server in $servers; do
-            few=$(instructions "$server" "$transport" 10000)
-            many=$(instructions "$server" "$transport" 50000)
-            echo "$transport $server $((many - few)) 40000"
+    local transport server few round
+    for ((round = 0; round < rounds; round++)); do
+        for transport in tls h2c; do
+            for server in $servers; do
+                count "$server" "$transport" 10000
+                few=$instructions
+                count "$server" "$transport" 50000
+                echo "$transport $server $((instructions - few)) 40000"
+            done
         done
     done
 }

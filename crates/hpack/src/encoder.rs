@@ -2,17 +2,23 @@
 
 use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD};
 use crate::index::{self, Index, Note};
-use crate::policy::{self, Policy};
-use crate::{Field, Fields, KnownName, huffman, integer, static_table};
+use crate::policy::{self, Learned};
+use crate::{Field, Fields, huffman, integer, static_table};
 
 /// Encodes the header blocks of one direction of one connection.
 pub struct Encoder {
     table: DynamicTable<Note>,
-    /// There from the first field on that is worth a place in the table.
-    index: Option<Box<Index>>,
+    /// There from the first field on that could have a place in the table.
+    memory: Option<Box<Memory>>,
     table_size_cap: usize,
     /// A size of the table that the peer has not been told yet.
     update: Option<SizeUpdate>,
+}
+
+/// What an encoder knows beyond the table itself.
+struct Memory {
+    index: Index,
+    learned: Learned,
 }
 
 /// "the smallest maximum table size that occurs in that interval MUST be signaled in a dynamic table size update. The final
@@ -29,7 +35,7 @@ impl Encoder {
     pub fn new(table_size_cap: usize) -> Self {
         let mut encoder = Self {
             table: DynamicTable::new(dynamic_table::INITIAL_SIZE),
-            index: None,
+            memory: None,
             table_size_cap,
             update: None,
         };
@@ -74,79 +80,89 @@ impl Encoder {
         self.table.set_max_size(update.last);
         integer::encode(0x20, 5, update.last, out);
         if update.last == 0 {
-            self.index = None;
+            self.memory = None;
         }
     }
 
     #[inline]
     fn field(&mut self, field: &Field<'_>, out: &mut Vec<u8>) {
-        let policy = policy::of(field.known, field.value);
-        if policy == Policy::Never || field.never_indexed {
-            // "An encoder might also choose not to index values for header fields that are considered to be highly valuable
-            // or sensitive to recovery" (RFC 7541 §7.1.3), nor to look them up.
-            let name = self.name_index(field);
-            literal(0x10, 4, name, field, out);
-            return;
-        }
-        if let Some(known) = field.known {
+        if let Some(known) = field.known
+            && !field.never_indexed
+        {
+            if policy::is_credential(known, field.value) {
+                self.never_indexed(field, out);
+                return;
+            }
             if let Some(index) = static_table::find(known, field.value) {
                 indexed(index, out);
                 return;
             }
-            if let Some(index) = &self.index
-                && let Some(age) = index.newest_is(&self.table, known, field.value)
+            if let Some(memory) = &mut self.memory
+                && let Some(age) = memory.index.newest_is(&self.table, known, field.value)
             {
+                memory.learned.hit(usize::from(known.0));
                 indexed(static_table::LEN + 1 + age, out);
                 return;
             }
         }
-        self.dynamic_field(field, policy, out);
+        self.other_field(field, out);
     }
 
-    /// A field that is not the newest one with its name.
+    /// A field that is neither in the static table nor the newest one with its name.
     #[inline(never)]
-    fn dynamic_field(&mut self, field: &Field<'_>, policy: Policy, out: &mut Vec<u8>) {
-        let Field {
-            known, name, value, ..
-        } = *field;
-        let hash = index::hash(known, name, value);
-        if let Some(index) = &self.index
-            && let Some(age) = index.find_field(&self.table, hash, known, name, value)
+    fn other_field(&mut self, field: &Field<'_>, out: &mut Vec<u8>) {
+        if field.never_indexed {
+            self.never_indexed(field, out);
+            return;
+        }
+        // A field that takes most of the table would drive out what is worth more together.
+        let size = field.name.len() + field.value.len() + ENTRY_OVERHEAD;
+        if size > self.table.max_size() / 4 * 3 {
+            let name = self.name_index(index::slot(field.known, field.name), field);
+            literal(0x00, 4, name, field, out);
+            return;
+        }
+        let key = index::key(field.known, field.name, field.value);
+        if let Some(memory) = &mut self.memory
+            && let Some(age) = memory.index.find_field(&self.table, key, field)
         {
+            memory.learned.hit(key.slot);
             indexed(static_table::LEN + 1 + age, out);
             return;
         }
-        let name_index = self.name_index(field);
-        // A field that takes most of the table would drive out what is worth more together.
-        let size = name.len() + value.len() + ENTRY_OVERHEAD;
-        let fits = size <= self.table.max_size() / 4 * 3;
-        if !fits {
-            literal(0x00, 4, name_index, field, out);
-            return;
-        }
-        let index = self
-            .index
-            .get_or_insert_with(|| Box::new(Index::new(self.table.max_size())));
-        if policy == Policy::Index || index.seen(hash) {
-            literal(0x40, 6, name_index, field, out);
-            index.insert(&mut self.table, hash, known, name, value);
+        let name = self.name_index(key.slot, field);
+        let memory = self.memory.get_or_insert_with(|| {
+            Box::new(Memory {
+                index: Index::new(self.table.max_size()),
+                learned: Learned::new(),
+            })
+        });
+        // A name that is in no table is worth a place for itself.
+        if memory.learned.miss(key) || name == 0 {
+            literal(0x40, 6, name, field, out);
+            memory.index.insert(&mut self.table, key, field);
         } else {
-            literal(0x00, 4, name_index, field, out);
+            literal(0x00, 4, name, field, out);
         }
     }
 
-    /// The index of an entry with the field's name; 0 if there is none.
-    fn name_index(&self, field: &Field<'_>) -> usize {
-        match field.known {
-            Some(KnownName(number)) if usize::from(number) <= static_table::LEN => {
-                usize::from(number)
-            }
-            known => self
-                .index
-                .as_ref()
-                .and_then(|index| index.find_name(&self.table, known, field.name))
-                .map_or(0, |age| static_table::LEN + 1 + age),
+    /// "This representation is intended for protecting header field values that are not to be put at risk by compressing them"
+    /// (RFC 7541 §6.2.3). So the value isn't looked up either.
+    #[inline(never)]
+    fn never_indexed(&self, field: &Field<'_>, out: &mut Vec<u8>) {
+        let name = self.name_index(index::slot(field.known, field.name), field);
+        literal(0x10, 4, name, field, out);
+    }
+
+    /// The index of an entry with the field's name, whose slot is `slot`; 0 if there is none.
+    fn name_index(&self, slot: usize, field: &Field<'_>) -> usize {
+        if slot <= static_table::LEN {
+            return slot;
         }
+        self.memory
+            .as_ref()
+            .and_then(|memory| memory.index.find_name(&self.table, slot, field))
+            .map_or(0, |age| static_table::LEN + 1 + age)
     }
 }
 

@@ -3,9 +3,9 @@
 //! Buckets hold the number of the newest entry with a hash, and each entry's [`Note`] the number of the next older one in its
 //! bucket. An entry that was evicted ends the chain: all behind it are older. So eviction touches nothing here.
 
-use crate::KnownName;
-use crate::dynamic_table::{DynamicTable, View};
+use crate::dynamic_table::{DynamicTable, ENTRY_OVERHEAD, View};
 use crate::known::KNOWN_NAMES;
+use crate::{Field, KnownName};
 
 /// What an entry of the encoder's table remembers.
 #[derive(Clone, Copy)]
@@ -17,33 +17,38 @@ pub(crate) struct Note {
     older_name: u32,
 }
 
-/// Buckets for unknown names. A power of two.
-const NAME_BUCKETS: usize = 32;
+/// Slots that names without a number share. A power of two.
+const UNKNOWN_SLOTS: usize = 32;
 
-/// Hashes of recent volatile fields that are remembered. A power of two.
-const RECENT: usize = 64;
+/// A slot for each known name, and some for all others.
+pub(crate) const SLOTS: usize = KNOWN_NAMES + UNKNOWN_SLOTS;
+
+/// Where a field is looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Key {
+    /// The name's slot.
+    pub(crate) slot: usize,
+    /// The hash of name and value.
+    pub(crate) hash: u32,
+}
 
 /// Finds entries of a [`DynamicTable`] by name and value.
 pub(crate) struct Index {
-    /// Newest entry by known name.
-    by_known: [u32; KNOWN_NAMES],
-    /// Newest entry by the hash of a name that isn't known.
-    by_name: [u32; NAME_BUCKETS],
+    /// Newest entry by the name's slot.
+    by_name: [u32; SLOTS],
     /// Newest entry by the hash of name and value. The length is a power of two.
     by_field: Box<[u32]>,
-    /// Hashes of volatile fields that were sent without being indexed.
-    recent: [u32; RECENT],
 }
 
 impl Index {
     /// An index for a table of up to so many octets.
     pub(crate) fn new(table_size: usize) -> Self {
-        let buckets = (table_size / 32).next_power_of_two().clamp(16, 2048);
+        let buckets = (table_size / ENTRY_OVERHEAD)
+            .next_power_of_two()
+            .clamp(16, 2048);
         Self {
-            by_known: [0; KNOWN_NAMES],
-            by_name: [0; NAME_BUCKETS],
+            by_name: [0; SLOTS],
             by_field: vec![0; buckets].into_boxed_slice(),
-            recent: [0; RECENT],
         }
     }
 
@@ -55,7 +60,7 @@ impl Index {
         known: KnownName,
         value: &[u8],
     ) -> Option<usize> {
-        let age = age(table, self.by_known[usize::from(known.0)]);
+        let age = age(table, self.by_name[usize::from(known.0)]);
         table
             .get(age)
             .filter(|entry| entry.octets == value)
@@ -66,64 +71,40 @@ impl Index {
     pub(crate) fn find_field(
         &self,
         table: &DynamicTable<Note>,
-        hash: u32,
-        known: Option<KnownName>,
-        name: &[u8],
-        value: &[u8],
+        key: Key,
+        field: &Field<'_>,
     ) -> Option<usize> {
-        let newest = self.by_field[hash as usize & (self.by_field.len() - 1)];
+        let newest = self.by_field[key.hash as usize & (self.by_field.len() - 1)];
         chain(table, newest, |note| note.older_field)
             .find(|(_, note, entry)| {
-                note.hash == hash && has_name(entry, known, name) && entry.value() == value
+                note.hash == key.hash && has_name(entry, field) && entry.value() == field.value
             })
             .map(|(age, ..)| age)
     }
 
-    /// The age of the newest entry with this name.
+    /// The age of the newest entry with this name, whose slot is `slot`.
     pub(crate) fn find_name(
         &self,
         table: &DynamicTable<Note>,
-        known: Option<KnownName>,
-        name: &[u8],
+        slot: usize,
+        field: &Field<'_>,
     ) -> Option<usize> {
-        let newest = match known {
-            Some(known) => self.by_known[usize::from(known.0)],
-            None => self.by_name[name_bucket(name)],
-        };
-        chain(table, newest, |note| note.older_name)
-            .find(|(_, _, entry)| has_name(entry, known, name))
+        chain(table, self.by_name[slot], |note| note.older_name)
+            .find(|(_, _, entry)| has_name(entry, field))
             .map(|(age, ..)| age)
     }
 
     /// Inserts a field in the table so that it is found again. The field must fit.
-    pub(crate) fn insert(
-        &mut self,
-        table: &mut DynamicTable<Note>,
-        hash: u32,
-        known: Option<KnownName>,
-        name: &[u8],
-        value: &[u8],
-    ) {
-        let field_bucket = hash as usize & (self.by_field.len() - 1);
-        let field = &mut self.by_field[field_bucket];
-        let name_newest = match known {
-            Some(known) => &mut self.by_known[usize::from(known.0)],
-            None => &mut self.by_name[name_bucket(name)],
-        };
+    pub(crate) fn insert(&mut self, table: &mut DynamicTable<Note>, key: Key, field: &Field<'_>) {
+        let bucket = key.hash as usize & (self.by_field.len() - 1);
         let note = Note {
-            hash,
-            older_field: *field,
-            older_name: *name_newest,
+            hash: key.hash,
+            older_field: self.by_field[bucket],
+            older_name: self.by_name[key.slot],
         };
-        table.insert(known, name, value, note);
-        *field = table.inserted();
-        *name_newest = table.inserted();
-    }
-
-    /// Whether a field with this hash was asked about lately.
-    pub(crate) fn seen(&mut self, hash: u32) -> bool {
-        let place = &mut self.recent[hash as usize & (RECENT - 1)];
-        std::mem::replace(place, hash) == hash
+        table.insert(field.known, field.name, field.value, note);
+        self.by_field[bucket] = table.inserted();
+        self.by_name[key.slot] = table.inserted();
     }
 }
 
@@ -154,25 +135,36 @@ fn chain(
     })
 }
 
-fn has_name(entry: &View<'_>, known: Option<KnownName>, name: &[u8]) -> bool {
-    entry.known == known && (known.is_some() || entry.unknown_name() == name)
+fn has_name(entry: &View<'_>, field: &Field<'_>) -> bool {
+    entry.known == field.known && (field.known.is_some() || entry.unknown_name() == field.name)
 }
 
-fn name_bucket(name: &[u8]) -> usize {
-    hash_octets(0, name) as usize & (NAME_BUCKETS - 1)
+/// The slot of a name: its number if it has one.
+pub(crate) fn slot(known: Option<KnownName>, name: &[u8]) -> usize {
+    match known {
+        Some(known) => usize::from(known.0),
+        None => unknown_slot(hash_octets(0, name)),
+    }
 }
 
-/// The hash of a field.
-#[inline]
-pub(crate) fn hash(known: Option<KnownName>, name: &[u8], value: &[u8]) -> u32 {
-    let name = match known {
-        Some(known) => u64::from(known.0),
-        None => u64::from(hash_octets(0, name)) << 8,
+fn unknown_slot(name_hash: u32) -> usize {
+    KNOWN_NAMES + name_hash as usize % UNKNOWN_SLOTS
+}
+
+/// Where a field is looked for.
+pub(crate) fn key(known: Option<KnownName>, name: &[u8], value: &[u8]) -> Key {
+    let (slot, seed) = match known {
+        Some(known) => (usize::from(known.0), u32::from(known.0)),
+        None => {
+            let name_hash = hash_octets(0, name);
+            (unknown_slot(name_hash), name_hash)
+        }
     };
-    hash_octets(name, value)
+    let hash = hash_octets(u64::from(seed), value);
+    Key { slot, hash }
 }
 
-/// Eight octets a step. Chains are never longer than the table, so that a peer who makes hashes collide gains little.
+/// Eight octets a step. A chain is never longer than the table, so whoever makes hashes collide gains little.
 fn hash_octets(seed: u64, octets: &[u8]) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |state: u64, word: u64| {
@@ -190,4 +182,76 @@ fn hash_octets(seed: u64, octets: &[u8]) -> u32 {
         state = mix(state, u64::from_le_bytes(word));
     }
     state as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn insert(table: &mut DynamicTable<Note>, index: &mut Index, name: &str, value: &str) {
+        let field = field(name, value);
+        let key = key(field.known, field.name, field.value);
+        index.insert(table, key, &field);
+    }
+
+    fn field<'a>(name: &'a str, value: &'a str) -> Field<'a> {
+        Field {
+            known: KnownName::of(name.as_bytes()),
+            name: name.as_bytes(),
+            value: value.as_bytes(),
+            never_indexed: false,
+        }
+    }
+
+    fn found(
+        table: &DynamicTable<Note>,
+        index: &Index,
+        name: &str,
+        value: &str,
+    ) -> (Option<usize>, Option<usize>) {
+        let field = field(name, value);
+        let key = key(field.known, field.name, field.value);
+        (
+            index.find_field(table, key, &field),
+            index.find_name(table, key.slot, &field),
+        )
+    }
+
+    #[test]
+    fn every_entry_is_found_until_it_is_evicted() {
+        // Far more entries than buckets, and than slots for names.
+        let (mut table, mut index) = (DynamicTable::new(40_000), Index::new(0));
+        let name = |i: usize| {
+            if i.is_multiple_of(3) {
+                "vary".to_owned()
+            } else {
+                format!("name-{}", i % 100)
+            }
+        };
+        for i in 0..3000 {
+            insert(&mut table, &mut index, &name(i), &i.to_string());
+            let oldest = i + 1 - table.len();
+            for j in [i / 2, oldest.saturating_sub(1), oldest, i] {
+                let alive = (j >= oldest).then_some(i - j);
+                assert_eq!(found(&table, &index, &name(j), &j.to_string()).0, alive);
+            }
+            assert_eq!(found(&table, &index, &name(i), "another"), (None, Some(0)));
+            assert_eq!(found(&table, &index, "name", &i.to_string()), (None, None));
+        }
+        table.clear();
+        assert_eq!(found(&table, &index, "vary", "2997"), (None, None));
+    }
+
+    #[test]
+    fn the_newest_of_two_is_found() {
+        let (mut table, mut index) = (DynamicTable::new(4096), Index::new(4096));
+        for value in ["a", "b", "a"] {
+            insert(&mut table, &mut index, "x", value);
+            insert(&mut table, &mut index, "vary", value);
+        }
+        assert_eq!(found(&table, &index, "x", "a"), (Some(1), Some(1)));
+        assert_eq!(found(&table, &index, "x", "b"), (Some(3), Some(1)));
+        assert_eq!(index.newest_is(&table, KnownName::VARY, b"a"), Some(0));
+        assert_eq!(index.newest_is(&table, KnownName::VARY, b"b"), None);
+    }
 }

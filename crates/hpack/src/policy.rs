@@ -1,23 +1,26 @@
 //! Which fields the encoder puts in the dynamic table.
+//!
+//! Credentials never. Of the others, what is likely to come again at once, the rest when it comes a second time, so that
+//! values that are different each time don't drive out those that aren't. How likely is a score that each name begins
+//! with, and that rises whenever one of its values comes again and falls with each new one.
 
 use crate::KnownName;
-use crate::known::KNOWN_NAMES;
+use crate::index::{Key, SLOTS};
 
-/// How a field is sent whose name and value are in neither table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Policy {
-    /// Likely to come again: indexed at once.
-    Index,
-    /// Often different each time: indexed when it comes a second time, so that it doesn't drive others out before.
-    IndexRepeated,
-    /// A credential: never in a table, here or at an intermediary, where an attacker could guess at it (RFC 7541 §7.1).
-    Never,
-}
-
-/// "a browser that sends a cookie with little entropy" lets it be guessed: so short a value is never indexed (RFC 7541
-/// §7.1.3 gives low entropy as the reason to).
+/// A cookie with fewer octets than this is never indexed: "Since HPACK doesn't protect against guessing an entire header field
+/// value, short or low-entropy values are more readily recovered by an adversary." (RFC 7541 §7.1.3)
 const SHORT_COOKIE: usize = 20;
 
+/// Where a name's score starts, and how far it goes. From 0 on, a value is indexed when it first comes.
+const LIKELY: i8 = 8;
+const UNLIKELY: i8 = -8;
+const HIGHEST: i8 = 16;
+const LOWEST: i8 = -64;
+
+/// Hashes of recent fields that are remembered. A power of two.
+const RECENT: usize = 64;
+
+/// Names whose values mostly are of one resource or one request only.
 const VOLATILE: [KnownName; 16] = [
     KnownName::AGE,
     KnownName::CONTENT_LENGTH,
@@ -37,34 +40,88 @@ const VOLATILE: [KnownName; 16] = [
     KnownName::RANGE,
 ];
 
-const CREDENTIALS: [KnownName; 3] = [
-    KnownName::AUTHORIZATION,
-    KnownName::PROXY_AUTHORIZATION,
-    KnownName::SET_COOKIE,
-];
-
-/// By the known name's number.
-static POLICIES: [Policy; KNOWN_NAMES] = {
-    let mut policies = [Policy::Index; KNOWN_NAMES];
-    let mut i = 0;
-    while i < VOLATILE.len() {
-        policies[VOLATILE[i].0 as usize] = Policy::IndexRepeated;
-        i += 1;
-    }
-    i = 0;
-    while i < CREDENTIALS.len() {
-        policies[CREDENTIALS[i].0 as usize] = Policy::Never;
-        i += 1;
-    }
-    policies
-};
-
-/// The policy for a field.
+/// Whether a field is a credential. "An encoder might also choose not to index values for header fields that are considered to
+/// be highly valuable or sensitive to recovery, such as the Cookie or Authorization header fields." (RFC 7541 §7.1.3)
 #[inline]
-pub(crate) fn of(name: Option<KnownName>, value: &[u8]) -> Policy {
+pub(crate) fn is_credential(name: KnownName, value: &[u8]) -> bool {
     match name {
-        Some(KnownName::COOKIE) if value.len() < SHORT_COOKIE => Policy::Never,
-        Some(name) => POLICIES[usize::from(name.0)],
-        None => Policy::Index,
+        KnownName::AUTHORIZATION | KnownName::PROXY_AUTHORIZATION | KnownName::SET_COOKIE => true,
+        KnownName::COOKIE => value.len() < SHORT_COOKIE,
+        _ => false,
+    }
+}
+
+/// What the fields of a connection taught about its names.
+pub(crate) struct Learned {
+    /// By the name's slot.
+    scores: [i8; SLOTS],
+    /// Hashes of fields that were in no table.
+    recent: [u32; RECENT],
+}
+
+impl Learned {
+    pub(crate) fn new() -> Self {
+        let mut scores = [LIKELY; SLOTS];
+        for name in VOLATILE {
+            scores[usize::from(name.0)] = UNLIKELY;
+        }
+        Self {
+            scores,
+            recent: [0; RECENT],
+        }
+    }
+
+    /// A field was in the table.
+    #[inline]
+    pub(crate) fn hit(&mut self, slot: usize) {
+        let score = &mut self.scores[slot];
+        *score = (*score + 1).min(HIGHEST);
+    }
+
+    /// A field was in no table. Whether it should be put there.
+    pub(crate) fn miss(&mut self, key: Key) -> bool {
+        let score = &mut self.scores[key.slot];
+        let likely = *score >= 0;
+        let recent = &mut self.recent[key.hash as usize % RECENT];
+        let seen = std::mem::replace(recent, key.hash) == key.hash;
+        *score = if seen {
+            (*score + 1).min(HIGHEST)
+        } else {
+            (*score - 1).max(LOWEST)
+        };
+        likely || seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index;
+
+    fn key(name: KnownName, value: &str) -> Key {
+        index::key(Some(name), name.as_str().as_bytes(), value.as_bytes())
+    }
+
+    #[test]
+    fn a_volatile_value_is_worth_a_place_when_it_comes_again() {
+        let mut learned = Learned::new();
+        assert!(!learned.miss(key(KnownName::ETAG, "1")));
+        assert!(!learned.miss(key(KnownName::ETAG, "2")));
+        assert!(learned.miss(key(KnownName::ETAG, "1")));
+    }
+
+    #[test]
+    fn a_name_whose_values_never_come_again_becomes_volatile() {
+        let mut learned = Learned::new();
+        let at_once = (0..100)
+            .filter(|i| learned.miss(key(KnownName::SERVER, &i.to_string())))
+            .count();
+        assert_eq!(at_once, usize::from(LIKELY.unsigned_abs()) + 1);
+        // And it recovers when they do.
+        let slot = key(KnownName::SERVER, "").slot;
+        for _ in 0..100 {
+            learned.hit(slot);
+        }
+        assert!(learned.miss(key(KnownName::SERVER, "new")));
     }
 }

@@ -166,52 +166,57 @@ impl RequestHead {
 
     /// Goes through the list once, remembers what is where, then looks at what the pseudo-fields say together.
     fn check(&mut self, rules: RequestRules) -> Result<(), Violation> {
-        let mut method: &[u8] = b"";
-        let mut scheme: &[u8] = b"";
-        let mut authority: &[u8] = b"";
-        let mut path: &[u8] = b"";
+        let mut is_connect = false;
+        let mut is_web = false;
+        let mut begins_with_slash = false;
         let mut authority_classes = ALL;
         let mut regular = Regular::default();
         let mut in_pseudo = true;
+        let mut pseudo = 0;
 
         for field in self.fields.iter() {
+            let value = field.value;
             let place = match field.known {
                 Some(KnownName::METHOD) => {
                     // RFC 9110 §9.1: "method = token".
-                    method = field.value;
-                    if method.is_empty() || classes(method) & TOKEN == 0 {
+                    if value.is_empty() || classes(value) & TOKEN == 0 {
                         return Err(Violation::MethodInvalid);
                     }
+                    is_connect = value == b"CONNECT";
                     &mut self.method
                 }
                 Some(KnownName::SCHEME) => {
-                    scheme = field.value;
-                    if !is_scheme(scheme) {
-                        return Err(Violation::SchemeInvalid);
+                    is_web = value == b"https" || value == b"http";
+                    if !is_web {
+                        if !is_scheme(value) {
+                            return Err(Violation::SchemeInvalid);
+                        }
+                        // RFC 3986 §3.1: "schemes are case-insensitive".
+                        is_web = value.eq_ignore_ascii_case(b"https")
+                            || value.eq_ignore_ascii_case(b"http");
                     }
                     &mut self.scheme
                 }
                 Some(KnownName::AUTHORITY) => {
-                    authority = field.value;
-                    authority_classes = classes(authority);
+                    authority_classes = classes(value);
                     if authority_classes & USERINFO == 0 {
                         return Err(Violation::AuthorityInvalid);
+                    }
+                    if value.is_empty() {
+                        authority_classes = USERINFO;
                     }
                     &mut self.authority
                 }
                 Some(KnownName::PATH) => {
-                    path = field.value;
-                    if !all_visible(path) {
+                    if !all_visible(value) {
                         return Err(Violation::PathInvalid);
                     }
+                    begins_with_slash = value.first() == Some(&b'/');
                     &mut self.path
                 }
                 Some(KnownName::PROTOCOL) => {
-                    // RFC 8441 §4: a value of the HTTP Upgrade Token registry; RFC 9110 §7.8: tokens and "/".
-                    if !rules.extended_connect
-                        || field.value.is_empty()
-                        || classes(field.value) & UPGRADE_TOKEN == 0
-                    {
+                    // RFC 8441 §4: a value of the HTTP Upgrade Token registry, whose names are tokens (RFC 9110 §16.7).
+                    if !rules.extended_connect || value.is_empty() || classes(value) & TOKEN == 0 {
                         return Err(Violation::ProtocolNotAllowed);
                     }
                     &mut self.protocol
@@ -230,17 +235,19 @@ impl RequestHead {
             if !in_pseudo {
                 return Err(Violation::PseudoFieldMisplaced);
             }
-            *place = self.pseudo;
-            self.pseudo += 1;
+            *place = pseudo;
+            pseudo += 1;
         }
+        self.pseudo = pseudo;
         self.content_length = regular.content_length;
 
         if self.method == NONE {
             return Err(Violation::PseudoFieldMissing);
         }
-        if method == b"CONNECT" && self.protocol == NONE {
+        if is_connect && self.protocol == NONE {
             // RFC 9113 §8.5: "The ":scheme" and ":path" pseudo-header fields MUST be omitted", and ":authority"
             // contains the host and port to connect to.
+            let authority = self.pseudo_octets(self.authority);
             if self.scheme != NONE || self.path != NONE || !is_host_and_port(authority) {
                 return Err(Violation::ConnectMalformed);
             }
@@ -249,7 +256,7 @@ impl RequestHead {
             }
         } else {
             // RFC 8441 §4: ":protocol" belongs to CONNECT; then ":scheme" and ":path" are needed as in other requests.
-            if self.protocol != NONE && method != b"CONNECT" {
+            if self.protocol != NONE && !is_connect {
                 return Err(Violation::ProtocolNotAllowed);
             }
             // RFC 9113 §8.3.1: "All HTTP/2 requests MUST include exactly one valid value for the ":method", ":scheme",
@@ -257,65 +264,88 @@ impl RequestHead {
             if self.scheme == NONE || self.path == NONE {
                 return Err(Violation::PseudoFieldMissing);
             }
-            if scheme.eq_ignore_ascii_case(b"https") || scheme.eq_ignore_ascii_case(b"http") {
-                // RFC 9113 §8.3.1: ":authority" MUST NOT include the deprecated userinfo subcomponent for "http" or
-                // "https" schemed URIs. RFC 9110 §4.2.1: a URI with an empty host is rejected.
-                if authority_classes & AUTHORITY == 0
-                    || (self.authority != NONE && authority.is_empty())
-                {
-                    return Err(Violation::AuthorityInvalid);
-                }
-                // RFC 9113 §8.3.1: ":path" "MUST NOT be empty for "http" or "https" URIs"; it starts with "/", but for
-                // OPTIONS it may be "*".
-                if path.first() != Some(&b'/') && !(path == b"*" && method == b"OPTIONS") {
-                    return Err(Violation::PathInvalid);
-                }
+            // RFC 9113 §8.3.1: ":authority" MUST NOT include the deprecated userinfo subcomponent for "http" or "https"
+            // schemed URIs. RFC 9110 §4.2.1: a URI with an empty host is rejected.
+            if is_web && authority_classes & AUTHORITY == 0 {
+                return Err(Violation::AuthorityInvalid);
+            }
+            // RFC 9113 §8.3.1: ":path" "MUST NOT be empty for "http" or "https" URIs"; it starts with "/", but for
+            // OPTIONS it may be "*".
+            if is_web
+                && !begins_with_slash
+                && (self.path_octets(), self.method_octets()) != (b"*", b"OPTIONS")
+            {
+                return Err(Violation::PathInvalid);
             }
         }
         // RFC 9113 §8.3.1: "A server SHOULD treat a request as malformed if it contains a Host header field that
         // identifies an entity that differs from the entity in the ":authority" pseudo-header field."
         if let Some(host) = regular.host
             && self.authority != NONE
-            && !is_same_authority(authority, host, scheme)
+            && !is_same_authority(
+                self.authority_octets(),
+                host,
+                self.pseudo_octets(self.scheme),
+            )
         {
             return Err(Violation::HostContradictsAuthority);
         }
         Ok(())
     }
 
+    /// A pseudo-field's octets; empty where it is absent.
+    fn pseudo_octets(&self, place: u8) -> &[u8] {
+        self.fields
+            .at(usize::from(place))
+            .map_or(&[], |field| field.value)
+    }
+
     /// A pseudo-field's value. Those are visible ASCII, or the head is invalid.
-    fn pseudo(&self, place: u8) -> Option<&str> {
-        let field = self.fields.at(usize::from(place))?;
-        Some(std::str::from_utf8(field.value).unwrap_or(""))
+    fn pseudo(&self, place: u8) -> &str {
+        std::str::from_utf8(self.pseudo_octets(place)).unwrap_or("")
+    }
+
+    /// The octets of `:method`: cheaper than [`RequestHead::method`], which proves to the compiler that they are text.
+    pub fn method_octets(&self) -> &[u8] {
+        self.pseudo_octets(self.method)
+    }
+
+    /// The octets of `:path`: cheaper than [`RequestHead::path`].
+    pub fn path_octets(&self) -> &[u8] {
+        self.pseudo_octets(self.path)
+    }
+
+    /// The octets of `:authority`, else of the `host` field: cheaper than [`RequestHead::authority`].
+    pub fn authority_octets(&self) -> &[u8] {
+        if self.authority == NONE {
+            return self.fields.get_known(KnownName::HOST).unwrap_or(&[]);
+        }
+        self.pseudo_octets(self.authority)
     }
 
     /// `:method`, such as `GET`.
     pub fn method(&self) -> &str {
-        self.pseudo(self.method).unwrap_or("")
+        self.pseudo(self.method)
     }
 
     /// `:scheme`; empty for CONNECT.
     pub fn scheme(&self) -> &str {
-        self.pseudo(self.scheme).unwrap_or("")
+        self.pseudo(self.scheme)
     }
 
     /// `:authority`, else the `host` field, else empty.
     pub fn authority(&self) -> &str {
-        if self.authority == NONE {
-            let host = self.fields.get_known(KnownName::HOST).unwrap_or(b"");
-            return std::str::from_utf8(host).unwrap_or("");
-        }
-        self.pseudo(self.authority).unwrap_or("")
+        std::str::from_utf8(self.authority_octets()).unwrap_or("")
     }
 
     /// `:path` with its query; empty for CONNECT.
     pub fn path(&self) -> &str {
-        self.pseudo(self.path).unwrap_or("")
+        self.pseudo(self.path)
     }
 
     /// `:protocol` of an extended CONNECT (RFC 8441).
     pub fn protocol(&self) -> Option<&str> {
-        self.pseudo(self.protocol)
+        (self.protocol != NONE).then(|| self.pseudo(self.protocol))
     }
 
     /// The whole cookie: the crumbs joined with `"; "` (RFC 9113 §8.2.3).
@@ -528,62 +558,69 @@ struct Regular<'a> {
 
 impl<'a> Regular<'a> {
     /// Checks one field that isn't a pseudo-field of its section.
+    #[inline]
     fn check(&mut self, field: Field<'a>, section: Section) -> Result<(), Violation> {
         match field.known {
-            None => check_name(field.name, section)?,
-            Some(
-                KnownName::AUTHORITY
-                | KnownName::METHOD
-                | KnownName::PATH
-                | KnownName::SCHEME
-                | KnownName::STATUS
-                | KnownName::PROTOCOL,
-            ) => return Err(misplaced_pseudo_field(section)),
+            Some(known) => self.check_known(known, field.value, section),
+            None => {
+                check_name(field.name, section)?;
+                check_value(field.value)
+            }
+        }
+    }
+
+    /// The same for a known name, which needs no look at its octets.
+    fn check_known(
+        &mut self,
+        name: KnownName,
+        value: &'a [u8],
+        section: Section,
+    ) -> Result<(), Violation> {
+        match name {
+            KnownName::AUTHORITY
+            | KnownName::METHOD
+            | KnownName::PATH
+            | KnownName::SCHEME
+            | KnownName::STATUS
+            | KnownName::PROTOCOL => Err(misplaced_pseudo_field(section)),
             // RFC 9113 §8.2.2: "Any message containing connection-specific header fields MUST be treated as malformed".
-            Some(
-                KnownName::CONNECTION
-                | KnownName::KEEP_ALIVE
-                | KnownName::PROXY_CONNECTION
-                | KnownName::TRANSFER_ENCODING
-                | KnownName::UPGRADE,
-            ) => return Err(Violation::ConnectionSpecificField),
-            Some(KnownName::TE) => {
+            KnownName::CONNECTION
+            | KnownName::KEEP_ALIVE
+            | KnownName::PROXY_CONNECTION
+            | KnownName::TRANSFER_ENCODING
+            | KnownName::UPGRADE => Err(Violation::ConnectionSpecificField),
+            KnownName::TE => {
                 // RFC 9113 §8.2.2: "The only exception to this is the TE header field, which MAY be present in an
                 // HTTP/2 request; when it is, it MUST NOT contain any value other than "trailers"."
                 if section != Section::Request {
                     return Err(Violation::ConnectionSpecificField);
                 }
-                if !field.value.eq_ignore_ascii_case(b"trailers") {
+                if !value.eq_ignore_ascii_case(b"trailers") {
                     return Err(Violation::TeNotTrailers);
                 }
-                return Ok(());
+                Ok(())
             }
-            Some(KnownName::CONTENT_LENGTH) => {
+            KnownName::CONTENT_LENGTH => {
                 // RFC 9110 §8.6: "Content-Length = 1*DIGIT"; repeated, it must say the same.
-                let length = parse_length(field.value).ok_or(Violation::ContentLengthInvalid)?;
+                let length = parse_length(value).ok_or(Violation::ContentLengthInvalid)?;
                 if self.content_length.is_some_and(|before| before != length) {
                     return Err(Violation::ContentLengthInvalid);
                 }
                 self.content_length = Some(length);
-                return Ok(());
+                Ok(())
             }
-            Some(KnownName::HOST) if section == Section::Request => {
+            KnownName::HOST if section == Section::Request => {
                 // RFC 9110 §7.2: "Host = uri-host [ ":" port ]", so never with userinfo. It may be empty.
-                if classes(field.value) & AUTHORITY == 0 {
+                if classes(value) & AUTHORITY == 0 {
                     return Err(Violation::AuthorityInvalid);
                 }
                 // RFC 9112 §3.2: a request that "contains more than one Host header field line" is answered with 400.
-                if self.host.replace(field.value).is_some() {
+                if self.host.replace(value).is_some() {
                     return Err(Violation::HostContradictsAuthority);
                 }
-                return Ok(());
+                Ok(())
             }
-            Some(_) => {}
-        }
-        if is_value(field.value) {
-            Ok(())
-        } else {
-            Err(Violation::FieldValueInvalid)
+            _ => check_value(value),
         }
     }
 }
@@ -612,28 +649,29 @@ fn check_name(name: &[u8], section: Section) -> Result<(), Violation> {
 }
 
 /// RFC 9113 §8.2.1: no NUL, LF or CR anywhere, no SP or HTAB at either end. RFC 9110 §5.5: no other control but HTAB.
-fn is_value(value: &[u8]) -> bool {
+fn check_value(value: &[u8]) -> Result<(), Violation> {
     let (Some(first), Some(last)) = (value.first(), value.last()) else {
-        return true;
+        return Ok(());
     };
-    if class(*first) & class(*last) & VALUE_END == 0 {
-        return false;
+    // HTAB is suspicious too, and so rare that it may cost a second look.
+    if class(*first) & class(*last) & VALUE_END != 0
+        && all_are(value, VALUE, |word| below(word, 0x20) | equal(word, 0x7f))
+    {
+        return Ok(());
     }
-    // HTAB is suspicious too, and so rare that the table may have the last word on it.
-    none_suspicious(value, |word| below(word, 0x20) | equal(word, 0x7f))
-        || classes(value) & VALUE != 0
+    Err(Violation::FieldValueInvalid)
 }
 
 /// Whether all octets are visible ASCII.
 fn all_visible(octets: &[u8]) -> bool {
-    none_suspicious(octets, |word| below(word, 0x21) | equal(word, 0x7f) | word)
+    all_are(octets, VISIBLE, |word| {
+        below(word, 0x21) | equal(word, 0x7f) | word
+    })
 }
 
 /// RFC 3986 §3.1: "scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )".
 fn is_scheme(scheme: &[u8]) -> bool {
-    scheme == b"https"
-        || scheme == b"http"
-        || (scheme.first().is_some_and(u8::is_ascii_alphabetic) && classes(scheme) & SCHEME != 0)
+    scheme.first().is_some_and(u8::is_ascii_alphabetic) && classes(scheme) & SCHEME != 0
 }
 
 /// Whether an authority ends in a port, as that of CONNECT must.
@@ -695,8 +733,8 @@ const AUTHORITY: u8 = 1 << 4;
 const USERINFO: u8 = 1 << 5;
 /// What a URI's scheme may have (RFC 3986 §3.1).
 const SCHEME: u8 = 1 << 6;
-/// What an upgrade token may have: tokens and "/" (RFC 9110 §7.8).
-const UPGRADE_TOKEN: u8 = 1 << 7;
+/// Visible ASCII.
+const VISIBLE: u8 = 1 << 7;
 /// All classes: what no octets at all belong to.
 const ALL: u8 = u8::MAX;
 
@@ -714,18 +752,18 @@ const fn class_table() -> [u8; 256] {
 }
 
 const fn classify(octet: u8) -> u8 {
-    let common = VALUE | VALUE_END;
+    let visible = VALUE | VALUE_END | VISIBLE;
     match octet {
         b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.' => ALL,
         b'A'..=b'Z' => ALL & !LOWER_TOKEN,
         // The rest of RFC 3986's unreserved and sub-delims, and "%", that are also of a token ...
         b'!' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'_' | b'~' => ALL & !SCHEME,
         // ... and those that are not.
-        b'(' | b')' | b',' | b';' | b'=' | b':' | b'[' | b']' => common | AUTHORITY | USERINFO,
-        b'#' | b'^' | b'`' | b'|' => common | TOKEN | LOWER_TOKEN | UPGRADE_TOKEN,
-        b'@' => common | USERINFO,
-        b'/' => common | UPGRADE_TOKEN,
-        b'"' | b'<' | b'>' | b'?' | b'\\' | b'{' | b'}' | 0x80..=0xff => common,
+        b'(' | b')' | b',' | b';' | b'=' | b':' | b'[' | b']' => visible | AUTHORITY | USERINFO,
+        b'#' | b'^' | b'`' | b'|' => visible | TOKEN | LOWER_TOKEN,
+        b'@' => visible | USERINFO,
+        b'"' | b'/' | b'<' | b'>' | b'?' | b'\\' | b'{' | b'}' => visible,
+        0x80..=0xff => VALUE | VALUE_END,
         b' ' | b'\t' => VALUE,
         0x00..=0x1f | 0x7f => 0,
     }
@@ -737,24 +775,28 @@ fn class(octet: u8) -> u8 {
 
 /// The classes that every one of the octets belongs to.
 fn classes(octets: &[u8]) -> u8 {
-    octets.iter().fold(ALL, |all, &octet| all & class(octet))
+    let (chunks, rest) = octets.as_chunks::<4>();
+    let all = chunks.iter().fold(ALL, |all, &[a, b, c, d]| {
+        all & class(a) & class(b) & class(c) & class(d)
+    });
+    rest.iter().fold(all, |all, &octet| all & class(octet))
 }
 
-/// Whether `suspicious`, which looks at eight octets at once, finds nothing: each octet it dislikes has its high bit set
-/// in the result.
-fn none_suspicious(octets: &[u8], suspicious: impl Fn(u64) -> u64) -> bool {
-    let Some(&last) = octets.last_chunk::<8>() else {
-        // Fewer than eight octets: the rest of the word is filled with an octet that no one dislikes.
-        let mut word = [b'x'; 8];
-        word[..octets.len()].copy_from_slice(octets);
-        return suspicious(u64::from_le_bytes(word)) & HIGH_BITS == 0;
-    };
-    // The last eight overlap those before, so that no odd end is left.
-    let mut found = suspicious(u64::from_le_bytes(last));
-    for &chunk in octets.as_chunks::<8>().0 {
-        found |= suspicious(u64::from_le_bytes(chunk));
+/// Whether all octets belong to `class`. `suspicious` looks at eight octets at once and sets the high bit of each that it
+/// dislikes: only if there is one is each octet looked at by itself.
+#[inline]
+fn all_are(octets: &[u8], class: u8, suspicious: impl Fn(u64) -> u64) -> bool {
+    if let Some(&last) = octets.last_chunk::<8>() {
+        // The last eight overlap those before, so that no odd end is left.
+        let mut found = suspicious(u64::from_le_bytes(last));
+        for &chunk in octets.as_chunks::<8>().0 {
+            found |= suspicious(u64::from_le_bytes(chunk));
+        }
+        if found & HIGH_BITS == 0 {
+            return true;
+        }
     }
-    found & HIGH_BITS == 0
+    classes(octets) & class != 0
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;

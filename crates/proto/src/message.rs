@@ -830,6 +830,9 @@ mod tests {
 
     type List<'a> = &'a [(&'a [u8], &'a [u8])];
 
+    /// Three octet strings that a test speaks of, and what is wrong with them.
+    type Case<'a> = (&'a [u8], &'a [u8], &'a [u8], Option<Violation>);
+
     fn list(fields: List<'_>) -> Fields {
         fields.iter().copied().collect()
     }
@@ -1016,7 +1019,7 @@ mod tests {
         // RFC 9113 §8.3.1: "This pseudo-header field MUST NOT be empty for "http" or "https" URIs; "http" or "https" URIs
         // that do not contain a path component MUST include a value of '/'." For OPTIONS the asterisk form is "*".
         let invalid = Some(Violation::PathInvalid);
-        let cases: &[(&[u8], &[u8], &[u8], Option<Violation>)] = &[
+        let cases: &[Case<'_>] = &[
             (b"GET", b"https", b"/", None),
             (
                 b"GET",
@@ -1188,7 +1191,7 @@ mod tests {
         // RFC 9113 §8.3.1: "A server SHOULD treat a request as malformed if it contains a Host header field that
         // identifies an entity that differs from the entity in the ":authority" pseudo-header field."
         let contradicts = Some(Violation::HostContradictsAuthority);
-        let cases: &[(&[u8], &[u8], &[u8], Option<Violation>)] = &[
+        let cases: &[Case<'_>] = &[
             (b"https", b"example.org", b"example.org", None),
             (b"https", b"example.org", b"EXAMPLE.org", None),
             (b"https", b"example.org", b"example.org:443", None),

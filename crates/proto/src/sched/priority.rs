@@ -25,7 +25,18 @@ impl Priority {
     /// types MUST be ignored": those have their defaults. So has all of a value that isn't a dictionary of structured
     /// fields (RFC 8941 §4.2: "the entire field value MUST be ignored").
     pub fn parse(value: &[u8]) -> Self {
-        parse_dictionary(value).unwrap_or_default()
+        match *value {
+            // What browsers write needs no parser.
+            [b'u', b'=', digit @ b'0'..=b'7'] => Self {
+                urgency: digit - b'0',
+                incremental: false,
+            },
+            [b'u', b'=', digit @ b'0'..=b'7', b',', b' ', b'i'] => Self {
+                urgency: digit - b'0',
+                incremental: true,
+            },
+            _ => parse_dictionary(value).unwrap_or_default(),
+        }
     }
 }
 
@@ -333,7 +344,9 @@ mod tests {
         #[test]
         fn reads_what_it_writes(urgency in 0_u8..8, incremental: bool) {
             let written = priority(urgency, incremental);
-            prop_assert_eq!(Priority::parse(written.to_string().as_bytes()), written);
+            let value = written.to_string();
+            prop_assert_eq!(Priority::parse(value.as_bytes()), written);
+            prop_assert_eq!(parse_dictionary(value.as_bytes()), Some(written));
         }
 
         #[test]

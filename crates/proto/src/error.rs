@@ -164,6 +164,7 @@ violations! {
     // Time limits.
     BodyTimedOut => CANCEL, Stream, "slow POST (CVE-2018-17189)", "body_timed_out";
     WriteTimedOut => CANCEL, Stream, "slow read (CVE-2016-1546)", "write_timed_out";
+    ConnectionWindowStalled => ENHANCE_YOUR_CALM, Connection, "slow read (CVE-2016-1546)", "connection_window_stalled";
 
     // Abuse: within the letter of the RFC, beyond what an honest peer does.
     RapidReset => ENHANCE_YOUR_CALM, Connection, "CVE-2023-44487", "rapid_reset";

@@ -11,6 +11,8 @@ mod outbox;
 mod sched;
 mod stats;
 mod stream;
+#[cfg(test)]
+mod testing;
 
 pub use config::{Config, ConfigError, Timeouts};
 pub use conn::{Connection, Flow, PeerSettings, Role};

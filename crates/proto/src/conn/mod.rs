@@ -1,18 +1,37 @@
-//! One connection.
+//! One connection: a list of sub-states and the public methods. What happens on a frame is in `recv`, what goes out in
+//! `send`; each concern has a file of its own.
+
+mod audit;
+mod field_block;
+mod lifetime;
+mod ping;
+mod push;
+mod recv;
+mod send;
+mod settings;
+mod timer;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use tidegate_frame::{ErrorCode, StreamId};
+use tidegate_frame::{ErrorCode, Reader, StreamId};
 
 use crate::config::Config;
-use crate::error::Misuse;
+use crate::error::ResetCause;
 use crate::event::Event;
-use crate::message::{Body, RequestHead};
-use crate::outbox::Outbox;
+use crate::flow::{RecvWindow, SendWindow};
+use crate::guard::Guard;
+use crate::sched::Scheduler;
 use crate::stats::Stats;
 use crate::stream::StreamMut;
+use crate::stream::map::StreamMap;
+use crate::stream::state::Sender;
+use field_block::FieldBlocks;
+use lifetime::Lifetime;
+use ping::Pings;
+pub use settings::PeerSettings;
+use settings::SettingsState;
+use timer::{Timer, Timers};
 
 /// Which end of the connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +40,16 @@ pub enum Role {
     Client,
     /// Answers them, and may push.
     Server,
+}
+
+impl Role {
+    /// The other end's role.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
 }
 
 /// What [`Connection::transmit`] came to.
@@ -37,114 +66,126 @@ pub enum Flow {
     Closed,
 }
 
-/// What the peer announced in SETTINGS, or the protocol's defaults (RFC 9113 §6.5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-#[allow(missing_docs)]
-pub struct PeerSettings {
-    pub header_table_size: u32,
-    pub enable_push: bool,
-    /// `u32::MAX` while the peer has set no limit.
-    pub max_concurrent_streams: u32,
-    pub initial_window_size: u32,
-    pub max_frame_size: u32,
-    /// `u32::MAX` while the peer has set no limit.
-    pub max_header_list_size: u32,
-    pub enable_connect_protocol: bool,
-    pub no_rfc7540_priorities: bool,
-}
-
 /// One HTTP/2 connection, either role. Owns no socket, clock or thread.
-pub struct Connection {}
+///
+/// Methods come in four kinds: *inputs* that tell the engine what happened, *commands* that tell it what to do,
+/// *outputs* that must be drained after every input or command, and *getters*.
+pub struct Connection {
+    pub(crate) role: Role,
+    pub(crate) config: Arc<Config>,
+    /// The time of the last input or output: commands take no time argument.
+    pub(crate) now: Instant,
+    reader: Reader,
+    /// Octets of the client's preface that are still to come.
+    preface_left: usize,
+    pub(crate) blocks: FieldBlocks,
+    pub(crate) settings: SettingsState,
+    pub(crate) lifetime: Lifetime,
+    pings: Pings,
+    pub(crate) streams: StreamMap,
+    recv_window: RecvWindow,
+    pub(crate) send_window: SendWindow,
+    pub(crate) sched: Scheduler,
+    guard: Guard,
+    pub(crate) timers: Timers,
+    /// Frames other than DATA that wait for `transmit`, in the order in which the peer must see them.
+    control: Vec<u8>,
+    /// Resets that came of something else than a frame on the stream, still to be told.
+    untold: Vec<(StreamId, ErrorCode, ResetCause)>,
+    /// DATA frames sent, which justify WINDOW_UPDATE frames of the peer.
+    data_frames_sent: u64,
+    /// When the peer's connection window was found used up with data ready.
+    stalled_since: Option<Instant>,
+    pub(crate) stats: Stats,
+}
 
 /// Inputs. They do not fail: a fatal error becomes state, goes out as GOAWAY and comes back as [`Event::Closed`].
 impl Connection {
     /// The server's end of a new connection.
     pub fn server(config: Arc<Config>, now: Instant) -> Self {
-        let _ = (config, now);
-        todo!()
+        Self::new(Role::Server, config, now)
     }
 
     /// The client's end of a new connection.
     pub fn client(config: Arc<Config>, now: Instant) -> Self {
-        let _ = (config, now);
-        todo!()
+        Self::new(Role::Client, config, now)
     }
 
-    /// Takes octets off the front of `input` up to the first thing that the owner must know. Call it until it returns
-    /// `None`; what is left in `input` then is an unfinished frame (keep it and append to it), or waits until
-    /// [`Connection::can_receive`].
-    pub fn receive(&mut self, input: &mut BytesMut, now: Instant) -> Option<Event> {
-        let _ = (input, now);
-        todo!()
-    }
-
-    /// The transport will bring nothing more. Call `receive` once more for what follows from it.
-    pub fn receive_eof(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+    fn new(role: Role, config: Arc<Config>, now: Instant) -> Self {
+        let first_local = if role == Role::Client { 1 } else { 2 };
+        let mut conn = Self {
+            role,
+            now,
+            reader: Reader::new(config.max_frame_size),
+            preface_left: if role == Role::Server {
+                recv::PREFACE.len()
+            } else {
+                0
+            },
+            blocks: FieldBlocks::new(&config),
+            settings: SettingsState::new(),
+            lifetime: Lifetime::new(),
+            pings: Pings::default(),
+            streams: StreamMap::new(first_local, config.max_concurrent_streams),
+            // RFC 9113 §6.9.2: the connection window starts at 65,535, whatever SETTINGS say.
+            recv_window: RecvWindow::new(65_535),
+            send_window: SendWindow::new(65_535),
+            sched: Scheduler::default(),
+            guard: Guard::new(&config.abuse, config.max_concurrent_streams, now),
+            timers: Timers::default(),
+            control: Vec::new(),
+            untold: Vec::new(),
+            data_frames_sent: 0,
+            stalled_since: None,
+            stats: Stats::default(),
+            config,
+        };
+        conn.send_preface();
+        conn
     }
 
     /// The time of [`Connection::next_timeout`] has come. Call `receive` and `transmit` afterwards.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        self.now = now;
+        while let Some(timer) = self.timers.pop_expired(now) {
+            self.expire(timer);
+        }
     }
 
-    /// The transport's round-trip time, from TCP_INFO.
+    /// The transport's round-trip time, from TCP_INFO. The graceful end waits so long for what is under way.
     pub fn observe_rtt(&mut self, rtt: Duration) {
         let _ = rtt;
-        todo!()
     }
 }
 
 /// Commands.
 impl Connection {
-    /// Client: sends a request.
-    ///
-    /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
-    pub fn open(&mut self, head: &RequestHead, body: Body) -> Result<StreamId, Misuse> {
-        let _ = (head, body);
-        todo!()
-    }
-
     /// A handle to a stream that is not over, or that was reset and not yet released.
     pub fn stream(&mut self, id: StreamId) -> Option<StreamMut<'_>> {
-        let _ = id;
-        todo!()
-    }
-
-    /// Begins a graceful end: GOAWAY(2^31-1), after a round trip GOAWAY(last), then the open streams finish
-    /// (RFC 9113 §6.8).
-    pub fn shut_down(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
-    }
-
-    /// Ends at once with GOAWAY.
-    pub fn abort(&mut self, code: ErrorCode) {
-        let _ = code;
-        todo!()
+        let slot = self.streams.find(id)?;
+        Some(StreamMut::new(self, slot))
     }
 }
 
 /// Outputs. Drain them after every input or command.
 impl Connection {
-    /// Moves what can go out now into `out`, until that holds `limit` octets.
-    pub fn transmit(&mut self, out: &mut Outbox, limit: usize, now: Instant) -> Flow {
-        let _ = (out, limit, now);
-        todo!()
-    }
-
     /// When [`Connection::handle_timeout`] wants to be called, if ever.
     pub fn next_timeout(&self) -> Option<Instant> {
-        todo!()
+        self.timers.next()
+    }
+
+    /// Gives back memory that a connection without anything to do has no use for. Worth a call when a connection has
+    /// been idle for a while; it costs the next request a few allocations.
+    pub fn release_memory(&mut self) {
+        if self.control.is_empty() {
+            self.control = Vec::new();
+        }
+        self.blocks.release_memory();
     }
 
     /// Whether `receive` would take input now. While this is false, don't read the transport.
     pub fn can_receive(&self) -> bool {
-        todo!()
+        self.control.len() < self.config.outbound_high_water && !self.lifetime.is_over()
     }
 }
 
@@ -152,31 +193,75 @@ impl Connection {
 impl Connection {
     /// Which end this is.
     pub fn role(&self) -> Role {
-        todo!()
+        self.role
     }
 
     /// The connection's counters.
     pub fn stats(&self) -> &Stats {
-        todo!()
+        &self.stats
     }
 
     /// What the peer announced.
     pub fn peer_settings(&self) -> &PeerSettings {
-        todo!()
+        &self.settings.peer
+    }
+
+    /// Whether the peer's preface has been received: a valid start and its first SETTINGS.
+    pub fn is_established(&self) -> bool {
+        self.settings.received
     }
 
     /// Streams that are open or wait for [`StreamMut::release`], of both ends.
     pub fn active_streams(&self) -> usize {
-        todo!()
+        self.streams.len()
     }
 
     /// Whether `open` would find a place: connection alive and the peer's SETTINGS_MAX_CONCURRENT_STREAMS not reached.
     pub fn can_open(&self) -> bool {
-        todo!()
+        self.role == Role::Client
+            && !self.lifetime.is_ending()
+            && self.streams.opened_by(Sender::Us)
+                < self.settings.peer.max_concurrent_streams as usize
+            && self.streams.next_local().is_some()
+    }
+
+    /// Whether the end of the connection has begun: nothing new is accepted or opened.
+    pub fn is_ending(&self) -> bool {
+        self.lifetime.is_ending()
     }
 
     /// Whether [`Event::Closed`] has been or is about to be told.
     pub fn is_closed(&self) -> bool {
-        todo!()
+        self.lifetime.is_over()
+    }
+}
+
+impl Connection {
+    /// A time limit was reached.
+    fn expire(&mut self, timer: Timer) {
+        use crate::error::{CloseReason, Violation};
+        match timer {
+            Timer::Handshake => self.close_by_violation(Violation::HandshakeTimedOut),
+            Timer::SettingsAck => self.close_by_violation(Violation::SettingsAckTimedOut),
+            Timer::HeaderBlock => self.close_by_violation(Violation::HeaderBlockTimedOut),
+            Timer::Body => self.expire_bodies(),
+            Timer::Write => self.expire_writes(),
+            Timer::Idle => self.close(CloseReason::Idle, Some(ErrorCode::NO_ERROR)),
+            Timer::SecondGoAway => self.send_second_goaway(),
+            Timer::Shutdown => {
+                self.close(CloseReason::ShutdownTimedOut, Some(ErrorCode::NO_ERROR));
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("role", &self.role)
+            .field("lifetime", &self.lifetime)
+            .field("streams", &self.streams.len())
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
     }
 }

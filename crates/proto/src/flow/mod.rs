@@ -1,1 +1,5 @@
-//! Flow control.
+//! Flow control (RFC 9113 §5.2 and §6.9).
+
+mod window;
+
+pub(crate) use window::{RecvWindow, SendWindow};

@@ -1,32 +1,168 @@
-//! Streams.
+//! Streams: what is kept of each, and the handle through which the owner commands one.
+
+pub(crate) mod map;
+mod send_buf;
+pub(crate) mod state;
+
+use std::time::Instant;
 
 use bytes::Bytes;
 use tidegate_frame::{ErrorCode, StreamId};
 
+use crate::conn::{Connection, Role};
 use crate::error::Misuse;
-use crate::message::{Body, Fields, RequestHead, ResponseHead};
+use crate::flow::{RecvWindow, SendWindow};
+use crate::message::{Body, Fields, RequestHead, ResponseHead, check_trailers};
 use crate::sched::Priority;
+pub(crate) use send_buf::{More, SendBuf};
+use state::{Input, Sender, State};
+
+/// How far a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The final head is still to come.
+    Head,
+    /// The head is through; body or trailers may follow.
+    Body,
+    /// The message is whole.
+    Done,
+}
+
+/// One stream.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) id: StreamId,
+    pub(crate) opened_by: Sender,
+    pub(crate) state: State,
+    pub(crate) priority: Priority,
+    /// Whether the scheduler has it.
+    pub(crate) queued: bool,
+    /// Reset, and the owner has not let go yet: it keeps its place among the concurrent streams.
+    pub(crate) held: bool,
+    /// The request's method is HEAD: the response has no content, whatever it says.
+    pub(crate) head_request: bool,
+    /// The request's method is CONNECT: content-length means nothing.
+    pub(crate) connect_request: bool,
+    pub(crate) recv: Recv,
+    pub(crate) send: Send,
+}
+
+/// The receiving side of a stream.
+#[derive(Debug)]
+pub(crate) struct Recv {
+    pub(crate) phase: Phase,
+    /// The owner has answered in full and takes no more of the request.
+    pub(crate) discard: bool,
+    /// What content-length says is still to come.
+    pub(crate) content_left: Option<u64>,
+    /// Whether the message is one that has no content (RFC 9110 §6.4.1).
+    pub(crate) no_content: bool,
+    pub(crate) window: RecvWindow,
+    /// Octets told as events and not consumed yet.
+    pub(crate) unconsumed: u32,
+    /// When the peer last moved the message forward, or was last allowed to.
+    pub(crate) progress_at: Instant,
+}
+
+/// The sending side of a stream.
+#[derive(Debug)]
+pub(crate) struct Send {
+    pub(crate) phase: Phase,
+    pub(crate) window: SendWindow,
+    pub(crate) buf: SendBuf,
+    /// Since when the peer's windows have held the message up, and what it has let through since.
+    pub(crate) stall: Option<Stall>,
+}
+
+/// A message that waits for the peer's windows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stall {
+    pub(crate) since: Instant,
+    pub(crate) sent: usize,
+}
+
+impl Stream {
+    pub(crate) fn new(
+        id: StreamId,
+        opened_by: Sender,
+        recv_window: RecvWindow,
+        send_window: SendWindow,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            opened_by,
+            state: State::Idle,
+            priority: Priority::default(),
+            queued: false,
+            held: false,
+            head_request: false,
+            connect_request: false,
+            recv: Recv {
+                phase: Phase::Head,
+                discard: false,
+                content_left: None,
+                no_content: false,
+                window: recv_window,
+                unconsumed: 0,
+                progress_at: now,
+            },
+            send: Send {
+                phase: Phase::Head,
+                window: send_window,
+                buf: SendBuf::new(),
+                stall: None,
+            },
+        }
+    }
+
+    /// Whether the owner has nothing more to do for this stream.
+    pub(crate) fn owner_is_done(&self) -> bool {
+        let sent = self.send.phase == Phase::Done
+            || (self.send.phase == Phase::Body && self.send.buf.more == More::End);
+        sent && (self.recv.phase == Phase::Done || self.recv.discard)
+    }
+}
 
 /// A borrowed handle to one stream: no lock, gone at the end of the statement.
 pub struct StreamMut<'a> {
-    marker: std::marker::PhantomData<&'a mut ()>,
+    conn: &'a mut Connection,
+    slot: usize,
+}
+
+impl<'a> StreamMut<'a> {
+    pub(crate) fn new(conn: &'a mut Connection, slot: usize) -> Self {
+        Self { conn, slot }
+    }
 }
 
 impl StreamMut<'_> {
+    fn stream(&mut self) -> &mut Stream {
+        self.conn.streams.get_mut(self.slot)
+    }
+
     /// The stream's identifier.
     pub fn id(&self) -> StreamId {
-        let _ = self.marker;
-        todo!()
+        self.conn.streams.get(self.slot).id
     }
 
     /// Server: sends the final response. For a HEAD request or a status without content (204, 304) the body is left
-    /// out.
+    /// out. If the response ends before the request does, the rest of the request is discarded.
     ///
     /// # Errors
     /// [`Misuse`] tells what the call did wrong; nothing was sent then.
     pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
-        let _ = (head, body);
-        todo!()
+        if head.is_informational() || head.status() > 999 {
+            return Err(Misuse::StatusOutOfRange);
+        }
+        self.check_can_answer(head)?;
+        let without_content = self.stream().head_request || matches!(head.status(), 204 | 304);
+        let body = match body {
+            _ if without_content => Body::Empty,
+            Body::Full(octets) if octets.is_empty() => Body::Empty,
+            body => body,
+        };
+        self.conn.send_head(self.slot, head.fields(), body)
     }
 
     /// Server: sends an interim response (1xx), such as 100 or 103.
@@ -34,16 +170,36 @@ impl StreamMut<'_> {
     /// # Errors
     /// [`Misuse`] tells what the call did wrong; nothing was sent then.
     pub fn inform(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
-        let _ = head;
-        todo!()
+        // RFC 9113 §8.6: "This specification removes the 101 (Switching Protocols) status code".
+        if !head.is_informational() || head.status() == 101 {
+            return Err(Misuse::StatusOutOfRange);
+        }
+        self.check_can_answer(head)?;
+        self.conn.send_interim_head(self.slot, head.fields())
+    }
+
+    fn check_can_answer(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
+        if self.conn.role != Role::Server {
+            return Err(Misuse::WrongRole);
+        }
+        let stream = self.stream();
+        if stream.held || stream.state.has_ended(Sender::Us) {
+            return Err(Misuse::StreamClosed);
+        }
+        if stream.send.phase != Phase::Head {
+            return Err(Misuse::AlreadyResponded);
+        }
+        if head.is_invalid() {
+            return Err(Misuse::InvalidField);
+        }
+        Ok(())
     }
 
     /// Takes octets of a [`Body::Stream`] off the front of `data`, as many as there is room for (0 when there is none,
     /// or when the stream takes no body), and returns how many. With `end`, the message ends once all of `data` is
     /// taken. When less than all was taken, [`Event::Writable`](crate::Event::Writable) asks for the rest.
     pub fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
-        let _ = (data, end);
-        todo!()
+        self.conn.write(self.slot, data, end)
     }
 
     /// Ends a [`Body::Stream`] with trailers, behind what was written.
@@ -51,8 +207,16 @@ impl StreamMut<'_> {
     /// # Errors
     /// [`Misuse`] tells what the call did wrong; nothing was sent then.
     pub fn trailers(&mut self, fields: &Fields) -> Result<(), Misuse> {
-        let _ = fields;
-        todo!()
+        check_trailers(fields).map_err(|_| Misuse::InvalidField)?;
+        let stream = self.stream();
+        if stream.held || stream.state.has_ended(Sender::Us) {
+            return Err(Misuse::StreamClosed);
+        }
+        if stream.send.phase != Phase::Body || stream.send.buf.more == More::End {
+            return Err(Misuse::OutOfOrder);
+        }
+        self.conn.send_trailers(self.slot, fields);
+        Ok(())
     }
 
     /// Server: promises a response to a request that the client has not made, and returns its stream: `respond` there.
@@ -60,30 +224,85 @@ impl StreamMut<'_> {
     /// # Errors
     /// [`Misuse`] tells why nothing was promised.
     pub fn push(&mut self, head: &RequestHead) -> Result<StreamId, Misuse> {
-        let _ = head;
-        todo!()
+        self.conn.promise(self.slot, head)
     }
 
-    /// Gives back flow-control credit for so many octets of [`Event::Data`](crate::Event::Data).
+    /// Gives back flow-control credit for so many octets of [`Event::Data`](crate::Event::Data). Without it the peer
+    /// runs out of window and stops. What a finished stream has not given back is given back for it.
     pub fn consume(&mut self, octets: usize) {
-        let _ = octets;
-        todo!()
+        self.conn.consume(self.slot, octets);
+    }
+
+    /// Octets that were told as [`Event::Data`](crate::Event::Data) and not consumed yet.
+    pub fn unconsumed(&self) -> usize {
+        self.conn.streams.get(self.slot).recv.unconsumed as usize
     }
 
     /// Changes the stream's place among those that want to send.
     pub fn prioritize(&mut self, priority: Priority) {
-        let _ = priority;
-        todo!()
+        self.conn.prioritize(self.slot, priority);
     }
 
-    /// Sends RST_STREAM and lets go of the stream. No event follows.
+    /// The stream's place among those that want to send.
+    pub fn priority(&self) -> Priority {
+        self.conn.streams.get(self.slot).priority
+    }
+
+    /// Sends RST_STREAM and lets go of the stream. No event follows. On a stream that was reset already, it only lets go.
     pub fn reset(&mut self, code: ErrorCode) {
-        let _ = code;
-        todo!()
+        if self.stream().held {
+            return self.release();
+        }
+        self.conn.send_reset(self.slot, code);
+        self.conn.remove(self.slot);
     }
 
-    /// Lets go of a stream after [`Event::Reset`](crate::Event::Reset): its slot is free again.
+    /// Lets go of a stream after [`Event::Reset`](crate::Event::Reset): its slot is free again. Does nothing on a stream
+    /// that was not reset.
     pub fn release(&mut self) {
-        todo!()
+        if self.stream().held {
+            self.conn.remove(self.slot);
+        }
+    }
+}
+
+impl Connection {
+    fn consume(&mut self, slot: usize, octets: usize) {
+        let stream = self.streams.get_mut(slot);
+        let octets = u32::try_from(octets)
+            .unwrap_or(u32::MAX)
+            .min(stream.recv.unconsumed);
+        stream.recv.unconsumed -= octets;
+        if !stream.state.has_ended(Sender::Peer) {
+            let was_open = stream.recv.window.is_open();
+            if let Some(increment) = stream.recv.window.release(octets) {
+                if !was_open {
+                    stream.recv.progress_at = self.now;
+                }
+                let id = stream.id;
+                self.send_window_update(id, increment);
+            }
+        }
+        self.release_connection_window(octets);
+    }
+
+    fn prioritize(&mut self, slot: usize, priority: Priority) {
+        let stream = self.streams.get_mut(slot);
+        if stream.queued {
+            self.sched.remove(slot, stream.priority);
+            self.sched.insert(slot, priority);
+        }
+        stream.priority = priority;
+    }
+
+    /// Notes a frame of ours on a stream's state; what the engine sends is legal by construction.
+    pub(crate) fn note_sent(&mut self, slot: usize, input: Input) {
+        let stream = self.streams.get_mut(slot);
+        match stream.state.on(Sender::Us, input) {
+            Ok(state) => stream.state = state,
+            Err(illegal) => {
+                debug_assert!(false, "{input:?} sent on {:?}: {illegal:?}", stream.state);
+            }
+        }
     }
 }

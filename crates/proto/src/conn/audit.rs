@@ -1,0 +1,70 @@
+//! The engine's books, checked: for tests, simulators and fuzzers.
+
+use crate::conn::Connection;
+use crate::stream::state::Sender;
+
+impl Connection {
+    /// Checks that the books add up: windows, counts, and that no stream that could send has been forgotten. Takes time
+    /// in proportion to the streams; meant for tests.
+    ///
+    /// # Errors
+    /// What does not add up, in words.
+    pub fn audit(&self) -> Result<(), String> {
+        if self.lifetime.is_over() {
+            return if self.streams.is_empty() {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{} streams on a closed connection",
+                    self.streams.len()
+                ))
+            };
+        }
+        let mut unconsumed = 0;
+        let mut open = [0, 0];
+        for (_, stream) in self.streams.iter() {
+            let id = stream.id;
+            unconsumed += i64::from(stream.recv.unconsumed);
+            open[stream.opened_by as usize] += 1;
+            let counts = !stream.state.has_ended(Sender::Peer) && !stream.recv.discard;
+            let outstanding = stream.recv.window.outstanding();
+            if counts && outstanding != i64::from(stream.recv.unconsumed) {
+                let told = stream.recv.unconsumed;
+                return Err(format!(
+                    "stream {id}: window misses {outstanding}, owner has {told}"
+                ));
+            }
+            let wants = stream.send.buf.wants_turn() && !stream.held;
+            let could = wants && stream.send.window.available() > 0;
+            if could && !stream.queued {
+                return Err(format!(
+                    "stream {id} could send, but is not in the scheduler"
+                ));
+            }
+            if stream.queued && !wants {
+                return Err(format!(
+                    "stream {id} is in the scheduler, but has nothing to send"
+                ));
+            }
+            if stream.state.is_closed() && !stream.held {
+                return Err(format!("stream {id} is closed, but still has its slot"));
+            }
+        }
+        let outstanding = self.recv_window.outstanding();
+        if outstanding != unconsumed {
+            return Err(format!(
+                "connection window misses {outstanding}, owners have {unconsumed}"
+            ));
+        }
+        for sender in [Sender::Us, Sender::Peer] {
+            let counted = self.streams.opened_by(sender);
+            if counted != open[sender as usize] {
+                let found = open[sender as usize];
+                return Err(format!(
+                    "{counted} streams counted as opened by {sender:?}, {found} found"
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,217 @@
+//! How a connection ends: Alive → Draining → Closing → Closed (RFC 9113 §5.4.1 and §6.8).
+
+use bytes::Bytes;
+use tidegate_frame::{ErrorCode, GoAway, Ping, StreamId};
+
+use crate::conn::ping::SHUTDOWN_PAYLOAD;
+use crate::conn::timer::Timer;
+use crate::conn::{Connection, Role};
+use crate::error::{CloseReason, ResetCause, Violation};
+use crate::event::Event;
+use crate::stream::state::Sender;
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing ends.
+    Alive,
+    /// A graceful end has begun.
+    Draining,
+    /// It is over: GOAWAY, if any, waits to be transmitted.
+    Closing,
+    /// Nothing more comes out.
+    Closed,
+}
+
+/// The state of a connection's end.
+#[derive(Debug)]
+pub(crate) struct Lifetime {
+    pub(crate) phase: Phase,
+    /// What our newest GOAWAY names: streams of the peer above it are ignored.
+    pub(crate) last_accepted: StreamId,
+    /// The second GOAWAY of a graceful end is out.
+    second_sent: bool,
+    /// What the peer's newest GOAWAY names.
+    pub(crate) peer_last: Option<StreamId>,
+    /// The error of the peer's GOAWAY.
+    peer_error: Option<(ErrorCode, Bytes)>,
+    /// Why it is over, until it is told.
+    reason: Option<CloseReason>,
+}
+
+/// How long the second GOAWAY waits for the answer to our PING; a peer may well not answer.
+const SECOND_GOAWAY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl Lifetime {
+    pub(crate) fn new() -> Self {
+        Self {
+            phase: Phase::Alive,
+            last_accepted: StreamId::MAX,
+            second_sent: false,
+            peer_last: None,
+            peer_error: None,
+            reason: None,
+        }
+    }
+
+    /// Whether the connection is over.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Closed)
+    }
+
+    /// Whether either end has announced the end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.phase != Phase::Alive || self.peer_last.is_some()
+    }
+
+    /// The event that tells the end, once.
+    pub(crate) fn take_reason(&mut self) -> Option<Event> {
+        self.reason.take().map(Event::Closed)
+    }
+}
+
+impl Connection {
+    /// Begins a graceful end: GOAWAY(2^31-1), after a round trip GOAWAY(last), then the open streams finish
+    /// (RFC 9113 §6.8). Streams that are still open when [`Timeouts::shutdown`](crate::Timeouts::shutdown) is over are
+    /// cut off.
+    pub fn shut_down(&mut self, now: std::time::Instant) {
+        self.now = now;
+        if self.lifetime.phase != Phase::Alive {
+            return;
+        }
+        self.lifetime.phase = Phase::Draining;
+        self.timers
+            .set(Timer::Shutdown, now, self.config.timeouts.shutdown);
+        if self.role == Role::Client {
+            // What a server could still open are pushes, and the client can refuse those.
+            self.send_second_goaway();
+        } else {
+            self.send_goaway(StreamId::MAX, ErrorCode::NO_ERROR);
+            self.send(|out| {
+                Ping {
+                    ack: false,
+                    payload: SHUTDOWN_PAYLOAD,
+                }
+                .write(out);
+            });
+            self.pings.sent();
+            self.timers
+                .set(Timer::SecondGoAway, now, SECOND_GOAWAY_AFTER);
+        }
+    }
+
+    /// Ends at once with GOAWAY.
+    pub fn abort(&mut self, code: ErrorCode) {
+        self.close(CloseReason::Aborted(code), Some(code));
+    }
+
+    /// The second GOAWAY of a graceful end: names the last stream that will be processed.
+    pub(crate) fn send_second_goaway(&mut self) {
+        if self.lifetime.phase != Phase::Draining || self.lifetime.second_sent {
+            return;
+        }
+        self.lifetime.second_sent = true;
+        self.timers.clear(Timer::SecondGoAway);
+        self.lifetime.last_accepted = self.streams.highest_peer();
+        self.send_goaway(self.lifetime.last_accepted, ErrorCode::NO_ERROR);
+        self.close_if_drained();
+    }
+
+    fn send_goaway(&mut self, last_stream_id: StreamId, code: ErrorCode) {
+        self.send(|out| {
+            GoAway {
+                last_stream_id,
+                code,
+                debug_data: Bytes::new(),
+            }
+            .write(out);
+        });
+    }
+
+    /// Ends the connection if nothing is left of a graceful end.
+    pub(crate) fn close_if_drained(&mut self) {
+        if !self.streams.is_empty() || self.lifetime.is_over() {
+            return;
+        }
+        let drained = match self.lifetime.phase {
+            Phase::Draining => self.lifetime.second_sent,
+            _ => self.lifetime.peer_last.is_some(),
+        };
+        if drained {
+            // RFC 9113 §6.8: "Endpoints SHOULD always send a GOAWAY frame before closing a connection".
+            let code = (!self.lifetime.second_sent).then_some(ErrorCode::NO_ERROR);
+            self.close(CloseReason::Graceful, code);
+        }
+    }
+
+    /// The connection is over: sends GOAWAY with this code, if any, and forgets the streams.
+    pub(crate) fn close(&mut self, reason: CloseReason, goaway: Option<ErrorCode>) {
+        if self.lifetime.is_over() {
+            return;
+        }
+        if let Some(code) = goaway {
+            let last = self.lifetime.last_accepted.min(self.streams.highest_peer());
+            self.send_goaway(last, code);
+        }
+        self.lifetime.phase = Phase::Closing;
+        self.lifetime.reason = Some(reason);
+        self.streams.clear();
+        self.sched = Default::default();
+        self.blocks.partial = None;
+        self.untold.clear();
+        self.timers.clear_all();
+    }
+
+    /// The peer broke a rule in a way that the connection can't survive.
+    pub(crate) fn close_by_violation(&mut self, violation: Violation) {
+        self.close(CloseReason::Violation(violation), Some(violation.code()));
+    }
+
+    /// The transport will bring nothing more. Call `receive` once more for what follows from it.
+    pub fn receive_eof(&mut self, now: std::time::Instant) {
+        self.now = now;
+        let reason = match self.lifetime.peer_error.take() {
+            Some((code, debug_data)) => CloseReason::PeerError { code, debug_data },
+            None if self.streams.is_empty() && self.blocks.partial.is_none() => CloseReason::Eof,
+            None => CloseReason::EofInTheMiddle,
+        };
+        self.close(reason, None);
+    }
+
+    /// The peer's GOAWAY (RFC 9113 §6.8).
+    pub(crate) fn receive_goaway(&mut self, frame: GoAway) -> Result<Option<Event>, Violation> {
+        let GoAway {
+            last_stream_id: last,
+            code,
+            debug_data,
+        } = frame;
+        // "Endpoints MUST NOT increase the value they send in the last stream identifier".
+        if self.lifetime.peer_last.is_some_and(|before| last > before) {
+            return Err(Violation::GoAwayLastStreamIncreased);
+        }
+        self.lifetime.peer_last = Some(last);
+        if code != ErrorCode::NO_ERROR {
+            self.lifetime.peer_error = Some((code, debug_data.clone()));
+        }
+        // Streams of ours above it were not processed; "requests … can be retried".
+        let unprocessed: Vec<usize> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| {
+                stream.opened_by == Sender::Us && stream.id > last && !stream.held
+            })
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in unprocessed {
+            self.lose(slot, ErrorCode::REFUSED_STREAM, ResetCause::Unprocessed);
+        }
+        if self.untold.is_empty() {
+            self.close_if_drained();
+        }
+        Ok(Some(Event::GoingAway {
+            last,
+            code,
+            debug_data,
+        }))
+    }
+}

@@ -1,0 +1,150 @@
+//! Server push (RFC 9113 §8.4), both roles.
+
+use tidegate_frame::{ErrorCode, PushPromise, StreamId};
+use tidegate_hpack::{Fields, ListLimit};
+
+use crate::conn::recv::over;
+use crate::conn::{Connection, Role};
+use crate::error::{Misuse, ResetCause, Violation};
+use crate::event::Event;
+use crate::message::{RequestHead, RequestRules};
+use crate::stream::Phase;
+use crate::stream::map::Lookup;
+use crate::stream::state::{ClosedBy, Input, Sender, State};
+
+/// RFC 9113 §8.4: promised requests "MUST be safe … and cacheable" and have no content; GET and HEAD are.
+fn can_be_promised(head: &RequestHead) -> Result<(), Violation> {
+    if !matches!(head.method(), "GET" | "HEAD") {
+        return Err(Violation::PromisedRequestUnsafe);
+    }
+    if head.content_length().is_some_and(|len| len > 0) {
+        return Err(Violation::PromisedRequestWithBody);
+    }
+    Ok(())
+}
+
+/// Server.
+impl Connection {
+    /// Sends PUSH_PROMISE on a client's stream and reserves the promised one.
+    pub(crate) fn promise(&mut self, slot: usize, head: &RequestHead) -> Result<StreamId, Misuse> {
+        if self.role != Role::Server {
+            return Err(Misuse::WrongRole);
+        }
+        let stream = self.streams.get(slot);
+        let parent = stream.id;
+        // RFC 9113 §6.6: only on a peer-initiated stream that is open or half-closed (remote).
+        if stream.held || stream.opened_by == Sender::Us || stream.state.has_ended(Sender::Us) {
+            return Err(Misuse::StreamClosed);
+        }
+        if self.lifetime.is_ending() {
+            return Err(Misuse::GoingAway);
+        }
+        let peer = self.settings.peer;
+        if !peer.enable_push {
+            return Err(Misuse::PushDisabled);
+        }
+        if head.is_invalid() {
+            return Err(Misuse::InvalidField);
+        }
+        can_be_promised(head).map_err(|_| Misuse::UnsafePush)?;
+        if self.streams.opened_by(Sender::Us) >= peer.max_concurrent_streams as usize {
+            return Err(Misuse::TooManyStreams);
+        }
+        let promised = self.streams.next_local().ok_or(Misuse::TooManyStreams)?;
+        self.streams.note_used(promised);
+        let mut stream = self.new_stream(promised, Sender::Us);
+        stream.state = State::Reserved(Sender::Us);
+        stream.recv.phase = Phase::Done;
+        stream.head_request = head.method() == "HEAD";
+        self.streams.insert(stream);
+        let block = self.blocks.encode(head.fields(), &mut self.stats);
+        PushPromise::write_block(
+            parent,
+            promised,
+            block,
+            peer.max_frame_size,
+            &mut self.control,
+        );
+        self.stats.frames_out += 1;
+        self.stats.pushes_out += 1;
+        Ok(promised)
+    }
+}
+
+/// Client.
+impl Connection {
+    /// A whole PUSH_PROMISE block. Its fields have been decoded, for the tables' sake.
+    pub(super) fn on_push_promise(
+        &mut self,
+        id: StreamId,
+        promised: StreamId,
+        fields: Fields,
+        over_limit: Option<ListLimit>,
+    ) -> Result<Option<Event>, super::recv::Fault> {
+        // RFC 9113 §6.6: "PUSH_PROMISE MUST NOT be sent if the SETTINGS_ENABLE_PUSH setting of the peer endpoint is set to 0.
+        // An endpoint that has set this setting and has received acknowledgment MUST treat the receipt … as a connection
+        // error".
+        if !self.config.enable_push && self.settings.acknowledged {
+            return Err(Violation::PushNotEnabled.into());
+        }
+        // RFC 9113 §5.1.1 and §6.6: the promised stream must be idle.
+        if self.streams.lookup(promised) != Lookup::Idle {
+            return Err(Violation::PromisedStreamNotIdle.into());
+        }
+        let wanted = match self.streams.lookup(id) {
+            Lookup::Live(slot) => {
+                let stream = self.streams.get(slot);
+                // "A client … MUST treat the receipt of a PUSH_PROMISE on a stream that is neither "open" nor "half-closed
+                // (local)" as a connection error".
+                if !stream.held && stream.state.has_ended(Sender::Peer) {
+                    return Err(Violation::PushPromiseOnClosedStream.into());
+                }
+                !stream.held
+            }
+            // "an endpoint that has sent RST_STREAM on the associated stream MUST handle PUSH_PROMISE frames that might have
+            // been created before the RST_STREAM frame is received".
+            Lookup::Closed(ClosedBy::Reset(Sender::Us)) => false,
+            _ => return Err(Violation::PushPromiseOnClosedStream.into()),
+        };
+        self.streams.note_used(promised);
+        self.stats.pushes_in += 1;
+        if !wanted || !self.config.enable_push || promised > self.lifetime.last_accepted {
+            self.refuse_promise(promised, ErrorCode::CANCEL);
+            return Ok(None);
+        }
+        if let Some(limit) = over_limit {
+            return Ok(Some(self.refuse_by_violation(promised, over(limit))));
+        }
+        let rules = RequestRules::default();
+        let head = RequestHead::from_fields(fields, rules);
+        let head = match head.and_then(|head| can_be_promised(&head).map(|()| head)) {
+            Ok(head) => head,
+            Err(violation) => return Ok(Some(self.refuse_by_violation(promised, violation))),
+        };
+        let mut stream = self.new_stream(promised, Sender::Peer);
+        stream.state = State::Reserved(Sender::Peer);
+        stream.send.phase = Phase::Done;
+        stream.head_request = head.method() == "HEAD";
+        debug_assert_eq!(
+            State::Idle.on(Sender::Peer, Input::Promise),
+            Ok(stream.state)
+        );
+        self.streams.insert(stream);
+        Ok(Some(Event::PushPromise { id, promised, head }))
+    }
+
+    fn refuse_promise(&mut self, promised: StreamId, code: ErrorCode) {
+        self.streams.note_reset(promised, Sender::Us);
+        self.send_rst_stream(promised, code);
+    }
+
+    fn refuse_by_violation(&mut self, promised: StreamId, violation: Violation) -> Event {
+        let code = violation.code();
+        self.refuse_promise(promised, code);
+        Event::Reset {
+            id: promised,
+            code,
+            cause: ResetCause::Violation(violation),
+        }
+    }
+}

@@ -1,0 +1,556 @@
+//! What we send: heads and control frames in order, then DATA as the scheduler says.
+
+use bytes::Bytes;
+use tidegate_frame::{Data, ErrorCode, Headers, RstStream, StreamId, WindowUpdate};
+use tidegate_hpack::Fields;
+
+use crate::conn::recv::PREFACE;
+use crate::conn::timer::Timer;
+use crate::conn::{Connection, Flow, Role, settings};
+use crate::error::{Misuse, Violation};
+use crate::event::Event;
+use crate::message::{Body, RequestHead};
+use crate::outbox::Outbox;
+use crate::stream::state::{ClosedBy, Input, Sender, State};
+use crate::stream::{More, Phase, Stall, Stream};
+
+/// Body octets that one answer to [`Event::Writable`] may give, whatever the windows allow: bounds what a stream pins.
+const MAX_WRITE: usize = 256 << 10;
+
+/// A whole body of up to so many octets follows its head at once when no other stream waits: asking the scheduler would
+/// name this stream anyway.
+const SMALL_BODY: usize = 4096;
+
+/// RFC-permitted slow readers that still take this much between two looks are not stalled (Sōzu's floor).
+const STALL_PROGRESS: usize = 16 << 10;
+
+/// What a stream's turn came to.
+enum Turn {
+    /// Its DATA is in the outbox, or it had nothing to send.
+    Sent,
+    /// The owner must be asked first.
+    Ask(Event),
+    /// The connection's window is used up.
+    Blocked,
+}
+
+impl Connection {
+    /// Moves what can go out now into `out`, until that holds `limit` octets.
+    pub fn transmit(&mut self, out: &mut Outbox, limit: usize, now: std::time::Instant) -> Flow {
+        self.now = now;
+        let before = out.len();
+        let flow = self.fill(out, limit);
+        self.stats.octets_out += (out.len() - before) as u64;
+        flow
+    }
+
+    fn fill(&mut self, out: &mut Outbox, limit: usize) -> Flow {
+        loop {
+            self.flush_control(out);
+            if self.lifetime.is_over() {
+                self.lifetime.phase = super::lifetime::Phase::Closed;
+                return Flow::Closed;
+            }
+            if self.sched.is_empty() {
+                break;
+            }
+            if out.len() >= limit {
+                return Flow::Full;
+            }
+            let Some(slot) = self.sched.pop() else { break };
+            match self.take_turn(slot, out, limit - out.len()) {
+                Turn::Sent => {}
+                Turn::Ask(event) => return Flow::Event(event),
+                Turn::Blocked => break,
+            }
+        }
+        if self.streams.is_empty() {
+            self.timers
+                .set_if_unset(Timer::Idle, self.now, self.config.timeouts.idle);
+        }
+        Flow::Drained
+    }
+
+    fn flush_control(&mut self, out: &mut Outbox) {
+        if self.control.is_empty() {
+            return;
+        }
+        if out.is_empty() {
+            // Nothing is in front: the buffers change places instead of being copied.
+            out.tail().clear();
+            std::mem::swap(out.tail(), &mut self.control);
+        } else {
+            out.tail().append(&mut self.control);
+        }
+    }
+
+    /// It is this stream's turn: it sends one DATA frame, or its owner is asked for octets.
+    fn take_turn(&mut self, slot: usize, out: &mut Outbox, room: usize) -> Turn {
+        let stream = self.streams.get_mut(slot);
+        stream.queued = false;
+        let stream_window = stream.send.window.available();
+        let window = stream_window.min(self.send_window.available());
+        if window == 0 {
+            if stream_window == 0 {
+                self.stall(slot);
+                return Turn::Sent;
+            }
+            stream.queued = true;
+            self.sched.again(slot, stream.priority);
+            self.stall_connection();
+            return Turn::Blocked;
+        }
+        let buf = &mut stream.send.buf;
+        if buf.pending.is_empty() {
+            if buf.more != More::Ask {
+                return Turn::Sent;
+            }
+            buf.more = More::Asked;
+            return Turn::Ask(Event::Writable {
+                id: stream.id,
+                want: window.min(room).min(MAX_WRITE),
+            });
+        }
+        let len = window
+            .min(buf.pending.len())
+            .min(self.settings.peer.max_frame_size as usize);
+        let data = buf.pending.split_to(len);
+        let end = buf.pending.is_empty() && buf.more == More::End;
+        Data::write_head(
+            stream.id,
+            len as u32,
+            end && buf.trailers.is_none(),
+            out.tail(),
+        );
+        out.push(data);
+        self.note_data_sent(slot, len, end);
+        Turn::Sent
+    }
+
+    /// `len` octets of a stream's body went out, its last ones if `end` is set: moves windows and state, and the stream on.
+    fn note_data_sent(&mut self, slot: usize, len: usize, end: bool) {
+        self.send_window.take(len);
+        self.data_frames_sent += 1;
+        self.stats.frames_out += 1;
+        self.stats.body_out += len as u64;
+        let stream = self.streams.get_mut(slot);
+        stream.send.window.take(len);
+        if let Some(stall) = &mut stream.send.stall {
+            stall.sent += len;
+            if stall.sent >= STALL_PROGRESS {
+                stream.send.stall = None;
+            }
+        }
+        if !end {
+            if stream.send.buf.wants_turn() {
+                self.queue_again(slot);
+            }
+            return;
+        }
+        match stream.send.buf.trailers.take() {
+            Some(trailers) => {
+                self.note_sent(slot, Input::Data);
+                self.end_with_trailers(slot, &trailers);
+            }
+            None => {
+                self.note_sent(slot, Input::DataEnd);
+                self.our_message_ended(slot);
+            }
+        }
+    }
+
+    /// Puts a stream that has just had its turn back into the scheduler.
+    fn queue_again(&mut self, slot: usize) {
+        let stream = self.streams.get_mut(slot);
+        if stream.send.window.available() == 0 {
+            return self.stall(slot);
+        }
+        stream.queued = true;
+        self.sched.again(slot, stream.priority);
+    }
+
+    /// Gives a stream to the scheduler if it has a use for a turn and window for it.
+    pub(crate) fn queue_if_ready(&mut self, slot: usize) {
+        let stream = self.streams.get_mut(slot);
+        if stream.queued || stream.held || !stream.send.buf.wants_turn() {
+            return;
+        }
+        if stream.send.window.available() == 0 {
+            return self.stall(slot);
+        }
+        stream.queued = true;
+        self.sched.insert(slot, stream.priority);
+    }
+
+    // --- Peers that don't take what is ready (CVE-2016-1546) ---
+
+    /// A stream has something to send and no window.
+    fn stall(&mut self, slot: usize) {
+        let now = self.now;
+        self.streams.get_mut(slot).send.stall.get_or_insert(Stall {
+            since: now,
+            sent: 0,
+        });
+        self.timers
+            .set_if_unset(Timer::Write, now, self.config.timeouts.write);
+    }
+
+    /// Streams have something to send and the connection has no window.
+    fn stall_connection(&mut self) {
+        self.stalled_since.get_or_insert(self.now);
+        self.timers
+            .set_if_unset(Timer::Write, self.now, self.config.timeouts.write);
+    }
+
+    /// Ends what the peer's windows have held up for too long.
+    pub(super) fn expire_writes(&mut self) {
+        let limit = self.config.timeouts.write;
+        if self
+            .stalled_since
+            .is_some_and(|since| since + limit <= self.now)
+        {
+            return self.close_by_violation(Violation::ConnectionWindowStalled);
+        }
+        let now = self.now;
+        let expired: Vec<usize> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| {
+                stream.send.window.available() == 0
+                    && stream
+                        .send
+                        .stall
+                        .is_some_and(|stall| stall.since + limit <= now)
+            })
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in expired {
+            self.lose_by_violation(slot, Violation::WriteTimedOut);
+        }
+        let stalls = self
+            .streams
+            .iter()
+            .filter_map(|(_, stream)| stream.send.stall);
+        let oldest = stalls
+            .map(|stall| stall.since)
+            .chain(self.stalled_since)
+            .min();
+        if let Some(oldest) = oldest {
+            // A stall that the peer has ended meanwhile is looked at again a whole limit later.
+            let at = if oldest + limit <= now { now } else { oldest };
+            self.timers.set(Timer::Write, at, limit);
+        }
+    }
+
+    // --- Heads ---
+
+    /// Client: sends a request.
+    ///
+    /// # Errors
+    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    pub fn open(&mut self, head: &RequestHead, body: Body) -> Result<StreamId, Misuse> {
+        if self.role != Role::Client {
+            return Err(Misuse::WrongRole);
+        }
+        if self.lifetime.is_ending() {
+            return Err(Misuse::GoingAway);
+        }
+        if head.is_invalid() {
+            return Err(Misuse::InvalidField);
+        }
+        if !self.can_open() {
+            return Err(Misuse::TooManyStreams);
+        }
+        self.check_list_size(head.fields())?;
+        let id = self.streams.next_local().ok_or(Misuse::TooManyStreams)?;
+        self.streams.note_used(id);
+        let mut stream = self.new_stream(id, Sender::Us);
+        stream.head_request = head.method() == "HEAD";
+        stream.connect_request = head.method() == "CONNECT";
+        if let Some(value) = head.get_known(crate::KnownName::PRIORITY) {
+            stream.priority = crate::Priority::parse(value);
+        }
+        let slot = self.streams.insert(stream);
+        self.timers.clear(Timer::Idle);
+        self.stats.requests += 1;
+        let body = match body {
+            Body::Full(octets) if octets.is_empty() => Body::Empty,
+            body => body,
+        };
+        self.send_head(slot, head.fields(), body)?;
+        Ok(id)
+    }
+
+    /// Sends the head of a message, and takes its body in charge.
+    pub(crate) fn send_head(
+        &mut self,
+        slot: usize,
+        fields: &Fields,
+        body: Body,
+    ) -> Result<(), Misuse> {
+        self.check_list_size(fields)?;
+        let end = matches!(body, Body::Empty);
+        let id = self.streams.get(slot).id;
+        self.send_block(id, fields, end);
+        self.note_sent(
+            slot,
+            if end {
+                Input::HeadersEnd
+            } else {
+                Input::Headers
+            },
+        );
+        let stream = self.streams.get_mut(slot);
+        stream.send.phase = Phase::Body;
+        match body {
+            Body::Empty => self.our_message_ended(slot),
+            Body::Full(octets) => self.send_whole_body(slot, octets),
+            Body::Stream => {
+                stream.send.buf.more = More::Ask;
+                self.queue_if_ready(slot);
+            }
+        }
+        Ok(())
+    }
+
+    fn send_whole_body(&mut self, slot: usize, octets: Bytes) {
+        let stream = self.streams.get_mut(slot);
+        let len = octets.len();
+        let fits = len <= SMALL_BODY
+            && len <= stream.send.window.available()
+            && len <= self.send_window.available();
+        if fits && self.sched.is_empty() {
+            Data::write_head(stream.id, len as u32, true, &mut self.control);
+            self.control.extend_from_slice(&octets);
+            return self.note_data_sent(slot, len, true);
+        }
+        stream.send.buf.pending = octets;
+        self.queue_if_ready(slot);
+    }
+
+    /// Sends an interim response.
+    pub(crate) fn send_interim_head(&mut self, slot: usize, fields: &Fields) -> Result<(), Misuse> {
+        self.check_list_size(fields)?;
+        let id = self.streams.get(slot).id;
+        self.send_block(id, fields, false);
+        self.note_sent(slot, Input::Headers);
+        Ok(())
+    }
+
+    fn check_list_size(&self, fields: &Fields) -> Result<(), Misuse> {
+        let max = self.settings.peer.max_header_list_size;
+        // RFC 9113 §10.5.1: an advisory limit; what is over it would be refused.
+        if max != u32::MAX && fields.list_size() > max as usize {
+            return Err(Misuse::HeadTooLarge);
+        }
+        Ok(())
+    }
+
+    /// Sends a HEADERS frame, and CONTINUATION frames as needed.
+    pub(super) fn send_block(&mut self, id: StreamId, fields: &Fields, end: bool) {
+        let block = self.blocks.encode(fields, &mut self.stats);
+        let max_frame_size = self.settings.peer.max_frame_size;
+        Headers::write_block(id, block, end, max_frame_size, None, &mut self.control);
+        self.stats.frames_out += 1;
+    }
+
+    // --- Bodies and trailers ---
+
+    /// Takes octets of a body from its owner.
+    pub(crate) fn write(&mut self, slot: usize, data: &mut Bytes, end: bool) -> usize {
+        let conn_window = self.send_window.available();
+        let stream = self.streams.get_mut(slot);
+        let buf = &mut stream.send.buf;
+        if stream.held || stream.send.phase != Phase::Body || buf.more == More::End {
+            return 0;
+        }
+        if data.is_empty() {
+            if end {
+                self.end_body(slot);
+            }
+            return 0;
+        }
+        let mut taken = 0;
+        if buf.pending.is_empty() {
+            taken = data
+                .len()
+                .min(stream.send.window.available())
+                .min(conn_window)
+                .min(MAX_WRITE);
+            buf.pending = data.split_to(taken);
+        }
+        buf.more = if end && data.is_empty() {
+            More::End
+        } else {
+            More::Ask
+        };
+        if !stream.queued {
+            if stream.send.window.available() == 0 {
+                self.stall(slot);
+            } else {
+                // The stream was asked because it was its turn; the turn goes on.
+                stream.queued = true;
+                self.sched.again(slot, stream.priority);
+            }
+        }
+        taken
+    }
+
+    /// The owner has no more octets for this body.
+    fn end_body(&mut self, slot: usize) {
+        let stream = self.streams.get_mut(slot);
+        stream.send.buf.more = More::End;
+        if !stream.send.buf.pending.is_empty() {
+            return;
+        }
+        // An empty frame needs no window (RFC 9113 §6.9.1), so it does not wait for a turn either.
+        Data::write_head(stream.id, 0, true, &mut self.control);
+        self.unqueue(slot);
+        self.note_data_sent(slot, 0, true);
+    }
+
+    /// Ends a body with trailers, at once or behind what is pending.
+    pub(crate) fn send_trailers(&mut self, slot: usize, fields: &Fields) {
+        let buf = &mut self.streams.get_mut(slot).send.buf;
+        buf.more = More::End;
+        if !buf.pending.is_empty() {
+            buf.trailers = Some(fields.clone());
+            return;
+        }
+        self.unqueue(slot);
+        self.end_with_trailers(slot, fields);
+    }
+
+    fn end_with_trailers(&mut self, slot: usize, fields: &Fields) {
+        let id = self.streams.get(slot).id;
+        self.send_block(id, fields, true);
+        self.note_sent(slot, Input::HeadersEnd);
+        self.our_message_ended(slot);
+    }
+
+    fn unqueue(&mut self, slot: usize) {
+        let stream = self.streams.get_mut(slot);
+        if std::mem::take(&mut stream.queued) {
+            self.sched.remove(slot, stream.priority);
+        }
+    }
+
+    /// END_STREAM went out.
+    fn our_message_ended(&mut self, slot: usize) {
+        let stream = self.streams.get_mut(slot);
+        stream.send.phase = Phase::Done;
+        stream.send.stall = None;
+        if stream.state.is_closed() {
+            return self.remove(slot);
+        }
+        if self.role == Role::Server && !stream.connect_request {
+            // What still comes of the request has no use any more.
+            stream.recv.discard = true;
+            let unconsumed = std::mem::take(&mut stream.recv.unconsumed);
+            self.release_connection_window(unconsumed);
+        }
+    }
+
+    // --- Control frames ---
+
+    /// What either end says first (RFC 9113 §3.4), and our window of the connection.
+    pub(super) fn send_preface(&mut self) {
+        if self.role == Role::Client {
+            self.control.extend_from_slice(PREFACE);
+        }
+        let settings = settings::ours(&self.config, self.role);
+        self.send(|out| settings.write(out));
+        if let Some(increment) = self.recv_window.raise(self.config.connection_window_size) {
+            self.send_window_update(StreamId::CONNECTION, increment);
+        }
+        let timeouts = &self.config.timeouts;
+        self.timers
+            .set(Timer::Handshake, self.now, timeouts.handshake);
+        self.timers
+            .set(Timer::SettingsAck, self.now, timeouts.settings_ack);
+    }
+
+    /// Writes a control frame behind those that wait.
+    pub(super) fn send(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.control);
+        self.stats.frames_out += 1;
+    }
+
+    pub(crate) fn send_window_update(&mut self, stream_id: StreamId, increment: u32) {
+        self.stats.window_updates_out += 1;
+        self.send(|out| {
+            WindowUpdate {
+                stream_id,
+                increment,
+            }
+            .write(out);
+        });
+    }
+
+    /// Sends RST_STREAM on a stream that has a slot, and moves its state.
+    pub(crate) fn send_reset(&mut self, slot: usize, code: ErrorCode) {
+        let stream: &mut Stream = self.streams.get_mut(slot);
+        let id = stream.id;
+        stream.state = State::Closed(ClosedBy::Reset(Sender::Us));
+        self.streams.note_reset(id, Sender::Us);
+        self.send_rst_stream(id, code);
+    }
+
+    pub(super) fn send_rst_stream(&mut self, stream_id: StreamId, code: ErrorCode) {
+        self.stats.resets_out += 1;
+        self.send(|out| RstStream { stream_id, code }.write(out));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Buf, BytesMut};
+
+    use super::*;
+    use crate::Config;
+    use crate::message::ResponseHead;
+
+    /// A whole exchange in memory: the smallest use of both roles.
+    #[test]
+    fn a_request_and_its_response() {
+        let now = crate::testing::some_start();
+        let mut client = Connection::client(Config::client().build().unwrap(), now);
+        let mut server = Connection::server(Config::server().build().unwrap(), now);
+        let head = RequestHead::new("GET", "https", "localhost", "/");
+        let id = client.open(&head, Body::Empty).unwrap();
+        let mut got = BytesMut::new();
+        let mut wire = BytesMut::new();
+        for _ in 0..8 {
+            pump(&mut client, &mut wire, now);
+            while let Some(event) = server.receive(&mut wire, now) {
+                if let Event::Request { id, .. } = event {
+                    let head = ResponseHead::new(200).field("content-length", "10000");
+                    let body = Body::Full(Bytes::from(vec![7; 10_000]));
+                    server.stream(id).unwrap().respond(&head, body).unwrap();
+                }
+            }
+            pump(&mut server, &mut wire, now);
+            while let Some(event) = client.receive(&mut wire, now) {
+                if let Event::Data { data, .. } = event {
+                    got.extend_from_slice(&data);
+                }
+            }
+        }
+        assert_eq!(got, vec![7; 10_000]);
+        assert!(client.stream(id).is_none());
+        assert_eq!((client.active_streams(), server.active_streams()), (0, 0));
+    }
+
+    fn pump(conn: &mut Connection, wire: &mut BytesMut, now: std::time::Instant) {
+        let mut out = Outbox::new();
+        assert!(matches!(
+            conn.transmit(&mut out, usize::MAX, now),
+            Flow::Drained
+        ));
+        while out.has_remaining() {
+            let n = out.chunk().len();
+            wire.extend_from_slice(out.chunk());
+            out.advance(n);
+        }
+    }
+}

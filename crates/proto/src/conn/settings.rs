@@ -1,0 +1,253 @@
+//! SETTINGS (RFC 9113 §6.5): what the peer announced, and what of ours it has acknowledged.
+
+use tidegate_frame::{SettingId, Settings};
+
+use crate::config::Config;
+use crate::conn::Role;
+use crate::error::Violation;
+
+/// What the peer announced in SETTINGS, or the protocol's defaults (RFC 9113 §6.5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerSettings {
+    /// Octets that the peer's decoder keeps for our encoder.
+    pub header_table_size: u32,
+    /// Whether a client takes pushes.
+    pub enable_push: bool,
+    /// Streams that we may have open at once; `u32::MAX` while the peer has set no limit.
+    pub max_concurrent_streams: u32,
+    /// The send window that new streams start with, in octets.
+    pub initial_window_size: u32,
+    /// The largest payload that the peer takes, in octets.
+    pub max_frame_size: u32,
+    /// Octets of a field list that the peer takes (RFC 9113 §10.5.1); `u32::MAX` while it has set no limit.
+    pub max_header_list_size: u32,
+    /// Whether a server takes extended CONNECT (RFC 8441 §3).
+    pub enable_connect_protocol: bool,
+    /// Whether the peer disregards RFC 7540 priorities (RFC 9218 §2.1).
+    pub no_rfc7540_priorities: bool,
+}
+
+impl PeerSettings {
+    fn initial() -> Self {
+        Self {
+            header_table_size: 4096,
+            enable_push: true,
+            max_concurrent_streams: u32::MAX,
+            initial_window_size: 65_535,
+            max_frame_size: 16_384,
+            max_header_list_size: u32::MAX,
+            enable_connect_protocol: false,
+            no_rfc7540_priorities: false,
+        }
+    }
+
+    /// These settings after a frame of the peer, which has the role `peer`.
+    fn apply(mut self, frame: &Settings, peer: Role, first: bool) -> Result<Self, Violation> {
+        for (id, value) in frame.entries() {
+            match id {
+                SettingId::HEADER_TABLE_SIZE => self.header_table_size = value,
+                SettingId::ENABLE_PUSH => {
+                    // RFC 9113 §6.5.2: "Any value other than 0 or 1 MUST be treated as a connection error".
+                    if value > 1 {
+                        return Err(Violation::EnablePushInvalid);
+                    }
+                    // "A client MUST treat receipt of a SETTINGS frame with SETTINGS_ENABLE_PUSH set to 1 as a connection
+                    // error".
+                    if peer == Role::Server && value == 1 {
+                        return Err(Violation::ServerEnabledPush);
+                    }
+                    self.enable_push = value == 1;
+                }
+                SettingId::MAX_CONCURRENT_STREAMS => self.max_concurrent_streams = value,
+                SettingId::INITIAL_WINDOW_SIZE => {
+                    // "Values above the maximum flow-control window size of 2^31-1 MUST be treated as a connection error".
+                    if value > 0x7fff_ffff {
+                        return Err(Violation::InitialWindowSizeTooLarge);
+                    }
+                    self.initial_window_size = value;
+                }
+                SettingId::MAX_FRAME_SIZE => {
+                    // "between this initial value and the maximum allowed frame size (2^24-1 or 16,777,215 octets)".
+                    if !(16_384..=0xff_ffff).contains(&value) {
+                        return Err(Violation::MaxFrameSizeInvalid);
+                    }
+                    self.max_frame_size = value;
+                }
+                SettingId::MAX_HEADER_LIST_SIZE => self.max_header_list_size = value,
+                SettingId::ENABLE_CONNECT_PROTOCOL => {
+                    // RFC 8441 §3: the value "MUST be 0 or 1", and a sender "MUST NOT send … 0 after previously sending 1".
+                    if value > 1 || (self.enable_connect_protocol && value == 0) {
+                        return Err(Violation::EnableConnectProtocolInvalid);
+                    }
+                    self.enable_connect_protocol = value == 1;
+                }
+                SettingId::NO_RFC7540_PRIORITIES => {
+                    // RFC 9218 §2.1: "MUST be 0 or 1", and no change after the first SETTINGS.
+                    if value > 1 || (!first && self.no_rfc7540_priorities != (value == 1)) {
+                        return Err(Violation::NoRfc7540PrioritiesInvalid);
+                    }
+                    self.no_rfc7540_priorities = value == 1;
+                }
+                // "An endpoint that receives a SETTINGS frame with any unknown or unsupported identifier MUST ignore that
+                // setting."
+                _ => {}
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Both ends' settings.
+#[derive(Debug)]
+pub(crate) struct SettingsState {
+    pub(crate) peer: PeerSettings,
+    /// Whether the peer's first SETTINGS, the end of its preface, are there.
+    pub(crate) received: bool,
+    /// Whether the peer has acknowledged ours, so that they bind it.
+    pub(crate) acknowledged: bool,
+    /// SETTINGS_INITIAL_WINDOW_SIZE of ours as it binds the peer now.
+    pub(crate) local_initial_window: u32,
+}
+
+impl SettingsState {
+    pub(crate) fn new() -> Self {
+        Self {
+            peer: PeerSettings::initial(),
+            received: false,
+            acknowledged: false,
+            local_initial_window: 65_535,
+        }
+    }
+
+    /// Takes a SETTINGS frame of the peer with the role `peer`; returns what was in force before.
+    pub(crate) fn receive(
+        &mut self,
+        frame: &Settings,
+        peer: Role,
+    ) -> Result<PeerSettings, Violation> {
+        let before = self.peer;
+        self.peer = before.apply(frame, peer, !self.received)?;
+        self.received = true;
+        Ok(before)
+    }
+}
+
+/// Our SETTINGS frame: what differs from the protocol's defaults.
+pub(crate) fn ours(config: &Config, role: Role) -> Settings {
+    let mut entries = Vec::with_capacity(8);
+    let mut announce = |id, value: u32, default: u32| {
+        if value != default {
+            entries.push((id, value));
+        }
+    };
+    announce(SettingId::HEADER_TABLE_SIZE, config.header_table_size, 4096);
+    if role == Role::Client {
+        announce(SettingId::ENABLE_PUSH, u32::from(config.enable_push), 1);
+    }
+    announce(
+        SettingId::MAX_CONCURRENT_STREAMS,
+        config.max_concurrent_streams,
+        u32::MAX,
+    );
+    announce(
+        SettingId::INITIAL_WINDOW_SIZE,
+        config.initial_window_size,
+        65_535,
+    );
+    announce(SettingId::MAX_FRAME_SIZE, config.max_frame_size, 16_384);
+    announce(
+        SettingId::MAX_HEADER_LIST_SIZE,
+        config.max_header_list_size,
+        u32::MAX,
+    );
+    if role == Role::Server {
+        announce(
+            SettingId::ENABLE_CONNECT_PROTOCOL,
+            u32::from(config.enable_connect_protocol),
+            0,
+        );
+    }
+    Settings::of(&entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(entries: &[(SettingId, u32)], peer: Role) -> Result<PeerSettings, Violation> {
+        PeerSettings::initial().apply(&Settings::of(entries), peer, true)
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_and_unknown_ones_ignored() {
+        use Violation::{
+            EnableConnectProtocolInvalid, EnablePushInvalid, InitialWindowSizeTooLarge,
+            MaxFrameSizeInvalid, NoRfc7540PrioritiesInvalid, ServerEnabledPush,
+        };
+        for (id, value, peer, expected) in [
+            (SettingId::ENABLE_PUSH, 2, Role::Client, EnablePushInvalid),
+            (SettingId::ENABLE_PUSH, 1, Role::Server, ServerEnabledPush),
+            (
+                SettingId::INITIAL_WINDOW_SIZE,
+                1 << 31,
+                Role::Client,
+                InitialWindowSizeTooLarge,
+            ),
+            (
+                SettingId::MAX_FRAME_SIZE,
+                16_383,
+                Role::Client,
+                MaxFrameSizeInvalid,
+            ),
+            (
+                SettingId::MAX_FRAME_SIZE,
+                1 << 24,
+                Role::Client,
+                MaxFrameSizeInvalid,
+            ),
+            (
+                SettingId::ENABLE_CONNECT_PROTOCOL,
+                2,
+                Role::Server,
+                EnableConnectProtocolInvalid,
+            ),
+            (
+                SettingId::NO_RFC7540_PRIORITIES,
+                2,
+                Role::Client,
+                NoRfc7540PrioritiesInvalid,
+            ),
+        ] {
+            assert_eq!(apply(&[(id, value)], peer), Err(expected));
+        }
+        assert_eq!(
+            apply(&[(SettingId(0xfafa), 7)], Role::Client),
+            Ok(PeerSettings::initial())
+        );
+    }
+
+    #[test]
+    fn the_last_of_repeated_values_holds() {
+        // RFC 9113 §6.5.3: "The values in the SETTINGS frame MUST be processed in the order they appear".
+        let id = SettingId::INITIAL_WINDOW_SIZE;
+        let settings = apply(&[(id, 1), (id, 5)], Role::Client).unwrap();
+        assert_eq!(settings.initial_window_size, 5);
+    }
+
+    #[test]
+    fn only_what_differs_is_announced() {
+        let entries: Vec<_> = ours(&Config::server(), Role::Server).entries().collect();
+        let expected = [
+            (SettingId::MAX_CONCURRENT_STREAMS, 100),
+            (SettingId::MAX_HEADER_LIST_SIZE, 32 << 10),
+        ];
+        assert_eq!(entries, expected);
+        let client = ours(&Config::client(), Role::Client);
+        assert!(
+            client
+                .entries()
+                .any(|entry| entry == (SettingId::ENABLE_PUSH, 0))
+        );
+    }
+}

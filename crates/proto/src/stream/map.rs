@@ -1,0 +1,221 @@
+//! From a stream's identifier to its slot: counts, "idle or closed?", and the recently reset.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use slab::Slab;
+use tidegate_frame::StreamId;
+
+use crate::stream::Stream;
+use crate::stream::state::{ClosedBy, Sender};
+
+/// What is known of an identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// The stream is in this slot.
+    Live(usize),
+    /// It has not been used.
+    Idle,
+    /// It was skipped: a higher one was opened before it (RFC 9113 §5.1.1), so it can't be used any more.
+    Skipped,
+    /// It is over, and gone from its slot.
+    Closed(ClosedBy),
+}
+
+/// Gaps in the peer's identifiers that are remembered; honest peers leave none or few.
+const MAX_GAPS: usize = 16;
+
+/// Identifiers are small numbers whose spread the peer chooses, among at most as many live streams as we allow: one
+/// multiplication is hash enough.
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        for octet in octets {
+            self.write_u32(u32::from(*octet));
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        self.0 = (self.0 ^ u64::from(id))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(32);
+    }
+}
+
+/// The streams of a connection.
+pub(crate) struct StreamMap {
+    slots: Slab<Stream>,
+    by_id: HashMap<StreamId, usize, BuildHasherDefault<IdHasher>>,
+    /// The stream that was found last: commands follow their event.
+    recent: (StreamId, usize),
+    /// The highest identifier that the peer opened or promised, 0 if none.
+    highest_peer: u32,
+    /// The next identifier of ours.
+    next_local: u32,
+    /// Open or held streams, by who opened them.
+    open: [usize; 2],
+    /// Identifiers of the peer that were skipped, as inclusive ranges.
+    gaps: VecDeque<(u32, u32)>,
+    /// Streams that ended by RST_STREAM lately.
+    reset: VecDeque<(StreamId, Sender)>,
+    reset_capacity: usize,
+}
+
+impl StreamMap {
+    /// `first_local` is 1 for a client and 2 for a server.
+    pub(crate) fn new(first_local: u32, max_concurrent_streams: u32) -> Self {
+        Self {
+            slots: Slab::new(),
+            by_id: HashMap::default(),
+            recent: (StreamId::CONNECTION, 0),
+            highest_peer: 0,
+            next_local: first_local,
+            open: [0, 0],
+            gaps: VecDeque::new(),
+            reset: VecDeque::new(),
+            reset_capacity: (max_concurrent_streams as usize).clamp(64, 1024),
+        }
+    }
+
+    pub(crate) fn lookup(&mut self, id: StreamId) -> Lookup {
+        if let Some(slot) = self.find(id) {
+            return Lookup::Live(slot);
+        }
+        let number = id.get();
+        if self.is_local(id) {
+            if number >= self.next_local {
+                return Lookup::Idle;
+            }
+        } else if number > self.highest_peer {
+            return Lookup::Idle;
+        } else if self
+            .gaps
+            .iter()
+            .any(|(from, to)| (*from..=*to).contains(&number))
+        {
+            return Lookup::Skipped;
+        }
+        match self.reset.iter().rev().find(|(reset, _)| *reset == id) {
+            Some((_, by)) => Lookup::Closed(ClosedBy::Reset(*by)),
+            None => Lookup::Closed(ClosedBy::EndStream),
+        }
+    }
+
+    /// The slot of a stream that is not gone.
+    pub(crate) fn find(&mut self, id: StreamId) -> Option<usize> {
+        if self.recent.0 == id && !id.is_connection() {
+            return Some(self.recent.1);
+        }
+        let slot = *self.by_id.get(&id)?;
+        self.recent = (id, slot);
+        Some(slot)
+    }
+
+    fn is_local(&self, id: StreamId) -> bool {
+        id.get() % 2 == self.next_local % 2
+    }
+
+    /// The next identifier of ours, unless they are used up (RFC 9113 §5.1.1).
+    pub(crate) fn next_local(&self) -> Option<StreamId> {
+        (self.next_local <= StreamId::MAX.get()).then(|| StreamId::new(self.next_local))
+    }
+
+    /// Notes that the peer used an identifier that was idle, and thereby all below it.
+    pub(crate) fn note_used(&mut self, id: StreamId) {
+        let number = id.get();
+        if self.is_local(id) {
+            self.next_local = number + 2;
+            return;
+        }
+        let expected = if self.highest_peer == 0 {
+            2 - number % 2
+        } else {
+            self.highest_peer + 2
+        };
+        if number > expected {
+            if self.gaps.len() == MAX_GAPS {
+                self.gaps.pop_front();
+            }
+            self.gaps.push_back((expected, number - 2));
+        }
+        self.highest_peer = number;
+    }
+
+    /// Remembers for a while that a stream ended by RST_STREAM.
+    pub(crate) fn note_reset(&mut self, id: StreamId, by: Sender) {
+        if self.reset.len() >= self.reset_capacity {
+            self.reset.pop_front();
+        }
+        self.reset.push_back((id, by));
+    }
+
+    /// Puts in a stream whose identifier was noted as used, and counts it.
+    pub(crate) fn insert(&mut self, stream: Stream) -> usize {
+        self.open[stream.opened_by as usize] += 1;
+        let id = stream.id;
+        let slot = self.slots.insert(stream);
+        self.by_id.insert(id, slot);
+        self.recent = (id, slot);
+        slot
+    }
+
+    /// Takes a stream out: its slot is free.
+    pub(crate) fn remove(&mut self, slot: usize) -> Stream {
+        let stream = self.slots.remove(slot);
+        self.by_id.remove(&stream.id);
+        self.open[stream.opened_by as usize] -= 1;
+        if self.recent.0 == stream.id {
+            self.recent = (StreamId::CONNECTION, 0);
+        }
+        stream
+    }
+
+    pub(crate) fn get(&self, slot: usize) -> &Stream {
+        &self.slots[slot]
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: usize) -> &mut Stream {
+        &mut self.slots[slot]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Stream)> {
+        self.slots.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Stream)> {
+        self.slots.iter_mut()
+    }
+
+    /// Streams that `sender` opened and that are open or held.
+    pub(crate) fn opened_by(&self, sender: Sender) -> usize {
+        self.open[sender as usize]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The highest stream that the peer opened: what GOAWAY names.
+    pub(crate) fn highest_peer(&self) -> StreamId {
+        StreamId::new(self.highest_peer)
+    }
+
+    /// Forgets all streams; the memory goes too.
+    pub(crate) fn clear(&mut self) {
+        self.slots = Slab::new();
+        self.by_id = HashMap::default();
+        self.recent = (StreamId::CONNECTION, 0);
+        self.open = [0, 0];
+        self.reset = VecDeque::new();
+    }
+}

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use slab::Slab;
 use tidegate_proto::{Connection, Stats, StreamId, StreamMut};
+
+use crate::conn::Conn;
 
 /// A connection of this worker: its place and the generation of that place. Not used for another connection before
 /// the place had 2^32 others.
@@ -75,14 +78,18 @@ pub struct Totals {
 
 /// All connections of a worker. A handler gets it by `&mut`, so it may use other connections than its own.
 pub struct Conns {
+    conns: Slab<Box<Conn>>,
+    /// Goes into the next `ConnId`.
+    generation: u32,
+    /// Slots of connections whose engine was touched: what that brought about must go out before the loop sleeps.
+    dirty: Vec<u32>,
     now: Instant,
+    /// All but `open`, `active_streams` and what the open connections' engines counted.
+    pub(crate) totals: Totals,
 }
 
+/// For services.
 impl Conns {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { now }
-    }
-
     /// A stream of a connection, if both are there. The connection is settled before the loop sleeps.
     pub fn stream(&mut self, conn: ConnId, id: StreamId) -> Option<StreamMut<'_>> {
         self.engine(conn)?.stream(id)
@@ -90,14 +97,21 @@ impl Conns {
 
     /// A connection's engine, if it is there and has one. The connection is settled before the loop sleeps.
     pub fn engine(&mut self, conn: ConnId) -> Option<&mut Connection> {
-        let _ = conn;
-        None
+        let found = self.conns.get_mut(conn.slot as usize)?;
+        if found.id != conn {
+            return None;
+        }
+        if !found.is_dirty {
+            found.is_dirty = true;
+            self.dirty.push(conn.slot);
+        }
+        found.engine.as_mut()
     }
 
     /// What is known of a connection's transport.
     pub fn info(&self, conn: ConnId) -> Option<&ConnInfo> {
-        let _ = conn;
-        None
+        let found = self.conns.get(conn.slot as usize)?;
+        (found.id == conn).then_some(&found.info)
     }
 
     /// The clock of this turn of the loop.
@@ -107,21 +121,117 @@ impl Conns {
 
     /// The worker's counters. Walks over all connections, so don't ask more often than about once a second.
     pub fn totals(&self) -> Totals {
-        Totals::default()
+        let mut totals = self.totals;
+        totals.open = self.conns.len() as u64;
+        for engine in self.engines() {
+            totals.count(engine.stats());
+            totals.active_streams += engine.active_streams() as u64;
+        }
+        totals
     }
 
     /// The connections that have an engine.
     pub fn iter(&self) -> impl Iterator<Item = ConnId> + '_ {
-        std::iter::empty()
+        let all = self.conns.iter();
+        all.filter(|(_, conn)| conn.engine.is_some())
+            .map(|(_, conn)| conn.id)
     }
 
-    /// Connections open now, those in a handshake included.
+    /// Connections open now, those in a handshake or about to close included.
     pub fn len(&self) -> usize {
-        0
+        self.conns.len()
     }
 
     /// Whether no connection is open.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.conns.is_empty()
+    }
+
+    fn engines(&self) -> impl Iterator<Item = &Connection> {
+        self.conns
+            .iter()
+            .filter_map(|(_, conn)| conn.engine.as_ref())
+    }
+}
+
+/// For the loop.
+impl Conns {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            conns: Slab::new(),
+            generation: 0,
+            dirty: Vec::new(),
+            now,
+            totals: Totals::default(),
+        }
+    }
+
+    pub(crate) fn begin_turn(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// Adds a connection that `make` makes for its place.
+    pub(crate) fn insert(&mut self, make: impl FnOnce(ConnId) -> Conn) -> ConnId {
+        let entry = self.conns.vacant_entry();
+        self.generation = self.generation.wrapping_add(1);
+        // Slots are as many as connections, and of these there are fewer than 2^32: each has a socket.
+        let id = ConnId {
+            slot: entry.key() as u32,
+            generation: self.generation,
+        };
+        entry.insert(Box::new(make(id)));
+        self.totals.accepted += 1;
+        id
+    }
+
+    pub(crate) fn get(&mut self, slot: u32) -> Option<&mut Conn> {
+        self.conns.get_mut(slot as usize).map(|conn| &mut **conn)
+    }
+
+    /// A connection and the counters, for what moves octets.
+    pub(crate) fn get_and_totals(&mut self, slot: u32) -> Option<(&mut Conn, &mut Totals)> {
+        let conn = self.conns.get_mut(slot as usize)?;
+        Some((conn, &mut self.totals))
+    }
+
+    pub(crate) fn remove(&mut self, slot: u32) {
+        if let Some(conn) = self.conns.try_remove(slot as usize) {
+            self.totals.closed += 1;
+            if let Some(engine) = &conn.engine {
+                self.totals.count(engine.stats());
+            }
+        }
+    }
+
+    /// Puts a connection on the list of those to settle.
+    pub(crate) fn mark(&mut self, slot: u32) {
+        if let Some(conn) = self.conns.get_mut(slot as usize)
+            && !conn.is_dirty
+        {
+            conn.is_dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Takes one connection off the list of those to settle.
+    pub(crate) fn next_dirty(&mut self) -> Option<u32> {
+        loop {
+            let slot = self.dirty.pop()?;
+            // It may have been settled or removed since.
+            if self.get(slot).is_some_and(|conn| conn.is_dirty) {
+                return Some(slot);
+            }
+        }
+    }
+
+    pub(crate) fn slots(&self) -> Vec<u32> {
+        self.conns.iter().map(|(_, conn)| conn.id.slot).collect()
+    }
+}
+
+impl Totals {
+    fn count(&mut self, stats: &Stats) {
+        self.proto.add(stats);
+        self.reused += u64::from(stats.requests > 1);
     }
 }

@@ -4,7 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use mio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, Socket, Type};
+
 use crate::TlsAcceptorConfig;
+
+/// Connections that the kernel keeps for us until we accept them.
+const BACKLOG: i32 = 4096;
 
 /// What a listener's connections speak below HTTP.
 #[derive(Clone)]
@@ -17,23 +23,92 @@ pub enum Security {
 
 /// A listening socket of one worker.
 pub struct Listener {
-    pub(crate) addr: SocketAddr,
+    pub(crate) socket: TcpListener,
     pub(crate) security: Security,
+    addr: SocketAddr,
 }
 
 impl Listener {
-    /// Binds and listens, with SO_REUSEPORT: each worker binds a socket of its own to the same address, and the kernel
-    /// spreads connections over them. For port 0, bind once and give the others [`Listener::local_addr`].
+    /// Binds and listens, with SO_REUSEPORT: each worker has a socket of its own for the same address, and the kernel
+    /// spreads connections over them. For port 0, bind once and give the other workers [`Listener::local_addr`].
     ///
     /// # Errors
-    /// What the operating system says, such as an address in use.
+    /// What the operating system says. With SO_REUSEPORT it doesn't object to another process of the same user that
+    /// listens there too; [`Listener::bind_group`] does.
     pub fn bind(addr: SocketAddr, security: Security) -> io::Result<Self> {
-        Ok(Self { addr, security })
+        let socket = open(addr)?;
+        #[cfg(unix)]
+        socket.set_reuse_port(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        let socket = TcpListener::from_std(socket.into());
+        let addr = socket.local_addr()?;
+        Ok(Self {
+            socket,
+            security,
+            addr,
+        })
+    }
+
+    /// One listener for each of `workers` workers, all on the same address and port, port 0 included.
+    ///
+    /// # Errors
+    /// What the operating system says, such as that the address is in use, even if only by another process that also
+    /// set SO_REUSEPORT.
+    pub fn bind_group(
+        addr: SocketAddr,
+        security: &Security,
+        workers: usize,
+    ) -> io::Result<Vec<Self>> {
+        if addr.port() != 0 {
+            // A socket without SO_REUSEPORT finds out whether somebody else has the port.
+            open(addr)?.bind(&addr.into())?;
+        }
+        let mut listeners = Vec::with_capacity(workers);
+        let mut bound = addr;
+        for _ in 0..workers {
+            let listener = Self::bind(bound, security.clone())?;
+            bound = listener.local_addr();
+            listeners.push(listener);
+        }
+        Ok(listeners)
     }
 
     /// The address it listens on, with the real port.
     pub fn local_addr(&self) -> SocketAddr {
-        let _ = &self.security;
         self.addr
+    }
+
+    /// The next connection, with Nagle's algorithm off: the engine already gathers what one turn produced.
+    pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = self.socket.accept()?;
+        stream.set_nodelay(true)?;
+        Ok((stream, peer))
+    }
+}
+
+fn open(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of an earlier process in TIME_WAIT don't keep us from the port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_shares_one_port_and_others_are_told_that_it_is_taken() -> io::Result<()> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let group = Listener::bind_group(any, &Security::Plain, 3)?;
+        let addr = group[0].local_addr();
+        assert_ne!(addr.port(), 0);
+        assert!(group.iter().all(|listener| listener.local_addr() == addr));
+        let error = Listener::bind_group(addr, &Security::Plain, 1).map(|_| ());
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        Ok(())
     }
 }

@@ -1,0 +1,39 @@
+//! A service on the event loop: answers every request with a greeting. Try `curl --http2-prior-knowledge 127.0.0.1:8080`.
+
+use bytes::Bytes;
+use tidegate_net::{ConnId, Conns, EventLoop, Listener, Options, Security, Service};
+use tidegate_proto::{Body, Config, Event, ResponseHead};
+
+struct Hello;
+
+impl Service for Hello {
+    type Message = ();
+
+    fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event) {
+        let (Event::Request { id, .. } | Event::Data { id, .. } | Event::Reset { id, .. }) = event
+        else {
+            return;
+        };
+        let Some(mut stream) = conns.stream(conn, id) else {
+            return;
+        };
+        match event {
+            Event::Request { .. } => {
+                let head = ResponseHead::new(200).field("content-type", "text/plain");
+                if let Err(error) = stream.respond(&head, Body::Full(Bytes::from("hello\n"))) {
+                    eprintln!("can't answer: {error}");
+                }
+            }
+            // What isn't wanted is read all the same, so that the peer may send on.
+            Event::Data { data, .. } => stream.consume(data.len()),
+            _ => stream.release(),
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let listener = Listener::bind("127.0.0.1:8080".parse()?, Security::Plain)?;
+    let options = Options::new(Config::server().build()?);
+    EventLoop::new(vec![listener], options, Hello)?.run()?;
+    Ok(())
+}

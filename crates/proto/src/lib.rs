@@ -1,4 +1,51 @@
-//! A sans-IO HTTP/2 engine (RFC 9113) for both roles.
+//! A sans-IO HTTP/2 engine (RFC 9113) for both roles: streams, flow control, priorities, push, and the rules of
+//! messages. It owns no socket, no clock and no thread: octets and the time go in, [`Event`]s and octets come out, so it
+//! can be embedded in any event loop.
+//!
+//! A [`Connection`] is driven in a circle: give it what the peer sent with [`Connection::receive`] and handle the events
+//! until there are none; then drain [`Connection::transmit`] into an [`Outbox`] and write that out; wake up again for
+//! more input or at [`Connection::next_timeout`]. Commands, such as answering a request, go through
+//! [`Connection::stream`].
+//!
+//! ```
+//! use bytes::{Buf, Bytes, BytesMut};
+//! use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, ResponseHead};
+//!
+//! // Moves what one end has to say to the other end's input.
+//! fn carry(from: &mut Connection, wire: &mut BytesMut, now: std::time::Instant) {
+//!     let mut out = Outbox::new();
+//!     assert!(matches!(from.transmit(&mut out, usize::MAX, now), Flow::Drained));
+//!     wire.extend_from_slice(&out.copy_to_bytes(out.remaining()));
+//! }
+//!
+//! let now = std::time::Instant::now();
+//! let mut client = Connection::client(Config::client().build()?, now);
+//! let mut server = Connection::server(Config::server().build()?, now);
+//! let mut wire = BytesMut::new();
+//!
+//! client.open(&RequestHead::new("GET", "https", "localhost", "/"), Body::Empty)?;
+//! carry(&mut client, &mut wire, now);
+//! while let Some(event) = server.receive(&mut wire, now) {
+//!     if let Event::Request { id, head, .. } = event {
+//!         assert_eq!(head.path(), "/");
+//!         let head = ResponseHead::new(200).field("content-type", "text/plain");
+//!         let body = Body::Full(Bytes::from_static(b"hello"));
+//!         server.stream(id).expect("it has just been told").respond(&head, body)?;
+//!     }
+//! }
+//! carry(&mut server, &mut wire, now);
+//! let mut body = BytesMut::new();
+//! while let Some(event) = client.receive(&mut wire, now) {
+//!     if let Event::Data { data, .. } = event {
+//!         body.extend_from_slice(&data);
+//!     }
+//! }
+//! assert_eq!(body, "hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What the peer does wrong is a [`Violation`], told by [`Event::Reset`] or [`Event::Closed`] and answered on the wire
+//! as the RFC says; what the caller does wrong is a [`Misuse`], returned by the call.
 
 mod config;
 mod conn;

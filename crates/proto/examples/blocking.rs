@@ -1,0 +1,63 @@
+//! The engine alone, in a plain blocking loop on std::net: `cargo run -p tidegate-proto --example blocking`, then
+//! `curl --http2-prior-knowledge http://127.0.0.1:8081/`.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, ResponseHead};
+
+fn main() -> std::io::Result<()> {
+    for stream in TcpListener::bind("127.0.0.1:8081")?.incoming() {
+        let stream = stream?;
+        std::thread::spawn(move || serve(stream));
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the engine's owner has a clock")]
+fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+    let config = Config::server().build().expect("the defaults are valid");
+    let mut conn = Connection::server(config, Instant::now());
+    let (mut input, mut out, mut chunk) = (BytesMut::new(), Outbox::new(), [0; 16_384]);
+    loop {
+        // Outputs: what the engine wants written.
+        let flow = conn.transmit(&mut out, 1 << 16, Instant::now());
+        stream.write_all(&out.copy_to_bytes(out.remaining()))?;
+        match flow {
+            Flow::Drained => {}
+            Flow::Closed => return Ok(()),
+            _ => continue,
+        }
+        // Inputs: what the peer sent, within the engine's time limits.
+        let at = conn.next_timeout();
+        let left = at.map(|at| at.saturating_duration_since(Instant::now()));
+        stream.set_read_timeout(left.map(|left| left.max(Duration::from_millis(1))))?;
+        match stream.read(&mut chunk) {
+            Ok(0) => conn.receive_eof(Instant::now()),
+            Ok(n) => input.extend_from_slice(&chunk[..n]),
+            Err(_) => conn.handle_timeout(Instant::now()),
+        }
+        while let Some(event) = conn.receive(&mut input, Instant::now()) {
+            let id = match &event {
+                Event::Request { id, .. } | Event::Data { id, .. } | Event::Reset { id, .. } => *id,
+                _ => continue,
+            };
+            let Some(mut stream) = conn.stream(id) else {
+                continue;
+            };
+            match event {
+                Event::Request { head, .. } => {
+                    let body = Bytes::from(format!("You asked for {}\n", head.path()));
+                    let head = ResponseHead::new(200).field("content-type", "text/plain");
+                    stream
+                        .respond(&head, Body::Full(body))
+                        .expect("a request is answered once");
+                }
+                Event::Data { data, .. } => stream.consume(data.len()),
+                _ => stream.release(),
+            }
+        }
+    }
+}

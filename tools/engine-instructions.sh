@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# User instructions per request of the server's engine alone: no socket, no TLS, no file. Needs valgrind.
+#
+#   tools/engine-instructions.sh [REQUESTS]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+requests=${1:-64000}
+binary=$(cargo bench -q -p tidegate-proto --bench engine --no-run --message-format=json |
+    sed -n 's/.*"executable":"\([^"]*engine[^"]*\)".*/\1/p' | tail -n 1)
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+valgrind --tool=callgrind --callgrind-out-file="$out" --toggle-collect='*drive_server*' \
+    "$binary" "$requests" >/dev/null 2>&1
+total=$(sed -n 's/^summary: //p; s/^totals: //p' "$out" | head -n 1)
+echo "server engine: $((total / requests)) instructions a request ($total in $requests)"
+[ -z "${KEEP:-}" ] || cp "$out" "$KEEP"

@@ -1,4 +1,70 @@
-//! The mio event loop of tidegate: sockets, TLS, timers.
+//! The mio event loop of tidegate: sockets, TLS and timers, around the engine of [`tidegate_proto`].
+//!
+//! One [`EventLoop`] for each worker thread, with a listening socket of its own (SO_REUSEPORT); connections never move,
+//! and nothing on the way of a request is locked or shared. What requests mean is the [`Service`]'s business: it gets
+//! the engine's events, and may use all connections of its worker ([`Conns`]) while it handles one. Other threads
+//! reach a worker by its [`Mailbox`].
+//!
+//! ```
+//! use bytes::Bytes;
+//! use tidegate_net::{ConnId, Conns, EventLoop, Listener, Options, Security, Service};
+//! use tidegate_proto::{Body, Config, Event, ResponseHead};
+//!
+//! /// Answers every request with its path.
+//! struct Paths;
+//!
+//! impl Service for Paths {
+//!     type Message = ();
+//!
+//!     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event) {
+//!         match event {
+//!             Event::Request { id, head, .. } => {
+//!                 let body = Body::Full(Bytes::copy_from_slice(head.path().as_bytes()));
+//!                 if let Some(mut stream) = conns.stream(conn, id) {
+//!                     let _ = stream.respond(&ResponseHead::new(200), body);
+//!                 }
+//!             }
+//!             // What isn't wanted is read all the same, so that the peer may send on.
+//!             Event::Data { id, data, .. } => {
+//!                 if let Some(mut stream) = conns.stream(conn, id) {
+//!                     stream.consume(data.len());
+//!                 }
+//!             }
+//!             Event::Reset { id, .. } => {
+//!                 if let Some(mut stream) = conns.stream(conn, id) {
+//!                     stream.release();
+//!                 }
+//!             }
+//!             _ => {}
+//!         }
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let options = Options::new(Config::server().build()?);
+//! let any_port = "127.0.0.1:0".parse()?;
+//! let mut workers = Vec::new();
+//! for listener in Listener::bind_group(any_port, &Security::Plain, 2)? {
+//!     let event_loop = EventLoop::new(vec![listener], options.clone(), Paths)?;
+//!     let mailbox = event_loop.mailbox();
+//!     workers.push((mailbox, std::thread::spawn(move || event_loop.run().map(|_| ()))));
+//! }
+//! // Some time later: no new connections, open requests finish.
+//! for (mailbox, thread) in workers {
+//!     mailbox.shut_down();
+//!     thread.join().expect("the service doesn't panic")?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What goes on in a turn of the loop:
+//! - A connection is read once, up to 64 KiB; its engine's events go to the service; what came out of all that is
+//!   written by one `writev`, or as one run of TLS records. A connection with more to read or write is served again
+//!   after the others.
+//! - When a peer reads slowly, its engine is not asked for more, so that what waits is chosen late, by priority. When
+//!   the engine takes no more input, the socket isn't read: TCP then holds the peer back.
+//! - An idle connection holds no I/O buffers, with TLS neither: the worker's are used by all.
 
 mod buffers;
 mod conn;

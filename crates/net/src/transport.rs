@@ -215,7 +215,6 @@ impl TlsSession {
                             Err(error) => failure = failure.or(Some(error)),
                         }
                     }
-                    done = failure.is_some();
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     encode(|space| data.encode(space), &mut self.pending);
@@ -223,14 +222,11 @@ impl TlsSession {
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => self.got_close_notify = true,
                 Ok(_) => done = true,
-                // The session's next states are the alert, then the failure again.
-                Err(error) => match failure {
-                    Some(_) => done = true,
-                    None => failure = Some(error),
-                },
+                Err(error) => failure = failure.or(Some(error)),
             }
             records = &mut records[discard..];
-            if done {
+            // After a failure the session is only asked for what it still has to send: the alert.
+            if done || (failure.is_some() && !self.session.wants_write()) {
                 break;
             }
         }

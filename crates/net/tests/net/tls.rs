@@ -1,0 +1,223 @@
+//! HTTP/2 over TLS (RFC 9113 §3.2), ALPN, tickets, and TLS's own end.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use crate::common::{Client, Note, Worker, pattern};
+use rustls::{AlertDescription, HandshakeKind};
+use tidegate_proto::Body;
+
+#[test]
+fn answers_requests_by_both_versions() {
+    let worker = Worker::tls();
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(worker.certificate.clone()).unwrap();
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec(), b"h2".to_vec()];
+        let mut client = Client::new(worker.connect_tls(&Arc::new(config)));
+        assert_eq!(client.get("/hello").body, b"hello");
+        let tls = worker.wait_for(|note| match note {
+            Note::Opened(tls) => tls,
+            _ => None,
+        });
+        // The server's order counts, and it prefers h2.
+        assert_eq!(tls.alpn, Some("h2"));
+        assert_eq!(tls.version, version.version.as_str().unwrap());
+        assert!(tls.cipher.starts_with("TLS"), "{}", tls.cipher);
+        assert_eq!(tls.sni.as_deref(), Some("localhost"));
+        assert!(!tls.resumed);
+    }
+}
+
+#[test]
+fn large_bodies_come_whole_in_both_directions() {
+    let worker = Worker::tls();
+    let config = Arc::new(worker.client_config(&["h2"]));
+    let mut client = Client::new(worker.connect_tls(&config));
+    for len in [0, 1, 16_383, 16_384, 16_385, 65_535, 5_000_000] {
+        let response = client.get(&format!("/big/{len}"));
+        assert!(response.body == pattern(len), "{len} octets down");
+        let id = client.open("POST", "/upload", Body::Full(pattern(len)));
+        let response = client.finish(id);
+        assert_eq!(response.body, len.to_string().as_bytes(), "{len} octets up");
+    }
+}
+
+#[test]
+fn a_client_that_reads_late_gets_everything() {
+    let worker = Worker::tls();
+    let config = Arc::new(worker.client_config(&["h2"]));
+    let mut client = Client::new(worker.connect_tls(&config));
+    let ids: Vec<_> = (0..8)
+        .map(|_| client.open("GET", "/big/1000000", Body::Empty))
+        .collect();
+    client.flush();
+    let mut other = Client::new(worker.connect_tls(&config));
+    assert_eq!(other.get("/hello").body, b"hello");
+    for id in ids {
+        assert!(client.finish(id).body == pattern(1_000_000));
+    }
+}
+
+#[test]
+fn records_that_come_octet_by_octet_are_put_together() {
+    let worker = Worker::tls();
+    let config = Arc::new(worker.client_config(&["h2"]));
+    let tls = worker.connect_tls(&config);
+    tls.sock.set_nodelay(true).unwrap();
+    let mut client = Client::new(rustls::StreamOwned::new(tls.conn, Trickle(tls.sock)));
+    assert_eq!(client.get("/hello").body, b"hello");
+}
+
+/// Writes few octets at a time.
+struct Trickle(std::net::TcpStream);
+
+impl Read for Trickle {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Trickle {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0.write(&octets[..octets.len().min(3)])
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn no_common_protocol_is_refused() {
+    let worker = Worker::tls();
+    let config = Arc::new(worker.client_config(&["spdy/3"]));
+    let mut tls = worker.connect_tls(&config);
+    let error = tls.read(&mut [0]).unwrap_err();
+    // RFC 7301 §3.2: "In the event that the server supports no protocols that the client advertises, then the server
+    // SHALL respond with a fatal "no_application_protocol" alert."
+    let error = error.into_inner().unwrap();
+    let error = error.downcast_ref::<rustls::Error>().unwrap();
+    let alert = AlertDescription::NoApplicationProtocol;
+    assert_eq!(*error, rustls::Error::AlertReceived(alert));
+    drop(tls);
+    let why = worker.wait_closed();
+    assert!(why.starts_with("TLS failed"), "{why}");
+    assert_eq!(worker.totals().handshake_failures, 1);
+}
+
+#[test]
+fn http1_is_answered_in_its_own_words_whether_alpn_says_so_or_nothing() {
+    let worker = Worker::tls();
+    for alpn in [&["http/1.1"][..], &[]] {
+        let config = Arc::new(worker.client_config(alpn));
+        let mut tls = worker.connect_tls(&config);
+        tls.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .unwrap();
+        let mut answer = String::new();
+        // Fails unless the server ends with close_notify.
+        tls.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 505 "), "{answer}");
+        assert!(worker.wait_closed().contains("HTTP/1.x"));
+    }
+}
+
+#[test]
+fn without_alpn_the_preface_tells() {
+    let worker = Worker::tls();
+    let config = Arc::new(worker.client_config(&[]));
+    let mut client = Client::new(worker.connect_tls(&config));
+    assert_eq!(client.get("/hello").body, b"hello");
+}
+
+#[test]
+fn a_session_is_resumed_by_its_ticket() {
+    let worker = Worker::tls();
+    let config = Arc::new(worker.client_config(&["h2"]));
+    for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+        let mut client = Client::new(worker.connect_tls(&config));
+        assert_eq!(client.get("/hello").body, b"hello");
+        assert_eq!(client.io.conn.handshake_kind(), Some(expected));
+        let resumed = worker.wait_for(|note| match note {
+            Note::Opened(tls) => Some(tls.unwrap().resumed),
+            _ => None,
+        });
+        assert_eq!(resumed, expected == HandshakeKind::Resumed);
+    }
+}
+
+#[test]
+fn an_end_without_close_notify_is_noted() {
+    let worker = Worker::tls();
+    let config = Arc::new(worker.client_config(&["h2"]));
+    for truncated in [0, 1] {
+        let mut client = Client::new(worker.connect_tls(&config));
+        assert_eq!(client.get("/hello").body, b"hello");
+        if truncated == 0 {
+            client.io.conn.send_close_notify();
+            client.io.flush().unwrap();
+        }
+        drop(client);
+        worker.wait_closed();
+        assert_eq!(worker.totals().truncated, truncated);
+    }
+}
+
+#[test]
+fn a_broken_record_is_answered_by_an_alert() {
+    let worker = Worker::tls();
+    let config = Arc::new(worker.client_config(&["h2"]));
+    let mut client = Client::new(worker.connect_tls(&config));
+    assert_eq!(client.get("/hello").body, b"hello");
+    // Application data that nobody encrypted.
+    let mut record = vec![23, 3, 3, 0, 32];
+    record.extend([0; 32]);
+    client.io.sock.write_all(&record).unwrap();
+    let error = loop {
+        match client.io.read(&mut [0; 1024]) {
+            Ok(0) => panic!("the server ended without an alert"),
+            Ok(_) => {}
+            Err(error) => break error.into_inner().unwrap(),
+        }
+    };
+    let error = error.downcast_ref::<rustls::Error>().unwrap();
+    let alert = AlertDescription::BadRecordMac;
+    assert_eq!(*error, rustls::Error::AlertReceived(alert));
+    drop(client);
+    assert!(worker.wait_closed().starts_with("TLS failed"));
+}
+
+#[test]
+fn cleartext_on_a_tls_port_is_let_go() {
+    let worker = Worker::tls();
+    let mut stream = worker.connect();
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    // An alert record (RFC 8446 §5.1).
+    assert_eq!(answer[0], 21);
+    drop(stream);
+    assert!(worker.wait_closed().starts_with("TLS failed"));
+}
+
+#[test]
+fn the_servers_end_comes_with_close_notify() {
+    let worker = Worker::tls();
+    let config = Arc::new(worker.client_config(&["h2"]));
+    let mut client = Client::new(worker.connect_tls(&config));
+    assert_eq!(client.get("/hello").body, b"hello");
+    worker.mailbox.shut_down();
+    // A read fails unless the TCP end comes behind close_notify (RFC 8446 §6.1).
+    while !client.closed {
+        client.flush();
+        client.read_once();
+    }
+    drop(client);
+    worker.join();
+}

@@ -349,8 +349,8 @@ impl Connection {
             State::Open
         };
         stream.recv.phase = if end { Phase::Done } else { Phase::Body };
-        stream.head_request = head.method() == "HEAD";
-        stream.connect_request = head.method() == "CONNECT";
+        stream.head_request = head.method_octets() == b"HEAD";
+        stream.connect_request = head.method_octets() == b"CONNECT";
         if !stream.connect_request {
             stream.recv.content_left = head.content_length();
         }

@@ -265,8 +265,8 @@ impl Connection {
         let id = self.streams.next_local().ok_or(Misuse::TooManyStreams)?;
         self.streams.note_used(id);
         let mut stream = self.new_stream(id, Sender::Us);
-        stream.head_request = head.method() == "HEAD";
-        stream.connect_request = head.method() == "CONNECT";
+        stream.head_request = head.method_octets() == b"HEAD";
+        stream.connect_request = head.method_octets() == b"CONNECT";
         if let Some(value) = head.get_known(crate::KnownName::PRIORITY) {
             stream.priority = crate::Priority::parse(value);
         }

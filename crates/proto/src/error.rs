@@ -55,6 +55,7 @@ violations! {
     FrameOverMaxFrameSize => FRAME_SIZE_ERROR, Connection, "RFC 9113 §4.2", "frame_over_max_frame_size";
     DataOnStreamZero => PROTOCOL_ERROR, Connection, "RFC 9113 §6.1", "data_on_stream_zero";
     DataPaddingTooLong => PROTOCOL_ERROR, Connection, "RFC 9113 §6.1", "data_padding_too_long";
+    DataTooShort => FRAME_SIZE_ERROR, Connection, "RFC 9113 §4.2", "data_too_short";
     HeadersOnStreamZero => PROTOCOL_ERROR, Connection, "RFC 9113 §6.2", "headers_on_stream_zero";
     HeadersPaddingTooLong => PROTOCOL_ERROR, Connection, "RFC 9113 §6.2", "headers_padding_too_long";
     HeadersTooShort => FRAME_SIZE_ERROR, Connection, "RFC 9113 §6.2", "headers_too_short";
@@ -191,6 +192,7 @@ impl From<Malformed> for Violation {
             Defect::FrameOverMaxFrameSize => Self::FrameOverMaxFrameSize,
             Defect::DataOnStreamZero => Self::DataOnStreamZero,
             Defect::DataPaddingTooLong => Self::DataPaddingTooLong,
+            Defect::DataTooShort => Self::DataTooShort,
             Defect::HeadersOnStreamZero => Self::HeadersOnStreamZero,
             Defect::HeadersPaddingTooLong => Self::HeadersPaddingTooLong,
             Defect::HeadersTooShort => Self::HeadersTooShort,

@@ -170,9 +170,11 @@ impl Connection {
     /// The transport will bring nothing more. Call `receive` once more for what follows from it.
     pub fn receive_eof(&mut self, now: std::time::Instant) {
         self.now = now;
+        // Streams that were reset wait only for their owner.
+        let under_way = self.streams.iter().any(|(_, stream)| !stream.held);
         let reason = match self.lifetime.peer_error.take() {
             Some((code, debug_data)) => CloseReason::PeerError { code, debug_data },
-            None if self.streams.is_empty() && self.blocks.partial.is_none() => CloseReason::Eof,
+            None if !under_way && self.blocks.partial.is_none() => CloseReason::Eof,
             None => CloseReason::EofInTheMiddle,
         };
         self.close(reason, None);

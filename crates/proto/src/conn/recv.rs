@@ -121,6 +121,8 @@ impl Connection {
                 self.send_reset(slot, code);
                 self.let_go(slot);
             }
+            // RFC 9113 §5.4.2: "an endpoint SHOULD NOT send more than one RST_STREAM frame for any stream".
+            Lookup::Closed(ClosedBy::Reset(Sender::Us)) => return None,
             _ => {
                 self.streams.note_reset(id, Sender::Us);
                 self.send_rst_stream(id, code);

@@ -447,7 +447,13 @@ impl Connection {
             // What still comes of the request has no use any more.
             stream.recv.discard = true;
             let unconsumed = std::mem::take(&mut stream.recv.unconsumed);
+            let stuck = !stream.recv.window.is_open();
             self.release_connection_window(unconsumed);
+            if stuck {
+                // The client has used up its window, so nothing would ever come that could be answered by a reset.
+                self.send_reset(slot, ErrorCode::NO_ERROR);
+                self.remove(slot);
+            }
         }
     }
 

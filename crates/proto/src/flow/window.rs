@@ -68,9 +68,11 @@ impl RecvWindow {
         }
     }
 
-    /// The peer sent so many octets. RFC 9113 §6.9.1: more than the window is a FLOW_CONTROL_ERROR.
+    /// The peer sent so many octets. RFC 9113 §6.9.1: more than the window is a FLOW_CONTROL_ERROR; but "frames with zero
+    /// length with the END_STREAM flag set […] MAY be sent if there is no available space in either flow-control window",
+    /// so also when the window is negative.
     pub(crate) fn receive(&mut self, octets: u32) -> Result<(), Overflow> {
-        if i64::from(octets) > self.available {
+        if octets > 0 && i64::from(octets) > self.available {
             return Err(Overflow);
         }
         self.available -= i64::from(octets);
@@ -164,6 +166,15 @@ mod tests {
         assert_eq!(window.outstanding(), 500);
         assert_eq!(window.release(500), Some(500));
         assert_eq!(window.outstanding(), 0);
+    }
+
+    #[test]
+    fn nothing_fits_into_a_negative_window_but_nothing() {
+        let mut window = RecvWindow::new(65_535);
+        window.receive(40_000).unwrap();
+        window.resize(100);
+        assert_eq!(window.receive(1), Err(Overflow));
+        assert_eq!(window.receive(0), Ok(()));
     }
 
     #[test]

@@ -360,11 +360,12 @@ impl Sim {
         exchange.gone[side] = true;
         exchange.reset_code[side] = Some(code);
         trace!(self, "{} resets {id} with {code}", name(side));
-        self.ends[side]
-            .engine
-            .stream(StreamId::new(id))
-            .unwrap_or_else(|| panic!("{} has lost stream {id} before it was over", name(side)))
-            .reset(code);
+        match self.ends[side].engine.stream(StreamId::new(id)) {
+            Some(mut stream) => stream.reset(code),
+            // The engine has done so itself.
+            None if code == ErrorCode::NO_ERROR => {}
+            None => panic!("{} has lost stream {id} before it was over", name(side)),
+        }
     }
 
     fn dawdle(&mut self, index: usize) -> Duration {

@@ -15,7 +15,10 @@ fn main() -> std::io::Result<()> {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
     frame_decoder(&corpora.join("frame_decoder"))?;
     hpack_decoder(&corpora.join("hpack_decoder"))?;
-    hpack_round_trip(&corpora.join("hpack_round_trip"))
+    hpack_round_trip(&corpora.join("hpack_round_trip"))?;
+    server_connection(&corpora.join("server_connection"))?;
+    client_connection(&corpora.join("client_connection"))?;
+    operations(&corpora.join("operations"))
 }
 
 fn seed(dir: &Path, name: &str, octets: &[u8]) -> std::io::Result<()> {
@@ -253,4 +256,243 @@ fn hpack_round_trip(dir: &Path) -> std::io::Result<()> {
         input.extend_from_slice(b"\x6f\x03xyz\x67\x81q");
     }
     seed(dir, "sizes", &input)
+}
+
+/// The input of a connection target: its options, then frames.
+fn connection(config: u8, script: &[u8], frames: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut input = vec![config, 49, 0, script.len() as u8];
+    input.extend_from_slice(script);
+    frames(&mut input);
+    input
+}
+
+fn headers(stream: u32, fragment: Bytes, end_stream: bool) -> Headers {
+    let stream_id = StreamId::new(stream);
+    Headers {
+        stream_id,
+        fragment,
+        end_stream,
+        end_headers: true,
+        priority: None,
+    }
+}
+
+fn data(stream: u32, len: usize, end_stream: bool) -> Data {
+    let payload = Bytes::from(vec![b'd'; len]);
+    Data {
+        stream_id: StreamId::new(stream),
+        payload,
+        end_stream,
+        flow_len: len as u32,
+    }
+}
+
+fn window_update(stream: u32, increment: u32) -> WindowUpdate {
+    WindowUpdate {
+        stream_id: StreamId::new(stream),
+        increment,
+    }
+}
+
+fn response_block(encoder: &mut Encoder, status: &str) -> Bytes {
+    let mut fields = Fields::new();
+    fields.push(":status", status);
+    fields.push("content-type", "text/plain");
+    let mut block = Vec::new();
+    encoder.encode(&fields, &mut block);
+    block.into()
+}
+
+fn trailer_block(encoder: &mut Encoder) -> Bytes {
+    let mut fields = Fields::new();
+    fields.push("x-checksum", "1");
+    let mut block = Vec::new();
+    encoder.encode(&fields, &mut block);
+    block.into()
+}
+
+fn server_connection(dir: &Path) -> std::io::Result<()> {
+    // One request for each thing that the owner may do first.
+    for choice in 0..32 {
+        let input = connection(choice & 15, &[choice * 8 + choice % 5, 0x18, 0], |out| {
+            let mut encoder = Encoder::new(if choice & 8 == 0 { 4096 } else { 0 });
+            headers(1, request_block(&mut encoder, "/"), choice & 1 == 0).write(out);
+            if choice & 1 == 1 {
+                data(1, 9, false).write(out);
+                headers(1, trailer_block(&mut encoder), true).write(out);
+            }
+            window_update(1, 100_000).write(out);
+            window_update(0, 100_000).write(out);
+            headers(3, request_block(&mut encoder, "/a"), true).write(out);
+            RstStream {
+                stream_id: StreamId::new(3),
+                code: ErrorCode::CANCEL,
+            }
+            .write(out);
+        });
+        seed(dir, &format!("request-{choice}"), &input)?;
+    }
+    let input = connection(0, &[], |out| {
+        let mut encoder = Encoder::new(4096);
+        for stream in [1, 3, 5] {
+            let block = request_block(&mut encoder, "/");
+            Headers::write_block(StreamId::new(stream), &block, stream < 5, 9, None, out);
+        }
+        data(5, 100, false).write_padded(9, out);
+        data(5, 0, true).write(out);
+    });
+    seed(dir, "continuation", &input)?;
+    for (name, frame) in every_frame() {
+        let input = connection(0, &[2], |out| {
+            headers(1, request_block(&mut Encoder::new(4096), "/"), false).write(out);
+            frame.write(out);
+            window_update(0, 1).write(out);
+        });
+        seed(dir, name, &input)?;
+    }
+    let small_windows = Settings::of(&[
+        (SettingId::INITIAL_WINDOW_SIZE, 3),
+        (SettingId::HEADER_TABLE_SIZE, 0),
+        (SettingId::MAX_FRAME_SIZE, 20_000),
+    ]);
+    let input = connection(0, &[24, 16], |out| {
+        let mut encoder = Encoder::new(4096);
+        small_windows.write(out);
+        for stream in [1, 3] {
+            headers(stream, request_block(&mut encoder, "/"), true).write(out);
+            window_update(stream, 5).write(out);
+        }
+        Settings::of(&[(SettingId::INITIAL_WINDOW_SIZE, 0)]).write(out);
+        Settings::of(&[(SettingId::INITIAL_WINDOW_SIZE, 65_535)]).write(out);
+    });
+    seed(dir, "windows", &input)
+}
+
+fn client_connection(dir: &Path) -> std::io::Result<()> {
+    for choice in 0..16 {
+        let input = connection(choice, &[choice * 4 + choice % 4, 0x18, 0], |out| {
+            let mut encoder = Encoder::new(if choice & 8 == 0 { 4096 } else { 0 });
+            headers(1, response_block(&mut encoder, "103"), false).write(out);
+            headers(1, response_block(&mut encoder, "200"), false).write(out);
+            PushPromise {
+                stream_id: StreamId::new(1),
+                promised_id: StreamId::new(2),
+                fragment: request_block(&mut encoder, "/pushed"),
+                end_headers: true,
+            }
+            .write(out);
+            data(1, 9, true).write(out);
+            window_update(3, 100_000).write(out);
+            window_update(0, 100_000).write(out);
+            headers(3, response_block(&mut encoder, "204"), true).write(out);
+            if choice & 1 == 1 {
+                headers(2, response_block(&mut encoder, "200"), false).write(out);
+                headers(2, trailer_block(&mut encoder), true).write(out);
+            }
+            RstStream {
+                stream_id: StreamId::new(5),
+                code: ErrorCode::REFUSED_STREAM,
+            }
+            .write(out);
+        });
+        seed(dir, &format!("response-{choice}"), &input)?;
+    }
+    for (name, frame) in every_frame() {
+        let input = connection(0, &[], |out| {
+            headers(1, response_block(&mut Encoder::new(4096), "200"), false).write(out);
+            frame.write(out);
+            window_update(0, 1).write(out);
+        });
+        seed(dir, name, &input)?;
+    }
+    Ok(())
+}
+
+fn operations(dir: &Path) -> std::io::Result<()> {
+    const SETTLE: u8 = 15;
+    let (open, respond, write, end, consume) = (0, 2, 4, 5, 6);
+    let server = 0x80;
+    // A request and its response with bodies of every kind.
+    for choice in 0..8 {
+        let input = [
+            choice * 4,
+            SETTLE,
+            open,
+            choice,
+            SETTLE,
+            respond,
+            0,
+            7 - choice,
+            SETTLE,
+            write,
+            0,
+            3,
+            write | server,
+            0,
+            3,
+            SETTLE,
+            consume,
+            0,
+            0,
+            consume | server,
+            0,
+            0,
+            end,
+            0,
+            2,
+            end | server,
+            0,
+            choice,
+            SETTLE,
+        ];
+        seed(dir, &format!("exchange-{choice}"), &input)?;
+    }
+    let reset = 7;
+    let input = [
+        1,
+        open,
+        1,
+        open,
+        2,
+        open,
+        3,
+        12,
+        3,
+        140,
+        3,
+        reset,
+        1,
+        respond,
+        0,
+        1,
+        SETTLE,
+        reset | server,
+        0,
+    ];
+    seed(dir, "resets", &input)?;
+    let (push, inform, deliver, time) = (9, 10, 12, 14);
+    let input = [
+        9, SETTLE, open, 0, SETTLE, push, 0, push, 0, inform, 0, respond, 1, 3, SETTLE, respond, 0,
+        2,
+    ];
+    seed(dir, "pushes", &input)?;
+    let input = [
+        6,
+        open,
+        1,
+        deliver,
+        3,
+        deliver | server,
+        4,
+        open,
+        6,
+        SETTLE,
+        respond,
+        0,
+        1,
+        time,
+        0,
+        SETTLE,
+    ];
+    seed(dir, "shut-down", &input)
 }

@@ -3,11 +3,16 @@
 //!
 //! Each body takes any octets, and panics if something is wrong: the oracles are described at each.
 
+mod connection;
 mod frames;
 mod hpack;
+mod operations;
+mod sent;
 
+pub use connection::{client_connection, server_connection};
 pub use frames::frame_decoder;
 pub use hpack::{hpack_decoder, hpack_round_trip};
+pub use operations::operations;
 
 /// A fuzz target.
 pub struct Target {
@@ -30,6 +35,18 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "hpack_round_trip",
         body: hpack_round_trip,
+    },
+    Target {
+        name: "server_connection",
+        body: server_connection,
+    },
+    Target {
+        name: "client_connection",
+        body: client_connection,
+    },
+    Target {
+        name: "operations",
+        body: operations,
     },
 ];
 

@@ -1,0 +1,714 @@
+//! A client and a server that follow the rules, joined in memory, and owners that do anything in any order.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tidegate_proto::{
+    Body, CloseReason, Config, Connection, ErrorCode, Event, Fields, Flow, Outbox, Priority, Rate,
+    RequestHead, ResetCause, ResponseHead, StreamId, Violation,
+};
+
+use super::Choices;
+
+const CLIENT: usize = 0;
+const SERVER: usize = 1;
+
+/// Longer inputs add nothing but time.
+const LONGEST: usize = 2048;
+
+/// No input of that length gives two engines so much to say.
+const MANY_ROUNDS: u32 = 20_000;
+
+/// Octet 0 is the configuration; then come operations of a few octets each: what owners do, and how far the octets get
+/// that are under way.
+///
+/// - Neither engine ever accuses the other of anything.
+/// - Bodies arrive octet for octet and whole, and so do trailers, unless an owner gave the stream up.
+/// - The books of both engines add up after every operation.
+/// - When the owners have finished everything, no stream is left; after a graceful end, no connection is.
+pub fn operations(input: &[u8]) {
+    if input.len() > LONGEST {
+        return;
+    }
+    let mut choices = Choices::new(input);
+    let mut joined = Joined::new(choices.octet());
+    while !choices.is_empty() {
+        joined.operate(&mut choices);
+        joined.transmit();
+        for end in &joined.ends {
+            if let Err(error) = end.engine.audit() {
+                panic!("{error}");
+            }
+        }
+    }
+    joined.finish();
+    joined.shut_down();
+}
+
+/// One end: an engine and its transport.
+struct End {
+    engine: Connection,
+    outbox: Outbox,
+    /// What is under way to it.
+    wire: BytesMut,
+    /// What has arrived.
+    input: BytesMut,
+    told_closed: bool,
+    /// It has asked for its transport's end.
+    over: bool,
+    /// It has been told that the transport has ended.
+    eof: bool,
+}
+
+/// One direction of a stream: a message from the end `from`.
+#[derive(Debug, Default)]
+struct Leg {
+    /// The head has been sent.
+    begun: bool,
+    /// The owner gives the body piece by piece.
+    streamed: bool,
+    /// Octets of the body that the sending engine has.
+    given: usize,
+    /// The sender's owner has ended it, and whether by trailers.
+    ended: bool,
+    trailers: bool,
+    /// Octets that the receiver's owner was told, and of those, how many it has not consumed.
+    received: usize,
+    unconsumed: usize,
+    /// The receiver's owner was told the end.
+    finished: bool,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    /// By the end that sends.
+    legs: [Leg; 2],
+    pushed: bool,
+    /// Per end: it was told of the stream, or opened it.
+    known: [bool; 2],
+    /// Per end: its owner has been told of a reset, and has not let go.
+    held: [bool; 2],
+    /// An owner gave the stream up, or nobody has processed it.
+    gone: bool,
+}
+
+struct Joined {
+    ends: [End; 2],
+    now: Instant,
+    streams: BTreeMap<StreamId, Stream>,
+    /// An owner has asked for the end.
+    shutting: bool,
+    /// How long owners have dawdled. Beyond the time limits they would be accused of it.
+    waited: Duration,
+}
+
+/// The octet at this place of the body that `from` sends on a stream.
+fn octet(id: StreamId, from: usize, place: usize) -> u8 {
+    (id.get() as usize * 31 + from * 7 + place * 13) as u8
+}
+
+fn body(id: StreamId, from: usize, start: usize, len: usize) -> Bytes {
+    // The octets repeat after 256 places.
+    let cycle: [u8; 256] = std::array::from_fn(|place| octet(id, from, start + place));
+    let mut octets = Vec::with_capacity(len);
+    while octets.len() < len {
+        octets.extend_from_slice(&cycle[..cycle.len().min(len - octets.len())]);
+    }
+    octets.into()
+}
+
+fn trailer_section() -> Fields {
+    let mut fields = Fields::new();
+    fields.push("x-checksum", "1");
+    fields
+}
+
+impl Joined {
+    fn new(choice: u8) -> Self {
+        let (mut client, mut server) = (Config::client(), Config::server());
+        client.enable_push = choice & 1 != 0;
+        for (config, bit) in [(&mut client, 2), (&mut server, 4)] {
+            if choice & bit != 0 {
+                config.initial_window_size = 100;
+                config.connection_window_size = 65_535;
+                config.header_table_size = 0;
+            }
+            // These owners give up far more streams than honest ones.
+            config.abuse.resets = Rate::new(100_000, 0);
+            config.abuse.resets_before_response = 100_000;
+            config.abuse.provoked_resets = 100_000;
+        }
+        if choice & 8 != 0 {
+            server.max_concurrent_streams = 2;
+            client.max_concurrent_streams = 1;
+        }
+        if choice & 16 != 0 {
+            server.encoder_table_size = 200;
+            server.max_frame_size = 20_000;
+        }
+        let now = Instant::now();
+        let client = client.build().expect("the values are in their ranges");
+        let server = server.build().expect("the values are in their ranges");
+        let engines = [
+            Connection::client(client, now),
+            Connection::server(server, now),
+        ];
+        Self {
+            ends: engines.map(|engine| End {
+                engine,
+                outbox: Outbox::new(),
+                wire: BytesMut::new(),
+                input: BytesMut::new(),
+                told_closed: false,
+                over: false,
+                eof: false,
+            }),
+            now,
+            streams: BTreeMap::new(),
+            shutting: false,
+            waited: Duration::ZERO,
+        }
+    }
+
+    // --- What owners do ---
+
+    fn operate(&mut self, choices: &mut Choices<'_>) {
+        let operation = choices.octet();
+        let side = usize::from(operation >> 7);
+        match operation & 15 {
+            0 | 1 => self.open(choices.octet()),
+            2 | 3 => {
+                if let Some(id) = self.pick(choices, answerable) {
+                    self.respond(id, choices.octet());
+                }
+            }
+            4 => {
+                if let Some(id) = self.pick(choices, |stream| writable(stream, side)) {
+                    let len = choices.one_of(&[1, 100, 0, 5000, 40_000]);
+                    self.write(id, side, len, false);
+                }
+            }
+            5 => {
+                if let Some(id) = self.pick(choices, |stream| writable(stream, side)) {
+                    self.end_body(id, side, choices.octet());
+                }
+            }
+            6 => {
+                if let Some(id) = self.pick(choices, |stream| stream.legs[1 - side].unconsumed > 0)
+                {
+                    let len = choices.one_of(&[usize::MAX, 1, 50]);
+                    self.consume(id, side, len);
+                }
+            }
+            7 => {
+                if let Some(id) = self.pick(choices, |stream| stream.known[side]) {
+                    self.reset(id, side);
+                }
+            }
+            8 => {
+                if let Some(id) = self.pick(choices, |stream| stream.held[side]) {
+                    self.release(id, side);
+                }
+            }
+            9 => {
+                if let Some(id) = self.pick(choices, answerable) {
+                    self.push(id);
+                }
+            }
+            10 => {
+                if let Some(id) = self.pick(choices, answerable)
+                    && let Some(mut stream) = self.ends[SERVER].engine.stream(id)
+                {
+                    stream
+                        .inform(&ResponseHead::new(103))
+                        .expect("1xx before the response");
+                }
+            }
+            11 => {
+                let urgency = choices.octet();
+                if let Some(id) = self.pick(choices, |stream| stream.known[SERVER])
+                    && let Some(mut stream) = self.ends[SERVER].engine.stream(id)
+                {
+                    let (urgency, incremental) = (urgency & 7, urgency & 8 != 0);
+                    stream.prioritize(Priority {
+                        urgency,
+                        incremental,
+                    });
+                }
+            }
+            12 | 13 => {
+                let len = choices.one_of(&[1, 9, 10, 100, 1000, 100_000]);
+                self.deliver(side, len);
+            }
+            14 => {
+                let rare = choices.octet();
+                if rare == 0 {
+                    self.ends[side].engine.shut_down(self.now);
+                    self.shutting = true;
+                } else if self.waited < Duration::from_secs(4) {
+                    let time = Duration::from_millis(u64::from(rare & 15) * 10);
+                    self.waited += time;
+                    self.time_passes(time);
+                }
+            }
+            _ => self.settle(),
+        }
+    }
+
+    /// One of the streams for which this is so.
+    fn pick(&self, choices: &mut Choices<'_>, fits: impl Fn(&Stream) -> bool) -> Option<StreamId> {
+        let fitting: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| fits(stream))
+            .map(|(id, _)| *id)
+            .collect();
+        let choice = usize::from(choices.octet());
+        (!fitting.is_empty()).then(|| fitting[choice % fitting.len()])
+    }
+
+    /// The body for `choice`, and its length unless it is streamed.
+    fn choose_body(choice: u8) -> Option<usize> {
+        [
+            Some(0),
+            None,
+            Some(5),
+            None,
+            Some(2000),
+            None,
+            Some(70_000),
+            Some(0),
+        ][usize::from(choice & 7)]
+    }
+
+    fn open(&mut self, choice: u8) {
+        let engine = &mut self.ends[CLIENT].engine;
+        if !engine.can_open() {
+            return;
+        }
+        let id = StreamId::new(self.next_id());
+        let len = Self::choose_body(choice);
+        let engine = &mut self.ends[CLIENT].engine;
+        let head =
+            RequestHead::new("POST", "https", "localhost", "/").field("x-id", id.to_string());
+        let opened = engine
+            .open(&head, as_body(id, CLIENT, len))
+            .expect("can_open() said so");
+        assert_eq!(opened, id);
+        let stream = self.streams.entry(id).or_default();
+        stream.known[CLIENT] = true;
+        stream.legs[CLIENT].begin(len);
+    }
+
+    fn next_id(&self) -> u32 {
+        let opened = self.streams.keys().filter(|id| id.is_client_initiated());
+        opened.max().map_or(1, |id| id.get() + 2)
+    }
+
+    fn respond(&mut self, id: StreamId, choice: u8) {
+        let Some(mut stream) = self.ends[SERVER].engine.stream(id) else {
+            return;
+        };
+        let len = Self::choose_body(choice);
+        let head = ResponseHead::new(200).field("x-id", id.to_string());
+        stream
+            .respond(&head, as_body(id, SERVER, len))
+            .expect("it is the first response");
+        let stream = self.stream(id);
+        stream.legs[SERVER].begin(len);
+    }
+
+    fn write(&mut self, id: StreamId, side: usize, len: usize, end: bool) {
+        let given = self.stream(id).legs[side].given;
+        let Some(mut stream) = self.ends[side].engine.stream(id) else {
+            return;
+        };
+        let mut octets = body(id, side, given, len);
+        let taken = stream.write(&mut octets, end);
+        assert_eq!(taken + octets.len(), len, "taken, but still there");
+        let leg = &mut self.stream(id).legs[side];
+        leg.given += taken;
+        leg.ended = end && taken == len;
+    }
+
+    fn end_body(&mut self, id: StreamId, side: usize, choice: u8) {
+        match choice & 3 {
+            0 => self.write(id, side, 0, true),
+            1 => self.write(id, side, 300, true),
+            _ => {
+                let Some(mut stream) = self.ends[side].engine.stream(id) else {
+                    return;
+                };
+                stream
+                    .trailers(&trailer_section())
+                    .expect("the body has not ended");
+                let leg = &mut self.stream(id).legs[side];
+                leg.ended = true;
+                leg.trailers = true;
+            }
+        }
+    }
+
+    fn consume(&mut self, id: StreamId, side: usize, len: usize) {
+        let leg = &mut self.stream(id).legs[1 - side];
+        let len = len.min(leg.unconsumed);
+        leg.unconsumed -= len;
+        if let Some(mut stream) = self.ends[side].engine.stream(id) {
+            stream.consume(len);
+        }
+    }
+
+    fn reset(&mut self, id: StreamId, side: usize) {
+        let Some(mut stream) = self.ends[side].engine.stream(id) else {
+            return;
+        };
+        stream.reset(ErrorCode::CANCEL);
+        let stream = self.stream(id);
+        stream.gone = true;
+        stream.known[side] = false;
+        stream.held[side] = false;
+    }
+
+    fn release(&mut self, id: StreamId, side: usize) {
+        if let Some(mut stream) = self.ends[side].engine.stream(id) {
+            stream.release();
+        }
+        self.stream(id).held[side] = false;
+    }
+
+    fn push(&mut self, id: StreamId) {
+        let head = RequestHead::new("GET", "https", "localhost", "/pushed");
+        let Some(mut stream) = self.ends[SERVER].engine.stream(id) else {
+            return;
+        };
+        // Refused if the client takes no pushes, no more of them, or the end is near.
+        let Ok(promised) = stream.push(&head) else {
+            return;
+        };
+        let mut stream = Stream {
+            pushed: true,
+            ..Stream::default()
+        };
+        stream.known[SERVER] = true;
+        stream.legs[CLIENT].finished = true;
+        assert!(
+            self.streams.insert(promised, stream).is_none(),
+            "{promised} promised twice"
+        );
+    }
+
+    fn stream(&mut self, id: StreamId) -> &mut Stream {
+        self.streams
+            .get_mut(&id)
+            .unwrap_or_else(|| panic!("{id} was never opened"))
+    }
+
+    // --- What happens between the ends ---
+
+    /// Takes what the engines have to send.
+    fn transmit(&mut self) {
+        for side in [CLIENT, SERVER] {
+            for round in 0.. {
+                assert!(round < MANY_ROUNDS, "it does not come to rest");
+                let end = &mut self.ends[side];
+                let flow = end.engine.transmit(&mut end.outbox, 30_000, self.now);
+                let was_over = end.over;
+                let mut octets = Vec::new();
+                while end.outbox.has_remaining() {
+                    let len = end.outbox.chunk().len();
+                    octets.extend_from_slice(end.outbox.chunk());
+                    end.outbox.advance(len);
+                }
+                assert!(
+                    !was_over || octets.is_empty(),
+                    "sent on a closed connection"
+                );
+                self.ends[1 - side].wire.extend_from_slice(&octets);
+                match flow {
+                    Flow::Event(event) => self.on_event(side, event),
+                    Flow::Full => {}
+                    Flow::Drained => break,
+                    Flow::Closed => {
+                        self.ends[side].over = true;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Some of what is under way to this end arrives. Returns whether anything happened.
+    fn deliver(&mut self, side: usize, len: usize) -> bool {
+        let other_over = self.ends[1 - side].over;
+        let end = &mut self.ends[side];
+        let len = len.min(end.wire.len());
+        let arriving = end.wire.split_to(len);
+        end.input.extend_from_slice(&arriving);
+        let eof = other_over && end.wire.is_empty() && !end.eof;
+        self.receive(side);
+        if eof {
+            let end = &mut self.ends[side];
+            end.eof = true;
+            end.engine.receive_eof(self.now);
+            self.receive(side);
+        }
+        len > 0 || eof
+    }
+
+    fn receive(&mut self, side: usize) {
+        for round in 0.. {
+            assert!(round < MANY_ROUNDS, "it does not come to rest");
+            let end = &mut self.ends[side];
+            let Some(event) = end.engine.receive(&mut end.input, self.now) else {
+                return;
+            };
+            self.on_event(side, event);
+        }
+    }
+
+    /// Delivers everything until nothing is under way.
+    fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < MANY_ROUNDS, "they do not come to rest");
+            self.transmit();
+            let client = self.deliver(CLIENT, usize::MAX);
+            let server = self.deliver(SERVER, usize::MAX);
+            if !client && !server {
+                return;
+            }
+        }
+    }
+
+    fn time_passes(&mut self, time: Duration) {
+        self.now += time;
+        for end in &mut self.ends {
+            if end.engine.next_timeout().is_some_and(|at| at <= self.now) {
+                end.engine.handle_timeout(self.now);
+                let next = end.engine.next_timeout();
+                assert!(
+                    next.is_none_or(|at| at > self.now),
+                    "a timer that does not stop firing"
+                );
+            }
+        }
+        self.receive(CLIENT);
+        self.receive(SERVER);
+    }
+
+    // --- What owners are told ---
+
+    fn on_event(&mut self, side: usize, event: Event) {
+        assert!(!self.ends[side].told_closed, "behind the end: {event:?}");
+        match event {
+            Event::Request { id, head, end } => {
+                assert_eq!(side, SERVER);
+                assert_eq!(head.get("x-id"), Some(id.to_string().as_bytes()));
+                let stream = self.stream(id);
+                assert!(!stream.known[SERVER], "{id} is told twice");
+                stream.known[SERVER] = true;
+                if end {
+                    stream.on_end(id, CLIENT, false);
+                }
+            }
+            Event::PushPromise { promised, head, .. } => {
+                assert_eq!((side, head.path()), (CLIENT, "/pushed"));
+                let stream = self.stream(promised);
+                assert!(!stream.known[CLIENT], "{promised} is told twice");
+                stream.known[CLIENT] = true;
+            }
+            Event::Informational { head, .. } => assert_eq!((side, head.status()), (CLIENT, 103)),
+            Event::Response { id, head, end } => {
+                assert_eq!(side, CLIENT);
+                assert_eq!(head.get("x-id"), Some(id.to_string().as_bytes()));
+                if end {
+                    self.stream(id).on_end(id, SERVER, false);
+                }
+            }
+            Event::Data { id, data, end } => {
+                let from = 1 - side;
+                let stream = self.stream(id);
+                let leg = &mut stream.legs[from];
+                let expected = body(id, from, leg.received, data.len());
+                assert!(data == expected, "other octets on {id} at {}", leg.received);
+                leg.received += data.len();
+                leg.unconsumed += data.len();
+                if end {
+                    stream.on_end(id, from, false);
+                }
+            }
+            Event::Trailers { id, fields } => {
+                assert!(fields.iter().eq(trailer_section().iter()), "{fields:?}");
+                self.stream(id).on_end(id, 1 - side, true);
+            }
+            Event::Writable { id, want } => {
+                assert!(want > 0);
+                let stream = self.stream(id);
+                assert!(writable(stream, side), "{id} has nothing to write");
+            }
+            Event::Reset { id, code, cause } => self.on_reset(side, id, code, cause),
+            Event::GoingAway { code, .. } => assert_eq!(code, ErrorCode::NO_ERROR),
+            Event::Closed(reason) => {
+                self.ends[side].told_closed = true;
+                let fine = matches!(reason, CloseReason::Graceful | CloseReason::Eof);
+                assert!(fine && self.shutting, "{side} closed: {reason}");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_reset(&mut self, side: usize, id: StreamId, code: ErrorCode, cause: ResetCause) {
+        let fine = match cause {
+            // An owner's reset, a refusal, or the end of a request that was answered already (RFC 9113 §8.1).
+            ResetCause::Peer => {
+                matches!(
+                    code,
+                    ErrorCode::CANCEL | ErrorCode::REFUSED_STREAM | ErrorCode::NO_ERROR
+                )
+            }
+            ResetCause::Unprocessed => self.shutting,
+            // A client may open too many before it knows the limit, and before the server's owner has let go.
+            ResetCause::Violation(violation) => violation == Violation::TooManyConcurrentStreams,
+            _ => false,
+        };
+        assert!(fine, "{id}: {code}, {cause:?}");
+        let stream = self.stream(id);
+        if code == ErrorCode::NO_ERROR {
+            assert!(stream.legs[SERVER].ended, "{id} was not answered");
+        }
+        stream.gone = true;
+        stream.held[side] = true;
+    }
+
+    // --- The end ---
+
+    /// The owners finish what they have begun.
+    fn finish(&mut self) {
+        for round in 0.. {
+            assert!(round < MANY_ROUNDS, "bodies do not get through");
+            self.settle();
+            let mut busy = false;
+            for id in self.streams.keys().copied().collect::<Vec<_>>() {
+                busy |= self.finish_stream(id);
+            }
+            if !busy {
+                break;
+            }
+        }
+        for (id, stream) in &self.streams {
+            for from in [CLIENT, SERVER] {
+                let leg = &stream.legs[from];
+                // What comes of a request once it has been answered in full is not told, and a push may not be wanted.
+                let answered = from == CLIENT && stream.legs[SERVER].ended;
+                let unwanted = stream.pushed && !stream.known[CLIENT];
+                let told = leg.finished || answered || unwanted;
+                assert!(
+                    told || stream.gone,
+                    "the message of {from} on {id} is unfinished"
+                );
+            }
+        }
+        for side in [CLIENT, SERVER] {
+            let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+            for id in ids {
+                let left = self.ends[side].engine.stream(id).is_some();
+                assert!(!left, "{side} still has {id}: {:?}", self.streams[&id]);
+            }
+            assert_eq!(
+                self.ends[side].engine.active_streams(),
+                0,
+                "streams are left"
+            );
+        }
+    }
+
+    /// Returns whether there was anything to do.
+    fn finish_stream(&mut self, id: StreamId) -> bool {
+        let mut busy = false;
+        for side in [CLIENT, SERVER] {
+            if self.ends[side].engine.stream(id).is_none() {
+                continue;
+            }
+            let stream = self.stream(id);
+            if stream.held[side] {
+                self.release(id, side);
+                busy = true;
+                continue;
+            }
+            if side == SERVER && answerable(stream) {
+                self.respond(id, 0);
+                busy = true;
+            } else if writable(stream, side) {
+                self.write(id, side, 0, true);
+                busy = true;
+            }
+            if self.stream(id).legs[1 - side].unconsumed > 0 {
+                self.consume(id, side, usize::MAX);
+                busy = true;
+            }
+        }
+        busy
+    }
+
+    fn shut_down(&mut self) {
+        self.shutting = true;
+        for end in &mut self.ends {
+            end.engine.shut_down(self.now);
+        }
+        for _ in 0..4 {
+            self.settle();
+            self.time_passes(Duration::from_secs(1));
+        }
+        for end in &self.ends {
+            assert!(
+                end.told_closed && end.over,
+                "still open after a graceful end"
+            );
+        }
+    }
+}
+
+impl Leg {
+    fn begin(&mut self, len: Option<usize>) {
+        self.begun = true;
+        self.streamed = len.is_none();
+        self.given = len.unwrap_or(0);
+        self.ended = len.is_some();
+    }
+}
+
+impl Stream {
+    /// The receiver was told that the message of `from` is whole.
+    fn on_end(&mut self, id: StreamId, from: usize, trailers: bool) {
+        let leg = &mut self.legs[from];
+        assert!(
+            leg.ended && !leg.finished,
+            "an end on {id} that nobody sent"
+        );
+        assert_eq!(
+            (leg.received, trailers),
+            (leg.given, leg.trailers),
+            "{id} ended early"
+        );
+        leg.finished = true;
+    }
+}
+
+/// Whether the server's owner can give the final response.
+fn answerable(stream: &Stream) -> bool {
+    stream.known[SERVER] && !stream.held[SERVER] && !stream.legs[SERVER].begun
+}
+
+/// Whether this end's owner can give octets of a body.
+fn writable(stream: &Stream, side: usize) -> bool {
+    let leg = &stream.legs[side];
+    stream.known[side] && !stream.held[side] && leg.begun && leg.streamed && !leg.ended
+}
+
+fn as_body(id: StreamId, from: usize, len: Option<usize>) -> Body {
+    match len {
+        None => Body::Stream,
+        Some(0) => Body::Empty,
+        Some(len) => Body::Full(body(id, from, 0, len)),
+    }
+}

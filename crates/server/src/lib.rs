@@ -1,1 +1,40 @@
-//! server
+//! The HTTP/2 server `tidegate`: what the binary is made of.
+
+pub mod access_log;
+pub mod app;
+pub mod certificate;
+pub mod clock;
+pub mod config;
+pub mod exchange;
+pub mod flags;
+pub mod handlers;
+pub mod router;
+pub mod run;
+pub mod stats;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::config::Config;
+use crate::flags::Flags;
+
+/// The whole program. Exit status 0 after a signal, 1 when the system refuses something, 2 for a wrong command line.
+pub fn main() -> ExitCode {
+    let flags = Flags::parse();
+    env_logger::Builder::new().parse_filters(&flags.log).init();
+    let config = match Config::new(flags) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("tidegate: {error}");
+            return ExitCode::from(error.exit_status());
+        }
+    };
+    match run::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,7 @@
-fn main() {}
+//! `tidegate`
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidegate::main()
+}

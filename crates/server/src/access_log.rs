@@ -1,0 +1,331 @@
+//! A line for each request.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::Level;
+use tidegate_proto::{KnownName, RequestHead};
+
+use crate::clock::Clock;
+use crate::handlers::Sent;
+
+/// The log target of the lines when there is no file.
+pub const TARGET: &str = "tidegate::access";
+
+/// Lines that wait above this many octets are written at once.
+const FLUSH_AT: usize = 64 << 10;
+
+/// Where the lines go. Opened once; each worker has a clone.
+#[derive(Clone)]
+pub enum Destination {
+    /// To the log, at level info.
+    Log,
+    /// To a file that is appended to.
+    File(Arc<File>),
+    /// To stdout.
+    Stdout,
+}
+
+impl Destination {
+    /// The file, or stdout for `-`; the log if there is none.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn open(path: Option<&Path>) -> io::Result<Self> {
+        match path {
+            None => Ok(Self::Log),
+            Some(path) if path == Path::new("-") => Ok(Self::Stdout),
+            Some(path) => {
+                let file = File::options().append(true).create(true).open(path)?;
+                Ok(Self::File(Arc::new(file)))
+            }
+        }
+    }
+}
+
+/// The access log of one worker.
+pub struct AccessLog {
+    destination: Destination,
+    enabled: bool,
+    /// Lines that wait for [`AccessLog::flush`]; nothing when they go to the log.
+    lines: String,
+}
+
+/// A line in the making.
+pub struct Entry {
+    peer: Option<SocketAddr>,
+    /// `METHOD path`, escaped.
+    request: String,
+    referer: String,
+    user_agent: String,
+    began: Instant,
+}
+
+impl AccessLog {
+    /// A log that goes there. When the log doesn't want the lines, no line is made.
+    pub fn new(destination: Destination) -> Self {
+        let enabled = match destination {
+            Destination::Log => log::log_enabled!(target: TARGET, Level::Info),
+            Destination::File(_) | Destination::Stdout => true,
+        };
+        Self {
+            destination,
+            enabled,
+            lines: String::new(),
+        }
+    }
+
+    /// Whether lines are made at all.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Notes a request that came in at `began`.
+    pub fn begin(
+        &self,
+        head: &RequestHead,
+        peer: Option<SocketAddr>,
+        began: Instant,
+    ) -> Box<Entry> {
+        let mut request = String::new();
+        escape(&mut request, head.method().as_bytes());
+        request.push(' ');
+        // CONNECT has no path.
+        let target = if head.path().is_empty() {
+            head.authority()
+        } else {
+            head.path()
+        };
+        escape(&mut request, target.as_bytes());
+        let field = |name| {
+            let mut text = String::new();
+            escape(&mut text, head.get_known(name).unwrap_or(b"-"));
+            text
+        };
+        let (referer, user_agent) = (field(KnownName::REFERER), field(KnownName::USER_AGENT));
+        Box::new(Entry {
+            peer,
+            request,
+            referer,
+            user_agent,
+            began,
+        })
+    }
+
+    /// Writes the line of a request that is over.
+    pub fn end(&mut self, entry: &Entry, sent: Sent, clock: &Clock, now: Instant) {
+        let took = now.saturating_duration_since(entry.began);
+        if let Destination::Log = self.destination {
+            log::info!(target: TARGET, "{}", LogLine { entry, sent, took });
+            return;
+        }
+        combined(&mut self.lines, entry, sent, clock, took);
+        if self.lines.len() >= FLUSH_AT {
+            self.flush();
+        }
+    }
+
+    /// Writes out the lines that wait.
+    pub fn flush(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let lines = self.lines.as_bytes();
+        let written = match &self.destination {
+            Destination::Log => Ok(()),
+            Destination::File(file) => (&**file).write_all(lines),
+            Destination::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(lines).and_then(|()| stdout.flush())
+            }
+        };
+        if let Err(error) = written {
+            log::error!("can't write the access log, its lines are lost from here on: {error}");
+            self.enabled = false;
+        }
+        self.lines.clear();
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// The line as it goes to the log, which adds the time itself.
+struct LogLine<'a> {
+    entry: &'a Entry,
+    sent: Sent,
+    took: Duration,
+}
+
+impl std::fmt::Display for LogLine<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Entry {
+            request,
+            user_agent,
+            ..
+        } = self.entry;
+        let (Sent { status, bytes }, took) = (self.sent, self.took);
+        match self.entry.peer {
+            Some(peer) => write!(f, "{peer}")?,
+            None => f.write_char('-')?,
+        }
+        write!(
+            f,
+            " \"{request} HTTP/2\" {status:03} {bytes} {took:.1?} \"{user_agent}\""
+        )
+    }
+}
+
+/// The line in the Combined Log Format, with the duration in seconds behind it.
+fn combined(out: &mut String, entry: &Entry, sent: Sent, clock: &Clock, took: Duration) {
+    let Entry {
+        request,
+        referer,
+        user_agent,
+        ..
+    } = entry;
+    let Sent { status, bytes } = sent;
+    // `Sun, 06 Nov 1994 08:49:37 GMT`
+    let date = clock.date();
+    let (day, month, year, time) = (&date[5..7], &date[8..11], &date[12..16], &date[17..25]);
+    let seconds = took.as_secs_f64();
+    let written = match entry.peer {
+        Some(peer) => write!(out, "{}", peer.ip().to_canonical()),
+        None => write!(out, "-"),
+    };
+    let written = written.and_then(|()| {
+        writeln!(
+            out,
+            " - - [{day}/{month}/{year}:{time} +0000] \"{request} HTTP/2\" {status:03} {bytes} \"{referer}\" \
+             \"{user_agent}\" {seconds:.6}"
+        )
+    });
+    debug_assert!(written.is_ok(), "a String takes everything");
+}
+
+/// Appends what a client sent so that it can't be taken for something else: control characters, quotes, backslashes and
+/// what isn't ASCII as `\xHH`.
+fn escape(out: &mut String, text: &[u8]) {
+    for octet in text {
+        match octet {
+            b'"' | b'\\' => {
+                out.push('\\');
+                out.push(char::from(*octet));
+            }
+            b' '..=b'~' => out.push(char::from(*octet)),
+            other => {
+                let written = write!(out, "\\x{other:02x}");
+                debug_assert!(written.is_ok(), "a String takes everything");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn entry(began: Instant) -> Entry {
+        Entry {
+            peer: Some("[::ffff:192.0.2.7]:4711".parse().unwrap()),
+            request: "GET /a".into(),
+            referer: "-".into(),
+            user_agent: "curl".into(),
+            began,
+        }
+    }
+
+    #[test]
+    fn combined_log_format() {
+        let clock = Clock::new(UNIX_EPOCH + Duration::from_secs(784_111_777));
+        let mut out = String::new();
+        let sent = Sent {
+            status: 200,
+            bytes: 15,
+        };
+        combined(
+            &mut out,
+            &entry(Instant::now()),
+            sent,
+            &clock,
+            Duration::from_micros(1234),
+        );
+        let line = "192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] \"GET /a HTTP/2\" 200 15 \"-\" \"curl\" 0.001234\n";
+        assert_eq!(out, line);
+    }
+
+    #[test]
+    fn the_line_of_the_log() {
+        let entry = entry(Instant::now());
+        let line = LogLine {
+            entry: &entry,
+            sent: Sent {
+                status: 404,
+                bytes: 0,
+            },
+            took: Duration::from_micros(1500),
+        };
+        assert_eq!(
+            line.to_string(),
+            "[::ffff:192.0.2.7]:4711 \"GET /a HTTP/2\" 404 0 1.5ms \"curl\""
+        );
+    }
+
+    #[test]
+    fn nothing_that_a_client_sends_breaks_the_line() {
+        let mut out = String::new();
+        escape(&mut out, b"/a\"b\\c\r\n\x00\x1b[2J\x7f\xff ~");
+        assert_eq!(out, "/a\\\"b\\\\c\\x0d\\x0a\\x00\\x1b[2J\\x7f\\xff ~");
+    }
+
+    #[test]
+    fn lines_are_appended_to_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.log");
+        std::fs::write(&path, "before\n").unwrap();
+        let mut log = AccessLog::new(Destination::open(Some(&path)).unwrap());
+        let now = Instant::now();
+        let clock = Clock::new(UNIX_EPOCH);
+        log.end(
+            &entry(now),
+            Sent {
+                status: 200,
+                bytes: 1,
+            },
+            &clock,
+            now,
+        );
+        log.end(
+            &entry(now),
+            Sent {
+                status: 304,
+                bytes: 0,
+            },
+            &clock,
+            now,
+        );
+        drop(log);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 3);
+        assert!(
+            text.starts_with("before\n192.0.2.7 - - [01/Jan/1970:00:00:00 +0000]"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_unusable_file_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Destination::open(Some(dir.path())).is_err());
+    }
+}

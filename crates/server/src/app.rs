@@ -1,0 +1,281 @@
+//! What one worker does with the events of its connections.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use tidegate_net::{ConnId, Conns, End, Service};
+use tidegate_proto::{CloseReason, ErrorCode, Event, RequestHead, ResetCause, StreamId, StreamMut};
+
+use crate::access_log::{AccessLog, Destination, Entry};
+use crate::clock::Clock;
+use crate::config::Target;
+use crate::exchange::{Exchange, Exchanges, Progress, Work};
+use crate::handlers::demo::Demo;
+use crate::handlers::files::Files;
+use crate::handlers::{Outcome, Request, Sent, echo, status, upload};
+use crate::router::Router;
+use crate::stats::{Published, Snapshot};
+
+/// The service of one worker.
+pub struct App {
+    routes: Arc<Router<Target>>,
+    clock: Clock,
+    demo: Demo,
+    files: Files,
+    exchanges: Exchanges,
+    access_log: AccessLog,
+    published: Arc<Published>,
+}
+
+impl App {
+    /// A worker's service.
+    pub fn new(
+        routes: Arc<Router<Target>>,
+        access_log: Destination,
+        published: Arc<Published>,
+    ) -> Self {
+        let clock = Clock::new(SystemTime::now());
+        Self {
+            routes,
+            demo: Demo::new(&clock),
+            clock,
+            files: Files::default(),
+            exchanges: Exchanges::default(),
+            access_log: AccessLog::new(access_log),
+            published,
+        }
+    }
+
+    fn request(
+        &mut self,
+        conns: &mut Conns,
+        conn: ConnId,
+        id: StreamId,
+        head: &RequestHead,
+        end: bool,
+    ) {
+        let log = self.access_log.is_enabled().then(|| {
+            let peer = conns.info(conn).map(|info| info.peer);
+            self.access_log.begin(head, peer, conns.now())
+        });
+        let Some(stream) = conns.stream(conn, id) else {
+            return;
+        };
+        let request = &mut Request {
+            stream,
+            head,
+            end,
+            clock: &self.clock,
+        };
+        let outcome = match self.routes.find(request.path()) {
+            Some((Target::Files(root), rest)) => self.files.answer(request, root, rest),
+            Some((Target::Demo, _)) => self.demo.answer(request),
+            Some((Target::Status, _)) => status::answer(request),
+            Some((Target::Upload, _)) => upload::answer(request),
+            Some((Target::Echo, _)) => echo::answer(request),
+            None => Outcome::Answered(request.respond_text(404, "404 Not Found\n")),
+        };
+        match outcome {
+            Outcome::Answered(sent) => self.log(log.as_deref(), sent),
+            Outcome::InProgress(sent, work) => {
+                self.exchanges
+                    .insert(conn, id, Exchange { work, sent, log });
+            }
+        }
+    }
+
+    fn data(&mut self, mut stream: StreamMut<'_>, conn: ConnId, data: Bytes, end: bool) {
+        let id = stream.id();
+        let Some(exchange) = self.exchanges.get(conn, id) else {
+            // The request is answered already; what is left of its body is of no use.
+            stream.consume(data.len());
+            return;
+        };
+        let done = match &mut exchange.work {
+            Work::Upload(upload) => {
+                upload.data(&mut stream, &data);
+                end
+            }
+            Work::Echo(echo) => {
+                let progress = echo.data(&mut stream, data, end);
+                exchange.sent.count(progress)
+            }
+            Work::Download(_) => {
+                stream.consume(data.len());
+                false
+            }
+        };
+        if done {
+            self.finish(stream, conn, id);
+        }
+    }
+
+    fn writable(&mut self, mut stream: StreamMut<'_>, conn: ConnId, want: usize) {
+        let id = stream.id();
+        let Some(exchange) = self.exchanges.get(conn, id) else {
+            return;
+        };
+        let progress = match &mut exchange.work {
+            Work::Upload(_) => return,
+            Work::Echo(echo) => echo.write(&mut stream),
+            Work::Download(download) => match download.write(&mut stream, want) {
+                Ok(progress) => progress,
+                Err(error) => {
+                    log::warn!("stream {id}: reset, for its file can't be read on: {error}");
+                    stream.reset(ErrorCode::INTERNAL_ERROR);
+                    Progress::Done(0)
+                }
+            },
+        };
+        if exchange.sent.count(progress) {
+            self.finish(stream, conn, id);
+        }
+    }
+
+    /// The request's body and the response are whole, or nothing more can be done for them. The stream may be gone already
+    /// unless an answer is due.
+    fn finish(&mut self, mut stream: StreamMut<'_>, conn: ConnId, id: StreamId) {
+        let Some(Exchange {
+            work,
+            mut sent,
+            log,
+        }) = self.exchanges.remove(conn, id)
+        else {
+            return;
+        };
+        if let Work::Upload(upload) = work {
+            match upload.finish(&mut stream, &self.clock) {
+                Some(answer) => sent = answer,
+                None => stream.reset(ErrorCode::INTERNAL_ERROR),
+            }
+        }
+        self.log(log.as_deref(), sent);
+    }
+
+    fn log(&mut self, entry: Option<&Entry>, sent: Sent) {
+        if let Some(entry) = entry {
+            self.access_log
+                .end(entry, sent, &self.clock, Instant::now());
+        }
+    }
+}
+
+impl Sent {
+    /// Adds what a step of a request in progress sent, and tells whether that was the last.
+    fn count(&mut self, progress: Progress) -> bool {
+        let (octets, done) = match progress {
+            Progress::More(octets) => (octets, false),
+            Progress::Done(octets) => (octets, true),
+        };
+        self.bytes += octets as u64;
+        done
+    }
+}
+
+impl Service for App {
+    type Message = std::convert::Infallible;
+
+    fn turn(&mut self, _now: Instant) {
+        self.clock.set(SystemTime::now());
+        self.files.turn();
+    }
+
+    fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event) {
+        match event {
+            Event::Request { id, head, end } => self.request(conns, conn, id, &head, end),
+            Event::Data { id, data, end } => {
+                if let Some(stream) = conns.stream(conn, id) {
+                    self.data(stream, conn, data, end);
+                }
+            }
+            Event::Trailers { id, .. } => {
+                if let Some(stream) = conns.stream(conn, id) {
+                    self.data(stream, conn, Bytes::new(), true);
+                }
+            }
+            Event::Writable { id, want } => {
+                if let Some(stream) = conns.stream(conn, id) {
+                    self.writable(stream, conn, want);
+                }
+            }
+            Event::Reset { id, code, cause } => {
+                log_reset(conns, conn, id, code, cause);
+                if let Some(Exchange { sent, log, .. }) = self.exchanges.remove(conn, id) {
+                    self.log(log.as_deref(), sent);
+                }
+                if let Some(mut stream) = conns.stream(conn, id) {
+                    stream.release();
+                }
+            }
+            // Nothing to do: `closed` follows, and the rest is for clients.
+            _ => {}
+        }
+    }
+
+    fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
+        log_end(conns, conn, why);
+        let cut_off: Vec<Exchange> = self.exchanges.remove_all(conn).collect();
+        for Exchange { sent, log, .. } in cut_off {
+            self.log(log.as_deref(), sent);
+        }
+    }
+
+    fn message(&mut self, _conns: &mut Conns, message: Self::Message) {
+        match message {}
+    }
+
+    fn tick(&mut self, conns: &mut Conns, _now: Instant) {
+        self.access_log.flush();
+        self.published.set(Snapshot::of(&conns.totals()));
+    }
+}
+
+/// The address of a connection's peer, for the log.
+struct Peer<'a>(&'a Conns, ConnId);
+
+impl std::fmt::Display for Peer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.info(self.1) {
+            Some(info) => info.peer.fmt(f),
+            None => f.write_str("unknown"),
+        }
+    }
+}
+
+/// One line for each stream that was reset: `in` by the peer, `out` by us.
+fn log_reset(conns: &Conns, conn: ConnId, id: StreamId, code: ErrorCode, cause: ResetCause) {
+    let peer = Peer(conns, conn);
+    match cause {
+        // Clients cancel what they no longer need.
+        ResetCause::Peer => log::info!("reset in: stream {id}, peer {peer}, {code}"),
+        ResetCause::Violation(violation) => {
+            log::warn!("reset out: stream {id}, peer {peer}, {code}, {violation}");
+        }
+        _ => log::info!("reset: stream {id}, peer {peer}, {code}, {cause:?}"),
+    }
+}
+
+/// One line for each connection that ended with an error.
+fn log_end(conns: &Conns, conn: ConnId, why: &End) {
+    let peer = Peer(conns, conn);
+    match why {
+        End::Closed(CloseReason::Violation(violation)) => {
+            log::warn!(
+                "connection error out: peer {peer}, {}, {violation}",
+                violation.code()
+            );
+        }
+        End::Closed(CloseReason::PeerError { code, .. }) => {
+            log::warn!("connection error in: peer {peer}, {code}, {why}");
+        }
+        End::Closed(
+            CloseReason::EofInTheMiddle | CloseReason::ShutdownTimedOut | CloseReason::Aborted(_),
+        )
+        | End::TlsFailed(_)
+        | End::HandshakeTimedOut
+        | End::WriteTimedOut
+        | End::Http1 => log::info!("connection error: peer {peer}, {why}"),
+        _ => log::debug!("connection closed: peer {peer}, {why}"),
+    }
+}

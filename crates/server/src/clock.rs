@@ -1,0 +1,82 @@
+//! The time of day as fields need it, read once per turn of the loop.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The time of day at the turn's start, with the value of the `date` field (RFC 9110 §6.6.1) made once a second.
+#[derive(Debug)]
+pub struct Clock {
+    second: u64,
+    date: String,
+}
+
+impl Clock {
+    /// A clock that shows this time.
+    pub fn new(now: SystemTime) -> Self {
+        let second = seconds(now);
+        Self {
+            second,
+            date: http_date(second),
+        }
+    }
+
+    /// Sets the clock to this time.
+    pub fn set(&mut self, now: SystemTime) {
+        let second = seconds(now);
+        if second != self.second {
+            *self = Self {
+                second,
+                date: http_date(second),
+            };
+        }
+    }
+
+    /// Seconds since 1970.
+    pub fn second(&self) -> u64 {
+        self.second
+    }
+
+    /// The value of the `date` field.
+    pub fn date(&self) -> &str {
+        &self.date
+    }
+}
+
+/// Whole seconds since 1970, 0 for a time before.
+pub fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// Seconds since 1970 as an IMF-fixdate, such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7).
+pub fn http_date(second: u64) -> String {
+    // The format has four digits for the year; a broken clock or file must not make it panic.
+    let last = 253_402_300_799;
+    let time = UNIX_EPOCH + std::time::Duration::from_secs(second.min(last));
+    httpdate::fmt_http_date(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_date_follows_the_second() {
+        let time = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let mut clock = Clock::new(time);
+        // RFC 9110 §5.6.7 has this example.
+        assert_eq!(clock.date(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        clock.set(time + Duration::from_millis(999));
+        assert_eq!(clock.date(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        clock.set(time + Duration::from_secs(1));
+        assert_eq!(clock.date(), "Sun, 06 Nov 1994 08:49:38 GMT");
+        assert_eq!(clock.second(), 784_111_778);
+    }
+
+    #[test]
+    fn absurd_times_have_a_date_too() {
+        assert_eq!(seconds(UNIX_EPOCH - Duration::from_secs(1)), 0);
+        assert_eq!(http_date(u64::MAX), "Fri, 31 Dec 9999 23:59:59 GMT");
+    }
+}

@@ -1,0 +1,381 @@
+//! What the command line means: checked, with defaults filled in, files opened.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tidegate_net::{Options, TlsAcceptorConfig, TlsError};
+use tidegate_proto::Config as Proto;
+
+use crate::access_log::Destination;
+use crate::certificate;
+use crate::flags::{Flags, Listen, RouteTarget};
+use crate::handlers::lookup::Root;
+use crate::router::Router;
+
+/// Everything that a start needs.
+pub struct Config {
+    /// Addresses for TLS.
+    pub tls: Vec<Address>,
+    /// Addresses for cleartext.
+    pub h2c: Vec<Address>,
+    /// Certificate and key, if there is an address for TLS.
+    pub acceptor: Option<Arc<TlsAcceptorConfig>>,
+    /// Whether the certificate was made just now.
+    pub self_signed: bool,
+    /// What is where.
+    pub routes: Router<Target>,
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Settings and limits of the loops.
+    pub options: Options,
+    /// Where the access log goes.
+    pub access_log: Destination,
+}
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The first choice.
+    pub first: SocketAddr,
+    /// The second one, where there is no IPv6.
+    pub otherwise: Option<SocketAddr>,
+}
+
+/// What a route leads to.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// The built-in site.
+    Demo,
+    /// `{"status":"ok"}`
+    Status,
+    /// Counts and digests a body.
+    Upload,
+    /// Sends a body back.
+    Echo,
+    /// Files below a directory.
+    Files(Root),
+}
+
+/// Why there is no start. Its `Display` is one sentence.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// Both `--listen none` and `--listen-h2c none`.
+    NothingToListenOn,
+    /// A value is out of range.
+    Proto(tidegate_proto::ConfigError),
+    /// A certificate or key file can't be read.
+    Unreadable(PathBuf, io::Error),
+    /// A directory to serve can't be read.
+    NoDirectory(PathBuf, io::Error),
+    /// The access log can't be opened.
+    NoAccessLog(PathBuf, io::Error),
+    /// Certificate and key can't be used.
+    Tls {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong with them.
+        error: TlsError,
+    },
+    /// No certificate could be made.
+    SelfSigned(String),
+}
+
+impl ConfigError {
+    /// The process's exit status: 2 for what was typed wrong, 1 for what the system says.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::NothingToListenOn | Self::Proto(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingToListenOn => f.write_str(
+                "there is nothing to listen on: --listen and --listen-h2c are both none",
+            ),
+            Self::Proto(error) => error.fmt(f),
+            Self::Unreadable(path, error) => write!(f, "can't read {}: {error}", path.display()),
+            Self::NoDirectory(path, error) => {
+                write!(f, "can't serve the directory {}: {error}", path.display())
+            }
+            Self::NoAccessLog(path, error) => {
+                write!(f, "can't write the access log {}: {error}", path.display())
+            }
+            Self::Tls { cert, key, error } => write!(
+                f,
+                "can't use the certificate {} with the key {}: {error}",
+                cert.display(),
+                key.display()
+            ),
+            Self::SelfSigned(error) => write!(f, "can't make a certificate: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// What these flags mean.
+    ///
+    /// # Errors
+    /// The first thing that keeps the server from starting.
+    pub fn new(flags: Flags) -> Result<Self, ConfigError> {
+        let tls = addresses(&flags.listen, 8443);
+        let h2c = addresses(&flags.listen_h2c, 8080);
+        if tls.is_empty() && h2c.is_empty() {
+            return Err(ConfigError::NothingToListenOn);
+        }
+        let self_signed = !tls.is_empty() && flags.cert.is_none();
+        let acceptor = match tls.is_empty() {
+            true => None,
+            false => Some(Arc::new(acceptor(flags.cert, flags.key)?)),
+        };
+        let access_log = Destination::open(flags.access_log.as_deref()).map_err(|error| {
+            ConfigError::NoAccessLog(flags.access_log.unwrap_or_default(), error)
+        })?;
+
+        let mut proto = Proto::server();
+        proto.max_concurrent_streams = flags.max_streams;
+        proto.timeouts.handshake = flags.handshake_timeout;
+        proto.timeouts.header_block = flags.header_timeout;
+        proto.timeouts.body = flags.body_timeout;
+        proto.timeouts.write = flags.write_timeout;
+        proto.timeouts.idle = flags.idle_timeout;
+        proto.timeouts.shutdown = flags.shutdown_timeout;
+        let mut options = Options::new(proto.build().map_err(ConfigError::Proto)?);
+        options.handshake_timeout = flags.handshake_timeout;
+        options.write_timeout = flags.write_timeout;
+        // Without a limit: the loop itself knows none.
+        let no_limit = Duration::from_secs(365 * 24 * 3600);
+        options.shutdown_timeout = match flags.shutdown_timeout {
+            Duration::ZERO => no_limit,
+            limit => limit,
+        };
+
+        let mut routes = Vec::new();
+        if let Some(directory) = flags.root {
+            routes.push(("/".to_owned(), files(&directory)?));
+        }
+        for route in flags.route {
+            let target = match route.target {
+                RouteTarget::Status => Target::Status,
+                RouteTarget::Upload => Target::Upload,
+                RouteTarget::Echo => Target::Echo,
+                RouteTarget::Directory(directory) => files(&directory)?,
+            };
+            routes.push((route.path, target));
+        }
+        if routes.is_empty() {
+            let own = [
+                ("/", Target::Demo),
+                ("/status", Target::Status),
+                ("/upload", Target::Upload),
+                ("/echo", Target::Echo),
+            ];
+            routes.extend(own.map(|(path, target)| (path.to_owned(), target)));
+        }
+
+        let cores = || thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            tls,
+            h2c,
+            acceptor,
+            self_signed,
+            routes: Router::new(routes),
+            workers: flags.workers.map_or_else(cores, usize::from),
+            options,
+            access_log,
+        })
+    }
+}
+
+/// What was typed, or this port if nothing was.
+fn addresses(typed: &[Listen], default: u16) -> Vec<Address> {
+    let typed = if typed.is_empty() {
+        &[Listen::Everywhere(default)]
+    } else {
+        typed
+    };
+    let address = |listen: &Listen| match *listen {
+        Listen::None => None,
+        Listen::Everywhere(port) => Some(Address {
+            first: (Ipv6Addr::UNSPECIFIED, port).into(),
+            otherwise: Some((Ipv4Addr::UNSPECIFIED, port).into()),
+        }),
+        Listen::At(first) => Some(Address {
+            first,
+            otherwise: None,
+        }),
+    };
+    typed.iter().filter_map(address).collect()
+}
+
+fn acceptor(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<TlsAcceptorConfig, ConfigError> {
+    let (Some(cert), Some(key)) = (cert, key) else {
+        let pem = certificate::self_signed()
+            .map_err(|error| ConfigError::SelfSigned(error.to_string()))?;
+        return TlsAcceptorConfig::from_pem(pem.certificate.as_bytes(), pem.key.as_bytes())
+            .map_err(|error| ConfigError::SelfSigned(error.to_string()));
+    };
+    let read = |path: &Path| {
+        fs::read(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))
+    };
+    let (chain, private) = (read(&cert)?, read(&key)?);
+    TlsAcceptorConfig::from_pem(&chain, &private).map_err(|error| ConfigError::Tls {
+        cert,
+        key,
+        error,
+    })
+}
+
+fn files(directory: &Path) -> Result<Target, ConfigError> {
+    match Root::new(directory) {
+        Ok(root) => Ok(Target::Files(root)),
+        Err(error) => Err(ConfigError::NoDirectory(directory.to_owned(), error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn config(line: &str) -> Result<Config, ConfigError> {
+        let words = std::iter::once("tidegate").chain(line.split_whitespace());
+        Config::new(Flags::try_parse_from(words).unwrap())
+    }
+
+    fn error(line: &str) -> ConfigError {
+        match config(line) {
+            Ok(_) => panic!("{line} is fine"),
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn a_start_without_flags() {
+        let config = config("").unwrap();
+        assert_eq!(config.tls[0].first, "[::]:8443".parse().unwrap());
+        assert_eq!(
+            config.tls[0].otherwise,
+            Some("0.0.0.0:8443".parse().unwrap())
+        );
+        assert_eq!(config.h2c[0].first, "[::]:8080".parse().unwrap());
+        assert!(config.self_signed && config.acceptor.is_some() && config.workers >= 1);
+        assert_eq!(config.options.proto.max_concurrent_streams, 1000);
+        assert!(matches!(
+            config.routes.find("/x"),
+            Some((Target::Demo, "/x"))
+        ));
+        assert!(matches!(
+            config.routes.find("/status"),
+            Some((Target::Status, ""))
+        ));
+        assert!(matches!(
+            config.routes.find("/upload"),
+            Some((Target::Upload, ""))
+        ));
+        assert!(matches!(
+            config.routes.find("/echo"),
+            Some((Target::Echo, ""))
+        ));
+    }
+
+    #[test]
+    fn any_route_replaces_the_built_in_ones() {
+        let config = config("--listen none --route /health=status").unwrap();
+        assert!(config.acceptor.is_none() && !config.self_signed);
+        assert!(config.routes.find("/").is_none());
+        assert!(config.routes.find("/echo").is_none());
+        assert!(matches!(
+            config.routes.find("/health"),
+            Some((Target::Status, ""))
+        ));
+    }
+
+    #[test]
+    fn root_is_a_route() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = format!("--listen none --root {}", dir.path().display());
+        let config = config(&line).unwrap();
+        assert!(matches!(
+            config.routes.find("/a"),
+            Some((Target::Files(_), "/a"))
+        ));
+    }
+
+    #[test]
+    fn flags_reach_their_settings() {
+        let config = config(
+            "--listen none --listen-h2c 1 --listen-h2c 127.0.0.1:2 --workers 3 --max-streams 7 --idle-timeout 1s \
+             --handshake-timeout 2s --header-timeout 3s --body-timeout 4s --write-timeout 5s --shutdown-timeout 6s",
+        )
+        .unwrap();
+        let ports: Vec<u16> = config
+            .h2c
+            .iter()
+            .map(|address| address.first.port())
+            .collect();
+        assert_eq!((ports, config.workers), (vec![1, 2], 3));
+        let Options {
+            proto,
+            handshake_timeout,
+            write_timeout,
+            shutdown_timeout,
+            ..
+        } = &config.options;
+        let seconds = Duration::from_secs;
+        assert_eq!(proto.max_concurrent_streams, 7);
+        assert_eq!(proto.timeouts.idle, seconds(1));
+        assert_eq!(
+            (proto.timeouts.handshake, *handshake_timeout),
+            (seconds(2), seconds(2))
+        );
+        assert_eq!(proto.timeouts.header_block, seconds(3));
+        assert_eq!(proto.timeouts.body, seconds(4));
+        assert_eq!(
+            (proto.timeouts.write, *write_timeout),
+            (seconds(5), seconds(5))
+        );
+        assert_eq!(
+            (proto.timeouts.shutdown, *shutdown_timeout),
+            (seconds(6), seconds(6))
+        );
+    }
+
+    #[test]
+    fn errors_are_sentences() {
+        let nothing = error("--listen none --listen-h2c none");
+        assert_eq!(nothing.exit_status(), 2);
+        let missing = error("--cert /nonexistent/cert.pem --key /nonexistent/key.pem");
+        assert_eq!(missing.exit_status(), 1);
+        assert_eq!(
+            missing.to_string(),
+            "can't read /nonexistent/cert.pem: No such file or directory (os error 2)"
+        );
+        let missing = error("--root /nonexistent");
+        assert!(
+            missing
+                .to_string()
+                .starts_with("can't serve the directory /nonexistent: ")
+        );
+        let missing = error("--access-log /nonexistent/log");
+        assert!(
+            missing
+                .to_string()
+                .starts_with("can't write the access log /nonexistent/log: ")
+        );
+    }
+}

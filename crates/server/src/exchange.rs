@@ -1,0 +1,69 @@
+//! Requests in progress: those that the first answer didn't finish.
+
+use std::collections::HashMap;
+
+use tidegate_net::ConnId;
+use tidegate_proto::StreamId;
+
+use crate::access_log::Entry;
+use crate::handlers::Sent;
+use crate::handlers::echo::Echo;
+use crate::handlers::files::Download;
+use crate::handlers::upload::Upload;
+
+/// A request in progress.
+pub struct Exchange {
+    /// What is being done.
+    pub work: Work,
+    /// What was answered so far.
+    pub sent: Sent,
+    /// The access log's line, if there is one.
+    pub log: Option<Box<Entry>>,
+}
+
+/// What a request in progress is about.
+pub enum Work {
+    /// Its body is counted and digested.
+    Upload(Upload),
+    /// Its body goes back.
+    Echo(Echo),
+    /// A file goes out.
+    Download(Download),
+}
+
+/// Whether there is more to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The response isn't whole yet. So many octets of it went to the engine.
+    More(usize),
+    /// The response is whole. So many octets of it went to the engine.
+    Done(usize),
+}
+
+/// All requests in progress of a worker, by connection and stream.
+#[derive(Default)]
+pub struct Exchanges {
+    by_conn: HashMap<ConnId, HashMap<StreamId, Exchange>>,
+}
+
+impl Exchanges {
+    /// Adds one.
+    pub fn insert(&mut self, conn: ConnId, id: StreamId, exchange: Exchange) {
+        self.by_conn.entry(conn).or_default().insert(id, exchange);
+    }
+
+    /// The one of this stream, if it is in progress.
+    pub fn get(&mut self, conn: ConnId, id: StreamId) -> Option<&mut Exchange> {
+        self.by_conn.get_mut(&conn)?.get_mut(&id)
+    }
+
+    /// Takes out the one of this stream.
+    pub fn remove(&mut self, conn: ConnId, id: StreamId) -> Option<Exchange> {
+        self.by_conn.get_mut(&conn)?.remove(&id)
+    }
+
+    /// Takes out all of a connection.
+    pub fn remove_all(&mut self, conn: ConnId) -> impl Iterator<Item = Exchange> {
+        self.by_conn.remove(&conn).unwrap_or_default().into_values()
+    }
+}

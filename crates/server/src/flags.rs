@@ -1,0 +1,352 @@
+//! What was typed on the command line. What it means is in [`config`](crate::config).
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::builder::Styles;
+use clap::builder::styling::AnsiColor;
+
+const EXAMPLES: &str = "\
+Routes:
+  PATH=TARGET, where TARGET is a directory, or one of these words (write ./status for a directory of that name):
+    status   answers {\"status\":\"ok\"}
+    upload   takes a body of any size and answers {\"bytes\":N,\"sha256\":\"...\"}
+    echo     sends the body back as it streams in
+  The longest PATH that covers a request wins; /a covers /a and /a/b, but not /ab.
+  Without any route there is a demo site at /, and /status, /upload and /echo.
+
+Times:
+  500ms, 10s, 5m, 1h; 0 turns a limit off.
+
+Examples:
+  tidegate                                          the demo site, with a self-signed certificate
+  tidegate --root ./public --listen 443 --listen-h2c none --cert site.pem --key site.key
+  tidegate --route /=./public --route /api/health=status --listen none --listen-h2c 127.0.0.1:8080";
+
+/// The command line.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "tidegate", version, about = "An HTTP/2 server", after_help = EXAMPLES, styles = STYLES, max_term_width = 120)]
+pub struct Flags {
+    /// Listen here for HTTP/2 over TLS: ADDR:PORT, :PORT or PORT, or none. Repeatable [default: 8443]
+    #[arg(long, value_name = "ADDR", help_heading = "Ports", value_parser = listen)]
+    pub listen: Vec<Listen>,
+
+    /// Listen here for HTTP/2 in cleartext, with prior knowledge. Repeatable [default: 8080]
+    #[arg(long, value_name = "ADDR", help_heading = "Ports", value_parser = listen)]
+    pub listen_h2c: Vec<Listen>,
+
+    /// Certificate chain, PEM, the server's own first [default: self-signed, made at start]
+    #[arg(long, value_name = "FILE", help_heading = "Ports", requires = "key")]
+    pub cert: Option<PathBuf>,
+
+    /// The certificate's private key, PEM
+    #[arg(long, value_name = "FILE", help_heading = "Ports", requires = "cert")]
+    pub key: Option<PathBuf>,
+
+    /// What to serve where. Repeatable
+    #[arg(long, value_name = "PATH=TARGET", help_heading = "Content", value_parser = route)]
+    pub route: Vec<Route>,
+
+    /// Serve this directory: the same as --route /=DIR
+    #[arg(long, value_name = "DIR", help_heading = "Content")]
+    pub root: Option<PathBuf>,
+
+    /// Worker threads [default: one for each core]
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+
+    /// Streams that a client may have open at once on one connection
+    #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(1..=0x7fff_ffff))]
+    pub max_streams: u32,
+
+    /// Close a connection that has had no stream open for so long
+    #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "10m", value_parser = duration)]
+    pub idle_timeout: Duration,
+
+    /// From accepting a connection until the client's SETTINGS are there
+    #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "10s", value_parser = duration)]
+    pub handshake_timeout: Duration,
+
+    /// From the first to the last frame of a request's header block
+    #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "10s", value_parser = duration)]
+    pub header_timeout: Duration,
+
+    /// Between two pieces of a request's body
+    #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "30s", value_parser = duration)]
+    pub body_timeout: Duration,
+
+    /// Let go of a client that takes nothing of its response for so long
+    #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "30s", value_parser = duration)]
+    pub write_timeout: Duration,
+
+    /// On SIGINT or SIGTERM, give requests in progress so long to finish
+    #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "30s", value_parser = duration)]
+    pub shutdown_timeout: Duration,
+
+    /// What to log to stderr: off, error, warn, info, debug or trace, or a filter such as warn,tidegate::access=info
+    #[arg(long, value_name = "FILTER", help_heading = "Logs", default_value = "info", value_parser = log_filter)]
+    pub log: String,
+
+    /// Append a line for each request to this file, or to stdout if it is - [default: the log, at level info]
+    #[arg(long, value_name = "FILE", help_heading = "Logs")]
+    pub access_log: Option<PathBuf>,
+}
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// One value of `--listen` or `--listen-h2c`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// No such port.
+    None,
+    /// This port on all interfaces, IPv6 and IPv4.
+    Everywhere(u16),
+    /// This address only.
+    At(SocketAddr),
+}
+
+fn listen(typed: &str) -> Result<Listen, String> {
+    if typed == "none" {
+        return Ok(Listen::None);
+    }
+    let port = typed.strip_prefix(':').unwrap_or(typed);
+    if let Ok(port) = port.parse() {
+        return Ok(Listen::Everywhere(port));
+    }
+    if let Ok(address) = typed.parse() {
+        return Ok(Listen::At(address));
+    }
+    if typed.parse::<IpAddr>().is_ok() {
+        return Err("the port is missing: write 127.0.0.1:8443 or [::1]:8443".into());
+    }
+    Err("expected ADDR:PORT (such as 127.0.0.1:8443 or [::1]:8443), :PORT, PORT or none".into())
+}
+
+/// One value of `--route`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Begins with `/`.
+    pub path: String,
+    /// What is there.
+    pub target: RouteTarget,
+}
+
+/// The right side of `--route`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// Files below this directory.
+    Directory(PathBuf),
+    /// `{"status":"ok"}`
+    Status,
+    /// Takes a body and tells its size and digest.
+    Upload,
+    /// Sends the body back.
+    Echo,
+}
+
+fn route(typed: &str) -> Result<Route, String> {
+    let Some((path, target)) = typed.split_once('=') else {
+        return Err("expected PATH=TARGET, such as /static=./public or /health=status".into());
+    };
+    if !path.starts_with('/') {
+        return Err(format!(
+            "the path must begin with /, as in /{path}={target}"
+        ));
+    }
+    if path.contains(['?', '#', '%']) || path.contains("//") {
+        return Err(format!("{path} can't be a route: leave out ?, #, % and //"));
+    }
+    let target = match target {
+        "" => return Err(format!("nothing follows the = of {path}=")),
+        "status" => RouteTarget::Status,
+        "upload" => RouteTarget::Upload,
+        "echo" => RouteTarget::Echo,
+        directory => RouteTarget::Directory(directory.into()),
+    };
+    Ok(Route {
+        path: path.into(),
+        target,
+    })
+}
+
+fn duration(typed: &str) -> Result<Duration, String> {
+    let digits = typed.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = typed.split_at(digits);
+    let wrong = || "expected a time such as 500ms, 10s, 5m or 1h".to_owned();
+    let millis_per_unit = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "" if number == "0" => 0,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let a_year = 365 * 24 * 3_600_000;
+    match number.checked_mul(millis_per_unit) {
+        Some(millis) if millis <= a_year => Ok(Duration::from_millis(millis)),
+        _ => Err("that is more than a year; 0 turns the limit off".into()),
+    }
+}
+
+fn log_filter(typed: &str) -> Result<String, String> {
+    // The parser would take a misspelt level for the name of a target.
+    let directives = typed.split('/').next().unwrap_or_default().split(',');
+    for word in directives
+        .map(str::trim)
+        .filter(|word| !word.is_empty() && !word.contains('='))
+    {
+        if word.parse::<log::LevelFilter>().is_err() {
+            return Err(format!(
+                "{word} is no level; for a target write {word}=info"
+            ));
+        }
+    }
+    match env_filter::Builder::new().try_parse(typed) {
+        Ok(_) => Ok(typed.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn typed(line: &str) -> Result<Flags, clap::Error> {
+        Flags::try_parse_from(std::iter::once("tidegate").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_command_is_consistent() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_typed_gives_the_defaults() {
+        let flags = typed("").unwrap();
+        assert_eq!(flags.max_streams, 1000);
+        assert_eq!(flags.idle_timeout, Duration::from_secs(600));
+        assert_eq!(flags.shutdown_timeout, Duration::from_secs(30));
+        assert_eq!(flags.log, "info");
+        assert!(flags.listen.is_empty() && flags.route.is_empty() && flags.cert.is_none());
+    }
+
+    #[test]
+    fn addresses() {
+        assert_eq!(listen("none"), Ok(Listen::None));
+        assert_eq!(listen("8443"), Ok(Listen::Everywhere(8443)));
+        assert_eq!(listen(":0"), Ok(Listen::Everywhere(0)));
+        assert_eq!(
+            listen("127.0.0.1:80"),
+            Ok(Listen::At(([127, 0, 0, 1], 80).into()))
+        );
+        assert_eq!(
+            listen("[::1]:80"),
+            Ok(Listen::At("[::1]:80".parse().unwrap()))
+        );
+        for wrong in [
+            "",
+            ":",
+            "65536",
+            ":x",
+            "localhost",
+            "127.0.0.1",
+            "::1",
+            "[::1]",
+            "1.2.3.4:",
+            "-1",
+            "none:80",
+        ] {
+            assert!(listen(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(listen("127.0.0.1").unwrap_err().contains("port is missing"));
+    }
+
+    #[test]
+    fn listen_can_be_repeated() {
+        let flags = typed("--listen 1 --listen [::1]:2 --listen-h2c none").unwrap();
+        assert_eq!(flags.listen.len(), 2);
+        assert_eq!(flags.listen_h2c, [Listen::None]);
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        let too_long = ["8761h", "99999999999999999999s", "18446744073709551615h"];
+        for wrong in [
+            "", "s", "10", "-1s", "+1s", "1.5s", "1 s", "10S", "1d", "١s",
+        ]
+        .into_iter()
+        .chain(too_long)
+        {
+            assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn routes() {
+        let target = |typed| route(typed).map(|route| (route.path, route.target));
+        assert_eq!(target("/s=status"), Ok(("/s".into(), RouteTarget::Status)));
+        assert_eq!(target("/=upload"), Ok(("/".into(), RouteTarget::Upload)));
+        assert_eq!(target("/e/=echo"), Ok(("/e/".into(), RouteTarget::Echo)));
+        let directory = RouteTarget::Directory("./a=b".into());
+        assert_eq!(target("/d=./a=b"), Ok(("/d".into(), directory)));
+        for wrong in [
+            "", "/", "=x", "a=status", "/a=", "/a%20=x", "/a?b=x", "//=x", "/a//b=x",
+        ] {
+            assert!(route(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_flags_are_told_with_status_2() {
+        for line in [
+            "--nonsense",
+            "--workers 0",
+            "--workers many",
+            "--max-streams 0",
+            "--idle-timeout soon",
+            "--listen everywhere",
+            "--cert only.pem",
+            "--key only.pem",
+            "--log loud",
+            "--route status",
+            "surplus",
+        ] {
+            let error = typed(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.use_stderr(), "{line}");
+        }
+        assert_eq!(typed("--help").unwrap_err().exit_code(), 0);
+        assert_eq!(typed("--version").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn log_filters() {
+        for right in [
+            "off",
+            "info",
+            "warn,tidegate::access=info",
+            "tidegate=debug",
+        ] {
+            assert_eq!(log_filter(right).as_deref(), Ok(right));
+        }
+        for wrong in ["loud", "tidegate", "tidegate=loud", "info,wran"] {
+            assert!(log_filter(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Content that is in memory, with what is needed to answer for it at once.
+
+use bytes::Bytes;
+use tidegate_proto::{Body, ResponseHead};
+
+use super::conditional::{Validators, Verdict, judge};
+use super::{Request, Sent, head_of};
+use crate::clock::Clock;
+
+/// What is known of content beside its octets.
+#[derive(Clone, Debug)]
+pub struct Metadata {
+    /// The value of `content-type`.
+    pub content_type: String,
+    /// What tells this version from others.
+    pub validators: Validators,
+    /// How many octets it has.
+    pub length: u64,
+}
+
+impl Metadata {
+    /// The head of a response with all of the content, or with `length` octets of it.
+    fn head(&self, status: u16, length: u64, clock: &Clock) -> ResponseHead {
+        let mut head = head_of(status, clock);
+        head.push("content-type", &self.content_type);
+        head.push("content-length", length.to_string());
+        self.push_validators(&mut head);
+        head.push("accept-ranges", "bytes");
+        head
+    }
+
+    fn push_validators(&self, head: &mut ResponseHead) {
+        if let Some((date, _)) = &self.validators.modified {
+            head.push("last-modified", date);
+        }
+        head.push("etag", &self.validators.etag);
+    }
+
+    /// The head of a 200.
+    pub fn whole(&self, clock: &Clock) -> ResponseHead {
+        self.head(200, self.length, clock)
+    }
+
+    /// The head of the answer that is no 200, and for a 206 the range of octets that go with it.
+    pub fn other(&self, verdict: Verdict, clock: &Clock) -> (ResponseHead, std::ops::Range<u64>) {
+        match verdict {
+            Verdict::Whole => (self.whole(clock), 0..self.length),
+            Verdict::Part(range) => {
+                let mut head = self.head(206, range.end - range.start, clock);
+                let (first, last) = (range.start, range.end - 1);
+                head.push(
+                    "content-range",
+                    format!("bytes {first}-{last}/{}", self.length),
+                );
+                (head, range)
+            }
+            Verdict::NotModified => {
+                // RFC 9110 §15.4.5: the fields that a 200 would have had, less the content's description.
+                let mut head = head_of(304, clock);
+                self.push_validators(&mut head);
+                (head, 0..0)
+            }
+            Verdict::PreconditionFailed => (head_of(412, clock).field("content-length", "0"), 0..0),
+            Verdict::RangeNotSatisfiable => {
+                let mut head = head_of(416, clock).field("content-length", "0");
+                head.push("content-range", format!("bytes */{}", self.length));
+                (head, 0..0)
+            }
+        }
+    }
+}
+
+/// Content in memory.
+#[derive(Debug)]
+pub struct Asset {
+    metadata: Metadata,
+    content: Bytes,
+    /// The head of a 200, and the second that its `date` shows.
+    whole: ResponseHead,
+    second: u64,
+}
+
+impl Asset {
+    /// Content that is described so.
+    pub fn new(metadata: Metadata, content: Bytes, clock: &Clock) -> Self {
+        let (whole, second) = (metadata.whole(clock), clock.second());
+        Self {
+            metadata,
+            content,
+            whole,
+            second,
+        }
+    }
+
+    /// Octets that it takes.
+    pub fn len(&self) -> usize {
+        self.content.len()
+    }
+
+    /// Whether it has no octets.
+    pub fn is_empty(&self) -> bool {
+        self.content.is_empty()
+    }
+
+    /// Answers a GET or HEAD.
+    pub fn answer(&mut self, request: &mut Request<'_>) -> Sent {
+        let clock = request.clock;
+        match judge(
+            request.head,
+            &self.metadata.validators,
+            self.metadata.length,
+        ) {
+            Verdict::Whole => {
+                if self.second != clock.second() {
+                    self.whole = self.metadata.whole(clock);
+                    self.second = clock.second();
+                }
+                request.respond(&self.whole, Body::Full(self.content.clone()))
+            }
+            other => {
+                let (head, range) = self.metadata.other(other, clock);
+                let body = match range.is_empty() {
+                    true => Body::Empty,
+                    false => {
+                        Body::Full(self.content.slice(range.start as usize..range.end as usize))
+                    }
+                };
+                request.respond(&head, body)
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The site that is there when no route is given: a page with style, script and image, built into the binary.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+
+use super::asset::{Asset, Metadata};
+use super::conditional::Validators;
+use super::{Outcome, Request};
+use crate::clock::Clock;
+
+const FILES: [(&str, &str, &str); 4] = [
+    (
+        "/",
+        "text/html; charset=utf-8",
+        include_str!("../demo/index.html"),
+    ),
+    (
+        "/style.css",
+        "text/css; charset=utf-8",
+        include_str!("../demo/style.css"),
+    ),
+    (
+        "/script.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../demo/script.js"),
+    ),
+    (
+        "/tide.svg",
+        "image/svg+xml",
+        include_str!("../demo/tide.svg"),
+    ),
+];
+
+/// The site, as one worker has it.
+pub struct Demo {
+    assets: [(&'static str, Asset); FILES.len()],
+}
+
+impl Demo {
+    /// The site.
+    pub fn new(clock: &Clock) -> Self {
+        let assets = FILES.map(|(path, content_type, content)| {
+            let digest = digest(&SHA256, content.as_bytes());
+            let tag = digest
+                .as_ref()
+                .iter()
+                .take(8)
+                .fold(0, |tag: u64, octet| tag << 8 | u64::from(*octet));
+            let metadata = Metadata {
+                content_type: content_type.into(),
+                validators: Validators::new(format!("\"{tag:016x}\""), None),
+                length: content.len() as u64,
+            };
+            (
+                path,
+                Asset::new(metadata, Bytes::from_static(content.as_bytes()), clock),
+            )
+        });
+        Self { assets }
+    }
+
+    /// Answers GET and HEAD.
+    pub fn answer(&mut self, request: &mut Request<'_>) -> Outcome {
+        let path = request.path();
+        let asset = self.assets.iter_mut().find(|(other, _)| *other == path);
+        Outcome::Answered(match asset {
+            None => request.respond_text(404, "404 Not Found\n"),
+            Some((_, asset)) => match request.head.method() {
+                "GET" | "HEAD" => asset.answer(request),
+                _ => request.respond_methods("GET, HEAD, OPTIONS"),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_asks_only_for_what_is_there() {
+        let page = FILES[0].2;
+        for quoted in page
+            .split('"')
+            .skip(1)
+            .step_by(2)
+            .filter(|text| text.starts_with('/'))
+        {
+            let known = FILES.iter().any(|(path, ..)| *path == quoted);
+            assert!(known || quoted == "/status", "{quoted}");
+        }
+        for id in ["protocol", "resources"] {
+            assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! From the path of a request to a file below a directory, and never to one outside of it.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use percent_encoding::percent_decode_str;
+
+/// A directory whose files are served.
+#[derive(Clone, Debug)]
+pub struct Root {
+    directory: PathBuf,
+}
+
+/// What a path leads to.
+#[derive(Debug)]
+pub enum Found {
+    /// A regular file.
+    File(Located),
+    /// A directory; the path lacks the slash at its end.
+    Directory,
+}
+
+/// A regular file that is below the root.
+#[derive(Debug)]
+pub struct Located {
+    /// Its path as it was asked for: symbolic links not followed.
+    pub asked: PathBuf,
+    /// Its path with all symbolic links followed; below the root.
+    pub real: PathBuf,
+    /// The file, open for reading.
+    pub file: File,
+    /// Which version of which file it is.
+    pub identity: Identity,
+}
+
+/// Tells a file, and the version of its content, from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    /// How many octets it has.
+    pub length: u64,
+    /// When its content changed: seconds since 1970, and nanoseconds.
+    pub modified: (i64, i64),
+    /// When anything about it changed.
+    changed: (i64, i64),
+}
+
+impl Identity {
+    /// Of what was asked of the file system.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// The second since 1970 in which the file last changed in any way.
+    pub fn last_touched(&self) -> u64 {
+        u64::try_from(self.modified.0.max(self.changed.0)).unwrap_or(0)
+    }
+}
+
+/// Why a path leads to nothing that can be served.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Nothing is there, or nothing that a client may know of.
+    NotFound,
+    /// The server itself may not read it.
+    Forbidden,
+    /// The file system failed.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        match error.kind() {
+            Kind::PermissionDenied => Self::Forbidden,
+            // A loop of symbolic links has no stable kind; Linux calls it ELOOP, 40.
+            Kind::NotFound | Kind::NotADirectory | Kind::InvalidFilename => Self::NotFound,
+            _ if error.raw_os_error() == Some(40) => Self::NotFound,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+impl Root {
+    /// The root at this directory.
+    ///
+    /// # Errors
+    /// When it isn't there, isn't a directory or can't be read.
+    pub fn new(directory: &Path) -> io::Result<Self> {
+        let directory = std::path::absolute(directory)?;
+        // Says at the start what would otherwise be said to each client.
+        fs::read_dir(&directory)?;
+        Ok(Self { directory })
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The file at `path`, which is what is left of a request's path behind its route: empty, or begins with `/`. A path
+    /// that ends in `/` leads to the index.html of that directory.
+    ///
+    /// # Errors
+    /// [`Refusal`] tells why there is none.
+    pub fn find(&self, path: &str) -> Result<Found, Refusal> {
+        let (below, is_directory) = decode(path).ok_or(Refusal::NotFound)?;
+        // Again for each file, for the directory itself may be a symbolic link that was moved on to another version.
+        let root = fs::canonicalize(&self.directory)?;
+        let asked = self.directory.join(below);
+        let real = inside(&root, &asked)?;
+        let metadata = fs::metadata(&real)?;
+        if metadata.is_dir() {
+            if !is_directory {
+                return Ok(Found::Directory);
+            }
+            let index = asked.join("index.html");
+            let real = inside(&root, &index)?;
+            return open(index, real);
+        }
+        if is_directory {
+            return Err(Refusal::NotFound);
+        }
+        open(asked, real)
+    }
+}
+
+/// Follows all symbolic links; what is outside of the root isn't found.
+fn inside(root: &Path, path: &Path) -> Result<PathBuf, Refusal> {
+    let real = fs::canonicalize(path)?;
+    if real.starts_with(root) {
+        Ok(real)
+    } else {
+        Err(Refusal::NotFound)
+    }
+}
+
+fn open(asked: PathBuf, real: PathBuf) -> Result<Found, Refusal> {
+    let (file, identity) = open_regular(&real)?;
+    Ok(Found::File(Located {
+        asked,
+        real,
+        file,
+        identity,
+    }))
+}
+
+/// Opens a regular file.
+///
+/// # Errors
+/// [`Refusal::NotFound`] for anything else than a regular file; opening a pipe would block.
+pub fn open_regular(path: &Path) -> Result<(File, Identity), Refusal> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(Refusal::NotFound);
+    }
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(Refusal::NotFound);
+    }
+    Ok((file, Identity::of(&metadata)))
+}
+
+/// A request's path as a path below the root, and whether it ends in `/`. `None` if any segment is empty, begins with a
+/// dot (so there is no `..` either), or has a slash or NUL in its decoded form.
+fn decode(path: &str) -> Option<(PathBuf, bool)> {
+    let (path, is_directory) = match path.strip_suffix('/') {
+        Some(path) => (path, true),
+        None => (path, false),
+    };
+    let mut below = PathBuf::new();
+    if path.is_empty() {
+        return Some((below, is_directory));
+    }
+    for segment in path.strip_prefix('/')?.split('/') {
+        let segment: Vec<u8> = percent_decode_str(segment).collect();
+        if segment.is_empty()
+            || segment[0] == b'.'
+            || segment.iter().any(|octet| matches!(octet, b'/' | 0))
+        {
+            return None;
+        }
+        below.push(OsStr::from_bytes(&segment));
+    }
+    Some((below, is_directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// ```text
+    /// secret
+    /// root/index.html  root/a b  root/.hidden  root/sub/page.html  root/empty/
+    /// root/out → ../secret   root/outdir → ..   root/in → sub/page.html   root/loop → loop   root/abs → /…/root/a b
+    /// ```
+    fn tree() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("sub")).unwrap();
+        fs::create_dir(root.join("empty")).unwrap();
+        fs::write(dir.path().join("secret"), "secret").unwrap();
+        for name in [
+            "index.html",
+            "a b",
+            ".hidden",
+            "sub/page.html",
+            "sub/.hidden",
+        ] {
+            fs::write(root.join(name), name).unwrap();
+        }
+        symlink("../secret", root.join("out")).unwrap();
+        symlink("..", root.join("outdir")).unwrap();
+        symlink("sub/page.html", root.join("in")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        symlink(root.join("a b"), root.join("abs")).unwrap();
+        let root = Root::new(&root).unwrap();
+        (dir, root)
+    }
+
+    fn read(root: &Root, path: &str) -> String {
+        match root.find(path) {
+            Ok(Found::File(mut located)) => {
+                let mut text = String::new();
+                located.file.read_to_string(&mut text).unwrap();
+                text
+            }
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn finds_files() {
+        let (_dir, root) = tree();
+        assert_eq!(read(&root, "/"), "index.html");
+        assert_eq!(read(&root, "/index.html"), "index.html");
+        assert_eq!(read(&root, "/a%20b"), "a b");
+        assert_eq!(read(&root, "/%61 b"), "a b");
+        assert_eq!(read(&root, "/sub/page.html"), "sub/page.html");
+        assert_eq!(read(&root, "/sub/page%2ehtml"), "sub/page.html");
+    }
+
+    #[test]
+    fn symbolic_links_that_stay_inside_are_followed() {
+        let (_dir, root) = tree();
+        assert_eq!(read(&root, "/in"), "sub/page.html");
+        assert_eq!(read(&root, "/abs"), "a b");
+    }
+
+    #[test]
+    fn the_root_may_be_a_link_that_moves_on() {
+        let (dir, _) = tree();
+        let current = dir.path().join("current");
+        symlink("root", &current).unwrap();
+        let root = Root::new(&current).unwrap();
+        assert_eq!(read(&root, "/in"), "sub/page.html");
+        fs::remove_file(&current).unwrap();
+        symlink("root/sub", &current).unwrap();
+        assert_eq!(read(&root, "/page.html"), "sub/page.html");
+    }
+
+    #[test]
+    fn directories_need_their_slash() {
+        let (_dir, root) = tree();
+        for path in ["", "/sub", "/empty"] {
+            assert!(matches!(root.find(path), Ok(Found::Directory)), "{path}");
+        }
+        for path in ["/sub/", "/empty/", "/index.html/", "/sub/page.html/"] {
+            assert!(matches!(root.find(path), Err(Refusal::NotFound)), "{path}");
+        }
+    }
+
+    #[test]
+    fn there_is_no_way_out_and_nothing_hidden() {
+        let (dir, root) = tree();
+        let absolute = format!("/{}", dir.path().join("secret").display());
+        let encoded = format!("/{}", dir.path().join("secret").display()).replace('/', "%2f");
+        for path in [
+            "/../secret",
+            "/sub/../../secret",
+            "/sub/../index.html",
+            "/./index.html",
+            "/%2e%2e/secret",
+            "/%2E%2E/secret",
+            "/.%2e/secret",
+            "/..%2fsecret",
+            "/%2e%2e%2fsecret",
+            "/sub%2fpage.html",
+            "/sub/..%2f..%2fsecret",
+            "/%252e%252e/secret",
+            "/..\\secret",
+            "/..%5csecret",
+            "/%c0%ae%c0%ae/secret",
+            "/index.html%00",
+            "/%00",
+            "/in%00.txt",
+            "//",
+            "//index.html",
+            "/sub//page.html",
+            "/out",
+            "/outdir/secret",
+            "/outdir/",
+            "/outdir",
+            "/outdir/root/index.html/",
+            "/loop",
+            "/.hidden",
+            "/%2ehidden",
+            "/sub/.hidden",
+            "/...",
+            "/.",
+            "/..",
+            "/../",
+            "index.html",
+            "*",
+            &absolute,
+            &encoded,
+            &format!("/{}", "a".repeat(5000)),
+            &"/a".repeat(5000),
+        ] {
+            assert!(matches!(root.find(path), Err(Refusal::NotFound)), "{path}");
+        }
+        // `outdir/root` leads out and in again; the file is inside, so it may be served.
+        assert_eq!(read(&root, "/outdir/root/index.html"), "index.html");
+    }
+
+    #[test]
+    fn only_regular_files() {
+        assert!(matches!(
+            open_regular(Path::new("/dev/zero")),
+            Err(Refusal::NotFound)
+        ));
+        assert!(matches!(
+            open_regular(Path::new("/")),
+            Err(Refusal::NotFound)
+        ));
+    }
+
+    #[test]
+    fn a_root_must_be_a_directory() {
+        let (dir, _) = tree();
+        assert!(Root::new(&dir.path().join("secret")).is_err());
+        assert!(Root::new(&dir.path().join("missing")).is_err());
+    }
+
+    #[test]
+    fn identities_follow_the_content() {
+        let (dir, root) = tree();
+        let identity = |path| match root.find(path) {
+            Ok(Found::File(located)) => located.identity,
+            other => panic!("{other:?}"),
+        };
+        let before = identity("/in");
+        assert_eq!(identity("/sub/page.html"), before);
+        fs::write(dir.path().join("root/sub/page.html"), "more than there was").unwrap();
+        assert_ne!(identity("/in"), before);
+    }
+}

@@ -1,0 +1,124 @@
+//! What answers requests.
+
+pub mod asset;
+pub mod conditional;
+pub mod demo;
+pub mod echo;
+pub mod files;
+pub mod lookup;
+pub mod status;
+pub mod upload;
+
+use bytes::Bytes;
+use tidegate_proto::{Body, ErrorCode, KnownName, RequestHead, ResponseHead, StreamMut};
+
+use crate::clock::Clock;
+use crate::exchange::Work;
+
+/// One request to answer: what came in, and the stream that takes the answer.
+pub struct Request<'a> {
+    /// The stream to answer on.
+    pub stream: StreamMut<'a>,
+    /// What was asked.
+    pub head: &'a RequestHead,
+    /// Whether the request has no body.
+    pub end: bool,
+    /// The time, for the `date` field.
+    pub clock: &'a Clock,
+}
+
+/// What came of a request.
+pub enum Outcome {
+    /// It is answered; the engine has all it needs.
+    Answered(Sent),
+    /// It goes on with the stream's events.
+    InProgress(Sent, Work),
+}
+
+/// What was answered, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The status of the final response; 0 when the stream was reset instead.
+    pub status: u16,
+    /// Octets of its body so far.
+    pub bytes: u64,
+}
+
+impl<'a> Request<'a> {
+    /// `:path` without the query.
+    pub fn path(&self) -> &'a str {
+        let path = self.head.path();
+        path.split_once('?').map_or(path, |(path, _)| path)
+    }
+
+    /// Answers. If that can't be done (the client takes no head of this size), resets the stream.
+    pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Sent {
+        let bytes = match &body {
+            Body::Full(content) if self.head.method() != "HEAD" => content.len() as u64,
+            _ => 0,
+        };
+        match self.stream.respond(head, body) {
+            Ok(()) => Sent {
+                status: head.status(),
+                bytes,
+            },
+            Err(misuse) => {
+                let (id, path) = (self.stream.id(), self.head.path());
+                log::warn!("stream {id}: can't answer {path:?}: {misuse}");
+                self.stream.reset(ErrorCode::INTERNAL_ERROR);
+                Sent {
+                    status: 0,
+                    bytes: 0,
+                }
+            }
+        }
+    }
+
+    /// Answers with a status and a line of text.
+    pub fn respond_text(&mut self, status: u16, text: &'static str) -> Sent {
+        let head = self.head_of_text(status, text);
+        self.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())))
+    }
+
+    /// Answers 405 to a method that the target doesn't have, 204 to OPTIONS.
+    pub fn respond_methods(&mut self, allow: &'static str) -> Sent {
+        if self.head.method() == "OPTIONS" {
+            let mut head = self.head_of(204);
+            head.push("allow", allow);
+            return self.respond(&head, Body::Empty);
+        }
+        let text = "405 Method Not Allowed\n";
+        let mut head = self.head_of_text(405, text);
+        head.push("allow", allow);
+        self.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())))
+    }
+
+    /// Says that the body may come, if the client waits for that (RFC 9110 §10.1.1).
+    pub fn invite_body(&mut self) {
+        let expect = self.head.get_known(KnownName::EXPECT);
+        let waits = expect.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
+        if waits && !self.end {
+            // It fails only on a stream that is gone already, and then nobody waits.
+            let _ = self.stream.inform(&ResponseHead::new(100));
+        }
+    }
+
+    /// A head with the fields that all answers have.
+    pub fn head_of(&self, status: u16) -> ResponseHead {
+        head_of(status, self.clock)
+    }
+
+    fn head_of_text(&self, status: u16, text: &str) -> ResponseHead {
+        let mut head = self.head_of(status);
+        head.push("content-type", "text/plain; charset=utf-8");
+        head.push("content-length", text.len().to_string());
+        head
+    }
+}
+
+/// A head with the fields that all answers have.
+pub fn head_of(status: u16, clock: &Clock) -> ResponseHead {
+    ResponseHead::new(status)
+        .field("server", "tidegate")
+        .field("date", clock.date())
+}

@@ -1,0 +1,22 @@
+//! `{"status":"ok"}`: whether the server is up, for those that watch it.
+
+use bytes::Bytes;
+use tidegate_proto::Body;
+
+use super::{Outcome, Request};
+
+const OK: &str = "{\"status\":\"ok\"}";
+
+/// Answers GET and HEAD.
+pub fn answer(request: &mut Request<'_>) -> Outcome {
+    Outcome::Answered(match request.head.method() {
+        "GET" | "HEAD" => {
+            let mut head = request.head_of(200);
+            head.push("content-type", "application/json");
+            head.push("content-length", OK.len().to_string());
+            head.push("cache-control", "no-store");
+            request.respond(&head, Body::Full(Bytes::from_static(OK.as_bytes())))
+        }
+        _ => request.respond_methods("GET, HEAD, OPTIONS"),
+    })
+}

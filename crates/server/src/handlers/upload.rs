@@ -1,0 +1,93 @@
+//! Takes a body of any size and tells how long it was and what its digest is.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
+use tidegate_proto::{Body, StreamMut};
+
+use super::{Outcome, Request, Sent, head_of};
+use crate::clock::Clock;
+use crate::exchange::Work;
+
+/// A body that is coming in. None of it is kept.
+pub struct Upload {
+    digest: Context,
+    bytes: u64,
+}
+
+/// Begins with a POST or PUT.
+pub fn answer(request: &mut Request<'_>) -> Outcome {
+    if !matches!(request.head.method(), "POST" | "PUT") {
+        return Outcome::Answered(request.respond_methods("POST, PUT, OPTIONS"));
+    }
+    request.invite_body();
+    let upload = Upload {
+        digest: Context::new(&SHA256),
+        bytes: 0,
+    };
+    if request.end {
+        let (head, body) = upload.report(request.clock);
+        return Outcome::Answered(request.respond(&head, Body::Full(body)));
+    }
+    Outcome::InProgress(
+        Sent {
+            status: 0,
+            bytes: 0,
+        },
+        Work::Upload(upload),
+    )
+}
+
+impl Upload {
+    /// A piece of the body came.
+    pub fn data(&mut self, stream: &mut StreamMut<'_>, data: &Bytes) {
+        self.digest.update(data);
+        self.bytes += data.len() as u64;
+        stream.consume(data.len());
+    }
+
+    /// The body is whole: answers. `None` if that can't be done.
+    pub fn finish(self, stream: &mut StreamMut<'_>, clock: &Clock) -> Option<Sent> {
+        let (head, body) = self.report(clock);
+        let bytes = body.len() as u64;
+        stream.respond(&head, Body::Full(body)).ok()?;
+        Some(Sent { status: 200, bytes })
+    }
+
+    fn report(self, clock: &Clock) -> (tidegate_proto::ResponseHead, Bytes) {
+        let digest = self.digest.finish();
+        let mut text = format!("{{\"bytes\":{},\"sha256\":\"", self.bytes);
+        for octet in digest.as_ref() {
+            text.push_str(&format!("{octet:02x}"));
+        }
+        text.push_str("\"}");
+        let mut head = head_of(200, clock);
+        head.push("content-type", "application/json");
+        head.push("content-length", text.len().to_string());
+        (head, text.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn reports_size_and_digest() {
+        let mut upload = Upload {
+            digest: Context::new(&SHA256),
+            bytes: 0,
+        };
+        // FIPS 180-2, appendix B.1.
+        for piece in ["a", "", "bc"] {
+            upload.digest.update(piece.as_bytes());
+            upload.bytes += piece.len() as u64;
+        }
+        let (_, body) = upload.report(&Clock::new(UNIX_EPOCH));
+        assert_eq!(
+            body,
+            r#"{"bytes":3,"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}"#
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! Which handler a path belongs to: the longest route that covers it wins.
+
+/// Routes by path prefix. Few of them are expected, so they are compared one after the other, longest first.
+#[derive(Clone, Debug)]
+pub struct Router<T> {
+    routes: Vec<(Box<str>, T)>,
+}
+
+impl<T> Router<T> {
+    /// Routes in any order. Of two with the same path the later one counts. A slash at the end of a path means the same
+    /// as none.
+    pub fn new(routes: impl IntoIterator<Item = (String, T)>) -> Self {
+        let mut sorted: Vec<(Box<str>, T)> = Vec::new();
+        for (path, target) in routes {
+            let path: Box<str> = path.strip_suffix('/').unwrap_or(&path).into();
+            sorted.retain(|(other, _)| *other != path);
+            sorted.push((path, target));
+        }
+        sorted.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        Self { routes: sorted }
+    }
+
+    /// The target of the longest route that covers `path`, and what is left of the path: empty, or begins with `/`.
+    /// `/a` covers `/a` and `/a/b`, but not `/ab`.
+    pub fn find<'p>(&self, path: &'p str) -> Option<(&T, &'p str)> {
+        self.routes.iter().find_map(|(prefix, target)| {
+            let rest = path.strip_prefix(&**prefix)?;
+            (rest.is_empty() || rest.starts_with('/')).then_some((target, rest))
+        })
+    }
+
+    /// The paths, longest first, the root as `/`.
+    pub fn paths(&self) -> impl Iterator<Item = (&str, &T)> {
+        let routes = self.routes.iter();
+        routes.map(|(path, target)| (if path.is_empty() { "/" } else { &**path }, target))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router(paths: &[&'static str]) -> Router<&'static str> {
+        Router::new(paths.iter().map(|path| ((*path).to_owned(), *path)))
+    }
+
+    #[test]
+    fn the_longest_route_wins_whatever_the_order() {
+        for paths in [["/", "/a", "/a/b"], ["/a/b", "/", "/a"]] {
+            let router = router(&paths);
+            assert_eq!(router.find("/"), Some((&"/", "/")));
+            assert_eq!(router.find("/x"), Some((&"/", "/x")));
+            assert_eq!(router.find("/a"), Some((&"/a", "")));
+            assert_eq!(router.find("/a/"), Some((&"/a", "/")));
+            assert_eq!(router.find("/a/c"), Some((&"/a", "/c")));
+            assert_eq!(router.find("/a/b"), Some((&"/a/b", "")));
+            assert_eq!(router.find("/a/b/c"), Some((&"/a/b", "/c")));
+        }
+    }
+
+    #[test]
+    fn a_route_ends_at_a_segment() {
+        let router = router(&["/a", "/b/"]);
+        assert_eq!(router.find("/ab"), None);
+        assert_eq!(router.find("/a.txt"), None);
+        assert_eq!(router.find("/bb/c"), None);
+        assert_eq!(router.find("/b"), Some((&"/b/", "")));
+        assert_eq!(router.find("/b/c"), Some((&"/b/", "/c")));
+    }
+
+    #[test]
+    fn no_route_covers_what_is_not_a_path() {
+        let router = router(&["/"]);
+        assert_eq!(router.find("*"), None);
+        // CONNECT has no path; the root route would be found, its handler refuses the method.
+        assert_eq!(router.find(""), Some((&"/", "")));
+        assert_eq!(super::Router::<u8>::new([]).find("/"), None);
+    }
+
+    #[test]
+    fn the_later_of_two_equal_routes_counts() {
+        let router = Router::new([("/a".to_owned(), 1), ("/a/".to_owned(), 2)]);
+        assert_eq!(router.find("/a"), Some((&2, "")));
+        assert_eq!(router.paths().collect::<Vec<_>>(), [("/a", &2)]);
+    }
+}

@@ -1,0 +1,321 @@
+//! The process: sockets, workers, signals, the end.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
+use tidegate_net::{EventLoop, Listener, Mailbox, Security};
+
+use crate::app::App;
+use crate::config::{Address, Config, Target};
+use crate::router::Router;
+use crate::stats::Stats;
+
+const STATS_EVERY: Duration = Duration::from_secs(5);
+
+/// Why the server ended. Its `Display` is one sentence.
+#[derive(Debug)]
+pub enum RunError {
+    /// An address can't be listened on.
+    Bind(SocketAddr, io::Error),
+    /// No thread, epoll instance or signal handler could be had.
+    Start(io::Error),
+    /// A worker ended.
+    Worker(io::Error),
+    /// A worker panicked, which is a bug.
+    WorkerPanicked,
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(addr, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "can't listen on {addr}: the port is taken by another process; choose another one with --listen or \
+                 --listen-h2c"
+            ),
+            Self::Bind(addr, error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
+                f,
+                "can't listen on {addr}: ports below 1024 need privileges (CAP_NET_BIND_SERVICE)"
+            ),
+            Self::Bind(addr, error) => write!(f, "can't listen on {addr}: {error}"),
+            Self::Start(error) => write!(f, "can't start: {error}"),
+            Self::Worker(error) => write!(f, "a worker failed: {error}"),
+            Self::WorkerPanicked => f.write_str("a worker panicked; please report this as a bug"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// What listens where, for the banner.
+struct Bound {
+    addr: SocketAddr,
+    security: Security,
+    everywhere: bool,
+}
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// What kept it from starting, or ended it.
+pub fn run(config: Config) -> Result<(), RunError> {
+    // From here on signals are ours, so that one that comes early isn't lost.
+    let signals = Signals::new([SIGINT, SIGTERM]).map_err(RunError::Start)?;
+    let bound = bind_all(&config)?;
+
+    let routes = Arc::new(config.routes);
+    let mut stats = Stats::default();
+    let (ended, ends) = mpsc::channel();
+    let mut mailboxes = Vec::with_capacity(config.workers);
+    let mut threads = Vec::with_capacity(config.workers);
+    let mut listeners: Vec<Vec<Listener>> = Vec::with_capacity(config.workers);
+    for worker in 1..config.workers {
+        let again = bound.1.iter().map(|Bound { addr, security, .. }| {
+            Listener::bind(*addr, security.clone()).map_err(|error| RunError::Bind(*addr, error))
+        });
+        listeners.push(again.collect::<Result<_, _>>()?);
+        log::debug!("worker {worker} listens");
+    }
+    let (first, bound) = bound;
+    listeners.push(first);
+    for (worker, listeners) in listeners.into_iter().enumerate() {
+        let app = App::new(
+            Arc::clone(&routes),
+            config.access_log.clone(),
+            stats.add_worker(),
+        );
+        let event_loop =
+            EventLoop::new(listeners, config.options.clone(), app).map_err(RunError::Start)?;
+        mailboxes.push(event_loop.mailbox());
+        let ended = ended.clone();
+        let thread = thread::Builder::new().name(format!("worker-{worker}"));
+        let thread = thread.spawn(move || {
+            let mut end = Ended {
+                channel: ended,
+                result: Err(RunError::WorkerPanicked),
+            };
+            end.result = event_loop.run().map(drop).map_err(RunError::Worker);
+        });
+        threads.push(thread.map_err(RunError::Start)?);
+    }
+    drop(ended);
+    handle_signals(signals, mailboxes).map_err(RunError::Start)?;
+    announce(&bound, &routes, config.self_signed);
+
+    let mut running = threads.len();
+    while running > 0 {
+        match ends.recv_timeout(STATS_EVERY) {
+            Ok(Ok(())) => running -= 1,
+            Ok(Err(error)) => return Err(error),
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(snapshot) = stats.changed() {
+                    log::info!("{snapshot}");
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    for thread in threads {
+        thread.join().map_err(|_| RunError::WorkerPanicked)?;
+    }
+    log::info!("all connections are closed");
+    Ok(())
+}
+
+/// Tells the main thread how a worker ended, also when it panicked.
+struct Ended {
+    channel: mpsc::Sender<Result<(), RunError>>,
+    result: Result<(), RunError>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let result = std::mem::replace(&mut self.result, Ok(()));
+        // The main thread may have gone before, at another worker's error.
+        let _ = self.channel.send(result);
+    }
+}
+
+/// Binds every address once.
+fn bind_all(config: &Config) -> Result<(Vec<Listener>, Vec<Bound>), RunError> {
+    let mut wanted: Vec<(Address, Security)> = Vec::new();
+    if let Some(acceptor) = &config.acceptor {
+        let security = Security::Tls(Arc::clone(acceptor));
+        wanted.extend(
+            config
+                .tls
+                .iter()
+                .map(|address| (*address, security.clone())),
+        );
+    }
+    wanted.extend(config.h2c.iter().map(|address| (*address, Security::Plain)));
+    let mut listeners = Vec::with_capacity(wanted.len());
+    let mut bound = Vec::with_capacity(wanted.len());
+    for (address, security) in wanted {
+        let listener = bind(address, &security)?;
+        let addr = listener.local_addr();
+        listeners.push(listener);
+        bound.push(Bound {
+            addr,
+            security,
+            everywhere: addr.ip().is_unspecified(),
+        });
+    }
+    Ok((listeners, bound))
+}
+
+fn bind(address: Address, security: &Security) -> Result<Listener, RunError> {
+    let bind = |addr: SocketAddr| {
+        // The workers share a port by SO_REUSEPORT, and so would a second server that was started by mistake. This
+        // socket is without it, so it tells whether the port is free.
+        TcpListener::bind(addr)
+            .and_then(|_| Listener::bind(addr, security.clone()))
+            .map_err(|error| (addr, error))
+    };
+    let result = match (bind(address.first), address.otherwise) {
+        (Err((_, error)), Some(otherwise)) if lacks_ipv6(&error) => bind(otherwise),
+        (result, _) => result,
+    };
+    result.map_err(|(addr, error)| RunError::Bind(addr, error))
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    // EAFNOSUPPORT has no stable kind.
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
+}
+
+/// The first signal ends gracefully, the second one at once.
+fn handle_signals(
+    mut signals: Signals,
+    mailboxes: Vec<Mailbox<<App as tidegate_net::Service>::Message>>,
+) -> io::Result<()> {
+    let handle = move || {
+        let mut ending = false;
+        for signal in signals.forever() {
+            let name = signal_name(signal).unwrap_or("signal");
+            if ending {
+                log::warn!("{name} again: ending at once");
+                std::process::exit(128 + signal);
+            }
+            ending = true;
+            log::info!("{name}: finishing the requests in progress; a second signal ends at once");
+            for mailbox in &mailboxes {
+                mailbox.shut_down();
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(handle)?;
+    Ok(())
+}
+
+/// Says where the server is and what to try.
+fn announce(bound: &[Bound], routes: &Router<Target>, self_signed: bool) {
+    let mut text = format!("tidegate {} is ready\n\n", env!("CARGO_PKG_VERSION"));
+    let mut curl = None;
+    for Bound {
+        addr,
+        security,
+        everywhere,
+    } in bound
+    {
+        let host = if *everywhere {
+            "localhost".to_owned()
+        } else {
+            host(addr.ip())
+        };
+        let port = addr.port();
+        let (url, kind, flag) = match security {
+            Security::Plain => (
+                format!("http://{host}:{port}"),
+                "HTTP/2 in cleartext, with prior knowledge",
+                "--http2-prior-knowledge ",
+            ),
+            Security::Tls(_) if self_signed => (
+                format!("https://{host}:{port}"),
+                "HTTP/2 over TLS, with a self-signed certificate made just now",
+                "-k ",
+            ),
+            Security::Tls(_) => (format!("https://{host}:{port}"), "HTTP/2 over TLS", ""),
+        };
+        text.push_str(&format!("  {:<28}{kind}\n", format!("{url}/")));
+        curl.get_or_insert((url, flag));
+    }
+    if let Some((url, flag)) = curl {
+        text.push_str("\nTry\n");
+        for (path, target) in routes.paths() {
+            let (options, note) = match target {
+                Target::Demo => ("-v ", "or open it in a browser"),
+                Target::Status => ("", ""),
+                Target::Upload => ("-T FILE ", ""),
+                Target::Echo => ("-d hello ", ""),
+                Target::Files(_) => ("-v ", ""),
+            };
+            let line = format!("  curl {flag}{options}{url}{path}");
+            text.push_str(&match note {
+                "" => format!("{line}\n"),
+                _ => format!("{line}   ({note})\n"),
+            });
+        }
+    }
+    text.push_str("\nCtrl-C ends it; --help tells about routes, certificates and limits.\n");
+    let mut stdout = io::stdout().lock();
+    // Nobody may be reading; the server serves all the same.
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+}
+
+/// An address as a URL has it.
+fn host(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => Ipv4Addr::to_string(&v4),
+            None => format!("[{v6}]"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_told() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = taken.local_addr().unwrap();
+        let address = Address {
+            first: addr,
+            otherwise: None,
+        };
+        let Err(error) = bind(address, &Security::Plain) else {
+            panic!("bound a taken port");
+        };
+        let sentence = error.to_string();
+        assert!(
+            sentence.starts_with(&format!("can't listen on {addr}: the port is taken")),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn hosts_of_urls() {
+        for (ip, url) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("::1", "[::1]"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+        ] {
+            assert_eq!(host(ip.parse().unwrap()), url);
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! A small HTTP/2 client for tests: the engine in its client role over a blocking socket.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    StreamOwned,
+};
+use tidegate_proto::{
+    Body, Config, Connection, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId,
+};
+
+use crate::server::PATIENCE;
+
+/// Octets of a response body that the client takes at once, so that large ones don't wait for many round trips.
+const WINDOW: u32 = 1 << 20;
+
+trait Transport: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Transport for T {}
+
+/// A connection to the server.
+pub(crate) struct Client {
+    transport: Box<dyn Transport>,
+    engine: Connection,
+    input: BytesMut,
+    scheme: &'static str,
+    responses: HashMap<StreamId, Response>,
+    /// Whether GOAWAY has come.
+    pub(crate) going_away: bool,
+    closed: bool,
+}
+
+/// A response as far as it has come.
+#[derive(Debug, Default)]
+pub(crate) struct Response {
+    head: Option<ResponseHead>,
+    /// Statuses of the interim responses.
+    pub(crate) informational: Vec<u16>,
+    /// The body.
+    pub(crate) body: Vec<u8>,
+    /// The code of RST_STREAM, if that is how it ended.
+    pub(crate) reset: Option<ErrorCode>,
+    end: bool,
+}
+
+impl Response {
+    /// The status of the final response.
+    pub(crate) fn status(&self) -> u16 {
+        self.head.as_ref().expect("no response").status()
+    }
+
+    /// A field's value, or nothing.
+    pub(crate) fn field(&self, name: &str) -> &str {
+        let value = self
+            .head
+            .as_ref()
+            .expect("no response")
+            .get(name)
+            .unwrap_or_default();
+        std::str::from_utf8(value).unwrap()
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+impl Client {
+    /// Connects in cleartext.
+    pub(crate) fn h2c(addr: Option<SocketAddr>) -> Self {
+        Self::new(Box::new(connect(addr)), "http")
+    }
+
+    /// Connects over TLS and takes any certificate.
+    pub(crate) fn tls(addr: Option<SocketAddr>) -> Self {
+        Self::over_tls(addr, Arc::new(AnyCertificate))
+    }
+
+    /// Connects over TLS and trusts only this certificate, for `localhost`.
+    pub(crate) fn tls_trusting(
+        addr: Option<SocketAddr>,
+        certificate: CertificateDer<'static>,
+    ) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
+            Arc::new(roots),
+            provider(),
+        );
+        Self::over_tls(addr, verifier.build().unwrap())
+    }
+
+    fn over_tls(addr: Option<SocketAddr>, verifier: Arc<dyn ServerCertVerifier>) -> Self {
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let config = config
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = config.with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let name = ServerName::try_from("localhost").unwrap();
+        let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut stream = StreamOwned::new(tls, connect(addr));
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+        assert_eq!(stream.conn.alpn_protocol(), Some(&b"h2"[..]));
+        Self::new(Box::new(stream), "https")
+    }
+
+    fn new(transport: Box<dyn Transport>, scheme: &'static str) -> Self {
+        let mut config = Config::client();
+        config.initial_window_size = WINDOW;
+        config.connection_window_size = 4 * WINDOW;
+        Self {
+            transport,
+            engine: Connection::client(config.build().unwrap(), Instant::now()),
+            input: BytesMut::new(),
+            scheme,
+            responses: HashMap::new(),
+            going_away: false,
+            closed: false,
+        }
+    }
+
+    /// GET, and the whole response.
+    pub(crate) fn get(&mut self, path: &str) -> Response {
+        self.ask("GET", path, &[], Body::Empty)
+    }
+
+    /// A request, and the whole response.
+    pub(crate) fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: Body,
+    ) -> Response {
+        let id = self.send(method, path, fields, body);
+        self.response(id)
+    }
+
+    /// Sends a request and waits for nothing.
+    pub(crate) fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: Body,
+    ) -> StreamId {
+        let mut head = RequestHead::new(method, self.scheme, "localhost", path);
+        for (name, value) in fields {
+            head.push(name, value);
+        }
+        // Before the server's SETTINGS are there, only 100 streams are sure.
+        while !self.engine.can_open() {
+            self.turn();
+        }
+        let id = self.engine.open(&head, body).unwrap();
+        self.responses.insert(id, Response::default());
+        self.flush();
+        id
+    }
+
+    /// Sends a piece of a body that was announced as [`Body::Stream`].
+    pub(crate) fn write(&mut self, id: StreamId, data: impl Into<Bytes>, end: bool) {
+        let mut data = data.into();
+        loop {
+            let mut stream = self.engine.stream(id).expect("the stream is gone");
+            stream.write(&mut data, end);
+            self.flush();
+            if data.is_empty() {
+                return;
+            }
+            self.turn();
+        }
+    }
+
+    /// Resets a stream.
+    pub(crate) fn cancel(&mut self, id: StreamId) {
+        self.engine.stream(id).unwrap().reset(ErrorCode::CANCEL);
+        self.flush();
+    }
+
+    /// Waits for the whole response.
+    pub(crate) fn response(&mut self, id: StreamId) -> Response {
+        self.wait_until(|client| client.responses[&id].end);
+        self.responses.remove(&id).unwrap()
+    }
+
+    /// Waits until something has happened.
+    pub(crate) fn wait_until(&mut self, mut happened: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !happened(self) {
+            assert!(!self.closed, "the server closed the connection first");
+            assert!(Instant::now() < deadline, "it never happened");
+            self.turn();
+        }
+    }
+
+    /// What has come of a response so far.
+    pub(crate) fn so_far(&self, id: StreamId) -> &Response {
+        &self.responses[&id]
+    }
+
+    /// Waits until the server has closed the connection.
+    pub(crate) fn closed(&mut self) {
+        while !self.closed {
+            self.turn();
+        }
+    }
+
+    /// Writes what there is to write, reads what comes.
+    fn turn(&mut self) {
+        self.flush();
+        if self.closed {
+            return;
+        }
+        let mut buffer = [0; 16 << 10];
+        match self.transport.read(&mut buffer) {
+            Ok(0) => self.engine.receive_eof(Instant::now()),
+            Ok(read) => self.input.extend_from_slice(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                self.engine.receive_eof(Instant::now());
+            }
+            Err(error) => panic!("reading failed: {error}"),
+        }
+        while let Some(event) = self.engine.receive(&mut self.input, Instant::now()) {
+            self.event(event);
+        }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        let mut outbox = Outbox::new();
+        loop {
+            let flow = self.engine.transmit(&mut outbox, 64 << 10, Instant::now());
+            while outbox.has_remaining() {
+                match self.transport.write(outbox.chunk()) {
+                    Ok(written) => outbox.advance(written),
+                    // The server has closed; what it wrote before can still be read.
+                    Err(_) => return,
+                }
+            }
+            if self.transport.flush().is_err() {
+                return;
+            }
+            match flow {
+                Flow::Full => {}
+                Flow::Event(event) => self.event(event),
+                Flow::Drained | Flow::Closed => return,
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Informational { id, head } => {
+                self.with(id, |response| response.informational.push(head.status()));
+            }
+            Event::Response { id, head, end } => self.with(id, |response| {
+                response.head = Some(head);
+                response.end = end;
+            }),
+            Event::Data { id, data, end } => {
+                if let Some(mut stream) = self.engine.stream(id) {
+                    stream.consume(data.len());
+                }
+                self.with(id, |response| {
+                    response.body.extend_from_slice(&data);
+                    response.end = end;
+                });
+            }
+            Event::Trailers { id, .. } => self.with(id, |response| response.end = true),
+            Event::Reset { id, code, .. } => {
+                self.with(id, |response| {
+                    response.reset = Some(code);
+                    response.end = true;
+                });
+                if let Some(mut stream) = self.engine.stream(id) {
+                    stream.release();
+                }
+            }
+            Event::GoingAway { .. } => self.going_away = true,
+            Event::Closed(_) => self.closed = true,
+            _ => {}
+        }
+    }
+
+    fn with(&mut self, id: StreamId, change: impl FnOnce(&mut Response)) {
+        if let Some(response) = self.responses.get_mut(&id) {
+            change(response);
+        }
+    }
+}
+
+fn connect(addr: Option<SocketAddr>) -> TcpStream {
+    let stream = TcpStream::connect(addr.expect("no such port")).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// Takes any certificate: for servers that made their own.
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

@@ -1,0 +1,272 @@
+//! Static files: content, conditions, ranges, what is refused.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use tempfile::TempDir;
+use tidegate_proto::Body;
+
+use crate::client::Client;
+use crate::server::Server;
+use crate::targets::{SIZES, octets};
+
+/// A directory with a site, and something beside it that nobody may see.
+fn site() -> (TempDir, Server) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("site");
+    fs::create_dir_all(root.join("sub")).unwrap();
+    fs::write(dir.path().join("secret"), "secret").unwrap();
+    fs::write(root.join("index.html"), "<p>index").unwrap();
+    fs::write(root.join("sub/index.html"), "<p>sub").unwrap();
+    fs::write(root.join("ten.txt"), "0123456789").unwrap();
+    fs::write(root.join(".hidden"), "hidden").unwrap();
+    fs::write(root.join("a b+c.txt"), "spaced").unwrap();
+    symlink("../secret", root.join("out")).unwrap();
+    symlink("ten.txt", root.join("in")).unwrap();
+    for size in SIZES {
+        fs::write(root.join(format!("{size}.bin")), octets(size)).unwrap();
+    }
+    let server = Server::start(&["--root", root.to_str().unwrap()]);
+    (dir, server)
+}
+
+#[test]
+fn content_of_all_sizes() {
+    let (_dir, server) = site();
+    for mut client in [Client::tls(server.tls), Client::h2c(server.h2c)] {
+        // Twice: from the file system, and as remembered.
+        for _ in 0..2 {
+            for size in SIZES {
+                let path = format!("/{size}.bin");
+                let response = client.get(&path);
+                assert_eq!(response.status(), 200);
+                assert_eq!(response.field("content-length"), size.to_string());
+                assert_eq!(response.field("content-type"), "application/octet-stream");
+                assert!(
+                    response.body == octets(size),
+                    "{size} octets came as {}",
+                    response.body.len()
+                );
+                let head = client.ask("HEAD", &path, &[], Body::Empty);
+                assert_eq!((head.status(), head.body.len()), (200, 0));
+                for name in [
+                    "content-length",
+                    "content-type",
+                    "etag",
+                    "last-modified",
+                    "accept-ranges",
+                ] {
+                    assert_eq!(head.field(name), response.field(name), "{name}");
+                    assert_ne!(head.field(name), "", "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn many_at_once() {
+    let (_dir, server) = site();
+    let mut client = Client::tls(server.tls);
+    let ids: Vec<_> = (0..100)
+        .map(|n| SIZES[n % SIZES.len()])
+        .map(|size| {
+            (
+                size,
+                client.send("GET", &format!("/{size}.bin"), &[], Body::Empty),
+            )
+        })
+        .collect();
+    for (size, id) in ids {
+        assert!(client.response(id).body == octets(size), "{size}");
+    }
+}
+
+#[test]
+fn directories() {
+    let (_dir, server) = site();
+    let mut client = Client::h2c(server.h2c);
+    let index = client.get("/");
+    assert_eq!(
+        (index.text(), index.field("content-type")),
+        ("<p>index", "text/html; charset=utf-8")
+    );
+    assert_eq!(client.get("/sub/").text(), "<p>sub");
+    let moved = client.get("/sub?a=b");
+    assert_eq!(
+        (moved.status(), moved.field("location")),
+        (301, "/sub/?a=b")
+    );
+    assert_eq!(client.get("/ten.txt/").status(), 404);
+}
+
+#[test]
+fn below_a_route() {
+    let (dir, _) = site();
+    let route = format!("/files={}", dir.path().join("site").display());
+    let server = Server::start(&["--route", &route, "--route", "/files/health=status"]);
+    let mut client = Client::h2c(server.h2c);
+    assert_eq!(client.get("/files/ten.txt").text(), "0123456789");
+    assert_eq!(client.get("/files/").text(), "<p>index");
+    assert_eq!(client.get("/files").field("location"), "/files/");
+    assert_eq!(client.get("/files/health").text(), r#"{"status":"ok"}"#);
+    assert_eq!(client.get("/filesten.txt").status(), 404);
+    assert_eq!(client.get("/files/../secret").status(), 404);
+}
+
+#[test]
+fn methods() {
+    let (_dir, server) = site();
+    let mut client = Client::h2c(server.h2c);
+    for method in ["POST", "PUT", "DELETE", "PATCH", "BREW"] {
+        let response = client.ask(method, "/ten.txt", &[], Body::Full("abc".into()));
+        assert_eq!(
+            (response.status(), response.field("allow")),
+            (405, "GET, HEAD, OPTIONS"),
+            "{method}"
+        );
+    }
+    let options = client.ask("OPTIONS", "/ten.txt", &[], Body::Empty);
+    assert_eq!(
+        (options.status(), options.field("allow"), options.text()),
+        (204, "GET, HEAD, OPTIONS", "")
+    );
+    let head = client.ask("HEAD", "/missing", &[], Body::Empty);
+    assert_eq!(
+        (head.status(), head.field("content-length"), head.text()),
+        (404, "14", "")
+    );
+}
+
+#[test]
+fn nothing_outside_and_nothing_hidden() {
+    let (dir, server) = site();
+    let mut client = Client::tls(server.tls);
+    let absolute = format!("/{}", dir.path().join("secret").display());
+    for path in [
+        "/missing",
+        "/../secret",
+        "/sub/../../secret",
+        "/%2e%2e/secret",
+        "/..%2fsecret",
+        "/%2e%2e%2fsecret",
+        "/sub%2findex.html",
+        "/ten.txt%00",
+        "/ten.txt%00.html",
+        "/%2e%2e%5csecret",
+        "//ten.txt",
+        "/sub//index.html",
+        "/out",
+        "/.hidden",
+        "/%2ehidden",
+        "/./ten.txt",
+        &absolute,
+    ] {
+        let response = client.get(path);
+        assert_eq!(
+            (response.status(), response.text()),
+            (404, "404 Not Found\n"),
+            "{path}"
+        );
+    }
+    assert_eq!(client.get("/in").text(), "0123456789");
+    assert_eq!(client.get("/a%20b+c.txt").text(), "spaced");
+}
+
+#[test]
+fn conditions() {
+    let (_dir, server) = site();
+    let mut client = Client::h2c(server.h2c);
+    // A small file and one that is not kept in memory.
+    for path in ["/ten.txt", "/1000000.bin"] {
+        let first = client.get(path);
+        let (tag, date) = (
+            first.field("etag").to_owned(),
+            first.field("last-modified").to_owned(),
+        );
+        let mut status =
+            |fields: &[(&str, &str)]| client.ask("GET", path, fields, Body::Empty).status();
+        assert_eq!(status(&[("if-none-match", &tag)]), 304);
+        assert_eq!(status(&[("if-none-match", "\"other\"")]), 200);
+        assert_eq!(status(&[("if-modified-since", &date)]), 304);
+        assert_eq!(
+            status(&[("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")]),
+            200
+        );
+        assert_eq!(status(&[("if-match", "\"other\"")]), 412);
+        assert_eq!(status(&[("if-match", &tag)]), 200);
+        let again = client.ask("GET", path, &[("if-none-match", &tag)], Body::Empty);
+        assert_eq!(
+            (
+                again.field("etag"),
+                again.field("content-length"),
+                again.text()
+            ),
+            (&*tag, "", "")
+        );
+    }
+}
+
+#[test]
+fn ranges() {
+    let (_dir, server) = site();
+    let mut client = Client::h2c(server.h2c);
+    let ask = |client: &mut Client, path: &str, range: &str| {
+        client.ask("GET", path, &[("range", range)], Body::Empty)
+    };
+    for (range, part, content_range) in [
+        ("bytes=0-3", "0123", "bytes 0-3/10"),
+        ("bytes=4-", "456789", "bytes 4-9/10"),
+        ("bytes=-2", "89", "bytes 8-9/10"),
+        ("bytes=9-99", "9", "bytes 9-9/10"),
+    ] {
+        let response = ask(&mut client, "/ten.txt", range);
+        assert_eq!((response.status(), response.text()), (206, part), "{range}");
+        assert_eq!(response.field("content-range"), content_range);
+        assert_eq!(response.field("content-length"), part.len().to_string());
+    }
+    let large = octets(1_000_000);
+    let response = ask(&mut client, "/1000000.bin", "bytes=123456-654321");
+    assert_eq!(
+        response.field("content-range"),
+        "bytes 123456-654321/1000000"
+    );
+    assert!(response.body == large[123_456..=654_321]);
+    for path in ["/ten.txt", "/1000000.bin"] {
+        let beyond = ask(&mut client, path, "bytes=1000000-");
+        assert_eq!(beyond.status(), 416);
+        assert!(beyond.field("content-range").starts_with("bytes */1"));
+        assert_eq!(ask(&mut client, path, "bytes=0-1,3-4").status(), 200);
+        let stale = [("range", "bytes=0-1"), ("if-range", "\"other\"")];
+        assert_eq!(client.ask("GET", path, &stale, Body::Empty).status(), 200);
+    }
+}
+
+#[test]
+fn a_file_that_changes_is_never_stale() {
+    let (dir, server) = site();
+    let mut client = Client::h2c(server.h2c);
+    let path = dir.path().join("site/changing.txt");
+    for n in 0..20 {
+        // The same length each time.
+        let content = format!("version {n:03}");
+        fs::write(&path, &content).unwrap();
+        assert_eq!(client.get("/changing.txt").text(), content);
+    }
+    fs::remove_file(&path).unwrap();
+    assert_eq!(client.get("/changing.txt").status(), 404);
+}
+
+#[test]
+fn a_file_that_shrinks_on_its_way_is_cut_off() {
+    let (dir, server) = site();
+    let mut client = Client::h2c(server.h2c);
+    let path = dir.path().join("site/shrinking.bin");
+    // More than the client's window, so that the server can't be done before it has shrunk.
+    fs::write(&path, octets(30_000_000)).unwrap();
+    let id = client.send("GET", "/shrinking.bin", &[], Body::Empty);
+    client.wait_until(|client| !client.so_far(id).body.is_empty());
+    fs::write(&path, "").unwrap();
+    assert!(client.response(id).reset.is_some());
+    server.wait_for("its file can't be read on");
+}

@@ -1,0 +1,15 @@
+//! The binary as a stranger meets it: started with flags, asked over sockets, ended by signals.
+//!
+//! - `server`    starts the binary on ports that the kernel picks, reads its banner, ends it
+//! - `client`    a small HTTP/2 client: the engine in its client role over a blocking socket, with or without TLS
+//! - `start`     banner, flags, certificates, what goes wrong at the start, logs
+//! - `targets`   demo site, status, upload, echo
+//! - `files`     static files: content, conditions, ranges, what is refused
+//! - `shutdown`  signals
+
+mod client;
+mod files;
+mod server;
+mod shutdown;
+mod start;
+mod targets;

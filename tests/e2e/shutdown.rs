@@ -1,0 +1,94 @@
+//! Signals.
+
+use std::net::TcpStream;
+
+use tidegate_proto::Body;
+
+use crate::client::Client;
+use crate::server::Server;
+
+#[test]
+fn without_connections_it_ends_at_once() {
+    for signal in ["TERM", "INT"] {
+        let server = Server::start(&[]);
+        server.signal(signal);
+        let (status, _, stderr) = server.ended();
+        assert_eq!(status.code(), Some(0), "{stderr}");
+        assert!(stderr.contains(&format!("SIG{signal}")), "{stderr}");
+    }
+}
+
+#[test]
+fn idle_connections_are_told_and_closed() {
+    let server = Server::start(&[]);
+    let mut clients = [Client::tls(server.tls), Client::h2c(server.h2c)];
+    for client in &mut clients {
+        assert_eq!(client.get("/status").status(), 200);
+    }
+    server.signal("TERM");
+    for client in &mut clients {
+        client.closed();
+        assert!(client.going_away);
+    }
+    assert_eq!(server.ended().0.code(), Some(0));
+}
+
+#[test]
+fn requests_in_progress_finish() {
+    let server = Server::start(&[]);
+    let mut client = Client::tls(server.tls);
+    let upload = client.send("POST", "/upload", &[], Body::Stream);
+    let echo = client.send("POST", "/echo", &[], Body::Stream);
+    client.write(upload, "abc", false);
+    client.write(echo, "abc", false);
+    client.wait_until(|client| client.so_far(echo).text() == "abc");
+    server.signal("TERM");
+    client.wait_until(|client| client.going_away);
+    client.write(upload, "def", true);
+    client.write(echo, "def", true);
+    assert!(client.response(upload).text().starts_with("{\"bytes\":6,"));
+    assert_eq!(client.response(echo).text(), "abcdef");
+    client.closed();
+    assert_eq!(server.ended().0.code(), Some(0));
+}
+
+#[test]
+fn new_connections_are_not_taken_while_it_ends() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut client = Client::h2c(server.h2c);
+    let id = client.send("POST", "/echo", &[], Body::Stream);
+    client.write(id, "abc", false);
+    client.wait_until(|client| client.so_far(id).text() == "abc");
+    server.signal("TERM");
+    client.wait_until(|client| client.going_away);
+    assert!(TcpStream::connect(server.h2c.unwrap()).is_err());
+    client.write(id, "", true);
+    assert_eq!(client.response(id).status(), 200);
+}
+
+#[test]
+fn what_takes_too_long_is_cut_off() {
+    let server = Server::start(&["--shutdown-timeout", "50ms"]);
+    let mut client = Client::h2c(server.h2c);
+    let id = client.send("POST", "/echo", &[], Body::Stream);
+    client.write(id, "abc", false);
+    client.wait_until(|client| client.so_far(id).text() == "abc");
+    server.signal("TERM");
+    client.closed();
+    assert_eq!(server.ended().0.code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let server = Server::start(&["--shutdown-timeout", "1h"]);
+    let mut client = Client::h2c(server.h2c);
+    let id = client.send("POST", "/echo", &[], Body::Stream);
+    client.write(id, "abc", false);
+    client.wait_until(|client| client.so_far(id).text() == "abc");
+    server.signal("INT");
+    client.wait_until(|client| client.going_away);
+    server.signal("INT");
+    let (status, _, stderr) = server.ended();
+    assert_eq!(status.code(), Some(130), "{stderr}");
+    client.closed();
+}

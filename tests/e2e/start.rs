@@ -1,0 +1,268 @@
+//! Banner, flags, certificates, what goes wrong at the start, logs.
+
+use std::fs;
+use std::net::TcpListener;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tempfile::TempDir;
+use tidegate::certificate::{Pem, self_signed};
+use tidegate_proto::Body;
+
+use crate::client::Client;
+use crate::server::{Server, refused};
+
+/// A certificate and its key as files.
+fn certificate_files(dir: &TempDir, name: &str) -> (String, String, Pem) {
+    let pem = self_signed().unwrap();
+    let path = |kind: &str| {
+        dir.path()
+            .join(format!("{name}.{kind}"))
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (cert, key) = (path("pem"), path("key"));
+    fs::write(&cert, &pem.certificate).unwrap();
+    fs::write(&key, &pem.key).unwrap();
+    (cert, key, pem)
+}
+
+#[test]
+fn a_start_without_files_serves_tls_and_cleartext() {
+    let server = Server::start(&[]);
+    assert!(server.banner.contains("self-signed"), "{}", server.banner);
+    assert!(server.banner.contains("curl -k "), "{}", server.banner);
+    for mut client in [Client::tls(server.tls), Client::h2c(server.h2c)] {
+        assert_eq!(client.get("/status").text(), r#"{"status":"ok"}"#);
+    }
+}
+
+#[test]
+fn all_interfaces() {
+    let server = Server::start(&["--listen", "0", "--listen-h2c", ":0"]);
+    assert!(
+        server.banner.contains("https://localhost:"),
+        "{}",
+        server.banner
+    );
+    assert!(
+        server.banner.contains("http://localhost:"),
+        "{}",
+        server.banner
+    );
+    assert_eq!(Client::tls(server.tls).get("/status").status(), 200);
+    assert_eq!(Client::h2c(server.h2c).get("/status").status(), 200);
+}
+
+#[test]
+fn either_port_can_be_left_out() {
+    let server = Server::start(&["--listen", "none"]);
+    assert!(server.tls.is_none() && server.h2c.is_some());
+    let server = Server::start(&["--listen-h2c", "none"]);
+    assert!(server.tls.is_some() && server.h2c.is_none());
+}
+
+#[test]
+fn one_worker_and_many() {
+    for workers in ["1", "4"] {
+        let server = Server::start(&["--workers", workers]);
+        let mut clients: Vec<Client> = (0..8).map(|_| Client::h2c(server.h2c)).collect();
+        for client in &mut clients {
+            assert_eq!(client.get("/status").status(), 200);
+        }
+    }
+}
+
+#[test]
+fn a_certificate_from_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key, pem) = certificate_files(&dir, "site");
+    let server = Server::start(&["--cert", &cert, "--key", &key]);
+    assert!(!server.banner.contains("self-signed"), "{}", server.banner);
+    let trusted = CertificateDer::from_pem_slice(pem.certificate.as_bytes()).unwrap();
+    let mut client = Client::tls_trusting(server.tls, trusted);
+    assert_eq!(client.get("/status").status(), 200);
+}
+
+fn assert_sentence(stderr: &str) {
+    assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("tidegate: "), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn certificate_and_key_that_do_not_match() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, ..) = certificate_files(&dir, "one");
+    let (_, key, _) = certificate_files(&dir, "other");
+    let (status, stderr) = refused(&["--cert", &cert, "--key", &key]);
+    assert_eq!(status, 1);
+    assert_sentence(&stderr);
+    assert!(stderr.contains(&cert) && stderr.contains(&key), "{stderr}");
+}
+
+#[test]
+fn files_that_are_no_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key, _) = certificate_files(&dir, "site");
+    let nonsense = dir.path().join("nonsense").to_str().unwrap().to_owned();
+    fs::write(&nonsense, "nonsense").unwrap();
+    let missing = dir.path().join("missing").to_str().unwrap().to_owned();
+    let pairs = [
+        (&nonsense, &key),
+        (&cert, &nonsense),
+        (&missing, &key),
+        (&cert, &missing),
+        (&key, &cert),
+    ];
+    for (cert, key) in pairs {
+        let (status, stderr) = refused(&["--cert", cert, "--key", key]);
+        assert_eq!(status, 1, "{cert} {key}");
+        assert_sentence(&stderr);
+    }
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    for flags in [
+        ["--listen", &addr, "--listen-h2c", "none"],
+        ["--listen", "none", "--listen-h2c", &addr],
+    ] {
+        let (status, stderr) = refused(&flags);
+        assert_eq!(status, 1);
+        assert_sentence(&stderr);
+        assert!(
+            stderr.contains(&addr) && stderr.contains("taken"),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn a_port_that_another_tidegate_has() {
+    let server = Server::start(&["--listen", "none"]);
+    let addr = server.h2c.unwrap().to_string();
+    let (status, stderr) = refused(&["--listen", "none", "--listen-h2c", &addr]);
+    assert_eq!(status, 1);
+    assert!(stderr.contains("taken"), "{stderr}");
+}
+
+#[test]
+fn a_directory_that_is_not_there() {
+    let (status, stderr) = refused(&["--root", "/nonexistent/site"]);
+    assert_eq!(status, 1);
+    assert_sentence(&stderr);
+    assert!(stderr.contains("/nonexistent/site"), "{stderr}");
+}
+
+#[test]
+fn what_was_typed_wrong() {
+    let wrong: [&[&str]; 6] = [
+        &["--listen", "none", "--listen-h2c", "none"],
+        &["--nonsense"],
+        &["--listen", "everywhere"],
+        &["--idle-timeout", "soon"],
+        &["--route", "here"],
+        &["--cert", "alone.pem"],
+    ];
+    for flags in wrong {
+        let (status, stderr) = refused(flags);
+        assert_eq!(status, 2, "{flags:?}");
+        assert!(
+            !stderr.is_empty() && !stderr.contains("panicked"),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn each_request_is_a_line_of_the_log() {
+    let server = Server::start(&[]);
+    let mut client = Client::h2c(server.h2c);
+    client.ask(
+        "GET",
+        "/status?a=\"b\"",
+        &[("user-agent", "tester\\1")],
+        Body::Empty,
+    );
+    server.wait_for("\"GET /status?a=\\\"b\\\" HTTP/2\" 200 15 ");
+    server.wait_for("\"tester\\\\1\"");
+}
+
+#[test]
+fn no_lines_when_the_log_does_not_want_them() {
+    let server = Server::start(&["--log", "warn"]);
+    let mut client = Client::h2c(server.h2c);
+    client.get("/status");
+    server.signal("TERM");
+    let (status, _, stderr) = server.ended();
+    assert!(status.success());
+    assert_eq!(stderr, "");
+}
+
+#[test]
+fn the_access_log_is_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let server = Server::start(&["--access-log", path.to_str().unwrap()]);
+    let mut client = Client::tls(server.tls);
+    client.ask(
+        "GET",
+        "/",
+        &[
+            ("referer", "https://example.org/"),
+            ("user-agent", "tester"),
+        ],
+        Body::Empty,
+    );
+    client.ask("POST", "/upload", &[], Body::Full("abc".into()));
+    client.get("/missing");
+    server.signal("TERM");
+    client.closed();
+    let (status, _, stderr) = server.ended();
+    assert!(status.success(), "{stderr}");
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[0].starts_with("127.0.0.1 - - ["), "{text}");
+    assert!(lines[0].contains("\"GET / HTTP/2\" 200 "), "{text}");
+    assert!(
+        lines[0].contains("\"https://example.org/\" \"tester\" "),
+        "{text}"
+    );
+    assert!(lines[1].contains("\"POST /upload HTTP/2\" 200 "), "{text}");
+    assert!(
+        lines[2].contains("\"GET /missing HTTP/2\" 404 14 \"-\" \"-\" "),
+        "{text}"
+    );
+    assert!(!stderr.contains("/upload"), "{stderr}");
+}
+
+#[test]
+fn the_access_log_is_stdout() {
+    let server = Server::start(&["--access-log", "-"]);
+    Client::h2c(server.h2c).get("/status");
+    server.wait_for("\"GET /status HTTP/2\" 200 15 ");
+    assert!(!server.log().contains("/status"), "{}", server.log());
+}
+
+#[test]
+fn resets_are_lines_of_the_log() {
+    let server = Server::start(&[]);
+    let mut client = Client::h2c(server.h2c);
+    let id = client.send("POST", "/upload", &[], Body::Stream);
+    client.write(id, "abc", false);
+    client.cancel(id);
+    server.wait_for("reset in: stream 1, peer 127.0.0.1:");
+    server.wait_for("CANCEL");
+    // RFC 9113 §8.1.1: "A request or response is also malformed if the value of a content-length header field does not
+    // equal the sum of the DATA frame payload lengths".
+    let id = client.send("POST", "/upload", &[("content-length", "4")], Body::Stream);
+    client.write(id, "abc", true);
+    assert!(client.response(id).reset.is_some());
+    server.wait_for("ContentLengthMismatch (RFC 9113 §8.1.1)");
+    server.wait_for("reset out: stream 3, peer 127.0.0.1:");
+}

@@ -550,12 +550,8 @@ impl Connection {
                 self.send_window_update(id, increment);
             }
         } else if !end && !stream.recv.window.is_open() {
-            // RFC 9113 §8.1: a server that has answered in full "MAY request that the client abort transmission of a request
-            // without error by sending a RST_STREAM with an error code of NO_ERROR". What the client could send unasked has
-            // been let pass.
             self.release_connection_window(done);
-            self.send_reset(slot, ErrorCode::NO_ERROR);
-            self.remove(slot);
+            self.reset_if_unneeded(slot);
             return Ok(None);
         }
         if done > 0 {
@@ -690,8 +686,15 @@ impl Connection {
         let size = self.config.initial_window_size;
         if size != self.settings.local_initial_window {
             self.settings.local_initial_window = size;
-            for (_, stream) in self.streams.iter_mut() {
+            let mut unneeded = Vec::new();
+            for (slot, stream) in self.streams.iter_mut() {
                 stream.recv.window.resize(size);
+                if stream.recv.discard {
+                    unneeded.push(slot);
+                }
+            }
+            for slot in unneeded {
+                self.reset_if_unneeded(slot);
             }
         }
     }

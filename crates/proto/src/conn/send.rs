@@ -447,13 +447,21 @@ impl Connection {
             // What still comes of the request has no use any more.
             stream.recv.discard = true;
             let unconsumed = std::mem::take(&mut stream.recv.unconsumed);
-            let stuck = !stream.recv.window.is_open();
             self.release_connection_window(unconsumed);
-            if stuck {
-                // The client has used up its window, so nothing would ever come that could be answered by a reset.
-                self.send_reset(slot, ErrorCode::NO_ERROR);
-                self.remove(slot);
-            }
+            self.reset_if_unneeded(slot);
+        }
+    }
+
+    /// Resets a stream whose request has no use any more, once the client has used up its window: what it could send
+    /// unasked has been let pass, and nothing more would ever come. RFC 9113 §8.1: a server that has answered in full "MAY
+    /// request that the client abort transmission of a request without error by sending a RST_STREAM with an error code of
+    /// NO_ERROR".
+    pub(super) fn reset_if_unneeded(&mut self, slot: usize) {
+        let stream = self.streams.get(slot);
+        let waits = !stream.held && !stream.state.has_ended(Sender::Peer);
+        if stream.recv.discard && waits && !stream.recv.window.is_open() {
+            self.send_reset(slot, ErrorCode::NO_ERROR);
+            self.remove(slot);
         }
     }
 

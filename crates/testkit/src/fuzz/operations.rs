@@ -68,6 +68,8 @@ struct Leg {
     begun: bool,
     /// The owner gives the body piece by piece.
     streamed: bool,
+    /// The engine has asked for more, and the owner has not answered yet.
+    asked: bool,
     /// Octets of the body that the sending engine has.
     given: usize,
     /// The sender's owner has ended it, and whether by trailers.
@@ -328,6 +330,7 @@ impl Joined {
         let taken = stream.write(&mut octets, end);
         assert_eq!(taken + octets.len(), len, "taken, but still there");
         let leg = &mut self.stream(id).legs[side];
+        leg.asked = false;
         leg.given += taken;
         leg.ended = end && taken == len;
     }
@@ -545,6 +548,8 @@ impl Joined {
                 assert!(want > 0);
                 let stream = self.stream(id);
                 assert!(writable(stream, side), "{id} has nothing to write");
+                let again = std::mem::replace(&mut stream.legs[side].asked, true);
+                assert!(!again, "{id} is asked again before its owner has answered");
             }
             Event::Reset { id, code, cause } => self.on_reset(side, id, code, cause),
             Event::GoingAway { code, .. } => assert_eq!(code, ErrorCode::NO_ERROR),

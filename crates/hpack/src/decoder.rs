@@ -88,12 +88,7 @@ impl Decoder {
     ) -> Result<Decoded, Error> {
         let mut rest = block;
         self.size_updates(&mut rest)?;
-        let mut list = List {
-            fields,
-            limits,
-            decoded: Decoded::default(),
-            cookie_crumbs: 0,
-        };
+        let mut list = List::new(fields, limits);
         while let Some((&first, behind)) = rest.split_first() {
             rest = behind;
             if first & 0x80 != 0 {
@@ -152,21 +147,23 @@ impl Decoder {
     #[inline]
     fn indexed(&self, index: usize, list: &mut List<'_>) -> Result<(), Error> {
         if let Some(entry) = static_table::get(index) {
-            let name_len = usize::from(entry.name_len);
-            if list.admit(Some(entry.name), name_len, entry.value.len()) {
-                list.fields.append_known(entry.name, name_len, entry.value);
+            let (name_len, value_len) = (usize::from(entry.name_len), usize::from(entry.value_len));
+            if list.admit(Some(entry.name), name_len, value_len) {
+                let bytes = list.fields.bytes();
+                let start = bytes.len();
+                bytes.extend_from_slice(&entry.value);
+                bytes.truncate(start + value_len);
+                list.fields
+                    .commit(start, Some(entry.name), name_len, value_len, false);
             }
             return Ok(());
         }
         let entry = self.dynamic(index)?;
-        let value_len = entry.octets.len() - entry.value_start;
-        if list.admit(entry.known, entry.name_len, value_len) {
-            match entry.known {
-                Some(known) => list
-                    .fields
-                    .append_known(known, entry.name_len, entry.octets),
-                None => list.fields.append_unknown(entry.octets, entry.name_len),
-            }
+        let (known, name_len, value_len) = (entry.known, entry.name_len, entry.value_len());
+        if list.admit(known, name_len, value_len) {
+            let start = list.fields.bytes().len();
+            entry.append_to(list.fields.bytes());
+            list.fields.commit(start, known, name_len, value_len, false);
         }
         Ok(())
     }
@@ -254,21 +251,29 @@ enum Indexing {
 /// The list as it grows, with its limits.
 struct List<'a> {
     fields: &'a mut Fields,
-    limits: &'a Limits,
     decoded: Decoded,
-    cookie_crumbs: usize,
+    /// The most that the list's size may be; nothing once the list is over any limit.
+    max_size: usize,
+    /// The most fields that there may be, the cookie crumbs so far included.
+    max_fields: usize,
+    /// Cookie crumbs that there may be yet.
+    crumbs_left: usize,
 }
 
-impl List<'_> {
+impl<'a> List<'a> {
+    fn new(fields: &'a mut Fields, limits: &Limits) -> Self {
+        Self {
+            fields,
+            decoded: Decoded::default(),
+            max_size: limits.max_list_size,
+            max_fields: limits.max_fields,
+            crumbs_left: limits.max_cookie_crumbs,
+        }
+    }
+
     /// The most that a further field may count for.
     fn room(&self) -> usize {
-        match self.decoded.over {
-            Some(_) => 0,
-            None => self
-                .limits
-                .max_list_size
-                .saturating_sub(self.decoded.list_size),
-        }
+        self.max_size.saturating_sub(self.decoded.list_size)
     }
 
     /// Counts a field. Whether it may be kept.
@@ -279,24 +284,27 @@ impl List<'_> {
         decoded.list_size = decoded
             .list_size
             .saturating_add(name_len + value_len + ENTRY_OVERHEAD);
-        if decoded.over.is_some() {
-            return false;
-        }
-        if decoded.list_size > self.limits.max_list_size {
-            decoded.over = Some(ListLimit::Size);
-            return false;
+        if decoded.list_size > self.max_size {
+            return self.over(ListLimit::Size);
         }
         if known == Some(KnownName::COOKIE) {
-            self.cookie_crumbs += 1;
-            if self.cookie_crumbs > self.limits.max_cookie_crumbs {
-                decoded.over = Some(ListLimit::CookieCrumbs);
-                return false;
+            if self.crumbs_left == 0 {
+                return self.over(ListLimit::CookieCrumbs);
             }
-        } else if decoded.fields - self.cookie_crumbs > self.limits.max_fields {
-            decoded.over = Some(ListLimit::Fields);
-            return false;
+            self.crumbs_left -= 1;
+            self.max_fields = self.max_fields.saturating_add(1);
+        } else if decoded.fields > self.max_fields {
+            return self.over(ListLimit::Fields);
         }
         true
+    }
+
+    /// The list went over a limit, now or before: no field is kept from here on.
+    #[cold]
+    fn over(&mut self, limit: ListLimit) -> bool {
+        self.decoded.over.get_or_insert(limit);
+        self.max_size = 0;
+        false
     }
 }
 

@@ -35,25 +35,19 @@ pub(crate) struct DynamicTable<Note> {
 struct Entry<Note> {
     /// The position of the entry's octets: the name unless it is known, then the value.
     start: u32,
+    /// How many of them there are.
+    len: u32,
+    /// How many of them are the name's.
+    value_start: u32,
     /// Octets of the name, known or not.
     name_len: u32,
-    value_len: u32,
     known: Option<KnownName>,
     note: Note,
 }
 
 impl<Note> Entry<Note> {
-    /// Octets of the name that are kept.
-    fn stored_name_len(&self) -> usize {
-        if self.known.is_some() {
-            0
-        } else {
-            self.name_len as usize
-        }
-    }
-
     fn size(&self) -> usize {
-        self.name_len as usize + self.value_len as usize + ENTRY_OVERHEAD
+        (self.name_len + self.len - self.value_start) as usize + ENTRY_OVERHEAD
     }
 }
 
@@ -63,10 +57,10 @@ pub(crate) struct View<'a> {
     pub(crate) known: Option<KnownName>,
     /// Octets of the name, known or not.
     pub(crate) name_len: usize,
-    /// The name if it isn't a known one, then the value.
-    pub(crate) octets: &'a [u8],
-    /// Where in `octets` the value begins.
-    pub(crate) value_start: usize,
+    /// The name if it isn't a known one, then the value, then whatever is behind them.
+    octets: &'a [u8],
+    value_start: usize,
+    len: usize,
 }
 
 impl<'a> View<'a> {
@@ -75,8 +69,29 @@ impl<'a> View<'a> {
         &self.octets[..self.value_start]
     }
 
+    #[inline]
     pub(crate) fn value(&self) -> &'a [u8] {
-        &self.octets[self.value_start..]
+        &self.octets[self.value_start..self.len]
+    }
+
+    #[inline]
+    pub(crate) fn value_len(&self) -> usize {
+        self.len - self.value_start
+    }
+
+    /// Appends the name, if it isn't a known one, and the value.
+    #[inline]
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
+        // Most are short, and a copy of fixed length takes no call.
+        if self.len <= 32
+            && let Some(chunk) = self.octets.first_chunk::<32>()
+        {
+            let end = out.len() + self.len;
+            out.extend_from_slice(chunk);
+            out.truncate(end);
+        } else {
+            out.extend_from_slice(&self.octets[..self.len]);
+        }
     }
 }
 
@@ -113,13 +128,12 @@ impl<Note: Copy> DynamicTable<Note> {
     #[inline]
     pub(crate) fn get(&self, age: usize) -> Option<View<'_>> {
         let entry = self.entries.get(age)?;
-        let start = entry.start.wrapping_sub(self.base) as usize;
-        let value_start = entry.stored_name_len();
         Some(View {
             known: entry.known,
             name_len: entry.name_len as usize,
-            octets: &self.octets[start..start + value_start + entry.value_len as usize],
-            value_start,
+            octets: &self.octets[entry.start.wrapping_sub(self.base) as usize..],
+            value_start: entry.value_start as usize,
+            len: entry.len as usize,
         })
     }
 
@@ -159,8 +173,9 @@ impl<Note: Copy> DynamicTable<Note> {
         self.make_room(stored_name.len() + value.len());
         self.entries.push_front(Entry {
             start: self.base.wrapping_add(self.octets.len() as u32),
+            len: (stored_name.len() + value.len()) as u32,
+            value_start: stored_name.len() as u32,
             name_len: name.len() as u32,
-            value_len: value.len() as u32,
             known,
             note,
         });

@@ -2,7 +2,7 @@
 
 use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD};
 use crate::index::{self, Index, Note};
-use crate::policy::{self, Learned};
+use crate::policy::{self, Kind, Learned};
 use crate::{Field, Fields, huffman, integer, static_table};
 
 /// Encodes the header blocks of one direction of one connection.
@@ -89,18 +89,22 @@ impl Encoder {
         if let Some(known) = field.known
             && !field.never_indexed
         {
-            if policy::is_credential(known, field.value) {
-                self.never_indexed(field, out);
-                return;
-            }
-            if let Some(index) = static_table::find(known, field.value) {
+            let in_static_table = match policy::kind(known, field.value) {
+                Kind::Credential => {
+                    self.never_indexed(field, out);
+                    return;
+                }
+                Kind::StaticValues => static_table::find(known, field.value),
+                Kind::Plain | Kind::Cookie => static_table::find_empty(known, field.value),
+            };
+            if let Some(index) = in_static_table {
                 indexed(index, out);
                 return;
             }
             if let Some(memory) = &mut self.memory
                 && let Some(age) = memory.index.newest_is(&self.table, known, field.value)
             {
-                memory.learned.hit(usize::from(known.0));
+                memory.learned.hit(known.number());
                 indexed(static_table::LEN + 1 + age, out);
                 return;
             }
@@ -155,9 +159,9 @@ impl Encoder {
     }
 
     /// The index of an entry with the field's name, whose slot is `slot`; 0 if there is none.
-    fn name_index(&self, slot: usize, field: &Field<'_>) -> usize {
-        if slot <= static_table::LEN {
-            return slot;
+    fn name_index(&self, slot: u8, field: &Field<'_>) -> usize {
+        if usize::from(slot) <= static_table::LEN {
+            return usize::from(slot);
         }
         self.memory
             .as_ref()

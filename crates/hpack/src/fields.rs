@@ -110,22 +110,6 @@ impl Fields {
         self.commit(start, known, name.len(), value.len(), never_indexed);
     }
 
-    /// Appends a field with a known name, whose length the caller has at hand.
-    #[inline]
-    pub(crate) fn append_known(&mut self, known: KnownName, name_len: usize, value: &[u8]) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(value);
-        self.commit(start, Some(known), name_len, value.len(), false);
-    }
-
-    /// Appends a field with an unknown name that is followed by its value in `octets`.
-    #[inline]
-    pub(crate) fn append_unknown(&mut self, octets: &[u8], name_len: usize) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(octets);
-        self.commit(start, None, name_len, octets.len() - name_len, false);
-    }
-
     /// The octets of all fields. The decoder builds a field at the end of them, and then either commits it or truncates.
     #[inline]
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {

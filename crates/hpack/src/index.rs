@@ -4,7 +4,6 @@
 //! bucket. An entry that was evicted ends the chain: all behind it are older. So eviction touches nothing here.
 
 use crate::dynamic_table::{DynamicTable, ENTRY_OVERHEAD, View};
-use crate::known::KNOWN_NAMES;
 use crate::{Field, KnownName};
 
 /// What an entry of the encoder's table remembers.
@@ -17,17 +16,14 @@ pub(crate) struct Note {
     older_name: u32,
 }
 
-/// Slots that names without a number share. A power of two.
-const UNKNOWN_SLOTS: usize = 32;
-
-/// A slot for each known name, and some for all others.
-pub(crate) const SLOTS: usize = KNOWN_NAMES + UNKNOWN_SLOTS;
+/// A known name's slot is its number, below 128; all other names share the slots from there on.
+pub(crate) const SLOTS: usize = 256;
 
 /// Where a field is looked for.
 #[derive(Clone, Copy)]
 pub(crate) struct Key {
     /// The name's slot.
-    pub(crate) slot: usize,
+    pub(crate) slot: u8,
     /// The hash of name and value.
     pub(crate) hash: u32,
 }
@@ -60,11 +56,8 @@ impl Index {
         known: KnownName,
         value: &[u8],
     ) -> Option<usize> {
-        let age = age(table, self.by_name[usize::from(known.0)]);
-        table
-            .get(age)
-            .filter(|entry| entry.octets == value)
-            .map(|_| age)
+        let age = age(table, self.by_name[usize::from(known.number())]);
+        (table.get(age)?.value() == value).then_some(age)
     }
 
     /// The age of the newest entry with this name and value.
@@ -86,12 +79,14 @@ impl Index {
     pub(crate) fn find_name(
         &self,
         table: &DynamicTable<Note>,
-        slot: usize,
+        slot: u8,
         field: &Field<'_>,
     ) -> Option<usize> {
-        chain(table, self.by_name[slot], |note| note.older_name)
-            .find(|(_, _, entry)| has_name(entry, field))
-            .map(|(age, ..)| age)
+        chain(table, self.by_name[usize::from(slot)], |note| {
+            note.older_name
+        })
+        .find(|(_, _, entry)| has_name(entry, field))
+        .map(|(age, ..)| age)
     }
 
     /// Inserts a field in the table so that it is found again. The field must fit.
@@ -100,11 +95,11 @@ impl Index {
         let note = Note {
             hash: key.hash,
             older_field: self.by_field[bucket],
-            older_name: self.by_name[key.slot],
+            older_name: self.by_name[usize::from(key.slot)],
         };
         table.insert(field.known, field.name, field.value, note);
         self.by_field[bucket] = table.inserted();
-        self.by_name[key.slot] = table.inserted();
+        self.by_name[usize::from(key.slot)] = table.inserted();
     }
 }
 
@@ -140,21 +135,21 @@ fn has_name(entry: &View<'_>, field: &Field<'_>) -> bool {
 }
 
 /// The slot of a name: its number if it has one.
-pub(crate) fn slot(known: Option<KnownName>, name: &[u8]) -> usize {
+pub(crate) fn slot(known: Option<KnownName>, name: &[u8]) -> u8 {
     match known {
-        Some(known) => usize::from(known.0),
+        Some(known) => known.number(),
         None => unknown_slot(hash_octets(0, name)),
     }
 }
 
-fn unknown_slot(name_hash: u32) -> usize {
-    KNOWN_NAMES + name_hash as usize % UNKNOWN_SLOTS
+fn unknown_slot(name_hash: u32) -> u8 {
+    0x80 | name_hash as u8
 }
 
 /// Where a field is looked for.
 pub(crate) fn key(known: Option<KnownName>, name: &[u8], value: &[u8]) -> Key {
     let (slot, seed) = match known {
-        Some(known) => (usize::from(known.0), u32::from(known.0)),
+        Some(known) => (known.number(), u32::from(known.number())),
         None => {
             let name_hash = hash_octets(0, name);
             (unknown_slot(name_hash), name_hash)

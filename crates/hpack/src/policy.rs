@@ -4,8 +4,8 @@
 //! values that are different each time don't drive out those that aren't. How likely is a score that each name begins
 //! with, and that rises whenever one of its values comes again and falls with each new one.
 
-use crate::KnownName;
 use crate::index::{Key, SLOTS};
+use crate::{KnownName, static_table};
 
 /// A cookie with fewer octets than this is never indexed: "Since HPACK doesn't protect against guessing an entire header field
 /// value, short or low-entropy values are more readily recovered by an adversary." (RFC 7541 §7.1.3)
@@ -40,14 +40,48 @@ const VOLATILE: [KnownName; 16] = [
     KnownName::RANGE,
 ];
 
-/// Whether a field is a credential. "An encoder might also choose not to index values for header fields that are considered to
-/// be highly valuable or sensitive to recovery, such as the Cookie or Authorization header fields." (RFC 7541 §7.1.3)
+/// What the encoder looks at before it looks for a field with a known name in the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Any other name.
+    Plain,
+    /// The static table has values for it.
+    StaticValues,
+    /// A credential if it is short.
+    Cookie,
+    /// A credential: never in a table, here or at an intermediary. "An encoder might also choose not to index values for header
+    /// fields that are considered to be highly valuable or sensitive to recovery, such as the Cookie or Authorization
+    /// header fields." (RFC 7541 §7.1.3)
+    Credential,
+}
+
+/// By the known name's number.
+static KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Plain; 256];
+    let mut index = 1;
+    while index <= static_table::LEN {
+        let entry = static_table::get(index);
+        if let Some(entry) = entry
+            && entry.value_len > 0
+        {
+            kinds[entry.name.number() as usize] = Kind::StaticValues;
+        }
+        index += 1;
+    }
+    kinds[KnownName::COOKIE.number() as usize] = Kind::Cookie;
+    kinds[KnownName::AUTHORIZATION.number() as usize] = Kind::Credential;
+    kinds[KnownName::PROXY_AUTHORIZATION.number() as usize] = Kind::Credential;
+    kinds[KnownName::SET_COOKIE.number() as usize] = Kind::Credential;
+    kinds
+};
+
+/// What to look at first in a field with this name and value.
 #[inline]
-pub(crate) fn is_credential(name: KnownName, value: &[u8]) -> bool {
-    match name {
-        KnownName::AUTHORIZATION | KnownName::PROXY_AUTHORIZATION | KnownName::SET_COOKIE => true,
-        KnownName::COOKIE => value.len() < SHORT_COOKIE,
-        _ => false,
+pub(crate) fn kind(name: KnownName, value: &[u8]) -> Kind {
+    match KINDS[usize::from(name.number())] {
+        Kind::Cookie if value.len() < SHORT_COOKIE => Kind::Credential,
+        Kind::Cookie => Kind::Plain,
+        kind => kind,
     }
 }
 
@@ -63,7 +97,7 @@ impl Learned {
     pub(crate) fn new() -> Self {
         let mut scores = [LIKELY; SLOTS];
         for name in VOLATILE {
-            scores[usize::from(name.0)] = UNLIKELY;
+            scores[usize::from(name.number())] = UNLIKELY;
         }
         Self {
             scores,
@@ -73,14 +107,14 @@ impl Learned {
 
     /// A field was in the table.
     #[inline]
-    pub(crate) fn hit(&mut self, slot: usize) {
-        let score = &mut self.scores[slot];
+    pub(crate) fn hit(&mut self, slot: u8) {
+        let score = &mut self.scores[usize::from(slot)];
         *score = (*score + 1).min(HIGHEST);
     }
 
     /// A field was in no table. Whether it should be put there.
     pub(crate) fn miss(&mut self, key: Key) -> bool {
-        let score = &mut self.scores[key.slot];
+        let score = &mut self.scores[usize::from(key.slot)];
         let likely = *score >= 0;
         let recent = &mut self.recent[key.hash as usize % RECENT];
         let seen = std::mem::replace(recent, key.hash) == key.hash;

@@ -71,20 +71,26 @@ pub(crate) const ENTRIES: [(&str, &str); LEN + 1] = [
     ("www-authenticate", ""),
 ];
 
+/// Octets of the longest value are fewer than this.
+const VALUE_ROOM: usize = 16;
+
 /// What the decoder needs of an entry.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) name: KnownName,
     pub(crate) name_len: u8,
-    pub(crate) value: &'static [u8],
+    pub(crate) value_len: u8,
+    /// The value and zeros behind it: a copy of fixed length takes no call.
+    pub(crate) value: [u8; VALUE_ROOM],
 }
 
 /// The entries by index as the decoder wants them. Index 0 holds a filler: who looks up has ruled it out.
 static DECODED: [Entry; LEN + 1] = {
     let mut decoded = [Entry {
-        name: KnownName(1),
+        name: KnownName::AUTHORITY,
         name_len: 0,
-        value: b"",
+        value_len: 0,
+        value: [0; VALUE_ROOM],
     }; LEN + 1];
     let mut first = 1;
     let mut index = 1;
@@ -92,11 +98,16 @@ static DECODED: [Entry; LEN + 1] = {
         if is_first(index) {
             first = index;
         }
-        decoded[index] = Entry {
-            name: KnownName(first as u8),
-            name_len: ENTRIES[index].0.len() as u8,
-            value: ENTRIES[index].1.as_bytes(),
-        };
+        let (name, value) = (ENTRIES[index].0.as_bytes(), ENTRIES[index].1.as_bytes());
+        let entry = &mut decoded[index];
+        entry.name = KnownName::numbered(first as u8);
+        entry.name_len = name.len() as u8;
+        entry.value_len = value.len() as u8;
+        let mut i = 0;
+        while i < value.len() {
+            entry.value[i] = value[i];
+            i += 1;
+        }
         index += 1;
     }
     decoded
@@ -120,11 +131,14 @@ pub(crate) const fn is_first(index: usize) -> bool {
 
 /// The entry at this index, if it is one of the static table.
 #[inline]
-pub(crate) fn get(index: usize) -> Option<&'static Entry> {
-    DECODED.get(index).filter(|_| index != 0)
+pub(crate) const fn get(index: usize) -> Option<&'static Entry> {
+    if index == 0 || index > LEN {
+        return None;
+    }
+    Some(&DECODED[index])
 }
 
-/// The index of the entry with this name and this value, if there is one. Entries without a value are only names.
+/// The index of the entry with this name and this value, if there is one.
 #[inline]
 pub(crate) fn find(name: KnownName, value: &[u8]) -> Option<usize> {
     match name {
@@ -154,9 +168,15 @@ pub(crate) fn find(name: KnownName, value: &[u8]) -> Option<usize> {
             _ => None,
         },
         KnownName::ACCEPT_ENCODING => (value == b"gzip, deflate").then_some(16),
-        _ if value.is_empty() && usize::from(name.0) <= LEN => Some(usize::from(name.0)),
-        _ => None,
+        _ => find_empty(name, value),
     }
+}
+
+/// The same for a name that has no entry with a value other than the empty one.
+#[inline]
+pub(crate) fn find_empty(name: KnownName, value: &[u8]) -> Option<usize> {
+    let index = usize::from(name.number());
+    (value.is_empty() && index <= LEN).then_some(index)
 }
 
 #[cfg(test)]
@@ -170,7 +190,11 @@ mod tests {
             assert_eq!(find(name, value.as_bytes()), Some(index));
             assert_eq!(find(name, b"another"), None);
             let entry = get(index).expect("an entry");
-            assert_eq!((entry.name, entry.value), (name, value.as_bytes()));
+            assert_eq!(entry.name, name);
+            assert_eq!(
+                &entry.value[..usize::from(entry.value_len)],
+                value.as_bytes()
+            );
             assert_eq!(usize::from(entry.name_len), name.as_str().len());
         }
         assert!(get(0).is_none());

@@ -86,42 +86,32 @@ impl Decoder {
         limits: &Limits,
         fields: &mut Fields,
     ) -> Result<Decoded, Error> {
-        let mut rest = block;
-        self.size_updates(&mut rest)?;
+        let mut rest = self.size_updates(block)?;
         let mut list = List::new(fields, limits);
         while let Some((&first, behind)) = rest.split_first() {
-            rest = behind;
             if first & 0x80 != 0 {
-                let index = integer::decode(first, 7, &mut rest)?;
+                let index;
+                (index, rest) = integer::decode(first, 7, behind)?;
                 self.indexed(index, &mut list)?;
-            } else if first & 0x40 != 0 {
-                let index = integer::decode(first, 6, &mut rest)?;
-                self.literal(index, Indexing::Incremental, &mut rest, &mut list)?;
-            } else if first & 0x20 != 0 {
-                // "This dynamic table size update MUST occur at the beginning of the first header block following the
-                // change to the dynamic table size." (RFC 7541 §4.2)
-                return Err(Error::SizeUpdateNotAtStart);
             } else {
-                let index = integer::decode(first, 4, &mut rest)?;
-                let indexing = if first & 0x10 != 0 {
-                    Indexing::Never
-                } else {
-                    Indexing::None
-                };
-                self.literal(index, indexing, &mut rest, &mut list)?;
+                rest = self.literal(first, behind, &mut list)?;
             }
         }
         Ok(list.decoded)
     }
 
-    /// Reads the size updates at the block's start (RFC 7541 §6.3).
+    /// Reads the size updates at the block's start (RFC 7541 §6.3). Returns what follows them.
     #[inline]
-    fn size_updates(&mut self, rest: &mut &[u8]) -> Result<(), Error> {
+    fn size_updates<'a>(&mut self, block: &'a [u8]) -> Result<&'a [u8], Error> {
+        if self.shrink_to.is_none() && block.first().is_none_or(|first| first & 0xe0 != 0x20) {
+            return Ok(block);
+        }
+        let mut rest = block;
         while let Some((&first, behind)) = rest.split_first()
             && first & 0xe0 == 0x20
         {
-            *rest = behind;
-            let max_size = integer::decode(first, 5, rest)?;
+            let max_size;
+            (max_size, rest) = integer::decode(first, 5, behind)?;
             // "The new maximum size MUST be lower than or equal to the limit determined by the protocol using HPACK. A
             // value that exceeds this limit MUST be treated as a decoding error."
             if max_size > self.max_table_size {
@@ -139,7 +129,7 @@ impl Decoder {
         }
         match self.shrink_to {
             Some(_) => Err(Error::SizeUpdateMissing),
-            None => Ok(()),
+            None => Ok(rest),
         }
     }
 
@@ -178,26 +168,38 @@ impl Decoder {
         self.table.get(age).ok_or(Error::InvalidIndex)
     }
 
-    /// A field whose value, and perhaps name, is written out (RFC 7541 §6.2). Index 0 stands for a name written out.
-    fn literal(
+    /// A field whose value, and perhaps name, is written out (RFC 7541 §6.2). Returns what follows it.
+    #[inline(never)]
+    fn literal<'a>(
         &mut self,
-        index: usize,
-        indexing: Indexing,
-        rest: &mut &[u8],
+        first: u8,
+        rest: &'a [u8],
         list: &mut List<'_>,
-    ) -> Result<(), Error> {
-        let name = if index == 0 {
-            Name::Literal(Text::read(rest)?)
+    ) -> Result<&'a [u8], Error> {
+        let (indexing, prefix) = match first >> 4 {
+            0 => (Indexing::None, 4),
+            1 => (Indexing::Never, 4),
+            // "This dynamic table size update MUST occur at the beginning of the first header block following the change
+            // to the dynamic table size." (RFC 7541 §4.2)
+            2 | 3 => return Err(Error::SizeUpdateNotAtStart),
+            _ => (Indexing::Incremental, 6),
+        };
+        let (index, rest) = integer::decode(first, prefix, rest)?;
+        // Index 0 stands for a name written out.
+        let (name, rest) = if index == 0 {
+            let (text, rest) = Text::read(rest)?;
+            (Name::Literal(text), rest)
         } else if let Some(entry) = static_table::get(index) {
-            Name::Known(entry.name)
+            (Name::Known(entry.name), rest)
         } else {
             let entry = self.dynamic(index)?;
-            match entry.known {
+            let name = match entry.known {
                 Some(known) => Name::Known(known),
                 None => Name::Unknown(entry.unknown_name()),
-            }
+            };
+            (name, rest)
         };
-        let value = Text::read(rest)?;
+        let (value, rest) = Text::read(rest)?;
 
         // Decode what is sure to fit in the list without measuring it first; a Huffman code's exact length costs a pass.
         let most = name.longest() + value.longest() + ENTRY_OVERHEAD;
@@ -211,7 +213,7 @@ impl Decoder {
                 if indexing == Indexing::Incremental {
                     self.table.clear();
                 }
-                return Ok(());
+                return Ok(rest);
             }
         }
 
@@ -233,7 +235,7 @@ impl Decoder {
         } else {
             list.fields.bytes().truncate(start);
         }
-        Ok(())
+        Ok(rest)
     }
 }
 
@@ -263,9 +265,10 @@ struct List<'a> {
 impl<'a> List<'a> {
     fn new(fields: &'a mut Fields, limits: &Limits) -> Self {
         Self {
+            // What is kept must also have a place in the list.
+            max_size: limits.max_list_size.min(fields.room()),
             fields,
             decoded: Decoded::default(),
-            max_size: limits.max_list_size,
             max_fields: limits.max_fields,
             crumbs_left: limits.max_cookie_crumbs,
         }
@@ -358,17 +361,13 @@ struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    #[inline]
-    fn read(rest: &mut &'a [u8]) -> Result<Self, Error> {
-        let (&first, behind) = rest.split_first().ok_or(Error::Truncated)?;
-        *rest = behind;
-        let len = integer::decode(first, 7, rest)?;
-        let (octets, behind) = rest.split_at_checked(len).ok_or(Error::Truncated)?;
-        *rest = behind;
-        Ok(Self {
-            octets,
-            huffman: first & 0x80 != 0,
-        })
+    /// Reads a string literal and returns what follows it too.
+    fn read(rest: &'a [u8]) -> Result<(Self, &'a [u8]), Error> {
+        let (&first, rest) = rest.split_first().ok_or(Error::Truncated)?;
+        let (len, rest) = integer::decode(first, 7, rest)?;
+        let (octets, rest) = rest.split_at_checked(len).ok_or(Error::Truncated)?;
+        let huffman = first & 0x80 != 0;
+        Ok((Self { octets, huffman }, rest))
     }
 
     fn longest(&self) -> usize {

@@ -137,6 +137,16 @@ impl<Note: Copy> DynamicTable<Note> {
         })
     }
 
+    /// Whether there is an entry of this age with this value.
+    #[inline]
+    pub(crate) fn has_value(&self, age: usize, value: &[u8]) -> bool {
+        self.entries.get(age).is_some_and(|entry| {
+            let start = entry.start.wrapping_sub(self.base) as usize + entry.value_start as usize;
+            (entry.len - entry.value_start) as usize == value.len()
+                && self.octets[start..].starts_with(value)
+        })
+    }
+
     /// The owner's note on the entry of this age.
     pub(crate) fn note(&self, age: usize) -> Option<Note> {
         self.entries.get(age).map(|entry| entry.note)

@@ -10,19 +10,38 @@ use crate::KnownName;
 pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
-    /// Octets of all names and values.
-    octets: usize,
 }
 
 /// Where one field's octets are: the name unless it is known, then the value.
 #[derive(Clone, Copy)]
 struct Entry {
     start: u32,
-    /// Octets of the name that are stored: none of a known one.
+    /// Octets of the name, known or not.
     name_len: u32,
     value_len: u32,
     known: Option<KnownName>,
     never_indexed: bool,
+}
+
+impl Entry {
+    fn octets(&self) -> usize {
+        self.name_len as usize + self.value_len as usize
+    }
+
+    #[inline]
+    fn view<'a>(&self, bytes: &'a [u8]) -> Field<'a> {
+        let octets = &bytes[self.start as usize..];
+        let (name, octets) = match self.known {
+            Some(known) => (known.as_str().as_bytes(), octets),
+            None => octets.split_at(self.name_len as usize),
+        };
+        Field {
+            known: self.known,
+            name,
+            value: &octets[..self.value_len as usize],
+            never_indexed: self.never_indexed,
+        }
+    }
 }
 
 /// One field of a [`Fields`] list.
@@ -49,7 +68,6 @@ impl Fields {
         Self {
             bytes: Vec::with_capacity(octets),
             entries: Vec::with_capacity(fields),
-            octets: 0,
         }
     }
 
@@ -67,7 +85,6 @@ impl Fields {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
-        self.octets = 0;
     }
 
     /// Appends a field. The name is recognised if it is a known one; it must be in lower case.
@@ -103,11 +120,20 @@ impl Fields {
     #[inline]
     fn append(&mut self, known: Option<KnownName>, name: &[u8], value: &[u8], never_indexed: bool) {
         let start = self.bytes.len();
+        if name.len() + value.len() > self.room() {
+            return;
+        }
         if known.is_none() {
             self.bytes.extend_from_slice(name);
         }
         self.bytes.extend_from_slice(value);
         self.commit(start, known, name.len(), value.len(), never_indexed);
+    }
+
+    /// Octets that there still is a place for.
+    #[inline]
+    pub(crate) fn room(&self) -> usize {
+        (u32::MAX as usize).saturating_sub(self.bytes.len())
     }
 
     /// The octets of all fields. The decoder builds a field at the end of them, and then either commits it or truncates.
@@ -116,7 +142,8 @@ impl Fields {
         &mut self.bytes
     }
 
-    /// Makes a field of the octets from `start` on: the name unless it is known, then the value.
+    /// Makes a field of the octets from `start` on: the name unless it is known, then the value. There was [`Fields::room`]
+    /// for them.
     #[inline]
     pub(crate) fn commit(
         &mut self,
@@ -126,14 +153,9 @@ impl Fields {
         value_len: usize,
         never_indexed: bool,
     ) {
-        if u32::try_from(self.bytes.len()).is_err() {
-            self.bytes.truncate(start);
-            return;
-        }
-        self.octets += name_len + value_len;
         self.entries.push(Entry {
             start: start as u32,
-            name_len: if known.is_some() { 0 } else { name_len as u32 },
+            name_len: name_len as u32,
             value_len: value_len as u32,
             known,
             never_indexed,
@@ -142,9 +164,7 @@ impl Fields {
 
     /// The field at this place.
     pub fn at(&self, index: usize) -> Option<Field<'_>> {
-        self.entries
-            .get(index)
-            .map(|entry| view(entry, &self.bytes))
+        self.entries.get(index).map(|entry| entry.view(&self.bytes))
     }
 
     /// The fields in order.
@@ -173,32 +193,17 @@ impl Fields {
             .entries
             .iter()
             .find(|entry| entry.known == Some(name))?;
-        Some(view(entry, &self.bytes).value)
+        Some(entry.view(&self.bytes).value)
     }
 
     /// Octets of all names and values together: what HTTP/1.1 would send, less its punctuation.
     pub fn octets(&self) -> usize {
-        self.octets
+        self.entries.iter().map(Entry::octets).sum()
     }
 
     /// The size that RFC 9113 §10.5.1 counts: all octets, and 32 for each field.
     pub fn list_size(&self) -> usize {
         self.octets() + 32 * self.len()
-    }
-}
-
-#[inline]
-fn view<'a>(entry: &Entry, bytes: &'a [u8]) -> Field<'a> {
-    let start = entry.start as usize;
-    let value_start = start + entry.name_len as usize;
-    Field {
-        known: entry.known,
-        name: match entry.known {
-            Some(known) => known.as_str().as_bytes(),
-            None => &bytes[start..value_start],
-        },
-        value: &bytes[value_start..value_start + entry.value_len as usize],
-        never_indexed: entry.never_indexed,
     }
 }
 
@@ -214,7 +219,7 @@ impl<'a> Iterator for Iter<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Field<'a>> {
-        self.entries.next().map(|entry| view(entry, self.bytes))
+        self.entries.next().map(|entry| entry.view(self.bytes))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

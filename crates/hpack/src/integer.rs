@@ -5,18 +5,20 @@ use crate::Error;
 /// Continuation octets that an integer may have. Four carry 28 bits: more than any index, length or table size here.
 const MAX_CONTINUATION: usize = 4;
 
-/// Reads an integer whose prefix is the low `prefix` bits of `first`; `rest` is what follows and moves on behind it.
+/// Reads an integer whose prefix is the low `prefix` bits of `first`; `rest` is what follows. Returns what follows the integer
+/// too.
 #[inline]
-pub(crate) fn decode(first: u8, prefix: u32, rest: &mut &[u8]) -> Result<usize, Error> {
+pub(crate) fn decode(first: u8, prefix: u32, rest: &[u8]) -> Result<(usize, &[u8]), Error> {
     let full = u8::MAX >> (8 - prefix);
     let value = first & full;
     if value < full {
-        return Ok(usize::from(value));
+        return Ok((usize::from(value), rest));
     }
     decode_continuation(usize::from(value), rest)
 }
 
-fn decode_continuation(mut value: usize, rest: &mut &[u8]) -> Result<usize, Error> {
+#[cold]
+fn decode_continuation(mut value: usize, rest: &[u8]) -> Result<(usize, &[u8]), Error> {
     for (i, &octet) in rest.iter().enumerate() {
         // "Integer encodings that exceed implementation limits -- in value or octet length -- MUST be treated as decoding
         // errors."
@@ -25,8 +27,7 @@ fn decode_continuation(mut value: usize, rest: &mut &[u8]) -> Result<usize, Erro
         }
         value += usize::from(octet & 0x7f) << (7 * i);
         if octet & 0x80 == 0 {
-            *rest = &rest[i + 1..];
-            return Ok(value);
+            return Ok((value, &rest[i + 1..]));
         }
     }
     Err(Error::Truncated)
@@ -54,8 +55,7 @@ mod tests {
     use super::*;
 
     fn decoded(prefix: u32, octets: &[u8]) -> Result<(usize, usize), Error> {
-        let mut rest = &octets[1..];
-        decode(octets[0], prefix, &mut rest).map(|value| (value, rest.len()))
+        decode(octets[0], prefix, &octets[1..]).map(|(value, rest)| (value, rest.len()))
     }
 
     #[test]

@@ -86,7 +86,11 @@ impl Decoder {
         limits: &Limits,
         fields: &mut Fields,
     ) -> Result<Decoded, Error> {
-        let mut rest = self.size_updates(block)?;
+        let mut rest = block;
+        if self.shrink_to.is_some() || block.first().is_some_and(|first| first & 0xe0 == 0x20) {
+            rest = self.size_updates(rest)?;
+        }
+        let before = fields.len();
         let mut list = List::new(fields, limits);
         while let Some((&first, behind)) = rest.split_first() {
             if first & 0x80 != 0 {
@@ -97,15 +101,16 @@ impl Decoder {
                 rest = self.literal(first, behind, &mut list)?;
             }
         }
-        Ok(list.decoded)
+        Ok(Decoded {
+            list_size: list.size(),
+            fields: list.fields.len() - before + list.refused,
+            over: list.over,
+        })
     }
 
     /// Reads the size updates at the block's start (RFC 7541 §6.3). Returns what follows them.
-    #[inline]
+    #[cold]
     fn size_updates<'a>(&mut self, block: &'a [u8]) -> Result<&'a [u8], Error> {
-        if self.shrink_to.is_none() && block.first().is_none_or(|first| first & 0xe0 != 0x20) {
-            return Ok(block);
-        }
         let mut rest = block;
         while let Some((&first, behind)) = rest.split_first()
             && first & 0xe0 == 0x20
@@ -138,22 +143,21 @@ impl Decoder {
     fn indexed(&self, index: usize, list: &mut List<'_>) -> Result<(), Error> {
         if let Some(entry) = static_table::get(index) {
             let (name_len, value_len) = (usize::from(entry.name_len), usize::from(entry.value_len));
-            if list.admit(Some(entry.name), name_len, value_len) {
-                let bytes = list.fields.bytes();
-                let start = bytes.len();
-                bytes.extend_from_slice(&entry.value);
-                bytes.truncate(start + value_len);
+            if list.admit(Some(entry.name), name_len + value_len) {
+                let start = list.fields.bytes().len();
+                list.fields.bytes().extend_from_slice(&entry.value);
+                list.fields.bytes().truncate(start + value_len);
                 list.fields
                     .commit(start, Some(entry.name), name_len, value_len, false);
             }
             return Ok(());
         }
         let entry = self.dynamic(index)?;
-        let (known, name_len, value_len) = (entry.known, entry.name_len, entry.value_len());
-        if list.admit(known, name_len, value_len) {
+        if list.admit(entry.known, entry.name_len + entry.value_len) {
             let start = list.fields.bytes().len();
             entry.append_to(list.fields.bytes());
-            list.fields.commit(start, known, name_len, value_len, false);
+            list.fields
+                .commit(start, entry.known, entry.name_len, entry.value_len, false);
         }
         Ok(())
     }
@@ -203,13 +207,13 @@ impl Decoder {
 
         // Decode what is sure to fit in the list without measuring it first; a Huffman code's exact length costs a pass.
         let most = name.longest() + value.longest() + ENTRY_OVERHEAD;
-        if most > list.room() {
+        if most > list.room {
             let (name_len, value_len) = (name.len()?, value.len()?);
             let size = name_len + value_len + ENTRY_OVERHEAD;
             let in_table = indexing == Indexing::Incremental && size <= self.table.max_size();
-            if size > list.room() && !in_table {
+            if size > list.room && !in_table {
                 // Nobody wants it, so it takes no memory at all.
-                list.admit(None, name_len, value_len);
+                list.admit(None, name_len + value_len);
                 if indexing == Indexing::Incremental {
                     self.table.clear();
                 }
@@ -228,7 +232,7 @@ impl Decoder {
         if indexing == Indexing::Incremental {
             self.table.insert(known, name, value, ());
         }
-        if list.admit(known, name_len, value_len) {
+        if list.admit(known, name_len + value_len) {
             let never_indexed = indexing == Indexing::Never;
             list.fields
                 .commit(start, known, name_len, value_len, never_indexed);
@@ -250,63 +254,72 @@ enum Indexing {
     Never,
 }
 
-/// The list as it grows, with its limits.
+/// The list as it grows, and what its limits leave.
 struct List<'a> {
     fields: &'a mut Fields,
-    decoded: Decoded,
-    /// The most that the list's size may be; nothing once the list is over any limit.
-    max_size: usize,
-    /// The most fields that there may be, the cookie crumbs so far included.
-    max_fields: usize,
+    /// What the list's size may still grow by; nothing once it is over any limit.
+    room: usize,
+    /// What `room` was to begin with.
+    whole: usize,
+    /// What the list's size came to beyond `whole - room`.
+    beyond: usize,
+    /// Fields that there may be yet.
+    fields_left: usize,
     /// Cookie crumbs that there may be yet.
     crumbs_left: usize,
+    /// Fields that weren't kept.
+    refused: usize,
+    over: Option<ListLimit>,
 }
 
 impl<'a> List<'a> {
     fn new(fields: &'a mut Fields, limits: &Limits) -> Self {
+        let room = limits.max_list_size.min(fields.room());
         Self {
-            // What is kept must also have a place in the list.
-            max_size: limits.max_list_size.min(fields.room()),
             fields,
-            decoded: Decoded::default(),
-            max_fields: limits.max_fields,
+            room,
+            whole: room,
+            beyond: 0,
+            fields_left: limits.max_fields,
             crumbs_left: limits.max_cookie_crumbs,
+            refused: 0,
+            over: None,
         }
     }
 
-    /// The most that a further field may count for.
-    fn room(&self) -> usize {
-        self.max_size.saturating_sub(self.decoded.list_size)
+    fn size(&self) -> usize {
+        (self.whole - self.room).saturating_add(self.beyond)
     }
 
-    /// Counts a field. Whether it may be kept.
+    /// Counts a field of so many octets. Whether it may be kept.
     #[inline]
-    fn admit(&mut self, known: Option<KnownName>, name_len: usize, value_len: usize) -> bool {
-        let decoded = &mut self.decoded;
-        decoded.fields += 1;
-        decoded.list_size = decoded
-            .list_size
-            .saturating_add(name_len + value_len + ENTRY_OVERHEAD);
-        if decoded.list_size > self.max_size {
-            return self.over(ListLimit::Size);
+    fn admit(&mut self, known: Option<KnownName>, octets: usize) -> bool {
+        let size = octets + ENTRY_OVERHEAD;
+        if size > self.room {
+            return self.refuse(ListLimit::Size, size);
         }
         if known == Some(KnownName::COOKIE) {
             if self.crumbs_left == 0 {
-                return self.over(ListLimit::CookieCrumbs);
+                return self.refuse(ListLimit::CookieCrumbs, size);
             }
             self.crumbs_left -= 1;
-            self.max_fields = self.max_fields.saturating_add(1);
-        } else if decoded.fields > self.max_fields {
-            return self.over(ListLimit::Fields);
+        } else {
+            if self.fields_left == 0 {
+                return self.refuse(ListLimit::Fields, size);
+            }
+            self.fields_left -= 1;
         }
+        self.room -= size;
         true
     }
 
-    /// The list went over a limit, now or before: no field is kept from here on.
+    /// The list goes over a limit, or did so before: no field is kept from here on.
     #[cold]
-    fn over(&mut self, limit: ListLimit) -> bool {
-        self.decoded.over.get_or_insert(limit);
-        self.max_size = 0;
+    fn refuse(&mut self, limit: ListLimit, size: usize) -> bool {
+        self.over.get_or_insert(limit);
+        self.beyond = self.size().saturating_add(size);
+        (self.whole, self.room) = (0, 0);
+        self.refused += 1;
         false
     }
 }

@@ -17,10 +17,14 @@ pub(crate) const INITIAL_SIZE: usize = 4096;
 /// Octets that aren't worth moving the buffer up for.
 const SLACK: usize = 256;
 
+/// Octets that are copied at once: most entries are no longer, and a copy of fixed length takes no call.
+const CHUNK: usize = 32;
+
 /// A dynamic table. With each entry it keeps a `Note` of its owner.
 pub(crate) struct DynamicTable<Note> {
     /// Newest first.
     entries: VecDeque<Entry<Note>>,
+    /// Their octets, and [`CHUNK`] more behind the newest's, so that any can be copied in chunks.
     octets: Vec<u8>,
     /// The position of `octets[0]`. Positions count all octets ever appended and wrap around.
     base: u32,
@@ -37,17 +41,16 @@ struct Entry<Note> {
     start: u32,
     /// How many of them there are.
     len: u32,
-    /// How many of them are the name's.
-    value_start: u32,
     /// Octets of the name, known or not.
     name_len: u32,
+    value_len: u32,
     known: Option<KnownName>,
     note: Note,
 }
 
 impl<Note> Entry<Note> {
     fn size(&self) -> usize {
-        (self.name_len + self.len - self.value_start) as usize + ENTRY_OVERHEAD
+        self.name_len as usize + self.value_len as usize + ENTRY_OVERHEAD
     }
 }
 
@@ -57,34 +60,29 @@ pub(crate) struct View<'a> {
     pub(crate) known: Option<KnownName>,
     /// Octets of the name, known or not.
     pub(crate) name_len: usize,
+    pub(crate) value_len: usize,
     /// The name if it isn't a known one, then the value, then whatever is behind them.
     octets: &'a [u8],
-    value_start: usize,
+    /// Octets of the name, if it isn't a known one, and of the value.
     len: usize,
 }
 
 impl<'a> View<'a> {
     /// The name if it isn't a known one, else nothing.
     pub(crate) fn unknown_name(&self) -> &'a [u8] {
-        &self.octets[..self.value_start]
+        &self.octets[..self.len - self.value_len]
     }
 
     #[inline]
     pub(crate) fn value(&self) -> &'a [u8] {
-        &self.octets[self.value_start..self.len]
-    }
-
-    #[inline]
-    pub(crate) fn value_len(&self) -> usize {
-        self.len - self.value_start
+        &self.octets[self.len - self.value_len..self.len]
     }
 
     /// Appends the name, if it isn't a known one, and the value.
     #[inline]
     pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
-        // Most are short, and a copy of fixed length takes no call.
-        if self.len <= 32
-            && let Some(chunk) = self.octets.first_chunk::<32>()
+        if self.len <= CHUNK
+            && let Some(chunk) = self.octets.first_chunk::<CHUNK>()
         {
             let end = out.len() + self.len;
             out.extend_from_slice(chunk);
@@ -132,7 +130,7 @@ impl<Note: Copy> DynamicTable<Note> {
             known: entry.known,
             name_len: entry.name_len as usize,
             octets: &self.octets[entry.start.wrapping_sub(self.base) as usize..],
-            value_start: entry.value_start as usize,
+            value_len: entry.value_len as usize,
             len: entry.len as usize,
         })
     }
@@ -141,9 +139,9 @@ impl<Note: Copy> DynamicTable<Note> {
     #[inline]
     pub(crate) fn has_value(&self, age: usize, value: &[u8]) -> bool {
         self.entries.get(age).is_some_and(|entry| {
-            let start = entry.start.wrapping_sub(self.base) as usize + entry.value_start as usize;
-            (entry.len - entry.value_start) as usize == value.len()
-                && self.octets[start..].starts_with(value)
+            let start = entry.start.wrapping_sub(self.base) + (entry.len - entry.value_len);
+            entry.value_len as usize == value.len()
+                && self.octets[start as usize..].starts_with(value)
         })
     }
 
@@ -182,15 +180,17 @@ impl<Note: Copy> DynamicTable<Note> {
         let stored_name = if known.is_some() { &[][..] } else { name };
         self.make_room(stored_name.len() + value.len());
         self.entries.push_front(Entry {
-            start: self.base.wrapping_add(self.octets.len() as u32),
+            start: self.base.wrapping_add(self.used() as u32),
             len: (stored_name.len() + value.len()) as u32,
-            value_start: stored_name.len() as u32,
             name_len: name.len() as u32,
+            value_len: value.len() as u32,
             known,
             note,
         });
+        self.octets.truncate(self.used());
         self.octets.extend_from_slice(stored_name);
         self.octets.extend_from_slice(value);
+        self.octets.extend_from_slice(&[0; CHUNK]);
         self.size += size;
         self.inserted = self.inserted.wrapping_add(1);
     }
@@ -209,16 +209,21 @@ impl<Note: Copy> DynamicTable<Note> {
         }
     }
 
+    /// Octets of entries in the buffer, evicted ones included.
+    fn used(&self) -> usize {
+        self.octets.len().saturating_sub(CHUNK)
+    }
+
     /// Gives the front of the buffer back when that is cheaper than letting it grow.
     fn make_room(&mut self, len: usize) {
-        let dead = self.entries.back().map_or(self.octets.len(), |oldest| {
+        let dead = self.entries.back().map_or(self.used(), |oldest| {
             oldest.start.wrapping_sub(self.base) as usize
         });
-        let alive = self.octets.len() - dead;
-        if dead >= alive + SLACK || self.octets.len() + len > self.octets.capacity() && dead > alive
-        {
+        let alive = self.used() - dead;
+        let full = self.octets.len() + len > self.octets.capacity();
+        if dead >= alive + SLACK || full && dead > alive {
             self.octets.copy_within(dead.., 0);
-            self.octets.truncate(alive);
+            self.octets.truncate(self.octets.len() - dead);
             self.base = self.base.wrapping_add(dead as u32);
         }
     }

@@ -1,10 +1,8 @@
 //! The dynamic table (RFC 7541 §2.3.2, §4).
 //!
-//! Octets of all entries lie in one buffer, oldest first and each entry in one piece. New ones are appended; what is
-//! evicted stays in front until it is as much as what is alive, then the buffer is moved up. So an insertion costs its
-//! own octets twice at most, and an entry's octets are always one slice. Nothing is allocated before the first insertion.
-
-use std::collections::VecDeque;
+//! Entries lie in one list and their octets in one buffer, both oldest first. New ones are appended; what is evicted stays
+//! in front until it is more than what is alive, then the rest is moved up. So an insertion costs its own octets twice at
+//! most, and an entry's octets are always one slice. Nothing is allocated before the first insertion.
 
 use crate::KnownName;
 
@@ -14,16 +12,19 @@ pub(crate) const ENTRY_OVERHEAD: usize = 32;
 /// The size that both sides begin with (RFC 9113 §6.5.2, SETTINGS_HEADER_TABLE_SIZE).
 pub(crate) const INITIAL_SIZE: usize = 4096;
 
-/// Octets that aren't worth moving the buffer up for.
-const SLACK: usize = 256;
+/// Evicted entries, and octets of theirs, that aren't worth moving the others up for.
+const SLACK: usize = 16;
+const OCTET_SLACK: usize = 256;
 
 /// Octets that are copied at once: most entries are no longer, and a copy of fixed length takes no call.
 const CHUNK: usize = 32;
 
 /// A dynamic table. With each entry it keeps a `Note` of its owner.
 pub(crate) struct DynamicTable<Note> {
-    /// Newest first.
-    entries: VecDeque<Entry<Note>>,
+    /// Oldest first, evicted ones among them.
+    entries: Vec<Entry<Note>>,
+    /// How many of them are evicted.
+    evicted: usize,
     /// Their octets, and [`CHUNK`] more behind the newest's, so that any can be copied in chunks.
     octets: Vec<u8>,
     /// The position of `octets[0]`. Positions count all octets ever appended and wrap around.
@@ -61,34 +62,33 @@ pub(crate) struct View<'a> {
     /// Octets of the name, known or not.
     pub(crate) name_len: usize,
     pub(crate) value_len: usize,
-    /// The name if it isn't a known one, then the value, then whatever is behind them.
-    octets: &'a [u8],
-    /// Octets of the name, if it isn't a known one, and of the value.
+    buffer: &'a [u8],
+    /// Where in the buffer the entry's octets are: the name if it isn't a known one, then the value.
+    start: usize,
+    /// How many of them there are.
     len: usize,
 }
 
 impl<'a> View<'a> {
     /// The name if it isn't a known one, else nothing.
     pub(crate) fn unknown_name(&self) -> &'a [u8] {
-        &self.octets[..self.len - self.value_len]
+        &self.buffer[self.start..self.start + self.len - self.value_len]
     }
 
-    #[inline]
     pub(crate) fn value(&self) -> &'a [u8] {
-        &self.octets[self.len - self.value_len..self.len]
+        let end = self.start + self.len;
+        &self.buffer[end - self.value_len..end]
     }
 
     /// Appends the name, if it isn't a known one, and the value.
     #[inline]
     pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
-        if self.len <= CHUNK
-            && let Some(chunk) = self.octets.first_chunk::<CHUNK>()
-        {
+        if self.len <= CHUNK {
             let end = out.len() + self.len;
-            out.extend_from_slice(chunk);
+            out.extend_from_slice(&self.buffer[self.start..self.start + CHUNK]);
             out.truncate(end);
         } else {
-            out.extend_from_slice(&self.octets[..self.len]);
+            out.extend_from_slice(&self.buffer[self.start..self.start + self.len]);
         }
     }
 }
@@ -96,7 +96,8 @@ impl<'a> View<'a> {
 impl<Note: Copy> DynamicTable<Note> {
     pub(crate) fn new(max_size: usize) -> Self {
         Self {
-            entries: VecDeque::new(),
+            entries: Vec::new(),
+            evicted: 0,
             octets: Vec::new(),
             base: 0,
             size: 0,
@@ -114,7 +115,7 @@ impl<Note: Copy> DynamicTable<Note> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.evicted
     }
 
     /// The newest entry's number: the first has 1, the next 2 and so on, wrapping around.
@@ -122,32 +123,49 @@ impl<Note: Copy> DynamicTable<Note> {
         self.inserted
     }
 
+    #[inline]
+    fn entry(&self, age: usize) -> Option<&Entry<Note>> {
+        // Far too large when there is no entry so old.
+        let at = self.entries.len().wrapping_sub(age.wrapping_add(1));
+        if at < self.evicted {
+            return None;
+        }
+        self.entries.get(at)
+    }
+
+    /// Where in the buffer the entry's octets are.
+    #[inline]
+    fn start(&self, entry: &Entry<Note>) -> usize {
+        entry.start.wrapping_sub(self.base) as usize
+    }
+
     /// The entry of this age; the newest has age 0.
     #[inline]
     pub(crate) fn get(&self, age: usize) -> Option<View<'_>> {
-        let entry = self.entries.get(age)?;
+        let entry = self.entry(age)?;
         Some(View {
             known: entry.known,
             name_len: entry.name_len as usize,
-            octets: &self.octets[entry.start.wrapping_sub(self.base) as usize..],
             value_len: entry.value_len as usize,
+            buffer: &self.octets,
+            start: self.start(entry),
             len: entry.len as usize,
         })
     }
 
-    /// Whether there is an entry of this age with this value.
+    /// Whether there is an entry of this age with this value. Its name must be a known one.
     #[inline]
-    pub(crate) fn has_value(&self, age: usize, value: &[u8]) -> bool {
-        self.entries.get(age).is_some_and(|entry| {
-            let start = entry.start.wrapping_sub(self.base) + (entry.len - entry.value_len);
+    pub(crate) fn known_has_value(&self, age: usize, value: &[u8]) -> bool {
+        self.entry(age).is_some_and(|entry| {
+            let start = self.start(entry);
             entry.value_len as usize == value.len()
-                && self.octets[start as usize..].starts_with(value)
+                && self.octets[start..start + value.len()] == *value
         })
     }
 
     /// The owner's note on the entry of this age.
     pub(crate) fn note(&self, age: usize) -> Option<Note> {
-        self.entries.get(age).map(|entry| entry.note)
+        self.entry(age).map(|entry| entry.note)
     }
 
     /// "Whenever the maximum size for the dynamic table is reduced, entries are evicted from the end of the dynamic table
@@ -156,7 +174,7 @@ impl<Note: Copy> DynamicTable<Note> {
         self.max_size = max_size;
         self.evict_to(max_size);
         if max_size == 0 {
-            (self.entries, self.octets) = (VecDeque::new(), Vec::new());
+            (self.entries, self.octets, self.evicted) = (Vec::new(), Vec::new(), 0);
         }
     }
 
@@ -179,7 +197,7 @@ impl<Note: Copy> DynamicTable<Note> {
         self.evict_to(self.max_size - size);
         let stored_name = if known.is_some() { &[][..] } else { name };
         self.make_room(stored_name.len() + value.len());
-        self.entries.push_front(Entry {
+        self.entries.push(Entry {
             start: self.base.wrapping_add(self.used() as u32),
             len: (stored_name.len() + value.len()) as u32,
             name_len: name.len() as u32,
@@ -201,11 +219,11 @@ impl<Note: Copy> DynamicTable<Note> {
     }
 
     fn evict_to(&mut self, size: usize) {
-        while self.size > size {
-            let Some(entry) = self.entries.pop_back() else {
-                break;
-            };
-            self.size -= entry.size();
+        while self.size > size
+            && let Some(oldest) = self.entries.get(self.evicted)
+        {
+            self.size -= oldest.size();
+            self.evicted += 1;
         }
     }
 
@@ -214,23 +232,34 @@ impl<Note: Copy> DynamicTable<Note> {
         self.octets.len().saturating_sub(CHUNK)
     }
 
-    /// Gives the front of the buffer back when that is cheaper than letting it grow.
+    /// Moves the entries and their octets up where that is cheaper than to let the memory grow.
     fn make_room(&mut self, len: usize) {
-        let dead = self.entries.back().map_or(self.used(), |oldest| {
-            oldest.start.wrapping_sub(self.base) as usize
-        });
-        let alive = self.used() - dead;
+        let dead = match self.entries.get(self.evicted) {
+            Some(oldest) => self.start(oldest),
+            None => self.used(),
+        };
         let full = self.octets.len() + len > self.octets.capacity();
-        if dead >= alive + SLACK || full && dead > alive {
-            self.octets.copy_within(dead.., 0);
-            self.octets.truncate(self.octets.len() - dead);
+        if is_worth_it(dead, self.used() - dead, OCTET_SLACK, full) {
+            self.octets.drain(..dead);
             self.base = self.base.wrapping_add(dead as u32);
+        }
+        let full = self.entries.len() == self.entries.capacity();
+        if is_worth_it(self.evicted, self.len(), SLACK, full) {
+            self.entries.drain(..self.evicted);
+            self.evicted = 0;
         }
     }
 }
 
+/// Whether to move what is alive up over what is dead. Since the dead are more, each of them pays for one.
+fn is_worth_it(dead: usize, alive: usize, slack: usize, full: bool) -> bool {
+    dead > alive && (full || dead - alive >= slack)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -312,6 +341,7 @@ mod tests {
                 prop_assert_eq!(table.size(), size(&model));
                 prop_assert_eq!(listed(&table), Vec::from(model.clone()));
                 prop_assert!(table.octets.capacity() <= 4 * 600);
+                prop_assert!(table.entries.capacity() <= 4 * 600 / 32);
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD};
 use crate::index::{self, Index, Note};
 use crate::policy::{self, Kind, Learned};
-use crate::{Field, Fields, huffman, integer, static_table};
+use crate::{Field, Fields, KnownName, huffman, integer, static_table};
 
 /// Encodes the header blocks of one direction of one connection.
 pub struct Encoder {
@@ -67,8 +67,15 @@ impl Encoder {
         if let Some(update) = self.update.take() {
             self.size_update(update, out);
         }
-        for field in fields {
-            self.field(&field, out);
+        let (entries, octets) = fields.stored();
+        for entry in entries {
+            let found = entry
+                .known(octets)
+                .and_then(|(name, value)| self.find_quickly(name, value));
+            match found {
+                Some(index) => indexed(index, out),
+                None => self.field(&entry.view(octets), out),
+            }
         }
     }
 
@@ -84,39 +91,37 @@ impl Encoder {
         }
     }
 
+    /// The index of a field that has a value of the static table, or is the newest one with its name in the dynamic table: most
+    /// fields, once a connection has warmed up.
     #[inline]
-    fn field(&mut self, field: &Field<'_>, out: &mut Vec<u8>) {
-        if let Some(known) = field.known
-            && !field.never_indexed
-        {
-            let in_static_table = match policy::kind(known, field.value) {
-                Kind::Credential => {
-                    self.never_indexed(field, out);
-                    return;
+    fn find_quickly(&mut self, name: KnownName, value: &[u8]) -> Option<usize> {
+        match policy::kind(name) {
+            Kind::Plain => {}
+            Kind::StaticValues => {
+                if let Some(index) = static_table::find(name, value) {
+                    return Some(index);
                 }
-                Kind::StaticValues => static_table::find(known, field.value),
-                Kind::Plain | Kind::Cookie => static_table::find_empty(known, field.value),
-            };
-            if let Some(index) = in_static_table {
-                indexed(index, out);
-                return;
             }
-            if let Some(memory) = &mut self.memory
-                && let Some(age) = memory.index.newest_is(&self.table, known, field.value)
-            {
-                memory.learned.hit(known.number());
-                indexed(static_table::LEN + 1 + age, out);
-                return;
-            }
+            Kind::Cookie if !policy::is_short_cookie(value) => {}
+            Kind::Cookie | Kind::Credential => return None,
         }
-        self.other_field(field, out);
+        let memory = self.memory.as_mut()?;
+        let age = memory.index.newest_is(&self.table, name, value)?;
+        memory.learned.hit(name.number());
+        Some(static_table::LEN + 1 + age)
     }
 
-    /// A field that is neither in the static table nor the newest one with its name.
+    /// Any other field.
     #[inline(never)]
-    fn other_field(&mut self, field: &Field<'_>, out: &mut Vec<u8>) {
-        if field.never_indexed {
+    fn field(&mut self, field: &Field<'_>, out: &mut Vec<u8>) {
+        if field.never_indexed || policy::is_credential(field) {
             self.never_indexed(field, out);
+            return;
+        }
+        if let Some(known) = field.known
+            && let Some(index) = static_table::find(known, field.value)
+        {
+            indexed(index, out);
             return;
         }
         // A field that takes most of the table would drive out what is worth more together.
@@ -152,7 +157,6 @@ impl Encoder {
 
     /// "This representation is intended for protecting header field values that are not to be put at risk by compressing them"
     /// (RFC 7541 §6.2.3). So the value isn't looked up either.
-    #[inline(never)]
     fn never_indexed(&self, field: &Field<'_>, out: &mut Vec<u8>) {
         let name = self.name_index(index::slot(field.known, field.name), field);
         literal(0x10, 4, name, field, out);

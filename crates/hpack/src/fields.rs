@@ -14,7 +14,7 @@ pub struct Fields {
 
 /// Where one field's octets are: the name unless it is known, then the value.
 #[derive(Clone, Copy)]
-struct Entry {
+pub(crate) struct Entry {
     start: u32,
     /// Octets of the name, known or not.
     name_len: u32,
@@ -28,8 +28,16 @@ impl Entry {
         self.name_len as usize + self.value_len as usize
     }
 
+    /// Name and value if the name is known and the field isn't marked never-indexed.
     #[inline]
-    fn view<'a>(&self, bytes: &'a [u8]) -> Field<'a> {
+    pub(crate) fn known<'a>(&self, bytes: &'a [u8]) -> Option<(KnownName, &'a [u8])> {
+        let known = self.known.filter(|_| !self.never_indexed)?;
+        let start = self.start as usize;
+        Some((known, &bytes[start..start + self.value_len as usize]))
+    }
+
+    #[inline]
+    pub(crate) fn view<'a>(&self, bytes: &'a [u8]) -> Field<'a> {
         let octets = &bytes[self.start as usize..];
         let (name, octets) = match self.known {
             Some(known) => (known.as_str().as_bytes(), octets),
@@ -134,6 +142,11 @@ impl Fields {
     #[inline]
     pub(crate) fn room(&self) -> usize {
         (u32::MAX as usize).saturating_sub(self.bytes.len())
+    }
+
+    /// The fields as they are stored, and their octets.
+    pub(crate) fn stored(&self) -> (&[Entry], &[u8]) {
+        (&self.entries, &self.bytes)
     }
 
     /// The octets of all fields. The decoder builds a field at the end of them, and then either commits it or truncates.

@@ -57,7 +57,7 @@ impl Index {
         value: &[u8],
     ) -> Option<usize> {
         let age = age(table, self.by_name[usize::from(known.number())]);
-        table.has_value(age, value).then_some(age)
+        table.known_has_value(age, value).then_some(age)
     }
 
     /// The age of the newest entry with this name and value.

@@ -5,7 +5,7 @@
 //! with, and that rises whenever one of its values comes again and falls with each new one.
 
 use crate::index::{Key, SLOTS};
-use crate::{KnownName, static_table};
+use crate::{Field, KnownName, static_table};
 
 /// A cookie with fewer octets than this is never indexed: "Since HPACK doesn't protect against guessing an entire header field
 /// value, short or low-entropy values are more readily recovered by an adversary." (RFC 7541 §7.1.3)
@@ -75,14 +75,25 @@ static KINDS: [Kind; 256] = {
     kinds
 };
 
-/// What to look at first in a field with this name and value.
+/// What to look at first in a field with this name.
 #[inline]
-pub(crate) fn kind(name: KnownName, value: &[u8]) -> Kind {
-    match KINDS[usize::from(name.number())] {
-        Kind::Cookie if value.len() < SHORT_COOKIE => Kind::Credential,
-        Kind::Cookie => Kind::Plain,
-        kind => kind,
+pub(crate) fn kind(name: KnownName) -> Kind {
+    KINDS[usize::from(name.number())]
+}
+
+/// Whether a field must not be in a table.
+pub(crate) fn is_credential(field: &Field<'_>) -> bool {
+    match field.known.map(kind) {
+        Some(Kind::Credential) => true,
+        Some(Kind::Cookie) => is_short_cookie(field.value),
+        _ => false,
     }
+}
+
+/// Whether a cookie could be guessed.
+#[inline]
+pub(crate) fn is_short_cookie(value: &[u8]) -> bool {
+    value.len() < SHORT_COOKIE
 }
 
 /// What the fields of a connection taught about its names.
@@ -109,7 +120,9 @@ impl Learned {
     #[inline]
     pub(crate) fn hit(&mut self, slot: u8) {
         let score = &mut self.scores[usize::from(slot)];
-        *score = (*score + 1).min(HIGHEST);
+        if *score < HIGHEST {
+            *score += 1;
+        }
     }
 
     /// A field was in no table. Whether it should be put there.

@@ -168,15 +168,12 @@ pub(crate) fn find(name: KnownName, value: &[u8]) -> Option<usize> {
             _ => None,
         },
         KnownName::ACCEPT_ENCODING => (value == b"gzip, deflate").then_some(16),
-        _ => find_empty(name, value),
+        // All others have one entry each, without a value.
+        _ => {
+            let index = usize::from(name.number());
+            (value.is_empty() && index <= LEN).then_some(index)
+        }
     }
-}
-
-/// The same for a name that has no entry with a value other than the empty one.
-#[inline]
-pub(crate) fn find_empty(name: KnownName, value: &[u8]) -> Option<usize> {
-    let index = usize::from(name.number());
-    (value.is_empty() && index <= LEN).then_some(index)
 }
 
 #[cfg(test)]

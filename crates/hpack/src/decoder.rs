@@ -1,6 +1,7 @@
 //! Octets to fields.
 
 use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD, View};
+use crate::fields::Shape;
 use crate::{Error, Fields, KnownName, huffman, integer, static_table};
 
 /// Bounds on one decoded list. They are checked while decoding; what is over them is decoded but not kept.
@@ -90,7 +91,6 @@ impl Decoder {
         if self.shrink_to.is_some() || block.first().is_some_and(|first| first & 0xe0 == 0x20) {
             rest = self.size_updates(rest)?;
         }
-        let before = fields.len();
         let mut list = List::new(fields, limits);
         while let Some((&first, behind)) = rest.split_first() {
             if first & 0x80 != 0 {
@@ -103,7 +103,7 @@ impl Decoder {
         }
         Ok(Decoded {
             list_size: list.size(),
-            fields: list.fields.len() - before + list.refused,
+            fields: list.fields.len() - list.before + list.refused,
             over: list.over,
         })
     }
@@ -142,22 +142,21 @@ impl Decoder {
     #[inline]
     fn indexed(&self, index: usize, list: &mut List<'_>) -> Result<(), Error> {
         if let Some(entry) = static_table::get(index) {
-            let (name_len, value_len) = (usize::from(entry.name_len), usize::from(entry.value_len));
-            if list.admit(Some(entry.name), name_len + value_len) {
+            if list.admit(Some(entry.name), entry.shape.octets() + ENTRY_OVERHEAD) {
                 let start = list.fields.bytes().len();
                 list.fields.bytes().extend_from_slice(&entry.value);
-                list.fields.bytes().truncate(start + value_len);
                 list.fields
-                    .commit(start, Some(entry.name), name_len, value_len, false);
+                    .bytes()
+                    .truncate(start + entry.shape.value_len());
+                list.fields.commit(start, entry.shape);
             }
             return Ok(());
         }
         let entry = self.dynamic(index)?;
-        if list.admit(entry.known, entry.name_len + entry.value_len) {
+        if list.admit(entry.shape.known(), entry.size) {
             let start = list.fields.bytes().len();
             entry.append_to(list.fields.bytes());
-            list.fields
-                .commit(start, entry.known, entry.name_len, entry.value_len, false);
+            list.fields.commit(start, *entry.shape);
         }
         Ok(())
     }
@@ -197,7 +196,7 @@ impl Decoder {
             (Name::Known(entry.name), rest)
         } else {
             let entry = self.dynamic(index)?;
-            let name = match entry.known {
+            let name = match entry.shape.known() {
                 Some(known) => Name::Known(known),
                 None => Name::Unknown(entry.unknown_name()),
             };
@@ -213,7 +212,7 @@ impl Decoder {
             let in_table = indexing == Indexing::Incremental && size <= self.table.max_size();
             if size > list.room && !in_table {
                 // Nobody wants it, so it takes no memory at all.
-                list.admit(None, name_len + value_len);
+                list.admit(None, size);
                 if indexing == Indexing::Incremental {
                     self.table.clear();
                 }
@@ -228,14 +227,13 @@ impl Decoder {
         let octets = &list.fields.bytes()[start..];
         let (unknown_name, value) = octets.split_at(value_start - start);
         let name = known.map_or(unknown_name, |known| known.as_str().as_bytes());
-        let (name_len, value_len) = (name.len(), value.len());
+        let never_indexed = indexing == Indexing::Never;
+        let shape = Shape::new(known, name.len(), value.len(), never_indexed);
         if indexing == Indexing::Incremental {
             self.table.insert(known, name, value, ());
         }
-        if list.admit(known, name_len + value_len) {
-            let never_indexed = indexing == Indexing::Never;
-            list.fields
-                .commit(start, known, name_len, value_len, never_indexed);
+        if list.admit(known, shape.octets() + ENTRY_OVERHEAD) {
+            list.fields.commit(start, shape);
         } else {
             list.fields.bytes().truncate(start);
         }
@@ -263,8 +261,10 @@ struct List<'a> {
     whole: usize,
     /// What the list's size came to beyond `whole - room`.
     beyond: usize,
-    /// Fields that there may be yet.
-    fields_left: usize,
+    /// How many fields there were before.
+    before: usize,
+    /// How many fields there may be, those before and the cookie crumbs so far included.
+    max_len: usize,
     /// Cookie crumbs that there may be yet.
     crumbs_left: usize,
     /// Fields that weren't kept.
@@ -276,11 +276,12 @@ impl<'a> List<'a> {
     fn new(fields: &'a mut Fields, limits: &Limits) -> Self {
         let room = limits.max_list_size.min(fields.room());
         Self {
+            before: fields.len(),
+            max_len: fields.len().saturating_add(limits.max_fields),
             fields,
             room,
             whole: room,
             beyond: 0,
-            fields_left: limits.max_fields,
             crumbs_left: limits.max_cookie_crumbs,
             refused: 0,
             over: None,
@@ -291,10 +292,9 @@ impl<'a> List<'a> {
         (self.whole - self.room).saturating_add(self.beyond)
     }
 
-    /// Counts a field of so many octets. Whether it may be kept.
+    /// Counts a field of this size (RFC 9113 §10.5.1 counts fields as RFC 7541 §4.1 counts entries). Whether it may be kept.
     #[inline]
-    fn admit(&mut self, known: Option<KnownName>, octets: usize) -> bool {
-        let size = octets + ENTRY_OVERHEAD;
+    fn admit(&mut self, known: Option<KnownName>, size: usize) -> bool {
         if size > self.room {
             return self.refuse(ListLimit::Size, size);
         }
@@ -303,11 +303,9 @@ impl<'a> List<'a> {
                 return self.refuse(ListLimit::CookieCrumbs, size);
             }
             self.crumbs_left -= 1;
-        } else {
-            if self.fields_left == 0 {
-                return self.refuse(ListLimit::Fields, size);
-            }
-            self.fields_left -= 1;
+            self.max_len = self.max_len.saturating_add(1);
+        } else if self.fields.len() >= self.max_len {
+            return self.refuse(ListLimit::Fields, size);
         }
         self.room -= size;
         true

@@ -5,6 +5,7 @@
 //! most, and an entry's octets are always one slice. Nothing is allocated before the first insertion.
 
 use crate::KnownName;
+use crate::fields::Shape;
 
 /// What an entry takes beyond its octets (RFC 7541 §4.1).
 pub(crate) const ENTRY_OVERHEAD: usize = 32;
@@ -42,26 +43,18 @@ struct Entry<Note> {
     start: u32,
     /// How many of them there are.
     len: u32,
-    /// Octets of the name, known or not.
-    name_len: u32,
-    value_len: u32,
-    known: Option<KnownName>,
+    /// As §4.1 counts it.
+    size: u32,
+    shape: Shape,
     note: Note,
-}
-
-impl<Note> Entry<Note> {
-    fn size(&self) -> usize {
-        self.name_len as usize + self.value_len as usize + ENTRY_OVERHEAD
-    }
 }
 
 /// An entry as it is looked at.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
-    pub(crate) known: Option<KnownName>,
-    /// Octets of the name, known or not.
-    pub(crate) name_len: usize,
-    pub(crate) value_len: usize,
+    pub(crate) shape: &'a Shape,
+    /// As §4.1 counts it.
+    pub(crate) size: usize,
     buffer: &'a [u8],
     /// Where in the buffer the entry's octets are: the name if it isn't a known one, then the value.
     start: usize,
@@ -72,12 +65,12 @@ pub(crate) struct View<'a> {
 impl<'a> View<'a> {
     /// The name if it isn't a known one, else nothing.
     pub(crate) fn unknown_name(&self) -> &'a [u8] {
-        &self.buffer[self.start..self.start + self.len - self.value_len]
+        &self.buffer[self.start..self.start + self.len - self.shape.value_len()]
     }
 
     pub(crate) fn value(&self) -> &'a [u8] {
         let end = self.start + self.len;
-        &self.buffer[end - self.value_len..end]
+        &self.buffer[end - self.shape.value_len()..end]
     }
 
     /// Appends the name, if it isn't a known one, and the value.
@@ -144,9 +137,8 @@ impl<Note: Copy> DynamicTable<Note> {
     pub(crate) fn get(&self, age: usize) -> Option<View<'_>> {
         let entry = self.entry(age)?;
         Some(View {
-            known: entry.known,
-            name_len: entry.name_len as usize,
-            value_len: entry.value_len as usize,
+            shape: &entry.shape,
+            size: entry.size as usize,
             buffer: &self.octets,
             start: self.start(entry),
             len: entry.len as usize,
@@ -158,8 +150,7 @@ impl<Note: Copy> DynamicTable<Note> {
     pub(crate) fn known_has_value(&self, age: usize, value: &[u8]) -> bool {
         self.entry(age).is_some_and(|entry| {
             let start = self.start(entry);
-            entry.value_len as usize == value.len()
-                && self.octets[start..start + value.len()] == *value
+            entry.len as usize == value.len() && self.octets[start..start + value.len()] == *value
         })
     }
 
@@ -195,18 +186,19 @@ impl<Note: Copy> DynamicTable<Note> {
             return;
         }
         self.evict_to(self.max_size - size);
-        let stored_name = if known.is_some() { &[][..] } else { name };
-        self.make_room(stored_name.len() + value.len());
+        let shape = Shape::new(known, name.len(), value.len(), false);
+        self.make_room(shape.stored());
         self.entries.push(Entry {
             start: self.base.wrapping_add(self.used() as u32),
-            len: (stored_name.len() + value.len()) as u32,
-            name_len: name.len() as u32,
-            value_len: value.len() as u32,
-            known,
+            len: shape.stored() as u32,
+            size: size as u32,
+            shape,
             note,
         });
         self.octets.truncate(self.used());
-        self.octets.extend_from_slice(stored_name);
+        if known.is_none() {
+            self.octets.extend_from_slice(name);
+        }
         self.octets.extend_from_slice(value);
         self.octets.extend_from_slice(&[0; CHUNK]);
         self.size += size;
@@ -222,7 +214,7 @@ impl<Note: Copy> DynamicTable<Note> {
         while self.size > size
             && let Some(oldest) = self.entries.get(self.evicted)
         {
-            self.size -= oldest.size();
+            self.size -= oldest.size as usize;
             self.evicted += 1;
         }
     }
@@ -267,11 +259,11 @@ mod tests {
         (0..table.len())
             .map(|age| {
                 let view = table.get(age).expect("an entry");
-                let name = match view.known {
+                let name = match view.shape.known() {
                     Some(known) => known.as_str().to_owned(),
                     None => String::from_utf8_lossy(view.unknown_name()).into_owned(),
                 };
-                assert_eq!(name.len(), view.name_len);
+                assert_eq!(name.len() + view.value().len(), view.shape.octets());
                 (name, String::from_utf8_lossy(view.value()).into_owned())
             })
             .collect()

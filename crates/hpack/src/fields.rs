@@ -12,10 +12,9 @@ pub struct Fields {
     entries: Vec<Entry>,
 }
 
-/// Where one field's octets are: the name unless it is known, then the value.
+/// A field without its octets.
 #[derive(Clone, Copy)]
-pub(crate) struct Entry {
-    start: u32,
+pub(crate) struct Shape {
     /// Octets of the name, known or not.
     name_len: u32,
     value_len: u32,
@@ -23,31 +22,75 @@ pub(crate) struct Entry {
     never_indexed: bool,
 }
 
-impl Entry {
-    fn octets(&self) -> usize {
+impl Shape {
+    #[inline]
+    pub(crate) const fn new(
+        known: Option<KnownName>,
+        name_len: usize,
+        value_len: usize,
+        never_indexed: bool,
+    ) -> Self {
+        Self {
+            name_len: name_len as u32,
+            value_len: value_len as u32,
+            known,
+            never_indexed,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn known(&self) -> Option<KnownName> {
+        self.known
+    }
+
+    #[inline]
+    pub(crate) const fn value_len(&self) -> usize {
+        self.value_len as usize
+    }
+
+    /// Octets of name and value.
+    #[inline]
+    pub(crate) const fn octets(&self) -> usize {
         self.name_len as usize + self.value_len as usize
     }
 
+    /// Octets that are stored of the field: the name unless it is known, and the value.
+    pub(crate) fn stored(&self) -> usize {
+        match self.known {
+            Some(_) => self.value_len as usize,
+            None => self.octets(),
+        }
+    }
+}
+
+/// A field, and where its octets are: the name unless it is known, then the value.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    start: u32,
+    shape: Shape,
+}
+
+impl Entry {
     /// Name and value if the name is known and the field isn't marked never-indexed.
     #[inline]
     pub(crate) fn known<'a>(&self, bytes: &'a [u8]) -> Option<(KnownName, &'a [u8])> {
-        let known = self.known.filter(|_| !self.never_indexed)?;
+        let known = self.shape.known.filter(|_| !self.shape.never_indexed)?;
         let start = self.start as usize;
-        Some((known, &bytes[start..start + self.value_len as usize]))
+        Some((known, &bytes[start..start + self.shape.value_len()]))
     }
 
     #[inline]
     pub(crate) fn view<'a>(&self, bytes: &'a [u8]) -> Field<'a> {
         let octets = &bytes[self.start as usize..];
-        let (name, octets) = match self.known {
+        let (name, octets) = match self.shape.known {
             Some(known) => (known.as_str().as_bytes(), octets),
-            None => octets.split_at(self.name_len as usize),
+            None => octets.split_at(self.shape.name_len as usize),
         };
         Field {
-            known: self.known,
+            known: self.shape.known,
             name,
-            value: &octets[..self.value_len as usize],
-            never_indexed: self.never_indexed,
+            value: &octets[..self.shape.value_len()],
+            never_indexed: self.shape.never_indexed,
         }
     }
 }
@@ -135,7 +178,10 @@ impl Fields {
             self.bytes.extend_from_slice(name);
         }
         self.bytes.extend_from_slice(value);
-        self.commit(start, known, name.len(), value.len(), never_indexed);
+        self.commit(
+            start,
+            Shape::new(known, name.len(), value.len(), never_indexed),
+        );
     }
 
     /// Octets that there still is a place for.
@@ -158,21 +204,9 @@ impl Fields {
     /// Makes a field of the octets from `start` on: the name unless it is known, then the value. There was [`Fields::room`]
     /// for them.
     #[inline]
-    pub(crate) fn commit(
-        &mut self,
-        start: usize,
-        known: Option<KnownName>,
-        name_len: usize,
-        value_len: usize,
-        never_indexed: bool,
-    ) {
-        self.entries.push(Entry {
-            start: start as u32,
-            name_len: name_len as u32,
-            value_len: value_len as u32,
-            known,
-            never_indexed,
-        });
+    pub(crate) fn commit(&mut self, start: usize, shape: Shape) {
+        let start = start as u32;
+        self.entries.push(Entry { start, shape });
     }
 
     /// The field at this place.
@@ -205,13 +239,13 @@ impl Fields {
         let entry = self
             .entries
             .iter()
-            .find(|entry| entry.known == Some(name))?;
+            .find(|entry| entry.shape.known == Some(name))?;
         Some(entry.view(&self.bytes).value)
     }
 
     /// Octets of all names and values together: what HTTP/1.1 would send, less its punctuation.
     pub fn octets(&self) -> usize {
-        self.entries.iter().map(Entry::octets).sum()
+        self.entries.iter().map(|entry| entry.shape.octets()).sum()
     }
 
     /// The size that RFC 9113 §10.5.1 counts: all octets, and 32 for each field.

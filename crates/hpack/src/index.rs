@@ -131,7 +131,8 @@ fn chain(
 }
 
 fn has_name(entry: &View<'_>, field: &Field<'_>) -> bool {
-    entry.known == field.known && (field.known.is_some() || entry.unknown_name() == field.name)
+    entry.shape.known() == field.known
+        && (field.known.is_some() || entry.unknown_name() == field.name)
 }
 
 /// The slot of a name: its number if it has one.

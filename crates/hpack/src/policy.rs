@@ -62,7 +62,7 @@ static KINDS: [Kind; 256] = {
     while index <= static_table::LEN {
         let entry = static_table::get(index);
         if let Some(entry) = entry
-            && entry.value_len > 0
+            && entry.shape.value_len() > 0
         {
             kinds[entry.name.number() as usize] = Kind::StaticValues;
         }

@@ -1,6 +1,7 @@
 //! The static table (RFC 7541 Appendix A).
 
 use crate::KnownName;
+use crate::fields::Shape;
 
 /// Entries in the static table; the dynamic table's newest entry has the index after it (RFC 7541 §2.3.3).
 pub(crate) const LEN: usize = 61;
@@ -78,8 +79,7 @@ const VALUE_ROOM: usize = 16;
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) name: KnownName,
-    pub(crate) name_len: u8,
-    pub(crate) value_len: u8,
+    pub(crate) shape: Shape,
     /// The value and zeros behind it: a copy of fixed length takes no call.
     pub(crate) value: [u8; VALUE_ROOM],
 }
@@ -88,8 +88,7 @@ pub(crate) struct Entry {
 static DECODED: [Entry; LEN + 1] = {
     let mut decoded = [Entry {
         name: KnownName::AUTHORITY,
-        name_len: 0,
-        value_len: 0,
+        shape: Shape::new(None, 0, 0, false),
         value: [0; VALUE_ROOM],
     }; LEN + 1];
     let mut first = 1;
@@ -101,8 +100,7 @@ static DECODED: [Entry; LEN + 1] = {
         let (name, value) = (ENTRIES[index].0.as_bytes(), ENTRIES[index].1.as_bytes());
         let entry = &mut decoded[index];
         entry.name = KnownName::numbered(first as u8);
-        entry.name_len = name.len() as u8;
-        entry.value_len = value.len() as u8;
+        entry.shape = Shape::new(Some(entry.name), name.len(), value.len(), false);
         let mut i = 0;
         while i < value.len() {
             entry.value[i] = value[i];
@@ -188,11 +186,9 @@ mod tests {
             assert_eq!(find(name, b"another"), None);
             let entry = get(index).expect("an entry");
             assert_eq!(entry.name, name);
-            assert_eq!(
-                &entry.value[..usize::from(entry.value_len)],
-                value.as_bytes()
-            );
-            assert_eq!(usize::from(entry.name_len), name.as_str().len());
+            assert_eq!(&entry.value[..entry.shape.value_len()], value.as_bytes());
+            assert_eq!(entry.shape.octets(), name.as_str().len() + value.len());
+            assert_eq!(entry.shape.known(), Some(name));
         }
         assert!(get(0).is_none());
         assert!(get(LEN + 1).is_none());

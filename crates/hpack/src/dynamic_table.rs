@@ -150,7 +150,8 @@ impl<Note: Copy> DynamicTable<Note> {
     pub(crate) fn known_has_value(&self, age: usize, value: &[u8]) -> bool {
         self.entry(age).is_some_and(|entry| {
             let start = self.start(entry);
-            entry.len as usize == value.len() && self.octets[start..start + value.len()] == *value
+            entry.len as usize == value.len()
+                && is_same(&self.octets[start..start + value.len()], value)
         })
     }
 
@@ -240,6 +241,18 @@ impl<Note: Copy> DynamicTable<Note> {
             self.entries.drain(..self.evicted);
             self.evicted = 0;
         }
+    }
+}
+
+/// Whether two strings of one length are the same. Most are short, and then a comparison in words takes no call.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a_last), Some(b_last)) if a.len() <= CHUNK => {
+            let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+            a_last == b_last && words.into_iter().all(|(a, b)| a == b)
+        }
+        _ => a == b,
     }
 }
 

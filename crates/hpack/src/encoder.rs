@@ -95,15 +95,17 @@ impl Encoder {
     /// fields, once a connection has warmed up.
     #[inline]
     fn find_quickly(&mut self, name: KnownName, value: &[u8]) -> Option<usize> {
-        match policy::kind(name) {
-            Kind::Plain => {}
-            Kind::StaticValues => {
-                if let Some(index) = static_table::find(name, value) {
-                    return Some(index);
+        let kind = policy::kind(name);
+        if kind != Kind::Plain {
+            match kind {
+                Kind::StaticValues => {
+                    if let Some(index) = static_table::find(name, value) {
+                        return Some(index);
+                    }
                 }
+                Kind::Cookie if !policy::is_short_cookie(value) => {}
+                _ => return None,
             }
-            Kind::Cookie if !policy::is_short_cookie(value) => {}
-            Kind::Cookie | Kind::Credential => return None,
         }
         let memory = self.memory.as_mut()?;
         let age = memory.index.newest_is(&self.table, name, value)?;

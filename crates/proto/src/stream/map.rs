@@ -65,6 +65,8 @@ pub(crate) struct StreamMap {
     /// Streams that ended by RST_STREAM lately.
     reset: VecDeque<(StreamId, Sender)>,
     reset_capacity: usize,
+    /// The highest stream that we reset and no longer remember, by the parity of its identifier.
+    forgotten: [u32; 2],
 }
 
 impl StreamMap {
@@ -80,6 +82,7 @@ impl StreamMap {
             gaps: VecDeque::new(),
             reset: VecDeque::new(),
             reset_capacity: (max_concurrent_streams as usize).clamp(64, 1024),
+            forgotten: [0; 2],
         }
     }
 
@@ -103,6 +106,11 @@ impl StreamMap {
         }
         match self.reset.iter().rev().find(|(reset, _)| *reset == id) {
             Some((_, by)) => Lookup::Closed(ClosedBy::Reset(*by)),
+            // In doubt it is one of those that we reset: a client may have sent any number of requests before it learned how
+            // many it may have open, and must not be accused of what was under way when they were refused (RFC 9113 §5.1).
+            None if number <= self.forgotten[number as usize % 2] => {
+                Lookup::Closed(ClosedBy::Reset(Sender::Us))
+            }
             None => Lookup::Closed(ClosedBy::EndStream),
         }
     }
@@ -149,8 +157,11 @@ impl StreamMap {
 
     /// Remembers for a while that a stream ended by RST_STREAM.
     pub(crate) fn note_reset(&mut self, id: StreamId, by: Sender) {
-        if self.reset.len() >= self.reset_capacity {
-            self.reset.pop_front();
+        if self.reset.len() >= self.reset_capacity
+            && let Some((oldest, Sender::Us)) = self.reset.pop_front()
+        {
+            let forgotten = &mut self.forgotten[oldest.get() as usize % 2];
+            *forgotten = oldest.get().max(*forgotten);
         }
         self.reset.push_back((id, by));
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{
-    Body, Config, Connection, ErrorCode, Event, Fields, Flow, Outbox, RequestHead, ResponseHead,
-    Role, StreamId,
+    Body, Config, Connection, ErrorCode, Event, Fields, Flow, Misuse, Outbox, RequestHead,
+    ResponseHead, Role, StreamId,
 };
 
 use super::Choices;
@@ -313,9 +313,12 @@ impl<'a> Session<'a> {
             2 => return self.waiting.push(id),
             3 => {
                 let mut stream = self.engine.stream(id).expect("it has just been told");
-                stream
-                    .inform(&ResponseHead::new(103))
-                    .expect("1xx before the response");
+                let informed = stream.inform(&ResponseHead::new(103));
+                // The peer may take only tiny heads.
+                assert!(
+                    matches!(informed, Ok(()) | Err(Misuse::HeadTooLarge)),
+                    "{informed:?}"
+                );
             }
             4 => {
                 let head = RequestHead::new("GET", "https", "localhost", "/pushed");

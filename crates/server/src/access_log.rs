@@ -174,7 +174,7 @@ impl std::fmt::Display for LogLine<'_> {
         } = self.entry;
         let (Sent { status, bytes }, took) = (self.sent, self.took);
         match self.entry.peer {
-            Some(peer) => write!(f, "{peer}")?,
+            Some(peer) => write!(f, "{}", canonical(peer))?,
             None => f.write_char('-')?,
         }
         write!(
@@ -182,6 +182,11 @@ impl std::fmt::Display for LogLine<'_> {
             " \"{request} HTTP/2\" {status:03} {bytes} {took:.1?} \"{user_agent}\""
         )
     }
+}
+
+/// An address as the client knows it: not as IPv6 when it came over IPv4.
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
 /// The line in the Combined Log Format, with the duration in seconds behind it.
@@ -277,7 +282,7 @@ mod tests {
         };
         assert_eq!(
             line.to_string(),
-            "[::ffff:192.0.2.7]:4711 \"GET /a HTTP/2\" 404 0 1.5ms \"curl\""
+            "192.0.2.7:4711 \"GET /a HTTP/2\" 404 0 1.5ms \"curl\""
         );
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tidegate_net::{ConnId, Conns, End, Service};
 use tidegate_proto::{CloseReason, ErrorCode, Event, RequestHead, ResetCause, StreamId, StreamMut};
 
-use crate::access_log::{AccessLog, Destination, Entry};
+use crate::access_log::{AccessLog, Destination, Entry, canonical};
 use crate::clock::Clock;
 use crate::config::Target;
 use crate::exchange::{Exchange, Exchanges, Progress, Work};
@@ -237,7 +237,7 @@ struct Peer<'a>(&'a Conns, ConnId);
 impl std::fmt::Display for Peer<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0.info(self.1) {
-            Some(info) => info.peer.fmt(f),
+            Some(info) => canonical(info.peer).fmt(f),
             None => f.write_str("unknown"),
         }
     }

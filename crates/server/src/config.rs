@@ -276,20 +276,20 @@ mod tests {
         assert!(config.self_signed && config.acceptor.is_some() && config.workers >= 1);
         assert_eq!(config.options.proto.max_concurrent_streams, 1000);
         assert!(matches!(
-            config.routes.find("/x"),
-            Some((Target::Demo, "/x"))
+            config.routes.find(b"/x"),
+            Some((Target::Demo, b"/x"))
         ));
         assert!(matches!(
-            config.routes.find("/status"),
-            Some((Target::Status, ""))
+            config.routes.find(b"/status"),
+            Some((Target::Status, b""))
         ));
         assert!(matches!(
-            config.routes.find("/upload"),
-            Some((Target::Upload, ""))
+            config.routes.find(b"/upload"),
+            Some((Target::Upload, b""))
         ));
         assert!(matches!(
-            config.routes.find("/echo"),
-            Some((Target::Echo, ""))
+            config.routes.find(b"/echo"),
+            Some((Target::Echo, b""))
         ));
     }
 
@@ -297,11 +297,11 @@ mod tests {
     fn any_route_replaces_the_built_in_ones() {
         let config = config("--listen none --route /health=status").unwrap();
         assert!(config.acceptor.is_none() && !config.self_signed);
-        assert!(config.routes.find("/").is_none());
-        assert!(config.routes.find("/echo").is_none());
+        assert!(config.routes.find(b"/").is_none());
+        assert!(config.routes.find(b"/echo").is_none());
         assert!(matches!(
-            config.routes.find("/health"),
-            Some((Target::Status, ""))
+            config.routes.find(b"/health"),
+            Some((Target::Status, b""))
         ));
     }
 
@@ -311,8 +311,8 @@ mod tests {
         let line = format!("--listen none --root {}", dir.path().display());
         let config = config(&line).unwrap();
         assert!(matches!(
-            config.routes.find("/a"),
-            Some((Target::Files(_), "/a"))
+            config.routes.find(b"/a"),
+            Some((Target::Files(_), b"/a"))
         ));
     }
 

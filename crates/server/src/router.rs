@@ -22,10 +22,10 @@ impl<T> Router<T> {
 
     /// The target of the longest route that covers `path`, and what is left of the path: empty, or begins with `/`.
     /// `/a` covers `/a` and `/a/b`, but not `/ab`.
-    pub fn find<'p>(&self, path: &'p str) -> Option<(&T, &'p str)> {
+    pub fn find<'p>(&self, path: &'p [u8]) -> Option<(&T, &'p [u8])> {
         self.routes.iter().find_map(|(prefix, target)| {
-            let rest = path.strip_prefix(&**prefix)?;
-            (rest.is_empty() || rest.starts_with('/')).then_some((target, rest))
+            let rest = path.strip_prefix(prefix.as_bytes())?;
+            (matches!(rest, [] | [b'/', ..])).then_some((target, rest))
         })
     }
 
@@ -48,39 +48,39 @@ mod tests {
     fn the_longest_route_wins_whatever_the_order() {
         for paths in [["/", "/a", "/a/b"], ["/a/b", "/", "/a"]] {
             let router = router(&paths);
-            assert_eq!(router.find("/"), Some((&"/", "/")));
-            assert_eq!(router.find("/x"), Some((&"/", "/x")));
-            assert_eq!(router.find("/a"), Some((&"/a", "")));
-            assert_eq!(router.find("/a/"), Some((&"/a", "/")));
-            assert_eq!(router.find("/a/c"), Some((&"/a", "/c")));
-            assert_eq!(router.find("/a/b"), Some((&"/a/b", "")));
-            assert_eq!(router.find("/a/b/c"), Some((&"/a/b", "/c")));
+            assert_eq!(router.find(b"/"), Some((&"/", &b"/"[..])));
+            assert_eq!(router.find(b"/x"), Some((&"/", &b"/x"[..])));
+            assert_eq!(router.find(b"/a"), Some((&"/a", &b""[..])));
+            assert_eq!(router.find(b"/a/"), Some((&"/a", &b"/"[..])));
+            assert_eq!(router.find(b"/a/c"), Some((&"/a", &b"/c"[..])));
+            assert_eq!(router.find(b"/a/b"), Some((&"/a/b", &b""[..])));
+            assert_eq!(router.find(b"/a/b/c"), Some((&"/a/b", &b"/c"[..])));
         }
     }
 
     #[test]
     fn a_route_ends_at_a_segment() {
         let router = router(&["/a", "/b/"]);
-        assert_eq!(router.find("/ab"), None);
-        assert_eq!(router.find("/a.txt"), None);
-        assert_eq!(router.find("/bb/c"), None);
-        assert_eq!(router.find("/b"), Some((&"/b/", "")));
-        assert_eq!(router.find("/b/c"), Some((&"/b/", "/c")));
+        assert_eq!(router.find(b"/ab"), None);
+        assert_eq!(router.find(b"/a.txt"), None);
+        assert_eq!(router.find(b"/bb/c"), None);
+        assert_eq!(router.find(b"/b"), Some((&"/b/", &b""[..])));
+        assert_eq!(router.find(b"/b/c"), Some((&"/b/", &b"/c"[..])));
     }
 
     #[test]
     fn no_route_covers_what_is_not_a_path() {
         let router = router(&["/"]);
-        assert_eq!(router.find("*"), None);
+        assert_eq!(router.find(b"*"), None);
         // CONNECT has no path; the root route would be found, its handler refuses the method.
-        assert_eq!(router.find(""), Some((&"/", "")));
-        assert_eq!(super::Router::<u8>::new([]).find("/"), None);
+        assert_eq!(router.find(b""), Some((&"/", &b""[..])));
+        assert_eq!(super::Router::<u8>::new([]).find(b"/"), None);
     }
 
     #[test]
     fn the_later_of_two_equal_routes_counts() {
         let router = Router::new([("/a".to_owned(), 1), ("/a/".to_owned(), 2)]);
-        assert_eq!(router.find("/a"), Some((&2, "")));
+        assert_eq!(router.find(b"/a"), Some((&2, &b""[..])));
         assert_eq!(router.paths().collect::<Vec<_>>(), [("/a", &2)]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -69,23 +69,13 @@ struct Bound {
 pub fn run(config: Config) -> Result<(), RunError> {
     // From here on signals are ours, so that one that comes early isn't lost.
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(RunError::Start)?;
-    let bound = bind_all(&config)?;
+    let (listeners, bound) = bind_all(&config)?;
 
     let routes = Arc::new(config.routes);
     let mut stats = Stats::default();
     let (ended, ends) = mpsc::channel();
     let mut mailboxes = Vec::with_capacity(config.workers);
     let mut threads = Vec::with_capacity(config.workers);
-    let mut listeners: Vec<Vec<Listener>> = Vec::with_capacity(config.workers);
-    for worker in 1..config.workers {
-        let again = bound.1.iter().map(|Bound { addr, security, .. }| {
-            Listener::bind(*addr, security.clone()).map_err(|error| RunError::Bind(*addr, error))
-        });
-        listeners.push(again.collect::<Result<_, _>>()?);
-        log::debug!("worker {worker} listens");
-    }
-    let (first, bound) = bound;
-    listeners.push(first);
     for (worker, listeners) in listeners.into_iter().enumerate() {
         let app = App::new(
             Arc::clone(&routes),
@@ -144,8 +134,8 @@ impl Drop for Ended {
     }
 }
 
-/// Binds every address once.
-fn bind_all(config: &Config) -> Result<(Vec<Listener>, Vec<Bound>), RunError> {
+/// Binds every address for every worker: one list of listeners for each of them.
+fn bind_all(config: &Config) -> Result<(Vec<Vec<Listener>>, Vec<Bound>), RunError> {
     let mut wanted: Vec<(Address, Security)> = Vec::new();
     if let Some(acceptor) = &config.acceptor {
         let security = Security::Tls(Arc::clone(acceptor));
@@ -157,29 +147,25 @@ fn bind_all(config: &Config) -> Result<(Vec<Listener>, Vec<Bound>), RunError> {
         );
     }
     wanted.extend(config.h2c.iter().map(|address| (*address, Security::Plain)));
-    let mut listeners = Vec::with_capacity(wanted.len());
+    let mut workers: Vec<Vec<Listener>> = (0..config.workers).map(|_| Vec::new()).collect();
     let mut bound = Vec::with_capacity(wanted.len());
     for (address, security) in wanted {
-        let listener = bind(address, &security)?;
-        let addr = listener.local_addr();
-        listeners.push(listener);
+        let group = bind(address, &security, config.workers)?;
+        let addr = group.first().map_or(address.first, Listener::local_addr);
+        for (worker, listener) in workers.iter_mut().zip(group) {
+            worker.push(listener);
+        }
         bound.push(Bound {
             addr,
             security,
             everywhere: addr.ip().is_unspecified(),
         });
     }
-    Ok((listeners, bound))
+    Ok((workers, bound))
 }
 
-fn bind(address: Address, security: &Security) -> Result<Listener, RunError> {
-    let bind = |addr: SocketAddr| {
-        // The workers share a port by SO_REUSEPORT, and so would a second server that was started by mistake. This
-        // socket is without it, so it tells whether the port is free.
-        TcpListener::bind(addr)
-            .and_then(|_| Listener::bind(addr, security.clone()))
-            .map_err(|error| (addr, error))
-    };
+fn bind(address: Address, security: &Security, workers: usize) -> Result<Vec<Listener>, RunError> {
+    let bind = |addr| Listener::bind_group(addr, security, workers).map_err(|error| (addr, error));
     let result = match (bind(address.first), address.otherwise) {
         (Err((_, error)), Some(otherwise)) if lacks_ipv6(&error) => bind(otherwise),
         (result, _) => result,
@@ -288,6 +274,8 @@ fn host(ip: IpAddr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -298,7 +286,7 @@ mod tests {
             first: addr,
             otherwise: None,
         };
-        let Err(error) = bind(address, &Security::Plain) else {
+        let Err(error) = bind(address, &Security::Plain, 2) else {
             panic!("bound a taken port");
         };
         let sentence = error.to_string();

@@ -62,11 +62,14 @@ impl Demo {
     /// Answers GET and HEAD.
     pub fn answer(&mut self, request: &mut Request<'_>) -> Outcome {
         let path = request.path();
-        let asset = self.assets.iter_mut().find(|(other, _)| *other == path);
+        let asset = self
+            .assets
+            .iter_mut()
+            .find(|(other, _)| other.as_bytes() == path);
         Outcome::Answered(match asset {
             None => request.respond_text(404, "404 Not Found\n"),
-            Some((_, asset)) => match request.head.method() {
-                "GET" | "HEAD" => asset.answer(request),
+            Some((_, asset)) => match request.method() {
+                b"GET" | b"HEAD" => asset.answer(request),
                 _ => request.respond_methods("GET, HEAD, OPTIONS"),
             },
         })

@@ -44,7 +44,7 @@ pub struct Files {
 
 /// What is remembered of a path.
 struct Known {
-    path: Box<str>,
+    path: Box<[u8]>,
     /// The file's path, links not followed.
     asked: PathBuf,
     identity: Identity,
@@ -88,8 +88,8 @@ impl Files {
     }
 
     /// Answers a request whose path has `rest` behind its route.
-    pub fn answer(&mut self, request: &mut Request<'_>, root: &Root, rest: &str) -> Outcome {
-        if !matches!(request.head.method(), "GET" | "HEAD") {
+    pub fn answer(&mut self, request: &mut Request<'_>, root: &Root, rest: &[u8]) -> Outcome {
+        if !matches!(request.method(), b"GET" | b"HEAD") {
             return Outcome::Answered(request.respond_methods(ALLOW));
         }
         let path = request.path();
@@ -112,7 +112,7 @@ impl Files {
     }
 
     /// What is known of a path, if it is still so.
-    fn current(&mut self, path: &str) -> Option<&mut Known> {
+    fn current(&mut self, path: &[u8]) -> Option<&mut Known> {
         let (first, second) = places(path);
         let place = [first, second]
             .into_iter()
@@ -133,7 +133,7 @@ impl Files {
     }
 
     /// Answers with a file that was just found, and remembers it.
-    fn learn(&mut self, request: &mut Request<'_>, path: &str, located: Located) -> Outcome {
+    fn learn(&mut self, request: &mut Request<'_>, path: &[u8], located: Located) -> Outcome {
         let Located {
             asked,
             real,
@@ -213,13 +213,13 @@ impl Known {
 }
 
 /// The two places that a path can be at.
-fn places(path: &str) -> (usize, usize) {
+fn places(path: &[u8]) -> (usize, usize) {
     // A multiplication whose upper half is folded into the lower one mixes all bits of both factors.
     let mix = |hash: u64, octets: u64| {
         let product = u128::from(hash ^ octets) * 0x9e37_79b9_7f4a_7c15;
         product as u64 ^ (product >> 64) as u64
     };
-    let (chunks, rest) = path.as_bytes().as_chunks::<8>();
+    let (chunks, rest) = path.as_chunks::<8>();
     let hash = chunks.iter().fold(path.len() as u64, |hash, chunk| {
         mix(hash, u64::from_le_bytes(*chunk))
     });
@@ -255,7 +255,7 @@ fn answer_large(request: &mut Request<'_>, file: File, metadata: &Metadata) -> O
     let clock = request.clock;
     let verdict = judge(request.head, &metadata.validators, metadata.length);
     let (head, range) = metadata.other(verdict, clock);
-    if range.is_empty() || request.head.method() == "HEAD" {
+    if range.is_empty() || request.method() == b"HEAD" {
         return Outcome::Answered(request.respond(&head, Body::Empty));
     }
     let sent = request.respond(&head, Body::Stream);
@@ -273,9 +273,9 @@ fn answer_large(request: &mut Request<'_>, file: File, metadata: &Metadata) -> O
 
 fn redirect(request: &mut Request<'_>) -> Sent {
     let path = request.path();
-    let query = &request.head.path()[path.len()..];
+    let query = &request.head.path_octets()[path.len()..];
     let mut head = request.head_of(301);
-    head.push("location", format!("{path}/{query}"));
+    head.push("location", [path, b"/", query].concat());
     head.push("content-length", "0");
     request.respond(&head, Body::Empty)
 }
@@ -285,7 +285,7 @@ fn refuse(request: &mut Request<'_>, refusal: &Refusal) -> Sent {
         Refusal::NotFound => request.respond_text(404, "404 Not Found\n"),
         Refusal::Forbidden => request.respond_text(403, "403 Forbidden\n"),
         Refusal::Failed(error) => {
-            log::warn!("can't read the file at {:?}: {error}", request.path());
+            log::warn!("can't read the file at {:?}: {error}", request.head.path());
             request.respond_text(500, "500 Internal Server Error\n")
         }
     }
@@ -337,7 +337,7 @@ mod tests {
 
     /// Remembers a file as answering it would.
     fn learn(files: &mut Files, root: &Root, path: &str) {
-        let Ok(Found::File(located)) = root.find(path) else {
+        let Ok(Found::File(located)) = root.find(path.as_bytes()) else {
             panic!("{path} isn't there");
         };
         let Located {
@@ -350,7 +350,7 @@ mod tests {
         let clock = clock();
         let asset = Asset::new(describe(&asked, &identity), content, &clock);
         files.remember(Known {
-            path: path.into(),
+            path: path.as_bytes().into(),
             asked,
             identity,
             settled: identity.last_touched() + UNSETTLED < clock.second(),
@@ -373,18 +373,18 @@ mod tests {
         let (dir, root) = root(&["a"], 10);
         let mut files = Files::default();
         learn(&mut files, &root, "/a");
-        assert!(files.current("/a").is_some());
+        assert!(files.current(b"/a").is_some());
         files.turn();
-        assert!(files.current("/a").is_some(), "unchanged");
+        assert!(files.current(b"/a").is_some(), "unchanged");
         fs::write(dir.path().join("a"), "longer than it was").unwrap();
-        assert!(files.current("/a").is_some(), "the same turn");
+        assert!(files.current(b"/a").is_some(), "the same turn");
         files.turn();
-        assert!(files.current("/a").is_none(), "the next turn");
+        assert!(files.current(b"/a").is_none(), "the next turn");
         assert_eq!(files.octets, 0);
         learn(&mut files, &root, "/a");
         fs::remove_file(dir.path().join("a")).unwrap();
         files.turn();
-        assert!(files.current("/a").is_none(), "gone");
+        assert!(files.current(b"/a").is_none(), "gone");
     }
 
     #[test]
@@ -392,16 +392,16 @@ mod tests {
         let (_dir, root) = root(&["a"], 10);
         let mut files = Files::default();
         learn(&mut files, &root, "/a");
-        let (first, second) = places("/a");
+        let (first, second) = places(b"/a");
         let place = if files.slots[first].is_some() {
             first
         } else {
             second
         };
         files.slots[place].as_mut().unwrap().settled = false;
-        assert!(files.current("/a").is_some());
+        assert!(files.current(b"/a").is_some());
         files.turn();
-        assert!(files.current("/a").is_none());
+        assert!(files.current(b"/a").is_none());
     }
 
     #[test]
@@ -414,7 +414,7 @@ mod tests {
         fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink("b", &link).unwrap();
         files.turn();
-        assert!(files.current("/link").is_none());
+        assert!(files.current(b"/link").is_none());
     }
 
     #[test]
@@ -427,7 +427,7 @@ mod tests {
             learn(&mut files, &root, &format!("/{name}"));
             assert!(files.octets <= KEPT_OCTETS);
             assert!(
-                files.current(&format!("/{name}")).is_some(),
+                files.current(format!("/{name}").as_bytes()).is_some(),
                 "the newest stays"
             );
         }
@@ -439,7 +439,7 @@ mod tests {
     fn paths_spread_over_the_places() {
         let mut used = std::collections::HashSet::new();
         for n in 0..SLOTS {
-            let (place, other) = places(&format!("/static/images/{n}.png"));
+            let (place, other) = places(format!("/static/images/{n}.png").as_bytes());
             assert!(place < SLOTS && other < SLOTS && place != other);
             used.insert(place);
         }
@@ -450,7 +450,7 @@ mod tests {
     #[test]
     fn types_by_name() {
         let (_dir, root) = root(&["a"], 1);
-        let Ok(Found::File(located)) = root.find("/a") else {
+        let Ok(Found::File(located)) = root.find(b"/a") else {
             panic!()
         };
         let of = |name: &str| describe(Path::new(name), &located.identity).content_type;
@@ -468,7 +468,7 @@ mod tests {
     #[test]
     fn entity_tags_differ_when_files_do() {
         let (_dir, root) = root(&["a", "b"], 7);
-        let tag = |path| match root.find(path) {
+        let tag = |path: &str| match root.find(path.as_bytes()) {
             Ok(Found::File(located)) => describe(&located.asked, &located.identity).validators.etag,
             _ => panic!("{path} isn't there"),
         };

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::percent_decode;
 
 /// A directory whose files are served.
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ impl Root {
     ///
     /// # Errors
     /// [`Refusal`] tells why there is none.
-    pub fn find(&self, path: &str) -> Result<Found, Refusal> {
+    pub fn find(&self, path: &[u8]) -> Result<Found, Refusal> {
         let (below, is_directory) = decode(path).ok_or(Refusal::NotFound)?;
         // Again for each file, for the directory itself may be a symbolic link that was moved on to another version.
         let root = fs::canonicalize(&self.directory)?;
@@ -174,8 +174,8 @@ pub fn open_regular(path: &Path) -> Result<(File, Identity), Refusal> {
 
 /// A request's path as a path below the root, and whether it ends in `/`. `None` if any segment is empty, begins with a
 /// dot (so there is no `..` either), or has a slash or NUL in its decoded form.
-fn decode(path: &str) -> Option<(PathBuf, bool)> {
-    let (path, is_directory) = match path.strip_suffix('/') {
+fn decode(path: &[u8]) -> Option<(PathBuf, bool)> {
+    let (path, is_directory) = match path.strip_suffix(b"/") {
         Some(path) => (path, true),
         None => (path, false),
     };
@@ -183,8 +183,8 @@ fn decode(path: &str) -> Option<(PathBuf, bool)> {
     if path.is_empty() {
         return Some((below, is_directory));
     }
-    for segment in path.strip_prefix('/')?.split('/') {
-        let segment: Vec<u8> = percent_decode_str(segment).collect();
+    for segment in path.strip_prefix(b"/")?.split(|octet| *octet == b'/') {
+        let segment: Vec<u8> = percent_decode(segment).collect();
         if segment.is_empty()
             || segment[0] == b'.'
             || segment.iter().any(|octet| matches!(octet, b'/' | 0))
@@ -233,7 +233,7 @@ mod tests {
     }
 
     fn read(root: &Root, path: &str) -> String {
-        match root.find(path) {
+        match root.find(path.as_bytes()) {
             Ok(Found::File(mut located)) => {
                 let mut text = String::new();
                 located.file.read_to_string(&mut text).unwrap();
@@ -277,10 +277,16 @@ mod tests {
     fn directories_need_their_slash() {
         let (_dir, root) = tree();
         for path in ["", "/sub", "/empty"] {
-            assert!(matches!(root.find(path), Ok(Found::Directory)), "{path}");
+            assert!(
+                matches!(root.find(path.as_bytes()), Ok(Found::Directory)),
+                "{path}"
+            );
         }
         for path in ["/sub/", "/empty/", "/index.html/", "/sub/page.html/"] {
-            assert!(matches!(root.find(path), Err(Refusal::NotFound)), "{path}");
+            assert!(
+                matches!(root.find(path.as_bytes()), Err(Refusal::NotFound)),
+                "{path}"
+            );
         }
     }
 
@@ -331,7 +337,10 @@ mod tests {
             &format!("/{}", "a".repeat(5000)),
             &"/a".repeat(5000),
         ] {
-            assert!(matches!(root.find(path), Err(Refusal::NotFound)), "{path}");
+            assert!(
+                matches!(root.find(path.as_bytes()), Err(Refusal::NotFound)),
+                "{path}"
+            );
         }
         // `outdir/root` leads out and in again; the file is inside, so it may be served.
         assert_eq!(read(&root, "/outdir/root/index.html"), "index.html");
@@ -359,7 +368,7 @@ mod tests {
     #[test]
     fn identities_follow_the_content() {
         let (dir, root) = tree();
-        let identity = |path| match root.find(path) {
+        let identity = |path: &str| match root.find(path.as_bytes()) {
             Ok(Found::File(located)) => located.identity,
             other => panic!("{other:?}"),
         };

@@ -46,15 +46,21 @@ pub struct Sent {
 
 impl<'a> Request<'a> {
     /// `:path` without the query.
-    pub fn path(&self) -> &'a str {
-        let path = self.head.path();
-        path.split_once('?').map_or(path, |(path, _)| path)
+    pub fn path(&self) -> &'a [u8] {
+        let path = self.head.path_octets();
+        let end = path.iter().position(|octet| *octet == b'?');
+        &path[..end.unwrap_or(path.len())]
+    }
+
+    /// `:method`, such as `GET`.
+    pub fn method(&self) -> &'a [u8] {
+        self.head.method_octets()
     }
 
     /// Answers. If that can't be done (the client takes no head of this size), resets the stream.
     pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Sent {
         let bytes = match &body {
-            Body::Full(content) if self.head.method() != "HEAD" => content.len() as u64,
+            Body::Full(content) if self.method() != b"HEAD" => content.len() as u64,
             _ => 0,
         };
         match self.stream.respond(head, body) {
@@ -82,7 +88,7 @@ impl<'a> Request<'a> {
 
     /// Answers 405 to a method that the target doesn't have, 204 to OPTIONS.
     pub fn respond_methods(&mut self, allow: &'static str) -> Sent {
-        if self.head.method() == "OPTIONS" {
+        if self.method() == b"OPTIONS" {
             let mut head = self.head_of(204);
             head.push("allow", allow);
             return self.respond(&head, Body::Empty);

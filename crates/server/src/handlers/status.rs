@@ -9,8 +9,8 @@ const OK: &str = "{\"status\":\"ok\"}";
 
 /// Answers GET and HEAD.
 pub fn answer(request: &mut Request<'_>) -> Outcome {
-    Outcome::Answered(match request.head.method() {
-        "GET" | "HEAD" => {
+    Outcome::Answered(match request.method() {
+        b"GET" | b"HEAD" => {
             let mut head = request.head_of(200);
             head.push("content-type", "application/json");
             head.push("content-length", OK.len().to_string());

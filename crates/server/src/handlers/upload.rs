@@ -16,7 +16,7 @@ pub struct Upload {
 
 /// Begins with a POST or PUT.
 pub fn answer(request: &mut Request<'_>) -> Outcome {
-    if !matches!(request.head.method(), "POST" | "PUT") {
+    if !matches!(request.method(), b"POST" | b"PUT") {
         return Outcome::Answered(request.respond_methods("POST, PUT, OPTIONS"));
     }
     request.invite_body();

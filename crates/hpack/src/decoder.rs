@@ -101,11 +101,7 @@ impl Decoder {
                 rest = self.literal(first, behind, &mut list)?;
             }
         }
-        Ok(Decoded {
-            list_size: list.size(),
-            fields: list.fields.len() - list.before + list.refused,
-            over: list.over,
-        })
+        Ok(list.decoded())
     }
 
     /// Reads the size updates at the block's start (RFC 7541 §6.3). Returns what follows them.
@@ -142,7 +138,7 @@ impl Decoder {
     #[inline]
     fn indexed(&self, index: usize, list: &mut List<'_>) -> Result<(), Error> {
         if let Some(entry) = static_table::get(index) {
-            if list.admit(Some(entry.name), entry.shape.octets() + ENTRY_OVERHEAD) {
+            if list.admit(Some(entry.name), usize::from(entry.size)) {
                 let start = list.fields.bytes().len();
                 list.fields.bytes().extend_from_slice(&entry.value);
                 list.fields
@@ -255,21 +251,27 @@ enum Indexing {
 /// The list as it grows, and what its limits leave.
 struct List<'a> {
     fields: &'a mut Fields,
-    /// What the list's size may still grow by; nothing once it is over any limit.
-    room: usize,
-    /// What `room` was to begin with.
-    whole: usize,
-    /// What the list's size came to beyond `whole - room`.
-    beyond: usize,
     /// How many fields there were before.
     before: usize,
     /// How many fields there may be, those before and the cookie crumbs so far included.
     max_len: usize,
     /// Cookie crumbs that there may be yet.
     crumbs_left: usize,
+    /// What the list's size may still grow by; nothing once it is over any limit.
+    room: usize,
+    /// What `room` was to begin with, or became when the list went over a limit.
+    whole: usize,
+    over: Option<Over>,
+}
+
+/// What a list came to beyond its limits.
+#[derive(Clone, Copy)]
+struct Over {
+    limit: ListLimit,
+    /// What the list's size came to beyond `whole - room`.
+    size: usize,
     /// Fields that weren't kept.
-    refused: usize,
-    over: Option<ListLimit>,
+    fields: usize,
 }
 
 impl<'a> List<'a> {
@@ -278,24 +280,20 @@ impl<'a> List<'a> {
         Self {
             before: fields.len(),
             max_len: fields.len().saturating_add(limits.max_fields),
+            crumbs_left: limits.max_cookie_crumbs,
             fields,
             room,
             whole: room,
-            beyond: 0,
-            crumbs_left: limits.max_cookie_crumbs,
-            refused: 0,
             over: None,
         }
-    }
-
-    fn size(&self) -> usize {
-        (self.whole - self.room).saturating_add(self.beyond)
     }
 
     /// Counts a field of this size (RFC 9113 §10.5.1 counts fields as RFC 7541 §4.1 counts entries). Whether it may be kept.
     #[inline]
     fn admit(&mut self, known: Option<KnownName>, size: usize) -> bool {
-        if size > self.room {
+        let (room, too_large) = self.room.overflowing_sub(size);
+        self.room = room;
+        if too_large {
             return self.refuse(ListLimit::Size, size);
         }
         if known == Some(KnownName::COOKIE) {
@@ -307,18 +305,38 @@ impl<'a> List<'a> {
         } else if self.fields.len() >= self.max_len {
             return self.refuse(ListLimit::Fields, size);
         }
-        self.room -= size;
         true
     }
 
-    /// The list goes over a limit, or did so before: no field is kept from here on.
+    /// The list goes over a limit with a field of this size, or did so before: no field is kept from here on.
     #[cold]
     fn refuse(&mut self, limit: ListLimit, size: usize) -> bool {
-        self.over.get_or_insert(limit);
-        self.beyond = self.size().saturating_add(size);
+        let kept = self.whole - self.room.wrapping_add(size);
         (self.whole, self.room) = (0, 0);
-        self.refused += 1;
+        let over = self.over.get_or_insert(Over {
+            limit,
+            size: 0,
+            fields: 0,
+        });
+        over.size = over.size.saturating_add(kept).saturating_add(size);
+        over.fields += 1;
         false
+    }
+
+    fn decoded(&self) -> Decoded {
+        let (size, fields) = (self.whole - self.room, self.fields.len() - self.before);
+        match self.over {
+            None => Decoded {
+                list_size: size,
+                fields,
+                over: None,
+            },
+            Some(over) => Decoded {
+                list_size: size.saturating_add(over.size),
+                fields: fields + over.fields,
+                over: Some(over.limit),
+            },
+        }
     }
 }
 

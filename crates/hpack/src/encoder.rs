@@ -91,26 +91,20 @@ impl Encoder {
         }
     }
 
-    /// The index of a field that has a value of the static table, or is the newest one with its name in the dynamic table: most
-    /// fields, once a connection has warmed up.
+    /// The index of a field that is the newest one with its name in the dynamic table, as most are once a connection has warmed
+    /// up, or that has a value of the static table. Credentials are in neither.
     #[inline]
     fn find_quickly(&mut self, name: KnownName, value: &[u8]) -> Option<usize> {
-        let kind = policy::kind(name);
-        if kind != Kind::Plain {
-            match kind {
-                Kind::StaticValues => {
-                    if let Some(index) = static_table::find(name, value) {
-                        return Some(index);
-                    }
-                }
-                Kind::Cookie if !policy::is_short_cookie(value) => {}
-                _ => return None,
-            }
+        if let Some(memory) = &mut self.memory
+            && let Some(age) = memory.index.newest_is(&self.table, name, value)
+        {
+            memory.learned.hit(name.number());
+            return Some(static_table::LEN + 1 + age);
         }
-        let memory = self.memory.as_mut()?;
-        let age = memory.index.newest_is(&self.table, name, value)?;
-        memory.learned.hit(name.number());
-        Some(static_table::LEN + 1 + age)
+        match policy::kind(name) {
+            Kind::StaticValues => static_table::find(name, value),
+            _ => None,
+        }
     }
 
     /// Any other field.

@@ -74,7 +74,10 @@ impl Entry {
     /// Name and value if the name is known and the field isn't marked never-indexed.
     #[inline]
     pub(crate) fn known<'a>(&self, bytes: &'a [u8]) -> Option<(KnownName, &'a [u8])> {
-        let known = self.shape.known.filter(|_| !self.shape.never_indexed)?;
+        if self.shape.never_indexed {
+            return None;
+        }
+        let known = self.shape.known?;
         let start = self.start as usize;
         Some((known, &bytes[start..start + self.shape.value_len()]))
     }

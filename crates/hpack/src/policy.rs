@@ -40,7 +40,7 @@ const VOLATILE: [KnownName; 16] = [
     KnownName::RANGE,
 ];
 
-/// What the encoder looks at before it looks for a field with a known name in the tables.
+/// What a known name says of how its fields are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Any other name.
@@ -75,7 +75,7 @@ static KINDS: [Kind; 256] = {
     kinds
 };
 
-/// What to look at first in a field with this name.
+/// What a name says of how its fields are sent.
 #[inline]
 pub(crate) fn kind(name: KnownName) -> Kind {
     KINDS[usize::from(name.number())]
@@ -85,15 +85,9 @@ pub(crate) fn kind(name: KnownName) -> Kind {
 pub(crate) fn is_credential(field: &Field<'_>) -> bool {
     match field.known.map(kind) {
         Some(Kind::Credential) => true,
-        Some(Kind::Cookie) => is_short_cookie(field.value),
+        Some(Kind::Cookie) => field.value.len() < SHORT_COOKIE,
         _ => false,
     }
-}
-
-/// Whether a cookie could be guessed.
-#[inline]
-pub(crate) fn is_short_cookie(value: &[u8]) -> bool {
-    value.len() < SHORT_COOKIE
 }
 
 /// What the fields of a connection taught about its names.

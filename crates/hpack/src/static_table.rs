@@ -1,6 +1,7 @@
 //! The static table (RFC 7541 Appendix A).
 
 use crate::KnownName;
+use crate::dynamic_table::ENTRY_OVERHEAD;
 use crate::fields::Shape;
 
 /// Entries in the static table; the dynamic table's newest entry has the index after it (RFC 7541 §2.3.3).
@@ -79,6 +80,8 @@ const VALUE_ROOM: usize = 16;
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) name: KnownName,
+    /// As RFC 7541 §4.1 counts it.
+    pub(crate) size: u8,
     pub(crate) shape: Shape,
     /// The value and zeros behind it: a copy of fixed length takes no call.
     pub(crate) value: [u8; VALUE_ROOM],
@@ -88,6 +91,7 @@ pub(crate) struct Entry {
 static DECODED: [Entry; LEN + 1] = {
     let mut decoded = [Entry {
         name: KnownName::AUTHORITY,
+        size: 0,
         shape: Shape::new(None, 0, 0, false),
         value: [0; VALUE_ROOM],
     }; LEN + 1];
@@ -101,6 +105,7 @@ static DECODED: [Entry; LEN + 1] = {
         let entry = &mut decoded[index];
         entry.name = KnownName::numbered(first as u8);
         entry.shape = Shape::new(Some(entry.name), name.len(), value.len(), false);
+        entry.size = (entry.shape.octets() + ENTRY_OVERHEAD) as u8;
         let mut i = 0;
         while i < value.len() {
             entry.value[i] = value[i];

@@ -244,13 +244,18 @@ impl<Note: Copy> DynamicTable<Note> {
     }
 }
 
-/// Whether two strings of one length are the same. Most are short, and then a comparison in words takes no call.
+/// Whether two strings of one length are the same. Most are short, and then a comparison in words takes no call. The last word
+/// may overlap with the one before it.
 #[inline]
 fn is_same(a: &[u8], b: &[u8]) -> bool {
-    match (a.last_chunk::<8>(), b.last_chunk::<8>()) {
-        (Some(a_last), Some(b_last)) if a.len() <= CHUNK => {
-            let words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
-            a_last == b_last && words.into_iter().all(|(a, b)| a == b)
+    match a.len() {
+        4..8 => {
+            a.first_chunk::<4>() == b.first_chunk::<4>()
+                && a.last_chunk::<4>() == b.last_chunk::<4>()
+        }
+        8..=CHUNK => {
+            let mut words = a.as_chunks::<8>().0.iter().zip(b.as_chunks::<8>().0);
+            a.last_chunk::<8>() == b.last_chunk::<8>() && words.all(|(a, b)| a == b)
         }
         _ => a == b,
     }
@@ -285,6 +290,19 @@ mod tests {
     fn insert(table: &mut DynamicTable<()>, name: &str, value: &str) {
         let known = KnownName::of(name.as_bytes());
         table.insert(known, name.as_bytes(), value.as_bytes(), ());
+    }
+
+    #[test]
+    fn strings_are_compared_to_their_last_octet() {
+        for len in 0..70 {
+            let a: Vec<u8> = (0..len).collect();
+            assert!(is_same(&a, &a.clone()));
+            for i in 0..a.len() {
+                let mut b = a.clone();
+                b[i] ^= 0x80;
+                assert!(!is_same(&a, &b), "octet {i} of {len}");
+            }
+        }
     }
 
     #[test]

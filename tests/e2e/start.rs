@@ -266,3 +266,15 @@ fn resets_are_lines_of_the_log() {
     server.wait_for("ContentLengthMismatch (RFC 9113 §8.1.1)");
     server.wait_for("reset out: stream 3, peer 127.0.0.1:");
 }
+
+#[test]
+fn what_was_done_is_a_line_of_the_log() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut client = Client::h2c(server.h2c);
+    let upload = client.send("POST", "/upload", &[], Body::Stream);
+    client.write(upload, "abc", false);
+    client.get("/status");
+    // Every 5 seconds, and only when something has changed.
+    server.wait_for("1 active streams, 2 requests, ");
+    server.wait_for(" 1 connections open, 1 reused");
+}

@@ -1,17 +1,15 @@
 //! The engine alone, in a plain blocking loop on std::net: `cargo run -p tidegate-proto --example blocking`, then
 //! `curl --http2-prior-knowledge http://127.0.0.1:8081/`.
 
+use bytes::{Buf, Bytes, BytesMut};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
-
-use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, ResponseHead};
 
 fn main() -> std::io::Result<()> {
     for stream in TcpListener::bind("127.0.0.1:8081")?.incoming() {
-        let stream = stream?;
-        std::thread::spawn(move || serve(stream));
+        std::thread::spawn(move || serve(stream?));
     }
     Ok(())
 }
@@ -51,9 +49,8 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
                 Event::Request { head, .. } => {
                     let body = Bytes::from(format!("You asked for {}\n", head.path()));
                     let head = ResponseHead::new(200).field("content-type", "text/plain");
-                    stream
-                        .respond(&head, Body::Full(body))
-                        .expect("a request is answered once");
+                    let answered = stream.respond(&head, Body::Full(body));
+                    answered.expect("a request is answered once");
                 }
                 Event::Data { data, .. } => stream.consume(data.len()),
                 _ => stream.release(),

@@ -1,0 +1,189 @@
+//! The documents at the top of the repository say what the code says: examples, links, the map, limits.
+//!
+//! `BLESS=1 cargo test -p tidegate-testkit --test documents` puts changed examples into the README.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tidegate_proto::Config;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The documents: at the top and in `docs/`.
+fn documents() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for dir in [root(), root().join("docs")] {
+        for entry in fs::read_dir(dir).expect("the repository can be listed") {
+            let path = entry.expect("the repository can be listed").path();
+            if path.extension().is_some_and(|ext| ext == "md") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(found.len() >= 6, "{found:?}");
+    found
+}
+
+/// `text` with the code block that follows the comment about `source` replaced by `code`.
+fn with_example(text: &str, source: &str, code: &str) -> Option<String> {
+    let comment = text.find(&format!("<!-- {source}:"))?;
+    let begin = comment + text[comment..].find("```rust\n")? + "```rust\n".len();
+    let len = text[begin..].find("```\n")?;
+    Some(format!("{}{code}{}", &text[..begin], &text[begin + len..]))
+}
+
+#[test]
+fn the_readme_shows_the_examples_as_they_are() {
+    let before = read("README.md");
+    let mut text = before.clone();
+    for (source, most_lines) in [
+        ("crates/proto/examples/blocking.rs", 60),
+        ("crates/net/examples/service.rs", 40),
+    ] {
+        let code = read(source);
+        let lines = code.lines().count();
+        assert!(lines <= most_lines, "{source} has {lines} lines");
+        text = with_example(&text, source, &code)
+            .unwrap_or_else(|| panic!("README.md has no code block for {source}"));
+    }
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(root().join("README.md"), text).expect("README.md can be written");
+    } else {
+        assert!(
+            text == before,
+            "README.md shows other examples than the files have; run this test again with BLESS=1"
+        );
+    }
+}
+
+/// The targets of `[…](target)`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let behind = text.split("](").skip(1);
+    behind.filter_map(|rest| rest.split([')', '\n']).next())
+}
+
+#[test]
+fn relative_links_lead_somewhere() {
+    let mut checked = 0;
+    for document in documents() {
+        let text = fs::read_to_string(&document).expect("a document can be read");
+        let dir = document.parent().expect("a file is in a directory");
+        for link in links(&text) {
+            if link.contains("://") || link.starts_with('#') {
+                continue;
+            }
+            let path = link.split('#').next().unwrap_or(link);
+            let here = document.display();
+            assert!(dir.join(path).exists(), "{here}: {link} leads nowhere");
+            checked += 1;
+        }
+    }
+    assert!(checked > 10, "only {checked} links found");
+}
+
+/// What a table row has in backticks in its first cell.
+fn first_cell(line: &str) -> impl Iterator<Item = &str> {
+    let cell = line
+        .strip_prefix("| `")
+        .and_then(|row| row.split(" |").next());
+    cell.unwrap_or_default()
+        .split('`')
+        .step_by(2)
+        .filter(|name| !name.is_empty())
+}
+
+#[test]
+fn the_map_names_files_that_exist() {
+    let text = read("ARCHITECTURE.md");
+    let mut dir = None;
+    let mut named = 0;
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix('#') {
+            let name = heading.split('`').nth(1);
+            dir = name.filter(|name| name.contains('/'));
+        }
+        let Some(dir) = dir else { continue };
+        for file in first_cell(line) {
+            let path = Path::new(dir).join(file);
+            let shown = path.display();
+            assert!(
+                root().join(&path).exists(),
+                "ARCHITECTURE.md names {shown}, which isn't there"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 50, "only {named} files are on the map");
+}
+
+/// What `Debug` says of a configuration, as rows `| \`path\` | value |`.
+fn rows(debug: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    let mut path: Vec<&str> = Vec::new();
+    let mut burst = "";
+    for line in debug.lines().map(str::trim).skip(1) {
+        if line.starts_with('}') {
+            path.pop();
+            continue;
+        }
+        let (name, value) = line.split_once(": ").expect("a field and its value");
+        let value = value.trim_end_matches(',');
+        match (name, value) {
+            (_, value) if value.ends_with('{') => path.push(name),
+            ("burst", value) => burst = value,
+            ("per_second", per_second) => rows.push(row(
+                &path,
+                &format!("{}, {per_second} a second", thousands(burst)),
+            )),
+            _ => {
+                path.push(name);
+                rows.push(row(&path, &thousands(value)));
+                path.pop();
+            }
+        }
+    }
+    rows
+}
+
+fn row(path: &[&str], value: &str) -> String {
+    format!("| `{}` | {value} |", path.join("."))
+}
+
+/// `4096` as `4,096`, `10s` as `10 s`, `false` as `off`.
+fn thousands(value: &str) -> String {
+    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = value.split_at(digits);
+    let mut text = String::new();
+    for (place, digit) in number.chars().enumerate() {
+        if place > 0 && (digits - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    let unit = unit.replace("false", "off").replace("true", "on");
+    if !text.is_empty() && !unit.is_empty() {
+        text.push(' ');
+    }
+    let _ = write!(text, "{unit}");
+    text
+}
+
+#[test]
+fn every_limit_of_the_engine_is_told_with_its_default() {
+    let text = read("docs/limits.md");
+    let rows = rows(&format!("{:#?}", Config::server()));
+    assert!(rows.len() > 30, "{rows:?}");
+    let missing: Vec<_> = rows
+        .iter()
+        .filter(|row| !text.lines().any(|line| line.starts_with(row.as_str())))
+        .collect();
+    assert!(missing.is_empty(), "docs/limits.md lacks {missing:#?}");
+}

@@ -7,7 +7,7 @@ function row(name, entry) {
     name,
     names[entry.nextHopProtocol] ?? (entry.nextHopProtocol || "cache"),
     `${entry.transferSize} B`,
-    `${entry.duration.toFixed(1)} ms`,
+    `${(entry.responseEnd - entry.startTime).toFixed(1)} ms`,
   ];
   const line = document.createElement("tr");
   line.append(...cells.map((text) => {

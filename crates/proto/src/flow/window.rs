@@ -106,7 +106,8 @@ impl RecvWindow {
         Some(increment)
     }
 
-    /// Our own SETTINGS_INITIAL_WINDOW_SIZE took effect: it was acknowledged.
+    /// Our own SETTINGS_INITIAL_WINDOW_SIZE took effect: it was acknowledged. What was too little of the old window to be
+    /// told may be enough of the new one: `release` tells it then, of no more octets.
     pub(crate) fn resize(&mut self, size: u32) {
         self.available += i64::from(size) - i64::from(self.size);
         self.size = size;
@@ -183,6 +184,17 @@ mod tests {
         assert_eq!(window.release(0), None);
         assert_eq!(window.raise(0), None);
         assert_eq!(window.raise(10), Some(10));
+    }
+
+    #[test]
+    fn a_window_that_shrinks_tells_what_is_half_of_it_now() {
+        let mut window = RecvWindow::new(65_535);
+        window.receive(17).unwrap();
+        assert_eq!(window.release(17), None);
+        window.resize(1);
+        assert!(!window.is_open());
+        assert_eq!(window.release(0), Some(17));
+        assert!(window.is_open());
     }
 
     #[test]

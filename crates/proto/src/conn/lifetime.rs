@@ -140,7 +140,11 @@ impl Connection {
         if drained {
             // RFC 9113 §6.8: "Endpoints SHOULD always send a GOAWAY frame before closing a connection".
             let code = (!self.lifetime.second_sent).then_some(ErrorCode::NO_ERROR);
-            self.close(CloseReason::Graceful, code);
+            let reason = match self.lifetime.peer_error.take() {
+                Some((code, debug_data)) => CloseReason::PeerError { code, debug_data },
+                None => CloseReason::Graceful,
+            };
+            self.close(reason, code);
         }
     }
 

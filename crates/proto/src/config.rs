@@ -32,8 +32,8 @@ pub struct Config {
     pub max_cookie_crumbs: u32,
     /// Server: SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441). Default off.
     pub enable_connect_protocol: bool,
-    /// Unwritten control octets and heads above which [`Connection::receive`](crate::Connection::receive) takes no more
-    /// input. Default 256 KiB.
+    /// Server: unwritten control octets and heads above which [`Connection::receive`](crate::Connection::receive) takes no
+    /// more input. Default 256 KiB.
     pub outbound_high_water: usize,
     /// Time limits.
     pub timeouts: Timeouts,

@@ -185,7 +185,11 @@ impl Connection {
 
     /// Whether `receive` would take input now. While this is false, don't read the transport.
     pub fn can_receive(&self) -> bool {
-        self.control.len() < self.config.outbound_high_water && !self.lifetime.is_over()
+        // RFC 9113 §5.2.2: "Failure to read promptly could lead to a deadlock". If both ends waited for the other to read
+        // before they read themselves, neither would: so a client, whose requests nobody has made it send, always reads.
+        let has_room =
+            self.role == Role::Client || self.control.len() < self.config.outbound_high_water;
+        has_room && !self.lifetime.is_over()
     }
 }
 

@@ -214,7 +214,7 @@ impl Peer {
 impl Peer {
     /// Sends a frame.
     pub fn send(&mut self, frame: Raw) {
-        self.send_octets(&frame.octets());
+        self.send_all([frame]);
     }
 
     /// Sends frames in one piece.
@@ -337,10 +337,10 @@ impl Peer {
                 if let ResetCause::Violation(violation) = cause {
                     PROVOKED.with_borrow_mut(|all| all.push(*violation));
                 }
-                if self.release_resets {
-                    if let Some(mut stream) = self.engine.stream(*id) {
-                        stream.release();
-                    }
+                if self.release_resets
+                    && let Some(mut stream) = self.engine.stream(*id)
+                {
+                    stream.release();
                 }
             }
             Event::Closed(CloseReason::Violation(violation)) => {

@@ -17,7 +17,7 @@ impl Rng {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         let s = &mut self.0;
         let result = s[1].wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let t = s[1] << 17;
@@ -32,7 +32,7 @@ impl Rng {
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: usize) -> usize {
-        (u128::from(self.next()) * end as u128 >> 64) as usize
+        ((u128::from(self.number()) * end as u128) >> 64) as usize
     }
 
     /// A number from `low` to `high`, both included.
@@ -61,12 +61,12 @@ mod tests {
         let mut b = Rng::new(7);
         let mut seen = [false; 5];
         for _ in 0..1000 {
-            assert_eq!(a.next(), b.next());
+            assert_eq!(a.number(), b.number());
             let n = a.between(3, 7);
             assert_eq!(n, b.between(3, 7));
             seen[n - 3] = true;
         }
         assert_eq!(seen, [true; 5]);
-        assert_ne!(Rng::new(8).next(), Rng::new(7).next());
+        assert_ne!(Rng::new(8).number(), Rng::new(7).number());
     }
 }

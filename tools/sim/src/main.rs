@@ -21,13 +21,17 @@ struct Flags {
     /// Go on after a seed that failed.
     #[arg(long)]
     keep_going: bool,
+    /// Tell how often everything happened that is worth simulating.
+    #[arg(long)]
+    verbose: bool,
 }
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
     if let Some(seed) = flags.seed {
         let report = sim::run(seed, true);
-        println!("seed {seed} is clean: {report:?}");
+        println!("seed {seed} is clean");
+        print_rows(&report);
         return ExitCode::SUCCESS;
     }
     let start = Instant::now();
@@ -55,12 +59,21 @@ fn main() -> ExitCode {
         total.messages,
         total.body_octets,
         total.frames,
-        total.steps,
+        total.turns,
     );
+    if flags.verbose {
+        print_rows(&total);
+    }
     if failed.is_empty() {
         println!("all clean");
         return ExitCode::SUCCESS;
     }
     println!("failed: {failed:?}");
     ExitCode::FAILURE
+}
+
+fn print_rows(report: &Report) {
+    for (name, count) in report.rows() {
+        println!("{count:>14} {name}");
+    }
 }

@@ -16,12 +16,18 @@ use crate::sim::{CLIENT, Later, SERVER, Sim, name, trace};
 const REQUEST: usize = 0;
 const RESPONSE: usize = 1;
 
+/// How long a client waits before it asks again for what was refused.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
+
 /// A request and its response, as far as they have come.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) plan: ExchangePlan,
     id: Option<u32>,
-    pushed: bool,
+    /// The exchange that the server pushed it along with.
+    parent: Option<usize>,
+    /// The client's owner was told of the promise.
+    promise_received: bool,
     legs: [Leg; 2],
     /// The stream is over for this side before its messages are whole, or the connection is.
     gone: [bool; 2],
@@ -57,7 +63,8 @@ impl Exchange {
         Self {
             plan,
             id: None,
-            pushed: false,
+            parent: None,
+            promise_received: false,
             legs: [Leg::default(), Leg::default()],
             gone: [false; 2],
             reset_code: [None; 2],
@@ -78,8 +85,23 @@ impl Exchange {
     /// Whether this side's owner waits for nothing more.
     fn is_done_for(&self, side: usize) -> bool {
         let (outgoing, incoming) = (&self.legs[side], &self.legs[1 - side]);
-        let never_seen = side == SERVER && !self.legs[REQUEST].head_received;
-        self.gone[side] || never_seen || outgoing.ended_sent && incoming.ended
+        let never_seen = if side == SERVER {
+            !self.legs[REQUEST].head_received
+        } else {
+            self.parent.is_some() && !self.promise_received
+        };
+        // RFC 9113 §8.1: a server that has answered in full has no use for the rest of the request.
+        let enough = side == SERVER && !self.is_tunnel();
+        self.gone[side] || never_seen || outgoing.ended_sent && (incoming.ended || enough)
+    }
+
+    /// Whether this is a push that the client's engine refused before its owner heard of it.
+    fn was_refused_unheard(&self) -> bool {
+        self.parent.is_some() && !self.promise_received
+    }
+
+    fn is_tunnel(&self) -> bool {
+        self.plan.method == "CONNECT"
     }
 
     fn message(&self, leg: usize) -> &MessagePlan {
@@ -150,6 +172,7 @@ impl Sim {
             leg.ended_sent = true;
         }
         self.report.streams += 1;
+        self.report.tunnels += u64::from(exchange.plan.method == "CONNECT");
         assert!(
             end.by_id.insert(id.get(), index).is_none(),
             "{id} opened twice"
@@ -180,7 +203,9 @@ impl Sim {
                     stream.release();
                 }
             }
-            Later::Open(_) | Later::ShutDown(_) | Later::Cut => unreachable!("not the owner's"),
+            Later::Open(_) | Later::ShutDown(_) | Later::Abort(_) | Later::Cut => {
+                unreachable!("not the owner's")
+            }
         }
     }
 
@@ -191,7 +216,7 @@ impl Sim {
         }
         let id = exchange.id.expect("it has a stream");
         for push in exchange.plan.pushes.clone() {
-            self.push(id, push);
+            self.push(index, id, push);
         }
         let exchange = &mut self.exchanges[index];
         trace!(self, "server answers {index} on stream {id}");
@@ -217,7 +242,7 @@ impl Sim {
         }
     }
 
-    fn push(&mut self, parent: u32, plan: ExchangePlan) {
+    fn push(&mut self, parent_index: usize, parent: u32, plan: ExchangePlan) {
         let index = self.exchanges.len();
         let head = request_head(index, &plan);
         let Some(mut stream) = self.ends[SERVER].engine.stream(StreamId::new(parent)) else {
@@ -236,7 +261,7 @@ impl Sim {
         trace!(self, "server promises {index} on stream {promised}");
         let mut exchange = Exchange::new(plan);
         exchange.id = Some(promised);
-        exchange.pushed = true;
+        exchange.parent = Some(parent_index);
         exchange.legs[REQUEST] = Leg {
             head_sent: true,
             ended_sent: true,
@@ -245,6 +270,7 @@ impl Sim {
             ..Leg::default()
         };
         self.exchanges.push(exchange);
+        self.report.pushes += 1;
         self.ends[SERVER].by_id.insert(promised, index);
         let late = self.dawdle(index);
         self.at(self.now + late, Later::Respond(index));
@@ -299,7 +325,6 @@ impl Sim {
         // All is written but the end: now or later.
         if amount > 0 && self.rng.one_in(2) {
             let late = self.dawdle(index);
-            self.exchanges[index].legs[side].owes = true;
             self.at(self.now + late, Later::Write(side, index));
             return;
         }
@@ -346,25 +371,26 @@ impl Sim {
 
     fn reset(&mut self, side: usize, index: usize) {
         let exchange = &mut self.exchanges[index];
-        if exchange.is_done_for(side) || self.ends[side].told_closed {
+        if exchange.gone[side] || self.ends[side].told_closed {
             return;
         }
-        let code = if side == SERVER && exchange.legs[RESPONSE].ended_sent {
-            // RFC 9113 §8.1: the rest of the request is not needed.
-            ErrorCode::NO_ERROR
-        } else {
-            self.rng
-                .pick(&[ErrorCode::CANCEL, ErrorCode::INTERNAL_ERROR])
-        };
         let id = exchange.id.expect("it has a stream");
+        let Some(mut stream) = self.ends[side].engine.stream(StreamId::new(id)) else {
+            let is_over = exchange.is_done_for(side);
+            assert!(is_over, "{} has lost stream {id}", name(side));
+            return;
+        };
+        let code = self
+            .rng
+            .pick(&[ErrorCode::CANCEL, ErrorCode::INTERNAL_ERROR]);
+        stream.reset(code);
         exchange.gone[side] = true;
         exchange.reset_code[side] = Some(code);
         trace!(self, "{} resets {id} with {code}", name(side));
-        match self.ends[side].engine.stream(StreamId::new(id)) {
-            Some(mut stream) => stream.reset(code),
-            // The engine has done so itself.
-            None if code == ErrorCode::NO_ERROR => {}
-            None => panic!("{} has lost stream {id} before it was over", name(side)),
+        if side == CLIENT {
+            self.report.client_resets += 1;
+        } else {
+            self.report.server_resets += 1;
         }
     }
 
@@ -395,6 +421,7 @@ impl Sim {
             });
             if is_shut {
                 trace!(self, "the client gives up on {id}, whose window is shut");
+                self.report.given_up += 1;
                 self.reset(CLIENT, index);
                 gave_up = true;
             }
@@ -406,6 +433,12 @@ impl Sim {
     pub(crate) fn check_all_done(&mut self) {
         for (index, exchange) in self.exchanges.iter().enumerate() {
             assert!(exchange.is_done(), "{index} hangs: {}", self.state());
+            if let Some(parent) = exchange.parent
+                && !exchange.promise_received
+            {
+                let needless = !self.exchanges[parent].gone[CLIENT] && !self.ends[CLIENT].shutting;
+                assert!(!needless, "the promise of {index} was lost");
+            }
         }
         for side in [CLIENT, SERVER] {
             let active = self.ends[side].engine.active_streams();
@@ -429,6 +462,7 @@ impl Sim {
                 exchange.informs_received += 1;
                 assert_eq!(head.status(), status);
                 assert!(exchange.informs_received <= exchange.plan.informs);
+                self.report.informs += 1;
             }
             Event::Response { id, head, end } => {
                 let exchange = self.live(side, id);
@@ -437,6 +471,9 @@ impl Sim {
                 assert_eq!(exchange.informs_received, exchange.plan.informs);
                 check_fields(head.headers(), &exchange.plan.response.fields);
                 exchange.legs[RESPONSE].head_received = true;
+                let without_content = exchange.plan.response_is_without_content();
+                self.report.without_content += u64::from(without_content);
+                let exchange = self.live(side, id);
                 if end {
                     self.leg_ends(side, id.get(), false);
                 } else {
@@ -449,6 +486,7 @@ impl Sim {
                 let exchange = self.live(side, id);
                 let trailers = exchange.message(1 - side).trailers.as_ref();
                 check_fields(fields.iter(), trailers.expect("there were trailers"));
+                self.report.trailers += 1;
                 self.leg_ends(side, id.get(), true);
             }
             Event::Writable { id, want } => {
@@ -471,7 +509,9 @@ impl Sim {
                 assert_eq!(side, CLIENT);
                 let index = index_of(&head);
                 assert_eq!(self.exchanges[index].id, Some(promised.get()));
-                assert!(self.exchanges[index].pushed);
+                let exchange = &mut self.exchanges[index];
+                assert!(exchange.parent.is_some() && !exchange.promise_received);
+                exchange.promise_received = true;
                 check_request(index, &self.exchanges[index].plan, &head);
                 self.ends[CLIENT].by_id.insert(promised.get(), index);
                 match self.exchanges[index].plan.client_reset {
@@ -484,24 +524,63 @@ impl Sim {
             }
             Event::Reset { id, code, cause } => self.on_reset(side, id.get(), code, cause),
             Event::GoingAway { code, .. } => {
-                assert_eq!(code, ErrorCode::NO_ERROR);
-                assert!(self.ends[1 - side].shutting || self.ends[side].shutting);
+                match self.ends[1 - side].aborted {
+                    Some(aborted) => assert!(code == aborted || code == ErrorCode::NO_ERROR),
+                    None => {
+                        assert_eq!(code, ErrorCode::NO_ERROR);
+                        assert!(self.ends[1 - side].shutting || self.ends[side].shutting);
+                    }
+                }
                 self.ends[side].going_away = true;
             }
-            Event::Closed(reason) => {
-                let fine = match reason {
-                    CloseReason::Graceful => self.ends[0].shutting || self.ends[1].shutting,
-                    CloseReason::Eof => self.ends[side].eof,
-                    CloseReason::EofInTheMiddle => self.cut,
-                    _ => false,
-                };
-                assert!(fine, "{} closes: {reason}", name(side));
-                self.ends[side].told_closed = true;
-                for exchange in &mut self.exchanges {
-                    exchange.gone[side] = true;
-                }
-            }
+            Event::Closed(reason) => self.on_closed(side, &reason),
             other => panic!("an event that the simulator doesn't know: {other:?}"),
+        }
+    }
+
+    fn on_closed(&mut self, side: usize, reason: &CloseReason) {
+        let [me, other] = [side, 1 - side].map(|side| &self.ends[side]);
+        let is_clean = match reason {
+            CloseReason::Graceful => {
+                assert!(me.shutting || other.shutting, "graceful without need");
+                true
+            }
+            CloseReason::Eof => {
+                assert!(me.eof);
+                !self.cut && other.aborted.is_none()
+            }
+            CloseReason::EofInTheMiddle => {
+                assert!(
+                    self.cut || other.aborted.is_some(),
+                    "{} is cut off: {}",
+                    name(side),
+                    self.state()
+                );
+                false
+            }
+            CloseReason::Aborted(code) => {
+                assert_eq!(Some(*code), me.aborted);
+                false
+            }
+            CloseReason::PeerError { code, .. } => {
+                assert_eq!(Some(*code), other.aborted);
+                false
+            }
+            other => panic!("{} closes: {other}", name(side)),
+        };
+        self.ends[side].told_closed = true;
+        for index in 0..self.exchanges.len() {
+            let exchange = &mut self.exchanges[index];
+            // RFC 9113 §6.8: "Activity on streams numbered lower than or equal to the last stream identifier might still
+            // complete successfully": a graceful end takes nothing away.
+            let is_done = exchange.id.is_none() || exchange.is_done_for(side);
+            exchange.gone[side] = true;
+            assert!(
+                is_done || !is_clean,
+                "{} has {index} unfinished at a clean end: {}",
+                name(side),
+                self.state()
+            );
         }
     }
 
@@ -614,26 +693,48 @@ impl Sim {
         match cause {
             ResetCause::Peer if exchange.refused && side == CLIENT => {
                 assert_eq!(code, ErrorCode::REFUSED_STREAM);
-                // Refused is unprocessed: once more, then.
+                // Refused is unprocessed: once more, then, but not at once.
                 let plan = exchange.plan.clone();
                 let again = self.exchanges.len();
                 self.exchanges.push(Exchange::new(plan));
-                self.waiting.push_back(again);
+                self.report.retries += 1;
+                self.at(self.now + RETRY_AFTER, Later::Open(again));
+            }
+            // RFC 9113 §8.1: the server's engine lets the rest of the request go, "after sending a complete response".
+            ResetCause::Peer if side == CLIENT && code == ErrorCode::NO_ERROR => {
+                assert!(
+                    exchange.legs[RESPONSE].ended,
+                    "NO_ERROR before the end of {id}"
+                );
+                assert!(!exchange.is_tunnel(), "{id} is a tunnel");
+                assert!(exchange.parent.is_none(), "{id} is a push");
+                self.report.early_answers += 1;
+            }
+            // The client's engine refuses pushes along with requests that its owner has reset, or after its GOAWAY.
+            ResetCause::Peer if side == SERVER && exchange.was_refused_unheard() => {
+                assert_eq!(code, ErrorCode::CANCEL);
             }
             ResetCause::Peer => {
                 assert_eq!(exchange.reset_code[1 - side], Some(code), "reset of {id}");
             }
             ResetCause::Violation(Violation::TooManyConcurrentStreams) => {
+                assert_eq!(side, SERVER);
                 assert!(honest_refusal, "stream {id} is refused without need");
                 let seen = exchange.legs[1 - side].head_received;
                 assert!(!seen, "{id} was taken, then refused");
                 exchange.refused = true;
                 exchange.reset_code[side] = Some(code);
+                self.report.refusals += 1;
             }
             ResetCause::Unprocessed => {
-                assert_eq!(side, CLIENT);
-                assert!(!exchange.legs[REQUEST].head_received, "{id} was processed");
+                if side == CLIENT {
+                    assert!(!exchange.legs[REQUEST].head_received, "{id} was processed");
+                } else {
+                    assert!(!exchange.promise_received, "{id} was processed");
+                    assert!(self.ends[CLIENT].shutting || self.ends[CLIENT].aborted.is_some());
+                }
                 exchange.unprocessed = true;
+                self.report.unprocessed += 1;
             }
             other => panic!("{} accuses the other: {other:?} on {id}", name(side)),
         }
@@ -645,15 +746,14 @@ impl Sim {
         }
     }
 
-    /// A slot may be taken longer than the peer can know: by streams that were reset and not released yet, and before
-    /// the limit was announced.
+    /// A slot may be taken longer than the client can know: by streams that it has reset and that the server has not
+    /// released yet. And before the limit was announced it knows of none.
     fn refusal_is_honest(&self) -> bool {
         self.plan.opens_early
-            || self.plan.links.iter().any(|link| !link.stalls.is_empty())
             || self
                 .exchanges
                 .iter()
-                .any(|e| e.reset_code.iter().any(Option::is_some) || e.pushed)
+                .any(|exchange| exchange.reset_code[CLIENT].is_some())
     }
 
     fn index(&self, side: usize, id: u32) -> usize {
@@ -677,7 +777,11 @@ impl Sim {
 }
 
 fn request_head(index: usize, plan: &ExchangePlan) -> RequestHead {
-    let head = RequestHead::new(plan.method, "https", "sim.test", "/a?b=c");
+    let head = if plan.method == "CONNECT" {
+        RequestHead::connect("sim.test:443")
+    } else {
+        RequestHead::new(plan.method, "https", "sim.test", "/a?b=c")
+    };
     let mut head = head.field("x-exchange", index.to_string());
     for (name, value) in &plan.request.fields {
         head.push(name, value);
@@ -713,9 +817,13 @@ fn index_of(head: &RequestHead) -> usize {
 
 fn check_request(index: usize, plan: &ExchangePlan, head: &RequestHead) {
     assert_eq!(head.method(), plan.method);
-    assert_eq!(head.scheme(), "https");
-    assert_eq!(head.authority(), "sim.test");
-    assert_eq!(head.path(), "/a?b=c");
+    if plan.method == "CONNECT" {
+        assert_eq!(head.authority(), "sim.test:443");
+    } else {
+        assert_eq!(head.scheme(), "https");
+        assert_eq!(head.authority(), "sim.test");
+        assert_eq!(head.path(), "/a?b=c");
+    }
     let number = index.to_string();
     let mut headers = head.headers();
     let first = headers.next().expect("the number comes first");

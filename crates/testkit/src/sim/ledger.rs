@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::sim::report::Report;
+
 /// What a frame says, as far as the ledger cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Note {
@@ -162,7 +164,7 @@ impl Ledger {
     }
 
     /// This side sent a frame of so many payload octets.
-    pub(crate) fn sent(&mut self, side: usize, note: Note, len: usize) {
+    pub(crate) fn sent(&mut self, side: usize, note: Note, len: usize, report: &mut Report) {
         let me = &mut self.sides[side];
         // RFC 9113 §4.2: "An endpoint MUST NOT send a frame that exceeds the size defined in SETTINGS_MAX_FRAME_SIZE".
         assert!(
@@ -178,6 +180,9 @@ impl Ledger {
                     .expect("SETTINGS ACK answers SETTINGS");
                 if let Some(value) = announced.initial_window_size {
                     me.initial_window_size = i64::from(value);
+                    let windows = self.streams.values().filter(|stream| !stream.over[side]);
+                    let windows = windows.map(|stream| i64::from(value) + stream.balance[side]);
+                    report.negative_windows += windows.filter(|window| *window < 0).count() as u64;
                 }
                 me.max_frame_size = announced.max_frame_size.unwrap_or(me.max_frame_size);
                 me.max_concurrent_streams = announced
@@ -204,12 +209,15 @@ impl Ledger {
                         me.initial_window_size + stream.balance[side] >= 0,
                         "side {side} went over the window of stream {id}"
                     );
+                    let left = me.initial_window_size + stream.balance[side];
+                    report.stream_windows_used_up += u64::from(left == 0);
+                    report.connection_windows_used_up += u64::from(me.window == 0);
                 }
                 stream.ended[side] |= end;
                 self.check_over(id, side);
             }
             Note::Headers { id, end } => {
-                let opener = usize::from(id % 2 == 0);
+                let opener = usize::from(id.is_multiple_of(2));
                 let stream = self.streams.entry(id).or_default();
                 if opener == side && !stream.active {
                     stream.active = true;
@@ -218,7 +226,8 @@ impl Ledger {
                         assert!(id > me.last_opened, "stream {id} after {}", me.last_opened);
                         me.last_opened = id;
                     }
-                    self.open[side] += 1;
+                    // What was in the outbox when the other side's RST_STREAM came is still sent, and open no more.
+                    self.open[side] += i64::from(!stream.over[side]);
                     // RFC 9113 §5.1.2: "An endpoint MUST NOT exceed the limit set by its peer."
                     assert!(
                         self.open[side] <= i64::from(me.max_concurrent_streams),
@@ -284,12 +293,13 @@ impl Ledger {
                 );
                 me.last_goaway = last;
             }
-            Note::Settings(_) | Note::Ping { .. } | Note::Continuation { .. } | Note::Other => {}
+            Note::Continuation { .. } => report.continuations += 1,
+            Note::Settings(_) | Note::Ping { .. } | Note::Other => {}
         }
     }
 
     /// A frame has reached this side.
-    pub(crate) fn delivered(&mut self, side: usize, note: Note) {
+    pub(crate) fn delivered(&mut self, side: usize, note: Note, report: &mut Report) {
         let me = &mut self.sides[side];
         match note {
             Note::Settings(announced) => me.unacknowledged.push_back(announced),
@@ -306,7 +316,9 @@ impl Ledger {
             }
             Note::RstStream { id, .. } => {
                 let stream = self.streams.entry(id).or_default();
-                if !stream.over[side] {
+                if stream.over[side] {
+                    report.late_resets += 1;
+                } else {
                     stream.over[side] = true;
                     self.count_over(id, side);
                 }
@@ -329,7 +341,7 @@ impl Ledger {
     }
 
     fn count_over(&mut self, id: u32, side: usize) {
-        let opener = usize::from(id % 2 == 0);
+        let opener = usize::from(id.is_multiple_of(2));
         if opener == side && self.streams.get(&id).is_some_and(|s| s.active) {
             self.open[side] -= 1;
         }

@@ -90,12 +90,20 @@ impl Link {
         !self.in_block && !self.preface_due
     }
 
-    /// Puts a frame on its way.
-    pub(crate) fn enter(&mut self, note: Note, octets: Vec<u8>, now: Duration, jitter: Duration) {
+    /// Puts a frame on its way. Returns whether a stall holds it up.
+    pub(crate) fn enter(
+        &mut self,
+        note: Note,
+        octets: Vec<u8>,
+        now: Duration,
+        jitter: Duration,
+    ) -> bool {
         let mut arrival = self.last_arrival.max(now + self.plan.delay + jitter);
+        let mut stalled = false;
         for (from, to) in &self.plan.stalls {
             if (*from..*to).contains(&arrival) {
                 arrival = *to;
+                stalled = true;
             }
         }
         self.last_arrival = arrival;
@@ -106,6 +114,7 @@ impl Link {
             Some((due, last)) if *due == arrival => last.extend_from_slice(&octets),
             _ => self.on_the_way.push_back((arrival, octets)),
         }
+        stalled
     }
 
     /// When the next octets arrive.

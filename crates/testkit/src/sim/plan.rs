@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tidegate_proto::{Config, Rate};
 
 use crate::rng::Rng;
+use crate::sim::OUT_OF_SIGHT;
 
 /// Everything that a seed decides in advance. What else is random (how much is written at once, where input is split)
 /// is drawn while the simulation runs.
@@ -25,8 +26,12 @@ pub(crate) struct Plan {
     pub(crate) opens_early: bool,
     /// When the network is cut, if it is.
     pub(crate) cut: Option<Duration>,
-    /// When one side ends gracefully in the middle of it all, if one does: `true` is the server.
-    pub(crate) shut_down: Option<(Duration, bool)>,
+    /// When each side begins a graceful end in the middle of it all, if it does.
+    pub(crate) shut_downs: [Option<Duration>; 2],
+    /// When a side ends by an error, if it does: `true` is the server.
+    pub(crate) abort: Option<(Duration, bool)>,
+    /// Whether it is the server that ends the connection once all is done.
+    pub(crate) server_ends: bool,
     /// How often a PING or SETTINGS frame slips in, as one in so many frames; 0 is never.
     pub(crate) intrusion: usize,
 }
@@ -118,7 +123,7 @@ fn pattern() -> &'static Bytes {
     static PATTERN: OnceLock<Bytes> = OnceLock::new();
     PATTERN.get_or_init(|| {
         let mut rng = Rng::new(0);
-        let words = (0..PATTERN_LEN / 8).flat_map(|_| rng.next().to_le_bytes());
+        let words = (0..PATTERN_LEN / 8).flat_map(|_| rng.number().to_le_bytes());
         words.collect()
     })
 }
@@ -199,10 +204,15 @@ impl Plan {
             cut: rng
                 .one_in(6)
                 .then(|| Duration::from_micros(rng.below(2_000_000) as u64)),
-            shut_down: rng.one_in(6).then(|| {
+            shut_downs: [(); 2].map(|()| {
+                let when = Duration::from_micros(rng.below(2_000_000) as u64);
+                rng.one_in(8).then_some(when)
+            }),
+            abort: rng.one_in(20).then(|| {
                 let when = Duration::from_micros(rng.below(2_000_000) as u64);
                 (when, rng.one_in(2))
             }),
+            server_ends: rng.one_in(2),
             intrusion: if crowd { 200 } else { rng.pick(&[0, 3, 20]) },
         }
     }
@@ -223,12 +233,11 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
     config.initial_window_size =
         rng.pick(&[0, 1, 7, 1000, 65_535, 65_535, 65_535, 1 << 20, MAX_WINDOW]);
     config.connection_window_size = rng.pick(&[65_535, 65_536, 1 << 20, 1 << 20, MAX_WINDOW]);
-    config.max_concurrent_streams = rng.pick(&[1, 3, 100, 100, 1000]);
+    config.max_concurrent_streams = rng.pick(&[1, 3, 100, 100, 5000]);
     config.max_frame_size = rng.pick(&[16_384, 16_384, 16_385, 100_000, 0xff_ffff]);
     config.outbound_high_water = rng.pick(&[1_000, 16_384, 256 << 10]);
     // Stalls last longer than any sensible timeout; what remains is that an armed timer does no harm.
-    let hours = rng.pick(&[0, 1000]);
-    let long = Duration::from_secs(hours * 3600);
+    let long = rng.pick(&[Duration::ZERO, OUT_OF_SIGHT]);
     config.timeouts.handshake = long;
     config.timeouts.settings_ack = long;
     config.timeouts.header_block = long;
@@ -255,17 +264,31 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
 
 impl ExchangePlan {
     fn new(rng: &mut Rng, scale: &Scale, may_push: bool) -> Self {
-        let method = rng.pick(&["GET", "GET", "POST", "POST", "HEAD", "OPTIONS"]);
-        let mut request = MessagePlan::new(rng, scale, method == "POST");
+        let method = rng.pick(&[
+            "GET", "GET", "GET", "POST", "POST", "POST", "HEAD", "OPTIONS", "CONNECT",
+        ]);
+        let is_tunnel = method == "CONNECT";
+        let mut request = MessagePlan::new(rng, scale, method == "POST" || is_tunnel);
         let mut response = MessagePlan::new(rng, scale, true);
-        let status = rng.pick(&[200, 200, 200, 200, 404, 204, 304]);
+        let status = if is_tunnel {
+            200
+        } else {
+            rng.pick(&[200, 200, 200, 200, 404, 204, 304])
+        };
+        if is_tunnel {
+            // RFC 9113 §8.5: only DATA on both ways, until END_STREAM.
+            for message in [&mut request, &mut response] {
+                message.body.streamed = true;
+                message.trailers = None;
+            }
+        }
         if method == "HEAD" || status == 204 || status == 304 {
             // There is no body to come: whatever is given must be left out.
             response.trailers = None;
             response.body.streamed = false;
         }
         for message in [&mut request, &mut response] {
-            if status != 204 && message.body.len > 0 && rng.one_in(2) {
+            if status != 204 && !is_tunnel && message.body.len > 0 && rng.one_in(2) {
                 let len = message.body.len.to_string().into_bytes();
                 message.fields.push(("content-length".into(), len));
             }
@@ -287,7 +310,7 @@ impl ExchangePlan {
             method,
             informs: rng.pick(&[0, 0, 0, 1, 2]),
             answer: rng.pick(&[Answer::OnHead, Answer::OnEnd, Answer::After(late)]),
-            pushes: if may_push && method != "HEAD" && rng.one_in(4) {
+            pushes: if may_push && method != "HEAD" && !is_tunnel && rng.one_in(4) {
                 (0..rng.between(1, 3))
                     .map(|_| Self {
                         method: "GET",
@@ -296,13 +319,8 @@ impl ExchangePlan {
                             trailers: None,
                             ..MessagePlan::new(rng, scale, false)
                         },
+                        // What suits as an answer to any other method suits a GET.
                         ..Self::new(rng, scale, false)
-                    })
-                    .map(|mut push| {
-                        // A HEAD's response plan suits a GET, except that its body was not streamed.
-                        push.pushes.clear();
-                        push.informs = 0;
-                        push
                     })
                     .collect()
             } else {
@@ -319,11 +337,16 @@ impl ExchangePlan {
 
     /// How many octets of response body arrive.
     pub(crate) fn response_len(&self) -> usize {
-        if self.method == "HEAD" || self.status == 204 || self.status == 304 {
+        if self.response_is_without_content() {
             0
         } else {
             self.response.body.len
         }
+    }
+
+    /// RFC 9110 §6.4.1: whatever body is given is left out.
+    pub(crate) fn response_is_without_content(&self) -> bool {
+        self.method == "HEAD" || self.status == 204 || self.status == 304
     }
 }
 

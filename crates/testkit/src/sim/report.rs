@@ -1,0 +1,98 @@
+//! What seeds came to: how often everything that makes a simulation worth its time has really happened.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        /// What a seed came to, or several.
+        #[derive(Clone, Copy, Debug, Default)]
+        #[non_exhaustive]
+        pub struct Report {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Graceful ends begun while streams were open, by the client and by the server.
+            pub shut_downs: [u64; 2],
+            /// The most streams that an engine had at once.
+            pub most_streams: u64,
+        }
+
+        impl Report {
+            /// Adds another seed's counts to these.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+                for (sum, count) in self.shut_downs.iter_mut().zip(other.shut_downs) {
+                    *sum += count;
+                }
+                self.most_streams = self.most_streams.max(other.most_streams);
+            }
+
+            /// Every count with its name.
+            pub fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                let [by_client, by_server] = self.shut_downs;
+                [
+                    $((stringify!($name), self.$name),)*
+                    ("shut_downs by client", by_client),
+                    ("shut_downs by server", by_server),
+                    ("most_streams at once", self.most_streams),
+                ]
+                .into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Turns of the simulation.
+    turns;
+    /// Frames that either side sent.
+    frames;
+    /// Streams that the client opened.
+    streams;
+    /// Messages that arrived whole.
+    messages;
+    /// Body octets that arrived.
+    body_octets;
+    /// 1xx responses that arrived.
+    informs;
+    /// Trailer sections that arrived.
+    trailers;
+    /// CONNECT requests.
+    tunnels;
+    /// Responses to HEAD, and those of 204 and 304.
+    without_content;
+    /// Promises that the server made.
+    pushes;
+    /// CONTINUATION frames.
+    continuations;
+    /// Streams that the client's owner reset.
+    client_resets;
+    /// Streams that the server's owner reset.
+    server_resets;
+    /// RST_STREAM frames of any cause that crossed another of the same stream, or its end.
+    late_resets;
+    /// RST_STREAM with NO_ERROR: the server had answered before the request's end.
+    early_answers;
+    /// Requests over the server's SETTINGS_MAX_CONCURRENT_STREAMS.
+    refusals;
+    /// Requests made again since they were refused.
+    retries;
+    /// Streams of which GOAWAY told that they were not processed.
+    unprocessed;
+    /// Connections that the network cut while streams were open.
+    cuts;
+    /// Connections that an owner ended by an error.
+    aborts;
+    /// Frames held up by a stalled network.
+    stalled;
+    /// Times when an engine had so much to say that it took no input.
+    backpressure;
+    /// Times when DATA used a stream's window up.
+    stream_windows_used_up;
+    /// Times when DATA used the connection's window up.
+    connection_windows_used_up;
+    /// Stream windows that SETTINGS made negative.
+    negative_windows;
+    /// Streams given up as their window was never open.
+    given_up;
+    /// Frames of a third party.
+    intrusions;
+    /// Timers that fired.
+    timers;
+}

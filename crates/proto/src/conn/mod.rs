@@ -12,7 +12,7 @@ mod settings;
 mod timer;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_frame::{ErrorCode, Reader, StreamId};
 
@@ -151,19 +151,14 @@ impl Connection {
             self.expire(timer);
         }
     }
-
-    /// The transport's round-trip time, from TCP_INFO. The graceful end waits so long for what is under way.
-    pub fn observe_rtt(&mut self, rtt: Duration) {
-        let _ = rtt;
-    }
 }
 
 /// Commands.
 impl Connection {
     /// A handle to a stream that is not over, or that was reset and not yet released.
     pub fn stream(&mut self, id: StreamId) -> Option<StreamMut<'_>> {
-        let slot = self.streams.find(id)?;
-        Some(StreamMut::new(self, slot))
+        self.streams.find(id)?;
+        Some(StreamMut::new(self, id))
     }
 }
 

@@ -584,7 +584,7 @@ impl Connection {
         match self.streams.lookup(id) {
             Lookup::Live(slot) => {
                 let priority = Priority::parse(&frame.value);
-                crate::stream::StreamMut::new(self, slot).prioritize(priority);
+                self.prioritize(slot, priority);
             }
             // RFC 9218 §7.1: of a push stream that is idle: PROTOCOL_ERROR.
             Lookup::Idle if id.is_server_initiated() => {

@@ -21,7 +21,12 @@ const MAX_WRITE: usize = 256 << 10;
 /// name this stream anyway.
 const SMALL_BODY: usize = 4096;
 
-/// RFC-permitted slow readers that still take this much between two looks are not stalled (Sōzu's floor).
+/// Octets of a request that a client may still send after the response has ended. Common clients lose a response that
+/// they have not read yet when the reset of its stream comes with it; this gives them time to.
+const MAX_DISCARDED: u32 = 1 << 20;
+
+/// A message that the peer's windows held up is held up no longer once so many octets went out: fewer are a drip that is
+/// meant to keep a stream warm.
 const STALL_PROGRESS: usize = 16 << 10;
 
 /// What a stream's turn came to.
@@ -452,17 +457,26 @@ impl Connection {
         }
     }
 
-    /// Resets a stream whose request has no use any more, once the client has used up its window: what it could send
-    /// unasked has been let pass, and nothing more would ever come. RFC 9113 §8.1: a server that has answered in full "MAY
-    /// request that the client abort transmission of a request without error by sending a RST_STREAM with an error code of
+    /// Decides, once the client has used up the window of a request that has no use any more: some of it is let pass, so
+    /// that the client reads the response in peace; then RFC 9113 §8.1: a server that has answered in full "MAY request
+    /// that the client abort transmission of a request without error by sending a RST_STREAM with an error code of
     /// NO_ERROR".
     pub(super) fn reset_if_unneeded(&mut self, slot: usize) {
-        let stream = self.streams.get(slot);
+        let stream = self.streams.get_mut(slot);
         let waits = !stream.held && !stream.state.has_ended(Sender::Peer);
-        if stream.recv.discard && waits && !stream.recv.window.is_open() {
-            self.send_reset(slot, ErrorCode::NO_ERROR);
-            self.remove(slot);
+        if !stream.recv.discard || !waits || stream.recv.window.is_open() {
+            return;
         }
+        let passed = u32::try_from(stream.recv.window.outstanding()).unwrap_or(0);
+        stream.recv.discarded = stream.recv.discarded.saturating_add(passed);
+        if stream.recv.discarded <= MAX_DISCARDED
+            && let Some(increment) = stream.recv.window.release(passed)
+        {
+            let id = stream.id;
+            return self.send_window_update(id, increment);
+        }
+        self.send_reset(slot, ErrorCode::NO_ERROR);
+        self.remove(slot);
     }
 
     // --- Control frames ---
@@ -553,6 +567,45 @@ mod tests {
         assert_eq!(got, vec![7; 10_000]);
         assert!(client.stream(id).is_none());
         assert_eq!((client.active_streams(), server.active_streams()), (0, 0));
+    }
+
+    #[test]
+    fn a_handle_outlives_its_stream_and_does_nothing_then() {
+        let now = crate::testing::some_start();
+        let mut client = Connection::client(Config::client().build().unwrap(), now);
+        let mut server = Connection::server(Config::server().build().unwrap(), now);
+        let head = RequestHead::new("GET", "https", "localhost", "/");
+        let id = client.open(&head, Body::Empty).unwrap();
+        let mut wire = BytesMut::new();
+        pump(&mut client, &mut wire, now);
+        while server.receive(&mut wire, now).is_some() {}
+        let mut stream = server.stream(id).unwrap();
+        stream
+            .respond(&ResponseHead::new(204), Body::Empty)
+            .unwrap();
+        assert_eq!(stream.id(), id);
+        assert_eq!(
+            stream.respond(&ResponseHead::new(204), Body::Empty),
+            Err(Misuse::StreamClosed)
+        );
+        assert_eq!(
+            stream.inform(&ResponseHead::new(103)),
+            Err(Misuse::StreamClosed)
+        );
+        assert_eq!(stream.trailers(&Fields::new()), Err(Misuse::StreamClosed));
+        assert_eq!(stream.push(&head), Err(Misuse::StreamClosed));
+        assert_eq!(stream.write(&mut Bytes::from_static(b"x"), true), 0);
+        stream.consume(1);
+        assert_eq!(stream.unconsumed(), 0);
+        let priority = stream.priority();
+        stream.prioritize(priority);
+        stream.reset(ErrorCode::CANCEL);
+        stream.release();
+        assert_eq!(server.active_streams(), 0);
+        pump(&mut server, &mut wire, now);
+        while let Some(event) = client.receive(&mut wire, now) {
+            assert!(!matches!(event, Event::Reset { .. }));
+        }
     }
 
     fn pump(conn: &mut Connection, wire: &mut BytesMut, now: std::time::Instant) {

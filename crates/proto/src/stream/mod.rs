@@ -53,6 +53,8 @@ pub(crate) struct Recv {
     pub(crate) phase: Phase,
     /// The owner has answered in full and takes no more of the request.
     pub(crate) discard: bool,
+    /// Octets that were discarded.
+    pub(crate) discarded: u32,
     /// What content-length says is still to come.
     pub(crate) content_left: Option<u64>,
     /// Whether the message is one that has no content (RFC 9110 §6.4.1).
@@ -101,6 +103,7 @@ impl Stream {
             recv: Recv {
                 phase: Phase::Head,
                 discard: false,
+                discarded: 0,
                 content_left: None,
                 no_content: false,
                 window: recv_window,
@@ -125,25 +128,34 @@ impl Stream {
 }
 
 /// A borrowed handle to one stream: no lock, gone at the end of the statement.
+///
+/// A call can end the stream, such as the last [`write`](Self::write) of a message whose other side is over. Calls after
+/// that do nothing, or return [`Misuse::StreamClosed`].
 pub struct StreamMut<'a> {
     conn: &'a mut Connection,
-    slot: usize,
+    id: StreamId,
 }
 
 impl<'a> StreamMut<'a> {
-    pub(crate) fn new(conn: &'a mut Connection, slot: usize) -> Self {
-        Self { conn, slot }
+    pub(crate) fn new(conn: &'a mut Connection, id: StreamId) -> Self {
+        Self { conn, id }
     }
 }
 
 impl StreamMut<'_> {
-    fn stream(&mut self) -> &mut Stream {
-        self.conn.streams.get_mut(self.slot)
+    /// The stream's slot, unless an earlier call through this handle has ended the stream.
+    fn slot(&mut self) -> Result<usize, Misuse> {
+        self.conn.streams.find(self.id).ok_or(Misuse::StreamClosed)
+    }
+
+    fn stream(&mut self) -> Option<&mut Stream> {
+        let slot = self.slot().ok()?;
+        Some(self.conn.streams.get_mut(slot))
     }
 
     /// The stream's identifier.
     pub fn id(&self) -> StreamId {
-        self.conn.streams.get(self.slot).id
+        self.id
     }
 
     /// Server: sends the final response. For a HEAD request or a status without content (204, 304) the body is left
@@ -155,14 +167,15 @@ impl StreamMut<'_> {
         if head.is_informational() || head.status() > 999 {
             return Err(Misuse::StatusOutOfRange);
         }
-        self.check_can_answer(head)?;
-        let without_content = self.stream().head_request || matches!(head.status(), 204 | 304);
+        let slot = self.check_can_answer(head)?;
+        let head_request = self.conn.streams.get(slot).head_request;
+        let without_content = head_request || matches!(head.status(), 204 | 304);
         let body = match body {
             _ if without_content => Body::Empty,
             Body::Full(octets) if octets.is_empty() => Body::Empty,
             body => body,
         };
-        self.conn.send_head(self.slot, head.fields(), body)
+        self.conn.send_head(slot, head.fields(), body)
     }
 
     /// Server: sends an interim response (1xx), such as 100 or 103.
@@ -174,15 +187,17 @@ impl StreamMut<'_> {
         if !head.is_informational() || head.status() == 101 {
             return Err(Misuse::StatusOutOfRange);
         }
-        self.check_can_answer(head)?;
-        self.conn.send_interim_head(self.slot, head.fields())
+        let slot = self.check_can_answer(head)?;
+        self.conn.send_interim_head(slot, head.fields())
     }
 
-    fn check_can_answer(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
+    /// The stream's slot, if it waits for its final response.
+    fn check_can_answer(&mut self, head: &ResponseHead) -> Result<usize, Misuse> {
         if self.conn.role != Role::Server {
             return Err(Misuse::WrongRole);
         }
-        let stream = self.stream();
+        let slot = self.slot()?;
+        let stream = self.conn.streams.get(slot);
         if stream.held || stream.state.has_ended(Sender::Us) {
             return Err(Misuse::StreamClosed);
         }
@@ -192,14 +207,15 @@ impl StreamMut<'_> {
         if head.is_invalid() {
             return Err(Misuse::InvalidField);
         }
-        Ok(())
+        Ok(slot)
     }
 
     /// Takes octets of a [`Body::Stream`] off the front of `data`, as many as there is room for (0 when there is none,
     /// or when the stream takes no body), and returns how many. With `end`, the message ends once all of `data` is
     /// taken. When less than all was taken, [`Event::Writable`](crate::Event::Writable) asks for the rest.
     pub fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
-        self.conn.write(self.slot, data, end)
+        let slot = self.slot();
+        slot.map_or(0, |slot| self.conn.write(slot, data, end))
     }
 
     /// Ends a [`Body::Stream`] with trailers, behind what was written.
@@ -208,14 +224,15 @@ impl StreamMut<'_> {
     /// [`Misuse`] tells what the call did wrong; nothing was sent then.
     pub fn trailers(&mut self, fields: &Fields) -> Result<(), Misuse> {
         check_trailers(fields).map_err(|_| Misuse::InvalidField)?;
-        let stream = self.stream();
+        let slot = self.slot()?;
+        let stream = self.conn.streams.get(slot);
         if stream.held || stream.state.has_ended(Sender::Us) {
             return Err(Misuse::StreamClosed);
         }
         if stream.send.phase != Phase::Body || stream.send.buf.more == More::End {
             return Err(Misuse::OutOfOrder);
         }
-        self.conn.send_trailers(self.slot, fields);
+        self.conn.send_trailers(slot, fields);
         Ok(())
     }
 
@@ -224,44 +241,53 @@ impl StreamMut<'_> {
     /// # Errors
     /// [`Misuse`] tells why nothing was promised.
     pub fn push(&mut self, head: &RequestHead) -> Result<StreamId, Misuse> {
-        self.conn.promise(self.slot, head)
+        let slot = self.slot()?;
+        self.conn.promise(slot, head)
     }
 
     /// Gives back flow-control credit for so many octets of [`Event::Data`](crate::Event::Data). Without it the peer
     /// runs out of window and stops. What a finished stream has not given back is given back for it.
     pub fn consume(&mut self, octets: usize) {
-        self.conn.consume(self.slot, octets);
+        if let Ok(slot) = self.slot() {
+            self.conn.consume(slot, octets);
+        }
     }
 
     /// Octets that were told as [`Event::Data`](crate::Event::Data) and not consumed yet.
-    pub fn unconsumed(&self) -> usize {
-        self.conn.streams.get(self.slot).recv.unconsumed as usize
+    pub fn unconsumed(&mut self) -> usize {
+        self.stream()
+            .map_or(0, |stream| stream.recv.unconsumed as usize)
     }
 
     /// Changes the stream's place among those that want to send.
     pub fn prioritize(&mut self, priority: Priority) {
-        self.conn.prioritize(self.slot, priority);
+        if let Ok(slot) = self.slot() {
+            self.conn.prioritize(slot, priority);
+        }
     }
 
     /// The stream's place among those that want to send.
-    pub fn priority(&self) -> Priority {
-        self.conn.streams.get(self.slot).priority
+    pub fn priority(&mut self) -> Priority {
+        self.stream()
+            .map_or_else(Priority::default, |stream| stream.priority)
     }
 
     /// Sends RST_STREAM and lets go of the stream. No event follows. On a stream that was reset already, it only lets go.
     pub fn reset(&mut self, code: ErrorCode) {
-        if self.stream().held {
-            return self.release();
+        let Ok(slot) = self.slot() else { return };
+        if !self.conn.streams.get(slot).held {
+            self.conn.send_reset(slot, code);
         }
-        self.conn.send_reset(self.slot, code);
-        self.conn.remove(self.slot);
+        self.conn.remove(slot);
     }
 
     /// Lets go of a stream after [`Event::Reset`](crate::Event::Reset): its slot is free again. Does nothing on a stream
     /// that was not reset.
     pub fn release(&mut self) {
-        if self.stream().held {
-            self.conn.remove(self.slot);
+        if let Ok(slot) = self.slot()
+            && self.conn.streams.get(slot).held
+        {
+            self.conn.remove(slot);
         }
     }
 }
@@ -286,7 +312,7 @@ impl Connection {
         self.release_connection_window(octets);
     }
 
-    fn prioritize(&mut self, slot: usize, priority: Priority) {
+    pub(crate) fn prioritize(&mut self, slot: usize, priority: Priority) {
         let stream = self.streams.get_mut(slot);
         if stream.queued {
             self.sched.remove(slot, stream.priority);

@@ -15,7 +15,7 @@ const CLIENT: usize = 0;
 const SERVER: usize = 1;
 
 /// Longer inputs add nothing but time.
-const LONGEST: usize = 2048;
+const LONGEST: usize = 512;
 
 /// No input of that length gives two engines so much to say.
 const MANY_ROUNDS: u32 = 20_000;

@@ -94,6 +94,8 @@ pub struct Connection {
     untold: Vec<(StreamId, ErrorCode, ResetCause)>,
     /// DATA frames sent, which justify WINDOW_UPDATE frames of the peer.
     data_frames_sent: u64,
+    /// Memory was given back, and nothing has come in since.
+    rested: bool,
     /// When the peer's connection window was found used up with data ready.
     stalled_since: Option<Instant>,
     pub(crate) stats: Stats,
@@ -136,6 +138,7 @@ impl Connection {
             control: Vec::new(),
             untold: Vec::new(),
             data_frames_sent: 0,
+            rested: false,
             stalled_since: None,
             stats: Stats::default(),
             config,
@@ -167,15 +170,6 @@ impl Connection {
     /// When [`Connection::handle_timeout`] wants to be called, if ever.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.timers.next()
-    }
-
-    /// Gives back memory that a connection without anything to do has no use for. Worth a call when a connection has
-    /// been idle for a while; it costs the next request a few allocations.
-    pub fn release_memory(&mut self) {
-        if self.control.is_empty() {
-            self.control = Vec::new();
-        }
-        self.blocks.release_memory();
     }
 
     /// Whether `receive` would take input now. While this is false, don't read the transport.
@@ -246,11 +240,32 @@ impl Connection {
             Timer::Body => self.expire_bodies(),
             Timer::Write => self.expire_writes(),
             Timer::Idle => self.close(CloseReason::Idle, Some(ErrorCode::NO_ERROR)),
+            Timer::Rest => self.rest(),
             Timer::SecondGoAway => self.send_second_goaway(),
             Timer::Shutdown => {
                 self.close(CloseReason::ShutdownTimedOut, Some(ErrorCode::NO_ERROR));
             }
         }
+    }
+}
+
+impl Connection {
+    /// A stream was opened: the connection is idle no longer.
+    fn wake(&mut self) {
+        self.timers.clear(Timer::Idle);
+        self.timers.clear(Timer::Rest);
+    }
+
+    /// Gives back the memory that a connection without streams has no use for.
+    fn rest(&mut self) {
+        self.rested = true;
+        if self.control.is_empty() {
+            self.control = Vec::new();
+        }
+        if self.streams.is_empty() {
+            self.streams.release_memory();
+        }
+        self.blocks.release_memory();
     }
 }
 

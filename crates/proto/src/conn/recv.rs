@@ -54,6 +54,7 @@ impl Connection {
             if !self.can_receive() || input.is_empty() {
                 return None;
             }
+            self.rested = false;
             let before = input.len();
             let frame = match self.take_preface(input) {
                 Ok(true) => self
@@ -364,7 +365,7 @@ impl Connection {
             stream.priority = Priority::parse(value);
         }
         self.streams.insert(stream);
-        self.timers.clear(Timer::Idle);
+        self.wake();
         if !end {
             self.timers
                 .set_if_unset(Timer::Body, self.now, self.config.timeouts.body);

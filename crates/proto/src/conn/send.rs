@@ -29,6 +29,9 @@ const MAX_DISCARDED: u32 = 1 << 20;
 /// meant to keep a stream warm.
 const STALL_PROGRESS: usize = 16 << 10;
 
+/// How long a connection is without streams before it gives its memory back.
+const REST_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// What a stream's turn came to.
 enum Turn {
     /// Its DATA is in the outbox, or it had nothing to send.
@@ -70,8 +73,11 @@ impl Connection {
             }
         }
         if self.streams.is_empty() {
-            self.timers
-                .set_if_unset(Timer::Idle, self.now, self.config.timeouts.idle);
+            let idle = self.config.timeouts.idle;
+            self.timers.set_if_unset(Timer::Idle, self.now, idle);
+            if !self.rested {
+                self.timers.set_if_unset(Timer::Rest, self.now, REST_AFTER);
+            }
         }
         Flow::Drained
     }
@@ -276,7 +282,7 @@ impl Connection {
             stream.priority = crate::Priority::parse(value);
         }
         let slot = self.streams.insert(stream);
-        self.timers.clear(Timer::Idle);
+        self.wake();
         self.stats.requests += 1;
         let body = match body {
             Body::Full(octets) if octets.is_empty() => Body::Empty,

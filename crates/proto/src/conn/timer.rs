@@ -17,6 +17,8 @@ pub(crate) enum Timer {
     Write,
     /// A connection without streams.
     Idle,
+    /// A short while without streams, after which memory is given back.
+    Rest,
     /// The round trip between the two GOAWAY frames of a graceful end.
     SecondGoAway,
     /// The forced end of a graceful end.
@@ -24,13 +26,14 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Handshake,
         Self::SettingsAck,
         Self::HeaderBlock,
         Self::Body,
         Self::Write,
         Self::Idle,
+        Self::Rest,
         Self::SecondGoAway,
         Self::Shutdown,
     ];

@@ -221,6 +221,13 @@ impl StreamMap {
         StreamId::new(self.highest_peer)
     }
 
+    /// Gives back the memory of streams that are no more.
+    pub(crate) fn release_memory(&mut self) {
+        self.slots.shrink_to_fit();
+        self.by_id.shrink_to_fit();
+        self.reset.shrink_to_fit();
+    }
+
     /// Forgets all streams; the memory goes too.
     pub(crate) fn clear(&mut self) {
         self.slots = Slab::new();

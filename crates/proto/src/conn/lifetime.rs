@@ -133,11 +133,8 @@ impl Connection {
         if !self.streams.is_empty() || self.lifetime.is_over() {
             return;
         }
-        let drained = match self.lifetime.phase {
-            Phase::Draining => self.lifetime.second_sent,
-            _ => self.lifetime.peer_last.is_some(),
-        };
-        if drained {
+        // Either end's last word on what it takes is enough: a peer that has said GOAWAY opens nothing more.
+        if self.lifetime.second_sent || self.lifetime.peer_last.is_some() {
             // RFC 9113 §6.8: "Endpoints SHOULD always send a GOAWAY frame before closing a connection".
             let code = (!self.lifetime.second_sent).then_some(ErrorCode::NO_ERROR);
             let reason = match self.lifetime.peer_error.take() {

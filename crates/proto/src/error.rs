@@ -148,6 +148,7 @@ violations! {
     InformationalWithEndStream => PROTOCOL_ERROR, Stream, "RFC 9113 §8.1", "informational_with_end_stream";
     SwitchingProtocols => PROTOCOL_ERROR, Stream, "RFC 9113 §8.6", "switching_protocols";
     DataWithoutContent => PROTOCOL_ERROR, Stream, "RFC 9110 §6.4.1", "data_without_content";
+    HeadersOnTunnel => PROTOCOL_ERROR, Stream, "RFC 9113 §8.5", "headers_on_tunnel";
 
     // Push.
     PushPromiseFromClient => PROTOCOL_ERROR, Connection, "RFC 9113 §8.4", "push_promise_from_client";
@@ -161,6 +162,7 @@ violations! {
     GoAwayLastStreamIncreased => PROTOCOL_ERROR, Connection, "RFC 9113 §6.8", "goaway_last_stream_increased";
     PriorityUpdateFromServer => PROTOCOL_ERROR, Connection, "RFC 9218 §7.1", "priority_update_from_server";
     PriorityUpdateOfPushedIdle => PROTOCOL_ERROR, Connection, "RFC 9218 §7.1", "priority_update_of_pushed_idle";
+    PriorityUpdateOverLimit => PROTOCOL_ERROR, Connection, "RFC 9218 §7.1", "priority_update_over_limit";
 
     // Time limits.
     BodyTimedOut => CANCEL, Stream, "slow POST (CVE-2018-17189)", "body_timed_out";
@@ -250,8 +252,28 @@ pub enum Misuse {
     PushDisabled,
     /// A promised request must be safe, cacheable and without a body (RFC 9113 §8.4).
     UnsafePush,
-    /// The head is larger than the peer's SETTINGS_MAX_HEADER_LIST_SIZE.
+    /// The fields are more than the peer's SETTINGS_MAX_HEADER_LIST_SIZE allows.
     HeadTooLarge,
+    /// Extended CONNECT needs the server's SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 §3).
+    ConnectProtocolDisabled,
+}
+
+impl Misuse {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::StreamClosed,
+        Self::AlreadyResponded,
+        Self::OutOfOrder,
+        Self::WrongRole,
+        Self::StatusOutOfRange,
+        Self::InvalidField,
+        Self::TooManyStreams,
+        Self::GoingAway,
+        Self::PushDisabled,
+        Self::UnsafePush,
+        Self::HeadTooLarge,
+        Self::ConnectProtocolDisabled,
+    ];
 }
 
 impl std::fmt::Display for Misuse {
@@ -272,8 +294,9 @@ impl std::fmt::Display for Misuse {
             Self::PushDisabled => "the peer does not take pushes",
             Self::UnsafePush => "a promised request must be GET or HEAD, without a body",
             Self::HeadTooLarge => {
-                "the head is larger than the peer's SETTINGS_MAX_HEADER_LIST_SIZE"
+                "the fields are more than the peer's SETTINGS_MAX_HEADER_LIST_SIZE allows"
             }
+            Self::ConnectProtocolDisabled => "the server does not take extended CONNECT",
         })
     }
 }
@@ -359,6 +382,15 @@ mod tests {
             assert_eq!(letters, violation.name().to_lowercase(), "{violation:?}");
             assert!(seen.insert(violation.label()), "{violation:?}");
         }
+    }
+
+    #[test]
+    fn all_misuses_are_in_the_list() {
+        for (place, misuse) in Misuse::ALL.iter().enumerate() {
+            assert_eq!(*misuse as usize, place);
+        }
+        // The last variant of the enum: a new one behind it must be added to the list, and named here.
+        assert_eq!(Misuse::ALL.last(), Some(&Misuse::ConnectProtocolDisabled));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct AbuseLimits {
     /// browser that leaves a page cancels all its streams at once. Default 200 and 33 per second.
     pub resets: Rate,
     /// Streams that the peer may reset before they were answered, while those are more than half of all that it opened
-    /// (Rapid Reset, slow). Default 100.
+    /// (Rapid Reset, slow). Never less than SETTINGS_MAX_CONCURRENT_STREAMS, as above. Default 100.
     pub resets_before_response: u32,
     /// Streams that the peer may make us reset in the life of a connection (MadeYouReset, CVE-2025-8671). Default 100.
     pub provoked_resets: u32,
@@ -182,7 +182,10 @@ impl Guard {
             window_updates_justified: 0,
             empty_data: Budget::new(limits.empty_data, now),
             unknown_frames: Budget::new(limits.unknown_frames, now),
-            limits: limits.clone(),
+            limits: AbuseLimits {
+                resets_before_response: limits.resets_before_response.max(max_concurrent_streams),
+                ..limits.clone()
+            },
         }
     }
 

@@ -293,7 +293,7 @@ impl Peer {
         )
     }
 
-    /// Runs the engine until it has nothing more to say.
+    /// Runs the engine until it has nothing more to say, and checks its books.
     pub fn pump(&mut self) {
         loop {
             let mut busy = false;
@@ -326,8 +326,11 @@ impl Peer {
                 self.read();
             }
             if !busy {
-                return;
+                break;
             }
+        }
+        if let Err(why) = self.engine.audit() {
+            panic!("the engine's books don't add up: {why}");
         }
     }
 
@@ -683,6 +686,7 @@ impl Peer {
         }
         assert!(self.closed, "transmit says Closed after {violation}");
         assert!(self.engine.is_closed());
+        self.frames.clear();
         self.send(wire::ping(b"anybody?"));
         assert!(self.frames.is_empty(), "silence after GOAWAY");
         self.expect_no_event();

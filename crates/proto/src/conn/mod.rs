@@ -11,6 +11,7 @@ mod send;
 mod settings;
 mod timer;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ use crate::error::ResetCause;
 use crate::event::Event;
 use crate::flow::{RecvWindow, SendWindow};
 use crate::guard::Guard;
-use crate::sched::Scheduler;
+use crate::sched::{EarlyPriorities, Scheduler};
 use crate::stats::Stats;
 use crate::stream::StreamMut;
 use crate::stream::map::StreamMap;
@@ -84,14 +85,17 @@ pub struct Connection {
     pings: Pings,
     pub(crate) streams: StreamMap,
     recv_window: RecvWindow,
+    /// When the receive window was last opened again after it had been used up.
+    window_open_since: Instant,
     pub(crate) send_window: SendWindow,
     pub(crate) sched: Scheduler,
+    early_priorities: EarlyPriorities,
     guard: Guard,
     pub(crate) timers: Timers,
     /// Frames other than DATA that wait for `transmit`, in the order in which the peer must see them.
     control: Vec<u8>,
     /// Resets that came of something else than a frame on the stream, still to be told.
-    untold: Vec<(StreamId, ErrorCode, ResetCause)>,
+    untold: VecDeque<(StreamId, ErrorCode, ResetCause)>,
     /// DATA frames sent, which justify WINDOW_UPDATE frames of the peer.
     data_frames_sent: u64,
     /// Memory was given back, and nothing has come in since.
@@ -131,12 +135,14 @@ impl Connection {
             streams: StreamMap::new(first_local, config.max_concurrent_streams),
             // RFC 9113 §6.9.2: the connection window starts at 65,535, whatever SETTINGS say.
             recv_window: RecvWindow::new(65_535),
+            window_open_since: now,
             send_window: SendWindow::new(65_535),
             sched: Scheduler::default(),
+            early_priorities: EarlyPriorities::default(),
             guard: Guard::new(&config.abuse, config.max_concurrent_streams, now),
             timers: Timers::default(),
             control: Vec::new(),
-            untold: Vec::new(),
+            untold: VecDeque::new(),
             data_frames_sent: 0,
             rested: false,
             stalled_since: None,

@@ -47,6 +47,7 @@ impl Connection {
             return Err(Misuse::InvalidField);
         }
         can_be_promised(head).map_err(|_| Misuse::UnsafePush)?;
+        self.check_list_size(head.fields())?;
         if self.streams.opened_by(Sender::Us) >= peer.max_concurrent_streams as usize {
             return Err(Misuse::TooManyStreams);
         }
@@ -96,7 +97,9 @@ impl Connection {
                 let stream = self.streams.get(slot);
                 // "A client … MUST treat the receipt of a PUSH_PROMISE on a stream that is neither "open" nor "half-closed
                 // (local)" as a connection error".
-                if !stream.held && stream.state.has_ended(Sender::Peer) {
+                // "PUSH_PROMISE frames MUST only be sent on a peer-initiated stream": never on a push.
+                let is_push = stream.opened_by == Sender::Peer;
+                if is_push || !stream.held && stream.state.has_ended(Sender::Peer) {
                     return Err(Violation::PushPromiseOnClosedStream.into());
                 }
                 !stream.held
@@ -112,14 +115,19 @@ impl Connection {
             self.refuse_promise(promised, ErrorCode::CANCEL);
             return Ok(None);
         }
+        // RFC 9113 §8.4.2: "A client can use the SETTINGS_MAX_CONCURRENT_STREAMS setting to limit the number of responses that
+        // can be concurrently pushed by a server." Those that are only promised take memory too, so they count here.
+        if self.streams.opened_by(Sender::Peer) >= self.config.max_concurrent_streams as usize {
+            return self.refuse(promised);
+        }
         if let Some(limit) = over_limit {
-            return Ok(Some(self.refuse_by_violation(promised, over(limit))));
+            return self.refuse_by_violation(promised, over(limit));
         }
         let rules = RequestRules::default();
         let head = RequestHead::from_fields(fields, rules);
         let head = match head.and_then(|head| can_be_promised(&head).map(|()| head)) {
             Ok(head) => head,
-            Err(violation) => return Ok(Some(self.refuse_by_violation(promised, violation))),
+            Err(violation) => return self.refuse_by_violation(promised, violation),
         };
         let mut stream = self.new_stream(promised, Sender::Peer);
         stream.state = State::Reserved(Sender::Peer);
@@ -138,13 +146,18 @@ impl Connection {
         self.send_rst_stream(promised, code);
     }
 
-    fn refuse_by_violation(&mut self, promised: StreamId, violation: Violation) -> Event {
+    fn refuse_by_violation(
+        &mut self,
+        promised: StreamId,
+        violation: Violation,
+    ) -> Result<Option<Event>, super::recv::Fault> {
+        self.guard.own_reset(self.now)?;
         let code = violation.code();
         self.refuse_promise(promised, code);
-        Event::Reset {
+        Ok(Some(Event::Reset {
             id: promised,
             code,
             cause: ResetCause::Violation(violation),
-        }
+        }))
     }
 }

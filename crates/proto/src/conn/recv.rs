@@ -41,7 +41,7 @@ impl Connection {
     pub fn receive(&mut self, input: &mut BytesMut, now: std::time::Instant) -> Option<Event> {
         self.now = now;
         loop {
-            if let Some((id, code, cause)) = self.untold.pop() {
+            if let Some((id, code, cause)) = self.untold.pop_front() {
                 if self.untold.is_empty() && self.lifetime.is_ending() {
                     self.close_if_drained();
                 }
@@ -286,6 +286,11 @@ impl Connection {
         if stream.held {
             return Ok(None);
         }
+        // RFC 9113 §8.5: "Frame types other than DATA or stream management frames (RST_STREAM, WINDOW_UPDATE, and PRIORITY)
+        // MUST NOT be sent on a connected stream and MUST be treated as a stream error".
+        if stream.is_tunnel() {
+            return Err(Fault(id, Violation::HeadersOnTunnel));
+        }
         self.check_dependency(id, dependency)?;
         if let Some(limit) = decoded.over {
             return Err(Fault(id, over(limit)));
@@ -364,6 +369,10 @@ impl Connection {
         if let Some(value) = head.get_known(KnownName::PRIORITY) {
             stream.priority = Priority::parse(value);
         }
+        // RFC 9218 §7: a PRIORITY_UPDATE frame is the newer word, even if it came first.
+        if let Some(priority) = self.early_priorities.take(id) {
+            stream.priority = priority;
+        }
         self.streams.insert(stream);
         self.wake();
         if !end {
@@ -374,7 +383,7 @@ impl Connection {
     }
 
     /// One stream more than the peer may have.
-    fn refuse(&mut self, id: StreamId) -> Outcome {
+    pub(super) fn refuse(&mut self, id: StreamId) -> Outcome {
         // Streams that were sent before our limit was known are no abuse, but not for free either.
         self.guard.peer_reset(true, self.now)?;
         let violation = Violation::TooManyConcurrentStreams;
@@ -418,6 +427,8 @@ impl Connection {
         }
         stream.state = state;
         stream.recv.phase = Phase::Body;
+        // RFC 9113 §8.5: only a 2xx makes a tunnel.
+        stream.connect_request &= (200..300).contains(&head.status());
         let recv = &mut stream.recv;
         recv.no_content = stream.head_request || matches!(head.status(), 204 | 304);
         if !recv.no_content && !stream.connect_request {
@@ -591,9 +602,35 @@ impl Connection {
             Lookup::Idle if id.is_server_initiated() => {
                 return Err(Violation::PriorityUpdateOfPushedIdle.into());
             }
+            Lookup::Idle if id <= self.lifetime.last_accepted => {
+                self.keep_early_priority(id, Priority::parse(&frame.value))?;
+            }
             _ => {}
         }
         Ok(None)
+    }
+
+    /// A priority of a stream that is yet to come.
+    fn keep_early_priority(&mut self, id: StreamId, priority: Priority) -> Result<(), Violation> {
+        let limit = self.config.max_concurrent_streams as usize;
+        let waiting = self.early_priorities.len_with(id);
+        if waiting + self.streams.opened_by(Sender::Peer) > limit {
+            // Streams that only our owner still holds are over for the client.
+            let is_active = |stream: &Stream| stream.opened_by == Sender::Peer && !stream.held;
+            let streams = self.streams.iter();
+            let active = streams.filter(|(_, stream)| is_active(stream)).count();
+            // RFC 9218 §7.1: "The number of streams that have been prioritized but remain in the "idle" state plus the number
+            // of active streams … MUST NOT exceed the value of the SETTINGS_MAX_CONCURRENT_STREAMS parameter. Servers that
+            // receive such a PRIORITY_UPDATE MUST respond with a connection error of type PROTOCOL_ERROR."
+            if waiting + active > limit && self.settings.acknowledged {
+                return Err(Violation::PriorityUpdateOverLimit);
+            }
+            if waiting > limit {
+                return Ok(());
+            }
+        }
+        self.early_priorities.keep(id, priority);
+        Ok(())
     }
 
     fn on_rst_stream(&mut self, frame: RstStream) -> Outcome {
@@ -741,6 +778,8 @@ impl Connection {
         }
         let slot = match self.streams.lookup(id) {
             Lookup::Live(slot) => slot,
+            // RFC 9113 §6.8: frames on streams above the one that GOAWAY named are ignored.
+            Lookup::Idle if id > self.lifetime.last_accepted => return Ok(None),
             Lookup::Idle => return Err(Violation::FrameOnIdleStream.into()),
             Lookup::Skipped => return Err(Violation::StreamIdNotIncreasing.into()),
             Lookup::Closed(_) => return Ok(None),
@@ -762,36 +801,39 @@ impl Connection {
 
     // --- Time limits ---
 
-    /// Resets the streams whose body does not come, though there is window for it.
+    /// Resets the streams whose body does not come, though there is window for it. A tunnel carries no body: how long it
+    /// may be silent is a question to its ends.
     pub(super) fn expire_bodies(&mut self) {
         let limit = self.config.timeouts.body;
-        let waits = |stream: &Stream| {
-            stream.recv.phase == Phase::Body && !stream.held && stream.recv.window.is_open()
+        let has_window = self.recv_window.is_open();
+        let window_open_since = self.window_open_since;
+        let in_body = |stream: &&Stream| {
+            stream.recv.phase == Phase::Body && !stream.held && !stream.is_tunnel()
         };
-        let expired: Vec<usize> = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| waits(stream) && stream.recv.progress_at + limit <= self.now)
+        // Since when the peer could have sent something: without window, not yet.
+        let waiting_since = |stream: &Stream| {
+            let could = has_window && stream.recv.window.is_open();
+            could.then(|| stream.recv.progress_at.max(window_open_since))
+        };
+        let streams = self.streams.iter();
+        let expired: Vec<usize> = streams
+            .filter(|(_, stream)| in_body(stream))
+            .filter(|(_, stream)| waiting_since(stream).is_some_and(|at| at + limit <= self.now))
             .map(|(slot, _)| slot)
             .collect();
         for slot in expired {
             self.lose_by_violation(slot, Violation::BodyTimedOut);
         }
+        // A stream without window now may have some later, so it is looked at again then.
         let left = self
             .streams
             .iter()
-            .filter(|(_, stream)| stream.recv.phase == Phase::Body);
-        // A stream without window now may have some later, so it is looked at again then.
-        let oldest = left
-            .map(|(_, stream)| {
-                if waits(stream) {
-                    stream.recv.progress_at
-                } else {
-                    self.now
-                }
-            })
-            .min();
-        if let Some(oldest) = oldest {
+            .map(|(_, stream)| stream)
+            .filter(in_body);
+        if let Some(oldest) = left
+            .map(|stream| waiting_since(stream).unwrap_or(self.now))
+            .min()
+        {
             self.timers.set(Timer::Body, oldest, limit);
         }
     }
@@ -811,7 +853,7 @@ impl Connection {
         if !stream.state.is_closed() {
             stream.state = State::Closed(ClosedBy::Reset(Sender::Peer));
         }
-        self.untold.push((stream.id, code, cause));
+        self.untold.push_back((stream.id, code, cause));
         self.let_go(slot);
     }
 
@@ -856,7 +898,11 @@ impl Connection {
         if octets == 0 {
             return;
         }
+        let was_open = self.recv_window.is_open();
         if let Some(increment) = self.recv_window.release(octets) {
+            if !was_open {
+                self.window_open_since = self.now;
+            }
             self.send_window_update(StreamId::CONNECTION, increment);
         }
     }

@@ -60,6 +60,8 @@ impl Connection {
                 return Flow::Closed;
             }
             if self.sched.is_empty() {
+                // Whatever the connection's window held up is sent, or gone.
+                self.stalled_since = None;
                 break;
             }
             if out.len() >= limit {
@@ -269,6 +271,10 @@ impl Connection {
         if head.is_invalid() {
             return Err(Misuse::InvalidField);
         }
+        // RFC 8441 §3: a client may use extended CONNECT once SETTINGS_ENABLE_CONNECT_PROTOCOL of 1 has come.
+        if head.protocol().is_some() && !self.settings.peer.enable_connect_protocol {
+            return Err(Misuse::ConnectProtocolDisabled);
+        }
         if !self.can_open() {
             return Err(Misuse::TooManyStreams);
         }
@@ -348,7 +354,7 @@ impl Connection {
         Ok(())
     }
 
-    fn check_list_size(&self, fields: &Fields) -> Result<(), Misuse> {
+    pub(crate) fn check_list_size(&self, fields: &Fields) -> Result<(), Misuse> {
         let max = self.settings.peer.max_header_list_size;
         // RFC 9113 §10.5.1: an advisory limit; what is over it would be refused.
         if max != u32::MAX && fields.list_size() > max as usize {

@@ -41,7 +41,7 @@ pub(crate) struct Stream {
     pub(crate) held: bool,
     /// The request's method is HEAD: the response has no content, whatever it says.
     pub(crate) head_request: bool,
-    /// The request's method is CONNECT: content-length means nothing.
+    /// The request's method is CONNECT and it was not turned down: content-length means nothing.
     pub(crate) connect_request: bool,
     pub(crate) recv: Recv,
     pub(crate) send: Send,
@@ -119,6 +119,15 @@ impl Stream {
         }
     }
 
+    /// Whether a CONNECT was granted: the stream carries DATA and nothing else from here on (RFC 9113 §8.5).
+    pub(crate) fn is_tunnel(&self) -> bool {
+        let answered = match self.opened_by {
+            Sender::Us => self.recv.phase != Phase::Head,
+            Sender::Peer => self.send.phase != Phase::Head,
+        };
+        self.connect_request && answered
+    }
+
     /// Whether the owner has nothing more to do for this stream.
     pub(crate) fn owner_is_done(&self) -> bool {
         let sent = self.send.phase == Phase::Done
@@ -175,6 +184,11 @@ impl StreamMut<'_> {
             Body::Full(octets) if octets.is_empty() => Body::Empty,
             body => body,
         };
+        if self.conn.streams.get(slot).connect_request && !(200..300).contains(&head.status()) {
+            // RFC 9113 §8.5: only a 2xx makes a tunnel.
+            self.conn.check_list_size(head.fields())?;
+            self.conn.streams.get_mut(slot).connect_request = false;
+        }
         self.conn.send_head(slot, head.fields(), body)
     }
 
@@ -229,9 +243,12 @@ impl StreamMut<'_> {
         if stream.held || stream.state.has_ended(Sender::Us) {
             return Err(Misuse::StreamClosed);
         }
-        if stream.send.phase != Phase::Body || stream.send.buf.more == More::End {
+        // RFC 9113 §8.5: on a tunnel "frame types other than DATA or stream management frames … MUST NOT be sent".
+        let takes_more = stream.send.phase == Phase::Body && stream.send.buf.more != More::End;
+        if !takes_more || stream.is_tunnel() {
             return Err(Misuse::OutOfOrder);
         }
+        self.conn.check_list_size(fields)?;
         self.conn.send_trailers(slot, fields);
         Ok(())
     }

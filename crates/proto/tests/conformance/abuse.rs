@@ -1,0 +1,796 @@
+//! RFC 9113 §10.5: Denial-of-Service Considerations: floods and bombs, slow peers, backpressure, and the honest traffic that
+//! must not be taken for an attack.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_proto::{ErrorCode, Event, ResetCause, ResponseHead, Violation};
+use tidegate_testkit::peer::Peer;
+use tidegate_testkit::wire::{self, GET, POST, flag, with};
+
+use crate::support::{client, client_of, octets, resets, respond_streaming, secs, server};
+
+/// Sends what `frames` makes of a number from 1 on until the engine has had enough; after how many that was.
+fn flood(peer: &mut Peer, frames: impl Fn(u32) -> Vec<wire::Raw>) -> u32 {
+    for count in 1..20_000 {
+        peer.send_all(frames(count));
+        if peer.is_closed() {
+            return count;
+        }
+    }
+    panic!("the engine takes everything");
+}
+
+/// The identifier of the `count`-th stream of a client.
+fn nth(count: u32) -> u32 {
+    2 * count - 1
+}
+
+// --- Rapid Reset, MadeYouReset ---
+
+#[test]
+fn rapid_reset_cve_2023_44487() {
+    // RFC 9113 §10.5: "An endpoint that doesn't monitor use of these features exposes itself to a risk of denial of service."
+    let mut peer = client();
+    let count = flood(&mut peer, |count| {
+        vec![
+            wire::get(nth(count)),
+            wire::rst_stream(nth(count), ErrorCode::CANCEL),
+        ]
+    });
+    assert!((100..=201).contains(&count), "{count}");
+    peer.connection_error(Violation::RapidReset);
+    // An owner that does not let go: the attacker is refused, and comes to the same end.
+    let mut peer = client();
+    peer.hold_resets();
+    flood(&mut peer, |count| {
+        vec![
+            wire::get(nth(count)),
+            wire::rst_stream(nth(count), ErrorCode::CANCEL),
+        ]
+    });
+    peer.connection_error(Violation::RapidReset);
+}
+
+#[test]
+fn rapid_reset_of_answered_requests() {
+    // RFC 9113 §10.5, as above: answers that are cheap do not make the attack honest.
+    let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 0)]);
+    for count in 1..1000 {
+        peer.send(wire::get(nth(count)));
+        if !peer.is_closed() {
+            peer.respond(nth(count), 200, "x");
+            peer.send(wire::rst_stream(nth(count), ErrorCode::CANCEL));
+        }
+    }
+    peer.connection_error(Violation::RapidReset);
+}
+
+#[test]
+fn made_you_reset_cve_2025_8671() {
+    // RFC 9113 §10.5, as above: what makes us send RST_STREAM is counted as if the peer had sent it. The six ways to do so:
+    type Primitive = fn(u32) -> Vec<wire::Raw>;
+    let primitives: [(&str, Primitive); 6] = [
+        ("WINDOW_UPDATE of 0", |id| {
+            vec![wire::get(id), wire::window_update(id, 0)]
+        }),
+        ("WINDOW_UPDATE over 2^31-1", |id| {
+            vec![wire::get(id), wire::window_update(id, 0x7fff_ffff)]
+        }),
+        ("PRIORITY of the wrong length", |id| {
+            vec![wire::get(id), wire::frame(0x2, 0, id, [0; 4])]
+        }),
+        ("PRIORITY on itself", |id| {
+            vec![wire::get(id), wire::priority(id, id, false, 0)]
+        }),
+        ("HEADERS after END_STREAM", |id| {
+            vec![wire::get(id), wire::get(id)]
+        }),
+        ("DATA after END_STREAM", |id| {
+            vec![wire::get(id), wire::data(id, "x")]
+        }),
+    ];
+    for (what, frames) in primitives {
+        for hold in [false, true] {
+            let mut peer = client();
+            if hold {
+                peer.hold_resets();
+            }
+            println!("{what}");
+            let count = flood(&mut peer, |count| frames(nth(count)));
+            assert!(count <= 101, "{what}: {count}");
+            let requests = peer
+                .events
+                .iter()
+                .filter(|event| matches!(event, Event::Request { .. }));
+            assert!(requests.count() <= 101);
+            // While the owner holds on, the 101st stream finds no place: the refusal is what ends it.
+            peer.connection_error(if hold {
+                Violation::RapidReset
+            } else {
+                Violation::MadeYouReset
+            });
+        }
+    }
+}
+
+#[test]
+fn made_you_reset_slowly() {
+    // RFC 9113 §10.5, as above: the count is for the connection's life.
+    let mut peer = client();
+    for count in 1..=101 {
+        peer.wait(secs(60));
+        peer.send_all([wire::get(nth(count)), wire::window_update(nth(count), 0)]);
+    }
+    peer.connection_error(Violation::MadeYouReset);
+}
+
+#[test]
+fn malformed_requests_spend_the_same_budget() {
+    // RFC 9113 §8.1.1 makes each a stream error; CVE-2019-9514 (Reset Flood) is a flood of them.
+    let mut peer = client();
+    flood(&mut peer, |count| {
+        vec![wire::headers(nth(count), &[]).end()]
+    });
+    peer.connection_error(Violation::MadeYouReset);
+    let mut peer = client_of(|config| config.max_header_list_size = 300);
+    let large = "x".repeat(300);
+    flood(&mut peer, |count| {
+        vec![wire::headers(nth(count), &with(GET, &[("x", &large)])).end()]
+    });
+    peer.connection_error(Violation::MadeYouReset);
+}
+
+#[test]
+fn frames_on_reset_streams_spend_it_too() {
+    // RFC 9113 §5.1 makes each a stream error; a stream that is held would answer each again.
+    let mut peer = client();
+    peer.hold_resets();
+    peer.send_all([wire::post(1), wire::rst_stream(1, ErrorCode::CANCEL)]);
+    flood(&mut peer, |_| vec![wire::data(1, "x")]);
+    peer.connection_error(Violation::MadeYouReset);
+}
+
+#[test]
+fn a_flood_of_refused_streams_ends() {
+    // RFC 9113 §5.1.2: REFUSED_STREAM says "try again"; those who only try again are not welcome.
+    let mut peer = client_of(|config| config.max_concurrent_streams = 1);
+    peer.send(wire::post(1));
+    flood(&mut peer, |count| vec![wire::get(nth(count + 1))]);
+    peer.connection_error(Violation::RapidReset);
+}
+
+#[test]
+fn a_server_can_not_make_a_client_refuse_pushes_for_ever() {
+    // RFC 9113 §10.5, for the client: promises that can't be taken are answered by RST_STREAM as well.
+    let mut peer = crate::support::pushing_server();
+    peer.open_get();
+    flood(&mut peer, |count| {
+        vec![wire::push_promise(1, 2 * count, POST)]
+    });
+    peer.connection_error(Violation::MadeYouReset);
+}
+
+// --- Header blocks ---
+
+#[test]
+fn continuation_flood_cve_2024_27316() {
+    // RFC 9113 §10.5.1 and CVE-2024-27316: a large field block costs memory; one without an end costs all of it.
+    for fragment in [0, 1, 1024, 16_384] {
+        for mut peer in [client(), server()] {
+            if peer.engine.role() == tidegate_proto::Role::Client {
+                peer.open_get();
+            }
+            peer.send(wire::get(1).unfinished());
+            let count = flood(&mut peer, |_| {
+                vec![wire::continuation(1, vec![0x82; fragment]).unfinished()]
+            });
+            assert!(count <= 9, "{count} of {fragment} octets");
+            peer.connection_error(Violation::ContinuationFlood);
+        }
+    }
+}
+
+#[test]
+fn small_continuations_over_many_blocks_cve_2026_33871() {
+    // RFC 9113 §10.5, as above: a few in each block are a flood as well.
+    let mut peer = client();
+    let block = wire::block(GET);
+    flood(&mut peer, |count| {
+        let id = nth(count);
+        let empty = || wire::continuation(id, []).unfinished();
+        vec![
+            wire::headers_block(id, &block[..4]).end().unfinished(),
+            empty(),
+            empty(),
+            empty(),
+            wire::continuation(id, &block[4..]),
+        ]
+    });
+    peer.connection_error(Violation::ContinuationFlood);
+}
+
+#[test]
+fn hpack_bomb_cve_2016_6581() {
+    // RFC 9113 §10.5.1: "a field block … large": 4,000 octets in the table, and a block of one octet for each time.
+    let mut peer = client();
+    let mut block = [&b"\x82\x84\x87\x40\x01x\x7f\xa1\x1e"[..], &[b'a'; 4000]].concat();
+    assert_eq!(127 + 0x21 + 0x1e * 128, 4000);
+    block.extend(vec![0xbe; 1000]);
+    peer.send(wire::headers_block(1, block).end());
+    peer.connection_error(Violation::HeaderBomb);
+}
+
+#[test]
+fn field_count_bomb_cve_2026_49975() {
+    // RFC 9113 §10.5.1, as above: fields that are next to nothing each; cookie crumbs are no way around.
+    for octet in [0x90, 0xa0] {
+        let mut peer = client();
+        // 0x90: accept-encoding; 0xa0: cookie, empty.
+        let block = [&b"\x82\x84\x87"[..], &vec![octet; 1001]].concat();
+        peer.send(wire::headers_block(1, block).end());
+        peer.connection_error(Violation::HeaderBomb);
+    }
+}
+
+#[test]
+fn a_single_list_over_the_limit_costs_its_stream_only() {
+    // RFC 9113 §10.5.1: 431, and the connection goes on.
+    let mut peer = client();
+    let fields = with(GET, &[("x", "y"); 150]);
+    peer.send(wire::headers(1, &fields).end());
+    peer.expect_reset(1, ResetCause::Violation(Violation::TooManyHeaderFields));
+    assert_eq!(peer.expect_head(1).status(), 431);
+    peer.send(wire::get(3));
+    peer.expect_request(3);
+}
+
+// --- Floods of other frames ---
+
+#[test]
+fn floods_of_frames_that_cost_nothing_to_send() {
+    // RFC 9113 §10.5 names SETTINGS, small and empty frames and priorities as what can be abused: PING, WINDOW_UPDATE
+    // and frames that must be ignored are no better.
+    type Flood = fn(u32) -> wire::Raw;
+    let floods: [(Violation, Flood, u32); 9] = [
+        (Violation::PingFlood, |_| wire::ping(b"ping me!"), 101),
+        (Violation::SettingsFlood, |_| wire::settings(&[]), 20),
+        (
+            Violation::SettingsFlood,
+            |count| wire::settings(&[(0x4, count)]),
+            20,
+        ),
+        (
+            Violation::PriorityFlood,
+            |count| wire::priority(nth(count), 0, false, 1),
+            201,
+        ),
+        (
+            Violation::PriorityFlood,
+            |_| wire::priority_update(1, "u=1"),
+            201,
+        ),
+        (
+            Violation::WindowUpdateFlood,
+            |_| wire::window_update(0, 1),
+            105,
+        ),
+        (
+            Violation::WindowUpdateFlood,
+            |_| wire::window_update(1, 1),
+            105,
+        ),
+        (
+            Violation::EmptyFrameFlood,
+            |_| wire::data(1, "").padded(10),
+            101,
+        ),
+        (
+            Violation::UnknownFrameFlood,
+            |_| wire::frame(0xfe, 0, 1, []),
+            1001,
+        ),
+    ];
+    for (violation, frame, expected) in floods {
+        let mut peer = client();
+        peer.send(wire::post(1));
+        println!("{violation}");
+        let count = flood(&mut peer, |count| vec![frame(count)]);
+        assert_eq!(count, expected, "{violation}");
+        peer.connection_error(violation);
+    }
+}
+
+#[test]
+fn a_settings_frame_of_too_many_entries() {
+    // RFC 9113 §10.5: the SETTINGS frame costs its receiver time, by changes without a point, undefined settings, or
+    // the same setting many times in one frame.
+    let mut peer = client();
+    peer.send(wire::settings(&[(0x4, 7); 32]));
+    assert_eq!(peer.expect_settings(), None);
+    peer.send(wire::settings(&[(0x4, 7); 33]));
+    peer.connection_error(Violation::SettingsFlood);
+}
+
+#[test]
+fn a_client_is_guarded_too() {
+    // RFC 9113 §10.5 speaks of endpoints: a server can flood its client.
+    type Flood = fn(u32) -> wire::Raw;
+    let floods: [(Violation, Flood); 5] = [
+        (Violation::PingFlood, |_| wire::ping(b"ping me!")),
+        (Violation::SettingsFlood, |_| wire::settings(&[])),
+        (Violation::WindowUpdateFlood, |_| wire::window_update(0, 1)),
+        (Violation::PriorityFlood, |_| wire::priority(1, 0, false, 1)),
+        (Violation::UnknownFrameFlood, |_| {
+            wire::frame(0xfe, 0xff, 0, [])
+        }),
+    ];
+    for (violation, frame) in floods {
+        let mut peer = server();
+        flood(&mut peer, |count| vec![frame(count)]);
+        peer.connection_error(violation);
+    }
+}
+
+// --- Honest traffic ---
+
+#[test]
+fn a_browser_that_cancels_100_streams_at_once() {
+    // RFC 9113 §10.5 wants the use of these features monitored, not forbidden: leaving a page is no attack.
+    let mut peer = client();
+    peer.send_all((1..=100).map(|count| wire::get(nth(count))));
+    peer.events.clear();
+    peer.send_all((1..=100).map(|count| wire::rst_stream(nth(count), ErrorCode::CANCEL)));
+    assert_eq!(peer.engine.active_streams(), 0);
+    peer.expect_alive();
+    // Others that leave pages half loaded, again and again.
+    let mut peer = client();
+    for page in 0..20 {
+        let ids = (page * 100 + 1)..=(page * 100 + 100);
+        peer.send_all(ids.clone().map(|count| wire::get(nth(count))));
+        for count in ids.clone().take(60) {
+            peer.respond(nth(count), 200, "x");
+        }
+        peer.send_all(
+            ids.skip(60)
+                .map(|count| wire::rst_stream(nth(count), ErrorCode::CANCEL)),
+        );
+        peer.frames.clear();
+        peer.expect_alive();
+        peer.wait(secs(4));
+    }
+}
+
+#[test]
+fn a_browser_that_cancels_as_many_streams_as_the_server_allows() {
+    // RFC 9113 §5.1.2: whatever limit we announce may be used up, and cancelled.
+    for answered in [true, false] {
+        let mut peer = client_of(|config| config.max_concurrent_streams = 1000);
+        peer.send_all((1..=1000).map(|count| wire::get(nth(count))));
+        if answered {
+            for count in 1..=1000 {
+                respond_streaming(&mut peer, nth(count));
+            }
+        }
+        peer.send_all((1..=1000).map(|count| wire::rst_stream(nth(count), ErrorCode::CANCEL)));
+        peer.frames.clear();
+        peer.expect_alive();
+    }
+}
+
+#[test]
+fn many_requests_on_one_connection() {
+    // RFC 9113 §9.1: "HTTP/2 connections are persistent. … clients … use one": thousands of requests are its use.
+    let mut peer = client();
+    for count in 1..=3000 {
+        let id = nth(count);
+        peer.send_all([
+            wire::post(id),
+            wire::data(id, "x"),
+            wire::data(id, "").end(),
+            wire::window_update(0, 100),
+        ]);
+        peer.respond(id, 200, "y");
+        peer.send_all([wire::window_update(0, 1), wire::window_update(id, 1)]);
+        peer.frames.clear();
+        peer.events.clear();
+    }
+    peer.expect_alive();
+}
+
+#[test]
+fn a_grpc_client_with_small_messages() {
+    // RFC 9113 §6.9: WINDOW_UPDATE for each message and a PING for each round trip are what gRPC does.
+    let mut peer = client();
+    peer.send(wire::post(1));
+    respond_streaming(&mut peer, 1);
+    for message in 0..3000 {
+        peer.send(wire::data(1, "\0\0\0\0\x05hello"));
+        peer.stream(1, |stream| {
+            stream.consume(10);
+            stream.write(&mut Bytes::from_static(b"\0\0\0\0\x05world"), false);
+        });
+        peer.send_all([wire::window_update(1, 10), wire::window_update(0, 10)]);
+        if message % 10 == 0 {
+            peer.send(wire::ping(b"bdp-ping"));
+            peer.wait(Duration::from_millis(100));
+        }
+        peer.frames.clear();
+        peer.events.clear();
+    }
+    peer.expect_alive();
+}
+
+#[test]
+fn a_client_that_pings_every_10_seconds_for_a_day() {
+    // RFC 9113 §6.7: "PING frames … determining whether an idle connection is still functional."
+    let mut peer = client();
+    peer.send(wire::get(1));
+    peer.events.clear();
+    for _ in 0..8640 {
+        peer.wait(secs(10));
+        peer.send(wire::ping(b"still on"));
+        peer.frames.clear();
+    }
+    peer.expect_alive();
+}
+
+#[test]
+fn a_cookie_of_90_crumbs() {
+    // RFC 9113 §8.2.3: "the Cookie header field MAY be split into separate header fields, each with one or more cookie-pairs".
+    let mut peer = client();
+    let fields = with(
+        GET,
+        &[("cookie", "name-of-a-cookie=0123456789abcdef0123456789"); 90],
+    );
+    for count in 1..200 {
+        peer.send(wire::headers(nth(count), &fields).end());
+        peer.expect_request(nth(count));
+        peer.respond(nth(count), 200, "");
+        peer.frames.clear();
+    }
+    peer.expect_alive();
+}
+
+#[test]
+fn a_large_head_in_two_frames() {
+    // RFC 9113 §4.3: 20 KB of fields are many, and allowed.
+    let mut peer = client();
+    let token = "t".repeat(20_000);
+    let block = wire::block(&with(GET, &[("authorization", &token[..])]));
+    for count in 1..100 {
+        let id = nth(count);
+        peer.send_all([
+            wire::frame(0x1, flag::END_STREAM, id, &block[..16_384]),
+            wire::continuation(id, &block[16_384..]),
+        ]);
+        peer.expect_request(id);
+        peer.respond(id, 200, "");
+    }
+    peer.frames.clear();
+    peer.expect_alive();
+}
+
+// --- Slow peers ---
+
+#[test]
+fn a_body_that_does_not_come_is_not_waited_for() {
+    // RFC 9113 §10.5: slow POST: a body has 30 seconds for its next octet.
+    let mut peer = client();
+    peer.send(wire::post(1));
+    peer.expect_request(1);
+    for _ in 0..3 {
+        peer.wait(secs(29));
+        peer.send(wire::data(1, "x"));
+        peer.expect_body(1);
+    }
+    peer.wait(secs(62));
+    peer.stream_error(1, Violation::BodyTimedOut);
+    // For a client: a response that does not go on.
+    let mut peer = server();
+    peer.open_get();
+    peer.frames.clear();
+    peer.send(wire::headers(1, &[(":status", "200")]));
+    peer.expect_response(1);
+    peer.wait(secs(62));
+    peer.stream_error(1, Violation::BodyTimedOut);
+}
+
+#[test]
+fn a_peer_without_window_is_not_slow() {
+    // RFC 9113 §10.5: it is our owner that does not consume. It's the peer's turn again when there is window.
+    let mut peer = client_of(|config| config.initial_window_size = 10);
+    peer.send_all([wire::post(1), wire::data(1, "0123456789")]);
+    peer.expect_request(1);
+    peer.expect_body(1);
+    peer.wait(secs(300));
+    peer.expect_alive();
+    peer.stream(1, |stream| stream.consume(10));
+    peer.wait(secs(20));
+    peer.expect_alive();
+    peer.wait(secs(42));
+    peer.stream_error(1, Violation::BodyTimedOut);
+}
+
+#[test]
+fn a_peer_without_connection_window_is_not_slow_either() {
+    // RFC 9113 §6.9: both windows bind a sender; one upload that nobody consumes must not cost the others their streams.
+    let mut peer = client_of(|config| {
+        config.connection_window_size = 65_535;
+        config.initial_window_size = 65_535;
+    });
+    peer.send_all([wire::post(1), wire::post(3)]);
+    for _ in 0..3 {
+        peer.send(wire::data(1, octets(16_384)));
+    }
+    peer.send(wire::data(1, octets(65_535 - 3 * 16_384)));
+    peer.events.clear();
+    peer.frames.clear();
+    peer.wait(secs(300));
+    peer.expect_no_event();
+    peer.expect_alive();
+    // Window again, and time to use it.
+    peer.stream(1, |stream| stream.consume(65_535));
+    peer.wait(secs(29));
+    peer.expect_no_event();
+    peer.send(wire::data(3, "x").end());
+    assert_eq!(peer.expect_body(3), (Bytes::from("x"), true));
+}
+
+#[test]
+fn a_response_that_nobody_reads_is_not_kept() {
+    // RFC 9113 §10.5: slow read: 30 seconds without 16 KiB of progress while data is ready.
+    let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 10)]);
+    peer.send(wire::get(1));
+    peer.respond(1, 200, octets(100_000));
+    peer.expect_request(1);
+    for _ in 0..5 {
+        peer.wait(secs(5));
+        peer.send(wire::window_update(1, 1));
+    }
+    assert_eq!(peer.engine.active_streams(), 1);
+    peer.wait(secs(40));
+    peer.stream_error(1, Violation::WriteTimedOut);
+    assert_eq!(peer.engine.active_streams(), 0);
+}
+
+#[test]
+fn a_reader_that_gets_on_is_not_slow() {
+    // RFC 9113 §10.5, as above: 20 KB every 20 seconds are slow, but a reader.
+    let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 0)]);
+    peer.send(wire::get(1));
+    peer.respond(1, 200, octets(100_000));
+    peer.expect_request(1);
+    for _ in 0..5 {
+        peer.wait(secs(20));
+        peer.send_all([
+            wire::window_update(1, 20_000),
+            wire::window_update(0, 20_000),
+        ]);
+    }
+    peer.expect_no_event();
+    assert_eq!(peer.take_body(1), (octets(100_000).to_vec(), true));
+}
+
+#[test]
+fn an_owner_without_data_is_no_slow_reader() {
+    // RFC 9113 §10.5: with window open, it's not the peer that keeps us waiting.
+    let mut peer = client();
+    peer.send(wire::get(1));
+    peer.expect_request(1);
+    respond_streaming(&mut peer, 1);
+    peer.wait(secs(600));
+    assert!(matches!(peer.next_event(), Some(Event::Writable { .. })));
+    peer.expect_no_event();
+    peer.stream(1, |stream| {
+        stream.write(&mut Bytes::from_static(b"at last"), true)
+    });
+    peer.expect_head(1);
+    assert_eq!(peer.expect_data(1), (Bytes::from("at last"), true));
+}
+
+#[test]
+fn a_connection_window_that_stays_shut_ends_the_connection() {
+    // RFC 9113 §10.5: slow read of all streams at once.
+    let mut peer = client();
+    peer.send_all([wire::get(1), wire::get(3)]);
+    peer.respond(1, 200, octets(65_535));
+    peer.respond(3, 200, "blocked");
+    peer.wait(secs(29));
+    assert!(!peer.is_closed());
+    peer.wait(secs(2));
+    peer.connection_error(Violation::ConnectionWindowStalled);
+}
+
+#[test]
+fn a_stall_ends_with_the_streams_that_it_held_up() {
+    // RFC 9113 §6.9: a client that cancels what used up its window owes no WINDOW_UPDATE while nothing else is wanted.
+    let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 1 << 20)]);
+    peer.send(wire::get(1));
+    peer.respond(1, 200, octets(100_000));
+    peer.wait(secs(10));
+    peer.send(wire::rst_stream(1, ErrorCode::CANCEL));
+    peer.wait(secs(300));
+    assert!(!peer.is_closed());
+    // The clock starts anew for the next one.
+    peer.send(wire::get(3));
+    peer.respond(3, 200, "blocked");
+    peer.wait(secs(29));
+    assert!(!peer.is_closed());
+    peer.send(wire::window_update(0, 100));
+    peer.wait(secs(29));
+    peer.frames.clear();
+    peer.expect_alive();
+}
+
+#[test]
+fn limits_of_zero_are_none() {
+    // Ours: a limit of zero turns itself off.
+    let mut peer = client_of(|config| {
+        config.timeouts.body = Duration::ZERO;
+        config.timeouts.write = Duration::ZERO;
+        config.timeouts.header_block = Duration::ZERO;
+        config.timeouts.idle = Duration::ZERO;
+    });
+    // A second without streams gives memory back; that is all that is waited for.
+    peer.wait(secs(2));
+    assert_eq!(peer.engine.next_timeout(), None);
+    peer.send_all([wire::settings(&[(0x4, 0)]), wire::post(1)]);
+    peer.respond(1, 200, "x");
+    peer.send(wire::get(3).unfinished());
+    assert_eq!(peer.engine.next_timeout(), None);
+    peer.wait(secs(100_000));
+    assert!(!peer.is_closed());
+}
+
+// --- Backpressure ---
+
+#[test]
+fn a_peer_that_does_not_read_is_not_read_from() {
+    // RFC 9113 §10.5: answers to what the peer sends must not pile up: above the high-water mark nothing more is
+    // taken in.
+    let mut peer = client_of(|config| {
+        config.outbound_high_water = 1000;
+        config.abuse.pings.burst = 1_000_000;
+    });
+    peer.stop_reading();
+    let mut sent = 0;
+    while peer.engine.can_receive() {
+        peer.send(wire::ping(b"acknowl."));
+        sent += 1;
+        assert!(sent < 100_000, "the answers pile up");
+    }
+    // Requests behind that are not even looked at ...
+    peer.send(wire::get(1));
+    peer.expect_no_event();
+    let before = peer.engine.stats().frames_in;
+    peer.send_all((0..100).map(|_| wire::ping(b"acknowl.")));
+    assert_eq!(peer.engine.stats().frames_in, before);
+    // ... until there is room, and then nothing is lost.
+    peer.read_again();
+    peer.expect_request(1);
+    for _ in 0..sent + 100 {
+        assert_eq!(peer.expect_ping(), (*b"acknowl.", true));
+    }
+    peer.expect_alive();
+}
+
+#[test]
+fn heads_count_as_what_waits() {
+    // RFC 9113 §10.5, as above: requests whose answers are not read are backpressure too.
+    let mut peer = client_of(|config| {
+        config.outbound_high_water = 1000;
+        config.max_concurrent_streams = 10_000;
+    });
+    peer.stop_reading();
+    let long = "x".repeat(500);
+    let mut count = 0;
+    while peer.engine.can_receive() {
+        count += 1;
+        peer.send(wire::get(nth(count)));
+        let head = ResponseHead::new(200).field("x", &long);
+        peer.stream(nth(count), |stream| {
+            stream.respond(&head, tidegate_proto::Body::Empty)
+        })
+        .expect("the engine takes it");
+        assert!(count < 10_000, "the heads pile up");
+    }
+    peer.events.clear();
+    peer.send(wire::get(nth(count + 1)));
+    peer.expect_no_event();
+    peer.read_again();
+    peer.expect_request(nth(count + 1));
+}
+
+#[test]
+fn a_body_is_fetched_only_when_it_can_be_sent() {
+    // RFC 9113 §5.2.2: flow control protects endpoints that "are operating under resource constraints": a peer with a
+    // window of 0 pins no octet of a body.
+    let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 0)]);
+    peer.send(wire::get(1));
+    peer.expect_request(1);
+    respond_streaming(&mut peer, 1);
+    peer.expect_no_event();
+    let mut body = octets(1000);
+    assert_eq!(peer.stream(1, |stream| stream.write(&mut body, true)), 0);
+    assert_eq!(body.len(), 1000, "nothing is taken");
+    peer.expect_no_event();
+    peer.send(wire::window_update(1, 100));
+    match peer.next_event() {
+        Some(Event::Writable { id, want }) => assert_eq!((id.get(), want), (1, 100)),
+        other => panic!("expected Writable, got {other:?}"),
+    }
+    peer.expect_no_event();
+    assert_eq!(peer.stream(1, |stream| stream.write(&mut body, true)), 100);
+    peer.expect_head(1);
+    assert_eq!(peer.expect_data(1), (octets(100), false));
+    // Window again: it is asked again.
+    peer.expect_no_event();
+    peer.send(wire::window_update(1, 1000));
+    assert!(matches!(
+        peer.next_event(),
+        Some(Event::Writable { want: 1000, .. })
+    ));
+    peer.stream(1, |stream| stream.write(&mut body, true));
+    assert_eq!(peer.expect_data(1), (octets(900), true));
+}
+
+#[test]
+fn an_owner_is_asked_once() {
+    // RFC 9113 has no say in it: who has been asked and has nothing yet is not asked again until it writes.
+    let mut peer = client();
+    peer.send(wire::get(1));
+    peer.expect_request(1);
+    respond_streaming(&mut peer, 1);
+    assert!(matches!(peer.next_event(), Some(Event::Writable { .. })));
+    peer.send_all([
+        wire::window_update(1, 1),
+        wire::window_update(0, 1),
+        wire::ping(b"anything"),
+    ]);
+    peer.expect_no_event();
+    peer.stream(1, |stream| {
+        stream.write(&mut Bytes::from_static(b"some"), false)
+    });
+    assert!(matches!(peer.next_event(), Some(Event::Writable { .. })));
+    peer.expect_no_event();
+}
+
+#[test]
+fn a_full_outbox_asks_nobody() {
+    // RFC 9113 has no say in it: what the transport does not take, the owner does not have to give.
+    let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 0x7fff_ffff)]);
+    peer.send_all([wire::window_update(0, 0x7fff_0000), wire::get(1)]);
+    peer.expect_request(1);
+    peer.stop_reading();
+    respond_streaming(&mut peer, 1);
+    let mut given = 0;
+    while let Some(Event::Writable { want, .. }) = peer.next_event() {
+        given += peer.stream(1, |stream| stream.write(&mut octets(want), false));
+        assert!(given <= 1 << 20, "the outbox takes everything");
+    }
+    assert!(given > 0);
+    peer.read_again();
+    assert!(matches!(peer.next_event(), Some(Event::Writable { .. })));
+    assert_eq!(peer.take_body(1).0.len(), given);
+}
+
+#[test]
+fn resets_are_not_more_than_what_provoked_them() {
+    // RFC 9113 §10.5: one wrong frame, one RST_STREAM: no amplification.
+    let mut peer = client();
+    peer.send_all([
+        wire::get(1),
+        wire::data(1, "x"),
+        wire::data(1, "y"),
+        wire::data(1, "z"),
+    ]);
+    assert_eq!(resets(&peer), 1);
+    assert_eq!(
+        peer.events
+            .iter()
+            .filter(|event| matches!(event, Event::Reset { .. }))
+            .count(),
+        1
+    );
+}

@@ -1,0 +1,223 @@
+//! RFC 9113 §3: Starting HTTP/2.
+
+use tidegate_frame::{Frame, SettingId};
+use tidegate_proto::{CloseReason, Config, Event, Violation};
+use tidegate_testkit::peer::{Peer, Received};
+use tidegate_testkit::wire;
+
+use crate::support::{client, secs, server};
+
+#[test]
+fn a_server_speaks_first_with_settings() {
+    // RFC 9113 §3.4: "The server connection preface consists of a potentially empty SETTINGS frame (Section 6.5) that MUST
+    // be the first frame the server sends in the HTTP/2 connection."
+    let mut peer = Peer::client_unborn(Config::server());
+    let settings = peer
+        .expect_settings()
+        .expect("values, not an acknowledgement");
+    assert!(settings.contains(&(SettingId::MAX_CONCURRENT_STREAMS, 100)));
+    peer.expect_silence();
+}
+
+#[test]
+fn a_client_speaks_first_with_the_preface_and_settings() {
+    // RFC 9113 §3.4: "This sequence MUST be followed by a SETTINGS frame (Section 6.5), which MAY be empty."
+    let mut peer = Peer::server_unborn(Config::client());
+    let settings = peer
+        .expect_settings()
+        .expect("values, not an acknowledgement");
+    assert!(settings.contains(&(SettingId::ENABLE_PUSH, 0)));
+    peer.expect_silence();
+}
+
+#[test]
+fn a_client_may_send_requests_at_once() {
+    // RFC 9113 §3.4: "clients are permitted to send additional frames to the server immediately after sending the client
+    // connection preface, without waiting to receive the server connection preface."
+    let mut peer = Peer::server_unborn(Config::client());
+    peer.frames.clear();
+    peer.open_get();
+    assert_eq!(peer.expect_head(1).get(":path"), Some("/"));
+
+    let mut peer = Peer::client_unborn(Config::server());
+    peer.send_octets(
+        &[
+            wire::PREFACE,
+            &wire::settings(&[]).octets(),
+            &wire::get(1).octets(),
+        ]
+        .concat(),
+    );
+    peer.expect_request(1);
+}
+
+#[test]
+fn a_preface_may_come_in_pieces() {
+    // RFC 9113 §3.4: "That is, the connection preface starts with the string "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"": a string,
+    // however the transport cuts it.
+    let mut peer = Peer::client_unborn(Config::server());
+    for octet in wire::PREFACE {
+        assert!(!peer.engine.is_established());
+        peer.send_octets(&[*octet]);
+    }
+    peer.shake_hands(&[]);
+    assert!(peer.engine.is_established());
+    peer.send(wire::get(1));
+    peer.expect_request(1);
+}
+
+#[test]
+fn an_invalid_preface_ends_the_connection() {
+    // RFC 9113 §3.4: "Clients and servers MUST treat an invalid connection preface as a connection error (Section 5.4.1) of
+    // type PROTOCOL_ERROR."
+    for preface in [
+        &b"INVALID CONNECTION PREFACE\r\n\r\n"[..],
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01",
+    ] {
+        let mut peer = Peer::client_unborn(Config::server());
+        peer.send_octets(preface);
+        peer.connection_error(Violation::PrefaceInvalid);
+    }
+}
+
+#[test]
+fn whatever_comes_first_but_settings_ends_the_connection() {
+    // RFC 9113 §3.4: both prefaces include a SETTINGS frame, the first that its sender sends.
+    for frame in [
+        wire::ping(b"too soon"),
+        wire::get(1),
+        wire::settings_ack(),
+        wire::frame(0xfe, 0, 0, []),
+    ] {
+        let mut peer = Peer::client_unborn(Config::server());
+        peer.send_octets(wire::PREFACE);
+        peer.send(frame);
+        peer.connection_error(Violation::PrefaceWithoutSettings);
+    }
+    for frame in [
+        wire::ping(b"too soon"),
+        wire::settings_ack(),
+        wire::window_update(0, 1),
+    ] {
+        let mut peer = Peer::server_unborn(Config::client());
+        peer.send(frame);
+        peer.connection_error(Violation::PrefaceWithoutSettings);
+    }
+}
+
+#[test]
+fn settings_in_a_preface_may_be_empty_and_are_acknowledged() {
+    // RFC 9113 §3.4: "The SETTINGS frames received from a peer as part of the connection preface MUST be acknowledged (see
+    // Section 6.5.3) after sending the connection preface."
+    for mut peer in [
+        Peer::client_unborn(Config::server()),
+        Peer::server_unborn(Config::client()),
+    ] {
+        if peer.engine.role() == tidegate_proto::Role::Server {
+            peer.send_octets(wire::PREFACE);
+        }
+        assert!(peer.expect_settings().is_some(), "its own first");
+        peer.send(wire::settings(&[]));
+        assert_eq!(peer.expect_settings(), None, "then the acknowledgement");
+        assert!(matches!(peer.events.pop_front(), Some(Event::PeerSettings)));
+    }
+}
+
+#[test]
+fn a_peer_that_says_nothing_is_let_go() {
+    // Our own limit: who connects has some seconds to say who it is.
+    for mut peer in [
+        Peer::client_unborn(Config::server()),
+        Peer::server_unborn(Config::client()),
+    ] {
+        peer.wait(secs(9));
+        assert!(!peer.is_closed());
+        peer.wait(secs(2));
+        peer.connection_error(Violation::HandshakeTimedOut);
+        assert_eq!(peer.engine.next_timeout(), None);
+    }
+}
+
+#[test]
+fn half_a_preface_does_not_stop_the_clock() {
+    // Our own limit: a preface octet by octet gets no more time than none.
+    let mut peer = Peer::client_unborn(Config::server());
+    for octet in &wire::PREFACE[..8] {
+        peer.send_octets(&[*octet]);
+        peer.wait(secs(1));
+    }
+    peer.wait(secs(3));
+    peer.connection_error(Violation::HandshakeTimedOut);
+}
+
+#[test]
+fn a_connection_without_streams_is_let_go_in_the_end() {
+    // RFC 9113 §9.1: "Servers are encouraged to maintain open connections for as long as possible but are permitted to
+    // terminate idle connections if necessary." and should send GOAWAY first.
+    for mut peer in [client(), server()] {
+        peer.wait(secs(599));
+        assert!(!peer.is_closed());
+        peer.wait(secs(2));
+        assert_eq!(peer.expect_goaway(tidegate_proto::ErrorCode::NO_ERROR), 0);
+        assert_eq!(peer.expect_closed(), CloseReason::Idle);
+        assert!(peer.is_closed());
+    }
+}
+
+#[test]
+fn a_stream_keeps_a_connection_from_being_idle() {
+    // RFC 9113 §9.1: idle is what has no stream; the time runs anew from the last one's end.
+    let mut peer = client();
+    peer.wait(secs(500));
+    peer.send(wire::get(1));
+    peer.wait(secs(700));
+    peer.respond(1, 200, "late");
+    peer.wait(secs(599));
+    assert!(!peer.is_closed());
+    peer.wait(secs(2));
+    assert!(peer.is_closed());
+}
+
+#[test]
+fn the_transports_end_is_told_for_what_it_is() {
+    // RFC 9113 §9.1: "HTTP/2 connections are persistent"; their end by the transport alone comes without a word of ours.
+    let mut peer = client();
+    peer.send_eof();
+    assert_eq!(peer.expect_closed(), CloseReason::Eof);
+    peer.expect_silence();
+
+    let mut peer = client();
+    peer.send(wire::post(1));
+    peer.expect_request(1);
+    peer.send_eof();
+    assert_eq!(peer.expect_closed(), CloseReason::EofInTheMiddle);
+    peer.expect_silence();
+
+    let mut peer = client();
+    peer.send(wire::get(1).unfinished());
+    peer.send_eof();
+    assert_eq!(peer.expect_closed(), CloseReason::EofInTheMiddle);
+}
+
+#[test]
+fn an_abort_names_its_code() {
+    // RFC 9113 §5.4.1: "After sending the GOAWAY frame for an error condition, the endpoint MUST close the TCP
+    // connection.": `transmit` says so.
+    let mut peer = client();
+    peer.send(wire::get(1));
+    peer.events.clear();
+    peer.engine.abort(tidegate_proto::ErrorCode::INTERNAL_ERROR);
+    peer.pump();
+    let code = tidegate_proto::ErrorCode::INTERNAL_ERROR;
+    assert_eq!(peer.expect_goaway(code), 1);
+    assert_eq!(peer.expect_closed(), CloseReason::Aborted(code));
+    assert!(peer.is_closed());
+    assert!(
+        !peer
+            .frames
+            .iter()
+            .any(|frame| matches!(frame, Received::Other(Frame::Ping(_))))
+    );
+}

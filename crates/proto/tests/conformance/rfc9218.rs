@@ -1,0 +1,244 @@
+//! RFC 9218: Extensible Prioritization Scheme for HTTP.
+
+use tidegate_proto::{Config, ErrorCode, Priority, Violation};
+use tidegate_testkit::peer::{Peer, Received};
+use tidegate_testkit::wire::{self, GET, with};
+
+use crate::support::{client, client_of, octets, server};
+
+/// The streams of the DATA frames so far, in order, each run of one stream once.
+fn order(peer: &Peer) -> Vec<u32> {
+    let mut ids: Vec<u32> = peer
+        .frames
+        .iter()
+        .filter_map(|frame| match frame {
+            Received::Data { id, .. } => Some(*id),
+            _ => None,
+        })
+        .collect();
+    ids.dedup();
+    ids
+}
+
+/// A server engine whose client has no window yet, so that all responses wait.
+fn waiting() -> Peer {
+    Peer::client_with(Config::server(), &[(0x4, 0)])
+}
+
+/// The client opens all windows at once.
+fn open_windows(peer: &mut Peer) {
+    peer.send_all([
+        wire::window_update(0, 1 << 20),
+        wire::settings(&[(0x4, 1 << 20)]),
+    ]);
+}
+
+#[test]
+fn the_more_urgent_response_goes_first() {
+    // RFC 9218 §10: "It is RECOMMENDED that, when possible, servers respect the urgency parameter (Section 4.1),
+    // sending higher-urgency responses before lower-urgency responses."
+    let mut peer = waiting();
+    for (id, urgency) in [(1, "u=5"), (3, "u=0"), (5, "u=3")] {
+        peer.send(wire::headers(id, &with(GET, &[("priority", urgency)])).end());
+        peer.respond(id, 200, octets(20_000));
+    }
+    open_windows(&mut peer);
+    assert_eq!(order(&peer), [3, 5, 1]);
+}
+
+#[test]
+fn without_a_priority_urgency_is_3_and_responses_go_one_by_one() {
+    // RFC 9218 §10: "Non-incremental responses of the same urgency SHOULD be served by prioritizing bandwidth
+    // allocation in ascending order of the stream ID". §4.1 and §4.2: urgency is 3 and incremental false where
+    // nothing is said.
+    let mut peer = waiting();
+    for (id, fields) in [
+        (1, &with(GET, &[("priority", "u=4")])[..]),
+        (3, GET),
+        (5, GET),
+    ] {
+        peer.send(wire::headers(id, fields).end());
+        peer.respond(id, 200, octets(40_000));
+    }
+    open_windows(&mut peer);
+    assert_eq!(order(&peer), [3, 5, 1]);
+    assert_eq!(Priority::default(), Priority::parse(b""));
+    assert_eq!(Priority::default(), Priority::parse(b"u=3, i=?0"));
+}
+
+#[test]
+fn incremental_responses_share() {
+    // RFC 9218 §10: "Incremental responses of the same urgency SHOULD be served by sharing bandwidth among them."
+    let mut peer = waiting();
+    for id in [1, 3] {
+        peer.send(wire::headers(id, &with(GET, &[("priority", "i")])).end());
+        peer.respond(id, 200, octets(60_000));
+    }
+    open_windows(&mut peer);
+    let order = order(&peer);
+    assert!(order.len() >= 4, "{order:?}");
+}
+
+#[test]
+fn nonsense_priorities_are_ignored() {
+    // RFC 9218 §4: "unknown priority parameters, priority parameters with out-of-range values, or values of
+    // unexpected types MUST be ignored."
+    for value in ["u=9", "u=-1", "u=\"x\"", "i=5", "q=1", "u", "\u{1}!", ",,,"] {
+        let mut peer = client();
+        peer.send(wire::headers(1, &with(GET, &[("x", "y")])).end());
+        peer.send(wire::priority_update(1, value));
+        peer.expect_request(1);
+        assert_eq!(
+            peer.stream(1, |stream| stream.priority()),
+            Priority::default(),
+            "{value}"
+        );
+        peer.expect_alive();
+    }
+}
+
+#[test]
+fn a_priority_update_moves_a_waiting_response() {
+    // RFC 9218 §6: a client may change its mind once a request is sent: §7 has the PRIORITY_UPDATE frame for that.
+    let mut peer = waiting();
+    for id in [1, 3] {
+        peer.send(wire::get(id));
+        peer.respond(id, 200, octets(20_000));
+    }
+    peer.send(wire::priority_update(3, "u=1"));
+    open_windows(&mut peer);
+    assert_eq!(order(&peer), [3, 1]);
+}
+
+#[test]
+fn a_priority_update_may_come_before_its_request() {
+    // RFC 9218 §7: "A client MAY send a PRIORITY_UPDATE frame before the stream that it references is open"; "a server … SHOULD
+    // buffer the most recently received PRIORITY_UPDATE frame and apply it once the referenced stream is opened."
+    let mut peer = client();
+    peer.send_all([
+        wire::priority_update(3, "u=7"),
+        wire::priority_update(3, "u=1, i"),
+        wire::get(1),
+        wire::headers(3, &with(GET, &[("priority", "u=5")])).end(),
+    ]);
+    assert_eq!(
+        peer.stream(1, |stream| stream.priority()),
+        Priority::default()
+    );
+    assert_eq!(
+        peer.stream(3, |stream| stream.priority()),
+        Priority::parse(b"u=1, i")
+    );
+}
+
+#[test]
+fn no_more_streams_are_prioritized_than_can_be_open() {
+    // RFC 9218 §7.1: "The number of streams that have been prioritized but remain in the "idle" state plus the number of active
+    // streams … MUST NOT exceed the value of the SETTINGS_MAX_CONCURRENT_STREAMS parameter. Servers that receive such a
+    // PRIORITY_UPDATE MUST respond with a connection error of type PROTOCOL_ERROR."
+    let limited = || client_of(|config| config.max_concurrent_streams = 3);
+    let mut peer = limited();
+    peer.send_all([
+        wire::post(1),
+        wire::priority_update(3, "u=1"),
+        wire::priority_update(5, "u=1"),
+    ]);
+    peer.send_all([
+        wire::priority_update(3, "u=2"),
+        wire::priority_update(1, "u=2"),
+    ]);
+    peer.expect_request(1);
+    peer.expect_alive();
+    peer.send(wire::priority_update(7, "u=1"));
+    peer.connection_error(Violation::PriorityUpdateOverLimit);
+    // Streams that only our owner has not let go of are no fault of the client's.
+    let mut peer = limited();
+    peer.hold_resets();
+    for id in [1, 3, 5] {
+        peer.send_all([wire::get(id), wire::rst_stream(id, ErrorCode::CANCEL)]);
+    }
+    peer.send(wire::priority_update(7, "u=1"));
+    peer.expect_alive();
+}
+
+#[test]
+fn priority_updates_of_closed_streams_are_discarded() {
+    // RFC 9218 §7.1: "Servers can discard frames where the prioritized stream ID refers to a stream in the "half-closed (local)"
+    // or "closed" state".
+    let mut peer = client();
+    peer.send(wire::get(1));
+    peer.respond(1, 200, "");
+    peer.frames.clear();
+    peer.send_all([
+        wire::priority_update(1, "u=1"),
+        wire::get(5),
+        wire::priority_update(3, "u=1"),
+    ]);
+    peer.expect_alive();
+}
+
+#[test]
+fn a_push_is_prioritized_once_it_is_promised() {
+    // RFC 9218 §7.1: "Servers that receive a PRIORITY_UPDATE for a push stream in the "idle" state MUST respond with a
+    // connection error of type PROTOCOL_ERROR."
+    let mut peer = client();
+    peer.send(wire::get(1));
+    let head = tidegate_proto::RequestHead::new("GET", "https", "localhost", "/a");
+    peer.stream(1, |stream| stream.push(&head)).expect("it may");
+    peer.send(wire::priority_update(2, "u=6"));
+    assert_eq!(
+        peer.stream(2, |stream| stream.priority()),
+        Priority::parse(b"u=6")
+    );
+    peer.send(wire::priority_update(4, "u=6"));
+    peer.connection_error(Violation::PriorityUpdateOfPushedIdle);
+}
+
+#[test]
+fn malformed_priority_updates_end_the_connection() {
+    // RFC 9218 §7.1: "The Stream Identifier field (see Section 5.1.1 of [HTTP/2]) in the PRIORITY_UPDATE frame header
+    // MUST be zero (0x0)." And "with a prioritized stream ID of 0x0, the recipient MUST respond with a connection
+    // error of type PROTOCOL_ERROR."
+    for (frame, violation) in [
+        (
+            wire::frame(0x10, 0, 1, *b"\0\0\0\x01u=1"),
+            Violation::PriorityUpdateOnStream,
+        ),
+        (
+            wire::priority_update(0, "u=1"),
+            Violation::PriorityUpdateOfStreamZero,
+        ),
+        (
+            wire::frame(0x10, 0, 0, [0; 3]),
+            Violation::PriorityUpdateTooShort,
+        ),
+    ] {
+        let mut peer = client();
+        peer.send(frame);
+        peer.connection_error(violation);
+    }
+}
+
+#[test]
+fn a_server_sends_no_priority_update() {
+    // RFC 9218 §7.1: "Servers MUST NOT send PRIORITY_UPDATE frames. If a client receives a PRIORITY_UPDATE frame, it MUST
+    // respond with a connection error of type PROTOCOL_ERROR."
+    let mut peer = server();
+    peer.open_get();
+    peer.send(wire::priority_update(1, "u=1"));
+    peer.connection_error(Violation::PriorityUpdateFromServer);
+}
+
+#[test]
+fn no_rfc7540_priorities_is_said_once() {
+    // RFC 9218 §2.1: "Senders MUST NOT change the SETTINGS_NO_RFC7540_PRIORITIES value after the first SETTINGS frame. Receivers
+    // that detect a change MAY treat it as a connection error of type PROTOCOL_ERROR."
+    let mut peer = Peer::client_with(Config::server(), &[(0x9, 1)]);
+    peer.send(wire::settings(&[(0x9, 1)]));
+    assert_eq!(peer.expect_settings(), None);
+    peer.send(wire::settings(&[(0x9, 0)]));
+    peer.connection_error(Violation::NoRfc7540PrioritiesInvalid);
+    let mut peer = client();
+    peer.send(wire::settings(&[(0x9, 1)]));
+    peer.connection_error(Violation::NoRfc7540PrioritiesInvalid);
+}

@@ -1,0 +1,78 @@
+//! Shorthands of the tests: who we play, and what a test's config differs in.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_frame::Frame;
+use tidegate_proto::{Body, Config, ResponseHead};
+use tidegate_testkit::peer::{Peer, Received};
+
+/// We are the client; the engine is a server with its defaults.
+pub(crate) fn client() -> Peer {
+    Peer::client(Config::server())
+}
+
+/// We are the client; the engine is a server whose config was changed.
+pub(crate) fn client_of(change: impl FnOnce(&mut Config)) -> Peer {
+    let mut config = Config::server();
+    change(&mut config);
+    Peer::client(config)
+}
+
+/// We are the server; the engine is a client with its defaults.
+pub(crate) fn server() -> Peer {
+    Peer::server(Config::client())
+}
+
+/// We are the server; the engine is a client whose config was changed.
+pub(crate) fn server_of(change: impl FnOnce(&mut Config)) -> Peer {
+    let mut config = Config::client();
+    change(&mut config);
+    Peer::server(config)
+}
+
+/// We are the server; the engine is a client that takes pushes.
+pub(crate) fn pushing_server() -> Peer {
+    server_of(|config| config.enable_push = true)
+}
+
+/// Seconds.
+pub(crate) fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// So many octets.
+pub(crate) fn octets(count: usize) -> Bytes {
+    Bytes::from(vec![b'x'; count])
+}
+
+/// The owner answers with a body that it will be asked for.
+pub(crate) fn respond_streaming(peer: &mut Peer, id: u32) {
+    peer.stream(id, |stream| {
+        stream
+            .respond(&ResponseHead::new(200), Body::Stream)
+            .expect("the engine takes the response");
+    });
+}
+
+/// What the engine's GOAWAY frames so far name, with their codes; other frames are left.
+pub(crate) fn goaways(peer: &Peer) -> Vec<(u32, u32)> {
+    let frames = peer.frames.iter().filter_map(|frame| match frame {
+        Received::Other(Frame::GoAway(frame)) => Some((frame.last_stream_id.get(), frame.code.0)),
+        _ => None,
+    });
+    frames.collect()
+}
+
+/// How many RST_STREAM frames the engine has sent so far; they are left.
+pub(crate) fn resets(peer: &Peer) -> usize {
+    let is_reset = |frame: &&Received| matches!(frame, Received::Other(Frame::RstStream(_)));
+    peer.frames.iter().filter(is_reset).count()
+}
+
+/// The owner lets go of a stream that was reset.
+pub(crate) fn release(peer: &mut Peer, id: u32) {
+    peer.stream(id, |stream| {
+        stream.release();
+    });
+}

@@ -9,7 +9,7 @@ use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, flag};
 
 use crate::support::{
-    client, client_of, goaways, octets, pushing_server, respond_streaming, secs, server,
+    client, client_of, goaways, octets, pushing_server, respond_streaming, secs, server, unconsumed,
 };
 
 // --- §6.1 DATA ---
@@ -1008,7 +1008,7 @@ fn credit_comes_back_when_the_owner_consumes() {
     }
     assert_eq!(peer.take_window_updates(1), 0, "nothing is consumed yet");
     assert_eq!(peer.take_window_updates(0), 0);
-    assert_eq!(peer.stream(1, |stream| stream.unconsumed()), 49_152);
+    assert_eq!(unconsumed(&mut peer, 1), 49_152);
     peer.stream(1, |stream| stream.consume(49_152));
     assert_eq!(peer.take_window_updates(1), 49_152);
     assert_eq!(peer.take_window_updates(0), 49_152);

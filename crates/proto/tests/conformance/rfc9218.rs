@@ -4,7 +4,7 @@ use tidegate_proto::{Config, ErrorCode, Priority, Violation};
 use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire::{self, GET, with};
 
-use crate::support::{client, client_of, octets, server};
+use crate::support::{client, client_of, octets, priority, server};
 
 /// The streams of the DATA frames so far, in order, each run of one stream once.
 fn order(peer: &Peer) -> Vec<u32> {
@@ -88,11 +88,7 @@ fn nonsense_priorities_are_ignored() {
         peer.send(wire::headers(1, &with(GET, &[("x", "y")])).end());
         peer.send(wire::priority_update(1, value));
         peer.expect_request(1);
-        assert_eq!(
-            peer.stream(1, |stream| stream.priority()),
-            Priority::default(),
-            "{value}"
-        );
+        assert_eq!(priority(&mut peer, 1), Priority::default(), "{value}");
         peer.expect_alive();
     }
 }
@@ -121,14 +117,8 @@ fn a_priority_update_may_come_before_its_request() {
         wire::get(1),
         wire::headers(3, &with(GET, &[("priority", "u=5")])).end(),
     ]);
-    assert_eq!(
-        peer.stream(1, |stream| stream.priority()),
-        Priority::default()
-    );
-    assert_eq!(
-        peer.stream(3, |stream| stream.priority()),
-        Priority::parse(b"u=1, i")
-    );
+    assert_eq!(priority(&mut peer, 1), Priority::default());
+    assert_eq!(priority(&mut peer, 3), Priority::parse(b"u=1, i"));
 }
 
 #[test]
@@ -186,10 +176,7 @@ fn a_push_is_prioritized_once_it_is_promised() {
     let head = tidegate_proto::RequestHead::new("GET", "https", "localhost", "/a");
     peer.stream(1, |stream| stream.push(&head)).expect("it may");
     peer.send(wire::priority_update(2, "u=6"));
-    assert_eq!(
-        peer.stream(2, |stream| stream.priority()),
-        Priority::parse(b"u=6")
-    );
+    assert_eq!(priority(&mut peer, 2), Priority::parse(b"u=6"));
     peer.send(wire::priority_update(4, "u=6"));
     peer.connection_error(Violation::PriorityUpdateOfPushedIdle);
 }

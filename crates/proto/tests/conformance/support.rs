@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_frame::Frame;
-use tidegate_proto::{Body, Config, ResponseHead};
+use tidegate_proto::{Body, Config, Priority, ResponseHead};
 use tidegate_testkit::peer::{Peer, Received};
 
 /// We are the client; the engine is a server with its defaults.
@@ -75,4 +75,14 @@ pub(crate) fn release(peer: &mut Peer, id: u32) {
     peer.stream(id, |stream| {
         stream.release();
     });
+}
+
+/// Octets that the owner of a stream has been told and has not consumed.
+pub(crate) fn unconsumed(peer: &mut Peer, id: u32) -> usize {
+    peer.stream(id, |stream| -> usize { stream.unconsumed() })
+}
+
+/// A stream's place among those that want to send.
+pub(crate) fn priority(peer: &mut Peer, id: u32) -> Priority {
+    peer.stream(id, |stream| -> Priority { stream.priority() })
 }

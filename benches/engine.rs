@@ -12,7 +12,10 @@ use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, RequestHead,
 /// Streams opened before the other end gets to see them: what h2load calls `-m 32`.
 const BATCH: usize = 32;
 
-#[expect(clippy::disallowed_methods, reason = "the engine has no clock, its bench does")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the engine has no clock, its bench does"
+)]
 fn clock() -> Instant {
     Instant::now()
 }

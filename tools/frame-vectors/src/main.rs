@@ -1,4 +1,4 @@
-//! Runs a directory of frame vectors (the format of https://github.com/http2jp/http2-frame-test-case) against
+//! Runs a directory of frame vectors (the format of <https://github.com/http2jp/http2-frame-test-case>) against
 //! `tidegate-frame`: `cargo run -p frame-vectors -- [DIR]`.
 //!
 //! A case is the octets of one frame, and either the frame's fields or the error codes that fit. A frame without

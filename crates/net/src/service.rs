@@ -9,7 +9,7 @@ use crate::{ConnId, Conns, End};
 
 /// What the owner builds: one per worker. All methods are called on the worker's thread.
 pub trait Service {
-    /// What other threads can send to this worker by its [`Mailbox`].
+    /// What other threads can send to this worker by its [`Mailbox`](crate::Mailbox).
     type Message: Send + 'static;
 
     /// A new turn of the loop began; `now` is its clock. The place to refresh what is cached per turn.
@@ -52,7 +52,7 @@ pub struct Options {
     pub handshake_timeout: Duration,
     /// How long a peer may take none of what waits for it. Default 30 s.
     pub write_timeout: Duration,
-    /// From [`Mailbox::shut_down`] until what is still open is cut off. Default 30 s.
+    /// From [`Mailbox::shut_down`](crate::Mailbox::shut_down) until what is still open is cut off. Default 30 s.
     pub shutdown_timeout: Duration,
     /// Connections that may be open at once; more are closed at once. Default 10,000.
     pub max_connections: usize,

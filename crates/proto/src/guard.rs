@@ -33,7 +33,8 @@ pub struct AbuseLimits {
     /// browser that leaves a page cancels all its streams at once. Default 200 and 33 per second.
     pub resets: Rate,
     /// Streams that the peer may reset before they were answered, while those are more than half of all that it opened
-    /// (Rapid Reset, slow). Never less than SETTINGS_MAX_CONCURRENT_STREAMS, as above. Default 100.
+    /// (Rapid Reset, slow). What is further back than some five seconds counts less and less, as a person who types into a
+    /// search field cancels most requests too. Never less than SETTINGS_MAX_CONCURRENT_STREAMS, as above. Default 100.
     pub resets_before_response: u32,
     /// Streams that the peer may make us reset in the life of a connection (MadeYouReset, CVE-2025-8671). Default 100.
     pub provoked_resets: u32,
@@ -145,13 +146,18 @@ impl Budget {
     }
 }
 
+/// Seconds after which a reset counts half.
+const HALF_LIFE: u64 = 5;
+
 /// The budgets of one connection. Every method charges one; over it, the connection ends.
 #[derive(Debug)]
 pub(crate) struct Guard {
     limits: AbuseLimits,
-    streams_opened: u64,
     resets: Budget,
+    /// Streams opened, and reset before they were answered, of late: both are halved for each `HALF_LIFE`.
+    opened_lately: u64,
     resets_before_response: u64,
+    halved_at: Instant,
     provoked_resets: u32,
     small_continuations: Budget,
     pings: Budget,
@@ -170,9 +176,10 @@ impl Guard {
             ..limits.resets
         };
         Self {
-            streams_opened: 0,
             resets: Budget::new(resets, now),
+            opened_lately: 0,
             resets_before_response: 0,
+            halved_at: now,
             provoked_resets: 0,
             small_continuations: Budget::new(limits.small_continuations, now),
             pings: Budget::new(limits.pings, now),
@@ -191,7 +198,7 @@ impl Guard {
 
     /// A stream was opened by the peer.
     pub(crate) fn stream_opened(&mut self) {
-        self.streams_opened += 1;
+        self.opened_lately += 1;
     }
 
     /// The peer's RST_STREAM hit a stream: `answered` if its final response had been given by the owner.
@@ -199,17 +206,33 @@ impl Guard {
         if !answered {
             self.resets_before_response += 1;
             // Few streams are answered and most are cancelled: work is all that such a peer wants from us.
-            if self.resets_before_response > u64::from(self.limits.resets_before_response)
-                && self.resets_before_response * 2 > self.streams_opened
-            {
-                return Err(Violation::RapidReset);
+            if self.mostly_resets() {
+                self.halve(now);
+                if self.mostly_resets() {
+                    return Err(Violation::RapidReset);
+                }
             }
         }
         self.resets.charge(1, now, Violation::RapidReset)
     }
 
-    /// We reset a stream because of what the peer did. Streams over SETTINGS_MAX_CONCURRENT_STREAMS count only once the
-    /// peer has acknowledged that setting.
+    fn mostly_resets(&self) -> bool {
+        self.resets_before_response > u64::from(self.limits.resets_before_response)
+            && self.resets_before_response * 2 > self.opened_lately
+    }
+
+    /// Lets what is long ago count less.
+    fn halve(&mut self, now: Instant) {
+        let half_lives = now.saturating_duration_since(self.halved_at).as_secs() / HALF_LIFE;
+        if half_lives > 0 {
+            self.halved_at = now;
+            self.opened_lately >>= half_lives.min(63);
+            self.resets_before_response >>= half_lives.min(63);
+        }
+    }
+
+    /// We reset a stream because of what the peer did. Streams over SETTINGS_MAX_CONCURRENT_STREAMS are none of these: a
+    /// client may have sent them before it knew of the limit, so they are charged as resets by the peer.
     pub(crate) fn own_reset(&mut self, now: Instant) -> Result<(), Violation> {
         if self.provoked_resets >= self.limits.provoked_resets {
             return Err(Violation::MadeYouReset);
@@ -380,7 +403,7 @@ mod tests {
         let mut guard = guard(t);
         let mut now = t;
         let step = || {
-            now += Duration::from_secs(1);
+            now += Duration::from_millis(40);
             guard.stream_opened();
             guard.peer_reset(false, now)
         };
@@ -553,6 +576,19 @@ mod tests {
         }
         for _ in 0..100 {
             guard.peer_reset(false, t).unwrap();
+        }
+    }
+
+    #[test]
+    fn who_types_into_a_search_field_cancels_most_requests_for_hours() {
+        let t = start();
+        let mut guard = guard(t);
+        for keystroke in 0..50_000 {
+            let now = t + Duration::from_millis(200) * keystroke;
+            guard.stream_opened();
+            if keystroke % 8 != 7 {
+                guard.peer_reset(false, now).unwrap();
+            }
         }
     }
 

@@ -244,8 +244,8 @@ impl Connection {
     /// A whole field block. Whatever becomes of the stream, it is decoded first: both ends' tables must stay in step
     /// (RFC 9113 §4.3).
     fn on_block(&mut self, id: StreamId, opening: Opening, block: &[u8]) -> Outcome {
-        let (fields, decoded) = self.blocks.decode(block, &mut self.stats)?;
         let max_list_size = self.config.max_header_list_size as usize;
+        let (fields, decoded) = self.blocks.decode(block, &mut self.stats)?;
         self.guard
             .header_list(decoded.list_size, decoded.fields, max_list_size)?;
         match opening {

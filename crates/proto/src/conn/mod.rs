@@ -2,8 +2,11 @@
 //! `send`; each concern has a file of its own.
 
 mod audit;
+mod data;
+mod ending;
 mod field_block;
 mod lifetime;
+mod messages;
 mod ping;
 mod push;
 mod recv;

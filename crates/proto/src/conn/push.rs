@@ -3,7 +3,7 @@
 use tidegate_frame::{ErrorCode, PushPromise, StreamId};
 use tidegate_hpack::{Fields, ListLimit};
 
-use crate::conn::recv::over;
+use crate::conn::messages::over;
 use crate::conn::{Connection, Role};
 use crate::error::{Misuse, ResetCause, Violation};
 use crate::event::Event;

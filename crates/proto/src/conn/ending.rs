@@ -1,0 +1,65 @@
+//! How a stream ends before its messages are whole, and how it leaves its slot.
+
+use bytes::Bytes;
+use tidegate_frame::ErrorCode;
+
+use crate::conn::Connection;
+use crate::error::{ResetCause, Violation};
+use crate::stream::state::{ClosedBy, Sender, State};
+
+impl Connection {
+    /// Resets a stream for a reason that no frame of this moment gave; the owner is told by the next `receive`.
+    pub(super) fn lose_by_violation(&mut self, slot: usize, violation: Violation) {
+        if let Err(violation) = self.guard.own_reset(self.now) {
+            return self.close_by_violation(violation);
+        }
+        self.send_reset(slot, violation.code());
+        self.lose(slot, violation.code(), ResetCause::Violation(violation));
+    }
+
+    /// A stream is over; the owner is told by the next `receive`.
+    pub(super) fn lose(&mut self, slot: usize, code: ErrorCode, cause: ResetCause) {
+        let stream = self.streams.get_mut(slot);
+        if !stream.state.is_closed() {
+            stream.state = State::Closed(ClosedBy::Reset(Sender::Peer));
+        }
+        self.untold.push_back((stream.id, code, cause));
+        self.let_go(slot);
+    }
+
+    /// A stream was reset: it sends and receives no more. It keeps its slot until its owner lets go.
+    pub(super) fn let_go(&mut self, slot: usize) {
+        let stream = self.streams.get_mut(slot);
+        if stream.owner_is_done() {
+            return self.remove(slot);
+        }
+        stream.held = true;
+        stream.send.buf.pending = Bytes::new();
+        stream.send.buf.trailers = None;
+        let unconsumed = std::mem::take(&mut stream.recv.unconsumed);
+        if std::mem::take(&mut stream.queued) {
+            self.sched.remove(slot, stream.priority);
+        }
+        self.release_connection_window(unconsumed);
+    }
+
+    /// Takes out a stream that is over in both directions.
+    pub(crate) fn remove_if_closed(&mut self, slot: usize) {
+        let stream = self.streams.get(slot);
+        if stream.state.is_closed() && !stream.held {
+            self.remove(slot);
+        }
+    }
+
+    /// Takes out a stream: its slot is free, and its credit goes back.
+    pub(crate) fn remove(&mut self, slot: usize) {
+        let stream = self.streams.remove(slot);
+        if stream.queued {
+            self.sched.remove(slot, stream.priority);
+        }
+        self.release_connection_window(stream.recv.unconsumed);
+        if self.streams.is_empty() && self.lifetime.is_ending() && self.untold.is_empty() {
+            self.close_if_drained();
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Field lists that came in: requests, responses and trailers (RFC 9113 §8.1).
+
+use tidegate_frame::{ErrorCode, StreamDependency, StreamId};
+use tidegate_hpack::{Decoded, ListLimit};
+
+use crate::conn::field_block::Opening;
+use crate::conn::recv::{Fault, Outcome, illegal};
+use crate::conn::timer::Timer;
+use crate::conn::{Connection, Role};
+use crate::error::{ResetCause, Violation};
+use crate::event::Event;
+use crate::flow::{RecvWindow, SendWindow};
+use crate::message::{Fields, KnownName, RequestHead, RequestRules, ResponseHead, check_trailers};
+use crate::sched::Priority;
+use crate::stream::map::Lookup;
+use crate::stream::state::{ClosedBy, Input, Sender, State};
+use crate::stream::{Phase, Stream};
+
+impl Connection {
+    /// A whole field block. Whatever becomes of the stream, it is decoded first: both ends' tables must stay in step
+    /// (RFC 9113 §4.3).
+    pub(super) fn on_block(&mut self, id: StreamId, opening: Opening, block: &[u8]) -> Outcome {
+        let max_list_size = self.config.max_header_list_size as usize;
+        let (fields, decoded) = self.blocks.decode(block, &mut self.stats)?;
+        self.guard
+            .header_list(decoded.list_size, decoded.fields, max_list_size)?;
+        match opening {
+            Opening::Headers {
+                end_stream,
+                dependency,
+            } => self.on_field_list(id, end_stream, dependency, fields, decoded),
+            Opening::PushPromise { promised } => {
+                self.on_push_promise(id, promised, fields, decoded.over)
+            }
+        }
+    }
+
+    fn on_field_list(
+        &mut self,
+        id: StreamId,
+        end: bool,
+        dependency: Option<StreamDependency>,
+        fields: Fields,
+        decoded: Decoded,
+    ) -> Outcome {
+        let slot = match self.streams.lookup(id) {
+            Lookup::Live(slot) => slot,
+            Lookup::Idle => return self.on_request(id, end, dependency, fields, decoded.over),
+            lookup => return self.on_frame_of_gone(id, lookup),
+        };
+        let stream = self.streams.get_mut(slot);
+        // A stream that was reset and waits for its owner takes nothing more.
+        let input = if end {
+            Input::HeadersEnd
+        } else {
+            Input::Headers
+        };
+        let state = stream
+            .state
+            .on(Sender::Peer, input)
+            .map_err(|bad| illegal(id, bad))?;
+        if stream.held {
+            return Ok(None);
+        }
+        // RFC 9113 §8.5: "Frame types other than DATA or stream management frames (RST_STREAM, WINDOW_UPDATE, and PRIORITY)
+        // MUST NOT be sent on a connected stream and MUST be treated as a stream error".
+        if stream.is_tunnel() {
+            return Err(Fault(id, Violation::HeadersOnTunnel));
+        }
+        self.check_dependency(id, dependency)?;
+        if let Some(limit) = decoded.over {
+            return Err(Fault(id, over(limit)));
+        }
+        let stream = self.streams.get_mut(slot);
+        match (self.role, stream.recv.phase) {
+            (Role::Client, Phase::Head) => self.on_response(slot, state, end, fields),
+            _ => {
+                // RFC 9113 §8.1: trailers carry END_STREAM; "a HEADERS frame without … END_STREAM … after receiving the HEADERS
+                // frame that opens a request … MUST be treated as malformed".
+                if !end {
+                    return Err(Fault(id, Violation::TrailersWithoutEndStream));
+                }
+                check_trailers(&fields).map_err(|violation| Fault(id, violation))?;
+                stream.state = state;
+                self.end_of_message(slot)?;
+                let told = !self.streams.get(slot).recv.discard;
+                self.remove_if_closed(slot);
+                Ok(told.then_some(Event::Trailers { id, fields }))
+            }
+        }
+    }
+
+    /// HEADERS on an idle stream: a request.
+    fn on_request(
+        &mut self,
+        id: StreamId,
+        end: bool,
+        dependency: Option<StreamDependency>,
+        fields: Fields,
+        over_limit: Option<ListLimit>,
+    ) -> Outcome {
+        if self.role == Role::Client {
+            return Err(Violation::FrameOnIdleStream.into());
+        }
+        // RFC 9113 §5.1.1: "Streams initiated by a client MUST use odd-numbered stream identifiers".
+        if !id.is_client_initiated() {
+            return Err(Violation::StreamIdOfWrongParity.into());
+        }
+        // RFC 9113 §6.8: frames on streams above the one that GOAWAY named are ignored.
+        if id > self.lifetime.last_accepted {
+            return Ok(None);
+        }
+        self.streams.note_used(id);
+        self.guard.stream_opened();
+        self.stats.requests += 1;
+        self.check_dependency(id, dependency)?;
+        // RFC 9113 §5.1.2: more than SETTINGS_MAX_CONCURRENT_STREAMS.
+        if self.streams.opened_by(Sender::Peer) >= self.config.max_concurrent_streams as usize {
+            return self.refuse(id);
+        }
+        if let Some(limit) = over_limit {
+            return self.answer_431(id, end, over(limit));
+        }
+        let rules = RequestRules {
+            extended_connect: self.config.enable_connect_protocol,
+        };
+        let head =
+            RequestHead::from_fields(fields, rules).map_err(|violation| Fault(id, violation))?;
+        let mut stream = self.new_stream(id, Sender::Peer);
+        stream.state = if end {
+            State::HalfClosed(Sender::Peer)
+        } else {
+            State::Open
+        };
+        stream.recv.phase = if end { Phase::Done } else { Phase::Body };
+        stream.head_request = head.method_octets() == b"HEAD";
+        stream.connect_request = head.method_octets() == b"CONNECT";
+        if !stream.connect_request {
+            stream.recv.content_left = head.content_length();
+        }
+        // RFC 9113 §8.1.1: a content-length that does not equal the sum of the DATA payloads is malformed.
+        if end && stream.recv.content_left.is_some_and(|left| left > 0) {
+            return Err(Fault(id, Violation::ContentLengthMismatch));
+        }
+        if let Some(value) = head.get_known(KnownName::PRIORITY) {
+            stream.priority = Priority::parse(value);
+        }
+        // RFC 9218 §7: a PRIORITY_UPDATE frame is the newer word, even if it came first.
+        if let Some(priority) = self.early_priorities.take(id) {
+            stream.priority = priority;
+        }
+        self.streams.insert(stream);
+        self.wake();
+        if !end {
+            self.timers
+                .set_if_unset(Timer::Body, self.now, self.config.timeouts.body);
+        }
+        Ok(Some(Event::Request { id, head, end }))
+    }
+
+    /// One stream more than the peer may have.
+    pub(super) fn refuse(&mut self, id: StreamId) -> Outcome {
+        // Streams that were sent before our limit was known are no abuse, but not for free either.
+        self.guard.peer_reset(true, self.now)?;
+        let violation = Violation::TooManyConcurrentStreams;
+        self.streams.note_reset(id, Sender::Us);
+        self.send_rst_stream(id, violation.code());
+        Ok(Some(Event::Reset {
+            id,
+            code: violation.code(),
+            cause: ResetCause::Violation(violation),
+        }))
+    }
+
+    /// RFC 9113 §10.5.1: "A server that receives a larger field block than it is willing to handle can send an HTTP 431
+    /// (Request Header Fields Too Large) status code".
+    fn answer_431(&mut self, id: StreamId, end: bool, violation: Violation) -> Outcome {
+        self.guard.own_reset(self.now)?;
+        let head = ResponseHead::new(431);
+        self.send_block(id, head.fields(), true);
+        if !end {
+            self.send_rst_stream(id, ErrorCode::NO_ERROR);
+        }
+        self.streams.note_reset(id, Sender::Us);
+        Ok(Some(Event::Reset {
+            id,
+            code: violation.code(),
+            cause: ResetCause::Violation(violation),
+        }))
+    }
+
+    fn on_response(&mut self, slot: usize, state: State, end: bool, fields: Fields) -> Outcome {
+        let stream = self.streams.get_mut(slot);
+        let id = stream.id;
+        let head = ResponseHead::from_fields(fields).map_err(|violation| Fault(id, violation))?;
+        if head.is_informational() {
+            // RFC 9113 §8.1: an interim response with END_STREAM is malformed.
+            if end {
+                return Err(Fault(id, Violation::InformationalWithEndStream));
+            }
+            stream.state = state;
+            return Ok(Some(Event::Informational { id, head }));
+        }
+        stream.state = state;
+        stream.recv.phase = Phase::Body;
+        // RFC 9113 §8.5: only a 2xx makes a tunnel.
+        stream.connect_request &= (200..300).contains(&head.status());
+        let recv = &mut stream.recv;
+        recv.no_content = stream.head_request || matches!(head.status(), 204 | 304);
+        if !recv.no_content && !stream.connect_request {
+            recv.content_left = head.content_length();
+        }
+        if end {
+            self.end_of_message(slot)?;
+            self.remove_if_closed(slot);
+        } else {
+            recv.progress_at = self.now;
+            self.timers
+                .set_if_unset(Timer::Body, self.now, self.config.timeouts.body);
+        }
+        Ok(Some(Event::Response { id, head, end }))
+    }
+
+    /// The peer's message on this stream is whole.
+    pub(super) fn end_of_message(&mut self, slot: usize) -> Result<(), Fault> {
+        let stream = self.streams.get_mut(slot);
+        stream.recv.phase = Phase::Done;
+        if stream.recv.content_left.is_some_and(|left| left > 0) {
+            return Err(Fault(stream.id, Violation::ContentLengthMismatch));
+        }
+        Ok(())
+    }
+
+    /// RFC 7540 §5.3.1: "A stream cannot depend on itself."
+    pub(super) fn check_dependency(
+        &self,
+        id: StreamId,
+        dependency: Option<StreamDependency>,
+    ) -> Result<(), Fault> {
+        match dependency {
+            Some(dependency) if dependency.depends_on == id => {
+                Err(Fault(id, Violation::StreamDependsOnItself))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A frame on a stream that is not in its slot any more, or never was.
+    pub(super) fn on_frame_of_gone(&mut self, id: StreamId, lookup: Lookup) -> Outcome {
+        match lookup {
+            Lookup::Skipped => Err(Violation::StreamIdNotIncreasing.into()),
+            // RFC 9113 §5.1: frames that were under way when we sent RST_STREAM are ignored.
+            Lookup::Closed(ClosedBy::Reset(Sender::Us)) => Ok(None),
+            Lookup::Closed(ClosedBy::Reset(Sender::Peer)) => {
+                Err(Fault(id, Violation::FrameOnResetStream))
+            }
+            _ if id > self.lifetime.last_accepted => Ok(None),
+            Lookup::Closed(ClosedBy::EndStream) => Err(Violation::FrameOnClosedStream.into()),
+            _ => Err(Violation::FrameOnIdleStream.into()),
+        }
+    }
+
+    pub(super) fn new_stream(&self, id: StreamId, opened_by: Sender) -> Stream {
+        Stream::new(
+            id,
+            opened_by,
+            RecvWindow::new(self.settings.local_initial_window),
+            SendWindow::new(self.settings.peer.initial_window_size),
+            self.now,
+        )
+    }
+}
+
+/// The violation of a list that went over this limit.
+pub(super) fn over(limit: ListLimit) -> Violation {
+    match limit {
+        ListLimit::Size => Violation::HeaderListTooLarge,
+        ListLimit::Fields => Violation::TooManyHeaderFields,
+        ListLimit::CookieCrumbs => Violation::TooManyCookieCrumbs,
+    }
+}

@@ -1,0 +1,29 @@
+//! Messages (RFC 9113 §8): heads, their validation, and what a message may carry.
+//!
+//! Validation is one pass over a list. A known name is a number, so its octets need no look; the octets of other names
+//! and of short values go through one table of classes, those of longer values eight at a time.
+
+mod octets;
+mod request;
+mod response;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+pub use tidegate_hpack::{Field, Fields, KnownName};
+
+pub use request::{RequestHead, RequestRules};
+pub use response::ResponseHead;
+pub(crate) use rules::check_trailers;
+
+/// The body that goes with a head.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// None: the message ends with its head.
+    Empty,
+    /// The whole body, shared by reference: a cached file.
+    Full(Bytes),
+    /// Asked for piece by piece with [`Event::Writable`](crate::Event::Writable).
+    Stream,
+}

@@ -1,0 +1,381 @@
+//! The head of a request.
+
+use std::borrow::Cow;
+
+use tidegate_hpack::{Field, Fields, KnownName};
+
+use super::octets::{ALL, AUTHORITY, TOKEN, USERINFO, classes};
+use super::rules::{Regular, Section, all_visible, is_host_and_port, is_same_authority, is_scheme};
+use crate::error::Violation;
+
+/// The head of a request: pseudo-fields and fields (RFC 9113 §8.3.1).
+#[derive(Clone)]
+pub struct RequestHead {
+    /// Pseudo-fields first, then the fields.
+    fields: Fields,
+    /// Places of the pseudo-fields in `fields`; `NONE` where absent.
+    method: u8,
+    scheme: u8,
+    authority: u8,
+    path: u8,
+    protocol: u8,
+    /// How many pseudo-fields there are.
+    pseudo: u8,
+    content_length: Option<u64>,
+    /// Whether a builder was handed something that HTTP/2 forbids.
+    invalid: bool,
+}
+
+/// What a server allows in requests beyond RFC 9113.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RequestRules {
+    /// Whether SETTINGS_ENABLE_CONNECT_PROTOCOL was sent: allows `:protocol` (RFC 8441 §4).
+    pub extended_connect: bool,
+}
+
+/// The place of a pseudo-field that isn't there. Those that are there come first and once, so they have places 0 to 4.
+const NONE: u8 = u8::MAX;
+
+impl RequestHead {
+    /// A request with these pseudo-fields. An empty authority is left out.
+    pub fn new(method: &str, scheme: &str, authority: &str, path: &str) -> Self {
+        let octets = method.len() + scheme.len() + authority.len() + path.len();
+        let mut fields = Fields::with_capacity(8, octets + 128);
+        fields.push_known(KnownName::METHOD, method);
+        fields.push_known(KnownName::SCHEME, scheme);
+        if !authority.is_empty() {
+            fields.push_known(KnownName::AUTHORITY, authority);
+        }
+        fields.push_known(KnownName::PATH, path);
+        Self::built(fields)
+    }
+
+    /// A CONNECT request (RFC 9113 §8.5): only `:method` and `:authority`, which is `host:port`.
+    pub fn connect(authority: &str) -> Self {
+        let mut fields = Fields::new();
+        fields.push_known(KnownName::METHOD, "CONNECT");
+        fields.push_known(KnownName::AUTHORITY, authority);
+        Self::built(fields)
+    }
+
+    /// An extended CONNECT request (RFC 8441 §4).
+    pub fn extended_connect(protocol: &str, scheme: &str, authority: &str, path: &str) -> Self {
+        let mut fields = Fields::new();
+        fields.push_known(KnownName::METHOD, "CONNECT");
+        fields.push_known(KnownName::PROTOCOL, protocol);
+        fields.push_known(KnownName::SCHEME, scheme);
+        fields.push_known(KnownName::AUTHORITY, authority);
+        fields.push_known(KnownName::PATH, path);
+        Self::built(fields)
+    }
+
+    /// A head of the builders: what is wrong with it is told when it is used.
+    fn built(fields: Fields) -> Self {
+        let mut head = Self::unchecked(fields);
+        let rules = RequestRules {
+            extended_connect: true,
+        };
+        head.invalid = head.check(rules).is_err();
+        head
+    }
+
+    fn unchecked(fields: Fields) -> Self {
+        Self {
+            fields,
+            method: NONE,
+            scheme: NONE,
+            authority: NONE,
+            path: NONE,
+            protocol: NONE,
+            pseudo: 0,
+            content_length: None,
+            invalid: false,
+        }
+    }
+
+    /// Adds a field. Its name must be in lower case; what HTTP/2 forbids is told as
+    /// [`Misuse::InvalidField`](crate::Misuse::InvalidField) when the head is used.
+    #[must_use]
+    pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.push(name, value);
+        self
+    }
+
+    /// Adds a field, as [`RequestHead::field`] does.
+    pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        let known = KnownName::of(name.as_bytes());
+        if known == Some(KnownName::HOST) {
+            // Whether it contradicts `:authority` or another `host` is a question about the whole list.
+            self.fields.push_known(KnownName::HOST, value);
+            let mut checked = Self::unchecked(std::mem::take(&mut self.fields));
+            let rules = RequestRules {
+                extended_connect: true,
+            };
+            self.invalid |= checked.check(rules).is_err();
+            self.fields = checked.fields;
+            return;
+        }
+        let mut regular = Regular {
+            content_length: self.content_length,
+            host: None,
+        };
+        let field = Field {
+            known,
+            name: name.as_bytes(),
+            value: value.as_ref(),
+            never_indexed: false,
+        };
+        self.invalid |= regular.check(field, Section::Request).is_err();
+        self.content_length = regular.content_length;
+        self.fields.push_field(field);
+    }
+
+    /// Checks a decoded list by RFC 9113 §8 and makes it a request.
+    ///
+    /// # Errors
+    /// The first rule that the list breaks; all of them are stream errors.
+    pub fn from_fields(fields: Fields, rules: RequestRules) -> Result<Self, Violation> {
+        let mut head = Self::unchecked(fields);
+        head.check(rules)?;
+        Ok(head)
+    }
+
+    /// Goes through the list once, remembers what is where, then looks at what the pseudo-fields say together.
+    fn check(&mut self, rules: RequestRules) -> Result<(), Violation> {
+        let mut is_connect = false;
+        let mut is_web = false;
+        let mut begins_with_slash = false;
+        let mut authority_classes = ALL;
+        let mut regular = Regular::default();
+        let mut in_pseudo = true;
+        let mut pseudo = 0;
+
+        for field in self.fields.iter() {
+            let value = field.value;
+            let place = match field.known {
+                Some(KnownName::METHOD) => {
+                    // RFC 9110 §9.1: "method = token".
+                    if value.is_empty() || classes(value) & TOKEN == 0 {
+                        return Err(Violation::MethodInvalid);
+                    }
+                    is_connect = value == b"CONNECT";
+                    &mut self.method
+                }
+                Some(KnownName::SCHEME) => {
+                    is_web = value == b"https" || value == b"http";
+                    if !is_web {
+                        if !is_scheme(value) {
+                            return Err(Violation::SchemeInvalid);
+                        }
+                        // RFC 3986 §3.1: "schemes are case-insensitive".
+                        is_web = value.eq_ignore_ascii_case(b"https")
+                            || value.eq_ignore_ascii_case(b"http");
+                    }
+                    &mut self.scheme
+                }
+                Some(KnownName::AUTHORITY) => {
+                    authority_classes = classes(value);
+                    if authority_classes & USERINFO == 0 {
+                        return Err(Violation::AuthorityInvalid);
+                    }
+                    if value.is_empty() {
+                        authority_classes = USERINFO;
+                    }
+                    &mut self.authority
+                }
+                Some(KnownName::PATH) => {
+                    if !all_visible(value) {
+                        return Err(Violation::PathInvalid);
+                    }
+                    begins_with_slash = value.first() == Some(&b'/');
+                    &mut self.path
+                }
+                Some(KnownName::PROTOCOL) => {
+                    // RFC 8441 §4: a value of the HTTP Upgrade Token registry, whose names are tokens (RFC 9110 §16.7).
+                    if !rules.extended_connect || value.is_empty() || classes(value) & TOKEN == 0 {
+                        return Err(Violation::ProtocolNotAllowed);
+                    }
+                    &mut self.protocol
+                }
+                _ => {
+                    in_pseudo = false;
+                    regular.check(field, Section::Request)?;
+                    continue;
+                }
+            };
+            // RFC 9113 §8.3: "The same pseudo-header field name MUST NOT appear more than once in a field block."
+            if *place != NONE {
+                return Err(Violation::PseudoFieldRepeated);
+            }
+            // RFC 9113 §8.3: "All pseudo-header fields MUST appear in a field block before all regular field lines."
+            if !in_pseudo {
+                return Err(Violation::PseudoFieldMisplaced);
+            }
+            *place = pseudo;
+            pseudo += 1;
+        }
+        self.pseudo = pseudo;
+        self.content_length = regular.content_length;
+
+        if self.method == NONE {
+            return Err(Violation::PseudoFieldMissing);
+        }
+        if is_connect && self.protocol == NONE {
+            // RFC 9113 §8.5: "The ":scheme" and ":path" pseudo-header fields MUST be omitted", and ":authority"
+            // contains the host and port to connect to.
+            let authority = self.pseudo_octets(self.authority);
+            if self.scheme != NONE || self.path != NONE || !is_host_and_port(authority) {
+                return Err(Violation::ConnectMalformed);
+            }
+            if authority_classes & AUTHORITY == 0 {
+                return Err(Violation::AuthorityInvalid);
+            }
+        } else {
+            // RFC 8441 §4: ":protocol" belongs to CONNECT; then ":scheme" and ":path" are needed as in other requests.
+            if self.protocol != NONE && !is_connect {
+                return Err(Violation::ProtocolNotAllowed);
+            }
+            // RFC 9113 §8.3.1: "All HTTP/2 requests MUST include exactly one valid value for the ":method", ":scheme",
+            // and ":path" pseudo-header fields, unless they are CONNECT requests".
+            if self.scheme == NONE || self.path == NONE {
+                return Err(Violation::PseudoFieldMissing);
+            }
+            // RFC 9113 §8.3.1: ":authority" MUST NOT include the deprecated userinfo subcomponent for "http" or "https"
+            // schemed URIs. RFC 9110 §4.2.1: a URI with an empty host is rejected.
+            if is_web && authority_classes & AUTHORITY == 0 {
+                return Err(Violation::AuthorityInvalid);
+            }
+            // RFC 9113 §8.3.1: ":path" "MUST NOT be empty for "http" or "https" URIs"; it starts with "/", but for
+            // OPTIONS it may be "*".
+            if is_web
+                && !begins_with_slash
+                && (self.path_octets(), self.method_octets()) != (b"*", b"OPTIONS")
+            {
+                return Err(Violation::PathInvalid);
+            }
+        }
+        // RFC 9113 §8.3.1: "A server SHOULD treat a request as malformed if it contains a Host header field that
+        // identifies an entity that differs from the entity in the ":authority" pseudo-header field."
+        if let Some(host) = regular.host
+            && self.authority != NONE
+            && !is_same_authority(
+                self.authority_octets(),
+                host,
+                self.pseudo_octets(self.scheme),
+            )
+        {
+            return Err(Violation::HostContradictsAuthority);
+        }
+        Ok(())
+    }
+
+    /// A pseudo-field's octets; empty where it is absent.
+    fn pseudo_octets(&self, place: u8) -> &[u8] {
+        self.fields
+            .at(usize::from(place))
+            .map_or(&[], |field| field.value)
+    }
+
+    /// A pseudo-field's value. Those are visible ASCII, or the head is invalid.
+    fn pseudo(&self, place: u8) -> &str {
+        std::str::from_utf8(self.pseudo_octets(place)).unwrap_or("")
+    }
+
+    /// The octets of `:method`: cheaper than [`RequestHead::method`], which proves to the compiler that they are text.
+    pub fn method_octets(&self) -> &[u8] {
+        self.pseudo_octets(self.method)
+    }
+
+    /// The octets of `:path`: cheaper than [`RequestHead::path`].
+    pub fn path_octets(&self) -> &[u8] {
+        self.pseudo_octets(self.path)
+    }
+
+    /// The octets of `:authority`, else of the `host` field: cheaper than [`RequestHead::authority`].
+    pub fn authority_octets(&self) -> &[u8] {
+        if self.authority == NONE {
+            return self.fields.get_known(KnownName::HOST).unwrap_or(&[]);
+        }
+        self.pseudo_octets(self.authority)
+    }
+
+    /// `:method`, such as `GET`.
+    pub fn method(&self) -> &str {
+        self.pseudo(self.method)
+    }
+
+    /// `:scheme`; empty for CONNECT.
+    pub fn scheme(&self) -> &str {
+        self.pseudo(self.scheme)
+    }
+
+    /// `:authority`, else the `host` field, else empty.
+    pub fn authority(&self) -> &str {
+        std::str::from_utf8(self.authority_octets()).unwrap_or("")
+    }
+
+    /// `:path` with its query; empty for CONNECT.
+    pub fn path(&self) -> &str {
+        self.pseudo(self.path)
+    }
+
+    /// `:protocol` of an extended CONNECT (RFC 8441).
+    pub fn protocol(&self) -> Option<&str> {
+        (self.protocol != NONE).then(|| self.pseudo(self.protocol))
+    }
+
+    /// The whole cookie: the crumbs joined with `"; "` (RFC 9113 §8.2.3).
+    pub fn cookie(&self) -> Option<Cow<'_, [u8]>> {
+        let mut crumbs = self
+            .fields
+            .iter()
+            .filter(|field| field.known == Some(KnownName::COOKIE));
+        let mut cookie = Cow::Borrowed(crumbs.next()?.value);
+        for crumb in crumbs {
+            let whole = cookie.to_mut();
+            whole.extend_from_slice(b"; ");
+            whole.extend_from_slice(crumb.value);
+        }
+        Some(cookie)
+    }
+
+    /// The value of `content-length`, if the field is there.
+    pub fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
+    /// The first value of a field, by its lower-case name.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.fields.get(name)
+    }
+
+    /// The first value of a field with a known name: cheaper than [`RequestHead::get`].
+    pub fn get_known(&self, name: KnownName) -> Option<&[u8]> {
+        self.fields.get_known(name)
+    }
+
+    /// The fields without the pseudo-fields, in order.
+    pub fn headers(&self) -> impl Iterator<Item = Field<'_>> {
+        self.fields.iter().skip(usize::from(self.pseudo))
+    }
+
+    /// All fields, pseudo-fields first.
+    pub fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    /// The list itself, for example to use its memory again.
+    pub fn into_fields(self) -> Fields {
+        self.fields
+    }
+
+    pub(crate) fn is_invalid(&self) -> bool {
+        self.invalid
+    }
+}
+
+impl std::fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.fields.fmt(f)
+    }
+}

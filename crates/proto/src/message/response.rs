@@ -1,0 +1,154 @@
+//! The head of a response.
+
+use tidegate_hpack::{Field, Fields, KnownName};
+
+use super::rules::{Regular, Section};
+use crate::error::Violation;
+
+/// The head of a response: status and fields (RFC 9113 §8.3.2).
+#[derive(Clone)]
+pub struct ResponseHead {
+    /// `:status` first, then the fields.
+    fields: Fields,
+    status: u16,
+    content_length: Option<u64>,
+    /// Whether a builder was handed something that HTTP/2 forbids.
+    invalid: bool,
+}
+
+impl ResponseHead {
+    /// A response with this status (100 to 999, but not 101, which HTTP/2 lacks).
+    pub fn new(status: u16) -> Self {
+        let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
+        let mut fields = Fields::with_capacity(8, 256);
+        fields.push_known(KnownName::STATUS, [digit(100), digit(10), digit(1)]);
+        Self {
+            fields,
+            status,
+            content_length: None,
+            invalid: !(100..=999).contains(&status) || status == 101,
+        }
+    }
+
+    /// Adds a field. Its name must be in lower case; what HTTP/2 forbids is told as
+    /// [`Misuse::InvalidField`](crate::Misuse::InvalidField) when the head is used.
+    #[must_use]
+    pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.push(name, value);
+        self
+    }
+
+    /// Adds a field, as [`ResponseHead::field`] does.
+    pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        let mut regular = Regular {
+            content_length: self.content_length,
+            host: None,
+        };
+        let field = Field {
+            known: KnownName::of(name.as_bytes()),
+            name: name.as_bytes(),
+            value: value.as_ref(),
+            never_indexed: false,
+        };
+        self.invalid |= regular.check(field, Section::Response).is_err();
+        self.content_length = regular.content_length;
+        self.fields.push_field(field);
+    }
+
+    /// Checks a decoded list by RFC 9113 §8 and makes it a response.
+    ///
+    /// # Errors
+    /// The first rule that the list breaks; all of them are stream errors.
+    pub fn from_fields(fields: Fields) -> Result<Self, Violation> {
+        let mut status = 0;
+        let mut regular = Regular::default();
+        for (place, field) in fields.iter().enumerate() {
+            if field.known != Some(KnownName::STATUS) {
+                regular.check(field, Section::Response)?;
+                continue;
+            }
+            if status != 0 {
+                return Err(Violation::PseudoFieldRepeated);
+            }
+            // RFC 9113 §8.3: "All pseudo-header fields MUST appear in a field block before all regular field lines."
+            if place != 0 {
+                return Err(Violation::PseudoFieldMisplaced);
+            }
+            // RFC 9110 §15: "a three-digit integer code"; its first digit is a class, and 0 is none.
+            status = match *field.value {
+                [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
+                    u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
+                }
+                _ => return Err(Violation::StatusInvalid),
+            };
+            // RFC 9113 §8.6: "HTTP/2 removes support for the 101 (Switching Protocols) informational status code".
+            if status == 101 {
+                return Err(Violation::SwitchingProtocols);
+            }
+        }
+        // RFC 9113 §8.3.2: ":status" "MUST be included in all responses, including interim responses".
+        if status == 0 {
+            return Err(Violation::PseudoFieldMissing);
+        }
+        // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of
+        // 1xx (Informational) or 204 (No Content)." Such a number means nothing.
+        let means_nothing = status < 200 || status == 204;
+        let length = regular.content_length;
+        Ok(Self {
+            fields,
+            status,
+            content_length: length.filter(|_| !means_nothing),
+            invalid: false,
+        })
+    }
+
+    /// `:status`.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Whether the status is 100 to 199: another head follows.
+    pub fn is_informational(&self) -> bool {
+        self.status < 200
+    }
+
+    /// The value of `content-length`, if the field is there.
+    pub fn content_length(&self) -> Option<u64> {
+        self.content_length
+    }
+
+    /// The first value of a field, by its lower-case name.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.fields.get(name)
+    }
+
+    /// The first value of a field with a known name: cheaper than [`ResponseHead::get`].
+    pub fn get_known(&self, name: KnownName) -> Option<&[u8]> {
+        self.fields.get_known(name)
+    }
+
+    /// The fields without `:status`, in order.
+    pub fn headers(&self) -> impl Iterator<Item = Field<'_>> {
+        self.fields.iter().skip(1)
+    }
+
+    /// All fields, `:status` first.
+    pub fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    /// The list itself, for example to use its memory again.
+    pub fn into_fields(self) -> Fields {
+        self.fields
+    }
+
+    pub(crate) fn is_invalid(&self) -> bool {
+        self.invalid
+    }
+}
+
+impl std::fmt::Debug for ResponseHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.fields.fmt(f)
+    }
+}

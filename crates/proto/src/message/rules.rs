@@ -1,0 +1,199 @@
+//! The rules for fields that are no pseudo-fields (RFC 9113 §8.2), whatever section they are in.
+
+use tidegate_hpack::{Field, Fields, KnownName};
+
+use super::octets::{
+    AUTHORITY, LOWER_TOKEN, SCHEME, TOKEN, VALUE, VALUE_END, VISIBLE, all_are, below, class,
+    classes, equal,
+};
+use crate::error::Violation;
+
+/// Checks the fields of a trailer section (RFC 9113 §8.1).
+///
+/// # Errors
+/// The first rule that the list breaks.
+pub(crate) fn check_trailers(fields: &Fields) -> Result<(), Violation> {
+    let mut regular = Regular::default();
+    for field in fields {
+        regular.check(field, Section::Trailers)?;
+    }
+    Ok(())
+}
+
+/// Where a field was found: a few rules depend on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    Request,
+    Response,
+    Trailers,
+}
+
+/// What the fields of a list, pseudo-fields aside, say so far.
+#[derive(Default)]
+pub(super) struct Regular<'a> {
+    pub(super) content_length: Option<u64>,
+    pub(super) host: Option<&'a [u8]>,
+}
+
+impl<'a> Regular<'a> {
+    /// Checks one field that isn't a pseudo-field of its section.
+    #[inline]
+    pub(super) fn check(&mut self, field: Field<'a>, section: Section) -> Result<(), Violation> {
+        match field.known {
+            Some(known) => self.check_known(known, field.value, section),
+            None => {
+                check_name(field.name, section)?;
+                check_value(field.value)
+            }
+        }
+    }
+
+    /// The same for a known name, which needs no look at its octets.
+    fn check_known(
+        &mut self,
+        name: KnownName,
+        value: &'a [u8],
+        section: Section,
+    ) -> Result<(), Violation> {
+        match name {
+            KnownName::AUTHORITY
+            | KnownName::METHOD
+            | KnownName::PATH
+            | KnownName::SCHEME
+            | KnownName::STATUS
+            | KnownName::PROTOCOL => Err(misplaced_pseudo_field(section)),
+            // RFC 9113 §8.2.2: "Any message containing connection-specific header fields MUST be treated as malformed".
+            KnownName::CONNECTION
+            | KnownName::KEEP_ALIVE
+            | KnownName::PROXY_CONNECTION
+            | KnownName::TRANSFER_ENCODING
+            | KnownName::UPGRADE => Err(Violation::ConnectionSpecificField),
+            KnownName::TE => {
+                // RFC 9113 §8.2.2: "The only exception to this is the TE header field, which MAY be present in an
+                // HTTP/2 request; when it is, it MUST NOT contain any value other than "trailers"."
+                if section != Section::Request {
+                    return Err(Violation::ConnectionSpecificField);
+                }
+                if !value.eq_ignore_ascii_case(b"trailers") {
+                    return Err(Violation::TeNotTrailers);
+                }
+                Ok(())
+            }
+            KnownName::CONTENT_LENGTH => {
+                // RFC 9110 §8.6: "Content-Length = 1*DIGIT"; repeated, it must say the same.
+                let length = parse_length(value).ok_or(Violation::ContentLengthInvalid)?;
+                if self.content_length.is_some_and(|before| before != length) {
+                    return Err(Violation::ContentLengthInvalid);
+                }
+                self.content_length = Some(length);
+                Ok(())
+            }
+            KnownName::HOST if section == Section::Request => {
+                // RFC 9110 §7.2: "Host = uri-host [ ":" port ]", so never with userinfo. It may be empty.
+                if classes(value) & AUTHORITY == 0 {
+                    return Err(Violation::AuthorityInvalid);
+                }
+                // RFC 9112 §3.2: a request that "contains more than one Host header field line" is answered with 400.
+                if self.host.replace(value).is_some() {
+                    return Err(Violation::HostContradictsAuthority);
+                }
+                Ok(())
+            }
+            _ => check_value(value),
+        }
+    }
+}
+
+/// A pseudo-field that has no business in this section (RFC 9113 §8.3): "Pseudo-header fields are only valid in the
+/// context in which they are defined."
+pub(super) fn misplaced_pseudo_field(section: Section) -> Violation {
+    match section {
+        Section::Request | Section::Response => Violation::PseudoFieldUnknown,
+        Section::Trailers => Violation::PseudoFieldInTrailers,
+    }
+}
+
+/// Checks a name that isn't a known one. RFC 9113 §8.2.1 forbids the octets that no name should ever have and leaves the
+/// rest to RFC 9110 §5.1, which wants a token: what isn't one could mean something else to the next hop.
+pub(super) fn check_name(name: &[u8], section: Section) -> Result<(), Violation> {
+    let classes = classes(name);
+    if classes & LOWER_TOKEN != 0 && !name.is_empty() {
+        return Ok(());
+    }
+    Err(match name.first() {
+        Some(b':') => misplaced_pseudo_field(section),
+        Some(_) if classes & TOKEN != 0 => Violation::FieldNameUppercase,
+        _ => Violation::FieldNameInvalid,
+    })
+}
+
+/// RFC 9113 §8.2.1: no NUL, LF or CR anywhere, no SP or HTAB at either end. RFC 9110 §5.5: no other control but HTAB.
+pub(super) fn check_value(value: &[u8]) -> Result<(), Violation> {
+    let (Some(first), Some(last)) = (value.first(), value.last()) else {
+        return Ok(());
+    };
+    // HTAB is suspicious too, and so rare that it may cost a second look.
+    if class(*first) & class(*last) & VALUE_END != 0
+        && all_are(value, VALUE, |word| below(word, 0x20) | equal(word, 0x7f))
+    {
+        return Ok(());
+    }
+    Err(Violation::FieldValueInvalid)
+}
+
+/// Whether all octets are visible ASCII.
+pub(super) fn all_visible(octets: &[u8]) -> bool {
+    all_are(octets, VISIBLE, |word| {
+        below(word, 0x21) | equal(word, 0x7f) | word
+    })
+}
+
+/// RFC 3986 §3.1: "scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )".
+pub(super) fn is_scheme(scheme: &[u8]) -> bool {
+    scheme.first().is_some_and(u8::is_ascii_alphabetic) && classes(scheme) & SCHEME != 0
+}
+
+/// Whether an authority ends in a port, as that of CONNECT must.
+pub(super) fn is_host_and_port(authority: &[u8]) -> bool {
+    let Some(colon) = authority.iter().rposition(|&octet| octet == b':') else {
+        return false;
+    };
+    // RFC 9110 §9.3.6: "A server MUST reject a CONNECT request that targets an empty or invalid port number".
+    colon > 0 && matches!(parse_length(&authority[colon + 1..]), Some(1..=65_535))
+}
+
+/// Whether two authorities name the same entity: upper and lower case are alike (RFC 3986 §6.2.2.1), and so are the
+/// scheme's own port and none (RFC 3986 §6.2.3).
+pub(super) fn is_same_authority(authority: &[u8], host: &[u8], scheme: &[u8]) -> bool {
+    let port: &[u8] = match scheme {
+        b"https" => b":443",
+        b"http" => b":80",
+        _ => b"",
+    };
+    let bare = |authority: &'_ [u8]| {
+        authority.len()
+            - if authority.ends_with(port) {
+                port.len()
+            } else {
+                0
+            }
+    };
+    authority.eq_ignore_ascii_case(host)
+        || authority[..bare(authority)].eq_ignore_ascii_case(&host[..bare(host)])
+}
+
+/// Digits and nothing else, as a number that fits.
+pub(super) fn parse_length(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    let mut number: u64 = 0;
+    for octet in digits {
+        let digit = octet.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(number)
+}

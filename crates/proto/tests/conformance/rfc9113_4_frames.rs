@@ -1,5 +1,8 @@
 //! RFC 9113 §4: HTTP Frames, and the compression of field blocks (RFC 7541).
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
 use tidegate_proto::{Body, Config, RequestHead, ResponseHead, Violation};
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, flag, with};
@@ -345,5 +348,40 @@ fn a_block_may_be_cut_anywhere() {
         peer.expect_no_event();
         peer.send(wire::continuation(1, rest));
         assert_eq!(peer.expect_request(1).0.get("x"), Some(&b"1"[..]));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// RFC 9113 §4.3, for any fields and any cuts: an empty fragment is one too.
+    #[test]
+    fn a_block_of_any_fields_may_be_cut_into_any_fragments(
+        fields in vec(("x-[a-z0-9]{1,12}", "[!-~]{0,40}"), 0..12),
+        cuts in vec(any::<Index>(), 0..8),
+    ) {
+        let fields: Vec<(&str, &str)> =
+            fields.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+        let whole = wire::block(&with(GET, &fields));
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(whole.len() + 1)).collect();
+        cuts.sort_unstable();
+        cuts.push(whole.len());
+        let mut peer = client();
+        let mut start = 0;
+        for (count, &cut) in cuts.iter().enumerate() {
+            let fragment = &whole[start..cut];
+            let frame = match count {
+                0 => wire::headers_block(1, fragment).end(),
+                _ => wire::continuation(1, fragment),
+            };
+            let is_last = count + 1 == cuts.len();
+            peer.send(if is_last { frame } else { frame.unfinished() });
+            start = cut;
+        }
+        let (head, _) = peer.expect_request(1);
+        let received: Vec<_> = head.headers().map(|field| (field.name, field.value)).collect();
+        let sent: Vec<_> =
+            fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+        prop_assert_eq!(received, sent);
     }
 }

@@ -172,9 +172,10 @@ other_protocols() {
     expect 'HTTP/1.1 with a body is told' "$("${plain[@]}" --http1.1 -w "$told" -d "@$www/65536.bin" "$http/" | sed 's/^426/505/')" '505 1.1'
     expect 'an upgrade to h2c is told' "$("${plain[@]}" --http2 -w "$told" "$http/" | sed 's/^426/505/')" '505 1.1'
 
+    # grep -a: what the server says over HTTP/2 is printed among the lines, and is not text.
     local s_client=(timeout 10 openssl s_client -connect "127.0.0.1:$(port_of "$https")" -CAfile "$scratch/pair.crt")
-    expect 'an unknown ALPN is refused' "$("${s_client[@]}" -alpn foo </dev/null 2>&1 | grep -c 'no application protocol')" 1
-    expect 'of several ALPN the server takes h2' "$("${s_client[@]}" -alpn foo,http/1.1,h2 </dev/null 2>&1 | grep '^ALPN')" 'ALPN protocol: h2'
+    expect 'an unknown ALPN is refused' "$("${s_client[@]}" -alpn foo </dev/null 2>&1 | grep -ac 'no application protocol')" 1
+    expect 'of several ALPN the server takes h2' "$("${s_client[@]}" -alpn foo,http/1.1,h2 </dev/null 2>&1 | grep -a -m1 '^ALPN')" 'ALPN protocol: h2'
     expect 'TLS 1.2' "$("${plain[@]}" --http2 --tls-max 1.2 -w "$told" "$https/1.bin")" '200 2'
     expect 'TLS 1.3' "$("${plain[@]}" --http2 --tlsv1.3 -w "$told" "$https/1.bin")" '200 2'
     expect 'cleartext to the TLS port ends' "$("${plain[@]}" --http2-prior-knowledge -w '%{http_code}' "http://127.0.0.1:$(port_of "$https")/" 2>/dev/null)" 000

@@ -31,6 +31,13 @@ impl Connection {
     }
 
     fn on_stream_data(&mut self, slot: usize, frame: Data) -> Outcome {
+        match self.admit_data(slot, &frame) {
+            Ok(true) => {}
+            dropped => {
+                self.release_connection_window(frame.flow_len);
+                return dropped.map(|_| None);
+            }
+        }
         let Data {
             stream_id: id,
             payload,
@@ -38,33 +45,6 @@ impl Connection {
             flow_len,
         } = frame;
         let len = payload.len() as u32;
-        let stream = self.streams.get_mut(slot);
-        let input = if end { Input::DataEnd } else { Input::Data };
-        let state = match stream.state.on(Sender::Peer, input) {
-            Ok(state) => state,
-            Err(bad) => {
-                self.release_connection_window(flow_len);
-                return Err(illegal(id, bad));
-            }
-        };
-        if stream.held {
-            self.release_connection_window(flow_len);
-            return Ok(None);
-        }
-        if let Err(violation) = count_data(stream, len, flow_len) {
-            self.release_connection_window(flow_len);
-            return Err(Fault(id, violation));
-        }
-        stream.state = state;
-        stream.recv.progress_at = self.now;
-        self.stats.body_in += u64::from(len);
-        if end {
-            let checked = self.end_of_message(slot);
-            if checked.is_err() {
-                self.release_connection_window(flow_len);
-                return checked.map(|()| None);
-            }
-        }
         // Padding is done with as soon as it is there.
         let stream = self.streams.get_mut(slot);
         let discard = stream.recv.discard;
@@ -82,9 +62,7 @@ impl Connection {
             self.reset_if_unneeded(slot);
             return Ok(None);
         }
-        if done > 0 {
-            self.release_connection_window(done);
-        }
+        self.release_connection_window(done);
         self.remove_if_closed(slot);
         let told = !discard && (end || !payload.is_empty());
         Ok(told.then_some(Event::Data {
@@ -92,6 +70,32 @@ impl Connection {
             data: payload,
             end,
         }))
+    }
+
+    /// Moves the stream's state and counts on by a DATA frame. Whether anybody waits for it: an owner that was told of the
+    /// stream's end does not.
+    fn admit_data(&mut self, slot: usize, frame: &Data) -> Result<bool, Fault> {
+        let id = frame.stream_id;
+        let len = frame.payload.len() as u32;
+        let stream = self.streams.get_mut(slot);
+        let input = if frame.end_stream {
+            Input::DataEnd
+        } else {
+            Input::Data
+        };
+        let state = stream.state.on(Sender::Peer, input);
+        let state = state.map_err(|bad| illegal(id, bad))?;
+        if stream.held {
+            return Ok(false);
+        }
+        count_data(stream, len, frame.flow_len).map_err(|violation| Fault(id, violation))?;
+        stream.state = state;
+        stream.recv.progress_at = self.now;
+        self.stats.body_in += u64::from(len);
+        if frame.end_stream {
+            self.end_of_message(slot)?;
+        }
+        Ok(true)
     }
 
     /// Resets the streams whose body does not come, though there is window for it. A tunnel carries no body: how long it

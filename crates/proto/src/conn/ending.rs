@@ -1,13 +1,29 @@
 //! How a stream ends before its messages are whole, and how it leaves its slot.
 
 use bytes::Bytes;
-use tidegate_frame::ErrorCode;
+use tidegate_frame::{ErrorCode, StreamId};
 
 use crate::conn::Connection;
 use crate::error::{ResetCause, Violation};
+use crate::event::Event;
 use crate::stream::state::{ClosedBy, Sender, State};
 
+/// What tells the owner that we reset a stream because of this.
+pub(super) fn reset_event(id: StreamId, violation: Violation) -> Event {
+    Event::Reset {
+        id,
+        code: violation.code(),
+        cause: ResetCause::Violation(violation),
+    }
+}
+
 impl Connection {
+    /// Sends RST_STREAM on a stream that has no slot, and remembers it.
+    pub(super) fn reset_without_slot(&mut self, id: StreamId, code: ErrorCode) {
+        self.streams.note_reset(id, Sender::Us);
+        self.send_rst_stream(id, code);
+    }
+
     /// Resets a stream for a reason that no frame of this moment gave; the owner is told by the next `receive`.
     pub(super) fn lose_by_violation(&mut self, slot: usize, violation: Violation) {
         if let Err(violation) = self.guard.own_reset(self.now) {

@@ -3,15 +3,15 @@
 use tidegate_frame::{ErrorCode, StreamDependency, StreamId};
 use tidegate_hpack::{Decoded, ListLimit};
 
+use crate::conn::ending::reset_event;
 use crate::conn::field_block::Opening;
 use crate::conn::recv::{Fault, Outcome, illegal};
 use crate::conn::timer::Timer;
 use crate::conn::{Connection, Role};
-use crate::error::{ResetCause, Violation};
+use crate::error::Violation;
 use crate::event::Event;
 use crate::flow::{RecvWindow, SendWindow};
-use crate::message::{Fields, KnownName, RequestHead, RequestRules, ResponseHead, check_trailers};
-use crate::sched::Priority;
+use crate::message::{Fields, RequestHead, RequestRules, ResponseHead, check_trailers};
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
 use crate::stream::{Phase, Stream};
@@ -133,17 +133,13 @@ impl Connection {
             State::Open
         };
         stream.recv.phase = if end { Phase::Done } else { Phase::Body };
-        stream.head_request = head.method_octets() == b"HEAD";
-        stream.connect_request = head.method_octets() == b"CONNECT";
+        stream.note_request(&head);
         if !stream.connect_request {
             stream.recv.content_left = head.content_length();
         }
         // RFC 9113 §8.1.1: a content-length that does not equal the sum of the DATA payloads is malformed.
         if end && stream.recv.content_left.is_some_and(|left| left > 0) {
             return Err(Fault(id, Violation::ContentLengthMismatch));
-        }
-        if let Some(value) = head.get_known(KnownName::PRIORITY) {
-            stream.priority = Priority::parse(value);
         }
         // RFC 9218 §7: a PRIORITY_UPDATE frame is the newer word, even if it came first.
         if let Some(priority) = self.early_priorities.take(id) {
@@ -163,13 +159,8 @@ impl Connection {
         // Streams that were sent before our limit was known are no abuse, but not for free either.
         self.guard.peer_reset(true, self.now)?;
         let violation = Violation::TooManyConcurrentStreams;
-        self.streams.note_reset(id, Sender::Us);
-        self.send_rst_stream(id, violation.code());
-        Ok(Some(Event::Reset {
-            id,
-            code: violation.code(),
-            cause: ResetCause::Violation(violation),
-        }))
+        self.reset_without_slot(id, violation.code());
+        Ok(Some(reset_event(id, violation)))
     }
 
     /// RFC 9113 §10.5.1: "A server that receives a larger field block than it is willing to handle can send an HTTP 431
@@ -182,11 +173,7 @@ impl Connection {
             self.send_rst_stream(id, ErrorCode::NO_ERROR);
         }
         self.streams.note_reset(id, Sender::Us);
-        Ok(Some(Event::Reset {
-            id,
-            code: violation.code(),
-            cause: ResetCause::Violation(violation),
-        }))
+        Ok(Some(reset_event(id, violation)))
     }
 
     fn on_response(&mut self, slot: usize, state: State, end: bool, fields: Fields) -> Outcome {

@@ -21,7 +21,7 @@ use std::time::Instant;
 use tidegate_frame::{ErrorCode, Reader, StreamId};
 
 use crate::config::Config;
-use crate::error::ResetCause;
+use crate::error::{CloseReason, ResetCause, Violation};
 use crate::event::Event;
 use crate::flow::{RecvWindow, SendWindow};
 use crate::guard::Guard;
@@ -241,7 +241,6 @@ impl Connection {
 impl Connection {
     /// A time limit was reached.
     fn expire(&mut self, timer: Timer) {
-        use crate::error::{CloseReason, Violation};
         match timer {
             Timer::Handshake => self.close_by_violation(Violation::HandshakeTimedOut),
             Timer::SettingsAck => self.close_by_violation(Violation::SettingsAckTimedOut),

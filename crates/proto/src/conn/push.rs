@@ -3,9 +3,10 @@
 use tidegate_frame::{ErrorCode, PushPromise, StreamId};
 use tidegate_hpack::{Fields, ListLimit};
 
+use crate::conn::ending::reset_event;
 use crate::conn::messages::over;
 use crate::conn::{Connection, Role};
-use crate::error::{Misuse, ResetCause, Violation};
+use crate::error::{Misuse, Violation};
 use crate::event::Event;
 use crate::message::{RequestHead, RequestRules};
 use crate::stream::Phase;
@@ -112,7 +113,7 @@ impl Connection {
         self.streams.note_used(promised);
         self.stats.pushes_in += 1;
         if !wanted || !self.config.enable_push || promised > self.lifetime.last_accepted {
-            self.refuse_promise(promised, ErrorCode::CANCEL);
+            self.reset_without_slot(promised, ErrorCode::CANCEL);
             return Ok(None);
         }
         // RFC 9113 §8.4.2: "A client can use the SETTINGS_MAX_CONCURRENT_STREAMS setting to limit the number of responses that
@@ -141,11 +142,6 @@ impl Connection {
         Ok(Some(Event::PushPromise { id, promised, head }))
     }
 
-    fn refuse_promise(&mut self, promised: StreamId, code: ErrorCode) {
-        self.streams.note_reset(promised, Sender::Us);
-        self.send_rst_stream(promised, code);
-    }
-
     fn refuse_by_violation(
         &mut self,
         promised: StreamId,
@@ -153,11 +149,7 @@ impl Connection {
     ) -> Result<Option<Event>, super::recv::Fault> {
         self.guard.own_reset(self.now)?;
         let code = violation.code();
-        self.refuse_promise(promised, code);
-        Ok(Some(Event::Reset {
-            id: promised,
-            code,
-            cause: ResetCause::Violation(violation),
-        }))
+        self.reset_without_slot(promised, code);
+        Ok(Some(reset_event(promised, violation)))
     }
 }

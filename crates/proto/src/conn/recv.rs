@@ -6,6 +6,7 @@ use tidegate_frame::{
     RstStream, Scope, Settings, StreamId, WindowUpdate,
 };
 
+use crate::conn::ending::reset_event;
 use crate::conn::field_block::{Opening, Partial};
 use crate::conn::timer::Timer;
 use crate::conn::{Connection, Role};
@@ -122,15 +123,10 @@ impl Connection {
             // RFC 9113 §5.4.2: "an endpoint SHOULD NOT send more than one RST_STREAM frame for any stream".
             Lookup::Closed(ClosedBy::Reset(Sender::Us)) => return None,
             _ => {
-                self.streams.note_reset(id, Sender::Us);
-                self.send_rst_stream(id, code);
+                self.reset_without_slot(id, code);
             }
         }
-        Some(Event::Reset {
-            id,
-            code,
-            cause: ResetCause::Violation(violation),
-        })
+        Some(reset_event(id, violation))
     }
 
     fn on_frame(&mut self, frame: Frame) -> Outcome {

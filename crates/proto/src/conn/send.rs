@@ -282,30 +282,20 @@ impl Connection {
         let id = self.streams.next_local().ok_or(Misuse::TooManyStreams)?;
         self.streams.note_used(id);
         let mut stream = self.new_stream(id, Sender::Us);
-        stream.head_request = head.method_octets() == b"HEAD";
-        stream.connect_request = head.method_octets() == b"CONNECT";
-        if let Some(value) = head.get_known(crate::KnownName::PRIORITY) {
-            stream.priority = crate::Priority::parse(value);
-        }
+        stream.note_request(head);
         let slot = self.streams.insert(stream);
         self.wake();
         self.stats.requests += 1;
+        self.send_head(slot, head.fields(), body);
+        Ok(id)
+    }
+
+    /// Sends the head of a message, whose size was checked, and takes its body in charge.
+    pub(crate) fn send_head(&mut self, slot: usize, fields: &Fields, body: Body) {
         let body = match body {
             Body::Full(octets) if octets.is_empty() => Body::Empty,
             body => body,
         };
-        self.send_head(slot, head.fields(), body)?;
-        Ok(id)
-    }
-
-    /// Sends the head of a message, and takes its body in charge.
-    pub(crate) fn send_head(
-        &mut self,
-        slot: usize,
-        fields: &Fields,
-        body: Body,
-    ) -> Result<(), Misuse> {
-        self.check_list_size(fields)?;
         let end = matches!(body, Body::Empty);
         let id = self.streams.get(slot).id;
         self.send_block(id, fields, end);
@@ -327,7 +317,6 @@ impl Connection {
                 self.queue_if_ready(slot);
             }
         }
-        Ok(())
     }
 
     fn send_whole_body(&mut self, slot: usize, octets: Bytes) {

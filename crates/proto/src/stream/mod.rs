@@ -12,7 +12,7 @@ use tidegate_frame::{ErrorCode, StreamId};
 use crate::conn::{Connection, Role};
 use crate::error::Misuse;
 use crate::flow::{RecvWindow, SendWindow};
-use crate::message::{Body, Fields, RequestHead, ResponseHead, check_trailers};
+use crate::message::{Body, Fields, KnownName, RequestHead, ResponseHead, check_trailers};
 use crate::sched::Priority;
 pub(crate) use send_buf::{More, SendBuf};
 use state::{Input, Sender, State};
@@ -128,6 +128,15 @@ impl Stream {
         self.connect_request && answered
     }
 
+    /// Notes what the stream's request means for it.
+    pub(crate) fn note_request(&mut self, head: &RequestHead) {
+        self.head_request = head.method_octets() == b"HEAD";
+        self.connect_request = head.method_octets() == b"CONNECT";
+        if let Some(value) = head.get_known(KnownName::PRIORITY) {
+            self.priority = Priority::parse(value);
+        }
+    }
+
     /// Whether the owner has nothing more to do for this stream.
     pub(crate) fn owner_is_done(&self) -> bool {
         let sent = self.send.phase == Phase::Done
@@ -177,19 +186,14 @@ impl StreamMut<'_> {
             return Err(Misuse::StatusOutOfRange);
         }
         let slot = self.check_can_answer(head)?;
-        let head_request = self.conn.streams.get(slot).head_request;
-        let without_content = head_request || matches!(head.status(), 204 | 304);
-        let body = match body {
-            _ if without_content => Body::Empty,
-            Body::Full(octets) if octets.is_empty() => Body::Empty,
-            body => body,
-        };
-        if self.conn.streams.get(slot).connect_request && !(200..300).contains(&head.status()) {
-            // RFC 9113 §8.5: only a 2xx makes a tunnel.
-            self.conn.check_list_size(head.fields())?;
-            self.conn.streams.get_mut(slot).connect_request = false;
-        }
-        self.conn.send_head(slot, head.fields(), body)
+        self.conn.check_list_size(head.fields())?;
+        let stream = self.conn.streams.get_mut(slot);
+        // RFC 9113 §8.5: only a 2xx makes a tunnel.
+        stream.connect_request &= (200..300).contains(&head.status());
+        let without_content = stream.head_request || matches!(head.status(), 204 | 304);
+        let body = if without_content { Body::Empty } else { body };
+        self.conn.send_head(slot, head.fields(), body);
+        Ok(())
     }
 
     /// Server: sends an interim response (1xx), such as 100 or 103.

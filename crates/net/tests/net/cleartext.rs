@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use crate::common::{Client, Message, Note, PATIENCE, Worker, pattern};
+use crate::common::{Client, Message, Note, PATIENCE, Trickle, Worker, pattern};
 use tidegate_proto::{Body, ErrorCode};
 
 #[test]
@@ -30,28 +30,8 @@ fn answers_requests() {
 #[test]
 fn a_request_that_comes_octet_by_octet_is_answered() {
     let worker = Worker::plain();
-    let mut client = Client::new(OneByOne(worker.connect()));
+    let mut client = Client::new(Trickle::new(worker.connect(), 1));
     assert_eq!(client.get("/hello").body, b"hello");
-}
-
-/// Writes one octet at a time.
-struct OneByOne(std::net::TcpStream);
-
-impl Read for OneByOne {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl Write for OneByOne {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        self.0.set_nodelay(true)?;
-        self.0.write(&octets[..1])
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[test]

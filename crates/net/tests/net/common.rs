@@ -377,3 +377,32 @@ impl<T: Read + Write> Client<T> {
         }
     }
 }
+
+/// Writes a few octets at a time, in segments of their own.
+pub(crate) struct Trickle {
+    socket: TcpStream,
+    step: usize,
+}
+
+impl Trickle {
+    pub(crate) fn new(socket: TcpStream, step: usize) -> Self {
+        socket.set_nodelay(true).unwrap();
+        Self { socket, step }
+    }
+}
+
+impl Read for Trickle {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(buffer)
+    }
+}
+
+impl Write for Trickle {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.socket.write(&octets[..octets.len().min(self.step)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use crate::common::{Client, Note, Worker, pattern};
+use crate::common::{Client, Note, Trickle, Worker, pattern};
 use rustls::{AlertDescription, HandshakeKind};
 use tidegate_proto::Body;
 
@@ -70,28 +70,9 @@ fn records_that_come_octet_by_octet_are_put_together() {
     let worker = Worker::tls();
     let config = Arc::new(worker.client_config(&["h2"]));
     let tls = worker.connect_tls(&config);
-    tls.sock.set_nodelay(true).unwrap();
-    let mut client = Client::new(rustls::StreamOwned::new(tls.conn, Trickle(tls.sock)));
+    let io = rustls::StreamOwned::new(tls.conn, Trickle::new(tls.sock, 3));
+    let mut client = Client::new(io);
     assert_eq!(client.get("/hello").body, b"hello");
-}
-
-/// Writes few octets at a time.
-struct Trickle(std::net::TcpStream);
-
-impl Read for Trickle {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl Write for Trickle {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        self.0.write(&octets[..octets.len().min(3)])
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 #[test]

@@ -37,44 +37,8 @@ need h2load openssl python3
 for server in $servers; do [[ $server == tidegate ]] && need "$tidegate" || need "$server"; done
 
 make_cert pair
-chmod 755 "$scratch" # h2o, started by root, turns into nobody
 mkdir "$scratch/www"
 printf 'fifteen octets\n' >"$scratch/www/small.txt"
-
-# command_for SERVER TRANSPORT PORT: sets `command`, an array.
-command_for() {
-    local address=127.0.0.1:$3
-    case $1-$2 in
-        h2o-*)
-            {
-                echo 'num-threads: 1'
-                echo "listen: {host: 127.0.0.1, port: $3$([[ $2 == h2c ]] ||
-                    echo ", ssl: {certificate-file: $scratch/pair.crt, key-file: $scratch/pair.key, ocsp-update-interval: 0}")}"
-                echo "hosts: {default: {paths: {/: {file.dir: $scratch/www}}}}"
-            } >"$scratch/h2o-$2.yaml"
-            command=(h2o -c "$scratch/h2o-$2.yaml")
-            ;;
-        nghttpd-tls) command=(nghttpd -n1 -a 127.0.0.1 -d "$scratch/www" "$3" "$scratch/pair.key" "$scratch/pair.crt") ;;
-        nghttpd-h2c) command=(nghttpd -n1 -a 127.0.0.1 -d "$scratch/www" --no-tls "$3") ;;
-        tidegate-tls)
-            command=("$tidegate" --workers 1 --root "$scratch/www" --log warn --listen "$address" --listen-h2c none
-                --cert "$scratch/pair.crt" --key "$scratch/pair.key")
-            ;;
-        tidegate-h2c)
-            command=("$tidegate" --workers 1 --root "$scratch/www" --log warn --listen none --listen-h2c "$address")
-            ;;
-    esac
-}
-
-# start SERVER TRANSPORT [WRAPPER...]: sets `pid` and `url`.
-start() {
-    local port
-    port=$(free_port)
-    command_for "$1" "$2" "$port"
-    launch "$scratch/$1-$2.log" "${@:3}" "${command[@]}"
-    eventually 60 accepts "$port" || { cat "$scratch/$1-$2.log" >&2; die "$1 does not listen on port $port"; }
-    url=$([[ $2 == tls ]] && echo https || echo http)://127.0.0.1:$port/small.txt
-}
 
 # load URL REQUESTS: every request must be answered with a 2xx and 15 octets.
 load() {
@@ -91,9 +55,9 @@ measure_cpu() {
     local -A pids urls
     for transport in tls h2c; do
         for server in $servers; do
-            start "$server" "$transport"
-            pids[$server-$transport]=$pid urls[$server-$transport]=$url
-            load "$url" 20000
+            start_server "$server" "$transport"
+            pids[$server-$transport]=$pid urls[$server-$transport]=$url/small.txt
+            load "$url/small.txt" 20000
         done
     done
     for ((round = 0; round < rounds; round++)); do
@@ -110,8 +74,8 @@ measure_cpu() {
 
 # count SERVER TRANSPORT REQUESTS: sets `instructions`, of the whole life of a server that answers so many requests.
 count() {
-    start "$1" "$2" valgrind --tool=callgrind --callgrind-out-file=/dev/null
-    load "$url" "$3"
+    start_server "$1" "$2" valgrind --tool=callgrind --callgrind-out-file=/dev/null
+    load "$url/small.txt" "$3"
     stop "$pid" || true
     instructions=$(grep -oP 'Collected : \K\d+' "$scratch/$1-$2.log") || die "valgrind gave no count for $1"
 }

@@ -105,3 +105,42 @@ make_cert() {
         -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
         -keyout "$scratch/$1.key" -out "$scratch/$1.crt" 2>/dev/null
 }
+
+# server_command SERVER TRANSPORT PORT: sets `command`, an array: h2o, nghttpd or tidegate with one worker, which serves
+# $scratch/www over tls, with the certificate of `make_cert pair`, or over h2c. `tidegate_flags` are added for tidegate.
+tidegate_flags=()
+server_command() {
+    local address=127.0.0.1:$3
+    case $1-$2 in
+        h2o-*)
+            {
+                echo 'num-threads: 1'
+                echo "listen: {host: 127.0.0.1, port: $3$([[ $2 == h2c ]] ||
+                    echo ", ssl: {certificate-file: $scratch/pair.crt, key-file: $scratch/pair.key, ocsp-update-interval: 0}")}"
+                echo "hosts: {default: {paths: {/: {file.dir: $scratch/www}}}}"
+            } >"$scratch/h2o-$2.yaml"
+            command=(h2o -c "$scratch/h2o-$2.yaml")
+            ;;
+        nghttpd-tls) command=(nghttpd -n1 -a 127.0.0.1 -d "$scratch/www" "$3" "$scratch/pair.key" "$scratch/pair.crt") ;;
+        nghttpd-h2c) command=(nghttpd -n1 -a 127.0.0.1 -d "$scratch/www" --no-tls "$3") ;;
+        tidegate-tls)
+            command=("$tidegate" --workers 1 --root "$scratch/www" --log warn --listen "$address" --listen-h2c none
+                --cert "$scratch/pair.crt" --key "$scratch/pair.key" "${tidegate_flags[@]}")
+            ;;
+        tidegate-h2c)
+            command=("$tidegate" --workers 1 --root "$scratch/www" --log warn --listen none --listen-h2c "$address"
+                "${tidegate_flags[@]}")
+            ;;
+        *) die "no such server: $1 over $2" ;;
+    esac
+}
+
+# start_server SERVER TRANSPORT [WRAPPER...]: starts one of those on a free port; sets `pid`, `port` and `url`.
+start_server() {
+    chmod 755 "$scratch" # h2o, started by root, turns into nobody
+    port=$(free_port)
+    server_command "$1" "$2" "$port"
+    launch "$scratch/$1-$2.log" "${@:3}" "${command[@]}"
+    eventually 60 accepts "$port" || { cat "$scratch/$1-$2.log" >&2; die "$1 does not listen on port $port"; }
+    url=$([[ $2 == tls ]] && echo https || echo http)://127.0.0.1:$port
+}

@@ -1,0 +1,170 @@
+//! A connection to the server that is measured: the engine in its client's role, on a socket that doesn't block.
+
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Socket, Type};
+use tidegate_frame::{Priority, StreamDependency};
+use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, StreamId};
+
+use crate::{Result, Target};
+
+/// Octets that are read at once, and that are made before they are written.
+const AT_ONCE: usize = 256 << 10;
+
+/// The largest window there is (RFC 9113 §6.9.1).
+pub(crate) const MAX_WINDOW: u32 = 0x7fff_ffff;
+
+/// One connection.
+pub(crate) struct Client {
+    pub(crate) engine: Connection,
+    socket: TcpStream,
+    poll: Poll,
+    authority: String,
+    input: BytesMut,
+    outbox: Outbox,
+    buffer: Box<[u8]>,
+}
+
+impl Client {
+    /// Connects. `receive_buffer` is SO_RCVBUF in octets, so that the client's kernel hides nothing; `stream_window`
+    /// is what each stream of the server may send unasked.
+    pub(crate) fn connect(
+        target: &Target,
+        receive_buffer: Option<usize>,
+        stream_window: u32,
+    ) -> Result<Self> {
+        let socket = Socket::new(Domain::for_address(target.address), Type::STREAM, None)?;
+        if let Some(octets) = receive_buffer {
+            socket.set_recv_buffer_size(octets)?;
+        }
+        socket.connect(&target.address.into())?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        let mut socket = TcpStream::from_std(socket.into());
+        let poll = Poll::new()?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut socket, Token(0), interest)?;
+
+        let mut config = Config::client();
+        config.initial_window_size = stream_window;
+        config.connection_window_size = MAX_WINDOW;
+        // What is measured may take its time.
+        config.timeouts.body = Duration::ZERO;
+        config.timeouts.write = Duration::ZERO;
+        Ok(Self {
+            engine: Connection::client(config.build()?, Instant::now()),
+            socket,
+            poll,
+            authority: target.address.to_string(),
+            input: BytesMut::new(),
+            outbox: Outbox::new(),
+            buffer: vec![0; AT_ONCE].into(),
+        })
+    }
+
+    /// The head of a request to this server.
+    pub(crate) fn head(&self, method: &str, path: &str) -> RequestHead {
+        RequestHead::new(method, "http", &self.authority, path)
+    }
+
+    /// Asks for `path`, with a `priority` field if there is one.
+    pub(crate) fn get(&mut self, path: &str, priority: Option<&str>) -> Result<StreamId> {
+        let mut head = self.head("GET", path);
+        if let Some(priority) = priority {
+            head.push("priority", priority);
+        }
+        Ok(self.engine.open(&head, Body::Empty)?)
+    }
+
+    /// Sends PRIORITY (RFC 9113 §6.3) with a weight of 1 to 256, behind what was commanded so far.
+    pub(crate) fn send_weight(&mut self, stream_id: StreamId, weight: u16) {
+        let dependency = StreamDependency {
+            depends_on: StreamId::CONNECTION,
+            exclusive: false,
+            weight: (weight - 1) as u8,
+        };
+        let frame = Priority {
+            stream_id,
+            dependency,
+        };
+        frame.write(self.behind_heads());
+    }
+
+    /// Where a frame can be written that the engine doesn't know how to send. The outbox always ends with a whole frame.
+    fn behind_heads(&mut self) -> &mut Vec<u8> {
+        // With room for nothing, the engine gives out control frames and heads only.
+        let _ = self.engine.transmit(&mut self.outbox, 0, Instant::now());
+        self.outbox.tail()
+    }
+
+    /// Writes what there is to write, reads once, at most `limit` octets, and returns what happened. When nothing can be
+    /// done, waits for up to `wait` first.
+    ///
+    /// # Errors
+    /// The connection failed or has ended.
+    pub(crate) fn turn(&mut self, limit: usize, wait: Duration) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        let wrote = self.write(&mut events)?;
+        let read = self.read(limit, &mut events)?;
+        if !wrote && !read && events.is_empty() {
+            match self.poll.poll(&mut Events::with_capacity(1), Some(wait)) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+                _ => {}
+            }
+        }
+        match events.last() {
+            Some(Event::Closed(reason)) => Err(format!("the connection ended: {reason:?}").into()),
+            _ => Ok(events),
+        }
+    }
+
+    fn write(&mut self, events: &mut Vec<Event>) -> Result<bool> {
+        let mut wrote = false;
+        loop {
+            match self
+                .engine
+                .transmit(&mut self.outbox, AT_ONCE, Instant::now())
+            {
+                Flow::Drained | Flow::Full | Flow::Closed => {}
+                Flow::Event(event) => {
+                    events.push(event);
+                    continue;
+                }
+            }
+            if self.outbox.is_empty() {
+                return Ok(wrote);
+            }
+            let mut slices = [IoSlice::new(&[]); 64];
+            let used = self.outbox.io_slices(&mut slices);
+            match self.socket.write_vectored(&slices[..used]) {
+                Ok(count) => {
+                    self.outbox.advance(count);
+                    wrote = true;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(wrote),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn read(&mut self, limit: usize, events: &mut Vec<Event>) -> Result<bool> {
+        let now = Instant::now();
+        let limit = limit.min(self.buffer.len());
+        if limit > 0 {
+            match self.socket.read(&mut self.buffer[..limit]) {
+                Ok(0) => self.engine.receive_eof(now),
+                Ok(count) => self.input.extend_from_slice(&self.buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        while let Some(event) = self.engine.receive(&mut self.input, now) {
+            events.push(event);
+        }
+        Ok(limit > 0)
+    }
+}

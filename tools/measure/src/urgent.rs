@@ -1,0 +1,130 @@
+//! How much of what is less urgent goes ahead of an urgent response.
+
+use std::time::{Duration, Instant};
+
+use tidegate_proto::Event;
+
+use crate::client::{Client, MAX_WINDOW};
+use crate::pace::Pace;
+use crate::{Result, Target, median};
+
+/// Downloads BULK many times at once on one connection, reading at a bounded rate; then asks for URGENT with u=0, and
+/// tells how much of the bulk comes before it and how long that takes. Servers that know only the weights of RFC 7540
+/// get weight 1 for the bulk and 256 for the urgent file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flags {
+    /// The servers, by turns: NAME=ADDR:PORT.
+    #[arg(required = true)]
+    targets: Vec<Target>,
+    /// The bulk: a large file.
+    #[arg(long, default_value = "/bulk.bin")]
+    bulk: String,
+    /// The urgent file.
+    #[arg(long, default_value = "/urgent.bin")]
+    urgent: String,
+    /// Downloads of the bulk.
+    #[arg(long, default_value_t = 20)]
+    streams: usize,
+    /// Octets that the client reads in a second.
+    #[arg(long, default_value_t = 20_000_000)]
+    rate: u64,
+    /// The client's SO_RCVBUF in octets; Linux doubles it and lets about half of that be data.
+    #[arg(long, default_value_t = 65_536)]
+    receive_buffer: usize,
+    /// Octets of bulk before the urgent request.
+    #[arg(long, default_value_t = 8_000_000)]
+    lead: usize,
+    /// Connections to each server.
+    #[arg(long, default_value_t = 9)]
+    rounds: usize,
+    /// Fails when the first server lets more than so many octets go ahead, in the median.
+    #[arg(long)]
+    at_most: Option<usize>,
+}
+
+/// What went ahead of one urgent response.
+struct Round {
+    octets: usize,
+    time: Duration,
+}
+
+pub(crate) fn run(flags: &Flags) -> Result<bool> {
+    let mut rounds: Vec<Vec<Round>> = flags.targets.iter().map(|_| Vec::new()).collect();
+    for _ in 0..flags.rounds {
+        for (target, rounds) in flags.targets.iter().zip(&mut rounds) {
+            rounds.push(round(flags, target).map_err(|error| format!("{}: {error}", target.name))?);
+        }
+    }
+    println!(
+        "bulk ahead of an urgent response: {} downloads on one connection, read at {} MB/s, medians of {}",
+        flags.streams,
+        flags.rate as f64 / 1e6,
+        flags.rounds
+    );
+    println!(
+        "{:12}{:>10}{:>10}{:>10}{:>12}",
+        "", "median KB", "least", "most", "median ms"
+    );
+    let mut medians = Vec::new();
+    for (target, rounds) in flags.targets.iter().zip(&rounds) {
+        let octets = || rounds.iter().map(|round| round.octets as f64 / 1e3);
+        let ms = median(rounds.iter().map(|round| round.time.as_secs_f64() * 1e3));
+        let most = octets().fold(0.0, f64::max);
+        let least = octets().fold(f64::INFINITY, f64::min);
+        let ahead = median(octets());
+        println!(
+            "{:12}{ahead:>10.0}{least:>10.0}{most:>10.0}{ms:>12.1}",
+            target.name
+        );
+        medians.push(ahead * 1e3);
+    }
+    Ok(flags.at_most.is_none_or(|most| medians[0] <= most as f64))
+}
+
+fn round(flags: &Flags, target: &Target) -> Result<Round> {
+    let mut client = Client::connect(target, Some(flags.receive_buffer), MAX_WINDOW)?;
+    let mut pace = Pace::new(flags.rate);
+    for _ in 0..flags.streams {
+        let id = client.get(&flags.bulk, None)?;
+        client.send_weight(id, 1);
+    }
+    // The bulk that came since the urgent request, which is the last stream.
+    let (mut bulk, mut asked) = (0, None);
+    loop {
+        let octets_before = client.engine.stats().octets_in;
+        let events = client.turn(pace.allowance(), Pace::TICK)?;
+        pace.note((client.engine.stats().octets_in - octets_before) as usize);
+        for event in events {
+            match event {
+                Event::Response { head, .. } if head.status() != 200 => {
+                    return Err(format!("status {}", head.status()).into());
+                }
+                Event::Data { id, data, end } => {
+                    if let Some((urgent, time)) = asked
+                        && id == urgent
+                    {
+                        let time = Instant::now() - time;
+                        return Ok(Round { octets: bulk, time });
+                    }
+                    if end {
+                        return Err(format!("{} is too short", flags.bulk).into());
+                    }
+                    bulk += data.len();
+                    if let Some(mut stream) = client.engine.stream(id) {
+                        stream.consume(data.len());
+                    }
+                }
+                Event::Reset { id, code, .. } => {
+                    return Err(format!("stream {} was reset: {code:?}", id.get()).into());
+                }
+                _ => {}
+            }
+        }
+        if asked.is_none() && bulk >= flags.lead {
+            let id = client.get(&flags.urgent, Some("u=0"))?;
+            client.send_weight(id, 256);
+            asked = Some((id, Instant::now()));
+            bulk = 0;
+        }
+    }
+}

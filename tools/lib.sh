@@ -106,41 +106,68 @@ make_cert() {
         -keyout "$scratch/$1.key" -out "$scratch/$1.crt" 2>/dev/null
 }
 
-# server_command SERVER TRANSPORT PORT: sets `command`, an array: h2o, nghttpd or tidegate with one worker, which serves
-# $scratch/www over tls, with the certificate of `make_cert pair`, or over h2c. `tidegate_flags` are added for tidegate.
+# server_command SERVER TRANSPORT PORT: sets `command`, an array: h2o, nghttpd or tidegate with one worker, which takes uploads
+# at /upload and serves $scratch/www elsewhere, over tls with the certificate of `make_cert pair`, or over h2c.
+# It listens on `host`; `tidegate_flags` are added for tidegate.
+host=127.0.0.1
 tidegate_flags=()
 server_command() {
-    local address=127.0.0.1:$3
     case $1-$2 in
         h2o-*)
             {
                 echo 'num-threads: 1'
-                echo "listen: {host: 127.0.0.1, port: $3$([[ $2 == h2c ]] ||
+                echo "listen: {host: $host, port: $3$([[ $2 == h2c ]] ||
                     echo ", ssl: {certificate-file: $scratch/pair.crt, key-file: $scratch/pair.key, ocsp-update-interval: 0}")}"
-                echo "hosts: {default: {paths: {/: {file.dir: $scratch/www}}}}"
+                echo "hosts: {default: {paths: {/: {file.dir: $scratch/www}$([[ ! -e $scratch/www/upload ]] ||
+                    echo ', /upload: {mruby.handler: "Proc.new { |env| [200, {}, []] }"}')}}}"
             } >"$scratch/h2o-$2.yaml"
             command=(h2o -c "$scratch/h2o-$2.yaml")
             ;;
-        nghttpd-tls) command=(nghttpd -n1 -a 127.0.0.1 -d "$scratch/www" "$3" "$scratch/pair.key" "$scratch/pair.crt") ;;
-        nghttpd-h2c) command=(nghttpd -n1 -a 127.0.0.1 -d "$scratch/www" --no-tls "$3") ;;
+        nghttpd-tls) command=(nghttpd -n1 -a "$host" -d "$scratch/www" "$3" "$scratch/pair.key" "$scratch/pair.crt") ;;
+        nghttpd-h2c) command=(nghttpd -n1 -a "$host" -d "$scratch/www" --no-tls "$3") ;;
         tidegate-tls)
-            command=("$tidegate" --workers 1 --root "$scratch/www" --log warn --listen "$address" --listen-h2c none
+            command=("$tidegate" --workers 1 --root "$scratch/www" --log warn --listen "$host:$3" --listen-h2c none
                 --cert "$scratch/pair.crt" --key "$scratch/pair.key" "${tidegate_flags[@]}")
             ;;
         tidegate-h2c)
-            command=("$tidegate" --workers 1 --root "$scratch/www" --log warn --listen none --listen-h2c "$address"
+            command=("$tidegate" --workers 1 --root "$scratch/www" --log warn --listen none --listen-h2c "$host:$3"
                 "${tidegate_flags[@]}")
             ;;
         *) die "no such server: $1 over $2" ;;
     esac
 }
 
-# start_server SERVER TRANSPORT [WRAPPER...]: starts one of those on a free port; sets `pid`, `port` and `url`.
+# start_server SERVER TRANSPORT [WRAPPER...]: starts one of those on a free port, in the network namespace that
+# `start_path` made, if it did; sets `pid`, `port` and `url`.
+at_server=()
 start_server() {
     chmod 755 "$scratch" # h2o, started by root, turns into nobody
     port=$(free_port)
     server_command "$1" "$2" "$port"
-    launch "$scratch/$1-$2.log" "${@:3}" "${command[@]}"
-    eventually 60 accepts "$port" || { cat "$scratch/$1-$2.log" >&2; die "$1 does not listen on port $port"; }
-    url=$([[ $2 == tls ]] && echo https || echo http)://127.0.0.1:$port
+    launch "$scratch/$1-$2.log" "${at_server[@]}" "${@:3}" "${command[@]}"
+    eventually 60 listens "$port" || { cat "$scratch/$1-$2.log" >&2; die "$1 does not listen on port $port"; }
+    url=$([[ $2 == tls ]] && echo https || echo http)://$host:$port
 }
+
+listens() { "${at_server[@]}" bash -c "exec 3<>/dev/tcp/$host/$1" 2>/dev/null; }
+
+# start_path RTT RATE: two network namespaces joined by a path; sets `path`, the process, `at_client` and `at_server`, arrays
+# that go before a command, and `host`, the server's address. When the kernel refuses, says so and ends with status 77.
+start_path() {
+    local log ends
+    log=$(mktemp "$scratch/path.XXXXXX")
+    launch "$log" "$root/tools/path.py" --rtt "$1" --rate "$2"
+    path=$pid
+    eventually 20 path_is_up "$log" "$path" || { cat "$log" >&2; die 'no path within 20 seconds'; }
+    exited "$path" && {
+        cat "$log"
+        echo "NOT RUN: this kernel, or who runs this, allows no network namespaces joined by a path"
+        exit 77
+    }
+    read -ra ends <"$log"
+    at_client=(nsenter "--net=/proc/${ends[0]}/ns/net")
+    at_server=(nsenter "--net=/proc/${ends[1]}/ns/net")
+    host=10.9.0.2
+}
+
+path_is_up() { exited "$2" || grep -qE '^[0-9]+ [0-9]+ ' "$1"; }

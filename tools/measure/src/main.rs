@@ -3,6 +3,7 @@
 
 mod client;
 mod pace;
+mod upload;
 mod urgent;
 
 use std::error::Error;
@@ -19,25 +20,38 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 #[derive(Debug, Parser)]
 enum Command {
     Urgent(urgent::Flags),
+    Upload(upload::Flags),
+    Sink(upload::SinkFlags),
 }
 
-/// A server, and what the table calls it.
+/// A server, and what the table calls it: NAME=http://ADDR:PORT/PATH, or NAME=tcp://ADDR:PORT.
 #[derive(Clone, Debug)]
 struct Target {
     name: String,
     address: SocketAddr,
+    path: String,
+    /// No HTTP.
+    is_plain: bool,
 }
 
 impl FromStr for Target {
     type Err = String;
 
     fn from_str(typed: &str) -> std::result::Result<Self, String> {
-        let (name, address) = typed.split_once('=').ok_or("expected NAME=ADDR:PORT")?;
-        let address = address.strip_prefix("http://").unwrap_or(address);
-        let address = address.parse().map_err(|_| "expected NAME=ADDR:PORT")?;
+        let wrong = "expected NAME=http://ADDR:PORT/PATH or NAME=tcp://ADDR:PORT";
+        let (name, url) = typed.split_once('=').ok_or(wrong)?;
+        let (scheme, rest) = url.split_once("://").ok_or(wrong)?;
+        let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let is_plain = match scheme {
+            "http" => false,
+            "tcp" => true,
+            _ => return Err(wrong.into()),
+        };
         Ok(Self {
             name: name.into(),
-            address,
+            address: address.parse().map_err(|_| wrong)?,
+            path: format!("/{path}"),
+            is_plain,
         })
     }
 }
@@ -57,6 +71,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Urgent(flags) => urgent::run(&flags),
+        Command::Upload(flags) => upload::run(&flags),
+        Command::Sink(flags) => upload::sink(&flags),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -13,7 +13,7 @@ use crate::{Result, Target, median};
 /// get weight 1 for the bulk and 256 for the urgent file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
-    /// The servers, by turns: NAME=ADDR:PORT.
+    /// The servers, by turns: NAME=http://ADDR:PORT.
     #[arg(required = true)]
     targets: Vec<Target>,
     /// The bulk: a large file.

@@ -32,6 +32,8 @@ pub struct Config {
     pub max_cookie_crumbs: u32,
     /// Server: SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441). Default off.
     pub enable_connect_protocol: bool,
+    /// Which priority signals count. Default those of RFC 9218 alone.
+    pub priorities: Priorities,
     /// Server: unwritten control octets and heads above which [`Connection::receive`](crate::Connection::receive) takes no
     /// more input. Default 256 KiB.
     pub outbound_high_water: usize,
@@ -39,6 +41,18 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Budgets against abuse.
     pub abuse: AbuseLimits,
+}
+
+/// Which priority signals of a client count. Requests of a client have the order of RFC 9218 in either case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Priorities {
+    /// Those of RFC 9218. SETTINGS_NO_RFC7540_PRIORITIES of 1 says so to the peer (RFC 9218 §2.1).
+    #[default]
+    Rfc9218,
+    /// Those of RFC 7540 too, from clients that give no others. The setting is not sent. A client that has used a
+    /// `priority` field, PRIORITY_UPDATE or SETTINGS_NO_RFC7540_PRIORITIES of 1 is held to RFC 9218 from then on.
+    Auto,
 }
 
 /// Time limits of a connection. A zero duration turns one off.
@@ -113,6 +127,7 @@ impl Config {
             max_header_fields: 100,
             max_cookie_crumbs: 256,
             enable_connect_protocol: false,
+            priorities: Priorities::default(),
             outbound_high_water: 256 << 10,
             timeouts: Timeouts::default(),
             abuse: AbuseLimits::default(),

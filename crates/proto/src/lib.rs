@@ -61,7 +61,7 @@ mod stream;
 #[cfg(test)]
 mod testing;
 
-pub use config::{Config, ConfigError, Timeouts};
+pub use config::{Config, ConfigError, Priorities, Timeouts};
 pub use conn::{Connection, Flow, PeerSettings, Role};
 pub use error::{CloseReason, Misuse, ResetCause, Violation};
 pub use event::Event;

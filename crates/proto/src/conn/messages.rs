@@ -144,6 +144,7 @@ impl Connection {
         // RFC 9218 §7: a PRIORITY_UPDATE frame is the newer word, even if it came first.
         if let Some(priority) = self.early_priorities.take(id) {
             stream.priority = priority;
+            stream.prioritized = true;
         }
         self.streams.insert(stream);
         self.wake();

@@ -57,7 +57,7 @@ impl Connection {
         let mut stream = self.new_stream(promised, Sender::Us);
         stream.state = State::Reserved(Sender::Us);
         stream.recv.phase = Phase::Done;
-        stream.head_request = head.method() == "HEAD";
+        stream.note_request(head);
         self.streams.insert(stream);
         let block = self.blocks.encode(head.fields(), &mut self.stats);
         PushPromise::write_block(

@@ -310,28 +310,36 @@ impl Connection {
         let stream = self.streams.get_mut(slot);
         stream.send.phase = Phase::Body;
         match body {
-            Body::Empty => self.our_message_ended(slot),
-            Body::Full(octets) => self.send_whole_body(slot, octets),
-            Body::Stream => {
-                stream.send.buf.more = More::Ask;
-                self.queue_if_ready(slot);
+            Body::Empty => return self.our_message_ended(slot),
+            Body::Full(octets) => {
+                if self.send_small_body(slot, &octets) {
+                    return;
+                }
+                self.streams.get_mut(slot).send.buf.pending = octets;
             }
+            Body::Stream => stream.send.buf.more = More::Ask,
         }
+        // Only bodies that wait have a use for it. A request's own field was read when the stream was made.
+        if self.role == Role::Server {
+            self.merge_priority(slot, fields);
+        }
+        self.queue_if_ready(slot);
     }
 
-    fn send_whole_body(&mut self, slot: usize, octets: Bytes) {
+    /// Sends a whole body behind its head, if it is small and nothing else waits.
+    fn send_small_body(&mut self, slot: usize, octets: &[u8]) -> bool {
         let stream = self.streams.get_mut(slot);
         let len = octets.len();
         let fits = len <= SMALL_BODY
             && len <= stream.send.window.available()
             && len <= self.send_window.available();
-        if fits && self.sched.is_empty() {
-            Data::write_head(stream.id, len as u32, true, &mut self.control);
-            self.control.extend_from_slice(&octets);
-            return self.note_data_sent(slot, len, true);
+        if !fits || !self.sched.is_empty() {
+            return false;
         }
-        stream.send.buf.pending = octets;
-        self.queue_if_ready(slot);
+        Data::write_head(stream.id, len as u32, true, &mut self.control);
+        self.control.extend_from_slice(octets);
+        self.note_data_sent(slot, len, true);
+        true
     }
 
     /// Sends an interim response.

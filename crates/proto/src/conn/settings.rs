@@ -2,7 +2,7 @@
 
 use tidegate_frame::{SettingId, Settings};
 
-use crate::config::Config;
+use crate::config::{Config, Priorities};
 use crate::conn::Role;
 use crate::error::Violation;
 
@@ -168,6 +168,12 @@ pub(crate) fn ours(config: &Config, role: Role) -> Settings {
             0,
         );
     }
+    // RFC 9218 §2.1: "If endpoints use SETTINGS_NO_RFC7540_PRIORITIES, they MUST send it in the first SETTINGS frame."
+    announce(
+        SettingId::NO_RFC7540_PRIORITIES,
+        u32::from(config.priorities == Priorities::Rfc9218),
+        0,
+    );
     Settings::of(&entries)
 }
 
@@ -241,6 +247,7 @@ mod tests {
         let expected = [
             (SettingId::MAX_CONCURRENT_STREAMS, 100),
             (SettingId::MAX_HEADER_LIST_SIZE, 32 << 10),
+            (SettingId::NO_RFC7540_PRIORITIES, 1),
         ];
         assert_eq!(entries, expected);
         let client = ours(&Config::client(), Role::Client);

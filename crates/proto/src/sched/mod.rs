@@ -6,4 +6,5 @@ mod urgency;
 
 pub(crate) use early::EarlyPriorities;
 pub use priority::Priority;
+pub(crate) use priority::field_value;
 pub(crate) use urgency::Urgency as Scheduler;

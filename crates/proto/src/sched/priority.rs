@@ -1,5 +1,9 @@
 //! The priority of a stream (RFC 9218 §4), and the field value that carries it.
 
+use std::borrow::Cow;
+
+use tidegate_hpack::{Fields, KnownName};
+
 /// Urgency and incremental delivery (RFC 9218 §4). Displays as the value of a `priority` field: `u=3`, `u=1, i`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Priority {
@@ -19,21 +23,66 @@ impl Default for Priority {
 }
 
 impl Priority {
-    /// Reads the value of a `priority` field or of a PRIORITY_UPDATE frame.
+    /// Reads the value of a request's `priority` field or of a PRIORITY_UPDATE frame.
     ///
     /// RFC 9218 §4: "unknown priority parameters, priority parameters with out-of-range values, or values of unexpected
     /// types MUST be ignored": those have their defaults. So has all of a value that isn't a dictionary of structured
     /// fields (RFC 8941 §4.2: "the entire field value MUST be ignored").
     pub fn parse(value: &[u8]) -> Self {
+        Self::default().merge(value)
+    }
+
+    /// This priority with what the value of a response's `priority` field says otherwise.
+    ///
+    /// RFC 9218 §8: "The absence of a priority parameter in an HTTP response indicates the server's disinterest in changing
+    /// the client-provided value."
+    #[must_use]
+    pub fn merge(mut self, value: &[u8]) -> Self {
+        let parameters = Parameters::parse(value);
+        self.urgency = parameters.urgency.unwrap_or(self.urgency);
+        self.incremental = parameters.incremental.unwrap_or(self.incremental);
+        self
+    }
+}
+
+/// The value of a section's `priority` field, if it has one. RFC 8941 §4.2: "parsers MUST combine all lines in the same
+/// section … that case-insensitively match the field name into one comma-separated field-value".
+pub(crate) fn field_value(fields: &Fields) -> Option<Cow<'_, [u8]>> {
+    let first = fields.get_known(KnownName::PRIORITY)?;
+    let mut lines = fields
+        .iter()
+        .filter(|field| field.known == Some(KnownName::PRIORITY))
+        .skip(1)
+        .peekable();
+    if lines.peek().is_none() {
+        return Some(Cow::Borrowed(first));
+    }
+    let mut value = first.to_vec();
+    for line in lines {
+        value.extend_from_slice(b", ");
+        value.extend_from_slice(line.value);
+    }
+    Some(Cow::Owned(value))
+}
+
+/// The parameters that a value has, and that mean something (RFC 9218 §4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Parameters {
+    urgency: Option<u8>,
+    incremental: Option<bool>,
+}
+
+impl Parameters {
+    fn parse(value: &[u8]) -> Self {
         match *value {
             // What browsers write needs no parser.
             [b'u', b'=', digit @ b'0'..=b'7'] => Self {
-                urgency: digit - b'0',
-                incremental: false,
+                urgency: Some(digit - b'0'),
+                incremental: None,
             },
             [b'u', b'=', digit @ b'0'..=b'7', b',', b' ', b'i'] => Self {
-                urgency: digit - b'0',
-                incremental: true,
+                urgency: Some(digit - b'0'),
+                incremental: Some(true),
             },
             _ => parse_dictionary(value).unwrap_or_default(),
         }
@@ -59,8 +108,8 @@ enum Value {
 }
 
 /// RFC 8941 §4.2.2. `None` when it isn't a dictionary. A key that comes twice has its last value.
-fn parse_dictionary(octets: &[u8]) -> Option<Priority> {
-    let mut priority = Priority::default();
+fn parse_dictionary(octets: &[u8]) -> Option<Parameters> {
+    let mut parameters = Parameters::default();
     let mut input = Input { octets };
     input.skip(b" ");
     while !input.octets.is_empty() {
@@ -73,12 +122,17 @@ fn parse_dictionary(octets: &[u8]) -> Option<Priority> {
         input.parameters()?;
         match key {
             b"u" => {
-                priority.urgency = match value {
-                    Value::Integer(urgency @ 0..=7) => urgency as u8,
-                    _ => Priority::default().urgency,
+                parameters.urgency = match value {
+                    Value::Integer(urgency @ 0..=7) => Some(urgency as u8),
+                    _ => None,
                 }
             }
-            b"i" => priority.incremental = value == Value::Boolean(true),
+            b"i" => {
+                parameters.incremental = match value {
+                    Value::Boolean(incremental) => Some(incremental),
+                    _ => None,
+                }
+            }
             _ => {}
         }
         input.skip(b" \t");
@@ -94,7 +148,7 @@ fn parse_dictionary(octets: &[u8]) -> Option<Priority> {
             return None;
         }
     }
-    Some(priority)
+    Some(parameters)
 }
 
 /// The octets that are still to be read.
@@ -340,13 +394,46 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_response_changes_only_what_it_names() {
+        // RFC 9218 §8, with its example: a client's `u=5, i` and a response's `u=1` come to `u=1, i`.
+        let cases: &[(&str, u8, bool)] = &[
+            ("u=1", 1, true),
+            ("i=?0", 5, false),
+            ("u=2, i=?0", 2, false),
+            ("u=1, x=y", 1, true),
+            ("", 5, true),
+            ("u=8", 5, true),
+            ("u=1, u=8", 5, true),
+            ("i=1", 5, true),
+            ("u=1,", 5, true),
+        ];
+        for (value, urgency, incremental) in cases {
+            let merged = priority(5, true).merge(value.as_bytes());
+            assert_eq!(merged, priority(*urgency, *incremental), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn lines_of_a_section_are_one_value() {
+        let mut fields = Fields::new();
+        fields.push("accept", "*/*");
+        assert_eq!(field_value(&fields), None);
+        fields.push("priority", "u=1");
+        assert_eq!(field_value(&fields).as_deref(), Some(&b"u=1"[..]));
+        fields.push("priority", "i, u=2");
+        assert_eq!(field_value(&fields).as_deref(), Some(&b"u=1, i, u=2"[..]));
+    }
+
     proptest! {
         #[test]
         fn reads_what_it_writes(urgency in 0_u8..8, incremental: bool) {
             let written = priority(urgency, incremental);
             let value = written.to_string();
             prop_assert_eq!(Priority::parse(value.as_bytes()), written);
-            prop_assert_eq!(parse_dictionary(value.as_bytes()), Some(written));
+            let parsed = parse_dictionary(value.as_bytes()).expect("a dictionary");
+            prop_assert_eq!(parsed.urgency, Some(urgency));
+            prop_assert_eq!(parsed.incremental.unwrap_or(false), incremental);
         }
 
         #[test]

@@ -12,8 +12,8 @@ use tidegate_frame::{ErrorCode, StreamId};
 use crate::conn::{Connection, Role};
 use crate::error::Misuse;
 use crate::flow::{RecvWindow, SendWindow};
-use crate::message::{Body, Fields, KnownName, RequestHead, ResponseHead, check_trailers};
-use crate::sched::Priority;
+use crate::message::{Body, Fields, RequestHead, ResponseHead, check_trailers};
+use crate::sched::{Priority, field_value};
 pub(crate) use send_buf::{More, SendBuf};
 use state::{Input, Sender, State};
 
@@ -35,6 +35,8 @@ pub(crate) struct Stream {
     pub(crate) opened_by: Sender,
     pub(crate) state: State,
     pub(crate) priority: Priority,
+    /// Whether the client or the owner has said what the stream's priority is.
+    pub(crate) prioritized: bool,
     /// Whether the scheduler has it.
     pub(crate) queued: bool,
     /// Reset, and the owner has not let go yet: it keeps its place among the concurrent streams.
@@ -96,6 +98,7 @@ impl Stream {
             opened_by,
             state: State::Idle,
             priority: Priority::default(),
+            prioritized: false,
             queued: false,
             held: false,
             head_request: false,
@@ -132,8 +135,9 @@ impl Stream {
     pub(crate) fn note_request(&mut self, head: &RequestHead) {
         self.head_request = head.method_octets() == b"HEAD";
         self.connect_request = head.method_octets() == b"CONNECT";
-        if let Some(value) = head.get_known(KnownName::PRIORITY) {
-            self.priority = Priority::parse(value);
+        if let Some(value) = field_value(head.fields()) {
+            self.priority = Priority::parse(&value);
+            self.prioritized = true;
         }
     }
 
@@ -176,7 +180,8 @@ impl StreamMut<'_> {
         self.id
     }
 
-    /// Server: sends the final response. For a HEAD request or a status without content (204, 304) the body is left
+    /// Server: sends the final response. Its `priority` field, if it has one, is merged over the stream's priority
+    /// ([`Priority::merge`]) before the body waits for its turn. For a HEAD request or a status without content (204, 304) the body is left
     /// out. If the response ends before the request does, the rest of the request is discarded.
     ///
     /// # Errors
@@ -280,10 +285,21 @@ impl StreamMut<'_> {
             .map_or(0, |stream| stream.recv.unconsumed as usize)
     }
 
-    /// Changes the stream's place among those that want to send.
+    /// Changes the stream's place among those that want to send. What the client says later counts again.
     pub fn prioritize(&mut self, priority: Priority) {
         if let Ok(slot) = self.slot() {
             self.conn.prioritize(slot, priority);
+        }
+    }
+
+    /// As [`prioritize`](Self::prioritize), but only for a stream of which neither the client nor `prioritize` has said
+    /// anything: for defaults by the kind of content. Call it before [`respond`](Self::respond), whose `priority` field
+    /// is merged over it.
+    pub fn suggest_priority(&mut self, priority: Priority) {
+        if let Ok(slot) = self.slot()
+            && !self.conn.streams.get(slot).prioritized
+        {
+            self.conn.set_priority(slot, priority);
         }
     }
 
@@ -333,7 +349,21 @@ impl Connection {
         self.release_connection_window(octets);
     }
 
+    /// The client or the owner says what a stream's priority is.
     pub(crate) fn prioritize(&mut self, slot: usize, priority: Priority) {
+        self.streams.get_mut(slot).prioritized = true;
+        self.set_priority(slot, priority);
+    }
+
+    /// A response's `priority` field is merged over what the client said (RFC 9218 §8).
+    pub(crate) fn merge_priority(&mut self, slot: usize, response: &Fields) {
+        if let Some(value) = field_value(response) {
+            let merged = self.streams.get(slot).priority.merge(&value);
+            self.set_priority(slot, merged);
+        }
+    }
+
+    fn set_priority(&mut self, slot: usize, priority: Priority) {
         let stream = self.streams.get_mut(slot);
         if stream.queued {
             self.sched.remove(slot, stream.priority);

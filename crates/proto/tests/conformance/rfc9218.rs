@@ -1,6 +1,9 @@
 //! RFC 9218: Extensible Prioritization Scheme for HTTP.
 
-use tidegate_proto::{Config, ErrorCode, Priority, Violation};
+use tidegate_frame::{Frame, SettingId};
+use tidegate_proto::{
+    Body, Config, ErrorCode, Priorities, Priority, RequestHead, ResponseHead, Violation,
+};
 use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire::{self, GET, with};
 
@@ -228,4 +231,94 @@ fn no_rfc7540_priorities_is_said_once() {
     let mut peer = client();
     peer.send(wire::settings(&[(0x9, 1)]));
     peer.connection_error(Violation::NoRfc7540PrioritiesInvalid);
+}
+
+#[test]
+fn the_first_settings_say_that_rfc7540_priorities_are_ignored() {
+    // RFC 9218 §2.1: "Servers can send SETTINGS_NO_RFC7540_PRIORITIES with a value of 1 to indicate that they will ignore
+    // HTTP/2 priority signals sent by clients." A client's says that it sends none.
+    let said = |mut peer: Peer| {
+        peer.send(wire::settings(&[]));
+        let first = peer.frames.pop_front();
+        let Some(Received::Other(Frame::Settings(settings))) = first else {
+            panic!("{first:?} is not SETTINGS");
+        };
+        let mut entries = settings.entries();
+        entries.find_map(|(id, value)| (id == SettingId::NO_RFC7540_PRIORITIES).then_some(value))
+    };
+    for (priorities, expected) in [(Priorities::Rfc9218, Some(1)), (Priorities::Auto, None)] {
+        let mut config = Config::server();
+        config.priorities = priorities;
+        let mut peer = Peer::client_unborn(config);
+        peer.send_octets(wire::PREFACE);
+        assert_eq!(said(peer), expected);
+        let mut config = Config::client();
+        config.priorities = priorities;
+        assert_eq!(said(Peer::server_unborn(config)), expected);
+    }
+}
+
+#[test]
+fn a_response_is_merged_over_what_the_client_said() {
+    // RFC 9218 §8: "The absence of a priority parameter in an HTTP response indicates the server's disinterest in changing the
+    // client-provided value."
+    let mut peer = waiting();
+    let answer = |value: &str| ResponseHead::new(200).field("priority", value);
+    for (id, urgency, value) in [
+        (1, "u=2", "i"),
+        (3, "u=5, i", "u=1"),
+        (5, "u=0", "u=6, i=?0"),
+    ] {
+        peer.send(wire::headers(id, &with(GET, &[("priority", urgency)])).end());
+        let body = Body::Full(vec![b'x'; 20_000].into());
+        peer.stream(id, |stream| stream.respond(&answer(value), body))
+            .expect("it may");
+    }
+    assert_eq!(priority(&mut peer, 1), Priority::parse(b"u=2, i"));
+    assert_eq!(priority(&mut peer, 3), Priority::parse(b"u=1, i"));
+    assert_eq!(priority(&mut peer, 5), Priority::parse(b"u=6"));
+    open_windows(&mut peer);
+    assert_eq!(order(&peer), [3, 1, 5]);
+}
+
+#[test]
+fn a_suggested_priority_yields_to_what_the_client_or_the_owner_said() {
+    let suggested = Priority::parse(b"u=6, i");
+    let mut peer = waiting();
+    peer.send_all([
+        wire::get(1),
+        wire::headers(3, &with(GET, &[("priority", "i=?0")])).end(),
+        wire::get(5),
+        wire::priority_update(5, ""),
+        wire::priority_update(7, ""),
+        wire::get(7),
+        wire::get(9),
+    ]);
+    peer.stream(9, |stream| stream.prioritize(Priority::default()));
+    for id in [1, 3, 5, 7, 9] {
+        peer.stream(id, |stream| stream.suggest_priority(suggested));
+    }
+    assert_eq!(priority(&mut peer, 1), suggested);
+    for id in [3, 5, 7, 9] {
+        assert_eq!(priority(&mut peer, id), Priority::default(), "{id}");
+    }
+    // The newer suggestion counts, then the response, then the client.
+    peer.stream(1, |stream| {
+        stream.suggest_priority(Priority::parse(b"u=5, i"));
+    });
+    let head = ResponseHead::new(200).field("priority", "u=2");
+    peer.stream(1, |stream| stream.respond(&head, Body::Stream))
+        .expect("it may");
+    assert_eq!(priority(&mut peer, 1), Priority::parse(b"u=2, i"));
+    peer.send(wire::priority_update(1, "u=4"));
+    assert_eq!(priority(&mut peer, 1), Priority::parse(b"u=4"));
+}
+
+#[test]
+fn a_push_has_the_priority_of_its_promised_request() {
+    let mut peer = client();
+    peer.send(wire::get(1));
+    let head = RequestHead::new("GET", "https", "localhost", "/a").field("priority", "u=1, i");
+    peer.stream(1, |stream| stream.push(&head)).expect("it may");
+    assert_eq!(priority(&mut peer, 2), Priority::parse(b"u=1, i"));
 }

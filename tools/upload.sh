@@ -31,7 +31,7 @@ for rtt in $rtts; do
     start_path "$rtt" "$rate"
     echo "20 MB over a path of $rtt and $rate/s"
     launch "$scratch/sink-$rtt" "${at_server[@]}" "$measure" sink "$host:0"
-    eventually 10 grep -q tcp "$scratch/sink-$rtt"
+    eventually 10 grep -qs tcp "$scratch/sink-$rtt"
     started=("$path" "$pid")
     targets=("plain TCP=$(cat "$scratch/sink-$rtt")")
     for server in $servers; do

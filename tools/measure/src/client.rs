@@ -7,7 +7,7 @@ use bytes::{Buf, BytesMut};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
-use tidegate_frame::{Priority, StreamDependency};
+use tidegate_frame::{Priority, PriorityUpdate, StreamDependency};
 use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, StreamId};
 
 use crate::{Result, Target};
@@ -71,6 +71,12 @@ impl Client {
         RequestHead::new(method, "http", &self.authority, path)
     }
 
+    /// Asks for `path`'s head.
+    pub(crate) fn ask_head(&mut self, path: &str) -> Result<StreamId> {
+        let head = self.head("HEAD", path);
+        Ok(self.engine.open(&head, Body::Empty)?)
+    }
+
     /// Asks for `path`, with a `priority` field if there is one.
     pub(crate) fn get(&mut self, path: &str, priority: Option<&str>) -> Result<StreamId> {
         let mut head = self.head("GET", path);
@@ -90,6 +96,16 @@ impl Client {
         let frame = Priority {
             stream_id,
             dependency,
+        };
+        frame.write(self.behind_heads());
+    }
+
+    /// Sends PRIORITY_UPDATE (RFC 9218 §7.1), behind what was commanded so far.
+    pub(crate) fn send_priority_update(&mut self, prioritized_id: StreamId, value: &'static str) {
+        let value = value.into();
+        let frame = PriorityUpdate {
+            prioritized_id,
+            value,
         };
         frame.write(self.behind_heads());
     }

@@ -2,7 +2,9 @@
 //! measures. The scripts beside it (`urgent.sh` and others) start the servers.
 
 mod client;
+mod downloads;
 mod pace;
+mod shares;
 mod upload;
 mod urgent;
 
@@ -20,6 +22,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 #[derive(Debug, Parser)]
 enum Command {
     Urgent(urgent::Flags),
+    Shares(shares::Flags),
+    Weights(shares::WeightFlags),
     Upload(upload::Flags),
     Sink(upload::SinkFlags),
 }
@@ -71,6 +75,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Urgent(flags) => urgent::run(&flags),
+        Command::Shares(flags) => shares::run(&flags),
+        Command::Weights(flags) => shares::run_weights(&flags),
         Command::Upload(flags) => upload::run(&flags),
         Command::Sink(flags) => upload::sink(&flags),
     };

@@ -2,10 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_proto::Event;
-
-use crate::client::{Client, MAX_WINDOW};
-use crate::pace::Pace;
+use crate::downloads::{Downloads, Reader};
 use crate::{Result, Target, median};
 
 /// Downloads BULK many times at once on one connection, reading at a bounded rate; then asks for URGENT with u=0, and
@@ -25,12 +22,8 @@ pub(crate) struct Flags {
     /// Downloads of the bulk.
     #[arg(long, default_value_t = 20)]
     streams: usize,
-    /// Octets that the client reads in a second.
-    #[arg(long, default_value_t = 20_000_000)]
-    rate: u64,
-    /// The client's SO_RCVBUF in octets; Linux doubles it and lets about half of that be data.
-    #[arg(long, default_value_t = 65_536)]
-    receive_buffer: usize,
+    #[command(flatten)]
+    reader: Reader,
     /// Octets of bulk before the urgent request.
     #[arg(long, default_value_t = 8_000_000)]
     lead: usize,
@@ -58,7 +51,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
     println!(
         "bulk ahead of an urgent response: {} downloads on one connection, read at {} MB/s, medians of {}",
         flags.streams,
-        flags.rate as f64 / 1e6,
+        flags.reader.rate as f64 / 1e6,
         flags.rounds
     );
     println!(
@@ -82,49 +75,32 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
 }
 
 fn round(flags: &Flags, target: &Target) -> Result<Round> {
-    let mut client = Client::connect(target, Some(flags.receive_buffer), MAX_WINDOW)?;
-    let mut pace = Pace::new(flags.rate);
+    let mut downloads = Downloads::connect(target, flags.reader)?;
+    let client = &mut downloads.client;
     for _ in 0..flags.streams {
         let id = client.get(&flags.bulk, None)?;
         client.send_weight(id, 1);
     }
-    // The bulk that came since the urgent request, which is the last stream.
-    let (mut bulk, mut asked) = (0, None);
-    loop {
-        let octets_before = client.engine.stats().octets_in;
-        let events = client.turn(pace.allowance(), Pace::TICK)?;
-        pace.note((client.engine.stats().octets_in - octets_before) as usize);
-        for event in events {
-            match event {
-                Event::Response { head, .. } if head.status() != 200 => {
-                    return Err(format!("status {}", head.status()).into());
-                }
-                Event::Data { id, data, end } => {
-                    if let Some((urgent, time)) = asked
-                        && id == urgent
-                    {
-                        let time = Instant::now() - time;
-                        return Ok(Round { octets: bulk, time });
-                    }
-                    if end {
-                        return Err(format!("{} is too short", flags.bulk).into());
-                    }
-                    bulk += data.len();
-                    if let Some(mut stream) = client.engine.stream(id) {
-                        stream.consume(data.len());
-                    }
-                }
-                Event::Reset { id, code, .. } => {
-                    return Err(format!("stream {} was reset: {code:?}", id.get()).into());
-                }
-                _ => {}
+    let mut lead = 0;
+    while lead < flags.lead {
+        for piece in downloads.turn()? {
+            if piece.end {
+                return Err(format!("{} is too short", flags.bulk).into());
             }
+            lead += piece.octets;
         }
-        if asked.is_none() && bulk >= flags.lead {
-            let id = client.get(&flags.urgent, Some("u=0"))?;
-            client.send_weight(id, 256);
-            asked = Some((id, Instant::now()));
-            bulk = 0;
+    }
+    let client = &mut downloads.client;
+    let urgent = client.get(&flags.urgent, Some("u=0"))?;
+    client.send_weight(urgent, 256);
+    let (since, mut octets) = (Instant::now(), 0);
+    loop {
+        for piece in downloads.turn()? {
+            if piece.id == urgent {
+                let time = since.elapsed();
+                return Ok(Round { octets, time });
+            }
+            octets += piece.octets;
         }
     }
 }

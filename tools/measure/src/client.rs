@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
@@ -18,6 +18,18 @@ const AT_ONCE: usize = 256 << 10;
 /// The largest window there is (RFC 9113 §6.9.1).
 pub(crate) const MAX_WINDOW: u32 = 0x7fff_ffff;
 
+/// A connection on which nothing moves for so long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What bodies are made of.
+pub(crate) fn zeros(octets: usize) -> Bytes {
+    static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+    match ZEROS.get(..octets) {
+        Some(zeros) => Bytes::from_static(zeros),
+        None => Bytes::from(vec![0; octets]),
+    }
+}
+
 /// One connection.
 pub(crate) struct Client {
     pub(crate) engine: Connection,
@@ -27,6 +39,7 @@ pub(crate) struct Client {
     input: BytesMut,
     outbox: Outbox,
     buffer: Box<[u8]>,
+    moved_at: Instant,
 }
 
 impl Client {
@@ -63,6 +76,7 @@ impl Client {
             input: BytesMut::new(),
             outbox: Outbox::new(),
             buffer: vec![0; AT_ONCE].into(),
+            moved_at: Instant::now(),
         })
     }
 
@@ -84,6 +98,12 @@ impl Client {
             head.push("priority", priority);
         }
         Ok(self.engine.open(&head, Body::Empty)?)
+    }
+
+    /// Gives a [`Body::Stream`] up to so many octets, and returns how many it took; with `end` there are no more.
+    pub(crate) fn write_zeros(&mut self, id: StreamId, octets: usize, end: bool) -> usize {
+        let stream = self.engine.stream(id);
+        stream.map_or(0, |mut stream| stream.write(&mut zeros(octets), end))
     }
 
     /// Sends PRIORITY (RFC 9113 §6.3) with a weight of 1 to 256, behind what was commanded so far.
@@ -121,21 +141,33 @@ impl Client {
     /// done, waits for up to `wait` first.
     ///
     /// # Errors
-    /// The connection failed or has ended.
+    /// The connection failed or has ended, or the server refused a request.
     pub(crate) fn turn(&mut self, limit: usize, wait: Duration) -> Result<Vec<Event>> {
         let mut events = Vec::new();
         let wrote = self.write(&mut events)?;
         let read = self.read(limit, &mut events)?;
-        if !wrote && !read && events.is_empty() {
+        if wrote || read || !events.is_empty() {
+            self.moved_at = Instant::now();
+        } else if self.moved_at.elapsed() > PATIENCE {
+            return Err(format!("nothing moved for {} s", PATIENCE.as_secs()).into());
+        } else {
             match self.poll.poll(&mut Events::with_capacity(1), Some(wait)) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
                 _ => {}
             }
         }
-        match events.last() {
-            Some(Event::Closed(reason)) => Err(format!("the connection ended: {reason:?}").into()),
-            _ => Ok(events),
+        for event in &events {
+            let fault = match event {
+                Event::Response { head, .. } if head.status() != 200 => {
+                    format!("status {}", head.status())
+                }
+                Event::Reset { id, code, .. } => format!("stream {} was reset: {code:?}", id.get()),
+                Event::Closed(reason) => format!("the connection ended: {reason:?}"),
+                _ => continue,
+            };
+            return Err(fault.into());
         }
+        Ok(events)
     }
 
     fn write(&mut self, events: &mut Vec<Event>) -> Result<bool> {

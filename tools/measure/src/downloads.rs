@@ -50,9 +50,6 @@ impl Downloads {
         let mut pieces = Vec::with_capacity(events.len());
         for event in events {
             match event {
-                Event::Response { head, .. } if head.status() != 200 => {
-                    return Err(format!("status {}", head.status()).into());
-                }
                 Event::Response { id, end: true, .. } => pieces.push(Piece {
                     id,
                     octets: 0,
@@ -64,9 +61,6 @@ impl Downloads {
                         stream.consume(octets);
                     }
                     pieces.push(Piece { id, octets, end });
-                }
-                Event::Reset { id, code, .. } => {
-                    return Err(format!("stream {} was reset: {code:?}", id.get()).into());
                 }
                 _ => {}
             }

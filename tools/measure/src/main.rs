@@ -2,9 +2,11 @@
 //! measures. The scripts beside it (`urgent.sh` and others) start the servers.
 
 mod client;
+mod crowd;
 mod downloads;
 mod pace;
 mod shares;
+mod stalled;
 mod upload;
 mod urgent;
 
@@ -26,6 +28,8 @@ enum Command {
     Weights(shares::WeightFlags),
     Upload(upload::Flags),
     Sink(upload::SinkFlags),
+    Stalled(stalled::Flags),
+    Crowd(crowd::Flags),
 }
 
 /// A server, and what the table calls it: NAME=http://ADDR:PORT/PATH, or NAME=tcp://ADDR:PORT.
@@ -79,6 +83,8 @@ fn main() -> ExitCode {
         Command::Weights(flags) => shares::run_weights(&flags),
         Command::Upload(flags) => upload::run(&flags),
         Command::Sink(flags) => upload::sink(&flags),
+        Command::Stalled(flags) => stalled::run(&flags),
+        Command::Crowd(flags) => crowd::run(&flags),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

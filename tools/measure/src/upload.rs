@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tidegate_proto::{Body, Event};
 
 use crate::client::{Client, MAX_WINDOW};
@@ -77,7 +76,6 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
 }
 
 fn upload(target: &Target, octets: u64) -> Result<Round> {
-    let zeros = Bytes::from(vec![0; 1 << 20]);
     let since = Instant::now();
     let mut client = Client::connect(target, None, MAX_WINDOW)?;
     let head = client
@@ -89,14 +87,8 @@ fn upload(target: &Target, octets: u64) -> Result<Round> {
         for event in client.turn(usize::MAX, Duration::from_secs(1))? {
             match event {
                 Event::Writable { id, want } => {
-                    let now = zeros.len().min(want).min(usize::try_from(left)?);
-                    let end = now as u64 == left;
-                    if let Some(mut stream) = client.engine.stream(id) {
-                        left -= stream.write(&mut zeros.slice(..now), end) as u64;
-                    }
-                }
-                Event::Response { head, .. } if head.status() != 200 => {
-                    return Err(format!("status {}", head.status()).into());
+                    let now = want.min(usize::try_from(left)?);
+                    left -= client.write_zeros(id, now, now as u64 == left) as u64;
                 }
                 Event::Response { end: true, .. } | Event::Data { end: true, .. } if left == 0 => {
                     let window_updates = client.engine.stats().window_updates_in;
@@ -105,7 +97,7 @@ fn upload(target: &Target, octets: u64) -> Result<Round> {
                         window_updates,
                     });
                 }
-                Event::Response { end: true, .. } | Event::Reset { .. } => {
+                Event::Response { end: true, .. } | Event::Data { end: true, .. } => {
                     return Err("the server did not take the whole body".into());
                 }
                 _ => {}

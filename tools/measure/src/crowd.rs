@@ -1,0 +1,131 @@
+//! What a crowd of slow uploads costs the server in memory.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use tidegate_proto::{Body, Event, StreamId};
+
+use crate::client::Client;
+use crate::{Result, Target};
+
+/// Keeps many uploads open at once, none of which gets ahead, and watches the server's resident memory.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flags {
+    /// The server: NAME=http://ADDR:PORT, with /upload and /echo.
+    target: Target,
+    /// The server's process.
+    #[arg(long)]
+    pid: u32,
+    /// What is slow about them.
+    #[arg(long, value_enum)]
+    mode: Mode,
+    /// Connections.
+    #[arg(long, default_value_t = 100)]
+    connections: usize,
+    /// Uploads on each.
+    #[arg(long, default_value_t = 10)]
+    streams: usize,
+    /// How long to go on, in seconds.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Fails when the server's memory grows by more octets than this.
+    #[arg(long)]
+    at_most: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Mode {
+    /// Each sends 1 KB ten times a second.
+    Slow,
+    /// Each sends all that it may, to be echoed, and takes nothing of the echo.
+    Stalled,
+}
+
+/// How often a slow client sends, and how much.
+const TICK: Duration = Duration::from_millis(100);
+const PER_TICK: usize = 1000;
+
+pub(crate) fn run(flags: &Flags) -> Result<bool> {
+    let before = resident(flags.pid)?;
+    let mut clients = Vec::new();
+    for _ in 0..flags.connections {
+        clients.push(open(flags)?);
+    }
+    let end = Instant::now() + Duration::from_secs(flags.seconds);
+    let mut peak = before;
+    while Instant::now() < end {
+        let tick = Instant::now();
+        for (client, streams) in &mut clients {
+            if flags.mode == Mode::Slow {
+                for id in streams {
+                    client.write_zeros(*id, PER_TICK, false);
+                }
+            }
+            move_on(client, flags.mode)?;
+        }
+        peak = peak.max(resident(flags.pid)?);
+        if flags.mode == Mode::Slow {
+            std::thread::sleep(TICK.saturating_sub(tick.elapsed()));
+        }
+    }
+    let sent: u64 = clients
+        .iter()
+        .map(|(client, _)| client.engine.stats().body_out)
+        .sum();
+    let uploads = flags.connections * flags.streams;
+    println!(
+        "{:10}{:>8}{uploads:>10} uploads on {:>5} connections, {:>8.1} MB sent: resident {:>6.1} MB, grew by {:>6.1} MB, {:>7} octets each",
+        flags.target.name,
+        format!("{:?}", flags.mode).to_lowercase(),
+        flags.connections,
+        sent as f64 / 1e6,
+        before as f64 / 1e6,
+        (peak - before) as f64 / 1e6,
+        (peak - before) / uploads as u64,
+    );
+    Ok(flags.at_most.is_none_or(|most| peak - before <= most))
+}
+
+/// A connection with its uploads begun.
+fn open(flags: &Flags) -> Result<(Client, Vec<StreamId>)> {
+    let (path, window) = match flags.mode {
+        Mode::Slow => ("/upload", 65_535),
+        Mode::Stalled => ("/echo", 0),
+    };
+    let mut client = Client::connect(&flags.target, None, window)?;
+    while !client.engine.is_established() {
+        client.turn(usize::MAX, Duration::from_secs(1))?;
+    }
+    let mut streams = Vec::new();
+    for _ in 0..flags.streams {
+        let head = client.head("POST", path);
+        streams.push(client.engine.open(&head, Body::Stream)?);
+    }
+    move_on(&mut client, flags.mode)?;
+    Ok((client, streams))
+}
+
+/// Does what can be done on a connection without waiting.
+fn move_on(client: &mut Client, mode: Mode) -> Result<()> {
+    loop {
+        let events = client.turn(usize::MAX, Duration::ZERO)?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        for event in events {
+            if let Event::Writable { id, want } = event
+                && mode == Mode::Stalled
+            {
+                client.write_zeros(id, want, false);
+            }
+        }
+    }
+}
+
+/// Octets of a process's memory that are in RAM (proc_pid_status(5): VmRSS).
+fn resident(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(kilobytes.ok_or("no VmRSS")?.trim().parse::<u64>()? * 1024)
+}

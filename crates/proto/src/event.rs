@@ -72,7 +72,8 @@ pub enum Event {
     /// The stream is over before its messages were whole. Stop working on it, then call
     /// [`StreamMut::release`](crate::StreamMut::release): until then it keeps its place among the concurrent streams.
     ///
-    /// Also told of streams that the owner never heard of (a malformed request), for the log; releasing those is a no-op.
+    /// Also told of streams that the owner never heard of (a malformed request), for the log, and of pushes that the client
+    /// cancels after their response went out; releasing those is a no-op.
     Reset {
         /// The stream.
         id: StreamId,

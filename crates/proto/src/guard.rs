@@ -28,7 +28,7 @@ impl Rate {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AbuseLimits {
-    /// Streams that the peer resets (Rapid Reset, CVE-2023-44487), each 1, and streams that it makes us reset
+    /// Streams that the peer resets (Rapid Reset, CVE-2023-44487), each 1, pushes not counted, and streams that it makes us reset
     /// (MadeYouReset, CVE-2025-8671), each 2. The burst is never less than SETTINGS_MAX_CONCURRENT_STREAMS, since a
     /// browser that leaves a page cancels all its streams at once. Default 200 and 33 per second.
     pub resets: Rate,
@@ -159,6 +159,7 @@ pub(crate) struct Guard {
     resets_before_response: u64,
     halved_at: Instant,
     provoked_resets: u32,
+    pushes_cancelled: u64,
     small_continuations: Budget,
     pings: Budget,
     settings: Budget,
@@ -181,6 +182,7 @@ impl Guard {
             resets_before_response: 0,
             halved_at: now,
             provoked_resets: 0,
+            pushes_cancelled: 0,
             small_continuations: Budget::new(limits.small_continuations, now),
             pings: Budget::new(limits.pings, now),
             settings: Budget::new(limits.settings, now),
@@ -212,6 +214,16 @@ impl Guard {
                     return Err(Violation::RapidReset);
                 }
             }
+        }
+        self.resets.charge(1, now, Violation::RapidReset)
+    }
+
+    /// The peer's RST_STREAM hit one of the `pushes` so far. Who refuses them all is no attacker (RFC 9113 §8.4.2), so each
+    /// justifies one.
+    pub(crate) fn push_cancelled(&mut self, pushes: u64, now: Instant) -> Result<(), Violation> {
+        if self.pushes_cancelled < pushes {
+            self.pushes_cancelled += 1;
+            return Ok(());
         }
         self.resets.charge(1, now, Violation::RapidReset)
     }
@@ -448,6 +460,18 @@ mod tests {
         }
         let resets = allowed(|| guard.peer_reset(true, t), Violation::RapidReset);
         assert_eq!(resets, 50);
+    }
+
+    #[test]
+    fn each_push_may_be_cancelled_once() {
+        let t = start();
+        let mut guard = guard(t);
+        for pushes in 1..=10_000 {
+            guard.push_cancelled(pushes, t).unwrap();
+        }
+        // Beyond that they are what they are of any stream.
+        let resets = allowed(|| guard.push_cancelled(10_000, t), Violation::RapidReset);
+        assert_eq!(resets, 200);
     }
 
     #[test]

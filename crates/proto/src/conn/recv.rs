@@ -290,16 +290,20 @@ impl Connection {
     }
 
     fn on_rst_stream(&mut self, frame: RstStream) -> Outcome {
-        let RstStream {
-            stream_id: id,
-            code,
-        } = frame;
+        let id = frame.stream_id;
         self.stats.resets_in += 1;
+        let is_push = self.role == Role::Server && id.is_server_initiated();
         let slot = match self.streams.lookup(id) {
             Lookup::Live(slot) => slot,
             // RFC 9113 §6.4: on an idle stream it "MUST" be "a connection error of type PROTOCOL_ERROR".
             Lookup::Idle | Lookup::Skipped if id <= self.lifetime.last_accepted => {
                 return Err(Violation::FrameOnIdleStream.into());
+            }
+            // The response may be out before the client knows that it doesn't want it. That it doesn't, nothing else tells.
+            Lookup::Closed(ClosedBy::EndStream) if is_push => {
+                self.guard.push_cancelled(self.stats.pushes_out, self.now)?;
+                self.streams.note_reset(id, Sender::Peer);
+                return Ok(Some(reset_by_peer(frame)));
             }
             _ => {
                 self.guard.peer_reset(true, self.now)?;
@@ -310,6 +314,8 @@ impl Connection {
         let answered = stream.send.phase != Phase::Head;
         if stream.opened_by == Sender::Peer {
             self.guard.peer_reset(answered, self.now)?;
+        } else if is_push {
+            self.guard.push_cancelled(self.stats.pushes_out, self.now)?;
         }
         let stream = self.streams.get_mut(slot);
         if stream.held {
@@ -321,11 +327,7 @@ impl Connection {
             .unwrap_or(stream.state);
         self.streams.note_reset(id, Sender::Peer);
         self.let_go(slot);
-        Ok(Some(Event::Reset {
-            id,
-            code,
-            cause: ResetCause::Peer,
-        }))
+        Ok(Some(reset_by_peer(frame)))
     }
 
     fn on_settings(&mut self, frame: &Settings) -> Outcome {
@@ -423,8 +425,9 @@ impl Connection {
             increment,
         } = frame;
         self.stats.window_updates_in += 1;
+        let streams = self.stats.requests + self.stats.pushes_out;
         self.guard
-            .window_update(self.data_frames_sent, self.stats.requests, self.now)?;
+            .window_update(self.data_frames_sent, streams, self.now)?;
         if id.is_connection() {
             if self.send_window.grow(increment).is_err() {
                 return Err(Violation::WindowOverflow.into());
@@ -453,6 +456,15 @@ impl Connection {
         }
         self.queue_if_ready(slot);
         Ok(None)
+    }
+}
+
+/// What tells the owner of a peer's RST_STREAM.
+fn reset_by_peer(frame: RstStream) -> Event {
+    Event::Reset {
+        id: frame.stream_id,
+        code: frame.code,
+        cause: ResetCause::Peer,
     }
 }
 

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_proto::{ErrorCode, Event, ResetCause, ResponseHead, Violation};
+use tidegate_proto::{
+    ErrorCode, Event, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
+};
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, POST, flag, with};
 
@@ -63,6 +65,34 @@ fn rapid_reset_of_answered_requests() {
             peer.send(wire::rst_stream(nth(count), ErrorCode::CANCEL));
         }
     }
+    peer.connection_error(Violation::RapidReset);
+}
+
+#[test]
+fn who_refuses_every_push_is_no_attacker() {
+    // RFC 9113 §8.4.2: "If the client determines, for any reason, that it does not wish to receive the pushed response from
+    // the server or if the server takes too long to begin sending the promised response, the client can send a RST_STREAM
+    // frame, using either the CANCEL or REFUSED_STREAM code".
+    let mut peer = client();
+    let style = RequestHead::new("GET", "https", "localhost", "/style.css");
+    for page in 1..=100 {
+        peer.send(wire::get(nth(page)));
+        let pushes: Vec<u32> = (0..10)
+            .map(|_| peer.stream(nth(page), |stream| stream.push(&style).expect("it may")))
+            .map(StreamId::get)
+            .collect();
+        // Some responses are out when the refusal comes, others aren't.
+        for push in pushes.iter().step_by(2) {
+            peer.respond(*push, 200, "x");
+        }
+        peer.respond(nth(page), 200, "x");
+        let code = [ErrorCode::CANCEL, ErrorCode::REFUSED_STREAM][page as usize % 2];
+        peer.send_all(pushes.into_iter().map(|push| wire::rst_stream(push, code)));
+        peer.frames.clear();
+        assert!(!peer.is_closed(), "after {page} pages");
+    }
+    // Once for each push, that is.
+    flood(&mut peer, |_| vec![wire::rst_stream(2, ErrorCode::CANCEL)]);
     peer.connection_error(Violation::RapidReset);
 }
 

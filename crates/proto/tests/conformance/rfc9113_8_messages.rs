@@ -790,6 +790,26 @@ fn a_cancelled_push_is_not_sent() {
     peer.expect_alive();
 }
 
+#[test]
+fn a_push_can_be_cancelled_when_its_response_is_out_already() {
+    // RFC 9113 §8.4.2, as above: "If the client determines, for any reason, that it does not wish to receive the pushed
+    // response from the server …, the client can send a RST_STREAM frame". The owner is to know, once.
+    let mut peer = client();
+    peer.send(wire::get(1));
+    let head = RequestHead::new("GET", "https", "localhost", "/style.css");
+    peer.stream(1, |stream| stream.push(&head)).expect("it may");
+    peer.respond(2, 200, "style");
+    peer.respond(1, 200, "page");
+    peer.expect_request(1);
+    peer.send(wire::rst_stream(2, ErrorCode::CANCEL));
+    peer.expect_reset(2, ResetCause::Peer);
+    peer.send(wire::rst_stream(2, ErrorCode::CANCEL));
+    // Of its own requests a client knows what came of them.
+    peer.send(wire::rst_stream(1, ErrorCode::CANCEL));
+    peer.expect_no_event();
+    peer.expect_alive();
+}
+
 // --- §8.5 The CONNECT Method ---
 
 const CONNECT: List<'static> = &[(":method", "CONNECT"), (":authority", "localhost:22")];

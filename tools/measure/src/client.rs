@@ -1,16 +1,15 @@
 //! A connection to the server that is measured: the engine in its client's role, on a socket that doesn't block.
 
-use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::io::{ErrorKind, IoSlice};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, Socket, Type};
+use mio::{Events, Poll};
 use tidegate_frame::{Priority, PriorityUpdate, StreamDependency};
 use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, StreamId};
 
-use crate::{Result, Target};
+use crate::socket::Socket;
+use crate::{Result, Scheme, Target};
 
 /// Octets that are read at once, and that are made before they are written.
 const AT_ONCE: usize = 256 << 10;
@@ -33,8 +32,9 @@ pub(crate) fn zeros(octets: usize) -> Bytes {
 /// One connection.
 pub(crate) struct Client {
     pub(crate) engine: Connection,
-    socket: TcpStream,
+    socket: Socket,
     poll: Poll,
+    scheme: &'static str,
     authority: String,
     input: BytesMut,
     outbox: Outbox,
@@ -50,18 +50,9 @@ impl Client {
         receive_buffer: Option<usize>,
         stream_window: u32,
     ) -> Result<Self> {
-        let socket = Socket::new(Domain::for_address(target.address), Type::STREAM, None)?;
-        if let Some(octets) = receive_buffer {
-            socket.set_recv_buffer_size(octets)?;
-        }
-        socket.connect(&target.address.into())?;
-        socket.set_tcp_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        let mut socket = TcpStream::from_std(socket.into());
         let poll = Poll::new()?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        poll.registry().register(&mut socket, Token(0), interest)?;
-
+        let is_tls = target.scheme == Scheme::Https;
+        let socket = Socket::connect(target.address, receive_buffer, is_tls, &poll)?;
         let mut config = Config::client();
         config.initial_window_size = stream_window;
         config.connection_window_size = MAX_WINDOW;
@@ -72,6 +63,7 @@ impl Client {
             engine: Connection::client(config.build()?, Instant::now()),
             socket,
             poll,
+            scheme: if is_tls { "https" } else { "http" },
             authority: target.address.to_string(),
             input: BytesMut::new(),
             outbox: Outbox::new(),
@@ -82,7 +74,7 @@ impl Client {
 
     /// The head of a request to this server.
     pub(crate) fn head(&self, method: &str, path: &str) -> RequestHead {
-        RequestHead::new(method, "http", &self.authority, path)
+        RequestHead::new(method, self.scheme, &self.authority, path)
     }
 
     /// Asks for `path`'s head.
@@ -172,6 +164,7 @@ impl Client {
 
     fn write(&mut self, events: &mut Vec<Event>) -> Result<bool> {
         let mut wrote = false;
+        self.socket.flush()?;
         loop {
             match self
                 .engine
@@ -188,13 +181,12 @@ impl Client {
             }
             let mut slices = [IoSlice::new(&[]); 64];
             let used = self.outbox.io_slices(&mut slices);
-            match self.socket.write_vectored(&slices[..used]) {
-                Ok(count) => {
+            match self.socket.write_some(&slices[..used])? {
+                0 => return Ok(wrote),
+                count => {
                     self.outbox.advance(count);
                     wrote = true;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(wrote),
-                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -203,11 +195,10 @@ impl Client {
         let now = Instant::now();
         let limit = limit.min(self.buffer.len());
         if limit > 0 {
-            match self.socket.read(&mut self.buffer[..limit]) {
-                Ok(0) => self.engine.receive_eof(now),
-                Ok(count) => self.input.extend_from_slice(&self.buffer[..count]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error.into()),
+            match self.socket.read_some(&mut self.buffer[..limit])? {
+                Some(0) => self.engine.receive_eof(now),
+                Some(count) => self.input.extend_from_slice(&self.buffer[..count]),
+                None => return Ok(false),
             }
         }
         while let Some(event) = self.engine.receive(&mut self.input, now) {

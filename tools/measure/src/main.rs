@@ -6,6 +6,7 @@ mod crowd;
 mod downloads;
 mod pace;
 mod shares;
+mod socket;
 mod stalled;
 mod upload;
 mod urgent;
@@ -19,7 +20,7 @@ use clap::Parser;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Measures a server that speaks HTTP/2 in cleartext. Each command prints one table, and fails when what it measures is
+/// Measures a server that speaks HTTP/2. Each command prints one table, and fails when what it measures is
 /// worse than its flags allow.
 #[derive(Debug, Parser)]
 enum Command {
@@ -32,34 +33,45 @@ enum Command {
     Crowd(crowd::Flags),
 }
 
-/// A server, and what the table calls it: NAME=http://ADDR:PORT/PATH, or NAME=tcp://ADDR:PORT.
+/// A server, and what the table calls it.
 #[derive(Clone, Debug)]
 struct Target {
     name: String,
+    scheme: Scheme,
     address: SocketAddr,
     path: String,
+}
+
+/// What is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    /// HTTP/2 in cleartext.
+    Http,
+    /// HTTP/2 over TLS.
+    Https,
     /// No HTTP.
-    is_plain: bool,
+    Tcp,
 }
 
 impl FromStr for Target {
-    type Err = String;
+    type Err = &'static str;
 
-    fn from_str(typed: &str) -> std::result::Result<Self, String> {
-        let wrong = "expected NAME=http://ADDR:PORT/PATH or NAME=tcp://ADDR:PORT";
+    fn from_str(typed: &str) -> std::result::Result<Self, Self::Err> {
+        let wrong = "expected NAME=SCHEME://ADDR:PORT/PATH, SCHEME being http, https or tcp";
         let (name, url) = typed.split_once('=').ok_or(wrong)?;
         let (scheme, rest) = url.split_once("://").ok_or(wrong)?;
         let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let is_plain = match scheme {
-            "http" => false,
-            "tcp" => true,
-            _ => return Err(wrong.into()),
+        let scheme = match scheme {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            "tcp" => Scheme::Tcp,
+            _ => return Err(wrong),
         };
         Ok(Self {
             name: name.into(),
+            scheme,
             address: address.parse().map_err(|_| wrong)?,
             path: format!("/{path}"),
-            is_plain,
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tidegate_proto::{Body, Event};
 
 use crate::client::{Client, MAX_WINDOW};
-use crate::{Result, Target, median};
+use crate::{Result, Scheme, Target, median};
 
 /// Uploads so many octets in one request on a connection of its own, and tells how long it takes from the first SYN to the
 /// end of the response: by turns to all servers, and by plain TCP to `measure sink`.
@@ -43,9 +43,9 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
             if n > 0 && rounds[which][0].time > HOPELESS * rounds[0][0].time {
                 continue;
             }
-            let round = match target.is_plain {
-                true => copy(target.address, flags.octets),
-                false => upload(target, flags.octets),
+            let round = match target.scheme {
+                Scheme::Tcp => copy(target.address, flags.octets),
+                _ => upload(target, flags.octets),
             };
             rounds[which].push(round.map_err(|error| format!("{}: {error}", target.name))?);
         }

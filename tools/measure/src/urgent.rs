@@ -55,7 +55,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
         flags.rounds
     );
     println!(
-        "{:12}{:>10}{:>10}{:>10}{:>12}",
+        "{:16}{:>10}{:>10}{:>10}{:>12}",
         "", "median KB", "least", "most", "median ms"
     );
     let mut medians = Vec::new();
@@ -66,7 +66,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
         let least = octets().fold(f64::INFINITY, f64::min);
         let ahead = median(octets());
         println!(
-            "{:12}{ahead:>10.0}{least:>10.0}{most:>10.0}{ms:>12.1}",
+            "{:16}{ahead:>10.0}{least:>10.0}{most:>10.0}{ms:>12.1}",
             target.name
         );
         medians.push(ahead * 1e3);

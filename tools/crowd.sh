@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Shows what 1,000 slow uploads cost the server in memory: as many connections with one each and ten with a hundred each; slow
+# senders, and senders whose echo is not taken, so that the server has to hold what it has let them send.
+#
+#   cargo build --release && cargo build --release -p measure && tools/crowd.sh
+#
+# What `measure crowd` does is in its --help. Exits with 1 when the server grows by more than its budget for bodies and
+# 12 KB for each upload, which is what connections and streams cost beside their bodies.
+source "$(dirname "$0")/lib.sh"
+measure=$target/release/measure
+need python3 "$tidegate" "$measure"
+ulimit -n 8192
+
+budget=32
+mkdir "$scratch/www"
+tidegate_flags=(--route /upload=upload --route /echo=echo --memory-budget "${budget}M")
+echo "1,000 slow uploads, --memory-budget ${budget}M"
+for mode in slow stalled; do
+    for connections in 1000 10; do
+        start_server tidegate h2c
+        "$measure" crowd "tidegate=$url" --pid "$pid" --mode "$mode" --connections "$connections" \
+            --streams $((1000 / connections)) --at-most $((budget * 1048576 + 1000 * 12288)) "$@" || worse=1
+        stop "$pid" || true
+    done
+done
+exit "${worse:-0}"

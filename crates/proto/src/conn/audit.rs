@@ -1,6 +1,7 @@
 //! The engine's books, checked: for tests, simulators and fuzzers.
 
 use crate::conn::Connection;
+use crate::stream::More;
 use crate::stream::state::Sender;
 
 impl Connection {
@@ -41,7 +42,8 @@ impl Connection {
                     "stream {id} could send, but is not in the scheduler"
                 ));
             }
-            if stream.queued && !wants {
+            let asked = stream.send.buf.more == More::Asked;
+            if stream.queued && !wants && !asked {
                 return Err(format!(
                     "stream {id} is in the scheduler, but has nothing to send"
                 ));
@@ -49,6 +51,14 @@ impl Connection {
             if stream.state.is_closed() && !stream.held {
                 return Err(format!("stream {id} is closed, but still has its slot"));
             }
+        }
+        let queued = self.streams.iter().filter(|(_, stream)| stream.queued);
+        let queued: Vec<usize> = queued.map(|(slot, _)| slot).collect();
+        let scheduled = self.sched.check()?;
+        if scheduled != queued {
+            return Err(format!(
+                "{scheduled:?} are in the scheduler, {queued:?} should be"
+            ));
         }
         let outstanding = self.recv_window.outstanding();
         if outstanding != unconsumed {

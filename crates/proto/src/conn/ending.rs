@@ -53,9 +53,7 @@ impl Connection {
         stream.send.buf.pending = Bytes::new();
         stream.send.buf.trailers = None;
         let unconsumed = std::mem::take(&mut stream.recv.unconsumed);
-        if std::mem::take(&mut stream.queued) {
-            self.sched.remove(slot, stream.priority);
-        }
+        self.unqueue(slot);
         self.release_connection_window(unconsumed);
     }
 
@@ -71,8 +69,9 @@ impl Connection {
     pub(crate) fn remove(&mut self, slot: usize) {
         let stream = self.streams.remove(slot);
         if stream.queued {
-            self.sched.remove(slot, stream.priority);
+            self.sched.remove(slot);
         }
+        self.sched.close(slot);
         self.release_connection_window(stream.recv.unconsumed);
         if self.streams.is_empty() && self.lifetime.is_ending() && self.untold.is_empty() {
             self.close_if_drained();

@@ -68,6 +68,7 @@ impl Connection {
             return Err(Fault(id, Violation::HeadersOnTunnel));
         }
         self.check_dependency(id, dependency)?;
+        self.on_dependency(id, dependency)?;
         if let Some(limit) = decoded.over {
             return Err(Fault(id, over(limit)));
         }
@@ -142,11 +143,15 @@ impl Connection {
             return Err(Fault(id, Violation::ContentLengthMismatch));
         }
         // RFC 9218 §7: a PRIORITY_UPDATE frame is the newer word, even if it came first.
-        if let Some(priority) = self.early_priorities.take(id) {
+        if let Some(priority) = self.signals.early.take(id) {
             stream.priority = priority;
             stream.prioritized = true;
         }
-        self.streams.insert(stream);
+        if stream.prioritized {
+            self.ignore_dependencies();
+        }
+        self.insert_stream(stream);
+        self.on_dependency(id, dependency)?;
         self.wake();
         if !end {
             self.timers
@@ -219,20 +224,6 @@ impl Connection {
         Ok(())
     }
 
-    /// RFC 7540 §5.3.1: "A stream cannot depend on itself."
-    pub(super) fn check_dependency(
-        &self,
-        id: StreamId,
-        dependency: Option<StreamDependency>,
-    ) -> Result<(), Fault> {
-        match dependency {
-            Some(dependency) if dependency.depends_on == id => {
-                Err(Fault(id, Violation::StreamDependsOnItself))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// A frame on a stream that is not in its slot any more, or never was.
     pub(super) fn on_frame_of_gone(&mut self, id: StreamId, lookup: Lookup) -> Outcome {
         match lookup {
@@ -246,6 +237,14 @@ impl Connection {
             Lookup::Closed(ClosedBy::EndStream) => Err(Violation::FrameOnClosedStream.into()),
             _ => Err(Violation::FrameOnIdleStream.into()),
         }
+    }
+
+    /// Gives a stream its slot.
+    pub(super) fn insert_stream(&mut self, stream: Stream) -> usize {
+        let (id, priority) = (stream.id, stream.priority);
+        let slot = self.streams.insert(stream);
+        self.sched.open(slot, id, priority);
+        slot
     }
 
     pub(super) fn new_stream(&self, id: StreamId, opened_by: Sender) -> Stream {

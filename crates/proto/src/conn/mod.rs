@@ -8,6 +8,7 @@ mod field_block;
 mod lifetime;
 mod messages;
 mod ping;
+mod priority;
 mod push;
 mod recv;
 mod send;
@@ -25,7 +26,7 @@ use crate::error::{CloseReason, ResetCause, Violation};
 use crate::event::Event;
 use crate::flow::{RecvWindow, SendWindow};
 use crate::guard::Guard;
-use crate::sched::{EarlyPriorities, Scheduler};
+use crate::sched::Scheduler;
 use crate::stats::Stats;
 use crate::stream::StreamMut;
 use crate::stream::map::StreamMap;
@@ -33,6 +34,7 @@ use crate::stream::state::Sender;
 use field_block::FieldBlocks;
 use lifetime::Lifetime;
 use ping::Pings;
+use priority::Signals;
 pub use settings::PeerSettings;
 use settings::SettingsState;
 use timer::{Timer, Timers};
@@ -92,7 +94,7 @@ pub struct Connection {
     window_open_since: Instant,
     pub(crate) send_window: SendWindow,
     pub(crate) sched: Scheduler,
-    early_priorities: EarlyPriorities,
+    signals: Signals,
     guard: Guard,
     pub(crate) timers: Timers,
     /// Frames other than DATA that wait for `transmit`, in the order in which the peer must see them.
@@ -141,7 +143,7 @@ impl Connection {
             window_open_since: now,
             send_window: SendWindow::new(65_535),
             sched: Scheduler::default(),
-            early_priorities: EarlyPriorities::default(),
+            signals: Signals::new(&config, role),
             guard: Guard::new(&config.abuse, config.max_concurrent_streams, now),
             timers: Timers::default(),
             control: Vec::new(),
@@ -272,6 +274,7 @@ impl Connection {
         }
         if self.streams.is_empty() {
             self.streams.release_memory();
+            self.sched.release_memory();
         }
         self.blocks.release_memory();
     }

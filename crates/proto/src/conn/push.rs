@@ -58,7 +58,8 @@ impl Connection {
         stream.state = State::Reserved(Sender::Us);
         stream.recv.phase = Phase::Done;
         stream.note_request(head);
-        self.streams.insert(stream);
+        self.insert_stream(stream);
+        self.depend_on_parent(promised, parent);
         let block = self.blocks.encode(head.fields(), &mut self.stats);
         PushPromise::write_block(
             parent,

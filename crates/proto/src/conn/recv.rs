@@ -2,8 +2,8 @@
 
 use bytes::{Buf, BytesMut};
 use tidegate_frame::{
-    Continuation, Frame, Headers, Ping, Priority as PriorityFrame, PriorityUpdate, PushPromise,
-    RstStream, Scope, Settings, StreamId, WindowUpdate,
+    Continuation, Frame, Headers, Ping, PushPromise, RstStream, Scope, Settings, StreamId,
+    WindowUpdate,
 };
 
 use crate::conn::ending::reset_event;
@@ -12,10 +12,9 @@ use crate::conn::timer::Timer;
 use crate::conn::{Connection, Role};
 use crate::error::{ResetCause, Violation};
 use crate::event::Event;
-use crate::sched::Priority;
+use crate::stream::Phase;
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Illegal, Input, Sender};
-use crate::stream::{Phase, Stream};
 
 /// What a client says first (RFC 9113 §3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -236,59 +235,6 @@ impl Connection {
 
     // --- The other kinds of frames ---
 
-    fn on_priority(&mut self, frame: PriorityFrame) -> Outcome {
-        self.guard.priority(self.now)?;
-        self.check_dependency(frame.stream_id, Some(frame.dependency))?;
-        Ok(None)
-    }
-
-    fn on_priority_update(&mut self, frame: &PriorityUpdate) -> Outcome {
-        // RFC 9218 §7.1: "A server MUST NOT send PRIORITY_UPDATE".
-        if self.role == Role::Client {
-            return Err(Violation::PriorityUpdateFromServer.into());
-        }
-        self.guard.priority(self.now)?;
-        let id = frame.prioritized_id;
-        match self.streams.lookup(id) {
-            Lookup::Live(slot) => {
-                let priority = Priority::parse(&frame.value);
-                self.prioritize(slot, priority);
-            }
-            // RFC 9218 §7.1: of a push stream that is idle: PROTOCOL_ERROR.
-            Lookup::Idle if id.is_server_initiated() => {
-                return Err(Violation::PriorityUpdateOfPushedIdle.into());
-            }
-            Lookup::Idle if id <= self.lifetime.last_accepted => {
-                self.keep_early_priority(id, Priority::parse(&frame.value))?;
-            }
-            _ => {}
-        }
-        Ok(None)
-    }
-
-    /// A priority of a stream that is yet to come.
-    fn keep_early_priority(&mut self, id: StreamId, priority: Priority) -> Result<(), Violation> {
-        let limit = self.config.max_concurrent_streams as usize;
-        let waiting = self.early_priorities.len_with(id);
-        if waiting + self.streams.opened_by(Sender::Peer) > limit {
-            // Streams that only our owner still holds are over for the client.
-            let is_active = |stream: &Stream| stream.opened_by == Sender::Peer && !stream.held;
-            let streams = self.streams.iter();
-            let active = streams.filter(|(_, stream)| is_active(stream)).count();
-            // RFC 9218 §7.1: "The number of streams that have been prioritized but remain in the "idle" state plus the number
-            // of active streams … MUST NOT exceed the value of the SETTINGS_MAX_CONCURRENT_STREAMS parameter. Servers that
-            // receive such a PRIORITY_UPDATE MUST respond with a connection error of type PROTOCOL_ERROR."
-            if waiting + active > limit && self.settings.acknowledged {
-                return Err(Violation::PriorityUpdateOverLimit);
-            }
-            if waiting > limit {
-                return Ok(());
-            }
-        }
-        self.early_priorities.keep(id, priority);
-        Ok(())
-    }
-
     fn on_rst_stream(&mut self, frame: RstStream) -> Outcome {
         let id = frame.stream_id;
         self.stats.resets_in += 1;
@@ -345,6 +291,11 @@ impl Connection {
         let peer = self.settings.peer;
         if first {
             self.timers.clear(Timer::Handshake);
+        }
+        // RFC 9218 §2.1: "A server that receives SETTINGS_NO_RFC7540_PRIORITIES with a value of 1 MUST ignore HTTP/2 priority
+        // signals."
+        if peer.no_rfc7540_priorities {
+            self.ignore_dependencies();
         }
         if peer.header_table_size != before.header_table_size || first {
             self.blocks.set_encoder_table_size(peer.header_table_size);

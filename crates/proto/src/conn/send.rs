@@ -32,14 +32,16 @@ const STALL_PROGRESS: usize = 16 << 10;
 /// How long a connection is without streams before it gives its memory back.
 const REST_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// Octets of a stream's turn: one DATA frame of the protocol's default size. A peer that takes larger frames doesn't make
+/// the others wait longer.
+const MAX_TURN: usize = 16_384;
+
 /// What a stream's turn came to.
 enum Turn {
-    /// Its DATA is in the outbox, or it had nothing to send.
-    Sent,
+    /// Its DATA is in the outbox, or it isn't ready after all.
+    Over,
     /// The owner must be asked first.
     Ask(Event),
-    /// The connection's window is used up.
-    Blocked,
 }
 
 impl Connection {
@@ -67,11 +69,14 @@ impl Connection {
             if out.len() >= limit {
                 return Flow::Full;
             }
-            let Some(slot) = self.sched.pop() else { break };
+            if self.send_window.available() == 0 {
+                self.stall_connection();
+                break;
+            }
+            let Some(slot) = self.sched.next() else { break };
             match self.take_turn(slot, out, limit - out.len()) {
-                Turn::Sent => {}
+                Turn::Over => {}
                 Turn::Ask(event) => return Flow::Event(event),
-                Turn::Blocked => break,
             }
         }
         if self.streams.is_empty() {
@@ -100,23 +105,19 @@ impl Connection {
     /// It is this stream's turn: it sends one DATA frame, or its owner is asked for octets.
     fn take_turn(&mut self, slot: usize, out: &mut Outbox, room: usize) -> Turn {
         let stream = self.streams.get_mut(slot);
-        stream.queued = false;
         let stream_window = stream.send.window.available();
-        let window = stream_window.min(self.send_window.available());
-        if window == 0 {
-            if stream_window == 0 {
-                self.stall(slot);
-                return Turn::Sent;
-            }
-            stream.queued = true;
-            self.sched.again(slot, stream.priority);
-            self.stall_connection();
-            return Turn::Blocked;
+        if stream_window == 0 {
+            self.unqueue(slot);
+            self.stall(slot);
+            return Turn::Over;
         }
+        let window = stream_window.min(self.send_window.available());
         let buf = &mut stream.send.buf;
         if buf.pending.is_empty() {
+            // An owner that was asked in this stream's turn and hasn't answered lets it pass.
             if buf.more != More::Ask {
-                return Turn::Sent;
+                self.unqueue(slot);
+                return Turn::Over;
             }
             buf.more = More::Asked;
             return Turn::Ask(Event::Writable {
@@ -124,9 +125,7 @@ impl Connection {
                 want: window.min(room).min(MAX_WRITE),
             });
         }
-        let len = window
-            .min(buf.pending.len())
-            .min(self.settings.peer.max_frame_size as usize);
+        let len = window.min(buf.pending.len()).min(MAX_TURN);
         let data = buf.pending.split_to(len);
         let end = buf.pending.is_empty() && buf.more == More::End;
         Data::write_head(
@@ -136,8 +135,9 @@ impl Connection {
             out.tail(),
         );
         out.push(data);
+        self.sched.sent(slot, len);
         self.note_data_sent(slot, len, end);
-        Turn::Sent
+        Turn::Over
     }
 
     /// `len` octets of a stream's body went out, its last ones if `end` is set: moves windows and state, and the stream on.
@@ -155,10 +155,15 @@ impl Connection {
             }
         }
         if !end {
-            if stream.send.buf.wants_turn() {
-                self.queue_again(slot);
+            if stream.send.window.available() == 0 {
+                self.unqueue(slot);
+                self.stall(slot);
             }
             return;
+        }
+        if stream.queued {
+            stream.queued = false;
+            self.sched.remove(slot);
         }
         match stream.send.buf.trailers.take() {
             Some(trailers) => {
@@ -170,16 +175,6 @@ impl Connection {
                 self.our_message_ended(slot);
             }
         }
-    }
-
-    /// Puts a stream that has just had its turn back into the scheduler.
-    fn queue_again(&mut self, slot: usize) {
-        let stream = self.streams.get_mut(slot);
-        if stream.send.window.available() == 0 {
-            return self.stall(slot);
-        }
-        stream.queued = true;
-        self.sched.again(slot, stream.priority);
     }
 
     /// Gives a stream to the scheduler if it has a use for a turn and window for it.
@@ -404,7 +399,7 @@ impl Connection {
             } else {
                 // The stream was asked because it was its turn; the turn goes on.
                 stream.queued = true;
-                self.sched.again(slot, stream.priority);
+                self.sched.resume(slot, stream.priority);
             }
         }
         taken
@@ -442,10 +437,10 @@ impl Connection {
         self.our_message_ended(slot);
     }
 
-    fn unqueue(&mut self, slot: usize) {
-        let stream = self.streams.get_mut(slot);
-        if std::mem::take(&mut stream.queued) {
-            self.sched.remove(slot, stream.priority);
+    /// Takes a stream that isn't ready any more from the scheduler.
+    pub(super) fn unqueue(&mut self, slot: usize) {
+        if std::mem::take(&mut self.streams.get_mut(slot).queued) {
+            self.sched.remove(slot);
         }
     }
 

@@ -1,122 +1,110 @@
 //! Eight urgencies, each served in turn (RFC 9218 §10).
 
-use std::collections::VecDeque;
+use super::Priority;
+use super::lists::Lists;
 
-use crate::sched::Priority;
-
-/// The streams that have something to send and may send it. A stream's slot is in here at most once.
+/// Ready streams by urgency. Every operation takes the same time, however many there are.
 ///
-/// The most urgent go first, strictly. Within an urgency, streams that aren't incremental are served whole, one after
-/// another; incremental ones take turns. Where both kinds share an urgency they alternate, so that neither starves.
-/// Once the queues have grown to what a connection needs, nothing is allocated any more.
+/// The most urgent go first. Within an urgency, streams that aren't incremental are served whole, one after another;
+/// incremental ones take turns. Where both kinds share an urgency they alternate.
 #[derive(Debug, Default)]
-pub(crate) struct Urgency {
-    levels: [Level; 8],
-    /// Bit `u` tells that `levels[u]` isn't empty.
-    ready: u8,
+pub(super) struct Urgencies {
+    /// Two lists for each urgency: streams that aren't incremental, the front of which is served until it is done, and
+    /// those that are, the front of which has the next turn.
+    lists: Lists,
+    /// Bit `n` tells that list `n` isn't empty.
+    ready: u16,
+    /// Bit `2u` tells that the last turn of urgency `u` went to a stream that isn't incremental.
+    whole_had_turn: u16,
 }
 
-/// The streams of one urgency.
-#[derive(Debug, Default)]
-struct Level {
-    /// Those that aren't incremental. The front is served until it is done.
-    whole: VecDeque<u32>,
-    /// Those that are. The front has the next turn.
-    incremental: VecDeque<u32>,
-    /// Whether the last turn, of those when both kinds were ready, went to `whole`.
-    whole_had_turn: bool,
+/// The list of a priority. One that someone made by hand may have any urgency; there is none beyond 7.
+fn list_of(priority: Priority) -> u32 {
+    2 * u32::from(priority.urgency.min(7)) + u32::from(priority.incremental)
 }
 
-impl Level {
-    fn queue(&mut self, priority: Priority) -> &mut VecDeque<u32> {
-        if priority.incremental {
-            &mut self.incremental
-        } else {
-            &mut self.whole
+fn is_incremental(list: u32) -> bool {
+    list & 1 == 1
+}
+
+impl Urgencies {
+    /// Adds a stream behind the others of its urgency and kind.
+    pub(super) fn insert(&mut self, slot: u32, priority: Priority) {
+        let list = list_of(priority);
+        self.lists.push_back(list, slot);
+        self.ready |= 1 << list;
+    }
+
+    /// Adds a stream whose turn was interrupted: one that isn't incremental goes on before the others.
+    pub(super) fn resume(&mut self, slot: u32, priority: Priority) {
+        let list = list_of(priority);
+        if is_incremental(list) {
+            return self.insert(slot, priority);
+        }
+        self.lists.push_front(list, slot);
+        self.ready |= 1 << list;
+    }
+
+    /// Takes a stream out, if it is in here.
+    pub(super) fn remove(&mut self, slot: u32) {
+        if let Some(list) = self.lists.remove(slot)
+            && self.lists.is_empty(list)
+        {
+            self.ready &= !(1 << list);
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.whole.is_empty() && self.incremental.is_empty()
-    }
-}
-
-impl Urgency {
-    /// Adds a stream that is ready, behind the others of its urgency. The caller makes sure that it isn't in here.
-    pub(crate) fn insert(&mut self, slot: usize, priority: Priority) {
-        let level = self.level(priority);
-        self.levels[level].queue(priority).push_back(narrow(slot));
-        self.ready |= 1 << level;
+    /// Moves a stream, if it is in here, behind those of its new urgency and kind. Saying the same again moves nothing.
+    pub(super) fn reprioritize(&mut self, slot: u32, priority: Priority) {
+        let before = self.lists.list_of(slot);
+        if before.is_some_and(|list| list != list_of(priority)) {
+            self.remove(slot);
+            self.insert(slot, priority);
+        }
     }
 
-    /// Takes out the stream whose turn it is. The caller inserts it again if it is still ready after its turn:
-    /// `again` does that, and knows that a non-incremental stream keeps its place in front of its urgency.
-    pub(crate) fn pop(&mut self) -> Option<usize> {
+    /// The stream whose turn it is.
+    pub(super) fn next(&self) -> Option<u32> {
         if self.ready == 0 {
             return None;
         }
-        let urgency = self.ready.trailing_zeros() as usize;
-        let level = &mut self.levels[urgency];
-        let from_whole = if level.incremental.is_empty() {
-            true
-        } else if level.whole.is_empty() {
-            false
+        let first = self.ready.trailing_zeros();
+        let whole = first & !1;
+        let both = self.ready >> whole & 0b11 == 0b11;
+        let list = if both && self.whole_had_turn >> whole & 1 == 1 {
+            whole + 1
         } else {
-            level.whole_had_turn = !level.whole_had_turn;
-            level.whole_had_turn
+            first
         };
-        let slot = if from_whole {
-            level.whole.pop_front()
+        self.lists.front(list)
+    }
+
+    /// A stream has had its turn and is still ready.
+    pub(super) fn sent(&mut self, slot: u32) {
+        let Some(list) = self.lists.list_of(slot) else {
+            return;
+        };
+        // RFC 9218 §10: "Incremental responses of the same urgency SHOULD be served by sharing bandwidth among them", others
+        // "by prioritizing bandwidth allocation in ascending order of the stream ID".
+        if is_incremental(list) {
+            self.whole_had_turn &= !(1 << (list & !1));
+            self.lists.move_to_back(slot);
         } else {
-            level.incremental.pop_front()
-        };
-        if level.is_empty() {
-            self.ready &= !(1 << urgency);
-        }
-        slot.map(|slot| slot as usize)
-    }
-
-    /// Puts back the stream that `pop` returned last, which has more to send.
-    pub(crate) fn again(&mut self, slot: usize, priority: Priority) {
-        // RFC 9218 §10: "Incremental responses of the same urgency SHOULD be served by sharing bandwidth among them",
-        // others "by prioritizing bandwidth allocation in ascending order of the stream ID".
-        if priority.incremental {
-            return self.insert(slot, priority);
-        }
-        let level = self.level(priority);
-        self.levels[level].whole.push_front(narrow(slot));
-        self.ready |= 1 << level;
-    }
-
-    /// Removes a stream that was reset, wherever it is. `priority` is the one that it was inserted with.
-    pub(crate) fn remove(&mut self, slot: usize, priority: Priority) {
-        let urgency = self.level(priority);
-        let level = &mut self.levels[urgency];
-        let queue = level.queue(priority);
-        let slot = narrow(slot);
-        if let Some(place) = queue.iter().position(|&other| other == slot) {
-            queue.remove(place);
-        }
-        if level.is_empty() {
-            self.ready &= !(1 << urgency);
+            self.whole_had_turn |= 1 << list;
         }
     }
 
-    /// Whether no stream is ready.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ready == 0
+    /// For tests: what is in here, and that the bits agree with the lists.
+    pub(super) fn check(&self) -> Result<Vec<u32>, String> {
+        let mut slots = Vec::new();
+        for list in 0..16 {
+            if self.lists.is_empty(list) == (self.ready >> list & 1 == 1) {
+                return Err(format!("the bit of urgency list {list} is wrong"));
+            }
+            slots.extend(self.lists.iter(list));
+        }
+        Ok(slots)
     }
-
-    /// A priority that someone made by hand may have any urgency; there is none beyond 7.
-    fn level(&self, priority: Priority) -> usize {
-        usize::from(priority.urgency).min(self.levels.len() - 1)
-    }
-}
-
-/// Slots are places in the list of a connection's streams, of which there are fewer than 2^31 (RFC 9113 §5.1.1).
-fn narrow(slot: usize) -> u32 {
-    debug_assert!(u32::try_from(slot).is_ok(), "a slot of {slot}");
-    slot as u32
 }
 
 #[cfg(test)]
@@ -132,140 +120,145 @@ mod tests {
         }
     }
 
-    /// Serves so many turns; every stream always has more to send.
-    fn serve(scheduler: &mut Urgency, turns: usize, of: impl Fn(usize) -> Priority) -> Vec<usize> {
-        let mut served = Vec::new();
-        for _ in 0..turns {
-            let slot = scheduler.pop().unwrap();
-            served.push(slot);
-            scheduler.again(slot, of(slot));
+    fn with(streams: &[(u32, Priority)]) -> Urgencies {
+        let mut urgencies = Urgencies::default();
+        for (slot, priority) in streams {
+            urgencies.insert(*slot, *priority);
         }
-        served
+        urgencies
+    }
+
+    /// Serves so many turns; every stream always has more to send.
+    fn serve(urgencies: &mut Urgencies, turns: usize) -> Vec<u32> {
+        let turn = |_| {
+            let slot = urgencies.next().unwrap();
+            urgencies.sent(slot);
+            slot
+        };
+        (0..turns).map(turn).collect()
     }
 
     #[test]
     fn more_urgent_streams_go_first() {
         // RFC 9218 §10: "It is RECOMMENDED that, when possible, servers respect the urgency parameter (Section 4.1),
         // sending higher-urgency responses before lower-urgency responses."
-        let mut scheduler = Urgency::default();
-        for urgency in [3, 7, 0, 5, 255] {
-            scheduler.insert(usize::from(urgency), priority(urgency, urgency % 2 == 0));
-        }
-        let order: Vec<_> = std::iter::from_fn(|| scheduler.pop()).collect();
-        assert_eq!(order, [0, 3, 5, 7, 255]);
-        assert!(scheduler.is_empty());
+        let of = |urgency: u8| {
+            (
+                u32::from(urgency),
+                priority(urgency, urgency.is_multiple_of(2)),
+            )
+        };
+        let mut urgencies = with(&[3, 7, 0, 5, 255].map(of));
+        let order = std::iter::from_fn(|| {
+            let slot = urgencies.next()?;
+            urgencies.remove(slot);
+            Some(slot)
+        });
+        assert_eq!(order.collect::<Vec<_>>(), [0, 3, 5, 7, 255]);
     }
 
     #[test]
     fn streams_that_are_not_incremental_are_served_one_by_one() {
         // RFC 9218 §10: "Non-incremental responses of the same urgency SHOULD be served by prioritizing bandwidth
         // allocation in ascending order of the stream ID, which corresponds to the order in which clients make requests."
-        let mut scheduler = Urgency::default();
         let whole = priority(3, false);
-        for slot in [4, 2, 9] {
-            scheduler.insert(slot, whole);
-        }
-        assert_eq!(serve(&mut scheduler, 3, |_| whole), [4, 4, 4]);
-        assert_eq!(scheduler.pop(), Some(4));
-        assert_eq!(serve(&mut scheduler, 2, |_| whole), [2, 2]);
+        let mut urgencies = with(&[(4, whole), (2, whole), (9, whole)]);
+        assert_eq!(serve(&mut urgencies, 3), [4, 4, 4]);
+        urgencies.remove(4);
+        assert_eq!(serve(&mut urgencies, 2), [2, 2]);
+        urgencies.remove(2);
+        urgencies.resume(2, whole);
+        assert_eq!(serve(&mut urgencies, 2), [2, 2]);
     }
 
     #[test]
     fn incremental_streams_take_turns() {
         // RFC 9218 §10: "Incremental responses of the same urgency SHOULD be served by sharing bandwidth among them."
-        let mut scheduler = Urgency::default();
         let incremental = priority(3, true);
-        for slot in [4, 2, 9] {
-            scheduler.insert(slot, incremental);
-        }
-        let served = serve(&mut scheduler, 7, |_| incremental);
-        assert_eq!(served, [4, 2, 9, 4, 2, 9, 4]);
+        let mut urgencies = with(&[(4, incremental), (2, incremental), (9, incremental)]);
+        assert_eq!(serve(&mut urgencies, 7), [4, 2, 9, 4, 2, 9, 4]);
     }
 
     #[test]
-    fn neither_kind_starves_the_other() {
-        let mut scheduler = Urgency::default();
-        let of = |slot: usize| priority(3, slot >= 10);
-        for slot in [10, 0, 11, 1] {
-            scheduler.insert(slot, of(slot));
-        }
-        let served = serve(&mut scheduler, 8, of);
-        assert_eq!(served, [0, 10, 0, 11, 0, 10, 0, 11]);
+    fn the_two_kinds_of_an_urgency_alternate() {
+        let (whole, incremental) = (priority(3, false), priority(3, true));
+        let mut urgencies = with(&[(10, incremental), (0, whole), (11, incremental), (1, whole)]);
+        let expected = [0, 10, 0, 11, 0, 10, 0, 11];
+        assert_eq!(serve(&mut urgencies, 8), expected);
     }
 
     #[derive(Clone, Debug)]
     enum Operation {
-        Insert(Priority),
-        Pop,
-        PopAndAgain,
-        Remove(usize),
+        Insert(u32, Priority),
+        Resume(u32, Priority),
+        Serve,
+        Remove(u32),
     }
 
     fn operations() -> impl Strategy<Value = Vec<Operation>> {
-        let insert = (0_u8..8, any::<bool>()).prop_map(|(u, i)| Operation::Insert(priority(u, i)));
+        let stream = || (0_u32..40, 0_u8..8, any::<bool>());
         let operation = prop_oneof![
-            3 => insert,
-            1 => Just(Operation::Pop),
-            3 => Just(Operation::PopAndAgain),
-            1 => (0_usize..64).prop_map(Operation::Remove),
+            3 => stream().prop_map(|(slot, u, i)| Operation::Insert(slot, priority(u, i))),
+            1 => stream().prop_map(|(slot, u, i)| Operation::Resume(slot, priority(u, i))),
+            4 => Just(Operation::Serve),
+            2 => (0_u32..40).prop_map(Operation::Remove),
         ];
         prop::collection::vec(operation, 0..200)
     }
 
     proptest! {
-        /// Against a plain list: what is in is what was put in and not taken out, `pop` never passes over a more urgent
+        /// Against a plain list: what is in is what was put in and not taken out, `next` never passes over a more urgent
         /// stream, and within an urgency each kind keeps its own order.
         #[test]
-        fn every_slot_comes_out_once_and_in_order(operations in operations()) {
-            let mut scheduler = Urgency::default();
+        fn the_order_is_that_of_a_plain_list(operations in operations()) {
+            let mut urgencies = Urgencies::default();
             // Slots and priorities in the order in which their kind is to be served.
-            let mut model: Vec<(usize, Priority)> = Vec::new();
-            let mut next_slot = 0;
+            let mut model: Vec<(u32, Priority)> = Vec::new();
             for operation in operations {
                 match operation {
-                    Operation::Insert(priority) => {
-                        scheduler.insert(next_slot, priority);
-                        model.push((next_slot, priority));
-                        next_slot += 1;
+                    Operation::Insert(slot, _) | Operation::Resume(slot, _)
+                        if model.iter().any(|(other, _)| *other == slot) => {}
+                    Operation::Insert(slot, priority) => {
+                        urgencies.insert(slot, priority);
+                        model.push((slot, priority));
+                    }
+                    Operation::Resume(slot, priority) => {
+                        urgencies.resume(slot, priority);
+                        if priority.incremental {
+                            model.push((slot, priority));
+                        } else {
+                            model.insert(0, (slot, priority));
+                        }
                     }
                     Operation::Remove(slot) => {
-                        // A slot that isn't in: nothing happens.
-                        let place = model.iter().position(|(other, _)| *other == slot);
-                        let priority = place.map_or(Priority::default(), |place| model.remove(place).1);
-                        scheduler.remove(slot, priority);
+                        urgencies.remove(slot);
+                        model.retain(|(other, _)| *other != slot);
                     }
-                    Operation::Pop | Operation::PopAndAgain => {
-                        let Some(slot) = scheduler.pop() else {
+                    Operation::Serve => {
+                        let Some(slot) = urgencies.next() else {
                             prop_assert!(model.is_empty());
                             continue;
                         };
                         let place = model.iter().position(|(other, _)| *other == slot);
                         let place = place.expect("a slot that was never put in");
-                        let priority = model[place].1;
-                        prop_assert_eq!(
-                            Some(priority.urgency),
-                            model.iter().map(|(_, other)| other.urgency).min()
-                        );
-                        let first_of_kind = model.iter().position(|(_, other)| *other == priority);
+                        let entry = model[place];
+                        let most_urgent = model.iter().map(|(_, other)| other.urgency).min();
+                        prop_assert_eq!(Some(entry.1.urgency), most_urgent);
+                        let first_of_kind = model.iter().position(|(_, other)| *other == entry.1);
                         prop_assert_eq!(Some(place), first_of_kind);
-                        let entry = model.remove(place);
-                        if matches!(operation, Operation::PopAndAgain) {
-                            scheduler.again(slot, priority);
-                            if priority.incremental {
-                                model.push(entry);
-                            } else {
-                                model.insert(place, entry);
-                            }
+                        urgencies.sent(slot);
+                        if entry.1.incremental {
+                            model.remove(place);
+                            model.push(entry);
                         }
                     }
                 }
-                prop_assert_eq!(scheduler.is_empty(), model.is_empty());
+                let mut inside = urgencies.check().expect("the bits are right");
+                inside.sort_unstable();
+                let mut expected: Vec<_> = model.iter().map(|(slot, _)| *slot).collect();
+                expected.sort_unstable();
+                prop_assert_eq!(inside, expected);
             }
-            let mut left: Vec<_> = std::iter::from_fn(|| scheduler.pop()).collect();
-            left.sort_unstable();
-            let mut expected: Vec<_> = model.iter().map(|(slot, _)| *slot).collect();
-            expected.sort_unstable();
-            prop_assert_eq!(left, expected);
         }
     }
 }

@@ -349,29 +349,6 @@ impl Connection {
         self.release_connection_window(octets);
     }
 
-    /// The client or the owner says what a stream's priority is.
-    pub(crate) fn prioritize(&mut self, slot: usize, priority: Priority) {
-        self.streams.get_mut(slot).prioritized = true;
-        self.set_priority(slot, priority);
-    }
-
-    /// A response's `priority` field is merged over what the client said (RFC 9218 §8).
-    pub(crate) fn merge_priority(&mut self, slot: usize, response: &Fields) {
-        if let Some(value) = field_value(response) {
-            let merged = self.streams.get(slot).priority.merge(&value);
-            self.set_priority(slot, merged);
-        }
-    }
-
-    fn set_priority(&mut self, slot: usize, priority: Priority) {
-        let stream = self.streams.get_mut(slot);
-        if stream.queued {
-            self.sched.remove(slot, stream.priority);
-            self.sched.insert(slot, priority);
-        }
-        stream.priority = priority;
-    }
-
     /// Notes a frame of ours on a stream's state; what the engine sends is legal by construction.
     pub(crate) fn note_sent(&mut self, slot: usize, input: Input) {
         let stream = self.streams.get_mut(slot);

@@ -1,0 +1,205 @@
+//! What the client's priority signals do: those of RFC 9218, and those of RFC 7540 while it gives no others.
+
+use tidegate_frame::{Priority as PriorityFrame, PriorityUpdate, StreamDependency, StreamId};
+
+use crate::config::{Config, Priorities};
+use crate::conn::recv::{Fault, Outcome};
+use crate::conn::{Connection, Role};
+use crate::error::Violation;
+use crate::message::Fields;
+use crate::sched::{EarlyPriorities, Priority, field_value};
+use crate::stream::Stream;
+use crate::stream::map::Lookup;
+use crate::stream::state::Sender;
+
+/// Streams that a dependency may move without being charged for: more than a browser's page has below one stream.
+const FREE_MOVES: usize = 256;
+
+/// What is kept of the client's signals, beside the priority of each stream.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    pub(super) early: EarlyPriorities,
+    /// Whether those of RFC 7540 count: the configuration allows them, and the client has given none of RFC 9218.
+    dependencies_count: bool,
+}
+
+impl Signals {
+    pub(super) fn new(config: &Config, role: Role) -> Self {
+        Self {
+            early: EarlyPriorities::default(),
+            dependencies_count: role == Role::Server && config.priorities == Priorities::Auto,
+        }
+    }
+}
+
+/// Signals of RFC 9218.
+impl Connection {
+    pub(super) fn on_priority_update(&mut self, frame: &PriorityUpdate) -> Outcome {
+        // RFC 9218 §7.1: "A server MUST NOT send PRIORITY_UPDATE".
+        if self.role == Role::Client {
+            return Err(Violation::PriorityUpdateFromServer.into());
+        }
+        self.guard.priority(self.now)?;
+        let id = frame.prioritized_id;
+        match self.streams.lookup(id) {
+            Lookup::Live(slot) => {
+                self.ignore_dependencies();
+                let priority = Priority::parse(&frame.value);
+                self.prioritize(slot, priority);
+            }
+            // RFC 9218 §7.1: of a push stream that is idle: PROTOCOL_ERROR.
+            Lookup::Idle if id.is_server_initiated() => {
+                return Err(Violation::PriorityUpdateOfPushedIdle.into());
+            }
+            Lookup::Idle if id <= self.lifetime.last_accepted => {
+                self.ignore_dependencies();
+                self.keep_early_priority(id, Priority::parse(&frame.value))?;
+            }
+            _ => self.ignore_dependencies(),
+        }
+        Ok(None)
+    }
+
+    /// A priority of a stream that is yet to come.
+    fn keep_early_priority(&mut self, id: StreamId, priority: Priority) -> Result<(), Violation> {
+        let limit = self.config.max_concurrent_streams as usize;
+        let waiting = self.signals.early.len_with(id);
+        if waiting + self.streams.opened_by(Sender::Peer) > limit {
+            // Streams that only our owner still holds are over for the client.
+            let is_active = |stream: &Stream| stream.opened_by == Sender::Peer && !stream.held;
+            let streams = self.streams.iter();
+            let active = streams.filter(|(_, stream)| is_active(stream)).count();
+            // RFC 9218 §7.1: "The number of streams that have been prioritized but remain in the "idle" state plus the number
+            // of active streams … MUST NOT exceed the value of the SETTINGS_MAX_CONCURRENT_STREAMS parameter. Servers that
+            // receive such a PRIORITY_UPDATE MUST respond with a connection error of type PROTOCOL_ERROR."
+            if waiting + active > limit && self.settings.acknowledged {
+                return Err(Violation::PriorityUpdateOverLimit);
+            }
+            if waiting > limit {
+                return Ok(());
+            }
+        }
+        self.signals.early.keep(id, priority);
+        Ok(())
+    }
+
+    /// The client has given a signal of RFC 9218: from here on those of RFC 7540 say nothing.
+    pub(super) fn ignore_dependencies(&mut self) {
+        if !std::mem::take(&mut self.signals.dependencies_count) || !self.sched.has_tree() {
+            return;
+        }
+        let ready = self.sched.fell_tree();
+        self.schedule_anew(ready);
+    }
+
+    /// Puts the streams that were ready into a scheduler that is empty.
+    fn schedule_anew(&mut self, ready: Vec<usize>) {
+        for slot in ready {
+            self.sched.insert(slot, self.streams.get(slot).priority);
+        }
+    }
+}
+
+/// Signals of RFC 7540.
+impl Connection {
+    pub(super) fn on_priority(&mut self, frame: PriorityFrame) -> Outcome {
+        self.guard.priority(self.now)?;
+        let PriorityFrame {
+            stream_id: id,
+            dependency,
+        } = frame;
+        self.check_dependency(id, Some(dependency))?;
+        let takes_a_place = match self.streams.lookup(id) {
+            Lookup::Live(_) => true,
+            // RFC 7540 §5.3.4: "streams that are in the "idle" state can be assigned priority or become a parent of other streams."
+            Lookup::Idle => id.is_client_initiated() && id <= self.lifetime.last_accepted,
+            Lookup::Skipped | Lookup::Closed(_) => self.sched.knows(id),
+        };
+        if self.signals.dependencies_count && takes_a_place {
+            self.depend(id, dependency);
+        }
+        Ok(None)
+    }
+
+    /// RFC 7540 §6.2: "Prioritization information in a HEADERS frame is logically equivalent to a separate PRIORITY frame". The
+    /// stream has its slot.
+    pub(super) fn on_dependency(
+        &mut self,
+        id: StreamId,
+        dependency: Option<StreamDependency>,
+    ) -> Result<(), Fault> {
+        let Some(dependency) = dependency else {
+            return Ok(());
+        };
+        if self.signals.dependencies_count && self.depend(id, dependency) > FREE_MOVES {
+            self.guard.priority(self.now)?;
+        }
+        Ok(())
+    }
+
+    fn depend(&mut self, id: StreamId, dependency: StreamDependency) -> usize {
+        if !self.sched.has_tree() {
+            let ready = self.sched.plant_tree();
+            for (slot, stream) in self.streams.iter() {
+                self.sched.open(slot, stream.id, stream.priority);
+            }
+            self.schedule_anew(ready);
+        }
+        if let Lookup::Live(slot) = self.streams.lookup(id) {
+            self.streams.get_mut(slot).prioritized = true;
+        }
+        self.sched.depend(id, dependency)
+    }
+
+    /// RFC 7540 §5.3.5: "Pushed streams initially depend on their associated stream", and "are assigned a default weight of 16".
+    pub(super) fn depend_on_parent(&mut self, promised: StreamId, parent: StreamId) {
+        if self.sched.has_tree() {
+            let dependency = StreamDependency {
+                depends_on: parent,
+                exclusive: false,
+                weight: 15,
+            };
+            self.sched.depend(promised, dependency);
+        }
+    }
+
+    /// RFC 7540 §5.3.1: "A stream cannot depend on itself."
+    pub(super) fn check_dependency(
+        &self,
+        id: StreamId,
+        dependency: Option<StreamDependency>,
+    ) -> Result<(), Fault> {
+        match dependency {
+            Some(dependency) if dependency.depends_on == id => {
+                Err(Fault(id, Violation::StreamDependsOnItself))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The owner's word.
+impl Connection {
+    /// The client or the owner says what a stream's priority is.
+    pub(crate) fn prioritize(&mut self, slot: usize, priority: Priority) {
+        self.streams.get_mut(slot).prioritized = true;
+        self.set_priority(slot, priority);
+    }
+
+    /// A response's `priority` field is merged over what the client said (RFC 9218 §8).
+    pub(super) fn merge_priority(&mut self, slot: usize, response: &Fields) {
+        if let Some(value) = field_value(response) {
+            let priority = self.streams.get(slot).priority;
+            let merged = priority.merge(&value);
+            // In a tree, what the client said is not in `priority`: a field that changes nothing must leave it alone.
+            if merged != priority {
+                self.set_priority(slot, merged);
+            }
+        }
+    }
+
+    pub(crate) fn set_priority(&mut self, slot: usize, priority: Priority) {
+        self.streams.get_mut(slot).priority = priority;
+        self.sched.reprioritize(slot, priority);
+    }
+}

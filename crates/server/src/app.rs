@@ -119,14 +119,16 @@ impl App {
         let progress = match &mut exchange.work {
             Work::Upload(_) => return,
             Work::Echo(echo) => echo.write(&mut stream),
-            Work::Download(download) => match download.write(&mut stream, want) {
-                Ok(progress) => progress,
-                Err(error) => {
-                    log::warn!("stream {id}: reset, for its file can't be read on: {error}");
-                    stream.reset(ErrorCode::INTERNAL_ERROR);
-                    Progress::Done(0)
+            Work::Download(download) => {
+                match download.write(&mut stream, want, &mut self.files.pieces) {
+                    Ok(progress) => progress,
+                    Err(error) => {
+                        log::warn!("stream {id}: reset, for its file can't be read on: {error}");
+                        stream.reset(ErrorCode::INTERNAL_ERROR);
+                        Progress::Done(0)
+                    }
                 }
-            },
+            }
         };
         if exchange.sent.count(progress) {
             self.finish(stream, conn, id);

@@ -1,7 +1,7 @@
 //! What we send: heads and control frames in order, then DATA as the scheduler says.
 
 use bytes::Bytes;
-use tidegate_frame::{Data, ErrorCode, Headers, RstStream, StreamId, WindowUpdate};
+use tidegate_frame::{Data, ErrorCode, Head, Headers, RstStream, StreamId, WindowUpdate};
 use tidegate_hpack::Fields;
 
 use crate::conn::recv::PREFACE;
@@ -32,9 +32,13 @@ const STALL_PROGRESS: usize = 16 << 10;
 /// How long a connection is without streams before it gives its memory back.
 const REST_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Octets of a stream's turn: one DATA frame of the protocol's default size. A peer that takes larger frames doesn't make
-/// the others wait longer.
-const MAX_TURN: usize = 16_384;
+/// Plaintext in one TLS record at most (RFC 8446 §5.1).
+const RECORD: usize = 16 << 10;
+
+/// Octets of a stream's turn: one DATA frame, a little less than any peer must take (RFC 9113 §6.5.2). With its head it fills a
+/// TLS record, and nothing is left over for a small one. A peer that takes larger frames doesn't make the others wait
+/// longer.
+const MAX_TURN: usize = RECORD - Head::LEN;
 
 /// What a stream's turn came to.
 enum Turn {
@@ -122,7 +126,7 @@ impl Connection {
             buf.more = More::Asked;
             return Turn::Ask(Event::Writable {
                 id: stream.id,
-                want: window.min(room).min(MAX_WRITE),
+                want: window.min(body_octets(room)).min(MAX_WRITE),
             });
         }
         let len = window.min(buf.pending.len()).min(MAX_TURN);
@@ -534,6 +538,12 @@ impl Connection {
     }
 }
 
+/// How much of a body fits in `room` octets of DATA frames; 1 at least.
+fn body_octets(room: usize) -> usize {
+    let (frames, rest) = (room / RECORD, room % RECORD);
+    (frames * MAX_TURN + rest.saturating_sub(Head::LEN)).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::{Buf, BytesMut};
@@ -541,6 +551,22 @@ mod tests {
     use super::*;
     use crate::Config;
     use crate::message::ResponseHead;
+
+    /// Where 64 KiB fit, four frames that are 16 KiB with their heads go out, and no small one behind them.
+    #[test]
+    fn what_is_asked_for_fits_with_the_heads_of_its_frames() {
+        for (room, octets) in [
+            (1, 1),
+            (10, 1),
+            (11, 2),
+            (16_384, 16_375),
+            (16_393, 16_375),
+            (16_394, 16_376),
+            (65_536, 4 * 16_375),
+        ] {
+            assert_eq!(body_octets(room), octets, "{room} octets of room");
+        }
+    }
 
     /// A whole exchange in memory: the smallest use of both roles.
     #[test]

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tidegate_proto::{Body, StreamMut};
 
 use super::asset::{Asset, Metadata};
@@ -22,6 +22,8 @@ const KEPT_OCTETS: usize = 32 << 20;
 const SLOTS: usize = 4096;
 /// Octets that are read at once from a large file.
 const PIECE: usize = 64 << 10;
+/// Pieces whose memory one worker keeps to use it again.
+const RECENT_PIECES: usize = 16;
 /// A file that changed less than so many seconds ago may change again without its times showing it.
 const UNSETTLED: u64 = 2;
 
@@ -40,6 +42,8 @@ pub struct Files {
     hand: usize,
     /// Number of the loop's turn.
     turn: u64,
+    /// For [`Download::write`].
+    pub pieces: Pieces,
 }
 
 /// What is remembered of a path.
@@ -77,6 +81,7 @@ impl Default for Files {
             octets: 0,
             hand: 0,
             turn: 0,
+            pieces: Pieces::default(),
         }
     }
 }
@@ -296,22 +301,19 @@ impl Download {
     ///
     /// # Errors
     /// When the file can't be read, or has become shorter.
-    pub fn write(&mut self, stream: &mut StreamMut<'_>, want: usize) -> io::Result<Progress> {
+    pub fn write(
+        &mut self,
+        stream: &mut StreamMut<'_>,
+        want: usize,
+        pieces: &mut Pieces,
+    ) -> io::Result<Progress> {
         if self.waiting.is_empty() {
             let rest = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
-            let mut piece = vec![0; want.min(PIECE).min(rest)];
-            let read = loop {
-                match self.file.read_at(&mut piece, self.next) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    other => break other?,
-                }
-            };
-            if read == 0 {
+            self.waiting = pieces.read(&self.file, self.next, want.min(rest))?;
+            if self.waiting.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            piece.truncate(read);
-            self.next += read as u64;
-            self.waiting = piece.into();
+            self.next += self.waiting.len() as u64;
         }
         let last = self.next == self.end;
         let taken = stream.write(&mut self.waiting, last);
@@ -320,6 +322,39 @@ impl Download {
         } else {
             Progress::More(taken)
         })
+    }
+}
+
+/// The memory that pieces of large files are read to. It is used again once its piece has gone out: new memory would have to
+/// be zeroed, and isn't in the processor's cache.
+#[derive(Default)]
+pub struct Pieces {
+    /// The last pieces, each as large as [`PIECE`], the newest last.
+    recent: Vec<Bytes>,
+}
+
+impl Pieces {
+    /// Up to `want` octets of a file, from octet `at` on; none at its end.
+    fn read(&mut self, file: &File, at: u64, want: usize) -> io::Result<Bytes> {
+        let free = self.recent.iter().rposition(Bytes::is_unique);
+        let free = free.map(|place| self.recent.remove(place));
+        let mut memory = match free.map(Bytes::try_into_mut) {
+            Some(Ok(memory)) => memory,
+            _ => BytesMut::zeroed(PIECE),
+        };
+        let len = want.min(PIECE);
+        let read = loop {
+            match file.read_at(&mut memory[..len], at) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        let piece = memory.freeze();
+        if self.recent.len() == RECENT_PIECES {
+            self.recent.remove(0);
+        }
+        self.recent.push(piece.clone());
+        Ok(piece.slice(..read))
     }
 }
 
@@ -474,5 +509,31 @@ mod tests {
         };
         assert_eq!(tag("/a"), tag("/a"));
         assert!(tag("/a").starts_with('"') && tag("/a").ends_with("-7\""));
+    }
+
+    #[test]
+    fn the_memory_of_a_piece_is_used_again_once_nobody_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let content: Vec<u8> = (0..PIECE + 100).map(|n| n as u8).collect();
+        fs::write(&path, &content).unwrap();
+        let file = File::open(&path).unwrap();
+        let mut pieces = Pieces::default();
+        let first = pieces.read(&file, 0, 1 << 20).unwrap();
+        let second = pieces.read(&file, PIECE as u64, 1 << 20).unwrap();
+        assert_eq!([&first[..], &second[..]].concat(), content);
+        let memory = second.as_ptr();
+        drop(second);
+        let third = pieces.read(&file, 7, 10).unwrap();
+        assert_eq!((third.as_ptr(), &third[..]), (memory, &content[7..17]));
+        assert_eq!(first, &content[..PIECE], "nobody wrote over it");
+        assert_eq!(pieces.read(&file, 1 << 20, 1).unwrap(), "", "the end");
+        let held: Vec<_> = (0..2 * RECENT_PIECES)
+            .map(|_| pieces.read(&file, 0, 1).unwrap())
+            .collect();
+        assert_eq!(
+            (held.len(), pieces.recent.len()),
+            (2 * RECENT_PIECES, RECENT_PIECES)
+        );
     }
 }

@@ -204,7 +204,9 @@ impl Conn {
             return Ok(false);
         }
         let before = *written;
-        let all = self.transport.flush(&mut self.outbox, buffers, written)?;
+        let all = self
+            .transport
+            .flush(&mut self.outbox, buffers, now, written)?;
         self.writable = all;
         if all {
             self.write_deadline = None;

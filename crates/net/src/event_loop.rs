@@ -24,7 +24,8 @@ use crate::timers::Timers;
 use crate::transport::{TlsSession, Transport};
 use crate::{ConnId, ConnInfo, Conns, End, Listener, Mailbox, Options, Security, Service};
 
-/// Octets that an engine may put into an outbox before that is written.
+/// Octets that an engine may put into an outbox before that is written. What the socket doesn't take of them stays in front of
+/// whatever becomes urgent; fewer octets would mean more system calls.
 const OUTBOX_LIMIT: usize = 64 << 10;
 
 /// Octets that one turn writes to one connection at most, about.
@@ -81,12 +82,14 @@ impl<S: Service> EventLoop<S> {
     /// A loop that serves what these listeners accept.
     ///
     /// # Errors
-    /// When the operating system gives no epoll instance or the sockets can't be registered with it.
+    /// When the operating system gives no epoll instance, the sockets can't be registered with it, or it doesn't take
+    /// [`Options::notsent_lowat`].
     pub fn new(listeners: Vec<Listener>, options: Options, service: S) -> io::Result<Self> {
         let poll = Poll::new()?;
         let (mailbox, letters) = Mailbox::new(poll.registry(), MAILBOX)?;
         let mut accepting = Vec::new();
         for (index, mut listener) in listeners.into_iter().enumerate() {
+            listener.set_notsent_lowat(options.notsent_lowat)?;
             let token = listener_token(index);
             poll.registry()
                 .register(&mut listener.socket, token, Interest::READABLE)?;
@@ -261,7 +264,7 @@ impl<S: Service> EventLoop<S> {
         let listener = &self.listeners[listener].listener;
         let tls = match &listener.security {
             Security::Plain => None,
-            Security::Tls(config) => match TlsSession::new(config.rustls()) {
+            Security::Tls(config) => match TlsSession::new(config.rustls(), now) {
                 Ok(session) => Some(Box::new(session)),
                 Err(error) => return warn!("can't begin TLS with {peer}: {error}"),
             },

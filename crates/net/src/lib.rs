@@ -74,6 +74,7 @@ mod event_loop;
 mod http1;
 mod listener;
 mod mailbox;
+mod record_size;
 mod service;
 mod timers;
 mod tls;

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mio::net::{TcpListener, TcpStream};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use socket2::SockRef;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::TlsAcceptorConfig;
@@ -80,6 +82,18 @@ impl Listener {
         self.addr
     }
 
+    /// Sets TCP_NOTSENT_LOWAT for the connections to come: they take it over from the listening socket, so that it costs them no
+    /// system call. 0 leaves what the system has.
+    pub(crate) fn set_notsent_lowat(&self, octets: u32) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if octets > 0 {
+            SockRef::from(&self.socket).set_tcp_notsent_lowat(octets)?;
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = octets;
+        Ok(())
+    }
+
     /// The next connection, with Nagle's algorithm off: the engine already gathers what one turn produced.
     pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = self.socket.accept()?;
@@ -109,6 +123,22 @@ mod tests {
         assert!(group.iter().all(|listener| listener.local_addr() == addr));
         let error = Listener::bind_group(addr, &Security::Plain, 1).map(|_| ());
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn connections_take_over_what_the_listener_has() -> io::Result<()> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let system = SockRef::from(&open(any)?).tcp_notsent_lowat()?;
+        for (octets, expected) in [(0, system), (50_000, 50_000)] {
+            let listener = Listener::bind(any, Security::Plain)?;
+            listener.set_notsent_lowat(octets)?;
+            let _client = std::net::TcpStream::connect(listener.local_addr())?;
+            let (accepted, _) = listener.accept()?;
+            let socket = SockRef::from(&accepted);
+            assert_eq!(socket.tcp_notsent_lowat()?, expected);
+        }
         Ok(())
     }
 }

@@ -54,6 +54,11 @@ pub struct Options {
     pub write_timeout: Duration,
     /// From [`Mailbox::shut_down`](crate::Mailbox::shut_down) until what is still open is cut off. Default 30 s.
     pub shutdown_timeout: Duration,
+    /// TCP_NOTSENT_LOWAT of every connection, octets: while the kernel has so many that it didn't send yet, it takes no more (it
+    /// may go over by a segment that it cuts for the network card, up to 64 KiB). What waits in the engine instead can be
+    /// overtaken by what is urgent. 0 leaves it to the system, which by default takes megabytes. Linux and Android
+    /// only. Default 65,536.
+    pub notsent_lowat: u32,
     /// Connections that may be open at once; more are closed at once. Default 10,000.
     pub max_connections: usize,
 }
@@ -66,6 +71,7 @@ impl Options {
             handshake_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(30),
+            notsent_lowat: 64 << 10,
             max_connections: 10_000,
         }
     }

@@ -1,6 +1,7 @@
 //! The octets of a connection's socket, in cleartext or by TLS.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::time::Instant;
 
 use bytes::Buf;
 use mio::net::TcpStream;
@@ -10,13 +11,11 @@ use rustls::{Error, HandshakeKind, InvalidMessage, ServerConfig};
 use tidegate_proto::Outbox;
 
 use crate::buffers::{Buffers, MAX_TLS_LEFT_OVER, READ_AT_ONCE, Records};
+use crate::record_size::RecordSize;
 use crate::{End, TlsInfo, tls};
 
 /// Pieces that one `writev` takes.
 const SLICES: usize = 64;
-
-/// Plaintext in one TLS record at most (RFC 8446 §5.1).
-const MAX_FRAGMENT: usize = 16 << 10;
 
 /// More than what TLS adds to one record, whatever its version and cipher.
 const RECORD_OVERHEAD: usize = 64;
@@ -76,11 +75,12 @@ impl Transport {
         &mut self,
         outbox: &mut Outbox,
         buffers: &mut Buffers,
+        now: Instant,
         written: &mut u64,
     ) -> Result<bool, End> {
         match &mut self.tls {
             None => flush_plain(&mut self.socket, outbox, written).map_err(End::Io),
-            Some(tls) => tls.flush(&mut self.socket, outbox, buffers, written),
+            Some(tls) => tls.flush(&mut self.socket, outbox, buffers, now, written),
         }
     }
 
@@ -149,16 +149,18 @@ pub(crate) struct TlsSession {
     left_over: Vec<u8>,
     /// Records that the socket has not taken yet.
     pending: Vec<u8>,
+    record_size: RecordSize,
     server_name: Option<String>,
     got_close_notify: bool,
 }
 
 impl TlsSession {
-    pub(crate) fn new(config: &std::sync::Arc<ServerConfig>) -> Result<Self, Error> {
+    pub(crate) fn new(config: &std::sync::Arc<ServerConfig>, now: Instant) -> Result<Self, Error> {
         Ok(Self {
             session: UnbufferedServerConnection::new(std::sync::Arc::clone(config))?,
             left_over: Vec::new(),
             pending: Vec::new(),
+            record_size: RecordSize::new(now),
             server_name: None,
             got_close_notify: false,
         })
@@ -254,8 +256,10 @@ impl TlsSession {
         socket: &mut TcpStream,
         outbox: &mut Outbox,
         buffers: &mut Buffers,
+        now: Instant,
         written: &mut u64,
     ) -> Result<bool, End> {
+        self.record_size.write(now);
         let Buffers {
             records, gathered, ..
         } = buffers;
@@ -265,21 +269,25 @@ impl TlsSession {
         }
         loop {
             while records.len() < RECORDS_AT_ONCE && !outbox.is_empty() {
+                let most = self.record_size.most();
                 let chunk = outbox.chunk();
-                if chunk.len() >= MAX_FRAGMENT || chunk.len() == outbox.len() {
-                    let count = chunk.len().min(MAX_FRAGMENT);
+                let count = if chunk.len() >= most || chunk.len() == outbox.len() {
+                    let count = chunk.len().min(most);
                     self.seal(&chunk[..count], records)?;
                     outbox.advance(count);
+                    count
                 } else {
                     gathered.clear();
-                    while gathered.len() < MAX_FRAGMENT && !outbox.is_empty() {
+                    while gathered.len() < most && !outbox.is_empty() {
                         let chunk = outbox.chunk();
-                        let count = chunk.len().min(MAX_FRAGMENT - gathered.len());
+                        let count = chunk.len().min(most - gathered.len());
                         gathered.extend_from_slice(&chunk[..count]);
                         outbox.advance(count);
                     }
                     self.seal(gathered, records)?;
-                }
+                    gathered.len()
+                };
+                self.record_size.made(count);
             }
             if records.len() == 0 {
                 return Ok(true);

@@ -156,6 +156,7 @@ impl Config {
         let mut options = Options::new(proto.build().map_err(ConfigError::Proto)?);
         options.handshake_timeout = flags.handshake_timeout;
         options.write_timeout = flags.write_timeout;
+        options.notsent_lowat = flags.notsent_lowat.0;
         // Without a limit: the loop itself knows none.
         let no_limit = Duration::from_secs(365 * 24 * 3600);
         options.shutdown_timeout = match flags.shutdown_timeout {

@@ -20,6 +20,9 @@ Routes:
 Times:
   500ms, 10s, 5m, 1h; 0 turns a limit off.
 
+Sizes:
+  octets, or 64K, 8M, 1G (of 1024 each).
+
 Examples:
   tidegate                                          the demo site, with a self-signed certificate
   tidegate --root ./public --listen 443 --listen-h2c none --cert site.pem --key site.key
@@ -85,6 +88,11 @@ pub struct Flags {
     /// On SIGINT or SIGTERM, give requests in progress so long to finish
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "30s", value_parser = duration)]
     pub shutdown_timeout: Duration,
+
+    /// Unsent octets that the kernel takes of a connection; the rest waits where what is urgent can overtake it. 0: what the
+    /// system has
+    #[arg(long, value_name = "SIZE", help_heading = "Sending", default_value = "64K", value_parser = size)]
+    pub notsent_lowat: Size,
 
     /// What to log to stderr: off, error, warn, info, debug or trace, or a filter such as warn,tidegate::access=info
     #[arg(long, value_name = "FILTER", help_heading = "Logs", default_value = "info", value_parser = log_filter)]
@@ -196,6 +204,30 @@ fn duration(typed: &str) -> Result<Duration, String> {
     }
 }
 
+/// A number of octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u32);
+
+fn size(typed: &str) -> Result<Size, String> {
+    let digits = typed.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = typed.split_at(digits);
+    let shift = match unit {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" | "m" => 20,
+        "G" | "g" => 30,
+        _ => return Err("expected a size such as 65536, 64K or 8M".into()),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a size such as 65536, 64K or 8M")?;
+    let octets = number.checked_mul(1 << shift);
+    match octets.and_then(|octets| u32::try_from(octets).ok()) {
+        Some(octets) => Ok(Size(octets)),
+        None => Err("that is 4 GiB or more".into()),
+    }
+}
+
 fn log_filter(typed: &str) -> Result<String, String> {
     // The parser would take a misspelt level for the name of a target.
     let directives = typed.split('/').next().unwrap_or_default().split(',');
@@ -294,6 +326,31 @@ mod tests {
         .chain(too_long)
         {
             assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        for (typed, octets) in [
+            ("0", 0),
+            ("65536", 65_536),
+            ("64K", 65_536),
+            ("3g", 3 << 30),
+        ] {
+            assert_eq!(size(typed), Ok(Size(octets)), "{typed}");
+        }
+        for wrong in [
+            "",
+            "K",
+            "64 K",
+            "64KB",
+            "-1",
+            "1.5M",
+            "4G",
+            "99999999999999999999",
+            "18446744073709551615K",
+        ] {
+            assert!(size(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use crate::common::{Client, Message, Note, PATIENCE, Trickle, Worker, pattern};
+use socket2::SockRef;
 use tidegate_proto::{Body, ErrorCode};
 
 #[test]
@@ -61,6 +62,18 @@ fn a_client_that_reads_late_gets_everything() {
     for id in ids {
         assert!(client.finish(id).body == pattern(1_000_000));
     }
+}
+
+#[test]
+fn what_is_urgent_overtakes_bulk() {
+    let worker = Worker::plain();
+    let mut client = Client::new(worker.connect());
+    SockRef::from(&client.io)
+        .set_recv_buffer_size(64 << 10)
+        .unwrap();
+    crate::common::urgent_overtakes_bulk(&worker, &mut client, || {
+        Client::new(worker.connect()).get("/hello");
+    });
 }
 
 #[test]

@@ -378,6 +378,44 @@ impl<T: Read + Write> Client<T> {
     }
 }
 
+/// Asks for 20 large bodies and reads nothing, until the worker can write no more; then asks for something urgent and reads.
+/// Of the bulk, no more comes before the urgent response than what the client's socket had, what the kernel takes at once and
+/// one outbox. `elsewhere` makes a request on another connection.
+pub(crate) fn urgent_overtakes_bulk<T: Read + Write>(
+    worker: &Worker,
+    client: &mut Client<T>,
+    elsewhere: impl Fn(),
+) {
+    let bulk: Vec<_> = (0..20)
+        .map(|_| client.open("GET", "/big/1000000", Body::Empty))
+        .collect();
+    client.flush();
+    // A turn writes 256 KiB at most. Each of these requests takes one or more.
+    let mut written = 0;
+    loop {
+        for _ in 0..10 {
+            elsewhere();
+        }
+        let total = worker.totals().octets_out;
+        // The other connections got less than 50 KB.
+        if total < written + 50_000 {
+            break;
+        }
+        written = total;
+    }
+    let head = RequestHead::new("GET", "http", "localhost", "/hello").field("priority", "u=0");
+    let urgent = client.engine.open(&head, Body::Empty).unwrap();
+    client.responses.insert(urgent, Response::default());
+    assert_eq!(client.finish(urgent).body, b"hello");
+    let ahead: usize = bulk.iter().map(|id| client.responses[id].body.len()).sum();
+    // The kernel doubles the size that is asked for (socket(7)).
+    let in_our_socket = 128 << 10;
+    assert!(ahead < (256 << 10) + in_our_socket, "{ahead} octets ahead");
+    for id in bulk {
+        assert_eq!(client.finish(id).body.len(), 1_000_000);
+    }
+}
+
 /// Writes a few octets at a time, in segments of their own.
 pub(crate) struct Trickle {
     socket: TcpStream,

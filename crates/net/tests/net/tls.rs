@@ -1,10 +1,12 @@
 //! HTTP/2 over TLS (RFC 9113 §3.2), ALPN, tickets, and TLS's own end.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use crate::common::{Client, Note, Trickle, Worker, pattern};
 use rustls::{AlertDescription, HandshakeKind};
+use socket2::SockRef;
 use tidegate_proto::Body;
 
 #[test]
@@ -63,6 +65,92 @@ fn a_client_that_reads_late_gets_everything() {
     for id in ids {
         assert!(client.finish(id).body == pattern(1_000_000));
     }
+}
+
+/// Notes the length of every TLS record that is read.
+struct Tap {
+    socket: TcpStream,
+    /// What is here of the record that isn't whole yet.
+    head: Vec<u8>,
+    skip: usize,
+    lengths: Vec<usize>,
+}
+
+impl Read for Tap {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.socket.read(buffer)?;
+        let mut octets = &buffer[..count];
+        while !octets.is_empty() {
+            let skipped = self.skip.min(octets.len());
+            self.skip -= skipped;
+            octets = &octets[skipped..];
+            // Kind, version and length (RFC 8446 §5.1).
+            let taken = octets.len().min(5 - self.head.len());
+            self.head.extend_from_slice(&octets[..taken]);
+            octets = &octets[taken..];
+            if let [_, _, _, high, low] = self.head[..] {
+                self.skip = usize::from(u16::from_be_bytes([high, low]));
+                self.lengths.push(self.skip);
+                self.head.clear();
+            }
+        }
+        Ok(count)
+    }
+}
+
+impl Write for Tap {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.socket.write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+#[test]
+fn records_are_of_a_segment_each_first_and_full_later() {
+    let worker = Worker::tls();
+    let config = Arc::new(worker.client_config(&["h2"]));
+    let tls = worker.connect_tls(&config);
+    let tap = Tap {
+        socket: tls.sock,
+        head: Vec::new(),
+        skip: 0,
+        lengths: Vec::new(),
+    };
+    let mut client = Client::new(rustls::StreamOwned::new(tls.conn, tap));
+    assert_eq!(client.get("/hello").body, b"hello");
+    client.io.sock.lengths.clear();
+    assert_eq!(client.get("/big/500000").body.len(), 500_000);
+    let lengths = &client.io.sock.lengths;
+    // RFC 8446 §5.2: TLS adds the content type and a tag of 16 octets.
+    let (small, full) = (1360 + 17, 16_384 + 17);
+    let first_full = lengths.iter().position(|length| *length > small).unwrap();
+    assert!((45..=50).contains(&first_full), "{lengths:?}");
+    let all_but_the_last = &lengths[first_full..lengths.len() - 1];
+    assert!(all_but_the_last.len() >= (500_000 - 65_536) / full - 1);
+    assert!(
+        all_but_the_last.iter().all(|length| *length == full),
+        "{lengths:?}"
+    );
+    // As long as there is no pause they stay so.
+    client.io.sock.lengths.clear();
+    assert_eq!(client.get("/big/16000").body.len(), 16_000);
+    assert_eq!(client.io.sock.lengths.len(), 1);
+}
+
+#[test]
+fn what_is_urgent_overtakes_bulk() {
+    let worker = Worker::tls();
+    let config = Arc::new(worker.client_config(&["h2"]));
+    let mut client = Client::new(worker.connect_tls(&config));
+    SockRef::from(&client.io.sock)
+        .set_recv_buffer_size(64 << 10)
+        .unwrap();
+    crate::common::urgent_overtakes_bulk(&worker, &mut client, || {
+        Client::new(worker.connect_tls(&config)).get("/hello");
+    });
 }
 
 #[test]

@@ -68,7 +68,9 @@ impl Connection {
             return Err(Fault(id, Violation::HeadersOnTunnel));
         }
         self.check_dependency(id, dependency)?;
-        self.on_dependency(id, dependency)?;
+        if self.signals.dependencies_count {
+            self.on_dependency(id, dependency)?;
+        }
         if let Some(limit) = decoded.over {
             return Err(Fault(id, over(limit)));
         }
@@ -147,11 +149,10 @@ impl Connection {
             stream.priority = priority;
             stream.prioritized = true;
         }
-        if stream.prioritized {
-            self.ignore_dependencies();
+        let slot = self.streams.insert(stream);
+        if self.signals.dependencies_count {
+            self.place(slot, dependency)?;
         }
-        self.insert_stream(stream);
-        self.on_dependency(id, dependency)?;
         self.wake();
         if !end {
             self.timers
@@ -237,14 +238,6 @@ impl Connection {
             Lookup::Closed(ClosedBy::EndStream) => Err(Violation::FrameOnClosedStream.into()),
             _ => Err(Violation::FrameOnIdleStream.into()),
         }
-    }
-
-    /// Gives a stream its slot.
-    pub(super) fn insert_stream(&mut self, stream: Stream) -> usize {
-        let (id, priority) = (stream.id, stream.priority);
-        let slot = self.streams.insert(stream);
-        self.sched.open(slot, id, priority);
-        slot
     }
 
     pub(super) fn new_stream(&self, id: StreamId, opened_by: Sender) -> Stream {

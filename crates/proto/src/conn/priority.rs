@@ -6,8 +6,8 @@ use crate::config::{Config, Priorities};
 use crate::conn::recv::{Fault, Outcome};
 use crate::conn::{Connection, Role};
 use crate::error::Violation;
-use crate::message::Fields;
-use crate::sched::{EarlyPriorities, Priority, field_value};
+use crate::message::{Fields, KnownName};
+use crate::sched::{EarlyPriorities, Priority, whole_value};
 use crate::stream::Stream;
 use crate::stream::map::Lookup;
 use crate::stream::state::Sender;
@@ -19,8 +19,9 @@ const FREE_MOVES: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Signals {
     pub(super) early: EarlyPriorities,
-    /// Whether those of RFC 7540 count: the configuration allows them, and the client has given none of RFC 9218.
-    dependencies_count: bool,
+    /// Whether those of RFC 7540 count: the configuration allows them, and the client has given none of RFC 9218. There is a
+    /// tree only while they do.
+    pub(super) dependencies_count: bool,
 }
 
 impl Signals {
@@ -121,17 +122,50 @@ impl Connection {
         Ok(None)
     }
 
+    /// A request has got its slot, and signals of RFC 7540 count, unless the request has one of RFC 9218.
+    #[cold]
+    pub(super) fn place(
+        &mut self,
+        slot: usize,
+        dependency: Option<StreamDependency>,
+    ) -> Result<(), Violation> {
+        let stream = self.streams.get(slot);
+        if stream.prioritized {
+            self.ignore_dependencies();
+            return Ok(());
+        }
+        let id = stream.id;
+        self.sched.open(slot, id, stream.priority);
+        self.on_dependency(id, dependency)
+    }
+
+    /// A push has got its slot. RFC 7540 §5.3.5: "Pushed streams initially depend on their associated stream" and "are assigned
+    /// a default weight of 16".
+    #[cold]
+    pub(super) fn place_push(&mut self, slot: usize, parent: StreamId) {
+        let stream = self.streams.get(slot);
+        let id = stream.id;
+        self.sched.open(slot, id, stream.priority);
+        let dependency = StreamDependency {
+            depends_on: parent,
+            exclusive: false,
+            weight: 15,
+        };
+        self.sched.depend(id, dependency);
+    }
+
     /// RFC 7540 §6.2: "Prioritization information in a HEADERS frame is logically equivalent to a separate PRIORITY frame". The
     /// stream has its slot.
+    #[cold]
     pub(super) fn on_dependency(
         &mut self,
         id: StreamId,
         dependency: Option<StreamDependency>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Violation> {
         let Some(dependency) = dependency else {
             return Ok(());
         };
-        if self.signals.dependencies_count && self.depend(id, dependency) > FREE_MOVES {
+        if self.depend(id, dependency) > FREE_MOVES {
             self.guard.priority(self.now)?;
         }
         Ok(())
@@ -149,18 +183,6 @@ impl Connection {
             self.streams.get_mut(slot).prioritized = true;
         }
         self.sched.depend(id, dependency)
-    }
-
-    /// RFC 7540 §5.3.5: "Pushed streams initially depend on their associated stream", and "are assigned a default weight of 16".
-    pub(super) fn depend_on_parent(&mut self, promised: StreamId, parent: StreamId) {
-        if self.sched.has_tree() {
-            let dependency = StreamDependency {
-                depends_on: parent,
-                exclusive: false,
-                weight: 15,
-            };
-            self.sched.depend(promised, dependency);
-        }
     }
 
     /// RFC 7540 §5.3.1: "A stream cannot depend on itself."
@@ -188,13 +210,14 @@ impl Connection {
 
     /// A response's `priority` field is merged over what the client said (RFC 9218 §8).
     pub(super) fn merge_priority(&mut self, slot: usize, response: &Fields) {
-        if let Some(value) = field_value(response) {
-            let priority = self.streams.get(slot).priority;
-            let merged = priority.merge(&value);
-            // In a tree, what the client said is not in `priority`: a field that changes nothing must leave it alone.
-            if merged != priority {
-                self.set_priority(slot, merged);
-            }
+        let Some(first) = response.get_known(KnownName::PRIORITY) else {
+            return;
+        };
+        let priority = self.streams.get(slot).priority;
+        let merged = priority.merge(&whole_value(response, first));
+        // In a tree, what the client said is not in `priority`: a field that changes nothing must leave it alone.
+        if merged != priority {
+            self.set_priority(slot, merged);
         }
     }
 

@@ -58,8 +58,10 @@ impl Connection {
         stream.state = State::Reserved(Sender::Us);
         stream.recv.phase = Phase::Done;
         stream.note_request(head);
-        self.insert_stream(stream);
-        self.depend_on_parent(promised, parent);
+        let slot = self.streams.insert(stream);
+        if self.signals.dependencies_count {
+            self.place_push(slot, parent);
+        }
         let block = self.blocks.encode(head.fields(), &mut self.stats);
         PushPromise::write_block(
             parent,

@@ -111,7 +111,6 @@ impl Connection {
         let stream = self.streams.get_mut(slot);
         let stream_window = stream.send.window.available();
         if stream_window == 0 {
-            self.unqueue(slot);
             self.stall(slot);
             return Turn::Over;
         }
@@ -160,15 +159,14 @@ impl Connection {
         }
         if !end {
             if stream.send.window.available() == 0 {
-                self.unqueue(slot);
                 self.stall(slot);
             }
             return;
         }
         if stream.queued {
-            stream.queued = false;
-            self.sched.remove(slot);
+            self.unqueue(slot);
         }
+        let stream = self.streams.get_mut(slot);
         match stream.send.buf.trailers.take() {
             Some(trailers) => {
                 self.note_sent(slot, Input::Data);
@@ -197,7 +195,9 @@ impl Connection {
     // --- Peers that don't take what is ready (CVE-2016-1546) ---
 
     /// A stream has something to send and no window.
+    #[cold]
     fn stall(&mut self, slot: usize) {
+        self.unqueue(slot);
         let now = self.now;
         self.streams.get_mut(slot).send.stall.get_or_insert(Stall {
             since: now,
@@ -309,36 +309,37 @@ impl Connection {
         let stream = self.streams.get_mut(slot);
         stream.send.phase = Phase::Body;
         match body {
-            Body::Empty => return self.our_message_ended(slot),
-            Body::Full(octets) => {
-                if self.send_small_body(slot, &octets) {
-                    return;
-                }
-                self.streams.get_mut(slot).send.buf.pending = octets;
+            Body::Empty => self.our_message_ended(slot),
+            Body::Full(octets) => self.send_whole_body(slot, octets, fields),
+            Body::Stream => {
+                stream.send.buf.more = More::Ask;
+                self.queue_body(slot, fields);
             }
-            Body::Stream => stream.send.buf.more = More::Ask,
         }
-        // Only bodies that wait have a use for it. A request's own field was read when the stream was made.
-        if self.role == Role::Server {
-            self.merge_priority(slot, fields);
-        }
-        self.queue_if_ready(slot);
     }
 
-    /// Sends a whole body behind its head, if it is small and nothing else waits.
-    fn send_small_body(&mut self, slot: usize, octets: &[u8]) -> bool {
+    fn send_whole_body(&mut self, slot: usize, octets: Bytes, head: &Fields) {
         let stream = self.streams.get_mut(slot);
         let len = octets.len();
         let fits = len <= SMALL_BODY
             && len <= stream.send.window.available()
             && len <= self.send_window.available();
-        if !fits || !self.sched.is_empty() {
-            return false;
+        if fits && self.sched.is_empty() {
+            Data::write_head(stream.id, len as u32, true, &mut self.control);
+            self.control.extend_from_slice(&octets);
+            return self.note_data_sent(slot, len, true);
         }
-        Data::write_head(stream.id, len as u32, true, &mut self.control);
-        self.control.extend_from_slice(octets);
-        self.note_data_sent(slot, len, true);
-        true
+        stream.send.buf.pending = octets;
+        self.queue_body(slot, head);
+    }
+
+    /// A body waits for its turn: only now has the response's priority a use.
+    fn queue_body(&mut self, slot: usize, head: &Fields) {
+        // A request's own field was read when its stream was made.
+        if self.role == Role::Server {
+            self.merge_priority(slot, head);
+        }
+        self.queue_if_ready(slot);
     }
 
     /// Sends an interim response.

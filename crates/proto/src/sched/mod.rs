@@ -11,7 +11,7 @@ use tidegate_frame::{StreamDependency, StreamId};
 pub(crate) use early::EarlyPriorities;
 use lists::Lists;
 pub use priority::Priority;
-pub(crate) use priority::field_value;
+pub(crate) use priority::whole_value;
 use tree::Tree;
 use urgency::Urgencies;
 
@@ -164,6 +164,7 @@ impl Scheduler {
     }
 
     /// A stream has got a slot.
+    #[inline]
     pub(crate) fn open(&mut self, slot: usize, id: StreamId, priority: Priority) {
         if let Order::Tree(tree) = &mut self.order {
             tree.open(narrow(slot), id, priority);

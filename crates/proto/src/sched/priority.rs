@@ -45,24 +45,23 @@ impl Priority {
     }
 }
 
-/// The value of a section's `priority` field, if it has one. RFC 8941 §4.2: "parsers MUST combine all lines in the same
-/// section … that case-insensitively match the field name into one comma-separated field-value".
-pub(crate) fn field_value(fields: &Fields) -> Option<Cow<'_, [u8]>> {
-    let first = fields.get_known(KnownName::PRIORITY)?;
-    let mut lines = fields
-        .iter()
+/// The value of a section's `priority` field, of which `first` is the first line. RFC 8941 §4.2: "parsers MUST combine all
+/// lines in the same section … that case-insensitively match the field name into one comma-separated field-value".
+pub(crate) fn whole_value<'a>(fields: &Fields, first: &'a [u8]) -> Cow<'a, [u8]> {
+    let lines = fields.iter();
+    let mut lines = lines
         .filter(|field| field.known == Some(KnownName::PRIORITY))
         .skip(1)
         .peekable();
     if lines.peek().is_none() {
-        return Some(Cow::Borrowed(first));
+        return Cow::Borrowed(first);
     }
     let mut value = first.to_vec();
     for line in lines {
         value.extend_from_slice(b", ");
         value.extend_from_slice(line.value);
     }
-    Some(Cow::Owned(value))
+    Cow::Owned(value)
 }
 
 /// The parameters that a value has, and that mean something (RFC 9218 §4).
@@ -418,11 +417,10 @@ mod tests {
     fn lines_of_a_section_are_one_value() {
         let mut fields = Fields::new();
         fields.push("accept", "*/*");
-        assert_eq!(field_value(&fields), None);
         fields.push("priority", "u=1");
-        assert_eq!(field_value(&fields).as_deref(), Some(&b"u=1"[..]));
+        assert_eq!(&*whole_value(&fields, b"u=1"), b"u=1");
         fields.push("priority", "i, u=2");
-        assert_eq!(field_value(&fields).as_deref(), Some(&b"u=1, i, u=2"[..]));
+        assert_eq!(&*whole_value(&fields, b"u=1"), b"u=1, i, u=2");
     }
 
     proptest! {

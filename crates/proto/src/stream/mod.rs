@@ -12,8 +12,8 @@ use tidegate_frame::{ErrorCode, StreamId};
 use crate::conn::{Connection, Role};
 use crate::error::Misuse;
 use crate::flow::{RecvWindow, SendWindow};
-use crate::message::{Body, Fields, RequestHead, ResponseHead, check_trailers};
-use crate::sched::{Priority, field_value};
+use crate::message::{Body, Fields, KnownName, RequestHead, ResponseHead, check_trailers};
+use crate::sched::{Priority, whole_value};
 pub(crate) use send_buf::{More, SendBuf};
 use state::{Input, Sender, State};
 
@@ -135,8 +135,8 @@ impl Stream {
     pub(crate) fn note_request(&mut self, head: &RequestHead) {
         self.head_request = head.method_octets() == b"HEAD";
         self.connect_request = head.method_octets() == b"CONNECT";
-        if let Some(value) = field_value(head.fields()) {
-            self.priority = Priority::parse(&value);
+        if let Some(first) = head.get_known(KnownName::PRIORITY) {
+            self.priority = Priority::parse(&whole_value(head.fields(), first));
             self.prioritized = true;
         }
     }

@@ -54,7 +54,7 @@ for rtt in $rtts; do
         started+=("$pid")
         targets+=("$server=$url/upload")
     done
-    "${at_client[@]}" "$measure" upload "${targets[@]}" --rounds "$rounds" --at-most 1.25 || worse=1
+    "${at_client[@]}" "$measure" upload "${targets[@]}" --rounds "$rounds" --at-most 1.25 --attempts 3 || worse=1
     for client in $clients; do
         for ((round = 0; round < rounds; round++)); do
             upload_by "$client" "${targets[1]#*=}"

@@ -21,6 +21,6 @@ for transport in h2c tls; do
         start_server "$server" "$transport"
         targets+=("$server, $transport=$url")
     done
-    "$measure" urgent "${targets[@]}" --at-most 256000 "$@" || worse=1
+    "$measure" urgent "${targets[@]}" --at-most 256000 --attempts 3 "$@" || worse=1
 done
 exit "${worse:-0}"

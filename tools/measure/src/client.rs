@@ -18,7 +18,7 @@ const AT_ONCE: usize = 256 << 10;
 pub(crate) const MAX_WINDOW: u32 = 0x7fff_ffff;
 
 /// A connection on which nothing moves for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What bodies are made of.
 pub(crate) fn zeros(octets: usize) -> Bytes {

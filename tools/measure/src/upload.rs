@@ -70,9 +70,13 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
         );
         ratios.push(ratio);
     }
-    Ok(flags
-        .at_most
-        .is_none_or(|most| ratios.get(1).is_some_and(|ratio| *ratio <= most)))
+    let (Some(most), Some(&ratio)) = (flags.at_most, ratios.get(1)) else {
+        return Ok(true);
+    };
+    match ratio > f64::from(HOPELESS) {
+        true => Err(format!("{ratio:.2} times as long as the first").into()),
+        false => Ok(ratio <= most),
+    }
 }
 
 fn upload(target: &Target, octets: u64) -> Result<Round> {

@@ -34,6 +34,8 @@ pub(crate) struct Client {
     input: BytesMut,
     scheme: &'static str,
     responses: HashMap<StreamId, Response>,
+    /// The streams whose responses are whole, in the order in which they became so.
+    pub(crate) finished: Vec<StreamId>,
     /// Whether GOAWAY has come.
     pub(crate) going_away: bool,
     closed: bool,
@@ -127,6 +129,7 @@ impl Client {
             input: BytesMut::new(),
             scheme,
             responses: HashMap::new(),
+            finished: Vec::new(),
             going_away: false,
             closed: false,
         }
@@ -157,6 +160,19 @@ impl Client {
         fields: &[(&str, &str)],
         body: Body,
     ) -> StreamId {
+        let id = self.prepare(method, path, fields, body);
+        self.flush();
+        id
+    }
+
+    /// A request that goes out together with the next one.
+    pub(crate) fn prepare(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: Body,
+    ) -> StreamId {
         let mut head = RequestHead::new(method, self.scheme, "localhost", path);
         for (name, value) in fields {
             head.push(name, value);
@@ -167,7 +183,6 @@ impl Client {
         }
         let id = self.engine.open(&head, body).unwrap();
         self.responses.insert(id, Response::default());
-        self.flush();
         id
     }
 
@@ -299,6 +314,9 @@ impl Client {
     fn with(&mut self, id: StreamId, change: impl FnOnce(&mut Response)) {
         if let Some(response) = self.responses.get_mut(&id) {
             change(response);
+            if response.end {
+                self.finished.push(id);
+            }
         }
     }
 }

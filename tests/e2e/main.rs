@@ -5,10 +5,12 @@
 //! - `start`     banner, flags, certificates, what goes wrong at the start, logs
 //! - `targets`   demo site, status, upload, echo
 //! - `files`     static files: content, conditions, ranges, what is refused
+//! - `priorities` what goes first, by content and by `x-priority`
 //! - `shutdown`  signals
 
 mod client;
 mod files;
+mod priorities;
 mod server;
 mod shutdown;
 mod start;

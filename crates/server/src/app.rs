@@ -5,7 +5,9 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use tidegate_net::{ConnId, Conns, End, Service};
-use tidegate_proto::{CloseReason, ErrorCode, Event, RequestHead, ResetCause, StreamId, StreamMut};
+use tidegate_proto::{
+    CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, StreamId, StreamMut,
+};
 
 use crate::access_log::{AccessLog, Destination, Entry, canonical};
 use crate::clock::Clock;
@@ -14,6 +16,7 @@ use crate::exchange::{Exchange, Exchanges, Progress, Work};
 use crate::handlers::demo::Demo;
 use crate::handlers::files::Files;
 use crate::handlers::{Outcome, Request, Sent, echo, status, upload};
+use crate::priority;
 use crate::router::Router;
 use crate::stats::{Published, Snapshot};
 
@@ -24,6 +27,7 @@ pub struct App {
     demo: Demo,
     files: Files,
     exchanges: Exchanges,
+    trust_x_priority: bool,
     access_log: AccessLog,
     published: Arc<Published>,
 }
@@ -32,6 +36,7 @@ impl App {
     /// A worker's service.
     pub fn new(
         routes: Arc<Router<Target>>,
+        trust_x_priority: bool,
         access_log: Destination,
         published: Arc<Published>,
     ) -> Self {
@@ -42,6 +47,7 @@ impl App {
             clock,
             files: Files::default(),
             exchanges: Exchanges::default(),
+            trust_x_priority,
             access_log: AccessLog::new(access_log),
             published,
         }
@@ -59,9 +65,18 @@ impl App {
             let peer = conns.info(conn).map(|info| info.peer);
             self.access_log.begin(head, peer, conns.now())
         });
-        let Some(stream) = conns.stream(conn, id) else {
+        let Some(mut stream) = conns.stream(conn, id) else {
             return;
         };
+        if self.trust_x_priority
+            && let Some(urgency) = priority::asked(head)
+        {
+            let incremental = stream.priority().incremental;
+            stream.prioritize(Priority {
+                urgency,
+                incremental,
+            });
+        }
         let request = &mut Request {
             stream,
             head,

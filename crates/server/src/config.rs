@@ -14,7 +14,7 @@ use tidegate_proto::Config as Proto;
 
 use crate::access_log::Destination;
 use crate::certificate;
-use crate::flags::{Flags, Listen, RouteTarget};
+use crate::flags::{Flags, Listen, RouteTarget, Switch};
 use crate::handlers::lookup::Root;
 use crate::router::Router;
 
@@ -34,6 +34,8 @@ pub struct Config {
     pub workers: usize,
     /// Settings and limits of the loops.
     pub options: Options,
+    /// Whether requests' `x-priority` fields count.
+    pub trust_x_priority: bool,
     /// Where the access log goes.
     pub access_log: Destination,
 }
@@ -196,6 +198,7 @@ impl Config {
             routes: Router::new(routes),
             workers: flags.workers.map_or_else(cores, usize::from),
             options,
+            trust_x_priority: flags.trust_x_priority == Switch::On,
             access_log,
         })
     }

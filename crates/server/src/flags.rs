@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
+use clap::{Parser, ValueEnum};
 
 const EXAMPLES: &str = "\
 Routes:
@@ -88,6 +88,10 @@ pub struct Flags {
     /// On SIGINT or SIGTERM, give requests in progress so long to finish
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "30s", value_parser = duration)]
     pub shutdown_timeout: Duration,
+
+    /// Whether a request's x-priority field (high, low, or 0 to 7) sets its urgency, whatever its priority field says
+    #[arg(long, value_name = "on|off", help_heading = "Sending", value_enum, default_value_t = Switch::On, hide_possible_values = true)]
+    pub trust_x_priority: Switch,
 
     /// Unsent octets that the kernel takes of a connection; the rest waits where what is urgent can overtake it. 0: what the
     /// system has
@@ -204,6 +208,15 @@ fn duration(typed: &str) -> Result<Duration, String> {
     }
 }
 
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
 /// A number of octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u32);
@@ -268,6 +281,8 @@ mod tests {
         assert_eq!(flags.max_streams, 1000);
         assert_eq!(flags.idle_timeout, Duration::from_secs(600));
         assert_eq!(flags.shutdown_timeout, Duration::from_secs(30));
+        assert_eq!(flags.trust_x_priority, Switch::On);
+        assert_eq!(flags.notsent_lowat, Size(64 << 10));
         assert_eq!(flags.log, "info");
         assert!(flags.listen.is_empty() && flags.route.is_empty() && flags.cert.is_none());
     }
@@ -377,6 +392,8 @@ mod tests {
             "--workers many",
             "--max-streams 0",
             "--idle-timeout soon",
+            "--trust-x-priority maybe",
+            "--notsent-lowat some",
             "--listen everywhere",
             "--cert only.pem",
             "--key only.pem",

@@ -8,6 +8,7 @@ pub mod config;
 pub mod exchange;
 pub mod flags;
 pub mod handlers;
+pub mod priority;
 pub mod router;
 pub mod run;
 pub mod stats;

@@ -79,6 +79,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     for (worker, listeners) in listeners.into_iter().enumerate() {
         let app = App::new(
             Arc::clone(&routes),
+            config.trust_x_priority,
             config.access_log.clone(),
             stats.add_worker(),
         );

@@ -1,11 +1,12 @@
 //! Content that is in memory, with what is needed to answer for it at once.
 
 use bytes::Bytes;
-use tidegate_proto::{Body, ResponseHead};
+use tidegate_proto::{Body, Priority, ResponseHead};
 
 use super::conditional::{Validators, Verdict, judge};
 use super::{Request, Sent, head_of};
 use crate::clock::Clock;
+use crate::priority;
 
 /// What is known of content beside its octets.
 #[derive(Clone, Debug)]
@@ -75,6 +76,7 @@ impl Metadata {
 pub struct Asset {
     metadata: Metadata,
     content: Bytes,
+    priority: Priority,
     /// The head of a 200, and the second that its `date` shows.
     whole: ResponseHead,
     second: u64,
@@ -85,6 +87,7 @@ impl Asset {
     pub fn new(metadata: Metadata, content: Bytes, clock: &Clock) -> Self {
         let (whole, second) = (metadata.whole(clock), clock.second());
         Self {
+            priority: priority::of_content(metadata.content_type.as_bytes()),
             metadata,
             content,
             whole,
@@ -115,7 +118,7 @@ impl Asset {
                     self.whole = self.metadata.whole(clock);
                     self.second = clock.second();
                 }
-                request.respond(&self.whole, Body::Full(self.content.clone()))
+                request.respond_as(self.priority, &self.whole, Body::Full(self.content.clone()))
             }
             other => {
                 let (head, range) = self.metadata.other(other, clock);
@@ -125,7 +128,7 @@ impl Asset {
                         Body::Full(self.content.slice(range.start as usize..range.end as usize))
                     }
                 };
-                request.respond(&head, body)
+                request.respond_as(self.priority, &head, body)
             }
         }
     }

@@ -10,10 +10,11 @@ pub mod status;
 pub mod upload;
 
 use bytes::Bytes;
-use tidegate_proto::{Body, ErrorCode, KnownName, RequestHead, ResponseHead, StreamMut};
+use tidegate_proto::{Body, ErrorCode, KnownName, Priority, RequestHead, ResponseHead, StreamMut};
 
 use crate::clock::Clock;
 use crate::exchange::Work;
+use crate::priority;
 
 /// One request to answer: what came in, and the stream that takes the answer.
 pub struct Request<'a> {
@@ -59,6 +60,19 @@ impl<'a> Request<'a> {
 
     /// Answers. If that can't be done (the client takes no head of this size), resets the stream.
     pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Sent {
+        let content_type = head.get_known(KnownName::CONTENT_TYPE);
+        self.respond_as(
+            priority::of_content(content_type.unwrap_or_default()),
+            head,
+            body,
+        )
+    }
+
+    /// As [`Request::respond`], with the priority that [`priority::of_content`] gave for the head's content type before.
+    pub fn respond_as(&mut self, priority: Priority, head: &ResponseHead, body: Body) -> Sent {
+        if priority != Priority::default() {
+            self.stream.suggest_priority(priority);
+        }
         let bytes = match &body {
             Body::Full(content) if self.method() != b"HEAD" => content.len() as u64,
             _ => 0,

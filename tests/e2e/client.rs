@@ -36,6 +36,8 @@ pub(crate) struct Client {
     responses: HashMap<StreamId, Response>,
     /// The streams whose responses are whole, in the order in which they became so.
     pub(crate) finished: Vec<StreamId>,
+    /// What the server promised: path and stream, in order.
+    pub(crate) promised: Vec<(String, StreamId)>,
     /// Whether GOAWAY has come.
     pub(crate) going_away: bool,
     closed: bool,
@@ -47,6 +49,8 @@ pub(crate) struct Response {
     head: Option<ResponseHead>,
     /// Statuses of the interim responses.
     pub(crate) informational: Vec<u16>,
+    /// Values of their `link` fields.
+    pub(crate) hinted: Vec<String>,
     /// The body.
     pub(crate) body: Vec<u8>,
     /// The code of RST_STREAM, if that is how it ended.
@@ -71,16 +75,35 @@ impl Response {
         std::str::from_utf8(value).unwrap()
     }
 
+    /// The values of all fields of this name.
+    pub(crate) fn fields(&self, name: &str) -> Vec<String> {
+        values(self.head.as_ref().expect("no response"), name)
+    }
+
     /// The body as text.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 }
 
+/// The values of all fields of this name.
+fn values(head: &ResponseHead, name: &str) -> Vec<String> {
+    let named = head.headers().filter(|field| field.name == name.as_bytes());
+    let values = named.map(|field| String::from_utf8(field.value.to_vec()).unwrap());
+    values.collect()
+}
+
 impl Client {
     /// Connects in cleartext.
     pub(crate) fn h2c(addr: Option<SocketAddr>) -> Self {
-        Self::new(Box::new(connect(addr)), "http")
+        Self::new(Box::new(connect(addr)), "http", Config::client())
+    }
+
+    /// Connects in cleartext and takes pushes.
+    pub(crate) fn taking_pushes(addr: Option<SocketAddr>) -> Self {
+        let mut config = Config::client();
+        config.enable_push = true;
+        Self::new(Box::new(connect(addr)), "http", config)
     }
 
     /// Connects over TLS and takes any certificate.
@@ -116,11 +139,10 @@ impl Client {
         let mut stream = StreamOwned::new(tls, connect(addr));
         stream.conn.complete_io(&mut stream.sock).unwrap();
         assert_eq!(stream.conn.alpn_protocol(), Some(&b"h2"[..]));
-        Self::new(Box::new(stream), "https")
+        Self::new(Box::new(stream), "https", Config::client())
     }
 
-    fn new(transport: Box<dyn Transport>, scheme: &'static str) -> Self {
-        let mut config = Config::client();
+    fn new(transport: Box<dyn Transport>, scheme: &'static str, mut config: Config) -> Self {
         config.initial_window_size = WINDOW;
         config.connection_window_size = 4 * WINDOW;
         Self {
@@ -130,6 +152,7 @@ impl Client {
             scheme,
             responses: HashMap::new(),
             finished: Vec::new(),
+            promised: Vec::new(),
             going_away: false,
             closed: false,
         }
@@ -280,7 +303,14 @@ impl Client {
     fn event(&mut self, event: Event) {
         match event {
             Event::Informational { id, head } => {
-                self.with(id, |response| response.informational.push(head.status()));
+                self.with(id, |response| {
+                    response.informational.push(head.status());
+                    response.hinted.append(&mut values(&head, "link"));
+                });
+            }
+            Event::PushPromise { promised, head, .. } => {
+                self.promised.push((head.path().to_owned(), promised));
+                self.responses.insert(promised, Response::default());
             }
             Event::Response { id, head, end } => self.with(id, |response| {
                 response.head = Some(head);

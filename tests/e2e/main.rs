@@ -6,11 +6,13 @@
 //! - `targets`   demo site, status, upload, echo
 //! - `files`     static files: content, conditions, ranges, what is refused
 //! - `priorities` what goes first, by content and by `x-priority`
+//! - `push`      early hints and pushes
 //! - `shutdown`  signals
 
 mod client;
 mod files;
 mod priorities;
+mod push;
 mod server;
 mod shutdown;
 mod start;

@@ -64,6 +64,8 @@ pub struct Entry {
     referer: String,
     user_agent: String,
     began: Instant,
+    /// Whether it is a push: answered without having been asked.
+    is_pushed: bool,
 }
 
 impl AccessLog {
@@ -85,12 +87,13 @@ impl AccessLog {
         self.enabled
     }
 
-    /// Notes a request that came in at `began`.
+    /// Notes a request that came in, or was promised, at `began`.
     pub fn begin(
         &self,
         head: &RequestHead,
         peer: Option<SocketAddr>,
         began: Instant,
+        is_pushed: bool,
     ) -> Box<Entry> {
         let mut request = String::new();
         escape(&mut request, head.method().as_bytes());
@@ -114,6 +117,7 @@ impl AccessLog {
             referer,
             user_agent,
             began,
+            is_pushed,
         })
     }
 
@@ -170,8 +174,10 @@ impl std::fmt::Display for LogLine<'_> {
         let Entry {
             request,
             user_agent,
+            is_pushed,
             ..
         } = self.entry;
+        let pushed = pushed(*is_pushed);
         let (Sent { status, bytes }, took) = (self.sent, self.took);
         match self.entry.peer {
             Some(peer) => write!(f, "{}", canonical(peer))?,
@@ -179,7 +185,7 @@ impl std::fmt::Display for LogLine<'_> {
         }
         write!(
             f,
-            " \"{request} HTTP/2\" {status:03} {bytes} {took:.1?} \"{user_agent}\""
+            " \"{request} HTTP/2\" {status:03} {bytes} {took:.1?} \"{user_agent}\"{pushed}"
         )
     }
 }
@@ -189,14 +195,21 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// The line in the Combined Log Format, with the duration in seconds behind it.
+/// What is written behind a line.
+fn pushed(is_pushed: bool) -> &'static str {
+    if is_pushed { " pushed" } else { "" }
+}
+
+/// The line in the Combined Log Format, with the duration in seconds behind it, and for pushes `pushed`.
 fn combined(out: &mut String, entry: &Entry, sent: Sent, clock: &Clock, took: Duration) {
     let Entry {
         request,
         referer,
         user_agent,
+        is_pushed,
         ..
     } = entry;
+    let pushed = pushed(*is_pushed);
     let Sent { status, bytes } = sent;
     // `Sun, 06 Nov 1994 08:49:37 GMT`
     let date = clock.date();
@@ -210,7 +223,7 @@ fn combined(out: &mut String, entry: &Entry, sent: Sent, clock: &Clock, took: Du
         writeln!(
             out,
             " - - [{day}/{month}/{year}:{time} +0000] \"{request} HTTP/2\" {status:03} {bytes} \"{referer}\" \
-             \"{user_agent}\" {seconds:.6}"
+             \"{user_agent}\" {seconds:.6}{pushed}"
         )
     });
     debug_assert!(written.is_ok(), "a String takes everything");
@@ -247,6 +260,7 @@ mod tests {
             referer: "-".into(),
             user_agent: "curl".into(),
             began,
+            is_pushed: false,
         }
     }
 

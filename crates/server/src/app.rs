@@ -17,6 +17,7 @@ use crate::handlers::demo::Demo;
 use crate::handlers::files::Files;
 use crate::handlers::{Outcome, Request, Sent, echo, status, upload};
 use crate::priority;
+use crate::push::{self, Prepared, Pusher};
 use crate::router::Router;
 use crate::stats::{Published, Snapshot};
 
@@ -26,6 +27,7 @@ pub struct App {
     clock: Clock,
     demo: Demo,
     files: Files,
+    pusher: Pusher,
     exchanges: Exchanges,
     trust_x_priority: bool,
     access_log: AccessLog,
@@ -37,6 +39,7 @@ impl App {
     pub fn new(
         routes: Arc<Router<Target>>,
         trust_x_priority: bool,
+        push: push::Options,
         access_log: Destination,
         published: Arc<Published>,
     ) -> Self {
@@ -44,6 +47,7 @@ impl App {
         Self {
             routes,
             demo: Demo::new(&clock),
+            pusher: Pusher::new(push, &clock, Instant::now()),
             clock,
             files: Files::default(),
             exchanges: Exchanges::default(),
@@ -53,6 +57,7 @@ impl App {
         }
     }
 
+    /// Answers a request, and then what was promised along with it.
     fn request(
         &mut self,
         conns: &mut Conns,
@@ -61,15 +66,9 @@ impl App {
         head: &RequestHead,
         end: bool,
     ) {
-        let log = self.access_log.is_enabled().then(|| {
-            let peer = conns.info(conn).map(|info| info.peer);
-            self.access_log.begin(head, peer, conns.now())
-        });
-        let Some(mut stream) = conns.stream(conn, id) else {
-            return;
-        };
         if self.trust_x_priority
             && let Some(urgency) = priority::asked(head)
+            && let Some(mut stream) = conns.stream(conn, id)
         {
             let incremental = stream.priority().incremental;
             stream.prioritize(Priority {
@@ -77,19 +76,55 @@ impl App {
                 incremental,
             });
         }
+        let now = conns.now();
+        let prepared = match self.pusher.is_idle() {
+            true => Prepared::default(),
+            false => match conns.engine(conn) {
+                Some(engine) => self.pusher.prepare(engine, conn, id, head, now),
+                None => return,
+            },
+        };
+        self.answer(conns, conn, id, head, end, &prepared);
+        for (promised, head) in &prepared.promised {
+            let prepared = self.pusher.prepare_promised(head);
+            self.answer(conns, conn, *promised, head, true, &prepared);
+        }
+    }
+
+    fn answer(
+        &mut self,
+        conns: &mut Conns,
+        conn: ConnId,
+        id: StreamId,
+        head: &RequestHead,
+        end: bool,
+        prepared: &Prepared,
+    ) {
+        let log = self.access_log.is_enabled().then(|| {
+            let peer = conns.info(conn).map(|info| info.peer);
+            let is_pushed = id.is_server_initiated();
+            self.access_log.begin(head, peer, conns.now(), is_pushed)
+        });
+        let Some(stream) = conns.stream(conn, id) else {
+            return;
+        };
+        let (extra, asset) = self.pusher.contribution(prepared);
         let request = &mut Request {
             stream,
             head,
             end,
             clock: &self.clock,
+            extra,
         };
-        let outcome = match self.routes.find(request.path()) {
-            Some((Target::Files(root), rest)) => self.files.answer(request, root, rest),
-            Some((Target::Demo, _)) => self.demo.answer(request),
-            Some((Target::Status, _)) => status::answer(request),
-            Some((Target::Upload, _)) => upload::answer(request),
-            Some((Target::Echo, _)) => echo::answer(request),
-            None => Outcome::Answered(request.respond_text(404, "404 Not Found\n")),
+        let route = self.routes.find(request.path());
+        let outcome = match (asset, route) {
+            (Some(asset), _) => Outcome::Answered(asset.answer_any(request)),
+            (None, Some((Target::Files(root), rest))) => self.files.answer(request, root, rest),
+            (None, Some((Target::Demo, _))) => self.demo.answer(request),
+            (None, Some((Target::Status, _))) => status::answer(request),
+            (None, Some((Target::Upload, _))) => upload::answer(request),
+            (None, Some((Target::Echo, _))) => echo::answer(request),
+            (None, None) => Outcome::Answered(request.respond_text(404, "404 Not Found\n")),
         };
         match outcome {
             Outcome::Answered(sent) => self.log(log.as_deref(), sent),
@@ -217,7 +252,15 @@ impl Service for App {
                 }
             }
             Event::Reset { id, code, cause } => {
-                log_reset(conns, conn, id, code, cause);
+                match self.pusher.reset(conn, id, cause) {
+                    Some((resource, page)) => {
+                        let peer = Peer(conns, conn);
+                        log::info!(
+                            "push cancelled: stream {id}, peer {peer}, {code}, {resource} for {page}"
+                        );
+                    }
+                    None => log_reset(conns, conn, id, code, cause),
+                }
                 if let Some(Exchange { sent, log, .. }) = self.exchanges.remove(conn, id) {
                     self.log(log.as_deref(), sent);
                 }
@@ -232,6 +275,7 @@ impl Service for App {
 
     fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
         log_end(conns, conn, why);
+        self.pusher.closed(conn);
         let cut_off: Vec<Exchange> = self.exchanges.remove_all(conn).collect();
         for Exchange { sent, log, .. } in cut_off {
             self.log(log.as_deref(), sent);
@@ -244,7 +288,8 @@ impl Service for App {
 
     fn tick(&mut self, conns: &mut Conns, _now: Instant) {
         self.access_log.flush();
-        self.published.set(Snapshot::of(&conns.totals()));
+        self.published
+            .set(Snapshot::of(&conns.totals(), self.pusher.stats()));
     }
 }
 

@@ -15,7 +15,10 @@ use tidegate_proto::Config as Proto;
 use crate::access_log::Destination;
 use crate::certificate;
 use crate::flags::{Flags, Listen, RouteTarget, Switch};
+use crate::handlers::demo;
 use crate::handlers::lookup::Root;
+use crate::push::file::FileError;
+use crate::push::{self, Mode, PreloadError, PushCache};
 use crate::router::Router;
 
 /// Everything that a start needs.
@@ -38,6 +41,8 @@ pub struct Config {
     pub trust_x_priority: bool,
     /// Where the access log goes.
     pub access_log: Destination,
+    /// What pages need, and what to do about it.
+    pub push: push::Options,
 }
 
 /// An address to listen on.
@@ -88,13 +93,26 @@ pub enum ConfigError {
     },
     /// No certificate could be made.
     SelfSigned(String),
+    /// The preload list's file can't be used.
+    PreloadFile(FileError),
+    /// The preload list can't be used.
+    Preload(PreloadError),
+    /// No route leads to this path of the preload list, or one that has nothing to preload.
+    PreloadUnrouted(String),
+    /// Pushes are wanted, but there is no list.
+    NothingToPush,
 }
 
 impl ConfigError {
     /// The process's exit status: 2 for what was typed wrong, 1 for what the system says.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::NothingToListenOn | Self::Proto(_) => 2,
+            Self::NothingToListenOn
+            | Self::Proto(_)
+            | Self::PreloadFile(FileError::Line(..))
+            | Self::Preload(_)
+            | Self::PreloadUnrouted(_)
+            | Self::NothingToPush => 2,
             _ => 1,
         }
     }
@@ -121,6 +139,16 @@ impl fmt::Display for ConfigError {
                 key.display()
             ),
             Self::SelfSigned(error) => write!(f, "can't make a certificate: {error}"),
+            Self::PreloadFile(error) => error.fmt(f),
+            Self::Preload(error) => error.fmt(f),
+            Self::PreloadUnrouted(path) => write!(
+                f,
+                "{path} can't be preloaded, for no route serves it: add a --route, or give its content in the \
+                 --preload-file"
+            ),
+            Self::NothingToPush => f.write_str(
+                "there is nothing to push: say what pages need with --preload or --preload-file",
+            ),
         }
     }
 }
@@ -179,7 +207,8 @@ impl Config {
             };
             routes.push((route.path, target));
         }
-        if routes.is_empty() {
+        let is_demo = routes.is_empty();
+        if is_demo {
             let own = [
                 ("/", Target::Demo),
                 ("/status", Target::Status),
@@ -189,18 +218,55 @@ impl Config {
             routes.extend(own.map(|(path, target)| (path.to_owned(), target)));
         }
 
+        let routes = Router::new(routes);
+        let mut preloads = match &flags.preload_file {
+            Some(file) => push::file::read(file).map_err(ConfigError::PreloadFile)?,
+            None => Vec::new(),
+        };
+        preloads.extend(flags.preload);
+        if preloads.is_empty() && is_demo {
+            preloads.extend(demo::preloads());
+        }
+        let list = PushCache::new(preloads).map_err(ConfigError::Preload)?;
+        check_routed(&list, &routes)?;
+        if list.is_empty() && flags.push != Mode::Off {
+            return Err(ConfigError::NothingToPush);
+        }
+        let push = push::Options {
+            list: Arc::new(list),
+            early_hints: flags.early_hints == Switch::On,
+            mode: flags.push,
+        };
+
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             tls,
             h2c,
             acceptor,
             self_signed,
-            routes: Router::new(routes),
+            routes,
             workers: flags.workers.map_or_else(cores, usize::from),
             options,
             trust_x_priority: flags.trust_x_priority == Switch::On,
             access_log,
+            push,
         })
+    }
+}
+
+/// What pages need is content that a GET gets: uploads and echoes have none.
+fn check_routed(list: &PushCache, routes: &Router<Target>) -> Result<(), ConfigError> {
+    let has_content = |path: &str| {
+        let path = path.split('?').next().unwrap_or_default();
+        let found = routes.find(path.as_bytes());
+        matches!(
+            found,
+            Some((Target::Files(_) | Target::Demo | Target::Status, _))
+        )
+    };
+    match list.routed().find(|path| !has_content(path)) {
+        None => Ok(()),
+        Some(path) => Err(ConfigError::PreloadUnrouted(path.to_owned())),
     }
 }
 
@@ -357,6 +423,62 @@ mod tests {
             (proto.timeouts.shutdown, *shutdown_timeout),
             (seconds(6), seconds(6))
         );
+    }
+
+    #[test]
+    fn the_demo_page_has_a_preload_list_unless_another_is_given() {
+        let demo = config("--listen none --push on").unwrap().push;
+        assert_eq!((demo.list.links("/").len(), demo.mode), (3, Mode::On));
+        let own = config("--listen none --preload /=/tide.svg --early-hints off").unwrap();
+        assert_eq!(
+            own.push.list.links("/"),
+            ["</tide.svg>; rel=preload; as=image"]
+        );
+        assert!(!own.push.early_hints && own.push.mode == Mode::Off);
+        let routed = config("--listen none --route /health=status").unwrap();
+        assert!(routed.push.list.is_empty());
+    }
+
+    #[test]
+    fn a_preload_list_needs_routes_or_content() {
+        for (line, words) in [
+            (
+                "--push on --route /health=status",
+                "there is nothing to push",
+            ),
+            (
+                "--preload /=/a.css --route /a=status",
+                "/ can't be preloaded, for no route serves it",
+            ),
+            (
+                "--preload /a=/b.css --route /a=status",
+                "/b.css can't be preloaded, for no route",
+            ),
+            (
+                "--preload /a=/b.css --route /a=status --route /b.css=echo",
+                "/b.css can't",
+            ),
+            ("--preload /=/style", "say it with as = \"style\""),
+            ("--preload /=//host/style.css", "begins with one /"),
+        ] {
+            let error = error(&format!("--listen none {line}"));
+            assert!(error.to_string().contains(words), "{line}: {error}");
+            assert_eq!(error.exit_status(), 2, "{line}");
+        }
+        let missing = error("--listen none --preload-file /nonexistent");
+        assert_eq!(missing.exit_status(), 1);
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("preload.toml");
+        let line = format!(
+            "--listen none --route /a=status --preload-file {}",
+            file.display()
+        );
+        let text = "[[resource]]\npath = \"/b.css\"\npages = [\"/a\"]\ncontent = \"x\"";
+        fs::write(&file, text).unwrap();
+        assert_eq!(config(&line).unwrap().push.list.links("/a").len(), 1);
+        fs::write(&file, text.replace("pages", "page")).unwrap();
+        assert_eq!(error(&line).exit_status(), 2);
     }
 
     #[test]

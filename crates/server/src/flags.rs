@@ -8,6 +8,8 @@ use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Parser, ValueEnum};
 
+use crate::push::{Mode, Preload};
+
 const EXAMPLES: &str = "\
 Routes:
   PATH=TARGET, where TARGET is a directory, or one of these words (write ./status for a directory of that name):
@@ -26,7 +28,8 @@ Sizes:
 Examples:
   tidegate                                          the demo site, with a self-signed certificate
   tidegate --root ./public --listen 443 --listen-h2c none --cert site.pem --key site.key
-  tidegate --route /=./public --route /api/health=status --listen none --listen-h2c 127.0.0.1:8080";
+  tidegate --route /=./public --route /api/health=status --listen none --listen-h2c 127.0.0.1:8080
+  tidegate --root ./public --preload /=/style.css --preload /=/app.js --push learned";
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]
@@ -55,6 +58,22 @@ pub struct Flags {
     /// Serve this directory: the same as --route /=DIR
     #[arg(long, value_name = "DIR", help_heading = "Content")]
     pub root: Option<PathBuf>,
+
+    /// Page and a resource that it needs, as paths: /=/style.css. Hinted by 103, and pushed with --push. Repeatable
+    #[arg(long, value_name = "PAGE=RESOURCE", help_heading = "Content", value_parser = preload)]
+    pub preload: Vec<Preload>,
+
+    /// The same as a file in TOML, with content, headers and priorities: see docs/push.md
+    #[arg(long, value_name = "FILE", help_heading = "Content")]
+    pub preload_file: Option<PathBuf>,
+
+    /// Tell browsers what a page needs by 103 Early Hints and link fields
+    #[arg(long, value_name = "on|off", help_heading = "Content", value_enum, default_value_t = Switch::On, hide_possible_values = true)]
+    pub early_hints: Switch,
+
+    /// Push what a page needs to clients that take pushes, as browsers don't: all, or what clients are seen to ask for
+    #[arg(long, value_name = "off|on|learned", help_heading = "Content", value_enum, default_value_t = Mode::Off, hide_possible_values = true)]
+    pub push: Mode,
 
     /// Worker threads [default: one for each core]
     #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -188,6 +207,15 @@ fn route(typed: &str) -> Result<Route, String> {
     })
 }
 
+fn preload(typed: &str) -> Result<Preload, String> {
+    match typed.split_once('=') {
+        Some((page, resource)) if page.starts_with('/') && resource.starts_with('/') => {
+            Ok(Preload::new(resource).page(page))
+        }
+        _ => Err("expected PAGE=RESOURCE, two paths on this server such as /=/style.css".into()),
+    }
+}
+
 fn duration(typed: &str) -> Result<Duration, String> {
     let digits = typed.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = typed.split_at(digits);
@@ -284,6 +312,7 @@ mod tests {
         assert_eq!(flags.trust_x_priority, Switch::On);
         assert_eq!(flags.notsent_lowat, Size(64 << 10));
         assert_eq!(flags.log, "info");
+        assert_eq!((flags.early_hints, flags.push), (Switch::On, Mode::Off));
         assert!(flags.listen.is_empty() && flags.route.is_empty() && flags.cert.is_none());
     }
 
@@ -399,6 +428,11 @@ mod tests {
             "--key only.pem",
             "--log loud",
             "--route status",
+            "--preload /style.css",
+            "--preload /=style.css",
+            "--preload =/style.css",
+            "--early-hints maybe",
+            "--push sometimes",
             "surplus",
         ] {
             let error = typed(line).unwrap_err();
@@ -407,6 +441,18 @@ mod tests {
         }
         assert_eq!(typed("--help").unwrap_err().exit_code(), 0);
         assert_eq!(typed("--version").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn preloads() {
+        let flags =
+            typed("--preload /=/a.css --preload /=/b?c=d --early-hints off --push on").unwrap();
+        let list = [
+            Preload::new("/a.css").page("/"),
+            Preload::new("/b?c=d").page("/"),
+        ];
+        assert_eq!(flags.preload, list);
+        assert_eq!((flags.early_hints, flags.push), (Switch::Off, Mode::On));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod flags;
 pub mod handlers;
 pub mod priority;
+pub mod push;
 pub mod router;
 pub mod run;
 pub mod stats;

@@ -80,6 +80,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         let app = App::new(
             Arc::clone(&routes),
             config.trust_x_priority,
+            config.push.clone(),
             config.access_log.clone(),
             stats.add_worker(),
         );

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_net::Totals;
 
+use crate::push;
+
 /// Counters at one moment, of one worker or of all together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -22,13 +24,18 @@ pub struct Snapshot {
     pub open: u64,
     /// Connections that served more than one request.
     pub reused: u64,
+    /// What came of the preload list.
+    pub push: push::Stats,
 }
 
-const COUNTERS: usize = 7;
+/// Counters of the loop.
+const LOOP: usize = 7;
+
+const COUNTERS: usize = LOOP + push::Stats::LEN;
 
 impl Snapshot {
-    /// What a worker's loop has counted.
-    pub fn of(totals: &Totals) -> Self {
+    /// What a worker's loop and its push cache have counted.
+    pub fn of(totals: &Totals, push: &push::Stats) -> Self {
         Self {
             active_streams: totals.active_streams,
             requests: totals.proto.requests,
@@ -37,11 +44,13 @@ impl Snapshot {
             octets_out: totals.octets_out,
             open: totals.open,
             reused: totals.reused,
+            push: *push,
         }
     }
 
     fn to_array(self) -> [u64; COUNTERS] {
-        [
+        let mut array = [0; COUNTERS];
+        array[..LOOP].copy_from_slice(&[
             self.active_streams,
             self.requests,
             self.header_octets_saved,
@@ -49,7 +58,9 @@ impl Snapshot {
             self.octets_out,
             self.open,
             self.reused,
-        ]
+        ]);
+        array[LOOP..].copy_from_slice(&self.push.to_array());
+        array
     }
 
     fn from_array(array: [u64; COUNTERS]) -> Self {
@@ -61,6 +72,7 @@ impl Snapshot {
             octets_out,
             open,
             reused,
+            push @ ..,
         ] = array;
         Self {
             active_streams,
@@ -70,6 +82,7 @@ impl Snapshot {
             octets_out,
             open,
             reused,
+            push: push::Stats::from_array(push),
         }
     }
 }
@@ -86,7 +99,11 @@ impl std::fmt::Display for Snapshot {
             self.octets_out / 1000,
             self.open,
             self.reused
-        )
+        )?;
+        if self.push != push::Stats::default() {
+            write!(f, ", preloads: {}", self.push)?;
+        }
+        Ok(())
     }
 }
 
@@ -166,6 +183,13 @@ mod tests {
             "0 active streams, 7 requests, 9 KB of headers saved, 2 KB in, 0 KB out, 1 connections open, 1 reused"
         );
         assert_eq!(stats.changed(), None, "nothing new");
+        one.set(Snapshot {
+            push: push::Stats::from_array(std::array::from_fn(|n| n as u64)),
+            ..Snapshot::default()
+        });
+        let line = stats.changed().unwrap().to_string();
+        let preloads = ", preloads: 0 hinted, 1 pushed, 2 cancelled, 75 refused (3 disabled, ";
+        assert!(line.contains(preloads), "{line}");
         one.set(Snapshot {
             requests: 3,
             octets_in: 2500,

@@ -1,5 +1,6 @@
 //! Content that is in memory, with what is needed to answer for it at once.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use tidegate_proto::{Body, Priority, ResponseHead};
 
@@ -95,6 +96,19 @@ impl Asset {
         }
     }
 
+    /// Content without a file, whose entity tag is made from its octets.
+    pub fn in_memory(content_type: &str, content: Bytes, clock: &Clock) -> Self {
+        let digest = digest(&SHA256, &content);
+        let first = digest.as_ref().iter().take(8);
+        let tag = first.fold(0, |tag: u64, octet| tag << 8 | u64::from(*octet));
+        let metadata = Metadata {
+            content_type: content_type.into(),
+            validators: Validators::new(format!("\"{tag:016x}\""), None),
+            length: content.len() as u64,
+        };
+        Self::new(metadata, content, clock)
+    }
+
     /// Octets that it takes.
     pub fn len(&self) -> usize {
         self.content.len()
@@ -103,6 +117,14 @@ impl Asset {
     /// Whether it has no octets.
     pub fn is_empty(&self) -> bool {
         self.content.is_empty()
+    }
+
+    /// Answers whatever the method is.
+    pub fn answer_any(&mut self, request: &mut Request<'_>) -> Sent {
+        match request.method() {
+            b"GET" | b"HEAD" => self.answer(request),
+            _ => request.respond_methods("GET, HEAD, OPTIONS"),
+        }
     }
 
     /// Answers a GET or HEAD.

@@ -1,12 +1,11 @@
 //! The site that is there when no route is given: a page with style, script and image, built into the binary.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 
-use super::asset::{Asset, Metadata};
-use super::conditional::Validators;
+use super::asset::Asset;
 use super::{Outcome, Request};
 use crate::clock::Clock;
+use crate::push::Preload;
 
 const FILES: [(&str, &str, &str); 4] = [
     (
@@ -31,6 +30,12 @@ const FILES: [(&str, &str, &str); 4] = [
     ),
 ];
 
+/// What the page needs, for the preload list.
+pub fn preloads() -> impl Iterator<Item = Preload> {
+    let resources = FILES.iter().filter(|(path, ..)| *path != "/");
+    resources.map(|(path, ..)| Preload::new(*path).page("/"))
+}
+
 /// The site, as one worker has it.
 pub struct Demo {
     assets: [(&'static str, Asset); FILES.len()],
@@ -40,21 +45,8 @@ impl Demo {
     /// The site.
     pub fn new(clock: &Clock) -> Self {
         let assets = FILES.map(|(path, content_type, content)| {
-            let digest = digest(&SHA256, content.as_bytes());
-            let tag = digest
-                .as_ref()
-                .iter()
-                .take(8)
-                .fold(0, |tag: u64, octet| tag << 8 | u64::from(*octet));
-            let metadata = Metadata {
-                content_type: content_type.into(),
-                validators: Validators::new(format!("\"{tag:016x}\""), None),
-                length: content.len() as u64,
-            };
-            (
-                path,
-                Asset::new(metadata, Bytes::from_static(content.as_bytes()), clock),
-            )
+            let content = Bytes::from_static(content.as_bytes());
+            (path, Asset::in_memory(content_type, content, clock))
         });
         Self { assets }
     }
@@ -68,10 +60,7 @@ impl Demo {
             .find(|(other, _)| other.as_bytes() == path);
         Outcome::Answered(match asset {
             None => request.respond_text(404, "404 Not Found\n"),
-            Some((_, asset)) => match request.method() {
-                b"GET" | b"HEAD" => asset.answer(request),
-                _ => request.respond_methods("GET, HEAD, OPTIONS"),
-            },
+            Some((_, asset)) => asset.answer_any(request),
         })
     }
 }

@@ -10,7 +10,9 @@ pub mod status;
 pub mod upload;
 
 use bytes::Bytes;
-use tidegate_proto::{Body, ErrorCode, KnownName, Priority, RequestHead, ResponseHead, StreamMut};
+use tidegate_proto::{
+    Body, ErrorCode, KnownName, Misuse, Priority, RequestHead, ResponseHead, StreamMut,
+};
 
 use crate::clock::Clock;
 use crate::exchange::Work;
@@ -26,6 +28,40 @@ pub struct Request<'a> {
     pub end: bool,
     /// The time, for the `date` field.
     pub clock: &'a Clock,
+    /// What the preload list adds to the answer.
+    pub extra: Extra<'a>,
+}
+
+/// Fields that are added to answers that succeed.
+#[derive(Clone, Copy, Default)]
+pub struct Extra<'a> {
+    /// Values of `link` fields: what the page needs.
+    pub links: &'a [String],
+    /// Fields of the resource, names and values.
+    pub headers: &'a [(String, String)],
+}
+
+impl Extra<'_> {
+    /// The head with the fields that its status has, if any.
+    fn added_to(self, head: &ResponseHead) -> Option<ResponseHead> {
+        // RFC 9110 §15.4.5: a 304 has of a 200's fields those that caches need, and no others.
+        let (links, headers) = match head.status() {
+            200 | 206 => (self.links, self.headers),
+            304 => (&[][..], self.headers),
+            _ => return None,
+        };
+        if links.is_empty() && headers.is_empty() {
+            return None;
+        }
+        let mut head = head.clone();
+        for link in links {
+            head.push("link", link);
+        }
+        for (name, value) in headers {
+            head.push(name, value);
+        }
+        Some(head)
+    }
 }
 
 /// What came of a request.
@@ -77,7 +113,15 @@ impl<'a> Request<'a> {
             Body::Full(content) if self.method() != b"HEAD" => content.len() as u64,
             _ => 0,
         };
-        match self.stream.respond(head, body) {
+        let responded = match self.extra.added_to(head) {
+            None => self.stream.respond(head, body),
+            Some(extended) => match self.stream.respond(&extended, body.clone()) {
+                // The client takes only small heads: then it goes without.
+                Err(Misuse::HeadTooLarge) => self.stream.respond(head, body),
+                result => result,
+            },
+        };
+        match responded {
             Ok(()) => Sent {
                 status: head.status(),
                 bytes,

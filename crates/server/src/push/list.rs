@@ -1,0 +1,632 @@
+//! The push cache: resources in memory or behind the routes, each tied to the pages that need it. One list serves both
+//! 103 Early Hints and pushes.
+//!
+//! ```
+//! use tidegate::push::{Preload, PushCache};
+//! use tidegate_proto::Priority;
+//!
+//! let list = PushCache::new([
+//!     // Answered by the routes, as if the client had asked.
+//!     Preload::new("/style.css").page("/").page("/about"),
+//!     // Answered from memory, whatever the routes say.
+//!     Preload::new("/app.js")
+//!         .page("/")
+//!         .content("text/javascript", "console.log('here before it was asked for')")
+//!         .header("cache-control", "max-age=3600")
+//!         .priority(Priority { urgency: 2, incremental: false }),
+//! ])?;
+//! assert_eq!(list.links("/about"), ["</style.css>; rel=preload; as=style"]);
+//! # Ok::<(), tidegate::push::PreloadError>(())
+//! ```
+
+use std::collections::HashMap;
+use std::fmt;
+
+use bytes::Bytes;
+use tidegate_proto::{Priority, ResponseHead};
+
+/// Pages in a list, at most: each takes memory in every worker.
+pub const MAX_PAGES: usize = 1024;
+
+/// Resources in a list, at most.
+pub const MAX_RESOURCES: usize = 1024;
+
+/// Resources that one page needs, at most: so many `link` fields stay far below what clients take of a head.
+pub const MAX_NEEDS: usize = 32;
+
+/// What a browser is to do with a resource: the `as` of a preload link (HTML §4.6.7.13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A style sheet.
+    Style,
+    /// A classic script.
+    Script,
+    /// A JavaScript module: `rel=modulepreload`.
+    Module,
+    /// An image.
+    Image,
+    /// A font.
+    Font,
+    /// What scripts fetch, such as JSON.
+    Fetch,
+    /// Subtitles.
+    Track,
+}
+
+impl Destination {
+    const NAMES: [(&str, Self); 7] = [
+        ("style", Self::Style),
+        ("script", Self::Script),
+        ("module", Self::Module),
+        ("image", Self::Image),
+        ("font", Self::Font),
+        ("fetch", Self::Fetch),
+        ("track", Self::Track),
+    ];
+
+    /// The one of this name, such as `style`.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let found = Self::NAMES.iter().find(|(other, _)| *other == name);
+        found.map(|(_, destination)| *destination)
+    }
+
+    /// All names, for messages.
+    pub(super) fn names() -> String {
+        Self::NAMES.map(|(name, _)| name).join(", ")
+    }
+
+    fn name(self) -> &'static str {
+        let found = Self::NAMES.iter().find(|(_, other)| *other == self);
+        found.map_or("fetch", |(name, _)| *name)
+    }
+
+    /// What content of this type is for. Types that pages don't load, such as HTML, have no destination.
+    fn of_type(content_type: &str) -> Option<Self> {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        match essence {
+            "text/css" => Some(Self::Style),
+            "text/javascript" | "application/javascript" => Some(Self::Script),
+            "text/vtt" => Some(Self::Track),
+            "application/json" | "application/wasm" => Some(Self::Fetch),
+            "application/font-woff" | "application/vnd.ms-fontobject" => Some(Self::Font),
+            _ if essence.starts_with("image/") => Some(Self::Image),
+            _ if essence.starts_with("font/") => Some(Self::Font),
+            _ => None,
+        }
+    }
+
+    /// What a path's extension says.
+    fn of_path(path: &str) -> Option<Self> {
+        let path = path.split('?').next().unwrap_or_default();
+        if path.ends_with(".mjs") {
+            return Some(Self::Module);
+        }
+        Self::of_type(mime_guess::from_path(path).first_raw()?)
+    }
+
+    /// The value of a `link` field (RFC 8288) for this path.
+    fn link(self, path: &str) -> String {
+        match self {
+            Self::Module => format!("<{path}>; rel=modulepreload"),
+            // Pages load these by CORS, also from their own origin; a preload without it would be loaded twice.
+            Self::Font | Self::Fetch => {
+                format!("<{path}>; rel=preload; as={}; crossorigin", self.name())
+            }
+            _ => format!("<{path}>; rel=preload; as={}", self.name()),
+        }
+    }
+}
+
+/// A resource for the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preload {
+    path: String,
+    pages: Vec<String>,
+    destination: Option<Destination>,
+    content: Option<Content>,
+    headers: Vec<(String, String)>,
+    priority: Option<Priority>,
+}
+
+/// Content in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) content_type: String,
+    pub(crate) octets: Bytes,
+}
+
+impl Preload {
+    /// A resource at this path, query included, whose octets the routes give. [`PushCache::new`] checks it.
+    pub fn new(path: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            pages: Vec::new(),
+            destination: None,
+            content: None,
+            headers: Vec::new(),
+            priority: None,
+        }
+    }
+
+    /// Says that this page, a path without query, needs it.
+    #[must_use]
+    pub fn page(mut self, path: impl Into<String>) -> Self {
+        self.pages.push(path.into());
+        self
+    }
+
+    /// What it is for. By default its content type or the extension of its path says that.
+    #[must_use]
+    pub fn destination(mut self, destination: Destination) -> Self {
+        self.destination = Some(destination);
+        self
+    }
+
+    /// Answers with these octets, instead of what the routes have.
+    #[must_use]
+    pub fn content(mut self, content_type: impl Into<String>, octets: impl Into<Bytes>) -> Self {
+        self.content = Some(Content {
+            content_type: content_type.into(),
+            octets: octets.into(),
+        });
+        self
+    }
+
+    /// Adds a field to successful answers, pushed or asked for. The name is in lower case.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The priority of a push. Default: one urgency below the page's.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Whether it says only which page needs it.
+    fn is_plain(&self) -> bool {
+        self.destination.is_none()
+            && self.content.is_none()
+            && self.headers.is_empty()
+            && self.priority.is_none()
+    }
+}
+
+/// Why there is no such list. Its `Display` is one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PreloadError {
+    /// A path that can't be one.
+    InvalidPath(String),
+    /// A page's path with a query.
+    PageWithQuery(String),
+    /// It isn't said what the resource at this path is for, and its name doesn't tell.
+    UnknownDestination(String),
+    /// No page needs the resource at this path.
+    WithoutPage(String),
+    /// The resource at this path comes twice with settings.
+    SaidTwice(String),
+    /// A resource's path and the name of a field that can't be sent, or that the server sets itself.
+    InvalidHeader(String, String),
+    /// More of something than the list takes: what, and the limit.
+    TooMany(&'static str, usize),
+}
+
+impl fmt::Display for PreloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidPath(path) => write!(
+                f,
+                "{path:?} can't be preloaded: write a path on this server that begins with one /, with spaces, quotes, <, \
+                 >, # and what isn't ASCII as %XX"
+            ),
+            Self::PageWithQuery(page) => {
+                write!(
+                    f,
+                    "the page {page} has a query: leave out ? and what follows"
+                )
+            }
+            Self::UnknownDestination(path) => write!(
+                f,
+                "what {path} is for can't be told from its name: say it with as = \"style\" in a --preload-file, or \
+                 one of {}",
+                Destination::names()
+            ),
+            Self::WithoutPage(path) => {
+                write!(f, "no page needs {path}: name one, as in pages = [\"/\"]")
+            }
+            Self::SaidTwice(path) => {
+                write!(f, "{path} has settings in two places: put them together")
+            }
+            Self::InvalidHeader(path, name) => write!(
+                f,
+                "{path} can't have the field {name:?}: either it is no valid field in lower case, or the server \
+                 sets it itself"
+            ),
+            Self::TooMany(what, limit) => write!(f, "the list has more than {limit} {what}"),
+        }
+    }
+}
+
+impl std::error::Error for PreloadError {}
+
+/// The list, ready for use. Pages and resources are numbers here.
+#[derive(Clone, Debug, Default)]
+pub struct PushCache {
+    by_path: HashMap<Box<[u8]>, Found>,
+    pub(super) pages: Vec<Page>,
+    pub(super) resources: Vec<Resource>,
+}
+
+/// What a path is in the list: a page, a resource, both or neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(super) page: Option<u16>,
+    pub(super) resource: Option<u16>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Page {
+    pub(super) path: String,
+    /// Resources, in the order of the list.
+    pub(super) needs: Vec<u16>,
+    /// Values of `link` fields, one for each of them.
+    pub(super) links: Vec<String>,
+    /// The 103 response with these links.
+    pub(super) hint: ResponseHead,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Resource {
+    pub(super) path: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) priority: Option<Priority>,
+    pub(super) content: Option<Content>,
+}
+
+impl PushCache {
+    /// The list of these resources. One that comes several times is taken together.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with one of them.
+    pub fn new(list: impl IntoIterator<Item = Preload>) -> Result<Self, PreloadError> {
+        let mut cache = Self::default();
+        for preload in merge(list)? {
+            cache.add(preload)?;
+        }
+        Ok(cache)
+    }
+
+    fn add(&mut self, preload: Preload) -> Result<(), PreloadError> {
+        let Preload {
+            path,
+            pages,
+            destination,
+            content,
+            headers,
+            priority,
+        } = preload;
+        check_path(&path)?;
+        check_headers(&path, &headers)?;
+        let by_type = || {
+            let content = content.as_ref()?;
+            Destination::of_type(&content.content_type)
+        };
+        let destination = destination
+            .or_else(by_type)
+            .or_else(|| Destination::of_path(&path));
+        let Some(destination) = destination else {
+            return Err(PreloadError::UnknownDestination(path));
+        };
+        if pages.is_empty() {
+            return Err(PreloadError::WithoutPage(path));
+        }
+        let resource = number(self.resources.len(), MAX_RESOURCES, "resources")?;
+        self.found(&path).resource = Some(resource);
+        let link = destination.link(&path);
+        for page in pages {
+            self.add_need(page, resource, &link)?;
+        }
+        self.resources.push(Resource {
+            path,
+            headers,
+            priority,
+            content,
+        });
+        Ok(())
+    }
+
+    fn add_need(&mut self, path: String, resource: u16, link: &str) -> Result<(), PreloadError> {
+        check_path(&path)?;
+        if path.contains('?') {
+            return Err(PreloadError::PageWithQuery(path));
+        }
+        let page = match self.found(&path).page {
+            Some(page) => page,
+            None => {
+                let page = number(self.pages.len(), MAX_PAGES, "pages")?;
+                self.found(&path).page = Some(page);
+                self.pages.push(Page {
+                    path,
+                    needs: Vec::new(),
+                    links: Vec::new(),
+                    hint: ResponseHead::new(103),
+                });
+                page
+            }
+        };
+        let page = &mut self.pages[usize::from(page)];
+        if page.needs.contains(&resource) {
+            return Ok(());
+        }
+        number(page.needs.len(), MAX_NEEDS, "resources for one page")?;
+        page.needs.push(resource);
+        page.links.push(link.to_owned());
+        page.hint.push("link", link);
+        Ok(())
+    }
+
+    /// The page of this number, which [`PushCache::find`] gave.
+    pub(super) fn page(&self, number: u16) -> &Page {
+        &self.pages[usize::from(number)]
+    }
+
+    /// The resource of this number, which [`PushCache::find`] or a page gave.
+    pub(super) fn resource(&self, number: u16) -> &Resource {
+        &self.resources[usize::from(number)]
+    }
+
+    /// The place of a resource among what a page needs, if it does.
+    pub(super) fn place(&self, page: u16, resource: u16) -> Option<usize> {
+        let mut needs = self.page(page).needs.iter();
+        needs.position(|other| *other == resource)
+    }
+
+    fn found(&mut self, path: &str) -> &mut Found {
+        self.by_path.entry(path.as_bytes().into()).or_default()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.resources.is_empty()
+    }
+
+    /// The values of the `link` fields that a page has, none if it isn't in the list.
+    pub fn links(&self, page: &str) -> &[String] {
+        match self.find(page.as_bytes()).page {
+            Some(page) => &self.page(page).links,
+            None => &[],
+        }
+    }
+
+    /// All paths that the routes have to answer for: those of pages, and those of resources that aren't in memory.
+    pub(crate) fn routed(&self) -> impl Iterator<Item = &str> {
+        let resources = self.resources.iter();
+        let routed = resources.filter(|resource| resource.content.is_none());
+        let pages = self.pages.iter().map(|page| page.path.as_str());
+        pages
+            .filter(|path| !self.is_in_memory(path.as_bytes()))
+            .chain(routed.map(|resource| resource.path.as_str()))
+    }
+
+    fn is_in_memory(&self, path: &[u8]) -> bool {
+        let found = self.find(path).resource;
+        found.is_some_and(|resource| self.resource(resource).content.is_some())
+    }
+
+    /// What a request's `:path` is in the list. A page is found with any query, a resource only with its own.
+    pub(super) fn find(&self, path: &[u8]) -> Found {
+        let found = |path: &[u8]| self.by_path.get(path).copied().unwrap_or_default();
+        let whole = found(path);
+        match path.iter().position(|octet| *octet == b'?') {
+            None => whole,
+            Some(query) => Found {
+                page: found(&path[..query]).page,
+                resource: whole.resource,
+            },
+        }
+    }
+}
+
+/// Takes together what is said of the same path, in the order in which the paths come first.
+fn merge(list: impl IntoIterator<Item = Preload>) -> Result<Vec<Preload>, PreloadError> {
+    let mut merged: Vec<Preload> = Vec::new();
+    let mut places = HashMap::new();
+    for mut preload in list {
+        let Some(place) = places.get(&preload.path) else {
+            places.insert(preload.path.clone(), merged.len());
+            merged.push(preload);
+            continue;
+        };
+        let known: &mut Preload = &mut merged[*place];
+        if known.is_plain() {
+            preload.pages.splice(..0, known.pages.drain(..));
+            *known = preload;
+        } else if preload.is_plain() {
+            known.pages.append(&mut preload.pages);
+        } else {
+            return Err(PreloadError::SaidTwice(preload.path));
+        }
+    }
+    Ok(merged)
+}
+
+/// The number of one more of something.
+fn number(count: usize, limit: usize, what: &'static str) -> Result<u16, PreloadError> {
+    match u16::try_from(count) {
+        Ok(number) if count < limit => Ok(number),
+        _ => Err(PreloadError::TooMany(what, limit)),
+    }
+}
+
+/// Own authority only, so no `//host`; and nothing that would end the `<…>` of a link or make the request invalid.
+fn check_path(path: &str) -> Result<(), PreloadError> {
+    let fits = |octet: u8| octet.is_ascii_graphic() && !b"<>\"#\\^`{|}".contains(&octet);
+    if path.starts_with('/') && !path.starts_with("//") && path.bytes().all(fits) {
+        return Ok(());
+    }
+    Err(PreloadError::InvalidPath(path.into()))
+}
+
+/// Fields that answers have already.
+const OWN_FIELDS: [&str; 10] = [
+    "accept-ranges",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "last-modified",
+    "link",
+    "priority",
+    "server",
+];
+
+fn check_headers(path: &str, headers: &[(String, String)]) -> Result<(), PreloadError> {
+    for (name, value) in headers {
+        let head = ResponseHead::new(200).field(name, value);
+        let is_valid = ResponseHead::from_fields(head.into_fields()).is_ok();
+        if !is_valid || OWN_FIELDS.contains(&name.as_str()) {
+            return Err(PreloadError::InvalidHeader(path.into(), name.clone()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(list: impl IntoIterator<Item = Preload>) -> PreloadError {
+        PushCache::new(list).expect_err("the list is wrong")
+    }
+
+    #[test]
+    fn links_say_what_a_resource_is_for() {
+        for (path, link) in [
+            ("/a.css", "</a.css>; rel=preload; as=style"),
+            ("/a.css?v=3", "</a.css?v=3>; rel=preload; as=style"),
+            ("/a.js", "</a.js>; rel=preload; as=script"),
+            ("/a.mjs", "</a.mjs>; rel=modulepreload"),
+            ("/a.svg", "</a.svg>; rel=preload; as=image"),
+            ("/a.webp", "</a.webp>; rel=preload; as=image"),
+            ("/a.woff2", "</a.woff2>; rel=preload; as=font; crossorigin"),
+            ("/a.json", "</a.json>; rel=preload; as=fetch; crossorigin"),
+            ("/a.vtt", "</a.vtt>; rel=preload; as=track"),
+        ] {
+            let list = PushCache::new([Preload::new(path).page("/")]).unwrap();
+            assert_eq!(list.links("/"), [link]);
+        }
+        for path in ["/page.html", "/a", "/a.zip", "/.css?x"] {
+            let error = error([Preload::new(path).page("/")]);
+            assert!(
+                matches!(error, PreloadError::UnknownDestination(_)),
+                "{path}"
+            );
+        }
+        let said = Preload::new("/a").page("/").destination(Destination::Image);
+        let typed = Preload::new("/b").page("/").content("text/css; x=y", "");
+        let list = PushCache::new([said, typed]).unwrap();
+        let links = ["</a>; rel=preload; as=image", "</b>; rel=preload; as=style"];
+        assert_eq!(list.links("/"), links);
+    }
+
+    #[test]
+    fn a_path_is_a_page_a_resource_both_or_neither() {
+        let list = PushCache::new([
+            Preload::new("/a.css").page("/").page("/a.css"),
+            Preload::new("/b.js?v=1").page("/"),
+        ])
+        .unwrap();
+        let found = |path: &str| {
+            let Found { page, resource } = list.find(path.as_bytes());
+            (page, resource)
+        };
+        assert_eq!(found("/"), (Some(0), None));
+        assert_eq!(found("/?utm=1"), (Some(0), None));
+        assert_eq!(found("/a.css"), (Some(1), Some(0)));
+        assert_eq!(found("/a.css?x"), (Some(1), None));
+        assert_eq!(found("/b.js?v=1"), (None, Some(1)));
+        assert_eq!(found("/b.js"), (None, None));
+        assert_eq!(found("*"), (None, None));
+    }
+
+    #[test]
+    fn what_is_said_of_one_path_is_taken_together() {
+        let settings = Preload::new("/a.css").page("/b").header("x-a", "1");
+        for list in [
+            [Preload::new("/a.css").page("/a"), settings.clone()],
+            [settings.clone(), Preload::new("/a.css").page("/a")],
+        ] {
+            let list = PushCache::new(list).unwrap();
+            assert_eq!(list.resources.len(), 1);
+            assert_eq!(list.resources[0].headers, [("x-a".into(), "1".into())]);
+            assert_eq!((list.links("/a").len(), list.links("/b").len()), (1, 1));
+        }
+        let twice = error([settings.clone(), settings]);
+        assert_eq!(twice, PreloadError::SaidTwice("/a.css".into()));
+        let again = Preload::new("/a.css").page("/").page("/");
+        assert_eq!(PushCache::new([again]).unwrap().links("/").len(), 1);
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for path in [
+            "",
+            "a.css",
+            "//cdn/a.css",
+            "https://cdn/a.css",
+            "/a b.css",
+            "/ä.css",
+            "/a#b.css",
+            "/a>.css",
+            "/\".css",
+        ] {
+            let wrong = PreloadError::InvalidPath(path.into());
+            assert_eq!(error([Preload::new(path).page("/")]), wrong);
+            assert_eq!(error([Preload::new("/a.css").page(path)]), wrong);
+        }
+        assert!(matches!(
+            error([Preload::new("/a.css").page("/?x")]),
+            PreloadError::PageWithQuery(_)
+        ));
+        assert!(matches!(
+            error([Preload::new("/a.css")]),
+            PreloadError::WithoutPage(_)
+        ));
+        for (name, value) in [
+            ("Cache-Control", "no-cache"),
+            ("x y", ""),
+            ("", ""),
+            ("connection", "close"),
+            (":status", "200"),
+            ("x", "a\r\nb"),
+            ("content-type", "text/css"),
+            ("link", "</>"),
+        ] {
+            let error = error([Preload::new("/a.css").page("/").header(name, value)]);
+            assert!(
+                matches!(&error, PreloadError::InvalidHeader(_, told) if told == name),
+                "{name}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_has_bounds() {
+        let resource = |n: usize| Preload::new(format!("/{n}.css"));
+        let full = (0..MAX_NEEDS).map(|n| resource(n).page("/"));
+        assert!(PushCache::new(full.clone()).is_ok());
+        let over = full.chain([resource(MAX_NEEDS).page("/")]);
+        let needs = PreloadError::TooMany("resources for one page", MAX_NEEDS);
+        assert_eq!(error(over), needs);
+        let many = (0..=MAX_RESOURCES).map(|n| resource(n).page(format!("/{}", n % 100)));
+        assert!(PushCache::new(many.clone().take(MAX_RESOURCES)).is_ok());
+        assert!(matches!(error(many), PreloadError::TooMany(..)));
+        let pages = (0..=MAX_PAGES).fold(resource(0), |all, n| all.page(format!("/{n}")));
+        assert!(matches!(error([pages]), PreloadError::TooMany(..)));
+    }
+}

@@ -180,6 +180,33 @@ violations! {
     EmptyFrameFlood => ENHANCE_YOUR_CALM, Connection, "CVE-2019-9518", "empty_frame_flood";
     UnknownFrameFlood => ENHANCE_YOUR_CALM, Connection, "RFC 9113 §10.5", "unknown_frame_flood";
     HeaderBomb => ENHANCE_YOUR_CALM, Connection, "CVE-2016-6581", "header_bomb";
+
+    // HTTP/1.1 alone. All of them end the connection, with the status that `tidegate-http1` has for them.
+    RequestLineInvalid => PROTOCOL_ERROR, Connection, "RFC 9112 §3", "request_line_invalid";
+    RequestLineTooLong => ENHANCE_YOUR_CALM, Connection, "RFC 9112 §3", "request_line_too_long";
+    HttpVersionUnsupported => HTTP_1_1_REQUIRED, Connection, "RFC 9112 §2.3", "http_version_unsupported";
+    TargetInvalid => PROTOCOL_ERROR, Connection, "RFC 9112 §3.2", "target_invalid";
+    HostMissing => PROTOCOL_ERROR, Connection, "RFC 9112 §3.2", "host_missing";
+    HostRepeated => PROTOCOL_ERROR, Connection, "RFC 9112 §3.2", "host_repeated";
+    HostInvalid => PROTOCOL_ERROR, Connection, "RFC 9112 §3.2", "host_invalid";
+    LineEndInvalid => PROTOCOL_ERROR, Connection, "RFC 9112 §2.2", "line_end_invalid";
+    FieldLineInvalid => PROTOCOL_ERROR, Connection, "RFC 9112 §5", "field_line_invalid";
+    FieldLineFolded => PROTOCOL_ERROR, Connection, "RFC 9112 §5.2", "field_line_folded";
+    ContentLengthRepeated => PROTOCOL_ERROR, Connection, "RFC 9112 §6.3", "content_length_repeated";
+    ContentLengthWithTransferEncoding => PROTOCOL_ERROR, Connection, "RFC 9112 §6.1", "content_length_with_transfer_encoding";
+    TransferEncodingNotChunked => PROTOCOL_ERROR, Connection, "RFC 9112 §6.3", "transfer_encoding_not_chunked";
+    TransferCodingUnknown => PROTOCOL_ERROR, Connection, "RFC 9112 §6.1", "transfer_coding_unknown";
+    TransferEncodingBeforeHttp11 => PROTOCOL_ERROR, Connection, "RFC 9112 §6.1", "transfer_encoding_before_http11";
+    ChunkInvalid => PROTOCOL_ERROR, Connection, "RFC 9112 §7.1", "chunk_invalid";
+    ChunkLineTooLong => ENHANCE_YOUR_CALM, Connection, "RFC 9112 §7.1.1", "chunk_line_too_long";
+    TrailerForbidden => PROTOCOL_ERROR, Connection, "RFC 9112 §7.1.2", "trailer_forbidden";
+}
+
+impl Violation {
+    /// Whether it is a rule of HTTP/1.1 alone, which no peer of HTTP/2 can break.
+    pub fn is_of_http1(self) -> bool {
+        self.section().starts_with("RFC 9112")
+    }
 }
 
 impl std::fmt::Display for Violation {

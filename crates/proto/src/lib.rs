@@ -66,7 +66,9 @@ pub use conn::{Connection, Flow, PeerSettings, Role};
 pub use error::{CloseReason, Misuse, ResetCause, Violation};
 pub use event::Event;
 pub use guard::{AbuseLimits, Rate};
-pub use message::{Body, Field, Fields, KnownName, RequestHead, RequestRules, ResponseHead};
+pub use message::{
+    Body, Field, Fields, KnownName, RequestHead, RequestRules, ResponseHead, check_trailers,
+};
 pub use outbox::Outbox;
 pub use sched::Priority;
 pub use stats::Stats;

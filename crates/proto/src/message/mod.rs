@@ -15,7 +15,7 @@ pub use tidegate_hpack::{Field, Fields, KnownName};
 
 pub use request::{RequestHead, RequestRules};
 pub use response::ResponseHead;
-pub(crate) use rules::check_trailers;
+pub use rules::check_trailers;
 
 /// The body that goes with a head.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use crate::error::Violation;
 ///
 /// # Errors
 /// The first rule that the list breaks.
-pub(crate) fn check_trailers(fields: &Fields) -> Result<(), Violation> {
+pub fn check_trailers(fields: &Fields) -> Result<(), Violation> {
     let mut regular = Regular::default();
     for field in fields {
         regular.check(field, Section::Trailers)?;

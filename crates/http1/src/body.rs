@@ -1,0 +1,262 @@
+//! A request's body: where its octets are in the input (RFC 9112 §6 and §7.1).
+
+use bytes::{Buf, Bytes, BytesMut};
+use tidegate_proto::{Config, Fields, Violation};
+
+use crate::request::{is_token, parse_trailers};
+use crate::section::Section;
+
+/// Octets of the line that says a chunk's size, with its extensions. AWS's signatures need 86.
+const MAX_CHUNK_LINE: usize = 256;
+
+/// How far a body has been read.
+#[derive(Debug)]
+pub(crate) enum BodyReader {
+    /// So many octets are still to come; at least 1.
+    Length { left: u64 },
+    /// Chunks.
+    Chunked(Chunked),
+    /// It is whole, or there is none.
+    Done,
+}
+
+/// Where in a chunked body the input begins.
+#[derive(Debug)]
+pub(crate) enum Chunked {
+    /// At the line that says a chunk's size.
+    Size,
+    /// In a chunk of which so many octets are still to come; at least 1.
+    Data { left: u64 },
+    /// At the end of line behind a chunk.
+    DataEnd,
+    /// In the trailer section.
+    Trailers(Section),
+}
+
+/// What came of the body.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Octets of the content; the last ones if `end` is set.
+    Data { data: Bytes, end: bool },
+    /// The end, with trailers if there are any.
+    End(Fields),
+}
+
+impl BodyReader {
+    /// A body in chunks.
+    pub(crate) fn chunked() -> Self {
+        Self::Chunked(Chunked::Size)
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+
+    /// Octets that are still to come, if that is known.
+    pub(crate) fn left(&self) -> Option<u64> {
+        match self {
+            Self::Length { left } => Some(*left),
+            Self::Chunked(_) => None,
+            Self::Done => Some(0),
+        }
+    }
+
+    /// Takes the next piece off the front of `input`, of up to `window` octets (at least 1). `None` when there is none
+    /// yet.
+    ///
+    /// # Errors
+    /// The rule that the framing breaks.
+    pub(crate) fn read(
+        &mut self,
+        input: &mut BytesMut,
+        window: usize,
+        config: &Config,
+    ) -> Result<Option<Piece>, Violation> {
+        loop {
+            let chunked = match self {
+                Self::Done => return Ok(None),
+                Self::Length { left } => {
+                    let Some(data) = take(input, left, window) else {
+                        return Ok(None);
+                    };
+                    let end = *left == 0;
+                    if end {
+                        *self = Self::Done;
+                    }
+                    return Ok(Some(Piece::Data { data, end }));
+                }
+                Self::Chunked(chunked) => chunked,
+            };
+            match chunked {
+                Chunked::Size => {
+                    let Some((octets, size)) = size_line(input)? else {
+                        return Ok(None);
+                    };
+                    input.advance(octets);
+                    *chunked = match size {
+                        0 => Chunked::Trailers(Section::trailers()),
+                        left => Chunked::Data { left },
+                    };
+                }
+                Chunked::Data { left } => {
+                    let Some(data) = take(input, left, window) else {
+                        return Ok(None);
+                    };
+                    if *left == 0 {
+                        *chunked = Chunked::DataEnd;
+                    }
+                    return Ok(Some(Piece::Data { data, end: false }));
+                }
+                Chunked::DataEnd => {
+                    // RFC 9112 §7.1: "chunk = chunk-size [ chunk-ext ] CRLF chunk-data CRLF".
+                    match input[..] {
+                        [b'\r', b'\n', ..] => input.advance(2),
+                        [] | [b'\r'] => return Ok(None),
+                        _ => return Err(Violation::ChunkInvalid),
+                    }
+                    *chunked = Chunked::Size;
+                }
+                Chunked::Trailers(section) => {
+                    let limit = config.max_header_list_size as usize;
+                    let Some(len) = section.scan(input, limit)? else {
+                        return Ok(None);
+                    };
+                    let fields = parse_trailers(&input[..len], config)?;
+                    input.advance(len);
+                    *self = Self::Done;
+                    return Ok(Some(Piece::End(fields)));
+                }
+            }
+        }
+    }
+}
+
+/// Takes what there is of `left` octets, up to `window`.
+fn take(input: &mut BytesMut, left: &mut u64, window: usize) -> Option<Bytes> {
+    let most = usize::try_from(*left).unwrap_or(usize::MAX);
+    let len = input.len().min(window).min(most);
+    *left -= len as u64;
+    (len > 0).then(|| input.split_to(len).freeze())
+}
+
+/// The length of the line at the front of `input` and the size that it says; `None` while it isn't whole.
+fn size_line(input: &[u8]) -> Result<Option<(usize, u64)>, Violation> {
+    let seen = &input[..input.len().min(MAX_CHUNK_LINE)];
+    let Some(end) = seen.iter().position(|&octet| octet == b'\n') else {
+        return match seen.len() == MAX_CHUNK_LINE {
+            true => Err(Violation::ChunkLineTooLong),
+            false => Ok(None),
+        };
+    };
+    let line = input[..end].strip_suffix(b"\r");
+    let size = line.and_then(chunk_size).ok_or(Violation::ChunkInvalid)?;
+    Ok(Some((end + 1, size)))
+}
+
+/// RFC 9112 §7.1: "chunk-size = 1*HEXDIG", with extensions behind it.
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = line.iter().take_while(|octet| octet.is_ascii_hexdigit());
+    let (digits, extensions) = line.split_at(digits.count());
+    // RFC 9112 §7.1: "recipients MUST anticipate potentially large hexadecimal numerals and prevent parsing errors due to
+    // integer conversion overflows". 16 digits fit, and nobody has use for more, zeros in front included.
+    if digits.is_empty() || digits.len() > 16 || !are_extensions(extensions) {
+        return None;
+    }
+    let digits = std::str::from_utf8(digits).ok()?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+/// RFC 9112 §7.1.1: "chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )". What they say is
+/// ignored, but "A recipient MUST ignore unrecognized chunk extensions" is no reason to take what is none.
+fn are_extensions(mut rest: &[u8]) -> bool {
+    while !rest.is_empty() {
+        let Some(after) = skip_bws(rest).strip_prefix(b";") else {
+            return false;
+        };
+        let Some(after) = skip_token(skip_bws(after)) else {
+            return false;
+        };
+        rest = after;
+        if let Some(value) = skip_bws(after).strip_prefix(b"=") {
+            let value = skip_bws(value);
+            let Some(after) = skip_token(value).or_else(|| skip_quoted(value)) else {
+                return false;
+            };
+            rest = after;
+        }
+    }
+    true
+}
+
+fn skip_bws(octets: &[u8]) -> &[u8] {
+    let bws = octets.iter().take_while(|octet| b" \t".contains(octet));
+    &octets[bws.count()..]
+}
+
+fn skip_token(octets: &[u8]) -> Option<&[u8]> {
+    let len = octets
+        .iter()
+        .take_while(|octet| is_token(&[**octet]))
+        .count();
+    (len > 0).then(|| &octets[len..])
+}
+
+/// RFC 9110 §5.6.4: a quoted-string.
+fn skip_quoted(octets: &[u8]) -> Option<&[u8]> {
+    let text = |octet: u8| octet == b'\t' || (octet >= b' ' && octet != 0x7f);
+    let mut rest = octets.strip_prefix(b"\"")?;
+    loop {
+        rest = match rest {
+            [b'"', rest @ ..] => return Some(rest),
+            [b'\\', escaped, rest @ ..] if text(*escaped) => rest,
+            [octet, rest @ ..] if text(*octet) && *octet != b'\\' => rest,
+            _ => return None,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_extensions_by_their_grammar() {
+        for (line, size) in [
+            (&b"0"[..], 0),
+            (b"000", 0),
+            (b"1aF", 0x1af),
+            (b"ffffffffffffffff", u64::MAX),
+            (b"5;a", 5),
+            (b"5;a=b;c=\"d;\\\" e\"", 5),
+            (b"5 ; a = b", 5),
+        ] {
+            assert_eq!(chunk_size(line), Some(size), "{}", line.escape_ascii());
+        }
+        for line in [
+            &b""[..],
+            b" 5",
+            b"5 ",
+            b"5\t",
+            b"+5",
+            b"-5",
+            b"0x5",
+            b"5_0",
+            b"5;",
+            b"5;;",
+            b"5;a;",
+            b"5;=b",
+            b"5;a=",
+            b"5;a b",
+            b"5;a@",
+            b"5;a=\"",
+            b"5;a=\"\x00\"",
+            b"5;a\x00",
+            b"5,a",
+            b"g",
+            b"10000000000000000",
+            b"00000000000000005",
+        ] {
+            assert_eq!(chunk_size(line), None, "{}", line.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! A sans-IO HTTP/1.1 engine (RFC 9112) for servers. It speaks the language of [`tidegate_proto`]: the same
+//! [`Event`](tidegate_proto::Event)s and heads, and a [`StreamMut`] with the same methods, so that what answers requests
+//! of HTTP/2 answers these too.
+//!
+//! A [`Connection`] is driven in a circle: give it what the client sent with [`Connection::receive`] and handle the events
+//! until there are none; then drain [`Connection::transmit`] into an outbox and write that out; wake up again for more
+//! input or at [`Connection::next_timeout`].
+//!
+//! ```
+//! use bytes::{Buf, Bytes, BytesMut};
+//! use tidegate_http1::Connection;
+//! use tidegate_proto::{Body, Config, Event, Flow, Outbox, ResponseHead};
+//!
+//! let now = std::time::Instant::now();
+//! let mut server = Connection::server(Config::server().build()?, true, now);
+//! let mut input = BytesMut::from("GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n");
+//! while let Some(event) = server.receive(&mut input, now) {
+//!     if let Event::Request { id, head, .. } = event {
+//!         assert_eq!((head.scheme(), head.authority(), head.path()), ("https", "localhost", "/a"));
+//!         let head = ResponseHead::new(200).field("content-type", "text/plain");
+//!         let body = Body::Full(Bytes::from_static(b"hello"));
+//!         server.stream(id).expect("it has just been told").respond(&head, body)?;
+//!     }
+//! }
+//! let mut out = Outbox::new();
+//! assert!(matches!(server.transmit(&mut out, usize::MAX, now), Flow::Drained));
+//! let answer = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello";
+//! assert_eq!(out.copy_to_bytes(out.remaining()), answer);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! It is strict: what two recipients could understand differently is refused with 400 and the connection closed, even
+//! where RFC 9112 would let it pass. `httparse` reads the heads; what it is lenient about is checked before.
+
+mod body;
+mod connection;
+mod exchange;
+mod request;
+mod response;
+mod section;
+mod stream;
+mod target;
+
+pub use connection::Connection;
+pub use stream::StreamMut;

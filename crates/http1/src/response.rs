@@ -1,0 +1,191 @@
+//! Responses on their way out: heads, chunks, and the status of each way to be wrong.
+
+use std::io::Write as _;
+
+use tidegate_proto::{Fields, KnownName, ResponseHead, Violation};
+
+/// How a response's body is framed (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// There is none: HEAD, 1xx, 204, 304.
+    None,
+    /// So many octets are still to be sent.
+    Length { left: u64 },
+    /// In chunks: HTTP/1.1 without a known length.
+    Chunked,
+    /// Up to the connection's end: HTTP/1.0 without a known length.
+    UntilClose,
+}
+
+/// What a head says of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// Nothing: HTTP/1.1 goes on.
+    Implied,
+    /// HTTP/1.0 goes on since both ends want it.
+    KeepAlive,
+    /// It ends behind this response.
+    Close,
+}
+
+/// Writes a final head. `length` is the value of content-length, if it has one.
+pub(crate) fn write_head(
+    out: &mut Vec<u8>,
+    head: &ResponseHead,
+    length: Option<u64>,
+    framing: Framing,
+    persistence: Persistence,
+) {
+    write_status_line(out, head.status());
+    for field in head.headers() {
+        // Framing is ours.
+        if field.known != Some(KnownName::CONTENT_LENGTH) {
+            write_field(out, field.name, field.value);
+        }
+    }
+    if let Some(length) = length {
+        write_number(out, b"content-length: ", length);
+    }
+    if framing == Framing::Chunked {
+        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    out.extend_from_slice(match persistence {
+        Persistence::Implied => b"\r\n",
+        Persistence::KeepAlive => b"connection: keep-alive\r\n\r\n",
+        Persistence::Close => b"connection: close\r\n\r\n",
+    });
+}
+
+/// Writes an interim head, which has no body and says nothing of the connection.
+pub(crate) fn write_interim_head(out: &mut Vec<u8>, head: &ResponseHead) {
+    write_status_line(out, head.status());
+    for field in head.headers() {
+        // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx".
+        if field.known != Some(KnownName::CONTENT_LENGTH) {
+            write_field(out, field.name, field.value);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes what a client gets that can't be understood. Without content, since its request may have been HEAD.
+pub(crate) fn write_refusal(out: &mut Vec<u8>, status: u16) {
+    write_status_line(out, status);
+    out.extend_from_slice(b"content-length: 0\r\nconnection: close\r\n\r\n");
+}
+
+/// Writes the line in front of a chunk of so many octets, at least 1. CRLF goes behind it.
+pub(crate) fn write_chunk_size(out: &mut Vec<u8>, octets: usize) {
+    // Writing to a `Vec` can't fail.
+    let _ = write!(out, "{octets:x}\r\n");
+}
+
+/// Writes the last chunk and the trailers (RFC 9112 §7.1).
+pub(crate) fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
+    out.extend_from_slice(b"0\r\n");
+    for field in trailers.into_iter().flatten() {
+        write_field(out, field.name, field.value);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_status_line(out: &mut Vec<u8>, status: u16) {
+    // RFC 9110 §2.5: "a server SHOULD send a response version equal to the highest version to which the server is
+    // conformant", so 1.1 to clients of 1.0 too.
+    let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(&[digit(100), digit(10), digit(1), b' ']);
+    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
+    out.extend_from_slice(name);
+    // Writing to a `Vec` can't fail.
+    let _ = write!(out, "{number}\r\n");
+}
+
+/// The status that answers a violation; the connection ends behind it.
+pub(crate) fn status_of(violation: Violation) -> u16 {
+    match violation {
+        // RFC 9110 §15.5.9: no complete request "within the time that it was prepared to wait".
+        Violation::HeaderBlockTimedOut | Violation::BodyTimedOut => 408,
+        // RFC 9112 §3: "A server that receives a request-target longer than any URI it wishes to parse MUST respond with
+        // a 414".
+        Violation::RequestLineTooLong => 414,
+        // RFC 6585 §5.
+        Violation::HeaderListTooLarge
+        | Violation::TooManyHeaderFields
+        | Violation::TooManyCookieCrumbs => 431,
+        Violation::TransferCodingUnknown => 501,
+        Violation::HttpVersionUnsupported => 505,
+        _ => 400,
+    }
+}
+
+/// RFC 9110 §15, and the registry for the rest. A client "SHOULD ignore the reason-phrase content" (RFC 9112 §4).
+fn reason(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        102 => "Processing",
+        103 => "Early Hints",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        207 => "Multi-Status",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
+        511 => "Network Authentication Required",
+        // RFC 9112 §4: the space in front of it stays, "even when the reason-phrase is absent".
+        _ => "",
+    }
+}

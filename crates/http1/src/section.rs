@@ -1,0 +1,156 @@
+//! Where a head or a trailer section ends: its lines, looked at as they come, each octet once.
+//!
+//! `httparse` takes a lone LF for a line's end. RFC 9112 §2.2 allows that ("a recipient MAY recognize a single LF as a
+//! line terminator"), and where the next hop doesn't, a request is smuggled. So lines are checked here first.
+
+use tidegate_proto::Violation;
+
+/// A section of lines that has not ended yet.
+#[derive(Debug)]
+pub(crate) struct Section {
+    /// Octets that were looked at.
+    scanned: usize,
+    /// Where the present line begins.
+    line: usize,
+    /// Lines that have ended.
+    lines: usize,
+    /// A request line comes first.
+    is_head: bool,
+}
+
+impl Section {
+    /// A request's head.
+    pub(crate) fn head() -> Self {
+        Self::new(true)
+    }
+
+    /// The trailers of a chunked body.
+    pub(crate) fn trailers() -> Self {
+        Self::new(false)
+    }
+
+    fn new(is_head: bool) -> Self {
+        Self {
+            scanned: 0,
+            line: 0,
+            lines: 0,
+            is_head,
+        }
+    }
+
+    /// Looks at what is new in `input`, which begins where the section begins. Returns the section's length once it is
+    /// whole, the empty line at its end included.
+    ///
+    /// # Errors
+    /// The first line that is no line, or a section longer than `limit` octets.
+    pub(crate) fn scan(&mut self, input: &[u8], limit: usize) -> Result<Option<usize>, Violation> {
+        loop {
+            let rest = &input[self.scanned..];
+            let Some(end) = rest.iter().position(|&octet| octet == b'\n') else {
+                self.scanned = input.len();
+                return match input.len() > limit {
+                    true => Err(self.too_long()),
+                    false => Ok(None),
+                };
+            };
+            let end = self.scanned + end;
+            if end >= limit {
+                return Err(self.too_long());
+            }
+            self.check_line(&input[self.line..end])?;
+            let is_empty = end == self.line + 1;
+            self.scanned = end + 1;
+            self.line = self.scanned;
+            self.lines += 1;
+            if is_empty {
+                return Ok(Some(self.scanned));
+            }
+        }
+    }
+
+    /// Checks a line without its LF.
+    fn check_line(&self, line: &[u8]) -> Result<(), Violation> {
+        let first = self.is_head && self.lines == 0;
+        // RFC 9112 §2.2: "the line terminator for the start-line and fields is the sequence CRLF"; a CR elsewhere is
+        // "invalid", or to be replaced by SP, which the next hop may do otherwise.
+        match line.iter().position(|&octet| octet == b'\r') {
+            Some(0) if first && line.len() == 1 => Err(Violation::RequestLineInvalid),
+            Some(at) if at + 1 == line.len() => Ok(()),
+            _ => Err(Violation::LineEndInvalid),
+        }?;
+        // RFC 9112 §5.2: "A server that receives an obs-fold in a request message … MUST either reject the message by
+        // sending a 400 … or replace each received obs-fold". §2.2 says the same of whitespace behind the start-line.
+        match line.first() {
+            Some(b' ' | b'\t') if !first => Err(Violation::FieldLineFolded),
+            _ => Ok(()),
+        }
+    }
+
+    fn too_long(&self) -> Violation {
+        match self.is_head && self.lines == 0 {
+            true => Violation::RequestLineTooLong,
+            false => Violation::HeaderListTooLarge,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(octets: &[u8], limit: usize) -> Result<Option<usize>, Violation> {
+        Section::head().scan(octets, limit)
+    }
+
+    #[test]
+    fn ends_with_the_empty_line_wherever_the_input_is_cut() {
+        let head = b"GET / HTTP/1.1\r\nhost: a\r\n\r\nbehind";
+        for cut in 0..head.len() {
+            let mut section = Section::head();
+            let first = section.scan(&head[..cut], 100);
+            let expected = if cut < 27 { Ok(None) } else { Ok(Some(27)) };
+            assert_eq!(first, expected, "{cut}");
+            if cut < 27 {
+                assert_eq!(section.scan(head, 100), Ok(Some(27)), "{cut}");
+            }
+        }
+        assert_eq!(Section::trailers().scan(b"\r\n", 100), Ok(Some(2)));
+    }
+
+    #[test]
+    fn lines_end_with_crlf_and_begin_with_a_name() {
+        let cases: [(&[u8], Violation); 8] = [
+            (b"GET / HTTP/1.1\n", Violation::LineEndInvalid),
+            (b"GET / HTTP/1.1\r\na: b\n", Violation::LineEndInvalid),
+            (b"GET / HTTP/1.1\r\na: b\r\n\n", Violation::LineEndInvalid),
+            (b"GET /\rx HTTP/1.1\r\n", Violation::LineEndInvalid),
+            (b"GET / HTTP/1.1\r\na: b\r\r\n", Violation::LineEndInvalid),
+            (b"GET / HTTP/1.1\r\n a: b\r\n", Violation::FieldLineFolded),
+            (
+                b"GET / HTTP/1.1\r\na: b\r\n\tc\r\n",
+                Violation::FieldLineFolded,
+            ),
+            (b"\r\n", Violation::RequestLineInvalid),
+        ];
+        for (octets, violation) in cases {
+            assert_eq!(
+                whole(octets, 100),
+                Err(violation),
+                "{}",
+                octets.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn no_line_is_waited_for_beyond_the_limit() {
+        let line = [b'a'; 101];
+        assert_eq!(whole(&line[..100], 100), Ok(None));
+        assert_eq!(whole(&line, 100), Err(Violation::RequestLineTooLong));
+        let mut head = b"GET / HTTP/1.1\r\n".to_vec();
+        head.extend_from_slice(&line);
+        assert_eq!(whole(&head, 100), Err(Violation::HeaderListTooLarge));
+        head.extend_from_slice(b"\r\n");
+        assert_eq!(whole(&head, 100), Err(Violation::HeaderListTooLarge));
+    }
+}

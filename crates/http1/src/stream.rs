@@ -1,0 +1,246 @@
+//! The handle through which the owner commands an exchange: the same as that of HTTP/2.
+
+use bytes::Bytes;
+use tidegate_proto::{
+    Body, ErrorCode, Fields, Misuse, Priority, RequestHead, ResponseHead, StreamId, check_trailers,
+};
+
+use crate::connection::{Connection, MAX_DISCARDED};
+use crate::exchange::{Exchange, More, Phase};
+use crate::response::{Framing, Persistence, write_head, write_interim_head};
+
+/// Body octets that one [`StreamMut::write`] takes.
+pub(crate) const MAX_WRITE: usize = 256 << 10;
+
+/// A borrowed handle to one request and its response: no lock, gone at the end of the statement.
+///
+/// A call can end the exchange, such as the last [`write`](Self::write) of a response. Calls after that do nothing, or
+/// return [`Misuse::StreamClosed`].
+pub struct StreamMut<'a> {
+    conn: &'a mut Connection,
+    id: StreamId,
+}
+
+impl<'a> StreamMut<'a> {
+    pub(crate) fn new(conn: &'a mut Connection, id: StreamId) -> Self {
+        Self { conn, id }
+    }
+}
+
+impl StreamMut<'_> {
+    fn exchange(&mut self) -> Result<&mut Exchange, Misuse> {
+        self.conn.exchange(self.id).ok_or(Misuse::StreamClosed)
+    }
+
+    /// The request's number: 1 for the connection's first, then 3, 5 and so on, as HTTP/2 would have it.
+    pub fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// Sends the final response. Its framing is the engine's: content-length for a body of known length (what `head` says
+    /// of it counts for [`Body::Stream`] and for HEAD), else chunks, or for HTTP/1.0 the connection's end. For a HEAD
+    /// request or a status without content (204, 304) the body is left out. If the response ends before the request does,
+    /// the rest of the request is discarded.
+    ///
+    /// # Errors
+    /// [`Misuse`] tells what the call did wrong; nothing was sent then. [`Misuse::StatusOutOfRange`] for a 2xx to CONNECT
+    /// too: tunnels are HTTP/2's.
+    pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
+        let status = head.status();
+        if head.is_informational() || status > 999 {
+            return Err(Misuse::StatusOutOfRange);
+        }
+        let draining = self.conn.is_ending();
+        let exchange = self.check_can_answer(head)?;
+        if exchange.connect_request && (200..300).contains(&status) {
+            return Err(Misuse::StatusOutOfRange);
+        }
+        let (length, framing) = frame(exchange, head, &body);
+        exchange.persistent &= !draining
+            && framing != Framing::UntilClose
+            && exchange.may_discard_the_rest(MAX_DISCARDED);
+        let persistence = match (exchange.persistent, exchange.is_http11) {
+            (false, _) => Persistence::Close,
+            (true, true) => Persistence::Implied,
+            (true, false) => Persistence::KeepAlive,
+        };
+        let send = &mut exchange.send;
+        send.phase = Phase::Body;
+        send.framing = framing;
+        (send.pending, send.more) = match body {
+            _ if framing == Framing::None => (Bytes::new(), More::End),
+            Body::Empty => (Bytes::new(), More::End),
+            Body::Full(octets) => (octets, More::End),
+            Body::Stream => (Bytes::new(), More::Ask),
+        };
+        write_head(&mut self.conn.control, head, length, framing, persistence);
+        self.conn.send_small_body();
+        Ok(())
+    }
+
+    /// Sends an interim response (1xx), such as 100 or 103. A client of HTTP/1.0 gets none.
+    ///
+    /// # Errors
+    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    pub fn inform(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
+        // 101 would change the protocol.
+        if !head.is_informational() || head.status() == 101 {
+            return Err(Misuse::StatusOutOfRange);
+        }
+        let exchange = self.check_can_answer(head)?;
+        // RFC 9110 §15.2: "a server MUST NOT send a 1xx response to an HTTP/1.0 client."
+        if exchange.is_http11 {
+            exchange.recv.expects_continue &= head.status() != 100;
+            write_interim_head(&mut self.conn.control, head);
+        }
+        Ok(())
+    }
+
+    /// The exchange, if it waits for its final response.
+    fn check_can_answer(&mut self, head: &ResponseHead) -> Result<&mut Exchange, Misuse> {
+        let exchange = self.exchange()?;
+        if exchange.send.phase != Phase::Head {
+            return Err(Misuse::AlreadyResponded);
+        }
+        if head.is_invalid() {
+            return Err(Misuse::InvalidField);
+        }
+        Ok(exchange)
+    }
+
+    /// Takes octets of a [`Body::Stream`] off the front of `data`, as many as there is room for (0 when there is none,
+    /// or when the response takes no body), and returns how many. With `end`, the response ends once all of `data` is
+    /// taken. When less than all was taken, [`Event::Writable`](tidegate_proto::Event::Writable) asks for the rest.
+    ///
+    /// A body of another length than the head's content-length can't be sent: the connection is closed.
+    pub fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
+        let Ok(exchange) = self.exchange() else {
+            return 0;
+        };
+        let send = &mut exchange.send;
+        let takes_more = send.phase == Phase::Body && send.more != More::End;
+        if !takes_more || (data.is_empty() && !end) {
+            return 0;
+        }
+        let mut taken = 0;
+        if send.pending.is_empty() {
+            taken = data.len().min(MAX_WRITE);
+            send.pending = data.split_to(taken);
+        }
+        let whole = end && data.is_empty();
+        send.more = if whole { More::End } else { More::Ask };
+        if let Framing::Length { left } = send.framing {
+            let pending = send.pending.len() as u64;
+            if pending > left || (whole && pending < left) {
+                self.conn.abort(ErrorCode::INTERNAL_ERROR);
+                return taken;
+            }
+        }
+        if whole {
+            self.conn.end_response_if_sent();
+        }
+        taken
+    }
+
+    /// Ends a [`Body::Stream`] with trailers, behind what was written. They are left out where the response isn't chunked.
+    ///
+    /// # Errors
+    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    pub fn trailers(&mut self, fields: &Fields) -> Result<(), Misuse> {
+        check_trailers(fields).map_err(|_| Misuse::InvalidField)?;
+        let send = &mut self.exchange()?.send;
+        if send.phase == Phase::Done {
+            return Err(Misuse::StreamClosed);
+        }
+        if send.phase != Phase::Body || send.more == More::End {
+            return Err(Misuse::OutOfOrder);
+        }
+        if send.framing == Framing::Chunked {
+            send.trailers = Some(fields.clone());
+        }
+        self.write(&mut Bytes::new(), true);
+        Ok(())
+    }
+
+    /// HTTP/1.1 has no push.
+    ///
+    /// # Errors
+    /// Always [`Misuse::PushDisabled`].
+    pub fn push(&mut self, _head: &RequestHead) -> Result<StreamId, Misuse> {
+        Err(Misuse::PushDisabled)
+    }
+
+    /// Gives back credit for so many octets of [`Event::Data`](tidegate_proto::Event::Data). Without it no more is read.
+    pub fn consume(&mut self, octets: usize) {
+        if let Ok(exchange) = self.exchange() {
+            let recv = &mut exchange.recv;
+            recv.unconsumed = recv.unconsumed.saturating_sub(octets);
+            self.conn.watch_body();
+        }
+    }
+
+    /// Octets that were told as [`Event::Data`](tidegate_proto::Event::Data) and not consumed yet.
+    pub fn unconsumed(&mut self) -> usize {
+        self.exchange()
+            .map_or(0, |exchange| exchange.recv.unconsumed)
+    }
+
+    /// Does nothing: there is one response at a time.
+    pub fn prioritize(&mut self, _priority: Priority) {}
+
+    /// Does nothing: there is one response at a time.
+    pub fn suggest_priority(&mut self, _priority: Priority) {}
+
+    /// The default: there is one response at a time.
+    pub fn priority(&mut self) -> Priority {
+        Priority::default()
+    }
+
+    /// Closes the connection without the rest of the response, so that no client takes it for whole. What earlier
+    /// requests were answered still goes out, unless only a reset of the transport can tell the truncation;
+    /// [`Event::Closed`](tidegate_proto::Event::Closed) follows.
+    pub fn reset(&mut self, code: ErrorCode) {
+        if self.exchange().is_ok() {
+            self.conn.abort(code);
+        }
+    }
+
+    /// Does nothing: what ends a request early ends the connection.
+    pub fn release(&mut self) {}
+}
+
+impl Exchange {
+    /// Whether the connection can go on although the request isn't whole: the client will send on, and not too much.
+    fn may_discard_the_rest(&self, most: usize) -> bool {
+        // RFC 9110 §10.1.1: behind a final status in place of 100, the client may send the content or not. Its next octets
+        // could be either's.
+        let waits = self.recv.expects_continue && !self.recv.body.is_done();
+        !waits && self.recv.body.left().is_none_or(|left| left <= most as u64)
+    }
+}
+
+/// The value of content-length that goes with a response, and how its body is framed (RFC 9112 §6.3).
+fn frame(exchange: &Exchange, head: &ResponseHead, body: &Body) -> (Option<u64>, Framing) {
+    let actual = match body {
+        Body::Empty => Some(0),
+        Body::Full(octets) => Some(octets.len() as u64),
+        Body::Stream => None,
+    };
+    // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx
+    // (Informational) or 204 (No Content)."
+    if head.status() == 204 {
+        return (None, Framing::None);
+    }
+    // RFC 9110 §8.6: to HEAD and with 304, only what a 200 to GET would have said.
+    if exchange.head_request || head.status() == 304 {
+        let length = head
+            .content_length()
+            .or(actual.filter(|&octets| octets > 0));
+        return (length, Framing::None);
+    }
+    match actual.or(head.content_length()) {
+        Some(left) => (Some(left), Framing::Length { left }),
+        None if exchange.is_http11 => (None, Framing::Chunked),
+        None => (None, Framing::UntilClose),
+    }
+}

@@ -1,0 +1,98 @@
+//! Every way to be wrong that is HTTP/1.1's alone is answered as its row in the table says.
+
+use std::collections::HashSet;
+
+use tidegate_proto::{Scope, Violation};
+
+use crate::support::*;
+
+const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
+
+fn scenarios() -> Vec<(Violation, u16, String)> {
+    let line = |line: &str| format!("{line}\r\nHost: a\r\n\r\n");
+    let chunks = |octets: &str| get_with(CHUNKED) + octets;
+    vec![
+        (Violation::RequestLineInvalid, 400, line("GET /")),
+        (Violation::RequestLineTooLong, 414, "x".repeat(40_000)),
+        (
+            Violation::HttpVersionUnsupported,
+            505,
+            line("GET / HTTP/2.0"),
+        ),
+        (Violation::TargetInvalid, 400, line("GET a HTTP/1.1")),
+        (Violation::HostMissing, 400, "GET / HTTP/1.1\r\n\r\n".into()),
+        (Violation::HostRepeated, 400, get_with("Host: a\r\n")),
+        (
+            Violation::HostInvalid,
+            400,
+            "GET / HTTP/1.1\r\nHost: a b\r\n\r\n".into(),
+        ),
+        (Violation::LineEndInvalid, 400, "GET / HTTP/1.1\n".into()),
+        (Violation::FieldLineInvalid, 400, get_with("a : b\r\n")),
+        (Violation::FieldLineFolded, 400, get_with(" a: b\r\n")),
+        (
+            Violation::ContentLengthRepeated,
+            400,
+            get_with("Content-Length: 1, 1\r\n"),
+        ),
+        (
+            Violation::ContentLengthWithTransferEncoding,
+            400,
+            get_with(&format!("Content-Length: 1\r\n{CHUNKED}")),
+        ),
+        (
+            Violation::TransferEncodingNotChunked,
+            400,
+            get_with("Transfer-Encoding: gzip\r\n"),
+        ),
+        (
+            Violation::TransferCodingUnknown,
+            501,
+            get_with("Transfer-Encoding: gzip, chunked\r\n"),
+        ),
+        (
+            Violation::TransferEncodingBeforeHttp11,
+            400,
+            format!("GET / HTTP/1.0\r\n{CHUNKED}\r\n"),
+        ),
+        (Violation::ChunkInvalid, 400, chunks("x\r\n")),
+        (Violation::ChunkLineTooLong, 400, chunks(&"1".repeat(300))),
+        (
+            Violation::TrailerForbidden,
+            400,
+            chunks("0\r\nHost: a\r\n\r\n"),
+        ),
+    ]
+}
+
+#[test]
+fn every_violation_is_told_and_answered_as_its_row_says() {
+    let mut shown = HashSet::new();
+    for (violation, status, octets) in scenarios() {
+        println!("{violation}");
+        assert_eq!(
+            violation.scope(),
+            Scope::Connection,
+            "there is nothing smaller to end"
+        );
+        let mut whole = sent(&octets);
+        whole
+            .events
+            .retain(|event| !matches!(event, tidegate_proto::Event::Request { .. }));
+        whole.expect_refusal(violation, status);
+        // One octet at a time comes to the same.
+        let mut cut = client();
+        for octet in octets.as_bytes() {
+            cut.send([*octet]);
+        }
+        cut.events
+            .retain(|event| !matches!(event, tidegate_proto::Event::Request { .. }));
+        cut.expect_refusal(violation, status);
+        assert!(shown.insert(violation), "{violation} has two scenarios");
+    }
+    let all = Violation::ALL.iter().copied();
+    let missing: Vec<_> = all
+        .filter(|violation| violation.is_of_http1() && !shown.contains(violation))
+        .collect();
+    assert!(missing.is_empty(), "without a scenario: {missing:?}");
+}

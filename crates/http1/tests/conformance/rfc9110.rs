@@ -1,0 +1,106 @@
+//! RFC 9110: what the semantics ask of a connection.
+
+use bytes::Bytes;
+use tidegate_proto::{Body, CloseReason, ResponseHead};
+
+use crate::support::*;
+
+fn post(version: &str, lines: &str) -> Peer {
+    sent(format!(
+        "POST / HTTP/{version}\r\nHost: a\r\nExpect: 100-continue\r\n{lines}\r\n"
+    ))
+}
+
+#[test]
+fn expectations() {
+    // §10.1.1: "Upon receiving an HTTP/1.1 (or later) request that has a method, target URI, and complete header section that
+    // contains a 100-continue expectation …, an origin server MUST send either: an immediate response with a final status
+    // code … or an immediate 100 (Continue) response".
+    let mut peer = post("1.1", "Content-Length: 5\r\n");
+    let (id, head, _) = peer.expect_request();
+    assert_eq!(head.get("expect"), Some(&b"100-continue"[..]));
+    peer.stream(id)
+        .inform(&ResponseHead::new(100))
+        .expect("an interim response");
+    peer.settle();
+    peer.expect_sent("HTTP/1.1 100 Continue\r\n\r\n");
+    peer.send("hello");
+    peer.expect_data("hello", true);
+    peer.respond(id, &ResponseHead::new(200), Body::Empty);
+    peer.expect_sent("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    peer.expect_alive();
+}
+
+#[test]
+fn a_final_response_in_place_of_100_ends_the_connection() {
+    // §10.1.1: "A server that responds with a final status code instead of reading the entire request content SHOULD indicate
+    // whether it intends to close the connection … or continue reading the request content." Whether the client sends it
+    // then can't be known, and it could pass for a request.
+    let mut peer = post("1.1", "Content-Length: 5\r\n");
+    peer.answer("no");
+    peer.expect_sent("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
+    assert_eq!(peer.expect_closed(), CloseReason::Graceful);
+    // Without content there is nothing to wait for.
+    let mut peer = post("1.1", "");
+    peer.answer("no");
+    peer.expect_alive();
+    // Nor is there once the client was told to go on: it will.
+    let mut peer = post("1.1", "Content-Length: 5\r\n");
+    let (id, ..) = peer.expect_request();
+    let head = ResponseHead::new(100);
+    peer.stream(id).inform(&head).expect("an interim response");
+    peer.respond(id, &ResponseHead::new(403), Body::Empty);
+    peer.send(format!("hello{GET}"));
+    peer.answer("");
+    peer.expect_alive();
+    // One that has begun to come will come.
+    let mut peer = post("1.1", "Content-Length: 5\r\n");
+    let (id, ..) = peer.expect_request();
+    peer.send("h");
+    peer.expect_data("h", false);
+    peer.respond(id, &ResponseHead::new(403), Body::Empty);
+    peer.send(format!("ello{GET}"));
+    peer.answer("");
+    peer.expect_alive();
+}
+
+#[test]
+fn http10_knows_no_interim_responses() {
+    // §10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation."
+    // §15.2: "a server MUST NOT send a 1xx response to an HTTP/1.0 client."
+    let mut peer = post("1.0", "Content-Length: 5\r\nConnection: keep-alive\r\n");
+    let (id, head, _) = peer.expect_request();
+    assert_eq!(head.get("expect"), None);
+    peer.stream(id)
+        .inform(&ResponseHead::new(100))
+        .expect("it is left out");
+    peer.stream(id)
+        .inform(&ResponseHead::new(103).field("link", "</a>"))
+        .expect("it is left out");
+    peer.send("hello");
+    peer.expect_data("hello", true);
+    peer.respond(id, &ResponseHead::new(200), Body::Empty);
+    peer.expect_sent("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: keep-alive\r\n\r\n");
+}
+
+#[test]
+fn early_hints() {
+    // RFC 8297 §2: any number of 103 in front of the final response. §15.2: a 1xx has no content.
+    let mut peer = sent(GET);
+    let (id, ..) = peer.expect_request();
+    for link in ["</a>", "</b>"] {
+        let head = ResponseHead::new(103)
+            .field("link", link)
+            .field("content-length", "3");
+        peer.stream(id).inform(&head).expect("an interim response");
+    }
+    peer.respond(
+        id,
+        &ResponseHead::new(200),
+        Body::Full(Bytes::from_static(b"x")),
+    );
+    peer.expect_sent(
+        "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </b>\r\n\r\n\
+         HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx",
+    );
+}

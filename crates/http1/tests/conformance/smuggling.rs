@@ -1,0 +1,584 @@
+//! What has been used to smuggle requests past one recipient to another. The vectors are those that the field knows by
+//! these names, from Http11Probe, "HTTP Desync Attacks" (2019), "HTTP/2: The Sequel is Always Worse" (2021), "TERM.EXT" (2025),
+//! and the CVEs named. Each must be refused before the engine tells a request that the client may not have meant.
+
+use tidegate_proto::{CloseReason, Event, Violation};
+
+use crate::support::*;
+
+use Violation as V;
+
+/// What an attacker hides.
+const HIDDEN: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// Name, field lines behind Host, body, and why it is refused.
+type Vector = (&'static str, &'static [u8], &'static [u8], Violation);
+
+const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
+
+const VECTORS: &[Vector] = &[
+    // Framing that contradicts itself.
+    (
+        "CL.TE",
+        b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n",
+        b"0\r\n\r\nX",
+        V::ContentLengthWithTransferEncoding,
+    ),
+    (
+        "TE.CL",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+        b"5c\r\nGPOST",
+        V::ContentLengthWithTransferEncoding,
+    ),
+    (
+        "TE.TE",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n",
+        b"0\r\n\r\n",
+        V::TransferEncodingNotChunked,
+    ),
+    (
+        "TE.TE, chunked last",
+        b"Transfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n",
+        b"0\r\n\r\n",
+        V::TransferCodingUnknown,
+    ),
+    (
+        "CL.CL",
+        b"Content-Length: 0\r\nContent-Length: 44\r\n",
+        b"",
+        V::ContentLengthRepeated,
+    ),
+    (
+        "CL.CL, the same",
+        b"Content-Length: 5\r\nContent-Length: 5\r\n",
+        b"hello",
+        V::ContentLengthRepeated,
+    ),
+    (
+        "CL list",
+        b"Content-Length: 0, 44\r\n",
+        b"",
+        V::ContentLengthRepeated,
+    ),
+    (
+        "CL list, the same",
+        b"Content-Length: 5, 5, 5\r\n",
+        b"hello",
+        V::ContentLengthRepeated,
+    ),
+    // Lengths that some read and others don't.
+    (
+        "CL plus (CVE-2018-7159)",
+        b"Content-Length: +5\r\n",
+        b"hello",
+        V::ContentLengthInvalid,
+    ),
+    (
+        "CL minus",
+        b"Content-Length: -5\r\n",
+        b"hello",
+        V::ContentLengthInvalid,
+    ),
+    (
+        "CL minus zero",
+        b"Content-Length: -0\r\n",
+        b"",
+        V::ContentLengthInvalid,
+    ),
+    (
+        "CL octal",
+        b"Content-Length: 0o5\r\n",
+        b"hello",
+        V::ContentLengthInvalid,
+    ),
+    (
+        "CL leading zero",
+        b"Content-Length: 010\r\n",
+        b"hello",
+        V::ContentLengthInvalid,
+    ),
+    (
+        "CL double zero",
+        b"Content-Length: 00\r\n",
+        b"",
+        V::ContentLengthInvalid,
+    ),
+    (
+        "CL hexadecimal",
+        b"Content-Length: 0x5\r\n",
+        b"hello",
+        V::ContentLengthInvalid,
+    ),
+    (
+        "CL underscore",
+        b"Content-Length: 1_0\r\n",
+        b"hello",
+        V::ContentLengthInvalid,
+    ),
+    (
+        "CL inner space",
+        b"Content-Length: 1 0\r\n",
+        b"hello",
+        V::ContentLengthInvalid,
+    ),
+    (
+        "CL non-numeric",
+        b"Content-Length: 5a\r\n",
+        b"hello",
+        V::ContentLengthInvalid,
+    ),
+    (
+        "CL empty",
+        b"Content-Length:\r\n",
+        b"",
+        V::ContentLengthInvalid,
+    ),
+    (
+        "CL overflow (CVE-2021-40346 had its like)",
+        b"Content-Length: 18446744073709551621\r\n",
+        b"hello",
+        V::ContentLengthInvalid,
+    ),
+    (
+        "CL by NUL",
+        b"Content-Length: 5\x00\r\n",
+        b"hello",
+        V::FieldLineInvalid,
+    ),
+    // Field lines that some take for Transfer-Encoding or Content-Length.
+    (
+        "TE space before colon (CVE-2019-16276)",
+        b"Transfer-Encoding : chunked\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineInvalid,
+    ),
+    (
+        "CL space before colon",
+        b"Content-Length : 5\r\n",
+        b"hello",
+        V::FieldLineInvalid,
+    ),
+    (
+        "TE tab before colon",
+        b"Transfer-Encoding\t: chunked\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineInvalid,
+    ),
+    (
+        "TE vertical tab before colon",
+        b"Transfer-Encoding\x0b: chunked\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineInvalid,
+    ),
+    (
+        "TE leading space",
+        b" Transfer-Encoding: chunked\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineFolded,
+    ),
+    (
+        "TE folded",
+        b"Transfer-Encoding:\r\n chunked\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineFolded,
+    ),
+    (
+        "TE folded in the middle",
+        b"Transfer-Encoding: chun\r\n\tked\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineFolded,
+    ),
+    (
+        "CL folded",
+        b"Content-Length: 5\r\n 0\r\n",
+        b"hello",
+        V::FieldLineFolded,
+    ),
+    (
+        "TE behind a bare LF",
+        b"X: y\nTransfer-Encoding: chunked\r\n",
+        b"0\r\n\r\n",
+        V::LineEndInvalid,
+    ),
+    (
+        "TE behind a bare CR (CVE-2019-18277 had its like)",
+        b"X: y\rTransfer-Encoding: chunked\r\n",
+        b"0\r\n\r\n",
+        V::LineEndInvalid,
+    ),
+    (
+        "TE behind a name",
+        b"Foo\r\nTransfer-Encoding: chunked\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineInvalid,
+    ),
+    (
+        "TE without a colon",
+        b"Transfer-Encoding chunked\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineInvalid,
+    ),
+    ("empty name", b": chunked\r\n", b"", V::FieldLineInvalid),
+    (
+        "NUL in a name",
+        b"Transfer\x00-Encoding: chunked\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineInvalid,
+    ),
+    (
+        "a name beyond ASCII",
+        b"Tran\xc5\xbffer-Encoding: chunked\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineInvalid,
+    ),
+    (
+        "a bare CR in a value",
+        b"X: a\rb\r\n",
+        b"",
+        V::LineEndInvalid,
+    ),
+    (
+        "a value that ends in CR",
+        b"X: a\r\r\n",
+        b"",
+        V::LineEndInvalid,
+    ),
+    // Codings that some take for chunked.
+    (
+        "TE x",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"0\r\n\r\n",
+        V::TransferEncodingNotChunked,
+    ),
+    (
+        "TE identity",
+        b"Transfer-Encoding: identity\r\n",
+        b"0\r\n\r\n",
+        V::TransferEncodingNotChunked,
+    ),
+    (
+        "TE chunked, identity (CVE-2022-32215 had its like)",
+        b"Transfer-Encoding: chunked, identity\r\n",
+        b"0\r\n\r\n",
+        V::TransferEncodingNotChunked,
+    ),
+    (
+        "TE identity, chunked",
+        b"Transfer-Encoding: identity, chunked\r\n",
+        b"0\r\n\r\n",
+        V::TransferCodingUnknown,
+    ),
+    (
+        "TE double chunked",
+        b"Transfer-Encoding: chunked, chunked\r\n",
+        b"0\r\n\r\n",
+        V::TransferEncodingNotChunked,
+    ),
+    (
+        "TE leading comma",
+        b"Transfer-Encoding: ,chunked\r\n",
+        b"0\r\n\r\n",
+        V::TransferEncodingNotChunked,
+    ),
+    (
+        "TE trailing comma",
+        b"Transfer-Encoding: chunked,\r\n",
+        b"0\r\n\r\n",
+        V::TransferEncodingNotChunked,
+    ),
+    (
+        "TE empty",
+        b"Transfer-Encoding:\r\n",
+        b"0\r\n\r\n",
+        V::TransferEncodingNotChunked,
+    ),
+    (
+        "TE quoted",
+        b"Transfer-Encoding: \"chunked\"\r\n",
+        b"0\r\n\r\n",
+        V::TransferEncodingNotChunked,
+    ),
+    (
+        "TE with a parameter",
+        b"Transfer-Encoding: chunked;q=1\r\n",
+        b"0\r\n\r\n",
+        V::TransferEncodingNotChunked,
+    ),
+    (
+        "TE vertical tab (CVE-2019-18277)",
+        b"Transfer-Encoding:\x0bchunked\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineInvalid,
+    ),
+    (
+        "TE form feed",
+        b"Transfer-Encoding: \x0cchunked\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineInvalid,
+    ),
+    (
+        "TE NUL",
+        b"Transfer-Encoding: chunked\x00\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineInvalid,
+    ),
+    (
+        "TE no-break space",
+        b"Transfer-Encoding: \xa0chunked\r\n",
+        b"0\r\n\r\n",
+        V::TransferEncodingNotChunked,
+    ),
+    (
+        "TE DEL",
+        b"Transfer-Encoding: chunked\x7f\r\n",
+        b"0\r\n\r\n",
+        V::FieldLineInvalid,
+    ),
+    // Chunks.
+    (
+        "chunk 0x",
+        CHUNKED,
+        b"0x5\r\nhello\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "chunk plus",
+        CHUNKED,
+        b"+5\r\nhello\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "chunk minus",
+        CHUNKED,
+        b"-1\r\nhello\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "chunk underscore",
+        CHUNKED,
+        b"1_0\r\nhello world!!!!\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "chunk leading space",
+        CHUNKED,
+        b" 5\r\nhello\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "chunk trailing space",
+        CHUNKED,
+        b"5 \r\nhello\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "chunk bare semicolon",
+        CHUNKED,
+        b"5;\r\nhello\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "chunk size truncated to 32 bits (CVE-2023-25690 had its like)",
+        CHUNKED,
+        b"100000000000000005\r\nhello\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    ("chunk size of none", CHUNKED, b"\r\n\r\n", V::ChunkInvalid),
+    (
+        "chunk line by bare LF (TERM.EXT)",
+        CHUNKED,
+        b"5\nhello\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "extension by bare LF (TERM.EXT)",
+        CHUNKED,
+        b"2;\nxx\r\n22\r\nc\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "extension by bare CR (EXT.TERM)",
+        CHUNKED,
+        b"2;a\rxx\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "extension with NUL",
+        CHUNKED,
+        b"2;a\x00b\r\nxx\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "extension that is no token",
+        CHUNKED,
+        b"2;[a\r\nxx\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "chunk bare CR",
+        CHUNKED,
+        b"5\rhello\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "chunk data ends by bare LF",
+        CHUNKED,
+        b"5\r\nhello\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "chunk data ends by nothing",
+        CHUNKED,
+        b"5\r\nhello0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    (
+        "chunk spills (SPILL.TERM)",
+        CHUNKED,
+        b"5\r\nhello!!\r\n0\r\n\r\n",
+        V::ChunkInvalid,
+    ),
+    ("last chunk by bare LF", CHUNKED, b"0\n\n", V::ChunkInvalid),
+    (
+        "trailers end by bare LF",
+        CHUNKED,
+        b"0\r\n\n",
+        V::LineEndInvalid,
+    ),
+    (
+        "trailer by bare LF",
+        CHUNKED,
+        b"0\r\nX: y\n\r\n",
+        V::LineEndInvalid,
+    ),
+    (
+        "trailer CL",
+        CHUNKED,
+        b"0\r\nContent-Length: 5\r\n\r\n",
+        V::TrailerForbidden,
+    ),
+    (
+        "trailer TE",
+        CHUNKED,
+        b"0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        V::TrailerForbidden,
+    ),
+    (
+        "trailer Host",
+        CHUNKED,
+        b"0\r\nHost: b\r\n\r\n",
+        V::TrailerForbidden,
+    ),
+    (
+        "trailer that is a request",
+        CHUNKED,
+        b"0\r\nGET /smuggled HTTP/1.1\r\n\r\n",
+        V::FieldLineInvalid,
+    ),
+    // Host.
+    ("Host twice", b"Host: b\r\n", b"", V::HostRepeated),
+    (
+        "Host twice, one folded",
+        b" Host: b\r\n",
+        b"",
+        V::FieldLineFolded,
+    ),
+];
+
+#[test]
+fn nothing_is_smuggled() {
+    for (name, lines, body, violation) in VECTORS {
+        println!("{name}");
+        let head = [b"POST / HTTP/1.1\r\nHost: a\r\n", *lines, b"\r\n"].concat();
+        for rest in [&b""[..], HIDDEN.as_bytes()] {
+            let octets = [&head[..], body, rest].concat();
+            let mut whole = sent(&octets);
+            let mut cut = client();
+            for octet in octets {
+                cut.send([octet]);
+            }
+            for peer in [&mut whole, &mut cut] {
+                let requests = peer.events.iter().filter_map(|event| match event {
+                    Event::Request { head, .. } => Some(head.path().to_owned()),
+                    _ => None,
+                });
+                assert!(requests.count() <= 1, "{:?}", peer.events);
+                peer.events
+                    .retain(|event| matches!(event, Event::Closed(_)));
+                peer.expect_refusal(
+                    *violation,
+                    if *violation == V::TransferCodingUnknown {
+                        501
+                    } else {
+                        400
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// What is in order must stay usable, however suspicious it looks: there the next request is the client's.
+#[test]
+fn what_is_in_order_is_taken() {
+    for (lines, body, content) in [
+        ("Content-Length:\t5 \r\n", "hello", "hello"),
+        (
+            "TRANSFER-ENCODING: Chunked\r\n",
+            "5\r\nhello\r\n0\r\n\r\n",
+            "hello",
+        ),
+        (
+            "Transfer-Encoding:\tchunked\r\n",
+            "5;a=\"\\\"\"\r\nhello\r\n0\r\nX: y\r\n\r\n",
+            "hello",
+        ),
+        ("Transfer_Encoding: chunked\r\n", "", ""),
+        ("Content-Length: 35\r\n", HIDDEN, HIDDEN),
+    ] {
+        let request = format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n{body}{GET}");
+        let mut peer = sent(request);
+        let (id, ..) = peer.expect_request();
+        let mut got = Vec::new();
+        while let Some(event) = (!peer.events.is_empty()).then(|| peer.next()) {
+            if let Event::Data { data, .. } = event {
+                got.extend_from_slice(&data);
+            }
+        }
+        assert_eq!(got, content.as_bytes(), "{lines}");
+        peer.respond(
+            id,
+            &tidegate_proto::ResponseHead::new(204),
+            tidegate_proto::Body::Empty,
+        );
+        assert_eq!(peer.answer("").method(), "GET");
+    }
+}
+
+/// The body of a request that ends its connection is no request (CL.0 and its like).
+#[test]
+fn nothing_follows_a_close() {
+    for request in [
+        format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 35\r\n\r\n{HIDDEN}"
+        ),
+        format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 35\r\n\r\n{HIDDEN}"
+        ),
+        format!("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n{HIDDEN}"),
+        format!("GET / HTTP/1.0\r\n\r\n{HIDDEN}"),
+    ] {
+        let mut peer = client();
+        peer.input.extend_from_slice(request.as_bytes());
+        let Some(Event::Request { id, .. }) = peer.conn.receive(&mut peer.input, peer.now) else {
+            panic!("{request}");
+        };
+        let head = tidegate_proto::ResponseHead::new(404);
+        peer.stream(id)
+            .respond(&head, tidegate_proto::Body::Empty)
+            .expect("a proper response");
+        peer.settle();
+        assert_eq!(peer.expect_closed(), CloseReason::Graceful);
+        assert!(peer.text().contains("\r\nconnection: close\r\n"));
+    }
+}

@@ -1,0 +1,238 @@
+//! A client that sends what a test says, and an owner that waits for what a test says.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tidegate_http1::{Connection, StreamMut};
+use tidegate_proto::{
+    Body, CloseReason, Config, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId, Violation,
+};
+
+/// Some start of time: tests go on from there by themselves.
+#[expect(clippy::disallowed_methods, reason = "tests need some start of time")]
+pub(crate) fn some_start() -> Instant {
+    Instant::now()
+}
+
+pub(crate) struct Peer {
+    pub(crate) conn: Connection,
+    pub(crate) now: Instant,
+    /// What the engine has not taken yet.
+    pub(crate) input: BytesMut,
+    /// What it told, in order.
+    pub(crate) events: Vec<Event>,
+    /// What it sent.
+    pub(crate) sent: Vec<u8>,
+    /// `Flow::Closed` came.
+    pub(crate) closed: bool,
+}
+
+/// A cleartext connection with the defaults.
+pub(crate) fn client() -> Peer {
+    client_of(Config::server())
+}
+
+pub(crate) fn client_of(config: Config) -> Peer {
+    let now = some_start();
+    let config = config.build().expect("a valid configuration");
+    Peer {
+        conn: Connection::server(config, false, now),
+        now,
+        input: BytesMut::new(),
+        events: Vec::new(),
+        sent: Vec::new(),
+        closed: false,
+    }
+}
+
+/// A client that has sent this.
+pub(crate) fn sent(octets: impl AsRef<[u8]>) -> Peer {
+    let mut peer = client();
+    peer.send(octets);
+    peer
+}
+
+/// A GET of `/` with these field lines behind Host.
+pub(crate) fn get_with(lines: &str) -> String {
+    format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
+}
+
+pub(crate) const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+pub(crate) const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+impl Peer {
+    pub(crate) fn send(&mut self, octets: impl AsRef<[u8]>) {
+        self.input.extend_from_slice(octets.as_ref());
+        self.settle();
+    }
+
+    /// Lets the engine go on until it comes to rest.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            let events = self.events.len();
+            while let Some(event) = self.conn.receive(&mut self.input, self.now) {
+                self.events.push(event);
+            }
+            let mut out = Outbox::new();
+            let flow = self.conn.transmit(&mut out, 64 << 10, self.now);
+            while out.has_remaining() {
+                let chunk = out.chunk().len();
+                self.sent.extend_from_slice(out.chunk());
+                out.advance(chunk);
+            }
+            match flow {
+                Flow::Event(event) => self.events.push(event),
+                Flow::Full => {}
+                Flow::Drained if self.events.len() > events || self.could_go_on() => {}
+                Flow::Drained => return,
+                Flow::Closed => {
+                    self.closed = true;
+                    while let Some(event) = self.conn.receive(&mut self.input, self.now) {
+                        self.events.push(event);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether the engine would take more, since what it sent ended an exchange.
+    fn could_go_on(&mut self) -> bool {
+        let before = self.input.len();
+        let event = self.conn.receive(&mut self.input, self.now);
+        let went_on = event.is_some() || self.input.len() < before;
+        self.events.extend(event);
+        went_on
+    }
+
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.now += time;
+        if self.conn.next_timeout().is_some_and(|at| at <= self.now) {
+            self.conn.handle_timeout(self.now);
+        }
+        self.settle();
+    }
+
+    pub(crate) fn eof(&mut self) {
+        self.conn.receive_eof(self.now);
+        self.settle();
+    }
+
+    /// The next event.
+    #[track_caller]
+    pub(crate) fn next(&mut self) -> Event {
+        assert!(
+            !self.events.is_empty(),
+            "nothing was told; sent: {}",
+            self.text()
+        );
+        self.events.remove(0)
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_request(&mut self) -> (StreamId, RequestHead, bool) {
+        match self.next() {
+            Event::Request { id, head, end } => (id, head, end),
+            other => panic!("a request was expected, told was {other:?}"),
+        }
+    }
+
+    /// The request that is told next is answered with 200 and this text.
+    #[track_caller]
+    pub(crate) fn answer(&mut self, text: &'static str) -> RequestHead {
+        let (id, head, _) = self.expect_request();
+        self.respond(
+            id,
+            &ResponseHead::new(200),
+            Body::Full(Bytes::from_static(text.as_bytes())),
+        );
+        head
+    }
+
+    #[track_caller]
+    pub(crate) fn respond(&mut self, id: StreamId, head: &ResponseHead, body: Body) {
+        self.stream(id)
+            .respond(head, body)
+            .expect("a proper response");
+        self.settle();
+    }
+
+    #[track_caller]
+    pub(crate) fn stream(&mut self, id: StreamId) -> StreamMut<'_> {
+        self.conn.stream(id).expect("the request is not over")
+    }
+
+    /// The next event is the whole or a piece of a body.
+    #[track_caller]
+    pub(crate) fn expect_data(&mut self, expected: impl AsRef<[u8]>, expected_end: bool) {
+        match self.next() {
+            Event::Data { data, end, .. } => {
+                let expected = expected.as_ref();
+                assert_eq!(
+                    (data.escape_ascii().to_string(), end),
+                    (expected.escape_ascii().to_string(), expected_end)
+                );
+            }
+            other => panic!("data was expected, told was {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_writable(&mut self) -> (StreamId, usize) {
+        match self.next() {
+            Event::Writable { id, want } => (id, want),
+            other => panic!("Writable was expected, told was {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_nothing(&self) {
+        assert!(self.events.is_empty(), "told were {:?}", self.events);
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_closed(&mut self) -> CloseReason {
+        match self.next() {
+            Event::Closed(reason) => {
+                assert!(self.closed, "the transport is to be closed");
+                self.expect_nothing();
+                reason
+            }
+            other => panic!("Closed was expected, told was {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_alive(&mut self) {
+        assert!(!self.closed && !self.conn.is_closed(), "{:?}", self.events);
+    }
+
+    /// The connection was refused for this, with this status and nothing behind it.
+    #[track_caller]
+    pub(crate) fn expect_refusal(&mut self, violation: Violation, status: u16) {
+        assert_eq!(self.expect_closed(), CloseReason::Violation(violation));
+        let text = self.text();
+        let begin = format!("HTTP/1.1 {status} ");
+        assert!(text.starts_with(&begin), "{text}");
+        assert!(
+            text.ends_with("\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+            "{text}"
+        );
+        self.sent.clear();
+    }
+
+    /// What was sent since the last time.
+    #[track_caller]
+    pub(crate) fn expect_sent(&mut self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref().escape_ascii().to_string();
+        assert_eq!(self.sent.escape_ascii().to_string(), expected);
+        self.sent.clear();
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.sent).into_owned()
+    }
+}

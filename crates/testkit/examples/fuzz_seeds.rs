@@ -18,7 +18,41 @@ fn main() -> std::io::Result<()> {
     hpack_round_trip(&corpora.join("hpack_round_trip"))?;
     server_connection(&corpora.join("server_connection"))?;
     client_connection(&corpora.join("client_connection"))?;
+    http1_connection(&corpora.join("http1_connection"))?;
     operations(&corpora.join("operations"))
+}
+
+/// Requests of HTTP/1.1 as clients send them, one after the other, each answered in another way.
+fn http1_connection(dir: &Path) -> std::io::Result<()> {
+    let get = "GET /a?b HTTP/1.1\r\nHost: localhost\r\nUser-Agent: t\r\nAccept: */*\r\n\r\n";
+    let head = "HEAD http://localhost:80/ HTTP/1.1\r\nHost: [::1]:80\r\n\r\n";
+    let post =
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello";
+    let chunks = "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\nConnection: TE\r\n\r\n\
+                  5;a=\"b\"\r\nhello\r\n00A\r\n0123456789\r\n0\r\nX: y\r\n\r\n";
+    let options = "OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let old = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    let connect = "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n";
+    let pipeline = [get, head, post, chunks, old, get, options].concat();
+    for (name, octets) in [
+        ("get", get),
+        ("head", head),
+        ("post", post),
+        ("chunks", chunks),
+        ("options", options),
+        ("http10", old),
+        ("connect", connect),
+        ("pipeline", &pipeline),
+    ] {
+        for plan in 0..8 {
+            // Pieces of eight octets; plans from this one on.
+            let mut input = vec![7, 7];
+            input.extend((0..7).map(|n| (plan + n) % 8));
+            input.extend_from_slice(octets.as_bytes());
+            seed(dir, &format!("{name}-{plan}"), &input)?;
+        }
+    }
+    Ok(())
 }
 
 fn seed(dir: &Path, name: &str, octets: &[u8]) -> std::io::Result<()> {

@@ -6,12 +6,14 @@
 mod connection;
 mod frames;
 mod hpack;
+mod http1;
 mod operations;
 mod sent;
 
 pub use connection::{client_connection, server_connection};
 pub use frames::frame_decoder;
 pub use hpack::{hpack_decoder, hpack_round_trip};
+pub use http1::http1_connection;
 pub use operations::operations;
 
 /// A fuzz target.
@@ -43,6 +45,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "client_connection",
         body: client_connection,
+    },
+    Target {
+        name: "http1_connection",
+        body: http1_connection,
     },
     Target {
         name: "operations",

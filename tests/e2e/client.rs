@@ -15,7 +15,8 @@ use rustls::{
     StreamOwned,
 };
 use tidegate_proto::{
-    Body, Config, Connection, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId,
+    Body, Config, Connection, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, Stats,
+    StreamId,
 };
 
 use crate::server::PATIENCE;
@@ -248,6 +249,11 @@ impl Client {
     /// What has come of a response so far.
     pub(crate) fn so_far(&self, id: StreamId) -> &Response {
         &self.responses[&id]
+    }
+
+    /// What this end has counted.
+    pub(crate) fn stats(&self) -> &Stats {
+        self.engine.stats()
     }
 
     /// Waits until the server has closed the connection.

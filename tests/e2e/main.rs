@@ -5,12 +5,14 @@
 //! - `start`     banner, flags, certificates, what goes wrong at the start, logs
 //! - `targets`   demo site, status, upload, echo
 //! - `files`     static files: content, conditions, ranges, what is refused
+//! - `headers`   what their compression saves
 //! - `priorities` what goes first, by content and by `x-priority`
 //! - `push`      early hints and pushes
 //! - `shutdown`  signals
 
 mod client;
 mod files;
+mod headers;
 mod priorities;
 mod push;
 mod server;

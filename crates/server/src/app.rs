@@ -19,7 +19,7 @@ use crate::handlers::{Outcome, Request, Sent, echo, status, upload};
 use crate::priority;
 use crate::push::{self, Prepared, Pusher};
 use crate::router::Router;
-use crate::stats::{Published, Snapshot};
+use crate::stats::{Headers, Published, Snapshot};
 
 /// The service of one worker.
 pub struct App {
@@ -276,6 +276,7 @@ impl Service for App {
     fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
         log_end(conns, conn, why);
         self.pusher.closed(conn);
+        log_total(conns, conn);
         let cut_off: Vec<Exchange> = self.exchanges.remove_all(conn).collect();
         for Exchange { sent, log, .. } in cut_off {
             self.log(log.as_deref(), sent);
@@ -339,5 +340,17 @@ fn log_end(conns: &Conns, conn: ConnId, why: &End) {
         | End::WriteTimedOut
         | End::Http1 => log::info!("connection error: peer {peer}, {why}"),
         _ => log::debug!("connection closed: peer {peer}, {why}"),
+    }
+}
+
+/// One line for each connection that made requests.
+fn log_total(conns: &mut Conns, conn: ConnId) {
+    if log::log_enabled!(log::Level::Debug)
+        && let Some(stats) = conns.engine(conn).map(|engine| *engine.stats())
+        && stats.requests > 0
+    {
+        let (peer, headers) = (Peer(conns, conn), Headers::of(&stats));
+        let requests = stats.requests;
+        log::debug!("connection total: peer {peer}, {requests} requests, headers {headers}");
     }
 }

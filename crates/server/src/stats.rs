@@ -14,8 +14,8 @@ pub struct Snapshot {
     pub active_streams: u64,
     /// Requests received.
     pub requests: u64,
-    /// Octets that header compression kept off the wire, both directions together.
-    pub header_octets_saved: u64,
+    /// What header compression did.
+    pub headers: Headers,
     /// Octets read from sockets.
     pub octets_in: u64,
     /// Octets written to sockets.
@@ -29,9 +29,52 @@ pub struct Snapshot {
 }
 
 /// Counters of the loop.
-const LOOP: usize = 7;
+const LOOP: usize = 10;
 
 const COUNTERS: usize = LOOP + push::Stats::LEN;
+/// Octets of header and trailer fields, and of the blocks that they were compressed to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    /// Names and values that came in.
+    pub fields_in: u64,
+    /// The blocks that they came in.
+    pub blocks_in: u64,
+    /// Names and values that went out.
+    pub fields_out: u64,
+    /// The blocks that they went out in.
+    pub blocks_out: u64,
+}
+
+impl Headers {
+    /// What an engine, or all of a worker's together, have counted.
+    pub fn of(stats: &tidegate_proto::Stats) -> Self {
+        Self {
+            fields_in: stats.fields_in,
+            blocks_in: stats.blocks_in,
+            fields_out: stats.fields_out,
+            blocks_out: stats.blocks_out,
+        }
+    }
+
+    /// Octets that compression kept off the wire, both directions together.
+    fn saved(&self) -> u64 {
+        (self.fields_in + self.fields_out).saturating_sub(self.blocks_in + self.blocks_out)
+    }
+}
+
+impl std::fmt::Display for Headers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kb = |octets: u64| octets as f64 / 1000.0;
+        write!(
+            f,
+            "in {:.1} KB as {:.1} KB, out {:.1} KB as {:.1} KB",
+            kb(self.fields_in),
+            kb(self.blocks_in),
+            kb(self.fields_out),
+            kb(self.blocks_out)
+        )
+    }
+}
 
 impl Snapshot {
     /// What a worker's loop and its push cache have counted.
@@ -39,7 +82,7 @@ impl Snapshot {
         Self {
             active_streams: totals.active_streams,
             requests: totals.proto.requests,
-            header_octets_saved: totals.proto.header_octets_saved(),
+            headers: Headers::of(&totals.proto),
             octets_in: totals.octets_in,
             octets_out: totals.octets_out,
             open: totals.open,
@@ -53,7 +96,10 @@ impl Snapshot {
         array[..LOOP].copy_from_slice(&[
             self.active_streams,
             self.requests,
-            self.header_octets_saved,
+            self.headers.fields_in,
+            self.headers.blocks_in,
+            self.headers.fields_out,
+            self.headers.blocks_out,
             self.octets_in,
             self.octets_out,
             self.open,
@@ -67,7 +113,10 @@ impl Snapshot {
         let [
             active_streams,
             requests,
-            header_octets_saved,
+            fields_in,
+            blocks_in,
+            fields_out,
+            blocks_out,
             octets_in,
             octets_out,
             open,
@@ -77,7 +126,12 @@ impl Snapshot {
         Self {
             active_streams,
             requests,
-            header_octets_saved,
+            headers: Headers {
+                fields_in,
+                blocks_in,
+                fields_out,
+                blocks_out,
+            },
             octets_in,
             octets_out,
             open,
@@ -91,10 +145,11 @@ impl std::fmt::Display for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} active streams, {} requests, {} KB of headers saved, {} KB in, {} KB out, {} connections open, {} reused",
+            "{} active streams, {} requests, {} KB of headers saved ({}), {} KB in, {} KB out, {} connections open, {} reused",
             self.active_streams,
             self.requests,
-            self.header_octets_saved / 1000,
+            self.headers.saved() / 1000,
+            self.headers,
             self.octets_in / 1000,
             self.octets_out / 1000,
             self.open,
@@ -174,13 +229,19 @@ mod tests {
         other.set(Snapshot {
             requests: 4,
             reused: 1,
-            header_octets_saved: 9999,
+            headers: Headers {
+                fields_in: 12_345,
+                blocks_in: 949,
+                fields_out: 2_000,
+                blocks_out: 52,
+            },
             ..Snapshot::default()
         });
         let sum = stats.changed().unwrap();
         assert_eq!(
             sum.to_string(),
-            "0 active streams, 7 requests, 9 KB of headers saved, 2 KB in, 0 KB out, 1 connections open, 1 reused"
+            "0 active streams, 7 requests, 13 KB of headers saved (in 12.3 KB as 0.9 KB, out 2.0 KB as 0.1 KB), 2 KB in, 0 KB out, \
+             1 connections open, 1 reused"
         );
         assert_eq!(stats.changed(), None, "nothing new");
         one.set(Snapshot {

@@ -177,6 +177,7 @@ impl Config {
 
         let mut proto = Proto::server();
         proto.max_concurrent_streams = flags.max_streams;
+        proto.priorities = flags.priorities;
         proto.timeouts.handshake = flags.handshake_timeout;
         proto.timeouts.header_block = flags.header_timeout;
         proto.timeouts.body = flags.body_timeout;

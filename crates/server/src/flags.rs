@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Parser, ValueEnum};
+use tidegate_proto::Priorities;
 
 use crate::push::{Mode, Preload};
 
@@ -83,6 +84,10 @@ pub struct Flags {
     #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=0x7fff_ffff))]
     pub max_streams: u32,
+
+    /// Which priorities of clients count: rfc9218, or auto: those of RFC 7540 too, from clients that give no others
+    #[arg(long, value_name = "WHICH", help_heading = "Limits", default_value = "rfc9218", value_parser = priorities)]
+    pub priorities: Priorities,
 
     /// Close a connection that has had no stream open for so long
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "10m", value_parser = duration)]
@@ -213,6 +218,14 @@ fn preload(typed: &str) -> Result<Preload, String> {
             Ok(Preload::new(resource).page(page))
         }
         _ => Err("expected PAGE=RESOURCE, two paths on this server such as /=/style.css".into()),
+    }
+}
+
+fn priorities(typed: &str) -> Result<Priorities, String> {
+    match typed {
+        "rfc9218" => Ok(Priorities::Rfc9218),
+        "auto" => Ok(Priorities::Auto),
+        _ => Err("expected rfc9218 or auto".into()),
     }
 }
 
@@ -352,6 +365,16 @@ mod tests {
         let flags = typed("--listen 1 --listen [::1]:2 --listen-h2c none").unwrap();
         assert_eq!(flags.listen.len(), 2);
         assert_eq!(flags.listen_h2c, [Listen::None]);
+    }
+
+    #[test]
+    fn which_priorities_count() {
+        assert_eq!(typed("").unwrap().priorities, Priorities::Rfc9218);
+        let auto = typed("--priorities auto").unwrap();
+        assert_eq!(auto.priorities, Priorities::Auto);
+        let rfc9218 = typed("--priorities rfc9218").unwrap();
+        assert_eq!(rfc9218.priorities, Priorities::Rfc9218);
+        assert!(typed("--priorities rfc7540").is_err());
     }
 
     #[test]

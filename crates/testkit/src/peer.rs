@@ -15,7 +15,7 @@
 //! ```
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -113,6 +113,8 @@ pub struct Peer {
     closed: bool,
     release_resets: bool,
     reading: bool,
+    body_len: Option<usize>,
+    given: HashMap<StreamId, usize>,
 }
 
 /// How a conversation begins.
@@ -173,6 +175,8 @@ impl Peer {
             closed: false,
             release_resets: true,
             reading: true,
+            body_len: None,
+            given: HashMap::new(),
         };
         peer.pump();
         peer
@@ -196,6 +200,11 @@ impl Peer {
     /// From now on, streams that the engine reports as reset are not released.
     pub fn hold_resets(&mut self) {
         self.release_resets = false;
+    }
+
+    /// From now on, the owner gives each streamed body so many octets, at once when it is asked for them.
+    pub fn answer_writables(&mut self, body_len: usize) {
+        self.body_len = Some(body_len);
     }
 
     /// From now on, what the engine transmits is not read: its transport is full.
@@ -344,6 +353,17 @@ impl Peer {
                     && let Some(mut stream) = self.engine.stream(*id)
                 {
                     stream.release();
+                }
+            }
+            Event::Writable { id, want } => {
+                if let Some(body_len) = self.body_len
+                    && let Some(mut stream) = self.engine.stream(*id)
+                {
+                    let given = self.given.entry(*id).or_default();
+                    let len = (body_len - *given).min(*want);
+                    *given += len;
+                    stream.write(&mut vec![b'x'; len].into(), *given == body_len);
+                    return;
                 }
             }
             Event::Closed(CloseReason::Violation(violation)) => {

@@ -732,6 +732,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_a_signal_costs_has_a_bound() {
+        // As many streams as the server allows, on one that moves to and fro: that is all that a signal can make us look at.
+        const STREAMS: u32 = 1000;
+        let mut tree = Tree::default();
+        for stream in 1..=STREAMS {
+            tree.open(stream, id(stream), Priority::default());
+            tree.depend(id(stream), on(u32::from(stream > 2), 16, false));
+            tree.insert(stream);
+        }
+        let most = 4 * (STREAMS as usize + MAX_RETAINED);
+        for n in 0..2000 {
+            let exclusive = n % 3 != 0;
+            assert!(tree.depend(id(1), on(n % 2 * 2, 16, exclusive)) <= most);
+            assert!(tree.depend(id(2001 + n), on(n % 2, 16, exclusive)) <= most);
+            assert!(tree.nodes.len() <= 1 + STREAMS as usize + MAX_RETAINED);
+        }
+        tree.check().expect("it is a tree");
+    }
+
     /// Parents and weights, by the words of the RFC.
     #[derive(Default)]
     struct Model(HashMap<u32, (u32, u32)>);

@@ -9,7 +9,7 @@
 //! - `rfc9113_6_frames`: each frame's own section: DATA, HEADERS, … CONTINUATION, with SETTINGS and flow control
 //! - `rfc9113_7_errors`: error codes, known and unknown
 //! - `rfc9113_8_messages`: requests and responses: fields, pseudo-fields, bodies, trailers, CONNECT, push
-//! - `rfc9218`: priorities
+//! - `rfc9218`, `rfc7540_priorities`: priorities, and those that came before them
 //! - `rfc8441`: extended CONNECT
 //! - `abuse`: floods and bombs, and the honest traffic that must not be taken for one; time limits; backpressure
 //! - `every_violation`, `every_misuse`: a scenario for each row of both tables, and a check that none is missing
@@ -19,6 +19,7 @@
 mod abuse;
 mod every_misuse;
 mod every_violation;
+mod rfc7540_priorities;
 mod rfc8441;
 mod rfc9113_3_starting;
 mod rfc9113_4_frames;

@@ -7,33 +7,14 @@ use tidegate_proto::{
 use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire::{self, GET, with};
 
-use crate::support::{client, client_of, octets, priority, server};
-
-/// The streams of the DATA frames so far, in order, each run of one stream once.
-fn order(peer: &Peer) -> Vec<u32> {
-    let mut ids: Vec<u32> = peer
-        .frames
-        .iter()
-        .filter_map(|frame| match frame {
-            Received::Data { id, .. } => Some(*id),
-            _ => None,
-        })
-        .collect();
-    ids.dedup();
-    ids
-}
+use crate::support::{
+    client, client_of, frames_in_order, octets, octets_until_end, open_windows, order, priority,
+    respond_streaming, server,
+};
 
 /// A server engine whose client has no window yet, so that all responses wait.
 fn waiting() -> Peer {
     Peer::client_with(Config::server(), &[(0x4, 0)])
-}
-
-/// The client opens all windows at once.
-fn open_windows(peer: &mut Peer) {
-    peer.send_all([
-        wire::window_update(0, 1 << 20),
-        wire::settings(&[(0x4, 1 << 20)]),
-    ]);
 }
 
 #[test]
@@ -67,6 +48,94 @@ fn without_a_priority_urgency_is_3_and_responses_go_one_by_one() {
     assert_eq!(order(&peer), [3, 5, 1]);
     assert_eq!(Priority::default(), Priority::parse(b""));
     assert_eq!(Priority::default(), Priority::parse(b"u=3, i=?0"));
+}
+
+#[test]
+fn what_is_first_is_done_before_what_is_last_begins() {
+    let mut peer = waiting();
+    for (id, urgency) in [(1, "u=7"), (3, "u=7, i"), (5, "u=0"), (7, "u=0")] {
+        peer.send(wire::headers(id, &with(GET, &[("priority", urgency)])).end());
+        peer.respond(id, 200, octets(40_000));
+    }
+    open_windows(&mut peer);
+    let frames = frames_in_order(&peer);
+    assert_eq!(frames, [5, 5, 5, 7, 7, 7, 1, 3, 1, 3, 1, 3]);
+}
+
+#[test]
+fn incremental_responses_come_out_alike() {
+    let mut peer = waiting();
+    for id in [1, 3, 5] {
+        peer.send(wire::headers(id, &with(GET, &[("priority", "u=2, i")])).end());
+        peer.respond(id, 200, octets(2 << 20));
+    }
+    open_windows(&mut peer);
+    let sent = octets_until_end(&peer, 1);
+    for id in [3, 5] {
+        let ratio = sent[&id] as f64 / sent[&1] as f64;
+        assert!((0.9..=1.1).contains(&ratio), "{sent:?}");
+    }
+}
+
+#[test]
+fn an_update_counts_from_the_next_frame_on() {
+    let mut peer = waiting();
+    for id in [1, 3] {
+        peer.send(wire::get(id));
+        peer.respond(id, 200, octets(1 << 20));
+    }
+    // The window of the connection lets a few frames out at a time.
+    peer.send(wire::settings(&[(0x4, 1 << 20)]));
+    assert_eq!(order(&peer), [1]);
+    for (urgency, expected) in [("u=2", 3), ("u=4", 1), ("u=0, i", 3)] {
+        peer.frames.clear();
+        peer.send_all([
+            wire::priority_update(3, urgency),
+            wire::window_update(0, 50_000),
+        ]);
+        assert_eq!(order(&peer), [expected], "{urgency}");
+    }
+    // Saying the same again moves nothing.
+    peer.send_all([
+        wire::priority_update(1, "u=0"),
+        wire::priority_update(3, "u=0"),
+    ]);
+    for _ in 0..3 {
+        peer.frames.clear();
+        peer.send_all([
+            wire::priority_update(1, "u=0"),
+            wire::window_update(0, 50_000),
+        ]);
+        assert_eq!(order(&peer), [1]);
+    }
+}
+
+#[test]
+fn the_least_urgent_response_is_not_forgotten() {
+    // RFC 9218 §10 leaves it to servers; ours serves the oldest one in one of 1,024 turns.
+    let mut peer = waiting();
+    for (id, urgency, len) in [(1, "u=7", 40_000), (3, "u=0", 60 << 20)] {
+        peer.send(wire::headers(id, &with(GET, &[("priority", urgency)])).end());
+        peer.respond(id, 200, octets(len));
+    }
+    open_windows(&mut peer);
+    let frames = frames_in_order(&peer);
+    let turns = frames.iter().enumerate().filter(|(_, id)| **id == 1);
+    let turns: Vec<usize> = turns.map(|(turn, _)| turn).collect();
+    assert_eq!(turns, [1023, 2048, 3073]);
+}
+
+#[test]
+fn an_owner_that_answers_at_once_keeps_its_turn() {
+    // Bodies that the owner is asked for come in the same order as those that it gave whole.
+    let mut peer = waiting();
+    peer.answer_writables(1 << 20);
+    for (id, urgency) in [(1, "u=5"), (3, "u=1"), (5, "u=1")] {
+        peer.send(wire::headers(id, &with(GET, &[("priority", urgency)])).end());
+        respond_streaming(&mut peer, id);
+    }
+    open_windows(&mut peer);
+    assert_eq!(order(&peer), [3, 5, 1]);
 }
 
 #[test]

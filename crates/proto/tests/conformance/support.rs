@@ -1,11 +1,13 @@
 //! Shorthands of the tests: who we play, and what a test's config differs in.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_frame::Frame;
 use tidegate_proto::{Body, Config, Priority, ResponseHead};
 use tidegate_testkit::peer::{Peer, Received};
+use tidegate_testkit::wire;
 
 /// We are the client; the engine is a server with its defaults.
 pub(crate) fn client() -> Peer {
@@ -85,4 +87,45 @@ pub(crate) fn unconsumed(peer: &mut Peer, id: u32) -> usize {
 /// A stream's place among those that want to send.
 pub(crate) fn priority(peer: &mut Peer, id: u32) -> Priority {
     peer.stream(id, |stream| -> Priority { stream.priority() })
+}
+
+/// The client opens all windows, wide.
+pub(crate) fn open_windows(peer: &mut Peer) {
+    peer.send_all([
+        wire::window_update(0, 1 << 30),
+        wire::settings(&[(0x4, 1 << 30)]),
+    ]);
+}
+
+/// The DATA frames so far: their streams and octets.
+fn data(peer: &Peer) -> impl Iterator<Item = (u32, usize, bool)> {
+    peer.frames.iter().filter_map(|frame| match frame {
+        Received::Data { id, payload, end } => Some((*id, payload.len(), *end)),
+        _ => None,
+    })
+}
+
+/// The streams of the DATA frames so far, in order.
+pub(crate) fn frames_in_order(peer: &Peer) -> Vec<u32> {
+    data(peer).map(|(id, ..)| id).collect()
+}
+
+/// As `frames_in_order`, each run of one stream once.
+pub(crate) fn order(peer: &Peer) -> Vec<u32> {
+    let mut ids = frames_in_order(peer);
+    ids.dedup();
+    ids
+}
+
+/// What each stream had sent when the first of them had sent all.
+pub(crate) fn octets_until_end(peer: &Peer, first: u32) -> HashMap<u32, usize> {
+    let mut sent = HashMap::new();
+    for (id, len, end) in data(peer) {
+        *sent.entry(id).or_default() += len;
+        if end {
+            assert_eq!(id, first, "{sent:?}");
+            return sent;
+        }
+    }
+    panic!("none has sent all: {sent:?}");
 }

@@ -249,7 +249,9 @@ impl Connection {
             Lookup::Closed(ClosedBy::EndStream) if is_push => {
                 self.guard.push_cancelled(self.stats.pushes_out, self.now)?;
                 self.streams.note_reset(id, Sender::Peer);
-                return Ok(Some(reset_by_peer(frame)));
+                // Of those above what the client's GOAWAY named, the owner knows that they were not processed.
+                let is_known = self.lifetime.peer_last.is_some_and(|last| id > last);
+                return Ok((!is_known).then(|| reset_by_peer(frame)));
             }
             _ => {
                 self.guard.peer_reset(true, self.now)?;

@@ -806,8 +806,18 @@ fn a_push_can_be_cancelled_when_its_response_is_out_already() {
     peer.send(wire::rst_stream(2, ErrorCode::CANCEL));
     // Of its own requests a client knows what came of them.
     peer.send(wire::rst_stream(1, ErrorCode::CANCEL));
+    peer.frames.clear();
     peer.expect_no_event();
     peer.expect_alive();
+    // RFC 9113 §6.8: a push above the last stream of the client's GOAWAY was not processed; its reset says no more.
+    peer.send(wire::get(3));
+    peer.stream(3, |stream| stream.push(&head)).expect("it may");
+    peer.expect_request(3);
+    peer.send(wire::goaway(2, ErrorCode::NO_ERROR));
+    peer.expect_reset(4, ResetCause::Unprocessed);
+    peer.events.clear();
+    peer.send(wire::rst_stream(4, ErrorCode::CANCEL));
+    peer.expect_no_event();
 }
 
 // --- §8.5 The CONNECT Method ---

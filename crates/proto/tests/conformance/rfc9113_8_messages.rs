@@ -814,8 +814,8 @@ fn a_push_can_be_cancelled_when_its_response_is_out_already() {
     peer.stream(3, |stream| stream.push(&head)).expect("it may");
     peer.expect_request(3);
     peer.send(wire::goaway(2, ErrorCode::NO_ERROR));
+    assert!(matches!(peer.next_event(), Some(Event::GoingAway { .. })));
     peer.expect_reset(4, ResetCause::Unprocessed);
-    peer.events.clear();
     peer.send(wire::rst_stream(4, ErrorCode::CANCEL));
     peer.expect_no_event();
 }

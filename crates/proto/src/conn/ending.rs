@@ -39,7 +39,12 @@ impl Connection {
         if !stream.state.is_closed() {
             stream.state = State::Closed(ClosedBy::Reset(Sender::Peer));
         }
-        self.untold.push_back((stream.id, code, cause));
+        let id = stream.id;
+        self.untold.push_back((id, code, cause));
+        if cause == ResetCause::Unprocessed {
+            // The peer may still reset it, and that is not to be told again.
+            self.streams.note_reset(id, Sender::Us);
+        }
         self.let_go(slot);
     }
 

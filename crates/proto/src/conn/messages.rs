@@ -114,6 +114,8 @@ impl Connection {
             return Ok(None);
         }
         self.streams.note_used(id);
+        // Whatever becomes of the request, its stream is idle no longer.
+        let early_priority = self.signals.early.take(id);
         self.guard.stream_opened();
         self.stats.requests += 1;
         self.check_dependency(id, dependency)?;
@@ -145,7 +147,7 @@ impl Connection {
             return Err(Fault(id, Violation::ContentLengthMismatch));
         }
         // RFC 9218 §7: a PRIORITY_UPDATE frame is the newer word, even if it came first.
-        if let Some(priority) = self.signals.early.take(id) {
+        if let Some(priority) = early_priority {
             stream.priority = priority;
             stream.prioritized = true;
         }

@@ -808,6 +808,24 @@ fn a_push_can_be_cancelled_when_its_response_is_out_already() {
     peer.send(wire::rst_stream(1, ErrorCode::CANCEL));
     peer.frames.clear();
     peer.expect_no_event();
+    peer.frames.clear();
+    peer.expect_alive();
+}
+
+#[test]
+fn a_push_that_was_not_processed_is_told_once() {
+    // RFC 9113 §6.8: streams above the one that GOAWAY names were not processed; the client's engine may reset them too.
+    let mut peer = client();
+    peer.send(wire::get(1));
+    let head = RequestHead::new("GET", "https", "localhost", "/style.css");
+    peer.stream(1, |stream| stream.push(&head)).expect("it may");
+    peer.expect_request(1);
+    peer.send(wire::goaway(0, ErrorCode::NO_ERROR));
+    assert!(matches!(peer.next_event(), Some(Event::GoingAway { .. })));
+    peer.expect_reset(2, ResetCause::Unprocessed);
+    peer.send(wire::rst_stream(2, ErrorCode::CANCEL));
+    peer.expect_no_event();
+    peer.frames.clear();
     peer.expect_alive();
     // RFC 9113 §6.8: a push above the last stream of the client's GOAWAY was not processed; its reset says no more.
     peer.send(wire::get(3));

@@ -213,6 +213,19 @@ fn no_more_streams_are_prioritized_than_can_be_open() {
     peer.expect_alive();
     peer.send(wire::priority_update(7, "u=1"));
     peer.connection_error(Violation::PriorityUpdateOverLimit);
+    // A stream is idle no longer once there was a request, even if that was refused.
+    let mut peer = limited();
+    for id in [1, 3] {
+        peer.send(wire::post(id));
+    }
+    peer.send(wire::priority_update(9, "u=1"));
+    peer.send_all([wire::post(5), wire::post(9)]);
+    peer.stream_error(9, Violation::TooManyConcurrentStreams);
+    peer.send_all([
+        wire::rst_stream(1, ErrorCode::CANCEL),
+        wire::priority_update(11, "u=1"),
+    ]);
+    peer.expect_alive();
     // Streams that only our owner has not let go of are no fault of the client's.
     let mut peer = limited();
     peer.hold_resets();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_proto::{
-    Body, CloseReason, ErrorCode, Event, Field, Fields, Misuse, RequestHead, ResetCause,
+    Body, CloseReason, ErrorCode, Event, Field, Fields, Misuse, Priority, RequestHead, ResetCause,
     ResponseHead, StreamId, Violation,
 };
 
@@ -224,6 +224,18 @@ impl Sim {
             .engine
             .stream(StreamId::new(id))
             .unwrap_or_else(|| panic!("the server has lost stream {id} before its response"));
+        if self.rng.one_in(4) {
+            let (urgency, incremental) = (self.rng.below(8) as u8, self.rng.one_in(2));
+            let priority = Priority {
+                urgency,
+                incremental,
+            };
+            if self.rng.one_in(2) {
+                stream.suggest_priority(priority);
+            } else {
+                stream.prioritize(priority);
+            }
+        }
         for n in 0..exchange.plan.informs {
             let head = response_head(103 + n as u16, &exchange.plan.response.fields[..0]);
             stream.inform(&head).expect("1xx before the response");

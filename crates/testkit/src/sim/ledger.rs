@@ -152,6 +152,11 @@ impl Ledger {
         }
     }
 
+    /// The last stream that this side has opened; 0 is none.
+    pub(crate) fn last_opened(&self, side: usize) -> u32 {
+        self.sides[side].last_opened
+    }
+
     /// The connection window that this side has granted and the other hasn't used.
     pub(crate) fn granted(&self, side: usize) -> i64 {
         self.sides[side].granted

@@ -2,8 +2,8 @@
 //!
 //! One seed decides everything: settings (windows from 0 to 2^31-1), the network (delay, capacity, stalls, a cut, input
 //! split at every octet), the messages (1xx, bodies, trailers, tunnels, pushes, resets), when the owners write, consume
-//! and let go, and how it ends (gracefully by either or both, by an error, cut off). PING and SETTINGS frames of a third
-//! party slip in on the way. Checked all along:
+//! and let go, and how it ends (gracefully by either or both, by an error, cut off). PING, SETTINGS and priority frames of a
+//! third party slip in on the way, and dependencies into HEADERS. Checked all along:
 //!
 //! - every head, body and trailer section arrives as it was sent: no octet lost, doubled or moved;
 //! - honest peers never accuse each other of a [`Violation`](tidegate_proto::Violation);
@@ -33,7 +33,7 @@ use crate::rng::Rng;
 use crate::sim::app::Exchange;
 use crate::sim::ledger::{Ledger, Note};
 use crate::sim::link::Link;
-use crate::sim::plan::{Plan, Split};
+use crate::sim::plan::{Plan, Signals, Split};
 use crate::wire;
 
 pub use crate::sim::report::Report;
@@ -413,7 +413,7 @@ impl Sim {
 
     /// Puts whole frames on their way, and lets a third party slip in between.
     fn enter_frames(&mut self, side: usize) {
-        while let Some((note, octets)) = self.links[side].next_frame() {
+        while let Some((note, mut octets)) = self.links[side].next_frame() {
             self.report.frames += 1;
             let payload = octets.len().saturating_sub(9);
             trace!(self, "{} sends {note:?}", name(side));
@@ -421,6 +421,13 @@ impl Sim {
                 self.ledger.sent(side, note, payload, &mut self.report);
             }
             if !self.is_for_ghost(side, note) {
+                if let Note::Headers { id, .. } = note
+                    && side == CLIENT
+                    && self.plan.signals.dependencies
+                    && self.rng.one_in(2)
+                {
+                    self.make_dependent(id, &mut octets);
+                }
                 self.enter(side, note, octets);
             }
             let handshaken = self.ends[side].has_settings && self.ends[1 - side].has_settings;
@@ -462,10 +469,74 @@ impl Sim {
         }
     }
 
-    /// A third party sends PING or SETTINGS in this side's name. A lowered initial window is raised again later, so the
+    /// A stream that the client has opened, or is about to.
+    fn any_stream(&mut self) -> u32 {
+        let last = self.ledger.last_opened(CLIENT) as usize;
+        let newest = self.rng.below(20).min(last / 2);
+        (last + 1 - 2 * newest + 2 * self.rng.below(4)) as u32 | 1
+    }
+
+    /// A stream, none, or one that may not be there, for another to depend on.
+    fn any_dependency(&mut self, id: u32) -> (u32, bool, u8) {
+        let parent = self.any_stream();
+        let parent = if parent == id || self.rng.one_in(3) {
+            0
+        } else {
+            parent
+        };
+        (parent, self.rng.one_in(3), self.rng.below(256) as u8)
+    }
+
+    /// Puts a dependency into a HEADERS frame.
+    fn make_dependent(&mut self, id: u32, octets: &mut Vec<u8>) {
+        const PADDED_OR_PRIORITY: u8 = 0x28;
+        let len = octets.len() - 9 + 5;
+        if octets[4] & PADDED_OR_PRIORITY != 0 || len > 16_384 {
+            return;
+        }
+        let (parent, exclusive, weight) = self.any_dependency(id);
+        octets[..3].copy_from_slice(&(len as u32).to_be_bytes()[1..]);
+        octets[4] |= 0x20;
+        let signal = (parent | u32::from(exclusive) << 31).to_be_bytes();
+        octets.splice(9..9, signal.into_iter().chain([weight]));
+        self.report.dependencies += 1;
+    }
+
+    /// A third party sends a priority in the client's name.
+    fn intrude_with_priority(&mut self) {
+        let id = self.any_stream();
+        let Signals {
+            updates,
+            dependencies,
+            ..
+        } = self.plan.signals;
+        if dependencies && (!updates || self.rng.one_in(2)) {
+            let (parent, exclusive, weight) = self.any_dependency(id);
+            self.report.dependencies += 1;
+            return self.enter_ghost(CLIENT, &wire::priority(id, parent, exclusive, weight));
+        }
+        // RFC 9218 §7.1: streams "that have been prioritized but remain in the "idle" state plus the number of active streams"
+        // are no more than may be open. Of the former there are four at most here.
+        let most = self.plan.server.max_concurrent_streams;
+        if updates && self.ledger.open[CLIENT] + 4 < i64::from(most) {
+            let value = self.rng.pick(&["u=0", "u=7", "u=2, i", "i", "", "u=x"]);
+            self.report.priority_updates += 1;
+            self.enter_ghost(CLIENT, &wire::priority_update(id, value));
+        }
+    }
+
+    /// A third party sends PING, SETTINGS or a priority in this side's name. A lowered initial window is raised again later, so the
     /// side itself, which knows nothing of it, only ever sees a peer that sends less than it might.
     fn intrude(&mut self, side: usize) {
         let configured = [&self.plan.client, &self.plan.server][side].initial_window_size;
+        let Signals {
+            updates,
+            dependencies,
+            ..
+        } = self.plan.signals;
+        if side == CLIENT && (updates || dependencies) && self.rng.one_in(2) {
+            return self.intrude_with_priority();
+        }
         let frame = match self.rng.below(3) {
             0 => {
                 let payload = self.rng.number().to_be_bytes();

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_proto::{Config, Rate};
+use tidegate_proto::{Config, Priorities, Rate};
 
 use crate::rng::Rng;
 use crate::sim::OUT_OF_SIGHT;
@@ -32,8 +32,18 @@ pub(crate) struct Plan {
     pub(crate) abort: Option<(Duration, bool)>,
     /// Whether it is the server that ends the connection once all is done.
     pub(crate) server_ends: bool,
-    /// How often a PING or SETTINGS frame slips in, as one in so many frames; 0 is never.
+    /// How often a frame of a third party slips in, as one in so many frames; 0 is never.
     pub(crate) intrusion: usize,
+    /// Which priorities the client signals.
+    pub(crate) signals: Signals,
+}
+
+/// The priorities that a client signals: those of RFC 9218, by fields and by frames, and those of RFC 7540.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Signals {
+    pub(crate) fields: bool,
+    pub(crate) updates: bool,
+    pub(crate) dependencies: bool,
 }
 
 /// One direction of the network.
@@ -145,7 +155,21 @@ impl Plan {
         } else {
             rng.pick(&[1, 1, 2, 3])
         };
+        let (fields, updates, dependencies) = rng.pick(&[
+            (false, false, false),
+            (true, false, false),
+            (true, true, false),
+            (false, false, true),
+            (false, false, true),
+            (true, true, true),
+        ]);
+        let signals = Signals {
+            fields,
+            updates,
+            dependencies,
+        };
         let mut scale = Scale {
+            priority_fields: signals.fields,
             max_body: if crowd {
                 200
             } else if drip {
@@ -214,11 +238,13 @@ impl Plan {
             }),
             server_ends: rng.one_in(2),
             intrusion: if crowd { 200 } else { rng.pick(&[0, 3, 20]) },
+            signals,
         }
     }
 }
 
 struct Scale {
+    priority_fields: bool,
     max_body: usize,
     resets: usize,
     long_heads: bool,
@@ -235,6 +261,7 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
     config.connection_window_size = rng.pick(&[65_535, 65_536, 1 << 20, 1 << 20, MAX_WINDOW]);
     config.max_concurrent_streams = rng.pick(&[1, 3, 100, 100, 5000]);
     config.max_frame_size = rng.pick(&[16_384, 16_384, 16_385, 100_000, 0xff_ffff]);
+    config.priorities = rng.pick(&[Priorities::Rfc9218, Priorities::Auto]);
     config.outbound_high_water = rng.pick(&[1_000, 16_384, 256 << 10]);
     // Stalls last longer than any sensible timeout; what remains is that an armed timer does no harm.
     let long = rng.pick(&[Duration::ZERO, OUT_OF_SIGHT]);
@@ -256,6 +283,7 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
         &mut abuse.window_updates,
         &mut abuse.small_continuations,
         &mut abuse.empty_data,
+        &mut abuse.priorities,
     ] {
         *rate = Rate::new(1 << 30, 1 << 30);
     }
@@ -291,6 +319,12 @@ impl ExchangePlan {
             if status != 204 && !is_tunnel && message.body.len > 0 && rng.one_in(2) {
                 let len = message.body.len.to_string().into_bytes();
                 message.fields.push(("content-length".into(), len));
+            }
+        }
+        for (message, often) in [(&mut request, 2), (&mut response, 6)] {
+            if scale.priority_fields && rng.one_in(often) {
+                let value = rng.pick(&["u=0", "u=1, i", "i", "u=5", "u=7, i", "u=9", "u=?0;", ""]);
+                message.fields.push(("priority".into(), value.into()));
             }
         }
         let late = Duration::from_micros(rng.below(500_000) as u64);

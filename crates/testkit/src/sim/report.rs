@@ -93,6 +93,10 @@ counters! {
     given_up;
     /// Frames of a third party.
     intrusions;
+    /// PRIORITY_UPDATE frames, of open and of idle streams.
+    priority_updates;
+    /// PRIORITY frames, and HEADERS with a dependency.
+    dependencies;
     /// Timers that fired.
     timers;
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use mio::{Events, Poll};
 use tidegate_frame::{Priority, PriorityUpdate, StreamDependency};
-use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, StreamId};
+use tidegate_proto::{
+    Body, Config, Connection, Event, Flow, Outbox, Priorities, RequestHead, StreamId,
+};
 
 use crate::socket::Socket;
 use crate::{Result, Scheme, Target};
@@ -56,6 +58,8 @@ impl Client {
         let mut config = Config::client();
         config.initial_window_size = stream_window;
         config.connection_window_size = MAX_WINDOW;
+        // Servers must go by PRIORITY frames, if they go by any: don't tell them not to.
+        config.priorities = Priorities::Auto;
         // What is measured may take its time.
         config.timeouts.body = Duration::ZERO;
         config.timeouts.write = Duration::ZERO;

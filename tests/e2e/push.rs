@@ -42,7 +42,7 @@ fn site() -> tempfile::TempDir {
 
 #[test]
 fn the_demo_page_is_pushed_whole_and_once() {
-    let server = Server::start(&["--push", "on", "--workers", "1"]);
+    let server = Server::start(&["--push", "on", "--early-hints", "on", "--workers", "1"]);
     let mut client = Client::taking_pushes(server.h2c);
     let page = client.get("/");
     assert_eq!(
@@ -70,7 +70,7 @@ fn the_demo_page_is_pushed_whole_and_once() {
 // RFC 8297 §2: "a server will include the header fields sent in a 103 (Early Hints) response in the final response as well."
 #[test]
 fn a_client_without_push_is_hinted() {
-    let server = Server::start(&["--push", "on"]);
+    let server = Server::start(&["--push", "on", "--early-hints", "on"]);
     let mut client = Client::tls(server.tls);
     let page = navigate(&mut client, "/");
     assert_eq!((&page.informational[..], page.status()), (&[103][..], 200));
@@ -92,7 +92,13 @@ fn a_client_without_push_is_hinted() {
 
 #[test]
 fn early_hints_can_be_turned_off() {
-    let server = Server::start(&["--early-hints", "off"]);
+    let dir = site();
+    let root = dir.path().to_str().unwrap();
+    let list = ["--root", root, "--preload", "/=/style.css"];
+    let hinting = Server::start(&list);
+    let page = navigate(&mut Client::h2c(hinting.h2c), "/");
+    assert_eq!(page.hinted, ["</style.css>; rel=preload; as=style"]);
+    let server = Server::start(&[&list[..], &["--early-hints", "off"]].concat());
     let mut client = Client::taking_pushes(server.h2c);
     let page = navigate(&mut client, "/");
     assert!(page.informational.is_empty() && page.fields("link").is_empty());
@@ -101,7 +107,7 @@ fn early_hints_can_be_turned_off() {
 
 #[test]
 fn a_client_that_has_the_page_gets_nothing_more() {
-    let server = Server::start(&["--push", "on"]);
+    let server = Server::start(&["--push", "on", "--early-hints", "on"]);
     let mut client = Client::taking_pushes(server.h2c);
     let tag = client
         .ask("HEAD", "/", &[], Body::Empty)
@@ -213,7 +219,7 @@ fn a_preload_file_has_content_fields_and_priorities() {
 
 #[test]
 fn what_clients_ask_for_is_pushed_to_the_next_ones() {
-    let flags = ["--push", "learned", "--workers", "1"];
+    let flags = ["--push", "learned", "--early-hints", "on", "--workers", "1"];
     let server = Server::start(&flags);
     for _ in 0..16 {
         let mut client = Client::taking_pushes(server.h2c);

@@ -225,7 +225,8 @@ impl Config {
             None => Vec::new(),
         };
         preloads.extend(flags.preload);
-        if preloads.is_empty() && is_demo {
+        let is_built_in = preloads.is_empty() && is_demo;
+        if is_built_in {
             preloads.extend(demo::preloads());
         }
         let list = PushCache::new(preloads).map_err(ConfigError::Preload)?;
@@ -235,7 +236,11 @@ impl Config {
         }
         let push = push::Options {
             list: Arc::new(list),
-            early_hints: flags.early_hints == Switch::On,
+            // What comes over a connection with a certificate that nobody trusts, browsers don't cache, so they would load
+            // what is hinted twice. The demo site has such a certificate most of the time.
+            early_hints: flags
+                .early_hints
+                .map_or(!is_built_in, |early_hints| early_hints == Switch::On),
             mode: flags.push,
         };
 
@@ -429,6 +434,10 @@ mod tests {
     #[test]
     fn the_demo_page_has_a_preload_list_unless_another_is_given() {
         let demo = config("--listen none --push on").unwrap().push;
+        assert!(!demo.early_hints, "not unless it is asked for");
+        assert!(config("--early-hints on").unwrap().push.early_hints);
+        let hinted = config("--listen none --preload /=/tide.svg").unwrap();
+        assert!(hinted.push.early_hints);
         assert_eq!((demo.list.links("/").len(), demo.mode), (3, Mode::On));
         let own = config("--listen none --preload /=/tide.svg --early-hints off").unwrap();
         assert_eq!(

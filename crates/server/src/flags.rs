@@ -68,9 +68,15 @@ pub struct Flags {
     #[arg(long, value_name = "FILE", help_heading = "Content")]
     pub preload_file: Option<PathBuf>,
 
-    /// Tell browsers what a page needs by 103 Early Hints and link fields
-    #[arg(long, value_name = "on|off", help_heading = "Content", value_enum, default_value_t = Switch::On, hide_possible_values = true)]
-    pub early_hints: Switch,
+    /// Tell browsers what a page needs by 103 Early Hints and link fields [default: on, with a list of yours]
+    #[arg(
+        long,
+        value_name = "on|off",
+        help_heading = "Content",
+        value_enum,
+        hide_possible_values = true
+    )]
+    pub early_hints: Option<Switch>,
 
     /// Push what a page needs to clients that take pushes, as browsers don't: all, or what clients are seen to ask for
     #[arg(long, value_name = "off|on|learned", help_heading = "Content", value_enum, default_value_t = Mode::Off, hide_possible_values = true)]
@@ -325,7 +331,7 @@ mod tests {
         assert_eq!(flags.trust_x_priority, Switch::On);
         assert_eq!(flags.notsent_lowat, Size(64 << 10));
         assert_eq!(flags.log, "info");
-        assert_eq!((flags.early_hints, flags.push), (Switch::On, Mode::Off));
+        assert_eq!((flags.early_hints, flags.push), (None, Mode::Off));
         assert!(flags.listen.is_empty() && flags.route.is_empty() && flags.cert.is_none());
     }
 
@@ -475,7 +481,10 @@ mod tests {
             Preload::new("/b?c=d").page("/"),
         ];
         assert_eq!(flags.preload, list);
-        assert_eq!((flags.early_hints, flags.push), (Switch::Off, Mode::On));
+        assert_eq!(
+            (flags.early_hints, flags.push),
+            (Some(Switch::Off), Mode::On)
+        );
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub struct Snapshot {
 const LOOP: usize = 10;
 
 const COUNTERS: usize = LOOP + push::Stats::LEN;
+
 /// Octets of header and trailer fields, and of the blocks that they were compressed to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Headers {

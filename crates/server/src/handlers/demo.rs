@@ -33,7 +33,11 @@ const FILES: [(&str, &str, &str); 4] = [
 /// What the page needs, for the preload list.
 pub fn preloads() -> impl Iterator<Item = Preload> {
     let resources = FILES.iter().filter(|(path, ..)| *path != "/");
-    resources.map(|(path, ..)| Preload::new(*path).page("/"))
+    resources.map(|(path, ..)| {
+        let preload = Preload::new(*path).page("/");
+        // Browsers take from their caches what a hint had them load.
+        preload.header("cache-control", "max-age=60")
+    })
 }
 
 /// The site, as one worker has it.

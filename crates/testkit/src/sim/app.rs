@@ -262,12 +262,12 @@ impl Sim {
         };
         let promised = match stream.push(&head) {
             Ok(promised) => promised.get(),
-            Err(
-                Misuse::PushDisabled
-                | Misuse::TooManyStreams
-                | Misuse::GoingAway
-                | Misuse::HeadTooLarge,
-            ) => return,
+            Err(Misuse::PushDisabled) => {
+                assert!(!self.plan.client.enable_push);
+                self.report.pushes_disabled += 1;
+                return;
+            }
+            Err(Misuse::TooManyStreams | Misuse::GoingAway | Misuse::HeadTooLarge) => return,
             Err(misuse) => panic!("push on stream {parent}: {misuse}"),
         };
         trace!(self, "server promises {index} on stream {promised}");
@@ -679,6 +679,7 @@ impl Sim {
         assert!(!exchange.legs[incoming].ended, "{id} ends twice");
         exchange.legs[incoming].ended = true;
         self.report.messages += 1;
+        self.report.pushes_taken += u64::from(side == CLIENT && exchange.parent.is_some());
         if side == SERVER && matches!(exchange.plan.answer, Answer::OnEnd) {
             let late = self.dawdle(index);
             if late.is_zero() {
@@ -702,6 +703,11 @@ impl Sim {
         let late = self.dawdle(index);
         let exchange = &mut self.exchanges[index];
         assert!(!exchange.gone[side], "{} is told of {id} twice", name(side));
+        if side == SERVER && exchange.parent.is_some() && cause == ResetCause::Peer {
+            self.report.pushes_cancelled += 1;
+            let is_late = exchange.legs[RESPONSE].ended_sent;
+            self.report.pushes_cancelled_late += u64::from(is_late);
+        }
         match cause {
             ResetCause::Peer if exchange.refused && side == CLIENT => {
                 assert_eq!(code, ErrorCode::REFUSED_STREAM);

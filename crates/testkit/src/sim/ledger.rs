@@ -23,6 +23,7 @@ pub(crate) enum Note {
 /// The settings of one frame that the ledger follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Announced {
+    pub(crate) enable_push: Option<u32>,
     pub(crate) initial_window_size: Option<u32>,
     pub(crate) max_frame_size: Option<u32>,
     pub(crate) max_concurrent_streams: Option<u32>,
@@ -57,6 +58,7 @@ impl Note {
                 for entry in payload.chunks(6) {
                     let value = Some(number(&entry[2..]));
                     match number(&entry[..2]) {
+                        2 => announced.enable_push = value,
                         3 => announced.max_concurrent_streams = value,
                         4 => announced.initial_window_size = value,
                         5 => announced.max_frame_size = value,
@@ -107,6 +109,7 @@ struct Side {
     initial_window_size: i64,
     max_frame_size: u32,
     max_concurrent_streams: u32,
+    enable_push: bool,
     /// Settings that reached it and that it hasn't acknowledged.
     unacknowledged: VecDeque<Announced>,
     last_opened: u32,
@@ -129,6 +132,8 @@ struct Stream {
     over: [bool; 2],
     /// HEADERS were sent by the side that opened it.
     active: bool,
+    /// A PUSH_PROMISE named it.
+    promised: bool,
 }
 
 const MAX_WINDOW: i64 = 0x7fff_ffff;
@@ -141,6 +146,8 @@ impl Ledger {
             initial_window_size: 65_535,
             max_frame_size: 16_384,
             max_concurrent_streams: u32::MAX,
+            // RFC 9113 §6.5.2: "The initial value of SETTINGS_ENABLE_PUSH is 1."
+            enable_push: true,
             unacknowledged: VecDeque::new(),
             last_opened: 0,
             last_goaway: u32::MAX,
@@ -193,6 +200,9 @@ impl Ledger {
                 me.max_concurrent_streams = announced
                     .max_concurrent_streams
                     .unwrap_or(me.max_concurrent_streams);
+                me.enable_push = announced
+                    .enable_push
+                    .map_or(me.enable_push, |value| value == 1);
             }
             Note::Data { id, len, end } => {
                 let stream = self.streams.get_mut(&id).expect("DATA on an idle stream");
@@ -226,6 +236,8 @@ impl Ledger {
                 let stream = self.streams.entry(id).or_default();
                 if opener == side && !stream.active {
                     stream.active = true;
+                    // RFC 9113 §8.4.2: a server answers on the stream that it has promised before.
+                    assert_eq!(side == 1, stream.promised, "stream {id} was not promised");
                     if side == 0 {
                         // RFC 9113 §5.1.1: "The identifier of a newly established stream MUST be numerically greater".
                         assert!(id > me.last_opened, "stream {id} after {}", me.last_opened);
@@ -257,12 +269,21 @@ impl Ledger {
                 self.check_over(id, side);
             }
             Note::PushPromise { id, promised } => {
+                // RFC 9113 §8.4: "A client cannot push."
                 assert_eq!(side, 1, "only a server pushes");
+                // §6.5.2: "A server MUST NOT send a PUSH_PROMISE frame if it receives this parameter set to a value of 0."
+                assert!(me.enable_push, "the client takes no pushes");
+                // §6.6: "PUSH_PROMISE frames MUST only be sent on a peer-initiated stream that is in either the "open" or
+                // "half-closed (remote)" state."
+                assert_eq!(id % 2, 1, "a promise on a push");
                 let stream = self.streams.get(&id).expect("a promise rides on a stream");
-                assert!(!stream.ended[side] && !stream.reset[side]);
+                assert!(stream.active && !stream.ended[side] && !stream.reset[side]);
+                // §5.1.1: the promised identifier is the next one of the server's.
                 assert!(promised > me.last_opened && promised % 2 == 0);
                 me.last_opened = promised;
                 let stream = self.streams.entry(promised).or_default();
+                stream.promised = true;
+                // §8.4.1: the promised request is whole, so the client sends nothing on it.
                 stream.ended[0] = true;
                 stream.saw_end[1] = true;
             }

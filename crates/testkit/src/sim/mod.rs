@@ -381,6 +381,7 @@ impl Sim {
         if self.cut || self.ends[other].told_closed {
             // Nobody reads any more.
             let outbox = &mut self.ends[side].outbox;
+            busy |= outbox.has_remaining();
             outbox.advance(outbox.remaining());
             self.links[side].cut();
         }

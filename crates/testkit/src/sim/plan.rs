@@ -199,8 +199,10 @@ impl Plan {
         if window < 100 {
             scale.dawdle = scale.dawdle.min(Duration::from_millis(10));
         }
+        // Some servers try it with clients that take no pushes.
+        let may_push = client.enable_push || rng.one_in(3);
         let exchanges = (0..count)
-            .map(|_| ExchangePlan::new(rng, &scale, client.enable_push))
+            .map(|_| ExchangePlan::new(rng, &scale, may_push))
             .collect();
         let link = |rng: &mut Rng| LinkPlan {
             delay: Duration::from_micros(rng.pick(&[0, 50, 10_000, 200_000])),

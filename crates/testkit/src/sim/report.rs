@@ -59,6 +59,14 @@ counters! {
     without_content;
     /// Promises that the server made.
     pushes;
+    /// Promises that it could not make, as the client takes none.
+    pushes_disabled;
+    /// Pushed responses that arrived whole.
+    pushes_taken;
+    /// Pushes that the client reset.
+    pushes_cancelled;
+    /// Those of them whose response the server's owner had given whole.
+    pushes_cancelled_late;
     /// CONTINUATION frames.
     continuations;
     /// Streams that the client's owner reset.

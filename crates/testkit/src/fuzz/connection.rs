@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{
-    Body, Config, Connection, ErrorCode, Event, Fields, Flow, Misuse, Outbox, RequestHead,
-    ResponseHead, Role, StreamId,
+    Body, Config, Connection, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priorities, Priority,
+    RequestHead, ResponseHead, Role, StreamId,
 };
 
 use super::Choices;
@@ -80,6 +80,9 @@ fn config(role: Role, choice: u8) -> Arc<Config> {
     if choice & 4 != 0 {
         config.max_concurrent_streams = 3;
         config.max_header_list_size = 300;
+    }
+    if choice & 16 != 0 {
+        config.priorities = Priorities::Auto;
     }
     if choice & 8 != 0 {
         config.header_table_size = 100;
@@ -340,6 +343,12 @@ impl<'a> Session<'a> {
         let Some(mut stream) = self.engine.stream(id) else {
             return;
         };
+        if choice & 16 != 0 {
+            stream.suggest_priority(Priority {
+                urgency: choice & 7,
+                incremental: choice & 8 != 0,
+            });
+        }
         if stream.respond(&head, body).is_ok() && streamed {
             self.writing.insert(id, choice >> 3);
         }

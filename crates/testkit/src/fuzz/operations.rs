@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{
-    Body, CloseReason, Config, Connection, ErrorCode, Event, Fields, Flow, Outbox, Priority, Rate,
-    RequestHead, ResetCause, ResponseHead, StreamId, Violation,
+    Body, CloseReason, Config, Connection, ErrorCode, Event, Fields, Flow, Outbox, Priorities,
+    Priority, Rate, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
 };
 
 use super::Choices;
+use crate::wire;
 
 const CLIENT: usize = 0;
 const SERVER: usize = 1;
@@ -138,6 +139,7 @@ impl Joined {
             }
             // These owners give up far more streams than honest ones.
             config.abuse.resets = Rate::new(100_000, 0);
+            config.abuse.priorities = Rate::new(100_000, 0);
             config.abuse.resets_before_response = 100_000;
             config.abuse.provoked_resets = 100_000;
         }
@@ -148,6 +150,9 @@ impl Joined {
         if choice & 16 != 0 {
             server.encoder_table_size = 200;
             server.max_frame_size = 20_000;
+        }
+        if choice & 32 != 0 {
+            server.priorities = Priorities::Auto;
         }
         let now = Instant::now();
         let client = client.build().expect("the values are in their ranges");
@@ -228,15 +233,21 @@ impl Joined {
                 }
             }
             11 => {
-                let urgency = choices.octet();
-                if let Some(id) = self.pick(choices, |stream| stream.known[SERVER])
+                let choice = choices.octet();
+                if side == CLIENT {
+                    self.signal(choice, choices);
+                } else if let Some(id) = self.pick(choices, |stream| stream.known[SERVER])
                     && let Some(mut stream) = self.ends[SERVER].engine.stream(id)
                 {
-                    let (urgency, incremental) = (urgency & 7, urgency & 8 != 0);
-                    stream.prioritize(Priority {
-                        urgency,
-                        incremental,
-                    });
+                    let priority = Priority {
+                        urgency: choice & 7,
+                        incremental: choice & 8 != 0,
+                    };
+                    if choice & 16 == 0 {
+                        stream.prioritize(priority);
+                    } else {
+                        stream.suggest_priority(priority);
+                    }
                 }
             }
             12 | 13 => {
@@ -256,6 +267,37 @@ impl Joined {
             }
             _ => self.settle(),
         }
+    }
+
+    /// A priority in the client's name, which its engine never sends.
+    fn signal(&mut self, choice: u8, choices: &mut Choices<'_>) {
+        let server = &mut self.ends[SERVER];
+        // It must not get between the frames of a block, or before the preface.
+        let between = server.wire.is_empty() && server.input.is_empty();
+        if !between || !server.engine.is_established() {
+            return;
+        }
+        let newest = self.next_id();
+        let id = |choice: u8| {
+            (newest + 2)
+                .saturating_sub(2 * u32::from(choice & 7))
+                .max(1)
+        };
+        let (stream, other) = (id(choice), choices.octet());
+        let parent = if other & 8 == 0 { id(other) } else { 0 };
+        let frame = if choice & 8 == 0 {
+            // Idle streams with a priority count among those that may be open (RFC 9218 §7.1), and owners here may open all.
+            if stream >= newest {
+                return;
+            }
+            let values = ["u=0", "u=7, i", "", "x"];
+            wire::priority_update(stream, values[usize::from(other & 3)])
+        } else if stream == parent {
+            return;
+        } else {
+            wire::priority(stream, parent, other & 16 != 0, choice)
+        };
+        self.ends[SERVER].wire.extend_from_slice(&frame.octets());
     }
 
     /// One of the streams for which this is so.

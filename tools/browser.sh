@@ -7,12 +7,10 @@
 source "$(dirname "$0")/lib.sh"
 need chromium python3
 
-# browse FLAG...: one Chromium with a profile of its own, which ends when the page is loaded.
+# browse FLAG...: opens the demo page, and ends when it is loaded.
 browse() {
-    timeout --kill-after=5 120 chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
-        --disable-background-networking --disable-component-update --disable-sync --ignore-certificate-errors \
-        --user-data-dir="$(mktemp -d "$scratch/profile.XXXXXX")" --window-size=1280,900 --virtual-time-budget=5000 \
-        "$@" "$https/" 2>"$scratch/chromium.log" || { cat "$scratch/chromium.log" "$log" >&2; die "Chromium failed"; }
+    headless_chromium --ignore-certificate-errors --window-size=1280,900 "$@" "$https/" ||
+        { cat "$scratch/chromium.log" "$log" >&2; die "Chromium failed"; }
 }
 
 start_tidegate --log info

@@ -92,6 +92,26 @@ addresses_printed() {
         { exited "$pid" && { cat "$log" >&2; die "the server ended instead of starting"; }; }
 }
 
+# expect WHAT GOT WANTED: one check, counted in `passed` or `failed`, and told if it failed.
+passed=0 failed=0
+expect() {
+    if [[ $2 == "$3" ]]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAIL  %s\n      wanted %.300q\n      got    %.300q\n' "$1" "$3" "$2"
+    fi
+}
+
+section() { echo "-- $1"; }
+
+# headless_chromium FLAG... URL: one Chromium with a profile of its own, which ends when the page is loaded.
+headless_chromium() {
+    timeout --kill-after=5 120 chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
+        --disable-background-networking --disable-component-update --disable-sync \
+        --user-data-dir="$(mktemp -d "$scratch/profile.XXXXXX")" --virtual-time-budget=5000 "$@" 2>"$scratch/chromium.log"
+}
+
 port_of() { echo "${1##*:}"; }
 
 # free_port: a port that was free a moment ago, for servers that can't be told to let the kernel choose.

@@ -9,21 +9,10 @@
 source "$(dirname "$0")/lib.sh"
 need curl nghttp h2load openssl python3
 
-passed=0 failed=0
-expect() {
-    if [[ $2 == "$3" ]]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAIL  %s\n      wanted %.300q\n      got    %.300q\n' "$1" "$3" "$2"
-    fi
-}
-
 # A command substitution whose command fails shows in what it printed, so the checks need no `set -e`.
 set +e
 
 sha() { sha256sum | cut -d' ' -f1; }
-section() { echo "-- $1"; }
 
 sizes=(0 1 16383 16384 16385 65535 65536 50000000)
 www=$scratch/www

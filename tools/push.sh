@@ -9,20 +9,8 @@
 source "$(dirname "$0")/lib.sh"
 need curl nghttp chromium openssl
 
-passed=0 failed=0
-expect() {
-    if [[ $2 == "$3" ]]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAIL  %s\n      wanted %.300q\n      got    %.300q\n' "$1" "$3" "$2"
-    fi
-}
-
 # A command substitution whose command fails shows in what it printed, so the checks need no `set -e`.
 set +e
-
-section() { echo "-- $1"; }
 
 www=$scratch/www
 mkdir -p "$www"
@@ -117,10 +105,7 @@ curl_is_hinted() {
 # browse PATH: one Chromium with a profile of its own, which ends when the page is loaded. It trusts the certificate's key:
 # what comes over a connection with certificate errors it doesn't cache, and so it would load hinted resources twice.
 browse() {
-    timeout --kill-after=5 120 chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
-        --disable-background-networking --disable-component-update --disable-sync "--ignore-certificate-errors-spki-list=$key" \
-        --user-data-dir="$(mktemp -d "$scratch/profile.XXXXXX")" --virtual-time-budget=5000 --dump-dom \
-        "$https$1" 2>"$scratch/chromium.log"
+    headless_chromium "--ignore-certificate-errors-spki-list=$key" --dump-dom "$https$1"
 }
 
 chromium_loads_what_it_is_told() {

@@ -334,15 +334,21 @@ pub struct Pieces {
 }
 
 impl Pieces {
+    /// Memory whose piece has gone out, the newest that there is.
+    fn free(&mut self) -> Option<BytesMut> {
+        let place = self.recent.iter().rposition(Bytes::is_unique)?;
+        self.recent.remove(place).try_into_mut().ok()
+    }
+
     /// Up to `want` octets of a file, from octet `at` on; none at its end.
     fn read(&mut self, file: &File, at: u64, want: usize) -> io::Result<Bytes> {
-        let free = self.recent.iter().rposition(Bytes::is_unique);
-        let free = free.map(|place| self.recent.remove(place));
-        let mut memory = match free.map(Bytes::try_into_mut) {
-            Some(Ok(memory)) => memory,
-            _ => BytesMut::zeroed(PIECE),
-        };
         let len = want.min(PIECE);
+        // A slow client's tiny windows shall not make small pieces hold large memory.
+        let is_large = len > PIECE / 2;
+        let mut memory = match is_large {
+            true => self.free().unwrap_or_else(|| BytesMut::zeroed(PIECE)),
+            false => BytesMut::zeroed(len),
+        };
         let read = loop {
             match file.read_at(&mut memory[..len], at) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -350,10 +356,12 @@ impl Pieces {
             }
         };
         let piece = memory.freeze();
-        if self.recent.len() == RECENT_PIECES {
-            self.recent.remove(0);
+        if is_large {
+            if self.recent.len() == RECENT_PIECES {
+                self.recent.remove(0);
+            }
+            self.recent.push(piece.clone());
         }
-        self.recent.push(piece.clone());
         Ok(piece.slice(..read))
     }
 }
@@ -524,12 +532,12 @@ mod tests {
         assert_eq!([&first[..], &second[..]].concat(), content);
         let memory = second.as_ptr();
         drop(second);
-        let third = pieces.read(&file, 7, 10).unwrap();
-        assert_eq!((third.as_ptr(), &third[..]), (memory, &content[7..17]));
+        let third = pieces.read(&file, 7, PIECE - 7).unwrap();
+        assert_eq!((third.as_ptr(), &third[..]), (memory, &content[7..PIECE]));
         assert_eq!(first, &content[..PIECE], "nobody wrote over it");
         assert_eq!(pieces.read(&file, 1 << 20, 1).unwrap(), "", "the end");
         let held: Vec<_> = (0..2 * RECENT_PIECES)
-            .map(|_| pieces.read(&file, 0, 1).unwrap())
+            .map(|_| pieces.read(&file, 0, PIECE).unwrap())
             .collect();
         assert_eq!(
             (held.len(), pieces.recent.len()),

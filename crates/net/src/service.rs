@@ -57,7 +57,7 @@ pub struct Options {
     /// TCP_NOTSENT_LOWAT of every connection, octets: while the kernel has so many that it didn't send yet, it takes no more (it
     /// may go over by a segment that it cuts for the network card, up to 64 KiB). What waits in the engine instead can be
     /// overtaken by what is urgent. 0 leaves it to the system, which by default takes megabytes. Linux and Android
-    /// only. Default 65,536.
+    /// only. Default 32,768.
     pub notsent_lowat: u32,
     /// Connections that may be open at once; more are closed at once. Default 10,000.
     pub max_connections: usize,
@@ -71,7 +71,7 @@ impl Options {
             handshake_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(30),
-            notsent_lowat: 64 << 10,
+            notsent_lowat: 32 << 10,
             max_connections: 10_000,
         }
     }

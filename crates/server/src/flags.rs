@@ -125,7 +125,7 @@ pub struct Flags {
 
     /// Unsent octets that the kernel takes of a connection; the rest waits where what is urgent can overtake it. 0: what the
     /// system has
-    #[arg(long, value_name = "SIZE", help_heading = "Sending", default_value = "64K", value_parser = size)]
+    #[arg(long, value_name = "SIZE", help_heading = "Sending", default_value = "32K", value_parser = size)]
     pub notsent_lowat: Size,
 
     /// What to log to stderr: off, error, warn, info, debug or trace, or a filter such as warn,tidegate::access=info
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(flags.idle_timeout, Duration::from_secs(600));
         assert_eq!(flags.shutdown_timeout, Duration::from_secs(30));
         assert_eq!(flags.trust_x_priority, Switch::On);
-        assert_eq!(flags.notsent_lowat, Size(64 << 10));
+        assert_eq!(flags.notsent_lowat, Size(32 << 10));
         assert_eq!(flags.log, "info");
         assert_eq!((flags.early_hints, flags.push), (None, Mode::Off));
         assert!(flags.listen.is_empty() && flags.route.is_empty() && flags.cert.is_none());

@@ -536,6 +536,9 @@ mod tests {
         assert_eq!((third.as_ptr(), &third[..]), (memory, &content[7..PIECE]));
         assert_eq!(first, &content[..PIECE], "nobody wrote over it");
         assert_eq!(pieces.read(&file, 1 << 20, 1).unwrap(), "", "the end");
+        let small = pieces.read(&file, 7, 10).unwrap();
+        assert_eq!(small, &content[7..17]);
+        assert_eq!(small.try_into_mut().unwrap().capacity(), 10);
         let held: Vec<_> = (0..2 * RECENT_PIECES)
             .map(|_| pieces.read(&file, 0, PIECE).unwrap())
             .collect();

@@ -1,5 +1,7 @@
 //! Sends a body back while it comes in.
 
+use std::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
 use tidegate_proto::{Body, KnownName, StreamMut};
 
@@ -12,11 +14,15 @@ use crate::exchange::{Progress, Work};
 pub struct Echo {
     /// Goes out first.
     front: Bytes,
-    /// What came behind it, copied together so that tiny frames don't hold on to large buffers.
-    behind: BytesMut,
+    /// What came behind it, copied into blocks: what waits must take no more memory than the client has credit for. A piece
+    /// as it came holds on to all that was read with it; one buffer for everything would double when it is full.
+    behind: VecDeque<BytesMut>,
     /// Whether the request is whole.
     whole: bool,
 }
+
+/// Octets of a block.
+const BLOCK: usize = 16 << 10;
 
 /// Answers any method.
 pub fn answer(request: &mut Request<'_>) -> Outcome {
@@ -42,12 +48,28 @@ impl Echo {
     /// A piece of the body came.
     pub fn data(&mut self, stream: &mut StreamMut<'_>, data: Bytes, end: bool) -> Progress {
         self.whole |= end;
-        if self.front.is_empty() {
-            self.front = data;
-        } else {
-            self.behind.extend_from_slice(&data);
+        if !self.front.is_empty() {
+            self.keep(&data);
+            return self.write(stream);
         }
-        self.write(stream)
+        self.front = data;
+        let progress = self.write(stream);
+        self.front = Bytes::copy_from_slice(&self.front);
+        progress
+    }
+
+    /// Puts octets behind what waits.
+    fn keep(&mut self, mut data: &[u8]) {
+        while !data.is_empty() {
+            match self.behind.back_mut() {
+                Some(block) if block.len() < BLOCK => {
+                    let (now, later) = data.split_at(data.len().min(BLOCK - block.len()));
+                    block.extend_from_slice(now);
+                    data = later;
+                }
+                _ => self.behind.push_back(BytesMut::with_capacity(BLOCK)),
+            }
+        }
     }
 
     /// The client can take more.
@@ -55,7 +77,7 @@ impl Echo {
         let mut sent = 0;
         loop {
             if self.front.is_empty() {
-                self.front = self.behind.split().freeze();
+                self.front = self.behind.pop_front().unwrap_or_default().freeze();
             }
             let last = self.whole && self.behind.is_empty();
             if self.front.is_empty() && !last {
@@ -72,5 +94,23 @@ impl Echo {
                 return Progress::More(sent);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_takes_no_more_than_the_block_that_it_ends_in() {
+        let mut echo = Echo::default();
+        let body: Vec<u8> = (0..100_000).map(|n| (n % 251) as u8).collect();
+        for piece in body.chunks(700) {
+            echo.keep(piece);
+        }
+        let kept = echo.behind.iter().flatten().copied();
+        assert!(kept.eq(body.iter().copied()));
+        let capacity: usize = echo.behind.iter().map(BytesMut::capacity).sum();
+        assert!(capacity < body.len() + BLOCK, "{capacity}");
     }
 }

@@ -11,16 +11,17 @@ measure=$target/release/measure
 need python3 "$tidegate" "$measure"
 ulimit -n 8192
 
-budget=32
 mkdir "$scratch/www"
-tidegate_flags=(--route /upload=upload --route /echo=echo --memory-budget "${budget}M")
-echo "1,000 slow uploads, --memory-budget ${budget}M"
-for mode in slow stalled; do
-    for connections in 1000 10; do
-        start_server tidegate h2c
-        "$measure" crowd "tidegate=$url" --pid "$pid" --mode "$mode" --connections "$connections" \
-            --streams $((1000 / connections)) --at-most $((budget * 1048576 + 1000 * 12288)) "$@" || worse=1
-        stop "$pid" || true
+for budget in 32 256; do
+    echo "1,000 slow uploads, --memory-budget ${budget}M"
+    tidegate_flags=(--route /upload=upload --route /echo=echo --memory-budget "${budget}M")
+    for mode in slow stalled; do
+        for connections in 1000 10; do
+            start_server tidegate h2c
+            "$measure" crowd "tidegate=$url" --pid "$pid" --mode "$mode" --connections "$connections" --seconds 3 \
+                --streams $((1000 / connections)) --at-most $((budget * 1048576 + 1000 * 12288)) "$@" || worse=1
+            stop "$pid" || true
+        done
     done
 done
 exit "${worse:-0}"

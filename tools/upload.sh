@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Shows how long an upload of 20 MB takes over a long path, beside a plain TCP copy over the same path in the same run, and
-# beside Debian's h2o and nghttpd.
+# beside tidegate with windows of 64 KB that don't grow, Debian's h2o, and nghttpd, whose windows are such, too.
 #
 #   cargo build --release && cargo build --release -p measure && tools/upload.sh
 #   tools/upload.sh --rtt 100ms --servers tidegate --clients ''
@@ -11,7 +11,7 @@
 source "$(dirname "$0")/lib.sh"
 measure=$target/release/measure
 
-rtts='20ms 100ms 200ms' rate=50M servers='tidegate h2o nghttpd' clients='curl nghttp' rounds=5
+rtts='20ms 100ms 200ms' rate=50M servers='tidegate fixed h2o nghttpd' clients='curl nghttp' rounds=5
 while (($#)); do
     case $1 in
         --rtt) rtts=$2 ;;
@@ -23,13 +23,14 @@ while (($#)); do
     esac
     shift 2
 done
-# shellcheck disable=SC2086 # lists
-need python3 unshare nsenter ip "$measure" ${servers/tidegate/"$tidegate"} $clients
+need python3 unshare nsenter ip "$tidegate" "$measure"
+# shellcheck disable=SC2086 # a list
+need $clients
+for server in $servers; do [[ $server == @(tidegate|fixed) ]] || need "$server"; done
 
 mkdir "$scratch/www"
 echo taken >"$scratch/www/upload" # what nghttpd answers with
 head -c 20000000 /dev/zero >"$scratch/body"
-tidegate_flags=(--route /upload=upload)
 
 # upload_by CLIENT URL: milliseconds from the start of the client to its end.
 upload_by() {
@@ -50,9 +51,11 @@ for rtt in $rtts; do
     started=("$path" "$pid")
     targets=("plain TCP=$(cat "$scratch/sink-$rtt")")
     for server in $servers; do
-        start_server "$server" h2c
+        tidegate_flags=(--route /upload=upload)
+        [[ $server != fixed ]] || tidegate_flags+=(--max-stream-window 64K)
+        start_server "${server/fixed/tidegate}" h2c
         started+=("$pid")
-        targets+=("$server=$url/upload")
+        targets+=("${server/fixed/fixed 64 KB}=$url/upload")
     done
     "${at_client[@]}" "$measure" upload "${targets[@]}" --rounds "$rounds" --at-most 1.25 --attempts 3 || worse=1
     for client in $clients; do

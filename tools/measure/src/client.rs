@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use mio::{Events, Poll};
 use tidegate_frame::{Priority, PriorityUpdate, StreamDependency};
 use tidegate_proto::{
-    Body, Config, Connection, Event, Flow, Outbox, Priorities, RequestHead, StreamId,
+    Body, Config, Connection, ErrorCode, Event, Flow, Outbox, Priorities, RequestHead, StreamId,
 };
 
 use crate::socket::Socket;
@@ -42,6 +42,8 @@ pub(crate) struct Client {
     outbox: Outbox,
     buffer: Box<[u8]>,
     moved_at: Instant,
+    /// Requests that the server turned down unprocessed (REFUSED_STREAM), if it may.
+    pub(crate) refused: Option<usize>,
 }
 
 impl Client {
@@ -73,6 +75,7 @@ impl Client {
             outbox: Outbox::new(),
             buffer: vec![0; AT_ONCE].into(),
             moved_at: Instant::now(),
+            refused: None,
         })
     }
 
@@ -156,6 +159,15 @@ impl Client {
             let fault = match event {
                 Event::Response { head, .. } if head.status() != 200 => {
                     format!("status {}", head.status())
+                }
+                Event::Reset { id, code, .. }
+                    if *code == ErrorCode::REFUSED_STREAM && self.refused.is_some() =>
+                {
+                    self.refused = self.refused.map(|count| count + 1);
+                    if let Some(mut stream) = self.engine.stream(*id) {
+                        stream.release();
+                    }
+                    continue;
                 }
                 Event::Reset { id, code, .. } => format!("stream {} was reset: {code:?}", id.get()),
                 Event::Closed(reason) => format!("the connection ended: {reason:?}"),

@@ -72,16 +72,19 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
         .iter()
         .map(|(client, _)| client.engine.stats().body_out)
         .sum();
-    let uploads = flags.connections * flags.streams;
+    let refused: usize = clients
+        .iter()
+        .filter_map(|(client, _)| client.refused)
+        .sum();
     println!(
-        "{:10}{:>8}{uploads:>10} uploads on {:>5} connections, {:>8.1} MB sent: resident {:>6.1} MB, grew by {:>6.1} MB, {:>7} octets each",
+        "{:16}{:>8} on {:>5} connections{:>9} refused{:>8.1} MB sent; resident {:>5.1} MB, and then {:>6.1} MB more",
         flags.target.name,
         format!("{:?}", flags.mode).to_lowercase(),
         flags.connections,
+        refused,
         sent as f64 / 1e6,
         before as f64 / 1e6,
         (peak - before) as f64 / 1e6,
-        (peak - before) / uploads as u64,
     );
     Ok(flags.at_most.is_none_or(|most| peak - before <= most))
 }
@@ -93,6 +96,7 @@ fn open(flags: &Flags) -> Result<(Client, Vec<StreamId>)> {
         Mode::Stalled => ("/echo", 0),
     };
     let mut client = Client::connect(&flags.target, None, window)?;
+    client.refused = Some(0);
     while !client.engine.is_established() {
         client.turn(usize::MAX, Duration::from_secs(1))?;
     }

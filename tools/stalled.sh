@@ -8,7 +8,7 @@
 # times in a row, and with 77 where the kernel allows no such path.
 source "$(dirname "$0")/lib.sh"
 measure=$target/release/measure
-need python3 unshare nsenter ip "$tidegate" "$measure"
+need python3 unshare nsenter ip sysctl "$tidegate" "$measure"
 
 mkdir "$scratch/www"
 tidegate_flags=(--route /upload=upload --route /echo=echo)

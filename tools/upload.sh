@@ -23,7 +23,7 @@ while (($#)); do
     esac
     shift 2
 done
-need python3 unshare nsenter ip "$tidegate" "$measure"
+need python3 unshare nsenter ip sysctl "$tidegate" "$measure"
 # shellcheck disable=SC2086 # a list
 need $clients
 for server in $servers; do [[ $server == @(tidegate|fixed) ]] || need "$server"; done

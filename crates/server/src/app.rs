@@ -76,18 +76,18 @@ impl App {
                 incremental,
             });
         }
+        if self.pusher.is_idle() {
+            return self.answer(conns, conn, id, head, end, None);
+        }
         let now = conns.now();
-        let prepared = match self.pusher.is_idle() {
-            true => Prepared::default(),
-            false => match conns.engine(conn) {
-                Some(engine) => self.pusher.prepare(engine, conn, id, head, now),
-                None => return,
-            },
+        let Some(engine) = conns.engine(conn) else {
+            return;
         };
-        self.answer(conns, conn, id, head, end, &prepared);
+        let prepared = self.pusher.prepare(engine, conn, id, head, now);
+        self.answer(conns, conn, id, head, end, Some(&prepared));
         for (promised, head) in &prepared.promised {
             let prepared = self.pusher.prepare_promised(head);
-            self.answer(conns, conn, *promised, head, true, &prepared);
+            self.answer(conns, conn, *promised, head, true, Some(&prepared));
         }
     }
 
@@ -98,7 +98,7 @@ impl App {
         id: StreamId,
         head: &RequestHead,
         end: bool,
-        prepared: &Prepared,
+        prepared: Option<&Prepared>,
     ) {
         let log = self.access_log.is_enabled().then(|| {
             let peer = conns.info(conn).map(|info| info.peer);
@@ -108,7 +108,10 @@ impl App {
         let Some(stream) = conns.stream(conn, id) else {
             return;
         };
-        let (extra, asset) = self.pusher.contribution(prepared);
+        let (extra, asset) = match prepared {
+            Some(prepared) => self.pusher.contribution(prepared),
+            None => Default::default(),
+        };
         let request = &mut Request {
             stream,
             head,

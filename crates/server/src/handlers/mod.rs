@@ -44,15 +44,15 @@ pub struct Extra<'a> {
 impl Extra<'_> {
     /// The head with the fields that its status has, if any.
     fn added_to(self, head: &ResponseHead) -> Option<ResponseHead> {
+        if self.links.is_empty() && self.headers.is_empty() {
+            return None;
+        }
         // RFC 9110 §15.4.5: a 304 has of a 200's fields those that caches need, and no others.
         let (links, headers) = match head.status() {
             200 | 206 => (self.links, self.headers),
             304 => (&[][..], self.headers),
             _ => return None,
         };
-        if links.is_empty() && headers.is_empty() {
-            return None;
-        }
         let mut head = head.clone();
         for link in links {
             head.push("link", link);

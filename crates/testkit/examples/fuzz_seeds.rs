@@ -504,6 +504,50 @@ fn operations(dir: &Path) -> std::io::Result<()> {
         0,
     ];
     seed(dir, "resets", &input)?;
+    // Both configurations; dependencies, an update, and the owner's words in between.
+    let priority = 11;
+    for auto in [0, 32] {
+        let input = [
+            auto,
+            open,
+            7,
+            open,
+            7,
+            open,
+            7,
+            SETTLE,
+            priority,
+            10,
+            19,
+            priority,
+            9,
+            26,
+            respond,
+            0,
+            6,
+            respond,
+            0,
+            3,
+            priority | server,
+            21,
+            0,
+            priority | server,
+            4,
+            1,
+            SETTLE,
+            priority,
+            11,
+            1,
+            priority,
+            2,
+            0,
+            respond,
+            0,
+            6,
+            SETTLE,
+        ];
+        seed(dir, &format!("priorities-{auto}"), &input)?;
+    }
     let (push, inform, deliver, time) = (9, 10, 12, 14);
     let input = [
         9, SETTLE, open, 0, SETTLE, push, 0, push, 0, inform, 0, respond, 1, 3, SETTLE, respond, 0,

@@ -145,7 +145,6 @@ impl Client {
 
     fn new(transport: Box<dyn Transport>, scheme: &'static str, mut config: Config) -> Self {
         config.initial_window_size = WINDOW;
-        config.connection_window_size = 4 * WINDOW;
         Self {
             transport,
             engine: Connection::client(config.build().unwrap(), Instant::now()),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::flow::{MemoryBudget, UNASKED};
 use crate::guard::AbuseLimits;
 
 /// Settings, limits and timeouts of a connection. Made by [`Config::server`] or [`Config::client`], changed field by
@@ -20,8 +21,11 @@ pub struct Config {
     pub max_concurrent_streams: u32,
     /// SETTINGS_INITIAL_WINDOW_SIZE in octets, up to 2^31-1: body that each stream may send us unasked. Default 65,535.
     pub initial_window_size: u32,
-    /// The connection's receive window in octets, 65,535 to 2^31-1. Default 1 MiB.
-    pub connection_window_size: u32,
+    /// What a stream's receive window may grow to, in octets, up to 2^31-1. No more than `initial_window_size`: windows
+    /// don't grow. Default 16 MiB.
+    pub max_stream_window_size: u32,
+    /// What peers may make us hold, all connections together that share this. Default none: no limit.
+    pub memory_budget: Option<Arc<MemoryBudget>>,
     /// SETTINGS_MAX_FRAME_SIZE in octets, 16,384 to 2^24-1. Default 16,384.
     pub max_frame_size: u32,
     /// SETTINGS_MAX_HEADER_LIST_SIZE in octets, 32 for each field included. Default 32 KiB.
@@ -121,7 +125,8 @@ impl Config {
             enable_push: false,
             max_concurrent_streams: 100,
             initial_window_size: 65_535,
-            connection_window_size: 1 << 20,
+            max_stream_window_size: 16 << 20,
+            memory_budget: None,
             max_frame_size: 16_384,
             max_header_list_size: 32 << 10,
             max_header_fields: 100,
@@ -142,6 +147,12 @@ impl Config {
         }
     }
 
+    /// The window of a stream that nothing is known of, and that none shrinks below.
+    pub(crate) fn least_stream_window(&self) -> u32 {
+        let most = self.max_stream_window_size.min(UNASKED);
+        self.initial_window_size.max(most)
+    }
+
     /// Checks every value and shares the result.
     ///
     /// # Errors
@@ -159,7 +170,6 @@ impl Config {
                 })
             }
         };
-        let window = "65535 to 2147483647";
         // RFC 9113 §6.5.2 names these ranges.
         check(
             "initial_window_size",
@@ -169,11 +179,11 @@ impl Config {
             "0 to 2147483647",
         )?;
         check(
-            "connection_window_size",
-            self.connection_window_size,
-            65_535,
+            "max_stream_window_size",
+            self.max_stream_window_size,
+            0,
             0x7fff_ffff,
-            window,
+            "0 to 2147483647",
         )?;
         check(
             "max_frame_size",

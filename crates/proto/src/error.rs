@@ -283,6 +283,8 @@ pub enum Misuse {
     HeadTooLarge,
     /// Extended CONNECT needs the server's SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 §3).
     ConnectProtocolDisabled,
+    /// [`Config::memory_budget`](crate::Config::memory_budget) has no room for a response's body. It may have later.
+    OverMemoryBudget,
 }
 
 impl Misuse {
@@ -300,6 +302,7 @@ impl Misuse {
         Self::UnsafePush,
         Self::HeadTooLarge,
         Self::ConnectProtocolDisabled,
+        Self::OverMemoryBudget,
     ];
 }
 
@@ -324,6 +327,7 @@ impl std::fmt::Display for Misuse {
                 "the fields are more than the peer's SETTINGS_MAX_HEADER_LIST_SIZE allows"
             }
             Self::ConnectProtocolDisabled => "the server does not take extended CONNECT",
+            Self::OverMemoryBudget => "the memory budget has no room for a response's body",
         })
     }
 }
@@ -340,6 +344,9 @@ pub enum ResetCause {
     Violation(Violation),
     /// The peer's GOAWAY says that it never processed the stream: it can be retried elsewhere (RFC 9113 §6.8).
     Unprocessed,
+    /// The engine refused the stream with REFUSED_STREAM, because
+    /// [`Config::memory_budget`](crate::Config::memory_budget) was used up. No other event tells of the stream.
+    OverMemoryBudget,
 }
 
 /// Why a connection is over.
@@ -417,7 +424,7 @@ mod tests {
             assert_eq!(*misuse as usize, place);
         }
         // The last variant of the enum: a new one behind it must be added to the list, and named here.
-        assert_eq!(Misuse::ALL.last(), Some(&Misuse::ConnectProtocolDisabled));
+        assert_eq!(Misuse::ALL.last(), Some(&Misuse::OverMemoryBudget));
     }
 
     #[test]

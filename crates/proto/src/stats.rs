@@ -29,6 +29,13 @@ pub struct Stats {
     pub pushes_out: u64,
     pub window_updates_in: u64,
     pub window_updates_out: u64,
+    /// Receive windows of streams that were doubled, the first grant included, or halved.
+    pub windows_grown: u64,
+    pub windows_shrunk: u64,
+    /// Streams refused because the memory budget was used up.
+    pub refused_for_memory: u64,
+    /// Connections shut down because they held credit, idle, when memory was tight.
+    pub shut_down_for_memory: u64,
 }
 
 impl Stats {
@@ -51,6 +58,10 @@ impl Stats {
         self.pushes_out += other.pushes_out;
         self.window_updates_in += other.window_updates_in;
         self.window_updates_out += other.window_updates_out;
+        self.windows_grown += other.windows_grown;
+        self.windows_shrunk += other.windows_shrunk;
+        self.refused_for_memory += other.refused_for_memory;
+        self.shut_down_for_memory += other.shut_down_for_memory;
     }
 
     /// Octets that header compression kept off the wire, both directions together.

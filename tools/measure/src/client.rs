@@ -59,7 +59,7 @@ impl Client {
         let socket = Socket::connect(target.address, receive_buffer, is_tls, &poll)?;
         let mut config = Config::client();
         config.initial_window_size = stream_window;
-        config.connection_window_size = MAX_WINDOW;
+        config.max_stream_window_size = stream_window;
         // Servers must go by PRIORITY frames, if they go by any: don't tell them not to.
         config.priorities = Priorities::Auto;
         // What is measured may take its time.

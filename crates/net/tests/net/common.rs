@@ -278,7 +278,6 @@ impl<T: Read + Write> Client<T> {
     pub(crate) fn new(io: T) -> Self {
         let mut config = Config::client();
         config.initial_window_size = 1 << 20;
-        config.connection_window_size = 8 << 20;
         let engine = Connection::client(config.build().unwrap(), Instant::now());
         Self {
             io,

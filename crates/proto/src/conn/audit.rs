@@ -1,8 +1,8 @@
 //! The engine's books, checked: for tests, simulators and fuzzers.
 
 use crate::conn::Connection;
-use crate::stream::More;
 use crate::stream::state::Sender;
+use crate::stream::{More, Phase};
 
 impl Connection {
     /// Checks that the books add up: windows, counts, and that no stream that could send has been forgotten. Takes time
@@ -21,18 +21,22 @@ impl Connection {
                 ))
             };
         }
-        let mut unconsumed = 0;
         let mut open = [0, 0];
         for (_, stream) in self.streams.iter() {
             let id = stream.id;
-            unconsumed += i64::from(stream.recv.unconsumed);
             open[stream.opened_by as usize] += 1;
-            let counts = !stream.state.has_ended(Sender::Peer) && !stream.recv.discard;
-            let outstanding = stream.recv.window.outstanding();
-            if counts && outstanding != i64::from(stream.recv.unconsumed) {
-                let told = stream.recv.unconsumed;
+            let share = self.share(stream);
+            if share != stream.recv.share {
+                let counted = stream.recv.share;
+                return Err(format!("stream {id}: {share:?}, counted is {counted:?}"));
+            }
+            let window = &stream.recv.window;
+            let waits = stream.is_receiving() && window.unconsumed() == 0;
+            let available = window.available() + self.window_shift().max(0);
+            let starved = available <= 0 && window.size() > 0;
+            if waits && starved && stream.recv.usable() > 0 && stream.recv.phase == Phase::Body {
                 return Err(format!(
-                    "stream {id}: window misses {outstanding}, owner has {told}"
+                    "stream {id} has no window, and nobody who opens it"
                 ));
             }
             let wants = stream.send.buf.wants_turn() && !stream.held;
@@ -60,12 +64,8 @@ impl Connection {
                 "{scheduled:?} are in the scheduler, {queued:?} should be"
             ));
         }
-        let outstanding = self.recv_window.outstanding();
-        if outstanding != unconsumed {
-            return Err(format!(
-                "connection window misses {outstanding}, owners have {unconsumed}"
-            ));
-        }
+        let shares = self.streams.iter().map(|(_, stream)| stream.recv.share);
+        self.recv_window.audit(shares)?;
         for sender in [Sender::Us, Sender::Peer] {
             let counted = self.streams.opened_by(sender);
             if counted != open[sender as usize] {

@@ -1,5 +1,7 @@
 //! DATA that comes in, and its credit (RFC 9113 §6.1 and §6.9).
 
+use std::time::Duration;
+
 use tidegate_frame::{Data, StreamId};
 
 use crate::conn::Connection;
@@ -7,9 +9,16 @@ use crate::conn::recv::{Fault, Outcome, illegal};
 use crate::conn::timer::Timer;
 use crate::error::Violation;
 use crate::event::Event;
+use crate::flow::{FIRST_GRANT, Share};
 use crate::stream::map::Lookup;
 use crate::stream::state::{Input, Sender};
 use crate::stream::{Phase, Stream};
+
+/// How long no body has come in before its reservation of memory is given back.
+const GIVE_BACK_AFTER: Duration = Duration::from_secs(1);
+
+/// How long until a connection that holds credit for nothing is looked at again.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 impl Connection {
     pub(super) fn on_data(&mut self, frame: Data) -> Outcome {
@@ -23,20 +32,13 @@ impl Connection {
         }
         match self.streams.lookup(id) {
             Lookup::Live(slot) => self.on_stream_data(slot, frame),
-            lookup => {
-                self.release_connection_window(frame.flow_len);
-                self.on_frame_of_gone(id, lookup)
-            }
+            lookup => self.on_frame_of_gone(id, lookup),
         }
     }
 
     fn on_stream_data(&mut self, slot: usize, frame: Data) -> Outcome {
-        match self.admit_data(slot, &frame) {
-            Ok(true) => {}
-            dropped => {
-                self.release_connection_window(frame.flow_len);
-                return dropped.map(|_| None);
-            }
+        if !self.admit_data(slot, &frame)? {
+            return Ok(None);
         }
         let Data {
             stream_id: id,
@@ -44,26 +46,28 @@ impl Connection {
             end_stream: end,
             flow_len,
         } = frame;
-        let len = payload.len() as u32;
-        // Padding is done with as soon as it is there.
-        let stream = self.streams.get_mut(slot);
-        let discard = stream.recv.discard;
-        let done = if discard { flow_len } else { flow_len - len };
-        if !discard {
-            stream.recv.unconsumed += len;
-            if done > 0
-                && !end
-                && let Some(increment) = stream.recv.window.release(done)
-            {
-                self.send_window_update(id, increment);
-            }
-        } else if !end && !stream.recv.window.is_open() {
-            self.release_connection_window(done);
-            self.reset_if_unneeded(slot);
-            return Ok(None);
+        let windows_grow = self.config.max_stream_window_size > self.config.least_stream_window();
+        let recv = &mut self.streams.get_mut(slot).recv;
+        let discard = recv.discard;
+        if windows_grow && !discard {
+            self.rtt.received(flow_len);
         }
-        self.release_connection_window(done);
-        self.remove_if_closed(slot);
+        if discard {
+            recv.window.consume(flow_len);
+            recv.discarded = recv.discarded.saturating_add(flow_len);
+        } else {
+            // Padding is done with as soon as it is there.
+            recv.window.consume(flow_len - payload.len() as u32);
+        }
+        if !end && !discard && flow_len as usize > payload.len() {
+            self.tell_stream_window(slot);
+        }
+        self.recount(slot);
+        if end {
+            self.remove_if_closed(slot);
+        } else if discard {
+            self.reset_if_unneeded(slot);
+        }
         let told = !discard && (end || !payload.is_empty());
         Ok(told.then_some(Event::Data {
             id,
@@ -102,15 +106,13 @@ impl Connection {
     /// may be silent is a question to its ends.
     pub(super) fn expire_bodies(&mut self) {
         let limit = self.config.timeouts.body;
-        let has_window = self.recv_window.is_open();
-        let window_open_since = self.window_open_since;
         let in_body = |stream: &&Stream| {
             stream.recv.phase == Phase::Body && !stream.held && !stream.is_tunnel()
         };
-        // Since when the peer could have sent something: without window, not yet.
+        // Since when the peer could have sent something: without window, not yet. The connection's is never short.
         let waiting_since = |stream: &Stream| {
-            let could = has_window && stream.recv.window.is_open();
-            could.then(|| stream.recv.progress_at.max(window_open_since))
+            let could = stream.recv.window.is_open();
+            could.then_some(stream.recv.progress_at)
         };
         let streams = self.streams.iter();
         let expired: Vec<usize> = streams
@@ -135,18 +137,172 @@ impl Connection {
         }
     }
 
-    /// Gives the peer credit on the connection's window.
-    pub(crate) fn release_connection_window(&mut self, octets: u32) {
+    // --- Credit ---
+
+    /// What SETTINGS of ours will add to every stream's window once they are acknowledged.
+    pub(super) fn window_shift(&self) -> i64 {
+        i64::from(self.config.initial_window_size) - i64::from(self.settings.local_initial_window)
+    }
+
+    /// What a stream adds to what the peer may make us hold.
+    pub(super) fn share(&self, stream: &Stream) -> Share {
+        stream
+            .recv
+            .share(stream.is_receiving(), self.window_shift())
+    }
+
+    /// Brings what a stream adds to what the peer may make us hold into the connection's sums. To be called whenever its
+    /// window, its state or what its message still needs has changed.
+    pub(crate) fn recount(&mut self, slot: usize) {
+        let shift = self.window_shift();
+        let stream = self.streams.get_mut(slot);
+        let share = stream.recv.share(stream.is_receiving(), shift);
+        let before = std::mem::replace(&mut stream.recv.share, share);
+        self.recv_window.replace(before, share);
+    }
+
+    /// The owner is done with so many octets.
+    pub(crate) fn consume(&mut self, slot: usize, octets: usize) {
+        let stream = self.streams.get_mut(slot);
+        let octets = u32::try_from(octets).unwrap_or(u32::MAX);
+        let octets = stream.recv.window.consume(octets);
         if octets == 0 {
             return;
         }
-        let was_open = self.recv_window.is_open();
-        if let Some(increment) = self.recv_window.release(octets) {
-            if !was_open {
-                self.window_open_since = self.now;
+        if stream.is_receiving() && !stream.recv.discard {
+            let (rtt, now) = (self.rtt.get(), self.now);
+            let size = stream.recv.window.size();
+            if stream.recv.tuning.consumed(octets, size, rtt, now) {
+                self.grow_stream_window(slot, size.saturating_mul(2));
             }
+            self.tell_stream_window(slot);
+        }
+        self.recount(slot);
+    }
+
+    /// The head of a message is there, and its body is to come: its window is as large as can be before anything is
+    /// known of the path.
+    pub(super) fn open_body(&mut self, slot: usize) {
+        let recv = &self.streams.get(slot).recv;
+        // A tunnel may be silent for long, so its window waits for a use.
+        if !self.streams.get(slot).connect_request
+            && i64::from(recv.usable()) > recv.window.available() + self.window_shift()
+        {
+            self.grow_stream_window(slot, FIRST_GRANT);
+        }
+        self.tell_stream_window(slot);
+        self.recount(slot);
+    }
+
+    /// Makes a stream's window larger, if the limits allow; it is told at once.
+    fn grow_stream_window(&mut self, slot: usize, size: u32) {
+        let size = size.min(self.config.max_stream_window_size);
+        let shift = self.window_shift();
+        let stream = self.streams.get_mut(slot);
+        let window = &mut stream.recv.window;
+        let before = window.size();
+        if size <= before {
+            return;
+        }
+        window.set_size(size);
+        let share = stream.recv.share(true, shift);
+        let reserved = self.recv_window.grow(stream.recv.share, share);
+        let window = &mut stream.recv.window;
+        if !reserved {
+            return window.set_size(before);
+        }
+        self.stats.windows_grown += 1;
+        let usable = stream.recv.usable();
+        if let Some(increment) = stream.recv.window.tell(shift, usable) {
+            self.note_window_told(slot, increment);
+        }
+    }
+
+    /// Tells the peer what is due of a stream's window. `recount` is to follow, as for all changes of a window.
+    fn tell_stream_window(&mut self, slot: usize) {
+        let shift = self.window_shift();
+        let least = self.config.least_stream_window();
+        let stream = self.streams.get_mut(slot);
+        let usable = stream.recv.usable();
+        let untold = stream.recv.window;
+        let Some(mut increment) = stream.recv.window.tell_if_due(shift, usable) else {
+            return;
+        };
+        let is_long = stream.recv.tuning.told(self.rtt.get(), self.now);
+        let size = untold.size();
+        if size > least && (is_long || self.recv_window.is_tight()) {
+            stream.recv.window = untold;
+            stream.recv.window.set_size((size / 2).max(least));
+            self.stats.windows_shrunk += 1;
+            match stream.recv.window.tell_if_due(shift, usable) {
+                None => return,
+                Some(less) => increment = less,
+            }
+        }
+        self.note_window_told(slot, increment);
+    }
+
+    /// Sends WINDOW_UPDATE on a stream whose window has this increment already.
+    fn note_window_told(&mut self, slot: usize, increment: u32) {
+        let stream = self.streams.get_mut(slot);
+        if stream.recv.window.available() <= i64::from(increment) {
+            // It was shut: only now is it the peer's turn again.
+            stream.recv.progress_at = self.now;
+        }
+        let id = stream.id;
+        self.send_window_update(id, increment);
+    }
+
+    /// Our SETTINGS_INITIAL_WINDOW_SIZE binds the peer (RFC 9113 §6.9.2).
+    pub(super) fn apply_initial_window_size(&mut self) {
+        let delta = self.window_shift();
+        if delta == 0 {
+            return;
+        }
+        self.settings.local_initial_window = self.config.initial_window_size;
+        let slots: Vec<usize> = self.streams.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let stream = self.streams.get_mut(slot);
+            stream.recv.window.shift(delta);
+            let (discard, receiving) = (stream.recv.discard, stream.is_receiving());
+            if receiving && !discard {
+                self.tell_stream_window(slot);
+            }
+            self.recount(slot);
+            if discard {
+                self.reset_if_unneeded(slot);
+            }
+        }
+    }
+
+    /// Tells credit on the connection's window, once for all that a turn brought.
+    pub(super) fn tell_connection_window(&mut self) {
+        if let Some(increment) = self.recv_window.tell_if_due() {
             self.send_window_update(StreamId::CONNECTION, increment);
         }
+        if self.recv_window.reserves_for_nothing() {
+            self.timers
+                .set_if_unset(Timer::Credit, self.now, GIVE_BACK_AFTER);
+        }
+    }
+
+    /// Whether there is memory for what a stream needs at least; it is reserved then.
+    pub(super) fn admit(&mut self, stream: &Stream) -> bool {
+        self.timers.clear(Timer::Credit);
+        self.recv_window.admit(self.share(stream))
+    }
+
+    /// No body has come in for a while, so nothing needs to be reserved. Credit that the peer was told can't be taken back,
+    /// though: when memory is tight, an idle connection that holds some has to go.
+    pub(super) fn expire_credit(&mut self) {
+        if !self.recv_window.reserves_for_nothing() || self.recv_window.release() {
+            return;
+        }
+        if self.recv_window.is_tight() && self.streams.is_empty() && !self.lifetime.is_ending() {
+            self.stats.shut_down_for_memory += 1;
+            return self.shut_down(self.now);
+        }
+        self.timers.set(Timer::Credit, self.now, LOOK_AGAIN_AFTER);
     }
 }
 

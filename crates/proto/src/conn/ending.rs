@@ -6,6 +6,7 @@ use tidegate_frame::{ErrorCode, StreamId};
 use crate::conn::Connection;
 use crate::error::{ResetCause, Violation};
 use crate::event::Event;
+use crate::flow::Share;
 use crate::stream::state::{ClosedBy, Sender, State};
 
 /// What tells the owner that we reset a stream because of this.
@@ -57,9 +58,9 @@ impl Connection {
         stream.held = true;
         stream.send.buf.pending = Bytes::new();
         stream.send.buf.trailers = None;
-        let unconsumed = std::mem::take(&mut stream.recv.unconsumed);
+        stream.recv.window.consume(u32::MAX);
         self.unqueue(slot);
-        self.release_connection_window(unconsumed);
+        self.recount(slot);
     }
 
     /// Takes out a stream that is over in both directions.
@@ -77,7 +78,8 @@ impl Connection {
             self.sched.remove(slot);
         }
         self.sched.close(slot);
-        self.release_connection_window(stream.recv.unconsumed);
+        self.recv_window
+            .replace(stream.recv.share, Share::default());
         if self.streams.is_empty() && self.lifetime.is_ending() && self.untold.is_empty() {
             self.close_if_drained();
         }

@@ -157,6 +157,7 @@ impl Connection {
         self.lifetime.phase = Phase::Closing;
         self.lifetime.reason = Some(reason);
         self.streams.clear();
+        self.recv_window.close();
         self.sched = Default::default();
         self.blocks.partial = None;
         self.untold.clear();

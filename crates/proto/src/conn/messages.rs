@@ -8,7 +8,7 @@ use crate::conn::field_block::Opening;
 use crate::conn::recv::{Fault, Outcome, illegal};
 use crate::conn::timer::Timer;
 use crate::conn::{Connection, Role};
-use crate::error::Violation;
+use crate::error::{ResetCause, Violation};
 use crate::event::Event;
 use crate::flow::{RecvWindow, SendWindow};
 use crate::message::{Fields, RequestHead, RequestRules, ResponseHead, check_trailers};
@@ -86,6 +86,7 @@ impl Connection {
                 check_trailers(&fields).map_err(|violation| Fault(id, violation))?;
                 stream.state = state;
                 self.end_of_message(slot)?;
+                self.recount(slot);
                 let told = !self.streams.get(slot).recv.discard;
                 self.remove_if_closed(slot);
                 Ok(told.then_some(Event::Trailers { id, fields }))
@@ -151,6 +152,9 @@ impl Connection {
             stream.priority = priority;
             stream.prioritized = true;
         }
+        if !end && !self.admit(&stream) {
+            return Ok(Some(self.refuse_for_memory(id)));
+        }
         let slot = self.streams.insert(stream);
         if self.signals.dependencies_count {
             self.place(slot, dependency)?;
@@ -159,6 +163,7 @@ impl Connection {
         if !end {
             self.timers
                 .set_if_unset(Timer::Body, self.now, self.config.timeouts.body);
+            self.open_body(slot);
         }
         Ok(Some(Event::Request { id, head, end }))
     }
@@ -170,6 +175,19 @@ impl Connection {
         let violation = Violation::TooManyConcurrentStreams;
         self.reset_without_slot(id, violation.code());
         Ok(Some(reset_event(id, violation)))
+    }
+
+    /// There is no memory for a body. RFC 9113 §8.7: "The REFUSED_STREAM error code can be included in a RST_STREAM frame to
+    /// indicate that the stream is being closed prior to any processing having occurred."
+    pub(super) fn refuse_for_memory(&mut self, id: StreamId) -> Event {
+        self.stats.refused_for_memory += 1;
+        let code = ErrorCode::REFUSED_STREAM;
+        self.reset_without_slot(id, code);
+        Event::Reset {
+            id,
+            code,
+            cause: ResetCause::OverMemoryBudget,
+        }
     }
 
     /// RFC 9113 §10.5.1: "A server that receives a larger field block than it is willing to handle can send an HTTP 431
@@ -208,11 +226,13 @@ impl Connection {
         }
         if end {
             self.end_of_message(slot)?;
+            self.recount(slot);
             self.remove_if_closed(slot);
         } else {
             recv.progress_at = self.now;
             self.timers
                 .set_if_unset(Timer::Body, self.now, self.config.timeouts.body);
+            self.open_body(slot);
         }
         Ok(Some(Event::Response { id, head, end }))
     }
@@ -246,7 +266,10 @@ impl Connection {
         Stream::new(
             id,
             opened_by,
-            RecvWindow::new(self.settings.local_initial_window),
+            RecvWindow::new(
+                self.settings.local_initial_window,
+                self.config.least_stream_window(),
+            ),
             SendWindow::new(self.settings.peer.initial_window_size),
             self.now,
         )

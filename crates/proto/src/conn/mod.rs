@@ -17,14 +17,14 @@ mod timer;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate_frame::{ErrorCode, Reader, StreamId};
 
 use crate::config::Config;
 use crate::error::{CloseReason, ResetCause, Violation};
 use crate::event::Event;
-use crate::flow::{RecvWindow, SendWindow};
+use crate::flow::{ConnectionWindow, ReceiveCredit, RoundTrip, SendWindow};
 use crate::guard::Guard;
 use crate::sched::Scheduler;
 use crate::stats::Stats;
@@ -89,9 +89,8 @@ pub struct Connection {
     pub(crate) lifetime: Lifetime,
     pings: Pings,
     pub(crate) streams: StreamMap,
-    recv_window: RecvWindow,
-    /// When the receive window was last opened again after it had been used up.
-    window_open_since: Instant,
+    pub(crate) recv_window: ConnectionWindow,
+    pub(crate) rtt: RoundTrip,
     pub(crate) send_window: SendWindow,
     pub(crate) sched: Scheduler,
     signals: Signals,
@@ -138,9 +137,9 @@ impl Connection {
             lifetime: Lifetime::new(),
             pings: Pings::default(),
             streams: StreamMap::new(first_local, config.max_concurrent_streams),
+            recv_window: ConnectionWindow::new(config.memory_budget.clone()),
+            rtt: RoundTrip::default(),
             // RFC 9113 §6.9.2: the connection window starts at 65,535, whatever SETTINGS say.
-            recv_window: RecvWindow::new(65_535),
-            window_open_since: now,
             send_window: SendWindow::new(65_535),
             sched: Scheduler::default(),
             signals: Signals::new(&config, role),
@@ -156,6 +155,12 @@ impl Connection {
         };
         conn.send_preface();
         conn
+    }
+
+    /// The transport's estimate of the round-trip time, such as TCP_INFO's. Without one, receive windows stay small.
+    /// [`Connection::wants_rtt`] says when one is of use.
+    pub fn observe_rtt(&mut self, rtt: Duration) {
+        self.rtt.observe(rtt, self.now);
     }
 
     /// The time of [`Connection::next_timeout`] has come. Call `receive` and `transmit` afterwards.
@@ -205,6 +210,18 @@ impl Connection {
         &self.stats
     }
 
+    /// Whether a body is coming in whose window would follow a fresh round-trip time: after 16 KiB of it, and once per
+    /// round trip or 10 ms at most. Ask after each round of `receive`, then look the time up and call
+    /// [`Connection::observe_rtt`].
+    pub fn wants_rtt(&self) -> bool {
+        self.rtt.is_wanted(self.now)
+    }
+
+    /// What the peer may make us hold now. Bounded by [`Config::memory_budget`], over all connections.
+    pub fn receive_credit(&self) -> ReceiveCredit {
+        self.recv_window.credit()
+    }
+
     /// What the peer announced.
     pub fn peer_settings(&self) -> &PeerSettings {
         &self.settings.peer
@@ -251,6 +268,7 @@ impl Connection {
             Timer::Write => self.expire_writes(),
             Timer::Idle => self.close(CloseReason::Idle, Some(ErrorCode::NO_ERROR)),
             Timer::Rest => self.rest(),
+            Timer::Credit => self.expire_credit(),
             Timer::SecondGoAway => self.send_second_goaway(),
             Timer::Shutdown => {
                 self.close(CloseReason::ShutdownTimedOut, Some(ErrorCode::NO_ERROR));

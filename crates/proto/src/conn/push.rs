@@ -141,7 +141,11 @@ impl Connection {
             State::Idle.on(Sender::Peer, Input::Promise),
             Ok(stream.state)
         );
-        self.streams.insert(stream);
+        if !self.admit(&stream) {
+            return Ok(Some(self.refuse_for_memory(promised)));
+        }
+        let slot = self.streams.insert(stream);
+        self.recount(slot);
         Ok(Some(Event::PushPromise { id, promised, head }))
     }
 

@@ -332,28 +332,7 @@ impl Connection {
         self.timers.clear(Timer::SettingsAck);
         self.blocks
             .set_decoder_table_size(self.config.header_table_size);
-        let size = self.config.initial_window_size;
-        if size != self.settings.local_initial_window {
-            self.settings.local_initial_window = size;
-            let mut due = Vec::new();
-            let mut unneeded = Vec::new();
-            for (slot, stream) in self.streams.iter_mut() {
-                stream.recv.window.resize(size);
-                if stream.recv.discard {
-                    unneeded.push(slot);
-                } else if !stream.held && !stream.state.has_ended(Sender::Peer) {
-                    // Credit that was too little of the old window to be told may be enough of the new one.
-                    let increment = stream.recv.window.release(0);
-                    due.extend(increment.map(|increment| (stream.id, increment)));
-                }
-            }
-            for (id, increment) in due {
-                self.send_window_update(id, increment);
-            }
-            for slot in unneeded {
-                self.reset_if_unneeded(slot);
-            }
-        }
+        self.apply_initial_window_size();
     }
 
     fn on_ping(&mut self, frame: Ping) -> Outcome {

@@ -59,6 +59,7 @@ impl Connection {
     }
 
     fn fill(&mut self, out: &mut Outbox, limit: usize) -> Flow {
+        self.tell_connection_window();
         loop {
             self.flush_control(out);
             if self.lifetime.is_over() {
@@ -279,10 +280,15 @@ impl Connection {
         }
         self.check_list_size(head.fields())?;
         let id = self.streams.next_local().ok_or(Misuse::TooManyStreams)?;
-        self.streams.note_used(id);
         let mut stream = self.new_stream(id, Sender::Us);
         stream.note_request(head);
+        // Every response may have a body.
+        if !self.admit(&stream) {
+            return Err(Misuse::OverMemoryBudget);
+        }
+        self.streams.note_used(id);
         let slot = self.streams.insert(stream);
+        self.recount(slot);
         self.wake();
         self.stats.requests += 1;
         self.send_head(slot, head.fields(), body);
@@ -460,29 +466,36 @@ impl Connection {
         if self.role == Role::Server && !stream.connect_request {
             // What still comes of the request has no use any more.
             stream.recv.discard = true;
-            let unconsumed = std::mem::take(&mut stream.recv.unconsumed);
-            self.release_connection_window(unconsumed);
+            stream.recv.window.consume(u32::MAX);
+            stream
+                .recv
+                .window
+                .set_size(self.config.least_stream_window());
+            self.recount(slot);
             self.reset_if_unneeded(slot);
         }
     }
 
-    /// Decides, once the client has used up the window of a request that has no use any more: some of it is let pass, so
-    /// that the client reads the response in peace; then RFC 9113 §8.1: a server that has answered in full "MAY request
-    /// that the client abort transmission of a request without error by sending a RST_STREAM with an error code of
-    /// NO_ERROR".
+    /// Some of a request that has no use any more is let pass, so that the client reads the response in peace; then
+    /// RFC 9113 §8.1: a server that has answered in full "MAY request that the client abort transmission of a request
+    /// without error by sending a RST_STREAM with an error code of NO_ERROR".
     pub(super) fn reset_if_unneeded(&mut self, slot: usize) {
+        let shift = self.window_shift();
         let stream = self.streams.get_mut(slot);
-        let waits = !stream.held && !stream.state.has_ended(Sender::Peer);
-        if !stream.recv.discard || !waits || stream.recv.window.is_open() {
+        let recv = &mut stream.recv;
+        if !recv.discard || stream.held || stream.state.has_ended(Sender::Peer) {
             return;
         }
-        let passed = u32::try_from(stream.recv.window.outstanding()).unwrap_or(0);
-        stream.recv.discarded = stream.recv.discarded.saturating_add(passed);
-        if stream.recv.discarded <= MAX_DISCARDED
-            && let Some(increment) = stream.recv.window.release(passed)
-        {
-            let id = stream.id;
-            return self.send_window_update(id, increment);
+        if recv.discarded <= MAX_DISCARDED {
+            if recv.window.is_open() {
+                return;
+            }
+            let usable = recv.usable();
+            if let Some(increment) = recv.window.tell(shift, usable) {
+                let id = stream.id;
+                self.send_window_update(id, increment);
+                return self.recount(slot);
+            }
         }
         self.send_reset(slot, ErrorCode::NO_ERROR);
         self.remove(slot);
@@ -490,16 +503,13 @@ impl Connection {
 
     // --- Control frames ---
 
-    /// What either end says first (RFC 9113 §3.4), and our window of the connection.
+    /// What either end says first (RFC 9113 §3.4).
     pub(super) fn send_preface(&mut self) {
         if self.role == Role::Client {
             self.control.extend_from_slice(PREFACE);
         }
         let settings = settings::ours(&self.config, self.role);
         self.send(|out| settings.write(out));
-        if let Some(increment) = self.recv_window.raise(self.config.connection_window_size) {
-            self.send_window_update(StreamId::CONNECTION, increment);
-        }
         let timeouts = &self.config.timeouts;
         self.timers
             .set(Timer::Handshake, self.now, timeouts.handshake);

@@ -19,6 +19,8 @@ pub(crate) enum Timer {
     Idle,
     /// A short while without streams, after which memory is given back.
     Rest,
+    /// A short while without a body coming in, after which its reservation of memory is given back.
+    Credit,
     /// The round trip between the two GOAWAY frames of a graceful end.
     SecondGoAway,
     /// The forced end of a graceful end.
@@ -26,7 +28,7 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Handshake,
         Self::SettingsAck,
         Self::HeaderBlock,
@@ -34,6 +36,7 @@ impl Timer {
         Self::Write,
         Self::Idle,
         Self::Rest,
+        Self::Credit,
         Self::SecondGoAway,
         Self::Shutdown,
     ];

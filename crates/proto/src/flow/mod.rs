@@ -1,5 +1,14 @@
-//! Flow control (RFC 9113 §5.2 and §6.9).
+//! Flow control (RFC 9113 §5.2 and §6.9). What is told and why is in `docs/flow-control.md`.
 
+mod autotune;
+mod budget;
+mod connection;
+mod rtt;
 mod window;
 
-pub(crate) use window::{RecvWindow, SendWindow};
+pub(crate) use autotune::{Autotune, FIRST_GRANT};
+pub use budget::MemoryBudget;
+pub use connection::ReceiveCredit;
+pub(crate) use connection::{ConnectionWindow, UNASKED};
+pub(crate) use rtt::RoundTrip;
+pub(crate) use window::{RecvWindow, SendWindow, Share};

@@ -1,8 +1,8 @@
-//! The two windows of a stream, and of the connection. Signed, for SETTINGS can make them negative (RFC 9113 §6.9.2);
+//! The two windows of a stream. Signed, for SETTINGS can make them negative (RFC 9113 §6.9.2);
 //! an overflow is a value, never a panic.
 
 /// The largest window, 2^31-1 octets (RFC 9113 §6.9.1).
-const MAX: i64 = 0x7fff_ffff;
+pub(super) const MAX: i64 = 0x7fff_ffff;
 
 /// A window left its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,22 +48,35 @@ impl SendWindow {
     }
 }
 
-/// What the peer may still send.
+/// What the peer may still send on a stream, and what of it waits for the owner.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecvWindow {
-    /// What the peer may send by all that we have told it.
+    /// What the peer may still send by all that we have told it.
     available: i64,
-    /// What the owner has consumed and the peer has not been told.
-    untold: u32,
-    /// What the window is refilled to.
+    /// Received and not consumed.
+    unconsumed: u32,
+    /// What the two together are refilled to. It may change at any time: a larger one is told, a smaller one is waited
+    /// for.
     size: u32,
 }
 
+/// What a stream adds to what the peer may make us hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// What the peer may send by what it was told.
+    pub(crate) promised: u32,
+    /// What it may come to send before its owner consumes anything more.
+    pub(crate) allowed: u32,
+    /// What it has sent, and the owner has not consumed.
+    pub(crate) unconsumed: u32,
+}
+
 impl RecvWindow {
-    pub(crate) fn new(size: u32) -> Self {
+    /// A window of which the peer knows `initial` octets.
+    pub(crate) fn new(initial: u32, size: u32) -> Self {
         Self {
-            available: i64::from(size),
-            untold: 0,
+            available: i64::from(initial),
+            unconsumed: 0,
             size,
         }
     }
@@ -76,40 +89,46 @@ impl RecvWindow {
             return Err(Overflow);
         }
         self.available -= i64::from(octets);
+        self.unconsumed += octets;
         Ok(())
     }
 
-    /// So many received octets are done with. Returns the increment of the WINDOW_UPDATE that is due: one at each half
-    /// window, not one for each DATA frame.
-    pub(crate) fn release(&mut self, octets: u32) -> Option<u32> {
-        self.untold = self.untold.saturating_add(octets);
-        if self.untold == 0 || u64::from(self.untold) * 2 < u64::from(self.size) {
+    /// So many received octets are done with; returns how many there were of them.
+    pub(crate) fn consume(&mut self, octets: u32) -> u32 {
+        let octets = octets.min(self.unconsumed);
+        self.unconsumed -= octets;
+        octets
+    }
+
+    /// The increment of the WINDOW_UPDATE that is due: one at each half window, not one for each DATA frame. `shift` is a
+    /// change of SETTINGS_INITIAL_WINDOW_SIZE that is still to be acknowledged, `usable` what the message has a use for.
+    pub(crate) fn tell_if_due(&mut self, shift: i64, usable: u32) -> Option<u32> {
+        let room = i64::from(self.size) - i64::from(self.unconsumed) - self.available - shift;
+        if room * 2 < i64::from(self.size) {
             return None;
         }
-        self.tell()
+        self.tell(shift, usable)
     }
 
-    /// Raises the size; returns the increment of the WINDOW_UPDATE that tells the peer so.
-    pub(crate) fn raise(&mut self, size: u32) -> Option<u32> {
-        self.untold += size.saturating_sub(self.size);
-        self.size = self.size.max(size);
-        self.tell()
-    }
-
-    fn tell(&mut self) -> Option<u32> {
-        let increment = i64::from(self.untold).min(MAX - self.available);
-        let increment = u32::try_from(increment)
-            .ok()
-            .filter(|increment| *increment > 0)?;
-        self.untold -= increment;
+    /// The increment that fills the window up, if it is not full.
+    pub(crate) fn tell(&mut self, shift: i64, usable: u32) -> Option<u32> {
+        let full = (i64::from(self.size) - i64::from(self.unconsumed)).min(i64::from(usable));
+        let increment = (full - self.available - shift).min(MAX - self.available);
+        let increment = u32::try_from(increment).ok().filter(|n| *n > 0)?;
         self.available += i64::from(increment);
         Some(increment)
     }
 
-    /// Our own SETTINGS_INITIAL_WINDOW_SIZE took effect: it was acknowledged. What was too little of the old window to be
-    /// told may be enough of the new one: `release` tells it then, of no more octets.
-    pub(crate) fn resize(&mut self, size: u32) {
-        self.available += i64::from(size) - i64::from(self.size);
+    /// Our own SETTINGS_INITIAL_WINDOW_SIZE took effect: it was acknowledged.
+    pub(crate) fn shift(&mut self, delta: i64) {
+        self.available += delta;
+    }
+
+    pub(crate) fn size(&self) -> u32 {
+        self.size
+    }
+
+    pub(crate) fn set_size(&mut self, size: u32) {
         self.size = size;
     }
 
@@ -118,9 +137,28 @@ impl RecvWindow {
         self.available > 0
     }
 
-    /// Octets that are neither available to the peer nor waiting to be told: received and not consumed.
-    pub(crate) fn outstanding(&self) -> i64 {
-        i64::from(self.size) - self.available - i64::from(self.untold)
+    /// What the peer may still send by what it was told; negative if SETTINGS took more than there was.
+    pub(crate) fn available(&self) -> i64 {
+        self.available
+    }
+
+    /// Octets received and not consumed.
+    pub(crate) fn unconsumed(&self) -> u32 {
+        self.unconsumed
+    }
+
+    /// The stream's share while its message comes in; for `shift` and `usable` see [`Self::tell_if_due`].
+    pub(crate) fn share(&self, shift: i64, usable: u32) -> Share {
+        let usable = i64::from(usable);
+        let promised = self.available.max(self.available + shift).max(0);
+        // What SETTINGS will take is told beforehand, so until then there is more of it.
+        let full = i64::from(self.size) - i64::from(self.unconsumed) - shift.min(0);
+        let cap = |octets: i64| octets.min(usable).min(MAX) as u32;
+        Share {
+            promised: cap(promised),
+            allowed: cap(promised.max(full)),
+            unconsumed: self.unconsumed,
+        }
     }
 }
 
@@ -155,54 +193,101 @@ mod tests {
         assert_eq!(window.available(), 0);
     }
 
+    const ANY: u32 = u32::MAX;
+
     #[test]
     fn a_receive_window_is_told_at_each_half() {
-        let mut window = RecvWindow::new(1000);
+        let mut window = RecvWindow::new(1000, 1000);
         window.receive(1000).unwrap();
         assert_eq!(window.receive(1), Err(Overflow));
         assert!(!window.is_open());
-        assert_eq!(window.release(499), None);
-        assert_eq!(window.release(1), Some(500));
+        assert_eq!(window.consume(499), 499);
+        assert_eq!(window.tell_if_due(0, ANY), None);
+        assert_eq!(window.consume(1), 1);
+        assert_eq!(window.tell_if_due(0, ANY), Some(500));
         assert!(window.is_open());
-        assert_eq!(window.outstanding(), 500);
-        assert_eq!(window.release(500), Some(500));
-        assert_eq!(window.outstanding(), 0);
+        assert_eq!(window.consume(501), 500, "no more than there is");
+        assert_eq!(window.tell_if_due(0, ANY), Some(500));
+        assert_eq!(window.tell_if_due(0, ANY), None);
     }
 
     #[test]
     fn nothing_fits_into_a_negative_window_but_nothing() {
-        let mut window = RecvWindow::new(65_535);
+        let mut window = RecvWindow::new(65_535, 65_535);
         window.receive(40_000).unwrap();
-        window.resize(100);
+        window.shift(100 - 65_535);
         assert_eq!(window.receive(1), Err(Overflow));
         assert_eq!(window.receive(0), Ok(()));
     }
 
     #[test]
     fn a_window_of_zero_never_tells_an_increment_of_zero() {
-        let mut window = RecvWindow::new(0);
-        assert_eq!(window.release(0), None);
-        assert_eq!(window.raise(0), None);
-        assert_eq!(window.raise(10), Some(10));
+        let mut window = RecvWindow::new(0, 0);
+        assert_eq!(window.tell_if_due(0, ANY), None);
+        assert_eq!(window.tell(0, ANY), None);
+        window.set_size(10);
+        assert_eq!(window.tell(0, ANY), Some(10));
     }
 
     #[test]
-    fn a_window_that_shrinks_tells_what_is_half_of_it_now() {
-        let mut window = RecvWindow::new(65_535);
+    fn a_change_that_is_not_acknowledged_is_counted_in_beforehand() {
+        // The peer has 65,535 now and 1 as soon as it acknowledges: what it sent beyond that is to be given back.
+        let mut window = RecvWindow::new(65_535, 1);
+        let shift = 1 - 65_535;
+        assert_eq!(window.tell_if_due(shift, ANY), None);
         window.receive(17).unwrap();
-        assert_eq!(window.release(17), None);
-        window.resize(1);
-        assert!(!window.is_open());
-        assert_eq!(window.release(0), Some(17));
-        assert!(window.is_open());
+        window.consume(17);
+        assert_eq!(window.tell_if_due(shift, ANY), Some(17));
+        window.shift(shift);
+        assert_eq!(window.available(), 1);
+        // The other way round: what SETTINGS will give is not told too.
+        let mut window = RecvWindow::new(65_535, MAX as u32);
+        let shift = MAX - 65_535;
+        assert_eq!(window.tell(shift, ANY), None);
+        window.shift(shift);
+        assert_eq!(window.available(), MAX);
     }
 
     #[test]
-    fn raising_never_goes_over_the_maximum() {
-        let mut window = RecvWindow::new(65_535);
-        assert_eq!(window.raise(0x7fff_ffff), Some(0x7fff_ffff - 65_535));
-        window.receive(100).unwrap();
-        window.resize(0x7fff_ffff);
-        assert_eq!(window.outstanding(), 100);
+    fn a_smaller_size_is_waited_for() {
+        let mut window = RecvWindow::new(1000, 1000);
+        window.receive(600).unwrap();
+        window.consume(600);
+        window.set_size(500);
+        assert_eq!(window.tell_if_due(0, ANY), None, "400 are there still");
+        window.receive(150).unwrap();
+        window.consume(150);
+        assert_eq!(window.tell_if_due(0, ANY), Some(250));
+        assert_eq!(window.available(), 500);
+    }
+
+    #[test]
+    fn no_more_is_told_than_the_message_has_a_use_for() {
+        let mut window = RecvWindow::new(1000, 1000);
+        window.receive(600).unwrap();
+        window.consume(600);
+        assert_eq!(window.tell_if_due(0, 400), None, "it has as much");
+        assert_eq!(window.tell_if_due(0, 450), Some(50));
+        let share = window.share(0, 450);
+        assert_eq!((share.promised, share.allowed), (450, 450));
+    }
+
+    #[test]
+    fn a_share_is_what_may_come_and_what_is_there() {
+        let mut window = RecvWindow::new(1000, 4000);
+        window.receive(600).unwrap();
+        window.consume(100);
+        let share = |promised, allowed, unconsumed| Share {
+            promised,
+            allowed,
+            unconsumed,
+        };
+        assert_eq!(window.share(0, ANY), share(400, 3500, 500));
+        window.set_size(600);
+        assert_eq!(window.share(0, ANY), share(400, 400, 500));
+        assert_eq!(window.share(2000, ANY), share(2400, 2400, 500));
+        assert_eq!(window.share(-2000, ANY), share(400, 2100, 500));
+        window.shift(-2000);
+        assert_eq!(window.share(0, ANY), share(0, 100, 500));
     }
 }

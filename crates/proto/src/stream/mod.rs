@@ -11,7 +11,7 @@ use tidegate_frame::{ErrorCode, StreamId};
 
 use crate::conn::{Connection, Role};
 use crate::error::Misuse;
-use crate::flow::{RecvWindow, SendWindow};
+use crate::flow::{Autotune, RecvWindow, SendWindow, Share};
 use crate::message::{Body, Fields, KnownName, RequestHead, ResponseHead, check_trailers};
 use crate::sched::{Priority, whole_value};
 pub(crate) use send_buf::{More, SendBuf};
@@ -62,8 +62,9 @@ pub(crate) struct Recv {
     /// Whether the message is one that has no content (RFC 9110 §6.4.1).
     pub(crate) no_content: bool,
     pub(crate) window: RecvWindow,
-    /// Octets told as events and not consumed yet.
-    pub(crate) unconsumed: u32,
+    pub(crate) tuning: Autotune,
+    /// What of the connection's sums is this stream's.
+    pub(crate) share: Share,
     /// When the peer last moved the message forward, or was last allowed to.
     pub(crate) progress_at: Instant,
 }
@@ -110,7 +111,8 @@ impl Stream {
                 content_left: None,
                 no_content: false,
                 window: recv_window,
-                unconsumed: 0,
+                tuning: Autotune::new(now),
+                share: Share::default(),
                 progress_at: now,
             },
             send: Send {
@@ -120,6 +122,11 @@ impl Stream {
                 stall: None,
             },
         }
+    }
+
+    /// Whether the peer may still send DATA here that somebody takes.
+    pub(crate) fn is_receiving(&self) -> bool {
+        !self.held && !self.state.has_ended(Sender::Peer)
     }
 
     /// Whether a CONNECT was granted: the stream carries DATA and nothing else from here on (RFC 9113 §8.5).
@@ -146,6 +153,31 @@ impl Stream {
         let sent = self.send.phase == Phase::Done
             || (self.send.phase == Phase::Body && self.send.buf.more == More::End);
         sent && (self.recv.phase == Phase::Done || self.recv.discard)
+    }
+}
+
+impl Recv {
+    /// How much window the rest of the message has a use for: no credit is told beyond it. Some of it is for padding.
+    pub(crate) fn usable(&self) -> u32 {
+        let octets = match (self.no_content, self.content_left) {
+            (true, _) => 0,
+            (false, None) => return u32::MAX,
+            (false, Some(left)) => left,
+        };
+        let padded = octets.saturating_add(octets / 16 + 256);
+        u32::try_from(padded).unwrap_or(u32::MAX)
+    }
+
+    /// What the stream adds to what the peer may make us hold; `receiving` unless its message is over.
+    pub(crate) fn share(&self, receiving: bool, shift: i64) -> Share {
+        if receiving {
+            self.window.share(shift, self.usable())
+        } else {
+            Share {
+                unconsumed: self.window.unconsumed(),
+                ..Share::default()
+            }
+        }
     }
 }
 
@@ -282,7 +314,7 @@ impl StreamMut<'_> {
     /// Octets that were told as [`Event::Data`](crate::Event::Data) and not consumed yet.
     pub fn unconsumed(&mut self) -> usize {
         self.stream()
-            .map_or(0, |stream| stream.recv.unconsumed as usize)
+            .map_or(0, |stream| stream.recv.window.unconsumed() as usize)
     }
 
     /// Changes the stream's place among those that want to send. What the client says later counts again.
@@ -330,25 +362,6 @@ impl StreamMut<'_> {
 }
 
 impl Connection {
-    fn consume(&mut self, slot: usize, octets: usize) {
-        let stream = self.streams.get_mut(slot);
-        let octets = u32::try_from(octets)
-            .unwrap_or(u32::MAX)
-            .min(stream.recv.unconsumed);
-        stream.recv.unconsumed -= octets;
-        if !stream.state.has_ended(Sender::Peer) {
-            let was_open = stream.recv.window.is_open();
-            if let Some(increment) = stream.recv.window.release(octets) {
-                if !was_open {
-                    stream.recv.progress_at = self.now;
-                }
-                let id = stream.id;
-                self.send_window_update(id, increment);
-            }
-        }
-        self.release_connection_window(octets);
-    }
-
     /// Notes a frame of ours on a stream's state; what the engine sends is legal by construction.
     pub(crate) fn note_sent(&mut self, slot: usize, input: Input) {
         let stream = self.streams.get_mut(slot);

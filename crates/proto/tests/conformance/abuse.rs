@@ -10,7 +10,9 @@ use tidegate_proto::{
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, POST, flag, with};
 
-use crate::support::{client, client_of, octets, resets, respond_streaming, secs, server};
+use crate::support::{
+    client, client_of, client_of_window, octets, resets, respond_streaming, secs, server,
+};
 
 /// Sends what `frames` makes of a number from 1 on until the engine has had enough; after how many that was.
 fn flood(peer: &mut Peer, frames: impl Fn(u32) -> Vec<wire::Raw>) -> u32 {
@@ -529,7 +531,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
 #[test]
 fn a_peer_without_window_is_not_slow() {
     // RFC 9113 §10.5: it is our owner that does not consume. It's the peer's turn again when there is window.
-    let mut peer = client_of(|config| config.initial_window_size = 10);
+    let mut peer = client_of_window(10);
     peer.send_all([wire::post(1), wire::data(1, "0123456789")]);
     peer.expect_request(1);
     peer.expect_body(1);
@@ -540,31 +542,6 @@ fn a_peer_without_window_is_not_slow() {
     peer.expect_alive();
     peer.wait(secs(42));
     peer.stream_error(1, Violation::BodyTimedOut);
-}
-
-#[test]
-fn a_peer_without_connection_window_is_not_slow_either() {
-    // RFC 9113 §6.9: both windows bind a sender; one upload that nobody consumes must not cost the others their streams.
-    let mut peer = client_of(|config| {
-        config.connection_window_size = 65_535;
-        config.initial_window_size = 65_535;
-    });
-    peer.send_all([wire::post(1), wire::post(3)]);
-    for _ in 0..3 {
-        peer.send(wire::data(1, octets(16_384)));
-    }
-    peer.send(wire::data(1, octets(65_535 - 3 * 16_384)));
-    peer.events.clear();
-    peer.frames.clear();
-    peer.wait(secs(300));
-    peer.expect_no_event();
-    peer.expect_alive();
-    // Window again, and time to use it.
-    peer.stream(1, |stream| stream.consume(65_535));
-    peer.wait(secs(29));
-    peer.expect_no_event();
-    peer.send(wire::data(3, "x").end());
-    assert_eq!(peer.expect_body(3), (Bytes::from("x"), true));
 }
 
 #[test]

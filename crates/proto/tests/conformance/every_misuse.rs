@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use tidegate_proto::{
-    Body, Config, ErrorCode, Fields, Misuse, RequestHead, ResponseHead, StreamId, StreamMut,
+    Body, Config, ErrorCode, Fields, MemoryBudget, Misuse, RequestHead, ResponseHead, StreamId,
+    StreamMut,
 };
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET};
 
-use crate::support::{client, octets, pushing_server, respond_streaming, server};
+use crate::support::{client, octets, pushing_server, respond_streaming, server, server_of};
 
 /// What a call that must fail says.
 type Scenario = fn() -> (Peer, Misuse);
@@ -251,6 +252,11 @@ const SCENARIOS: &[(Misuse, Scenario)] = &[
     (Misuse::ConnectProtocolDisabled, || {
         let head = RequestHead::extended_connect("websocket", "https", "localhost", "/");
         open(server(), &head)
+    }),
+    // RFC 9113 §8.7: nothing was sent, so it can be tried again.
+    (Misuse::OverMemoryBudget, || {
+        let none = |config: &mut Config| config.memory_budget = Some(MemoryBudget::new(65_535));
+        open(server_of(none), &get())
     }),
 ];
 

@@ -8,7 +8,9 @@ use tidegate_proto::{
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, POST, flag, with};
 
-use crate::support::{client, client_of, octets, pushing_server, secs, server, server_of};
+use crate::support::{
+    client, client_of, client_of_window, octets, pushing_server, secs, server, server_of,
+};
 
 /// Provokes a violation; what the engine said before the frame at fault may be left.
 type Scenario = fn() -> Peer;
@@ -302,18 +304,17 @@ const SCENARIOS: &[(Violation, Scenario)] = &[
         peer
     }),
     (Violation::DataOverWindow, || {
+        // A message of one octet needs no more of the connection than every peer has.
         let mut peer = client_of(|config| {
-            config.connection_window_size = 65_535;
             config.initial_window_size = 1 << 20;
+            config.max_frame_size = 1 << 20;
         });
-        peer.send(wire::post(1));
-        for _ in 0..4 {
-            peer.send(wire::data(1, octets(16_384)));
-        }
+        peer.send(wire::headers(1, &with(POST, &[("content-length", "1")])));
+        peer.send(wire::data(1, octets(65_536)));
         peer
     }),
     (Violation::DataOverStreamWindow, || {
-        let mut peer = client_of(|config| config.initial_window_size = 10);
+        let mut peer = client_of_window(10);
         peer.send_all([wire::post(1), wire::data(1, "eleven octs")]);
         peer
     }),

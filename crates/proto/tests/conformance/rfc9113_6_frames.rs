@@ -9,7 +9,8 @@ use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, flag};
 
 use crate::support::{
-    client, client_of, goaways, octets, pushing_server, respond_streaming, secs, server, unconsumed,
+    client, client_of_window, fix_window, goaways, octets, pushing_server, respond_streaming, secs,
+    server, unconsumed,
 };
 
 // --- §6.1 DATA ---
@@ -349,7 +350,7 @@ fn our_settings_bind_the_peer_once_acknowledged() {
     // RFC 9113 §6.5.3: "the sender of the altered settings can rely on the values from the oldest unacknowledged
     // SETTINGS frame having been applied" once the acknowledgement is there: until then a stream's window is 65,535.
     let mut config = Config::server();
-    config.initial_window_size = 100;
+    fix_window(&mut config, 100);
     let mut peer = Peer::client_unborn(config);
     peer.send_octets(wire::PREFACE);
     peer.send_all([
@@ -380,7 +381,7 @@ fn a_larger_window_of_ours_holds_once_acknowledged() {
     // RFC 9113 §6.9.2: "When the value of SETTINGS_INITIAL_WINDOW_SIZE changes, a receiver MUST adjust the size of all
     // stream flow-control windows that it maintains by the difference between the new value and the old value."
     let mut config = Config::server();
-    config.initial_window_size = 100_000;
+    fix_window(&mut config, 100_000);
     let mut peer = Peer::client_unborn(config);
     peer.send_octets(wire::PREFACE);
     peer.send_all([wire::settings(&[]), wire::post(1), wire::settings_ack()]);
@@ -1001,28 +1002,59 @@ fn settings_do_not_touch_the_connections_window() {
 fn credit_comes_back_when_the_owner_consumes() {
     // RFC 9113 §6.9: the receiver of DATA sends WINDOW_UPDATE "as it consumes data and frees up space in flow-control
     // windows."
-    let mut peer = client_of(|config| config.connection_window_size = 65_535);
+    let mut peer = client_of_window(65_535);
     peer.send(wire::post(1));
+    // One more stream would find as much on the connection.
+    assert_eq!(peer.take_window_updates(0), 0);
     for _ in 0..3 {
         peer.send(wire::data(1, octets(16_384)));
     }
     assert_eq!(peer.take_window_updates(1), 0, "nothing is consumed yet");
-    assert_eq!(peer.take_window_updates(0), 0);
     assert_eq!(unconsumed(&mut peer, 1), 49_152);
-    peer.stream(1, |stream| stream.consume(49_152));
-    assert_eq!(peer.take_window_updates(1), 49_152);
-    assert_eq!(peer.take_window_updates(0), 49_152);
+    peer.take_window_updates(0);
+    peer.stream(1, |stream| stream.consume(32_767));
+    assert_eq!(peer.take_window_updates(1), 0, "it is not half a window");
+    peer.stream(1, |stream| stream.consume(1));
+    assert_eq!(peer.take_window_updates(1), 32_768);
+    peer.stream(1, |stream| stream.consume(49_152 - 32_768));
+    assert_eq!(peer.take_window_updates(1), 0);
     // More than there was gives no more.
     peer.stream(1, |stream| stream.consume(usize::MAX));
     assert_eq!(peer.take_window_updates(1), 0);
-    assert_eq!(peer.take_window_updates(0), 0);
+}
+
+#[test]
+fn the_connections_credit_does_not_wait_for_owners() {
+    // RFC 9113 §5.2.2: "Flow control SHOULD NOT be used to […] the receiver of data" in a way that lets one stream stall the
+    // others: what nobody consumes costs the others nothing.
+    let mut peer = client();
+    peer.send(wire::post(1));
+    assert_eq!(peer.take_window_updates(1), (256 << 10) - 65_535);
+    let mut window = 65_535 + peer.take_window_updates(0);
+    let mut left = 256 << 10;
+    while left > 0 {
+        let len = left.min(16_384);
+        peer.send(wire::data(1, octets(len)));
+        left -= len;
+        window = window + peer.take_window_updates(0) - len as u64;
+        assert!(window >= 32_767, "a stream to come finds {window}");
+    }
+    assert_eq!(peer.take_window_updates(1), 0);
+    // The stalled stream holds its own window and nothing else.
+    for id in [3, 5, 7] {
+        peer.send(wire::post(id));
+        assert_eq!(peer.take_window_updates(id), (256 << 10) - 65_535);
+        window += peer.take_window_updates(0);
+    }
+    assert!(window >= 3 * (256 << 10), "{window}");
+    assert_eq!(peer.engine.audit(), Ok(()));
 }
 
 #[test]
 fn padding_is_given_back_at_once() {
     // RFC 9113 §6.1: "The entire DATA frame payload is included in flow control, including the Pad Length and Padding fields
     // if present."
-    let mut peer = client_of(|config| config.connection_window_size = 65_535);
+    let mut peer = client_of_window(65_535);
     peer.send(wire::post(1));
     peer.frames.clear();
     for _ in 0..200 {
@@ -1030,8 +1062,8 @@ fn padding_is_given_back_at_once() {
     }
     let (stream, connection) = (peer.take_window_updates(1), peer.take_window_updates(0));
     // 256 octets of each frame are padding; what comes back comes at each half window.
-    assert_eq!(stream, connection);
     assert!((32_768..=200 * 256).contains(&stream), "{stream}");
+    assert!(connection >= 32_768, "{connection}");
     peer.expect_alive();
 }
 
@@ -1039,39 +1071,38 @@ fn padding_is_given_back_at_once() {
 fn credit_for_dead_streams_comes_back() {
     // RFC 9113 §6.9: "A receiver that receives a flow-controlled frame MUST always account for its contribution against the
     // connection flow-control window, unless the receiver treats this as a connection error (Section 5.4.1)."
-    let mut peer = client_of(|config| config.connection_window_size = 65_535);
+    let mut peer = client_of_window(65_535);
+    let mut window = 65_535;
+    let send_40k = |peer: &mut Peer, id, window: &mut u64| {
+        for _ in 0..40 {
+            peer.send(wire::data(id, octets(1024)));
+            *window = *window + peer.take_window_updates(0) - 1024;
+            assert!(*window >= 32_767, "{window}");
+        }
+    };
     // Reset by us.
     peer.send(wire::post(1));
     peer.stream(1, |stream| stream.reset(ErrorCode::CANCEL));
-    for _ in 0..40 {
-        peer.send(wire::data(1, octets(1024)));
-    }
-    assert!(peer.take_window_updates(0) >= 32_768);
-    // Unconsumed octets of a stream that the peer resets.
+    send_40k(&mut peer, 1, &mut window);
+    // By the peer, with octets that nobody has consumed.
     peer.send(wire::post(3));
-    for _ in 0..40 {
-        peer.send(wire::data(3, octets(1024)));
-    }
-    assert_eq!(peer.take_window_updates(0), 0);
+    send_40k(&mut peer, 3, &mut window);
+    assert_eq!(peer.engine.receive_credit().unconsumed, 40 * 1024);
     peer.send(wire::rst_stream(3, ErrorCode::CANCEL));
-    assert!(peer.take_window_updates(0) >= 32_768);
-    // Those of a stream that we reset, as its owner.
+    assert_eq!(peer.engine.receive_credit().unconsumed, 0);
+    // By us, as its owner.
     peer.send(wire::post(5));
-    for _ in 0..40 {
-        peer.send(wire::data(5, octets(1024)));
-    }
-    peer.take_window_updates(0);
+    send_40k(&mut peer, 5, &mut window);
     peer.stream(5, |stream| stream.reset(ErrorCode::CANCEL));
-    assert!(peer.take_window_updates(0) >= 32_768);
-    // Those of a malformed one.
+    // A malformed one.
     peer.send(wire::headers(
         7,
         &wire::with(wire::POST, &[("content-length", "1")]),
     ));
-    for _ in 0..40 {
-        peer.send(wire::data(7, octets(1024)));
-    }
-    assert!(peer.take_window_updates(0) >= 32_768);
+    send_40k(&mut peer, 7, &mut window);
+    let credit = peer.engine.receive_credit();
+    assert_eq!((credit.promised, credit.unconsumed), (0, 0));
+    assert_eq!(credit.available, window, "what the peer knows");
     peer.frames.clear();
     peer.expect_alive();
 }
@@ -1079,18 +1110,20 @@ fn credit_for_dead_streams_comes_back() {
 #[test]
 fn a_held_stream_holds_no_credit() {
     // RFC 9113 §6.9, as above: the owner that has not let go of a reset stream does not block the others.
-    let mut peer = client_of(|config| config.connection_window_size = 65_535);
+    let mut peer = client_of_window(65_535);
     peer.hold_resets();
     peer.send(wire::post(1));
     for _ in 0..40 {
         peer.send(wire::data(1, octets(1024)));
     }
-    peer.take_window_updates(0);
     peer.send(wire::rst_stream(1, ErrorCode::CANCEL));
-    assert!(peer.take_window_updates(0) >= 32_768);
+    let credit = peer.engine.receive_credit();
+    assert_eq!((credit.promised, credit.unconsumed), (0, 0));
     // Consuming what was told before the reset gives nothing twice.
+    peer.frames.clear();
     peer.stream(1, |stream| stream.consume(40 * 1024));
-    assert_eq!(peer.take_window_updates(0), 0);
+    assert_eq!(peer.take_window_updates(1), 0);
+    assert_eq!(peer.engine.receive_credit(), credit);
     assert_eq!(peer.engine.audit(), Ok(()));
 }
 
@@ -1098,7 +1131,7 @@ fn a_held_stream_holds_no_credit() {
 fn a_peer_that_overruns_a_window_is_told_so() {
     // RFC 9113 §6.9.1: "A receiver MAY respond with a stream error (Section 5.4.2) or connection error (Section 5.4.1) of type
     // FLOW_CONTROL_ERROR if it is unable to accept a frame."
-    let mut peer = client_of(|config| config.initial_window_size = 1000);
+    let mut peer = client_of_window(1000);
     peer.send_all([wire::post(1), wire::data(1, octets(1000))]);
     peer.expect_request(1);
     peer.expect_body(1);
@@ -1109,7 +1142,7 @@ fn a_peer_that_overruns_a_window_is_told_so() {
     peer.expect_request(3);
     peer.stream_error(3, Violation::DataOverStreamWindow);
     // For a client too.
-    let mut peer = crate::support::server_of(|config| config.initial_window_size = 10);
+    let mut peer = crate::support::server_of(|config| fix_window(config, 10));
     peer.open_get();
     peer.frames.clear();
     peer.send_all([
@@ -1121,13 +1154,14 @@ fn a_peer_that_overruns_a_window_is_told_so() {
 }
 
 #[test]
-fn the_connections_window_is_announced_by_window_update() {
-    // RFC 9113 §6.9.2: "The connection flow-control window can only be changed using WINDOW_UPDATE frames."
-    for (mut peer, announced) in [
-        (Peer::client_unborn(Config::server()), (1 << 20) - 65_535),
-        (Peer::server_unborn(Config::client()), (1 << 20) - 65_535),
+fn an_idle_connection_promises_what_the_protocol_does() {
+    // RFC 9113 §6.9.2: "The connection flow-control window can only be changed using WINDOW_UPDATE frames." It is, when a body
+    // is to come.
+    for mut peer in [
+        Peer::client_unborn(Config::server()),
+        Peer::server_unborn(Config::client()),
     ] {
-        assert_eq!(peer.take_window_updates(0), announced);
+        assert_eq!(peer.take_window_updates(0), 0);
         let settings = peer.expect_settings().expect("values");
         assert!(
             !settings
@@ -1135,6 +1169,94 @@ fn the_connections_window_is_announced_by_window_update() {
                 .any(|(id, _)| *id == SettingId::INITIAL_WINDOW_SIZE)
         );
     }
+    // A GET brings none, nor does a body that fits into what was promised.
+    let mut peer = client();
+    peer.send(wire::get(1));
+    let small = wire::with(wire::POST, &[("content-length", "1000")]);
+    peer.send_all([wire::headers(3, &small), wire::data(3, octets(1000)).end()]);
+    peer.stream(3, |stream| stream.consume(1000));
+    assert_eq!(
+        (peer.take_window_updates(3), peer.take_window_updates(0)),
+        (0, 0)
+    );
+    // Every response may have one. A client says so along with its requests, once for all of a turn.
+    let mut peer = server();
+    for _ in 0..3 {
+        peer.engine
+            .open(
+                &RequestHead::new("GET", "https", "localhost", "/"),
+                Body::Empty,
+            )
+            .expect("there is room");
+    }
+    peer.pump();
+    assert_eq!(peer.take_window_updates(0), 2 * 65_535 + 65_536);
+}
+
+#[test]
+fn a_body_is_given_window_when_its_head_is_there() {
+    let first = u64::from(256u32 << 10) - 65_535;
+    // Of unknown length: for one it asks, and the connection along with it.
+    let mut peer = client();
+    peer.send(wire::post(1));
+    assert_eq!(peer.take_window_updates(1), first);
+    assert_eq!(peer.take_window_updates(0), first + 65_536);
+    // Of a length that the window holds: nothing. Of another: no more than that, and some for padding.
+    let length = |octets: &'static str| wire::with(wire::POST, &[("content-length", octets)]);
+    peer.send(wire::headers(3, &length("61000")));
+    assert_eq!(peer.take_window_updates(3), 0);
+    peer.send(wire::headers(5, &length("100000")));
+    assert_eq!(
+        peer.take_window_updates(5),
+        100_000 + 100_000 / 16 + 256 - 65_535
+    );
+    // A tunnel waits for a use; and what the config forbids is not given.
+    let connect = [(":method", "CONNECT"), (":authority", "localhost:22")];
+    peer.send(wire::headers(7, &connect));
+    assert_eq!(peer.take_window_updates(7), 0);
+    let mut peer = client_of_window(65_535);
+    peer.send(wire::post(1));
+    assert_eq!(peer.take_window_updates(1), 0);
+    // A response.
+    let mut peer = server();
+    peer.open_get();
+    assert_eq!(peer.take_window_updates(1), 0);
+    peer.send(wire::headers(1, &[(":status", "200")]));
+    assert_eq!(peer.take_window_updates(1), first);
+}
+
+#[test]
+fn a_window_grows_with_what_a_round_trip_brings() {
+    let mut peer = client();
+    peer.send(wire::post(1));
+    peer.take_window_updates(1);
+    let receive = |peer: &mut Peer, count: usize| {
+        for _ in 0..count {
+            peer.send(wire::data(1, octets(16_384)));
+            peer.stream(1, |stream| stream.consume(16_384));
+        }
+    };
+    // Without a round-trip time: credit at each half, and nothing more.
+    assert!(!peer.engine.wants_rtt());
+    receive(&mut peer, 16);
+    assert_eq!(peer.take_window_updates(1), 256 << 10);
+    assert!(peer.engine.wants_rtt());
+    peer.engine
+        .observe_rtt(std::time::Duration::from_millis(100));
+    assert!(!peer.engine.wants_rtt());
+    // A quarter of it within a round trip: it doubles, and that is told at once.
+    receive(&mut peer, 3);
+    assert_eq!(peer.take_window_updates(1), 0);
+    receive(&mut peer, 1);
+    assert_eq!(peer.take_window_updates(1), (256 << 10) + 4 * 16_384);
+    assert_eq!(peer.engine.stats().windows_grown, 2, "the first grant too");
+    // Half of it in more than 32 round trips: it halves.
+    for _ in 0..16 {
+        peer.wait(secs(1));
+        receive(&mut peer, 1);
+    }
+    assert_eq!(peer.take_window_updates(1), 0);
+    assert_eq!(peer.engine.stats().windows_shrunk, 1);
 }
 
 // --- §6.10 CONTINUATION ---

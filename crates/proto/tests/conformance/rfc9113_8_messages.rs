@@ -8,7 +8,8 @@ use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire::{self, GET, POST, with};
 
 use crate::support::{
-    client, client_of, octets, pushing_server, resets, respond_streaming, server, server_of,
+    client, client_of, client_of_window, octets, pushing_server, resets, respond_streaming, server,
+    server_of,
 };
 
 type List<'a> = &'a [(&'a str, &'a str)];
@@ -203,7 +204,7 @@ fn a_response_begins_with_its_head() {
 fn a_server_that_has_answered_may_ask_to_stop_the_request() {
     // RFC 9113 §8.1: "a server MAY request that the client abort transmission of a request without error by sending a
     // RST_STREAM with an error code of NO_ERROR after sending a complete response".
-    let mut peer = client_of(|config| config.initial_window_size = 1000);
+    let mut peer = client_of_window(1000);
     peer.send_all([wire::post(1), wire::data(1, octets(100))]);
     peer.respond(1, 413, "too much");
     peer.events.clear();

@@ -21,6 +21,17 @@ pub(crate) fn client_of(change: impl FnOnce(&mut Config)) -> Peer {
     Peer::client(config)
 }
 
+/// We are the client; the engine is a server whose streams have this window, and never another one.
+pub(crate) fn client_of_window(octets: u32) -> Peer {
+    client_of(|config| fix_window(config, octets))
+}
+
+/// Makes streams' receive windows as large as this, for good.
+pub(crate) fn fix_window(config: &mut Config, octets: u32) {
+    config.initial_window_size = octets;
+    config.max_stream_window_size = octets;
+}
+
 /// We are the server; the engine is a client with its defaults.
 pub(crate) fn server() -> Peer {
     Peer::server(Config::client())

@@ -75,7 +75,6 @@ fn config(role: Role, choice: u8) -> Arc<Config> {
     config.enable_connect_protocol = role == Role::Server && choice & 1 != 0;
     if choice & 2 != 0 {
         config.initial_window_size = 10;
-        config.connection_window_size = 65_535;
     }
     if choice & 4 != 0 {
         config.max_concurrent_streams = 3;

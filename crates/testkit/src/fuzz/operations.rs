@@ -134,7 +134,6 @@ impl Joined {
         for (config, bit) in [(&mut client, 2), (&mut server, 4)] {
             if choice & bit != 0 {
                 config.initial_window_size = 100;
-                config.connection_window_size = 65_535;
                 config.header_table_size = 0;
             }
             // These owners give up far more streams than honest ones.

@@ -162,6 +162,10 @@ impl Sim {
                 exchange.abandoned = true;
                 return;
             }
+            Err(Misuse::OverMemoryBudget) => {
+                self.report.refusals_for_memory += 1;
+                return self.at(self.now + RETRY_AFTER, Later::Open(index));
+            }
             Err(misuse) => panic!("request {index} can't be opened: {misuse}"),
         };
         exchange.id = Some(id.get());
@@ -427,6 +431,7 @@ impl Sim {
             let is_shut = [CLIENT, SERVER].into_iter().any(|sender| {
                 let receiver = [&self.plan.server, &self.plan.client][sender];
                 receiver.initial_window_size == 0
+                    && receiver.max_stream_window_size == 0
                     && exchange.legs[sender].head_sent
                     && !exchange.legs[sender].ended
                     && self.ledger.is_shut(sender, id)
@@ -448,7 +453,8 @@ impl Sim {
             if let Some(parent) = exchange.parent
                 && !exchange.promise_received
             {
-                let needless = !self.exchanges[parent].gone[CLIENT] && !self.ends[CLIENT].shutting;
+                let refused = exchange.refused || self.exchanges[parent].gone[CLIENT];
+                let needless = !refused && !self.ends[CLIENT].shutting;
                 assert!(!needless, "the promise of {index} was lost");
             }
         }
@@ -730,7 +736,15 @@ impl Sim {
             }
             // The client's engine refuses pushes along with requests that its owner has reset, or after its GOAWAY.
             ResetCause::Peer if side == SERVER && exchange.was_refused_unheard() => {
-                assert_eq!(code, ErrorCode::CANCEL);
+                let refused = ErrorCode::REFUSED_STREAM;
+                assert_eq!(
+                    code,
+                    if exchange.refused {
+                        refused
+                    } else {
+                        ErrorCode::CANCEL
+                    }
+                );
             }
             ResetCause::Peer => {
                 assert_eq!(exchange.reset_code[1 - side], Some(code), "reset of {id}");
@@ -743,6 +757,17 @@ impl Sim {
                 exchange.refused = true;
                 exchange.reset_code[side] = Some(code);
                 self.report.refusals += 1;
+            }
+            // A request, or a push.
+            ResetCause::OverMemoryBudget => {
+                let seen = side == SERVER && exchange.legs[REQUEST].head_received;
+                assert!(
+                    !seen && !exchange.promise_received,
+                    "{id} was taken, then refused"
+                );
+                exchange.refused = true;
+                exchange.reset_code[side] = Some(code);
+                self.report.refusals_for_memory += 1;
             }
             ResetCause::Unprocessed => {
                 if side == CLIENT {

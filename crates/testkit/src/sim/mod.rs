@@ -119,6 +119,8 @@ struct Sim {
     cut: bool,
     /// The seed is over but for the graceful end.
     ending: bool,
+    /// Turns without anything under way.
+    looks: u32,
     /// SETTINGS of a third party that lowered a side's initial window and have to be taken back.
     lowered: [bool; 2],
     verbose: bool,
@@ -181,6 +183,7 @@ impl Sim {
             now: Duration::ZERO,
             cut: false,
             ending: false,
+            looks: 0,
             lowered: [false; 2],
             verbose,
             audits: 0,
@@ -226,10 +229,15 @@ impl Sim {
             self.settle();
             self.check_step();
             if self.ends.iter().all(|end| end.told_closed) {
+                for end in &self.ends {
+                    self.report.windows_grown += end.engine.stats().windows_grown;
+                    self.report.windows_shrunk += end.engine.stats().windows_shrunk;
+                }
                 self.check_end();
                 return;
             }
-            let Some(next) = self.next_time() else {
+            let next = self.next_time();
+            let Some(next) = next.filter(|_| !self.only_looks_at_credit()) else {
                 self.at_rest();
                 continue;
             };
@@ -238,6 +246,16 @@ impl Sim {
             self.receive();
             self.act();
         }
+    }
+
+    /// Whether nothing is under way but timers by which idle engines look again and again whether memory is tight.
+    fn only_looks_at_credit(&mut self) -> bool {
+        let busy = self.later.peek().is_some() || self.links.iter().any(|link| !link.is_empty());
+        if busy {
+            self.looks = 0;
+        }
+        self.looks += 1;
+        self.looks > 10
     }
 
     /// When something happens next.
@@ -264,7 +282,13 @@ impl Sim {
             if self.timer(side).is_some_and(|due| due <= self.now) {
                 trace!(self, "a timer of {} fires", name(side));
                 self.report.timers += 1;
-                self.ends[side].engine.handle_timeout(now);
+                let end = &mut self.ends[side];
+                end.engine.handle_timeout(now);
+                if !end.shutting && end.engine.stats().shut_down_for_memory > 0 {
+                    trace!(self, "{} shuts down for lack of memory", name(side));
+                    self.ends[side].shutting = true;
+                    self.report.shut_downs_for_memory += 1;
+                }
                 self.receive_events(side);
             }
         }
@@ -294,12 +318,22 @@ impl Sim {
                     self.ledger.delivered(side, note, &mut self.report);
                 }
                 self.receive_events(side);
+                if self.ends[side].engine.wants_rtt() && self.rng.one_in(2) {
+                    let rtt = self.round_trip();
+                    self.ends[side].engine.observe_rtt(rtt);
+                    self.report.rtts += 1;
+                }
                 if limit < 5000 && self.rng.one_in(20) {
                     self.settle();
                 }
                 self.audit(side);
             }
         }
+    }
+
+    /// What a transport would estimate: both ways, without the jitter.
+    fn round_trip(&self) -> Duration {
+        self.links.iter().map(|link| link.plan.delay).sum()
     }
 
     fn receive_events(&mut self, side: usize) {
@@ -583,7 +617,12 @@ impl Sim {
                 name(side),
                 self.state()
             );
-            assert!(end.outbox.is_empty() && self.links[side].is_empty());
+            assert!(
+                end.outbox.is_empty() && self.links[side].is_empty(),
+                "what {} has sent is not taken: {}",
+                name(side),
+                self.state()
+            );
             // Windows that a third party has lowered are raised again.
             if std::mem::take(&mut self.lowered[side]) && !self.ends[1 - side].told_closed {
                 let configured = [&self.plan.client, &self.plan.server][side].initial_window_size;
@@ -652,6 +691,7 @@ impl Sim {
     }
 
     fn check_step(&mut self) {
+        self.check_budgets();
         for side in [CLIENT, SERVER] {
             let due = self.ends[side].engine.next_timeout();
             assert!(
@@ -685,21 +725,58 @@ impl Sim {
         }
     }
 
-    /// At rest, all octets were consumed, so the windows are open again: at least half of each is granted.
-    fn check_credit(&self) {
-        for side in [CLIENT, SERVER] {
-            let config = [&self.plan.client, &self.plan.server][side];
-            let whole = i64::from(config.connection_window_size);
-            let granted = self.ledger.granted(side);
+    /// What its peer may make an end hold stays under its budget, after every step.
+    fn check_budgets(&self) {
+        for (side, config) in [&self.plan.client, &self.plan.server]
+            .into_iter()
+            .enumerate()
+        {
+            let Some(budget) = &config.memory_budget else {
+                continue;
+            };
+            let engine = &self.ends[side].engine;
+            let credit = engine.receive_credit();
+            assert_eq!(credit.reserved, Some(budget.reserved()));
+            assert!(budget.reserved() <= budget.size());
+            let is_idle = credit.reserved == Some(0) && credit.unconsumed == 0;
+            let bound = if is_idle { 65_535 } else { budget.reserved() };
             assert!(
-                self.cut || self.ends[side].told_closed || granted >= whole / 2 && granted <= whole,
-                "{} has lost credit: {granted} of {whole} are granted",
+                engine.is_closed() || credit.available + credit.unconsumed <= bound,
+                "{} lets its peer send too much: {credit:?}",
                 name(side)
             );
         }
     }
 
+    /// At rest, all octets were consumed, so nothing is promised, and a stream to come finds a window.
+    fn check_credit(&self) {
+        for side in [CLIENT, SERVER] {
+            if self.cut || self.ends[side].told_closed {
+                continue;
+            }
+            let credit = self.ends[side].engine.receive_credit();
+            assert_eq!(
+                credit.available as i64,
+                self.ledger.granted(side),
+                "{} has lost credit",
+                name(side)
+            );
+            assert_eq!((credit.promised, credit.unconsumed), (0, 0));
+            assert!(credit.available >= 32_767, "{credit:?}");
+        }
+    }
+
     fn check_end(&self) {
+        for config in [&self.plan.client, &self.plan.server] {
+            let reserved = config
+                .memory_budget
+                .as_ref()
+                .map(|budget| budget.reserved());
+            assert!(
+                reserved.is_none_or(|octets| octets == 0),
+                "not all was given back"
+            );
+        }
         for side in [CLIENT, SERVER] {
             assert_eq!(
                 self.ends[side].engine.next_timeout(),

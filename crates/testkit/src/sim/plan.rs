@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_proto::{Config, Priorities, Rate};
+use tidegate_proto::{Config, MemoryBudget, Priorities, Rate};
 
 use crate::rng::Rng;
 use crate::sim::OUT_OF_SIGHT;
@@ -191,8 +191,14 @@ impl Plan {
             rng.pick(&[1, 2, 3, 10, 30, 30, 100])
         };
         let mut client = config(rng, Config::client());
-        let server = config(rng, Config::server());
+        let mut server = config(rng, Config::server());
         client.enable_push = rng.one_in(3);
+        for config in [&mut client, &mut server] {
+            // Small, but some streams fit in.
+            let window = u64::from(config.initial_window_size).max(64 << 10);
+            let budget = MemoryBudget::new(window * rng.pick(&[8, 20, 100]));
+            config.memory_budget = rng.one_in(4).then_some(budget);
+        }
         // A window of a few octets takes a round trip for each: not for a large body.
         let window = client.initial_window_size.min(server.initial_window_size);
         scale.max_body = scale.max_body.min(1000 + 300 * window as usize);
@@ -260,7 +266,7 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
     config.encoder_table_size = rng.pick(&[0, 100, 4096, 4096, 65_536]);
     config.initial_window_size =
         rng.pick(&[0, 1, 7, 1000, 65_535, 65_535, 65_535, 1 << 20, MAX_WINDOW]);
-    config.connection_window_size = rng.pick(&[65_535, 65_536, 1 << 20, 1 << 20, MAX_WINDOW]);
+    config.max_stream_window_size = rng.pick(&[0, 0, 1000, 65_535, 16 << 20, 16 << 20, MAX_WINDOW]);
     config.max_concurrent_streams = rng.pick(&[1, 3, 100, 100, 5000]);
     config.max_frame_size = rng.pick(&[16_384, 16_384, 16_385, 100_000, 0xff_ffff]);
     config.priorities = rng.pick(&[Priorities::Rfc9218, Priorities::Auto]);

@@ -105,6 +105,16 @@ counters! {
     priority_updates;
     /// PRIORITY frames, and HEADERS with a dependency.
     dependencies;
+    /// Round-trip times that engines were told.
+    rtts;
+    /// Receive windows that were made larger.
+    windows_grown;
+    /// Receive windows that were made smaller.
+    windows_shrunk;
+    /// Streams refused for lack of memory.
+    refusals_for_memory;
+    /// Connections shut down since they held credit, idle, and memory was tight.
+    shut_downs_for_memory;
     /// Timers that fired.
     timers;
 }

@@ -1,0 +1,66 @@
+//! The round-trip time: what the owner observed, and when a fresh observation would be of use.
+
+use std::time::{Duration, Instant};
+
+/// DATA since the last observation that makes for a new one.
+const WORTH_ASKING: u32 = 16 << 10;
+
+/// Observations are wanted no more often than so, nor than once per round trip.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The round-trip time of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct RoundTrip {
+    observed: Option<(Duration, Instant)>,
+    /// Octets of DATA that came since, and that an owner waited for.
+    received: u32,
+}
+
+impl RoundTrip {
+    /// The transport's estimate. RFC 9113 has none of its own but PING, which peers punish.
+    pub(crate) fn observe(&mut self, rtt: Duration, now: Instant) {
+        self.received = 0;
+        self.observed = Some((rtt, now));
+    }
+
+    pub(crate) fn received(&mut self, octets: u32) {
+        self.received = self.received.saturating_add(octets);
+    }
+
+    pub(crate) fn is_wanted(&self, now: Instant) -> bool {
+        self.received >= WORTH_ASKING
+            && self
+                .observed
+                .is_none_or(|(rtt, at)| now >= at + rtt.max(SHORTEST_PAUSE))
+    }
+
+    pub(crate) fn get(&self) -> Option<Duration> {
+        self.observed.map(|(rtt, _)| rtt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_wanted_by_what_came_in_and_once_per_round_trip() {
+        let start = crate::testing::some_start();
+        let ms = Duration::from_millis;
+        let mut rtt = RoundTrip::default();
+        assert!(!rtt.is_wanted(start), "nothing came in");
+        rtt.received(WORTH_ASKING - 1);
+        assert!(!rtt.is_wanted(start));
+        rtt.received(1);
+        assert!(rtt.is_wanted(start));
+        rtt.observe(ms(50), start);
+        assert_eq!(rtt.get(), Some(ms(50)));
+        rtt.received(WORTH_ASKING);
+        assert!(!rtt.is_wanted(start + ms(49)));
+        assert!(rtt.is_wanted(start + ms(50)));
+        rtt.observe(ms(1), start + ms(50));
+        rtt.received(u32::MAX);
+        assert!(!rtt.is_wanted(start + ms(59)));
+        assert!(rtt.is_wanted(start + ms(60)));
+    }
+}

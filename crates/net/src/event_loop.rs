@@ -20,6 +20,7 @@ use crate::buffers::Buffers;
 use crate::conn::{Conn, Phase};
 use crate::http1::{self, Guess};
 use crate::mailbox::Letter;
+use crate::round_trip::round_trip;
 use crate::timers::Timers;
 use crate::transport::{TlsSession, Transport};
 use crate::{ConnId, ConnInfo, Conns, End, Listener, Mailbox, Options, Security, Service};
@@ -499,6 +500,11 @@ impl<S: Service> EventLoop<S> {
                 conn.eof_told = true;
                 engine.receive_eof(now);
             } else {
+                if engine.wants_rtt()
+                    && let Some(rtt) = round_trip(&conn.transport.socket)
+                {
+                    engine.observe_rtt(rtt);
+                }
                 return;
             }
         }

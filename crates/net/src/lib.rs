@@ -75,6 +75,7 @@ mod http1;
 mod listener;
 mod mailbox;
 mod record_size;
+mod round_trip;
 mod service;
 mod timers;
 mod tls;

@@ -10,13 +10,14 @@ use std::thread;
 use std::time::Duration;
 
 use tidegate_net::{Options, TlsAcceptorConfig, TlsError};
-use tidegate_proto::Config as Proto;
+use tidegate_proto::{Config as Proto, MemoryBudget};
 
 use crate::access_log::Destination;
 use crate::certificate;
-use crate::flags::{Flags, Listen, RouteTarget, Switch};
+use crate::flags::{Flags, Listen, RouteTarget, Size, Switch};
 use crate::handlers::demo;
 use crate::handlers::lookup::Root;
+use crate::memory;
 use crate::push::file::FileError;
 use crate::push::{self, Mode, PreloadError, PushCache};
 use crate::router::Router;
@@ -178,6 +179,10 @@ impl Config {
         let mut proto = Proto::server();
         proto.max_concurrent_streams = flags.max_streams;
         proto.priorities = flags.priorities;
+        proto.max_stream_window_size = saturate(flags.max_stream_window);
+        let quarter = || memory::available().map(|octets| octets / 4);
+        let budget = flags.memory_budget.map(|size| size.0).or_else(quarter);
+        proto.memory_budget = budget.filter(|octets| *octets > 0).map(MemoryBudget::new);
         proto.timeouts.handshake = flags.handshake_timeout;
         proto.timeouts.header_block = flags.header_timeout;
         proto.timeouts.body = flags.body_timeout;
@@ -187,7 +192,7 @@ impl Config {
         let mut options = Options::new(proto.build().map_err(ConfigError::Proto)?);
         options.handshake_timeout = flags.handshake_timeout;
         options.write_timeout = flags.write_timeout;
-        options.notsent_lowat = flags.notsent_lowat.0;
+        options.notsent_lowat = saturate(flags.notsent_lowat);
         // Without a limit: the loop itself knows none.
         let no_limit = Duration::from_secs(365 * 24 * 3600);
         options.shutdown_timeout = match flags.shutdown_timeout {
@@ -276,6 +281,11 @@ fn check_routed(list: &PushCache, routes: &Router<Target>) -> Result<(), ConfigE
     }
 }
 
+/// What is too large for the engine is refused by it.
+fn saturate(size: Size) -> u32 {
+    u32::try_from(size.0).unwrap_or(u32::MAX)
+}
+
 /// What was typed, or this port if nothing was.
 fn addresses(typed: &[Listen], default: u16) -> Vec<Address> {
     let typed = if typed.is_empty() {
@@ -351,6 +361,8 @@ mod tests {
         assert_eq!(config.h2c[0].first, "[::]:8080".parse().unwrap());
         assert!(config.self_signed && config.acceptor.is_some() && config.workers >= 1);
         assert_eq!(config.options.proto.max_concurrent_streams, 1000);
+        assert_eq!(config.options.proto.max_stream_window_size, 16 << 20);
+        assert!(config.options.proto.memory_budget.is_some());
         assert!(matches!(
             config.routes.find(b"/x"),
             Some((Target::Demo, b"/x"))
@@ -395,7 +407,7 @@ mod tests {
     #[test]
     fn flags_reach_their_settings() {
         let config = config(
-            "--listen none --listen-h2c 1 --listen-h2c 127.0.0.1:2 --workers 3 --max-streams 7 --idle-timeout 1s \
+            "--listen none --listen-h2c 1 --listen-h2c 127.0.0.1:2 --workers 3 --max-streams 7 --max-stream-window 1M --memory-budget 512M --idle-timeout 1s \
              --handshake-timeout 2s --header-timeout 3s --body-timeout 4s --write-timeout 5s --shutdown-timeout 6s",
         )
         .unwrap();
@@ -414,6 +426,9 @@ mod tests {
         } = &config.options;
         let seconds = Duration::from_secs;
         assert_eq!(proto.max_concurrent_streams, 7);
+        assert_eq!(proto.max_stream_window_size, 1 << 20);
+        let budget = proto.memory_budget.as_ref().map(|budget| budget.size());
+        assert_eq!(budget, Some(512 << 20));
         assert_eq!(proto.timeouts.idle, seconds(1));
         assert_eq!(
             (proto.timeouts.handshake, *handshake_timeout),

@@ -91,6 +91,15 @@ pub struct Flags {
           value_parser = clap::value_parser!(u32).range(1..=0x7fff_ffff))]
     pub max_streams: u32,
 
+    /// Octets that a stream's receive window may grow to; 64K: it doesn't
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", default_value = "16M", value_parser = size)]
+    pub max_stream_window: Size,
+
+    /// What clients may make the server hold of their requests' bodies, all connections together. 0: no limit [default: a
+    /// quarter of the memory]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = budget)]
+    pub memory_budget: Option<Size>,
+
     /// Which priorities of clients count: rfc9218, or auto: those of RFC 7540 too, from clients that give no others
     #[arg(long, value_name = "WHICH", help_heading = "Limits", default_value = "rfc9218", value_parser = priorities)]
     pub priorities: Priorities,
@@ -266,7 +275,7 @@ pub enum Switch {
 
 /// A number of octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u32);
+pub struct Size(pub u64);
 
 fn size(typed: &str) -> Result<Size, String> {
     let digits = typed.bytes().take_while(u8::is_ascii_digit).count();
@@ -282,9 +291,16 @@ fn size(typed: &str) -> Result<Size, String> {
         .parse()
         .map_err(|_| "expected a size such as 65536, 64K or 8M")?;
     let octets = number.checked_mul(1 << shift);
-    match octets.and_then(|octets| u32::try_from(octets).ok()) {
-        Some(octets) => Ok(Size(octets)),
-        None => Err("that is 4 GiB or more".into()),
+    match octets {
+        Some(octets) if octets <= 1 << 50 => Ok(Size(octets)),
+        _ => Err("that is more than a million gigabytes".into()),
+    }
+}
+
+fn budget(typed: &str) -> Result<Size, String> {
+    match size(typed)? {
+        Size(1..0x10_0000) => Err("expected 1M or more; 0 turns the limit off".into()),
+        size => Ok(size),
     }
 }
 
@@ -409,6 +425,7 @@ mod tests {
             ("65536", 65_536),
             ("64K", 65_536),
             ("3g", 3 << 30),
+            ("64G", 64 << 30),
         ] {
             assert_eq!(size(typed), Ok(Size(octets)), "{typed}");
         }
@@ -419,7 +436,7 @@ mod tests {
             "64KB",
             "-1",
             "1.5M",
-            "4G",
+            "9999999G",
             "99999999999999999999",
             "18446744073709551615K",
         ] {
@@ -450,6 +467,7 @@ mod tests {
             "--workers many",
             "--max-streams 0",
             "--idle-timeout soon",
+            "--memory-budget 1023K",
             "--trust-x-priority maybe",
             "--notsent-lowat some",
             "--listen everywhere",

@@ -8,6 +8,7 @@ pub mod config;
 pub mod exchange;
 pub mod flags;
 pub mod handlers;
+pub mod memory;
 pub mod priority;
 pub mod push;
 pub mod router;

@@ -145,14 +145,17 @@ impl Sim {
             if !end.engine.can_open() || !(end.has_settings || self.plan.opens_early) {
                 break;
             }
+            if !self.open(index) {
+                break;
+            }
             self.waiting.pop_front();
-            self.open(index);
             busy = true;
         }
         busy
     }
 
-    fn open(&mut self, index: usize) {
+    /// Returns whether there was memory for it.
+    fn open(&mut self, index: usize) -> bool {
         let exchange = &mut self.exchanges[index];
         let head = request_head(index, &exchange.plan);
         let end = &mut self.ends[CLIENT];
@@ -160,11 +163,11 @@ impl Sim {
             Ok(id) => id,
             Err(Misuse::GoingAway) => {
                 exchange.abandoned = true;
-                return;
+                return true;
             }
             Err(Misuse::OverMemoryBudget) => {
                 self.report.refusals_for_memory += 1;
-                return self.at(self.now + RETRY_AFTER, Later::Open(index));
+                return false;
             }
             Err(misuse) => panic!("request {index} can't be opened: {misuse}"),
         };
@@ -191,6 +194,7 @@ impl Sim {
         if self.rng.one_in(4) {
             self.write_body(CLIENT, index, None);
         }
+        true
     }
 
     pub(crate) fn owner_acts(&mut self, what: Later) {
@@ -697,7 +701,6 @@ impl Sim {
     }
 
     fn on_reset(&mut self, side: usize, id: u32, code: ErrorCode, cause: ResetCause) {
-        let honest_refusal = self.refusal_is_honest();
         let index = match self.ends[side].by_id.get(&id) {
             Some(index) => *index,
             // The owner may be told of a stream that it never heard of: one that was refused.
@@ -707,6 +710,8 @@ impl Sim {
             }
         };
         let late = self.dawdle(index);
+        let too_many = ResetCause::Violation(Violation::TooManyConcurrentStreams);
+        let honest_refusal = cause != too_many || self.refusal_is_honest();
         let exchange = &mut self.exchanges[index];
         assert!(!exchange.gone[side], "{} is told of {id} twice", name(side));
         if side == SERVER && exchange.parent.is_some() && cause == ResetCause::Peer {

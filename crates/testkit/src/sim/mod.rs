@@ -231,7 +231,6 @@ impl Sim {
             if self.ends.iter().all(|end| end.told_closed) {
                 for end in &self.ends {
                     self.report.windows_grown += end.engine.stats().windows_grown;
-                    self.report.windows_shrunk += end.engine.stats().windows_shrunk;
                 }
                 self.check_end();
                 return;

@@ -197,7 +197,8 @@ impl Plan {
             // Small, but some streams fit in.
             let window = u64::from(config.initial_window_size).max(64 << 10);
             let budget = MemoryBudget::new(window * rng.pick(&[8, 20, 100]));
-            config.memory_budget = rng.one_in(4).then_some(budget);
+            // A crowd would come again too often.
+            config.memory_budget = (rng.one_in(4) && !crowd).then_some(budget);
         }
         // A window of a few octets takes a round trip for each: not for a large body.
         let window = client.initial_window_size.min(server.initial_window_size);

@@ -109,8 +109,6 @@ counters! {
     rtts;
     /// Receive windows that were made larger.
     windows_grown;
-    /// Receive windows that were made smaller.
-    windows_shrunk;
     /// Streams refused for lack of memory.
     refusals_for_memory;
     /// Connections shut down since they held credit, idle, and memory was tight.

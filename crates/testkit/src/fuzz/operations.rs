@@ -151,6 +151,8 @@ impl Joined {
             server.max_frame_size = 20_000;
         }
         if choice & 32 != 0 {
+            // A client that keeps to RFC 9218 says so in its SETTINGS.
+            client.priorities = Priorities::Auto;
             server.priorities = Priorities::Auto;
         }
         let now = Instant::now();

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{
-    Body, CloseReason, Config, Connection, ErrorCode, Event, Fields, Flow, Outbox, Priorities,
-    Priority, Rate, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
+    Body, CloseReason, Config, Connection, ErrorCode, Event, Fields, Flow, MemoryBudget, Outbox,
+    Priorities, Priority, Rate, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
 };
 
 use super::Choices;
@@ -154,6 +154,14 @@ impl Joined {
             // A client that keeps to RFC 9218 says so in its SETTINGS.
             client.priorities = Priorities::Auto;
             server.priorities = Priorities::Auto;
+        }
+        if choice & 64 != 0 {
+            // Windows that stay as they are.
+            client.max_stream_window_size = client.initial_window_size;
+            server.max_stream_window_size = server.initial_window_size;
+        }
+        if choice & 128 != 0 {
+            server.memory_budget = Some(MemoryBudget::new(512 << 10));
         }
         let now = Instant::now();
         let client = client.build().expect("the values are in their ranges");
@@ -529,6 +537,9 @@ impl Joined {
     fn time_passes(&mut self, time: Duration) {
         self.now += time;
         for end in &mut self.ends {
+            if end.engine.wants_rtt() {
+                end.engine.observe_rtt(time);
+            }
             if end.engine.next_timeout().is_some_and(|at| at <= self.now) {
                 end.engine.handle_timeout(self.now);
                 let next = end.engine.next_timeout();
@@ -599,7 +610,7 @@ impl Joined {
             Event::Closed(reason) => {
                 self.ends[side].told_closed = true;
                 let fine = matches!(reason, CloseReason::Graceful | CloseReason::Eof);
-                assert!(fine && self.shutting, "{side} closed: {reason}");
+                assert!(fine && self.is_shutting(), "{side} closed: {reason}");
             }
             _ => {}
         }
@@ -614,7 +625,8 @@ impl Joined {
                     ErrorCode::CANCEL | ErrorCode::REFUSED_STREAM | ErrorCode::NO_ERROR
                 )
             }
-            ResetCause::Unprocessed => self.shutting,
+            ResetCause::Unprocessed => self.is_shutting(),
+            ResetCause::OverMemoryBudget => code == ErrorCode::REFUSED_STREAM,
             // A client may open too many before it knows the limit, and before the server's owner has let go.
             ResetCause::Violation(violation) => violation == Violation::TooManyConcurrentStreams,
             _ => false,
@@ -626,6 +638,11 @@ impl Joined {
         }
         stream.gone = true;
         stream.held[side] = true;
+    }
+
+    /// Whether an owner has asked for the end, or the server has, idle, since memory is tight.
+    fn is_shutting(&self) -> bool {
+        self.shutting || self.ends[SERVER].engine.stats().shut_down_for_memory > 0
     }
 
     // --- The end ---

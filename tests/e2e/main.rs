@@ -6,6 +6,7 @@
 //! - `targets`   demo site, status, upload, echo
 //! - `files`     static files: content, conditions, ranges, what is refused
 //! - `headers`   what their compression saves
+//! - `http1`     the same over HTTP/1.1
 //! - `priorities` what goes first, by content and by `x-priority`
 //! - `push`      early hints and pushes
 //! - `shutdown`  signals
@@ -13,6 +14,7 @@
 mod client;
 mod files;
 mod headers;
+mod http1;
 mod priorities;
 mod push;
 mod server;

@@ -37,6 +37,14 @@ impl StreamMut<'_> {
         self.id
     }
 
+    /// The version in the request line: `HTTP/1.1` or `HTTP/1.0`.
+    pub fn version(&mut self) -> &'static str {
+        match self.exchange() {
+            Ok(exchange) if !exchange.is_http11 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        }
+    }
+
     /// Sends the final response. Its framing is the engine's: content-length for a body of known length (what `head` says
     /// of it counts for [`Body::Stream`] and for HEAD), else chunks, or for HTTP/1.0 the connection's end. For a HEAD
     /// request or a status without content (204, 304) the body is left out. If the response ends before the request does,

@@ -5,12 +5,12 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tidegate_proto::{Connection, Outbox};
+use tidegate_proto::Outbox;
 
 use crate::buffers::Buffers;
 use crate::timers::Tick;
 use crate::transport::{ReadOutcome, Transport};
-use crate::{ConnId, ConnInfo, End};
+use crate::{ConnId, ConnInfo, End, Engine};
 
 /// How long a closed connection still listens for the peer's end, so that the peer can read our last words: closing a
 /// socket with unread octets in it makes TCP send a reset, which takes them away from the peer.
@@ -26,10 +26,8 @@ pub(crate) enum Phase {
     Handshake,
     /// The first octets will tell the protocol.
     Unsure,
-    /// HTTP/1.x: until its head is here, to be answered 505.
-    Http1,
-    /// HTTP/2: the engine has it.
-    Http2,
+    /// The engine has it.
+    Open,
     /// The last octets are on their way out; what comes in is thrown away.
     Closing,
 }
@@ -40,8 +38,8 @@ pub(crate) struct Conn {
     pub(crate) info: ConnInfo,
     pub(crate) phase: Phase,
     pub(crate) transport: Transport,
-    /// Present from phase `Http2` on.
-    pub(crate) engine: Option<Connection>,
+    /// Present from phase `Open` on.
+    pub(crate) engine: Option<Engine>,
     /// What the socket did not take yet.
     pub(crate) outbox: Outbox,
     /// What the engine did not take yet: mostly an unfinished frame.
@@ -71,7 +69,7 @@ pub(crate) struct Conn {
     /// On the list of connections whose engine was touched.
     pub(crate) is_dirty: bool,
 
-    /// Until then the present phase must be over. Not used in phase `Http2`.
+    /// Until then the present phase must be over. Not used in phase `Open`.
     pub(crate) deadline: Option<Instant>,
     /// Until then the socket must have taken something.
     pub(crate) write_deadline: Option<Instant>,
@@ -122,14 +120,14 @@ impl Conn {
 
     /// Whether the next turn can go on with what is already here.
     pub(crate) fn can_go_on(&self) -> bool {
-        let untold = self.eof && !self.eof_told && self.phase == Phase::Http2;
+        let untold = self.eof && !self.eof_told && self.phase == Phase::Open;
         (self.readable || self.stalled || untold) && self.takes_input()
     }
 
     /// Whether input has somewhere to go.
     pub(crate) fn takes_input(&self) -> bool {
         match (&self.engine, self.phase) {
-            (Some(engine), Phase::Http2) => engine.can_receive(),
+            (Some(engine), Phase::Open) => engine.can_receive(),
             _ => true,
         }
     }
@@ -286,7 +284,7 @@ impl Conn {
     /// The earliest of the connection's deadlines.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let engine = match (&self.engine, self.phase) {
-            (Some(engine), Phase::Http2) => engine.next_timeout(),
+            (Some(engine), Phase::Open) => engine.next_timeout(),
             _ => None,
         };
         let all = [self.deadline, self.write_deadline, engine];

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use slab::Slab;
-use tidegate_proto::{Connection, Stats, StreamId, StreamMut};
+use tidegate_proto::{Stats, StreamId};
 
 use crate::conn::Conn;
+use crate::{Engine, StreamMut};
 
 /// A connection of this worker: its place and the generation of that place. Not used for another connection before
 /// the place had 2^32 others.
@@ -62,8 +63,8 @@ pub struct Totals {
     pub handshake_failures: u64,
     /// Connections whose TLS stream ended without close_notify.
     pub truncated: u64,
-    /// HTTP/1.x connections that were answered 505.
-    pub http1_refused: u64,
+    /// Connections that spoke HTTP/1.1 or 1.0.
+    pub http1: u64,
     /// Connections that served more than one request.
     pub reused: u64,
     /// Octets read from sockets.
@@ -96,7 +97,7 @@ impl Conns {
     }
 
     /// A connection's engine, if it is there and has one. The connection is settled before the loop sleeps.
-    pub fn engine(&mut self, conn: ConnId) -> Option<&mut Connection> {
+    pub fn engine(&mut self, conn: ConnId) -> Option<&mut Engine> {
         let found = self.conns.get_mut(conn.slot as usize)?;
         if found.id != conn {
             return None;
@@ -147,7 +148,7 @@ impl Conns {
         self.conns.is_empty()
     }
 
-    fn engines(&self) -> impl Iterator<Item = &Connection> {
+    fn engines(&self) -> impl Iterator<Item = &Engine> {
         self.conns
             .iter()
             .filter_map(|(_, conn)| conn.engine.as_ref())

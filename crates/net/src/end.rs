@@ -8,7 +8,7 @@ use tidegate_proto::CloseReason;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum End {
-    /// The HTTP/2 engine ended it.
+    /// The engine ended it.
     Closed(CloseReason),
     /// The TLS handshake, or a TLS record after it, failed.
     TlsFailed(rustls::Error),
@@ -20,8 +20,6 @@ pub enum End {
     WriteTimedOut,
     /// The socket failed.
     Io(io::Error),
-    /// The peer spoke HTTP/1.x and was answered 505.
-    Http1,
     /// The worker was stopped while the connection was open.
     Stopped,
 }
@@ -35,7 +33,6 @@ impl std::fmt::Display for End {
             Self::HandshakeTimedOut => f.write_str("handshake timed out"),
             Self::WriteTimedOut => f.write_str("the peer stopped reading: write timed out"),
             Self::Io(error) => write!(f, "socket error: {error}"),
-            Self::Http1 => f.write_str("the peer spoke HTTP/1.x and was answered 505"),
             Self::Stopped => f.write_str("the worker was stopped"),
         }
     }

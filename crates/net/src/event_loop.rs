@@ -14,16 +14,16 @@ use bytes::BytesMut;
 use log::{debug, info, warn};
 use mio::event::Event as Readiness;
 use mio::{Events, Interest, Poll, Token};
-use tidegate_proto::{Connection, Event, Flow, Outbox};
+use tidegate_proto::{Event, Flow, Outbox};
 
 use crate::buffers::Buffers;
 use crate::conn::{Conn, Phase};
-use crate::http1::{self, Guess};
+use crate::guess::{Guess, guess};
 use crate::mailbox::Letter;
 use crate::round_trip::round_trip;
 use crate::timers::Timers;
 use crate::transport::{TlsSession, Transport};
-use crate::{ConnId, ConnInfo, Conns, End, Listener, Mailbox, Options, Security, Service};
+use crate::{ConnId, ConnInfo, Conns, End, Engine, Listener, Mailbox, Options, Security, Service};
 
 /// Octets that an engine may put into an outbox before that is written. What the socket doesn't take of them stays in front of
 /// whatever becomes urgent; fewer octets would mean more system calls.
@@ -326,7 +326,7 @@ impl<S: Service> EventLoop<S> {
                 continue;
             };
             match (&mut conn.engine, conn.phase) {
-                (Some(engine), Phase::Http2) => engine.shut_down(now),
+                (Some(engine), Phase::Open) => engine.shut_down(now),
                 (_, Phase::Closing) => {}
                 // Nothing was asked yet.
                 _ => conn.begin_close(End::Stopped),
@@ -351,15 +351,14 @@ impl<S: Service> EventLoop<S> {
                 conn.deadline = None;
                 match conn.phase {
                     Phase::Handshake | Phase::Unsure => conn.begin_close(End::HandshakeTimedOut),
-                    Phase::Http1 => refuse_http1(conn, b""),
-                    Phase::Http2 => {}
+                    Phase::Open => {}
                     Phase::Closing => {
                         self.bury(slot);
                         continue;
                     }
                 }
             }
-            if let (Some(engine), Phase::Http2) = (&mut conn.engine, conn.phase)
+            if let (Some(engine), Phase::Open) = (&mut conn.engine, conn.phase)
                 && due(engine.next_timeout())
             {
                 engine.handle_timeout(now);
@@ -445,44 +444,43 @@ impl<S: Service> EventLoop<S> {
                     let alpn = info.alpn;
                     conn.info.tls = Some(Box::new(info));
                     match alpn {
-                        Some("h2") => self.begin_http2(slot),
-                        Some(_) => conn.phase = Phase::Http1,
+                        Some("h2") => self.open(slot, Guess::Http2),
+                        Some(_) => self.open(slot, Guess::Http1),
                         None => conn.phase = Phase::Unsure,
                     }
                 }
-                Phase::Unsure => match http1::guess(input) {
-                    Guess::Http2 => self.begin_http2(slot),
-                    Guess::Http1 => conn.phase = Phase::Http1,
+                Phase::Unsure => match guess(input) {
                     Guess::Unsure => {
                         if conn.eof {
                             conn.begin_close(End::HandshakeEof);
                         }
                         return;
                     }
+                    protocol => self.open(slot, protocol),
                 },
-                Phase::Http1 => {
-                    if conn.eof && input.is_empty() {
-                        conn.begin_close(End::HandshakeEof);
-                    } else if conn.eof || http1::head_is_whole(input) {
-                        refuse_http1(conn, input);
-                    }
-                    return;
-                }
-                Phase::Http2 => return self.receive(slot),
+                Phase::Open => return self.receive(slot),
                 Phase::Closing => return,
             }
         }
     }
 
-    fn begin_http2(&mut self, slot: u32) {
+    /// The protocol is known.
+    fn open(&mut self, slot: u32, protocol: Guess) {
         let now = self.conns.now();
-        let Some(conn) = self.conns.get(slot) else {
+        let Some((conn, totals)) = self.conns.get_and_totals(slot) else {
             return;
         };
         let id = conn.id;
-        conn.phase = Phase::Http2;
+        conn.phase = Phase::Open;
         conn.deadline = None;
-        conn.engine = Some(Connection::server(self.options.proto.clone(), now));
+        let config = self.options.proto.clone();
+        conn.engine = Some(if protocol == Guess::Http1 {
+            totals.http1 += 1;
+            let secure = conn.transport.tls.is_some();
+            Engine::Http1(tidegate_http1::Connection::server(config, secure, now))
+        } else {
+            Engine::Http2(tidegate_proto::Connection::server(config, now))
+        });
         self.service.opened(&mut self.conns, id);
     }
 
@@ -490,7 +488,7 @@ impl<S: Service> EventLoop<S> {
     fn receive(&mut self, slot: u32) {
         let now = self.conns.now();
         while let Some(conn) = self.conns.get(slot) {
-            let (Some(engine), Phase::Http2) = (&mut conn.engine, conn.phase) else {
+            let (Some(engine), Phase::Open) = (&mut conn.engine, conn.phase) else {
                 return;
             };
             let id = conn.id;
@@ -598,6 +596,9 @@ impl<S: Service> EventLoop<S> {
                     self.buffers.clear_input(0);
                     self.receive(slot);
                     if let Some(conn) = self.conns.get(slot) {
+                        if conn.engine.as_ref().is_some_and(Engine::is_truncated) {
+                            return Err(End::Stopped);
+                        }
                         conn.begin_close(End::Stopped);
                     }
                 }
@@ -660,16 +661,17 @@ impl<S: Service> EventLoop<S> {
             return;
         };
         self.timers.cancel(slot, &mut conn.timer);
+        if conn.engine.as_ref().is_some_and(Engine::is_truncated) {
+            conn.transport.reset();
+        }
         let end = conn.take_end();
         let (id, peer) = (conn.id, conn.info.peer);
         if conn.was_truncated() {
             totals.truncated += 1;
             debug!("{peer}: TCP ended without close_notify of TLS");
         }
-        match &end {
-            End::Http1 => totals.http1_refused += 1,
-            _ if conn.engine.is_none() => totals.handshake_failures += 1,
-            _ => {}
+        if conn.engine.is_none() {
+            totals.handshake_failures += 1;
         }
         debug!("{peer}: {end}");
         self.service.closed(&mut self.conns, id, &end);
@@ -697,11 +699,6 @@ enum Settled {
     HasMore,
     /// It is over.
     Over,
-}
-
-fn refuse_http1(conn: &mut Conn, head: &[u8]) {
-    conn.outbox.tail().extend_from_slice(&http1::refusal(head));
-    conn.begin_close(End::Http1);
 }
 
 /// Whether an error of `accept` says nothing about the listener: the connection was gone before it was accepted.

@@ -1,4 +1,5 @@
-//! The mio event loop of tidegate: sockets, TLS and timers, around the engine of [`tidegate_proto`].
+//! The mio event loop of tidegate: sockets, TLS and timers, around the engines of [`tidegate_proto`] and
+//! [`tidegate_http1`]. ALPN says which, else the first octets do; a [`Service`] needn't know.
 //!
 //! One [`EventLoop`] for each worker thread, with a listening socket of its own (SO_REUSEPORT); connections never move,
 //! and nothing on the way of a request is locked or shared. What requests mean is the [`Service`]'s business: it gets
@@ -70,8 +71,9 @@ mod buffers;
 mod conn;
 mod conns;
 mod end;
+mod engine;
 mod event_loop;
-mod http1;
+mod guess;
 mod listener;
 mod mailbox;
 mod record_size;
@@ -83,6 +85,7 @@ mod transport;
 
 pub use conns::{ConnId, ConnInfo, Conns, TlsInfo, Totals};
 pub use end::End;
+pub use engine::{Engine, StreamMut};
 pub use event_loop::EventLoop;
 pub use listener::{Listener, Security};
 pub use mailbox::Mailbox;

@@ -1,13 +1,14 @@
 //! The octets of a connection's socket, in cleartext or by TLS.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Buf;
 use mio::net::TcpStream;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, WriteTraffic};
 use rustls::{Error, HandshakeKind, InvalidMessage, ServerConfig};
+use socket2::SockRef;
 use tidegate_proto::Outbox;
 
 use crate::buffers::{Buffers, MAX_TLS_LEFT_OVER, READ_AT_ONCE, Records};
@@ -82,6 +83,12 @@ impl Transport {
             None => flush_plain(&mut self.socket, outbox, written).map_err(End::Io),
             Some(tls) => tls.flush(&mut self.socket, outbox, buffers, now, written),
         }
+    }
+
+    /// Has the socket end by a reset and not in order, so that the peer can't take what it has for everything.
+    pub(crate) fn reset(&self) {
+        // Where that fails the socket is gone already.
+        let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
     }
 
     /// Whether octets wait that the socket did not take; those in the outbox not counted.

@@ -64,6 +64,8 @@ pub struct Entry {
     referer: String,
     user_agent: String,
     began: Instant,
+    /// As the request line has it.
+    version: &'static str,
     /// Whether it is a push: answered without having been asked.
     is_pushed: bool,
 }
@@ -87,10 +89,11 @@ impl AccessLog {
         self.enabled
     }
 
-    /// Notes a request that came in, or was promised, at `began`.
+    /// Notes a request that came in, or was promised, at `began`, by a protocol such as `HTTP/1.1`.
     pub fn begin(
         &self,
         head: &RequestHead,
+        version: &'static str,
         peer: Option<SocketAddr>,
         began: Instant,
         is_pushed: bool,
@@ -117,6 +120,7 @@ impl AccessLog {
             referer,
             user_agent,
             began,
+            version,
             is_pushed,
         })
     }
@@ -174,6 +178,7 @@ impl std::fmt::Display for LogLine<'_> {
         let Entry {
             request,
             user_agent,
+            version,
             is_pushed,
             ..
         } = self.entry;
@@ -185,7 +190,7 @@ impl std::fmt::Display for LogLine<'_> {
         }
         write!(
             f,
-            " \"{request} HTTP/2\" {status:03} {bytes} {took:.1?} \"{user_agent}\"{pushed}"
+            " \"{request} {version}\" {status:03} {bytes} {took:.1?} \"{user_agent}\"{pushed}"
         )
     }
 }
@@ -206,6 +211,7 @@ fn combined(out: &mut String, entry: &Entry, sent: Sent, clock: &Clock, took: Du
         request,
         referer,
         user_agent,
+        version,
         is_pushed,
         ..
     } = entry;
@@ -222,7 +228,7 @@ fn combined(out: &mut String, entry: &Entry, sent: Sent, clock: &Clock, took: Du
     let written = written.and_then(|()| {
         writeln!(
             out,
-            " - - [{day}/{month}/{year}:{time} +0000] \"{request} HTTP/2\" {status:03} {bytes} \"{referer}\" \
+            " - - [{day}/{month}/{year}:{time} +0000] \"{request} {version}\" {status:03} {bytes} \"{referer}\" \
              \"{user_agent}\" {seconds:.6}{pushed}"
         )
     });
@@ -260,6 +266,7 @@ mod tests {
             referer: "-".into(),
             user_agent: "curl".into(),
             began,
+            version: "HTTP/2",
             is_pushed: false,
         }
     }

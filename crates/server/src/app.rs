@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use tidegate_net::{ConnId, Conns, End, Service};
-use tidegate_proto::{
-    CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, StreamId, StreamMut,
-};
+use tidegate_net::{ConnId, Conns, End, Engine, Service, StreamMut};
+use tidegate_proto::{CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, StreamId};
 
 use crate::access_log::{AccessLog, Destination, Entry, canonical};
 use crate::clock::Clock;
@@ -80,10 +78,13 @@ impl App {
             return self.answer(conns, conn, id, head, end, None);
         }
         let now = conns.now();
-        let Some(engine) = conns.engine(conn) else {
-            return;
+        let prepared = match conns.engine(conn) {
+            Some(Engine::Http2(engine)) => self.pusher.prepare(engine, conn, id, head, now),
+            // RFC 8297 §3: "a server might refrain from sending 103 (Early Hints) over HTTP/1.1 unless the client is known
+            // to handle informational responses correctly": such a one took them for the final response.
+            Some(Engine::Http1(_)) => self.pusher.look_up(head),
+            None => return,
         };
-        let prepared = self.pusher.prepare(engine, conn, id, head, now);
         self.answer(conns, conn, id, head, end, Some(&prepared));
         for (promised, head) in &prepared.promised {
             let prepared = self.pusher.prepare_promised(head);
@@ -103,7 +104,11 @@ impl App {
         let log = self.access_log.is_enabled().then(|| {
             let peer = conns.info(conn).map(|info| info.peer);
             let is_pushed = id.is_server_initiated();
-            self.access_log.begin(head, peer, conns.now(), is_pushed)
+            let version = conns
+                .stream(conn, id)
+                .map_or("", |mut stream| stream.version());
+            self.access_log
+                .begin(head, version, peer, conns.now(), is_pushed)
         });
         let Some(stream) = conns.stream(conn, id) else {
             return;
@@ -340,8 +345,7 @@ fn log_end(conns: &Conns, conn: ConnId, why: &End) {
         )
         | End::TlsFailed(_)
         | End::HandshakeTimedOut
-        | End::WriteTimedOut
-        | End::Http1 => log::info!("connection error: peer {peer}, {why}"),
+        | End::WriteTimedOut => log::info!("connection error: peer {peer}, {why}"),
         _ => log::debug!("connection closed: peer {peer}, {why}"),
     }
 }

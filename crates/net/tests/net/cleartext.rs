@@ -146,31 +146,6 @@ fn answer_to(worker: &Worker, octets: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn http1_is_answered_in_its_own_words() {
-    let worker = Worker::plain();
-    let answer = answer_to(&worker, b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
-    let answer = String::from_utf8(answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 505 "), "{answer}");
-    let (head, text) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains(&format!("content-length: {}", text.len())));
-    assert!(text.contains("HTTP/2"));
-    assert!(worker.wait_closed().contains("HTTP/1.x"));
-    assert_eq!(worker.totals().http1_refused, 1);
-}
-
-#[test]
-fn an_http1_upload_is_not_reset_before_its_answer_is_read() {
-    let worker = Worker::plain();
-    let mut stream = worker.connect();
-    let head = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 300000\r\n\r\n";
-    stream.write_all(head).unwrap();
-    stream.write_all(&[b'x'; 300_000]).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    assert!(answer.starts_with(b"HTTP/1.1 505 "));
-}
-
-#[test]
 fn what_is_neither_is_answered_by_goaway() {
     let worker = Worker::plain();
     for garbage in [

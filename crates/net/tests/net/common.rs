@@ -1,6 +1,6 @@
 //! A worker on a thread of its own, and clients that speak through the engine's client role.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tidegate_net::{
     TlsAcceptorConfig, Totals,
 };
 use tidegate_proto::{
-    Body, Config, Connection, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId,
+    Body, Config, Connection, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId,
 };
 
 /// Longer than anything takes that works.
@@ -38,11 +38,13 @@ pub(crate) enum Note {
     Closed(String),
 }
 
-/// Answers by path: `/hello`; `/big/N`, N octets; `/upload`, how many octets came; `/hold`, when told to.
+/// Answers by path: `/hello`; `/big/N`, N octets; `/upload`, how many octets came; `/hold`, when told to; `/cut`, with a
+/// part of a body.
 pub(crate) struct TestService {
     notes: Sender<Note>,
     uploads: HashMap<(ConnId, StreamId), u64>,
     held: Vec<(ConnId, StreamId)>,
+    cut: HashSet<(ConnId, StreamId)>,
 }
 
 impl TestService {
@@ -83,6 +85,13 @@ impl Service for TestService {
                     self.held.push((conn, id));
                     let _ = self.notes.send(Note::Held);
                 }
+                "/cut" => {
+                    self.cut.insert((conn, id));
+                    if let Some(mut stream) = conns.stream(conn, id) {
+                        let head = ResponseHead::new(200);
+                        stream.respond(&head, Body::Stream).unwrap();
+                    }
+                }
                 "/upload" => {
                     self.uploads.insert((conn, id), 0);
                     if end {
@@ -103,6 +112,15 @@ impl Service for TestService {
                 }
                 if end {
                     self.uploaded(conns, conn, id);
+                }
+            }
+            Event::Writable { id, .. } => {
+                let is_first = self.cut.remove(&(conn, id));
+                if let Some(mut stream) = conns.stream(conn, id) {
+                    match is_first {
+                        true => assert_eq!(stream.write(&mut "half".into(), false), 4),
+                        false => stream.reset(ErrorCode::INTERNAL_ERROR),
+                    }
                 }
             }
             Event::Reset { id, .. } => {
@@ -170,6 +188,7 @@ impl Worker {
             notes,
             uploads: HashMap::new(),
             held: Vec::new(),
+            cut: HashSet::new(),
         };
         let event_loop = EventLoop::new(vec![listener], options, service).unwrap();
         Self {

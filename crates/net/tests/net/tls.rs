@@ -182,22 +182,6 @@ fn no_common_protocol_is_refused() {
 }
 
 #[test]
-fn http1_is_answered_in_its_own_words_whether_alpn_says_so_or_nothing() {
-    let worker = Worker::tls();
-    for alpn in [&["http/1.1"][..], &[]] {
-        let config = Arc::new(worker.client_config(alpn));
-        let mut tls = worker.connect_tls(&config);
-        tls.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            .unwrap();
-        let mut answer = String::new();
-        // Fails unless the server ends with close_notify.
-        tls.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 505 "), "{answer}");
-        assert!(worker.wait_closed().contains("HTTP/1.x"));
-    }
-}
-
-#[test]
 fn without_alpn_the_preface_tells() {
     let worker = Worker::tls();
     let config = Arc::new(worker.client_config(&[]));

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use tidegate_proto::{Body, KnownName, StreamMut};
+use tidegate_net::StreamMut;
+use tidegate_proto::{Body, KnownName};
 
 use super::{Outcome, Request};
 use crate::exchange::{Progress, Work};

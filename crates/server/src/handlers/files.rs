@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
-use tidegate_proto::{Body, StreamMut};
+use tidegate_net::StreamMut;
+use tidegate_proto::Body;
 
 use super::asset::{Asset, Metadata};
 use super::conditional::{Validators, judge};

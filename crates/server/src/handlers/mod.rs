@@ -10,9 +10,8 @@ pub mod status;
 pub mod upload;
 
 use bytes::Bytes;
-use tidegate_proto::{
-    Body, ErrorCode, KnownName, Misuse, Priority, RequestHead, ResponseHead, StreamMut,
-};
+use tidegate_net::StreamMut;
+use tidegate_proto::{Body, ErrorCode, KnownName, Misuse, Priority, RequestHead, ResponseHead};
 
 use crate::clock::Clock;
 use crate::exchange::Work;

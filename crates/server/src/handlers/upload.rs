@@ -2,7 +2,8 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-use tidegate_proto::{Body, StreamMut};
+use tidegate_net::StreamMut;
+use tidegate_proto::Body;
 
 use super::{Outcome, Request, Sent, head_of};
 use crate::clock::Clock;

@@ -136,6 +136,15 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         prepared
     }
 
+    /// Looks up a request of a client that takes neither pushes nor 103: its answer may still have links.
+    pub fn look_up(&self, head: &RequestHead) -> Prepared {
+        Prepared {
+            found: self.options.list.find(head.path_octets()),
+            links: self.options.early_hints,
+            promised: Vec::new(),
+        }
+    }
+
     /// Looks up a request that was promised.
     pub fn prepare_promised(&self, head: &RequestHead) -> Prepared {
         Prepared {
@@ -744,7 +753,7 @@ mod tests {
             let (extra, asset) = worker.pusher.contribution(&prepared);
             let stream = peer.engine.stream(stream).unwrap();
             asset.unwrap().answer_any(&mut crate::handlers::Request {
-                stream,
+                stream: tidegate_net::StreamMut::Http2(stream),
                 head: &head,
                 end: true,
                 clock: &clock,

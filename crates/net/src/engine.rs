@@ -1,0 +1,221 @@
+//! The engines of both protocols behind one face: what serves a connection needn't know which it speaks.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tidegate_proto::{
+    Body, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priority, RequestHead, ResponseHead,
+    Stats, StreamId,
+};
+
+/// The engine of a connection.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "each connection is in a box of its own"
+)]
+#[derive(Debug)]
+pub enum Engine {
+    /// HTTP/2.
+    Http2(tidegate_proto::Connection),
+    /// HTTP/1.1 or 1.0.
+    Http1(tidegate_http1::Connection),
+}
+
+/// A borrowed handle to one request, whichever protocol it came by. The methods are those of
+/// [`tidegate_proto::StreamMut`]; where HTTP/1.1 differs, [`tidegate_http1::StreamMut`] says how.
+pub enum StreamMut<'a> {
+    /// HTTP/2.
+    Http2(tidegate_proto::StreamMut<'a>),
+    /// HTTP/1.1 or 1.0.
+    Http1(tidegate_http1::StreamMut<'a>),
+}
+
+/// Calls the same method of either.
+macro_rules! either {
+    ($self:ident, $inner:ident => $call:expr) => {
+        match $self {
+            Self::Http2($inner) => $call,
+            Self::Http1($inner) => $call,
+        }
+    };
+}
+
+/// For services.
+impl Engine {
+    /// A handle to a request that is not over, or that was reset and not yet released.
+    pub fn stream(&mut self, id: StreamId) -> Option<StreamMut<'_>> {
+        match self {
+            Self::Http2(engine) => engine.stream(id).map(StreamMut::Http2),
+            Self::Http1(engine) => engine.stream(id).map(StreamMut::Http1),
+        }
+    }
+
+    /// Begins a graceful end: open requests finish, nothing new is taken.
+    pub fn shut_down(&mut self, now: Instant) {
+        either!(self, engine => engine.shut_down(now));
+    }
+
+    /// Ends at once. Only HTTP/2 can tell the client why.
+    pub fn abort(&mut self, code: ErrorCode) {
+        either!(self, engine => engine.abort(code));
+    }
+
+    /// The connection's counters.
+    pub fn stats(&self) -> &Stats {
+        either!(self, engine => engine.stats())
+    }
+
+    /// Requests that are open or wait for [`StreamMut::release`].
+    pub fn active_streams(&self) -> usize {
+        either!(self, engine => engine.active_streams())
+    }
+
+    /// Whether the end of the connection has begun: nothing new is accepted.
+    pub fn is_ending(&self) -> bool {
+        either!(self, engine => engine.is_ending())
+    }
+
+    /// Whether [`Event::Closed`] has been or is about to be told.
+    pub fn is_closed(&self) -> bool {
+        either!(self, engine => engine.is_closed())
+    }
+}
+
+/// For the loop.
+impl Engine {
+    pub(crate) fn receive(&mut self, input: &mut BytesMut, now: Instant) -> Option<Event> {
+        either!(self, engine => engine.receive(input, now))
+    }
+
+    pub(crate) fn receive_eof(&mut self, now: Instant) {
+        either!(self, engine => engine.receive_eof(now));
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        either!(self, engine => engine.handle_timeout(now));
+    }
+
+    pub(crate) fn transmit(&mut self, out: &mut Outbox, limit: usize, now: Instant) -> Flow {
+        either!(self, engine => engine.transmit(out, limit, now))
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        either!(self, engine => engine.next_timeout())
+    }
+
+    pub(crate) fn can_receive(&self) -> bool {
+        either!(self, engine => engine.can_receive())
+    }
+
+    /// Whether [`Engine::observe_rtt`] would be of use now.
+    pub(crate) fn wants_rtt(&self) -> bool {
+        match self {
+            Self::Http2(engine) => engine.wants_rtt(),
+            // It has no windows: what its owner doesn't consume is simply not read.
+            Self::Http1(_) => false,
+        }
+    }
+
+    pub(crate) fn observe_rtt(&mut self, rtt: Duration) {
+        if let Self::Http2(engine) = self {
+            engine.observe_rtt(rtt);
+        }
+    }
+
+    /// Whether the client would take the transport's orderly end for that of a response that isn't whole.
+    pub(crate) fn is_truncated(&self) -> bool {
+        match self {
+            // A stream's end is a frame.
+            Self::Http2(_) => false,
+            Self::Http1(engine) => engine.is_truncated(),
+        }
+    }
+}
+
+impl StreamMut<'_> {
+    /// The request's number.
+    pub fn id(&self) -> StreamId {
+        either!(self, stream => stream.id())
+    }
+
+    /// The protocol as the request line would have it: `HTTP/2`, `HTTP/1.1` or `HTTP/1.0`.
+    pub fn version(&mut self) -> &'static str {
+        match self {
+            Self::Http2(_) => "HTTP/2",
+            Self::Http1(stream) => stream.version(),
+        }
+    }
+
+    /// Sends the final response.
+    ///
+    /// # Errors
+    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
+        either!(self, stream => stream.respond(head, body))
+    }
+
+    /// Sends an interim response (1xx).
+    ///
+    /// # Errors
+    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    pub fn inform(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
+        either!(self, stream => stream.inform(head))
+    }
+
+    /// Takes octets of a [`Body::Stream`] off the front of `data`, as many as there is room for, and returns how many. With
+    /// `end`, the response ends once all of `data` is taken.
+    pub fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
+        either!(self, stream => stream.write(data, end))
+    }
+
+    /// Ends a [`Body::Stream`] with trailers.
+    ///
+    /// # Errors
+    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    pub fn trailers(&mut self, fields: &Fields) -> Result<(), Misuse> {
+        either!(self, stream => stream.trailers(fields))
+    }
+
+    /// Promises a response to a request that the client has not made.
+    ///
+    /// # Errors
+    /// [`Misuse`] tells why nothing was promised; HTTP/1.1 has no push.
+    pub fn push(&mut self, head: &RequestHead) -> Result<StreamId, Misuse> {
+        either!(self, stream => stream.push(head))
+    }
+
+    /// Gives back credit for so many octets of [`Event::Data`].
+    pub fn consume(&mut self, octets: usize) {
+        either!(self, stream => stream.consume(octets));
+    }
+
+    /// Octets that were told as [`Event::Data`] and not consumed yet.
+    pub fn unconsumed(&mut self) -> usize {
+        either!(self, stream => stream.unconsumed())
+    }
+
+    /// Changes the request's place among those that want to send.
+    pub fn prioritize(&mut self, priority: Priority) {
+        either!(self, stream => stream.prioritize(priority));
+    }
+
+    /// The same, only where nobody has said anything.
+    pub fn suggest_priority(&mut self, priority: Priority) {
+        either!(self, stream => stream.suggest_priority(priority));
+    }
+
+    /// The request's place among those that want to send.
+    pub fn priority(&mut self) -> Priority {
+        either!(self, stream => stream.priority())
+    }
+
+    /// Ends the request without the rest of its response; in HTTP/1.1 the connection too.
+    pub fn reset(&mut self, code: ErrorCode) {
+        either!(self, stream => stream.reset(code));
+    }
+
+    /// Lets go of a request after [`Event::Reset`].
+    pub fn release(&mut self) {
+        either!(self, stream => stream.release());
+    }
+}

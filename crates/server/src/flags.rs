@@ -34,13 +34,13 @@ Examples:
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "tidegate", version, about = "An HTTP/2 server", after_help = EXAMPLES, styles = STYLES, max_term_width = 120)]
+#[command(name = "tidegate", version, about = "An HTTP/2 and HTTP/1.1 server", after_help = EXAMPLES, styles = STYLES, max_term_width = 120)]
 pub struct Flags {
-    /// Listen here for HTTP/2 over TLS: ADDR:PORT, :PORT or PORT, or none. Repeatable [default: 8443]
+    /// Listen here for HTTP/2 and HTTP/1.1 over TLS: ADDR:PORT, :PORT or PORT, or none. Repeatable [default: 8443]
     #[arg(long, value_name = "ADDR", help_heading = "Ports", value_parser = listen)]
     pub listen: Vec<Listen>,
 
-    /// Listen here for HTTP/2 in cleartext, with prior knowledge. Repeatable [default: 8080]
+    /// Listen here for HTTP/2 (by prior knowledge) and HTTP/1.1 in cleartext. Repeatable [default: 8080]
     #[arg(long, value_name = "ADDR", help_heading = "Ports", value_parser = listen)]
     pub listen_h2c: Vec<Listen>,
 
@@ -104,15 +104,15 @@ pub struct Flags {
     #[arg(long, value_name = "WHICH", help_heading = "Limits", default_value = "rfc9218", value_parser = priorities)]
     pub priorities: Priorities,
 
-    /// Close a connection that has had no stream open for so long
+    /// Close a connection that has had no request open for so long
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "10m", value_parser = duration)]
     pub idle_timeout: Duration,
 
-    /// From accepting a connection until the client's SETTINGS are there
+    /// From accepting a connection until the client's SETTINGS, or its first octets of HTTP/1.1, are there
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "10s", value_parser = duration)]
     pub handshake_timeout: Duration,
 
-    /// From the first to the last frame of a request's header block
+    /// From the first to the last frame of a request's header block, or octet of its head
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "10s", value_parser = duration)]
     pub header_timeout: Duration,
 

@@ -1,4 +1,4 @@
-//! The HTTP/2 server `tidegate`: what the binary is made of.
+//! The server `tidegate`: what the binary is made of.
 
 pub mod access_log;
 pub mod app;

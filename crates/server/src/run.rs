@@ -225,15 +225,19 @@ fn announce(bound: &[Bound], routes: &Router<Target>, self_signed: bool) {
         let (url, kind, flag) = match security {
             Security::Plain => (
                 format!("http://{host}:{port}"),
-                "HTTP/2 in cleartext, with prior knowledge",
+                "HTTP/2 (by prior knowledge) and HTTP/1.1 in cleartext",
                 "--http2-prior-knowledge ",
             ),
             Security::Tls(_) if self_signed => (
                 format!("https://{host}:{port}"),
-                "HTTP/2 over TLS, with a self-signed certificate made just now",
+                "HTTP/2 and HTTP/1.1 over TLS, with a self-signed certificate made just now",
                 "-k ",
             ),
-            Security::Tls(_) => (format!("https://{host}:{port}"), "HTTP/2 over TLS", ""),
+            Security::Tls(_) => (
+                format!("https://{host}:{port}"),
+                "HTTP/2 and HTTP/1.1 over TLS",
+                "",
+            ),
         };
         text.push_str(&format!("  {:<28}{kind}\n", format!("{url}/")));
         curl.get_or_insert((url, flag));

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tidegate_proto::{
-    CloseReason, Config, ErrorCode, Event, Flow, Outbox, Stats, StreamId, Violation,
+    CloseReason, Config, ErrorCode, Event, Flow, Outbox, Reservation, Stats, StreamId, Violation,
 };
 
-use crate::body::Piece;
+use crate::body::{BodyReader, Piece};
 use crate::exchange::{Exchange, More, Phase};
 use crate::request;
 use crate::response::{Framing, status_of, write_chunk_size, write_last_chunk, write_refusal};
@@ -21,6 +21,9 @@ pub(crate) const MAX_DISCARDED: usize = 1 << 20;
 
 /// A whole body of up to so many octets is copied behind its head at once.
 const SMALL_BODY: usize = 4096;
+
+/// Octets of a body that were read along and wait in the input, at most: tidegate-net reads so many at once.
+const INPUT: u64 = 64 << 10;
 
 /// How long a connection is without a request before it gives its memory back.
 const REST_AFTER: Duration = Duration::from_secs(1);
@@ -39,6 +42,9 @@ enum Wait {
     /// For the next piece of a body.
     Body,
 }
+
+/// The memory budget is used up.
+struct NoRoom;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +96,7 @@ impl Connection {
     ///
     /// Of `config` it heeds `initial_window_size` as the octets of a body that may be told and not consumed,
     /// `max_header_list_size` for heads (request line included) and trailers, `max_header_fields`, `max_cookie_crumbs`,
-    /// `outbound_high_water`, and of the time limits `header_block`, `body`, `idle` and `shutdown`.
+    /// `outbound_high_water`, `memory_budget`, and of the time limits `header_block`, `body`, `idle` and `shutdown`.
     pub fn server(config: Arc<Config>, secure: bool, now: Instant) -> Self {
         let mut conn = Self {
             config,
@@ -202,8 +208,15 @@ impl Connection {
         exchange.persistent &= self.next_id < StreamId::MAX && !exchange.connect_request;
         if exchange.connect_request {
             // RFC 9110 §9.3.6: "A CONNECT request message does not have content."
-            exchange.recv.body = crate::body::BodyReader::Done;
+            exchange.recv.body = BodyReader::Done;
         }
+        exchange.recv.reservation = match self.reserve(&exchange.recv.body) {
+            Ok(reservation) => reservation,
+            Err(NoRoom) => {
+                self.refuse_for_memory();
+                return Ok(None);
+            }
+        };
         let end = exchange.recv.body.is_done();
         self.exchange = Some(exchange);
         self.stats.requests += 1;
@@ -213,6 +226,20 @@ impl Connection {
             head: request.head,
             end,
         }))
+    }
+
+    /// Reserves what a body can make us hold: what is told and not consumed, and what waits in the input meanwhile.
+    fn reserve(&self, body: &BodyReader) -> Result<Option<Reservation>, NoRoom> {
+        let Some(budget) = &self.config.memory_budget else {
+            return Ok(None);
+        };
+        let most = self.window() as u64 + INPUT;
+        let octets = match *body {
+            BodyReader::Done => return Ok(None),
+            BodyReader::Length { left } => left.min(most),
+            BodyReader::Chunked(_) => most,
+        };
+        budget.reserve(octets).map(Some).ok_or(NoRoom)
     }
 
     fn receive_body(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Violation> {
@@ -474,6 +501,14 @@ impl Connection {
             write_refusal(&mut self.control, status_of(violation));
         }
         self.close(CloseReason::Violation(violation));
+    }
+
+    /// There is no memory for a request's body. RFC 9110 §15.6.4: "the server is currently unable to handle the request due to
+    /// a temporary overload". The body is on its way, so the connection is of no use any more.
+    fn refuse_for_memory(&mut self) {
+        self.stats.refused_for_memory += 1;
+        write_refusal(&mut self.control, 503);
+        self.close(CloseReason::OverMemoryBudget);
     }
 
     fn close(&mut self, reason: CloseReason) {

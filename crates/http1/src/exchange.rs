@@ -1,7 +1,7 @@
 //! A request and its response: how far both have come. There is one at a time on a connection, so answers are in order.
 
 use bytes::Bytes;
-use tidegate_proto::{Fields, StreamId};
+use tidegate_proto::{Fields, Reservation, StreamId};
 
 use crate::body::BodyReader;
 use crate::request::Request;
@@ -48,6 +48,8 @@ pub(crate) struct Exchange {
 #[derive(Debug)]
 pub(crate) struct Recv {
     pub(crate) body: BodyReader,
+    /// What of the memory budget its body may take, until it is answered.
+    pub(crate) reservation: Option<Reservation>,
     /// Octets told as events and not consumed yet.
     pub(crate) unconsumed: usize,
     /// The client waits for 100 (Continue), and nothing of the body has come.
@@ -81,6 +83,7 @@ impl Exchange {
             persistent: request.persistent,
             recv: Recv {
                 body: std::mem::replace(&mut request.body, BodyReader::Done),
+                reservation: None,
                 unconsumed: 0,
                 expects_continue: request.expects_continue,
                 discard: false,

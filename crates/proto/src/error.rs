@@ -374,6 +374,8 @@ pub enum CloseReason {
     Idle,
     /// The owner called [`Connection::abort`](crate::Connection::abort).
     Aborted(ErrorCode),
+    /// HTTP/1.1: [`Config::memory_budget`](crate::Config::memory_budget) had no room for a request's body.
+    OverMemoryBudget,
 }
 
 impl std::fmt::Display for CloseReason {
@@ -398,6 +400,7 @@ impl std::fmt::Display for CloseReason {
             Self::ShutdownTimedOut => f.write_str("graceful end timed out"),
             Self::Idle => f.write_str("idle timeout"),
             Self::Aborted(code) => write!(f, "aborted with {code}"),
+            Self::OverMemoryBudget => f.write_str("the memory budget had no room for a body"),
         }
     }
 }

@@ -65,7 +65,7 @@ pub use config::{Config, ConfigError, Priorities, Timeouts};
 pub use conn::{Connection, Flow, PeerSettings, Role};
 pub use error::{CloseReason, Misuse, ResetCause, Violation};
 pub use event::Event;
-pub use flow::{MemoryBudget, ReceiveCredit};
+pub use flow::{MemoryBudget, ReceiveCredit, Reservation};
 pub use guard::{AbuseLimits, Rate};
 pub use message::{
     Body, Field, Fields, KnownName, RequestHead, RequestRules, ResponseHead, check_trailers,

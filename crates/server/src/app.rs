@@ -341,7 +341,10 @@ fn log_end(conns: &Conns, conn: ConnId, why: &End) {
             log::warn!("connection error in: peer {peer}, {code}, {why}");
         }
         End::Closed(
-            CloseReason::EofInTheMiddle | CloseReason::ShutdownTimedOut | CloseReason::Aborted(_),
+            CloseReason::EofInTheMiddle
+            | CloseReason::ShutdownTimedOut
+            | CloseReason::Aborted(_)
+            | CloseReason::OverMemoryBudget,
         )
         | End::TlsFailed(_)
         | End::HandshakeTimedOut

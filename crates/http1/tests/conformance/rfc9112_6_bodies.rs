@@ -1,8 +1,10 @@
 //! RFC 9112 §6: how long bodies are, both ways.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tidegate_proto::{
-    Body, CloseReason, Config, ErrorCode, Event, Misuse, ResponseHead, Violation,
+    Body, CloseReason, Config, ErrorCode, Event, MemoryBudget, Misuse, ResponseHead, Violation,
 };
 
 use crate::support::*;
@@ -451,4 +453,37 @@ fn a_body_is_asked_for_when_there_is_room_and_once() {
     );
     peer.settle();
     assert!(matches!(peer.next(), Event::Writable { .. }));
+}
+
+#[test]
+fn a_body_takes_its_part_of_the_memory_budget() {
+    // RFC 9110 §15.6.4: "The 503 (Service Unavailable) status code indicates that the server is currently unable to handle the
+    // request due to a temporary overload".
+    let budget = MemoryBudget::new(192 << 10);
+    let mut config = Config::server();
+    config.memory_budget = Some(Arc::clone(&budget));
+    let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut one = client_of(config.clone());
+    one.send(chunked);
+    // What may be told, and what is read along meanwhile.
+    assert_eq!(budget.reserved(), 128 << 10);
+    let mut other = client_of(config.clone());
+    other.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(budget.reserved(), 192 << 10);
+    let mut late = client_of(config);
+    late.send(GET);
+    late.answer("no body, no memory");
+    late.sent.clear();
+    late.send(chunked);
+    late.expect_sent(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    );
+    assert_eq!(late.expect_closed(), CloseReason::OverMemoryBudget);
+    assert_eq!(late.conn.stats().refused_for_memory, 1);
+    // It is given back when the exchange is over, and when the connection is.
+    other.send("hello");
+    other.answer("done");
+    assert_eq!(budget.reserved(), 128 << 10);
+    drop(one);
+    assert_eq!(budget.reserved(), 0);
 }

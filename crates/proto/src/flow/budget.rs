@@ -47,6 +47,14 @@ impl MemoryBudget {
         self.reserved.load(Ordering::Relaxed)
     }
 
+    /// Reserves so many octets, rounded up to 64 KiB, until what is returned is dropped; `None` when there is no room. For
+    /// engines of other protocols: [`Connection`](crate::Connection) does this by itself.
+    pub fn reserve(self: &Arc<Self>, octets: u64) -> Option<Reservation> {
+        let mut reservation = Reservation::new(Some(Arc::clone(self)));
+        let reserved = reservation.reserve(octets, Purpose::Floor);
+        reserved.then_some(reservation)
+    }
+
     fn is_tight(&self) -> bool {
         self.reserved() >= self.percent(TIGHT_FROM)
     }
@@ -75,9 +83,9 @@ pub(crate) enum Purpose {
     Growth,
 }
 
-/// What one connection has reserved; given back when it is dropped.
+/// What one connection has reserved of a [`MemoryBudget`]; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Reservation {
+pub struct Reservation {
     budget: Option<Arc<MemoryBudget>>,
     octets: u64,
 }
@@ -161,6 +169,17 @@ mod tests {
         one.keep(QUANTUM + 1);
         assert_eq!(budget.reserved(), 2 * QUANTUM);
         drop(one);
+        assert_eq!(budget.reserved(), 0);
+    }
+
+    #[test]
+    fn anyone_may_reserve_what_there_is() {
+        let budget = MemoryBudget::new(2 * QUANTUM);
+        let one = budget.reserve(QUANTUM + 1).expect("there is room");
+        assert_eq!(budget.reserved(), 2 * QUANTUM);
+        assert!(budget.reserve(1).is_none());
+        drop(one);
+        assert!(budget.reserve(1).is_some());
         assert_eq!(budget.reserved(), 0);
     }
 

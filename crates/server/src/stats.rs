@@ -24,12 +24,14 @@ pub struct Snapshot {
     pub open: u64,
     /// Connections that served more than one request.
     pub reused: u64,
+    /// Requests refused because the memory budget was used up.
+    pub refused_for_memory: u64,
     /// What came of the preload list.
     pub push: push::Stats,
 }
 
 /// Counters of the loop.
-const LOOP: usize = 10;
+const LOOP: usize = 11;
 
 const COUNTERS: usize = LOOP + push::Stats::LEN;
 
@@ -88,6 +90,7 @@ impl Snapshot {
             octets_out: totals.octets_out,
             open: totals.open,
             reused: totals.reused,
+            refused_for_memory: totals.proto.refused_for_memory,
             push: *push,
         }
     }
@@ -105,6 +108,7 @@ impl Snapshot {
             self.octets_out,
             self.open,
             self.reused,
+            self.refused_for_memory,
         ]);
         array[LOOP..].copy_from_slice(&self.push.to_array());
         array
@@ -122,6 +126,7 @@ impl Snapshot {
             octets_out,
             open,
             reused,
+            refused_for_memory,
             push @ ..,
         ] = array;
         Self {
@@ -137,6 +142,7 @@ impl Snapshot {
             octets_out,
             open,
             reused,
+            refused_for_memory,
             push: push::Stats::from_array(push),
         }
     }
@@ -146,9 +152,10 @@ impl std::fmt::Display for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} active streams, {} requests, {} KB of headers saved ({}), {} KB in, {} KB out, {} connections open, {} reused",
+            "{} active streams, {} requests, {} pushed, {} KB of headers saved ({}), {} KB in, {} KB out, {} connections open, {} reused",
             self.active_streams,
             self.requests,
+            self.push.pushed,
             self.headers.saved() / 1000,
             self.headers,
             self.octets_in / 1000,
@@ -156,6 +163,9 @@ impl std::fmt::Display for Snapshot {
             self.open,
             self.reused
         )?;
+        if self.refused_for_memory > 0 {
+            write!(f, ", {} refused for memory", self.refused_for_memory)?;
+        }
         if self.push != push::Stats::default() {
             write!(f, ", preloads: {}", self.push)?;
         }
@@ -241,7 +251,7 @@ mod tests {
         let sum = stats.changed().unwrap();
         assert_eq!(
             sum.to_string(),
-            "0 active streams, 7 requests, 13 KB of headers saved (in 12.3 KB as 0.9 KB, out 2.0 KB as 0.1 KB), 2 KB in, 0 KB out, \
+            "0 active streams, 7 requests, 0 pushed, 13 KB of headers saved (in 12.3 KB as 0.9 KB, out 2.0 KB as 0.1 KB), 2 KB in, 0 KB out, \
              1 connections open, 1 reused"
         );
         assert_eq!(stats.changed(), None, "nothing new");
@@ -250,13 +260,18 @@ mod tests {
             ..Snapshot::default()
         });
         let line = stats.changed().unwrap().to_string();
+        assert!(line.contains(" 4 requests, 1 pushed, 13 KB"), "{line}");
         let preloads = ", preloads: 0 hinted, 1 pushed, 2 cancelled, 75 refused (3 disabled, ";
         assert!(line.contains(preloads), "{line}");
         one.set(Snapshot {
             requests: 3,
             octets_in: 2500,
+            refused_for_memory: 9,
             ..Snapshot::default()
         });
+        let line = stats.changed().unwrap().to_string();
+        assert!(line.ends_with(", 9 refused for memory"), "{line}");
+        one.set(Snapshot::default());
         assert_eq!(stats.changed().unwrap().open, 0);
     }
 }

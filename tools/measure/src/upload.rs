@@ -51,7 +51,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
         }
     }
     println!(
-        "{:16}{:>10}{:>10}{:>10}{:>10}{:>12}{:>16}",
+        "{:16}{:>10}{:>10}{:>10}{:>10}{:>14}{:>16}",
         "", "median ms", "least", "most", "MB/s", "of the first", "window updates"
     );
     let mut ratios = Vec::new();
@@ -65,7 +65,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
         let rate = flags.octets as f64 / typical / 1e3;
         let updates = median(rounds.iter().map(|round| round.window_updates as f64));
         println!(
-            "{:16}{typical:>10.0}{least:>10.0}{most:>10.0}{rate:>10.2}{ratio:>11.2}x{updates:>16.0}",
+            "{:16}{typical:>10.0}{least:>10.0}{most:>10.0}{rate:>10.2}{ratio:>13.2}x{updates:>16.0}",
             target.name
         );
         ratios.push(ratio);

@@ -57,8 +57,8 @@ nghttp_takes_pushes() {
     expect 'and over cleartext' "$(promised "$http/")" '/style.css /script.js '
     # The page needs 2 and was viewed 8 times, the other needs 1: 17 in all.
     expect 'the statistics tell all that' \
-        "$(counted '0 hinted, 11 pushed, 0 cancelled, 6 refused (2 conditional, 4 repeated)')" \
-        'preloads: 0 hinted, 11 pushed, 0 cancelled, 6 refused (2 conditional, 4 repeated)'
+        "$(counted '15 hinted, 11 pushed, 0 cancelled, 6 refused (2 conditional, 4 repeated)')" \
+        'preloads: 15 hinted, 11 pushed, 0 cancelled, 6 refused (2 conditional, 4 repeated)'
     stop "$pid"
     expect 'so does the access log' "$(pushes /style.css) $(pushes /script.js) $(requests /script.js)" '6 5 1'
 }
@@ -66,12 +66,12 @@ nghttp_takes_pushes() {
 nghttp_refuses_pushes() {
     start --push on
     expect 'nghttp --no-push is promised nothing' "$(promised --no-push "$https/")" ''
-    expect 'but a 103, as a browser would be' \
-        "$(frames --no-push -H 'sec-fetch-mode: navigate' "$https/" | grep -E ':status:|link:' | cut -d')' -f2- | tr '\n' '|')" \
+    expect 'but a 103' \
+        "$(frames --no-push "$https/" | grep -E ':status:|link:' | cut -d')' -f2- | tr '\n' '|')" \
         ' :status: 103| link: </style.css>; rel=preload; as=style| link: </script.js>; rel=preload; as=script| :status: 200| link: </style.css>; rel=preload; as=style| link: </script.js>; rel=preload; as=script|'
     expect 'and the statistics tell why' \
-        "$(counted '2 hinted, 0 pushed, 0 cancelled, 4 refused (4 disabled)')" \
-        'preloads: 2 hinted, 0 pushed, 0 cancelled, 4 refused (4 disabled)'
+        "$(counted '4 hinted, 0 pushed, 0 cancelled, 4 refused (4 disabled)')" \
+        'preloads: 4 hinted, 0 pushed, 0 cancelled, 4 refused (4 disabled)'
     stop "$pid"
 }
 
@@ -80,7 +80,7 @@ nghttp_cancels_pushes() {
     start --push on --preload /=/large.js
     expect 'nghttp cancels the push of what it asks for itself' \
         "$(timeout 20 nghttp --null-out --verbose --no-dep "$https/" "$https/large.js" 2>&1 | grep -c 'send RST_STREAM')" 1
-    expect 'that is counted' "$(counted '0 hinted, 3 pushed, 1 cancelled, 0 refused' | cut -d, -f1-3)" 'preloads: 0 hinted, 3 pushed, 1 cancelled'
+    expect 'that is counted' "$(counted '3 hinted, 3 pushed, 1 cancelled, 0 refused' | cut -d, -f1-3)" 'preloads: 3 hinted, 3 pushed, 1 cancelled'
     expect 'and logged' "$(grep -cE 'push cancelled: stream [0-9]+, peer .*, CANCEL, /large.js for /' "$log")" 1
     stop "$pid"
 }
@@ -89,16 +89,18 @@ nghttp_cancels_pushes() {
 status_lines() { curl -sk --dump-header - --output /dev/null "$@" | tr -d '\r' | grep -E '^(HTTP|link)' | tr '\n' '|'; }
 
 curl_is_hinted() {
-    local links='link: </style.css>; rel=preload; as=style|link: </script.js>; rel=preload; as=script|' navigation='sec-fetch-mode: navigate'
+    local links='link: </style.css>; rel=preload; as=style|link: </script.js>; rel=preload; as=script|'
     start --push on
-    expect 'curl shows the 103' "$(status_lines -H "$navigation" "$https/")" "HTTP/2 103 |${links}HTTP/2 200 |$links"
-    expect 'who does not navigate gets none' "$(status_lines "$https/")" "HTTP/2 200 |$links"
+    expect 'curl shows the 103' "$(status_lines "$https/")" "HTTP/2 103 |${links}HTTP/2 200 |$links"
+    expect 'a navigation gets it' "$(status_lines -H 'sec-fetch-mode: navigate' "$https/")" "HTTP/2 103 |${links}HTTP/2 200 |$links"
+    expect 'a script that fetches the page gets none' "$(status_lines -H 'sec-fetch-mode: cors' "$https/")" "HTTP/2 200 |$links"
+    expect 'nor does HTTP/1.1' "$(status_lines --http1.1 "$https/")" "HTTP/1.1 200 OK|$links"
     expect 'nor who has the page' \
-        "$(status_lines -H "$navigation" -H 'if-none-match: *' "$https/")" 'HTTP/2 304 |'
-    expect 'nor who asks for something else' "$(status_lines -H "$navigation" "$https/style.css")" 'HTTP/2 200 |'
+        "$(status_lines -H 'if-none-match: *' "$https/")" 'HTTP/2 304 |'
+    expect 'nor who asks for something else' "$(status_lines "$https/style.css")" 'HTTP/2 200 |'
     stop "$pid"
     start --early-hints off
-    expect '--early-hints off' "$(status_lines -H "$navigation" "$https/")" 'HTTP/2 200 |'
+    expect '--early-hints off' "$(status_lines "$https/")" 'HTTP/2 200 |'
     stop "$pid"
 }
 
@@ -133,8 +135,8 @@ learning() {
     for _ in {1..16}; do nghttp --null-out "$https/" "$https/style.css" 2>/dev/null; done
     expect 'what 16 clients asked for is pushed to the next' "$(promised "$https/")" '/style.css '
     expect 'and what none asked for is not' \
-        "$(counted '0 hinted, 1 pushed, 0 cancelled, 33 refused (32 observed, 1 unlikely)')" \
-        'preloads: 0 hinted, 1 pushed, 0 cancelled, 33 refused (32 observed, 1 unlikely)'
+        "$(counted '2 hinted, 1 pushed, 0 cancelled, 33 refused (32 observed, 1 unlikely)')" \
+        'preloads: 2 hinted, 1 pushed, 0 cancelled, 33 refused (32 observed, 1 unlikely)'
     stop "$pid"
 }
 

@@ -68,7 +68,7 @@ pub struct Flags {
     #[arg(long, value_name = "FILE", help_heading = "Content")]
     pub preload_file: Option<PathBuf>,
 
-    /// Tell browsers what a page needs by 103 Early Hints and link fields [default: on, with a list of yours]
+    /// Tell clients what a page needs by 103 Early Hints and link fields [default: on, with a list of yours]
     #[arg(
         long,
         value_name = "on|off",

@@ -110,8 +110,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         };
         // Scripts that fetch a page, and pictures that are pages, are no views. Clients that aren't browsers don't say.
         let mode = head.get_known(KnownName::SEC_FETCH_MODE);
-        let is_navigation = mode == Some(b"navigate");
-        if mode.is_some() && !is_navigation {
+        if mode.is_some_and(|mode| mode != b"navigate") {
             return prepared;
         }
         let view = View {
@@ -129,8 +128,8 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
                 prepared.promised = self.promise(engine, &view);
             }
         }
-        // RFC 8297 §3: 103 harms clients that take it for the final response. All browsers that know 103 tell navigations.
-        if prepared.links && is_navigation && !promise::is_conditional(head) {
+        // RFC 9113 §8.1: a final response may have "zero or more" interim ones in front, so clients of HTTP/2 are ready for it.
+        if prepared.links && !promise::is_conditional(head) {
             self.hint(engine, &view);
         }
         prepared
@@ -524,20 +523,20 @@ mod tests {
     }
 
     #[test]
-    fn only_navigations_are_hinted_and_only_views_are_pushed_for() {
+    fn only_views_are_hinted_and_pushed_for() {
         let promises = [promise("/a.css"), promise("/a.js")];
-        for (mode, is_hinted, is_pushed) in [
-            (None, false, true),
-            (Some("navigate"), true, true),
-            (Some("no-cors"), false, false),
-            (Some("cors"), false, false),
+        for (mode, is_view) in [
+            (None, true),
+            (Some("navigate"), true),
+            (Some("no-cors"), false),
+            (Some("cors"), false),
         ] {
             let mut worker = Worker::new(Mode::On, list());
             let mut client = worker.connect(&[]);
             let field = mode.map(|mode| ("sec-fetch-mode", mode));
             let came = worker.ask(&mut client, "/", field.as_slice(), false);
-            assert_eq!(came.contains(&hint()), is_hinted, "{mode:?}");
-            assert_eq!(came.starts_with(&promises), is_pushed, "{mode:?}");
+            assert_eq!(came.contains(&hint()), is_view, "{mode:?}");
+            assert_eq!(came.starts_with(&promises), is_view, "{mode:?}");
         }
     }
 
@@ -712,7 +711,7 @@ mod tests {
         client.peer.engine.shut_down(worker.now);
         client.peer.pump();
         let came = worker.ask(&mut client, "/", &[], true);
-        assert_eq!(came, [Page]);
+        assert_eq!(came, [hint(), Page]);
         assert_eq!(worker.refused(Refusal::GoingAway), 2);
     }
 

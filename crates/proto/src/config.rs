@@ -75,6 +75,11 @@ pub struct Timeouts {
     pub write: Duration,
     /// With no stream open. Default 10 min.
     pub idle: Duration,
+    /// While streams are open and nothing has come in for so long, the peer is asked by PING whether it is still there, once for
+    /// each silence. For clients, of which a server may be gone without a word. Default off.
+    pub probe: Duration,
+    /// Until that is answered; then the connection is over. Default 10 s.
+    pub probe_answer: Duration,
     /// From the start of a graceful end to its forced one. Default 30 s.
     pub shutdown: Duration,
 }
@@ -88,6 +93,8 @@ impl Default for Timeouts {
             body: Duration::from_secs(30),
             write: Duration::from_secs(30),
             idle: Duration::from_secs(600),
+            probe: Duration::ZERO,
+            probe_answer: Duration::from_secs(10),
             shutdown: Duration::from_secs(30),
         }
     }

@@ -200,12 +200,18 @@ violations! {
     ChunkInvalid => PROTOCOL_ERROR, Connection, "RFC 9112 §7.1", "chunk_invalid";
     ChunkLineTooLong => ENHANCE_YOUR_CALM, Connection, "RFC 9112 §7.1.1", "chunk_line_too_long";
     TrailerForbidden => PROTOCOL_ERROR, Connection, "RFC 9112 §7.1.2", "trailer_forbidden";
+    StatusLineInvalid => PROTOCOL_ERROR, Connection, "RFC 9112 §4", "status_line_invalid";
+    ResponseUnasked => PROTOCOL_ERROR, Connection, "RFC 9112 §9.2", "response_unasked";
+    /// A 101 that wasn't asked for, or not so, or whose Sec-WebSocket-Accept is wrong.
+    UpgradeInvalid => PROTOCOL_ERROR, Connection, "RFC 6455 §4.1", "upgrade_invalid";
+    /// A 2xx other than 101 in answer to a request for a WebSocket.
+    UpgradeIgnored => PROTOCOL_ERROR, Connection, "RFC 6455 §4.1", "upgrade_ignored";
 }
 
 impl Violation {
     /// Whether it is a rule of HTTP/1.1 alone, which no peer of HTTP/2 can break.
     pub fn is_of_http1(self) -> bool {
-        self.section().starts_with("RFC 9112")
+        self.section().starts_with("RFC 9112") || self.section().starts_with("RFC 6455")
     }
 }
 
@@ -372,6 +378,8 @@ pub enum CloseReason {
     ShutdownTimedOut,
     /// No stream was open for the whole idle timeout.
     Idle,
+    /// The peer said nothing while streams were open, and didn't answer a PING either.
+    ProbeUnanswered,
     /// The owner called [`Connection::abort`](crate::Connection::abort).
     Aborted(ErrorCode),
     /// HTTP/1.1: [`Config::memory_budget`](crate::Config::memory_budget) had no room for a request's body.
@@ -399,6 +407,7 @@ impl std::fmt::Display for CloseReason {
             Self::Graceful => f.write_str("graceful end"),
             Self::ShutdownTimedOut => f.write_str("graceful end timed out"),
             Self::Idle => f.write_str("idle timeout"),
+            Self::ProbeUnanswered => f.write_str("silent, and no answer to a PING"),
             Self::Aborted(code) => write!(f, "aborted with {code}"),
             Self::OverMemoryBudget => f.write_str("the memory budget had no room for a body"),
         }

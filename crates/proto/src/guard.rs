@@ -51,8 +51,11 @@ pub struct AbuseLimits {
     /// Fields of a decoded header list, cookie crumbs included (field-count bomb, CVE-2026-49975). A list between the
     /// limit on fields and this fails its stream only. Default 1,000.
     pub header_fields: u32,
-    /// PING frames that must be answered (CVE-2019-9512). Default 100 and 20 per second.
+    /// PING frames that must be answered (CVE-2019-9512), beyond those that the next field justifies. Default 100 and 20 per
+    /// second.
     pub pings: Rate,
+    /// PING frames that each DATA frame of ours justifies: gRPC measures the path with them while a body comes in. Default 1.
+    pub pings_per_data: u32,
     /// SETTINGS frames (CVE-2019-9515). Default 20 and 1 per second.
     pub settings: Rate,
     /// Entries of one SETTINGS frame (CVE-2019-9515). Default 32.
@@ -84,6 +87,7 @@ impl Default for AbuseLimits {
             header_list_factor: 4,
             header_fields: 1000,
             pings: Rate::new(100, 20),
+            pings_per_data: 1,
             settings: Rate::new(20, 1),
             settings_entries: 32,
             priorities: Rate::new(200, 50),
@@ -162,6 +166,7 @@ pub(crate) struct Guard {
     pushes_cancelled: u64,
     small_continuations: Budget,
     pings: Budget,
+    pings_justified: u64,
     settings: Budget,
     priorities: Budget,
     window_updates: Budget,
@@ -185,6 +190,7 @@ impl Guard {
             pushes_cancelled: 0,
             small_continuations: Budget::new(limits.small_continuations, now),
             pings: Budget::new(limits.pings, now),
+            pings_justified: 0,
             settings: Budget::new(limits.settings, now),
             priorities: Budget::new(limits.priorities, now),
             window_updates: Budget::new(limits.window_updates, now),
@@ -289,8 +295,13 @@ impl Guard {
         Ok(())
     }
 
-    /// A PING that must be answered.
-    pub(crate) fn ping(&mut self, now: Instant) -> Result<(), Violation> {
+    /// A PING that must be answered; `data_frames_sent` is the connection's total that justifies some.
+    pub(crate) fn ping(&mut self, data_frames_sent: u64, now: Instant) -> Result<(), Violation> {
+        let for_data = data_frames_sent.saturating_mul(self.limits.pings_per_data.into());
+        if self.pings_justified < for_data {
+            self.pings_justified += 1;
+            return Ok(());
+        }
         self.pings.charge(1, now, Violation::PingFlood)
     }
 
@@ -462,6 +473,18 @@ mod tests {
         assert_eq!(resets, 50);
     }
 
+    /// A gRPC client sends one whenever the answer to the last one is there, as long as a body comes in.
+    #[test]
+    fn each_data_frame_justifies_a_ping() {
+        let t = start();
+        let mut guard = guard(t);
+        for data_frames in 1..=10_000 {
+            guard.ping(data_frames, t).unwrap();
+        }
+        let more = allowed(|| guard.ping(10_000, t), Violation::PingFlood);
+        assert_eq!(more, 100);
+    }
+
     #[test]
     fn each_push_may_be_cancelled_once() {
         let t = start();
@@ -527,7 +550,7 @@ mod tests {
     fn ping_flood_cve_2019_9512() {
         let t = start();
         let mut guard = guard(t);
-        assert_eq!(allowed(|| guard.ping(t), Violation::PingFlood), 100);
+        assert_eq!(allowed(|| guard.ping(0, t), Violation::PingFlood), 100);
     }
 
     #[test]
@@ -653,7 +676,7 @@ mod tests {
             guard.window_update(message, 1, now).unwrap();
             guard.window_update(message, 1, now).unwrap();
             if message % 500 == 0 {
-                guard.ping(now).unwrap();
+                guard.ping(0, now).unwrap();
             }
         }
     }
@@ -664,7 +687,7 @@ mod tests {
         let mut guard = guard(now);
         for _ in 0..5000 {
             now += Duration::from_secs(10);
-            guard.ping(now).unwrap();
+            guard.ping(0, now).unwrap();
         }
     }
 

@@ -139,6 +139,14 @@ impl Peer {
         Self::of(Connection::server(config, now), now)
     }
 
+    /// The client of a server engine that it reached by HTTP/1.1: with this request, and this payload of SETTINGS in it.
+    pub fn client_upgraded(config: Config, head: RequestHead, settings: Bytes) -> Self {
+        let now = Instant::now();
+        let config = config.build().expect("a test's config is valid");
+        let engine = Connection::server_upgraded(config, head, settings, now);
+        Self::of(engine, now)
+    }
+
     /// The server of a client engine, with the handshake done.
     pub fn server(config: Config) -> Self {
         Self::server_with(config, &[])

@@ -102,12 +102,19 @@ impl Connection {
         Ok(true)
     }
 
+    /// A body is to come: sees to it that somebody looks whether it does.
+    pub(crate) fn watch_bodies(&mut self) {
+        self.timers
+            .set_if_unset(Timer::Body, self.now, self.config.timeouts.body);
+    }
+
     /// Resets the streams whose body does not come, though there is window for it. A tunnel carries no body: how long it
     /// may be silent is a question to its ends.
     pub(super) fn expire_bodies(&mut self) {
         let limit = self.config.timeouts.body;
         let in_body = |stream: &&Stream| {
-            stream.recv.phase == Phase::Body && !stream.held && !stream.is_tunnel()
+            let timed = !stream.recv.untimed && (!stream.is_tunnel() || stream.recv.discard);
+            stream.recv.phase == Phase::Body && !stream.held && timed
         };
         // Since when the peer could have sent something: without window, not yet. The connection's is never short.
         let waiting_since = |stream: &Stream| {
@@ -196,9 +203,10 @@ impl Connection {
 
     /// Makes a stream's window larger, if the limits allow; it is told at once.
     fn grow_stream_window(&mut self, slot: usize, size: u32) {
-        let size = size.min(self.config.max_stream_window_size);
         let shift = self.window_shift();
         let stream = self.streams.get_mut(slot);
+        let most = self.config.max_stream_window_size;
+        let size = size.min(most).min(stream.recv.max_window);
         let window = &mut stream.recv.window;
         let before = window.size();
         if size <= before {

@@ -6,7 +6,6 @@ use tidegate_hpack::{Decoded, ListLimit};
 use crate::conn::ending::reset_event;
 use crate::conn::field_block::Opening;
 use crate::conn::recv::{Fault, Outcome, illegal};
-use crate::conn::timer::Timer;
 use crate::conn::{Connection, Role};
 use crate::error::{ResetCause, Violation};
 use crate::event::Event;
@@ -161,8 +160,7 @@ impl Connection {
         }
         self.wake();
         if !end {
-            self.timers
-                .set_if_unset(Timer::Body, self.now, self.config.timeouts.body);
+            self.watch_bodies();
             self.open_body(slot);
         }
         Ok(Some(Event::Request { id, head, end }))
@@ -230,8 +228,7 @@ impl Connection {
             self.remove_if_closed(slot);
         } else {
             recv.progress_at = self.now;
-            self.timers
-                .set_if_unset(Timer::Body, self.now, self.config.timeouts.body);
+            self.watch_bodies();
             self.open_body(slot);
         }
         Ok(Some(Event::Response { id, head, end }))

@@ -9,11 +9,13 @@ mod lifetime;
 mod messages;
 mod ping;
 mod priority;
+mod probe;
 mod push;
 mod recv;
 mod send;
 mod settings;
 mod timer;
+mod upgrade;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::error::{CloseReason, ResetCause, Violation};
 use crate::event::Event;
 use crate::flow::{ConnectionWindow, ReceiveCredit, RoundTrip, SendWindow};
 use crate::guard::Guard;
+use crate::message::RequestHead;
 use crate::sched::Scheduler;
 use crate::stats::Stats;
 use crate::stream::StreamMut;
@@ -35,6 +38,7 @@ use field_block::FieldBlocks;
 use lifetime::Lifetime;
 use ping::Pings;
 use priority::Signals;
+use probe::Probe;
 pub use settings::PeerSettings;
 use settings::SettingsState;
 use timer::{Timer, Timers};
@@ -88,6 +92,9 @@ pub struct Connection {
     pub(crate) settings: SettingsState,
     pub(crate) lifetime: Lifetime,
     pings: Pings,
+    probe: Probe,
+    /// The request that came by HTTP/1.1, until it is told.
+    upgrade_request: Option<Box<RequestHead>>,
     pub(crate) streams: StreamMap,
     pub(crate) recv_window: ConnectionWindow,
     pub(crate) rtt: RoundTrip,
@@ -136,6 +143,8 @@ impl Connection {
             settings: SettingsState::new(),
             lifetime: Lifetime::new(),
             pings: Pings::default(),
+            probe: Probe::new(now),
+            upgrade_request: None,
             streams: StreamMap::new(first_local, config.max_concurrent_streams),
             recv_window: ConnectionWindow::new(config.memory_budget.clone()),
             rtt: RoundTrip::default(),
@@ -269,6 +278,7 @@ impl Connection {
             Timer::Idle => self.close(CloseReason::Idle, Some(ErrorCode::NO_ERROR)),
             Timer::Rest => self.rest(),
             Timer::Credit => self.expire_credit(),
+            Timer::Probe => self.expire_probe(),
             Timer::SecondGoAway => self.send_second_goaway(),
             Timer::Shutdown => {
                 self.close(CloseReason::ShutdownTimedOut, Some(ErrorCode::NO_ERROR));
@@ -282,6 +292,8 @@ impl Connection {
     fn wake(&mut self) {
         self.timers.clear(Timer::Idle);
         self.timers.clear(Timer::Rest);
+        // What was before its first stream is no silence: nobody was asked anything.
+        self.probe.begins |= self.streams.len() == 1;
     }
 
     /// Gives back the memory that a connection without streams has no use for.

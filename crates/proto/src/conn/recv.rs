@@ -38,6 +38,9 @@ impl Connection {
     pub fn receive(&mut self, input: &mut BytesMut, now: std::time::Instant) -> Option<Event> {
         self.now = now;
         loop {
+            if let Some(head) = self.upgrade_request.take() {
+                return Some(self.on_upgrade_request(*head));
+            }
             if let Some((id, code, cause)) = self.untold.pop_front() {
                 if self.untold.is_empty() && self.lifetime.is_ending() {
                     self.close_if_drained();
@@ -52,13 +55,14 @@ impl Connection {
                 return None;
             }
             self.rested = false;
+            self.heard();
             let before = input.len();
             let frame = match self.take_preface(input) {
                 Ok(true) => self
                     .reader
                     .next(input)
                     .map_err(|bad| Fault(bad.stream_id, bad.into())),
-                Ok(false) => return None,
+                Ok(false) => Ok(None),
                 Err(violation) => Err(violation.into()),
             };
             self.stats.octets_in += (before - input.len()) as u64;
@@ -337,7 +341,7 @@ impl Connection {
 
     fn on_ping(&mut self, frame: Ping) -> Outcome {
         if !frame.ack {
-            self.guard.ping(self.now)?;
+            self.guard.ping(self.data_frames_sent, self.now)?;
             self.send(|out| {
                 Ping {
                     ack: true,
@@ -347,6 +351,8 @@ impl Connection {
             });
         } else if self.pings.acknowledged(frame.payload) {
             self.send_second_goaway();
+        } else {
+            self.probe.answered(frame.payload);
         }
         Ok(None)
     }

@@ -59,6 +59,9 @@ impl Connection {
     }
 
     fn fill(&mut self, out: &mut Outbox, limit: usize) -> Flow {
+        if self.probe.begins {
+            self.begin_probing();
+        }
         self.tell_connection_window();
         loop {
             self.flush_control(out);
@@ -463,17 +466,23 @@ impl Connection {
         if stream.state.is_closed() {
             return self.remove(slot);
         }
-        if self.role == Role::Server && !stream.connect_request {
-            // What still comes of the request has no use any more.
-            stream.recv.discard = true;
-            stream.recv.window.consume(u32::MAX);
-            stream
-                .recv
-                .window
-                .set_size(self.config.least_stream_window());
-            self.recount(slot);
-            self.reset_if_unneeded(slot);
+        if self.role == Role::Server && (!stream.connect_request || stream.tunnel_ended) {
+            self.discard_rest(slot);
         }
+    }
+
+    /// What still comes of an answered request has no use any more.
+    pub(crate) fn discard_rest(&mut self, slot: usize) {
+        self.watch_bodies();
+        let recv = &mut self.streams.get_mut(slot).recv;
+        recv.discard = true;
+        // Nobody waits for it however long it takes.
+        recv.untimed = false;
+        recv.progress_at = self.now;
+        recv.window.consume(u32::MAX);
+        recv.window.set_size(self.config.least_stream_window());
+        self.recount(slot);
+        self.reset_if_unneeded(slot);
     }
 
     /// Some of a request that has no use any more is let pass, so that the client reads the response in peace; then

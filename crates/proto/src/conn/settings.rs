@@ -133,6 +133,14 @@ impl SettingsState {
     }
 }
 
+impl SettingsState {
+    /// Takes what the peer has announced elsewhere: its first SETTINGS frame is still to come.
+    pub(crate) fn assume(&mut self, announced: &Settings, peer: Role) -> Result<(), Violation> {
+        self.peer = self.peer.apply(announced, peer, true)?;
+        Ok(())
+    }
+}
+
 /// Our SETTINGS frame: what differs from the protocol's defaults.
 pub(crate) fn ours(config: &Config, role: Role) -> Settings {
     let mut entries = Vec::with_capacity(8);

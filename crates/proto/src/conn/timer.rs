@@ -21,6 +21,8 @@ pub(crate) enum Timer {
     Rest,
     /// A short while without a body coming in, after which its reservation of memory is given back.
     Credit,
+    /// Silence of the peer while streams are open, then the answer to our PING.
+    Probe,
     /// The round trip between the two GOAWAY frames of a graceful end.
     SecondGoAway,
     /// The forced end of a graceful end.
@@ -28,7 +30,7 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Handshake,
         Self::SettingsAck,
         Self::HeaderBlock,
@@ -37,6 +39,7 @@ impl Timer {
         Self::Idle,
         Self::Rest,
         Self::Credit,
+        Self::Probe,
         Self::SecondGoAway,
         Self::Shutdown,
     ];
@@ -67,6 +70,11 @@ impl Timers {
 
     pub(crate) fn clear_all(&mut self) {
         self.deadlines = Default::default();
+    }
+
+    /// Whether a timer runs whose time has come.
+    pub(crate) fn is_due(&self, timer: Timer, now: Instant) -> bool {
+        self.deadlines[timer as usize].is_some_and(|at| at <= now)
     }
 
     /// The earliest deadline.

@@ -369,7 +369,8 @@ impl RequestHead {
         self.fields
     }
 
-    pub(crate) fn is_invalid(&self) -> bool {
+    /// Whether a builder was handed something that HTTP/2 forbids. What HTTP/1.1 forbids is part of that.
+    pub fn is_invalid(&self) -> bool {
         self.invalid
     }
 }

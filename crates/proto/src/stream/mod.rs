@@ -45,6 +45,8 @@ pub(crate) struct Stream {
     pub(crate) head_request: bool,
     /// The request's method is CONNECT and it was not turned down: content-length means nothing.
     pub(crate) connect_request: bool,
+    /// Its owner has no use for the tunnel behind our end.
+    pub(crate) tunnel_ended: bool,
     pub(crate) recv: Recv,
     pub(crate) send: Send,
 }
@@ -62,6 +64,10 @@ pub(crate) struct Recv {
     /// Whether the message is one that has no content (RFC 9110 §6.4.1).
     pub(crate) no_content: bool,
     pub(crate) window: RecvWindow,
+    /// What its owner lets the window grow to.
+    pub(crate) max_window: u32,
+    /// Its owner waits for the body however long it takes.
+    pub(crate) untimed: bool,
     pub(crate) tuning: Autotune,
     /// What of the connection's sums is this stream's.
     pub(crate) share: Share,
@@ -104,6 +110,7 @@ impl Stream {
             held: false,
             head_request: false,
             connect_request: false,
+            tunnel_ended: false,
             recv: Recv {
                 phase: Phase::Head,
                 discard: false,
@@ -111,6 +118,8 @@ impl Stream {
                 content_left: None,
                 no_content: false,
                 window: recv_window,
+                max_window: u32::MAX,
+                untimed: false,
                 tuning: Autotune::new(now),
                 share: Share::default(),
                 progress_at: now,
@@ -315,6 +324,37 @@ impl StreamMut<'_> {
     pub fn unconsumed(&mut self) -> usize {
         self.stream()
             .map_or(0, |stream| stream.recv.window.unconsumed() as usize)
+    }
+
+    /// Lets the receive window of this stream grow to so many octets at most, if that is less than
+    /// [`Config::max_stream_window_size`](crate::Config::max_stream_window_size). What it has grown to stays.
+    pub fn limit_window(&mut self, octets: u32) {
+        if let Some(stream) = self.stream() {
+            stream.recv.max_window = octets;
+        }
+    }
+
+    /// Waits for the rest of the peer's body however long it takes: for this stream,
+    /// [`Timeouts::body`](crate::Timeouts::body) is no limit any more.
+    pub fn lift_body_timeout(&mut self) {
+        if let Some(stream) = self.stream() {
+            stream.recv.untimed = true;
+        }
+    }
+
+    /// Server: ends a tunnel, whose two directions otherwise end by themselves, with our own: what the client still says has no use
+    /// behind that. As after any other response some of it is let pass, then the stream is reset with NO_ERROR.
+    pub fn end_tunnel(&mut self) {
+        let Ok(slot) = self.slot() else { return };
+        let role = self.conn.role;
+        let stream = self.conn.streams.get_mut(slot);
+        if role != Role::Server || !stream.is_tunnel() || stream.held {
+            return;
+        }
+        stream.tunnel_ended = true;
+        if stream.send.phase == Phase::Done {
+            self.conn.discard_rest(slot);
+        }
     }
 
     /// Changes the stream's place among those that want to send. What the client says later counts again.

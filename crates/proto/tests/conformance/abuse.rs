@@ -545,6 +545,23 @@ fn a_peer_without_window_is_not_slow() {
 }
 
 #[test]
+fn an_owner_may_wait_for_a_body_however_long_it_takes() {
+    // A call of gRPC may be silent for long.
+    let mut peer = client();
+    peer.send_all([wire::post(1), wire::post(3)]);
+    peer.expect_request(1);
+    peer.expect_request(3);
+    peer.stream(1, |stream| {
+        stream.lift_body_timeout();
+    });
+    peer.wait(secs(3600));
+    peer.stream_error(3, Violation::BodyTimedOut);
+    peer.send(wire::data(1, "x").end());
+    assert_eq!(peer.expect_body(1), (octets(1), true));
+    peer.expect_alive();
+}
+
+#[test]
 fn a_response_that_nobody_reads_is_not_kept() {
     // RFC 9113 §10.5: slow read: 30 seconds without 16 KiB of progress while data is ready.
     let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 10)]);

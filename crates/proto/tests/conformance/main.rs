@@ -11,6 +11,8 @@
 //! - `rfc9113_8_messages`: requests and responses: fields, pseudo-fields, bodies, trailers, CONNECT, push
 //! - `rfc9218`, `rfc7540_priorities`: priorities, and those that came before them
 //! - `rfc8441`: extended CONNECT
+//! - `rfc7540_h2c`: connections that began as HTTP/1.1
+//! - `probing`: peers that say nothing
 //! - `abuse`: floods and bombs, and the honest traffic that must not be taken for one; time limits; backpressure
 //! - `every_violation`, `every_misuse`: a scenario for each row of both tables, and a check that none is missing
 //!
@@ -19,6 +21,8 @@
 mod abuse;
 mod every_misuse;
 mod every_violation;
+mod probing;
+mod rfc7540_h2c;
 mod rfc7540_priorities;
 mod rfc8441;
 mod rfc9113_3_starting;

@@ -1259,6 +1259,27 @@ fn a_window_grows_with_what_a_round_trip_brings() {
     assert_eq!(peer.engine.stats().windows_shrunk, 1);
 }
 
+#[test]
+fn an_owner_may_keep_a_window_small() {
+    let mut peer = client();
+    peer.send(wire::post(1));
+    peer.take_window_updates(1);
+    peer.stream(1, |stream| stream.limit_window(300 << 10));
+    peer.engine
+        .observe_rtt(std::time::Duration::from_millis(100));
+    for _ in 0..5 {
+        peer.send(wire::data(1, octets(16_384)));
+        peer.stream(1, |stream| stream.consume(16_384));
+    }
+    // Up to the limit: 44 KiB more than the 256 KiB that every body gets, and the four frames.
+    assert_eq!(peer.take_window_updates(1), (44 << 10) + 4 * 16_384);
+    for _ in 0..100 {
+        peer.send(wire::data(1, octets(16_384)));
+        peer.stream(1, |stream| stream.consume(16_384));
+    }
+    assert_eq!(peer.engine.stats().windows_grown, 2);
+}
+
 // --- §6.10 CONTINUATION ---
 
 #[test]

@@ -964,6 +964,69 @@ fn a_silent_tunnel_is_left_alone() {
     assert_eq!(peer.expect_body(1).0, "good morning");
 }
 
+#[test]
+fn a_tunnel_that_its_owner_ends_ends_as_other_streams_do() {
+    // RFC 9113 §8.1: a server MAY, after a complete response, send "a RST_STREAM with an error code of NO_ERROR".
+    // Behind the end, or before: what was written comes first.
+    for is_early in [true, false] {
+        let mut peer = tunnel();
+        peer.stream(1, |stream| {
+            if is_early {
+                stream.end_tunnel();
+            }
+            stream.write(&mut Bytes::from_static(b"bye"), true);
+        });
+        assert_eq!(peer.expect_data(1), (Bytes::from("bye"), true));
+        if !is_early {
+            peer.stream(1, |stream| {
+                stream.end_tunnel();
+            });
+        }
+        peer.events.clear();
+        // Nobody is told of what still comes, up to its end.
+        peer.send_all([wire::data(1, "never"), wire::data(1, " mind").end()]);
+        peer.expect_no_event();
+        peer.expect_alive();
+        assert_eq!(peer.engine.active_streams(), 0);
+    }
+    // A client that never ends is not waited for.
+    let mut peer = tunnel();
+    peer.stream(1, |stream| {
+        stream.write(&mut Bytes::new(), true);
+        stream.end_tunnel();
+    });
+    assert_eq!(peer.expect_data(1), (Bytes::new(), true));
+    peer.wait(crate::support::secs(62));
+    peer.stream_error(1, Violation::BodyTimedOut);
+    assert_eq!(peer.engine.active_streams(), 0);
+}
+
+#[test]
+fn only_a_tunnel_of_a_server_is_ended_so() {
+    let mut peer = server();
+    peer.open(&RequestHead::connect("localhost:22"), Body::Stream);
+    peer.frames.clear();
+    peer.events.clear();
+    peer.send(wire::headers(1, OK));
+    peer.expect_response(1);
+    peer.stream(1, |stream| {
+        stream.write(&mut Bytes::new(), true);
+        stream.end_tunnel();
+    });
+    peer.send(wire::data(1, "still told").end());
+    assert_eq!(peer.expect_body(1), (Bytes::from("still told"), true));
+    let mut peer = client();
+    peer.send(wire::post(1));
+    peer.expect_request(1);
+    respond_streaming(&mut peer, 1);
+    peer.events.clear();
+    peer.stream(1, |stream| {
+        stream.end_tunnel();
+    });
+    peer.send(wire::data(1, "still told").end());
+    assert_eq!(peer.expect_body(1), (Bytes::from("still told"), true));
+}
+
 // --- §8.6 The Upgrade Header Field ---
 
 #[test]

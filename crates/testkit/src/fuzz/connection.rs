@@ -349,6 +349,9 @@ impl<'a> Session<'a> {
             });
         }
         if stream.respond(&head, body).is_ok() && streamed {
+            if choice & 8 != 0 {
+                stream.end_tunnel();
+            }
             self.writing.insert(id, choice >> 3);
         }
     }

@@ -1,0 +1,64 @@
+//! A connection that began as one of HTTP/1.1 (RFC 7540 §3.2; RFC 9113 has dropped that).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tidegate_frame::{Settings, StreamId};
+
+use crate::config::Config;
+use crate::conn::{Connection, Role};
+use crate::event::Event;
+use crate::message::RequestHead;
+use crate::stream::Phase;
+use crate::stream::state::{Sender, State};
+
+impl Connection {
+    /// The server's end of a connection that a client of HTTP/1.1 has upgraded (RFC 7540 §3.2). `head` is its request, which has
+    /// no body; it is told by the next `receive` as one on stream 1. `settings` is the payload in its HTTP2-Settings field. The
+    /// client's preface is still to come.
+    pub fn server_upgraded(
+        config: Arc<Config>,
+        head: RequestHead,
+        settings: Bytes,
+        now: Instant,
+    ) -> Self {
+        let mut conn = Self::server(config, now);
+        // RFC 7540 §3.2.1: "Acknowledgement of the SETTINGS parameters … is not necessary, since a 101 response serves as implicit
+        // acknowledgment." The preface brings another SETTINGS frame.
+        match conn
+            .settings
+            .assume(&Settings::Values(settings), Role::Client)
+        {
+            Ok(()) => conn.upgrade_request = Some(Box::new(head)),
+            Err(violation) => conn.close_by_violation(violation),
+        }
+        let table_size = conn.settings.peer.header_table_size;
+        conn.blocks.set_encoder_table_size(table_size);
+        conn
+    }
+
+    /// RFC 7540 §3.2: "Stream 1 is implicitly "half-closed" from the client toward the server …, since the request is completed as
+    /// an HTTP/1.1 request. After commencing the HTTP/2 connection, stream 1 is used for the response."
+    pub(super) fn on_upgrade_request(&mut self, head: RequestHead) -> Event {
+        let id = StreamId::new(1);
+        self.streams.note_used(id);
+        self.guard.stream_opened();
+        self.stats.requests += 1;
+        let mut stream = self.new_stream(id, Sender::Peer);
+        stream.state = State::HalfClosed(Sender::Peer);
+        stream.recv.phase = Phase::Done;
+        stream.note_request(&head);
+        let slot = self.streams.insert(stream);
+        if self.signals.dependencies_count {
+            // Without a dependency there is nothing that could be wrong with it.
+            let _ = self.place(slot, None);
+        }
+        self.wake();
+        Event::Request {
+            id,
+            head,
+            end: true,
+        }
+    }
+}

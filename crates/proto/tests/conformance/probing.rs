@@ -1,0 +1,113 @@
+//! A peer that says nothing is asked by PING whether it is still there (RFC 9113 §6.7: PING "can be used to determine whether an
+//! idle connection is still functional").
+
+use tidegate_frame::Frame;
+use tidegate_proto::CloseReason;
+use tidegate_testkit::peer::{Peer, Received};
+use tidegate_testkit::wire;
+
+use crate::support::{secs, server_of};
+
+/// We are the server; the engine is a client that probes after 10 s and waits 5 s for the answer.
+fn probed() -> Peer {
+    let mut peer = server_of(|config| {
+        config.timeouts.probe = secs(10);
+        config.timeouts.probe_answer = secs(5);
+        config.timeouts.body = secs(0);
+        config.timeouts.idle = secs(0);
+    });
+    peer.open_get();
+    peer.frames.clear();
+    peer
+}
+
+/// Silence is probed after ten seconds, and not before.
+fn expect_probe(peer: &mut Peer) -> ([u8; 8], bool) {
+    peer.wait(secs(9));
+    peer.expect_silence();
+    peer.wait(secs(1));
+    peer.expect_ping()
+}
+
+#[test]
+fn silence_is_probed_and_no_answer_is_the_end() {
+    let mut peer = probed();
+    assert!(!expect_probe(&mut peer).1);
+    peer.wait(secs(4));
+    peer.expect_no_event();
+    peer.wait(secs(1));
+    assert_eq!(peer.expect_closed(), CloseReason::ProbeUnanswered);
+    assert!(peer.is_closed());
+}
+
+#[test]
+fn an_answer_will_do_for_five_minutes() {
+    // Servers of gRPC take three PINGs within five minutes, with nothing said in between, for an attack.
+    let mut peer = probed();
+    for _ in 0..3 {
+        peer.wait(secs(10));
+        let (payload, _) = peer.expect_ping();
+        peer.send(wire::ping_ack(&payload));
+        peer.wait(secs(300));
+        peer.expect_silence();
+        peer.wait(secs(1));
+        let (payload, _) = peer.expect_ping();
+        peer.send(wire::ping_ack(&payload));
+        // Whatever else it says begins a new silence.
+        peer.send(wire::headers(1, &[(":status", "103")]));
+        peer.events.clear();
+    }
+    peer.expect_alive();
+}
+
+#[test]
+fn whatever_it_says_is_an_answer() {
+    let mut peer = probed();
+    peer.wait(secs(10));
+    peer.expect_ping();
+    peer.wait(secs(4));
+    peer.send(wire::headers(1, &[(":status", "200")]));
+    peer.expect_response(1);
+    // Ten seconds from there on.
+    expect_probe(&mut peer);
+}
+
+#[test]
+fn what_comes_behind_an_answer_begins_a_new_silence() {
+    let mut peer = probed();
+    peer.wait(secs(10));
+    let (payload, _) = peer.expect_ping();
+    peer.send(wire::ping_ack(&payload));
+    peer.wait(secs(100));
+    peer.send(wire::headers(1, &[(":status", "200")]));
+    peer.expect_response(1);
+    expect_probe(&mut peer);
+}
+
+#[test]
+fn who_talks_is_not_probed() {
+    let mut peer = probed();
+    peer.send(wire::headers(1, &[(":status", "200")]));
+    for _ in 0..20 {
+        peer.wait(secs(9));
+        peer.send(wire::data(1, "x"));
+    }
+    let pings = peer
+        .frames
+        .iter()
+        .filter(|frame| matches!(frame, Received::Other(Frame::Ping(_))));
+    assert_eq!(pings.count(), 0);
+}
+
+#[test]
+fn without_streams_nobody_is_asked() {
+    let mut peer = probed();
+    peer.send(wire::headers(1, &[(":status", "200")]).end());
+    peer.wait(secs(3600));
+    peer.expect_silence();
+    peer.expect_response(1);
+    // The silence before a request doesn't count.
+    peer.open_get();
+    peer.frames.clear();
+    expect_probe(&mut peer);
+}

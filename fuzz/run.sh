@@ -49,5 +49,7 @@ for target; do
             printf "%-18s %10d executions  cov %5d  ft %6d  %5d s  %s\n", \
                 target, executions, cov, ft, seconds, verdict
         }' "$log"
+    # What went wrong, and the input in base64: where this runs may be gone by the time that somebody reads it.
+    [ "$verdict" = ok ] || grep -aE -A3 'panicked|ERROR:|SUMMARY|^Base64' "$log" | cut -c1-4000 >&2
 done
 exit $status

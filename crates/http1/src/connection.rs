@@ -1,19 +1,22 @@
-//! One connection: what comes in, what goes out, and how it ends.
+//! One connection: what comes in, what goes out, and how it ends. What only servers do is in `server`, what only clients do in
+//! `client`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tidegate_proto::{
-    CloseReason, Config, ErrorCode, Event, Flow, Outbox, Reservation, Stats, StreamId, Violation,
+    CloseReason, Config, ErrorCode, Event, Flow, Outbox, Reservation, Role, Stats, StreamId,
+    Violation,
 };
 
-use crate::body::{BodyReader, Piece};
 use crate::exchange::{Exchange, More, Phase};
-use crate::request;
-use crate::response::{Framing, status_of, write_chunk_size, write_last_chunk, write_refusal};
-use crate::section::Section;
+use crate::read::Kind;
+use crate::read::body::{BodyReader, Piece};
+use crate::read::section::Section;
+use crate::server::H2cUpgrade;
 use crate::stream::{MAX_WRITE, StreamMut};
+use crate::write::{Framing, write_chunk_size, write_last_chunk};
 
 /// Octets of a request that a client may still send after the response has ended; beyond it the connection is closed.
 /// Closing at once could take the response away from a client that sends before it reads.
@@ -26,11 +29,11 @@ const SMALL_BODY: usize = 4096;
 const INPUT: u64 = 64 << 10;
 
 /// How long a connection is without a request before it gives its memory back.
-const REST_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const REST_AFTER: Duration = Duration::from_secs(1);
 
-/// What a connection waits for from its client. There is a time limit on each.
+/// What a connection waits for from its peer. There is a time limit on each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wait {
+pub(crate) enum Wait {
     /// For nothing.
     Nothing,
     /// For a request; its memory is still warm.
@@ -44,11 +47,11 @@ enum Wait {
 }
 
 /// The memory budget is used up.
-struct NoRoom;
+pub(crate) struct NoRoom;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+pub(crate) enum Life {
     /// Nothing ends.
     Alive,
     /// The present request is the last.
@@ -57,77 +60,93 @@ enum Life {
     Over,
 }
 
-/// The server's end of one HTTP/1.1 or 1.0 connection. Owns no socket, clock or thread.
+/// One HTTP/1.1 or 1.0 connection, either role. Owns no socket, clock or thread.
 ///
-/// It is driven like [`tidegate_proto::Connection`], and says the same. Requests are read one at a time: while one is
-/// answered, [`Connection::can_receive`] is false and pipelined ones wait in the input or the socket. So answers are in
-/// order, and a client that pipelines fills its own memory.
+/// It is driven like [`tidegate_proto::Connection`], and says the same. There is one request at a time: while a server answers
+/// one, [`Connection::can_receive`] is false and pipelined ones wait in the input or the socket. So answers are in order, and
+/// a client that pipelines fills its own memory.
 pub struct Connection {
+    pub(crate) role: Role,
     pub(crate) config: Arc<Config>,
-    /// `https` or `http`.
-    scheme: &'static str,
+    /// Server: `https` or `http`.
+    pub(crate) scheme: &'static str,
+    /// Server: whether `Upgrade: h2c` is followed.
+    pub(crate) offers_h2c: bool,
+    /// Server: what [`Connection::take_upgrade`] gives.
+    pub(crate) upgraded: Option<H2cUpgrade>,
     /// The time of the last input or output: commands take no time argument.
-    now: Instant,
+    pub(crate) now: Instant,
     /// The number of the next request.
-    next_id: StreamId,
+    pub(crate) next_id: StreamId,
     /// How far the next head has been looked at.
-    section: Section,
-    /// An empty line in front of the next head was skipped.
-    skipped_line: bool,
-    exchange: Option<Exchange>,
+    pub(crate) section: Section,
+    /// Server: an empty line in front of the next head was skipped.
+    pub(crate) skipped_line: bool,
+    pub(crate) exchange: Option<Exchange>,
     /// Heads, and what small things go with them, that wait for `transmit`.
     pub(crate) control: Vec<u8>,
-    life: Life,
+    pub(crate) life: Life,
     /// Why it is over, until it is told.
     reason: Option<CloseReason>,
     /// See [`Connection::is_truncated`].
     truncated: bool,
-    wait: Wait,
+    /// The peer has ended its side in order.
+    peer_ended: bool,
+    pub(crate) wait: Wait,
     /// When waiting has been long enough.
-    deadline: Option<Instant>,
+    pub(crate) deadline: Option<Instant>,
+    /// How long it may be without a request: the configuration's word, or less if the server said so.
+    pub(crate) idle_limit: Duration,
     /// The forced end of a graceful end.
     shutdown_at: Option<Instant>,
-    stats: Stats,
+    pub(crate) stats: Stats,
 }
 
 /// Inputs. They do not fail: a fatal error becomes state, is answered, and comes back as [`Event::Closed`].
 impl Connection {
-    /// The server's end of a new connection, whose requests are about `https` URIs if it is `secure`, else `http`.
-    ///
-    /// Of `config` it heeds `initial_window_size` as the octets of a body that may be told and not consumed,
-    /// `max_header_list_size` for heads (request line included) and trailers, `max_header_fields`, `max_cookie_crumbs`,
-    /// `outbound_high_water`, `memory_budget`, and of the time limits `header_block`, `body`, `idle` and `shutdown`.
-    pub fn server(config: Arc<Config>, secure: bool, now: Instant) -> Self {
+    pub(crate) fn new(role: Role, config: Arc<Config>, now: Instant) -> Self {
+        let kind = match role {
+            Role::Server => Kind::Request,
+            Role::Client => Kind::Response,
+        };
         let mut conn = Self {
-            config,
-            scheme: if secure { "https" } else { "http" },
+            role,
+            scheme: "http",
+            offers_h2c: false,
+            upgraded: None,
             now,
             next_id: StreamId::new(1),
-            section: Section::head(),
+            section: Section::head(kind),
             skipped_line: false,
             exchange: None,
             control: Vec::new(),
             life: Life::Alive,
             reason: None,
             truncated: false,
+            peer_ended: false,
             wait: Wait::Nothing,
             deadline: None,
+            idle_limit: config.timeouts.idle,
             shutdown_at: None,
             stats: Stats::default(),
+            config,
         };
         conn.wait_for(Wait::Request, REST_AFTER);
         conn
     }
 
-    /// Takes what came from the client off the front of `input`, up to the first thing that the owner must know. Call it
+    /// Takes what came from the peer off the front of `input`, up to the first thing that the owner must know. Call it
     /// until it returns `None`; what is left of `input` then must be in front the next time.
     pub fn receive(&mut self, input: &mut BytesMut, now: Instant) -> Option<Event> {
         self.now = now;
         while self.can_receive() {
             let before = input.len();
-            let result = match self.exchange {
-                None => self.receive_head(input),
-                Some(_) => self.receive_body(input),
+            let recv = self.exchange.as_ref().map(|exchange| exchange.recv.phase);
+            let result = match (self.role, recv) {
+                (Role::Server, None) => self.receive_request(input),
+                (Role::Client, Some(Phase::Head)) => self.receive_response(input),
+                (Role::Client, None | Some(Phase::Done)) => self.receive_unasked(input),
+                _ => self.receive_body(input),
             };
             self.stats.octets_in += (before - input.len()) as u64;
             match result {
@@ -141,17 +160,33 @@ impl Connection {
         self.reason.take().map(Event::Closed)
     }
 
-    /// The transport will bring nothing more. Call `receive` once more for what follows from it.
+    /// The transport has ended in order and will bring nothing more. Call `receive` once more for what follows from it.
     ///
     /// A client that has sent its last request may end its side and still wait for the answer: so tell it only when
-    /// [`Connection::can_receive`] is true, unless the transport is gone in both directions.
+    /// [`Connection::can_receive`] is true, unless the transport is gone in both directions. An end that may be a truncation
+    /// by somebody else is for [`Connection::receive_failure`].
     pub fn receive_eof(&mut self, now: Instant) {
         self.now = now;
+        let body = self.exchange.as_ref().map(|exchange| &exchange.recv.body);
+        if let Some(BodyReader::UntilEnd) = body {
+            self.peer_ended = true;
+            return;
+        }
         let in_the_middle = self.exchange.is_some() || self.wait == Wait::Head;
         self.close(match in_the_middle {
             true => CloseReason::EofInTheMiddle,
             false => CloseReason::Eof,
         });
+    }
+
+    /// The transport is gone, and not in order: what it should still have brought is lost. Call `receive` once more.
+    pub fn receive_failure(&mut self, now: Instant) {
+        self.now = now;
+        let reason = match self.exchange.is_some() || self.wait == Wait::Head {
+            true => CloseReason::EofInTheMiddle,
+            false => CloseReason::Eof,
+        };
+        self.close(reason);
     }
 
     /// The time of [`Connection::next_timeout`] has come. Call `receive` and `transmit` afterwards.
@@ -170,76 +205,12 @@ impl Connection {
                 if self.control.is_empty() {
                     self.control = Vec::new();
                 }
-                self.wait_for(Wait::Idle, self.config.timeouts.idle);
+                self.wait_for(Wait::Idle, self.idle_limit);
             }
             Wait::Idle => self.close(CloseReason::Idle),
             Wait::Head => self.refuse(Violation::HeaderBlockTimedOut),
             Wait::Body => self.refuse(Violation::BodyTimedOut),
         }
-    }
-
-    fn receive_head(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Violation> {
-        if input.is_empty() {
-            return Ok(None);
-        }
-        // RFC 9112 §2.2: "a server that is expecting to receive and parse a request-line SHOULD ignore at least one empty
-        // line (CRLF) received prior to the request-line."
-        if !self.skipped_line && input.starts_with(b"\r\n") {
-            input.advance(2);
-            self.skipped_line = true;
-            return Ok(None);
-        }
-        if self.wait != Wait::Head {
-            self.wait_for(Wait::Head, self.config.timeouts.header_block);
-        }
-        let limit = self.config.max_header_list_size as usize;
-        let Some(len) = self.section.scan(input, limit)? else {
-            return Ok(None);
-        };
-        let mut request = request::parse(&input[..len], self.scheme, &self.config)?;
-        input.advance(len);
-        self.section = Section::head();
-        self.skipped_line = false;
-        let id = self.next_id;
-        self.next_id = StreamId::new(id.get().saturating_add(2));
-        let mut exchange = Exchange::new(id, &mut request);
-        // RFC 9112 §9.3.2 sets no end to a connection's requests, but their numbers have one. And what follows a CONNECT
-        // that was turned down may have been meant for the tunnel.
-        exchange.persistent &= self.next_id < StreamId::MAX && !exchange.connect_request;
-        if exchange.connect_request {
-            // RFC 9110 §9.3.6: "A CONNECT request message does not have content."
-            exchange.recv.body = BodyReader::Done;
-        }
-        exchange.recv.reservation = match self.reserve(&exchange.recv.body) {
-            Ok(reservation) => reservation,
-            Err(NoRoom) => {
-                self.refuse_for_memory();
-                return Ok(None);
-            }
-        };
-        let end = exchange.recv.body.is_done();
-        self.exchange = Some(exchange);
-        self.stats.requests += 1;
-        self.watch_body();
-        Ok(Some(Event::Request {
-            id,
-            head: request.head,
-            end,
-        }))
-    }
-
-    /// Reserves what a body can make us hold: what is told and not consumed, and what waits in the input meanwhile.
-    fn reserve(&self, body: &BodyReader) -> Result<Option<Reservation>, NoRoom> {
-        let Some(budget) = &self.config.memory_budget else {
-            return Ok(None);
-        };
-        let most = self.window() as u64 + INPUT;
-        let octets = match *body {
-            BodyReader::Done => return Ok(None),
-            BodyReader::Length { left } => left.min(most),
-            BodyReader::Chunked(_) => most,
-        };
-        budget.reserve(octets).map(Some).ok_or(NoRoom)
     }
 
     fn receive_body(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Violation> {
@@ -249,8 +220,13 @@ impl Connection {
         };
         let (id, recv) = (exchange.id, &mut exchange.recv);
         let room = window.saturating_sub(recv.unconsumed);
-        let Some(piece) = recv.body.read(input, room, &self.config)? else {
-            return Ok(None);
+        let piece = match recv.body.read(input, room, &self.config)? {
+            Some(piece) => piece,
+            None if self.peer_ended && input.is_empty() && !recv.is_whole() => {
+                recv.body = BodyReader::Done;
+                Piece::End(tidegate_proto::Fields::new())
+            }
+            None => return Ok(None),
         };
         recv.expects_continue = false;
         let discard = recv.discard;
@@ -265,13 +241,14 @@ impl Connection {
             }
             Piece::End(fields) if fields.is_empty() => Event::Data {
                 id,
-                data: bytes::Bytes::new(),
+                data: Bytes::new(),
                 end: true,
             },
             Piece::End(fields) => Event::Trailers { id, fields },
         };
         self.wait = Wait::Nothing;
         self.watch_body();
+        self.note_whole_if_read();
         if discard {
             self.end_exchange_if_over();
             return Ok(None);
@@ -347,13 +324,13 @@ impl Connection {
             match &mut send.framing {
                 Framing::Length { left } => *left -= data.len() as u64,
                 Framing::Chunked => write_chunk_size(out.tail(), data.len()),
-                Framing::None | Framing::UntilClose => {}
+                Framing::None | Framing::UntilEnd => {}
             }
             out.push(data);
             if send.framing == Framing::Chunked {
                 out.tail().extend_from_slice(b"\r\n");
             }
-            self.end_response_if_sent();
+            self.end_message_if_sent();
         }
     }
 
@@ -367,15 +344,31 @@ impl Connection {
 
     /// Whether `receive` would take input now. While this is false, don't read the transport.
     pub fn can_receive(&self) -> bool {
-        let wants = self
-            .exchange
-            .as_ref()
-            .is_none_or(|exchange| !exchange.recv.body.is_done() && self.has_window(exchange));
-        wants && self.life != Life::Over && self.control.len() < self.config.outbound_high_water
+        let wants = match (&self.exchange, self.role) {
+            (None, _) => true,
+            // A server that goes away, or says what nobody asked for, is to be noticed.
+            (Some(exchange), Role::Client) => {
+                exchange.recv.phase != Phase::Body || self.has_window(exchange)
+            }
+            (Some(exchange), Role::Server) => {
+                !exchange.recv.is_whole() && self.has_window(exchange)
+            }
+        };
+        let has_room =
+            self.role == Role::Client || self.control.len() < self.config.outbound_high_water;
+        wants && has_room && self.life != Life::Over && self.upgraded.is_none()
     }
 
-    /// Whether the connection ended in the middle of a response that only its end delimits. Then the transport must not
-    /// end in order, or the client takes what it has for the whole (RFC 9112 §8): reset the socket, send no close_notify.
+    /// Whether our side of a tunnel has ended while the peer's goes on. Once all is written, end the transport's: the peer is to
+    /// know, and may say more.
+    pub fn has_ended_our_side(&self) -> bool {
+        let exchange = self.exchange.as_ref();
+        exchange.is_some_and(|exchange| exchange.is_tunnel && exchange.send.phase == Phase::Done)
+    }
+
+    /// Whether the connection ended in the middle of a message that only its end delimits, or of a tunnel. Then the transport must not
+    /// end in order, or the peer takes what it has for the whole (RFC 9112 §8): reset the socket, send no close_notify. Nor where a
+    /// client has given up in the middle of its request: a server that doesn't read the rest would never get to the end behind it.
     pub fn is_truncated(&self) -> bool {
         self.truncated
     }
@@ -383,6 +376,16 @@ impl Connection {
 
 /// Getters.
 impl Connection {
+    /// Which end this is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Its settings and limits.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config)
+    }
+
     /// The connection's counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -419,7 +422,33 @@ impl Connection {
         exchange.recv.unconsumed < self.window()
     }
 
-    /// Copies a small whole body behind its head, where `transmit` need not look at it; and ends a response that has none.
+    /// Reserves what the peer's body can make us hold: what is told and not consumed, and what waits in the input meanwhile.
+    pub(crate) fn reserve(&self, body: Option<&BodyReader>) -> Result<Option<Reservation>, NoRoom> {
+        let Some(budget) = &self.config.memory_budget else {
+            return Ok(None);
+        };
+        let most = self.window() as u64 + INPUT;
+        let octets = match body {
+            Some(BodyReader::Done) => return Ok(None),
+            Some(BodyReader::Length { left }) => (*left).min(most),
+            _ => most,
+        };
+        budget.reserve(octets).map(Some).ok_or(NoRoom)
+    }
+
+    /// Whether there is a number for another request.
+    pub(crate) fn has_next_id(&self) -> bool {
+        self.next_id < StreamId::MAX
+    }
+
+    /// The next request's number.
+    pub(crate) fn next_id(&mut self) -> StreamId {
+        let id = self.next_id;
+        self.next_id = StreamId::new(id.get().saturating_add(2));
+        id
+    }
+
+    /// Copies a small whole body behind its head, where `transmit` need not look at it; and ends a message that has none.
     pub(crate) fn send_small_body(&mut self) {
         let Some(exchange) = &mut self.exchange else {
             return;
@@ -429,12 +458,12 @@ impl Connection {
             self.control.extend_from_slice(&send.pending);
             self.stats.body_out += send.pending.len() as u64;
             send.pending.clear();
-            self.end_response_if_sent();
+            self.end_message_if_sent();
         }
     }
 
-    /// The response ends if nothing of it waits.
-    pub(crate) fn end_response_if_sent(&mut self) {
+    /// Our message ends if nothing of it waits.
+    pub(crate) fn end_message_if_sent(&mut self) {
         let Some(exchange) = &mut self.exchange else {
             return;
         };
@@ -446,81 +475,105 @@ impl Connection {
             write_last_chunk(&mut self.control, send.trailers.as_ref());
         }
         send.phase = Phase::Done;
-        exchange.recv.discard = true;
-        exchange.recv.unconsumed = 0;
+        if self.role == Role::Server && !exchange.is_tunnel {
+            exchange.recv.discard = true;
+            exchange.recv.unconsumed = 0;
+        }
         self.watch_body();
         self.end_exchange_if_over();
     }
 
-    /// The response is whole: the connection goes on with the next request, closes, or discards the rest of this one.
-    fn end_exchange_if_over(&mut self) {
+    /// The peer's message is whole if all of its body was read.
+    pub(crate) fn note_whole_if_read(&mut self) {
+        if let Some(exchange) = &mut self.exchange
+            && exchange.recv.is_whole()
+        {
+            exchange.recv.phase = Phase::Done;
+            self.end_exchange_if_over();
+        }
+    }
+
+    /// Whether the exchange is over, the connection goes on with the next one or closes. A server's is over with its response,
+    /// but for the rest of the request, which is discarded.
+    pub(crate) fn end_exchange_if_over(&mut self) {
         let Some(exchange) = &self.exchange else {
             return;
         };
+        let Exchange { recv, send, .. } = exchange;
+        let is_over = match self.role {
+            // RFC 9112 §9.6: a client that was told so must "close the connection after reading the response message". What
+            // of the request is still to be sent then, nobody waits for.
+            Role::Client if !exchange.is_tunnel => {
+                recv.phase == Phase::Done && (send.phase == Phase::Done || !exchange.persistent)
+            }
+            // Each direction of a tunnel ends by itself.
+            _ if exchange.is_tunnel => send.phase == Phase::Done && recv.phase == Phase::Done,
+            _ => send.phase == Phase::Done,
+        };
+        if !is_over {
+            return;
+        }
         // RFC 9112 §9.6: "The server MUST initiate closure of the connection … after it sends the final response to the
         // request that contained the close connection option."
         if !exchange.persistent
             || self.life == Life::Draining
-            || exchange.recv.discarded > MAX_DISCARDED
+            || recv.discarded > MAX_DISCARDED
+            || exchange.is_tunnel
         {
             return self.close(CloseReason::Graceful);
         }
-        if exchange.recv.body.is_done() {
+        if recv.is_whole() {
             self.exchange = None;
             self.wait_for(Wait::Request, REST_AFTER);
         }
     }
 
-    fn wait_for(&mut self, what: Wait, limit: Duration) {
+    pub(crate) fn wait_for(&mut self, what: Wait, limit: Duration) {
         self.wait = what;
         self.deadline = (!limit.is_zero()).then(|| self.now + limit);
     }
 
+    pub(crate) fn wait_for_nothing(&mut self) {
+        self.wait = Wait::Nothing;
+        self.deadline = None;
+    }
+
     /// Sees to the time limit of a body: it runs while more may come.
     pub(crate) fn watch_body(&mut self) {
-        let waits = self
-            .exchange
-            .as_ref()
-            .is_some_and(|exchange| !exchange.recv.body.is_done() && self.has_window(exchange));
+        let waits = self.exchange.as_ref().is_some_and(|exchange| {
+            // How long a tunnel may be silent is a question to its ends.
+            let timed = !exchange.recv.untimed && !exchange.is_tunnel;
+            let in_body = exchange.recv.phase == Phase::Body && timed;
+            in_body && !exchange.recv.is_whole() && self.has_window(exchange)
+        });
         if !waits {
-            self.wait = Wait::Nothing;
-            self.deadline = None;
+            self.wait_for_nothing();
         } else if self.wait != Wait::Body {
             self.wait_for(Wait::Body, self.config.timeouts.body);
         }
     }
 
-    /// The client broke a rule or a limit: it is told by a status unless the answer has begun, and the connection ends.
-    /// RFC 9112 §11.2 says why nothing more is read: nobody knows where the next request begins.
+    /// The peer broke a rule or a limit, and the connection ends. A client is told why. RFC 9112 §11.2 says why nothing more is
+    /// read: nobody knows where the next message begins.
     fn refuse(&mut self, violation: Violation) {
-        let unanswered = self
-            .exchange
-            .as_ref()
-            .is_none_or(|exchange| exchange.send.phase == Phase::Head);
-        if unanswered {
-            write_refusal(&mut self.control, status_of(violation));
+        if self.role == Role::Server {
+            self.tell_refusal(violation);
         }
         self.close(CloseReason::Violation(violation));
     }
 
-    /// There is no memory for a request's body. RFC 9110 §15.6.4: "the server is currently unable to handle the request due to
-    /// a temporary overload". The body is on its way, so the connection is of no use any more.
-    fn refuse_for_memory(&mut self) {
-        self.stats.refused_for_memory += 1;
-        write_refusal(&mut self.control, 503);
-        self.close(CloseReason::OverMemoryBudget);
-    }
-
-    fn close(&mut self, reason: CloseReason) {
+    pub(crate) fn close(&mut self, reason: CloseReason) {
         if self.life == Life::Over {
             return;
         }
         self.life = Life::Over;
+        self.truncated = self.exchange.take().is_some_and(|exchange| {
+            let gives_up = self.role == Role::Client && reason != CloseReason::Graceful;
+            let is_unsent = exchange.send.phase != Phase::Done;
+            (gives_up && is_unsent) || exchange.ends_with_the_connection(self.role)
+        });
         self.reason = Some(reason);
-        let exchange = self.exchange.take();
-        self.truncated = exchange.is_some_and(|exchange| exchange.ends_with_the_connection());
-        self.wait = Wait::Nothing;
-        self.deadline = None;
+        self.wait_for_nothing();
         self.shutdown_at = None;
     }
 }

@@ -1,20 +1,19 @@
 //! A request and its response: how far both have come. There is one at a time on a connection, so answers are in order.
 
 use bytes::Bytes;
-use tidegate_proto::{Fields, Reservation, StreamId};
+use tidegate_proto::{Body, Fields, Reservation, Role, StreamId};
 
-use crate::body::BodyReader;
-use crate::request::Request;
-use crate::response::Framing;
+use crate::read::body::BodyReader;
+use crate::write::Framing;
 
-/// How far the response has come.
+/// How far a message has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The final head is still to come.
     Head,
     /// The head is through; body or trailers may follow.
     Body,
-    /// The response is whole.
+    /// The message is whole.
     Done,
 }
 
@@ -29,6 +28,17 @@ pub(crate) enum More {
     Asked,
 }
 
+/// What the connection becomes if the request is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Tunnel {
+    /// Nothing but what it is.
+    None,
+    /// A tunnel by CONNECT (RFC 9110 §9.3.6).
+    Connect,
+    /// A WebSocket; `accept` is the value of Sec-WebSocket-Accept that grants it.
+    WebSocket { accept: String },
+}
+
 /// A request and its response.
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -37,30 +47,36 @@ pub(crate) struct Exchange {
     pub(crate) send: Send,
     /// The request's method is HEAD: the response has no content, whatever it says.
     pub(crate) head_request: bool,
-    /// The request's method is CONNECT.
-    pub(crate) connect_request: bool,
+    pub(crate) tunnel: Tunnel,
+    /// That was granted: what goes through has no frame any more.
+    pub(crate) is_tunnel: bool,
+    /// The peer speaks HTTP/1.1, as far as we know.
     pub(crate) is_http11: bool,
     /// The connection goes on behind this exchange.
     pub(crate) persistent: bool,
 }
 
-/// The request.
+/// The peer's message.
 #[derive(Debug)]
 pub(crate) struct Recv {
+    pub(crate) phase: Phase,
     pub(crate) body: BodyReader,
-    /// What of the memory budget its body may take, until it is answered.
+    /// What of the memory budget its body may take, until the exchange is over.
+    #[expect(dead_code, reason = "it gives back what it holds when it is dropped")]
     pub(crate) reservation: Option<Reservation>,
     /// Octets told as events and not consumed yet.
     pub(crate) unconsumed: usize,
     /// The client waits for 100 (Continue), and nothing of the body has come.
     pub(crate) expects_continue: bool,
-    /// The response is whole, and nobody has a use for the rest of the request.
+    /// The owner waits for the body however long it takes.
+    pub(crate) untimed: bool,
+    /// Our message is whole, and nobody has a use for the rest of the peer's.
     pub(crate) discard: bool,
     /// Octets that were discarded.
     pub(crate) discarded: usize,
 }
 
-/// The response.
+/// Our message.
 #[derive(Debug)]
 pub(crate) struct Send {
     pub(crate) phase: Phase,
@@ -72,35 +88,59 @@ pub(crate) struct Send {
     pub(crate) trailers: Option<Fields>,
 }
 
-impl Exchange {
-    pub(crate) fn new(id: StreamId, request: &mut Request) -> Self {
-        let method = request.head.method_octets();
+impl Recv {
+    /// A message whose body is read so.
+    pub(crate) fn new(phase: Phase, body: BodyReader) -> Self {
         Self {
-            id,
-            head_request: method == b"HEAD",
-            connect_request: method == b"CONNECT",
-            is_http11: request.is_http11,
-            persistent: request.persistent,
-            recv: Recv {
-                body: std::mem::replace(&mut request.body, BodyReader::Done),
-                reservation: None,
-                unconsumed: 0,
-                expects_continue: request.expects_continue,
-                discard: false,
-                discarded: 0,
-            },
-            send: Send {
-                phase: Phase::Head,
-                framing: Framing::None,
-                pending: Bytes::new(),
-                more: More::End,
-                trailers: None,
-            },
+            phase,
+            body,
+            reservation: None,
+            unconsumed: 0,
+            expects_continue: false,
+            untimed: false,
+            discard: false,
+            discarded: 0,
         }
     }
 
-    /// Whether the client would take the connection's end for the end of the response.
-    pub(crate) fn ends_with_the_connection(&self) -> bool {
-        self.send.phase == Phase::Body && self.send.framing == Framing::UntilClose
+    /// Whether the message is whole.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.phase != Phase::Head && self.body.is_done()
+    }
+}
+
+impl Send {
+    /// A message of which nothing was sent.
+    pub(crate) fn new() -> Self {
+        Self {
+            phase: Phase::Head,
+            framing: Framing::None,
+            pending: Bytes::new(),
+            more: More::End,
+            trailers: None,
+        }
+    }
+
+    /// The head went out, with this body behind it.
+    pub(crate) fn begin(&mut self, framing: Framing, body: Body) {
+        self.phase = Phase::Body;
+        self.framing = framing;
+        (self.pending, self.more) = match body {
+            _ if framing == Framing::None => (Bytes::new(), More::End),
+            Body::Empty => (Bytes::new(), More::End),
+            Body::Full(octets) => (octets, More::End),
+            Body::Stream => (Bytes::new(), More::Ask),
+        };
+    }
+}
+
+impl Exchange {
+    /// Whether the peer would take the connection's end for the end of our message.
+    pub(crate) fn ends_with_the_connection(&self, role: Role) -> bool {
+        // A server may have granted a tunnel, and the client not know yet.
+        let asks_for_tunnel =
+            role == Role::Client && self.tunnel != Tunnel::None && self.send.phase == Phase::Head;
+        let is_open = self.send.phase == Phase::Body && self.send.framing == Framing::UntilEnd;
+        asks_for_tunnel || is_open
     }
 }

@@ -2,12 +2,15 @@
 
 use bytes::Bytes;
 use tidegate_proto::{
-    Body, ErrorCode, Fields, Misuse, Priority, RequestHead, ResponseHead, StreamId, check_trailers,
+    Body, ErrorCode, Fields, Misuse, Priority, RequestHead, ResponseHead, Role, StreamId,
+    check_trailers,
 };
 
 use crate::connection::{Connection, MAX_DISCARDED};
-use crate::exchange::{Exchange, More, Phase};
-use crate::response::{Framing, Persistence, write_head, write_interim_head};
+use crate::exchange::{Exchange, More, Phase, Tunnel};
+use crate::read::body::BodyReader;
+use crate::write::Framing;
+use crate::write::response::{Persistence, write_head, write_interim_head, write_websocket_head};
 
 /// Body octets that one [`StreamMut::write`] takes.
 pub(crate) const MAX_WRITE: usize = 256 << 10;
@@ -48,11 +51,11 @@ impl StreamMut<'_> {
     /// Sends the final response. Its framing is the engine's: content-length for a body of known length (what `head` says
     /// of it counts for [`Body::Stream`] and for HEAD), else chunks, or for HTTP/1.0 the connection's end. For a HEAD
     /// request or a status without content (204, 304) the body is left out. If the response ends before the request does,
-    /// the rest of the request is discarded.
+    /// the rest of the request is discarded. A 2xx to a request for a WebSocket goes out as 101; `body` is the tunnel's then.
     ///
     /// # Errors
     /// [`Misuse`] tells what the call did wrong; nothing was sent then. [`Misuse::StatusOutOfRange`] for a 2xx to CONNECT
-    /// too: tunnels are HTTP/2's.
+    /// too: this server opens no other tunnels.
     pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
         let status = head.status();
         if head.is_informational() || status > 999 {
@@ -60,30 +63,43 @@ impl StreamMut<'_> {
         }
         let draining = self.conn.is_ending();
         let exchange = self.check_can_answer(head)?;
-        if exchange.connect_request && (200..300).contains(&status) {
-            return Err(Misuse::StatusOutOfRange);
+        if (200..300).contains(&status) {
+            match &exchange.tunnel {
+                Tunnel::None => {}
+                Tunnel::Connect => return Err(Misuse::StatusOutOfRange),
+                Tunnel::WebSocket { accept } => {
+                    let accept = accept.clone();
+                    write_websocket_head(&mut self.conn.control, head, &accept);
+                    self.open_tunnel(body);
+                    return Ok(());
+                }
+            }
         }
         let (length, framing) = frame(exchange, head, &body);
         exchange.persistent &= !draining
-            && framing != Framing::UntilClose
+            && framing != Framing::UntilEnd
             && exchange.may_discard_the_rest(MAX_DISCARDED);
         let persistence = match (exchange.persistent, exchange.is_http11) {
             (false, _) => Persistence::Close,
             (true, true) => Persistence::Implied,
             (true, false) => Persistence::KeepAlive,
         };
-        let send = &mut exchange.send;
-        send.phase = Phase::Body;
-        send.framing = framing;
-        (send.pending, send.more) = match body {
-            _ if framing == Framing::None => (Bytes::new(), More::End),
-            Body::Empty => (Bytes::new(), More::End),
-            Body::Full(octets) => (octets, More::End),
-            Body::Stream => (Bytes::new(), More::Ask),
-        };
+        exchange.send.begin(framing, body);
         write_head(&mut self.conn.control, head, length, framing, persistence);
         self.conn.send_small_body();
         Ok(())
+    }
+
+    /// The head that grants it is written.
+    fn open_tunnel(&mut self, body: Body) {
+        if let Ok(exchange) = self.exchange() {
+            exchange.is_tunnel = true;
+            exchange.recv.phase = Phase::Body;
+            exchange.recv.body = BodyReader::UntilEnd;
+            exchange.send.begin(Framing::UntilEnd, body);
+        }
+        self.conn.watch_body();
+        self.conn.send_small_body();
     }
 
     /// Sends an interim response (1xx), such as 100 or 103. A client of HTTP/1.0 gets none.
@@ -106,6 +122,9 @@ impl StreamMut<'_> {
 
     /// The exchange, if it waits for its final response.
     fn check_can_answer(&mut self, head: &ResponseHead) -> Result<&mut Exchange, Misuse> {
+        if self.conn.role() != Role::Server {
+            return Err(Misuse::WrongRole);
+        }
         let exchange = self.exchange()?;
         if exchange.send.phase != Phase::Head {
             return Err(Misuse::AlreadyResponded);
@@ -117,7 +136,7 @@ impl StreamMut<'_> {
     }
 
     /// Takes octets of a [`Body::Stream`] off the front of `data`, as many as there is room for (0 when there is none,
-    /// or when the response takes no body), and returns how many. With `end`, the response ends once all of `data` is
+    /// or when our message takes no body), and returns how many. With `end`, the message ends once all of `data` is
     /// taken. When less than all was taken, [`Event::Writable`](tidegate_proto::Event::Writable) asks for the rest.
     ///
     /// A body of another length than the head's content-length can't be sent: the connection is closed.
@@ -145,12 +164,12 @@ impl StreamMut<'_> {
             }
         }
         if whole {
-            self.conn.end_response_if_sent();
+            self.conn.end_message_if_sent();
         }
         taken
     }
 
-    /// Ends a [`Body::Stream`] with trailers, behind what was written. They are left out where the response isn't chunked.
+    /// Ends a [`Body::Stream`] with trailers, behind what was written. They are left out where the message isn't chunked.
     ///
     /// # Errors
     /// [`Misuse`] tells what the call did wrong; nothing was sent then.
@@ -193,6 +212,40 @@ impl StreamMut<'_> {
             .map_or(0, |exchange| exchange.recv.unconsumed)
     }
 
+    /// Server: takes a request for a WebSocket for the GET that it is too: a 2xx that follows is an ordinary response.
+    /// RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field".
+    pub fn decline_upgrade(&mut self) {
+        if let Ok(exchange) = self.exchange()
+            && matches!(exchange.tunnel, Tunnel::WebSocket { .. })
+            && exchange.send.phase == Phase::Head
+        {
+            exchange.tunnel = Tunnel::None;
+        }
+    }
+
+    /// Waits for the rest of the peer's body however long it takes: for this exchange,
+    /// [`Timeouts::body`](tidegate_proto::Timeouts::body) is no limit any more.
+    pub fn lift_body_timeout(&mut self) {
+        if let Ok(exchange) = self.exchange() {
+            exchange.recv.untimed = true;
+            self.conn.watch_body();
+        }
+    }
+
+    /// Server: ends a tunnel, whose two directions otherwise end by themselves, with our own: behind that the connection closes,
+    /// whatever the client still says.
+    pub fn end_tunnel(&mut self) {
+        if self.conn.role() == Role::Server
+            && let Ok(exchange) = self.exchange()
+            && exchange.is_tunnel
+        {
+            exchange.is_tunnel = false;
+            exchange.recv.untimed = true;
+            exchange.persistent = false;
+            self.conn.end_exchange_if_over();
+        }
+    }
+
     /// Does nothing: there is one response at a time.
     pub fn prioritize(&mut self, _priority: Priority) {}
 
@@ -204,7 +257,7 @@ impl StreamMut<'_> {
         Priority::default()
     }
 
-    /// Closes the connection without the rest of the response, so that no client takes it for whole. What earlier
+    /// Closes the connection without the rest of the exchange, so that no peer takes it for whole. What earlier
     /// requests were answered still goes out, unless only a reset of the transport can tell the truncation;
     /// [`Event::Closed`](tidegate_proto::Event::Closed) follows.
     pub fn reset(&mut self, code: ErrorCode) {
@@ -249,6 +302,6 @@ fn frame(exchange: &Exchange, head: &ResponseHead, body: &Body) -> (Option<u64>,
     match actual.or(head.content_length()) {
         Some(left) => (Some(left), Framing::Length { left }),
         None if exchange.is_http11 => (None, Framing::Chunked),
-        None => (None, Framing::UntilClose),
+        None => (None, Framing::UntilEnd),
     }
 }

@@ -19,6 +19,7 @@ fn main() -> std::io::Result<()> {
     server_connection(&corpora.join("server_connection"))?;
     client_connection(&corpora.join("client_connection"))?;
     http1_connection(&corpora.join("http1_connection"))?;
+    http1_client(&corpora.join("http1_client"))?;
     operations(&corpora.join("operations"))
 }
 
@@ -33,21 +34,64 @@ fn http1_connection(dir: &Path) -> std::io::Result<()> {
     let options = "OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let old = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
     let connect = "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n";
+    let websocket = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nthrough the tunnel";
+    let h2c = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\nPRI * HTTP/2.0";
     let pipeline = [get, head, post, chunks, old, get, options].concat();
-    for (name, octets) in [
-        ("get", get),
-        ("head", head),
-        ("post", post),
-        ("chunks", chunks),
-        ("options", options),
-        ("http10", old),
-        ("connect", connect),
-        ("pipeline", &pipeline),
+    let upgrades = 0x80;
+    for (name, offers, octets) in [
+        ("get", 0, get),
+        ("head", 0, head),
+        ("post", 0, post),
+        ("chunks", 0, chunks),
+        ("options", 0, options),
+        ("http10", 0, old),
+        ("connect", 0, connect),
+        ("pipeline", 0, &pipeline),
+        ("websocket", upgrades, websocket),
+        ("h2c", upgrades, h2c),
+        ("h2c-behind", upgrades, &[post, h2c].concat()),
     ] {
         for plan in 0..8 {
             // Pieces of eight octets; plans from this one on.
-            let mut input = vec![7, 7];
+            let mut input = vec![7, offers | 7];
             input.extend((0..7).map(|n| (plan + n) % 8));
+            input.extend_from_slice(octets.as_bytes());
+            seed(dir, &format!("{name}-{plan}"), &input)?;
+        }
+    }
+    Ok(())
+}
+
+/// Responses of HTTP/1.1 as servers send them, one after the other, to requests of every kind.
+fn http1_client(dir: &Path) -> std::io::Result<()> {
+    let length = "HTTP/1.1 200 OK\r\nServer: t\r\nContent-Length: 5\r\n\r\nhello";
+    let chunks = "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n\
+                  5;a=\"b\"\r\nhello\r\n00A\r\n0123456789\r\n0\r\nX: y\r\n\r\n";
+    let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+                   HTTP/1.1 204 No Content\r\nKeep-Alive: timeout=5, max=99\r\n\r\n";
+    let closes = "HTTP/1.1 413 \r\nConnection: close\r\nContent-Length: 2\r\n\r\nno";
+    let old = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx";
+    let until_end = "HTTP/1.1 200 OK\r\n\r\nuntil the end";
+    let switches = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x01\x05hello";
+    // 304 and 204 have no content, whatever they say.
+    let none = "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n";
+    let several = [interim, none, none, old, interim, chunks, length, until_end].concat();
+    for (name, octets) in [
+        ("length", length),
+        ("chunks", chunks),
+        ("interim", interim),
+        ("closes", closes),
+        ("http10", old),
+        ("until-end", until_end),
+        ("switches", switches),
+        ("several", &several),
+    ] {
+        for plan in 0..8 {
+            // Pieces of eight octets; plans from this one on.
+            let mut input = vec![7, 8];
+            input.extend((0..8).map(|n| (plan + n) % 8));
             input.extend_from_slice(octets.as_bytes());
             seed(dir, &format!("{name}-{plan}"), &input)?;
         }

@@ -7,6 +7,7 @@ mod connection;
 mod frames;
 mod hpack;
 mod http1;
+mod http1_client;
 mod operations;
 mod sent;
 
@@ -14,6 +15,7 @@ pub use connection::{client_connection, server_connection};
 pub use frames::frame_decoder;
 pub use hpack::{hpack_decoder, hpack_round_trip};
 pub use http1::http1_connection;
+pub use http1_client::http1_client;
 pub use operations::operations;
 
 /// A fuzz target.
@@ -49,6 +51,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "http1_connection",
         body: http1_connection,
+    },
+    Target {
+        name: "http1_client",
+        body: http1_client,
     },
     Target {
         name: "operations",

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use tidegate_proto::{Scope, Violation};
+use tidegate_proto::{Body, Event, RequestHead, Scope, Violation};
 
 use crate::support::*;
 
@@ -65,6 +65,37 @@ fn scenarios() -> Vec<(Violation, u16, String)> {
     ]
 }
 
+/// What only a server can do wrong: what it was asked, if anything, and what it sends. There is no status that answers
+/// it.
+fn scenarios_of_servers() -> Vec<(Violation, Option<RequestHead>, &'static str)> {
+    let websocket = || {
+        RequestHead::extended_connect("websocket", "http", "a", "/")
+            .field("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+    };
+    vec![
+        (
+            Violation::StatusLineInvalid,
+            Some(a_get()),
+            "HTTP/1.1 OK\r\n\r\n",
+        ),
+        (
+            Violation::ResponseUnasked,
+            None,
+            "HTTP/1.1 204 No Content\r\n\r\n",
+        ),
+        (
+            Violation::UpgradeInvalid,
+            Some(websocket()),
+            "HTTP/1.1 101 \r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        ),
+        (
+            Violation::UpgradeIgnored,
+            Some(websocket()),
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        ),
+    ]
+}
+
 #[test]
 fn every_violation_is_told_and_answered_as_its_row_says() {
     let mut shown = HashSet::new();
@@ -78,7 +109,7 @@ fn every_violation_is_told_and_answered_as_its_row_says() {
         let mut whole = sent(&octets);
         whole
             .events
-            .retain(|event| !matches!(event, tidegate_proto::Event::Request { .. }));
+            .retain(|event| !matches!(event, Event::Request { .. }));
         whole.expect_refusal(violation, status);
         // One octet at a time comes to the same.
         let mut cut = client();
@@ -86,8 +117,24 @@ fn every_violation_is_told_and_answered_as_its_row_says() {
             cut.send([*octet]);
         }
         cut.events
-            .retain(|event| !matches!(event, tidegate_proto::Event::Request { .. }));
+            .retain(|event| !matches!(event, Event::Request { .. }));
         cut.expect_refusal(violation, status);
+        assert!(shown.insert(violation), "{violation} has two scenarios");
+    }
+    for (violation, asked, octets) in scenarios_of_servers() {
+        println!("{violation}");
+        assert_eq!(violation.scope(), Scope::Connection);
+        for piece in [octets.len(), 1] {
+            let mut peer = server();
+            if let Some(head) = &asked {
+                peer.open(head, Body::Empty);
+                peer.sent.clear();
+            }
+            for octets in octets.as_bytes().chunks(piece) {
+                peer.send(octets);
+            }
+            peer.expect_violation(violation);
+        }
         assert!(shown.insert(violation), "{violation} has two scenarios");
     }
     let all = Violation::ALL.iter().copied();

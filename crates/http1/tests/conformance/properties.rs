@@ -26,7 +26,7 @@ struct Response {
     stream: bool,
 }
 
-fn fields() -> impl Strategy<Value = Vec<(String, String)>> {
+pub(crate) fn fields() -> impl Strategy<Value = Vec<(String, String)>> {
     vec(("x-[a-z0-9]{1,8}", "([!-~]([ -~]{0,20}[!-~])?)?"), 0..4)
 }
 

@@ -44,6 +44,12 @@ fn one_empty_line_in_front_of_a_request_is_skipped() {
     peer.pass(secs(2));
     peer.pass(secs(30));
     peer.expect_alive();
+    // Nor half of one; and the other half leaves nothing of the first behind.
+    let mut peer = sent("\r");
+    peer.pass(secs(30));
+    peer.send("\n");
+    peer.send("\n!");
+    peer.expect_refusal(Violation::LineEndInvalid, 400);
 }
 
 #[test]

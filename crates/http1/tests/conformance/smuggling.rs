@@ -4,6 +4,7 @@
 
 use tidegate_proto::{CloseReason, Event, Violation};
 
+use crate::framing::{CHUNKED, EITHER_WAY, Vector};
 use crate::support::*;
 
 use Violation as V;
@@ -11,78 +12,19 @@ use Violation as V;
 /// What an attacker hides.
 const HIDDEN: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Name, field lines behind Host, body, and why it is refused.
-type Vector = (&'static str, &'static [u8], &'static [u8], Violation);
-
-const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
-
 const VECTORS: &[Vector] = &[
     // Framing that contradicts itself.
-    (
-        "CL.TE",
-        b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n",
-        b"0\r\n\r\nX",
-        V::ContentLengthWithTransferEncoding,
-    ),
     (
         "TE.CL",
         b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
         b"5c\r\nGPOST",
         V::ContentLengthWithTransferEncoding,
     ),
-    (
-        "TE.TE",
-        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n",
-        b"0\r\n\r\n",
-        V::TransferEncodingNotChunked,
-    ),
-    (
-        "TE.TE, chunked last",
-        b"Transfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n",
-        b"0\r\n\r\n",
-        V::TransferCodingUnknown,
-    ),
-    (
-        "CL.CL",
-        b"Content-Length: 0\r\nContent-Length: 44\r\n",
-        b"",
-        V::ContentLengthRepeated,
-    ),
-    (
-        "CL.CL, the same",
-        b"Content-Length: 5\r\nContent-Length: 5\r\n",
-        b"hello",
-        V::ContentLengthRepeated,
-    ),
-    (
-        "CL list",
-        b"Content-Length: 0, 44\r\n",
-        b"",
-        V::ContentLengthRepeated,
-    ),
-    (
-        "CL list, the same",
-        b"Content-Length: 5, 5, 5\r\n",
-        b"hello",
-        V::ContentLengthRepeated,
-    ),
     // Lengths that some read and others don't.
     (
         "CL plus (CVE-2018-7159)",
         b"Content-Length: +5\r\n",
         b"hello",
-        V::ContentLengthInvalid,
-    ),
-    (
-        "CL minus",
-        b"Content-Length: -5\r\n",
-        b"hello",
-        V::ContentLengthInvalid,
-    ),
-    (
-        "CL minus zero",
-        b"Content-Length: -0\r\n",
-        b"",
         V::ContentLengthInvalid,
     ),
     (
@@ -98,69 +40,15 @@ const VECTORS: &[Vector] = &[
         V::ContentLengthInvalid,
     ),
     (
-        "CL double zero",
-        b"Content-Length: 00\r\n",
-        b"",
-        V::ContentLengthInvalid,
-    ),
-    (
-        "CL hexadecimal",
-        b"Content-Length: 0x5\r\n",
-        b"hello",
-        V::ContentLengthInvalid,
-    ),
-    (
-        "CL underscore",
-        b"Content-Length: 1_0\r\n",
-        b"hello",
-        V::ContentLengthInvalid,
-    ),
-    (
-        "CL inner space",
-        b"Content-Length: 1 0\r\n",
-        b"hello",
-        V::ContentLengthInvalid,
-    ),
-    (
-        "CL non-numeric",
-        b"Content-Length: 5a\r\n",
-        b"hello",
-        V::ContentLengthInvalid,
-    ),
-    (
-        "CL empty",
-        b"Content-Length:\r\n",
-        b"",
-        V::ContentLengthInvalid,
-    ),
-    (
         "CL overflow (CVE-2021-40346 had its like)",
         b"Content-Length: 18446744073709551621\r\n",
         b"hello",
         V::ContentLengthInvalid,
     ),
-    (
-        "CL by NUL",
-        b"Content-Length: 5\x00\r\n",
-        b"hello",
-        V::FieldLineInvalid,
-    ),
     // Field lines that some take for Transfer-Encoding or Content-Length.
     (
         "TE space before colon (CVE-2019-16276)",
         b"Transfer-Encoding : chunked\r\n",
-        b"0\r\n\r\n",
-        V::FieldLineInvalid,
-    ),
-    (
-        "CL space before colon",
-        b"Content-Length : 5\r\n",
-        b"hello",
-        V::FieldLineInvalid,
-    ),
-    (
-        "TE tab before colon",
-        b"Transfer-Encoding\t: chunked\r\n",
         b"0\r\n\r\n",
         V::FieldLineInvalid,
     ),
@@ -171,46 +59,10 @@ const VECTORS: &[Vector] = &[
         V::FieldLineInvalid,
     ),
     (
-        "TE leading space",
-        b" Transfer-Encoding: chunked\r\n",
-        b"0\r\n\r\n",
-        V::FieldLineFolded,
-    ),
-    (
-        "TE folded",
-        b"Transfer-Encoding:\r\n chunked\r\n",
-        b"0\r\n\r\n",
-        V::FieldLineFolded,
-    ),
-    (
-        "TE folded in the middle",
-        b"Transfer-Encoding: chun\r\n\tked\r\n",
-        b"0\r\n\r\n",
-        V::FieldLineFolded,
-    ),
-    (
-        "CL folded",
-        b"Content-Length: 5\r\n 0\r\n",
-        b"hello",
-        V::FieldLineFolded,
-    ),
-    (
-        "TE behind a bare LF",
-        b"X: y\nTransfer-Encoding: chunked\r\n",
-        b"0\r\n\r\n",
-        V::LineEndInvalid,
-    ),
-    (
         "TE behind a bare CR (CVE-2019-18277 had its like)",
         b"X: y\rTransfer-Encoding: chunked\r\n",
         b"0\r\n\r\n",
         V::LineEndInvalid,
-    ),
-    (
-        "TE behind a name",
-        b"Foo\r\nTransfer-Encoding: chunked\r\n",
-        b"0\r\n\r\n",
-        V::FieldLineInvalid,
     ),
     (
         "TE without a colon",
@@ -218,7 +70,6 @@ const VECTORS: &[Vector] = &[
         b"0\r\n\r\n",
         V::FieldLineInvalid,
     ),
-    ("empty name", b": chunked\r\n", b"", V::FieldLineInvalid),
     (
         "NUL in a name",
         b"Transfer\x00-Encoding: chunked\r\n",
@@ -237,19 +88,7 @@ const VECTORS: &[Vector] = &[
         b"",
         V::LineEndInvalid,
     ),
-    (
-        "a value that ends in CR",
-        b"X: a\r\r\n",
-        b"",
-        V::LineEndInvalid,
-    ),
     // Codings that some take for chunked.
-    (
-        "TE x",
-        b"Transfer-Encoding: xchunked\r\n",
-        b"0\r\n\r\n",
-        V::TransferEncodingNotChunked,
-    ),
     (
         "TE identity",
         b"Transfer-Encoding: identity\r\n",
@@ -269,42 +108,6 @@ const VECTORS: &[Vector] = &[
         V::TransferCodingUnknown,
     ),
     (
-        "TE double chunked",
-        b"Transfer-Encoding: chunked, chunked\r\n",
-        b"0\r\n\r\n",
-        V::TransferEncodingNotChunked,
-    ),
-    (
-        "TE leading comma",
-        b"Transfer-Encoding: ,chunked\r\n",
-        b"0\r\n\r\n",
-        V::TransferEncodingNotChunked,
-    ),
-    (
-        "TE trailing comma",
-        b"Transfer-Encoding: chunked,\r\n",
-        b"0\r\n\r\n",
-        V::TransferEncodingNotChunked,
-    ),
-    (
-        "TE empty",
-        b"Transfer-Encoding:\r\n",
-        b"0\r\n\r\n",
-        V::TransferEncodingNotChunked,
-    ),
-    (
-        "TE quoted",
-        b"Transfer-Encoding: \"chunked\"\r\n",
-        b"0\r\n\r\n",
-        V::TransferEncodingNotChunked,
-    ),
-    (
-        "TE with a parameter",
-        b"Transfer-Encoding: chunked;q=1\r\n",
-        b"0\r\n\r\n",
-        V::TransferEncodingNotChunked,
-    ),
-    (
         "TE vertical tab (CVE-2019-18277)",
         b"Transfer-Encoding:\x0bchunked\r\n",
         b"0\r\n\r\n",
@@ -317,18 +120,6 @@ const VECTORS: &[Vector] = &[
         V::FieldLineInvalid,
     ),
     (
-        "TE NUL",
-        b"Transfer-Encoding: chunked\x00\r\n",
-        b"0\r\n\r\n",
-        V::FieldLineInvalid,
-    ),
-    (
-        "TE no-break space",
-        b"Transfer-Encoding: \xa0chunked\r\n",
-        b"0\r\n\r\n",
-        V::TransferEncodingNotChunked,
-    ),
-    (
         "TE DEL",
         b"Transfer-Encoding: chunked\x7f\r\n",
         b"0\r\n\r\n",
@@ -336,45 +127,9 @@ const VECTORS: &[Vector] = &[
     ),
     // Chunks.
     (
-        "chunk 0x",
-        CHUNKED,
-        b"0x5\r\nhello\r\n0\r\n\r\n",
-        V::ChunkInvalid,
-    ),
-    (
-        "chunk plus",
-        CHUNKED,
-        b"+5\r\nhello\r\n0\r\n\r\n",
-        V::ChunkInvalid,
-    ),
-    (
-        "chunk minus",
-        CHUNKED,
-        b"-1\r\nhello\r\n0\r\n\r\n",
-        V::ChunkInvalid,
-    ),
-    (
         "chunk underscore",
         CHUNKED,
         b"1_0\r\nhello world!!!!\r\n0\r\n\r\n",
-        V::ChunkInvalid,
-    ),
-    (
-        "chunk leading space",
-        CHUNKED,
-        b" 5\r\nhello\r\n0\r\n\r\n",
-        V::ChunkInvalid,
-    ),
-    (
-        "chunk trailing space",
-        CHUNKED,
-        b"5 \r\nhello\r\n0\r\n\r\n",
-        V::ChunkInvalid,
-    ),
-    (
-        "chunk bare semicolon",
-        CHUNKED,
-        b"5;\r\nhello\r\n0\r\n\r\n",
         V::ChunkInvalid,
     ),
     (
@@ -383,17 +138,10 @@ const VECTORS: &[Vector] = &[
         b"100000000000000005\r\nhello\r\n0\r\n\r\n",
         V::ChunkInvalid,
     ),
-    ("chunk size of none", CHUNKED, b"\r\n\r\n", V::ChunkInvalid),
     (
         "chunk line by bare LF (TERM.EXT)",
         CHUNKED,
         b"5\nhello\r\n0\r\n\r\n",
-        V::ChunkInvalid,
-    ),
-    (
-        "extension by bare LF (TERM.EXT)",
-        CHUNKED,
-        b"2;\nxx\r\n22\r\nc\r\n0\r\n\r\n",
         V::ChunkInvalid,
     ),
     (
@@ -421,47 +169,16 @@ const VECTORS: &[Vector] = &[
         V::ChunkInvalid,
     ),
     (
-        "chunk data ends by bare LF",
-        CHUNKED,
-        b"5\r\nhello\n0\r\n\r\n",
-        V::ChunkInvalid,
-    ),
-    (
-        "chunk data ends by nothing",
-        CHUNKED,
-        b"5\r\nhello0\r\n\r\n",
-        V::ChunkInvalid,
-    ),
-    (
         "chunk spills (SPILL.TERM)",
         CHUNKED,
         b"5\r\nhello!!\r\n0\r\n\r\n",
         V::ChunkInvalid,
-    ),
-    ("last chunk by bare LF", CHUNKED, b"0\n\n", V::ChunkInvalid),
-    (
-        "trailers end by bare LF",
-        CHUNKED,
-        b"0\r\n\n",
-        V::LineEndInvalid,
     ),
     (
         "trailer by bare LF",
         CHUNKED,
         b"0\r\nX: y\n\r\n",
         V::LineEndInvalid,
-    ),
-    (
-        "trailer CL",
-        CHUNKED,
-        b"0\r\nContent-Length: 5\r\n\r\n",
-        V::TrailerForbidden,
-    ),
-    (
-        "trailer TE",
-        CHUNKED,
-        b"0\r\nTransfer-Encoding: chunked\r\n\r\n",
-        V::TrailerForbidden,
     ),
     (
         "trailer Host",
@@ -487,7 +204,7 @@ const VECTORS: &[Vector] = &[
 
 #[test]
 fn nothing_is_smuggled() {
-    for (name, lines, body, violation) in VECTORS {
+    for (name, lines, body, violation) in EITHER_WAY.iter().chain(VECTORS) {
         println!("{name}");
         let head = [b"POST / HTTP/1.1\r\nHost: a\r\n", *lines, b"\r\n"].concat();
         for rest in [&b""[..], HIDDEN.as_bytes()] {

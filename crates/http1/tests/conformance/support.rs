@@ -1,11 +1,12 @@
-//! A client that sends what a test says, and an owner that waits for what a test says.
+//! A client or a server that sends what a test says, and an owner of the engine who waits for what a test says.
 
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_http1::{Connection, StreamMut};
 use tidegate_proto::{
-    Body, CloseReason, Config, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId, Violation,
+    Body, CloseReason, Config, Event, Field, Fields, Flow, Outbox, RequestHead, ResponseHead,
+    StreamId, Violation,
 };
 
 /// Some start of time: tests go on from there by themselves.
@@ -27,7 +28,7 @@ pub(crate) struct Peer {
     pub(crate) closed: bool,
 }
 
-/// A cleartext connection with the defaults.
+/// A client of a server engine: a cleartext connection with the defaults.
 pub(crate) fn client() -> Peer {
     client_of(Config::server())
 }
@@ -35,14 +36,26 @@ pub(crate) fn client() -> Peer {
 pub(crate) fn client_of(config: Config) -> Peer {
     let now = some_start();
     let config = config.build().expect("a valid configuration");
-    Peer {
-        conn: Connection::server(config, false, now),
-        now,
-        input: BytesMut::new(),
-        events: Vec::new(),
-        sent: Vec::new(),
-        closed: false,
-    }
+    Peer::of(Connection::server(config, false, now), now)
+}
+
+/// A server of a client engine with the defaults.
+pub(crate) fn server() -> Peer {
+    server_of(Config::client())
+}
+
+pub(crate) fn server_of(config: Config) -> Peer {
+    let now = some_start();
+    let config = config.build().expect("a valid configuration");
+    Peer::of(Connection::client(config, now), now)
+}
+
+/// A server that was asked for `/` and has sent this.
+pub(crate) fn answered(octets: impl AsRef<[u8]>) -> Peer {
+    let mut peer = server();
+    peer.ask();
+    peer.send(octets);
+    peer
 }
 
 /// A client that has sent this.
@@ -63,7 +76,36 @@ pub(crate) const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
+/// A GET of `/`, as the owner of a client engine has it.
+pub(crate) fn a_get() -> RequestHead {
+    request("GET", "/")
+}
+
+pub(crate) fn request(method: &str, path: &str) -> RequestHead {
+    RequestHead::new(method, "http", "a", path)
+}
+
+/// The names and values of fields, as text.
+pub(crate) fn lines<'a>(fields: impl IntoIterator<Item = Field<'a>>) -> Vec<String> {
+    let line = |field: Field<'_>| {
+        let (name, value) = (field.name.escape_ascii(), field.value.escape_ascii());
+        format!("{name}: {value}")
+    };
+    fields.into_iter().map(line).collect()
+}
+
 impl Peer {
+    fn of(conn: Connection, now: Instant) -> Self {
+        Self {
+            conn,
+            now,
+            input: BytesMut::new(),
+            events: Vec::new(),
+            sent: Vec::new(),
+            closed: false,
+        }
+    }
+
     pub(crate) fn send(&mut self, octets: impl AsRef<[u8]>) {
         self.input.extend_from_slice(octets.as_ref());
         self.settle();
@@ -121,6 +163,43 @@ impl Peer {
         self.settle();
     }
 
+    pub(crate) fn fail(&mut self) {
+        self.conn.receive_failure(self.now);
+        self.settle();
+    }
+
+    pub(crate) fn end(&mut self, in_order: bool) {
+        match in_order {
+            true => self.eof(),
+            false => self.fail(),
+        }
+    }
+
+    /// The owner of the client engine asks.
+    #[track_caller]
+    pub(crate) fn open(&mut self, head: &RequestHead, body: Body) -> StreamId {
+        let id = self.conn.open(head, body).expect("a proper request");
+        self.settle();
+        id
+    }
+
+    /// It asks for `/`; what went out for that isn't looked at.
+    #[track_caller]
+    pub(crate) fn ask(&mut self) -> StreamId {
+        let id = self.open(&a_get(), Body::Empty);
+        self.sent.clear();
+        id
+    }
+
+    /// It gives a piece of its body.
+    #[track_caller]
+    pub(crate) fn write(&mut self, id: StreamId, octets: impl AsRef<[u8]>, end: bool) {
+        let mut data = Bytes::copy_from_slice(octets.as_ref());
+        let len = data.len();
+        assert_eq!(self.stream(id).write(&mut data, end), len, "all is taken");
+        self.settle();
+    }
+
     /// The next event.
     #[track_caller]
     pub(crate) fn next(&mut self) -> Event {
@@ -137,6 +216,36 @@ impl Peer {
         match self.next() {
             Event::Request { id, head, end } => (id, head, end),
             other => panic!("a request was expected, told was {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_response(&mut self, status: u16, expected_end: bool) -> ResponseHead {
+        match self.next() {
+            Event::Response { head, end, .. } => {
+                assert_eq!((head.status(), end), (status, expected_end), "{head:?}");
+                head
+            }
+            other => panic!("a response was expected, told was {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_informational(&mut self, status: u16) -> ResponseHead {
+        match self.next() {
+            Event::Informational { head, .. } => {
+                assert_eq!(head.status(), status);
+                head
+            }
+            other => panic!("an interim response was expected, told was {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_trailers(&mut self) -> Fields {
+        match self.next() {
+            Event::Trailers { fields, .. } => fields,
+            other => panic!("trailers were expected, told was {other:?}"),
         }
     }
 
@@ -208,6 +317,13 @@ impl Peer {
     #[track_caller]
     pub(crate) fn expect_alive(&mut self) {
         assert!(!self.closed && !self.conn.is_closed(), "{:?}", self.events);
+    }
+
+    /// A client engine has closed the connection for this. There is nobody to tell.
+    #[track_caller]
+    pub(crate) fn expect_violation(&mut self, violation: Violation) {
+        assert_eq!(self.expect_closed(), CloseReason::Violation(violation));
+        self.expect_sent("");
     }
 
     /// The connection was refused for this, with this status and nothing behind it.

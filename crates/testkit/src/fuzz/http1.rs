@@ -11,8 +11,9 @@ use super::Choices;
 /// Longer inputs add nothing but time.
 const LONGEST: usize = 8192;
 
-/// A server, and any client of HTTP/1.1. The input: the length of the pieces less one; the length of the owner's script;
-/// the script, an octet for each request; what the client sends.
+/// A server, and any client of HTTP/1.1. The input: the length of the pieces less one; the length of the owner's script, and in
+/// the top bit whether upgrades to WebSockets and to HTTP/2 are offered; the script, an octet for each request; what the client
+/// sends.
 ///
 /// - Events tell a story that makes sense: one request at a time, nothing behind its end or the connection's.
 /// - Events and answers are the same however the input is cut, but for a response that is under way when its request
@@ -25,12 +26,13 @@ pub fn http1_connection(input: &[u8]) {
     }
     let mut choices = Choices::new(input);
     let piece = usize::from(choices.octet()) + 1;
-    let script_len = usize::from(choices.octet() % 16);
-    let script = choices.octets(script_len);
+    let choice = choices.octet();
+    let script = choices.octets(usize::from(choice % 16));
+    let offers_upgrades = choice & 0x80 != 0;
     let octets = choices.rest;
-    let mut whole = Session::new(script);
+    let mut whole = Session::new(script, offers_upgrades);
     whole.receive(octets);
-    let mut cut = Session::new(script);
+    let mut cut = Session::new(script, offers_upgrades);
     for octets in octets.chunks(piece) {
         cut.receive(octets);
     }
@@ -83,6 +85,9 @@ struct Session<'a> {
     ended: bool,
     answered: bool,
     pieces: u8,
+    /// Whether it asks for a WebSocket, and whether that was granted.
+    is_websocket: bool,
+    is_tunnel: bool,
     /// The methods of all requests.
     methods: Vec<String>,
     /// What was told, with the bodies in one piece.
@@ -91,13 +96,17 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(script: &'a [u8]) -> Self {
-        let config = Config::server()
-            .build()
-            .expect("the defaults are in their ranges");
+    fn new(script: &'a [u8], offers_upgrades: bool) -> Self {
+        let mut config = Config::server();
+        config.enable_connect_protocol = offers_upgrades;
+        let config = config.build().expect("the defaults are in their ranges");
         let now = Instant::now();
+        let mut conn = Connection::server(config, !offers_upgrades, now);
+        if offers_upgrades {
+            conn.offer_h2c();
+        }
         Self {
-            conn: Connection::server(config, true, now),
+            conn,
             now,
             input: BytesMut::new(),
             sent: Vec::new(),
@@ -107,6 +116,8 @@ impl<'a> Session<'a> {
             ended: false,
             answered: false,
             pieces: 0,
+            is_websocket: false,
+            is_tunnel: false,
             methods: Vec::new(),
             story: String::new(),
             over: false,
@@ -124,6 +135,11 @@ impl<'a> Session<'a> {
             let before = (self.input.len(), self.sent.len(), self.story.len());
             while let Some(event) = self.conn.receive(&mut self.input, self.now) {
                 self.handle(event);
+            }
+            if let Some(upgrade) = self.conn.take_upgrade() {
+                // What comes next is for another engine.
+                self.story.push_str(&format!("\n{upgrade:?}\n"));
+                self.conn.abort(ErrorCode::NO_ERROR);
             }
             let mut out = Outbox::new();
             match self.conn.transmit(&mut out, 1000, self.now) {
@@ -151,8 +167,9 @@ impl<'a> Session<'a> {
                 self.plan = self.script.one_of(&PLANS);
                 (self.request, self.ended, self.answered, self.pieces) =
                     (Some(id), false, false, 0);
+                self.is_websocket = head.protocol() == Some("websocket");
                 self.begin(id);
-                self.ended = end;
+                self.ended = end && !self.is_tunnel;
                 self.goes_on(id);
             }
             Event::Data { id, data, end } => {
@@ -221,9 +238,18 @@ impl<'a> Session<'a> {
         let Some(mut stream) = self.conn.stream(id) else {
             return;
         };
-        let head = ResponseHead::new(404).field("x-a", "b");
+        let status = if self.is_websocket { 200 } else { 404 };
+        let head = ResponseHead::new(status).field("x-a", "b");
         stream.respond(&head, body).expect("a proper response");
         self.answered = true;
+        if self.is_websocket {
+            // Two directions begin.
+            self.is_tunnel = true;
+            self.ended = false;
+            if matches!(self.plan, Plan::StreamAtTheEnd) {
+                stream.end_tunnel();
+            }
+        }
     }
 
     fn write(&mut self, id: StreamId) {
@@ -267,6 +293,10 @@ impl<'a> Session<'a> {
     /// Nothing comes any more, and every time limit fires.
     fn end_of_time(&mut self) {
         let mut limits = 0;
+        if self.is_tunnel {
+            // It may be silent for ever.
+            self.conn.shut_down(self.now);
+        }
         while let Some(at) = self.conn.next_timeout() {
             self.now = at;
             self.conn.handle_timeout(at);
@@ -297,6 +327,10 @@ fn check_responses(session: &Session<'_>) {
         let head = std::str::from_utf8(&rest[..end]).expect("a head is text");
         rest = &rest[end..];
         assert!(head.starts_with("HTTP/1.1 "), "{head}");
+        if head.starts_with("HTTP/1.1 101") {
+            // No HTTP/1.1 behind it.
+            return;
+        }
         if head.starts_with("HTTP/1.1 1") {
             continue;
         }

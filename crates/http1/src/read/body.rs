@@ -3,8 +3,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{Config, Fields, Violation};
 
-use crate::request::{is_token, parse_trailers};
-use crate::section::Section;
+use super::section::Section;
+use super::{is_token, parse_trailers};
 
 /// Octets of the line that says a chunk's size, with its extensions. AWS's signatures need 86.
 const MAX_CHUNK_LINE: usize = 256;
@@ -16,6 +16,8 @@ pub(crate) enum BodyReader {
     Length { left: u64 },
     /// Chunks.
     Chunked(Chunked),
+    /// Whatever comes until the peer ends its side: a response without a length, or what goes through a tunnel.
+    UntilEnd,
     /// It is whole, or there is none.
     Done,
 }
@@ -56,7 +58,7 @@ impl BodyReader {
     pub(crate) fn left(&self) -> Option<u64> {
         match self {
             Self::Length { left } => Some(*left),
-            Self::Chunked(_) => None,
+            Self::Chunked(_) | Self::UntilEnd => None,
             Self::Done => Some(0),
         }
     }
@@ -84,6 +86,11 @@ impl BodyReader {
                         *self = Self::Done;
                     }
                     return Ok(Some(Piece::Data { data, end }));
+                }
+                Self::UntilEnd => {
+                    let mut endless = u64::MAX;
+                    let data = take(input, &mut endless, window);
+                    return Ok(data.map(|data| Piece::Data { data, end: false }));
                 }
                 Self::Chunked(chunked) => chunked,
             };

@@ -1,21 +1,9 @@
-//! Responses on their way out: heads, chunks, and the status of each way to be wrong.
+//! Responses on their way out: heads, and the status of each way to be wrong.
 
-use std::io::Write as _;
+use tidegate_proto::{KnownName, ResponseHead, Violation};
 
-use tidegate_proto::{Fields, KnownName, ResponseHead, Violation};
-
-/// How a response's body is framed (RFC 9112 §6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// There is none: HEAD, 1xx, 204, 304.
-    None,
-    /// So many octets are still to be sent.
-    Length { left: u64 },
-    /// In chunks: HTTP/1.1 without a known length.
-    Chunked,
-    /// Up to the connection's end: HTTP/1.0 without a known length.
-    UntilClose,
-}
+use super::{Framing, write_field, write_number};
+use crate::upgrade;
 
 /// What a head says of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,25 +56,37 @@ pub(crate) fn write_interim_head(out: &mut Vec<u8>, head: &ResponseHead) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes the head that grants a WebSocket (RFC 6455 §4.2.2). What comes behind it goes through the tunnel.
+pub(crate) fn write_websocket_head(out: &mut Vec<u8>, head: &ResponseHead, accept: &str) {
+    write_switching(out, b"websocket");
+    write_field(out, upgrade::ACCEPT, accept.as_bytes());
+    for field in head.headers() {
+        // A tunnel has no length. RFC 6455 §11.3.3: Sec-WebSocket-Accept "MUST NOT appear more than once in an HTTP
+        // response."
+        if field.known != Some(KnownName::CONTENT_LENGTH) && field.name != upgrade::ACCEPT {
+            write_field(out, field.name, field.value);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the head behind which HTTP/2 begins (RFC 7540 §3.2).
+pub(crate) fn write_h2c_head(out: &mut Vec<u8>) {
+    write_switching(out, b"h2c");
+    out.extend_from_slice(b"\r\n");
+}
+
+/// RFC 9110 §15.2.2: what 101 must say.
+fn write_switching(out: &mut Vec<u8>, protocol: &[u8]) {
+    write_status_line(out, 101);
+    out.extend_from_slice(b"connection: upgrade\r\n");
+    write_field(out, b"upgrade", protocol);
+}
+
 /// Writes what a client gets that can't be understood. Without content, since its request may have been HEAD.
 pub(crate) fn write_refusal(out: &mut Vec<u8>, status: u16) {
     write_status_line(out, status);
     out.extend_from_slice(b"content-length: 0\r\nconnection: close\r\n\r\n");
-}
-
-/// Writes the line in front of a chunk of so many octets, at least 1. CRLF goes behind it.
-pub(crate) fn write_chunk_size(out: &mut Vec<u8>, octets: usize) {
-    // Writing to a `Vec` can't fail.
-    let _ = write!(out, "{octets:x}\r\n");
-}
-
-/// Writes the last chunk and the trailers (RFC 9112 §7.1).
-pub(crate) fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
-    out.extend_from_slice(b"0\r\n");
-    for field in trailers.into_iter().flatten() {
-        write_field(out, field.name, field.value);
-    }
-    out.extend_from_slice(b"\r\n");
 }
 
 fn write_status_line(out: &mut Vec<u8>, status: u16) {
@@ -97,19 +97,6 @@ fn write_status_line(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(&[digit(100), digit(10), digit(1), b' ']);
     out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(b"\r\n");
-}
-
-fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
-fn write_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
-    out.extend_from_slice(name);
-    // Writing to a `Vec` can't fail.
-    let _ = write!(out, "{number}\r\n");
 }
 
 /// The status that answers a violation; the connection ends behind it.
@@ -134,6 +121,7 @@ pub(crate) fn status_of(violation: Violation) -> u16 {
 fn reason(status: u16) -> &'static str {
     match status {
         100 => "Continue",
+        101 => "Switching Protocols",
         102 => "Processing",
         103 => "Early Hints",
         200 => "OK",

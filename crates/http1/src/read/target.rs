@@ -2,7 +2,7 @@
 
 use tidegate_proto::{Fields, KnownName, Violation};
 
-/// Writes the pseudo-fields of a request, as HTTP/2 would have them.
+/// Writes the pseudo-fields of a request, as HTTP/2 would have them: those of an extended CONNECT if it asks for `protocol`.
 ///
 /// # Errors
 /// A target that is in none of the four forms, or in one that the method doesn't have.
@@ -12,13 +12,21 @@ pub(crate) fn push_pseudo_fields(
     target: &[u8],
     host: Option<&[u8]>,
     scheme: &str,
+    protocol: Option<&str>,
 ) -> Result<(), Violation> {
     // RFC 9112 §3.2: no form of the target has a fragment. Servers that cut it off and servers that don't take different
     // paths for the same octets (CVE-2023-45539).
     if target.contains(&b'#') {
         return Err(Violation::TargetInvalid);
     }
-    fields.push_known(KnownName::METHOD, method);
+    match protocol {
+        None => fields.push_known(KnownName::METHOD, method),
+        // RFC 8441 §4.
+        Some(protocol) => {
+            fields.push_known(KnownName::METHOD, "CONNECT");
+            fields.push_known(KnownName::PROTOCOL, protocol);
+        }
+    }
     // RFC 9112 §3.2.3: authority-form "is only used for CONNECT requests", and these use no other.
     if method == b"CONNECT" {
         if !is_host(target) {

@@ -5,6 +5,8 @@
 
 use tidegate_proto::Violation;
 
+use super::Kind;
+
 /// A section of lines that has not ended yet.
 #[derive(Debug)]
 pub(crate) struct Section {
@@ -14,27 +16,27 @@ pub(crate) struct Section {
     line: usize,
     /// Lines that have ended.
     lines: usize,
-    /// A request line comes first.
-    is_head: bool,
+    /// What it is the head of: then a line comes first that is no field. `None` for trailers.
+    head_of: Option<Kind>,
 }
 
 impl Section {
-    /// A request's head.
-    pub(crate) fn head() -> Self {
-        Self::new(true)
+    /// The head of a message.
+    pub(crate) fn head(kind: Kind) -> Self {
+        Self::new(Some(kind))
     }
 
     /// The trailers of a chunked body.
     pub(crate) fn trailers() -> Self {
-        Self::new(false)
+        Self::new(None)
     }
 
-    fn new(is_head: bool) -> Self {
+    fn new(head_of: Option<Kind>) -> Self {
         Self {
             scanned: 0,
             line: 0,
             lines: 0,
-            is_head,
+            head_of,
         }
     }
 
@@ -70,26 +72,30 @@ impl Section {
 
     /// Checks a line without its LF.
     fn check_line(&self, line: &[u8]) -> Result<(), Violation> {
-        let first = self.is_head && self.lines == 0;
+        let first = self.head_of.filter(|_| self.lines == 0);
         // RFC 9112 §2.2: "the line terminator for the start-line and fields is the sequence CRLF"; a CR elsewhere is
         // "invalid", or to be replaced by SP, which the next hop may do otherwise.
         match line.iter().position(|&octet| octet == b'\r') {
-            Some(0) if first && line.len() == 1 => Err(Violation::RequestLineInvalid),
+            Some(0) if line.len() == 1 && first.is_some() => Err(match first {
+                Some(Kind::Response) => Violation::StatusLineInvalid,
+                _ => Violation::RequestLineInvalid,
+            }),
             Some(at) if at + 1 == line.len() => Ok(()),
             _ => Err(Violation::LineEndInvalid),
         }?;
         // RFC 9112 §5.2: "A server that receives an obs-fold in a request message … MUST either reject the message by
-        // sending a 400 … or replace each received obs-fold". §2.2 says the same of whitespace behind the start-line.
+        // sending a 400 … or replace each received obs-fold"; a gateway that receives one in a response MUST "discard the
+        // message and replace it with a 502", or replace them. §2.2 says the same of whitespace behind the start-line.
         match line.first() {
-            Some(b' ' | b'\t') if !first => Err(Violation::FieldLineFolded),
+            Some(b' ' | b'\t') if first.is_none() => Err(Violation::FieldLineFolded),
             _ => Ok(()),
         }
     }
 
     fn too_long(&self) -> Violation {
-        match self.is_head && self.lines == 0 {
-            true => Violation::RequestLineTooLong,
-            false => Violation::HeaderListTooLarge,
+        match self.head_of {
+            Some(Kind::Request) if self.lines == 0 => Violation::RequestLineTooLong,
+            _ => Violation::HeaderListTooLarge,
         }
     }
 }
@@ -99,14 +105,14 @@ mod tests {
     use super::*;
 
     fn whole(octets: &[u8], limit: usize) -> Result<Option<usize>, Violation> {
-        Section::head().scan(octets, limit)
+        Section::head(Kind::Request).scan(octets, limit)
     }
 
     #[test]
     fn ends_with_the_empty_line_wherever_the_input_is_cut() {
         let head = b"GET / HTTP/1.1\r\nhost: a\r\n\r\nbehind";
         for cut in 0..head.len() {
-            let mut section = Section::head();
+            let mut section = Section::head(Kind::Request);
             let first = section.scan(&head[..cut], 100);
             let expected = if cut < 27 { Ok(None) } else { Ok(Some(27)) };
             assert_eq!(first, expected, "{cut}");

@@ -1,0 +1,173 @@
+//! What only a client does: requests go out, responses come in.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use tidegate_proto::{Body, Config, Event, Misuse, RequestHead, Role, StreamId, Violation};
+
+use crate::connection::{Connection, Life, REST_AFTER};
+use crate::exchange::{Exchange, Phase, Recv, Send, Tunnel};
+use crate::read::Kind;
+use crate::read::body::BodyReader;
+use crate::read::response::{self, Asked};
+use crate::read::section::Section;
+use crate::upgrade;
+use crate::write::Framing;
+use crate::write::request::{anticipates_content, has_target, websocket_key, write_head};
+
+/// A server that says for how long it keeps an idle connection begins to count earlier than we do: what goes out in its last
+/// moments could cross its end. Where it says no more than this, the connection isn't used again.
+const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
+
+impl Connection {
+    /// The client's end of a new connection. It waits for nothing before its first request.
+    ///
+    /// Of `config` it heeds what [`Connection::server`] does, but for `header_block` and `enable_connect_protocol`: how long a
+    /// response may take is a question to its owner.
+    pub fn client(config: Arc<Config>, now: Instant) -> Self {
+        Self::new(Role::Client, config, now)
+    }
+
+    /// Whether `open` would find a place: connection alive, and no request under way.
+    pub fn can_open(&self) -> bool {
+        self.role == Role::Client && self.life == Life::Alive && self.exchange.is_none()
+    }
+
+    /// Sends a request. Its framing is the engine's: content-length for a body of known length (what `head` says of it counts
+    /// for [`Body::Stream`]), else chunks.
+    ///
+    /// An extended CONNECT (RFC 8441) for `websocket` is sent as RFC 6455 wants it. `head` must have a field
+    /// `sec-websocket-key` then: 16 octets of chance in base64, for the engine has no chance of its own. What the server grants
+    /// by 101 is told as a 200. After a CONNECT that was granted the connection is a tunnel, through which the body of the request
+    /// and that of the response go; before, [`StreamMut::write`](crate::StreamMut::write) takes nothing.
+    ///
+    /// # Errors
+    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    pub fn open(&mut self, head: &RequestHead, body: Body) -> Result<StreamId, Misuse> {
+        if self.role != Role::Client {
+            return Err(Misuse::WrongRole);
+        }
+        if self.life != Life::Alive || !self.has_next_id() {
+            return Err(Misuse::GoingAway);
+        }
+        if head.is_invalid() || !has_target(head) {
+            return Err(Misuse::InvalidField);
+        }
+        if self.exchange.is_some() {
+            return Err(Misuse::TooManyStreams);
+        }
+        let method = head.method_octets();
+        let tunnel = match head.protocol() {
+            Some("websocket") => {
+                let accept = websocket_key(head).and_then(upgrade::accept);
+                Tunnel::WebSocket {
+                    accept: accept.ok_or(Misuse::InvalidField)?,
+                }
+            }
+            Some(_) => return Err(Misuse::ConnectProtocolDisabled),
+            None if method == b"CONNECT" => Tunnel::Connect,
+            None => Tunnel::None,
+        };
+        // Every response may have a body.
+        let Ok(reservation) = self.reserve(None) else {
+            return Err(Misuse::OverMemoryBudget);
+        };
+        let length = match &body {
+            _ if tunnel != Tunnel::None => None,
+            Body::Empty => anticipates_content(method).then_some(0),
+            Body::Full(octets) => Some(octets.len() as u64),
+            Body::Stream => head.content_length(),
+        };
+        let framing = match (&body, length) {
+            _ if tunnel != Tunnel::None => Framing::None,
+            (Body::Empty, _) => Framing::None,
+            (_, Some(left)) => Framing::Length { left },
+            (_, None) => Framing::Chunked,
+        };
+        write_head(&mut self.control, head, length, framing);
+        let id = self.next_id();
+        self.stats.requests += 1;
+        let mut send = Send::new();
+        if tunnel == Tunnel::None {
+            send.begin(framing, body);
+        }
+        self.wait_for_nothing();
+        self.exchange = Some(Exchange {
+            id,
+            head_request: method == b"HEAD",
+            tunnel,
+            is_tunnel: false,
+            is_http11: true,
+            persistent: true,
+            recv: Recv {
+                reservation,
+                ..Recv::new(Phase::Head, BodyReader::Done)
+            },
+            send,
+        });
+        self.send_small_body();
+        Ok(id)
+    }
+
+    pub(crate) fn receive_response(
+        &mut self,
+        input: &mut BytesMut,
+    ) -> Result<Option<Event>, Violation> {
+        let limit = self.config.max_header_list_size as usize;
+        let Some(len) = self.section.scan(input, limit)? else {
+            return Ok(None);
+        };
+        let Some(exchange) = &mut self.exchange else {
+            return Ok(None);
+        };
+        let asked = Asked {
+            head_request: exchange.head_request,
+            tunnel: &exchange.tunnel,
+        };
+        let response = response::parse(&input[..len], asked, &self.config)?;
+        input.advance(len);
+        self.section = Section::head(Kind::Response);
+        let (id, head) = (exchange.id, response.head);
+        if head.is_informational() {
+            return Ok(Some(Event::Informational { id, head }));
+        }
+        exchange.persistent = response.persistent;
+        exchange.recv.phase = Phase::Body;
+        exchange.recv.body = response.body;
+        if response.opens_tunnel {
+            exchange.is_tunnel = true;
+            exchange.send.begin(Framing::UntilEnd, Body::Stream);
+        } else if exchange.tunnel != Tunnel::None {
+            // It was turned down: nothing goes through.
+            exchange.send.phase = Phase::Done;
+        }
+        if let Some(limit) = response.keep_alive {
+            exchange.persistent &= limit > KEEP_ALIVE_MARGIN;
+            // The idle limit begins when the connection has rested.
+            let limit = limit.saturating_sub(KEEP_ALIVE_MARGIN + REST_AFTER);
+            let ours = self.config.timeouts.idle;
+            self.idle_limit = if ours.is_zero() {
+                limit
+            } else {
+                ours.min(limit)
+            };
+            // Zero would mean none.
+            self.idle_limit = self.idle_limit.max(Duration::from_millis(1));
+        }
+        let end = exchange.recv.is_whole();
+        self.watch_body();
+        self.note_whole_if_read();
+        Ok(Some(Event::Response { id, head, end }))
+    }
+
+    /// Nothing was asked, or the answer has come.
+    pub(crate) fn receive_unasked(&self, input: &BytesMut) -> Result<Option<Event>, Violation> {
+        // RFC 9112 §9.2: "If a client receives data on a connection that does not have outstanding requests, the client MUST NOT
+        // consider that data to be a valid response".
+        match input.is_empty() {
+            true => Ok(None),
+            false => Err(Violation::ResponseUnasked),
+        }
+    }
+}

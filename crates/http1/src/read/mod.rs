@@ -1,0 +1,227 @@
+//! What comes in: heads, where they end, and bodies. What both kinds of heads have in common is here.
+
+pub(crate) mod body;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod section;
+mod target;
+
+use tidegate_proto::{Config, Fields, KnownName, Violation};
+
+use body::BodyReader;
+
+/// Field lines that one head may have, whatever the configuration says: `httparse` wants a place for each beforehand.
+const MAX_FIELD_LINES: usize = 512;
+
+/// A request or a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// What a server reads.
+    Request,
+    /// What a client reads.
+    Response,
+}
+
+/// Reads a trailer section that `Section` found to be whole.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub(crate) fn parse_trailers(octets: &[u8], config: &Config) -> Result<Fields, Violation> {
+    let mut fields = Fields::new();
+    if octets == b"\r\n" {
+        return Ok(fields);
+    }
+    let mut places = vec![httparse::EMPTY_HEADER; MAX_FIELD_LINES];
+    let lines = match httparse::parse_headers(octets, &mut places) {
+        Ok(httparse::Status::Complete((_, lines))) => lines,
+        Ok(httparse::Status::Partial) => return Err(Violation::FieldLineInvalid),
+        Err(error) => return Err(violation_of(error, Violation::FieldLineInvalid)),
+    };
+    let mut counts = Counts::default();
+    for line in lines {
+        let name = line.name.to_ascii_lowercase();
+        let known = KnownName::of(name.as_bytes());
+        counts.count(known, config)?;
+        // RFC 9110 §6.5.1: no "message framing (e.g., Transfer-Encoding and Content-Length)", no "routing (e.g., Host)".
+        if let Some(KnownName::TRANSFER_ENCODING | KnownName::CONTENT_LENGTH | KnownName::HOST) =
+            known
+        {
+            return Err(Violation::TrailerForbidden);
+        }
+        fields.push(name, line.value);
+    }
+    if fields.list_size() > config.max_header_list_size as usize {
+        return Err(Violation::HeaderListTooLarge);
+    }
+    tidegate_proto::check_trailers(&fields)?;
+    Ok(fields)
+}
+
+/// The violation that `httparse` found; `start` is that of a broken first line.
+fn violation_of(error: httparse::Error, start: Violation) -> Violation {
+    match error {
+        httparse::Error::Token | httparse::Error::Version | httparse::Error::Status => start,
+        httparse::Error::TooManyHeaders => Violation::TooManyHeaderFields,
+        httparse::Error::NewLine => Violation::LineEndInvalid,
+        httparse::Error::HeaderName | httparse::Error::HeaderValue => Violation::FieldLineInvalid,
+    }
+}
+
+/// How many fields there are, by the limits of `Config`.
+#[derive(Default)]
+struct Counts {
+    fields: u32,
+    cookies: u32,
+}
+
+impl Counts {
+    fn count(&mut self, name: Option<KnownName>, config: &Config) -> Result<(), Violation> {
+        if name == Some(KnownName::COOKIE) {
+            self.cookies += 1;
+        } else {
+            self.fields += 1;
+        }
+        if self.fields > config.max_header_fields {
+            return Err(Violation::TooManyHeaderFields);
+        }
+        if self.cookies > config.max_cookie_crumbs {
+            return Err(Violation::TooManyCookieCrumbs);
+        }
+        Ok(())
+    }
+}
+
+/// What the Connection fields say (RFC 9110 §7.6.1).
+struct ConnectionOptions<'a> {
+    values: Vec<&'a [u8]>,
+}
+
+impl<'a> ConnectionOptions<'a> {
+    fn of(lines: &[httparse::Header<'a>]) -> Self {
+        let connection =
+            |line: &&httparse::Header<'a>| line.name.eq_ignore_ascii_case("connection");
+        let lines = lines.iter().filter(connection);
+        Self {
+            values: lines.map(|line| line.value).collect(),
+        }
+    }
+
+    fn names(&self, option: &[u8]) -> bool {
+        self.values.iter().any(|value| has_member(value, option))
+    }
+
+    /// RFC 9112 §9.3, in its order: "close" ends; HTTP/1.1 goes on; HTTP/1.0 goes on with "keep-alive".
+    fn persistent(&self, is_http11: bool) -> bool {
+        !self.names(b"close") && (is_http11 || self.names(b"keep-alive"))
+    }
+}
+
+/// Whether a field is about this connection only, or is told otherwise than as a field (RFC 9110 §7.6.1).
+fn is_about_the_connection(known: Option<KnownName>) -> bool {
+    matches!(
+        known,
+        Some(
+            KnownName::CONNECTION
+                | KnownName::KEEP_ALIVE
+                | KnownName::PROXY_CONNECTION
+                | KnownName::TRANSFER_ENCODING
+                | KnownName::UPGRADE
+                | KnownName::HTTP2_SETTINGS
+        )
+    )
+}
+
+/// What the fields say of where the message ends.
+#[derive(Default)]
+struct Framing<'a> {
+    content_length: Option<&'a [u8]>,
+    /// The members of all Transfer-Encoding fields.
+    codings: Option<Vec<&'a [u8]>>,
+}
+
+impl<'a> Framing<'a> {
+    /// Notes a field line, if it is about the message's end.
+    fn note(&mut self, line: &httparse::Header<'a>) -> Result<(), Violation> {
+        if line.name.eq_ignore_ascii_case("content-length") {
+            // RFC 9112 §6.3: a list of the same number in it, or more than one line, may be taken for one, or the
+            // message is rejected. Whoever counts differently is led astray.
+            let before = self.content_length.replace(line.value);
+            if before.is_some() || line.value.contains(&b',') {
+                return Err(Violation::ContentLengthRepeated);
+            }
+        } else if line.name.eq_ignore_ascii_case("transfer-encoding") {
+            let codings = self.codings.get_or_insert_default();
+            codings.extend(line.value.split(|&octet| octet == b',').map(trim_ows));
+        }
+        Ok(())
+    }
+
+    /// RFC 9112 §6.3: how the body is framed. `None` when neither field is there.
+    fn body(&self, is_http11: bool) -> Result<Option<BodyReader>, Violation> {
+        let Some(codings) = &self.codings else {
+            return self.content_length.map(content_length).transpose();
+        };
+        // RFC 9112 §6.1: "A server or client that receives an HTTP/1.0 message containing a Transfer-Encoding header
+        // field MUST treat the message as if the framing is faulty".
+        if !is_http11 {
+            return Err(Violation::TransferEncodingBeforeHttp11);
+        }
+        // RFC 9112 §6.1: "A server MAY reject a request that contains both Content-Length and Transfer-Encoding". §6.3 says of
+        // any message with both that it "ought to be handled as an error".
+        if self.content_length.is_some() {
+            return Err(Violation::ContentLengthWithTransferEncoding);
+        }
+        let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
+        match codings[..] {
+            [coding] if is_chunked(&coding) => Ok(Some(BodyReader::chunked())),
+            // RFC 9112 §6.1: "A server that receives a request message with a transfer coding it does not understand
+            // SHOULD respond with 501 (Not Implemented)." Chunked must be there once, and last.
+            [ref others @ .., last]
+                if is_chunked(&last)
+                    && others
+                        .iter()
+                        .all(|coding| is_token(coding) && !is_chunked(coding)) =>
+            {
+                Err(Violation::TransferCodingUnknown)
+            }
+            // RFC 9112 §6.3: "If a Transfer-Encoding header field is present in a request and the chunked transfer
+            // coding is not the final encoding, … the server MUST respond with the 400 (Bad Request) status code". A response
+            // would last until the connection's end, but nobody here could read it.
+            _ => Err(Violation::TransferEncodingNotChunked),
+        }
+    }
+}
+
+/// RFC 9110 §8.6: "Content-Length = 1*DIGIT". A zero in front is legal and refused: some read octal.
+fn content_length(digits: &[u8]) -> Result<BodyReader, Violation> {
+    let is_number =
+        digits.iter().all(u8::is_ascii_digit) && (digits.len() == 1 || !digits.starts_with(b"0"));
+    let length = std::str::from_utf8(digits)
+        .ok()
+        .and_then(|digits| digits.parse().ok());
+    match length.filter(|_| is_number) {
+        None => Err(Violation::ContentLengthInvalid),
+        Some(0) => Ok(BodyReader::Done),
+        Some(left) => Ok(BodyReader::Length { left }),
+    }
+}
+
+/// Whether a comma-separated list has this member, in any case.
+fn has_member(list: &[u8], member: &[u8]) -> bool {
+    let mut members = list.split(|&octet| octet == b',');
+    members.any(|found| found.trim_ascii().eq_ignore_ascii_case(member))
+}
+
+/// RFC 9110 §5.6.3: "OWS = *( SP / HTAB )". Other whitespace is a part of what is said.
+fn trim_ows(mut octets: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = octets {
+        octets = rest;
+    }
+    octets
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(octets: &[u8]) -> bool {
+    let tchar = |octet: &u8| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(octet);
+    !octets.is_empty() && octets.iter().all(tchar)
+}

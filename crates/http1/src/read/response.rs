@@ -1,0 +1,178 @@
+//! A response's head: octets to a `ResponseHead`, and how its body is framed.
+
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+use tidegate_proto::{Config, Field, Fields, KnownName, ResponseHead, Violation};
+
+use super::body::BodyReader;
+use super::{
+    ConnectionOptions, Counts, Framing, MAX_FIELD_LINES, is_about_the_connection, violation_of,
+};
+use crate::exchange::Tunnel;
+use crate::upgrade;
+
+/// What a head says.
+#[derive(Debug)]
+pub(crate) struct Response {
+    /// The same as HTTP/2 would have brought it: `:status`, lower case, nothing that is about the connection.
+    pub(crate) head: ResponseHead,
+    pub(crate) body: BodyReader,
+    /// The request for a tunnel was granted.
+    pub(crate) opens_tunnel: bool,
+    /// The connection goes on behind the response, as far as the server is concerned.
+    pub(crate) persistent: bool,
+    /// For how long the server says that it keeps the connection when nothing is asked.
+    pub(crate) keep_alive: Option<Duration>,
+}
+
+/// What the request has to do with how its response is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// The request's method is HEAD.
+    pub(crate) head_request: bool,
+    pub(crate) tunnel: &'a Tunnel,
+}
+
+/// Reads a head that `Section` found to be whole.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub(crate) fn parse(
+    octets: &[u8],
+    asked: Asked<'_>,
+    config: &Config,
+) -> Result<Response, Violation> {
+    let mut places = [const { MaybeUninit::uninit() }; MAX_FIELD_LINES];
+    let mut parsed = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    match parser.parse_response_with_uninit_headers(&mut parsed, octets, &mut places) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => return Err(Violation::StatusLineInvalid),
+        Err(error) => return Err(violation_of(error, Violation::StatusLineInvalid)),
+    }
+    let Some(status) = parsed.code else {
+        return Err(Violation::StatusLineInvalid);
+    };
+    let is_http11 = parsed.version == Some(1);
+    let options = ConnectionOptions::of(parsed.headers);
+    let switches = status == 101;
+    let is_success = (200..300).contains(&status);
+    let opens_tunnel = switches || (is_success && matches!(asked.tunnel, Tunnel::Connect));
+    let mut framing = Framing::default();
+    let mut upgrades = Vec::new();
+    let mut accepts = Vec::new();
+    let mut keep_alive = None;
+    for line in parsed.headers.iter() {
+        let is = |name: &[u8]| line.name.as_bytes().eq_ignore_ascii_case(name);
+        if is(b"upgrade") {
+            upgrades.push(line.value);
+        } else if is(upgrade::ACCEPT) {
+            accepts.push(line.value);
+        } else if is(b"keep-alive") {
+            keep_alive = timeout_of(line.value);
+        } else if !opens_tunnel {
+            // RFC 9110 §9.3.6: "A client MUST ignore any Content-Length or Transfer-Encoding header fields received in a
+            // successful response to CONNECT."
+            framing.note(line)?;
+        }
+    }
+    if switches {
+        // RFC 6455 §4.1: the client MUST fail the connection unless all of that is as it should be. Upgrade is no list
+        // here.
+        let to_websocket =
+            matches!(upgrades[..], [protocol] if protocol.eq_ignore_ascii_case(b"websocket"));
+        let as_asked = to_websocket
+            && options.names(b"upgrade")
+            && matches!((asked.tunnel, &accepts[..]), (Tunnel::WebSocket { accept }, [got]) if accept.as_bytes() == *got);
+        if !as_asked {
+            return Err(Violation::UpgradeInvalid);
+        }
+    }
+    if is_success && matches!(asked.tunnel, Tunnel::WebSocket { .. }) {
+        // RFC 9110 §7.8: a server may ignore Upgrade. Then what comes is no answer to what was asked here.
+        return Err(Violation::UpgradeIgnored);
+    }
+    // RFC 9112 §6.3, in its order; but what goes through a tunnel is no body, and a 204 opens one too.
+    let body = if opens_tunnel {
+        BodyReader::UntilEnd
+    } else if asked.head_request || matches!(status, 100..200 | 204 | 304) {
+        BodyReader::Done
+    } else {
+        framing.body(is_http11)?.unwrap_or(BodyReader::UntilEnd)
+    };
+
+    let mut fields = Fields::with_capacity(parsed.headers.len() + 1, octets.len());
+    // RFC 8441 §5: what HTTP/1.1 says by 101, HTTP/2 says by 200.
+    let status = if switches { 200 } else { status };
+    let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
+    fields.push_known(KnownName::STATUS, [digit(100), digit(10), digit(1)]);
+    let mut counts = Counts::default();
+    let mut name = Vec::with_capacity(32);
+    for line in parsed.headers.iter() {
+        name.clear();
+        name.extend(line.name.bytes().map(|octet| octet.to_ascii_lowercase()));
+        let known = KnownName::of(&name);
+        counts.count(known, config)?;
+        let is_ours = is_about_the_connection(known)
+            || known == Some(KnownName::TE)
+            || known.is_none() && name == upgrade::ACCEPT;
+        let is_length = known == Some(KnownName::CONTENT_LENGTH);
+        // RFC 9112 §6.3: what says how long a body would be counts for nothing where there is none, or a tunnel.
+        if is_ours || (is_length && opens_tunnel) || (!is_length && options.names(&name)) {
+            continue;
+        }
+        fields.push_field(Field {
+            known,
+            name: &name,
+            value: line.value,
+            never_indexed: false,
+        });
+    }
+    if fields.list_size() > config.max_header_list_size as usize {
+        return Err(Violation::HeaderListTooLarge);
+    }
+    let is_endless = matches!(body, BodyReader::UntilEnd);
+    // RFC 9112 §6.1: an HTTP/1.0 message with Transfer-Encoding has faulty framing, even where there is no body.
+    let is_faulty = !is_http11 && framing.codings.is_some();
+    Ok(Response {
+        head: ResponseHead::from_fields(fields)?,
+        body,
+        opens_tunnel,
+        persistent: options.persistent(is_http11) && !is_endless && !is_faulty,
+        keep_alive,
+    })
+}
+
+/// The parameter `timeout` of a Keep-Alive field, in seconds.
+fn timeout_of(value: &[u8]) -> Option<Duration> {
+    let text = std::str::from_utf8(value).ok()?;
+    let mut parameters = text
+        .split(',')
+        .filter_map(|parameter| parameter.split_once('='));
+    let (_, seconds) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
+    seconds.trim().parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keep_alive_tells_a_time() {
+        for (value, seconds) in [
+            ("timeout=5", Some(5)),
+            ("max=100, Timeout = 15", Some(15)),
+            ("timeout", None),
+            ("timeout=-1", None),
+            ("timeout=99999999999999999999", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                timeout_of(value.as_bytes()),
+                seconds.map(Duration::from_secs),
+                "{value}"
+            );
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What only a server does: requests come in, and what can't be understood is refused.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tidegate_proto::{CloseReason, Config, Event, RequestHead, Role, Violation};
+
+use crate::connection::{Connection, NoRoom, Wait};
+use crate::exchange::{Exchange, Phase, Recv, Send, Tunnel};
+use crate::read::Kind;
+use crate::read::body::BodyReader;
+use crate::read::request::{self, Offers};
+use crate::read::section::Section;
+use crate::upgrade::Upgrade;
+use crate::write::response::{status_of, write_h2c_head, write_refusal};
+
+/// A request with which the connection became one of HTTP/2 (RFC 7540 §3.2). 101 has been written; the response goes on
+/// stream 1.
+#[derive(Debug)]
+pub struct H2cUpgrade {
+    /// The request, which has no body.
+    pub head: RequestHead,
+    /// The payload of the client's first SETTINGS frame.
+    pub settings: Bytes,
+}
+
+impl Connection {
+    /// The server's end of a new connection, whose requests are about `https` URIs if it is `secure`, else `http`.
+    ///
+    /// Of `config` it heeds `initial_window_size` as the octets of a body that may be told and not consumed,
+    /// `max_header_list_size` for heads (request line included) and trailers, `max_header_fields`, `max_cookie_crumbs`,
+    /// `outbound_high_water`, `memory_budget`, of the time limits `header_block`, `body`, `idle` and `shutdown`, and
+    /// `enable_connect_protocol`: with it, a request for a WebSocket (RFC 6455) is told as HTTP/2 would have it, as an extended
+    /// CONNECT (RFC 8441), and a 2xx response to that makes a tunnel.
+    pub fn server(config: Arc<Config>, secure: bool, now: Instant) -> Self {
+        let mut conn = Self::new(Role::Server, config, now);
+        conn.scheme = if secure { "https" } else { "http" };
+        conn
+    }
+
+    /// From now on `Upgrade: h2c` in a request without a body is followed (RFC 7540 §3.2): ask
+    /// [`Connection::take_upgrade`] after `receive`. In cleartext only.
+    pub fn offer_h2c(&mut self) {
+        self.offers_h2c = self.scheme == "http";
+    }
+
+    /// The request that made the connection one of HTTP/2, if one has. What [`Connection::transmit`] still gives must go out first;
+    /// what is left of the input is for the other engine.
+    pub fn take_upgrade(&mut self) -> Option<H2cUpgrade> {
+        self.upgraded.take()
+    }
+
+    pub(crate) fn receive_request(
+        &mut self,
+        input: &mut BytesMut,
+    ) -> Result<Option<Event>, Violation> {
+        if input.is_empty() {
+            return Ok(None);
+        }
+        // RFC 9112 §2.2: "a server that is expecting to receive and parse a request-line SHOULD ignore at least one empty
+        // line (CRLF) received prior to the request-line."
+        if !self.skipped_line && b"\r\n".starts_with(&input[..input.len().min(2)]) {
+            if input.len() > 1 {
+                input.advance(2);
+                self.skipped_line = true;
+            }
+            return Ok(None);
+        }
+        if self.wait != Wait::Head {
+            self.wait_for(Wait::Head, self.config.timeouts.header_block);
+        }
+        let limit = self.config.max_header_list_size as usize;
+        let Some(len) = self.section.scan(input, limit)? else {
+            return Ok(None);
+        };
+        let offers = Offers {
+            websocket: self.config.enable_connect_protocol,
+            h2c: self.offers_h2c,
+        };
+        let request = request::parse(&input[..len], self.scheme, offers, &self.config)?;
+        input.advance(len);
+        self.section = Section::head(Kind::Request);
+        self.skipped_line = false;
+        let id = self.next_id();
+        let method = request.head.method_octets();
+        let tunnel = match request.upgrade {
+            Some(Upgrade::Http2 { settings }) => {
+                let head = request.head;
+                write_h2c_head(&mut self.control);
+                self.wait_for_nothing();
+                self.upgraded = Some(H2cUpgrade { head, settings });
+                return Ok(None);
+            }
+            Some(Upgrade::WebSocket { accept }) => Tunnel::WebSocket { accept },
+            None if method == b"CONNECT" => Tunnel::Connect,
+            None => Tunnel::None,
+        };
+        self.stats.requests += 1;
+        // RFC 9110 §9.3.6: "A CONNECT request message does not have content." What follows one that was turned down may have
+        // been meant for the tunnel.
+        let is_connect = tunnel == Tunnel::Connect;
+        let body = if is_connect {
+            BodyReader::Done
+        } else {
+            request.body
+        };
+        let phase = if body.is_done() {
+            Phase::Done
+        } else {
+            Phase::Body
+        };
+        // What may come through a tunnel has no known length.
+        let is_websocket = matches!(tunnel, Tunnel::WebSocket { .. });
+        let reservation = match self.reserve((!is_websocket).then_some(&body)) {
+            Ok(reservation) => reservation,
+            Err(NoRoom) => {
+                self.refuse_for_memory();
+                return Ok(None);
+            }
+        };
+        self.exchange = Some(Exchange {
+            id,
+            head_request: method == b"HEAD",
+            tunnel,
+            is_tunnel: false,
+            is_http11: request.is_http11,
+            // RFC 9112 §9.3.2 sets no end to a connection's requests, but their numbers have one.
+            persistent: request.persistent && !is_connect && self.has_next_id(),
+            recv: Recv {
+                reservation,
+                expects_continue: request.expects_continue,
+                ..Recv::new(phase, body)
+            },
+            send: Send::new(),
+        });
+        self.watch_body();
+        Ok(Some(Event::Request {
+            id,
+            head: request.head,
+            end: phase == Phase::Done,
+        }))
+    }
+
+    /// Tells the client by a status what it did wrong, unless the answer has begun.
+    pub(crate) fn tell_refusal(&mut self, violation: Violation) {
+        let unanswered = self
+            .exchange
+            .as_ref()
+            .is_none_or(|exchange| exchange.send.phase == Phase::Head);
+        if unanswered {
+            write_refusal(&mut self.control, status_of(violation));
+        }
+    }
+
+    /// There is no memory for a request's body. RFC 9110 §15.6.4: "the server is currently unable to handle the request due to
+    /// a temporary overload". The body is on its way, so the connection is of no use any more.
+    fn refuse_for_memory(&mut self) {
+        self.stats.refused_for_memory += 1;
+        write_refusal(&mut self.control, 503);
+        self.close(CloseReason::OverMemoryBudget);
+    }
+}

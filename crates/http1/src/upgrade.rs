@@ -1,0 +1,73 @@
+//! What a connection can become (RFC 9110 §7.8): a WebSocket (RFC 6455), or HTTP/2 in cleartext (RFC 7540 §3.2, which RFC
+//! 9113 has dropped).
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use sha1::{Digest, Sha1};
+
+/// The field with which the client of a WebSocket begins.
+pub(crate) const KEY: &[u8] = b"sec-websocket-key";
+/// The field with which the server shows that it has understood.
+pub(crate) const ACCEPT: &[u8] = b"sec-websocket-accept";
+
+/// RFC 6455 §1.3: what goes behind the key before it is digested.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// What a request asks its connection to become.
+#[derive(Debug)]
+pub(crate) enum Upgrade {
+    /// A WebSocket; `accept` is the value of Sec-WebSocket-Accept that grants it.
+    WebSocket { accept: String },
+    /// HTTP/2 in cleartext, with the payload of the client's SETTINGS frame.
+    Http2 { settings: Bytes },
+}
+
+/// The answer to a key. RFC 6455 §4.1: a key is "16-byte value that has been base64-encoded"; `None` for another one.
+pub(crate) fn accept(key: &[u8]) -> Option<String> {
+    let nonce = BASE64_STANDARD.decode(key).ok()?;
+    (nonce.len() == 16).then(|| {
+        let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+        BASE64_STANDARD.encode(digest)
+    })
+}
+
+/// The payload in an HTTP2-Settings field (RFC 7540 §3.2.1); `None` when it is none.
+pub(crate) fn settings(value: &[u8]) -> Option<Bytes> {
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(value).ok()?;
+    (payload.len() % 6 == 0).then(|| payload.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_rfc_6455() {
+        let accept = accept(b"dGhlIHNhbXBsZSBub25jZQ==");
+        assert_eq!(accept.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    }
+
+    #[test]
+    fn what_is_no_key() {
+        for key in [
+            "",
+            "dGhlIHNhbXBsZSBub25j",
+            "dGhlIHNhbXBsZSBub25jZQ",
+            "no key!",
+        ] {
+            assert_eq!(accept(key.as_bytes()), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn settings_are_six_octets_each() {
+        // SETTINGS_MAX_CONCURRENT_STREAMS of 100 and SETTINGS_INITIAL_WINDOW_SIZE of 65,535.
+        let payload = settings(b"AAMAAABkAAQAAP__").unwrap();
+        assert_eq!(payload[..], *b"\0\x03\0\0\0\x64\0\x04\0\0\xff\xff");
+        assert_eq!(settings(b"").as_deref(), Some(&b""[..]));
+        for wrong in ["AAMAAABkAAQAAP_", "AAMAAABkAAQAAP//", "AAMAAABk AAQ"] {
+            assert_eq!(settings(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What goes out: heads, chunks. What requests and responses have in common is here.
+
+pub(crate) mod request;
+pub(crate) mod response;
+
+use std::io::Write as _;
+
+use tidegate_proto::{Fields, KnownName};
+
+/// How a message's body is framed (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// There is none: HEAD, 1xx, 204, 304; requests without content.
+    None,
+    /// So many octets are still to be sent.
+    Length { left: u64 },
+    /// In chunks: HTTP/1.1 without a known length.
+    Chunked,
+    /// Up to the connection's end: to HTTP/1.0 without a known length, and through a tunnel.
+    UntilEnd,
+}
+
+/// Writes the line in front of a chunk of so many octets, at least 1. CRLF goes behind it.
+pub(crate) fn write_chunk_size(out: &mut Vec<u8>, octets: usize) {
+    // Writing to a `Vec` can't fail.
+    let _ = write!(out, "{octets:x}\r\n");
+}
+
+/// Writes the last chunk and the trailers (RFC 9112 §7.1).
+pub(crate) fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
+    out.extend_from_slice(b"0\r\n");
+    for field in trailers.into_iter().flatten() {
+        // RFC 9110 §6.5.1: what is about framing or routing is no trailer. HTTP/2 lets these two pass.
+        if !matches!(
+            field.known,
+            Some(KnownName::CONTENT_LENGTH | KnownName::HOST)
+        ) {
+            write_field(out, field.name, field.value);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_number(out: &mut Vec<u8>, name: &[u8], number: u64) {
+    out.extend_from_slice(name);
+    // Writing to a `Vec` can't fail.
+    let _ = write!(out, "{number}\r\n");
+}

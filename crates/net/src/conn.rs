@@ -1,16 +1,18 @@
-//! One connection: its transport, its engine, and where it stands between accept and close.
+//! One connection: its transport, its engine, and where it stands between accept, or dial, and close.
 
 use std::io;
-use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tidegate_proto::Outbox;
+use tidegate_proto::{Config, Outbox, Stats};
 
 use crate::buffers::Buffers;
+use crate::proxy_header::{self, Header, MAX_HEADER};
+use crate::socket::ReadOutcome;
 use crate::timers::Tick;
-use crate::transport::{ReadOutcome, Transport};
-use crate::{ConnId, ConnInfo, End, Engine};
+use crate::transport::Transport;
+use crate::{ConnId, ConnInfo, End, Engine, Protocol};
 
 /// How long a closed connection still listens for the peer's end, so that the peer can read our last words: closing a
 /// socket with unread octets in it makes TCP send a reset, which takes them away from the peer.
@@ -22,6 +24,10 @@ const LINGER_OCTETS: usize = 1 << 20;
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// It was dialled, and nobody has taken it yet.
+    Connecting,
+    /// A PROXY protocol header is to come.
+    ProxyHeader,
     /// In the TLS handshake.
     Handshake,
     /// The first octets will tell the protocol.
@@ -32,12 +38,24 @@ pub(crate) enum Phase {
     Closing,
 }
 
+/// What is to become of a connection that was dialled.
+pub(crate) struct Dialling {
+    /// Its engine's settings and limits.
+    pub(crate) proto: Arc<Config>,
+    /// What it must speak; `None` if ALPN decides.
+    pub(crate) only: Option<Protocol>,
+    /// What goes out first.
+    pub(crate) preamble: Vec<u8>,
+}
+
 /// One connection.
 pub(crate) struct Conn {
     pub(crate) id: ConnId,
     pub(crate) info: ConnInfo,
     pub(crate) phase: Phase,
     pub(crate) transport: Transport,
+    /// Present until phase `Open` if it was dialled.
+    pub(crate) dialling: Option<Box<Dialling>>,
     /// Present from phase `Open` on.
     pub(crate) engine: Option<Engine>,
     /// What the socket did not take yet.
@@ -55,6 +73,10 @@ pub(crate) struct Conn {
     pub(crate) eof: bool,
     /// The engine was told of it.
     pub(crate) eof_told: bool,
+    /// It was TCP's without that of TLS: somebody else may have cut off what came before it.
+    pub(crate) truncated: bool,
+    /// The service was told that the client has ended its side while it waits for an answer.
+    pub(crate) half_closed: bool,
     /// What is left over waits for the engine, not for the peer.
     pub(crate) stalled: bool,
     /// `Event::Closed` was told.
@@ -63,6 +85,8 @@ pub(crate) struct Conn {
     made_close_notify: bool,
     /// Our end was sent.
     sent_end: bool,
+    /// The socket takes nothing more. What the peer said before is still read.
+    pub(crate) cant_write: bool,
 
     /// On the list of connections whose socket or input waits for us.
     pub(crate) is_ready: bool,
@@ -85,29 +109,35 @@ impl Conn {
         id: ConnId,
         info: ConnInfo,
         transport: Transport,
+        dialling: Option<Dialling>,
         deadline: Option<Instant>,
     ) -> Self {
-        let phase = match transport.tls {
-            Some(_) => Phase::Handshake,
-            None => Phase::Unsure,
+        let phase = match (&dialling, &transport.tls) {
+            (Some(_), _) => Phase::Connecting,
+            (None, Some(_)) => Phase::Handshake,
+            (None, None) => Phase::Unsure,
         };
         Self {
             id,
             info,
             phase,
             transport,
+            writable: dialling.is_none(),
+            dialling: dialling.map(Box::new),
             engine: None,
             outbox: Outbox::new(),
             left_over: Vec::new(),
             readable: false,
-            writable: true,
             end_is_near: false,
             eof: false,
             eof_told: false,
+            truncated: false,
+            half_closed: false,
             stalled: false,
             over: false,
             made_close_notify: false,
             sent_end: false,
+            cant_write: false,
             is_ready: false,
             is_dirty: false,
             deadline,
@@ -128,7 +158,45 @@ impl Conn {
     pub(crate) fn takes_input(&self) -> bool {
         match (&self.engine, self.phase) {
             (Some(engine), Phase::Open) => engine.can_receive(),
+            (_, Phase::Connecting) => false,
             _ => true,
+        }
+    }
+
+    /// In phase `ProxyHeader`: takes the header off the socket, if it is whole, and returns its length. Nothing behind it is read.
+    pub(crate) fn take_proxy_header(&mut self) -> Result<Option<usize>, End> {
+        let mut room = [0; MAX_HEADER];
+        let socket = &mut self.transport.socket;
+        let octets = match socket.peek(&mut room).map_err(End::Io)? {
+            ReadOutcome::Octets { count, .. } => &room[..count],
+            // What comes next is told as an event, though what is there was left there.
+            ReadOutcome::Blocked => {
+                self.readable = false;
+                return Ok(None);
+            }
+            ReadOutcome::Eof => return Err(End::HandshakeEof),
+        };
+        match proxy_header::parse(octets) {
+            Header::Partial if self.end_is_near => Err(End::HandshakeEof),
+            Header::Partial => {
+                self.readable = false;
+                Ok(None)
+            }
+            Header::Invalid => Err(End::ProxyHeaderInvalid),
+            Header::Whole { len, addresses } => {
+                let mut header = [0; MAX_HEADER];
+                socket.read(&mut header[..len]).map_err(End::Io)?;
+                if let Some((client, server)) = addresses {
+                    self.info.via = Some(self.info.peer);
+                    self.info.peer = client;
+                    self.info.local = server;
+                }
+                self.phase = match self.transport.tls {
+                    Some(_) => Phase::Handshake,
+                    None => Phase::Unsure,
+                };
+                Ok(Some(len))
+            }
         }
     }
 
@@ -143,14 +211,52 @@ impl Conn {
             return Ok(0);
         }
         let outcome = self.transport.read(&left_over, buffers)?;
+        if outcome == ReadOutcome::Eof && self.cant_write {
+            // What was told as an error of the write isn't told again, so it may as well have been a reset.
+            return Err(End::Io(io::ErrorKind::ConnectionReset.into()));
+        }
         let count = self.note(outcome);
-        if let Some(tls) = &self.transport.tls
-            && tls.got_close_notify()
-        {
-            self.eof = true;
-            self.readable = false;
+        if let Some(tls) = &self.transport.tls {
+            if tls.got_close_notify() {
+                self.eof = true;
+                self.readable = false;
+            } else {
+                self.truncated = self.eof && !tls.is_handshaking();
+            }
         }
         Ok(count)
+    }
+
+    /// Octets that the engine did not take yet.
+    pub(crate) fn left_over(&self) -> usize {
+        self.left_over.len()
+    }
+
+    /// Tells the engine that the transport brings nothing more, and whether that could be a truncation.
+    pub(crate) fn tell_eof(&mut self, now: Instant) {
+        self.eof_told = true;
+        let in_order = self.ended_in_order();
+        if let Some(engine) = &mut self.engine {
+            match in_order {
+                true => engine.receive_eof(now),
+                false => engine.receive_failure(now),
+            }
+        }
+    }
+
+    /// If the client has upgraded its connection to HTTP/2, that goes on with another engine. What the former one has counted.
+    pub(crate) fn upgrade(&mut self, now: Instant) -> Option<Stats> {
+        let Some(Engine::Http1(http1)) = &mut self.engine else {
+            return None;
+        };
+        let upgrade = http1.take_upgrade()?;
+        // The 101 is all that waits.
+        let _ = http1.transmit(&mut self.outbox, usize::MAX, now);
+        let (config, stats) = (http1.config(), *http1.stats());
+        let (head, settings) = (upgrade.head, upgrade.settings);
+        let engine = tidegate_proto::Connection::server_upgraded(config, head, settings, now);
+        self.engine = Some(Engine::Http2(engine));
+        Some(stats)
     }
 
     /// Keeps what nobody took of `input`, in memory of just that size.
@@ -160,12 +266,6 @@ impl Conn {
         }
         self.left_over = input.to_vec();
         self.stalled = !input.is_empty() && !self.takes_input();
-    }
-
-    /// Whether the peer's TCP end came without its TLS end.
-    pub(crate) fn was_truncated(&self) -> bool {
-        let tls = self.transport.tls.as_ref();
-        self.eof && tls.is_some_and(|tls| !tls.got_close_notify() && !tls.is_handshaking())
     }
 
     fn note(&mut self, outcome: ReadOutcome) -> usize {
@@ -195,7 +295,7 @@ impl Conn {
         write_timeout: Duration,
         written: &mut u64,
     ) -> Result<bool, End> {
-        if self.outbox.is_empty() && !self.transport.has_pending() {
+        if !self.has_unwritten() {
             return Ok(true);
         }
         if !self.writable {
@@ -212,6 +312,31 @@ impl Conn {
             self.write_deadline = (!write_timeout.is_zero()).then(|| now + write_timeout);
         }
         Ok(all)
+    }
+
+    /// Writing has failed. Returns whether the connection goes on without: what a server has said before it closed, such as that it
+    /// doesn't want all of an upload, is still in the socket.
+    pub(crate) fn stop_writing(&mut self, now: Instant) -> bool {
+        let (Some(engine), Phase::Open) = (&mut self.engine, self.phase) else {
+            return false;
+        };
+        if self.cant_write || !engine.is_client() {
+            return false;
+        }
+        // Nothing new may be asked here.
+        engine.shut_down(now);
+        self.cant_write = true;
+        self.write_deadline = None;
+        self.readable = true;
+        self.end_is_near = true;
+        true
+    }
+
+    /// Whether nothing more comes of a connection that can't be written to.
+    pub(crate) fn has_said_all(&self) -> bool {
+        let is_drained = !self.readable && !self.stalled && (!self.eof || self.eof_told);
+        let asks_nothing = |engine: &Engine| engine.active_streams() == 0;
+        is_drained || self.over || self.engine.as_ref().is_none_or(asks_nothing)
     }
 
     /// The end begins, for this reason unless there is an earlier one: what waits is still written, then ours is sent
@@ -239,6 +364,21 @@ impl Conn {
         write_timeout: Duration,
         written: &mut u64,
     ) -> Result<bool, End> {
+        if !self.end_our_side(buffers, now, write_timeout, written)? {
+            return Ok(false);
+        }
+        self.deadline.get_or_insert(now + LINGER);
+        Ok(self.eof)
+    }
+
+    /// Writes what waits, then our end. Tells whether that is gone too.
+    pub(crate) fn end_our_side(
+        &mut self,
+        buffers: &mut Buffers,
+        now: Instant,
+        write_timeout: Duration,
+        written: &mut u64,
+    ) -> Result<bool, End> {
         if !self.flush(buffers, now, write_timeout, written)? {
             return Ok(false);
         }
@@ -256,12 +396,9 @@ impl Conn {
         }
         if !self.sent_end {
             self.sent_end = true;
-            self.deadline = Some(now + LINGER);
-            if self.transport.socket.shutdown(Shutdown::Write).is_err() {
-                return Ok(true);
-            }
+            self.transport.socket.shut_down().map_err(End::Io)?;
         }
-        Ok(self.eof)
+        Ok(true)
     }
 
     /// In phase `Closing`: throws away what the peer sends. Tells whether it has been waited for enough.
@@ -272,6 +409,12 @@ impl Conn {
         Ok(self.linger_octets == 0 || (self.eof && self.sent_end))
     }
 
+    /// Whether the transport has ended, and in order: neither by an error nor in a way that could be a truncation, nor is anything
+    /// left that the engine will not see.
+    fn ended_in_order(&self) -> bool {
+        self.eof && !self.truncated && self.left_over.is_empty()
+    }
+
     /// Notes why it ends, unless there is an earlier reason.
     pub(crate) fn set_end(&mut self, end: End) {
         self.end.get_or_insert(end);
@@ -279,6 +422,11 @@ impl Conn {
 
     pub(crate) fn take_end(&mut self) -> End {
         self.end.take().unwrap_or(End::Stopped)
+    }
+
+    /// Whether octets wait that the socket hasn't taken.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        !self.outbox.is_empty() || self.transport.has_pending()
     }
 
     /// The earliest of the connection's deadlines.

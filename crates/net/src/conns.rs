@@ -1,13 +1,20 @@
 //! All connections of a worker.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
 use slab::Slab;
 use tidegate_proto::{Stats, StreamId};
 
-use crate::conn::Conn;
-use crate::{Engine, StreamMut};
+use crate::conn::{Conn, Dialling};
+use crate::memory::Dialled;
+use crate::socket::Socket;
+use crate::tls_session::TlsSession;
+use crate::transport::Transport;
+use crate::{Dial, DialSecurity, Engine, StreamMut};
 
 /// A connection of this worker: its place and the generation of that place. Not used for another connection before
 /// the place had 2^32 others.
@@ -21,14 +28,27 @@ pub struct ConnId {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnInfo {
+    /// Who has opened it.
+    pub origin: Origin,
     /// The peer's address.
     pub peer: SocketAddr,
-    /// The address that it connected to.
+    /// Our address: the one that the peer connected to, or that we connected from.
     pub local: SocketAddr,
+    /// The proxy through which it came, if that has told the two others by a PROXY protocol header.
+    pub via: Option<SocketAddr>,
     /// What TLS came to, once its handshake is done; `None` for cleartext.
     pub tls: Option<Box<TlsInfo>>,
-    /// When it was accepted.
-    pub accepted_at: Instant,
+    /// When it was accepted or dialled.
+    pub began_at: Instant,
+}
+
+/// Who has opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The peer, which is the client.
+    Accepted,
+    /// We, by [`Conns::dial`].
+    Dialled,
 }
 
 /// What a TLS handshake came to.
@@ -53,9 +73,9 @@ pub struct TlsInfo {
 pub struct Totals {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections open now, those in a handshake included.
+    /// Accepted connections open now, those in a handshake included.
     pub open: u64,
-    /// Connections gone.
+    /// Connections gone, dialled ones too.
     pub closed: u64,
     /// Connections refused because `max_connections` were open.
     pub refused: u64,
@@ -67,14 +87,22 @@ pub struct Totals {
     pub http1: u64,
     /// Connections that served more than one request.
     pub reused: u64,
+    /// Connections dialled.
+    pub dialled: u64,
+    /// Dialled connections open now, those in a handshake included.
+    pub dialled_open: u64,
+    /// Connections dialled that never came about, or ended in the handshake.
+    pub dial_failures: u64,
     /// Octets read from sockets.
     pub octets_in: u64,
     /// Octets written to sockets.
     pub octets_out: u64,
-    /// Streams open now.
+    /// Streams of accepted connections open now.
     pub active_streams: u64,
-    /// What the engines counted, those of closed connections included.
+    /// What the engines of accepted connections counted, those of closed ones included.
     pub proto: Stats,
+    /// What the engines of dialled connections counted, those of closed ones included.
+    pub dialled_proto: Stats,
 }
 
 /// All connections of a worker. A handler gets it by `&mut`, so it may use other connections than its own.
@@ -85,8 +113,23 @@ pub struct Conns {
     /// Slots of connections whose engine was touched: what that brought about must go out before the loop sleeps.
     dirty: Vec<u32>,
     now: Instant,
-    /// All but `open`, `active_streams` and what the open connections' engines counted.
+    /// Accepted connections that are here.
+    accepted: usize,
+    /// The loop ends with this turn.
+    pub(crate) is_over: bool,
+    network: Network,
+    /// All but what is open, active, and what the open connections' engines counted.
     pub(crate) totals: Totals,
+}
+
+/// What connections are opened on.
+pub(crate) enum Network {
+    System(Registry),
+    /// A simulator's: what was dialled and not yet given to it, and how much each connection takes.
+    Memory {
+        dialled: Vec<Dialled>,
+        capacity: usize,
+    },
 }
 
 /// For services.
@@ -109,6 +152,74 @@ impl Conns {
         found.engine.as_mut()
     }
 
+    /// A connection's engine to look at: nothing comes of it.
+    pub fn engine_ref(&self, conn: ConnId) -> Option<&Engine> {
+        let found = self.conns.get(conn.slot as usize)?;
+        (found.id == conn).then_some(found.engine.as_ref()?)
+    }
+
+    /// Opens a connection. The service is told by [`Service::opened`](crate::Service::opened) when requests can be made, or by
+    /// [`Service::closed`](crate::Service::closed) when it didn't come about.
+    ///
+    /// # Errors
+    /// What the system says at once: that it has no file descriptor or no way to there. [`io::ErrorKind::Interrupted`] when the
+    /// loop ends.
+    pub fn dial(&mut self, dial: Dial) -> io::Result<ConnId> {
+        if self.is_over {
+            let text = "the worker is stopped";
+            return Err(io::Error::new(io::ErrorKind::Interrupted, text));
+        }
+        let Dial {
+            addr,
+            security,
+            proto,
+            timeout,
+            preamble,
+        } = dial;
+        let (only, tls) = match security {
+            DialSecurity::Plain(protocol) => (Some(protocol), None),
+            DialSecurity::Tls { config, name, only } => {
+                let alpn = DialSecurity::alpn(only);
+                let session = TlsSession::client(&config, name, alpn, self.now);
+                (only, Some(Box::new(session.map_err(io::Error::other)?)))
+            }
+        };
+        let token = Token(self.conns.vacant_key());
+        let socket = match &mut self.network {
+            Network::System(registry) => {
+                let mut socket = TcpStream::connect(addr)?;
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                registry.register(&mut socket, token, interest)?;
+                Socket::Tcp(socket)
+            }
+            Network::Memory { dialled, capacity } => {
+                let (socket, other) = Dialled::new(addr, *capacity);
+                dialled.push(other);
+                Socket::Memory(socket)
+            }
+        };
+        let info = ConnInfo {
+            origin: Origin::Dialled,
+            peer: addr,
+            local: SocketAddr::new(addr.ip(), 0),
+            via: None,
+            tls: None,
+            began_at: self.now,
+        };
+        let dialling = Dialling {
+            proto,
+            only,
+            preamble,
+        };
+        let deadline = (!timeout.is_zero()).then(|| self.now + timeout);
+        let transport = Transport { socket, tls };
+        let id = self.insert(|id| Conn::new(id, info, transport, Some(dialling), deadline));
+        self.totals.dialled += 1;
+        // So that the loop enters its deadline.
+        self.mark(id.slot);
+        Ok(id)
+    }
+
     /// What is known of a connection's transport.
     pub fn info(&self, conn: ConnId) -> Option<&ConnInfo> {
         let found = self.conns.get(conn.slot as usize)?;
@@ -123,10 +234,15 @@ impl Conns {
     /// The worker's counters. Walks over all connections, so don't ask more often than about once a second.
     pub fn totals(&self) -> Totals {
         let mut totals = self.totals;
-        totals.open = self.conns.len() as u64;
-        for engine in self.engines() {
-            totals.count(engine.stats());
-            totals.active_streams += engine.active_streams() as u64;
+        totals.open = self.accepted as u64;
+        totals.dialled_open = (self.conns.len() - self.accepted) as u64;
+        for (_, conn) in &self.conns {
+            if let Some(engine) = &conn.engine {
+                totals.count(conn.info.origin, engine.stats());
+                if conn.info.origin == Origin::Accepted {
+                    totals.active_streams += engine.active_streams() as u64;
+                }
+            }
         }
         totals
     }
@@ -147,22 +263,19 @@ impl Conns {
     pub fn is_empty(&self) -> bool {
         self.conns.is_empty()
     }
-
-    fn engines(&self) -> impl Iterator<Item = &Engine> {
-        self.conns
-            .iter()
-            .filter_map(|(_, conn)| conn.engine.as_ref())
-    }
 }
 
 /// For the loop.
 impl Conns {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(network: Network, now: Instant) -> Self {
         Self {
             conns: Slab::new(),
             generation: 0,
             dirty: Vec::new(),
             now,
+            accepted: 0,
+            is_over: false,
+            network,
             totals: Totals::default(),
         }
     }
@@ -180,9 +293,31 @@ impl Conns {
             slot: entry.key() as u32,
             generation: self.generation,
         };
-        entry.insert(Box::new(make(id)));
-        self.totals.accepted += 1;
+        let conn = entry.insert(Box::new(make(id)));
+        if conn.info.origin == Origin::Accepted {
+            self.accepted += 1;
+        }
         id
+    }
+
+    /// Accepted connections that are here.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted
+    }
+
+    /// Whether connections that were dialled have something to do still.
+    pub(crate) fn are_dialled_busy(&self) -> bool {
+        let mut dialled = self.conns.iter();
+        dialled.any(|(_, conn)| {
+            let is_active = |engine: &Engine| engine.active_streams() > 0;
+            conn.info.origin == Origin::Dialled
+                && (conn.has_unwritten() || conn.engine.as_ref().is_some_and(is_active))
+        })
+    }
+
+    /// What connections are opened on.
+    pub(crate) fn network(&mut self) -> &mut Network {
+        &mut self.network
     }
 
     pub(crate) fn get(&mut self, slot: u32) -> Option<&mut Conn> {
@@ -198,8 +333,11 @@ impl Conns {
     pub(crate) fn remove(&mut self, slot: u32) {
         if let Some(conn) = self.conns.try_remove(slot as usize) {
             self.totals.closed += 1;
+            if conn.info.origin == Origin::Accepted {
+                self.accepted -= 1;
+            }
             if let Some(engine) = &conn.engine {
-                self.totals.count(engine.stats());
+                self.totals.count(conn.info.origin, engine.stats());
             }
         }
     }
@@ -231,8 +369,13 @@ impl Conns {
 }
 
 impl Totals {
-    fn count(&mut self, stats: &Stats) {
-        self.proto.add(stats);
-        self.reused += u64::from(stats.requests > 1);
+    fn count(&mut self, origin: Origin, stats: &Stats) {
+        match origin {
+            Origin::Accepted => {
+                self.proto.add(stats);
+                self.reused += u64::from(stats.requests > 1);
+            }
+            Origin::Dialled => self.dialled_proto.add(stats),
+        }
     }
 }

@@ -16,6 +16,15 @@ pub enum End {
     HandshakeEof,
     /// The peer didn't finish the TLS handshake, or sent no HTTP, for the handshake timeout.
     HandshakeTimedOut,
+    /// Nobody took the connection that we opened.
+    ConnectFailed(io::Error),
+    /// TCP and TLS of a connection that we opened were not done in time.
+    ConnectTimedOut,
+    /// A server that was to speak HTTP/2 over TLS didn't agree to it by ALPN (RFC 9113 §3.2).
+    NotHttp2,
+    /// The connection came through a proxy that should have said for whom (PROXY protocol), and didn't in a way that can be
+    /// understood.
+    ProxyHeaderInvalid,
     /// The peer took none of what waited for it for the write timeout.
     WriteTimedOut,
     /// The socket failed.
@@ -31,6 +40,12 @@ impl std::fmt::Display for End {
             Self::TlsFailed(error) => write!(f, "TLS failed: {error}"),
             Self::HandshakeEof => f.write_str("closed by the peer before the handshake was done"),
             Self::HandshakeTimedOut => f.write_str("handshake timed out"),
+            Self::ConnectFailed(error) => write!(f, "can't connect: {error}"),
+            Self::ConnectTimedOut => f.write_str("can't connect: timed out"),
+            Self::NotHttp2 => f.write_str("the server doesn't speak HTTP/2"),
+            Self::ProxyHeaderInvalid => {
+                f.write_str("no PROXY protocol header where there must be one")
+            }
             Self::WriteTimedOut => f.write_str("the peer stopped reading: write timed out"),
             Self::Io(error) => write!(f, "socket error: {error}"),
             Self::Stopped => f.write_str("the worker was stopped"),

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tidegate_proto::{
     Body, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priority, RequestHead, ResponseHead,
-    Stats, StreamId,
+    Role, Stats, StreamId,
 };
+
+use crate::Protocol;
 
 /// The engine of a connection.
 #[expect(
@@ -47,6 +49,27 @@ impl Engine {
         match self {
             Self::Http2(engine) => engine.stream(id).map(StreamMut::Http2),
             Self::Http1(engine) => engine.stream(id).map(StreamMut::Http1),
+        }
+    }
+
+    /// Client: sends a request.
+    ///
+    /// # Errors
+    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    pub fn open(&mut self, head: &RequestHead, body: Body) -> Result<StreamId, Misuse> {
+        either!(self, engine => engine.open(head, body))
+    }
+
+    /// Client: whether `open` would find a place.
+    pub fn can_open(&self) -> bool {
+        either!(self, engine => engine.can_open())
+    }
+
+    /// What it speaks.
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            Self::Http2(_) => Protocol::Http2,
+            Self::Http1(_) => Protocol::Http1,
         }
     }
 
@@ -122,6 +145,44 @@ impl Engine {
         }
     }
 
+    /// The transport is gone, and perhaps not in order.
+    pub(crate) fn receive_failure(&mut self, now: Instant) {
+        match self {
+            // A stream's end is a frame, so how the transport ends doesn't matter.
+            Self::Http2(engine) => engine.receive_eof(now),
+            Self::Http1(engine) => engine.receive_failure(now),
+        }
+    }
+
+    /// Whether our side of the transport is to end, and the peer's to go on.
+    pub(crate) fn has_ended_our_side(&self) -> bool {
+        match self {
+            Self::Http2(_) => false,
+            Self::Http1(engine) => engine.has_ended_our_side(),
+        }
+    }
+
+    /// Whether it answers a request of HTTP/1.1.
+    pub(crate) fn answers_http1(&self) -> bool {
+        match self {
+            Self::Http2(_) => false,
+            Self::Http1(engine) => engine.role() == Role::Server && engine.active_streams() > 0,
+        }
+    }
+
+    /// Whether it asks, and the peer answers.
+    pub(crate) fn is_client(&self) -> bool {
+        either!(self, engine => engine.role()) == Role::Client
+    }
+
+    /// Whether it is a client of HTTP/1.1 that has no request under way.
+    pub(crate) fn asks_nothing(&self) -> bool {
+        match self {
+            Self::Http2(_) => false,
+            Self::Http1(engine) => engine.role() == Role::Client && engine.active_streams() == 0,
+        }
+    }
+
     /// Whether the client would take the transport's orderly end for that of a response that isn't whole.
     pub(crate) fn is_truncated(&self) -> bool {
         match self {
@@ -192,6 +253,30 @@ impl StreamMut<'_> {
     /// Octets that were told as [`Event::Data`] and not consumed yet.
     pub fn unconsumed(&mut self) -> usize {
         either!(self, stream => stream.unconsumed())
+    }
+
+    /// Lets the window of the peer's body grow to so many octets at most. HTTP/1.1 has none that grows.
+    pub fn limit_window(&mut self, octets: u32) {
+        if let Self::Http2(stream) = self {
+            stream.limit_window(octets);
+        }
+    }
+
+    /// Waits for the rest of the peer's body however long it takes.
+    pub fn lift_body_timeout(&mut self) {
+        either!(self, stream => stream.lift_body_timeout());
+    }
+
+    /// Server: ends a tunnel, whose two directions otherwise end by themselves, with our own.
+    pub fn end_tunnel(&mut self) {
+        either!(self, stream => stream.end_tunnel());
+    }
+
+    /// Takes a request for a WebSocket that came by HTTP/1.1 for the GET that it is too. In HTTP/2 it is nothing else.
+    pub fn decline_upgrade(&mut self) {
+        if let Self::Http1(stream) = self {
+            stream.decline_upgrade();
+        }
     }
 
     /// Changes the request's place among those that want to send.

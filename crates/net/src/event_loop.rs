@@ -2,7 +2,7 @@
 //!
 //! A turn of the loop:
 //! 1. wait for events, and note on the connections what they say;
-//! 2. accept; read the mailbox; fire the timers;
+//! 2. accept; read the mailbox; fire the timers, the service's too;
 //! 3. *serve* each connection that is ready: read once, hand its engine's events to the service;
 //! 4. *settle* each connection whose engine was touched: have the engine fill the outbox, and write that in one go.
 
@@ -18,12 +18,18 @@ use tidegate_proto::{Event, Flow, Outbox};
 
 use crate::buffers::Buffers;
 use crate::conn::{Conn, Phase};
+use crate::conns::Network;
 use crate::guess::{Guess, guess};
 use crate::mailbox::Letter;
-use crate::round_trip::round_trip;
+use crate::memory::{Dialled, MemorySocket};
+use crate::socket::{ReadOutcome, Socket};
 use crate::timers::Timers;
-use crate::transport::{TlsSession, Transport};
-use crate::{ConnId, ConnInfo, Conns, End, Engine, Listener, Mailbox, Options, Security, Service};
+use crate::tls_session::TlsSession;
+use crate::transport::Transport;
+use crate::{
+    ConnId, ConnInfo, Conns, Direction, End, Engine, Listener, Mailbox, Options, Origin, Protocol,
+    Security, Service,
+};
 
 /// Octets that an engine may put into an outbox before that is written. What the socket doesn't take of them stays in front of
 /// whatever becomes urgent; fewer octets would mean more system calls.
@@ -69,6 +75,26 @@ pub struct EventLoop<S: Service> {
     next_tick: Option<Instant>,
 }
 
+/// What changed about a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ready {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    pub(crate) read_closed: bool,
+    pub(crate) error: bool,
+}
+
+impl From<&Readiness> for Ready {
+    fn from(readiness: &Readiness) -> Self {
+        Self {
+            readable: readiness.is_readable(),
+            writable: readiness.is_writable(),
+            read_closed: readiness.is_read_closed(),
+            error: readiness.is_error(),
+        }
+    }
+}
+
 /// A listener, and whether there may be connections to accept.
 struct Accepting {
     listener: Listener,
@@ -87,6 +113,32 @@ impl<S: Service> EventLoop<S> {
     /// [`Options::notsent_lowat`].
     pub fn new(listeners: Vec<Listener>, options: Options, service: S) -> io::Result<Self> {
         let poll = Poll::new()?;
+        let network = Network::System(poll.registry().try_clone()?);
+        Self::on(network, poll, listeners, options, service, Instant::now())
+    }
+
+    /// A loop whose connections are in memory. What the system has for it is never asked.
+    pub(crate) fn in_memory(
+        options: Options,
+        service: S,
+        capacity: usize,
+        now: Instant,
+    ) -> io::Result<Self> {
+        let network = Network::Memory {
+            dialled: Vec::new(),
+            capacity,
+        };
+        Self::on(network, Poll::new()?, Vec::new(), options, service, now)
+    }
+
+    fn on(
+        network: Network,
+        poll: Poll,
+        listeners: Vec<Listener>,
+        options: Options,
+        service: S,
+        now: Instant,
+    ) -> io::Result<Self> {
         let (mailbox, letters) = Mailbox::new(poll.registry(), MAILBOX)?;
         let mut accepting = Vec::new();
         for (index, mut listener) in listeners.into_iter().enumerate() {
@@ -101,7 +153,6 @@ impl<S: Service> EventLoop<S> {
                 complained: false,
             });
         }
-        let now = Instant::now();
         Ok(Self {
             poll,
             mailbox,
@@ -110,7 +161,7 @@ impl<S: Service> EventLoop<S> {
             listeners: accepting,
             options,
             service,
-            conns: Conns::new(now),
+            conns: Conns::new(network, now),
             timers: Timers::new(now),
             buffers: Buffers::new(),
             ready: Vec::new(),
@@ -132,52 +183,82 @@ impl<S: Service> EventLoop<S> {
     pub fn run(mut self) -> io::Result<S> {
         let mut events = Events::with_capacity(1024);
         loop {
-            let timeout = self.timeout();
+            let now = Instant::now();
+            let next = self.next_turn(now);
+            let timeout = next.map(|at| at.saturating_duration_since(now));
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
-            let now = Instant::now();
-            self.conns.begin_turn(now);
-            self.service.turn(now);
+            self.begin_turn(Instant::now());
             for readiness in &events {
-                self.note(readiness);
+                self.note(readiness.token(), readiness.into());
             }
-            self.accept();
-            self.read_letters();
-            self.fire_timers();
-            self.serve_ready();
-            self.settle_dirty();
-            self.tick(!events.is_empty() || !self.ready.is_empty());
-            let shut_down = self.shutdown_deadline;
-            if self.stopped || shut_down.is_some_and(|at| self.conns.is_empty() || at <= now) {
-                for slot in self.conns.slots() {
-                    self.cut_off(slot, End::Stopped);
-                }
+            if !self.take_turn(!events.is_empty()) {
                 return Ok(self.service);
             }
         }
     }
 
-    /// How long to wait for events at most.
-    fn timeout(&self) -> Option<Duration> {
+    /// When the next turn is due at the latest; `now` when there is work left.
+    pub(crate) fn next_turn(&self, now: Instant) -> Option<Instant> {
         let accept = |accepting: &Accepting| accepting.is_ready && accepting.paused_until.is_none();
         if !self.ready.is_empty() || self.has_letters || self.listeners.iter().any(accept) {
-            return Some(Duration::ZERO);
+            return Some(now);
         }
         let pauses = self.listeners.iter().filter_map(|l| l.paused_until).min();
         let all = [
             self.timers.next(),
             self.next_tick,
             self.shutdown_deadline,
+            self.service.next_timeout(),
             pauses,
         ];
-        let next = all.into_iter().flatten().min()?;
-        Some(next.saturating_duration_since(Instant::now()))
+        all.into_iter().flatten().min()
     }
 
-    fn note(&mut self, readiness: &Readiness) {
-        let token = readiness.token();
+    fn begin_turn(&mut self, now: Instant) {
+        self.conns.begin_turn(now);
+        self.service.turn(now);
+    }
+
+    /// Does all there is to do. Returns whether the loop goes on.
+    fn take_turn(&mut self, has_events: bool) -> bool {
+        let now = self.conns.now();
+        self.accept();
+        self.read_letters();
+        self.fire_timers();
+        if self.service.next_timeout().is_some_and(|at| at <= now) {
+            self.service.handle_timeout(&mut self.conns, now);
+        }
+        self.serve_ready();
+        self.settle_dirty();
+        self.tick(has_events || !self.ready.is_empty());
+        let shut_down = self.shutdown_deadline;
+        // What was dialled was for those that were accepted; their last words may be under way.
+        let is_done = || self.conns.accepted() == 0 && !self.conns.are_dialled_busy();
+        let is_over = shut_down.is_some_and(|at| at <= now || is_done());
+        if !self.stopped && !is_over {
+            return true;
+        }
+        self.conns.is_over = true;
+        for slot in self.conns.slots() {
+            if let Some(conn) = self.conns.get(slot)
+                && let Some(engine) = &mut conn.engine
+            {
+                // A last word, for those who listen.
+                engine.shut_down(now);
+                self.conns.mark(slot);
+            }
+        }
+        self.settle_dirty();
+        for slot in self.conns.slots() {
+            self.cut_off(slot, End::Stopped);
+        }
+        false
+    }
+
+    fn note(&mut self, token: Token, ready: Ready) {
         if token == MAILBOX {
             self.has_letters = true;
             return;
@@ -193,17 +274,53 @@ impl<S: Service> EventLoop<S> {
         let Some(conn) = self.conns.get(slot) else {
             return;
         };
-        if readiness.is_readable() || readiness.is_read_closed() || readiness.is_error() {
+        if ready.readable || ready.read_closed || ready.error {
             conn.readable = true;
-            conn.end_is_near |= readiness.is_read_closed() || readiness.is_error();
+            conn.end_is_near |= ready.read_closed || ready.error;
             if !conn.is_ready && conn.takes_input() {
                 conn.is_ready = true;
                 self.ready.push(slot);
             }
         }
-        if !conn.writable && (readiness.is_writable() || readiness.is_error()) {
+        if !conn.writable && (ready.writable || ready.error) {
             conn.writable = true;
             self.conns.mark(slot);
+        }
+        if ready.read_closed || ready.error {
+            self.look_for_end(slot);
+        }
+    }
+
+    /// The client's end is in the socket: if its engine doesn't read, since it answers a request of HTTP/1.1, the service is to
+    /// know all the same.
+    fn look_for_end(&mut self, slot: u32) {
+        let Some(conn) = self.conns.get(slot) else {
+            return;
+        };
+        let waits = match (&conn.engine, conn.phase) {
+            (Some(engine), Phase::Open) => engine.answers_http1() && !engine.can_receive(),
+            _ => false,
+        };
+        if !waits {
+            return;
+        }
+        let socket = &mut conn.transport.socket;
+        if let Some(error) = socket.take_error() {
+            return self.cut_off(slot, End::Io(error));
+        }
+        let has_ended = match socket.peek(&mut [0]) {
+            // Behind what it has sent already it may have asked for more. Over TLS that can't be told from the end of TLS.
+            Ok(ReadOutcome::Octets { .. }) => conn.transport.tls.is_some(),
+            Ok(ReadOutcome::Blocked) => conn.eof,
+            Ok(ReadOutcome::Eof) => true,
+            Err(error) => return self.cut_off(slot, End::Io(error)),
+        };
+        // An end that the engine knows of is none of the request: it is one of the two of a tunnel. And what is left over may be
+        // another request.
+        if has_ended && !conn.half_closed && !conn.eof_told && conn.left_over() == 0 {
+            conn.half_closed = true;
+            let id = conn.id;
+            self.service.half_closed(&mut self.conns, id);
         }
     }
 
@@ -239,7 +356,7 @@ impl<S: Service> EventLoop<S> {
                         break;
                     }
                 };
-                if self.conns.len() >= self.options.max_connections {
+                if self.conns.accepted() >= self.options.max_connections {
                     self.conns.totals.refused += 1;
                     if !accepting.complained {
                         accepting.complained = true;
@@ -249,46 +366,64 @@ impl<S: Service> EventLoop<S> {
                     continue;
                 }
                 accepting.complained = false;
-                self.welcome(index, socket, peer);
+                let tls = match &accepting.listener.security {
+                    Security::Plain => None,
+                    Security::Tls(config) => match TlsSession::server(config.rustls(), now) {
+                        Ok(session) => Some(Box::new(session)),
+                        Err(error) => {
+                            warn!("can't begin TLS with {peer}: {error}");
+                            continue;
+                        }
+                    },
+                };
+                let local = accepting.listener.local_addr();
+                let local = socket.local_addr().unwrap_or(local);
+                let socket = Socket::Tcp(socket);
+                self.welcome(Transport { socket, tls }, peer, local);
             }
         }
     }
 
-    /// A new connection.
+    /// A connection that was accepted.
     fn welcome(
         &mut self,
-        listener: usize,
-        socket: mio::net::TcpStream,
+        transport: Transport,
         peer: std::net::SocketAddr,
+        local: std::net::SocketAddr,
     ) {
         let now = self.conns.now();
-        let listener = &self.listeners[listener].listener;
-        let tls = match &listener.security {
-            Security::Plain => None,
-            Security::Tls(config) => match TlsSession::new(config.rustls(), now) {
-                Ok(session) => Some(Box::new(session)),
-                Err(error) => return warn!("can't begin TLS with {peer}: {error}"),
-            },
-        };
         let info = ConnInfo {
+            origin: Origin::Accepted,
             peer,
-            local: socket.local_addr().unwrap_or(listener.local_addr()),
+            local,
+            via: None,
             tls: None,
-            accepted_at: now,
+            began_at: now,
         };
         let timeout = self.options.handshake_timeout;
         let deadline = (!timeout.is_zero()).then(|| now + timeout);
-        let transport = Transport { socket, tls };
         let id = self
             .conns
-            .insert(|id| Conn::new(id, info, transport, deadline));
+            .insert(|id| Conn::new(id, info, transport, None, deadline));
+        self.conns.totals.accepted += 1;
         let Some(conn) = self.conns.get(id.slot) else {
             return;
         };
+        let proxies = &self.options.proxy_protocol_from;
+        if !proxies.is_empty()
+            && proxies
+                .iter()
+                .any(|net| net.contains(&peer.ip().to_canonical()))
+        {
+            conn.phase = Phase::ProxyHeader;
+        }
         let token = Token(id.slot as usize);
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let socket = &mut conn.transport.socket;
-        match self.poll.registry().register(socket, token, interest) {
+        let registered = match &mut conn.transport.socket {
+            Socket::Tcp(socket) => self.poll.registry().register(socket, token, interest),
+            Socket::Memory(_) => Ok(()),
+        };
+        match registered {
             Ok(()) => self.rearm(id.slot),
             Err(error) => self.cut_off(id.slot, End::Io(error)),
         }
@@ -312,7 +447,7 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
-    fn shut_down(&mut self) {
+    pub(crate) fn shut_down(&mut self) {
         if self.shutdown_deadline.is_some() {
             return;
         }
@@ -320,11 +455,15 @@ impl<S: Service> EventLoop<S> {
         self.shutdown_deadline = Some(now + self.options.shutdown_timeout);
         // Closes the sockets.
         self.listeners.clear();
-        info!("shutting down: {} connections open", self.conns.len());
+        info!("shutting down: {} connections open", self.conns.accepted());
         for slot in self.conns.slots() {
             let Some(conn) = self.conns.get(slot) else {
                 continue;
             };
+            if conn.info.origin == Origin::Dialled {
+                // Requests in progress may need it.
+                continue;
+            }
             match (&mut conn.engine, conn.phase) {
                 (Some(engine), Phase::Open) => engine.shut_down(now),
                 (_, Phase::Closing) => {}
@@ -350,7 +489,13 @@ impl<S: Service> EventLoop<S> {
             if due(conn.deadline) {
                 conn.deadline = None;
                 match conn.phase {
-                    Phase::Handshake | Phase::Unsure => conn.begin_close(End::HandshakeTimedOut),
+                    Phase::Connecting | Phase::Handshake if conn.dialling.is_some() => {
+                        self.cut_off(slot, End::ConnectTimedOut);
+                        continue;
+                    }
+                    Phase::Connecting | Phase::ProxyHeader | Phase::Handshake | Phase::Unsure => {
+                        conn.begin_close(End::HandshakeTimedOut);
+                    }
                     Phase::Open => {}
                     Phase::Closing => {
                         self.bury(slot);
@@ -393,7 +538,15 @@ impl<S: Service> EventLoop<S> {
         if conn.phase == Phase::Closing {
             return self.linger(slot);
         }
+        if conn.phase == Phase::ProxyHeader {
+            match conn.take_proxy_header() {
+                Ok(Some(len)) => totals.octets_in += len as u64,
+                Ok(None) => return self.conns.mark(slot),
+                Err(end) => return self.cut_off(slot, end),
+            }
+        }
         if conn.takes_input() {
+            let left_over = conn.left_over();
             match conn.fill(&mut self.buffers) {
                 Ok(count) => totals.octets_in += count as u64,
                 Err(End::TlsFailed(error)) => {
@@ -404,9 +557,19 @@ impl<S: Service> EventLoop<S> {
                 }
                 Err(end) => return self.cut_off(slot, end),
             }
+            if self.options.trace
+                && let Some(conn) = self.conns.get(slot)
+                && let Some(octets @ [_, ..]) = self.buffers.input.get(left_over..)
+            {
+                let id = conn.id;
+                self.service.trace(&self.conns, id, Direction::In, octets);
+            }
             self.advance(slot);
             if let Some(conn) = self.conns.get(slot) {
                 conn.keep(&self.buffers.input);
+                if conn.end_is_near || conn.eof {
+                    self.look_for_end(slot);
+                }
             }
         }
         self.conns.mark(slot);
@@ -443,11 +606,19 @@ impl<S: Service> EventLoop<S> {
                     let info = tls.info();
                     let alpn = info.alpn;
                     conn.info.tls = Some(Box::new(info));
-                    match alpn {
-                        Some("h2") => self.open(slot, Guess::Http2),
-                        Some(_) => self.open(slot, Guess::Http1),
-                        None => conn.phase = Phase::Unsure,
-                    }
+                    let agreed = match (alpn, &conn.dialling) {
+                        (Some("h2"), _) => Protocol::Http2,
+                        (None, None) => {
+                            conn.phase = Phase::Unsure;
+                            continue;
+                        }
+                        // RFC 9113 §3.2: HTTP/2 over TLS uses the identifier "h2".
+                        (_, Some(dialling)) if dialling.only == Some(Protocol::Http2) => {
+                            return self.cut_off(slot, End::NotHttp2);
+                        }
+                        _ => Protocol::Http1,
+                    };
+                    self.open(slot, agreed);
                 }
                 Phase::Unsure => match guess(input) {
                     Guess::Unsure => {
@@ -456,8 +627,10 @@ impl<S: Service> EventLoop<S> {
                         }
                         return;
                     }
-                    protocol => self.open(slot, protocol),
+                    Guess::Http2 => self.open(slot, Protocol::Http2),
+                    Guess::Http1 => self.open(slot, Protocol::Http1),
                 },
+                Phase::Connecting | Phase::ProxyHeader => return,
                 Phase::Open => return self.receive(slot),
                 Phase::Closing => return,
             }
@@ -465,7 +638,7 @@ impl<S: Service> EventLoop<S> {
     }
 
     /// The protocol is known.
-    fn open(&mut self, slot: u32, protocol: Guess) {
+    fn open(&mut self, slot: u32, protocol: Protocol) {
         let now = self.conns.now();
         let Some((conn, totals)) = self.conns.get_and_totals(slot) else {
             return;
@@ -473,15 +646,70 @@ impl<S: Service> EventLoop<S> {
         let id = conn.id;
         conn.phase = Phase::Open;
         conn.deadline = None;
-        let config = self.options.proto.clone();
-        conn.engine = Some(if protocol == Guess::Http1 {
-            totals.http1 += 1;
-            let secure = conn.transport.tls.is_some();
-            Engine::Http1(tidegate_http1::Connection::server(config, secure, now))
-        } else {
-            Engine::Http2(tidegate_proto::Connection::server(config, now))
+        let is_plain = conn.transport.tls.is_none();
+        conn.engine = Some(match (conn.dialling.take(), protocol) {
+            (Some(dialling), Protocol::Http2) => {
+                Engine::Http2(tidegate_proto::Connection::client(dialling.proto, now))
+            }
+            (Some(dialling), Protocol::Http1) => {
+                Engine::Http1(tidegate_http1::Connection::client(dialling.proto, now))
+            }
+            (None, Protocol::Http2) => {
+                let config = self.options.proto.clone();
+                Engine::Http2(tidegate_proto::Connection::server(config, now))
+            }
+            (None, Protocol::Http1) => {
+                totals.http1 += 1;
+                let config = self.options.proto.clone();
+                let mut engine = tidegate_http1::Connection::server(config, !is_plain, now);
+                if self.options.h2c_upgrade {
+                    engine.offer_h2c();
+                }
+                Engine::Http1(engine)
+            }
         });
         self.service.opened(&mut self.conns, id);
+    }
+
+    /// A connection that was dialled has come about, or not. Returns whether it can go on.
+    fn connected(&mut self, slot: u32) -> Result<bool, End> {
+        let Some(conn) = self.conns.get(slot) else {
+            return Ok(false);
+        };
+        let socket = &mut conn.transport.socket;
+        if let Some(error) = socket.take_error() {
+            return Err(End::ConnectFailed(error));
+        }
+        if !socket.is_connected() {
+            // The event was about an earlier connection in the same slot.
+            conn.writable = false;
+            return Ok(false);
+        }
+        socket
+            .tune(self.options.notsent_lowat)
+            .map_err(End::ConnectFailed)?;
+        if let Some(local) = socket.local_addr() {
+            conn.info.local = local;
+        }
+        let Some(dialling) = &mut conn.dialling else {
+            return Ok(false);
+        };
+        let preamble = std::mem::take(&mut dialling.preamble);
+        match &mut conn.transport.tls {
+            Some(tls) => {
+                conn.phase = Phase::Handshake;
+                tls.begin_behind(preamble);
+                self.buffers.clear_input(0);
+                // The client speaks first.
+                tls.receive(0, &mut self.buffers)?;
+            }
+            None => {
+                let protocol = dialling.only.unwrap_or(Protocol::Http1);
+                conn.outbox.tail().extend_from_slice(&preamble);
+                self.open(slot, protocol);
+            }
+        }
+        Ok(true)
     }
 
     /// Hands `buffers.input` to the engine, and what that tells to the service.
@@ -492,14 +720,29 @@ impl<S: Service> EventLoop<S> {
                 return;
             };
             let id = conn.id;
-            if let Some(event) = engine.receive(&mut self.buffers.input, now) {
+            let waiting = conn.outbox.len();
+            let input = &mut self.buffers.input;
+            if let Some(event) = engine.receive(input, now) {
+                // RFC 9112 §9.2: what nobody has asked for must not be taken for the answer to what the service asks next.
+                let is_unasked = engine.asks_nothing() && !input.is_empty();
+                let end = is_unasked.then(|| engine.receive(input, now)).flatten();
                 self.tell(id, event);
-            } else if conn.eof && !conn.eof_told && engine.can_receive() {
-                conn.eof_told = true;
-                engine.receive_eof(now);
+                if let Some(end) = end {
+                    self.tell(id, end);
+                }
+            } else if let Some(stats) = conn.upgrade(now) {
+                // The new engine has the request, and the 101 waits.
+                if self.options.trace {
+                    let octets = behind(&conn.outbox, waiting);
+                    self.service.trace(&self.conns, id, Direction::Out, &octets);
+                }
+                self.conns.totals.proto.add(&stats);
+            } else if conn.eof && !conn.eof_told && conn.takes_input() {
+                conn.tell_eof(now);
             } else {
-                if engine.wants_rtt()
-                    && let Some(rtt) = round_trip(&conn.transport.socket)
+                if let Some(engine) = &mut conn.engine
+                    && engine.wants_rtt()
+                    && let Some(rtt) = conn.transport.socket.round_trip()
                 {
                     engine.observe_rtt(rtt);
                 }
@@ -534,10 +777,18 @@ impl<S: Service> EventLoop<S> {
             std::mem::swap(&mut conn.outbox, &mut self.buffers.outbox);
         }
         let result = self.transmit(slot);
+        let now = self.conns.now();
         let Some(conn) = self.conns.get(slot) else {
             return;
         };
         conn.is_dirty = false;
+        let result = match result {
+            Err(End::Io(error)) if conn.stop_writing(now) => {
+                conn.set_end(End::Io(error));
+                Ok(Settled::Waits)
+            }
+            result => result,
+        };
         if conn.outbox.is_empty() {
             std::mem::swap(&mut conn.outbox, &mut self.buffers.outbox);
             conn.outbox.release_memory();
@@ -563,6 +814,18 @@ impl<S: Service> EventLoop<S> {
         while let Some((conn, totals)) = self.conns.get_and_totals(slot) {
             let before = totals.octets_out;
             let written = &mut totals.octets_out;
+            if conn.phase == Phase::Connecting {
+                if conn.writable && self.connected(slot)? {
+                    continue;
+                }
+                return Ok(Settled::Waits);
+            }
+            if conn.cant_write {
+                return Ok(match conn.has_said_all() {
+                    true => Settled::Over,
+                    false => Settled::Waits,
+                });
+            }
             if conn.phase == Phase::Closing {
                 let over = conn.close(&mut self.buffers, now, write_timeout, written)?;
                 return Ok(if over { Settled::Over } else { Settled::Waits });
@@ -571,15 +834,37 @@ impl<S: Service> EventLoop<S> {
                 conn.flush(&mut self.buffers, now, write_timeout, written)?;
                 return Ok(Settled::Waits);
             };
+            if engine.is_truncated() {
+                // What the socket takes at once still goes out, but nothing that waits may hold the end up.
+                let _ = engine.transmit(&mut conn.outbox, usize::MAX, now);
+                let _ = conn.flush(&mut self.buffers, now, write_timeout, written);
+                self.ask_why(slot);
+                return Err(End::Stopped);
+            }
             if !conn.writable {
                 // What the engine has stays there, where priorities and resets still count.
                 return Ok(Settled::Waits);
             }
             let id = conn.id;
-            match engine.transmit(&mut conn.outbox, OUTBOX_LIMIT, now) {
+            let waiting = conn.outbox.len();
+            let flow = engine.transmit(&mut conn.outbox, OUTBOX_LIMIT, now);
+            if self.options.trace && conn.outbox.len() > waiting {
+                let octets = behind(&conn.outbox, waiting);
+                self.service.trace(&self.conns, id, Direction::Out, &octets);
+            }
+            let Some((conn, totals)) = self.conns.get_and_totals(slot) else {
+                break;
+            };
+            let written = &mut totals.octets_out;
+            match flow {
                 Flow::Event(event) => self.tell(id, event),
                 Flow::Drained => {
-                    conn.flush(&mut self.buffers, now, write_timeout, written)?;
+                    let buffers = &mut self.buffers;
+                    let ended = conn.engine.as_ref().is_some_and(Engine::has_ended_our_side);
+                    match ended {
+                        true => conn.end_our_side(buffers, now, write_timeout, written)?,
+                        false => conn.flush(buffers, now, write_timeout, written)?,
+                    };
                     return Ok(Settled::Waits);
                 }
                 Flow::Full => {
@@ -591,20 +876,22 @@ impl<S: Service> EventLoop<S> {
                         return Ok(Settled::HasMore);
                     }
                 }
+                Flow::Closed if conn.engine.as_ref().is_some_and(Engine::is_truncated) => {}
                 Flow::Closed => {
-                    // There may still be word of why.
-                    self.buffers.clear_input(0);
-                    self.receive(slot);
+                    self.ask_why(slot);
                     if let Some(conn) = self.conns.get(slot) {
-                        if conn.engine.as_ref().is_some_and(Engine::is_truncated) {
-                            return Err(End::Stopped);
-                        }
                         conn.begin_close(End::Stopped);
                     }
                 }
             }
         }
         Ok(Settled::Waits)
+    }
+
+    /// An engine is through, and there may still be word of why.
+    fn ask_why(&mut self, slot: u32) {
+        self.buffers.clear_input(0);
+        self.receive(slot);
     }
 
     /// Sees to it that the timers have the connection's next deadline.
@@ -637,11 +924,18 @@ impl<S: Service> EventLoop<S> {
             if conn.over {
                 return;
             }
+            let id = conn.id;
             if !told {
                 told = true;
-                engine.receive_eof(now);
+                match conn.eof_told {
+                    // What followed from that is over now too.
+                    true => engine.receive_failure(now),
+                    false => conn.tell_eof(now),
+                }
             }
-            let id = conn.id;
+            let Some(engine) = &mut conn.engine else {
+                return;
+            };
             let event = engine.receive(&mut nothing, now);
             let event = event.or_else(|| match engine.transmit(&mut nowhere, usize::MAX, now) {
                 Flow::Event(event) => Some(event),
@@ -661,21 +955,71 @@ impl<S: Service> EventLoop<S> {
             return;
         };
         self.timers.cancel(slot, &mut conn.timer);
-        if conn.engine.as_ref().is_some_and(Engine::is_truncated) {
-            conn.transport.reset();
+        // Nor may the end come in order where it would come instead of what waits: it may be the end of a message.
+        if conn.has_unwritten() || conn.engine.as_ref().is_some_and(Engine::is_truncated) {
+            conn.transport.socket.reset();
         }
         let end = conn.take_end();
         let (id, peer) = (conn.id, conn.info.peer);
-        if conn.was_truncated() {
+        if conn.truncated {
             totals.truncated += 1;
             debug!("{peer}: TCP ended without close_notify of TLS");
         }
         if conn.engine.is_none() {
-            totals.handshake_failures += 1;
+            match conn.info.origin {
+                Origin::Accepted => totals.handshake_failures += 1,
+                Origin::Dialled => totals.dial_failures += 1,
+            }
         }
         debug!("{peer}: {end}");
         self.service.closed(&mut self.conns, id, &end);
         self.conns.remove(slot);
+    }
+
+    /// For loops in memory: a connection from `peer`.
+    pub(crate) fn accept_in_memory(&mut self, socket: MemorySocket, peer: std::net::SocketAddr) {
+        let transport = Transport {
+            socket: Socket::Memory(socket),
+            tls: None,
+        };
+        let local = std::net::SocketAddr::new(peer.ip(), 80);
+        self.welcome(transport, peer, local);
+    }
+
+    /// For loops in memory: what was dialled since the last call.
+    pub(crate) fn dialled(&mut self) -> Vec<Dialled> {
+        match self.conns.network() {
+            Network::Memory { dialled, .. } => std::mem::take(dialled),
+            Network::System(_) => Vec::new(),
+        }
+    }
+
+    /// For loops in memory: looks what has changed about the sockets, and takes a turn. Returns whether the loop goes on.
+    pub(crate) fn turn_in_memory(&mut self, now: Instant) -> bool {
+        self.begin_turn(now);
+        let mut has_events = false;
+        for slot in self.conns.slots() {
+            let Some(conn) = self.conns.get(slot) else {
+                continue;
+            };
+            let Socket::Memory(socket) = &mut conn.transport.socket else {
+                continue;
+            };
+            let ready = socket.take_readiness();
+            if ready != Ready::default() {
+                has_events = true;
+                self.note(Token(slot as usize), ready);
+            }
+        }
+        self.take_turn(has_events)
+    }
+
+    pub(crate) fn service(&self) -> &S {
+        &self.service
+    }
+
+    pub(crate) fn conns(&self) -> &Conns {
+        &self.conns
     }
 
     fn tick(&mut self, something_happened: bool) {
@@ -689,6 +1033,19 @@ impl<S: Service> EventLoop<S> {
             self.next_tick = Some(now + TICK);
         }
     }
+}
+
+/// What is in an outbox behind its first octets.
+fn behind(outbox: &Outbox, mut first: usize) -> Vec<u8> {
+    let mut slices = [io::IoSlice::new(&[]); 1024];
+    let used = outbox.io_slices(&mut slices);
+    let mut octets = Vec::with_capacity(outbox.len() - first);
+    for slice in &slices[..used] {
+        let skipped = first.min(slice.len());
+        first -= skipped;
+        octets.extend_from_slice(&slice[skipped..]);
+    }
+    octets
 }
 
 /// What settling a connection came to.

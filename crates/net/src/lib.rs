@@ -1,5 +1,6 @@
 //! The mio event loop of tidegate: sockets, TLS and timers, around the engines of [`tidegate_proto`] and
-//! [`tidegate_http1`]. ALPN says which, else the first octets do; a [`Service`] needn't know.
+//! [`tidegate_http1`]. ALPN says which, else the first octets do; a [`Service`] needn't know. It may open connections of its own
+//! too ([`Conns::dial`]): then it is the client of those.
 //!
 //! One [`EventLoop`] for each worker thread, with a listening socket of its own (SO_REUSEPORT); connections never move,
 //! and nothing on the way of a request is locked or shared. What requests mean is the [`Service`]'s business: it gets
@@ -65,29 +66,40 @@
 //!   after the others.
 //! - When a peer reads slowly, its engine is not asked for more, so that what waits is chosen late, by priority. When
 //!   the engine takes no more input, the socket isn't read: TCP then holds the peer back.
+//! - What other threads say, what timers and the service's own time limits ask for, is done in between.
 //! - An idle connection holds no I/O buffers, with TLS neither: the worker's are used by all.
 
 mod buffers;
 mod conn;
+mod connector;
 mod conns;
+mod dial;
 mod end;
 mod engine;
 mod event_loop;
 mod guess;
 mod listener;
 mod mailbox;
+mod memory;
+mod proxy_header;
 mod record_size;
 mod round_trip;
 mod service;
+mod socket;
 mod timers;
 mod tls;
+mod tls_session;
 mod transport;
 
-pub use conns::{ConnId, ConnInfo, Conns, TlsInfo, Totals};
+pub use connector::{TlsConnectorConfig, Trust};
+pub use conns::{ConnId, ConnInfo, Conns, Origin, TlsInfo, Totals};
+pub use dial::{Dial, DialSecurity, Protocol};
 pub use end::End;
 pub use engine::{Engine, StreamMut};
 pub use event_loop::EventLoop;
 pub use listener::{Listener, Security};
 pub use mailbox::Mailbox;
-pub use service::{Options, Service};
+pub use memory::{Dialled, MemoryLoop, MemorySocket};
+pub use proxy_header::proxy_header;
+pub use service::{Direction, Options, Service};
 pub use tls::{TlsAcceptorConfig, TlsError};

@@ -3,9 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tidegate_proto::{Config, Event};
 
 use crate::{ConnId, Conns, End};
+
+/// Which way octets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the peer to us.
+    In,
+    /// From us to the peer.
+    Out,
+}
 
 /// What the owner builds: one per worker. All methods are called on the worker's thread.
 pub trait Service {
@@ -17,13 +27,19 @@ pub trait Service {
         let _ = now;
     }
 
-    /// A connection is ready for requests: TLS is done and the protocol known.
+    /// A connection is ready for requests: TLS is done and the protocol known. One that was dialled too.
     fn opened(&mut self, conns: &mut Conns, conn: ConnId) {
         let _ = (conns, conn);
     }
 
     /// Something happened on a connection. Other connections may be used meanwhile.
     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event);
+
+    /// The client of a connection of HTTP/1.1 has ended its side while its request is being answered, so that it will ask nothing
+    /// more. It may still read the answer, but most that do this have left.
+    fn half_closed(&mut self, conns: &mut Conns, conn: ConnId) {
+        let _ = (conns, conn);
+    }
 
     /// A connection is gone. Always the last call for it, and the only one for a connection that never was `opened`.
     /// [`Conns::info`] and [`Conns::engine`] still answer, for the log and the final counters.
@@ -34,6 +50,21 @@ pub trait Service {
     /// A message from another thread.
     fn message(&mut self, conns: &mut Conns, message: Self::Message) {
         let _ = (conns, message);
+    }
+
+    /// When [`Service::handle_timeout`] is to be called, if ever. Asked after each turn.
+    fn next_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The time of [`Service::next_timeout`] has come.
+    fn handle_timeout(&mut self, conns: &mut Conns, now: Instant) {
+        let _ = (conns, now);
+    }
+
+    /// With [`Options::trace`]: octets that came in and were decrypted, or go out and are still to be encrypted.
+    fn trace(&mut self, conns: &Conns, conn: ConnId, direction: Direction, octets: &[u8]) {
+        let _ = (conns, conn, direction, octets);
     }
 
     /// About once a second as long as something happens on this worker; not called while it sleeps.
@@ -59,8 +90,14 @@ pub struct Options {
     /// overtaken by what is urgent. 0 leaves it to the system, which by default takes megabytes. Linux and Android
     /// only. Default 32,768.
     pub notsent_lowat: u32,
-    /// Connections that may be open at once; more are closed at once. Default 10,000.
+    /// Connections that may be open at once, those that were dialled not counted; more are closed at once. Default 10,000.
     pub max_connections: usize,
+    /// Whether `Upgrade: h2c` is followed on cleartext ports (RFC 7540 §3.2). Default off.
+    pub h2c_upgrade: bool,
+    /// Connections from these addresses begin with a PROXY protocol header, version 1 or 2, which says for whom. Default none.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// Whether [`Service::trace`] is called. Default off.
+    pub trace: bool,
 }
 
 impl Options {
@@ -73,6 +110,9 @@ impl Options {
             shutdown_timeout: Duration::from_secs(30),
             notsent_lowat: 32 << 10,
             max_connections: 10_000,
+            h2c_upgrade: false,
+            proxy_protocol_from: Vec::new(),
+            trace: false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! TLS settings: certificate and key, versions, ALPN, tickets.
+//! TLS settings of servers: certificate and key, versions, ALPN, tickets.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub enum TlsError {
     KeyUnusable(Error),
     /// The private key isn't the one that the certificate was made for.
     KeyMismatch,
+    /// The system has no authorities that it trusts.
+    NoAuthorities,
     /// TLS can't be set up at all, for example because the system gives no random numbers.
     Setup(Error),
 }
@@ -67,6 +69,9 @@ impl std::fmt::Display for TlsError {
             Self::KeyUnusable(error) => write!(f, "the private key can't be used: {error}"),
             Self::KeyMismatch => f.write_str(
                 "the private key doesn't belong to the certificate: give the key that the certificate was made for",
+            ),
+            Self::NoAuthorities => f.write_str(
+                "this system trusts no certificate authority: install its ca-certificates, or name a file of your own",
             ),
             Self::Setup(error) => write!(f, "TLS can't be set up: {error}"),
         }

@@ -1,19 +1,26 @@
 //! A worker on a thread of its own, and clients that speak through the engine's client role.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, ServerConnection,
+    StreamOwned, SupportedProtocolVersion, WantsVerifier,
+};
 use tidegate_net::{
-    ConnId, Conns, End, EventLoop, Listener, Mailbox, Options, Security, Service,
-    TlsAcceptorConfig, Totals,
+    ConnId, ConnInfo, Conns, Dial, DialSecurity, Direction, End, EventLoop, Listener, Mailbox,
+    Options, Origin, Protocol, Security, Service, TlsAcceptorConfig, TlsConnectorConfig, Totals,
+    Trust,
 };
 use tidegate_proto::{
     Body, Config, Connection, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId,
@@ -151,13 +158,49 @@ impl Service for TestService {
     }
 }
 
+/// A loop on a thread of its own, which is stopped with this.
+struct Running<S: Service> {
+    mailbox: Mailbox<S::Message>,
+    thread: Option<JoinHandle<io::Result<S>>>,
+}
+
+impl<S: Service + Send + 'static> Running<S> {
+    fn new(event_loop: EventLoop<S>) -> Self {
+        Self {
+            mailbox: event_loop.mailbox(),
+            thread: Some(std::thread::spawn(move || event_loop.run())),
+        }
+    }
+}
+
+impl<S: Service> Running<S> {
+    /// Waits for the loop to end.
+    fn join(&mut self) {
+        let thread = self.thread.take().unwrap();
+        thread.join().unwrap().unwrap();
+    }
+}
+
+impl<S: Service> Drop for Running<S> {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.mailbox.stop();
+            let result = thread.join();
+            if !std::thread::panicking() {
+                result.unwrap().unwrap();
+            }
+        }
+    }
+}
+
 /// A worker on a thread of its own.
 pub(crate) struct Worker {
     pub(crate) addr: SocketAddr,
     pub(crate) mailbox: Mailbox<Message>,
     pub(crate) notes: Receiver<Note>,
     pub(crate) certificate: CertificateDer<'static>,
-    thread: Option<JoinHandle<io::Result<TestService>>>,
+    pem: String,
+    running: Running<TestService>,
 }
 
 impl Worker {
@@ -196,7 +239,8 @@ impl Worker {
             mailbox: event_loop.mailbox(),
             notes: receiver,
             certificate,
-            thread: Some(std::thread::spawn(move || event_loop.run())),
+            pem: made.cert.pem(),
+            running: Running::new(event_loop),
         }
     }
 
@@ -207,18 +251,15 @@ impl Worker {
         stream
     }
 
+    /// What a dial needs to trust the worker's certificate.
+    pub(crate) fn trusted(&self) -> Arc<TlsConnectorConfig> {
+        let trust = Trust::Pem(self.pem.clone().into_bytes());
+        Arc::new(TlsConnectorConfig::new(&trust, None).unwrap())
+    }
+
     /// What a client needs to trust the worker's certificate.
     pub(crate) fn client_config(&self, alpn: &[&str]) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        config
+        client_config(&self.certificate, alpn)
     }
 
     pub(crate) fn connect_tls(
@@ -257,21 +298,22 @@ impl Worker {
 
     /// Waits for the loop to end.
     pub(crate) fn join(mut self) {
-        let thread = self.thread.take().unwrap();
-        thread.join().unwrap().unwrap();
+        self.running.join();
     }
 }
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            self.mailbox.stop();
-            let result = thread.join();
-            if !std::thread::panicking() {
-                result.unwrap().unwrap();
-            }
-        }
-    }
+/// What a client by rustls alone needs to trust this certificate.
+pub(crate) fn client_config(certificate: &CertificateDer<'static>, alpn: &[&str]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config
 }
 
 /// A response as far as it has come.
@@ -461,4 +503,608 @@ impl Write for Trickle {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// What a [`Watched`] service tells the test: everything.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Opened(ConnId, Protocol, Box<ConnInfo>),
+    Event(ConnId, Event),
+    HalfClosed(ConnId),
+    Closed(ConnId, End),
+    /// The time of the alarm has come.
+    Rang(Instant),
+}
+
+/// What a test has a [`Watched`] service do.
+pub(crate) type Command = Box<dyn FnOnce(&mut Watched, &mut Conns) + Send>;
+
+/// What a [`Watched`] service does at once.
+pub(crate) type Reaction = Box<dyn FnMut(&mut Conns, ConnId) + Send>;
+
+/// A service that does nothing by itself but give back credit and take bodies from where the test put them.
+pub(crate) struct Watched {
+    told: Sender<Told>,
+    /// Commands for a loop in memory, which has no mailbox.
+    desk: Arc<Mutex<VecDeque<Command>>>,
+    /// A time that has come.
+    born: Instant,
+    /// Bodies that are to be written when it is their turn, then their end.
+    bodies: HashMap<(ConnId, StreamId), Bytes>,
+    /// Whether credit is given back at once.
+    pub(crate) consumes: bool,
+    /// What to do as soon as a response is told.
+    pub(crate) on_response: Option<Reaction>,
+    /// When to ring.
+    pub(crate) alarm: Option<Instant>,
+    /// What was traced: directions and octets, in order.
+    pub(crate) traced: Vec<(ConnId, Direction, Vec<u8>)>,
+}
+
+impl Watched {
+    pub(crate) fn new() -> (Self, Receiver<Told>) {
+        let (told, receiver) = mpsc::channel();
+        let watched = Self {
+            told,
+            desk: Arc::default(),
+            born: Instant::now(),
+            bodies: HashMap::new(),
+            consumes: true,
+            on_response: None,
+            alarm: None,
+            traced: Vec::new(),
+        };
+        (watched, receiver)
+    }
+
+    /// Where commands for a loop in memory are put.
+    pub(crate) fn desk(&self) -> Arc<Mutex<VecDeque<Command>>> {
+        Arc::clone(&self.desk)
+    }
+
+    /// Sends this body on a stream whose body is a [`Body::Stream`], as it takes it.
+    pub(crate) fn give(&mut self, conns: &mut Conns, conn: ConnId, id: StreamId, body: Bytes) {
+        self.bodies.insert((conn, id), body);
+        self.write(conns, conn, id);
+    }
+
+    fn write(&mut self, conns: &mut Conns, conn: ConnId, id: StreamId) {
+        if let Some(body) = self.bodies.get_mut(&(conn, id))
+            && let Some(mut stream) = conns.stream(conn, id)
+        {
+            stream.write(body, true);
+            if body.is_empty() {
+                self.bodies.remove(&(conn, id));
+            }
+        }
+    }
+
+    /// What was traced of a connection in one direction.
+    pub(crate) fn traced(&self, conn: ConnId, direction: Direction) -> Vec<u8> {
+        let its = self.traced.iter();
+        let its = its.filter(|(id, way, _)| (*id, *way) == (conn, direction));
+        its.flat_map(|(_, _, octets)| octets).copied().collect()
+    }
+}
+
+impl Service for Watched {
+    type Message = Command;
+
+    fn opened(&mut self, conns: &mut Conns, conn: ConnId) {
+        let info = conns.info(conn).expect("it is there").clone();
+        let engine = conns.engine_ref(conn).expect("its protocol is known");
+        let told = Told::Opened(conn, engine.protocol(), Box::new(info));
+        let _ = self.told.send(told);
+    }
+
+    fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event) {
+        match &event {
+            Event::Data { id, data, .. } if self.consumes => {
+                if let Some(mut stream) = conns.stream(conn, *id) {
+                    stream.consume(data.len());
+                }
+            }
+            Event::Writable { id, .. } => self.write(conns, conn, *id),
+            Event::Response { .. } => {
+                if let Some(react) = &mut self.on_response {
+                    react(conns, conn);
+                }
+            }
+            Event::Reset { id, .. } => {
+                if let Some(mut stream) = conns.stream(conn, *id) {
+                    stream.release();
+                }
+            }
+            _ => {}
+        }
+        let _ = self.told.send(Told::Event(conn, event));
+    }
+
+    fn half_closed(&mut self, _conns: &mut Conns, conn: ConnId) {
+        let _ = self.told.send(Told::HalfClosed(conn));
+    }
+
+    fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
+        assert!(conns.info(conn).is_some());
+        // An end can't be cloned, since errors can't.
+        let why = match why {
+            End::Closed(reason) => End::Closed(reason.clone()),
+            End::TlsFailed(error) => End::TlsFailed(error.clone()),
+            End::HandshakeEof => End::HandshakeEof,
+            End::HandshakeTimedOut => End::HandshakeTimedOut,
+            End::ConnectFailed(error) => End::ConnectFailed(error.kind().into()),
+            End::ConnectTimedOut => End::ConnectTimedOut,
+            End::NotHttp2 => End::NotHttp2,
+            End::ProxyHeaderInvalid => End::ProxyHeaderInvalid,
+            End::WriteTimedOut => End::WriteTimedOut,
+            End::Io(error) => End::Io(error.kind().into()),
+            _ => End::Stopped,
+        };
+        let _ = self.told.send(Told::Closed(conn, why));
+    }
+
+    fn message(&mut self, conns: &mut Conns, command: Command) {
+        command(self, conns);
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        match self.desk.lock().unwrap().is_empty() {
+            true => self.alarm,
+            false => Some(self.born),
+        }
+    }
+
+    fn handle_timeout(&mut self, conns: &mut Conns, now: Instant) {
+        let commands = std::mem::take(&mut *self.desk.lock().unwrap());
+        for command in commands {
+            command(self, conns);
+        }
+        if self.alarm.is_some_and(|at| at <= now) {
+            self.alarm = None;
+            let _ = self.told.send(Told::Rang(now));
+        }
+    }
+
+    fn trace(&mut self, conns: &Conns, conn: ConnId, direction: Direction, octets: &[u8]) {
+        assert!(conns.info(conn).is_some());
+        self.traced.push((conn, direction, octets.to_vec()));
+    }
+}
+
+/// A loop with a [`Watched`] service, on a thread of its own.
+pub(crate) struct Watcher {
+    /// Where it listens, if it does.
+    pub(crate) addr: SocketAddr,
+    pub(crate) mailbox: Mailbox<Command>,
+    told: Receiver<Told>,
+    /// What was told and not asked for yet.
+    untold: RefCell<VecDeque<Told>>,
+    running: Running<Watched>,
+}
+
+impl Watcher {
+    /// One that only opens connections.
+    pub(crate) fn dialling() -> Self {
+        Self::start(None, |_| {})
+    }
+
+    /// One that listens in cleartext.
+    pub(crate) fn plain(change: impl FnOnce(&mut Options)) -> Self {
+        Self::start(Some(Security::Plain), change)
+    }
+
+    /// One that listens by TLS, with this certificate.
+    pub(crate) fn tls(identity: &Identity, change: impl FnOnce(&mut Options)) -> Self {
+        let (certificate, key) = (identity.pem(), identity.key_pem());
+        let config = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes());
+        Self::start(Some(Security::Tls(Arc::new(config.unwrap()))), change)
+    }
+
+    pub(crate) fn start(security: Option<Security>, change: impl FnOnce(&mut Options)) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        match security {
+            Some(security) => Self::bind(any, security, change).unwrap(),
+            None => Self::run(None, change),
+        }
+    }
+
+    /// One that listens there.
+    pub(crate) fn bind(
+        addr: SocketAddr,
+        security: Security,
+        change: impl FnOnce(&mut Options),
+    ) -> io::Result<Self> {
+        let listener = Listener::bind(addr, security)?;
+        Ok(Self::run(Some(listener), change))
+    }
+
+    fn run(listener: Option<Listener>, change: impl FnOnce(&mut Options)) -> Self {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let addr = listener.as_ref().map_or(nowhere, Listener::local_addr);
+        let mut config = Config::server();
+        config.enable_connect_protocol = true;
+        let mut options = Options::new(config.build().unwrap());
+        change(&mut options);
+        let (service, told) = Watched::new();
+        let listeners = listener.into_iter().collect();
+        let event_loop = EventLoop::new(listeners, options, service).unwrap();
+        Self {
+            addr,
+            mailbox: event_loop.mailbox(),
+            told,
+            untold: RefCell::default(),
+            running: Running::new(event_loop),
+        }
+    }
+
+    /// Does this on the worker's thread.
+    pub(crate) fn with<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Watched, &mut Conns) -> T + Send + 'static,
+    ) -> T {
+        let (sender, receiver) = mpsc::channel();
+        let command: Command = Box::new(move |watched, conns| {
+            let _ = sender.send(act(watched, conns));
+        });
+        assert!(self.mailbox.send(command));
+        receiver.recv_timeout(PATIENCE).unwrap()
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.with(|_, conns| conns.totals())
+    }
+
+    /// The first thing told that `pick` takes; others stay.
+    pub(crate) fn wait_for(&self, mut pick: impl FnMut(&Told) -> bool) -> Told {
+        let mut untold = self.untold.borrow_mut();
+        if let Some(place) = untold.iter().position(&mut pick) {
+            return untold.remove(place).unwrap();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let told = self.told.recv_timeout(left);
+            let told = told.unwrap_or_else(|_| panic!("not told, but {untold:?}"));
+            if pick(&told) {
+                return told;
+            }
+            untold.push_back(told);
+        }
+    }
+
+    /// What was told so far that `pick` takes.
+    pub(crate) fn told(&self, mut pick: impl FnMut(&Told) -> bool) -> usize {
+        // A message is answered in the turn in which it is read, and what that turn told is there then.
+        self.totals();
+        let mut untold = self.untold.borrow_mut();
+        untold.extend(self.told.try_iter());
+        untold.iter().filter(|told| pick(told)).count()
+    }
+
+    /// The next connection that was opened.
+    pub(crate) fn opened(&self) -> (ConnId, Protocol, ConnInfo) {
+        match self.wait_for(|told| matches!(told, Told::Opened(..))) {
+            Told::Opened(conn, protocol, info) => (conn, protocol, *info),
+            _ => unreachable!(),
+        }
+    }
+
+    /// The next connection that was opened by this side.
+    pub(crate) fn opened_by(&self, origin: Origin) -> (ConnId, Protocol, ConnInfo) {
+        let told =
+            self.wait_for(|told| matches!(told, Told::Opened(.., info) if info.origin == origin));
+        match told {
+            Told::Opened(conn, protocol, info) => (conn, protocol, *info),
+            _ => unreachable!(),
+        }
+    }
+
+    /// The next connection that was closed, and why.
+    pub(crate) fn closed(&self) -> (ConnId, End) {
+        match self.wait_for(|told| matches!(told, Told::Closed(..))) {
+            Told::Closed(conn, why) => (conn, why),
+            _ => unreachable!(),
+        }
+    }
+
+    /// Why this connection was closed.
+    pub(crate) fn closed_one(&self, conn: ConnId) -> End {
+        let told = self.wait_for(|told| matches!(told, Told::Closed(its, ..) if *its == conn));
+        match told {
+            Told::Closed(_, why) => why,
+            _ => unreachable!(),
+        }
+    }
+
+    /// The next event of a connection that `pick` takes.
+    pub(crate) fn event(&self, conn: ConnId, mut pick: impl FnMut(&Event) -> bool) -> Event {
+        let told = self.wait_for(
+            |told| matches!(told, Told::Event(its, event) if *its == conn && pick(event)),
+        );
+        match told {
+            Told::Event(_, event) => event,
+            _ => unreachable!(),
+        }
+    }
+
+    /// The next request of a connection.
+    pub(crate) fn request(&self, conn: ConnId) -> (StreamId, RequestHead) {
+        match self.event(conn, |event| matches!(event, Event::Request { .. })) {
+            Event::Request { id, head, .. } => (id, head),
+            _ => unreachable!(),
+        }
+    }
+
+    /// Answers a request.
+    pub(crate) fn respond(&self, conn: ConnId, id: StreamId, status: u16, body: Body) {
+        self.with(move |_, conns| {
+            let mut stream = conns.stream(conn, id).expect("it is open");
+            stream.respond(&ResponseHead::new(status), body).unwrap();
+        });
+    }
+
+    /// Gives a stream octets of its body, and with `end` its end.
+    pub(crate) fn write(&self, conn: ConnId, id: StreamId, octets: &'static [u8], end: bool) {
+        self.with(move |_, conns| {
+            let mut stream = conns.stream(conn, id).expect("it is open");
+            let mut data = Bytes::from_static(octets);
+            stream.write(&mut data, end);
+            assert!(data.is_empty());
+        });
+    }
+
+    /// Opens a connection, and waits until it is there.
+    pub(crate) fn connect(&self, dial: Dial) -> (ConnId, Protocol, ConnInfo) {
+        let id = self.dial(dial);
+        let told = self.wait_for(|told| match told {
+            Told::Opened(conn, ..) | Told::Closed(conn, ..) => *conn == id,
+            _ => false,
+        });
+        match told {
+            Told::Opened(conn, protocol, info) => (conn, protocol, *info),
+            told => panic!("{told:?}"),
+        }
+    }
+
+    pub(crate) fn dial(&self, dial: Dial) -> ConnId {
+        self.with(|_, conns| conns.dial(dial).unwrap())
+    }
+
+    /// Opens a connection that must not come about, and says why it didn't.
+    pub(crate) fn fail_to_connect(&self, dial: Dial) -> End {
+        let id = self.dial(dial);
+        let told = self.wait_for(|told| match told {
+            Told::Opened(conn, ..) | Told::Closed(conn, ..) => *conn == id,
+            _ => false,
+        });
+        match told {
+            Told::Closed(_, why) => why,
+            told => panic!("{told:?}"),
+        }
+    }
+
+    /// Makes a request.
+    pub(crate) fn open(&self, conn: ConnId, head: RequestHead, body: Body) -> StreamId {
+        self.with(move |_, conns| {
+            let engine = conns.engine(conn).expect("it is there");
+            engine.open(&head, body).unwrap()
+        })
+    }
+
+    /// Makes a request and waits for its response.
+    pub(crate) fn ask(&self, conn: ConnId, method: &str, path: &str, body: Body) -> Response {
+        let head = RequestHead::new(method, "http", "localhost", path);
+        let id = self.open(conn, head, body);
+        self.response(conn, id)
+    }
+
+    pub(crate) fn get(&self, conn: ConnId, path: &str) -> Response {
+        self.ask(conn, "GET", path, Body::Empty)
+    }
+
+    /// A response, as far as it comes.
+    pub(crate) fn response(&self, conn: ConnId, request: StreamId) -> Response {
+        let mut response = Response::default();
+        loop {
+            let event = self.event(conn, |event| match event {
+                Event::Response { id, .. } | Event::Data { id, .. } | Event::Reset { id, .. } => {
+                    *id == request
+                }
+                Event::Closed(_) => true,
+                _ => false,
+            });
+            match event {
+                Event::Response { head, end, .. } => {
+                    response.status = head.status();
+                    response.end = end;
+                }
+                Event::Data { data, end, .. } => {
+                    response.body.extend_from_slice(&data);
+                    response.end = end;
+                }
+                Event::Reset { code, .. } => {
+                    response.reset = Some(code);
+                    return response;
+                }
+                _ => return response,
+            }
+            if response.end {
+                return response;
+            }
+        }
+    }
+
+    /// The rest of a response's body.
+    pub(crate) fn response_body(&self, conn: ConnId, request: StreamId) -> Vec<u8> {
+        let response = self.response(conn, request);
+        assert!(response.end, "{:?}", response.reset);
+        response.body
+    }
+
+    /// Waits for the loop to end.
+    pub(crate) fn join(&mut self) {
+        self.running.join();
+    }
+}
+
+/// A dial in cleartext.
+pub(crate) fn dial_plain(addr: SocketAddr, protocol: Protocol) -> Dial {
+    Dial {
+        addr,
+        security: DialSecurity::Plain(protocol),
+        proto: Config::client().build().unwrap(),
+        timeout: PATIENCE,
+        preamble: Vec::new(),
+    }
+}
+
+/// A dial by TLS to `localhost`.
+pub(crate) fn dial_tls(
+    addr: SocketAddr,
+    config: &Arc<TlsConnectorConfig>,
+    only: Option<Protocol>,
+) -> Dial {
+    Dial {
+        security: DialSecurity::Tls {
+            config: Arc::clone(config),
+            name: ServerName::try_from("localhost").unwrap(),
+            only,
+        },
+        ..dial_plain(addr, Protocol::Http2)
+    }
+}
+
+/// A certificate and its key.
+pub(crate) struct Identity {
+    params: CertificateParams,
+    pub(crate) certificate: CertificateDer<'static>,
+    pem: String,
+    key: KeyPair,
+}
+
+impl Identity {
+    /// One for `localhost` that has signed itself.
+    pub(crate) fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = Self::params();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let made = params.self_signed(&key).unwrap();
+        Self::new(params, &made, key)
+    }
+
+    /// One for `localhost` that this one has signed.
+    pub(crate) fn sign(&self, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = Self::params();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let made = params.signed_by(&key, &issuer).unwrap();
+        Self::new(params, &made, key)
+    }
+
+    /// Each has a name of its own to issue by.
+    fn params() -> CertificateParams {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        let name = format!("number {number}");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    }
+
+    fn new(params: CertificateParams, made: &rcgen::Certificate, key: KeyPair) -> Self {
+        Self {
+            params,
+            certificate: made.der().clone(),
+            pem: made.pem(),
+            key,
+        }
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.pem.clone()
+    }
+
+    pub(crate) fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    pub(crate) fn key_der(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::try_from(self.key.serialize_der()).unwrap()
+    }
+
+    /// Settings of a server by rustls alone that shows this certificate and agrees to these protocols.
+    pub(crate) fn server_config(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&str],
+    ) -> Arc<ServerConfig> {
+        let builder = server_builder(versions).with_no_client_auth();
+        let config = builder.with_single_cert(vec![self.certificate.clone()], self.key_der());
+        let mut config = config.unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+
+    /// Whom to trust: this one.
+    pub(crate) fn trusted(&self) -> Arc<TlsConnectorConfig> {
+        let trust = Trust::Pem(self.pem.clone().into_bytes());
+        Arc::new(TlsConnectorConfig::new(&trust, None).unwrap())
+    }
+}
+
+pub(crate) fn server_builder(
+    versions: &[&'static SupportedProtocolVersion],
+) -> ConfigBuilder<ServerConfig, WantsVerifier> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+}
+
+/// The server's end of a connection by TLS that the test plays.
+pub(crate) type TlsPeer = StreamOwned<ServerConnection, TcpStream>;
+
+pub(crate) fn tls_peer(config: &Arc<ServerConfig>, socket: TcpStream) -> TlsPeer {
+    StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), socket)
+}
+
+/// A listener of which the test accepts by itself.
+pub(crate) fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener, addr)
+}
+
+/// The next connection to this listener, which must have been begun.
+pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
+    let (socket, _) = listener.accept().unwrap();
+    patient(socket)
+}
+
+/// Reads and writes of this socket don't wait forever.
+pub(crate) fn patient(socket: TcpStream) -> TcpStream {
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// Reads just so much.
+pub(crate) fn expect(stream: &mut impl Read, expected: impl AsRef<[u8]>) {
+    let expected = expected.as_ref();
+    let mut got = vec![0; expected.len()];
+    stream.read_exact(&mut got).unwrap();
+    assert!(got == expected, "{}", got.escape_ascii());
+}
+
+/// Reads a head, up to its empty line.
+pub(crate) fn read_head(stream: &mut impl Read) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut octet = [0];
+        stream.read_exact(&mut octet).unwrap();
+        head.extend(octet);
+    }
+    String::from_utf8(head).unwrap()
 }

@@ -8,20 +8,12 @@ use std::time::Duration;
 use tidegate_net::Options;
 use tidegate_proto::Config;
 
-use crate::common::{Message, Note, Worker, pattern};
+use crate::common::{Message, Note, Worker, expect, pattern};
 
 const HELLO: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
-}
-
-/// Reads just so much.
-fn expect(stream: &mut impl Read, expected: impl AsRef<[u8]>) {
-    let expected = expected.as_ref();
-    let mut got = vec![0; expected.len()];
-    stream.read_exact(&mut got).unwrap();
-    assert!(got == expected, "{}", got.escape_ascii());
 }
 
 fn rest(stream: &mut impl Read) -> io::Result<String> {

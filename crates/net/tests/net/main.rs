@@ -3,9 +3,17 @@
 //! `http1`: HTTP/1.x, with and without TLS.
 //! `cleartext`: HTTP/2 with prior knowledge, limits, timeouts, the worker's end.
 //! `tls`: versions, ALPN, tickets, alerts, close_notify.
-//! `common`: a worker on a thread of its own, and clients.
+//! `dial`: connections that we open, whom they trust, how they fail and end.
+//! `proxy_protocol`: connections that say for whom they were opened.
+//! `upgrades`: `Upgrade: h2c`, tunnels and their two ends, clients that leave while they wait.
+//! `memory`: the loop on sockets in memory, turn by turn; time and traces.
+//! `common`: workers on threads of their own, clients, certificates.
 
 mod cleartext;
 mod common;
+mod dial;
 mod http1;
+mod memory;
+mod proxy_protocol;
 mod tls;
+mod upgrades;

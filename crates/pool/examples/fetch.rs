@@ -1,0 +1,142 @@
+//! Gets a thousand URLs over one connection, with a progress bar. Against the server's demo site:
+//! `cargo run --release -p tidegate-pool --example fetch -- localhost:8443 /tide.svg`.
+
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+use std::time::Instant;
+
+use indicatif::ProgressBar;
+use tidegate_net::{ConnId, Conns, End, EventLoop, Mailbox, Service, TlsConnectorConfig, Trust};
+use tidegate_pool::{
+    Event, Options, Pool, RequestId, RequestOptions, Security, Upstream, UpstreamId, client_config,
+};
+use tidegate_proto::{Body, RequestHead};
+
+/// How many URLs.
+const COUNT: usize = 1000;
+
+struct Fetch {
+    pool: Pool<usize>,
+    upstream: UpstreamId,
+    head: RequestHead,
+    requests: Vec<RequestId>,
+    octets: usize,
+    bar: ProgressBar,
+    mailbox: Option<Mailbox<Start>>,
+}
+
+/// What the loop is told to begin with: how to end.
+struct Start(Mailbox<Start>);
+
+impl Fetch {
+    fn tell(&mut self, conns: &mut Conns) {
+        while let Some(event) = self.pool.next_event() {
+            let is_over = match event {
+                Event::Response { end, .. } => end,
+                Event::Data { key, data, end } => {
+                    self.octets += data.len();
+                    self.pool.consume(conns, self.requests[key], data.len());
+                    end
+                }
+                Event::Trailers { .. } => true,
+                Event::Failed { key, failure } => {
+                    self.bar.suspend(|| eprintln!("{key}: {failure}"));
+                    true
+                }
+                _ => false,
+            };
+            self.bar.inc(u64::from(is_over));
+        }
+        if self.bar.position() == COUNT as u64
+            && let Some(mailbox) = self.mailbox.take()
+        {
+            mailbox.shut_down();
+        }
+    }
+}
+
+impl Service for Fetch {
+    type Message = Start;
+
+    fn message(&mut self, conns: &mut Conns, Start(mailbox): Start) {
+        self.mailbox = Some(mailbox);
+        for key in 0..COUNT {
+            let (head, options) = (self.head.clone(), RequestOptions::default());
+            let request = self
+                .pool
+                .request(conns, key, self.upstream, head, &Body::Empty, options);
+            self.requests.push(request);
+        }
+        self.tell(conns);
+    }
+
+    fn opened(&mut self, conns: &mut Conns, conn: ConnId) {
+        self.pool.opened(conns, conn);
+        self.tell(conns);
+    }
+
+    fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_proto::Event) {
+        self.pool.event(conns, conn, event);
+        self.tell(conns);
+    }
+
+    fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
+        self.pool.closed(conns, conn, why);
+        self.tell(conns);
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.pool.next_timeout()
+    }
+
+    fn handle_timeout(&mut self, conns: &mut Conns, now: Instant) {
+        self.pool.handle_timeout(conns, now);
+        self.tell(conns);
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let server = args.next().unwrap_or_else(|| "localhost:8443".into());
+    let path = args.next().unwrap_or_else(|| "/tide.svg".into());
+    let host = server.split(':').next().unwrap_or_default().to_owned();
+
+    let config = client_config().build()?;
+    let mut options = Options::new(config.clone());
+    // The rest waits until there is a place.
+    options.max_http2_connections = 1;
+    let mut pool = Pool::new(options);
+    let upstream = pool.add(Upstream {
+        name: server.clone(),
+        addresses: server.to_socket_addrs()?.collect(),
+        security: Security::Tls {
+            // The demo site's certificate is one that nobody has signed. Elsewhere: Trust::System.
+            config: Arc::new(TlsConnectorConfig::new(&Trust::Anybody, None)?),
+            name: host.try_into()?,
+        },
+    });
+    let fetch = Fetch {
+        pool,
+        upstream,
+        head: RequestHead::new("GET", "https", &server, &path),
+        requests: Vec::new(),
+        octets: 0,
+        bar: ProgressBar::new(COUNT as u64),
+        mailbox: None,
+    };
+    let event_loop = EventLoop::new(Vec::new(), tidegate_net::Options::new(config), fetch)?;
+    let mailbox = event_loop.mailbox();
+    mailbox.send(Start(mailbox.clone()));
+    let began = Instant::now();
+    let fetch = event_loop.run()?;
+    fetch.bar.finish();
+    let stats = fetch.pool.stats();
+    println!(
+        "{} octets over {} connection(s) in {:.0?}, {} requests reused one",
+        fetch.octets,
+        stats.connected,
+        began.elapsed(),
+        stats.reused
+    );
+    Ok(())
+}

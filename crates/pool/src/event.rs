@@ -1,0 +1,154 @@
+//! What a pool tells its owner.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use tidegate_net::Protocol;
+use tidegate_proto::{ErrorCode, Fields, ResponseHead, Violation};
+
+/// Something about a request, which is named by its owner's key.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<K> {
+    /// An interim response (1xx). The final one is still to come.
+    Informational {
+        /// The request.
+        key: K,
+        /// A status of 100 to 199.
+        head: ResponseHead,
+    },
+    /// The final response.
+    Response {
+        /// The request.
+        key: K,
+        /// A status of 200 or more.
+        head: ResponseHead,
+        /// Where it came from.
+        addr: SocketAddr,
+        /// What it came by.
+        protocol: Protocol,
+        /// Whether it has no body and no trailers; then the request is over.
+        end: bool,
+    },
+    /// A piece of the response's body. More than a window's worth doesn't come until [`Pool::consume`](crate::Pool::consume)
+    /// gives credit back.
+    Data {
+        /// The request.
+        key: K,
+        /// Empty only when `end` is set.
+        data: Bytes,
+        /// Whether the response ends here; then the request is over, but a tunnel only when our side has ended too.
+        end: bool,
+    },
+    /// The response's trailers. The request is over.
+    Trailers {
+        /// The request.
+        key: K,
+        /// No pseudo-fields.
+        fields: Fields,
+    },
+    /// The upstream takes more of the request's body: give up to `want` octets to [`Pool::write`](crate::Pool::write). If there
+    /// are none yet, call `write` when there are; it is not asked for again until then.
+    Writable {
+        /// The request.
+        key: K,
+        /// Octets that there is room for; at least 1.
+        want: usize,
+    },
+    /// There is no response, or no more of it. The request is over.
+    Failed {
+        /// The request.
+        key: K,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// Why a request failed. Its `Display` is one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// All addresses have failed lately.
+    NoneAlive,
+    /// An address can't be connected to.
+    Connect(SocketAddr, String),
+    /// TCP and TLS were not done in time.
+    ConnectTimedOut(SocketAddr),
+    /// Who is there can't show that it is who it should be.
+    Certificate(SocketAddr, String),
+    /// TLS failed in another way.
+    Tls(SocketAddr, String),
+    /// Nothing moved for too long.
+    TimedOut,
+    /// The upstream refused the request without having looked at it, twice or when it couldn't be sent again.
+    Refused,
+    /// The connection ended.
+    Lost(String),
+    /// The upstream broke the protocol.
+    Violation(Violation),
+    /// The upstream reset the stream.
+    Reset(ErrorCode),
+    /// The memory budget has no room for a response.
+    OverMemoryBudget,
+    /// The request's head is larger than the upstream takes.
+    HeadTooLarge,
+    /// The upstream takes no WebSockets over HTTP/2, and speaks nothing else.
+    NoWebSocket,
+    /// The head can't be sent.
+    Unsendable,
+}
+
+impl Failure {
+    /// The status that a gateway answers with (RFC 9110 §15.6).
+    pub fn status(&self) -> u16 {
+        match self {
+            // RFC 6585 §5.
+            Self::HeadTooLarge => 431,
+            Self::NoneAlive | Self::Refused | Self::OverMemoryBudget => 503,
+            Self::ConnectTimedOut(_) | Self::TimedOut => 504,
+            _ => 502,
+        }
+    }
+
+    /// The error type of RFC 9209 §2.3, for a `proxy-status` field.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NoneAlive => "destination_unavailable",
+            Self::Connect(..) => "connection_refused",
+            Self::ConnectTimedOut(_) => "connection_timeout",
+            Self::Certificate(..) => "tls_certificate_error",
+            Self::Tls(..) => "tls_protocol_error",
+            Self::TimedOut => "http_response_timeout",
+            Self::Refused => "connection_limit_reached",
+            Self::Lost(_) => "connection_terminated",
+            Self::Violation(_) | Self::Reset(_) => "http_protocol_error",
+            Self::OverMemoryBudget => "proxy_internal_error",
+            Self::HeadTooLarge => "http_request_error",
+            Self::NoWebSocket => "http_upgrade_failed",
+            Self::Unsendable => "proxy_internal_error",
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoneAlive => f.write_str("all addresses have failed lately"),
+            Self::Connect(addr, why) | Self::Certificate(addr, why) | Self::Tls(addr, why) => {
+                write!(f, "{addr}: {why}")
+            }
+            Self::ConnectTimedOut(addr) => write!(f, "{addr}: can't connect in time"),
+            Self::TimedOut => f.write_str("nothing moved for too long"),
+            Self::Refused => f.write_str("refused before it was processed"),
+            Self::Lost(why) => write!(f, "the connection ended: {why}"),
+            Self::Violation(violation) => write!(f, "the upstream broke a rule: {violation}"),
+            Self::Reset(code) => write!(f, "the upstream reset the stream with {code}"),
+            Self::OverMemoryBudget => f.write_str("the memory budget has no room for a response"),
+            Self::HeadTooLarge => f.write_str("the head is larger than the upstream takes"),
+            Self::NoWebSocket => f.write_str("the upstream takes no WebSockets over HTTP/2"),
+            Self::Unsendable => f.write_str("the head can't be sent"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,329 @@
+//! What becomes of requests: answered, lost, sent again, failed; and of the connections that carried them.
+
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use tidegate_net::{ConnId, Conns, Protocol};
+use tidegate_proto::{ErrorCode, StreamId};
+
+use super::{Place, Pool, Request, RequestId, Resend};
+use crate::endpoint::Class;
+use crate::event::{Event, Failure};
+use crate::replay::Outgoing;
+
+/// How long an exchange of HTTP/1.1 whose response is whole may still be under way.
+const LATE: Duration = Duration::from_millis(100);
+
+impl<K: Copy> Pool<K> {
+    /// The upstream takes more of a body.
+    pub(super) fn writable(&mut self, conns: &mut Conns, conn: ConnId, id: StreamId, want: usize) {
+        let now = conns.now();
+        let Some(request) = self.request_on(conns, conn, id) else {
+            return;
+        };
+        let (request_id, key) = (request.id, request.key);
+        if let Outgoing::Stream(replay) = &mut request.outgoing
+            && replay.is_behind()
+        {
+            let Some(mut stream) = conns.stream(conn, id) else {
+                return;
+            };
+            request.moved_at = now;
+            request.sent |= replay.catch_up(&mut stream);
+            if request.sent || replay.is_behind() {
+                return self.end_if_over(conns, request_id);
+            }
+        }
+        let event = Event::Writable { key, want };
+        self.events.push_back((request_id, event));
+    }
+
+    /// Both messages of a request are whole: it is over.
+    pub(super) fn end_if_over(&mut self, conns: &mut Conns, id: RequestId) {
+        let Some(request) = self.find(id) else {
+            return;
+        };
+        if request.sent
+            && request.answered
+            && let Some((conn, stream)) = request.stream
+        {
+            self.remove(id);
+            self.freed(conns, conn, stream);
+        }
+    }
+
+    /// A response is whole: the request is over, and what is left of its body is of no use.
+    pub(super) fn answered(&mut self, conns: &mut Conns, conn: ConnId, id: StreamId) {
+        let Some(request) = self.request_on(conns, conn, id) else {
+            return;
+        };
+        request.answered = true;
+        if request.is_tunnel && !request.sent {
+            return;
+        }
+        let (request, sent) = (request.id, request.sent);
+        if !sent {
+            self.reset_stream(conns, conn, id);
+        }
+        self.remove(request);
+        self.freed(conns, conn, id);
+    }
+
+    /// A connection has failed to come about. Where there are others, only those suffer who can't have those.
+    pub(super) fn connect_failed(
+        &mut self,
+        conns: &mut Conns,
+        place: Place,
+        class: Class,
+        failure: &Failure,
+    ) {
+        self.stats.connect_failures += 1;
+        let now = conns.now();
+        let (backoff, most) = (self.options.backoff, self.options.max_backoff);
+        let name = self.name(place);
+        warn!("upstream {name}: {failure}");
+        let is_connected = self
+            .usable(place, class)
+            .any(|(_, pooled)| pooled.protocol.is_some());
+        let endpoint = self.endpoint(place);
+        if is_connected {
+            endpoint.dial_failed(now, backoff, most);
+            self.leave(conns, place, class, |request| match request.refused_by {
+                Some(_) if request.was_lost() => Some(failure.clone()),
+                Some(_) => Some(Failure::Refused),
+                None => None,
+            });
+        } else {
+            endpoint.failed(now, backoff, most);
+            if endpoint.group(class).conns.is_empty() {
+                self.leave(conns, place, class, |_| Some(failure.clone()));
+            }
+        }
+        self.endpoint(place).tidy(class);
+    }
+
+    /// An address took a request and gave no proper answer.
+    pub(super) fn note_fault(&mut self, place: Place, now: Instant) {
+        let (backoff, most) = (self.options.backoff, self.options.max_backoff);
+        let max_faults = self.options.max_faults;
+        let name = self.name(place);
+        let endpoint = self.endpoint(place);
+        if endpoint.is_at_fault(max_faults) {
+            warn!(
+                "upstream {name}: {} has not answered {max_faults} requests in a row",
+                endpoint.addr
+            );
+            endpoint.failed(now, backoff, most);
+        }
+    }
+
+    /// A request has lost its stream: it is sent again if that does no harm, else it fails. `freed` has been called.
+    pub(super) fn lost(
+        &mut self,
+        conns: &mut Conns,
+        id: RequestId,
+        conn: ConnId,
+        failure: Failure,
+        resend: Resend,
+    ) {
+        let Some(request) = self.find(id) else {
+            return;
+        };
+        request.stream = None;
+        let is_spent = match resend {
+            Resend::Never => true,
+            Resend::Once => std::mem::replace(&mut request.retried, true),
+            Resend::Uncounted => false,
+        };
+        if is_spent || request.heard || !request.outgoing.can_be_sent_again() {
+            return self.fail(id, failure);
+        }
+        request.refused_by = Some(conn);
+        let place = request.place;
+        self.uncount(id);
+        self.stats.retried += 1;
+        info!("upstream {}: a request is sent again", self.name(place));
+        self.place(conns, id, failure);
+    }
+
+    /// A request is over without a response, or without the rest of it.
+    pub(super) fn fail(&mut self, id: RequestId, failure: Failure) {
+        if let Some(request) = self.remove(id) {
+            self.stats.failed += 1;
+            let key = request.key;
+            self.events.push_back((id, Event::Failed { key, failure }));
+        }
+    }
+
+    /// Forgets a request.
+    pub(super) fn remove(&mut self, id: RequestId) -> Option<Request<K>> {
+        self.uncount(id);
+        self.find(id)?;
+        self.requests.try_remove(id.slot as usize)
+    }
+
+    /// A request is none of its address's any more.
+    pub(super) fn uncount(&mut self, id: RequestId) {
+        if let Some(request) = self.find(id)
+            && std::mem::take(&mut request.is_counted)
+        {
+            let place = request.place;
+            self.endpoint(place).outstanding -= 1;
+        }
+    }
+
+    /// A stream is over: its connection has a place again.
+    pub(super) fn freed(&mut self, conns: &mut Conns, conn: ConnId, id: StreamId) {
+        let Some(pooled) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        if pooled.streams.remove(&id).is_none() {
+            return;
+        }
+        let (place, class, is_empty) = (pooled.place, pooled.class, pooled.streams.is_empty());
+        let engine = conns.engine_ref(conn);
+        let (is_ending, is_free) = engine.map_or((true, false), |engine| {
+            (engine.is_ending(), engine.can_open())
+        });
+        let is_http1 = pooled.protocol == Some(Protocol::Http1);
+        if is_ending {
+            self.take_no_more(conn);
+        }
+        if !is_ending && is_http1 {
+            match is_free {
+                true => self.endpoint(place).group(class).free.push(conn),
+                false => self.late.push((conns.now() + LATE, conn)),
+            }
+        }
+        if is_empty && !is_ending {
+            self.rest(conns, conn);
+        }
+        if !self.endpoint(place).group(class).waiting.is_empty() {
+            self.serve_waiting(conns, place, class);
+        }
+    }
+
+    /// A connection has no request.
+    pub(super) fn rest(&mut self, conns: &mut Conns, conn: ConnId) {
+        let Some(pooled) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        self.uses += 1;
+        if pooled.idle_since.replace(self.uses).is_none() {
+            self.idle += 1;
+        }
+        while self.idle > self.options.max_idle {
+            let idle = self.conns.iter();
+            let idle = idle.filter_map(|(conn, pooled)| {
+                let since = pooled.idle_since?;
+                let state = self.upstreams.get(pooled.place.upstream)?;
+                let group = state.endpoints.get(pooled.place.endpoint)?;
+                let group = group.groups.get(&pooled.class)?;
+                // Who waits may have it once its peer has told what it can do.
+                group.waiting.is_empty().then_some((since, *conn))
+            });
+            let Some((_, oldest)) = idle.min_by_key(|(since, _)| *since) else {
+                break;
+            };
+            self.end_connection(conns, oldest);
+        }
+    }
+
+    /// A connection takes no more requests.
+    pub(super) fn take_no_more(&mut self, conn: ConnId) {
+        if let Some(pooled) = self.conns.get_mut(&conn)
+            && !std::mem::replace(&mut pooled.is_ending, true)
+        {
+            let (place, class) = (pooled.place, pooled.class);
+            self.endpoint(place).group(class).ending += 1;
+        }
+    }
+
+    /// Ends a connection that has no request, or that has to do without more.
+    pub(super) fn end_connection(&mut self, conns: &mut Conns, conn: ConnId) {
+        let now = conns.now();
+        self.take_no_more(conn);
+        if let Some(pooled) = self.conns.get_mut(&conn)
+            && pooled.idle_since.take().is_some()
+        {
+            self.idle -= 1;
+        }
+        if let Some(engine) = conns.engine(conn) {
+            engine.shut_down(now);
+        }
+    }
+
+    /// Sees to it that requests are looked at.
+    pub(super) fn look_by(&mut self, now: Instant) {
+        if self.next_look.is_none() {
+            let limits = [
+                self.options.request_timeout,
+                self.options.conversation_timeout,
+            ];
+            let shortest = limits.into_iter().filter(|limit| !limit.is_zero()).min();
+            // Often enough that none is late by more than an eighth; and now and then for those that wait for an address.
+            let limit = shortest.unwrap_or(Duration::MAX);
+            let every = (limit / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
+            self.next_look = Some(now + every);
+        }
+    }
+
+    /// Ends requests that don't get on.
+    pub(super) fn look_at_requests(&mut self, conns: &mut Conns, now: Instant) {
+        let is_over = |request: &Request<K>| {
+            let limit = match request.is_conversation {
+                true => self.options.conversation_timeout,
+                false => self.options.request_timeout,
+            };
+            !limit.is_zero() && request.moved_at + limit <= now
+        };
+        let over = self.requests.iter().map(|(_, request)| request);
+        let over: Vec<RequestId> = over
+            .filter(|request| is_over(request))
+            .map(|request| request.id)
+            .collect();
+        for id in over {
+            let Some(request) = self.find(id) else {
+                continue;
+            };
+            let (place, stream, heard) = (request.place, request.stream, request.heard);
+            let class = request.class;
+            match stream {
+                Some((conn, stream)) => {
+                    if !heard {
+                        self.note_fault(place, now);
+                    }
+                    self.reset_stream(conns, conn, stream);
+                    self.fail(id, Failure::TimedOut);
+                    self.freed(conns, conn, stream);
+                }
+                None => {
+                    let group = self.endpoint(place).group(class);
+                    group.waiting.retain(|other| *other != id);
+                    self.fail(id, Failure::TimedOut);
+                }
+            }
+        }
+        // Those that wait for an address which had failed may go on, or elsewhere.
+        for upstream in 0..self.upstreams.len() {
+            for endpoint in 0..self.upstreams[upstream].endpoints.len() {
+                let place = Place { upstream, endpoint };
+                let groups = self.endpoint(place).groups.iter();
+                let waited_for = groups.filter(|(_, group)| !group.waiting.is_empty());
+                let waited_for: Vec<Class> = waited_for.map(|(class, _)| *class).collect();
+                for class in waited_for {
+                    self.serve_waiting(conns, place, class);
+                }
+            }
+        }
+        if !self.requests.is_empty() {
+            self.look_by(now);
+        }
+    }
+
+    pub(super) fn reset_stream(&self, conns: &mut Conns, conn: ConnId, id: StreamId) {
+        if let Some(mut stream) = conns.stream(conn, id) {
+            stream.reset(ErrorCode::CANCEL);
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The body of a request, as far as it is kept to be sent again.
+
+use bytes::{Bytes, BytesMut};
+use tidegate_net::StreamMut;
+use tidegate_proto::{Body, Fields};
+
+/// What is known of a request's body.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// It has none.
+    Empty,
+    /// The whole of it.
+    Full(Bytes),
+    /// What its owner has written so far.
+    Stream(Replay),
+}
+
+/// What the owner of a body has written, up to a limit.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    /// A copy, unless it is too much: a piece itself would hold on to all that was read with it.
+    kept: Option<BytesMut>,
+    /// The present stream has not got all that was written: `behind` is what it lacks, and perhaps the end.
+    is_behind: bool,
+    behind: Bytes,
+    ended: bool,
+    trailers: Option<Fields>,
+}
+
+impl Replay {
+    pub(crate) fn new() -> Self {
+        Self {
+            kept: Some(BytesMut::new()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it can be sent from the start.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// It won't be sent again.
+    pub(crate) fn forget(&mut self) {
+        self.kept = None;
+    }
+
+    /// The request has got another stream, which lacks what was written.
+    pub(crate) fn rewind(&mut self) {
+        self.is_behind = self.ended || self.kept.as_ref().is_some_and(|kept| !kept.is_empty());
+        self.behind = self
+            .kept
+            .as_ref()
+            .map_or_else(Bytes::new, |kept| Bytes::copy_from_slice(kept));
+    }
+
+    /// The owner has written the last octets, and there is no stream that takes an end now: the next one that asks for octets gets it.
+    pub(crate) fn end_later(&mut self) {
+        self.ended = true;
+        self.is_behind = true;
+    }
+
+    /// Whether the present stream has not got all that was written.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// Gives the present stream what it lacks, as far as it takes it. Returns whether that was the end.
+    pub(crate) fn catch_up(&mut self, stream: &mut StreamMut<'_>) -> bool {
+        stream.write(&mut self.behind, self.ended && self.trailers.is_none());
+        self.is_behind = !self.behind.is_empty();
+        if self.is_behind {
+            return false;
+        }
+        if let Some(trailers) = &self.trailers {
+            // They were checked when they were given.
+            let _ = stream.trailers(trailers);
+        }
+        self.ended
+    }
+
+    /// The owner writes: gives the stream what it takes.
+    pub(crate) fn write(
+        &mut self,
+        stream: &mut StreamMut<'_>,
+        data: &mut Bytes,
+        end: bool,
+        limit: usize,
+    ) -> usize {
+        let before = data.clone();
+        let taken = stream.write(data, end);
+        if let Some(kept) = &mut self.kept {
+            if kept.len() + taken > limit {
+                self.kept = None;
+            } else {
+                kept.extend_from_slice(before.get(..taken).unwrap_or_default());
+            }
+        }
+        self.ended |= end && data.is_empty();
+        taken
+    }
+
+    /// The owner ends it with trailers.
+    pub(crate) fn end_with(&mut self, fields: &Fields) {
+        self.ended = true;
+        if self.kept.is_some() {
+            self.trailers = Some(fields.clone());
+        }
+    }
+}
+
+impl Outgoing {
+    /// A body to begin with.
+    pub(crate) fn new(body: &Body) -> Self {
+        match body {
+            Body::Empty => Self::Empty,
+            Body::Full(octets) if octets.is_empty() => Self::Empty,
+            Body::Full(octets) => Self::Full(octets.clone()),
+            Body::Stream => Self::Stream(Replay::new()),
+        }
+    }
+
+    /// What an engine is given with the head.
+    pub(crate) fn body(&self) -> Body {
+        match self {
+            Self::Empty => Body::Empty,
+            Self::Full(octets) => Body::Full(octets.clone()),
+            Self::Stream(_) => Body::Stream,
+        }
+    }
+
+    /// Whether it can be sent from the start.
+    pub(crate) fn can_be_sent_again(&self) -> bool {
+        match self {
+            Self::Empty | Self::Full(_) => true,
+            Self::Stream(replay) => replay.is_whole(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_proto::{Config, Event, RequestHead, StreamId};
+    use tidegate_testkit::pair::Pair;
+
+    use super::*;
+
+    const LIMIT: usize = 10_000;
+
+    fn pattern(len: usize) -> Bytes {
+        (0..len).map(|i| (i % 251) as u8).collect()
+    }
+
+    fn trailers() -> Fields {
+        let mut fields = Fields::new();
+        fields.push("x-checksum", "12");
+        fields
+    }
+
+    /// Both ends of a connection whose server takes bodies of so many octets at once.
+    struct Ends(Pair);
+
+    impl Ends {
+        fn new(window: u32) -> Self {
+            let mut server = Config::server();
+            server.initial_window_size = window;
+            server.max_stream_window_size = window;
+            Self(Pair::connected(Config::client(), server))
+        }
+
+        /// A request whose body is streamed.
+        fn open(&mut self) -> StreamId {
+            let head = RequestHead::new("POST", "http", "localhost", "/");
+            let id = self.0.client.engine.open(&head, Body::Stream).unwrap();
+            self.0.drive();
+            id
+        }
+
+        fn stream(&mut self, id: StreamId) -> StreamMut<'_> {
+            StreamMut::Http2(self.0.client.engine.stream(id).unwrap())
+        }
+
+        /// What the server has got of a stream, whether with an end, and its trailers. It gives credit for more.
+        fn got(&mut self, id: StreamId) -> (Vec<u8>, bool, Option<Fields>) {
+            self.0.drive();
+            let (mut body, mut ended, mut trailers) = (Vec::new(), false, None);
+            while let Some(event) = self.0.server.events.pop_front() {
+                match event {
+                    Event::Data { id: on, data, end } if on == id => {
+                        body.extend_from_slice(&data);
+                        ended |= end;
+                        if let Some(mut stream) = self.0.server.engine.stream(id) {
+                            stream.consume(data.len());
+                        }
+                    }
+                    Event::Trailers { id: on, fields } if on == id => {
+                        ended = true;
+                        trailers = Some(fields);
+                    }
+                    _ => {}
+                }
+            }
+            self.0.drive();
+            (body, ended, trailers)
+        }
+    }
+
+    /// Writes all of this.
+    fn write(replay: &mut Replay, ends: &mut Ends, id: StreamId, mut data: Bytes, end: bool) {
+        let len = data.len();
+        let taken = replay.write(&mut ends.stream(id), &mut data, end, LIMIT);
+        assert_eq!((taken, data.len()), (len, 0));
+        ends.0.drive();
+    }
+
+    #[test]
+    fn another_stream_gets_what_the_first_one_got() {
+        let body = pattern(5000);
+        for (ended, with_trailers) in [(false, false), (true, false), (true, true)] {
+            let mut ends = Ends::new(65_535);
+            let mut replay = Replay::new();
+            let first = ends.open();
+            // A stream that is new lacks nothing.
+            replay.rewind();
+            assert!(!replay.is_behind());
+            let end = ended && !with_trailers;
+            write(&mut replay, &mut ends, first, body.slice(..2000), false);
+            write(&mut replay, &mut ends, first, body.slice(2000..), end);
+            if with_trailers {
+                ends.stream(first).trailers(&trailers()).unwrap();
+                replay.end_with(&trailers());
+            }
+            let expected = (body.to_vec(), ended, with_trailers.then(trailers));
+            assert_eq!(ends.got(first), expected);
+            // As often as it takes.
+            for _ in 0..2 {
+                let next = ends.open();
+                replay.rewind();
+                assert!(replay.is_behind() && replay.is_whole());
+                assert_eq!(replay.catch_up(&mut ends.stream(next)), ended);
+                assert!(!replay.is_behind());
+                assert_eq!(ends.got(next), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_takes_less_catches_up_step_by_step() {
+        let body = pattern(5000);
+        let mut replay = Replay::new();
+        let mut ends = Ends::new(65_535);
+        let first = ends.open();
+        write(&mut replay, &mut ends, first, body.clone(), true);
+        let mut ends = Ends::new(700);
+        let next = ends.open();
+        replay.rewind();
+        let mut got = Vec::new();
+        let mut steps = 0;
+        loop {
+            let is_whole = replay.catch_up(&mut ends.stream(next));
+            let (octets, ended, _) = ends.got(next);
+            got.extend(octets);
+            steps += 1;
+            assert_eq!((is_whole, replay.is_behind()), (ended, !ended));
+            if ended {
+                break;
+            }
+        }
+        assert!(got == body && steps == 8, "{steps}");
+    }
+
+    #[test]
+    fn no_more_than_the_limit_is_kept() {
+        for (len, is_kept) in [(LIMIT, true), (LIMIT + 1, false)] {
+            let mut ends = Ends::new(65_535);
+            let mut replay = Replay::new();
+            let id = ends.open();
+            write(&mut replay, &mut ends, id, pattern(LIMIT - 1), false);
+            assert!(replay.is_whole());
+            write(&mut replay, &mut ends, id, pattern(len - (LIMIT - 1)), true);
+            assert_eq!(replay.is_whole(), is_kept);
+            let body = Outgoing::Stream(replay);
+            assert_eq!(body.can_be_sent_again(), is_kept);
+        }
+        // What is there as a whole is kept anyway, and by reference.
+        let full = Outgoing::new(&Body::Full(pattern(LIMIT + 1)));
+        assert!(full.can_be_sent_again());
+        assert!(matches!(full.body(), Body::Full(octets) if octets == pattern(LIMIT + 1)));
+        let empty = Outgoing::new(&Body::Full(Bytes::new()));
+        assert!(matches!(empty.body(), Body::Empty) && empty.can_be_sent_again());
+    }
+
+    #[test]
+    fn what_was_not_taken_is_not_kept() {
+        let mut ends = Ends::new(1000);
+        let mut replay = Replay::new();
+        let first = ends.open();
+        let mut data = pattern(3000);
+        let taken = replay.write(&mut ends.stream(first), &mut data, true, LIMIT);
+        assert_eq!((taken, data.len()), (1000, 2000));
+        let next = ends.open();
+        replay.rewind();
+        // Nor is its end: there is more to come.
+        assert!(!replay.catch_up(&mut ends.stream(next)));
+        assert!(!replay.is_behind());
+        let (body, ended, _) = ends.got(next);
+        assert!(body == pattern(1000) && !ended);
+    }
+
+    #[test]
+    fn an_end_that_no_stream_could_take_is_kept_for_the_next() {
+        for written in [0, 500] {
+            let mut ends = Ends::new(65_535);
+            let mut replay = Replay::new();
+            if written > 0 {
+                let first = ends.open();
+                write(&mut replay, &mut ends, first, pattern(written), false);
+            }
+            replay.end_later();
+            let next = ends.open();
+            replay.rewind();
+            assert!(replay.is_behind());
+            assert!(replay.catch_up(&mut ends.stream(next)));
+            assert_eq!(ends.got(next), (pattern(written).to_vec(), true, None));
+        }
+        // So does the present one, when it takes an end after all.
+        let mut ends = Ends::new(65_535);
+        let mut replay = Replay::new();
+        let id = ends.open();
+        replay.forget();
+        replay.end_later();
+        assert!(replay.is_behind() && !replay.is_whole());
+        assert!(replay.catch_up(&mut ends.stream(id)));
+        assert_eq!(ends.got(id), (Vec::new(), true, None));
+    }
+}

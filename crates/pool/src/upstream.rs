@@ -1,0 +1,104 @@
+//! Where requests go, and within which limits.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tidegate_net::TlsConnectorConfig;
+use tidegate_proto::Config;
+
+/// A server, at one address or several that are as good as each other.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name in logs, such as `h2c://10.0.0.1:9000`.
+    pub name: String,
+    /// Where it listens; at least one.
+    pub addresses: Vec<SocketAddr>,
+    /// What it speaks.
+    pub security: Security,
+}
+
+/// What an upstream speaks.
+#[derive(Clone, Debug)]
+pub enum Security {
+    /// HTTP/1.1 in cleartext.
+    Http1,
+    /// HTTP/2 in cleartext, with prior knowledge (RFC 9113 §3.3).
+    H2c,
+    /// TLS; ALPN decides between HTTP/2 and HTTP/1.1.
+    Tls {
+        /// Whom to trust.
+        config: Arc<TlsConnectorConfig>,
+        /// The name that the certificate must be for.
+        name: ServerName<'static>,
+    },
+}
+
+/// An upstream of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamId(pub(crate) usize);
+
+/// How a pool behaves. The numbers are per pool, which is per worker.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Settings and limits of the connections' engines. `timeouts.idle` is how long a connection is kept without a request,
+    /// `timeouts.probe` how long one may be silent that has some.
+    pub proto: Arc<Config>,
+    /// Until TCP and TLS of a connection are done. Default 3 s.
+    pub connect_timeout: Duration,
+    /// How long nothing of a request may move, in either direction, until it fails; zero: no limit. Default 60 s.
+    pub request_timeout: Duration,
+    /// The same for tunnels and other conversations, whose ends may have nothing to say for long. Default 1 h.
+    pub conversation_timeout: Duration,
+    /// Connections without a request; more are closed, those that were used longest ago first. Default 100.
+    pub max_idle: usize,
+    /// Connections of HTTP/2 to one address. Default 8.
+    pub max_http2_connections: usize,
+    /// Connections of HTTP/1.1 to one address, each of which carries one request at a time. Default 256.
+    pub max_http1_connections: usize,
+    /// Octets of a request's body that are kept until the response begins, so that the request can be sent again. Default 64 KiB.
+    pub replay_limit: usize,
+    /// After an address has failed, how long no request goes there; it doubles with each further failure. Default 100 ms.
+    pub backoff: Duration,
+    /// What that grows to. Default 5 s.
+    pub max_backoff: Duration,
+    /// Responses in a row that didn't come, or were none, after which an address counts as failed too. Default 5.
+    pub max_faults: u32,
+    /// Version of the PROXY protocol header that connections begin with, 1 or 2. With it each connection is for one client only.
+    /// Default none.
+    pub proxy_protocol: Option<u8>,
+}
+
+impl Options {
+    /// The defaults, with these settings for the engines: see [`client_config`].
+    pub fn new(proto: Arc<Config>) -> Self {
+        Self {
+            proto,
+            connect_timeout: Duration::from_secs(3),
+            request_timeout: Duration::from_secs(60),
+            conversation_timeout: Duration::from_secs(3600),
+            max_idle: 100,
+            max_http2_connections: 8,
+            max_http1_connections: 256,
+            replay_limit: 64 << 10,
+            backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(5),
+            max_faults: 5,
+            proxy_protocol: None,
+        }
+    }
+}
+
+/// Settings and limits for the engines of a pool's connections: a connection is kept for 90 s without a request, and probed after
+/// 10 s of silence if it has some. How long a response may take is the pool's business, not the engines'.
+pub fn client_config() -> Config {
+    let mut config = Config::client();
+    config.timeouts.idle = Duration::from_secs(90);
+    config.timeouts.probe = Duration::from_secs(10);
+    config.timeouts.probe_answer = Duration::from_secs(5);
+    config.timeouts.body = Duration::ZERO;
+    config.timeouts.write = Duration::ZERO;
+    config
+}

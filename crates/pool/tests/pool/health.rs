@@ -1,0 +1,439 @@
+//! Addresses that fail: the next one, leaving them alone, trying them again.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tidegate_pool::{Failure, Security, UpstreamId};
+use tidegate_proto::{Body, ErrorCode};
+
+use crate::lab::{Key, Lab, Server, addr, get};
+
+fn lab() -> Lab {
+    lab_with(100, 350)
+}
+
+/// Addresses are left alone for so many milliseconds, and so many at most.
+fn lab_with(backoff: u64, max_backoff: u64) -> Lab {
+    Lab::new(|options, _| {
+        options.backoff = Duration::from_millis(backoff);
+        options.max_backoff = Duration::from_millis(max_backoff);
+        options.max_faults = 3;
+        options.request_timeout = Duration::from_secs(10);
+    })
+}
+
+/// The addresses to which connections are being opened.
+fn dialled(lab: &Lab) -> Vec<SocketAddr> {
+    lab.dialled.iter().map(|dialled| dialled.addr).collect()
+}
+
+#[test]
+fn a_request_goes_from_address_to_address() {
+    for security in [Security::H2c, Security::Http1] {
+        let mut lab = lab();
+        let upstream = lab.upstream(security.clone(), 3);
+        let key = lab.ask(get(upstream));
+        let mut refused: Vec<SocketAddr> = (0..2).map(|_| lab.refuse()).collect();
+        assert_eq!(lab.failure(key), None);
+        refused.extend(dialled(&lab));
+        refused.sort();
+        assert_eq!(refused, [addr(1), addr(2), addr(3)]);
+        let server = match security {
+            Security::Http1 => lab.accept_h1(),
+            _ => lab.accept_h2(),
+        };
+        lab.respond(server, 200, Body::Empty);
+        assert_eq!(lab.status(key), Some(200));
+        let stats = lab.stats();
+        assert_eq!(
+            (stats.connected, stats.connect_failures, stats.retried),
+            (1, 2, 0)
+        );
+    }
+}
+
+#[test]
+fn where_all_addresses_fail_it_fails_and_the_next_one_at_once() {
+    let mut lab = lab();
+    let upstream = lab.upstream(Security::H2c, 2);
+    let key = lab.ask(get(upstream));
+    let addresses = [lab.refuse(), lab.refuse()];
+    let Some(Failure::Connect(last, _)) = lab.failure(key) else {
+        panic!("{:?}", lab.failure(key));
+    };
+    assert_eq!(last, addresses[1]);
+    // Nothing is tried, nothing is waited for.
+    let key = lab.ask(get(upstream));
+    assert_eq!(lab.failure(key), Some(Failure::NoneAlive));
+    assert!(lab.dialled.is_empty());
+    assert_eq!((lab.stats().open, lab.stats().failed), (0, 2));
+}
+
+#[test]
+fn those_that_wait_together_go_on_together() {
+    for security in [Security::H2c, Security::Http1] {
+        let mut lab = lab();
+        let upstream = lab.upstream(security, 2);
+        let keys: Vec<Key> = (0..20).map(|_| lab.ask(get(upstream))).collect();
+        while !lab.dialled.is_empty() {
+            lab.refuse();
+        }
+        for key in keys {
+            let failure = lab.failure(key);
+            assert!(matches!(failure, Some(Failure::Connect(..))), "{failure:?}");
+        }
+        assert_eq!(lab.stats().open, 0);
+    }
+}
+
+#[test]
+fn who_fails_is_left_alone_for_longer_each_time_until_it_answers() {
+    let mut lab = lab();
+    let upstream = lab.h2c();
+    for _ in 0..2 {
+        for millis in [100, 200, 350, 350] {
+            let key = lab.ask(get(upstream));
+            lab.refuse();
+            assert!(lab.failure(key).is_some());
+            lab.wait_ms(millis - 1);
+            let early = lab.ask(get(upstream));
+            assert_eq!(lab.failure(early), Some(Failure::NoneAlive), "{millis}");
+            lab.wait_ms(1);
+        }
+        // It is tried again, and that it is there is not enough.
+        let key = lab.ask(get(upstream));
+        let server = lab.accept_h2();
+        lab.respond(server, 500, Body::Empty);
+        assert_eq!(lab.status(key), Some(500));
+        let now = lab.now;
+        lab.servers[server].shut_down(now);
+        lab.wait_ms(2000);
+        assert_eq!(lab.stats().open, 0);
+    }
+}
+
+#[test]
+fn who_fails_is_not_asked_while_another_is_there_and_then_again() {
+    let mut lab = lab();
+    let upstream = lab.upstream(Security::H2c, 2);
+    let key = lab.ask(get(upstream));
+    let bad = lab.refuse();
+    let server = lab.accept_h2();
+    lab.respond(server, 200, Body::Empty);
+    assert_eq!(lab.status(key), Some(200));
+    for _ in 0..10 {
+        lab.ask(get(upstream));
+        lab.respond(server, 200, Body::Empty);
+        lab.wait_ms(5);
+    }
+    assert!(lab.dialled.is_empty());
+    // After its time it is tried by one request, so that it isn't forgotten while the other one does well.
+    lab.wait_ms(100);
+    let under_way: Vec<Key> = (0..10).map(|_| lab.ask(get(upstream))).collect();
+    assert_eq!(dialled(&lab), [bad]);
+    assert_eq!(lab.servers[server].open(), 9);
+    // Nobody has to wait for its fate but the one, which goes elsewhere if it fails again.
+    lab.refuse();
+    assert_eq!(lab.servers[server].open(), 10);
+    for _ in 0..10 {
+        lab.respond(server, 200, Body::Empty);
+    }
+    for key in under_way {
+        assert_eq!(lab.status(key), Some(200));
+    }
+    // It was left alone for 200 ms this time; then it comes back, and does its part.
+    lab.wait_ms(199);
+    lab.ask(get(upstream));
+    lab.ask(get(upstream));
+    assert!(lab.dialled.is_empty());
+    lab.respond(server, 200, Body::Empty);
+    lab.respond(server, 200, Body::Empty);
+    lab.wait_ms(1);
+    for _ in 0..2 {
+        lab.ask(get(upstream));
+    }
+    assert_eq!(dialled(&lab), [bad]);
+    let back = lab.accept_h2();
+    lab.respond(back, 200, Body::Empty);
+    lab.respond(server, 200, Body::Empty);
+    for _ in 0..10 {
+        lab.ask(get(upstream));
+    }
+    assert_eq!(
+        (lab.servers[back].open(), lab.servers[server].open()),
+        (5, 5)
+    );
+}
+
+#[test]
+fn the_address_with_the_least_to_do_is_chosen() {
+    let mut lab = lab();
+    let upstream = lab.upstream(Security::H2c, 3);
+    for _ in 0..3 {
+        lab.ask(get(upstream));
+    }
+    let mut addresses = dialled(&lab);
+    addresses.sort();
+    assert_eq!(addresses, [addr(1), addr(2), addr(3)]);
+    for _ in 0..3 {
+        lab.accept_h2();
+    }
+    for _ in 0..6 {
+        lab.ask(get(upstream));
+    }
+    let open = |lab: &Lab| {
+        let open: Vec<usize> = lab.servers.iter().map(Server::open).collect();
+        open
+    };
+    assert_eq!(open(&lab), [3, 3, 3]);
+    // One that is quicker gets more.
+    for _ in 0..3 {
+        lab.respond(1, 200, Body::Empty);
+    }
+    for _ in 0..3 {
+        lab.ask(get(upstream));
+    }
+    assert_eq!(open(&lab), [3, 3, 3]);
+    assert!(lab.dialled.is_empty());
+}
+
+#[test]
+fn what_never_had_an_address_counts_nowhere() {
+    let mut lab = lab_with(5000, 5000);
+    let upstream = lab.upstream(Security::H2c, 2);
+    for _ in 0..2 {
+        lab.ask(get(upstream));
+    }
+    lab.accept_h2();
+    lab.accept_h2();
+    lab.respond(0, 200, Body::Empty);
+    lab.respond(1, 200, Body::Empty);
+    // Both count as failed now, though their connections are there.
+    time_out(&mut lab, upstream, 6);
+    for _ in 0..5 {
+        let key = lab.ask(get(upstream));
+        assert_eq!(lab.failure(key), Some(Failure::NoneAlive));
+    }
+    // They are tried again, do well, and share what there is.
+    lab.wait_ms(5000);
+    for _ in 0..2 {
+        lab.ask(get(upstream));
+    }
+    for server in [0, 1] {
+        let id = lab.servers[server].requests.last().expect("it is there").id;
+        lab.respond_to(server, id, 200, Body::Empty);
+    }
+    for _ in 0..8 {
+        lab.ask(get(upstream));
+    }
+    let open: Vec<usize> = lab.servers.iter().map(Server::open).collect();
+    assert_eq!(open[0], open[1]);
+    lab.cut(0, true);
+    lab.cut(1, true);
+    let key = lab.ask(get(upstream));
+    lab.refuse();
+    lab.refuse();
+    assert!(matches!(lab.failure(key), Some(Failure::Connect(..))));
+}
+
+#[test]
+fn what_is_sent_again_counts_where_it_went() {
+    let mut lab = lab();
+    let upstream = lab.upstream(Security::H2c, 2);
+    let keys: Vec<Key> = (0..6).map(|_| lab.ask(get(upstream))).collect();
+    lab.accept_h2();
+    lab.accept_h2();
+    for _ in 0..3 {
+        lab.refuse_stream(0);
+    }
+    // They go to the other address, or to another connection of the same.
+    while !lab.dialled.is_empty() {
+        lab.accept_h2();
+    }
+    for server in 0..lab.servers.len() {
+        while lab.servers[server].open() > 0 {
+            lab.respond(server, 200, Body::Empty);
+        }
+    }
+    for key in keys {
+        assert_eq!(lab.status(key), Some(200));
+    }
+    assert_eq!(lab.stats().retried, 3);
+    for _ in 0..10 {
+        lab.ask(get(upstream));
+    }
+    let at_the_second = lab.servers[1].open();
+    assert_eq!(at_the_second, 5);
+}
+
+/// Lets so many requests run into their time limit, and what is under way already.
+fn time_out(lab: &mut Lab, upstream: UpstreamId, count: usize) {
+    let keys: Vec<Key> = (0..count).map(|_| lab.ask(get(upstream))).collect();
+    lab.wait_ms(11_500);
+    for key in keys {
+        assert_eq!(lab.failure(key), Some(Failure::TimedOut));
+    }
+}
+
+#[test]
+fn who_takes_requests_and_does_not_answer_counts_as_failed() {
+    let mut lab = lab_with(5000, 5000);
+    let upstream = lab.h2c();
+    lab.ask(get(upstream));
+    let server = lab.accept_h2();
+    lab.respond(server, 200, Body::Empty);
+    // Two, and an answer in between.
+    time_out(&mut lab, upstream, 2);
+    lab.ask(get(upstream));
+    let id = lab.servers[server].requests.last().expect("it is there").id;
+    lab.respond_to(server, id, 200, Body::Empty);
+    time_out(&mut lab, upstream, 2);
+    let key = lab.ask(get(upstream));
+    assert_eq!(lab.failure(key), None);
+    lab.cancel(key);
+    // A third in a row.
+    time_out(&mut lab, upstream, 1);
+    let key = lab.ask(get(upstream));
+    assert_eq!(lab.failure(key), Some(Failure::NoneAlive));
+    lab.wait_ms(5000);
+    let key = lab.ask(get(upstream));
+    assert_eq!(lab.failure(key), None);
+}
+
+#[test]
+fn connections_that_are_cut_before_an_answer_are_faults_too() {
+    let mut lab = lab();
+    let upstream = lab.http1();
+    for _ in 0..3 {
+        let key = lab.ask(get(upstream));
+        let server = lab.accept_h1();
+        lab.cut(server, true);
+        assert!(matches!(lab.failure(key), Some(Failure::Lost(_))));
+    }
+    let key = lab.ask(get(upstream));
+    assert_eq!(lab.failure(key), Some(Failure::NoneAlive));
+}
+
+#[test]
+fn who_waits_for_a_connection_that_is_lost_gets_another_at_once_or_none() {
+    for max_faults in [1, 2] {
+        let mut lab = Lab::new(|options, _| {
+            options.max_http1_connections = 1;
+            options.max_faults = max_faults;
+        });
+        let upstream = lab.http1();
+        let keys = [(); 3].map(|()| lab.ask(get(upstream)));
+        let server = lab.accept_h1();
+        lab.cut(server, true);
+        assert!(matches!(lab.failure(keys[0]), Some(Failure::Lost(_))));
+        if max_faults == 1 {
+            // It was once too often: there is nothing to wait for.
+            for key in &keys[1..] {
+                assert_eq!(lab.failure(*key), Some(Failure::NoneAlive));
+            }
+            continue;
+        }
+        let server = lab.accept_h1();
+        lab.respond(server, 200, Body::Empty);
+        lab.respond(server, 200, Body::Empty);
+        assert_eq!(
+            (lab.status(keys[1]), lab.status(keys[2])),
+            (Some(200), Some(200))
+        );
+    }
+}
+
+#[test]
+fn answers_of_all_kinds_are_answers() {
+    let mut lab = lab();
+    let upstream = lab.h2c();
+    for count in 0..20 {
+        lab.ask(get(upstream));
+        if lab.servers.is_empty() {
+            lab.accept_h2();
+        }
+        match count % 4 {
+            0 => {
+                lab.respond(0, 503, Body::Empty);
+            }
+            1 => {
+                let id = lab.servers[0].take_request().id;
+                lab.reset(0, id, ErrorCode::INTERNAL_ERROR);
+            }
+            _ => time_out(&mut lab, upstream, 0),
+        }
+    }
+    let key = lab.ask(get(upstream));
+    assert_eq!(lab.failure(key), None);
+}
+
+#[test]
+fn a_second_connection_that_does_not_come_about_takes_nothing_from_the_first() {
+    // A server that takes one connection, and 10 streams on it.
+    let mut lab = lab();
+    let upstream = lab.h2c();
+    let mut keys = vec![lab.ask(get(upstream))];
+    let server = lab.accept_http2(|config| config.max_concurrent_streams = 10);
+    keys.extend((0..7).map(|_| lab.ask(get(upstream))));
+    lab.refuse();
+    // There are places yet.
+    for open in [9, 10, 10, 10] {
+        keys.push(lab.ask(get(upstream)));
+        assert_eq!(lab.servers[server].open(), open);
+    }
+    // And whoever waits for one gets it.
+    for _ in 0..12 {
+        if !lab.dialled.is_empty() {
+            lab.refuse();
+        }
+        lab.respond(server, 200, Body::Empty);
+    }
+    for key in keys {
+        assert_eq!(lab.status(key), Some(200), "{:?}", lab.failure(key));
+    }
+    // Nor is it tried again and again.
+    assert!(lab.stats().connect_failures <= 3);
+}
+
+#[test]
+fn one_that_takes_connections_and_drops_them_is_left_alone() {
+    // A WebSocket waits for SETTINGS, and they don't come.
+    let mut lab = lab();
+    let upstream = lab.h2c();
+    let head = tidegate_proto::RequestHead::extended_connect("websocket", "http", "localhost", "/");
+    let key = lab.ask(get(upstream).head(head).body(Body::Stream));
+    for _ in 0..50 {
+        if lab.dialled.is_empty() {
+            break;
+        }
+        let server = lab.accept_raw();
+        lab.cut(server, false);
+    }
+    assert!(lab.dialled.is_empty() && lab.is_over(key));
+    assert!(lab.stats().connected < 10);
+}
+
+#[test]
+fn one_that_takes_no_connection_is_waited_for_so_long() {
+    let mut lab = Lab::new(|options, _| options.connect_timeout = Duration::from_secs(2));
+    let upstream = lab.upstream(Security::H2c, 2);
+    let key = lab.ask(get(upstream));
+    let first = dialled(&lab);
+    lab.wait_ms(1990);
+    assert_eq!(dialled(&lab), first);
+    lab.wait_ms(30);
+    let both = dialled(&lab);
+    assert_eq!((both.len(), lab.failure(key)), (2, None));
+    assert_ne!(both[0], both[1]);
+    lab.wait_ms(2050);
+    assert_eq!(lab.failure(key), Some(Failure::ConnectTimedOut(both[1])));
+    assert_eq!(lab.stats().open, 0);
+}
+
+#[test]
+fn an_upstream_without_addresses_is_dead() {
+    let mut lab = lab();
+    let upstream = lab.upstream(Security::H2c, 0);
+    let key = lab.ask(get(upstream));
+    assert_eq!(lab.failure(key), Some(Failure::NoneAlive));
+}

@@ -1,0 +1,265 @@
+//! Time limits: of requests, conversations, and connections that are silent.
+
+use std::time::Duration;
+
+use tidegate_pool::{Failure, Security};
+use tidegate_proto::{Body, ErrorCode, RequestHead, ResponseHead};
+use tidegate_testkit::wire;
+
+use crate::lab::{Lab, ask, frames, get, pattern};
+
+const LIMIT: u64 = 8000;
+/// A request is ended later than that by an eighth at most.
+const LATE: u64 = LIMIT / 8;
+
+fn lab() -> Lab {
+    Lab::new(|options, config| {
+        options.request_timeout = Duration::from_millis(LIMIT);
+        options.conversation_timeout = Duration::from_millis(5 * LIMIT);
+        options.connect_timeout = Duration::ZERO;
+        config.timeouts.probe = Duration::ZERO;
+    })
+}
+
+#[test]
+fn a_response_that_does_not_come_is_not_waited_for() {
+    for security in [Security::H2c, Security::Http1] {
+        let mut lab = lab();
+        let upstream = lab.upstream(security.clone(), 1);
+        let key = lab.ask(get(upstream));
+        let server = match security {
+            Security::Http1 => lab.accept_h1(),
+            _ => lab.accept_h2(),
+        };
+        lab.wait_ms(LIMIT - 1);
+        assert!(!lab.is_over(key));
+        lab.wait_ms(LATE + 1);
+        assert_eq!(lab.failure(key), Some(Failure::TimedOut));
+        assert_eq!(Failure::TimedOut.status(), 504);
+        // HTTP/2 goes on without it; of HTTP/1.1 nobody knows what the next octets would be about.
+        match security {
+            Security::Http1 => assert!(lab.servers[server].is_closed()),
+            _ => {
+                let reset = lab.servers[server].requests[0].reset;
+                assert_eq!(reset, Some(ErrorCode::CANCEL));
+                assert_eq!((lab.stats().open, lab.stats().idle), (1, 1));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_request_that_waits_for_a_connection_or_a_place_is_not_kept_waiting() {
+    let mut lab = lab();
+    let upstream = lab.h2c();
+    let dialling = lab.ask(get(upstream));
+    lab.wait_ms(LIMIT + LATE);
+    assert_eq!(lab.failure(dialling), Some(Failure::TimedOut));
+    // The connection comes about after all, and is of use for the next.
+    let next = lab.ask(get(upstream));
+    assert_eq!(lab.dialled.len(), 1);
+    lab.cancel(next);
+    let server = lab.accept_http2(|config| config.max_concurrent_streams = 1);
+    assert_eq!((lab.servers[server].open(), lab.stats().idle), (0, 1));
+    let upstream = lab.http1();
+    let served = lab.ask(get(upstream));
+    let server = lab.accept_h1();
+    let id = lab.servers[server].take_request().id;
+    lab.respond_to(server, id, 200, Body::Stream);
+    let waits = lab.ask(get(upstream));
+    for _ in 0..10 {
+        lab.wait_ms(LIMIT / 4);
+        lab.send(server, id, pattern(10), false);
+    }
+    // The one gets on, the other doesn't: its connection is still being dialled.
+    let next = lab.ask(get(upstream));
+    assert_eq!(lab.dialled.len(), 1);
+    assert_eq!(lab.failure(next), None);
+    assert_eq!(
+        (lab.failure(served), lab.failure(waits)),
+        (None, Some(Failure::TimedOut))
+    );
+}
+
+#[test]
+fn whatever_moves_gives_more_time() {
+    for security in [Security::H2c, Security::Http1] {
+        let mut lab = lab();
+        let upstream = lab.upstream(security.clone(), 1);
+        let key = lab.ask(ask("POST", upstream).body(Body::Stream));
+        lab.hold(key, true);
+        let server = match security {
+            Security::Http1 => lab.accept_h1(),
+            _ => lab.accept_h2(),
+        };
+        let almost = LIMIT * 7 / 8;
+        // Writing.
+        for _ in 0..3 {
+            lab.wait_ms(almost);
+            lab.write(key, pattern(10), false);
+        }
+        lab.wait_ms(almost);
+        lab.write(key, pattern(10), true);
+        // An interim response, the final one, and its body.
+        lab.wait_ms(almost);
+        let id = lab.servers[server].take_request().id;
+        lab.servers[server].stream(id, |mut stream| {
+            stream.inform(&ResponseHead::new(103)).unwrap();
+        });
+        lab.wait_ms(almost);
+        lab.respond_to(server, id, 200, Body::Stream);
+        for _ in 0..3 {
+            lab.wait_ms(almost);
+            lab.send(server, id, pattern(10), false);
+        }
+        // Consuming.
+        lab.wait_ms(almost);
+        lab.order(move |owner, conns| {
+            let exchange = owner.id(key);
+            owner.pool.consume(conns, exchange, 10);
+        });
+        lab.wait_ms(almost);
+        assert_eq!(lab.failure(key), None);
+        // And nothing.
+        lab.wait_ms(LIMIT + LATE - almost);
+        assert_eq!(lab.failure(key), Some(Failure::TimedOut));
+        // A response was there, so the address is not at fault.
+        let next = lab.ask(get(upstream));
+        assert_eq!(lab.failure(next), None);
+    }
+}
+
+#[test]
+fn conversations_may_be_silent_for_longer() {
+    let mut lab = lab();
+    let upstream = lab.h2c();
+    let mut asked = get(upstream);
+    asked.options.is_conversation = true;
+    let conversation = lab.ask(asked);
+    let tunnel = lab.ask(
+        get(upstream)
+            .head(RequestHead::connect("example.org:22"))
+            .body(Body::Stream),
+    );
+    let ordinary = lab.ask(get(upstream));
+    let server = lab.accept_h2();
+    assert_eq!(lab.servers[server].open(), 3);
+    lab.wait_ms(LIMIT + LATE);
+    assert_eq!(lab.failure(ordinary), Some(Failure::TimedOut));
+    lab.wait_ms(4 * LIMIT - LATE - 1);
+    assert!(!lab.is_over(conversation) && !lab.is_over(tunnel));
+    lab.wait_ms(LATE + 1);
+    for key in [conversation, tunnel] {
+        assert_eq!(lab.failure(key), Some(Failure::TimedOut));
+    }
+}
+
+#[test]
+fn without_limits_nothing_is_ended() {
+    let mut lab = Lab::new(|options, config| {
+        options.request_timeout = Duration::ZERO;
+        options.conversation_timeout = Duration::ZERO;
+        config.timeouts.probe = Duration::ZERO;
+    });
+    let upstream = lab.h2c();
+    let key = lab.ask(get(upstream));
+    let server = lab.accept_h2();
+    lab.wait(Duration::from_secs(86_400));
+    lab.respond(server, 200, Body::Empty);
+    assert_eq!(lab.status(key), Some(200));
+}
+
+#[test]
+fn an_address_that_failed_is_tried_again_even_where_there_are_no_limits() {
+    let mut lab = Lab::new(|options, config| {
+        options.request_timeout = Duration::ZERO;
+        options.conversation_timeout = Duration::ZERO;
+        config.timeouts.probe = Duration::ZERO;
+    });
+    let upstream = lab.http1();
+    // One is under way and stays so; for another one no connection comes about.
+    lab.ask(get(upstream));
+    lab.accept_h1();
+    let waits = lab.ask(get(upstream));
+    lab.refuse();
+    assert!(lab.dialled.is_empty() && !lab.is_over(waits));
+    lab.wait_ms(1200);
+    let server = lab.accept_h1();
+    lab.respond(server, 200, Body::Empty);
+    assert_eq!(lab.status(waits), Some(200));
+}
+
+#[test]
+fn a_silent_connection_is_asked_once_and_then_given_up() {
+    let mut lab = Lab::new(|options, config| {
+        options.request_timeout = Duration::from_secs(60);
+        config.timeouts.probe = Duration::from_secs(10);
+        config.timeouts.probe_answer = Duration::from_secs(5);
+    });
+    let upstream = lab.h2c();
+    for is_there in [true, false] {
+        let keys = [
+            lab.ask(ask("POST", upstream)),
+            lab.ask(ask("POST", upstream)),
+        ];
+        let server = lab.accept_frames(&[]);
+        lab.read_raw(server);
+        lab.wait_ms(9900);
+        assert!(lab.read_raw(server).is_empty());
+        lab.wait_ms(200);
+        let probe = frames(&lab.read_raw(server));
+        // RFC 9113 §6.7: PING.
+        assert_eq!((probe.len(), probe[0].kind, probe[0].flags), (1, 6, 0));
+        if is_there {
+            let payload: [u8; 8] = probe[0].payload[..].try_into().unwrap();
+            lab.write_frame(server, &wire::ping_ack(&payload));
+            lab.wait_ms(20_000);
+            assert!(lab.read_raw(server).is_empty());
+            for (key, stream) in keys.into_iter().zip([1, 3]) {
+                assert!(!lab.is_over(key));
+                lab.respond_raw(server, stream);
+                assert_eq!(lab.status(key), Some(200));
+            }
+            lab.cut(server, false);
+            continue;
+        }
+        lab.wait_ms(4800);
+        assert!(!lab.is_over(keys[0]) && !lab.is_over(keys[1]));
+        // Nothing is taken any more that could come.
+        lab.servers[server].is_silent = true;
+        lab.wait_ms(1500);
+        for key in keys {
+            assert!(matches!(lab.failure(key), Some(Failure::Lost(_))));
+        }
+        assert_eq!(lab.stats().open, 0);
+        // What comes next goes elsewhere.
+        lab.ask(get(upstream));
+        assert_eq!(lab.dialled.len(), 1);
+    }
+}
+
+#[test]
+fn a_connection_without_requests_is_not_asked() {
+    let mut lab = Lab::new(|_, config| config.timeouts.probe = Duration::from_secs(1));
+    let upstream = lab.h2c();
+    lab.ask(get(upstream));
+    let server = lab.accept_frames(&[]);
+    lab.respond_raw(server, 1);
+    lab.read_raw(server);
+    lab.wait_ms(60_000);
+    assert!(lab.read_raw(server).is_empty());
+    assert_eq!(lab.stats().open, 1);
+}
+
+#[test]
+fn a_server_that_never_says_what_it_takes_breaks_a_rule() {
+    // RFC 9113 §3.4: "The server connection preface consists of a potentially empty SETTINGS frame".
+    let mut lab = Lab::new(|_, _| {});
+    let upstream = lab.h2c();
+    let key = lab.ask(get(upstream));
+    let server = lab.accept_raw();
+    lab.wait_ms(12_000);
+    let violation = tidegate_proto::Violation::HandshakeTimedOut;
+    assert_eq!(lab.failure(key), Some(Failure::Violation(violation)));
+    assert!(lab.servers[server].is_closed());
+}

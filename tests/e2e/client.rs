@@ -15,8 +15,8 @@ use rustls::{
     StreamOwned,
 };
 use tidegate_proto::{
-    Body, Config, Connection, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, Stats,
-    StreamId,
+    Body, Config, Connection, ErrorCode, Event, Fields, Flow, Outbox, RequestHead, ResponseHead,
+    Stats, StreamId,
 };
 
 use crate::server::PATIENCE;
@@ -54,9 +54,12 @@ pub(crate) struct Response {
     pub(crate) hinted: Vec<String>,
     /// The body.
     pub(crate) body: Vec<u8>,
+    /// The fields behind the body.
+    pub(crate) trailers: Vec<(String, String)>,
     /// The code of RST_STREAM, if that is how it ended.
     pub(crate) reset: Option<ErrorCode>,
-    end: bool,
+    /// Whether it is whole, or was reset.
+    pub(crate) end: bool,
 }
 
 impl Response {
@@ -200,11 +203,16 @@ impl Client {
         for (name, value) in fields {
             head.push(name, value);
         }
+        self.open(&head, body)
+    }
+
+    /// A request with this head, which goes out together with what is sent next.
+    pub(crate) fn open(&mut self, head: &RequestHead, body: Body) -> StreamId {
         // Before the server's SETTINGS are there, only 100 streams are sure.
         while !self.engine.can_open() {
             self.turn();
         }
-        let id = self.engine.open(&head, body).unwrap();
+        let id = self.engine.open(head, body).unwrap();
         self.responses.insert(id, Response::default());
         id
     }
@@ -221,6 +229,15 @@ impl Client {
             }
             self.turn();
         }
+    }
+
+    /// Ends a body that was announced as [`Body::Stream`] with trailers.
+    pub(crate) fn end_with(&mut self, id: StreamId, name: &str, value: &str) {
+        let mut fields = Fields::new();
+        fields.push(name, value);
+        let mut stream = self.engine.stream(id).expect("the stream is gone");
+        stream.trailers(&fields).unwrap();
+        self.flush();
     }
 
     /// Resets a stream.
@@ -248,6 +265,16 @@ impl Client {
     /// What has come of a response so far.
     pub(crate) fn so_far(&self, id: StreamId) -> &Response {
         &self.responses[&id]
+    }
+
+    /// Whether the server has announced extended CONNECT (RFC 8441 §3).
+    pub(crate) fn may_ask_for_websockets(&self) -> bool {
+        self.engine.peer_settings().enable_connect_protocol
+    }
+
+    /// Whether the final head of a response is there.
+    pub(crate) fn has_begun(&self, id: StreamId) -> bool {
+        self.responses[&id].head.is_some()
     }
 
     /// What this end has counted.
@@ -330,7 +357,14 @@ impl Client {
                     response.end = end;
                 });
             }
-            Event::Trailers { id, .. } => self.with(id, |response| response.end = true),
+            Event::Trailers { id, fields } => self.with(id, |response| {
+                let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+                let all = fields.iter();
+                response.trailers = all
+                    .map(|field| (text(field.name), text(field.value)))
+                    .collect();
+                response.end = true;
+            }),
             Event::Reset { id, code, .. } => {
                 self.with(id, |response| {
                     response.reset = Some(code);

@@ -39,10 +39,7 @@ fn the_log_tells_what_a_connection_saved() {
     }
     let stats = *client.stats();
     drop(client);
-    server.wait_for("connection total: ");
-    let log = server.log();
-    let line = log.lines().find(|line| line.contains("connection total: "));
-    let line = line.expect("it was there");
+    let line = &server.line("connection total: ");
     assert!(line.contains(" 11 requests, "), "{line}");
     let [fields_in, blocks_in, fields_out, blocks_out] = figures(line)[..] else {
         panic!("{line}");

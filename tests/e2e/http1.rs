@@ -10,17 +10,17 @@ use crate::server::{PATIENCE, Server};
 use crate::targets::octets;
 
 /// A client that knows how responses are framed.
-struct Client(BufReader<TcpStream>);
+pub(crate) struct Client(pub(crate) BufReader<TcpStream>);
 
-struct Response {
-    status: u16,
+pub(crate) struct Response {
+    pub(crate) status: u16,
     head: String,
-    body: Vec<u8>,
-    trailers: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: String,
 }
 
 impl Response {
-    fn field(&self, name: &str) -> &str {
+    pub(crate) fn field(&self, name: &str) -> &str {
         let prefix = format!("{name}: ");
         let mut lines = self.head.split("\r\n");
         lines
@@ -28,24 +28,24 @@ impl Response {
             .unwrap_or("")
     }
 
-    fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 }
 
 impl Client {
-    fn new(addr: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(addr: Option<SocketAddr>) -> Self {
         let stream = TcpStream::connect(addr.expect("the server has this port")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(BufReader::new(stream))
     }
 
-    fn send(&mut self, octets: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, octets: impl AsRef<[u8]>) {
         self.0.get_mut().write_all(octets.as_ref()).unwrap();
     }
 
     /// Sends a request with these field lines and this body, and reads the response.
-    fn ask(&mut self, line: &str, fields: &str, body: &[u8]) -> Response {
+    pub(crate) fn ask(&mut self, line: &str, fields: &str, body: &[u8]) -> Response {
         self.send(format!(
             "{line} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"
         ));
@@ -53,11 +53,11 @@ impl Client {
         self.response(line.starts_with("HEAD"))
     }
 
-    fn get(&mut self, path: &str) -> Response {
+    pub(crate) fn get(&mut self, path: &str) -> Response {
         self.ask(&format!("GET {path}"), "", b"")
     }
 
-    fn section(&mut self) -> String {
+    pub(crate) fn section(&mut self) -> String {
         let mut text = String::new();
         while !text.ends_with("\r\n\r\n") && text != "\r\n" {
             assert!(
@@ -68,13 +68,13 @@ impl Client {
         text
     }
 
-    fn octets(&mut self, len: usize) -> Vec<u8> {
+    pub(crate) fn octets(&mut self, len: usize) -> Vec<u8> {
         let mut octets = vec![0; len];
         self.0.read_exact(&mut octets).unwrap();
         octets
     }
 
-    fn response(&mut self, to_head: bool) -> Response {
+    pub(crate) fn response(&mut self, to_head: bool) -> Response {
         let head = self.section();
         let status = head[9..12].parse().unwrap();
         let mut response = Response {
@@ -105,7 +105,7 @@ impl Client {
     }
 
     /// What is left until the server closes.
-    fn rest(&mut self) -> String {
+    pub(crate) fn rest(&mut self) -> String {
         let mut text = String::new();
         self.0.read_to_string(&mut text).unwrap();
         text
@@ -342,7 +342,8 @@ fn a_file_that_shrinks_on_its_way_is_cut_off() {
 
 #[test]
 fn a_graceful_end_finishes_what_was_asked() {
-    let (_dir, server) = site(&[]);
+    // Of several workers one may be told before another.
+    let (_dir, server) = site(&["--workers", "1"]);
     let mut idle = Client::new(server.h2c);
     assert_eq!(idle.get("/status").status, 200);
     let mut client = Client::new(server.h2c);

@@ -10,14 +10,20 @@
 //! - `priorities` what goes first, by content and by `x-priority`
 //! - `push`      early hints and pushes
 //! - `shutdown`  signals
+//! - `upstream`  upstreams that a test scripts
+//! - `proxy`     routes that lead to upstreams
+//! - `get`       `tidegate get`
 
 mod client;
 mod files;
+mod get;
 mod headers;
 mod http1;
 mod priorities;
+mod proxy;
 mod push;
 mod server;
 mod shutdown;
 mod start;
 mod targets;
+mod upstream;

@@ -155,11 +155,7 @@ fn a_cancelled_push_stops_at_once() {
     assert_eq!(client.response(id).body.len(), 300_000);
     server.wait_for(&format!("push cancelled: stream {push}, peer "));
     server.wait_for("CANCEL, /large.js for /");
-    let log = server.log();
-    let line = log
-        .lines()
-        .find(|line| line.contains("GET /large.js"))
-        .unwrap();
+    let line = server.line("GET /large.js");
     let sent: usize = line
         .split_whitespace()
         .rev()

@@ -109,8 +109,30 @@ impl Server {
 
     /// Waits until stderr or stdout has this text.
     pub(crate) fn wait_for(&self, text: &str) {
+        self.wait(text, || {
+            let has_it = self.log().contains(text) || self.stdout.text().contains(text);
+            has_it.then_some(())
+        });
+    }
+
+    /// The first line on stderr that has this text, once it is whole.
+    pub(crate) fn line(&self, text: &str) -> String {
+        self.wait(text, || {
+            let log = self.log();
+            let whole = log
+                .split_inclusive('\n')
+                .filter_map(|line| line.strip_suffix('\n'));
+            let mut found = whole.filter(|line| line.contains(text));
+            found.next().map(str::to_owned)
+        })
+    }
+
+    fn wait<T>(&self, text: &str, look: impl Fn() -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
-        while !self.log().contains(text) && !self.stdout.text().contains(text) {
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
             assert!(
                 Instant::now() < deadline,
                 "{text:?} never came: {}",
@@ -163,4 +185,11 @@ pub(crate) fn refused(flags: &[&str]) -> (i32, String) {
     let mut text = String::new();
     stderr.read_to_string(&mut text).unwrap();
     (child.wait().unwrap().code().unwrap(), text)
+}
+
+/// Runs the binary to its end: its exit status, and what it wrote to stdout and stderr.
+pub(crate) fn run(flags: &[&str]) -> (i32, Vec<u8>, String) {
+    let output = command(flags).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    (output.status.code().unwrap(), output.stdout, stderr)
 }

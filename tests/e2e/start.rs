@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::server::{Server, refused};
 
 /// A certificate and its key as files.
-fn certificate_files(dir: &TempDir, name: &str) -> (String, String, Pem) {
+pub(crate) fn certificate_files(dir: &TempDir, name: &str) -> (String, String, Pem) {
     let pem = self_signed().unwrap();
     let path = |kind: &str| {
         dir.path()
@@ -85,7 +85,7 @@ fn a_certificate_from_files() {
     assert_eq!(client.get("/status").status(), 200);
 }
 
-fn assert_sentence(stderr: &str) {
+pub(crate) fn assert_sentence(stderr: &str) {
     assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
     assert!(stderr.starts_with("tidegate: "), "{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");

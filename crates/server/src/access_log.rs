@@ -68,6 +68,8 @@ pub struct Entry {
     version: &'static str,
     /// Whether it is a push: answered without having been asked.
     is_pushed: bool,
+    /// Who answered, if it was an upstream.
+    pub upstream: Option<SocketAddr>,
 }
 
 impl AccessLog {
@@ -122,6 +124,7 @@ impl AccessLog {
             began,
             version,
             is_pushed,
+            upstream: None,
         })
     }
 
@@ -179,10 +182,9 @@ impl std::fmt::Display for LogLine<'_> {
             request,
             user_agent,
             version,
-            is_pushed,
             ..
         } = self.entry;
-        let pushed = pushed(*is_pushed);
+        let origin = Origin(self.entry);
         let (Sent { status, bytes }, took) = (self.sent, self.took);
         match self.entry.peer {
             Some(peer) => write!(f, "{}", canonical(peer))?,
@@ -190,7 +192,7 @@ impl std::fmt::Display for LogLine<'_> {
         }
         write!(
             f,
-            " \"{request} {version}\" {status:03} {bytes} {took:.1?} \"{user_agent}\"{pushed}"
+            " \"{request} {version}\" {status:03} {bytes} {took:.1?} \"{user_agent}\"{origin}"
         )
     }
 }
@@ -200,22 +202,31 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// What is written behind a line.
-fn pushed(is_pushed: bool) -> &'static str {
-    if is_pushed { " pushed" } else { "" }
+/// What is written behind a line: `pushed` of a push, and what upstream answered.
+struct Origin<'a>(&'a Entry);
+
+impl std::fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_pushed {
+            f.write_str(" pushed")?;
+        }
+        match self.0.upstream {
+            Some(addr) => write!(f, " upstream={addr}"),
+            None => Ok(()),
+        }
+    }
 }
 
-/// The line in the Combined Log Format, with the duration in seconds behind it, and for pushes `pushed`.
+/// The line in the Combined Log Format, with the duration in seconds and the origin behind it.
 fn combined(out: &mut String, entry: &Entry, sent: Sent, clock: &Clock, took: Duration) {
     let Entry {
         request,
         referer,
         user_agent,
         version,
-        is_pushed,
         ..
     } = entry;
-    let pushed = pushed(*is_pushed);
+    let origin = Origin(entry);
     let Sent { status, bytes } = sent;
     // `Sun, 06 Nov 1994 08:49:37 GMT`
     let date = clock.date();
@@ -229,7 +240,7 @@ fn combined(out: &mut String, entry: &Entry, sent: Sent, clock: &Clock, took: Du
         writeln!(
             out,
             " - - [{day}/{month}/{year}:{time} +0000] \"{request} {version}\" {status:03} {bytes} \"{referer}\" \
-             \"{user_agent}\" {seconds:.6}{pushed}"
+             \"{user_agent}\" {seconds:.6}{origin}"
         )
     });
     debug_assert!(written.is_ok(), "a String takes everything");
@@ -268,6 +279,7 @@ mod tests {
             began,
             version: "HTTP/2",
             is_pushed: false,
+            upstream: None,
         }
     }
 
@@ -304,6 +316,19 @@ mod tests {
         assert_eq!(
             line.to_string(),
             "192.0.2.7:4711 \"GET /a HTTP/2\" 404 0 1.5ms \"curl\""
+        );
+    }
+
+    #[test]
+    fn where_an_answer_came_from() {
+        let mut entry = entry(Instant::now());
+        assert_eq!(Origin(&entry).to_string(), "");
+        entry.is_pushed = true;
+        assert_eq!(Origin(&entry).to_string(), " pushed");
+        entry.upstream = Some("[2001:db8::1]:80".parse().unwrap());
+        assert_eq!(
+            Origin(&entry).to_string(),
+            " pushed upstream=[2001:db8::1]:80"
         );
     }
 

@@ -1,4 +1,6 @@
-//! What one worker does with the events of its connections.
+//! What one worker does with the events of its connections: those of its clients here, those of its upstreams in `upstream`.
+
+mod upstream;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -15,9 +17,28 @@ use crate::handlers::demo::Demo;
 use crate::handlers::files::Files;
 use crate::handlers::{Outcome, Request, Sent, echo, status, upload};
 use crate::priority;
+use crate::proxy::{Proxy, Settings, fields};
 use crate::push::{self, Prepared, Pusher};
 use crate::router::Router;
 use crate::stats::{Headers, Published, Snapshot};
+use upstream::Forwarded;
+
+/// What all workers serve alike.
+#[derive(Clone)]
+pub struct Site {
+    /// What is where.
+    pub routes: Arc<Router<Target>>,
+    /// Where WebSockets are let through.
+    pub websockets: Arc<Router<()>>,
+    /// Whether requests' `x-priority` fields count.
+    pub trust_x_priority: bool,
+    /// Where routes lead, and how.
+    pub proxy: Arc<Settings>,
+    /// What pages need, and what to do about it.
+    pub push: push::Options,
+    /// Where the access log goes.
+    pub access_log: Destination,
+}
 
 /// The service of one worker.
 pub struct App {
@@ -26,6 +47,8 @@ pub struct App {
     demo: Demo,
     files: Files,
     pusher: Pusher,
+    proxy: Proxy,
+    websockets: Arc<Router<()>>,
     exchanges: Exchanges,
     trust_x_priority: bool,
     access_log: AccessLog,
@@ -34,23 +57,19 @@ pub struct App {
 
 impl App {
     /// A worker's service.
-    pub fn new(
-        routes: Arc<Router<Target>>,
-        trust_x_priority: bool,
-        push: push::Options,
-        access_log: Destination,
-        published: Arc<Published>,
-    ) -> Self {
+    pub fn new(site: Site, published: Arc<Published>) -> Self {
         let clock = Clock::new(SystemTime::now());
         Self {
-            routes,
+            routes: site.routes,
             demo: Demo::new(&clock),
-            pusher: Pusher::new(push, &clock, Instant::now()),
+            pusher: Pusher::new(site.push, &clock, Instant::now()),
             clock,
             files: Files::default(),
+            proxy: Proxy::new(site.proxy),
+            websockets: site.websockets,
             exchanges: Exchanges::default(),
-            trust_x_priority,
-            access_log: AccessLog::new(access_log),
+            trust_x_priority: site.trust_x_priority,
+            access_log: AccessLog::new(site.access_log),
             published,
         }
     }
@@ -64,6 +83,15 @@ impl App {
         head: &RequestHead,
         end: bool,
     ) {
+        if head.protocol().is_some()
+            && !self.takes_websockets(head)
+            && let Some(mut stream) = conns.stream(conn, id)
+            && let StreamMut::Http1(_) = stream
+        {
+            stream.decline_upgrade();
+            let plain = fields::without_upgrade(head);
+            return self.request(conns, conn, id, &plain, true);
+        }
         if self.trust_x_priority
             && let Some(urgency) = priority::asked(head)
             && let Some(mut stream) = conns.stream(conn, id)
@@ -110,12 +138,24 @@ impl App {
             self.access_log
                 .begin(head, version, peer, conns.now(), is_pushed)
         });
-        let Some(stream) = conns.stream(conn, id) else {
-            return;
-        };
         let (extra, asset) = match prepared {
             Some(prepared) => self.pusher.contribution(prepared),
             None => Default::default(),
+        };
+        let route = self.routes.find(path_of(head));
+        if let (None, Some((Target::Proxy(route), rest))) = (&asset, route) {
+            let route = Arc::clone(route);
+            let forwarded = Forwarded {
+                head,
+                end,
+                rest,
+                prepared,
+                log,
+            };
+            return self.forward(conns, (conn, id), &route, forwarded);
+        }
+        let Some(stream) = conns.stream(conn, id) else {
+            return;
         };
         let request = &mut Request {
             stream,
@@ -124,7 +164,6 @@ impl App {
             clock: &self.clock,
             extra,
         };
-        let route = self.routes.find(request.path());
         let outcome = match (asset, route) {
             (Some(asset), _) => Outcome::Answered(asset.answer_any(request)),
             (None, Some((Target::Files(root), rest))) => self.files.answer(request, root, rest),
@@ -132,7 +171,9 @@ impl App {
             (None, Some((Target::Status, _))) => status::answer(request),
             (None, Some((Target::Upload, _))) => upload::answer(request),
             (None, Some((Target::Echo, _))) => echo::answer(request),
-            (None, None) => Outcome::Answered(request.respond_text(404, "404 Not Found\n")),
+            (None, Some((Target::Proxy(_), _)) | None) => {
+                Outcome::Answered(request.respond_text(404, "404 Not Found\n"))
+            }
         };
         match outcome {
             Outcome::Answered(sent) => self.log(log.as_deref(), sent),
@@ -159,7 +200,7 @@ impl App {
                 let progress = echo.data(&mut stream, data, end);
                 exchange.sent.count(progress)
             }
-            Work::Download(_) => {
+            Work::Download(_) | Work::Relay(_) => {
                 stream.consume(data.len());
                 false
             }
@@ -175,7 +216,7 @@ impl App {
             return;
         };
         let progress = match &mut exchange.work {
-            Work::Upload(_) => return,
+            Work::Upload(_) | Work::Relay(_) => return,
             Work::Echo(echo) => echo.write(&mut stream),
             Work::Download(download) => {
                 match download.write(&mut stream, want, &mut self.files.pieces) {
@@ -239,23 +280,41 @@ impl Service for App {
     fn turn(&mut self, _now: Instant) {
         self.clock.set(SystemTime::now());
         self.files.turn();
+        self.settle_relays();
+    }
+
+    fn opened(&mut self, conns: &mut Conns, conn: ConnId) {
+        if self.proxy.pool.owns(conn) {
+            self.proxy.pool.opened(conns, conn);
+            self.tell_clients(conns);
+        }
     }
 
     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event) {
+        if self.proxy.pool.owns(conn) {
+            self.proxy.pool.event(conns, conn, event);
+            return self.tell_clients(conns);
+        }
         match event {
             Event::Request { id, head, end } => self.request(conns, conn, id, &head, end),
             Event::Data { id, data, end } => {
-                if let Some(stream) = conns.stream(conn, id) {
+                if self.is_relayed(conn, id) {
+                    self.upload(conns, (conn, id), data, end, None);
+                } else if let Some(stream) = conns.stream(conn, id) {
                     self.data(stream, conn, data, end);
                 }
             }
-            Event::Trailers { id, .. } => {
-                if let Some(stream) = conns.stream(conn, id) {
+            Event::Trailers { id, fields } => {
+                if self.is_relayed(conn, id) {
+                    self.upload(conns, (conn, id), Bytes::new(), true, Some(fields));
+                } else if let Some(stream) = conns.stream(conn, id) {
                     self.data(stream, conn, Bytes::new(), true);
                 }
             }
             Event::Writable { id, want } => {
-                if let Some(stream) = conns.stream(conn, id) {
+                if self.is_relayed(conn, id) {
+                    self.download(conns, (conn, id));
+                } else if let Some(stream) = conns.stream(conn, id) {
                     self.writable(stream, conn, want);
                 }
             }
@@ -269,7 +328,8 @@ impl Service for App {
                     }
                     None => log_reset(conns, conn, id, code, cause),
                 }
-                if let Some(Exchange { sent, log, .. }) = self.exchanges.remove(conn, id) {
+                if let Some(Exchange { sent, log, work }) = self.exchanges.remove(conn, id) {
+                    self.cancel(conns, &work);
                     self.log(log.as_deref(), sent);
                 }
                 if let Some(mut stream) = conns.stream(conn, id) {
@@ -281,14 +341,35 @@ impl Service for App {
         }
     }
 
+    fn half_closed(&mut self, conns: &mut Conns, conn: ConnId) {
+        self.client_may_have_left(conns, conn);
+    }
+
     fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
+        if self.proxy.pool.owns(conn) {
+            self.proxy.pool.closed(conns, conn, why);
+            return self.tell_clients(conns);
+        }
+        if let Some(client) = crate::proxy::on_behalf(conns, conn) {
+            self.proxy.pool.client_left(conns, client);
+        }
         log_end(conns, conn, why);
         self.pusher.closed(conn);
         log_total(conns, conn);
         let cut_off: Vec<Exchange> = self.exchanges.remove_all(conn).collect();
-        for Exchange { sent, log, .. } in cut_off {
+        for Exchange { sent, log, work } in cut_off {
+            self.cancel(conns, &work);
             self.log(log.as_deref(), sent);
         }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.proxy.pool.next_timeout()
+    }
+
+    fn handle_timeout(&mut self, conns: &mut Conns, now: Instant) {
+        self.proxy.pool.handle_timeout(conns, now);
+        self.tell_clients(conns);
     }
 
     fn message(&mut self, _conns: &mut Conns, message: Self::Message) {
@@ -297,9 +378,19 @@ impl Service for App {
 
     fn tick(&mut self, conns: &mut Conns, _now: Instant) {
         self.access_log.flush();
-        self.published
-            .set(Snapshot::of(&conns.totals(), self.pusher.stats()));
+        self.published.set(Snapshot::of(
+            &conns.totals(),
+            &self.proxy.pool.stats(),
+            self.pusher.stats(),
+        ));
     }
+}
+
+/// `:path` without the query.
+fn path_of(head: &RequestHead) -> &[u8] {
+    let path = head.path_octets();
+    let end = path.iter().position(|octet| *octet == b'?');
+    &path[..end.unwrap_or(path.len())]
 }
 
 /// The address of a connection's peer, for the log.

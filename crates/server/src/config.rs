@@ -3,21 +3,25 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tidegate_net::{Options, TlsAcceptorConfig, TlsError};
+use rustls::pki_types::ServerName;
+use tidegate_net::{Options, TlsAcceptorConfig, TlsConnectorConfig, TlsError, Trust};
+use tidegate_pool::{Security, Upstream, client_config};
 use tidegate_proto::{Config as Proto, MemoryBudget};
 
 use crate::access_log::Destination;
 use crate::certificate;
-use crate::flags::{Flags, Listen, RouteTarget, Size, Switch};
+use crate::flags::{Flags, Host, Listen, ProxyVersion, RouteTarget, Size, Switch};
 use crate::handlers::demo;
 use crate::handlers::lookup::Root;
 use crate::memory;
+use crate::proxy::target::{Scheme, UpstreamTarget};
+use crate::proxy::{self, DOWNLOAD_WINDOW};
 use crate::push::file::FileError;
 use crate::push::{self, Mode, PreloadError, PushCache};
 use crate::router::Router;
@@ -38,6 +42,10 @@ pub struct Config {
     pub workers: usize,
     /// Settings and limits of the loops.
     pub options: Options,
+    /// Where WebSockets are let through.
+    pub websockets: Router<()>,
+    /// Where routes lead, and how.
+    pub proxy: proxy::Settings,
     /// Whether requests' `x-priority` fields count.
     pub trust_x_priority: bool,
     /// Where the access log goes.
@@ -68,6 +76,8 @@ pub enum Target {
     Echo,
     /// Files below a directory.
     Files(Root),
+    /// An upstream.
+    Proxy(Arc<proxy::Route>),
 }
 
 /// Why there is no start. Its `Display` is one sentence.
@@ -102,6 +112,14 @@ pub enum ConfigError {
     PreloadUnrouted(String),
     /// Pushes are wanted, but there is no list.
     NothingToPush,
+    /// An upstream's name leads nowhere.
+    Unresolvable(String, io::Error),
+    /// An upstream's name can't be in a certificate.
+    UpstreamName(String),
+    /// What is needed for TLS with upstreams can't be used.
+    UpstreamTls(String, TlsError),
+    /// No upstream is on this path, where WebSockets are to be let through.
+    WebSocketUnrouted(String),
 }
 
 impl ConfigError {
@@ -113,6 +131,8 @@ impl ConfigError {
             | Self::PreloadFile(FileError::Line(..))
             | Self::Preload(_)
             | Self::PreloadUnrouted(_)
+            | Self::UpstreamName(_)
+            | Self::WebSocketUnrouted(_)
             | Self::NothingToPush => 2,
             _ => 1,
         }
@@ -147,6 +167,20 @@ impl fmt::Display for ConfigError {
                 "{path} can't be preloaded, for no route serves it: add a --route, or give its content in the \
                  --preload-file"
             ),
+            Self::Unresolvable(host, error) => {
+                write!(f, "can't find the address of the upstream {host}: {error}")
+            }
+            Self::UpstreamName(name) => write!(
+                f,
+                "{name} can't be the name in an upstream's certificate: give a DNS name or an address with --upstream-name"
+            ),
+            Self::UpstreamTls(what, error) => {
+                write!(f, "can't use {what} for upstreams: {error}")
+            }
+            Self::WebSocketUnrouted(path) => write!(
+                f,
+                "--websocket {path}: no --route leads from there to an upstream"
+            ),
             Self::NothingToPush => f.write_str(
                 "there is nothing to push: say what pages need with --preload or --preload-file",
             ),
@@ -161,7 +195,7 @@ impl Config {
     ///
     /// # Errors
     /// The first thing that keeps the server from starting.
-    pub fn new(flags: Flags) -> Result<Self, ConfigError> {
+    pub fn new(flags: &Flags) -> Result<Self, ConfigError> {
         let tls = addresses(&flags.listen, 8443);
         let h2c = addresses(&flags.listen_h2c, 8080);
         if tls.is_empty() && h2c.is_empty() {
@@ -170,10 +204,10 @@ impl Config {
         let self_signed = !tls.is_empty() && flags.cert.is_none();
         let acceptor = match tls.is_empty() {
             true => None,
-            false => Some(Arc::new(acceptor(flags.cert, flags.key)?)),
+            false => Some(Arc::new(acceptor(flags.cert.clone(), flags.key.clone())?)),
         };
         let access_log = Destination::open(flags.access_log.as_deref()).map_err(|error| {
-            ConfigError::NoAccessLog(flags.access_log.unwrap_or_default(), error)
+            ConfigError::NoAccessLog(flags.access_log.clone().unwrap_or_default(), error)
         })?;
 
         let mut proto = Proto::server();
@@ -189,7 +223,17 @@ impl Config {
         proto.timeouts.write = flags.write_timeout;
         proto.timeouts.idle = flags.idle_timeout;
         proto.timeouts.shutdown = flags.shutdown_timeout;
+        // RFC 8441 §3: browsers that see it use it, so it is only said where somebody takes WebSockets.
+        proto.enable_connect_protocol = !flags.websocket.is_empty();
+        let memory_budget = proto.memory_budget.clone();
         let mut options = Options::new(proto.build().map_err(ConfigError::Proto)?);
+        options.h2c_upgrade = flags.h2c_upgrade;
+        if flags.proxy_protocol {
+            options.proxy_protocol_from = match flags.proxy_protocol_from.is_empty() {
+                true => LOOPBACK.iter().filter_map(|net| net.parse().ok()).collect(),
+                false => flags.proxy_protocol_from.clone(),
+            };
+        }
         options.handshake_timeout = flags.handshake_timeout;
         options.write_timeout = flags.write_timeout;
         options.notsent_lowat = saturate(flags.notsent_lowat);
@@ -200,18 +244,20 @@ impl Config {
             limit => limit,
         };
 
+        let mut upstreams = Upstreams::new(flags)?;
         let mut routes = Vec::new();
-        if let Some(directory) = flags.root {
-            routes.push(("/".to_owned(), files(&directory)?));
+        if let Some(directory) = &flags.root {
+            routes.push(("/".to_owned(), files(directory)?));
         }
-        for route in flags.route {
-            let target = match route.target {
+        for route in &flags.route {
+            let target = match &route.target {
                 RouteTarget::Status => Target::Status,
                 RouteTarget::Upload => Target::Upload,
                 RouteTarget::Echo => Target::Echo,
-                RouteTarget::Directory(directory) => files(&directory)?,
+                RouteTarget::Directory(directory) => files(directory)?,
+                RouteTarget::Upstream(target) => upstreams.route(target)?,
             };
-            routes.push((route.path, target));
+            routes.push((route.path.clone(), target));
         }
         let is_demo = routes.is_empty();
         if is_demo {
@@ -225,11 +271,23 @@ impl Config {
         }
 
         let routes = Router::new(routes);
+        for path in &flags.websocket {
+            if !matches!(routes.find(path.as_bytes()), Some((Target::Proxy(_), _))) {
+                return Err(ConfigError::WebSocketUnrouted(path.clone()));
+            }
+        }
+        let websockets = flags.websocket.iter().map(|path| (path.clone(), ()));
+        let websockets = Router::new(websockets);
+        let proxy = proxy::Settings {
+            upstreams: upstreams.upstreams,
+            pool: pool_options(flags, memory_budget)?,
+            trusted: flags.trust_forwarded_from.clone(),
+        };
         let mut preloads = match &flags.preload_file {
             Some(file) => push::file::read(file).map_err(ConfigError::PreloadFile)?,
             None => Vec::new(),
         };
-        preloads.extend(flags.preload);
+        preloads.extend(flags.preload.iter().cloned());
         let is_built_in = preloads.is_empty() && is_demo;
         if is_built_in {
             preloads.extend(demo::preloads());
@@ -256,6 +314,8 @@ impl Config {
             acceptor,
             self_signed,
             routes,
+            websockets,
+            proxy,
             workers: flags.workers.map_or_else(cores, usize::from),
             options,
             trust_x_priority: flags.trust_x_priority == Switch::On,
@@ -272,12 +332,150 @@ fn check_routed(list: &PushCache, routes: &Router<Target>) -> Result<(), ConfigE
         let found = routes.find(path.as_bytes());
         matches!(
             found,
-            Some((Target::Files(_) | Target::Demo | Target::Status, _))
+            Some((
+                Target::Files(_) | Target::Demo | Target::Status | Target::Proxy(_),
+                _
+            ))
         )
     };
     match list.routed().find(|path| !has_content(path)) {
         None => Ok(()),
         Some(path) => Err(ConfigError::PreloadUnrouted(path.to_owned())),
+    }
+}
+
+/// Where connections with a PROXY protocol header come from, unless something else is said.
+const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+
+/// How the workers' pools behave.
+fn pool_options(
+    flags: &Flags,
+    memory_budget: Option<Arc<MemoryBudget>>,
+) -> Result<tidegate_pool::Options, ConfigError> {
+    let mut proto = client_config();
+    // What waits for a client beyond that waits at the upstream.
+    proto.max_stream_window_size = DOWNLOAD_WINDOW;
+    proto.memory_budget = memory_budget;
+    proto.timeouts.idle = flags.upstream_idle_timeout;
+    let mut pool = tidegate_pool::Options::new(proto.build().map_err(ConfigError::Proto)?);
+    pool.connect_timeout = flags.upstream_connect_timeout;
+    pool.request_timeout = flags.upstream_timeout;
+    pool.conversation_timeout = flags.tunnel_timeout;
+    pool.max_idle = flags.upstream_max_idle;
+    pool.max_http1_connections = flags.upstream_max_connections as usize;
+    pool.proxy_protocol = flags.upstream_proxy_protocol.map(|version| match version {
+        ProxyVersion::V1 => 1,
+        ProxyVersion::V2 => 2,
+    });
+    Ok(pool)
+}
+
+/// The upstreams that routes lead to: two routes to the same one share its connections.
+struct Upstreams<'a> {
+    flags: &'a Flags,
+    targets: Vec<(Scheme, Vec<(String, u16)>)>,
+    upstreams: Vec<Upstream>,
+    /// Made for the first one that needs it.
+    tls: Option<Arc<TlsConnectorConfig>>,
+}
+
+impl<'a> Upstreams<'a> {
+    fn new(flags: &'a Flags) -> Result<Self, ConfigError> {
+        let mut upstreams = Self {
+            flags,
+            targets: Vec::new(),
+            upstreams: Vec::new(),
+            tls: None,
+        };
+        if flags.upstream_ca.is_some() || flags.upstream_cert.is_some() {
+            // A mistake in the files is told even if there is no use for them.
+            upstreams.tls()?;
+        }
+        Ok(upstreams)
+    }
+
+    fn tls(&mut self) -> Result<Arc<TlsConnectorConfig>, ConfigError> {
+        if let Some(tls) = &self.tls {
+            return Ok(Arc::clone(tls));
+        }
+        let read = |path: &PathBuf| {
+            fs::read(path).map_err(|error| ConfigError::Unreadable(path.clone(), error))
+        };
+        let (trust, what) = match &self.flags.upstream_ca {
+            None => (Trust::System, "the system's authorities".to_owned()),
+            Some(path) => (Trust::Pem(read(path)?), path.display().to_string()),
+        };
+        let tls = match (&self.flags.upstream_cert, &self.flags.upstream_key) {
+            (Some(cert), Some(key)) => {
+                let what = format!("{what} and {}", cert.display());
+                let (chain, private) = (read(cert)?, read(key)?);
+                TlsConnectorConfig::new(&trust, Some((&chain, &private)))
+                    .map_err(|error| ConfigError::UpstreamTls(what, error))?
+            }
+            _ => TlsConnectorConfig::new(&trust, None)
+                .map_err(|error| ConfigError::UpstreamTls(what, error))?,
+        };
+        Ok(Arc::clone(self.tls.insert(Arc::new(tls))))
+    }
+
+    fn route(&mut self, target: &UpstreamTarget) -> Result<Target, ConfigError> {
+        let known = (target.scheme, target.hosts.clone());
+        let place = self.targets.iter().position(|other| *other == known);
+        let upstream = match place {
+            Some(place) => place,
+            None => {
+                let upstream = self.upstream(target)?;
+                self.targets.push(known);
+                self.upstreams.push(upstream);
+                self.upstreams.len() - 1
+            }
+        };
+        let host = match self.flags.upstream_host {
+            Host::Keep => None,
+            Host::Rewrite => Some(target.authority.clone().into_boxed_str()),
+        };
+        Ok(Target::Proxy(Arc::new(proxy::Route {
+            upstream,
+            base: target.base.clone().map(String::into_boxed_str),
+            scheme: target.scheme.of_requests(),
+            host,
+        })))
+    }
+
+    fn upstream(&mut self, target: &UpstreamTarget) -> Result<Upstream, ConfigError> {
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for (host, port) in &target.hosts {
+            let found = (host.as_str(), *port).to_socket_addrs();
+            let found = found.map_err(|error| ConfigError::Unresolvable(host.clone(), error))?;
+            for address in found {
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+        }
+        let security = match target.scheme {
+            Scheme::Http => Security::Http1,
+            Scheme::H2c => Security::H2c,
+            Scheme::Https => {
+                let first = target.hosts.first().map(|(host, _)| host.clone());
+                let name = self
+                    .flags
+                    .upstream_name
+                    .clone()
+                    .or(first)
+                    .unwrap_or_default();
+                Security::Tls {
+                    config: self.tls()?,
+                    name: ServerName::try_from(name.clone())
+                        .map_err(|_| ConfigError::UpstreamName(name))?,
+                }
+            }
+        };
+        Ok(Upstream {
+            name: target.to_string(),
+            addresses,
+            security,
+        })
     }
 }
 
@@ -340,7 +538,7 @@ mod tests {
 
     fn config(line: &str) -> Result<Config, ConfigError> {
         let words = std::iter::once("tidegate").chain(line.split_whitespace());
-        Config::new(Flags::try_parse_from(words).unwrap())
+        Config::new(&Flags::try_parse_from(words).unwrap())
     }
 
     fn error(line: &str) -> ConfigError {

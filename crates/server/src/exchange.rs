@@ -1,7 +1,6 @@
 //! Requests in progress: those that the first answer didn't finish.
 
-use std::collections::HashMap;
-
+use rustc_hash::FxHashMap;
 use tidegate_net::ConnId;
 use tidegate_proto::StreamId;
 
@@ -10,6 +9,7 @@ use crate::handlers::Sent;
 use crate::handlers::echo::Echo;
 use crate::handlers::files::Download;
 use crate::handlers::upload::Upload;
+use crate::proxy::Relay;
 
 /// A request in progress.
 pub struct Exchange {
@@ -29,6 +29,8 @@ pub enum Work {
     Echo(Echo),
     /// A file goes out.
     Download(Download),
+    /// It is on its way to an upstream, or the answer on its way back.
+    Relay(Box<Relay>),
 }
 
 /// Whether there is more to do.
@@ -43,7 +45,7 @@ pub enum Progress {
 /// All requests in progress of a worker, by connection and stream.
 #[derive(Default)]
 pub struct Exchanges {
-    by_conn: HashMap<ConnId, HashMap<StreamId, Exchange>>,
+    by_conn: FxHashMap<ConnId, FxHashMap<StreamId, Exchange>>,
 }
 
 impl Exchanges {
@@ -60,6 +62,12 @@ impl Exchanges {
     /// Takes out the one of this stream.
     pub fn remove(&mut self, conn: ConnId, id: StreamId) -> Option<Exchange> {
         self.by_conn.get_mut(&conn)?.remove(&id)
+    }
+
+    /// The streams of a connection that have one in progress.
+    pub fn streams(&self, conn: ConnId) -> impl Iterator<Item = StreamId> {
+        let its = self.by_conn.get(&conn).into_iter();
+        its.flat_map(|its| its.keys().copied())
     }
 
     /// Takes out all of a connection.

@@ -7,16 +7,22 @@ use std::time::Duration;
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
 use tidegate_proto::Priorities;
 
+use crate::get;
+use crate::proxy::target::UpstreamTarget;
 use crate::push::{Mode, Preload};
 
 const EXAMPLES: &str = "\
 Routes:
-  PATH=TARGET, where TARGET is a directory, or one of these words (write ./status for a directory of that name):
+  PATH=TARGET, where TARGET is a directory, an upstream, or one of these words (write ./status for a directory of that name):
     status   answers {\"status\":\"ok\"}
     upload   takes a body of any size and answers {\"bytes\":N,\"sha256\":\"...\"}
     echo     sends the body back as it streams in
+  An upstream is http://HOST:PORT (HTTP/1.1), h2c://HOST:PORT (HTTP/2 in cleartext) or https://HOST:PORT (TLS, and HTTP/2 or
+  HTTP/1.1 by ALPN). Of several addresses with commas between them, the one with the least to do gets the next request. The path of
+  a request stays as it is, unless a path follows the address: that takes the place of PATH.
   The longest PATH that covers a request wins; /a covers /a and /a/b, but not /ab.
   Without any route there is a demo site at /, and /status, /upload and /echo.
 
@@ -30,12 +36,19 @@ Examples:
   tidegate                                          the demo site, with a self-signed certificate
   tidegate --root ./public --listen 443 --listen-h2c none --cert site.pem --key site.key
   tidegate --route /=./public --route /api/health=status --listen none --listen-h2c 127.0.0.1:8080
-  tidegate --root ./public --preload /=/style.css --preload /=/app.js --push learned";
+  tidegate --root ./public --preload /=/style.css --preload /=/app.js --push learned
+  tidegate --root ./public --route /api=http://127.0.0.1:9000 --route /grpc.Service=h2c://10.0.0.1:50051,10.0.0.2:50051
+  tidegate --route /=http://127.0.0.1:3000 --websocket /socket";
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "tidegate", version, about = "An HTTP/2 and HTTP/1.1 server", after_help = EXAMPLES, styles = STYLES, max_term_width = 120)]
+#[command(name = "tidegate", version, about = "An HTTP/2 and HTTP/1.1 server and reverse proxy", after_help = EXAMPLES, styles = STYLES,
+          max_term_width = 120, args_conflicts_with_subcommands = true)]
 pub struct Flags {
+    /// Something else than serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Listen here for HTTP/2 and HTTP/1.1 over TLS: ADDR:PORT, :PORT or PORT, or none. Repeatable [default: 8443]
     #[arg(long, value_name = "ADDR", help_heading = "Ports", value_parser = listen)]
     pub listen: Vec<Listen>,
@@ -51,6 +64,18 @@ pub struct Flags {
     /// The certificate's private key, PEM
     #[arg(long, value_name = "FILE", help_heading = "Ports", requires = "cert")]
     pub key: Option<PathBuf>,
+
+    /// Follow Upgrade: h2c in cleartext, of clients that don't know beforehand that HTTP/2 is spoken there
+    #[arg(long, help_heading = "Ports")]
+    pub h2c_upgrade: bool,
+
+    /// Take a PROXY protocol header, version 1 or 2, in front of each connection from --proxy-protocol-from: it says for whom
+    #[arg(long, help_heading = "Ports")]
+    pub proxy_protocol: bool,
+
+    /// Addresses of proxies that speak the PROXY protocol, such as 10.0.0.0/8. Repeatable [default: loopback]
+    #[arg(long, value_name = "ADDR[/BITS]", help_heading = "Ports", value_parser = net, requires = "proxy_protocol")]
+    pub proxy_protocol_from: Vec<IpNet>,
 
     /// What to serve where. Repeatable
     #[arg(long, value_name = "PATH=TARGET", help_heading = "Content", value_parser = route)]
@@ -81,6 +106,84 @@ pub struct Flags {
     /// Push what a page needs to clients that take pushes, as browsers don't: all, or what clients are seen to ask for
     #[arg(long, value_name = "off|on|learned", help_heading = "Content", value_enum, default_value_t = Mode::Off, hide_possible_values = true)]
     pub push: Mode,
+
+    /// Let WebSockets through to the upstream, on this path and below it. Repeatable
+    #[arg(long, value_name = "PATH", help_heading = "Upstreams", value_parser = path)]
+    pub websocket: Vec<String>,
+
+    /// Trust upstreams whose certificates are in this file, PEM, or signed by an authority in it [default: the system's authorities]
+    #[arg(long, value_name = "FILE", help_heading = "Upstreams")]
+    pub upstream_ca: Option<PathBuf>,
+
+    /// Certificate chain that is shown to upstreams which ask for one, PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Upstreams",
+        requires = "upstream_key"
+    )]
+    pub upstream_cert: Option<PathBuf>,
+
+    /// That certificate's private key, PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Upstreams",
+        requires = "upstream_cert"
+    )]
+    pub upstream_key: Option<PathBuf>,
+
+    /// The name that upstreams' certificates must be for, and that is sent to them as SNI [default: the host of the URL]
+    #[arg(long, value_name = "NAME", help_heading = "Upstreams")]
+    pub upstream_name: Option<String>,
+
+    /// Host that upstreams get: keep, what the client sent, or rewrite, the host of the URL
+    #[arg(long, value_name = "keep|rewrite", help_heading = "Upstreams", value_enum, default_value_t = Host::Keep, hide_possible_values = true)]
+    pub upstream_host: Host,
+
+    /// Until TCP and TLS with an upstream are done
+    #[arg(long, value_name = "TIME", help_heading = "Upstreams", default_value = "3s", value_parser = duration)]
+    pub upstream_connect_timeout: Duration,
+
+    /// How long nothing of a request to an upstream may move, in either direction
+    #[arg(long, value_name = "TIME", help_heading = "Upstreams", default_value = "60s", value_parser = duration)]
+    pub upstream_timeout: Duration,
+
+    /// The same for WebSockets and calls of gRPC
+    #[arg(long, value_name = "TIME", help_heading = "Upstreams", default_value = "1h", value_parser = duration)]
+    pub tunnel_timeout: Duration,
+
+    /// Keep a connection to an upstream for so long without a request
+    #[arg(long, value_name = "TIME", help_heading = "Upstreams", default_value = "90s", value_parser = duration)]
+    pub upstream_idle_timeout: Duration,
+
+    /// Connections to upstreams without a request, of each worker
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Upstreams",
+        default_value_t = 100
+    )]
+    pub upstream_max_idle: usize,
+
+    /// Connections of HTTP/1.1 to one address of an upstream, of each worker
+    #[arg(long, value_name = "N", help_heading = "Upstreams", default_value_t = 256,
+          value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub upstream_max_connections: u32,
+
+    /// Begin connections to upstreams with a PROXY protocol header, version v1 or v2. Each is for one client only then
+    #[arg(
+        long,
+        value_name = "v1|v2",
+        help_heading = "Upstreams",
+        value_enum,
+        hide_possible_values = true
+    )]
+    pub upstream_proxy_protocol: Option<ProxyVersion>,
+
+    /// Believe the Forwarded and X-Forwarded fields of clients with these addresses, such as 10.0.0.0/8. Repeatable
+    #[arg(long, value_name = "ADDR[/BITS]", help_heading = "Upstreams", value_parser = net)]
+    pub trust_forwarded_from: Vec<IpNet>,
 
     /// Worker threads [default: one for each core]
     #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -146,6 +249,13 @@ pub struct Flags {
     pub access_log: Option<PathBuf>,
 }
 
+/// What the program does other than serving.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Ask for URLs, over one connection to each server
+    Get(get::flags::Flags),
+}
+
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
     .usage(AnsiColor::Green.on_default().bold())
@@ -200,31 +310,57 @@ pub enum RouteTarget {
     Upload,
     /// Sends the body back.
     Echo,
+    /// Sends requests on.
+    Upstream(UpstreamTarget),
+}
+
+fn path(typed: &str) -> Result<String, String> {
+    if !typed.starts_with('/') {
+        return Err(format!("the path must begin with /, as in /{typed}"));
+    }
+    if typed.contains(['?', '#', '%']) || typed.contains("//") {
+        return Err(format!(
+            "{typed} can't be a path here: leave out ?, #, % and //"
+        ));
+    }
+    Ok(typed.into())
+}
+
+fn net(typed: &str) -> Result<IpNet, String> {
+    let address = typed.parse::<IpAddr>().map(IpNet::from);
+    let net = typed.parse::<IpNet>().map(|net| net.trunc());
+    let canonical = |net: IpNet| match (net.addr().to_canonical(), net) {
+        // Clients that come over IPv4 are known as that.
+        (IpAddr::V4(v4), IpNet::V6(v6)) if v6.prefix_len() >= 96 => {
+            IpNet::new(v4.into(), v6.prefix_len() - 96).unwrap_or(net)
+        }
+        _ => net,
+    };
+    address
+        .or(net)
+        .map(canonical)
+        .map_err(|_| "expected an address, or a network such as 10.0.0.0/8 or 2001:db8::/32".into())
 }
 
 fn route(typed: &str) -> Result<Route, String> {
-    let Some((path, target)) = typed.split_once('=') else {
-        return Err("expected PATH=TARGET, such as /static=./public or /health=status".into());
+    let Some((place, target)) = typed.split_once('=') else {
+        return Err(
+            "expected PATH=TARGET, such as /static=./public, /api=http://127.0.0.1:9000 or /health=status"
+                .into(),
+        );
     };
-    if !path.starts_with('/') {
-        return Err(format!(
-            "the path must begin with /, as in /{path}={target}"
-        ));
-    }
-    if path.contains(['?', '#', '%']) || path.contains("//") {
-        return Err(format!("{path} can't be a route: leave out ?, #, % and //"));
-    }
+    let path = path(place)?;
     let target = match target {
         "" => return Err(format!("nothing follows the = of {path}=")),
         "status" => RouteTarget::Status,
         "upload" => RouteTarget::Upload,
         "echo" => RouteTarget::Echo,
+        upstream if UpstreamTarget::is_meant(upstream) => {
+            RouteTarget::Upstream(UpstreamTarget::parse(upstream)?)
+        }
         directory => RouteTarget::Directory(directory.into()),
     };
-    Ok(Route {
-        path: path.into(),
-        target,
-    })
+    Ok(Route { path, target })
 }
 
 fn preload(typed: &str) -> Result<Preload, String> {
@@ -244,7 +380,8 @@ fn priorities(typed: &str) -> Result<Priorities, String> {
     }
 }
 
-fn duration(typed: &str) -> Result<Duration, String> {
+/// Reads a time such as `500ms`, `10s` or `5m`.
+pub(crate) fn duration(typed: &str) -> Result<Duration, String> {
     let digits = typed.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = typed.split_at(digits);
     let wrong = || "expected a time such as 500ms, 10s, 5m or 1h".to_owned();
@@ -271,6 +408,24 @@ pub enum Switch {
     On,
     /// No.
     Off,
+}
+
+/// What upstreams get as Host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Host {
+    /// What the client sent.
+    Keep,
+    /// The host of the upstream's URL.
+    Rewrite,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// A number of octets.
@@ -457,6 +612,38 @@ mod tests {
         ] {
             assert!(route(wrong).is_err(), "{wrong:?}");
         }
+        for upstream in ["/=http://a", "/=h2c://a:1,b:2", "/=https://[::1]/x"] {
+            let target = target(upstream).unwrap().1;
+            assert!(matches!(target, RouteTarget::Upstream(_)), "{upstream}");
+        }
+        // Not a directory of that name.
+        for wrong in ["/=http://", "/=ftp://a", "/=h2c://a:port", "/=http://a:0"] {
+            assert!(route(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        let written = |typed| net(typed).map(|net| net.to_string());
+        for (typed, expected) in [
+            ("192.0.2.1", "192.0.2.1/32"),
+            ("192.0.2.1/24", "192.0.2.0/24"),
+            ("2001:db8::1", "2001:db8::1/128"),
+            ("::ffff:192.0.2.1", "192.0.2.1/32"),
+            ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(written(typed), Ok(expected.into()), "{typed}");
+        }
+        for wrong in [
+            "",
+            "localhost",
+            "192.0.2.1/33",
+            "192.0.2.1:80",
+            "10.0.0.0/8,::/0",
+        ] {
+            assert!(net(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]
@@ -480,6 +667,15 @@ mod tests {
             "--preload =/style.css",
             "--early-hints maybe",
             "--push sometimes",
+            "--route /=http://",
+            "--websocket socket",
+            "--proxy-protocol-from 127.0.0.1",
+            "--proxy-protocol --proxy-protocol-from everywhere",
+            "--upstream-cert only.pem",
+            "--upstream-key only.pem",
+            "--upstream-host other",
+            "--upstream-proxy-protocol v3",
+            "--trust-forwarded-from 10.0.0.0/33",
             "surplus",
         ] {
             let error = typed(line).unwrap_err();

@@ -7,9 +7,12 @@ pub mod clock;
 pub mod config;
 pub mod exchange;
 pub mod flags;
+pub mod get;
 pub mod handlers;
 pub mod memory;
+pub mod pipe;
 pub mod priority;
+pub mod proxy;
 pub mod push;
 pub mod router;
 pub mod run;
@@ -20,13 +23,17 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::config::Config;
-use crate::flags::Flags;
+use crate::flags::{Command, Flags};
 
 /// The whole program. Exit status 0 after a signal, 1 when the system refuses something, 2 for a wrong command line.
 pub fn main() -> ExitCode {
     let flags = Flags::parse();
+    if let Some(Command::Get(flags)) = &flags.command {
+        // It says itself what there is to say.
+        return get::main(flags);
+    }
     env_logger::Builder::new().parse_filters(&flags.log).init();
-    let config = match Config::new(flags) {
+    let config = match Config::new(&flags) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("tidegate: {error}");

@@ -13,7 +13,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 use tidegate_net::{EventLoop, Listener, Mailbox, Security};
 
-use crate::app::App;
+use crate::app::{App, Site};
 use crate::config::{Address, Config, Target};
 use crate::router::Router;
 use crate::stats::Stats;
@@ -71,19 +71,20 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(RunError::Start)?;
     let (listeners, bound) = bind_all(&config)?;
 
-    let routes = Arc::new(config.routes);
+    let site = Site {
+        routes: Arc::new(config.routes),
+        websockets: Arc::new(config.websockets),
+        trust_x_priority: config.trust_x_priority,
+        proxy: Arc::new(config.proxy),
+        push: config.push,
+        access_log: config.access_log,
+    };
     let mut stats = Stats::default();
     let (ended, ends) = mpsc::channel();
     let mut mailboxes = Vec::with_capacity(config.workers);
     let mut threads = Vec::with_capacity(config.workers);
     for (worker, listeners) in listeners.into_iter().enumerate() {
-        let app = App::new(
-            Arc::clone(&routes),
-            config.trust_x_priority,
-            config.push.clone(),
-            config.access_log.clone(),
-            stats.add_worker(),
-        );
+        let app = App::new(site.clone(), stats.add_worker());
         let event_loop =
             EventLoop::new(listeners, config.options.clone(), app).map_err(RunError::Start)?;
         mailboxes.push(event_loop.mailbox());
@@ -100,7 +101,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     }
     drop(ended);
     handle_signals(signals, mailboxes).map_err(RunError::Start)?;
-    announce(&bound, &routes, config.self_signed);
+    announce(&bound, &site.routes, config.self_signed);
 
     let mut running = threads.len();
     while running > 0 {
@@ -250,7 +251,7 @@ fn announce(bound: &[Bound], routes: &Router<Target>, self_signed: bool) {
                 Target::Status => ("", ""),
                 Target::Upload => ("-T FILE ", ""),
                 Target::Echo => ("-d hello ", ""),
-                Target::Files(_) => ("-v ", ""),
+                Target::Files(_) | Target::Proxy(_) => ("-v ", ""),
             };
             let line = format!("  curl {flag}{options}{url}{path}");
             text.push_str(&match note {

@@ -26,12 +26,26 @@ pub struct Snapshot {
     pub reused: u64,
     /// Requests refused because the memory budget was used up.
     pub refused_for_memory: u64,
+    /// Connections to upstreams open now.
+    pub upstream_open: u64,
+    /// Those of them without a request.
+    pub upstream_idle: u64,
+    /// Connections to upstreams that came about.
+    pub upstream_connected: u64,
+    /// Requests that were sent to an upstream; one that is sent again counts again.
+    pub upstream_sent: u64,
+    /// Those of them that went on a connection which had carried another one before.
+    pub upstream_reused: u64,
+    /// Requests that were sent to an upstream again.
+    pub upstream_retried: u64,
+    /// Requests that no upstream answered, or not to the end.
+    pub upstream_failed: u64,
     /// What came of the preload list.
     pub push: push::Stats,
 }
 
 /// Counters of the loop.
-const LOOP: usize = 11;
+const LOOP: usize = 18;
 
 const COUNTERS: usize = LOOP + push::Stats::LEN;
 
@@ -80,8 +94,8 @@ impl std::fmt::Display for Headers {
 }
 
 impl Snapshot {
-    /// What a worker's loop and its push cache have counted.
-    pub fn of(totals: &Totals, push: &push::Stats) -> Self {
+    /// What a worker's loop, its pool and its push cache have counted.
+    pub fn of(totals: &Totals, pool: &tidegate_pool::Stats, push: &push::Stats) -> Self {
         Self {
             active_streams: totals.active_streams,
             requests: totals.proto.requests,
@@ -91,6 +105,13 @@ impl Snapshot {
             open: totals.open,
             reused: totals.reused,
             refused_for_memory: totals.proto.refused_for_memory,
+            upstream_open: pool.open,
+            upstream_idle: pool.idle,
+            upstream_connected: pool.connected,
+            upstream_sent: pool.sent,
+            upstream_reused: pool.reused,
+            upstream_retried: pool.retried,
+            upstream_failed: pool.failed,
             push: *push,
         }
     }
@@ -109,6 +130,13 @@ impl Snapshot {
             self.open,
             self.reused,
             self.refused_for_memory,
+            self.upstream_open,
+            self.upstream_idle,
+            self.upstream_connected,
+            self.upstream_sent,
+            self.upstream_reused,
+            self.upstream_retried,
+            self.upstream_failed,
         ]);
         array[LOOP..].copy_from_slice(&self.push.to_array());
         array
@@ -127,6 +155,13 @@ impl Snapshot {
             open,
             reused,
             refused_for_memory,
+            upstream_open,
+            upstream_idle,
+            upstream_connected,
+            upstream_sent,
+            upstream_reused,
+            upstream_retried,
+            upstream_failed,
             push @ ..,
         ] = array;
         Self {
@@ -143,6 +178,13 @@ impl Snapshot {
             open,
             reused,
             refused_for_memory,
+            upstream_open,
+            upstream_idle,
+            upstream_connected,
+            upstream_sent,
+            upstream_reused,
+            upstream_retried,
+            upstream_failed,
             push: push::Stats::from_array(push),
         }
     }
@@ -165,6 +207,19 @@ impl std::fmt::Display for Snapshot {
         )?;
         if self.refused_for_memory > 0 {
             write!(f, ", {} refused for memory", self.refused_for_memory)?;
+        }
+        if self.upstream_connected + self.upstream_failed > 0 {
+            write!(
+                f,
+                ", upstreams: {} connections open, {} idle, {} connected so far, {} requests sent, {} reused, {} retried, {} failed",
+                self.upstream_open,
+                self.upstream_idle,
+                self.upstream_connected,
+                self.upstream_sent,
+                self.upstream_reused,
+                self.upstream_retried,
+                self.upstream_failed
+            )?;
         }
         if self.push != push::Stats::default() {
             write!(f, ", preloads: {}", self.push)?;

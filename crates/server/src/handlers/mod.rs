@@ -42,7 +42,7 @@ pub struct Extra<'a> {
 
 impl Extra<'_> {
     /// The head with the fields that its status has, if any.
-    fn added_to(self, head: &ResponseHead) -> Option<ResponseHead> {
+    pub fn added_to(self, head: &ResponseHead) -> Option<ResponseHead> {
         if self.links.is_empty() && self.headers.is_empty() {
             return None;
         }

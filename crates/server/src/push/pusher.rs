@@ -34,7 +34,7 @@ struct Client {
 }
 
 /// What a request is to the list, and what was done about it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Prepared {
     found: Found,
     /// Whether the answer has the page's `link` fields.

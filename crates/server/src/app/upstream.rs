@@ -1,0 +1,423 @@
+//! Requests that go on to upstreams, and what comes back.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidegate_net::{ConnId, Conns, Protocol, StreamMut};
+use tidegate_pool::{Event, Failure, RequestOptions};
+use tidegate_proto::{Body, ErrorCode, Fields, KnownName, RequestHead, ResponseHead, StreamId};
+
+use super::App;
+use crate::access_log::Entry;
+use crate::exchange::{Exchange, Work};
+use crate::handlers::{Extra, Request, Sent};
+use crate::priority;
+use crate::proxy::fields::{self, Refused};
+use crate::proxy::relay::is_conversation;
+use crate::proxy::{Key, Relay, Route, UPLOAD_WINDOW, on_behalf};
+use crate::push::Prepared;
+
+/// A request that is to go on.
+pub(super) struct Forwarded<'a> {
+    pub(super) head: &'a RequestHead,
+    pub(super) end: bool,
+    /// What its path has behind the route's.
+    pub(super) rest: &'a [u8],
+    pub(super) prepared: Option<&'a Prepared>,
+    pub(super) log: Option<Box<Entry>>,
+}
+
+impl App {
+    /// Whether a request's path is one where WebSockets are let through.
+    pub(super) fn takes_websockets(&self, head: &RequestHead) -> bool {
+        head.protocol() == Some("websocket") && self.websockets.find(super::path_of(head)).is_some()
+    }
+
+    pub(super) fn is_relayed(&mut self, conn: ConnId, id: StreamId) -> bool {
+        let exchange = self.exchanges.get(conn, id);
+        exchange.is_some_and(|exchange| matches!(exchange.work, Work::Relay(_)))
+    }
+
+    /// Sends a request on to its upstream.
+    pub(super) fn forward(
+        &mut self,
+        conns: &mut Conns,
+        key: Key,
+        route: &Arc<Route>,
+        forwarded: Forwarded<'_>,
+    ) {
+        let (conn, id) = key;
+        let Forwarded {
+            head,
+            end,
+            rest,
+            prepared,
+            log,
+        } = forwarded;
+        let is_connect = head.method_octets() == b"CONNECT";
+        if is_connect && !self.takes_websockets(head) {
+            // RFC 9110 §9.3.6: CONNECT is for proxies that a client has chosen; RFC 8441 §4: a protocol that isn't known.
+            return self.refuse(
+                conns,
+                key,
+                head,
+                log.as_deref(),
+                501,
+                "501 Not Implemented\n",
+            );
+        }
+        let protocol = match conns.engine(conn) {
+            Some(engine) => engine.protocol(),
+            None => return,
+        };
+        // A request for a WebSocket is a GET in HTTP/1.1, whole as it is. What goes through comes behind the answer.
+        let end = end && !(is_connect && protocol == Protocol::Http1);
+        let Some(info) = conns.info(conn) else {
+            return;
+        };
+        let client = self.proxy.client(info, protocol);
+        let sent_head = match fields::request(head, route, rest, &client) {
+            Ok(head) => head,
+            Err(refused) => {
+                let (status, text) = match refused {
+                    Refused::Path | Refused::Unsendable => (400, "400 Bad Request\n"),
+                    Refused::Method => (405, "405 Method Not Allowed\n"),
+                    Refused::LastHop => (200, ""),
+                    Refused::Loop => (508, "508 Loop Detected\n"),
+                };
+                return self.refuse(conns, key, head, log.as_deref(), status, text);
+            }
+        };
+        let Some(upstream) = self.proxy.upstream(route) else {
+            return;
+        };
+        let Some(mut stream) = conns.stream(conn, id) else {
+            return;
+        };
+        if !end {
+            stream.limit_window(UPLOAD_WINDOW);
+        }
+        let is_conversation = is_conversation(head);
+        if is_conversation {
+            stream.lift_body_timeout();
+        }
+        let options = RequestOptions {
+            on_behalf: on_behalf(conns, conn),
+            is_conversation,
+        };
+        let body = if end { Body::Empty } else { Body::Stream };
+        let relay = Relay::new(head, end, prepared.cloned());
+        let exchange = Exchange {
+            work: Work::Relay(Box::new(relay)),
+            sent: Sent {
+                status: 0,
+                bytes: 0,
+            },
+            log,
+        };
+        self.exchanges.insert(conn, id, exchange);
+        let pool = &mut self.proxy.pool;
+        let request = pool.request(conns, key, upstream, sent_head, &body, options);
+        if let Some(relay) = self.relay(key) {
+            relay.begun(request);
+        }
+        self.tell_clients(conns);
+    }
+
+    /// Answers a request that goes no further.
+    fn refuse(
+        &mut self,
+        conns: &mut Conns,
+        (conn, id): Key,
+        head: &RequestHead,
+        log: Option<&Entry>,
+        status: u16,
+        text: &'static str,
+    ) {
+        if let Some(stream) = conns.stream(conn, id) {
+            let mut request = Request {
+                stream,
+                head,
+                end: true,
+                clock: &self.clock,
+                extra: Extra::default(),
+            };
+            let sent = request.respond_text(status, text);
+            self.log(log, sent);
+        }
+    }
+
+    fn relay(&mut self, (conn, id): Key) -> Option<&mut Relay> {
+        match &mut self.exchanges.get(conn, id)?.work {
+            Work::Relay(relay) => Some(relay),
+            _ => None,
+        }
+    }
+
+    /// A piece of a client's body, or its end, with trailers perhaps.
+    pub(super) fn upload(
+        &mut self,
+        conns: &mut Conns,
+        key: Key,
+        data: Bytes,
+        end: bool,
+        trailers: Option<Fields>,
+    ) {
+        let Some(Exchange {
+            work: Work::Relay(relay),
+            ..
+        }) = self.exchanges.get(key.0, key.1)
+        else {
+            return;
+        };
+        match trailers {
+            None => relay.from_client(data, end),
+            Some(fields) => relay.trailers_from_client(fields),
+        }
+        relay.move_up(conns, key, &mut self.proxy);
+        self.finish_if_done(key);
+        self.tell_clients(conns);
+    }
+
+    /// The client can take more of the response.
+    pub(super) fn download(&mut self, conns: &mut Conns, key: Key) {
+        let Some(exchange) = self.exchanges.get(key.0, key.1) else {
+            return;
+        };
+        let mut breaks_off = None;
+        if let Work::Relay(relay) = &mut exchange.work {
+            relay.client_asks();
+            exchange.sent.bytes += relay.move_down(conns, key, &mut self.proxy) as u64;
+            breaks_off = relay.resets_with();
+        }
+        match breaks_off {
+            Some(code) => self.abandon(conns, key, code),
+            None => self.finish_if_done(key),
+        }
+        self.tell_clients(conns);
+    }
+
+    /// Passes on what the pool has to tell.
+    pub(super) fn tell_clients(&mut self, conns: &mut Conns) {
+        while let Some(event) = self.proxy.pool.next_event() {
+            match event {
+                Event::Informational { key, head } => self.inform(conns, key, &head),
+                Event::Response {
+                    key,
+                    mut head,
+                    addr,
+                    protocol,
+                    end,
+                } => {
+                    fields::response(&mut head, protocol);
+                    if let Some(Exchange {
+                        log: Some(entry), ..
+                    }) = self.exchanges.get(key.0, key.1)
+                    {
+                        entry.upstream = Some(addr);
+                    }
+                    self.respond(conns, key, head, end);
+                }
+                Event::Data { key, data, end } => {
+                    self.answered(conns, key, end, |relay| relay.from_upstream(data, end));
+                }
+                Event::Trailers { key, fields } => {
+                    self.answered(conns, key, true, |relay| {
+                        relay.trailers_from_upstream(fields);
+                    });
+                }
+                Event::Writable { key, .. } => {
+                    if let Some(Exchange {
+                        work: Work::Relay(relay),
+                        ..
+                    }) = self.exchanges.get(key.0, key.1)
+                    {
+                        relay.asked();
+                        relay.move_up(conns, key, &mut self.proxy);
+                        self.finish_if_done(key);
+                    }
+                }
+                Event::Failed { key, failure } => self.fail(conns, key, &failure),
+                _ => {}
+            }
+        }
+    }
+
+    /// More of a response's body has come, or with `end` the last of it.
+    fn answered(&mut self, conns: &mut Conns, key: Key, end: bool, add: impl FnOnce(&mut Relay)) {
+        let Some(exchange) = self.exchanges.get(key.0, key.1) else {
+            return;
+        };
+        let Work::Relay(relay) = &mut exchange.work else {
+            return;
+        };
+        add(relay);
+        if end && !relay.is_tunnel {
+            relay.ended_upstream();
+            relay.move_up(conns, key, &mut self.proxy);
+        }
+        exchange.sent.bytes += relay.move_down(conns, key, &mut self.proxy) as u64;
+        self.finish_if_done(key);
+    }
+
+    /// An interim response.
+    fn inform(&mut self, conns: &mut Conns, key: Key, head: &ResponseHead) {
+        let may = self.relay(key).is_some_and(Relay::may_inform);
+        if may && let Some(mut stream) = conns.stream(key.0, key.1) {
+            // It fails on a stream that is gone already, or whose client takes only small heads; the final one is what counts.
+            let _ = stream.inform(head);
+        }
+    }
+
+    /// The final response begins.
+    fn respond(&mut self, conns: &mut Conns, key: Key, mut head: ResponseHead, end: bool) {
+        let Some(exchange) = self.exchanges.get(key.0, key.1) else {
+            return;
+        };
+        let Work::Relay(relay) = &mut exchange.work else {
+            return;
+        };
+        let Some(mut stream) = conns.stream(key.0, key.1) else {
+            return;
+        };
+        if let Some(prepared) = relay.prepared.take() {
+            let (extra, _) = self.pusher.contribution(&prepared);
+            head = extra.added_to(&head).unwrap_or(head);
+        }
+        let content_type = head.get_known(KnownName::CONTENT_TYPE).unwrap_or_default();
+        stream.suggest_priority(priority::of_content(content_type));
+        let body = if end { Body::Empty } else { Body::Stream };
+        if let Err(misuse) = stream.respond(&head, body) {
+            log::warn!("stream {}: can't pass on a response: {misuse}", key.1);
+            return self.abandon(conns, key, ErrorCode::INTERNAL_ERROR);
+        }
+        exchange.sent.status = head.status();
+        relay.respond(head.status());
+        if end {
+            relay.has_no_body();
+            relay.ended_upstream();
+            relay.move_up(conns, key, &mut self.proxy);
+        }
+        self.finish_if_done(key);
+    }
+
+    /// A request came to nothing, or its response to no end.
+    fn fail(&mut self, conns: &mut Conns, key: Key, failure: &Failure) {
+        let (conn, id) = key;
+        let Some(Exchange {
+            work: Work::Relay(relay),
+            ..
+        }) = self.exchanges.get(conn, id)
+        else {
+            return;
+        };
+        if relay.lose_upstream() {
+            // Who has ended a tunnel on its side and leaves has said all. What the client still says nobody hears.
+            relay.move_up(conns, key, &mut self.proxy);
+            if let Some(mut stream) = conns.stream(conn, id) {
+                stream.end_tunnel();
+            }
+            return self.finish_if_done(key);
+        }
+        log::warn!(
+            "upstream failed: stream {id}, peer {}, {failure}",
+            super::Peer(conns, conn)
+        );
+        if relay.responded {
+            // What was passed on is no whole response, and must not look like one.
+            relay.break_off(match failure {
+                Failure::Reset(code) if *code != ErrorCode::NO_ERROR => *code,
+                _ => ErrorCode::INTERNAL_ERROR,
+            });
+            relay.move_up(conns, key, &mut self.proxy);
+            if let Some(code) = relay.resets_with() {
+                self.abandon(conns, key, code);
+            }
+            return;
+        }
+        let is_call = relay.is_call;
+        let Some(mut stream) = conns.stream(conn, id) else {
+            return;
+        };
+        // A server of gRPC cancels a call whose deadline has passed. Its client knows what that means (gRPC over HTTP2, Errors);
+        // of a response it would make another status.
+        if is_call
+            && *failure == Failure::Reset(ErrorCode::CANCEL)
+            && let StreamMut::Http2(_) = stream
+        {
+            return self.abandon(conns, key, ErrorCode::CANCEL);
+        }
+        let status = failure.status();
+        let text = match status {
+            431 => "431 Request Header Fields Too Large\n",
+            503 => "503 Service Unavailable\n",
+            504 => "504 Gateway Timeout\n",
+            _ => "502 Bad Gateway\n",
+        };
+        let head = crate::handlers::head_of(status, &self.clock)
+            .field("content-type", "text/plain; charset=utf-8")
+            .field("content-length", text.len().to_string())
+            .field(
+                "proxy-status",
+                format!("tidegate; error={}", failure.label()),
+            );
+        let responded = stream.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())));
+        if responded.is_err() {
+            stream.reset(ErrorCode::INTERNAL_ERROR);
+        }
+        if let Some(Exchange { log, mut sent, .. }) = self.exchanges.remove(conn, id) {
+            sent.status = status;
+            sent.bytes = text.len() as u64;
+            self.log(log.as_deref(), sent);
+        }
+    }
+
+    /// Resets a client's stream, whatever the upstream still says.
+    fn abandon(&mut self, conns: &mut Conns, (conn, id): Key, code: ErrorCode) {
+        if let Some(mut stream) = conns.stream(conn, id) {
+            stream.reset(code);
+        }
+        if let Some(Exchange { log, sent, work }) = self.exchanges.remove(conn, id) {
+            self.cancel(conns, &work);
+            self.log(log.as_deref(), sent);
+        }
+    }
+
+    fn finish_if_done(&mut self, (conn, id): Key) {
+        if self.relay((conn, id)).is_some_and(|relay| relay.is_done())
+            && let Some(Exchange { log, sent, .. }) = self.exchanges.remove(conn, id)
+        {
+            self.log(log.as_deref(), sent);
+        }
+    }
+
+    /// Nobody wants it any more.
+    pub(super) fn cancel(&mut self, conns: &mut Conns, work: &Work) {
+        if let Work::Relay(relay) = work
+            && let Some(request) = relay.request()
+        {
+            self.proxy.pool.cancel(conns, request);
+        }
+    }
+
+    /// A client of HTTP/1.1 that waits for an upstream has ended its side. Most that do have left: the upstream needn't work for
+    /// them any longer.
+    pub(super) fn client_may_have_left(&mut self, conns: &mut Conns, conn: ConnId) {
+        let its: Vec<StreamId> = self.exchanges.streams(conn).collect();
+        for id in its {
+            if self.is_relayed(conn, id) {
+                self.abandon(conns, (conn, id), ErrorCode::CANCEL);
+            }
+        }
+        self.tell_clients(conns);
+    }
+
+    /// What waits since the last turn is copied.
+    pub(super) fn settle_relays(&mut self) {
+        while let Some(key) = self.proxy.loose.pop() {
+            if let Some(relay) = self.relay(key) {
+                relay.settle();
+            }
+        }
+    }
+}

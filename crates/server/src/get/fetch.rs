@@ -1,0 +1,332 @@
+//! Requests and what becomes of them. Bodies are written in the order of the requests: what comes before its turn waits for it, by the
+//! windows of its stream.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use indicatif::{ProgressBar, ProgressStyle};
+use rustc_hash::FxHashMap;
+use tidegate_net::{ConnId, Conns, Direction, End, Mailbox, Service};
+use tidegate_pool::{Event, Failure, Pool, RequestId, RequestOptions, Upstream, UpstreamId};
+use tidegate_proto::{Body, ResponseHead};
+
+use super::flags::Flags;
+use super::frames::{Frames, tell_connected};
+
+/// A request to make.
+pub struct Request {
+    /// As it was typed.
+    pub url: String,
+    /// Whom to ask.
+    pub upstream: UpstreamId,
+    /// What to ask.
+    pub head: tidegate_proto::RequestHead,
+    /// What goes with it.
+    pub body: Option<Bytes>,
+}
+
+/// What the loop is told from outside.
+pub enum Message {
+    /// To begin, and how it ends.
+    Begin(Mailbox<Message>),
+}
+
+/// A request under way: what of its response waits for its turn.
+struct Pending {
+    request: RequestId,
+    text: Vec<u8>,
+    waiting: Vec<Bytes>,
+    over: bool,
+}
+
+/// Makes the requests.
+pub struct Fetcher {
+    pool: Pool<usize>,
+    requests: Vec<Request>,
+    /// The next one to begin.
+    next: usize,
+    pending: FxHashMap<usize, Pending>,
+    /// The one whose body is written.
+    turn: usize,
+    parallel: usize,
+    include: bool,
+    output: Option<Box<dyn Write + Send>>,
+    began: Instant,
+    bytes: u64,
+    failed: usize,
+    progress: ProgressBar,
+    frames: FxHashMap<ConnId, Frames>,
+    verbose: bool,
+    mailbox: Option<Mailbox<Message>>,
+}
+
+impl Fetcher {
+    /// One that has nothing to do yet.
+    ///
+    /// # Errors
+    /// That the output can't be written.
+    pub fn new(pool: tidegate_pool::Options, flags: &Flags) -> Result<Self, String> {
+        let output: Option<Box<dyn Write + Send>> = match &flags.output {
+            _ if flags.discard => None,
+            None => Some(Box::new(BufWriter::new(io::stdout()))),
+            Some(path) => {
+                let file = File::create(path);
+                let file =
+                    file.map_err(|error| format!("can't write {}: {error}", path.display()))?;
+                Some(Box::new(BufWriter::new(file)))
+            }
+        };
+        // Where bodies go to the terminal, or frames, there is no place for it.
+        let to_terminal = flags.output.is_none() && !flags.discard && io::stdout().is_terminal();
+        let progress = match flags.urls.len() > 1 && !flags.verbose && !to_terminal {
+            true => ProgressBar::new(flags.urls.len() as u64),
+            false => ProgressBar::hidden(),
+        };
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {msg}");
+        if let Ok(style) = style {
+            progress.set_style(style);
+        }
+        Ok(Self {
+            pool: Pool::new(pool),
+            requests: Vec::new(),
+            next: 0,
+            pending: FxHashMap::default(),
+            turn: 0,
+            parallel: flags.parallel as usize,
+            include: flags.include,
+            output,
+            began: Instant::now(),
+            bytes: 0,
+            failed: 0,
+            progress,
+            frames: FxHashMap::default(),
+            verbose: flags.verbose,
+            mailbox: None,
+        })
+    }
+
+    /// A server to ask.
+    pub fn add(&mut self, upstream: Upstream) -> UpstreamId {
+        self.pool.add(upstream)
+    }
+
+    /// A request to make.
+    pub fn push(&mut self, request: Request) {
+        self.requests.push(request);
+    }
+
+    /// Requests without a response.
+    pub fn failed(&self) -> usize {
+        self.failed
+    }
+
+    /// Writes what is left to be written, and sums up.
+    pub fn finish(&mut self) {
+        self.progress.finish_and_clear();
+        if let Some(output) = &mut self.output
+            && let Err(error) = output.flush()
+        {
+            eprintln!("tidegate get: can't write: {error}");
+            self.failed += 1;
+        }
+        if self.requests.len() > 1 {
+            let (stats, took) = (self.pool.stats(), self.began.elapsed());
+            eprintln!(
+                "{} of {} answered, {} octets in {:.3} s, {} connections, {} requests on one that had carried another",
+                self.requests.len() - self.failed,
+                self.requests.len(),
+                self.bytes,
+                took.as_secs_f64(),
+                stats.connected,
+                stats.reused
+            );
+        }
+    }
+
+    /// Begins requests as long as there is room for them.
+    fn begin(&mut self, conns: &mut Conns) {
+        while self.pending.len() < self.parallel && self.next < self.requests.len() {
+            let key = self.next;
+            self.next += 1;
+            let request = &self.requests[key];
+            let body = request.body.clone().map_or(Body::Empty, Body::Full);
+            let (upstream, head) = (request.upstream, request.head.clone());
+            let options = RequestOptions::default();
+            let request = self
+                .pool
+                .request(conns, key, upstream, head, &body, options);
+            self.pending.insert(
+                key,
+                Pending {
+                    request,
+                    text: Vec::new(),
+                    waiting: Vec::new(),
+                    over: false,
+                },
+            );
+        }
+    }
+
+    fn tell(&mut self, conns: &mut Conns) {
+        while let Some(event) = self.pool.next_event() {
+            match event {
+                Event::Response { key, head, end, .. } => {
+                    if let Some(pending) = self.pending.get_mut(&key) {
+                        if self.include {
+                            pending.text = text_of(&head);
+                        }
+                        pending.over = end;
+                    }
+                    self.write(conns, key);
+                }
+                Event::Data { key, data, end } => {
+                    if let Some(pending) = self.pending.get_mut(&key) {
+                        self.bytes += data.len() as u64;
+                        pending.waiting.push(data);
+                        pending.over = end;
+                    }
+                    self.write(conns, key);
+                }
+                Event::Trailers { key, .. } => {
+                    if let Some(pending) = self.pending.get_mut(&key) {
+                        pending.over = true;
+                    }
+                    self.write(conns, key);
+                }
+                Event::Failed { key, failure } => {
+                    self.failed += 1;
+                    let url = self.requests.get(key).map_or("", |request| &request.url);
+                    let hint = match failure {
+                        Failure::Certificate(..) => {
+                            " (--cacert FILE trusts a certificate of yours, -k trusts any)"
+                        }
+                        _ => "",
+                    };
+                    self.progress
+                        .suspend(|| eprintln!("tidegate get: {url}: {failure}{hint}"));
+                    if let Some(pending) = self.pending.get_mut(&key) {
+                        pending.over = true;
+                    }
+                    self.write(conns, key);
+                }
+                _ => {}
+            }
+        }
+        let is_done = self.next == self.requests.len() && self.pending.is_empty();
+        if is_done && let Some(mailbox) = &self.mailbox {
+            mailbox.shut_down();
+        }
+    }
+
+    /// Writes what has come of a response if it is its turn, and then of those behind it.
+    fn write(&mut self, conns: &mut Conns, key: usize) {
+        if self.output.is_none() {
+            // Nothing is written, so there are no turns.
+            return self.take(conns, key);
+        }
+        while self.turn < self.next {
+            let turn = self.turn;
+            self.take(conns, turn);
+            if self.pending.contains_key(&turn) {
+                return;
+            }
+            self.turn += 1;
+        }
+    }
+
+    /// Takes what has come of a response, and begins the next request if that was all.
+    fn take(&mut self, conns: &mut Conns, key: usize) {
+        let Some(pending) = self.pending.get_mut(&key) else {
+            return;
+        };
+        let mut octets = 0;
+        let text = Bytes::from(std::mem::take(&mut pending.text));
+        for data in std::iter::once(text).chain(pending.waiting.drain(..)) {
+            octets += data.len();
+            if let Some(output) = &mut self.output
+                && let Err(error) = output.write_all(&data)
+            {
+                eprintln!("tidegate get: can't write: {error}");
+                self.failed += 1;
+                self.output = None;
+            }
+        }
+        self.pool.consume(conns, pending.request, octets);
+        if pending.over {
+            self.pending.remove(&key);
+            self.progress.inc(1);
+            self.begin(conns);
+        }
+    }
+
+    fn since(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+/// A head as HTTP/1.1 would have it.
+fn text_of(head: &ResponseHead) -> Vec<u8> {
+    let mut text = format!("HTTP {}\n", head.status()).into_bytes();
+    for field in head.headers() {
+        for octets in [field.name, b": ", field.value, b"\n"] {
+            text.extend_from_slice(octets);
+        }
+    }
+    text.push(b'\n');
+    text
+}
+
+impl Service for Fetcher {
+    type Message = Message;
+
+    fn opened(&mut self, conns: &mut Conns, conn: ConnId) {
+        if self.verbose
+            && let (Some(info), Some(engine)) = (conns.info(conn), conns.engine_ref(conn))
+        {
+            let protocol = engine.protocol();
+            eprint!("{}", tell_connected(protocol, info.peer, self.since()));
+            self.frames.insert(conn, Frames::new(protocol));
+        }
+        self.pool.opened(conns, conn);
+        self.tell(conns);
+    }
+
+    fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_proto::Event) {
+        self.pool.event(conns, conn, event);
+        self.tell(conns);
+    }
+
+    fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
+        self.frames.remove(&conn);
+        self.pool.closed(conns, conn, why);
+        self.tell(conns);
+    }
+
+    fn message(&mut self, conns: &mut Conns, message: Message) {
+        let Message::Begin(mailbox) = message;
+        self.mailbox = Some(mailbox);
+        self.began = Instant::now();
+        self.begin(conns);
+        self.tell(conns);
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.pool.next_timeout()
+    }
+
+    fn handle_timeout(&mut self, conns: &mut Conns, now: Instant) {
+        self.pool.handle_timeout(conns, now);
+        self.tell(conns);
+    }
+
+    fn trace(&mut self, _conns: &Conns, conn: ConnId, direction: Direction, octets: &[u8]) {
+        let since = self.since();
+        if let Some(frames) = self.frames.get_mut(&conn) {
+            let mut told = String::new();
+            frames.tell(direction, octets, since, &mut told);
+            eprint!("{told}");
+        }
+    }
+}

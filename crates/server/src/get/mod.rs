@@ -1,0 +1,238 @@
+//! `tidegate get`: asks for URLs, as many at once as the server takes, over one connection to each.
+//!
+//! - `flags`   what was typed
+//! - `fetch`   the requests and what becomes of them, on a loop of its own
+//! - `frames`  what goes over the connections, told frame by frame
+
+pub mod fetch;
+pub mod flags;
+pub mod frames;
+
+use std::net::ToSocketAddrs;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use http::Uri;
+use rustls::pki_types::ServerName;
+use tidegate_net::{EventLoop, Options, TlsConnectorConfig, Trust};
+use tidegate_pool::{Security, Upstream, client_config};
+use tidegate_proto::RequestHead;
+
+use fetch::{Fetcher, Message, Request};
+use flags::Flags;
+
+/// Runs the command. Exit status 0 when there is a response to each request, 1 when one failed, 2 for a wrong command line.
+pub fn main(flags: &Flags) -> ExitCode {
+    let fetcher = match prepare(flags) {
+        Ok(fetcher) => fetcher,
+        Err(error) => {
+            eprintln!("tidegate get: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(fetcher, flags) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("tidegate get: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves the requests. Returns whether there was a response to each.
+fn run(fetcher: Fetcher, flags: &Flags) -> std::io::Result<bool> {
+    let config = tidegate_proto::Config::server();
+    let config = config.build().map_err(std::io::Error::other)?;
+    let mut options = Options::new(config);
+    options.trace = flags.verbose;
+    let event_loop = EventLoop::new(Vec::new(), options, fetcher)?;
+    let mailbox = event_loop.mailbox();
+    mailbox.send(Message::Begin(mailbox.clone()));
+    let mut fetcher = event_loop.run()?;
+    fetcher.finish();
+    Ok(fetcher.failed() == 0)
+}
+
+/// The requests, by server.
+fn prepare(flags: &Flags) -> Result<Fetcher, String> {
+    let mut config = client_config();
+    config.timeouts.idle = std::time::Duration::from_secs(10);
+    let mut options =
+        tidegate_pool::Options::new(config.build().map_err(|error| error.to_string())?);
+    options.request_timeout = flags.timeout;
+    options.connect_timeout = flags.connect_timeout;
+    options.max_http2_connections = 1;
+    options.max_http1_connections = flags.parallel.min(6) as usize;
+    let body = flags.body()?;
+    let mut fetcher = Fetcher::new(options, flags)?;
+    let mut tls = None;
+    let mut known: Vec<(String, tidegate_pool::UpstreamId)> = Vec::new();
+    for typed in &flags.urls {
+        let url = Url::parse(typed)?;
+        let server = format!("{}://{}", url.scheme, url.authority);
+        let upstream = match known.iter().find(|(name, _)| *name == server) {
+            Some((_, upstream)) => *upstream,
+            None => {
+                let upstream = fetcher.add(upstream(&server, &url, flags, &mut tls)?);
+                known.push((server, upstream));
+                upstream
+            }
+        };
+        let method = flags.method.as_deref().unwrap_or(match &body {
+            Some(_) => "POST",
+            None => "GET",
+        });
+        let scheme = if url.scheme == "https" {
+            "https"
+        } else {
+            "http"
+        };
+        let mut head = RequestHead::new(method, scheme, &url.authority, &url.path);
+        head.push(
+            "user-agent",
+            concat!("tidegate/", env!("CARGO_PKG_VERSION")),
+        );
+        head.push("accept", "*/*");
+        if let Some(body) = &body {
+            head.push("content-length", body.len().to_string());
+        }
+        for (name, value) in &flags.header {
+            head.push(name, value);
+        }
+        if head.is_invalid() {
+            return Err(format!(
+                "{typed} can't be asked for with this method and these fields"
+            ));
+        }
+        fetcher.push(Request {
+            url: typed.clone(),
+            upstream,
+            head,
+            body: body.clone(),
+        });
+    }
+    Ok(fetcher)
+}
+
+/// A URL's parts.
+struct Url {
+    scheme: String,
+    authority: String,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Url {
+    fn parse(typed: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "{typed} is no URL: expected https://HOST/PATH, http:// (HTTP/1.1) or h2c:// (HTTP/2 in cleartext)"
+            )
+        };
+        let uri: Uri = typed.parse().map_err(|_| wrong())?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(wrong());
+        };
+        let default = match scheme {
+            "https" => 443,
+            "http" | "h2c" => 80,
+            _ => return Err(wrong()),
+        };
+        if authority.as_str().contains('@') || authority.host().is_empty() {
+            return Err(wrong());
+        }
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = match path.starts_with('/') {
+            true => path.to_owned(),
+            false => format!("/{path}"),
+        };
+        Ok(Self {
+            scheme: scheme.to_owned(),
+            authority: authority.to_string(),
+            host: authority.host().trim_matches(['[', ']']).to_owned(),
+            port: authority.port_u16().unwrap_or(default),
+            path,
+        })
+    }
+}
+
+fn upstream(
+    name: &str,
+    url: &Url,
+    flags: &Flags,
+    tls: &mut Option<Arc<TlsConnectorConfig>>,
+) -> Result<Upstream, String> {
+    let host = (url.host.as_str(), url.port);
+    let found = host.to_socket_addrs();
+    let found =
+        found.map_err(|error| format!("can't find the address of {}: {error}", url.host))?;
+    let security = match url.scheme.as_str() {
+        "http" => Security::Http1,
+        "h2c" => Security::H2c,
+        _ => {
+            let config = match tls {
+                Some(config) => Arc::clone(config),
+                None => Arc::clone(tls.insert(Arc::new(connector(flags)?))),
+            };
+            Security::Tls {
+                config,
+                name: ServerName::try_from(url.host.clone())
+                    .map_err(|_| format!("no certificate can be for {}", url.host))?,
+            }
+        }
+    };
+    Ok(Upstream {
+        name: name.to_owned(),
+        addresses: found.collect(),
+        security,
+    })
+}
+
+fn connector(flags: &Flags) -> Result<TlsConnectorConfig, String> {
+    let trust = match &flags.cacert {
+        _ if flags.insecure => Trust::Anybody,
+        None => Trust::System,
+        Some(path) => {
+            let text = std::fs::read(path);
+            Trust::Pem(text.map_err(|error| format!("can't read {}: {error}", path.display()))?)
+        }
+    };
+    TlsConnectorConfig::new(&trust, None).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let parts = |typed| {
+            let url = Url::parse(typed).unwrap();
+            (url.scheme, url.host, url.port, url.path)
+        };
+        let (https, h2c) = ("https".to_owned(), "h2c".to_owned());
+        assert_eq!(
+            parts("https://a"),
+            (https.clone(), "a".into(), 443, "/".into())
+        );
+        assert_eq!(parts("https://a?b"), (https, "a".into(), 443, "/?b".into()));
+        assert_eq!(
+            parts("h2c://[::1]:8080/x?y=z"),
+            (h2c, "::1".into(), 8080, "/x?y=z".into())
+        );
+        for wrong in [
+            "",
+            "a",
+            "/a",
+            "ftp://a/",
+            "https://",
+            "https:///a",
+            "https://u@a/",
+            "https://a b/",
+        ] {
+            assert!(Url::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Octets on their way from one body to another. What the other end doesn't take yet waits here; credit to send more is given only
+//! for what it took, so that no more than a window can wait.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+/// Octets of a block.
+const BLOCK: usize = 16 << 10;
+
+/// A body on its way.
+///
+/// What goes on at once goes by reference. What has to wait is copied into blocks ([`Pipe::settle`]): what waits must take no more
+/// memory than the sender has credit for, while a piece as it came holds on to all that was read with it, and one buffer for
+/// everything would double when it is full.
+#[derive(Debug, Default)]
+pub struct Pipe {
+    /// Goes out first.
+    front: Bytes,
+    /// Whether that is a copy.
+    front_is_ours: bool,
+    /// Come behind it, copied.
+    blocks: VecDeque<BytesMut>,
+    /// Come behind those, as they came.
+    loose: VecDeque<Bytes>,
+    /// Whether the sender has ended it.
+    ended: bool,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Octets that the other end took.
+    pub octets: usize,
+    /// Whether it has taken all, and the end.
+    pub done: bool,
+}
+
+impl Pipe {
+    /// A piece came; with `end`, the last one.
+    pub fn push(&mut self, data: Bytes, end: bool) {
+        self.ended |= end;
+        if !data.is_empty() {
+            self.loose.push_back(data);
+        }
+    }
+
+    /// Whether the sender has ended it.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether the other end has taken all that came so far.
+    pub fn is_empty(&self) -> bool {
+        self.front.is_empty() && self.blocks.is_empty() && self.loose.is_empty()
+    }
+
+    /// Gives the other end what it takes: `write` takes octets off the front of what it is given and says how many, and whether
+    /// it was given the last ones. With `end` the last ones end the body there too; else something follows them.
+    pub fn write(&mut self, end: bool, mut write: impl FnMut(&mut Bytes, bool) -> usize) -> Moved {
+        let mut octets = 0;
+        loop {
+            if self.front.is_empty() {
+                self.fetch();
+            }
+            let is_last = self.ended && self.blocks.is_empty() && self.loose.is_empty();
+            if self.front.is_empty() && !(is_last && end) {
+                return Moved {
+                    octets,
+                    done: is_last,
+                };
+            }
+            octets += write(&mut self.front, is_last && end);
+            if !self.front.is_empty() {
+                return Moved {
+                    octets,
+                    done: false,
+                };
+            }
+            if is_last {
+                return Moved { octets, done: true };
+            }
+        }
+    }
+
+    fn fetch(&mut self) {
+        if let Some(block) = self.blocks.pop_front() {
+            self.front = block.freeze();
+            self.front_is_ours = true;
+        } else if let Some(piece) = self.loose.pop_front() {
+            self.front = piece;
+            self.front_is_ours = false;
+        }
+    }
+
+    /// Whether something waits that is still as it came.
+    pub fn is_loose(&self) -> bool {
+        !self.loose.is_empty() || !(self.front.is_empty() || self.front_is_ours)
+    }
+
+    /// Copies what waits, so that it holds on to nothing else.
+    pub fn settle(&mut self) {
+        if !self.front.is_empty() && !self.front_is_ours {
+            self.front = Bytes::copy_from_slice(&self.front);
+            self.front_is_ours = true;
+        }
+        while let Some(piece) = self.loose.pop_front() {
+            let mut data = &piece[..];
+            while !data.is_empty() {
+                match self.blocks.back_mut() {
+                    Some(block) if block.len() < BLOCK => {
+                        let (now, later) = data.split_at(data.len().min(BLOCK - block.len()));
+                        block.extend_from_slice(now);
+                        data = later;
+                    }
+                    _ => self.blocks.push_back(BytesMut::with_capacity(BLOCK)),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many octets at each step, and the end.
+    struct Taker {
+        taken: Vec<u8>,
+        ended: bool,
+    }
+
+    impl Taker {
+        fn take(&mut self, pipe: &mut Pipe, mut most: usize) -> Moved {
+            pipe.write(true, |data, end| {
+                let taken = data.split_to(data.len().min(most));
+                most -= taken.len();
+                self.taken.extend_from_slice(&taken);
+                self.ended |= end && data.is_empty();
+                taken.len()
+            })
+        }
+    }
+
+    fn body() -> Vec<u8> {
+        (0..100_000).map(|n| (n % 251) as u8).collect()
+    }
+
+    #[test]
+    fn everything_arrives_in_order_whenever_it_is_settled() {
+        for (piece, most, settle_each) in [(700, 1000, 1), (16_384, 5000, 3), (1, 2, 7), (9, 9, 2)]
+        {
+            let body = body();
+            let body = &body[..(piece * 97).min(body.len())];
+            let mut pipe = Pipe::default();
+            let mut taker = Taker {
+                taken: Vec::new(),
+                ended: false,
+            };
+            for (n, data) in body.chunks(piece).enumerate() {
+                pipe.push(Bytes::copy_from_slice(data), false);
+                if n % settle_each == 0 {
+                    pipe.settle();
+                    assert!(!pipe.is_loose());
+                }
+                assert!(!taker.take(&mut pipe, most / 2).done);
+            }
+            pipe.push(Bytes::new(), true);
+            while !taker.take(&mut pipe, most).done {}
+            assert!(taker.ended && taker.taken == body);
+        }
+    }
+
+    #[test]
+    fn an_end_alone_is_given_too_unless_something_follows() {
+        let mut pipe = Pipe::default();
+        let nothing = |_: &mut Bytes, _| -> usize { panic!("there is nothing to give") };
+        let moved = pipe.write(true, nothing);
+        assert_eq!((moved.octets, moved.done), (0, false));
+        pipe.push(Bytes::new(), true);
+        // Trailers follow.
+        assert!(pipe.write(false, nothing).done);
+        let mut ended = false;
+        let moved = pipe.write(true, |data, end| {
+            ended |= data.is_empty() && end;
+            0
+        });
+        assert!(moved.done && ended);
+    }
+
+    #[test]
+    fn what_waits_takes_no_more_than_the_block_that_it_ends_in() {
+        let mut pipe = Pipe::default();
+        let body = body();
+        for piece in body.chunks(700) {
+            pipe.push(Bytes::copy_from_slice(piece), false);
+            pipe.settle();
+        }
+        let kept = pipe.blocks.iter().flatten().copied();
+        assert!(kept.eq(body.iter().copied()));
+        let capacity: usize = pipe.blocks.iter().map(BytesMut::capacity).sum();
+        assert!(capacity < body.len() + BLOCK, "{capacity}");
+    }
+}

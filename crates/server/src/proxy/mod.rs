@@ -1,0 +1,106 @@
+//! The reverse proxy: requests go on to upstreams, and what these answer comes back. docs/proxy.md explains it to operators.
+//!
+//! - `fields`  heads on their way through
+//! - `relay`   one request, and both bodies
+//! - `target`  what `--route` says of an upstream
+//!
+//! A request of a client is an [`Exchange`](crate::exchange::Exchange) with a [`Relay`] as its work; the [`Pool`] names it
+//! by its connection and stream. Bodies wait for the window of the other side: what that took is what the sender gets
+//! credit for, and there is no other backpressure.
+
+pub mod fields;
+pub mod relay;
+pub mod target;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use tidegate_net::{ConnId, ConnInfo, Conns, Protocol};
+use tidegate_pool::{OnBehalf, Pool, Upstream, UpstreamId};
+use tidegate_proto::StreamId;
+
+use crate::proxy::fields::Client;
+pub use relay::Relay;
+
+/// Octets that a client's upload may be ahead of its upstream.
+pub const UPLOAD_WINDOW: u32 = 1536 << 10;
+
+/// Octets that an upstream's response may be ahead of its client.
+pub const DOWNLOAD_WINDOW: u32 = 128 << 10;
+
+/// A request of a client: its connection and stream.
+pub type Key = (ConnId, StreamId);
+
+/// What all workers' proxies are made of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where routes lead.
+    pub upstreams: Vec<Upstream>,
+    /// How a worker's pool behaves.
+    pub pool: tidegate_pool::Options,
+    /// Whose Forwarded and X-Forwarded fields are believed.
+    pub trusted: Vec<IpNet>,
+}
+
+/// What a route says of its upstream.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Which of [`Settings::upstreams`].
+    pub upstream: usize,
+    /// What comes in place of the route's path; `None`: the path stays as it is.
+    pub base: Option<Box<str>>,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// What goes in place of the client's Host; `None`: that stays.
+    pub host: Option<Box<str>>,
+}
+
+/// The proxy of one worker.
+pub struct Proxy {
+    /// Its connections.
+    pub pool: Pool<Key>,
+    upstreams: Vec<UpstreamId>,
+    settings: Arc<Settings>,
+    /// Requests for which something waits that is still as it came.
+    pub(crate) loose: Vec<Key>,
+}
+
+impl Proxy {
+    /// A worker's proxy.
+    pub fn new(settings: Arc<Settings>) -> Self {
+        let mut pool = Pool::new(settings.pool.clone());
+        let upstreams = settings.upstreams.iter().cloned();
+        Self {
+            upstreams: upstreams.map(|upstream| pool.add(upstream)).collect(),
+            pool,
+            settings,
+            loose: Vec::new(),
+        }
+    }
+
+    /// The pool's name of a route's upstream.
+    pub fn upstream(&self, route: &Route) -> Option<UpstreamId> {
+        self.upstreams.get(route.upstream).copied()
+    }
+
+    /// What is known of a request's client.
+    pub fn client(&self, info: &ConnInfo, protocol: Protocol) -> Client {
+        Client {
+            addr: info.peer,
+            is_secure: info.tls.is_some(),
+            protocol,
+            is_trusted: self.trusts(info.peer.ip().to_canonical()),
+        }
+    }
+
+    fn trusts(&self, ip: IpAddr) -> bool {
+        self.settings.trusted.iter().any(|net| net.contains(&ip))
+    }
+}
+
+/// A client's address, and the one that it connected to.
+pub fn on_behalf(conns: &Conns, conn: ConnId) -> Option<OnBehalf> {
+    let info = conns.info(conn)?;
+    Some((info.peer, info.local))
+}

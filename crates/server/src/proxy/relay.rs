@@ -1,0 +1,235 @@
+//! One request on its way through: what of it the upstream has still to take, and of the response the client.
+
+use bytes::Bytes;
+use tidegate_net::Conns;
+use tidegate_pool::RequestId;
+use tidegate_proto::{ErrorCode, Fields, KnownName, RequestHead};
+
+use crate::pipe::Pipe;
+use crate::proxy::{Key, Proxy};
+use crate::push::Prepared;
+
+/// Interim responses that one request may have. More are not passed on.
+const MAX_INFORMS: u32 = 100;
+
+/// A request on its way through.
+pub struct Relay {
+    /// The pool's name of it, until that says that it is over.
+    request: Option<RequestId>,
+    /// The client's body.
+    up: Way,
+    /// The upstream's.
+    down: Way,
+    /// The client's stream has sent all that it was given, and has been given nothing since.
+    client_waits: bool,
+    /// What comes behind what there is of the response, in place of its end.
+    broken_by: Option<ErrorCode>,
+    /// What the preload list adds to the response.
+    pub prepared: Option<Prepared>,
+    informs: u32,
+    /// The final response has begun.
+    pub responded: bool,
+    /// It is a request for a tunnel.
+    is_connect: bool,
+    /// That was granted.
+    pub is_tunnel: bool,
+    /// It is a call of gRPC.
+    pub is_call: bool,
+}
+
+/// One body.
+#[derive(Debug, Default)]
+struct Way {
+    pipe: Pipe,
+    /// What follows it.
+    trailers: Option<Fields>,
+    /// The other side has all of it.
+    done: bool,
+}
+
+impl Relay {
+    /// A request that has just come in.
+    pub fn new(head: &RequestHead, end: bool, prepared: Option<Prepared>) -> Self {
+        Self {
+            request: None,
+            up: Way {
+                done: end,
+                ..Way::default()
+            },
+            down: Way::default(),
+            client_waits: false,
+            broken_by: None,
+            prepared,
+            informs: 0,
+            responded: false,
+            is_connect: head.method_octets() == b"CONNECT",
+            is_tunnel: false,
+            is_call: is_conversation(head),
+        }
+    }
+
+    /// The pool has it.
+    pub fn begun(&mut self, request: RequestId) {
+        self.request = Some(request);
+    }
+
+    /// The pool's name of it, if it isn't over there.
+    pub fn request(&self) -> Option<RequestId> {
+        self.request
+    }
+
+    /// It is over for the pool.
+    pub fn ended_upstream(&mut self) {
+        self.request = None;
+    }
+
+    /// The upstream will say no more. Returns whether it has ended its response, which only a tunnel outlives.
+    pub fn lose_upstream(&mut self) -> bool {
+        self.ended_upstream();
+        let has_ended = self.down.pipe.has_ended();
+        self.is_tunnel &= !has_ended;
+        has_ended
+    }
+
+    /// The response breaks off: behind what there is of it, the client's stream is to be reset.
+    pub fn break_off(&mut self, code: ErrorCode) {
+        self.broken_by = Some(code);
+    }
+
+    /// What the client's stream is to be reset with, if it has sent all that there is of the response.
+    pub fn resets_with(&self) -> Option<ErrorCode> {
+        let has_all = self.client_waits && self.down.pipe.is_empty();
+        self.broken_by.filter(|_| has_all)
+    }
+
+    /// Whether one more interim response is passed on.
+    pub fn may_inform(&mut self) -> bool {
+        self.informs += 1;
+        self.informs <= MAX_INFORMS && !self.responded
+    }
+
+    /// The final response has begun.
+    pub fn respond(&mut self, status: u16) {
+        self.responded = true;
+        self.is_tunnel = self.is_connect && (200..300).contains(&status);
+    }
+
+    /// Whether both sides have all that there is: the response, and through a tunnel the request too.
+    pub fn is_done(&self) -> bool {
+        self.down.done && (self.up.done || !self.is_tunnel)
+    }
+
+    /// The upstream asks for the client's body. That it asks after the end means that it had no place for the request yet when it
+    /// was given that: an end without octets takes no room, so nobody else would give it again.
+    pub fn asked(&mut self) {
+        self.up.done = false;
+    }
+
+    /// A piece of the client's body, or its end.
+    pub fn from_client(&mut self, data: Bytes, end: bool) {
+        self.up.pipe.push(data, end);
+    }
+
+    /// The client's trailers.
+    pub fn trailers_from_client(&mut self, fields: Fields) {
+        self.up.trailers = Some(fields);
+        self.up.pipe.push(Bytes::new(), true);
+    }
+
+    /// A piece of the upstream's body, or its end.
+    pub fn from_upstream(&mut self, data: Bytes, end: bool) {
+        self.down.pipe.push(data, end);
+    }
+
+    /// The upstream's trailers.
+    pub fn trailers_from_upstream(&mut self, fields: Fields) {
+        self.down.trailers = Some(fields);
+        self.down.pipe.push(Bytes::new(), true);
+    }
+
+    /// Gives the upstream what it takes of the client's body, and the client credit for that. An upstream that has answered takes
+    /// no more; nobody needs the rest then.
+    pub fn move_up(&mut self, conns: &mut Conns, key: Key, proxy: &mut Proxy) {
+        if self.up.done {
+            return;
+        }
+        let (pool, trailers) = (&mut proxy.pool, &self.up.trailers);
+        let mut moved = match self.request {
+            Some(request) => self.up.pipe.write(trailers.is_none(), |data, end| {
+                pool.write(conns, request, data, end)
+            }),
+            None => self.up.pipe.write(true, |data, _| {
+                let octets = data.len();
+                data.clear();
+                octets
+            }),
+        };
+        if moved.done
+            && let (Some(fields), Some(request)) = (trailers, self.request)
+        {
+            // Without a stream at the moment they are asked for again.
+            moved.done = pool.trailers(conns, request, fields).is_ok();
+        }
+        self.up.done = moved.done;
+        if moved.octets > 0
+            && let Some(mut stream) = conns.stream(key.0, key.1)
+        {
+            stream.consume(moved.octets);
+        }
+        if self.up.pipe.is_loose() {
+            proxy.loose.push(key);
+        }
+    }
+
+    /// The client's stream asks for more.
+    pub fn client_asks(&mut self) {
+        self.client_waits = true;
+    }
+
+    /// Gives the client what it takes of the upstream's body, and the upstream credit for that. Returns how many octets those
+    /// were.
+    pub fn move_down(&mut self, conns: &mut Conns, key: Key, proxy: &mut Proxy) -> usize {
+        if !self.responded || self.down.done {
+            return 0;
+        }
+        let Some(mut stream) = conns.stream(key.0, key.1) else {
+            return 0;
+        };
+        let trailers = &self.down.trailers;
+        let write = |data: &mut Bytes, end| stream.write(data, end);
+        let moved = self.down.pipe.write(trailers.is_none(), write);
+        self.down.done = moved.done;
+        self.client_waits &= moved.octets == 0;
+        if moved.done
+            && let Some(fields) = trailers
+        {
+            let _ = stream.trailers(fields);
+        }
+        if moved.octets > 0
+            && let Some(request) = self.request
+        {
+            proxy.pool.consume(conns, request, moved.octets);
+        }
+        if self.down.pipe.is_loose() {
+            proxy.loose.push(key);
+        }
+        moved.octets
+    }
+
+    /// The response has no body.
+    pub fn has_no_body(&mut self) {
+        self.down.done = true;
+    }
+
+    /// What waits since the last turn is copied.
+    pub fn settle(&mut self) {
+        self.up.pipe.settle();
+        self.down.pipe.settle();
+    }
+}
+
+/// Whether both ends may have nothing to say for long: a call of gRPC.
+pub fn is_conversation(head: &RequestHead) -> bool {
+    let kind = head.get_known(KnownName::CONTENT_TYPE).unwrap_or_default();
+    kind.starts_with(b"application/grpc")
+}

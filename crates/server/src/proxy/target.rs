@@ -1,0 +1,202 @@
+//! What `--route` says of an upstream: `http://127.0.0.1:9000`, or several addresses with commas between them.
+
+use std::fmt;
+
+use http::Uri;
+
+/// What an upstream speaks, as its URL says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `http://`: HTTP/1.1 in cleartext.
+    Http,
+    /// `h2c://`: HTTP/2 in cleartext.
+    H2c,
+    /// `https://`: TLS, and what ALPN says.
+    Https,
+}
+
+impl Scheme {
+    const ALL: [Self; 3] = [Self::Http, Self::H2c, Self::Https];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::H2c => "h2c",
+            Self::Https => "https",
+        }
+    }
+
+    /// The scheme that goes into requests.
+    pub fn of_requests(self) -> &'static str {
+        match self {
+            Self::Http | Self::H2c => "http",
+            Self::Https => "https",
+        }
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Self::Http | Self::H2c => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
+/// An upstream as it was typed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamTarget {
+    /// What it speaks.
+    pub scheme: Scheme,
+    /// Names or addresses, with ports; at least one.
+    pub hosts: Vec<(String, u16)>,
+    /// The first of them as it was typed: what `--upstream-host rewrite` sends as Host.
+    pub authority: String,
+    /// The path behind the address, which takes the place of the route's.
+    pub base: Option<String>,
+}
+
+impl fmt::Display for UpstreamTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://", self.scheme.name())?;
+        for (n, (host, port)) in self.hosts.iter().enumerate() {
+            let comma = if n > 0 { "," } else { "" };
+            match host.contains(':') {
+                true => write!(f, "{comma}[{host}]:{port}")?,
+                false => write!(f, "{comma}{host}:{port}")?,
+            }
+        }
+        f.write_str(self.base.as_deref().unwrap_or(""))
+    }
+}
+
+impl UpstreamTarget {
+    /// Whether a target is meant to be an upstream: no directory has such a name.
+    pub fn is_meant(typed: &str) -> bool {
+        typed.contains("://")
+    }
+
+    /// Reads a target that is meant to be one.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a sentence.
+    pub fn parse(typed: &str) -> Result<Self, String> {
+        let scheme = Scheme::ALL
+            .into_iter()
+            .find(|scheme| strip_scheme(typed, *scheme).is_some())
+            .ok_or_else(|| {
+                format!("expected http://, h2c:// or https:// in front, unlike {typed}")
+            })?;
+        let mut hosts = Vec::new();
+        let mut authority = None;
+        let mut base: Option<String> = None;
+        for address in typed.split(',') {
+            let rest = match address.split_once("://") {
+                None => address,
+                Some(_) => strip_scheme(address, scheme).ok_or_else(|| {
+                    format!("all addresses of an upstream have one scheme, so {address} doesn't go with {typed}")
+                })?,
+            };
+            // What is spoken is known; whatever scheme stands there, the rest is an "http" URI's.
+            let uri: Uri = format!("http://{rest}")
+                .parse()
+                .map_err(|_| format!("{address} is no address: expected HOST:PORT"))?;
+            let found = uri
+                .authority()
+                .ok_or_else(|| format!("{address} has no host"))?;
+            if found.as_str().contains('@') || uri.query().is_some() || rest.contains('#') {
+                return Err(format!("leave out the user, ? and # of {address}"));
+            }
+            let host = found.host().trim_start_matches('[').trim_end_matches(']');
+            if host.is_empty() {
+                return Err(format!("{address} has no host"));
+            }
+            let port = match found.as_str().strip_prefix(found.host()) {
+                Some("") => scheme.port(),
+                _ => found
+                    .port_u16()
+                    .filter(|port| *port > 0)
+                    .ok_or_else(|| format!("{address} has no proper port"))?,
+            };
+            authority.get_or_insert_with(|| found.to_string());
+            hosts.push((host.to_owned(), port));
+            // An empty path and `/` are the same to a URI, but not to who typed them.
+            if rest.len() > found.as_str().len() {
+                let path = uri.path().to_owned();
+                if base.as_ref().is_some_and(|base| *base != path) {
+                    return Err(format!(
+                        "all addresses of an upstream have one path, unlike {typed}"
+                    ));
+                }
+                base = Some(path);
+            }
+        }
+        Ok(Self {
+            scheme,
+            hosts,
+            authority: authority.unwrap_or_default(),
+            base,
+        })
+    }
+}
+
+fn strip_scheme(typed: &str, scheme: Scheme) -> Option<&str> {
+    typed.strip_prefix(scheme.name())?.strip_prefix("://")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(typed: &str) -> UpstreamTarget {
+        UpstreamTarget::parse(typed).unwrap_or_else(|error| panic!("{typed}: {error}"))
+    }
+
+    #[test]
+    fn one_address_and_several() {
+        let one = parse("http://127.0.0.1:9000");
+        assert_eq!((one.scheme, one.base.as_deref()), (Scheme::Http, None));
+        assert_eq!(one.hosts, [("127.0.0.1".to_owned(), 9000)]);
+        let several = parse("h2c://a:1,b:2,h2c://[::1]:3/api");
+        assert_eq!(several.scheme, Scheme::H2c);
+        let hosts = [("a", 1), ("b", 2), ("::1", 3)].map(|(host, port)| (host.to_owned(), port));
+        assert_eq!(several.hosts, hosts);
+        assert_eq!(
+            (several.base.as_deref(), &*several.authority),
+            (Some("/api"), "a:1")
+        );
+        assert_eq!(several.to_string(), "h2c://a:1,b:2,[::1]:3/api");
+    }
+
+    #[test]
+    fn ports_and_paths_may_be_left_out() {
+        assert_eq!(parse("http://a").hosts[0].1, 80);
+        assert_eq!(parse("h2c://a").hosts[0].1, 80);
+        let tls = parse("https://example.org/");
+        assert_eq!((tls.hosts[0].1, tls.base.as_deref()), (443, Some("/")));
+        assert_eq!(tls.authority, "example.org");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (typed, words) in [
+            ("http://", "no address"),
+            ("http://:80", "no"),
+            ("http://a:", "port"),
+            ("http://a:0", "port"),
+            ("http://a:65536", "port"),
+            ("http://a:b", "port"),
+            ("http://u@a", "leave out"),
+            ("http://a?b", "leave out"),
+            ("http://a/#b", "leave out"),
+            ("http://a,https://b", "one scheme"),
+            ("http://a/x,b/y", "one path"),
+            ("http://a,,b", "no address"),
+            ("http://a b", "no address"),
+            ("ftp://a", "expected http://, h2c:// or https://"),
+        ] {
+            let error = UpstreamTarget::parse(typed).expect_err(typed);
+            assert!(error.contains(words), "{typed}: {error}");
+        }
+        assert!(UpstreamTarget::is_meant("ftp://a") && !UpstreamTarget::is_meant("./http"));
+    }
+}

@@ -1,0 +1,971 @@
+//! Routes that lead to upstreams: what goes on, what comes back, what is refused, and what becomes of a request when either end fails.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use tidegate_proto::{Body, ErrorCode, RequestHead, StreamId};
+
+use crate::client::Client;
+use crate::http1;
+use crate::server::{PATIENCE, Server, refused};
+use crate::start::{assert_sentence, certificate_files};
+use crate::targets::octets;
+use crate::upstream::{Conn, Upstream};
+
+const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+
+/// A proxy with these flags. One worker, so that a connection of one request is there for the next.
+fn proxy(flags: &[&str]) -> Server {
+    Server::start(&[&["--workers", "1"], flags].concat())
+}
+
+/// An address where nobody listens.
+fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+/// The value of a field in a head as text.
+fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = head.split("\r\n").skip(1);
+    lines.find_map(|line| {
+        let (found, value) = line.split_once(": ")?;
+        found.eq_ignore_ascii_case(name).then_some(value)
+    })
+}
+
+#[test]
+fn upstreams_of_each_kind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key, _) = certificate_files(&dir, "upstream");
+    let behind = Server::start(&["--cert", &cert, "--key", &key]);
+    let (tls, clear) = (behind.tls.unwrap(), behind.h2c.unwrap());
+    let routes = [
+        format!("/http=http://{clear}/"),
+        format!("/h2c=h2c://{clear}/"),
+        format!("/https=https://localhost:{}/", tls.port()),
+    ];
+    let mut flags = vec!["--upstream-ca", &cert];
+    for route in &routes {
+        flags.extend(["--route", route]);
+    }
+    let server = proxy(&flags);
+    let upload = octets(1_000_000);
+    let mut clients = [Client::tls(server.tls), Client::h2c(server.h2c)];
+    let mut http1 = http1::Client::new(server.h2c);
+    for kind in ["http", "h2c", "https"] {
+        let path = |path: &str| format!("/{kind}{path}");
+        for client in &mut clients {
+            let status = client.get(&path("/status"));
+            assert_eq!(status.text(), r#"{"status":"ok"}"#, "{kind}");
+            let via = if kind == "http" { "1.1" } else { "2" };
+            assert_eq!(status.field("via"), format!("{via} tidegate"), "{kind}");
+            let body = Body::Full(upload.clone().into());
+            let echo = client.ask("POST", &path("/echo"), &[], body);
+            assert!(echo.body == upload, "{kind}");
+        }
+        let status = http1.get(&path("/status"));
+        assert_eq!(status.text(), r#"{"status":"ok"}"#, "{kind}");
+        let length = format!("Content-Length: {}\r\n", upload.len());
+        let report = http1.ask(&format!("PUT {}", path("/upload")), &length, &upload);
+        assert!(report.text().starts_with(r#"{"bytes":1000000,"#), "{kind}");
+    }
+    server.wait_for("\"GET /https/status HTTP/2\" 200 15 ");
+}
+
+#[test]
+fn what_an_upstream_gets() {
+    let upstream = Upstream::answering(NO_CONTENT);
+    let server = proxy(&["--route", &upstream.route("/"), "--log", "off"]);
+    let mut client = Client::h2c(server.h2c);
+    // RFC 9113 §8.2.3 and §8.2.2: crumbs are joined for HTTP/1.1; and what is between neighbours isn't in HTTP/2 at all.
+    let fields = [
+        ("cookie", "a=b"),
+        ("cookie", "c=d"),
+        ("te", "trailers"),
+        ("x-forwarded-for", "203.0.113.9"),
+        ("forwarded", "for=203.0.113.9"),
+        ("x-real-ip", "203.0.113.9"),
+        ("proxy", "http://example.org"),
+        ("x-custom", "kept"),
+    ];
+    client.ask("GET", "/a/%7Eb?c=%2F", &fields, Body::Empty);
+    let head = upstream.seen();
+    assert!(head.starts_with("GET /a/%7Eb?c=%2F HTTP/1.1\r\n"), "{head}");
+    for (name, value) in [
+        ("host", "localhost"),
+        ("cookie", "a=b; c=d"),
+        ("x-custom", "kept"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "localhost"),
+        ("forwarded", "for=127.0.0.1;host=\"localhost\";proto=http"),
+        ("via", "2 tidegate"),
+    ] {
+        assert_eq!(field(&head, name), Some(value), "{head}");
+    }
+    assert!(
+        !head.contains("203.0.113.9") && !head.contains("example.org"),
+        "{head}"
+    );
+    let mut http1 = http1::Client::new(server.h2c);
+    let hop_by_hop = "Connection: keep-alive, X-Secret\r\nX-Secret: s\r\nKeep-Alive: 5\r\nUpgrade: websocket, h2c\r\n\
+                      HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\nProxy-Connection: x\r\n";
+    let answer = http1.ask("GET http://other/x", hop_by_hop, b"");
+    assert_eq!((answer.status, answer.field("via")), (204, "1.1 tidegate"));
+    let head = upstream.seen();
+    assert!(head.starts_with("GET /x HTTP/1.1\r\n"), "{head}");
+    // RFC 9112 §3.2.2: of an absolute-form target, that is what counts.
+    assert_eq!(field(&head, "host"), Some("other"));
+    for gone in [
+        "x-secret",
+        "keep-alive",
+        "upgrade",
+        "http2-settings",
+        "proxy-connection",
+    ] {
+        assert_eq!(field(&head, gone), None, "{head}");
+    }
+}
+
+#[test]
+fn paths_and_hosts_can_be_rewritten() {
+    let upstream = Upstream::answering(NO_CONTENT);
+    let route = upstream.route("/api") + "/v2/";
+    let server = proxy(&["--route", &route, "--upstream-host", "rewrite"]);
+    let mut client = Client::h2c(server.h2c);
+    for (asked, got) in [
+        ("/api", "/v2"),
+        ("/api/", "/v2/"),
+        ("/api/users?x=1", "/v2/users?x=1"),
+        ("/api?x", "/v2?x"),
+    ] {
+        client.get(asked);
+        let head = upstream.seen();
+        assert!(
+            head.starts_with(&format!("GET {got} HTTP/1.1\r\n")),
+            "{asked}: {head}"
+        );
+        assert_eq!(field(&head, "host"), Some(&*upstream.authority()));
+        assert_eq!(field(&head, "x-forwarded-host"), Some("localhost"));
+    }
+}
+
+#[test]
+fn proxies_in_front_are_believed_if_told_so() {
+    let upstream = Upstream::answering(NO_CONTENT);
+    let trusting = ["--trust-forwarded-from", "127.0.0.0/8"];
+    let server = proxy(&[&["--route", &*upstream.route("/")], &trusting[..]].concat());
+    let fields = [
+        ("x-forwarded-for", "203.0.113.9"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "site.example"),
+        ("forwarded", "for=203.0.113.9;proto=https"),
+        ("x-real-ip", "203.0.113.9"),
+    ];
+    Client::h2c(server.h2c).ask("GET", "/", &fields, Body::Empty);
+    let head = upstream.seen();
+    for (name, value) in [
+        ("x-forwarded-for", "203.0.113.9, 127.0.0.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "site.example"),
+        (
+            "forwarded",
+            "for=203.0.113.9;proto=https, for=127.0.0.1;host=\"localhost\";proto=http",
+        ),
+        ("x-real-ip", "203.0.113.9"),
+    ] {
+        assert_eq!(field(&head, name), Some(value), "{head}");
+    }
+}
+
+#[test]
+fn the_access_log_says_who_answered() {
+    let upstream = Upstream::answering(NO_CONTENT);
+    let server = proxy(&["--route", &upstream.route("/")]);
+    assert_eq!(Client::h2c(server.h2c).get("/").status(), 204);
+    server.wait_for(&format!("upstream={}", upstream.authority()));
+}
+
+#[test]
+fn what_is_refused_reaches_no_upstream() {
+    let upstream = Upstream::answering(NO_CONTENT);
+    let server = proxy(&["--route", &upstream.route("/")]);
+    let mut client = Client::h2c(server.h2c);
+    for path in ["/a/../b", "/%2e%2E/b", "/..;x/b", "/a\\..\\b", "/.", "/a#b"] {
+        assert_eq!(client.get(path).status(), 400, "{path}");
+    }
+    assert_eq!(client.ask("TRACE", "/", &[], Body::Empty).status(), 405);
+    let id = client.open(&RequestHead::connect("localhost:22"), Body::Stream);
+    assert_eq!(client.response(id).status(), 501);
+    // RFC 9110 §7.6.2: with 0 "the recipient MUST NOT forward the request".
+    let last = client.ask("OPTIONS", "/", &[("max-forwards", "0")], Body::Empty);
+    assert_eq!(last.status(), 200);
+    let round = "2 tidegate, 1.1 other, 2 tidegate, 2 tidegate, 2 tidegate, 2 tidegate, 2 tidegate, 2 tidegate, 2 tidegate";
+    assert_eq!(
+        client
+            .ask("GET", "/", &[("via", round)], Body::Empty)
+            .status(),
+        508
+    );
+    for smuggled in [
+        "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+        "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        "X: a\r\n b\r\n\r\n",
+    ] {
+        let mut http1 = http1::Client::new(server.h2c);
+        http1.send(format!("POST / HTTP/1.1\r\nHost: localhost\r\n{smuggled}"));
+        let answer = http1.response(false);
+        assert_eq!(
+            (answer.status, answer.field("connection")),
+            (400, "close"),
+            "{smuggled:?}"
+        );
+        assert_eq!(http1.rest(), "");
+    }
+    assert!(upstream.noted().is_empty());
+}
+
+#[test]
+fn a_body_of_another_length_than_was_said_is_not_passed_off_for_the_whole() {
+    for (body, len) in [("abc", "4"), ("abcde", "4")] {
+        let upstream = Upstream::new(|conn| {
+            conn.request();
+            conn.wait_for_end();
+        });
+        let server = proxy(&["--route", &upstream.route("/")]);
+        let mut client = Client::h2c(server.h2c);
+        let id = client.send("POST", "/", &[("content-length", len)], Body::Stream);
+        assert_eq!(field(&upstream.seen(), "content-length"), Some(len));
+        client.write(id, body, true);
+        // RFC 9113 §8.1.1: "A request or response is also malformed if the value of a content-length header field does not
+        // equal the sum of the DATA frame payload lengths".
+        assert!(client.response(id).reset.is_some());
+        assert!(["end", "reset"].contains(&&*upstream.seen()));
+    }
+}
+
+#[test]
+fn bodies_go_on_as_they_come() {
+    // The upstream says one word for each that it gets, and waits for the next.
+    let upstream = Upstream::new(|conn| {
+        conn.request();
+        conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for word in ["one", "three", "five"] {
+            assert_eq!(
+                conn.octets(word.len() + 5),
+                format!("{}\r\n{word}\r\n", word.len()).as_bytes()
+            );
+            conn.send(format!("{:x}\r\n<{word}>\r\n", word.len() + 2));
+        }
+        assert_eq!(conn.octets(5), b"0\r\n\r\n");
+        conn.send("0\r\n\r\n");
+    });
+    let server = proxy(&["--route", &upstream.route("/")]);
+    let mut client = Client::h2c(server.h2c);
+    let id = client.send("POST", "/", &[], Body::Stream);
+    let mut expected = String::new();
+    for word in ["one", "three", "five"] {
+        client.write(id, word, false);
+        expected += &format!("<{word}>");
+        client.wait_until(|client| client.so_far(id).text() == expected);
+    }
+    client.write(id, "", true);
+    let response = client.response(id);
+    assert_eq!((response.text(), response.reset), (&*expected, None));
+}
+
+#[test]
+fn interim_responses_and_trailers() {
+    // It keeps the connection: a POST that comes on one that is just being closed is lost.
+    let upstream = Upstream::new(|conn| {
+        while conn.request().is_some() {
+            let (body, trailers) = conn.chunks();
+            conn.note(format!("{} {trailers}", body.len()));
+            conn.send("HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n");
+            conn.send("HTTP/1.1 199 Odd\r\n\r\nHTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n");
+            conn.send("3\r\nabc\r\n0\r\nX-Sum: 6\r\n\r\n");
+        }
+    });
+    let server = proxy(&["--route", &upstream.route("/")]);
+    let mut client = Client::h2c(server.h2c);
+    let id = client.send("POST", "/", &[], Body::Stream);
+    client.write(id, "body", false);
+    client.end_with(id, "x-sent", "5");
+    let response = client.response(id);
+    assert_eq!(response.informational, [103, 199]);
+    assert_eq!(response.hinted, ["</a.css>; rel=preload"]);
+    assert_eq!((response.status(), response.text()), (200, "abc"));
+    assert_eq!(response.trailers, [("x-sum".to_owned(), "6".to_owned())]);
+    assert!(upstream.seen().starts_with("POST / "));
+    assert_eq!(upstream.seen().to_ascii_lowercase(), "4 x-sent: 5\r\n\r\n");
+    let mut http1 = http1::Client::new(server.h2c);
+    let chunks = "Transfer-Encoding: chunked\r\n";
+    let hint = http1.ask("POST /", chunks, b"0\r\n\r\n");
+    assert_eq!(
+        (hint.status, hint.field("link")),
+        (103, "</a.css>; rel=preload")
+    );
+    assert_eq!(http1.response(false).status, 199);
+    let last = http1.response(false);
+    assert_eq!(
+        (last.text(), &*last.trailers.to_ascii_lowercase()),
+        ("abc", "x-sum: 6\r\n\r\n")
+    );
+}
+
+#[test]
+fn upstreams_that_are_not_there() {
+    let addr = nobody();
+    let server = proxy(&["--route", &format!("/=h2c://{addr}")]);
+    let mut client = Client::h2c(server.h2c);
+    let answer = client.get("/");
+    assert_eq!((answer.status(), answer.text()), (502, "502 Bad Gateway\n"));
+    assert_eq!(
+        answer.field("proxy-status"),
+        "tidegate; error=connection_refused"
+    );
+    // A moment later it isn't even tried.
+    let answer = client.get("/");
+    assert_eq!(
+        (answer.status(), answer.text()),
+        (503, "503 Service Unavailable\n")
+    );
+    assert_eq!(
+        answer.field("proxy-status"),
+        "tidegate; error=destination_unavailable"
+    );
+    server.wait_for(&format!("{addr}: can't connect: Connection refused"));
+    let mut http1 = http1::Client::new(server.h2c);
+    let answer = http1.get("/");
+    assert!(matches!(answer.status, 502 | 503));
+    // The connection goes on.
+    assert!(matches!(http1.get("/").status, 502 | 503));
+}
+
+#[test]
+fn one_dead_address_among_two_costs_nobody_a_request() {
+    let upstream = Upstream::answering(NO_CONTENT);
+    let server = proxy(&[
+        "--route",
+        &format!("/=http://{},{}", nobody(), upstream.authority()),
+    ]);
+    let mut client = Client::h2c(server.h2c);
+    for _ in 0..20 {
+        assert_eq!(client.get("/").status(), 204);
+    }
+}
+
+#[test]
+fn an_upstream_that_says_nothing() {
+    let upstream = Upstream::new(|conn| {
+        conn.request();
+        conn.wait_for_end();
+    });
+    let server = proxy(&[
+        "--route",
+        &upstream.route("/"),
+        "--upstream-timeout",
+        "100ms",
+    ]);
+    let answer = Client::h2c(server.h2c).get("/");
+    assert_eq!(
+        (answer.status(), answer.text()),
+        (504, "504 Gateway Timeout\n")
+    );
+    assert_eq!(
+        answer.field("proxy-status"),
+        "tidegate; error=http_response_timeout"
+    );
+    upstream.seen();
+    assert_eq!(
+        upstream.seen(),
+        "end",
+        "it is told that nobody waits any more"
+    );
+}
+
+#[test]
+fn a_response_that_breaks_off_looks_broken() {
+    // Every way to break off a response, and whether it is broken at all.
+    type Way = (&'static str, fn(&mut Conn));
+    let ways: [Way; 5] = [
+        ("a length that isn't reached", |conn| {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc");
+        }),
+        ("no last chunk", |conn| {
+            conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+        }),
+        ("half a chunk", |conn| {
+            conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabc");
+        }),
+        ("no end of the trailers", |conn| {
+            conn.send(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n",
+            );
+        }),
+        ("nonsense for a chunk", |conn| {
+            conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nxyz\r\n");
+        }),
+    ];
+    for (way, script) in ways {
+        let upstream = Upstream::new(move |conn| {
+            conn.request();
+            script(conn);
+        });
+        let server = proxy(&["--route", &upstream.route("/")]);
+        let mut client = Client::h2c(server.h2c);
+        let response = client.get("/");
+        assert!(response.reset.is_some(), "{way}");
+        // What came is passed on all the same.
+        assert_eq!(response.body, b"abc", "{way}");
+        // The connection is none the worse.
+        assert!(client.get("/").reset.is_some(), "{way}");
+        let mut http1 = TcpStream::connect(server.h2c.unwrap()).unwrap();
+        http1.set_read_timeout(Some(PATIENCE)).unwrap();
+        http1
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        let mut text = Vec::new();
+        let ended = http1.read_to_end(&mut text);
+        let text = String::from_utf8(text).unwrap();
+        let looks_whole = text.ends_with("0\r\n\r\n")
+            || text.contains("content-length: 3")
+            || !(text.contains("content-length") || text.contains("chunked")) && ended.is_ok();
+        assert!(!looks_whole, "{way}: {text:?}, {ended:?}");
+        assert!(text.contains("abc"), "{way}: {text:?}");
+    }
+}
+
+#[test]
+fn all_that_came_of_a_response_is_passed_on_before_it_breaks_off() {
+    // Less than a window, and more than all windows and sockets hold.
+    for len in [1, 100_000, 5_000_000] {
+        let upstream = Upstream::new(move |conn| {
+            conn.request();
+            conn.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
+                len + 1
+            ));
+            conn.send(octets(len));
+        });
+        let server = proxy(&["--route", &upstream.route("/")]);
+        let response = Client::h2c(server.h2c).get("/");
+        assert!(
+            response.body == octets(len),
+            "{} of {len}",
+            response.body.len()
+        );
+        assert_eq!(response.reset, Some(ErrorCode::INTERNAL_ERROR));
+        let mut http1 = http1::Client::new(server.h2c);
+        http1.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let head = http1.section();
+        let said: usize = field(&head, "content-length").unwrap().parse().unwrap();
+        assert_eq!(said, len + 1);
+        let mut body = Vec::new();
+        http1.0.read_to_end(&mut body).unwrap();
+        assert!(body == octets(len), "{} of {len}", body.len());
+    }
+}
+
+#[test]
+fn a_response_that_the_connection_ends_is_whole() {
+    // RFC 9112 §6.3: without a length or chunks "the message body length is determined by the number of octets received
+    // prior to the server closing the connection".
+    let upstream = Upstream::new(|conn| {
+        conn.request();
+        conn.send("HTTP/1.1 200 OK\r\n\r\nabc");
+    });
+    let server = proxy(&["--route", &upstream.route("/")]);
+    let response = Client::h2c(server.h2c).get("/");
+    assert_eq!((response.text(), response.reset), ("abc", None));
+    let response = http1::Client::new(server.h2c).get("/");
+    assert_eq!(response.text(), "abc");
+}
+
+#[test]
+fn what_is_no_response() {
+    for nonsense in [
+        "nonsense\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    ] {
+        let upstream = Upstream::answering(nonsense);
+        let server = proxy(&["--route", &upstream.route("/")]);
+        let answer = Client::h2c(server.h2c).get("/");
+        assert_eq!(answer.status(), 502, "{nonsense:?}");
+        let reason = "tidegate; error=http_protocol_error";
+        assert_eq!(answer.field("proxy-status"), reason, "{nonsense:?}");
+        server.wait_for("the upstream broke a rule: ");
+    }
+}
+
+#[test]
+fn a_client_that_cancels_or_leaves() {
+    let upstream = Upstream::new(|conn| {
+        conn.request();
+        conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+        conn.wait_for_end();
+    });
+    let server = proxy(&["--route", &upstream.route("/")]);
+    let mut client = Client::h2c(server.h2c);
+    let id = client.send("GET", "/", &[], Body::Empty);
+    client.wait_until(|client| client.so_far(id).text() == "abc");
+    client.cancel(id);
+    assert!(upstream.seen().starts_with("GET"));
+    assert_eq!(upstream.seen(), "end");
+    let id = client.send("GET", "/", &[], Body::Empty);
+    client.wait_until(|client| client.so_far(id).text() == "abc");
+    drop(client);
+    assert!(upstream.seen().starts_with("GET"));
+    assert_eq!(upstream.seen(), "end");
+    let mut http1 = http1::Client::new(server.h2c);
+    http1.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(http1.section().starts_with("HTTP/1.1 200"));
+    drop(http1);
+    assert!(upstream.seen().starts_with("GET"));
+    assert_eq!(upstream.seen(), "end");
+}
+
+#[test]
+fn an_upload_that_is_cut_off_is_no_whole_one() {
+    let upstream = Upstream::new(|conn| {
+        let head = conn.request().unwrap_or_default();
+        let is_chunked = field(&head, "transfer-encoding") == Some("chunked");
+        assert!(
+            is_chunked || field(&head, "content-length") == Some("10"),
+            "{head}"
+        );
+        conn.octets(if is_chunked { 8 } else { 3 });
+        conn.note("has some");
+        let mut rest = [0; 1];
+        let more = conn.read(&mut rest);
+        conn.note(format!("{:?}", more.unwrap_or(0)));
+    });
+    let server = proxy(&["--route", &upstream.route("/")]);
+    let mut client = Client::h2c(server.h2c);
+    for fields in [&[][..], &[("content-length", "10")]] {
+        let id = client.send("POST", "/", fields, Body::Stream);
+        client.write(id, "abc", false);
+        assert!(upstream.seen().starts_with("POST"));
+        assert_eq!(upstream.seen(), "has some");
+        client.cancel(id);
+        assert_eq!(upstream.seen(), "0", "nothing follows");
+    }
+}
+
+#[test]
+fn an_idle_connection_that_its_upstream_has_closed() {
+    // Says goodbye to nobody: the next request finds out.
+    let upstream = Upstream::new(|conn| {
+        conn.request();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
+        if conn.request().is_some() {
+            conn.note("closes");
+        }
+    });
+    let server = proxy(&["--route", &upstream.route("/")]);
+    let mut client = Client::h2c(server.h2c);
+    for _ in 0..3 {
+        assert_eq!(client.get("/").text(), "abc");
+    }
+    // Of what may do harm when it is done twice, the client is told.
+    let posted = client.ask("POST", "/", &[], Body::Empty);
+    assert_eq!(posted.status(), 502);
+    assert_eq!(
+        posted.field("proxy-status"),
+        "tidegate; error=connection_terminated"
+    );
+}
+
+#[test]
+fn connections_are_used_again_and_counted() {
+    let upstream = Upstream::answering(NO_CONTENT);
+    let server = proxy(&["--route", &upstream.route("/")]);
+    let mut client = Client::h2c(server.h2c);
+    for _ in 0..5 {
+        assert_eq!(client.get("/").status(), 204);
+    }
+    server.wait_for(
+        "upstreams: 1 connections open, 1 idle, 1 connected so far, 5 requests sent, 4 reused, 0 retried, 0 failed",
+    );
+}
+
+/// Answers a request for a WebSocket with 101.
+fn grant(conn: &mut Conn) {
+    let head = conn.request().unwrap_or_default();
+    let key = field(&head, "sec-websocket-key").unwrap_or_default();
+    assert_eq!(field(&head, "upgrade"), Some("websocket"), "{head}");
+    conn.send(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
+        accept(key)
+    ));
+}
+
+/// Sends back what comes through a WebSocket, in capitals, until the other side ends.
+fn shout(conn: &mut Conn) {
+    grant(conn);
+    let mut octets = [0; 100];
+    while let Ok(read @ 1..) = conn.read(&mut octets) {
+        conn.send(octets[..read].to_ascii_uppercase());
+    }
+    conn.send(b"BYE");
+}
+
+/// RFC 6455 §4.2.2.
+fn accept(key: &str) -> String {
+    use base64::Engine as _;
+    let digest = aws_lc_rs::digest::digest(
+        &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY,
+        format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11").as_bytes(),
+    );
+    base64::prelude::BASE64_STANDARD.encode(digest)
+}
+
+/// A proxy to this upstream, of the WebSocket `/socket` alone.
+fn socket_proxy(upstream: &Upstream) -> Server {
+    let route = upstream.route("/socket");
+    proxy(&["--route", &route, "--websocket", "/socket"])
+}
+
+/// Opens the WebSocket `/socket` over HTTP/2.
+fn websocket(server: &Server) -> (Client, StreamId) {
+    let mut client = Client::h2c(server.h2c);
+    client.wait_until(Client::may_ask_for_websockets);
+    let head = RequestHead::extended_connect("websocket", "http", "localhost", "/socket")
+        .field("sec-websocket-version", "13")
+        .field("sec-websocket-protocol", "chat");
+    let id = client.open(&head, Body::Stream);
+    client.wait_until(|client| client.has_begun(id));
+    (client, id)
+}
+
+/// The same over HTTP/1.1, and the head of the answer.
+fn websocket_by_http1(server: &Server) -> (http1::Client, String) {
+    let mut client = http1::Client::new(server.h2c);
+    client.send(
+        "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    let head = client.section();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    (client, head)
+}
+
+#[test]
+fn websockets_from_either_protocol() {
+    let upstream = Upstream::new(shout);
+    let server = proxy(&["--route", &upstream.route("/"), "--websocket", "/socket"]);
+    let (mut client, id) = websocket(&server);
+    client.write(id, "hello", false);
+    client.wait_until(|client| client.so_far(id).text() == "HELLO");
+    client.write(id, "", true);
+    let response = client.response(id);
+    assert_eq!((response.status(), response.text()), (200, "HELLOBYE"));
+    let seen = upstream.seen();
+    assert!(seen.starts_with("GET /socket HTTP/1.1\r\n"), "{seen}");
+    assert_eq!(field(&seen, "sec-websocket-protocol"), Some("chat"));
+
+    let (mut http1, head) = websocket_by_http1(&server);
+    // RFC 6455 §1.3 has this key and what answers it.
+    assert_eq!(
+        field(&head, "sec-websocket-accept"),
+        Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+    );
+    http1.send("hello");
+    assert_eq!(http1.octets(5), b"HELLO");
+    drop(http1);
+    assert_ne!(
+        field(&upstream.seen(), "sec-websocket-key"),
+        Some("dGhlIHNhbXBsZSBub25jZQ=="),
+        "between the proxy and its upstream it is another one"
+    );
+}
+
+#[test]
+fn a_websocket_whose_upstream_leaves_has_all_that_it_said() {
+    // In order: first one way ends, then there is nobody to write to.
+    let upstream = Upstream::new(|conn| {
+        grant(conn);
+        conn.send("last words");
+    });
+    let server = socket_proxy(&upstream);
+    let (mut client, id) = websocket(&server);
+    client.wait_until(|client| client.so_far(id).end);
+    for word in ["is", "anybody", "there"] {
+        client.write(id, word, false);
+        // It has been read by now.
+        assert_eq!(client.get("/").status(), 404);
+    }
+    client.write(id, "", true);
+    let response = client.response(id);
+    assert_eq!(
+        (response.status(), response.text(), response.reset),
+        (200, "last words", None)
+    );
+    assert_eq!(client.get("/").status(), 404);
+    let (mut http1, _) = websocket_by_http1(&server);
+    assert_eq!(http1.rest(), "last words");
+
+    // By a reset.
+    let upstream = Upstream::new(|conn| {
+        grant(conn);
+        conn.send("last words");
+        conn.leave_unread();
+    });
+    let server = socket_proxy(&upstream);
+    let (mut client, id) = websocket(&server);
+    client.write(id, "hello", false);
+    let response = client.response(id);
+    assert_eq!(response.text(), "last words");
+    assert_eq!(response.reset, Some(ErrorCode::INTERNAL_ERROR));
+    let (mut http1, _) = websocket_by_http1(&server);
+    http1.send("hello");
+    assert_eq!(http1.octets(10), b"last words");
+    let end = http1.0.read(&mut [0]).unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn no_websockets_where_none_are_wanted() {
+    let upstream = Upstream::answering(NO_CONTENT);
+    let server = proxy(&["--route", &upstream.route("/"), "--websocket", "/socket"]);
+    let mut client = Client::h2c(server.h2c);
+    client.wait_until(Client::may_ask_for_websockets);
+    let head = RequestHead::extended_connect("websocket", "http", "localhost", "/other");
+    let id = client.open(&head, Body::Stream);
+    assert_eq!(client.response(id).status(), 501);
+    // RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field".
+    let mut http1 = http1::Client::new(server.h2c);
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    assert_eq!(http1.ask("GET /other", upgrade, b"").status, 204);
+    let seen = upstream.seen();
+    assert!(
+        seen.starts_with("GET /other ") && field(&seen, "upgrade").is_none(),
+        "{seen}"
+    );
+    // An upstream that doesn't know it answers a GET, and a success of that is none of what was asked.
+    let head = RequestHead::extended_connect("websocket", "http", "localhost", "/socket");
+    let id = client.open(&head, Body::Stream);
+    assert_eq!(client.response(id).status(), 502);
+    // And a server without such a path doesn't announce anything.
+    let plain = Server::start(&[]);
+    let mut client = Client::h2c(plain.h2c);
+    client.get("/status");
+    assert!(!client.may_ask_for_websockets());
+}
+
+#[test]
+fn the_proxy_protocol_from_a_proxy_in_front() {
+    let upstream = Upstream::answering(NO_CONTENT);
+    let server = proxy(&["--route", &upstream.route("/"), "--proxy-protocol"]);
+    let mut http1 = http1::Client::new(server.h2c);
+    http1.send("PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n");
+    assert_eq!(http1.get("/").status, 204);
+    assert_eq!(
+        field(&upstream.seen(), "x-forwarded-for"),
+        Some("192.0.2.7")
+    );
+    server.wait_for("192.0.2.7:4711 \"GET / HTTP/1.1\" 204 0 ");
+    let mut http1 = http1::Client::new(server.h2c);
+    http1.send(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x08\xc0\0\x02\x01\x12\x67\0\x50");
+    assert_eq!(http1.get("/").status, 204);
+    assert_eq!(
+        field(&upstream.seen(), "x-forwarded-for"),
+        Some("192.0.2.8")
+    );
+    // Whoever may send one must.
+    let mut none = http1::Client::new(server.h2c);
+    none.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(
+        matches!(none.0.read(&mut [0]), Ok(0) | Err(_)),
+        "it is closed or reset"
+    );
+    // And from elsewhere it is nonsense.
+    let strict = ["--proxy-protocol", "--proxy-protocol-from", "192.0.2.0/24"];
+    let server = proxy(&[&["--route", &*upstream.route("/")], &strict[..]].concat());
+    let mut http1 = http1::Client::new(server.h2c);
+    http1.send("PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\nHost: a\r\n\r\n");
+    // What is no request of HTTP/1.1 is taken for HTTP/2, and then for a wrong beginning of that.
+    while matches!(http1.0.read(&mut [0; 100]), Ok(1..)) {}
+    assert_eq!(upstream.noted(), [""; 0]);
+    assert_eq!(http1::Client::new(server.h2c).get("/").status, 204);
+}
+
+#[test]
+fn the_proxy_protocol_to_an_upstream() {
+    let upstream = Upstream::new(|conn| {
+        let mut line = String::new();
+        while !line.ends_with("\r\n") {
+            line.push(char::from(conn.octets(1)[0]));
+        }
+        conn.note(line);
+        while conn.request().is_some() {
+            conn.send(NO_CONTENT);
+        }
+    });
+    let server = proxy(&[
+        "--route",
+        &upstream.route("/"),
+        "--upstream-proxy-protocol",
+        "v1",
+    ]);
+    let mut clients = [Client::h2c(server.h2c), Client::h2c(server.h2c)];
+    let mut headers = Vec::new();
+    for client in &mut clients {
+        client.get("/");
+        client.get("/");
+        headers.push(upstream.seen());
+        assert!(upstream.seen().starts_with("GET / ") && upstream.seen().starts_with("GET / "));
+    }
+    assert!(
+        headers
+            .iter()
+            .all(|header| header.starts_with("PROXY TCP4 127.0.0.1 127.0.0.1 ")),
+        "{headers:?}"
+    );
+    assert_ne!(headers[0], headers[1], "no connection is for two clients");
+}
+
+#[test]
+fn upgrades_to_http2_only_where_they_are_wanted() {
+    let ask = b"GET /status HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+                HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n";
+    let server = Server::start(&[]);
+    let mut http1 = http1::Client::new(server.h2c);
+    http1.send(ask);
+    assert_eq!(http1.response(false).text(), r#"{"status":"ok"}"#);
+    let server = Server::start(&["--h2c-upgrade"]);
+    let mut http1 = http1::Client::new(server.h2c);
+    http1.send(ask);
+    let head = http1.section();
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!(field(&head, "upgrade"), Some("h2c"));
+    // RFC 9113 §3.4: "The server connection preface consists of a potentially empty SETTINGS frame".
+    assert_eq!(http1.octets(9)[3], 4);
+}
+
+#[test]
+fn requests_in_progress_finish_when_the_proxy_ends() {
+    let upstream = Upstream::new(|conn| {
+        conn.request();
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc");
+        conn.octets(1);
+        conn.send("def");
+    });
+    let server = proxy(&["--route", &upstream.route("/")]);
+    let mut client = Client::h2c(server.h2c);
+    let id = client.send("POST", "/", &[("content-length", "1")], Body::Stream);
+    client.wait_until(|client| client.so_far(id).text() == "abc");
+    server.signal("TERM");
+    client.wait_until(|client| client.going_away);
+    client.write(id, "x", true);
+    let response = client.response(id);
+    assert_eq!((response.text(), response.reset), ("abcdef", None));
+    client.closed();
+    assert!(server.ended().0.success());
+}
+
+#[test]
+fn upstreams_over_tls_must_be_who_they_should_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key, _) = certificate_files(&dir, "upstream");
+    let (other, ..) = certificate_files(&dir, "other");
+    let behind = Server::start(&["--cert", &cert, "--key", &key]);
+    let port = behind.tls.unwrap().port();
+    let route = format!("/=https://localhost:{port}");
+    let cases: [(&[&str], u16); 4] = [
+        (&["--route", &route, "--upstream-ca", &cert], 200),
+        (&["--route", &route, "--upstream-ca", &other], 502),
+        // Nobody of the system's authorities has signed it.
+        (&["--route", &route], 502),
+        (
+            &[
+                "--route",
+                &route,
+                "--upstream-ca",
+                &cert,
+                "--upstream-name",
+                "other.example",
+            ],
+            502,
+        ),
+    ];
+    for (flags, status) in cases {
+        let server = proxy(flags);
+        let answer = Client::h2c(server.h2c).get("/status");
+        assert_eq!(answer.status(), status, "{flags:?}");
+        if status == 502 {
+            let reason = "tidegate; error=tls_certificate_error";
+            assert_eq!(answer.field("proxy-status"), reason, "{flags:?}");
+        }
+    }
+}
+
+#[test]
+fn what_can_be_wrong_with_the_flags() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key, _) = certificate_files(&dir, "site");
+    let nonsense = dir.path().join("nonsense").to_str().unwrap().to_owned();
+    std::fs::write(&nonsense, "nonsense").unwrap();
+    let route = "/=https://127.0.0.1:1";
+    let wrong: [(i32, &[&str], &str); 14] = [
+        (2, &["--route", "/=http://"], "http://"),
+        (2, &["--route", "/=http://a:x"], "a:x"),
+        (2, &["--route", "/=http://a:1,https://b:2"], "one scheme"),
+        (2, &["--route", "/=http://u@a:1"], "user"),
+        (2, &["--route", "/=http://a:1/?q"], "?"),
+        (2, &["--websocket", "socket"], "begin with /"),
+        (2, &["--websocket", "/socket"], "/socket"),
+        (2, &["--trust-forwarded-from", "everybody"], "network"),
+        (
+            2,
+            &["--proxy-protocol-from", "127.0.0.1"],
+            "--proxy-protocol",
+        ),
+        (2, &["--upstream-cert", &cert], "--upstream-key"),
+        (
+            1,
+            &["--route", "/=http://no-such-host.invalid:1"],
+            "no-such-host.invalid",
+        ),
+        (
+            1,
+            &["--route", route, "--upstream-ca", &nonsense],
+            &nonsense,
+        ),
+        (
+            1,
+            &["--route", route, "--upstream-ca", "/nonexistent"],
+            "/nonexistent",
+        ),
+        (
+            1,
+            &[
+                "--route",
+                route,
+                "--upstream-cert",
+                &key,
+                "--upstream-key",
+                &cert,
+            ],
+            &key,
+        ),
+    ];
+    for (status, flags, told) in wrong {
+        let (found, stderr) = refused(flags);
+        assert_eq!(found, status, "{flags:?}: {stderr}");
+        assert!(stderr.contains(told), "{flags:?}: {stderr}");
+        match status {
+            1 => assert_sentence(&stderr),
+            _ => assert!(!stderr.contains("panicked"), "{stderr}"),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Upstreams for the proxy's tests: sockets that a test scripts, speaking HTTP/1.1 as badly as it likes.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use crate::server::PATIENCE;
+
+/// An upstream on a port that the kernel picks. Each of its connections is handed to a script, on a thread of its own.
+pub(crate) struct Upstream {
+    addr: SocketAddr,
+    seen: Receiver<String>,
+}
+
+/// A connection of the proxy's.
+pub(crate) struct Conn {
+    socket: BufReader<TcpStream>,
+    seen: Sender<String>,
+}
+
+impl Upstream {
+    /// Runs `script` for each connection; a connection closes when the script is through.
+    pub(crate) fn new(script: impl Fn(&mut Conn) + Send + Sync + Clone + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (sender, seen) = channel();
+        thread::spawn(move || {
+            for socket in listener.incoming() {
+                let socket = socket.unwrap();
+                socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                let mut conn = Conn {
+                    socket: BufReader::new(socket),
+                    seen: sender.clone(),
+                };
+                let script = script.clone();
+                thread::spawn(move || script(&mut conn));
+            }
+        });
+        Self { addr, seen }
+    }
+
+    /// Answers every request, whatever it is, with `response` and keeps the connection.
+    pub(crate) fn answering(response: &'static str) -> Self {
+        Self::new(move |conn| {
+            while conn.request().is_some() {
+                conn.send(response);
+            }
+        })
+    }
+
+    /// A `--route` flag's value that leads here.
+    pub(crate) fn route(&self, path: &str) -> String {
+        format!("{path}=http://{}", self.addr)
+    }
+
+    /// Host as the proxy sends it with `--upstream-host rewrite`.
+    pub(crate) fn authority(&self) -> String {
+        self.addr.to_string()
+    }
+
+    /// The next thing that a script noted.
+    pub(crate) fn seen(&self) -> String {
+        self.seen.recv_timeout(PATIENCE).expect("nothing was noted")
+    }
+
+    /// What was noted and not asked for yet.
+    pub(crate) fn noted(&self) -> Vec<String> {
+        self.seen.try_iter().collect()
+    }
+}
+
+impl Conn {
+    /// Reads a head, and notes it; `None` at the end of the connection.
+    pub(crate) fn request(&mut self) -> Option<String> {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            match self.socket.read_line(&mut head) {
+                Ok(0) => return None,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("the upstream can't read: {error}"),
+            }
+        }
+        self.note(&head);
+        Some(head)
+    }
+
+    /// Reads exactly so many octets.
+    pub(crate) fn octets(&mut self, len: usize) -> Vec<u8> {
+        let mut octets = vec![0; len];
+        self.socket.read_exact(&mut octets).unwrap();
+        octets
+    }
+
+    /// Reads a body in chunks, and the trailers behind it.
+    pub(crate) fn chunks(&mut self) -> (Vec<u8>, String) {
+        let mut body = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.socket.read_line(&mut line).unwrap();
+            let size = usize::from_str_radix(line.trim_end(), 16).expect("a chunk's size");
+            if size == 0 {
+                break;
+            }
+            body.extend(self.octets(size));
+            assert_eq!(self.octets(2), b"\r\n");
+        }
+        let mut trailers = String::new();
+        while trailers != "\r\n" && !trailers.ends_with("\r\n\r\n") {
+            self.socket.read_line(&mut trailers).unwrap();
+        }
+        (body, trailers)
+    }
+
+    pub(crate) fn send(&mut self, octets: impl AsRef<[u8]>) {
+        // The proxy may have gone by now.
+        let _ = self.socket.get_mut().write_all(octets.as_ref());
+    }
+
+    /// Tells the test.
+    pub(crate) fn note(&self, what: impl Into<String>) {
+        // A test that is through doesn't listen any more.
+        let _ = self.seen.send(what.into());
+    }
+
+    /// Waits for octets that nobody will read. Closing the connection is a reset then.
+    pub(crate) fn leave_unread(&self) {
+        let peeked = self.socket.get_ref().peek(&mut [0]).unwrap();
+        assert_eq!(peeked, 1);
+    }
+
+    /// Reads until the proxy ends the connection, and notes how: `end` or `reset`.
+    pub(crate) fn wait_for_end(&mut self) {
+        let mut rest = Vec::new();
+        match self.socket.read_to_end(&mut rest) {
+            Ok(_) => self.note("end"),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => self.note("reset"),
+            Err(error) => panic!("the upstream can't read: {error}"),
+        }
+    }
+}
+
+impl Read for Conn {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        self.socket.read(room)
+    }
+}

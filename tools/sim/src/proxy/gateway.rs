@@ -1,0 +1,73 @@
+//! The proxy: the server's own service.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tidegate::access_log::Destination;
+use tidegate::app::{App, Site};
+use tidegate::config::Target;
+use tidegate::proxy::{DOWNLOAD_WINDOW, Route, Settings};
+use tidegate::push::{self, Mode, PushCache};
+use tidegate::router::Router;
+use tidegate_net::{MemoryLoop, Options, Protocol};
+use tidegate_pool::{Security, Upstream, client_config};
+use tidegate_proto::{Config, MemoryBudget};
+
+use super::plan::Plan;
+use super::upstreams::address;
+
+/// The server's own service, with a route to each upstream.
+pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> MemoryLoop<App> {
+    let mut config = client_config();
+    config.max_stream_window_size = DOWNLOAD_WINDOW;
+    config.memory_budget = Some(Arc::clone(budget));
+    let config = config.build().expect("the proxy's config is valid");
+    let mut pool = tidegate_pool::Options::new(config);
+    pool.max_http1_connections = plan.max_http1_connections;
+    pool.max_http2_connections = plan.max_http2_connections;
+    pool.max_idle = plan.max_idle;
+    let upstreams = plan.upstreams.iter().enumerate();
+    let upstreams = upstreams.map(|(number, upstream)| Upstream {
+        name: format!("u{number}"),
+        addresses: (0..upstream.addresses)
+            .map(|n| address(number, n))
+            .collect(),
+        security: match upstream.protocol {
+            Protocol::Http2 => Security::H2c,
+            Protocol::Http1 => Security::Http1,
+        },
+    });
+    let settings = Settings {
+        upstreams: upstreams.collect(),
+        pool,
+        trusted: Vec::new(),
+    };
+    let routes = (0..plan.upstreams.len()).map(|upstream| {
+        let route = Route {
+            upstream,
+            base: None,
+            scheme: "http",
+            host: None,
+        };
+        (format!("/u{upstream}"), Target::Proxy(Arc::new(route)))
+    });
+    let list = PushCache::new(Vec::new()).expect("an empty list is valid");
+    let site = Site {
+        routes: Arc::new(Router::new(routes)),
+        websockets: Arc::new(Router::new([("/".to_owned(), ())])),
+        trust_x_priority: true,
+        proxy: Arc::new(settings),
+        push: push::Options {
+            list: Arc::new(list),
+            early_hints: false,
+            mode: Mode::Off,
+        },
+        access_log: Destination::Log,
+    };
+    let mut config = Config::server();
+    config.enable_connect_protocol = true;
+    config.memory_budget = Some(Arc::clone(budget));
+    let options = Options::new(config.build().expect("the proxy's config is valid"));
+    let app = App::new(site, Arc::default());
+    MemoryLoop::new(options, app, plan.capacity, now).expect("there are file descriptors")
+}

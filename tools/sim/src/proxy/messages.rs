@@ -1,0 +1,86 @@
+//! Messages as plans have them, and bodies on their way out.
+
+use tidegate_proto::{Body, Fields, RequestHead, StreamId};
+use tidegate_testkit::rng::Rng;
+
+use super::peer::Engine;
+use super::plan::{ExchangePlan, MessagePlan};
+
+/// A body on its way out.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    pub(super) given: usize,
+    pub(super) ended: bool,
+    /// The engine asked for more.
+    pub(super) asked: bool,
+}
+
+/// Writes some of a body, or its end.
+pub(super) fn write(
+    engine: &mut Engine,
+    id: StreamId,
+    plan: &MessagePlan,
+    sent: &mut Sent,
+    exchange: usize,
+    rng: &mut Rng,
+) {
+    if sent.ended || !sent.asked {
+        return;
+    }
+    let rest = plan.len - sent.given;
+    let amount = match rng.below(3) {
+        0 => rest.div_ceil(2),
+        _ => rest,
+    };
+    let mut data = plan.rest(sent.given).slice(..amount);
+    let is_last = amount == rest;
+    let taken = engine.write(id, &mut data, is_last && !plan.trailers);
+    sent.given += taken;
+    let all = data.is_empty() && is_last;
+    sent.asked = data.is_empty() && !all && taken == 0;
+    if all {
+        sent.ended = true;
+        if plan.trailers {
+            let mut fields = Fields::new();
+            fields.push("x-sum", exchange.to_string());
+            engine.trailers(id, &fields);
+        }
+    }
+}
+
+impl ExchangePlan {
+    /// Octets that the client gets of the response.
+    pub(super) fn response_len(&self) -> usize {
+        match expected_content(self) {
+            true => self.response.len,
+            false => 0,
+        }
+    }
+}
+
+/// Whether the response has content (RFC 9110 §6.4.1).
+pub(super) fn expected_content(plan: &ExchangePlan) -> bool {
+    plan.method != "HEAD" && !matches!(plan.status, 204 | 304)
+}
+
+pub(super) fn body_of(plan: &MessagePlan) -> Body {
+    match plan.streamed {
+        true => Body::Stream,
+        false if plan.len == 0 => Body::Empty,
+        false => Body::Full(plan.rest(0)),
+    }
+}
+
+pub(super) fn request_head(exchange: usize, plan: &ExchangePlan) -> RequestHead {
+    let path = format!("/u{}/{exchange}?x", plan.upstream);
+    let mut head = match plan.is_tunnel {
+        true => RequestHead::extended_connect("websocket", "http", "site", &path)
+            .field("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        false => RequestHead::new(plan.method, "http", "site", &path),
+    };
+    head.push("x-id", exchange.to_string());
+    if plan.request.sized && plan.request.streamed {
+        head.push("content-length", plan.request.len.to_string());
+    }
+    head
+}

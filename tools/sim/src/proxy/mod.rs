@@ -1,0 +1,72 @@
+//! The proxy between its clients and its upstreams: the real service on the real loop, with a network and a clock that one seed plays.
+//!
+//! Clients ask over HTTP/2 and HTTP/1.1, upstreams answer over both, at several addresses. One seed decides who is who, what is asked
+//! and answered, how slowly everybody writes and reads, how the network delays, cuts into pieces and holds back, and what goes wrong:
+//! connections refused, cut or reset, streams refused or reset, GOAWAY, silence, answers before the question is whole, clients that
+//! cancel or leave. Checked is, whatever happens:
+//!
+//! - each request ends: with the upstream's response, with one of the gateway's own, or with a reset; none is lost;
+//! - what looks whole is whole: a response that a client sees the end of has every octet and trailer that the upstream gave, and so has a
+//!   request that an upstream sees the end of;
+//! - no request is answered by two upstreams, and none is processed twice unless that does no harm and the first time was lost;
+//! - where nothing goes wrong, or only what can be mended (refused streams, graceful ends), every request gets its upstream's response;
+//! - at the end nothing is left: no stream, no connection, no octet of the memory budget; and the engines' books add up all along.
+//!
+//! [`run`] panics when a check fails; the same seed fails the same way again.
+
+/// Tells what happens, if somebody wants to know.
+macro_rules! trace {
+    ($world:expr, $($words:tt)*) => {
+        if $world.verbose {
+            println!("{:>12.6} {}", $world.now.as_secs_f64(), format_args!($($words)*));
+        }
+    };
+}
+
+mod clients;
+mod gateway;
+mod messages;
+mod peer;
+mod plan;
+mod report;
+mod upstreams;
+mod world;
+
+use tidegate_testkit::rng::Rng;
+
+use report::Report;
+
+/// Runs one seed. With `verbose`, tells what happens on standard output.
+///
+/// # Panics
+/// When a check fails.
+pub(crate) fn run(seed: u64, verbose: bool) -> Report {
+    let mut rng = Rng::new(seed ^ 0x7072_6f78_7921);
+    let plan = plan::Plan::new(&mut rng);
+    if verbose {
+        println!("{plan:#?}");
+    }
+    world::World::new(plan, rng, verbose).run()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn some_seeds() {
+        for seed in 0..150 {
+            let result = std::panic::catch_unwind(|| super::run(seed, false));
+            assert!(
+                result.is_ok(),
+                "replay: cargo run -p sim -- --proxy --seed {seed}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_seed_is_played_the_same_way_each_time() {
+        for seed in [3, 17, 99] {
+            let (one, other) = (super::run(seed, false), super::run(seed, false));
+            assert_eq!(one, other);
+        }
+    }
+}

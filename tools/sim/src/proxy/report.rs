@@ -1,0 +1,55 @@
+//! What seeds came to.
+
+/// What seeds came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// Requests that clients made.
+    pub(crate) requests: u64,
+    /// Responses of upstreams that clients saw the end of.
+    pub(crate) answered: u64,
+    /// Responses of the gateway's own.
+    pub(crate) gateway: u64,
+    /// Requests that were reset, or lost with their client's connection.
+    pub(crate) reset: u64,
+    /// Requests that clients cancelled.
+    pub(crate) cancelled: u64,
+    /// Tunnels that went through to both ends.
+    pub(crate) tunnels: u64,
+    /// Octets of bodies that arrived at clients and upstreams.
+    pub(crate) octets: u64,
+    /// Requests that an upstream saw a second time.
+    pub(crate) repeated: u64,
+    /// Streams that upstreams refused.
+    pub(crate) refused: u64,
+    /// Connections to upstreams.
+    pub(crate) connections: u64,
+    /// Connections that were refused, cut or reset.
+    pub(crate) faults: u64,
+    /// Turns of the loop.
+    pub(crate) turns: u64,
+}
+
+impl Report {
+    /// Every count with its name.
+    pub(crate) fn rows(&self) -> [(&'static str, u64); 12] {
+        let mut copy = *self;
+        copy.rows_mut().map(|(name, count)| (name, *count))
+    }
+
+    fn rows_mut(&mut self) -> [(&'static str, &mut u64); 12] {
+        [
+            ("requests", &mut self.requests),
+            ("answered by an upstream", &mut self.answered),
+            ("answered by the gateway", &mut self.gateway),
+            ("reset or lost", &mut self.reset),
+            ("cancelled", &mut self.cancelled),
+            ("tunnels", &mut self.tunnels),
+            ("body octets", &mut self.octets),
+            ("seen twice", &mut self.repeated),
+            ("streams refused", &mut self.refused),
+            ("connections to upstreams", &mut self.connections),
+            ("connections that failed", &mut self.faults),
+            ("turns", &mut self.turns),
+        ]
+    }
+}

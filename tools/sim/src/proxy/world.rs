@@ -1,0 +1,307 @@
+//! The clients, the proxy, the upstreams, and what each request has come to.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate::app::App;
+use tidegate_net::{Engine as NetEngine, MemoryLoop, Protocol};
+use tidegate_proto::MemoryBudget;
+use tidegate_testkit::rng::Rng;
+
+use super::clients::{Asked, Client, Outcome};
+use super::gateway::gateway;
+use super::plan::{Plan, Weather};
+use super::report::Report;
+use super::upstreams::{Accepted, Dialling, Served};
+
+/// So long no seed lasts, in virtual time.
+const FOREVER: Duration = Duration::from_secs(6 * 3600);
+
+/// What the proxy may hold of bodies.
+const BUDGET: u64 = 1 << 30;
+
+/// Something that happens later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Later {
+    Begin(usize),
+    Cancel(usize),
+    ClientConsumes(usize, usize),
+    ClientWrites(usize),
+    Connect(usize),
+    Answer(usize),
+    UpstreamConsumes(usize, usize),
+    UpstreamWrites(usize),
+    CutClient(usize),
+    ShutDown,
+}
+
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) plan: Plan,
+    pub(super) epoch: Instant,
+    pub(super) now: Duration,
+    pub(super) proxy: MemoryLoop<App>,
+    pub(super) budget: Arc<MemoryBudget>,
+    pub(super) clients: Vec<Client>,
+    pub(super) accepted: Vec<Accepted>,
+    pub(super) dialling: Vec<Dialling>,
+    /// Connections that each address has had.
+    pub(super) dialled: HashMap<SocketAddr, usize>,
+    pub(super) asked: Vec<Asked>,
+    pub(super) served: Vec<Served>,
+    pub(super) later: BinaryHeap<Reverse<(Duration, u64, Later)>>,
+    pub(super) later_count: u64,
+    pub(super) is_shutting_down: bool,
+    /// The proxy has ended.
+    pub(super) has_ended: bool,
+    pub(super) verbose: bool,
+    pub(super) report: Report,
+}
+
+impl World {
+    pub(super) fn new(plan: Plan, rng: Rng, verbose: bool) -> Self {
+        let epoch = Instant::now();
+        let budget = MemoryBudget::new(BUDGET);
+        let proxy = gateway(&plan, &budget, epoch);
+        let mut world = Self {
+            asked: plan.exchanges.iter().map(|_| Asked::default()).collect(),
+            rng,
+            epoch,
+            now: Duration::ZERO,
+            proxy,
+            budget,
+            clients: Vec::new(),
+            accepted: Vec::new(),
+            dialling: Vec::new(),
+            dialled: HashMap::new(),
+            served: Vec::new(),
+            later: BinaryHeap::new(),
+            later_count: 0,
+            is_shutting_down: false,
+            has_ended: false,
+            verbose,
+            report: Report::default(),
+            plan,
+        };
+        for number in 0..world.plan.clients.len() {
+            let client = world.client(number);
+            world.clients.push(client);
+            if let Some(when) = world.plan.clients[number].cut {
+                world.at(when, Later::CutClient(number));
+            }
+        }
+        for number in 0..world.plan.exchanges.len() {
+            world.at(world.plan.exchanges[number].start, Later::Begin(number));
+        }
+        if let Some(when) = world.plan.shut_down {
+            world.at(when, Later::ShutDown);
+        }
+        world
+    }
+
+    pub(super) fn at(&mut self, when: Duration, what: Later) {
+        self.later_count += 1;
+        let when = when.max(self.now);
+        self.later.push(Reverse((when, self.later_count, what)));
+    }
+
+    pub(super) fn soon(&mut self, exchange: usize, what: Later) {
+        let slowness = self.plan.exchanges[exchange].slowness;
+        let late = slowness.mul_f64(self.rng.below(100) as f64 / 50.0);
+        self.at(self.now + late, what);
+    }
+
+    pub(super) fn instant(&self) -> Instant {
+        self.epoch + self.now
+    }
+
+    pub(super) fn run(mut self) -> Report {
+        loop {
+            self.settle();
+            self.end_if_done();
+            let Some(next) = self.next() else { break };
+            assert!(next < FOREVER, "it goes on for ever: {}", self.state());
+            self.now = self.now.max(next);
+            while let Some(Reverse((when, _, _))) = self.later.peek() {
+                if *when > self.now {
+                    break;
+                }
+                if let Some(Reverse((_, _, what))) = self.later.pop() {
+                    self.act(what);
+                }
+            }
+        }
+        self.check_end();
+        self.report
+    }
+
+    /// When something happens next.
+    fn next(&self) -> Option<Duration> {
+        let later = self.later.peek().map(|Reverse((when, _, _))| *when);
+        let clients = self.clients.iter().map(|client| &client.peer);
+        let accepted = self.accepted.iter().map(|accepted| &accepted.peer);
+        let peers = clients
+            .chain(accepted)
+            .filter_map(|peer| peer.next(self.epoch));
+        // A loop without connections ticks on for nothing.
+        let proxy = self.next_turn().filter(|_| !self.proxy.conns().is_empty());
+        peers.chain(later).chain(proxy).min()
+    }
+
+    /// When the proxy's next turn is due.
+    fn next_turn(&self) -> Option<Duration> {
+        let next = self.proxy.next_turn(self.instant());
+        next.filter(|_| !self.has_ended)
+            .map(|at| at.saturating_duration_since(self.epoch))
+    }
+
+    /// Lets everybody do what can be done now.
+    fn settle(&mut self) {
+        let mut steps = 0_u64;
+        loop {
+            steps += 1;
+            assert!(
+                steps < 200_000,
+                "it goes round in circles: {}",
+                self.state()
+            );
+            if !self.has_ended {
+                self.has_ended = !self.proxy.turn(self.epoch + self.now);
+                self.report.turns += 1;
+            }
+            let mut busy = self.take_dialled();
+            for number in 0..self.clients.len() {
+                busy |= self.step_client(number);
+            }
+            for number in 0..self.accepted.len() {
+                busy |= self.step_upstream(number);
+            }
+            let has_work = self.next_turn().is_some_and(|due| due <= self.now);
+            if !busy && !has_work {
+                break;
+            }
+        }
+        self.audit();
+    }
+
+    fn audit(&self) {
+        for conn in self.proxy.conns().iter() {
+            if let Some(NetEngine::Http2(engine)) = self.proxy.conns().engine_ref(conn)
+                && let Err(error) = engine.audit()
+            {
+                panic!("the proxy's books: {error}");
+            }
+        }
+        for client in &self.clients {
+            client.peer.engine.audit();
+        }
+    }
+
+    fn act(&mut self, what: Later) {
+        match what {
+            Later::Begin(exchange) => {
+                let client = self.plan.exchanges[exchange].client;
+                self.clients[client].waiting.push(exchange);
+            }
+            Later::Cancel(exchange) => self.cancel(exchange),
+            Later::ClientConsumes(exchange, octets) => {
+                if let Some((client, id)) = self.client_stream(exchange) {
+                    self.clients[client].peer.engine.consume(id, octets);
+                }
+            }
+            Later::ClientWrites(exchange) => self.client_writes(exchange),
+            Later::Connect(number) => self.connect(number),
+            Later::Answer(served) => self.answer(served),
+            Later::UpstreamConsumes(served, octets) => {
+                let Served { peer, id, .. } = self.served[served];
+                self.accepted[peer].peer.engine.consume(id, octets);
+            }
+            Later::UpstreamWrites(served) => self.upstream_writes(served),
+            Later::CutClient(number) => {
+                trace!(self, "client {number} is cut off");
+                self.report.faults += 1;
+                let at = self.instant();
+                self.clients[number].peer.cut(at);
+            }
+            Later::ShutDown => {
+                trace!(self, "the proxy shuts down");
+                self.is_shutting_down = true;
+                self.proxy.shut_down();
+            }
+        }
+    }
+
+    /// When all requests are over, the clients leave.
+    fn end_if_done(&mut self) {
+        let is_over = |asked: &Asked| asked.over.is_some();
+        if !self.later.is_empty() || !self.asked.iter().all(is_over) {
+            return;
+        }
+        let at = self.instant();
+        for client in &mut self.clients {
+            if !std::mem::replace(&mut client.is_over, true) {
+                client.peer.engine.shut_down(at);
+            }
+        }
+        self.settle();
+    }
+}
+
+/// The end.
+impl World {
+    fn check_end(&mut self) {
+        let weather = self.plan.weather;
+        for (exchange, (asked, plan)) in self.asked.iter().zip(&self.plan.exchanges).enumerate() {
+            let outcome = asked.over.unwrap_or_else(|| {
+                panic!("{exchange} never ends: {asked:?}, {}", self.state());
+            });
+            if weather == Weather::Foul {
+                continue;
+            }
+            // What this upstream can't do isn't the weather's fault.
+            let upstream = &self.plan.upstreams[plan.upstream];
+            if plan.is_tunnel && !upstream.takes_websockets {
+                continue;
+            }
+            // An upstream that ends its connection takes tunnels with it, and over HTTP/1.1 answers only what it has begun to read.
+            let leaves = upstream.requests.is_some();
+            if leaves && (plan.is_tunnel || upstream.protocol == Protocol::Http1) {
+                continue;
+            }
+            assert!(
+                outcome == Outcome::Whole && !asked.is_gateways,
+                "{exchange} was not answered, though nothing went wrong: {asked:?}"
+            );
+        }
+        let totals = self.proxy.conns().totals();
+        assert_eq!(
+            (totals.active_streams, totals.open, totals.dialled_open),
+            (0, 0, 0)
+        );
+        assert_eq!(self.budget.reserved(), 0, "memory is still reserved");
+    }
+
+    /// What is not over, for messages.
+    fn state(&self) -> String {
+        let open = self.asked.iter().enumerate();
+        let open = open.filter(|(_, asked)| asked.over.is_none());
+        let open: Vec<String> = open
+            .map(|(number, asked)| format!("{number}: {asked:?}"))
+            .collect();
+        let served = self
+            .served
+            .iter()
+            .filter(|served| !served.whole || !served.sent.ended);
+        let served: Vec<String> = served.map(|served| format!("{served:?}")).collect();
+        let clients = self.clients.iter().map(|client| client.peer.state());
+        let clients: Vec<String> = clients.collect();
+        format!(
+            "at {:?}, open {open:#?}, served {served:#?}, clients {clients:#?}, {:?}",
+            self.now,
+            self.proxy.conns().totals()
+        )
+    }
+}

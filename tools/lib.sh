@@ -76,6 +76,9 @@ reap() {
     return "$status"
 }
 
+# adopt PID: the children of a launched process are ended with it: they outlive one that is killed.
+adopt() { mapfile -t -O "${#children[@]}" children < <(pgrep -P "$1"); }
+
 # A child that ended stays a zombie until it is waited for.
 exited() { [[ ! -e /proc/$1 ]] || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
 
@@ -192,3 +195,56 @@ start_path() {
 }
 
 path_is_up() { exited "$2" || grep -qE '^[0-9]+ [0-9]+ ' "$1"; }
+
+# What clients see of a server that `start_tidegate` started.
+
+sha() { sha256sum | cut -d' ' -f1; }
+
+# use TRANSPORT: sets `base`, the URL, `version`, and `curl` and `h2load`, the commands with what that transport needs. The
+# certificate is that of `make_cert pair`.
+use() {
+    curl=(curl --silent --show-error --max-time 60 --cacert "$scratch/pair.crt")
+    case $1 in
+        tls) base=$https curl+=(--http2) ;;
+        h2c) base=$http curl+=(--http2-prior-knowledge) ;;
+        https1) base=$https curl+=(--http1.1) ;;
+        http1) base=$http curl+=(--http1.1) ;;
+    esac
+    version=$([[ $1 == *1 ]] && echo 1.1 || echo 2)
+    h2load=(h2load) && [[ $version == 2 ]] || h2load+=(--h1)
+}
+
+# status CURL-ARGUMENT...: the status code of one request, and its body left in $scratch/body.
+status() { "${curl[@]}" --output "$scratch/body" --write-out '%{http_code}' "$@"; }
+
+# field NAME CURL-ARGUMENT...: the value of one response field.
+field() { "${curl[@]}" --output /dev/null --dump-header - "${@:2}" | tr -d '\r' | sed -n "s/^$1: //p"; }
+
+# h2load_counts N ARGUMENT...: how many of N requests got a 2xx, and how many octets of DATA came back. Over HTTP/1.1 h2load counts
+# a status more now and then than it counts requests, whoever answers; what it calls succeeded is right.
+h2load_counts() {
+    timeout 120 "${h2load[@]}" --requests "$1" --clients "$(($1 < 4 ? 1 : 4))" --max-concurrent-streams 100 "${@:2}" |
+        sed -nE 's/^requests: .* ([0-9]+) succeeded.*/\1 2xx/p; s/.* \(([0-9]+)\) data$/\1 octets/p' | paste -sd' '
+}
+
+# histogram: how often each octet occurs. nghttp writes the bodies of 100 streams as their frames come, all into one another.
+histogram() { python3 -c 'import collections, sys; print(sorted(collections.Counter(sys.stdin.buffer.read()).items()))'; }
+
+# expect_bodies WHERE FILE SUM N: uploads, downloads and echoes of one file by what `use` has set, N times by h2load. The file is served
+# under its own name, of which the size is the stem; SUM is its checksum.
+expect_bodies() {
+    local size=${2##*/} sum=$3 n=$4 answer
+    size=${size%.bin}
+    answer="{\"bytes\":$size,\"sha256\":\"$sum\"}"
+    expect "curl uploads $size ($1)" "$("${curl[@]}" --data-binary "@$2" "$base/upload")" "$answer"
+    expect "curl streams $size up ($1)" "$("${curl[@]}" -X POST -T - "$base/upload" <"$2")" "$answer"
+    if [[ $version == 2 ]]; then
+        expect "nghttp fetches $size ($1)" "$(timeout 60 nghttp -y "$base/$size.bin" | sha)" "$sum"
+        expect "nghttp uploads $size ($1)" "$(timeout 60 nghttp -y -d "$2" "$base/upload")" "$answer"
+        expect "nghttp gets $size echoed ($1)" "$(timeout 60 nghttp -y -d "$2" "$base/echo" | sha)" "$sum"
+    fi
+    expect "h2load fetches $size ($1)" "$(h2load_counts "$n" "$base/$size.bin")" "$n 2xx $((n * size)) octets"
+    ((size > 0)) || return 0 # h2load uploads no empty file
+    expect "h2load uploads $size ($1)" "$(h2load_counts "$n" -d "$2" "$base/upload")" "$n 2xx $((n * ${#answer})) octets"
+    expect "h2load gets $size echoed ($1)" "$(h2load_counts "$n" -d "$2" "$base/echo")" "$n 2xx $((n * size)) octets"
+}

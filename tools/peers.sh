@@ -12,8 +12,6 @@ need curl nghttp h2load openssl python3
 # A command substitution whose command fails shows in what it printed, so the checks need no `set -e`.
 set +e
 
-sha() { sha256sum | cut -d' ' -f1; }
-
 sizes=(0 1 16383 16384 16385 65535 65536 50000000)
 www=$scratch/www
 mkdir -p "$www/sub" "$www/hundred" "$www/.dir" "$scratch/outside"
@@ -29,56 +27,16 @@ make_cert other
 served=(--root "$www" --route /upload=upload --route /echo=echo --route /status=status
     --cert "$scratch/pair.crt" --key "$scratch/pair.key")
 
-# use TRANSPORT: sets `base`, the URL, and `curl`, the command with what that transport needs.
-use() {
-    curl=(curl --silent --show-error --max-time 60 --cacert "$scratch/pair.crt")
-    case $1 in
-        tls) base=$https curl+=(--http2) ;;
-        h2c) base=$http curl+=(--http2-prior-knowledge) ;;
-        https1) base=$https curl+=(--http1.1) ;;
-        http1) base=$http curl+=(--http1.1) ;;
-    esac
-    version=$([[ $1 == *1 ]] && echo 1.1 || echo 2)
-    h2load=(h2load) && [[ $version == 2 ]] || h2load+=(--h1)
-}
-
-# status CURL-ARGUMENT...: the status code of one request, and its body left in $scratch/body.
-status() { "${curl[@]}" --output "$scratch/body" --write-out '%{http_code}' "$@"; }
-
-# field NAME CURL-ARGUMENT...: the value of one response field.
-field() { "${curl[@]}" --output /dev/null --dump-header - "${@:2}" | tr -d '\r' | sed -n "s/^$1: //p"; }
-
-# h2load_counts N ARGUMENT...: how many of N requests got a 2xx, and how many octets of DATA came back.
-h2load_counts() {
-    timeout 120 "${h2load[@]}" --requests "$1" --clients "$(($1 < 4 ? 1 : 4))" --max-concurrent-streams 100 "${@:2}" |
-        sed -nE 's/^status codes: ([0-9]+ 2xx).*/\1/p; s/.* \(([0-9]+)\) data$/\1 octets/p' | paste -sd' '
-}
-
 files() {
-    local size file sum answer n
+    local size file sum
     for size in "${sizes[@]}"; do
         file=$www/$size.bin
         sum=$(sha <"$file")
-        answer="{\"bytes\":$size,\"sha256\":\"$sum\"}"
-        n=$((size > 1000000 ? 4 : 400))
         expect "curl fetches $size ($1)" "$("${curl[@]}" "$base/$size.bin" | sha)" "$sum"
-        expect "curl uploads $size ($1)" "$("${curl[@]}" --data-binary "@$file" "$base/upload")" "$answer"
-        expect "curl streams $size up ($1)" "$("${curl[@]}" -X POST -T - "$base/upload" <"$file")" "$answer"
         expect "curl gets $size echoed ($1)" "$("${curl[@]}" --data-binary "@$file" "$base/echo" | sha)" "$sum"
-        if [[ $version == 2 ]]; then
-            expect "nghttp fetches $size ($1)" "$(timeout 60 nghttp -y "$base/$size.bin" | sha)" "$sum"
-            expect "nghttp uploads $size ($1)" "$(timeout 60 nghttp -y -d "$file" "$base/upload")" "$answer"
-            expect "nghttp gets $size echoed ($1)" "$(timeout 60 nghttp -y -d "$file" "$base/echo" | sha)" "$sum"
-        fi
-        expect "h2load fetches $size ($1)" "$(h2load_counts "$n" "$base/$size.bin")" "$n 2xx $((n * size)) octets"
-        ((size > 0)) || continue # h2load uploads no empty file
-        expect "h2load uploads $size ($1)" "$(h2load_counts "$n" -d "$file" "$base/upload")" "$n 2xx $((n * ${#answer})) octets"
-        expect "h2load gets $size echoed ($1)" "$(h2load_counts "$n" -d "$file" "$base/echo")" "$n 2xx $((n * size)) octets"
+        expect_bodies "$1" "$file" "$sum" $((size > 1000000 ? 4 : 400))
     done
 }
-
-# histogram: how often each octet occurs. nghttp writes the bodies of 100 streams as their frames come, all into one another.
-histogram() { python3 -c 'import collections, sys; print(sorted(collections.Counter(sys.stdin.buffer.read()).items()))'; }
 
 # curl 7.88 can't send a second request on a cleartext connection by prior knowledge (curl/curl#10634, mended in 8.0), so
 # there it opens 100 connections; over TLS all streams are on one.

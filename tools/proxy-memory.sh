@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Shows what a proxy holds of what goes through it, by its resident set, with one worker: of 1 GB down and up, of responses whose
+# clients take nothing, and of uploads that the upstream doesn't read. Upstreams are net/http over HTTP/1.1, HTTP/2 in cleartext
+# and TLS.
+#
+#   cargo build --release && tools/proxy-memory.sh
+#
+# Exits with 1 when 1 GB takes 16 MB or more beyond the idle server, a stalled reader more than 256 KB, or a stalled upload more
+# than 2 MB. Stalled ones are 50 at once, divided by 50.
+source "$(dirname "$0")/lib.sh"
+need curl go openssl python3
+
+size=1000000000 stalled=50
+transfer_limit=$((16 << 20)) reader_limit=$((256 << 10)) upload_limit=$((2 << 20))
+programs=$target/gobin
+mkdir -p "$programs"
+(cd "$root/tools/upstream-go" && go build -o "$programs/upstream-go" .)
+
+set +e
+
+make_cert pair
+: >"$scratch/go"
+launch "$scratch/go" "$programs/upstream-go" --cert "$scratch/pair.crt" --key "$scratch/pair.key" --root "$scratch"
+eventually 20 grep -q '^https1 ' "$scratch/go" || die 'the Go upstream does not listen'
+
+# start_proxy UPSTREAM: the server in front of an upstream, which has done a little work already; sets `idle`, its octets.
+start_proxy() {
+    local transport
+    # What has to wait for a client that has left without a word is not waited for.
+    start_tidegate --workers 1 --log warn --shutdown-timeout 1s --route "/=$1://$(sed -n "s/^$1 //p" "$scratch/go")" --cert "$scratch/pair.crt" \
+        --key "$scratch/pair.key" --upstream-ca "$scratch/pair.crt"
+    for transport in h2c tls http1 https1; do
+        use "$transport"
+        status "$base/pattern?n=100000" >/dev/null
+    done
+    steady_at=0
+    eventually 20 is_steady
+    idle=$(resident VmRSS)
+    # From here on VmHWM is the most that there was.
+    echo 5 >"/proc/$pid/clear_refs"
+}
+
+# resident WHICH: VmRSS, what is resident now, or VmHWM, the most that was; in octets.
+resident() { echo $(($(sed -nE "s/^$1:[[:space:]]+([0-9]+) kB/\1/p" "/proc/$pid/status") * 1024)); }
+
+# Whether the resident set has stayed the same for half a second.
+steady_at=0 steady_since=0
+is_steady() {
+    local now=${EPOCHREALTIME/./} octets
+    octets=$(resident VmRSS)
+    ((octets == steady_at)) || { steady_at=$octets steady_since=$now; }
+    ((now - steady_since > 500000))
+}
+
+# told WHAT OCTETS LIMIT: a figure, which must be within its limit.
+told() {
+    printf '%-58s %8d KB, of %d\n' "$1" $(($2 / 1024)) $(($3 / 1024))
+    expect "$1 takes less than $3 octets" "$(($2 < $3))" 1
+}
+
+transfers() {
+    local transport upstream
+    for upstream in http h2c https; do
+        for transport in h2c https1; do
+            start_proxy "$upstream"
+            use "$transport"
+            expect "1 GB comes down, $transport to $upstream://" \
+                "$("${curl[@]}" -o /dev/null -w '%{size_download}' "$base/pattern?n=$size")" "$size"
+            told "1 GB down, $transport to $upstream://" $(($(resident VmHWM) - idle)) "$transfer_limit"
+            expect "1 GB goes up, $transport to $upstream://" \
+                "$(head -c "$size" /dev/zero | "${curl[@]}" -T - "$base/discard")" "$size"
+            told "1 GB down and up, $transport to $upstream://" $(($(resident VmHWM) - idle)) "$transfer_limit"
+            stop "$pid"
+        done
+    done
+}
+
+# stall DIRECTION PATH LIMIT: what one of many that stall takes.
+stall() {
+    local transport upstream proxy clients
+    for upstream in http h2c https; do
+        for transport in http1 h2c; do
+            start_proxy "$upstream"
+            proxy=$pid
+            # The clients stay until their stdin ends.
+            coproc PEERS { exec "$root/tools/proxy-peer.py" stall "$1" "$(port_of "$http")" "$2" "$stalled" "$transport" 2>&1; }
+            clients=$PEERS_PID
+            children+=("$clients")
+            read -r -t 60 answer <&"${PEERS[0]}"
+            expect "$stalled stall, $1, $transport to $upstream://" "$answer" stalled
+            pid=$proxy steady_at=0
+            eventually 20 is_steady
+            told "each of $stalled that stall, $1, $transport to $upstream://" $((($(resident VmHWM) - idle) / stalled)) "$3"
+            kill "$clients"
+            wait "$clients" 2>/dev/null
+            stop "$proxy"
+        done
+    done
+}
+
+section 'transfers' && transfers
+section 'clients that take nothing' && stall down "/pattern?n=$size" "$reader_limit"
+section 'uploads that nobody reads' && stall up /deaf "$upload_limit"
+
+((failed == 0)) || grep -hE ' (WARN|ERROR) ' "$scratch"/tidegate.* | tail -n 20
+echo "proxy-memory: $passed checks held, $failed did not"
+exit $((failed > 0))

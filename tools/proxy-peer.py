@@ -1,0 +1,352 @@
+#!/usr/bin/env python3
+"""Peers of a proxy that do what ordinary software doesn't, for tools/proxy.sh and tools/proxy-memory.sh: each is a command.
+
+    upstream          HTTP/1.1 that breaks off, falls silent or lies, by the path; --proxy-protocol: wants such a header first
+    full              accepts no connection any more
+    ticks COMMAND...  whether the lines of a command's output come one by one
+    h2 PORT FIELD...  one request of HTTP/2 with just these fields, and what it is answered with
+    websocket PORT    the opening handshake of RFC 6455 octet by octet, and a message there and back
+    stall down|up     clients that take nothing of a response, or send what nobody takes
+"""
+
+import base64
+import hashlib
+import os
+import select
+import selectors
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
+END_STREAM, END_HEADERS, ACK = 1, 4, 1
+
+
+def say(*words):
+    # In one piece: there are threads.
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+def connect(port, source=None):
+    return socket.create_connection(("127.0.0.1", int(port)), 10, (source, 0) if source else None)
+
+
+# -- upstreams
+
+
+def upstream(*flags):
+    wants_header = "--proxy-protocol" in flags
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
+    say("raw", "%s:%d" % listener.getsockname())
+    while True:
+        peer, _ = listener.accept()
+        threading.Thread(target=serve, args=(peer, wants_header), daemon=True).start()
+
+
+def serve(peer, wants_header):
+    with peer, peer.makefile("rb") as stream:
+        told = proxy_header(stream) if wants_header else "ok"
+        while True:
+            head = []
+            while (line := stream.readline().decode("latin-1").rstrip("\r\n")) != "":
+                head.append(line)
+            if not head:
+                return
+            say("reached", head[0])
+            path = head[0].split(" ")[1].split("?")[0]
+            if path == "/unread":
+                # The body stays where it is. What ends that is not read but seen.
+                poll = select.poll()
+                poll.register(peer, select.POLLRDHUP)
+                poll.poll()
+                return say("left", head[0])
+            if path not in ENDS:
+                peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s\n" % (len(told) + 1, told.encode()))
+                continue
+            peer.sendall(ENDS[path])
+            if path == "/silent":
+                stream.read()
+            if path == "/reset":
+                # What was sent is to arrive before the RST does away with it: no octet is unacknowledged.
+                while peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)[24:28] != bytes(4):
+                    time.sleep(0.001)
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return
+
+
+# What the upstream says, by the path, before it ends the connection.
+HALF = b"x" * 500
+ENDS = {
+    "/closes": b"",
+    "/silent": b"",
+    "/short": b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n" + HALF,
+    "/reset": b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n" + HALF,
+    "/chunked": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1f4\r\n" + HALF + b"\r\n",
+    "/mid-chunk": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3e8\r\n" + HALF,
+    "/half-a-head": b"HTTP/1.1 200 OK\r\ncontent-le",
+    "/garbage": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+    "/two-lengths": b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!",
+    "/both-framings": b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    "/until-closed": b"HTTP/1.1 200 OK\r\n\r\nall there is\n",
+    "/hop-by-hop": b"HTTP/1.1 200 OK\r\nconnection: x-hop, close\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\n"
+    b"proxy-connection: keep-alive\r\nx-kept: yes\r\ncontent-length: 3\r\n\r\nok\n",
+}
+
+
+def proxy_header(stream):
+    """What a PROXY protocol header says, or what is wrong with it."""
+    first = stream.read(1)
+    if first == b"P":
+        line = first + stream.readline(107)
+        words = line.decode("latin-1").split(" ")
+        if not line.endswith(b"\r\n") or len(words) != 6 or words[:2] != ["PROXY", "TCP4"]:
+            return f"no header of version 1: {line!r}"
+        return "v1 " + " ".join(words[2:]).strip()
+    head = first + stream.read(15)
+    if head[:14] != b"\r\n\r\n\0\r\nQUIT\n\x21\x11":
+        return f"no header of version 2: {head!r}"
+    (length,) = struct.unpack(">H", head[14:])
+    block = stream.read(length)
+    source, destination, source_port, destination_port = struct.unpack(">4s4sHH", block[:12])
+    return f"v2 {socket.inet_ntoa(source)} {socket.inet_ntoa(destination)} {source_port} {destination_port}"
+
+
+def full():
+    """The kernel drops what asks for a connection when enough of them wait to be accepted."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    waiting = []
+    for _ in range(4):
+        peer = socket.socket()
+        peer.setblocking(False)
+        peer.connect_ex(listener.getsockname())
+        waiting.append(peer)
+    time.sleep(0.1)
+    say("full", "%s:%d" % listener.getsockname())
+    time.sleep(600)
+
+
+# -- clients
+
+
+def ticks(*command):
+    """The upstream sends a line every 300 ms: none may wait for the next one."""
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0)
+    came = []
+    while child.stdout.readline():
+        came.append(time.monotonic())
+    gaps = [later - earlier for earlier, later in zip(came, came[1:])]
+    if len(came) != 5:
+        return say(f"{len(came)} lines")
+    say("one by one" if min(gaps) > 0.15 else f"gaps of {gaps}")
+
+
+def string(text):
+    """A string literal of HPACK without Huffman coding."""
+    data = text.encode("latin-1")
+    assert len(data) < 127 + 128
+    length = bytes([len(data)]) if len(data) < 127 else bytes([127, len(data) - 127])
+    return length + data
+
+
+def block(fields):
+    return b"".join(b"\0" + string(name) + string(value) for name, value in fields)
+
+
+def frame(kind, flags, stream, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def read_exactly(peer, octets):
+    data = b""
+    while len(data) < octets:
+        piece = peer.recv(octets - len(data))
+        if not piece:
+            raise EOFError
+        data += piece
+    return data
+
+
+def read_frame(peer):
+    head = read_exactly(peer, 9)
+    payload = read_exactly(peer, int.from_bytes(head[:3], "big"))
+    return head[3], head[4], int.from_bytes(head[5:], "big"), payload
+
+
+def status(header_block):
+    """The status at the beginning of a block: of the static table, or a literal, in Huffman's code perhaps."""
+    while header_block and 0x20 <= header_block[0] < 0x40:
+        header_block = header_block[1:]  # the table's size; ours never needs more than an octet
+    first = header_block[0]
+    if first & 0x80:
+        return {8: 200, 9: 204, 10: 206, 11: 304, 12: 400, 13: 404, 14: 500}.get(first & 0x7F, f"field {first & 0x7F}")
+    length = header_block[1] & 0x7F
+    value = header_block[2 : 2 + length]
+    if not header_block[1] & 0x80:
+        return value.decode()
+    bits, digits = "".join(f"{octet:08b}" for octet in value), ""
+    while len(digits) < 3:
+        short, long = int(bits[:5], 2), int(bits[:6], 2)
+        digit, used = (short, 5) if short < 3 else (long - 22, 6)
+        digits, bits = digits + str(digit), bits[used:]
+    return digits
+
+
+def h2(port, *fields):
+    """FIELD is name=value; a body=... is sent as DATA."""
+    fields = [field.split("=", 1) for field in fields]
+    fields = [(name, value.encode().decode("unicode_escape")) for name, value in fields]
+    body = [value.encode() for name, value in fields if name == "body"]
+    fields = [field for field in fields if field[0] != "body"]
+    peer = connect(port)
+    peer.sendall(PREFACE + frame(SETTINGS, 0, 0))
+    peer.sendall(frame(HEADERS, END_HEADERS | (0 if body else END_STREAM), 1, block(fields)))
+    for data in body:
+        peer.sendall(frame(DATA, END_STREAM, 1, data))
+    try:
+        while True:
+            kind, flags, stream, payload = read_frame(peer)
+            if kind == SETTINGS and not flags & ACK:
+                peer.sendall(frame(SETTINGS, ACK, 0))
+            elif kind == HEADERS and stream == 1:
+                return say("status", status(payload))
+            elif kind == RST_STREAM:
+                return say("reset", int.from_bytes(payload, "big"))
+            elif kind == GOAWAY:
+                return say("goaway", int.from_bytes(payload[4:8], "big"))
+    except (EOFError, ConnectionError):
+        say("closed")
+
+
+def websocket(port, path="/", *more):
+    peer = connect(port)
+    key = base64.b64encode(os.urandom(16)).decode()
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: 127.0.0.1:{port}",
+        "Connection: keep-alive, Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {key}",
+        *more,
+    ]
+    peer.sendall("\r\n".join(lines + ["", ""]).encode())
+    stream = peer.makefile("rb")
+    answered = stream.readline().decode().strip()
+    fields = {}
+    while (line := stream.readline().decode().strip()) != "":
+        name, _, value = line.partition(":")
+        fields[name.lower()] = value.strip()
+    if not answered.startswith("HTTP/1.1 101"):
+        return say(answered)
+    proof = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
+    message, mask = b"there and back", os.urandom(4)
+    masked = bytes(octet ^ mask[at % 4] for at, octet in enumerate(message))
+    peer.sendall(bytes([0x81, 0x80 | len(message)]) + mask + masked)
+    echoed = stream.read(2 + len(message))
+    # Close with 1000, and what follows the other side's Close is the end of the connection.
+    peer.sendall(bytes([0x88, 0x82]) + bytes(4) + struct.pack(">H", 1000))
+    closed = stream.read(4)
+    say(
+        answered,
+        fields.get("upgrade", "no upgrade").lower(),
+        fields.get("connection", "no connection").lower(),
+        "proof" if fields.get("sec-websocket-accept") == proof else f"wrong proof {fields.get('sec-websocket-accept')}",
+        fields.get("sec-websocket-protocol", "no protocol"),
+        "echoed" if echoed == bytes([0x81, len(message)]) + message else f"wrong echo {echoed!r}",
+        "closed" if closed == bytes([0x88, 2]) + struct.pack(">H", 1000) else f"wrong close {closed!r}",
+        "ended" if stream.read() == b"" else "goes on",
+    )
+
+
+def stall(direction, port, path, count, protocol):
+    """Opens so many connections with a request each, and stalls them; says `stalled` when nothing moves any more, and goes on
+    until its stdin ends."""
+    peers = []
+    for _ in range(int(count)):
+        peer = socket.socket()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.connect(("127.0.0.1", int(port)))
+        peers.append(peer)
+        if protocol == "http1":
+            if direction == "down":
+                peer.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+            else:
+                peer.sendall(f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000000\r\n\r\n".encode())
+        else:
+            # Windows as wide as they go: what holds the response up is the socket.
+            wide = struct.pack(">HI", 4, 0x7FFFFFFF)
+            peer.sendall(PREFACE + frame(SETTINGS, 0, 0, wide) + frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 0x7FFF0000)))
+            fields = [(":method", "GET" if direction == "down" else "POST"), (":scheme", "http"), (":authority", "localhost"), (":path", path)]
+            end = END_STREAM if direction == "down" else 0
+            peer.sendall(frame(HEADERS, END_HEADERS | end, 1, block(fields)))
+    if direction == "up":
+        (push_http1 if protocol == "http1" else push_http2)(peers)
+    for peer in peers if direction == "down" else []:
+        # Where there is nothing to take, there is nothing to stall.
+        peer.settimeout(20)
+        peer.recv(1, socket.MSG_PEEK)
+    say("stalled")
+    sys.stdin.read()
+
+
+def push_http1(peers):
+    """Sends until no socket has taken anything for a second."""
+    piece = bytes(65536)
+    poll = selectors.DefaultSelector()
+    for peer in peers:
+        peer.setblocking(False)
+        poll.register(peer, selectors.EVENT_WRITE)
+    while ready := poll.select(1):
+        for key, _ in ready:
+            try:
+                key.fileobj.send(piece)
+            except BlockingIOError:
+                pass
+
+
+def push_http2(peers):
+    """Sends as much as the windows allow, until none has been opened any further for a second."""
+    windows = {peer: [65535, 65535] for peer in peers}
+    initial = dict.fromkeys(peers, 65535)
+    poll = selectors.DefaultSelector()
+    for peer in peers:
+        poll.register(peer, selectors.EVENT_READ)
+    moved = time.monotonic()
+    while time.monotonic() - moved < 1:
+        for key, _ in poll.select(0.1):
+            peer = key.fileobj
+            kind, flags, stream, payload = read_frame(peer)
+            window = windows[peer]
+            if kind == SETTINGS and not flags & ACK:
+                for at in range(0, len(payload), 6):
+                    name, value = struct.unpack(">HI", payload[at : at + 6])
+                    if name == 4:
+                        window[1] += value - initial[peer]
+                        initial[peer] = value
+                peer.sendall(frame(SETTINGS, ACK, 0))
+            elif kind == WINDOW_UPDATE:
+                window[min(stream, 1)] += int.from_bytes(payload, "big")
+            elif kind == PING and not flags & ACK:
+                peer.sendall(frame(PING, ACK, 0, payload))
+            elif kind in (RST_STREAM, GOAWAY):
+                sys.exit(f"the server ended an upload: frame {kind}, {payload!r}")
+        for peer, window in windows.items():
+            while (octets := min(*window, 16384)) > 0:
+                peer.sendall(frame(DATA, 0, 1, bytes(octets)))
+                window[0] -= octets
+                window[1] -= octets
+                moved = time.monotonic()
+
+
+if __name__ == "__main__":
+    commands = {"upstream": upstream, "full": full, "ticks": ticks, "h2": h2, "websocket": websocket, "stall": stall}
+    if len(sys.argv) < 2 or sys.argv[1] not in commands:
+        sys.exit(__doc__)
+    commands[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,3 @@
+module tidegate/tools/upstream-go
+
+go 1.24

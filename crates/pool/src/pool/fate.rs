@@ -298,9 +298,18 @@ impl<K: Copy> Pool<K> {
                     self.freed(conns, conn, stream);
                 }
                 None => {
-                    let group = self.endpoint(place).group(class);
-                    group.waiting.retain(|other| *other != id);
-                    self.fail(id, Failure::TimedOut);
+                    // Where there is none yet, a connection is what was waited for, even if that had more time left.
+                    let is_connected = self
+                        .usable(place, class)
+                        .any(|(_, pooled)| pooled.protocol.is_some());
+                    let endpoint = self.endpoint(place);
+                    let failure = match is_connected {
+                        true => Failure::TimedOut,
+                        false => Failure::ConnectTimedOut(endpoint.addr),
+                    };
+                    let waiting = &mut endpoint.group(class).waiting;
+                    waiting.retain(|other| *other != id);
+                    self.fail(id, failure);
                 }
             }
         }

@@ -722,7 +722,6 @@ impl<K: Copy> Pool<K> {
         state.map_or_else(String::new, |state| state.upstream.name.clone())
     }
 
-    /// Whether asking twice is as good as asking once (RFC 9110 §9.2.2).
     /// Whether the upstream has another address that may answer.
     fn has_others(&self, place: Place, now: Instant) -> bool {
         let state = self.upstreams.get(place.upstream);
@@ -731,6 +730,7 @@ impl<K: Copy> Pool<K> {
         others.any(|(at, endpoint)| at != place.endpoint && endpoint.fitness(now) != Fitness::Down)
     }
 
+    /// Whether asking twice is as good as asking once (RFC 9110 §9.2.2).
     fn is_idempotent(&self, id: RequestId) -> bool {
         let request = self.requests.get(id.slot as usize);
         request.is_some_and(|request| {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,41 +19,65 @@ pub(crate) struct Server {
     pub(crate) tls: Option<SocketAddr>,
     /// The address for cleartext, if there is one.
     pub(crate) h2c: Option<SocketAddr>,
-    stdout: Output,
-    stderr: Output,
+    brought: Arc<Brought>,
+    readers: Vec<JoinHandle<()>>,
 }
 
-/// What a pipe of the server has brought so far.
-struct Output {
-    text: Arc<Mutex<String>>,
-    reader: Option<JoinHandle<()>>,
+/// What the pipes of a server have brought so far, and who waits for more.
+#[derive(Default)]
+struct Brought {
+    texts: Mutex<Texts>,
+    more: Condvar,
 }
 
-impl Output {
-    fn of(mut pipe: impl BufRead + Send + 'static) -> Self {
-        let text = Arc::<Mutex<String>>::default();
-        let lines = Arc::clone(&text);
-        let reader = thread::spawn(move || {
+#[derive(Default)]
+struct Texts {
+    stdout: String,
+    stderr: String,
+    /// Pipes that have come to their end.
+    ended: usize,
+}
+
+impl Brought {
+    /// Takes what a pipe brings, line by line, to its end.
+    fn read(
+        self: &Arc<Self>,
+        mut pipe: impl BufRead + Send + 'static,
+        text: fn(&mut Texts) -> &mut String,
+    ) -> JoinHandle<()> {
+        let brought = Arc::clone(self);
+        thread::spawn(move || {
             let mut line = String::new();
             while pipe.read_line(&mut line).is_ok_and(|read| read > 0) {
-                lines.lock().unwrap().push_str(&std::mem::take(&mut line));
+                text(&mut brought.texts.lock().unwrap()).push_str(&line);
+                brought.more.notify_all();
+                line.clear();
             }
-        });
-        Self {
-            text,
-            reader: Some(reader),
-        }
+            brought.texts.lock().unwrap().ended += 1;
+            brought.more.notify_all();
+        })
     }
 
-    fn text(&self) -> String {
-        self.text.lock().unwrap().clone()
+    fn log(&self) -> String {
+        self.texts.lock().unwrap().stderr.clone()
     }
 
-    fn rest(&mut self) -> String {
-        if let Some(reader) = self.reader.take() {
-            reader.join().unwrap();
+    /// Waits until there is what is looked for.
+    fn wait<T>(&self, what: &str, look: impl Fn(&Texts) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        let mut texts = self.texts.lock().unwrap();
+        loop {
+            if let Some(found) = look(&texts) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let log = texts.stderr.clone();
+                drop(texts);
+                panic!("{what} never came: {log}");
+            }
+            texts = self.more.wait_timeout(texts, left).unwrap().0;
         }
-        self.text()
     }
 }
 
@@ -76,12 +100,15 @@ impl Server {
         }
         let mut child = command(&all).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let stderr = Output::of(BufReader::new(child.stderr.take().unwrap()));
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let brought = Arc::<Brought>::default();
+        let mut readers = vec![brought.read(stderr, |texts| &mut texts.stderr)];
         let mut banner = String::new();
         while !banner.contains("Ctrl-C") {
             if stdout.read_line(&mut banner).unwrap() == 0 {
                 let status = child.wait().unwrap();
-                panic!("the server ended with {status}: {}", { stderr }.rest());
+                readers.remove(0).join().unwrap();
+                panic!("the server ended with {status}: {}", brought.log());
             }
         }
         let address = |scheme: &str| {
@@ -92,54 +119,36 @@ impl Server {
             Some(address.replace("localhost", "127.0.0.1").parse().unwrap())
         };
         let (tls, h2c) = (address("https://"), address("http://"));
+        readers.push(brought.read(stdout, |texts| &mut texts.stdout));
         Self {
             child,
             tls,
             h2c,
             banner,
-            stdout: Output::of(stdout),
-            stderr,
+            brought,
+            readers,
         }
     }
 
     /// What it wrote to stderr so far.
     pub(crate) fn log(&self) -> String {
-        self.stderr.text()
+        self.brought.log()
     }
 
     /// Waits until stderr or stdout has this text.
     pub(crate) fn wait_for(&self, text: &str) {
-        self.wait(text, || {
-            let has_it = self.log().contains(text) || self.stdout.text().contains(text);
+        self.brought.wait(text, |texts| {
+            let has_it = texts.stderr.contains(text) || texts.stdout.contains(text);
             has_it.then_some(())
         });
     }
 
     /// The first line on stderr that has this text, once it is whole.
     pub(crate) fn line(&self, text: &str) -> String {
-        self.wait(text, || {
-            let log = self.log();
-            let whole = log
-                .split_inclusive('\n')
-                .filter_map(|line| line.strip_suffix('\n'));
-            let mut found = whole.filter(|line| line.contains(text));
-            found.next().map(str::to_owned)
+        self.brought.wait(text, |texts| {
+            let mut lines = texts.stderr.lines();
+            lines.find(|line| line.contains(text)).map(str::to_owned)
         })
-    }
-
-    fn wait<T>(&self, text: &str, look: impl Fn() -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(found) = look() {
-                return found;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{text:?} never came: {}",
-                self.log()
-            );
-            thread::yield_now();
-        }
     }
 
     /// Sends a signal such as `TERM`.
@@ -151,19 +160,11 @@ impl Server {
 
     /// Waits until it has ended by itself: its exit status, what it wrote to stdout after the banner, and to stderr.
     pub(crate) fn ended(mut self) -> (ExitStatus, String, String) {
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "the server doesn't end: {}",
-                self.log()
-            );
-            thread::yield_now();
-        };
-        (status, self.stdout.rest(), self.stderr.rest())
+        let both = |texts: &Texts| (texts.ended == 2).then_some(());
+        self.brought.wait("the server's end", both);
+        let status = self.child.wait().unwrap();
+        let texts = std::mem::take(&mut *self.brought.texts.lock().unwrap());
+        (status, texts.stdout, texts.stderr)
     }
 }
 
@@ -173,7 +174,11 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("the server's log:\n{}", self.stderr.rest());
+            for reader in self.readers.drain(..) {
+                // One that panicked has said why.
+                let _ = reader.join();
+            }
+            eprintln!("the server's log:\n{}", self.log());
         }
     }
 }

@@ -10,7 +10,7 @@ need go
 
 version=v2.2.1+incompatible
 home=$target/h2spec/$version
-[[ -x $home/h2spec ]] || GOBIN=$home go install "github.com/summerwind/h2spec/cmd/h2spec@$version"
+[[ -x $home/h2spec ]] || GOBIN=$home loaded go install "github.com/summerwind/h2spec/cmd/h2spec@$version"
 
 failed=0
 
@@ -18,7 +18,7 @@ failed=0
 run() {
     local name=$1 cases=$2 output=$home/$1.txt verdict
     shift 2
-    "$home/h2spec" --timeout 3 "$@" >"$output" 2>&1 || true
+    "$home/h2spec" --timeout 30 "$@" >"$output" 2>&1 || true
     verdict=$(grep -E '^[0-9]+ tests, ' "$output" || echo 'h2spec did not finish')
     if [[ $verdict == "$cases tests, $cases passed, 0 skipped, 0 failed" ]] && running "$pid"; then
         echo "ok    h2spec $name: $verdict"

@@ -51,6 +51,9 @@ eventually() {
 
 running() { kill -0 "$1" 2>/dev/null; }
 
+# loaded COMMAND...: a command that loads something from the network, which may not be there for a moment.
+loaded() { "$@" || { sleep 5 && "$@"; } || { sleep 20 && "$@"; }; }
+
 # launch LOG COMMAND...: starts a process whose output goes to LOG; sets `pid`.
 launch() {
     local log=$1
@@ -76,8 +79,12 @@ reap() {
     return "$status"
 }
 
-# adopt PID: the children of a launched process are ended with it: they outlive one that is killed.
-adopt() { mapfile -t -O "${#children[@]}" children < <(pgrep -P "$1"); }
+# adopt PID: the children of a launched process, of which there is one at least, are ended with it: they outlive one that is
+# killed. A server may listen before it has them.
+adopt() {
+    eventually 20 pgrep -P "$1" >/dev/null || die "process $1 has no children"
+    mapfile -t -O "${#children[@]}" children < <(pgrep -P "$1")
+}
 
 # A child that ended stays a zombie until it is waited for.
 exited() { [[ ! -e /proc/$1 ]] || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
@@ -117,8 +124,19 @@ headless_chromium() {
 
 port_of() { echo "${1##*:}"; }
 
-# free_port: a port that was free a moment ago, for servers that can't be told to let the kernel choose.
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# free_ports N: so many different ports that were free a moment ago, for servers that can't be told to let the kernel choose.
+free_ports() {
+    python3 - "$1" <<'PYTHON'
+import socket, sys
+
+held = [socket.socket() for _ in range(int(sys.argv[1]))]
+for one in held:
+    one.bind(("127.0.0.1", 0))
+print(*(one.getsockname()[1] for one in held))
+PYTHON
+}
+
+free_port() { free_ports 1; }
 
 accepts() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
@@ -216,6 +234,25 @@ use() {
 
 # status CURL-ARGUMENT...: the status code of one request, and its body left in $scratch/body.
 status() { "${curl[@]}" --output "$scratch/body" --write-out '%{http_code}' "$@"; }
+
+# begin_transfer URL: a download that has begun, and comes no further before `end_transfer`: who takes it is a FIFO. Sets `client`.
+begin_transfer() {
+    rm -f "$scratch/fifo"
+    mkfifo "$scratch/fifo"
+    "${curl[@]}" -o "$scratch/fifo" "$1" 2>/dev/null &
+    client=$!
+    children+=("$client")
+    # Whoever opens one end of a FIFO waits for the other one, so this has both until something has come.
+    exec 8<>"$scratch/fifo" 7<"$scratch/fifo"
+    timeout 20 head -c 1 <&7 >"$scratch/transferred"
+    exec 8>&-
+}
+
+# end_transfer: takes the rest; all of it is in $scratch/transferred.
+end_transfer() {
+    cat <&7 >>"$scratch/transferred"
+    exec 7<&-
+}
 
 # field NAME CURL-ARGUMENT...: the value of one response field.
 field() { "${curl[@]}" --output /dev/null --dump-header - "${@:2}" | tr -d '\r' | sed -n "s/^$1: //p"; }

@@ -14,7 +14,7 @@ size=1000000000 stalled=50
 transfer_limit=$((16 << 20)) reader_limit=$((256 << 10)) upload_limit=$((2 << 20))
 programs=$target/gobin
 mkdir -p "$programs"
-(cd "$root/tools/upstream-go" && go build -o "$programs/upstream-go" .)
+(cd "$root/tools/upstream-go" && loaded go build -o "$programs/upstream-go" .)
 
 set +e
 
@@ -64,6 +64,7 @@ transfers() {
         for transport in h2c https1; do
             start_proxy "$upstream"
             use "$transport"
+            curl+=(--max-time 600)
             expect "1 GB comes down, $transport to $upstream://" \
                 "$("${curl[@]}" -o /dev/null -w '%{size_download}' "$base/pattern?n=$size")" "$size"
             told "1 GB down, $transport to $upstream://" $(($(resident VmHWM) - idle)) "$transfer_limit"
@@ -91,8 +92,7 @@ stall() {
             pid=$proxy steady_at=0
             eventually 20 is_steady
             told "each of $stalled that stall, $1, $transport to $upstream://" $((($(resident VmHWM) - idle) / stalled)) "$3"
-            kill "$clients"
-            wait "$clients" 2>/dev/null
+            stop "$clients"
             stop "$proxy"
         done
     done

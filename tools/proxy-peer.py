@@ -2,8 +2,9 @@
 """Peers of a proxy that do what ordinary software doesn't, for tools/proxy.sh and tools/proxy-memory.sh: each is a command.
 
     upstream          HTTP/1.1 that breaks off, falls silent or lies, by the path; --proxy-protocol: wants such a header first
-    full              accepts no connection any more
-    ticks COMMAND...  whether the lines of a command's output come one by one
+    unwilling         an address that accepts no connection any more, and one where nobody listens
+    ticks URL COMMAND...
+                      whether the lines of a command's output come one by one: asks for the next one by that URL
     h2 PORT FIELD...  one request of HTTP/2 with just these fields, and what it is answered with
     websocket PORT    the opening handshake of RFC 6455 octet by octet, and a message there and back
     stall down|up     clients that take nothing of a response, or send what nobody takes
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
@@ -116,8 +118,11 @@ def proxy_header(stream):
     return f"v2 {socket.inet_ntoa(source)} {socket.inet_ntoa(destination)} {source_port} {destination_port}"
 
 
-def full():
-    """The kernel drops what asks for a connection when enough of them wait to be accepted."""
+def unwilling():
+    nobody = socket.socket()
+    nobody.bind(("127.0.0.1", 0))
+    say("nobody", "%s:%d" % nobody.getsockname())
+    # The kernel drops what asks for a connection when enough of them wait to be accepted.
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
@@ -135,16 +140,15 @@ def full():
 # -- clients
 
 
-def ticks(*command):
-    """The upstream sends a line every 300 ms: none may wait for the next one."""
+def ticks(url, *command):
+    """The upstream sends a line when it is told that the last one is there: one that waited for the next would wait for ever."""
     child = subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0)
-    came = []
+    came = 0
     while child.stdout.readline():
-        came.append(time.monotonic())
-    gaps = [later - earlier for earlier, later in zip(came, came[1:])]
-    if len(came) != 5:
-        return say(f"{len(came)} lines")
-    say("one by one" if min(gaps) > 0.15 else f"gaps of {gaps}")
+        came += 1
+        if came < 5:
+            urllib.request.urlopen(url, timeout=60).close()
+    say("one by one" if came == 5 else f"{came} lines")
 
 
 def string(text):
@@ -290,8 +294,12 @@ def stall(direction, port, path, count, protocol):
         (push_http1 if protocol == "http1" else push_http2)(peers)
     for peer in peers if direction == "down" else []:
         # Where there is nothing to take, there is nothing to stall.
-        peer.settimeout(20)
-        peer.recv(1, socket.MSG_PEEK)
+        peer.settimeout(60)
+        if protocol == "http1":
+            peer.recv(1, socket.MSG_PEEK)
+            continue
+        while (head := read_exactly(peer, 9))[3] != DATA:
+            read_exactly(peer, int.from_bytes(head[:3], "big"))
     say("stalled")
     sys.stdin.read()
 
@@ -346,7 +354,7 @@ def push_http2(peers):
 
 
 if __name__ == "__main__":
-    commands = {"upstream": upstream, "full": full, "ticks": ticks, "h2": h2, "websocket": websocket, "stall": stall}
+    commands = {"upstream": upstream, "unwilling": unwilling, "ticks": ticks, "h2": h2, "websocket": websocket, "stall": stall}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](*sys.argv[2:])

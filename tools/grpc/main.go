@@ -26,9 +26,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	test "google.golang.org/grpc/interop/grpc_testing"
 )
@@ -39,6 +41,8 @@ const (
 	// Octets that each stream carries, in messages of so many.
 	bulk    = 100_000_000
 	message = 200_000
+	// What a call has that is to run into its deadline.
+	deadline = 2 * time.Second
 	// A deadline of 1 s for a call would count the pauses of a busy machine; this one counts what got stuck.
 	patience = 30 * time.Second
 )
@@ -61,9 +65,11 @@ func main() {
 	}
 }
 
-// server is the service; what it answers depends only on what it is asked.
+// server is the service; what it answers depends only on what it is asked, but for EmptyCall.
 type server struct {
 	test.UnimplementedTestServiceServer
+	// Streams that HalfDuplexCall has seen end before their time.
+	cut atomic.Int64
 }
 
 func serve() error {
@@ -73,19 +79,19 @@ func serve() error {
 	}
 	fmt.Println("port", listener.Addr().(*net.TCPAddr).Port)
 	service := grpc.NewServer()
-	test.RegisterTestServiceServer(service, server{})
+	test.RegisterTestServiceServer(service, new(server))
 	return service.Serve(listener)
 }
 
 // UnaryCall sends the body back, and its number in the trailers.
-func (server) UnaryCall(ctx context.Context, request *test.SimpleRequest) (*test.SimpleResponse, error) {
+func (*server) UnaryCall(ctx context.Context, request *test.SimpleRequest) (*test.SimpleResponse, error) {
 	asked, _ := metadata.FromIncomingContext(ctx)
 	err := grpc.SetTrailer(ctx, metadata.MD{"number": asked["number"]})
 	return &test.SimpleResponse{Payload: request.Payload}, err
 }
 
 // StreamingInputCall tells in its trailers what it got.
-func (server) StreamingInputCall(stream test.TestService_StreamingInputCallServer) error {
+func (*server) StreamingInputCall(stream test.TestService_StreamingInputCallServer) error {
 	digest, octets := sha256.New(), 0
 	for {
 		request, err := stream.Recv()
@@ -102,7 +108,7 @@ func (server) StreamingInputCall(stream test.TestService_StreamingInputCallServe
 }
 
 // StreamingOutputCall sends messages of the sizes asked for, and tells in its trailers what they were.
-func (server) StreamingOutputCall(request *test.StreamingOutputCallRequest, stream test.TestService_StreamingOutputCallServer) error {
+func (*server) StreamingOutputCall(request *test.StreamingOutputCallRequest, stream test.TestService_StreamingOutputCallServer) error {
 	digest, source := sha256.New(), newSource()
 	for _, wanted := range request.ResponseParameters {
 		body := source.next(int(wanted.Size))
@@ -116,7 +122,7 @@ func (server) StreamingOutputCall(request *test.StreamingOutputCallRequest, stre
 }
 
 // FullDuplexCall sends every message back as it comes.
-func (server) FullDuplexCall(stream test.TestService_FullDuplexCallServer) error {
+func (*server) FullDuplexCall(stream test.TestService_FullDuplexCallServer) error {
 	for {
 		request, err := stream.Recv()
 		if err == io.EOF {
@@ -129,6 +135,22 @@ func (server) FullDuplexCall(stream test.TestService_FullDuplexCallServer) error
 			return err
 		}
 	}
+}
+
+// HalfDuplexCall answers once and then waits until nobody wants any more.
+func (s *server) HalfDuplexCall(stream test.TestService_HalfDuplexCallServer) error {
+	if err := stream.Send(&test.StreamingOutputCallResponse{}); err != nil {
+		return err
+	}
+	<-stream.Context().Done()
+	s.cut.Add(1)
+	return stream.Context().Err()
+}
+
+// EmptyCall tells in its trailers how often that was.
+func (s *server) EmptyCall(ctx context.Context, _ *test.Empty) (*test.Empty, error) {
+	err := grpc.SetTrailer(ctx, metadata.Pairs("cut", strconv.FormatInt(s.cut.Load(), 10)))
+	return new(test.Empty), err
 }
 
 // source makes octets that nobody can guess, so that none can be lost, doubled or moved unseen.
@@ -175,6 +197,7 @@ func call(address, ca string) error {
 		{fmt.Sprintf("%d MB up", bulk/1_000_000), upload},
 		{fmt.Sprintf("%d MB down", bulk/1_000_000), download},
 		{fmt.Sprintf("%d MB there and back", bulk/1_000_000), echo},
+		{"a deadline", timeOut},
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 		err := step.run(ctx, client)
@@ -295,6 +318,48 @@ func echo(ctx context.Context, client test.TestServiceClient) error {
 		return errors.New("other octets came back")
 	}
 	return nil
+}
+
+// timeOut makes a call that ends by its deadline, when it has long been under way: both ends must learn of it.
+func timeOut(ctx context.Context, client test.TestServiceClient) error {
+	before, err := cut(ctx, client)
+	if err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	stream, err := client.HalfDuplexCall(limited)
+	if err != nil {
+		return err
+	}
+	if _, err := stream.Recv(); err != nil {
+		return fmt.Errorf("it was not answered in %v: %w", deadline, err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.DeadlineExceeded {
+		return fmt.Errorf("it ended with %v", err)
+	}
+	for {
+		now, err := cut(ctx, client)
+		if err != nil {
+			return fmt.Errorf("the server doesn't know: %w", err)
+		}
+		if now > before {
+			return nil
+		}
+	}
+}
+
+// cut asks how many streams the server has seen end before their time.
+func cut(ctx context.Context, client test.TestServiceClient) (int64, error) {
+	var trailer metadata.MD
+	if _, err := client.EmptyCall(ctx, new(test.Empty), grpc.Trailer(&trailer)); err != nil {
+		return 0, err
+	}
+	told := trailer["cut"]
+	if len(told) != 1 {
+		return 0, fmt.Errorf("the trailers are %v", trailer)
+	}
+	return strconv.ParseInt(told[0], 10, 64)
 }
 
 // receive takes all that comes: its digest and how many octets it is.

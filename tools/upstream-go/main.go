@@ -19,6 +19,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -92,6 +93,7 @@ func routes(root string) http.Handler {
 	mux.HandleFunc("/trailers", trailers)
 	mux.HandleFunc("/hints", hints)
 	mux.HandleFunc("/ticks", ticks)
+	mux.HandleFunc("/tock", tock)
 	mux.HandleFunc("/short", short)
 	mux.HandleFunc("/abort", abort)
 	mux.HandleFunc("/refuse", refuse)
@@ -179,18 +181,30 @@ func hints(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "hinted\n")
 }
 
-// ticks sends five lines, each on its own: with the number of milliseconds since the first.
+// tocks has what ticks waits for, by the query.
+var tocks sync.Map
+
+// ticks sends five lines, each one when tock has been asked for with the same query, but for the first.
 func ticks(w http.ResponseWriter, r *http.Request) {
-	began := time.Now()
-	for range 5 {
-		fmt.Fprintln(w, time.Since(began).Milliseconds())
-		_ = http.NewResponseController(w).Flush()
-		select {
-		case <-time.After(300 * time.Millisecond):
-		case <-r.Context().Done():
-			return
+	for line := range 5 {
+		if line > 0 {
+			select {
+			case <-tocked(r):
+			case <-r.Context().Done():
+				return
+			}
 		}
+		fmt.Fprintln(w, line)
+		_ = http.NewResponseController(w).Flush()
 	}
+}
+
+// tock lets ticks go on: who asks has its last line.
+func tock(w http.ResponseWriter, r *http.Request) { tocked(r) <- struct{}{} }
+
+func tocked(r *http.Request) chan struct{} {
+	tocked, _ := tocks.LoadOrStore(r.URL.RawQuery, make(chan struct{}, 1))
+	return tocked.(chan struct{})
 }
 
 // short promises 1,000 octets, sends 500 and breaks off.
@@ -211,12 +225,13 @@ func breakOff(w http.ResponseWriter) {
 // refuse doesn't want the body.
 func refuse(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusRequestEntityTooLarge) }
 
-// slow begins a response that never ends, and tells when nobody wants it any more.
+// slow begins a response that never ends, and tells when it was asked and when nobody wants it any more.
 func slow(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Has("begin") {
 		io.WriteString(w, "begun\n")
 		_ = http.NewResponseController(w).Flush()
 	}
+	fmt.Printf("asked %s\n", r.URL.RawQuery)
 	<-r.Context().Done()
 	fmt.Printf("cancelled %s, %v\n", r.URL.RawQuery, context.Cause(r.Context()))
 }

@@ -108,8 +108,9 @@ fn stall(client: &mut Client, streams: usize) -> Result<()> {
         let head = client.head("POST", "/echo");
         client.engine.open(&head, Body::Stream)?;
     }
+    let all = streams * ECHO_WINDOW as usize;
     let (mut taken, mut last) = (0, Instant::now());
-    while last.elapsed() < QUIET {
+    while taken < all || last.elapsed() < QUIET {
         for event in client.turn(usize::MAX, QUIET / 10)? {
             last = Instant::now();
             match event {
@@ -121,7 +122,7 @@ fn stall(client: &mut Client, streams: usize) -> Result<()> {
             }
         }
     }
-    match taken == streams * ECHO_WINDOW as usize {
+    match taken == all {
         true => Ok(()),
         false => Err(format!("{taken} octets of {streams} echoes came").into()),
     }

@@ -14,7 +14,9 @@ use crate::read::response::{self, Asked};
 use crate::read::section::Section;
 use crate::upgrade;
 use crate::write::Framing;
-use crate::write::request::{anticipates_content, has_target, websocket_key, write_head};
+use crate::write::request::{
+    anticipates_content, expects_invitation, has_target, websocket_key, write_head,
+};
 
 /// A server that says for how long it keeps an idle connection begins to count earlier than we do: what goes out in its last
 /// moments could cross its end. Where it says no more than this, the connection isn't used again.
@@ -100,6 +102,7 @@ impl Connection {
             is_tunnel: false,
             is_http11: true,
             persistent: true,
+            awaits_invitation: framing != Framing::None && expects_invitation(head),
             recv: Recv {
                 reservation,
                 ..Recv::new(Phase::Head, BodyReader::Done)
@@ -130,9 +133,13 @@ impl Connection {
         self.section = Section::head(Kind::Response);
         let (id, head) = (exchange.id, response.head);
         if head.is_informational() {
+            exchange.persistent &= !response.is_faulty;
+            exchange.awaits_invitation &= head.status() != 100;
             return Ok(Some(Event::Informational { id, head }));
         }
-        exchange.persistent = response.persistent;
+        // RFC 9110 §10.1.1: a server that answers instead of inviting the body says whether it reads that or closes. One that does
+        // neither would take the body for the next request.
+        exchange.persistent &= response.persistent && !exchange.awaits_invitation;
         exchange.recv.phase = Phase::Body;
         exchange.recv.body = response.body;
         if response.opens_tunnel {

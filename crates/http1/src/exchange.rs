@@ -54,6 +54,8 @@ pub(crate) struct Exchange {
     pub(crate) is_http11: bool,
     /// The connection goes on behind this exchange.
     pub(crate) persistent: bool,
+    /// Client: the request asks that its body be invited by 100 (Continue), which has not come.
+    pub(crate) awaits_invitation: bool,
 }
 
 /// The peer's message.

@@ -127,6 +127,7 @@ impl Connection {
             is_http11: request.is_http11,
             // RFC 9112 §9.3.2 sets no end to a connection's requests, but their numbers have one.
             persistent: request.persistent && !is_connect && self.has_next_id(),
+            awaits_invitation: false,
             recv: Recv {
                 reservation,
                 expects_continue: request.expects_continue,

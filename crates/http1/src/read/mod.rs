@@ -13,6 +13,9 @@ use body::BodyReader;
 /// Field lines that one head may have, whatever the configuration says: `httparse` wants a place for each beforehand.
 const MAX_FIELD_LINES: usize = 512;
 
+/// Options that all Connection fields of a head may have. Each field's name is compared with each of them.
+const MAX_CONNECTION_OPTIONS: usize = 32;
+
 /// A request or a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -93,21 +96,27 @@ impl Counts {
 
 /// What the Connection fields say (RFC 9110 §7.6.1).
 struct ConnectionOptions<'a> {
-    values: Vec<&'a [u8]>,
+    options: Vec<&'a [u8]>,
 }
 
 impl<'a> ConnectionOptions<'a> {
-    fn of(lines: &[httparse::Header<'a>]) -> Self {
+    /// # Errors
+    /// When there are more than anybody needs.
+    fn of(lines: &[httparse::Header<'a>]) -> Result<Self, Violation> {
         let connection =
             |line: &&httparse::Header<'a>| line.name.eq_ignore_ascii_case("connection");
         let lines = lines.iter().filter(connection);
-        Self {
-            values: lines.map(|line| line.value).collect(),
+        let options = lines.flat_map(|line| members(line.value));
+        let options: Vec<_> = options.take(MAX_CONNECTION_OPTIONS + 1).collect();
+        match options.len() > MAX_CONNECTION_OPTIONS {
+            true => Err(Violation::TooManyHeaderFields),
+            false => Ok(Self { options }),
         }
     }
 
-    fn names(&self, option: &[u8]) -> bool {
-        self.values.iter().any(|value| has_member(value, option))
+    fn names(&self, name: &[u8]) -> bool {
+        let mut options = self.options.iter();
+        options.any(|option| option.eq_ignore_ascii_case(name))
     }
 
     /// RFC 9112 §9.3, in its order: "close" ends; HTTP/1.1 goes on; HTTP/1.0 goes on with "keep-alive".
@@ -154,6 +163,11 @@ impl<'a> Framing<'a> {
             codings.extend(line.value.split(|&octet| octet == b',').map(trim_ows));
         }
         Ok(())
+    }
+
+    /// Whether it says that a body follows.
+    fn announces_body(&self) -> bool {
+        self.codings.is_some() || self.content_length.is_some_and(|length| length != b"0")
     }
 
     /// RFC 9112 §6.3: how the body is framed. `None` when neither field is there.
@@ -206,10 +220,16 @@ fn content_length(digits: &[u8]) -> Result<BodyReader, Violation> {
     }
 }
 
+/// The members of a comma-separated list. RFC 9110 §5.6.1.2: "A recipient MUST parse and ignore a reasonable number of empty list
+/// elements".
+fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let members = list.split(|&octet| octet == b',').map(<[u8]>::trim_ascii);
+    members.filter(|member| !member.is_empty())
+}
+
 /// Whether a comma-separated list has this member, in any case.
-fn has_member(list: &[u8], member: &[u8]) -> bool {
-    let mut members = list.split(|&octet| octet == b',');
-    members.any(|found| found.trim_ascii().eq_ignore_ascii_case(member))
+pub(crate) fn has_member(list: &[u8], member: &[u8]) -> bool {
+    members(list).any(|found| found.eq_ignore_ascii_case(member))
 }
 
 /// RFC 9110 §5.6.3: "OWS = *( SP / HTAB )". Other whitespace is a part of what is said.

@@ -57,7 +57,7 @@ pub(crate) fn parse(
         return Err(Violation::RequestLineInvalid);
     };
     let is_http11 = parsed.version == Some(1);
-    let options = ConnectionOptions::of(parsed.headers);
+    let options = ConnectionOptions::of(parsed.headers)?;
     let said = Said::of(parsed.headers)?;
 
     // RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that

@@ -22,6 +22,8 @@ pub(crate) struct Response {
     pub(crate) opens_tunnel: bool,
     /// The connection goes on behind the response, as far as the server is concerned.
     pub(crate) persistent: bool,
+    /// It says of its framing what can't be so.
+    pub(crate) is_faulty: bool,
     /// For how long the server says that it keeps the connection when nothing is asked.
     pub(crate) keep_alive: Option<Duration>,
 }
@@ -55,7 +57,7 @@ pub(crate) fn parse(
         return Err(Violation::StatusLineInvalid);
     };
     let is_http11 = parsed.version == Some(1);
-    let options = ConnectionOptions::of(parsed.headers);
+    let options = ConnectionOptions::of(parsed.headers)?;
     let switches = status == 101;
     let is_success = (200..300).contains(&status);
     let opens_tunnel = switches || (is_success && matches!(asked.tunnel, Tunnel::Connect));
@@ -133,16 +135,22 @@ pub(crate) fn parse(
         return Err(Violation::HeaderListTooLarge);
     }
     let is_endless = matches!(body, BodyReader::UntilEnd);
-    // RFC 9112 §6.1: an HTTP/1.0 message with Transfer-Encoding has faulty framing, even where there is no body.
-    let is_faulty = !is_http11 && framing.codings.is_some();
+    // RFC 9112 §6.1: an HTTP/1.0 message with Transfer-Encoding has faulty framing, even where there is no body. RFC 9110 §8.6, RFC
+    // 9112 §6.1: a 1xx or 204 has neither field. If a body does follow, it would be the response to the next request.
+    let announces = matches!(status, 100..200 | 204) && framing.announces_body();
+    let is_faulty = announces || !is_http11 && framing.codings.is_some();
     Ok(Response {
         head: ResponseHead::from_fields(fields)?,
         body,
         opens_tunnel,
         persistent: options.persistent(is_http11) && !is_endless && !is_faulty,
+        is_faulty,
         keep_alive,
     })
 }
+
+/// What is longer is no promise, and may be more than a clock can tell.
+const LONGEST_KEEP_ALIVE: u64 = 24 * 60 * 60;
 
 /// The parameter `timeout` of a Keep-Alive field, in seconds.
 fn timeout_of(value: &[u8]) -> Option<Duration> {
@@ -151,7 +159,8 @@ fn timeout_of(value: &[u8]) -> Option<Duration> {
         .split(',')
         .filter_map(|parameter| parameter.split_once('='));
     let (_, seconds) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
-    seconds.trim().parse().ok().map(Duration::from_secs)
+    let seconds = seconds.trim().parse::<u64>().ok()?;
+    Some(Duration::from_secs(seconds.min(LONGEST_KEEP_ALIVE)))
 }
 
 #[cfg(test)]
@@ -165,6 +174,7 @@ mod tests {
             ("max=100, Timeout = 15", Some(15)),
             ("timeout", None),
             ("timeout=-1", None),
+            ("timeout=18446744073709551615", Some(LONGEST_KEEP_ALIVE)),
             ("timeout=99999999999999999999", None),
             ("", None),
         ] {

@@ -179,6 +179,9 @@ impl Exchange {
             out.extend_from_slice(format!("{name}:\t{value} \r\n").as_bytes());
         }
         out.extend_from_slice(&match response.framing {
+            // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of …
+            // 204 (No Content)."
+            _ if self.status == 204 => b"\r\n".to_vec(),
             Framing::Whole | Framing::Promised => {
                 format!("Content-Length: {}\r\n\r\n", content.len()).into_bytes()
             }

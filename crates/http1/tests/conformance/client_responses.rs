@@ -96,6 +96,11 @@ fn fields_about_the_connection_stay_with_it() {
     assert_eq!(lines(head.headers()), ["x: y"]);
 }
 
+/// Whether field lines say that a body follows.
+fn announces(framing: &str) -> bool {
+    !matches!(framing, "" | "Content-Length: 0\r\n")
+}
+
 #[test]
 fn no_content_whatever_is_said_of_it() {
     // §6.3: "Any response to a HEAD request and any response with a 1xx (Informational), 204 (No Content), or 304 (Not
@@ -122,7 +127,12 @@ fn no_content_whatever_is_said_of_it() {
             println!("{method} {status} {}", framing.escape_debug());
             let mut peer = answered_to(method, format!("HTTP/1.1 {status} \r\n{framing}\r\n"));
             peer.expect_response(status, true);
-            expect_goes_on(&mut peer);
+            // RFC 9110 §8.6, RFC 9112 §6.1: with 204 there is neither field. Who says that a body comes may send one, and it would be
+            // the response to the next request.
+            match status == 204 && announces(framing) {
+                true => assert_eq!(peer.expect_closed(), CloseReason::Graceful),
+                false => expect_goes_on(&mut peer),
+            }
         }
     }
     // RFC 9110 §8.6: to HEAD and with 304, the length is what a GET would have had.
@@ -133,7 +143,10 @@ fn no_content_whatever_is_said_of_it() {
         let mut peer = answered(format!("HTTP/1.1 103 \r\n{framing}\r\n{NO_CONTENT}"));
         peer.expect_informational(103);
         peer.expect_response(204, true);
-        expect_goes_on(&mut peer);
+        match announces(framing) {
+            true => assert_eq!(peer.expect_closed(), CloseReason::Graceful),
+            false => expect_goes_on(&mut peer),
+        }
     }
     // What comes behind is no body, so it is nothing that was asked for.
     let mut peer = answered_to("HEAD", "HTTP/1.1 200 \r\nContent-Length: 1\r\n\r\nx");
@@ -390,6 +403,52 @@ fn connections_persist_by_version_and_option() {
                 peer.expect_sent("");
                 assert!(!peer.conn.can_open());
             }
+        }
+    }
+}
+
+#[test]
+fn a_body_that_was_not_invited_ends_the_connection() {
+    // RFC 9110 §10.1.1: a server that answers at once says whether it will "close the connection or continue reading and discarding
+    // the request content". One that says nothing may do neither, and take the body for another request.
+    for (invited, goes_on) in [("", false), ("HTTP/1.1 100 Continue\r\n\r\n", true)] {
+        let mut peer = server();
+        let head = request("POST", "/").field("expect", "100-continue");
+        peer.open(&head, Body::Full("hello".into()));
+        peer.send(format!("{invited}{NO_CONTENT}"));
+        if goes_on {
+            peer.expect_informational(100);
+        }
+        peer.expect_response(204, true);
+        peer.sent.clear();
+        match goes_on {
+            true => expect_goes_on(&mut peer),
+            false => assert_eq!(peer.expect_closed(), CloseReason::Graceful),
+        }
+    }
+    // Without a body there is nothing to take for one.
+    let mut peer = server();
+    peer.open(
+        &request("POST", "/").field("expect", "100-continue"),
+        Body::Empty,
+    );
+    peer.sent.clear();
+    peer.send(NO_CONTENT);
+    peer.expect_response(204, true);
+    expect_goes_on(&mut peer);
+}
+
+#[test]
+fn connection_options_are_few() {
+    for (count, fits) in [(32, true), (33, false)] {
+        // RFC 9110 §5.6.1.2: empty elements are ignored.
+        let options = "x-a, ,".repeat(count);
+        let mut peer = answered(format!(
+            "HTTP/1.1 204 \r\nConnection: {options}\r\nX-A: b\r\n\r\n"
+        ));
+        match fits {
+            true => assert_eq!(peer.expect_response(204, true).get("x-a"), None),
+            false => peer.expect_violation(Violation::TooManyHeaderFields),
         }
     }
 }

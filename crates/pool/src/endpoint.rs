@@ -62,6 +62,8 @@ struct Health {
     down: Backoff,
     /// Requests in a row that were taken and not answered.
     faults: u32,
+    /// The request by which it is tried again.
+    trial: Option<RequestId>,
 }
 
 /// For how long something that has failed is left alone: twice as long each time.
@@ -74,6 +76,10 @@ struct Backoff {
 
 impl Backoff {
     fn failed(&mut self, now: Instant, first: Duration, most: Duration) {
+        // What was under way meets with the same, and says nothing new.
+        if self.until.is_some_and(|until| until > now) {
+            return;
+        }
         let factor = 1 << self.failures.min(16);
         self.failures = self.failures.saturating_add(1);
         self.until = Some(now + first.saturating_mul(factor).min(most));
@@ -133,9 +139,23 @@ impl Endpoint {
     /// others wait for what comes of that, unless there is nothing else.
     pub(crate) fn rank(&self, now: Instant) -> (Fitness, usize) {
         match self.fitness(now) {
-            Fitness::OnTrial if self.outstanding == 0 => (Fitness::Alive, 0),
+            Fitness::OnTrial if self.health.trial.is_none() => (Fitness::Alive, 0),
             fitness => (fitness, self.outstanding),
         }
+    }
+
+    /// One more request is here.
+    pub(crate) fn count(&mut self, id: RequestId, now: Instant) {
+        self.outstanding += 1;
+        if self.fitness(now) == Fitness::OnTrial {
+            self.health.trial.get_or_insert(id);
+        }
+    }
+
+    /// One is here no more.
+    pub(crate) fn uncount(&mut self, id: RequestId) {
+        self.outstanding -= 1;
+        self.health.trial.take_if(|trial| *trial == id);
     }
 
     /// It has answered.
@@ -183,11 +203,15 @@ mod tests {
         let mut endpoint = Endpoint::new(([127, 0, 0, 1], 80).into(), None);
         assert_eq!(endpoint.fitness(now), Fitness::Alive);
         let (first, most) = (Duration::from_millis(100), Duration::from_millis(350));
+        let mut now = now;
         for millis in [100, 200, 350, 350] {
             endpoint.failed(now, first, most);
+            // What fails meanwhile was under way.
+            endpoint.failed(now + first / 2, first, most);
             let until = now + Duration::from_millis(millis);
             assert_eq!(endpoint.fitness(until - first / 100), Fitness::Down);
             assert_eq!(endpoint.fitness(until), Fitness::OnTrial);
+            now = until;
         }
         for _ in 0..1000 {
             endpoint.failed(now, first, most);
@@ -205,10 +229,28 @@ mod tests {
         assert_eq!(endpoint.rank(now).0, Fitness::Down);
         let then = now + backoff;
         assert_eq!(endpoint.rank(then), (Fitness::Alive, 0));
-        endpoint.outstanding = 1;
+        let [first, second] = [1, 2].map(RequestId::for_tests);
+        endpoint.count(first, then);
         assert_eq!(endpoint.rank(then), (Fitness::OnTrial, 1));
+        endpoint.count(second, then);
+        endpoint.uncount(second);
+        assert_eq!(endpoint.rank(then), (Fitness::OnTrial, 1));
+        // Nothing came of it.
+        endpoint.uncount(first);
+        assert_eq!(endpoint.rank(then), (Fitness::Alive, 0));
+        endpoint.count(second, then);
         endpoint.succeeded();
         assert_eq!(endpoint.rank(then), (Fitness::Alive, 1));
+    }
+
+    #[test]
+    fn what_has_been_there_for_long_is_no_trial() {
+        let now = Instant::now();
+        let mut endpoint = Endpoint::new(([127, 0, 0, 1], 80).into(), None);
+        endpoint.count(RequestId::for_tests(1), now);
+        let backoff = Duration::from_millis(100);
+        endpoint.failed(now, backoff, backoff);
+        assert_eq!(endpoint.rank(now + backoff), (Fitness::Alive, 0));
     }
 
     #[test]

@@ -73,8 +73,10 @@ impl Replay {
             return false;
         }
         if let Some(trailers) = &self.trailers {
-            // They were checked when they were given.
-            let _ = stream.trailers(trailers);
+            // They were checked when they were given, but not what this peer takes. RFC 9110 §6.5.1: they may be discarded.
+            if stream.trailers(trailers).is_err() {
+                stream.write(&mut Bytes::new(), true);
+            }
         }
         self.ended
     }

@@ -82,22 +82,24 @@ impl<K: Copy> Pool<K> {
         let (backoff, most) = (self.options.backoff, self.options.max_backoff);
         let name = self.name(place);
         warn!("upstream {name}: {failure}");
+        let mut others = self.conns.values().filter(|pooled| pooled.place == place);
+        let is_alive = others.any(|pooled| pooled.protocol.is_some() && !pooled.is_ending);
         let is_connected = self
             .usable(place, class)
             .any(|(_, pooled)| pooled.protocol.is_some());
         let endpoint = self.endpoint(place);
+        match is_alive {
+            true => endpoint.dial_failed(now, backoff, most),
+            false => endpoint.failed(now, backoff, most),
+        }
         if is_connected {
-            endpoint.dial_failed(now, backoff, most);
             self.leave(conns, place, class, |request| match request.refused_by {
                 Some(_) if request.was_lost() => Some(failure.clone()),
                 Some(_) => Some(Failure::Refused),
                 None => None,
             });
-        } else {
-            endpoint.failed(now, backoff, most);
-            if endpoint.group(class).conns.is_empty() {
-                self.leave(conns, place, class, |_| Some(failure.clone()));
-            }
+        } else if endpoint.group(class).count() == 0 {
+            self.leave(conns, place, class, |_| Some(failure.clone()));
         }
         self.endpoint(place).tidy(class);
     }
@@ -168,7 +170,7 @@ impl<K: Copy> Pool<K> {
             && std::mem::take(&mut request.is_counted)
         {
             let place = request.place;
-            self.endpoint(place).outstanding -= 1;
+            self.endpoint(place).uncount(id);
         }
     }
 
@@ -182,9 +184,16 @@ impl<K: Copy> Pool<K> {
         }
         let (place, class, is_empty) = (pooled.place, pooled.class, pooled.streams.is_empty());
         let engine = conns.engine_ref(conn);
-        let (is_ending, is_free) = engine.map_or((true, false), |engine| {
+        let (mut is_ending, is_free) = engine.map_or((true, false), |engine| {
             (engine.is_ending(), engine.can_open())
         });
+        if pooled.is_private && !is_ending {
+            self.end_connection(conns, conn);
+            is_ending = true;
+        }
+        let Some(pooled) = self.conns.get(&conn) else {
+            return;
+        };
         let is_http1 = pooled.protocol == Some(Protocol::Http1);
         if is_ending {
             self.take_no_more(conn);

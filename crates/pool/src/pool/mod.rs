@@ -35,6 +35,16 @@ pub struct RequestId {
     generation: u32,
 }
 
+#[cfg(test)]
+impl RequestId {
+    pub(crate) fn for_tests(slot: u32) -> Self {
+        Self {
+            slot,
+            generation: 0,
+        }
+    }
+}
+
 /// What a request is beside its message.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestOptions {
@@ -104,6 +114,8 @@ struct Pooled {
     carried: u64,
     /// When it was used last, as a number, if it has no request.
     idle_since: Option<u64>,
+    /// The upstream may take all that comes on it for one client's.
+    is_private: bool,
 }
 
 /// A request.
@@ -176,6 +188,7 @@ impl Pooled {
             has_processed: false,
             carried: 0,
             idle_since: None,
+            is_private: false,
         }
     }
 }
@@ -368,6 +381,17 @@ impl<K: Copy> Pool<K> {
                 let group = self.endpoint(place).group(class);
                 group.waiting.retain(|other| *other != request);
             }
+        }
+    }
+
+    /// Nobody wants these any more, as with [`Pool::cancel`]. Those that wait for a place leave first: none is sent for nothing.
+    pub fn cancel_all(&mut self, conns: &mut Conns, requests: impl IntoIterator<Item = RequestId>) {
+        let (sent, waiting): (Vec<_>, Vec<_>) = requests.into_iter().partition(|id| {
+            let request = self.find(*id);
+            request.is_some_and(|request| request.stream.is_some())
+        });
+        for request in waiting.into_iter().chain(sent) {
+            self.cancel(conns, request);
         }
     }
 
@@ -647,13 +671,15 @@ impl<K: Copy> Pool<K> {
                 Some(engine) => engine.can_open(),
                 None => continue,
             };
-            if !is_free {
-                self.end_connection(conns, conn);
-            } else if let Some(pooled) = self.conns.get(&conn) {
-                let (place, class) = (pooled.place, pooled.class);
-                self.endpoint(place).group(class).free.push(conn);
-                self.serve_waiting(conns, place, class);
+            let Some(pooled) = self.conns.get(&conn) else {
+                continue;
+            };
+            let (place, class) = (pooled.place, pooled.class);
+            match is_free {
+                true => self.endpoint(place).group(class).free.push(conn),
+                false => self.end_connection(conns, conn),
             }
+            self.serve_waiting(conns, place, class);
         }
         if self.next_look.is_some_and(|at| at <= now) {
             self.next_look = None;

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use smallvec::SmallVec;
 use tidegate_net::{ConnId, Conns, Dial, DialSecurity, Engine, Protocol, proxy_header};
-use tidegate_proto::Misuse;
+use tidegate_proto::{KnownName, Misuse, RequestHead};
 
 use super::{Place, Pool, Pooled, Request, RequestId, State};
 use crate::endpoint::{Class, Fitness};
@@ -60,7 +60,7 @@ impl<K: Copy> Pool<K> {
         };
         request.place.endpoint = endpoint;
         request.is_counted = true;
-        state.endpoints[endpoint].outstanding += 1;
+        state.endpoints[endpoint].count(id, now);
         if !self.assign(conns, id) {
             self.wait(conns, id);
         }
@@ -206,6 +206,7 @@ impl<K: Copy> Pool<K> {
         }
         pooled.streams.insert(stream, id);
         pooled.carried += 1;
+        pooled.is_private |= !is_http2 && authenticates_connection(&request.head);
         self.stats.sent += 1;
         self.stats.reused += u64::from(pooled.carried > 1);
         if pooled.idle_since.take().is_some() {
@@ -270,7 +271,7 @@ impl<K: Copy> Pool<K> {
         self.dial_if_due(conns, place, class);
         let now = conns.now();
         let endpoint = self.endpoint(place);
-        if endpoint.fitness(now) == Fitness::Down && endpoint.group(class).conns.is_empty() {
+        if endpoint.fitness(now) == Fitness::Down && endpoint.group(class).count() == 0 {
             self.leave(conns, place, class, |_| Some(Failure::NoneAlive));
         }
     }
@@ -353,7 +354,9 @@ impl<K: Copy> Pool<K> {
                 let is_light =
                     || load(engine, pooled.streams.len(), before_settings) == Load::Light;
                 let is_avoided = request.is_some_and(|request| request.avoids(*conn, pooled));
-                !pooled.is_ending && !is_avoided && (waits || is_light())
+                // An address may speak either, and then it is the other one that is wanted.
+                let is_other = pooled.protocol == Some(Protocol::Http1);
+                !pooled.is_ending && !is_other && !is_avoided && (waits || is_light())
             })
         })
     }
@@ -421,6 +424,18 @@ fn load(engine: &Engine, streams: usize, before_settings: usize) -> Load {
     } else {
         Load::Heavy
     }
+}
+
+/// Whether the upstream may take what else comes on the connection for this client's: RFC 9110 §3.3 names these schemes (RFC 4559).
+fn authenticates_connection(head: &RequestHead) -> bool {
+    let credentials = head
+        .headers()
+        .filter(|field| field.known == Some(KnownName::AUTHORIZATION));
+    let mut schemes =
+        credentials.filter_map(|field| field.value.split(|octet| *octet == b' ').next());
+    schemes.any(|scheme| {
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    })
 }
 
 /// RFC 6455 §4.1: "a nonce consisting of a randomly selected 16-byte value that has been base64-encoded".

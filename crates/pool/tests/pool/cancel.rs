@@ -181,3 +181,23 @@ fn while_it_is_sent_again() {
         (2, 2, 0)
     );
 }
+
+#[test]
+fn of_several_those_that_wait_are_never_sent() {
+    let mut lab = Lab::new(|options, _| options.max_http2_connections = 1);
+    let upstream = lab.h2c();
+    let mut keys = vec![lab.ask(get(upstream))];
+    let server = lab.accept_http2(|config| config.max_concurrent_streams = 1);
+    keys.extend((0..5).map(|_| lab.ask(get(upstream))));
+    let gone = keys.clone();
+    lab.order(move |owner, conns| {
+        let ids: Vec<_> = gone.iter().map(|key| owner.id(*key)).collect();
+        owner.pool.cancel_all(conns, ids);
+    });
+    lab.run();
+    assert_eq!(lab.servers[server].requests.len(), 1);
+    assert_eq!(lab.stats().sent, 1);
+    let key = lab.ask(get(upstream));
+    lab.respond(server, 200, Body::Empty);
+    assert_eq!(lab.status(key), Some(200));
+}

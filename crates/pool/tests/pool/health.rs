@@ -437,3 +437,49 @@ fn an_upstream_without_addresses_is_dead() {
     let key = lab.ask(get(upstream));
     assert_eq!(lab.failure(key), Some(Failure::NoneAlive));
 }
+
+#[test]
+fn a_burst_that_is_refused_counts_once() {
+    let mut lab = lab_with(100, 5000);
+    let upstream = lab.http1();
+    let keys: Vec<Key> = (0..8).map(|_| lab.ask(get(upstream))).collect();
+    assert_eq!(lab.dialled.len(), 8);
+    while !lab.dialled.is_empty() {
+        lab.refuse();
+    }
+    assert!(keys.iter().all(|key| lab.failure(*key).is_some()));
+    // It is left alone for the first, short while.
+    lab.wait_ms(100);
+    let key = lab.ask(get(upstream));
+    let server = lab.accept_h1();
+    lab.respond(server, 200, Body::Empty);
+    assert_eq!(lab.status(key), Some(200));
+}
+
+#[test]
+fn who_waits_behind_a_connection_that_ends_goes_elsewhere() {
+    let mut lab = lab();
+    let upstream = lab.upstream(Security::H2c, 2);
+    // Each address has something that lasts.
+    let lasting = [lab.ask(get(upstream)), lab.ask(get(upstream))];
+    let [first, second] = [lab.accept_h2(), lab.accept_h2()];
+    let now = lab.now;
+    lab.servers[first].shut_down(now);
+    lab.wait_ms(2000);
+    // One of them takes nobody any more, on that connection or another one.
+    let keys: Vec<Key> = (0..4).map(|_| lab.ask(get(upstream))).collect();
+    while !lab.dialled.is_empty() {
+        lab.refuse();
+    }
+    assert_eq!(lab.servers[second].open(), 5);
+    while lab.servers[second].open() > 0 {
+        lab.respond(second, 200, Body::Empty);
+    }
+    for key in keys {
+        assert_eq!(lab.status(key), Some(200));
+    }
+    lab.respond(first, 200, Body::Empty);
+    for key in lasting {
+        assert_eq!(lab.status(key), Some(200));
+    }
+}

@@ -299,3 +299,25 @@ fn a_request_goes_out_as_it_was_made() {
     lab.write_raw(server, OK);
     assert!(lab.is_over(key));
 }
+
+#[test]
+fn a_connection_that_may_have_become_a_clients_is_nobody_elses() {
+    // RFC 9110 §3.3: such schemes apply "to the connection", against the rule that each request stands alone.
+    for (credentials, is_kept) in [
+        ("NTLM TlRMTVNTUAAB", false),
+        ("negotiate YIIa", false),
+        ("Basic YTpi", true),
+        ("Bearer ntlm", true),
+    ] {
+        let mut lab = Lab::new(|_, _| {});
+        let upstream = lab.http1();
+        let head = RequestHead::new("GET", "http", "localhost", "/");
+        let head = head.field("authorization", credentials);
+        let key = lab.ask(get(upstream).head(head));
+        let server = lab.accept_h1();
+        lab.respond(server, 200, Body::Empty);
+        assert_eq!(lab.status(key), Some(200));
+        assert_eq!(lab.stats().idle, u64::from(is_kept), "{credentials}");
+        assert_eq!(lab.servers[server].is_closed(), !is_kept, "{credentials}");
+    }
+}

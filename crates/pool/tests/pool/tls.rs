@@ -1,5 +1,7 @@
 //! Upstreams by TLS, of which ALPN tells what they speak.
 
+use std::time::Duration;
+
 use tidegate_net::{Protocol, Trust};
 use tidegate_pool::Failure;
 use tidegate_proto::{Body, RequestHead};
@@ -115,17 +117,47 @@ fn a_websocket_that_http2_takes_stays_there() {
 
 #[test]
 fn a_server_without_http1_has_no_websocket() {
-    let mut lab = Lab::new(|_, _| {});
+    let mut lab = Lab::new(|options, _| {
+        options.backoff = Duration::from_secs(60);
+        options.max_backoff = options.backoff;
+    });
     let upstream = lab.upstream(by_tls(), 1);
     let keys = [lab.ask(websocket(upstream)), lab.ask(get(upstream))];
     lab.accept_tls(Protocol::Http2, false);
+    lab.respond(0, 200, Body::Empty);
+    assert_eq!(lab.status(keys[1]), Some(200));
     // It agrees to HTTP/2 alone (RFC 7301 §3.2).
     let server = lab.accept_tls(Protocol::Http2, false);
     lab.cut(server, false);
     lab.wait_ms(1100);
     assert!(matches!(lab.failure(keys[0]), Some(Failure::Tls(..))));
+    // For who wants no WebSocket all is well there.
+    let key = lab.ask(get(upstream));
     lab.respond(0, 200, Body::Empty);
-    assert_eq!(lab.status(keys[1]), Some(200));
+    assert_eq!(lab.status(key), Some(200));
+}
+
+#[test]
+fn a_connection_of_http1_is_none_where_http2_is_wanted() {
+    let mut lab = Lab::new(|_, _| {});
+    let upstream = lab.upstream(by_tls(), 1);
+    let keys = [lab.ask(get(upstream)), lab.ask(get(upstream))];
+    let first = lab.accept_tls(Protocol::Http1, false);
+    let second = lab.accept_tls(Protocol::Http2, false);
+    lab.respond(first, 200, Body::Empty);
+    lab.respond(second, 200, Body::Empty);
+    for key in keys {
+        assert_eq!(lab.status(key), Some(200));
+    }
+    let now = lab.now;
+    lab.servers[second].shut_down(now);
+    lab.wait_ms(2000);
+    // What the address spoke last is what it is taken to speak.
+    let key = lab.ask(get(upstream));
+    assert_eq!(lab.dialled.len(), 1);
+    let third = lab.accept_tls(Protocol::Http2, false);
+    lab.respond(third, 200, Body::Empty);
+    assert_eq!(lab.status(key), Some(200));
 }
 
 #[test]

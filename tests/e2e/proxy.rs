@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use tidegate_proto::{Body, ErrorCode, RequestHead, StreamId};
+use tidegate_testkit::wire;
 
 use crate::client::Client;
 use crate::http1;
@@ -577,6 +578,76 @@ fn an_idle_connection_that_its_upstream_has_closed() {
         posted.field("proxy-status"),
         "tidegate; error=connection_terminated"
     );
+}
+
+/// Answers HEAD on each stream with a head that doesn't end it, and ends it then.
+fn ends_late(conn: &mut Conn) {
+    conn.octets(24);
+    conn.send(wire::settings(&[]).octets());
+    loop {
+        let head = conn.octets(9);
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        conn.octets(length);
+        let (kind, stream) = (
+            head[3],
+            u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+        );
+        if kind == 1 {
+            conn.send(
+                wire::headers(stream, &[(":status", "200"), ("content-length", "5")]).octets(),
+            );
+            conn.send(wire::data(stream, "").end().octets());
+        }
+    }
+}
+
+#[test]
+fn a_response_to_head_is_over_though_its_stream_ends_later() {
+    // RFC 9113 §8.1: an upstream may end it by an empty DATA frame. Until then the log has no line.
+    let upstream = Upstream::new(ends_late);
+    let server = proxy(&["--route", &format!("/=h2c://{}", upstream.authority())]);
+    let mut client = Client::h2c(server.h2c);
+    for n in 0..3 {
+        let path = format!("/{n}");
+        assert_eq!(client.ask("HEAD", &path, &[], Body::Empty).status(), 200);
+        server.wait_for(&format!("\"HEAD {path} HTTP/2\" 200 0 "));
+    }
+}
+
+#[test]
+fn trailers_of_a_request_are_no_way_around_its_head() {
+    // RFC 9110 §6.5.1: some servers merge them.
+    let upstream = Upstream::new(|conn| {
+        conn.request();
+        let (_, trailers) = conn.chunks();
+        conn.note(trailers.to_ascii_lowercase());
+        conn.send(NO_CONTENT);
+    });
+    let server = proxy(&["--route", &upstream.route("/")]);
+    let trailers = "0\r\nX-Sum: 1\r\nX-Forwarded-For: 127.0.0.1\r\nX_Real_IP: 127.0.0.1\r\nAuthorization: x\r\n\r\n";
+    let mut http1 = http1::Client::new(server.h2c);
+    let answer = http1.ask(
+        "POST /",
+        "Transfer-Encoding: chunked\r\n",
+        trailers.as_bytes(),
+    );
+    assert_eq!(answer.status, 204);
+    upstream.seen();
+    assert_eq!(upstream.seen(), "x-sum: 1\r\n\r\n");
+}
+
+#[test]
+fn a_path_is_for_one_route_however_it_is_read() {
+    let upstream = Upstream::answering(NO_CONTENT);
+    let other = upstream.route("/admin");
+    let server = proxy(&["--route", &upstream.route("/"), "--route", &other]);
+    let mut client = Client::h2c(server.h2c);
+    for path in ["/%61dmin/x", "//admin", "/%2fadmin", "/\\admin"] {
+        assert_eq!(client.get(path).status(), 400, "{path}");
+    }
+    assert_eq!(upstream.noted(), [""; 0]);
+    assert_eq!(client.get("/admin/%61").status(), 204);
+    assert_eq!(client.get("/%20//b").status(), 204);
 }
 
 #[test]

@@ -335,6 +335,7 @@ impl Service for App {
                 if let Some(mut stream) = conns.stream(conn, id) {
                     stream.release();
                 }
+                self.tell_clients(conns);
             }
             // Nothing to do: `closed` follows, and the rest is for clients.
             _ => {}
@@ -350,17 +351,21 @@ impl Service for App {
             self.proxy.pool.closed(conns, conn, why);
             return self.tell_clients(conns);
         }
-        if let Some(client) = crate::proxy::on_behalf(conns, conn) {
-            self.proxy.pool.client_left(conns, client);
-        }
         log_end(conns, conn, why);
         self.pusher.closed(conn);
         log_total(conns, conn);
         let cut_off: Vec<Exchange> = self.exchanges.remove_all(conn).collect();
-        for Exchange { sent, log, work } in cut_off {
-            self.cancel(conns, &work);
+        let requests = cut_off
+            .iter()
+            .filter_map(|exchange| exchange.work.request());
+        self.proxy.pool.cancel_all(conns, requests);
+        if let Some(client) = crate::proxy::on_behalf(conns, conn) {
+            self.proxy.pool.client_left(conns, client);
+        }
+        for Exchange { sent, log, .. } in cut_off {
             self.log(log.as_deref(), sent);
         }
+        self.tell_clients(conns);
     }
 
     fn next_timeout(&self) -> Option<Instant> {

@@ -439,6 +439,7 @@ impl<'a> Upstreams<'a> {
             base: target.base.clone().map(String::into_boxed_str),
             scheme: target.scheme.of_requests(),
             host,
+            has_http2: target.scheme != Scheme::Http,
         })))
     }
 

@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 use tidegate_net::ConnId;
+use tidegate_pool::RequestId;
 use tidegate_proto::StreamId;
 
 use crate::access_log::Entry;
@@ -31,6 +32,16 @@ pub enum Work {
     Download(Download),
     /// It is on its way to an upstream, or the answer on its way back.
     Relay(Box<Relay>),
+}
+
+impl Work {
+    /// The pool's name of it, if it is under way there.
+    pub fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::Relay(relay) => relay.request(),
+            _ => None,
+        }
+    }
 }
 
 /// Whether there is more to do.

@@ -1,5 +1,7 @@
 //! Which handler a path belongs to: the longest route that covers it wins.
 
+use percent_encoding::percent_decode;
+
 /// Routes by path prefix. Few of them are expected, so they are compared one after the other, longest first.
 #[derive(Clone, Debug)]
 pub struct Router<T> {
@@ -24,9 +26,31 @@ impl<T> Router<T> {
     /// `/a` covers `/a` and `/a/b`, but not `/ab`.
     pub fn find<'p>(&self, path: &'p [u8]) -> Option<(&T, &'p [u8])> {
         self.routes.iter().find_map(|(prefix, target)| {
-            let rest = path.strip_prefix(prefix.as_bytes())?;
-            (matches!(rest, [] | [b'/', ..])).then_some((target, rest))
+            let rest = covers(prefix.as_bytes(), path)?;
+            Some((target, rest))
         })
+    }
+
+    /// Whether `path` would be another route's if it were written otherwise. Some servers decode what is percent-encoded, take several
+    /// slashes for one and a backslash for a slash, and an upstream that does would answer what is another one's to answer.
+    pub fn is_ambiguous(&self, path: &[u8]) -> bool {
+        if !path.iter().any(|octet| matches!(octet, b'%' | b'\\'))
+            && !path.windows(2).any(|two| two == b"//")
+        {
+            return false;
+        }
+        let mut plain = Vec::with_capacity(path.len());
+        for octet in percent_decode(path) {
+            let octet = if octet == b'\\' { b'/' } else { octet };
+            if octet != b'/' || plain.last() != Some(&b'/') {
+                plain.push(octet);
+            }
+        }
+        let route = |path: &[u8]| {
+            let mut prefixes = self.routes.iter().map(|(prefix, _)| prefix.as_bytes());
+            prefixes.position(|prefix| covers(prefix, path).is_some())
+        };
+        route(path) != route(&plain)
     }
 
     /// The paths, longest first, the root as `/`.
@@ -36,12 +60,46 @@ impl<T> Router<T> {
     }
 }
 
+/// What is left of a path, if a route covers it.
+fn covers<'p>(prefix: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
+    let rest = path.strip_prefix(prefix)?;
+    matches!(rest, [] | [b'/', ..]).then_some(rest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn router(paths: &[&'static str]) -> Router<&'static str> {
         Router::new(paths.iter().map(|path| ((*path).to_owned(), *path)))
+    }
+
+    #[test]
+    fn a_path_may_belong_to_another_route_for_others() {
+        let router = router(&["/", "/admin", "/a/b"]);
+        for path in [
+            "/%61dmin",
+            "/%61dmin/x",
+            "//admin",
+            "/%2fadmin/x",
+            "/\\admin",
+            "/a%2fb",
+            "/a//b",
+            "/a%5Cb/c",
+        ] {
+            assert!(router.is_ambiguous(path.as_bytes()), "{path}");
+        }
+        for path in [
+            "/",
+            "/admin",
+            "/admin/%61//b",
+            "/%20",
+            "//",
+            "/x//y",
+            "/administrator%20",
+        ] {
+            assert!(!router.is_ambiguous(path.as_bytes()), "{path}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::exchange::{Exchange, Work};
 use crate::handlers::{Extra, Request, Sent};
 use crate::priority;
 use crate::proxy::fields::{self, Refused};
-use crate::proxy::relay::is_conversation;
+use crate::proxy::relay::is_call;
 use crate::proxy::{Key, Relay, Route, UPLOAD_WINDOW, on_behalf};
 use crate::push::Prepared;
 
@@ -70,6 +70,10 @@ impl App {
             Some(engine) => engine.protocol(),
             None => return,
         };
+        if self.routes.is_ambiguous(super::path_of(head)) {
+            let text = "400 Bad Request\n";
+            return self.refuse(conns, key, head, log.as_deref(), 400, text);
+        }
         // A request for a WebSocket is a GET in HTTP/1.1, whole as it is. What goes through comes behind the answer.
         let end = end && !(is_connect && protocol == Protocol::Http1);
         let Some(info) = conns.info(conn) else {
@@ -97,7 +101,9 @@ impl App {
         if !end {
             stream.limit_window(UPLOAD_WINDOW);
         }
-        let is_conversation = is_conversation(head);
+        // Both ends may have nothing to say for long then. gRPC is there in HTTP/2 only: elsewhere that would be a way to hold
+        // connections.
+        let is_conversation = is_call(head) && protocol == Protocol::Http2 && route.has_http2;
         if is_conversation {
             stream.lift_body_timeout();
         }
@@ -170,9 +176,9 @@ impl App {
         else {
             return;
         };
-        match trailers {
-            None => relay.from_client(data, end),
-            Some(fields) => relay.trailers_from_client(fields),
+        match trailers.map(|fields| fields::trailers(&fields)) {
+            Some(fields) if !fields.is_empty() => relay.trailers_from_client(fields),
+            _ => relay.from_client(data, end),
         }
         relay.move_up(conns, key, &mut self.proxy);
         self.finish_if_done(key);
@@ -330,8 +336,13 @@ impl App {
                 _ => ErrorCode::INTERNAL_ERROR,
             });
             relay.move_up(conns, key, &mut self.proxy);
+            // A response without content is over for the client as soon as its head is.
+            let is_over = conns.stream(conn, id).is_none();
+            let Some(relay) = self.relay(key) else { return };
             if let Some(code) = relay.resets_with() {
                 self.abandon(conns, key, code);
+            } else if is_over {
+                self.abandon(conns, key, ErrorCode::INTERNAL_ERROR);
             }
             return;
         }
@@ -393,9 +404,7 @@ impl App {
 
     /// Nobody wants it any more.
     pub(super) fn cancel(&mut self, conns: &mut Conns, work: &Work) {
-        if let Work::Relay(relay) = work
-            && let Some(request) = relay.request()
-        {
+        if let Some(request) = work.request() {
             self.proxy.pool.cancel(conns, request);
         }
     }

@@ -230,10 +230,11 @@ fn tell_block(way: &mut Way, fragment: &[u8], end: bool, out: &mut String) {
         return;
     }
     let block = std::mem::take(&mut way.block);
+    // Far more than the engine takes, and far less than what a few octets can refer to.
     let limits = Limits {
-        max_list_size: usize::MAX,
-        max_fields: usize::MAX,
-        max_cookie_crumbs: usize::MAX,
+        max_list_size: 1 << 20,
+        max_fields: 10_000,
+        max_cookie_crumbs: 10_000,
     };
     let mut fields = Fields::new();
     match way.decoder.decode(&block, &limits, &mut fields) {

@@ -55,6 +55,9 @@ pub fn request(
         return Err(Refused::Method);
     }
     let path = path(head.path_octets(), route, rest)?;
+    if !is_host(head.authority_octets()) {
+        return Err(Refused::Unsendable);
+    }
     let authority = match &route.host {
         None => head.authority_octets(),
         Some(host) => host.as_bytes(),
@@ -106,7 +109,7 @@ pub fn request(
                 if known == Some(KnownName::VIA) {
                     hops += visits(field.value);
                 }
-                if known.is_some() || goes_on(field.name) {
+                if known.is_some() || goes_on(field.name, client.is_trusted) {
                     fields.push_field(field);
                 }
             }
@@ -121,6 +124,18 @@ pub fn request(
         extended_connect: true,
     };
     RequestHead::from_fields(fields, rules).map_err(|_| Refused::Unsendable)
+}
+
+/// What goes on of a request's trailers. RFC 9110 §6.5.1: what is about framing, routing, authentication or the request itself is
+/// none, but some servers take trailers for fields of the head. So only names without a meaning here go on.
+pub fn trailers(fields: &Fields) -> Fields {
+    let mut kept = Fields::new();
+    for field in fields {
+        if field.known.is_none() && goes_on(field.name, false) {
+            kept.push_field(field);
+        }
+    }
+    kept
 }
 
 /// What goes into a response on its way back, which came by `protocol`.
@@ -155,8 +170,21 @@ fn visits(via: &[u8]) -> usize {
     entries.filter(ours).count()
 }
 
+/// Whether an authority is one host with a port perhaps (RFC 9110 §7.2). It goes into fields that are lists.
+fn is_host(authority: &[u8]) -> bool {
+    authority.is_empty()
+        || http::uri::Authority::try_from(authority).is_ok() && !authority.contains(&b',')
+}
+
 /// Whether a field without a known name is for the upstream.
-fn goes_on(name: &[u8]) -> bool {
+fn goes_on(name: &[u8], is_trusted: bool) -> bool {
+    // RFC 3875 §4.1.18: programs of CGI, and of what came of it, are told names with "_" for "-". One that has it already would be
+    // taken for the other.
+    if name.contains(&b'_') {
+        let dash = |octet: &u8| if *octet == b'_' { b'-' } else { *octet };
+        let taken_for: Vec<u8> = name.iter().map(dash).collect();
+        return KnownName::of(&taken_for).is_none() && goes_on(&taken_for, is_trusted);
+    }
     match name {
         // A CGI program would take "Proxy" for the variable HTTP_PROXY (CVE-2016-5385).
         b"proxy" => false,
@@ -164,7 +192,9 @@ fn goes_on(name: &[u8]) -> bool {
         b"x-forwarded-port" | b"x-forwarded-server" | b"x-forwarded-prefix" => false,
         // RFC 8441 §5: "not used" in HTTP/2; and in HTTP/1.1 it is between two neighbours.
         b"sec-websocket-key" => false,
-        _ => true,
+        // Another path than the one that the route was found by (CVE-2018-14773).
+        b"x-original-url" | b"x-rewrite-url" => is_trusted,
+        _ => is_trusted || !name.starts_with(b"x-forwarded-"),
     }
 }
 
@@ -285,6 +315,7 @@ mod tests {
             base: base.map(Into::into),
             scheme: "http",
             host: None,
+            has_http2: false,
         }
     }
 
@@ -383,6 +414,79 @@ mod tests {
         }
         // gRPC's servers insist on it.
         assert_eq!(field(&on, "te"), "trailers");
+    }
+
+    #[test]
+    fn what_could_be_taken_for_ours_stays_here() {
+        // RFC 3875 §4.1.18: "-" and "_" are the same to programs of CGI.
+        for name in [
+            "x_forwarded_for",
+            "x-forwarded_proto",
+            "x_real_ip",
+            "proxy_",
+            "content_length",
+            "transfer_encoding",
+            "x_original_url",
+            "x-original-url",
+            "x-rewrite-url",
+            "x-forwarded-ssl",
+            "x-forwarded-user",
+        ] {
+            let goes_on = name == "proxy_";
+            let on = sent(&get("/").field(name, "1"), &stranger()).unwrap();
+            assert_eq!(on.get(name).is_some(), goes_on, "{name}");
+        }
+        let own = get("/").field("my_field", "1").field("x-own", "2");
+        let on = sent(&own, &stranger()).unwrap();
+        assert_eq!((field(&on, "my_field"), field(&on, "x-own")), ("1", "2"));
+        // A proxy in front may say who the user is, by its own name of it.
+        let trusted = Client {
+            is_trusted: true,
+            ..stranger()
+        };
+        let said = get("/")
+            .field("x-forwarded-user", "a")
+            .field("x_real_ip", "b");
+        let on = sent(&said, &trusted).unwrap();
+        assert_eq!(
+            (field(&on, "x-forwarded-user"), on.get("x_real_ip")),
+            ("a", None)
+        );
+    }
+
+    #[test]
+    fn trailers_say_nothing_that_a_head_could() {
+        let mut said = Fields::new();
+        for name in [
+            "x-sum",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "forwarded",
+            "authorization",
+            "cookie",
+            "host",
+            "content-length",
+            "proxy",
+            "grpc-own",
+        ] {
+            said.push(name, "1");
+        }
+        let kept = trailers(&said);
+        let kept: Vec<&[u8]> = kept.iter().map(|field| field.name).collect();
+        assert_eq!(kept, [&b"x-sum"[..], b"grpc-own"]);
+    }
+
+    #[test]
+    fn an_authority_is_one_host() {
+        for authority in ["a", "a:1", "[::1]:8080", "xn--a.b-c_d", "127.0.0.1"] {
+            let head = RequestHead::new("GET", "https", authority, "/");
+            assert!(sent(&head, &stranger()).is_ok(), "{authority}");
+        }
+        for authority in ["a,b", "a:1:2", "[", "a]b"] {
+            let head = RequestHead::new("GET", "https", authority, "/");
+            let refused = sent(&head, &stranger()).err();
+            assert_eq!(refused, Some(Refused::Unsendable), "{authority}");
+        }
     }
 
     #[test]

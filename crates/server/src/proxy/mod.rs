@@ -54,6 +54,8 @@ pub struct Route {
     pub scheme: &'static str,
     /// What goes in place of the client's Host; `None`: that stays.
     pub host: Option<Box<str>>,
+    /// Whether the upstream may speak HTTP/2.
+    pub has_http2: bool,
 }
 
 /// The proxy of one worker.

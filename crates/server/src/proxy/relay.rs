@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tidegate_net::Conns;
 use tidegate_pool::RequestId;
-use tidegate_proto::{ErrorCode, Fields, KnownName, RequestHead};
+use tidegate_proto::{ErrorCode, Fields, KnownName, Misuse, RequestHead};
 
 use crate::pipe::Pipe;
 use crate::proxy::{Key, Proxy};
@@ -64,7 +64,7 @@ impl Relay {
             responded: false,
             is_connect: head.method_octets() == b"CONNECT",
             is_tunnel: false,
-            is_call: is_conversation(head),
+            is_call: is_call(head),
         }
     }
 
@@ -167,8 +167,16 @@ impl Relay {
         if moved.done
             && let (Some(fields), Some(request)) = (trailers, self.request)
         {
-            // Without a stream at the moment they are asked for again.
-            moved.done = pool.trailers(conns, request, fields).is_ok();
+            moved.done = match pool.trailers(conns, request, fields) {
+                // Without a stream at the moment they are asked for again.
+                Err(Misuse::OutOfOrder) => false,
+                Ok(()) => true,
+                // The upstream takes no such trailers. RFC 9110 §6.5.1: they may be discarded.
+                Err(_) => {
+                    pool.write(conns, request, &mut Bytes::new(), true);
+                    true
+                }
+            };
         }
         self.up.done = moved.done;
         if moved.octets > 0
@@ -193,6 +201,13 @@ impl Relay {
             return 0;
         }
         let Some(mut stream) = conns.stream(key.0, key.1) else {
+            // A response without content ended with its head for the client, whatever the upstream still says.
+            let moved = self.down.pipe.write(true, |data, _| {
+                let octets = data.len();
+                data.clear();
+                octets
+            });
+            self.down.done = moved.done;
             return 0;
         };
         let trailers = &self.down.trailers;
@@ -203,7 +218,10 @@ impl Relay {
         if moved.done
             && let Some(fields) = trailers
         {
-            let _ = stream.trailers(fields);
+            // Without them, which the client doesn't take, the response is not whole: the status of a call of gRPC is in them.
+            if stream.trailers(fields).is_err() {
+                stream.reset(ErrorCode::INTERNAL_ERROR);
+            }
         }
         if moved.octets > 0
             && let Some(request) = self.request
@@ -228,8 +246,29 @@ impl Relay {
     }
 }
 
-/// Whether both ends may have nothing to say for long: a call of gRPC.
-pub fn is_conversation(head: &RequestHead) -> bool {
+/// Whether it is a call of gRPC: "Content-Type → "content-type" "application/grpc" [("+proto" / "+json" / {custom})]".
+pub fn is_call(head: &RequestHead) -> bool {
     let kind = head.get_known(KnownName::CONTENT_TYPE).unwrap_or_default();
-    kind.starts_with(b"application/grpc")
+    let rest = kind.strip_prefix(b"application/grpc");
+    matches!(rest, Some([] | [b'+' | b';' | b' ', ..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_grpc_are_told_by_their_content_type() {
+        for (kind, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;x=y", true),
+            ("application/grpc-web", false),
+            ("application/grpcx", false),
+            ("application/json", false),
+        ] {
+            let head = RequestHead::new("POST", "https", "a", "/").field("content-type", kind);
+            assert_eq!(is_call(&head), expected, "{kind}");
+        }
+    }
 }

@@ -42,12 +42,14 @@ pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> 
         pool,
         trusted: Vec::new(),
     };
-    let routes = (0..plan.upstreams.len()).map(|upstream| {
+    let protocols = plan.upstreams.iter().map(|upstream| upstream.protocol);
+    let routes = protocols.enumerate().map(|(upstream, protocol)| {
         let route = Route {
             upstream,
             base: None,
             scheme: "http",
             host: None,
+            has_http2: protocol == Protocol::Http2,
         };
         (format!("/u{upstream}"), Target::Proxy(Arc::new(route)))
     });

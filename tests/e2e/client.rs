@@ -103,6 +103,13 @@ impl Client {
         Self::new(Box::new(connect(addr)), "http", Config::client())
     }
 
+    /// Connects in cleartext, and takes heads and trailers of so many octets.
+    pub(crate) fn taking_heads(addr: Option<SocketAddr>, octets: u32) -> Self {
+        let mut config = Config::client();
+        config.max_header_list_size = octets;
+        Self::new(Box::new(connect(addr)), "http", config)
+    }
+
     /// Connects in cleartext and takes pushes.
     pub(crate) fn taking_pushes(addr: Option<SocketAddr>) -> Self {
         let mut config = Config::client();

@@ -615,6 +615,32 @@ fn a_response_to_head_is_over_though_its_stream_ends_later() {
 }
 
 #[test]
+fn trailers_that_the_client_does_not_take_are_no_end() {
+    // RFC 9113 §6.5.2: SETTINGS_MAX_HEADER_LIST_SIZE. They may come behind the body, or when that has long been taken.
+    for comes_late in [false, true] {
+        let upstream = Upstream::new(move |conn| {
+            conn.request();
+            conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+            if comes_late {
+                conn.octets(5);
+            }
+            conn.send(format!("0\r\nX-Large: {}\r\n\r\n", "a".repeat(2000)));
+            conn.wait_for_end();
+        });
+        let server = proxy(&["--route", &upstream.route("/")]);
+        let mut client = Client::taking_heads(server.h2c, 1000);
+        let id = client.send("POST", "/", &[], Body::Stream);
+        client.wait_until(|client| client.so_far(id).text() == "abc");
+        if comes_late {
+            client.write(id, "", true);
+        }
+        let answer = client.response(id);
+        assert_eq!((answer.status(), answer.text()), (200, "abc"));
+        assert_eq!(answer.reset, Some(ErrorCode::INTERNAL_ERROR));
+    }
+}
+
+#[test]
 fn trailers_of_a_request_are_no_way_around_its_head() {
     // RFC 9110 §6.5.1: some servers merge them.
     let upstream = Upstream::new(|conn| {

@@ -263,7 +263,10 @@ impl App {
             relay.move_up(conns, key, &mut self.proxy);
         }
         exchange.sent.bytes += relay.move_down(conns, key, &mut self.proxy) as u64;
-        self.finish_if_done(key);
+        match relay.resets_with() {
+            Some(code) => self.abandon(conns, key, code),
+            None => self.finish_if_done(key),
+        }
     }
 
     /// An interim response.

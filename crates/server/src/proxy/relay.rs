@@ -217,11 +217,11 @@ impl Relay {
         self.client_waits &= moved.octets == 0;
         if moved.done
             && let Some(fields) = trailers
+            && stream.trailers(fields).is_err()
         {
             // Without them, which the client doesn't take, the response is not whole: the status of a call of gRPC is in them.
-            if stream.trailers(fields).is_err() {
-                stream.reset(ErrorCode::INTERNAL_ERROR);
-            }
+            self.break_off(ErrorCode::INTERNAL_ERROR);
+            self.down.done = false;
         }
         if moved.octets > 0
             && let Some(request) = self.request

@@ -82,7 +82,11 @@ impl<K: Copy> Pool<K> {
         let (backoff, most) = (self.options.backoff, self.options.max_backoff);
         let name = self.name(place);
         warn!("upstream {name}: {failure}");
-        let mut others = self.conns.values().filter(|pooled| pooled.place == place);
+        // What the same clients have there speaks for the address, whatever protocol it was dialled for.
+        let mut others = self
+            .conns
+            .values()
+            .filter(|pooled| pooled.place == place && pooled.class.on_behalf == class.on_behalf);
         let is_alive = others.any(|pooled| pooled.protocol.is_some() && !pooled.is_ending);
         let is_connected = self
             .usable(place, class)

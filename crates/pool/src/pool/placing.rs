@@ -206,7 +206,9 @@ impl<K: Copy> Pool<K> {
         }
         pooled.streams.insert(stream, id);
         pooled.carried += 1;
-        pooled.is_private |= !is_http2 && authenticates_connection(&request.head);
+        // What is for one client only may be that one's.
+        let is_shared = pooled.class.on_behalf.is_none();
+        pooled.is_private |= is_shared && !is_http2 && authenticates_connection(&request.head);
         self.stats.sent += 1;
         self.stats.reused += u64::from(pooled.carried > 1);
         if pooled.idle_since.take().is_some() {
@@ -311,7 +313,8 @@ impl<K: Copy> Pool<K> {
             let count = endpoint.group(class).count();
             for _ in count..most {
                 let endpoint = self.endpoint(place);
-                let may_be_dialled = endpoint.may_be_dialled(now, count > 0);
+                let are_some = endpoint.group(class).count() > 0;
+                let may_be_dialled = endpoint.may_be_dialled(now, are_some);
                 let group = endpoint.group(class);
                 if !may_be_dialled || group.waiting.len() <= group.dialling {
                     break;

@@ -339,13 +339,12 @@ impl App {
                 _ => ErrorCode::INTERNAL_ERROR,
             });
             relay.move_up(conns, key, &mut self.proxy);
-            // A response without content is over for the client as soon as its head is.
-            let is_over = conns.stream(conn, id).is_none();
-            let Some(relay) = self.relay(key) else { return };
-            if let Some(code) = relay.resets_with() {
+            if relay.is_bare {
+                // The client has all of it.
+                relay.has_no_body();
+                self.finish_if_done(key);
+            } else if let Some(code) = relay.resets_with() {
                 self.abandon(conns, key, code);
-            } else if is_over {
-                self.abandon(conns, key, ErrorCode::INTERNAL_ERROR);
             }
             return;
         }

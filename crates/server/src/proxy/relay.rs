@@ -31,6 +31,9 @@ pub struct Relay {
     pub responded: bool,
     /// It is a request for a tunnel.
     is_connect: bool,
+    is_head: bool,
+    /// The response has no content: it ended with its head for the client, whatever the upstream still says.
+    pub is_bare: bool,
     /// That was granted.
     pub is_tunnel: bool,
     /// It is a call of gRPC.
@@ -63,6 +66,8 @@ impl Relay {
             informs: 0,
             responded: false,
             is_connect: head.method_octets() == b"CONNECT",
+            is_head: head.method_octets() == b"HEAD",
+            is_bare: false,
             is_tunnel: false,
             is_call: is_call(head),
         }
@@ -112,6 +117,8 @@ impl Relay {
     pub fn respond(&mut self, status: u16) {
         self.responded = true;
         self.is_tunnel = self.is_connect && (200..300).contains(&status);
+        // RFC 9110 §6.4.1.
+        self.is_bare = !self.is_tunnel && (self.is_head || matches!(status, 204 | 304));
     }
 
     /// Whether both sides have all that there is: the response, and through a tunnel the request too.
@@ -200,8 +207,8 @@ impl Relay {
         if !self.responded || self.down.done {
             return 0;
         }
-        let Some(mut stream) = conns.stream(key.0, key.1) else {
-            // A response without content ended with its head for the client, whatever the upstream still says.
+        let stream = conns.stream(key.0, key.1);
+        let Some(mut stream) = stream.filter(|_| !self.is_bare) else {
             let moved = self.down.pipe.write(true, |data, _| {
                 let octets = data.len();
                 data.clear();
@@ -217,7 +224,7 @@ impl Relay {
         self.client_waits &= moved.octets == 0;
         if moved.done
             && let Some(fields) = trailers
-            && stream.trailers(fields).is_err()
+            && stream.trailers(fields) == Err(Misuse::HeadTooLarge)
         {
             // Without them, which the client doesn't take, the response is not whole: the status of a call of gRPC is in them.
             self.break_off(ErrorCode::INTERNAL_ERROR);

@@ -125,3 +125,29 @@ fn a_client_that_leaves_takes_its_connections_with_it() {
         assert_eq!((lab.stats().open, lab.stats().idle), (0, 0));
     }
 }
+
+#[test]
+fn an_address_that_others_cannot_reach_is_left_alone() {
+    let mut lab = lab();
+    let upstream = lab.upstream(Security::Http1, 2);
+    // One client has a connection there still.
+    let early = lab.ask(asked(upstream, Some(client(1))));
+    let bad = lab.dialled[0].addr;
+    let (addr, target) = client(1);
+    lab.accept_behind(&proxy_header(2, addr, target), false);
+    lab.respond(0, 200, Body::Empty);
+    assert_eq!(lab.status(early), Some(200));
+    // Others find out once that no more are taken.
+    let mut tried = 0;
+    for number in 2..10 {
+        lab.ask(asked(upstream, Some(client(number))));
+        if lab.dialled[0].addr == bad {
+            tried += 1;
+            lab.refuse();
+        }
+        let (addr, target) = client(number);
+        lab.accept_behind(&proxy_header(2, addr, target), false);
+        lab.respond(lab.servers.len() - 1, 200, Body::Empty);
+    }
+    assert_eq!(tried, 1);
+}

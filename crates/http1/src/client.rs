@@ -8,15 +8,13 @@ use tidegate_proto::{Body, Config, Event, Misuse, RequestHead, Role, StreamId, V
 
 use crate::connection::{Connection, Life, REST_AFTER};
 use crate::exchange::{Exchange, Phase, Recv, Send, Tunnel};
-use crate::read::Kind;
 use crate::read::body::BodyReader;
 use crate::read::response::{self, Asked};
 use crate::read::section::Section;
+use crate::read::{Kind, expects_continue};
 use crate::upgrade;
 use crate::write::Framing;
-use crate::write::request::{
-    anticipates_content, expects_invitation, has_target, websocket_key, write_head,
-};
+use crate::write::request::{anticipates_content, has_target, websocket_key, write_head};
 
 /// A server that says for how long it keeps an idle connection begins to count earlier than we do: what goes out in its last
 /// moments could cross its end. Where it says no more than this, the connection isn't used again.
@@ -102,7 +100,7 @@ impl Connection {
             is_tunnel: false,
             is_http11: true,
             persistent: true,
-            awaits_invitation: framing != Framing::None && expects_invitation(head),
+            awaits_invitation: framing != Framing::None && expects_continue(head),
             recv: Recv {
                 reservation,
                 ..Recv::new(Phase::Head, BodyReader::Done)

@@ -83,6 +83,15 @@ impl Pipe {
         }
     }
 
+    /// Takes all that there is, for nobody.
+    pub fn discard(&mut self) -> Moved {
+        self.write(true, |data, _| {
+            let octets = data.len();
+            data.clear();
+            octets
+        })
+    }
+
     fn fetch(&mut self) {
         if let Some(block) = self.blocks.pop_front() {
             self.front = block.freeze();

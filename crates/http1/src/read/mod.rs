@@ -6,7 +6,7 @@ pub(crate) mod response;
 pub(crate) mod section;
 mod target;
 
-use tidegate_proto::{Config, Fields, KnownName, Violation};
+use tidegate_proto::{Config, Fields, KnownName, RequestHead, Violation};
 
 use body::BodyReader;
 
@@ -228,8 +228,14 @@ fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Whether a comma-separated list has this member, in any case.
-pub(crate) fn has_member(list: &[u8], member: &[u8]) -> bool {
+fn has_member(list: &[u8], member: &[u8]) -> bool {
     members(list).any(|found| found.eq_ignore_ascii_case(member))
+}
+
+/// Whether a request asks that its body be invited (RFC 9110 §10.1.1).
+pub(crate) fn expects_continue(head: &RequestHead) -> bool {
+    let expect = head.get_known(KnownName::EXPECT);
+    expect.is_some_and(|value| has_member(value, b"100-continue"))
 }
 
 /// RFC 9110 §5.6.3: "OWS = *( SP / HTAB )". Other whitespace is a part of what is said.

@@ -7,8 +7,8 @@ use tidegate_proto::{Config, Field, Fields, KnownName, RequestHead, RequestRules
 use super::body::BodyReader;
 use super::target::{is_host, push_pseudo_fields};
 use super::{
-    ConnectionOptions, Counts, Framing, MAX_FIELD_LINES, has_member, is_about_the_connection,
-    violation_of,
+    ConnectionOptions, Counts, Framing, MAX_FIELD_LINES, expects_continue, has_member,
+    is_about_the_connection, violation_of,
 };
 use crate::upgrade::{self, Upgrade};
 
@@ -130,12 +130,11 @@ pub(crate) fn parse(
         extended_connect: protocol.is_some(),
     };
     let head = RequestHead::from_fields(fields, rules)?;
-    let expect = head.get_known(KnownName::EXPECT);
     Ok(Request {
         body,
         is_http11,
         persistent: options.persistent(is_http11),
-        expects_continue: expect.is_some_and(|value| has_member(value, b"100-continue")),
+        expects_continue: expects_continue(&head),
         upgrade,
         head,
     })

@@ -3,7 +3,6 @@
 use tidegate_proto::{KnownName, RequestHead};
 
 use super::{Framing, write_field, write_number};
-use crate::read::has_member;
 use crate::upgrade;
 
 /// Writes a request's head. `length` is the value of content-length, if it has one.
@@ -71,12 +70,6 @@ pub(crate) fn has_target(head: &RequestHead) -> bool {
 /// Whether a method that says nothing of content anticipates some: RFC 9110 §8.6 wants "content-length: 0" with it then.
 pub(crate) fn anticipates_content(method: &[u8]) -> bool {
     matches!(method, b"POST" | b"PUT" | b"PATCH")
-}
-
-/// Whether a request asks that its body be invited (RFC 9110 §10.1.1).
-pub(crate) fn expects_invitation(head: &RequestHead) -> bool {
-    let expect = head.get_known(KnownName::EXPECT);
-    expect.is_some_and(|value| has_member(value, b"100-continue"))
 }
 
 /// The key of a request for a WebSocket. RFC 6455 §11.3.1: it "MUST NOT appear more than once in an HTTP request."

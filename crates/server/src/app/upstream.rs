@@ -181,7 +181,7 @@ impl App {
             _ => relay.from_client(data, end),
         }
         relay.move_up(conns, key, &mut self.proxy);
-        self.finish_if_done(key);
+        self.finish_if_done(conns, key);
         self.tell_clients(conns);
     }
 
@@ -190,16 +190,11 @@ impl App {
         let Some(exchange) = self.exchanges.get(key.0, key.1) else {
             return;
         };
-        let mut breaks_off = None;
         if let Work::Relay(relay) = &mut exchange.work {
             relay.client_asks();
             exchange.sent.bytes += relay.move_down(conns, key, &mut self.proxy) as u64;
-            breaks_off = relay.resets_with();
         }
-        match breaks_off {
-            Some(code) => self.abandon(conns, key, code),
-            None => self.finish_if_done(key),
-        }
+        self.finish_if_done(conns, key);
         self.tell_clients(conns);
     }
 
@@ -240,7 +235,7 @@ impl App {
                     {
                         relay.asked();
                         relay.move_up(conns, key, &mut self.proxy);
-                        self.finish_if_done(key);
+                        self.finish_if_done(conns, key);
                     }
                 }
                 Event::Failed { key, failure } => self.fail(conns, key, &failure),
@@ -263,10 +258,7 @@ impl App {
             relay.move_up(conns, key, &mut self.proxy);
         }
         exchange.sent.bytes += relay.move_down(conns, key, &mut self.proxy) as u64;
-        match relay.resets_with() {
-            Some(code) => self.abandon(conns, key, code),
-            None => self.finish_if_done(key),
-        }
+        self.finish_if_done(conns, key);
     }
 
     /// An interim response.
@@ -307,7 +299,7 @@ impl App {
             relay.ended_upstream();
             relay.move_up(conns, key, &mut self.proxy);
         }
-        self.finish_if_done(key);
+        self.finish_if_done(conns, key);
     }
 
     /// A request came to nothing, or its response to no end.
@@ -326,7 +318,7 @@ impl App {
             if let Some(mut stream) = conns.stream(conn, id) {
                 stream.end_tunnel();
             }
-            return self.finish_if_done(key);
+            return self.finish_if_done(conns, key);
         }
         log::warn!(
             "upstream failed: stream {id}, peer {}, {failure}",
@@ -339,14 +331,7 @@ impl App {
                 _ => ErrorCode::INTERNAL_ERROR,
             });
             relay.move_up(conns, key, &mut self.proxy);
-            if relay.is_bare {
-                // The client has all of it.
-                relay.has_no_body();
-                self.finish_if_done(key);
-            } else if let Some(code) = relay.resets_with() {
-                self.abandon(conns, key, code);
-            }
-            return;
+            return self.finish_if_done(conns, key);
         }
         let is_call = relay.is_call;
         let Some(mut stream) = conns.stream(conn, id) else {
@@ -396,8 +381,16 @@ impl App {
         }
     }
 
-    fn finish_if_done(&mut self, (conn, id): Key) {
-        if self.relay((conn, id)).is_some_and(|relay| relay.is_done())
+    /// Lets go of a request when both sides have all that there is, and resets the client's stream if that isn't all that there
+    /// should be.
+    fn finish_if_done(&mut self, conns: &mut Conns, (conn, id): Key) {
+        let Some(relay) = self.relay((conn, id)) else {
+            return;
+        };
+        if let Some(code) = relay.resets_with() {
+            return self.abandon(conns, (conn, id), code);
+        }
+        if relay.is_done()
             && let Some(Exchange { log, sent, .. }) = self.exchanges.remove(conn, id)
         {
             self.log(log.as_deref(), sent);

@@ -33,7 +33,7 @@ pub struct Relay {
     is_connect: bool,
     is_head: bool,
     /// The response has no content: it ended with its head for the client, whatever the upstream still says.
-    pub is_bare: bool,
+    is_bare: bool,
     /// That was granted.
     pub is_tunnel: bool,
     /// It is a call of gRPC.
@@ -96,9 +96,13 @@ impl Relay {
         has_ended
     }
 
-    /// The response breaks off: behind what there is of it, the client's stream is to be reset.
+    /// The response breaks off: behind what there is of it, the client's stream is to be reset. Of one without content the client
+    /// has all.
     pub fn break_off(&mut self, code: ErrorCode) {
-        self.broken_by = Some(code);
+        match self.is_bare {
+            true => self.down.done = true,
+            false => self.broken_by = Some(code),
+        }
     }
 
     /// What the client's stream is to be reset with, if it has sent all that there is of the response.
@@ -165,11 +169,7 @@ impl Relay {
             Some(request) => self.up.pipe.write(trailers.is_none(), |data, end| {
                 pool.write(conns, request, data, end)
             }),
-            None => self.up.pipe.write(true, |data, _| {
-                let octets = data.len();
-                data.clear();
-                octets
-            }),
+            None => self.up.pipe.discard(),
         };
         if moved.done
             && let (Some(fields), Some(request)) = (trailers, self.request)
@@ -209,12 +209,7 @@ impl Relay {
         }
         let stream = conns.stream(key.0, key.1);
         let Some(mut stream) = stream.filter(|_| !self.is_bare) else {
-            let moved = self.down.pipe.write(true, |data, _| {
-                let octets = data.len();
-                data.clear();
-                octets
-            });
-            self.down.done = moved.done;
+            self.down.done = self.down.pipe.discard().done;
             return 0;
         };
         let trailers = &self.down.trailers;

@@ -1,0 +1,59 @@
+//! Who a client is.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Who a client is: an IPv4 address, or the first 64 bits of an IPv6 address.
+///
+/// A site with IPv6 has a /64 at least, from which one host may take as many addresses as it likes (RFC 4291 §2.5.1, RFC 8981).
+/// An IPv4-mapped address is the IPv4 address in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientKey(Network);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Network {
+    V4(Ipv4Addr),
+    V6([u16; 4]),
+}
+
+impl From<IpAddr> for ClientKey {
+    fn from(addr: IpAddr) -> Self {
+        Self(match addr.to_canonical() {
+            IpAddr::V4(v4) => Network::V4(v4),
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, ..] = v6.segments();
+                Network::V6([a, b, c, d])
+            }
+        })
+    }
+}
+
+impl fmt::Display for ClientKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Network::V4(v4) => v4.fmt(f),
+            Network::V6([a, b, c, d]) => {
+                write!(f, "{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(addr: &str) -> ClientKey {
+        ClientKey::from(addr.parse::<IpAddr>().unwrap())
+    }
+
+    #[test]
+    fn clients_are_addresses_or_networks_of_64_bits() {
+        assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+        assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:3:4:5:6"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+        assert_eq!(key("::ffff:192.0.2.1").to_string(), "192.0.2.1");
+        assert_eq!(key("2001:db8:1:2:3::4").to_string(), "2001:db8:1:2::/64");
+    }
+}

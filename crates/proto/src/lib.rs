@@ -68,7 +68,8 @@ pub use event::Event;
 pub use flow::{MemoryBudget, ReceiveCredit, Reservation};
 pub use guard::{AbuseLimits, Rate};
 pub use message::{
-    Body, Field, Fields, KnownName, RequestHead, RequestRules, ResponseHead, check_trailers,
+    Body, Field, Fields, KnownName, RequestHead, RequestRules, ResponseHead, ascii_target,
+    check_trailers, is_authority,
 };
 pub use outbox::Outbox;
 pub use sched::Priority;

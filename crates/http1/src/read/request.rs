@@ -2,10 +2,13 @@
 
 use std::mem::MaybeUninit;
 
-use tidegate_proto::{Config, Field, Fields, KnownName, RequestHead, RequestRules, Violation};
+use tidegate_proto::{
+    Config, Field, Fields, KnownName, RequestHead, RequestRules, Violation, ascii_target,
+    is_authority,
+};
 
 use super::body::BodyReader;
-use super::target::{is_host, push_pseudo_fields};
+use super::target::push_pseudo_fields;
 use super::{
     ConnectionOptions, Counts, Framing, MAX_FIELD_LINES, expects_continue, has_member,
     is_about_the_connection, violation_of,
@@ -45,7 +48,10 @@ pub(crate) fn parse(
     offers: Offers,
     config: &Config,
 ) -> Result<Request, Violation> {
-    check_request_line(octets)?;
+    let target = target_of(octets)?;
+    if !target.is_ascii() {
+        return parse(&with_ascii_target(octets, target), scheme, offers, config);
+    }
     let mut places = [const { MaybeUninit::uninit() }; MAX_FIELD_LINES];
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(octets, &mut places) {
@@ -66,7 +72,7 @@ pub(crate) fn parse(
     if is_http11 && said.host.is_none() {
         return Err(Violation::HostMissing);
     }
-    if said.host.is_some_and(|host| !is_host(host)) {
+    if said.host.is_some_and(|host| !is_authority(host)) {
         return Err(Violation::HostInvalid);
     }
     let body = said.framing.body(is_http11)?.unwrap_or(BodyReader::Done);
@@ -140,17 +146,24 @@ pub(crate) fn parse(
     })
 }
 
-/// RFC 9112 §3: "request-line = method SP request-target SP HTTP-version".
-fn check_request_line(octets: &[u8]) -> Result<(), Violation> {
+/// The same head, with a target in ASCII.
+fn with_ascii_target(octets: &[u8], target: &[u8]) -> Vec<u8> {
+    let begin = octets.iter().position(|&octet| octet == b' ');
+    let (method, rest) = octets.split_at(begin.map_or(0, |begin| begin + 1));
+    [method, &ascii_target(target), &rest[target.len()..]].concat()
+}
+
+/// RFC 9112 §3: "request-line = method SP request-target SP HTTP-version", of which this is the target.
+fn target_of(octets: &[u8]) -> Result<&[u8], Violation> {
     let line = octets.split(|&octet| octet == b'\r').next();
     let mut words = line.unwrap_or_default().split(|&octet| octet == b' ');
     let (method, target) = (words.next(), words.next());
     let (Some(b"HTTP/1.1" | b"HTTP/1.0"), None) = (words.next(), words.next()) else {
         return Err(wrong_request_line(line.unwrap_or_default()));
     };
-    match [method, target].contains(&Some(b"")) {
-        true => Err(Violation::RequestLineInvalid),
-        false => Ok(()),
+    match (method, target) {
+        (Some([_, ..]), Some(target @ [_, ..])) => Ok(target),
+        _ => Err(Violation::RequestLineInvalid),
     }
 }
 

@@ -7,6 +7,7 @@ mod octets;
 mod request;
 mod response;
 mod rules;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ pub use tidegate_hpack::{Field, Fields, KnownName};
 pub use request::{RequestHead, RequestRules};
 pub use response::ResponseHead;
 pub use rules::check_trailers;
+pub use target::{ascii_target, is_authority};
 
 /// The body that goes with a head.
 #[derive(Clone, Debug)]

@@ -8,9 +8,9 @@ pub(super) const LOWER_TOKEN: u8 = 1 << 1;
 pub(super) const VALUE: u8 = 1 << 2;
 /// What a field value may begin and end with: the same without HTAB and SP.
 pub(super) const VALUE_END: u8 = 1 << 3;
-/// What a URI's host and port may have (RFC 3986 §3.2).
-pub(super) const AUTHORITY: u8 = 1 << 4;
-/// The same, and the `@` behind userinfo.
+/// What the name of a host may have in an authority (RFC 3986 §3.2.2), the comma left out.
+pub(super) const HOST_NAME: u8 = 1 << 4;
+/// What a URI's userinfo may have (RFC 3986 §3.2.1).
 pub(super) const USERINFO: u8 = 1 << 5;
 /// What a URI's scheme may have (RFC 3986 §3.1).
 pub(super) const SCHEME: u8 = 1 << 6;
@@ -40,10 +40,10 @@ pub(super) const fn classify(octet: u8) -> u8 {
         // The rest of RFC 3986's unreserved and sub-delims, and "%", that are also of a token ...
         b'!' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'_' | b'~' => ALL & !SCHEME,
         // ... and those that are not.
-        b'(' | b')' | b',' | b';' | b'=' | b':' | b'[' | b']' => visible | AUTHORITY | USERINFO,
+        b'(' | b')' | b';' | b'=' => visible | HOST_NAME | USERINFO,
+        b',' | b':' => visible | USERINFO,
         b'#' | b'^' | b'`' | b'|' => visible | TOKEN | LOWER_TOKEN,
-        b'@' => visible | USERINFO,
-        b'"' | b'/' | b'<' | b'>' | b'?' | b'\\' | b'{' | b'}' => visible,
+        b'"' | b'/' | b'<' | b'>' | b'?' | b'@' | b'[' | b'\\' | b']' | b'{' | b'}' => visible,
         0x80..=0xff => VALUE | VALUE_END,
         b' ' | b'\t' => VALUE,
         0x00..=0x1f | 0x7f => 0,

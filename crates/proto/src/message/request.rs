@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use tidegate_hpack::{Field, Fields, KnownName};
 
-use super::octets::{ALL, AUTHORITY, TOKEN, USERINFO, classes};
+use super::octets::{TOKEN, classes};
 use super::rules::{Regular, Section, all_visible, is_host_and_port, is_same_authority, is_scheme};
+use super::target::{ascii_target, is_authority, is_generic_authority};
 use crate::error::Violation;
 
 /// The head of a request: pseudo-fields and fields (RFC 9113 §8.3.1).
@@ -130,13 +131,19 @@ impl RequestHead {
         self.fields.push_field(field);
     }
 
-    /// Checks a decoded list by RFC 9113 §8 and makes it a request.
+    /// Checks a decoded list by RFC 9113 §8 and makes it a request. What isn't ASCII in its path is percent-encoded.
     ///
     /// # Errors
     /// The first rule that the list breaks; all of them are stream errors.
     pub fn from_fields(fields: Fields, rules: RequestRules) -> Result<Self, Violation> {
         let mut head = Self::unchecked(fields);
-        head.check(rules)?;
+        match head.check(rules) {
+            Err(Violation::PathInvalid) => {
+                head = Self::unchecked(with_ascii_path(&head.fields));
+                head.check(rules)?;
+            }
+            checked => checked?,
+        }
         Ok(head)
     }
 
@@ -145,7 +152,7 @@ impl RequestHead {
         let mut is_connect = false;
         let mut is_web = false;
         let mut begins_with_slash = false;
-        let mut authority_classes = ALL;
+        let mut authority: Option<&[u8]> = None;
         let mut regular = Regular::default();
         let mut in_pseudo = true;
         let mut pseudo = 0;
@@ -174,13 +181,7 @@ impl RequestHead {
                     &mut self.scheme
                 }
                 Some(KnownName::AUTHORITY) => {
-                    authority_classes = classes(value);
-                    if authority_classes & USERINFO == 0 {
-                        return Err(Violation::AuthorityInvalid);
-                    }
-                    if value.is_empty() {
-                        authority_classes = USERINFO;
-                    }
+                    authority = Some(value);
                     &mut self.authority
                 }
                 Some(KnownName::PATH) => {
@@ -223,11 +224,11 @@ impl RequestHead {
         if is_connect && self.protocol == NONE {
             // RFC 9113 §8.5: "The ":scheme" and ":path" pseudo-header fields MUST be omitted", and ":authority"
             // contains the host and port to connect to.
-            let authority = self.pseudo_octets(self.authority);
+            let authority = authority.unwrap_or_default();
             if self.scheme != NONE || self.path != NONE || !is_host_and_port(authority) {
                 return Err(Violation::ConnectMalformed);
             }
-            if authority_classes & AUTHORITY == 0 {
+            if !is_authority(authority) {
                 return Err(Violation::AuthorityInvalid);
             }
         } else {
@@ -241,8 +242,13 @@ impl RequestHead {
                 return Err(Violation::PseudoFieldMissing);
             }
             // RFC 9113 §8.3.1: ":authority" MUST NOT include the deprecated userinfo subcomponent for "http" or "https"
-            // schemed URIs. RFC 9110 §4.2.1: a URI with an empty host is rejected.
-            if is_web && authority_classes & AUTHORITY == 0 {
+            // schemed URIs. RFC 9110 §4.2.1: a URI with an empty host is rejected, whichever field says so.
+            let authority_is_fine = match authority.or(regular.host) {
+                None => true,
+                Some(authority) if is_web => is_authority(authority),
+                Some(authority) => is_generic_authority(authority),
+            };
+            if !authority_is_fine {
                 return Err(Violation::AuthorityInvalid);
             }
             // RFC 9113 §8.3.1: ":path" "MUST NOT be empty for "http" or "https" URIs"; it starts with "/", but for
@@ -373,6 +379,19 @@ impl RequestHead {
     pub fn is_invalid(&self) -> bool {
         self.invalid
     }
+}
+
+/// The same list, with a path in ASCII.
+fn with_ascii_path(fields: &Fields) -> Fields {
+    let mut encoded = Fields::with_capacity(fields.len(), fields.octets() + 64);
+    for field in fields {
+        if field.known == Some(KnownName::PATH) {
+            encoded.push_known(KnownName::PATH, ascii_target(field.value));
+        } else {
+            encoded.push_field(field);
+        }
+    }
+    encoded
 }
 
 impl std::fmt::Debug for RequestHead {

@@ -3,9 +3,9 @@
 use tidegate_hpack::{Field, Fields, KnownName};
 
 use super::octets::{
-    AUTHORITY, LOWER_TOKEN, SCHEME, TOKEN, VALUE, VALUE_END, VISIBLE, all_are, below, class,
-    classes, equal,
+    LOWER_TOKEN, SCHEME, TOKEN, VALUE, VALUE_END, VISIBLE, all_are, below, class, classes, equal,
 };
+use super::target::is_authority;
 use crate::error::Violation;
 
 /// Checks the fields of a trailer section (RFC 9113 §8.1).
@@ -90,7 +90,7 @@ impl<'a> Regular<'a> {
             }
             KnownName::HOST if section == Section::Request => {
                 // RFC 9110 §7.2: "Host = uri-host [ ":" port ]", so never with userinfo. It may be empty.
-                if classes(value) & AUTHORITY == 0 {
+                if !value.is_empty() && !is_authority(value) {
                     return Err(Violation::AuthorityInvalid);
                 }
                 // RFC 9112 §3.2: a request that "contains more than one Host header field line" is answered with 400.

@@ -230,7 +230,8 @@ fn a_path_is_visible_and_begins_with_a_slash() {
                 let mut path = vec![b'a'; length + 1];
                 path[0] = b'/';
                 path[place + 1] = octet;
-                let expected = if octet.is_ascii_graphic() {
+                // Bytes of UTF-8 are taken as if they were percent-encoded.
+                let expected = if octet.is_ascii_graphic() || octet >= 0x80 {
                     None
                 } else {
                     invalid
@@ -276,6 +277,19 @@ fn an_authority_is_host_and_port() {
         b"a%20b",
     ] {
         assert_eq!(error(scheme, authority), None, "{authority:?}");
+    }
+    // Host, where it stands for `:authority`, is read alike.
+    let host = |host: &[u8]| request_error(&[method, scheme, path, (b"host", host)]);
+    for (authority, expected) in [
+        (&b"a:80"[..], None),
+        (b"a:b", invalid),
+        (b"a:+80", invalid),
+        (b"[v1.x]", invalid),
+        (b"a,b", invalid),
+        (b"", invalid),
+    ] {
+        assert_eq!(error(scheme, authority), expected, "{authority:?}");
+        assert_eq!(host(authority), expected, "{authority:?}");
     }
     assert_eq!(
         request_error(&[method, scheme, path, (b"host", b"a@b")]),

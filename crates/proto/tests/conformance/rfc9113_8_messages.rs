@@ -605,6 +605,11 @@ fn a_path_begins_with_a_slash() {
         peer.send(wire::headers(1, &asking(method, path)).end());
         assert_eq!(peer.expect_request(1).0.path(), path);
     }
+    // RFC 3986 §2 makes URIs of ASCII. What isn't is taken as if it were percent-encoded, as other servers do.
+    let mut peer = client();
+    peer.send(wire::headers(1, &asking("GET", "/ü?q=ö")).end());
+    assert_eq!(peer.expect_request(1).0.path(), "/%C3%BC?q=%C3%B6");
+    malformed_request(&asking("GET", "/ü\n"), Violation::PathInvalid);
 }
 
 #[test]
@@ -619,7 +624,21 @@ fn methods_schemes_and_authorities_are_well_formed() {
         let fields = [GET[0], (":scheme", scheme), GET[2], GET[3]];
         malformed_request(&fields, Violation::SchemeInvalid);
     }
-    for authority in ["user@localhost", "a b", "local/host", "\0", ""] {
+    for authority in [
+        "user@localhost",
+        "a b",
+        "local/host",
+        "\0",
+        "",
+        "a:b",
+        "a:+80",
+        "a:80:",
+        "a:65536",
+        "[::1",
+        "[v1.x]",
+        "a,b",
+        "a%zz",
+    ] {
         let fields = [GET[0], GET[1], (":authority", authority), GET[3]];
         malformed_request(&fields, Violation::AuthorityInvalid);
     }

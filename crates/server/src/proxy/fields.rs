@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use percent_encoding::percent_decode;
 use tidegate_net::Protocol;
-use tidegate_proto::{Fields, KnownName, RequestHead, RequestRules, ResponseHead};
+use tidegate_proto::{Fields, KnownName, RequestHead, RequestRules, ResponseHead, is_authority};
 
 use super::Route;
 
@@ -172,8 +172,7 @@ fn visits(via: &[u8]) -> usize {
 
 /// Whether an authority is one host with a port perhaps (RFC 9110 §7.2). It goes into fields that are lists.
 fn is_host(authority: &[u8]) -> bool {
-    authority.is_empty()
-        || http::uri::Authority::try_from(authority).is_ok() && !authority.contains(&b',')
+    authority.is_empty() || is_authority(authority)
 }
 
 /// Whether a field without a known name is for the upstream.

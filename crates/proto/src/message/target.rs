@@ -1,0 +1,156 @@
+//! What a request is about, its authority and its path: one reading for HTTP/1.1 and HTTP/2.
+
+use super::octets::{HOST_NAME, SCHEME, USERINFO, classes};
+use super::rules::parse_length;
+
+/// Whether `value` is a host, with a port perhaps: RFC 9110 §7.2, "Host = uri-host [ ":" port ]", with the host that
+/// RFC 9110 §4.2.1 wants in "http" and "https" URIs.
+///
+/// An address in brackets is one of IPv6. A port is empty, or a number of 16 bits. No name has a comma: RFC 3986 §3.2.2
+/// would allow that, but what has one are two Host fields that somebody joined.
+pub fn is_authority(value: &[u8]) -> bool {
+    let (host_is_fine, port) = match value.strip_prefix(b"[") {
+        Some(literal) => {
+            let Some(end) = literal.iter().position(|&byte| byte == b']') else {
+                return false;
+            };
+            (is_ipv6(&literal[..end]), &literal[end + 1..])
+        }
+        None => {
+            let end = value.iter().position(|&byte| byte == b':');
+            let (host, port) = value.split_at(end.unwrap_or(value.len()));
+            (is_host_name(host), port)
+        }
+    };
+    host_is_fine
+        && match port {
+            [] | [b':'] => true,
+            [b':', digits @ ..] => matches!(parse_length(digits), Some(0..=65_535)),
+            _ => false,
+        }
+}
+
+/// Whether `value` is the authority of a scheme other than "http" and "https" (RFC 3986 §3.2): "[ userinfo "@" ] host
+/// [ ":" port ]", of which all may be missing.
+pub(super) fn is_generic_authority(value: &[u8]) -> bool {
+    let at = value.iter().rposition(|&byte| byte == b'@');
+    let (userinfo, rest) = match at {
+        Some(at) => (&value[..at], &value[at + 1..]),
+        None => (&[][..], value),
+    };
+    classes(userinfo) & USERINFO != 0 && (rest.is_empty() || is_authority(rest))
+}
+
+/// RFC 3986 §3.2.2: "reg-name = *( unreserved / pct-encoded / sub-delims )", here without the comma and not empty.
+fn is_host_name(host: &[u8]) -> bool {
+    let classes = classes(host);
+    !host.is_empty()
+        // Letters, digits, "-" and ".", as nearly every name is made of, also make a scheme.
+        && (classes & SCHEME != 0 || classes & HOST_NAME != 0 && is_percent_encoded(host))
+}
+
+/// RFC 3986 §2.1: "pct-encoded = "%" HEXDIG HEXDIG".
+fn is_percent_encoded(text: &[u8]) -> bool {
+    text.iter().enumerate().all(|(at, &byte)| {
+        let digits = text.get(at + 1..at + 3);
+        byte != b'%' || digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
+/// RFC 3986 §3.2.2: "IP-literal", of which there is IPv6 only.
+fn is_ipv6(literal: &[u8]) -> bool {
+    let text = std::str::from_utf8(literal);
+    text.is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
+}
+
+/// `target` with each byte that isn't ASCII percent-encoded. RFC 3986 §2 makes URIs of ASCII, but scripts send UTF-8 as it
+/// is, and other servers take it.
+pub fn ascii_target(target: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut encoded = Vec::with_capacity(target.len() + 16);
+    for &byte in target {
+        if byte.is_ascii() {
+            encoded.push(byte);
+        } else {
+            let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+            encoded.extend([b'%', DIGITS[high], DIGITS[low]]);
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities() {
+        for authority in [
+            "a",
+            "example.org.",
+            "example.org:443",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:8080",
+            "[::ffff:192.0.2.1]",
+            "a_b%20c",
+            "a:",
+            "a:0080",
+            "a:65535",
+        ] {
+            assert!(is_authority(authority.as_bytes()), "{authority}");
+        }
+        for authority in [
+            "",
+            ":80",
+            "a:b",
+            "a:+80",
+            "a:80:",
+            "a:80:81",
+            "a:65536",
+            "a:-1",
+            "a b",
+            "a,b",
+            "u@a",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a\\b",
+            "[::1",
+            "::1",
+            "[]",
+            "[::1]x",
+            "[::1]80",
+            "[1]",
+            "[v1.x]",
+            "[1.2.3.4]",
+            "[fe80::1%25eth0]",
+            "[a b]",
+            "a]b",
+            "a[b]",
+            "a\0",
+            "ä",
+            "a%zz",
+            "a%2",
+            "a%",
+        ] {
+            assert!(!is_authority(authority.as_bytes()), "{authority}");
+        }
+    }
+
+    #[test]
+    fn authorities_of_other_schemes() {
+        for authority in ["", "a", "u@a", "u:p,@a:1", "u@"] {
+            assert!(is_generic_authority(authority.as_bytes()), "{authority}");
+        }
+        for authority in ["a:b", "u@a:b", "u[@a", "u@a@b", "a b"] {
+            assert!(!is_generic_authority(authority.as_bytes()), "{authority}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ascii_is_percent_encoded() {
+        assert_eq!(ascii_target("/ü?q=ö".as_bytes()), b"/%C3%BC?q=%C3%B6");
+        assert_eq!(ascii_target(b"/a%20b\xff"), b"/a%20b%FF");
+    }
+}

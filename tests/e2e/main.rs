@@ -5,6 +5,7 @@
 //! - `start`     banner, flags, certificates, what goes wrong at the start, logs
 //! - `targets`   demo site, status, upload, echo
 //! - `files`     static files: content, conditions, ranges, what is refused
+//! - `logs`      logs that are stuck, full or moved away
 //! - `headers`   what their compression saves
 //! - `http1`     the same over HTTP/1.1
 //! - `priorities` what goes first, by content and by `x-priority`
@@ -19,6 +20,7 @@ mod files;
 mod get;
 mod headers;
 mod http1;
+mod logs;
 mod priorities;
 mod proxy;
 mod push;

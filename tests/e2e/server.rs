@@ -153,9 +153,7 @@ impl Server {
 
     /// Sends a signal such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
-        let status = Command::new("kill").args([signal, pid]).status().unwrap();
-        assert!(status.success());
+        send_signal(self.child.id(), name);
     }
 
     /// Waits until it has ended by itself: its exit status, what it wrote to stdout after the banner, and to stderr.
@@ -166,6 +164,60 @@ impl Server {
         let texts = std::mem::take(&mut *self.brought.texts.lock().unwrap());
         (status, texts.stdout, texts.stderr)
     }
+}
+
+/// Starts the binary on a free port for cleartext, with pipes that nobody reads once it is ready.
+pub(crate) fn unread(flags: &[&str]) -> (Unread, SocketAddr) {
+    let mut all = vec!["--listen", "none", "--listen-h2c", "127.0.0.1:0"];
+    all.extend(flags);
+    let mut child = Unread(command(&all).spawn().unwrap());
+    // Without a buffer: what comes after the banner stays in the pipe.
+    let stdout = child.0.stdout.as_mut().unwrap();
+    let mut banner = Vec::new();
+    while !banner.ends_with(b"limits.\n") {
+        let mut byte = [0];
+        stdout.read_exact(&mut byte).unwrap();
+        banner.extend(byte);
+    }
+    let banner = String::from_utf8(banner).unwrap();
+    let url = banner
+        .split_whitespace()
+        .find(|word| word.starts_with("http://"));
+    let address = url.unwrap().trim_start_matches("http://");
+    let address = address.trim_end_matches('/').parse().unwrap();
+    (child, address)
+}
+
+/// A running server whose pipes nobody reads. It is killed when dropped.
+pub(crate) struct Unread(pub(crate) Child);
+
+impl Unread {
+    /// Sends a signal such as `TERM` and waits for the end.
+    pub(crate) fn ends_by(&mut self, name: &str) -> ExitStatus {
+        send_signal(self.0.id(), name);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the server never ended");
+            thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn send_signal(pid: u32, name: &str) {
+    let (signal, pid) = (format!("-{name}"), pid.to_string());
+    let status = Command::new("kill").args([signal, pid]).status().unwrap();
+    assert!(status.success());
 }
 
 impl Drop for Server {

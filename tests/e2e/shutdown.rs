@@ -9,13 +9,23 @@ use crate::server::Server;
 
 #[test]
 fn without_connections_it_ends_at_once() {
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "QUIT"] {
         let server = Server::start(&[]);
         server.signal(signal);
         let (status, _, stderr) = server.ended();
         assert_eq!(status.code(), Some(0), "{stderr}");
         assert!(stderr.contains(&format!("SIG{signal}")), "{stderr}");
     }
+}
+
+#[test]
+fn signals_without_a_meaning_end_nothing() {
+    let server = Server::start(&[]);
+    for signal in ["HUP", "USR1", "USR2"] {
+        server.signal(signal);
+        server.wait_for(&format!("SIG{signal}: "));
+    }
+    assert_eq!(Client::h2c(server.h2c).get("/status").status(), 200);
 }
 
 #[test]

@@ -1,11 +1,9 @@
 //! A line for each request.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -13,22 +11,23 @@ use tidegate_proto::{KnownName, RequestHead};
 
 use crate::clock::Clock;
 use crate::handlers::Sent;
+use crate::logs::queue::{self, Appended, Options, Queue, Report};
 
 /// The log target of the lines when there is no file.
 pub const TARGET: &str = "tidegate::access";
 
-/// Lines that wait above this many octets are written at once.
-const FLUSH_AT: usize = 64 << 10;
+/// Bytes of lines above which a worker hands them over at once. The queue's bound holds many batches of this size.
+const HAND_OVER_AT: usize = 16 << 10;
 
 /// Where the lines go. Opened once; each worker has a clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Destination {
     /// To the log, at level info.
     Log,
     /// To a file that is appended to.
-    File(Arc<File>),
+    File(Queue),
     /// To stdout.
-    Stdout,
+    Stdout(Queue),
 }
 
 impl Destination {
@@ -39,11 +38,35 @@ impl Destination {
     pub fn open(path: Option<&Path>) -> io::Result<Self> {
         match path {
             None => Ok(Self::Log),
-            Some(path) if path == Path::new("-") => Ok(Self::Stdout),
+            Some(path) if path == Path::new("-") => Ok(Self::Stdout(queue::stdout()?)),
             Some(path) => {
-                let file = File::options().append(true).create(true).open(path)?;
-                Ok(Self::File(Arc::new(file)))
+                let name = format!("the access log {}", path.display());
+                let file = Appended::open(path)?;
+                let queue = Queue::start(file, &name, Report::Log, Options::default())?;
+                Ok(Self::File(queue))
             }
+        }
+    }
+
+    /// The queue in front of what is written to, unless that is the log.
+    fn queue(&self) -> Option<&Queue> {
+        match self {
+            Self::Log => None,
+            Self::File(queue) | Self::Stdout(queue) => Some(queue),
+        }
+    }
+
+    /// Has the file opened anew before the next line, as after a rotation of logs. Doesn't wait for that.
+    pub fn reopen(&self) {
+        if let Some(queue) = self.queue() {
+            queue.reopen();
+        }
+    }
+
+    /// Waits until the lines that were handed over are written, but not beyond this moment.
+    pub fn flush(&self, deadline: Instant) {
+        if let Some(queue) = self.queue() {
+            queue.flush(deadline);
         }
     }
 }
@@ -77,7 +100,7 @@ impl AccessLog {
     pub fn new(destination: Destination) -> Self {
         let enabled = match destination {
             Destination::Log => log::log_enabled!(target: TARGET, Level::Info),
-            Destination::File(_) | Destination::Stdout => true,
+            Destination::File(_) | Destination::Stdout(_) => true,
         };
         Self {
             destination,
@@ -128,7 +151,7 @@ impl AccessLog {
         })
     }
 
-    /// Writes the line of a request that is over.
+    /// Makes the line of a request that is over.
     pub fn end(&mut self, entry: &Entry, sent: Sent, clock: &Clock, now: Instant) {
         let took = now.saturating_duration_since(entry.began);
         if let Destination::Log = self.destination {
@@ -136,30 +159,21 @@ impl AccessLog {
             return;
         }
         combined(&mut self.lines, entry, sent, clock, took);
-        if self.lines.len() >= FLUSH_AT {
+        if self.lines.len() >= HAND_OVER_AT {
             self.flush();
         }
     }
 
-    /// Writes out the lines that wait.
+    /// Hands over the lines that wait. Nobody waits until they are written.
     pub fn flush(&mut self) {
         if self.lines.is_empty() {
             return;
         }
-        let lines = self.lines.as_bytes();
-        let written = match &self.destination {
-            Destination::Log => Ok(()),
-            Destination::File(file) => (&**file).write_all(lines),
-            Destination::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(lines).and_then(|()| stdout.flush())
-            }
-        };
-        if let Err(error) = written {
-            log::error!("can't write the access log, its lines are lost from here on: {error}");
-            self.enabled = false;
+        let capacity = self.lines.capacity();
+        let lines = std::mem::replace(&mut self.lines, String::with_capacity(capacity));
+        if let Some(queue) = self.destination.queue() {
+            queue.push(lines);
         }
-        self.lines.clear();
     }
 }
 
@@ -344,7 +358,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.log");
         std::fs::write(&path, "before\n").unwrap();
-        let mut log = AccessLog::new(Destination::open(Some(&path)).unwrap());
+        let destination = Destination::open(Some(&path)).unwrap();
+        let mut log = AccessLog::new(destination.clone());
         let now = Instant::now();
         let clock = Clock::new(UNIX_EPOCH);
         log.end(
@@ -366,6 +381,7 @@ mod tests {
             now,
         );
         drop(log);
+        destination.flush(now + Duration::from_secs(60));
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 3);
         assert!(

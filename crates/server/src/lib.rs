@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod flags;
 pub mod get;
 pub mod handlers;
+pub mod logs;
 pub mod memory;
 pub mod pipe;
 pub mod priority;
@@ -19,6 +20,7 @@ pub mod run;
 pub mod stats;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 
@@ -32,18 +34,27 @@ pub fn main() -> ExitCode {
         // It says itself what there is to say.
         return get::main(flags);
     }
-    env_logger::Builder::new().parse_filters(&flags.log).init();
-    let config = match Config::new(&flags) {
+    if let Err(error) = logs::start(&flags.log) {
+        logs::complain(&format!("can't start the log: {error}"));
+        return ExitCode::FAILURE;
+    }
+    let code = serve(&flags);
+    logs::flush(Instant::now() + logs::PATIENCE);
+    code
+}
+
+fn serve(flags: &Flags) -> ExitCode {
+    let config = match Config::new(flags) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("tidegate: {error}");
+            logs::complain(&error.to_string());
             return ExitCode::from(error.exit_status());
         }
     };
     match run::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tidegate: {error}");
+            logs::complain(&error.to_string());
             ExitCode::FAILURE
         }
     }

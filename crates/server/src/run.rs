@@ -1,20 +1,22 @@
 //! The process: sockets, workers, signals, the end.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 use tidegate_net::{EventLoop, Listener, Mailbox, Security};
 
+use crate::access_log::Destination;
 use crate::app::{App, Site};
 use crate::config::{Address, Config, Target};
+use crate::logs::{self, queue};
 use crate::router::Router;
 use crate::stats::Stats;
 
@@ -68,7 +70,7 @@ struct Bound {
 /// What kept it from starting, or ended it.
 pub fn run(config: Config) -> Result<(), RunError> {
     // From here on signals are ours, so that one that comes early isn't lost.
-    let signals = Signals::new([SIGINT, SIGTERM]).map_err(RunError::Start)?;
+    let signals = Signals::new(SIGNALS).map_err(RunError::Start)?;
     let (listeners, bound) = bind_all(&config)?;
 
     let site = Site {
@@ -78,6 +80,11 @@ pub fn run(config: Config) -> Result<(), RunError> {
         proxy: Arc::new(config.proxy),
         push: config.push,
         access_log: config.access_log,
+    };
+    let access_log = site.access_log.clone();
+    let stdout = match &access_log {
+        Destination::Stdout(queue) => queue.clone(),
+        Destination::Log | Destination::File(_) => queue::stdout().map_err(RunError::Start)?,
     };
     let mut stats = Stats::default();
     let (ended, ends) = mpsc::channel();
@@ -100,8 +107,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
         threads.push(thread.map_err(RunError::Start)?);
     }
     drop(ended);
-    handle_signals(signals, mailboxes).map_err(RunError::Start)?;
-    announce(&bound, &site.routes, config.self_signed);
+    handle_signals(signals, mailboxes, access_log.clone()).map_err(RunError::Start)?;
+    // Nobody may be reading; the server serves all the same.
+    stdout.push(banner(&bound, &site.routes, config.self_signed));
 
     let mut running = threads.len();
     while running > 0 {
@@ -109,6 +117,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
             Ok(Ok(())) => running -= 1,
             Ok(Err(error)) => return Err(error),
             Err(RecvTimeoutError::Timeout) => {
+                logs::report_left_out();
                 if let Some(snapshot) = stats.changed() {
                     log::info!("{snapshot}");
                 }
@@ -120,6 +129,9 @@ pub fn run(config: Config) -> Result<(), RunError> {
         thread.join().map_err(|_| RunError::WorkerPanicked)?;
     }
     log::info!("all connections are closed");
+    let deadline = Instant::now() + logs::PATIENCE;
+    access_log.flush(deadline);
+    stdout.flush(deadline);
     Ok(())
 }
 
@@ -181,23 +193,60 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
 }
 
-/// The first signal ends gracefully, the second one at once.
+/// The signals that are ours.
+const SIGNALS: [i32; 6] = [SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2];
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// A graceful end, and an end at once when it is asked for again.
+    End,
+    /// Logs are opened anew.
+    Reopen,
+    /// Nothing: other servers have a meaning for this signal that there isn't here.
+    Nothing,
+}
+
+impl Asked {
+    fn by(signal: i32) -> Self {
+        match signal {
+            SIGHUP | SIGUSR1 => Self::Reopen,
+            SIGUSR2 => Self::Nothing,
+            _ => Self::End,
+        }
+    }
+}
+
+/// Does what signals ask for, on a thread of its own. What is done comes before what is said.
 fn handle_signals(
     mut signals: Signals,
     mailboxes: Vec<Mailbox<<App as tidegate_net::Service>::Message>>,
+    access_log: Destination,
 ) -> io::Result<()> {
     let handle = move || {
         let mut ending = false;
         for signal in signals.forever() {
             let name = signal_name(signal).unwrap_or("signal");
-            if ending {
-                log::warn!("{name} again: ending at once");
-                std::process::exit(128 + signal);
-            }
-            ending = true;
-            log::info!("{name}: finishing the requests in progress; a second signal ends at once");
-            for mailbox in &mailboxes {
-                mailbox.shut_down();
+            match Asked::by(signal) {
+                Asked::Reopen => {
+                    access_log.reopen();
+                    log::info!("{name}: the access log is opened anew");
+                }
+                Asked::Nothing => log::info!("{name}: ignored"),
+                Asked::End if ending => {
+                    log::warn!("{name} again: ending at once");
+                    logs::flush(Instant::now() + logs::PATIENCE);
+                    std::process::exit(128 + signal);
+                }
+                Asked::End => {
+                    ending = true;
+                    for mailbox in &mailboxes {
+                        mailbox.shut_down();
+                    }
+                    log::info!(
+                        "{name}: finishing the requests in progress; a second signal ends at once"
+                    );
+                }
             }
         }
     };
@@ -207,8 +256,8 @@ fn handle_signals(
     Ok(())
 }
 
-/// Says where the server is and what to try.
-fn announce(bound: &[Bound], routes: &Router<Target>, self_signed: bool) {
+/// Where the server is and what to try.
+fn banner(bound: &[Bound], routes: &Router<Target>, self_signed: bool) -> String {
     let mut text = format!("tidegate {} is ready\n\n", env!("CARGO_PKG_VERSION"));
     let mut curl = None;
     for Bound {
@@ -261,11 +310,7 @@ fn announce(bound: &[Bound], routes: &Router<Target>, self_signed: bool) {
         }
     }
     text.push_str("\nCtrl-C ends it; --help tells about routes, certificates and limits.\n");
-    let mut stdout = io::stdout().lock();
-    // Nobody may be reading; the server serves all the same.
-    let _ = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
+    text
 }
 
 /// An address as a URL has it.

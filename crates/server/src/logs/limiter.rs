@@ -1,0 +1,155 @@
+//! How many lines each place in the code may log.
+//!
+//! Strangers can provoke lines: a wrong record, a reset, a request that makes no sense. Each place that logs has lines for each
+//! second, and what goes beyond is counted and reported in one line.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use log::{Level, Record};
+
+/// Lines that one place may log in one second: more than anybody can read.
+const LINES_A_SECOND: u32 = 20;
+
+/// Places that are counted apart; those that come after them share the last one. A power of two.
+const PLACES: usize = 256;
+
+/// Places that are tried for one that logs.
+const PROBES: usize = 8;
+
+/// A place in the code that logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The module's path, such as `tidegate::app`.
+    pub module: &'static str,
+    /// The line in its file.
+    pub line: u32,
+    /// How grave its lines are.
+    pub level: Level,
+}
+
+impl Site {
+    /// The place that a record is from, unless it was made by other means than the macros.
+    pub fn of(record: &Record<'_>) -> Option<Self> {
+        Some(Self {
+            module: record.module_path_static()?,
+            line: record.line()?,
+            level: record.level(),
+        })
+    }
+}
+
+/// What one place has logged.
+#[derive(Default)]
+struct Counter {
+    site: OnceLock<Site>,
+    /// The second since 1970 in the upper half, and how many lines came in it in the lower one.
+    window: AtomicU64,
+    /// Lines that were left out since the last report.
+    left_out: AtomicU64,
+}
+
+/// What all places have logged. Without a lock: threads that log at once may let through some lines more than the limit.
+pub struct Limiter {
+    counters: Box<[Counter]>,
+}
+
+impl Default for Limiter {
+    fn default() -> Self {
+        let counters = std::iter::repeat_with(Counter::default).take(PLACES);
+        Self {
+            counters: counters.collect(),
+        }
+    }
+}
+
+impl Limiter {
+    /// Counts a line of this place in this second since 1970, and returns whether it may be written.
+    pub fn allows(&self, site: Site, second: u64) -> bool {
+        let counter = self.counter(site);
+        let second = second as u32;
+        let window = counter.window.load(Ordering::Relaxed);
+        let count = if (window >> 32) as u32 == second {
+            window as u32
+        } else {
+            0
+        };
+        if count >= LINES_A_SECOND {
+            counter.left_out.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        let window = u64::from(second) << 32 | u64::from(count + 1);
+        counter.window.store(window, Ordering::Relaxed);
+        true
+    }
+
+    /// What was left out since the last call, by place.
+    pub fn left_out(&self) -> impl Iterator<Item = (Site, u64)> {
+        self.counters.iter().filter_map(|counter| {
+            let site = counter.site.get()?;
+            match counter.left_out.swap(0, Ordering::Relaxed) {
+                0 => None,
+                count => Some((*site, count)),
+            }
+        })
+    }
+
+    fn counter(&self, site: Site) -> &Counter {
+        let hash = site.module.len() as u32 ^ site.line.wrapping_mul(0x9e37_79b9);
+        let first = (hash >> 16) as usize;
+        for probe in 0..PROBES {
+            let counter = &self.counters[(first + probe) % PLACES];
+            if *counter.site.get_or_init(|| site) == site {
+                return counter;
+            }
+        }
+        &self.counters[(first + PROBES - 1) % PLACES]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(line: u32) -> Site {
+        Site {
+            module: "tidegate::somewhere",
+            line,
+            level: Level::Warn,
+        }
+    }
+
+    #[test]
+    fn a_place_that_logs_too_much_is_reported_in_one_line() {
+        let limiter = Limiter::default();
+        let written = (0..6543).filter(|_| limiter.allows(site(7), 1000)).count();
+        assert_eq!(written, LINES_A_SECOND as usize);
+        assert!(limiter.allows(site(8), 1000), "another place has its own");
+        assert_eq!(limiter.left_out().collect::<Vec<_>>(), [(site(7), 6523)]);
+        assert_eq!(limiter.left_out().count(), 0, "said once");
+        assert!(limiter.allows(site(7), 1001), "the next second");
+        assert_eq!(limiter.left_out().count(), 0);
+    }
+
+    #[test]
+    fn more_places_than_there_are_counters_share_them() {
+        let limiter = Limiter::default();
+        for line in 0..10_000 {
+            limiter.allows(site(line), 1000);
+        }
+        let left_out: u64 = limiter.left_out().map(|(_, count)| count).sum();
+        assert!(left_out <= 10_000 - 256, "{left_out}");
+        assert!(!limiter.allows(site(10_001), 1000), "all are used up");
+    }
+
+    #[test]
+    fn records_know_their_place() {
+        let record = Record::builder()
+            .module_path_static(Some("tidegate::app"))
+            .line(Some(7))
+            .level(Level::Info)
+            .build();
+        assert_eq!(Site::of(&record).unwrap().module, "tidegate::app");
+        assert_eq!(Site::of(&Record::builder().build()), None);
+    }
+}

@@ -1,0 +1,481 @@
+//! A bounded queue of lines, and the thread that writes them.
+//!
+//! A full pipe, a full disk or a slow terminal stops the thread that writes and nobody else: lines that find the queue full
+//! are dropped and counted, and one line says how many once writing works again.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Bytes of lines that wait in one queue at most: about 20,000 lines, which a busy server writes in a second or two.
+const LIMIT: usize = 4 << 20;
+
+/// How long to wait before a write that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where lines go.
+pub trait Sink: Send + 'static {
+    /// Writes a part of these bytes and returns how many.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Opens anew what the sink writes to, if it has a name.
+    ///
+    /// # Errors
+    /// What the operating system says. The sink then goes on with what it had.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A descriptor that the process was given, such as stdout.
+impl Sink for File {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Write::write(self, bytes)
+    }
+}
+
+/// A second descriptor of this stream, which has no buffer and no lock of its own.
+///
+/// # Errors
+/// When the process has no descriptor left.
+pub fn stream(descriptor: BorrowedFd<'_>) -> io::Result<File> {
+    Ok(File::from(descriptor.try_clone_to_owned()?))
+}
+
+/// A file that lines are appended to.
+pub struct Appended {
+    path: PathBuf,
+    file: File,
+}
+
+impl Appended {
+    /// Opens the file, and makes it if it isn't there.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::options().append(true).create(true).open(path)?;
+        Ok(Self {
+            path: path.into(),
+            file,
+        })
+    }
+}
+
+impl Sink for Appended {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Write::write(&mut self.file, bytes)
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        *self = Self::open(&self.path)?;
+        Ok(())
+    }
+}
+
+/// How a queue reports what happens to it.
+#[derive(Clone, Copy, Debug)]
+pub enum Report {
+    /// By lines of the log.
+    Log,
+    /// By lines of its own, which this function makes of a text: the queue is that of the log.
+    Inline(fn(&str) -> String),
+}
+
+/// What a queue may hold, and how it tries again.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bytes of lines that wait at most. Default 4 MiB.
+    pub limit: usize,
+    /// How long to wait before a write that failed is tried again. Default 1 s.
+    pub retry: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limit: LIMIT,
+            retry: RETRY,
+        }
+    }
+}
+
+/// The end of a queue that lines are put into. Clones belong to the same queue. No method but [`Queue::flush`] waits.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    letters: Sender<Letter>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limit: usize,
+    /// Bytes of lines that wait.
+    waiting: AtomicUsize,
+    /// Lines that were dropped since the last report.
+    lost: AtomicU64,
+    /// Whether the sink is to be opened anew before the next write.
+    reopen: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Letter {
+    Lines(String),
+    /// There is something to look at in [`Shared`].
+    Look,
+    /// All lines before this one are written.
+    Written(SyncSender<()>),
+}
+
+impl Queue {
+    /// A queue in front of this sink, which reports call by its name, such as `the access log`.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        sink: impl Sink,
+        name: &str,
+        report: Report,
+        options: Options,
+    ) -> io::Result<Self> {
+        let (letters, receiver) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            limit: options.limit,
+            waiting: AtomicUsize::new(0),
+            lost: AtomicU64::new(0),
+            reopen: AtomicBool::new(false),
+        });
+        let writer = Writer {
+            sink,
+            name: name.into(),
+            report,
+            retry: options.retry,
+            shared: Arc::clone(&shared),
+            trouble: None,
+        };
+        thread::Builder::new()
+            .name("log-writer".into())
+            .spawn(move || writer.run(&receiver))?;
+        Ok(Self { letters, shared })
+    }
+
+    /// Hands over whole lines, the last line end included. They are dropped and counted when the queue is full.
+    pub fn push(&self, lines: String) {
+        let Shared {
+            limit,
+            waiting,
+            lost,
+            ..
+        } = &*self.shared;
+        let len = lines.len();
+        // Relaxed: the number is a bound, and the channel orders the lines themselves.
+        if waiting.fetch_add(len, Ordering::Relaxed) + len > *limit {
+            waiting.fetch_sub(len, Ordering::Relaxed);
+            let count = lines.bytes().filter(|byte| *byte == b'\n').count();
+            lost.fetch_add(count as u64, Ordering::Relaxed);
+            return;
+        }
+        // The writer ends only after all queues are gone.
+        let _ = self.letters.send(Letter::Lines(lines));
+    }
+
+    /// Has the sink opened anew before the next write, as after a rotation of logs.
+    pub fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Release);
+        let _ = self.letters.send(Letter::Look);
+    }
+
+    /// Waits until all lines before are written, but not beyond this moment. Returns whether they are.
+    pub fn flush(&self, deadline: Instant) -> bool {
+        let (written, is_written) = mpsc::sync_channel(1);
+        let patience = deadline.saturating_duration_since(Instant::now());
+        self.letters.send(Letter::Written(written)).is_ok()
+            && is_written.recv_timeout(patience).is_ok()
+    }
+}
+
+/// The thread's side.
+struct Writer<S> {
+    sink: S,
+    name: String,
+    report: Report,
+    retry: Duration,
+    shared: Arc<Shared>,
+    /// What the first write said that failed, while none has worked since.
+    trouble: Option<String>,
+}
+
+impl<S: Sink> Writer<S> {
+    fn run(mut self, letters: &Receiver<Letter>) {
+        for letter in letters {
+            match letter {
+                Letter::Lines(lines) => {
+                    self.write(lines.as_bytes());
+                    let waiting = &self.shared.waiting;
+                    waiting.fetch_sub(lines.len(), Ordering::Relaxed);
+                    self.report_losses();
+                }
+                Letter::Look => self.look(),
+                // Who waited may have gone meanwhile.
+                Letter::Written(written) => drop(written.try_send(())),
+            }
+        }
+    }
+
+    /// Writes all of it, however often it has to try.
+    fn write(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            self.look();
+            let error = match self.sink.write(bytes) {
+                Ok(0) => ErrorKind::WriteZero.into(),
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match error.kind() {
+                ErrorKind::Interrupted => {}
+                // A terminal or pipe that somebody else has made non-blocking.
+                ErrorKind::WouldBlock => thread::sleep(self.retry.min(Duration::from_millis(50))),
+                _ => {
+                    self.complain(&error);
+                    thread::sleep(self.retry);
+                }
+            }
+        }
+    }
+
+    /// Opens the sink anew if that was asked for.
+    fn look(&mut self) {
+        if self.shared.reopen.swap(false, Ordering::Acquire)
+            && let Err(error) = self.sink.reopen()
+        {
+            let text = format!(
+                "can't open {} anew, its lines go on to where they went: {error}",
+                self.name
+            );
+            self.say(&text);
+        }
+    }
+
+    /// Reports the first failure of several.
+    fn complain(&mut self, error: &io::Error) {
+        if self.trouble.is_some() {
+            return;
+        }
+        self.trouble = Some(error.to_string());
+        if let Report::Log = self.report {
+            log::error!(
+                "can't write {}: {error}; its lines wait, and are lost when too many do",
+                self.name
+            );
+        }
+    }
+
+    /// Reports lines that were lost, once half of the queue is free again: a reader that is only too slow would have a
+    /// report for every few lines otherwise.
+    fn report_losses(&mut self) {
+        if self.shared.waiting.load(Ordering::Relaxed) > self.shared.limit / 2 {
+            return;
+        }
+        let lost = self.shared.lost.swap(0, Ordering::Relaxed);
+        let name = &self.name;
+        let text = match (self.trouble.take(), lost) {
+            (None, 0) => return,
+            (None, lost) => format!("{lost} lines of {name} were lost: it took them too slowly"),
+            (Some(error), lost) => {
+                format!("{name} can be written again after: {error}; {lost} of its lines were lost")
+            }
+        };
+        self.say(&text);
+    }
+
+    fn say(&mut self, text: &str) {
+        match self.report {
+            Report::Log => log::warn!("{text}"),
+            Report::Inline(line) => {
+                let line = line(text);
+                self.write(line.as_bytes());
+            }
+        }
+    }
+}
+
+/// A queue in front of this process's stdout.
+///
+/// # Errors
+/// When the system gives no descriptor or no thread.
+pub fn stdout() -> io::Result<Queue> {
+    let sink = stream(io::stdout().as_fd())?;
+    Queue::start(sink, "stdout", Report::Log, Options::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A sink that asks the test before each write what shall become of it, and opens `files[n]` the n-th time.
+    struct Scripted {
+        answers: Receiver<io::Result<usize>>,
+        files: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Sink for Scripted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Without a test that answers, everything is taken.
+            let taken = self
+                .answers
+                .recv()
+                .unwrap_or(Ok(usize::MAX))?
+                .min(bytes.len());
+            let text = std::str::from_utf8(&bytes[..taken]).unwrap();
+            self.files
+                .lock()
+                .unwrap()
+                .last_mut()
+                .unwrap()
+                .push_str(text);
+            Ok(taken)
+        }
+
+        fn reopen(&mut self) -> io::Result<()> {
+            self.files.lock().unwrap().push(String::new());
+            Ok(())
+        }
+    }
+
+    struct Lab {
+        queue: Queue,
+        answers: Sender<io::Result<usize>>,
+        files: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Lab {
+        fn new(limit: usize) -> Self {
+            let (answers, receiver) = mpsc::channel();
+            let files = Arc::new(Mutex::new(vec![String::new()]));
+            let sink = Scripted {
+                answers: receiver,
+                files: Arc::clone(&files),
+            };
+            let options = Options {
+                limit,
+                retry: Duration::ZERO,
+            };
+            let report = Report::Inline(|text| format!("! {text}\n"));
+            let queue = Queue::start(sink, "the log", report, options).unwrap();
+            Self {
+                queue,
+                answers,
+                files,
+            }
+        }
+
+        /// Lets everything through from here on: what was written, by file.
+        fn written(self) -> Vec<String> {
+            let Self {
+                queue,
+                answers,
+                files,
+            } = self;
+            drop(answers);
+            assert!(queue.flush(Instant::now() + PATIENCE));
+            let files = files.lock().unwrap();
+            files.clone()
+        }
+    }
+
+    #[test]
+    fn a_stuck_writer_costs_lines_and_nobody_waits() {
+        let lab = Lab::new(100);
+        // Nobody answers: the writer is stuck in its first write, or comes there.
+        for n in 10..60 {
+            lab.queue.push(format!("line {n}\n"));
+        }
+        assert!(
+            !lab.queue.flush(Instant::now()),
+            "a stuck writer has written"
+        );
+        let lines: Vec<String> = (10..22).map(|n| format!("line {n}\n")).collect();
+        // 12 lines of 8 bytes fit into 100.
+        let report = "! 38 lines of the log were lost: it took them too slowly\n";
+        let written = lab.written().concat();
+        assert_eq!(written.replace(report, ""), lines.concat());
+        assert_eq!(written.matches(report).count(), 1);
+    }
+
+    #[test]
+    fn a_write_that_fails_is_tried_again_where_it_stopped() {
+        let lab = Lab::new(1000);
+        lab.queue.push("one\ntwo\n".into());
+        lab.answers.send(Ok(5)).unwrap();
+        for _ in 0..3 {
+            lab.answers
+                .send(Err(ErrorKind::StorageFull.into()))
+                .unwrap();
+        }
+        lab.answers
+            .send(Err(ErrorKind::Interrupted.into()))
+            .unwrap();
+        lab.answers.send(Err(ErrorKind::WouldBlock.into())).unwrap();
+        let written = lab.written().concat();
+        assert_eq!(
+            written,
+            "one\ntwo\n! the log can be written again after: no storage space; 0 of its lines were lost\n"
+        );
+    }
+
+    #[test]
+    fn what_is_opened_anew_gets_the_lines_from_then_on() {
+        let lab = Lab::new(1000);
+        lab.queue.push("before\n".into());
+        lab.answers.send(Ok(100)).unwrap();
+        assert!(lab.queue.flush(Instant::now() + PATIENCE));
+        lab.queue.reopen();
+        lab.queue.push("after\n".into());
+        assert_eq!(lab.written(), ["before\n", "after\n"]);
+    }
+
+    #[test]
+    fn a_sink_that_fails_is_opened_anew_too() {
+        let lab = Lab::new(1000);
+        lab.queue.push("line\n".into());
+        lab.answers
+            .send(Err(ErrorKind::StorageFull.into()))
+            .unwrap();
+        lab.queue.reopen();
+        let written = lab.written();
+        assert_eq!(written.len(), 2);
+        assert!(written[1].starts_with("line\n! "), "{written:?}");
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("log"), dir.path().join("log.1"));
+        let sink = Appended::open(&path).unwrap();
+        let queue = Queue::start(sink, "the log", Report::Log, Options::default()).unwrap();
+        queue.push("before\n".into());
+        assert!(queue.flush(Instant::now() + PATIENCE));
+        std::fs::rename(&path, &moved).unwrap();
+        queue.reopen();
+        queue.push("after\n".into());
+        assert!(queue.flush(Instant::now() + PATIENCE));
+        assert_eq!(std::fs::read_to_string(&moved).unwrap(), "before\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "after\n");
+    }
+}

@@ -1,0 +1,96 @@
+//! Logs that nobody reads, that nothing can be written to, that were moved away; what strangers provoke.
+
+use std::fs;
+
+use tidegate_proto::Body;
+
+use crate::client::Client;
+use crate::server::{Server, unread};
+
+/// More than a pipe takes.
+const REQUESTS: usize = 1000;
+
+#[test]
+fn a_log_that_nobody_reads_stops_neither_requests_nor_the_end() {
+    let user_agent = "u".repeat(200);
+    for flags in [
+        &["--workers", "2"][..],
+        &["--workers", "2", "--access-log", "-"],
+    ] {
+        let (mut server, address) = unread(flags);
+        let mut client = Client::h2c(Some(address));
+        for _ in 0..REQUESTS {
+            let fields = [("user-agent", &*user_agent)];
+            let response = client.ask("GET", "/status", &fields, Body::Empty);
+            assert_eq!(response.status(), 200);
+        }
+        assert_eq!(Client::h2c(Some(address)).get("/status").status(), 200);
+        drop(client);
+        assert!(server.ends_by("TERM").success());
+    }
+}
+
+#[test]
+fn a_full_disk_costs_lines_and_no_requests() {
+    let server = Server::start(&["--access-log", "/dev/full"]);
+    let mut client = Client::h2c(server.h2c);
+    assert_eq!(client.get("/status").status(), 200);
+    let line = server.line("can't write the access log /dev/full");
+    assert!(line.contains("No space left on device"), "{line}");
+    assert_eq!(client.get("/status").status(), 200);
+    drop(client);
+    server.signal("TERM");
+    assert!(server.ended().0.success());
+}
+
+#[test]
+fn signals_open_the_access_log_anew() {
+    for signal in ["HUP", "USR1"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.log");
+        let server = Server::start(&["--access-log", path.to_str().unwrap()]);
+        let mut client = Client::h2c(server.h2c);
+        client.get("/before");
+        fs::rename(&path, dir.path().join("access.log.1")).unwrap();
+        server.signal(signal);
+        server.wait_for(&format!("SIG{signal}: the access log is opened anew"));
+        client.get("/after");
+        drop(client);
+        server.signal("TERM");
+        assert!(server.ended().0.success());
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("\"GET /after HTTP/2\" 404 "), "{text}");
+    }
+}
+
+#[test]
+fn an_access_log_that_cannot_be_opened_anew_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (logs, moved) = (dir.path().join("logs"), dir.path().join("moved"));
+    fs::create_dir(&logs).unwrap();
+    let path = logs.join("access.log");
+    let server = Server::start(&["--access-log", path.to_str().unwrap()]);
+    fs::rename(&logs, &moved).unwrap();
+    server.signal("USR1");
+    server.wait_for("its lines go on to where they went");
+    Client::h2c(server.h2c).get("/after");
+    server.signal("TERM");
+    assert!(server.ended().0.success());
+    let text = fs::read_to_string(moved.join("access.log")).unwrap();
+    assert!(text.contains("/after"), "{text}");
+}
+
+#[test]
+fn what_strangers_provoke_is_limited_in_rate() {
+    let server = Server::start(&["--workers", "1"]);
+    let mut client = Client::h2c(server.h2c);
+    for _ in 0..90 {
+        let id = client.send("POST", "/upload", &[], Body::Stream);
+        client.cancel(id);
+    }
+    client.get("/status");
+    let line = server.line("more lines like those of tidegate::app:");
+    assert!(line.ends_with(" were left out"), "{line}");
+    let written = server.log().matches("reset in: stream ").count();
+    assert!(written < 90, "{written}");
+}

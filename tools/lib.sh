@@ -116,8 +116,10 @@ expect() {
 section() { echo "-- $1"; }
 
 # headless_chromium FLAG... URL: one Chromium with a profile of its own, which ends when the page is loaded.
+# It runs behind `at_browser`, an array, such as the client's end of a path.
+at_browser=()
 headless_chromium() {
-    timeout --kill-after=5 120 chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
+    "${at_browser[@]}" timeout --kill-after=5 120 chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
         --disable-background-networking --disable-component-update --disable-sync \
         --user-data-dir="$(mktemp -d "$scratch/profile.XXXXXX")" --virtual-time-budget=5000 "$@" 2>"$scratch/chromium.log"
 }

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 use tidegate_proto::Body;
 
-use crate::client::Client;
-use crate::server::Server;
+use crate::client::{Client, Response};
+use crate::server::{PATIENCE, Server};
 use crate::targets::{SIZES, octets};
 
 /// A directory with a site, and something beside it that nobody may see.
@@ -173,13 +175,140 @@ fn nothing_outside_and_nothing_hidden() {
     assert_eq!(client.get("/a%20b+c.txt").text(), "spaced");
 }
 
+/// The response once the file has its strong entity tag: of a large one that isn't before it is some seconds old.
+fn settled(client: &mut Client, path: &str) -> Response {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let response = client.get(path);
+        if response.field("etag").starts_with('"') {
+            return response;
+        }
+        assert!(Instant::now() < deadline, "never settled");
+    }
+}
+
+/// Puts a file in place as a deploy does, with this time of its last modification.
+fn deploy(root: &Path, name: &str, content: &[u8], modified: SystemTime) {
+    let new = root.join("new");
+    fs::write(&new, content).unwrap();
+    let file = fs::File::options().write(true).open(&new).unwrap();
+    file.set_modified(modified).unwrap();
+    fs::rename(new, root.join(name)).unwrap();
+}
+
+// RFC 9110 §8.8.1: "a strong validator [...] is unique across all versions of all representations associated with a particular
+// resource over time".
+#[test]
+fn versions_of_one_length_and_time_have_different_tags() {
+    let (dir, server) = site();
+    let root = dir.path().join("site");
+    let mut client = Client::h2c(server.h2c);
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    for size in [10, 100_000] {
+        deploy(&root, "a", &vec![b'1'; size], time);
+        let tag = settled(&mut client, "/a").field("etag").to_owned();
+        deploy(&root, "a", &vec![b'2'; size], time);
+        let unchanged = [("if-none-match", &*tag)];
+        let response = client.ask("GET", "/a", &unchanged, Body::Empty);
+        assert_eq!(response.status(), 200, "{size}");
+        let part = [("range", "bytes=5-"), ("if-range", &*tag)];
+        let response = client.ask("GET", "/a", &part, Body::Empty);
+        assert_eq!((response.status(), response.body.len()), (200, size));
+        let required = [("if-match", &*tag)];
+        let response = client.ask("GET", "/a", &required, Body::Empty);
+        assert_eq!(response.status(), 412, "{size}");
+    }
+}
+
+// RFC 9110 §8.8.2.1: "An origin server with a clock MUST NOT generate a Last-Modified date that is later than the server's
+// time of message origination (Date)".
+#[test]
+fn files_from_the_future_were_modified_now() {
+    let (dir, server) = site();
+    let root = dir.path().join("site");
+    let time = SystemTime::now() + Duration::from_secs(30 * 86_400);
+    deploy(&root, "small", b"small", time);
+    deploy(&root, "large", &[b'x'; 100_000], time);
+    let mut client = Client::h2c(server.h2c);
+    for path in ["/small", "/large"] {
+        for fields in [&[][..], &[("range", "bytes=0-1")]] {
+            let response = client.ask("GET", path, fields, Body::Empty);
+            assert_eq!(response.field("last-modified"), response.field("date"));
+        }
+        let tag = client.get(path).field("etag").to_owned();
+        let unchanged = client.ask("GET", path, &[("if-none-match", &tag)], Body::Empty);
+        assert_eq!(unchanged.status(), 304);
+        assert_eq!(unchanged.field("last-modified"), unchanged.field("date"));
+    }
+}
+
+// RFC 9110 §13.1.5, §8.8.2.2: a date is no strong validator of a file that may change twice in a second.
+#[test]
+fn parts_are_never_joined_by_a_date() {
+    let (dir, server) = site();
+    let path = dir.path().join("site/f");
+    let mut client = Client::h2c(server.h2c);
+    for size in [10, 100_000] {
+        fs::write(&path, vec![b'A'; size]).unwrap();
+        let date = client.get("/f").field("last-modified").to_owned();
+        fs::write(&path, vec![b'B'; size]).unwrap();
+        let fields = [("range", "bytes=5-"), ("if-range", &*date)];
+        let response = client.ask("GET", "/f", &fields, Body::Empty);
+        assert_eq!((response.status(), response.body.len()), (200, size));
+    }
+}
+
+#[test]
+fn lines_of_a_list_count_together() {
+    let (_dir, server) = site();
+    let mut client = Client::h2c(server.h2c);
+    let tag = client.get("/ten.txt").field("etag").to_owned();
+    let mut ask = |name, second: &str| {
+        let fields = [(name, "\"x\""), (name, second)];
+        client.ask("GET", "/ten.txt", &fields, Body::Empty).status()
+    };
+    assert_eq!(
+        (ask("if-match", &tag), ask("if-match", "\"y\"")),
+        (200, 412)
+    );
+    assert_eq!(ask("if-none-match", &tag), 304);
+    assert_eq!(ask("if-none-match", "\"y\""), 200);
+}
+
+#[test]
+fn a_range_of_nothing_is_all_of_it() {
+    let (dir, server) = site();
+    fs::write(dir.path().join("site/empty"), "").unwrap();
+    let mut client = Client::h2c(server.h2c);
+    for range in ["bytes=0-", "bytes=5-", "bytes=-5"] {
+        let response = client.ask("GET", "/empty", &[("range", range)], Body::Empty);
+        assert_eq!(
+            (response.status(), response.field("content-length")),
+            (200, "0")
+        );
+    }
+}
+
+// RFC 8615 §3.
+#[test]
+fn well_known_files_are_served() {
+    let (dir, server) = site();
+    let challenge = dir.path().join("site/.well-known/acme-challenge");
+    fs::create_dir_all(&challenge).unwrap();
+    fs::write(challenge.join("token"), "proof").unwrap();
+    let mut client = Client::h2c(server.h2c);
+    let token = client.get("/.well-known/acme-challenge/token");
+    assert_eq!((token.status(), token.text()), (200, "proof"));
+    assert_eq!(client.get("/.well-known/.hidden").status(), 404);
+}
+
 #[test]
 fn conditions() {
     let (_dir, server) = site();
     let mut client = Client::h2c(server.h2c);
     // A small file and one that is not kept in memory.
     for path in ["/ten.txt", "/1000000.bin"] {
-        let first = client.get(path);
+        let first = settled(&mut client, path);
         let (tag, date) = (
             first.field("etag").to_owned(),
             first.field("last-modified").to_owned(),

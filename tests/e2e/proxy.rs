@@ -751,6 +751,32 @@ fn websocket_by_http1(server: &Server) -> (http1::Client, String) {
 }
 
 #[test]
+fn an_upgrade_on_a_route_without_an_upstream_is_a_plain_get() {
+    let upstream = Upstream::new(shout);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("small.txt"), "hello").unwrap();
+    let files = format!("/socket/files={}", dir.path().display());
+    let server = proxy(&[
+        "--route",
+        &upstream.route("/socket"),
+        "--route",
+        &files,
+        "--route",
+        "/socket/status=status",
+        "--websocket",
+        "/socket",
+    ]);
+    for path in ["/socket/files/small.txt", "/socket/status"] {
+        let mut client = http1::Client::new(server.h2c);
+        client.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        ));
+        assert_eq!(client.response(false).status, 200, "{path}");
+    }
+}
+
+#[test]
 fn websockets_from_either_protocol() {
     let upstream = Upstream::new(shout);
     let server = proxy(&["--route", &upstream.route("/"), "--websocket", "/socket"]);

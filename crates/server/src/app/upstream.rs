@@ -9,6 +9,7 @@ use tidegate_proto::{Body, ErrorCode, Fields, KnownName, RequestHead, ResponseHe
 
 use super::App;
 use crate::access_log::Entry;
+use crate::config::Target;
 use crate::exchange::{Exchange, Work};
 use crate::handlers::{Extra, Request, Sent};
 use crate::priority;
@@ -28,9 +29,13 @@ pub(super) struct Forwarded<'a> {
 }
 
 impl App {
-    /// Whether a request's path is one where WebSockets are let through.
+    /// Whether a request's path is one where WebSockets are let through: to an upstream, since nothing else takes them.
     pub(super) fn takes_websockets(&self, head: &RequestHead) -> bool {
-        head.protocol() == Some("websocket") && self.websockets.find(super::path_of(head)).is_some()
+        let path = super::path_of(head);
+        let route = || self.routes.find(path);
+        head.protocol() == Some("websocket")
+            && self.websockets.find(path).is_some()
+            && matches!(route(), Some((Target::Proxy(_), _)))
     }
 
     pub(super) fn is_relayed(&mut self, conn: ConnId, id: StreamId) -> bool {

@@ -26,14 +26,20 @@ impl Metadata {
         let mut head = head_of(status, clock);
         head.push("content-type", &self.content_type);
         head.push("content-length", length.to_string());
-        self.push_validators(&mut head);
+        self.push_validators(&mut head, clock);
         head.push("accept-ranges", "bytes");
         head
     }
 
-    fn push_validators(&self, head: &mut ResponseHead) {
-        if let Some((date, _)) = &self.validators.modified {
-            head.push("last-modified", date);
+    fn push_validators(&self, head: &mut ResponseHead, clock: &Clock) {
+        match &self.validators.modified {
+            // RFC 9110 §8.8.2.1: of a modification time "in the future", "the origin server MUST replace that value with
+            // the message origination date".
+            Some((_, second)) if *second > clock.second() => {
+                head.push("last-modified", clock.date());
+            }
+            Some((date, _)) => head.push("last-modified", date),
+            None => {}
         }
         head.push("etag", &self.validators.etag);
     }
@@ -59,7 +65,7 @@ impl Metadata {
             Verdict::NotModified => {
                 // RFC 9110 §15.4.5: the fields that a 200 would have had, less the content's description.
                 let mut head = head_of(304, clock);
-                self.push_validators(&mut head);
+                self.push_validators(&mut head, clock);
                 (head, 0..0)
             }
             Verdict::PreconditionFailed => (head_of(412, clock).field("content-length", "0"), 0..0),
@@ -70,6 +76,13 @@ impl Metadata {
             }
         }
     }
+}
+
+/// A number that tells this content from any other, for entity tags.
+pub fn fingerprint(content: &[u8]) -> u64 {
+    let digest = digest(&SHA256, content);
+    let first = digest.as_ref().iter().take(8);
+    first.fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// Content in memory.
@@ -98,12 +111,9 @@ impl Asset {
 
     /// Content without a file, whose entity tag is made from its octets.
     pub fn in_memory(content_type: &str, content: Bytes, clock: &Clock) -> Self {
-        let digest = digest(&SHA256, &content);
-        let first = digest.as_ref().iter().take(8);
-        let tag = first.fold(0, |tag: u64, octet| tag << 8 | u64::from(*octet));
         let metadata = Metadata {
             content_type: content_type.into(),
-            validators: Validators::new(format!("\"{tag:016x}\""), None),
+            validators: Validators::new(format!("\"{:016x}\"", fingerprint(&content)), None),
             length: content.len() as u64,
         };
         Self::new(metadata, content, clock)

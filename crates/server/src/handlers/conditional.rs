@@ -9,7 +9,7 @@ use crate::clock::{http_date, seconds};
 /// What tells one version of some content from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validators {
-    /// The entity tag, quotes included. Always a strong one.
+    /// The entity tag, quotes included. A weak one begins with `W/`.
     pub etag: String,
     /// The value of `last-modified`, and the same in seconds since 1970; not known of what was built in.
     pub modified: Option<(String, u64)>,
@@ -52,7 +52,8 @@ pub fn judge(request: &RequestHead, validators: &Validators, length: u64) -> Ver
         None => return Verdict::Whole,
     };
 
-    if let Some(tags) = if_match {
+    if if_match.is_some() {
+        let tags = lines(request, KnownName::IF_MATCH);
         if !matches_any(tags, &validators.etag, Comparison::Strong) {
             return Verdict::PreconditionFailed;
         }
@@ -62,7 +63,8 @@ pub fn judge(request: &RequestHead, validators: &Validators, length: u64) -> Ver
         return Verdict::PreconditionFailed;
     }
 
-    if let Some(tags) = if_none_match {
+    if if_none_match.is_some() {
+        let tags = lines(request, KnownName::IF_NONE_MATCH);
         if matches_any(tags, &validators.etag, Comparison::Weak) {
             return Verdict::NotModified;
         }
@@ -78,14 +80,23 @@ pub fn judge(request: &RequestHead, validators: &Validators, length: u64) -> Ver
         return Verdict::Whole;
     }
     match range {
-        Some(range) if if_range.is_none_or(|validator| is_current(validator, validators)) => {
+        Some(range) if if_range.is_none_or(|validator| is_current(validator, &validators.etag)) => {
             parse_range(range, length)
         }
         _ => Verdict::Whole,
     }
 }
 
-/// The fields that make a request conditional, or ask for a part.
+/// The values of all fields of this name. RFC 9110 §5.3: lines of one name are one list.
+fn lines(request: &RequestHead, name: KnownName) -> impl Iterator<Item = &[u8]> {
+    let named = request
+        .headers()
+        .filter(move |field| field.known == Some(name));
+    named.map(|field| field.value)
+}
+
+/// The fields that make a request conditional, or ask for a part. Of lists the first line. Any other field that is there
+/// twice counts as empty: it has no value that it could mean.
 #[derive(Default)]
 struct Conditions<'a> {
     if_match: Option<&'a [u8]>,
@@ -116,7 +127,13 @@ impl<'a> Conditions<'a> {
                 KnownName::IF_RANGE => &mut found.if_range,
                 _ => continue,
             };
-            place.get_or_insert(field.value);
+            *place = match (name, &place) {
+                (_, None) => Some(field.value),
+                (KnownName::IF_MATCH | KnownName::IF_NONE_MATCH, first) => **first,
+                // RFC 9110 §13.1.3: "A recipient MUST ignore the If-Modified-Since header field if the received field
+                // value is not a valid HTTP-date, the field value has more than one member".
+                _ => Some(b""),
+            };
         }
         conditions
     }
@@ -128,11 +145,22 @@ enum Comparison {
     Weak,
 }
 
-/// Whether a list of entity tags, or `*`, has this strong one (RFC 9110 §8.8.3.2).
-fn matches_any(mut tags: &[u8], etag: &str, comparison: Comparison) -> bool {
-    if tags.trim_ascii() == b"*" {
-        return true;
-    }
+/// Whether one of these lines, lists of entity tags or `*`, has this tag (RFC 9110 §8.8.3.2).
+fn matches_any<'a>(
+    mut lines: impl Iterator<Item = &'a [u8]>,
+    etag: &str,
+    comparison: Comparison,
+) -> bool {
+    let (is_weak, opaque) = match etag.strip_prefix("W/") {
+        Some(opaque) => (true, opaque),
+        None => (false, etag),
+    };
+    let may_match = !(is_weak && comparison == Comparison::Strong);
+    lines.any(|tags| tags.trim_ascii() == b"*" || may_match && has(tags, opaque, comparison))
+}
+
+/// Whether a list of entity tags has this one, which is given without its `W/`.
+fn has(mut tags: &[u8], etag: &str, comparison: Comparison) -> bool {
     // Entity tags may have commas inside their quotes.
     loop {
         tags = trim_separators(tags);
@@ -161,13 +189,12 @@ fn trim_separators(mut list: &[u8]) -> &[u8] {
     list
 }
 
-/// Whether an `if-range` names the current version (RFC 9110 §13.1.5): an entity tag compared strongly, or the exact date.
-fn is_current(validator: &[u8], validators: &Validators) -> bool {
-    if validator.starts_with(b"\"") || validator.starts_with(b"W/") {
-        return validator == validators.etag.as_bytes();
-    }
-    let modified = validators.modified.as_ref();
-    modified.is_some_and(|(date, _)| date.as_bytes() == validator)
+/// Whether an `if-range` names the version with this entity tag.
+fn is_current(validator: &[u8], etag: &str) -> bool {
+    // RFC 9110 §13.1.5: "If the HTTP-date validator provided is not a strong validator in the sense defined by Section
+    // 8.8.2.2, the condition is false." A date is none: a file may change twice in a second, and its time may be set to
+    // anything. Entity tags are compared strongly.
+    !validator.starts_with(b"W/") && validator == etag.as_bytes()
 }
 
 fn parse_date(date: &[u8]) -> Option<u64> {
@@ -182,6 +209,8 @@ fn parse_range(range: &[u8], length: u64) -> Verdict {
         return Verdict::Whole;
     };
     match range {
+        // No part of nothing can be written as content-range.
+        _ if length == 0 => Verdict::Whole,
         (Some(first), last) => {
             if last.is_some_and(|last| last < first) {
                 // §14.1.1: such a range is invalid, and invalid ranges are ignored.
@@ -194,8 +223,6 @@ fn parse_range(range: &[u8], length: u64) -> Verdict {
             Verdict::Part(first..end)
         }
         (None, Some(0)) => Verdict::RangeNotSatisfiable,
-        // An empty part can't be written as content-range.
-        (None, Some(_)) if length == 0 => Verdict::Whole,
         (None, Some(suffix)) => Verdict::Part(length.saturating_sub(suffix)..length),
         (None, None) => Verdict::Whole,
     }
@@ -232,11 +259,15 @@ mod tests {
     const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 
     fn judged(method: &str, fields: &[(&str, &str)]) -> Verdict {
+        judged_with("\"a,b\"", method, fields)
+    }
+
+    fn judged_with(etag: &str, method: &str, fields: &[(&str, &str)]) -> Verdict {
         let mut request = RequestHead::new(method, "https", "localhost", "/");
         for (name, value) in fields {
             request.push(name, value);
         }
-        let validators = Validators::new("\"a,b\"".into(), Some(784_111_777));
+        let validators = Validators::new(etag.into(), Some(784_111_777));
         judge(&request, &validators, 1000)
     }
 
@@ -287,6 +318,36 @@ mod tests {
             judged("HEAD", &[("if-none-match", "*")]),
             Verdict::NotModified
         );
+    }
+
+    // RFC 9110 §5.3: "combining [...] lines [...] into one field line [...] without changing the semantics of the message".
+    #[test]
+    fn lists_may_have_several_lines() {
+        let lines = |name, first, second| get(&[(name, first), ("accept", "*/*"), (name, second)]);
+        for (first, second) in [("\"x\"", "\"a,b\""), ("\"a,b\"", "\"x\""), ("\"x\"", "*")] {
+            assert_eq!(lines("if-match", first, second), Verdict::Whole);
+            assert_eq!(lines("if-none-match", first, second), Verdict::NotModified);
+        }
+        let neither = lines("if-match", "\"x\"", "\"y\"");
+        assert_eq!(neither, Verdict::PreconditionFailed);
+        assert_eq!(lines("if-none-match", "\"x\"", "\"y\""), Verdict::Whole);
+        // What is no list has no value when it is there twice.
+        assert_eq!(lines("range", "bytes=0-1", "bytes=0-1"), Verdict::Whole);
+        assert_eq!(lines("if-modified-since", DATE, DATE), Verdict::Whole);
+        assert_eq!(lines("if-unmodified-since", BEFORE, BEFORE), Verdict::Whole);
+    }
+
+    // RFC 9110 §8.8.3.2: with strong comparison, "two entity tags are equivalent if both are not weak".
+    #[test]
+    fn a_weak_tag_of_ours() {
+        let weak = |fields: &[(&str, &str)]| judged_with("W/\"a\"", "GET", fields);
+        for tag in ["W/\"a\"", "\"a\""] {
+            assert_eq!(weak(&[("if-none-match", tag)]), Verdict::NotModified);
+            assert_eq!(weak(&[("if-match", tag)]), Verdict::PreconditionFailed);
+            let part = [("range", "bytes=0-1"), ("if-range", tag)];
+            assert_eq!(weak(&part), Verdict::Whole);
+        }
+        assert_eq!(weak(&[("if-match", "*")]), Verdict::Whole);
     }
 
     // RFC 9110 §13.1.1: "If-Match ... MUST use the strong comparison function".
@@ -376,8 +437,9 @@ mod tests {
 
     #[test]
     fn nothing_of_nothing() {
-        assert_eq!(parse_range(b"bytes=0-", 0), Verdict::RangeNotSatisfiable);
-        assert_eq!(parse_range(b"bytes=-1", 0), Verdict::Whole);
+        for range in ["bytes=0-", "bytes=0-0", "bytes=5-9", "bytes=-1", "bytes=-0"] {
+            assert_eq!(parse_range(range.as_bytes(), 0), Verdict::Whole, "{range}");
+        }
     }
 
     // RFC 9110 §13.1.5: only the exact, strong validator keeps the range.
@@ -385,8 +447,7 @@ mod tests {
     fn if_range() {
         let with = |validator| get(&[("range", "bytes=0-9"), ("if-range", validator)]);
         assert_eq!(with("\"a,b\""), Verdict::Part(0..10));
-        assert_eq!(with(DATE), Verdict::Part(0..10));
-        for other in ["W/\"a,b\"", "\"x\"", BEFORE, AFTER, "", "*"] {
+        for other in ["W/\"a,b\"", "\"x\"", BEFORE, DATE, AFTER, "", "*"] {
             assert_eq!(with(other), Verdict::Whole, "{other}");
         }
         // Without a range it means nothing.

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tidegate_net::StreamMut;
 use tidegate_proto::Body;
 
-use super::asset::{Asset, Metadata};
+use super::asset::{Asset, Metadata, fingerprint};
 use super::conditional::{Validators, judge};
 use super::lookup::{Found, Identity, Located, Refusal, Root, open_regular};
 use super::{Outcome, Request, Sent};
@@ -25,8 +25,6 @@ const SLOTS: usize = 4096;
 const PIECE: usize = 64 << 10;
 /// Pieces whose memory one worker keeps to use it again.
 const RECENT_PIECES: usize = 16;
-/// A file that changed less than so many seconds ago may change again without its times showing it.
-const UNSETTLED: u64 = 2;
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
@@ -146,7 +144,7 @@ impl Files {
             file,
             mut identity,
         } = located;
-        let metadata = describe(&asked, &identity);
+        let settled = identity.is_settled(request.clock.second());
         let (outcome, content) = if identity.length <= SMALL {
             let content = match read_small(&file, identity.length) {
                 Ok(content) => content,
@@ -154,20 +152,17 @@ impl Files {
             };
             // It may have become shorter or longer since its length was asked for. The next turn will see.
             identity.length = content.len() as u64;
-            let metadata = Metadata {
-                length: identity.length,
-                ..metadata
-            };
+            let metadata = describe(&asked, &identity, entity_tag(&content));
             let mut asset = Asset::new(metadata, content, request.clock);
             (
                 Outcome::Answered(asset.answer(request)),
                 Content::Small(asset),
             )
         } else {
+            let metadata = describe(&asked, &identity, version_tag(&identity, settled));
             let outcome = answer_large(request, file, &metadata);
             (outcome, Content::Large { real, metadata })
         };
-        let settled = identity.last_touched() + UNSETTLED < request.clock.second();
         self.remember(Known {
             path: path.into(),
             asked,
@@ -236,18 +231,33 @@ fn places(path: &[u8]) -> (usize, usize) {
     (place, place ^ 1)
 }
 
+/// The entity tag of this content.
+fn entity_tag(content: &[u8]) -> String {
+    format!("\"{:016x}\"", fingerprint(content))
+}
+
+/// The entity tag of a file whose content isn't looked at.
+fn version_tag(identity: &Identity, settled: bool) -> String {
+    let number = identity.fingerprint();
+    if settled {
+        format!("\"{number:016x}-{:x}\"", identity.length)
+    } else {
+        // RFC 9110 §8.8.1: "a validator is weak if [...] the origin server cannot guarantee that". It is another one than
+        // that of the same times once they are settled, since the content may be another one then.
+        format!("W/\"{number:016x}\"")
+    }
+}
+
 /// What goes into the head of an answer.
-fn describe(asked: &Path, identity: &Identity) -> Metadata {
+fn describe(asked: &Path, identity: &Identity, etag: String) -> Metadata {
     let guess = mime_guess::from_path(asked).first_or_octet_stream();
     let is_text = guess.type_() == "text" || guess.essence_str() == "application/javascript";
     let charset = if is_text { "; charset=utf-8" } else { "" };
-    let (second, nanos) = identity.modified;
-    let length = identity.length;
-    let etag = format!("\"{second:x}.{nanos:x}-{length:x}\"");
+    let second = u64::try_from(identity.modified.0).unwrap_or(0);
     Metadata {
         content_type: format!("{}{charset}", guess.essence_str()),
-        validators: Validators::new(etag, Some(u64::try_from(second).unwrap_or(0))),
-        length,
+        validators: Validators::new(etag, Some(second)),
+        length: identity.length,
     }
 }
 
@@ -392,12 +402,13 @@ mod tests {
         } = located;
         let content = read_small(&file, identity.length).unwrap();
         let clock = clock();
-        let asset = Asset::new(describe(&asked, &identity), content, &clock);
+        let metadata = describe(&asked, &identity, entity_tag(&content));
+        let asset = Asset::new(metadata, content, &clock);
         files.remember(Known {
             path: path.as_bytes().into(),
             asked,
             identity,
-            settled: identity.last_touched() + UNSETTLED < clock.second(),
+            settled: identity.is_settled(clock.second()),
             checked: files.turn,
             content: Content::Small(asset),
         });
@@ -497,7 +508,8 @@ mod tests {
         let Ok(Found::File(located)) = root.find(b"/a") else {
             panic!()
         };
-        let of = |name: &str| describe(Path::new(name), &located.identity).content_type;
+        let of =
+            |name: &str| describe(Path::new(name), &located.identity, String::new()).content_type;
         assert_eq!(of("index.html"), "text/html; charset=utf-8");
         assert_eq!(of("a.CSS"), "text/css; charset=utf-8");
         assert_eq!(of("a.txt"), "text/plain; charset=utf-8");
@@ -512,12 +524,17 @@ mod tests {
     #[test]
     fn entity_tags_differ_when_files_do() {
         let (_dir, root) = root(&["a", "b"], 7);
-        let tag = |path: &str| match root.find(path.as_bytes()) {
-            Ok(Found::File(located)) => describe(&located.asked, &located.identity).validators.etag,
+        let tag = |path: &str, settled| match root.find(path.as_bytes()) {
+            Ok(Found::File(located)) => version_tag(&located.identity, settled),
             _ => panic!("{path} isn't there"),
         };
-        assert_eq!(tag("/a"), tag("/a"));
-        assert!(tag("/a").starts_with('"') && tag("/a").ends_with("-7\""));
+        assert_eq!(tag("/a", true), tag("/a", true));
+        assert_ne!(tag("/a", true), tag("/b", true), "one length, one time");
+        assert!(tag("/a", true).starts_with('"') && tag("/a", true).ends_with("-7\""));
+        assert!(tag("/a", false).starts_with("W/\""));
+        let opaque = tag("/a", false).trim_start_matches("W/").to_owned();
+        assert_ne!(opaque, tag("/a", true), "never taken for the settled one");
+        assert_ne!(entity_tag(b"version-1"), entity_tag(b"version-2"));
     }
 
     #[test]

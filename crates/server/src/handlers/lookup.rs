@@ -9,6 +9,14 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode;
 
+use super::asset::fingerprint;
+
+/// A file that changed less than so many seconds ago may change again without its times showing it.
+const UNSETTLED: u64 = 2;
+
+/// RFC 8615 §3: "A well-known URI is a URI whose path component begins with the characters "/.well-known/"".
+const WELL_KNOWN: &[u8] = b".well-known";
+
 /// A directory whose files are served.
 #[derive(Clone, Debug)]
 pub struct Root {
@@ -62,9 +70,30 @@ impl Identity {
         }
     }
 
-    /// The second since 1970 in which the file last changed in any way.
-    pub fn last_touched(&self) -> u64 {
-        u64::try_from(self.modified.0.max(self.changed.0)).unwrap_or(0)
+    /// Whether another change would show in it, at this second since 1970. The system's clock for files is coarse: two
+    /// changes one after the other may have one time.
+    pub fn is_settled(&self, second: u64) -> bool {
+        let last = |(second, _): (i64, i64)| u64::try_from(second).unwrap_or(0);
+        let (modified, changed) = (last(self.modified), last(self.changed));
+        // Anybody may set the time of a modification to the future; that of a change only a clock that was set back.
+        let is_past = |then: u64| then + UNSETTLED < second;
+        is_past(changed) && (is_past(modified) || modified > second)
+    }
+
+    /// A number that tells this version of this file from any other. Settled versions of one file differ in the time of the
+    /// change, which nobody can set; versions that lie beside each other before one is put in place are other files.
+    pub fn fingerprint(&self) -> u64 {
+        let Self {
+            device,
+            inode,
+            length,
+            modified,
+            changed,
+        } = *self;
+        let numbers = [device, inode, length];
+        let times = [modified.0, modified.1, changed.0, changed.1];
+        let times = times.map(i64::to_le_bytes);
+        fingerprint(&[numbers.map(u64::to_le_bytes).concat(), times.concat()].concat())
     }
 }
 
@@ -173,7 +202,8 @@ pub fn open_regular(path: &Path) -> Result<(File, Identity), Refusal> {
 }
 
 /// A request's path as a path below the root, and whether it ends in `/`. `None` if any segment is empty, begins with a
-/// dot (so there is no `..` either), or has a slash or NUL in its decoded form.
+/// dot (so there is no `..` either; `/.well-known` at the beginning is the exception), or has a slash or NUL in its decoded
+/// form.
 fn decode(path: &[u8]) -> Option<(PathBuf, bool)> {
     let (path, is_directory) = match path.strip_suffix(b"/") {
         Some(path) => (path, true),
@@ -183,11 +213,11 @@ fn decode(path: &[u8]) -> Option<(PathBuf, bool)> {
     if path.is_empty() {
         return Some((below, is_directory));
     }
-    for segment in path.strip_prefix(b"/")?.split(|octet| *octet == b'/') {
+    let segments = path.strip_prefix(b"/")?.split(|octet| *octet == b'/');
+    for (place, segment) in segments.enumerate() {
         let segment: Vec<u8> = percent_decode(segment).collect();
-        if segment.is_empty()
-            || segment[0] == b'.'
-            || segment.iter().any(|octet| matches!(octet, b'/' | 0))
+        let is_hidden = segment.starts_with(b".") && !(place == 0 && segment == WELL_KNOWN);
+        if segment.is_empty() || is_hidden || segment.iter().any(|octet| matches!(octet, b'/' | 0))
         {
             return None;
         }
@@ -252,6 +282,62 @@ mod tests {
         assert_eq!(read(&root, "/%61 b"), "a b");
         assert_eq!(read(&root, "/sub/page.html"), "sub/page.html");
         assert_eq!(read(&root, "/sub/page%2ehtml"), "sub/page.html");
+    }
+
+    #[test]
+    fn well_known_files_are_not_hidden() {
+        let (dir, root) = tree();
+        let known = dir.path().join("root/.well-known");
+        fs::create_dir(&known).unwrap();
+        fs::create_dir(dir.path().join("root/sub/.well-known")).unwrap();
+        for path in [
+            ".well-known/token",
+            ".well-known/.hidden",
+            "sub/.well-known/token",
+        ] {
+            fs::write(dir.path().join("root").join(path), "proof").unwrap();
+        }
+        assert_eq!(read(&root, "/.well-known/token"), "proof");
+        assert_eq!(read(&root, "/%2ewell-known/token"), "proof");
+        for path in [
+            "/.well-known/.hidden",
+            "/.well-known/../.hidden",
+            "/.well-known/..%2f.hidden",
+            "/sub/.well-known/token",
+            "/.well-knownx",
+            "/.WELL-KNOWN/token",
+        ] {
+            let found = root.find(path.as_bytes());
+            assert!(matches!(found, Err(Refusal::NotFound)), "{path}");
+        }
+    }
+
+    #[test]
+    fn when_a_file_is_settled() {
+        let identity = |modified, changed| Identity {
+            device: 1,
+            inode: 2,
+            length: 3,
+            modified: (modified, 0),
+            changed: (changed, 0),
+        };
+        assert!(identity(1, 1000).is_settled(1003));
+        assert!(!identity(1, 1000).is_settled(1002));
+        assert!(!identity(1000, 1).is_settled(1002));
+        assert!(identity(2000, 1000).is_settled(1003), "from the future");
+        assert!(
+            !identity(1, 2000).is_settled(1003),
+            "the clock was set back"
+        );
+        // Two versions as reproducible builds make them: one length, one time.
+        let fingerprint = |identity: Identity| identity.fingerprint();
+        assert_eq!(fingerprint(identity(1, 5)), fingerprint(identity(1, 5)));
+        assert_ne!(fingerprint(identity(1, 5)), fingerprint(identity(1, 6)));
+        let beside = Identity {
+            inode: 4,
+            ..identity(1, 5)
+        };
+        assert_ne!(fingerprint(identity(1, 5)), fingerprint(beside));
     }
 
     #[test]

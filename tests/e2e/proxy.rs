@@ -319,33 +319,20 @@ fn interim_responses_and_trailers() {
 fn upstreams_that_are_not_there() {
     let server = proxy(&["--route", &format!("/=h2c://{NOBODY}")]);
     let mut client = Client::h2c(server.h2c);
-    let mut answer = client.get("/");
-    // A moment later it isn't even tried. The moment gets longer with each try, if a busy machine has missed it.
-    for tried in 0.. {
-        if answer.status() == 503 && tried > 0 {
-            break;
-        }
+    // The only address is tried each time: nothing better can be done.
+    for _ in 0..3 {
+        let answer = client.get("/");
         assert_eq!((answer.status(), answer.text()), (502, "502 Bad Gateway\n"));
         assert_eq!(
             answer.field("proxy-status"),
             "tidegate; error=connection_refused"
         );
-        answer = client.get("/");
     }
-    assert_eq!(
-        (answer.status(), answer.text()),
-        (503, "503 Service Unavailable\n")
-    );
-    assert_eq!(
-        answer.field("proxy-status"),
-        "tidegate; error=destination_unavailable"
-    );
     server.wait_for(&format!("{NOBODY}: can't connect: Connection refused"));
     let mut http1 = http1::Client::new(server.h2c);
-    let answer = http1.get("/");
-    assert!(matches!(answer.status, 502 | 503));
+    assert_eq!(http1.get("/").status, 502);
     // The connection goes on.
-    assert!(matches!(http1.get("/").status, 502 | 503));
+    assert_eq!(http1.get("/").status, 502);
 }
 
 #[test]

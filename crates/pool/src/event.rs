@@ -1,10 +1,20 @@
 //! What a pool tells its owner.
 
+use std::io;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use nix::errno::Errno;
 use tidegate_net::Protocol;
 use tidegate_proto::{ErrorCode, Fields, ResponseHead, Violation};
+
+/// Whether a connection can't be opened because this host lacks something for it: descriptors, ports or memory.
+fn is_local(error: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::AddrNotAvailable, io::ErrorKind::OutOfMemory];
+    let errnos = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS];
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    kinds.contains(&error.kind()) || errno.is_some_and(|errno| errnos.contains(&errno))
+}
 
 /// Something about a request, which is named by its owner's key.
 #[derive(Debug)]
@@ -68,8 +78,10 @@ pub enum Event<K> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// All addresses have failed lately.
-    NoneAlive,
+    /// The upstream has no address.
+    NoAddress,
+    /// This host lacks something that a connection takes, such as a descriptor, memory or a port: the error that the system gave.
+    Local(String),
     /// An address can't be connected to.
     Connect(SocketAddr, String),
     /// TCP and TLS were not done in time.
@@ -99,12 +111,23 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Why a connection can't be opened.
+    pub(crate) fn to_connect(addr: SocketAddr, error: &io::Error) -> Self {
+        if is_local(error) {
+            Self::Local(error.to_string())
+        } else if error.kind() == io::ErrorKind::TimedOut {
+            Self::ConnectTimedOut(addr)
+        } else {
+            Self::Connect(addr, error.to_string())
+        }
+    }
+
     /// The status that a gateway answers with (RFC 9110 §15.6).
     pub fn status(&self) -> u16 {
         match self {
             // RFC 6585 §5.
             Self::HeadTooLarge => 431,
-            Self::NoneAlive | Self::Refused | Self::OverMemoryBudget => 503,
+            Self::NoAddress | Self::Local(_) | Self::Refused | Self::OverMemoryBudget => 503,
             Self::ConnectTimedOut(_) | Self::TimedOut => 504,
             _ => 502,
         }
@@ -113,7 +136,8 @@ impl Failure {
     /// The error type of RFC 9209 §2.3, for a `proxy-status` field.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::NoneAlive => "destination_unavailable",
+            Self::NoAddress => "destination_unavailable",
+            Self::Local(_) => "proxy_internal_error",
             Self::Connect(..) => "connection_refused",
             Self::ConnectTimedOut(_) => "connection_timeout",
             Self::Certificate(..) => "tls_certificate_error",
@@ -133,7 +157,8 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NoneAlive => f.write_str("all addresses have failed lately"),
+            Self::NoAddress => f.write_str("the upstream has no address"),
+            Self::Local(why) => write!(f, "this host can't open a connection: {why}"),
             Self::Connect(addr, why) | Self::Certificate(addr, why) | Self::Tls(addr, why) => {
                 write!(f, "{addr}: {why}")
             }
@@ -152,3 +177,26 @@ impl std::fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_host_lacks_is_told_apart_from_what_an_address_says() {
+        for (errno, expected) in [
+            (Errno::EMFILE, true),
+            (Errno::ENFILE, true),
+            (Errno::EADDRNOTAVAIL, true),
+            (Errno::ENOBUFS, true),
+            (Errno::ENOMEM, true),
+            (Errno::ECONNREFUSED, false),
+            (Errno::ECONNRESET, false),
+            (Errno::EHOSTUNREACH, false),
+            (Errno::ENETUNREACH, false),
+        ] {
+            let error = io::Error::from_raw_os_error(errno as i32);
+            assert_eq!(is_local(&error), expected, "{errno}");
+        }
+    }
+}

@@ -11,7 +11,8 @@
 //!   something, as those of a server have that ends them after so many requests.
 //! - What was lost with its connection before anything of the response came is sent again once, on another address or a new
 //!   connection, if sending it twice does no harm, and the connection had been of use before or there is another address.
-//! - An address that can't be connected to, or doesn't answer time and again, is left alone for a while.
+//! - An address that can't be connected to, or that leaves most requests unanswered, is left alone for a while. The last one that is
+//!   left is tried all the same.
 //! - A connection that says nothing while requests wait is asked by PING whether it is still there, once.
 //!
 //! ```
@@ -95,6 +96,7 @@
 
 mod endpoint;
 mod event;
+mod health;
 mod pool;
 mod replay;
 mod stats;

@@ -64,7 +64,8 @@ pub struct Options {
     pub backoff: Duration,
     /// What that grows to. Default 5 s.
     pub max_backoff: Duration,
-    /// Responses in a row that didn't come, or were none, after which an address counts as failed too. Default 5.
+    /// Requests that an address has left unanswered lately, from which on it is left alone too, if those are most of its requests
+    /// and there is another address. Default 5.
     pub max_faults: u32,
     /// Version of the PROXY protocol header that connections begin with, 1 or 2. With it each connection is for one client only.
     /// Default none.

@@ -9,6 +9,7 @@ use tidegate_proto::{ErrorCode, StreamId};
 use super::{Place, Pool, Request, RequestId, Resend};
 use crate::endpoint::Class;
 use crate::event::{Event, Failure};
+use crate::health::Pauses;
 use crate::replay::Outgoing;
 
 /// How long an exchange of HTTP/1.1 whose response is whole may still be under way.
@@ -79,7 +80,7 @@ impl<K: Copy> Pool<K> {
     ) {
         self.stats.connect_failures += 1;
         let now = conns.now();
-        let (backoff, most) = (self.options.backoff, self.options.max_backoff);
+        let pauses = self.pauses();
         let name = self.name(place);
         warn!("upstream {name}: {failure}");
         // What the same clients have there speaks for the address, whatever protocol it was dialled for.
@@ -92,9 +93,12 @@ impl<K: Copy> Pool<K> {
             .usable(place, class)
             .any(|(_, pooled)| pooled.protocol.is_some());
         let endpoint = self.endpoint(place);
-        match is_alive {
-            true => endpoint.dial_failed(now, backoff, most),
-            false => endpoint.failed(now, backoff, most),
+        match failure {
+            // What this host lacks says nothing about the address. It may have it again in a moment.
+            Failure::Local(_) if !is_connected => {}
+            Failure::Local(_) => endpoint.health.dial_failed(now, pauses),
+            _ if is_alive => endpoint.health.dial_failed(now, pauses),
+            _ => endpoint.health.connect_failed(now, pauses),
         }
         if is_connected {
             self.leave(conns, place, class, |request| match request.refused_by {
@@ -108,18 +112,26 @@ impl<K: Copy> Pool<K> {
         self.endpoint(place).tidy(class);
     }
 
-    /// An address took a request and gave no proper answer.
-    pub(super) fn note_fault(&mut self, place: Place, now: Instant) {
-        let (backoff, most) = (self.options.backoff, self.options.max_backoff);
-        let max_faults = self.options.max_faults;
+    /// An address took requests and answered none of them. It is left alone for a while if that is what it does most of the time,
+    /// and another address is of use.
+    pub(super) fn note_no_answer(&mut self, place: Place, now: Instant) {
+        let (pauses, least) = (self.pauses(), self.options.max_faults);
+        let has_others = self.has_others(place, now);
         let name = self.name(place);
         let endpoint = self.endpoint(place);
-        if endpoint.is_at_fault(max_faults) {
+        if endpoint.health.gave_no_answer(now, least) && has_others {
             warn!(
-                "upstream {name}: {} has not answered {max_faults} requests in a row",
+                "upstream {name}: {} answers less than half of its requests, others get them for a while",
                 endpoint.addr
             );
-            endpoint.failed(now, backoff, most);
+            endpoint.health.eject(now, pauses);
+        }
+    }
+
+    fn pauses(&self) -> Pauses {
+        Pauses {
+            first: self.options.backoff,
+            most: self.options.max_backoff,
         }
     }
 
@@ -304,7 +316,7 @@ impl<K: Copy> Pool<K> {
             match stream {
                 Some((conn, stream)) => {
                     if !heard {
-                        self.note_fault(place, now);
+                        self.note_no_answer(place, now);
                     }
                     self.reset_stream(conns, conn, stream);
                     self.fail(id, Failure::TimedOut);

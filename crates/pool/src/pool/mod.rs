@@ -4,7 +4,6 @@ mod fate;
 mod placing;
 
 use std::collections::VecDeque;
-use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -19,8 +18,9 @@ use tidegate_proto::{
     ResetCause, StreamId,
 };
 
-use crate::endpoint::{Class, Endpoint, Fitness};
+use crate::endpoint::{Class, Endpoint};
 use crate::event::{Event, Failure};
+use crate::health::{Fitness, Health};
 use crate::replay::Outgoing;
 use crate::stats::Stats;
 use crate::upstream::{Options, Security, Upstream, UpstreamId};
@@ -220,7 +220,8 @@ impl<K: Copy> Pool<K> {
             Security::H2c => Some(Protocol::Http2),
             Security::Tls { .. } => None,
         };
-        let endpoint = |addr: &SocketAddr| Endpoint::new(*addr, protocol);
+        let limit = self.options.request_timeout;
+        let endpoint = |addr: &SocketAddr| Endpoint::new(*addr, protocol, Health::new(limit));
         let endpoints = upstream.addresses.iter().map(endpoint).collect();
         self.upstreams.push(State {
             upstream,
@@ -278,7 +279,7 @@ impl<K: Copy> Pool<K> {
             moved_at: conns.now(),
         });
         self.look_by(conns.now());
-        self.place(conns, id, Failure::NoneAlive);
+        self.place(conns, id, Failure::NoAddress);
         id
     }
 
@@ -443,7 +444,7 @@ impl<K: Copy> Pool<K> {
         let (place, class, is_ending) = (pooled.place, pooled.class, pooled.is_ending);
         self.stats.connected += 1;
         let endpoint = self.endpoint(place);
-        endpoint.connected();
+        endpoint.health.connected();
         if class.only.is_none() {
             endpoint.protocol = Some(protocol);
         }
@@ -489,7 +490,7 @@ impl<K: Copy> Pool<K> {
                     let is_tunnel = request.is_tunnel;
                     let (request, key, place) = (request.id, request.key, request.place);
                     let endpoint = self.endpoint(place);
-                    endpoint.succeeded();
+                    endpoint.health.answered(conns.now());
                     let addr = endpoint.addr;
                     let protocol = self.conns.get(&conn).and_then(|pooled| pooled.protocol);
                     let event = Event::Response {
@@ -617,6 +618,9 @@ impl<K: Copy> Pool<K> {
         if !has_spoken && pooled.carried == 0 && !pooled.is_ending {
             return self.connect_failed(conns, place, class, &failure_to_connect(addr, why));
         }
+        // The address did answer where we don't take as much as it has to say, and would say it again.
+        let is_too_much = is_limit_of_ours(why);
+        let mut is_fault = !is_too_much;
         let mut lost: Vec<(StreamId, RequestId)> = streams.into_iter().collect();
         lost.sort_unstable_by_key(|(id, _)| *id);
         for (_, request) in lost {
@@ -633,11 +637,12 @@ impl<K: Copy> Pool<K> {
             // A server may end a connection that has done nothing for long, just when it is used again; or be gone where another
             // one is there. Then the request is lost, perhaps before anything of it was read; but only where that doesn't matter can
             // one say so (RFC 9110 §9.2.2).
-            let is_harmless = !heard && self.is_idempotent(request);
+            let is_harmless = !heard && !is_too_much && self.is_idempotent(request);
             let was_of_use = pooled.carried > 1;
             let is_usual = is_harmless && was_of_use;
-            if !heard && !is_usual {
-                self.note_fault(place, now);
+            // However many requests a connection takes along, it is lost once.
+            if !heard && !is_usual && std::mem::take(&mut is_fault) {
+                self.note_no_answer(place, now);
             }
             let resend = match is_harmless && (was_of_use || self.has_others(place, now)) {
                 true => Resend::Once,
@@ -753,7 +758,9 @@ impl<K: Copy> Pool<K> {
         let state = self.upstreams.get(place.upstream);
         let endpoints = state.map_or(&[][..], |state| &state.endpoints);
         let mut others = endpoints.iter().enumerate();
-        others.any(|(at, endpoint)| at != place.endpoint && endpoint.fitness(now) != Fitness::Down)
+        others.any(|(at, endpoint)| {
+            at != place.endpoint && endpoint.health.fitness(now) != Fitness::Down
+        })
     }
 
     /// Whether asking twice is as good as asking once (RFC 9110 §9.2.2).
@@ -769,13 +776,21 @@ impl<K: Copy> Pool<K> {
     }
 }
 
-/// Why a connection didn't come about.
+/// Whether a connection ended because a response is more than we take.
+fn is_limit_of_ours(why: &End) -> bool {
+    match why {
+        End::Closed(CloseReason::Violation(violation)) => {
+            violation.code() == ErrorCode::ENHANCE_YOUR_CALM
+        }
+        _ => false,
+    }
+}
+
+/// Why a connection was not established.
 fn failure_to_connect(addr: SocketAddr, why: &End) -> Failure {
     match why {
         End::ConnectTimedOut => Failure::ConnectTimedOut(addr),
-        End::ConnectFailed(error) if error.kind() == io::ErrorKind::TimedOut => {
-            Failure::ConnectTimedOut(addr)
-        }
+        End::ConnectFailed(error) => Failure::to_connect(addr, error),
         End::TlsFailed(rustls::Error::InvalidCertificate(_)) => {
             Failure::Certificate(addr, why.to_string())
         }

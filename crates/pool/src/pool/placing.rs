@@ -9,8 +9,9 @@ use tidegate_net::{ConnId, Conns, Dial, DialSecurity, Engine, Protocol, proxy_he
 use tidegate_proto::{KnownName, Misuse, RequestHead};
 
 use super::{Place, Pool, Pooled, Request, RequestId, State};
-use crate::endpoint::{Class, Fitness};
+use crate::endpoint::Class;
 use crate::event::Failure;
+use crate::health::Fitness;
 use crate::replay::Outgoing;
 use crate::upstream::Security;
 
@@ -53,8 +54,10 @@ impl<K: Copy> Pool<K> {
             .map(|step| (start + step) % count)
             .filter(|endpoint| !request.failed.contains(endpoint))
             .map(|endpoint| (state.endpoints[endpoint].rank(now), endpoint))
-            .filter(|((fitness, _), _)| *fitness != Fitness::Down)
-            .min_by_key(|(rank, endpoint)| (last == Some(*endpoint), *rank));
+            // One that has failed is better than none.
+            .min_by_key(|(rank, endpoint)| {
+                (rank.0 == Fitness::Down, last == Some(*endpoint), *rank)
+            });
         let Some((_, endpoint)) = best else {
             return self.fail(id, otherwise);
         };
@@ -271,11 +274,6 @@ impl<K: Copy> Pool<K> {
             self.endpoint(place).group(class).waiting.push_front(id);
         }
         self.dial_if_due(conns, place, class);
-        let now = conns.now();
-        let endpoint = self.endpoint(place);
-        if endpoint.fitness(now) == Fitness::Down && endpoint.group(class).count() == 0 {
-            self.leave(conns, place, class, |_| Some(Failure::NoneAlive));
-        }
     }
 
     /// An address is of no use to some of those that wait for it: they go elsewhere, or fail for the reason that `why` has.
@@ -314,7 +312,7 @@ impl<K: Copy> Pool<K> {
             for _ in count..most {
                 let endpoint = self.endpoint(place);
                 let are_some = endpoint.group(class).count() > 0;
-                let may_be_dialled = endpoint.may_be_dialled(now, are_some);
+                let may_be_dialled = endpoint.health.may_be_dialled(now, are_some);
                 let group = endpoint.group(class);
                 if !may_be_dialled || group.waiting.len() <= group.dialling {
                     break;
@@ -341,7 +339,7 @@ impl<K: Copy> Pool<K> {
         let before_settings = self.upstreams[place.upstream].before_settings();
         let endpoint = self.endpoint(place);
         let count = endpoint.group(class).count();
-        let may_be_dialled = endpoint.may_be_dialled(conns.now(), count > 0);
+        let may_be_dialled = endpoint.health.may_be_dialled(conns.now(), count > 0);
         let group = endpoint.group(class);
         if !may_be_dialled || group.dialling > 0 || count >= most {
             return false;
@@ -402,7 +400,7 @@ impl<K: Copy> Pool<K> {
                 self.dialled += 1;
             }
             Err(error) => {
-                let failure = Failure::Connect(endpoint.addr, error.to_string());
+                let failure = Failure::to_connect(endpoint.addr, &error);
                 self.connect_failed(conns, place, class, &failure);
             }
         }

@@ -1,12 +1,13 @@
 //! Addresses that fail: the next one, leaving them alone, trying them again.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tidegate_pool::{Failure, Security, UpstreamId};
 use tidegate_proto::{Body, ErrorCode};
 
-use crate::lab::{Key, Lab, Server, addr, get};
+use crate::lab::{Key, Lab, Server, addr, ask, get};
 
 fn lab() -> Lab {
     lab_with(100, 350)
@@ -53,20 +54,45 @@ fn a_request_goes_from_address_to_address() {
 }
 
 #[test]
-fn where_all_addresses_fail_it_fails_and_the_next_one_at_once() {
-    let mut lab = lab();
-    let upstream = lab.upstream(Security::H2c, 2);
-    let key = lab.ask(get(upstream));
-    let addresses = [lab.refuse(), lab.refuse()];
-    let Some(Failure::Connect(last, _)) = lab.failure(key) else {
-        panic!("{:?}", lab.failure(key));
-    };
-    assert_eq!(last, addresses[1]);
-    // Nothing is tried, nothing is waited for.
-    let key = lab.ask(get(upstream));
-    assert_eq!(lab.failure(key), Some(Failure::NoneAlive));
-    assert!(lab.dialled.is_empty());
-    assert_eq!((lab.stats().open, lab.stats().failed), (0, 2));
+fn where_all_addresses_fail_each_request_tries_them_all_at_once() {
+    for security in [Security::H2c, Security::Http1] {
+        let mut lab = lab();
+        let upstream = lab.upstream(security.clone(), 2);
+        for round in 1..=5 {
+            let key = lab.ask(get(upstream));
+            let addresses = [lab.refuse(), lab.refuse()];
+            assert_ne!(addresses[0], addresses[1]);
+            let Some(Failure::Connect(last, _)) = lab.failure(key) else {
+                panic!("{:?}", lab.failure(key));
+            };
+            assert_eq!(last, addresses[1]);
+            assert!(lab.dialled.is_empty());
+            assert_eq!((lab.stats().open, lab.stats().failed), (0, round));
+        }
+        // One is back, whichever: the next request gets its answer without a pause.
+        let key = lab.ask(get(upstream));
+        lab.refuse();
+        let server = match security {
+            Security::Http1 => lab.accept_h1(),
+            _ => lab.accept_h2(),
+        };
+        lab.respond(server, 200, Body::Empty);
+        assert_eq!(lab.status(key), Some(200));
+    }
+}
+
+#[test]
+fn requests_that_wait_for_an_address_which_failed_share_one_dial() {
+    for security in [Security::H2c, Security::Http1] {
+        let mut lab = lab();
+        let upstream = lab.upstream(security, 1);
+        lab.ask(get(upstream));
+        lab.refuse();
+        let keys: Vec<Key> = (0..20).map(|_| lab.ask(get(upstream))).collect();
+        assert_eq!(lab.dialled.len(), 1);
+        lab.refuse();
+        assert!(keys.iter().all(|key| lab.failure(*key).is_some()));
+    }
 }
 
 #[test]
@@ -82,32 +108,6 @@ fn those_that_wait_together_go_on_together() {
             let failure = lab.failure(key);
             assert!(matches!(failure, Some(Failure::Connect(..))), "{failure:?}");
         }
-        assert_eq!(lab.stats().open, 0);
-    }
-}
-
-#[test]
-fn who_fails_is_left_alone_for_longer_each_time_until_it_answers() {
-    let mut lab = lab();
-    let upstream = lab.h2c();
-    for _ in 0..2 {
-        for millis in [100, 200, 350, 350] {
-            let key = lab.ask(get(upstream));
-            lab.refuse();
-            assert!(lab.failure(key).is_some());
-            lab.wait_ms(millis - 1);
-            let early = lab.ask(get(upstream));
-            assert_eq!(lab.failure(early), Some(Failure::NoneAlive), "{millis}");
-            lab.wait_ms(1);
-        }
-        // It is tried again, and that it is there is not enough.
-        let key = lab.ask(get(upstream));
-        let server = lab.accept_h2();
-        lab.respond(server, 500, Body::Empty);
-        assert_eq!(lab.status(key), Some(500));
-        let now = lab.now;
-        lab.servers[server].shut_down(now);
-        lab.wait_ms(2000);
         assert_eq!(lab.stats().open, 0);
     }
 }
@@ -198,7 +198,7 @@ fn the_address_with_the_least_to_do_is_chosen() {
 }
 
 #[test]
-fn what_never_had_an_address_counts_nowhere() {
+fn one_of_two_that_answer_nothing_is_always_there() {
     let mut lab = lab_with(5000, 5000);
     let upstream = lab.upstream(Security::H2c, 2);
     for _ in 0..2 {
@@ -208,13 +208,19 @@ fn what_never_had_an_address_counts_nowhere() {
     lab.accept_h2();
     lab.respond(0, 200, Body::Empty);
     lab.respond(1, 200, Body::Empty);
-    // Both count as failed now, though their connections are there.
+    // Both leave as many requests unanswered, and the first that had enough of them is left alone. The other one isn't.
     time_out(&mut lab, upstream, 6);
-    for _ in 0..5 {
-        let key = lab.ask(get(upstream));
-        assert_eq!(lab.failure(key), Some(Failure::NoneAlive));
+    let keys: Vec<Key> = (0..5).map(|_| lab.ask(get(upstream))).collect();
+    let mut open: Vec<usize> = lab.servers.iter().map(Server::open).collect();
+    let there = usize::from(open[0] < open[1]);
+    open.sort_unstable();
+    assert_eq!(open, [0, 5]);
+    for (nth, key) in keys.into_iter().enumerate() {
+        let id = lab.servers[there].requests[4 + nth].id;
+        lab.respond_to(there, id, 200, Body::Empty);
+        assert_eq!(lab.status(key), Some(200));
     }
-    // They are tried again, do well, and share what there is.
+    // The one that was left alone is tried again, does well, and both share what there is.
     lab.wait_ms(5000);
     for _ in 0..2 {
         lab.ask(get(upstream));
@@ -223,11 +229,20 @@ fn what_never_had_an_address_counts_nowhere() {
         let id = lab.servers[server].requests.last().expect("it is there").id;
         lab.respond_to(server, id, 200, Body::Empty);
     }
+    let before: Vec<usize> = lab
+        .servers
+        .iter()
+        .map(|server| server.requests.len())
+        .collect();
     for _ in 0..8 {
         lab.ask(get(upstream));
     }
-    let open: Vec<usize> = lab.servers.iter().map(Server::open).collect();
-    assert_eq!(open[0], open[1]);
+    let after = lab.servers.iter().map(|server| server.requests.len());
+    let more: Vec<usize> = after
+        .zip(before)
+        .map(|(after, before)| after - before)
+        .collect();
+    assert_eq!(more, [4, 4]);
     lab.cut(0, true);
     lab.cut(1, true);
     let key = lab.ask(get(upstream));
@@ -275,47 +290,182 @@ fn time_out(lab: &mut Lab, upstream: UpstreamId, count: usize) {
     }
 }
 
+/// The connection that was used last of those on which a request waits for an answer.
+fn asked(lab: &Lab) -> usize {
+    let is_asked = |server: &Server| server.socket.is_some() && server.open() > 0;
+    lab.servers
+        .iter()
+        .rposition(is_asked)
+        .expect("there is one")
+}
+
+/// How many requests go to each of two addresses that wait for answers, of so many more.
+fn shares(lab: &mut Lab, upstream: UpstreamId, count: usize) -> [usize; 2] {
+    let open = |lab: &Lab| [lab.servers[0].open(), lab.servers[1].open()];
+    let before = open(lab);
+    let keys: Vec<Key> = (0..count).map(|_| lab.ask(get(upstream))).collect();
+    let after = open(lab);
+    for key in keys {
+        lab.cancel(key);
+    }
+    [after[0] - before[0], after[1] - before[1]]
+}
+
 #[test]
-fn who_takes_requests_and_does_not_answer_counts_as_failed() {
+fn who_leaves_most_requests_unanswered_is_left_alone_while_another_is_there() {
     let mut lab = lab_with(5000, 5000);
-    let upstream = lab.h2c();
-    lab.ask(get(upstream));
-    let server = lab.accept_h2();
-    lab.respond(server, 200, Body::Empty);
-    // Two, and an answer in between.
-    time_out(&mut lab, upstream, 2);
-    lab.ask(get(upstream));
-    let id = lab.servers[server].requests.last().expect("it is there").id;
-    lab.respond_to(server, id, 200, Body::Empty);
-    time_out(&mut lab, upstream, 2);
-    let key = lab.ask(get(upstream));
-    assert_eq!(lab.failure(key), None);
-    lab.cancel(key);
-    // A third in a row.
-    time_out(&mut lab, upstream, 1);
-    let key = lab.ask(get(upstream));
-    assert_eq!(lab.failure(key), Some(Failure::NoneAlive));
+    let upstream = lab.upstream(Security::H2c, 2);
+    for _ in 0..2 {
+        lab.ask(get(upstream));
+    }
+    lab.accept_h2();
+    lab.accept_h2();
+    lab.respond(0, 200, Body::Empty);
+    lab.respond(1, 200, Body::Empty);
+    // One page takes too long at the first; the second answers all.
+    let keys: Vec<Key> = (0..6).map(|_| lab.ask(get(upstream))).collect();
+    for _ in 0..3 {
+        lab.respond(1, 200, Body::Empty);
+        lab.servers[0].take_request();
+    }
+    lab.wait_ms(11_500);
+    let failures = keys.iter().filter(|key| lab.failure(**key).is_some());
+    assert_eq!(failures.count(), 3);
+    assert_eq!(shares(&mut lab, upstream, 8), [0, 8]);
     lab.wait_ms(5000);
-    let key = lab.ask(get(upstream));
-    assert_eq!(lab.failure(key), None);
+    // Then one request tries it.
+    assert_eq!(shares(&mut lab, upstream, 8), [1, 7]);
+}
+
+#[test]
+fn a_bad_page_takes_no_address_from_those_that_ask_for_good_ones() {
+    let mut lab = lab();
+    let upstream = lab.upstream(Security::Http1, 2);
+    let mut first = 0;
+    for round in 0..100 {
+        // Of five requests one ends with its connection, four are answered.
+        let key = lab.ask(ask("POST", upstream));
+        if !lab.dialled.is_empty() {
+            first = lab.accept_h1();
+        }
+        let server = asked(&lab);
+        match round % 5 {
+            0 => lab.cut(server, true),
+            _ => {
+                lab.respond(server, 200, Body::Empty);
+                assert_eq!(lab.status(key), Some(200));
+            }
+        }
+    }
+    assert!(first > 10);
+    // Both are asked.
+    for _ in 0..2 {
+        lab.ask(get(upstream));
+    }
+    let mut asked: Vec<SocketAddr> = dialled(&lab);
+    asked.extend(
+        lab.servers
+            .iter()
+            .filter(|server| server.socket.is_some() && server.open() > 0)
+            .map(|server| server.addr),
+    );
+    asked.sort();
+    assert_eq!(asked, [addr(1), addr(2)]);
+}
+
+#[test]
+fn the_only_address_is_never_taken_away_for_what_its_pages_do() {
+    // A page that takes its connection along, one that is too slow, one with more fields than we take.
+    for security in [Security::Http1, Security::H2c] {
+        let mut lab = lab();
+        let upstream = lab.upstream(security.clone(), 1);
+        let accept = |lab: &mut Lab| {
+            if !lab.dialled.is_empty() {
+                match security {
+                    Security::Http1 => lab.accept_h1(),
+                    _ => lab.accept_h2(),
+                };
+            }
+            lab.servers.len() - 1
+        };
+        for round in 0..30 {
+            let key = lab.ask(ask("POST", upstream));
+            let server = accept(&mut lab);
+            match round % 2 {
+                0 => lab.cut(server, true),
+                _ => lab.wait_ms(11_500),
+            }
+            assert!(lab.failure(key).is_some());
+            let key = lab.ask(get(upstream));
+            let server = accept(&mut lab);
+            let id = lab.servers[server].requests.last().expect("it is there").id;
+            lab.respond_to(server, id, 200, Body::Empty);
+            assert_eq!(lab.status(key), Some(200));
+        }
+    }
+}
+
+#[test]
+fn more_than_we_take_is_no_word_about_the_address() {
+    let mut lab = lab();
+    let upstream = lab.upstream(Security::Http1, 2);
+    let mut cuts = 0;
+    while cuts < 20 {
+        let key = lab.ask(get(upstream));
+        let at = lab.dialled[0].addr;
+        if at == addr(2) {
+            let server = lab.accept_h1();
+            lab.respond(server, 200, Body::Empty);
+            assert_eq!(lab.status(key), Some(200));
+            let now = lab.now;
+            lab.servers[server].shut_down(now);
+            lab.run();
+            continue;
+        }
+        let server = lab.accept_raw();
+        lab.read_raw(server);
+        let fields: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
+        lab.write_raw(server, format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
+        let failure = lab.failure(key);
+        assert!(
+            matches!(failure, Some(Failure::Violation(_))),
+            "{failure:?}"
+        );
+        cuts += 1;
+    }
 }
 
 #[test]
 fn connections_that_are_cut_before_an_answer_are_faults_too() {
     let mut lab = lab();
-    let upstream = lab.http1();
-    for _ in 0..3 {
-        let key = lab.ask(get(upstream));
-        let server = lab.accept_h1();
-        lab.cut(server, true);
-        assert!(matches!(lab.failure(key), Some(Failure::Lost(_))));
+    let upstream = lab.upstream(Security::Http1, 2);
+    // One address closes what it takes; it is asked for the last time when that happened thrice.
+    let mut cuts = 0;
+    for _ in 0..20 {
+        let key = lab.ask(ask("POST", upstream));
+        if lab
+            .dialled
+            .front()
+            .is_some_and(|dialled| dialled.addr == addr(1))
+        {
+            let server = lab.accept_h1();
+            lab.cut(server, true);
+            assert!(matches!(lab.failure(key), Some(Failure::Lost(_))));
+            cuts += 1;
+            continue;
+        }
+        if !lab.dialled.is_empty() {
+            lab.accept_h1();
+        }
+        let server = asked(&lab);
+        lab.respond(server, 200, Body::Empty);
+        assert_eq!(lab.status(key), Some(200));
     }
-    let key = lab.ask(get(upstream));
-    assert_eq!(lab.failure(key), Some(Failure::NoneAlive));
+    assert_eq!(cuts, 3);
 }
 
 #[test]
-fn who_waits_for_a_connection_that_is_lost_gets_another_at_once_or_none() {
+fn who_waits_for_a_connection_that_is_lost_gets_another_at_once() {
     for max_faults in [1, 2] {
         let mut lab = Lab::new(|options, _| {
             options.max_http1_connections = 1;
@@ -326,13 +476,6 @@ fn who_waits_for_a_connection_that_is_lost_gets_another_at_once_or_none() {
         let server = lab.accept_h1();
         lab.cut(server, true);
         assert!(matches!(lab.failure(keys[0]), Some(Failure::Lost(_))));
-        if max_faults == 1 {
-            // It was once too often: there is nothing to wait for.
-            for key in &keys[1..] {
-                assert_eq!(lab.failure(*key), Some(Failure::NoneAlive));
-            }
-            continue;
-        }
         let server = lab.accept_h1();
         lab.respond(server, 200, Body::Empty);
         lab.respond(server, 200, Body::Empty);
@@ -340,6 +483,32 @@ fn who_waits_for_a_connection_that_is_lost_gets_another_at_once_or_none() {
             (lab.status(keys[1]), lab.status(keys[2])),
             (Some(200), Some(200))
         );
+    }
+}
+
+#[test]
+fn what_this_host_lacks_is_not_held_against_the_address() {
+    let mut lab = lab();
+    let upstream = lab.http1();
+    for kind in [ErrorKind::AddrNotAvailable, ErrorKind::OutOfMemory] {
+        for _ in 0..10 {
+            let key = lab.ask(get(upstream));
+            lab.fail_dial(kind);
+            let failure = lab.failure(key).expect("it failed");
+            assert!(matches!(failure, Failure::Local(_)), "{failure:?}");
+            assert_eq!(failure.status(), 503);
+        }
+        // Nothing is held against it: a burst opens as many connections as it needs.
+        let keys: Vec<Key> = (0..3).map(|_| lab.ask(get(upstream))).collect();
+        assert_eq!(lab.dialled.len(), 3);
+        let servers = [(); 3].map(|()| lab.accept_h1());
+        for server in servers {
+            lab.respond(server, 200, Body::Empty);
+            lab.cut(server, false);
+        }
+        for key in keys {
+            assert_eq!(lab.status(key), Some(200));
+        }
     }
 }
 
@@ -431,11 +600,11 @@ fn one_that_takes_no_connection_is_waited_for_so_long() {
 }
 
 #[test]
-fn an_upstream_without_addresses_is_dead() {
+fn an_upstream_without_addresses_answers_nothing() {
     let mut lab = lab();
     let upstream = lab.upstream(Security::H2c, 0);
     let key = lab.ask(get(upstream));
-    assert_eq!(lab.failure(key), Some(Failure::NoneAlive));
+    assert_eq!(lab.failure(key), Some(Failure::NoAddress));
 }
 
 #[test]

@@ -615,9 +615,14 @@ impl Lab {
 
     /// The connection that was dialled first of those that wait comes to nothing. Its address.
     pub(crate) fn refuse(&mut self) -> SocketAddr {
+        self.fail_dial(ErrorKind::ConnectionRefused)
+    }
+
+    /// The same, for this reason.
+    pub(crate) fn fail_dial(&mut self, kind: ErrorKind) -> SocketAddr {
         let mut dialled = self.dialled.pop_front().expect("it was dialled");
         let addr = dialled.addr;
-        dialled.socket.fail(ErrorKind::ConnectionRefused);
+        dialled.socket.fail(kind);
         self.run();
         addr
     }
@@ -765,6 +770,8 @@ impl Got {
 
 /// An upstream's end of a connection.
 pub(crate) struct Server {
+    /// Where it was dialled.
+    pub(crate) addr: SocketAddr,
     /// None once it is closed.
     pub(crate) socket: Option<MemorySocket>,
     engine: Engine,
@@ -793,6 +800,7 @@ pub(crate) struct Server {
 impl Server {
     fn new(dialled: Dialled, engine: Engine) -> Self {
         Self {
+            addr: dialled.addr,
             socket: Some(dialled.socket),
             engine,
             tls: None,

@@ -794,6 +794,36 @@ fn websockets_from_either_protocol() {
 }
 
 #[test]
+fn a_websocket_request_that_is_answered_as_a_get_has_that_answer() {
+    // RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field".
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    let server = proxy(&["--route", &upstream.route("/"), "--websocket", "/"]);
+    let mut http1 = http1::Client::new(server.h2c);
+    for _ in 0..10 {
+        http1.send(
+            "GET /page HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        );
+        let answer = http1.response(false);
+        assert_eq!((answer.status, answer.text()), (200, "hi"));
+        // The connection goes on.
+        let answer = http1.get("/page");
+        assert_eq!((answer.status, answer.text()), (200, "hi"));
+    }
+    // RFC 8441 §5: over HTTP/2 a 200 would grant the tunnel. It is nothing that speaks against the upstream.
+    for _ in 0..10 {
+        let (mut client, id) = websocket(&server);
+        let answer = client.response(id);
+        assert_eq!(answer.status(), 502);
+        assert_eq!(
+            answer.field("proxy-status"),
+            "tidegate; error=http_upgrade_failed"
+        );
+        assert_eq!(client.get("/page").text(), "hi");
+    }
+}
+
+#[test]
 fn a_websocket_whose_upstream_leaves_has_all_that_it_said() {
     // In order: first one way ends, then there is nobody to write to.
     let upstream = Upstream::new(|conn| {

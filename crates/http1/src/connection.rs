@@ -366,6 +366,14 @@ impl Connection {
         exchange.is_some_and(|exchange| exchange.is_tunnel && exchange.send.phase == Phase::Done)
     }
 
+    /// Whether the request in progress has been granted a tunnel. A client's owner tells by this what a 2xx to a request for a
+    /// WebSocket means: a server may ignore Upgrade (RFC 9110 §7.8), and then it is an ordinary response.
+    pub fn is_tunnel(&self) -> bool {
+        self.exchange
+            .as_ref()
+            .is_some_and(|exchange| exchange.is_tunnel)
+    }
+
     /// Whether the connection ended in the middle of a message that only its end delimits, or of a tunnel. Then the transport must not
     /// end in order, or the peer takes what it has for the whole (RFC 9112 §8): reset the socket, send no close_notify. Nor where a
     /// client has given up in the middle of its request: a server that doesn't read the rest would never get to the end behind it.

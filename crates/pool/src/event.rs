@@ -39,6 +39,9 @@ pub enum Event<K> {
         protocol: Protocol,
         /// Whether it has no body and no trailers; then the request is over.
         end: bool,
+        /// Whether it grants the tunnel that was asked for. A 2xx to a request for a WebSocket doesn't if it comes from an upstream
+        /// of HTTP/1.1 that ignores Upgrade (RFC 9110 §7.8).
+        opens_tunnel: bool,
     },
     /// A piece of the response's body. More than a window's worth doesn't come until [`Pool::consume`](crate::Pool::consume)
     /// gives credit back.
@@ -118,7 +121,7 @@ impl Failure {
         } else if error.kind() == io::ErrorKind::TimedOut {
             Self::ConnectTimedOut(addr)
         } else {
-            Self::Connect(addr, error.to_string())
+            Self::Connect(addr, format!("can't connect: {error}"))
         }
     }
 

@@ -105,4 +105,4 @@ mod upstream;
 pub use event::{Event, Failure};
 pub use pool::{OnBehalf, Pool, RequestId, RequestOptions};
 pub use stats::Stats;
-pub use upstream::{Options, Security, Upstream, UpstreamId, client_config};
+pub use upstream::{Options, Security, Upstream, UpstreamId, client_config, wait_for_answers};

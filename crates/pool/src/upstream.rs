@@ -8,6 +8,9 @@ use rustls::pki_types::ServerName;
 use tidegate_net::TlsConnectorConfig;
 use tidegate_proto::Config;
 
+/// The default of [`Options::request_timeout`].
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// A server, at one address or several that are as good as each other.
 #[derive(Clone, Debug)]
 pub struct Upstream {
@@ -78,7 +81,7 @@ impl Options {
         Self {
             proto,
             connect_timeout: Duration::from_secs(3),
-            request_timeout: Duration::from_secs(60),
+            request_timeout: REQUEST_TIMEOUT,
             conversation_timeout: Duration::from_secs(3600),
             max_idle: 100,
             max_http2_connections: 8,
@@ -93,13 +96,23 @@ impl Options {
 }
 
 /// Settings and limits for the engines of a pool's connections: a connection is kept for 90 s without a request, and probed after
-/// 10 s of silence if it has some. How long a response may take is the pool's business, not the engines'.
+/// 10 s of silence if it has some. How long a response may take is the pool's business, not the engines'. So they wait as long for what
+/// an upstream has to say for itself, its SETTINGS and what it acknowledges: one with a single thread says nothing while it computes.
+/// See [`wait_for_answers`] for another [`Options::request_timeout`] than the default.
 pub fn client_config() -> Config {
     let mut config = Config::client();
     config.timeouts.idle = Duration::from_secs(90);
     config.timeouts.probe = Duration::from_secs(10);
-    config.timeouts.probe_answer = Duration::from_secs(5);
+    wait_for_answers(&mut config, REQUEST_TIMEOUT);
     config.timeouts.body = Duration::ZERO;
     config.timeouts.write = Duration::ZERO;
     config
+}
+
+/// Has the engines wait so long for an upstream's SETTINGS, their acknowledgement and that of a PING; zero: no limit. It should be
+/// [`Options::request_timeout`]: no less, or requests that have time left are lost with their connection.
+pub fn wait_for_answers(config: &mut Config, limit: Duration) {
+    config.timeouts.handshake = limit;
+    config.timeouts.settings_ack = limit;
+    config.timeouts.probe_answer = limit;
 }

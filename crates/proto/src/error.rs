@@ -204,8 +204,6 @@ violations! {
     ResponseUnasked => PROTOCOL_ERROR, Connection, "RFC 9112 §9.2", "response_unasked";
     /// A 101 that wasn't asked for, or not so, or whose Sec-WebSocket-Accept is wrong.
     UpgradeInvalid => PROTOCOL_ERROR, Connection, "RFC 6455 §4.1", "upgrade_invalid";
-    /// A 2xx other than 101 in answer to a request for a WebSocket.
-    UpgradeIgnored => PROTOCOL_ERROR, Connection, "RFC 6455 §4.1", "upgrade_ignored";
 }
 
 impl Violation {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tidegate_net::{Options, TlsAcceptorConfig, TlsConnectorConfig, TlsError, Trust};
-use tidegate_pool::{Security, Upstream, client_config};
+use tidegate_pool::{Security, Upstream, client_config, wait_for_answers};
 use tidegate_proto::{Config as Proto, MemoryBudget};
 
 use crate::access_log::Destination;
@@ -357,6 +357,8 @@ fn pool_options(
     proto.max_stream_window_size = DOWNLOAD_WINDOW;
     proto.memory_budget = memory_budget;
     proto.timeouts.idle = flags.upstream_idle_timeout;
+    let patience = Some(flags.upstream_timeout).filter(|limit| !limit.is_zero());
+    wait_for_answers(&mut proto, patience.unwrap_or(flags.tunnel_timeout));
     let mut pool = tidegate_pool::Options::new(proto.build().map_err(ConfigError::Proto)?);
     pool.connect_timeout = flags.upstream_connect_timeout;
     pool.request_timeout = flags.upstream_timeout;

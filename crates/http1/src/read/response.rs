@@ -91,10 +91,6 @@ pub(crate) fn parse(
             return Err(Violation::UpgradeInvalid);
         }
     }
-    if is_success && matches!(asked.tunnel, Tunnel::WebSocket { .. }) {
-        // RFC 9110 §7.8: a server may ignore Upgrade. Then what comes is no answer to what was asked here.
-        return Err(Violation::UpgradeIgnored);
-    }
     // RFC 9112 §6.3, in its order; but what goes through a tunnel is no body, and a 204 opens one too.
     let body = if opens_tunnel {
         BodyReader::UntilEnd

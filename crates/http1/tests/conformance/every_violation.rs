@@ -88,11 +88,6 @@ fn scenarios_of_servers() -> Vec<(Violation, Option<RequestHead>, &'static str)>
             Some(websocket()),
             "HTTP/1.1 101 \r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
         ),
-        (
-            Violation::UpgradeIgnored,
-            Some(websocket()),
-            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
-        ),
     ]
 }
 

@@ -767,14 +767,23 @@ fn a_grant_must_be_one() {
 }
 
 #[test]
-fn an_upgrade_that_is_ignored_is_no_websocket() {
-    // RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field". Its answer to the GET, told as one to an
-    // extended CONNECT, would be taken for a grant.
-    for status in [200, 201, 204, 299] {
-        let lines = "Content-Length: 0\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
-        let (mut peer, _) = answered_websocket(format!("HTTP/1.1 {status} \r\n{lines}\r\n"));
-        peer.expect_violation(Violation::UpgradeIgnored);
+fn an_upgrade_that_is_ignored_leaves_an_ordinary_response() {
+    // RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field".
+    for status in [200, 201, 299] {
+        let lines = "Content-Length: 2\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+        let (mut peer, id) = answered_websocket(format!("HTTP/1.1 {status} \r\n{lines}\r\nhi"));
+        peer.expect_response(status, false);
+        assert!(!peer.conn.is_tunnel());
+        peer.expect_data("hi", true);
+        // Nothing went through, and the next request may come.
+        assert!(peer.conn.stream(id).is_none() && peer.conn.can_open());
     }
+    let (mut peer, _) = answered_websocket("HTTP/1.1 204 \r\n\r\n".to_owned());
+    peer.expect_response(204, true);
+    assert!(!peer.conn.is_tunnel() && peer.conn.can_open());
+    let (mut peer, _) = answered_websocket(switching(&grant()));
+    peer.expect_response(200, false);
+    assert!(peer.conn.is_tunnel());
 }
 
 #[test]

@@ -483,7 +483,8 @@ impl<K: Copy> Pool<K> {
                 if let Some(request) = self.request_on(conns, conn, id) {
                     request.heard = true;
                     request.is_tunnel = request.head.method_octets() == b"CONNECT"
-                        && (200..300).contains(&head.status());
+                        && (200..300).contains(&head.status())
+                        && conns.engine_ref(conn).is_some_and(opens_tunnel);
                     if let Outgoing::Stream(replay) = &mut request.outgoing {
                         replay.forget();
                     }
@@ -499,6 +500,7 @@ impl<K: Copy> Pool<K> {
                         addr,
                         protocol: protocol.unwrap_or(Protocol::Http2),
                         end: end && !is_tunnel,
+                        opens_tunnel: is_tunnel,
                     };
                     self.events.push_back((request, event));
                     if end && is_tunnel {
@@ -773,6 +775,14 @@ impl<K: Copy> Pool<K> {
                 b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"
             )
         })
+    }
+}
+
+/// Whether a 2xx that came in answer to a request for a tunnel grants it.
+fn opens_tunnel(engine: &Engine) -> bool {
+    match engine {
+        Engine::Http1(engine) => engine.is_tunnel(),
+        _ => true,
     }
 }
 

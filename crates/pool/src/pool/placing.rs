@@ -414,6 +414,10 @@ fn load(engine: &Engine, streams: usize, before_settings: usize) -> Load {
     let Engine::Http2(engine) = engine else {
         return Load::Light;
     };
+    // It may be gone, or busy for long: what is new goes elsewhere meanwhile.
+    if engine.awaits_pong() {
+        return Load::Full;
+    }
     let most = match engine.is_established() {
         true => engine.peer_settings().max_concurrent_streams as usize,
         false => before_settings,

@@ -81,6 +81,14 @@ impl Exchange {
         self.finals() > 0
     }
 
+    /// Whether the response grants a tunnel.
+    pub(crate) fn opened_tunnel(&self) -> bool {
+        self.is_tunnel
+            && self
+                .status()
+                .is_some_and(|status| (200..300).contains(&status))
+    }
+
     pub(crate) fn status(&self) -> Option<u16> {
         self.seen.iter().find_map(|seen| match seen {
             Seen::Response { status, .. } => Some(*status),
@@ -126,8 +134,10 @@ impl Owner {
                     head,
                     protocol,
                     end,
+                    opens_tunnel,
                     ..
                 } => {
+                    self.exchanges.borrow_mut()[key].is_tunnel &= opens_tunnel;
                     let status = head.status();
                     let seen = Seen::Response {
                         status,

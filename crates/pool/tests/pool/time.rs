@@ -240,6 +240,51 @@ fn a_silent_connection_is_asked_once_and_then_given_up() {
 }
 
 #[test]
+fn an_upstream_that_computes_for_long_is_waited_for() {
+    // One with a single thread says nothing meanwhile: no SETTINGS, no acknowledgement, no PONG.
+    for is_new in [true, false] {
+        let mut lab = Lab::new(|_, _| {});
+        let upstream = lab.h2c();
+        let key = lab.ask(ask("POST", upstream));
+        let server = match is_new {
+            true => lab.accept_raw(),
+            false => lab.accept_frames(&[]),
+        };
+        lab.wait_ms(58_000);
+        assert_eq!(lab.failure(key), None);
+        if is_new {
+            let settings = [wire::settings(&[]).octets(), wire::settings_ack().octets()];
+            lab.write_raw(server, settings.concat());
+        }
+        lab.respond_raw(server, 1);
+        assert_eq!(lab.status(key), Some(200));
+        assert_eq!(lab.stats().open, 1);
+    }
+}
+
+#[test]
+fn while_a_ping_is_unanswered_requests_go_elsewhere() {
+    let mut lab = Lab::new(|_, _| {});
+    let upstream = lab.h2c();
+    let waits = lab.ask(ask("POST", upstream));
+    let first = lab.accept_frames(&[]);
+    lab.read_raw(first);
+    lab.wait_ms(11_000);
+    let probe = frames(&lab.read_raw(first));
+    assert_eq!((probe.len(), probe[0].kind), (1, 6));
+    let key = lab.ask(get(upstream));
+    let second = lab.accept_h2();
+    lab.respond(second, 200, Body::Empty);
+    assert_eq!(lab.status(key), Some(200));
+    assert!(lab.read_raw(first).is_empty());
+    // Whatever it says, it is there again.
+    lab.respond_raw(first, 1);
+    assert_eq!(lab.status(waits), Some(200));
+    lab.ask(get(upstream));
+    assert!(!lab.read_raw(first).is_empty());
+}
+
+#[test]
 fn a_connection_without_requests_is_not_asked() {
     let mut lab = Lab::new(|_, config| config.timeouts.probe = Duration::from_secs(1));
     let upstream = lab.h2c();
@@ -255,7 +300,7 @@ fn a_connection_without_requests_is_not_asked() {
 #[test]
 fn a_server_that_never_says_what_it_takes_breaks_a_rule() {
     // RFC 9113 §3.4: "The server connection preface consists of a potentially empty SETTINGS frame".
-    let mut lab = Lab::new(|_, _| {});
+    let mut lab = Lab::new(|_, config| config.timeouts.handshake = Duration::from_secs(10));
     let upstream = lab.h2c();
     let key = lab.ask(get(upstream));
     let server = lab.accept_raw();

@@ -351,13 +351,23 @@ fn a_websocket_that_is_turned_down_leaves_an_ordinary_response() {
 }
 
 #[test]
-fn an_upstream_that_ignores_the_upgrade_breaks_a_rule() {
+fn an_upstream_that_ignores_the_upgrade_answers_the_get() {
     let mut lab = Lab::new(|_, _| {});
     let upstream = lab.http1();
-    let key = lab.ask(websocket(upstream));
-    let server = lab.accept_raw();
-    lab.write_raw(server, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
-    lab.cut(server, false);
-    let violation = tidegate_proto::Violation::UpgradeIgnored;
-    assert_eq!(lab.failure(key), Some(Failure::Violation(violation)));
+    for length in [2, 0] {
+        let key = lab.ask(websocket(upstream));
+        if !lab.dialled.is_empty() {
+            lab.accept_raw();
+        }
+        let body = &"hi"[..length];
+        lab.write_raw(
+            0,
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}"),
+        );
+        assert_eq!((lab.status(key), lab.failure(key)), (Some(200), None));
+        assert!(!lab.exchange(key).opened_tunnel());
+        assert_eq!(lab.exchange(key).body(), body.as_bytes());
+        // The connection goes on.
+        assert_eq!((lab.stats().open, lab.stats().idle), (1, 1));
+    }
 }

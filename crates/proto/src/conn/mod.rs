@@ -241,6 +241,12 @@ impl Connection {
         self.settings.received
     }
 
+    /// Whether the peer was asked by PING whether it is still there ([`Timeouts::probe`](crate::Timeouts::probe)), and has said
+    /// nothing since. What is opened on another connection then needn't wait for that.
+    pub fn awaits_pong(&self) -> bool {
+        self.probe.is_unanswered()
+    }
+
     /// Streams that are open or wait for [`StreamMut::release`], of both ends.
     pub fn active_streams(&self) -> usize {
         self.streams.len()

@@ -41,6 +41,11 @@ impl Probe {
         }
     }
 
+    /// Whether a probe is out and nothing has come in since.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.sent_at.is_some_and(|sent_at| self.heard_at <= sent_at)
+    }
+
     /// A PING was acknowledged.
     pub(crate) fn answered(&mut self, payload: [u8; 8]) {
         if payload == PAYLOAD && self.sent_at.take().is_some() {

@@ -214,6 +214,7 @@ impl App {
                     addr,
                     protocol,
                     end,
+                    opens_tunnel,
                 } => {
                     fields::response(&mut head, protocol);
                     if let Some(Exchange {
@@ -222,7 +223,7 @@ impl App {
                     {
                         entry.upstream = Some(addr);
                     }
-                    self.respond(conns, key, head, end);
+                    self.respond(conns, key, head, end, opens_tunnel);
                 }
                 Event::Data { key, data, end } => {
                     self.answered(conns, key, end, |relay| relay.from_upstream(data, end));
@@ -276,7 +277,14 @@ impl App {
     }
 
     /// The final response begins.
-    fn respond(&mut self, conns: &mut Conns, key: Key, mut head: ResponseHead, end: bool) {
+    fn respond(
+        &mut self,
+        conns: &mut Conns,
+        key: Key,
+        mut head: ResponseHead,
+        end: bool,
+        opens_tunnel: bool,
+    ) {
         let Some(exchange) = self.exchanges.get(key.0, key.1) else {
             return;
         };
@@ -286,6 +294,19 @@ impl App {
         let Some(mut stream) = conns.stream(key.0, key.1) else {
             return;
         };
+        if !opens_tunnel && relay.seems_to_open_tunnel(head.status()) {
+            match &mut stream {
+                // RFC 9110 §7.8: the upstream may ignore Upgrade. Then that is its answer to the GET.
+                StreamMut::Http1(stream) => stream.decline_upgrade(),
+                // RFC 8441 §5: a 2xx would grant the tunnel, and there is no GET here that it could answer.
+                StreamMut::Http2(_) => {
+                    if let Some(request) = relay.request().filter(|_| !end) {
+                        self.proxy.pool.cancel(conns, request);
+                    }
+                    return self.fail(conns, key, &Failure::NoWebSocket);
+                }
+            }
+        }
         if let Some(prepared) = relay.prepared.take() {
             let (extra, _) = self.pusher.contribution(&prepared);
             head = extra.added_to(&head).unwrap_or(head);
@@ -298,7 +319,7 @@ impl App {
             return self.abandon(conns, key, ErrorCode::INTERNAL_ERROR);
         }
         exchange.sent.status = head.status();
-        relay.respond(head.status());
+        relay.respond(head.status(), opens_tunnel);
         if end {
             relay.has_no_body();
             relay.ended_upstream();

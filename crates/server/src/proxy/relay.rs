@@ -118,9 +118,9 @@ impl Relay {
     }
 
     /// The final response has begun.
-    pub fn respond(&mut self, status: u16) {
+    pub fn respond(&mut self, status: u16, opens_tunnel: bool) {
         self.responded = true;
-        self.is_tunnel = self.is_connect && (200..300).contains(&status);
+        self.is_tunnel = opens_tunnel;
         // RFC 9110 §6.4.1.
         self.is_bare = !self.is_tunnel && (self.is_head || matches!(status, 204 | 304));
     }
@@ -150,6 +150,11 @@ impl Relay {
     /// A piece of the upstream's body, or its end.
     pub fn from_upstream(&mut self, data: Bytes, end: bool) {
         self.down.pipe.push(data, end);
+    }
+
+    /// Whether a response with this status, which opens no tunnel, would be taken for one that does.
+    pub fn seems_to_open_tunnel(&self, status: u16) -> bool {
+        self.is_connect && (200..300).contains(&status)
     }
 
     /// The upstream's trailers.

@@ -170,12 +170,41 @@ fn proxies_in_front_are_believed_if_told_so() {
         ("x-forwarded-host", "site.example"),
         (
             "forwarded",
-            "for=203.0.113.9;proto=https, for=127.0.0.1;host=\"localhost\";proto=http",
+            "for=203.0.113.9;host=\"site.example\";proto=https, for=127.0.0.1",
         ),
         ("x-real-ip", "203.0.113.9"),
     ] {
         assert_eq!(field(&head, name), Some(value), "{head}");
     }
+}
+
+#[test]
+fn a_request_without_a_host_gets_the_upstreams() {
+    let upstream = Upstream::answering(NO_CONTENT);
+    let server = proxy(&["--route", &upstream.route("/")]);
+    // RFC 9113 §8.3.1: ":authority" may be left out.
+    let mut client = Client::h2c(server.h2c);
+    let id = client.open(&RequestHead::new("GET", "http", "", "/"), Body::Empty);
+    client.send("GET", "/", &[], Body::Empty);
+    assert_eq!(client.response(id).status(), 204);
+    let heads = [upstream.seen(), upstream.seen()];
+    let host = |head: &String| field(head, "host").map(str::to_owned);
+    let mut hosts = [host(&heads[0]), host(&heads[1])];
+    hosts.sort();
+    let mut expected = [Some(upstream.authority()), Some("localhost".to_owned())];
+    expected.sort();
+    assert_eq!(hosts, expected);
+    // RFC 9112 §3.2 wants Host of HTTP/1.1 only. RFC 9110 §7.6.3: Via has the version that was received.
+    let mut socket = TcpStream::connect(server.h2c.unwrap()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(b"GET /old HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    let head = upstream.seen();
+    assert_eq!(field(&head, "host"), Some(&*upstream.authority()), "{head}");
+    assert_eq!(field(&head, "via"), Some("1.0 tidegate"), "{head}");
+    assert_eq!(field(&head, "x-forwarded-host"), None, "{head}");
 }
 
 #[test]
@@ -194,7 +223,10 @@ fn what_is_refused_reaches_no_upstream() {
     for path in ["/a/../b", "/%2e%2E/b", "/..;x/b", "/a\\..\\b", "/.", "/a#b"] {
         assert_eq!(client.get(path).status(), 400, "{path}");
     }
-    assert_eq!(client.ask("TRACE", "/", &[], Body::Empty).status(), 405);
+    // RFC 9110 §15.5.6: "The origin server MUST generate an Allow header field in a 405 response".
+    let trace = client.ask("TRACE", "/", &[], Body::Empty);
+    assert_eq!(trace.status(), 405);
+    assert!(trace.field("allow").contains("GET"));
     let id = client.open(&RequestHead::connect("localhost:22"), Body::Stream);
     assert_eq!(client.response(id).status(), 501);
     // RFC 9110 §7.6.2: with 0 "the recipient MUST NOT forward the request".

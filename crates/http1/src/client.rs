@@ -98,7 +98,6 @@ impl Connection {
             head_request: method == b"HEAD",
             tunnel,
             is_tunnel: false,
-            is_http11: true,
             persistent: true,
             awaits_invitation: framing != Framing::None && expects_continue(head),
             recv: Recv {
@@ -128,6 +127,7 @@ impl Connection {
         };
         let response = response::parse(&input[..len], asked, &self.config)?;
         input.advance(len);
+        self.version = response.version;
         self.section = Section::head(Kind::Response);
         let (id, head) = (exchange.id, response.head);
         if head.is_informational() {

@@ -10,7 +10,7 @@ use tidegate_proto::{
     Violation,
 };
 
-use crate::exchange::{Exchange, More, Phase};
+use crate::exchange::{Exchange, More, Phase, Version};
 use crate::read::Kind;
 use crate::read::body::{BodyReader, Piece};
 use crate::read::section::Section;
@@ -83,6 +83,8 @@ pub struct Connection {
     /// Server: an empty line in front of the next head was skipped.
     pub(crate) skipped_line: bool,
     pub(crate) exchange: Option<Exchange>,
+    /// That of the peer's message whose head came last.
+    pub(crate) version: Version,
     /// Heads, and what small things go with them, that wait for `transmit`.
     pub(crate) control: Vec<u8>,
     pub(crate) life: Life,
@@ -119,6 +121,7 @@ impl Connection {
             section: Section::head(kind),
             skipped_line: false,
             exchange: None,
+            version: Version::Http11,
             control: Vec::new(),
             life: Life::Alive,
             reason: None,
@@ -387,6 +390,11 @@ impl Connection {
     /// Which end this is.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// The version of the peer's message whose head came last: `HTTP/1.1` or `HTTP/1.0`.
+    pub fn version(&self) -> &'static str {
+        self.version.as_str()
     }
 
     /// Its settings and limits.

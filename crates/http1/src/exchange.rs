@@ -6,6 +6,23 @@ use tidegate_proto::{Body, Fields, Reservation, Role, StreamId};
 use crate::read::body::BodyReader;
 use crate::write::Framing;
 
+/// The version of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    Http10,
+    Http11,
+}
+
+impl Version {
+    /// As the first line of a message has it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+        }
+    }
+}
+
 /// How far a message has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -50,8 +67,6 @@ pub(crate) struct Exchange {
     pub(crate) tunnel: Tunnel,
     /// That was granted: what goes through has no frame any more.
     pub(crate) is_tunnel: bool,
-    /// The peer speaks HTTP/1.1, as far as we know.
-    pub(crate) is_http11: bool,
     /// The connection goes on behind this exchange.
     pub(crate) persistent: bool,
     /// Client: the request asks that its body be invited by 100 (Continue), which has not come.

@@ -80,6 +80,7 @@ impl Connection {
         };
         let request = request::parse(&input[..len], self.scheme, offers, &self.config)?;
         input.advance(len);
+        self.version = request.version;
         self.section = Section::head(Kind::Request);
         self.skipped_line = false;
         let id = self.next_id();
@@ -124,7 +125,6 @@ impl Connection {
             head_request: method == b"HEAD",
             tunnel,
             is_tunnel: false,
-            is_http11: request.is_http11,
             // RFC 9112 §9.3.2 sets no end to a connection's requests, but their numbers have one.
             persistent: request.persistent && !is_connect && self.has_next_id(),
             awaits_invitation: false,

@@ -7,7 +7,7 @@ use tidegate_proto::{
 };
 
 use crate::connection::{Connection, MAX_DISCARDED};
-use crate::exchange::{Exchange, More, Phase, Tunnel};
+use crate::exchange::{Exchange, More, Phase, Tunnel, Version};
 use crate::read::body::BodyReader;
 use crate::write::Framing;
 use crate::write::response::{Persistence, write_head, write_interim_head, write_websocket_head};
@@ -40,12 +40,9 @@ impl StreamMut<'_> {
         self.id
     }
 
-    /// The version in the request line: `HTTP/1.1` or `HTTP/1.0`.
-    pub fn version(&mut self) -> &'static str {
-        match self.exchange() {
-            Ok(exchange) if !exchange.is_http11 => "HTTP/1.0",
-            _ => "HTTP/1.1",
-        }
+    /// The version in the peer's first line: `HTTP/1.1` or `HTTP/1.0`.
+    pub fn version(&self) -> &'static str {
+        self.conn.version()
     }
 
     /// Sends the final response. Its framing is the engine's: content-length for a body of known length (what `head` says
@@ -61,7 +58,7 @@ impl StreamMut<'_> {
         if head.is_informational() || status > 999 {
             return Err(Misuse::StatusOutOfRange);
         }
-        let draining = self.conn.is_ending();
+        let (draining, version) = (self.conn.is_ending(), self.conn.version);
         let exchange = self.check_can_answer(head)?;
         if (200..300).contains(&status) {
             match &exchange.tunnel {
@@ -75,14 +72,14 @@ impl StreamMut<'_> {
                 }
             }
         }
-        let (length, framing) = frame(exchange, head, &body);
+        let (length, framing) = frame(exchange, version, head, &body);
         exchange.persistent &= !draining
             && framing != Framing::UntilEnd
             && exchange.may_discard_the_rest(MAX_DISCARDED);
-        let persistence = match (exchange.persistent, exchange.is_http11) {
+        let persistence = match (exchange.persistent, version) {
             (false, _) => Persistence::Close,
-            (true, true) => Persistence::Implied,
-            (true, false) => Persistence::KeepAlive,
+            (true, Version::Http11) => Persistence::Implied,
+            (true, Version::Http10) => Persistence::KeepAlive,
         };
         exchange.send.begin(framing, body);
         write_head(&mut self.conn.control, head, length, framing, persistence);
@@ -111,9 +108,10 @@ impl StreamMut<'_> {
         if !head.is_informational() || head.status() == 101 {
             return Err(Misuse::StatusOutOfRange);
         }
+        let version = self.conn.version;
         let exchange = self.check_can_answer(head)?;
         // RFC 9110 §15.2: "a server MUST NOT send a 1xx response to an HTTP/1.0 client."
-        if exchange.is_http11 {
+        if version == Version::Http11 {
             exchange.recv.expects_continue &= head.status() != 100;
             write_interim_head(&mut self.conn.control, head);
         }
@@ -281,7 +279,12 @@ impl Exchange {
 }
 
 /// The value of content-length that goes with a response, and how its body is framed (RFC 9112 §6.3).
-fn frame(exchange: &Exchange, head: &ResponseHead, body: &Body) -> (Option<u64>, Framing) {
+fn frame(
+    exchange: &Exchange,
+    version: Version,
+    head: &ResponseHead,
+    body: &Body,
+) -> (Option<u64>, Framing) {
     let actual = match body {
         Body::Empty => Some(0),
         Body::Full(octets) => Some(octets.len() as u64),
@@ -301,7 +304,7 @@ fn frame(exchange: &Exchange, head: &ResponseHead, body: &Body) -> (Option<u64>,
     }
     match actual.or(head.content_length()) {
         Some(left) => (Some(left), Framing::Length { left }),
-        None if exchange.is_http11 => (None, Framing::Chunked),
+        None if version == Version::Http11 => (None, Framing::Chunked),
         None => (None, Framing::UntilEnd),
     }
 }

@@ -73,6 +73,14 @@ impl Engine {
         }
     }
 
+    /// The version of the message whose head came last, as its first line has it: `HTTP/2`, `HTTP/1.1` or `HTTP/1.0`.
+    pub fn version(&self) -> &'static str {
+        match self {
+            Self::Http2(_) => "HTTP/2",
+            Self::Http1(engine) => engine.version(),
+        }
+    }
+
     /// Begins a graceful end: open requests finish, nothing new is taken.
     pub fn shut_down(&mut self, now: Instant) {
         either!(self, engine => engine.shut_down(now));
@@ -200,7 +208,7 @@ impl StreamMut<'_> {
     }
 
     /// The protocol as the request line would have it: `HTTP/2`, `HTTP/1.1` or `HTTP/1.0`.
-    pub fn version(&mut self) -> &'static str {
+    pub fn version(&self) -> &'static str {
         match self {
             Self::Http2(_) => "HTTP/2",
             Self::Http1(stream) => stream.version(),

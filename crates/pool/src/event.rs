@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use nix::errno::Errno;
-use tidegate_net::Protocol;
 use tidegate_proto::{ErrorCode, Fields, ResponseHead, Violation};
 
 /// Whether a connection can't be opened because this host lacks something for it: descriptors, ports or memory.
@@ -35,8 +34,8 @@ pub enum Event<K> {
         head: ResponseHead,
         /// Where it came from.
         addr: SocketAddr,
-        /// What it came by.
-        protocol: Protocol,
+        /// The version that it came by: `HTTP/2`, `HTTP/1.1` or `HTTP/1.0`.
+        version: &'static str,
         /// Whether it has no body and no trailers; then the request is over.
         end: bool,
         /// Whether it grants the tunnel that was asked for. A 2xx to a request for a WebSocket doesn't if it comes from an upstream

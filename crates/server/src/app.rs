@@ -132,9 +132,7 @@ impl App {
         let log = self.access_log.is_enabled().then(|| {
             let peer = conns.info(conn).map(|info| info.peer);
             let is_pushed = id.is_server_initiated();
-            let version = conns
-                .stream(conn, id)
-                .map_or("", |mut stream| stream.version());
+            let version = conns.stream(conn, id).map_or("", |stream| stream.version());
             self.access_log
                 .begin(head, version, peer, conns.now(), is_pushed)
         });

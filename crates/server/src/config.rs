@@ -16,7 +16,7 @@ use tidegate_proto::{Config as Proto, MemoryBudget};
 
 use crate::access_log::Destination;
 use crate::certificate;
-use crate::flags::{Flags, Host, Listen, ProxyVersion, RouteTarget, Size, Switch};
+use crate::flags::{Flags, Listen, ProxyVersion, RouteTarget, Size, Switch};
 use crate::handlers::demo;
 use crate::handlers::lookup::Root;
 use crate::memory;
@@ -282,6 +282,7 @@ impl Config {
             upstreams: upstreams.upstreams,
             pool: pool_options(flags, memory_budget)?,
             trusted: flags.trust_forwarded_from.clone(),
+            dropped: flags.drop_field.clone(),
         };
         let mut preloads = match &flags.preload_file {
             Some(file) => push::file::read(file).map_err(ConfigError::PreloadFile)?,
@@ -432,15 +433,12 @@ impl<'a> Upstreams<'a> {
                 self.upstreams.len() - 1
             }
         };
-        let host = match self.flags.upstream_host {
-            Host::Keep => None,
-            Host::Rewrite => Some(target.authority.clone().into_boxed_str()),
-        };
         Ok(Target::Proxy(Arc::new(proxy::Route {
             upstream,
             base: target.base.clone().map(String::into_boxed_str),
             scheme: target.scheme.of_requests(),
-            host,
+            authority: target.authority.clone().into_boxed_str(),
+            host: self.flags.upstream_host,
             has_http2: target.scheme != Scheme::Http,
         })))
     }

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use tidegate_proto::Priorities;
 
 use crate::get;
+use crate::proxy::fields::field_to_drop;
 use crate::proxy::target::UpstreamTarget;
 use crate::push::{Mode, Preload};
 
@@ -185,6 +186,11 @@ pub struct Flags {
     #[arg(long, value_name = "ADDR[/BITS]", help_heading = "Upstreams", value_parser = net)]
     pub trust_forwarded_from: Vec<IpNet>,
 
+    /// Drop this field of requests whose clients are not trusted by --trust-forwarded-from, in addition to those in docs/proxy.md.
+    /// Repeatable
+    #[arg(long, value_name = "NAME", help_heading = "Upstreams", value_parser = field_name)]
+    pub drop_field: Vec<Box<[u8]>>,
+
     /// Worker threads [default: one for each core]
     #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
@@ -340,6 +346,15 @@ fn net(typed: &str) -> Result<IpNet, String> {
         .or(net)
         .map(canonical)
         .map_err(|_| "expected an address, or a network such as 10.0.0.0/8 or 2001:db8::/32".into())
+}
+
+fn field_name(typed: &str) -> Result<Box<[u8]>, String> {
+    // RFC 9110 §5.6.2.
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !typed.is_empty() && typed.bytes().all(is_fit) {
+        true => Ok(field_to_drop(typed)),
+        false => Err("expected the name of a field, such as X-Auth-Email".into()),
+    }
 }
 
 fn route(typed: &str) -> Result<Route, String> {

@@ -8,6 +8,7 @@ mod target;
 
 use tidegate_proto::{Config, Fields, KnownName, RequestHead, Violation};
 
+use crate::exchange::Version;
 use body::BodyReader;
 
 /// Field lines that one head may have, whatever the configuration says: `httparse` wants a place for each beforehand.
@@ -58,6 +59,14 @@ pub(crate) fn parse_trailers(octets: &[u8], config: &Config) -> Result<Fields, V
     }
     tidegate_proto::check_trailers(&fields)?;
     Ok(fields)
+}
+
+/// The version by the number that `httparse` has for it.
+fn version_of(minor: Option<u8>) -> Version {
+    match minor {
+        Some(1) => Version::Http11,
+        _ => Version::Http10,
+    }
 }
 
 /// The violation that `httparse` found; `start` is that of a broken first line.

@@ -11,8 +11,9 @@ use super::body::BodyReader;
 use super::target::push_pseudo_fields;
 use super::{
     ConnectionOptions, Counts, Framing, MAX_FIELD_LINES, expects_continue, has_member,
-    is_about_the_connection, violation_of,
+    is_about_the_connection, version_of, violation_of,
 };
+use crate::exchange::Version;
 use crate::upgrade::{self, Upgrade};
 
 /// What a head says.
@@ -21,8 +22,7 @@ pub(crate) struct Request {
     /// The same as HTTP/2 would have brought it: pseudo-fields, lower case, nothing that is about the connection.
     pub(crate) head: RequestHead,
     pub(crate) body: BodyReader,
-    /// HTTP/1.1, else 1.0.
-    pub(crate) is_http11: bool,
+    pub(crate) version: Version,
     /// The connection goes on behind the response, as far as the client is concerned.
     pub(crate) persistent: bool,
     /// The client waits for 100 (Continue) before it sends the body.
@@ -62,7 +62,8 @@ pub(crate) fn parse(
     let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
         return Err(Violation::RequestLineInvalid);
     };
-    let is_http11 = parsed.version == Some(1);
+    let version = version_of(parsed.version);
+    let is_http11 = version == Version::Http11;
     let options = ConnectionOptions::of(parsed.headers)?;
     let said = Said::of(parsed.headers)?;
 
@@ -138,7 +139,7 @@ pub(crate) fn parse(
     let head = RequestHead::from_fields(fields, rules)?;
     Ok(Request {
         body,
-        is_http11,
+        version,
         persistent: options.persistent(is_http11),
         expects_continue: expects_continue(&head),
         upgrade,

@@ -7,9 +7,10 @@ use tidegate_proto::{Config, Field, Fields, KnownName, ResponseHead, Violation};
 
 use super::body::BodyReader;
 use super::{
-    ConnectionOptions, Counts, Framing, MAX_FIELD_LINES, is_about_the_connection, violation_of,
+    ConnectionOptions, Counts, Framing, MAX_FIELD_LINES, is_about_the_connection, version_of,
+    violation_of,
 };
-use crate::exchange::Tunnel;
+use crate::exchange::{Tunnel, Version};
 use crate::upgrade;
 
 /// What a head says.
@@ -17,6 +18,7 @@ use crate::upgrade;
 pub(crate) struct Response {
     /// The same as HTTP/2 would have brought it: `:status`, lower case, nothing that is about the connection.
     pub(crate) head: ResponseHead,
+    pub(crate) version: Version,
     pub(crate) body: BodyReader,
     /// The request for a tunnel was granted.
     pub(crate) opens_tunnel: bool,
@@ -56,7 +58,8 @@ pub(crate) fn parse(
     let Some(status) = parsed.code else {
         return Err(Violation::StatusLineInvalid);
     };
-    let is_http11 = parsed.version == Some(1);
+    let version = version_of(parsed.version);
+    let is_http11 = version == Version::Http11;
     let options = ConnectionOptions::of(parsed.headers)?;
     let switches = status == 101;
     let is_success = (200..300).contains(&status);
@@ -137,6 +140,7 @@ pub(crate) fn parse(
     let is_faulty = announces || !is_http11 && framing.codings.is_some();
     Ok(Response {
         head: ResponseHead::from_fields(fields)?,
+        version,
         body,
         opens_tunnel,
         persistent: options.persistent(is_http11) && !is_endless && !is_faulty,

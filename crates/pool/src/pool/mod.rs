@@ -493,12 +493,14 @@ impl<K: Copy> Pool<K> {
                     let endpoint = self.endpoint(place);
                     endpoint.health.answered(conns.now());
                     let addr = endpoint.addr;
-                    let protocol = self.conns.get(&conn).and_then(|pooled| pooled.protocol);
+                    let version = conns
+                        .engine(conn)
+                        .map_or("HTTP/2", |engine| engine.version());
                     let event = Event::Response {
                         key,
                         head,
                         addr,
-                        protocol: protocol.unwrap_or(Protocol::Http2),
+                        version,
                         end: end && !is_tunnel,
                         opens_tunnel: is_tunnel,
                     };

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tidegate_net::Protocol;
 use tidegate_pool::{Failure, UpstreamId};
 use tidegate_proto::{Body, RequestHead, Violation};
 
@@ -36,7 +35,7 @@ fn a_connection_carries_one_request_at_a_time() {
         let exchange = lab.exchange(key);
         let response = Seen::Response {
             status: 200,
-            protocol: Protocol::Http1,
+            version: "HTTP/1.1",
             end: false,
         };
         assert_eq!(

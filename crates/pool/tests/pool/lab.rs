@@ -35,7 +35,7 @@ pub(crate) enum Seen {
     Informational(u16),
     Response {
         status: u16,
-        protocol: Protocol,
+        version: &'static str,
         end: bool,
     },
     Data {
@@ -132,7 +132,7 @@ impl Owner {
                 Event::Response {
                     key,
                     head,
-                    protocol,
+                    version,
                     end,
                     opens_tunnel,
                     ..
@@ -141,7 +141,7 @@ impl Owner {
                     let status = head.status();
                     let seen = Seen::Response {
                         status,
-                        protocol,
+                        version,
                         end,
                     };
                     (key, seen)

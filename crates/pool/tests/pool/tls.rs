@@ -38,7 +38,10 @@ fn http2_gets_one_connection_and_http1_as_many_as_needed() {
             let exchange = lab.exchange(key);
             let response = Seen::Response {
                 status: 200,
-                protocol,
+                version: match protocol {
+                    Protocol::Http1 => "HTTP/1.1",
+                    Protocol::Http2 => "HTTP/2",
+                },
                 end: false,
             };
             assert_eq!(exchange.seen[0], response);

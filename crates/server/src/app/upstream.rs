@@ -81,16 +81,21 @@ impl App {
         }
         // A request for a WebSocket is a GET in HTTP/1.1, whole as it is. What goes through comes behind the answer.
         let end = end && !(is_connect && protocol == Protocol::Http1);
+        let version = conns.stream(conn, id).map_or("", |stream| stream.version());
         let Some(info) = conns.info(conn) else {
             return;
         };
-        let client = self.proxy.client(info, protocol);
+        let client = self.proxy.client(info, version);
         let sent_head = match fields::request(head, route, rest, &client) {
             Ok(head) => head,
             Err(refused) => {
                 let (status, text) = match refused {
                     Refused::Path | Refused::Unsendable => (400, "400 Bad Request\n"),
-                    Refused::Method => (405, "405 Method Not Allowed\n"),
+                    Refused::Method => {
+                        return self.answer_with(conns, key, head, log.as_deref(), |request| {
+                            request.respond_methods(crate::handlers::ANY_METHODS)
+                        });
+                    }
                     Refused::LastHop => (200, ""),
                     Refused::Loop => (508, "508 Loop Detected\n"),
                 };
@@ -139,11 +144,25 @@ impl App {
     fn refuse(
         &mut self,
         conns: &mut Conns,
-        (conn, id): Key,
+        key: Key,
         head: &RequestHead,
         log: Option<&Entry>,
         status: u16,
         text: &'static str,
+    ) {
+        self.answer_with(conns, key, head, log, |request| {
+            request.respond_text(status, text)
+        });
+    }
+
+    /// Answers a request here.
+    pub(super) fn answer_with(
+        &mut self,
+        conns: &mut Conns,
+        (conn, id): Key,
+        head: &RequestHead,
+        log: Option<&Entry>,
+        answer: impl FnOnce(&mut Request<'_>) -> Sent,
     ) {
         if let Some(stream) = conns.stream(conn, id) {
             let mut request = Request {
@@ -153,7 +172,7 @@ impl App {
                 clock: &self.clock,
                 extra: Extra::default(),
             };
-            let sent = request.respond_text(status, text);
+            let sent = answer(&mut request);
             self.log(log, sent);
         }
     }
@@ -212,11 +231,11 @@ impl App {
                     key,
                     mut head,
                     addr,
-                    protocol,
+                    version,
                     end,
                     opens_tunnel,
                 } => {
-                    fields::response(&mut head, protocol);
+                    fields::response(&mut head, version, self.clock.date());
                     if let Some(Exchange {
                         log: Some(entry), ..
                     }) = self.exchanges.get(key.0, key.1)

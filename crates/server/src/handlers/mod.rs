@@ -17,6 +17,9 @@ use crate::clock::Clock;
 use crate::exchange::Work;
 use crate::priority;
 
+/// Methods that some resource may have, for an `allow` field where what the resource has isn't known.
+pub const ANY_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// One request to answer: what came in, and the stream that takes the answer.
 pub struct Request<'a> {
     /// The stream to answer on.

@@ -1,14 +1,15 @@
 //! Heads on their way through: what is taken out, what is put in, and what is not let through at all.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use percent_encoding::percent_decode;
-use tidegate_net::Protocol;
 use tidegate_proto::{Fields, KnownName, RequestHead, RequestRules, ResponseHead, is_authority};
 
 use super::Route;
+use super::forwarded::Reported;
+use super::identity::{goes_on, taken_for};
+use crate::flags::Host;
 
 /// How the server calls itself in Via fields (RFC 9110 §7.6.3).
 const PSEUDONYM: &str = "tidegate";
@@ -18,15 +19,17 @@ const MAX_HOPS: usize = 8;
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]
-pub struct Client {
+pub struct Client<'a> {
     /// The client's address.
     pub addr: SocketAddr,
     /// Whether it came over TLS.
     pub is_secure: bool,
-    /// What it spoke.
-    pub protocol: Protocol,
+    /// The version that its request came by, such as `HTTP/1.0`.
+    pub version: &'static str,
     /// Whether what it says of those before it is believed.
     pub is_trusted: bool,
+    /// Fields that don't go on unless it is trusted, as [`field_to_drop`] has them.
+    pub dropped: &'a [Box<[u8]>],
 }
 
 /// Why a request goes no further.
@@ -49,7 +52,7 @@ pub fn request(
     head: &RequestHead,
     route: &Route,
     rest: &[u8],
-    client: &Client,
+    client: &Client<'_>,
 ) -> Result<RequestHead, Refused> {
     if head.method_octets() == b"TRACE" {
         return Err(Refused::Method);
@@ -58,9 +61,11 @@ pub fn request(
     if !is_host(head.authority_octets()) {
         return Err(Refused::Unsendable);
     }
-    let authority = match &route.host {
-        None => head.authority_octets(),
-        Some(host) => host.as_bytes(),
+    let authority = match route.host {
+        Host::Keep if !head.authority_octets().is_empty() => head.authority_octets(),
+        // RFC 9110 §7.2: an upstream gets a Host always, and servers refuse an empty one. A request of HTTP/1.0 may have none, nor
+        // need one of HTTP/2 (RFC 9113 §8.3.1).
+        Host::Keep | Host::Rewrite => route.authority.as_bytes(),
     };
     let mut fields = Fields::with_capacity(head.fields().len() + 8, head.fields().octets() + 256);
     fields.push_known(KnownName::METHOD, head.method_octets());
@@ -68,30 +73,37 @@ pub fn request(
         fields.push_known(KnownName::PROTOCOL, protocol);
     }
     fields.push_known(KnownName::SCHEME, route.scheme);
-    if !authority.is_empty() {
-        fields.push_known(KnownName::AUTHORITY, authority);
-    }
+    fields.push_known(KnownName::AUTHORITY, authority);
     fields.push_known(KnownName::PATH, path);
 
-    let mut said = Said::default();
+    let is_dropped = |name: &[u8]| {
+        !client.is_trusted
+            && !client.dropped.is_empty()
+            && client
+                .dropped
+                .iter()
+                .any(|dropped| **dropped == *taken_for(name))
+    };
+    let mut reported = Reported::default();
     let mut hops = 0;
     for field in head.headers() {
         match field.known {
             // It is in `:authority`; and what an upgrade to HTTP/2 says is about the client's connection.
             Some(KnownName::HOST | KnownName::HTTP2_SETTINGS) => continue,
-            Some(KnownName::X_FORWARDED_FOR) => said.keep(client, |said| {
-                join(&mut said.forwarded_for, field.value);
-            }),
-            Some(KnownName::X_FORWARDED_HOST) => said.keep(client, |said| {
-                said.host.get_or_insert_with(|| field.value.into());
-            }),
-            Some(KnownName::X_FORWARDED_PROTO) => said.keep(client, |said| {
-                said.proto.get_or_insert_with(|| field.value.into());
-            }),
-            Some(KnownName::FORWARDED) => said.keep(client, |said| {
-                join(&mut said.forwarded, field.value);
-            }),
+            Some(
+                KnownName::X_FORWARDED_FOR
+                | KnownName::X_FORWARDED_HOST
+                | KnownName::X_FORWARDED_PROTO
+                | KnownName::FORWARDED,
+            ) => {
+                // Anybody can say anything.
+                if client.is_trusted {
+                    reported.note(field);
+                }
+            }
             Some(KnownName::X_REAL_IP) if !client.is_trusted => {}
+            // RFC 9110 §8.6: it is how long the content is, and a tunnel has none.
+            Some(KnownName::CONTENT_LENGTH) if head.protocol().is_some() => {}
             // RFC 9110 §7.6.2: for TRACE and OPTIONS, "an intermediary … MUST check and update its value prior to forwarding".
             Some(KnownName::MAX_FORWARDS) if head.method_octets() == b"OPTIONS" => {
                 let left = std::str::from_utf8(field.value)
@@ -109,7 +121,8 @@ pub fn request(
                 if known == Some(KnownName::VIA) {
                     hops += visits(field.value);
                 }
-                if known.is_some() || goes_on(field.name, client.is_trusted) {
+                let fits = known.is_some() || goes_on(field.name, client.is_trusted);
+                if fits && !is_dropped(field.name) {
                     fields.push_field(field);
                 }
             }
@@ -118,8 +131,8 @@ pub fn request(
     if hops >= MAX_HOPS {
         return Err(Refused::Loop);
     }
-    said.push(&mut fields, head.authority_octets(), client);
-    fields.push_known(KnownName::VIA, via(client.protocol));
+    reported.push(&mut fields, head.authority_octets(), client);
+    fields.push_known(KnownName::VIA, via(client.version));
     let rules = RequestRules {
         extended_connect: true,
     };
@@ -138,9 +151,19 @@ pub fn trailers(fields: &Fields) -> Fields {
     kept
 }
 
-/// What goes into a response on its way back, which came by `protocol`.
-pub fn response(head: &mut ResponseHead, protocol: Protocol) {
-    head.push("via", via(protocol));
+/// What goes into a final response on its way back, which came by `version` at the time `date`.
+pub fn response(head: &mut ResponseHead, version: &str, date: &str) {
+    // RFC 9110 §6.6.1: "A recipient with a clock that receives a response message without a Date header field MUST … append a
+    // corresponding Date header field to the message's header section if it is … forwarded downstream."
+    if head.get_known(KnownName::DATE).is_none() {
+        head.push("date", date);
+    }
+    head.push("via", via(version));
+}
+
+/// The name of a field that the operator wants dropped, in the spelling that names are compared in.
+pub fn field_to_drop(name: &str) -> Box<[u8]> {
+    taken_for(name.to_ascii_lowercase().as_bytes()).into()
 }
 
 /// The head of a request for a WebSocket, as the GET that it is in HTTP/1.1 for who doesn't know WebSockets.
@@ -155,12 +178,10 @@ pub fn without_upgrade(head: &RequestHead) -> RequestHead {
 }
 
 /// RFC 9110 §7.6.3: the version that the message came by, and by whom it goes on.
-fn via(protocol: Protocol) -> String {
-    let version = match protocol {
-        Protocol::Http2 => "2",
-        Protocol::Http1 => "1.1",
-    };
-    format!("{version} {PSEUDONYM}")
+fn via(version: &str) -> String {
+    // RFC 9110 §7.6.3: "the protocol-name is omitted when the received protocol is HTTP".
+    let number = version.strip_prefix("HTTP/").unwrap_or(version);
+    format!("{number} {PSEUDONYM}")
 }
 
 /// How often we are in a Via field.
@@ -171,30 +192,8 @@ fn visits(via: &[u8]) -> usize {
 }
 
 /// Whether an authority is one host with a port perhaps (RFC 9110 §7.2). It goes into fields that are lists.
-fn is_host(authority: &[u8]) -> bool {
+pub(super) fn is_host(authority: &[u8]) -> bool {
     authority.is_empty() || is_authority(authority)
-}
-
-/// Whether a field without a known name is for the upstream.
-fn goes_on(name: &[u8], is_trusted: bool) -> bool {
-    // RFC 3875 §4.1.18: programs of CGI, and of what came of it, are told names with "_" for "-". One that has it already would be
-    // taken for the other.
-    if name.contains(&b'_') {
-        let dash = |octet: &u8| if *octet == b'_' { b'-' } else { *octet };
-        let taken_for: Vec<u8> = name.iter().map(dash).collect();
-        return KnownName::of(&taken_for).is_none() && goes_on(&taken_for, is_trusted);
-    }
-    match name {
-        // A CGI program would take "Proxy" for the variable HTTP_PROXY (CVE-2016-5385).
-        b"proxy" => false,
-        // These say where a request came from, as others would have it.
-        b"x-forwarded-port" | b"x-forwarded-server" | b"x-forwarded-prefix" => false,
-        // RFC 8441 §5: "not used" in HTTP/2; and in HTTP/1.1 it is between two neighbours.
-        b"sec-websocket-key" => false,
-        // Another path than the one that the route was found by (CVE-2018-14773).
-        b"x-original-url" | b"x-rewrite-url" => is_trusted,
-        _ => is_trusted || !name.starts_with(b"x-forwarded-"),
-    }
 }
 
 /// The path for the upstream.
@@ -240,70 +239,6 @@ fn has_dot_segment(path: &[u8]) -> bool {
     })
 }
 
-/// What those before us have said of where the request came from.
-#[derive(Default)]
-struct Said {
-    forwarded_for: Vec<u8>,
-    forwarded: Vec<u8>,
-    host: Option<Box<[u8]>>,
-    proto: Option<Box<[u8]>>,
-}
-
-impl Said {
-    /// Only those whom the operator trusts are believed: anybody can say anything.
-    fn keep(&mut self, client: &Client, keep: impl FnOnce(&mut Self)) {
-        if client.is_trusted {
-            keep(self);
-        }
-    }
-
-    fn push(mut self, fields: &mut Fields, authority: &[u8], client: &Client) {
-        let ip = client.addr.ip().to_canonical();
-        let proto: &[u8] = if client.is_secure { b"https" } else { b"http" };
-        join(&mut self.forwarded_for, ip.to_string().as_bytes());
-        join(&mut self.forwarded, &forwarded(ip, authority, proto));
-        fields.push_known(KnownName::X_FORWARDED_FOR, &self.forwarded_for);
-        fields.push_known(
-            KnownName::X_FORWARDED_PROTO,
-            self.proto.as_deref().unwrap_or(proto),
-        );
-        let host = self.host.as_deref().unwrap_or(authority);
-        if !host.is_empty() {
-            fields.push_known(KnownName::X_FORWARDED_HOST, host);
-        }
-        fields.push_known(KnownName::FORWARDED, &self.forwarded);
-    }
-}
-
-/// One element of a Forwarded field (RFC 7239 §4).
-fn forwarded(ip: IpAddr, authority: &[u8], proto: &[u8]) -> Vec<u8> {
-    let mut element = String::new();
-    let written = match ip {
-        IpAddr::V4(v4) => write!(element, "for={v4}"),
-        // RFC 7239 §6: "an IPv6 address is always enclosed in square brackets", and then in quotes, as it is no token.
-        IpAddr::V6(v6) => write!(element, "for=\"[{v6}]\""),
-    };
-    debug_assert!(written.is_ok(), "a String takes everything");
-    let mut element = element.into_bytes();
-    // A name with a port is no token either, and quotes can hold what a name may have.
-    if !authority.is_empty() && !authority.iter().any(|octet| matches!(octet, b'"' | b'\\')) {
-        element.extend_from_slice(b";host=\"");
-        element.extend_from_slice(authority);
-        element.push(b'"');
-    }
-    element.extend_from_slice(b";proto=");
-    element.extend_from_slice(proto);
-    element
-}
-
-/// Adds a member to a list.
-fn join(list: &mut Vec<u8>, member: &[u8]) {
-    if !list.is_empty() && !member.is_empty() {
-        list.extend_from_slice(b", ");
-    }
-    list.extend_from_slice(member);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,17 +248,19 @@ mod tests {
             upstream: 0,
             base: base.map(Into::into),
             scheme: "http",
-            host: None,
+            authority: "upstream.example:8080".into(),
+            host: Host::Keep,
             has_http2: false,
         }
     }
 
-    fn stranger() -> Client {
+    fn stranger() -> Client<'static> {
         Client {
             addr: ([192, 0, 2, 1], 4711).into(),
             is_secure: true,
-            protocol: Protocol::Http2,
+            version: "HTTP/2",
             is_trusted: false,
+            dropped: &[],
         }
     }
 
@@ -332,7 +269,7 @@ mod tests {
     }
 
     /// What goes on of a request to a route at `/`.
-    fn sent(head: &RequestHead, client: &Client) -> Result<RequestHead, Refused> {
+    fn sent(head: &RequestHead, client: &Client<'_>) -> Result<RequestHead, Refused> {
         request(head, &route(None), head.path_octets(), client)
     }
 
@@ -358,7 +295,7 @@ mod tests {
         let v6 = Client {
             addr: "[2001:db8::1]:1".parse().unwrap(),
             is_secure: false,
-            protocol: Protocol::Http1,
+            version: "HTTP/1.1",
             ..stranger()
         };
         let on = sent(&head, &v6).unwrap();
@@ -394,8 +331,12 @@ mod tests {
         );
         assert_eq!(field(&on, "x-forwarded-proto"), "http");
         assert_eq!(field(&on, "x-forwarded-host"), "inner");
-        assert!(field(&on, "forwarded").starts_with("for=10.0.0.1, for=192.0.2.1;"));
+        assert_eq!(
+            field(&on, "forwarded"),
+            "for=10.0.0.1;host=\"inner\";proto=http, for=10.0.0.2, for=192.0.2.1"
+        );
         assert_eq!(field(&on, "x-real-ip"), "10.0.0.1");
+        assert_eq!(field(&on, "x-forwarded-port"), "1");
         let one = |name: &str| on.headers().filter(|f| f.name == name.as_bytes()).count();
         assert_eq!((one("x-forwarded-for"), one("forwarded")), (1, 1));
     }
@@ -454,6 +395,57 @@ mod tests {
     }
 
     #[test]
+    fn the_operator_can_have_more_dropped() {
+        let dropped = [
+            field_to_drop("X-Auth-Email"),
+            field_to_drop("authorization"),
+        ];
+        let said = get("/")
+            .field("x-auth-email", "a")
+            .field("x_auth.email", "b")
+            .field("authorization", "c")
+            .field("x-auth-emails", "d");
+        let mut client = Client {
+            dropped: &dropped,
+            ..stranger()
+        };
+        let names = [
+            "x-auth-email",
+            "x_auth.email",
+            "authorization",
+            "x-auth-emails",
+        ];
+        let on = sent(&said, &client).unwrap();
+        assert_eq!(
+            names.map(|name| on.get(name).is_some()),
+            [false, false, false, true]
+        );
+        client.is_trusted = true;
+        let on = sent(&said, &client).unwrap();
+        assert_eq!(names.map(|name| on.get(name).is_some()), [true; 4]);
+    }
+
+    #[test]
+    fn a_response_has_a_date_and_says_how_it_came() {
+        let (now, then) = (
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sat, 05 Nov 1994 08:49:37 GMT",
+        );
+        let mut bare = ResponseHead::new(200);
+        response(&mut bare, "HTTP/1.0", now);
+        assert_eq!(bare.get("date"), Some(now.as_bytes()));
+        assert_eq!(bare.get("via"), Some(&b"1.0 tidegate"[..]));
+        let mut dated = ResponseHead::new(500).field("date", then);
+        response(&mut dated, "HTTP/2", now);
+        let dates: Vec<_> = dated
+            .headers()
+            .filter(|field| field.name == b"date")
+            .collect();
+        assert_eq!(dates.len(), 1);
+        assert_eq!(dates[0].value, then.as_bytes());
+    }
+
+    #[test]
     fn trailers_say_nothing_that_a_head_could() {
         let mut said = Fields::new();
         for name in [
@@ -491,10 +483,16 @@ mod tests {
     #[test]
     fn host_is_kept_or_rewritten() {
         let mut rewriting = route(None);
-        rewriting.host = Some("inner:8080".into());
+        rewriting.host = Host::Rewrite;
         let on = request(&get("/"), &rewriting, b"/", &stranger()).unwrap();
-        assert_eq!(on.authority(), "inner:8080");
+        assert_eq!(on.authority(), "upstream.example:8080");
         assert_eq!(field(&on, "x-forwarded-host"), "example.org");
+        // A request without an authority gets the upstream's, and nobody says that the client asked for it.
+        let bare = RequestHead::new("GET", "https", "", "/");
+        let on = sent(&bare, &stranger()).unwrap();
+        assert_eq!(on.authority(), "upstream.example:8080");
+        assert_eq!(on.get("x-forwarded-host"), None);
+        assert_eq!(field(&on, "forwarded"), "for=192.0.2.1;proto=https");
     }
 
     #[test]
@@ -589,6 +587,8 @@ mod tests {
         assert_eq!((on.method(), on.protocol()), ("CONNECT", Some("websocket")));
         assert_eq!(field(&on, "sec-websocket-version"), "13");
         assert_eq!(on.get("sec-websocket-key"), None);
+        let long = sent(&head.clone().field("content-length", "0"), &stranger()).unwrap();
+        assert_eq!(long.get("content-length"), None);
         let plain = without_upgrade(&head);
         assert_eq!(
             (plain.method(), plain.protocol(), plain.path()),

@@ -1,14 +1,18 @@
 //! The reverse proxy: requests go on to upstreams, and what these answer comes back. docs/proxy.md explains it to operators.
 //!
-//! - `fields`  heads on their way through
-//! - `relay`   one request, and both bodies
-//! - `target`  what `--route` says of an upstream
+//! - `fields`     heads on their way through
+//! - `forwarded`  where a request came from, in both spellings
+//! - `identity`   names of fields that only trusted clients may send on
+//! - `relay`      one request, and both bodies
+//! - `target`     what `--route` says of an upstream
 //!
 //! A request of a client is an [`Exchange`](crate::exchange::Exchange) with a [`Relay`] as its work; the [`Pool`] names it
 //! by its connection and stream. Bodies wait for the window of the other side: what that took is what the sender gets
 //! credit for, and there is no other backpressure.
 
 pub mod fields;
+mod forwarded;
+mod identity;
 pub mod relay;
 pub mod target;
 
@@ -16,10 +20,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tidegate_net::{ConnId, ConnInfo, Conns, Protocol};
+use tidegate_net::{ConnId, ConnInfo, Conns};
 use tidegate_pool::{OnBehalf, Pool, Upstream, UpstreamId};
 use tidegate_proto::StreamId;
 
+use crate::flags::Host;
 use crate::proxy::fields::Client;
 pub use relay::Relay;
 
@@ -41,6 +46,8 @@ pub struct Settings {
     pub pool: tidegate_pool::Options,
     /// Whose Forwarded and X-Forwarded fields are believed.
     pub trusted: Vec<IpNet>,
+    /// Further fields of requests that only trusted clients may send on, as [`fields::field_to_drop`] has them.
+    pub dropped: Vec<Box<[u8]>>,
 }
 
 /// What a route says of its upstream.
@@ -52,8 +59,10 @@ pub struct Route {
     pub base: Option<Box<str>>,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// What goes in place of the client's Host; `None`: that stays.
-    pub host: Option<Box<str>>,
+    /// The upstream's own host, and port if it was given.
+    pub authority: Box<str>,
+    /// Whether that goes in place of the client's Host.
+    pub host: Host,
     /// Whether the upstream may speak HTTP/2.
     pub has_http2: bool,
 }
@@ -87,12 +96,13 @@ impl Proxy {
     }
 
     /// What is known of a request's client.
-    pub fn client(&self, info: &ConnInfo, protocol: Protocol) -> Client {
+    pub fn client(&self, info: &ConnInfo, version: &'static str) -> Client<'_> {
         Client {
             addr: info.peer,
             is_secure: info.tls.is_some(),
-            protocol,
+            version,
             is_trusted: self.trusts(info.peer.ip().to_canonical()),
+            dropped: &self.settings.dropped,
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use tidegate::access_log::Destination;
 use tidegate::app::{App, Site};
 use tidegate::config::Target;
+use tidegate::flags::Host;
 use tidegate::proxy::{DOWNLOAD_WINDOW, Route, Settings};
 use tidegate::push::{self, Mode, PushCache};
 use tidegate::router::Router;
@@ -41,6 +42,7 @@ pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> 
         upstreams: upstreams.collect(),
         pool,
         trusted: Vec::new(),
+        dropped: Vec::new(),
     };
     let protocols = plan.upstreams.iter().map(|upstream| upstream.protocol);
     let routes = protocols.enumerate().map(|(upstream, protocol)| {
@@ -48,7 +50,8 @@ pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> 
             upstream,
             base: None,
             scheme: "http",
-            host: None,
+            authority: "upstream".into(),
+            host: Host::Keep,
             has_http2: protocol == Protocol::Http2,
         };
         (format!("/u{upstream}"), Target::Proxy(Arc::new(route)))

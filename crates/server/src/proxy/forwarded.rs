@@ -1,0 +1,363 @@
+//! Where a request came from, told to its upstream in both spellings: X-Forwarded-* and Forwarded (RFC 7239).
+//!
+//! Both are written from one set of facts, so an application finds the same in whichever it reads.
+
+use std::net::{IpAddr, SocketAddr};
+
+use tidegate_proto::{Field, Fields, KnownName};
+
+use super::fields::{Client, is_host};
+
+/// What a trusted client said of those before it.
+#[derive(Default)]
+pub(super) struct Reported<'a> {
+    x_for: Vec<&'a [u8]>,
+    x_host: Option<&'a [u8]>,
+    x_proto: Option<&'a [u8]>,
+    forwarded: Vec<&'a [u8]>,
+}
+
+/// Who asked for what, as far as it is known.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Facts<'a> {
+    /// Those before our own client, the first one first.
+    chain: Vec<Node<'a>>,
+    host: Option<&'a [u8]>,
+    proto: Option<&'a [u8]>,
+}
+
+/// One of those that a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Node<'a> {
+    Address(IpAddr),
+    /// No address: `unknown`, or a name of the proxy's own.
+    Named(&'a [u8]),
+}
+
+impl<'a> Reported<'a> {
+    /// Notes a field, if it is one of the four.
+    pub(super) fn note(&mut self, field: Field<'a>) {
+        let value = field.value;
+        match field.known {
+            Some(KnownName::X_FORWARDED_FOR) => self.x_for.push(value),
+            Some(KnownName::X_FORWARDED_HOST) => self.x_host = self.x_host.or(Some(value)),
+            Some(KnownName::X_FORWARDED_PROTO) => self.x_proto = self.x_proto.or(Some(value)),
+            Some(KnownName::FORWARDED) => self.forwarded.push(value),
+            _ => {}
+        }
+    }
+
+    /// Writes all four fields. `authority` is what the request was for when it came.
+    pub(super) fn push(&self, fields: &mut Fields, authority: &[u8], client: &Client<'_>) {
+        let facts = self.facts();
+        let own: &[u8] = if client.is_secure { b"https" } else { b"http" };
+        let proto = facts.proto.unwrap_or(own);
+        let host = facts.host.unwrap_or(authority);
+        let (mut x_for, mut forwarded) = (Vec::new(), Vec::new());
+        let ours = Node::Address(client.addr.ip().to_canonical());
+        for node in facts.chain.into_iter().chain([ours]) {
+            let is_first = x_for.is_empty();
+            if !is_first {
+                x_for.extend_from_slice(b", ");
+                forwarded.extend_from_slice(b", ");
+            }
+            node.write_plain(&mut x_for);
+            forwarded.extend_from_slice(b"for=");
+            node.write(&mut forwarded);
+            // Some read these of the first element and some of the last one that has them: one has them.
+            if is_first {
+                if !host.is_empty() {
+                    // A name with a port is no token.
+                    for part in [b";host=\"", host, b"\""] {
+                        forwarded.extend_from_slice(part);
+                    }
+                }
+                forwarded.extend_from_slice(b";proto=");
+                forwarded.extend_from_slice(proto);
+            }
+        }
+        fields.push_known(KnownName::X_FORWARDED_FOR, &x_for);
+        fields.push_known(KnownName::X_FORWARDED_PROTO, proto);
+        if !host.is_empty() {
+            fields.push_known(KnownName::X_FORWARDED_HOST, host);
+        }
+        fields.push_known(KnownName::FORWARDED, &forwarded);
+    }
+
+    /// Most balancers write X-Forwarded-* and hand a stranger's Forwarded on as it is, so that counts only where it is alone.
+    fn facts(&self) -> Facts<'a> {
+        if self.x_for.is_empty() && self.x_host.is_none() && self.x_proto.is_none() {
+            return parse_all(&self.forwarded).unwrap_or_default();
+        }
+        let entries = self.x_for.iter().flat_map(|value| members(value));
+        Facts {
+            chain: entries.map(Node::of).collect(),
+            host: self.x_host.and_then(first).filter(|host| is_host(host)),
+            proto: self
+                .x_proto
+                .and_then(first)
+                .filter(|proto| is_scheme(proto)),
+        }
+    }
+}
+
+impl<'a> Node<'a> {
+    /// Reads an entry of either spelling: an address with or without brackets and port, or something else.
+    fn of(text: &'a [u8]) -> Self {
+        let address = std::str::from_utf8(text).ok().and_then(|text| {
+            let bare = text
+                .strip_prefix('[')
+                .and_then(|text| text.strip_suffix(']'));
+            let ip = bare.unwrap_or(text).parse::<IpAddr>().ok();
+            ip.or_else(|| text.parse::<SocketAddr>().ok().map(|addr| addr.ip()))
+        });
+        match address {
+            Some(ip) => Self::Address(ip.to_canonical()),
+            None => Self::Named(text),
+        }
+    }
+
+    /// Writes an entry of X-Forwarded-For.
+    fn write_plain(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Address(ip) => out.extend_from_slice(ip.to_string().as_bytes()),
+            Self::Named(name) => out.extend_from_slice(name),
+        }
+    }
+
+    /// Writes a node of Forwarded (RFC 7239 §6).
+    fn write(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Address(IpAddr::V4(v4)) => out.extend_from_slice(v4.to_string().as_bytes()),
+            // RFC 7239 §6: "an IPv6 address is always enclosed in square brackets", and then in quotes, as it is no token.
+            Self::Address(IpAddr::V6(v6)) => {
+                out.extend_from_slice(format!("\"[{v6}]\"").as_bytes())
+            }
+            // RFC 7239 §6.3: "obfnode = "_" 1*( ALPHA / DIGIT / "." / "_" / "-")".
+            Self::Named(name) if is_obfuscated(name) => out.extend_from_slice(name),
+            Self::Named(_) => out.extend_from_slice(b"unknown"),
+        }
+    }
+}
+
+fn is_obfuscated(name: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    matches!(name, [b'_', _, ..]) && name.iter().all(is_plain)
+}
+
+/// RFC 3986 §3.1.
+fn is_scheme(proto: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    proto.first().is_some_and(u8::is_ascii_alphabetic) && proto.iter().all(is_plain)
+}
+
+/// The members of a list, empty ones left out.
+fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let members = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    members.filter(|member| !member.is_empty())
+}
+
+fn first(list: &[u8]) -> Option<&[u8]> {
+    members(list).next()
+}
+
+/// What the elements of all Forwarded fields say. `None` when one of them isn't as RFC 7239 §4 has it: half of a list is no
+/// fact.
+fn parse_all<'a>(values: &[&'a [u8]]) -> Option<Facts<'a>> {
+    let mut facts = Facts::default();
+    for value in values {
+        parse(value, &mut facts)?;
+    }
+    Some(facts)
+}
+
+/// RFC 7239 §4: "forwarded-element = [ forwarded-pair ] *( ";" [ forwarded-pair ] )", with commas between elements.
+fn parse<'a>(mut rest: &'a [u8], facts: &mut Facts<'a>) -> Option<()> {
+    loop {
+        rest = rest.trim_ascii_start();
+        match rest {
+            [] => return Some(()),
+            [b',' | b';', after @ ..] => {
+                rest = after;
+                continue;
+            }
+            _ => {}
+        }
+        let equals = rest.iter().position(|byte| *byte == b'=')?;
+        let (name, after) = (&rest[..equals], &rest[equals + 1..]);
+        let (value, after) = match after.strip_prefix(b"\"") {
+            // No node, host or scheme has anything that would need a backslash.
+            Some(quoted) => {
+                let end = quoted
+                    .iter()
+                    .position(|byte| matches!(byte, b'"' | b'\\'))?;
+                let value = &quoted[..end];
+                (value, quoted[end..].strip_prefix(b"\"")?)
+            }
+            None => {
+                let is_end = |byte: &u8| matches!(byte, b',' | b';') || byte.is_ascii_whitespace();
+                after.split_at(after.iter().position(is_end).unwrap_or(after.len()))
+            }
+        };
+        // RFC 7239 §4: "The parameter names are case-insensitive."
+        if name.eq_ignore_ascii_case(b"for") && !value.is_empty() {
+            facts.chain.push(Node::of(value));
+        } else if name.eq_ignore_ascii_case(b"host") {
+            facts.host = facts
+                .host
+                .or(Some(value).filter(|host| is_host(host) && !host.is_empty()));
+        } else if name.eq_ignore_ascii_case(b"proto") {
+            facts.proto = facts.proto.or(Some(value).filter(|proto| is_scheme(proto)));
+        }
+        rest = after.trim_ascii_start();
+        if !matches!(rest, [] | [b',' | b';', ..]) {
+            return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What goes on of these fields of a trusted client at 192.0.2.1, who came in cleartext: X-Forwarded-For, -Proto, -Host and
+    /// Forwarded.
+    fn told(said: &[(&str, &str)]) -> [String; 4] {
+        let came: Fields = said.iter().copied().collect();
+        let mut reported = Reported::default();
+        for field in &came {
+            reported.note(field);
+        }
+        let client = Client {
+            addr: ([192, 0, 2, 1], 4711).into(),
+            is_secure: false,
+            version: "HTTP/1.1",
+            is_trusted: true,
+            dropped: &[],
+        };
+        let mut fields = Fields::new();
+        reported.push(&mut fields, b"site.example", &client);
+        let names = [
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-forwarded-host",
+            "forwarded",
+        ];
+        names.map(|name| String::from_utf8(fields.get(name).unwrap_or_default().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn both_spellings_say_the_same() {
+        let own = "192.0.2.1";
+        for (said, expected) in [
+            (
+                &[][..],
+                [
+                    own,
+                    "http",
+                    "site.example",
+                    "for=192.0.2.1;host=\"site.example\";proto=http",
+                ],
+            ),
+            (
+                &[("x-forwarded-proto", "https")],
+                [
+                    own,
+                    "https",
+                    "site.example",
+                    "for=192.0.2.1;host=\"site.example\";proto=https",
+                ],
+            ),
+            (
+                &[
+                    ("x-forwarded-for", "203.0.113.7"),
+                    ("x-forwarded-proto", "https"),
+                ],
+                [
+                    "203.0.113.7, 192.0.2.1",
+                    "https",
+                    "site.example",
+                    "for=203.0.113.7;host=\"site.example\";proto=https, for=192.0.2.1",
+                ],
+            ),
+            (
+                &[("forwarded", "for=203.0.113.7;proto=https")],
+                [
+                    "203.0.113.7, 192.0.2.1",
+                    "https",
+                    "site.example",
+                    "for=203.0.113.7;host=\"site.example\";proto=https, for=192.0.2.1",
+                ],
+            ),
+            (
+                &[
+                    (
+                        "forwarded",
+                        "For=\"[2001:db8::1]:4711\";Proto=https; host=\"a:8443\" , for=_hidden;by=x",
+                    ),
+                    ("forwarded", "for=unknown, for=\"192.0.2.9:80\";proto=http"),
+                ],
+                [
+                    "2001:db8::1, _hidden, unknown, 192.0.2.9, 192.0.2.1",
+                    "https",
+                    "a:8443",
+                    "for=\"[2001:db8::1]\";host=\"a:8443\";proto=https, for=_hidden, for=unknown, for=192.0.2.9, for=192.0.2.1",
+                ],
+            ),
+            (
+                &[
+                    ("x-forwarded-for", "2001:db8::1, 203.0.113.7:5678,,"),
+                    ("x-forwarded-for", "[2001:db8::2]:80, backend"),
+                    ("x-forwarded-host", "first.example, second.example"),
+                    ("x-forwarded-proto", "https,http"),
+                ],
+                [
+                    "2001:db8::1, 203.0.113.7, 2001:db8::2, backend, 192.0.2.1",
+                    "https",
+                    "first.example",
+                    "for=\"[2001:db8::1]\";host=\"first.example\";proto=https, for=203.0.113.7, for=\"[2001:db8::2]\", \
+                     for=unknown, for=192.0.2.1",
+                ],
+            ),
+        ] {
+            assert_eq!(told(said), expected, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn x_forwarded_counts_where_both_are_there() {
+        // A balancer that writes the one hands a stranger's other on.
+        let both = told(&[
+            ("forwarded", "for=10.0.0.1;host=evil.example;proto=http"),
+            ("x-forwarded-proto", "https"),
+        ]);
+        assert_eq!(both[3], "for=192.0.2.1;host=\"site.example\";proto=https");
+        assert!(!both.concat().contains("evil") && !both.concat().contains("10.0.0.1"));
+    }
+
+    #[test]
+    fn what_is_no_fact_is_left_out() {
+        let none = told(&[]);
+        for forwarded in [
+            "for",
+            "for=\"a",
+            "for=a b",
+            "for=\"a\"b",
+            "for=\"\\a\"",
+            "for=1.1.1.1;proto=\"",
+            "for=",
+        ] {
+            assert_eq!(told(&[("forwarded", forwarded)]), none, "{forwarded}");
+        }
+        for (name, value) in [
+            ("x-forwarded-proto", "ht tp"),
+            ("x-forwarded-proto", ";"),
+            ("x-forwarded-host", "a\"b"),
+            ("x-forwarded-host", "a/b"),
+            ("x-forwarded-host", ""),
+            ("x-forwarded-for", " , "),
+        ] {
+            assert_eq!(told(&[(name, value)]), none, "{name}: {value}");
+        }
+    }
+}

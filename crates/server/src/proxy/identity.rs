@@ -1,0 +1,228 @@
+//! Names of request fields that only a trusted client may send on to an upstream.
+//!
+//! Applications believe these fields: they say who the client is, how it came here, or what was asked before something
+//! rewrote it. A proxy in front of us sets them, so from anybody else they are forgeries.
+
+use std::borrow::Cow;
+
+use tidegate_proto::KnownName;
+
+/// Names of one field each, sorted.
+const NAMES: &[&[u8]] = &[
+    b"ali-cdn-real-ip",
+    b"cdn-real-ip",
+    b"cdn-src-ip",
+    // RFC 9440 §2.4: a proxy that terminates TLS "MUST sanitize" these two in what clients send.
+    b"client-cert",
+    b"client-cert-chain",
+    b"client-ip",
+    b"cloudfront-viewer-address",
+    b"fastly-client-ip",
+    b"fastly-ssl",
+    b"fly-client-ip",
+    b"forwarded-for",
+    b"forwarded-for-ip",
+    b"forwarded-host",
+    b"forwarded-proto",
+    b"front-end-https",
+    b"http-client-ip",
+    b"http-x-forwarded-for",
+    b"oidc-access-token",
+    b"proxy-client-ip",
+    b"proxy-user",
+    b"remote-addr",
+    b"remote-email",
+    b"remote-group",
+    b"remote-groups",
+    b"remote-host",
+    b"remote-name",
+    b"remote-user",
+    b"true-client-ip",
+    b"wl-proxy-client-ip",
+    b"wl-proxy-ssl",
+    b"x-appengine-remote-addr",
+    b"x-appengine-user-ip",
+    b"x-arr-clientcert",
+    b"x-arr-ssl",
+    b"x-authenticated-groups",
+    b"x-authenticated-user",
+    b"x-authenticated-userid",
+    b"x-azure-clientip",
+    b"x-azure-socketip",
+    b"x-client",
+    b"x-client-cert",
+    b"x-client-certificate",
+    b"x-client-cn",
+    b"x-client-dn",
+    b"x-client-ip",
+    b"x-client-verify",
+    b"x-clientip",
+    b"x-cluster-client-ip",
+    b"x-coming-from",
+    b"x-envoy-external-address",
+    b"x-envoy-internal",
+    b"x-envoy-original-path",
+    b"x-forwarded",
+    b"x-from",
+    b"x-goog-iap-jwt-assertion",
+    b"x-host",
+    b"x-http-destinationurl",
+    b"x-http-host-override",
+    b"x-https",
+    b"x-nf-client-connection-ip",
+    b"x-original-for",
+    b"x-original-forwarded-for",
+    b"x-original-host",
+    b"x-original-method",
+    b"x-original-proto",
+    b"x-original-remote-addr",
+    b"x-original-uri",
+    // A path other than the one the route was found by (CVE-2018-14773).
+    b"x-original-url",
+    b"x-originating-ip",
+    b"x-proxy-user",
+    b"x-proxyuser-ip",
+    b"x-real-host",
+    b"x-real-port",
+    b"x-real-proto",
+    b"x-remote-addr",
+    b"x-remote-email",
+    b"x-remote-group",
+    b"x-remote-groups",
+    b"x-remote-host",
+    b"x-remote-ip",
+    b"x-remote-name",
+    b"x-remote-port",
+    b"x-remote-user",
+    b"x-rewrite-url",
+    b"x-scheme",
+    // Rack's X-Sendfile middleware maps paths by these (CVE-2025-61780).
+    b"x-sendfile-type",
+    b"x-server-addr",
+    b"x-source-ip",
+    b"x-true-client-ip",
+    b"x-url-scheme",
+    b"x-user-ip",
+    b"x-wap-profile-ip",
+    b"x-zscaler-client-ip",
+];
+
+/// What names of families of such fields begin with.
+const FAMILIES: &[&[u8]] = &[
+    b"cf-access-",
+    b"cf-connecting-",
+    b"cf-pseudo-",
+    b"oidc-claim-",
+    b"ssl-client-",
+    b"tailscale-user-",
+    b"x-accel-",
+    b"x-amzn-mtls-",
+    b"x-amzn-oidc-",
+    b"x-auth-request-",
+    b"x-authentik-",
+    b"x-forwarded-",
+    b"x-goog-authenticated-user-",
+    b"x-ms-client-principal",
+    b"x-pomerium-",
+    b"x-remote-extra-",
+    b"x-ssl-",
+    b"x-tls-client-",
+    b"x-webauth-",
+];
+
+/// The name that programs of CGI take `name` for. RFC 3875 §4.1.18: they get it as a variable, in which "-" is "_". Servers
+/// make every other character that no variable has a "_" too, so `x!real!ip` is the variable of `x-real-ip`.
+pub(super) fn taken_for(name: &[u8]) -> Cow<'_, [u8]> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+    if name.iter().all(is_plain) {
+        return Cow::Borrowed(name);
+    }
+    let plain = |byte: &u8| match is_plain(byte) {
+        true => *byte,
+        false => b'-',
+    };
+    Cow::Owned(name.iter().map(plain).collect())
+}
+
+/// Whether a field without a known name goes on to the upstream.
+pub(super) fn goes_on(name: &[u8], is_trusted: bool) -> bool {
+    match taken_for(name) {
+        Cow::Borrowed(name) => is_fit(name, is_trusted),
+        // A field that could be taken for one with a meaning of its own never goes on.
+        Cow::Owned(name) => KnownName::of(&name).is_none() && is_fit(&name, is_trusted),
+    }
+}
+
+fn is_fit(name: &[u8], is_trusted: bool) -> bool {
+    match name {
+        // A CGI program would take "Proxy" for the variable HTTP_PROXY (CVE-2016-5385).
+        b"proxy" => false,
+        // RFC 8441 §5: "not used" in HTTP/2; and in HTTP/1.1 it is between two neighbours.
+        b"sec-websocket-key" => false,
+        _ => is_trusted || !asserts_identity(name),
+    }
+}
+
+fn asserts_identity(name: &[u8]) -> bool {
+    NAMES.binary_search(&name).is_ok() || FAMILIES.iter().any(|family| name.starts_with(family))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_and_in_lower_case() {
+        assert!(NAMES.is_sorted());
+        for name in NAMES.iter().chain(FAMILIES) {
+            assert_eq!(taken_for(name), Cow::Borrowed(*name));
+            assert!(!name.iter().any(u8::is_ascii_uppercase));
+            assert_eq!(KnownName::of(name), None, "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn whatever_stands_for_the_hyphens() {
+        // RFC 9110 §5.6.2: what a token may have beside letters and digits.
+        for separator in b"!#$%&'*+-.^_`|~" {
+            for name in [
+                "x-client-ip",
+                "x-forwarded-prefix",
+                "x-auth-request-email",
+                "x-remote-user",
+            ] {
+                let spelled = name.replace('-', &char::from(*separator).to_string());
+                assert!(!goes_on(spelled.as_bytes(), false), "{spelled}");
+                assert!(goes_on(spelled.as_bytes(), true), "{spelled}");
+            }
+            // What has a meaning of its own isn't believed of anybody in another spelling.
+            for name in [
+                "x-real-ip",
+                "transfer-encoding",
+                "content-length",
+                "x-forwarded-for",
+            ] {
+                let spelled = name.replace('-', &char::from(*separator).to_string());
+                if *separator != b'-' {
+                    assert!(!goes_on(spelled.as_bytes(), true), "{spelled}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn other_fields_go_on() {
+        for name in [
+            "x-own",
+            "my_field",
+            "x.y",
+            "proxy_",
+            "forwarded-to",
+            "sec-ch-ua-model",
+            "x-http-method-override",
+        ] {
+            assert!(goes_on(name.as_bytes(), false), "{name}");
+        }
+        assert!(!goes_on(b"proxy", true) && !goes_on(b"sec-websocket-key", true));
+    }
+}

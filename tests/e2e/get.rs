@@ -85,11 +85,40 @@ fn many_urls_take_one_connection() {
     assert_eq!((status, body.len()), (0, 0), "{stderr}");
     // In the order of the URLs, whatever came first.
     assert!(fs::read(&file).unwrap() == expected);
-    assert!(stderr.contains("300 of 300 answered"), "{stderr}");
     assert!(
-        stderr.contains("1 connections, 299 requests on one that had carried another"),
+        stderr.contains("300 of 300 answered (200: 300)"),
         "{stderr}"
     );
+    assert!(stderr.contains(", 1 connections\n"), "{stderr}");
+}
+
+#[test]
+fn a_summary_says_how_requests_were_answered() {
+    let server = Server::start(&[]);
+    let missing: Vec<String> = (0..3)
+        .map(|at| url(&server, "http", &format!("/{at}")))
+        .collect();
+    let fine = url(&server, "http", "/status");
+    let asked = |flags: &[&str]| {
+        let mut all = vec!["get", "-n"];
+        all.extend(flags);
+        run(&all)
+    };
+    let both = [&missing[0], &missing[1], &missing[2], &fine].map(String::as_str);
+    let (status, _, stderr) = asked(&both);
+    assert!(
+        stderr.contains("4 of 4 answered (200: 1, 404: 3)"),
+        "{stderr}"
+    );
+    // A status is no failure, unless it is to be one.
+    assert_eq!(status, 0);
+    let (status, _, stderr) = asked(&[&["--fail"], &both[..]].concat());
+    assert_eq!(status, 1, "{stderr}");
+    assert_eq!(asked(&["--fail", &fine]).0, 0);
+    let (_, _, stderr) = asked(&[&fine, "http://127.0.0.1:1/"]);
+    assert!(stderr.contains("1 of 2 answered (200: 1)"), "{stderr}");
+    let (_, _, stderr) = asked(&[&missing[0]]);
+    assert!(stderr.contains("1 of 1 answered (404: 1)"), "{stderr}");
 }
 
 #[test]

@@ -168,7 +168,12 @@ fn files_on_one_connection() {
             .status,
         405
     );
-    assert_eq!(client.ask("OPTIONS *", "", b"").status, 404);
+    // RFC 9110 §9.3.7: it "applies to the server in general rather than to a specific resource".
+    let options = client.ask("OPTIONS *", "", b"");
+    assert_eq!(
+        (options.status, options.field("allow").is_empty()),
+        (204, false)
+    );
     assert_eq!(client.get("/small.txt").body, octets(10));
 }
 

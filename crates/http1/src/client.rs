@@ -7,11 +7,11 @@ use bytes::{Buf, BytesMut};
 use tidegate_proto::{Body, Config, Event, Misuse, RequestHead, Role, StreamId, Violation};
 
 use crate::connection::{Connection, Life, REST_AFTER};
-use crate::exchange::{Exchange, Phase, Recv, Send, Tunnel};
+use crate::exchange::{Exchange, Phase, Recv, Send, Trailers, Tunnel};
+use crate::read::Kind;
 use crate::read::body::BodyReader;
 use crate::read::response::{self, Asked};
 use crate::read::section::Section;
-use crate::read::{Kind, expects_continue};
 use crate::upgrade;
 use crate::write::Framing;
 use crate::write::request::{anticipates_content, has_target, websocket_key, write_head};
@@ -95,11 +95,12 @@ impl Connection {
         self.wait_for_nothing();
         self.exchange = Some(Exchange {
             id,
+            trailers: Trailers::Unasked,
             head_request: method == b"HEAD",
             tunnel,
             is_tunnel: false,
             persistent: true,
-            awaits_invitation: framing != Framing::None && expects_continue(head),
+            awaits_invitation: framing != Framing::None && head.expects_continue(),
             recv: Recv {
                 reservation,
                 ..Recv::new(Phase::Head, BodyReader::Done)

@@ -45,6 +45,15 @@ pub(crate) enum More {
     Asked,
 }
 
+/// Whether a client has asked for trailers (RFC 9110 §10.1.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trailers {
+    /// By `te: trailers`.
+    Wanted,
+    /// The client may get some, and may drop them.
+    Unasked,
+}
+
 /// What the connection becomes if the request is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tunnel {
@@ -65,6 +74,8 @@ pub(crate) struct Exchange {
     /// The request's method is HEAD: the response has no content, whatever it says.
     pub(crate) head_request: bool,
     pub(crate) tunnel: Tunnel,
+    /// Server: whether the client takes trailers for more than an ornament.
+    pub(crate) trailers: Trailers,
     /// That was granted: what goes through has no frame any more.
     pub(crate) is_tunnel: bool,
     /// The connection goes on behind this exchange.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_proto::{CloseReason, Config, Event, RequestHead, Role, Violation};
+use tidegate_proto::{CloseReason, Config, Event, KnownName, RequestHead, Role, Violation};
 
 use crate::connection::{Connection, NoRoom, Wait};
-use crate::exchange::{Exchange, Phase, Recv, Send, Tunnel};
+use crate::exchange::{Exchange, Phase, Recv, Send, Trailers, Tunnel};
 use crate::read::Kind;
 use crate::read::body::BodyReader;
 use crate::read::request::{self, Offers};
@@ -30,7 +30,7 @@ impl Connection {
     ///
     /// Of `config` it heeds `initial_window_size` as the octets of a body that may be told and not consumed,
     /// `max_header_list_size` for heads (request line included) and trailers, `max_header_fields`, `max_cookie_crumbs`,
-    /// `outbound_high_water`, `memory_budget`, of the time limits `header_block`, `body`, `idle` and `shutdown`, and
+    /// `outbound_high_water`, `memory_budget`, `wall_clock`, of the time limits `header_block`, `body`, `idle` and `shutdown`, and
     /// `enable_connect_protocol`: with it, a request for a WebSocket (RFC 6455) is told as HTTP/2 would have it, as an extended
     /// CONNECT (RFC 8441), and a 2xx response to that makes a tunnel.
     pub fn server(config: Arc<Config>, secure: bool, now: Instant) -> Self {
@@ -120,8 +120,14 @@ impl Connection {
                 return Ok(None);
             }
         };
+        let takes_trailers = request.head.get_known(KnownName::TE).is_some();
         self.exchange = Some(Exchange {
             id,
+            trailers: if takes_trailers {
+                Trailers::Wanted
+            } else {
+                Trailers::Unasked
+            },
             head_request: method == b"HEAD",
             tunnel,
             is_tunnel: false,
@@ -150,7 +156,8 @@ impl Connection {
             .as_ref()
             .is_none_or(|exchange| exchange.send.phase == Phase::Head);
         if unanswered {
-            write_refusal(&mut self.control, status_of(violation));
+            let status = status_of(violation);
+            write_refusal(&mut self.control, status, self.config.date());
         }
     }
 
@@ -158,7 +165,7 @@ impl Connection {
     /// a temporary overload". The body is on its way, so the connection is of no use any more.
     fn refuse_for_memory(&mut self) {
         self.stats.refused_for_memory += 1;
-        write_refusal(&mut self.control, 503);
+        write_refusal(&mut self.control, 503, self.config.date());
         self.close(CloseReason::OverMemoryBudget);
     }
 }

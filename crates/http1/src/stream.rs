@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use tidegate_proto::{
-    Body, ErrorCode, Fields, Misuse, Priority, RequestHead, ResponseHead, Role, StreamId,
-    check_trailers,
+    Body, ErrorCode, Fields, KnownName, Misuse, Priority, RequestHead, ResponseHead, Role,
+    StreamId, check_trailers,
 };
 
 use crate::connection::{Connection, MAX_DISCARDED};
-use crate::exchange::{Exchange, More, Phase, Tunnel, Version};
+use crate::exchange::{Exchange, More, Phase, Trailers, Tunnel, Version};
 use crate::read::body::BodyReader;
 use crate::write::Framing;
 use crate::write::response::{Persistence, write_head, write_interim_head, write_websocket_head};
@@ -46,7 +46,9 @@ impl StreamMut<'_> {
     }
 
     /// Sends the final response. Its framing is the engine's: content-length for a body of known length (what `head` says
-    /// of it counts for [`Body::Stream`] and for HEAD), else chunks, or for HTTP/1.0 the connection's end. For a HEAD
+    /// of it counts for [`Body::Stream`] and for HEAD), else chunks, or for HTTP/1.0 the connection's end. A [`Body::Stream`] whose
+    /// `head` has a `trailer` field goes in chunks to a client that asks for trailers; where there are no chunks, that field
+    /// is left out. For a HEAD
     /// request or a status without content (204, 304) the body is left out. If the response ends before the request does,
     /// the rest of the request is discarded. A 2xx to a request for a WebSocket goes out as 101; `body` is the tunnel's then.
     ///
@@ -301,6 +303,15 @@ fn frame(
             .content_length()
             .or(actual.filter(|&octets| octets > 0));
         return (length, Framing::None);
+    }
+    // RFC 9112 §6.1 lets a response be chunked though its length is known. For a client that asks for trailers, that is how they
+    // come.
+    if matches!(body, Body::Stream)
+        && exchange.trailers == Trailers::Wanted
+        && version == Version::Http11
+        && head.get_known(KnownName::TRAILER).is_some()
+    {
+        return (None, Framing::Chunked);
     }
     match actual.or(head.content_length()) {
         Some(left) => (Some(left), Framing::Length { left }),

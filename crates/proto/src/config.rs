@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::flow::{MemoryBudget, UNASKED};
 use crate::guard::AbuseLimits;
+use crate::message::ResponseHead;
+use crate::wall_clock::WallClock;
 
 /// Settings, limits and timeouts of a connection. Made by [`Config::server`] or [`Config::client`], changed field by
 /// field, then checked once by [`Config::build`].
@@ -36,6 +38,8 @@ pub struct Config {
     pub max_cookie_crumbs: u32,
     /// Server: SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441). Default off.
     pub enable_connect_protocol: bool,
+    /// The time of day for answers of the engine's own, such as a 431. Default none: they have no `date`.
+    pub wall_clock: Option<WallClock>,
     /// Which priority signals count. Default those of RFC 9218 alone.
     pub priorities: Priorities,
     /// Server: unwritten control octets and heads above which [`Connection::receive`](crate::Connection::receive) takes no
@@ -139,6 +143,7 @@ impl Config {
             max_header_fields: 100,
             max_cookie_crumbs: 256,
             enable_connect_protocol: false,
+            wall_clock: None,
             priorities: Priorities::default(),
             outbound_high_water: 256 << 10,
             timeouts: Timeouts::default(),
@@ -151,6 +156,21 @@ impl Config {
         Self {
             max_header_list_size: 64 << 10,
             ..Self::server()
+        }
+    }
+
+    /// The value of the `date` field of an answer of the engine's own.
+    pub fn date(&self) -> Option<String> {
+        self.wall_clock.as_ref().and_then(WallClock::date)
+    }
+
+    /// The head of an answer of the engine's own. RFC 9110 §6.6.1: "An origin server with a clock MUST generate a Date header
+    /// field in all 2xx (Successful), 3xx (Redirection), and 4xx (Client Error) responses".
+    pub(crate) fn own_head(&self, status: u16) -> ResponseHead {
+        let head = ResponseHead::new(status);
+        match self.date() {
+            Some(date) => head.field("date", date),
+            None => head,
         }
     }
 

@@ -199,7 +199,6 @@ violations! {
     TransferEncodingBeforeHttp11 => PROTOCOL_ERROR, Connection, "RFC 9112 §6.1", "transfer_encoding_before_http11";
     ChunkInvalid => PROTOCOL_ERROR, Connection, "RFC 9112 §7.1", "chunk_invalid";
     ChunkLineTooLong => ENHANCE_YOUR_CALM, Connection, "RFC 9112 §7.1.1", "chunk_line_too_long";
-    TrailerForbidden => PROTOCOL_ERROR, Connection, "RFC 9112 §7.1.2", "trailer_forbidden";
     StatusLineInvalid => PROTOCOL_ERROR, Connection, "RFC 9112 §4", "status_line_invalid";
     ResponseUnasked => PROTOCOL_ERROR, Connection, "RFC 9112 §9.2", "response_unasked";
     /// A 101 that wasn't asked for, or not so, or whose Sec-WebSocket-Accept is wrong.

@@ -60,6 +60,7 @@ mod stats;
 mod stream;
 #[cfg(test)]
 mod testing;
+mod wall_clock;
 
 pub use config::{Config, ConfigError, Priorities, Timeouts};
 pub use conn::{Connection, Flow, PeerSettings, Role};
@@ -69,10 +70,11 @@ pub use flow::{MemoryBudget, ReceiveCredit, Reservation};
 pub use guard::{AbuseLimits, Rate};
 pub use message::{
     Body, Field, Fields, KnownName, RequestHead, RequestRules, ResponseHead, ascii_target,
-    check_trailers, is_authority,
+    check_trailers, is_authority, may_be_trailer,
 };
 pub use outbox::Outbox;
 pub use sched::Priority;
 pub use stats::Stats;
 pub use stream::StreamMut;
 pub use tidegate_frame::{ErrorCode, Scope, StreamId};
+pub use wall_clock::WallClock;

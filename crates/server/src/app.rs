@@ -7,7 +7,9 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use tidegate_net::{ConnId, Conns, End, Engine, Service, StreamMut};
-use tidegate_proto::{CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, StreamId};
+use tidegate_proto::{
+    CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, StreamId, WallClock,
+};
 
 use crate::access_log::{AccessLog, Destination, Entry, canonical};
 use crate::clock::Clock;
@@ -15,7 +17,7 @@ use crate::config::Target;
 use crate::exchange::{Exchange, Exchanges, Progress, Work};
 use crate::handlers::demo::Demo;
 use crate::handlers::files::Files;
-use crate::handlers::{Outcome, Request, Sent, echo, status, upload};
+use crate::handlers::{ANY_METHODS, Outcome, Request, Sent, echo, status, upload};
 use crate::priority;
 use crate::proxy::{Proxy, Settings, fields};
 use crate::push::{self, Prepared, Pusher};
@@ -38,6 +40,8 @@ pub struct Site {
     pub push: push::Options,
     /// Where the access log goes.
     pub access_log: Destination,
+    /// That of the engines, which the service sets.
+    pub wall_clock: WallClock,
 }
 
 /// The service of one worker.
@@ -58,7 +62,7 @@ pub struct App {
 impl App {
     /// A worker's service.
     pub fn new(site: Site, published: Arc<Published>) -> Self {
-        let clock = Clock::new(SystemTime::now());
+        let clock = Clock::with_engines(SystemTime::now(), site.wall_clock);
         Self {
             routes: site.routes,
             demo: Demo::new(&clock),
@@ -140,6 +144,13 @@ impl App {
             Some(prepared) => self.pusher.contribution(prepared),
             None => Default::default(),
         };
+        if head.path_octets() == b"*" {
+            // RFC 9110 §9.3.7: "an asterisk ("*") as the request target … applies to the server in general rather than to a specific
+            // resource". That is us, whatever is behind.
+            return self.answer_with(conns, (conn, id), head, log.as_deref(), |request| {
+                request.respond_methods(ANY_METHODS)
+            });
+        }
         let route = self.routes.find(path_of(head));
         if let (None, Some((Target::Proxy(route), rest))) = (&asset, route) {
             let route = Arc::clone(route);

@@ -2,20 +2,31 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tidegate_proto::WallClock;
+
 /// The time of day at the turn's start, with the value of the `date` field (RFC 9110 §6.6.1) made once a second.
 #[derive(Debug)]
 pub struct Clock {
     second: u64,
     date: String,
+    /// What the engines' own answers are dated by.
+    engines: WallClock,
 }
 
 impl Clock {
     /// A clock that shows this time.
     pub fn new(now: SystemTime) -> Self {
+        Self::with_engines(now, WallClock::new())
+    }
+
+    /// The same, and sets the clock of engines whenever it is set itself.
+    pub fn with_engines(now: SystemTime, engines: WallClock) -> Self {
         let second = seconds(now);
+        engines.set(second);
         Self {
             second,
             date: http_date(second),
+            engines,
         }
     }
 
@@ -23,10 +34,9 @@ impl Clock {
     pub fn set(&mut self, now: SystemTime) {
         let second = seconds(now);
         if second != self.second {
-            *self = Self {
-                second,
-                date: http_date(second),
-            };
+            self.second = second;
+            self.date = http_date(second);
+            self.engines.set(second);
         }
     }
 
@@ -72,6 +82,7 @@ mod tests {
         clock.set(time + Duration::from_secs(1));
         assert_eq!(clock.date(), "Sun, 06 Nov 1994 08:49:38 GMT");
         assert_eq!(clock.second(), 784_111_778);
+        assert_eq!(clock.engines.date().as_deref(), Some(clock.date()));
     }
 
     #[test]

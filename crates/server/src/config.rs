@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tidegate_net::{Options, TlsAcceptorConfig, TlsConnectorConfig, TlsError, Trust};
 use tidegate_pool::{Security, Upstream, client_config, wait_for_answers};
-use tidegate_proto::{Config as Proto, MemoryBudget};
+use tidegate_proto::{Config as Proto, MemoryBudget, WallClock};
 
 use crate::access_log::Destination;
 use crate::certificate;
@@ -225,6 +225,7 @@ impl Config {
         proto.timeouts.shutdown = flags.shutdown_timeout;
         // RFC 8441 §3: browsers that see it use it, so it is only said where somebody takes WebSockets.
         proto.enable_connect_protocol = !flags.websocket.is_empty();
+        proto.wall_clock = Some(WallClock::new());
         let memory_budget = proto.memory_budget.clone();
         let mut options = Options::new(proto.build().map_err(ConfigError::Proto)?);
         options.h2c_upgrade = flags.h2c_upgrade;

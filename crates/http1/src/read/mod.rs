@@ -6,7 +6,7 @@ pub(crate) mod response;
 pub(crate) mod section;
 mod target;
 
-use tidegate_proto::{Config, Fields, KnownName, RequestHead, Violation};
+use tidegate_proto::{Config, Fields, KnownName, Violation, may_be_trailer};
 
 use crate::exchange::Version;
 use body::BodyReader;
@@ -46,13 +46,10 @@ pub(crate) fn parse_trailers(octets: &[u8], config: &Config) -> Result<Fields, V
         let name = line.name.to_ascii_lowercase();
         let known = KnownName::of(name.as_bytes());
         counts.count(known, config)?;
-        // RFC 9110 §6.5.1: no "message framing (e.g., Transfer-Encoding and Content-Length)", no "routing (e.g., Host)".
-        if let Some(KnownName::TRANSFER_ENCODING | KnownName::CONTENT_LENGTH | KnownName::HOST) =
-            known
-        {
-            return Err(Violation::TrailerForbidden);
+        // What must not be there is left out: the message is whole, and it means nothing there.
+        if may_be_trailer(known) {
+            fields.push(name, line.value);
         }
-        fields.push(name, line.value);
     }
     if fields.list_size() > config.max_header_list_size as usize {
         return Err(Violation::HeaderListTooLarge);
@@ -161,11 +158,17 @@ impl<'a> Framing<'a> {
     /// Notes a field line, if it is about the message's end.
     fn note(&mut self, line: &httparse::Header<'a>) -> Result<(), Violation> {
         if line.name.eq_ignore_ascii_case("content-length") {
-            // RFC 9112 §6.3: a list of the same number in it, or more than one line, may be taken for one, or the
-            // message is rejected. Whoever counts differently is led astray.
-            let before = self.content_length.replace(line.value);
-            if before.is_some() || line.value.contains(&b',') {
-                return Err(Violation::ContentLengthRepeated);
+            // RFC 9112 §6.3: framing is invalid "unless the field value can be successfully parsed as a comma-separated list …, all
+            // values in the list are valid, and all values in the list are the same (in which case, the message is processed with
+            // that single value". Two lines are such a list (RFC 9110 §5.3). It goes on as that single value.
+            for member in line.value.split(|&octet| octet == b',').map(trim_ows) {
+                if self
+                    .content_length
+                    .replace(member)
+                    .is_some_and(|before| before != member)
+                {
+                    return Err(Violation::ContentLengthRepeated);
+                }
             }
         } else if line.name.eq_ignore_ascii_case("transfer-encoding") {
             let codings = self.codings.get_or_insert_default();
@@ -239,12 +242,6 @@ fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Whether a comma-separated list has this member, in any case.
 fn has_member(list: &[u8], member: &[u8]) -> bool {
     members(list).any(|found| found.eq_ignore_ascii_case(member))
-}
-
-/// Whether a request asks that its body be invited (RFC 9110 §10.1.1).
-pub(crate) fn expects_continue(head: &RequestHead) -> bool {
-    let expect = head.get_known(KnownName::EXPECT);
-    expect.is_some_and(|value| has_member(value, b"100-continue"))
 }
 
 /// RFC 9110 §5.6.3: "OWS = *( SP / HTAB )". Other whitespace is a part of what is said.

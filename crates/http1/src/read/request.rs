@@ -10,8 +10,8 @@ use tidegate_proto::{
 use super::body::BodyReader;
 use super::target::push_pseudo_fields;
 use super::{
-    ConnectionOptions, Counts, Framing, MAX_FIELD_LINES, expects_continue, has_member,
-    is_about_the_connection, version_of, violation_of,
+    ConnectionOptions, Counts, Framing, MAX_FIELD_LINES, has_member, is_about_the_connection,
+    version_of, violation_of,
 };
 use crate::exchange::Version;
 use crate::upgrade::{self, Upgrade};
@@ -116,6 +116,8 @@ pub(crate) fn parse(
             // RFC 9110 §10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore
             // that expectation."
             Some(KnownName::EXPECT) if !is_http11 => continue,
+            // RFC 9110 §8.6: it is how long the content is, and a tunnel has none.
+            Some(KnownName::CONTENT_LENGTH) if protocol.is_some() => continue,
             // RFC 8441 §5: the key and its answer are not a part of the request.
             None if protocol.is_some() && name == upgrade::KEY => continue,
             // RFC 9110 §7.6.1: a field that Connection names is removed before the message is forwarded. One that says
@@ -141,7 +143,7 @@ pub(crate) fn parse(
         body,
         version,
         persistent: options.persistent(is_http11),
-        expects_continue: expects_continue(&head),
+        expects_continue: head.expects_continue(),
         upgrade,
         head,
     })

@@ -5,7 +5,7 @@ pub(crate) mod response;
 
 use std::io::Write as _;
 
-use tidegate_proto::{Fields, KnownName};
+use tidegate_proto::{Fields, may_be_trailer};
 
 /// How a message's body is framed (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +30,7 @@ pub(crate) fn write_chunk_size(out: &mut Vec<u8>, octets: usize) {
 pub(crate) fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
     out.extend_from_slice(b"0\r\n");
     for field in trailers.into_iter().flatten() {
-        // RFC 9110 §6.5.1: what is about framing or routing is no trailer. HTTP/2 lets these two pass.
-        if !matches!(
-            field.known,
-            Some(KnownName::CONTENT_LENGTH | KnownName::HOST)
-        ) {
+        if may_be_trailer(field.known) {
             write_field(out, field.name, field.value);
         }
     }

@@ -30,6 +30,8 @@ pub(crate) fn write_head(
         match field.known {
             // Framing is ours, and Host has been said.
             Some(KnownName::CONTENT_LENGTH | KnownName::HOST) => {}
+            // RFC 9110 §6.6.2: it announces trailers, and only chunks can be followed by any.
+            Some(KnownName::TRAILER) if framing != Framing::Chunked => {}
             // They are put together below.
             Some(KnownName::COOKIE) => crumbs = true,
             known => {

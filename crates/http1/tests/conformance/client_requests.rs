@@ -247,6 +247,15 @@ fn trailers_that_would_be_framing_or_routing_are_left_out() {
     peer.settle();
     peer.expect_sent("0\r\nx: y\r\n\r\n");
 
+    // §6.6.2: "trailer" announces what can't come behind a body of known length.
+    let mut peer = server();
+    let post = request("POST", "/")
+        .field("trailer", "x")
+        .field("content-length", "1");
+    peer.open(&post, Body::Stream);
+    peer.expect_writable();
+    peer.expect_sent("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n");
+
     let mut peer = sent(GET);
     let (id, ..) = peer.expect_request();
     peer.respond(id, &ResponseHead::new(200), Body::Stream);

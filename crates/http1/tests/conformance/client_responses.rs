@@ -238,6 +238,45 @@ fn a_body_in_chunks() {
     let expected: Fields = [("grpc-status", "0"), ("x", "y")].into_iter().collect();
     assert_eq!(peer.expect_trailers(), expected);
     expect_goes_on(&mut peer);
+
+    // RFC 9110 §6.5.1: what must not be a trailer is none. The response is whole all the same.
+    for line in ["Content-Length: 0", "Connection: close", "Set-Cookie: a=b"] {
+        let mut peer = answered(format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n{line}\r\n\r\n"
+        ));
+        peer.expect_response(200, false);
+        peer.expect_data("x", false);
+        peer.expect_data("", true);
+        expect_goes_on(&mut peer);
+    }
+}
+
+#[test]
+fn one_length_said_repeatedly_counts_once() {
+    // §6.3: "all values in the list are the same (in which case, the message is processed with that single value used as the
+    // Content-Length field value)."
+    for lines in ["5, 5", "5\r\nContent-Length: 5"] {
+        let mut peer = answered(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {lines}\r\n\r\nhello"
+        ));
+        let head = peer.expect_response(200, false);
+        let lengths = head
+            .headers()
+            .filter(|field| field.name == b"content-length");
+        assert_eq!(lengths.map(|field| field.value).collect::<Vec<_>>(), [b"5"]);
+        peer.expect_data("hello", true);
+        expect_goes_on(&mut peer);
+    }
+}
+
+#[test]
+fn a_length_that_means_nothing_goes_no_further() {
+    // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx
+    // (Informational) or 204 (No Content)."
+    let mut peer = answered("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\nX: y\r\n\r\n");
+    let head = peer.expect_response(204, true);
+    assert_eq!(head.get("content-length"), None);
+    assert_eq!(head.get("x"), Some(&b"y"[..]));
 }
 
 #[test]

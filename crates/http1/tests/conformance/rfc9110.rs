@@ -1,7 +1,7 @@
 //! RFC 9110: what the semantics ask of a connection.
 
 use bytes::Bytes;
-use tidegate_proto::{Body, CloseReason, ResponseHead};
+use tidegate_proto::{Body, CloseReason, Config, Fields, ResponseHead, WallClock};
 
 use crate::support::*;
 
@@ -29,6 +29,92 @@ fn expectations() {
     peer.respond(id, &ResponseHead::new(200), Body::Empty);
     peer.expect_sent("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
     peer.expect_alive();
+}
+
+#[test]
+fn an_expectation_may_be_one_of_several() {
+    // §10.1.1: "Expect = #expectation".
+    for lines in [
+        "Expect: 100-continue, x",
+        "Expect: x, 100-Continue",
+        "Expect: x\r\nExpect: 100-continue",
+    ] {
+        let mut peer = sent(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\nContent-Length: 5\r\n\r\n"
+        ));
+        let (id, head, _) = peer.expect_request();
+        assert!(head.expects_continue(), "{lines}");
+        // Behind a final response in place of 100, nobody knows what comes next.
+        peer.respond(id, &ResponseHead::new(403), Body::Empty);
+        assert_eq!(peer.expect_closed(), CloseReason::Graceful, "{lines}");
+    }
+    let mut peer =
+        sent("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continued\r\nContent-Length: 5\r\n\r\n");
+    assert!(!peer.expect_request().1.expects_continue());
+}
+
+#[test]
+fn trailers_go_where_they_are_asked_for() {
+    // §6.6.2: "the Trailer header field … provides a list of field names that the sender anticipates sending as trailer fields". They
+    // come in chunks, or aren't announced.
+    let head = ResponseHead::new(200)
+        .field("content-length", "5")
+        .field("trailer", "x-sum");
+    let trailers: Fields = [("x-sum", "1")].into_iter().collect();
+    let whole = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+    let chunked = "HTTP/1.1 200 OK\r\ntrailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n\
+                   5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n";
+    for (lines, expected) in [("", whole), ("TE: trailers\r\nConnection: TE\r\n", chunked)] {
+        let mut peer = sent(format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"));
+        let (id, ..) = peer.expect_request();
+        peer.respond(id, &head, Body::Stream);
+        peer.write(id, "hello", false);
+        peer.stream(id).trailers(&trailers).expect("behind a body");
+        peer.settle();
+        peer.expect_sent(expected);
+        peer.expect_alive();
+    }
+    // A response that is whole from the start has none.
+    let mut peer = sent("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n");
+    let (id, ..) = peer.expect_request();
+    peer.respond(id, &head, Body::Full(Bytes::from_static(b"hello")));
+    peer.expect_sent(whole);
+}
+
+#[test]
+fn answers_of_the_engines_own_are_dated() {
+    // §6.6.1: "An origin server with a clock MUST generate a Date header field in all 2xx (Successful), 3xx (Redirection), and 4xx
+    // (Client Error) responses".
+    let clock = WallClock::new();
+    clock.set(784_111_777);
+    let mut config = Config::server();
+    config.wall_clock = Some(clock);
+    for (octets, status) in [
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        (format!("GET /{} HTTP/1.1\r\n", "a".repeat(40_000)), 414),
+        (
+            format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n", "a".repeat(40_000)),
+            431,
+        ),
+        ("GET / HTTP/2.0\r\nHost: a\r\n\r\n".to_owned(), 505),
+    ] {
+        let mut peer = client_of(config.clone());
+        peer.send(octets);
+        let text = peer.text();
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
+        assert!(
+            text.contains("\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"),
+            "{text}"
+        );
+    }
+    let mut peer = client_of(config);
+    peer.send("GET / HT");
+    peer.pass(std::time::Duration::from_secs(10));
+    let text = peer.text();
+    assert!(
+        text.starts_with("HTTP/1.1 408 ") && text.contains("\r\ndate: Sun, 06 Nov"),
+        "{text}"
+    );
 }
 
 #[test]

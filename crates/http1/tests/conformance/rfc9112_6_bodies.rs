@@ -64,19 +64,39 @@ fn lengths_that_say_nothing_clear() {
         sent(post(&format!("Content-Length: {length}\r\n"), "hello"))
             .expect_refusal(Violation::ContentLengthInvalid, 400);
     }
-    // The same paragraph lets a list of equal numbers pass, or be refused.
     for lines in [
-        "5, 5",
-        "5,5",
         "5,",
         ",5",
         "5, 6",
-        "5\r\nContent-Length: 5",
+        "5, 05",
         "5\r\ncontent-length: 6",
+        "5, 5\r\ncontent-length: 6",
         "5\r\nContent-Length:",
     ] {
         sent(post(&format!("Content-Length: {lines}\r\n"), "hello"))
             .expect_refusal(Violation::ContentLengthRepeated, 400);
+    }
+}
+
+#[test]
+fn one_length_said_repeatedly_counts_once() {
+    // §6.3: "unless the field value can be successfully parsed as a comma-separated list …, all values in the list are valid,
+    // and all values in the list are the same (in which case, the message is processed with that single value used as the
+    // Content-Length field value)."
+    for lines in [
+        "5, 5",
+        "5,5 ,\t5",
+        "5\r\nContent-Length: 5",
+        "5, 5\r\ncontent-length: 5",
+    ] {
+        let mut peer = sent(post(&format!("Content-Length: {lines}\r\n"), "hello"));
+        let (_, head, _) = peer.expect_request();
+        let lengths = head
+            .headers()
+            .filter(|field| field.name == b"content-length");
+        let lengths: Vec<&[u8]> = lengths.map(|field| field.value).collect();
+        assert_eq!(lengths, [b"5"], "{lines:?}");
+        peer.expect_data("hello", true);
     }
 }
 

@@ -181,12 +181,6 @@ const VECTORS: &[Vector] = &[
         V::LineEndInvalid,
     ),
     (
-        "trailer Host",
-        CHUNKED,
-        b"0\r\nHost: b\r\n\r\n",
-        V::TrailerForbidden,
-    ),
-    (
         "trailer that is a request",
         CHUNKED,
         b"0\r\nGET /smuggled HTTP/1.1\r\n\r\n",

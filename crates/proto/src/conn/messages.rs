@@ -192,7 +192,7 @@ impl Connection {
     /// (Request Header Fields Too Large) status code".
     fn answer_431(&mut self, id: StreamId, end: bool, violation: Violation) -> Outcome {
         self.guard.own_reset(self.now)?;
-        let head = ResponseHead::new(431);
+        let head = self.config.own_head(431);
         self.send_block(id, head.fields(), true);
         if !end {
             self.send_rst_stream(id, ErrorCode::NO_ERROR);

@@ -16,7 +16,7 @@ pub use tidegate_hpack::{Field, Fields, KnownName};
 
 pub use request::{RequestHead, RequestRules};
 pub use response::ResponseHead;
-pub use rules::check_trailers;
+pub use rules::{check_trailers, may_be_trailer};
 pub use target::{ascii_target, is_authority};
 
 /// The body that goes with a head.

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use tidegate_hpack::{Field, Fields, KnownName};
 
 use super::octets::{TOKEN, classes};
-use super::rules::{Regular, Section, all_visible, is_host_and_port, is_same_authority, is_scheme};
+use super::rules::{
+    Regular, Section, Spelling, all_visible, is_host_and_port, is_same_authority, is_scheme,
+    with_length,
+};
 use super::target::{ascii_target, is_authority, is_generic_authority};
 use crate::error::Violation;
 
@@ -118,7 +121,7 @@ impl RequestHead {
         }
         let mut regular = Regular {
             content_length: self.content_length,
-            host: None,
+            ..Regular::default()
         };
         let field = Field {
             known,
@@ -272,6 +275,9 @@ impl RequestHead {
         {
             return Err(Violation::HostContradictsAuthority);
         }
+        if regular.spelling == Spelling::Repeatedly {
+            self.fields = with_length(&self.fields, self.content_length);
+        }
         Ok(())
     }
 
@@ -343,6 +349,15 @@ impl RequestHead {
             whole.extend_from_slice(crumb.value);
         }
         Some(cookie)
+    }
+
+    /// Whether the client waits for 100 (Continue) before it sends its content.
+    pub fn expects_continue(&self) -> bool {
+        // RFC 9110 §10.1.1: "Expect = #expectation", so it may be one of several, on several lines.
+        self.headers()
+            .filter(|field| field.known == Some(KnownName::EXPECT))
+            .flat_map(|field| field.value.split(|byte| *byte == b','))
+            .any(|member| member.trim_ascii().eq_ignore_ascii_case(b"100-continue"))
     }
 
     /// The value of `content-length`, if the field is there.

@@ -2,7 +2,7 @@
 
 use tidegate_hpack::{Field, Fields, KnownName};
 
-use super::rules::{Regular, Section};
+use super::rules::{Regular, Section, Spelling, with_length};
 use crate::error::Violation;
 
 /// The head of a response: status and fields (RFC 9113 §8.3.2).
@@ -42,7 +42,7 @@ impl ResponseHead {
     pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
         let mut regular = Regular {
             content_length: self.content_length,
-            host: None,
+            ..Regular::default()
         };
         let field = Field {
             known: KnownName::of(name.as_bytes()),
@@ -91,13 +91,19 @@ impl ResponseHead {
             return Err(Violation::PseudoFieldMissing);
         }
         // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of
-        // 1xx (Informational) or 204 (No Content)." Such a number means nothing.
+        // 1xx (Informational) or 204 (No Content)." Such a number means nothing, and goes no further.
         let means_nothing = status < 200 || status == 204;
-        let length = regular.content_length;
+        let (said, spelling) = (regular.content_length, regular.spelling);
+        let content_length = said.filter(|_| !means_nothing);
+        let fields = match (said, spelling) {
+            (None, _) => fields,
+            (Some(_), Spelling::Once) if !means_nothing => fields,
+            (Some(_), _) => with_length(&fields, content_length),
+        };
         Ok(Self {
             fields,
             status,
-            content_length: length.filter(|_| !means_nothing),
+            content_length,
             invalid: false,
         })
     }

@@ -20,6 +20,66 @@ pub fn check_trailers(fields: &Fields) -> Result<(), Violation> {
     Ok(())
 }
 
+/// Whether a field with this name may be in a trailer section. RFC 9110 §6.5.1: "Many fields cannot be processed outside the
+/// header section because their evaluation is necessary prior to receiving the content, such as those that describe message
+/// framing, routing, authentication, request modifiers, response controls, or content format." A name without a number
+/// here may.
+pub fn may_be_trailer(name: Option<KnownName>) -> bool {
+    !matches!(
+        name,
+        Some(
+            // Framing, and what is about a connection.
+            KnownName::CONTENT_LENGTH
+                | KnownName::TRANSFER_ENCODING
+                | KnownName::CONNECTION
+                | KnownName::KEEP_ALIVE
+                | KnownName::PROXY_CONNECTION
+                | KnownName::HTTP2_SETTINGS
+                | KnownName::TE
+                | KnownName::TRAILER
+                | KnownName::UPGRADE
+                // Routing.
+                | KnownName::HOST
+                | KnownName::MAX_FORWARDS
+                | KnownName::VIA
+                | KnownName::FORWARDED
+                | KnownName::X_FORWARDED_FOR
+                | KnownName::X_FORWARDED_HOST
+                | KnownName::X_FORWARDED_PROTO
+                | KnownName::X_REAL_IP
+                // Authentication.
+                | KnownName::AUTHORIZATION
+                | KnownName::COOKIE
+                | KnownName::PROXY_AUTHENTICATE
+                | KnownName::PROXY_AUTHORIZATION
+                | KnownName::SET_COOKIE
+                | KnownName::WWW_AUTHENTICATE
+                // Request modifiers.
+                | KnownName::EXPECT
+                | KnownName::IF_MATCH
+                | KnownName::IF_MODIFIED_SINCE
+                | KnownName::IF_NONE_MATCH
+                | KnownName::IF_RANGE
+                | KnownName::IF_UNMODIFIED_SINCE
+                | KnownName::PRAGMA
+                | KnownName::RANGE
+                // Response controls.
+                | KnownName::AGE
+                | KnownName::CACHE_CONTROL
+                | KnownName::DATE
+                | KnownName::EXPIRES
+                | KnownName::LOCATION
+                | KnownName::RETRY_AFTER
+                | KnownName::VARY
+                // Content format.
+                | KnownName::CONTENT_DISPOSITION
+                | KnownName::CONTENT_ENCODING
+                | KnownName::CONTENT_RANGE
+                | KnownName::CONTENT_TYPE
+        )
+    )
+}
+
 /// Where a field was found: a few rules depend on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
@@ -28,10 +88,20 @@ pub(super) enum Section {
     Trailers,
 }
 
+/// How many times a list says what it says once.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Spelling {
+    #[default]
+    Once,
+    Repeatedly,
+}
+
 /// What the fields of a list, pseudo-fields aside, say so far.
 #[derive(Default)]
 pub(super) struct Regular<'a> {
     pub(super) content_length: Option<u64>,
+    /// How that was said.
+    pub(super) spelling: Spelling,
     pub(super) host: Option<&'a [u8]>,
 }
 
@@ -79,13 +149,25 @@ impl<'a> Regular<'a> {
                 }
                 Ok(())
             }
+            // There it means nothing, whatever it says.
+            KnownName::CONTENT_LENGTH if section == Section::Trailers => check_value(value),
             KnownName::CONTENT_LENGTH => {
-                // RFC 9110 §8.6: "Content-Length = 1*DIGIT"; repeated, it must say the same.
-                let length = parse_length(value).ok_or(Violation::ContentLengthInvalid)?;
-                if self.content_length.is_some_and(|before| before != length) {
-                    return Err(Violation::ContentLengthInvalid);
+                // RFC 9110 §8.6: "Content-Length = 1*DIGIT". "a recipient of a Content-Length header field value consisting of the same
+                // decimal value repeated as a comma-separated list … MAY … replace that invalid field value with a single valid
+                // Content-Length"; two lines are such a list.
+                let length = match parse_length(value) {
+                    Some(length) => length,
+                    None => {
+                        self.spelling = Spelling::Repeatedly;
+                        parse_equal_lengths(value).ok_or(Violation::ContentLengthInvalid)?
+                    }
+                };
+                if let Some(before) = self.content_length.replace(length) {
+                    self.spelling = Spelling::Repeatedly;
+                    if before != length {
+                        return Err(Violation::ContentLengthInvalid);
+                    }
                 }
-                self.content_length = Some(length);
                 Ok(())
             }
             KnownName::HOST if section == Section::Request => {
@@ -180,6 +262,35 @@ pub(super) fn is_same_authority(authority: &[u8], host: &[u8], scheme: &[u8]) ->
     };
     authority.eq_ignore_ascii_case(host)
         || authority[..bare(authority)].eq_ignore_ascii_case(&host[..bare(host)])
+}
+
+/// The number that all members of a list are.
+fn parse_equal_lengths(list: &[u8]) -> Option<u64> {
+    if !list.contains(&b',') || list.trim_ascii() != list {
+        return None;
+    }
+    let mut members = list.split(|byte| *byte == b',').map(|member| {
+        // RFC 9110 §5.6.1: "1#element => element *( OWS "," OWS element )".
+        let is_ows = |byte: &&u8| matches!(byte, b' ' | b'\t');
+        let start = member.iter().take_while(is_ows).count();
+        let end = member[start..].iter().rev().take_while(is_ows).count();
+        parse_length(&member[start..member.len() - end])
+    });
+    let first = members.next()??;
+    members.all(|member| member == Some(first)).then_some(first)
+}
+
+/// The list with one content-length field, of this value, in place of all of them; or without any.
+pub(super) fn with_length(fields: &Fields, mut length: Option<u64>) -> Fields {
+    let mut cleaned = Fields::with_capacity(fields.len(), fields.octets());
+    for field in fields {
+        if field.known != Some(KnownName::CONTENT_LENGTH) {
+            cleaned.push_field(field);
+        } else if let Some(length) = length.take() {
+            cleaned.push_known(KnownName::CONTENT_LENGTH, length.to_string());
+        }
+    }
+    cleaned
 }
 
 /// Digits and nothing else, as a number that fits.

@@ -521,14 +521,16 @@ fn content_length_is_one_number() {
     assert_eq!(length(b"0"), Ok(Some(0)));
     assert_eq!(length(b"0042"), Ok(Some(42)));
     assert_eq!(length(b"18446744073709551615"), Ok(Some(u64::MAX)));
-    let bad: [&[u8]; 9] = [
+    let bad: [&[u8]; 11] = [
         b"",
         b"-1",
         b"+1",
         b"1 ",
         b"0x1",
         b"1.0",
-        b"1, 1",
+        b"1, 2",
+        b"1,",
+        b"1, 1 ",
         b"18446744073709551616",
         b"99999999999999999999999",
     ];
@@ -539,12 +541,21 @@ fn content_length_is_one_number() {
             "{value:?}"
         );
     }
-    // RFC 9110 §8.6: repeated values may stand if all are the same number.
+    // RFC 9110 §8.6: "the same decimal value repeated as a comma-separated list" may be replaced "with a single valid
+    // Content-Length".
     let [method, scheme, _, path] = GET;
     let five: (&[u8], &[u8]) = (b"content-length", b"5");
     let six: (&[u8], &[u8]) = (b"content-length", b"6");
     let head = request(&[method, scheme, path, five, five]).unwrap();
     assert_eq!(head.content_length(), Some(5));
+    let joined: (&[u8], &[u8]) = (b"content-length", b"5, 5");
+    let head = request(&[method, scheme, path, joined, five]).unwrap();
+    let lengths = head.headers().map(|field| field.value).collect::<Vec<_>>();
+    assert_eq!(
+        (head.content_length(), &lengths[..]),
+        (Some(5), &[&b"5"[..]][..])
+    );
+    assert_eq!((head.method(), head.path()), ("GET", "/a?b"));
     let error = request_error(&[method, scheme, path, five, six]);
     assert_eq!(error, Some(Violation::ContentLengthInvalid));
 }
@@ -602,7 +613,14 @@ fn a_response_without_content_has_no_length() {
         let fields = list(&[(b":status", status.as_bytes()), (b"content-length", b"7")]);
         let head = ResponseHead::from_fields(fields).unwrap();
         assert_eq!(head.content_length(), length, "{status}");
+        assert_eq!(head.get("content-length").is_some(), length.is_some());
     }
+    let five: (&[u8], &[u8]) = (b"content-length", b"5");
+    let head = ResponseHead::from_fields(list(&[(b":status", b"200"), five, five])).unwrap();
+    assert_eq!(
+        (head.content_length(), head.headers().count()),
+        (Some(5), 1)
+    );
     let error = response_error(&[(b":status", b"200"), (b"content-length", b"x")]);
     assert_eq!(error, Some(Violation::ContentLengthInvalid));
 }
@@ -615,6 +633,8 @@ fn trailers_have_no_pseudo_fields() {
     for name in [&b":method"[..], b":status", b":protocol", b":own"] {
         assert_eq!(check_trailers(&list(&[(name, b"x")])), pseudo);
     }
+    // A length means nothing there, so it may say what it likes.
+    assert_eq!(check_trailers(&list(&[(b"content-length", b"x")])), Ok(()));
     let error = check_trailers(&list(&[(b"a", b"b\n")])).unwrap_err();
     assert_eq!(error, Violation::FieldValueInvalid);
 }

@@ -381,7 +381,8 @@ fn content_length_is_a_number() {
         "1 2",
         "0x10",
         "99999999999999999999",
-        "4, 4",
+        "4, 5",
+        "4,",
     ] {
         malformed_request(
             &with(GET, &[("content-length", value)]),

@@ -248,8 +248,13 @@ impl App {
                     self.answered(conns, key, end, |relay| relay.from_upstream(data, end));
                 }
                 Event::Trailers { key, fields } => {
+                    let fields = fields::response_trailers(fields);
                     self.answered(conns, key, true, |relay| {
-                        relay.trailers_from_upstream(fields);
+                        if fields.is_empty() {
+                            relay.from_upstream(Bytes::new(), true);
+                        } else {
+                            relay.trailers_from_upstream(fields);
+                        }
                     });
                 }
                 Event::Writable { key, .. } => {

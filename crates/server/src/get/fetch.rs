@@ -1,6 +1,7 @@
 //! Requests and what becomes of them. Bodies are written in the order of the requests: what comes before its turn waits for it, by the
 //! windows of its stream.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use rustc_hash::FxHashMap;
-use tidegate_net::{ConnId, Conns, Direction, End, Mailbox, Service};
+use tidegate_net::{ConnId, Conns, Direction, Mailbox, Service};
 use tidegate_pool::{Event, Failure, Pool, RequestId, RequestOptions, Upstream, UpstreamId};
 use tidegate_proto::{Body, ResponseHead};
 
@@ -38,7 +39,17 @@ struct Pending {
     request: RequestId,
     text: Vec<u8>,
     waiting: Vec<Bytes>,
-    over: bool,
+    /// That of the response, if there is one.
+    status: Option<u16>,
+    end: End,
+}
+
+/// Whether more of a response is to come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    Whole,
+    Failed,
 }
 
 /// Makes the requests.
@@ -56,6 +67,10 @@ pub struct Fetcher {
     began: Instant,
     bytes: u64,
     failed: usize,
+    /// How many whole responses have each status.
+    statuses: BTreeMap<u16, usize>,
+    /// Whether a summary is due.
+    sums_up: bool,
     progress: ProgressBar,
     frames: FxHashMap<ConnId, Frames>,
     verbose: bool,
@@ -100,6 +115,8 @@ impl Fetcher {
             began: Instant::now(),
             bytes: 0,
             failed: 0,
+            statuses: BTreeMap::new(),
+            sums_up: flags.urls.len() > 1 || flags.discard,
             progress,
             frames: FxHashMap::default(),
             verbose: flags.verbose,
@@ -122,6 +139,11 @@ impl Fetcher {
         self.failed
     }
 
+    /// Whether a response has a status that tells of an error (RFC 9110 §15.5 and §15.6).
+    pub fn has_errors(&self) -> bool {
+        self.statuses.keys().any(|status| *status >= 400)
+    }
+
     /// Writes what is left to be written, and sums up.
     pub fn finish(&mut self) {
         self.progress.finish_and_clear();
@@ -131,16 +153,21 @@ impl Fetcher {
             eprintln!("tidegate get: can't write: {error}");
             self.failed += 1;
         }
-        if self.requests.len() > 1 {
+        if self.sums_up {
             let (stats, took) = (self.pool.stats(), self.began.elapsed());
+            let statuses: Vec<String> = self
+                .statuses
+                .iter()
+                .map(|(status, count)| format!("{status}: {count}"))
+                .collect();
             eprintln!(
-                "{} of {} answered, {} octets in {:.3} s, {} connections, {} requests on one that had carried another",
-                self.requests.len() - self.failed,
+                "{} of {} answered ({}), {} bytes in {:.3} s, {} connections",
+                self.statuses.values().sum::<usize>(),
                 self.requests.len(),
+                statuses.join(", "),
                 self.bytes,
                 took.as_secs_f64(),
                 stats.connected,
-                stats.reused
             );
         }
     }
@@ -163,7 +190,8 @@ impl Fetcher {
                     request,
                     text: Vec::new(),
                     waiting: Vec::new(),
-                    over: false,
+                    status: None,
+                    end: End::Open,
                 },
             );
         }
@@ -177,7 +205,8 @@ impl Fetcher {
                         if self.include {
                             pending.text = text_of(&head);
                         }
-                        pending.over = end;
+                        pending.status = Some(head.status());
+                        pending.end = End::of(end);
                     }
                     self.write(conns, key);
                 }
@@ -185,13 +214,13 @@ impl Fetcher {
                     if let Some(pending) = self.pending.get_mut(&key) {
                         self.bytes += data.len() as u64;
                         pending.waiting.push(data);
-                        pending.over = end;
+                        pending.end = End::of(end);
                     }
                     self.write(conns, key);
                 }
                 Event::Trailers { key, .. } => {
                     if let Some(pending) = self.pending.get_mut(&key) {
-                        pending.over = true;
+                        pending.end = End::Whole;
                     }
                     self.write(conns, key);
                 }
@@ -207,7 +236,7 @@ impl Fetcher {
                     self.progress
                         .suspend(|| eprintln!("tidegate get: {url}: {failure}{hint}"));
                     if let Some(pending) = self.pending.get_mut(&key) {
-                        pending.over = true;
+                        pending.end = End::Failed;
                     }
                     self.write(conns, key);
                 }
@@ -254,7 +283,10 @@ impl Fetcher {
             }
         }
         self.pool.consume(conns, pending.request, octets);
-        if pending.over {
+        if pending.end != End::Open {
+            if let (End::Whole, Some(status)) = (pending.end, pending.status) {
+                *self.statuses.entry(status).or_default() += 1;
+            }
             self.pending.remove(&key);
             self.progress.inc(1);
             self.begin(conns);
@@ -263,6 +295,12 @@ impl Fetcher {
 
     fn since(&self) -> Duration {
         self.began.elapsed()
+    }
+}
+
+impl End {
+    fn of(is_end: bool) -> Self {
+        if is_end { Self::Whole } else { Self::Open }
     }
 }
 
@@ -298,7 +336,7 @@ impl Service for Fetcher {
         self.tell(conns);
     }
 
-    fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
+    fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &tidegate_net::End) {
         self.frames.remove(&conn);
         self.pool.closed(conns, conn, why);
         self.tell(conns);

@@ -27,9 +27,13 @@ pub struct Flags {
     #[arg(short, long, value_name = "FILE", conflicts_with = "discard")]
     pub output: Option<PathBuf>,
 
-    /// Write no bodies
+    /// Write no bodies, and sum up how the requests were answered
     #[arg(short = 'n', long)]
     pub discard: bool,
+
+    /// End with exit status 1 if a status is 400 or above
+    #[arg(short, long)]
+    pub fail: bool,
 
     /// Method [default: GET, or POST with --data]
     #[arg(short = 'X', long = "request", value_name = "METHOD")]

@@ -21,7 +21,8 @@ use tidegate_proto::RequestHead;
 use fetch::{Fetcher, Message, Request};
 use flags::Flags;
 
-/// Runs the command. Exit status 0 when there is a response to each request, 1 when one failed, 2 for a wrong command line.
+/// Runs the command. Exit status 0 when there is a response to each request, 1 when one failed or, with `--fail`, has a status of
+/// 400 or above, 2 for a wrong command line.
 pub fn main(flags: &Flags) -> ExitCode {
     let fetcher = match prepare(flags) {
         Ok(fetcher) => fetcher,
@@ -51,7 +52,7 @@ fn run(fetcher: Fetcher, flags: &Flags) -> std::io::Result<bool> {
     mailbox.send(Message::Begin(mailbox.clone()));
     let mut fetcher = event_loop.run()?;
     fetcher.finish();
-    Ok(fetcher.failed() == 0)
+    Ok(fetcher.failed() == 0 && !(flags.fail && fetcher.has_errors()))
 }
 
 /// The requests, by server.

@@ -161,9 +161,7 @@ impl<'a> Request<'a> {
 
     /// Says that the body may come, if the client waits for that (RFC 9110 §10.1.1).
     pub fn invite_body(&mut self) {
-        let expect = self.head.get_known(KnownName::EXPECT);
-        let waits = expect.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
-        if waits && !self.end {
+        if self.head.expects_continue() && !self.end {
             // It fails only on a stream that is gone already, and then nobody waits.
             let _ = self.stream.inform(&ResponseHead::new(100));
         }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use percent_encoding::percent_decode;
-use tidegate_proto::{Fields, KnownName, RequestHead, RequestRules, ResponseHead, is_authority};
+use tidegate_proto::{
+    Fields, KnownName, RequestHead, RequestRules, ResponseHead, is_authority, may_be_trailer,
+};
 
 use super::Route;
 use super::forwarded::Reported;
@@ -159,6 +161,21 @@ pub fn response(head: &mut ResponseHead, version: &str, date: &str) {
         head.push("date", date);
     }
     head.push("via", via(version));
+}
+
+/// What goes on of a response's trailers: all but those that must not be some (RFC 9110 §6.5.1), for which some clients refuse
+/// the response.
+pub fn response_trailers(fields: Fields) -> Fields {
+    if fields.iter().all(|field| may_be_trailer(field.known)) {
+        return fields;
+    }
+    let mut kept = Fields::new();
+    for field in &fields {
+        if may_be_trailer(field.known) {
+            kept.push_field(field);
+        }
+    }
+    kept
 }
 
 /// The name of a field that the operator wants dropped, in the spelling that names are compared in.

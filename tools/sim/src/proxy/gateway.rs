@@ -12,7 +12,7 @@ use tidegate::push::{self, Mode, PushCache};
 use tidegate::router::Router;
 use tidegate_net::{MemoryLoop, Options, Protocol};
 use tidegate_pool::{Security, Upstream, client_config};
-use tidegate_proto::{Config, MemoryBudget};
+use tidegate_proto::{Config, MemoryBudget, WallClock};
 
 use super::plan::Plan;
 use super::upstreams::address;
@@ -68,6 +68,7 @@ pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> 
             mode: Mode::Off,
         },
         access_log: Destination::Log,
+        wall_clock: WallClock::new(),
     };
     let mut config = Config::server();
     config.enable_connect_protocol = true;

@@ -13,6 +13,7 @@
 //! - `shutdown`  signals
 //! - `upstream`  upstreams that a test scripts
 //! - `proxy`     routes that lead to upstreams
+//! - `paths`     spellings of paths that servers read in different ways
 //! - `get`       `tidegate get`
 
 mod client;
@@ -21,6 +22,7 @@ mod get;
 mod headers;
 mod http1;
 mod logs;
+mod paths;
 mod priorities;
 mod proxy;
 mod push;

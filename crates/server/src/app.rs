@@ -18,6 +18,7 @@ use crate::exchange::{Exchange, Exchanges, Progress, Work};
 use crate::handlers::demo::Demo;
 use crate::handlers::files::Files;
 use crate::handlers::{ANY_METHODS, Outcome, Request, Sent, echo, status, upload};
+use crate::path::{PathError, RequestPath};
 use crate::priority;
 use crate::proxy::{Proxy, Settings, fields};
 use crate::push::{self, Prepared, Pusher};
@@ -87,8 +88,15 @@ impl App {
         head: &RequestHead,
         end: bool,
     ) {
+        let path = match RequestPath::read(head.path_octets()) {
+            Ok(path) => path,
+            Err(error) => {
+                let log = self.begin_log(conns, conn, id, head);
+                return self.refuse(conns, (conn, id), head, log.as_deref(), 400, error.text());
+            }
+        };
         if head.protocol().is_some()
-            && !self.takes_websockets(head)
+            && !self.takes_websockets(head, &path)
             && let Some(mut stream) = conns.stream(conn, id)
             && let StreamMut::Http1(_) = stream
         {
@@ -107,39 +115,53 @@ impl App {
             });
         }
         if self.pusher.is_idle() {
-            return self.answer(conns, conn, id, head, end, None);
+            return self.answer(conns, (conn, id), head, &path, end, None);
         }
         let now = conns.now();
         let prepared = match conns.engine(conn) {
-            Some(Engine::Http2(engine)) => self.pusher.prepare(engine, conn, id, head, now),
+            Some(Engine::Http2(engine)) => self.pusher.prepare(engine, conn, id, head, &path, now),
             // RFC 8297 §3: "a server might refrain from sending 103 (Early Hints) over HTTP/1.1 unless the client is known
             // to handle informational responses correctly": such a one took them for the final response.
-            Some(Engine::Http1(_)) => self.pusher.look_up(head),
+            Some(Engine::Http1(_)) => self.pusher.look_up(&path),
             None => return,
         };
-        self.answer(conns, conn, id, head, end, Some(&prepared));
+        self.answer(conns, (conn, id), head, &path, end, Some(&prepared));
         for (promised, head) in &prepared.promised {
-            let prepared = self.pusher.prepare_promised(head);
-            self.answer(conns, conn, *promised, head, true, Some(&prepared));
+            // The list has no other paths than those that can be read.
+            if let Ok(path) = RequestPath::read(head.path_octets()) {
+                let prepared = self.pusher.prepare_promised(&path);
+                self.answer(conns, (conn, *promised), head, &path, true, Some(&prepared));
+            }
         }
     }
 
-    fn answer(
-        &mut self,
+    /// The access log's line of a request, if there is to be one.
+    fn begin_log(
+        &self,
         conns: &mut Conns,
         conn: ConnId,
         id: StreamId,
         head: &RequestHead,
-        end: bool,
-        prepared: Option<&Prepared>,
-    ) {
-        let log = self.access_log.is_enabled().then(|| {
+    ) -> Option<Box<Entry>> {
+        self.access_log.is_enabled().then(|| {
             let peer = conns.info(conn).map(|info| info.peer);
             let is_pushed = id.is_server_initiated();
             let version = conns.stream(conn, id).map_or("", |stream| stream.version());
             self.access_log
                 .begin(head, version, peer, conns.now(), is_pushed)
-        });
+        })
+    }
+
+    fn answer(
+        &mut self,
+        conns: &mut Conns,
+        (conn, id): (ConnId, StreamId),
+        head: &RequestHead,
+        path: &RequestPath<'_>,
+        end: bool,
+        prepared: Option<&Prepared>,
+    ) {
+        let log = self.begin_log(conns, conn, id, head);
         let (extra, asset) = match prepared {
             Some(prepared) => self.pusher.contribution(prepared),
             None => Default::default(),
@@ -151,13 +173,21 @@ impl App {
                 request.respond_methods(ANY_METHODS)
             });
         }
-        let route = self.routes.find(path_of(head));
-        if let (None, Some((Target::Proxy(route), rest))) = (&asset, route) {
+        let found = self.routes.find(path);
+        if let (None, Some(found)) = (&asset, &found)
+            && let Target::Proxy(route) = found.target
+        {
+            let target = if self.routes.is_ambiguous(path, found) {
+                Err(PathError::Ambiguous)
+            } else {
+                path.mapped(found.path, route.base.as_deref().map(str::as_bytes))
+            };
             let route = Arc::clone(route);
             let forwarded = Forwarded {
                 head,
+                path,
+                target,
                 end,
-                rest,
                 prepared,
                 log,
             };
@@ -173,14 +203,17 @@ impl App {
             clock: &self.clock,
             extra,
         };
-        let outcome = match (asset, route) {
+        let outcome = match (asset, found.as_ref().map(|found| found.target)) {
             (Some(asset), _) => Outcome::Answered(asset.answer_any(request)),
-            (None, Some((Target::Files(root), rest))) => self.files.answer(request, root, rest),
-            (None, Some((Target::Demo, _))) => self.demo.answer(request),
-            (None, Some((Target::Status, _))) => status::answer(request),
-            (None, Some((Target::Upload, _))) => upload::answer(request),
-            (None, Some((Target::Echo, _))) => echo::answer(request),
-            (None, Some((Target::Proxy(_), _)) | None) => {
+            (None, Some(Target::Files(root))) => {
+                let rest = found.map_or(&[][..], |found| path.behind(found.path));
+                self.files.answer(request, root, rest)
+            }
+            (None, Some(Target::Demo)) => self.demo.answer(request),
+            (None, Some(Target::Status)) => status::answer(request),
+            (None, Some(Target::Upload)) => upload::answer(request),
+            (None, Some(Target::Echo)) => echo::answer(request),
+            (None, Some(Target::Proxy(_)) | None) => {
                 Outcome::Answered(request.respond_text(404, "404 Not Found\n"))
             }
         };
@@ -398,13 +431,6 @@ impl Service for App {
             self.pusher.stats(),
         ));
     }
-}
-
-/// `:path` without the query.
-fn path_of(head: &RequestHead) -> &[u8] {
-    let path = head.path_octets();
-    let end = path.iter().position(|octet| *octet == b'?');
-    &path[..end.unwrap_or(path.len())]
 }
 
 /// The address of a connection's peer, for the log.

@@ -20,6 +20,7 @@ use crate::flags::{Flags, Listen, ProxyVersion, RouteTarget, Size, Switch};
 use crate::handlers::demo;
 use crate::handlers::lookup::Root;
 use crate::memory;
+use crate::path::RequestPath;
 use crate::proxy::target::{Scheme, UpstreamTarget};
 use crate::proxy::{self, DOWNLOAD_WINDOW};
 use crate::push::file::FileError;
@@ -273,7 +274,7 @@ impl Config {
 
         let routes = Router::new(routes);
         for path in &flags.websocket {
-            if !matches!(routes.find(path.as_bytes()), Some((Target::Proxy(_), _))) {
+            if !matches!(target_at(&routes, path), Some(Target::Proxy(_))) {
                 return Err(ConfigError::WebSocketUnrouted(path.clone()));
             }
         }
@@ -327,17 +328,18 @@ impl Config {
     }
 }
 
+/// What is at a path that was typed.
+fn target_at<'r>(routes: &'r Router<Target>, path: &str) -> Option<&'r Target> {
+    let path = RequestPath::read(path.as_bytes()).ok()?;
+    routes.find(&path).map(|found| found.target)
+}
+
 /// What pages need is content that a GET gets: uploads and echoes have none.
 fn check_routed(list: &PushCache, routes: &Router<Target>) -> Result<(), ConfigError> {
     let has_content = |path: &str| {
-        let path = path.split('?').next().unwrap_or_default();
-        let found = routes.find(path.as_bytes());
         matches!(
-            found,
-            Some((
-                Target::Files(_) | Target::Demo | Target::Status | Target::Proxy(_),
-                _
-            ))
+            target_at(routes, path),
+            Some(Target::Files(_) | Target::Demo | Target::Status | Target::Proxy(_))
         )
     };
     match list.routed().find(|path| !has_content(path)) {
@@ -564,20 +566,20 @@ mod tests {
         assert_eq!(config.options.proto.max_stream_window_size, 16 << 20);
         assert!(config.options.proto.memory_budget.is_some());
         assert!(matches!(
-            config.routes.find(b"/x"),
-            Some((Target::Demo, b"/x"))
+            target_at(&config.routes, "/x"),
+            Some(Target::Demo)
         ));
         assert!(matches!(
-            config.routes.find(b"/status"),
-            Some((Target::Status, b""))
+            target_at(&config.routes, "/status"),
+            Some(Target::Status)
         ));
         assert!(matches!(
-            config.routes.find(b"/upload"),
-            Some((Target::Upload, b""))
+            target_at(&config.routes, "/upload"),
+            Some(Target::Upload)
         ));
         assert!(matches!(
-            config.routes.find(b"/echo"),
-            Some((Target::Echo, b""))
+            target_at(&config.routes, "/echo"),
+            Some(Target::Echo)
         ));
     }
 
@@ -585,11 +587,11 @@ mod tests {
     fn any_route_replaces_the_built_in_ones() {
         let config = config("--listen none --route /health=status").unwrap();
         assert!(config.acceptor.is_none() && !config.self_signed);
-        assert!(config.routes.find(b"/").is_none());
-        assert!(config.routes.find(b"/echo").is_none());
+        assert!(target_at(&config.routes, "/").is_none());
+        assert!(target_at(&config.routes, "/echo").is_none());
         assert!(matches!(
-            config.routes.find(b"/health"),
-            Some((Target::Status, b""))
+            target_at(&config.routes, "/health"),
+            Some(Target::Status)
         ));
     }
 
@@ -599,8 +601,8 @@ mod tests {
         let line = format!("--listen none --root {}", dir.path().display());
         let config = config(&line).unwrap();
         assert!(matches!(
-            config.routes.find(b"/a"),
-            Some((Target::Files(_), b"/a"))
+            target_at(&config.routes, "/a"),
+            Some(Target::Files(_))
         ));
     }
 

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use tidegate_proto::Priorities;
 
 use crate::get;
+use crate::path::RequestPath;
 use crate::proxy::fields::field_to_drop;
 use crate::proxy::target::UpstreamTarget;
 use crate::push::{Mode, Preload};
@@ -324,12 +325,16 @@ fn path(typed: &str) -> Result<String, String> {
     if !typed.starts_with('/') {
         return Err(format!("the path must begin with /, as in /{typed}"));
     }
-    if typed.contains(['?', '#', '%']) || typed.contains("//") {
-        return Err(format!(
-            "{typed} can't be a path here: leave out ?, #, % and //"
-        ));
-    }
-    Ok(typed.into())
+    let read = RequestPath::read(typed.as_bytes())
+        .ok()
+        .filter(|path| path.query().is_empty() && path.other_readings().is_none());
+    let canonical = read.and_then(|path| String::from_utf8(path.canonical().into()).ok());
+    canonical.ok_or_else(|| {
+        format!(
+            "no request is taken for {typed}: leave out segments . and .., //, \\, ;, ?, # and controls, and \
+             percent-encoded ones"
+        )
+    })
 }
 
 fn net(typed: &str) -> Result<IpNet, String> {
@@ -620,10 +625,14 @@ mod tests {
         assert_eq!(target("/s=status"), Ok(("/s".into(), RouteTarget::Status)));
         assert_eq!(target("/=upload"), Ok(("/".into(), RouteTarget::Upload)));
         assert_eq!(target("/e/=echo"), Ok(("/e/".into(), RouteTarget::Echo)));
+        for (typed, path) in [("/a%20b=status", "/a%20b"), ("/\u{e4} =echo", "/%C3%A4%20")] {
+            assert_eq!(target(typed).unwrap().0, path, "as requests have it");
+        }
         let directory = RouteTarget::Directory("./a=b".into());
         assert_eq!(target("/d=./a=b"), Ok(("/d".into(), directory)));
         for wrong in [
-            "", "/", "=x", "a=status", "/a=", "/a%20=x", "/a?b=x", "//=x", "/a//b=x",
+            "", "/", "=x", "a=status", "/a=", "/a%2=x", "/a?b=x", "//=x", "/a//b=x", "/../a=x",
+            "/a/.=x", "/a;b=x", "/a\\b=x", "/a%2Fb=x", "/a%00=x", "/a#=x",
         ] {
             assert!(route(wrong).is_err(), "{wrong:?}");
         }

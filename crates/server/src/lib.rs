@@ -11,6 +11,7 @@ pub mod get;
 pub mod handlers;
 pub mod logs;
 pub mod memory;
+pub mod path;
 pub mod pipe;
 pub mod priority;
 pub mod proxy;

@@ -1,69 +1,87 @@
 //! Which handler a path belongs to: the longest route that covers it wins.
 
-use percent_encoding::percent_decode;
+use crate::path::{self, RequestPath};
 
 /// Routes by path prefix. Few of them are expected, so they are compared one after the other, longest first.
 #[derive(Clone, Debug)]
 pub struct Router<T> {
-    routes: Vec<(Box<str>, T)>,
+    routes: Vec<Route<T>>,
+}
+
+#[derive(Clone, Debug)]
+struct Route<T> {
+    /// Canonical, without a slash at its end: the root is empty.
+    path: Box<str>,
+    /// The segments of `path`, decoded.
+    segments: Vec<Box<[u8]>>,
+    target: T,
+}
+
+/// A route that covers a request's path.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Match<'r, T> {
+    /// What is there.
+    pub target: &'r T,
+    /// The route's own path, canonical, without a slash at its end.
+    pub path: &'r [u8],
 }
 
 impl<T> Router<T> {
-    /// Routes in any order. Of two with the same path the later one counts. A slash at the end of a path means the same
-    /// as none.
+    /// Routes with canonical paths, in any order. Of two with the same path the later one counts. A slash at the end of a
+    /// path means the same as none.
     pub fn new(routes: impl IntoIterator<Item = (String, T)>) -> Self {
-        let mut sorted: Vec<(Box<str>, T)> = Vec::new();
+        let mut sorted: Vec<Route<T>> = Vec::new();
         for (path, target) in routes {
             let path: Box<str> = path.strip_suffix('/').unwrap_or(&path).into();
-            sorted.retain(|(other, _)| *other != path);
-            sorted.push((path, target));
+            sorted.retain(|other| other.path != path);
+            sorted.push(Route {
+                segments: path::segments(&path),
+                path,
+                target,
+            });
         }
-        sorted.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        sorted.sort_by_key(|route| std::cmp::Reverse(route.path.len()));
         Self { routes: sorted }
     }
 
-    /// The target of the longest route that covers `path`, and what is left of the path: empty, or begins with `/`.
-    /// `/a` covers `/a` and `/a/b`, but not `/ab`.
-    pub fn find<'p>(&self, path: &'p [u8]) -> Option<(&T, &'p [u8])> {
-        self.routes.iter().find_map(|(prefix, target)| {
-            let rest = covers(prefix.as_bytes(), path)?;
-            Some((target, rest))
+    /// The longest route that covers `path`. `/a` covers `/a` and `/a/b`, but not `/ab`.
+    pub fn find(&self, path: &RequestPath<'_>) -> Option<Match<'_, T>> {
+        let mut routes = self.routes.iter();
+        let route = routes.find(|route| covers(route.path.as_bytes(), path.canonical()))?;
+        Some(Match {
+            target: &route.target,
+            path: route.path.as_bytes(),
         })
     }
 
-    /// Whether `path` would be another route's if it were written otherwise. Some servers decode what is percent-encoded, take several
-    /// slashes for one and a backslash for a slash, and an upstream that does would answer what is another one's to answer.
-    pub fn is_ambiguous(&self, path: &[u8]) -> bool {
-        if !path.iter().any(|octet| matches!(octet, b'%' | b'\\'))
-            && !path.windows(2).any(|two| two == b"//")
-        {
+    /// Whether a server could take `path`, which the route `found` covers, for one that a longer route covers. An upstream
+    /// that does would answer what is another one's to answer.
+    pub fn is_ambiguous(&self, path: &RequestPath<'_>, found: &Match<'_, T>) -> bool {
+        let Some(readings) = path.other_readings() else {
             return false;
-        }
-        let mut plain = Vec::with_capacity(path.len());
-        for octet in percent_decode(path) {
-            let octet = if octet == b'\\' { b'/' } else { octet };
-            if octet != b'/' || plain.last() != Some(&b'/') {
-                plain.push(octet);
-            }
-        }
-        let route = |path: &[u8]| {
-            let mut prefixes = self.routes.iter().map(|(prefix, _)| prefix.as_bytes());
-            prefixes.position(|prefix| covers(prefix, path).is_some())
         };
-        route(path) != route(&plain)
+        let longer = self.routes.iter().take_while(|route| {
+            // They are in order, and one that is as long covers other paths.
+            route.path.len() > found.path.len()
+        });
+        // All servers see the segments of the route that was found, so they see no route that isn't below it.
+        longer
+            .filter(|route| covers(found.path, route.path.as_bytes()))
+            .any(|route| readings.may_begin_with(&route.segments))
     }
 
     /// The paths, longest first, the root as `/`.
     pub fn paths(&self) -> impl Iterator<Item = (&str, &T)> {
-        let routes = self.routes.iter();
-        routes.map(|(path, target)| (if path.is_empty() { "/" } else { &**path }, target))
+        let paths = self.routes.iter();
+        paths
+            .map(|Route { path, target, .. }| (if path.is_empty() { "/" } else { &**path }, target))
     }
 }
 
-/// What is left of a path, if a route covers it.
-fn covers<'p>(prefix: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
-    let rest = path.strip_prefix(prefix)?;
-    matches!(rest, [] | [b'/', ..]).then_some(rest)
+/// Whether `path` is `prefix` or below it.
+fn covers(prefix: &[u8], path: &[u8]) -> bool {
+    let rest = path.strip_prefix(prefix);
+    matches!(rest, Some([] | [b'/', ..]))
 }
 
 #[cfg(test)]
@@ -74,31 +92,79 @@ mod tests {
         Router::new(paths.iter().map(|path| ((*path).to_owned(), *path)))
     }
 
+    /// The path of the route that covers `path`, and what is behind.
+    fn find<'p>(router: &Router<&'static str>, path: &'p str) -> Option<(&'static str, &'p str)> {
+        let path = RequestPath::read(path.as_bytes()).unwrap();
+        let found = router.find(&path)?;
+        let rest = std::str::from_utf8(path.behind(found.path)).unwrap();
+        Some((found.target, rest))
+    }
+
+    fn is_ambiguous(router: &Router<&'static str>, path: &str) -> bool {
+        let path = RequestPath::read(path.as_bytes()).unwrap();
+        let found = router.find(&path).unwrap();
+        router.is_ambiguous(&path, &found)
+    }
+
     #[test]
     fn a_path_may_belong_to_another_route_for_others() {
-        let router = router(&["/", "/admin", "/a/b"]);
+        let router = router(&["/", "/admin", "/a/b", "/a b"]);
         for path in [
-            "/%61dmin",
-            "/%61dmin/x",
-            "//admin",
-            "/%2fadmin/x",
-            "/\\admin",
+            "/admin;x",
+            "/admin;",
+            "/admin;x/y",
+            "/%61dmin;x",
+            "/admin%3bx",
+            "/admin%3fx",
+            "/admin%23",
+            "/admin%2fx",
+            "/admin\\x",
+            "/;/admin",
+            "/;a=b/admin/x",
+            "/;a%2fb/admin",
+            "/;a\\b/c/admin;d",
+            "/%3b/admin",
+            "/%2561dmin",
+            "/%2561dmin%252fx",
+            "/a%20b;x",
             "/a%2fb",
             "/a//b",
+            "/a/;x/b",
+            "/a;x/b",
             "/a%5Cb/c",
         ] {
-            assert!(router.is_ambiguous(path.as_bytes()), "{path}");
+            assert!(is_ambiguous(&router, path), "{path}");
         }
         for path in [
             "/",
             "/admin",
             "/admin/%61//b",
+            "/admin/;x",
             "/%20",
-            "//",
             "/x//y",
-            "/administrator%20",
+            "/x//admin",
+            "/x;y/admin",
+            "/x%2fadmin",
+            "/x/admin;y",
+            "/administrator%20;x",
+            "/a;x/c/b",
+            "/100%25/admin",
         ] {
-            assert!(!router.is_ambiguous(path.as_bytes()), "{path}");
+            assert!(!is_ambiguous(&router, path), "{path}");
+        }
+    }
+
+    #[test]
+    fn all_spellings_of_a_path_have_one_route() {
+        let router = router(&["/", "/~me", "/a%20b", "/%C3%A4"]);
+        for (path, found) in [
+            ("/%7Eme/x", ("/~me", "/x")),
+            ("/%7eme", ("/~me", "")),
+            ("/%61%20b/%61", ("/a%20b", "/%61")),
+            ("/%c3%a4/", ("/%C3%A4", "/")),
+        ] {
+            assert_eq!(find(&router, path), Some(found), "{path}");
+            assert!(!is_ambiguous(&router, path), "{path}");
         }
     }
 
@@ -106,39 +172,39 @@ mod tests {
     fn the_longest_route_wins_whatever_the_order() {
         for paths in [["/", "/a", "/a/b"], ["/a/b", "/", "/a"]] {
             let router = router(&paths);
-            assert_eq!(router.find(b"/"), Some((&"/", &b"/"[..])));
-            assert_eq!(router.find(b"/x"), Some((&"/", &b"/x"[..])));
-            assert_eq!(router.find(b"/a"), Some((&"/a", &b""[..])));
-            assert_eq!(router.find(b"/a/"), Some((&"/a", &b"/"[..])));
-            assert_eq!(router.find(b"/a/c"), Some((&"/a", &b"/c"[..])));
-            assert_eq!(router.find(b"/a/b"), Some((&"/a/b", &b""[..])));
-            assert_eq!(router.find(b"/a/b/c"), Some((&"/a/b", &b"/c"[..])));
+            assert_eq!(find(&router, "/"), Some(("/", "/")));
+            assert_eq!(find(&router, "/x"), Some(("/", "/x")));
+            assert_eq!(find(&router, "/a"), Some(("/a", "")));
+            assert_eq!(find(&router, "/a/"), Some(("/a", "/")));
+            assert_eq!(find(&router, "/a/c"), Some(("/a", "/c")));
+            assert_eq!(find(&router, "/a/b"), Some(("/a/b", "")));
+            assert_eq!(find(&router, "/a/b/c"), Some(("/a/b", "/c")));
         }
     }
 
     #[test]
     fn a_route_ends_at_a_segment() {
         let router = router(&["/a", "/b/"]);
-        assert_eq!(router.find(b"/ab"), None);
-        assert_eq!(router.find(b"/a.txt"), None);
-        assert_eq!(router.find(b"/bb/c"), None);
-        assert_eq!(router.find(b"/b"), Some((&"/b/", &b""[..])));
-        assert_eq!(router.find(b"/b/c"), Some((&"/b/", &b"/c"[..])));
+        assert_eq!(find(&router, "/ab"), None);
+        assert_eq!(find(&router, "/a.txt"), None);
+        assert_eq!(find(&router, "/bb/c"), None);
+        assert_eq!(find(&router, "/b"), Some(("/b/", "")));
+        assert_eq!(find(&router, "/b/c"), Some(("/b/", "/c")));
     }
 
     #[test]
     fn no_route_covers_what_is_not_a_path() {
-        let router = router(&["/"]);
-        assert_eq!(router.find(b"*"), None);
+        assert_eq!(find(&router(&["/"]), "*"), None);
         // CONNECT has no path; the root route would be found, its handler refuses the method.
-        assert_eq!(router.find(b""), Some((&"/", &b""[..])));
-        assert_eq!(super::Router::<u8>::new([]).find(b"/"), None);
+        assert_eq!(find(&router(&["/"]), ""), Some(("/", "")));
+        assert_eq!(find(&router(&[]), "/"), None);
     }
 
     #[test]
     fn the_later_of_two_equal_routes_counts() {
         let router = Router::new([("/a".to_owned(), 1), ("/a/".to_owned(), 2)]);
-        assert_eq!(router.find(b"/a"), Some((&2, &b""[..])));
+        let path = RequestPath::read(b"/a").unwrap();
+        assert_eq!(router.find(&path).unwrap().target, &2);
         assert_eq!(router.paths().collect::<Vec<_>>(), [("/a", &2)]);
     }
 }

@@ -1,5 +1,6 @@
 //! Requests that go on to upstreams, and what comes back.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use crate::access_log::Entry;
 use crate::config::Target;
 use crate::exchange::{Exchange, Work};
 use crate::handlers::{Extra, Request, Sent};
+use crate::path::{PathError, RequestPath};
 use crate::priority;
 use crate::proxy::fields::{self, Refused};
 use crate::proxy::relay::is_call;
@@ -21,21 +23,24 @@ use crate::push::Prepared;
 /// A request that is to go on.
 pub(super) struct Forwarded<'a> {
     pub(super) head: &'a RequestHead,
+    pub(super) path: &'a RequestPath<'a>,
+    /// What it asks the upstream for.
+    pub(super) target: Result<Cow<'a, [u8]>, PathError>,
     pub(super) end: bool,
-    /// What its path has behind the route's.
-    pub(super) rest: &'a [u8],
     pub(super) prepared: Option<&'a Prepared>,
     pub(super) log: Option<Box<Entry>>,
 }
 
 impl App {
     /// Whether a request's path is one where WebSockets are let through: to an upstream, since nothing else takes them.
-    pub(super) fn takes_websockets(&self, head: &RequestHead) -> bool {
-        let path = super::path_of(head);
-        let route = || self.routes.find(path);
+    pub(super) fn takes_websockets(&self, head: &RequestHead, path: &RequestPath<'_>) -> bool {
+        let leads_to_upstream = || {
+            let found = self.routes.find(path);
+            found.is_some_and(|found| matches!(found.target, Target::Proxy(_)))
+        };
         head.protocol() == Some("websocket")
             && self.websockets.find(path).is_some()
-            && matches!(route(), Some((Target::Proxy(_), _)))
+            && leads_to_upstream()
     }
 
     pub(super) fn is_relayed(&mut self, conn: ConnId, id: StreamId) -> bool {
@@ -54,13 +59,14 @@ impl App {
         let (conn, id) = key;
         let Forwarded {
             head,
+            path,
+            target,
             end,
-            rest,
             prepared,
             log,
         } = forwarded;
         let is_connect = head.method_octets() == b"CONNECT";
-        if is_connect && !self.takes_websockets(head) {
+        if is_connect && !self.takes_websockets(head, path) {
             // RFC 9110 §9.3.6: CONNECT is for proxies that a client has chosen; RFC 8441 §4: a protocol that isn't known.
             return self.refuse(
                 conns,
@@ -75,10 +81,12 @@ impl App {
             Some(engine) => engine.protocol(),
             None => return,
         };
-        if self.routes.is_ambiguous(super::path_of(head)) {
-            let text = "400 Bad Request\n";
-            return self.refuse(conns, key, head, log.as_deref(), 400, text);
-        }
+        let target = match target {
+            Ok(target) => target,
+            Err(error) => {
+                return self.refuse(conns, key, head, log.as_deref(), 400, error.text());
+            }
+        };
         // A request for a WebSocket is a GET in HTTP/1.1, whole as it is. What goes through comes behind the answer.
         let end = end && !(is_connect && protocol == Protocol::Http1);
         let version = conns.stream(conn, id).map_or("", |stream| stream.version());
@@ -86,11 +94,11 @@ impl App {
             return;
         };
         let client = self.proxy.client(info, version);
-        let sent_head = match fields::request(head, route, rest, &client) {
+        let sent_head = match fields::request(head, route, &target, &client) {
             Ok(head) => head,
             Err(refused) => {
                 let (status, text) = match refused {
-                    Refused::Path | Refused::Unsendable => (400, "400 Bad Request\n"),
+                    Refused::Unsendable => (400, "400 Bad Request\n"),
                     Refused::Method => {
                         return self.answer_with(conns, key, head, log.as_deref(), |request| {
                             request.respond_methods(crate::handlers::ANY_METHODS)
@@ -141,7 +149,7 @@ impl App {
     }
 
     /// Answers a request that goes no further.
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         conns: &mut Conns,
         key: Key,

@@ -25,6 +25,8 @@ use std::fmt;
 use bytes::Bytes;
 use tidegate_proto::{Priority, ResponseHead};
 
+use crate::path::RequestPath;
+
 /// Pages in a list, at most: each takes memory in every worker.
 pub const MAX_PAGES: usize = 1024;
 
@@ -386,7 +388,11 @@ impl PushCache {
     }
 
     fn found(&mut self, path: &str) -> &mut Found {
-        self.by_path.entry(path.as_bytes().into()).or_default()
+        let read = RequestPath::read(path.as_bytes());
+        let path = read.as_ref().map(RequestPath::canonical_target);
+        self.by_path
+            .entry(path.unwrap_or_default().into())
+            .or_default()
     }
 
     /// Whether there is nothing in it.
@@ -396,7 +402,7 @@ impl PushCache {
 
     /// The values of the `link` fields that a page has, none if it isn't in the list.
     pub fn links(&self, page: &str) -> &[String] {
-        match self.find(page.as_bytes()).page {
+        match self.find_text(page).page {
             Some(page) => &self.page(page).links,
             None => &[],
         }
@@ -408,26 +414,31 @@ impl PushCache {
         let routed = resources.filter(|resource| resource.content.is_none());
         let pages = self.pages.iter().map(|page| page.path.as_str());
         pages
-            .filter(|path| !self.is_in_memory(path.as_bytes()))
+            .filter(|path| !self.is_in_memory(path))
             .chain(routed.map(|resource| resource.path.as_str()))
     }
 
-    fn is_in_memory(&self, path: &[u8]) -> bool {
-        let found = self.find(path).resource;
+    fn is_in_memory(&self, path: &str) -> bool {
+        let found = self.find_text(path).resource;
         found.is_some_and(|resource| self.resource(resource).content.is_some())
     }
 
-    /// What a request's `:path` is in the list. A page is found with any query, a resource only with its own.
-    pub(super) fn find(&self, path: &[u8]) -> Found {
+    /// What a request's path is in the list. A page is found with any query, a resource only with its own.
+    pub(super) fn find(&self, path: &RequestPath<'_>) -> Found {
         let found = |path: &[u8]| self.by_path.get(path).copied().unwrap_or_default();
-        let whole = found(path);
-        match path.iter().position(|octet| *octet == b'?') {
-            None => whole,
-            Some(query) => Found {
-                page: found(&path[..query]).page,
+        let whole = found(&path.canonical_target());
+        match path.query() {
+            [] => whole,
+            _ => Found {
+                page: found(path.canonical()).page,
                 resource: whole.resource,
             },
         }
+    }
+
+    fn find_text(&self, path: &str) -> Found {
+        let path = RequestPath::read(path.as_bytes());
+        path.map_or_else(|_| Found::default(), |path| self.find(&path))
     }
 }
 
@@ -462,10 +473,11 @@ fn number(count: usize, limit: usize, what: &'static str) -> Result<u16, Preload
     }
 }
 
-/// Own authority only, so no `//host`; and nothing that would end the `<…>` of a link or make the request invalid.
+/// What a client can ask for on its own authority, so no `//host`; and nothing that would end the `<…>` of a link or make the request invalid.
 fn check_path(path: &str) -> Result<(), PreloadError> {
     let fits = |octet: u8| octet.is_ascii_graphic() && !b"<>\"#\\^`{|}".contains(&octet);
-    if path.starts_with('/') && !path.starts_with("//") && path.bytes().all(fits) {
+    let can_be_asked_for = RequestPath::read(path.as_bytes()).is_ok();
+    if path.starts_with('/') && can_be_asked_for && path.bytes().all(fits) {
         return Ok(());
     }
     Err(PreloadError::InvalidPath(path.into()))
@@ -542,12 +554,14 @@ mod tests {
         ])
         .unwrap();
         let found = |path: &str| {
-            let Found { page, resource } = list.find(path.as_bytes());
+            let path = RequestPath::read(path.as_bytes()).unwrap();
+            let Found { page, resource } = list.find(&path);
             (page, resource)
         };
         assert_eq!(found("/"), (Some(0), None));
         assert_eq!(found("/?utm=1"), (Some(0), None));
         assert_eq!(found("/a.css"), (Some(1), Some(0)));
+        assert_eq!(found("/%61%2Ecss"), (Some(1), Some(0)), "the same path");
         assert_eq!(found("/a.css?x"), (Some(1), None));
         assert_eq!(found("/b.js?v=1"), (None, Some(1)));
         assert_eq!(found("/b.js"), (None, None));

@@ -14,6 +14,7 @@ use super::{MAX_PUSHES, Mode, Options, Refusal, Stats, promise};
 use crate::clock::Clock;
 use crate::handlers::Extra;
 use crate::handlers::asset::Asset;
+use crate::path::RequestPath;
 
 /// The push cache of one worker. `C` names a connection.
 pub struct Pusher<C = ConnId> {
@@ -87,9 +88,10 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         conn: C,
         id: StreamId,
         head: &RequestHead,
+        path: &RequestPath<'_>,
         now: Instant,
     ) -> Prepared {
-        let found = self.options.list.find(head.path_octets());
+        let found = self.options.list.find(path);
         let mut prepared = Prepared {
             found,
             links: self.options.early_hints,
@@ -136,18 +138,18 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
     }
 
     /// Looks up a request of a client that takes neither pushes nor 103: its answer may still have links.
-    pub fn look_up(&self, head: &RequestHead) -> Prepared {
+    pub fn look_up(&self, path: &RequestPath<'_>) -> Prepared {
         Prepared {
-            found: self.options.list.find(head.path_octets()),
+            found: self.options.list.find(path),
             links: self.options.early_hints,
             promised: Vec::new(),
         }
     }
 
     /// Looks up a request that was promised.
-    pub fn prepare_promised(&self, head: &RequestHead) -> Prepared {
+    pub fn prepare_promised(&self, path: &RequestPath<'_>) -> Prepared {
         Prepared {
-            found: self.options.list.find(head.path_octets()),
+            found: self.options.list.find(path),
             ..Prepared::default()
         }
     }
@@ -319,6 +321,10 @@ mod tests {
     use tidegate_testkit::wire;
 
     use super::*;
+
+    fn path_of(head: &RequestHead) -> RequestPath<'_> {
+        RequestPath::read(head.path_octets()).unwrap()
+    }
     use crate::push::learn::{CONTROL, ENOUGH_VIEWS};
     use crate::push::{Preload, PushCache};
 
@@ -398,9 +404,14 @@ mod tests {
             let (head, _) = peer.expect_request(id);
             let id = StreamId::new(id);
             let number = client.number;
-            let prepared = self
-                .pusher
-                .prepare(&mut peer.engine, number, id, &head, self.now);
+            let prepared = self.pusher.prepare(
+                &mut peer.engine,
+                number,
+                id,
+                &head,
+                &path_of(&head),
+                self.now,
+            );
             // Links and hints go together.
             let links = self.pusher.contribution(&prepared).0.links.to_vec();
             let promised = prepared.promised.iter().map(|(promised, _)| *promised);
@@ -636,9 +647,10 @@ mod tests {
         peer.send(wire::headers(1, &[&pseudo, &fields[..]].concat()).end());
         let (head, _) = peer.expect_request(1);
         let id = StreamId::new(1);
-        let prepared = worker
-            .pusher
-            .prepare(&mut peer.engine, 1, id, &head, worker.now);
+        let prepared =
+            worker
+                .pusher
+                .prepare(&mut peer.engine, 1, id, &head, &path_of(&head), worker.now);
         let [(promised, head)] = &prepared.promised[..] else {
             panic!("one promise");
         };
@@ -745,9 +757,14 @@ mod tests {
             peer.send(wire::headers(id, &[&path, fields.as_slice()].concat()).end());
             let (head, _) = peer.expect_request(id);
             let stream = StreamId::new(id);
-            let prepared = worker
-                .pusher
-                .prepare(&mut peer.engine, 1, stream, &head, worker.now);
+            let prepared = worker.pusher.prepare(
+                &mut peer.engine,
+                1,
+                stream,
+                &head,
+                &path_of(&head),
+                worker.now,
+            );
             let clock = Clock::new(SystemTime::now());
             let (extra, asset) = worker.pusher.contribution(&prepared);
             let stream = peer.engine.stream(stream).unwrap();

@@ -1,0 +1,528 @@
+//! A request's path, read once: routes, WebSockets, files, push and upstreams all go by this reading.
+//!
+//! Servers differ about paths. Some decode `%2F`, take `\` for `/`, drop parameters behind `;` or cut at an encoded `?`;
+//! some don't. A path that a route guards must not be reachable by a spelling that only the upstream takes for it. So
+//! what no server can agree on is refused here, and [`Router::is_ambiguous`](crate::router::Router::is_ambiguous) refuses
+//! what could be another route's.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A path of which there is one canonical form. Two spellings with one canonical form are one path to all routes.
+///
+/// In the canonical form a byte is percent-encoded if RFC 3986 §3.3 wants it to be, and `;` is as it came. All else is
+/// plain, and hexadecimal digits are in upper case. There is no segment `.` or `..`, and no control.
+#[derive(Clone, Debug)]
+pub struct RequestPath<'a> {
+    /// As the client sent it, with its query.
+    target: &'a [u8],
+    /// The length of the path in `target`, in bytes.
+    length: usize,
+    canonical: Cow<'a, [u8]>,
+    /// The path with everything decoded, if servers could take something in it for other segments. A slash that only some
+    /// of them see is a backslash here.
+    decoded: Option<Cow<'a, [u8]>>,
+}
+
+/// Why a path is refused. Its `Display` is a line of text for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathError {
+    /// A control character, percent-encoded: programs in C end a path at NUL.
+    Control,
+    /// A `%` without two hexadecimal digits.
+    Percent,
+    /// A segment `.` or `..`, however it is spelled.
+    DotSegment,
+    /// Two slashes in front, however they are spelled: as a reference that is another host.
+    TwoSlashes,
+    /// A `#`. Servers that cut a fragment off and servers that don't take different paths for the same bytes
+    /// (CVE-2023-45539).
+    Fragment,
+    /// Another route's path to some servers.
+    Ambiguous,
+}
+
+impl PathError {
+    /// The body of the answer, with status 400.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Control => "400 Bad Request: the path has an encoded control character\n",
+            Self::Percent => {
+                "400 Bad Request: a % in the path lacks its two hexadecimal digits; a % itself is %25\n"
+            }
+            Self::DotSegment => {
+                "400 Bad Request: the path has a segment . or ..; ask for the path that it leads to\n"
+            }
+            Self::TwoSlashes => "400 Bad Request: the path begins with two slashes\n",
+            Self::Fragment => "400 Bad Request: the path has a #, and fragments are for clients\n",
+            Self::Ambiguous => {
+                "400 Bad Request: servers read this path in different ways; leave out ;, // and encoded slashes\n"
+            }
+        }
+    }
+}
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text().trim_end())
+    }
+}
+
+/// What a byte of a path is to the first look at it.
+const SLASH: u8 = 1;
+/// A slash or a dot: behind a slash, worth a second look.
+const AFTER_SLASH: u8 = 1 << 1;
+/// Not plain: worth a second look wherever it is.
+const UNUSUAL: u8 = 1 << 2;
+/// The end of the path.
+const QUERY: u8 = 1 << 3;
+
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b'/' => SLASH | AFTER_SLASH,
+            b'.' => AFTER_SLASH,
+            b'?' => QUERY,
+            byte if is_plain(byte) => 0,
+            _ => UNUSUAL,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+/// RFC 3986 §3.3: "pchar = unreserved / pct-encoded / sub-delims / ":" / "@"", without what is percent-encoded. `;` begins
+/// parameters to some servers, so it isn't plain.
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'
+        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@')
+}
+
+impl<'a> RequestPath<'a> {
+    /// Reads a request's `:path`. That of CONNECT is empty, and `*` is the one of OPTIONS.
+    ///
+    /// # Errors
+    /// Why nobody can say which path it is.
+    pub fn read(target: &'a [u8]) -> Result<Self, PathError> {
+        let mut seen = 0;
+        let mut before = 0;
+        let mut length = target.len();
+        for (at, &byte) in target.iter().enumerate() {
+            let class = CLASSES[usize::from(byte)];
+            if class == QUERY {
+                length = at;
+                break;
+            }
+            seen |= class & (UNUSUAL | (before & SLASH) << 1);
+            before = class;
+        }
+        let (path, query) = target.split_at(length);
+        if query.contains(&b'#') {
+            return Err(PathError::Fragment);
+        }
+        let (canonical, decoded) = match seen {
+            0 => (Cow::Borrowed(path), None),
+            _ => read_unusual(path)?,
+        };
+        Ok(Self {
+            target,
+            length,
+            canonical,
+            decoded,
+        })
+    }
+
+    /// As the client sent it, without the query.
+    pub fn raw(&self) -> &'a [u8] {
+        &self.target[..self.length]
+    }
+
+    /// The form that routes are matched by, without the query.
+    pub fn canonical(&self) -> &[u8] {
+        &self.canonical
+    }
+
+    /// The query as the client sent it, with the `?` in front; empty if there is none.
+    pub fn query(&self) -> &'a [u8] {
+        &self.target[self.length..]
+    }
+
+    /// The canonical form, with the query.
+    pub fn canonical_target(&self) -> Cow<'_, [u8]> {
+        if *self.canonical == *self.raw() {
+            return Cow::Borrowed(self.target);
+        }
+        Cow::Owned([&self.canonical, self.query()].concat())
+    }
+
+    /// What is left as the client sent it behind `prefix`, the canonical path of a route that covers it: empty, or begins
+    /// with `/`.
+    pub fn behind(&self, prefix: &[u8]) -> &'a [u8] {
+        // Both forms have the same segments.
+        let slashes = prefix.iter().filter(|&&byte| byte == b'/').count();
+        let raw = self.raw();
+        let mut places = (0..raw.len()).filter(|&at| raw[at] == b'/');
+        raw.get(places.nth(slashes).unwrap_or(raw.len())..)
+            .unwrap_or_default()
+    }
+
+    /// The target with which the request goes on: `base`, then what is behind `prefix`, the canonical path of its route,
+    /// and the query. Without a base the route's path stays.
+    ///
+    /// # Errors
+    /// [`PathError::TwoSlashes`] if the upstream could take it for another host.
+    pub fn mapped(&self, prefix: &[u8], base: Option<&[u8]>) -> Result<Cow<'a, [u8]>, PathError> {
+        let Some(base) = base else {
+            // What is covered by its canonical form goes on in that form: no upstream reads it in another way.
+            if self.raw().starts_with(prefix) {
+                return Ok(Cow::Borrowed(self.target));
+            }
+            return Ok(Cow::Owned(
+                [prefix, self.behind(prefix), self.query()].concat(),
+            ));
+        };
+        let base = base.strip_suffix(b"/").unwrap_or(base);
+        let mut path = [base, self.behind(prefix)].concat();
+        if begins_with_two_slashes(&decode(&path)) {
+            return Err(PathError::TwoSlashes);
+        }
+        if path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(self.query());
+        Ok(Cow::Owned(path))
+    }
+
+    /// What servers could take for other segments than the canonical form has, decoded; `None` if there is nothing.
+    pub fn other_readings(&self) -> Option<OtherReadings<'_>> {
+        self.decoded.as_deref().map(OtherReadings)
+    }
+}
+
+/// A path that servers may take for different ones, with everything decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct OtherReadings<'a>(&'a [u8]);
+
+impl OtherReadings<'_> {
+    /// Whether a server could see these segments, decoded, at the beginning of the path: one that takes several slashes for
+    /// one, any spelling of a slash for a slash, drops parameters, cuts at `?` or `#`, or does some of that.
+    pub fn may_begin_with(self, segments: &[Box<[u8]>]) -> bool {
+        may_begin_with(self.0, segments)
+    }
+}
+
+/// The segments of a canonical path, decoded.
+pub fn segments(canonical: &str) -> Vec<Box<[u8]>> {
+    let segments = canonical.split('/').filter(|segment| !segment.is_empty());
+    segments
+        .map(|segment| decode(segment.as_bytes()).into())
+        .collect()
+}
+
+type Readings<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
+
+/// The canonical form, and the decoded one if servers could see other segments there.
+fn read_unusual(raw: &[u8]) -> Result<Readings<'_>, PathError> {
+    let mut canonical = Vec::with_capacity(raw.len() + 16);
+    let mut splits = raw.windows(2).any(|two| two == b"//");
+    let mut rest = raw;
+    while let Some((&byte, behind)) = rest.split_first() {
+        rest = behind;
+        match byte {
+            b'%' => {
+                let (decoded, behind) = hexadecimal(rest).ok_or(PathError::Percent)?;
+                rest = behind;
+                if decoded.is_ascii_control() {
+                    return Err(PathError::Control);
+                }
+                splits |= matches!(decoded, b'/' | b'\\' | b';' | b'?' | b'#' | b'%');
+                push(&mut canonical, decoded);
+            }
+            b'#' => return Err(PathError::Fragment),
+            b'/' => canonical.push(byte),
+            b';' => {
+                splits = true;
+                canonical.push(byte);
+            }
+            // The engines let none through.
+            byte if byte.is_ascii_control() => return Err(PathError::Control),
+            byte => {
+                splits |= byte == b'\\';
+                push(&mut canonical, byte);
+            }
+        }
+    }
+    let decoded = splits.then(|| decode(raw));
+    let segments = decoded.as_deref().unwrap_or(&canonical);
+    // What was encoded twice is seen by those that decode twice.
+    if segments.iter().any(u8::is_ascii_control) {
+        return Err(PathError::Control);
+    }
+    if has_dot_segment(segments) {
+        return Err(PathError::DotSegment);
+    }
+    if begins_with_two_slashes(segments) {
+        return Err(PathError::TwoSlashes);
+    }
+    let canonical = if canonical == raw {
+        Cow::Borrowed(raw)
+    } else {
+        Cow::Owned(canonical)
+    };
+    Ok((canonical, decoded))
+}
+
+/// Appends a byte that is decoded as the canonical form has it.
+fn push(canonical: &mut Vec<u8>, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    if is_plain(byte) {
+        return canonical.push(byte);
+    }
+    let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+    canonical.extend([b'%', DIGITS[high], DIGITS[low]]);
+}
+
+/// The byte that two hexadecimal digits say, and what is behind them.
+fn hexadecimal(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (&[high, low], rest) = text.split_first_chunk()?;
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let byte = digit(high)? << 4 | digit(low)?;
+    Some((u8::try_from(byte).ok()?, rest))
+}
+
+/// How often a path may be decoded: twice, by a server behind another one that does it too.
+const DECODERS: usize = 2;
+
+/// A path with everything decoded, and with a backslash for what is a slash to some servers only.
+fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
+    let mut decoded = Cow::Borrowed(raw);
+    for _ in 0..DECODERS {
+        if !decoded.contains(&b'%') {
+            break;
+        }
+        let mut next = Vec::with_capacity(decoded.len());
+        let mut rest = &*decoded;
+        while let Some((&byte, behind)) = rest.split_first() {
+            rest = behind;
+            match hexadecimal(rest).filter(|_| byte == b'%') {
+                Some((byte, behind)) => {
+                    rest = behind;
+                    next.push(if byte == b'/' { b'\\' } else { byte });
+                }
+                None => next.push(byte),
+            }
+        }
+        decoded = Cow::Owned(next);
+    }
+    decoded
+}
+
+fn is_slash(byte: &u8) -> bool {
+    matches!(byte, b'/' | b'\\')
+}
+
+/// Whether somebody could take a part of the path for the way up: plain, percent-encoded, behind a backslash, or with
+/// parameters. Clients take such segments out by themselves (RFC 3986 §6.2.2.3).
+fn has_dot_segment(decoded: &[u8]) -> bool {
+    decoded.split(is_slash).any(|segment| {
+        let name = segment.split(ends_name).next();
+        matches!(name, Some(b"." | b".."))
+    })
+}
+
+fn begins_with_two_slashes(decoded: &[u8]) -> bool {
+    matches!(decoded, [first, second, ..] if is_slash(first) && is_slash(second))
+}
+
+/// Whether some servers see the end of a segment's name before this byte.
+fn ends_name(byte: &u8) -> bool {
+    matches!(byte, b'/' | b'\\' | b';' | b'?' | b'#')
+}
+
+fn may_begin_with(decoded: &[u8], segments: &[Box<[u8]>]) -> bool {
+    // Where parameters end depends on what is a slash. If that isn't clear, all that follows may be parameters, or not.
+    let is_clear = !decoded.contains(&b'\\');
+    let mut parameters_may_go_on = false;
+    let mut rest = decoded;
+    'segments: for segment in segments {
+        loop {
+            let slashes = rest.iter().take_while(|byte| is_slash(byte)).count();
+            rest = &rest[slashes..];
+            if slashes > 0
+                && let Some(behind) = rest.strip_prefix(&**segment)
+                && behind.first().is_none_or(ends_name)
+            {
+                rest = behind;
+                continue 'segments;
+            }
+            let begins_parameters = rest.first() == Some(&b';');
+            parameters_may_go_on |= begins_parameters && !is_clear;
+            if !begins_parameters && !parameters_may_go_on {
+                return false;
+            }
+            let Some(next) = rest.iter().position(is_slash) else {
+                return false;
+            };
+            rest = &rest[next..];
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn canonical(target: &str) -> Result<String, PathError> {
+        let path = RequestPath::read(target.as_bytes())?;
+        Ok(String::from_utf8(path.canonical_target().into_owned()).unwrap())
+    }
+
+    #[test]
+    fn one_form_for_all_spellings() {
+        for (target, expected) in [
+            ("/", "/"),
+            ("", ""),
+            ("*", "*"),
+            ("/a/b?c", "/a/b?c"),
+            ("/%61%7e%2D", "/a~-"),
+            ("/%40%2b", "/@+"),
+            ("/%c3%a4", "/%C3%A4"),
+            ("/\u{e4} b", "/%C3%A4%20b"),
+            ("/a|b\"", "/a%7Cb%22"),
+            ("/a%2fb%5c\\", "/a%2Fb%5C%5C"),
+            ("/a;b%3b", "/a;b%3B"),
+            ("/a%25b", "/a%25b"),
+            ("/.well-known/...", "/.well-known/..."),
+            ("/a..b/.%20", "/a..b/.%20"),
+            ("/a//b", "/a//b"),
+            ("/?%61%zz%00/../", "/?%61%zz%00/../"),
+        ] {
+            assert_eq!(canonical(target), Ok(expected.to_owned()), "{target}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_can_agree_on_is_refused() {
+        let cases = [
+            (
+                PathError::Control,
+                &[
+                    "/%00",
+                    "/a%0a",
+                    "/a%0D%0Ab",
+                    "/%7f",
+                    "/%09",
+                    "/a;%00",
+                    "/%2500",
+                    "/\0",
+                    "/\u{7f}",
+                ][..],
+            ),
+            (
+                PathError::Percent,
+                &["/%", "/a%2", "/%zz", "/%u0061", "/%%61"],
+            ),
+            (
+                PathError::DotSegment,
+                &[
+                    "/api/../admin",
+                    "/api/..",
+                    "/./x",
+                    "/a/.",
+                    "/api/%2e%2e/admin",
+                    "/api/%2E./admin",
+                    "/api/..%2fadmin",
+                    "/api/%2e%2e%2fadmin",
+                    "/api/..\\admin",
+                    "/api\\..\\admin",
+                    "/api/..%5cadmin",
+                    "/api/..;/admin",
+                    "/api/..;x=y/admin",
+                    "/api/..%3bx/admin",
+                    "/api/..%3fx",
+                    "/api/..%23",
+                    "/api/%252e%252e/admin",
+                    "/api/..%252fadmin",
+                ],
+            ),
+            (
+                PathError::TwoSlashes,
+                &[
+                    "//",
+                    "//host/x",
+                    "///",
+                    "/%2fhost",
+                    "/%5Chost",
+                    "/\\host",
+                    "\\\\host",
+                    "/%252fhost",
+                ],
+            ),
+            (PathError::Fragment, &["/a#b", "/#", "/?a#b"]),
+        ];
+        for (error, targets) in cases {
+            for target in targets {
+                assert_eq!(canonical(target), Err(error), "{target}");
+            }
+            assert!(error.text().starts_with("400 Bad Request: "));
+        }
+    }
+
+    #[test]
+    fn what_goes_on() {
+        let mapped = |prefix: &str, base: Option<&str>, target: &str| {
+            let path = RequestPath::read(target.as_bytes()).unwrap();
+            let mapped = path.mapped(prefix.as_bytes(), base.map(str::as_bytes))?;
+            Ok(String::from_utf8(mapped.into_owned()).unwrap())
+        };
+        for (prefix, base, target, expected) in [
+            ("/api", None, "/api/x?y", "/api/x?y"),
+            ("", None, "/%61/%7E?%61", "/%61/%7E?%61"),
+            // The route's path is spelled as the route has it: no upstream sees another one.
+            ("/~me", None, "/%7eme/%7e?y", "/~me/%7e?y"),
+            ("/api", Some("/"), "/api/x?y", "/x?y"),
+            ("/api", Some("/"), "/api", "/"),
+            ("/api", Some("/"), "/api?y", "/?y"),
+            ("/api", Some("/v1"), "/%61pi/x%2fz", "/v1/x%2fz"),
+            ("/api", Some("/v1/"), "/api/x/", "/v1/x/"),
+            ("/api", Some("/v1"), "/api", "/v1"),
+            ("/api", Some("/v1"), "/api//x", "/v1//x"),
+            ("", Some("/v1"), "/", "/v1/"),
+        ] {
+            let mapped = mapped(prefix, base, target);
+            assert_eq!(mapped, Ok(expected.to_owned()), "{target}");
+        }
+        for target in [
+            "/api//host",
+            "/api/%2fhost",
+            "/api/\\host",
+            "/api/%5C",
+            "/api//",
+        ] {
+            let mapped = mapped("/api", Some("/"), target);
+            assert_eq!(mapped, Err(PathError::TwoSlashes), "{target}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_canonical_form_is_its_own(target in "/(/|%2f|%61|%25|%|[a-c.;?#\\\\ \u{e4}\u{7f}\0]|%[0-9a-fA-F]{2}){0,12}") {
+            let Ok(path) = RequestPath::read(target.as_bytes()) else {
+                return Ok(());
+            };
+            let canonical = path.canonical();
+            prop_assert!(canonical.iter().all(u8::is_ascii_graphic));
+            prop_assert!(!canonical.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"." | b"..")));
+            let again = RequestPath::read(canonical).unwrap();
+            prop_assert_eq!(again.canonical(), canonical);
+            prop_assert_eq!(&again.decoded, &path.decoded, "what has one form is taken for the same");
+            prop_assert_eq!([path.raw(), path.query()].concat(), target.as_bytes());
+        }
+    }
+}

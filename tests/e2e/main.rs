@@ -10,6 +10,7 @@
 //! - `http1`     the same over HTTP/1.1
 //! - `priorities` what goes first, by content and by `x-priority`
 //! - `push`      early hints and pushes
+//! - `sharing`   what a client takes from others: connections, descriptors
 //! - `shutdown`  signals
 //! - `upstream`  upstreams that a test scripts
 //! - `proxy`     routes that lead to upstreams
@@ -27,6 +28,7 @@ mod priorities;
 mod proxy;
 mod push;
 mod server;
+mod sharing;
 mod shutdown;
 mod start;
 mod targets;

@@ -83,7 +83,10 @@ impl Brought {
 
 /// The binary with these flags.
 fn command(flags: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    piped(Command::new(env!("CARGO_BIN_EXE_tidegate")), flags)
+}
+
+fn piped(mut command: Command, flags: &[&str]) -> Command {
     command.args(flags).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -92,6 +95,20 @@ fn command(flags: &[&str]) -> Command {
 impl Server {
     /// Starts with these flags, on free ports of 127.0.0.1 unless they say otherwise, and waits until it is ready.
     pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::spawn(flags, command)
+    }
+
+    /// The same behind the shell's `ulimit` with these arguments, such as `-n 128` for so many descriptors.
+    pub(crate) fn start_limited(ulimit: &str, flags: &[&str]) -> Self {
+        Self::spawn(flags, |flags| {
+            let mut command = Command::new("sh");
+            let script = format!("ulimit {ulimit} && exec \"$0\" \"$@\"");
+            command.args(["-c", &script, env!("CARGO_BIN_EXE_tidegate")]);
+            piped(command, flags)
+        })
+    }
+
+    fn spawn(flags: &[&str], command: impl Fn(&[&str]) -> Command) -> Self {
         let mut all = flags.to_vec();
         for port in ["--listen", "--listen-h2c"] {
             if !flags.contains(&port) {
@@ -154,6 +171,14 @@ impl Server {
     /// Sends a signal such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         send_signal(self.child.id(), name);
+    }
+
+    /// A line of /proc/PID/FILE that begins with `name`.
+    pub(crate) fn proc(&self, file: &str, name: &str) -> String {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        let text = std::fs::read_to_string(path).unwrap();
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.unwrap_or_default().to_owned()
     }
 
     /// Waits until it has ended by itself: its exit status, what it wrote to stdout after the banner, and to stderr.

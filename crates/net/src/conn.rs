@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use tidegate_proto::{Config, Outbox, Stats};
 
+use crate::admission::{Account, Standing};
 use crate::buffers::Buffers;
 use crate::proxy_header::{self, Header, MAX_HEADER};
 use crate::socket::ReadOutcome;
@@ -54,6 +55,8 @@ pub(crate) struct Conn {
     pub(crate) info: ConnInfo,
     pub(crate) phase: Phase,
     pub(crate) transport: Transport,
+    /// Present if it was accepted.
+    pub(crate) account: Option<Box<Account>>,
     /// Present until phase `Open` if it was dialled.
     pub(crate) dialling: Option<Box<Dialling>>,
     /// Present from phase `Open` on.
@@ -105,7 +108,31 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(
+    /// A connection that was accepted.
+    pub(crate) fn accepted(
+        id: ConnId,
+        info: ConnInfo,
+        transport: Transport,
+        account: Account,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let mut conn = Self::new(id, info, transport, None, deadline);
+        conn.account = Some(Box::new(account));
+        conn
+    }
+
+    /// A connection that is being established.
+    pub(crate) fn dialled(
+        id: ConnId,
+        info: ConnInfo,
+        transport: Transport,
+        dialling: Dialling,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self::new(id, info, transport, Some(dialling), deadline)
+    }
+
+    fn new(
         id: ConnId,
         info: ConnInfo,
         transport: Transport,
@@ -123,6 +150,7 @@ impl Conn {
             phase,
             transport,
             writable: dialling.is_none(),
+            account: None,
             dialling: dialling.map(Box::new),
             engine: None,
             outbox: Outbox::new(),
@@ -427,6 +455,31 @@ impl Conn {
     /// Whether octets wait that the socket hasn't taken.
     pub(crate) fn has_unwritten(&self) -> bool {
         !self.outbox.is_empty() || self.transport.has_pending()
+    }
+
+    /// How much would be lost with it, and since when that is so.
+    pub(crate) fn standing(&self, now: Instant) -> (Standing, Instant) {
+        let is_moving = self.is_ready || self.stalled || self.has_unwritten();
+        match (&self.engine, &self.account) {
+            _ if is_moving => (Standing::Busy, now),
+            _ if self.phase == Phase::Closing => (Standing::Silent, self.info.began_at),
+            (Some(engine), _) if engine.active_streams() > 0 => (Standing::Busy, now),
+            (Some(engine), Some(account)) if engine.stats().requests > 0 => {
+                (Standing::Idle, account.idle_since)
+            }
+            _ => (Standing::Silent, self.info.began_at),
+        }
+    }
+
+    /// Notes in its account what it does now, before the loop turns to others.
+    pub(crate) fn settle_account(&mut self, now: Instant) {
+        if let (Some(engine), Some(account)) = (&self.engine, &mut self.account) {
+            let requests = engine.stats().requests;
+            if requests != account.requests_seen || engine.active_streams() > 0 {
+                account.requests_seen = requests;
+                account.idle_since = now;
+            }
+        }
     }
 
     /// The earliest of the connection's deadlines.

@@ -2,19 +2,28 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
+use tidegate_ledger::{Client, ClientKey};
 use tidegate_proto::{Stats, StreamId};
 
+use crate::admission::{Entry, IdleQueue, Standing};
 use crate::conn::{Conn, Dialling};
+use crate::event_loop::Whose;
 use crate::memory::Dialled;
 use crate::socket::Socket;
 use crate::tls_session::TlsSession;
 use crate::transport::Transport;
 use crate::{Dial, DialSecurity, Engine, StreamMut};
+
+/// Clients that are asked for a connection that makes room, and connections of each that are looked at: bounds on the work for one
+/// newcomer. What a look finds out is noted, so the next one goes on from there.
+const LARGEST_ASKED: usize = 4;
+const CONNECTIONS_ASKED: usize = 64;
 
 /// A connection of this worker: its place and the generation of that place. Not used for another connection before
 /// the place had 2^32 others.
@@ -77,8 +86,10 @@ pub struct Totals {
     pub open: u64,
     /// Connections gone, dialled ones too.
     pub closed: u64,
-    /// Connections refused because `max_connections` were open.
+    /// Connections refused: there was no room, or their client had its share.
     pub refused: u64,
+    /// Idle connections closed to make room for others.
+    pub made_room: u64,
     /// Connections that ended before the protocol was known: TLS failures, timeouts, early ends.
     pub handshake_failures: u64,
     /// Connections whose TLS stream ended without close_notify.
@@ -115,6 +126,8 @@ pub struct Conns {
     now: Instant,
     /// Accepted connections that are here.
     accepted: usize,
+    /// Which of those makes room first.
+    queue: IdleQueue,
     /// The loop ends with this turn.
     pub(crate) is_over: bool,
     network: Network,
@@ -213,7 +226,7 @@ impl Conns {
         };
         let deadline = (!timeout.is_zero()).then(|| self.now + timeout);
         let transport = Transport { socket, tls };
-        let id = self.insert(|id| Conn::new(id, info, transport, Some(dialling), deadline));
+        let id = self.insert(|id| Conn::dialled(id, info, transport, dialling, deadline));
         self.totals.dialled += 1;
         // So that the loop enters its deadline.
         self.mark(id.slot);
@@ -274,6 +287,7 @@ impl Conns {
             dirty: Vec::new(),
             now,
             accepted: 0,
+            queue: IdleQueue::new(now),
             is_over: false,
             network,
             totals: Totals::default(),
@@ -296,6 +310,11 @@ impl Conns {
         let conn = entry.insert(Box::new(make(id)));
         if conn.info.origin == Origin::Accepted {
             self.accepted += 1;
+        }
+        if let Some(account) = &mut conn.account {
+            account.entry.slot = id.slot;
+            account.entry.since = self.queue.at(self.now);
+            self.queue.insert(account.entry);
         }
         id
     }
@@ -336,10 +355,80 @@ impl Conns {
             if conn.info.origin == Origin::Accepted {
                 self.accepted -= 1;
             }
+            if let Some(account) = &conn.account {
+                self.queue.remove(account.entry);
+            }
             if let Some(engine) = &conn.engine {
                 self.totals.count(conn.info.origin, engine.stats());
             }
         }
+    }
+
+    /// Whose account a connection is in.
+    pub(crate) fn client_of(&mut self, slot: u32) -> Option<ClientKey> {
+        let account = self.get(slot)?.account.as_ref()?;
+        Some(account.client().key())
+    }
+
+    /// A connection turns out to be another client's.
+    pub(crate) fn transfer(&mut self, slot: u32, client: &Arc<Client>) {
+        if let Some(conn) = self.conns.get_mut(slot as usize)
+            && let Some(account) = &mut conn.account
+        {
+            account.transfer(client);
+            let before = account.entry;
+            account.entry.client = client.key();
+            self.queue.replace(before, account.entry);
+        }
+    }
+
+    /// The connection that makes room for one of `newcomer`, or of somebody unknown: of the client that has most here, one that has
+    /// never asked for anything, the oldest first, or else the one that has been idle longest. `None` if all are busy, or nobody has
+    /// more than the newcomer.
+    pub(crate) fn least_to_lose(
+        &mut self,
+        newcomer: Option<ClientKey>,
+        whose: Whose,
+    ) -> Option<u32> {
+        let own = newcomer.map_or(0, |newcomer| self.queue.of(newcomer));
+        let candidates: Vec<ClientKey> = match whose {
+            Whose::Own => newcomer.into_iter().collect(),
+            Whose::Larger => {
+                let largest = self.queue.largest().take(LARGEST_ASKED);
+                let larger = largest.filter(|(count, _)| *count > own);
+                let larger = larger.map(|(_, client)| client);
+                larger.chain(newcomer).collect()
+            }
+        };
+        candidates
+            .into_iter()
+            .find_map(|client| self.least_to_lose_of(client))
+    }
+
+    fn least_to_lose_of(&mut self, client: ClientKey) -> Option<u32> {
+        let now = self.queue.at(self.now);
+        for _ in 0..CONNECTIONS_ASKED {
+            let before = self.queue.first_of(client)?;
+            if before.standing == Standing::Busy && before.since == now {
+                // All of them were asked in this turn.
+                return None;
+            }
+            let conn = self.conns.get_mut(before.slot as usize)?;
+            let (standing, since) = conn.standing(self.now);
+            let after = Entry {
+                standing,
+                since: self.queue.at(since),
+                ..before
+            };
+            if after == before {
+                return Some(before.slot);
+            }
+            if let Some(account) = &mut conn.account {
+                account.entry = after;
+            }
+            self.queue.replace(before, after);
+        }
+        None
     }
 
     /// Puts a connection on the list of those to settle.

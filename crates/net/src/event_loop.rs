@@ -6,29 +6,30 @@
 //! 3. *serve* each connection that is ready: read once, hand its engine's events to the service;
 //! 4. *settle* each connection whose engine was touched: have the engine fill the outbox, and write that in one go.
 
+mod accept;
+
 use std::io;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use log::{debug, info, warn};
+use log::{debug, info};
 use mio::event::Event as Readiness;
 use mio::{Events, Interest, Poll, Token};
 use tidegate_proto::{Event, Flow, Outbox};
 
+use self::accept::Accepting;
+pub(crate) use self::accept::Whose;
 use crate::buffers::Buffers;
-use crate::conn::{Conn, Phase};
+use crate::conn::Phase;
 use crate::conns::Network;
 use crate::guess::{Guess, guess};
 use crate::mailbox::Letter;
-use crate::memory::{Dialled, MemorySocket};
+use crate::memory::Dialled;
 use crate::socket::{ReadOutcome, Socket};
 use crate::timers::Timers;
-use crate::tls_session::TlsSession;
-use crate::transport::Transport;
 use crate::{
-    ConnId, ConnInfo, Conns, Direction, End, Engine, Listener, Mailbox, Options, Origin, Protocol,
-    Security, Service,
+    ConnId, Conns, Direction, End, Engine, Listener, Mailbox, Options, Origin, Protocol, Service,
 };
 
 /// Octets that an engine may put into an outbox before that is written. What the socket doesn't take of them stays in front of
@@ -38,14 +39,8 @@ const OUTBOX_LIMIT: usize = 64 << 10;
 /// Octets that one turn writes to one connection at most, about.
 const WRITE_AT_ONCE: usize = 256 << 10;
 
-/// Connections that one turn accepts from one listener at most.
-const ACCEPT_AT_ONCE: usize = 64;
-
 /// Letters that one turn reads at most.
 const LETTERS_AT_ONCE: usize = 1024;
-
-/// How long to leave a listener alone when the system has no file descriptor or memory for another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often [`Service::tick`] is called.
 const TICK: Duration = Duration::from_secs(1);
@@ -95,16 +90,6 @@ impl From<&Readiness> for Ready {
     }
 }
 
-/// A listener, and whether there may be connections to accept.
-struct Accepting {
-    listener: Listener,
-    is_ready: bool,
-    /// Not before then: the system had no room for another connection.
-    paused_until: Option<Instant>,
-    /// That it can't accept was logged; once is enough until it can again.
-    complained: bool,
-}
-
 impl<S: Service> EventLoop<S> {
     /// A loop that serves what these listeners accept.
     ///
@@ -146,12 +131,7 @@ impl<S: Service> EventLoop<S> {
             let token = listener_token(index);
             poll.registry()
                 .register(&mut listener.socket, token, Interest::READABLE)?;
-            accepting.push(Accepting {
-                listener,
-                is_ready: true,
-                paused_until: None,
-                complained: false,
-            });
+            accepting.push(Accepting::new(listener));
         }
         Ok(Self {
             poll,
@@ -202,8 +182,10 @@ impl<S: Service> EventLoop<S> {
 
     /// When the next turn is due at the latest; `now` when there is work left.
     pub(crate) fn next_turn(&self, now: Instant) -> Option<Instant> {
-        let accept = |accepting: &Accepting| accepting.is_ready && accepting.paused_until.is_none();
-        if !self.ready.is_empty() || self.has_letters || self.listeners.iter().any(accept) {
+        if !self.ready.is_empty()
+            || self.has_letters
+            || self.listeners.iter().any(Accepting::can_go_on)
+        {
             return Some(now);
         }
         let pauses = self.listeners.iter().filter_map(|l| l.paused_until).min();
@@ -324,111 +306,6 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
-    fn accept(&mut self) {
-        let now = self.conns.now();
-        for index in 0..self.listeners.len() {
-            for _ in 0..ACCEPT_AT_ONCE {
-                let accepting = &mut self.listeners[index];
-                if accepting.paused_until.is_some_and(|until| until <= now) {
-                    accepting.paused_until = None;
-                }
-                if !accepting.is_ready || accepting.paused_until.is_some() {
-                    break;
-                }
-                let result = accepting.listener.accept();
-                let (socket, peer) = match result {
-                    Ok(accepted) => accepted,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        accepting.is_ready = false;
-                        break;
-                    }
-                    // The connection is gone again already: on to the next.
-                    Err(error) if is_about_one_connection(&error) => continue,
-                    Err(error) => {
-                        // Such as EMFILE. The listener stays ready, so waiting must not depend on another event, and
-                        // trying again at once would only burn time.
-                        let addr = accepting.listener.local_addr();
-                        if !accepting.complained {
-                            accepting.complained = true;
-                            warn!("can't accept connections on {addr} for now: {error}");
-                        }
-                        accepting.paused_until = Some(now + ACCEPT_PAUSE);
-                        break;
-                    }
-                };
-                if self.conns.accepted() >= self.options.max_connections {
-                    self.conns.totals.refused += 1;
-                    if !accepting.complained {
-                        accepting.complained = true;
-                        let limit = self.options.max_connections;
-                        warn!("{limit} connections are open, which is the limit: more are refused");
-                    }
-                    continue;
-                }
-                accepting.complained = false;
-                let tls = match &accepting.listener.security {
-                    Security::Plain => None,
-                    Security::Tls(config) => match TlsSession::server(config.rustls(), now) {
-                        Ok(session) => Some(Box::new(session)),
-                        Err(error) => {
-                            warn!("can't begin TLS with {peer}: {error}");
-                            continue;
-                        }
-                    },
-                };
-                let local = accepting.listener.local_addr();
-                let local = socket.local_addr().unwrap_or(local);
-                let socket = Socket::Tcp(socket);
-                self.welcome(Transport { socket, tls }, peer, local);
-            }
-        }
-    }
-
-    /// A connection that was accepted.
-    fn welcome(
-        &mut self,
-        transport: Transport,
-        peer: std::net::SocketAddr,
-        local: std::net::SocketAddr,
-    ) {
-        let now = self.conns.now();
-        let info = ConnInfo {
-            origin: Origin::Accepted,
-            peer,
-            local,
-            via: None,
-            tls: None,
-            began_at: now,
-        };
-        let timeout = self.options.handshake_timeout;
-        let deadline = (!timeout.is_zero()).then(|| now + timeout);
-        let id = self
-            .conns
-            .insert(|id| Conn::new(id, info, transport, None, deadline));
-        self.conns.totals.accepted += 1;
-        let Some(conn) = self.conns.get(id.slot) else {
-            return;
-        };
-        let proxies = &self.options.proxy_protocol_from;
-        if !proxies.is_empty()
-            && proxies
-                .iter()
-                .any(|net| net.contains(&peer.ip().to_canonical()))
-        {
-            conn.phase = Phase::ProxyHeader;
-        }
-        let token = Token(id.slot as usize);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered = match &mut conn.transport.socket {
-            Socket::Tcp(socket) => self.poll.registry().register(socket, token, interest),
-            Socket::Memory(_) => Ok(()),
-        };
-        match registered {
-            Ok(()) => self.rearm(id.slot),
-            Err(error) => self.cut_off(id.slot, End::Io(error)),
-        }
-    }
-
     fn read_letters(&mut self) {
         if !self.has_letters {
             return;
@@ -540,11 +417,19 @@ impl<S: Service> EventLoop<S> {
         }
         if conn.phase == Phase::ProxyHeader {
             match conn.take_proxy_header() {
-                Ok(Some(len)) => totals.octets_in += len as u64,
+                Ok(Some(len)) => {
+                    totals.octets_in += len as u64;
+                    if !self.rekey(slot) {
+                        return self.cut_off(slot, End::Refused);
+                    }
+                }
                 Ok(None) => return self.conns.mark(slot),
                 Err(end) => return self.cut_off(slot, end),
             }
         }
+        let Some((conn, totals)) = self.conns.get_and_totals(slot) else {
+            return;
+        };
         if conn.takes_input() {
             let left_over = conn.left_over();
             match conn.fill(&mut self.buffers) {
@@ -782,6 +667,7 @@ impl<S: Service> EventLoop<S> {
             return;
         };
         conn.is_dirty = false;
+        conn.settle_account(now);
         let result = match result {
             Err(End::Io(error)) if conn.stop_writing(now) => {
                 conn.set_end(End::Io(error));
@@ -976,16 +862,6 @@ impl<S: Service> EventLoop<S> {
         self.conns.remove(slot);
     }
 
-    /// For loops in memory: a connection from `peer`.
-    pub(crate) fn accept_in_memory(&mut self, socket: MemorySocket, peer: std::net::SocketAddr) {
-        let transport = Transport {
-            socket: Socket::Memory(socket),
-            tls: None,
-        };
-        let local = std::net::SocketAddr::new(peer.ip(), 80);
-        self.welcome(transport, peer, local);
-    }
-
     /// For loops in memory: what was dialled since the last call.
     pub(crate) fn dialled(&mut self) -> Vec<Dialled> {
         match self.conns.network() {
@@ -1056,15 +932,6 @@ enum Settled {
     HasMore,
     /// It is over.
     Over,
-}
-
-/// Whether an error of `accept` says nothing about the listener: the connection was gone before it was accepted.
-fn is_about_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted
-    )
 }
 
 /// Tokens of listeners count down from the mailbox's, those of connections count up from 0.

@@ -69,6 +69,7 @@
 //! - What other threads say, what timers and the service's own time limits ask for, is done in between.
 //! - An idle connection holds no I/O buffers, with TLS neither: the worker's are used by all.
 
+mod admission;
 mod buffers;
 mod conn;
 mod connector;

@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use tidegate_ledger::{Ledger, Limits, Resource, Rule};
 use tidegate_proto::{Config, Event};
 
 use crate::{ConnId, Conns, End};
+
+/// Connections that may be open at once, unless the owner says something else.
+const MAX_CONNECTIONS: u64 = 10_000;
 
 /// Which way octets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +94,9 @@ pub struct Options {
     /// overtaken by what is urgent. 0 leaves it to the system, which by default takes megabytes. Linux and Android
     /// only. Default 32,768.
     pub notsent_lowat: u32,
-    /// Connections that may be open at once, those that were dialled not counted; more are closed at once. Default 10,000.
-    pub max_connections: usize,
+    /// What clients share, and how much of it each may have. Loops with the same ledger share it too. Default: 10,000 connections,
+    /// those that were dialled not counted, and nothing else is limited.
+    pub ledger: Arc<Ledger>,
     /// Whether `Upgrade: h2c` is followed on cleartext ports (RFC 7540 §3.2). Default off.
     pub h2c_upgrade: bool,
     /// Connections from these addresses begin with a PROXY protocol header, version 1 or 2, which says for whom. Default none.
@@ -109,7 +114,9 @@ impl Options {
             write_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(30),
             notsent_lowat: 32 << 10,
-            max_connections: 10_000,
+            ledger: Ledger::new(
+                Limits::none().with(Resource::Connections, Rule::new(MAX_CONNECTIONS)),
+            ),
             h2c_upgrade: false,
             proxy_protocol_from: Vec::new(),
             trace: false,

@@ -26,6 +26,7 @@ use crate::proxy::{self, DOWNLOAD_WINDOW};
 use crate::push::file::FileError;
 use crate::push::{self, Mode, PreloadError, PushCache};
 use crate::router::Router;
+use crate::shares::Shared;
 
 /// Everything that a start needs.
 pub struct Config {
@@ -41,8 +42,10 @@ pub struct Config {
     pub routes: Router<Target>,
     /// Worker threads, at least 1.
     pub workers: usize,
-    /// Settings and limits of the loops.
+    /// Settings and limits of the loops, but for the ledger.
     pub options: Options,
+    /// What clients share.
+    pub shared: Shared,
     /// Where WebSockets are let through.
     pub websockets: Router<()>,
     /// Where routes lead, and how.
@@ -321,6 +324,7 @@ impl Config {
             proxy,
             workers: flags.workers.map_or_else(cores, usize::from),
             options,
+            shared: Shared::new(flags),
             trust_x_priority: flags.trust_x_priority == Switch::On,
             access_log,
             push,

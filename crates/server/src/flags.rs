@@ -196,6 +196,20 @@ pub struct Flags {
     #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
 
+    /// Connections of clients that may be open at once, all workers together [default: three quarters of the descriptors that the
+    /// system allows, 100000 at most]
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: Option<u32>,
+
+    /// Connections that one client may have open at once: one IPv4 address, or one IPv6 network of 64 bits. 0: no limit
+    #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0)]
+    pub max_connections_per_client: u32,
+
+    /// Whether a client may have no more than its share of what all clients share: enforce, log (only count), off. See
+    /// docs/shares.md
+    #[arg(long, value_name = "MODE", help_heading = "Limits", value_enum, default_value_t = ClientShares::Enforce, hide_possible_values = true)]
+    pub client_shares: ClientShares,
+
     /// Streams that a client may have open at once on one connection
     #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=0x7fff_ffff))]
@@ -430,6 +444,17 @@ pub enum Switch {
     Off,
 }
 
+/// What becomes of a client that goes over its share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClientShares {
+    /// It gets no more.
+    Enforce,
+    /// It gets more, and that is counted.
+    Log,
+    /// It gets more.
+    Off,
+}
+
 /// What upstreams get as Host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Host {
@@ -517,6 +542,11 @@ mod tests {
     fn nothing_typed_gives_the_defaults() {
         let flags = typed("").unwrap();
         assert_eq!(flags.max_streams, 1000);
+        assert_eq!(
+            (flags.max_connections, flags.max_connections_per_client),
+            (None, 0)
+        );
+        assert_eq!(flags.client_shares, ClientShares::Enforce);
         assert_eq!(flags.idle_timeout, Duration::from_secs(600));
         assert_eq!(flags.shutdown_timeout, Duration::from_secs(30));
         assert_eq!(flags.trust_x_priority, Switch::On);
@@ -677,6 +707,9 @@ mod tests {
             "--workers 0",
             "--workers many",
             "--max-streams 0",
+            "--max-connections 0",
+            "--max-connections-per-client -1",
+            "--client-shares equal",
             "--idle-timeout soon",
             "--memory-budget 1023K",
             "--trust-x-priority maybe",

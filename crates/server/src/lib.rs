@@ -18,6 +18,7 @@ pub mod proxy;
 pub mod push;
 pub mod router;
 pub mod run;
+pub mod shares;
 pub mod stats;
 
 use std::process::ExitCode;

@@ -18,6 +18,7 @@ use crate::app::{App, Site};
 use crate::config::{Address, Config, Target};
 use crate::logs::{self, queue};
 use crate::router::Router;
+use crate::shares;
 use crate::stats::Stats;
 
 const STATS_EVERY: Duration = Duration::from_secs(5);
@@ -71,7 +72,10 @@ struct Bound {
 pub fn run(config: Config) -> Result<(), RunError> {
     // From here on signals are ours, so that one that comes early isn't lost.
     let signals = Signals::new(SIGNALS).map_err(RunError::Start)?;
+    let descriptors = shares::raise_descriptors().map_err(RunError::Start)?;
     let (listeners, bound) = bind_all(&config)?;
+    let mut options = config.options;
+    options.ledger = config.shared.ledger(descriptors, config.workers);
 
     let site = Site {
         routes: Arc::new(config.routes),
@@ -94,7 +98,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     for (worker, listeners) in listeners.into_iter().enumerate() {
         let app = App::new(site.clone(), stats.add_worker());
         let event_loop =
-            EventLoop::new(listeners, config.options.clone(), app).map_err(RunError::Start)?;
+            EventLoop::new(listeners, options.clone(), app).map_err(RunError::Start)?;
         mailboxes.push(event_loop.mailbox());
         let ended = ended.clone();
         let thread = thread::Builder::new().name(format!("worker-{worker}"));

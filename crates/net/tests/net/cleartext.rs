@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use crate::common::{Client, Message, Note, PATIENCE, Trickle, Worker, pattern};
+use crate::common::{Client, Message, Note, PATIENCE, Trickle, Worker, limit_connections, pattern};
 use socket2::SockRef;
 use tidegate_proto::{Body, ErrorCode};
 
@@ -214,15 +214,18 @@ fn stop_ends_at_once() {
 
 #[test]
 fn no_more_connections_than_allowed() {
-    let worker = Worker::start(false, |options| options.max_connections = 1);
+    let worker = Worker::start(false, |options| limit_connections(options, 1));
     let mut client = Client::new(worker.connect());
-    assert_eq!(client.get("/hello").body, b"hello");
+    client.open("GET", "/hold", Body::Empty);
+    client.flush();
+    worker.wait_for(|note| matches!(note, Note::Held).then_some(()));
     let mut refused = worker.connect();
     let mut octets = Vec::new();
     // An end or a reset, whichever comes first.
     let _ = refused.read_to_end(&mut octets);
     assert!(octets.is_empty());
     assert_eq!(worker.totals().refused, 1);
+    worker.mailbox.send(Message::Release);
     assert_eq!(client.get("/hello").body, b"hello");
 }
 

@@ -17,6 +17,7 @@ use rustls::{
     ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, ServerConnection,
     StreamOwned, SupportedProtocolVersion, WantsVerifier,
 };
+use tidegate_ledger::{Ledger, Limits, Resource, Rule};
 use tidegate_net::{
     ConnId, ConnInfo, Conns, Dial, DialSecurity, Direction, End, EventLoop, Listener, Mailbox,
     Options, Origin, Protocol, Security, Service, TlsAcceptorConfig, TlsConnectorConfig, Totals,
@@ -28,6 +29,12 @@ use tidegate_proto::{
 
 /// Longer than anything takes that works.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// So many connections may be open at once, and no more.
+pub(crate) fn limit_connections(options: &mut Options, most: u64) {
+    let limits = Limits::none().with(Resource::Connections, Rule::new(most));
+    options.ledger = Ledger::new(limits);
+}
 
 /// What a test tells the service.
 pub(crate) enum Message {

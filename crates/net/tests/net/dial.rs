@@ -20,7 +20,7 @@ use tidegate_testkit::wire;
 
 use crate::common::{
     Client, Identity, PATIENCE, Told, Watcher, Worker, accept, dial_plain, dial_tls, expect,
-    listen, pattern, read_head, server_builder, tls_peer,
+    limit_connections, listen, pattern, read_head, server_builder, tls_peer,
 };
 
 const BOTH: [Protocol; 2] = [Protocol::Http2, Protocol::Http1];
@@ -563,7 +563,7 @@ fn a_preamble_goes_in_front_of_everything_in_clear() {
 #[test]
 fn what_was_dialled_is_counted_apart() {
     let upstream = Worker::plain();
-    let worker = Watcher::plain(|options| options.max_connections = 1);
+    let worker = Watcher::plain(|options| limit_connections(options, 1));
     for protocol in BOTH {
         let (conn, ..) = worker.connect(dial_plain(upstream.addr, protocol));
         assert_eq!(worker.get(conn, "/hello").body, b"hello");

@@ -7,6 +7,7 @@
 //! `proxy_protocol`: connections that say for whom they were opened.
 //! `upgrades`: `Upgrade: h2c`, tunnels and their two ends, clients that leave while they wait.
 //! `memory`: the loop on sockets in memory, turn by turn; time and traces.
+//! `sharing`: several clients on sockets in memory: who is let in, whose connection makes room.
 //! `common`: workers on threads of their own, clients, certificates.
 
 mod cleartext;
@@ -15,5 +16,6 @@ mod dial;
 mod http1;
 mod memory;
 mod proxy_protocol;
+mod sharing;
 mod tls;
 mod upgrades;

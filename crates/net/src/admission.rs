@@ -1,0 +1,225 @@
+//! What a connection holds of what all clients share, and whose connection makes room for a newcomer.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate_ledger::{Client, ClientKey, Lease, Refusal, Resource};
+
+/// What an accepted connection holds of its client's account; given back when it is dropped.
+pub(crate) struct Account {
+    /// 1: the connection.
+    place: Lease,
+    /// 1: its socket's.
+    descriptor: Lease,
+    /// Since when no request is in progress.
+    pub(crate) idle_since: Instant,
+    /// How many requests it had made then.
+    pub(crate) requests_seen: u64,
+    /// Where [`IdleQueue`] has the connection.
+    pub(crate) entry: Entry,
+}
+
+impl Account {
+    /// Takes what a connection needs to be accepted.
+    ///
+    /// # Errors
+    /// Why its client may not have it.
+    pub(crate) fn open(client: Arc<Client>, now: Instant) -> Result<Self, Refusal> {
+        let mut account = Self::empty(client, now);
+        account.place.set(1)?;
+        // It is there: how many connections may take is in the rule for those.
+        account.descriptor.force(1);
+        Ok(account)
+    }
+
+    /// The same for a proxy that will say whose connection it is: until then it has no share.
+    pub(crate) fn open_for_proxy(proxy: Arc<Client>, now: Instant) -> Self {
+        let mut account = Self::empty(proxy, now);
+        account.place.force(1);
+        account.descriptor.force(1);
+        account
+    }
+
+    fn empty(client: Arc<Client>, now: Instant) -> Self {
+        Self {
+            idle_since: now,
+            requests_seen: 0,
+            entry: Entry {
+                client: client.key(),
+                standing: Standing::Silent,
+                since: Duration::ZERO,
+                slot: u32::MAX,
+            },
+            place: Lease::new(Arc::clone(&client), Resource::Connections),
+            descriptor: Lease::new(client, Resource::Descriptors),
+        }
+    }
+
+    /// Who has the account.
+    pub(crate) fn client(&self) -> &Arc<Client> {
+        self.place.client()
+    }
+
+    /// The connection turns out to be another client's.
+    pub(crate) fn transfer(&mut self, client: &Arc<Client>) {
+        self.place.transfer(Arc::clone(client));
+        self.descriptor.transfer(Arc::clone(client));
+    }
+}
+
+/// How much would be lost with a connection, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// It has made no request yet, or is closing.
+    Silent,
+    /// It has made requests, and none is in progress.
+    Idle,
+    /// A request is in progress, or something is on its way.
+    Busy,
+}
+
+/// A connection in [`IdleQueue`]. Its standing may be out of date: most changes aren't noted before somebody asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Entry {
+    pub(crate) client: ClientKey,
+    pub(crate) standing: Standing,
+    /// Since the loop's start.
+    pub(crate) since: Duration,
+    pub(crate) slot: u32,
+}
+
+/// A worker's accepted connections: by client, and for each of them those first that are the least to lose.
+pub(crate) struct IdleQueue {
+    began_at: Instant,
+    entries: BTreeSet<Entry>,
+    counts: HashMap<ClientKey, u32>,
+    by_count: BTreeSet<(u32, ClientKey)>,
+}
+
+impl IdleQueue {
+    /// A queue without connections. No time that it is told is earlier than `now`.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            began_at: now,
+            entries: BTreeSet::new(),
+            counts: HashMap::new(),
+            by_count: BTreeSet::new(),
+        }
+    }
+
+    /// A new connection.
+    pub(crate) fn insert(&mut self, entry: Entry) {
+        self.entries.insert(entry);
+        self.count(entry.client, 1);
+    }
+
+    /// A connection is gone.
+    pub(crate) fn remove(&mut self, entry: Entry) {
+        self.entries.remove(&entry);
+        self.count(entry.client, -1);
+    }
+
+    /// A connection's standing, or its client, is another one.
+    pub(crate) fn replace(&mut self, before: Entry, after: Entry) {
+        self.entries.remove(&before);
+        self.entries.insert(after);
+        if before.client != after.client {
+            self.count(before.client, -1);
+            self.count(after.client, 1);
+        }
+    }
+
+    /// The connection of a client that comes first.
+    pub(crate) fn first_of(&self, client: ClientKey) -> Option<Entry> {
+        let from = Entry {
+            client,
+            standing: Standing::Silent,
+            since: Duration::ZERO,
+            slot: 0,
+        };
+        let first = self.entries.range(from..).next();
+        first.filter(|entry| entry.client == client).copied()
+    }
+
+    /// A time as entries have it.
+    pub(crate) fn at(&self, time: Instant) -> Duration {
+        time.saturating_duration_since(self.began_at)
+    }
+
+    /// The clients with most connections here, those with most first.
+    pub(crate) fn largest(&self) -> impl Iterator<Item = (u32, ClientKey)> {
+        self.by_count.iter().rev().copied()
+    }
+
+    /// How many connections a client has here.
+    pub(crate) fn of(&self, client: ClientKey) -> u32 {
+        self.counts.get(&client).copied().unwrap_or(0)
+    }
+
+    fn count(&mut self, client: ClientKey, change: i32) {
+        let before = self.of(client);
+        let after = before.saturating_add_signed(change);
+        self.by_count.remove(&(before, client));
+        if after == 0 {
+            self.counts.remove(&client);
+        } else {
+            self.counts.insert(client, after);
+            self.by_count.insert((after, client));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn entry(client: u32, standing: Standing, since: u64, slot: u32) -> Entry {
+        Entry {
+            client: ClientKey::from(IpAddr::from(Ipv4Addr::from(client))),
+            standing,
+            since: Duration::from_secs(since),
+            slot,
+        }
+    }
+
+    #[test]
+    fn the_least_to_lose_of_who_has_most_comes_first() {
+        let mut queue = IdleQueue::new(Instant::now());
+        let lone = entry(1, Standing::Silent, 0, 0);
+        let all = [
+            entry(2, Standing::Busy, 1, 1),
+            entry(2, Standing::Idle, 2, 2),
+            entry(2, Standing::Silent, 4, 3),
+            entry(2, Standing::Silent, 3, 4),
+        ];
+        queue.insert(lone);
+        for entry in all {
+            queue.insert(entry);
+        }
+        let many = all[0].client;
+        let largest: Vec<_> = queue.largest().collect();
+        assert_eq!(largest, [(4, many), (1, lone.client)]);
+        for expected in [4, 3, 2, 1] {
+            let first = queue.first_of(many).unwrap();
+            assert_eq!(first.slot, expected);
+            queue.remove(first);
+        }
+        assert_eq!((queue.first_of(many), queue.of(many)), (None, 0));
+        assert_eq!(queue.first_of(lone.client), Some(lone));
+    }
+
+    #[test]
+    fn who_turns_out_to_be_another_counts_there() {
+        let mut queue = IdleQueue::new(Instant::now());
+        let before = entry(1, Standing::Silent, 0, 0);
+        let after = entry(2, Standing::Silent, 0, 0);
+        queue.insert(before);
+        queue.replace(before, after);
+        assert_eq!((queue.of(before.client), queue.of(after.client)), (0, 1));
+        queue.remove(after);
+        assert_eq!(queue.largest().count(), 0);
+    }
+}

@@ -1,0 +1,277 @@
+//! Connections that come in: which are let in, and which make room for them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use log::{debug, warn};
+use mio::{Interest, Token};
+use tidegate_ledger::{ClientKey, Refusal, Resource};
+use tidegate_proto::ErrorCode;
+
+use super::EventLoop;
+use crate::admission::Account;
+use crate::conn::{Conn, Phase};
+use crate::memory::MemorySocket;
+use crate::socket::Socket;
+use crate::tls_session::TlsSession;
+use crate::transport::Transport;
+use crate::{ConnInfo, End, Listener, Origin, Security, Service};
+
+/// Connections that one turn accepts from one listener at most.
+const ACCEPT_AT_ONCE: usize = 64;
+
+/// How long to leave a listener alone when the system has no file descriptor or memory for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener, and whether there may be connections to accept.
+pub(super) struct Accepting {
+    pub(super) listener: Listener,
+    pub(super) is_ready: bool,
+    /// Not before then: the system had no room for another connection.
+    pub(super) paused_until: Option<Instant>,
+    /// That it can't accept was logged; once is enough until it can again.
+    complained: bool,
+}
+
+impl Accepting {
+    pub(super) fn new(listener: Listener) -> Self {
+        Self {
+            listener,
+            is_ready: true,
+            paused_until: None,
+            complained: false,
+        }
+    }
+
+    /// Whether the next turn needn't wait for an event.
+    pub(super) fn can_go_on(&self) -> bool {
+        self.is_ready && self.paused_until.is_none()
+    }
+}
+
+/// Whose connections may make room for a newcomer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Those of the same client only: it has its share.
+    Own,
+    /// Those of clients that have more than it, too.
+    Larger,
+}
+
+impl<S: Service> EventLoop<S> {
+    pub(super) fn accept(&mut self) {
+        let now = self.conns.now();
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPT_AT_ONCE {
+                let accepting = &mut self.listeners[index];
+                if accepting.paused_until.is_some_and(|until| until <= now) {
+                    accepting.paused_until = None;
+                }
+                if !accepting.can_go_on() {
+                    break;
+                }
+                let result = accepting.listener.accept();
+                let (socket, peer) = match result {
+                    Ok(accepted) => accepted,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        accepting.is_ready = false;
+                        break;
+                    }
+                    // The connection is gone again already: on to the next.
+                    Err(error) if is_about_one_connection(&error) => continue,
+                    Err(error) => {
+                        // Such as EMFILE. Who waits is not known yet; whoever it is, an idle connection is less to lose.
+                        if self.make_room(None, Whose::Larger) {
+                            continue;
+                        }
+                        // The listener stays ready, so waiting must not depend on another event, and trying again at
+                        // once would only burn time.
+                        self.pause(index, &error);
+                        break;
+                    }
+                };
+                let Some(account) = self.admit(peer) else {
+                    let accepting = &mut self.listeners[index];
+                    if !accepting.complained {
+                        accepting.complained = true;
+                        let open = self.options.ledger.used(Resource::Connections);
+                        warn!(
+                            "{open} connections are open, and a client that has its share, or finds no room, is refused another"
+                        );
+                    }
+                    continue;
+                };
+                let accepting = &mut self.listeners[index];
+                accepting.complained = false;
+                let tls = match &accepting.listener.security {
+                    Security::Plain => None,
+                    Security::Tls(config) => match TlsSession::server(config.rustls(), now) {
+                        Ok(session) => Some(Box::new(session)),
+                        Err(error) => {
+                            warn!("can't begin TLS with {peer}: {error}");
+                            continue;
+                        }
+                    },
+                };
+                let local = accepting.listener.local_addr();
+                let local = socket.local_addr().unwrap_or(local);
+                let socket = Socket::Tcp(socket);
+                self.register_accepted(Transport { socket, tls }, account, peer, local);
+            }
+        }
+    }
+
+    /// The system has no descriptor or memory for another connection.
+    fn pause(&mut self, index: usize, error: &io::Error) {
+        let now = self.conns.now();
+        let accepting = &mut self.listeners[index];
+        let addr = accepting.listener.local_addr();
+        if !accepting.complained {
+            accepting.complained = true;
+            warn!("can't accept connections on {addr} for now: {error}");
+        }
+        accepting.paused_until = Some(now + ACCEPT_PAUSE);
+    }
+
+    /// What a connection from `peer` takes of its client's account, if that may have another one. Where there is no room, the
+    /// connection that is the least to lose makes it.
+    fn admit(&mut self, peer: SocketAddr) -> Option<Account> {
+        let now = self.conns.now();
+        let client = self.options.ledger.client(ClientKey::from(peer.ip()));
+        let refusal = match Account::open(client.clone(), now) {
+            Ok(account) => return Some(account),
+            Err(Refusal::Share | Refusal::ClientLimit) if self.is_proxy(peer) => {
+                return Some(Account::open_for_proxy(client, now));
+            }
+            Err(refusal) => refusal,
+        };
+        let whose = match refusal {
+            Refusal::Exhausted => Whose::Larger,
+            Refusal::Share | Refusal::ClientLimit => Whose::Own,
+        };
+        let account = self
+            .make_room(Some(client.key()), whose)
+            .then(|| Account::open(client, now).ok())
+            .flatten();
+        if account.is_none() {
+            self.conns.totals.refused += 1;
+            debug!("{peer}: refused: {refusal}");
+        }
+        account
+    }
+
+    /// Whether connections from there begin with a PROXY protocol header.
+    fn is_proxy(&self, peer: SocketAddr) -> bool {
+        let ip = peer.ip().to_canonical();
+        let mut proxies = self.options.proxy_protocol_from.iter();
+        proxies.any(|net| net.contains(&ip))
+    }
+
+    /// Closes the connection that is the least to lose for a newcomer. Returns whether there was one.
+    fn make_room(&mut self, newcomer: Option<ClientKey>, whose: Whose) -> bool {
+        let Some(slot) = self.conns.least_to_lose(newcomer, whose) else {
+            return false;
+        };
+        let Some(conn) = self.conns.get(slot) else {
+            return false;
+        };
+        conn.set_end(End::MadeRoom);
+        if let Some(engine) = &mut conn.engine {
+            // A last word: no request was lost, and the next belongs on another connection.
+            engine.abort(ErrorCode::NO_ERROR);
+            let _ = self.transmit(slot);
+        }
+        self.conns.totals.made_room += 1;
+        self.cut_off(slot, End::MadeRoom);
+        true
+    }
+
+    /// The PROXY header has told whose connection it is. Returns whether that client may have it.
+    pub(super) fn rekey(&mut self, slot: u32) -> bool {
+        let Some(conn) = self.conns.get(slot) else {
+            return false;
+        };
+        let peer = conn.info.peer;
+        let key = ClientKey::from(peer.ip());
+        let client = self.options.ledger.client(key);
+        if self.conns.client_of(slot) == Some(key) {
+            return true;
+        }
+        if let Err(refusal) = client.check(Resource::Connections, 1) {
+            // In the sum nothing changes.
+            let may_come = refusal == Refusal::Exhausted || self.make_room(Some(key), Whose::Own);
+            if !may_come {
+                self.conns.totals.refused += 1;
+                debug!("{peer}: refused: {refusal}");
+                return false;
+            }
+        }
+        self.conns.transfer(slot, &client);
+        true
+    }
+
+    /// A connection that was accepted.
+    fn register_accepted(
+        &mut self,
+        transport: Transport,
+        account: Account,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) {
+        let now = self.conns.now();
+        let info = ConnInfo {
+            origin: Origin::Accepted,
+            peer,
+            local,
+            via: None,
+            tls: None,
+            began_at: now,
+        };
+        let timeout = self.options.handshake_timeout;
+        let deadline = (!timeout.is_zero()).then(|| now + timeout);
+        let id = self
+            .conns
+            .insert(|id| Conn::accepted(id, info, transport, account, deadline));
+        self.conns.totals.accepted += 1;
+        let is_proxy = self.is_proxy(peer);
+        let Some(conn) = self.conns.get(id.slot) else {
+            return;
+        };
+        if is_proxy {
+            conn.phase = Phase::ProxyHeader;
+        }
+        let token = Token(id.slot as usize);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = match &mut conn.transport.socket {
+            Socket::Tcp(socket) => self.poll.registry().register(socket, token, interest),
+            Socket::Memory(_) => Ok(()),
+        };
+        match registered {
+            Ok(()) => self.rearm(id.slot),
+            Err(error) => self.cut_off(id.slot, End::Io(error)),
+        }
+    }
+
+    /// For loops in memory: a connection from `peer`. It is closed if its client may not have it.
+    pub(crate) fn accept_in_memory(&mut self, socket: MemorySocket, peer: SocketAddr) {
+        let Some(account) = self.admit(peer) else {
+            return;
+        };
+        let transport = Transport {
+            socket: Socket::Memory(socket),
+            tls: None,
+        };
+        let local = SocketAddr::new(peer.ip(), 80);
+        self.register_accepted(transport, account, peer, local);
+    }
+}
+
+/// Whether an error of `accept` says nothing about the listener: the connection was gone before it was accepted.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted
+    )
+}

@@ -1,0 +1,248 @@
+//! What clients share, on sockets in memory: who is let in, and whose connection makes room.
+
+use std::io::IoSlice;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tidegate_ledger::{Ledger, Limits, Resource, Rule};
+use tidegate_net::{
+    ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, Totals, proxy_header,
+};
+use tidegate_proto::{Body, Config, Event, ResponseHead, StreamId};
+
+/// The preface of HTTP/2 and empty SETTINGS.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// Answers all but `/hold`.
+#[derive(Default)]
+struct Holder {
+    held: Vec<(ConnId, StreamId)>,
+}
+
+impl Service for Holder {
+    type Message = ();
+
+    fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event) {
+        match event {
+            Event::Request { id, head, .. } if head.path() == "/hold" => self.held.push((conn, id)),
+            Event::Request { id, .. } => {
+                if let Some(mut stream) = conns.stream(conn, id) {
+                    let body = Body::Full(Bytes::from_static(b"hello"));
+                    stream.respond(&ResponseHead::new(200), body).unwrap();
+                }
+            }
+            Event::Data { id, data, .. } => {
+                if let Some(mut stream) = conns.stream(conn, id) {
+                    stream.consume(data.len());
+                }
+            }
+            Event::Reset { id, .. } => {
+                if let Some(mut stream) = conns.stream(conn, id) {
+                    stream.release();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+struct Lab {
+    memory: MemoryLoop<Holder>,
+    ledger: Arc<Ledger>,
+    now: Instant,
+}
+
+impl Lab {
+    fn new(limits: Limits, change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options::new(Config::server().build().unwrap());
+        options.ledger = Ledger::new(limits);
+        change(&mut options);
+        let ledger = Arc::clone(&options.ledger);
+        let now = Instant::now();
+        let memory = MemoryLoop::new(options, Holder::default(), 1 << 16, now).unwrap();
+        Self {
+            memory,
+            ledger,
+            now,
+        }
+    }
+
+    fn with_connections(most: u64) -> Self {
+        Self::new(limits(most), |_| {})
+    }
+
+    fn run(&mut self) {
+        self.now += Duration::from_millis(1);
+        for _ in 0..10_000 {
+            assert!(self.memory.turn(self.now));
+            let next = self.memory.next_turn(self.now);
+            if next.is_none_or(|at| at > self.now) {
+                return;
+            }
+        }
+        panic!("it never rests");
+    }
+
+    /// A connection from 10.0.0.`client`, on which this is said.
+    fn connect(&mut self, client: u8, words: &[u8]) -> Peer {
+        let (ours, theirs) = MemorySocket::pair(1 << 16);
+        let addr = SocketAddr::from((Ipv4Addr::new(10, 0, 0, client), 4711));
+        self.memory.accept(theirs, addr);
+        let mut peer = Peer(ours);
+        if !peer.is_closed() {
+            peer.say(words);
+        }
+        self.run();
+        peer
+    }
+
+    fn totals(&self) -> Totals {
+        self.memory.conns().totals()
+    }
+
+    fn used(&self) -> u64 {
+        self.ledger.used(Resource::Connections)
+    }
+}
+
+fn limits(most: u64) -> Limits {
+    Limits::none().with(Resource::Connections, Rule::new(most))
+}
+
+struct Peer(MemorySocket);
+
+impl Peer {
+    fn say(&mut self, words: &[u8]) {
+        assert_eq!(self.0.write(&[IoSlice::new(words)]).unwrap(), words.len());
+    }
+
+    fn hear(&mut self) -> Vec<u8> {
+        let mut room = [0; 1 << 16];
+        let count = self.0.read(&mut room).unwrap_or(0);
+        room[..count].to_vec()
+    }
+
+    fn is_answered(&mut self) -> bool {
+        self.hear().starts_with(b"HTTP/1.1 200 ")
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_at_end()
+    }
+}
+
+fn get(path: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
+}
+
+#[test]
+fn alone_a_client_has_nearly_all_and_a_newcomer_finds_room() {
+    let mut lab = Lab::with_connections(90);
+    let mut held: Vec<Peer> = (0..100).map(|_| lab.connect(1, &get("/hold"))).collect();
+    let open = held.iter().filter(|peer| !peer.is_closed()).count();
+    assert_eq!(
+        (open, lab.totals().refused),
+        (80, 20),
+        "busy ones never make room"
+    );
+    assert!(lab.connect(2, &get("/")).is_answered());
+    for peer in &mut held {
+        peer.0.reset();
+    }
+    lab.run();
+    assert_eq!((lab.used(), lab.ledger.clients()), (0, 0));
+}
+
+#[test]
+fn the_connection_idle_longest_of_who_has_most_makes_room() {
+    let mut lab = Lab::with_connections(7);
+    let mut lone = lab.connect(2, &get("/"));
+    let mut many: Vec<Peer> = (0..5).map(|_| lab.connect(1, &get("/"))).collect();
+    // Asking again makes the second the one that is idle longest.
+    many[0].say(&get("/"));
+    lab.run();
+    // One is kept back for who holds nothing.
+    let mut held: Vec<Peer> = (3..5)
+        .map(|client| lab.connect(client, &get("/")))
+        .collect();
+    assert!(held.iter_mut().all(Peer::is_answered));
+    let closed: Vec<_> = many
+        .iter_mut()
+        .map(|peer| {
+            peer.hear();
+            peer.is_closed()
+        })
+        .collect();
+    assert_eq!(closed, [false, true, false, false, false]);
+    assert!(lone.is_answered() && !lone.is_closed());
+    assert_eq!(
+        (lab.totals().made_room, lab.totals().refused, lab.used()),
+        (1, 0, 7)
+    );
+}
+
+#[test]
+fn who_never_asked_for_anything_makes_room_before_who_did() {
+    let mut lab = Lab::with_connections(4);
+    let mut asked = lab.connect(1, &get("/"));
+    let mut greeted = lab.connect(1, PREFACE);
+    let silent = lab.connect(1, b"");
+    let begun = lab.connect(1, b"GET / HT");
+    for (number, expected) in [(2, [true, false, false]), (3, [true, true, false])] {
+        assert!(lab.connect(number, &get("/hold")).hear().is_empty());
+        greeted.hear();
+        let closed = [greeted.is_closed(), silent.is_closed(), begun.is_closed()];
+        assert_eq!(closed, expected);
+    }
+    asked.hear();
+    assert!(!asked.is_closed());
+}
+
+#[test]
+fn its_own_idle_connection_makes_room_for_a_client_that_has_its_share() {
+    let limits = Limits::none().with(Resource::Connections, Rule::new(0).per_client(2));
+    let mut lab = Lab::new(limits, |_| {});
+    let mut first = lab.connect(1, &get("/"));
+    let mut second = lab.connect(1, &get("/hold"));
+    let mut other = lab.connect(2, &get("/"));
+    assert!(lab.connect(1, &get("/hold")).hear().is_empty());
+    assert!(first.is_answered() && first.is_closed());
+    assert!(other.is_answered() && !other.is_closed());
+    assert!(lab.connect(1, &get("/")).is_closed(), "both are busy");
+    assert!(second.hear().is_empty() && !second.is_closed());
+}
+
+#[test]
+fn a_last_word_tells_a_client_of_http2_that_nothing_was_lost() {
+    let mut lab = Lab::with_connections(1);
+    let mut first = lab.connect(1, PREFACE);
+    first.hear();
+    assert!(lab.connect(1, &get("/")).is_answered());
+    // GOAWAY with NO_ERROR, before any stream.
+    let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(first.hear(), goaway);
+    assert!(first.is_closed());
+}
+
+#[test]
+fn a_connection_through_a_proxy_is_its_clients() {
+    let limits = Limits::none().with(Resource::Connections, Rule::new(0).per_client(1));
+    let mut lab = Lab::new(limits, |options| {
+        options.proxy_protocol_from = vec!["10.0.0.9/32".parse().unwrap()];
+    });
+    let words = |client: u8, path: &str| {
+        let [from, to] = [(client, 4711), (200, 443)]
+            .map(|(last, port)| SocketAddr::from((Ipv4Addr::new(192, 0, 2, last), port)));
+        [proxy_header(2, from, to), get(path)].concat()
+    };
+    assert!(lab.connect(9, &words(1, "/hold")).hear().is_empty());
+    let mut idle = lab.connect(9, &words(2, "/"));
+    assert!(idle.is_answered());
+    assert!(lab.connect(9, &words(2, "/")).is_answered());
+    assert!(idle.is_closed());
+    assert_eq!(lab.ledger.clients(), 2);
+    let mut refused = lab.connect(9, &words(1, "/"));
+    assert!(!refused.is_answered() && refused.is_closed());
+}

@@ -1,0 +1,113 @@
+//! How much clients share, and how much of it the system has: descriptors first of all.
+
+use std::io;
+use std::sync::Arc;
+
+use nix::sys::resource::{Resource as Limit, getrlimit, setrlimit};
+use tidegate_ledger::{Ledger, Limits, Mode, Resource, Rule};
+
+use crate::flags::{ClientShares, Flags};
+
+/// Connections of clients at most, unless something else is said. Each is a few kilobytes when it is idle.
+const MAX_CONNECTIONS: u64 = 100_000;
+
+/// Descriptors that a start takes: the log, the signals, and for each worker its listeners, its epoll instance and its waker.
+const OWN_DESCRIPTORS: u64 = 16;
+const WORKER_DESCRIPTORS: u64 = 8;
+
+/// What clients share, as it was typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shared {
+    max_connections: Option<u64>,
+    max_connections_per_client: u64,
+    mode: Mode,
+}
+
+impl Shared {
+    /// What these flags say.
+    pub fn new(flags: &Flags) -> Self {
+        Self {
+            max_connections: flags.max_connections.map(u64::from),
+            max_connections_per_client: flags.max_connections_per_client.into(),
+            mode: match flags.client_shares {
+                ClientShares::Enforce => Mode::Enforce,
+                ClientShares::Log => Mode::Log,
+                ClientShares::Off => Mode::Off,
+            },
+        }
+    }
+
+    /// The ledger of a process that may have so many descriptors, for so many workers.
+    pub fn ledger(&self, descriptors: u64, workers: usize) -> Arc<Ledger> {
+        let own = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * workers as u64;
+        let descriptors = descriptors.saturating_sub(own).max(4);
+        // A quarter is for files, upstreams and logs.
+        let room = descriptors - descriptors / 4;
+        let connections = match self.max_connections {
+            Some(typed) if typed > room => {
+                log::warn!(
+                    "--max-connections {typed}: the system allows {descriptors} descriptors, which is enough for {room} \
+                     connections; raise the limit of open files (ulimit -n, or LimitNOFILE of systemd)"
+                );
+                room
+            }
+            Some(typed) => typed,
+            None => room.min(MAX_CONNECTIONS),
+        };
+        let connections = Rule::new(connections).per_client(self.max_connections_per_client);
+        let limits = Limits::none()
+            .with(Resource::Connections, connections)
+            .with(Resource::Descriptors, Rule::new(descriptors))
+            .mode(self.mode);
+        Ledger::new(limits)
+    }
+}
+
+/// Raises the limit of open files to what the system lets this process have, and returns it.
+///
+/// # Errors
+/// When the system doesn't tell the limit. One that can't be raised stays what it is.
+pub fn raise_descriptors() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Limit::RLIMIT_NOFILE)?;
+    match setrlimit(Limit::RLIMIT_NOFILE, hard, hard) {
+        Ok(()) => Ok(hard),
+        Err(error) => {
+            log::warn!("can't raise the limit of open files from {soft} to {hard}: {error}");
+            Ok(soft)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn shared(line: &str) -> Shared {
+        let words = std::iter::once("tidegate").chain(line.split_whitespace());
+        Shared::new(&Flags::try_parse_from(words).unwrap())
+    }
+
+    #[test]
+    fn connections_leave_descriptors_for_files_and_upstreams() {
+        let capacity = |line, descriptors| {
+            let ledger = shared(line).ledger(descriptors, 2);
+            ledger.rule(Resource::Connections).capacity
+        };
+        assert_eq!(capacity("", 1024), 744);
+        assert_eq!(capacity("", 1 << 20), MAX_CONNECTIONS);
+        assert_eq!(capacity("--max-connections 500", 1024), 500);
+        assert_eq!(capacity("--max-connections 5000", 1024), 744);
+        assert!(capacity("", 10) > 0);
+    }
+
+    #[test]
+    fn limits_are_what_was_typed() {
+        let ledger = shared("--max-connections-per-client 10 --client-shares log").ledger(1024, 1);
+        assert_eq!(ledger.rule(Resource::Connections).per_client, 10);
+        let descriptors = raise_descriptors().unwrap();
+        assert!(descriptors > 0);
+        assert_eq!(getrlimit(Limit::RLIMIT_NOFILE).unwrap().0, descriptors);
+    }
+}

@@ -1,0 +1,107 @@
+//! What one client takes doesn't cost another its answer: connections, descriptors.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::server::{PATIENCE, Server};
+
+/// The preface of HTTP/2, empty SETTINGS, and an acknowledgement of the server's.
+const PREFACE: &[u8] =
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
+
+const GET: &[u8] = b"GET /small.txt HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// A site with one small file.
+fn site() -> (TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("small.txt"), "hello").unwrap();
+    let root = dir.path().to_str().unwrap().to_owned();
+    (dir, root)
+}
+
+fn connect(addr: Option<SocketAddr>) -> TcpStream {
+    let socket = TcpStream::connect(addr.unwrap()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// Asks for the file over HTTP/1.1. Whether it came.
+fn is_served(socket: &mut TcpStream) -> bool {
+    let mut got = Vec::new();
+    let mut room = [0; 4096];
+    if socket.write_all(GET).is_err() {
+        return false;
+    }
+    while !got.ends_with(b"hello") {
+        match socket.read(&mut room) {
+            Ok(0) | Err(_) => return false,
+            Ok(count) => got.extend_from_slice(&room[..count]),
+        }
+    }
+    got.starts_with(b"HTTP/1.1 200 ")
+}
+
+#[test]
+fn idle_connections_make_room_and_leave_descriptors_for_files() {
+    let (_dir, root) = site();
+    let server = Server::start_limited("-n 128", &["--root", &root, "--workers", "2"]);
+    let mut idle: Vec<TcpStream> = (0..200).map(|_| connect(server.h2c)).collect();
+    let served = idle.iter_mut().filter(|socket| is_served(socket));
+    // Some may have made room for others before they asked.
+    assert!(served.count() > 50);
+    assert_eq!(Client::h2c(server.h2c).get("/small.txt").text(), "hello");
+    let open = idle.iter_mut().rev().find(|socket| is_served(socket));
+    assert!(open.is_some());
+}
+
+#[test]
+fn connections_that_say_nothing_make_room() {
+    let (_dir, root) = site();
+    for words in [&b""[..], PREFACE, b"GET / HT"] {
+        let server = Server::start_limited("-n 128", &["--root", &root, "--workers", "2"]);
+        let mut early = Client::h2c(server.h2c);
+        assert_eq!(early.get("/small.txt").text(), "hello");
+        let mut silent = Vec::new();
+        for _ in 0..250 {
+            let mut socket = connect(server.h2c);
+            // It may be closed already, to make room for the next.
+            let _ = socket.write_all(words);
+            silent.push(socket);
+        }
+        assert_eq!(Client::h2c(server.h2c).get("/small.txt").text(), "hello");
+    }
+}
+
+#[test]
+fn one_client_has_no_more_connections_than_allowed() {
+    let flags = [
+        "--max-connections-per-client",
+        "2",
+        "--workers",
+        "1",
+        "--route",
+        "/=status",
+    ];
+    let server = Server::start(&flags);
+    let mut first = Client::h2c(server.h2c);
+    assert_eq!(first.get("/").status(), 200);
+    let mut second = Client::h2c(server.h2c);
+    assert_eq!(second.get("/").status(), 200);
+    assert_eq!(first.get("/").status(), 200);
+    // Both are idle, the second one for longer.
+    assert_eq!(Client::h2c(server.h2c).get("/").status(), 200);
+    assert_eq!(first.get("/").status(), 200);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_limit_of_open_files_is_raised() {
+    let server = Server::start_limited("-Hn 400 && ulimit -Sn 200", &["--route", "/=status"]);
+    let line = server.proc("limits", "Max open files");
+    let limits: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(limits, ["400", "400"]);
+}

@@ -30,7 +30,7 @@ fn connect(addr: Option<SocketAddr>) -> TcpStream {
 }
 
 /// Asks for the file over HTTP/1.1. Whether it came.
-fn is_served(socket: &mut TcpStream) -> bool {
+fn is_served(mut socket: &TcpStream) -> bool {
     let mut got = Vec::new();
     let mut room = [0; 4096];
     if socket.write_all(GET).is_err() {
@@ -49,12 +49,12 @@ fn is_served(socket: &mut TcpStream) -> bool {
 fn idle_connections_make_room_and_leave_descriptors_for_files() {
     let (_dir, root) = site();
     let server = Server::start_limited("-n 128", &["--root", &root, "--workers", "2"]);
-    let mut idle: Vec<TcpStream> = (0..200).map(|_| connect(server.h2c)).collect();
-    let served = idle.iter_mut().filter(|socket| is_served(socket));
+    let idle: Vec<TcpStream> = (0..200).map(|_| connect(server.h2c)).collect();
+    let served = idle.iter().filter(|socket| is_served(socket));
     // Some may have made room for others before they asked.
     assert!(served.count() > 50);
     assert_eq!(Client::h2c(server.h2c).get("/small.txt").text(), "hello");
-    let open = idle.iter_mut().rev().find(|socket| is_served(socket));
+    let open = idle.iter().rev().find(|socket| is_served(socket));
     assert!(open.is_some());
 }
 
@@ -100,7 +100,7 @@ fn one_client_has_no_more_connections_than_allowed() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_limit_of_open_files_is_raised() {
-    let server = Server::start_limited("-Hn 400 && ulimit -Sn 200", &["--route", "/=status"]);
+    let server = Server::start_limited("-Sn 200 && ulimit -Hn 400", &["--route", "/=status"]);
     let line = server.proc("limits", "Max open files");
     let limits: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
     assert_eq!(limits, ["400", "400"]);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::ClientKey;
@@ -24,7 +24,13 @@ pub struct Ledger {
     over_share: [AtomicU64; Resource::COUNT],
     hasher: RandomState,
     shards: [Mutex<Accounts>; SHARDS],
+    /// Changes with each [`Client::ask_for_room`].
+    requests_for_room: AtomicU64,
+    wakers: Mutex<Vec<Waker>>,
 }
+
+/// How a thread that holds something is made to look for [`Ledger::requests_for_room`].
+type Waker = Box<dyn Fn() + Send + Sync>;
 
 /// How often a resource was refused since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +52,8 @@ impl Ledger {
             over_share: Default::default(),
             hasher: RandomState::new(),
             shards: std::array::from_fn(|_| Mutex::default()),
+            requests_for_room: AtomicU64::new(0),
+            wakers: Mutex::default(),
         })
     }
 
@@ -58,6 +66,7 @@ impl Ledger {
         let client = Arc::new(Client {
             key,
             held: Default::default(),
+            asked: AtomicU32::new(0),
             ledger: Arc::clone(self),
         });
         shard.insert(key, Arc::downgrade(&client));
@@ -116,6 +125,18 @@ impl Ledger {
         largest
     }
 
+    /// A number that changes when a thread has asked others for room. One that sees it change looks for clients of its own of which
+    /// [`Client::take_request_for_room`] says that they are to give something back.
+    pub fn requests_for_room(&self) -> u64 {
+        self.requests_for_room.load(Ordering::Relaxed)
+    }
+
+    /// Calls this whenever a thread asks others for room, on that thread.
+    pub fn add_waker(&self, waker: impl Fn() + Send + Sync + 'static) {
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        wakers.push(Box::new(waker));
+    }
+
     fn shard(&self, key: ClientKey) -> MutexGuard<'_, Accounts> {
         let hash = self.hasher.hash_one(key);
         lock(&self.shards[hash as usize % SHARDS])
@@ -146,6 +167,8 @@ fn lock(shard: &Mutex<Accounts>) -> MutexGuard<'_, Accounts> {
 pub struct Client {
     key: ClientKey,
     held: [AtomicU64; Resource::COUNT],
+    /// How many threads wait for it to give something back.
+    asked: AtomicU32,
     ledger: Arc<Ledger>,
 }
 
@@ -226,6 +249,25 @@ impl Client {
             ledger.over_share[resource.index()].fetch_add(1, order);
         }
         result
+    }
+
+    /// Asks all threads that hold something for this client to close one of its idle connections.
+    pub fn ask_for_room(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.ledger
+            .requests_for_room
+            .fetch_add(1, Ordering::Relaxed);
+        let wakers = &self.ledger.wakers;
+        for waker in wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            waker();
+        }
+    }
+
+    /// Whether somebody waits for the client to give something back; who sees it does so.
+    pub fn take_request_for_room(&self) -> bool {
+        let one_less = |asked: u32| asked.checked_sub(1);
+        let order = Ordering::Relaxed;
+        self.asked.fetch_update(order, order, one_less).is_ok()
     }
 
     /// Takes `more` of `resource` though the rule may be against it, for what is there already.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
-use tidegate_ledger::{Client, ClientKey};
+use tidegate_ledger::{Client, ClientKey, Resource};
 use tidegate_proto::{Stats, StreamId};
 
 use crate::admission::{Entry, IdleQueue, Standing};
@@ -403,6 +403,25 @@ impl Conns {
         candidates
             .into_iter()
             .find_map(|client| self.least_to_lose_of(client))
+    }
+
+    /// The clients that have most connections here.
+    pub(crate) fn largest(&mut self) -> Vec<Arc<Client>> {
+        let keys = self.queue.largest().take(LARGEST_ASKED);
+        let first = keys.filter_map(|(_, client)| self.queue.first_of(client));
+        let slots: Vec<u32> = first.map(|entry| entry.slot).collect();
+        let account = |slot| {
+            self.get(slot)?
+                .account
+                .as_ref()
+                .map(|a| Arc::clone(a.client()))
+        };
+        slots.into_iter().filter_map(account).collect()
+    }
+
+    /// Whether a client has connections that aren't here.
+    pub(crate) fn has_elsewhere(&self, client: &Client) -> bool {
+        client.held(Resource::Connections) > u64::from(self.queue.of(client.key()))
     }
 
     fn least_to_lose_of(&mut self, client: ClientKey) -> Option<u32> {

@@ -18,8 +18,8 @@ use mio::event::Event as Readiness;
 use mio::{Events, Interest, Poll, Token};
 use tidegate_proto::{Event, Flow, Outbox};
 
-use self::accept::Accepting;
 pub(crate) use self::accept::Whose;
+use self::accept::{Accepting, Newcomer};
 use crate::buffers::Buffers;
 use crate::conn::Phase;
 use crate::conns::Network;
@@ -56,6 +56,10 @@ pub struct EventLoop<S: Service> {
     has_letters: bool,
     /// Empty once a graceful end has begun.
     listeners: Vec<Accepting>,
+    /// Connections that wait for another worker to make room.
+    parked: Vec<Newcomer>,
+    /// The ledger's number when this worker last made room for others.
+    requests_for_room: u64,
     options: Options,
     service: S,
     conns: Conns,
@@ -125,6 +129,11 @@ impl<S: Service> EventLoop<S> {
         now: Instant,
     ) -> io::Result<Self> {
         let (mailbox, letters) = Mailbox::new(poll.registry(), MAILBOX)?;
+        let waker = mailbox.waker();
+        options.ledger.add_waker(move || {
+            // A loop that is over needn't look.
+            let _ = waker.wake();
+        });
         let mut accepting = Vec::new();
         for (index, mut listener) in listeners.into_iter().enumerate() {
             listener.set_notsent_lowat(options.notsent_lowat)?;
@@ -139,6 +148,8 @@ impl<S: Service> EventLoop<S> {
             letters,
             has_letters: false,
             listeners: accepting,
+            parked: Vec::new(),
+            requests_for_room: options.ledger.requests_for_room(),
             options,
             service,
             conns: Conns::new(network, now),
@@ -194,6 +205,7 @@ impl<S: Service> EventLoop<S> {
             self.next_tick,
             self.shutdown_deadline,
             self.service.next_timeout(),
+            self.next_admission(now),
             pauses,
         ];
         all.into_iter().flatten().min()
@@ -207,6 +219,7 @@ impl<S: Service> EventLoop<S> {
     /// Does all there is to do. Returns whether the loop goes on.
     fn take_turn(&mut self, has_events: bool) -> bool {
         let now = self.conns.now();
+        self.make_room_for_others();
         self.accept();
         self.read_letters();
         self.fire_timers();
@@ -332,6 +345,7 @@ impl<S: Service> EventLoop<S> {
         self.shutdown_deadline = Some(now + self.options.shutdown_timeout);
         // Closes the sockets.
         self.listeners.clear();
+        self.parked.clear();
         info!("shutting down: {} connections open", self.conns.accepted());
         for slot in self.conns.slots() {
             let Some(conn) = self.conns.get(slot) else {

@@ -54,6 +54,11 @@ impl<M: Send + 'static> Mailbox<M> {
         self.post(Letter::Stop);
     }
 
+    /// What wakes the worker up.
+    pub(crate) fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
     fn post(&self, letter: Letter<M>) -> bool {
         // The letter first: a worker that wakes up must find it.
         self.letters.send(letter).is_ok() && self.waker.wake().is_ok()

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
+use mio::net::TcpStream;
 use mio::{Interest, Token};
-use tidegate_ledger::{ClientKey, Refusal, Resource};
+use tidegate_ledger::{Client, ClientKey, Refusal, Resource};
 use tidegate_proto::ErrorCode;
 
 use super::EventLoop;
@@ -23,6 +25,13 @@ const ACCEPT_AT_ONCE: usize = 64;
 
 /// How long to leave a listener alone when the system has no file descriptor or memory for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection waits for another worker to make room for it, and how often it asks whether there is some.
+const PARKED_FOR: Duration = Duration::from_millis(500);
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Connections of a worker that may wait for that.
+const PARKED: usize = 64;
 
 /// A listener, and whether there may be connections to accept.
 pub(super) struct Accepting {
@@ -59,8 +68,27 @@ pub(crate) enum Whose {
     Larger,
 }
 
+/// A connection that was taken from the system.
+pub(super) struct Newcomer {
+    socket: TcpStream,
+    peer: SocketAddr,
+    /// The number of the listener that it came by.
+    listener: usize,
+    /// How long it may wait for room.
+    until: Instant,
+}
+
+/// What becomes of a newcomer.
+enum Admission {
+    Granted(Account),
+    /// There is no room, and another worker has connections of this client.
+    Elsewhere(Arc<Client>),
+    Refused,
+}
+
 impl<S: Service> EventLoop<S> {
     pub(super) fn accept(&mut self) {
+        self.ask_again();
         let now = self.conns.now();
         for index in 0..self.listeners.len() {
             for _ in 0..ACCEPT_AT_ONCE {
@@ -91,33 +119,98 @@ impl<S: Service> EventLoop<S> {
                         break;
                     }
                 };
-                let Some(account) = self.admit(peer) else {
-                    let accepting = &mut self.listeners[index];
-                    if !accepting.complained {
-                        accepting.complained = true;
-                        let open = self.options.ledger.used(Resource::Connections);
-                        warn!(
-                            "{open} connections are open, and a client that has its share, or finds no room, is refused another"
-                        );
-                    }
-                    continue;
+                let newcomer = Newcomer {
+                    socket,
+                    peer,
+                    listener: index,
+                    until: now + PARKED_FOR,
                 };
-                let accepting = &mut self.listeners[index];
-                accepting.complained = false;
-                let tls = match &accepting.listener.security {
-                    Security::Plain => None,
-                    Security::Tls(config) => match TlsSession::server(config.rustls(), now) {
-                        Ok(session) => Some(Box::new(session)),
-                        Err(error) => {
-                            warn!("can't begin TLS with {peer}: {error}");
-                            continue;
-                        }
-                    },
-                };
-                let local = accepting.listener.local_addr();
-                let local = socket.local_addr().unwrap_or(local);
-                let socket = Socket::Tcp(socket);
-                self.register_accepted(Transport { socket, tls }, account, peer, local);
+                self.welcome(newcomer);
+            }
+        }
+    }
+
+    /// Those that wait for another worker to make room ask again.
+    fn ask_again(&mut self) {
+        let now = self.conns.now();
+        for newcomer in std::mem::take(&mut self.parked) {
+            if newcomer.until <= now {
+                self.refuse(&newcomer);
+            } else {
+                self.welcome(newcomer);
+            }
+        }
+    }
+
+    /// Lets a connection in, has it wait for room, or closes it.
+    fn welcome(&mut self, newcomer: Newcomer) {
+        let now = self.conns.now();
+        let account = match self.admit(newcomer.peer) {
+            Admission::Granted(account) => account,
+            Admission::Elsewhere(client) if self.parked.len() < PARKED => {
+                // Once for each: whoever is closed for it, it stays in the queue.
+                if newcomer.until == now + PARKED_FOR {
+                    client.ask_for_room();
+                }
+                return self.parked.push(newcomer);
+            }
+            Admission::Elsewhere(_) | Admission::Refused => return self.refuse(&newcomer),
+        };
+        let Some(accepting) = self.listeners.get_mut(newcomer.listener) else {
+            // A graceful end has begun.
+            return;
+        };
+        let (socket, peer) = (newcomer.socket, newcomer.peer);
+        accepting.complained = false;
+        let tls = match &accepting.listener.security {
+            Security::Plain => None,
+            Security::Tls(config) => match TlsSession::server(config.rustls(), now) {
+                Ok(session) => Some(Box::new(session)),
+                Err(error) => {
+                    warn!("can't begin TLS with {peer}: {error}");
+                    return;
+                }
+            },
+        };
+        let local = accepting.listener.local_addr();
+        let local = socket.local_addr().unwrap_or(local);
+        let socket = Socket::Tcp(socket);
+        self.register_accepted(Transport { socket, tls }, account, peer, local);
+    }
+
+    /// There is no room for a connection: it is closed, by being dropped.
+    fn refuse(&mut self, newcomer: &Newcomer) {
+        self.conns.totals.refused += 1;
+        debug!("{}: refused: no room for its connection", newcomer.peer);
+        let open = self.options.ledger.used(Resource::Connections);
+        if let Some(accepting) = self.listeners.get_mut(newcomer.listener)
+            && !accepting.complained
+        {
+            accepting.complained = true;
+            warn!(
+                "{open} connections are open, and a client that has its share, or finds no room, is refused another"
+            );
+        }
+    }
+
+    /// When those that wait for room are to ask again.
+    pub(super) fn next_admission(&self, now: Instant) -> Option<Instant> {
+        (!self.parked.is_empty()).then(|| now + ASK_AGAIN)
+    }
+
+    /// Another worker has asked for room: idle connections of the clients that it has asked for make it.
+    pub(super) fn make_room_for_others(&mut self) {
+        let requests = self.options.ledger.requests_for_room();
+        if std::mem::replace(&mut self.requests_for_room, requests) == requests {
+            return;
+        }
+        for client in self.conns.largest() {
+            // Who has nothing to close leaves the request to the others.
+            while let Some(slot) = self.conns.least_to_lose(Some(client.key()), Whose::Own) {
+                if !client.take_request_for_room() {
+                    break;
+                }
+                self.close_idle(slot);
             }
         }
     }
@@ -136,13 +229,13 @@ impl<S: Service> EventLoop<S> {
 
     /// What a connection from `peer` takes of its client's account, if that may have another one. Where there is no room, the
     /// connection that is the least to lose makes it.
-    fn admit(&mut self, peer: SocketAddr) -> Option<Account> {
+    fn admit(&mut self, peer: SocketAddr) -> Admission {
         let now = self.conns.now();
         let client = self.options.ledger.client(ClientKey::from(peer.ip()));
         let refusal = match Account::open(client.clone(), now) {
-            Ok(account) => return Some(account),
+            Ok(account) => return Admission::Granted(account),
             Err(Refusal::Share | Refusal::ClientLimit) if self.is_proxy(peer) => {
-                return Some(Account::open_for_proxy(client, now));
+                return Admission::Granted(Account::open_for_proxy(client, now));
             }
             Err(refusal) => refusal,
         };
@@ -150,15 +243,19 @@ impl<S: Service> EventLoop<S> {
             Refusal::Exhausted => Whose::Larger,
             Refusal::Share | Refusal::ClientLimit => Whose::Own,
         };
-        let account = self
-            .make_room(Some(client.key()), whose)
-            .then(|| Account::open(client, now).ok())
-            .flatten();
-        if account.is_none() {
-            self.conns.totals.refused += 1;
-            debug!("{peer}: refused: {refusal}");
+        if self.make_room(Some(client.key()), whose)
+            && let Ok(account) = Account::open(client.clone(), now)
+        {
+            return Admission::Granted(account);
         }
-        account
+        let from = match whose {
+            Whose::Own => Some(client),
+            Whose::Larger => self.options.ledger.largest(Resource::Connections),
+        };
+        match from {
+            Some(client) if self.conns.has_elsewhere(&client) => Admission::Elsewhere(client),
+            _ => Admission::Refused,
+        }
     }
 
     /// Whether connections from there begin with a PROXY protocol header.
@@ -170,11 +267,16 @@ impl<S: Service> EventLoop<S> {
 
     /// Closes the connection that is the least to lose for a newcomer. Returns whether there was one.
     fn make_room(&mut self, newcomer: Option<ClientKey>, whose: Whose) -> bool {
-        let Some(slot) = self.conns.least_to_lose(newcomer, whose) else {
-            return false;
-        };
+        let slot = self.conns.least_to_lose(newcomer, whose);
+        if let Some(slot) = slot {
+            self.close_idle(slot);
+        }
+        slot.is_some()
+    }
+
+    fn close_idle(&mut self, slot: u32) {
         let Some(conn) = self.conns.get(slot) else {
-            return false;
+            return;
         };
         conn.set_end(End::MadeRoom);
         if let Some(engine) = &mut conn.engine {
@@ -184,7 +286,6 @@ impl<S: Service> EventLoop<S> {
         }
         self.conns.totals.made_room += 1;
         self.cut_off(slot, End::MadeRoom);
-        true
     }
 
     /// The PROXY header has told whose connection it is. Returns whether that client may have it.
@@ -255,7 +356,8 @@ impl<S: Service> EventLoop<S> {
 
     /// For loops in memory: a connection from `peer`. It is closed if its client may not have it.
     pub(crate) fn accept_in_memory(&mut self, socket: MemorySocket, peer: SocketAddr) {
-        let Some(account) = self.admit(peer) else {
+        let Admission::Granted(account) = self.admit(peer) else {
+            self.conns.totals.refused += 1;
             return;
         };
         let transport = Transport {

@@ -84,7 +84,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         proxy: Arc::new(config.proxy),
         push: config.push,
         access_log: config.access_log,
-        wall_clock: config.options.proto.wall_clock.clone().unwrap_or_default(),
+        wall_clock: options.proto.wall_clock.clone().unwrap_or_default(),
     };
     let access_log = site.access_log.clone();
     let stdout = match &access_log {

@@ -84,6 +84,15 @@ impl Response {
         values(self.head.as_ref().expect("no response"), name)
     }
 
+    /// Names and values of all fields, in order.
+    pub(crate) fn all_fields(&self) -> Vec<(String, String)> {
+        let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+        let head = self.head.as_ref().expect("no response");
+        head.headers()
+            .map(|field| (text(field.name), text(field.value)))
+            .collect()
+    }
+
     /// The body as text.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()

@@ -28,6 +28,11 @@ impl Response {
             .unwrap_or("")
     }
 
+    /// The status line and the field lines.
+    pub(crate) fn head(&self) -> &str {
+        &self.head
+    }
+
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }

@@ -16,6 +16,7 @@
 //! - `proxy`     routes that lead to upstreams
 //! - `paths`     spellings of paths that servers read in different ways
 //! - `get`       `tidegate get`
+//! - `rfc9110`   the semantics of HTTP, section by section, over both protocols and through the proxy
 
 mod client;
 mod files;
@@ -27,6 +28,7 @@ mod paths;
 mod priorities;
 mod proxy;
 mod push;
+mod rfc9110;
 mod server;
 mod sharing;
 mod shutdown;

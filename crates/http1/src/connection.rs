@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tidegate_proto::{
-    CloseReason, Config, ErrorCode, Event, Flow, Outbox, Reservation, Role, Stats, StreamId,
+    CloseReason, Config, ErrorCode, Event, Flow, Outbox, Pace, Reservation, Role, Stats, StreamId,
     Violation,
 };
 
@@ -42,8 +42,10 @@ pub(crate) enum Wait {
     Idle,
     /// For the end of a head.
     Head,
-    /// For the next piece of a body.
+    /// For more of a body.
     Body,
+    /// For the rest of a request that was answered early.
+    Discard,
 }
 
 /// The memory budget is used up.
@@ -74,7 +76,7 @@ pub struct Connection {
     pub(crate) offers_h2c: bool,
     /// Server: what [`Connection::take_upgrade`] gives.
     pub(crate) upgraded: Option<H2cUpgrade>,
-    /// The time of the last input or output: commands take no time argument.
+    /// The time of the last input or output, or what was told: commands take no time argument.
     pub(crate) now: Instant,
     /// The number of the next request.
     pub(crate) next_id: StreamId,
@@ -192,6 +194,12 @@ impl Connection {
         self.close(reason);
     }
 
+    /// Tells the time to the commands that follow, which take none: their time limits begin then. Without it they begin at the
+    /// last input or output, which may be long ago.
+    pub fn tell_time(&mut self, now: Instant) {
+        self.now = now;
+    }
+
     /// The time of [`Connection::next_timeout`] has come. Call `receive` and `transmit` afterwards.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
@@ -212,7 +220,21 @@ impl Connection {
             }
             Wait::Idle => self.close(CloseReason::Idle),
             Wait::Head => self.refuse(Violation::HeaderBlockTimedOut),
-            Wait::Body => self.refuse(Violation::BodyTimedOut),
+            Wait::Body => self.judge_body(),
+            // The response is out, and the connection's end is its last word.
+            Wait::Discard => self.close(CloseReason::Graceful),
+        }
+    }
+
+    /// Whether the body that is waited for comes, and fast enough.
+    fn judge_body(&mut self) {
+        let (limit, least) = (self.config.timeouts.body, self.config.min_body_rate);
+        let Some(exchange) = &mut self.exchange else {
+            return;
+        };
+        match exchange.recv.pace.judge(limit, least, self.now) {
+            Ok(at) => self.deadline = Some(at),
+            Err(violation) => self.refuse(violation),
         }
     }
 
@@ -236,6 +258,7 @@ impl Connection {
         let event = match piece {
             Piece::Data { data, end } => {
                 self.stats.body_in += data.len() as u64;
+                recv.pace.moved(data.len(), self.now);
                 match discard {
                     true => recv.discarded += data.len(),
                     false => recv.unconsumed += data.len(),
@@ -249,7 +272,6 @@ impl Connection {
             },
             Piece::End(fields) => Event::Trailers { id, fields },
         };
-        self.wait = Wait::Nothing;
         self.watch_body();
         self.note_whole_if_read();
         if discard {
@@ -554,18 +576,34 @@ impl Connection {
         self.deadline = None;
     }
 
-    /// Sees to the time limit of a body: it runs while more may come.
+    /// Sees to the time limits of a body: they hold while more may come.
     pub(crate) fn watch_body(&mut self) {
-        let waits = self.exchange.as_ref().is_some_and(|exchange| {
-            // How long a tunnel may be silent is a question to its ends.
-            let timed = !exchange.recv.untimed && !exchange.is_tunnel;
-            let in_body = exchange.recv.phase == Phase::Body && timed;
-            in_body && !exchange.recv.is_whole() && self.has_window(exchange)
-        });
-        if !waits {
-            self.wait_for_nothing();
-        } else if self.wait != Wait::Body {
-            self.wait_for(Wait::Body, self.config.timeouts.body);
+        let wait = match &self.exchange {
+            Some(exchange) if exchange.recv.phase == Phase::Body && !exchange.recv.is_whole() => {
+                let recv = &exchange.recv;
+                // How long a tunnel may be silent is a question to its ends.
+                let is_timed = !recv.untimed && !exchange.is_tunnel && self.has_window(exchange);
+                match (recv.discard, is_timed) {
+                    (true, _) => Wait::Discard,
+                    (false, true) => Wait::Body,
+                    (false, false) => Wait::Nothing,
+                }
+            }
+            _ => Wait::Nothing,
+        };
+        if wait == self.wait {
+            return;
+        }
+        match wait {
+            // Pieces don't put this off.
+            Wait::Discard => self.wait_for(wait, self.config.timeouts.discard),
+            Wait::Body => {
+                self.wait_for(wait, self.config.timeouts.body);
+                if let Some(exchange) = &mut self.exchange {
+                    exchange.recv.pace = Pace::new(self.now);
+                }
+            }
+            _ => self.wait_for_nothing(),
         }
     }
 

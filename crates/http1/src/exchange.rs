@@ -1,7 +1,9 @@
 //! A request and its response: how far both have come. There is one at a time on a connection, so answers are in order.
 
+use std::time::Instant;
+
 use bytes::Bytes;
-use tidegate_proto::{Body, Fields, Reservation, Role, StreamId};
+use tidegate_proto::{Body, Fields, Pace, Reservation, Role, StreamId};
 
 use crate::read::body::BodyReader;
 use crate::write::Framing;
@@ -96,6 +98,8 @@ pub(crate) struct Recv {
     pub(crate) unconsumed: usize,
     /// The client waits for 100 (Continue), and nothing of the body has come.
     pub(crate) expects_continue: bool,
+    /// How fast it comes.
+    pub(crate) pace: Pace,
     /// The owner waits for the body however long it takes.
     pub(crate) untimed: bool,
     /// Our message is whole, and nobody has a use for the rest of the peer's.
@@ -118,13 +122,14 @@ pub(crate) struct Send {
 
 impl Recv {
     /// A message whose body is read so.
-    pub(crate) fn new(phase: Phase, body: BodyReader) -> Self {
+    pub(crate) fn new(phase: Phase, body: BodyReader, now: Instant) -> Self {
         Self {
             phase,
             body,
             reservation: None,
             unconsumed: 0,
             expects_continue: false,
+            pace: Pace::new(now),
             untimed: false,
             discard: false,
             discarded: 0,

@@ -30,8 +30,9 @@ impl Connection {
     ///
     /// Of `config` it heeds `initial_window_size` as the octets of a body that may be told and not consumed,
     /// `max_header_list_size` for heads (request line included) and trailers, `max_header_fields`, `max_cookie_crumbs`,
-    /// `outbound_high_water`, `memory_budget`, `wall_clock`, of the time limits `header_block`, `body`, `idle` and `shutdown`, and
-    /// `enable_connect_protocol`: with it, a request for a WebSocket (RFC 6455) is told as HTTP/2 would have it, as an extended
+    /// `outbound_high_water`, `memory_budget`, `wall_clock`, `min_body_rate`, of the time limits `header_block`, `body`,
+    /// `discard`, `idle` and `shutdown`, and `enable_connect_protocol`: with it, a request for a WebSocket (RFC 6455) is told as
+    /// HTTP/2 would have it, as an extended
     /// CONNECT (RFC 8441), and a 2xx response to that makes a tunnel.
     pub fn server(config: Arc<Config>, secure: bool, now: Instant) -> Self {
         let mut conn = Self::new(Role::Server, config, now);
@@ -137,7 +138,7 @@ impl Connection {
             recv: Recv {
                 reservation,
                 expects_continue: request.expects_continue,
-                ..Recv::new(phase, body)
+                ..Recv::new(phase, body, self.now)
             },
             send: Send::new(),
         });

@@ -224,7 +224,8 @@ impl StreamMut<'_> {
     }
 
     /// Waits for the rest of the peer's body however long it takes: for this exchange,
-    /// [`Timeouts::body`](tidegate_proto::Timeouts::body) is no limit any more.
+    /// [`Timeouts::body`](tidegate_proto::Timeouts::body) and [`Config::min_body_rate`](tidegate_proto::Config::min_body_rate)
+    /// are no limits any more.
     pub fn lift_body_timeout(&mut self) {
         if let Ok(exchange) = self.exchange() {
             exchange.recv.untimed = true;

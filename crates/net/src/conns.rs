@@ -162,7 +162,9 @@ impl Conns {
             found.is_dirty = true;
             self.dirty.push(conn.slot);
         }
-        found.engine.as_mut()
+        let engine = found.engine.as_mut()?;
+        engine.tell_time(self.now);
+        Some(engine)
     }
 
     /// A connection's engine to look at: nothing comes of it.

@@ -122,6 +122,10 @@ impl Engine {
         either!(self, engine => engine.receive_eof(now));
     }
 
+    pub(crate) fn tell_time(&mut self, now: Instant) {
+        either!(self, engine => engine.tell_time(now));
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         either!(self, engine => engine.handle_timeout(now));
     }

@@ -45,6 +45,9 @@ pub struct Config {
     /// Server: unwritten control octets and heads above which [`Connection::receive`](crate::Connection::receive) takes no
     /// more input. Default 256 KiB.
     pub outbound_high_water: usize,
+    /// Bytes a second that a body has to bring while the peer may send, judged at the end of each period of
+    /// [`Timeouts::body`] over that period and the one before. 0 turns it off. Default 240 for a server, off for a client.
+    pub min_body_rate: u32,
     /// Time limits.
     pub timeouts: Timeouts,
     /// Budgets against abuse.
@@ -71,11 +74,14 @@ pub struct Timeouts {
     pub handshake: Duration,
     /// Until our SETTINGS are acknowledged; then SETTINGS_TIMEOUT (RFC 9113 §6.5.3). Default 10 s.
     pub settings_ack: Duration,
-    /// From a header block's first frame to its END_HEADERS. Default 10 s.
+    /// From a header block's first bytes to its END_HEADERS. Default 10 s.
     pub header_block: Duration,
     /// Between two pieces of a body that the peer sends and we have window for. Default 30 s.
     pub body: Duration,
-    /// While a stream has data to send and the peer's windows don't let it make progress. Default 30 s.
+    /// Server: for the rest of a request that was answered before it ended; then it is not read any further. Default 5 s.
+    pub discard: Duration,
+    /// While there is data to send and the peer's windows let less than 16 KiB of it through: of a stream, or of the
+    /// connection. Default 30 s.
     pub write: Duration,
     /// With no stream open. Default 10 min.
     pub idle: Duration,
@@ -95,6 +101,7 @@ impl Default for Timeouts {
             settings_ack: Duration::from_secs(10),
             header_block: Duration::from_secs(10),
             body: Duration::from_secs(30),
+            discard: Duration::from_secs(5),
             write: Duration::from_secs(30),
             idle: Duration::from_secs(600),
             probe: Duration::ZERO,
@@ -146,15 +153,18 @@ impl Config {
             wall_clock: None,
             priorities: Priorities::default(),
             outbound_high_water: 256 << 10,
+            min_body_rate: 240,
             timeouts: Timeouts::default(),
             abuse: AbuseLimits::default(),
         }
     }
 
-    /// The defaults of a client: those of a server, with room for larger response heads.
+    /// The defaults of a client: those of a server, with room for larger response heads. A response may come as slowly as its
+    /// server likes, as long as it comes.
     pub fn client() -> Self {
         Self {
             max_header_list_size: 64 << 10,
+            min_body_rate: 0,
             ..Self::server()
         }
     }

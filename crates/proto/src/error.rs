@@ -166,6 +166,7 @@ violations! {
 
     // Time limits.
     BodyTimedOut => CANCEL, Stream, "slow POST (CVE-2018-17189)", "body_timed_out";
+    BodyTooSlow => CANCEL, Stream, "slow POST (CVE-2018-17189)", "body_too_slow";
     WriteTimedOut => CANCEL, Stream, "slow read (CVE-2016-1546)", "write_timed_out";
     ConnectionWindowStalled => ENHANCE_YOUR_CALM, Connection, "slow read (CVE-2016-1546)", "connection_window_stalled";
 

@@ -55,6 +55,7 @@ mod flow;
 mod guard;
 mod message;
 mod outbox;
+mod pace;
 mod sched;
 mod stats;
 mod stream;
@@ -73,6 +74,7 @@ pub use message::{
     check_trailers, is_authority, may_be_trailer,
 };
 pub use outbox::Outbox;
+pub use pace::Pace;
 pub use sched::Priority;
 pub use stats::Stats;
 pub use stream::StreamMut;

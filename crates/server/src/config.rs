@@ -224,6 +224,7 @@ impl Config {
         proto.timeouts.handshake = flags.handshake_timeout;
         proto.timeouts.header_block = flags.header_timeout;
         proto.timeouts.body = flags.body_timeout;
+        proto.min_body_rate = saturate(flags.min_body_rate);
         proto.timeouts.write = flags.write_timeout;
         proto.timeouts.idle = flags.idle_timeout;
         proto.timeouts.shutdown = flags.shutdown_timeout;
@@ -614,7 +615,7 @@ mod tests {
     fn flags_reach_their_settings() {
         let config = config(
             "--listen none --listen-h2c 1 --listen-h2c 127.0.0.1:2 --workers 3 --max-streams 7 --max-stream-window 1M --memory-budget 512M --idle-timeout 1s \
-             --handshake-timeout 2s --header-timeout 3s --body-timeout 4s --write-timeout 5s --shutdown-timeout 6s",
+             --handshake-timeout 2s --header-timeout 3s --body-timeout 4s --min-body-rate 1K --write-timeout 5s --shutdown-timeout 6s",
         )
         .unwrap();
         let ports: Vec<u16> = config
@@ -642,6 +643,7 @@ mod tests {
         );
         assert_eq!(proto.timeouts.header_block, seconds(3));
         assert_eq!(proto.timeouts.body, seconds(4));
+        assert_eq!(proto.min_body_rate, 1024);
         assert_eq!(
             (proto.timeouts.write, *write_timeout),
             (seconds(5), seconds(5))

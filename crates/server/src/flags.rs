@@ -236,7 +236,7 @@ pub struct Flags {
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "10s", value_parser = duration)]
     pub handshake_timeout: Duration,
 
-    /// From the first to the last frame of a request's header block, or octet of its head
+    /// From the first to the last byte of a request's header block, or of its head
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "10s", value_parser = duration)]
     pub header_timeout: Duration,
 
@@ -244,7 +244,12 @@ pub struct Flags {
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "30s", value_parser = duration)]
     pub body_timeout: Duration,
 
-    /// Let go of a client that takes nothing of its response for so long
+    /// Bytes a second that a request's body has to bring, judged at the end of each --body-timeout over that and the one before.
+    /// 0: as few as it likes
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", default_value = "240", value_parser = size)]
+    pub min_body_rate: Size,
+
+    /// Let go of a client that takes less than 16 KiB of what waits for it in so long
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "30s", value_parser = duration)]
     pub write_timeout: Duration,
 

@@ -268,6 +268,7 @@ impl Peer {
 
     /// Does something to a stream of the engine, as its owner.
     pub fn stream<T>(&mut self, id: u32, act: impl FnOnce(&mut StreamMut<'_>) -> T) -> T {
+        self.engine.tell_time(self.now);
         let mut stream = self
             .engine
             .stream(StreamId::new(id))

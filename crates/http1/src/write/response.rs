@@ -110,7 +110,7 @@ fn write_status_line(out: &mut Vec<u8>, status: u16) {
 pub(crate) fn status_of(violation: Violation) -> u16 {
     match violation {
         // RFC 9110 §15.5.9: no complete request "within the time that it was prepared to wait".
-        Violation::HeaderBlockTimedOut | Violation::BodyTimedOut => 408,
+        Violation::HeaderBlockTimedOut | Violation::BodyTimedOut | Violation::BodyTooSlow => 408,
         // RFC 9112 §3: "A server that receives a request-target longer than any URI it wishes to parse MUST respond with
         // a 414".
         Violation::RequestLineTooLong => 414,

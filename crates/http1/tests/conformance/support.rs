@@ -158,6 +158,15 @@ impl Peer {
         self.settle();
     }
 
+    /// Lets time pass, timer by timer.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.conn.next_timeout().filter(|due| *due <= end) {
+            self.pass(due.saturating_duration_since(self.now));
+        }
+        self.now = end;
+    }
+
     pub(crate) fn eof(&mut self) {
         self.conn.receive_eof(self.now);
         self.settle();
@@ -271,6 +280,7 @@ impl Peer {
 
     #[track_caller]
     pub(crate) fn stream(&mut self, id: StreamId) -> StreamMut<'_> {
+        self.conn.tell_time(self.now);
         self.conn.stream(id).expect("the request is not over")
     }
 

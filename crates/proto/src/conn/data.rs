@@ -1,15 +1,17 @@
 //! DATA that comes in, and its credit (RFC 9113 §6.1 and §6.9).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tidegate_frame::{Data, StreamId};
+use tidegate_frame::{Data, ErrorCode, StreamId};
 
-use crate::conn::Connection;
 use crate::conn::recv::{Fault, Outcome, illegal};
 use crate::conn::timer::Timer;
-use crate::error::Violation;
+use crate::conn::{Connection, Role};
+use crate::error::{ResetCause, Violation};
 use crate::event::Event;
 use crate::flow::{FIRST_GRANT, Share};
+use crate::message::ResponseHead;
+use crate::pace::Pace;
 use crate::stream::map::Lookup;
 use crate::stream::state::{Input, Sender};
 use crate::stream::{Phase, Stream};
@@ -94,7 +96,7 @@ impl Connection {
         }
         count_data(stream, len, frame.flow_len).map_err(|violation| Fault(id, violation))?;
         stream.state = state;
-        stream.recv.progress_at = self.now;
+        stream.recv.pace.moved(len as usize, self.now);
         self.stats.body_in += u64::from(len);
         if frame.end_stream {
             self.end_of_message(slot)?;
@@ -108,39 +110,71 @@ impl Connection {
             .set_if_unset(Timer::Body, self.now, self.config.timeouts.body);
     }
 
-    /// Resets the streams whose body does not come, though there is window for it. A tunnel carries no body: how long it
-    /// may be silent is a question to its ends.
+    /// Gives up the streams whose body does not come, or drips, though there is window for it.
     pub(super) fn expire_bodies(&mut self) {
-        let limit = self.config.timeouts.body;
-        let in_body = |stream: &&Stream| {
-            let timed = !stream.recv.untimed && (!stream.is_tunnel() || stream.recv.discard);
-            stream.recv.phase == Phase::Body && !stream.held && timed
-        };
-        // Since when the peer could have sent something: without window, not yet. The connection's is never short.
-        let waiting_since = |stream: &Stream| {
-            let could = stream.recv.window.is_open();
-            could.then_some(stream.recv.progress_at)
-        };
-        let streams = self.streams.iter();
-        let expired: Vec<usize> = streams
-            .filter(|(_, stream)| in_body(stream))
-            .filter(|(_, stream)| waiting_since(stream).is_some_and(|at| at + limit <= self.now))
-            .map(|(slot, _)| slot)
-            .collect();
-        for slot in expired {
-            self.lose_by_violation(slot, Violation::BodyTimedOut);
+        let (limit, least) = (self.config.timeouts.body, self.config.min_body_rate);
+        let now = self.now;
+        let mut slow = Vec::new();
+        let mut next = None;
+        for (slot, stream) in self.streams.iter_mut() {
+            if !stream.awaits_body() {
+                continue;
+            }
+            // Without window the peer can't send. The connection's is never short.
+            let judged = match stream.recv.window.is_open() {
+                true => stream.recv.pace.judge(limit, least, now),
+                false => Ok(now + limit),
+            };
+            match judged {
+                Ok(at) => next = earlier(next, at),
+                Err(violation) => slow.push((slot, violation)),
+            }
         }
-        // A stream without window now may have some later, so it is looked at again then.
-        let left = self
-            .streams
-            .iter()
-            .map(|(_, stream)| stream)
-            .filter(in_body);
-        if let Some(oldest) = left
-            .map(|stream| waiting_since(stream).unwrap_or(self.now))
-            .min()
-        {
-            self.timers.set(Timer::Body, oldest, limit);
+        for (slot, violation) in slow {
+            self.give_up_body(slot, violation);
+        }
+        if let Some(at) = next {
+            self.timers.set_at(Timer::Body, at);
+        }
+    }
+
+    /// A body is not waited for any longer: a request that was not answered yet is answered with 408.
+    fn give_up_body(&mut self, slot: usize, violation: Violation) {
+        let stream = self.streams.get(slot);
+        let id = stream.id;
+        if self.role == Role::Server && stream.send.phase == Phase::Head {
+            // RFC 9110 §15.5.9: no complete request "within the time that it was prepared to wait". RFC 9113 §8.1: behind a
+            // complete response, RST_STREAM with NO_ERROR asks for no more of the request.
+            let head = ResponseHead::new(408).field("content-length", "0");
+            self.send_block(id, head.fields(), true);
+            self.send_reset(slot, ErrorCode::NO_ERROR);
+        } else {
+            self.send_reset(slot, violation.code());
+        }
+        self.lose(slot, violation.code(), ResetCause::Violation(violation));
+    }
+
+    /// Ends the streams whose request was answered, and whose rest has had its time.
+    pub(super) fn expire_discards(&mut self) {
+        let (limit, now) = (self.config.timeouts.discard, self.now);
+        let mut over = Vec::new();
+        let mut next = None;
+        for (slot, stream) in self.streams.iter() {
+            if !stream.recv.discard || stream.held {
+                continue;
+            }
+            let at = stream.recv.pace.since() + limit;
+            match at <= now {
+                true => over.push(slot),
+                false => next = earlier(next, at),
+            }
+        }
+        for slot in over {
+            self.send_reset(slot, ErrorCode::NO_ERROR);
+            self.remove(slot);
+        }
+        if let Some(at) = next {
+            self.timers.set_at(Timer::Discard, at);
         }
     }
 
@@ -255,7 +289,7 @@ impl Connection {
         let stream = self.streams.get_mut(slot);
         if stream.recv.window.available() <= i64::from(increment) {
             // It was shut: only now is it the peer's turn again.
-            stream.recv.progress_at = self.now;
+            stream.recv.pace = Pace::new(self.now);
         }
         let id = stream.id;
         self.send_window_update(id, increment);
@@ -312,6 +346,11 @@ impl Connection {
         }
         self.timers.set(Timer::Credit, self.now, LOOK_AGAIN_AFTER);
     }
+}
+
+/// The earlier of two moments, the first of which need not be.
+pub(super) fn earlier(next: Option<Instant>, at: Instant) -> Option<Instant> {
+    Some(next.map_or(at, |next| next.min(at)))
 }
 
 /// Counts DATA against the stream's window and the message's content.

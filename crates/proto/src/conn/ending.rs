@@ -58,6 +58,7 @@ impl Connection {
         stream.held = true;
         stream.send.buf.pending = Bytes::new();
         stream.send.buf.trailers = None;
+        stream.send.stall = None;
         stream.recv.window.consume(u32::MAX);
         self.unqueue(slot);
         self.recount(slot);

@@ -11,6 +11,7 @@ use crate::error::{ResetCause, Violation};
 use crate::event::Event;
 use crate::flow::{RecvWindow, SendWindow};
 use crate::message::{Fields, RequestHead, RequestRules, ResponseHead, check_trailers};
+use crate::pace::Pace;
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
 use crate::stream::{Phase, Stream};
@@ -227,7 +228,7 @@ impl Connection {
             self.recount(slot);
             self.remove_if_closed(slot);
         } else {
-            recv.progress_at = self.now;
+            recv.pace = Pace::new(self.now);
             self.watch_bodies();
             self.open_body(slot);
         }

@@ -14,6 +14,7 @@ mod push;
 mod recv;
 mod send;
 mod settings;
+mod stall;
 mod timer;
 mod upgrade;
 
@@ -41,6 +42,7 @@ use priority::Signals;
 use probe::Probe;
 pub use settings::PeerSettings;
 use settings::SettingsState;
+use stall::Blocked;
 use timer::{Timer, Timers};
 
 /// Which end of the connection this is.
@@ -83,7 +85,7 @@ pub enum Flow {
 pub struct Connection {
     pub(crate) role: Role,
     pub(crate) config: Arc<Config>,
-    /// The time of the last input or output: commands take no time argument.
+    /// The time of the last input or output, or what was told: commands take no time argument.
     pub(crate) now: Instant,
     reader: Reader,
     /// Octets of the client's preface that are still to come.
@@ -111,8 +113,8 @@ pub struct Connection {
     data_frames_sent: u64,
     /// Memory was given back, and nothing has come in since.
     rested: bool,
-    /// When the peer's connection window was found used up with data ready.
-    stalled_since: Option<Instant>,
+    /// The peer's connection window holds data up.
+    blocked: Option<Blocked>,
     pub(crate) stats: Stats,
 }
 
@@ -158,7 +160,7 @@ impl Connection {
             untold: VecDeque::new(),
             data_frames_sent: 0,
             rested: false,
-            stalled_since: None,
+            blocked: None,
             stats: Stats::default(),
             config,
         };
@@ -170,6 +172,12 @@ impl Connection {
     /// [`Connection::wants_rtt`] says when one is of use.
     pub fn observe_rtt(&mut self, rtt: Duration) {
         self.rtt.observe(rtt, self.now);
+    }
+
+    /// Tells the time to the commands that follow, which take none: their time limits begin then. Without it they begin at the
+    /// last input or output, which may be long ago.
+    pub fn tell_time(&mut self, now: Instant) {
+        self.now = now;
     }
 
     /// The time of [`Connection::next_timeout`] has come. Call `receive` and `transmit` afterwards.
@@ -280,6 +288,7 @@ impl Connection {
             Timer::SettingsAck => self.close_by_violation(Violation::SettingsAckTimedOut),
             Timer::HeaderBlock => self.close_by_violation(Violation::HeaderBlockTimedOut),
             Timer::Body => self.expire_bodies(),
+            Timer::Discard => self.expire_discards(),
             Timer::Write => self.expire_writes(),
             Timer::Idle => self.close(CloseReason::Idle, Some(ErrorCode::NO_ERROR)),
             Timer::Rest => self.rest(),

@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BytesMut};
 use tidegate_frame::{
-    Continuation, Frame, Headers, Ping, PushPromise, RstStream, Scope, Settings, StreamId,
+    Continuation, Frame, Headers, Kind, Ping, PushPromise, RstStream, Scope, Settings, StreamId,
     WindowUpdate,
 };
 
@@ -68,8 +68,14 @@ impl Connection {
             self.stats.octets_in += (before - input.len()) as u64;
             let outcome = match frame {
                 Ok(Some(frame)) => self.on_frame(frame),
-                Ok(None) => return None,
-                Err(fault) => Err(fault),
+                Ok(None) => {
+                    self.watch_block(input);
+                    return None;
+                }
+                Err(fault) => {
+                    self.timers.clear(Timer::HeaderBlock);
+                    Err(fault)
+                }
             };
             match outcome {
                 Ok(Some(event)) => return Some(event),
@@ -168,6 +174,16 @@ impl Connection {
 
     // --- Field blocks ---
 
+    /// What is left over is a frame that isn't whole. If it carries a header block, that has begun: its bytes may come one by one.
+    fn watch_block(&mut self, rest: &[u8]) {
+        let kind = rest.get(3).map(|kind| Kind(*kind));
+        if let Some(Kind::HEADERS | Kind::PUSH_PROMISE | Kind::CONTINUATION) = kind {
+            let limit = self.config.timeouts.header_block;
+            self.timers
+                .set_if_unset(Timer::HeaderBlock, self.now, limit);
+        }
+    }
+
     fn on_headers(&mut self, frame: &Headers) -> Outcome {
         let opening = Opening::Headers {
             end_stream: frame.end_stream,
@@ -194,9 +210,10 @@ impl Connection {
         end: bool,
     ) -> Outcome {
         if end {
+            self.timers.clear(Timer::HeaderBlock);
             return self.on_block(id, opening, fragment);
         }
-        self.timers.set(
+        self.timers.set_if_unset(
             Timer::HeaderBlock,
             self.now,
             self.config.timeouts.header_block,
@@ -370,7 +387,6 @@ impl Connection {
             if self.send_window.grow(increment).is_err() {
                 return Err(Violation::WindowOverflow.into());
             }
-            self.stalled_since = None;
             return Ok(None);
         }
         let slot = match self.streams.lookup(id) {

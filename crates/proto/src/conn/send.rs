@@ -5,14 +5,16 @@ use tidegate_frame::{Data, ErrorCode, Head, Headers, RstStream, StreamId, Window
 use tidegate_hpack::Fields;
 
 use crate::conn::recv::PREFACE;
+use crate::conn::stall::STALL_PROGRESS;
 use crate::conn::timer::Timer;
 use crate::conn::{Connection, Flow, Role, settings};
-use crate::error::{Misuse, Violation};
+use crate::error::Misuse;
 use crate::event::Event;
 use crate::message::{Body, RequestHead};
 use crate::outbox::Outbox;
+use crate::pace::Pace;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
-use crate::stream::{More, Phase, Stall, Stream};
+use crate::stream::{More, Phase, Stream};
 
 /// Body octets that one answer to [`Event::Writable`] may give, whatever the windows allow: bounds what a stream pins.
 const MAX_WRITE: usize = 256 << 10;
@@ -24,10 +26,6 @@ const SMALL_BODY: usize = 4096;
 /// Octets of a request that a client may still send after the response has ended. Common clients lose a response that
 /// they have not read yet when the reset of its stream comes with it; this gives them time to.
 const MAX_DISCARDED: u32 = 1 << 20;
-
-/// A message that the peer's windows held up is held up no longer once so many octets went out: fewer are a drip that is
-/// meant to keep a stream warm.
-const STALL_PROGRESS: usize = 16 << 10;
 
 /// How long a connection is without streams before it gives its memory back.
 const REST_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
@@ -70,15 +68,16 @@ impl Connection {
                 return Flow::Closed;
             }
             if self.sched.is_empty() {
-                // Whatever the connection's window held up is sent, or gone.
-                self.stalled_since = None;
+                if self.blocked.is_some() {
+                    self.unblock();
+                }
                 break;
             }
             if out.len() >= limit {
                 return Flow::Full;
             }
             if self.send_window.available() == 0 {
-                self.stall_connection();
+                self.block();
                 break;
             }
             let Some(slot) = self.sched.next() else { break };
@@ -194,68 +193,6 @@ impl Connection {
         }
         stream.queued = true;
         self.sched.insert(slot, stream.priority);
-    }
-
-    // --- Peers that don't take what is ready (CVE-2016-1546) ---
-
-    /// A stream has something to send and no window.
-    #[cold]
-    fn stall(&mut self, slot: usize) {
-        self.unqueue(slot);
-        let now = self.now;
-        self.streams.get_mut(slot).send.stall.get_or_insert(Stall {
-            since: now,
-            sent: 0,
-        });
-        self.timers
-            .set_if_unset(Timer::Write, now, self.config.timeouts.write);
-    }
-
-    /// Streams have something to send and the connection has no window.
-    fn stall_connection(&mut self) {
-        self.stalled_since.get_or_insert(self.now);
-        self.timers
-            .set_if_unset(Timer::Write, self.now, self.config.timeouts.write);
-    }
-
-    /// Ends what the peer's windows have held up for too long.
-    pub(super) fn expire_writes(&mut self) {
-        let limit = self.config.timeouts.write;
-        if self
-            .stalled_since
-            .is_some_and(|since| since + limit <= self.now)
-        {
-            return self.close_by_violation(Violation::ConnectionWindowStalled);
-        }
-        let now = self.now;
-        let expired: Vec<usize> = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| {
-                stream.send.window.available() == 0
-                    && stream
-                        .send
-                        .stall
-                        .is_some_and(|stall| stall.since + limit <= now)
-            })
-            .map(|(slot, _)| slot)
-            .collect();
-        for slot in expired {
-            self.lose_by_violation(slot, Violation::WriteTimedOut);
-        }
-        let stalls = self
-            .streams
-            .iter()
-            .filter_map(|(_, stream)| stream.send.stall);
-        let oldest = stalls
-            .map(|stall| stall.since)
-            .chain(self.stalled_since)
-            .min();
-        if let Some(oldest) = oldest {
-            // A stall that the peer has ended meanwhile is looked at again a whole limit later.
-            let at = if oldest + limit <= now { now } else { oldest };
-            self.timers.set(Timer::Write, at, limit);
-        }
     }
 
     // --- Heads ---
@@ -473,12 +410,11 @@ impl Connection {
 
     /// What still comes of an answered request has no use any more.
     pub(crate) fn discard_rest(&mut self, slot: usize) {
-        self.watch_bodies();
+        self.timers
+            .set_if_unset(Timer::Discard, self.now, self.config.timeouts.discard);
         let recv = &mut self.streams.get_mut(slot).recv;
         recv.discard = true;
-        // Nobody waits for it however long it takes.
-        recv.untimed = false;
-        recv.progress_at = self.now;
+        recv.pace = Pace::new(self.now);
         recv.window.consume(u32::MAX);
         recv.window.set_size(self.config.least_stream_window());
         self.recount(slot);

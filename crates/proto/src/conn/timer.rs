@@ -13,6 +13,8 @@ pub(crate) enum Timer {
     HeaderBlock,
     /// The next piece of the bodies that the peer sends.
     Body,
+    /// The rest of requests that were answered early.
+    Discard,
     /// Progress of the messages that the peer's windows hold up.
     Write,
     /// A connection without streams.
@@ -30,11 +32,12 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Handshake,
         Self::SettingsAck,
         Self::HeaderBlock,
         Self::Body,
+        Self::Discard,
         Self::Write,
         Self::Idle,
         Self::Rest,
@@ -55,6 +58,11 @@ impl Timers {
     /// Starts a timer; a limit of zero means none.
     pub(crate) fn set(&mut self, timer: Timer, now: Instant, limit: Duration) {
         self.deadlines[timer as usize] = (!limit.is_zero()).then(|| now + limit);
+    }
+
+    /// Starts a timer that ends at this moment.
+    pub(crate) fn set_at(&mut self, timer: Timer, at: Instant) {
+        self.deadlines[timer as usize] = Some(at);
     }
 
     /// Starts a timer unless it runs.

@@ -13,6 +13,7 @@ use crate::conn::{Connection, Role};
 use crate::error::Misuse;
 use crate::flow::{Autotune, RecvWindow, SendWindow, Share};
 use crate::message::{Body, Fields, KnownName, RequestHead, ResponseHead, check_trailers};
+use crate::pace::Pace;
 use crate::sched::{Priority, whole_value};
 pub(crate) use send_buf::{More, SendBuf};
 use state::{Input, Sender, State};
@@ -71,8 +72,8 @@ pub(crate) struct Recv {
     pub(crate) tuning: Autotune,
     /// What of the connection's sums is this stream's.
     pub(crate) share: Share,
-    /// When the peer last moved the message forward, or was last allowed to.
-    pub(crate) progress_at: Instant,
+    /// How fast the message comes; if it is discarded, since when.
+    pub(crate) pace: Pace,
 }
 
 /// The sending side of a stream.
@@ -122,7 +123,7 @@ impl Stream {
                 untimed: false,
                 tuning: Autotune::new(now),
                 share: Share::default(),
-                progress_at: now,
+                pace: Pace::new(now),
             },
             send: Send {
                 phase: Phase::Head,
@@ -136,6 +137,13 @@ impl Stream {
     /// Whether the peer may still send DATA here that somebody takes.
     pub(crate) fn is_receiving(&self) -> bool {
         !self.held && !self.state.has_ended(Sender::Peer)
+    }
+
+    /// Whether more of a body should come that somebody waits for, within limits. How long a tunnel may be silent is a
+    /// question to its ends, and before it is granted the peer has nothing to say.
+    pub(crate) fn awaits_body(&self) -> bool {
+        let is_timed = !self.recv.untimed && !self.recv.discard && !self.connect_request;
+        self.recv.phase == Phase::Body && !self.held && is_timed
     }
 
     /// Whether a CONNECT was granted: the stream carries DATA and nothing else from here on (RFC 9113 §8.5).
@@ -234,8 +242,13 @@ impl StreamMut<'_> {
         let slot = self.check_can_answer(head)?;
         self.conn.check_list_size(head.fields())?;
         let stream = self.conn.streams.get_mut(slot);
-        // RFC 9113 §8.5: only a 2xx makes a tunnel.
-        stream.connect_request &= (200..300).contains(&head.status());
+        // RFC 9113 §8.5: only a 2xx makes a tunnel. What was turned down is a request as any other.
+        if stream.connect_request && !(200..300).contains(&head.status()) {
+            stream.connect_request = false;
+            stream.recv.pace = Pace::new(self.conn.now);
+            self.conn.watch_bodies();
+        }
+        let stream = self.conn.streams.get(slot);
         let without_content = stream.head_request || matches!(head.status(), 204 | 304);
         let body = if without_content { Body::Empty } else { body };
         self.conn.send_head(slot, head.fields(), body);
@@ -335,7 +348,8 @@ impl StreamMut<'_> {
     }
 
     /// Waits for the rest of the peer's body however long it takes: for this stream,
-    /// [`Timeouts::body`](crate::Timeouts::body) is no limit any more.
+    /// [`Timeouts::body`](crate::Timeouts::body) and [`Config::min_body_rate`](crate::Config::min_body_rate) are no limits any
+    /// more.
     pub fn lift_body_timeout(&mut self) {
         if let Some(stream) = self.stream() {
             stream.recv.untimed = true;

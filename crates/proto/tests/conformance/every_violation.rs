@@ -9,7 +9,8 @@ use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, POST, flag, with};
 
 use crate::support::{
-    client, client_of, client_of_window, octets, pushing_server, secs, server, server_of,
+    client, client_of, client_of_window, octets, pushing_server, respond_streaming, secs, server,
+    server_of,
 };
 
 /// Provokes a violation; what the engine said before the frame at fault may be left.
@@ -458,7 +459,17 @@ const SCENARIOS: &[(Violation, Scenario)] = &[
     // Time limits.
     (Violation::BodyTimedOut, || {
         let mut peer = on_connection(wire::post(1));
+        respond_streaming(&mut peer, 1);
         peer.wait(secs(31));
+        peer
+    }),
+    (Violation::BodyTooSlow, || {
+        let mut peer = on_connection(wire::post(1));
+        respond_streaming(&mut peer, 1);
+        for _ in 0..6 {
+            peer.send(wire::data(1, "x"));
+            peer.wait(secs(10));
+        }
         peer
     }),
     (Violation::WriteTimedOut, || {

@@ -13,7 +13,8 @@
 //! - `rfc8441`: extended CONNECT
 //! - `rfc7540_h2c`: connections that began as HTTP/1.1
 //! - `probing`: peers that say nothing
-//! - `abuse`: floods and bombs, and the honest traffic that must not be taken for one; time limits; backpressure
+//! - `abuse`: floods and bombs, and the honest traffic that must not be taken for one; backpressure
+//! - `slow_peers`: time limits and least rates, and the slow honest that must not be taken for an attack
 //! - `every_violation`, `every_misuse`: a scenario for each row of both tables, and a check that none is missing
 //!
 //! To add a clause, find the section's file, quote the clause as the test's first comment, and let `Peer` talk.
@@ -32,4 +33,5 @@ mod rfc9113_6_frames;
 mod rfc9113_7_errors;
 mod rfc9113_8_messages;
 mod rfc9218;
+mod slow_peers;
 mod support;

@@ -1,0 +1,111 @@
+//! Peers that don't take what is ready (CVE-2016-1546): a stream, or the connection, whose window holds data up. What counts is
+//! what goes out, not the credit that comes in.
+
+use std::time::{Duration, Instant};
+
+use crate::conn::Connection;
+use crate::conn::data::earlier;
+use crate::conn::timer::Timer;
+use crate::error::Violation;
+use crate::stream::{More, Stall};
+
+/// What the peer's windows held up is held up no longer once so many bytes went out: fewer are a drip that is meant to keep it
+/// warm.
+pub(super) const STALL_PROGRESS: usize = 16 << 10;
+
+/// The connection's window was found used up with data ready.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blocked {
+    since: Instant,
+    /// The bytes of bodies that had gone out by then.
+    body_out: u64,
+}
+
+impl Connection {
+    /// A stream has something to send and no window.
+    #[cold]
+    pub(super) fn stall(&mut self, slot: usize) {
+        self.unqueue(slot);
+        let now = self.now;
+        self.streams.get_mut(slot).send.stall.get_or_insert(Stall {
+            since: now,
+            sent: 0,
+        });
+        self.timers
+            .set_if_unset(Timer::Write, now, self.config.timeouts.write);
+    }
+
+    /// Streams have something to send and the connection has no window.
+    #[cold]
+    pub(super) fn block(&mut self) {
+        self.blocked.get_or_insert(Blocked {
+            since: self.now,
+            body_out: self.stats.body_out,
+        });
+        self.timers
+            .set_if_unset(Timer::Write, self.now, self.config.timeouts.write);
+    }
+
+    /// No stream can send any more: whatever the connection's window held up is sent, or gone, unless it has come from that window
+    /// before those of streams. Who moves it to and fro doesn't take it either.
+    #[cold]
+    pub(super) fn unblock(&mut self) {
+        let are_stalled = || {
+            let mut streams = self.streams.iter();
+            streams.any(|(_, stream)| stream.send.stall.is_some())
+        };
+        if !are_stalled() {
+            self.blocked = None;
+        }
+    }
+
+    /// Ends what the peer's windows have held up for too long.
+    pub(super) fn expire_writes(&mut self) {
+        let (limit, now) = (self.config.timeouts.write, self.now);
+        // What is held up no longer at this very moment may be so again at the next: it is looked at again soon.
+        let soon = now + (limit / 8).max(Duration::from_millis(1));
+        let mut next = None;
+        if let Some(blocked) = self.blocked {
+            let has_progress = self.stats.body_out - blocked.body_out >= STALL_PROGRESS as u64;
+            let is_blocked = self.send_window.available() == 0 && !self.sched.is_empty();
+            if blocked.since + limit > now {
+                next = earlier(next, blocked.since + limit);
+            } else if has_progress {
+                self.blocked = None;
+                if is_blocked {
+                    self.block();
+                    next = earlier(next, now + limit);
+                }
+            } else if is_blocked {
+                return self.close_by_violation(Violation::ConnectionWindowStalled);
+            } else {
+                next = earlier(next, soon);
+            }
+        }
+        let mut expired = Vec::new();
+        for (slot, stream) in self.streams.iter_mut() {
+            let Some(stall) = stream.send.stall else {
+                continue;
+            };
+            let waits_for_owner =
+                stream.send.buf.pending.is_empty() && stream.send.buf.more == More::Asked;
+            if stall.since + limit > now {
+                next = earlier(next, stall.since + limit);
+            } else if stream.send.window.available() == 0 {
+                expired.push(slot);
+            } else if waits_for_owner {
+                stream.send.stall = None;
+            } else {
+                next = earlier(next, soon);
+            }
+        }
+        for slot in expired {
+            self.lose_by_violation(slot, Violation::WriteTimedOut);
+        }
+        if let Some(at) = next
+            && !self.lifetime.is_over()
+        {
+            self.timers.set_at(Timer::Write, at);
+        }
+    }
+}

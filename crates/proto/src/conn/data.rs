@@ -10,7 +10,6 @@ use crate::conn::{Connection, Role};
 use crate::error::{ResetCause, Violation};
 use crate::event::Event;
 use crate::flow::{FIRST_GRANT, Share};
-use crate::message::ResponseHead;
 use crate::pace::Pace;
 use crate::stream::map::Lookup;
 use crate::stream::state::{Input, Sender};
@@ -145,7 +144,7 @@ impl Connection {
         if self.role == Role::Server && stream.send.phase == Phase::Head {
             // RFC 9110 §15.5.9: no complete request "within the time that it was prepared to wait". RFC 9113 §8.1: behind a
             // complete response, RST_STREAM with NO_ERROR asks for no more of the request.
-            let head = ResponseHead::new(408).field("content-length", "0");
+            let head = self.config.own_head(408).field("content-length", "0");
             self.send_block(id, head.fields(), true);
             self.send_reset(slot, ErrorCode::NO_ERROR);
         } else {

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::SingleCertAndKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, KeyLogFile, RootCertStore,
     SignatureScheme,
 };
 use x509_parser::parse_x509_certificate;
 
-use crate::TlsError;
+use crate::tls::certified_key;
+use crate::{TlsError, pem};
 
 /// Whose certificates are trusted.
 #[derive(Clone, Debug)]
@@ -51,8 +52,7 @@ impl TlsConnectorConfig {
                 let mut roots = RootCertStore::empty();
                 let mut authorities = RootCertStore::empty();
                 let mut listed = Vec::new();
-                for certificate in CertificateDer::pem_slice_iter(text) {
-                    let certificate = certificate.map_err(TlsError::CertificateUnreadable)?;
+                for certificate in pem::certificates(text)? {
                     let added = roots.add(certificate.clone());
                     added.map_err(TlsError::CertificateUnusable)?;
                     if is_authority(&certificate) {
@@ -60,9 +60,6 @@ impl TlsConnectorConfig {
                         added.map_err(TlsError::CertificateUnusable)?;
                     }
                     listed.push(certificate);
-                }
-                if listed.is_empty() {
-                    return Err(TlsError::NoCertificate);
                 }
                 let authorities = match authorities.is_empty() {
                     true => None,
@@ -76,7 +73,7 @@ impl TlsConnectorConfig {
             }
             Trust::Anybody => Arc::new(Anybody(Arc::clone(&provider))),
         };
-        let config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Setup)?
             .dangerous()
@@ -84,22 +81,9 @@ impl TlsConnectorConfig {
         let mut config = match identity {
             None => config.with_no_client_auth(),
             Some((certificates, key)) => {
-                let chain = CertificateDer::pem_slice_iter(certificates)
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(TlsError::CertificateUnreadable)?;
-                if chain.is_empty() {
-                    return Err(TlsError::NoCertificate);
-                }
-                let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
-                    pem::Error::NoItemsFound => TlsError::NoKey,
-                    error => TlsError::KeyUnreadable(error),
-                })?;
-                config
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|error| match error {
-                        Error::InconsistentKeys(_) => TlsError::KeyMismatch,
-                        error => TlsError::KeyUnusable(error),
-                    })?
+                let (chain, key) = (pem::certificates(certificates)?, pem::private_key(key)?);
+                let identity = certified_key(chain, &key, &provider)?;
+                config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
             }
         };
         config.key_log = Arc::new(KeyLogFile::new());

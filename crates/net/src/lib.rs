@@ -82,6 +82,7 @@ mod guess;
 mod listener;
 mod mailbox;
 mod memory;
+mod pem;
 mod proxy_header;
 mod record_size;
 mod round_trip;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem as pki_pem};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, KeyLogFile, ServerConfig};
+use x509_parser::parse_x509_certificate;
+
+use crate::pem;
 
 /// ALPN's name of HTTP/2 over TLS (RFC 9113 §3.1).
 pub(crate) const H2: &[u8] = b"h2";
@@ -32,16 +34,26 @@ pub enum TlsError {
     NoCertificate,
     /// The text has no private key in it.
     NoKey,
+    /// The text of this, certificate or private key, is UTF-16, as some editors save it.
+    Utf16(&'static str),
+    /// This, certificate or private key, is DER instead of text.
+    Der(&'static str),
     /// The certificate's text is broken.
-    CertificateUnreadable(pem::Error),
+    CertificateUnreadable(pki_pem::Error),
+    /// The text has a certificate of another form, by this label.
+    CertificateKind(String),
     /// The key's text is broken.
-    KeyUnreadable(pem::Error),
+    KeyUnreadable(pki_pem::Error),
+    /// The private key needs a passphrase.
+    KeyEncrypted,
     /// The certificate isn't one that TLS can use.
     CertificateUnusable(Error),
     /// The private key isn't one that TLS can use.
     KeyUnusable(Error),
     /// The private key isn't the one that the certificate was made for.
     KeyMismatch,
+    /// The private key is another certificate's of the chain: of the one at this place, counted from 1.
+    LeafNotFirst(usize),
     /// The system has no authorities that it trusts.
     NoAuthorities,
     /// TLS can't be set up at all, for example because the system gives no random numbers.
@@ -57,18 +69,38 @@ impl std::fmt::Display for TlsError {
             Self::NoKey => f.write_str(
                 "there is no private key in it: an unencrypted PEM block that begins with BEGIN PRIVATE KEY is needed",
             ),
+            Self::Utf16(what) => {
+                write!(f, "the {what} is text in UTF-16: save it as ASCII or UTF-8")
+            }
+            Self::Der(what) => write!(
+                f,
+                "the {what} is DER, not text: make PEM of it with openssl x509 -inform der, or openssl pkey -inform der"
+            ),
             Self::CertificateUnreadable(error) => {
                 write!(f, "the certificate isn't readable as PEM: {error}")
             }
+            Self::CertificateKind(label) => write!(
+                f,
+                "a {label} can't be read: write it as a CERTIFICATE with openssl x509"
+            ),
             Self::KeyUnreadable(error) => {
                 write!(f, "the private key isn't readable as PEM: {error}")
             }
+            Self::KeyEncrypted => f.write_str(
+                "the private key is encrypted: write it without a passphrase with openssl pkey, in a file that only the \
+                 server can read",
+            ),
             Self::CertificateUnusable(error) => {
                 write!(f, "the certificate can't be used: {error}")
             }
             Self::KeyUnusable(error) => write!(f, "the private key can't be used: {error}"),
             Self::KeyMismatch => f.write_str(
                 "the private key doesn't belong to the certificate: give the key that the certificate was made for",
+            ),
+            Self::LeafNotFirst(place) => write!(
+                f,
+                "the private key belongs to certificate {place} of the chain: put the server's own certificate first, then \
+                 the one that signed it"
             ),
             Self::NoAuthorities => f.write_str(
                 "this system trusts no certificate authority: install its ca-certificates, or name a file of your own",
@@ -82,19 +114,12 @@ impl std::error::Error for TlsError {}
 
 impl TlsAcceptorConfig {
     /// From a certificate chain (leaf first) and its private key, both PEM text (RFC 7468). They may be in one file:
-    /// what isn't looked for is skipped.
+    /// blocks that aren't looked for are skipped, and so is text between blocks.
     ///
     /// # Errors
     /// When one of them is missing or unreadable, or they don't belong together.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        let certificates = CertificateDer::pem_slice_iter(certificates)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(TlsError::CertificateUnreadable)?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
-            pem::Error::NoItemsFound => TlsError::NoKey,
-            error => TlsError::KeyUnreadable(error),
-        })?;
-        Self::from_der(certificates, &key)
+        Self::from_der(pem::certificates(certificates)?, &pem::private_key(key)?)
     }
 
     /// From a certificate chain (leaf first) and its private key in DER.
@@ -132,7 +157,8 @@ impl TlsAcceptorConfig {
     }
 }
 
-fn certified_key(
+/// A chain with its key, once these are known to belong together.
+pub(crate) fn certified_key(
     certificates: Vec<CertificateDer<'static>>,
     key: &PrivateKeyDer<'static>,
     provider: &CryptoProvider,
@@ -145,9 +171,33 @@ fn certified_key(
     match certified.keys_match() {
         // A key that can't tell its public half can't be checked.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
-        Err(Error::InconsistentKeys(_)) => Err(TlsError::KeyMismatch),
-        Err(error) => Err(TlsError::CertificateUnusable(error)),
+        Err(Error::InconsistentKeys(_)) => match place_of_key(&certified) {
+            Some(place) => Err(TlsError::LeafNotFirst(place + 1)),
+            None => Err(TlsError::KeyMismatch),
+        },
+        // webpki reads what it would trust. Clients may trust more: RFC 5280 §4.1.2.1 has version 1 too.
+        Err(error) => match place_of_key(&certified) {
+            Some(0) => Ok(certified),
+            Some(place) => Err(TlsError::LeafNotFirst(place + 1)),
+            None if is_certificate(&certified) => Err(TlsError::KeyMismatch),
+            None => Err(TlsError::CertificateUnusable(error)),
+        },
     }
+}
+
+/// Which certificate of the chain the key was made for.
+fn place_of_key(certified: &CertifiedKey) -> Option<usize> {
+    let key = certified.key.public_key()?;
+    certified.cert.iter().position(|certificate| {
+        let parsed = parse_x509_certificate(certificate);
+        parsed.is_ok_and(|(rest, parsed)| rest.is_empty() && parsed.public_key().raw == &*key)
+    })
+}
+
+/// Whether the first of the chain is a certificate of any version.
+fn is_certificate(certified: &CertifiedKey) -> bool {
+    let first = certified.cert.first();
+    first.is_some_and(|first| parse_x509_certificate(first).is_ok())
 }
 
 thread_local! {
@@ -222,6 +272,75 @@ mod tests {
         );
         let broken = error(&certificate, &key[..key.len() / 2]);
         assert!(matches!(broken, TlsError::KeyUnreadable(_)), "{broken}");
+    }
+
+    /// One element of DER: its tag, its content, and what is behind it.
+    fn element(der: &[u8]) -> (u8, &[u8], &[u8]) {
+        let (header, length) = match der[1] {
+            length @ 0..0x80 => (2, usize::from(length)),
+            digits => {
+                let digits = usize::from(digits & 0x7f);
+                let length = der[2..2 + digits].iter();
+                let length = length.fold(0, |length, &byte| length << 8 | usize::from(byte));
+                (2 + digits, length)
+            }
+        };
+        (
+            der[0],
+            &der[header..header + length],
+            &der[header + length..],
+        )
+    }
+
+    fn sequence(content: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[0x30, 0x82], &length[..], content].concat()
+    }
+
+    /// The certificate without its version and its extensions: as of version 1, but for its signature.
+    fn version_1(der: &[u8]) -> Vec<u8> {
+        let (_, certificate, _) = element(der);
+        let (_, mut fields, signature) = element(certificate);
+        let mut kept = Vec::new();
+        while !fields.is_empty() {
+            let (tag, _, rest) = element(fields);
+            if !matches!(tag, 0xa0 | 0xa3) {
+                kept.extend_from_slice(&fields[..fields.len() - rest.len()]);
+            }
+            fields = rest;
+        }
+        sequence(&[&sequence(&kept), signature].concat())
+    }
+
+    #[test]
+    fn a_certificate_of_version_1_is_served() {
+        let load = |certificate: &str, key: &str| {
+            let certificate = pem::certificates(certificate.as_bytes()).unwrap();
+            let der = CertificateDer::from(version_1(&certificate[0]));
+            let parsed = parse_x509_certificate(&der).unwrap().1;
+            assert_eq!(parsed.version().0, 0);
+            let key = pem::private_key(key.as_bytes()).unwrap();
+            TlsAcceptorConfig::from_der(vec![der.clone()], &key)
+        };
+        let (certificate, key) = pair();
+        assert!(load(&certificate, &key).is_ok());
+        let error = load(&certificate, &pair().1).err();
+        assert!(matches!(error, Some(TlsError::KeyMismatch)), "{error:?}");
+        let broken = vec![CertificateDer::from(vec![0x30, 3, 2, 1, 1])];
+        let key = pem::private_key(key.as_bytes()).unwrap();
+        let error = TlsAcceptorConfig::from_der(broken, &key).err();
+        assert!(
+            matches!(error, Some(TlsError::CertificateUnusable(_))),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn tells_a_chain_in_the_wrong_order() {
+        let (leaf, key) = pair();
+        let chain = format!("{}{leaf}", pair().0);
+        let error = error(&chain, &key);
+        assert!(matches!(error, TlsError::LeafNotFirst(2)), "{error}");
     }
 
     #[test]

@@ -1,0 +1,253 @@
+//! Certificates and keys as text (RFC 7468), as people put it together: with a byte order mark, lines that end in any way or
+//! not at all, attributes between blocks. What can't be read is refused, never left out.
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::TlsError;
+
+/// A block of text between its first and its last line.
+struct Block<'a> {
+    label: &'a str,
+    body: &'a str,
+}
+
+/// All certificates of a text, at least one. Blocks of other kinds are skipped.
+pub(crate) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let text = as_text(text, "certificate")?;
+    let mut certificates = Vec::new();
+    for block in blocks(text).map_err(TlsError::CertificateUnreadable)? {
+        match block.label {
+            "CERTIFICATE" => {
+                let certificate = CertificateDer::from_pem_slice(block.to_lines().as_bytes());
+                certificates.push(certificate.map_err(TlsError::CertificateUnreadable)?);
+            }
+            "TRUSTED CERTIFICATE" | "X509 CERTIFICATE" => {
+                return Err(TlsError::CertificateKind(block.label.to_owned()));
+            }
+            _ => {}
+        }
+    }
+    if certificates.is_empty() {
+        return Err(TlsError::NoCertificate);
+    }
+    Ok(certificates)
+}
+
+/// The first private key of a text. Blocks of other kinds are skipped.
+pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let text = as_text(text, "private key")?;
+    for block in blocks(text).map_err(TlsError::KeyUnreadable)? {
+        match block.label {
+            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => {
+                // RFC 1421 §4.6.1.1, as OpenSSL still writes it.
+                if block.body.contains("Proc-Type: 4,ENCRYPTED") {
+                    return Err(TlsError::KeyEncrypted);
+                }
+                let key = PrivateKeyDer::from_pem_slice(block.to_lines().as_bytes());
+                return key.map_err(TlsError::KeyUnreadable);
+            }
+            "ENCRYPTED PRIVATE KEY" => return Err(TlsError::KeyEncrypted),
+            _ => {}
+        }
+    }
+    Err(TlsError::NoKey)
+}
+
+/// The text itself: PEM is ASCII, and what stands around its blocks may be anything.
+fn as_text<'t>(text: &'t [u8], what: &'static str) -> Result<&'t [u8], TlsError> {
+    match text {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err(TlsError::Utf16(what)),
+        // A SEQUENCE of DER, as both certificates and keys are.
+        [0x30, 0x80..=0x84, ..] => Err(TlsError::Der(what)),
+        _ => Ok(text),
+    }
+}
+
+impl Block<'_> {
+    /// The block on lines of its own, for a parser that goes by lines.
+    fn to_lines(&self) -> String {
+        let Self { label, body } = self;
+        let body: String = body.split_ascii_whitespace().collect();
+        format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+    }
+}
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
+
+/// The blocks of a text, wherever on a line each of them begins and ends.
+///
+/// # Errors
+/// A block that isn't whole.
+fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, pem::Error> {
+    let mut blocks = Vec::new();
+    let mut rest = text;
+    while let Some(begin) = find(rest, BEGIN) {
+        let wrong_start = || pem::Error::IllegalSectionStart {
+            line: line(&rest[begin..]),
+        };
+        // RFC 7468 §2: a block ends before another one begins.
+        if find(&rest[..begin], END).is_some() {
+            return Err(wrong_start());
+        }
+        let (label, behind) = marker(&rest[begin + BEGIN.len()..]).ok_or_else(wrong_start)?;
+        let wrong_end = || pem::Error::MissingSectionEnd {
+            end_marker: format!("-----END {label}-----").into_bytes(),
+        };
+        let end = find(behind, END).ok_or_else(wrong_end)?;
+        let body = std::str::from_utf8(&behind[..end]).map_err(|_| wrong_end())?;
+        let (other, behind) = marker(&behind[end + END.len()..]).ok_or_else(wrong_end)?;
+        if other != label || body.contains("-----BEGIN ") {
+            return Err(wrong_end());
+        }
+        blocks.push(Block { label, body });
+        rest = behind;
+    }
+    match find(rest, END) {
+        Some(end) => Err(pem::Error::IllegalSectionStart {
+            line: line(&rest[end..]),
+        }),
+        None => Ok(blocks),
+    }
+}
+
+/// The label in front of five dashes, and what is behind these.
+fn marker(text: &[u8]) -> Option<(&str, &[u8])> {
+    let dashes = find(text, DASHES)?;
+    let label = std::str::from_utf8(&text[..dashes]).ok()?;
+    let is_label = |byte: u8| byte.is_ascii_alphanumeric() || byte == b' ';
+    (!label.is_empty() && label.bytes().all(is_label)).then_some((label, &text[dashes + 5..]))
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).position(|found| found == wanted)
+}
+
+/// The first line, for a message.
+fn line(text: &[u8]) -> Vec<u8> {
+    let end = text.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+    text[..end.unwrap_or(text.len())].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
+    const TWO: &str = "-----BEGIN CERTIFICATE-----\nMAMC\nAQI=\n-----END CERTIFICATE-----\n";
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMAMCAQM=\n-----END PRIVATE KEY-----\n";
+
+    fn ders(text: &str) -> Vec<Vec<u8>> {
+        let certificates = certificates(text.as_bytes());
+        let certificates = certificates.unwrap_or_else(|error| panic!("{text}: {error}"));
+        certificates.iter().map(|der| der.to_vec()).collect()
+    }
+
+    #[test]
+    fn a_chain_is_read_however_it_was_put_together() {
+        let both = [vec![0x30, 3, 2, 1, 1], vec![0x30, 3, 2, 1, 2]];
+        let glued = format!("{}{TWO}", ONE.trim_end());
+        let indented = format!("{ONE}{TWO}")
+            .replace("\n-", "\n    -")
+            .replace("\nM", "\n  M");
+        for text in [
+            format!("{ONE}{TWO}"),
+            glued.clone(),
+            glued.replace('\n', "\r\n"),
+            glued.replace('\n', "\r"),
+            glued.replace('\n', " "),
+            glued.replace('\n', ""),
+            format!("{ONE}{TWO}").trim_end().to_owned(),
+            format!("\u{feff}{ONE}\u{feff}{TWO}"),
+            format!(
+                "Bag Attributes\n  friendlyName: ü\nsubject=/CN=a\n{ONE}\nissuer=b -- c\n{TWO}tail"
+            ),
+            format!("{KEY}{ONE}{KEY}{TWO}"),
+            indented,
+        ] {
+            assert_eq!(ders(&text), both, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_out_in_silence() {
+        let unreadable = |text: &str| {
+            let error = certificates(text.as_bytes()).expect_err(text);
+            assert!(
+                matches!(error, TlsError::CertificateUnreadable(_)),
+                "{text}: {error}"
+            );
+        };
+        unreadable(&format!(
+            "{ONE}{}",
+            TWO.replace("-----END CERTIFICATE-----", "")
+        ));
+        unreadable(&format!(
+            "{}{TWO}",
+            ONE.replace("-----END CERTIFICATE-----", "")
+        ));
+        unreadable(&format!(
+            "{ONE}{}",
+            TWO.replace("-----BEGIN CERTIFICATE-----", "")
+        ));
+        unreadable(&format!(
+            "{}{TWO}",
+            ONE.replace("-----BEGIN CERTIFICATE-----", "")
+        ));
+        unreadable(&ONE.replace("CERTIFICATE-----\nM", "CERTIFICATE----\nM"));
+        unreadable(&ONE.replace("END CERTIFICATE", "END PRIVATE KEY"));
+        unreadable(&ONE.replace("MAMC", "MA!C"));
+        for kind in ["TRUSTED CERTIFICATE", "X509 CERTIFICATE"] {
+            let error = certificates(ONE.replace("CERTIFICATE", kind).as_bytes()).unwrap_err();
+            assert!(error.to_string().contains(kind), "{error}");
+        }
+        assert!(matches!(
+            certificates(b"").unwrap_err(),
+            TlsError::NoCertificate
+        ));
+        assert!(matches!(
+            certificates(KEY.as_bytes()).unwrap_err(),
+            TlsError::NoCertificate
+        ));
+        let utf16: Vec<u8> = "\u{feff}-"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        assert!(matches!(
+            certificates(&utf16).unwrap_err(),
+            TlsError::Utf16("certificate")
+        ));
+        assert!(matches!(
+            certificates(&[0x30, 0x82, 1, 2]).unwrap_err(),
+            TlsError::Der("certificate")
+        ));
+    }
+
+    #[test]
+    fn keys() {
+        let key = |text: &str| private_key(text.as_bytes());
+        for text in [
+            KEY.to_owned(),
+            format!("{ONE}\u{feff}{KEY}"),
+            KEY.replace('\n', "\r\n"),
+        ] {
+            assert_eq!(key(&text).unwrap().secret_der(), [0x30, 3, 2, 1, 3]);
+        }
+        let parameters =
+            "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+        assert!(key(&format!("{parameters}{}", KEY.replace("PRIV", "EC PRIV"))).is_ok());
+        assert!(matches!(key(ONE).unwrap_err(), TlsError::NoKey));
+        let encrypted = KEY.replace("PRIVATE", "ENCRYPTED PRIVATE");
+        assert!(matches!(
+            key(&encrypted).unwrap_err(),
+            TlsError::KeyEncrypted
+        ));
+        let headed = KEY.replace("PRIV", "RSA PRIV").replace(
+            "-----\nM",
+            "-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nM",
+        );
+        assert!(matches!(key(&headed).unwrap_err(), TlsError::KeyEncrypted));
+    }
+}

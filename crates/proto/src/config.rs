@@ -159,12 +159,14 @@ impl Config {
         }
     }
 
-    /// The defaults of a client: those of a server, with room for larger response heads. A response may come as slowly as its
-    /// server likes, as long as it comes.
+    /// The defaults of a client: those of a server, with room for larger response heads, and with the budgets against abuse that
+    /// suit servers of one's own choice ([`AbuseLimits::for_upstreams`]). A response may come as slowly as its server likes, as
+    /// long as it comes.
     pub fn client() -> Self {
         Self {
             max_header_list_size: 64 << 10,
             min_body_rate: 0,
+            abuse: AbuseLimits::for_upstreams(),
             ..Self::server()
         }
     }

@@ -98,7 +98,7 @@ violations! {
     FrameOnIdleStream => PROTOCOL_ERROR, Connection, "RFC 9113 §5.1", "frame_on_idle_stream";
     FrameAfterEndStream => STREAM_CLOSED, Stream, "RFC 9113 §5.1", "frame_after_end_stream";
     FrameOnClosedStream => STREAM_CLOSED, Connection, "RFC 9113 §5.1", "frame_on_closed_stream";
-    FrameOnResetStream => STREAM_CLOSED, Stream, "RFC 9113 §5.1", "frame_on_reset_stream";
+    FrameOnResetStream => STREAM_CLOSED, Connection, "RFC 9113 §5.1", "frame_on_reset_stream";
     FrameOnReservedStream => PROTOCOL_ERROR, Connection, "RFC 9113 §5.1", "frame_on_reserved_stream";
     StreamIdOfWrongParity => PROTOCOL_ERROR, Connection, "RFC 9113 §5.1.1", "stream_id_of_wrong_parity";
     StreamIdNotIncreasing => PROTOCOL_ERROR, Connection, "RFC 9113 §5.1.1", "stream_id_not_increasing";
@@ -179,6 +179,8 @@ violations! {
     PriorityFlood => ENHANCE_YOUR_CALM, Connection, "CVE-2019-9513", "priority_flood";
     WindowUpdateFlood => ENHANCE_YOUR_CALM, Connection, "WINDOW_UPDATE flood", "window_update_flood";
     EmptyFrameFlood => ENHANCE_YOUR_CALM, Connection, "CVE-2019-9518", "empty_frame_flood";
+    GoAwayFlood => ENHANCE_YOUR_CALM, Connection, "GOAWAY flood", "goaway_flood";
+    ClosedStreamFlood => ENHANCE_YOUR_CALM, Connection, "RFC 9113 §5.1", "closed_stream_flood";
     UnknownFrameFlood => ENHANCE_YOUR_CALM, Connection, "RFC 9113 §10.5", "unknown_frame_flood";
     HeaderBomb => ENHANCE_YOUR_CALM, Connection, "CVE-2016-6581", "header_bomb";
 

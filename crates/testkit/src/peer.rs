@@ -266,6 +266,14 @@ impl Peer {
         self.now = end;
     }
 
+    /// Lets time pass until the engine takes input again, if it makes a pause.
+    pub fn wait_out_pause(&mut self) {
+        while !self.closed && !self.engine.can_receive() {
+            let due = self.engine.next_timeout().expect("a pause has an end");
+            self.wait(due.saturating_duration_since(self.now));
+        }
+    }
+
     /// Does something to a stream of the engine, as its owner.
     pub fn stream<T>(&mut self, id: u32, act: impl FnOnce(&mut StreamMut<'_>) -> T) -> T {
         self.engine.tell_time(self.now);
@@ -696,8 +704,34 @@ impl Peer {
         self.expect_alive();
     }
 
+    /// The engine refused a malformed request: it told its owner, answered with 400 and a sentence that names the violation,
+    /// and reset the stream. A request that hadn't ended is asked to stop by NO_ERROR.
+    #[track_caller]
+    pub fn answered_by_400(&mut self, id: u32, violation: Violation) {
+        self.skip_to(|event| matches!(event, Event::Reset { .. } | Event::Closed(_)));
+        let code = self.expect_reset(id, ResetCause::Violation(violation));
+        let head = self.expect_head(id);
+        assert_eq!(head.status(), 400, "{violation}");
+        assert!(!head.end, "{violation}: there is a sentence");
+        let (sentence, end) = self.expect_data(id);
+        let sentence = String::from_utf8_lossy(&sentence);
+        assert!(sentence.contains(&violation.to_string()), "{sentence}");
+        assert_eq!(
+            head.get("content-length"),
+            Some(&*sentence.len().to_string())
+        );
+        let expected = if end {
+            ErrorCode::NO_ERROR
+        } else {
+            violation.code()
+        };
+        assert_eq!(code, expected);
+        self.expect_rst(id, code);
+        self.expect_alive();
+    }
+
     /// The engine ended the connection for this violation: it told its owner last of all, and sent GOAWAY with the
-    /// violation's code last of all.
+    /// violation's code and name last of all.
     #[track_caller]
     pub fn connection_error(&mut self, violation: Violation) {
         assert_eq!(violation.scope(), Scope::Connection, "{violation}");
@@ -710,6 +744,7 @@ impl Peer {
         match self.frames.pop_back() {
             Some(Received::Other(Frame::GoAway(frame))) => {
                 assert_eq!(frame.code, violation.code(), "{violation}");
+                assert_eq!(frame.debug_data, violation.name());
             }
             other => panic!("expected GOAWAY for {violation}, got {other:?}"),
         }
@@ -719,6 +754,23 @@ impl Peer {
         self.send(wire::ping(b"anybody?"));
         assert!(self.frames.is_empty(), "silence after GOAWAY");
         self.expect_no_event();
+    }
+
+    /// The engine of a client has drained the connection for this violation, and all streams are done: it sent GOAWAY with
+    /// NO_ERROR and the violation's name, and the connection has ended in order.
+    #[track_caller]
+    pub fn expect_drained(&mut self, violation: Violation) {
+        self.skip_to(|event| matches!(event, Event::Closed(_)));
+        assert_eq!(self.expect_closed(), CloseReason::Graceful);
+        let is_goaway = |frame: &&Received| matches!(frame, Received::Other(Frame::GoAway(_)));
+        match self.frames.iter().find(is_goaway) {
+            Some(Received::Other(Frame::GoAway(frame))) => {
+                assert_eq!(frame.code, ErrorCode::NO_ERROR, "{violation}");
+                assert_eq!(frame.debug_data, violation.name());
+            }
+            _ => panic!("expected GOAWAY for {violation}, got {:?}", self.frames),
+        }
+        assert!(self.closed, "transmit says Closed");
     }
 
     /// Whether the engine asked to close the transport.

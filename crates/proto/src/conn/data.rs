@@ -28,8 +28,14 @@ impl Connection {
         if self.recv_window.receive(frame.flow_len).is_err() {
             return Err(Violation::DataOverWindow.into());
         }
-        if frame.payload.is_empty() && !frame.end_stream {
-            self.guard.empty_data(self.now)?;
+        if !frame.payload.is_empty() {
+            self.data_frames_received += 1;
+        } else if !frame.end_stream {
+            let streams = self.streams_opened();
+            let charged = self
+                .guard
+                .empty_data(self.data_frames_received, streams, self.now);
+            self.tolerate(charged)?;
         }
         match self.streams.lookup(id) {
             Lookup::Live(slot) => self.on_stream_data(slot, frame),
@@ -39,6 +45,7 @@ impl Connection {
 
     fn on_stream_data(&mut self, slot: usize, frame: Data) -> Outcome {
         if !self.admit_data(slot, &frame)? {
+            self.charge_closed_stream()?;
             return Ok(None);
         }
         let Data {

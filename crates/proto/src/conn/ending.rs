@@ -25,11 +25,9 @@ impl Connection {
         self.send_rst_stream(id, code);
     }
 
-    /// Resets a stream for a reason that no frame of this moment gave; the owner is told by the next `receive`.
+    /// Resets a stream that a time limit of ours ends; the owner is told by the next `receive`. Nobody is charged for it: there
+    /// are never more of these than streams for each such time, and a download that was paused is no offence.
     pub(super) fn lose_by_violation(&mut self, slot: usize, violation: Violation) {
-        if let Err(violation) = self.guard.own_reset(self.now) {
-            return self.close_by_violation(violation);
-        }
         self.send_reset(slot, violation.code());
         self.lose(slot, violation.code(), ResetCause::Violation(violation));
     }

@@ -8,6 +8,7 @@ use crate::conn::timer::Timer;
 use crate::conn::{Connection, Role};
 use crate::error::{CloseReason, ResetCause, Violation};
 use crate::event::Event;
+use crate::stream::Stream;
 use crate::stream::state::Sender;
 
 /// Where a connection is in its life.
@@ -86,7 +87,7 @@ impl Connection {
             // What a server could still open are pushes, and the client can refuse those.
             self.send_second_goaway();
         } else {
-            self.send_goaway(StreamId::MAX, ErrorCode::NO_ERROR);
+            self.send_goaway(StreamId::MAX, ErrorCode::NO_ERROR, "");
             self.send(|out| {
                 Ping {
                     ack: false,
@@ -113,16 +114,32 @@ impl Connection {
         self.lifetime.second_sent = true;
         self.timers.clear(Timer::SecondGoAway);
         self.lifetime.last_accepted = self.streams.highest_peer();
-        self.send_goaway(self.lifetime.last_accepted, ErrorCode::NO_ERROR);
+        self.send_goaway(self.lifetime.last_accepted, ErrorCode::NO_ERROR, "");
         self.close_if_drained();
     }
 
-    fn send_goaway(&mut self, last_stream_id: StreamId, code: ErrorCode) {
+    /// Client: opens no more streams because of what the server did, and lets those that are open finish.
+    pub(super) fn drain(&mut self, violation: Violation) {
+        if self.lifetime.phase != Phase::Alive {
+            return;
+        }
+        self.lifetime.phase = Phase::Draining;
+        let limit = self.config.timeouts.shutdown;
+        self.timers.set(Timer::Shutdown, self.now, limit);
+        self.lifetime.second_sent = true;
+        self.lifetime.last_accepted = self.streams.highest_peer();
+        let last = self.lifetime.last_accepted;
+        self.send_goaway(last, ErrorCode::NO_ERROR, violation.name());
+        self.close_if_drained();
+    }
+
+    /// `debug_data` is for the operator of the other end (RFC 9113 §6.8).
+    fn send_goaway(&mut self, last_stream_id: StreamId, code: ErrorCode, debug_data: &'static str) {
         self.send(|out| {
             GoAway {
                 last_stream_id,
                 code,
-                debug_data: Bytes::new(),
+                debug_data: Bytes::from_static(debug_data.as_bytes()),
             }
             .write(out);
         });
@@ -152,7 +169,11 @@ impl Connection {
         }
         if let Some(code) = goaway {
             let last = self.lifetime.last_accepted.min(self.streams.highest_peer());
-            self.send_goaway(last, code);
+            let debug_data = match reason {
+                CloseReason::Violation(violation) => violation.name(),
+                _ => "",
+            };
+            self.send_goaway(last, code, debug_data);
         }
         self.lifetime.phase = Phase::Closing;
         self.lifetime.reason = Some(reason);
@@ -162,6 +183,7 @@ impl Connection {
         self.blocks.partial = None;
         self.untold.clear();
         self.timers.clear_all();
+        self.guard.end_pause();
     }
 
     /// The peer broke a rule in a way that the connection can't survive.
@@ -189,25 +211,23 @@ impl Connection {
             code,
             debug_data,
         } = frame;
+        let charged = self.guard.goaway(self.now);
+        self.tolerate(charged)?;
         // "Endpoints MUST NOT increase the value they send in the last stream identifier".
-        if self.lifetime.peer_last.is_some_and(|before| last > before) {
+        let before = self.lifetime.peer_last;
+        if before.is_some_and(|before| last > before) {
             return Err(Violation::GoAwayLastStreamIncreased);
+        }
+        // A frame that says nothing new costs the same however many streams there are.
+        if before == Some(last) && code == ErrorCode::NO_ERROR {
+            return Ok(None);
         }
         self.lifetime.peer_last = Some(last);
         if code != ErrorCode::NO_ERROR {
             self.lifetime.peer_error = Some((code, debug_data.clone()));
         }
-        // Streams of ours above it were not processed; "requests … can be retried".
-        let unprocessed: Vec<usize> = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| {
-                stream.opened_by == Sender::Us && stream.id > last && !stream.held
-            })
-            .map(|(slot, _)| slot)
-            .collect();
-        for slot in unprocessed {
-            self.lose(slot, ErrorCode::REFUSED_STREAM, ResetCause::Unprocessed);
+        if before != Some(last) {
+            self.lose_unprocessed(last);
         }
         if self.untold.is_empty() {
             self.close_if_drained();
@@ -217,5 +237,19 @@ impl Connection {
             code,
             debug_data,
         }))
+    }
+
+    /// Streams of ours above `last` were not processed; "requests … can be retried" (RFC 9113 §6.8).
+    fn lose_unprocessed(&mut self, last: StreamId) {
+        let is_lost =
+            |stream: &Stream| stream.opened_by == Sender::Us && stream.id > last && !stream.held;
+        let streams = self.streams.iter();
+        let lost: Vec<usize> = streams
+            .filter(|(_, stream)| is_lost(stream))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in lost {
+            self.lose(slot, ErrorCode::REFUSED_STREAM, ResetCause::Unprocessed);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Field lists that came in: requests, responses and trailers (RFC 9113 §8.1).
 
-use tidegate_frame::{ErrorCode, StreamDependency, StreamId};
+use tidegate_frame::{Data, ErrorCode, StreamDependency, StreamId};
 use tidegate_hpack::{Decoded, ListLimit};
 
 use crate::conn::ending::reset_event;
@@ -10,7 +10,7 @@ use crate::conn::{Connection, Role};
 use crate::error::{ResetCause, Violation};
 use crate::event::Event;
 use crate::flow::{RecvWindow, SendWindow};
-use crate::message::{Fields, RequestHead, RequestRules, ResponseHead, check_trailers};
+use crate::message::{Fields, KnownName, RequestHead, RequestRules, ResponseHead, check_trailers};
 use crate::pace::Pace;
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
@@ -20,10 +20,8 @@ impl Connection {
     /// A whole field block. Whatever becomes of the stream, it is decoded first: both ends' tables must stay in step
     /// (RFC 9113 §4.3).
     pub(super) fn on_block(&mut self, id: StreamId, opening: Opening, block: &[u8]) -> Outcome {
-        let max_list_size = self.config.max_header_list_size as usize;
         let (fields, decoded) = self.blocks.decode(block, &mut self.stats)?;
-        self.guard
-            .header_list(decoded.list_size, decoded.fields, max_list_size)?;
+        self.guard.header_list(decoded.list_size, decoded.fields)?;
         match opening {
             Opening::Headers {
                 end_stream,
@@ -60,6 +58,7 @@ impl Connection {
             .on(Sender::Peer, input)
             .map_err(|bad| illegal(id, bad))?;
         if stream.held {
+            self.charge_closed_stream()?;
             return Ok(None);
         }
         // RFC 9113 §8.5: "Frame types other than DATA or stream management frames (RST_STREAM, WINDOW_UPDATE, and PRIORITY)
@@ -119,7 +118,9 @@ impl Connection {
         let early_priority = self.signals.early.take(id);
         self.guard.stream_opened();
         self.stats.requests += 1;
-        self.check_dependency(id, dependency)?;
+        if let Err(Fault(_, violation)) = self.check_dependency(id, dependency) {
+            return self.answer_400(id, end, violation, &fields);
+        }
         // RFC 9113 §5.1.2: more than SETTINGS_MAX_CONCURRENT_STREAMS.
         if self.streams.opened_by(Sender::Peer) >= self.config.max_concurrent_streams as usize {
             return self.refuse(id);
@@ -130,8 +131,10 @@ impl Connection {
         let rules = RequestRules {
             extended_connect: self.config.enable_connect_protocol,
         };
-        let head =
-            RequestHead::from_fields(fields, rules).map_err(|violation| Fault(id, violation))?;
+        let mut head = RequestHead::unchecked(fields);
+        if let Err(violation) = head.check_received(rules) {
+            return self.answer_400(id, end, violation, head.fields());
+        }
         let mut stream = self.new_stream(id, Sender::Peer);
         stream.state = if end {
             State::HalfClosed(Sender::Peer)
@@ -145,7 +148,7 @@ impl Connection {
         }
         // RFC 9113 §8.1.1: a content-length that does not equal the sum of the DATA payloads is malformed.
         if end && stream.recv.content_left.is_some_and(|left| left > 0) {
-            return Err(Fault(id, Violation::ContentLengthMismatch));
+            return self.answer_400(id, end, Violation::ContentLengthMismatch, head.fields());
         }
         // RFC 9218 §7: a PRIORITY_UPDATE frame is the newer word, even if it came first.
         if let Some(priority) = early_priority {
@@ -170,7 +173,7 @@ impl Connection {
     /// One stream more than the peer may have.
     pub(super) fn refuse(&mut self, id: StreamId) -> Outcome {
         // Streams that were sent before our limit was known are no abuse, but not for free either.
-        self.guard.peer_reset(true, self.now)?;
+        self.charge_peer_reset()?;
         let violation = Violation::TooManyConcurrentStreams;
         self.reset_without_slot(id, violation.code());
         Ok(Some(reset_event(id, violation)))
@@ -192,7 +195,7 @@ impl Connection {
     /// RFC 9113 §10.5.1: "A server that receives a larger field block than it is willing to handle can send an HTTP 431
     /// (Request Header Fields Too Large) status code".
     fn answer_431(&mut self, id: StreamId, end: bool, violation: Violation) -> Outcome {
-        self.guard.own_reset(self.now)?;
+        self.charge_own_reset()?;
         let head = self.config.own_head(431);
         self.send_block(id, head.fields(), true);
         if !end {
@@ -200,6 +203,56 @@ impl Connection {
         }
         self.streams.note_reset(id, Sender::Us);
         Ok(Some(reset_event(id, violation)))
+    }
+
+    /// RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to closing or resetting the stream." So
+    /// whoever sent the request learns what is wrong with it, and clients don't take the reset for a reason to try again.
+    #[cold]
+    fn answer_400(
+        &mut self,
+        id: StreamId,
+        end: bool,
+        violation: Violation,
+        fields: &Fields,
+    ) -> Outcome {
+        self.charge_own_reset()?;
+        let sentence = format!("The request is malformed: {violation}.\n");
+        let window = self
+            .send_window
+            .available()
+            .min(self.settings.peer.initial_window_size as usize);
+        // RFC 9110 §9.3.2: in answer to HEAD, a server "MUST NOT send content".
+        let is_head = fields.get_known(KnownName::METHOD) == Some(b"HEAD");
+        let has_content = !is_head && sentence.len() <= window;
+        let mut head = self.config.own_head(400);
+        if has_content {
+            head.push("content-type", "text/plain; charset=utf-8");
+            head.push("content-length", sentence.len().to_string());
+        }
+        // A stream that both ends have ended can't be reset (RFC 9113 §5.1), so the reset is the end of such a response. A
+        // client that goes on sending is asked to stop, as after any early response (§8.1).
+        self.send_block(id, head.fields(), !end && !has_content);
+        if has_content {
+            self.send_window.take(sentence.len());
+            self.stats.body_out += sentence.len() as u64;
+            self.data_frames_sent += 1;
+            let len = sentence.len() as u32;
+            self.send(|out| {
+                Data::write_head(id, len, !end, out);
+                out.extend_from_slice(sentence.as_bytes());
+            });
+        }
+        let code = if end {
+            violation.code()
+        } else {
+            ErrorCode::NO_ERROR
+        };
+        self.reset_without_slot(id, code);
+        Ok(Some(Event::Reset {
+            id,
+            code,
+            cause: ResetCause::Violation(violation),
+        }))
     }
 
     fn on_response(&mut self, slot: usize, state: State, end: bool, fields: Fields) -> Outcome {
@@ -250,9 +303,13 @@ impl Connection {
         match lookup {
             Lookup::Skipped => Err(Violation::StreamIdNotIncreasing.into()),
             // RFC 9113 §5.1: frames that were under way when we sent RST_STREAM are ignored.
-            Lookup::Closed(ClosedBy::Reset(Sender::Us)) => Ok(None),
+            Lookup::Closed(ClosedBy::Reset(Sender::Us)) => {
+                self.charge_closed_stream()?;
+                Ok(None)
+            }
+            // RFC 9113 §5.1: who has reset a stream sends nothing more on it, and "MAY" be told so by a connection error.
             Lookup::Closed(ClosedBy::Reset(Sender::Peer)) => {
-                Err(Fault(id, Violation::FrameOnResetStream))
+                Err(Violation::FrameOnResetStream.into())
             }
             _ if id > self.lifetime.last_accepted => Ok(None),
             Lookup::Closed(ClosedBy::EndStream) => Err(Violation::FrameOnClosedStream.into()),

@@ -4,6 +4,7 @@
 mod audit;
 mod data;
 mod ending;
+mod excess;
 mod field_block;
 mod lifetime;
 mod messages;
@@ -109,8 +110,10 @@ pub struct Connection {
     control: Vec<u8>,
     /// Resets that came of something else than a frame on the stream, still to be told.
     untold: VecDeque<(StreamId, ErrorCode, ResetCause)>,
-    /// DATA frames sent, which justify WINDOW_UPDATE frames of the peer.
+    /// DATA frames sent, which justify WINDOW_UPDATE and PING frames of the peer.
     data_frames_sent: u64,
+    /// DATA frames with bytes that came in, which justify empty ones.
+    data_frames_received: u64,
     /// Memory was given back, and nothing has come in since.
     rested: bool,
     /// The peer's connection window holds data up.
@@ -154,11 +157,12 @@ impl Connection {
             send_window: SendWindow::new(65_535),
             sched: Scheduler::default(),
             signals: Signals::new(&config, role),
-            guard: Guard::new(&config.abuse, config.max_concurrent_streams, now),
+            guard: Guard::new(config.clone(), now),
             timers: Timers::default(),
             control: Vec::new(),
             untold: VecDeque::new(),
             data_frames_sent: 0,
+            data_frames_received: 0,
             rested: false,
             blocked: None,
             stats: Stats::default(),
@@ -183,6 +187,7 @@ impl Connection {
     /// The time of [`Connection::next_timeout`] has come. Call `receive` and `transmit` afterwards.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
+        self.guard.resume(now);
         while let Some(timer) = self.timers.pop_expired(now) {
             self.expire(timer);
         }
@@ -202,16 +207,19 @@ impl Connection {
 impl Connection {
     /// When [`Connection::handle_timeout`] wants to be called, if ever.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let deadlines = [self.timers.next(), self.guard.paused_until()];
+        deadlines.into_iter().flatten().min()
     }
 
-    /// Whether `receive` would take input now. While this is false, don't read the transport.
+    /// Whether `receive` would take input now. While this is false, don't read the transport: too much waits to be
+    /// written, or the peer has used up a budget of [`AbuseLimits`](crate::AbuseLimits) and has to pause, until
+    /// [`next_timeout`](Self::next_timeout).
     pub fn can_receive(&self) -> bool {
         // RFC 9113 §5.2.2: "Failure to read promptly could lead to a deadlock". If both ends waited for the other to read
         // before they read themselves, neither would: so a client, whose requests nobody has made it send, always reads.
         let has_room =
             self.role == Role::Client || self.control.len() < self.config.outbound_high_water;
-        has_room && !self.lifetime.is_over()
+        has_room && self.guard.paused_until().is_none() && !self.lifetime.is_over()
     }
 }
 

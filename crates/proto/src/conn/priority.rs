@@ -40,7 +40,7 @@ impl Connection {
         if self.role == Role::Client {
             return Err(Violation::PriorityUpdateFromServer.into());
         }
-        self.guard.priority(self.now)?;
+        self.charge_priority(self.streams_opened())?;
         let id = frame.prioritized_id;
         match self.streams.lookup(id) {
             Lookup::Live(slot) => {
@@ -104,7 +104,7 @@ impl Connection {
 /// Signals of RFC 7540.
 impl Connection {
     pub(super) fn on_priority(&mut self, frame: PriorityFrame) -> Outcome {
-        self.guard.priority(self.now)?;
+        self.charge_priority(self.streams_opened())?;
         let PriorityFrame {
             stream_id: id,
             dependency,
@@ -166,7 +166,8 @@ impl Connection {
             return Ok(());
         };
         if self.depend(id, dependency) > FREE_MOVES {
-            self.guard.priority(self.now)?;
+            // Each request would justify its own.
+            self.charge_priority(0)?;
         }
         Ok(())
     }

@@ -117,6 +117,7 @@ impl Connection {
         self.stats.pushes_in += 1;
         if !wanted || !self.config.enable_push || promised > self.lifetime.last_accepted {
             self.reset_without_slot(promised, ErrorCode::CANCEL);
+            self.charge_closed_stream()?;
             return Ok(None);
         }
         // RFC 9113 §8.4.2: "A client can use the SETTINGS_MAX_CONCURRENT_STREAMS setting to limit the number of responses that
@@ -154,7 +155,7 @@ impl Connection {
         promised: StreamId,
         violation: Violation,
     ) -> Result<Option<Event>, super::recv::Fault> {
-        self.guard.own_reset(self.now)?;
+        self.charge_own_reset()?;
         let code = violation.code();
         self.reset_without_slot(promised, code);
         Ok(Some(reset_event(promised, violation)))

@@ -2,8 +2,8 @@
 
 use bytes::{Buf, BytesMut};
 use tidegate_frame::{
-    Continuation, Frame, Headers, Kind, Ping, PushPromise, RstStream, Scope, Settings, StreamId,
-    WindowUpdate,
+    Continuation, Frame, Headers, Kind, Malformed, Ping, PushPromise, RstStream, Scope, Settings,
+    StreamId, WindowUpdate,
 };
 
 use crate::conn::ending::reset_event;
@@ -12,7 +12,6 @@ use crate::conn::timer::Timer;
 use crate::conn::{Connection, Role};
 use crate::error::{ResetCause, Violation};
 use crate::event::Event;
-use crate::stream::Phase;
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Illegal, Input, Sender};
 
@@ -58,10 +57,7 @@ impl Connection {
             self.heard();
             let before = input.len();
             let frame = match self.take_preface(input) {
-                Ok(true) => self
-                    .reader
-                    .next(input)
-                    .map_err(|bad| Fault(bad.stream_id, bad.into())),
+                Ok(true) => self.reader.next(input).map_err(|bad| self.malformed(bad)),
                 Ok(false) => Ok(None),
                 Err(violation) => Err(violation.into()),
             };
@@ -105,6 +101,17 @@ impl Connection {
         Ok(self.preface_left == 0)
     }
 
+    /// The fault of a frame that is wrong by itself.
+    fn malformed(&self, bad: Malformed) -> Fault {
+        let violation = Violation::from(bad);
+        // RFC 9113 §6.10: "A receiver MUST treat the receipt of any other type of frame or a frame on a different stream as a
+        // connection error (Section 5.4.1) of type PROTOCOL_ERROR", so the frame can't cost its stream only.
+        if self.blocks.partial.is_some() && violation.scope() == Scope::Stream {
+            return Violation::HeaderBlockInterrupted.into();
+        }
+        Fault(bad.stream_id, violation)
+    }
+
     /// A rule was broken on a stream, or on the connection: RST_STREAM or GOAWAY.
     fn fail(&mut self, id: StreamId, violation: Violation) -> Option<Event> {
         // RFC 9113 §6.4: "RST_STREAM frames MUST NOT be sent for a stream in the "idle" state", so there a stream error
@@ -114,27 +121,24 @@ impl Connection {
             self.close_by_violation(violation);
             return None;
         }
-        if let Err(violation) = self.guard.own_reset(self.now) {
+        let charged = match lookup {
+            Lookup::Live(slot) if !self.streams.get(slot).held => self.charge_own_reset(),
+            // RFC 9113 §5.1: "An endpoint MUST NOT send frames other than PRIORITY on a closed stream." Nor is its end told
+            // twice.
+            _ => self.charge_closed_stream(),
+        };
+        if let Err(violation) = charged {
             self.close_by_violation(violation);
             return None;
         }
-        let code = violation.code();
-        match lookup {
-            Lookup::Live(slot) if self.streams.get(slot).held => {
-                // Its owner knows already.
-                self.send_rst_stream(id, code);
-                return None;
-            }
-            Lookup::Live(slot) => {
-                self.send_reset(slot, code);
-                self.let_go(slot);
-            }
-            // RFC 9113 §5.4.2: "an endpoint SHOULD NOT send more than one RST_STREAM frame for any stream".
-            Lookup::Closed(ClosedBy::Reset(Sender::Us)) => return None,
-            _ => {
-                self.reset_without_slot(id, code);
-            }
+        let Lookup::Live(slot) = lookup else {
+            return None;
+        };
+        if self.streams.get(slot).held {
+            return None;
         }
+        self.send_reset(slot, violation.code());
+        self.let_go(slot);
         Some(reset_event(id, violation))
     }
 
@@ -166,7 +170,8 @@ impl Connection {
             Frame::PriorityUpdate(frame) => self.on_priority_update(&frame),
             // RFC 9113 §5.5: "Implementations MUST ignore unknown or unsupported values in all extensible protocol elements."
             Frame::Unknown(frame) => {
-                self.guard.unknown_frame(frame.length, self.now)?;
+                let charged = self.guard.unknown_frame(frame.length, self.now);
+                self.tolerate(charged)?;
                 Ok(None)
             }
         }
@@ -236,12 +241,10 @@ impl Connection {
         };
         partial.continuations += 1;
         let block_len = partial.block.len() + frame.fragment.len();
-        let max_list_size = self.config.max_header_list_size as usize;
         self.guard.continuation(
             partial.continuations,
             frame.fragment.len(),
             block_len,
-            max_list_size,
             frame.end_headers,
             self.now,
         )?;
@@ -268,28 +271,28 @@ impl Connection {
             }
             // The response may be out before the client knows that it doesn't want it. That it doesn't, nothing else tells.
             Lookup::Closed(ClosedBy::EndStream) if is_push => {
-                self.guard.push_cancelled(self.stats.pushes_out, self.now)?;
+                self.charge_push_cancelled()?;
                 self.streams.note_reset(id, Sender::Peer);
                 // Of those above what the client's GOAWAY named, the owner knows that they were not processed.
                 let is_known = self.lifetime.peer_last.is_some_and(|last| id > last);
                 return Ok((!is_known).then(|| reset_by_peer(frame)));
             }
             _ => {
-                self.guard.peer_reset(true, self.now)?;
+                self.charge_closed_stream()?;
                 return Ok(None);
             }
         };
         let stream = self.streams.get_mut(slot);
-        let answered = stream.send.phase != Phase::Head;
-        if stream.opened_by == Sender::Peer {
-            self.guard.peer_reset(answered, self.now)?;
-        } else if is_push {
-            self.guard.push_cancelled(self.stats.pushes_out, self.now)?;
-        }
-        let stream = self.streams.get_mut(slot);
         if stream.held {
+            self.charge_closed_stream()?;
             return Ok(None);
         }
+        if stream.opened_by == Sender::Peer {
+            self.charge_peer_reset()?;
+        } else if is_push {
+            self.charge_push_cancelled()?;
+        }
+        let stream = self.streams.get_mut(slot);
         stream.state = stream
             .state
             .on(Sender::Peer, Input::RstStream)
@@ -308,7 +311,8 @@ impl Connection {
             self.settings_acknowledged();
             return Ok(None);
         }
-        self.guard.settings(frame.entries().count(), self.now)?;
+        let charged = self.guard.settings(frame.entries().count(), self.now);
+        self.tolerate(charged)?;
         let first = !self.settings.received;
         let before = self.settings.receive(frame, self.role.other())?;
         let peer = self.settings.peer;
@@ -358,7 +362,8 @@ impl Connection {
 
     fn on_ping(&mut self, frame: Ping) -> Outcome {
         if !frame.ack {
-            self.guard.ping(self.data_frames_sent, self.now)?;
+            let charged = self.guard.ping(self.data_frames_sent, self.now);
+            self.tolerate(charged)?;
             self.send(|out| {
                 Ping {
                     ack: true,
@@ -380,9 +385,12 @@ impl Connection {
             increment,
         } = frame;
         self.stats.window_updates_in += 1;
-        let streams = self.stats.requests + self.stats.pushes_out;
-        self.guard
-            .window_update(self.data_frames_sent, streams, self.now)?;
+        let streams = self.streams_opened();
+        let bytes = self.stats.body_out;
+        let charged = self
+            .guard
+            .window_update(self.data_frames_sent, bytes, streams, self.now);
+        self.tolerate(charged)?;
         if id.is_connection() {
             if self.send_window.grow(increment).is_err() {
                 return Err(Violation::WindowOverflow.into());
@@ -429,6 +437,6 @@ pub(super) fn illegal(id: StreamId, illegal: Illegal) -> Fault {
         Illegal::Reserved => Violation::FrameOnReservedStream.into(),
         Illegal::HalfClosed => Fault(id, Violation::FrameAfterEndStream),
         Illegal::Closed => Violation::FrameOnClosedStream.into(),
-        Illegal::Reset => Fault(id, Violation::FrameOnResetStream),
+        Illegal::Reset => Violation::FrameOnResetStream.into(),
     }
 }

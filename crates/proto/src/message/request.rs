@@ -83,7 +83,7 @@ impl RequestHead {
         head
     }
 
-    fn unchecked(fields: Fields) -> Self {
+    pub(crate) fn unchecked(fields: Fields) -> Self {
         Self {
             fields,
             method: NONE,
@@ -140,14 +140,19 @@ impl RequestHead {
     /// The first rule that the list breaks; all of them are stream errors.
     pub fn from_fields(fields: Fields, rules: RequestRules) -> Result<Self, Violation> {
         let mut head = Self::unchecked(fields);
-        match head.check(rules) {
-            Err(Violation::PathInvalid) => {
-                head = Self::unchecked(with_ascii_path(&head.fields));
-                head.check(rules)?;
-            }
-            checked => checked?,
-        }
+        head.check_received(rules)?;
         Ok(head)
+    }
+
+    /// As [`from_fields`](Self::from_fields), in place: what is wrong with the list may have to be answered.
+    pub(crate) fn check_received(&mut self, rules: RequestRules) -> Result<(), Violation> {
+        match self.check(rules) {
+            Err(Violation::PathInvalid) => {
+                *self = Self::unchecked(with_ascii_path(&self.fields));
+                self.check(rules)
+            }
+            checked => checked,
+        }
     }
 
     /// Goes through the list once, remembers what is where, then looks at what the pseudo-fields say together.

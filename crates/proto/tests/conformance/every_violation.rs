@@ -67,6 +67,7 @@ fn flood(mut peer: Peer, frames: impl Fn(u32) -> Vec<wire::Raw>) -> Peer {
         if peer.is_closed() {
             return peer;
         }
+        peer.wait_out_pause();
     }
     panic!("the engine takes everything");
 }
@@ -259,7 +260,7 @@ const SCENARIOS: &[(Violation, Scenario)] = &[
         peer
     }),
     (Violation::StreamDependsOnItself, || {
-        on_connection(wire::post(1).depends_on(1, false, 15))
+        on_connection(wire::get(1).depends_on(1, false, 15))
     }),
     // SETTINGS.
     (Violation::EnablePushInvalid, || {
@@ -520,6 +521,15 @@ const SCENARIOS: &[(Violation, Scenario)] = &[
     (Violation::EmptyFrameFlood, || {
         let peer = on_connection(wire::post(1));
         flood(peer, |_| vec![wire::data(1, "")])
+    }),
+    (Violation::GoAwayFlood, || {
+        let peer = on_connection(wire::post(1));
+        flood(peer, |_| vec![wire::goaway(0, ErrorCode::NO_ERROR)])
+    }),
+    (Violation::ClosedStreamFlood, || {
+        let mut peer = on_connection(wire::get(1));
+        peer.respond(1, 200, "");
+        flood(peer, |_| vec![wire::rst_stream(1, ErrorCode::CANCEL)])
     }),
     (Violation::UnknownFrameFlood, || {
         flood(client(), |_| vec![wire::frame(0xfe, 0, 0, [])])

@@ -67,7 +67,7 @@ fn a_request_that_was_not_invited_is_malformed() {
     // RFC 8441 §3: without the setting, ":protocol" is a pseudo-field that is not defined (RFC 9113 §8.3).
     let mut peer = client();
     peer.send(wire::headers(1, WEBSOCKET));
-    peer.stream_error(1, Violation::ProtocolNotAllowed);
+    peer.answered_by_400(1, Violation::ProtocolNotAllowed);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn an_incomplete_request_is_malformed() {
             .collect();
         let mut peer = tunneling();
         peer.send(wire::headers(1, &fields));
-        peer.stream_error(1, Violation::PseudoFieldMissing);
+        peer.answered_by_400(1, Violation::PseudoFieldMissing);
     }
     for wrong in [
         (":method", "GET"),
@@ -94,7 +94,7 @@ fn an_incomplete_request_is_malformed() {
             .collect();
         let mut peer = tunneling();
         peer.send(wire::headers(1, &fields));
-        peer.stream_error(1, Violation::ProtocolNotAllowed);
+        peer.answered_by_400(1, Violation::ProtocolNotAllowed);
     }
 }
 

@@ -355,6 +355,29 @@ fn a_block_may_be_cut_anywhere() {
     }
 }
 
+#[test]
+fn a_malformed_frame_inside_a_block_ends_the_connection() {
+    // RFC 9113 §6.10: "A receiver MUST treat the receipt of any other type of frame or a frame on a different stream as a
+    // connection error (Section 5.4.1) of type PROTOCOL_ERROR." That it would be an error of its stream elsewhere is no
+    // excuse.
+    for odd in [
+        wire::window_update(1, 0),
+        wire::window_update(3, 0),
+        wire::frame(0x2, 0, 1, [0; 4]),
+        wire::window_update(1, 5),
+    ] {
+        let mut peer = client();
+        peer.send(wire::post(1));
+        let block = wire::block(GET);
+        peer.send_all([
+            wire::headers_block(3, &block[..4]).end().unfinished(),
+            odd,
+            wire::continuation(3, &block[4..]),
+        ]);
+        peer.connection_error(Violation::HeaderBlockInterrupted);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

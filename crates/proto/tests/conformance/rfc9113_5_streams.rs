@@ -251,16 +251,16 @@ fn a_stream_closed_by_both_still_takes_what_crossed() {
 
 #[test]
 fn a_peer_that_has_reset_a_stream_sends_no_more_on_it() {
-    // RFC 9113 §5.1, closed: "An endpoint MUST NOT send frames other than PRIORITY on a closed stream." A peer that
-    // goes on after its own RST_STREAM hurts that stream only; RFC 7540 §5.1 made it a stream error of type
-    // STREAM_CLOSED.
+    // RFC 9113 §5.1, closed: "An endpoint MUST NOT send frames other than PRIORITY on a closed stream. An endpoint MAY treat
+    // receipt of any other type of frame on a closed stream as a connection error (Section 5.4.1) of type STREAM_CLOSED".
+    // To answer by RST_STREAM would be such a frame as well.
     for frame in [wire::data(1, "x"), wire::headers(1, &[("a", "b")]).end()] {
         let mut peer = client();
         peer.send_all([wire::post(1), wire::rst_stream(1, ErrorCode::CANCEL)]);
         peer.expect_request(1);
         peer.expect_reset(1, ResetCause::Peer);
         peer.send(frame);
-        peer.stream_error(1, Violation::FrameOnResetStream);
+        peer.connection_error(Violation::FrameOnResetStream);
     }
     let mut peer = client();
     peer.send_all([
@@ -276,6 +276,53 @@ fn a_peer_that_has_reset_a_stream_sends_no_more_on_it() {
         wire::priority(1, 0, false, 1),
     ]);
     peer.expect_alive();
+}
+
+#[test]
+fn nothing_is_sent_on_a_closed_stream_and_its_end_is_told_once() {
+    // RFC 9113 §5.1, closed, as above; §5.4.2: "an endpoint SHOULD NOT send more than one RST_STREAM frame for any stream". What
+    // would cost an open stream its life is let pass: WINDOW_UPDATE of 0, PRIORITY of the wrong length or on itself.
+    let odd = || {
+        [
+            wire::window_update(1, 0),
+            wire::frame(0x2, 0, 1, [0; 4]),
+            wire::priority(1, 1, false, 0),
+        ]
+    };
+    // Answered in full.
+    let mut peer = client();
+    peer.send(wire::get(1));
+    peer.respond(1, 200, "x");
+    peer.events.clear();
+    peer.frames.clear();
+    peer.send_all(odd());
+    peer.expect_no_event();
+    peer.expect_alive();
+    // Reset by either end; the owner has let go, or not.
+    for hold in [false, true] {
+        for by_us in [false, true] {
+            let mut peer = client();
+            if hold {
+                peer.hold_resets();
+            }
+            peer.send(wire::post(1));
+            peer.send(if by_us {
+                wire::window_update(1, 0)
+            } else {
+                wire::rst_stream(1, ErrorCode::CANCEL)
+            });
+            assert_eq!(crate::support::resets(&peer), usize::from(by_us));
+            peer.events.clear();
+            peer.frames.clear();
+            peer.send_all(odd());
+            peer.send(wire::rst_stream(1, ErrorCode::CANCEL));
+            if by_us {
+                peer.send_all([wire::data(1, "x"), wire::headers(1, &[("a", "b")]).end()]);
+            }
+            peer.expect_no_event();
+            peer.expect_alive();
+        }
+    }
 }
 
 #[test]

@@ -651,6 +651,25 @@ fn a_server_ends_gracefully_in_two_steps() {
 }
 
 #[test]
+fn a_goaway_that_says_nothing_new_is_told_once() {
+    // RFC 9113 §6.8: "An endpoint MAY send multiple GOAWAY frames if circumstances change." If they don't, there is nothing to
+    // look through.
+    let mut peer = server();
+    peer.open_get();
+    for _ in 0..3 {
+        peer.send(wire::goaway(1, ErrorCode::NO_ERROR));
+    }
+    assert!(matches!(peer.next_event(), Some(Event::GoingAway { .. })));
+    peer.expect_no_event();
+    // An error is news.
+    peer.send(wire::goaway(1, ErrorCode::INTERNAL_ERROR));
+    assert!(matches!(peer.next_event(), Some(Event::GoingAway { .. })));
+    peer.send(wire::goaway(0, ErrorCode::NO_ERROR));
+    assert!(matches!(peer.next_event(), Some(Event::GoingAway { .. })));
+    peer.expect_reset(1, ResetCause::Unprocessed);
+}
+
+#[test]
 fn the_second_goaway_does_not_wait_for_ever() {
     // RFC 9113 §6.8, as above: a peer that does not answer our PING gets it after a second.
     let mut peer = client();

@@ -1,5 +1,7 @@
 //! RFC 9113 §8: Expressing HTTP Semantics in HTTP/2.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tidegate_proto::{
     Body, Config, ErrorCode, Event, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
@@ -254,6 +256,75 @@ fn the_rest_of_an_answered_request_is_let_pass() {
 }
 
 // --- §8.1.1 Malformed Messages ---
+
+#[test]
+fn a_malformed_request_is_answered_by_400_and_one_sentence() {
+    // RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to closing or resetting the stream."
+    // A reset without a word makes clients send the request again, and their users wait.
+    for (fields, violation) in [
+        (with(GET, &[("te", "gzip")]), Violation::TeNotTrailers),
+        (
+            with(GET, &[("host", "other.example")]),
+            Violation::HostContradictsAuthority,
+        ),
+        (
+            with(GET, &[("content-length", "1")]),
+            Violation::ContentLengthMismatch,
+        ),
+        (GET[1..].to_vec(), Violation::PseudoFieldMissing),
+    ] {
+        let mut peer = client();
+        peer.send(wire::headers(1, &fields).end());
+        peer.answered_by_400(1, violation);
+        assert_eq!(peer.engine.active_streams(), 0);
+    }
+    // A body that is still to come is asked to stop (§8.1), and let pass.
+    let mut peer = client();
+    peer.send(wire::headers(1, &with(POST, &[("te", "gzip")])));
+    peer.answered_by_400(1, Violation::TeNotTrailers);
+    peer.send_all([wire::data(1, "on its way"), wire::data(1, "").end()]);
+    peer.expect_no_event();
+    peer.expect_alive();
+}
+
+#[test]
+fn a_sentence_needs_a_window_and_a_method_with_content() {
+    // RFC 9113 §6.9.1: "The sender MUST NOT send a flow-controlled frame with a length that exceeds the space available".
+    // RFC 9110 §9.3.2: in answer to HEAD, a server "MUST NOT send content".
+    let head = [&[(":method", "HEAD")], &GET[1..]].concat();
+    for (window, request) in [(10, GET.to_vec()), (65_535, head)] {
+        for end in [true, false] {
+            let mut peer = Peer::client_with(Config::server(), &[(0x4, window)]);
+            let frame = wire::headers(1, &with(&request, &[("te", "gzip")]));
+            peer.send(if end { frame.end() } else { frame });
+            let code = if end {
+                ErrorCode::PROTOCOL_ERROR
+            } else {
+                ErrorCode::NO_ERROR
+            };
+            let cause = ResetCause::Violation(Violation::TeNotTrailers);
+            assert_eq!(peer.expect_reset(1, cause), code);
+            let head = peer.expect_head(1);
+            assert_eq!((head.status(), head.end), (400, !end));
+            peer.expect_rst(1, code);
+            peer.expect_alive();
+        }
+    }
+    // What the sentences take of the connection's window is gone.
+    let mut peer = client();
+    let mut sent = 0;
+    for id in (1..).step_by(2) {
+        peer.wait(Duration::from_millis(200));
+        peer.frames.clear();
+        peer.send(wire::headers(id, &with(GET, &[("te", "gzip")])).end());
+        match peer.take_body(id).0.len() {
+            0 => break,
+            len => sent += len,
+        }
+        assert!(sent <= 65_535);
+    }
+    assert!(sent > 65_000, "{sent}");
+}
 
 #[test]
 fn content_length_is_the_sum_of_data() {

@@ -139,7 +139,6 @@ impl Joined {
             // These owners give up far more streams than honest ones.
             config.abuse.resets = Rate::new(100_000, 0);
             config.abuse.priorities = Rate::new(100_000, 0);
-            config.abuse.resets_before_response = 100_000;
             config.abuse.provoked_resets = 100_000;
         }
         if choice & 8 != 0 {

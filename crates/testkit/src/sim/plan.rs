@@ -283,7 +283,6 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
     config.timeouts.shutdown = long;
     // Resets by the hundred and a third party's PINGs are what is wanted here: the budgets have tests of their own.
     let abuse = &mut config.abuse;
-    abuse.resets_before_response = u32::MAX;
     abuse.provoked_resets = u32::MAX;
     for rate in [
         &mut abuse.resets,
@@ -293,6 +292,8 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
         &mut abuse.small_continuations,
         &mut abuse.empty_data,
         &mut abuse.priorities,
+        &mut abuse.goaways,
+        &mut abuse.closed_streams,
     ] {
         *rate = Rate::new(1 << 30, 1 << 30);
     }

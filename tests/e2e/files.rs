@@ -180,7 +180,7 @@ fn nothing_outside_and_nothing_hidden() {
 }
 
 /// The response once the file has its strong entity tag: of a large one that isn't before it is some seconds old.
-fn settled(client: &mut Client, path: &str) -> Response {
+pub(crate) fn settled(client: &mut Client, path: &str) -> Response {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let response = client.get(path);
@@ -304,6 +304,51 @@ fn well_known_files_are_served() {
     let token = client.get("/.well-known/acme-challenge/token");
     assert_eq!((token.status(), token.text()), (200, "proof"));
     assert_eq!(client.get("/.well-known/.hidden").status(), 404);
+}
+
+/// Downloads that stand still have one descriptor together.
+#[test]
+fn a_large_file_is_open_once() {
+    let (dir, server) = site();
+    fs::write(dir.path().join("site/huge.bin"), octets(10_000_000)).unwrap();
+    let mut client = Client::h2c(server.h2c);
+    client.get("/ten.txt");
+    let before = server.descriptors();
+    let ids: Vec<_> = (0..100)
+        .map(|_| client.send("GET", "/huge.bin", &[], Body::Empty))
+        .collect();
+    client.wait_until(|client| ids.iter().all(|id| client.has_begun(*id)));
+    // The client reads no more from here on.
+    let during = server.descriptors();
+    assert!(during <= before + 1, "{before} descriptors became {during}");
+    assert_eq!(Client::h2c(server.h2c).get("/ten.txt").status(), 200);
+}
+
+#[test]
+fn what_is_no_file_holds_up_nobody() {
+    let (dir, server) = site();
+    let fifo = dir.path().join("site/fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let mut client = Client::h2c(server.h2c);
+    assert_eq!(client.get("/fifo").status(), 404);
+    assert_eq!(client.get("/ten.txt").status(), 200);
+}
+
+#[test]
+fn a_directory_that_was_moved_out_is_gone() {
+    let (dir, server) = site();
+    let (root, outside) = (dir.path().join("site"), dir.path().join("outside"));
+    let mut client = Client::h2c(server.h2c);
+    // So old that it is remembered.
+    settled(&mut client, "/1000000.bin");
+    assert_eq!(client.get("/sub/index.html").status(), 200);
+    assert_eq!(client.get("/sub/index.html").status(), 200);
+    fs::rename(root.join("sub"), &outside).unwrap();
+    symlink(&outside, root.join("sub")).unwrap();
+    for path in ["/sub/index.html", "/sub/%69ndex.html", "/sub/"] {
+        assert_eq!(client.get(path).status(), 404, "{path}");
+    }
 }
 
 #[test]

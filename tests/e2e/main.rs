@@ -5,6 +5,7 @@
 //! - `start`     banner, flags, certificates, what goes wrong at the start, logs
 //! - `targets`   demo site, status, upload, echo
 //! - `files`     static files: content, conditions, ranges, what is refused
+//! - `disk`      the same from a disk that is waited for
 //! - `logs`      logs that are stuck, full or moved away
 //! - `headers`   what their compression saves
 //! - `http1`     the same over HTTP/1.1
@@ -19,6 +20,7 @@
 //! - `rfc9110`   the semantics of HTTP, section by section, over both protocols and through the proxy
 
 mod client;
+mod disk;
 mod files;
 mod get;
 mod headers;

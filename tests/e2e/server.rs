@@ -147,6 +147,12 @@ impl Server {
         }
     }
 
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let listed = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        listed.count()
+    }
+
     /// What it wrote to stderr so far.
     pub(crate) fn log(&self) -> String {
         self.brought.log()

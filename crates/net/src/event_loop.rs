@@ -125,7 +125,7 @@ impl<S: Service> EventLoop<S> {
         poll: Poll,
         listeners: Vec<Listener>,
         options: Options,
-        service: S,
+        mut service: S,
         now: Instant,
     ) -> io::Result<Self> {
         let (mailbox, letters) = Mailbox::new(poll.registry(), MAILBOX)?;
@@ -134,6 +134,7 @@ impl<S: Service> EventLoop<S> {
             // A loop that is over needn't look.
             let _ = waker.wake();
         });
+        service.started(&mailbox);
         let mut accepting = Vec::new();
         for (index, mut listener) in listeners.into_iter().enumerate() {
             listener.set_notsent_lowat(options.notsent_lowat)?;

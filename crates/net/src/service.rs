@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use tidegate_ledger::{Ledger, Limits, Resource, Rule};
 use tidegate_proto::{Config, Event};
 
-use crate::{ConnId, Conns, End};
+use crate::{ConnId, Conns, End, Mailbox};
 
 /// Connections that may be open at once, unless the owner says something else.
 const MAX_CONNECTIONS: u64 = 10_000;
@@ -25,6 +25,11 @@ pub enum Direction {
 pub trait Service {
     /// What other threads can send to this worker by its [`Mailbox`](crate::Mailbox).
     type Message: Send + 'static;
+
+    /// The loop was made, and other threads reach this worker by `mailbox`. The first call of all.
+    fn started(&mut self, mailbox: &Mailbox<Self::Message>) {
+        let _ = mailbox;
+    }
 
     /// A new turn of the loop began; `now` is its clock. The place to refresh what is cached per turn.
     fn turn(&mut self, now: Instant) {

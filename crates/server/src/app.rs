@@ -2,11 +2,12 @@
 
 mod upstream;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use tidegate_net::{ConnId, Conns, End, Engine, Service, StreamMut};
+use tidegate_net::{ConnId, Conns, End, Engine, Mailbox, Service, StreamMut};
 use tidegate_proto::{
     CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, StreamId, WallClock,
 };
@@ -16,11 +17,13 @@ use crate::clock::Clock;
 use crate::config::Target;
 use crate::exchange::{Exchange, Exchanges, Progress, Work};
 use crate::handlers::demo::Demo;
-use crate::handlers::files::Files;
+use crate::handlers::download::Read;
+use crate::handlers::files::{self, Done, Files, Looked};
+use crate::handlers::lookup::Refusal;
 use crate::handlers::{ANY_METHODS, Outcome, Request, Sent, echo, status, upload};
 use crate::path::{PathError, RequestPath};
 use crate::priority;
-use crate::proxy::{Proxy, Settings, fields};
+use crate::proxy::{Key, Proxy, Settings, fields};
 use crate::push::{self, Prepared, Pusher};
 use crate::router::Router;
 use crate::stats::{Headers, Published, Snapshot};
@@ -43,6 +46,8 @@ pub struct Site {
     pub access_log: Destination,
     /// That of the engines, which the service sets.
     pub wall_clock: WallClock,
+    /// What files are read with.
+    pub files: files::Shared,
 }
 
 /// The service of one worker.
@@ -69,7 +74,7 @@ impl App {
             demo: Demo::new(&clock),
             pusher: Pusher::new(site.push, &clock, Instant::now()),
             clock,
-            files: Files::default(),
+            files: Files::new(site.files),
             proxy: Proxy::new(site.proxy),
             websockets: site.websockets,
             exchanges: Exchanges::default(),
@@ -207,7 +212,7 @@ impl App {
             (Some(asset), _) => Outcome::Answered(asset.answer_any(request)),
             (None, Some(Target::Files(root))) => {
                 let rest = found.map_or(&[][..], |found| path.behind(found.path));
-                self.files.answer(request, root, rest)
+                self.files.answer(request, (conn, id), root, rest)
             }
             (None, Some(Target::Demo)) => self.demo.answer(request),
             (None, Some(Target::Status)) => status::answer(request),
@@ -217,12 +222,71 @@ impl App {
                 Outcome::Answered(request.respond_text(404, "404 Not Found\n"))
             }
         };
+        self.note((conn, id), outcome, log);
+    }
+
+    /// Notes what came of a request.
+    fn note(&mut self, (conn, id): Key, outcome: Outcome, log: Option<Box<Entry>>) {
         match outcome {
             Outcome::Answered(sent) => self.log(log.as_deref(), sent),
             Outcome::InProgress(sent, work) => {
                 self.exchanges
                     .insert(conn, id, Exchange { work, sent, log });
             }
+        }
+    }
+
+    /// A thread has looked at what a path leads to: answers all who wait for that.
+    fn looked(&mut self, conns: &mut Conns, path: &[u8], looked: Result<Looked, Refusal>) {
+        let (answer, waiting) = self.files.looked(path, looked, &self.clock);
+        for (conn, id) in waiting {
+            // Who was reset meanwhile waits no more.
+            let Some(stream) = conns.stream(conn, id) else {
+                continue;
+            };
+            let Some(Exchange { work, log, .. }) = self.exchanges.remove(conn, id) else {
+                continue;
+            };
+            let Work::Look(waiting) = &work else { continue };
+            let request = &mut Request {
+                stream,
+                head: &waiting.head,
+                end: waiting.end,
+                clock: &self.clock,
+                extra: waiting.extra(),
+            };
+            let outcome = self.files.answer_with(request, &answer);
+            self.note((conn, id), outcome, log);
+        }
+    }
+
+    /// A thread has read a piece of a file.
+    fn read(&mut self, conns: &mut Conns, (conn, id): Key, read: Read) {
+        // The memory comes back whether or not somebody still wants the piece.
+        let read = self.files.take(read);
+        let Some(mut stream) = conns.stream(conn, id) else {
+            return;
+        };
+        if let Some(exchange) = self.exchanges.get(conn, id)
+            && let Work::Download(download) = &mut exchange.work
+        {
+            let step = download.arrived(&mut stream, read);
+            self.downloaded(stream, conn, step);
+        }
+    }
+
+    /// A step of a download is done, or can't be.
+    fn downloaded(&mut self, mut stream: StreamMut<'_>, conn: ConnId, step: io::Result<Progress>) {
+        let id = stream.id();
+        let progress = step.unwrap_or_else(|error| {
+            log::warn!("stream {id}: reset, for its file can't be read on: {error}");
+            stream.reset(ErrorCode::INTERNAL_ERROR);
+            Progress::Done(0)
+        });
+        if let Some(exchange) = self.exchanges.get(conn, id)
+            && exchange.sent.count(progress)
+        {
+            self.finish(stream, conn, id);
         }
     }
 
@@ -242,7 +306,7 @@ impl App {
                 let progress = echo.data(&mut stream, data, end);
                 exchange.sent.count(progress)
             }
-            Work::Download(_) | Work::Relay(_) => {
+            Work::Look(_) | Work::Download(_) | Work::Relay(_) => {
                 stream.consume(data.len());
                 false
             }
@@ -258,17 +322,11 @@ impl App {
             return;
         };
         let progress = match &mut exchange.work {
-            Work::Upload(_) | Work::Relay(_) => return,
+            Work::Upload(_) | Work::Look(_) | Work::Relay(_) => return,
             Work::Echo(echo) => echo.write(&mut stream),
             Work::Download(download) => {
-                match download.write(&mut stream, want, &mut self.files.pieces) {
-                    Ok(progress) => progress,
-                    Err(error) => {
-                        log::warn!("stream {id}: reset, for its file can't be read on: {error}");
-                        stream.reset(ErrorCode::INTERNAL_ERROR);
-                        Progress::Done(0)
-                    }
-                }
+                let step = self.files.read_on(download, &mut stream, want, (conn, id));
+                return self.downloaded(stream, conn, step);
             }
         };
         if exchange.sent.count(progress) {
@@ -317,7 +375,11 @@ impl Sent {
 }
 
 impl Service for App {
-    type Message = std::convert::Infallible;
+    type Message = Done;
+
+    fn started(&mut self, mailbox: &Mailbox<Done>) {
+        self.files.reached_by(mailbox);
+    }
 
     fn turn(&mut self, _now: Instant) {
         self.clock.set(SystemTime::now());
@@ -419,8 +481,11 @@ impl Service for App {
         self.tell_clients(conns);
     }
 
-    fn message(&mut self, _conns: &mut Conns, message: Self::Message) {
-        match message {}
+    fn message(&mut self, conns: &mut Conns, message: Done) {
+        match message {
+            Done::Looked(path, looked) => self.looked(conns, &path, looked),
+            Done::Read(key, read) => self.read(conns, key, read),
+        }
     }
 
     fn tick(&mut self, conns: &mut Conns, _now: Instant) {

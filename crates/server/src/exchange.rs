@@ -7,8 +7,9 @@ use tidegate_proto::StreamId;
 
 use crate::access_log::Entry;
 use crate::handlers::Sent;
+use crate::handlers::download::Download;
 use crate::handlers::echo::Echo;
-use crate::handlers::files::Download;
+use crate::handlers::files::Waiting;
 use crate::handlers::upload::Upload;
 use crate::proxy::Relay;
 
@@ -28,6 +29,8 @@ pub enum Work {
     Upload(Upload),
     /// Its body goes back.
     Echo(Echo),
+    /// A thread looks for its file.
+    Look(Box<Waiting>),
     /// A file goes out.
     Download(Download),
     /// It is on its way to an upstream, or the answer on its way back.

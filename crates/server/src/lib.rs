@@ -5,6 +5,7 @@ pub mod app;
 pub mod certificate;
 pub mod clock;
 pub mod config;
+pub mod disk;
 pub mod exchange;
 pub mod flags;
 pub mod get;

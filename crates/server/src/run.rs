@@ -16,6 +16,7 @@ use tidegate_net::{EventLoop, Listener, Mailbox, Security};
 use crate::access_log::Destination;
 use crate::app::{App, Site};
 use crate::config::{Address, Config, Target};
+use crate::handlers::files;
 use crate::logs::{self, queue};
 use crate::router::Router;
 use crate::shares;
@@ -85,6 +86,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         push: config.push,
         access_log: config.access_log,
         wall_clock: options.proto.wall_clock.clone().unwrap_or_default(),
+        files: files::Shared::default(),
     };
     let access_log = site.access_log.clone();
     let stdout = match &access_log {

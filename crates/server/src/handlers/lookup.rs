@@ -6,10 +6,13 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use percent_encoding::percent_decode;
+use rustix::io::Errno;
 
 use super::asset::fingerprint;
+use super::beneath::{Links, Means, Pace, Purpose};
 
 /// A file that changed less than so many seconds ago may change again without its times showing it.
 const UNSETTLED: u64 = 2;
@@ -17,10 +20,14 @@ const UNSETTLED: u64 = 2;
 /// RFC 8615 §3: "A well-known URI is a URI whose path component begins with the characters "/.well-known/"".
 const WELL_KNOWN: &[u8] = b".well-known";
 
+/// That paths are walked is said once, however many roots there are.
+static WALKING: Once = Once::new();
+
 /// A directory whose files are served.
 #[derive(Clone, Debug)]
 pub struct Root {
     directory: PathBuf,
+    means: Means,
 }
 
 /// What a path leads to.
@@ -35,18 +42,18 @@ pub enum Found {
 /// A regular file that is below the root.
 #[derive(Debug)]
 pub struct Located {
-    /// Its path as it was asked for: symbolic links not followed.
-    pub asked: PathBuf,
-    /// Its path with all symbolic links followed; below the root.
-    pub real: PathBuf,
+    /// Its path below the root, as it was asked for.
+    pub below: PathBuf,
     /// The file, open for reading.
     pub file: File,
     /// Which version of which file it is.
     pub identity: Identity,
+    /// Whether links led to it.
+    pub links: Links,
 }
 
 /// Tells a file, and the version of its content, from others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     device: u64,
     inode: u64,
@@ -104,6 +111,8 @@ pub enum Refusal {
     NotFound,
     /// The server itself may not read it.
     Forbidden,
+    /// To know, one would have to wait for a disk.
+    WouldBlock,
     /// The file system failed.
     Failed(io::Error),
 }
@@ -113,10 +122,13 @@ impl From<io::Error> for Refusal {
         use io::ErrorKind as Kind;
         match error.kind() {
             Kind::PermissionDenied => Self::Forbidden,
-            // A loop of symbolic links has no stable kind; Linux calls it ELOOP, 40.
             Kind::NotFound | Kind::NotADirectory | Kind::InvalidFilename => Self::NotFound,
-            _ if error.raw_os_error() == Some(40) => Self::NotFound,
-            _ => Self::Failed(error),
+            Kind::WouldBlock => Self::WouldBlock,
+            // A loop of symbolic links, and a socket, have no stable kind.
+            _ => match Errno::from_io_error(&error) {
+                Some(Errno::LOOP | Errno::NXIO) => Self::NotFound,
+                _ => Self::Failed(error),
+            },
         }
     }
 }
@@ -130,7 +142,15 @@ impl Root {
         let directory = std::path::absolute(directory)?;
         // Says at the start what would otherwise be said to each client.
         fs::read_dir(&directory)?;
-        Ok(Self { directory })
+        let means = Means::of(&directory)?;
+        if means == Means::Walk {
+            WALKING.call_once(|| {
+                log::info!(
+                    "this system has no openat2: files are opened part by part of their paths, which takes longer"
+                );
+            });
+        }
+        Ok(Self { directory, means })
     }
 
     /// Where it is.
@@ -138,67 +158,55 @@ impl Root {
         &self.directory
     }
 
+    /// How the kernel keeps us below it.
+    pub fn means(&self) -> Means {
+        self.means
+    }
+
     /// The file at `path`, which is what is left of a request's path behind its route: empty, or begins with `/`. A path
     /// that ends in `/` leads to the index.html of that directory.
     ///
     /// # Errors
     /// [`Refusal`] tells why there is none.
-    pub fn find(&self, path: &[u8]) -> Result<Found, Refusal> {
-        let (below, is_directory) = decode(path).ok_or(Refusal::NotFound)?;
-        // Again for each file, for the directory itself may be a symbolic link that was moved on to another version.
-        let root = fs::canonicalize(&self.directory)?;
-        let asked = self.directory.join(below);
-        let real = inside(&root, &asked)?;
-        let metadata = fs::metadata(&real)?;
-        if metadata.is_dir() {
-            if !is_directory {
-                return Ok(Found::Directory);
-            }
-            let index = asked.join("index.html");
-            let real = inside(&root, &index)?;
-            return open(index, real);
-        }
+    pub fn find(&self, path: &[u8], pace: Pace) -> Result<Found, Refusal> {
+        let (mut below, is_directory) = decode(path).ok_or(Refusal::NotFound)?;
         if is_directory {
+            below.push("index.html");
+        }
+        let (file, links) = match self.open(&below, Purpose::Read, pace) {
+            Ok(opened) => opened,
+            // A directory need not be readable to have files that are.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_directory => {
+                return match self.open(&below, Purpose::Directory, pace) {
+                    Ok(_) => Ok(Found::Directory),
+                    Err(_) => Err(error.into()),
+                };
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let metadata = file.metadata()?;
+        if metadata.is_dir() && !is_directory {
+            return Ok(Found::Directory);
+        }
+        if !metadata.is_file() {
             return Err(Refusal::NotFound);
         }
-        open(asked, real)
+        Ok(Found::File(Located {
+            below,
+            file,
+            identity: Identity::of(&metadata),
+            links,
+        }))
     }
-}
 
-/// Follows all symbolic links; what is outside of the root isn't found.
-fn inside(root: &Path, path: &Path) -> Result<PathBuf, Refusal> {
-    let real = fs::canonicalize(path)?;
-    if real.starts_with(root) {
-        Ok(real)
-    } else {
-        Err(Refusal::NotFound)
+    /// Opens what is at this path below the root, whatever it is.
+    ///
+    /// # Errors
+    /// What the system says. What leads out of the root isn't found.
+    pub fn open(&self, below: &Path, purpose: Purpose, pace: Pace) -> io::Result<(File, Links)> {
+        // By the name of the root each time: the directory may be a symbolic link that was moved on to another version.
+        self.means.open(&self.directory, below, purpose, pace)
     }
-}
-
-fn open(asked: PathBuf, real: PathBuf) -> Result<Found, Refusal> {
-    let (file, identity) = open_regular(&real)?;
-    Ok(Found::File(Located {
-        asked,
-        real,
-        file,
-        identity,
-    }))
-}
-
-/// Opens a regular file.
-///
-/// # Errors
-/// [`Refusal::NotFound`] for anything else than a regular file; opening a pipe would block.
-pub fn open_regular(path: &Path) -> Result<(File, Identity), Refusal> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(Refusal::NotFound);
-    }
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(Refusal::NotFound);
-    }
-    Ok((file, Identity::of(&metadata)))
 }
 
 /// A request's path as a path below the root, and whether it ends in `/`. `None` if any segment is empty, begins with a
@@ -239,6 +247,12 @@ mod tests {
     /// root/out → ../secret   root/outdir → ..   root/in → sub/page.html   root/loop → loop   root/abs → /…/root/a b
     /// ```
     fn tree() -> (tempfile::TempDir, Root) {
+        let (dir, [root, _]) = trees();
+        (dir, root)
+    }
+
+    /// The same root by all means that there are.
+    fn trees() -> (tempfile::TempDir, [Root; 2]) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
         fs::create_dir_all(root.join("sub")).unwrap();
@@ -259,11 +273,19 @@ mod tests {
         symlink("loop", root.join("loop")).unwrap();
         symlink(root.join("a b"), root.join("abs")).unwrap();
         let root = Root::new(&root).unwrap();
-        (dir, root)
+        let walked = Root {
+            means: Means::Walk,
+            ..root.clone()
+        };
+        (dir, [root, walked])
+    }
+
+    fn find(root: &Root, path: &str) -> Result<Found, Refusal> {
+        root.find(path.as_bytes(), Pace::Patient)
     }
 
     fn read(root: &Root, path: &str) -> String {
-        match root.find(path.as_bytes()) {
+        match find(root, path) {
             Ok(Found::File(mut located)) => {
                 let mut text = String::new();
                 located.file.read_to_string(&mut text).unwrap();
@@ -275,40 +297,44 @@ mod tests {
 
     #[test]
     fn finds_files() {
-        let (_dir, root) = tree();
-        assert_eq!(read(&root, "/"), "index.html");
-        assert_eq!(read(&root, "/index.html"), "index.html");
-        assert_eq!(read(&root, "/a%20b"), "a b");
-        assert_eq!(read(&root, "/%61 b"), "a b");
-        assert_eq!(read(&root, "/sub/page.html"), "sub/page.html");
-        assert_eq!(read(&root, "/sub/page%2ehtml"), "sub/page.html");
+        let (_dir, roots) = trees();
+        for root in &roots {
+            assert_eq!(read(root, "/"), "index.html");
+            assert_eq!(read(root, "/index.html"), "index.html");
+            assert_eq!(read(root, "/a%20b"), "a b");
+            assert_eq!(read(root, "/%61 b"), "a b");
+            assert_eq!(read(root, "/sub/page.html"), "sub/page.html");
+            assert_eq!(read(root, "/sub/page%2ehtml"), "sub/page.html");
+        }
     }
 
     #[test]
     fn well_known_files_are_not_hidden() {
-        let (dir, root) = tree();
-        let known = dir.path().join("root/.well-known");
-        fs::create_dir(&known).unwrap();
-        fs::create_dir(dir.path().join("root/sub/.well-known")).unwrap();
-        for path in [
-            ".well-known/token",
-            ".well-known/.hidden",
-            "sub/.well-known/token",
-        ] {
-            fs::write(dir.path().join("root").join(path), "proof").unwrap();
-        }
-        assert_eq!(read(&root, "/.well-known/token"), "proof");
-        assert_eq!(read(&root, "/%2ewell-known/token"), "proof");
-        for path in [
-            "/.well-known/.hidden",
-            "/.well-known/../.hidden",
-            "/.well-known/..%2f.hidden",
-            "/sub/.well-known/token",
-            "/.well-knownx",
-            "/.WELL-KNOWN/token",
-        ] {
-            let found = root.find(path.as_bytes());
-            assert!(matches!(found, Err(Refusal::NotFound)), "{path}");
+        let (dir, roots) = trees();
+        for root in &roots {
+            let known = dir.path().join("root/.well-known");
+            fs::create_dir_all(&known).unwrap();
+            fs::create_dir_all(dir.path().join("root/sub/.well-known")).unwrap();
+            for path in [
+                ".well-known/token",
+                ".well-known/.hidden",
+                "sub/.well-known/token",
+            ] {
+                fs::write(dir.path().join("root").join(path), "proof").unwrap();
+            }
+            assert_eq!(read(root, "/.well-known/token"), "proof");
+            assert_eq!(read(root, "/%2ewell-known/token"), "proof");
+            for path in [
+                "/.well-known/.hidden",
+                "/.well-known/../.hidden",
+                "/.well-known/..%2f.hidden",
+                "/sub/.well-known/token",
+                "/.well-knownx",
+                "/.WELL-KNOWN/token",
+            ] {
+                let found = find(root, path);
+                assert!(matches!(found, Err(Refusal::NotFound)), "{path}");
+            }
         }
     }
 
@@ -342,9 +368,11 @@ mod tests {
 
     #[test]
     fn symbolic_links_that_stay_inside_are_followed() {
-        let (_dir, root) = tree();
-        assert_eq!(read(&root, "/in"), "sub/page.html");
-        assert_eq!(read(&root, "/abs"), "a b");
+        let (_dir, roots) = trees();
+        for root in &roots {
+            assert_eq!(read(root, "/in"), "sub/page.html");
+            assert_eq!(read(root, "/abs"), "a b");
+        }
     }
 
     #[test]
@@ -361,87 +389,153 @@ mod tests {
 
     #[test]
     fn directories_need_their_slash() {
-        let (_dir, root) = tree();
-        for path in ["", "/sub", "/empty"] {
-            assert!(
-                matches!(root.find(path.as_bytes()), Ok(Found::Directory)),
-                "{path}"
-            );
-        }
-        for path in ["/sub/", "/empty/", "/index.html/", "/sub/page.html/"] {
-            assert!(
-                matches!(root.find(path.as_bytes()), Err(Refusal::NotFound)),
-                "{path}"
-            );
+        let (_dir, roots) = trees();
+        for root in &roots {
+            for path in ["", "/sub", "/empty"] {
+                assert!(matches!(find(root, path), Ok(Found::Directory)), "{path}");
+            }
+            for path in ["/sub/", "/empty/", "/index.html/", "/sub/page.html/"] {
+                assert!(matches!(find(root, path), Err(Refusal::NotFound)), "{path}");
+            }
         }
     }
 
     #[test]
     fn there_is_no_way_out_and_nothing_hidden() {
-        let (dir, root) = tree();
-        let absolute = format!("/{}", dir.path().join("secret").display());
-        let encoded = format!("/{}", dir.path().join("secret").display()).replace('/', "%2f");
-        for path in [
-            "/../secret",
-            "/sub/../../secret",
-            "/sub/../index.html",
-            "/./index.html",
-            "/%2e%2e/secret",
-            "/%2E%2E/secret",
-            "/.%2e/secret",
-            "/..%2fsecret",
-            "/%2e%2e%2fsecret",
-            "/sub%2fpage.html",
-            "/sub/..%2f..%2fsecret",
-            "/%252e%252e/secret",
-            "/..\\secret",
-            "/..%5csecret",
-            "/%c0%ae%c0%ae/secret",
-            "/index.html%00",
-            "/%00",
-            "/in%00.txt",
-            "//",
-            "//index.html",
-            "/sub//page.html",
-            "/out",
-            "/outdir/secret",
-            "/outdir/",
-            "/outdir",
-            "/outdir/root/index.html/",
-            "/loop",
-            "/.hidden",
-            "/%2ehidden",
-            "/sub/.hidden",
-            "/...",
-            "/.",
-            "/..",
-            "/../",
-            "index.html",
-            "*",
-            &absolute,
-            &encoded,
-            &format!("/{}", "a".repeat(5000)),
-            &"/a".repeat(5000),
-        ] {
-            assert!(
-                matches!(root.find(path.as_bytes()), Err(Refusal::NotFound)),
-                "{path}"
-            );
+        let (dir, roots) = trees();
+        for root in &roots {
+            let absolute = format!("/{}", dir.path().join("secret").display());
+            let encoded = format!("/{}", dir.path().join("secret").display()).replace('/', "%2f");
+            for path in [
+                "/../secret",
+                "/sub/../../secret",
+                "/sub/../index.html",
+                "/./index.html",
+                "/%2e%2e/secret",
+                "/%2E%2E/secret",
+                "/.%2e/secret",
+                "/..%2fsecret",
+                "/%2e%2e%2fsecret",
+                "/sub%2fpage.html",
+                "/sub/..%2f..%2fsecret",
+                "/%252e%252e/secret",
+                "/..\\secret",
+                "/..%5csecret",
+                "/%c0%ae%c0%ae/secret",
+                "/index.html%00",
+                "/%00",
+                "/in%00.txt",
+                "//",
+                "//index.html",
+                "/sub//page.html",
+                "/out",
+                "/outdir/secret",
+                "/outdir/",
+                "/outdir",
+                "/outdir/root/index.html/",
+                "/loop",
+                "/.hidden",
+                "/%2ehidden",
+                "/sub/.hidden",
+                "/...",
+                "/.",
+                "/..",
+                "/../",
+                "index.html",
+                "*",
+                &absolute,
+                &encoded,
+                &format!("/{}", "a".repeat(5000)),
+                &"/a".repeat(5000),
+            ] {
+                assert!(matches!(find(root, path), Err(Refusal::NotFound)), "{path}");
+            }
+            // `outdir/root` leads out and in again; the file is inside, so it may be served.
+            assert_eq!(read(root, "/outdir/root/index.html"), "index.html");
         }
-        // `outdir/root` leads out and in again; the file is inside, so it may be served.
-        assert_eq!(read(&root, "/outdir/root/index.html"), "index.html");
     }
 
     #[test]
-    fn only_regular_files() {
-        assert!(matches!(
-            open_regular(Path::new("/dev/zero")),
-            Err(Refusal::NotFound)
-        ));
-        assert!(matches!(
-            open_regular(Path::new("/")),
-            Err(Refusal::NotFound)
-        ));
+    fn only_regular_files_and_nothing_waits() {
+        let (dir, roots) = trees();
+        let fifo = dir.path().join("root/fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+        let socket = dir.path().join("root/socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for root in &roots {
+            for path in ["/fifo", "/socket", "/fifo/", "/fifo/x"] {
+                let found = find(root, path);
+                assert!(matches!(found, Err(Refusal::NotFound)), "{path} {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_in_memory_is_found_at_once() {
+        let (_dir, [root, walked]) = trees();
+        if root.means() == Means::Walk {
+            return;
+        }
+        for path in ["/sub/page.html", "/in"] {
+            read(&root, path);
+            let found = root.find(path.as_bytes(), Pace::AtOnce);
+            assert!(
+                matches!(found, Ok(Found::File(_)) | Err(Refusal::WouldBlock)),
+                "{found:?}"
+            );
+            let found = walked.find(path.as_bytes(), Pace::AtOnce);
+            assert!(matches!(found, Err(Refusal::WouldBlock)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn links_are_told() {
+        let (_dir, roots) = trees();
+        for root in &roots {
+            for (path, links) in [
+                ("/sub/page.html", Links::None),
+                ("/in", Links::Followed),
+                ("/abs", Links::Followed),
+                ("/outdir/root/sub/page.html", Links::Followed),
+            ] {
+                let Ok(Found::File(located)) = find(root, path) else {
+                    panic!("{path}");
+                };
+                assert_eq!(located.links, links, "{path}");
+            }
+        }
+    }
+
+    /// Somebody who writes below the root exchanges a directory for a link, again and again, while it is asked for.
+    #[test]
+    fn a_race_of_links_never_leads_out() {
+        let (dir, roots) = trees();
+        let root = dir.path().join("root");
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("page.html"), "secret").unwrap();
+        symlink(&outside, root.join("swap")).unwrap();
+        let swap = || {
+            let (a, b) = (root.join("sub"), root.join("swap"));
+            let flags = rustix::fs::RenameFlags::EXCHANGE;
+            rustix::fs::renameat_with(rustix::fs::CWD, a, rustix::fs::CWD, b, flags).unwrap();
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..20_000).for_each(|_| swap()));
+            for _ in 0..2000 {
+                for root in &roots {
+                    match find(root, "/sub/page.html") {
+                        Ok(Found::File(mut located)) => {
+                            let mut text = String::new();
+                            located.file.read_to_string(&mut text).unwrap();
+                            assert_eq!(text, "sub/page.html");
+                        }
+                        Err(Refusal::NotFound | Refusal::WouldBlock) => {}
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+        });
     }
 
     #[test]
@@ -454,7 +548,7 @@ mod tests {
     #[test]
     fn identities_follow_the_content() {
         let (dir, root) = tree();
-        let identity = |path: &str| match root.find(path.as_bytes()) {
+        let identity = |path: &str| match find(&root, path) {
             Ok(Found::File(located)) => located.identity,
             other => panic!("{other:?}"),
         };

@@ -1,8 +1,10 @@
 //! What answers requests.
 
 pub mod asset;
+pub mod beneath;
 pub mod conditional;
 pub mod demo;
+pub mod download;
 pub mod echo;
 pub mod files;
 pub mod lookup;
@@ -172,7 +174,8 @@ impl<'a> Request<'a> {
         head_of(status, self.clock)
     }
 
-    fn head_of_text(&self, status: u16, text: &str) -> ResponseHead {
+    /// The same of an answer with a line of text.
+    pub fn head_of_text(&self, status: u16, text: &str) -> ResponseHead {
         let mut head = self.head_of(status);
         head.push("content-type", "text/plain; charset=utf-8");
         head.push("content-length", text.len().to_string());

@@ -69,6 +69,7 @@ pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> 
         },
         access_log: Destination::Log,
         wall_clock: WallClock::new(),
+        files: Default::default(),
     };
     let mut config = Config::server();
     config.enable_connect_protocol = true;

@@ -1,0 +1,250 @@
+//! Opens files below a directory, and never one outside of it, whatever is renamed or linked meanwhile.
+
+use std::fs::{self, File};
+use std::io::{self, IoSliceMut};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+
+/// How often an opening is tried again that a rename beside it has disturbed.
+const TRIES: usize = 16;
+
+/// Without O_NONBLOCK opening a FIFO would wait for somebody who writes to it.
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Whether the caller can wait for a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// No: what isn't in the system's caches fails with [`io::ErrorKind::WouldBlock`].
+    AtOnce,
+    /// Yes.
+    Patient,
+}
+
+/// How the kernel keeps us below a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// The kernel resolves a whole path and refuses to leave the directory: openat2 of Linux 5.6.
+    Openat2,
+    /// We open one part of the path after the other and follow no link. Nothing is known of the system's caches, so that
+    /// nothing is done at once.
+    Walk,
+}
+
+/// What to open a path for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To read it.
+    Read,
+    /// To see whether it is a directory.
+    Directory,
+}
+
+/// Whether there were symbolic links on the way, below the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// No.
+    None,
+    /// Yes, and they stayed inside.
+    Followed,
+}
+
+impl Means {
+    /// The best that this system has for this directory.
+    ///
+    /// # Errors
+    /// When the directory can't be opened.
+    pub fn of(directory: &Path) -> io::Result<Self> {
+        match openat2(CWD, directory, DIRECTORY, Resolve::Freely, Pace::Patient) {
+            Ok(_) => Ok(Self::Openat2),
+            // Containers of old forbid what they don't know: EPERM.
+            Err(Errno::NOSYS | Errno::PERM) => Ok(Self::Walk),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens the path `below` this directory, and says whether links led there. The file may be anything: look at it.
+    ///
+    /// # Errors
+    /// What the system says. What leads out of the directory isn't found.
+    pub fn open(
+        self,
+        directory: &Path,
+        below: &Path,
+        purpose: Purpose,
+        pace: Pace,
+    ) -> io::Result<(File, Links)> {
+        let flags = match purpose {
+            Purpose::Read => READ,
+            Purpose::Directory => DIRECTORY,
+        };
+        if (self, pace) == (Self::Walk, Pace::AtOnce) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let root = match self {
+            Self::Openat2 => openat2(CWD, directory, DIRECTORY, Resolve::Freely, pace),
+            Self::Walk => openat(CWD, directory, DIRECTORY, Mode::empty()),
+        };
+        let root = root.map_err(io::Error::from)?;
+        match self.open_plain(&root, below, flags, pace) {
+            Ok(file) => return Ok((File::from(file), Links::None)),
+            Err(Errno::LOOP) => {}
+            // The walk takes a link for a file where there should be a directory.
+            Err(Errno::NOTDIR) if self == Self::Walk => {}
+            Err(error) => return Err(error.into()),
+        }
+        if self == Self::Openat2 {
+            match openat2(&root, below, flags, Resolve::Beneath, pace) {
+                Ok(file) => return Ok((File::from(file), Links::Followed)),
+                // An absolute link, or one that leads out: perhaps in again.
+                Err(Errno::XDEV) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if pace == Pace::AtOnce {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        // Where the links lead is worked out by names, and then opened below the root without following any: whatever
+        // changes meanwhile, it isn't outside.
+        let real = fs::canonicalize(directory.join(below))?;
+        let real = real.strip_prefix(fs::canonicalize(directory)?);
+        let real = real.map_err(|_| io::ErrorKind::NotFound)?;
+        match self.open_plain(&root, real, flags, pace) {
+            Ok(file) => Ok((File::from(file), Links::Followed)),
+            Err(Errno::LOOP) => Err(io::ErrorKind::NotFound.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens a path without links. [`Errno::LOOP`] if there is one.
+    fn open_plain(
+        self,
+        root: &OwnedFd,
+        below: &Path,
+        flags: OFlags,
+        pace: Pace,
+    ) -> Result<OwnedFd, Errno> {
+        let itself = Path::new(".");
+        let below = if below.as_os_str().is_empty() {
+            itself
+        } else {
+            below
+        };
+        match self {
+            Self::Openat2 => openat2(root, below, flags, Resolve::Plainly, pace),
+            Self::Walk => {
+                let mut parts: Vec<_> = below.components().collect();
+                let last = parts.pop().unwrap_or(Component::CurDir);
+                let mut at = None;
+                for part in parts {
+                    let from = at.as_ref().unwrap_or(root);
+                    let flags = DIRECTORY | OFlags::NOFOLLOW;
+                    at = Some(openat(from, part.as_os_str(), flags, Mode::empty())?);
+                }
+                let from = at.as_ref().unwrap_or(root);
+                let flags = flags | OFlags::NOFOLLOW;
+                openat(from, last.as_os_str(), flags, Mode::empty())
+            }
+        }
+    }
+}
+
+/// Which links count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Resolve {
+    /// All.
+    Freely,
+    /// Those that don't leave the directory.
+    Beneath,
+    /// None.
+    Plainly,
+}
+
+#[cfg(target_os = "linux")]
+fn openat2(
+    from: impl std::os::fd::AsFd,
+    path: &Path,
+    flags: OFlags,
+    resolve: Resolve,
+    pace: Pace,
+) -> Result<OwnedFd, Errno> {
+    use rustix::fs::ResolveFlags as Flags;
+    let mut how = match resolve {
+        Resolve::Freely => Flags::empty(),
+        Resolve::Beneath => Flags::BENEATH | Flags::NO_MAGICLINKS,
+        Resolve::Plainly => Flags::BENEATH | Flags::NO_MAGICLINKS | Flags::NO_SYMLINKS,
+    };
+    let open = |how| rustix::fs::openat2(from.as_fd(), path, flags, Mode::empty(), how);
+    match pace {
+        Pace::AtOnce => {
+            how |= Flags::CACHED;
+            // Linux before 5.12 doesn't know the flag.
+            open(how).map_err(|error| {
+                if error == Errno::INVAL {
+                    Errno::AGAIN
+                } else {
+                    error
+                }
+            })
+        }
+        Pace::Patient => {
+            let mut last = Errno::AGAIN;
+            for _ in 0..TRIES {
+                match open(how) {
+                    Err(error @ (Errno::AGAIN | Errno::INTR)) => last = error,
+                    other => return other,
+                }
+            }
+            Err(last)
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn openat2(
+    _from: impl std::os::fd::AsFd,
+    _path: &Path,
+    _flags: OFlags,
+    _resolve: Resolve,
+    _pace: Pace,
+) -> Result<OwnedFd, Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// Reads bytes from place `at` of a file on, and returns how many. 0 at its end.
+///
+/// # Errors
+/// What the system says; with [`Pace::AtOnce`], [`io::ErrorKind::WouldBlock`] for what isn't in its cache.
+pub fn read_at(file: &File, buffer: &mut [u8], at: u64, pace: Pace) -> io::Result<usize> {
+    loop {
+        let read = match pace {
+            Pace::AtOnce => read_cached(file, &mut [IoSliceMut::new(buffer)], at),
+            Pace::Patient => rustix::io::pread(file, &mut *buffer, at),
+        };
+        match read {
+            Err(Errno::INTR) => {}
+            // File systems that can't tell.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) if pace == Pace::AtOnce => {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn read_cached(file: &File, buffers: &mut [IoSliceMut<'_>], at: u64) -> Result<usize, Errno> {
+    rustix::io::preadv2(file, buffers, at, rustix::io::ReadWriteFlags::NOWAIT)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_cached(_file: &File, _buffers: &mut [IoSliceMut<'_>], _at: u64) -> Result<usize, Errno> {
+    Err(Errno::NOSYS)
+}

@@ -1,0 +1,416 @@
+//! A large file on its way out.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::{Bytes, BytesMut};
+use rustc_hash::FxHashMap;
+use tidegate_net::StreamMut;
+
+use super::beneath::{Pace, Purpose, read_at};
+use super::lookup::{Identity, Root};
+use crate::disk::Disk;
+use crate::exchange::Progress;
+
+/// Octets that are read at once from a large file.
+const PIECE: usize = 64 << 10;
+
+/// Pieces whose memory one worker keeps to use it again.
+const RECENT_PIECES: usize = 16;
+
+/// Versions of files that a table of descriptors has before those that are closed are looked for.
+const SWEEP_AT: usize = 64;
+
+/// One version of one file, not open.
+#[derive(Debug)]
+pub struct Source {
+    /// The directory that it is below.
+    pub root: Root,
+    /// Its path there.
+    pub below: PathBuf,
+    /// Which version of it.
+    pub identity: Identity,
+}
+
+impl Source {
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// What the system says, or that another version is there meanwhile.
+    pub fn open(&self, pace: Pace) -> io::Result<File> {
+        let (file, _) = self.root.open(&self.below, Purpose::Read, pace)?;
+        if Identity::of(&file.metadata()?) != self.identity {
+            return Err(io::Error::other("another version of the file is there now"));
+        }
+        Ok(file)
+    }
+}
+
+/// The files that are open, each version once. They are closed when nobody has them any more.
+#[derive(Debug, Default)]
+pub struct Descriptors {
+    open: FxHashMap<Identity, Weak<File>>,
+}
+
+impl Descriptors {
+    fn get(&self, identity: &Identity) -> Option<Arc<File>> {
+        self.open.get(identity)?.upgrade()
+    }
+
+    /// Takes up a file, and returns the one that is open already, if there is one.
+    fn share(&mut self, identity: Identity, file: Arc<File>) -> Arc<File> {
+        if let Some(open) = self.get(&identity) {
+            return open;
+        }
+        if self.open.len() >= SWEEP_AT {
+            self.open.retain(|_, file| file.strong_count() > 0);
+        }
+        self.open.insert(identity, Arc::downgrade(&file));
+        file
+    }
+}
+
+/// A file on its way out.
+pub struct Download {
+    source: Arc<Source>,
+    /// The file once there was window for some of it.
+    file: Option<Arc<File>>,
+    /// The octet that is read next.
+    next: u64,
+    end: u64,
+    piece: Piece,
+}
+
+/// What was read and not taken yet.
+enum Piece {
+    /// A thread reads it.
+    Asked,
+    /// It is here, or nothing is.
+    Here(Bytes),
+}
+
+/// What a worker reads files with.
+pub struct Reader {
+    disk: Disk,
+    pieces: Pieces,
+    descriptors: Descriptors,
+    /// Those that threads have opened, for all workers.
+    shared: Arc<Mutex<Descriptors>>,
+}
+
+/// What a thread has read.
+pub struct Read {
+    identity: Identity,
+    /// The file, and how many octets of the memory are its.
+    result: io::Result<(Arc<File>, usize)>,
+    memory: BytesMut,
+}
+
+impl Reader {
+    /// A reader that hands to these threads what isn't in memory.
+    pub fn new(disk: Disk, shared: Arc<Mutex<Descriptors>>) -> Self {
+        Self {
+            disk,
+            pieces: Pieces::default(),
+            descriptors: Descriptors::default(),
+            shared,
+        }
+    }
+
+    /// The threads.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The file, if it is open already or can be opened without waiting.
+    fn open(&mut self, source: &Source, pace: Pace) -> io::Result<Arc<File>> {
+        if let Some(file) = self.descriptors.get(&source.identity) {
+            return Ok(file);
+        }
+        let file = Arc::new(source.open(pace)?);
+        Ok(self.descriptors.share(source.identity, file))
+    }
+}
+
+impl Download {
+    /// Octets `next..end` of a file.
+    pub fn new(source: Arc<Source>, range: std::ops::Range<u64>) -> Self {
+        Self {
+            source,
+            file: None,
+            next: range.start,
+            end: range.end,
+            piece: Piece::Here(Bytes::new()),
+        }
+    }
+
+    /// The stream can take up to `want` octets. What isn't in memory a thread reads, which then calls what `done` makes.
+    ///
+    /// # Errors
+    /// When the file can't be read, has become shorter, or another one is in its place before it was opened.
+    pub fn write<F: FnOnce(Read) + Send + 'static>(
+        &mut self,
+        stream: &mut StreamMut<'_>,
+        want: usize,
+        reader: &mut Reader,
+        done: impl FnOnce() -> F,
+    ) -> io::Result<Progress> {
+        let Piece::Here(piece) = &mut self.piece else {
+            return Ok(Progress::More(0));
+        };
+        if piece.is_empty() {
+            let rest = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
+            let want = want.min(rest).min(PIECE);
+            let (source, file, next) = (&self.source, &mut self.file, self.next);
+            let disk = reader.disk.clone();
+            let read = disk.at_once(|pace| {
+                let file = match file {
+                    Some(file) => file,
+                    None => file.insert(reader.open(source, pace)?),
+                };
+                reader.pieces.read(file, next, want, pace)
+            });
+            match read {
+                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.ask(want, reader, done());
+                }
+                None => return self.ask(want, reader, done()),
+                Some(read) => self.take_piece(read?)?,
+            }
+        }
+        Ok(self.go_on(stream))
+    }
+
+    /// A thread has read what was asked for.
+    ///
+    /// # Errors
+    /// As [`Download::write`].
+    pub fn arrived(
+        &mut self,
+        stream: &mut StreamMut<'_>,
+        read: io::Result<(Arc<File>, Bytes)>,
+    ) -> io::Result<Progress> {
+        let (file, piece) = read?;
+        self.file = Some(file);
+        self.take_piece(piece)?;
+        Ok(self.go_on(stream))
+    }
+
+    fn take_piece(&mut self, piece: Bytes) -> io::Result<()> {
+        if piece.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.next += piece.len() as u64;
+        self.piece = Piece::Here(piece);
+        Ok(())
+    }
+
+    fn go_on(&mut self, stream: &mut StreamMut<'_>) -> Progress {
+        let Piece::Here(piece) = &mut self.piece else {
+            return Progress::More(0);
+        };
+        let last = self.next == self.end;
+        let taken = stream.write(piece, last);
+        if last && piece.is_empty() {
+            Progress::Done(taken)
+        } else {
+            Progress::More(taken)
+        }
+    }
+
+    /// Has a thread read the next piece, and open the file if that isn't open.
+    fn ask(
+        &mut self,
+        want: usize,
+        reader: &mut Reader,
+        done: impl FnOnce(Read) + Send + 'static,
+    ) -> io::Result<Progress> {
+        let mut memory = reader.pieces.memory(want);
+        let shared = Arc::clone(&reader.shared);
+        let (source, file, next) = (Arc::clone(&self.source), self.file.clone(), self.next);
+        let is_taken = reader.disk.run(move || {
+            let file = match file {
+                Some(file) => Ok(file),
+                None => open_shared(&source, &shared),
+            };
+            let result = file.and_then(|file| {
+                let read = read_at(&file, &mut memory[..want], next, Pace::Patient)?;
+                Ok((file, read))
+            });
+            done(Read {
+                identity: source.identity,
+                result,
+                memory,
+            });
+        });
+        if !is_taken {
+            return Err(io::Error::other("there is no thread to read it"));
+        }
+        self.piece = Piece::Asked;
+        Ok(Progress::More(0))
+    }
+}
+
+/// Opens a file on a thread, unless another one has it open.
+fn open_shared(source: &Source, shared: &Mutex<Descriptors>) -> io::Result<Arc<File>> {
+    let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+    // Not held while it opens, since others may open files of faster disks.
+    let open = lock().get(&source.identity);
+    match open {
+        Some(file) => Ok(file),
+        None => {
+            let file = Arc::new(source.open(Pace::Patient)?);
+            Ok(lock().share(source.identity, file))
+        }
+    }
+}
+
+impl Reader {
+    /// What a thread has read, for [`Download::arrived`].
+    ///
+    /// # Errors
+    /// What the thread was told by the system.
+    pub fn take(&mut self, read: Read) -> io::Result<(Arc<File>, Bytes)> {
+        let Read {
+            identity,
+            result,
+            memory,
+        } = read;
+        let piece = self.pieces.keep(memory);
+        let (file, len) = result?;
+        let file = self.descriptors.share(identity, file);
+        Ok((file, piece.slice(..len)))
+    }
+}
+
+/// The memory that pieces of large files are read to. It is used again once its piece has gone out: new memory would have to
+/// be zeroed, and isn't in the processor's cache.
+#[derive(Default)]
+struct Pieces {
+    /// The last pieces, each as large as [`PIECE`], the newest last.
+    recent: Vec<Bytes>,
+}
+
+impl Pieces {
+    /// Memory for so many octets.
+    fn memory(&mut self, len: usize) -> BytesMut {
+        // A slow client's tiny windows shall not make small pieces hold large memory.
+        if len <= PIECE / 2 {
+            return BytesMut::zeroed(len);
+        }
+        self.free().unwrap_or_else(|| BytesMut::zeroed(PIECE))
+    }
+
+    /// Memory whose piece has gone out, the newest that there is.
+    fn free(&mut self) -> Option<BytesMut> {
+        let place = self.recent.iter().rposition(Bytes::is_unique)?;
+        self.recent.remove(place).try_into_mut().ok()
+    }
+
+    /// A piece that was read to this memory. The memory is used again.
+    fn keep(&mut self, memory: BytesMut) -> Bytes {
+        let piece = memory.freeze();
+        if piece.len() == PIECE {
+            if self.recent.len() == RECENT_PIECES {
+                self.recent.remove(0);
+            }
+            self.recent.push(piece.clone());
+        }
+        piece
+    }
+
+    /// Up to `want` octets of a file, from octet `at` on; none at its end.
+    fn read(&mut self, file: &File, at: u64, want: usize, pace: Pace) -> io::Result<Bytes> {
+        let len = want.min(PIECE);
+        let mut memory = self.memory(len);
+        let read = read_at(file, &mut memory[..len], at, pace);
+        let piece = self.keep(memory);
+        Ok(piece.slice(..read?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_a_piece_is_used_again_once_nobody_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let content: Vec<u8> = (0..PIECE + 100).map(|n| n as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        let file = File::open(&path).unwrap();
+        let mut pieces = Pieces::default();
+        let mut read = |at, want| pieces.read(&file, at, want, Pace::Patient).unwrap();
+        let first = read(0, 1 << 20);
+        let second = read(PIECE as u64, 1 << 20);
+        assert_eq!([&first[..], &second[..]].concat(), content);
+        let memory = second.as_ptr();
+        drop(second);
+        let third = read(7, PIECE - 7);
+        assert_eq!((third.as_ptr(), &third[..]), (memory, &content[7..PIECE]));
+        assert_eq!(first, &content[..PIECE], "nobody wrote over it");
+        assert_eq!(read(1 << 20, 1), "", "the end");
+        let small = read(7, 10);
+        assert_eq!(small, &content[7..17]);
+        assert_eq!(small.try_into_mut().unwrap().capacity(), 10);
+        let held: Vec<_> = (0..2 * RECENT_PIECES).map(|_| read(0, PIECE)).collect();
+        assert_eq!(
+            (held.len(), pieces.recent.len()),
+            (2 * RECENT_PIECES, RECENT_PIECES)
+        );
+    }
+
+    fn source(dir: &tempfile::TempDir) -> Source {
+        std::fs::write(dir.path().join("file"), "content").unwrap();
+        let root = Root::new(dir.path()).unwrap();
+        let identity = Identity::of(&std::fs::metadata(dir.path().join("file")).unwrap());
+        Source {
+            root,
+            below: "file".into(),
+            identity,
+        }
+    }
+
+    #[test]
+    fn one_descriptor_for_all_who_read_a_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = source(&dir);
+        let shared = Mutex::<Descriptors>::default();
+        let first = open_shared(&source, &shared).unwrap();
+        let second = open_shared(&source, &shared).unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        drop((first, second));
+        assert!(
+            shared.lock().unwrap().get(&source.identity).is_none(),
+            "closed"
+        );
+        // Another version is another file.
+        std::fs::write(dir.path().join("file"), "another").unwrap();
+        std::fs::write(dir.path().join("new"), "changed").unwrap();
+        std::fs::rename(dir.path().join("new"), dir.path().join("file")).unwrap();
+        assert!(open_shared(&source, &shared).is_err());
+    }
+
+    #[test]
+    fn closed_files_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = source(&dir);
+        let file = Arc::new(source.open(Pace::Patient).unwrap());
+        let mut descriptors = Descriptors::default();
+        for n in 0..10 * SWEEP_AT {
+            std::fs::write(dir.path().join("other"), "x".repeat(n)).unwrap();
+            let other = File::open(dir.path().join("other")).unwrap();
+            let identity = Identity::of(&other.metadata().unwrap());
+            descriptors.share(identity, Arc::new(other));
+            assert!(descriptors.open.len() <= SWEEP_AT);
+        }
+        descriptors.share(source.identity, Arc::clone(&file));
+        assert!(Arc::ptr_eq(
+            &descriptors.get(&source.identity).unwrap(),
+            &file
+        ));
+    }
+}

@@ -176,7 +176,7 @@ impl Config {
         self.wall_clock.as_ref().and_then(WallClock::date)
     }
 
-    /// The head of an answer of the engine's own. RFC 9110 §6.6.1: "An origin server with a clock MUST generate a Date header
+    /// The head of an answer of the engine's own. RFC 9110 §6.6.1: "An origin server with a clock … MUST generate a Date header
     /// field in all 2xx (Successful), 3xx (Redirection), and 4xx (Client Error) responses".
     pub(crate) fn own_head(&self, status: u16) -> ResponseHead {
         let head = ResponseHead::new(status);

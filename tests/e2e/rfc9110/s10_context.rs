@@ -9,8 +9,8 @@ const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 #[test]
 fn content_that_waits_is_invited() {
     // §10.1.1: "Upon receiving an HTTP/1.1 (or later) request that has a method, target URI, and complete header section that contains a
-    // 100-continue expectation and indicates that request content will follow, an origin server MUST send either: an immediate response
-    // with a final status code …, or an immediate 100 (Continue) response".
+    // 100-continue expectation and an indication that request content will follow, an origin server MUST send either: … an immediate
+    // response with a final status code, … or … an immediate 100 (Continue) response".
     let lab = Lab::new();
     for mut way in lab.direct() {
         for path in ["/upload", "/echo"] {
@@ -127,7 +127,7 @@ fn credentials_are_not_changed() {
 
 #[test]
 fn preferences_may_be_disregarded_and_go_through() {
-    // §12.1: "an origin server MAY disregard the field and … treat the response as if it is not subject to content negotiation". §12.5.3:
+    // §12.4.1: a server may "disregard the header field by treating the response as if it is not subject to content negotiation". §12.5.3:
     // "If the representation has no content coding, then it is acceptable by default".
     let lab = Lab::new();
     let preferences = [

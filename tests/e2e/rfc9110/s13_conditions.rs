@@ -25,9 +25,10 @@ fn lab() -> Lab {
 
 #[test]
 fn conditions_in_their_order() {
-    // §13.2.2: "1. When recipient is the origin server and If-Match is present …, if false, respond 412 (Precondition Failed)"; "2. When …
-    // If-Match is not present, and If-Unmodified-Since is present"; "3. When If-None-Match is present …, if false for GET/HEAD, respond
-    // 304 (Not Modified)"; "4. When the method is GET or HEAD, If-None-Match is not present, and If-Modified-Since is present".
+    // §13.2.2: "When recipient is the origin server and If-Match is present, … if false, respond 412 (Precondition Failed)"; "When
+    // recipient is the origin server, If-Match is not present, and If-Unmodified-Since is present"; "When If-None-Match is present, … if
+    // false for GET/HEAD, respond 304 (Not Modified)"; "When the method is GET or HEAD, If-None-Match is not present, and
+    // If-Modified-Since is present".
     let lab = lab();
     for mut way in lab.ways() {
         for path in ["/ten.txt", "/large.bin"] {
@@ -100,7 +101,7 @@ fn conditions_in_their_order() {
 #[test]
 fn conditions_count_only_where_there_is_something() {
     // §13.2.1: "A server MUST ignore all received preconditions if its response to the same request without those conditions … would have
-    // been a status code other than a 2xx (Successful) or 412 (Precondition Failed)." "A server MUST ignore the conditional request header
+    // been a status code other than a 2xx (Successful) or 412 (Precondition Failed)." "a server MUST ignore the conditional request header
     // fields … when received with a request method that does not involve the selection or modification of a selected representation, such
     // as CONNECT, OPTIONS, or TRACE."
     let lab = lab();
@@ -133,7 +134,7 @@ fn conditions_count_only_where_there_is_something() {
 
 #[test]
 fn conditions_are_the_upstreams_to_judge() {
-    // §13.2.1: a server that isn't the origin server for the target "MUST NOT evaluate the conditional request header fields …, and MUST
+    // §13.2.1: a server that isn't the origin server for the target "MUST NOT evaluate the conditional request header fields …, and it MUST
     // forward them if the request is forwarded".
     let front = Front::answering(
         "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 1\r\n\r\nx",
@@ -158,9 +159,9 @@ fn conditions_are_the_upstreams_to_judge() {
 
 #[test]
 fn a_part_only_of_the_version_that_is_known() {
-    // §13.1.5: "A client MUST NOT generate an If-Range header field containing an entity tag that is marked as weak." "If the validator
-    // given is an HTTP-date: … b. … it is not a strong validator in the sense defined by Section 8.8.2.2, the condition is false";
-    // "if the HTTP-date validator exactly matches the Last-Modified field value …, the condition is true".
+    // §13.1.5: "A client MUST NOT generate an If-Range header field containing an entity tag that is marked as weak." "If the HTTP-date
+    // validator provided is not a strong validator in the sense defined by Section 8.8.2.2, the condition is false." "If the HTTP-date
+    // validator provided exactly matches the Last-Modified field value for the selected representation, the condition is true."
     let lab = lab();
     for mut way in lab.ways() {
         let whole = way.get("/ten.txt", &[]);

@@ -60,7 +60,8 @@ fn parts_of_content() {
 
 #[test]
 fn what_can_not_be_satisfied() {
-    // §14.1.1: "A ranges-specifier is satisfiable if …; otherwise, the ranges-specifier is unsatisfiable." §15.5.17: "A server that
+    // §14.1.1: "A valid ranges-specifier is satisfiable if it contains at least one range-spec that is satisfiable …. Otherwise, the
+    // ranges-specifier is unsatisfiable." §15.5.17: "A server that
     // generates a 416 response to a byte-range request SHOULD generate a Content-Range header field specifying the current length of the
     // selected representation".
     let lab = Lab::new();
@@ -87,8 +88,8 @@ fn what_can_not_be_satisfied() {
 fn what_is_no_range_is_ignored() {
     // §14.2: "A server MAY ignore the Range header field." "An origin server MUST ignore a Range header field that contains a range unit it
     // does not understand." "A server MUST ignore a Range header field received with a request method that is unrecognized or for which
-    // range handling is not defined. For this specification, GET is the only method for which range handling is defined." §14.1.1: "A
-    // recipient of a range-set that includes one or more syntactically invalid … values MUST ignore" it.
+    // range handling is not defined. For this specification, GET is the only method for which range handling is defined." §14.1.1: "An
+    // int-range is invalid if the last-pos value is present and less than the first-pos."
     let lab = Lab::new();
     for mut way in lab.ways() {
         for range in [
@@ -135,7 +136,8 @@ fn what_is_no_range_is_ignored() {
 
 #[test]
 fn who_takes_ranges_says_so() {
-    // §14.3: "A server that supports byte-range requests for a given target resource MAY send Accept-Ranges: bytes".
+    // §14.3: "a server that supports byte-range requests … can send the field … to indicate that it supports byte range requests for that
+    // target resource".
     let lab = Lab::new();
     for mut way in lab.ways() {
         assert_eq!(way.get("/ten.txt", &[]).field("accept-ranges"), "bytes");

@@ -77,9 +77,9 @@ fn is_now(date: &str) -> bool {
 
 #[test]
 fn answers_have_a_date() {
-    // §6.6.1: "An origin server with a clock MUST generate a Date header field in all 2xx (Successful), 3xx (Redirection), and 4xx
+    // §6.6.1: "An origin server with a clock … MUST generate a Date header field in all 2xx (Successful), 3xx (Redirection), and 4xx
     // (Client Error) responses, and MAY generate a Date header field in 1xx (Informational) and 5xx (Server Error) responses." §5.6.7:
-    // "A sender MUST generate those in the IMF-fixdate format".
+    // "the sender MUST generate those timestamps in the IMF-fixdate format".
     let lab = Lab::new();
     for mut way in lab.ways() {
         for (method, path, fields, status) in [

@@ -29,7 +29,7 @@ pub(crate) fn write_head(
         match field.known {
             // Framing is ours.
             Some(KnownName::CONTENT_LENGTH) => {}
-            // RFC 9110 §6.6.2: it names what a sender "might send as trailer fields", and only chunks can be followed by any.
+            // RFC 9110 §6.6.2: the field names what "the sender anticipates sending as trailer fields", and only chunks can be followed by any.
             Some(KnownName::TRAILER) if framing != Framing::Chunked => {}
             _ => write_field(out, field.name, field.value),
         }
@@ -89,7 +89,7 @@ fn write_switching(out: &mut Vec<u8>, protocol: &[u8]) {
 /// Writes what a client gets that can't be understood. Without content, since its request may have been HEAD.
 pub(crate) fn write_refusal(out: &mut Vec<u8>, status: u16, date: Option<String>) {
     write_status_line(out, status);
-    // RFC 9110 §6.6.1: "An origin server with a clock MUST generate a Date header field in all … 4xx (Client Error) responses".
+    // RFC 9110 §6.6.1: "An origin server with a clock … MUST generate a Date header field in all … 4xx (Client Error) responses".
     if let Some(date) = date {
         write_field(out, b"date", date.as_bytes());
     }

@@ -55,7 +55,7 @@ fn an_expectation_may_be_one_of_several() {
 
 #[test]
 fn trailers_go_where_they_are_asked_for() {
-    // §6.6.2: "the Trailer header field … provides a list of field names that the sender anticipates sending as trailer fields". They
+    // §6.6.2: Trailer "provides a list of field names that the sender anticipates sending as trailer fields". They
     // come in chunks, or aren't announced.
     let head = ResponseHead::new(200)
         .field("content-length", "5")
@@ -83,7 +83,7 @@ fn trailers_go_where_they_are_asked_for() {
 
 #[test]
 fn answers_of_the_engines_own_are_dated() {
-    // §6.6.1: "An origin server with a clock MUST generate a Date header field in all 2xx (Successful), 3xx (Redirection), and 4xx
+    // §6.6.1: "An origin server with a clock … MUST generate a Date header field in all 2xx (Successful), 3xx (Redirection), and 4xx
     // (Client Error) responses".
     let clock = WallClock::new();
     clock.set(784_111_777);

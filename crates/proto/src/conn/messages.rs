@@ -258,7 +258,8 @@ impl Connection {
     fn on_response(&mut self, slot: usize, state: State, end: bool, fields: Fields) -> Outcome {
         let stream = self.streams.get_mut(slot);
         let id = stream.id;
-        let head = ResponseHead::from_fields(fields).map_err(|violation| Fault(id, violation))?;
+        let mut head =
+            ResponseHead::from_fields(fields).map_err(|violation| Fault(id, violation))?;
         if head.is_informational() {
             // RFC 9113 §8.1: an interim response with END_STREAM is malformed.
             if end {
@@ -273,7 +274,9 @@ impl Connection {
         stream.connect_request &= (200..300).contains(&head.status());
         let recv = &mut stream.recv;
         recv.no_content = stream.head_request || matches!(head.status(), 204 | 304);
-        if !recv.no_content && !stream.connect_request {
+        if stream.connect_request {
+            head.drop_length();
+        } else if !recv.no_content {
             recv.content_left = head.content_length();
         }
         if end {

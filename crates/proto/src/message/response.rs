@@ -108,6 +108,14 @@ impl ResponseHead {
         })
     }
 
+    /// Takes out `content-length`. RFC 9110 §9.3.6: "A client MUST ignore any Content-Length … header fields received in a
+    /// successful response to CONNECT."
+    pub(crate) fn drop_length(&mut self) {
+        if self.content_length.take().is_some() {
+            self.fields = with_length(&self.fields, None);
+        }
+    }
+
     /// `:status`.
     pub fn status(&self) -> u16 {
         self.status

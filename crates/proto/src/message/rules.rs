@@ -153,8 +153,8 @@ impl<'a> Regular<'a> {
             KnownName::CONTENT_LENGTH if section == Section::Trailers => check_value(value),
             KnownName::CONTENT_LENGTH => {
                 // RFC 9110 §8.6: "Content-Length = 1*DIGIT". "a recipient of a Content-Length header field value consisting of the same
-                // decimal value repeated as a comma-separated list … MAY … replace that invalid field value with a single valid
-                // Content-Length"; two lines are such a list.
+                // decimal value repeated as a comma-separated list … MAY … replace that invalid field value with a single instance of the
+                // decimal value"; two lines are such a list.
                 let length = match parse_length(value) {
                     Some(length) => length,
                     None => {

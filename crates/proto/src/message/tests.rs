@@ -541,8 +541,8 @@ fn content_length_is_one_number() {
             "{value:?}"
         );
     }
-    // RFC 9110 §8.6: "the same decimal value repeated as a comma-separated list" may be replaced "with a single valid
-    // Content-Length".
+    // RFC 9110 §8.6: "the same decimal value repeated as a comma-separated list" may be replaced "with a single instance
+    // of the decimal value".
     let [method, scheme, _, path] = GET;
     let five: (&[u8], &[u8]) = (b"content-length", b"5");
     let six: (&[u8], &[u8]) = (b"content-length", b"6");

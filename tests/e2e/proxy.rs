@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-use tidegate_proto::{Body, ErrorCode, RequestHead, StreamId};
+use tidegate_proto::{Body, ErrorCode, RequestHead, ResponseHead, StreamId};
 use tidegate_testkit::wire;
 
 use crate::client::Client;
@@ -176,6 +176,21 @@ fn proxies_in_front_are_believed_if_told_so() {
     ] {
         assert_eq!(field(&head, name), Some(value), "{head}");
     }
+}
+
+#[test]
+fn a_websocket_has_no_length() {
+    // RFC 9110 §9.3.6: "A CONNECT request message does not have content".
+    let upstream = Upstream::http2(ResponseHead::new(200), "", &[]);
+    let server = proxy(&["--route", &upstream.h2c_route("/"), "--websocket", "/ws"]);
+    let mut client = http1::Client::new(server.h2c);
+    client.send(
+        "GET /ws HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    let head = upstream.seen();
+    assert!(head.starts_with("CONNECT /ws HTTP/2\r\n"), "{head}");
+    assert_eq!(field(&head, "content-length"), None, "{head}");
 }
 
 #[test]

@@ -1,9 +1,13 @@
-//! Upstreams for the proxy's tests: sockets that a test scripts, speaking HTTP/1.1 as badly as it likes.
+//! Upstreams for the proxy's tests: sockets that a test scripts, speaking HTTP/1.1 as badly as it likes, or HTTP/2 by our own engine.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tidegate_proto::{Body, Config, Connection, Event, Fields, Flow, Outbox, ResponseHead};
 
 use crate::server::PATIENCE;
 
@@ -47,6 +51,20 @@ impl Upstream {
                 conn.send(response);
             }
         })
+    }
+
+    /// Answers every request of HTTP/2 alike, and notes its head as one of HTTP/1.1 would be.
+    pub(crate) fn http2(
+        head: ResponseHead,
+        body: &'static str,
+        trailers: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self::new(move |conn| conn.answer_http2(&head, body, &trailers.iter().copied().collect()))
+    }
+
+    /// A `--route` flag's value that leads here by HTTP/2.
+    pub(crate) fn h2c_route(&self, path: &str) -> String {
+        format!("{path}=h2c://{}", self.addr)
     }
 
     /// A `--route` flag's value that leads here.
@@ -122,6 +140,53 @@ impl Conn {
     pub(crate) fn note(&self, what: impl Into<String>) {
         // A test that is through doesn't listen any more.
         let _ = self.seen.send(what.into());
+    }
+
+    fn answer_http2(&mut self, head: &ResponseHead, body: &'static str, trailers: &Fields) {
+        let mut config = Config::server();
+        config.enable_connect_protocol = true;
+        let mut engine = Connection::server(config.build().unwrap(), Instant::now());
+        let mut input = BytesMut::new();
+        loop {
+            let mut outbox = Outbox::new();
+            while let Flow::Full | Flow::Event(_) =
+                engine.transmit(&mut outbox, 64 << 10, Instant::now())
+            {}
+            let waiting = outbox.remaining();
+            self.send(outbox.copy_to_bytes(waiting));
+            let mut room = [0; 16 << 10];
+            match self.socket.read(&mut room) {
+                Ok(0) | Err(_) => return,
+                Ok(read) => input.extend_from_slice(&room[..read]),
+            }
+            while let Some(event) = engine.receive(&mut input, Instant::now()) {
+                let Event::Request {
+                    id, head: asked, ..
+                } = event
+                else {
+                    continue;
+                };
+                let mut text = format!("{} {} HTTP/2\r\n", asked.method(), asked.path());
+                for field in asked.headers() {
+                    let line = [field.name, b": ", field.value, b"\r\n"].concat();
+                    text.push_str(std::str::from_utf8(&line).unwrap());
+                }
+                self.note(text);
+                let mut stream = engine.stream(id).unwrap();
+                if body.is_empty() && trailers.is_empty() {
+                    stream.respond(head, Body::Empty).unwrap();
+                } else {
+                    stream.respond(head, Body::Stream).unwrap();
+                    stream.write(
+                        &mut Bytes::from_static(body.as_bytes()),
+                        trailers.is_empty(),
+                    );
+                    if !trailers.is_empty() {
+                        stream.trailers(trailers).unwrap();
+                    }
+                }
+            }
+        }
     }
 
     /// Waits for octets that nobody will read. Closing the connection is a reset then.

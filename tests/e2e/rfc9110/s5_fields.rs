@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use tidegate_proto::ResponseHead;
+
 use super::ways::{Front, Lab, values};
 use crate::http1;
 use crate::upstream::Upstream;
@@ -220,6 +222,94 @@ fn trailers_go_through() {
 }
 
 #[test]
+fn trailers_are_announced_only_where_they_come() {
+    // §6.6.2, as above, of an upstream of HTTP/2 that knows the length too. §10.1.4: `trailers` in TE "indicates
+    // that the sender will not discard trailer fields". Over HTTP/1.1 they come in chunks, so without Content-Length.
+    let head = ResponseHead::new(200)
+        .field("content-length", "5")
+        .field("trailer", "x-sum");
+    let front = Front::http2(head, "hello", &[("x-sum", "1")]);
+    let sum = [("x-sum".to_owned(), "1".to_owned())];
+    for (mut way, is_http2) in front.ways().into_iter().zip([false, true]) {
+        for (te, comes) in [(&[("te", "trailers")][..], true), (&[], is_http2)] {
+            let answer = way.get("/", te);
+            assert_eq!(
+                (answer.status, answer.text()),
+                (200, "hello"),
+                "{}",
+                answer.way
+            );
+            assert_eq!(answer.field("trailer").is_empty(), !comes, "{}", answer.way);
+            assert_eq!(
+                answer.trailers,
+                if comes { &sum[..] } else { &[] },
+                "{}",
+                answer.way
+            );
+        }
+    }
+}
+
+#[test]
+fn one_length_is_said_once() {
+    // §8.6: "a recipient of a Content-Length header field value consisting of the same decimal value repeated as a comma-separated list …
+    // MAY … replace that invalid field value with a single instance of the decimal value".
+    let twice = ResponseHead::new(200)
+        .field("content-length", "5")
+        .field("content-length", "5");
+    for front in [
+        Front::answering("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello"),
+        Front::answering("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello"),
+        Front::http2(twice, "hello", &[]),
+    ] {
+        for mut way in front.ways() {
+            let answer = way.get("/", &[]);
+            assert_eq!(
+                (answer.status, answer.text()),
+                (200, "hello"),
+                "{}",
+                answer.way
+            );
+            assert_eq!(answer.values("content-length"), ["5"], "{}", answer.way);
+        }
+    }
+    // The same of requests, which an upstream gets with one.
+    let front = Front::new(
+        Upstream::new(|conn| {
+            while conn.request().is_some() {
+                assert_eq!(conn.octets(5), b"hello");
+                conn.send("HTTP/1.1 204 No Content\r\n\r\n");
+            }
+        }),
+        &[],
+    );
+    for mut way in front.ways() {
+        assert_eq!(
+            way.ask("POST", "/", &[("content-length", "5")], "hello")
+                .status,
+            204
+        );
+        assert_eq!(values(&front.seen(), "content-length"), ["5"]);
+    }
+}
+
+#[test]
+fn a_length_that_means_nothing_goes_no_further() {
+    // §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx (Informational) or 204 (No
+    // Content)."
+    let front = Front::http2(ResponseHead::new(204).field("content-length", "5"), "", &[]);
+    for mut way in front.ways() {
+        let answer = way.get("/", &[]);
+        assert_eq!(
+            (answer.status, answer.field("content-length")),
+            (204, ""),
+            "{}",
+            answer.way
+        );
+    }
+}
+
+#[test]
 fn what_must_be_no_trailer_is_dropped() {
     // §6.5.1: "Many fields cannot be processed outside the header section …, such as those that describe message framing, routing,
     // authentication, request modifiers, response controls, or content format."
@@ -237,5 +327,17 @@ fn what_must_be_no_trailer_is_dropped() {
             assert_eq!((answer.status, answer.text()), (200, "hello"), "{line}");
             assert!(answer.trailers.is_empty(), "{}: {line}", answer.way);
         }
+    }
+    let trailers = &[("content-length", "0"), ("x-t", "1"), ("set-cookie", "a=b")];
+    let front = Front::http2(ResponseHead::new(200), "ok", trailers);
+    for mut way in front.ways() {
+        let answer = way.get("/", &[]);
+        let kept = [("x-t".to_owned(), "1".to_owned())];
+        assert_eq!(
+            (answer.text(), &answer.trailers[..]),
+            ("ok", &kept[..]),
+            "{}",
+            answer.way
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! §7: Host, and what intermediaries do to a message.
 
+use tidegate_proto::ResponseHead;
+
 use super::ways::{Front, Lab, values};
 use crate::http1;
 
@@ -105,6 +107,14 @@ fn via_says_how_a_message_came() {
     client.send("GET / HTTP/1.0\r\n\r\n");
     client.response(false);
     assert_eq!(values(&front.seen(), "via"), ["1.0 tidegate"]);
+    let front = Front::http2(ResponseHead::new(204), "", &[]);
+    for (mut way, version) in front.ways().into_iter().zip(["1.1", "2"]) {
+        assert_eq!(way.get("/", &[]).field("via"), "2 tidegate");
+        assert_eq!(
+            values(&front.seen(), "via"),
+            [format!("{version} tidegate")]
+        );
+    }
 }
 
 #[test]

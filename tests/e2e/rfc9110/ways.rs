@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use tempfile::TempDir;
-use tidegate_proto::Body;
+use tidegate_proto::{Body, ResponseHead};
 
 use crate::server::Server;
 use crate::upstream::Upstream;
@@ -210,6 +210,18 @@ impl Front {
         let mut all = vec!["--route", &*route, "--log", "warn"];
         all.extend(flags);
         let server = Server::start(&all);
+        Self { upstream, server }
+    }
+
+    /// One whose upstream speaks HTTP/2 and answers so.
+    pub(super) fn http2(
+        head: ResponseHead,
+        body: &'static str,
+        trailers: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        let upstream = Upstream::http2(head, body, trailers);
+        let route = upstream.h2c_route("/");
+        let server = Server::start(&["--route", &route, "--log", "warn"]);
         Self { upstream, server }
     }
 

@@ -22,6 +22,11 @@ use crate::priority;
 /// Methods that some resource may have, for an `allow` field where what the resource has isn't known.
 pub const ANY_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
+/// Methods that are not unheard of (RFC 9110 §9.3, RFC 5789).
+const KNOWN_METHODS: [&[u8]; 9] = [
+    b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH",
+];
+
 /// One request to answer: what came in, and the stream that takes the answer.
 pub struct Request<'a> {
     /// The stream to answer on.
@@ -148,12 +153,17 @@ impl<'a> Request<'a> {
         self.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())))
     }
 
-    /// Answers 405 to a method that the target doesn't have, 204 to OPTIONS.
+    /// Answers 405 to a method that the target doesn't have, 501 to one that nothing here has, 204 to OPTIONS.
     pub fn respond_methods(&mut self, allow: &'static str) -> Sent {
         if self.method() == b"OPTIONS" {
             let mut head = self.head_of(204);
             head.push("allow", allow);
             return self.respond(&head, Body::Empty);
+        }
+        // RFC 9110 §9.1: "An origin server that receives a request method that is unrecognized or not implemented SHOULD respond with the
+        // 501 (Not Implemented) status code."
+        if !KNOWN_METHODS.contains(&self.method()) {
+            return self.respond_text(501, "501 Not Implemented\n");
         }
         let text = "405 Method Not Allowed\n";
         let mut head = self.head_of_text(405, text);

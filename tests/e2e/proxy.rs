@@ -414,7 +414,7 @@ fn an_upstream_that_says_nothing() {
     upstream.seen();
     assert_eq!(
         upstream.seen(),
-        "end",
+        "reset",
         "it is told that nobody waits any more"
     );
 }
@@ -549,18 +549,18 @@ fn a_client_that_cancels_or_leaves() {
     client.wait_until(|client| client.so_far(id).text() == "abc");
     client.cancel(id);
     assert!(upstream.seen().starts_with("GET"));
-    assert_eq!(upstream.seen(), "end");
+    assert_eq!(upstream.seen(), "reset");
     let id = client.send("GET", "/", &[], Body::Empty);
     client.wait_until(|client| client.so_far(id).text() == "abc");
     drop(client);
     assert!(upstream.seen().starts_with("GET"));
-    assert_eq!(upstream.seen(), "end");
+    assert_eq!(upstream.seen(), "reset");
     let mut http1 = http1::Client::new(server.h2c);
     http1.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(http1.section().starts_with("HTTP/1.1 200"));
     drop(http1);
     assert!(upstream.seen().starts_with("GET"));
-    assert_eq!(upstream.seen(), "end");
+    assert_eq!(upstream.seen(), "reset");
 }
 
 #[test]

@@ -401,7 +401,8 @@ impl Connection {
 
     /// Whether the connection ended in the middle of a message that only its end delimits, or of a tunnel. Then the transport must not
     /// end in order, or the peer takes what it has for the whole (RFC 9112 §8): reset the socket, send no close_notify. Nor where a
-    /// client has given up in the middle of its request: a server that doesn't read the rest would never get to the end behind it.
+    /// client has given up in the middle of its request, as a server that doesn't read the rest would never get to the end behind it;
+    /// or in the middle of a response that it doesn't want, as its port would stay in TIME_WAIT.
     pub fn is_truncated(&self) -> bool {
         self.truncated
     }
@@ -624,7 +625,9 @@ impl Connection {
         self.truncated = self.exchange.take().is_some_and(|exchange| {
             let gives_up = self.role == Role::Client && reason != CloseReason::Graceful;
             let is_unsent = exchange.send.phase != Phase::Done;
-            (gives_up && is_unsent) || exchange.ends_with_the_connection(self.role)
+            // What is still to come of a response that nobody wants any more is of no use, nor is a port in TIME_WAIT.
+            let is_unwanted = matches!(reason, CloseReason::Aborted(_));
+            (gives_up && (is_unsent || is_unwanted)) || exchange.ends_with_the_connection(self.role)
         });
         self.reason = Some(reason);
         self.wait_for_nothing();

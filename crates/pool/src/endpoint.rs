@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
+use tidegate_ledger::{ClientKey, Rule, Shares};
 use tidegate_net::{ConnId, Protocol};
 
 use crate::health::{Fitness, Health};
 use crate::pool::{OnBehalf, RequestId};
+use crate::queue::{Client, Queue};
 
 /// One address of an upstream.
 #[derive(Debug)]
@@ -18,6 +20,13 @@ pub(crate) struct Endpoint {
     pub(crate) groups: FxHashMap<Class, Group>,
     /// Requests that are here, waiting ones too.
     pub(crate) outstanding: usize,
+    /// Connections of all groups that take requests, or will take some.
+    pub(crate) count: usize,
+    /// Which clients hold its places.
+    pub(crate) places: Places,
+    /// Groups whose requests wait for a connection, which may only be opened when another group has one less. The one that has waited
+    /// longest is in front.
+    pub(crate) starved: VecDeque<Class>,
     /// What it speaks, once that is known.
     pub(crate) protocol: Option<Protocol>,
     pub(crate) health: Health,
@@ -44,7 +53,61 @@ pub(crate) struct Group {
     /// Connections of HTTP/1.1 without a request, the one that was used last behind. Some may be gone.
     pub(crate) free: Vec<ConnId>,
     /// Requests that wait for a place.
-    pub(crate) waiting: VecDeque<RequestId>,
+    pub(crate) waiting: Queue,
+    /// It is one of those that are starved.
+    pub(crate) is_starved: bool,
+}
+
+/// Which clients hold the places of an address: connections of HTTP/1.1, streams of HTTP/2.
+#[derive(Debug)]
+pub(crate) struct Places {
+    http1: Shares<ClientKey>,
+    http2: Shares<ClientKey>,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self {
+            http1: Shares::new(Rule::NONE),
+            http2: Shares::new(Rule::NONE),
+        }
+    }
+
+    fn of(&mut self, protocol: Protocol) -> &mut Shares<ClientKey> {
+        match protocol {
+            Protocol::Http1 => &mut self.http1,
+            Protocol::Http2 => &mut self.http2,
+        }
+    }
+
+    /// Says how many there are.
+    pub(crate) fn set_capacity(&mut self, protocol: Protocol, capacity: usize) {
+        self.of(protocol).set_rule(Rule::new(capacity as u64));
+    }
+
+    /// Whether a client may have so many more.
+    pub(crate) fn allow(&mut self, protocol: Protocol, client: Client, more: usize) -> bool {
+        client.is_none_or(|client| self.of(protocol).check(&client, more as u64).is_ok())
+    }
+
+    /// How many a client holds.
+    pub(crate) fn held(&self, client: Client) -> u64 {
+        client.map_or(0, |client| {
+            self.http1.held(&client) + self.http2.held(&client)
+        })
+    }
+
+    pub(crate) fn take(&mut self, protocol: Protocol, client: Client) {
+        if let Some(client) = client {
+            self.of(protocol).force(client, 1);
+        }
+    }
+
+    pub(crate) fn give(&mut self, protocol: Protocol, client: Client) {
+        if let Some(client) = client {
+            self.of(protocol).give(&client, 1);
+        }
+    }
 }
 
 impl Group {
@@ -60,6 +123,9 @@ impl Endpoint {
             addr,
             groups: FxHashMap::default(),
             outstanding: 0,
+            count: 0,
+            places: Places::new(),
+            starved: VecDeque::new(),
             protocol,
             health,
         }
@@ -80,6 +146,32 @@ impl Endpoint {
         let group = self.groups.get(&class);
         if group.is_some_and(|group| group.conns.is_empty() && group.waiting.is_empty()) {
             self.groups.remove(&class);
+        }
+    }
+
+    /// A group waits for one of the connections that other groups have.
+    pub(crate) fn starve(&mut self, class: Class) {
+        if !std::mem::replace(&mut self.group(class).is_starved, true) {
+            self.starved.push_back(class);
+        }
+    }
+
+    /// The group that has waited longest for one of the connections that others have.
+    pub(crate) fn first_starved(&mut self) -> Option<Class> {
+        while let Some(class) = self.starved.front().copied() {
+            match self.groups.get(&class) {
+                Some(group) if !group.waiting.is_empty() => return Some(class),
+                _ => self.feed_first(),
+            }
+        }
+        None
+    }
+
+    /// That group has what it wanted.
+    pub(crate) fn feed_first(&mut self) {
+        let class = self.starved.pop_front();
+        if let Some(group) = class.and_then(|class| self.groups.get_mut(&class)) {
+            group.is_starved = false;
         }
     }
 

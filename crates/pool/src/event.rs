@@ -92,6 +92,8 @@ pub enum Failure {
     Certificate(SocketAddr, String),
     /// TLS failed in another way.
     Tls(SocketAddr, String),
+    /// As many requests wait for a place as may, or as many of this client's.
+    QueueFull,
     /// Nothing moved for too long.
     TimedOut,
     /// The upstream refused the request without having looked at it, twice or when it couldn't be sent again.
@@ -129,7 +131,11 @@ impl Failure {
         match self {
             // RFC 6585 §5.
             Self::HeadTooLarge => 431,
-            Self::NoAddress | Self::Local(_) | Self::Refused | Self::OverMemoryBudget => 503,
+            Self::NoAddress
+            | Self::Local(_)
+            | Self::QueueFull
+            | Self::Refused
+            | Self::OverMemoryBudget => 503,
             Self::ConnectTimedOut(_) | Self::TimedOut => 504,
             _ => 502,
         }
@@ -145,7 +151,7 @@ impl Failure {
             Self::Certificate(..) => "tls_certificate_error",
             Self::Tls(..) => "tls_protocol_error",
             Self::TimedOut => "http_response_timeout",
-            Self::Refused => "connection_limit_reached",
+            Self::Refused | Self::QueueFull => "connection_limit_reached",
             Self::Lost(_) => "connection_terminated",
             Self::Violation(_) | Self::Reset(_) => "http_protocol_error",
             Self::OverMemoryBudget => "proxy_internal_error",
@@ -165,6 +171,9 @@ impl std::fmt::Display for Failure {
                 write!(f, "{addr}: {why}")
             }
             Self::ConnectTimedOut(addr) => write!(f, "{addr}: can't connect in time"),
+            Self::QueueFull => {
+                f.write_str("too many requests wait for a place at the upstream already")
+            }
             Self::TimedOut => f.write_str("nothing moved for too long"),
             Self::Refused => f.write_str("refused before it was processed"),
             Self::Lost(why) => write!(f, "the connection ended: {why}"),

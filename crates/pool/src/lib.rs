@@ -98,6 +98,7 @@ mod endpoint;
 mod event;
 mod health;
 mod pool;
+mod queue;
 mod replay;
 mod stats;
 mod upstream;

@@ -60,6 +60,24 @@ impl Replay {
         self.is_behind = true;
     }
 
+    /// The owner writes, and there is no stream yet: keeps what there is room for below the limit, and the end.
+    pub(crate) fn collect(&mut self, data: &mut Bytes, end: bool, limit: usize) -> usize {
+        let Some(kept) = &mut self.kept else {
+            return 0;
+        };
+        let taken = data.len().min(limit.saturating_sub(kept.len()));
+        kept.extend_from_slice(&data.split_to(taken));
+        if end && data.is_empty() {
+            self.end_later();
+        }
+        taken
+    }
+
+    /// Whether nothing more is to be collected.
+    pub(crate) fn has_enough(&self, limit: usize) -> bool {
+        self.ended || self.kept.as_ref().is_none_or(|kept| kept.len() >= limit)
+    }
+
     /// Whether the present stream has not got all that was written.
     pub(crate) fn is_behind(&self) -> bool {
         self.is_behind
@@ -307,6 +325,23 @@ mod tests {
         assert!(!replay.is_behind());
         let (body, ended, _) = ends.got(next);
         assert!(body == pattern(1000) && !ended);
+    }
+
+    #[test]
+    fn what_is_collected_goes_to_the_first_stream() {
+        let body = pattern(3000);
+        for (len, end) in [(3000, false), (1000, true), (1000, false)] {
+            let mut ends = Ends::new(65_535);
+            let mut replay = Replay::new();
+            let mut data = body.slice(..len);
+            assert_eq!(replay.collect(&mut data, end, 2000), len.min(2000));
+            assert_eq!(data.len(), len - len.min(2000));
+            assert_eq!(replay.has_enough(2000), len > 2000 || end);
+            let first = ends.open();
+            replay.rewind();
+            assert_eq!(replay.catch_up(&mut ends.stream(first)), end);
+            assert_eq!(ends.got(first), (body[..len.min(2000)].to_vec(), end, None));
+        }
     }
 
     #[test]

@@ -57,11 +57,14 @@ pub struct Options {
     pub conversation_timeout: Duration,
     /// Connections without a request; more are closed, those that were used longest ago first. Default 100.
     pub max_idle: usize,
-    /// Connections of HTTP/2 to one address. Default 8.
+    /// Connections of HTTP/2 to one address, or with [`Options::proxy_protocol`] for one client. Default 8.
     pub max_http2_connections: usize,
-    /// Connections of HTTP/1.1 to one address, each of which carries one request at a time. Default 256.
-    pub max_http1_connections: usize,
-    /// Octets of a request's body that are kept until the response begins, so that the request can be sent again. Default 64 KiB.
+    /// Connections to one address, over all clients and protocols. One of HTTP/1.1 carries one request at a time. Default 256.
+    pub max_connections: usize,
+    /// Requests of clients that wait for a place, at all upstreams together. Default 8,192.
+    pub max_waiting: usize,
+    /// Bytes of a request's body that are kept until the response begins, so that the request can be sent again, and that are collected
+    /// before a request takes a connection of HTTP/1.1. Default 64 KiB.
     pub replay_limit: usize,
     /// After an address has failed, how long no request goes there; it doubles with each further failure. Default 100 ms.
     pub backoff: Duration,
@@ -85,7 +88,8 @@ impl Options {
             conversation_timeout: Duration::from_secs(3600),
             max_idle: 100,
             max_http2_connections: 8,
-            max_http1_connections: 256,
+            max_connections: 256,
+            max_waiting: 8192,
             replay_limit: 64 << 10,
             backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(5),

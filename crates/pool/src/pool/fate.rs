@@ -6,10 +6,12 @@ use log::{info, warn};
 use tidegate_net::{ConnId, Conns, Protocol};
 use tidegate_proto::{ErrorCode, StreamId};
 
-use super::{Place, Pool, Request, RequestId, Resend};
+use super::request::{Answer, Life, Request};
+use super::{Place, Pool, RequestId, Resend};
 use crate::endpoint::Class;
 use crate::event::{Event, Failure};
 use crate::health::Pauses;
+use crate::queue::Client;
 use crate::replay::Outgoing;
 
 /// How long an exchange of HTTP/1.1 whose response is whole may still be under way.
@@ -45,8 +47,8 @@ impl<K: Copy> Pool<K> {
             return;
         };
         if request.sent
-            && request.answered
-            && let Some((conn, stream)) = request.stream
+            && request.answer == Answer::TunnelEnded
+            && let Some((conn, stream)) = request.stream()
         {
             self.remove(id);
             self.freed(conns, conn, stream);
@@ -58,8 +60,8 @@ impl<K: Copy> Pool<K> {
         let Some(request) = self.request_on(conns, conn, id) else {
             return;
         };
-        request.answered = true;
-        if request.is_tunnel && !request.sent {
+        if request.is_tunnel() && !request.sent {
+            request.answer = Answer::TunnelEnded;
             return;
         }
         let (request, sent) = (request.id, request.sent);
@@ -101,10 +103,12 @@ impl<K: Copy> Pool<K> {
             _ => endpoint.health.connect_failed(now, pauses),
         }
         if is_connected {
-            self.leave(conns, place, class, |request| match request.refused_by {
-                Some(_) if request.was_lost() => Some(failure.clone()),
-                Some(_) => Some(Failure::Refused),
-                None => None,
+            self.leave(conns, place, class, |request| {
+                match request.retries.refused_by {
+                    Some(_) if request.was_lost() => Some(failure.clone()),
+                    Some(_) => Some(Failure::Refused),
+                    None => None,
+                }
             });
         } else if endpoint.group(class).count() == 0 {
             self.leave(conns, place, class, |_| Some(failure.clone()));
@@ -147,17 +151,17 @@ impl<K: Copy> Pool<K> {
         let Some(request) = self.find(id) else {
             return;
         };
-        request.stream = None;
         let is_spent = match resend {
             Resend::Never => true,
-            Resend::Once => std::mem::replace(&mut request.retried, true),
+            Resend::Once => std::mem::replace(&mut request.retries.is_spent, true),
             Resend::Uncounted => false,
         };
-        if is_spent || request.heard || !request.outgoing.can_be_sent_again() {
+        if is_spent || request.is_heard() || !request.outgoing.can_be_sent_again() {
             return self.fail(id, failure);
         }
-        request.refused_by = Some(conn);
+        request.retries.refused_by = Some(conn);
         let place = request.place;
+        self.unplace(id);
         self.uncount(id);
         self.stats.retried += 1;
         info!("upstream {}: a request is sent again", self.name(place));
@@ -175,9 +179,49 @@ impl<K: Copy> Pool<K> {
 
     /// Forgets a request.
     pub(super) fn remove(&mut self, id: RequestId) -> Option<Request<K>> {
+        self.unplace(id);
         self.uncount(id);
         self.find(id)?;
         self.requests.try_remove(id.slot as usize)
+    }
+
+    /// A request leaves the queue or the stream that it is in.
+    pub(super) fn unplace(&mut self, id: RequestId) {
+        let Some(request) = self.find(id) else {
+            return;
+        };
+        let (place, class, client) = (request.place, request.class, request.client);
+        match std::mem::replace(&mut request.life, Life::Unplaced) {
+            Life::Unplaced | Life::Collecting => {}
+            Life::Waiting(ticket) => {
+                self.endpoint(place).group(class).waiting.remove(ticket);
+                self.leave_queue(client);
+            }
+            Life::Sent { protocol, .. } => self.give_place(place, class, protocol, client),
+        }
+    }
+
+    /// A client has a place less at an address, and may get another one sooner.
+    pub(super) fn give_place(
+        &mut self,
+        place: Place,
+        class: Class,
+        protocol: Protocol,
+        client: Client,
+    ) {
+        let endpoint = self.endpoint(place);
+        endpoint.places.give(protocol, client);
+        let held = endpoint.places.held(client);
+        if let Some(group) = endpoint.groups.get_mut(&class) {
+            group.waiting.note_held(client, held);
+        }
+    }
+
+    /// A client has a request less that waits.
+    pub(super) fn leave_queue(&mut self, client: Client) {
+        if let Some(client) = client {
+            self.waiting.give(&client, 1);
+        }
     }
 
     /// A request is none of its address's any more.
@@ -223,6 +267,7 @@ impl<K: Copy> Pool<K> {
         if is_empty && !is_ending {
             self.rest(conns, conn);
         }
+        self.feed_starved(conns, place);
         if !self.endpoint(place).group(class).waiting.is_empty() {
             self.serve_waiting(conns, place, class);
         }
@@ -260,7 +305,9 @@ impl<K: Copy> Pool<K> {
             && !std::mem::replace(&mut pooled.is_ending, true)
         {
             let (place, class) = (pooled.place, pooled.class);
-            self.endpoint(place).group(class).ending += 1;
+            let endpoint = self.endpoint(place);
+            endpoint.count -= 1;
+            endpoint.group(class).ending += 1;
         }
     }
 
@@ -311,7 +358,7 @@ impl<K: Copy> Pool<K> {
             let Some(request) = self.find(id) else {
                 continue;
             };
-            let (place, stream, heard) = (request.place, request.stream, request.heard);
+            let (place, stream, heard) = (request.place, request.stream(), request.is_heard());
             let class = request.class;
             match stream {
                 Some((conn, stream)) => {
@@ -332,8 +379,6 @@ impl<K: Copy> Pool<K> {
                         true => Failure::TimedOut,
                         false => Failure::ConnectTimedOut(endpoint.addr),
                     };
-                    let waiting = &mut endpoint.group(class).waiting;
-                    waiting.retain(|other| *other != id);
                     self.fail(id, failure);
                 }
             }

@@ -1,7 +1,9 @@
 //! The pool: which request goes where, what becomes of it, and which connections are kept.
 
+mod abandoned;
 mod fate;
 mod placing;
+mod request;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -12,15 +14,18 @@ use log::debug;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
+use tidegate_ledger::{ClientKey, Rule, Shares};
 use tidegate_net::{ConnId, Conns, End, Engine, Protocol, StreamMut};
 use tidegate_proto::{
     Body, CloseReason, ErrorCode, Event as EngineEvent, Fields, Misuse, Priority, RequestHead,
-    ResetCause, StreamId,
+    ResetCause, StreamId, check_trailers,
 };
 
 use crate::endpoint::{Class, Endpoint};
 use crate::event::{Event, Failure};
 use crate::health::{Fitness, Health};
+use crate::pool::abandoned::Abandoned;
+use crate::pool::request::{Answer, Life, Request, Retries};
 use crate::replay::Outgoing;
 use crate::stats::Stats;
 use crate::upstream::{Options, Security, Upstream, UpstreamId};
@@ -48,7 +53,10 @@ impl RequestId {
 /// What a request is beside its message.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestOptions {
-    /// For whom it is made. Only counts with [`Options::proxy_protocol`].
+    /// Whom it is for: clients share the places of an upstream, and those that wait for one take turns. `None`: the owner itself,
+    /// whom nothing is kept from.
+    pub client: Option<ClientKey>,
+    /// For which connection of a client it is made. Only counts with [`Options::proxy_protocol`].
     pub on_behalf: Option<OnBehalf>,
     /// Whether it is a conversation, whose ends may have nothing to say for long. A tunnel is one.
     pub is_conversation: bool,
@@ -75,6 +83,12 @@ pub struct Pool<K> {
     uses: u64,
     /// Connections of HTTP/1.1 whose last exchange should be over, and is not quite.
     late: Vec<(Instant, ConnId)>,
+    /// Connections of HTTP/1.1 whose response nobody wants any more, and until when the rest of it is waited for.
+    abandoned: VecDeque<(Instant, ConnId)>,
+    /// Requests whose bodies are collected, and until when.
+    collecting: VecDeque<(Instant, RequestId)>,
+    /// Which clients' requests wait for a place, at all upstreams.
+    waiting: Shares<ClientKey>,
     /// When to look which requests don't get on.
     next_look: Option<Instant>,
     stats: Stats,
@@ -116,52 +130,8 @@ struct Pooled {
     idle_since: Option<u64>,
     /// The upstream may take all that comes on it for one client's.
     is_private: bool,
-}
-
-/// A request.
-struct Request<K> {
-    id: RequestId,
-    key: K,
-    head: RequestHead,
-    outgoing: Outgoing,
-    is_conversation: bool,
-    place: Place,
-    /// It is one of those that are outstanding there.
-    is_counted: bool,
-    /// Its stream, if it has one; else it waits.
-    stream: Option<(ConnId, StreamId)>,
-    /// The connections that will do.
-    class: Class,
-    /// Addresses that it can't go to.
-    failed: SmallVec<[usize; 4]>,
-    /// It was granted a tunnel: both directions end by themselves.
-    is_tunnel: bool,
-    /// The present stream has all of our message.
-    sent: bool,
-    /// The upstream's message is whole.
-    answered: bool,
-    /// Something of the response has come.
-    heard: bool,
-    /// It was sent again.
-    retried: bool,
-    /// The connection that refused it, or lost it.
-    refused_by: Option<ConnId>,
-    /// It was lost when there were connections up to this number, and may be again on one of those.
-    newer_than: u64,
-    /// When it got on last.
-    moved_at: Instant,
-}
-
-impl<K> Request<K> {
-    /// Whether a connection is no choice for it, while there can be another.
-    fn avoids(&self, conn: ConnId, pooled: &Pooled) -> bool {
-        self.refused_by == Some(conn) || pooled.number < self.newer_than
-    }
-
-    /// Whether a connection was lost with it.
-    fn was_lost(&self) -> bool {
-        self.newer_than > 0
-    }
+    /// The exchange that is in progress on it, if nobody wants its response any more.
+    abandoned: Option<Abandoned>,
 }
 
 /// Whether a request that has lost its stream is sent again, if it can be.
@@ -189,6 +159,7 @@ impl Pooled {
             carried: 0,
             idle_since: None,
             is_private: false,
+            abandoned: None,
         }
     }
 }
@@ -198,6 +169,7 @@ impl<K: Copy> Pool<K> {
     /// A pool without upstreams.
     pub fn new(options: Options) -> Self {
         Self {
+            waiting: Shares::new(Rule::new(options.max_waiting as u64)),
             options,
             upstreams: Vec::new(),
             conns: FxHashMap::default(),
@@ -208,6 +180,8 @@ impl<K: Copy> Pool<K> {
             idle: 0,
             uses: 0,
             late: Vec::new(),
+            abandoned: VecDeque::new(),
+            collecting: VecDeque::new(),
             next_look: None,
             stats: Stats::default(),
         }
@@ -229,7 +203,9 @@ impl<K: Copy> Pool<K> {
             next: 0,
             max_streams: None,
         });
-        UpstreamId(self.upstreams.len() - 1)
+        let upstream = self.upstreams.len() - 1;
+        self.set_capacities(upstream);
+        UpstreamId(upstream)
     }
 
     /// Begins a request. What comes of it is told with this key, from [`Pool::next_event`] on.
@@ -257,12 +233,12 @@ impl<K: Copy> Pool<K> {
             outgoing,
             is_conversation: options.is_conversation || head.method_octets() == b"CONNECT",
             head,
+            client: options.client,
             place: Place {
                 upstream: upstream.0,
                 endpoint: 0,
             },
             is_counted: false,
-            stream: None,
             class: Class {
                 only: None,
                 on_behalf: options
@@ -270,16 +246,15 @@ impl<K: Copy> Pool<K> {
                     .filter(|_| self.options.proxy_protocol.is_some()),
             },
             failed: SmallVec::new(),
-            is_tunnel: false,
-            answered: false,
-            heard: false,
-            retried: false,
-            refused_by: None,
-            newer_than: 0,
+            life: Life::Unplaced,
+            answer: Answer::None,
+            retries: Retries::default(),
             moved_at: conns.now(),
         });
         self.look_by(conns.now());
-        self.place(conns, id, Failure::NoAddress);
+        if !self.collect(id, conns.now()) {
+            self.place(conns, id, Failure::NoAddress);
+        }
         id
     }
 
@@ -298,12 +273,21 @@ impl<K: Copy> Pool<K> {
         let Some(request) = self.find(id) else {
             return 0;
         };
+        let (life, stream) = (request.life, request.stream());
         let Outgoing::Stream(replay) = &mut request.outgoing else {
             return 0;
         };
-        let stream = request
-            .stream
-            .filter(|_| !takes_none && !replay.is_behind());
+        if life == Life::Collecting {
+            let taken = replay.collect(data, end, limit);
+            if taken > 0 {
+                request.moved_at = now;
+            }
+            if replay.has_enough(limit) {
+                self.place(conns, id, Failure::NoAddress);
+            }
+            return taken;
+        }
+        let stream = stream.filter(|_| !takes_none && !replay.is_behind());
         let stream = stream.and_then(|(conn, stream)| conns.stream(conn, stream));
         let Some(mut stream) = stream else {
             if end && data.is_empty() {
@@ -331,6 +315,16 @@ impl<K: Copy> Pool<K> {
         request: RequestId,
         fields: &Fields,
     ) -> Result<(), Misuse> {
+        if let Some(found) = self.find(request)
+            && found.life == Life::Collecting
+            && let Outgoing::Stream(replay) = &mut found.outgoing
+        {
+            check_trailers(fields).map_err(|_| Misuse::InvalidField)?;
+            replay.end_later();
+            replay.end_with(fields);
+            self.place(conns, request, Failure::NoAddress);
+            return Ok(());
+        }
         let Some((request, mut stream)) = self.stream(conns, request) else {
             return Err(Misuse::OutOfOrder);
         };
@@ -370,17 +364,17 @@ impl<K: Copy> Pool<K> {
         let Some(found) = self.find(request) else {
             return;
         };
-        match found.stream {
+        match found.stream() {
             Some((conn, id)) => {
+                if self.abandon(conns, request, conn) {
+                    return;
+                }
                 self.reset_stream(conns, conn, id);
                 self.remove(request);
                 self.freed(conns, conn, id);
             }
             None => {
-                let (place, class) = (found.place, found.class);
                 self.remove(request);
-                let group = self.endpoint(place).group(class);
-                group.waiting.retain(|other| *other != request);
             }
         }
     }
@@ -389,7 +383,7 @@ impl<K: Copy> Pool<K> {
     pub fn cancel_all(&mut self, conns: &mut Conns, requests: impl IntoIterator<Item = RequestId>) {
         let (sent, waiting): (Vec<_>, Vec<_>) = requests.into_iter().partition(|id| {
             let request = self.find(*id);
-            request.is_some_and(|request| request.stream.is_some())
+            request.is_some_and(|request| request.stream().is_some())
         });
         for request in waiting.into_iter().chain(sent) {
             self.cancel(conns, request);
@@ -470,10 +464,13 @@ impl<K: Copy> Pool<K> {
 
     /// For [`Service::event`](tidegate_net::Service::event).
     pub fn event(&mut self, conns: &mut Conns, conn: ConnId, event: EngineEvent) {
+        let Some(event) = self.event_of_abandoned(conns, conn, event) else {
+            return;
+        };
         match event {
             EngineEvent::Informational { id, head } => {
                 if let Some(request) = self.request_on(conns, conn, id) {
-                    request.heard = true;
+                    request.answer = Answer::Begun;
                     let (id, key) = (request.id, request.key);
                     let event = Event::Informational { key, head };
                     self.events.push_back((id, event));
@@ -481,14 +478,16 @@ impl<K: Copy> Pool<K> {
             }
             EngineEvent::Response { id, head, end } => {
                 if let Some(request) = self.request_on(conns, conn, id) {
-                    request.heard = true;
-                    request.is_tunnel = request.head.method_octets() == b"CONNECT"
+                    let is_tunnel = request.is_connect()
                         && (200..300).contains(&head.status())
                         && conns.engine_ref(conn).is_some_and(opens_tunnel);
+                    request.answer = match is_tunnel {
+                        true => Answer::Tunnel,
+                        false => Answer::Begun,
+                    };
                     if let Outgoing::Stream(replay) = &mut request.outgoing {
                         replay.forget();
                     }
-                    let is_tunnel = request.is_tunnel;
                     let (request, key, place) = (request.id, request.key, request.place);
                     let endpoint = self.endpoint(place);
                     endpoint.health.answered(conns.now());
@@ -579,6 +578,7 @@ impl<K: Copy> Pool<K> {
                     if let Some(Engine::Http2(engine)) = conns.engine_ref(conn) {
                         let most = engine.peer_settings().max_concurrent_streams;
                         self.upstreams[place.upstream].max_streams = Some(most as usize);
+                        self.set_capacities(place.upstream);
                     }
                     self.serve_waiting(conns, place, class);
                 }
@@ -603,12 +603,18 @@ impl<K: Copy> Pool<K> {
             streams,
             ..
         } = pooled;
+        let protocol = pooled.protocol;
+        let abandoned = pooled.abandoned;
         let endpoint = self.endpoint(place);
         let addr = endpoint.addr;
+        endpoint.count -= usize::from(!pooled.is_ending);
+        if let Some(abandoned) = abandoned {
+            endpoint.places.give(Protocol::Http1, abandoned.client);
+        }
         let group = endpoint.group(class);
         group.conns.retain(|other| *other != conn);
         group.ending -= usize::from(pooled.is_ending);
-        if pooled.protocol.is_none() {
+        if protocol.is_none() {
             group.dialling -= 1;
             return self.connect_failed(conns, place, class, &failure_to_connect(addr, why));
         }
@@ -631,8 +637,7 @@ impl<K: Copy> Pool<K> {
             let Some(found) = self.find(request) else {
                 continue;
             };
-            found.stream = None;
-            let heard = found.heard;
+            let heard = found.is_heard();
             let failure = match why {
                 End::Closed(CloseReason::Violation(violation)) => Failure::Violation(*violation),
                 End::Closed(CloseReason::Aborted(code)) => Failure::Reset(*code),
@@ -655,18 +660,22 @@ impl<K: Copy> Pool<K> {
             // The others that were there may have met with the same.
             let newer_than = self.dialled;
             if let Some(found) = self.find(request) {
-                found.newer_than = newer_than;
+                found.retries.newer_than = newer_than;
             }
             self.lost(conns, request, conn, failure, resend);
         }
         self.serve_waiting(conns, place, class);
+        self.feed_starved(conns, place);
         self.endpoint(place).tidy(class);
     }
 
     /// For [`Service::next_timeout`](tidegate_net::Service::next_timeout).
     pub fn next_timeout(&self) -> Option<Instant> {
         let late = self.late.first().map(|(at, _)| *at);
-        [late, self.next_look].into_iter().flatten().min()
+        let abandoned = self.abandoned.front().map(|(at, _)| *at);
+        let collecting = self.collecting.front().map(|(at, _)| *at);
+        let all = [late, abandoned, collecting, self.next_look];
+        all.into_iter().flatten().min()
     }
 
     /// For [`Service::handle_timeout`](tidegate_net::Service::handle_timeout).
@@ -690,6 +699,16 @@ impl<K: Copy> Pool<K> {
             }
             self.serve_waiting(conns, place, class);
         }
+        self.give_up_abandoned(conns, now);
+        while let Some((_, id)) = self.collecting.pop_front_if(|(at, _)| *at <= now) {
+            // What has come of its body so far must do.
+            if self
+                .find(id)
+                .is_some_and(|request| request.life == Life::Collecting)
+            {
+                self.place(conns, id, Failure::NoAddress);
+            }
+        }
         if self.next_look.is_some_and(|at| at <= now) {
             self.next_look = None;
             self.look_at_requests(conns, now);
@@ -707,7 +726,7 @@ impl<K: Copy> Pool<K> {
     /// The request on a stream, which has just got on.
     fn request_on(&mut self, conns: &Conns, conn: ConnId, id: StreamId) -> Option<&mut Request<K>> {
         let request = *self.conns.get(&conn)?.streams.get(&id)?;
-        let request = self.requests.get_mut(request.slot as usize)?;
+        let request = self.find(request)?;
         request.moved_at = conns.now();
         Some(request)
     }
@@ -717,10 +736,14 @@ impl<K: Copy> Pool<K> {
         let Some(request) = self.find(id) else {
             return false;
         };
-        let waits = request.head.method_octets() == b"CONNECT" && !request.is_tunnel;
-        let conn = request.stream.filter(|_| waits).map(|(conn, _)| conn);
-        let pooled = conn.and_then(|conn| self.conns.get(&conn));
-        pooled.is_some_and(|pooled| pooled.protocol == Some(Protocol::Http1))
+        let is_by_http1 = matches!(
+            request.life,
+            Life::Sent {
+                protocol: Protocol::Http1,
+                ..
+            }
+        );
+        is_by_http1 && request.is_connect() && !request.is_tunnel()
     }
 
     /// A request and its stream, if it has one.
@@ -730,7 +753,7 @@ impl<K: Copy> Pool<K> {
         id: RequestId,
     ) -> Option<(&'a mut Request<K>, StreamMut<'c>)> {
         let request = self.find(id)?;
-        let (conn, stream) = request.stream?;
+        let (conn, stream) = request.stream()?;
         let stream = conns.stream(conn, stream)?;
         Some((request, stream))
     }

@@ -1,6 +1,7 @@
 //! Where requests go: an address, a connection there, a stream on it; and which connections are opened for that.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -8,15 +9,29 @@ use smallvec::SmallVec;
 use tidegate_net::{ConnId, Conns, Dial, DialSecurity, Engine, Protocol, proxy_header};
 use tidegate_proto::{KnownName, Misuse, RequestHead};
 
-use super::{Place, Pool, Pooled, Request, RequestId, State};
+use super::request::{Life, Request};
+use super::{Place, Pool, Pooled, RequestId, State};
 use crate::endpoint::Class;
 use crate::event::Failure;
 use crate::health::Fitness;
 use crate::replay::Outgoing;
-use crate::upstream::Security;
+use crate::upstream::{Options, Security};
 
 /// Streams that a connection has at most before its peer has said how many it takes: RFC 9113 §6.5.2 recommends no fewer.
 const BEFORE_SETTINGS: usize = 100;
+
+/// How long the first part of a body is collected: what a slow client has sent until then goes on, and the rest as it comes.
+const COLLECTED_FOR: Duration = Duration::from_secs(5);
+
+/// Requests with a wish of their own, as for a connection that they haven't been on, that are set aside in one pass over a queue.
+const MAX_PARTICULAR: usize = 16;
+
+/// Where in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Front,
+    Back,
+}
 
 impl State {
     /// Streams that a connection may have whose peer hasn't said how many: as many as on the last one where it has. On the very
@@ -49,7 +64,7 @@ impl<K: Copy> Pool<K> {
         let start = state.next;
         state.next = (start + 1) % count.max(1);
         // Where it was refused or lost is no good choice.
-        let last = request.refused_by.map(|_| request.place.endpoint);
+        let last = request.retries.refused_by.map(|_| request.place.endpoint);
         let best = (0..count)
             .map(|step| (start + step) % count)
             .filter(|endpoint| !request.failed.contains(endpoint))
@@ -61,6 +76,7 @@ impl<K: Copy> Pool<K> {
         let Some((_, endpoint)) = best else {
             return self.fail(id, otherwise);
         };
+        request.life = Life::Unplaced;
         request.place.endpoint = endpoint;
         request.is_counted = true;
         state.endpoints[endpoint].count(id, now);
@@ -69,13 +85,94 @@ impl<K: Copy> Pool<K> {
         }
     }
 
-    /// A request waits for a connection of its address.
-    fn wait(&mut self, conns: &mut Conns, id: RequestId) {
-        if let Some(request) = self.find(id) {
-            let (place, class) = (request.place, request.class);
-            self.endpoint(place).group(class).waiting.push_back(id);
-            self.dial_if_due(conns, place, class);
+    /// Has the first part of a request's body collected before it takes a place, if that would be a connection of HTTP/1.1, which
+    /// nobody else can use meanwhile. Returns whether it waits for that.
+    pub(super) fn collect(&mut self, id: RequestId, now: Instant) -> bool {
+        let limit = self.options.replay_limit;
+        let Some(request) = self.find(id) else {
+            return false;
+        };
+        let (upstream, class) = (request.place.upstream, request.class);
+        if !request.may_be_collected() || limit == 0 {
+            return false;
         }
+        let state = self.upstreams.get(upstream);
+        let endpoints = state.map_or(&[][..], |state| &state.endpoints);
+        let mut protocols = endpoints.iter().map(|endpoint| endpoint.protocol_of(class));
+        if !protocols.any(|protocol| protocol == Some(Protocol::Http1)) {
+            return false;
+        }
+        if let Some(request) = self.find(id) {
+            request.life = Life::Collecting;
+        }
+        self.collecting.push_back((now + COLLECTED_FOR, id));
+        true
+    }
+
+    /// Says how many places the addresses of an upstream have.
+    pub(super) fn set_capacities(&mut self, upstream: usize) {
+        let Options {
+            max_connections,
+            max_http2_connections,
+            proxy_protocol,
+            ..
+        } = self.options;
+        let Some(state) = self.upstreams.get_mut(upstream) else {
+            return;
+        };
+        let streams = state.max_streams.unwrap_or(BEFORE_SETTINGS);
+        let http2 = match proxy_protocol {
+            None => streams.saturating_mul(max_http2_connections.min(max_connections)),
+            // Each is for one client of one connection, so that those are what there is to share.
+            Some(_) => max_connections,
+        };
+        for endpoint in &mut state.endpoints {
+            let places = &mut endpoint.places;
+            places.set_capacity(Protocol::Http1, max_connections);
+            places.set_capacity(Protocol::Http2, http2);
+        }
+    }
+
+    /// A request waits for a connection of its address, unless its client has its share of what may wait.
+    fn wait(&mut self, conns: &mut Conns, id: RequestId) {
+        let Some(request) = self.find(id) else {
+            return;
+        };
+        let (place, class, client) = (request.place, request.class, request.client);
+        if let Some(client) = client
+            && self.waiting.take(client, 1).is_err()
+        {
+            return self.fail(id, Failure::QueueFull);
+        }
+        self.enqueue(id, End::Back);
+        self.dial_if_due(conns, place, class);
+    }
+
+    /// Puts a request in the queue of its address.
+    fn enqueue(&mut self, id: RequestId, end: End) {
+        let Some(request) = self.requests.get_mut(id.slot as usize) else {
+            return;
+        };
+        let Place { upstream, endpoint } = request.place;
+        let endpoint = &mut self.upstreams[upstream].endpoints[endpoint];
+        let held = endpoint.places.held(request.client);
+        let waiting = &mut endpoint.group(request.class).waiting;
+        request.life = Life::Waiting(match end {
+            End::Front => waiting.push_front(id, request.client, held),
+            End::Back => waiting.push_back(id, request.client, held),
+        });
+    }
+
+    /// Whether a request's client may have one more place of its address.
+    fn has_share(&mut self, id: RequestId) -> bool {
+        let Some(request) = self.find(id) else {
+            return false;
+        };
+        let (place, class, client) = (request.place, request.class, request.client);
+        let endpoint = self.endpoint(place);
+        // Before it is known what is spoken there, nobody holds anything.
+        let protocol = endpoint.protocol_of(class);
+        protocol.is_none_or(|protocol| endpoint.places.allow(protocol, client, 1))
     }
 
     /// Puts a request on a connection of its address, if one has a place for it. Returns whether it need not wait: it has a stream
@@ -84,6 +181,9 @@ impl<K: Copy> Pool<K> {
         loop {
             if self.find(id).is_none() {
                 return true;
+            }
+            if !self.has_share(id) {
+                return false;
             }
             let Some(conn) = self.choose(conns, id) else {
                 return false;
@@ -130,14 +230,12 @@ impl<K: Copy> Pool<K> {
         let endpoint = state.endpoints.get(place.endpoint)?;
         let is_http1 = endpoint.protocol_of(class) == Some(Protocol::Http1);
         // There is no choice where there will be no other.
-        let has_choice = request.refused_by.is_some() && {
-            let most = match is_http1 {
-                true => self.options.max_http1_connections,
-                false => self.options.max_http2_connections,
-            };
-            let count = endpoint.groups.get(&class)?.count();
+        let has_choice = request.retries.refused_by.is_some() && {
+            let may_be_more = endpoint.count < self.options.max_connections
+                && (is_http1
+                    || endpoint.groups.get(&class)?.count() < self.options.max_http2_connections);
             let mut its = self.usable(place, class);
-            count < most || its.any(|(conn, pooled)| !request.avoids(conn, pooled))
+            may_be_more || its.any(|(conn, pooled)| !request.avoids(conn, pooled))
         };
         let avoids = |conn, pooled| has_choice && request.avoids(conn, pooled);
         let state = self.upstreams.get_mut(place.upstream)?;
@@ -200,8 +298,14 @@ impl<K: Copy> Pool<K> {
         let before_settings = self.upstreams[pooled.place.upstream].before_settings();
         let is_light = load(engine, pooled.streams.len() + 1, before_settings) == Load::Light;
         let is_http2 = pooled.protocol == Some(Protocol::Http2);
-        request.stream = Some((conn, stream));
+        let protocol = pooled.protocol.unwrap_or(Protocol::Http2);
+        request.life = Life::Sent {
+            conn,
+            stream,
+            protocol,
+        };
         request.moved_at = now;
+        let client = request.client;
         if let Outgoing::Stream(replay) = &mut request.outgoing {
             replay.rewind();
             // If its owner had ended it, that is yet to be sent again.
@@ -218,6 +322,7 @@ impl<K: Copy> Pool<K> {
             self.idle -= 1;
         }
         let (place, class) = (pooled.place, pooled.class);
+        self.endpoint(place).places.take(protocol, client);
         if !is_http2 {
             // It was the one that was used last, or nearly.
             let free = &mut self.endpoint(place).group(class).free;
@@ -226,7 +331,9 @@ impl<K: Copy> Pool<K> {
             }
         } else if !is_light {
             // The next one is to be there when this one is full.
-            if self.needs_http2(conns, place, class, None) {
+            if self.needs_http2(conns, place, class, None)
+                && self.endpoint(place).count < self.options.max_connections
+            {
                 self.dial(conns, place, class);
             }
         }
@@ -250,30 +357,53 @@ impl<K: Copy> Pool<K> {
 
     /// There may be places for those that wait for an address.
     pub(super) fn serve_waiting(&mut self, conns: &mut Conns, place: Place, class: Class) {
-        let mut particular = SmallVec::<[RequestId; 4]>::new();
-        while let Some(id) = self.endpoint(place).group(class).waiting.pop_front() {
+        let mut particular = SmallVec::<[RequestId; MAX_PARTICULAR]>::new();
+        while let Some(id) = self.next_waiting(place, class) {
             if self.assign(conns, id) {
                 continue;
             }
-            if self.find(id).is_some_and(|request| request.class != class) {
+            let has_share = self.has_share(id);
+            let Some(request) = self.find(id) else {
+                continue;
+            };
+            if request.class != class {
                 // It has come to know that it needs another kind.
                 self.wait(conns, id);
                 continue;
             }
-            let is_particular = self.find(id).is_some_and(|request| {
-                request.head.protocol().is_some() || request.refused_by.is_some()
-            });
-            if !is_particular {
-                // Those behind it want the same.
-                self.endpoint(place).group(class).waiting.push_front(id);
+            let is_particular =
+                request.head.protocol().is_some() || request.retries.refused_by.is_some();
+            if !has_share || !is_particular || particular.len() == MAX_PARTICULAR {
+                // Those behind it want the same, and their clients hold no less.
+                self.requeue(id, End::Front);
                 break;
             }
             particular.push(id);
         }
-        for id in particular.into_iter().rev() {
-            self.endpoint(place).group(class).waiting.push_front(id);
+        // Others may be served instead, and they have their turn again.
+        for id in particular {
+            self.requeue(id, End::Back);
         }
         self.dial_if_due(conns, place, class);
+    }
+
+    /// Takes the request out that is next in a queue.
+    fn next_waiting(&mut self, place: Place, class: Class) -> Option<RequestId> {
+        let id = self.endpoint(place).group(class).waiting.pop()?;
+        let request = self.find(id)?;
+        request.life = Life::Unplaced;
+        let client = request.client;
+        self.leave_queue(client);
+        Some(id)
+    }
+
+    /// Puts a request back that was next and has found no place.
+    fn requeue(&mut self, id: RequestId, end: End) {
+        let client = self.find(id).and_then(|request| request.client);
+        if let Some(client) = client {
+            self.waiting.force(client, 1);
+        }
+        self.enqueue(id, end);
     }
 
     /// An address is of no use to some of those that wait for it: they go elsewhere, or fail for the reason that `why` has.
@@ -284,7 +414,13 @@ impl<K: Copy> Pool<K> {
         class: Class,
         why: impl Fn(&Request<K>) -> Option<Failure>,
     ) {
-        for id in std::mem::take(&mut self.endpoint(place).group(class).waiting) {
+        // What comes back to this queue meanwhile doesn't count.
+        let count = self.endpoint(place).group(class).waiting.len();
+        let mut staying = Vec::new();
+        for _ in 0..count {
+            let Some(id) = self.next_waiting(place, class) else {
+                break;
+            };
             let Some(request) = self.find(id) else {
                 continue;
             };
@@ -293,36 +429,94 @@ impl<K: Copy> Pool<K> {
                 self.uncount(id);
                 self.place(conns, id, failure);
             } else {
-                self.endpoint(place).group(class).waiting.push_back(id);
+                staying.push(id);
             }
+        }
+        for id in staying {
+            self.requeue(id, End::Back);
         }
     }
 
     /// Opens as many connections as those need that wait, within the limits.
     fn dial_if_due(&mut self, conns: &mut Conns, place: Place, class: Class) {
         let now = conns.now();
-        let most = self.options.max_http1_connections;
+        let most = self.options.max_connections;
         let endpoint = self.endpoint(place);
         let is_http1 = endpoint.protocol_of(class) == Some(Protocol::Http1);
-        let Some(first) = endpoint.group(class).waiting.front().copied() else {
+        let Some((first, _)) = endpoint.group(class).waiting.first() else {
             return;
         };
-        if is_http1 {
-            let count = endpoint.group(class).count();
-            for _ in count..most {
-                let endpoint = self.endpoint(place);
-                let are_some = endpoint.group(class).count() > 0;
-                let may_be_dialled = endpoint.health.may_be_dialled(now, are_some);
-                let group = endpoint.group(class);
-                if !may_be_dialled || group.waiting.len() <= group.dialling {
-                    break;
-                }
-                self.dial(conns, place, class);
+        if !self.has_share(first) {
+            return;
+        }
+        if !is_http1 {
+            if self.needs_http2(conns, place, class, Some(first)) {
+                self.dial_within(conns, place, class);
             }
             return;
         }
-        if self.needs_http2(conns, place, class, Some(first)) {
-            self.dial(conns, place, class);
+        for _ in 0..most {
+            let endpoint = self.endpoint(place);
+            let are_some = endpoint.group(class).count() > 0;
+            let may_be_dialled = endpoint.health.may_be_dialled(now, are_some);
+            let group = endpoint.group(class);
+            let dialling = group.dialling;
+            let mut is_needed = group.waiting.len() > dialling;
+            if class.on_behalf.is_some() {
+                // Those that are being dialled are this client's already.
+                let client = group.waiting.first().and_then(|(_, client)| client);
+                is_needed &= endpoint.places.allow(Protocol::Http1, client, dialling + 1);
+            }
+            if !may_be_dialled || !is_needed || !self.dial_within(conns, place, class) {
+                break;
+            }
+        }
+    }
+
+    /// Opens a connection if the address may have one more, or another group has one that it can do without. Returns whether it did.
+    fn dial_within(&mut self, conns: &mut Conns, place: Place, class: Class) -> bool {
+        let most = self.options.max_connections;
+        if self.endpoint(place).count >= most {
+            let Some(idle) = self.idle_of_others(place, class) else {
+                self.endpoint(place).starve(class);
+                return false;
+            };
+            self.end_connection(conns, idle);
+        }
+        self.dial(conns, place, class);
+        true
+    }
+
+    /// A connection of this address's without a request, which is of another group than this.
+    fn idle_of_others(&self, place: Place, class: Class) -> Option<ConnId> {
+        // Within one group connections are used, not closed.
+        let endpoint = self
+            .upstreams
+            .get(place.upstream)?
+            .endpoints
+            .get(place.endpoint)?;
+        if endpoint.groups.len() < 2 {
+            return None;
+        }
+        let its = self.conns.iter().filter(|(_, pooled)| {
+            pooled.place == place && pooled.class != class && !pooled.is_ending
+        });
+        let idle = its.filter_map(|(conn, pooled)| Some((pooled.idle_since?, *conn)));
+        idle.min_by_key(|(since, _)| *since).map(|(_, conn)| conn)
+    }
+
+    /// A place of an address's may have become free: the group that has waited longest for a connection gets one.
+    pub(super) fn feed_starved(&mut self, conns: &mut Conns, place: Place) {
+        if self.endpoint(place).starved.is_empty() {
+            return;
+        }
+        let Some(class) = self.endpoint(place).first_starved() else {
+            return;
+        };
+        let is_full = self.endpoint(place).count >= self.options.max_connections;
+        if !is_full || self.idle_of_others(place, class).is_some() {
+            self.endpoint(place).feed_first();
+            self.dial_if_due(conns, place, class);
         }
     }
 
@@ -392,6 +586,7 @@ impl<K: Copy> Pool<K> {
         });
         match dialled {
             Ok(conn) => {
+                endpoint.count += 1;
                 let group = endpoint.group(class);
                 group.conns.push(conn);
                 group.dialling += 1;

@@ -1,5 +1,6 @@
 //! Requests that nobody wants any more: wherever they are, their places are free then, and nothing more is told of them.
 
+use tidegate_net::MemorySocket;
 use tidegate_pool::{Failure, Security};
 use tidegate_proto::{Body, ErrorCode};
 
@@ -38,7 +39,7 @@ fn while_the_connection_is_dialled() {
 
 #[test]
 fn while_it_waits_for_a_place() {
-    let mut lab = Lab::new(|options, _| options.max_http1_connections = 1);
+    let mut lab = Lab::new(|options, _| options.max_connections = 1);
     let upstream = lab.http1();
     let keys: Vec<_> = (0..4).map(|_| lab.ask(get(upstream))).collect();
     let server = lab.accept_h1();
@@ -87,7 +88,7 @@ fn while_it_is_sent_and_while_its_response_comes() {
 #[test]
 fn a_connection_of_http1_goes_with_its_request() {
     for answered in [false, true] {
-        let mut lab = Lab::new(|options, _| options.max_http1_connections = 1);
+        let mut lab = Lab::new(|options, _| options.max_connections = 1);
         let upstream = lab.http1();
         let keys = [
             lab.ask(ask("POST", upstream).body(Body::Stream)),
@@ -108,6 +109,85 @@ fn a_connection_of_http1_goes_with_its_request() {
         assert_eq!(lab.status(keys[1]), Some(200));
         assert_eq!(lab.stats().failed, 0);
     }
+}
+
+#[test]
+fn an_unwanted_response_of_http1_is_read_if_its_end_is_near() {
+    for (length, begun) in [(10, false), (10, true), (64 << 10, false), (0, false)] {
+        let mut lab = Lab::new(|options, _| options.max_connections = 1);
+        let upstream = lab.http1();
+        let keys = [lab.ask(get(upstream)), lab.ask(get(upstream))];
+        let server = lab.accept_h1();
+        let id = lab.servers[server].take_request().id;
+        if begun {
+            lab.respond_to(server, id, 200, Body::Stream);
+            lab.send(server, id, pattern(length), false);
+        }
+        lab.cancel(keys[0]);
+        // Its place isn't free yet.
+        lab.wait_ms(900);
+        assert_eq!(
+            (lab.servers[server].open(), lab.is_over(keys[1])),
+            (0, false)
+        );
+        match begun {
+            true => lab.send(server, id, pattern(length), true),
+            false => lab.respond_to(server, id, 200, Body::Full(pattern(length))),
+        }
+        lab.respond(server, 200, Body::Empty);
+        assert_eq!(lab.status(keys[1]), Some(200));
+        assert_eq!((lab.stats().connected, lab.stats().idle), (1, 1));
+        lab.wait_ms(2000);
+        assert_eq!(lab.stats().open, 1);
+    }
+}
+
+#[test]
+fn an_unwanted_response_of_http1_is_cut_off_if_it_takes_long() {
+    for length in [None, Some(65_537), Some(1_000_000)] {
+        let mut lab = Lab::new(|options, _| options.max_connections = 1);
+        let upstream = lab.http1();
+        let keys = [lab.ask(get(upstream)), lab.ask(get(upstream))];
+        let server = lab.accept_h1();
+        let id = lab.servers[server].take_request().id;
+        lab.cancel(keys[0]);
+        match length {
+            None => lab.wait_ms(1001),
+            Some(length) => {
+                lab.respond_to(server, id, 200, Body::Stream);
+                lab.servers[server].supply(id, pattern(length), false);
+                lab.run();
+            }
+        }
+        // By a reset, which leaves no port behind.
+        assert!(
+            lab.servers[server]
+                .socket
+                .as_ref()
+                .is_none_or(MemorySocket::is_failed)
+        );
+        let server = lab.accept_h1();
+        lab.respond(server, 200, Body::Empty);
+        assert_eq!(lab.status(keys[1]), Some(200));
+    }
+}
+
+#[test]
+fn who_cancels_holds_the_place_until_the_response_is_through() {
+    let mut lab = Lab::new(|options, _| options.max_connections = 9);
+    let upstream = lab.http1();
+    for _ in 0..100 {
+        let key = lab.ask(get(upstream).of(1));
+        while !lab.dialled.is_empty() {
+            lab.accept_h1();
+        }
+        lab.cancel(key);
+    }
+    assert_eq!(lab.servers.len(), 8);
+    let key = lab.ask(get(upstream).of(2));
+    let server = lab.accept_h1();
+    lab.respond(server, 200, Body::Empty);
+    assert_eq!(lab.status(key), Some(200));
 }
 
 #[test]

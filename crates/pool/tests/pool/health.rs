@@ -468,7 +468,7 @@ fn connections_that_are_cut_before_an_answer_are_faults_too() {
 fn who_waits_for_a_connection_that_is_lost_gets_another_at_once() {
     for max_faults in [1, 2] {
         let mut lab = Lab::new(|options, _| {
-            options.max_http1_connections = 1;
+            options.max_connections = 1;
             options.max_faults = max_faults;
         });
         let upstream = lab.http1();

@@ -73,7 +73,7 @@ fn the_connection_that_was_used_last_is_used_first() {
 
 #[test]
 fn over_the_cap_requests_wait_and_are_served_in_order() {
-    let mut lab = Lab::new(|options, _| options.max_http1_connections = 2);
+    let mut lab = Lab::new(|options, _| options.max_connections = 2);
     let upstream = lab.http1();
     let keys = gets(&mut lab, upstream, 8);
     assert_eq!(lab.dialled.len(), 2);
@@ -173,7 +173,7 @@ fn what_nobody_asked_for_is_nobodys_answer() {
     // RFC 9112 §9.2: "If a client receives data on a connection that does not have outstanding requests, the client MUST NOT
     // consider that data to be a valid response". Else a server that says too much, or somebody who makes it do so, decides what
     // other requests are answered.
-    let mut lab = Lab::new(|options, _| options.max_http1_connections = 1);
+    let mut lab = Lab::new(|options, _| options.max_connections = 1);
     let upstream = lab.http1();
     let keys = gets(&mut lab, upstream, 2);
     let server = lab.accept_raw();
@@ -190,7 +190,7 @@ fn what_nobody_asked_for_is_nobodys_answer() {
 
 #[test]
 fn requests_that_cannot_be_sent_take_no_connection_with_them() {
-    let mut lab = Lab::new(|options, _| options.max_http1_connections = 2);
+    let mut lab = Lab::new(|options, _| options.max_connections = 2);
     let upstream = lab.http1();
     gets(&mut lab, upstream, 2);
     accept_all(&mut lab);

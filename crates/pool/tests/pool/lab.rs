@@ -4,7 +4,7 @@
 use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ServerConfig, ServerConnection};
+use tidegate_ledger::ClientKey;
 use tidegate_net::{
     ConnId, Conns, Dialled, End, MemoryLoop, MemorySocket, Options as LoopOptions, Protocol,
     Service, StreamMut, TlsConnectorConfig, Trust,
@@ -273,6 +274,13 @@ pub(crate) fn ask(method: &str, upstream: UpstreamId) -> Ask {
 impl Ask {
     pub(crate) fn head(mut self, head: RequestHead) -> Self {
         self.head = head;
+        self
+    }
+
+    /// For this client.
+    pub(crate) fn of(mut self, client: u8) -> Self {
+        let ip = IpAddr::from([203, 0, 113, client]);
+        self.options.client = Some(ClientKey::from(ip));
         self
     }
 
@@ -589,6 +597,18 @@ impl Lab {
             true => self.accept_h2(),
             false => self.accept_h1(),
         }
+    }
+
+    /// The last part of the client's address for which the oldest connection is dialled that waits, by its header of version 2.
+    pub(crate) fn dialled_for(&mut self) -> u8 {
+        let dialled = self.dialled.front_mut().expect("it was dialled");
+        dialled.socket.connect();
+        assert!(self.memory.turn(self.now));
+        let dialled = self.dialled.front_mut().expect("it is still there");
+        // A signature of 12 bytes, 4 that say what follows, and the address: its last byte is the 20th.
+        let mut header = [0; 20];
+        assert_eq!(dialled.socket.peek(&mut header).unwrap(), 20);
+        header[19]
     }
 
     /// A client has left.

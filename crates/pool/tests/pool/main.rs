@@ -9,6 +9,7 @@
 //! `tls`: ALPN decides.
 //! `tunnels`: CONNECT and WebSockets.
 //! `proxy_protocol`: connections of one client each.
+//! `shares`: what clients share, and who is next.
 //! `scripts`: random scripts of everything at once.
 //! `lab`: the service, and the upstreams that the tests play.
 
@@ -21,6 +22,7 @@ mod lab;
 mod proxy_protocol;
 mod retries;
 mod scripts;
+mod shares;
 mod time;
 mod tls;
 mod tunnels;

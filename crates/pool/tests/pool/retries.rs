@@ -376,7 +376,7 @@ fn what_an_old_connection_loses_is_sent_again_if_that_does_no_harm() {
 /// Two connections that have carried a request each, and another request on the second.
 fn on_two_old_ones(http2: bool) -> (Lab, UpstreamId, Key) {
     let mut lab = Lab::new(|options, _| {
-        options.max_http1_connections = 3;
+        options.max_connections = 3;
         options.max_http2_connections = 3;
     });
     let upstream = match http2 {
@@ -443,7 +443,7 @@ fn what_an_old_connection_loses_has_failed_if_there_is_no_new_one() {
 
 #[test]
 fn where_there_may_be_no_new_connection_an_old_one_will_do() {
-    let mut lab = Lab::new(|options, _| options.max_http1_connections = 1);
+    let mut lab = Lab::new(|options, _| options.max_connections = 1);
     let upstream = lab.http1();
     lab.ask(get(upstream));
     lab.accept_h1();

@@ -174,7 +174,7 @@ impl Play {
             options.backoff = Duration::from_millis(50);
             options.max_backoff = Duration::from_millis(400);
             options.max_http2_connections = 2;
-            options.max_http1_connections = 3;
+            options.max_connections = 3;
             options.max_idle = 3;
             options.replay_limit = 50_000;
             options.connect_timeout = Duration::from_secs(5);

@@ -126,6 +126,7 @@ impl App {
             stream.lift_body_timeout();
         }
         let options = RequestOptions {
+            client: Some(self.proxy.client_key(&client, head)),
             on_behalf: on_behalf(conns, conn),
             is_conversation,
         };
@@ -417,6 +418,10 @@ impl App {
                 "proxy-status",
                 format!("tidegate; error={}", failure.label()),
             );
+        let head = match failure {
+            Failure::QueueFull => head.field("retry-after", "1"),
+            _ => head,
+        };
         let responded = stream.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())));
         if responded.is_err() {
             stream.reset(ErrorCode::INTERNAL_ERROR);

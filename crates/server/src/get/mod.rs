@@ -64,7 +64,7 @@ fn prepare(flags: &Flags) -> Result<Fetcher, String> {
     options.request_timeout = flags.timeout;
     options.connect_timeout = flags.connect_timeout;
     options.max_http2_connections = 1;
-    options.max_http1_connections = flags.parallel.min(6) as usize;
+    options.max_connections = flags.parallel.min(6) as usize;
     let body = flags.body()?;
     let mut fetcher = Fetcher::new(options, flags)?;
     let mut tls = None;

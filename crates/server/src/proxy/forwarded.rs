@@ -131,7 +131,7 @@ impl<'a> Node<'a> {
             Self::Address(IpAddr::V4(v4)) => out.extend_from_slice(v4.to_string().as_bytes()),
             // RFC 7239 §6: "an IPv6 address is always enclosed in square brackets", and then in quotes, as it is no token.
             Self::Address(IpAddr::V6(v6)) => {
-                out.extend_from_slice(format!("\"[{v6}]\"").as_bytes());
+                out.extend_from_slice(format!("\"[{v6}]\"").as_bytes())
             }
             // RFC 7239 §6.3: "obfnode = "_" 1*( ALPHA / DIGIT / "." / "_" / "-")".
             Self::Named(name) if is_obfuscated(name) => out.extend_from_slice(name),

@@ -20,9 +20,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use tidegate_ledger::ClientKey;
 use tidegate_net::{ConnId, ConnInfo, Conns};
 use tidegate_pool::{OnBehalf, Pool, Upstream, UpstreamId};
-use tidegate_proto::StreamId;
+use tidegate_proto::{KnownName, RequestHead, StreamId};
 
 use crate::flags::Host;
 use crate::proxy::fields::Client;
@@ -104,6 +105,33 @@ impl Proxy {
             is_trusted: self.trusts(info.peer.ip().to_canonical()),
             dropped: &self.settings.dropped,
         }
+    }
+
+    /// Whom a request counts for where clients share something: the address that the last trusted hop has seen.
+    pub fn client_key(&self, client: &Client<'_>, head: &RequestHead) -> ClientKey {
+        let peer = client.addr.ip();
+        if !client.is_trusted {
+            return ClientKey::from(peer);
+        }
+        let lines = head
+            .headers()
+            .filter(|field| field.known == Some(KnownName::X_FORWARDED_FOR));
+        let said: Vec<&[u8]> = lines
+            .flat_map(|field| field.value.split(|byte| *byte == b','))
+            .collect();
+        let ips = said.iter().rev().map_while(|said| {
+            let said = std::str::from_utf8(said).ok()?.trim();
+            said.parse::<IpAddr>().ok()
+        });
+        // What is in front of an address that nobody vouches for may be invented.
+        let mut farthest = peer;
+        for ip in ips {
+            farthest = ip;
+            if !self.trusts(ip.to_canonical()) {
+                break;
+            }
+        }
+        ClientKey::from(farthest)
     }
 
     fn trusts(&self, ip: IpAddr) -> bool {

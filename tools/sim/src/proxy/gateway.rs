@@ -24,7 +24,7 @@ pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> 
     config.memory_budget = Some(Arc::clone(budget));
     let config = config.build().expect("the proxy's config is valid");
     let mut pool = tidegate_pool::Options::new(config);
-    pool.max_http1_connections = plan.max_http1_connections;
+    pool.max_connections = plan.max_connections;
     pool.max_http2_connections = plan.max_http2_connections;
     pool.max_idle = plan.max_idle;
     let upstreams = plan.upstreams.iter().enumerate();

@@ -28,7 +28,7 @@ pub(crate) struct Plan {
     pub(crate) exchanges: Vec<ExchangePlan>,
     /// Octets that each connection of the proxy's takes.
     pub(crate) capacity: usize,
-    pub(crate) max_http1_connections: usize,
+    pub(crate) max_connections: usize,
     pub(crate) max_http2_connections: usize,
     pub(crate) max_idle: usize,
     /// When the proxy begins its graceful end, if before everything is done.
@@ -185,7 +185,7 @@ impl Plan {
             upstreams,
             exchanges,
             capacity,
-            max_http1_connections: rng.pick(&[1, 3, 256]),
+            max_connections: rng.pick(&[1, 3, 256]),
             max_http2_connections: rng.pick(&[1, 2, 8]),
             max_idle: rng.pick(&[0, 1, 100]),
             shut_down: (is_foul && rng.one_in(6)).then(|| millis(rng.below(3000))),

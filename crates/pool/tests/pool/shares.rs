@@ -1,0 +1,280 @@
+//! What clients share: places at an upstream, and the queue for them.
+
+use bytes::Bytes;
+use tidegate_net::proxy_header;
+use tidegate_pool::{Failure, Security};
+use tidegate_proto::{Body, Fields, RequestHead};
+
+use crate::lab::{Ask, Got, Key, Lab, ask, get, pattern};
+
+/// One client's, and another's.
+const GREEDY: u8 = 1;
+const HONEST: u8 = 2;
+
+/// An upstream has nine places.
+fn nine_places() -> Lab {
+    Lab::new(|options, _| options.max_connections = 9)
+}
+
+#[test]
+fn one_client_never_has_all_connections() {
+    let mut lab = nine_places();
+    let upstream = lab.http1();
+    for _ in 0..30 {
+        lab.ask(get(upstream).of(GREEDY));
+    }
+    while !lab.dialled.is_empty() {
+        lab.accept_h1();
+    }
+    let busy = |lab: &Lab| {
+        lab.servers
+            .iter()
+            .filter(|server| server.open() > 0)
+            .count()
+    };
+    assert_eq!(busy(&lab), 8);
+    for _ in 0..5 {
+        let key = lab.ask(get(upstream).of(HONEST));
+        while !lab.dialled.is_empty() {
+            lab.accept_h1();
+        }
+        let server = lab.servers.len() - 1;
+        lab.respond(server, 200, Body::Empty);
+        assert_eq!(lab.status(key), Some(200));
+    }
+    // The pool's owner is kept from nothing.
+    lab.ask(get(upstream));
+    assert_eq!(busy(&lab), 9);
+}
+
+#[test]
+fn one_client_never_has_all_streams() {
+    let mut lab = Lab::new(|options, _| options.max_http2_connections = 3);
+    let upstream = lab.h2c();
+    let stream = |client| {
+        let mut ask = ask("POST", upstream).of(client).body(Body::Stream);
+        ask.options.is_conversation = true;
+        ask
+    };
+    for _ in 0..100 {
+        lab.ask(stream(GREEDY));
+        while !lab.dialled.is_empty() {
+            lab.accept_http2(|config| config.max_concurrent_streams = 10);
+        }
+    }
+    let open: usize = lab.servers.iter().map(|server| server.open()).sum();
+    // The 27th of 30 is at most eight times what is free, the 28th would be more.
+    assert_eq!((open, lab.servers.len()), (27, 3));
+    for _ in 0..5 {
+        let key = lab.ask(get(upstream).of(HONEST));
+        let is_it = |got: &Got| got.head.method() == "GET" && !got.begun;
+        let all = lab.servers.iter().enumerate();
+        let mut its = all.flat_map(|(at, server)| server.requests.iter().map(move |got| (at, got)));
+        let (server, id) = its
+            .rfind(|(_, got)| is_it(got))
+            .map(|(at, got)| (at, got.id))
+            .expect("it is there");
+        lab.respond_to(server, id, 200, Body::Empty);
+        assert_eq!(lab.status(key), Some(200));
+    }
+}
+
+#[test]
+fn who_waits_is_served_in_turn() {
+    let mut lab = Lab::new(|options, _| options.max_connections = 1);
+    let upstream = lab.http1();
+    let greedy: Vec<Key> = (0..10).map(|_| lab.ask(get(upstream).of(GREEDY))).collect();
+    let honest: Vec<Key> = (0..3).map(|_| lab.ask(get(upstream).of(HONEST))).collect();
+    lab.accept_h1();
+    let mut order = Vec::new();
+    for _ in 0..13 {
+        lab.respond(0, 200, Body::Empty);
+        let all = greedy.iter().chain(&honest);
+        let done: Vec<Key> = all.filter(|key| lab.is_over(**key)).copied().collect();
+        let next = done.into_iter().find(|key| !order.contains(key));
+        order.extend(next);
+    }
+    let expected = [&greedy[..1], &honest[..1], &greedy[1..2], &honest[1..2]].concat();
+    assert_eq!(order[..4], expected);
+    assert_eq!(order.len(), 13);
+}
+
+#[test]
+fn the_queue_has_a_bound_and_room_for_newcomers() {
+    let mut lab = Lab::new(|options, _| {
+        options.max_connections = 1;
+        options.max_waiting = 9;
+    });
+    let upstream = lab.http1();
+    let keys: Vec<Key> = (0..20).map(|_| lab.ask(get(upstream).of(GREEDY))).collect();
+    let refused: Vec<&Key> = keys.iter().filter(|key| lab.is_over(**key)).collect();
+    // All wait until there is a connection.
+    assert_eq!(refused.len(), 12);
+    for key in refused {
+        let failure = lab.failure(*key).expect("it failed");
+        assert_eq!((failure.status(), failure), (503, Failure::QueueFull));
+    }
+    let newcomer = lab.ask(get(upstream).of(HONEST));
+    assert_eq!(lab.failure(newcomer), None);
+    // Those that leave make room.
+    lab.cancel(keys[0]);
+    lab.cancel(keys[1]);
+    let more = lab.ask(get(upstream).of(GREEDY));
+    assert_eq!(lab.failure(more), None);
+    let server = lab.accept_h1();
+    for _ in 0..8 {
+        lab.respond(server, 200, Body::Empty);
+    }
+    assert_eq!(
+        (lab.status(newcomer), lab.status(more)),
+        (Some(200), Some(200))
+    );
+    assert_eq!(lab.stats().failed, 12);
+}
+
+/// An upload of a client's.
+fn upload(upstream: tidegate_pool::UpstreamId) -> Ask {
+    ask("POST", upstream).of(GREEDY).body(Body::Stream)
+}
+
+#[test]
+fn an_upload_takes_no_connection_before_its_body_is_there() {
+    let mut lab = Lab::new(|_, _| {});
+    let upstream = lab.http1();
+    // It comes piece by piece.
+    let key = lab.ask(upload(upstream));
+    lab.write(key, pattern(1000), false);
+    assert!(lab.dialled.is_empty());
+    lab.write(key, pattern(500), true);
+    let server = lab.accept_h1();
+    let got = lab.servers[server].take_request();
+    assert_eq!((got.body.len(), got.end), (1500, true));
+    // As much as is collected.
+    let key = lab.ask(upload(upstream));
+    lab.write(key, pattern(70_000), false);
+    let got = lab.servers[lab.servers.len() - 1].requests.len();
+    lab.write(key, pattern(10), true);
+    let last = lab.accept_h1();
+    assert_eq!(got, 1);
+    let got = lab.servers[last].take_request();
+    let expected = [pattern(70_000), pattern(10)].concat();
+    assert_eq!((got.body.len(), got.end), (70_010, true));
+    assert!(got.body == expected);
+    // With trailers.
+    let key = lab.ask(upload(upstream));
+    let mut trailers = Fields::new();
+    trailers.push("x-checksum", "12");
+    lab.write_with_trailers(key, pattern(10), trailers.clone());
+    let last = lab.accept_h1();
+    let got = lab.servers[last].take_request();
+    assert_eq!((got.body.len(), got.end), (10, true));
+    assert_eq!(got.trailers, Some(trailers));
+    // One without a byte.
+    let key = lab.ask(upload(upstream));
+    lab.write(key, Bytes::new(), true);
+    let last = lab.accept_h1();
+    assert!(lab.servers[last].take_request().end);
+}
+
+#[test]
+fn an_upload_that_is_slow_goes_on_after_a_while() {
+    let mut lab = Lab::new(|_, _| {});
+    let upstream = lab.http1();
+    let key = lab.ask(upload(upstream));
+    lab.write(key, pattern(1000), false);
+    lab.wait_ms(4900);
+    assert!(lab.dialled.is_empty());
+    lab.wait_ms(200);
+    let server = lab.accept_h1();
+    assert_eq!(lab.servers[server].requests[0].body.len(), 1000);
+    lab.write(key, pattern(100), true);
+    let got = lab.servers[server].take_request();
+    assert_eq!((got.body.len(), got.end), (1100, true));
+}
+
+#[test]
+fn what_cannot_wait_for_its_body_is_not_collected() {
+    let mut lab = Lab::new(|_, _| {});
+    let upstream = lab.http1();
+    let head = RequestHead::new("POST", "http", "localhost", "/").field("expect", "100-continue");
+    lab.ask(upload(upstream).head(head));
+    assert_eq!(lab.dialled.len(), 1);
+    let mut call = upload(upstream);
+    call.options.is_conversation = true;
+    lab.ask(call);
+    assert_eq!(lab.dialled.len(), 2);
+    // Over HTTP/2 a stream is all that it takes.
+    let upstream = lab.h2c();
+    lab.ask(upload(upstream));
+    assert_eq!(lab.dialled.len(), 3);
+}
+
+#[test]
+fn an_upload_that_is_collected_can_be_cancelled() {
+    let mut lab = Lab::new(|_, _| {});
+    let upstream = lab.http1();
+    let key = lab.ask(upload(upstream));
+    lab.write(key, pattern(1000), false);
+    lab.cancel(key);
+    lab.wait_ms(10_000);
+    assert!(lab.dialled.is_empty());
+}
+
+#[test]
+fn the_limit_of_connections_holds_over_all_clients_of_a_proxy_header() {
+    for security in [Security::Http1, Security::H2c] {
+        let mut lab = Lab::new(|options, _| {
+            options.max_connections = 2;
+            options.proxy_protocol = Some(2);
+        });
+        let upstream = lab.upstream(security.clone(), 1);
+        let client = |number: u8| {
+            let addr = ([203, 0, 113, number], 4711).into();
+            (addr, ([198, 51, 100, 9], 443).into())
+        };
+        let asked = |number: u8| {
+            let mut ask = get(upstream).of(number);
+            ask.options.on_behalf = Some(client(number));
+            ask
+        };
+        // Ten clients, three requests each.
+        let mut keys = Vec::new();
+        for number in 1..=10 {
+            keys.extend((0..3).map(|_| lab.ask(asked(number))));
+        }
+        assert_eq!(lab.dialled.len(), 2);
+        let mut served = Vec::new();
+        for _ in 0..1000 {
+            let open = lab
+                .servers
+                .iter()
+                .filter(|server| !server.is_closed())
+                .count();
+            assert!(
+                open + lab.dialled.len() <= 2,
+                "{open} and {}",
+                lab.dialled.len()
+            );
+            if let Some(server) = lab.servers.iter().position(|server| {
+                server.socket.is_some() && !server.is_closed() && server.open() > 0
+            }) {
+                lab.respond(server, 200, Body::Empty);
+            } else if !lab.dialled.is_empty() {
+                let at = lab.dialled_for();
+                served.push(at);
+                let (addr, target) = client(at);
+                let header = proxy_header(2, addr, target);
+                lab.accept_behind(&header, matches!(security, Security::H2c));
+            } else {
+                break;
+            }
+        }
+        for key in keys {
+            assert_eq!(lab.status(key), Some(200));
+        }
+        // All had their turn before anybody had the next one.
+        let mut first = served[..10].to_vec();
+        first.sort_unstable();
+        assert_eq!(first, (1..=10).collect::<Vec<u8>>());
+    }
+}

@@ -271,7 +271,9 @@ impl<'a> Session<'a> {
                 assert!(self.told == Told::Nothing && !head.is_informational());
                 self.story.push_str(&format!("\n{head:?}\n"));
                 self.told = Told::Head;
-                if plan.opens_tunnel(&head) {
+                // RFC 9110 §7.8: a server that ignores Upgrade answers the GET, and its 2xx opens no tunnel.
+                let grants = plan != Plan::WebSocket || self.conn.is_tunnel();
+                if plan.opens_tunnel(&head) && grants {
                     assert!(!end, "a tunnel is no response without content");
                     self.expected.push_str(PING);
                 }

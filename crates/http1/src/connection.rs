@@ -325,6 +325,12 @@ impl Connection {
 
     fn fill(&mut self, out: &mut Outbox, limit: usize) -> Flow {
         loop {
+            // What stays here keeps `can_receive` from taking more input, so a peer that reads slowly
+            // can't make the outbox grow.
+            if !out.is_empty() && !self.control.is_empty() && out.len() + self.control.len() > limit
+            {
+                return Flow::Full;
+            }
             out.tail().append(&mut self.control);
             if self.life == Life::Over {
                 return Flow::Closed;
@@ -428,6 +434,11 @@ impl Connection {
     /// The connection's counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Bytes of heads and small bodies that wait for [`Connection::transmit`].
+    pub fn unsent(&self) -> usize {
+        self.control.len()
     }
 
     /// Requests under way: 0 or 1.

@@ -16,6 +16,8 @@ pub(crate) struct Buffers {
     pub(crate) read: Box<[u8]>,
     /// What the engine takes from: what was left over, then what came now, decrypted.
     pub(crate) input: BytesMut,
+    /// Bytes of memory that `input` had when it was empty.
+    pub(crate) input_memory: usize,
     /// Lent to the connection that is being settled; its memory is used again and again.
     pub(crate) outbox: Outbox,
     /// TLS records on their way out.
@@ -29,6 +31,7 @@ impl Buffers {
         Self {
             read: vec![0; MAX_TLS_LEFT_OVER + READ_AT_ONCE].into_boxed_slice(),
             input: BytesMut::new(),
+            input_memory: 0,
             outbox: Outbox::new(),
             records: Records::default(),
             gathered: Vec::new(),
@@ -43,6 +46,7 @@ impl Buffers {
         if self.input.capacity() < octets && !self.input.try_reclaim(octets) {
             self.input = BytesMut::with_capacity(octets);
         }
+        self.input_memory = self.input.capacity();
     }
 }
 

@@ -4,11 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use tidegate_proto::{Config, Outbox, Stats};
 
 use crate::admission::{Account, Standing};
 use crate::buffers::Buffers;
+use crate::left_over::{LeftOver, WaitsFor};
 use crate::proxy_header::{self, Header, MAX_HEADER};
 use crate::socket::ReadOutcome;
 use crate::timers::Tick;
@@ -39,6 +39,15 @@ pub(crate) enum Phase {
     Closing,
 }
 
+/// How much of what a connection had to tell was taken in one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// All that the engine takes now.
+    All,
+    /// As much as a turn may take: others are next.
+    Enough,
+}
+
 /// What is to become of a connection that was dialled.
 pub(crate) struct Dialling {
     /// Its engine's settings and limits.
@@ -64,7 +73,7 @@ pub(crate) struct Conn {
     /// What the socket did not take yet.
     pub(crate) outbox: Outbox,
     /// What the engine did not take yet: mostly an unfinished frame.
-    left_over: Vec<u8>,
+    left_over: LeftOver,
 
     /// The socket may have octets for us.
     pub(crate) readable: bool,
@@ -80,8 +89,6 @@ pub(crate) struct Conn {
     pub(crate) truncated: bool,
     /// The service was told that the client has ended its side while it waits for an answer.
     pub(crate) half_closed: bool,
-    /// What is left over waits for the engine, not for the peer.
-    pub(crate) stalled: bool,
     /// `Event::Closed` was told.
     pub(crate) over: bool,
     /// close_notify was made, if there is TLS.
@@ -154,14 +161,13 @@ impl Conn {
             dialling: dialling.map(Box::new),
             engine: None,
             outbox: Outbox::new(),
-            left_over: Vec::new(),
+            left_over: LeftOver::default(),
             readable: false,
             end_is_near: false,
             eof: false,
             eof_told: false,
             truncated: false,
             half_closed: false,
-            stalled: false,
             over: false,
             made_close_notify: false,
             sent_end: false,
@@ -179,7 +185,16 @@ impl Conn {
     /// Whether the next turn can go on with what is already here.
     pub(crate) fn can_go_on(&self) -> bool {
         let untold = self.eof && !self.eof_told && self.phase == Phase::Open;
-        (self.readable || self.stalled || untold) && self.takes_input()
+        match self.left_over.waits_for() {
+            WaitsFor::Turn => true,
+            WaitsFor::Engine => self.takes_input(),
+            WaitsFor::Peer => (self.readable || untold) && self.takes_input(),
+        }
+    }
+
+    /// What the input that is left over waits for.
+    pub(crate) fn waits_for(&self) -> WaitsFor {
+        self.left_over.waits_for()
     }
 
     /// Whether input has somewhere to go.
@@ -228,17 +243,22 @@ impl Conn {
         }
     }
 
-    /// Fills `buffers.input` with what was left over and, if the socket may have something, what is read from it in one
-    /// go. Returns the octets read.
+    /// Fills `buffers.input` with what was left over. Behind the beginning of a frame or a head comes
+    /// what is read in one go, if the socket may have something; behind what the engine has declined
+    /// nothing is read, so that what a peer sends waits outside. Returns the bytes read.
     pub(crate) fn fill(&mut self, buffers: &mut Buffers) -> Result<usize, End> {
-        let left_over = std::mem::take(&mut self.left_over);
-        if !self.readable || self.eof {
-            self.readable = false;
-            buffers.clear_input(left_over.len());
-            buffers.input.extend_from_slice(&left_over);
+        if self.left_over.waits_for() != WaitsFor::Peer {
+            self.look_for_end();
+            self.left_over.lend(&mut buffers.input);
             return Ok(0);
         }
-        let outcome = self.transport.read(&left_over, buffers)?;
+        if !self.readable || self.eof {
+            self.readable = false;
+            self.left_over.lend(&mut buffers.input);
+            return Ok(0);
+        }
+        let outcome = self.transport.read(self.left_over.bytes(), buffers)?;
+        self.left_over.clear();
         if outcome == ReadOutcome::Eof && self.cant_write {
             // What was told as an error of the write isn't told again, so it may as well have been a reset.
             return Err(End::Io(io::ErrorKind::ConnectionReset.into()));
@@ -253,6 +273,23 @@ impl Conn {
             }
         }
         Ok(count)
+    }
+
+    /// Notes the peer's end if that is all there is in the socket: a write that fails later would hide
+    /// that it came in order. Over TLS that can't be told.
+    fn look_for_end(&mut self) {
+        if self.end_is_near
+            && !self.eof
+            && self.transport.tls.is_none()
+            && matches!(self.transport.socket.peek(&mut [0]), Ok(ReadOutcome::Eof))
+        {
+            self.note(ReadOutcome::Eof);
+        }
+    }
+
+    /// Whether the peer has said something, or has ended, that isn't read yet.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.readable || self.end_is_near || self.left_over.len() > 0
     }
 
     /// Octets that the engine did not take yet.
@@ -287,13 +324,22 @@ impl Conn {
         Some(stats)
     }
 
-    /// Keeps what nobody took of `input`, in memory of just that size.
-    pub(crate) fn keep(&mut self, input: &BytesMut) {
-        if self.phase == Phase::Closing {
-            return;
-        }
-        self.left_over = input.to_vec();
-        self.stalled = !input.is_empty() && !self.takes_input();
+    /// Keeps what nobody took of `buffers.input`.
+    pub(crate) fn keep(&mut self, buffers: &mut Buffers, taken: Taken) {
+        let waits_for = match taken {
+            _ if self.phase == Phase::Closing => return self.left_over.clear(),
+            Taken::Enough => WaitsFor::Turn,
+            Taken::All if buffers.input.is_empty() || self.takes_input() => WaitsFor::Peer,
+            Taken::All => WaitsFor::Engine,
+        };
+        let memory = buffers.input_memory;
+        self.left_over.keep(&mut buffers.input, memory, waits_for);
+    }
+
+    /// Bytes of memory that hold what the engine has not taken and what the socket has not taken.
+    pub(crate) fn buffered(&self) -> usize {
+        let unsent = self.engine.as_ref().map_or(0, Engine::unsent);
+        self.left_over.memory() + self.outbox.len() + self.transport.pending() + unsent
     }
 
     fn note(&mut self, outcome: ReadOutcome) -> usize {
@@ -362,7 +408,8 @@ impl Conn {
 
     /// Whether nothing more comes of a connection that can't be written to.
     pub(crate) fn has_said_all(&self) -> bool {
-        let is_drained = !self.readable && !self.stalled && (!self.eof || self.eof_told);
+        let waits = self.readable || self.left_over.waits_for() != WaitsFor::Peer;
+        let is_drained = !waits && (!self.eof || self.eof_told);
         let asks_nothing = |engine: &Engine| engine.active_streams() == 0;
         is_drained || self.over || self.engine.as_ref().is_none_or(asks_nothing)
     }
@@ -379,8 +426,7 @@ impl Conn {
         }
         self.end.get_or_insert(end);
         self.phase = Phase::Closing;
-        self.left_over = Vec::new();
-        self.stalled = false;
+        self.left_over.clear();
         self.deadline = None;
     }
 
@@ -440,7 +486,7 @@ impl Conn {
     /// Whether the transport has ended, and in order: neither by an error nor in a way that could be a truncation, nor is anything
     /// left that the engine will not see.
     fn ended_in_order(&self) -> bool {
-        self.eof && !self.truncated && self.left_over.is_empty()
+        self.eof && !self.truncated && self.left_over.len() == 0
     }
 
     /// Notes why it ends, unless there is an earlier reason.
@@ -454,12 +500,13 @@ impl Conn {
 
     /// Whether octets wait that the socket hasn't taken.
     pub(crate) fn has_unwritten(&self) -> bool {
-        !self.outbox.is_empty() || self.transport.has_pending()
+        !self.outbox.is_empty() || self.transport.pending() > 0
     }
 
     /// How much would be lost with it, and since when that is so.
     pub(crate) fn standing(&self, now: Instant) -> (Standing, Instant) {
-        let is_moving = self.is_ready || self.stalled || self.has_unwritten();
+        let is_moving =
+            self.is_ready || self.left_over.waits_for() != WaitsFor::Peer || self.has_unwritten();
         match (&self.engine, &self.account) {
             _ if is_moving => (Standing::Busy, now),
             _ if self.phase == Phase::Closing => (Standing::Silent, self.info.began_at),

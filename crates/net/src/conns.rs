@@ -241,6 +241,22 @@ impl Conns {
         (found.id == conn).then_some(&found.info)
     }
 
+    /// Whether the peer of a connection has said something, or has ended it, that isn't read yet. What
+    /// is asked on a connection of HTTP/1.1 then may be lost, or get an answer to something else.
+    pub fn has_unread(&self, conn: ConnId) -> bool {
+        let found = self.conns.get(conn.slot as usize);
+        found.is_some_and(|found| found.id == conn && found.has_unread())
+    }
+
+    /// Bytes that wait here for a connection's engine or its socket: input that the engine has not
+    /// taken, and what it has to say as far as the socket has not taken it. Bodies that the service
+    /// has handed over whole are not counted. Bounded by some multiples of 64 KiB, whatever the peer
+    /// sends and however slowly it reads.
+    pub fn buffered(&self, conn: ConnId) -> Option<usize> {
+        let found = self.conns.get(conn.slot as usize)?;
+        (found.id == conn).then(|| found.buffered())
+    }
+
     /// The clock of this turn of the loop.
     pub fn now(&self) -> Instant {
         self.now

@@ -101,6 +101,11 @@ impl Engine {
         either!(self, engine => engine.active_streams())
     }
 
+    /// Bytes of heads, small bodies and control frames that wait to go to the outbox.
+    pub fn unsent(&self) -> usize {
+        either!(self, engine => engine.unsent())
+    }
+
     /// Whether the end of the connection has begun: nothing new is accepted.
     pub fn is_ending(&self) -> bool {
         either!(self, engine => engine.is_ending())

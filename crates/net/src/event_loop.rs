@@ -2,9 +2,17 @@
 //!
 //! A turn of the loop:
 //! 1. wait for events, and note on the connections what they say;
-//! 2. accept; read the mailbox; fire the timers, the service's too;
-//! 3. *serve* each connection that is ready: read once, hand its engine's events to the service;
-//! 4. *settle* each connection whose engine was touched: have the engine fill the outbox, and write that in one go.
+//! 2. accept;
+//! 3. *serve* each connection that is ready: read once, hand its engine's events to the service. Those
+//!    that were dialled come first: what an upstream has said counts before it is asked again;
+//! 4. read the mailbox;
+//! 5. *settle* each connection whose engine was touched: have the engine fill the outbox, and write
+//!    that in one go;
+//! 6. fire the timers, the service's too, and settle again. What had arrived was read before that, so
+//!    a worker that comes late doesn't hold its own delay against a peer.
+//!
+//! Each step is bounded, so that one connection costs the others little: what is left waits, where it
+//! is, for the next turn.
 
 mod accept;
 
@@ -21,9 +29,11 @@ use tidegate_proto::{Event, Flow, Outbox};
 pub(crate) use self::accept::Whose;
 use self::accept::{Accepting, Newcomer};
 use crate::buffers::Buffers;
-use crate::conn::Phase;
+use crate::conn::{Phase, Taken};
 use crate::conns::Network;
 use crate::guess::{Guess, guess};
+use crate::left_over::WaitsFor;
+use crate::loop_clock::LoopClock;
 use crate::mailbox::Letter;
 use crate::memory::Dialled;
 use crate::socket::{ReadOutcome, Socket};
@@ -40,7 +50,12 @@ const OUTBOX_LIMIT: usize = 64 << 10;
 const WRITE_AT_ONCE: usize = 256 << 10;
 
 /// Letters that one turn reads at most.
-const LETTERS_AT_ONCE: usize = 1024;
+const LETTERS_AT_ONCE: usize = 64;
+
+/// Events of one connection that a turn hands to the service at most, for input and for output each:
+/// a small request is one, so a connection that floods costs the others 64 requests' time, some
+/// hundred microseconds.
+const EVENTS_AT_ONCE: usize = 64;
 
 /// How often [`Service::tick`] is called.
 const TICK: Duration = Duration::from_secs(1);
@@ -63,10 +78,13 @@ pub struct EventLoop<S: Service> {
     options: Options,
     service: S,
     conns: Conns,
+    clock: LoopClock,
     timers: Timers,
     buffers: Buffers,
-    /// Slots of connections that can go on without an event.
+    /// Slots of connections that can be served now.
     ready: Vec<u32>,
+    /// Slots of connections that go on in the next turn, behind those that come in meanwhile.
+    again: Vec<u32>,
     /// When a graceful end is over at last.
     shutdown_deadline: Option<Instant>,
     stopped: bool,
@@ -154,9 +172,11 @@ impl<S: Service> EventLoop<S> {
             options,
             service,
             conns: Conns::new(network, now),
+            clock: LoopClock::default(),
             timers: Timers::new(now),
             buffers: Buffers::new(),
             ready: Vec::new(),
+            again: Vec::new(),
             shutdown_deadline: None,
             stopped: false,
             next_tick: None,
@@ -175,14 +195,18 @@ impl<S: Service> EventLoop<S> {
     pub fn run(mut self) -> io::Result<S> {
         let mut events = Events::with_capacity(1024);
         loop {
-            let now = Instant::now();
-            let next = self.next_turn(now);
-            let timeout = next.map(|at| at.saturating_duration_since(now));
-            match self.poll.poll(&mut events, timeout) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
+            let now = self.clock.at(Instant::now());
+            let due = self.due(now);
+            let mut timeout = due.map(|at| at.saturating_duration_since(now));
+            while let Err(error) = self.poll.poll(&mut events, timeout) {
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+                // Such as by a signal that stopped the process for a while. What has come in
+                // meanwhile is to be known before timers fire.
+                timeout = Some(Duration::ZERO);
             }
-            self.begin_turn(Instant::now());
+            self.begin_turn(Instant::now(), due);
             for readiness in &events {
                 self.note(readiness.token(), readiness.into());
             }
@@ -192,12 +216,16 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
-    /// When the next turn is due at the latest; `now` when there is work left.
+    /// For loops in memory: when the next turn is due at the latest; `now` when there is work left.
     pub(crate) fn next_turn(&self, now: Instant) -> Option<Instant> {
-        if !self.ready.is_empty()
-            || self.has_letters
-            || self.listeners.iter().any(Accepting::can_go_on)
-        {
+        self.due(self.clock.at(now))
+            .map(|due| self.clock.system(due))
+    }
+
+    /// When the next turn is due at the latest, by the loop's clock; `now` when there is work left.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let goes_on = !self.ready.is_empty() || !self.again.is_empty();
+        if goes_on || self.has_letters || self.listeners.iter().any(Accepting::can_go_on) {
             return Some(now);
         }
         let pauses = self.listeners.iter().filter_map(|l| l.paused_until).min();
@@ -212,7 +240,9 @@ impl<S: Service> EventLoop<S> {
         all.into_iter().flatten().min()
     }
 
-    fn begin_turn(&mut self, now: Instant) {
+    /// Begins a turn that was due at `due` by the loop's clock.
+    fn begin_turn(&mut self, system: Instant, due: Option<Instant>) {
+        let now = self.clock.wake(system, self.conns.now(), due);
         self.conns.begin_turn(now);
         self.service.turn(now);
     }
@@ -222,14 +252,15 @@ impl<S: Service> EventLoop<S> {
         let now = self.conns.now();
         self.make_room_for_others();
         self.accept();
+        self.serve_ready();
         self.read_letters();
+        self.settle_dirty();
         self.fire_timers();
         if self.service.next_timeout().is_some_and(|at| at <= now) {
             self.service.handle_timeout(&mut self.conns, now);
         }
-        self.serve_ready();
         self.settle_dirty();
-        self.tick(has_events || !self.ready.is_empty());
+        self.tick(has_events || !self.again.is_empty());
         let shut_down = self.shutdown_deadline;
         // What was dialled was for those that were accepted; their last words may be under way.
         let is_done = || self.conns.accepted() == 0 && !self.conns.are_dialled_busy();
@@ -399,8 +430,7 @@ impl<S: Service> EventLoop<S> {
                 && due(engine.next_timeout())
             {
                 engine.handle_timeout(now);
-                self.buffers.clear_input(0);
-                self.receive(slot);
+                self.drain_events(slot);
             }
             // Settling enters the next deadline too.
             self.conns.mark(slot);
@@ -409,17 +439,26 @@ impl<S: Service> EventLoop<S> {
 
     fn serve_ready(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
-        for slot in ready.drain(..) {
-            let Some(conn) = self.conns.get(slot) else {
-                continue;
-            };
-            if std::mem::take(&mut conn.is_ready) {
-                self.serve(slot);
-            }
+        ready.append(&mut self.again);
+        if self.conns.len() > self.conns.accepted() {
+            self.serve_all(&ready, Origin::Dialled);
         }
+        self.serve_all(&ready, Origin::Accepted);
+        ready.clear();
         // Those who came in meanwhile are for the next turn.
         ready.append(&mut self.ready);
         self.ready = ready;
+    }
+
+    fn serve_all(&mut self, ready: &[u32], origin: Origin) {
+        for &slot in ready {
+            let Some(conn) = self.conns.get(slot) else {
+                continue;
+            };
+            if conn.info.origin == origin && std::mem::take(&mut conn.is_ready) {
+                self.serve(slot);
+            }
+        }
     }
 
     /// Reads once, and passes on what came.
@@ -445,7 +484,7 @@ impl<S: Service> EventLoop<S> {
         let Some((conn, totals)) = self.conns.get_and_totals(slot) else {
             return;
         };
-        if conn.takes_input() {
+        if conn.takes_input() || conn.waits_for() == WaitsFor::Turn {
             let left_over = conn.left_over();
             match conn.fill(&mut self.buffers) {
                 Ok(count) => totals.octets_in += count as u64,
@@ -464,9 +503,9 @@ impl<S: Service> EventLoop<S> {
                 let id = conn.id;
                 self.service.trace(&self.conns, id, Direction::In, octets);
             }
-            self.advance(slot);
+            let taken = self.advance(slot);
             if let Some(conn) = self.conns.get(slot) {
-                conn.keep(&self.buffers.input);
+                conn.keep(&mut self.buffers, taken);
                 if conn.end_is_near || conn.eof {
                     self.look_for_end(slot);
                 }
@@ -486,22 +525,22 @@ impl<S: Service> EventLoop<S> {
     }
 
     /// Takes `buffers.input` as far as the connection's phase can, into the next phases too.
-    fn advance(&mut self, slot: u32) {
+    fn advance(&mut self, slot: u32) -> Taken {
         loop {
             let Some(conn) = self.conns.get(slot) else {
-                return;
+                return Taken::All;
             };
             let input = &self.buffers.input;
             match conn.phase {
                 Phase::Handshake => {
                     let Some(tls) = &mut conn.transport.tls else {
-                        return;
+                        return Taken::All;
                     };
                     if tls.is_handshaking() {
                         if conn.eof {
                             conn.begin_close(End::HandshakeEof);
                         }
-                        return;
+                        return Taken::All;
                     }
                     let info = tls.info();
                     let alpn = info.alpn;
@@ -514,7 +553,8 @@ impl<S: Service> EventLoop<S> {
                         }
                         // RFC 9113 §3.2: HTTP/2 over TLS uses the identifier "h2".
                         (_, Some(dialling)) if dialling.only == Some(Protocol::Http2) => {
-                            return self.cut_off(slot, End::NotHttp2);
+                            self.cut_off(slot, End::NotHttp2);
+                            return Taken::All;
                         }
                         _ => Protocol::Http1,
                     };
@@ -525,14 +565,13 @@ impl<S: Service> EventLoop<S> {
                         if conn.eof {
                             conn.begin_close(End::HandshakeEof);
                         }
-                        return;
+                        return Taken::All;
                     }
                     Guess::Http2 => self.open(slot, Protocol::Http2),
                     Guess::Http1 => self.open(slot, Protocol::Http1),
                 },
-                Phase::Connecting | Phase::ProxyHeader => return,
-                Phase::Open => return self.receive(slot),
-                Phase::Closing => return,
+                Phase::Connecting | Phase::ProxyHeader | Phase::Closing => return Taken::All,
+                Phase::Open => return self.receive(slot, EVENTS_AT_ONCE),
             }
         }
     }
@@ -612,13 +651,18 @@ impl<S: Service> EventLoop<S> {
         Ok(true)
     }
 
-    /// Hands `buffers.input` to the engine, and what that tells to the service.
-    fn receive(&mut self, slot: u32) {
+    /// Hands `buffers.input` to the engine, and what that tells to the service, up to so many events.
+    fn receive(&mut self, slot: u32, most: usize) -> Taken {
         let now = self.conns.now();
+        let mut told = 0;
         while let Some(conn) = self.conns.get(slot) {
             let (Some(engine), Phase::Open) = (&mut conn.engine, conn.phase) else {
-                return;
+                return Taken::All;
             };
+            if told >= most {
+                return Taken::Enough;
+            }
+            told += 1;
             let id = conn.id;
             let waiting = conn.outbox.len();
             let input = &mut self.buffers.input;
@@ -646,9 +690,16 @@ impl<S: Service> EventLoop<S> {
                 {
                     engine.observe_rtt(rtt);
                 }
-                return;
+                return Taken::All;
             }
         }
+        Taken::All
+    }
+
+    /// Hands all that an engine has to tell to the service, without input.
+    fn drain_events(&mut self, slot: u32) {
+        self.buffers.clear_input(0);
+        self.receive(slot, usize::MAX);
     }
 
     fn tell(&mut self, id: ConnId, event: Event) {
@@ -701,7 +752,7 @@ impl<S: Service> EventLoop<S> {
             Ok(_) => {
                 if !conn.is_ready {
                     conn.is_ready = true;
-                    self.ready.push(slot);
+                    self.again.push(slot);
                 }
             }
         }
@@ -712,6 +763,7 @@ impl<S: Service> EventLoop<S> {
         let now = self.conns.now();
         let write_timeout = self.options.write_timeout;
         let mut budget = WRITE_AT_ONCE as u64;
+        let mut told = 0;
         while let Some((conn, totals)) = self.conns.get_and_totals(slot) {
             let before = totals.octets_out;
             let written = &mut totals.octets_out;
@@ -739,7 +791,7 @@ impl<S: Service> EventLoop<S> {
                 // What the socket takes at once still goes out, but nothing that waits may hold the end up.
                 let _ = engine.transmit(&mut conn.outbox, usize::MAX, now);
                 let _ = conn.flush(&mut self.buffers, now, write_timeout, written);
-                self.ask_why(slot);
+                self.drain_events(slot);
                 return Err(End::Stopped);
             }
             if !conn.writable {
@@ -748,7 +800,8 @@ impl<S: Service> EventLoop<S> {
             }
             let id = conn.id;
             let waiting = conn.outbox.len();
-            let flow = engine.transmit(&mut conn.outbox, OUTBOX_LIMIT, now);
+            let limit = OUTBOX_LIMIT.saturating_sub(conn.transport.pending());
+            let flow = engine.transmit(&mut conn.outbox, limit, now);
             if self.options.trace && conn.outbox.len() > waiting {
                 let octets = behind(&conn.outbox, waiting);
                 self.service.trace(&self.conns, id, Direction::Out, &octets);
@@ -758,7 +811,17 @@ impl<S: Service> EventLoop<S> {
             };
             let written = &mut totals.octets_out;
             match flow {
-                Flow::Event(event) => self.tell(id, event),
+                Flow::Event(event) => {
+                    self.tell(id, event);
+                    told += 1;
+                    if told >= EVENTS_AT_ONCE
+                        && let Some((conn, totals)) = self.conns.get_and_totals(slot)
+                    {
+                        let written = &mut totals.octets_out;
+                        conn.flush(&mut self.buffers, now, write_timeout, written)?;
+                        return Ok(Settled::HasMore);
+                    }
+                }
                 Flow::Drained => {
                     let buffers = &mut self.buffers;
                     let ended = conn.engine.as_ref().is_some_and(Engine::has_ended_our_side);
@@ -779,7 +842,7 @@ impl<S: Service> EventLoop<S> {
                 }
                 Flow::Closed if conn.engine.as_ref().is_some_and(Engine::is_truncated) => {}
                 Flow::Closed => {
-                    self.ask_why(slot);
+                    self.drain_events(slot);
                     if let Some(conn) = self.conns.get(slot) {
                         conn.begin_close(End::Stopped);
                     }
@@ -787,12 +850,6 @@ impl<S: Service> EventLoop<S> {
             }
         }
         Ok(Settled::Waits)
-    }
-
-    /// An engine is through, and there may still be word of why.
-    fn ask_why(&mut self, slot: u32) {
-        self.buffers.clear_input(0);
-        self.receive(slot);
     }
 
     /// Sees to it that the timers have the connection's next deadline.
@@ -887,7 +944,8 @@ impl<S: Service> EventLoop<S> {
 
     /// For loops in memory: looks what has changed about the sockets, and takes a turn. Returns whether the loop goes on.
     pub(crate) fn turn_in_memory(&mut self, now: Instant) -> bool {
-        self.begin_turn(now);
+        let due = self.due(self.conns.now());
+        self.begin_turn(now, due);
         let mut has_events = false;
         for slot in self.conns.slots() {
             let Some(conn) = self.conns.get(slot) else {

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::event_loop::{EventLoop, Ready};
-use crate::{Conns, Options, Service};
+use crate::tls_session::TlsSession;
+use crate::{Conns, Options, Service, TlsAcceptorConfig};
 
 /// One end of a connection in memory. What is written at one end can be read at the other.
 #[derive(Debug)]
@@ -299,7 +300,23 @@ impl<S: Service> MemoryLoop<S> {
 
     /// A client connects in cleartext, from `peer`.
     pub fn accept(&mut self, socket: MemorySocket, peer: SocketAddr) {
-        self.inner.accept_in_memory(socket, peer);
+        self.inner.accept_in_memory(socket, peer, None);
+    }
+
+    /// A client connects over TLS, from `peer`.
+    ///
+    /// # Errors
+    /// What rustls says, such as that there are no random numbers.
+    pub fn accept_tls(
+        &mut self,
+        socket: MemorySocket,
+        peer: SocketAddr,
+        config: &TlsAcceptorConfig,
+        now: Instant,
+    ) -> Result<(), rustls::Error> {
+        let session = TlsSession::server(config.rustls(), now)?;
+        self.inner.accept_in_memory(socket, peer, Some(session));
+        Ok(())
     }
 
     /// What was dialled since the last call.

@@ -154,9 +154,9 @@ impl TlsSession {
         self.got_close_notify
     }
 
-    /// Whether records wait that the socket did not take.
-    pub(crate) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+    /// Bytes of records that the socket did not take.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.len()
     }
 
     /// Octets that a read must leave free in front of what comes.

@@ -64,9 +64,9 @@ impl Transport {
         }
     }
 
-    /// Whether octets wait that the socket did not take; those in the outbox not counted.
-    pub(crate) fn has_pending(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.has_pending())
+    /// Bytes that wait for the socket, those in the outbox not counted.
+    pub(crate) fn pending(&self) -> usize {
+        self.tls.as_ref().map_or(0, |tls| tls.pending())
     }
 }
 

@@ -42,8 +42,9 @@ pub struct Config {
     pub wall_clock: Option<WallClock>,
     /// Which priority signals count. Default those of RFC 9218 alone.
     pub priorities: Priorities,
-    /// Server: unwritten control octets and heads above which [`Connection::receive`](crate::Connection::receive) takes no
-    /// more input. Default 256 KiB.
+    /// Server: bytes of heads, small bodies and control frames that wait for
+    /// [`Connection::transmit`](crate::Connection::transmit), above which
+    /// [`Connection::receive`](crate::Connection::receive) takes no more input. Default 32 KiB.
     pub outbound_high_water: usize,
     /// Bytes a second that a body has to bring while the peer may send, judged at the end of each period of
     /// [`Timeouts::body`] over that period and the one before. 0 turns it off. Default 240 for a server, off for a client.
@@ -152,7 +153,7 @@ impl Config {
             enable_connect_protocol: false,
             wall_clock: None,
             priorities: Priorities::default(),
-            outbound_high_water: 256 << 10,
+            outbound_high_water: 32 << 10,
             min_body_rate: 240,
             timeouts: Timeouts::default(),
             abuse: AbuseLimits::default(),

@@ -41,13 +41,24 @@ impl Outbox {
 
     /// Where small things are appended.
     pub fn tail(&mut self) -> &mut Vec<u8> {
+        self.reclaim();
         &mut self.tail
+    }
+
+    /// Gives back what is gone of the tail. A peer that reads a little at a time may never see the
+    /// outbox empty, so the tail would grow by all that is ever appended. What is moved is no more
+    /// than what went out since the last time.
+    fn reclaim(&mut self) {
+        if self.tail_start > 0 && self.tail_start >= self.tail.len() - self.tail_start {
+            self.tail.drain(..self.tail_start);
+            self.tail_start = 0;
+        }
     }
 
     /// Appends octets: by reference when there are many, else by copy.
     pub fn push(&mut self, octets: Bytes) {
         if octets.len() < BY_REFERENCE {
-            self.tail.extend_from_slice(&octets);
+            self.tail().extend_from_slice(&octets);
             return;
         }
         if self.tail.len() > self.tail_start {
@@ -166,6 +177,25 @@ mod tests {
         let all = drain(&mut outbox, 100);
         assert_eq!(&all[..4], b"cdef");
         assert_eq!(&all[1026..], b"xxyz");
+    }
+
+    #[test]
+    fn what_is_gone_takes_no_memory_though_the_outbox_never_is_empty() {
+        let mut outbox = Outbox::new();
+        let mut sent = 0;
+        for round in 0..10_000_u32 {
+            outbox.tail().extend_from_slice(&round.to_be_bytes());
+            outbox.push(Bytes::from(round.to_be_bytes().to_vec()));
+            while outbox.len() > 100 {
+                assert_eq!(
+                    outbox.chunk()[0],
+                    ((sent / 8) as u32).to_be_bytes()[sent % 4]
+                );
+                outbox.advance(1);
+                sent += 1;
+            }
+        }
+        assert!(outbox.tail.capacity() < 1000);
     }
 
     #[test]

@@ -132,7 +132,9 @@ impl Client {
     /// Where a frame can be written that the engine doesn't know how to send. The outbox always ends with a whole frame.
     fn behind_heads(&mut self) -> &mut Vec<u8> {
         // With room for nothing, the engine gives out control frames and heads only.
-        let _ = self.engine.transmit(&mut self.outbox, 0, Instant::now());
+        let mut heads = Outbox::new();
+        let _ = self.engine.transmit(&mut heads, 0, Instant::now());
+        self.outbox.push(heads.copy_to_bytes(heads.len()));
         self.outbox.tail()
     }
 

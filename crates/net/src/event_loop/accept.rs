@@ -354,15 +354,20 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
-    /// For loops in memory: a connection from `peer`. It is closed if its client may not have it.
-    pub(crate) fn accept_in_memory(&mut self, socket: MemorySocket, peer: SocketAddr) {
+    /// For loops in memory: a connection from `peer`, with TLS or without. It is closed if its client may not have it.
+    pub(crate) fn accept_in_memory(
+        &mut self,
+        socket: MemorySocket,
+        peer: SocketAddr,
+        tls: Option<TlsSession>,
+    ) {
         let Admission::Granted(account) = self.admit(peer) else {
             self.conns.totals.refused += 1;
             return;
         };
         let transport = Transport {
             socket: Socket::Memory(socket),
-            tls: None,
+            tls: tls.map(Box::new),
         };
         let local = SocketAddr::new(peer.ip(), 80);
         self.register_accepted(transport, account, peer, local);

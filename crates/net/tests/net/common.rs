@@ -529,6 +529,9 @@ pub(crate) type Command = Box<dyn FnOnce(&mut Watched, &mut Conns) + Send>;
 /// What a [`Watched`] service does at once.
 pub(crate) type Reaction = Box<dyn FnMut(&mut Conns, ConnId) + Send>;
 
+/// How a [`Watched`] service answers requests at once.
+pub(crate) type Answer = Box<dyn FnMut(&mut Conns, ConnId, StreamId) + Send>;
+
 /// A service that does nothing by itself but give back credit and take bodies from where the test put them.
 pub(crate) struct Watched {
     told: Sender<Told>,
@@ -542,6 +545,8 @@ pub(crate) struct Watched {
     pub(crate) consumes: bool,
     /// What to do as soon as a response is told.
     pub(crate) on_response: Option<Reaction>,
+    /// What to do as soon as a request is told.
+    pub(crate) on_request: Option<Answer>,
     /// When to ring.
     pub(crate) alarm: Option<Instant>,
     /// What was traced: directions and octets, in order.
@@ -558,6 +563,7 @@ impl Watched {
             bodies: HashMap::new(),
             consumes: true,
             on_response: None,
+            on_request: None,
             alarm: None,
             traced: Vec::new(),
         };
@@ -612,6 +618,11 @@ impl Service for Watched {
                 }
             }
             Event::Writable { id, .. } => self.write(conns, conn, *id),
+            Event::Request { id, .. } => {
+                if let Some(answer) = &mut self.on_request {
+                    answer(conns, conn, *id);
+                }
+            }
             Event::Response { .. } => {
                 if let Some(react) = &mut self.on_response {
                     react(conns, conn);

@@ -8,6 +8,7 @@
 //! `upgrades`: `Upgrade: h2c`, tunnels and their two ends, clients that leave while they wait.
 //! `memory`: the loop on sockets in memory, turn by turn; time and traces.
 //! `sharing`: several clients on sockets in memory: who is let in, whose connection makes room.
+//! `turns`: what one turn does, in which order, and what it leaves for the next.
 //! `common`: workers on threads of their own, clients, certificates.
 
 mod cleartext;
@@ -18,4 +19,5 @@ mod memory;
 mod proxy_protocol;
 mod sharing;
 mod tls;
+mod turns;
 mod upgrades;

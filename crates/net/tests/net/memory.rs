@@ -19,22 +19,22 @@ use tidegate_testkit::rng::Rng;
 use crate::common::{Command, Told, Watched, Watcher, dial_plain, pattern};
 
 const UPSTREAM: ([u8; 4], u16) = ([192, 0, 2, 1], 80);
-const CLIENT: ([u8; 4], u16) = ([192, 0, 2, 99], 4711);
-const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+pub(crate) const CLIENT: ([u8; 4], u16) = ([192, 0, 2, 99], 4711);
+pub(crate) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Timers are this coarse.
 const TICK: Duration = Duration::from_millis(16);
 
 /// A loop in memory and its service.
-struct Lab {
-    memory: MemoryLoop<Watched>,
+pub(crate) struct Lab {
+    pub(crate) memory: MemoryLoop<Watched>,
     desk: Arc<Mutex<VecDeque<Command>>>,
     told: Receiver<Told>,
-    now: Instant,
+    pub(crate) now: Instant,
 }
 
 impl Lab {
-    fn new(capacity: usize, change: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) fn new(capacity: usize, change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options::new(Config::server().build().unwrap());
         options.trace = true;
         change(&mut options);
@@ -57,17 +57,17 @@ impl Lab {
     }
 
     /// Does this, in turns as many as it takes.
-    fn with(&mut self, act: impl FnOnce(&mut Watched, &mut Conns) + Send + 'static) {
+    pub(crate) fn with(&mut self, act: impl FnOnce(&mut Watched, &mut Conns) + Send + 'static) {
         self.enter(act);
         self.run();
     }
 
-    fn turn(&mut self) -> bool {
+    pub(crate) fn turn(&mut self) -> bool {
         self.memory.turn(self.now)
     }
 
     /// Turns until there is nothing to do.
-    fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         for _ in 0..10_000 {
             assert!(self.turn());
             let next = self.memory.next_turn(self.now);
@@ -79,7 +79,7 @@ impl Lab {
     }
 
     /// Lets time go by, turn by turn.
-    fn wait(&mut self, time: Duration) {
+    pub(crate) fn wait(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(next) = self.memory.next_turn(self.now).filter(|at| *at <= end) {
             self.now = self.now.max(next);
@@ -98,7 +98,7 @@ impl Lab {
     }
 
     /// Opens a connection, which comes about.
-    fn connect(&mut self, protocol: Protocol) -> (ConnId, MemorySocket) {
+    pub(crate) fn connect(&mut self, protocol: Protocol) -> (ConnId, MemorySocket) {
         let mut dialled = self.dial(dial_plain(UPSTREAM.into(), protocol));
         dialled.socket.connect();
         self.run();
@@ -115,11 +115,11 @@ impl Lab {
     }
 
     /// What was told since the last call.
-    fn told(&self) -> Vec<Told> {
+    pub(crate) fn told(&self) -> Vec<Told> {
         self.told.try_iter().collect()
     }
 
-    fn opened(&self) -> ConnId {
+    pub(crate) fn opened(&self) -> ConnId {
         let mut told = self.told.try_iter();
         let opened = told.find_map(|told| match told {
             Told::Opened(conn, ..) => Some(conn),
@@ -138,7 +138,7 @@ impl Lab {
     }
 }
 
-fn write(socket: &mut MemorySocket, octets: &[u8]) -> usize {
+pub(crate) fn write(socket: &mut MemorySocket, octets: &[u8]) -> usize {
     match socket.write(&[IoSlice::new(octets)]) {
         Ok(count) => count,
         Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -146,7 +146,7 @@ fn write(socket: &mut MemorySocket, octets: &[u8]) -> usize {
     }
 }
 
-fn read(socket: &mut MemorySocket) -> Vec<u8> {
+pub(crate) fn read(socket: &mut MemorySocket) -> Vec<u8> {
     let mut room = [0; 4096];
     match socket.read(&mut room) {
         Ok(count) => room[..count].to_vec(),

@@ -249,8 +249,11 @@ impl<K: Copy> Pool<K> {
             while group.free.pop_if(|conn| usable(conn).is_none()).is_some() {}
             // The one that was used last has the best chance that its peer keeps it still.
             let mut latest_first = group.free.iter().rev().copied();
-            return latest_first
-                .find(|conn| usable(conn).is_some_and(|pooled| !avoids(*conn, pooled)));
+            return latest_first.find(|conn| {
+                let is_wanted = usable(conn).is_some_and(|pooled| !avoids(*conn, pooled));
+                // What has come in behind the last response is its end, or nothing that was asked for.
+                is_wanted && !conns.has_unread(*conn)
+            });
         }
         let mut best = None;
         for &conn in &group.conns {

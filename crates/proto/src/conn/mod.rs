@@ -71,7 +71,7 @@ impl Role {
 pub enum Flow {
     /// Everything that can go out now is in the outbox.
     Drained,
-    /// The outbox has reached the limit: write it out, then call again.
+    /// The outbox has no room for what comes next: write out what it has, then call again.
     Full,
     /// The owner is needed, in most cases as [`Event::Writable`]: handle the event, then call `transmit` again.
     Event(Event),
@@ -240,6 +240,11 @@ impl Connection {
     /// [`Connection::observe_rtt`].
     pub fn wants_rtt(&self) -> bool {
         self.rtt.is_wanted(self.now)
+    }
+
+    /// Bytes of heads, small bodies and control frames that wait for [`Connection::transmit`].
+    pub fn unsent(&self) -> usize {
+        self.control.len()
     }
 
     /// What the peer may make us hold now. Bounded by [`Config::memory_budget`], over all connections.

@@ -62,7 +62,9 @@ impl Connection {
         }
         self.tell_connection_window();
         loop {
-            self.flush_control(out);
+            if !self.flush_control(out, limit) {
+                return Flow::Full;
+            }
             if self.lifetime.is_over() {
                 self.lifetime.phase = super::lifetime::Phase::Closed;
                 return Flow::Closed;
@@ -96,17 +98,24 @@ impl Connection {
         Flow::Drained
     }
 
-    fn flush_control(&mut self, out: &mut Outbox) {
+    /// Moves what waits in `control` into `out`. Returns whether there was room for it: what stays
+    /// here keeps [`Connection::can_receive`] from taking more input, so a peer that reads slowly
+    /// can't make the outbox grow.
+    fn flush_control(&mut self, out: &mut Outbox, limit: usize) -> bool {
         if self.control.is_empty() {
-            return;
+            return true;
         }
         if out.is_empty() {
             // Nothing is in front: the buffers change places instead of being copied.
             out.tail().clear();
             std::mem::swap(out.tail(), &mut self.control);
-        } else {
-            out.tail().append(&mut self.control);
+            return true;
         }
+        if out.len() + self.control.len() > limit {
+            return false;
+        }
+        out.tail().append(&mut self.control);
+        true
     }
 
     /// It is this stream's turn: it sends one DATA frame, or its owner is asked for octets.

@@ -1,0 +1,229 @@
+//! What one turn of the loop does, in which order, and what it leaves for the next: counted, on sockets
+//! in memory.
+
+use std::time::Duration;
+
+use tidegate_net::{ConnId, MemorySocket, Protocol};
+use tidegate_proto::{Body, CloseReason, Config, Event, ResponseHead, Violation};
+use tidegate_testkit::wire;
+
+use crate::common::Told;
+use crate::memory::{CLIENT, GET, Lab, read, write};
+
+/// Events of one connection in one turn, at most.
+const AT_ONCE: usize = 64;
+
+/// Requests of a client that floods.
+const MANY: usize = 1000;
+
+/// A lab whose service answers all requests at once.
+fn answering() -> Lab {
+    let mut lab = Lab::new(64 << 10, |options| options.trace = false);
+    lab.with(|watched, _| {
+        watched.on_request = Some(Box::new(|conns, conn, id| {
+            let mut stream = conns.stream(conn, id).unwrap();
+            let head = ResponseHead::new(204);
+            stream.respond(&head, Body::Empty).unwrap();
+        }));
+    });
+    lab
+}
+
+fn client(lab: &mut Lab) -> MemorySocket {
+    let (client, server) = MemorySocket::pair(64 << 10);
+    lab.memory.accept(server, CLIENT.into());
+    client
+}
+
+fn requests(told: &[Told]) -> Vec<ConnId> {
+    let requests = told.iter().filter_map(|told| match told {
+        Told::Event(conn, Event::Request { .. }) => Some(*conn),
+        _ => None,
+    });
+    requests.collect()
+}
+
+/// All of a client's requests, in one read.
+fn flood(protocol: Protocol) -> Vec<u8> {
+    match protocol {
+        Protocol::Http1 => GET.repeat(MANY),
+        Protocol::Http2 => {
+            let mut octets = wire::PREFACE.to_vec();
+            octets.extend(wire::settings(&[]).octets());
+            for number in 0..MANY as u32 {
+                // GET / of "a", all from the static table.
+                let block = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
+                octets.extend(wire::headers_block(2 * number + 1, block).end().octets());
+            }
+            octets
+        }
+    }
+}
+
+#[test]
+fn who_floods_gives_way_to_the_others_in_each_turn() {
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let mut lab = answering();
+        let (mut flooder, mut honest) = (client(&mut lab), client(&mut lab));
+        let octets = flood(protocol);
+        assert_eq!(write(&mut flooder, &octets), octets.len());
+        write(&mut honest, GET);
+        assert!(lab.turn());
+        let told = requests(&lab.told());
+        let (last, others) = told.split_last().unwrap();
+        assert!(!others.is_empty() && others.len() <= AT_ONCE, "{told:?}");
+        assert!(others.iter().all(|conn| conn != last), "{told:?}");
+        assert!(read(&mut honest).starts_with(b"HTTP/1.1 204"));
+
+        // Who comes in later is served before what is left of it.
+        let mut newcomer = client(&mut lab);
+        write(&mut newcomer, GET);
+        assert!(lab.turn());
+        let told = requests(&lab.told());
+        let (first, others) = told.split_first().unwrap();
+        assert!(!others.is_empty() && others.len() <= AT_ONCE, "{told:?}");
+        assert!(others.iter().all(|conn| conn != first), "{told:?}");
+        assert!(read(&mut newcomer).starts_with(b"HTTP/1.1 204"));
+
+        // And all is served, turn by turn.
+        let mut count = 2 * AT_ONCE;
+        let mut turns = 0;
+        while count < MANY {
+            assert!(lab.turn());
+            let told = requests(&lab.told()).len();
+            assert!((1..=AT_ONCE).contains(&told), "{told} after {count}");
+            count += told;
+            turns += 1;
+            while !read(&mut flooder).is_empty() {}
+        }
+        assert!(turns >= (MANY - 2 * AT_ONCE) / AT_ONCE);
+        lab.run();
+        assert!(requests(&lab.told()).len() <= AT_ONCE);
+    }
+}
+
+#[test]
+fn what_an_upstream_says_is_told_before_what_clients_ask() {
+    // Whoever came first, and whatever it is: an answer that nobody asked for, or the end.
+    for (unasked, ends) in [(&b"HTTP/1.1 200 OK\r\n\r\n"[..], false), (b"", true)] {
+        let mut lab = answering();
+        let mut client = client(&mut lab);
+        let (upstream, mut socket) = lab.connect(Protocol::Http1);
+        write(&mut client, GET);
+        write(&mut socket, unasked);
+        if ends {
+            socket.shut_down();
+        }
+        assert!(lab.turn());
+        let told = lab.told();
+        let closed =
+            |told: &Told| matches!(told, Told::Event(conn, Event::Closed(_)) if *conn == upstream);
+        let asked = |told: &Told| matches!(told, Told::Event(_, Event::Request { .. }));
+        let closed = told.iter().position(closed).expect("it is told");
+        let asked = told.iter().position(asked).expect("it is told");
+        assert!(closed < asked, "{told:?}");
+    }
+}
+
+#[test]
+fn what_has_come_in_behind_a_response_is_known() {
+    let mut lab = Lab::new(1000, |_| {});
+    let (conn, mut socket) = lab.connect(Protocol::Http1);
+    assert!(!lab.memory.conns().has_unread(conn));
+    lab.with(move |watched, conns| {
+        watched.on_response = Some(Box::new(|conns, conn| assert!(conns.has_unread(conn))));
+        let head = tidegate_proto::RequestHead::new("GET", "http", "localhost", "/");
+        let engine = conns.engine(conn).unwrap();
+        engine.open(&head, Body::Empty).unwrap();
+    });
+    // The response is whole with the first read, which leaves the end in the socket.
+    write(&mut socket, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    socket.shut_down();
+    lab.run();
+    let told = lab.told();
+    let response = |told: &Told| matches!(told, Told::Event(_, Event::Response { .. }));
+    assert!(told.iter().any(response), "{told:?}");
+    assert!(!lab.memory.conns().has_unread(conn), "it is gone");
+}
+
+/// The parts of an upload, the second of which comes late.
+fn upload(protocol: Protocol) -> [Vec<u8>; 2] {
+    match protocol {
+        Protocol::Http1 => [
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n0123456789".to_vec(),
+            b"0123456789".to_vec(),
+        ],
+        Protocol::Http2 => {
+            let block = [0x83, 0x86, 0x84, 0x41, 1, b'a'];
+            let mut octets = wire::PREFACE.to_vec();
+            octets.extend(wire::settings(&[]).octets());
+            octets.extend(wire::settings_ack().octets());
+            octets.extend(wire::headers_block(1, block).octets());
+            octets.extend(wire::data(1, b"0123456789").octets());
+            [octets, wire::data(1, b"0123456789").end().octets()]
+        }
+    }
+}
+
+#[test]
+fn what_came_while_the_process_stood_still_is_read_before_time_is_up() {
+    let second = Duration::from_secs(1);
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        // A little late, as a busy machine is, or by hours.
+        for late in [Duration::from_millis(100), 7200 * second] {
+            let mut config = Config::server();
+            config.timeouts.body = second;
+            let proto = config.build().unwrap();
+            let mut lab = Lab::new(64 << 10, |options| options.proto = proto);
+            let mut client = client(&mut lab);
+            let [front, back] = upload(protocol);
+            write(&mut client, &front);
+            lab.run();
+            write(&mut client, &back);
+            lab.now += second + late;
+            lab.run();
+            let told = lab.told();
+            let whole = |told: &Told| matches!(told, Told::Event(_, Event::Data { end: true, .. }));
+            assert!(told.iter().any(whole), "{protocol:?} {late:?}: {told:?}");
+            let over = |told: &Told| {
+                matches!(
+                    told,
+                    Told::Closed(..) | Told::Event(_, Event::Reset { .. } | Event::Closed(_))
+                )
+            };
+            assert!(!told.iter().any(over), "{protocol:?} {late:?}: {told:?}");
+        }
+    }
+}
+
+#[test]
+fn who_has_said_nothing_after_a_pause_has_a_second_more() {
+    let second = Duration::from_secs(1);
+    let mut config = Config::server();
+    config.timeouts.body = 10 * second;
+    let proto = config.build().unwrap();
+    let mut lab = Lab::new(64 << 10, |options| options.proto = proto);
+    let mut client = client(&mut lab);
+    let [front, _] = upload(Protocol::Http1);
+    write(&mut client, &front);
+    lab.run();
+    // Nothing else is due meanwhile.
+    lab.wait(2 * second);
+    lab.now += 60 * second;
+    lab.run();
+    lab.wait(second / 2);
+    let closed = |told: &Told| matches!(told, Told::Event(_, Event::Closed(_)));
+    assert!(!lab.told().iter().any(closed));
+    lab.wait(second);
+    let told = lab.told();
+    let timed_out = |told: &Told| {
+        matches!(
+            told,
+            Told::Event(
+                _,
+                Event::Closed(CloseReason::Violation(Violation::BodyTimedOut))
+            )
+        )
+    };
+    assert!(told.iter().any(timed_out), "{told:?}");
+}

@@ -1,0 +1,264 @@
+//! What one connection makes a worker hold, however much it sends and however slowly it reads: counted
+//! byte by byte, on sockets in memory.
+
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use tidegate_net::{ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, TlsAcceptorConfig};
+use tidegate_proto::{Body, Config, Event, ResponseHead};
+
+/// What a client sends, all in all.
+const SENT: usize = 64 << 20;
+
+/// Bytes of one request's largest field.
+const FIELD: usize = 16_000;
+
+/// What the sockets hold in each direction, as if it were the system.
+const CAPACITY: usize = 16 << 10;
+
+/// What a connection may hold. Heads, small bodies, the outbox and one read are 192 KiB; the rest is
+/// for what vectors have in reserve.
+const MOST: usize = 512 << 10;
+
+/// Answers everything with as many bytes as are small.
+struct Small {
+    body: Bytes,
+    conn: Option<ConnId>,
+    answered: usize,
+}
+
+impl Service for Small {
+    type Message = ();
+
+    fn opened(&mut self, _conns: &mut Conns, conn: ConnId) {
+        self.conn = Some(conn);
+    }
+
+    fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event) {
+        if let Event::Request { id, .. } = event
+            && let Some(mut stream) = conns.stream(conn, id)
+        {
+            let body = Body::Full(self.body.clone());
+            stream.respond(&ResponseHead::new(200), body).unwrap();
+            self.answered += 1;
+        }
+    }
+}
+
+/// The client's end: bytes as they are, or by TLS.
+enum Client {
+    Plain(MemorySocket),
+    Tls(Box<ClientConnection>, MemorySocket),
+}
+
+/// Reads up to so many bytes of what came.
+struct Trickle<'a>(&'a mut MemorySocket);
+
+impl Read for Trickle<'_> {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(room)
+    }
+}
+
+impl Write for Trickle<'_> {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0.write(&[IoSlice::new(octets)])
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Client {
+    /// Sends as much as is taken.
+    fn send(&mut self, octets: &[u8]) -> usize {
+        match self {
+            Self::Plain(socket) => would_block(socket.write(&[IoSlice::new(octets)])),
+            Self::Tls(tls, socket) => {
+                let mut sent = 0;
+                // The session's own buffer is kept short.
+                if !tls.wants_write() {
+                    sent = tls.writer().write(octets).unwrap();
+                }
+                while tls.wants_write() && would_block(tls.write_tls(&mut Trickle(socket))) > 0 {}
+                sent
+            }
+        }
+    }
+
+    /// Reads a little.
+    fn read(&mut self) -> usize {
+        let mut room = [0; 2048];
+        match self {
+            Self::Plain(socket) => would_block(socket.read(&mut room)),
+            Self::Tls(tls, socket) => {
+                let count = would_block(tls.read_tls(&mut Trickle(socket).take(2048)));
+                tls.process_new_packets().unwrap();
+                while would_block(tls.reader().read(&mut room)) > 0 {}
+                count
+            }
+        }
+    }
+}
+
+fn would_block(result: std::io::Result<usize>) -> usize {
+    match result {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+        result => result.unwrap(),
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let len = payload.len() as u32;
+    let mut octets = len.to_be_bytes()[1..].to_vec();
+    octets.extend([kind, flags]);
+    octets.extend(stream.to_be_bytes());
+    octets.extend(payload);
+    octets
+}
+
+/// The first bytes of a client of HTTP/2 that opens its windows as far as they go.
+fn opening() -> Vec<u8> {
+    let window = ((1_u32 << 31) - 1).to_be_bytes();
+    let settings = [&[0, 4][..], &window].concat();
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(4, 0, 0, &settings),
+        frame(8, 0, 0, &((1_u32 << 31) - 1 - 65_535).to_be_bytes()),
+        frame(4, 1, 0, &[]),
+    ]
+    .concat()
+}
+
+/// GET / with one large field, literal and not indexed.
+fn headers(stream: u32) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x84, 0x41, 1, b'a', 0, 1, b'x'];
+    // RFC 7541 §5.1: an integer with a prefix of 7 bits.
+    block.extend([
+        127,
+        ((FIELD - 127) & 127) as u8 | 128,
+        ((FIELD - 127) >> 7) as u8,
+    ]);
+    block.extend([b'v'; FIELD]);
+    frame(1, 5, stream, &block)
+}
+
+fn tls() -> (TlsAcceptorConfig, ClientConnection) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let acceptor = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+    PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ));
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    (
+        acceptor,
+        ClientConnection::new(Arc::new(config), name).unwrap(),
+    )
+}
+
+/// Sends 64 MiB of requests and reads the answers only while nothing more can be sent, so that the
+/// reader is slower than the server.
+fn flood(is_http2: bool, is_tls: bool) {
+    let now = Instant::now();
+    let service = Small {
+        body: vec![b'b'; 4000].into(),
+        conn: None,
+        answered: 0,
+    };
+    let options = Options::new(Config::server().build().unwrap());
+    let mut memory = MemoryLoop::new(options, service, CAPACITY, now).unwrap();
+    let (socket, server) = MemorySocket::pair(CAPACITY);
+    let peer = SocketAddr::from(([192, 0, 2, 99], 4711));
+    let mut client = match is_tls {
+        false => {
+            memory.accept(server, peer);
+            Client::Plain(socket)
+        }
+        true => {
+            let (acceptor, session) = tls();
+            memory.accept_tls(server, peer, &acceptor, now).unwrap();
+            Client::Tls(Box::new(session), socket)
+        }
+    };
+    let mut next = 1;
+    let mut request = match is_http2 {
+        true => opening(),
+        false => Vec::new(),
+    };
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "v".repeat(FIELD)
+    );
+    let (mut sent, mut idle, mut most) = (0, 0, 0);
+    while sent < SENT {
+        match is_http2 {
+            true => request.extend(headers(next)),
+            false => request.extend(head.as_bytes()),
+        }
+        next += 2;
+        let mut rest = &request[..];
+        while !rest.is_empty() {
+            let count = client.send(rest);
+            rest = &rest[count..];
+            sent += count;
+            assert!(memory.turn(now));
+            if let Some(conn) = memory.service().conn {
+                most = most.max(memory.conns().buffered(conn).expect("it is open"));
+            }
+            // Only who can't send reads.
+            if count == 0 && client.read() == 0 {
+                idle += 1;
+                assert!(idle < 1000, "nothing moves after {sent} bytes");
+            } else {
+                idle = 0;
+            }
+        }
+        request.clear();
+    }
+    assert!(memory.service().answered > 4000);
+    assert!(most > 32 << 10, "the reader wasn't slower: {most} bytes");
+    assert!(most < MOST, "{most} bytes were held for one connection");
+}
+
+/// The same, where the allocator counts what all of it takes: the client's and the sockets' share is
+/// known, and small.
+fn measured(is_http2: bool, is_tls: bool) {
+    let memory = allocation_counter::measure(|| flood(is_http2, is_tls));
+    let most = memory.bytes_max as usize;
+    let others = 256 << 10;
+    assert!(most < MOST + others, "{most} bytes were allocated at once");
+}
+
+#[test]
+fn pipelined_requests_of_http1_wait_outside() {
+    measured(false, false);
+}
+
+#[test]
+fn pipelined_requests_of_http1_wait_outside_of_tls_too() {
+    measured(false, true);
+}
+
+#[test]
+fn requests_of_http2_wait_outside_while_answers_wait_to_be_read() {
+    measured(true, false);
+}
+
+#[test]
+fn requests_of_http2_wait_outside_of_tls_too() {
+    measured(true, true);
+}

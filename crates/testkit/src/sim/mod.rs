@@ -395,7 +395,7 @@ impl Sim {
                 }
                 Flow::Full => {
                     assert!(!end.outbox.is_empty(), "Full, and nothing to write");
-                    return true;
+                    return busy || end.outbox.len() > before;
                 }
                 Flow::Drained => return busy || end.outbox.len() > before,
                 Flow::Closed => {

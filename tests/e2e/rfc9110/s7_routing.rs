@@ -71,6 +71,19 @@ fn fields_of_the_connection_go_no_further() {
 }
 
 #[test]
+fn trailers_of_the_connection_go_no_further() {
+    // §7.6.1, as above: "remove any header or trailer field(s)".
+    let front = Front::answering(
+        "HTTP/1.1 200 OK\r\nConnection: X-Own\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Own: 1\r\nX-Kept: 2\r\n\r\n",
+    );
+    for mut way in front.ways() {
+        let answer = way.get("/", &[("te", "trailers")]);
+        let kept = [("x-kept".to_owned(), "2".to_owned())];
+        assert_eq!(answer.trailers, kept, "{}", answer.way);
+    }
+}
+
+#[test]
 fn max_forwards_is_counted() {
     // §7.6.2: "If the received value is zero (0), the intermediary MUST NOT forward the request; instead, the intermediary MUST respond
     // as the final recipient." "If the received Max-Forwards value is greater than zero, the intermediary MUST generate an updated

@@ -15,7 +15,12 @@ pub(crate) enum BodyReader {
     /// So many octets are still to come; at least 1.
     Length { left: u64 },
     /// Chunks.
-    Chunked(Chunked),
+    Chunked {
+        /// How far they have been read.
+        at: Chunked,
+        /// Names of fields, in lower case, that Connection has declared to be about the connection alone.
+        nominated: Vec<Box<[u8]>>,
+    },
     /// Whatever comes until the peer ends its side: a response without a length, or what goes through a tunnel.
     UntilEnd,
     /// It is whole, or there is none.
@@ -46,8 +51,11 @@ pub(crate) enum Piece {
 
 impl BodyReader {
     /// A body in chunks.
-    pub(crate) fn chunked() -> Self {
-        Self::Chunked(Chunked::Size)
+    pub(crate) fn chunked(nominated: Vec<Box<[u8]>>) -> Self {
+        Self::Chunked {
+            at: Chunked::Size,
+            nominated,
+        }
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -58,7 +66,7 @@ impl BodyReader {
     pub(crate) fn left(&self) -> Option<u64> {
         match self {
             Self::Length { left } => Some(*left),
-            Self::Chunked(_) | Self::UntilEnd => None,
+            Self::Chunked { .. } | Self::UntilEnd => None,
             Self::Done => Some(0),
         }
     }
@@ -75,7 +83,7 @@ impl BodyReader {
         config: &Config,
     ) -> Result<Option<Piece>, Violation> {
         loop {
-            let chunked = match self {
+            let (chunked, nominated) = match self {
                 Self::Done => return Ok(None),
                 Self::Length { left } => {
                     let Some(data) = take(input, left, window) else {
@@ -92,7 +100,7 @@ impl BodyReader {
                     let data = take(input, &mut endless, window);
                     return Ok(data.map(|data| Piece::Data { data, end: false }));
                 }
-                Self::Chunked(chunked) => chunked,
+                Self::Chunked { at, nominated } => (at, nominated),
             };
             match chunked {
                 Chunked::Size => {
@@ -128,7 +136,7 @@ impl BodyReader {
                     let Some(len) = section.scan(input, limit)? else {
                         return Ok(None);
                     };
-                    let fields = parse_trailers(&input[..len], config)?;
+                    let fields = parse_trailers(&input[..len], nominated, config)?;
                     input.advance(len);
                     *self = Self::Done;
                     return Ok(Some(Piece::End(fields)));

@@ -26,11 +26,15 @@ pub(crate) enum Kind {
     Response,
 }
 
-/// Reads a trailer section that `Section` found to be whole.
+/// Reads a trailer section that `Section` found to be whole, without the fields that are `nominated` to be about the connection.
 ///
 /// # Errors
 /// The first rule that it breaks.
-pub(crate) fn parse_trailers(octets: &[u8], config: &Config) -> Result<Fields, Violation> {
+pub(crate) fn parse_trailers(
+    octets: &[u8],
+    nominated: &[Box<[u8]>],
+    config: &Config,
+) -> Result<Fields, Violation> {
     let mut fields = Fields::new();
     if octets == b"\r\n" {
         return Ok(fields);
@@ -47,7 +51,9 @@ pub(crate) fn parse_trailers(octets: &[u8], config: &Config) -> Result<Fields, V
         let known = KnownName::of(name.as_bytes());
         counts.count(known, config)?;
         // What must not be there is left out: the message is whole, and it means nothing there.
-        if may_be_trailer(known) {
+        // RFC 9110 §7.6.1: "remove any header or trailer field(s) from the message with the same name as the connection-option".
+        let is_nominated = nominated.iter().any(|option| **option == *name.as_bytes());
+        if may_be_trailer(known) && !is_nominated {
             fields.push(name, line.value);
         }
     }
@@ -125,6 +131,18 @@ impl<'a> ConnectionOptions<'a> {
         options.any(|option| option.eq_ignore_ascii_case(name))
     }
 
+    /// The options in lower case, for the trailers.
+    fn nominated(&self) -> Vec<Box<[u8]>> {
+        // What trailers never have needs no name here.
+        let others = self.options.iter().filter(|option| {
+            let name = option.to_ascii_lowercase();
+            !matches!(&*name, b"close") && may_be_trailer(KnownName::of(&name))
+        });
+        others
+            .map(|option| option.to_ascii_lowercase().into())
+            .collect()
+    }
+
     /// RFC 9112 §9.3, in its order: "close" ends; HTTP/1.1 goes on; HTTP/1.0 goes on with "keep-alive".
     fn persistent(&self, is_http11: bool) -> bool {
         !self.names(b"close") && (is_http11 || self.names(b"keep-alive"))
@@ -183,7 +201,11 @@ impl<'a> Framing<'a> {
     }
 
     /// RFC 9112 §6.3: how the body is framed. `None` when neither field is there.
-    fn body(&self, is_http11: bool) -> Result<Option<BodyReader>, Violation> {
+    fn body(
+        &self,
+        is_http11: bool,
+        options: &ConnectionOptions<'_>,
+    ) -> Result<Option<BodyReader>, Violation> {
         let Some(codings) = &self.codings else {
             return self.content_length.map(content_length).transpose();
         };
@@ -199,7 +221,7 @@ impl<'a> Framing<'a> {
         }
         let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
         match codings[..] {
-            [coding] if is_chunked(&coding) => Ok(Some(BodyReader::chunked())),
+            [coding] if is_chunked(&coding) => Ok(Some(BodyReader::chunked(options.nominated()))),
             // RFC 9112 §6.1: "A server that receives a request message with a transfer coding it does not understand
             // SHOULD respond with 501 (Not Implemented)." Chunked must be there once, and last.
             [ref others @ .., last]

@@ -76,7 +76,10 @@ pub(crate) fn parse(
     if said.host.is_some_and(|host| !is_authority(host)) {
         return Err(Violation::HostInvalid);
     }
-    let body = said.framing.body(is_http11)?.unwrap_or(BodyReader::Done);
+    let body = said
+        .framing
+        .body(is_http11, &options)?
+        .unwrap_or(BodyReader::Done);
     // RFC 9110 §7.8: "A server that receives an Upgrade header field in an HTTP/1.0 request MUST ignore that Upgrade
     // field", and one that Connection doesn't name was meant for somebody else.
     let asks = is_http11 && body.is_done() && options.names(b"upgrade");

@@ -100,7 +100,9 @@ pub(crate) fn parse(
     } else if asked.head_request || matches!(status, 100..200 | 204 | 304) {
         BodyReader::Done
     } else {
-        framing.body(is_http11)?.unwrap_or(BodyReader::UntilEnd)
+        framing
+            .body(is_http11, &options)?
+            .unwrap_or(BodyReader::UntilEnd)
     };
 
     let mut fields = Fields::with_capacity(parsed.headers.len() + 1, octets.len());

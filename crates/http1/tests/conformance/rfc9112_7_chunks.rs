@@ -66,6 +66,19 @@ fn trailers_that_must_not_be_some_are_left_out() {
 }
 
 #[test]
+fn trailers_that_are_about_the_connection_are_left_out() {
+    // RFC 9110 §7.6.1: "for each connection-option in this field, remove any header or trailer field(s) from the message with the same
+    // name as the connection-option".
+    let mut peer = sent(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: X-Own, keep-alive\r\nConnection: x-other\r\n\r\n\
+         0\r\nx-own: 1\r\nX-Other: 2\r\nX-Kept: 3\r\n\r\n",
+    );
+    peer.expect_request();
+    let expected = [("x-kept", "3")].into_iter().collect();
+    assert_eq!(peer.expect_trailers(), expected);
+}
+
+#[test]
 fn trailers_obey_the_rules_of_heads() {
     let many: String = (0..101).map(|n| format!("x: {n}\r\n")).collect();
     for (lines, violation, status) in [

@@ -2,6 +2,7 @@
 //!
 //! Both are written from one set of facts, so an application finds the same in whichever it reads.
 
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use tidegate_proto::{Field, Fields, KnownName};
@@ -53,7 +54,8 @@ impl<'a> Reported<'a> {
         let own: &[u8] = if client.is_secure { b"https" } else { b"http" };
         let proto = facts.proto.unwrap_or(own);
         let host = facts.host.unwrap_or(authority);
-        let (mut x_for, mut forwarded) = (Vec::new(), Vec::new());
+        // Enough for one address of either kind, and most names.
+        let (mut x_for, mut forwarded) = (Vec::with_capacity(48), Vec::with_capacity(128));
         let ours = Node::Address(client.addr.ip().to_canonical());
         for node in facts.chain.into_iter().chain([ours]) {
             let is_first = x_for.is_empty();
@@ -120,7 +122,7 @@ impl<'a> Node<'a> {
     /// Writes an entry of X-Forwarded-For.
     fn write_plain(self, out: &mut Vec<u8>) {
         match self {
-            Self::Address(ip) => out.extend_from_slice(ip.to_string().as_bytes()),
+            Self::Address(ip) => write_text(out, format_args!("{ip}")),
             Self::Named(name) => out.extend_from_slice(name),
         }
     }
@@ -128,16 +130,19 @@ impl<'a> Node<'a> {
     /// Writes a node of Forwarded (RFC 7239 §6).
     fn write(self, out: &mut Vec<u8>) {
         match self {
-            Self::Address(IpAddr::V4(v4)) => out.extend_from_slice(v4.to_string().as_bytes()),
+            Self::Address(IpAddr::V4(v4)) => write_text(out, format_args!("{v4}")),
             // RFC 7239 §6: "an IPv6 address is always enclosed in square brackets", and then in quotes, as it is no token.
-            Self::Address(IpAddr::V6(v6)) => {
-                out.extend_from_slice(format!("\"[{v6}]\"").as_bytes())
-            }
+            Self::Address(IpAddr::V6(v6)) => write_text(out, format_args!("\"[{v6}]\"")),
             // RFC 7239 §6.3: "obfnode = "_" 1*( ALPHA / DIGIT / "." / "_" / "-")".
             Self::Named(name) if is_obfuscated(name) => out.extend_from_slice(name),
             Self::Named(_) => out.extend_from_slice(b"unknown"),
         }
     }
+}
+
+fn write_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    let written = out.write_fmt(text);
+    debug_assert!(written.is_ok(), "a Vec takes everything");
 }
 
 fn is_obfuscated(name: &[u8]) -> bool {

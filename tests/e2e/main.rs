@@ -13,6 +13,7 @@
 //! - `push`      early hints and pushes
 //! - `sharing`   what a client takes from others: connections, descriptors
 //! - `shutdown`  signals
+//! - `slow`      peers that are slow, on purpose or not
 //! - `upstream`  upstreams that a test scripts
 //! - `proxy`     routes that lead to upstreams
 //! - `paths`     spellings of paths that servers read in different ways
@@ -34,6 +35,7 @@ mod rfc9110;
 mod server;
 mod sharing;
 mod shutdown;
+mod slow;
 mod start;
 mod targets;
 mod upstream;

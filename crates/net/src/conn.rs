@@ -13,14 +13,22 @@ use crate::proxy_header::{self, Header, MAX_HEADER};
 use crate::socket::ReadOutcome;
 use crate::timers::Tick;
 use crate::transport::Transport;
-use crate::{ConnId, ConnInfo, End, Engine, Protocol};
+use crate::{ConnId, ConnInfo, End, Engine, Origin, Protocol};
 
 /// How long a closed connection still listens for the peer's end, so that the peer can read our last words: closing a
 /// socket with unread octets in it makes TCP send a reset, which takes them away from the peer.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Octets that are read and thrown away meanwhile.
-const LINGER_OCTETS: usize = 1 << 20;
+/// Bytes that buy another second, where what comes is the rest of a request of HTTP/1.1.
+const LINGER_RATE: u64 = 1 << 10;
+
+/// Bytes that are read and thrown away elsewhere: a peer that goes on after GOAWAY has a stream for each request, and needn't be
+/// heard to its end.
+const LINGER_BYTES: u64 = 1 << 20;
+
+/// Bytes that an accepted peer must take in each write timeout, or all that waits: fewer are a drip that is meant to keep the
+/// connection.
+const WRITE_PROGRESS: u64 = 16 << 10;
 
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,11 +113,16 @@ pub(crate) struct Conn {
 
     /// Until then the present phase must be over. Not used in phase `Open`.
     pub(crate) deadline: Option<Instant>,
-    /// Until then the socket must have taken something.
+    /// Until then the socket must have taken enough.
     pub(crate) write_deadline: Option<Instant>,
+    /// What it has taken since that was set.
+    taken: u64,
     /// When the timers have this connection.
     pub(crate) timer: Option<Tick>,
-    linger_octets: usize,
+    /// Bytes that were thrown away since the end began.
+    lingered: u64,
+    /// That goes on no longer, whatever comes.
+    linger_until: Option<Instant>,
     /// Why it ends; the first reason counts.
     end: Option<End>,
 }
@@ -176,8 +189,10 @@ impl Conn {
             is_dirty: false,
             deadline,
             write_deadline: None,
+            taken: 0,
             timer: None,
-            linger_octets: LINGER_OCTETS,
+            lingered: 0,
+            linger_until: None,
             end: None,
         }
     }
@@ -382,10 +397,19 @@ impl Conn {
         self.writable = all;
         if all {
             self.write_deadline = None;
-        } else if *written > before || self.write_deadline.is_none() {
+            return Ok(true);
+        }
+        self.taken += *written - before;
+        // Upstreams are the operator's own.
+        let least = match self.info.origin {
+            Origin::Accepted => WRITE_PROGRESS,
+            Origin::Dialled => 1,
+        };
+        if self.write_deadline.is_none() || self.taken >= least {
+            self.taken = 0;
             self.write_deadline = (!write_timeout.is_zero()).then(|| now + write_timeout);
         }
-        Ok(all)
+        Ok(false)
     }
 
     /// Writing has failed. Returns whether the connection goes on without: what a server has said before it closed, such as that it
@@ -435,13 +459,16 @@ impl Conn {
         &mut self,
         buffers: &mut Buffers,
         now: Instant,
-        write_timeout: Duration,
+        (write_timeout, linger_timeout): (Duration, Duration),
         written: &mut u64,
     ) -> Result<bool, End> {
         if !self.end_our_side(buffers, now, write_timeout, written)? {
             return Ok(false);
         }
-        self.deadline.get_or_insert(now + LINGER);
+        if self.linger_until.is_none() {
+            self.deadline = Some(now + LINGER);
+            self.linger_until = Some(now + linger_timeout.max(LINGER));
+        }
         Ok(self.eof)
     }
 
@@ -478,9 +505,19 @@ impl Conn {
     /// In phase `Closing`: throws away what the peer sends. Tells whether it has been waited for enough.
     pub(crate) fn linger(&mut self, buffers: &mut Buffers) -> io::Result<bool> {
         let outcome = self.transport.discard(buffers)?;
-        let count = self.note(outcome);
-        self.linger_octets = self.linger_octets.saturating_sub(count);
-        Ok(self.linger_octets == 0 || (self.eof && self.sent_end))
+        let count = self.note(outcome) as u64;
+        self.lingered += count;
+        let is_request =
+            |engine: &Engine| engine.protocol() == Protocol::Http1 && !engine.is_client();
+        let is_request = self.engine.as_ref().is_some_and(is_request);
+        if let (Some(deadline), Some(until)) = (&mut self.deadline, self.linger_until)
+            && is_request
+        {
+            let bought = Duration::from_millis(count * 1000 / LINGER_RATE);
+            *deadline = (*deadline + bought).min(until);
+        }
+        let is_enough = !is_request && self.lingered > LINGER_BYTES;
+        Ok(is_enough || (self.eof && self.sent_end))
     }
 
     /// Whether the transport has ended, and in order: neither by an error nor in a way that could be a truncation, nor is anything

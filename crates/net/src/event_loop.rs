@@ -780,7 +780,8 @@ impl<S: Service> EventLoop<S> {
                 });
             }
             if conn.phase == Phase::Closing {
-                let over = conn.close(&mut self.buffers, now, write_timeout, written)?;
+                let timeouts = (write_timeout, self.options.linger_timeout);
+                let over = conn.close(&mut self.buffers, now, timeouts, written)?;
                 return Ok(if over { Settled::Over } else { Settled::Waits });
             }
             let Some(engine) = &mut conn.engine else {

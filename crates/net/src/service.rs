@@ -90,8 +90,13 @@ pub struct Options {
     pub proto: Arc<Config>,
     /// From a connection's accept until TLS is done and the protocol known. Default 10 s.
     pub handshake_timeout: Duration,
-    /// How long a peer may take none of what waits for it. Default 30 s.
+    /// How long a peer may take nothing of what waits for it; one that was accepted must take 16 KiB in that time, or all. Default
+    /// 30 s.
     pub write_timeout: Duration,
+    /// How long a connection of HTTP/1.1 that was answered and closed is still read at most: a client that sends all of its
+    /// request before it reads would else lose the answer. It begins with a second, and each KiB that comes buys another one, so
+    /// who sends nothing, or a drip, isn't waited for. Default 30 s.
+    pub linger_timeout: Duration,
     /// From [`Mailbox::shut_down`](crate::Mailbox::shut_down) until what is still open is cut off. Default 30 s.
     pub shutdown_timeout: Duration,
     /// TCP_NOTSENT_LOWAT of every connection, octets: while the kernel has so many that it didn't send yet, it takes no more (it
@@ -117,6 +122,7 @@ impl Options {
             proto,
             handshake_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
+            linger_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(30),
             notsent_lowat: 32 << 10,
             ledger: Ledger::new(

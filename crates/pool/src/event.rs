@@ -96,6 +96,8 @@ pub enum Failure {
     QueueFull,
     /// Nothing moved for too long.
     TimedOut,
+    /// Interim responses came, and none that is final.
+    EndlessInterim,
     /// The upstream refused the request without having looked at it, twice or when it couldn't be sent again.
     Refused,
     /// The connection ended.
@@ -153,7 +155,7 @@ impl Failure {
             Self::TimedOut => "http_response_timeout",
             Self::Refused | Self::QueueFull => "connection_limit_reached",
             Self::Lost(_) => "connection_terminated",
-            Self::Violation(_) | Self::Reset(_) => "http_protocol_error",
+            Self::Violation(_) | Self::Reset(_) | Self::EndlessInterim => "http_protocol_error",
             Self::OverMemoryBudget => "proxy_internal_error",
             Self::HeadTooLarge => "http_request_error",
             Self::NoWebSocket => "http_upgrade_failed",
@@ -175,6 +177,9 @@ impl std::fmt::Display for Failure {
                 f.write_str("too many requests wait for a place at the upstream already")
             }
             Self::TimedOut => f.write_str("nothing moved for too long"),
+            Self::EndlessInterim => {
+                f.write_str("the upstream sent 100 interim responses and no final one")
+            }
             Self::Refused => f.write_str("refused before it was processed"),
             Self::Lost(why) => write!(f, "the connection ended: {why}"),
             Self::Violation(violation) => write!(f, "the upstream broke a rule: {violation}"),

@@ -9,7 +9,8 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use tidegate_net::{ConnId, Conns, End, Engine, Mailbox, Service, StreamMut};
 use tidegate_proto::{
-    CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, StreamId, WallClock,
+    CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, StreamId, Violation,
+    WallClock,
 };
 
 use crate::access_log::{AccessLog, Destination, Entry, canonical};
@@ -432,8 +433,17 @@ impl Service for App {
                     }
                     None => log_reset(conns, conn, id, code, cause),
                 }
-                if let Some(Exchange { sent, log, work }) = self.exchanges.remove(conn, id) {
+                if let Some(Exchange {
+                    mut sent,
+                    log,
+                    work,
+                }) = self.exchanges.remove(conn, id)
+                {
                     self.cancel(conns, &work);
+                    if sent.status == 0 && is_slow_body(cause) {
+                        // The engine has answered.
+                        sent.status = 408;
+                    }
                     self.log(log.as_deref(), sent);
                 }
                 if let Some(mut stream) = conns.stream(conn, id) {
@@ -508,6 +518,12 @@ impl std::fmt::Display for Peer<'_> {
             None => f.write_str("unknown"),
         }
     }
+}
+
+/// Whether a stream ended because its body didn't come, or dripped.
+fn is_slow_body(cause: ResetCause) -> bool {
+    use Violation::{BodyTimedOut, BodyTooSlow};
+    matches!(cause, ResetCause::Violation(BodyTimedOut | BodyTooSlow))
 }
 
 /// One line for each stream that was reset: `in` by the peer, `out` by us.

@@ -448,7 +448,6 @@ impl<'a> Upstreams<'a> {
             scheme: target.scheme.of_requests(),
             authority: target.authority.clone().into_boxed_str(),
             host: self.flags.upstream_host,
-            has_http2: target.scheme != Scheme::Http,
         })))
     }
 

@@ -9,6 +9,7 @@
 //! `memory`: the loop on sockets in memory, turn by turn; time and traces.
 //! `sharing`: several clients on sockets in memory: who is let in, whose connection makes room.
 //! `turns`: what one turn does, in which order, and what it leaves for the next.
+//! `slow`: peers that take or send a byte at a time, and the slow honest, in virtual time.
 //! `common`: workers on threads of their own, clients, certificates.
 
 mod cleartext;
@@ -18,6 +19,7 @@ mod http1;
 mod memory;
 mod proxy_protocol;
 mod sharing;
+mod slow;
 mod tls;
 mod turns;
 mod upgrades;

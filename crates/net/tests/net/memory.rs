@@ -129,7 +129,7 @@ impl Lab {
     }
 
     /// Why the connection was closed that was closed last.
-    fn closed(&self) -> Option<End> {
+    pub(crate) fn closed(&self) -> Option<End> {
         let ends = self.told.try_iter().filter_map(|told| match told {
             Told::Closed(_, why) => Some(why),
             _ => None,

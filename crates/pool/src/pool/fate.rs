@@ -343,7 +343,7 @@ impl<K: Copy> Pool<K> {
     /// Ends requests that don't get on.
     pub(super) fn look_at_requests(&mut self, conns: &mut Conns, now: Instant) {
         let is_over = |request: &Request<K>| {
-            let limit = match request.is_conversation {
+            let limit = match request.may_be_silent() {
                 true => self.options.conversation_timeout,
                 false => self.options.request_timeout,
             };

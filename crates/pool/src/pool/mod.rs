@@ -58,7 +58,8 @@ pub struct RequestOptions {
     pub client: Option<ClientKey>,
     /// For which connection of a client it is made. Only counts with [`Options::proxy_protocol`].
     pub on_behalf: Option<OnBehalf>,
-    /// Whether it is a conversation, whose ends may have nothing to say for long. A tunnel is one.
+    /// Whether it is a conversation where it goes by HTTP/2: its ends may have nothing to say for long. A tunnel that was granted is
+    /// one anyway.
     pub is_conversation: bool,
 }
 
@@ -164,6 +165,9 @@ impl Pooled {
     }
 }
 
+/// Interim responses that one request may have; then it fails.
+const MAX_INTERIM: u32 = 100;
+
 /// What owners do.
 impl<K: Copy> Pool<K> {
     /// A pool without upstreams.
@@ -231,7 +235,7 @@ impl<K: Copy> Pool<K> {
             key,
             sent: !matches!(outgoing, Outgoing::Stream(_)),
             outgoing,
-            is_conversation: options.is_conversation || head.method_octets() == b"CONNECT",
+            is_conversation: options.is_conversation,
             head,
             client: options.client,
             place: Place {
@@ -341,6 +345,12 @@ impl<K: Copy> Pool<K> {
         let id = request.id;
         self.end_if_over(conns, id);
         Ok(())
+    }
+
+    /// What the connection speaks that has a request's stream, if one has.
+    pub fn protocol(&self, request: RequestId) -> Option<Protocol> {
+        let found = self.requests.get(request.slot as usize);
+        found.filter(|found| found.id == request)?.protocol()
     }
 
     /// Gives back credit for so many octets of [`Event::Data`]. Of a request that is over, nothing need be given back.
@@ -469,11 +479,19 @@ impl<K: Copy> Pool<K> {
         };
         match event {
             EngineEvent::Informational { id, head } => {
-                if let Some(request) = self.request_on(conns, conn, id) {
-                    request.answer = Answer::Begun;
-                    let (id, key) = (request.id, request.key);
+                // It doesn't count as getting on: who sends them now and then, and no answer, isn't waited for.
+                let Some(request) = self.find_on(conn, id) else {
+                    return;
+                };
+                let count = request.note_interim();
+                let (request, key) = (request.id, request.key);
+                if count > MAX_INTERIM {
+                    self.reset_stream(conns, conn, id);
+                    self.fail(request, Failure::EndlessInterim);
+                    self.freed(conns, conn, id);
+                } else {
                     let event = Event::Informational { key, head };
-                    self.events.push_back((id, event));
+                    self.events.push_back((request, event));
                 }
             }
             EngineEvent::Response { id, head, end } => {
@@ -725,10 +743,15 @@ impl<K: Copy> Pool<K> {
 
     /// The request on a stream, which has just got on.
     fn request_on(&mut self, conns: &Conns, conn: ConnId, id: StreamId) -> Option<&mut Request<K>> {
-        let request = *self.conns.get(&conn)?.streams.get(&id)?;
-        let request = self.find(request)?;
+        let request = self.find_on(conn, id)?;
         request.moved_at = conns.now();
         Some(request)
+    }
+
+    /// The same, of something that is no progress.
+    fn find_on(&mut self, conn: ConnId, id: StreamId) -> Option<&mut Request<K>> {
+        let request = *self.conns.get(&conn)?.streams.get(&id)?;
+        self.find(request)
     }
 
     /// Whether it waits for a tunnel by HTTP/1.1, which takes nothing before it is granted.

@@ -59,7 +59,9 @@ pub(super) enum Life {
 pub(super) enum Answer {
     /// Nothing of it is there.
     None,
-    /// Something is: an interim response, or the final one's head.
+    /// So many interim responses are.
+    Interim(u32),
+    /// The final one's head is.
     Begun,
     /// A tunnel was granted: both directions end by themselves.
     Tunnel,
@@ -87,6 +89,31 @@ impl<K> Request<K> {
         }
     }
 
+    /// What the connection speaks that has its stream.
+    pub(super) fn protocol(&self) -> Option<Protocol> {
+        match self.life {
+            Life::Sent { protocol, .. } => Some(protocol),
+            Life::Unplaced | Life::Collecting | Life::Waiting(_) => None,
+        }
+    }
+
+    /// Whether its ends may have nothing to say for long. By HTTP/1.1 there is no gRPC, whatever a client says: that would be a way
+    /// to hold connections.
+    pub(super) fn may_be_silent(&self) -> bool {
+        let is_conversation = self.is_conversation && self.protocol() == Some(Protocol::Http2);
+        self.is_tunnel() || is_conversation
+    }
+
+    /// Notes an interim response, and returns how many have come.
+    pub(super) fn note_interim(&mut self) -> u32 {
+        let count = match self.answer {
+            Answer::Interim(count) => count + 1,
+            _ => 1,
+        };
+        self.answer = Answer::Interim(count);
+        count
+    }
+
     /// Whether something of the response has come.
     pub(super) fn is_heard(&self) -> bool {
         self.answer != Answer::None
@@ -102,12 +129,12 @@ impl<K> Request<K> {
     }
 
     /// Whether the first part of its body is collected before the upstream gets anything of it: a client could else hold a place for as
-    /// long as it likes with a body that doesn't come. What is said in a conversation is
-    /// waited for, and so is an invitation (RFC 9110 §10.1.1).
+    /// long as it likes with a body that doesn't come. What goes through a tunnel is for later, and so is what waits for an invitation
+    /// (RFC 9110 §10.1.1).
     pub(super) fn may_be_collected(&self) -> bool {
         let awaits_invitation = self.head.get_known(KnownName::EXPECT).is_some();
         let is_streamed = matches!(self.outgoing, Outgoing::Stream(_));
-        self.client.is_some() && is_streamed && !self.is_conversation && !awaits_invitation
+        self.client.is_some() && is_streamed && !self.is_connect() && !awaits_invitation
     }
 
     /// Whether a connection is no choice for it, while there can be another.

@@ -199,6 +199,9 @@ fn what_cannot_wait_for_its_body_is_not_collected() {
     let head = RequestHead::new("POST", "http", "localhost", "/").field("expect", "100-continue");
     lab.ask(upload(upstream).head(head));
     assert_eq!(lab.dialled.len(), 1);
+    lab.ask(upload(upstream).head(RequestHead::connect("example.org:22")));
+    assert_eq!(lab.dialled.len(), 2);
+    // Over HTTP/1.1 there is no conversation, whatever a client says.
     let mut call = upload(upstream);
     call.options.is_conversation = true;
     lab.ask(call);

@@ -101,13 +101,9 @@ fn whatever_moves_gives_more_time() {
         }
         lab.wait_ms(almost);
         lab.write(key, pattern(10), true);
-        // An interim response, the final one, and its body.
+        // The response, and its body.
         lab.wait_ms(almost);
         let id = lab.servers[server].take_request().id;
-        lab.servers[server].stream(id, |mut stream| {
-            stream.inform(&ResponseHead::new(103)).unwrap();
-        });
-        lab.wait_ms(almost);
         lab.respond_to(server, id, 200, Body::Stream);
         for _ in 0..3 {
             lab.wait_ms(almost);
@@ -137,21 +133,103 @@ fn conversations_may_be_silent_for_longer() {
     let mut asked = get(upstream);
     asked.options.is_conversation = true;
     let conversation = lab.ask(asked);
-    let tunnel = lab.ask(
+    let ask_for_tunnel = || {
         get(upstream)
             .head(RequestHead::connect("example.org:22"))
-            .body(Body::Stream),
-    );
+            .body(Body::Stream)
+    };
+    let tunnel = lab.ask(ask_for_tunnel());
+    let ungranted = lab.ask(ask_for_tunnel());
     let ordinary = lab.ask(get(upstream));
     let server = lab.accept_h2();
-    assert_eq!(lab.servers[server].open(), 3);
+    assert_eq!(lab.servers[server].open(), 4);
+    let id = lab.servers[server].requests[1].id;
+    lab.respond_to(server, id, 200, Body::Stream);
     lab.wait_ms(LIMIT + LATE);
-    assert_eq!(lab.failure(ordinary), Some(Failure::TimedOut));
+    for key in [ungranted, ordinary] {
+        assert_eq!(lab.failure(key), Some(Failure::TimedOut));
+    }
     lab.wait_ms(4 * LIMIT - LATE - 1);
     assert!(!lab.is_over(conversation) && !lab.is_over(tunnel));
     lab.wait_ms(LATE + 1);
     for key in [conversation, tunnel] {
         assert_eq!(lab.failure(key), Some(Failure::TimedOut));
+    }
+}
+
+#[test]
+fn conversations_go_by_http2_or_are_none() {
+    // A content-type says little: over HTTP/1.1 there is no gRPC, and a CONNECT is no tunnel before it is granted.
+    let mut lab = lab();
+    let upstream = lab.http1();
+    let mut asked = get(upstream);
+    asked.options.is_conversation = true;
+    let conversation = lab.ask(asked);
+    lab.accept_h1();
+    lab.wait_ms(LIMIT + LATE);
+    assert_eq!(lab.failure(conversation), Some(Failure::TimedOut));
+    // Nor where none has come about.
+    let mut asked = get(upstream);
+    asked.options.is_conversation = true;
+    let waits = lab.ask(asked);
+    lab.wait_ms(LIMIT + LATE);
+    assert!(lab.is_over(waits));
+}
+
+#[test]
+fn interim_responses_give_no_more_time() {
+    // Whoever sends them now and then, and no answer, isn't waited for.
+    for security in [Security::H2c, Security::Http1] {
+        let mut lab = lab();
+        let upstream = lab.upstream(security.clone(), 1);
+        let key = lab.ask(get(upstream));
+        let server = match security {
+            Security::Http1 => lab.accept_h1(),
+            _ => lab.accept_h2(),
+        };
+        let id = lab.servers[server].take_request().id;
+        for _ in 0..8 {
+            assert!(!lab.is_over(key));
+            lab.servers[server].stream(id, |mut stream| {
+                stream.inform(&ResponseHead::new(103)).unwrap();
+            });
+            lab.wait_ms(LIMIT / 8);
+        }
+        lab.wait_ms(LATE);
+        assert_eq!(lab.failure(key), Some(Failure::TimedOut));
+    }
+}
+
+#[test]
+fn a_hundred_interim_responses_are_enough() {
+    for security in [Security::H2c, Security::Http1] {
+        let mut lab = lab();
+        let upstream = lab.upstream(security.clone(), 1);
+        let key = lab.ask(get(upstream));
+        let server = match security {
+            Security::Http1 => lab.accept_h1(),
+            _ => lab.accept_h2(),
+        };
+        let id = lab.servers[server].take_request().id;
+        for count in 0..=100 {
+            assert!(!lab.is_over(key), "after {count}");
+            lab.servers[server].stream(id, |mut stream| {
+                stream.inform(&ResponseHead::new(103)).unwrap();
+            });
+            lab.run();
+        }
+        assert_eq!(lab.failure(key), Some(Failure::EndlessInterim));
+        assert_eq!(Failure::EndlessInterim.status(), 502);
+        assert_eq!(lab.exchange(key).seen.len(), 101);
+        // The next is served, whatever that one came to.
+        let next = lab.ask(get(upstream));
+        let server = match security {
+            Security::Http1 => lab.accept_h1(),
+            _ => server,
+        };
+        let id = lab.servers[server].take_request().id;
+        lab.respond_to(server, id, 204, Body::Empty);
+        assert_eq!(lab.exchange(next).status(), Some(204));
     }
 }
 

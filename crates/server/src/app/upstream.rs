@@ -119,16 +119,10 @@ impl App {
         if !end {
             stream.limit_window(UPLOAD_WINDOW);
         }
-        // Both ends may have nothing to say for long then. gRPC is there in HTTP/2 only: elsewhere that would be a way to hold
-        // connections.
-        let is_conversation = is_call(head) && protocol == Protocol::Http2 && route.has_http2;
-        if is_conversation {
-            stream.lift_body_timeout();
-        }
         let options = RequestOptions {
             client: Some(self.proxy.client_key(&client, head)),
             on_behalf: on_behalf(conns, conn),
-            is_conversation,
+            is_conversation: is_call(head) && protocol == Protocol::Http2,
         };
         let body = if end { Body::Empty } else { Body::Stream };
         let relay = Relay::new(head, end, prepared.cloned());
@@ -146,7 +140,22 @@ impl App {
         if let Some(relay) = self.relay(key) {
             relay.begun(request);
         }
+        self.lift_limits(conns, key);
         self.tell_clients(conns);
+    }
+
+    /// A call of gRPC may be silent for long. It is one if it goes by HTTP/2 all the way: a content-type alone would be a way to
+    /// hold connections.
+    fn lift_limits(&mut self, conns: &mut Conns, key: Key) {
+        let call = self.relay(key).filter(|relay| relay.is_call);
+        let Some(request) = call.and_then(|relay| relay.request()) else {
+            return;
+        };
+        if self.proxy.pool.protocol(request) == Some(Protocol::Http2)
+            && let Some(StreamMut::Http2(mut stream)) = conns.stream(key.0, key.1)
+        {
+            stream.lift_body_timeout();
+        }
     }
 
     /// Answers a request that goes no further.
@@ -267,6 +276,7 @@ impl App {
                     });
                 }
                 Event::Writable { key, .. } => {
+                    self.lift_limits(conns, key);
                     if let Some(Exchange {
                         work: Work::Relay(relay),
                         ..
@@ -302,7 +312,7 @@ impl App {
 
     /// An interim response.
     fn inform(&mut self, conns: &mut Conns, key: Key, head: &ResponseHead) {
-        let may = self.relay(key).is_some_and(Relay::may_inform);
+        let may = self.relay(key).is_some_and(|relay| !relay.responded);
         if may && let Some(mut stream) = conns.stream(key.0, key.1) {
             // It fails on a stream that is gone already, or whose client takes only small heads; the final one is what counts.
             let _ = stream.inform(head);

@@ -219,7 +219,6 @@ mod tests {
             scheme: "http",
             authority: "upstream.example:8080".into(),
             host: Host::Keep,
-            has_http2: false,
         }
     }
 

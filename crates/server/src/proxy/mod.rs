@@ -64,8 +64,6 @@ pub struct Route {
     pub authority: Box<str>,
     /// Whether that goes in place of the client's Host.
     pub host: Host,
-    /// Whether the upstream may speak HTTP/2.
-    pub has_http2: bool,
 }
 
 /// The proxy of one worker.

@@ -9,9 +9,6 @@ use crate::pipe::Pipe;
 use crate::proxy::{Key, Proxy};
 use crate::push::Prepared;
 
-/// Interim responses that one request may have. More are not passed on.
-const MAX_INFORMS: u32 = 100;
-
 /// A request on its way through.
 pub struct Relay {
     /// The pool's name of it, until that says that it is over.
@@ -26,7 +23,6 @@ pub struct Relay {
     broken_by: Option<ErrorCode>,
     /// What the preload list adds to the response.
     pub prepared: Option<Prepared>,
-    informs: u32,
     /// The final response has begun.
     pub responded: bool,
     /// It is a request for a tunnel.
@@ -63,7 +59,6 @@ impl Relay {
             client_waits: false,
             broken_by: None,
             prepared,
-            informs: 0,
             responded: false,
             is_connect: head.method_octets() == b"CONNECT",
             is_head: head.method_octets() == b"HEAD",
@@ -109,12 +104,6 @@ impl Relay {
     pub fn resets_with(&self) -> Option<ErrorCode> {
         let has_all = self.client_waits && self.down.pipe.is_empty();
         self.broken_by.filter(|_| has_all)
-    }
-
-    /// Whether one more interim response is passed on.
-    pub fn may_inform(&mut self) -> bool {
-        self.informs += 1;
-        self.informs <= MAX_INFORMS && !self.responded
     }
 
     /// The final response has begun.

@@ -1,0 +1,154 @@
+//! Peers that take or send a byte at a time, and the slow honest: what a drip can't move, in virtual time.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_net::{ConnId, End, MemorySocket};
+use tidegate_proto::{Body, CloseReason, Event, ResponseHead, StreamId};
+
+use crate::common::{Told, pattern};
+use crate::memory::{CLIENT, Lab, read, write};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A client of HTTP/1.1 that has sent this, and its request.
+fn asked(lab: &mut Lab, octets: &str) -> (MemorySocket, ConnId, StreamId) {
+    let (mut client, server) = MemorySocket::pair(64 << 10);
+    lab.memory.accept(server, CLIENT.into());
+    assert_eq!(write(&mut client, octets.as_bytes()), octets.len());
+    lab.run();
+    let request = lab.told().into_iter().find_map(|told| match told {
+        Told::Event(conn, Event::Request { id, .. }) => Some((conn, id)),
+        _ => None,
+    });
+    let (conn, id) = request.expect("it has come");
+    (client, conn, id)
+}
+
+fn respond(lab: &mut Lab, conn: ConnId, id: StreamId, status: u16, body: Bytes) {
+    lab.with(move |_, conns| {
+        let mut stream = conns.stream(conn, id).unwrap();
+        stream
+            .respond(&ResponseHead::new(status), Body::Full(body))
+            .unwrap();
+    });
+}
+
+/// A client that was answered while it has most of a large request still to send.
+fn answered_early(lab: &mut Lab) -> MemorySocket {
+    let upload = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 30000000\r\n\r\n";
+    let (client, conn, id) = asked(lab, upload);
+    respond(lab, conn, id, 413, "too big".into());
+    client
+}
+
+#[test]
+fn who_sends_all_before_it_reads_gets_the_answer() {
+    let mut lab = Lab::new(64 << 10, |_| {});
+    let mut client = answered_early(&mut lab);
+    let piece = pattern(32 << 10);
+    let mut left = 30_000_000;
+    while left > 0 {
+        let sent = write(&mut client, &piece[..piece.len().min(left)]);
+        assert!(sent > 0, "{left} bytes are left, and nobody reads them");
+        left -= sent;
+        // It takes 18 seconds.
+        lab.wait(Duration::from_millis(20));
+    }
+    let answer = read(&mut client);
+    assert!(answer.starts_with(b"HTTP/1.1 413 "));
+    assert!(answer.ends_with(b"too big"));
+    assert!(client.is_at_end());
+    client.shut_down();
+    lab.run();
+    assert!(matches!(
+        lab.closed(),
+        Some(End::Closed(CloseReason::Graceful))
+    ));
+}
+
+#[test]
+fn a_closed_connection_is_read_for_as_long_as_it_is_worth_it() {
+    for (bytes, every, seconds) in [
+        // Nothing, or a drip.
+        (0, 1000, 1),
+        (1, 300, 1),
+        (100, 1000, 1),
+        // A slow telephone, and a fast flood: that has an end too.
+        (1400, 700, 30),
+        (60_000, 100, 30),
+    ] {
+        let mut lab = Lab::new(64 << 10, |_| {});
+        let mut client = answered_early(&mut lab);
+        let began = lab.now;
+        let octets = pattern(bytes);
+        while lab.closed().is_none() {
+            write(&mut client, &octets);
+            lab.wait(Duration::from_millis(every));
+            assert!(
+                lab.now < began + 60 * SECOND,
+                "{bytes} bytes each {every} ms"
+            );
+        }
+        let lasted = (lab.now - began).as_secs();
+        assert!(
+            (seconds..seconds + 2).contains(&lasted),
+            "{bytes} bytes each {every} ms: {lasted} s"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_drips_is_let_go_and_a_slow_one_is_not() {
+    for (bytes, is_endured) in [(0, false), (1, false), (500, false), (2000, true)] {
+        let mut lab = Lab::new(64 << 10, |_| {});
+        let (mut client, conn, id) = asked(&mut lab, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        respond(&mut lab, conn, id, 200, pattern(300_000));
+        let began = lab.now;
+        let mut taken = 0;
+        let end = loop {
+            if let Some(end) = lab.closed() {
+                break Some(end);
+            }
+            if taken >= 300_000 {
+                break None;
+            }
+            let mut room = vec![0; bytes];
+            taken += client.read(&mut room).unwrap_or(0);
+            lab.wait(SECOND);
+            assert!(lab.now < began + 200 * SECOND, "{bytes} bytes a second");
+        };
+        match is_endured {
+            true => assert!(end.is_none(), "{bytes} bytes a second: {end:?}"),
+            false => {
+                assert!(matches!(end, Some(End::WriteTimedOut)), "{bytes}: {end:?}");
+                assert!(lab.now <= began + 61 * SECOND);
+            }
+        }
+    }
+}
+
+#[test]
+fn time_that_the_owner_takes_is_none_of_the_clients() {
+    // The client has sent what it may, and the owner takes that minutes later: only then is it the client's turn again.
+    let mut lab = Lab::new(64 << 10, |_| {});
+    lab.with(|service, _| service.consumes = false);
+    let upload = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 6000000\r\n\r\n";
+    let (mut client, conn, id) = asked(&mut lab, upload);
+    // More than a window.
+    let octets = pattern(64 << 10);
+    for _ in 0..10 {
+        assert!(write(&mut client, &octets) > 60_000);
+        lab.run();
+        lab.wait(100 * SECOND);
+        lab.with(move |_, conns| {
+            let mut stream = conns.stream(conn, id).expect("it is waited for");
+            let unconsumed = stream.unconsumed();
+            stream.consume(unconsumed);
+        });
+        lab.wait(20 * SECOND);
+        assert!(lab.closed().is_none());
+    }
+    lab.wait(10 * SECOND);
+    assert!(read(&mut client).starts_with(b"HTTP/1.1 408 "));
+}

@@ -179,6 +179,27 @@ fn what_was_typed_wrong() {
 }
 
 #[test]
+fn flags_that_contradict_each_other_are_refused() {
+    for flags in [
+        &["--route", "/a=status", "--route", "/a/=echo"][..],
+        &["--root", ".", "--route", "/=status"],
+        &["--listen", "none", "--listen", "127.0.0.1:0"],
+    ] {
+        let (status, stderr) = refused(flags);
+        assert_eq!(status, 2, "{flags:?}");
+        assert_sentence(&stderr);
+    }
+}
+
+#[test]
+fn flags_without_effect_are_warned_of() {
+    let server = Server::start(&["--route", "/a b=status", "--upstream-name", "x"]);
+    server.wait_for("--upstream-name has no effect: no --route leads to an upstream");
+    let mut client = Client::h2c(server.h2c);
+    assert_eq!(client.get("/a%20b").text(), r#"{"status":"ok"}"#);
+}
+
+#[test]
 fn each_request_is_a_line_of_the_log() {
     let server = Server::start(&[]);
     let mut client = Client::h2c(server.h2c);

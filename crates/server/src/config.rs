@@ -16,7 +16,7 @@ use tidegate_proto::{Config as Proto, MemoryBudget, WallClock};
 
 use crate::access_log::Destination;
 use crate::certificate;
-use crate::flags::{Flags, Listen, ProxyVersion, RouteTarget, Size, Switch};
+use crate::flags::{Flags, Listen, ProxyVersion, Route, RouteTarget, Size, Switch};
 use crate::handlers::demo;
 use crate::handlers::lookup::Root;
 use crate::memory;
@@ -89,6 +89,8 @@ pub enum Target {
 pub enum ConfigError {
     /// Both `--listen none` and `--listen-h2c none`.
     NothingToListenOn,
+    /// Two flags of which one would have to win. The sentence names them.
+    Contradiction(String),
     /// A value is out of range.
     Proto(tidegate_proto::ConfigError),
     /// A certificate or key file can't be read.
@@ -131,6 +133,7 @@ impl ConfigError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::NothingToListenOn
+            | Self::Contradiction(_)
             | Self::Proto(_)
             | Self::PreloadFile(FileError::Line(..))
             | Self::Preload(_)
@@ -149,10 +152,15 @@ impl fmt::Display for ConfigError {
             Self::NothingToListenOn => f.write_str(
                 "there is nothing to listen on: --listen and --listen-h2c are both none",
             ),
+            Self::Contradiction(sentence) => f.write_str(sentence),
             Self::Proto(error) => error.fmt(f),
             Self::Unreadable(path, error) => write!(f, "can't read {}: {error}", path.display()),
             Self::NoDirectory(path, error) => {
-                write!(f, "can't serve the directory {}: {error}", path.display())
+                write!(f, "can't serve the directory {}: {error}", path.display())?;
+                if path.components().count() == 1 && path.is_relative() {
+                    f.write_str("; an upstream begins with http://, h2c:// or https://")?;
+                }
+                Ok(())
             }
             Self::NoAccessLog(path, error) => {
                 write!(f, "can't write the access log {}: {error}", path.display())
@@ -202,6 +210,7 @@ impl Config {
     pub fn new(flags: &Flags) -> Result<Self, ConfigError> {
         let tls = addresses(&flags.listen, 8443);
         let h2c = addresses(&flags.listen_h2c, 8080);
+        check_addresses(flags, &tls, &h2c)?;
         if tls.is_empty() && h2c.is_empty() {
             return Err(ConfigError::NothingToListenOn);
         }
@@ -250,6 +259,7 @@ impl Config {
             limit => limit,
         };
 
+        check_routes(flags)?;
         let mut upstreams = Upstreams::new(flags)?;
         let mut routes = Vec::new();
         if let Some(directory) = &flags.root {
@@ -323,7 +333,7 @@ impl Config {
             routes,
             websockets,
             proxy,
-            workers: flags.workers.map_or_else(cores, usize::from),
+            workers: flags.workers.map_or_else(cores, |workers| workers as usize),
             options,
             shared: Shared::new(flags),
             trust_x_priority: flags.trust_x_priority == Switch::On,
@@ -331,6 +341,59 @@ impl Config {
             push,
         })
     }
+}
+
+/// No address twice: the kernel would share its connections out among both. And `none` is for all of a kind.
+fn check_addresses(flags: &Flags, tls: &[Address], h2c: &[Address]) -> Result<(), ConfigError> {
+    for (flag, typed) in [
+        ("--listen", &flags.listen),
+        ("--listen-h2c", &flags.listen_h2c),
+    ] {
+        if typed.len() > 1 && typed.contains(&Listen::None) {
+            return Err(ConfigError::Contradiction(format!(
+                "{flag} none says that there is no such port: leave it out, or the other {flag}"
+            )));
+        }
+    }
+    let all: Vec<SocketAddr> = tls.iter().chain(h2c).map(|address| address.first).collect();
+    let twice = |(place, address): (usize, &SocketAddr)| {
+        address.port() != 0 && all[..place].contains(address)
+    };
+    let mut places = all.iter().enumerate();
+    match places.find(|place| twice(*place)) {
+        None => Ok(()),
+        Some((_, address)) => Err(ConfigError::Contradiction(format!(
+            "{address} can be listened on once only: leave out one --listen or --listen-h2c"
+        ))),
+    }
+}
+
+/// No path twice: only one route could ever match.
+fn check_routes(flags: &Flags) -> Result<(), ConfigError> {
+    let path = |route: &'_ Route| {
+        route
+            .path
+            .strip_suffix('/')
+            .unwrap_or(&route.path)
+            .to_owned()
+    };
+    for (place, route) in flags.route.iter().enumerate() {
+        if route.path == "/" && flags.root.is_some() {
+            return Err(ConfigError::Contradiction(
+                "--root and --route / are for the same path: leave out one".into(),
+            ));
+        }
+        if flags.route[..place]
+            .iter()
+            .any(|other| path(other) == path(route))
+        {
+            return Err(ConfigError::Contradiction(format!(
+                "two routes are for {}: leave out one --route",
+                route.path
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What is at a path that was typed.
@@ -372,7 +435,7 @@ fn pool_options(
     pool.connect_timeout = flags.upstream_connect_timeout;
     pool.request_timeout = flags.upstream_timeout;
     pool.conversation_timeout = flags.tunnel_timeout;
-    pool.max_idle = flags.upstream_max_idle;
+    pool.max_idle = flags.upstream_max_idle as usize;
     pool.max_connections = flags.upstream_max_connections as usize;
     pool.max_waiting = flags.upstream_max_waiting as usize;
     pool.proxy_protocol = flags.upstream_proxy_protocol.map(|version| match version {
@@ -598,6 +661,56 @@ mod tests {
             target_at(&config.routes, "/health"),
             Some(Target::Status)
         ));
+    }
+
+    #[test]
+    fn what_contradicts_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().display();
+        for (line, says) in [
+            (
+                "--route /a=status --route /a=echo".to_owned(),
+                "two routes are for /a",
+            ),
+            (
+                "--route /a=status --route /a/=echo".to_owned(),
+                "two routes are for /a/",
+            ),
+            (
+                "--route /a~=status --route /%61%7e=echo".to_owned(),
+                "two routes are for /a~",
+            ),
+            (
+                format!("--root {root} --route /=status"),
+                "--root and --route /",
+            ),
+            ("--listen none --listen 1".to_owned(), "--listen none says"),
+            (
+                "--listen-h2c 1 --listen-h2c none".to_owned(),
+                "--listen-h2c none says",
+            ),
+            (
+                "--listen 127.0.0.1:1 --listen 127.0.0.1:1".to_owned(),
+                "127.0.0.1:1 can be listened on once",
+            ),
+            (
+                "--listen 8080".to_owned(),
+                "[::]:8080 can be listened on once",
+            ),
+        ] {
+            let error = error(&line);
+            assert!(error.to_string().contains(says), "{line}: {error}");
+            assert_eq!(error.exit_status(), 2, "{line}");
+        }
+        let line = format!(
+            "--listen 127.0.0.1:0 --listen 127.0.0.1:0 --root {root} --route /a=status --route /a/b=echo"
+        );
+        assert!(config(&line).is_ok());
+        let no_directory = error("--listen none --route /=localhost");
+        assert!(
+            no_directory.to_string().contains("http://"),
+            "{no_directory}"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
-use tidegate_proto::Priorities;
+use tidegate_proto::{Priorities, is_authority};
 
 use crate::get;
 use crate::path::RequestPath;
@@ -164,18 +164,19 @@ pub struct Flags {
         long,
         value_name = "N",
         help_heading = "Upstreams",
-        default_value_t = 100
+        default_value_t = 100,
+        value_parser = number::<0, { u32::MAX }>
     )]
-    pub upstream_max_idle: usize,
+    pub upstream_max_idle: u32,
 
     /// Connections to one address of an upstream, of each worker: over all clients, those of HTTP/2 too
     #[arg(long, value_name = "N", help_heading = "Upstreams", default_value_t = 256,
-          value_parser = clap::value_parser!(u32).range(1..=65_535))]
+          value_parser = number::<1, 65_535>)]
     pub upstream_max_connections: u32,
 
     /// Requests that wait for a connection to an upstream, of each worker. Beyond that 503, first for the client with most of them
     #[arg(long, value_name = "N", help_heading = "Upstreams", default_value_t = 8192,
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = number::<1, { u32::MAX }>)]
     pub upstream_max_waiting: u32,
 
     /// Begin connections to upstreams with a PROXY protocol header, version v1 or v2. Each is for one client only then
@@ -198,16 +199,16 @@ pub struct Flags {
     pub drop_field: Vec<Box<[u8]>>,
 
     /// Worker threads [default: one for each core]
-    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub workers: Option<u16>,
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = number::<1, 1024>)]
+    pub workers: Option<u32>,
 
     /// Connections of clients that may be open at once, all workers together [default: three quarters of the descriptors that the
     /// system allows, 100000 at most]
-    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", help_heading = "Limits", value_parser = number::<1, { u32::MAX }>)]
     pub max_connections: Option<u32>,
 
     /// Connections that one client may have open at once: one IPv4 address, or one IPv6 network of 64 bits. 0: no limit
-    #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0)]
+    #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0, value_parser = number::<0, { u32::MAX }>)]
     pub max_connections_per_client: u32,
 
     /// Whether a client may have no more than its share of what all clients share: enforce, log (only count), off. See
@@ -217,11 +218,11 @@ pub struct Flags {
 
     /// Streams that a client may have open at once on one connection
     #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 1000,
-          value_parser = clap::value_parser!(u32).range(1..=0x7fff_ffff))]
+          value_parser = number::<1, 0x7fff_ffff>)]
     pub max_streams: u32,
 
     /// Octets that a stream's receive window may grow to; 64K: it doesn't
-    #[arg(long, value_name = "SIZE", help_heading = "Limits", default_value = "16M", value_parser = size)]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", default_value = "16M", value_parser = window)]
     pub max_stream_window: Size,
 
     /// What clients may make the server hold of their requests' bodies, all connections together. 0: no limit [default: a
@@ -402,9 +403,31 @@ fn route(typed: &str) -> Result<Route, String> {
         upstream if UpstreamTarget::is_meant(upstream) => {
             RouteTarget::Upstream(UpstreamTarget::parse(upstream)?)
         }
+        upstream if let Some(url) = as_upstream(upstream) => {
+            return Err(format!(
+                "for an upstream write {url}; a directory of that name is ./{upstream}"
+            ));
+        }
         directory => RouteTarget::Directory(directory.into()),
     };
     Ok(Route { path, target })
+}
+
+/// The URL of an upstream that was probably meant: `localhost:3000` is no likely directory.
+pub(crate) fn as_upstream(typed: &str) -> Option<String> {
+    for scheme in ["http:", "h2c:", "https:"] {
+        if let Some(rest) = typed.strip_prefix(scheme) {
+            return Some(format!("{scheme}//{}", rest.trim_start_matches('/')));
+        }
+    }
+    let authority = typed.split('/').next().unwrap_or_default();
+    let (host, port) = authority.rsplit_once(':')?;
+    let is_port = port.parse::<u16>().is_ok();
+    match host {
+        "" if is_port => Some(format!("http://127.0.0.1{typed}")),
+        _ if is_port && is_authority(authority.as_bytes()) => Some(format!("http://{typed}")),
+        _ => None,
+    }
 }
 
 fn preload(typed: &str) -> Result<Preload, String> {
@@ -507,6 +530,22 @@ fn size(typed: &str) -> Result<Size, String> {
     }
 }
 
+fn window(typed: &str) -> Result<Size, String> {
+    match size(typed)? {
+        // RFC 9113 §6.9.2: 65,535 bytes, before anything is said.
+        Size(0..=0xfffe) => Err("expected 64K or more: each stream begins with that".into()),
+        size => Ok(size),
+    }
+}
+
+/// Reads a number from `LOW` to `HIGH`.
+pub(crate) fn number<const LOW: u32, const HIGH: u32>(typed: &str) -> Result<u32, String> {
+    let number = typed.parse().ok();
+    number
+        .filter(|number| (LOW..=HIGH).contains(number))
+        .ok_or_else(|| format!("expected a number from {LOW} to {HIGH}"))
+}
+
 fn budget(typed: &str) -> Result<Size, String> {
     match size(typed)? {
         Size(1..0x10_0000) => Err("expected 1M or more; 0 turns the limit off".into()),
@@ -517,13 +556,16 @@ fn budget(typed: &str) -> Result<Size, String> {
 fn log_filter(typed: &str) -> Result<String, String> {
     // The parser would take a misspelt level for the name of a target.
     let directives = typed.split('/').next().unwrap_or_default().split(',');
-    for word in directives
-        .map(str::trim)
-        .filter(|word| !word.is_empty() && !word.contains('='))
-    {
-        if word.parse::<log::LevelFilter>().is_err() {
+    let is_level = |word: &str| word.parse::<log::LevelFilter>().is_ok();
+    for word in directives.map(str::trim).filter(|word| !word.is_empty()) {
+        let (target, level) = match word.split_once('=') {
+            None => (word, word),
+            Some((target, level)) => (target, level),
+        };
+        if !is_level(level) {
             return Err(format!(
-                "{word} is no level; for a target write {word}=info"
+                "{level} is no level: there are off, error, warn, info, debug and trace; for a target write \
+                 {target}=debug"
             ));
         }
     }

@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod app;
 pub mod certificate;
 pub mod clock;
+pub mod command_line;
 pub mod config;
 pub mod disk;
 pub mod exchange;
@@ -25,14 +26,14 @@ pub mod stats;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser;
-
+use crate::command_line::CommandLine;
 use crate::config::Config;
 use crate::flags::{Command, Flags};
 
 /// The whole program. Exit status 0 after a signal, 1 when the system refuses something, 2 for a wrong command line.
 pub fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let CommandLine { flags, warnings } =
+        CommandLine::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     if let Some(Command::Get(flags)) = &flags.command {
         // It says itself what there is to say.
         return get::main(flags);
@@ -40,6 +41,9 @@ pub fn main() -> ExitCode {
     if let Err(error) = logs::start(&flags.log) {
         logs::complain(&format!("can't start the log: {error}"));
         return ExitCode::FAILURE;
+    }
+    for warning in warnings {
+        log::warn!("{warning}");
     }
     let code = serve(&flags);
     logs::flush(Instant::now() + logs::PATIENCE);

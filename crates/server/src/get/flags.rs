@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::flags::duration;
+use crate::flags::{duration, number};
 
 /// Asks for URLs, as many at once as the server takes, over one connection to each: https:// (HTTP/2 or HTTP/1.1 by ALPN), http://
 /// (HTTP/1.1) or h2c:// (HTTP/2 in cleartext)
@@ -48,7 +48,7 @@ pub struct Flags {
     pub data: Option<String>,
 
     /// Requests at once
-    #[arg(short = 'm', long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(short = 'm', long, value_name = "N", default_value_t = 100, value_parser = number::<1, 10_000>)]
     pub parallel: u32,
 
     /// Trust servers whose certificates are in this file, PEM, or signed by an authority in it [default: the system's authorities]

@@ -3,6 +3,9 @@
 use std::fmt;
 
 use http::Uri;
+use tidegate_proto::ascii_target;
+
+use crate::path::RequestPath;
 
 /// What an upstream speaks, as its URL says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,7 +87,15 @@ impl UpstreamTarget {
             .into_iter()
             .find(|scheme| strip_scheme(typed, *scheme).is_some())
             .ok_or_else(|| {
-                format!("expected http://, h2c:// or https:// in front, unlike {typed}")
+                match typed.split_once("://") {
+                    Some(("ws", rest)) => {
+                        format!("write http://{rest}, and say with --websocket where WebSockets are let through")
+                    }
+                    Some(("wss", rest)) => {
+                        format!("write https://{rest}, and say with --websocket where WebSockets are let through")
+                    }
+                    _ => format!("expected http://, h2c:// or https:// in front, unlike {typed}"),
+                }
             })?;
         let mut hosts = Vec::new();
         let mut authority = None;
@@ -121,7 +132,7 @@ impl UpstreamTarget {
             hosts.push((host.to_owned(), port));
             // An empty path and `/` are the same to a URI, but not to who typed them.
             if rest.len() > found.as_str().len() {
-                let path = uri.path().to_owned();
+                let path = base_path(uri.path())?;
                 if base.as_ref().is_some_and(|base| *base != path) {
                     return Err(format!(
                         "all addresses of an upstream have one path, unlike {typed}"
@@ -137,6 +148,20 @@ impl UpstreamTarget {
             base,
         })
     }
+}
+
+/// The path of an upstream, as requests may have it.
+fn base_path(typed: &str) -> Result<String, String> {
+    let path = RequestPath::read(typed.as_bytes())
+        .map_err(|error| {
+            error
+                .text()
+                .trim_start_matches("400 Bad Request: ")
+                .trim_end()
+        })
+        .map_err(|problem| format!("no request can go to {typed}: {problem}"))?;
+    let ascii = ascii_target(path.raw());
+    String::from_utf8(ascii).map_err(|_| format!("no request can go to {typed}"))
 }
 
 fn strip_scheme(typed: &str, scheme: Scheme) -> Option<&str> {
@@ -192,6 +217,10 @@ mod tests {
             ("http://a/x,b/y", "one path"),
             ("http://a,,b", "no address"),
             ("http://a b", "no address"),
+            ("http://a/b/../c", "no request can go to /b/../c"),
+            ("http://a//b", "no request can go to //b"),
+            ("http://a/%00", "no request can go to /%00"),
+            ("ws://a", "write http://a, and say with --websocket"),
             ("ftp://a", "expected http://, h2c:// or https://"),
         ] {
             let error = UpstreamTarget::parse(typed).expect_err(typed);

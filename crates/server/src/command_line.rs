@@ -1,0 +1,274 @@
+//! The command line as a whole: likely mistakes in words that help, and flags that have no effect where they are.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::Path;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use crate::flags::{Flags, Listen, Route, RouteTarget, as_upstream};
+use crate::proxy::target::{Scheme, UpstreamTarget};
+
+/// What was typed, and what to say of it.
+#[derive(Debug)]
+pub struct CommandLine {
+    /// The flags.
+    pub flags: Flags,
+    /// Sentences about what is likely not meant as it was typed. The server can start all the same.
+    pub warnings: Vec<String>,
+}
+
+impl CommandLine {
+    /// Reads arguments; the first is the name of the program.
+    ///
+    /// # Errors
+    /// What clap says, or a better word for it. `--help` and `--version` are such errors too.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let read = || {
+            let matches = Flags::command().try_get_matches_from(&arguments)?;
+            let flags = Flags::from_arg_matches(&matches)?;
+            let warnings = warnings(&flags, &matches);
+            Ok(Self { flags, warnings })
+        };
+        read().map_err(|error| in_better_words(error, &arguments))
+    }
+}
+
+/// What clap doesn't know: what was probably meant.
+fn in_better_words(error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    let context = match error.kind() {
+        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
+        // With flags in front, a subcommand is a conflict, whatever its name.
+        ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict => {
+            ContextKind::InvalidSubcommand
+        }
+        _ => return error,
+    };
+    let Some(ContextValue::String(typed)) = error.get(context) else {
+        return error;
+    };
+    let sentence = if let Some(value) = typed.strip_prefix('-') {
+        if !value.starts_with(|first: char| first.is_ascii_digit()) {
+            return error;
+        }
+        // Clap sees a flag there, and names its first character.
+        let place = arguments.iter().position(|argument| {
+            let argument = argument.to_string_lossy();
+            argument.starts_with(typed.as_str())
+        });
+        let argument = |place: usize| arguments.get(place).map(|word| word.to_string_lossy());
+        let place = place.unwrap_or(0);
+        format!(
+            "{} can't be {}: no number, time or size is below 0",
+            argument(place.saturating_sub(1)).unwrap_or_default(),
+            argument(place).unwrap_or_default(),
+        )
+    } else if let Some(url) = as_upstream(typed) {
+        format!("{typed} isn't expected here: to send requests on to it, write --route /={url}")
+    } else if Flags::command().find_subcommand(typed).is_some() {
+        return error;
+    } else if typed.contains('/') || typed.starts_with('.') || Path::new(typed).is_dir() {
+        format!("{typed} isn't expected here: to serve a directory, write --root {typed}")
+    } else {
+        return error;
+    };
+    Flags::command().error(ErrorKind::UnknownArgument, sentence)
+}
+
+/// What has no effect, and what leads back here.
+fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
+    let command = Flags::command();
+    let given: Vec<&clap::Arg> = command
+        .get_arguments()
+        .filter(|argument| {
+            matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
+        })
+        .collect();
+    let upstreams: Vec<(&Route, &UpstreamTarget)> = flags
+        .route
+        .iter()
+        .filter_map(|route| match &route.target {
+            RouteTarget::Upstream(target) => Some((route, target)),
+            _ => None,
+        })
+        .collect();
+    let has_tls = upstreams
+        .iter()
+        .any(|(_, target)| target.scheme == Scheme::Https);
+    let is_none = |listen: &[Listen]| matches!(listen, [Listen::None, ..]);
+    let has_list = !flags.preload.is_empty() || flags.preload_file.is_some();
+    let has_own_site = flags.root.is_some() || !flags.route.is_empty();
+
+    let why_in_vain = |argument: &clap::Arg| match argument.get_id().as_str() {
+        "cert" | "key" if is_none(&flags.listen) => Some("--listen none leaves no port for TLS"),
+        "h2c_upgrade" if is_none(&flags.listen_h2c) => {
+            Some("--listen-h2c none leaves no port in cleartext")
+        }
+        "early_hints" if !has_list && has_own_site => {
+            Some("no --preload or --preload-file says what pages need")
+        }
+        "min_body_rate" if flags.body_timeout.is_zero() => {
+            Some("--body-timeout 0 leaves no time after which to judge")
+        }
+        // There it is an error.
+        "websocket" => None,
+        _ if argument.get_help_heading() == Some("Upstreams") && upstreams.is_empty() => {
+            Some("no --route leads to an upstream")
+        }
+        "upstream_ca" | "upstream_cert" | "upstream_key" | "upstream_name" if !has_tls => {
+            Some("no --route leads to an upstream with https://")
+        }
+        _ => None,
+    };
+    let in_vain = given.iter().filter_map(|argument| {
+        let (name, why) = (argument.get_long()?, why_in_vain(argument)?);
+        Some(format!("--{name} has no effect: {why}"))
+    });
+    let circles = upstreams
+        .iter()
+        .filter(|(_, target)| target.hosts.iter().any(|host| is_own(flags, host)))
+        .map(|(route, target)| {
+            format!(
+                "--route {}={target} leads back to this server, which listens there: requests go round in circles",
+                route.path
+            )
+        });
+    in_vain.chain(circles).collect()
+}
+
+/// Whether this is an address that the server itself listens on.
+fn is_own(flags: &Flags, (host, port): &(String, u16)) -> bool {
+    let ip = if host == "localhost" {
+        Some(IpAddr::from([127, 0, 0, 1]))
+    } else {
+        host.parse().ok()
+    };
+    let is_here = |listen: &Listen| match (listen, ip) {
+        (Listen::Everywhere(own), Some(ip)) => own == port && ip.is_loopback(),
+        (Listen::At(own), Some(ip)) => {
+            let is_same = own.ip() == ip || own.ip().is_unspecified() && ip.is_loopback();
+            own.port() == *port && is_same
+        }
+        _ => false,
+    };
+    let ports = |typed: &[Listen], default| match typed {
+        [] => is_here(&Listen::Everywhere(default)),
+        typed => typed.iter().any(is_here),
+    };
+    *port != 0 && (ports(&flags.listen, 8443) || ports(&flags.listen_h2c, 8080))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<CommandLine, clap::Error> {
+        let words = std::iter::once("tidegate").chain(line.split_whitespace());
+        CommandLine::read(words.map(OsString::from))
+    }
+
+    #[test]
+    fn likely_mistakes_get_help() {
+        for (line, says) in [
+            ("./public", "--root ./public"),
+            ("--listen 1 ./public", "--root ./public"),
+            ("--listen 1 get http://a", "cannot be used with"),
+            ("/srv/www", "--root /srv/www"),
+            ("localhost:3000", "--route /=http://localhost:3000"),
+            ("http://localhost:3000", "--route /=http://localhost:3000"),
+            ("--tunnel-timeout -1s", "--tunnel-timeout can't be -1s"),
+            ("--max-streams -5", "--max-streams can't be -5"),
+            ("--rout /=status", "--route"),
+            ("--workers auto", "a number from 1 to 1024"),
+            ("--workers 0", "a number from 1 to 1024"),
+            ("--max-streams many", "a number from 1 to"),
+            ("--log tidegate=loud", "debug"),
+            ("--log loud", "debug"),
+            ("--max-stream-window 0", "64K"),
+            ("--route /x=localhost:3000", "write http://localhost:3000"),
+            ("--route /x=[::1]:3000/api", "write http://[::1]:3000/api"),
+            ("--route /x=:3000", "write http://127.0.0.1:3000"),
+            ("--route /x=http:/localhost", "write http://localhost"),
+            ("--route /x=ws://localhost", "--websocket"),
+            ("--route /../x=status", "/../x"),
+            ("--route /=http://a/../b", "/../b"),
+            ("--websocket socket", "/socket"),
+        ] {
+            let error = read(line).expect_err(line);
+            let text = error.to_string();
+            assert!(text.contains(says), "{line}: {text}");
+            assert_eq!(error.exit_code(), 2, "{line}");
+            let said = text.split("Usage:").next().unwrap();
+            for poor in ["invalid digit", "unexpected argument '-"] {
+                assert!(
+                    line.contains("--rout ") || !said.contains(poor),
+                    "{line}: {text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn flags_without_effect_are_told() {
+        for (line, says) in [
+            (
+                "--listen none --cert c --key k",
+                "--cert has no effect: --listen none",
+            ),
+            (
+                "--listen-h2c none --h2c-upgrade",
+                "--h2c-upgrade has no effect",
+            ),
+            (
+                "--route /=status --upstream-name x",
+                "--upstream-name has no effect: no --route",
+            ),
+            (
+                "--trust-forwarded-from 10.0.0.0/8",
+                "--trust-forwarded-from has no effect",
+            ),
+            ("--upstream-timeout 60s", "--upstream-timeout has no effect"),
+            (
+                "--route /=http://a --upstream-ca c",
+                "no --route leads to an upstream with https://",
+            ),
+            (
+                "--route /=status --early-hints on",
+                "--early-hints has no effect",
+            ),
+            (
+                "--body-timeout 0 --min-body-rate 1",
+                "--min-body-rate has no effect",
+            ),
+            (
+                "--route /a=http://localhost:8080",
+                "--route /a=http://localhost:8080 leads back",
+            ),
+            (
+                "--listen 127.0.0.2:1 --route /=https://127.0.0.2:1",
+                "leads back",
+            ),
+        ] {
+            let warnings = read(line).unwrap().warnings;
+            assert!(
+                warnings.iter().any(|warning| warning.contains(says)),
+                "{line}: {warnings:?}"
+            );
+        }
+        for line in [
+            "",
+            "--cert c --key k",
+            "--route /=http://a:8080 --upstream-timeout 1s --trust-forwarded-from ::1",
+            "--route /=http://b --route /a=https://a --upstream-name a",
+            "--listen none --listen-h2c 127.0.0.1:1 --route /=http://127.0.0.1:2,127.0.0.2:1",
+            "--early-hints on",
+            "get http://a",
+        ] {
+            let warnings = read(line).unwrap().warnings;
+            assert!(warnings.is_empty(), "{line}: {warnings:?}");
+        }
+    }
+}

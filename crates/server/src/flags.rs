@@ -381,10 +381,10 @@ fn net(typed: &str) -> Result<IpNet, String> {
 fn field_name(typed: &str) -> Result<Box<[u8]>, String> {
     // RFC 9110 §5.6.2.
     let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    match !typed.is_empty() && typed.bytes().all(is_fit) {
-        true => Ok(field_to_drop(typed)),
-        false => Err("expected the name of a field, such as X-Auth-Email".into()),
+    if typed.is_empty() || !typed.bytes().all(is_fit) {
+        return Err("expected the name of a field, such as X-Own-User".into());
     }
+    Ok(field_to_drop(typed))
 }
 
 fn route(typed: &str) -> Result<Route, String> {

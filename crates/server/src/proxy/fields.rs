@@ -364,25 +364,17 @@ mod tests {
 
     #[test]
     fn the_operator_can_have_more_dropped() {
-        let dropped = [
-            field_to_drop("X-Auth-Email"),
-            field_to_drop("authorization"),
-        ];
+        let dropped = [field_to_drop("X-Own-User"), field_to_drop("authorization")];
         let said = get("/")
-            .field("x-auth-email", "a")
-            .field("x_auth.email", "b")
+            .field("x-own-user", "a")
+            .field("x_own.user", "b")
             .field("authorization", "c")
-            .field("x-auth-emails", "d");
+            .field("x-own-users", "d");
         let mut client = Client {
             dropped: &dropped,
             ..stranger()
         };
-        let names = [
-            "x-auth-email",
-            "x_auth.email",
-            "authorization",
-            "x-auth-emails",
-        ];
+        let names = ["x-own-user", "x_own.user", "authorization", "x-own-users"];
         let on = sent(&said, &client).unwrap();
         assert_eq!(
             names.map(|name| on.get(name).is_some()),

@@ -67,7 +67,8 @@ pub enum Priorities {
     Auto,
 }
 
-/// Time limits of a connection. A zero duration turns one off.
+/// Time limits of a connection. A zero duration turns one off, and so does one of more than a hundred years, such as
+/// [`Duration::MAX`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Timeouts {
@@ -93,6 +94,31 @@ pub struct Timeouts {
     pub probe_answer: Duration,
     /// From the start of a graceful end to its forced one. Default 30 s.
     pub shutdown: Duration,
+}
+
+/// No connection lasts so long.
+const ENDLESS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+impl Timeouts {
+    /// Makes zeroes of limits that no connection reaches: a point in time so far away can't be represented.
+    fn turn_off_endless(&mut self) {
+        for limit in [
+            &mut self.handshake,
+            &mut self.settings_ack,
+            &mut self.header_block,
+            &mut self.body,
+            &mut self.discard,
+            &mut self.write,
+            &mut self.idle,
+            &mut self.probe,
+            &mut self.probe_answer,
+            &mut self.shutdown,
+        ] {
+            if *limit > ENDLESS {
+                *limit = Duration::ZERO;
+            }
+        }
+    }
 }
 
 impl Default for Timeouts {
@@ -197,7 +223,8 @@ impl Config {
     ///
     /// # Errors
     /// The first value that is out of its range.
-    pub fn build(self) -> Result<Arc<Self>, ConfigError> {
+    pub fn build(mut self) -> Result<Arc<Self>, ConfigError> {
+        self.timeouts.turn_off_endless();
         let check = |field, value: u32, min: u32, max: u32, allowed| {
             let ok = (min..=max).contains(&value);
             if ok {

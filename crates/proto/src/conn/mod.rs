@@ -19,7 +19,7 @@ mod stall;
 mod timer;
 mod upgrade;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -319,12 +319,14 @@ impl Connection {
     /// A stream was opened: the connection is idle no longer.
     fn wake(&mut self) {
         self.timers.clear(Timer::Idle);
-        self.timers.clear(Timer::Rest);
-        // What was before its first stream is no silence: nobody was asked anything.
-        self.probe.begins |= self.streams.len() == 1;
+        if self.streams.len() == 1 {
+            self.timers.clear(Timer::Rest);
+            // What was before its first stream is no silence: nobody was asked anything.
+            self.probe.begins = true;
+        }
     }
 
-    /// Gives back the memory that a connection without streams has no use for.
+    /// Gives back the memory that a connection with no streams, or few, has no use for.
     fn rest(&mut self) {
         self.rested = true;
         if self.control.is_empty() {
@@ -333,8 +335,28 @@ impl Connection {
         if self.streams.is_empty() {
             self.streams.release_memory();
             self.sched.release_memory();
+        } else if self.streams.is_sparse() {
+            self.compact();
         }
+        self.untold.shrink_to_fit();
         self.blocks.release_memory();
+    }
+
+    /// Moves the few streams that are left of many together. The slots of a dependency tree stay as they are: it is on for
+    /// clients of the past only, and knows idle streams too.
+    fn compact(&mut self) {
+        if !self.sched.has_tree() {
+            let ready = self.sched.forget_slots();
+            let mut now_at: HashMap<usize, usize> = HashMap::new();
+            self.streams.compact(|from, to| {
+                now_at.insert(from, to);
+            });
+            for slot in ready {
+                let slot = now_at.get(&slot).copied().unwrap_or(slot);
+                self.sched.insert(slot, self.streams.get(slot).priority);
+            }
+        }
+        self.streams.release_memory();
     }
 }
 
@@ -346,5 +368,117 @@ impl std::fmt::Debug for Connection {
             .field("streams", &self.streams.len())
             .field("stats", &self.stats)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Buf, Bytes, BytesMut};
+
+    use super::*;
+    use crate::message::{Body, ResponseHead};
+    use crate::outbox::Outbox;
+
+    /// Two engines, and what each has told its owner so far.
+    struct Both {
+        client: Connection,
+        server: Connection,
+        now: Instant,
+    }
+
+    impl Both {
+        fn new(streams: u32) -> Self {
+            let now = crate::testing::some_start();
+            let mut config = Config::server();
+            config.max_concurrent_streams = streams;
+            let client = Connection::client(Config::client().build().unwrap(), now);
+            let server = Connection::server(config.build().unwrap(), now);
+            let mut both = Self {
+                client,
+                server,
+                now,
+            };
+            both.run();
+            both
+        }
+
+        /// Carries bytes both ways until none are left. Body bytes that the client got.
+        fn run(&mut self) -> usize {
+            let mut got = 0;
+            for _ in 0..100 {
+                let mut wire = transmitted(&mut self.client, self.now);
+                while self.server.receive(&mut wire, self.now).is_some() {}
+                let mut wire = transmitted(&mut self.server, self.now);
+                while let Some(event) = self.client.receive(&mut wire, self.now) {
+                    if let Event::Data { id, data, .. } = event {
+                        got += data.len();
+                        if let Some(mut stream) = self.client.stream(id) {
+                            stream.consume(data.len());
+                        }
+                    }
+                }
+                self.server.audit().unwrap();
+            }
+            got
+        }
+    }
+
+    fn transmitted(conn: &mut Connection, now: Instant) -> BytesMut {
+        let (mut out, mut wire) = (Outbox::new(), BytesMut::new());
+        while let Flow::Event(_) = conn.transmit(&mut out, usize::MAX, now) {}
+        while out.has_remaining() {
+            let len = out.chunk().len();
+            wire.extend_from_slice(out.chunk());
+            out.advance(len);
+        }
+        wire
+    }
+
+    #[test]
+    fn few_streams_that_are_left_of_many_keep_little_memory() {
+        // Whichever slots they have, and whether or not they wait for their turn.
+        let mut both = Both::new(1000);
+        let head = RequestHead::new("GET", "https", "localhost", "/");
+        let open = |_| both.client.open(&head, Body::Empty).unwrap();
+        let ids: Vec<StreamId> = (0..1000).map(open).collect();
+        both.run();
+        let left = [0, 499, 999].map(|at| ids[at]);
+        let head = ResponseHead::new(200);
+        for id in &ids {
+            let body = match left.contains(id) {
+                true => Body::Full(Bytes::from(vec![b'x'; 40_000])),
+                false => Body::Empty,
+            };
+            let mut stream = both.server.stream(*id).unwrap();
+            stream.respond(&head, body).unwrap();
+        }
+        // The connection's window doesn't take all of it.
+        both.server.send_window = SendWindow::new(30_000);
+        let first = transmitted(&mut both.server, both.now);
+        assert_eq!(both.server.sched.check().unwrap().len(), 3);
+        assert_eq!(both.server.active_streams(), 3);
+        assert!(both.server.streams.is_sparse());
+        let due = both.server.next_timeout().unwrap();
+        assert_eq!(due, both.now + Duration::from_secs(1));
+        both.now = due;
+        both.server.handle_timeout(due);
+        assert_eq!(both.server.sched.check().unwrap(), [0, 1, 2]);
+        assert!(!both.server.streams.is_sparse());
+        both.server.audit().unwrap();
+        // What they were about goes on.
+        both.server.send_window = SendWindow::new(1 << 20);
+        let mut wire = first;
+        let mut got = 0;
+        while let Some(event) = both.client.receive(&mut wire, both.now) {
+            if let Event::Data { id, data, .. } = event {
+                got += data.len();
+                if let Some(mut stream) = both.client.stream(id) {
+                    stream.consume(data.len());
+                }
+            }
+        }
+        got += both.run();
+        assert_eq!(got, 120_000);
+        assert_eq!(both.server.active_streams(), 0);
     }
 }

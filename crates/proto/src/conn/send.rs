@@ -27,7 +27,7 @@ const SMALL_BODY: usize = 4096;
 /// they have not read yet when the reset of its stream comes with it; this gives them time to.
 const MAX_DISCARDED: u32 = 1 << 20;
 
-/// How long a connection is without streams before it gives its memory back.
+/// How long a connection has no streams, or few of many, before it gives their memory back.
 const REST_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Plaintext in one TLS record at most (RFC 8446 §5.1).
@@ -91,9 +91,9 @@ impl Connection {
         if self.streams.is_empty() {
             let idle = self.config.timeouts.idle;
             self.timers.set_if_unset(Timer::Idle, self.now, idle);
-            if !self.rested {
-                self.timers.set_if_unset(Timer::Rest, self.now, REST_AFTER);
-            }
+        }
+        if !self.rested && (self.streams.is_empty() || self.streams.is_sparse()) {
+            self.timers.set_if_unset(Timer::Rest, self.now, REST_AFTER);
         }
         Flow::Drained
     }

@@ -19,7 +19,7 @@ pub(crate) enum Timer {
     Write,
     /// A connection without streams.
     Idle,
-    /// A short while without streams, after which memory is given back.
+    /// A short while with no streams, or few of many, after which memory is given back.
     Rest,
     /// A short while without a body coming in, after which its reservation of memory is given back.
     Credit,

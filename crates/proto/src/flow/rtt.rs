@@ -8,6 +8,9 @@ const WORTH_ASKING: u32 = 16 << 10;
 /// Observations are wanted no more often than so, nor than once per round trip.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
+/// No path takes longer; who says so is wrong.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// The round-trip time of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct RoundTrip {
@@ -20,7 +23,7 @@ impl RoundTrip {
     /// The transport's estimate. RFC 9113 has none of its own but PING, which peers punish.
     pub(crate) fn observe(&mut self, rtt: Duration, now: Instant) {
         self.received = 0;
-        self.observed = Some((rtt, now));
+        self.observed = Some((rtt.min(LONGEST), now));
     }
 
     pub(crate) fn received(&mut self, octets: u32) {
@@ -62,5 +65,8 @@ mod tests {
         rtt.received(u32::MAX);
         assert!(!rtt.is_wanted(start + ms(59)));
         assert!(rtt.is_wanted(start + ms(60)));
+        rtt.observe(Duration::MAX, start);
+        rtt.received(u32::MAX);
+        assert!(!rtt.is_wanted(start));
     }
 }

@@ -156,6 +156,13 @@ impl Scheduler {
         self.begin_anew(Order::default())
     }
 
+    /// Streams have other slots from now on. The caller puts the ready ones in again, which are returned by their former slots,
+    /// oldest first. Not for a tree.
+    pub(crate) fn forget_slots(&mut self) -> Vec<usize> {
+        debug_assert!(!self.has_tree(), "a tree knows more than its ready streams");
+        self.begin_anew(Order::default())
+    }
+
     fn begin_anew(&mut self, order: Order) -> Vec<usize> {
         let ready = self.ages.iter(AGES).map(|slot| slot as usize).collect();
         self.ages = Lists::default();

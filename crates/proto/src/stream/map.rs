@@ -48,10 +48,62 @@ impl Hasher for IdHasher {
     }
 }
 
+type ById<T> = HashMap<StreamId, T, BuildHasherDefault<IdHasher>>;
+
+/// Streams that ended by RST_STREAM lately. Looking one up takes the same time however many there are.
+struct ResetLately {
+    by: ById<Sender>,
+    /// The same, oldest first.
+    order: VecDeque<StreamId>,
+    capacity: usize,
+    /// The highest stream that we reset and no longer remember, by the parity of its identifier.
+    forgotten: [u32; 2],
+}
+
+impl ResetLately {
+    fn new(capacity: usize) -> Self {
+        Self {
+            by: HashMap::default(),
+            order: VecDeque::new(),
+            capacity,
+            forgotten: [0; 2],
+        }
+    }
+
+    fn note(&mut self, id: StreamId, by: Sender) {
+        if self.by.insert(id, by).is_some() {
+            return;
+        }
+        self.order.push_back(id);
+        if self.order.len() > self.capacity
+            && let Some(oldest) = self.order.pop_front()
+            && self.by.remove(&oldest) == Some(Sender::Us)
+        {
+            let forgotten = &mut self.forgotten[oldest.get() as usize % 2];
+            *forgotten = oldest.get().max(*forgotten);
+        }
+    }
+
+    /// How a stream ended that is over and gone.
+    fn closed_by(&self, id: StreamId) -> ClosedBy {
+        let number = id.get();
+        match self.by.get(&id) {
+            Some(by) => ClosedBy::Reset(*by),
+            // In doubt it is one of those that we reset: a client may have sent any number of requests before it learned how
+            // many it may have open, and must not be accused of what was under way when they were refused (RFC 9113 §5.1).
+            None if number <= self.forgotten[number as usize % 2] => ClosedBy::Reset(Sender::Us),
+            None => ClosedBy::EndStream,
+        }
+    }
+}
+
+/// Slots that are kept however few streams there are.
+const FEW_SLOTS: usize = 16;
+
 /// The streams of a connection.
 pub(crate) struct StreamMap {
     slots: Slab<Stream>,
-    by_id: HashMap<StreamId, usize, BuildHasherDefault<IdHasher>>,
+    by_id: ById<usize>,
     /// The stream that was found last: commands follow their event.
     recent: (StreamId, usize),
     /// The highest identifier that the peer opened or promised, 0 if none.
@@ -62,11 +114,7 @@ pub(crate) struct StreamMap {
     open: [usize; 2],
     /// Identifiers of the peer that were skipped, as inclusive ranges.
     gaps: VecDeque<(u32, u32)>,
-    /// Streams that ended by RST_STREAM lately.
-    reset: VecDeque<(StreamId, Sender)>,
-    reset_capacity: usize,
-    /// The highest stream that we reset and no longer remember, by the parity of its identifier.
-    forgotten: [u32; 2],
+    reset: ResetLately,
 }
 
 impl StreamMap {
@@ -80,9 +128,7 @@ impl StreamMap {
             next_local: first_local,
             open: [0, 0],
             gaps: VecDeque::new(),
-            reset: VecDeque::new(),
-            reset_capacity: (max_concurrent_streams as usize).clamp(64, 1024),
-            forgotten: [0; 2],
+            reset: ResetLately::new((max_concurrent_streams as usize).clamp(64, 1024)),
         }
     }
 
@@ -104,15 +150,7 @@ impl StreamMap {
         {
             return Lookup::Skipped;
         }
-        match self.reset.iter().rev().find(|(reset, _)| *reset == id) {
-            Some((_, by)) => Lookup::Closed(ClosedBy::Reset(*by)),
-            // In doubt it is one of those that we reset: a client may have sent any number of requests before it learned how
-            // many it may have open, and must not be accused of what was under way when they were refused (RFC 9113 §5.1).
-            None if number <= self.forgotten[number as usize % 2] => {
-                Lookup::Closed(ClosedBy::Reset(Sender::Us))
-            }
-            None => Lookup::Closed(ClosedBy::EndStream),
-        }
+        Lookup::Closed(self.reset.closed_by(id))
     }
 
     /// The slot of a stream that is not gone.
@@ -157,13 +195,7 @@ impl StreamMap {
 
     /// Remembers for a while that a stream ended by RST_STREAM.
     pub(crate) fn note_reset(&mut self, id: StreamId, by: Sender) {
-        if self.reset.len() >= self.reset_capacity
-            && let Some((oldest, Sender::Us)) = self.reset.pop_front()
-        {
-            let forgotten = &mut self.forgotten[oldest.get() as usize % 2];
-            *forgotten = oldest.get().max(*forgotten);
-        }
-        self.reset.push_back((id, by));
+        self.reset.note(id, by);
     }
 
     /// Puts in a stream whose identifier was noted as used, and counts it.
@@ -221,11 +253,29 @@ impl StreamMap {
         StreamId::new(self.highest_peer)
     }
 
+    /// Whether most of the slots' memory is of streams that are no more.
+    pub(crate) fn is_sparse(&self) -> bool {
+        let capacity = self.slots.capacity();
+        capacity > FEW_SLOTS && self.slots.len() * 4 <= capacity
+    }
+
+    /// Moves all streams to the lowest slots, and tells from which to which.
+    pub(crate) fn compact(&mut self, mut moved: impl FnMut(usize, usize)) {
+        let by_id = &mut self.by_id;
+        self.slots.compact(|stream, from, to| {
+            by_id.insert(stream.id, to);
+            moved(from, to);
+            true
+        });
+        self.recent = (StreamId::CONNECTION, 0);
+    }
+
     /// Gives back the memory of streams that are no more.
     pub(crate) fn release_memory(&mut self) {
         self.slots.shrink_to_fit();
         self.by_id.shrink_to_fit();
-        self.reset.shrink_to_fit();
+        self.reset.by.shrink_to_fit();
+        self.reset.order.shrink_to_fit();
     }
 
     /// Forgets all streams; the memory goes too.
@@ -234,6 +284,6 @@ impl StreamMap {
         self.by_id = HashMap::default();
         self.recent = (StreamId::CONNECTION, 0);
         self.open = [0, 0];
-        self.reset = VecDeque::new();
+        self.reset = ResetLately::new(0);
     }
 }

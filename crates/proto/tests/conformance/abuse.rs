@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_proto::{
-    ErrorCode, Event, Rate, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
+    ErrorCode, Event, Rate, RequestHead, ResetCause, ResponseHead, StreamId, Timeouts, Violation,
 };
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, POST, flag, with};
@@ -628,22 +628,57 @@ fn a_large_head_in_two_frames() {
 
 #[test]
 fn limits_of_zero_are_none() {
-    // Ours: a limit of zero turns itself off.
-    let mut peer = client_of(|config| {
-        config.timeouts.body = Duration::ZERO;
-        config.timeouts.write = Duration::ZERO;
-        config.timeouts.header_block = Duration::ZERO;
-        config.timeouts.idle = Duration::ZERO;
+    // Ours: a limit of zero turns itself off, and so does one that no clock reaches.
+    for none in [Duration::ZERO, Duration::MAX] {
+        let mut peer = client_of(|config| {
+            for limit in all_limits(&mut config.timeouts) {
+                *limit = none;
+            }
+        });
+        // A second without streams gives memory back; that is all that is waited for.
+        peer.wait(secs(2));
+        assert_eq!(peer.engine.next_timeout(), None);
+        peer.send_all([wire::settings(&[(0x4, 0)]), wire::post(1)]);
+        peer.respond(1, 200, "x");
+        peer.send(wire::get(3).unfinished());
+        assert_eq!(peer.engine.next_timeout(), None);
+        peer.wait(secs(100_000));
+        assert!(!peer.is_closed());
+    }
+}
+
+fn all_limits(timeouts: &mut Timeouts) -> [&mut Duration; 10] {
+    [
+        &mut timeouts.handshake,
+        &mut timeouts.settings_ack,
+        &mut timeouts.header_block,
+        &mut timeouts.body,
+        &mut timeouts.discard,
+        &mut timeouts.write,
+        &mut timeouts.idle,
+        &mut timeouts.probe,
+        &mut timeouts.probe_answer,
+        &mut timeouts.shutdown,
+    ]
+}
+
+#[test]
+fn a_client_without_limits_runs_as_well() {
+    let mut peer = crate::support::server_of(|config| {
+        for limit in all_limits(&mut config.timeouts) {
+            *limit = Duration::MAX;
+        }
     });
-    // A second without streams gives memory back; that is all that is waited for.
-    peer.wait(secs(2));
-    assert_eq!(peer.engine.next_timeout(), None);
-    peer.send_all([wire::settings(&[(0x4, 0)]), wire::post(1)]);
-    peer.respond(1, 200, "x");
-    peer.send(wire::get(3).unfinished());
-    assert_eq!(peer.engine.next_timeout(), None);
+    peer.open_get();
+    peer.send(wire::headers(1, &[(":status", "200")]));
+    peer.engine.observe_rtt(Duration::MAX);
+    peer.send(wire::data(1, octets(20_000)));
+    assert!(!peer.engine.wants_rtt());
+    peer.engine.shut_down(peer.now);
+    peer.pump();
     peer.wait(secs(100_000));
-    assert!(!peer.is_closed());
+    peer.send(wire::data(1, "").end());
+    assert!(peer.is_closed());
 }
 
 // --- Backpressure ---

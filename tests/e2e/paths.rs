@@ -16,7 +16,7 @@ use crate::upstream::Upstream;
 /// What an upstream makes of a target: the path that it serves, or `None` if it refuses.
 type Reader = fn(&str) -> Option<String>;
 
-const READERS: [(&str, Reader); 12] = [
+const READERS: [(&str, Reader); 13] = [
     // Compares what it gets.
     ("Node, raw", |target| Some(without_query(target).to_owned())),
     // As browsers resolve a reference: `new URL(target, base)`.
@@ -73,6 +73,11 @@ const READERS: [(&str, Reader); 12] = [
     ("a program in C that decodes first", |target| {
         let target = decode(target)?.replace('\\', "/");
         Some(resolve(target.split(['\0', '?', '#']).next()?))
+    }),
+    ("a decoder of UTF-8 that takes long forms", |target| {
+        let path = decode(without_query(target))?;
+        let path = path.replace("\u{c0}\u{ae}", ".");
+        Some(resolve(&path.replace("\u{c0}\u{af}", "/")))
     }),
     // A server in front of another one, each of which decodes.
     ("two that decode", |target| {
@@ -137,10 +142,35 @@ fn route_of<'r>(routes: &[&'r str], path: &str) -> &'r str {
 fn spelling(rng: &mut Rng) -> String {
     const WORDS: [&str; 9] = ["admin", "admin", "admin", "a", "b", "x", "secret", "ü", ""];
     const SLASHES: [&str; 9] = ["/", "/", "/", "/", "//", "\\", "%2f", "%5C", "%252F"];
-    const JUNK: [&str; 27] = [
-        ";", ";x", ";a=b", ";/", ";%2f", ";\\", "%3b", "%3Bx", "%253b", ".", "..", "/.", "/..",
-        "%2e", "/%2E%2e", "..;", "%252e", "%00", "%0a", "%23", "%3f", "%3fx", "?", "%20", "%",
-        "%25", "%C0%AF",
+    const JUNK: [&str; 28] = [
+        ";",
+        ";x",
+        ";a=b",
+        ";/",
+        ";%2f",
+        ";\\",
+        "%3b",
+        "%3Bx",
+        "%253b",
+        ".",
+        "..",
+        "/.",
+        "/..",
+        "%2e",
+        "/%2E%2e",
+        "..;",
+        "%252e",
+        "%00",
+        "%0a",
+        "%23",
+        "%3f",
+        "%3fx",
+        "?",
+        "%20",
+        "%",
+        "%25",
+        "%C0%AF",
+        "/%c0%ae%c0%ae",
     ];
     let mut target = String::new();
     for _ in 0..rng.between(1, 4) {

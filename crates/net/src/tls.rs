@@ -1,7 +1,9 @@
 //! TLS settings of servers: certificate and key, versions, ALPN, tickets.
 
 use std::cell::RefCell;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
@@ -10,6 +12,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, KeyLogFile, ServerConfig};
 use x509_parser::parse_x509_certificate;
+use x509_parser::time::ASN1Time;
 
 use crate::pem;
 
@@ -24,6 +27,7 @@ pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
 /// environment variable SSLKEYLOGFILE names, if it does.
 pub struct TlsAcceptorConfig {
     rustls: Arc<ServerConfig>,
+    validity: Option<RangeInclusive<SystemTime>>,
 }
 
 /// Why a certificate or key can't be used.
@@ -134,6 +138,7 @@ impl TlsAcceptorConfig {
             return Err(TlsError::NoCertificate);
         }
         let provider = Arc::new(aws_lc_rs::default_provider());
+        let validity = validity(&certificates[0]);
         let key = certified_key(certificates, key, &provider)?;
         let resolver = Resolver { key: Arc::new(key) };
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -148,7 +153,14 @@ impl TlsAcceptorConfig {
         config.key_log = Arc::new(KeyLogFile::new());
         Ok(Self {
             rustls: Arc::new(config),
+            validity,
         })
+    }
+
+    /// From when to when the server's certificate is valid, both included, if it says so in years that the system's clock
+    /// has.
+    pub fn validity(&self) -> Option<&RangeInclusive<SystemTime>> {
+        self.validity.as_ref()
     }
 
     /// The settings as rustls has them.
@@ -168,21 +180,29 @@ pub(crate) fn certified_key(
         .load_private_key(key.clone_key())
         .map_err(TlsError::KeyUnusable)?;
     let certified = CertifiedKey::new(certificates, key);
-    match certified.keys_match() {
+    let error = match certified.keys_match() {
         // A key that can't tell its public half can't be checked.
-        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
-        Err(Error::InconsistentKeys(_)) => match place_of_key(&certified) {
-            Some(place) => Err(TlsError::LeafNotFirst(place + 1)),
-            None => Err(TlsError::KeyMismatch),
-        },
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => return Ok(certified),
+        Err(error) => error,
+    };
+    match place_of_key(&certified) {
         // webpki reads what it would trust. Clients may trust more: RFC 5280 §4.1.2.1 has version 1 too.
-        Err(error) => match place_of_key(&certified) {
-            Some(0) => Ok(certified),
-            Some(place) => Err(TlsError::LeafNotFirst(place + 1)),
-            None if is_certificate(&certified) => Err(TlsError::KeyMismatch),
-            None => Err(TlsError::CertificateUnusable(error)),
-        },
+        Some(0) => Ok(certified),
+        Some(place) => Err(TlsError::LeafNotFirst(place + 1)),
+        None if is_certificate(&certified) => Err(TlsError::KeyMismatch),
+        None => Err(TlsError::CertificateUnusable(error)),
     }
+}
+
+/// From when to when a certificate is valid.
+fn validity(certificate: &[u8]) -> Option<RangeInclusive<SystemTime>> {
+    let (_, certificate) = parse_x509_certificate(certificate).ok()?;
+    let time = |time: ASN1Time| {
+        let seconds = u64::try_from(time.timestamp()).ok()?;
+        UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    };
+    let validity = certificate.validity();
+    Some(time(validity.not_before)?..=time(validity.not_after)?)
 }
 
 /// Which certificate of the chain the key was made for.
@@ -333,6 +353,18 @@ mod tests {
             matches!(error, Some(TlsError::CertificateUnusable(_))),
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn knows_how_long_the_certificate_is_valid() {
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let [from, until] = [1000, 2000].map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+        (params.not_before, params.not_after) = (from.into(), until.into());
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let config =
+            TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.serialize_pem().as_bytes());
+        assert_eq!(config.unwrap().validity(), Some(&(from..=until)));
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::ServerName;
 use tidegate_net::{Options, TlsAcceptorConfig, TlsConnectorConfig, TlsError, Trust};
@@ -588,10 +589,30 @@ fn acceptor(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<TlsAcceptorCo
         fs::read(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))
     };
     let (chain, private) = (read(&cert)?, read(&key)?);
-    TlsAcceptorConfig::from_pem(&chain, &private).map_err(|error| ConfigError::Tls {
-        cert,
-        key,
-        error,
+    match TlsAcceptorConfig::from_pem(&chain, &private) {
+        Ok(acceptor) => {
+            if let Some(problem) = acceptor.validity().and_then(out_of_date) {
+                log::warn!("the certificate {} {problem}", cert.display());
+            }
+            Ok(acceptor)
+        }
+        Err(error) => Err(ConfigError::Tls { cert, key, error }),
+    }
+}
+
+/// What is wrong with a certificate's dates, if anything is.
+fn out_of_date(validity: &RangeInclusive<SystemTime>) -> Option<String> {
+    let now = SystemTime::now();
+    let date = |time: &SystemTime| httpdate::fmt_http_date(*time);
+    if now > *validity.end() {
+        let date = date(validity.end());
+        return Some(format!(
+            "is out of date since {date}: clients refuse it until it is renewed"
+        ));
+    }
+    (now < *validity.start()).then(|| {
+        let date = date(validity.start());
+        format!("is valid from {date} only: clients refuse it until then, or the clock is wrong")
     })
 }
 
@@ -661,6 +682,17 @@ mod tests {
             target_at(&config.routes, "/health"),
             Some(Target::Status)
         ));
+    }
+
+    #[test]
+    fn dates_of_certificates() {
+        let now = SystemTime::now();
+        let day = Duration::from_secs(24 * 3600);
+        assert_eq!(out_of_date(&(now - day..=now + day)), None);
+        let past = out_of_date(&(now - 2 * day..=now - day)).unwrap();
+        assert!(past.starts_with("is out of date since "), "{past}");
+        let future = out_of_date(&(now + day..=now + 2 * day)).unwrap();
+        assert!(future.starts_with("is valid from "), "{future}");
     }
 
     #[test]

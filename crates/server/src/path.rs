@@ -31,6 +31,8 @@ pub enum PathError {
     Control,
     /// A `%` without two hexadecimal digits.
     Percent,
+    /// More bytes than UTF-8 has for a character. Old decoders make a dot or a slash of them (CVE-2000-0884).
+    Overlong,
     /// A segment `.` or `..`, however it is spelled.
     DotSegment,
     /// Two slashes in front, however they are spelled: as a reference that is another host.
@@ -50,6 +52,7 @@ impl PathError {
             Self::Percent => {
                 "400 Bad Request: a % in the path lacks its two hexadecimal digits; a % itself is %25\n"
             }
+            Self::Overlong => "400 Bad Request: the path has bytes that aren't UTF-8\n",
             Self::DotSegment => {
                 "400 Bad Request: the path has a segment . or ..; ask for the path that it leads to\n"
             }
@@ -228,32 +231,32 @@ type Readings<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
 fn read_unusual(raw: &[u8]) -> Result<Readings<'_>, PathError> {
     let mut canonical = Vec::with_capacity(raw.len() + 16);
     let mut splits = raw.windows(2).any(|two| two == b"//");
+    let mut before = 0;
     let mut rest = raw;
-    while let Some((&byte, behind)) = rest.split_first() {
-        rest = behind;
-        match byte {
-            b'%' => {
-                let (decoded, behind) = hexadecimal(rest).ok_or(PathError::Percent)?;
-                rest = behind;
-                if decoded.is_ascii_control() {
-                    return Err(PathError::Control);
-                }
-                splits |= matches!(decoded, b'/' | b'\\' | b';' | b'?' | b'#' | b'%');
-                push(&mut canonical, decoded);
-            }
+    while let Some((&first, behind)) = rest.split_first() {
+        let (byte, behind) = match first {
+            b'%' => hexadecimal(behind).ok_or(PathError::Percent)?,
             b'#' => return Err(PathError::Fragment),
-            b'/' => canonical.push(byte),
+            _ => (first, behind),
+        };
+        if byte.is_ascii_control() {
+            return Err(PathError::Control);
+        }
+        if is_overlong(before, byte) {
+            return Err(PathError::Overlong);
+        }
+        match first {
+            b'/' => canonical.push(first),
             b';' => {
                 splits = true;
-                canonical.push(byte);
+                canonical.push(first);
             }
-            // The engines let none through.
-            byte if byte.is_ascii_control() => return Err(PathError::Control),
-            byte => {
-                splits |= byte == b'\\';
+            _ => {
+                splits |= matches!(byte, b'/' | b'\\' | b';' | b'?' | b'#' | b'%');
                 push(&mut canonical, byte);
             }
         }
+        (before, rest) = (byte, behind);
     }
     let decoded = splits.then(|| decode(raw));
     let segments = decoded.as_deref().unwrap_or(&canonical);
@@ -291,6 +294,14 @@ fn hexadecimal(text: &[u8]) -> Option<(u8, &[u8])> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let byte = digit(high)? << 4 | digit(low)?;
     Some((u8::try_from(byte).ok()?, rest))
+}
+
+/// Whether two bytes begin a character that UTF-8 writes in fewer (RFC 3629 §3).
+fn is_overlong(first: u8, second: u8) -> bool {
+    matches!(
+        (first, second),
+        (0xc0 | 0xc1, 0x80..=0xbf) | (0xe0, 0x80..=0x9f) | (0xf0, 0x80..=0x8f)
+    )
 }
 
 /// How often a path may be decoded: twice, by a server behind another one that does it too.
@@ -465,6 +476,15 @@ mod tests {
                 ],
             ),
             (PathError::Fragment, &["/a#b", "/#", "/?a#b"]),
+            (
+                PathError::Overlong,
+                &[
+                    "/%c0%ae%c0%ae/x",
+                    "/a%C0%AFb",
+                    "/%e0%80%af",
+                    "/%F0%80%80%AF",
+                ],
+            ),
         ];
         for (error, targets) in cases {
             for target in targets {
@@ -510,7 +530,43 @@ mod tests {
         }
     }
 
+    /// The path with some of its bytes percent-encoded that needn't be.
+    fn spelled(path: &str, choices: &[u8]) -> String {
+        let mut choices = choices.iter().cycle();
+        let mut after_percent = 0;
+        let spell = |byte: u8| {
+            after_percent = if byte == b'%' {
+                3
+            } else {
+                after_percent.max(1) - 1
+            };
+            match (byte, choices.next()) {
+                _ if after_percent > 0 => char::from(byte).to_string(),
+                (b'/' | b';', _) | (_, None | Some(0)) => char::from(byte).to_string(),
+                (_, Some(1)) => format!("%{byte:02x}"),
+                (_, Some(_)) => format!("%{byte:02X}"),
+            }
+        };
+        path.bytes().map(spell).collect()
+    }
+
     proptest! {
+        #[test]
+        fn spellings_of_one_path_route_alike(
+            path in "(/(admin|a|b|;|%2F|%5c|%3B|[.~!@ -])*){1,4}",
+            choices in proptest::collection::vec(0..3_u8, 8..32),
+        ) {
+            let routes = ["/", "/admin", "/a/b", "/~/@!"].map(|route| (route.to_owned(), route));
+            let router = crate::router::Router::new(routes);
+            let goes_on = |target: &str| {
+                let path = RequestPath::read(target.as_bytes())?;
+                let found = router.find(&path).unwrap();
+                Ok::<_, PathError>((*found.target, router.is_ambiguous(&path, &found)))
+            };
+            let other = spelled(&path, &choices);
+            prop_assert_eq!(goes_on(&path), goes_on(&other), "{} and {}", path, other);
+        }
+
         #[test]
         fn a_canonical_form_is_its_own(target in "/(/|%2f|%61|%25|%|[a-c.;?#\\\\ \u{e4}\u{7f}\0]|%[0-9a-fA-F]{2}){0,12}") {
             let Ok(path) = RequestPath::read(target.as_bytes()) else {

@@ -4,7 +4,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
-use crate::handlers::beneath::Pace;
+use crate::handlers::beneath::{Pace, Storage};
 
 /// Threads of the process. A disk has a queue of its own, and what is read often comes from memory.
 pub const THREADS: usize = 4;
@@ -35,11 +35,12 @@ impl Disk {
         }
     }
 
-    /// Does `work` at once if that goes, `None` if it has to be handed to the threads.
-    pub fn at_once<T>(&self, work: impl FnOnce(Pace) -> T) -> Option<T> {
-        match self.first {
-            Pace::AtOnce => Some(work(Pace::AtOnce)),
-            Pace::Patient => None,
+    /// Does `work` at once if that may go, `None` if it has to be handed to the threads.
+    pub fn at_once<T>(&self, storage: Storage, work: impl FnOnce(Pace) -> T) -> Option<T> {
+        match (self.first, storage) {
+            (Pace::AtOnce, Storage::Local) => Some(work(Pace::AtOnce)),
+            // Opening asks the other side, whatever is in our caches.
+            (Pace::AtOnce, Storage::Remote) | (Pace::Patient, _) => None,
         }
     }
 

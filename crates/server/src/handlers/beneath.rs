@@ -28,6 +28,57 @@ pub enum Pace {
     Patient,
 }
 
+/// What has the files of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// This machine: what is in its caches is there at once.
+    Local,
+    /// Another machine or another program, which is asked even for what was asked before.
+    Remote,
+}
+
+impl Storage {
+    /// Numbers of file systems, as in statfs(2), that ask somebody else: NFS, SMB, CIFS, Ceph, 9P, FUSE, AFS, Coda, Lustre,
+    /// GPFS, GFS2, VirtualBox's.
+    const REMOTE: [u32; 12] = [
+        0x0000_6969,
+        0xfe53_4d42,
+        0xff53_4d42,
+        0x00c3_6400,
+        0x0102_1997,
+        0x6573_5546,
+        0x5346_414f,
+        0x7375_7245,
+        0x0bd0_0bd0,
+        0x4750_4653,
+        0x0116_1970,
+        0x786f_4256,
+    ];
+
+    /// What has the files of this directory. Of what is mounted below it nothing is known.
+    ///
+    /// # Errors
+    /// What the system says.
+    #[cfg(target_os = "linux")]
+    pub fn of(directory: &Path) -> io::Result<Self> {
+        let number = rustix::fs::statfs(directory)?.f_type as u32;
+        Ok(if Self::REMOTE.contains(&number) {
+            Self::Remote
+        } else {
+            Self::Local
+        })
+    }
+
+    /// What has the files of this directory, of which nothing is known here.
+    ///
+    /// # Errors
+    /// Never.
+    #[cfg(not(target_os = "linux"))]
+    pub fn of(_directory: &Path) -> io::Result<Self> {
+        Ok(Self::Remote)
+    }
+}
+
 /// How the kernel keeps us below a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Means {

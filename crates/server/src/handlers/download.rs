@@ -165,7 +165,7 @@ impl Download {
             let want = want.min(rest).min(PIECE);
             let (source, file, next) = (&self.source, &mut self.file, self.next);
             let disk = reader.disk.clone();
-            let read = disk.at_once(|pace| {
+            let read = disk.at_once(source.root.storage(), |pace| {
                 let file = match file {
                     Some(file) => file,
                     None => file.insert(reader.open(source, pace)?),

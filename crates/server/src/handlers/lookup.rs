@@ -12,7 +12,7 @@ use percent_encoding::percent_decode;
 use rustix::io::Errno;
 
 use super::asset::fingerprint;
-use super::beneath::{Links, Means, Pace, Purpose};
+use super::beneath::{Links, Means, Pace, Purpose, Storage};
 
 /// A file that changed less than so many seconds ago may change again without its times showing it.
 const UNSETTLED: u64 = 2;
@@ -28,6 +28,7 @@ static WALKING: Once = Once::new();
 pub struct Root {
     directory: PathBuf,
     means: Means,
+    storage: Storage,
 }
 
 /// What a path leads to.
@@ -150,12 +151,31 @@ impl Root {
                 );
             });
         }
-        Ok(Self { directory, means })
+        let storage = Storage::of(&directory)?;
+        Ok(Self {
+            directory,
+            means,
+            storage,
+        })
     }
 
     /// Where it is.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// What has its files.
+    pub fn storage(&self) -> Storage {
+        self.storage
+    }
+
+    /// The same root as if another machine had its files.
+    #[cfg(test)]
+    pub fn made_remote(self) -> Self {
+        Self {
+            storage: Storage::Remote,
+            ..self
+        }
     }
 
     /// How the kernel keeps us below it.

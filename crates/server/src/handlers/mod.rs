@@ -7,6 +7,8 @@ pub mod demo;
 pub mod download;
 pub mod echo;
 pub mod files;
+pub mod kept;
+pub mod look;
 pub mod lookup;
 pub mod status;
 pub mod upload;

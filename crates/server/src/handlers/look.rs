@@ -1,0 +1,170 @@
+//! A look at the file system: what a path leads to, and what is said of it.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::asset::{Metadata, fingerprint};
+use super::beneath::{Links, Pace, read_at};
+use super::conditional::Validators;
+use super::download::Source;
+use super::lookup::{Found, Identity, Located, Refusal, Root};
+
+/// Files of up to so many octets are kept in memory.
+pub const SMALL: u64 = 64 << 10;
+
+/// What a path leads to.
+pub enum Looked {
+    /// A directory; the path lacks the slash at its end.
+    Directory,
+    /// A file that is kept in memory, and its content.
+    Small(Spot, Bytes),
+    /// A larger file.
+    Large(Spot),
+}
+
+/// Where a file was found.
+pub struct Spot {
+    /// The file.
+    pub source: Source,
+    /// Whether links led to it.
+    pub links: Links,
+}
+
+/// Looks at what a path leads to, and reads it if it is small.
+///
+/// # Errors
+/// Why there is nothing to serve.
+pub fn look(root: &Root, rest: &[u8], pace: Pace) -> Result<Looked, Refusal> {
+    let Located {
+        below,
+        file,
+        mut identity,
+        links,
+    } = match root.find(rest, pace)? {
+        Found::Directory => return Ok(Looked::Directory),
+        Found::File(located) => located,
+    };
+    let content = if identity.length <= SMALL {
+        Some(read_small(&file, identity.length, pace)?)
+    } else {
+        None
+    };
+    if let Some(content) = &content {
+        // It may have become shorter or longer since its length was asked for. The next turn will see.
+        identity.length = content.len() as u64;
+    }
+    let source = Source {
+        root: root.clone(),
+        below,
+        identity,
+    };
+    let spot = Spot { source, links };
+    Ok(match content {
+        Some(content) => Looked::Small(spot, content),
+        None => Looked::Large(spot),
+    })
+}
+
+/// The entity tag of this content.
+pub fn entity_tag(content: &[u8]) -> String {
+    format!("\"{:016x}\"", fingerprint(content))
+}
+
+/// The entity tag of a file whose content isn't looked at.
+pub fn version_tag(identity: &Identity, settled: bool) -> String {
+    let number = identity.fingerprint();
+    if settled {
+        format!("\"{number:016x}-{:x}\"", identity.length)
+    } else {
+        // RFC 9110 §8.8.1: "a validator is weak if [...] the origin server cannot guarantee that". It is another one than
+        // that of the same times once they are settled, since the content may be another one then.
+        format!("W/\"{number:016x}\"")
+    }
+}
+
+/// What goes into the head of an answer.
+pub fn describe(asked: &Path, identity: &Identity, etag: String) -> Metadata {
+    let guess = mime_guess::from_path(asked).first_or_octet_stream();
+    let is_text = guess.type_() == "text" || guess.essence_str() == "application/javascript";
+    let charset = if is_text { "; charset=utf-8" } else { "" };
+    let second = u64::try_from(identity.modified.0).unwrap_or(0);
+    Metadata {
+        content_type: format!("{}{charset}", guess.essence_str()),
+        validators: Validators::new(etag, Some(second)),
+        length: identity.length,
+    }
+}
+
+fn read_small(mut file: &File, length: u64, pace: Pace) -> io::Result<Bytes> {
+    match pace {
+        Pace::AtOnce => {
+            // One octet more shows that there is no more.
+            let mut content = vec![0; length as usize + 1];
+            let read = read_at(file, &mut content, 0, pace)?;
+            content.truncate(read);
+            if read as u64 == length {
+                Ok(content.into())
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        }
+        Pace::Patient => {
+            let mut content = Vec::with_capacity(length as usize);
+            file.by_ref().take(SMALL).read_to_end(&mut content)?;
+            Ok(content.into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(names: &[&str], size: usize) -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        for name in names {
+            std::fs::write(dir.path().join(name), vec![b'x'; size]).unwrap();
+        }
+        let root = Root::new(dir.path()).unwrap();
+        (dir, root)
+    }
+
+    fn identity(root: &Root, path: &str) -> Identity {
+        match root.find(path.as_bytes(), Pace::Patient) {
+            Ok(Found::File(located)) => located.identity,
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn types_by_name() {
+        let (_dir, root) = root(&["a"], 1);
+        let identity = identity(&root, "/a");
+        let of = |name: &str| describe(Path::new(name), &identity, String::new()).content_type;
+        assert_eq!(of("index.html"), "text/html; charset=utf-8");
+        assert_eq!(of("a.CSS"), "text/css; charset=utf-8");
+        assert_eq!(of("a.txt"), "text/plain; charset=utf-8");
+        assert_eq!(of("a.js"), "text/javascript; charset=utf-8");
+        assert_eq!(of("a.png"), "image/png");
+        assert_eq!(of("a.svg"), "image/svg+xml");
+        assert_eq!(of("a.wasm"), "application/wasm");
+        assert_eq!(of("a.json"), "application/json");
+        assert_eq!(of("a"), "application/octet-stream");
+    }
+
+    #[test]
+    fn entity_tags_differ_when_files_do() {
+        let (_dir, root) = root(&["a", "b"], 7);
+        let tag = |path: &str, settled| version_tag(&identity(&root, path), settled);
+        assert_eq!(tag("/a", true), tag("/a", true));
+        assert_ne!(tag("/a", true), tag("/b", true), "one length, one time");
+        assert!(tag("/a", true).starts_with('"') && tag("/a", true).ends_with("-7\""));
+        assert!(tag("/a", false).starts_with("W/\""));
+        let opaque = tag("/a", false).trim_start_matches("W/").to_owned();
+        assert_ne!(opaque, tag("/a", true), "never taken for the settled one");
+        assert_ne!(entity_tag(b"version-1"), entity_tag(b"version-2"));
+    }
+}

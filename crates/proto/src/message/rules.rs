@@ -151,25 +151,7 @@ impl<'a> Regular<'a> {
             }
             // There it means nothing, whatever it says.
             KnownName::CONTENT_LENGTH if section == Section::Trailers => check_value(value),
-            KnownName::CONTENT_LENGTH => {
-                // RFC 9110 §8.6: "Content-Length = 1*DIGIT". "a recipient of a Content-Length header field value consisting of the same
-                // decimal value repeated as a comma-separated list … MAY … replace that invalid field value with a single instance of the
-                // decimal value"; two lines are such a list.
-                let length = match parse_length(value) {
-                    Some(length) => length,
-                    None => {
-                        self.spelling = Spelling::Repeatedly;
-                        parse_equal_lengths(value).ok_or(Violation::ContentLengthInvalid)?
-                    }
-                };
-                if let Some(before) = self.content_length.replace(length) {
-                    self.spelling = Spelling::Repeatedly;
-                    if before != length {
-                        return Err(Violation::ContentLengthInvalid);
-                    }
-                }
-                Ok(())
-            }
+            KnownName::CONTENT_LENGTH => self.note_length(value),
             KnownName::HOST if section == Section::Request => {
                 // RFC 9110 §7.2: "Host = uri-host [ ":" port ]", so never with userinfo. It may be empty.
                 if !value.is_empty() && !is_authority(value) {
@@ -182,6 +164,35 @@ impl<'a> Regular<'a> {
                 Ok(())
             }
             _ => check_value(value),
+        }
+    }
+}
+
+impl Regular<'_> {
+    /// RFC 9110 §8.6: "Content-Length = 1*DIGIT".
+    fn note_length(&mut self, value: &[u8]) -> Result<(), Violation> {
+        let length = match parse_length(value) {
+            Some(length) => length,
+            None => return self.note_lengths(value),
+        };
+        if self.content_length.is_some() {
+            return self.note_lengths(value);
+        }
+        self.content_length = Some(length);
+        Ok(())
+    }
+
+    /// RFC 9110 §8.6: "a recipient of a Content-Length header field value consisting of the same decimal value repeated as a
+    /// comma-separated list … MAY … replace that invalid field value with a single instance of the decimal value". Two lines are such a
+    /// list.
+    #[cold]
+    fn note_lengths(&mut self, value: &[u8]) -> Result<(), Violation> {
+        let length = parse_length(value).or_else(|| parse_equal_lengths(value));
+        let length = length.ok_or(Violation::ContentLengthInvalid)?;
+        self.spelling = Spelling::Repeatedly;
+        match self.content_length.replace(length) {
+            Some(before) if before != length => Err(Violation::ContentLengthInvalid),
+            _ => Ok(()),
         }
     }
 }

@@ -56,6 +56,9 @@ pub enum Progress {
     Done(usize),
 }
 
+/// Requests of one connection that room is always kept for.
+const FEW: usize = 16;
+
 /// All requests in progress of a worker, by connection and stream.
 #[derive(Default)]
 pub struct Exchanges {
@@ -75,7 +78,10 @@ impl Exchanges {
 
     /// Takes out the one of this stream.
     pub fn remove(&mut self, conn: ConnId, id: StreamId) -> Option<Exchange> {
-        self.by_conn.get_mut(&conn)?.remove(&id)
+        let its = self.by_conn.get_mut(&conn)?;
+        let exchange = its.remove(&id);
+        give_back(its);
+        exchange
     }
 
     /// The streams of a connection that have one in progress.
@@ -87,5 +93,31 @@ impl Exchanges {
     /// Takes out all of a connection.
     pub fn remove_all(&mut self, conn: ConnId) -> impl Iterator<Item = Exchange> {
         self.by_conn.remove(&conn).unwrap_or_default().into_values()
+    }
+}
+
+/// A connection that had a thousand requests at once keeps no room for them.
+fn give_back<T>(its: &mut FxHashMap<StreamId, T>) {
+    if its.capacity() > FEW && its.len() * 8 <= its.capacity() {
+        its.shrink_to(its.len() * 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_for_many_is_given_back() {
+        let mut its = FxHashMap::default();
+        for id in 0..1000 {
+            its.insert(StreamId::new(2 * id + 1), ());
+        }
+        for id in 1..1000 {
+            its.remove(&StreamId::new(2 * id + 1));
+            give_back(&mut its);
+        }
+        assert_eq!(its.len(), 1);
+        assert!(its.capacity() <= 2 * FEW, "{}", its.capacity());
     }
 }

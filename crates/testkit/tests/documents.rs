@@ -141,7 +141,7 @@ fn rows(debug: &str) -> Vec<String> {
             ("burst", value) => burst = value,
             ("per_second", per_second) => rows.push(row(
                 &path,
-                &format!("{}, {per_second} a second", thousands(burst)),
+                &format!("{}, {} a second", thousands(burst), thousands(per_second)),
             )),
             _ => {
                 path.push(name);

@@ -5,6 +5,7 @@
 
 use crate::conn::{Connection, Role};
 use crate::error::Violation;
+use crate::guard::PAUSE;
 
 impl Connection {
     /// A harmless frame was charged: if that was too much, the next one has to wait.
@@ -20,7 +21,7 @@ impl Connection {
 
     #[cold]
     fn slow_down(&mut self, violation: Violation) -> Result<(), Violation> {
-        if self.guard.pause(self.now) {
+        if self.pause() {
             return Ok(());
         }
         self.give_up(violation)
@@ -83,8 +84,14 @@ impl Connection {
         if self.role == Role::Server {
             return Err(violation);
         }
-        self.guard.pause(self.now);
+        self.pause();
         self.drain(violation);
         Ok(())
+    }
+
+    /// Takes no input for a while. What the peer has sent meanwhile is no less in time. Whether it may have one more pause.
+    fn pause(&mut self) -> bool {
+        self.timers.postpone(PAUSE);
+        self.guard.pause(self.now)
     }
 }

@@ -32,6 +32,14 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
+    /// Those that wait for something of the peer's, once.
+    const OF_INPUT: [Self; 4] = [
+        Self::Handshake,
+        Self::SettingsAck,
+        Self::HeaderBlock,
+        Self::Probe,
+    ];
+
     const ALL: [Self; 12] = [
         Self::Handshake,
         Self::SettingsAck,
@@ -69,6 +77,15 @@ impl Timers {
     pub(crate) fn set_if_unset(&mut self, timer: Timer, now: Instant, limit: Duration) {
         if self.deadlines[timer as usize].is_none() {
             self.set(timer, now, limit);
+        }
+    }
+
+    /// The peer's next bytes are not looked at for so long: what waits for them waits longer.
+    pub(crate) fn postpone(&mut self, by: Duration) {
+        for timer in Timer::OF_INPUT {
+            if let Some(at) = &mut self.deadlines[timer as usize] {
+                *at += by;
+            }
         }
     }
 

@@ -58,7 +58,7 @@ pub struct AbuseLimits {
     /// limit on fields and this fails its stream only. Default 1,000.
     pub header_fields: u32,
     /// PING frames that must be answered (CVE-2019-9512), beyond those that the next field justifies; then a pause.
-    /// Default 200 and 50 per second.
+    /// Default 500 and 200 per second.
     pub pings: Rate,
     /// PING frames that each DATA frame of ours justifies: gRPC measures the path with them while a body comes in.
     /// Default 1.
@@ -71,25 +71,25 @@ pub struct AbuseLimits {
     /// GOAWAY frames; then a pause. Default 20 and 5 per second.
     pub goaways: Rate,
     /// PRIORITY and PRIORITY_UPDATE frames (CVE-2019-9513) beyond those that the next field justifies; then a pause. Never
-    /// less than SETTINGS_MAX_CONCURRENT_STREAMS at once. Default 500 and 100 per second.
+    /// less than SETTINGS_MAX_CONCURRENT_STREAMS at once. Default 1,000 and 1,000 per second.
     pub priorities: Rate,
     /// PRIORITY and PRIORITY_UPDATE frames that each stream justifies. Default 4.
     pub priorities_per_stream: u32,
     /// WINDOW_UPDATE frames beyond those that the next two fields and each byte of DATA that went out justify; then a
-    /// pause. Default 1,000 and 200 per second.
+    /// pause. Default 1,000 and 1,000 per second.
     pub window_updates: Rate,
     /// WINDOW_UPDATE frames that each DATA frame of ours justifies. Default 10.
     pub window_updates_per_data: u32,
     /// WINDOW_UPDATE frames that each stream justifies. Default 4.
     pub window_updates_per_stream: u32,
     /// DATA frames without payload that don't end their stream (CVE-2019-9518), beyond one for each stream and for each DATA
-    /// frame with bytes; then a pause. Default 500 and 100 per second.
+    /// frame with bytes; then a pause. Default 1,000 and 1,000 per second.
     pub empty_data: Rate,
     /// Frames of unknown kinds, which must be ignored (RFC 9113 §5.5): each 1, and 1 more for each whole KiB; then a pause.
-    /// Default 1,000 and 500 per second.
+    /// Default 1,000 and 1,000 per second.
     pub unknown_frames: Rate,
     /// Frames on streams that are over, beyond two for each stream; then a pause. WINDOW_UPDATE and priorities are counted
-    /// by their own budgets. Default 1,000 and 500 per second.
+    /// by their own budgets. Default 1,000 and 1,000 per second.
     pub closed_streams: Rate,
     /// Pauses of 100 ms; then the connection is cut off, or drained by a client. Default 100 and 1 per second.
     pub pauses: Rate,
@@ -105,19 +105,19 @@ impl Default for AbuseLimits {
             small_continuations: Rate::new(100, 10),
             header_list_factor: 4,
             header_fields: 1000,
-            pings: Rate::new(200, 50),
+            pings: Rate::new(500, 200),
             pings_per_data: 1,
             settings: Rate::new(50, 10),
             settings_entries: 32,
             goaways: Rate::new(20, 5),
-            priorities: Rate::new(500, 100),
+            priorities: Rate::new(1000, 1000),
             priorities_per_stream: 4,
-            window_updates: Rate::new(1000, 200),
+            window_updates: Rate::new(1000, 1000),
             window_updates_per_data: 10,
             window_updates_per_stream: 4,
-            empty_data: Rate::new(500, 100),
-            unknown_frames: Rate::new(1000, 500),
-            closed_streams: Rate::new(1000, 500),
+            empty_data: Rate::new(1000, 1000),
+            unknown_frames: Rate::new(1000, 1000),
+            closed_streams: Rate::new(1000, 1000),
             pauses: Rate::new(100, 1),
         }
     }
@@ -132,14 +132,14 @@ impl AbuseLimits {
             provoked_resets: 1000,
             continuations: 32,
             small_continuations: Rate::new(1000, 100),
-            pings: Rate::new(1000, 200),
+            pings: Rate::new(5000, 1000),
             settings: Rate::new(200, 20),
             goaways: Rate::new(100, 10),
-            priorities: Rate::new(10_000, 1000),
-            window_updates: Rate::new(10_000, 2000),
-            empty_data: Rate::new(10_000, 1000),
-            unknown_frames: Rate::new(10_000, 1000),
-            closed_streams: Rate::new(10_000, 1000),
+            priorities: Rate::new(10_000, 10_000),
+            window_updates: Rate::new(10_000, 10_000),
+            empty_data: Rate::new(10_000, 10_000),
+            unknown_frames: Rate::new(10_000, 10_000),
+            closed_streams: Rate::new(10_000, 10_000),
             ..Self::default()
         }
     }

@@ -179,7 +179,7 @@ fn each_data_frame_justifies_a_ping() {
         guard.ping(data_frames, t).unwrap();
     }
     let more = allowed(|| guard.ping(10_000, t), Violation::PingFlood);
-    assert_eq!(more, 200);
+    assert_eq!(more, 500);
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn each_push_may_be_cancelled_once() {
 fn ping_flood_cve_2019_9512() {
     let t = start();
     let mut guard = guard(t);
-    assert_eq!(allowed(|| guard.ping(0, t), Violation::PingFlood), 200);
+    assert_eq!(allowed(|| guard.ping(0, t), Violation::PingFlood), 500);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn goaway_flood() {
 #[test]
 fn resource_loop_cve_2019_9513() {
     let t = start();
-    for (streams, opened, most) in [(100, 0, 500), (100, 25, 600), (1000, 600, 3400)] {
+    for (streams, opened, most) in [(100, 0, 1000), (100, 25, 1100), (5000, 600, 7400)] {
         let mut guard = guard_of(streams, t);
         let signals = allowed(|| guard.priority(opened, t), Violation::PriorityFlood);
         assert_eq!(signals, most);
@@ -243,7 +243,7 @@ fn empty_frames_flood_cve_2019_9518() {
     let t = start();
     let mut guard = guard(t);
     let flood = Violation::EmptyFrameFlood;
-    assert_eq!(allowed(|| guard.empty_data(0, 0, t), flood), 500);
+    assert_eq!(allowed(|| guard.empty_data(0, 0, t), flood), 1000);
     // One behind each piece of an upload, and one more.
     for pieces in 1..10_000 {
         guard.empty_data(pieces, 1, t).unwrap();

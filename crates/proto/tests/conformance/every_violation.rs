@@ -62,7 +62,7 @@ fn push(frame: wire::Raw) -> Peer {
 
 /// A server engine that gets more and more of what `frames` makes of a number from 1 on, until it has had enough.
 fn flood(mut peer: Peer, frames: impl Fn(u32) -> Vec<wire::Raw>) -> Peer {
-    for count in 1..10_000 {
+    for count in 1..20_000 {
         peer.send_all(frames(count));
         if peer.is_closed() {
             return peer;

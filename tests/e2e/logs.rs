@@ -1,6 +1,7 @@
 //! Logs that nobody reads, that nothing can be written to, that were moved away; what strangers provoke.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 
 use tidegate_proto::Body;
 
@@ -28,6 +29,35 @@ fn a_log_that_nobody_reads_stops_neither_requests_nor_the_end() {
         drop(client);
         assert!(server.ends_by("TERM").success());
     }
+}
+
+#[test]
+fn lines_that_were_lost_are_counted_when_it_is_over() {
+    let (mut server, address) = unread(&["--workers", "1"]);
+    let mut client = Client::h2c(Some(address));
+    // 6 MB of lines.
+    let user_agent = "u".repeat(15_000);
+    for _ in 0..400 {
+        let fields = [("user-agent", &*user_agent)];
+        let response = client.ask("GET", "/status", &fields, Body::Empty);
+        assert_eq!(response.status(), 200);
+    }
+    let stderr = BufReader::new(server.0.stderr.take().unwrap());
+    let mut lines = stderr.lines().map(Result::unwrap);
+    let mut written = 0;
+    let report = lines.find(|line| {
+        written += usize::from(line.contains("GET /status"));
+        line.contains("lines of the log were lost: it took them too slowly")
+    });
+    let report = report.unwrap();
+    let lost = report
+        .split(' ')
+        .find_map(|word| word.parse::<usize>().ok());
+    let lost = lost.unwrap();
+    // The report comes when half of the queue is free; the rest follows.
+    written += lines.take(400 - lost - written).count();
+    assert!(lost > 50 && written + lost == 400, "{report}");
+    assert_eq!(client.get("/status").status(), 200);
 }
 
 #[test]

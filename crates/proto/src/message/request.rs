@@ -402,6 +402,7 @@ impl RequestHead {
 }
 
 /// The same list, with a path in ASCII.
+#[cold]
 fn with_ascii_path(fields: &Fields) -> Fields {
     let mut encoded = Fields::with_capacity(fields.len(), fields.octets() + 64);
     for field in fields {

@@ -9,6 +9,30 @@ use super::rules::parse_length;
 /// An address in brackets is one of IPv6. A port is empty, or a number of 16 bits. No name has a comma: RFC 3986 §3.2.2
 /// would allow that, but what has one are two Host fields that somebody joined.
 pub fn is_authority(value: &[u8]) -> bool {
+    is_usual(value) || is_right(value)
+}
+
+/// Whether an authority is as nearly all are: a name of letters, digits, "-" and ".", or an IPv4 address, with a port of four
+/// digits at most, or none.
+fn is_usual(value: &[u8]) -> bool {
+    let mut host = value;
+    let mut digits = 0;
+    while let [rest @ .., b'0'..=b'9'] = host {
+        host = rest;
+        digits += 1;
+        if digits == 4 {
+            break;
+        }
+    }
+    // Without a colon the digits are of the name.
+    let host = match host {
+        [host @ .., b':'] if digits > 0 => host,
+        _ => value,
+    };
+    !host.is_empty() && classes(host) & SCHEME != 0
+}
+
+fn is_right(value: &[u8]) -> bool {
     let (host_is_fine, port) = match value.strip_prefix(b"[") {
         Some(literal) => {
             let Some(end) = literal.iter().position(|&byte| byte == b']') else {
@@ -43,10 +67,7 @@ pub(super) fn is_generic_authority(value: &[u8]) -> bool {
 
 /// RFC 3986 §3.2.2: "reg-name = *( unreserved / pct-encoded / sub-delims )", here without the comma and not empty.
 fn is_host_name(host: &[u8]) -> bool {
-    let classes = classes(host);
-    !host.is_empty()
-        // Letters, digits, "-" and ".", as nearly every name is made of, also make a scheme.
-        && (classes & SCHEME != 0 || classes & HOST_NAME != 0 && is_percent_encoded(host))
+    !host.is_empty() && classes(host) & HOST_NAME != 0 && is_percent_encoded(host)
 }
 
 /// RFC 3986 §2.1: "pct-encoded = "%" HEXDIG HEXDIG".
@@ -135,6 +156,41 @@ mod tests {
             "a%",
         ] {
             assert!(!is_authority(authority.as_bytes()), "{authority}");
+        }
+    }
+
+    #[test]
+    fn usual_authorities_are_right_ones() {
+        for authority in [
+            "a",
+            "localhost:8443",
+            "1234",
+            "1.2.3.4:80",
+            "a:1",
+            "a1:1234",
+            "a:12345",
+            "a:",
+            ":1",
+            ":1234",
+            "",
+            "a:b1",
+            "a::1",
+            "a:1:2",
+            "[::1]:80",
+            "a_b:80",
+        ] {
+            let value = authority.as_bytes();
+            assert!(!is_usual(value) || is_right(value), "{authority}");
+        }
+        for authority in [
+            "a",
+            "localhost:8443",
+            "1234",
+            "1.2.3.4:80",
+            "a:1",
+            "a1:1234",
+        ] {
+            assert!(is_usual(authority.as_bytes()), "{authority}");
         }
     }
 

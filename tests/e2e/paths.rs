@@ -300,7 +300,7 @@ fn refused_paths_get_a_sentence_and_reach_no_upstream() {
         );
         let answer = client.ask("POST", path, &[], Body::Full("abc".into()));
         assert_eq!(
-            (answer.status(), &*answer.text()),
+            (answer.status(), answer.text()),
             (400, &*sentence),
             "{path}"
         );

@@ -403,12 +403,14 @@ fn route(typed: &str) -> Result<Route, String> {
         upstream if UpstreamTarget::is_meant(upstream) => {
             RouteTarget::Upstream(UpstreamTarget::parse(upstream)?)
         }
-        upstream if let Some(url) = as_upstream(upstream) => {
-            return Err(format!(
-                "for an upstream write {url}; a directory of that name is ./{upstream}"
-            ));
-        }
-        directory => RouteTarget::Directory(directory.into()),
+        directory => match as_upstream(directory) {
+            None => RouteTarget::Directory(directory.into()),
+            Some(url) => {
+                return Err(format!(
+                    "for an upstream write {url}; a directory of that name is ./{directory}"
+                ));
+            }
+        },
     };
     Ok(Route { path, target })
 }

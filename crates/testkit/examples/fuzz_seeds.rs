@@ -443,7 +443,26 @@ fn server_connection(dir: &Path) -> std::io::Result<()> {
         Settings::of(&[(SettingId::INITIAL_WINDOW_SIZE, 0)]).write(out);
         Settings::of(&[(SettingId::INITIAL_WINDOW_SIZE, 65_535)]).write(out);
     });
-    seed(dir, "windows", &input)
+    seed(dir, "windows", &input)?;
+    let input = connection(0, &[2], |out| {
+        // More than may come at once: the request waits for a pause to be over.
+        for _ in 0..60 {
+            Settings::of(&[]).write(out);
+        }
+        headers(1, request_block(&mut Encoder::new(4096), "/"), true).write(out);
+    });
+    seed(dir, "pause", &input)?;
+    let input = connection(0, &[2], |out| {
+        let mut encoder = Encoder::new(4096);
+        // The first is answered with a sentence, the second has no window for one.
+        headers(1, request_block(&mut encoder, "no path"), true).write(out);
+        small_windows.write(out);
+        headers(3, request_block(&mut encoder, "no path"), false).write(out);
+        data(3, 9, true).write(out);
+        window_update(1, 1).write(out);
+        window_update(0, 1).write(out);
+    });
+    seed(dir, "malformed", &input)
 }
 
 fn client_connection(dir: &Path) -> std::io::Result<()> {

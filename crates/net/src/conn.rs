@@ -121,8 +121,8 @@ pub(crate) struct Conn {
     pub(crate) timer: Option<Tick>,
     /// Bytes that were thrown away since the end began.
     lingered: u64,
-    /// That goes on no longer, whatever comes.
-    linger_until: Option<Instant>,
+    /// What of the linger timeout isn't bought yet, once the end was sent.
+    linger_left: Option<Duration>,
     /// Why it ends; the first reason counts.
     end: Option<End>,
 }
@@ -192,7 +192,7 @@ impl Conn {
             taken: 0,
             timer: None,
             lingered: 0,
-            linger_until: None,
+            linger_left: None,
             end: None,
         }
     }
@@ -465,9 +465,9 @@ impl Conn {
         if !self.end_our_side(buffers, now, write_timeout, written)? {
             return Ok(false);
         }
-        if self.linger_until.is_none() {
+        if self.linger_left.is_none() {
             self.deadline = Some(now + LINGER);
-            self.linger_until = Some(now + linger_timeout.max(LINGER));
+            self.linger_left = Some(linger_timeout.saturating_sub(LINGER));
         }
         Ok(self.eof)
     }
@@ -510,11 +510,12 @@ impl Conn {
         let is_request =
             |engine: &Engine| engine.protocol() == Protocol::Http1 && !engine.is_client();
         let is_request = self.engine.as_ref().is_some_and(is_request);
-        if let (Some(deadline), Some(until)) = (&mut self.deadline, self.linger_until)
+        if let (Some(deadline), Some(left)) = (&mut self.deadline, &mut self.linger_left)
             && is_request
         {
-            let bought = Duration::from_millis(count * 1000 / LINGER_RATE);
-            *deadline = (*deadline + bought).min(until);
+            let bought = Duration::from_millis(count * 1000 / LINGER_RATE).min(*left);
+            *left -= bought;
+            *deadline += bought;
         }
         let is_enough = !is_request && self.lingered > LINGER_BYTES;
         Ok(is_enough || (self.eof && self.sent_end))

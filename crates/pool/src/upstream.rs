@@ -113,10 +113,12 @@ pub fn client_config() -> Config {
     config
 }
 
-/// Has the engines wait so long for an upstream's SETTINGS, their acknowledgement and that of a PING; zero: no limit. It should be
+/// Has the engines wait so long for an upstream's SETTINGS, their acknowledgement and that of a PING, and for the rest of a header
+/// block; zero: no limit. It should be
 /// [`Options::request_timeout`]: no less, or requests that have time left are lost with their connection.
 pub fn wait_for_answers(config: &mut Config, limit: Duration) {
     config.timeouts.handshake = limit;
     config.timeouts.settings_ack = limit;
+    config.timeouts.header_block = limit;
     config.timeouts.probe_answer = limit;
 }

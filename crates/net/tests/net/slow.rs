@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_net::{ConnId, End, MemorySocket};
-use tidegate_proto::{Body, CloseReason, Event, ResponseHead, StreamId};
+use tidegate_proto::{Body, CloseReason, Event, ResponseHead, StreamId, Violation};
 
 use crate::common::{Told, pattern};
 use crate::memory::{CLIENT, Lab, read, write};
@@ -95,6 +95,43 @@ fn a_closed_connection_is_read_for_as_long_as_it_is_worth_it() {
             (seconds..seconds + 2).contains(&lasted),
             "{bytes} bytes each {every} ms: {lasted} s"
         );
+    }
+}
+
+#[test]
+fn what_comes_before_the_first_request_may_not_drip_either() {
+    // A PROXY header and what may be either protocol have ten seconds together, the preface of HTTP/2 has ten more.
+    let addr = "198.51.100.7:1".parse().unwrap();
+    let header = tidegate_net::proxy_header(1, addr, addr);
+    let unsure = [&header[..], b"PRI * HTTP/2.0"].concat();
+    for octets in [&header, &unsure, &b"PRI * HTTP/2.0"[..]] {
+        let mut lab = Lab::new(1, |options| {
+            options.proxy_protocol_from = vec!["192.0.2.0/24".parse().unwrap()];
+        });
+        let (mut client, server) = MemorySocket::pair(1000);
+        lab.memory.accept(server, CLIENT.into());
+        let began = lab.now;
+        // The last bytes drip.
+        let (front, back) = octets.split_at(octets.len().saturating_sub(11));
+        write(&mut client, front);
+        lab.run();
+        let mut drip = back.iter();
+        let end = loop {
+            if let Some(end) = lab.closed() {
+                break end;
+            }
+            if let Some(octet) = drip.next() {
+                write(&mut client, &[*octet]);
+            }
+            lab.wait(SECOND);
+            assert!(lab.now < began + 20 * SECOND, "it is endured");
+        };
+        let by_engine = CloseReason::Violation(Violation::HandshakeTimedOut);
+        match end {
+            End::HandshakeTimedOut => {}
+            End::Closed(reason) => assert_eq!(reason, by_engine),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -179,6 +179,14 @@ impl Server {
         send_signal(self.child.id(), name);
     }
 
+    /// Stops the process until it gets CONT.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+        while !self.proc("status", "State:").contains('T') {
+            thread::yield_now();
+        }
+    }
+
     /// A line of /proc/PID/FILE that begins with `name`.
     pub(crate) fn proc(&self, file: &str, name: &str) -> String {
         let path = format!("/proc/{}/{file}", self.child.id());

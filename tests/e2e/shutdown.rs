@@ -1,11 +1,12 @@
 //! Signals.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use tidegate_proto::Body;
 
 use crate::client::Client;
-use crate::server::Server;
+use crate::server::{PATIENCE, Server};
 
 #[test]
 fn without_connections_it_ends_at_once() {
@@ -101,4 +102,36 @@ fn a_second_signal_ends_at_once() {
     let (status, _, stderr) = server.ended();
     assert_eq!(status.code(), Some(130), "{stderr}");
     client.closed();
+}
+
+/// Connections that wait in the queue of the listening sockets, with their requests, are accepted and
+/// answered before these close.
+#[test]
+fn what_waits_to_be_accepted_is_answered() {
+    let server = Server::start(&["--route", "/=status"]);
+    server.freeze();
+    let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut clients: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut client = TcpStream::connect(server.h2c.unwrap()).unwrap();
+            client.write_all(request).unwrap();
+            client
+        })
+        .collect();
+    server.signal("TERM");
+    server.signal("CONT");
+    for client in &mut clients {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    }
+    assert_eq!(server.ended().0.code(), Some(0));
+}
+
+#[test]
+fn sigquit_ends_gracefully_too() {
+    let server = Server::start(&[]);
+    server.signal("QUIT");
+    assert_eq!(server.ended().0.code(), Some(0));
 }

@@ -85,6 +85,32 @@ fn a_certificate_from_files() {
     assert_eq!(client.get("/status").status(), 200);
 }
 
+#[test]
+fn sighup_reads_the_certificate_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key, old) = certificate_files(&dir, "site");
+    let server = Server::start(&["--cert", &cert, "--key", &key]);
+    let trusted = |pem: &Pem| CertificateDer::from_pem_slice(pem.certificate.as_bytes()).unwrap();
+    let mut before = Client::tls_trusting(server.tls, trusted(&old));
+    assert_eq!(before.get("/status").status(), 200);
+
+    // A certificate without its key isn't taken.
+    let (other_cert, other_key, new) = certificate_files(&dir, "other");
+    fs::copy(&other_cert, &cert).unwrap();
+    server.signal("HUP");
+    server.wait_for("the former certificate goes on");
+    let mut client = Client::tls_trusting(server.tls, trusted(&old));
+    assert_eq!(client.get("/status").status(), 200);
+
+    fs::copy(&other_key, &key).unwrap();
+    server.signal("HUP");
+    server.wait_for("was read anew");
+    let mut client = Client::tls_trusting(server.tls, trusted(&new));
+    assert_eq!(client.get("/status").status(), 200);
+    // Connections that were there go on.
+    assert_eq!(before.get("/status").status(), 200);
+}
+
 pub(crate) fn assert_sentence(stderr: &str) {
     assert_eq!(stderr.trim_end().lines().count(), 1, "{stderr}");
     assert!(stderr.starts_with("tidegate: "), "{stderr}");

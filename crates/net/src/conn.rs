@@ -454,6 +454,14 @@ impl Conn {
         self.deadline = None;
     }
 
+    /// A client has sent HTTP in cleartext where TLS was to begin: it gets this answer in cleartext,
+    /// then the end.
+    pub(crate) fn answer_in_cleartext(&mut self, answer: &[u8]) {
+        self.transport.tls = None;
+        self.outbox.tail().extend_from_slice(answer);
+        self.begin_close(End::HttpOnTlsPort);
+    }
+
     /// In phase `Closing`: writes what waits, then sends our end. Tells whether nothing more is to be done.
     pub(crate) fn close(
         &mut self,

@@ -68,7 +68,7 @@ pub struct TlsInfo {
     pub version: &'static str,
     /// The cipher suite's name, such as `TLS13_AES_128_GCM_SHA256`.
     pub cipher: &'static str,
-    /// The protocol that ALPN picked: `h2`, `http/1.1`, or none if the client offered none.
+    /// The protocol that ALPN picked: `h2`, `http/1.1`, `http/1.0`, or none if the client offered none.
     pub alpn: Option<&'static str>,
     /// The name that the client asked for (SNI).
     pub sni: Option<String>,

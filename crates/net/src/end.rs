@@ -12,6 +12,8 @@ pub enum End {
     Closed(CloseReason),
     /// The TLS handshake, or a TLS record after it, failed.
     TlsFailed(rustls::Error),
+    /// The peer spoke HTTP in cleartext where TLS was to begin; it was told so by a 400.
+    HttpOnTlsPort,
     /// The peer closed before the protocol was known.
     HandshakeEof,
     /// The peer didn't finish the TLS handshake, or sent no HTTP, for the handshake timeout.
@@ -42,6 +44,7 @@ impl std::fmt::Display for End {
         match self {
             Self::Closed(reason) => write!(f, "{reason}"),
             Self::TlsFailed(error) => write!(f, "TLS failed: {error}"),
+            Self::HttpOnTlsPort => f.write_str("HTTP in cleartext on a port for TLS"),
             Self::HandshakeEof => f.write_str("closed by the peer before the handshake was done"),
             Self::HandshakeTimedOut => f.write_str("handshake timed out"),
             Self::ConnectFailed(error) => write!(f, "can't connect: {error}"),

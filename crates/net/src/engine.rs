@@ -187,6 +187,12 @@ impl Engine {
         }
     }
 
+    /// Whether it is HTTP/1.1 and nothing was asked yet. HTTP/2 has a way of its own to end without the
+    /// loss of what is on its way.
+    pub(crate) fn is_new_http1(&self) -> bool {
+        matches!(self, Self::Http1(engine) if engine.stats().requests == 0)
+    }
+
     /// Whether it asks, and the peer answers.
     pub(crate) fn is_client(&self) -> bool {
         either!(self, engine => engine.role()) == Role::Client

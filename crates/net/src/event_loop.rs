@@ -24,7 +24,7 @@ use bytes::BytesMut;
 use log::{debug, info};
 use mio::event::Event as Readiness;
 use mio::{Events, Interest, Poll, Token};
-use tidegate_proto::{Event, Flow, Outbox};
+use tidegate_proto::{Event, Flow, Outbox, WallClock};
 
 pub(crate) use self::accept::Whose;
 use self::accept::{Accepting, Newcomer};
@@ -56,6 +56,9 @@ const LETTERS_AT_ONCE: usize = 64;
 /// a small request is one, so a connection that floods costs the others 64 requests' time, some
 /// hundred microseconds.
 const EVENTS_AT_ONCE: usize = 64;
+
+/// How long a graceful end waits for the first request of a connection that was just made.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// How often [`Service::tick`] is called.
 const TICK: Duration = Duration::from_secs(1);
@@ -374,6 +377,7 @@ impl<S: Service> EventLoop<S> {
             return;
         }
         let now = self.conns.now();
+        self.accept_all();
         self.shutdown_deadline = Some(now + self.options.shutdown_timeout);
         // Closes the sockets.
         self.listeners.clear();
@@ -388,12 +392,30 @@ impl<S: Service> EventLoop<S> {
                 continue;
             }
             match (&mut conn.engine, conn.phase) {
-                (Some(engine), Phase::Open) => engine.shut_down(now),
+                (Some(engine), Phase::Open) if !engine.is_new_http1() => engine.shut_down(now),
                 (_, Phase::Closing) => {}
-                // Nothing was asked yet.
-                _ => conn.begin_close(End::Stopped),
+                // Nothing was asked yet, but what was may be on its way: the client has found the
+                // port open.
+                _ => {
+                    let at = now + FIRST_REQUEST;
+                    conn.deadline = Some(conn.deadline.map_or(at, |deadline| deadline.min(at)));
+                }
             }
             self.conns.mark(slot);
+        }
+    }
+
+    /// A graceful end has begun before this connection's first request, which may be there now.
+    fn shut_down_behind_request(&mut self, slot: u32) {
+        let now = self.conns.now();
+        if let Some(conn) = self.conns.get(slot)
+            && conn.info.origin == Origin::Accepted
+            && let Some(engine) = &mut conn.engine
+            && !engine.is_ending()
+            && !engine.is_new_http1()
+        {
+            engine.shut_down(now);
+            conn.deadline = None;
         }
     }
 
@@ -419,7 +441,12 @@ impl<S: Service> EventLoop<S> {
                     Phase::Connecting | Phase::ProxyHeader | Phase::Handshake | Phase::Unsure => {
                         conn.begin_close(End::HandshakeTimedOut);
                     }
-                    Phase::Open => {}
+                    // A graceful end has waited for a request.
+                    Phase::Open => {
+                        if let Some(engine) = &mut conn.engine {
+                            engine.shut_down(now);
+                        }
+                    }
                     Phase::Closing => {
                         self.bury(slot);
                         continue;
@@ -488,6 +515,11 @@ impl<S: Service> EventLoop<S> {
             let left_over = conn.left_over();
             match conn.fill(&mut self.buffers) {
                 Ok(count) => totals.octets_in += count as u64,
+                Err(End::HttpOnTlsPort) => {
+                    let clock = self.options.proto.wall_clock.as_ref();
+                    conn.answer_in_cleartext(&https_wanted(clock.and_then(WallClock::date)));
+                    return self.conns.mark(slot);
+                }
                 Err(End::TlsFailed(error)) => {
                     // Not at once: the peer is to read the alert.
                     conn.begin_close(End::TlsFailed(error));
@@ -504,6 +536,9 @@ impl<S: Service> EventLoop<S> {
                 self.service.trace(&self.conns, id, Direction::In, octets);
             }
             let taken = self.advance(slot);
+            if self.shutdown_deadline.is_some() {
+                self.shut_down_behind_request(slot);
+            }
             if let Some(conn) = self.conns.get(slot) {
                 conn.keep(&mut self.buffers, taken);
                 if conn.end_is_near || conn.eof {
@@ -584,7 +619,9 @@ impl<S: Service> EventLoop<S> {
         };
         let id = conn.id;
         conn.phase = Phase::Open;
-        conn.deadline = None;
+        if self.shutdown_deadline.is_none() {
+            conn.deadline = None;
+        }
         let is_plain = conn.transport.tls.is_none();
         conn.engine = Some(match (conn.dialling.take(), protocol) {
             (Some(dialling), Protocol::Http2) => {
@@ -983,6 +1020,18 @@ impl<S: Service> EventLoop<S> {
             self.next_tick = Some(now + TICK);
         }
     }
+}
+
+/// The answer to a request in cleartext on a port for TLS.
+fn https_wanted(date: Option<String>) -> Vec<u8> {
+    let text = "This port speaks HTTPS, and the request came in cleartext: begin its address with https://.\n";
+    let date = date.map_or_else(String::new, |date| format!("date: {date}\r\n"));
+    let len = text.len();
+    format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {len}\r\n\
+         {date}connection: close\r\n\r\n{text}"
+    )
+    .into_bytes()
 }
 
 /// What is in an outbox behind its first octets.

@@ -101,7 +101,7 @@ pub use dial::{Dial, DialSecurity, Protocol};
 pub use end::End;
 pub use engine::{Engine, StreamMut};
 pub use event_loop::EventLoop;
-pub use listener::{Listener, Security};
+pub use listener::{Listener, Security, Stack};
 pub use mailbox::Mailbox;
 pub use memory::{Dialled, MemoryLoop, MemorySocket};
 pub use proxy_header::proxy_header;

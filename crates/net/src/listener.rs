@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::TlsAcceptorConfig;
 
 /// Connections that the kernel keeps for us until we accept them.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// What a listener's connections speak below HTTP.
 #[derive(Clone)]
@@ -21,6 +21,16 @@ pub enum Security {
     Plain,
     /// TLS, with ALPN.
     Tls(Arc<TlsAcceptorConfig>),
+}
+
+/// Whose connections a socket for all IPv6 addresses (`[::]`) takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stack {
+    /// What the system has, which is those of IPv4 too on Linux, unless its administrator said
+    /// otherwise.
+    Dual,
+    /// Those of IPv6 alone (IPV6_V6ONLY), so that another socket may listen on the same port of IPv4.
+    V6Only,
 }
 
 /// A listening socket of one worker.
@@ -38,7 +48,11 @@ impl Listener {
     /// What the operating system says. With SO_REUSEPORT it doesn't object to another process of the same user that
     /// listens there too; [`Listener::bind_group`] does.
     pub fn bind(addr: SocketAddr, security: Security) -> io::Result<Self> {
-        let socket = open(addr)?;
+        Self::bind_stack(addr, security, Stack::Dual)
+    }
+
+    fn bind_stack(addr: SocketAddr, security: Security, stack: Stack) -> io::Result<Self> {
+        let socket = open(addr, stack)?;
         #[cfg(unix)]
         socket.set_reuse_port(true)?;
         socket.bind(&addr.into())?;
@@ -63,14 +77,27 @@ impl Listener {
         security: &Security,
         workers: usize,
     ) -> io::Result<Vec<Self>> {
+        Self::bind_group_of(addr, security, workers, Stack::Dual)
+    }
+
+    /// The same, where `stack` says whose connections a socket for all IPv6 addresses takes.
+    ///
+    /// # Errors
+    /// Those of [`Listener::bind_group`].
+    pub fn bind_group_of(
+        addr: SocketAddr,
+        security: &Security,
+        workers: usize,
+        stack: Stack,
+    ) -> io::Result<Vec<Self>> {
         if addr.port() != 0 {
             // A socket without SO_REUSEPORT finds out whether somebody else has the port.
-            open(addr)?.bind(&addr.into())?;
+            open(addr, stack)?.bind(&addr.into())?;
         }
         let mut listeners = Vec::with_capacity(workers);
         let mut bound = addr;
         for _ in 0..workers {
-            let listener = Self::bind(bound, security.clone())?;
+            let listener = Self::bind_stack(bound, security.clone(), stack)?;
             bound = listener.local_addr();
             listeners.push(listener);
         }
@@ -102,8 +129,11 @@ impl Listener {
     }
 }
 
-fn open(addr: SocketAddr) -> io::Result<Socket> {
+fn open(addr: SocketAddr, stack: Stack) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() && stack == Stack::V6Only {
+        socket.set_only_v6(true)?;
+    }
     // Connections of an earlier process in TIME_WAIT don't keep us from the port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
@@ -126,11 +156,24 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn one_port_of_both_families() -> io::Result<()> {
+        let v4 = SocketAddr::from(([0, 0, 0, 0], 0));
+        let group = Listener::bind_group(v4, &Security::Plain, 2)?;
+        let v6 = SocketAddr::from(([0; 16], group[0].local_addr().port()));
+        match Listener::bind_group_of(v6, &Security::Plain, 2, Stack::V6Only) {
+            Ok(group) => assert_eq!(group.len(), 2),
+            // A system without IPv6 can't show it.
+            Err(error) => assert_ne!(error.kind(), io::ErrorKind::AddrInUse),
+        }
+        Ok(())
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn connections_take_over_what_the_listener_has() -> io::Result<()> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let system = SockRef::from(&open(any)?).tcp_notsent_lowat()?;
+        let system = SockRef::from(&open(any, Stack::Dual)?).tcp_notsent_lowat()?;
         for (octets, expected) in [(0, system), (50_000, 50_000)] {
             let listener = Listener::bind(any, Security::Plain)?;
             listener.set_notsent_lowat(octets)?;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::CryptoProvider;
@@ -20,14 +20,17 @@ use crate::pem;
 pub(crate) const H2: &[u8] = b"h2";
 /// ALPN's name of HTTP/1.1 (RFC 7301 §6).
 pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
+/// ALPN's name of HTTP/1.0 (RFC 7301 §6).
+pub(crate) const HTTP_1_0: &[u8] = b"http/1.0";
 
 /// What TLS listeners need to know. Shared by all workers, so that a session ticket of one is good at the others.
 ///
-/// TLS 1.3 and 1.2; ALPN `h2` and `http/1.1`; session tickets whose keys rotate; secrets go to the file that the
+/// TLS 1.3 and 1.2; ALPN `h2`, `http/1.1` and `http/1.0`; session tickets whose keys rotate; secrets go to the file that the
 /// environment variable SSLKEYLOGFILE names, if it does.
 pub struct TlsAcceptorConfig {
     rustls: Arc<ServerConfig>,
     validity: Option<RangeInclusive<SystemTime>>,
+    resolver: Arc<Resolver>,
 }
 
 /// Why a certificate or key can't be used.
@@ -140,24 +143,35 @@ impl TlsAcceptorConfig {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let validity = validity(&certificates[0]);
         let key = certified_key(certificates, key, &provider)?;
-        let resolver = Resolver { key: Arc::new(key) };
+        let resolver = Arc::new(Resolver {
+            key: RwLock::new(Arc::new(key)),
+        });
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Setup)?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(resolver));
+            .with_cert_resolver(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>);
         // RFC 7301 §3.2: the server picks the first of its own that the client offered too; when there is none, rustls
         // "SHALL respond with a fatal no_application_protocol alert".
-        config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec()];
+        config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec(), HTTP_1_0.to_vec()];
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
         config.key_log = Arc::new(KeyLogFile::new());
         Ok(Self {
             rustls: Arc::new(config),
             validity,
+            resolver,
         })
     }
 
-    /// From when to when the server's certificate is valid, both included, if it says so in years that the system's clock
+    /// Takes the certificate chain and key of `other` for all handshakes that begin from now on.
+    /// Connections and tickets that there are stay good.
+    pub fn replace_certificate(&self, other: &Self) {
+        let key = other.resolver.key();
+        let current = self.resolver.key.write();
+        *current.unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    /// From when to when the certificate that it was made with is valid, both included, if it says so in years that the system's clock
     /// has.
     pub fn validity(&self) -> Option<&RangeInclusive<SystemTime>> {
         self.validity.as_ref()
@@ -231,16 +245,23 @@ pub(crate) fn take_server_name() -> Option<String> {
     SERVER_NAME.take()
 }
 
-/// Always the same certificate.
+/// The same certificate for all names, until it is replaced.
 #[derive(Debug)]
 struct Resolver {
-    key: Arc<CertifiedKey>,
+    key: RwLock<Arc<CertifiedKey>>,
+}
+
+impl Resolver {
+    fn key(&self) -> Arc<CertifiedKey> {
+        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&key)
+    }
 }
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         SERVER_NAME.set(hello.server_name().map(str::to_owned));
-        Some(Arc::clone(&self.key))
+        Some(self.key())
     }
 }
 
@@ -380,7 +401,7 @@ mod tests {
         let (certificate, key) = pair();
         let config = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
         let config = config.rustls();
-        assert_eq!(config.alpn_protocols, [H2, HTTP_1_1]);
+        assert_eq!(config.alpn_protocols, [H2, HTTP_1_1, HTTP_1_0]);
         assert!(config.ticketer.enabled());
         assert_eq!(config.max_early_data_size, 0);
     }

@@ -169,6 +169,7 @@ impl TlsSession {
         let alpn = match self.session.alpn_protocol() {
             Some(tls::H2) => Some("h2"),
             Some(tls::HTTP_1_1) => Some("http/1.1"),
+            Some(tls::HTTP_1_0) => Some("http/1.0"),
             _ => None,
         };
         let version = self.session.protocol_version();
@@ -204,7 +205,12 @@ impl TlsSession {
         {
             self.server_name = Some(name);
         }
-        let rest = result.map_err(End::TlsFailed)?;
+        let rest = match result {
+            Err(_) if handshaking && self.is_asked_in_cleartext(&buffers.read[..count]) => {
+                return Err(End::HttpOnTlsPort);
+            }
+            result => result.map_err(End::TlsFailed)?,
+        };
         if rest > MAX_TLS_LEFT_OVER {
             let error = InvalidMessage::HandshakePayloadTooLarge;
             return Err(End::TlsFailed(error.into()));
@@ -214,6 +220,17 @@ impl TlsSession {
             self.left_over = buffers.read[count - rest..count].to_vec();
         }
         Ok(())
+    }
+
+    /// Whether a client has begun with a method of HTTP where a record of TLS must be, which begins
+    /// with a number below 32.
+    fn is_asked_in_cleartext(&self, octets: &[u8]) -> bool {
+        let method = octets.iter().take_while(|octet| octet.is_ascii_uppercase());
+        let is_method = match (method.count(), octets) {
+            (0, _) => false,
+            (len, octets) => octets.get(len).is_none_or(|&octet| octet == b' '),
+        };
+        is_method && matches!(self.session, Session::Server(_))
     }
 
     /// Makes records of what waits in `outbox` and writes them, behind those that are pending.

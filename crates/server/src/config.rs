@@ -37,6 +37,8 @@ pub struct Config {
     pub h2c: Vec<Address>,
     /// Certificate and key, if there is an address for TLS.
     pub acceptor: Option<Arc<TlsAcceptorConfig>>,
+    /// Where its certificate was read from; `None` if it was made just now.
+    pub certificate: Option<CertificateFiles>,
     /// Whether the certificate was made just now.
     pub self_signed: bool,
     /// What is where.
@@ -216,9 +218,11 @@ impl Config {
             return Err(ConfigError::NothingToListenOn);
         }
         let self_signed = !tls.is_empty() && flags.cert.is_none();
+        let certificate = flags.cert.clone().zip(flags.key.clone());
+        let certificate = certificate.map(|(cert, key)| CertificateFiles { cert, key });
         let acceptor = match tls.is_empty() {
             true => None,
-            false => Some(Arc::new(acceptor(flags.cert.clone(), flags.key.clone())?)),
+            false => Some(Arc::new(acceptor(certificate.as_ref())?)),
         };
         let access_log = Destination::open(flags.access_log.as_deref()).map_err(|error| {
             ConfigError::NoAccessLog(flags.access_log.clone().unwrap_or_default(), error)
@@ -330,6 +334,7 @@ impl Config {
             tls,
             h2c,
             acceptor,
+            certificate,
             self_signed,
             routes,
             websockets,
@@ -578,17 +583,39 @@ fn addresses(typed: &[Listen], default: u16) -> Vec<Address> {
     typed.iter().filter_map(address).collect()
 }
 
-fn acceptor(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<TlsAcceptorConfig, ConfigError> {
-    let (Some(cert), Some(key)) = (cert, key) else {
+/// The files of a certificate and its key.
+#[derive(Clone, Debug)]
+pub struct CertificateFiles {
+    /// The certificate's chain.
+    pub cert: PathBuf,
+    /// Its key; may be the same file.
+    pub key: PathBuf,
+}
+
+impl CertificateFiles {
+    /// Reads both anew, for all handshakes to come.
+    ///
+    /// # Errors
+    /// When a file can't be read or used; the former certificate goes on then.
+    pub fn reload(&self, current: &TlsAcceptorConfig) -> Result<(), ConfigError> {
+        current.replace_certificate(&acceptor(Some(self))?);
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    fs::read(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))
+}
+
+fn acceptor(files: Option<&CertificateFiles>) -> Result<TlsAcceptorConfig, ConfigError> {
+    let Some(files) = files else {
         let pem = certificate::self_signed()
             .map_err(|error| ConfigError::SelfSigned(error.to_string()))?;
         return TlsAcceptorConfig::from_pem(pem.certificate.as_bytes(), pem.key.as_bytes())
             .map_err(|error| ConfigError::SelfSigned(error.to_string()));
     };
-    let read = |path: &Path| {
-        fs::read(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))
-    };
-    let (chain, private) = (read(&cert)?, read(&key)?);
+    let CertificateFiles { cert, key } = files;
+    let (chain, private) = (read(cert)?, read(key)?);
     match TlsAcceptorConfig::from_pem(&chain, &private) {
         Ok(acceptor) => {
             if let Some(problem) = acceptor.validity().and_then(out_of_date) {
@@ -596,7 +623,11 @@ fn acceptor(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<TlsAcceptorCo
             }
             Ok(acceptor)
         }
-        Err(error) => Err(ConfigError::Tls { cert, key, error }),
+        Err(error) => Err(ConfigError::Tls {
+            cert: cert.clone(),
+            key: key.clone(),
+            error,
+        }),
     }
 }
 

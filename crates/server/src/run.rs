@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
-use tidegate_net::{EventLoop, Listener, Mailbox, Security};
+use tidegate_net::{EventLoop, Listener, Mailbox, Security, Stack, TlsAcceptorConfig};
 
 use crate::access_log::Destination;
 use crate::app::{App, Site};
-use crate::config::{Address, Config, Target};
+use crate::config::{Address, CertificateFiles, Config, Target};
 use crate::handlers::files;
 use crate::logs::{self, queue};
 use crate::router::Router;
@@ -114,7 +114,11 @@ pub fn run(config: Config) -> Result<(), RunError> {
         threads.push(thread.map_err(RunError::Start)?);
     }
     drop(ended);
-    handle_signals(signals, mailboxes, access_log.clone()).map_err(RunError::Start)?;
+    let reopened = Reopened {
+        access_log: access_log.clone(),
+        certificate: config.acceptor.zip(config.certificate),
+    };
+    handle_signals(signals, mailboxes, reopened).map_err(RunError::Start)?;
     // Nobody may be reading; the server serves all the same.
     stdout.push(banner(&bound, &site.routes, config.self_signed));
 
@@ -171,8 +175,10 @@ fn bind_all(config: &Config) -> Result<(Vec<Vec<Listener>>, Vec<Bound>), RunErro
     wanted.extend(config.h2c.iter().map(|address| (*address, Security::Plain)));
     let mut workers: Vec<Vec<Listener>> = (0..config.workers).map(|_| Vec::new()).collect();
     let mut bound = Vec::with_capacity(wanted.len());
+    let families: Vec<SocketAddr> = wanted.iter().map(|(address, _)| address.first).collect();
     for (address, security) in wanted {
-        let group = bind(address, &security, config.workers)?;
+        let stack = stack(address.first, &families);
+        let group = bind(address, &security, config.workers, stack)?;
         let addr = group.first().map_or(address.first, Listener::local_addr);
         for (worker, listener) in workers.iter_mut().zip(group) {
             worker.push(listener);
@@ -186,8 +192,25 @@ fn bind_all(config: &Config) -> Result<(Vec<Vec<Listener>>, Vec<Bound>), RunErro
     Ok((workers, bound))
 }
 
-fn bind(address: Address, security: &Security, workers: usize) -> Result<Vec<Listener>, RunError> {
-    let bind = |addr| Listener::bind_group(addr, security, workers).map_err(|error| (addr, error));
+/// Whose connections a socket takes: where its port is listened on by IPv4 too, those are not its.
+fn stack(addr: SocketAddr, all: &[SocketAddr]) -> Stack {
+    let is_other =
+        |other: &SocketAddr| other.is_ipv4() && other.port() == addr.port() && addr.port() != 0;
+    match addr.is_ipv6() && all.iter().any(is_other) {
+        true => Stack::V6Only,
+        false => Stack::Dual,
+    }
+}
+
+fn bind(
+    address: Address,
+    security: &Security,
+    workers: usize,
+    stack: Stack,
+) -> Result<Vec<Listener>, RunError> {
+    let bind = |addr| {
+        Listener::bind_group_of(addr, security, workers, stack).map_err(|error| (addr, error))
+    };
     let result = match (bind(address.first), address.otherwise) {
         (Err((_, error)), Some(otherwise)) if lacks_ipv6(&error) => bind(otherwise),
         (result, _) => result,
@@ -208,6 +231,8 @@ const SIGNALS: [i32; 6] = [SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2];
 enum Asked {
     /// A graceful end, and an end at once when it is asked for again.
     End,
+    /// Logs are opened and certificates read anew.
+    Reload,
     /// Logs are opened anew.
     Reopen,
     /// Nothing: other servers have a meaning for this signal that there isn't here.
@@ -217,27 +242,47 @@ enum Asked {
 impl Asked {
     fn by(signal: i32) -> Self {
         match signal {
-            SIGHUP | SIGUSR1 => Self::Reopen,
+            SIGHUP => Self::Reload,
+            SIGUSR1 => Self::Reopen,
             SIGUSR2 => Self::Nothing,
             _ => Self::End,
         }
     }
 }
 
+/// What signals have opened or read anew.
+struct Reopened {
+    access_log: Destination,
+    /// `None` without TLS, and where the certificate is in no file.
+    certificate: Option<(Arc<TlsAcceptorConfig>, CertificateFiles)>,
+}
+
 /// Does what signals ask for, on a thread of its own. What is done comes before what is said.
 fn handle_signals(
     mut signals: Signals,
     mailboxes: Vec<Mailbox<<App as tidegate_net::Service>::Message>>,
-    access_log: Destination,
+    reopened: Reopened,
 ) -> io::Result<()> {
     let handle = move || {
         let mut ending = false;
         for signal in signals.forever() {
             let name = signal_name(signal).unwrap_or("signal");
             match Asked::by(signal) {
-                Asked::Reopen => {
-                    access_log.reopen();
+                asked @ (Asked::Reopen | Asked::Reload) => {
+                    reopened.access_log.reopen();
                     log::info!("{name}: the access log is opened anew");
+                    if let (Asked::Reload, Some((acceptor, certificate))) =
+                        (asked, &reopened.certificate)
+                    {
+                        match certificate.reload(acceptor) {
+                            Ok(()) => {
+                                log::info!("{name}: {} was read anew", certificate.cert.display())
+                            }
+                            Err(error) => {
+                                log::error!("{name}: the former certificate goes on: {error}")
+                            }
+                        }
+                    }
                 }
                 Asked::Nothing => log::info!("{name}: ignored"),
                 Asked::End if ending => {
@@ -345,7 +390,7 @@ mod tests {
             first: addr,
             otherwise: None,
         };
-        let Err(error) = bind(address, &Security::Plain, 2) else {
+        let Err(error) = bind(address, &Security::Plain, 2, Stack::Dual) else {
             panic!("bound a taken port");
         };
         let sentence = error.to_string();
@@ -353,6 +398,26 @@ mod tests {
             sentence.starts_with(&format!("can't listen on {addr}: the port is taken")),
             "{sentence}"
         );
+    }
+
+    #[test]
+    fn one_port_is_listened_on_by_both_families() {
+        let at = |first| Address {
+            first,
+            otherwise: None,
+        };
+        let v4 = SocketAddr::from(([0, 0, 0, 0], 0));
+        let v4 = bind(at(v4), &Security::Plain, 1, Stack::Dual).unwrap();
+        let v4_addr = v4[0].local_addr();
+        let v6 = SocketAddr::from(([0; 16], v4_addr.port()));
+        assert_eq!(stack(v6, &[v6]), Stack::Dual);
+        let stack = stack(v6, &[v4_addr, v6]);
+        assert_eq!(stack, Stack::V6Only);
+        match bind(at(v6), &Security::Plain, 1, stack) {
+            // A system without IPv6 can't show it.
+            Err(RunError::Bind(_, error)) if lacks_ipv6(&error) => {}
+            result => assert_eq!(result.unwrap().len(), 1),
+        }
     }
 
     #[test]

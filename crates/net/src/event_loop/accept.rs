@@ -14,6 +14,7 @@ use tidegate_proto::ErrorCode;
 use super::EventLoop;
 use crate::admission::Account;
 use crate::conn::{Conn, Phase};
+use crate::listener::BACKLOG;
 use crate::memory::MemorySocket;
 use crate::socket::Socket;
 use crate::tls_session::TlsSession;
@@ -22,6 +23,9 @@ use crate::{ConnInfo, End, Listener, Origin, Security, Service};
 
 /// Connections that one turn accepts from one listener at most.
 const ACCEPT_AT_ONCE: usize = 64;
+
+/// Rounds of these that take a whole queue, and some more for those that come in meanwhile.
+const ALL: usize = 2 * (BACKLOG as usize) / ACCEPT_AT_ONCE;
 
 /// How long to leave a listener alone when the system has no file descriptor or memory for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -126,6 +130,19 @@ impl<S: Service> EventLoop<S> {
                     until: now + PARKED_FOR,
                 };
                 self.welcome(newcomer);
+            }
+        }
+    }
+
+    /// Accepts all that waits: the listeners are about to be closed, and the system would reset it.
+    pub(super) fn accept_all(&mut self) {
+        for accepting in &mut self.listeners {
+            accepting.is_ready = true;
+        }
+        for _ in 0..ALL {
+            self.accept();
+            if !self.listeners.iter().any(Accepting::can_go_on) {
+                return;
             }
         }
     }

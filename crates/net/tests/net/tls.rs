@@ -254,19 +254,6 @@ fn a_broken_record_is_answered_by_an_alert() {
 }
 
 #[test]
-fn cleartext_on_a_tls_port_is_let_go() {
-    let worker = Worker::tls();
-    let mut stream = worker.connect();
-    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    // An alert record (RFC 8446 §5.1).
-    assert_eq!(answer[0], 21);
-    drop(stream);
-    assert!(worker.wait_closed().starts_with("TLS failed"));
-}
-
-#[test]
 fn the_servers_end_comes_with_close_notify() {
     let worker = Worker::tls();
     let config = Arc::new(worker.client_config(&["h2"]));
@@ -280,4 +267,50 @@ fn the_servers_end_comes_with_close_notify() {
     }
     drop(client);
     worker.join();
+}
+
+#[test]
+fn http_in_cleartext_is_told_that_this_port_is_for_tls() {
+    let worker = Worker::tls();
+    for octets in [
+        &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
+        b"OPTIONS * HTTP/1.0\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut stream = worker.connect();
+        stream.write_all(octets).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
+        assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())));
+        assert!(body.contains("HTTPS"), "{body}");
+        drop(stream);
+        assert!(worker.wait_closed().contains("cleartext"));
+    }
+    // What is neither gets TLS's own word.
+    let mut stream = worker.connect();
+    stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    // An alert record (RFC 8446 §5.1).
+    assert_eq!(answer.first(), Some(&21), "{answer:?}");
+    drop(stream);
+    assert!(worker.wait_closed().starts_with("TLS failed"));
+}
+
+#[test]
+fn a_client_that_offers_http10_alone_is_served() {
+    let worker = Worker::tls();
+    let config = Arc::new(worker.client_config(&["http/1.0"]));
+    let mut stream = worker.connect_tls(&config);
+    stream.write_all(b"GET /hello HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let tls = worker.wait_for(|note| match note {
+        Note::Opened(tls) => tls,
+        _ => None,
+    });
+    assert_eq!(tls.alpn, Some("http/1.0"));
 }

@@ -227,3 +227,22 @@ fn who_has_said_nothing_after_a_pause_has_a_second_more() {
     };
     assert!(told.iter().any(timed_out), "{told:?}");
 }
+
+#[test]
+fn a_graceful_end_waits_a_moment_for_the_first_request_of_who_just_came() {
+    let mut lab = answering();
+    let (mut asks, mut silent) = (client(&mut lab), client(&mut lab));
+    lab.run();
+    lab.memory.shut_down();
+    lab.wait(Duration::from_millis(500));
+    assert!(!asks.is_at_end() && !silent.is_at_end());
+    write(&mut asks, GET);
+    lab.run();
+    assert!(read(&mut asks).starts_with(b"HTTP/1.1 204"));
+    assert!(asks.is_at_end());
+    asks.shut_down();
+    lab.wait(Duration::from_millis(400));
+    assert!(!silent.is_at_end());
+    lab.wait(Duration::from_millis(200));
+    assert!(silent.is_at_end() && read(&mut silent).is_empty());
+}

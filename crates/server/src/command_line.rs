@@ -8,8 +8,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use crate::flags::{Flags, Listen, Route, RouteTarget, as_upstream};
+use crate::config::Address;
+use crate::flags::{Flags, Listen, Route, RouteTarget, Switch, as_upstream};
 use crate::proxy::target::{Scheme, UpstreamTarget};
+use crate::push::Mode;
 
 /// What was typed, and what to say of it.
 #[derive(Debug)]
@@ -37,6 +39,30 @@ impl CommandLine {
     }
 }
 
+/// Flags of other servers, and what does the same here.
+const ELSEWHERE: [(&[&str], &str); 8] = [
+    (
+        &["-p", "--port", "--bind", "--host", "--address", "--addr"],
+        "--listen or --listen-h2c",
+    ),
+    (&["--certificate", "--tls-cert", "--ssl-cert"], "--cert"),
+    (&["--tls-key", "--ssl-key", "--private-key"], "--key"),
+    (
+        &["-d", "--dir", "--directory", "--docroot", "--htdocs"],
+        "--root",
+    ),
+    (
+        &["--proxy", "--backend", "--upstream", "--reverse-proxy"],
+        "--route /=http://HOST:PORT",
+    ),
+    (&["-t", "--threads", "--processes"], "--workers"),
+    (&["-v", "--verbose", "--debug"], "--log debug"),
+    (
+        &["-c", "--conf", "--config"],
+        "flags, for there is no configuration file",
+    ),
+];
+
 /// What clap doesn't know: what was probably meant.
 fn in_better_words(error: clap::Error, arguments: &[OsString]) -> clap::Error {
     let context = match error.kind() {
@@ -50,7 +76,13 @@ fn in_better_words(error: clap::Error, arguments: &[OsString]) -> clap::Error {
     let Some(ContextValue::String(typed)) = error.get(context) else {
         return error;
     };
-    let sentence = if let Some(value) = typed.strip_prefix('-') {
+    if arguments.get(1).is_some_and(|word| word == "get") {
+        return error;
+    }
+    let mut elsewhere = ELSEWHERE.iter();
+    let sentence = if let Some((_, here)) = elsewhere.find(|(names, _)| names.contains(&&**typed)) {
+        format!("there is no {typed} here: use {here}")
+    } else if let Some(value) = typed.strip_prefix('-') {
         if !value.starts_with(|first: char| first.is_ascii_digit()) {
             return error;
         }
@@ -110,6 +142,7 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
         "early_hints" if !has_list && has_own_site => {
             Some("no --preload or --preload-file says what pages need")
         }
+        "preload" if is_unused(flags) => Some("neither --early-hints nor --push is on"),
         "min_body_rate" if flags.body_timeout.is_zero() => {
             Some("--body-timeout 0 leaves no time after which to judge")
         }
@@ -139,6 +172,52 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
     in_vain.chain(circles).collect()
 }
 
+/// Finds flags of which one would have to win, without a word.
+///
+/// # Errors
+/// A sentence that names them.
+pub fn check(flags: &Flags, addresses: &[Address]) -> Result<(), String> {
+    for (flag, typed) in [
+        ("--listen", &flags.listen),
+        ("--listen-h2c", &flags.listen_h2c),
+    ] {
+        if typed.len() > 1 && typed.contains(&Listen::None) {
+            return Err(format!(
+                "{flag} none says that there is no such port: leave it out, or the other {flag}"
+            ));
+        }
+    }
+    // The kernel would share an address's connections out among both.
+    for (place, address) in addresses.iter().enumerate() {
+        let other = &addresses[..place];
+        if address.first.port() != 0 && other.contains(address) {
+            return Err(format!(
+                "{} can be listened on once only: leave out one --listen or --listen-h2c",
+                address.first
+            ));
+        }
+    }
+    let path = |route: &Route| route.path.trim_end_matches('/').to_owned();
+    for (place, route) in flags.route.iter().enumerate() {
+        if route.path == "/" && flags.root.is_some() {
+            return Err("--root and --route / are for the same path: leave out one".into());
+        }
+        let mut others = flags.route[..place].iter();
+        if others.any(|other| path(other) == path(route)) {
+            return Err(format!(
+                "two routes are for {}: leave out one --route",
+                route.path
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing is done about what pages need.
+fn is_unused(flags: &Flags) -> bool {
+    (flags.push, flags.early_hints) == (Mode::Off, Some(Switch::Off))
+}
+
 /// Whether this is an address that the server itself listens on.
 fn is_own(flags: &Flags, (host, port): &(String, u16)) -> bool {
     let ip = if host == "localhost" {
@@ -164,6 +243,7 @@ fn is_own(flags: &Flags, (host, port): &(String, u16)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn read(line: &str) -> Result<CommandLine, clap::Error> {
         let words = std::iter::once("tidegate").chain(line.split_whitespace());
@@ -182,6 +262,10 @@ mod tests {
             ("--tunnel-timeout -1s", "--tunnel-timeout can't be -1s"),
             ("--max-streams -5", "--max-streams can't be -5"),
             ("--rout /=status", "--route"),
+            ("--port 80", "use --listen or --listen-h2c"),
+            ("-p 80", "use --listen or --listen-h2c"),
+            ("--config a", "there is no configuration file"),
+            ("get -p 80", "unexpected argument"),
             ("--workers auto", "a number from 1 to 1024"),
             ("--workers 0", "a number from 1 to 1024"),
             ("--max-streams many", "a number from 1 to"),
@@ -204,11 +288,49 @@ mod tests {
             let said = text.split("Usage:").next().unwrap();
             for poor in ["invalid digit", "unexpected argument '-"] {
                 assert!(
-                    line.contains("--rout ") || !said.contains(poor),
+                    ["--rout ", "get "].iter().any(|known| line.contains(known))
+                        || !said.contains(poor),
                     "{line}: {text}"
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_contradicts_is_refused() {
+        let config = |line: &str| Config::new(&read(line).unwrap().flags);
+        for (line, says) in [
+            ("--route /a=status --route /a=echo", "two routes are for /a"),
+            (
+                "--route /a=status --route /a/=echo",
+                "two routes are for /a/",
+            ),
+            (
+                "--route /a~=status --route /%61%7e=echo",
+                "two routes are for /a~",
+            ),
+            ("--root . --route /=status", "--root and --route /"),
+            ("--listen none --listen 1", "--listen none says"),
+            ("--listen-h2c 1 --listen-h2c none", "--listen-h2c none says"),
+            (
+                "--listen 127.0.0.1:1 --listen 127.0.0.1:1",
+                "127.0.0.1:1 can be listened on once",
+            ),
+            ("--listen 8080", "[::]:8080 can be listened on once"),
+        ] {
+            let error = config(line)
+                .err()
+                .unwrap_or_else(|| panic!("{line} is fine"));
+            assert!(error.to_string().contains(says), "{line}: {error}");
+            assert_eq!(error.exit_status(), 2, "{line}");
+        }
+        let several = "--listen none --listen-h2c 127.0.0.1:0 --listen-h2c 127.0.0.1:0 --root . --route /a=status --route /a/b=echo";
+        assert!(config(several).is_ok());
+        let no_directory = config("--listen none --route /=localhost").err().unwrap();
+        assert!(
+            no_directory.to_string().contains("http://"),
+            "{no_directory}"
+        );
     }
 
     #[test]

@@ -17,7 +17,8 @@ use tidegate_proto::{Config as Proto, MemoryBudget, WallClock};
 
 use crate::access_log::Destination;
 use crate::certificate;
-use crate::flags::{Flags, Listen, ProxyVersion, Route, RouteTarget, Size, Switch};
+use crate::command_line;
+use crate::flags::{Flags, Listen, ProxyVersion, RouteTarget, Size, Switch};
 use crate::handlers::demo;
 use crate::handlers::lookup::Root;
 use crate::memory;
@@ -213,7 +214,8 @@ impl Config {
     pub fn new(flags: &Flags) -> Result<Self, ConfigError> {
         let tls = addresses(&flags.listen, 8443);
         let h2c = addresses(&flags.listen_h2c, 8080);
-        check_addresses(flags, &tls, &h2c)?;
+        command_line::check(flags, &[&tls[..], &h2c].concat())
+            .map_err(ConfigError::Contradiction)?;
         if tls.is_empty() && h2c.is_empty() {
             return Err(ConfigError::NothingToListenOn);
         }
@@ -264,7 +266,6 @@ impl Config {
             limit => limit,
         };
 
-        check_routes(flags)?;
         let mut upstreams = Upstreams::new(flags)?;
         let mut routes = Vec::new();
         if let Some(directory) = &flags.root {
@@ -347,59 +348,6 @@ impl Config {
             push,
         })
     }
-}
-
-/// No address twice: the kernel would share its connections out among both. And `none` is for all of a kind.
-fn check_addresses(flags: &Flags, tls: &[Address], h2c: &[Address]) -> Result<(), ConfigError> {
-    for (flag, typed) in [
-        ("--listen", &flags.listen),
-        ("--listen-h2c", &flags.listen_h2c),
-    ] {
-        if typed.len() > 1 && typed.contains(&Listen::None) {
-            return Err(ConfigError::Contradiction(format!(
-                "{flag} none says that there is no such port: leave it out, or the other {flag}"
-            )));
-        }
-    }
-    let all: Vec<SocketAddr> = tls.iter().chain(h2c).map(|address| address.first).collect();
-    let twice = |(place, address): (usize, &SocketAddr)| {
-        address.port() != 0 && all[..place].contains(address)
-    };
-    let mut places = all.iter().enumerate();
-    match places.find(|place| twice(*place)) {
-        None => Ok(()),
-        Some((_, address)) => Err(ConfigError::Contradiction(format!(
-            "{address} can be listened on once only: leave out one --listen or --listen-h2c"
-        ))),
-    }
-}
-
-/// No path twice: only one route could ever match.
-fn check_routes(flags: &Flags) -> Result<(), ConfigError> {
-    let path = |route: &'_ Route| {
-        route
-            .path
-            .strip_suffix('/')
-            .unwrap_or(&route.path)
-            .to_owned()
-    };
-    for (place, route) in flags.route.iter().enumerate() {
-        if route.path == "/" && flags.root.is_some() {
-            return Err(ConfigError::Contradiction(
-                "--root and --route / are for the same path: leave out one".into(),
-            ));
-        }
-        if flags.route[..place]
-            .iter()
-            .any(|other| path(other) == path(route))
-        {
-            return Err(ConfigError::Contradiction(format!(
-                "two routes are for {}: leave out one --route",
-                route.path
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// What is at a path that was typed.
@@ -724,56 +672,6 @@ mod tests {
         assert!(past.starts_with("is out of date since "), "{past}");
         let future = out_of_date(&(now + day..=now + 2 * day)).unwrap();
         assert!(future.starts_with("is valid from "), "{future}");
-    }
-
-    #[test]
-    fn what_contradicts_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().display();
-        for (line, says) in [
-            (
-                "--route /a=status --route /a=echo".to_owned(),
-                "two routes are for /a",
-            ),
-            (
-                "--route /a=status --route /a/=echo".to_owned(),
-                "two routes are for /a/",
-            ),
-            (
-                "--route /a~=status --route /%61%7e=echo".to_owned(),
-                "two routes are for /a~",
-            ),
-            (
-                format!("--root {root} --route /=status"),
-                "--root and --route /",
-            ),
-            ("--listen none --listen 1".to_owned(), "--listen none says"),
-            (
-                "--listen-h2c 1 --listen-h2c none".to_owned(),
-                "--listen-h2c none says",
-            ),
-            (
-                "--listen 127.0.0.1:1 --listen 127.0.0.1:1".to_owned(),
-                "127.0.0.1:1 can be listened on once",
-            ),
-            (
-                "--listen 8080".to_owned(),
-                "[::]:8080 can be listened on once",
-            ),
-        ] {
-            let error = error(&line);
-            assert!(error.to_string().contains(says), "{line}: {error}");
-            assert_eq!(error.exit_status(), 2, "{line}");
-        }
-        let line = format!(
-            "--listen 127.0.0.1:0 --listen 127.0.0.1:0 --root {root} --route /a=status --route /a/b=echo"
-        );
-        assert!(config(&line).is_ok());
-        let no_directory = error("--listen none --route /=localhost");
-        assert!(
-            no_directory.to_string().contains("http://"),
-            "{no_directory}"
-        );
     }
 
     #[test]

@@ -44,15 +44,13 @@ pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> 
         trusted: Vec::new(),
         dropped: Vec::new(),
     };
-    let protocols = plan.upstreams.iter().map(|upstream| upstream.protocol);
-    let routes = protocols.enumerate().map(|(upstream, protocol)| {
+    let routes = (0..plan.upstreams.len()).map(|upstream| {
         let route = Route {
             upstream,
             base: None,
             scheme: "http",
             authority: "upstream".into(),
             host: Host::Keep,
-            has_http2: protocol == Protocol::Http2,
         };
         (format!("/u{upstream}"), Target::Proxy(Arc::new(route)))
     });

@@ -8,11 +8,11 @@ use std::thread::{self, JoinHandle};
 
 use clap::Parser;
 use tempfile::TempDir;
-use tidegate::app::{App, Site};
+use tidegate::app::{App, Message, Site};
 use tidegate::config::Config;
 use tidegate::disk::{Disk, THREADS};
 use tidegate::flags::Flags;
-use tidegate::handlers::files::{Done, Shared};
+use tidegate::handlers::files::Shared;
 use tidegate_net::{EventLoop, Listener, Mailbox, Security};
 use tidegate_proto::Body;
 
@@ -25,7 +25,7 @@ struct Server {
     dir: TempDir,
     disk: Disk,
     address: Option<SocketAddr>,
-    mailbox: Mailbox<Done>,
+    mailbox: Mailbox<Message>,
     thread: Option<JoinHandle<()>>,
 }
 

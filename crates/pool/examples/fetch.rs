@@ -108,7 +108,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut pool = Pool::new(options);
     let upstream = pool.add(Upstream {
         name: server.clone(),
-        addresses: server.to_socket_addrs()?.collect(),
+        addresses: server.to_socket_addrs()?.map(Into::into).collect(),
         security: Security::Tls {
             // The demo site's certificate is one that nobody has signed. Elsewhere: Trust::System.
             config: Arc::new(TlsConnectorConfig::new(&Trust::Anybody, None)?),

@@ -5,17 +5,22 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
+use rustls::pki_types::ServerName;
 use tidegate_ledger::{ClientKey, Rule, Shares};
 use tidegate_net::{ConnId, Protocol};
 
 use crate::health::{Fitness, Health};
 use crate::pool::{OnBehalf, RequestId};
 use crate::queue::{Client, Queue};
+use crate::upstream::Address;
 
 /// One address of an upstream.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) addr: SocketAddr,
+    /// The name that its certificate must be for; `None`: the upstream's.
+    pub(crate) name: Option<ServerName<'static>>,
+    pub(crate) standing: Standing,
     /// Its connections, by what they are for.
     pub(crate) groups: FxHashMap<Class, Group>,
     /// Requests that are here, waiting ones too.
@@ -30,6 +35,14 @@ pub(crate) struct Endpoint {
     /// What it speaks, once that is known.
     pub(crate) protocol: Option<Protocol>,
     pub(crate) health: Health,
+}
+
+/// Whether an address is still one of its upstream's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Listed,
+    /// It was. What is in progress there goes on, and nothing new goes there.
+    Retired,
 }
 
 /// What a connection is for.
@@ -111,6 +124,11 @@ impl Places {
 }
 
 impl Group {
+    /// Whether there are no connections, and nobody waits for one.
+    fn is_empty(&self) -> bool {
+        self.conns.is_empty() && self.waiting.is_empty()
+    }
+
     /// How many take requests, or will take some.
     pub(crate) fn count(&self) -> usize {
         self.conns.len() - self.ending
@@ -118,9 +136,11 @@ impl Group {
 }
 
 impl Endpoint {
-    pub(crate) fn new(addr: SocketAddr, protocol: Option<Protocol>, health: Health) -> Self {
+    pub(crate) fn new(address: Address, protocol: Option<Protocol>, health: Health) -> Self {
         Self {
-            addr,
+            addr: address.addr,
+            name: address.name,
+            standing: Standing::Listed,
             groups: FxHashMap::default(),
             outstanding: 0,
             count: 0,
@@ -129,6 +149,16 @@ impl Endpoint {
             protocol,
             health,
         }
+    }
+
+    /// Whether this is what is meant by an address.
+    pub(crate) fn is(&self, address: &Address) -> bool {
+        self.addr == address.addr && self.name == address.name
+    }
+
+    /// Whether nothing is left of what it had to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.outstanding == 0 && self.groups.values().all(Group::is_empty)
     }
 
     /// The connections for this, and who waits for one.
@@ -144,7 +174,7 @@ impl Endpoint {
     /// Forgets the connections for a client, when there are none any more.
     pub(crate) fn tidy(&mut self, class: Class) {
         let group = self.groups.get(&class);
-        if group.is_some_and(|group| group.conns.is_empty() && group.waiting.is_empty()) {
+        if group.is_some_and(Group::is_empty) {
             self.groups.remove(&class);
         }
     }
@@ -208,7 +238,7 @@ mod tests {
     fn what_has_been_there_for_long_is_no_trial() {
         let now = Instant::now();
         let mut endpoint = Endpoint::new(
-            ([127, 0, 0, 1], 80).into(),
+            SocketAddr::from(([127, 0, 0, 1], 80)).into(),
             None,
             Health::new(Duration::ZERO),
         );
@@ -225,7 +255,7 @@ mod tests {
     #[test]
     fn connections_for_a_client_are_forgotten_when_there_are_none() {
         let mut endpoint = Endpoint::new(
-            ([127, 0, 0, 1], 80).into(),
+            SocketAddr::from(([127, 0, 0, 1], 80)).into(),
             None,
             Health::new(Duration::ZERO),
         );

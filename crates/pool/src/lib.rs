@@ -16,6 +16,8 @@
 //! - A connection that says nothing while requests wait is asked by PING whether it is still there, once.
 //!
 //! ```
+//! use std::net::SocketAddr;
+//!
 //! use tidegate_net::{ConnId, Conns, End, EventLoop, Options, Service};
 //! use tidegate_pool::{Event, Pool, RequestOptions, Security, Upstream, client_config};
 //! use tidegate_proto::{Body, RequestHead};
@@ -46,7 +48,7 @@
 //!     fn message(&mut self, conns: &mut Conns, _: ()) {
 //!         let upstream = self.pool.add(Upstream {
 //!             name: "example".into(),
-//!             addresses: vec![([127, 0, 0, 1], 9).into()],
+//!             addresses: vec![SocketAddr::from(([127, 0, 0, 1], 9)).into()],
 //!             security: Security::H2c,
 //!         });
 //!         let head = RequestHead::new("GET", "http", "localhost", "/");
@@ -106,4 +108,6 @@ mod upstream;
 pub use event::{Event, Failure};
 pub use pool::{OnBehalf, Pool, RequestId, RequestOptions};
 pub use stats::Stats;
-pub use upstream::{Options, Security, Upstream, UpstreamId, client_config, wait_for_answers};
+pub use upstream::{
+    Address, Options, Security, Upstream, UpstreamId, client_config, wait_for_answers,
+};

@@ -16,10 +16,25 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Upstream {
     /// Its name in logs, such as `h2c://10.0.0.1:9000`.
     pub name: String,
-    /// Where it listens; at least one.
-    pub addresses: Vec<SocketAddr>,
+    /// Where it listens. Without one, requests fail; see [`Pool::set_addresses`](crate::Pool::set_addresses).
+    pub addresses: Vec<Address>,
     /// What it speaks.
     pub security: Security,
+}
+
+/// An address of an upstream's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Where it is.
+    pub addr: SocketAddr,
+    /// The name that its certificate must be for, and that is sent as SNI; `None`: the upstream's.
+    pub name: Option<ServerName<'static>>,
+}
+
+impl From<SocketAddr> for Address {
+    fn from(addr: SocketAddr) -> Self {
+        Self { addr, name: None }
+    }
 }
 
 /// What an upstream speaks.
@@ -33,7 +48,7 @@ pub enum Security {
     Tls {
         /// Whom to trust.
         config: Arc<TlsConnectorConfig>,
-        /// The name that the certificate must be for.
+        /// The name that the certificate must be for, of addresses that have none of their own.
         name: ServerName<'static>,
     },
 }

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use tidegate_net::{ConnId, Conns, End, Engine, Mailbox, Service, StreamMut};
+use tidegate_pool::Address;
 use tidegate_proto::{
     CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, StreamId, Violation,
     WallClock,
@@ -376,10 +377,18 @@ impl Sent {
     }
 }
 
-impl Service for App {
-    type Message = Done;
+/// What other threads tell a worker.
+pub enum Message {
+    /// A thread for files has done what it was asked for.
+    Done(Done),
+    /// An upstream is at these addresses from now on: which of [`proxy::Settings::upstreams`](crate::proxy::Settings).
+    Moved(usize, Vec<Address>),
+}
 
-    fn started(&mut self, mailbox: &Mailbox<Done>) {
+impl Service for App {
+    type Message = Message;
+
+    fn started(&mut self, mailbox: &Mailbox<Message>) {
         self.files.reached_by(mailbox);
     }
 
@@ -492,10 +501,14 @@ impl Service for App {
         self.tell_clients(conns);
     }
 
-    fn message(&mut self, conns: &mut Conns, message: Done) {
+    fn message(&mut self, conns: &mut Conns, message: Message) {
         match message {
-            Done::Looked(path, looked) => self.looked(conns, &path, looked),
-            Done::Read(key, read) => self.read(conns, key, read),
+            Message::Done(Done::Looked(path, looked)) => self.looked(conns, &path, looked),
+            Message::Done(Done::Read(key, read)) => self.read(conns, key, read),
+            Message::Moved(upstream, addresses) => {
+                self.proxy.moved(conns, upstream, addresses);
+                self.tell_clients(conns);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use crate::handlers::demo;
 use crate::handlers::lookup::Root;
 use crate::memory;
 use crate::path::RequestPath;
+use crate::proxy::names::{Host, Names};
 use crate::proxy::target::{Scheme, UpstreamTarget};
 use crate::proxy::{self, DOWNLOAD_WINDOW};
 use crate::push::file::FileError;
@@ -122,8 +123,6 @@ pub enum ConfigError {
     PreloadUnrouted(String),
     /// Pushes are wanted, but there is no list.
     NothingToPush,
-    /// An upstream's name leads nowhere.
-    Unresolvable(String, io::Error),
     /// An upstream's name can't be in a certificate.
     UpstreamName(String),
     /// What is needed for TLS with upstreams can't be used.
@@ -183,9 +182,6 @@ impl fmt::Display for ConfigError {
                 "{path} can't be preloaded, for no route serves it: add a --route, or give its content in the \
                  --preload-file"
             ),
-            Self::Unresolvable(host, error) => {
-                write!(f, "can't find the address of the upstream {host}: {error}")
-            }
             Self::UpstreamName(name) => write!(
                 f,
                 "{name} can't be the name in an upstream's certificate: give a DNS name or an address with --upstream-name"
@@ -302,6 +298,7 @@ impl Config {
         let websockets = Router::new(websockets);
         let proxy = proxy::Settings {
             upstreams: upstreams.upstreams,
+            names: upstreams.names,
             pool: pool_options(flags, memory_budget)?,
             trusted: flags.trust_forwarded_from.clone(),
             dropped: flags.drop_field.clone(),
@@ -404,6 +401,7 @@ struct Upstreams<'a> {
     flags: &'a Flags,
     targets: Vec<(Scheme, Vec<(String, u16)>)>,
     upstreams: Vec<Upstream>,
+    names: Vec<Names>,
     /// Made for the first one that needs it.
     tls: Option<Arc<TlsConnectorConfig>>,
 }
@@ -414,6 +412,7 @@ impl<'a> Upstreams<'a> {
             flags,
             targets: Vec::new(),
             upstreams: Vec::new(),
+            names: Vec::new(),
             tls: None,
         };
         if flags.upstream_ca.is_some() || flags.upstream_cert.is_some() {
@@ -469,34 +468,35 @@ impl<'a> Upstreams<'a> {
     }
 
     fn upstream(&mut self, target: &UpstreamTarget) -> Result<Upstream, ConfigError> {
-        let mut addresses: Vec<SocketAddr> = Vec::new();
-        for (host, port) in &target.hosts {
-            let found = (host.as_str(), *port).to_socket_addrs();
-            let found = found.map_err(|error| ConfigError::Unresolvable(host.clone(), error))?;
-            for address in found {
-                if !addresses.contains(&address) {
-                    addresses.push(address);
-                }
-            }
-        }
+        let name_of = |host: &String| {
+            let name = self.flags.upstream_name.clone().unwrap_or(host.clone());
+            ServerName::try_from(name.clone()).map_err(|_| ConfigError::UpstreamName(name))
+        };
+        let hosts = target.hosts.iter().map(|(host, port)| {
+            let certificate = match target.scheme {
+                Scheme::Https => Some(name_of(host)?),
+                Scheme::Http | Scheme::H2c => None,
+            };
+            Ok(Host::new(host.clone(), *port, certificate))
+        });
+        let mut names = Names {
+            upstream: target.to_string(),
+            hosts: hosts.collect::<Result<_, ConfigError>>()?,
+        };
+        names.look_up();
+        let addresses = names.addresses();
         let security = match target.scheme {
             Scheme::Http => Security::Http1,
             Scheme::H2c => Security::H2c,
             Scheme::Https => {
                 let first = target.hosts.first().map(|(host, _)| host.clone());
-                let name = self
-                    .flags
-                    .upstream_name
-                    .clone()
-                    .or(first)
-                    .unwrap_or_default();
                 Security::Tls {
+                    name: name_of(&first.unwrap_or_default())?,
                     config: self.tls()?,
-                    name: ServerName::try_from(name.clone())
-                        .map_err(|_| ConfigError::UpstreamName(name))?,
                 }
             }
         };
+        self.names.push(names);
         Ok(Upstream {
             name: target.to_string(),
             addresses,

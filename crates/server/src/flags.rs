@@ -135,7 +135,7 @@ pub struct Flags {
     )]
     pub upstream_key: Option<PathBuf>,
 
-    /// The name that upstreams' certificates must be for, and that is sent to them as SNI [default: the host of the URL]
+    /// The name that all upstreams' certificates must be for, and that is sent as SNI [default: for each address its host in the URL]
     #[arg(long, value_name = "NAME", help_heading = "Upstreams")]
     pub upstream_name: Option<String>,
 

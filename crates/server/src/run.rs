@@ -18,6 +18,7 @@ use crate::app::{App, Site};
 use crate::config::{Address, CertificateFiles, Config, Target};
 use crate::handlers::files;
 use crate::logs::{self, queue};
+use crate::proxy::names;
 use crate::router::Router;
 use crate::shares;
 use crate::stats::Stats;
@@ -78,11 +79,12 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let mut options = config.options;
     options.ledger = config.shared.ledger(descriptors, config.workers);
 
+    let proxy = Arc::new(config.proxy);
     let site = Site {
         routes: Arc::new(config.routes),
         websockets: Arc::new(config.websockets),
         trust_x_priority: config.trust_x_priority,
-        proxy: Arc::new(config.proxy),
+        proxy: Arc::clone(&proxy),
         push: config.push,
         access_log: config.access_log,
         wall_clock: options.proto.wall_clock.clone().unwrap_or_default(),
@@ -114,6 +116,8 @@ pub fn run(config: Config) -> Result<(), RunError> {
         threads.push(thread.map_err(RunError::Start)?);
     }
     drop(ended);
+    let names = proxy.names.clone();
+    let _watch = names::watch(names, mailboxes.clone()).map_err(RunError::Start)?;
     let reopened = Reopened {
         access_log: access_log.clone(),
         certificate: config.acceptor.zip(config.certificate),

@@ -1,6 +1,7 @@
 //! The pool: which request goes where, what becomes of it, and which connections are kept.
 
 mod abandoned;
+mod addresses;
 mod fate;
 mod placing;
 mod request;
@@ -21,14 +22,14 @@ use tidegate_proto::{
     ResetCause, StreamId, check_trailers,
 };
 
-use crate::endpoint::{Class, Endpoint};
+use crate::endpoint::{Class, Endpoint, Standing};
 use crate::event::{Event, Failure};
-use crate::health::{Fitness, Health};
+use crate::health::Fitness;
 use crate::pool::abandoned::Abandoned;
 use crate::pool::request::{Answer, Life, Request, Retries};
 use crate::replay::Outgoing;
 use crate::stats::Stats;
-use crate::upstream::{Options, Security, Upstream, UpstreamId};
+use crate::upstream::{Options, Upstream, UpstreamId};
 
 /// A client's address, and the one that it connected to.
 pub type OnBehalf = (SocketAddr, SocketAddr);
@@ -193,22 +194,14 @@ impl<K: Copy> Pool<K> {
 
     /// Adds an upstream. No connection is opened before the first request.
     pub fn add(&mut self, upstream: Upstream) -> UpstreamId {
-        let protocol = match upstream.security {
-            Security::Http1 => Some(Protocol::Http1),
-            Security::H2c => Some(Protocol::Http2),
-            Security::Tls { .. } => None,
-        };
-        let limit = self.options.request_timeout;
-        let endpoint = |addr: &SocketAddr| Endpoint::new(*addr, protocol, Health::new(limit));
-        let endpoints = upstream.addresses.iter().map(endpoint).collect();
         self.upstreams.push(State {
-            upstream,
-            endpoints,
+            endpoints: Vec::new(),
             next: 0,
             max_streams: None,
+            upstream,
         });
         let upstream = self.upstreams.len() - 1;
-        self.set_capacities(upstream);
+        self.list_addresses(upstream);
         UpstreamId(upstream)
     }
 
@@ -809,7 +802,9 @@ impl<K: Copy> Pool<K> {
         let endpoints = state.map_or(&[][..], |state| &state.endpoints);
         let mut others = endpoints.iter().enumerate();
         others.any(|(at, endpoint)| {
-            at != place.endpoint && endpoint.health.fitness(now) != Fitness::Down
+            at != place.endpoint
+                && endpoint.standing == Standing::Listed
+                && endpoint.health.fitness(now) != Fitness::Down
         })
     }
 

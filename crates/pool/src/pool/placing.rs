@@ -11,7 +11,7 @@ use tidegate_proto::{KnownName, Misuse, RequestHead};
 
 use super::request::{Life, Request};
 use super::{Place, Pool, Pooled, RequestId, State};
-use crate::endpoint::Class;
+use crate::endpoint::{Class, Standing};
 use crate::event::Failure;
 use crate::health::Fitness;
 use crate::replay::Outgoing;
@@ -68,6 +68,7 @@ impl<K: Copy> Pool<K> {
         let best = (0..count)
             .map(|step| (start + step) % count)
             .filter(|endpoint| !request.failed.contains(endpoint))
+            .filter(|endpoint| state.endpoints[*endpoint].standing == Standing::Listed)
             .map(|endpoint| (state.endpoints[endpoint].rank(now), endpoint))
             // One that has failed is better than none.
             .min_by_key(|(rank, endpoint)| {
@@ -572,7 +573,7 @@ impl<K: Copy> Pool<K> {
             Security::H2c => DialSecurity::Plain(Protocol::Http2),
             Security::Tls { config, name } => DialSecurity::Tls {
                 config: Arc::clone(config),
-                name: name.clone(),
+                name: endpoint.name.as_ref().unwrap_or(name).clone(),
                 only: class.only,
             },
         };

@@ -18,8 +18,8 @@ use tidegate_net::{
     Service, StreamMut, TlsConnectorConfig, Trust,
 };
 use tidegate_pool::{
-    Event, Failure, OnBehalf, Options, Pool, RequestId, RequestOptions, Security, Stats, Upstream,
-    UpstreamId, client_config,
+    Address, Event, Failure, OnBehalf, Options, Pool, RequestId, RequestOptions, Security, Stats,
+    Upstream, UpstreamId, client_config,
 };
 use tidegate_proto::{
     Body, CloseReason, Config, ErrorCode, Event as EngineEvent, Fields, Flow, Outbox, RequestHead,
@@ -377,13 +377,19 @@ impl Lab {
         self.order(move |owner, _| {
             *place.borrow_mut() = Some(owner.pool.add(Upstream {
                 name: "test".into(),
-                addresses,
+                addresses: addresses.into_iter().map(Into::into).collect(),
                 security,
             }));
         });
         self.run();
         let made = made.borrow_mut().take();
         made.expect("it was made")
+    }
+
+    /// Changes where an upstream is.
+    pub(crate) fn set_addresses(&mut self, upstream: UpstreamId, addresses: Vec<Address>) {
+        self.order(move |owner, conns| owner.pool.set_addresses(conns, upstream, addresses));
+        self.run();
     }
 
     pub(crate) fn h2c(&mut self) -> UpstreamId {
@@ -848,6 +854,11 @@ impl Server {
             eof: false,
             ended: false,
         }
+    }
+
+    /// The name that the pool has asked for by SNI.
+    pub(crate) fn asked_name(&self) -> Option<&str> {
+        self.tls.as_ref()?.server_name()
     }
 
     /// Whether the pool has closed it, or the other end of it at least.

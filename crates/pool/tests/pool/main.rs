@@ -4,6 +4,7 @@
 //! `retries`: what is sent again, and what is not.
 //! `bodies`: bodies that are streamed, held up, or answered before they are whole.
 //! `health`: addresses that fail.
+//! `addresses`: addresses that change, and their names.
 //! `time`: time limits, and connections that are silent.
 //! `cancel`: requests that nobody wants any more.
 //! `tls`: ALPN decides.
@@ -13,6 +14,7 @@
 //! `scripts`: random scripts of everything at once.
 //! `lab`: the service, and the upstreams that the tests play.
 
+mod addresses;
 mod bodies;
 mod cancel;
 mod health;

@@ -186,7 +186,7 @@ fn upstream(
     };
     Ok(Upstream {
         name: name.to_owned(),
-        addresses: found.collect(),
+        addresses: found.map(Into::into).collect(),
         security,
     })
 }

@@ -21,6 +21,7 @@ use super::kept::{Content, Kept, Known, Memory};
 use super::look::{Looked, look};
 use super::lookup::{Refusal, Root};
 use super::{Extra, Outcome, Request, Sent};
+use crate::app::Message;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::exchange::{Progress, Work};
@@ -70,7 +71,7 @@ pub struct Files {
     kept: Kept,
     reader: Reader,
     /// How threads reach this worker.
-    mailbox: Option<Mailbox<Done>>,
+    mailbox: Option<Mailbox<Message>>,
     /// Who waits for a look at a path.
     looks: FxHashMap<Box<[u8]>, Vec<Key>>,
 }
@@ -87,7 +88,7 @@ impl Files {
     }
 
     /// Threads send what they have done there.
-    pub fn reached_by(&mut self, mailbox: &Mailbox<Done>) {
+    pub fn reached_by(&mut self, mailbox: &Mailbox<Message>) {
         self.mailbox = Some(mailbox.clone());
     }
 
@@ -169,7 +170,7 @@ impl Files {
             move |read| {
                 if let Some(mailbox) = mailbox {
                     // The worker may have ended.
-                    let _ = mailbox.send(Done::Read(key, read));
+                    let _ = mailbox.send(Message::Done(Done::Read(key, read)));
                 }
             }
         })
@@ -220,7 +221,7 @@ impl Files {
             let looked = look(&root, &rest, Pace::Patient);
             if let Some(mailbox) = mailbox {
                 // The worker may have ended.
-                let _ = mailbox.send(Done::Looked(path, looked));
+                let _ = mailbox.send(Message::Done(Done::Looked(path, looked)));
             }
         })
     }

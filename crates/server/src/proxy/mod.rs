@@ -3,6 +3,7 @@
 //! - `fields`     heads on their way through
 //! - `forwarded`  where a request came from, in both spellings
 //! - `identity`   names of fields that only trusted clients may send on
+//! - `names`   where upstreams are
 //! - `relay`      one request, and both bodies
 //! - `target`     what `--route` says of an upstream
 //!
@@ -13,6 +14,7 @@
 pub mod fields;
 mod forwarded;
 mod identity;
+pub mod names;
 pub mod relay;
 pub mod target;
 
@@ -22,11 +24,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use tidegate_ledger::ClientKey;
 use tidegate_net::{ConnId, ConnInfo, Conns};
-use tidegate_pool::{OnBehalf, Pool, Upstream, UpstreamId};
+use tidegate_pool::{Address, OnBehalf, Pool, Upstream, UpstreamId};
 use tidegate_proto::{KnownName, RequestHead, StreamId};
 
 use crate::flags::Host;
 use crate::proxy::fields::Client;
+use crate::proxy::names::Names;
 pub use relay::Relay;
 
 /// Octets that a client's upload may be ahead of its upstream.
@@ -43,6 +46,8 @@ pub type Key = (ConnId, StreamId);
 pub struct Settings {
     /// Where routes lead.
     pub upstreams: Vec<Upstream>,
+    /// Their names, in the same order, which are looked up again.
+    pub names: Vec<Names>,
     /// How a worker's pool behaves.
     pub pool: tidegate_pool::Options,
     /// Whose Forwarded and X-Forwarded fields are believed.
@@ -86,6 +91,13 @@ impl Proxy {
             pool,
             settings,
             loose: Vec::new(),
+        }
+    }
+
+    /// An upstream is elsewhere.
+    pub fn moved(&mut self, conns: &mut Conns, upstream: usize, addresses: Vec<Address>) {
+        if let Some(upstream) = self.upstreams.get(upstream) {
+            self.pool.set_addresses(conns, *upstream, addresses);
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> 
     let upstreams = upstreams.map(|(number, upstream)| Upstream {
         name: format!("u{number}"),
         addresses: (0..upstream.addresses)
-            .map(|n| address(number, n))
+            .map(|n| address(number, n).into())
             .collect(),
         security: match upstream.protocol {
             Protocol::Http2 => Security::H2c,
@@ -40,6 +40,7 @@ pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> 
     });
     let settings = Settings {
         upstreams: upstreams.collect(),
+        names: Vec::new(),
         pool,
         trusted: Vec::new(),
         dropped: Vec::new(),

@@ -1,0 +1,226 @@
+//! The names of upstreams, looked up at the start and then again and again on a thread of its own: a name may come to lead
+//! elsewhere, and one that leads nowhere at the start, as of a container that isn't there yet, is no reason not to start.
+
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use tidegate_net::Mailbox;
+use tidegate_pool::Address;
+
+use crate::app::Message;
+
+/// How often names are looked up. The system's resolver doesn't tell for how long an answer holds; it caches what may be cached.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// How often while one leads nowhere.
+const EVERY_UNTIL_FOUND: Duration = Duration::from_secs(1);
+
+/// Where an upstream is, as it was typed, and what came of that.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// Its name in logs.
+    pub upstream: String,
+    /// Names or addresses.
+    pub hosts: Vec<Host>,
+}
+
+/// A name or an address.
+#[derive(Clone, Debug)]
+pub struct Host {
+    name: String,
+    port: u16,
+    /// What its certificate must be for.
+    certificate: Option<ServerName<'static>>,
+    /// Where it led to when it was looked up last with success.
+    known: Vec<Address>,
+    state: State,
+}
+
+/// What came of looking a name up last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    New,
+    Found,
+    Failed,
+}
+
+impl Host {
+    /// One that was not looked up yet. Its certificate must be for this name.
+    pub fn new(name: String, port: u16, certificate: Option<ServerName<'static>>) -> Self {
+        Self {
+            name,
+            port,
+            certificate,
+            known: Vec::new(),
+            state: State::New,
+        }
+    }
+
+    /// Looks it up. Where that fails it is taken to be where it was.
+    fn look_up(&mut self, upstream: &str) {
+        match (self.name.as_str(), self.port).to_socket_addrs() {
+            Ok(addrs) => {
+                let name = &self.certificate;
+                let addresses = addrs.map(|addr| Address {
+                    addr,
+                    name: name.clone(),
+                });
+                self.known = addresses.collect();
+                // Resolvers give the same addresses in another order each time.
+                self.known.sort_by_key(|address| address.addr);
+                self.state = State::Found;
+            }
+            Err(error) => {
+                if self.state != State::Failed {
+                    log::warn!(
+                        "upstream {upstream}: can't find the address of {}, which is looked up again each second: {error}",
+                        self.name
+                    );
+                }
+                self.state = State::Failed;
+            }
+        }
+    }
+}
+
+impl Names {
+    /// Looks all of them up, which may take as long as the system's resolver likes. Says in the log which leads nowhere.
+    pub fn look_up(&mut self) {
+        for host in &mut self.hosts {
+            host.look_up(&self.upstream);
+        }
+    }
+
+    /// What they lead to, each address once.
+    pub fn addresses(&self) -> Vec<Address> {
+        let mut addresses: Vec<Address> = Vec::new();
+        for address in self.hosts.iter().flat_map(|host| &host.known) {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        addresses
+    }
+
+    /// Looks them up again. Returns what they lead to if that is something else than before.
+    fn look_up_again(&mut self) -> Option<Vec<Address>> {
+        let before = self.addresses();
+        self.look_up();
+        let addresses = self.addresses();
+        if addresses == before {
+            return None;
+        }
+        let all: Vec<String> = addresses
+            .iter()
+            .map(|address| address.addr.to_string())
+            .collect();
+        log::info!("upstream {}: at {}", self.upstream, all.join(", "));
+        Some(addresses)
+    }
+
+    /// Whether what they lead to can change.
+    fn may_change(&self) -> bool {
+        let mut hosts = self.hosts.iter();
+        hosts.any(|host| host.name.parse::<IpAddr>().is_err())
+    }
+
+    /// How long what was found is good.
+    fn pause(&self) -> Duration {
+        match self.hosts.iter().any(|host| host.state == State::Failed) {
+            true => EVERY_UNTIL_FOUND,
+            false => EVERY,
+        }
+    }
+}
+
+/// Looks names up again, and tells workers what has changed, until the sender that is returned is dropped. `names` are those of all
+/// upstreams, in order, as the workers know them.
+///
+/// # Errors
+/// There is no thread for it.
+pub fn watch(names: Vec<Names>, mailboxes: Vec<Mailbox<Message>>) -> io::Result<Sender<()>> {
+    let (running, stopped) = mpsc::channel();
+    let start = Instant::now();
+    let watched = names.into_iter().enumerate();
+    let watched = watched.filter(|(_, names)| names.may_change());
+    let mut watched: Vec<(Instant, usize, Names)> = watched
+        .map(|(upstream, names)| (start + names.pause(), upstream, names))
+        .collect();
+    let look = move || {
+        while let Some((due, upstream, names)) = watched.iter_mut().min_by_key(|(due, ..)| *due) {
+            let pause = due.saturating_duration_since(Instant::now());
+            match stopped.recv_timeout(pause) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if let Some(addresses) = names.look_up_again() {
+                for mailbox in &mailboxes {
+                    mailbox.send(Message::Moved(*upstream, addresses.clone()));
+                }
+            }
+            *due = Instant::now() + names.pause();
+        }
+    };
+    thread::Builder::new().name("names".into()).spawn(look)?;
+    Ok(running)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    fn names(hosts: &[&str]) -> Names {
+        let hosts = hosts
+            .iter()
+            .map(|name| Host::new((*name).to_owned(), 80, None));
+        Names {
+            upstream: "test".into(),
+            hosts: hosts.collect(),
+        }
+    }
+
+    fn at(addr: &str) -> Address {
+        addr.parse::<SocketAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn addresses_that_are_others_are_told_once() {
+        let mut names = names(&["192.0.2.1", "192.0.2.1", "192.0.2.3"]);
+        names.look_up();
+        assert_eq!(names.addresses(), [at("192.0.2.1:80"), at("192.0.2.3:80")]);
+        assert!(names.look_up_again().is_none() && !names.may_change());
+        names.hosts[2].name = "192.0.2.4".into();
+        let addresses = names.look_up_again().expect("they are others");
+        assert_eq!(addresses, [at("192.0.2.1:80"), at("192.0.2.4:80")]);
+    }
+
+    #[test]
+    fn a_name_that_leads_nowhere_for_a_while_changes_nothing() {
+        let mut names = names(&["192.0.2.1", "192.0.2.2"]);
+        names.look_up();
+        assert_eq!(names.pause(), EVERY);
+        // No name has an empty label.
+        names.hosts[0].name = "a..b".into();
+        assert!(names.look_up_again().is_none() && names.may_change());
+        assert_eq!(names.pause(), EVERY_UNTIL_FOUND);
+        // The other one may move meanwhile.
+        names.hosts[1].name = "192.0.2.3".into();
+        let addresses = names.look_up_again().expect("they are others");
+        assert_eq!(addresses, [at("192.0.2.1:80"), at("192.0.2.3:80")]);
+    }
+
+    #[test]
+    fn one_that_leads_nowhere_at_first_has_no_address() {
+        let mut names = names(&["a..b"]);
+        names.look_up();
+        assert!(names.addresses().is_empty());
+        names.hosts[0].name = "192.0.2.1".into();
+        assert_eq!(names.look_up_again(), Some(vec![at("192.0.2.1:80")]));
+    }
+}

@@ -103,7 +103,7 @@ impl Connection {
             awaits_invitation: framing != Framing::None && head.expects_continue(),
             recv: Recv {
                 reservation,
-                ..Recv::new(Phase::Head, BodyReader::Done, self.now)
+                ..Recv::new(Phase::Head, BodyReader::Done)
             },
             send,
         });

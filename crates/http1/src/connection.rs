@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tidegate_proto::{
-    CloseReason, Config, ErrorCode, Event, Flow, Outbox, Pace, Reservation, Role, Stats, StreamId,
-    Violation,
+    Age, CloseReason, Config, ErrorCode, Event, Flow, Outbox, Pace, Reservation, Role, Stats,
+    StreamId, Violation,
 };
 
 use crate::exchange::{Exchange, More, Phase, Version};
@@ -78,6 +78,8 @@ pub struct Connection {
     pub(crate) upgraded: Option<H2cUpgrade>,
     /// The time of the last input or output, or what was told: commands take no time argument.
     pub(crate) now: Instant,
+    /// When it began.
+    born: Instant,
     /// The number of the next request.
     pub(crate) next_id: StreamId,
     /// How far the next head has been looked at.
@@ -119,6 +121,7 @@ impl Connection {
             offers_h2c: false,
             upgraded: None,
             now,
+            born: now,
             next_id: StreamId::new(1),
             section: Section::head(kind),
             skipped_line: false,
@@ -226,14 +229,20 @@ impl Connection {
         }
     }
 
+    /// How old the connection is.
+    fn age(&self) -> Age {
+        Age::new(self.born, self.now)
+    }
+
     /// Whether the body that is waited for comes, and fast enough.
     fn judge_body(&mut self) {
         let (limit, least) = (self.config.timeouts.body, self.config.min_body_rate);
+        let age = self.age();
         let Some(exchange) = &mut self.exchange else {
             return;
         };
-        match exchange.recv.pace.judge(limit, least, self.now) {
-            Ok(at) => self.deadline = Some(at),
+        match exchange.recv.pace.judge(limit, least, age) {
+            Ok(after) => self.deadline = Some(self.now + after),
             Err(violation) => self.refuse(violation),
         }
     }
@@ -258,7 +267,7 @@ impl Connection {
         let event = match piece {
             Piece::Data { data, end } => {
                 self.stats.body_in += data.len() as u64;
-                recv.pace.moved(data.len(), self.now);
+                recv.pace.moved(data.len(), Age::new(self.born, self.now));
                 match discard {
                     true => recv.discarded += data.len(),
                     false => recv.unconsumed += data.len(),
@@ -611,8 +620,9 @@ impl Connection {
             Wait::Discard => self.wait_for(wait, self.config.timeouts.discard),
             Wait::Body => {
                 self.wait_for(wait, self.config.timeouts.body);
+                let pace = Pace::new(self.age());
                 if let Some(exchange) = &mut self.exchange {
-                    exchange.recv.pace = Pace::new(self.now);
+                    exchange.recv.pace = pace;
                 }
             }
             _ => self.wait_for_nothing(),

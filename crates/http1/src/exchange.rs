@@ -1,7 +1,5 @@
 //! A request and its response: how far both have come. There is one at a time on a connection, so answers are in order.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use tidegate_proto::{Body, Fields, Pace, Reservation, Role, StreamId};
 
@@ -122,14 +120,14 @@ pub(crate) struct Send {
 
 impl Recv {
     /// A message whose body is read so.
-    pub(crate) fn new(phase: Phase, body: BodyReader, now: Instant) -> Self {
+    pub(crate) fn new(phase: Phase, body: BodyReader) -> Self {
         Self {
             phase,
             body,
             reservation: None,
             unconsumed: 0,
             expects_continue: false,
-            pace: Pace::new(now),
+            pace: Pace::default(),
             untimed: false,
             discard: false,
             discarded: 0,

@@ -138,7 +138,7 @@ impl Connection {
             recv: Recv {
                 reservation,
                 expects_continue: request.expects_continue,
-                ..Recv::new(phase, body, self.now)
+                ..Recv::new(phase, body)
             },
             send: Send::new(),
         });

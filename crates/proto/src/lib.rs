@@ -74,7 +74,7 @@ pub use message::{
     check_trailers, is_authority, may_be_trailer,
 };
 pub use outbox::Outbox;
-pub use pace::Pace;
+pub use pace::{Age, Pace};
 pub use sched::Priority;
 pub use stats::Stats;
 pub use stream::StreamMut;

@@ -4,40 +4,58 @@ use std::time::{Duration, Instant};
 
 use crate::error::Violation;
 
+/// How old a connection is, in milliseconds modulo 2^32: a time that is small enough to be kept for each stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Age(u32);
+
+impl Age {
+    /// The age at `now` of a connection that began at `born`.
+    pub fn new(born: Instant, now: Instant) -> Self {
+        Self(now.saturating_duration_since(born).as_millis() as u32)
+    }
+
+    /// How long after `earlier` this is: 24 days at most, and nothing if it is before that.
+    pub fn since(self, earlier: Self) -> Duration {
+        let millis = self.0.wrapping_sub(earlier.0);
+        let is_after = millis <= u32::MAX / 2;
+        Duration::from_millis(if is_after { u64::from(millis) } else { 0 })
+    }
+}
+
 /// A body's progress, counted as it comes and judged when a timer fires. Only bytes are progress.
 ///
 /// A body is judged at the end of each period of [`Timeouts::body`](crate::Timeouts::body), over that period and the one
 /// before. So the first period is a grace, and a silence that was within the limit is made up for by what came before it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
     /// When the last bytes came, or the peer was last allowed to send some.
-    moved_at: Instant,
+    moved_at: Age,
     /// When the present period began.
-    since: Instant,
+    since: Age,
     /// Bytes of the present period.
     bytes: u32,
-    /// Bytes of the period before, if there was one.
-    before: Option<u32>,
+    /// Bytes of the period before; as many as can be in the first one.
+    before: u32,
 }
 
 impl Pace {
     /// The pace of a body that the peer may send from now on.
-    pub fn new(now: Instant) -> Self {
+    pub fn new(now: Age) -> Self {
         Self {
             moved_at: now,
             since: now,
             bytes: 0,
-            before: None,
+            before: u32::MAX,
         }
     }
 
-    /// When the present period began: for a body that is never judged, when it was last allowed to come.
-    pub fn since(&self) -> Instant {
-        self.since
+    /// How long the present period has lasted: for a body that is never judged, since when it may come.
+    pub fn lasts(&self, now: Age) -> Duration {
+        now.since(self.since)
     }
 
     /// So many bytes of the body came. None are no progress.
-    pub fn moved(&mut self, bytes: usize, now: Instant) {
+    pub fn moved(&mut self, bytes: usize, now: Age) {
         if bytes > 0 {
             self.moved_at = now;
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -46,35 +64,28 @@ impl Pace {
     }
 
     /// Judges the body by the longest silence allowed and by the least rate in bytes a second; a rate of 0 is none. Returns
-    /// when to judge it again. To be called only while the peer may send.
+    /// after which time to judge it again. To be called only while the peer may send.
     ///
     /// # Errors
     /// [`Violation::BodyTimedOut`] for a body that was silent for too long, [`Violation::BodyTooSlow`] for one that drips.
-    pub fn judge(
-        &mut self,
-        limit: Duration,
-        least: u32,
-        now: Instant,
-    ) -> Result<Instant, Violation> {
-        let silent_at = self.moved_at + limit;
-        if silent_at <= now {
+    pub fn judge(&mut self, limit: Duration, least: u32, now: Age) -> Result<Duration, Violation> {
+        let silence = now.since(self.moved_at);
+        if silence >= limit {
             return Err(Violation::BodyTimedOut);
         }
         if least == 0 {
-            return Ok(silent_at);
+            return Ok(limit - silence);
         }
-        if self.since + limit <= now {
-            if let Some(before) = self.before {
-                let due = 2 * u128::from(least) * limit.as_millis() / 1000;
-                if u128::from(before) + u128::from(self.bytes) < due {
-                    return Err(Violation::BodyTooSlow);
-                }
+        if self.lasts(now) >= limit {
+            let due = 2 * u128::from(least) * limit.as_millis() / 1000;
+            if u128::from(self.before) + u128::from(self.bytes) < due.min(u32::MAX.into()) {
+                return Err(Violation::BodyTooSlow);
             }
-            self.before = Some(self.bytes);
+            self.before = self.bytes;
             self.bytes = 0;
             self.since = now;
         }
-        Ok(silent_at.min(self.since + limit))
+        Ok(limit - silence.max(self.lasts(now)))
     }
 }
 
@@ -85,19 +96,23 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
     const LEAST: u32 = 240;
 
+    /// So many seconds after a beginning that is just before the milliseconds overflow.
+    fn at(second: u64) -> Age {
+        Age((second as u32 * 1000).wrapping_sub(10_000))
+    }
+
     /// Has `bytes` come each `every` seconds, and returns after how many seconds the body is given up, if within an hour.
     fn given_up_after(bytes: usize, every: u64) -> Option<(u64, Violation)> {
-        let start = crate::testing::some_start();
-        let mut pace = Pace::new(start);
-        let mut look = start + LIMIT;
+        let mut pace = Pace::new(at(0));
+        let mut look = LIMIT;
         for second in 1..=3600 {
-            let now = start + Duration::from_secs(second);
+            let now = at(second);
             if second % every == 0 {
                 pace.moved(bytes, now);
             }
-            if look <= now {
+            if look <= Duration::from_secs(second) {
                 match pace.judge(LIMIT, LEAST, now) {
-                    Ok(next) => look = next,
+                    Ok(next) => look = Duration::from_secs(second) + next,
                     Err(violation) => return Some((second, violation)),
                 }
             }
@@ -130,29 +145,30 @@ mod tests {
 
     #[test]
     fn a_burst_pays_for_two_periods_and_no_more() {
-        let start = crate::testing::some_start();
-        let mut pace = Pace::new(start);
-        pace.moved(1 << 30, start);
-        let mut given_up = None;
-        for second in 1..200 {
-            let now = start + Duration::from_secs(second);
-            pace.moved(1, now);
-            if second % 30 == 0 && pace.judge(LIMIT, LEAST, now).is_err() {
-                given_up = Some(second);
-                break;
-            }
-        }
+        let mut pace = Pace::new(at(0));
+        pace.moved(1 << 30, at(0));
+        let given_up = (1..200).find(|second| {
+            pace.moved(1, at(*second));
+            second % 30 == 0 && pace.judge(LIMIT, LEAST, at(*second)).is_err()
+        });
         assert_eq!(given_up, Some(90));
     }
 
     #[test]
     fn without_a_least_rate_each_byte_is_progress() {
-        let start = crate::testing::some_start();
-        let mut pace = Pace::new(start);
+        let mut pace = Pace::new(at(0));
         for round in 1..100 {
-            let now = start + round * Duration::from_secs(29);
-            pace.moved(1, now);
-            assert_eq!(pace.judge(LIMIT, 0, now), Ok(now + LIMIT));
+            pace.moved(1, at(29 * round));
+            assert_eq!(pace.judge(LIMIT, 0, at(29 * round)), Ok(LIMIT));
         }
+    }
+
+    #[test]
+    fn ages_are_compared_across_their_overflow_and_never_backwards() {
+        assert_eq!(at(20).since(at(1)), Duration::from_secs(19));
+        assert_eq!(at(1).since(at(20)), Duration::ZERO);
+        let born = crate::testing::some_start();
+        let later = Age::new(born, born + Duration::from_micros(2500));
+        assert_eq!(later.since(Age::new(born, born)), Duration::from_millis(2));
     }
 }

@@ -10,7 +10,7 @@ use crate::conn::{Connection, Role};
 use crate::error::{ResetCause, Violation};
 use crate::event::Event;
 use crate::flow::{FIRST_GRANT, Share};
-use crate::pace::Pace;
+use crate::pace::{Age, Pace};
 use crate::stream::map::Lookup;
 use crate::stream::state::{Input, Sender};
 use crate::stream::{Phase, Stream};
@@ -102,7 +102,10 @@ impl Connection {
         }
         count_data(stream, len, frame.flow_len).map_err(|violation| Fault(id, violation))?;
         stream.state = state;
-        stream.recv.pace.moved(len as usize, self.now);
+        stream
+            .recv
+            .pace
+            .moved(len as usize, Age::new(self.born, self.now));
         self.stats.body_in += u64::from(len);
         if frame.end_stream {
             self.end_of_message(slot)?;
@@ -119,7 +122,7 @@ impl Connection {
     /// Gives up the streams whose body does not come, or drips, though there is window for it.
     pub(super) fn expire_bodies(&mut self) {
         let (limit, least) = (self.config.timeouts.body, self.config.min_body_rate);
-        let now = self.now;
+        let (now, age) = (self.now, self.age());
         let mut slow = Vec::new();
         let mut next = None;
         for (slot, stream) in self.streams.iter_mut() {
@@ -128,11 +131,11 @@ impl Connection {
             }
             // Without window the peer can't send. The connection's is never short.
             let judged = match stream.recv.window.is_open() {
-                true => stream.recv.pace.judge(limit, least, now),
-                false => Ok(now + limit),
+                true => stream.recv.pace.judge(limit, least, age),
+                false => Ok(limit),
             };
             match judged {
-                Ok(at) => next = earlier(next, at),
+                Ok(after) => next = earlier(next, now + after),
                 Err(violation) => slow.push((slot, violation)),
             }
         }
@@ -162,17 +165,16 @@ impl Connection {
 
     /// Ends the streams whose request was answered, and whose rest has had its time.
     pub(super) fn expire_discards(&mut self) {
-        let (limit, now) = (self.config.timeouts.discard, self.now);
+        let (limit, now, age) = (self.config.timeouts.discard, self.now, self.age());
         let mut over = Vec::new();
         let mut next = None;
         for (slot, stream) in self.streams.iter() {
             if !stream.recv.discard || stream.held {
                 continue;
             }
-            let at = stream.recv.pace.since() + limit;
-            match at <= now {
-                true => over.push(slot),
-                false => next = earlier(next, at),
+            match limit.saturating_sub(stream.recv.pace.lasts(age)) {
+                Duration::ZERO => over.push(slot),
+                left => next = earlier(next, now + left),
             }
         }
         for slot in over {
@@ -230,6 +232,7 @@ impl Connection {
     /// The head of a message is there, and its body is to come: its window is as large as can be before anything is
     /// known of the path.
     pub(super) fn open_body(&mut self, slot: usize) {
+        self.streams.get_mut(slot).recv.pace = Pace::new(Age::new(self.born, self.now));
         let recv = &self.streams.get(slot).recv;
         // A tunnel may be silent for long, so its window waits for a use.
         if !self.streams.get(slot).connect_request
@@ -295,7 +298,7 @@ impl Connection {
         let stream = self.streams.get_mut(slot);
         if stream.recv.window.available() <= i64::from(increment) {
             // It was shut: only now is it the peer's turn again.
-            stream.recv.pace = Pace::new(self.now);
+            stream.recv.pace = Pace::new(Age::new(self.born, self.now));
         }
         let id = stream.id;
         self.send_window_update(id, increment);

@@ -11,7 +11,6 @@ use crate::error::{ResetCause, Violation};
 use crate::event::Event;
 use crate::flow::{RecvWindow, SendWindow};
 use crate::message::{Fields, KnownName, RequestHead, RequestRules, ResponseHead, check_trailers};
-use crate::pace::Pace;
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
 use crate::stream::{Phase, Stream};
@@ -284,7 +283,6 @@ impl Connection {
             self.recount(slot);
             self.remove_if_closed(slot);
         } else {
-            recv.pace = Pace::new(self.now);
             self.watch_bodies();
             self.open_body(slot);
         }

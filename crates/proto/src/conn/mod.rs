@@ -31,6 +31,7 @@ use crate::event::Event;
 use crate::flow::{ConnectionWindow, ReceiveCredit, RoundTrip, SendWindow};
 use crate::guard::Guard;
 use crate::message::RequestHead;
+use crate::pace::Age;
 use crate::sched::Scheduler;
 use crate::stats::Stats;
 use crate::stream::StreamMut;
@@ -88,6 +89,8 @@ pub struct Connection {
     pub(crate) config: Arc<Config>,
     /// The time of the last input or output, or what was told: commands take no time argument.
     pub(crate) now: Instant,
+    /// When it began.
+    born: Instant,
     reader: Reader,
     /// Octets of the client's preface that are still to come.
     preface_left: usize,
@@ -138,6 +141,7 @@ impl Connection {
         let mut conn = Self {
             role,
             now,
+            born: now,
             reader: Reader::new(config.max_frame_size),
             preface_left: if role == Role::Server {
                 recv::PREFACE.len()
@@ -316,6 +320,11 @@ impl Connection {
 }
 
 impl Connection {
+    /// How old the connection is.
+    pub(crate) fn age(&self) -> Age {
+        Age::new(self.born, self.now)
+    }
+
     /// A stream was opened: the connection is idle no longer.
     fn wake(&mut self) {
         self.timers.clear(Timer::Idle);

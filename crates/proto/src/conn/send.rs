@@ -421,9 +421,10 @@ impl Connection {
     pub(crate) fn discard_rest(&mut self, slot: usize) {
         self.timers
             .set_if_unset(Timer::Discard, self.now, self.config.timeouts.discard);
+        let age = self.age();
         let recv = &mut self.streams.get_mut(slot).recv;
         recv.discard = true;
-        recv.pace = Pace::new(self.now);
+        recv.pace = Pace::new(age);
         recv.window.consume(u32::MAX);
         recv.window.set_size(self.config.least_stream_window());
         self.recount(slot);

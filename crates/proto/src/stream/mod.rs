@@ -123,7 +123,7 @@ impl Stream {
                 untimed: false,
                 tuning: Autotune::new(now),
                 share: Share::default(),
-                pace: Pace::new(now),
+                pace: Pace::default(),
             },
             send: Send {
                 phase: Phase::Head,
@@ -241,11 +241,12 @@ impl StreamMut<'_> {
         }
         let slot = self.check_can_answer(head)?;
         self.conn.check_list_size(head.fields())?;
+        let age = self.conn.age();
         let stream = self.conn.streams.get_mut(slot);
         // RFC 9113 §8.5: only a 2xx makes a tunnel. What was turned down is a request as any other.
         if stream.connect_request && !(200..300).contains(&head.status()) {
             stream.connect_request = false;
-            stream.recv.pace = Pace::new(self.conn.now);
+            stream.recv.pace = Pace::new(age);
             self.conn.watch_bodies();
         }
         let stream = self.conn.streams.get(slot);

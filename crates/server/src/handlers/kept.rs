@@ -1,7 +1,8 @@
 //! What one worker remembers of files.
 
-use std::fs;
-use std::path::PathBuf;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use super::asset::{Asset, Metadata};
 use super::beneath::{Links, Pace, Storage};
 use super::download::Source;
 use super::look::{Spot, describe, entity_tag, version_tag};
-use super::lookup::Identity;
+use super::lookup::{Identity, is_directory};
 use crate::clock::Clock;
 
 /// Octets of small files that one worker keeps.
@@ -37,7 +38,7 @@ pub struct Kept {
     /// Number of the loop's turn.
     turn: u64,
     /// Directories that are below the root, and the turn in which that was seen.
-    inside: (u64, Arc<[PathBuf]>),
+    inside: (u64, Arc<[CString]>),
 }
 
 /// What is remembered of a path.
@@ -46,9 +47,9 @@ pub struct Known {
     /// The file.
     pub source: Arc<Source>,
     /// The file's path, links not followed.
-    asked: PathBuf,
+    asked: CString,
     /// The directories between the root and the file, unless links led to it.
-    parents: Arc<[PathBuf]>,
+    parents: Arc<[CString]>,
     links: Links,
     /// Whether the file's identity would show a change.
     settled: bool,
@@ -202,8 +203,10 @@ impl Known {
         });
         Self {
             path: path.into(),
-            asked: root.directory().join(below),
-            parents: inner.map(|parent| root.directory().join(parent)).collect(),
+            asked: c_path(&root.directory().join(below)),
+            parents: inner
+                .map(|parent| c_path(&root.directory().join(parent)))
+                .collect(),
             learned: clock.second(),
             source: Arc::new(source),
             links,
@@ -222,13 +225,11 @@ impl Known {
 
     /// Whether the directories on the way are still directories: a link in the place of one may lead anywhere. `seen` are the
     /// last ones that were, and the turn in which they were looked at.
-    fn is_inside(&self, turn: u64, seen: &mut (u64, Arc<[PathBuf]>)) -> bool {
+    fn is_inside(&self, turn: u64, seen: &mut (u64, Arc<[CString]>)) -> bool {
         if self.parents.is_empty() || (seen.0 == turn && seen.1 == self.parents) {
             return true;
         }
-        let is_directory =
-            |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
-        let is_inside = self.parents.iter().all(is_directory);
+        let is_inside = self.parents.iter().all(|parent| is_directory(parent));
         if is_inside {
             *seen = (turn, Arc::clone(&self.parents));
         }
@@ -238,12 +239,18 @@ impl Known {
     /// Whether the path still leads to the same version of the same file.
     fn is_unchanged(&self) -> bool {
         match self.links {
-            Links::None => fs::symlink_metadata(&self.asked)
-                .is_ok_and(|metadata| Identity::of(&metadata) == self.source.identity),
+            Links::None => {
+                Identity::at(&self.asked).is_ok_and(|identity| identity == self.source.identity)
+            }
             // As the file would be opened.
             Links::Followed => self.source.open(Pace::AtOnce).is_ok(),
         }
     }
+}
+
+/// A path as the system wants it. One with a NUL leads nowhere, and so does an empty one.
+fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
 }
 
 /// The two places that a path can be at.
@@ -271,6 +278,7 @@ mod tests {
     use super::super::look::{Looked, SMALL, look};
     use super::super::lookup::{Refusal, Root};
     use super::*;
+    use std::fs;
 
     fn clock() -> Clock {
         // Far enough ahead for what the tests write to be settled.

@@ -173,7 +173,7 @@ impl World {
             Event::Writable { id, .. } => {
                 if let Some(exchange) = self.clients[number].by_id.get(&id).copied() {
                     self.asked[exchange].sent.asked = true;
-                    self.soon(exchange, Later::ClientWrites(exchange));
+                    self.client_writes_soon(exchange);
                 }
             }
             Event::Reset { id, code, cause } => {
@@ -306,6 +306,12 @@ impl World {
         let plan = &self.plan.exchanges[exchange].request;
         let sent = &mut self.asked[exchange].sent;
         let engine = &mut self.clients[client].peer.engine;
+        if self.plan.exchanges[exchange].drip.is_some() {
+            let mut byte = plan.rest(sent.given).slice(..1);
+            sent.given += engine.write(id, &mut byte, false);
+            self.report.dripped += 1;
+            return self.client_writes_soon(exchange);
+        }
         write(engine, id, plan, sent, exchange, &mut self.rng);
         let is_answered = self.asked[exchange].informs == usize::MAX;
         if self.asked[exchange].sent.ended && is_answered {

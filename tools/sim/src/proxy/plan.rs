@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) max_connections: usize,
     pub(crate) max_http2_connections: usize,
     pub(crate) max_idle: usize,
+    /// When the proxy's process stands still, as in a migration of its machine, and for how long.
+    pub(crate) pause: Option<(Duration, Duration)>,
     /// When the proxy begins its graceful end, if before everything is done.
     pub(crate) shut_down: Option<Duration>,
 }
@@ -91,6 +93,8 @@ pub(crate) struct ExchangePlan {
     pub(crate) cancel: Option<Duration>,
     /// How long whoever got octets takes to deal with them.
     pub(crate) slowness: Duration,
+    /// The client sends its body byte by byte, with this time between two: an attack, which must come to an end.
+    pub(crate) drip: Option<Duration>,
 }
 
 /// One message's body and what follows it.
@@ -176,6 +180,9 @@ impl Plan {
                 }
                 plan.request.len = plan.request.len.min(most);
                 plan.response.len = plan.response.len.min(most);
+                if rng.one_in(30) {
+                    plan.turn_into_drip(rng);
+                }
                 plan
             })
             .collect();
@@ -188,6 +195,12 @@ impl Plan {
             max_connections: rng.pick(&[1, 3, 256]),
             max_http2_connections: rng.pick(&[1, 2, 8]),
             max_idle: rng.pick(&[0, 1, 100]),
+            pause: rng.one_in(4).then(|| {
+                (
+                    millis(rng.below(1000)),
+                    millis(rng.pick(&[5_000, 40_000, 200_000])),
+                )
+            }),
             shut_down: (is_foul && rng.one_in(6)).then(|| millis(rng.below(3000))),
         }
     }
@@ -271,7 +284,22 @@ impl ExchangePlan {
             thinks: millis(rng.pick(&[0, 0, 3, 300])),
             cancel: (is_foul && rng.one_in(6)).then(|| millis(rng.below(2000))),
             slowness: millis(rng.pick(&[0, 0, 0, 1, 30])),
+            drip: None,
         }
+    }
+}
+
+impl ExchangePlan {
+    /// An upload whose body would take days.
+    fn turn_into_drip(&mut self, rng: &mut Rng) {
+        self.method = "POST";
+        self.is_tunnel = false;
+        self.informs = 0;
+        self.cancel = None;
+        self.request.len = 100_000;
+        self.request.streamed = true;
+        self.request.trailers = false;
+        self.drip = Some(millis(rng.pick(&[300, 5_000, 20_000])));
     }
 }
 

@@ -25,18 +25,22 @@ pub(crate) struct Report {
     pub(crate) connections: u64,
     /// Connections that were refused, cut or reset.
     pub(crate) faults: u64,
+    /// Bytes of bodies that dripped.
+    pub(crate) dripped: u64,
+    /// Times that the proxy's process stood still.
+    pub(crate) pauses: u64,
     /// Turns of the loop.
     pub(crate) turns: u64,
 }
 
 impl Report {
     /// Every count with its name.
-    pub(crate) fn rows(&self) -> [(&'static str, u64); 12] {
+    pub(crate) fn rows(&self) -> [(&'static str, u64); 14] {
         let mut copy = *self;
         copy.rows_mut().map(|(name, count)| (name, *count))
     }
 
-    fn rows_mut(&mut self) -> [(&'static str, &mut u64); 12] {
+    fn rows_mut(&mut self) -> [(&'static str, &mut u64); 14] {
         [
             ("requests", &mut self.requests),
             ("answered by an upstream", &mut self.answered),
@@ -49,6 +53,8 @@ impl Report {
             ("streams refused", &mut self.refused),
             ("connections to upstreams", &mut self.connections),
             ("connections that failed", &mut self.faults),
+            ("bytes that dripped", &mut self.dripped),
+            ("pauses", &mut self.pauses),
             ("turns", &mut self.turns),
         ]
     }

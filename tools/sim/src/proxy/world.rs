@@ -20,6 +20,9 @@ use super::upstreams::{Accepted, Dialling, Served};
 /// So long no seed lasts, in virtual time.
 const FOREVER: Duration = Duration::from_secs(6 * 3600);
 
+/// So long no body may drip: a pause, and what the least rate of bodies takes to end it.
+const DRIPS_AT_MOST: Duration = Duration::from_secs(400);
+
 /// What the proxy may hold of bodies.
 const BUDGET: u64 = 1 << 30;
 
@@ -35,7 +38,18 @@ pub(super) enum Later {
     UpstreamConsumes(usize, usize),
     UpstreamWrites(usize),
     CutClient(usize),
+    Pause,
+    Resume,
     ShutDown,
+}
+
+/// Whether the proxy's process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Process {
+    Runs,
+    /// It stands still: its sockets fill, and its clock goes on.
+    Paused,
+    Ended,
 }
 
 pub(super) struct World {
@@ -55,8 +69,7 @@ pub(super) struct World {
     pub(super) later: BinaryHeap<Reverse<(Duration, u64, Later)>>,
     pub(super) later_count: u64,
     pub(super) is_shutting_down: bool,
-    /// The proxy has ended.
-    pub(super) has_ended: bool,
+    pub(super) process: Process,
     pub(super) verbose: bool,
     pub(super) report: Report,
 }
@@ -81,7 +94,7 @@ impl World {
             later: BinaryHeap::new(),
             later_count: 0,
             is_shutting_down: false,
-            has_ended: false,
+            process: Process::Runs,
             verbose,
             report: Report::default(),
             plan,
@@ -96,6 +109,10 @@ impl World {
         for number in 0..world.plan.exchanges.len() {
             world.at(world.plan.exchanges[number].start, Later::Begin(number));
         }
+        if let Some((when, lasts)) = world.plan.pause {
+            world.at(when, Later::Pause);
+            world.at(when + lasts, Later::Resume);
+        }
         if let Some(when) = world.plan.shut_down {
             world.at(when, Later::ShutDown);
         }
@@ -106,6 +123,14 @@ impl World {
         self.later_count += 1;
         let when = when.max(self.now);
         self.later.push(Reverse((when, self.later_count, what)));
+    }
+
+    /// When the client of `exchange` writes next.
+    pub(super) fn client_writes_soon(&mut self, exchange: usize) {
+        match self.plan.exchanges[exchange].drip {
+            Some(gap) => self.at(self.now + gap, Later::ClientWrites(exchange)),
+            None => self.soon(exchange, Later::ClientWrites(exchange)),
+        }
     }
 
     pub(super) fn soon(&mut self, exchange: usize, what: Later) {
@@ -154,7 +179,7 @@ impl World {
     /// When the proxy's next turn is due.
     fn next_turn(&self) -> Option<Duration> {
         let next = self.proxy.next_turn(self.instant());
-        next.filter(|_| !self.has_ended)
+        next.filter(|_| self.process == Process::Runs)
             .map(|at| at.saturating_duration_since(self.epoch))
     }
 
@@ -168,8 +193,10 @@ impl World {
                 "it goes round in circles: {}",
                 self.state()
             );
-            if !self.has_ended {
-                self.has_ended = !self.proxy.turn(self.epoch + self.now);
+            if self.process == Process::Runs {
+                if !self.proxy.turn(self.epoch + self.now) {
+                    self.process = Process::Ended;
+                }
                 self.report.turns += 1;
             }
             let mut busy = self.take_dialled();
@@ -226,6 +253,16 @@ impl World {
                 let at = self.instant();
                 self.clients[number].peer.cut(at);
             }
+            Later::Pause if self.process == Process::Runs => {
+                trace!(self, "the proxy stands still");
+                self.process = Process::Paused;
+                self.report.pauses += 1;
+            }
+            Later::Resume if self.process == Process::Paused => {
+                trace!(self, "the proxy goes on");
+                self.process = Process::Runs;
+            }
+            Later::Pause | Later::Resume => {}
             Later::ShutDown => {
                 trace!(self, "the proxy shuts down");
                 self.is_shutting_down = true;
@@ -258,7 +295,14 @@ impl World {
             let outcome = asked.over.unwrap_or_else(|| {
                 panic!("{exchange} never ends: {asked:?}, {}", self.state());
             });
-            if weather == Weather::Foul {
+            if let Some(gap) = plan.drip {
+                let dripped = gap * asked.sent.given as u32;
+                assert!(
+                    dripped < DRIPS_AT_MOST,
+                    "{exchange} drips for {dripped:?}: {asked:?}"
+                );
+            }
+            if weather == Weather::Foul || plan.drip.is_some() {
                 continue;
             }
             // What this upstream can't do isn't the weather's fault.

@@ -11,8 +11,18 @@ pub struct Encoder {
     /// There from the first field on that could have a place in the table.
     memory: Option<Box<Memory>>,
     table_size_cap: usize,
+    /// Fields that were in no table, and that the table, or what is learned of them, has taken.
+    misses: u64,
     /// A size of the table that the peer has not been told yet.
     update: Option<SizeUpdate>,
+}
+
+/// What the blocks of an [`Encoder`] depend on beside their fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncoderState {
+    misses: u64,
+    max_size: usize,
+    owes_update: bool,
 }
 
 /// What an encoder knows beyond the table itself.
@@ -37,6 +47,7 @@ impl Encoder {
             table: DynamicTable::new(dynamic_table::INITIAL_SIZE),
             memory: None,
             table_size_cap,
+            misses: 0,
             update: None,
         };
         encoder.set_max_table_size(dynamic_table::INITIAL_SIZE);
@@ -60,6 +71,15 @@ impl Encoder {
     /// Fields in the dynamic table.
     pub fn table_len(&self) -> usize {
         self.table.len()
+    }
+
+    /// What blocks depend on beside their fields. While it stays as it is, the same fields make the same block.
+    pub fn state(&self) -> EncoderState {
+        EncoderState {
+            misses: self.misses,
+            max_size: self.table.max_size(),
+            owes_update: self.update.is_some(),
+        }
     }
 
     /// Appends the block of these fields to `out`.
@@ -142,6 +162,7 @@ impl Encoder {
                 learned: Learned::new(),
             })
         });
+        self.misses += 1;
         // A name that is in no table is worth a place for itself.
         if memory.learned.miss(key) || name == 0 {
             literal(0x40, 6, name, field, out);

@@ -43,7 +43,7 @@ mod policy;
 mod static_table;
 
 pub use decoder::{Decoded, Decoder, Limits, ListLimit};
-pub use encoder::Encoder;
+pub use encoder::{Encoder, EncoderState};
 pub use error::Error;
 pub use fields::{Field, Fields, Iter};
 pub use known::KnownName;

@@ -155,7 +155,7 @@ impl Connection {
             // RFC 9110 §15.5.9: no complete request "within the time that it was prepared to wait". RFC 9113 §8.1: behind a
             // complete response, RST_STREAM with NO_ERROR asks for no more of the request.
             let head = self.config.own_head(408).field("content-length", "0");
-            self.send_block(id, head.fields(), true);
+            self.send_block(id, head.fields(), head.stamp(), true);
             self.send_reset(slot, ErrorCode::NO_ERROR);
         } else {
             self.send_reset(slot, violation.code());

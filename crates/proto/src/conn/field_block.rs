@@ -6,6 +6,7 @@ use tidegate_hpack::{Decoded, Decoder, Encoder, Fields, Limits};
 
 use crate::config::Config;
 use crate::error::Violation;
+use crate::message::Stamp;
 use crate::stats::Stats;
 
 /// What a field block belongs to.
@@ -38,6 +39,8 @@ pub(crate) struct FieldBlocks {
     pub(crate) partial: Option<Partial>,
     /// The block that was encoded last.
     scratch: Vec<u8>,
+    /// The list whose block that is, if its block would be the same again.
+    repeats: Option<Stamp>,
 }
 
 impl FieldBlocks {
@@ -53,6 +56,7 @@ impl FieldBlocks {
             },
             partial: None,
             scratch: Vec::new(),
+            repeats: None,
         }
     }
 
@@ -64,6 +68,7 @@ impl FieldBlocks {
     /// The peer's SETTINGS_HEADER_TABLE_SIZE binds us from now on.
     pub(crate) fn set_encoder_table_size(&mut self, octets: u32) {
         self.encoder.set_max_table_size(octets as usize);
+        self.repeats = None;
     }
 
     /// Decodes a whole block.
@@ -82,10 +87,19 @@ impl FieldBlocks {
         Ok((fields, decoded))
     }
 
-    /// Encodes a list of fields; the block is valid until the next call.
-    pub(crate) fn encode(&mut self, fields: &Fields, stats: &mut Stats) -> &[u8] {
-        self.scratch.clear();
-        self.encoder.encode(fields, &mut self.scratch);
+    /// Encodes a list of fields, with its stamp if it has one; the block is valid until the next call.
+    pub(crate) fn encode(
+        &mut self,
+        fields: &Fields,
+        stamp: Option<Stamp>,
+        stats: &mut Stats,
+    ) -> &[u8] {
+        if stamp.is_none() || stamp != self.repeats {
+            self.scratch.clear();
+            let before = self.encoder.state();
+            self.encoder.encode(fields, &mut self.scratch);
+            self.repeats = stamp.filter(|_| self.encoder.state() == before);
+        }
         stats.blocks_out += self.scratch.len() as u64;
         stats.fields_out += fields.octets() as u64;
         &self.scratch
@@ -94,5 +108,85 @@ impl FieldBlocks {
     /// Gives back memory that an idle connection has no use for.
     pub(crate) fn release_memory(&mut self) {
         self.scratch = Vec::new();
+        self.repeats = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::ResponseHead;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Sends the shared head of this number.
+        Shared(usize),
+        /// Sends a head of its own, whose field enters the table.
+        Other(u8),
+        /// The peer allows a table of this many bytes.
+        TableSize(u32),
+        Rest,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (0_usize..2).prop_map(Step::Shared),
+            2 => any::<u8>().prop_map(Step::Other),
+            1 => prop::sample::select(vec![0, 100, 4096]).prop_map(Step::TableSize),
+            1 => Just(Step::Rest),
+        ];
+        prop::collection::vec(step, 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_that_is_kept_says_what_a_new_one_would(steps in steps()) {
+            let config = Config::server();
+            let (mut ours, mut peers) = (FieldBlocks::new(&config), FieldBlocks::new(&config));
+            let mut stats = Stats::default();
+            let head = |tag: &str| ResponseHead::new(200).field("etag", tag).field("server", "s");
+            let shared = [head("one").shared(), head("other").shared()];
+            for step in steps {
+                let sent = match step {
+                    Step::Shared(number) => shared[number].clone(),
+                    Step::Other(tag) => head(&format!("{tag}")),
+                    Step::TableSize(bytes) => {
+                        ours.set_encoder_table_size(bytes);
+                        peers.set_decoder_table_size(bytes);
+                        continue;
+                    }
+                    Step::Rest => {
+                        ours.release_memory();
+                        continue;
+                    }
+                };
+                let block = ours.encode(sent.fields(), sent.stamp(), &mut stats).to_vec();
+                let (got, _) = peers.decode(&block, &mut stats).expect("the block is whole");
+                let text = |fields: &Fields| format!("{fields:?}");
+                prop_assert_eq!(text(&got), text(sent.fields()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_shared_head_is_encoded_once() {
+        let mut blocks = FieldBlocks::new(&Config::server());
+        let mut stats = Stats::default();
+        let shared = ResponseHead::new(200).field("etag", "one").shared();
+        let mut lens = Vec::new();
+        while blocks.repeats.is_none() {
+            let block = blocks.encode(shared.fields(), shared.stamp(), &mut stats);
+            lens.push(block.len());
+        }
+        // Not before all its fields are found in the tables.
+        assert_eq!(lens.last(), Some(&2), "{lens:?}");
+        assert!(lens.len() > 1);
+        assert_eq!(blocks.repeats, shared.stamp());
+        let other = shared.clone().field("x", "y");
+        assert_eq!(other.stamp(), None, "it is another list now");
+        blocks.encode(other.fields(), other.stamp(), &mut stats);
+        assert_eq!(blocks.repeats, None);
     }
 }

@@ -196,7 +196,7 @@ impl Connection {
     fn answer_431(&mut self, id: StreamId, end: bool, violation: Violation) -> Outcome {
         self.charge_own_reset()?;
         let head = self.config.own_head(431);
-        self.send_block(id, head.fields(), true);
+        self.send_block(id, head.fields(), head.stamp(), true);
         if !end {
             self.send_rst_stream(id, ErrorCode::NO_ERROR);
         }
@@ -230,7 +230,7 @@ impl Connection {
         }
         // A stream that both ends have ended can't be reset (RFC 9113 §5.1), so the reset is the end of such a response. A
         // client that goes on sending is asked to stop, as after any early response (§8.1).
-        self.send_block(id, head.fields(), !end && !has_content);
+        self.send_block(id, head.fields(), head.stamp(), !end && !has_content);
         if has_content {
             self.send_window.take(sentence.len());
             self.stats.body_out += sentence.len() as u64;

@@ -62,7 +62,7 @@ impl Connection {
         if self.signals.dependencies_count {
             self.place_push(slot, parent);
         }
-        let block = self.blocks.encode(head.fields(), &mut self.stats);
+        let block = self.blocks.encode(head.fields(), None, &mut self.stats);
         PushPromise::write_block(
             parent,
             promised,

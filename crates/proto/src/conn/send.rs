@@ -10,7 +10,7 @@ use crate::conn::timer::Timer;
 use crate::conn::{Connection, Flow, Role, settings};
 use crate::error::Misuse;
 use crate::event::Event;
-use crate::message::{Body, RequestHead};
+use crate::message::{Body, RequestHead, Stamp};
 use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
@@ -240,19 +240,25 @@ impl Connection {
         self.recount(slot);
         self.wake();
         self.stats.requests += 1;
-        self.send_head(slot, head.fields(), body);
+        self.send_head(slot, head.fields(), None, body);
         Ok(id)
     }
 
     /// Sends the head of a message, whose size was checked, and takes its body in charge.
-    pub(crate) fn send_head(&mut self, slot: usize, fields: &Fields, body: Body) {
+    pub(crate) fn send_head(
+        &mut self,
+        slot: usize,
+        fields: &Fields,
+        stamp: Option<Stamp>,
+        body: Body,
+    ) {
         let body = match body {
             Body::Full(octets) if octets.is_empty() => Body::Empty,
             body => body,
         };
         let end = matches!(body, Body::Empty);
         let id = self.streams.get(slot).id;
-        self.send_block(id, fields, end);
+        self.send_block(id, fields, stamp, end);
         self.note_sent(
             slot,
             if end {
@@ -301,7 +307,7 @@ impl Connection {
     pub(crate) fn send_interim_head(&mut self, slot: usize, fields: &Fields) -> Result<(), Misuse> {
         self.check_list_size(fields)?;
         let id = self.streams.get(slot).id;
-        self.send_block(id, fields, false);
+        self.send_block(id, fields, None, false);
         self.note_sent(slot, Input::Headers);
         Ok(())
     }
@@ -316,8 +322,14 @@ impl Connection {
     }
 
     /// Sends a HEADERS frame, and CONTINUATION frames as needed.
-    pub(super) fn send_block(&mut self, id: StreamId, fields: &Fields, end: bool) {
-        let block = self.blocks.encode(fields, &mut self.stats);
+    pub(super) fn send_block(
+        &mut self,
+        id: StreamId,
+        fields: &Fields,
+        stamp: Option<Stamp>,
+        end: bool,
+    ) {
+        let block = self.blocks.encode(fields, stamp, &mut self.stats);
         let max_frame_size = self.settings.peer.max_frame_size;
         Headers::write_block(id, block, end, max_frame_size, None, &mut self.control);
         self.stats.frames_out += 1;
@@ -392,7 +404,7 @@ impl Connection {
 
     fn end_with_trailers(&mut self, slot: usize, fields: &Fields) {
         let id = self.streams.get(slot).id;
-        self.send_block(id, fields, true);
+        self.send_block(id, fields, None, true);
         self.note_sent(slot, Input::HeadersEnd);
         self.our_message_ended(slot);
     }

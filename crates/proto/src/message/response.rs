@@ -1,9 +1,22 @@
 //! The head of a response.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tidegate_hpack::{Field, Fields, KnownName};
 
 use super::rules::{Regular, Section, Spelling, with_length};
 use crate::error::Violation;
+
+/// Tells a list of fields from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp(u64);
+
+impl Stamp {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// The head of a response: status and fields (RFC 9113 §8.3.2).
 #[derive(Clone)]
@@ -14,6 +27,8 @@ pub struct ResponseHead {
     content_length: Option<u64>,
     /// Whether a builder was handed something that HTTP/2 forbids.
     invalid: bool,
+    /// There for a head that is sent many times.
+    stamp: Option<Stamp>,
 }
 
 impl ResponseHead {
@@ -27,6 +42,7 @@ impl ResponseHead {
             status,
             content_length: None,
             invalid: !(100..=999).contains(&status) || status == 101,
+            stamp: None,
         }
     }
 
@@ -53,6 +69,19 @@ impl ResponseHead {
         self.invalid |= regular.check(field, Section::Response).is_err();
         self.content_length = regular.content_length;
         self.fields.push_field(field);
+        self.stamp = None;
+    }
+
+    /// Marks the head as one that is sent many times: an engine that sends it twice in a row encodes it once. The mark
+    /// goes with clones, and goes away when a field is added.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.stamp = Some(Stamp::next());
+        self
+    }
+
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.stamp
     }
 
     /// Checks a decoded list by RFC 9113 §8 and makes it a response.
@@ -105,6 +134,7 @@ impl ResponseHead {
             status,
             content_length,
             invalid: false,
+            stamp: None,
         })
     }
 
@@ -113,6 +143,7 @@ impl ResponseHead {
     pub(crate) fn drop_length(&mut self) {
         if self.content_length.take().is_some() {
             self.fields = with_length(&self.fields, None);
+            self.stamp = None;
         }
     }
 

@@ -252,7 +252,7 @@ impl StreamMut<'_> {
         let stream = self.conn.streams.get(slot);
         let without_content = stream.head_request || matches!(head.status(), 204 | 304);
         let body = if without_content { Body::Empty } else { body };
-        self.conn.send_head(slot, head.fields(), body);
+        self.conn.send_head(slot, head.fields(), head.stamp(), body);
         Ok(())
     }
 

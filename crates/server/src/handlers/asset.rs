@@ -99,7 +99,7 @@ pub struct Asset {
 impl Asset {
     /// Content that is described so.
     pub fn new(metadata: Metadata, content: Bytes, clock: &Clock) -> Self {
-        let (whole, second) = (metadata.whole(clock), clock.second());
+        let (whole, second) = (metadata.whole(clock).shared(), clock.second());
         Self {
             priority: priority::of_content(metadata.content_type.as_bytes()),
             metadata,
@@ -147,7 +147,7 @@ impl Asset {
         ) {
             Verdict::Whole => {
                 if self.second != clock.second() {
-                    self.whole = self.metadata.whole(clock);
+                    self.whole = self.metadata.whole(clock).shared();
                     self.second = clock.second();
                 }
                 request.respond_as(self.priority, &self.whole, Body::Full(self.content.clone()))

@@ -10,6 +10,10 @@ use crate::KnownName;
 pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// A bit for each known name that is there, so that names that aren't cost no walk over the list.
+    present: u128,
+    /// Bytes of all names and values.
+    octets: usize,
 }
 
 /// A field without its octets.
@@ -122,6 +126,8 @@ impl Fields {
         Self {
             bytes: Vec::with_capacity(octets),
             entries: Vec::with_capacity(fields),
+            present: 0,
+            octets: 0,
         }
     }
 
@@ -139,6 +145,8 @@ impl Fields {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
+        self.present = 0;
+        self.octets = 0;
     }
 
     /// Appends a field. The name is recognised if it is a known one; it must be in lower case.
@@ -209,6 +217,8 @@ impl Fields {
     #[inline]
     pub(crate) fn commit(&mut self, start: usize, shape: Shape) {
         let start = start as u32;
+        self.present |= shape.known.map_or(0, bit);
+        self.octets += shape.octets();
         self.entries.push(Entry { start, shape });
     }
 
@@ -239,6 +249,9 @@ impl Fields {
 
     /// The first value of the field with this known name: cheaper than [`Fields::get`].
     pub fn get_known(&self, name: KnownName) -> Option<&[u8]> {
+        if self.present & bit(name) == 0 {
+            return None;
+        }
         let entry = self
             .entries
             .iter()
@@ -248,13 +261,19 @@ impl Fields {
 
     /// Octets of all names and values together: what HTTP/1.1 would send, less its punctuation.
     pub fn octets(&self) -> usize {
-        self.entries.iter().map(|entry| entry.shape.octets()).sum()
+        self.octets
     }
 
     /// The size that RFC 9113 §10.5.1 counts: all octets, and 32 for each field.
     pub fn list_size(&self) -> usize {
         self.octets() + 32 * self.len()
     }
+}
+
+/// A known name's bit: their numbers are below 128.
+#[inline]
+fn bit(name: KnownName) -> u128 {
+    1 << name.number()
 }
 
 /// The fields of a list in order. See [`Fields::iter`].

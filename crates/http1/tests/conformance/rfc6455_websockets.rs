@@ -778,7 +778,7 @@ fn an_upgrade_that_is_ignored_leaves_an_ordinary_response() {
         // Nothing went through, and the next request may come.
         assert!(peer.conn.stream(id).is_none() && peer.conn.can_open());
     }
-    let (mut peer, _) = answered_websocket("HTTP/1.1 204 \r\n\r\n".to_owned());
+    let (mut peer, _) = answered_websocket("HTTP/1.1 204 \r\n\r\n");
     peer.expect_response(204, true);
     assert!(!peer.conn.is_tunnel() && peer.conn.can_open());
     let (mut peer, _) = answered_websocket(switching(&grant()));

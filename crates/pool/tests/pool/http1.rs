@@ -1,5 +1,6 @@
 //! HTTP/1.1: one request at a time on each connection.
 
+use std::io::IoSlice;
 use std::time::Duration;
 
 use tidegate_pool::{Failure, UpstreamId};
@@ -129,6 +130,48 @@ fn a_free_connection_that_the_server_closes_is_not_used_again() {
     lab.respond(0, 200, Body::Empty);
     assert_eq!(lab.status(key), Some(200));
     assert_eq!(lab.stats().retried, 0);
+}
+
+/// Writes these bytes on a raw connection, without a turn, and ends it.
+fn last_words(lab: &mut Lab, server: usize, octets: &[u8]) {
+    let socket = lab.servers[server].socket.as_mut().expect("it is there");
+    let written = socket.write(&[IoSlice::new(octets)]);
+    assert_eq!(written.unwrap(), octets.len());
+    socket.shut_down();
+}
+
+#[test]
+fn what_is_known_of_a_connection_counts_before_a_request_is_put_on_it() {
+    // The end comes with the last response, while another request waits for the connection; or behind
+    // it, in the turn in which another request is made; or what nobody asked for does.
+    for (is_waiting, response, behind) in [(true, OK, &b""[..]), (false, OK, b""), (false, OK, OK)]
+    {
+        let mut lab = Lab::new(|options, _| options.max_connections = 1);
+        let upstream = lab.http1();
+        let first = lab.ask(get(upstream));
+        let server = lab.accept_raw();
+        let next = match is_waiting {
+            true => {
+                let next = lab.ask(ask("POST", upstream));
+                last_words(&mut lab, server, response);
+                next
+            }
+            false => {
+                lab.write_raw(server, response);
+                assert_eq!(lab.status(first), Some(200));
+                let next = lab.enter(ask("POST", upstream));
+                last_words(&mut lab, server, behind);
+                next
+            }
+        };
+        lab.run();
+        assert_eq!(lab.status(first), Some(200));
+        assert!(!lab.is_over(next), "{:?}", lab.failure(next));
+        let server = lab.accept_raw();
+        lab.write_raw(server, b"HTTP/1.1 204 No Content\r\n\r\n");
+        assert_eq!(lab.status(next), Some(204));
+        assert_eq!(lab.stats().retried, 0);
+    }
 }
 
 #[test]

@@ -280,10 +280,10 @@ fn handle_signals(
                     {
                         match certificate.reload(acceptor) {
                             Ok(()) => {
-                                log::info!("{name}: {} was read anew", certificate.cert.display())
+                                log::info!("{name}: {} was read anew", certificate.cert.display());
                             }
                             Err(error) => {
-                                log::error!("{name}: the former certificate goes on: {error}")
+                                log::error!("{name}: the former certificate goes on: {error}");
                             }
                         }
                     }

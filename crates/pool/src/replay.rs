@@ -149,6 +149,11 @@ impl Outgoing {
         }
     }
 
+    /// Whether there is one, perhaps.
+    pub(crate) fn is_some(&self) -> bool {
+        !matches!(self, Self::Empty)
+    }
+
     /// Whether it can be sent from the start.
     pub(crate) fn can_be_sent_again(&self) -> bool {
         match self {

@@ -20,6 +20,10 @@ use crate::upstream::{Options, Security};
 /// Streams that a connection has at most before its peer has said how many it takes: RFC 9113 §6.5.2 recommends no fewer.
 const BEFORE_SETTINGS: usize = 100;
 
+/// With less of its peer's window left, a connection is none for another body where there can be a better one: bodies that the upstream
+/// doesn't read may have the rest, and for long.
+const LEAST_CREDIT: usize = 16 << 10;
+
 /// How long the first part of a body is collected: what a slow client has sent until then goes on, and the rest as it comes.
 const COLLECTED_FOR: Duration = Duration::from_secs(5);
 
@@ -231,10 +235,11 @@ impl<K: Copy> Pool<K> {
         let endpoint = state.endpoints.get(place.endpoint)?;
         let is_http1 = endpoint.protocol_of(class) == Some(Protocol::Http1);
         // There is no choice where there will be no other.
+        let may_be_more = endpoint.count < self.options.max_connections
+            && (is_http1
+                || endpoint.groups.get(&class)?.count() < self.options.max_http2_connections);
+        let has_body = request.has_body();
         let has_choice = request.retries.refused_by.is_some() && {
-            let may_be_more = endpoint.count < self.options.max_connections
-                && (is_http1
-                    || endpoint.groups.get(&class)?.count() < self.options.max_http2_connections);
             let mut its = self.usable(place, class);
             may_be_more || its.any(|(conn, pooled)| !request.avoids(conn, pooled))
         };
@@ -269,7 +274,12 @@ impl<K: Copy> Pool<K> {
                 continue;
             };
             let streams = pooled.streams.len();
-            match load(engine, streams, before_settings) {
+            let load = match load(engine, streams, before_settings) {
+                Load::Light if has_body && lacks_credit(engine) && may_be_more => Load::Full,
+                Load::Light if has_body && lacks_credit(engine) => Load::Heavy,
+                load => load,
+            };
+            match load {
                 Load::Light => return Some(conn),
                 Load::Heavy if best.is_none_or(|(_, least)| streams < least) => {
                     best = Some((conn, streams));
@@ -367,6 +377,9 @@ impl<K: Copy> Pool<K> {
                 continue;
             }
             let has_share = self.has_share(id);
+            let is_held_up = self
+                .usable(place, class)
+                .any(|(conn, _)| conns.engine_ref(conn).is_some_and(lacks_credit));
             let Some(request) = self.find(id) else {
                 continue;
             };
@@ -375,8 +388,9 @@ impl<K: Copy> Pool<K> {
                 self.wait(conns, id);
                 continue;
             }
-            let is_particular =
-                request.head.protocol().is_some() || request.retries.refused_by.is_some();
+            let is_particular = request.head.protocol().is_some()
+                || request.retries.refused_by.is_some()
+                || (is_held_up && request.has_body());
             if !has_share || !is_particular || particular.len() == MAX_PARTICULAR {
                 // Those behind it want the same, and their clients hold no less.
                 self.requeue(id, End::Front);
@@ -552,7 +566,10 @@ impl<K: Copy> Pool<K> {
                 let waits = matches!(engine, Engine::Http2(engine) if !engine.is_established());
                 let is_light =
                     || load(engine, pooled.streams.len(), before_settings) == Load::Light;
-                let is_avoided = request.is_some_and(|request| request.avoids(*conn, pooled));
+                let is_avoided = request.is_some_and(|request| {
+                    let lacks_credit = request.has_body() && lacks_credit(engine);
+                    request.avoids(*conn, pooled) || lacks_credit
+                });
                 // An address may speak either, and then it is the other one that is wanted.
                 let is_other = pooled.protocol == Some(Protocol::Http1);
                 !pooled.is_ending && !is_other && !is_avoided && (waits || is_light())
@@ -604,6 +621,11 @@ impl<K: Copy> Pool<K> {
             }
         }
     }
+}
+
+/// Whether a connection's peer lets too little of a body out, on whatever stream.
+fn lacks_credit(engine: &Engine) -> bool {
+    matches!(engine, Engine::Http2(engine) if engine.is_established() && engine.send_credit() < LEAST_CREDIT)
 }
 
 fn load(engine: &Engine, streams: usize, before_settings: usize) -> Load {

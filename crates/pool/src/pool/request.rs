@@ -128,6 +128,11 @@ impl<K> Request<K> {
         self.head.method_octets() == b"CONNECT"
     }
 
+    /// Whether a body goes with it, perhaps. What goes through a tunnel is none.
+    pub(super) fn has_body(&self) -> bool {
+        self.outgoing.is_some() && !self.is_connect()
+    }
+
     /// Whether the first part of its body is collected before the upstream gets anything of it: a client could else hold a place for as
     /// long as it likes with a body that doesn't come. What goes through a tunnel is for later, and so is what waits for an invitation
     /// (RFC 9110 §10.1.1).

@@ -281,3 +281,30 @@ fn the_limit_of_connections_holds_over_all_clients_of_a_proxy_header() {
         assert_eq!(first, (1..=10).collect::<Vec<u8>>());
     }
 }
+
+#[test]
+fn a_body_that_is_not_read_holds_up_no_other_ones() {
+    let mut lab = Lab::new(|_, _| {});
+    let upstream = lab.h2c();
+    let stuck = lab.ask(upload(upstream));
+    let first = lab.accept_frames(&[]);
+    // RFC 9113 §6.9.2: the connection's window is 65,535 bytes at first, and nobody gives any of it back.
+    lab.write(stuck, pattern(65_535), false);
+    lab.read_raw(first);
+    let key = lab.ask(
+        ask("POST", upstream)
+            .of(HONEST)
+            .body(Body::Full(pattern(1000))),
+    );
+    // What has no body goes on there meanwhile.
+    let page = lab.ask(get(upstream).of(HONEST));
+    assert_eq!(lab.raw_requests(first).len(), 1);
+    let second = lab.accept_h2();
+    let got = lab.servers[second].take_request();
+    assert_eq!((got.body.len(), got.end), (1000, true));
+    let id = got.id;
+    lab.respond_to(second, id, 200, Body::Empty);
+    lab.respond_raw(first, 3);
+    assert_eq!((lab.status(key), lab.status(page)), (Some(200), Some(200)));
+    assert_eq!(lab.failure(stuck), None);
+}

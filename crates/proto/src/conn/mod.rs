@@ -256,6 +256,11 @@ impl Connection {
         self.recv_window.credit()
     }
 
+    /// Bytes of bodies that the peer's window of the connection has room for, whatever those of streams have: all streams share it.
+    pub fn send_credit(&self) -> usize {
+        self.send_window.available()
+    }
+
     /// What the peer announced.
     pub fn peer_settings(&self) -> &PeerSettings {
         &self.settings.peer

@@ -130,7 +130,8 @@ impl<K: Copy> Pool<K> {
 
     /// Cuts off what takes too long.
     pub(super) fn give_up_abandoned(&mut self, conns: &mut Conns, now: Instant) {
-        while let Some((at, conn)) = self.abandoned.pop_front_if(|(at, _)| *at <= now) {
+        while let Some((at, conn)) = self.abandoned.front().copied().filter(|(at, _)| *at <= now) {
+            self.abandoned.pop_front();
             let abandoned = self.conns.get(&conn).and_then(|pooled| pooled.abandoned);
             // Its response may have come, and another one be unwanted by now.
             if abandoned.is_some_and(|abandoned| abandoned.until == at) {

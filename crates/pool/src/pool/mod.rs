@@ -711,7 +711,13 @@ impl<K: Copy> Pool<K> {
             self.serve_waiting(conns, place, class);
         }
         self.give_up_abandoned(conns, now);
-        while let Some((_, id)) = self.collecting.pop_front_if(|(at, _)| *at <= now) {
+        while let Some((_, id)) = self
+            .collecting
+            .front()
+            .copied()
+            .filter(|(at, _)| *at <= now)
+        {
+            self.collecting.pop_front();
             // What has come of its body so far must do.
             if self
                 .find(id)

@@ -131,6 +131,11 @@ impl Fields {
         }
     }
 
+    /// Bytes of memory that the list uses, about: what it stores, not what it has room for.
+    pub fn memory(&self) -> usize {
+        self.bytes.len() + self.entries.len() * size_of::<Entry>()
+    }
+
     /// How many fields there are.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -70,9 +70,9 @@ impl Connection {
             None => Tunnel::None,
         };
         // Every response may have a body.
-        let Ok(reservation) = self.reserve(None) else {
+        if !self.admit(0) {
             return Err(Misuse::OverMemoryBudget);
-        };
+        }
         let length = match &body {
             _ if tunnel != Tunnel::None => None,
             Body::Empty => anticipates_content(method).then_some(0),
@@ -101,10 +101,8 @@ impl Connection {
             is_tunnel: false,
             persistent: true,
             awaits_invitation: framing != Framing::None && head.expects_continue(),
-            recv: Recv {
-                reservation,
-                ..Recv::new(Phase::Head, BodyReader::Done)
-            },
+            head: 0,
+            recv: Recv::new(Phase::Head, BodyReader::Done),
             send,
         });
         self.send_small_body();

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tidegate_proto::{
-    Age, CloseReason, Config, ErrorCode, Event, Flow, Outbox, Pace, Reservation, Role, Stats,
-    StreamId, Violation,
+    Age, CloseReason, Config, ErrorCode, Event, Flow, Holding, Outbox, Pace, Role, Stats, StreamId,
+    Violation,
 };
 
 use crate::exchange::{Exchange, More, Phase, Version};
@@ -24,9 +24,6 @@ pub(crate) const MAX_DISCARDED: usize = 1 << 20;
 
 /// A whole body of up to so many octets is copied behind its head at once.
 const SMALL_BODY: usize = 4096;
-
-/// Octets of a body that were read along and wait in the input, at most: tidegate-net reads so many at once.
-const INPUT: u64 = 64 << 10;
 
 /// How long a connection is without a request before it gives its memory back.
 pub(crate) const REST_AFTER: Duration = Duration::from_secs(1);
@@ -47,9 +44,6 @@ pub(crate) enum Wait {
     /// For the rest of a request that was answered early.
     Discard,
 }
-
-/// The memory budget is used up.
-pub(crate) struct NoRoom;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +100,9 @@ pub struct Connection {
     /// The forced end of a graceful end.
     shutdown_at: Option<Instant>,
     pub(crate) stats: Stats,
+    pub(crate) holding: Holding,
+    /// When to look again whether there is memory for more input.
+    pub(crate) look_again_at: Option<Instant>,
 }
 
 /// Inputs. They do not fail: a fatal error becomes state, is answered, and comes back as [`Event::Closed`].
@@ -137,6 +134,8 @@ impl Connection {
             idle_limit: config.timeouts.idle,
             shutdown_at: None,
             stats: Stats::default(),
+            holding: Holding::new(config.memory_budget.as_ref()),
+            look_again_at: None,
             config,
         };
         conn.wait_for(Wait::Request, REST_AFTER);
@@ -147,7 +146,7 @@ impl Connection {
     /// until it returns `None`; what is left of `input` then must be in front the next time.
     pub fn receive(&mut self, input: &mut BytesMut, now: Instant) -> Option<Event> {
         self.now = now;
-        while self.can_receive() {
+        while self.takes_input() {
             let before = input.len();
             let recv = self.exchange.as_ref().map(|exchange| exchange.recv.phase);
             let result = match (self.role, recv) {
@@ -208,6 +207,10 @@ impl Connection {
         self.now = now;
         if self.shutdown_at.is_some_and(|at| at <= now) {
             return self.close(CloseReason::ShutdownTimedOut);
+        }
+        if self.look_again_at.is_some_and(|at| at <= now) {
+            // `transmit` does.
+            self.look_again_at = None;
         }
         if self.deadline.is_none_or(|at| at > now) {
             return;
@@ -326,6 +329,7 @@ impl Connection {
     /// Moves what can go out now into `out`, until that holds `limit` octets.
     pub fn transmit(&mut self, out: &mut Outbox, limit: usize, now: Instant) -> Flow {
         self.now = now;
+        self.settle_memory();
         let before = out.len();
         let flow = self.fill(out, limit);
         self.stats.octets_out += (out.len() - before) as u64;
@@ -376,7 +380,7 @@ impl Connection {
 
     /// When [`Connection::handle_timeout`] wants to be called, if ever.
     pub fn next_timeout(&self) -> Option<Instant> {
-        [self.deadline, self.shutdown_at]
+        [self.deadline, self.shutdown_at, self.look_again_at]
             .into_iter()
             .flatten()
             .min()
@@ -384,6 +388,12 @@ impl Connection {
 
     /// Whether `receive` would take input now. While this is false, don't read the transport.
     pub fn can_receive(&self) -> bool {
+        let has_memory = self.role == Role::Client || self.holding.has_room();
+        self.takes_input() && has_memory
+    }
+
+    /// Whether `receive` would take what was read already.
+    fn takes_input(&self) -> bool {
         let wants = match (&self.exchange, self.role) {
             (None, _) => true,
             // A server that goes away, or says what nobody asked for, is to be noticed.
@@ -479,20 +489,6 @@ impl Connection {
     /// Whether more of the request's body may be told.
     fn has_window(&self, exchange: &Exchange) -> bool {
         exchange.recv.unconsumed < self.window()
-    }
-
-    /// Reserves what the peer's body can make us hold: what is told and not consumed, and what waits in the input meanwhile.
-    pub(crate) fn reserve(&self, body: Option<&BodyReader>) -> Result<Option<Reservation>, NoRoom> {
-        let Some(budget) = &self.config.memory_budget else {
-            return Ok(None);
-        };
-        let most = self.window() as u64 + INPUT;
-        let octets = match body {
-            Some(BodyReader::Done) => return Ok(None),
-            Some(BodyReader::Length { left }) => (*left).min(most),
-            _ => most,
-        };
-        budget.reserve(octets).map(Some).ok_or(NoRoom)
     }
 
     /// Whether there is a number for another request.

@@ -1,7 +1,7 @@
 //! A request and its response: how far both have come. There is one at a time on a connection, so answers are in order.
 
 use bytes::Bytes;
-use tidegate_proto::{Body, Fields, Pace, Reservation, Role, StreamId};
+use tidegate_proto::{Body, Fields, Pace, Role, StreamId};
 
 use crate::read::body::BodyReader;
 use crate::write::Framing;
@@ -78,6 +78,8 @@ pub(crate) struct Exchange {
     pub(crate) trailers: Trailers,
     /// That was granted: what goes through has no frame any more.
     pub(crate) is_tunnel: bool,
+    /// What the request's head counts as memory.
+    pub(crate) head: u64,
     /// The connection goes on behind this exchange.
     pub(crate) persistent: bool,
     /// Client: the request asks that its body be invited by 100 (Continue), which has not come.
@@ -89,9 +91,6 @@ pub(crate) struct Exchange {
 pub(crate) struct Recv {
     pub(crate) phase: Phase,
     pub(crate) body: BodyReader,
-    /// What of the memory budget its body may take, until the exchange is over.
-    #[expect(dead_code, reason = "it gives back what it holds when it is dropped")]
-    pub(crate) reservation: Option<Reservation>,
     /// Octets told as events and not consumed yet.
     pub(crate) unconsumed: usize,
     /// The client waits for 100 (Continue), and nothing of the body has come.
@@ -124,7 +123,6 @@ impl Recv {
         Self {
             phase,
             body,
-            reservation: None,
             unconsumed: 0,
             expects_continue: false,
             pace: Pace::default(),

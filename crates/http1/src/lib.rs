@@ -37,6 +37,7 @@
 mod client;
 mod connection;
 mod exchange;
+mod memory;
 mod read;
 mod server;
 mod stream;

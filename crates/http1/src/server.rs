@@ -6,8 +6,9 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{CloseReason, Config, Event, KnownName, RequestHead, Role, Violation};
 
-use crate::connection::{Connection, NoRoom, Wait};
+use crate::connection::{Connection, Wait};
 use crate::exchange::{Exchange, Phase, Recv, Send, Trailers, Tunnel};
+use crate::memory::head_size;
 use crate::read::Kind;
 use crate::read::body::BodyReader;
 use crate::read::request::{self, Offers};
@@ -112,15 +113,11 @@ impl Connection {
         } else {
             Phase::Body
         };
-        // What may come through a tunnel has no known length.
-        let is_websocket = matches!(tunnel, Tunnel::WebSocket { .. });
-        let reservation = match self.reserve((!is_websocket).then_some(&body)) {
-            Ok(reservation) => reservation,
-            Err(NoRoom) => {
-                self.refuse_for_memory();
-                return Ok(None);
-            }
-        };
+        let head = head_size(request.head.fields());
+        if !self.admit(head) {
+            self.refuse_for_memory();
+            return Ok(None);
+        }
         let takes_trailers = request.head.get_known(KnownName::TE).is_some();
         self.exchange = Some(Exchange {
             id,
@@ -132,11 +129,11 @@ impl Connection {
             head_request: method == b"HEAD",
             tunnel,
             is_tunnel: false,
+            head,
             // RFC 9112 §9.3.2 sets no end to a connection's requests, but their numbers have one.
             persistent: request.persistent && !is_connect && self.has_next_id(),
             awaits_invitation: false,
             recv: Recv {
-                reservation,
                 expects_continue: request.expects_continue,
                 ..Recv::new(phase, body)
             },
@@ -162,7 +159,7 @@ impl Connection {
         }
     }
 
-    /// There is no memory for a request's body. RFC 9110 §15.6.4: "the server is currently unable to handle the request due to
+    /// There is no memory for a request. RFC 9110 §15.6.4: "the server is currently unable to handle the request due to
     /// a temporary overload". The body is on its way, so the connection is of no use any more.
     fn refuse_for_memory(&mut self) {
         self.stats.refused_for_memory += 1;

@@ -55,10 +55,17 @@ impl Lease {
     /// Why no more can be taken. The lease stays what it was.
     #[inline]
     pub fn cover(&mut self, need: u64, batch: u64) -> Result<(), Refusal> {
-        if need <= self.amount && self.amount - need <= batch.saturating_mul(2) {
+        if self.suits(need, batch) {
             return Ok(());
         }
         self.adjust(need, batch)
+    }
+
+    /// Whether the lease may stay what it is. Of nothing nothing is kept.
+    #[inline]
+    fn suits(&self, need: u64, batch: u64) -> bool {
+        let is_near = need <= self.amount && self.amount - need <= batch.saturating_mul(2);
+        is_near && (need > 0 || self.amount == 0)
     }
 
     #[cold]
@@ -77,6 +84,20 @@ impl Lease {
             return Ok(());
         }
         self.set(need)
+    }
+
+    /// The same for what is there already: if the rule is against it, it is covered all the same, and no more than that.
+    #[inline]
+    pub fn hold(&mut self, need: u64, batch: u64) {
+        if self.suits(need, batch) {
+            return;
+        }
+        // Asked first, since what is there already is no refusal.
+        let more = need.saturating_sub(self.amount);
+        let may_have = more == 0 || self.client.check(self.resource, more).is_ok();
+        if !may_have || self.adjust(need, batch).is_err() {
+            self.force(need);
+        }
     }
 
     /// Covers `need` though the rule may be against it, for what is there already.

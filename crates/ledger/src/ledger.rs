@@ -88,6 +88,14 @@ impl Ledger {
         self.used[resource.index()].load(Ordering::Relaxed)
     }
 
+    /// Whether less than a quarter of `resource` is used, so that whoever wants a little more may have it, unless it has a limit of
+    /// its own.
+    #[inline]
+    pub fn is_ample(&self, resource: Resource) -> bool {
+        let capacity = self.rule(resource).capacity;
+        capacity == 0 || self.used(resource) < capacity / 4
+    }
+
     /// Whether less than an eighth of `resource` is free.
     pub fn is_tight(&self, resource: Resource) -> bool {
         self.rule(resource).is_tight(self.used(resource))

@@ -13,6 +13,8 @@ pub enum Resource {
     Descriptors,
     /// Bytes of memory that are really held.
     Bytes,
+    /// Bytes that clients may send beyond what a protocol lets everybody send.
+    Credit,
     /// Streams and connections in use at upstreams.
     UpstreamPlaces,
     /// Connections to upstreams that are being established.
@@ -21,7 +23,7 @@ pub enum Resource {
 
 impl Resource {
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
@@ -29,6 +31,7 @@ impl Resource {
         Self::Requests,
         Self::Descriptors,
         Self::Bytes,
+        Self::Credit,
         Self::UpstreamPlaces,
         Self::Dials,
     ];

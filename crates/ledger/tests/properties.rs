@@ -154,6 +154,23 @@ fn without_enforcement_shares_are_only_counted() {
 }
 
 #[test]
+fn what_is_there_already_is_covered_and_given_back() {
+    let what = Resource::Bytes;
+    let ledger = Ledger::new(Limits::none().with(what, Rule::new(1000)));
+    let mut full = Lease::new(ledger.client(key(1)), what);
+    full.hold(2000, 10);
+    assert_eq!((full.amount(), ledger.used(what)), (2000, 2000));
+    let mut other = Lease::new(ledger.client(key(2)), what);
+    other.hold(100, 10);
+    assert_eq!(other.amount(), 100);
+    full.hold(50, 10);
+    assert!(full.amount() <= 70, "{full:?}");
+    other.hold(0, 10);
+    assert_eq!(other.amount(), 0);
+    assert_eq!(ledger.refusals(what).refused, 0);
+}
+
+#[test]
 fn the_largest_holder_is_found() {
     let what = Resource::Connections;
     let ledger = Ledger::new(Limits::none());

@@ -4,7 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_ledger::{Client, ClientKey, Lease, Refusal, Resource};
+use tidegate_ledger::{Client, ClientKey, Lease, Refusal, Resource, Rule};
+
+/// Bytes that count for each connection, whatever it does: its engine, its socket, its place in the lists of the loop.
+const CONNECTION: u64 = 5 << 10;
 
 /// What an accepted connection holds of its client's account; given back when it is dropped.
 pub(crate) struct Account {
@@ -12,6 +15,10 @@ pub(crate) struct Account {
     place: Lease,
     /// 1: its socket's.
     descriptor: Lease,
+    /// What it holds of memory, whatever it does.
+    memory: Lease,
+    /// Its requests in progress, if they are limited.
+    requests: Option<Lease>,
     /// Since when no request is in progress.
     pub(crate) idle_since: Instant,
     /// How many requests it had made then.
@@ -28,6 +35,7 @@ impl Account {
     pub(crate) fn open(client: Arc<Client>, now: Instant) -> Result<Self, Refusal> {
         let mut account = Self::empty(client, now);
         account.place.set(1)?;
+        account.memory.set(CONNECTION)?;
         // It is there: how many connections may take is in the rule for those.
         account.descriptor.force(1);
         Ok(account)
@@ -37,6 +45,7 @@ impl Account {
     pub(crate) fn open_for_proxy(proxy: Arc<Client>, now: Instant) -> Self {
         let mut account = Self::empty(proxy, now);
         account.place.force(1);
+        account.memory.force(CONNECTION);
         account.descriptor.force(1);
         account
     }
@@ -51,7 +60,10 @@ impl Account {
                 since: Duration::ZERO,
                 slot: u32::MAX,
             },
+            requests: (*client.ledger().rule(Resource::Requests) != Rule::NONE)
+                .then(|| Lease::new(Arc::clone(&client), Resource::Requests)),
             place: Lease::new(Arc::clone(&client), Resource::Connections),
+            memory: Lease::new(Arc::clone(&client), Resource::Bytes),
             descriptor: Lease::new(client, Resource::Descriptors),
         }
     }
@@ -65,6 +77,21 @@ impl Account {
     pub(crate) fn transfer(&mut self, client: &Arc<Client>) {
         self.place.transfer(Arc::clone(client));
         self.descriptor.transfer(Arc::clone(client));
+        self.memory.transfer(Arc::clone(client));
+        if let Some(requests) = &mut self.requests {
+            requests.transfer(Arc::clone(client));
+        }
+    }
+
+    /// Takes or gives back what `active` requests in progress take. So whoever ends one needn't say so.
+    ///
+    /// # Errors
+    /// Why the client may not have as many.
+    pub(crate) fn set_requests(&mut self, active: usize) -> Result<(), Refusal> {
+        match &mut self.requests {
+            Some(requests) => requests.set(active as u64),
+            None => Ok(()),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_ledger::Refusal;
 use tidegate_proto::{Config, Outbox, Stats};
 
 use crate::admission::{Account, Standing};
@@ -336,6 +337,7 @@ impl Conn {
         let (head, settings) = (upgrade.head, upgrade.settings);
         let engine = tidegate_proto::Connection::server_upgraded(config, head, settings, now);
         self.engine = Some(Engine::Http2(engine));
+        self.bill();
         Some(stats)
     }
 
@@ -564,9 +566,33 @@ impl Conn {
         }
     }
 
+    /// Whether its client may have the request that has just come.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn admit_request(&mut self) -> Result<(), Refusal> {
+        match (&self.engine, &mut self.account) {
+            (Some(engine), Some(account)) => account.set_requests(engine.active_streams()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Its engine is there, or another one: its client pays for what that holds.
+    pub(crate) fn bill(&mut self) {
+        if let (Some(engine), Some(account)) = (&mut self.engine, &self.account) {
+            engine.bill(account.client());
+        }
+    }
+
     /// Notes in its account what it does now, before the loop turns to others.
     pub(crate) fn settle_account(&mut self, now: Instant) {
+        let outside = self.left_over.len() + self.outbox.len() + self.transport.held_bytes();
+        if let Some(engine) = &mut self.engine {
+            engine.note_outside(outside as u64);
+        }
         if let (Some(engine), Some(account)) = (&self.engine, &mut self.account) {
+            // Those that were let in are fewer than the lease says, or as many.
+            let _ = account.set_requests(engine.active_streams());
             let requests = engine.stats().requests;
             if requests != account.requests_seen || engine.active_streams() > 0 {
                 account.requests_seen = requests;

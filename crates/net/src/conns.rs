@@ -88,6 +88,8 @@ pub struct Totals {
     pub closed: u64,
     /// Connections refused: there was no room, or their client had its share.
     pub refused: u64,
+    /// Requests refused: their client has its share of requests in progress.
+    pub requests_refused: u64,
     /// Idle connections closed to make room for others.
     pub made_room: u64,
     /// Connections that ended before the protocol was known: TLS failures, timeouts, early ends.

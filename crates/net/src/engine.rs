@@ -1,8 +1,10 @@
 //! The engines of both protocols behind one face: what serves a connection needn't know which it speaks.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use tidegate_ledger::Client;
 use tidegate_proto::{
     Body, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priority, RequestHead, ResponseHead,
     Role, Stats, StreamId,
@@ -96,6 +98,11 @@ impl Engine {
         either!(self, engine => engine.stats())
     }
 
+    /// How many bytes of memory the connection holds, about: what its client is charged for.
+    pub fn held_bytes(&self) -> u64 {
+        either!(self, engine => engine.held_bytes())
+    }
+
     /// Requests that are open or wait for [`StreamMut::release`].
     pub fn active_streams(&self) -> usize {
         either!(self, engine => engine.active_streams())
@@ -137,6 +144,16 @@ impl Engine {
 
     pub(crate) fn transmit(&mut self, out: &mut Outbox, limit: usize, now: Instant) -> Flow {
         either!(self, engine => engine.transmit(out, limit, now))
+    }
+
+    /// Whose memory it is from now on.
+    pub(crate) fn bill(&mut self, client: &Arc<Client>) {
+        either!(self, engine => engine.bill(client));
+    }
+
+    /// How many bytes are held for it by its transport.
+    pub(crate) fn note_outside(&mut self, bytes: u64) {
+        either!(self, engine => engine.note_outside(bytes));
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {

@@ -15,6 +15,7 @@
 //! is, for the next turn.
 
 mod accept;
+mod requests;
 
 use std::io;
 use std::sync::mpsc::Receiver;
@@ -307,11 +308,17 @@ impl<S: Service> EventLoop<S> {
         if ready.readable || ready.read_closed || ready.error {
             conn.readable = true;
             conn.end_is_near |= ready.read_closed || ready.error;
-            if !conn.is_ready && conn.takes_input() {
+            if !conn.takes_input() {
+                // Its engine may wait for memory: settling has it look again after a while.
+                self.conns.mark(slot);
+            } else if !conn.is_ready {
                 conn.is_ready = true;
                 self.ready.push(slot);
             }
         }
+        let Some(conn) = self.conns.get(slot) else {
+            return;
+        };
         if !conn.writable && (ready.writable || ready.error) {
             conn.writable = true;
             self.conns.mark(slot);
@@ -644,6 +651,7 @@ impl<S: Service> EventLoop<S> {
                 Engine::Http1(engine)
             }
         });
+        conn.bill();
         self.service.opened(&mut self.conns, id);
     }
 
@@ -707,7 +715,10 @@ impl<S: Service> EventLoop<S> {
                 // RFC 9112 §9.2: what nobody has asked for must not be taken for the answer to what the service asks next.
                 let is_unasked = engine.asks_nothing() && !input.is_empty();
                 let end = is_unasked.then(|| engine.receive(input, now)).flatten();
-                self.tell(id, event);
+                match &event {
+                    Event::Request { id: stream, .. } if !self.admit_request(slot, *stream) => {}
+                    _ => self.tell(id, event),
+                }
                 if let Some(end) = end {
                     self.tell(id, end);
                 }
@@ -1014,6 +1025,7 @@ impl<S: Service> EventLoop<S> {
         if self.next_tick.is_some_and(|at| at <= now) {
             self.next_tick = None;
             self.service.tick(&mut self.conns, now);
+            self.make_memory();
             self.settle_dirty();
         }
         if something_happened && self.next_tick.is_none() {

@@ -37,6 +37,9 @@ pub(crate) struct TlsSession {
     got_close_notify: bool,
 }
 
+/// Bytes that a session of rustls holds, about.
+const SESSION: usize = 8 << 10;
+
 /// Which end's.
 enum Session {
     Server(UnbufferedServerConnection),
@@ -157,6 +160,11 @@ impl TlsSession {
     /// Bytes of records that the socket did not take.
     pub(crate) fn pending(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Bytes that it holds, about.
+    pub(crate) fn held_bytes(&self) -> usize {
+        SESSION + self.left_over.len() + self.pending.len()
     }
 
     /// Octets that a read must leave free in front of what comes.

@@ -68,6 +68,11 @@ impl Transport {
     pub(crate) fn pending(&self) -> usize {
         self.tls.as_ref().map_or(0, |tls| tls.pending())
     }
+
+    /// Bytes that TLS holds, about.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.tls.as_ref().map_or(0, |tls| tls.held_bytes())
+    }
 }
 
 fn flush_plain(socket: &mut Socket, outbox: &mut Outbox, written: &mut u64) -> io::Result<bool> {

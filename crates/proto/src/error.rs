@@ -333,7 +333,7 @@ impl std::fmt::Display for Misuse {
                 "the fields are more than the peer's SETTINGS_MAX_HEADER_LIST_SIZE allows"
             }
             Self::ConnectProtocolDisabled => "the server does not take extended CONNECT",
-            Self::OverMemoryBudget => "the memory budget has no room for a response's body",
+            Self::OverMemoryBudget => "the memory budget has no room for a response",
         })
     }
 }
@@ -409,7 +409,7 @@ impl std::fmt::Display for CloseReason {
             Self::Idle => f.write_str("idle timeout"),
             Self::ProbeUnanswered => f.write_str("silent, and no answer to a PING"),
             Self::Aborted(code) => write!(f, "aborted with {code}"),
-            Self::OverMemoryBudget => f.write_str("the memory budget had no room for a body"),
+            Self::OverMemoryBudget => f.write_str("the memory budget had no room for a request"),
         }
     }
 }

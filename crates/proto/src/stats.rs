@@ -34,8 +34,6 @@ pub struct Stats {
     pub windows_shrunk: u64,
     /// Streams refused because the memory budget was used up.
     pub refused_for_memory: u64,
-    /// Connections shut down because they held credit, idle, when memory was tight.
-    pub shut_down_for_memory: u64,
 }
 
 impl Stats {
@@ -61,7 +59,6 @@ impl Stats {
         self.windows_grown += other.windows_grown;
         self.windows_shrunk += other.windows_shrunk;
         self.refused_for_memory += other.refused_for_memory;
-        self.shut_down_for_memory += other.shut_down_for_memory;
     }
 
     /// Octets that header compression kept off the wire, both directions together.

@@ -79,6 +79,15 @@ pub struct AccessLog {
     lines: String,
 }
 
+/// Bytes that are logged of a request's target, and of a field: a line is kept as long as its request is in progress.
+const MAX_TARGET: usize = 2048;
+const MAX_FIELD: usize = 1024;
+
+/// The front of a text.
+fn shortened(text: &[u8], most: usize) -> &[u8] {
+    &text[..text.len().min(most)]
+}
+
 /// A line in the making.
 pub struct Entry {
     peer: Option<SocketAddr>,
@@ -132,10 +141,11 @@ impl AccessLog {
         } else {
             head.path()
         };
-        escape(&mut request, target.as_bytes());
+        escape(&mut request, shortened(target.as_bytes(), MAX_TARGET));
         let field = |name| {
             let mut text = String::new();
-            escape(&mut text, head.get_known(name).unwrap_or(b"-"));
+            let value = head.get_known(name).unwrap_or(b"-");
+            escape(&mut text, shortened(value, MAX_FIELD));
             text
         };
         let (referer, user_agent) = (field(KnownName::REFERER), field(KnownName::USER_AGENT));

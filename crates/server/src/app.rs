@@ -357,6 +357,17 @@ impl App {
         self.log(log.as_deref(), sent);
     }
 
+    /// Forgets a request whose stream is gone: both messages are whole. Its handler may not have noticed, such as one that has no body
+    /// to send, since the request is HEAD.
+    fn remove_if_over(&mut self, conns: &mut Conns, conn: ConnId, id: StreamId) {
+        if self.exchanges.get(conn, id).is_some()
+            && conns.stream(conn, id).is_none()
+            && let Some(Exchange { sent, log, .. }) = self.exchanges.remove(conn, id)
+        {
+            self.log(log.as_deref(), sent);
+        }
+    }
+
     fn log(&mut self, entry: Option<&Entry>, sent: Sent) {
         if let Some(entry) = entry {
             self.access_log
@@ -415,22 +426,31 @@ impl Service for App {
             Event::Data { id, data, end } => {
                 if self.is_relayed(conn, id) {
                     self.upload(conns, (conn, id), data, end, None);
-                } else if let Some(stream) = conns.stream(conn, id) {
-                    self.data(stream, conn, data, end);
+                } else {
+                    if let Some(stream) = conns.stream(conn, id) {
+                        self.data(stream, conn, data, end);
+                    }
+                    self.remove_if_over(conns, conn, id);
                 }
             }
             Event::Trailers { id, fields } => {
                 if self.is_relayed(conn, id) {
                     self.upload(conns, (conn, id), Bytes::new(), true, Some(fields));
-                } else if let Some(stream) = conns.stream(conn, id) {
-                    self.data(stream, conn, Bytes::new(), true);
+                } else {
+                    if let Some(stream) = conns.stream(conn, id) {
+                        self.data(stream, conn, Bytes::new(), true);
+                    }
+                    self.remove_if_over(conns, conn, id);
                 }
             }
             Event::Writable { id, want } => {
                 if self.is_relayed(conn, id) {
                     self.download(conns, (conn, id));
-                } else if let Some(stream) = conns.stream(conn, id) {
-                    self.writable(stream, conn, want);
+                } else {
+                    if let Some(stream) = conns.stream(conn, id) {
+                        self.writable(stream, conn, want);
+                    }
+                    self.remove_if_over(conns, conn, id);
                 }
             }
             Event::Reset { id, code, cause } => {

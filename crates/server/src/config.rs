@@ -29,7 +29,7 @@ use crate::proxy::{self, DOWNLOAD_WINDOW};
 use crate::push::file::FileError;
 use crate::push::{self, Mode, PreloadError, PushCache};
 use crate::router::Router;
-use crate::shares::Shared;
+use crate::shares::{self, Shared};
 
 /// Everything that a start needs.
 pub struct Config {
@@ -47,10 +47,8 @@ pub struct Config {
     pub routes: Router<Target>,
     /// Worker threads, at least 1.
     pub workers: usize,
-    /// Settings and limits of the loops, but for the ledger.
+    /// Settings and limits of the loops.
     pub options: Options,
-    /// What clients share.
-    pub shared: Shared,
     /// Where WebSockets are let through.
     pub websockets: Router<()>,
     /// Where routes lead, and how.
@@ -102,6 +100,8 @@ pub enum ConfigError {
     Unreadable(PathBuf, io::Error),
     /// A directory to serve can't be read.
     NoDirectory(PathBuf, io::Error),
+    /// The system doesn't tell how many files may be open.
+    Descriptors(io::Error),
     /// The access log can't be opened.
     NoAccessLog(PathBuf, io::Error),
     /// Certificate and key can't be used.
@@ -164,6 +164,9 @@ impl fmt::Display for ConfigError {
                     f.write_str("; an upstream begins with http://, h2c:// or https://")?;
                 }
                 Ok(())
+            }
+            Self::Descriptors(error) => {
+                write!(f, "can't find out how many files may be open: {error}")
             }
             Self::NoAccessLog(path, error) => {
                 write!(f, "can't write the access log {}: {error}", path.display())
@@ -232,7 +235,12 @@ impl Config {
         proto.max_stream_window_size = saturate(flags.max_stream_window);
         let quarter = || memory::available().map(|octets| octets / 4);
         let budget = flags.memory_budget.map(|size| size.0).or_else(quarter);
-        proto.memory_budget = budget.filter(|octets| *octets > 0).map(MemoryBudget::new);
+        let cores = || thread::available_parallelism().map_or(1, usize::from);
+        let workers = flags.workers.map_or_else(cores, |workers| workers as usize);
+        let descriptors = shares::raise_descriptors().map_err(ConfigError::Descriptors)?;
+        let budget = budget.unwrap_or(0);
+        let ledger = Shared::new(flags).ledger(descriptors, workers, budget);
+        proto.memory_budget = (budget > 0).then(|| MemoryBudget::of(&ledger));
         proto.timeouts.handshake = flags.handshake_timeout;
         proto.timeouts.header_block = flags.header_timeout;
         proto.timeouts.body = flags.body_timeout;
@@ -245,6 +253,7 @@ impl Config {
         proto.wall_clock = Some(WallClock::new());
         let memory_budget = proto.memory_budget.clone();
         let mut options = Options::new(proto.build().map_err(ConfigError::Proto)?);
+        options.ledger = ledger;
         options.h2c_upgrade = flags.h2c_upgrade;
         if flags.proxy_protocol {
             options.proxy_protocol_from = match flags.proxy_protocol_from.is_empty() {
@@ -327,7 +336,6 @@ impl Config {
             mode: flags.push,
         };
 
-        let cores = || thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             tls,
             h2c,
@@ -337,9 +345,8 @@ impl Config {
             routes,
             websockets,
             proxy,
-            workers: flags.workers.map_or_else(cores, |workers| workers as usize),
+            workers,
             options,
-            shared: Shared::new(flags),
             trust_x_priority: flags.trust_x_priority == Switch::On,
             access_log,
             push,

@@ -211,6 +211,10 @@ pub struct Flags {
     #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0, value_parser = number::<0, { u32::MAX }>)]
     pub max_connections_per_client: u32,
 
+    /// Requests that one client may have in progress at once, on all its connections. 0: no limit
+    #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0)]
+    pub max_requests_per_client: u32,
+
     /// Whether a client may have no more than its share of what all clients share: enforce, log (only count), off. See
     /// docs/shares.md
     #[arg(long, value_name = "MODE", help_heading = "Limits", value_enum, default_value_t = ClientShares::Enforce, hide_possible_values = true)]
@@ -225,8 +229,8 @@ pub struct Flags {
     #[arg(long, value_name = "SIZE", help_heading = "Limits", default_value = "16M", value_parser = window)]
     pub max_stream_window: Size,
 
-    /// What clients may make the server hold of their requests' bodies, all connections together. 0: no limit [default: a
-    /// quarter of the memory]
+    /// Memory that clients may make the server hold: heads of requests in progress, bodies, what waits to be sent, connections.
+    /// 0: no limit [default: a quarter of the memory]
     #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = budget)]
     pub memory_budget: Option<Size>,
 
@@ -763,6 +767,7 @@ mod tests {
             "--max-streams 0",
             "--max-connections 0",
             "--max-connections-per-client -1",
+            "--max-requests-per-client many",
             "--client-shares equal",
             "--idle-timeout soon",
             "--memory-budget 1023K",

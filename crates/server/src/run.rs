@@ -20,7 +20,6 @@ use crate::handlers::files;
 use crate::logs::{self, queue};
 use crate::proxy::names;
 use crate::router::Router;
-use crate::shares;
 use crate::stats::Stats;
 
 const STATS_EVERY: Duration = Duration::from_secs(5);
@@ -74,10 +73,8 @@ struct Bound {
 pub fn run(config: Config) -> Result<(), RunError> {
     // From here on signals are ours, so that one that comes early isn't lost.
     let signals = Signals::new(SIGNALS).map_err(RunError::Start)?;
-    let descriptors = shares::raise_descriptors().map_err(RunError::Start)?;
     let (listeners, bound) = bind_all(&config)?;
-    let mut options = config.options;
-    options.ledger = config.shared.ledger(descriptors, config.workers);
+    let options = config.options;
 
     let proxy = Arc::new(config.proxy);
     let site = Site {

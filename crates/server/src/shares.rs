@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nix::sys::resource::{Resource as Limit, getrlimit, setrlimit};
 use tidegate_ledger::{Ledger, Limits, Mode, Resource, Rule};
+use tidegate_proto::MemoryBudget;
 
 use crate::flags::{ClientShares, Flags};
 
@@ -20,6 +21,7 @@ const WORKER_DESCRIPTORS: u64 = 8;
 pub struct Shared {
     max_connections: Option<u64>,
     max_connections_per_client: u64,
+    max_requests_per_client: u64,
     mode: Mode,
 }
 
@@ -29,6 +31,7 @@ impl Shared {
         Self {
             max_connections: flags.max_connections.map(u64::from),
             max_connections_per_client: flags.max_connections_per_client.into(),
+            max_requests_per_client: flags.max_requests_per_client.into(),
             mode: match flags.client_shares {
                 ClientShares::Enforce => Mode::Enforce,
                 ClientShares::Log => Mode::Log,
@@ -37,8 +40,8 @@ impl Shared {
         }
     }
 
-    /// The ledger of a process that may have so many descriptors, for so many workers.
-    pub fn ledger(&self, descriptors: u64, workers: usize) -> Arc<Ledger> {
+    /// The ledger of a process that may have so many descriptors and bytes of memory, 0 without a limit, for so many workers.
+    pub fn ledger(&self, descriptors: u64, workers: usize, memory: u64) -> Arc<Ledger> {
         let own = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * workers as u64;
         let descriptors = descriptors.saturating_sub(own).max(4);
         // A quarter is for files, upstreams and logs.
@@ -58,8 +61,12 @@ impl Shared {
         let limits = Limits::none()
             .with(Resource::Connections, connections)
             .with(Resource::Descriptors, Rule::new(descriptors))
+            .with(
+                Resource::Requests,
+                Rule::new(0).per_client(self.max_requests_per_client),
+            )
             .mode(self.mode);
-        Ledger::new(limits)
+        Ledger::new(MemoryBudget::limits(limits, memory))
     }
 }
 
@@ -92,7 +99,7 @@ mod tests {
     #[test]
     fn connections_leave_descriptors_for_files_and_upstreams() {
         let capacity = |line, descriptors| {
-            let ledger = shared(line).ledger(descriptors, 2);
+            let ledger = shared(line).ledger(descriptors, 2, 0);
             ledger.rule(Resource::Connections).capacity
         };
         assert_eq!(capacity("", 1024), 744);
@@ -104,8 +111,13 @@ mod tests {
 
     #[test]
     fn limits_are_what_was_typed() {
-        let ledger = shared("--max-connections-per-client 10 --client-shares log").ledger(1024, 1);
+        let shared = shared(
+            "--max-connections-per-client 10 --max-requests-per-client 20 --client-shares log",
+        );
+        let ledger = shared.ledger(1024, 1, 1 << 20);
         assert_eq!(ledger.rule(Resource::Connections).per_client, 10);
+        assert_eq!(ledger.rule(Resource::Requests).per_client, 20);
+        assert_eq!(ledger.rule(Resource::Bytes).capacity, 1 << 20);
         let descriptors = raise_descriptors().unwrap();
         assert!(descriptors > 0);
         assert_eq!(getrlimit(Limit::RLIMIT_NOFILE).unwrap().0, descriptors);

@@ -26,6 +26,12 @@ pub struct Snapshot {
     pub reused: u64,
     /// Requests refused because the memory budget was used up.
     pub refused_for_memory: u64,
+    /// Connections refused, since their client had its share or there was no room.
+    pub refused: u64,
+    /// Requests refused, since their client had its share.
+    pub requests_refused: u64,
+    /// Idle connections closed to make room for others.
+    pub made_room: u64,
     /// Connections to upstreams open now.
     pub upstream_open: u64,
     /// Those of them without a request.
@@ -45,7 +51,7 @@ pub struct Snapshot {
 }
 
 /// Counters of the loop.
-const LOOP: usize = 18;
+const LOOP: usize = 21;
 
 const COUNTERS: usize = LOOP + push::Stats::LEN;
 
@@ -105,6 +111,9 @@ impl Snapshot {
             open: totals.open,
             reused: totals.reused,
             refused_for_memory: totals.proto.refused_for_memory,
+            refused: totals.refused,
+            requests_refused: totals.requests_refused,
+            made_room: totals.made_room,
             upstream_open: pool.open,
             upstream_idle: pool.idle,
             upstream_connected: pool.connected,
@@ -130,6 +139,9 @@ impl Snapshot {
             self.open,
             self.reused,
             self.refused_for_memory,
+            self.refused,
+            self.requests_refused,
+            self.made_room,
             self.upstream_open,
             self.upstream_idle,
             self.upstream_connected,
@@ -155,6 +167,9 @@ impl Snapshot {
             open,
             reused,
             refused_for_memory,
+            refused,
+            requests_refused,
+            made_room,
             upstream_open,
             upstream_idle,
             upstream_connected,
@@ -178,6 +193,9 @@ impl Snapshot {
             open,
             reused,
             refused_for_memory,
+            refused,
+            requests_refused,
+            made_room,
             upstream_open,
             upstream_idle,
             upstream_connected,
@@ -208,6 +226,13 @@ impl std::fmt::Display for Snapshot {
         if self.refused_for_memory > 0 {
             write!(f, ", {} refused for memory", self.refused_for_memory)?;
         }
+        if self.refused + self.requests_refused + self.made_room > 0 {
+            write!(
+                f,
+                ", {} connections and {} requests over their client's share, {} closed to make room",
+                self.refused, self.requests_refused, self.made_room
+            )?;
+        }
         if self.upstream_connected + self.upstream_failed > 0 {
             write!(
                 f,
@@ -229,9 +254,17 @@ impl std::fmt::Display for Snapshot {
 }
 
 /// Where one worker publishes its counters. The counters are not of one instant; each alone is right.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Published {
     counters: [AtomicU64; COUNTERS],
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self {
+            counters: [const { AtomicU64::new(0) }; COUNTERS],
+        }
+    }
 }
 
 impl Published {

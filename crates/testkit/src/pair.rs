@@ -68,14 +68,17 @@ impl End {
 
     /// Moves what the engine wrote to the other end. Returns whether there was anything.
     fn deliver(&mut self, to: &mut Self, now: Instant) -> bool {
-        let mut busy = !self.outbox.is_empty();
-        while self.outbox.has_remaining() {
+        let takes = to.engine.can_receive() || to.engine.is_closed();
+        let mut busy = takes && !self.outbox.is_empty();
+        let mut room = if takes { AT_ONCE } else { 0 };
+        while self.outbox.has_remaining() && room > 0 {
             let chunk = self.outbox.chunk();
-            let len = chunk.len();
-            to.input.extend_from_slice(chunk);
+            let len = chunk.len().min(room);
+            to.input.extend_from_slice(&chunk[..len]);
             self.outbox.advance(len);
+            room -= len;
         }
-        if self.closed && !to.told_eof {
+        if self.outbox.is_empty() && self.closed && !to.told_eof {
             to.told_eof = true;
             // What arrived before the end is received before it.
             while let Some(event) = to.engine.receive(&mut to.input, now) {
@@ -87,6 +90,9 @@ impl End {
         busy
     }
 }
+
+/// Bytes that one end reads at once.
+const AT_ONCE: usize = 64 << 10;
 
 impl Pair {
     /// Two engines that haven't exchanged anything.

@@ -93,6 +93,11 @@ pub(crate) fn write_refusal(out: &mut Vec<u8>, status: u16, date: Option<String>
     if let Some(date) = date {
         write_field(out, b"date", date.as_bytes());
     }
+    // RFC 9110 §15.6.4: "The server MAY send a Retry-After header field … to suggest an appropriate amount of time for the client
+    // to wait before retrying the request."
+    if status == 503 {
+        write_field(out, b"retry-after", b"1");
+    }
     out.extend_from_slice(b"content-length: 0\r\nconnection: close\r\n\r\n");
 }
 

@@ -1,12 +1,10 @@
 //! RFC 6455 §4: WebSockets, which are told and asked for as the extended CONNECT of RFC 8441. And the tunnels of plain
 //! CONNECT (RFC 9110 §9.3.6), which only a client opens.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use tidegate_proto::{
-    Body, CloseReason, Config, ErrorCode, Event, Fields, MemoryBudget, Misuse, RequestHead,
-    ResponseHead, StreamId, Violation,
+    Body, CloseReason, Config, ErrorCode, Event, Fields, Misuse, RequestHead, ResponseHead,
+    StreamId, Violation,
 };
 
 use crate::support::*;
@@ -578,30 +576,6 @@ fn a_tunnel_that_its_owner_ends_closes_in_order() {
         peer.send("still told");
         peer.expect_data("still told", false);
     }
-}
-
-#[test]
-fn a_tunnel_takes_its_part_of_the_memory_budget() {
-    // It is a body of unknown length.
-    let budget = MemoryBudget::new(192 << 10);
-    let mut config = Config::server();
-    config.enable_connect_protocol = true;
-    config.memory_budget = Some(Arc::clone(&budget));
-    let mut one = client_of(config.clone());
-    one.send(upgrade());
-    let (id, ..) = one.expect_request();
-    assert_eq!(budget.reserved(), 128 << 10);
-    let mut other = client_of(config);
-    other.send(upgrade());
-    other.expect_sent(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-    );
-    assert_eq!(other.expect_closed(), CloseReason::OverMemoryBudget);
-    one.respond(id, &ResponseHead::new(200), Body::Stream);
-    assert_eq!(budget.reserved(), 128 << 10);
-    one.write(id, "", true);
-    one.eof();
-    assert_eq!(budget.reserved(), 0);
 }
 
 #[test]

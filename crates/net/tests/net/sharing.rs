@@ -10,7 +10,7 @@ use tidegate_ledger::{Ledger, Limits, Resource, Rule};
 use tidegate_net::{
     ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, Totals, proxy_header,
 };
-use tidegate_proto::{Body, Config, Event, ResponseHead, StreamId};
+use tidegate_proto::{Body, Config, Event, MemoryBudget, ResponseHead, StreamId};
 
 /// The preface of HTTP/2 and empty SETTINGS.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -33,6 +33,8 @@ impl Service for Holder {
                     stream.respond(&ResponseHead::new(200), body).unwrap();
                 }
             }
+            // What is sent to `/hold` stays here.
+            Event::Data { id, .. } if self.held.contains(&(conn, id)) => {}
             Event::Data { id, data, .. } => {
                 if let Some(mut stream) = conns.stream(conn, id) {
                     stream.consume(data.len());
@@ -224,6 +226,77 @@ fn a_last_word_tells_a_client_of_http2_that_nothing_was_lost() {
     let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     assert_eq!(first.hear(), goaway);
     assert!(first.is_closed());
+}
+
+#[test]
+fn a_client_has_no_more_requests_in_progress_than_allowed() {
+    let limits = Limits::none().with(Resource::Requests, Rule::new(0).per_client(2));
+    let mut lab = Lab::new(limits, |_| {});
+    let mut first = lab.connect(1, &get("/hold"));
+    let mut second = lab.connect(1, &get("/hold"));
+    // Over another connection of its own, not over another's.
+    let refused = lab.connect(1, &get("/hold")).hear();
+    let refused = String::from_utf8_lossy(&refused);
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert!(refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
+    assert!(lab.connect(2, &get("/hold")).hear().is_empty());
+    assert_eq!(lab.ledger.used(Resource::Requests), 3);
+    // HTTP/2: HEADERS of `GET /hold` get RST_STREAM with REFUSED_STREAM.
+    let headers = b"\0\0\x0a\x01\x05\0\0\0\x01\x82\x86\x04\x05/hold\x01";
+    let headers = [&headers[..], b"\x01a"].concat();
+    let mut headers = headers;
+    headers[2] = (headers.len() - 9) as u8;
+    let mut http2 = lab.connect(1, &[PREFACE, &headers].concat());
+    let heard = http2.hear();
+    assert!(
+        heard.ends_with(b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x07"),
+        "{heard:?}"
+    );
+    assert_eq!(lab.totals().requests_refused, 2);
+    // However a request ends, its place is free.
+    first.0.reset();
+    lab.run();
+    assert!(lab.connect(1, &get("/")).is_answered());
+    second.0.reset();
+    lab.run();
+    assert_eq!(lab.ledger.used(Resource::Requests), 1);
+}
+
+#[test]
+fn who_holds_too_much_memory_is_not_read_until_some_is_free() {
+    let limits = MemoryBudget::limits(Limits::none(), 1 << 20);
+    let mut lab = Lab::new(limits, |_| {});
+    let mut options = Options::new(Config::server().build().unwrap());
+    let mut config = Config::server();
+    config.memory_budget = Some(MemoryBudget::of(&lab.ledger));
+    options.proto = config.build().unwrap();
+    options.ledger = Arc::clone(&lab.ledger);
+    lab.memory = MemoryLoop::new(options, Holder::default(), 1 << 16, lab.now).unwrap();
+    let post = b"POST /hold HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65535\r\n\r\n";
+    let body = vec![b'x'; 60_000];
+    let mut held: Vec<Peer> = (0..40).map(|_| lab.connect(1, post)).collect();
+    for peer in &mut held {
+        peer.say(&body);
+        lab.run();
+    }
+    let used = lab.ledger.used(Resource::Bytes);
+    assert!(used <= 1 << 20, "{used}");
+    let unread = held.iter().filter(|peer| peer.0.room() < 1 << 15).count();
+    assert!(unread > 10, "{unread} wait");
+    // Another client is served all the same.
+    assert!(lab.connect(2, &get("/")).is_answered());
+    // Those that wait look again, and are read as others give back what they hold.
+    for _ in 0..10 {
+        for peer in held.iter_mut().filter(|peer| peer.0.room() == 1 << 16) {
+            peer.0.reset();
+        }
+        for _ in 0..10 {
+            lab.now += Duration::from_millis(20);
+            lab.run();
+        }
+    }
+    assert!(held.iter().all(|peer| peer.0.is_failed()));
+    assert_eq!(lab.ledger.used(Resource::Bytes), 0);
 }
 
 #[test]

@@ -66,6 +66,8 @@ impl Connection {
         }
         let shares = self.streams.iter().map(|(_, stream)| stream.recv.share);
         self.recv_window.audit(shares)?;
+        self.memory
+            .audit(self.streams.iter().map(|(_, stream)| stream))?;
         for sender in [Sender::Us, Sender::Peer] {
             let counted = self.streams.opened_by(sender);
             if counted != open[sender as usize] {

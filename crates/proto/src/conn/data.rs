@@ -13,13 +13,11 @@ use crate::flow::{FIRST_GRANT, Share};
 use crate::pace::{Age, Pace};
 use crate::stream::map::Lookup;
 use crate::stream::state::{Input, Sender};
-use crate::stream::{Phase, Stream};
+use crate::stream::{Grant, Phase, Stream};
 
-/// How long no body has come in before its reservation of memory is given back.
-const GIVE_BACK_AFTER: Duration = Duration::from_secs(1);
-
-/// How long until a connection that holds credit for nothing is looked at again.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Bytes of a body that a client has to send before its window is made larger than the protocol's: a head alone lends nothing.
+/// They come with the head, in the first flight of TCP.
+const FIRST_GRANT_AFTER: i64 = 8 << 10;
 
 impl Connection {
     pub(super) fn on_data(&mut self, frame: Data) -> Outcome {
@@ -66,6 +64,9 @@ impl Connection {
         } else {
             // Padding is done with as soon as it is there.
             recv.window.consume(flow_len - payload.len() as u32);
+        }
+        if !end && !discard && self.streams.get(slot).recv.grant == Grant::Due {
+            self.grant_first(slot);
         }
         if !end && !discard && flow_len as usize > payload.len() {
             self.tell_stream_window(slot);
@@ -235,13 +236,25 @@ impl Connection {
         self.streams.get_mut(slot).recv.pace = Pace::new(Age::new(self.born, self.now));
         let recv = &self.streams.get(slot).recv;
         // A tunnel may be silent for long, so its window waits for a use.
-        if !self.streams.get(slot).connect_request
-            && i64::from(recv.usable()) > recv.window.available() + self.window_shift()
-        {
-            self.grow_stream_window(slot, FIRST_GRANT);
+        let is_long = i64::from(recv.usable()) > recv.window.available() + self.window_shift();
+        if !self.streams.get(slot).connect_request && is_long {
+            match self.role {
+                Role::Client => self.grow_stream_window(slot, FIRST_GRANT),
+                Role::Server => self.streams.get_mut(slot).recv.grant = Grant::Due,
+            }
         }
         self.tell_stream_window(slot);
         self.recount(slot);
+    }
+
+    /// The body really comes: its window is made larger, once.
+    fn grant_first(&mut self, slot: usize) {
+        let least = i64::from(self.config.least_stream_window());
+        let recv = &mut self.streams.get_mut(slot).recv;
+        if recv.window.available() <= least - FIRST_GRANT_AFTER {
+            recv.grant = Grant::None;
+            self.grow_stream_window(slot, FIRST_GRANT);
+        }
     }
 
     /// Makes a stream's window larger, if the limits allow; it is told at once.
@@ -257,11 +270,11 @@ impl Connection {
         }
         window.set_size(size);
         let share = stream.recv.share(true, shift);
-        let reserved = self.recv_window.grow(stream.recv.share, share);
-        let window = &mut stream.recv.window;
-        if !reserved {
-            return window.set_size(before);
+        let counted = stream.recv.share;
+        if !self.may_lend(counted, share) {
+            return self.streams.get_mut(slot).recv.window.set_size(before);
         }
+        let stream = self.streams.get_mut(slot);
         self.stats.windows_grown += 1;
         let usable = stream.recv.usable();
         if let Some(increment) = stream.recv.window.tell(shift, usable) {
@@ -281,7 +294,7 @@ impl Connection {
         };
         let is_long = stream.recv.tuning.told(self.rtt.get(), self.now);
         let size = untold.size();
-        if size > least && (is_long || self.recv_window.is_tight()) {
+        if size > least && (is_long || self.memory.is_tight()) {
             stream.recv.window = untold;
             stream.recv.window.set_size((size / 2).max(least));
             self.stats.windows_shrunk += 1;
@@ -331,29 +344,6 @@ impl Connection {
         if let Some(increment) = self.recv_window.tell_if_due() {
             self.send_window_update(StreamId::CONNECTION, increment);
         }
-        if self.recv_window.reserves_for_nothing() {
-            self.timers
-                .set_if_unset(Timer::Credit, self.now, GIVE_BACK_AFTER);
-        }
-    }
-
-    /// Whether there is memory for what a stream needs at least; it is reserved then.
-    pub(super) fn admit(&mut self, stream: &Stream) -> bool {
-        self.timers.clear(Timer::Credit);
-        self.recv_window.admit(self.share(stream))
-    }
-
-    /// No body has come in for a while, so nothing needs to be reserved. Credit that the peer was told can't be taken back,
-    /// though: when memory is tight, an idle connection that holds some has to go.
-    pub(super) fn expire_credit(&mut self) {
-        if !self.recv_window.reserves_for_nothing() || self.recv_window.release() {
-            return;
-        }
-        if self.recv_window.is_tight() && self.streams.is_empty() && !self.lifetime.is_ending() {
-            self.stats.shut_down_for_memory += 1;
-            return self.shut_down(self.now);
-        }
-        self.timers.set(Timer::Credit, self.now, LOOK_AGAIN_AFTER);
     }
 }
 

@@ -55,6 +55,7 @@ impl Connection {
         }
         stream.held = true;
         stream.send.buf.pending = Bytes::new();
+        self.memory.sent(&mut stream.send.buf.streamed, usize::MAX);
         stream.send.buf.trailers = None;
         stream.send.stall = None;
         stream.recv.window.consume(u32::MAX);
@@ -77,6 +78,7 @@ impl Connection {
             self.sched.remove(slot);
         }
         self.sched.close(slot);
+        self.memory.gone(&stream);
         self.recv_window
             .replace(stream.recv.share, Share::default());
         if self.streams.is_empty() && self.lifetime.is_ending() && self.untold.is_empty() {

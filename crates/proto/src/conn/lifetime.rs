@@ -179,6 +179,7 @@ impl Connection {
         self.lifetime.reason = Some(reason);
         self.streams.clear();
         self.recv_window.close();
+        self.memory.close();
         self.sched = Default::default();
         self.blocks.partial = None;
         self.untold.clear();

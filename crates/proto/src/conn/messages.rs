@@ -5,6 +5,7 @@ use tidegate_hpack::{Decoded, ListLimit};
 
 use crate::conn::ending::reset_event;
 use crate::conn::field_block::Opening;
+use crate::conn::memory;
 use crate::conn::recv::{Fault, Outcome, illegal};
 use crate::conn::{Connection, Role};
 use crate::error::{ResetCause, Violation};
@@ -127,6 +128,7 @@ impl Connection {
         if let Some(limit) = over_limit {
             return self.answer_431(id, end, over(limit));
         }
+        let size = memory::head_size(&fields);
         let rules = RequestRules {
             extended_connect: self.config.enable_connect_protocol,
         };
@@ -154,7 +156,7 @@ impl Connection {
             stream.priority = priority;
             stream.prioritized = true;
         }
-        if !end && !self.admit(&stream) {
+        if !self.admit_request(&mut stream, size) {
             return Ok(Some(self.refuse_for_memory(id)));
         }
         let slot = self.streams.insert(stream);
@@ -178,7 +180,7 @@ impl Connection {
         Ok(Some(reset_event(id, violation)))
     }
 
-    /// There is no memory for a body. RFC 9113 §8.7: "The REFUSED_STREAM error code can be included in a RST_STREAM frame to
+    /// There is no memory for a request or a promise. RFC 9113 §8.7: "The REFUSED_STREAM error code can be included in a RST_STREAM frame to
     /// indicate that the stream is being closed prior to any processing having occurred."
     pub(super) fn refuse_for_memory(&mut self, id: StreamId) -> Event {
         self.stats.refused_for_memory += 1;

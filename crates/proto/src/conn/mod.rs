@@ -7,6 +7,7 @@ mod ending;
 mod excess;
 mod field_block;
 mod lifetime;
+mod memory;
 mod messages;
 mod ping;
 mod priority;
@@ -28,7 +29,7 @@ use tidegate_frame::{ErrorCode, Reader, StreamId};
 use crate::config::Config;
 use crate::error::{CloseReason, ResetCause, Violation};
 use crate::event::Event;
-use crate::flow::{ConnectionWindow, ReceiveCredit, RoundTrip, SendWindow};
+use crate::flow::{ConnectionWindow, Holding, ReceiveCredit, RoundTrip, SendWindow};
 use crate::guard::Guard;
 use crate::message::RequestHead;
 use crate::pace::Age;
@@ -103,6 +104,7 @@ pub struct Connection {
     upgrade_request: Option<Box<RequestHead>>,
     pub(crate) streams: StreamMap,
     pub(crate) recv_window: ConnectionWindow,
+    pub(crate) memory: memory::Memory,
     pub(crate) rtt: RoundTrip,
     pub(crate) send_window: SendWindow,
     pub(crate) sched: Scheduler,
@@ -155,7 +157,8 @@ impl Connection {
             probe: Probe::new(now),
             upgrade_request: None,
             streams: StreamMap::new(first_local, config.max_concurrent_streams),
-            recv_window: ConnectionWindow::new(config.memory_budget.clone()),
+            recv_window: ConnectionWindow::new(),
+            memory: memory::Memory::new(Holding::new(config.memory_budget.as_ref())),
             rtt: RoundTrip::default(),
             // RFC 9113 §6.9.2: the connection window starts at 65,535, whatever SETTINGS say.
             send_window: SendWindow::new(65_535),
@@ -219,6 +222,11 @@ impl Connection {
     /// written, or the peer has used up a budget of [`AbuseLimits`](crate::AbuseLimits) and has to pause, until
     /// [`next_timeout`](Self::next_timeout).
     pub fn can_receive(&self) -> bool {
+        self.has_room_for_answers() && self.has_memory()
+    }
+
+    /// Whether `receive` would take what was read already.
+    fn has_room_for_answers(&self) -> bool {
         // RFC 9113 §5.2.2: "Failure to read promptly could lead to a deadlock". If both ends waited for the other to read
         // before they read themselves, neither would: so a client, whose requests nobody has made it send, always reads.
         let has_room =
@@ -251,7 +259,7 @@ impl Connection {
         self.control.len()
     }
 
-    /// What the peer may make us hold now. Bounded by [`Config::memory_budget`], over all connections.
+    /// What the peer may send now, and what of it was not consumed.
     pub fn receive_credit(&self) -> ReceiveCredit {
         self.recv_window.credit()
     }
@@ -314,7 +322,8 @@ impl Connection {
             Timer::Write => self.expire_writes(),
             Timer::Idle => self.close(CloseReason::Idle, Some(ErrorCode::NO_ERROR)),
             Timer::Rest => self.rest(),
-            Timer::Credit => self.expire_credit(),
+            // `transmit` looks again whether there is memory.
+            Timer::Memory => {}
             Timer::Probe => self.expire_probe(),
             Timer::SecondGoAway => self.send_second_goaway(),
             Timer::Shutdown => {

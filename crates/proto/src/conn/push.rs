@@ -142,7 +142,7 @@ impl Connection {
             State::Idle.on(Sender::Peer, Input::Promise),
             Ok(stream.state)
         );
-        if !self.admit(&stream) {
+        if !self.admit_response(&stream) {
             return Ok(Some(self.refuse_for_memory(promised)));
         }
         let slot = self.streams.insert(stream);

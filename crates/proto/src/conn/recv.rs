@@ -50,7 +50,7 @@ impl Connection {
                 input.clear();
                 return self.lifetime.take_reason();
             }
-            if !self.can_receive() || input.is_empty() {
+            if !self.has_room_for_answers() || input.is_empty() {
                 return None;
             }
             self.rested = false;

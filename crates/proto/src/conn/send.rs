@@ -61,6 +61,7 @@ impl Connection {
             self.begin_probing();
         }
         self.tell_connection_window();
+        self.settle_memory();
         loop {
             if !self.flush_control(out, limit) {
                 return Flow::Full;
@@ -142,6 +143,7 @@ impl Connection {
         }
         let len = window.min(buf.pending.len()).min(MAX_TURN);
         let data = buf.pending.split_to(len);
+        self.memory.sent(&mut buf.streamed, len);
         let end = buf.pending.is_empty() && buf.more == More::End;
         Data::write_head(
             stream.id,
@@ -232,7 +234,7 @@ impl Connection {
         let mut stream = self.new_stream(id, Sender::Us);
         stream.note_request(head);
         // Every response may have a body.
-        if !self.admit(&stream) {
+        if !self.admit_response(&stream) {
             return Err(Misuse::OverMemoryBudget);
         }
         self.streams.note_used(id);
@@ -359,6 +361,7 @@ impl Connection {
                 .min(conn_window)
                 .min(MAX_WRITE);
             buf.pending = data.split_to(taken);
+            self.memory.written(&mut buf.streamed, taken);
         }
         buf.more = if end && data.is_empty() {
             More::End

@@ -21,8 +21,8 @@ pub(crate) enum Timer {
     Idle,
     /// A short while with no streams, or few of many, after which memory is given back.
     Rest,
-    /// A short while without a body coming in, after which its reservation of memory is given back.
-    Credit,
+    /// A short while without memory for more input, after which there may be some.
+    Memory,
     /// Silence of the peer while streams are open, then the answer to our PING.
     Probe,
     /// The round trip between the two GOAWAY frames of a graceful end.
@@ -49,7 +49,7 @@ impl Timer {
         Self::Write,
         Self::Idle,
         Self::Rest,
-        Self::Credit,
+        Self::Memory,
         Self::Probe,
         Self::SecondGoAway,
         Self::Shutdown,

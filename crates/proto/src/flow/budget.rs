@@ -1,152 +1,204 @@
-//! One budget of memory for all connections of a process.
+//! One budget of memory for all connections of a process: what is held, and what is lent.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Reservations change by multiples of this, so that the shared counter is touched seldom.
-const QUANTUM: u64 = 64 << 10;
+use tidegate_ledger::{Client, ClientKey, Lease, Ledger, Limits, Resource, Rule};
 
-/// Windows grow while less than this is reserved, in per cent. The rest is for what new streams need at least.
-const GROWTH_UNTIL: u64 = 70;
+/// Leases change by about this much, so that the shared counters are touched seldom.
+const BATCH: u64 = 4 << 10;
 
-/// From here on, in per cent, windows shrink again, and idle connections that hold credit are shut down.
-const TIGHT_FROM: u64 = 85;
+/// What one round of input can bring: without room for it, nothing is read.
+const INPUT: u64 = 64 << 10;
 
-/// How many octets peers may make us hold, all connections together that share it
+/// What of the budget may be lent, in per cent: credit beyond what the protocol lets every client send.
+const LENT: u64 = 70;
+
+/// A part of the budget that is only for clients that hold little.
+const RESERVE: u64 = 16;
+
+/// How much a client may hold whatever others do, while there is any: a request or two with small bodies.
+const MOST_FLOOR: u64 = 256 << 10;
+const LEAST_FLOOR: u64 = 128 << 10;
+
+/// How much memory peers may make us use, all connections together that share the budget
 /// ([`Config::memory_budget`](crate::Config::memory_budget)).
 ///
-/// A connection reserves what its peer may make it hold, before the peer learns of it: octets that were received and not
-/// consumed yet, and octets that the peer may send by the windows it was told. So the sum over all connections stays under
-/// the budget at every moment. Not counted are the 65,535 octets that RFC 9113 §6.9.2 lets a client send unasked, on
-/// connections where no body is coming in.
+/// Two things are counted, for each client and in all, by a [`Ledger`]:
 ///
-/// When it is used up, streams that would bring a body are refused with REFUSED_STREAM: nothing of them was processed,
-/// so the client may try again (RFC 9113 §8.7).
-#[derive(Debug)]
+/// - What is *held*: heads of requests in progress, bodies that were received and not consumed, what waits to be sent, and
+///   something for each connection and stream. When there is no room for more, or the client has its share, its connections
+///   aren't read on, and its requests are refused: with REFUSED_STREAM, which says that nothing of them was processed, so that
+///   the client may try again (RFC 9113 §8.7), or with 503.
+/// - What is *lent*: the windows of bodies beyond the 65,535 bytes that RFC 9113 §6.9.2 lets every client send. They grow only
+///   while there is room for them, and as long as it is used; a promise never makes anybody be refused.
 pub struct MemoryBudget {
-    size: u64,
-    reserved: AtomicU64,
+    ledger: Arc<Ledger>,
+    /// Whose account it is where no client was named.
+    nobody: Arc<Client>,
 }
 
 impl MemoryBudget {
-    /// A budget of so many octets. Less than 64 KiB leaves room for no body at all.
-    pub fn new(octets: u64) -> Arc<Self> {
+    /// A budget of `bytes`, with a ledger of its own.
+    pub fn new(bytes: u64) -> Arc<Self> {
+        Self::of(&Ledger::new(Self::limits(Limits::none(), bytes)))
+    }
+
+    /// The budget that a ledger has, whose limits are from [`MemoryBudget::limits`].
+    pub fn of(ledger: &Arc<Ledger>) -> Arc<Self> {
+        let nobody = std::net::IpAddr::from(std::net::Ipv4Addr::UNSPECIFIED);
         Arc::new(Self {
-            size: octets,
-            reserved: AtomicU64::new(0),
+            ledger: Arc::clone(ledger),
+            nobody: ledger.client(ClientKey::from(nobody)),
         })
     }
 
-    /// Octets in all.
+    /// These limits with those of a budget of `bytes`.
+    pub fn limits(limits: Limits, bytes: u64) -> Limits {
+        let floor = (bytes / RESERVE).clamp(LEAST_FLOOR, MOST_FLOOR);
+        let lent = (u128::from(bytes) * u128::from(LENT) / 100) as u64;
+        limits
+            .with(
+                Resource::Bytes,
+                Rule::new(bytes).reserve(bytes / RESERVE, floor),
+            )
+            .with(Resource::Credit, Rule::new(lent))
+    }
+
+    /// Bytes in all.
     pub fn size(&self) -> u64 {
-        self.size
+        self.ledger.rule(Resource::Bytes).capacity
     }
 
-    /// Octets that connections have reserved now, in multiples of 64 KiB. Never more than [`MemoryBudget::size`].
-    pub fn reserved(&self) -> u64 {
-        self.reserved.load(Ordering::Relaxed)
+    /// Bytes that connections hold now, a bit more than they do: leases change in batches.
+    pub fn held(&self) -> u64 {
+        self.ledger.used(Resource::Bytes)
     }
 
-    /// Reserves so many octets, rounded up to 64 KiB, until what is returned is dropped; `None` when there is no room. For
-    /// engines of other protocols: [`Connection`](crate::Connection) does this by itself.
-    pub fn reserve(self: &Arc<Self>, octets: u64) -> Option<Reservation> {
-        let mut reservation = Reservation::new(Some(Arc::clone(self)));
-        let reserved = reservation.reserve(octets, Purpose::Floor);
-        reserved.then_some(reservation)
-    }
-
-    fn is_tight(&self) -> bool {
-        self.reserved() >= self.percent(TIGHT_FROM)
-    }
-
-    fn percent(&self, percent: u64) -> u64 {
-        (u128::from(self.size) * u128::from(percent) / 100) as u64
-    }
-
-    fn take(&self, octets: u64, ceiling: u64) -> bool {
-        let sum = |reserved: u64| {
-            let sum = reserved.checked_add(octets)?;
-            (sum <= ceiling).then_some(sum)
-        };
-        // Only the number itself is shared; nothing else is published by it.
-        let order = Ordering::Relaxed;
-        self.reserved.fetch_update(order, order, sum).is_ok()
+    /// Bytes of windows beyond what everybody may send.
+    pub fn lent(&self) -> u64 {
+        self.ledger.used(Resource::Credit)
     }
 }
 
-/// What a reservation is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// What a stream needs at least.
-    Floor,
-    /// What would make it faster.
-    Growth,
+impl std::fmt::Debug for MemoryBudget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut budget = f.debug_struct("MemoryBudget");
+        budget.field("size", &self.size());
+        budget.field("held", &self.held());
+        budget.field("lent", &self.lent()).finish()
+    }
 }
 
-/// What one connection has reserved of a [`MemoryBudget`]; given back when it is dropped.
+/// What one connection holds and lends of a [`MemoryBudget`], or of none; given back when it is dropped. For engines: that of
+/// HTTP/2 has one, and so has that of HTTP/1.1.
+#[derive(Debug, Default)]
+pub struct Holding {
+    leases: Option<Box<Leases>>,
+    /// What the owner of the engine holds for the connection.
+    outside: u64,
+}
+
 #[derive(Debug)]
-pub struct Reservation {
-    budget: Option<Arc<MemoryBudget>>,
-    octets: u64,
+struct Leases {
+    budget: Arc<MemoryBudget>,
+    held: Lease,
+    lent: Lease,
+    /// What is really held, by the last word.
+    need: u64,
 }
 
-impl Reservation {
-    pub(crate) fn new(budget: Option<Arc<MemoryBudget>>) -> Self {
-        Self { budget, octets: 0 }
+impl Holding {
+    /// Nothing is held yet.
+    pub fn new(budget: Option<&Arc<MemoryBudget>>) -> Self {
+        let leases = budget.map(|budget| {
+            Box::new(Leases {
+                budget: Arc::clone(budget),
+                held: Lease::new(Arc::clone(&budget.nobody), Resource::Bytes),
+                lent: Lease::new(Arc::clone(&budget.nobody), Resource::Credit),
+                need: 0,
+            })
+        });
+        Self { leases, outside: 0 }
     }
 
-    /// Sees to it that at least so many octets are reserved.
-    pub(crate) fn reserve(&mut self, octets: u64, purpose: Purpose) -> bool {
-        let Some(budget) = &self.budget else {
-            return true;
-        };
-        let Some(more) = octets.checked_sub(self.octets).filter(|more| *more > 0) else {
-            return true;
-        };
-        let more = more.next_multiple_of(QUANTUM);
-        let ceiling = match purpose {
-            Purpose::Floor => budget.size,
-            Purpose::Growth => budget.percent(GROWTH_UNTIL),
-        };
-        let taken = budget.take(more, ceiling);
-        self.octets += if taken { more } else { 0 };
-        taken
-    }
-
-    /// Gives back what is over, if that is worth it.
-    pub(crate) fn keep(&mut self, octets: u64) {
-        if self.octets >= octets.saturating_add(2 * QUANTUM) {
-            self.shrink(octets.next_multiple_of(QUANTUM));
+    /// From now on it is this client's. One of another ledger than the budget's is none.
+    pub fn bill(&mut self, client: &Arc<Client>) {
+        if let Some(leases) = &mut self.leases
+            && Arc::ptr_eq(client.ledger(), &leases.budget.ledger)
+        {
+            leases.held.transfer(Arc::clone(client));
+            leases.lent.transfer(Arc::clone(client));
         }
     }
 
-    /// Gives everything back.
-    pub(crate) fn release(&mut self) {
-        self.shrink(0);
-    }
-
-    fn shrink(&mut self, octets: u64) {
-        if let Some(budget) = &self.budget {
-            let over = self.octets - octets;
-            budget.reserved.fetch_sub(over, Ordering::Relaxed);
-            self.octets = octets;
+    /// Notes how many bytes are held for the connection outside of its engine: by its transport, say.
+    pub fn note_outside(&mut self, bytes: u64) {
+        let before = std::mem::replace(&mut self.outside, bytes);
+        if let Some(leases) = &mut self.leases
+            && bytes != before
+        {
+            leases.need = (leases.need + bytes).saturating_sub(before);
+            leases.held.hold(leases.need, BATCH);
         }
     }
 
-    /// Octets that are reserved; `None` when there is no budget.
-    pub(crate) fn octets(&self) -> Option<u64> {
-        self.budget.as_ref().map(|_| self.octets)
+    /// What was noted last.
+    pub fn outside(&self) -> u64 {
+        self.outside
+    }
+
+    /// So many bytes are held now, in all.
+    #[inline]
+    pub fn settle(&mut self, bytes: u64) {
+        if let Some(leases) = &mut self.leases {
+            leases.need = bytes;
+            leases.held.hold(bytes, BATCH);
+        }
+    }
+
+    /// Whether so many bytes may be held in all. They are taken then.
+    #[inline]
+    pub fn admit(&mut self, bytes: u64) -> bool {
+        match &mut self.leases {
+            Some(leases) => leases.held.cover(bytes, BATCH).is_ok(),
+            None => true,
+        }
+    }
+
+    /// Whether there is room for what one round of input may bring.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        let Some(leases) = &self.leases else {
+            return true;
+        };
+        let more = (leases.need + INPUT).saturating_sub(leases.held.amount());
+        more == 0
+            || leases.budget.ledger.is_ample(Resource::Bytes)
+            || leases.held.client().check(Resource::Bytes, more).is_ok()
+    }
+
+    /// Whether so many bytes may be lent in all. They are taken then.
+    pub(crate) fn lend(&mut self, bytes: u64) -> bool {
+        match &mut self.leases {
+            Some(leases) => leases.lent.cover(bytes, BATCH).is_ok(),
+            None => true,
+        }
+    }
+
+    /// So many bytes are lent in all, which is no more than there were.
+    #[inline]
+    pub(crate) fn settle_lent(&mut self, bytes: u64) {
+        if let Some(leases) = &mut self.leases {
+            leases.lent.hold(bytes, BATCH);
+        }
     }
 
     /// Whether memory is so tight that windows must shrink.
     pub(crate) fn is_tight(&self) -> bool {
-        self.budget.as_ref().is_some_and(|budget| budget.is_tight())
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.release();
+        self.leases.as_ref().is_some_and(|leases| {
+            let ledger = &leases.budget.ledger;
+            ledger.is_tight(Resource::Credit) || ledger.is_tight(Resource::Bytes)
+        })
     }
 }
 
@@ -155,56 +207,63 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reservations_go_by_quanta_and_come_back() {
-        let budget = MemoryBudget::new(10 * QUANTUM);
-        let mut one = Reservation::new(Some(budget.clone()));
-        assert!(one.reserve(1, Purpose::Floor));
-        assert_eq!((one.octets(), budget.reserved()), (Some(QUANTUM), QUANTUM));
-        assert!(one.reserve(QUANTUM, Purpose::Floor));
-        assert_eq!(budget.reserved(), QUANTUM, "there was room");
-        assert!(one.reserve(3 * QUANTUM + 1, Purpose::Growth));
-        assert_eq!(budget.reserved(), 4 * QUANTUM);
-        one.keep(3 * QUANTUM);
-        assert_eq!(budget.reserved(), 4 * QUANTUM, "not worth it");
-        one.keep(QUANTUM + 1);
-        assert_eq!(budget.reserved(), 2 * QUANTUM);
+    fn what_is_held_is_counted_and_comes_back() {
+        let budget = MemoryBudget::new(1 << 20);
+        let mut one = Holding::new(Some(&budget));
+        one.settle(100_000);
+        assert!((100_000..=100_000 + 2 * BATCH).contains(&budget.held()));
+        one.settle(1000);
+        assert!((1000..=1000 + 2 * BATCH).contains(&budget.held()));
         drop(one);
-        assert_eq!(budget.reserved(), 0);
+        assert_eq!(budget.held(), 0);
     }
 
     #[test]
-    fn anyone_may_reserve_what_there_is() {
-        let budget = MemoryBudget::new(2 * QUANTUM);
-        let one = budget.reserve(QUANTUM + 1).expect("there is room");
-        assert_eq!(budget.reserved(), 2 * QUANTUM);
-        assert!(budget.reserve(1).is_none());
-        drop(one);
-        assert!(budget.reserve(1).is_some());
-        assert_eq!(budget.reserved(), 0);
+    fn over_it_nothing_is_read_or_let_in() {
+        let budget = MemoryBudget::new(4 << 20);
+        let mut one = Holding::new(Some(&budget));
+        assert!(one.admit(3 << 20) && one.has_room());
+        // What is there already is counted all the same.
+        one.settle(4 << 20);
+        assert!(!one.has_room() && !one.admit((4 << 20) + 1));
+        one.settle(1 << 20);
+        assert!(one.has_room());
     }
 
     #[test]
-    fn growth_leaves_room_for_floors_and_nothing_goes_over() {
-        let budget = MemoryBudget::new(10 * QUANTUM);
-        let mut one = Reservation::new(Some(budget.clone()));
-        assert!(one.reserve(7 * QUANTUM - 100, Purpose::Growth));
-        assert!(!one.reserve(7 * QUANTUM + 1, Purpose::Growth));
-        assert!(!one.is_tight());
-        let mut other = Reservation::new(Some(budget.clone()));
-        assert!(!other.reserve(1, Purpose::Growth));
-        assert!(other.reserve(2 * QUANTUM, Purpose::Floor));
-        assert!(one.is_tight());
-        assert!(!other.reserve(3 * QUANTUM + 1, Purpose::Floor));
-        assert!(other.reserve(3 * QUANTUM, Purpose::Floor));
-        assert_eq!(budget.reserved(), budget.size());
-        assert!(!one.reserve(u64::MAX - QUANTUM, Purpose::Floor));
+    fn small_holders_find_room_beside_a_large_one() {
+        let ledger = Ledger::new(MemoryBudget::limits(Limits::none(), 64 << 20));
+        let budget = MemoryBudget::of(&ledger);
+        let client =
+            |last: u8| ledger.client(ClientKey::from(std::net::IpAddr::from([192, 0, 2, last])));
+        let mut large = Holding::new(Some(&budget));
+        large.bill(&client(1));
+        let mut held = 0;
+        while large.admit(held + 65_536) {
+            held += 65_536;
+        }
+        assert!(held > 50 << 20, "alone it has nearly all");
+        let mut small = Holding::new(Some(&budget));
+        small.bill(&client(2));
+        assert!(small.admit(65_536) && small.has_room());
+    }
+
+    #[test]
+    fn what_is_lent_has_an_end_and_is_no_part_of_what_is_held() {
+        let budget = MemoryBudget::new(10 << 20);
+        let mut one = Holding::new(Some(&budget));
+        assert!(one.lend(5 << 20) && !one.lend(7 << 20));
+        assert!(budget.lent() >= 5 << 20 && budget.held() == 0);
+        assert!(one.has_room() && one.admit(65_536));
+        one.settle_lent(0);
+        assert_eq!(budget.lent(), 0);
     }
 
     #[test]
     fn without_a_budget_everything_goes() {
-        let mut none = Reservation::new(None);
-        assert!(none.reserve(u64::MAX, Purpose::Growth));
-        assert_eq!((none.octets(), none.is_tight()), (None, false));
-        none.keep(0);
+        let mut none = Holding::new(None);
+        none.settle(u64::MAX);
+        assert!(none.admit(u64::MAX) && none.lend(u64::MAX) && none.has_room());
+        assert!(!none.is_tight());
     }
 }

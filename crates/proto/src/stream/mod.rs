@@ -29,6 +29,13 @@ pub(crate) enum Phase {
     Done,
 }
 
+/// Whether a body's window is to be made larger than the protocol's once the body really comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Grant {
+    None,
+    Due,
+}
+
 /// One stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -70,6 +77,9 @@ pub(crate) struct Recv {
     /// Its owner waits for the body however long it takes.
     pub(crate) untimed: bool,
     pub(crate) tuning: Autotune,
+    pub(crate) grant: Grant,
+    /// What the request's head counts as memory.
+    pub(crate) head: u32,
     /// What of the connection's sums is this stream's.
     pub(crate) share: Share,
     /// How fast the message comes; if it is discarded, since when.
@@ -122,6 +132,8 @@ impl Stream {
                 max_window: u32::MAX,
                 untimed: false,
                 tuning: Autotune::new(now),
+                grant: Grant::None,
+                head: 0,
                 share: Share::default(),
                 pace: Pace::default(),
             },

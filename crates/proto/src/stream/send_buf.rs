@@ -19,6 +19,8 @@ pub(crate) enum More {
 #[derive(Debug)]
 pub(crate) struct SendBuf {
     pub(crate) pending: Bytes,
+    /// How many bytes of it the owner wrote piece by piece: those are its copy, while a whole body may be shared.
+    pub(crate) streamed: usize,
     pub(crate) more: More,
     pub(crate) trailers: Option<Fields>,
 }
@@ -27,6 +29,7 @@ impl SendBuf {
     pub(crate) fn new() -> Self {
         Self {
             pending: Bytes::new(),
+            streamed: 0,
             more: More::End,
             trailers: None,
         }

@@ -1048,9 +1048,10 @@ fn the_connections_credit_does_not_wait_for_owners() {
     // others: what nobody consumes costs the others nothing.
     let mut peer = client();
     peer.send(wire::post(1));
+    peer.send(wire::data(1, octets(8192)));
     assert_eq!(peer.take_window_updates(1), (256 << 10) - 65_535);
-    let mut window = 65_535 + peer.take_window_updates(0);
-    let mut left = 256 << 10;
+    let mut window = 65_535 - 8192 + peer.take_window_updates(0);
+    let mut left = (256 << 10) - 8192;
     while left > 0 {
         let len = left.min(16_384);
         peer.send(wire::data(1, octets(len)));
@@ -1061,11 +1062,11 @@ fn the_connections_credit_does_not_wait_for_owners() {
     assert_eq!(peer.take_window_updates(1), 0);
     // The stalled stream holds its own window and nothing else.
     for id in [3, 5, 7] {
-        peer.send(wire::post(id));
+        peer.send_all([wire::post(id), wire::data(id, octets(8192))]);
         assert_eq!(peer.take_window_updates(id), (256 << 10) - 65_535);
-        window += peer.take_window_updates(0);
+        window = window + peer.take_window_updates(0) - 8192;
     }
-    assert!(window >= 3 * (256 << 10), "{window}");
+    assert!(window >= 3 * ((256 << 10) - 8192), "{window}");
     assert_eq!(peer.engine.audit(), Ok(()));
 }
 
@@ -1213,11 +1214,14 @@ fn an_idle_connection_promises_what_the_protocol_does() {
 }
 
 #[test]
-fn a_body_is_given_window_when_its_head_is_there() {
+fn a_body_is_given_window_when_it_really_comes() {
     let first = u64::from(256u32 << 10) - 65_535;
-    // Of unknown length: for one it asks, and the connection along with it.
+    // A head lends nothing, and the first bytes of a body don't either.
     let mut peer = client();
-    peer.send(wire::post(1));
+    peer.send_all([wire::post(1), wire::data(1, octets(8191))]);
+    assert_eq!(peer.take_window_updates(1), 0);
+    // Of unknown length: for one it asks, and the connection along with it.
+    peer.send(wire::data(1, octets(1)));
     assert_eq!(peer.take_window_updates(1), first);
     assert_eq!(peer.take_window_updates(0), first + 65_536);
     // Of a length that the window holds: nothing. Of another: no more than that, and some for padding.
@@ -1225,9 +1229,11 @@ fn a_body_is_given_window_when_its_head_is_there() {
     peer.send(wire::headers(3, &length("61000")));
     assert_eq!(peer.take_window_updates(3), 0);
     peer.send(wire::headers(5, &length("100000")));
+    peer.send(wire::data(5, octets(8192)));
+    let left = 100_000 - 8192;
     assert_eq!(
         peer.take_window_updates(5),
-        100_000 + 100_000 / 16 + 256 - 65_535
+        left + left / 16 + 256 - (65_535 - 8192)
     );
     // A tunnel waits for a use; and what the config forbids is not given.
     let connect = [(":method", "CONNECT"), (":authority", "localhost:22")];
@@ -1248,17 +1254,19 @@ fn a_body_is_given_window_when_its_head_is_there() {
 fn a_window_grows_with_what_a_round_trip_brings() {
     let mut peer = client();
     peer.send(wire::post(1));
-    peer.take_window_updates(1);
     let receive = |peer: &mut Peer, count: usize| {
         for _ in 0..count {
             peer.send(wire::data(1, octets(16_384)));
             peer.stream(1, |stream| stream.consume(16_384));
         }
     };
+    peer.send(wire::data(1, octets(8192)));
+    peer.stream(1, |stream| stream.consume(8192));
+    assert_eq!(peer.take_window_updates(1), (256 << 10) - 65_535);
     // Without a round-trip time: credit at each half, and nothing more.
     assert!(!peer.engine.wants_rtt());
     receive(&mut peer, 16);
-    assert_eq!(peer.take_window_updates(1), 256 << 10);
+    assert_eq!(peer.take_window_updates(1), (256 << 10) + 8192);
     assert!(peer.engine.wants_rtt());
     peer.engine
         .observe_rtt(std::time::Duration::from_millis(100));
@@ -1281,7 +1289,8 @@ fn a_window_grows_with_what_a_round_trip_brings() {
 #[test]
 fn an_owner_may_keep_a_window_small() {
     let mut peer = client();
-    peer.send(wire::post(1));
+    peer.send_all([wire::post(1), wire::data(1, octets(8192))]);
+    peer.stream(1, |stream| stream.consume(8192));
     peer.take_window_updates(1);
     peer.stream(1, |stream| stream.limit_window(300 << 10));
     peer.engine
@@ -1290,8 +1299,8 @@ fn an_owner_may_keep_a_window_small() {
         peer.send(wire::data(1, octets(16_384)));
         peer.stream(1, |stream| stream.consume(16_384));
     }
-    // Up to the limit: 44 KiB more than the 256 KiB that every body gets, and the four frames.
-    assert_eq!(peer.take_window_updates(1), (44 << 10) + 4 * 16_384);
+    // Up to the limit: 44 KiB more than the 256 KiB that every body gets, and what was consumed.
+    assert_eq!(peer.take_window_updates(1), (44 << 10) + 8192 + 4 * 16_384);
     for _ in 0..100 {
         peer.send(wire::data(1, octets(16_384)));
         peer.stream(1, |stream| stream.consume(16_384));

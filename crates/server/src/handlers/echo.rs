@@ -30,6 +30,8 @@ pub fn answer(request: &mut Request<'_>) -> Outcome {
     let sent = request.respond(&head, Body::Stream);
     match sent.status {
         0 => Outcome::Answered(sent),
+        // RFC 9110 §9.3.2: "the server MUST NOT send content in the response", so it is whole, and nobody will ask for more.
+        _ if request.head.method() == "HEAD" => Outcome::Answered(sent),
         _ => Outcome::InProgress(sent, Work::Echo(Echo::default())),
     }
 }

@@ -639,9 +639,9 @@ impl Joined {
         stream.held[side] = true;
     }
 
-    /// Whether an owner has asked for the end, or the server has, idle, since memory is tight.
+    /// Whether an owner has asked for the end.
     fn is_shutting(&self) -> bool {
-        self.shutting || self.ends[SERVER].engine.stats().shut_down_for_memory > 0
+        self.shutting
     }
 
     // --- The end ---

@@ -196,7 +196,7 @@ impl Plan {
         for config in [&mut client, &mut server] {
             // Small, but some streams fit in.
             let window = u64::from(config.initial_window_size).max(64 << 10);
-            let budget = MemoryBudget::new(window * rng.pick(&[8, 20, 100]));
+            let budget = MemoryBudget::new((window * rng.pick(&[8, 20, 100])).max(1 << 20));
             // A crowd would come again too often.
             config.memory_budget = (rng.one_in(4) && !crowd).then_some(budget);
         }

@@ -111,8 +111,6 @@ counters! {
     windows_grown;
     /// Streams refused for lack of memory.
     refusals_for_memory;
-    /// Connections shut down since they held credit, idle, and memory was tight.
-    shut_downs_for_memory;
     /// Timers that fired.
     timers;
 }

@@ -325,7 +325,7 @@ impl World {
             (totals.active_streams, totals.open, totals.dialled_open),
             (0, 0, 0)
         );
-        assert_eq!(self.budget.reserved(), 0, "memory is still reserved");
+        assert_eq!(self.budget.held(), 0, "memory is still held");
     }
 
     /// What is not over, for messages.

@@ -48,20 +48,31 @@ const PER_TICK: usize = 1000;
 pub(crate) fn run(flags: &Flags) -> Result<bool> {
     let before = resident(flags.pid)?;
     let mut clients = Vec::new();
+    // A client that holds its share gets no more connections, and idle ones may have to make room.
+    let mut closed = 0;
     for _ in 0..flags.connections {
-        clients.push(open(flags)?);
+        match open(flags) {
+            Ok(client) => clients.push(client),
+            Err(error) if clients.is_empty() => return Err(error),
+            Err(_) => closed += 1,
+        }
     }
     let end = Instant::now() + Duration::from_secs(flags.seconds);
     let mut peak = before;
     while Instant::now() < end {
         let tick = Instant::now();
-        for (client, streams) in &mut clients {
+        let before = clients.len();
+        clients.retain_mut(|(client, streams)| {
             if flags.mode == Mode::Slow {
                 for id in streams {
                     client.write_zeros(*id, PER_TICK, false);
                 }
             }
-            move_on(client, flags.mode)?;
+            move_on(client, flags.mode).is_ok()
+        });
+        closed += before - clients.len();
+        if clients.is_empty() {
+            return Err("the server closed all connections".into());
         }
         peak = peak.max(resident(flags.pid)?);
         if flags.mode == Mode::Slow {
@@ -77,10 +88,11 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
         .filter_map(|(client, _)| client.refused)
         .sum();
     println!(
-        "{:16}{:>8} on {:>5} connections{:>9} refused{:>8.1} MB sent; resident {:>5.1} MB, and then {:>6.1} MB more",
+        "{:16}{:>8} on {:>5} connections, {} of them closed{:>9} refused{:>8.1} MB sent; resident {:>5.1} MB, and then {:>6.1} MB more",
         flags.target.name,
         format!("{:?}", flags.mode).to_lowercase(),
         flags.connections,
+        closed,
         refused,
         sent as f64 / 1e6,
         before as f64 / 1e6,

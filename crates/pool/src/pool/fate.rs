@@ -197,7 +197,29 @@ impl<K: Copy> Pool<K> {
                 self.endpoint(place).group(class).waiting.remove(ticket);
                 self.leave_queue(client);
             }
-            Life::Sent { protocol, .. } => self.give_place(place, class, protocol, client),
+            Life::Sent { conn, protocol, .. } => {
+                // One that ends, or is gone, has given its places back.
+                if self
+                    .conns
+                    .get(&conn)
+                    .is_some_and(|pooled| !pooled.is_ending)
+                {
+                    self.give_place(place, class, protocol, client);
+                }
+            }
+        }
+    }
+
+    /// The places of these requests are theirs no longer, though they go on.
+    pub(super) fn give_places(&mut self, requests: impl IntoIterator<Item = RequestId>) {
+        for id in requests {
+            let Some(request) = self.find(id) else {
+                continue;
+            };
+            let (place, class, client) = (request.place, request.class, request.client);
+            if let Life::Sent { protocol, .. } = request.life {
+                self.give_place(place, class, protocol, client);
+            }
         }
     }
 
@@ -305,6 +327,9 @@ impl<K: Copy> Pool<K> {
             && !std::mem::replace(&mut pooled.is_ending, true)
         {
             let (place, class) = (pooled.place, pooled.class);
+            let its: Vec<RequestId> = pooled.streams.values().copied().collect();
+            // Another one may be opened in its stead, so what goes on here is in nobody's way.
+            self.give_places(its);
             let endpoint = self.endpoint(place);
             endpoint.count -= 1;
             endpoint.group(class).ending += 1;

@@ -616,6 +616,9 @@ impl<K: Copy> Pool<K> {
         } = pooled;
         let protocol = pooled.protocol;
         let abandoned = pooled.abandoned;
+        if !pooled.is_ending {
+            self.give_places(streams.values().copied());
+        }
         let endpoint = self.endpoint(place);
         let addr = endpoint.addr;
         endpoint.count -= usize::from(!pooled.is_ending);

@@ -308,3 +308,20 @@ fn a_body_that_is_not_read_holds_up_no_other_ones() {
     assert_eq!((lab.status(key), lab.status(page)), (Some(200), Some(200)));
     assert_eq!(lab.failure(stuck), None);
 }
+
+#[test]
+fn what_goes_on_where_a_connection_ends_holds_no_place() {
+    let mut lab = Lab::new(|options, _| options.max_http2_connections = 1);
+    let upstream = lab.h2c();
+    let early = lab.ask(get(upstream).of(GREEDY));
+    let old = lab.accept_http2(|config| config.max_concurrent_streams = 1);
+    let now = lab.now;
+    lab.servers[old].shut_down(now);
+    lab.run();
+    let key = lab.ask(get(upstream).of(GREEDY));
+    let new = lab.accept_http2(|config| config.max_concurrent_streams = 1);
+    lab.respond(new, 200, Body::Empty);
+    assert_eq!(lab.status(key), Some(200));
+    lab.respond(old, 200, Body::Empty);
+    assert_eq!(lab.status(early), Some(200));
+}

@@ -43,6 +43,7 @@ const scenarios = {
   },
   // 30 at once, and while 600 requests are made.
   async pings() {
+    await new Promise(next => session.once("connect", next));
     const pings = Array.from({ length: 30 }, () => new Promise((resolve, reject) => {
       session.ping(error => error ? reject(error) : resolve());
     }));

@@ -10,10 +10,10 @@ use crate::KnownName;
 pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
-    /// A bit for each known name that is there, so that names that aren't cost no walk over the list.
-    present: u128,
+    /// A bit for the known names that are there, which two names share, so that most names that aren't cost no walk over the list.
+    present: u64,
     /// Bytes of all names and values.
-    octets: usize,
+    octets: u32,
 }
 
 /// A field without its octets.
@@ -223,7 +223,7 @@ impl Fields {
     pub(crate) fn commit(&mut self, start: usize, shape: Shape) {
         let start = start as u32;
         self.present |= shape.known.map_or(0, bit);
-        self.octets += shape.octets();
+        self.octets += shape.octets() as u32;
         self.entries.push(Entry { start, shape });
     }
 
@@ -266,7 +266,7 @@ impl Fields {
 
     /// Octets of all names and values together: what HTTP/1.1 would send, less its punctuation.
     pub fn octets(&self) -> usize {
-        self.octets
+        self.octets as usize
     }
 
     /// The size that RFC 9113 §10.5.1 counts: all octets, and 32 for each field.
@@ -275,10 +275,10 @@ impl Fields {
     }
 }
 
-/// A known name's bit: their numbers are below 128.
+/// A known name's bit.
 #[inline]
-fn bit(name: KnownName) -> u128 {
-    1 << name.number()
+fn bit(name: KnownName) -> u64 {
+    1 << (name.number() % 64)
 }
 
 /// The fields of a list in order. See [`Fields::iter`].

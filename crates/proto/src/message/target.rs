@@ -12,21 +12,21 @@ pub fn is_authority(value: &[u8]) -> bool {
     is_usual(value) || is_right(value)
 }
 
-/// Whether an authority is as nearly all are: a name of letters, digits, "-" and ".", or an IPv4 address, with a port of four
-/// digits at most, or none.
+/// Whether an authority is as nearly all are: a name of letters, digits, "-" and ".", or an IPv4 address, with a port of up to
+/// five digits, or none.
 fn is_usual(value: &[u8]) -> bool {
     let mut host = value;
     let mut digits = 0;
     while let [rest @ .., b'0'..=b'9'] = host {
         host = rest;
         digits += 1;
-        if digits == 4 {
-            break;
-        }
     }
-    // Without a colon the digits are of the name.
     let host = match host {
-        [host @ .., b':'] if digits > 0 => host,
+        // Numbers of five digits are in the order of their text.
+        [name @ .., b':'] if digits < 5 || digits == 5 && value[name.len() + 1..] <= *b"65535" => {
+            name
+        }
+        // Without a colon the digits are of the name.
         _ => value,
     };
     !host.is_empty() && classes(host) & SCHEME != 0

@@ -23,7 +23,9 @@ fn is_usual(value: &[u8]) -> bool {
     }
     let host = match host {
         // Numbers of five digits are in the order of their text.
-        [name @ .., b':'] if digits < 5 || digits == 5 && value[name.len() + 1..] <= *b"65535" => {
+        [name @ .., b':']
+            if digits < 5 || digits == 5 && value[name.len() + 1..] <= b"65535"[..] =>
+        {
             name
         }
         // Without a colon the digits are of the name.

@@ -62,7 +62,7 @@ fn one_client_never_has_all_streams() {
             lab.accept_http2(|config| config.max_concurrent_streams = 10);
         }
     }
-    let open: usize = lab.servers.iter().map(|server| server.open()).sum();
+    let open: usize = lab.servers.iter().map(super::lab::Server::open).sum();
     // The 27th of 30 is at most eight times what is free, the 28th would be more.
     assert_eq!((open, lab.servers.len()), (27, 3));
     for _ in 0..5 {

@@ -330,12 +330,15 @@ mod tests {
 
     /// A sink that asks the test before each write what shall become of it, and opens `files[n]` the n-th time.
     struct Scripted {
+        begun: Sender<()>,
         answers: Receiver<io::Result<usize>>,
         files: Arc<Mutex<Vec<String>>>,
     }
 
     impl Sink for Scripted {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // The test may not wait for this.
+            let _ = self.begun.send(());
             // Without a test that answers, everything is taken.
             let taken = self
                 .answers
@@ -360,6 +363,8 @@ mod tests {
 
     struct Lab {
         queue: Queue,
+        /// A word for each write that has begun, and waits for its answer.
+        begun: Receiver<()>,
         answers: Sender<io::Result<usize>>,
         files: Arc<Mutex<Vec<String>>>,
     }
@@ -367,8 +372,10 @@ mod tests {
     impl Lab {
         fn new(limit: usize) -> Self {
             let (answers, receiver) = mpsc::channel();
+            let (begun, has_begun) = mpsc::channel();
             let files = Arc::new(Mutex::new(vec![String::new()]));
             let sink = Scripted {
+                begun,
                 answers: receiver,
                 files: Arc::clone(&files),
             };
@@ -380,6 +387,7 @@ mod tests {
             let queue = Queue::start(sink, "the log", report, options).unwrap();
             Self {
                 queue,
+                begun: has_begun,
                 answers,
                 files,
             }
@@ -391,6 +399,7 @@ mod tests {
                 queue,
                 answers,
                 files,
+                ..
             } = self;
             drop(answers);
             assert!(queue.flush(Instant::now() + PATIENCE));
@@ -454,12 +463,15 @@ mod tests {
     fn a_sink_that_fails_is_opened_anew_too() {
         let lab = Lab::new(1000);
         lab.queue.push("line\n".into());
+        lab.begun.recv_timeout(PATIENCE).unwrap();
+        // From here on each write that begins finds a new file.
+        lab.queue.reopen();
         lab.answers
             .send(Err(ErrorKind::StorageFull.into()))
             .unwrap();
-        lab.queue.reopen();
         let written = lab.written();
         assert_eq!(written.len(), 2);
+        assert_eq!(written[0], "");
         assert!(written[1].starts_with("line\n! "), "{written:?}");
     }
 

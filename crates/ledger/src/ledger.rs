@@ -133,6 +133,21 @@ impl Ledger {
         largest
     }
 
+    /// How many clients hold some of `resource`. Walks over all accounts, under their locks.
+    pub fn holders(&self, resource: Resource) -> usize {
+        let mut others = Vec::new();
+        let mut count = 0;
+        for shard in &self.shards {
+            // As above, none is dropped under the lock.
+            others.extend(lock(shard).values().filter_map(Weak::upgrade));
+            count += others
+                .drain(..)
+                .filter(|client| client.held(resource) > 0)
+                .count();
+        }
+        count
+    }
+
     /// A number that changes when a thread has asked others for room. One that sees it change looks for clients of its own of which
     /// [`Client::take_request_for_room`] says that they are to give something back.
     pub fn requests_for_room(&self) -> u64 {

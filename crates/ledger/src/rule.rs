@@ -238,7 +238,8 @@ impl Limits {
         &self.rules[resource.index()]
     }
 
-    pub(crate) fn get_mode(&self) -> Mode {
+    /// What becomes of a client that goes over its share.
+    pub fn get_mode(&self) -> Mode {
         self.mode
     }
 }

@@ -159,14 +159,21 @@ impl IdleQueue {
 
     /// The connection of a client that comes first.
     pub(crate) fn first_of(&self, client: ClientKey) -> Option<Entry> {
+        self.all_of(client).next()
+    }
+
+    /// All connections of a client.
+    pub(crate) fn all_of(&self, client: ClientKey) -> impl Iterator<Item = Entry> + '_ {
         let from = Entry {
             client,
             standing: Standing::Silent,
             since: Duration::ZERO,
             slot: 0,
         };
-        let first = self.entries.range(from..).next();
-        first.filter(|entry| entry.client == client).copied()
+        let entries = self.entries.range(from..);
+        entries
+            .take_while(move |entry| entry.client == client)
+            .copied()
     }
 
     /// A time as entries have it.

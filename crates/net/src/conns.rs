@@ -92,6 +92,8 @@ pub struct Totals {
     pub requests_refused: u64,
     /// Idle connections closed to make room for others.
     pub made_room: u64,
+    /// Connections that were told to end, since memory was tight and their client held most of it.
+    pub drained_for_memory: u64,
     /// Connections that ended before the protocol was known: TLS failures, timeouts, early ends.
     pub handshake_failures: u64,
     /// Connections whose TLS stream ended without close_notify.
@@ -437,6 +439,13 @@ impl Conns {
                 .map(|a| Arc::clone(a.client()))
         };
         slots.into_iter().filter_map(account).collect()
+    }
+
+    /// The connections of a client that are here.
+    pub(crate) fn of(&self, client: ClientKey) -> Vec<ConnId> {
+        let slots = self.queue.all_of(client).map(|entry| entry.slot as usize);
+        let conns = slots.filter_map(|slot| self.conns.get(slot));
+        conns.map(|conn| conn.id).collect()
     }
 
     /// Whether a client has connections that aren't here.

@@ -93,6 +93,14 @@ impl Engine {
         either!(self, engine => engine.abort(code));
     }
 
+    /// How many requests a client may have in progress at once, at most as many as configured. In
+    /// HTTP/1.1 that is one in any case.
+    pub fn limit_streams(&mut self, streams: u32) {
+        if let Self::Http2(engine) = self {
+            engine.limit_streams(streams);
+        }
+    }
+
     /// The connection's counters.
     pub fn stats(&self) -> &Stats {
         either!(self, engine => engine.stats())

@@ -15,6 +15,7 @@
 //! is, for the next turn.
 
 mod accept;
+mod relief;
 mod requests;
 
 use std::io;
@@ -29,6 +30,7 @@ use tidegate_proto::{Event, Flow, Outbox, WallClock};
 
 pub(crate) use self::accept::Whose;
 use self::accept::{Accepting, Newcomer};
+use self::relief::HeldBack;
 use crate::buffers::Buffers;
 use crate::conn::{Phase, Taken};
 use crate::conns::Network;
@@ -94,6 +96,7 @@ pub struct EventLoop<S: Service> {
     stopped: bool,
     /// When to call `Service::tick`, if anything happened since the last time.
     next_tick: Option<Instant>,
+    held_back: HeldBack,
 }
 
 /// What changed about a socket.
@@ -184,6 +187,7 @@ impl<S: Service> EventLoop<S> {
             shutdown_deadline: None,
             stopped: false,
             next_tick: None,
+            held_back: HeldBack::default(),
         })
     }
 
@@ -1028,7 +1032,7 @@ impl<S: Service> EventLoop<S> {
             self.make_memory();
             self.settle_dirty();
         }
-        if something_happened && self.next_tick.is_none() {
+        if (something_happened || !self.held_back.is_empty()) && self.next_tick.is_none() {
             self.next_tick = Some(now + TICK);
         }
     }

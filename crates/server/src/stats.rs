@@ -113,7 +113,7 @@ impl Snapshot {
             refused_for_memory: totals.proto.refused_for_memory,
             refused: totals.refused,
             requests_refused: totals.requests_refused,
-            made_room: totals.made_room,
+            made_room: totals.made_room + totals.drained_for_memory,
             upstream_open: pool.open,
             upstream_idle: pool.idle,
             upstream_connected: pool.connected,

@@ -37,9 +37,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(5);
 /// Connections of a worker that may wait for that.
 const PARKED: usize = 64;
 
-/// Idle connections that a worker closes in a second when memory is tight.
-const SHED_AT_ONCE: usize = 64;
-
 /// A listener, and whether there may be connections to accept.
 pub(super) struct Accepting {
     pub(super) listener: Listener,
@@ -285,23 +282,8 @@ impl<S: Service> EventLoop<S> {
         proxies.any(|net| net.contains(&ip))
     }
 
-    /// Memory is tight: idle connections of the client that holds most of it go.
-    pub(super) fn make_memory(&mut self) {
-        if !self.options.ledger.is_tight(Resource::Bytes) {
-            return;
-        }
-        let Some(client) = self.options.ledger.largest(Resource::Bytes) else {
-            return;
-        };
-        for _ in 0..SHED_AT_ONCE {
-            if !self.make_room(Some(client.key()), Whose::Own) {
-                return;
-            }
-        }
-    }
-
     /// Closes the connection that is the least to lose for a newcomer. Returns whether there was one.
-    fn make_room(&mut self, newcomer: Option<ClientKey>, whose: Whose) -> bool {
+    pub(super) fn make_room(&mut self, newcomer: Option<ClientKey>, whose: Whose) -> bool {
         let slot = self.conns.least_to_lose(newcomer, whose);
         if let Some(slot) = slot {
             self.close_idle(slot);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tidegate_ledger::{Ledger, Limits, Resource, Rule};
+use tidegate_ledger::{Ledger, Limits, Mode, Resource, Rule};
 use tidegate_net::{
     ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, Totals, proxy_header,
 };
@@ -124,6 +124,13 @@ impl Peer {
         let mut room = [0; 1 << 16];
         let count = self.0.read(&mut room).unwrap_or(0);
         room[..count].to_vec()
+    }
+
+    /// The SETTINGS and GOAWAY frames that it has got since.
+    fn told(&mut self) -> Vec<(u8, Vec<u8>)> {
+        let mut frames = frames(&self.hear());
+        frames.retain(|(kind, _)| matches!(*kind, SETTINGS | GOAWAY));
+        frames
     }
 
     fn is_answered(&mut self) -> bool {
@@ -264,14 +271,7 @@ fn a_client_has_no_more_requests_in_progress_than_allowed() {
 
 #[test]
 fn who_holds_too_much_memory_is_not_read_until_some_is_free() {
-    let limits = MemoryBudget::limits(Limits::none(), 1 << 20);
-    let mut lab = Lab::new(limits, |_| {});
-    let mut options = Options::new(Config::server().build().unwrap());
-    let mut config = Config::server();
-    config.memory_budget = Some(MemoryBudget::of(&lab.ledger));
-    options.proto = config.build().unwrap();
-    options.ledger = Arc::clone(&lab.ledger);
-    lab.memory = MemoryLoop::new(options, Holder::default(), 1 << 16, lab.now).unwrap();
+    let mut lab = Lab::with_memory(Mode::Enforce);
     let post = b"POST /hold HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65535\r\n\r\n";
     let body = vec![b'x'; 60_000];
     let mut held: Vec<Peer> = (0..40).map(|_| lab.connect(1, post)).collect();
@@ -297,6 +297,138 @@ fn who_holds_too_much_memory_is_not_read_until_some_is_free() {
     }
     assert!(held.iter().all(|peer| peer.0.is_failed()));
     assert_eq!(lab.ledger.used(Resource::Bytes), 0);
+}
+
+/// HEADERS of `POST /hold` over HTTP/2, and as much of its body.
+fn post_http2(stream: u8, body: usize) -> Vec<u8> {
+    let block = b"\x83\x86\x04\x05/hold\x01\x01a";
+    let mut words = vec![0, 0, block.len() as u8, 1, 4, 0, 0, 0, stream];
+    words.extend_from_slice(block);
+    let mut left = body;
+    while left > 0 {
+        let count = left.min(16_384);
+        let [.., a, b, c] = (count as u32).to_be_bytes();
+        words.extend([a, b, c, 0, 0, 0, 0, 0, stream]);
+        words.resize(words.len() + count, b'x');
+        left -= count;
+    }
+    words
+}
+
+/// Types and payloads of frames.
+fn frames(mut words: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut frames = Vec::new();
+    while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = words {
+        let (payload, behind) = rest.split_at(u32::from_be_bytes([0, *a, *b, *c]) as usize);
+        frames.push((*kind, payload.to_vec()));
+        words = behind;
+    }
+    frames
+}
+
+/// SETTINGS with fewer streams, or as many as ever.
+fn streams(most: u8) -> (u8, Vec<u8>) {
+    (4, vec![0, 3, 0, 0, 0, most])
+}
+
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const SETTINGS_ACK: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
+
+impl Lab {
+    /// A lab whose memory budget is 1 MiB.
+    fn with_memory(mode: Mode) -> Self {
+        let limits = MemoryBudget::limits(Limits::none().mode(mode), 1 << 20);
+        let mut lab = Self::new(limits, |_| {});
+        let mut options = Options::new(Config::server().build().unwrap());
+        let mut config = Config::server();
+        config.memory_budget = Some(MemoryBudget::of(&lab.ledger));
+        options.proto = config.build().unwrap();
+        options.ledger = Arc::clone(&lab.ledger);
+        lab.memory = MemoryLoop::new(options, Holder::default(), 1 << 16, lab.now).unwrap();
+        lab
+    }
+
+    /// Lets time go by until this is true.
+    fn until(&mut self, mut is_true: impl FnMut(&Self) -> bool) {
+        for _ in 0..500 {
+            if is_true(self) {
+                return;
+            }
+            self.now += Duration::from_millis(20);
+            self.run();
+        }
+        panic!("it never is true");
+    }
+
+    /// Connections of this client, of which each holds about as many bytes as the one before, until memory is tight.
+    fn fill(&mut self, client: u8) -> Vec<Peer> {
+        let mut held = Vec::new();
+        while !self.ledger.is_tight(Resource::Bytes) {
+            let mut peer = self.connect(client, &[PREFACE, SETTINGS_ACK].concat());
+            peer.hear();
+            peer.say(&post_http2(1, 60_000));
+            self.run();
+            peer.hear();
+            held.push(peer);
+            assert!(held.len() < 100, "memory is never tight");
+        }
+        held
+    }
+}
+
+#[test]
+fn who_holds_most_memory_has_fewer_streams_and_then_fewer_connections() {
+    let mut lab = Lab::with_memory(Mode::Enforce);
+    let mut other = lab.connect(2, &get("/hold"));
+    let mut held = lab.fill(1);
+    let mut told = Vec::new();
+    lab.until(|_| {
+        told = held.iter_mut().flat_map(Peer::told).collect();
+        !told.is_empty()
+    });
+    assert_eq!(told, vec![streams(13); held.len()]);
+    assert_eq!(lab.totals().drained_for_memory, 0);
+    // One a second, of those that are there still: what is in progress there goes on.
+    lab.until(|lab| lab.totals().drained_for_memory == 2);
+    let ended: Vec<usize> = (0..held.len())
+        .filter(|index| {
+            let told = held[*index].told();
+            told.iter().any(|(kind, _)| *kind == GOAWAY)
+        })
+        .collect();
+    assert_eq!(ended.len(), 2);
+    assert!(held.iter().all(|peer| !peer.is_closed()));
+    assert!(!other.is_closed() && other.hear().is_empty());
+    // With memory again, those that are left have as many streams as ever.
+    let mut left: Vec<Peer> = Vec::new();
+    for (index, mut peer) in held.into_iter().enumerate() {
+        if ended.contains(&index) || left.len() >= 3 {
+            peer.0.reset();
+        } else {
+            peer.say(SETTINGS_ACK);
+            left.push(peer);
+        }
+    }
+    lab.until(|_| {
+        told = left.iter_mut().flat_map(Peer::told).collect();
+        !told.is_empty()
+    });
+    assert_eq!(told, vec![streams(100); left.len()]);
+}
+
+#[test]
+fn a_client_that_is_alone_is_left_in_peace_and_so_is_one_whose_shares_are_off() {
+    for (mode, others) in [(Mode::Enforce, 0), (Mode::Log, 1), (Mode::Off, 1)] {
+        let mut lab = Lab::with_memory(mode);
+        let _others: Vec<Peer> = (0..others).map(|_| lab.connect(2, &get("/hold"))).collect();
+        let mut held = lab.fill(1);
+        let end = lab.now + Duration::from_secs(5);
+        lab.until(|lab| lab.now >= end);
+        for peer in &mut held {
+            assert_eq!(peer.told(), [], "{mode:?}");
+        }
+    }
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl Connection {
             return self.answer_400(id, end, violation, &fields);
         }
         // RFC 9113 §5.1.2: more than SETTINGS_MAX_CONCURRENT_STREAMS.
-        if self.streams.opened_by(Sender::Peer) >= self.config.max_concurrent_streams as usize {
+        if self.streams.opened_by(Sender::Peer) >= self.settings.streams.announced as usize {
             return self.refuse(id);
         }
         if let Some(limit) = over_limit {
@@ -173,8 +173,10 @@ impl Connection {
 
     /// One stream more than the peer may have.
     pub(super) fn refuse(&mut self, id: StreamId) -> Outcome {
-        // Streams that were sent before our limit was known are no abuse, but not for free either.
-        self.charge_peer_reset()?;
+        // Streams that were sent before our first limit was known are no abuse, but not for free either.
+        if !self.settings.streams.excuse() {
+            self.charge_peer_reset()?;
+        }
         let violation = Violation::TooManyConcurrentStreams;
         self.reset_without_slot(id, violation.code());
         Ok(Some(reset_event(id, violation)))

@@ -151,7 +151,7 @@ impl Connection {
                 0
             },
             blocks: FieldBlocks::new(&config),
-            settings: SettingsState::new(),
+            settings: SettingsState::new(&config),
             lifetime: Lifetime::new(),
             pings: Pings::default(),
             probe: Probe::new(now),

@@ -305,10 +305,14 @@ impl Connection {
     fn on_settings(&mut self, frame: &Settings) -> Outcome {
         if matches!(frame, Settings::Ack) {
             // Acknowledgements of nothing are harmless, but they are no part of the protocol either.
-            if self.settings.acknowledged {
+            if !self.settings.awaits_ack() {
                 return Err(Violation::SettingsAckUnexpected.into());
             }
-            self.settings_acknowledged();
+            if self.settings.acknowledged {
+                self.change_acknowledged();
+            } else {
+                self.settings_acknowledged();
+            }
             return Ok(None);
         }
         let charged = self.guard.settings(frame.entries().count(), self.now);
@@ -358,6 +362,7 @@ impl Connection {
         self.blocks
             .set_decoder_table_size(self.config.header_table_size);
         self.apply_initial_window_size();
+        self.announce_streams();
     }
 
     fn on_ping(&mut self, frame: Ping) -> Outcome {

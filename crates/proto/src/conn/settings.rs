@@ -3,7 +3,7 @@
 use tidegate_frame::{SettingId, Settings};
 
 use crate::config::{Config, Priorities};
-use crate::conn::Role;
+use crate::conn::{Connection, Role};
 use crate::error::Violation;
 
 /// What the peer announced in SETTINGS, or the protocol's defaults (RFC 9113 §6.5.2).
@@ -108,16 +108,54 @@ pub(crate) struct SettingsState {
     pub(crate) acknowledged: bool,
     /// SETTINGS_INITIAL_WINDOW_SIZE of ours as it binds the peer now.
     pub(crate) local_initial_window: u32,
+    /// SETTINGS_MAX_CONCURRENT_STREAMS of ours.
+    pub(crate) streams: StreamLimit,
+}
+
+/// How many streams the peer may have at once, which can change while the connection lasts.
+#[derive(Debug)]
+pub(crate) struct StreamLimit {
+    /// What our newest SETTINGS say.
+    pub(crate) announced: u32,
+    /// What the owner wants, if it isn't announced yet: one change at a time is under way.
+    wanted: Option<u32>,
+    /// Of a change that the peer has not acknowledged: how many streams above the limit it may still
+    /// have opened before it heard of the change.
+    excused: Option<u32>,
+}
+
+impl StreamLimit {
+    /// Whether a stream above the limit was opened before the peer can know the limit. All those were
+    /// open at once for the peer, so they are no more than the limit before.
+    pub(crate) fn excuse(&mut self) -> bool {
+        match &mut self.excused {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 impl SettingsState {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
             peer: PeerSettings::initial(),
             received: false,
             acknowledged: false,
             local_initial_window: 65_535,
+            streams: StreamLimit {
+                announced: config.max_concurrent_streams,
+                wanted: None,
+                excused: None,
+            },
         }
+    }
+
+    /// Whether the peer has something of ours to acknowledge.
+    pub(crate) fn awaits_ack(&self) -> bool {
+        !self.acknowledged || self.streams.excused.is_some()
     }
 
     /// Takes a SETTINGS frame of the peer with the role `peer`; returns what was in force before.
@@ -138,6 +176,45 @@ impl SettingsState {
     pub(crate) fn assume(&mut self, announced: &Settings, peer: Role) -> Result<(), Violation> {
         self.peer = self.peer.apply(announced, peer, true)?;
         Ok(())
+    }
+}
+
+impl Connection {
+    /// Server: announces that the client may have so many streams at once, at most
+    /// [`Config::max_concurrent_streams`]. Those that are open go on. Further ones above the new limit
+    /// are refused with REFUSED_STREAM from now on, which counts as no abuse while the client can't
+    /// have heard of the limit. The announcement waits until the client has acknowledged the one before.
+    pub fn limit_streams(&mut self, streams: u32) {
+        if self.role == Role::Client || self.lifetime.is_over() {
+            return;
+        }
+        self.settings.streams.wanted = Some(streams.min(self.config.max_concurrent_streams));
+        self.announce_streams();
+    }
+
+    /// Sends what [`Connection::limit_streams`] wants, if that can be done now.
+    pub(super) fn announce_streams(&mut self) {
+        if self.settings.awaits_ack() {
+            return;
+        }
+        let limit = &mut self.settings.streams;
+        let Some(wanted) = limit.wanted.take() else {
+            return;
+        };
+        let before = std::mem::replace(&mut limit.announced, wanted);
+        if wanted == before {
+            return;
+        }
+        limit.excused = Some(before);
+        let frame = Settings::of(&[(SettingId::MAX_CONCURRENT_STREAMS, wanted)]);
+        // No time limit for its acknowledgement: that may wait behind a body that isn't read for now.
+        self.send(|out| frame.write(out));
+    }
+
+    /// The peer has acknowledged a change of our SETTINGS.
+    pub(super) fn change_acknowledged(&mut self) {
+        self.settings.streams.excused = None;
+        self.announce_streams();
     }
 }
 

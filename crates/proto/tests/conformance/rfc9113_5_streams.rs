@@ -1,8 +1,10 @@
 //! RFC 9113 §5: Streams and Multiplexing.
 
 use bytes::Bytes;
+use tidegate_frame::SettingId;
 use tidegate_proto::{
-    Body, CloseReason, ErrorCode, Event, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
+    Body, CloseReason, Config, ErrorCode, Event, Rate, RequestHead, ResetCause, ResponseHead,
+    StreamId, Violation,
 };
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET};
@@ -481,6 +483,99 @@ fn a_stream_too_many_is_refused() {
     peer.expect_reset(3, ResetCause::Peer);
     peer.send(wire::get(9));
     peer.expect_request(9);
+}
+
+/// The limit that the next frame announces.
+fn announced(peer: &mut Peer) -> u32 {
+    peer.pump();
+    match peer.expect_settings().as_deref() {
+        Some([(SettingId::MAX_CONCURRENT_STREAMS, streams)]) => *streams,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn fewer_streams_can_be_announced_later_and_more_again() {
+    // RFC 9113 §5.1.2: "An endpoint that wishes to reduce the value of SETTINGS_MAX_CONCURRENT_STREAMS to a value that is below
+    // the current number of open streams can either close streams that exceed the new value or allow streams to complete."
+    let mut peer = client_of(|config| config.max_concurrent_streams = 4);
+    for id in [1, 3, 5] {
+        peer.send(wire::get(id));
+        peer.expect_request(id);
+    }
+    peer.engine.limit_streams(2);
+    assert_eq!(announced(&mut peer), 2);
+    peer.send(wire::get(7));
+    peer.stream_error(7, Violation::TooManyConcurrentStreams);
+    // One change at a time: what is wanted last follows the acknowledgement.
+    peer.engine.limit_streams(1);
+    peer.engine.limit_streams(100);
+    peer.expect_silence();
+    for id in [1, 3, 5] {
+        peer.respond(id, 200, "");
+        assert_eq!(peer.expect_head(id).status(), 200);
+    }
+    peer.send(wire::settings_ack());
+    assert_eq!(
+        announced(&mut peer),
+        4,
+        "no more than the configuration says"
+    );
+    peer.send(wire::settings_ack());
+    for id in [9, 11, 13, 15] {
+        peer.send(wire::get(id));
+        peer.expect_request(id);
+    }
+    // What is announced already isn't announced again.
+    peer.engine.limit_streams(4);
+    peer.expect_silence();
+    peer.send(wire::settings_ack());
+    peer.connection_error(Violation::SettingsAckUnexpected);
+}
+
+#[test]
+fn fewer_streams_wait_for_the_first_acknowledgement() {
+    let mut peer = Peer::client_unborn(Config::server());
+    peer.engine.limit_streams(2);
+    peer.pump();
+    let first = peer.expect_settings().unwrap_or_default();
+    assert!(first.contains(&(SettingId::MAX_CONCURRENT_STREAMS, 100)));
+    peer.expect_silence();
+    peer.send_octets(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    peer.send(wire::settings(&[]));
+    assert_eq!(peer.expect_settings(), None);
+    peer.expect_silence();
+    peer.send(wire::settings_ack());
+    assert_eq!(announced(&mut peer), 2);
+}
+
+#[test]
+fn streams_that_cross_a_smaller_limit_are_no_abuse() {
+    let limited = || {
+        let mut peer = client_of(|config| {
+            config.max_concurrent_streams = 4;
+            config.abuse.resets = Rate::new(0, 0);
+        });
+        peer.engine.limit_streams(0);
+        assert_eq!(announced(&mut peer), 0);
+        peer
+    };
+    // As many as the client may have had open when it heard of the limit, and no more.
+    let budget = refusals(&mut limited(), 1);
+    let mut told = limited();
+    told.send(wire::settings_ack());
+    assert_eq!(budget, refusals(&mut told, 1) + 4);
+}
+
+/// How many streams from this one on are refused before the connection ends.
+fn refusals(peer: &mut Peer, first: u32) -> usize {
+    for (count, id) in (first..100_000).step_by(2).enumerate() {
+        peer.send(wire::get(id));
+        if peer.is_closed() {
+            return count;
+        }
+    }
+    panic!("the connection never ends");
 }
 
 #[test]

@@ -138,6 +138,46 @@ fn one_client_has_no_more_requests_in_progress_than_allowed() {
 }
 
 #[test]
+fn requests_through_a_trusted_proxy_count_for_those_that_it_makes_them_for() {
+    let flags = ["--max-requests-per-client", "1", "--workers", "1"];
+    let flags = [&flags[..], &["--trust-forwarded-from", "127.0.0.0/8"]].concat();
+    let server = Server::start(&flags);
+    let mut proxy = Client::h2c(server.h2c);
+    let [first, second] = ["203.0.113.1", "203.0.113.2"].map(|ip| [("x-forwarded-for", ip)]);
+    let status = |proxy: &mut Client, client: &[(&str, &str)]| {
+        let answer = proxy.ask("GET", "/status", client, Body::Empty);
+        assert_eq!(
+            answer.field("retry-after").is_empty(),
+            answer.status() == 200
+        );
+        answer.status()
+    };
+    // Its answer ends a request in progress, and so does a cancellation.
+    let upload = proxy.send("POST", "/upload", &first, Body::Stream);
+    assert_eq!(status(&mut proxy, &first), 429);
+    assert_eq!(status(&mut proxy, &second), 200);
+    assert_eq!(status(&mut proxy, &[]), 200, "the proxy's own");
+    proxy.write(upload, "hello", true);
+    assert_eq!(proxy.response(upload).status(), 200);
+    assert_eq!(status(&mut proxy, &first), 200);
+    let upload = proxy.send("POST", "/upload", &first, Body::Stream);
+    assert_eq!(status(&mut proxy, &first), 429);
+    proxy.cancel(upload);
+    assert_eq!(status(&mut proxy, &first), 200);
+    // By HTTP/1.1, and over another connection.
+    let mut other = connect(server.h2c);
+    other
+        .write_all(b"POST /upload HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 198.51.100.1, 203.0.113.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        .unwrap();
+    let mut invited = [0; 25];
+    other.read_exact(&mut invited).unwrap();
+    assert_eq!(status(&mut proxy, &first), 429);
+    other.write_all(b"hello").unwrap();
+    other.read_exact(&mut [0; 12]).unwrap();
+    assert_eq!(status(&mut proxy, &first), 200);
+}
+
+#[test]
 fn heads_of_uploads_that_send_nothing_refuse_nobody() {
     let server = Server::start(&["--memory-budget", "64M"]);
     let mut greedy: Vec<Client> = (0..2).map(|_| Client::h2c(server.h2c)).collect();

@@ -17,7 +17,7 @@ pub(crate) struct Account {
     descriptor: Lease,
     /// What it holds of memory, whatever it does.
     memory: Lease,
-    /// Its requests in progress, if they are limited.
+    /// Its requests in progress, if they are limited and not left to the service.
     requests: Option<Lease>,
     /// Since when no request is in progress.
     pub(crate) idle_since: Instant,
@@ -81,6 +81,11 @@ impl Account {
         if let Some(requests) = &mut self.requests {
             requests.transfer(Arc::clone(client));
         }
+    }
+
+    /// From now on somebody else counts its requests in progress.
+    pub(crate) fn leave_requests(&mut self) {
+        self.requests = None;
     }
 
     /// Takes or gives back what `active` requests in progress take. So whoever ends one needn't say so.

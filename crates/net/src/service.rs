@@ -111,6 +111,9 @@ pub struct Options {
     pub h2c_upgrade: bool,
     /// Connections from these addresses begin with a PROXY protocol header, version 1 or 2, which says for whom. Default none.
     pub proxy_protocol_from: Vec<IpNet>,
+    /// Peers that make requests for clients of theirs. Their connections are theirs, but their requests in progress aren't counted
+    /// here: the service does that, by whom each is for. Default none.
+    pub makes_requests_for_others: Vec<IpNet>,
     /// Whether [`Service::trace`] is called. Default off.
     pub trace: bool,
 }
@@ -130,6 +133,7 @@ impl Options {
             ),
             h2c_upgrade: false,
             proxy_protocol_from: Vec::new(),
+            makes_requests_for_others: Vec::new(),
             trace: false,
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use tidegate_ledger::Lease;
 use tidegate_net::{ConnId, Conns, End, Engine, Mailbox, Service, StreamMut};
 use tidegate_pool::Address;
 use tidegate_proto::{
@@ -170,6 +171,12 @@ impl App {
         prepared: Option<&Prepared>,
     ) {
         let log = self.begin_log(conns, conn, id, head);
+        let Ok(share) = self.share(conns, (conn, id), head) else {
+            // REFUSED_STREAM would tell the proxy, and what is to be told is for its client.
+            return self.answer_with(conns, (conn, id), head, log.as_deref(), |request| {
+                request.respond_too_many()
+            });
+        };
         let (extra, asset) = match prepared {
             Some(prepared) => self.pusher.contribution(prepared),
             None => Default::default(),
@@ -198,6 +205,7 @@ impl App {
                 end,
                 prepared,
                 log,
+                share,
             };
             return self.forward(conns, (conn, id), &route, forwarded);
         }
@@ -225,16 +233,40 @@ impl App {
                 Outcome::Answered(request.respond_text(404, "404 Not Found\n"))
             }
         };
-        self.note((conn, id), outcome, log);
+        self.note((conn, id), outcome, log, share);
+    }
+
+    /// What a request takes of the share of the client that a trusted proxy makes it for. What was pushed nobody asked for.
+    fn share(
+        &self,
+        conns: &Conns,
+        (conn, id): Key,
+        head: &RequestHead,
+    ) -> Result<Option<Box<Lease>>, tidegate_ledger::Refusal> {
+        match conns.info(conn) {
+            Some(info) if id.is_client_initiated() => self.proxy.share(info, head),
+            _ => Ok(None),
+        }
     }
 
     /// Notes what came of a request.
-    fn note(&mut self, (conn, id): Key, outcome: Outcome, log: Option<Box<Entry>>) {
+    fn note(
+        &mut self,
+        (conn, id): Key,
+        outcome: Outcome,
+        log: Option<Box<Entry>>,
+        share: Option<Box<Lease>>,
+    ) {
         match outcome {
             Outcome::Answered(sent) => self.log(log.as_deref(), sent),
             Outcome::InProgress(sent, work) => {
-                self.exchanges
-                    .insert(conn, id, Exchange { work, sent, log });
+                let exchange = Exchange {
+                    work,
+                    sent,
+                    log,
+                    share,
+                };
+                self.exchanges.insert(conn, id, exchange);
             }
         }
     }
@@ -247,7 +279,10 @@ impl App {
             let Some(stream) = conns.stream(conn, id) else {
                 continue;
             };
-            let Some(Exchange { work, log, .. }) = self.exchanges.remove(conn, id) else {
+            let Some(Exchange {
+                work, log, share, ..
+            }) = self.exchanges.remove(conn, id)
+            else {
                 continue;
             };
             let Work::Look(waiting) = &work else { continue };
@@ -259,7 +294,7 @@ impl App {
                 extra: waiting.extra(),
             };
             let outcome = self.files.answer_with(request, &answer);
-            self.note((conn, id), outcome, log);
+            self.note((conn, id), outcome, log, share);
         }
     }
 
@@ -344,6 +379,7 @@ impl App {
             work,
             mut sent,
             log,
+            ..
         }) = self.exchanges.remove(conn, id)
         else {
             return;
@@ -467,6 +503,7 @@ impl Service for App {
                     mut sent,
                     log,
                     work,
+                    ..
                 }) = self.exchanges.remove(conn, id)
                 {
                     self.cancel(conns, &work);

@@ -305,7 +305,13 @@ impl Config {
         }
         let websockets = flags.websocket.iter().map(|path| (path.clone(), ()));
         let websockets = Router::new(websockets);
+        let counted = flags.max_requests_per_client > 0 && !flags.trust_forwarded_from.is_empty();
+        let requests = counted.then(|| Arc::clone(&options.ledger));
+        if requests.is_some() {
+            options.makes_requests_for_others = flags.trust_forwarded_from.clone();
+        }
         let proxy = proxy::Settings {
+            requests,
             upstreams: upstreams.upstreams,
             names: upstreams.names,
             pool: pool_options(flags, memory_budget)?,

@@ -1,6 +1,7 @@
 //! Requests in progress: those that the first answer didn't finish.
 
 use rustc_hash::FxHashMap;
+use tidegate_ledger::Lease;
 use tidegate_net::ConnId;
 use tidegate_pool::RequestId;
 use tidegate_proto::StreamId;
@@ -21,6 +22,8 @@ pub struct Exchange {
     pub sent: Sent,
     /// The access log's line, if there is one.
     pub log: Option<Box<Entry>>,
+    /// What it takes of its client's share of requests in progress, if a trusted proxy makes it for that client.
+    pub share: Option<Box<Lease>>,
 }
 
 /// What a request in progress is about.

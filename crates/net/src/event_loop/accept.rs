@@ -282,6 +282,13 @@ impl<S: Service> EventLoop<S> {
         proxies.any(|net| net.contains(&ip))
     }
 
+    /// Whether the service counts the requests from there.
+    fn makes_requests_for_others(&self, peer: SocketAddr) -> bool {
+        let ip = peer.ip().to_canonical();
+        let mut peers = self.options.makes_requests_for_others.iter();
+        peers.any(|net| net.contains(&ip))
+    }
+
     /// Closes the connection that is the least to lose for a newcomer. Returns whether there was one.
     pub(super) fn make_room(&mut self, newcomer: Option<ClientKey>, whose: Whose) -> bool {
         let slot = self.conns.least_to_lose(newcomer, whose);
@@ -313,6 +320,7 @@ impl<S: Service> EventLoop<S> {
         let peer = conn.info.peer;
         let key = ClientKey::from(peer.ip());
         let client = self.options.ledger.client(key);
+        self.leave_requests_of(slot, peer);
         if self.conns.client_of(slot) == Some(key) {
             return true;
         }
@@ -327,6 +335,16 @@ impl<S: Service> EventLoop<S> {
         }
         self.conns.transfer(slot, &client);
         true
+    }
+
+    /// It is known whose the connection is: the service counts its requests, if it makes them for others.
+    fn leave_requests_of(&mut self, slot: u32, peer: SocketAddr) {
+        if self.makes_requests_for_others(peer)
+            && let Some(conn) = self.conns.get(slot)
+            && let Some(account) = &mut conn.account
+        {
+            account.leave_requests();
+        }
     }
 
     /// A connection that was accepted.
@@ -353,6 +371,9 @@ impl<S: Service> EventLoop<S> {
             .insert(|id| Conn::accepted(id, info, transport, account, deadline));
         self.conns.totals.accepted += 1;
         let is_proxy = self.is_proxy(peer);
+        if !is_proxy {
+            self.leave_requests_of(id.slot, peer);
+        }
         let Some(conn) = self.conns.get(id.slot) else {
             return;
         };

@@ -451,3 +451,39 @@ fn a_connection_through_a_proxy_is_its_clients() {
     let mut refused = lab.connect(9, &words(1, "/"));
     assert!(!refused.is_answered() && refused.is_closed());
 }
+
+#[test]
+fn requests_that_a_peer_makes_for_others_are_for_the_service_to_count() {
+    let limits = Limits::none().with(Resource::Requests, Rule::new(0).per_client(1));
+    let mut lab = Lab::new(limits, |options| {
+        options.makes_requests_for_others = vec!["10.0.0.8/31".parse().unwrap()];
+        options.proxy_protocol_from = vec!["10.0.0.9/32".parse().unwrap()];
+    });
+    let mut held: Vec<Peer> = (0..3).map(|_| lab.connect(8, &get("/hold"))).collect();
+    assert!(held.iter_mut().all(|peer| peer.hear().is_empty()));
+    assert_eq!(lab.ledger.used(Resource::Requests), 0);
+    // Whom a PROXY header names is the peer.
+    let words = |client: [u8; 4]| {
+        let from = SocketAddr::from((client, 4711));
+        [
+            proxy_header(2, from, ([10, 0, 0, 200], 443).into()),
+            get("/hold"),
+        ]
+        .concat()
+    };
+    let mut stranger = [
+        lab.connect(9, &words([192, 0, 2, 1])),
+        lab.connect(9, &words([192, 0, 2, 1])),
+    ];
+    let refused: Vec<bool> = stranger
+        .iter_mut()
+        .map(|peer| peer.hear().starts_with(b"HTTP/1.1 429 "))
+        .collect();
+    assert_eq!(refused, [false, true]);
+    for client in [[10, 0, 0, 8], [10, 0, 0, 9]] {
+        for _ in 0..2 {
+            assert!(lab.connect(9, &words(client)).hear().is_empty());
+        }
+    }
+    assert_eq!(lab.ledger.used(Resource::Requests), 1);
+}

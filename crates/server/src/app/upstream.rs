@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidegate_ledger::Lease;
 use tidegate_net::{ConnId, Conns, Protocol, StreamMut};
 use tidegate_pool::{Event, Failure, RequestOptions};
 use tidegate_proto::{Body, ErrorCode, Fields, KnownName, RequestHead, ResponseHead, StreamId};
@@ -29,6 +30,7 @@ pub(super) struct Forwarded<'a> {
     pub(super) end: bool,
     pub(super) prepared: Option<&'a Prepared>,
     pub(super) log: Option<Box<Entry>>,
+    pub(super) share: Option<Box<Lease>>,
 }
 
 impl App {
@@ -64,6 +66,7 @@ impl App {
             end,
             prepared,
             log,
+            share,
         } = forwarded;
         let is_connect = head.method_octets() == b"CONNECT";
         if is_connect && !self.takes_websockets(head, path) {
@@ -133,6 +136,7 @@ impl App {
                 bytes: 0,
             },
             log,
+            share,
         };
         self.exchanges.insert(conn, id, exchange);
         let pool = &mut self.proxy.pool;
@@ -448,7 +452,10 @@ impl App {
         if let Some(mut stream) = conns.stream(conn, id) {
             stream.reset(code);
         }
-        if let Some(Exchange { log, sent, work }) = self.exchanges.remove(conn, id) {
+        if let Some(Exchange {
+            log, sent, work, ..
+        }) = self.exchanges.remove(conn, id)
+        {
             self.cancel(conns, &work);
             self.log(log.as_deref(), sent);
         }

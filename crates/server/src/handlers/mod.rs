@@ -155,6 +155,14 @@ impl<'a> Request<'a> {
         self.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())))
     }
 
+    /// Answers 429 (RFC 6585 §4: "the user has sent too many requests in a given amount of time").
+    pub fn respond_too_many(&mut self) -> Sent {
+        let text = "429 Too Many Requests\n";
+        let mut head = self.head_of_text(429, text);
+        head.push("retry-after", "1");
+        self.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())))
+    }
+
     /// Answers 405 to a method that the target doesn't have, 501 to one that nothing here has, 204 to OPTIONS.
     pub fn respond_methods(&mut self, allow: &'static str) -> Sent {
         if self.method() == b"OPTIONS" {

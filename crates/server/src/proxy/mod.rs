@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tidegate_ledger::ClientKey;
+use tidegate_ledger::{ClientKey, Lease, Ledger, Refusal, Resource};
 use tidegate_net::{ConnId, ConnInfo, Conns};
 use tidegate_pool::{Address, OnBehalf, Pool, Upstream, UpstreamId};
 use tidegate_proto::{KnownName, RequestHead, StreamId};
@@ -52,6 +52,8 @@ pub struct Settings {
     pub pool: tidegate_pool::Options,
     /// Whose Forwarded and X-Forwarded fields are believed.
     pub trusted: Vec<IpNet>,
+    /// What counts the requests in progress that those make for others, if they are limited.
+    pub requests: Option<Arc<Ledger>>,
     /// Further fields of requests that only trusted clients may send on, as [`fields::field_to_drop`] has them.
     pub dropped: Vec<Box<[u8]>>,
 }
@@ -142,6 +144,29 @@ impl Proxy {
             }
         }
         ClientKey::from(farthest)
+    }
+
+    /// What a request in progress takes of its client's share, if it comes from a trusted proxy and requests are limited: the loop
+    /// counts all others. It finds the account under a lock, so requests that come straight from a client don't get here.
+    ///
+    /// # Errors
+    /// Why the client may have no more requests in progress.
+    pub fn share(
+        &self,
+        info: &ConnInfo,
+        head: &RequestHead,
+    ) -> Result<Option<Box<Lease>>, Refusal> {
+        let Some(ledger) = &self.settings.requests else {
+            return Ok(None);
+        };
+        let client = self.client(info, "");
+        if !client.is_trusted {
+            return Ok(None);
+        }
+        let client = ledger.client(self.client_key(&client, head));
+        let mut lease = Lease::new(client, Resource::Requests);
+        lease.set(1)?;
+        Ok(Some(Box::new(lease)))
     }
 
     fn trusts(&self, ip: IpAddr) -> bool {

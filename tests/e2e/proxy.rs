@@ -179,6 +179,35 @@ fn proxies_in_front_are_believed_if_told_so() {
 }
 
 #[test]
+fn requests_for_clients_of_a_proxy_in_front_count_until_they_are_over() {
+    let upstream = Upstream::new(|conn| {
+        while let Some(head) = conn.request() {
+            if head.starts_with("GET /hold ") {
+                return conn.wait_for_end();
+            }
+            conn.send(NO_CONTENT);
+        }
+    });
+    let route = upstream.route("/");
+    let limited = ["--max-requests-per-client", "1"];
+    let trusting = ["--trust-forwarded-from", "127.0.0.0/8"];
+    let server = proxy(&[&["--route", &*route], &limited[..], &trusting].concat());
+    let mut front = Client::h2c(server.h2c);
+    let [first, second] = ["203.0.113.1", "203.0.113.2"].map(|ip| [("x-forwarded-for", ip)]);
+    let held = front.send("GET", "/hold", &first, Body::Empty);
+    assert!(upstream.seen().starts_with("GET /hold "));
+    for (client, status) in [(first, 429), (second, 204)] {
+        let answer = front.ask("GET", "/", &client, Body::Empty);
+        assert_eq!(answer.status(), status);
+    }
+    front.cancel(held);
+    for _ in 0..2 {
+        let answer = front.ask("GET", "/", &first, Body::Empty);
+        assert_eq!(answer.status(), 204);
+    }
+}
+
+#[test]
 fn a_websocket_has_no_length() {
     // RFC 9110 §9.3.6: "A CONNECT request message does not have content".
     let upstream = Upstream::http2(ResponseHead::new(200), "", &[]);

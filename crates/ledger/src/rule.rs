@@ -9,7 +9,7 @@ pub enum Resource {
     Connections,
     /// Requests in progress.
     Requests,
-    /// File descriptors: sockets of clients and of upstreams, open files.
+    /// File descriptors: sockets of clients and of upstreams.
     Descriptors,
     /// Bytes of memory that are really held.
     Bytes,

@@ -1,10 +1,11 @@
 //! What a connection holds of what all clients share, and whose connection makes room for a newcomer.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_ledger::{Client, ClientKey, Lease, Refusal, Resource, Rule};
+use tidegate_ledger::{Client, ClientKey, Lease, Ledger, Refusal, Resource, Rule};
 
 /// Bytes that count for each connection, whatever it does: its engine, its socket, its place in the lists of the loop.
 const CONNECTION: u64 = 5 << 10;
@@ -97,6 +98,36 @@ impl Account {
             Some(requests) => requests.set(active as u64),
             None => Ok(()),
         }
+    }
+}
+
+/// What a connection that was dialled holds of what all share. Nothing is refused here: who dials has limits of its own.
+pub(crate) struct DialAccount {
+    /// 1 until it is established.
+    dial: Lease,
+    /// 1: its socket's.
+    _descriptor: Lease,
+}
+
+impl DialAccount {
+    /// Takes what a connection needs that is dialled. Clients share it, so it is nobody's.
+    pub(crate) fn open(ledger: &Arc<Ledger>) -> Self {
+        let nobody = ledger.client(ClientKey::from(IpAddr::from(Ipv4Addr::UNSPECIFIED)));
+        let one = |resource| {
+            let mut lease = Lease::new(Arc::clone(&nobody), resource);
+            lease.force(1);
+            lease
+        };
+        Self {
+            dial: one(Resource::Dials),
+            _descriptor: one(Resource::Descriptors),
+        }
+    }
+
+    /// It has come about.
+    pub(crate) fn established(&mut self) {
+        // Giving back is never refused.
+        let _ = self.dial.set(0);
     }
 }
 
@@ -211,8 +242,6 @@ impl IdleQueue {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
     use super::*;
 
     fn entry(client: u32, standing: Standing, since: u64, slot: u32) -> Entry {

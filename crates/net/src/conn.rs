@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tidegate_ledger::Refusal;
 use tidegate_proto::{Config, Outbox, Stats};
 
-use crate::admission::{Account, Standing};
+use crate::admission::{Account, DialAccount, Standing};
 use crate::buffers::Buffers;
 use crate::left_over::{LeftOver, WaitsFor};
 use crate::proxy_header::{self, Header, MAX_HEADER};
@@ -75,6 +75,8 @@ pub(crate) struct Conn {
     pub(crate) transport: Transport,
     /// Present if it was accepted.
     pub(crate) account: Option<Box<Account>>,
+    /// Present if it was dialled.
+    pub(crate) dial_account: Option<Box<DialAccount>>,
     /// Present until phase `Open` if it was dialled.
     pub(crate) dialling: Option<Box<Dialling>>,
     /// Present from phase `Open` on.
@@ -148,9 +150,12 @@ impl Conn {
         info: ConnInfo,
         transport: Transport,
         dialling: Dialling,
+        account: DialAccount,
         deadline: Option<Instant>,
     ) -> Self {
-        Self::new(id, info, transport, Some(dialling), deadline)
+        let mut conn = Self::new(id, info, transport, Some(dialling), deadline);
+        conn.dial_account = Some(Box::new(account));
+        conn
     }
 
     fn new(
@@ -172,6 +177,7 @@ impl Conn {
             transport,
             writable: dialling.is_none(),
             account: None,
+            dial_account: None,
             dialling: dialling.map(Box::new),
             engine: None,
             outbox: Outbox::new(),

@@ -8,10 +8,10 @@ use std::time::Instant;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
-use tidegate_ledger::{Client, ClientKey, Resource};
+use tidegate_ledger::{Client, ClientKey, Ledger, Resource};
 use tidegate_proto::{Stats, StreamId};
 
-use crate::admission::{Entry, IdleQueue, Standing};
+use crate::admission::{DialAccount, Entry, IdleQueue, Standing};
 use crate::conn::{Conn, Dialling};
 use crate::event_loop::Whose;
 use crate::memory::Dialled;
@@ -135,6 +135,7 @@ pub struct Conns {
     /// The loop ends with this turn.
     pub(crate) is_over: bool,
     network: Network,
+    ledger: Arc<Ledger>,
     /// All but what is open, active, and what the open connections' engines counted.
     pub(crate) totals: Totals,
 }
@@ -232,7 +233,8 @@ impl Conns {
         };
         let deadline = (!timeout.is_zero()).then(|| self.now + timeout);
         let transport = Transport { socket, tls };
-        let id = self.insert(|id| Conn::dialled(id, info, transport, dialling, deadline));
+        let account = DialAccount::open(&self.ledger);
+        let id = self.insert(|id| Conn::dialled(id, info, transport, dialling, account, deadline));
         self.totals.dialled += 1;
         // So that the loop enters its deadline.
         self.mark(id.slot);
@@ -302,7 +304,7 @@ impl Conns {
 
 /// For the loop.
 impl Conns {
-    pub(crate) fn new(network: Network, now: Instant) -> Self {
+    pub(crate) fn new(network: Network, ledger: Arc<Ledger>, now: Instant) -> Self {
         Self {
             conns: Slab::new(),
             generation: 0,
@@ -312,6 +314,7 @@ impl Conns {
             queue: IdleQueue::new(now),
             is_over: false,
             network,
+            ledger,
             totals: Totals::default(),
         }
     }

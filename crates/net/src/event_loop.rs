@@ -19,6 +19,7 @@ mod relief;
 mod requests;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -159,6 +160,7 @@ impl<S: Service> EventLoop<S> {
             // A loop that is over needn't look.
             let _ = waker.wake();
         });
+        let ledger = Arc::clone(&options.ledger);
         service.started(&mailbox);
         let mut accepting = Vec::new();
         for (index, mut listener) in listeners.into_iter().enumerate() {
@@ -178,7 +180,7 @@ impl<S: Service> EventLoop<S> {
             requests_for_room: options.ledger.requests_for_room(),
             options,
             service,
-            conns: Conns::new(network, now),
+            conns: Conns::new(network, ledger, now),
             clock: LoopClock::default(),
             timers: Timers::new(now),
             buffers: Buffers::new(),
@@ -634,6 +636,9 @@ impl<S: Service> EventLoop<S> {
             conn.deadline = None;
         }
         let is_plain = conn.transport.tls.is_none();
+        if let Some(account) = &mut conn.dial_account {
+            account.established();
+        }
         conn.engine = Some(match (conn.dialling.take(), protocol) {
             (Some(dialling), Protocol::Http2) => {
                 Engine::Http2(tidegate_proto::Connection::client(dialling.proto, now))

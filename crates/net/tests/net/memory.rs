@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
+use tidegate_ledger::{Ledger, Limits, Resource};
 use tidegate_net::{
     ConnId, Conns, Dial, Dialled, Direction, End, MemoryLoop, MemorySocket, Options, Protocol,
 };
@@ -686,4 +687,24 @@ fn a_graceful_end_says_so_to_those_that_were_dialled() {
             .any(|event| matches!(event, Event::GoingAway { .. }))
     );
     assert!(two.socket.is_at_end());
+}
+
+#[test]
+fn what_is_dialled_is_in_the_ledger() {
+    let ledger = Ledger::new(Limits::none());
+    let shared = Arc::clone(&ledger);
+    let mut lab = Lab::new(4096, |options| options.ledger = shared);
+    let used = || [Resource::Dials, Resource::Descriptors].map(|what| ledger.used(what));
+    let mut first = lab.dial(dial_plain(UPSTREAM.into(), Protocol::Http1));
+    let mut second = lab.dial(dial_plain(UPSTREAM.into(), Protocol::Http2));
+    assert_eq!(used(), [2, 2]);
+    first.socket.connect();
+    lab.run();
+    assert_eq!(used(), [1, 2]);
+    second.socket.fail(ErrorKind::ConnectionRefused);
+    lab.run();
+    assert_eq!(used(), [0, 1]);
+    first.socket.reset();
+    lab.run();
+    assert_eq!((used(), ledger.clients()), ([0, 0], 0));
 }

@@ -43,6 +43,7 @@ pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> 
         names: Vec::new(),
         pool,
         trusted: Vec::new(),
+        requests: None,
         dropped: Vec::new(),
     };
     let routes = (0..plan.upstreams.len()).map(|upstream| {

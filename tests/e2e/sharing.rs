@@ -3,12 +3,14 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Barrier};
 
 use tempfile::TempDir;
 use tidegate_proto::Body;
 
 use crate::client::Client;
 use crate::server::{PATIENCE, Server};
+use crate::upstream::Upstream;
 
 /// The preface of HTTP/2, empty SETTINGS, and an acknowledgement of the server's.
 const PREFACE: &[u8] =
@@ -191,6 +193,38 @@ fn heads_of_uploads_that_send_nothing_refuse_nobody() {
     let mut honest = Client::h2c(server.h2c);
     let body = Body::Full(vec![b'x'; 1 << 20].into());
     assert_eq!(honest.ask("POST", "/upload", &[], body).status(), 200);
+}
+
+#[test]
+fn heads_of_responses_that_nobody_reads_have_an_end() {
+    const REQUESTS: usize = 200;
+    // All requests are there before the first is answered, so that none waits for the client to read.
+    let all = Arc::new(Barrier::new(REQUESTS));
+    let value = "v".repeat(60_000);
+    let upstream = Upstream::new(move |conn| {
+        conn.request();
+        all.wait();
+        let head = format!("HTTP/1.1 200 OK\r\nx: {value}\r\nContent-Length: 0\r\n\r\n");
+        conn.send(head);
+        while conn.request().is_some() {}
+    });
+    let flags = ["--workers", "1", "--memory-budget", "2M"];
+    let route = upstream.route("/");
+    let server = Server::start(&[&flags[..], &["--route", &route]].concat());
+    let mut client = Client::h2c(server.h2c);
+    let requests: Vec<_> = (0..REQUESTS)
+        .map(|_| client.prepare("GET", "/", &[], Body::Empty))
+        .collect();
+    client.send("GET", "/", &[], Body::Empty);
+    for _ in 0..REQUESTS {
+        upstream.seen();
+    }
+    let statuses: Vec<u16> = requests
+        .into_iter()
+        .map(|id| client.response(id).status())
+        .collect();
+    let refused = statuses.iter().filter(|status| **status == 503).count();
+    assert!((1..REQUESTS).contains(&refused), "{statuses:?}");
 }
 
 #[test]

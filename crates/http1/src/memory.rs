@@ -60,6 +60,12 @@ impl Connection {
         self.holding.admit(held)
     }
 
+    /// Whether so many bytes more may wait to be sent.
+    pub(crate) fn has_room_for(&mut self, bytes: usize) -> bool {
+        let held = self.held_bytes() + bytes as u64;
+        self.holding.admit(held)
+    }
+
     /// Brings what is held into the budget.
     pub(crate) fn settle_memory(&mut self) {
         let held = self.held_bytes();

@@ -101,6 +101,12 @@ impl StreamMut<'_> {
         self.conn.send_small_body();
     }
 
+    /// Whether the memory budget has room for so many bytes more that wait to be sent, such as a head. They are taken until the
+    /// connection next says what it holds, so ask just before they are sent.
+    pub fn has_room_for(&mut self, bytes: usize) -> bool {
+        self.conn.has_room_for(bytes)
+    }
+
     /// Sends an interim response (1xx), such as 100 or 103. A client of HTTP/1.0 gets none.
     ///
     /// # Errors

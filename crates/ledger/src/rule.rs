@@ -87,7 +87,8 @@ const RESERVE: u64 = 64;
 ///
 /// - `h + a` is at most [`Rule::per_client`],
 /// - `h + a` is at most 8 × (`C` − `U`), unless it is at most [`Rule::floor`],
-/// - and `U + a` is at most `C`, less [`Rule::reserve`] unless `h + a` is at most [`Rule::floor`].
+/// - and `U + a` is at most `C` less [`Rule::reserve`]; or, if `h + a` is at most [`Rule::floor`], `C` and
+///   [`Rule::overdraft`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rule {
@@ -99,6 +100,9 @@ pub struct Rule {
     pub reserve: u64,
     /// How much a client may hold whatever others do, while there is any.
     pub floor: u64,
+    /// How much more than the capacity there is for clients that hold [`Rule::floor`] at most. Where what is there already
+    /// counts whatever the rule says, others can use the capacity up, the reserve included.
+    pub overdraft: u64,
 }
 
 impl Rule {
@@ -108,6 +112,7 @@ impl Rule {
         per_client: 0,
         reserve: 0,
         floor: 0,
+        overdraft: 0,
     };
 
     /// The rule for this capacity, 0 for none: a 64th is the reserve, and the floor is 1.
@@ -117,6 +122,7 @@ impl Rule {
             per_client: 0,
             reserve: capacity.div_ceil(RESERVE) * (capacity > 1) as u64,
             floor: 1,
+            overdraft: 0,
         }
     }
 
@@ -132,6 +138,13 @@ impl Rule {
     pub const fn reserve(mut self, reserve: u64, floor: u64) -> Self {
         self.reserve = reserve;
         self.floor = floor;
+        self
+    }
+
+    /// The same with so much beyond the capacity for small holders.
+    #[must_use]
+    pub const fn overdraft(mut self, overdraft: u64) -> Self {
+        self.overdraft = overdraft;
         self
     }
 
@@ -182,12 +195,11 @@ impl Rule {
 
     /// Whether there are `more`, for a client that will hold `wanted` then.
     pub(crate) fn check_total(&self, wanted: u64, more: u64, used: u64) -> Result<(), Refusal> {
-        let reserve = if wanted <= self.floor {
-            0
+        let most = if wanted <= self.floor {
+            self.capacity.saturating_add(self.overdraft)
         } else {
-            self.reserve
+            self.capacity.saturating_sub(self.reserve)
         };
-        let most = self.capacity.saturating_sub(reserve);
         if self.capacity != 0 && used.saturating_add(more) > most {
             return Err(Refusal::Exhausted);
         }
@@ -288,6 +300,14 @@ mod tests {
         assert_eq!(rule.check(2, 1, 90), Err(Refusal::Exhausted));
         assert_eq!(rule.check(1, 1, 98), Ok(()));
         assert_eq!(rule.check(0, 2, 99), Err(Refusal::Exhausted));
+    }
+
+    #[test]
+    fn small_holders_find_room_though_others_hold_more_than_all() {
+        let rule = Rule::new(100).reserve(10, 2).overdraft(20);
+        assert_eq!(rule.check(1, 1, 118), Ok(()));
+        assert_eq!(rule.check(1, 1, 120), Err(Refusal::Exhausted));
+        assert_eq!(rule.check(2, 1, 90), Err(Refusal::Exhausted));
     }
 
     #[test]

@@ -263,6 +263,12 @@ impl StreamMut<'_> {
         either!(self, stream => stream.respond(head, body))
     }
 
+    /// Whether the memory budget has room for so many bytes more that wait to be sent, such as a head. They are taken until the
+    /// connection next says what it holds, so ask just before they are sent.
+    pub fn has_room_for(&mut self, bytes: usize) -> bool {
+        either!(self, stream => stream.has_room_for(bytes))
+    }
+
     /// Sends an interim response (1xx).
     ///
     /// # Errors

@@ -76,6 +76,9 @@ pub struct Options {
     pub max_http2_connections: usize,
     /// Connections to one address, over all clients and protocols. One of HTTP/1.1 carries one request at a time. Default 256.
     pub max_connections: usize,
+    /// Bytes that the windows of responses over HTTP/2 may come to at one address: when it takes more requests at once than those
+    /// allow, the others wait for a place. 16 have one in any case. 0: no limit. Default 0.
+    pub max_response_windows: u64,
     /// Requests of clients that wait for a place, at all upstreams together. Default 8,192.
     pub max_waiting: usize,
     /// Bytes of a request's body that are kept until the response begins, so that the request can be sent again, and that are collected
@@ -104,6 +107,7 @@ impl Options {
             max_idle: 100,
             max_http2_connections: 8,
             max_connections: 256,
+            max_response_windows: 0,
             max_waiting: 8192,
             replay_limit: 64 << 10,
             backoff: Duration::from_millis(100),

@@ -314,7 +314,7 @@ impl Config {
             requests,
             upstreams: upstreams.upstreams,
             names: upstreams.names,
-            pool: pool_options(flags, memory_budget)?,
+            pool: pool_options(flags, workers, memory_budget)?,
             trusted: flags.trust_forwarded_from.clone(),
             dropped: flags.drop_field.clone(),
         };
@@ -386,11 +386,16 @@ const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 /// How the workers' pools behave.
 fn pool_options(
     flags: &Flags,
+    workers: usize,
     memory_budget: Option<Arc<MemoryBudget>>,
 ) -> Result<tidegate_pool::Options, ConfigError> {
     let mut proto = client_config();
     // What waits for a client beyond that waits at the upstream.
     proto.max_stream_window_size = DOWNLOAD_WINDOW;
+    // Windows of responses are counted before those come. A client that asks for many and reads none is to leave memory for others.
+    let response_windows = memory_budget.as_ref().map_or(0, |budget| {
+        (budget.size() / 2 / workers.max(1) as u64).max(1)
+    });
     proto.memory_budget = memory_budget;
     proto.timeouts.idle = flags.upstream_idle_timeout;
     let patience = Some(flags.upstream_timeout).filter(|limit| !limit.is_zero());
@@ -401,6 +406,7 @@ fn pool_options(
     pool.conversation_timeout = flags.tunnel_timeout;
     pool.max_idle = flags.upstream_max_idle as usize;
     pool.max_connections = flags.upstream_max_connections as usize;
+    pool.max_response_windows = response_windows;
     pool.max_waiting = flags.upstream_max_waiting as usize;
     pool.proxy_protocol = flags.upstream_proxy_protocol.map(|version| match version {
         ProxyVersion::V1 => 1,

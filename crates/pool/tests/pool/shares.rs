@@ -48,6 +48,28 @@ fn one_client_never_has_all_connections() {
 }
 
 #[test]
+fn windows_of_responses_bound_the_streams() {
+    let mut lab = Lab::new(|options, _| {
+        let window = u64::from(options.proto.max_stream_window_size);
+        options.max_response_windows = 27 * window;
+    });
+    let upstream = lab.h2c();
+    for _ in 0..100 {
+        lab.ask(get(upstream).of(GREEDY));
+        while !lab.dialled.is_empty() {
+            lab.accept_http2(|config| config.max_concurrent_streams = 100);
+        }
+    }
+    let open: usize = lab.servers.iter().map(super::lab::Server::open).sum();
+    assert_eq!(open, 24, "one client's share of 27");
+    let key = lab.ask(get(upstream).of(HONEST));
+    let server = lab.servers.len() - 1;
+    let id = lab.servers[server].requests.last().unwrap().id;
+    lab.respond_to(server, id, 200, Body::Empty);
+    assert_eq!(lab.status(key), Some(200));
+}
+
+#[test]
 fn one_client_never_has_all_streams() {
     let mut lab = Lab::new(|options, _| options.max_http2_connections = 3);
     let upstream = lab.h2c();

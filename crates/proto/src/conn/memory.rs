@@ -134,6 +134,12 @@ impl Connection {
         self.role == Role::Client || self.memory.holding.has_room()
     }
 
+    /// Whether so many bytes more may wait to be sent.
+    pub(crate) fn has_room_for(&mut self, bytes: usize) -> bool {
+        let held = self.held_bytes() + bytes as u64;
+        self.memory.holding.admit(held)
+    }
+
     /// Server: whether there is memory for a request whose head counts `head`. It is counted then.
     pub(super) fn admit_request(&mut self, stream: &mut Stream, head: u32) -> bool {
         let held = self.held_bytes() + STREAM + u64::from(head);

@@ -20,6 +20,10 @@ const RESERVE: u64 = 16;
 const MOST_FLOOR: u64 = 256 << 10;
 const LEAST_FLOOR: u64 = 128 << 10;
 
+/// How far such clients may go over the budget together, and at most half of it: what others hold can be more than the budget by
+/// what was there already when it was counted, and a newcomer is to find room all the same.
+const OVERDRAFT: u64 = 16 << 20;
+
 /// How much memory peers may make us use, all connections together that share the budget
 /// ([`Config::memory_budget`](crate::Config::memory_budget)).
 ///
@@ -59,7 +63,9 @@ impl MemoryBudget {
         limits
             .with(
                 Resource::Bytes,
-                Rule::new(bytes).reserve(bytes / RESERVE, floor),
+                Rule::new(bytes)
+                    .reserve(bytes / RESERVE, floor)
+                    .overdraft(OVERDRAFT.min(bytes / 2)),
             )
             .with(Resource::Credit, Rule::new(lent))
     }
@@ -246,6 +252,26 @@ mod tests {
         let mut small = Holding::new(Some(&budget));
         small.bill(&client(2));
         assert!(small.admit(65_536) && small.has_room());
+    }
+
+    #[test]
+    fn a_newcomer_finds_room_when_all_is_held_and_more() {
+        let ledger = Ledger::new(MemoryBudget::limits(Limits::none(), 32 << 20));
+        let budget = MemoryBudget::of(&ledger);
+        let client =
+            |last: u8| ledger.client(ClientKey::from(std::net::IpAddr::from([192, 0, 2, last])));
+        let mut others: Vec<Holding> = (0..10).map(|_| Holding::new(Some(&budget))).collect();
+        for (other, last) in others.iter_mut().zip(0..) {
+            other.bill(&client(last));
+            other.settle(4 << 20);
+        }
+        assert!(others.iter().all(|other| !other.has_room()));
+        let mut newcomer = Holding::new(Some(&budget));
+        newcomer.bill(&client(100));
+        assert!(newcomer.admit(20_000) && newcomer.has_room());
+        // That has an end, too.
+        others[0].settle(16 << 20);
+        assert!(!newcomer.has_room());
     }
 
     #[test]

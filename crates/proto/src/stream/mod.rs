@@ -268,6 +268,12 @@ impl StreamMut<'_> {
         Ok(())
     }
 
+    /// Whether the memory budget has room for so many bytes more that wait to be sent, such as a head. They are taken until the
+    /// connection next says what it holds, so ask just before they are sent.
+    pub fn has_room_for(&mut self, bytes: usize) -> bool {
+        self.conn.has_room_for(bytes)
+    }
+
     /// Server: sends an interim response (1xx), such as 100 or 103.
     ///
     /// # Errors

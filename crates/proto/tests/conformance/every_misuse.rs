@@ -255,7 +255,7 @@ const SCENARIOS: &[(Misuse, Scenario)] = &[
     }),
     // RFC 9113 §8.7: nothing was sent, so it can be tried again.
     (Misuse::OverMemoryBudget, || {
-        let none = |config: &mut Config| config.memory_budget = Some(MemoryBudget::new(65_535));
+        let none = |config: &mut Config| config.memory_budget = Some(MemoryBudget::new(32 << 10));
         open(server_of(none), &get())
     }),
 ];

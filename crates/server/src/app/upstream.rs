@@ -33,6 +33,15 @@ pub(super) struct Forwarded<'a> {
     pub(super) share: Option<Box<Lease>>,
 }
 
+/// What of a response's head is counted with its stream anyway.
+const SMALL_HEAD: usize = 1 << 10;
+
+/// Whether there is memory for the head of a response in front of its client.
+fn has_room(stream: &mut StreamMut<'_>, head: &ResponseHead) -> bool {
+    let size = head.fields().memory();
+    size <= SMALL_HEAD || stream.has_room_for(size)
+}
+
 impl App {
     /// Whether a request's path is one where WebSockets are let through: to an upstream, since nothing else takes them.
     pub(super) fn takes_websockets(&self, head: &RequestHead, path: &RequestPath<'_>) -> bool {
@@ -317,8 +326,12 @@ impl App {
     /// An interim response.
     fn inform(&mut self, conns: &mut Conns, key: Key, head: &ResponseHead) {
         let may = self.relay(key).is_some_and(|relay| !relay.responded);
-        if may && let Some(mut stream) = conns.stream(key.0, key.1) {
-            // It fails on a stream that is gone already, or whose client takes only small heads; the final one is what counts.
+        if may
+            && let Some(mut stream) = conns.stream(key.0, key.1)
+            && has_room(&mut stream, head)
+        {
+            // It fails on a stream that is gone already, or whose client takes only small heads, and is left out for a client that
+            // has its share of memory; the final one is what counts.
             let _ = stream.inform(head);
         }
     }
@@ -360,6 +373,13 @@ impl App {
         }
         let content_type = head.get_known(KnownName::CONTENT_TYPE).unwrap_or_default();
         stream.suggest_priority(priority::of_content(content_type));
+        if !has_room(&mut stream, &head) {
+            // A client that reads nothing would have the heads of all its requests wait here, however large.
+            if let Some(request) = relay.request().filter(|_| !end) {
+                self.proxy.pool.cancel(conns, request);
+            }
+            return self.fail(conns, key, &Failure::OverMemoryBudget);
+        }
         let body = if end { Body::Empty } else { Body::Stream };
         if let Err(misuse) = stream.respond(&head, body) {
             log::warn!("stream {}: can't pass on a response: {misuse}", key.1);
@@ -433,7 +453,7 @@ impl App {
                 format!("tidegate; error={}", failure.label()),
             );
         let head = match failure {
-            Failure::QueueFull => head.field("retry-after", "1"),
+            Failure::QueueFull | Failure::OverMemoryBudget => head.field("retry-after", "1"),
             _ => head,
         };
         let responded = stream.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())));

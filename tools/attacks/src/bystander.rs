@@ -17,6 +17,8 @@ pub(crate) struct Seen {
     pub(crate) requests: usize,
     /// Requests that got no answer, or one other than 200.
     pub(crate) failed: usize,
+    /// What the last of them got.
+    pub(crate) failure: String,
     /// The time that 99 of 100 requests stay below.
     pub(crate) p99: Duration,
 }
@@ -31,15 +33,23 @@ pub(crate) fn watch(
     let mut connection = None;
     let mut times = Vec::new();
     let mut failed = 0;
+    let mut failure = String::new();
     while goes_on() || Instant::now() < until {
         if times.len() % ON_ONE == 0 {
             connection = None;
         }
         let began = Instant::now();
-        let result = ask(&mut connection, server, path);
+        let is_reused = connection.is_some();
+        let mut result = ask(&mut connection, server, path);
+        if is_reused && result.is_err() {
+            // A server may close a connection that is idle: all clients ask again then (RFC 9112 §9.3.1).
+            connection = None;
+            result = ask(&mut connection, server, path);
+        }
         times.push(began.elapsed());
-        if result.is_err() {
+        if let Err(error) = result {
             failed += 1;
+            failure = error.to_string();
             connection = None;
         }
         std::thread::sleep(GAP);
@@ -49,6 +59,7 @@ pub(crate) fn watch(
     Seen {
         requests: times.len(),
         failed,
+        failure,
         p99: times.get(index).copied().unwrap_or_default(),
     }
 }
@@ -70,7 +81,8 @@ fn ask(connection: &mut Option<TcpStream>, server: SocketAddr, path: &str) -> io
         }
     }
     if !answer.starts_with(b"HTTP/1.1 200 ") {
-        return Err(io::ErrorKind::InvalidData.into());
+        let status = String::from_utf8_lossy(answer.get(9..12).unwrap_or_default());
+        return Err(io::Error::other(format!("status {status}")));
     }
     *connection = Some(socket);
     Ok(())

@@ -24,14 +24,14 @@ use peer::Attacker;
 use rows::{Asks, ROWS, Row};
 use server::Server;
 
-/// Memory that an attack may pin at most.
-const MEMORY_BOUND: u64 = 32 << 20;
+/// Memory that an attack may pin at most: the budget, 16 MiB, and 32 MiB.
+const MEMORY_BOUND: u64 = 48 << 20;
 
 /// How much longer the bystander may wait.
 const TIMES: u32 = 3;
 
 /// What a bystander's request may take in any case: below this, the machine's own noise decides.
-const FLOOR: Duration = Duration::from_millis(5);
+const FLOOR: Duration = Duration::from_millis(20);
 
 /// Rounds after which a bystander that waits too long counts as a failure.
 const ROUNDS: usize = 3;
@@ -52,6 +52,18 @@ const FLAGS: &[&str] = &[
     "1s",
     "--write-timeout",
     "1s",
+];
+
+/// Those of the server that stands for an upstream: it has room for all that the proxy lets through.
+const UPSTREAM_FLAGS: &[&str] = &[
+    "--workers",
+    "2",
+    "--log",
+    "warn",
+    "--memory-budget",
+    "0",
+    "--client-shares",
+    "off",
 ];
 
 /// Attacks a server, and shows what that costs others.
@@ -168,7 +180,10 @@ impl Outcome {
         }
         if self.during.failed > 0 {
             let (failed, all) = (self.during.failed, self.during.requests);
-            return Some(format!("{failed} of the bystander's {all} requests failed"));
+            let failure = &self.during.failure;
+            return Some(format!(
+                "{failed} of the bystander's {all} requests failed: {failure}"
+            ));
         }
         let bound = (self.before.p99 * TIMES).max(FLOOR);
         (self.during.p99 > bound).then(|| format!("the bystander waits for {:?}", self.during.p99))
@@ -219,7 +234,7 @@ fn run_row(
         "--route",
         "/echo=echo",
     ]);
-    let upstream = [own(FLAGS), site.clone()].concat();
+    let upstream = [own(UPSTREAM_FLAGS), site.clone()].concat();
     let upstream = Server::start(&flags.server, None, &upstream)?;
     let proxied = format!("/proxied=http://{}/", upstream.plain);
     let all = [own(FLAGS), site, own(&["--route", &proxied])].concat();

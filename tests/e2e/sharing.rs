@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use tidegate_proto::Body;
@@ -197,25 +197,27 @@ fn heads_of_uploads_that_send_nothing_refuse_nobody() {
 
 #[test]
 fn heads_of_responses_that_nobody_reads_have_an_end() {
-    const REQUESTS: usize = 200;
-    // All requests are there before the first is answered, so that none waits for the client to read.
-    let all = Arc::new(Barrier::new(REQUESTS));
-    let value = "v".repeat(60_000);
+    const REQUESTS: usize = 300;
+    let answers = Arc::new(Mutex::new(()));
+    let not_yet = answers.lock().unwrap();
+    let (may_answer, value) = (Arc::clone(&answers), "v".repeat(60_000));
     let upstream = Upstream::new(move |conn| {
-        conn.request();
-        all.wait();
-        let head = format!("HTTP/1.1 200 OK\r\nx: {value}\r\nContent-Length: 0\r\n\r\n");
-        conn.send(head);
-        while conn.request().is_some() {}
+        while conn.request().is_some() {
+            drop(may_answer.lock().unwrap());
+            let head = format!("HTTP/1.1 200 OK\r\nx: {value}\r\nContent-Length: 0\r\n\r\n");
+            conn.send(head);
+        }
     });
     let flags = ["--workers", "1", "--memory-budget", "2M"];
-    let route = upstream.route("/");
-    let server = Server::start(&[&flags[..], &["--route", &route]].concat());
+    let routes = ["--route", &upstream.route("/"), "--route", "/status=status"];
+    let server = Server::start(&[flags, routes].concat());
     let mut client = Client::h2c(server.h2c);
     let requests: Vec<_> = (0..REQUESTS)
         .map(|_| client.prepare("GET", "/", &[], Body::Empty))
         .collect();
-    client.send("GET", "/", &[], Body::Empty);
+    // Answered behind all of them, so that none waits for the client to read.
+    assert_eq!(client.get("/status").status(), 200);
+    drop(not_yet);
     for _ in 0..REQUESTS {
         upstream.seen();
     }

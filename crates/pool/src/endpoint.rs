@@ -95,7 +95,11 @@ impl Places {
 
     /// Says how many there are.
     pub(crate) fn set_capacity(&mut self, protocol: Protocol, capacity: usize) {
-        self.of(protocol).set_rule(Rule::new(capacity as u64));
+        let rule = Rule::new(capacity as u64);
+        // As much as one client leaves free. Else those that come second, third and so on, each with one, would leave none.
+        let reserve = rule.reserve.max(rule.capacity / 8);
+        let rule = rule.reserve(reserve, rule.floor);
+        self.of(protocol).set_rule(rule);
     }
 
     /// Whether a client may have so many more.

@@ -76,7 +76,7 @@ pub struct Options {
     pub max_http2_connections: usize,
     /// Connections to one address, over all clients and protocols. One of HTTP/1.1 carries one request at a time. Default 256.
     pub max_connections: usize,
-    /// Bytes that the windows of responses over HTTP/2 may come to at one address: when it takes more requests at once than those
+    /// Bytes that the windows of responses may come to at one address: when it takes more requests at once than those
     /// allow, the others wait for a place. 16 have one in any case. 0: no limit. Default 0.
     pub max_response_windows: u64,
     /// Requests of clients that wait for a place, at all upstreams together. Default 8,192.

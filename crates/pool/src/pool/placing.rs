@@ -24,7 +24,7 @@ const BEFORE_SETTINGS: usize = 100;
 /// doesn't read may have the rest, and for long.
 const LEAST_CREDIT: usize = 16 << 10;
 
-/// Places of HTTP/2 that an address has at least, however little memory there is for responses.
+/// Places that an address has at least, however little memory there is for responses.
 const LEAST_PLACES: usize = 16;
 
 /// How long the first part of a body is collected: what a slow client has sent until then goes on, and the rest as it comes.
@@ -129,7 +129,9 @@ impl<K: Copy> Pool<K> {
         let window = self.options.proto.max_stream_window_size;
         let fitting = match max_response_windows / u64::from(window.max(1)) {
             _ if max_response_windows == 0 => usize::MAX,
-            windows => usize::try_from(windows).unwrap_or(usize::MAX),
+            windows => usize::try_from(windows)
+                .unwrap_or(usize::MAX)
+                .max(LEAST_PLACES),
         };
         let Some(state) = self.upstreams.get_mut(upstream) else {
             return;
@@ -138,13 +140,13 @@ impl<K: Copy> Pool<K> {
         let http2 = match proxy_protocol {
             None => streams
                 .saturating_mul(max_http2_connections.min(max_connections))
-                .min(fitting.max(LEAST_PLACES)),
+                .min(fitting),
             // Each is for one client of one connection, so that those are what there is to share.
             Some(_) => max_connections,
         };
         for endpoint in &mut state.endpoints {
             let places = &mut endpoint.places;
-            places.set_capacity(Protocol::Http1, max_connections);
+            places.set_capacity(Protocol::Http1, max_connections.min(fitting));
             places.set_capacity(Protocol::Http2, http2);
         }
     }

@@ -48,6 +48,29 @@ fn one_client_never_has_all_connections() {
 }
 
 #[test]
+fn several_greedy_clients_leave_a_place_for_a_newcomer() {
+    let mut lab = Lab::new(|options, _| options.max_connections = 64);
+    let upstream = lab.http1();
+    for greedy in 10..16 {
+        for _ in 0..100 {
+            lab.ask(get(upstream).of(greedy));
+        }
+        while !lab.dialled.is_empty() {
+            lab.accept_h1();
+        }
+    }
+    let is_served = |lab: &Lab| {
+        let mut requests = lab.servers.iter().flat_map(|server| &server.requests);
+        requests.any(|got| got.head.method() == "HEAD")
+    };
+    lab.ask(ask("HEAD", upstream).of(HONEST));
+    while !lab.dialled.is_empty() {
+        lab.accept_h1();
+    }
+    assert!(is_served(&lab));
+}
+
+#[test]
 fn windows_of_responses_bound_the_streams() {
     let mut lab = Lab::new(|options, _| {
         let window = u64::from(options.proto.max_stream_window_size);

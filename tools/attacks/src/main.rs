@@ -24,8 +24,8 @@ use peer::Attacker;
 use rows::{Asks, ROWS, Row};
 use server::Server;
 
-/// Memory that an attack may pin at most: the budget, 16 MiB, and 32 MiB.
-const MEMORY_BOUND: u64 = 48 << 20;
+/// Memory that an attack may pin at most: the budget, 64 MiB, and 32 MiB.
+const MEMORY_BOUND: u64 = 96 << 20;
 
 /// How much longer the bystander may wait.
 const TIMES: u32 = 3;
@@ -43,7 +43,7 @@ const FLAGS: &[&str] = &[
     "--log",
     "warn",
     "--memory-budget",
-    "16M",
+    "64M",
     "--handshake-timeout",
     "2s",
     "--header-timeout",

@@ -34,8 +34,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PARKED_FOR: Duration = Duration::from_millis(500);
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Connections of a worker that may wait for that.
-const PARKED: usize = 64;
+/// Connections of a worker that may wait for that. Each has a descriptor that no account has; the system keeps the others.
+const PARKED: usize = 8;
 
 /// A listener, and whether there may be connections to accept.
 pub(super) struct Accepting {
@@ -103,6 +103,10 @@ impl<S: Service> EventLoop<S> {
                 if !accepting.can_go_on() {
                     break;
                 }
+                if self.parked.len() >= PARKED {
+                    accepting.paused_until = Some(now + ASK_AGAIN);
+                    break;
+                }
                 let result = accepting.listener.accept();
                 let (socket, peer) = match result {
                     Ok(accepted) => accepted,
@@ -164,14 +168,14 @@ impl<S: Service> EventLoop<S> {
         let now = self.conns.now();
         let account = match self.admit(newcomer.peer) {
             Admission::Granted(account) => account,
-            Admission::Elsewhere(client) if self.parked.len() < PARKED => {
+            Admission::Elsewhere(client) => {
                 // Once for each: whoever is closed for it, it stays in the queue.
                 if newcomer.until == now + PARKED_FOR {
                     client.ask_for_room();
                 }
                 return self.parked.push(newcomer);
             }
-            Admission::Elsewhere(_) | Admission::Refused => return self.refuse(&newcomer),
+            Admission::Refused => return self.refuse(&newcomer),
         };
         let Some(accepting) = self.listeners.get_mut(newcomer.listener) else {
             // A graceful end has begun.

@@ -57,7 +57,10 @@ impl Connection {
     /// Whether there is memory for a request or response more, whose head counts `head`.
     pub(crate) fn admit(&mut self, head: u64) -> bool {
         let held = self.held_bytes() + EXCHANGE + head;
-        self.holding.admit(held)
+        match self.role {
+            Role::Server => self.holding.admit(held),
+            Role::Client => self.holding.admit_for_all(held),
+        }
     }
 
     /// Whether so many bytes more may wait to be sent.

@@ -15,6 +15,9 @@ const MAX_CONNECTIONS: u64 = 100_000;
 /// Connections of a newcomer that find room in any case where there are many: a browser opens six to a host.
 const BROWSER_CONNECTIONS: u64 = 8;
 
+/// The part of all connections that is for clients with no more than that.
+const SMALL_HOLDERS: u64 = 16;
+
 /// Descriptors that a start takes: the log, the signals, and for each worker its listeners, its epoll instance and its waker.
 const OWN_DESCRIPTORS: u64 = 16;
 const WORKER_DESCRIPTORS: u64 = 8;
@@ -60,12 +63,11 @@ impl Shared {
             Some(typed) => typed,
             None => room.min(MAX_CONNECTIONS),
         };
-        let connections = Rule::new(connections)
-            .reserve(
-                Rule::new(connections).reserve,
-                (connections / 512).clamp(1, BROWSER_CONNECTIONS),
-            )
-            .per_client(self.max_connections_per_client);
+        let connections = match connections / SMALL_HOLDERS {
+            0..BROWSER_CONNECTIONS => Rule::new(connections),
+            reserve => Rule::new(connections).reserve(reserve, BROWSER_CONNECTIONS),
+        };
+        let connections = connections.per_client(self.max_connections_per_client);
         let limits = Limits::none()
             .with(Resource::Connections, connections)
             .with(Resource::Descriptors, Rule::new(descriptors))

@@ -155,7 +155,7 @@ impl Connection {
     pub(super) fn admit_response(&mut self, stream: &Stream) -> bool {
         let allowed = u64::from(self.share(stream).allowed);
         let held = self.held_bytes() + STREAM + allowed;
-        self.memory.holding.admit(held)
+        self.memory.holding.admit_for_all(held)
     }
 
     /// Whether a stream's share may grow so.

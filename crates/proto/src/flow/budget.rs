@@ -171,6 +171,28 @@ impl Holding {
         }
     }
 
+    /// The same for what no single client holds, such as a response on a connection that clients share: what they may ask
+    /// for is bounded elsewhere, so only the budget and what small holders may overdraw it by count.
+    #[inline]
+    pub fn admit_for_all(&mut self, bytes: u64) -> bool {
+        if self.admit(bytes) {
+            return true;
+        }
+        let Some(leases) = &mut self.leases else {
+            return true;
+        };
+        let more = bytes.saturating_sub(leases.held.amount());
+        let (rule, used) = (
+            leases.budget.ledger.rule(Resource::Bytes),
+            leases.budget.held(),
+        );
+        let has_room = used.saturating_add(more) <= rule.capacity.saturating_add(rule.overdraft);
+        if has_room {
+            leases.held.force(bytes);
+        }
+        has_room
+    }
+
     /// Whether there is room for what one round of input may bring.
     #[inline]
     pub fn has_room(&self) -> bool {
@@ -272,6 +294,19 @@ mod tests {
         // That has an end, too.
         others[0].settle(16 << 20);
         assert!(!newcomer.has_room());
+    }
+
+    #[test]
+    fn what_clients_share_finds_room_beside_one_that_has_nearly_all() {
+        let ledger = Ledger::new(MemoryBudget::limits(Limits::none(), 32 << 20));
+        let budget = MemoryBudget::of(&ledger);
+        let mut greedy = Holding::new(Some(&budget));
+        greedy.bill(&ledger.client(ClientKey::from(std::net::IpAddr::from([192, 0, 2, 1]))));
+        greedy.settle(31 << 20);
+        let mut shared = Holding::new(Some(&budget));
+        assert!(!shared.admit(8 << 20));
+        assert!(shared.admit_for_all(8 << 20));
+        assert!(!shared.admit_for_all(20 << 20), "the overdraft has an end");
     }
 
     #[test]

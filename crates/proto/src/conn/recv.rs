@@ -121,22 +121,28 @@ impl Connection {
             self.close_by_violation(violation);
             return None;
         }
-        let charged = match lookup {
-            Lookup::Live(slot) if !self.streams.get(slot).held => self.charge_own_reset(),
-            // RFC 9113 §5.1: "An endpoint MUST NOT send frames other than PRIORITY on a closed stream." Nor is its end told
-            // twice.
-            _ => self.charge_closed_stream(),
+        let slot = match lookup {
+            Lookup::Live(slot) if !self.streams.get(slot).held => Some(slot),
+            // RFC 9113 §6.3: a PRIORITY frame of another length than 5 "MUST be treated as a stream error (Section 5.4.2) of
+            // type FRAME_SIZE_ERROR". Nothing may be sent on a stream that has ended. §5.4.1: "An endpoint MAY choose to
+            // treat a stream error as a connection error."
+            Lookup::Closed(ClosedBy::EndStream) if violation == Violation::PriorityLengthNot5 => {
+                self.close_by_violation(violation);
+                return None;
+            }
+            // RFC 9113 §5.1: "An endpoint MUST NOT send frames other than PRIORITY on a closed stream." Nor is its end
+            // told twice.
+            _ => None,
+        };
+        let charged = match slot {
+            Some(_) => self.charge_own_reset(),
+            None => self.charge_closed_stream(),
         };
         if let Err(violation) = charged {
             self.close_by_violation(violation);
             return None;
         }
-        let Lookup::Live(slot) = lookup else {
-            return None;
-        };
-        if self.streams.get(slot).held {
-            return None;
-        }
+        let slot = slot?;
         self.send_reset(slot, violation.code());
         self.let_go(slot);
         Some(reset_event(id, violation))

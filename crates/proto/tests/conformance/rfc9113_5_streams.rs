@@ -283,7 +283,8 @@ fn a_peer_that_has_reset_a_stream_sends_no_more_on_it() {
 #[test]
 fn nothing_is_sent_on_a_closed_stream_and_its_end_is_told_once() {
     // RFC 9113 §5.1, closed, as above; §5.4.2: "an endpoint SHOULD NOT send more than one RST_STREAM frame for any stream". What
-    // would cost an open stream its life is let pass: WINDOW_UPDATE of 0, PRIORITY of the wrong length or on itself.
+    // would cost an open stream its life is let pass: WINDOW_UPDATE of 0, PRIORITY of the wrong length or on itself. Only a
+    // PRIORITY of the wrong length on a stream that wasn't reset isn't: see section 6.3.
     let odd = || {
         [
             wire::window_update(1, 0),
@@ -297,7 +298,8 @@ fn nothing_is_sent_on_a_closed_stream_and_its_end_is_told_once() {
     peer.respond(1, 200, "x");
     peer.events.clear();
     peer.frames.clear();
-    peer.send_all(odd());
+    let [update, _, priority] = odd();
+    peer.send_all([update, priority]);
     peer.expect_no_event();
     peer.expect_alive();
     // Reset by either end; the owner has let go, or not.

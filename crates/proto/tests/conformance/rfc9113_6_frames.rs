@@ -155,6 +155,18 @@ fn a_priority_that_is_not_5_octets_resets_its_stream() {
         let mut peer = client();
         peer.send_all([wire::post(1), wire::frame(0x2, 0, 1, vec![0; length])]);
         peer.stream_error(1, Violation::PriorityLengthNot5);
+        // A stream that has ended can't be reset. §5.4.1: "An endpoint MAY choose to treat a stream error as a connection
+        // error."
+        let mut peer = client();
+        peer.send(wire::get(1));
+        peer.respond(1, 200, "x");
+        peer.events.clear();
+        peer.frames.clear();
+        peer.send(wire::frame(0x2, 0, 1, vec![0; length]));
+        match peer.next_event() {
+            Some(Event::Closed(CloseReason::Violation(Violation::PriorityLengthNot5))) => {}
+            other => panic!("expected the end of the connection, got {other:?}"),
+        }
     }
 }
 

@@ -75,6 +75,12 @@ impl MemoryBudget {
         self.ledger.rule(Resource::Bytes).capacity
     }
 
+    /// Bytes that may be held in all: the budget, and what it may be overdrawn by.
+    pub fn most(&self) -> u64 {
+        let rule = self.ledger.rule(Resource::Bytes);
+        rule.capacity.saturating_add(rule.overdraft)
+    }
+
     /// Bytes that connections hold now, a bit more than they do: leases change in batches.
     pub fn held(&self) -> u64 {
         self.ledger.used(Resource::Bytes)
@@ -182,11 +188,7 @@ impl Holding {
             return true;
         };
         let more = bytes.saturating_sub(leases.held.amount());
-        let (rule, used) = (
-            leases.budget.ledger.rule(Resource::Bytes),
-            leases.budget.held(),
-        );
-        let has_room = used.saturating_add(more) <= rule.capacity.saturating_add(rule.overdraft);
+        let has_room = leases.budget.held().saturating_add(more) <= leases.budget.most();
         if has_room {
             leases.held.force(bytes);
         }

@@ -732,7 +732,7 @@ impl Sim {
             let engine = &self.ends[side].engine;
             let (held, credit) = (engine.held_bytes(), engine.receive_credit());
             assert!(
-                budget.held() <= budget.size().max(held),
+                budget.held() <= budget.most().max(held),
                 "{} holds too much: {held} of {budget:?}",
                 name(side)
             );

@@ -105,8 +105,10 @@ ok a deadline'
 # start_proxy UPSTREAM: tidegate in front of it. Requests go to a file, so that the log has only what should give pause.
 start_proxy() {
     access=$(mktemp "$scratch/access.XXXXXX")
+    local tls=()
+    [[ $1 != https:* ]] || tls=(--upstream-ca "$testdata/ca.pem" --upstream-name waterzooi.test.google.be)
     start_tidegate --workers 2 --log info --access-log "$access" --cert "$scratch/pair.crt" --key "$scratch/pair.key" \
-        --route "/=$1" --upstream-ca "$testdata/ca.pem" --upstream-name waterzooi.test.google.be
+        --route "/=$1" "${tls[@]}"
     proxies+=("$pid") logs+=("$log")
 }
 
@@ -129,8 +131,9 @@ quiet() {
     sent=$(sed -nE 's/.* connected so far, ([0-9]+) requests sent.*/\1/p' <<<"$stats")
     reused=$(sed -nE 's/.* requests sent, ([0-9]+) reused.*/\1/p' <<<"$stats")
     requests=$(sed -nE 's/.* ([0-9]+) requests,.*/\1/p' <<<"$stats")
-    # A worker has one connection to an address of HTTP/2 as long as that has room, and 50 streams don't fill it.
-    expect "connections to the upstream are reused ($1)" "$((connected <= 2 && sent > 0 && sent - reused <= connected))" 1
+    # A worker has one connection to an address of HTTP/2 as long as that has room. 50 streams don't fill it, but large bodies may
+    # take its window: then there are up to eight.
+    expect "connections to the upstream are reused ($1)" "$((connected <= 2 * 8 && sent > 0 && sent - reused <= connected))" 1
     # A call whose client gives it up before there is a connection is sent nowhere.
     given_up=$(grep -c '" 000 ' "$access")
     expect "all but what was given up is sent once ($1)" "$((sent <= requests && requests - sent <= given_up))" 1

@@ -172,8 +172,10 @@ impl World {
             }
             Event::Writable { id, .. } => {
                 if let Some(exchange) = self.clients[number].by_id.get(&id).copied() {
-                    self.asked[exchange].sent.asked = true;
-                    self.client_writes_soon(exchange);
+                    let was_asked = std::mem::replace(&mut self.asked[exchange].sent.asked, true);
+                    if !was_asked || self.plan.exchanges[exchange].drip.is_none() {
+                        self.client_writes_soon(exchange);
+                    }
                 }
             }
             Event::Reset { id, code, cause } => {
@@ -262,7 +264,9 @@ impl World {
                 assert_eq!(fields.get("x-sum"), Some(exchange.to_string().as_bytes()));
             }
         }
-        if plan.is_tunnel && !asked.is_gateways && !asked.sent.ended {
+        // An upstream that takes no WebSockets answers the request as another one: its response has one direction.
+        let is_tunnel = plan.is_tunnel && self.plan.upstreams[plan.upstream].takes_websockets;
+        if is_tunnel && !asked.is_gateways && !asked.sent.ended {
             // The other direction goes on.
             asked.informs = usize::MAX;
             return;

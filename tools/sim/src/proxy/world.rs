@@ -13,7 +13,7 @@ use tidegate_testkit::rng::Rng;
 
 use super::clients::{Asked, Client, Outcome};
 use super::gateway::gateway;
-use super::plan::{Plan, Weather};
+use super::plan::{ExchangePlan, Plan, Weather};
 use super::report::Report;
 use super::upstreams::{Accepted, Dialling, Served};
 
@@ -302,7 +302,10 @@ impl World {
                     "{exchange} drips for {dripped:?}: {asked:?}"
                 );
             }
-            if weather == Weather::Foul || plan.drip.is_some() {
+            // An upstream may take so few requests at once that drips have all its places until they are ended.
+            let is_crowded =
+                |other: &ExchangePlan| other.drip.is_some() && other.upstream == plan.upstream;
+            if weather == Weather::Foul || self.plan.exchanges.iter().any(is_crowded) {
                 continue;
             }
             // What this upstream can't do isn't the weather's fault.

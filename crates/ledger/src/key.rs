@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Who a client is: an IPv4 address, or the first 64 bits of an IPv6 address.
+/// A client's identity: an IPv4 address, or the first 64 bits of an IPv6 address.
 ///
 /// A site with IPv6 has a /64 at least, from which one host may take as many addresses as it likes (RFC 4291 §2.5.1, RFC 8981).
 /// An IPv4-mapped address is the IPv4 address in it.

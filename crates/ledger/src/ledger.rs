@@ -196,7 +196,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Who it is.
+    /// The client's identity.
     pub fn key(&self) -> ClientKey {
         self.key
     }

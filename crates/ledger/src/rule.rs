@@ -65,12 +65,12 @@ impl fmt::Display for Refusal {
 /// What becomes of a client that goes over its share. Capacities and limits that were set hold in every mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// It gets no more.
+    /// The client gets no more.
     #[default]
     Enforce,
-    /// It gets more, and that is counted.
+    /// The client gets more, and the ledger counts that.
     Log,
-    /// It gets more.
+    /// The client gets more.
     Off,
 }
 

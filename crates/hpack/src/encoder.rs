@@ -22,7 +22,15 @@ pub struct Encoder {
 pub struct EncoderState {
     misses: u64,
     max_size: usize,
-    owes_update: bool,
+    table_size: TableSize,
+}
+
+/// Whether the peer knows the size of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TableSize {
+    Told,
+    /// The next block says so first.
+    Untold,
 }
 
 /// What an encoder knows beyond the table itself.
@@ -78,7 +86,10 @@ impl Encoder {
         EncoderState {
             misses: self.misses,
             max_size: self.table.max_size(),
-            owes_update: self.update.is_some(),
+            table_size: match self.update {
+                Some(_) => TableSize::Untold,
+                None => TableSize::Told,
+            },
         }
     }
 

@@ -238,7 +238,11 @@ impl<S: Service> EventLoop<S> {
         if goes_on || self.has_letters || self.listeners.iter().any(Accepting::can_go_on) {
             return Some(now);
         }
-        let pauses = self.listeners.iter().filter_map(|l| l.paused_until).min();
+        let pauses = self
+            .listeners
+            .iter()
+            .filter_map(Accepting::left_until)
+            .min();
         let all = [
             self.timers.next(),
             self.next_tick,
@@ -302,7 +306,7 @@ impl<S: Service> EventLoop<S> {
         }
         if let Some(index) = listener_index(token) {
             if let Some(accepting) = self.listeners.get_mut(index) {
-                accepting.is_ready = true;
+                accepting.look();
             }
             return;
         }

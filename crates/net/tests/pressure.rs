@@ -183,31 +183,26 @@ fn flood(is_http2: bool, is_tls: bool) {
     let mut memory = MemoryLoop::new(options, service, CAPACITY, now).unwrap();
     let (socket, server) = MemorySocket::pair(CAPACITY);
     let peer = SocketAddr::from(([192, 0, 2, 99], 4711));
-    let mut client = match is_tls {
-        false => {
-            memory.accept(server, peer);
-            Client::Plain(socket)
-        }
-        true => {
-            let (acceptor, session) = tls();
-            memory.accept_tls(server, peer, &acceptor, now).unwrap();
-            Client::Tls(Box::new(session), socket)
-        }
+    let mut client = if is_tls {
+        let (acceptor, session) = tls();
+        memory.accept_tls(server, peer, &acceptor, now).unwrap();
+        Client::Tls(Box::new(session), socket)
+    } else {
+        memory.accept(server, peer);
+        Client::Plain(socket)
     };
     let mut next = 1;
-    let mut request = match is_http2 {
-        true => opening(),
-        false => Vec::new(),
-    };
+    let mut request = if is_http2 { opening() } else { Vec::new() };
     let head = format!(
         "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
         "v".repeat(FIELD)
     );
     let (mut sent, mut idle, mut most) = (0, 0, 0);
     while sent < SENT {
-        match is_http2 {
-            true => request.extend(headers(next)),
-            false => request.extend(head.as_bytes()),
+        if is_http2 {
+            request.extend(headers(next));
+        } else {
+            request.extend(head.as_bytes());
         }
         next += 2;
         let mut rest = &request[..];

@@ -37,29 +37,64 @@ const ASK_AGAIN: Duration = Duration::from_millis(5);
 /// Connections of a worker that may wait for that. Each has a descriptor that no account has; the system keeps the others.
 const PARKED: usize = 8;
 
+/// The connections that the system keeps for a listener until they are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queue {
+    /// There may be some.
+    MayHaveSome,
+    /// There is none until an event says so.
+    Empty,
+    /// Left alone until then: the system, or this worker, had no room for another connection.
+    LeftUntil(Instant),
+}
+
+/// The warning that a listener can't accept connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Warning {
+    Due,
+    /// Once is enough until it can again.
+    Given,
+}
+
 /// A listener, and whether there may be connections to accept.
 pub(super) struct Accepting {
     pub(super) listener: Listener,
-    pub(super) is_ready: bool,
-    /// Not before then: the system had no room for another connection.
-    pub(super) paused_until: Option<Instant>,
-    /// That it can't accept was logged; once is enough until it can again.
-    complained: bool,
+    queue: Queue,
+    warning: Warning,
 }
 
 impl Accepting {
     pub(super) fn new(listener: Listener) -> Self {
         Self {
             listener,
-            is_ready: true,
-            paused_until: None,
-            complained: false,
+            queue: Queue::MayHaveSome,
+            warning: Warning::Due,
         }
     }
 
     /// Whether the next turn needn't wait for an event.
     pub(super) fn can_go_on(&self) -> bool {
-        self.is_ready && self.paused_until.is_none()
+        self.queue == Queue::MayHaveSome
+    }
+
+    /// An event says that connections wait, or they are to be looked for.
+    pub(super) fn look(&mut self) {
+        if self.queue == Queue::Empty {
+            self.queue = Queue::MayHaveSome;
+        }
+    }
+
+    /// Until when it is left alone.
+    pub(super) fn left_until(&self) -> Option<Instant> {
+        match self.queue {
+            Queue::LeftUntil(until) => Some(until),
+            Queue::MayHaveSome | Queue::Empty => None,
+        }
+    }
+
+    /// Whether to warn that it can't accept; not again until it can.
+    fn takes_warning(&mut self) -> bool {
+        std::mem::replace(&mut self.warning, Warning::Given) == Warning::Due
     }
 }
 
@@ -97,21 +132,21 @@ impl<S: Service> EventLoop<S> {
         for index in 0..self.listeners.len() {
             for _ in 0..ACCEPT_AT_ONCE {
                 let accepting = &mut self.listeners[index];
-                if accepting.paused_until.is_some_and(|until| until <= now) {
-                    accepting.paused_until = None;
+                if accepting.left_until().is_some_and(|until| until <= now) {
+                    accepting.queue = Queue::MayHaveSome;
                 }
                 if !accepting.can_go_on() {
                     break;
                 }
                 if self.parked.len() >= PARKED {
-                    accepting.paused_until = Some(now + ASK_AGAIN);
+                    accepting.queue = Queue::LeftUntil(now + ASK_AGAIN);
                     break;
                 }
                 let result = accepting.listener.accept();
                 let (socket, peer) = match result {
                     Ok(accepted) => accepted,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        accepting.is_ready = false;
+                        accepting.queue = Queue::Empty;
                         break;
                     }
                     // The connection is gone again already: on to the next.
@@ -141,7 +176,7 @@ impl<S: Service> EventLoop<S> {
     /// Accepts all that waits: the listeners are about to be closed, and the system would reset it.
     pub(super) fn accept_all(&mut self) {
         for accepting in &mut self.listeners {
-            accepting.is_ready = true;
+            accepting.look();
         }
         for _ in 0..ALL {
             self.accept();
@@ -182,7 +217,7 @@ impl<S: Service> EventLoop<S> {
             return;
         };
         let (socket, peer) = (newcomer.socket, newcomer.peer);
-        accepting.complained = false;
+        accepting.warning = Warning::Due;
         let tls = match &accepting.listener.security {
             Security::Plain => None,
             Security::Tls(config) => match TlsSession::server(config.rustls(), now) {
@@ -205,9 +240,8 @@ impl<S: Service> EventLoop<S> {
         debug!("{}: refused: no room for its connection", newcomer.peer);
         let open = self.options.ledger.used(Resource::Connections);
         if let Some(accepting) = self.listeners.get_mut(newcomer.listener)
-            && !accepting.complained
+            && accepting.takes_warning()
         {
-            accepting.complained = true;
             warn!(
                 "{open} connections are open, and a client that has its share, or finds no room, is refused another"
             );
@@ -241,11 +275,10 @@ impl<S: Service> EventLoop<S> {
         let now = self.conns.now();
         let accepting = &mut self.listeners[index];
         let addr = accepting.listener.local_addr();
-        if !accepting.complained {
-            accepting.complained = true;
+        if accepting.takes_warning() {
             warn!("can't accept connections on {addr} for now: {error}");
         }
-        accepting.paused_until = Some(now + ACCEPT_PAUSE);
+        accepting.queue = Queue::LeftUntil(now + ACCEPT_PAUSE);
     }
 
     /// What a connection from `peer` takes of its client's account, if that may have another one. Where there is no room, the

@@ -155,12 +155,11 @@ fn a_reader_that_drips_is_let_go_and_a_slow_one_is_not() {
             lab.wait(SECOND);
             assert!(lab.now < began + 200 * SECOND, "{bytes} bytes a second");
         };
-        match is_endured {
-            true => assert!(end.is_none(), "{bytes} bytes a second: {end:?}"),
-            false => {
-                assert!(matches!(end, Some(End::WriteTimedOut)), "{bytes}: {end:?}");
-                assert!(lab.now <= began + 61 * SECOND);
-            }
+        if is_endured {
+            assert!(end.is_none(), "{bytes} bytes a second: {end:?}");
+        } else {
+            assert!(matches!(end, Some(End::WriteTimedOut)), "{bytes}: {end:?}");
+            assert!(lab.now <= began + 61 * SECOND);
         }
     }
 }

@@ -14,7 +14,7 @@ use super::lookup::{Identity, Root};
 use crate::disk::Disk;
 use crate::exchange::Progress;
 
-/// Octets that are read at once from a large file.
+/// Bytes that are read at once from a large file.
 const PIECE: usize = 64 << 10;
 
 /// Pieces whose memory one worker keeps to use it again.
@@ -77,7 +77,7 @@ pub struct Download {
     source: Arc<Source>,
     /// The file once there was window for some of it.
     file: Option<Arc<File>>,
-    /// The octet that is read next.
+    /// The byte that is read next.
     next: u64,
     end: u64,
     piece: Piece,
@@ -103,7 +103,7 @@ pub struct Reader {
 /// What a thread has read.
 pub struct Read {
     identity: Identity,
-    /// The file, and how many octets of the memory are its.
+    /// The file, and how many bytes of the memory are its.
     result: io::Result<(Arc<File>, usize)>,
     memory: BytesMut,
 }
@@ -135,7 +135,7 @@ impl Reader {
 }
 
 impl Download {
-    /// Octets `next..end` of a file.
+    /// Bytes `next..end` of a file.
     pub fn new(source: Arc<Source>, range: std::ops::Range<u64>) -> Self {
         Self {
             source,
@@ -146,7 +146,7 @@ impl Download {
         }
     }
 
-    /// The stream can take up to `want` octets. What isn't in memory a thread reads, which then calls what `done` makes.
+    /// The stream can take up to `want` bytes. What isn't in memory a thread reads, which then calls what `done` makes.
     ///
     /// # Errors
     /// When the file can't be read, has become shorter, or another one is in its place before it was opened.
@@ -294,7 +294,7 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// Memory for so many octets.
+    /// Memory for so many bytes.
     fn memory(&mut self, len: usize) -> BytesMut {
         // A slow client's tiny windows shall not make small pieces hold large memory.
         if len <= PIECE / 2 {
@@ -321,7 +321,7 @@ impl Pieces {
         piece
     }
 
-    /// Up to `want` octets of a file, from octet `at` on; none at its end.
+    /// Up to `want` bytes of a file, from byte `at` on; none at its end.
     fn read(&mut self, file: &File, at: u64, want: usize, pace: Pace) -> io::Result<Bytes> {
         let len = want.min(PIECE);
         let mut memory = self.memory(len);

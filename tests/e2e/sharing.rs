@@ -139,6 +139,49 @@ fn one_client_has_no_more_requests_in_progress_than_allowed() {
     assert_eq!(Client::h2c(server.h2c).get("/status").status(), 200);
 }
 
+/// Begins an upload that stays in progress.
+fn begin_upload(addr: Option<SocketAddr>, fields: &str) -> TcpStream {
+    let mut upload = connect(addr);
+    let head = format!("POST /upload HTTP/1.1\r\nHost: a\r\n{fields}");
+    upload.write_all(head.as_bytes()).unwrap();
+    upload
+        .write_all(b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        .unwrap();
+    upload
+}
+
+/// The status of the next answer. Over HTTP/1.1.
+fn status(socket: &mut TcpStream) -> String {
+    let mut line = [0; 12];
+    socket.read_exact(&mut line).unwrap();
+    String::from_utf8_lossy(&line[9..]).into_owned()
+}
+
+#[test]
+fn all_clients_together_have_no_more_requests_in_progress_than_allowed() {
+    let flags = ["--max-requests", "2", "--workers", "1"];
+    let flags = [&flags[..], &["--trust-forwarded-from", "127.0.0.0/8"]].concat();
+    let server = Server::start(&flags);
+    // The last place is only for a client that has none.
+    let mut uploads = Vec::new();
+    for (client, expected) in [(1, "100"), (1, "503"), (2, "100"), (3, "503")] {
+        let fields = format!("X-Forwarded-For: 203.0.113.{client}\r\n");
+        let mut upload = begin_upload(server.h2c, &fields);
+        assert_eq!(status(&mut upload), expected, "client {client}");
+        uploads.push(upload);
+    }
+    let mut proxy = Client::h2c(server.h2c);
+    let third = [("x-forwarded-for", "203.0.113.3")];
+    let answer = proxy.ask("GET", "/status", &third, Body::Empty);
+    assert_eq!((answer.status(), answer.field("retry-after")), (503, "1"));
+    uploads[0].write_all(b"hello").unwrap();
+    // Behind the head of the 100 comes the answer.
+    uploads[0].read_exact(&mut [0; 13]).unwrap();
+    assert_eq!(status(&mut uploads[0]), "200");
+    let answer = proxy.ask("GET", "/status", &third, Body::Empty);
+    assert_eq!(answer.status(), 200);
+}
+
 #[test]
 fn requests_through_a_trusted_proxy_count_for_those_that_it_makes_them_for() {
     let flags = ["--max-requests-per-client", "1", "--workers", "1"];

@@ -1,5 +1,6 @@
 //! What one holder has taken from a client's account.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::{Client, Refusal, Resource};
@@ -40,10 +41,11 @@ impl Lease {
     /// # Errors
     /// Why no more can be taken. The lease stays what it was.
     pub fn set(&mut self, amount: u64) -> Result<(), Refusal> {
-        if amount > self.amount {
-            self.client.take(self.resource, amount - self.amount)?;
-        } else {
-            self.client.give(self.resource, self.amount - amount);
+        match amount.cmp(&self.amount) {
+            Ordering::Greater => self.client.take(self.resource, amount - self.amount)?,
+            Ordering::Less => self.client.give(self.resource, self.amount - amount),
+            // Nothing shared is touched.
+            Ordering::Equal => {}
         }
         self.amount = amount;
         Ok(())

@@ -148,6 +148,11 @@ impl Rule {
         self
     }
 
+    /// Whether it can ever be against anything.
+    pub const fn is_limited(&self) -> bool {
+        self.capacity != 0 || self.per_client != 0
+    }
+
     /// Whether a client that holds `held` may take `more`, while `used` are in use in all.
     ///
     /// # Errors
@@ -317,6 +322,7 @@ mod tests {
         assert_eq!(rule.check(10, 1, 10), Err(Refusal::ClientLimit));
         assert_eq!(rule.check(u64::MAX, u64::MAX, 0), Err(Refusal::ClientLimit));
         assert_eq!(Rule::NONE.check(1 << 60, 1 << 60, 1 << 61), Ok(()));
+        assert!(rule.is_limited() && Rule::new(1).is_limited() && !Rule::new(0).is_limited());
     }
 
     #[test]

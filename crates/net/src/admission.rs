@@ -5,10 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_ledger::{Client, ClientKey, Lease, Ledger, Refusal, Resource, Rule};
+use tidegate_ledger::{Client, ClientKey, Lease, Ledger, Refusal, Resource};
 
 /// Bytes that count for each connection, whatever it does: its engine, its socket, its place in the lists of the loop.
 const CONNECTION: u64 = 5 << 10;
+
+/// Requests in progress that a connection takes of its client's share ahead of their coming, where less than a quarter of all is
+/// in use: most requests then touch nothing that workers share. A connection without any keeps none.
+const REQUESTS_AHEAD: u64 = 8;
 
 /// What an accepted connection holds of its client's account; given back when it is dropped.
 pub(crate) struct Account {
@@ -61,7 +65,7 @@ impl Account {
                 since: Duration::ZERO,
                 slot: u32::MAX,
             },
-            requests: (*client.ledger().rule(Resource::Requests) != Rule::NONE)
+            requests: (client.ledger().rule(Resource::Requests).is_limited())
                 .then(|| Lease::new(Arc::clone(&client), Resource::Requests)),
             place: Lease::new(Arc::clone(&client), Resource::Connections),
             memory: Lease::new(Arc::clone(&client), Resource::Bytes),
@@ -94,9 +98,15 @@ impl Account {
     /// # Errors
     /// Why the client may not have as many.
     pub(crate) fn set_requests(&mut self, active: usize) -> Result<(), Refusal> {
-        match &mut self.requests {
-            Some(requests) => requests.set(active as u64),
-            None => Ok(()),
+        let Some(requests) = &mut self.requests else {
+            return Ok(());
+        };
+        let (ledger, need) = (requests.client().ledger(), active as u64);
+        let is_limited = ledger.rule(Resource::Requests).per_client != 0;
+        if !is_limited && ledger.is_ample(Resource::Requests) {
+            requests.cover(need, REQUESTS_AHEAD)
+        } else {
+            requests.set(need)
         }
     }
 }

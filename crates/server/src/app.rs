@@ -171,11 +171,14 @@ impl App {
         prepared: Option<&Prepared>,
     ) {
         let log = self.begin_log(conns, conn, id, head);
-        let Ok(share) = self.share(conns, (conn, id), head) else {
+        let share = match self.share(conns, (conn, id), head) {
+            Ok(share) => share,
             // REFUSED_STREAM would tell the proxy, and what is to be told is for its client.
-            return self.answer_with(conns, (conn, id), head, log.as_deref(), |request| {
-                request.respond_too_many()
-            });
+            Err(refusal) => {
+                return self.answer_with(conns, (conn, id), head, log.as_deref(), |request| {
+                    request.respond_refused(refusal)
+                });
+            }
         };
         let (extra, asset) = match prepared {
             Some(prepared) => self.pusher.contribution(prepared),

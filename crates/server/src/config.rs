@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::ServerName;
+use tidegate_ledger::Resource;
 use tidegate_net::{Options, TlsAcceptorConfig, TlsConnectorConfig, TlsError, Trust};
 use tidegate_pool::{Security, Upstream, client_config, wait_for_answers};
 use tidegate_proto::{Config as Proto, MemoryBudget, WallClock};
@@ -305,7 +306,8 @@ impl Config {
         }
         let websockets = flags.websocket.iter().map(|path| (path.clone(), ()));
         let websockets = Router::new(websockets);
-        let counted = flags.max_requests_per_client > 0 && !flags.trust_forwarded_from.is_empty();
+        let are_limited = options.ledger.rule(Resource::Requests).is_limited();
+        let counted = are_limited && !flags.trust_forwarded_from.is_empty();
         let requests = counted.then(|| Arc::clone(&options.ledger));
         if requests.is_some() {
             options.makes_requests_for_others = flags.trust_forwarded_from.clone();

@@ -211,6 +211,11 @@ pub struct Flags {
     #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0, value_parser = number::<0, { u32::MAX }>)]
     pub max_connections_per_client: u32,
 
+    /// Requests that all clients together may have in progress at once; one that has its share of them gets no more. 0: as many as
+    /// there is memory for
+    #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0)]
+    pub max_requests: u32,
+
     /// Requests that one client may have in progress at once, on all its connections. 0: no limit
     #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0)]
     pub max_requests_per_client: u32,
@@ -767,6 +772,7 @@ mod tests {
             "--max-streams 0",
             "--max-connections 0",
             "--max-connections-per-client -1",
+            "--max-requests many",
             "--max-requests-per-client many",
             "--client-shares equal",
             "--idle-timeout soon",

@@ -27,6 +27,7 @@ const WORKER_DESCRIPTORS: u64 = 8;
 pub struct Shared {
     max_connections: Option<u64>,
     max_connections_per_client: u64,
+    max_requests: u64,
     max_requests_per_client: u64,
     mode: Mode,
 }
@@ -37,6 +38,7 @@ impl Shared {
         Self {
             max_connections: flags.max_connections.map(u64::from),
             max_connections_per_client: flags.max_connections_per_client.into(),
+            max_requests: flags.max_requests.into(),
             max_requests_per_client: flags.max_requests_per_client.into(),
             mode: match flags.client_shares {
                 ClientShares::Enforce => Mode::Enforce,
@@ -73,7 +75,7 @@ impl Shared {
             .with(Resource::Descriptors, Rule::new(descriptors))
             .with(
                 Resource::Requests,
-                Rule::new(0).per_client(self.max_requests_per_client),
+                Rule::new(self.max_requests).per_client(self.max_requests_per_client),
             )
             .mode(self.mode);
         Ledger::new(MemoryBudget::limits(limits, memory))
@@ -122,11 +124,12 @@ mod tests {
     #[test]
     fn limits_are_what_was_typed() {
         let shared = shared(
-            "--max-connections-per-client 10 --max-requests-per-client 20 --client-shares log",
+            "--max-connections-per-client 10 --max-requests 30 --max-requests-per-client 20 --client-shares log",
         );
         let ledger = shared.ledger(1024, 1, 1 << 20);
         assert_eq!(ledger.rule(Resource::Connections).per_client, 10);
-        assert_eq!(ledger.rule(Resource::Requests).per_client, 20);
+        let requests = ledger.rule(Resource::Requests);
+        assert_eq!((requests.capacity, requests.per_client), (30, 20));
         assert_eq!(ledger.rule(Resource::Bytes).capacity, 1 << 20);
         let descriptors = raise_descriptors().unwrap();
         assert!(descriptors > 0);

@@ -248,17 +248,8 @@ fn a_client_has_no_more_requests_in_progress_than_allowed() {
     assert!(refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
     assert!(lab.connect(2, &get("/hold")).hear().is_empty());
     assert_eq!(lab.ledger.used(Resource::Requests), 3);
-    // HTTP/2: HEADERS of `GET /hold` get RST_STREAM with REFUSED_STREAM.
-    let headers = b"\0\0\x0a\x01\x05\0\0\0\x01\x82\x86\x04\x05/hold\x01";
-    let headers = [&headers[..], b"\x01a"].concat();
-    let mut headers = headers;
-    headers[2] = (headers.len() - 9) as u8;
-    let mut http2 = lab.connect(1, &[PREFACE, &headers].concat());
-    let heard = http2.hear();
-    assert!(
-        heard.ends_with(b"\0\0\x04\x03\0\0\0\0\x01\0\0\0\x07"),
-        "{heard:?}"
-    );
+    let mut http2 = lab.connect(1, &[PREFACE, &hold_http2(1)].concat());
+    assert_eq!(refused_streams(&http2.hear()), 1);
     assert_eq!(lab.totals().requests_refused, 2);
     // However a request ends, its place is free.
     first.0.reset();
@@ -267,6 +258,73 @@ fn a_client_has_no_more_requests_in_progress_than_allowed() {
     second.0.reset();
     lab.run();
     assert_eq!(lab.ledger.used(Resource::Requests), 1);
+}
+
+/// HEADERS of `GET /hold` over HTTP/2.
+fn hold_http2(stream: u8) -> Vec<u8> {
+    let block = b"\x82\x86\x04\x05/hold\x01\x01a";
+    let mut words = vec![0, 0, block.len() as u8, 1, 5, 0, 0, 0, stream];
+    words.extend_from_slice(block);
+    words
+}
+
+/// The streams that were reset with REFUSED_STREAM, by what a client has heard.
+fn refused_streams(heard: &[u8]) -> usize {
+    let frame = |window: &&[u8]| {
+        window.starts_with(&[0, 0, 4, 3, 0]) && window.ends_with(&[0, 0, 0, REFUSED_STREAM])
+    };
+    heard.windows(13).filter(frame).count()
+}
+
+#[test]
+fn of_all_requests_in_progress_who_has_most_is_refused_first() {
+    let limits = Limits::none().with(Resource::Requests, Rule::new(64));
+    let mut lab = Lab::new(limits, |_| {});
+    // With 57 held, 7 are free: another one would be more than 8 times as many.
+    let all: Vec<u8> = (0..60).flat_map(|n| hold_http2(2 * n + 1)).collect();
+    let mut greedy = lab.connect(1, &[PREFACE, &all].concat());
+    assert_eq!(lab.ledger.used(Resource::Requests), 57);
+    assert_eq!(refused_streams(&greedy.hear()), 3);
+    let status = |peer: &mut Peer| String::from_utf8_lossy(&peer.hear()).into_owned();
+    let refused = status(&mut lab.connect(1, &get("/hold")));
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+    assert!(refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
+    // Newcomers find room, one of them the last place, which is only for those that have none.
+    let mut others: Vec<Peer> = (2..8).map(|n| lab.connect(n, &get("/hold"))).collect();
+    let refused = status(&mut lab.connect(2, &get("/hold")));
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
+    others.push(lab.connect(9, &get("/hold")));
+    assert!(others.iter_mut().all(|peer| peer.hear().is_empty()));
+    assert_eq!(lab.ledger.used(Resource::Requests), 64);
+    let refused = status(&mut lab.connect(10, &get("/hold")));
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    // However requests end, their places are free.
+    greedy.0.reset();
+    for peer in &mut others {
+        peer.0.reset();
+    }
+    lab.run();
+    assert_eq!(lab.ledger.used(Resource::Requests), 0);
+    assert!(lab.connect(10, &get("/")).is_answered());
+}
+
+#[test]
+fn places_for_requests_are_taken_in_batches_only_while_there_are_plenty() {
+    let limits = Limits::none().with(Resource::Requests, Rule::new(6400));
+    let mut lab = Lab::new(limits, |_| {});
+    let mut first = lab.connect(1, &[PREFACE, &hold_http2(1)].concat());
+    let ahead = lab.ledger.used(Resource::Requests);
+    assert!((2..=10).contains(&ahead), "{ahead}");
+    first.say(&hold_http2(3));
+    lab.run();
+    assert_eq!(lab.ledger.used(Resource::Requests), ahead);
+    // Of nothing nothing is kept.
+    for stream in [1, 3] {
+        first.say(&[0, 0, 4, 3, 0, 0, 0, 0, stream, 0, 0, 0, 8]);
+    }
+    lab.run();
+    assert_eq!(lab.ledger.used(Resource::Requests), 0);
 }
 
 #[test]
@@ -333,6 +391,7 @@ fn streams(most: u8) -> (u8, Vec<u8>) {
 
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
+const REFUSED_STREAM: u8 = 7;
 const SETTINGS_ACK: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
 
 impl Lab {

@@ -14,6 +14,7 @@ pub mod status;
 pub mod upload;
 
 use bytes::Bytes;
+use tidegate_ledger::Refusal;
 use tidegate_net::StreamMut;
 use tidegate_proto::{Body, ErrorCode, KnownName, Misuse, Priority, RequestHead, ResponseHead};
 
@@ -155,10 +156,14 @@ impl<'a> Request<'a> {
         self.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())))
     }
 
-    /// Answers 429 (RFC 6585 §4: "the user has sent too many requests in a given amount of time").
-    pub fn respond_too_many(&mut self) -> Sent {
-        let text = "429 Too Many Requests\n";
-        let mut head = self.head_of_text(429, text);
+    /// Answers a request whose client may not have it in progress now.
+    pub fn respond_refused(&mut self, refusal: Refusal) -> Sent {
+        let (status, text) = match refusal {
+            Refusal::Exhausted => (503, "503 Service Unavailable\n"),
+            // RFC 6585 §4: "the user has sent too many requests in a given amount of time".
+            Refusal::Share | Refusal::ClientLimit => (429, "429 Too Many Requests\n"),
+        };
+        let mut head = self.head_of_text(status, text);
         head.push("retry-after", "1");
         self.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())))
     }

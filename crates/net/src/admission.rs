@@ -88,6 +88,18 @@ impl Account {
         }
     }
 
+    /// Takes or gives back what the connection holds as long as it has no engine, which says so itself: `bytes` of a handshake.
+    ///
+    /// # Errors
+    /// Why the client may not have as much.
+    pub(crate) fn set_handshake(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let all = CONNECTION + bytes as u64;
+        match all == self.memory.amount() {
+            true => Ok(()),
+            false => self.memory.set(all),
+        }
+    }
+
     /// From now on somebody else counts its requests in progress.
     pub(crate) fn leave_requests(&mut self) {
         self.requests = None;

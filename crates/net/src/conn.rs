@@ -585,16 +585,26 @@ impl Conn {
 
     /// Its engine is there, or another one: its client pays for what that holds.
     pub(crate) fn bill(&mut self) {
-        if let (Some(engine), Some(account)) = (&mut self.engine, &self.account) {
+        if let (Some(engine), Some(account)) = (&mut self.engine, &mut self.account) {
             engine.bill(account.client());
+            // Giving back is never refused.
+            let _ = account.set_handshake(0);
         }
     }
 
     /// Notes in its account what it does now, before the loop turns to others.
-    pub(crate) fn settle_account(&mut self, now: Instant) {
+    ///
+    /// # Errors
+    /// Why its client may not have what the handshake has brought so far.
+    pub(crate) fn settle_account(&mut self, now: Instant) -> Result<(), Refusal> {
         let outside = self.left_over.len() + self.outbox.len() + self.transport.held_bytes();
-        if let Some(engine) = &mut self.engine {
-            engine.note_outside(outside as u64);
+        match (&mut self.engine, &mut self.account, self.phase) {
+            (Some(engine), ..) => engine.note_outside(outside as u64),
+            (None, Some(account), Phase::Handshake | Phase::Unsure) => {
+                account.set_handshake(outside)?;
+            }
+            // A proxy has no share, and what closes is on its way out.
+            (None, ..) => {}
         }
         if let (Some(engine), Some(account)) = (&self.engine, &mut self.account) {
             // Those that were let in are fewer than the lease says, or as many.
@@ -605,6 +615,7 @@ impl Conn {
                 account.idle_since = now;
             }
         }
+        Ok(())
     }
 
     /// The earliest of the connection's deadlines.

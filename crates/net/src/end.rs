@@ -29,7 +29,8 @@ pub enum End {
     ProxyHeaderInvalid,
     /// The peer took none of what waited for it for the write timeout.
     WriteTimedOut,
-    /// The PROXY protocol header names a client that has its share of connections.
+    /// The client has its share: of connections, as the PROXY protocol header says whose one it is, or of memory, during a
+    /// handshake.
     Refused,
     /// The connection was idle, and made room for another client's.
     MadeRoom,
@@ -54,7 +55,9 @@ impl std::fmt::Display for End {
                 f.write_str("no PROXY protocol header where there must be one")
             }
             Self::WriteTimedOut => f.write_str("the peer stopped reading: write timed out"),
-            Self::Refused => f.write_str("refused: the client has its share of connections"),
+            Self::Refused => {
+                f.write_str("refused: the client has its share of connections, or of memory")
+            }
             Self::MadeRoom => f.write_str("idle, and closed to make room for another connection"),
             Self::Io(error) => write!(f, "socket error: {error}"),
             Self::Stopped => f.write_str("the worker was stopped"),

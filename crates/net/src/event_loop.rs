@@ -794,7 +794,15 @@ impl<S: Service> EventLoop<S> {
             return;
         };
         conn.is_dirty = false;
-        conn.settle_account(now);
+        if let Err(refusal) = conn.settle_account(now)
+            && !self.make_room_for_handshake(slot, refusal)
+        {
+            self.conns.totals.refused += 1;
+            return self.cut_off(slot, End::Refused);
+        }
+        let Some(conn) = self.conns.get(slot) else {
+            return;
+        };
         let result = match result {
             Err(End::Io(error)) if conn.stop_writing(now) => {
                 conn.set_end(End::Io(error));

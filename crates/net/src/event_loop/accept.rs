@@ -107,6 +107,15 @@ pub(crate) enum Whose {
     Larger,
 }
 
+impl From<Refusal> for Whose {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Exhausted => Self::Larger,
+            Refusal::Share | Refusal::ClientLimit => Self::Own,
+        }
+    }
+}
+
 /// A connection that was taken from the system.
 pub(super) struct Newcomer {
     socket: TcpStream,
@@ -293,10 +302,7 @@ impl<S: Service> EventLoop<S> {
             }
             Err(refusal) => refusal,
         };
-        let whose = match refusal {
-            Refusal::Exhausted => Whose::Larger,
-            Refusal::Share | Refusal::ClientLimit => Whose::Own,
-        };
+        let whose = Whose::from(refusal);
         if self.make_room(Some(client.key()), whose)
             && let Ok(account) = Account::open(client.clone(), now)
         {
@@ -333,6 +339,18 @@ impl<S: Service> EventLoop<S> {
             self.close_idle(slot);
         }
         slot.is_some()
+    }
+
+    /// What a handshake has brought is more than the client may hold: the connection that is the least to lose makes room, which may
+    /// be the same one. Returns whether the handshake may go on, or is gone.
+    pub(super) fn make_room_for_handshake(&mut self, slot: u32, refusal: Refusal) -> bool {
+        let now = self.conns.now();
+        let client = self.conns.client_of(slot);
+        if !self.make_room(client, Whose::from(refusal)) {
+            return false;
+        }
+        let conn = self.conns.get(slot);
+        conn.is_none_or(|conn| conn.settle_account(now).is_ok())
     }
 
     fn close_idle(&mut self, slot: u32) {

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tidegate_ledger::{Ledger, Limits, Mode, Resource, Rule};
 use tidegate_net::{
-    ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, Totals, proxy_header,
+    ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, TlsAcceptorConfig, Totals,
+    proxy_header,
 };
 use tidegate_proto::{Body, Config, Event, MemoryBudget, ResponseHead, StreamId};
 
@@ -355,6 +356,59 @@ fn who_holds_too_much_memory_is_not_read_until_some_is_free() {
     }
     assert!(held.iter().all(|peer| peer.0.is_failed()));
     assert_eq!(lab.ledger.used(Resource::Bytes), 0);
+}
+
+/// The beginning of a ClientHello of 60,000 bytes.
+fn endless_hello() -> Vec<u8> {
+    let mut hello = vec![1];
+    hello.extend(&60_000_u32.to_be_bytes()[1..]);
+    hello.resize(48_000, 0);
+    let records = hello.chunks(16_000).map(|part| {
+        let [len_high, len_low] = (part.len() as u16).to_be_bytes();
+        [&[22, 3, 1, len_high, len_low][..], part].concat()
+    });
+    records.flatten().collect()
+}
+
+#[test]
+fn what_comes_before_a_handshake_is_done_counts_too() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let config = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
+    // The beginning of a request line may be of either protocol, and of TLS.
+    for (is_tls, words) in [(true, endless_hello()), (false, vec![b'A'; 8000])] {
+        let mut lab = Lab::with_memory(Mode::Enforce);
+        let addr = SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 4711));
+        let mut held = Vec::new();
+        for _ in 0..200 {
+            let (ours, theirs) = MemorySocket::pair(1 << 16);
+            match is_tls {
+                true => {
+                    let accepted = lab.memory.accept_tls(theirs, addr, &config, lab.now);
+                    accepted.unwrap();
+                }
+                false => lab.memory.accept(theirs, addr),
+            }
+            let mut peer = Peer(ours);
+            peer.say(&words);
+            lab.run();
+            held.push(peer);
+            let open = held.iter().filter(|peer| !peer.is_closed()).count();
+            let used = lab.ledger.used(Resource::Bytes) as usize;
+            assert!(
+                open * words.len() <= used && used <= 1 << 20,
+                "{open}, {used}"
+            );
+        }
+        // Those that came first made room for those that came last, and another client finds some.
+        assert!(held[0].is_closed() && !held[199].is_closed());
+        assert!(lab.connect(2, &get("/")).is_answered());
+        for peer in &mut held {
+            peer.0.reset();
+        }
+        lab.run();
+        assert_eq!(lab.ledger.used(Resource::Bytes), 0);
+    }
 }
 
 /// HEADERS of `POST /hold` over HTTP/2, and as much of its body.

@@ -41,7 +41,7 @@ impl Server {
         let config = Config::new(&Flags::parse_from(flags)).unwrap();
         let files = Shared {
             disk: Disk::for_everything(),
-            ..Shared::default()
+            ..Shared::new(&config.options.ledger)
         };
         let disk = files.disk.clone();
         let site = Site {

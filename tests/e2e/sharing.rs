@@ -79,6 +79,70 @@ fn connections_that_say_nothing_make_room() {
     }
 }
 
+/// A GET over HTTP/2.
+fn get_frame(stream: u32, path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];
+    block.extend_from_slice(path.as_bytes());
+    block.extend_from_slice(b"\x01\x01a");
+    let mut frame = vec![0, 0, block.len() as u8, 1, 5];
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(&block);
+    frame
+}
+
+/// The next frame: its type, its stream and its payload.
+fn frame(mut socket: &TcpStream) -> (u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    socket.read_exact(&mut head).unwrap();
+    let [_, a, b, kind, _, stream @ ..] = head;
+    let mut payload = vec![0; usize::from(u16::from_be_bytes([a, b]))];
+    socket.read_exact(&mut payload).unwrap();
+    (kind, u32::from_be_bytes(stream), payload)
+}
+
+#[test]
+fn downloads_that_stand_still_leave_descriptors_for_connections() {
+    const FILES: u32 = 90;
+    let (dir, root) = site();
+    for n in 0..FILES {
+        let file = fs::File::create(dir.path().join(format!("{n}.bin"))).unwrap();
+        file.set_len(1 << 20).unwrap();
+    }
+    let server = Server::start_limited("-n 128", &["--root", &root, "--workers", "1"]);
+    let greedy = connect(server.h2c);
+    // SETTINGS_INITIAL_WINDOW_SIZE is 100: each file is opened, and then waits.
+    let mut words = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    words.extend_from_slice(b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\x64");
+    words.extend((0..FILES).flat_map(|n| get_frame(2 * n + 1, &format!("/{n}.bin"))));
+    (&greedy).write_all(&words).unwrap();
+    let (mut opened, mut refused) = (0, 0);
+    while opened + refused < FILES {
+        match frame(&greedy) {
+            // DATA of a file, or of the text of a 503. What is refused behind its head is reset.
+            (0, _, data) if data.len() == 100 => opened += 1,
+            (0, ..) | (3, ..) => refused += 1,
+            _ => {}
+        }
+    }
+    // Of 96 descriptors beside the server's own, a quarter stays free, and the connection has one.
+    assert!((24..=71).contains(&opened), "{opened}");
+    let idle: Vec<TcpStream> = (0..20).map(|_| connect(server.h2c)).collect();
+    assert!(idle.iter().all(is_served));
+    let get = |mut socket: &TcpStream| {
+        socket.write_all(b"GET /0.bin HTTP/1.0\r\n\r\n").unwrap();
+        let mut line = [0; 12];
+        socket.read_exact(&mut line).unwrap();
+        line[9..].to_vec()
+    };
+    // What is open already takes no other descriptor.
+    assert_eq!(get(&connect(server.h2c)), b"200");
+    drop(greedy);
+    let last = format!("/{}.bin", FILES - 1);
+    let mut client = Client::h2c(server.h2c);
+    // The server has to notice first that the other is gone.
+    assert!((0..1000).any(|_| client.get(&last).status() == 200));
+}
+
 #[test]
 fn one_client_has_no_more_connections_than_allowed() {
     let flags = [

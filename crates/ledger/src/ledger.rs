@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -71,6 +72,12 @@ impl Ledger {
         });
         shard.insert(key, Arc::downgrade(&client));
         client
+    }
+
+    /// The account of what is held for all clients, such as a connection that they share. Its key is the unspecified address, from
+    /// which nobody comes. Takes a lock.
+    pub fn nobody(self: &Arc<Self>) -> Arc<Client> {
+        self.client(ClientKey::from(IpAddr::from(Ipv4Addr::UNSPECIFIED)))
     }
 
     /// The limits.

@@ -9,7 +9,7 @@ pub enum Resource {
     Connections,
     /// Requests in progress.
     Requests,
-    /// File descriptors: sockets of clients and of upstreams.
+    /// File descriptors: sockets of clients and of upstreams, and large files that are open.
     Descriptors,
     /// Bytes of memory that are really held.
     Bytes,

@@ -1,7 +1,6 @@
 //! What a connection holds of what all clients share, and whose connection makes room for a newcomer.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,8 +40,7 @@ impl Account {
         let mut account = Self::empty(client, now);
         account.place.set(1)?;
         account.memory.set(CONNECTION)?;
-        // It is there: how many connections may take is in the rule for those.
-        account.descriptor.force(1);
+        account.descriptor.set(1)?;
         Ok(account)
     }
 
@@ -134,7 +132,7 @@ pub(crate) struct DialAccount {
 impl DialAccount {
     /// Takes what a connection needs that is dialled. Clients share it, so it is nobody's.
     pub(crate) fn open(ledger: &Arc<Ledger>) -> Self {
-        let nobody = ledger.client(ClientKey::from(IpAddr::from(Ipv4Addr::UNSPECIFIED)));
+        let nobody = ledger.nobody();
         let one = |resource| {
             let mut lease = Lease::new(Arc::clone(&nobody), resource);
             lease.force(1);
@@ -264,6 +262,8 @@ impl IdleQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use super::*;
 
     fn entry(client: u32, standing: Standing, since: u64, slot: u32) -> Entry {

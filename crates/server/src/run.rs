@@ -85,7 +85,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         push: config.push,
         access_log: config.access_log,
         wall_clock: options.proto.wall_clock.clone().unwrap_or_default(),
-        files: files::Shared::default(),
+        files: files::Shared::new(&options.ledger),
     };
     let access_log = site.access_log.clone();
     let stdout = match &access_log {

@@ -4,9 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource as Limit, getrlimit, setrlimit};
-use tidegate_ledger::{Ledger, Limits, Mode, Resource, Rule};
+use rustix::io::Errno;
+use tidegate_ledger::{Client, Lease, Ledger, Limits, Mode, Resource, Rule};
 use tidegate_proto::MemoryBudget;
 
+use crate::disk;
 use crate::flags::{ClientShares, Flags};
 
 /// Connections of clients at most, unless something else is said. Each is a few kilobytes when it is idle.
@@ -18,9 +20,13 @@ const BROWSER_CONNECTIONS: u64 = 8;
 /// The part of all connections that is for clients with no more than that.
 const SMALL_HOLDERS: u64 = 16;
 
-/// Descriptors that a start takes: the log, the signals, and for each worker its listeners, its epoll instance and its waker.
-const OWN_DESCRIPTORS: u64 = 16;
+/// Descriptors that a start takes: the log, the signals, and for each worker its listeners, its epoll instance and its waker; and
+/// those of a worker, and of a thread for files, while it looks at a file.
+const OWN_DESCRIPTORS: u64 = 16 + 2 * disk::THREADS as u64;
 const WORKER_DESCRIPTORS: u64 = 8;
+
+/// What of the descriptors is kept from files for connections, and from connections for files, upstreams and logs.
+const PART: u64 = 4;
 
 /// What clients share, as it was typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +59,7 @@ impl Shared {
         let own = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * workers as u64;
         let descriptors = descriptors.saturating_sub(own).max(4);
         // A quarter is for files, upstreams and logs.
-        let room = descriptors - descriptors / 4;
+        let room = descriptors - descriptors / PART;
         let connections = match self.max_connections {
             Some(typed) if typed > room => {
                 log::warn!(
@@ -82,6 +88,57 @@ impl Shared {
     }
 }
 
+/// The descriptors of files that stay open. They are nobody's, since all who read a version of a file have one of a worker, or of
+/// the threads for files.
+///
+/// A file takes one if files and upstreams together hold less than a quarter of all, or if a quarter of all stays
+/// free. So neither files nor connections leave less than a quarter to the others.
+#[derive(Clone, Debug)]
+pub struct FilePlaces {
+    nobody: Arc<Client>,
+}
+
+impl FilePlaces {
+    /// Those that this ledger has.
+    pub fn of(ledger: &Arc<Ledger>) -> Self {
+        Self {
+            nobody: ledger.nobody(),
+        }
+    }
+
+    /// Whether another file may be open.
+    ///
+    /// # Errors
+    /// EMFILE if it may not.
+    pub fn check(&self) -> io::Result<()> {
+        self.check_more(1)
+    }
+
+    fn check_more(&self, more: u64) -> io::Result<()> {
+        let what = Resource::Descriptors;
+        let ledger = self.nobody.ledger();
+        let part = ledger.rule(what).capacity / PART;
+        let free = ledger.rule(what).free(ledger.used(what) + more);
+        if free >= part || self.nobody.held(what) + more <= part {
+            Ok(())
+        } else {
+            Err(Errno::MFILE.into())
+        }
+    }
+
+    /// A place for a file that is about to be opened.
+    ///
+    /// # Errors
+    /// EMFILE if it may not be.
+    pub fn take(&self) -> io::Result<Lease> {
+        let mut place = Lease::new(Arc::clone(&self.nobody), Resource::Descriptors);
+        // Taken first, so that no two threads take the last one.
+        place.force(1);
+        self.check_more(0)?;
+        Ok(place)
+    }
+}
+
 /// Raises the limit of open files to what the system lets this process have, and returns it.
 ///
 /// # Errors
@@ -99,6 +156,8 @@ pub fn raise_descriptors() -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use clap::Parser;
 
     use super::*;
@@ -114,11 +173,39 @@ mod tests {
             let ledger = shared(line).ledger(descriptors, 2, 0);
             ledger.rule(Resource::Connections).capacity
         };
-        assert_eq!(capacity("", 1024), 744);
+        assert_eq!(capacity("", 1024), 738);
         assert_eq!(capacity("", 1 << 20), MAX_CONNECTIONS);
         assert_eq!(capacity("--max-connections 500", 1024), 500);
-        assert_eq!(capacity("--max-connections 5000", 1024), 744);
+        assert_eq!(capacity("--max-connections 5000", 1024), 738);
         assert!(capacity("", 10) > 0);
+    }
+
+    #[test]
+    fn neither_files_nor_connections_leave_the_others_less_than_a_quarter() {
+        let ledger = shared("").ledger(140, 1, 0);
+        let what = Resource::Descriptors;
+        let all = ledger.rule(what).capacity;
+        assert_eq!(all, 108);
+        let places = FilePlaces::of(&ledger);
+        let client = ledger.client(IpAddr::from([192, 0, 2, 1]).into());
+        let mut connections = Lease::new(client, what);
+        // With connections in three quarters, files have the last.
+        connections.set(all - all / 4).unwrap();
+        let files: Vec<Lease> = std::iter::from_fn(|| places.take().ok()).collect();
+        assert_eq!((files.len() as u64, ledger.used(what)), (27, all));
+        drop(files);
+        // Without any, files leave a quarter, and connections find room in it.
+        connections.set(0).unwrap();
+        let files: Vec<Lease> = std::iter::from_fn(|| places.take().ok()).collect();
+        assert_eq!(files.len() as u64, all - all / 4);
+        let error = places.take().unwrap_err();
+        assert_eq!(Errno::from_io_error(&error), Some(Errno::MFILE));
+        connections.set(20).unwrap();
+        drop(files);
+        assert_eq!(ledger.used(what), 20);
+        // Where nothing is limited, nothing is refused.
+        let places = FilePlaces::of(&Ledger::new(Limits::none()));
+        assert!(places.take().is_ok());
     }
 
     #[test]

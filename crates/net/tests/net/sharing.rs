@@ -237,6 +237,34 @@ fn a_last_word_tells_a_client_of_http2_that_nothing_was_lost() {
 }
 
 #[test]
+fn connections_make_room_where_files_and_upstreams_have_the_descriptors() {
+    let limits = Limits::none().with(Resource::Descriptors, Rule::new(8).reserve(0, 1));
+    let mut lab = Lab::new(limits, |_| {});
+    let nobody = lab.ledger.nobody();
+    nobody.force(Resource::Descriptors, 5);
+    let mut held: Vec<Peer> = [1, 1, 2].map(|n| lab.connect(n, &get("/"))).into();
+    assert!(held.iter_mut().all(Peer::is_answered));
+    assert_eq!(lab.ledger.used(Resource::Descriptors), 8);
+    let mut newcomer = lab.connect(3, &get("/"));
+    assert!(newcomer.is_answered());
+    let closed: Vec<bool> = held.iter().map(Peer::is_closed).collect();
+    assert_eq!(closed, [true, false, false]);
+    assert_eq!(
+        (
+            lab.totals().made_room,
+            lab.ledger.used(Resource::Descriptors)
+        ),
+        (1, 8)
+    );
+    // Who has what the others have gets no more of it while its connections are busy.
+    held[1].say(&get("/hold"));
+    lab.run();
+    assert!(lab.connect(1, &get("/")).is_closed());
+    nobody.give(Resource::Descriptors, 5);
+    assert!(lab.connect(1, &get("/")).is_answered());
+}
+
+#[test]
 fn a_client_has_no_more_requests_in_progress_than_allowed() {
     let limits = Limits::none().with(Resource::Requests, Rule::new(0).per_client(2));
     let mut lab = Lab::new(limits, |_| {});

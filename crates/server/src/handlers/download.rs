@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use rustc_hash::FxHashMap;
+use tidegate_ledger::Lease;
 use tidegate_net::StreamMut;
 
 use super::beneath::{Pace, Purpose, read_at};
 use super::lookup::{Identity, Root};
 use crate::disk::Disk;
 use crate::exchange::Progress;
+use crate::shares::FilePlaces;
 
 /// Bytes that are read at once from a large file.
 const PIECE: usize = 64 << 10;
@@ -48,19 +50,41 @@ impl Source {
     }
 }
 
+/// A file that is open, and its place among the descriptors.
+#[derive(Debug)]
+pub struct OpenFile {
+    file: File,
+    _descriptor: Lease,
+}
+
+impl OpenFile {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// As [`Source::open`], and EMFILE if files may have no more descriptors.
+    fn open(source: &Source, places: &FilePlaces, pace: Pace) -> io::Result<Arc<Self>> {
+        let descriptor = places.take()?;
+        let file = source.open(pace)?;
+        Ok(Arc::new(Self {
+            file,
+            _descriptor: descriptor,
+        }))
+    }
+}
+
 /// The files that are open, each version once. They are closed when nobody has them any more.
 #[derive(Debug, Default)]
 pub struct Descriptors {
-    open: FxHashMap<Identity, Weak<File>>,
+    open: FxHashMap<Identity, Weak<OpenFile>>,
 }
 
 impl Descriptors {
-    fn get(&self, identity: &Identity) -> Option<Arc<File>> {
+    fn get(&self, identity: &Identity) -> Option<Arc<OpenFile>> {
         self.open.get(identity)?.upgrade()
     }
 
     /// Takes up a file, and returns the one that is open already, if there is one.
-    fn share(&mut self, identity: Identity, file: Arc<File>) -> Arc<File> {
+    fn share(&mut self, identity: Identity, file: Arc<OpenFile>) -> Arc<OpenFile> {
         if let Some(open) = self.get(&identity) {
             return open;
         }
@@ -76,7 +100,7 @@ impl Descriptors {
 pub struct Download {
     source: Arc<Source>,
     /// The file once there was window for some of it.
-    file: Option<Arc<File>>,
+    file: Option<Arc<OpenFile>>,
     /// The byte that is read next.
     next: u64,
     end: u64,
@@ -98,24 +122,37 @@ pub struct Reader {
     descriptors: Descriptors,
     /// Those that threads have opened, for all workers.
     shared: Arc<Mutex<Descriptors>>,
+    places: FilePlaces,
 }
 
 /// What a thread has read.
 pub struct Read {
     identity: Identity,
     /// The file, and how many bytes of the memory are its.
-    result: io::Result<(Arc<File>, usize)>,
+    result: io::Result<(Arc<OpenFile>, usize)>,
     memory: BytesMut,
 }
 
 impl Reader {
-    /// A reader that hands to these threads what isn't in memory.
-    pub fn new(disk: Disk, shared: Arc<Mutex<Descriptors>>) -> Self {
+    /// A reader that hands to these threads what isn't in memory. What it opens takes these places.
+    pub fn new(disk: Disk, shared: Arc<Mutex<Descriptors>>, places: FilePlaces) -> Self {
         Self {
             disk,
             pieces: Pieces::default(),
             descriptors: Descriptors::default(),
             shared,
+            places,
+        }
+    }
+
+    /// Whether a file is open already or could be opened now, as far as descriptors are concerned.
+    ///
+    /// # Errors
+    /// EMFILE if it couldn't.
+    pub fn check(&self, source: &Source) -> io::Result<()> {
+        match self.descriptors.get(&source.identity) {
+            Some(_) => Ok(()),
+            None => self.places.check(),
         }
     }
 
@@ -125,11 +162,11 @@ impl Reader {
     }
 
     /// The file, if it is open already or can be opened without waiting.
-    fn open(&mut self, source: &Source, pace: Pace) -> io::Result<Arc<File>> {
+    fn open(&mut self, source: &Source, pace: Pace) -> io::Result<Arc<OpenFile>> {
         if let Some(file) = self.descriptors.get(&source.identity) {
             return Ok(file);
         }
-        let file = Arc::new(source.open(pace)?);
+        let file = OpenFile::open(source, &self.places, pace)?;
         Ok(self.descriptors.share(source.identity, file))
     }
 }
@@ -170,7 +207,7 @@ impl Download {
                     Some(file) => file,
                     None => file.insert(reader.open(source, pace)?),
                 };
-                reader.pieces.read(file, next, want, pace)
+                reader.pieces.read(&file.file, next, want, pace)
             });
             match read {
                 Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -190,7 +227,7 @@ impl Download {
     pub fn arrived(
         &mut self,
         stream: &mut StreamMut<'_>,
-        read: io::Result<(Arc<File>, Bytes)>,
+        read: io::Result<(Arc<OpenFile>, Bytes)>,
     ) -> io::Result<Progress> {
         let (file, piece) = read?;
         self.file = Some(file);
@@ -228,15 +265,15 @@ impl Download {
         done: impl FnOnce(Read) + Send + 'static,
     ) -> io::Result<Progress> {
         let mut memory = reader.pieces.memory(want);
-        let shared = Arc::clone(&reader.shared);
+        let (shared, places) = (Arc::clone(&reader.shared), reader.places.clone());
         let (source, file, next) = (Arc::clone(&self.source), self.file.clone(), self.next);
         let is_taken = reader.disk.run(move || {
             let file = match file {
                 Some(file) => Ok(file),
-                None => open_shared(&source, &shared),
+                None => open_shared(&source, &shared, &places),
             };
             let result = file.and_then(|file| {
-                let read = read_at(&file, &mut memory[..want], next, Pace::Patient)?;
+                let read = read_at(&file.file, &mut memory[..want], next, Pace::Patient)?;
                 Ok((file, read))
             });
             done(Read {
@@ -254,14 +291,18 @@ impl Download {
 }
 
 /// Opens a file on a thread, unless another one has it open.
-fn open_shared(source: &Source, shared: &Mutex<Descriptors>) -> io::Result<Arc<File>> {
+fn open_shared(
+    source: &Source,
+    shared: &Mutex<Descriptors>,
+    places: &FilePlaces,
+) -> io::Result<Arc<OpenFile>> {
     let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
     // Not held while it opens, since others may open files of faster disks.
     let open = lock().get(&source.identity);
     match open {
         Some(file) => Ok(file),
         None => {
-            let file = Arc::new(source.open(Pace::Patient)?);
+            let file = OpenFile::open(source, places, Pace::Patient)?;
             Ok(lock().share(source.identity, file))
         }
     }
@@ -272,7 +313,7 @@ impl Reader {
     ///
     /// # Errors
     /// What the thread was told by the system.
-    pub fn take(&mut self, read: Read) -> io::Result<(Arc<File>, Bytes)> {
+    pub fn take(&mut self, read: Read) -> io::Result<(Arc<OpenFile>, Bytes)> {
         let Read {
             identity,
             result,
@@ -333,6 +374,8 @@ impl Pieces {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_ledger::{Ledger, Limits, Resource};
+
     use super::*;
 
     #[test]
@@ -379,10 +422,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let source = source(&dir);
         let shared = Mutex::<Descriptors>::default();
-        let first = open_shared(&source, &shared).unwrap();
-        let second = open_shared(&source, &shared).unwrap();
+        let ledger = Ledger::new(Limits::none());
+        let used = || ledger.used(Resource::Descriptors);
+        let places = FilePlaces::of(&ledger);
+        let open = || open_shared(&source, &shared, &places);
+        let (first, second) = (open().unwrap(), open().unwrap());
         assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(used(), 1);
         drop((first, second));
+        assert_eq!(used(), 0);
         assert!(
             shared.lock().unwrap().get(&source.identity).is_none(),
             "closed"
@@ -391,19 +439,25 @@ mod tests {
         std::fs::write(dir.path().join("file"), "another").unwrap();
         std::fs::write(dir.path().join("new"), "changed").unwrap();
         std::fs::rename(dir.path().join("new"), dir.path().join("file")).unwrap();
-        assert!(open_shared(&source, &shared).is_err());
+        assert!(open().is_err());
+        assert_eq!(used(), 0);
     }
 
     #[test]
     fn closed_files_are_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let source = source(&dir);
-        let file = Arc::new(source.open(Pace::Patient).unwrap());
+        let places = FilePlaces::of(&Ledger::new(Limits::none()));
+        let file = OpenFile::open(&source, &places, Pace::Patient).unwrap();
         let mut descriptors = Descriptors::default();
         for n in 0..10 * SWEEP_AT {
             std::fs::write(dir.path().join("other"), "x".repeat(n)).unwrap();
             let other = File::open(dir.path().join("other")).unwrap();
             let identity = Identity::of(&other.metadata().unwrap());
+            let other = OpenFile {
+                file: other,
+                _descriptor: places.take().unwrap(),
+            };
             descriptors.share(identity, Arc::new(other));
             assert!(descriptors.open.len() <= SWEEP_AT);
         }

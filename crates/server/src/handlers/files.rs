@@ -3,20 +3,20 @@
 //! A worker never waits for a disk: it does what the system has in its caches, and hands the rest to threads. The request then
 //! waits for a [`Done`] in the worker's mailbox.
 
-use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use rustix::io::Errno;
+use tidegate_ledger::Ledger;
 use tidegate_net::{Mailbox, StreamMut};
 use tidegate_proto::{Body, RequestHead};
 
 use super::asset::Metadata;
 use super::beneath::Pace;
 use super::conditional::judge;
-use super::download::{Descriptors, Download, Read, Reader, Source};
+use super::download::{Descriptors, Download, OpenFile, Read, Reader, Source};
 use super::kept::{Content, Kept, Known, Memory};
 use super::look::{Looked, look};
 use super::lookup::{Refusal, Root};
@@ -26,16 +26,30 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::exchange::{Progress, Work};
 use crate::proxy::Key;
+use crate::shares::FilePlaces;
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 /// What the workers share to serve files.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Shared {
     /// The threads that wait for disks.
     pub disk: Disk,
     /// The large files that they have opened.
     pub descriptors: Arc<Mutex<Descriptors>>,
+    /// How many descriptors files may have.
+    pub places: FilePlaces,
+}
+
+impl Shared {
+    /// Nothing is open yet. What will be counts in this ledger.
+    pub fn new(ledger: &Arc<Ledger>) -> Self {
+        Self {
+            disk: Disk::new(),
+            descriptors: Arc::default(),
+            places: FilePlaces::of(ledger),
+        }
+    }
 }
 
 /// What a thread has done for a worker.
@@ -81,7 +95,7 @@ impl Files {
     pub fn new(shared: Shared) -> Self {
         Self {
             kept: Kept::default(),
-            reader: Reader::new(shared.disk, shared.descriptors),
+            reader: Reader::new(shared.disk, shared.descriptors, shared.places),
             mailbox: None,
             looks: FxHashMap::default(),
         }
@@ -120,7 +134,7 @@ impl Files {
             Memory::Stale => None,
         };
         if let Some(known) = place.and_then(|place| self.kept.at(place)) {
-            return answer_known(request, known);
+            return answer_known(request, known, &self.reader);
         }
         // Who asks while a look is under way waits for that one.
         let looked = if self.looks.contains_key(path) {
@@ -144,7 +158,7 @@ impl Files {
             Answer::Remembered => {
                 let place = self.kept.place(request.path());
                 match place.and_then(|place| self.kept.at(place)) {
-                    Some(known) => return answer_known(request, known),
+                    Some(known) => return answer_known(request, known, &self.reader),
                     None => refuse(request, &Refusal::NotFound),
                 }
             }
@@ -180,7 +194,7 @@ impl Files {
     ///
     /// # Errors
     /// What the system said to the thread.
-    pub fn take(&mut self, read: Read) -> io::Result<(Arc<File>, Bytes)> {
+    pub fn take(&mut self, read: Read) -> io::Result<(Arc<OpenFile>, Bytes)> {
         self.reader.take(read)
     }
 
@@ -266,19 +280,28 @@ impl Waiting {
 }
 
 /// Answers with what is remembered.
-fn answer_known(request: &mut Request<'_>, known: &mut Known) -> Outcome {
+fn answer_known(request: &mut Request<'_>, known: &mut Known, reader: &Reader) -> Outcome {
     match &mut known.content {
         Content::Small(asset) => Outcome::Answered(asset.answer(request)),
-        Content::Large(metadata) => answer_large(request, &known.source, metadata),
+        Content::Large(metadata) => answer_large(request, &known.source, metadata, reader),
     }
 }
 
-fn answer_large(request: &mut Request<'_>, source: &Arc<Source>, metadata: &Metadata) -> Outcome {
+fn answer_large(
+    request: &mut Request<'_>,
+    source: &Arc<Source>,
+    metadata: &Metadata,
+    reader: &Reader,
+) -> Outcome {
     let clock = request.clock;
     let verdict = judge(request.head, &metadata.validators, metadata.length);
     let (head, range) = metadata.other(verdict, clock);
     if range.is_empty() || request.method() == b"HEAD" {
         return Outcome::Answered(request.respond(&head, Body::Empty));
+    }
+    // Once the head is out it would be too late to say so.
+    if let Err(error) = reader.check(source) {
+        return Outcome::Answered(refuse(request, &Refusal::Failed(error)));
     }
     let sent = request.respond(&head, Body::Stream);
     if sent.status == 0 {
@@ -327,6 +350,8 @@ fn refuse(request: &mut Request<'_>, refusal: &Refusal) -> Sent {
 mod tests {
     use std::time::SystemTime;
 
+    use tidegate_ledger::Limits;
+
     use super::*;
 
     #[test]
@@ -335,7 +360,7 @@ mod tests {
         std::fs::write(dir.path().join("a"), "content").unwrap();
         let root = Root::new(dir.path()).unwrap();
         let clock = Clock::new(SystemTime::now());
-        let mut files = Files::new(Shared::default());
+        let mut files = Files::new(Shared::new(&Ledger::new(Limits::none())));
         let mut look = || {
             let found = look(&root, b"/a", Pace::Patient);
             files.looked(b"/a", found, &clock).0

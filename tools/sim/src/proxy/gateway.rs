@@ -7,6 +7,7 @@ use tidegate::access_log::Destination;
 use tidegate::app::{App, Site};
 use tidegate::config::Target;
 use tidegate::flags::Host;
+use tidegate::handlers::files;
 use tidegate::proxy::{DOWNLOAD_WINDOW, Route, Settings};
 use tidegate::push::{self, Mode, PushCache};
 use tidegate::router::Router;
@@ -57,6 +58,10 @@ pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> 
         (format!("/u{upstream}"), Target::Proxy(Arc::new(route)))
     });
     let list = PushCache::new(Vec::new()).expect("an empty list is valid");
+    let mut config = Config::server();
+    config.enable_connect_protocol = true;
+    config.memory_budget = Some(Arc::clone(budget));
+    let options = Options::new(config.build().expect("the proxy's config is valid"));
     let site = Site {
         routes: Arc::new(Router::new(routes)),
         websockets: Arc::new(Router::new([("/".to_owned(), ())])),
@@ -69,12 +74,8 @@ pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> 
         },
         access_log: Destination::Log,
         wall_clock: WallClock::new(),
-        files: Default::default(),
+        files: files::Shared::new(&options.ledger),
     };
-    let mut config = Config::server();
-    config.enable_connect_protocol = true;
-    config.memory_budget = Some(Arc::clone(budget));
-    let options = Options::new(config.build().expect("the proxy's config is valid"));
     let app = App::new(site, Arc::default());
     MemoryLoop::new(options, app, plan.capacity, now).expect("there are file descriptors")
 }

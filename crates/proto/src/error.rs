@@ -209,6 +209,21 @@ violations! {
 }
 
 impl Violation {
+    /// Whether content or trailers that break it make their message malformed (RFC 9113 §8.1.1).
+    pub(crate) fn is_of_message(self) -> bool {
+        matches!(
+            self,
+            Self::PseudoFieldInTrailers
+                | Self::FieldNameInvalid
+                | Self::FieldNameUppercase
+                | Self::FieldValueInvalid
+                | Self::ConnectionSpecificField
+                | Self::TeNotTrailers
+                | Self::ContentLengthMismatch
+                | Self::TrailersWithoutEndStream
+        )
+    }
+
     /// Whether it is a rule of HTTP/1.1 alone, which no peer of HTTP/2 can break.
     pub fn is_of_http1(self) -> bool {
         self.section().starts_with("RFC 9112") || self.section().starts_with("RFC 6455")

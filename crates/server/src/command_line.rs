@@ -12,6 +12,7 @@ use crate::config::Address;
 use crate::flags::{Flags, Listen, Route, RouteTarget, Switch, as_upstream};
 use crate::proxy::target::{Scheme, UpstreamTarget};
 use crate::push::Mode;
+use crate::router::covers;
 
 /// What was typed, and what to say of it.
 #[derive(Debug)]
@@ -127,9 +128,8 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
             _ => None,
         })
         .collect();
-    let has_tls = upstreams
-        .iter()
-        .any(|(_, target)| target.scheme == Scheme::Https);
+    let has = |scheme| upstreams.iter().any(|(_, target)| target.scheme == scheme);
+    let (has_tls, has_h2c, has_http1) = (has(Scheme::Https), has(Scheme::H2c), has(Scheme::Http));
     let is_none = |listen: &[Listen]| matches!(listen, [Listen::None, ..]);
     let has_list = !flags.preload.is_empty() || flags.preload_file.is_some();
     let has_own_site = flags.root.is_some() || !flags.route.is_empty();
@@ -154,11 +154,39 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
         "upstream_ca" | "upstream_cert" | "upstream_key" | "upstream_name" if !has_tls => {
             Some("no --route leads to an upstream with https://")
         }
+        "upstream_max_connections" if !has_tls && !has_http1 => {
+            Some("it counts connections of HTTP/1.1, and h2c:// upstreams have none")
+        }
+        // Calls of gRPC need HTTP/2.
+        "tunnel_timeout" if flags.websocket.is_empty() && !has_tls && !has_h2c => Some(
+            "it is for WebSockets and gRPC, and there is neither --websocket nor an upstream that speaks HTTP/2",
+        ),
+        "max_connections_per_client"
+            if flags
+                .max_connections
+                .is_some_and(|all| flags.max_connections_per_client >= all) =>
+        {
+            Some("--max-connections allows no more to all clients together")
+        }
         _ => None,
     };
     let in_vain = given.iter().filter_map(|argument| {
         let (name, why) = (argument.get_long()?, why_in_vain(argument)?);
         Some(format!("--{name} has no effect: {why}"))
+    });
+    let websockets = flags.websocket.iter().enumerate();
+    let websockets = websockets.filter_map(|(place, path)| {
+        let others = flags.websocket.iter().enumerate();
+        let (_, other) = others
+            .filter(|(other, _)| *other != place)
+            .find(|(at, other)| {
+                // Of two that are the same, the second one.
+                covers(other.trim_end_matches('/').as_bytes(), path.as_bytes())
+                    && (*other != path || *at < place)
+            })?;
+        Some(format!(
+            "--websocket {path} has no effect: --websocket {other} covers it"
+        ))
     });
     let circles = upstreams
         .iter()
@@ -169,7 +197,7 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
                 route.path
             )
         });
-    in_vain.chain(circles).collect()
+    in_vain.chain(websockets).chain(circles).collect()
 }
 
 /// Finds flags of which one would have to win, without a word.
@@ -362,6 +390,30 @@ mod tests {
                 "--early-hints has no effect",
             ),
             (
+                "--route /=h2c://a --upstream-max-connections 5",
+                "--upstream-max-connections has no effect",
+            ),
+            (
+                "--route /=http://a --tunnel-timeout 5s",
+                "--tunnel-timeout has no effect",
+            ),
+            (
+                "--max-connections 10 --max-connections-per-client 10",
+                "--max-connections-per-client has no effect",
+            ),
+            (
+                "--route /=http://a --websocket /a --websocket /a",
+                "--websocket /a has no effect: --websocket /a covers it",
+            ),
+            (
+                "--route /=http://a --websocket /a/b --websocket /a",
+                "--websocket /a/b has no effect: --websocket /a covers it",
+            ),
+            (
+                "--route /=http://a --websocket / --websocket /a",
+                "--websocket /a has no effect: --websocket / covers it",
+            ),
+            (
                 "--body-timeout 0 --min-body-rate 1",
                 "--min-body-rate has no effect",
             ),
@@ -387,6 +439,10 @@ mod tests {
             "--route /=http://b --route /a=https://a --upstream-name a",
             "--listen none --listen-h2c 127.0.0.1:1 --route /=http://127.0.0.1:2,127.0.0.2:1",
             "--early-hints on",
+            "--route /=http://a --websocket /a --websocket /ab --tunnel-timeout 1s",
+            "--route /=h2c://a --tunnel-timeout 1s",
+            "--route /=h2c://a --route /b=http://b --upstream-max-connections 5",
+            "--max-connections 10 --max-connections-per-client 9",
             "get http://a",
         ] {
             let warnings = read(line).unwrap().warnings;

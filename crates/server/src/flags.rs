@@ -12,7 +12,7 @@ use tidegate_proto::{Priorities, is_authority};
 
 use crate::get;
 use crate::path::RequestPath;
-use crate::proxy::fields::field_to_drop;
+use crate::proxy::fields::{field_to_drop, is_written_anew};
 use crate::proxy::target::UpstreamTarget;
 use crate::push::{Mode, Preload};
 
@@ -393,7 +393,14 @@ fn field_name(typed: &str) -> Result<Box<[u8]>, String> {
     if typed.is_empty() || !typed.bytes().all(is_fit) {
         return Err("expected the name of a field, such as X-Own-User".into());
     }
-    Ok(field_to_drop(typed))
+    let name = field_to_drop(typed);
+    if is_written_anew(&name) {
+        return Err(format!(
+            "the proxy writes {} itself, whatever a client says",
+            name.escape_ascii()
+        ));
+    }
+    Ok(name)
 }
 
 fn route(typed: &str) -> Result<Route, String> {
@@ -791,6 +798,9 @@ mod tests {
             "--push sometimes",
             "--route /=http://",
             "--websocket socket",
+            "--drop-field Host",
+            "--drop-field x_forwarded_for",
+            "--drop-field content-length",
             "--proxy-protocol-from 127.0.0.1",
             "--proxy-protocol --proxy-protocol-from everywhere",
             "--upstream-cert only.pem",

@@ -79,7 +79,7 @@ impl<T> Router<T> {
 }
 
 /// Whether `path` is `prefix` or below it.
-fn covers(prefix: &[u8], path: &[u8]) -> bool {
+pub(crate) fn covers(prefix: &[u8], path: &[u8]) -> bool {
     let rest = path.strip_prefix(prefix);
     matches!(rest, Some([] | [b'/', ..]))
 }

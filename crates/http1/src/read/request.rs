@@ -8,7 +8,7 @@ use tidegate_proto::{
 };
 
 use super::body::BodyReader;
-use super::target::push_pseudo_fields;
+use super::target::{push_pseudo_fields, split_absolute};
 use super::{
     ConnectionOptions, Counts, Framing, MAX_FIELD_LINES, has_member, is_about_the_connection,
     version_of, violation_of,
@@ -50,7 +50,7 @@ pub(crate) fn parse(
 ) -> Result<Request, Violation> {
     let target = target_of(octets)?;
     if !target.is_ascii() {
-        return parse(&with_ascii_target(octets, target), scheme, offers, config);
+        return parse(&with_ascii_target(octets, target)?, scheme, offers, config);
     }
     let mut places = [const { MaybeUninit::uninit() }; MAX_FIELD_LINES];
     let mut parsed = httparse::Request::new(&mut []);
@@ -152,11 +152,16 @@ pub(crate) fn parse(
     })
 }
 
-/// The same head, with a target in ASCII.
-fn with_ascii_target(octets: &[u8], target: &[u8]) -> Vec<u8> {
-    let begin = octets.iter().position(|&octet| octet == b' ');
-    let (method, rest) = octets.split_at(begin.map_or(0, |begin| begin + 1));
-    [method, &ascii_target(target), &rest[target.len()..]].concat()
+/// The same head, with a target in ASCII. Only a path and a query may have other bytes; in an authority, Host has none either.
+fn with_ascii_target(octets: &[u8], target: &[u8]) -> Result<Vec<u8>, Violation> {
+    let path = match target {
+        [b'/', ..] => target,
+        _ => split_absolute(target).ok_or(Violation::TargetInvalid)?.1,
+    };
+    let method = octets.iter().position(|&octet| octet == b' ');
+    let end = method.map_or(0, |method| method + 1) + target.len();
+    let (before, behind) = (&octets[..end - path.len()], &octets[end..]);
+    Ok([before, &ascii_target(path), behind].concat())
 }
 
 /// RFC 9112 §3: "request-line = method SP request-target SP HTTP-version", of which this is the target.

@@ -62,7 +62,7 @@ pub(crate) fn push_pseudo_fields(
 }
 
 /// RFC 9112 §3.2.2: absolute-form, cut into authority and the rest.
-fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = target.iter().position(|&octet| octet == b':')?;
     let (scheme, rest) = target.split_at(colon);
     // RFC 3986 §3.1: schemes are case-insensitive. Others than these two name nothing that is here.

@@ -116,6 +116,17 @@ fn absolute_form() {
         let mut peer = sent(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
         peer.expect_refusal(Violation::TargetInvalid, 400);
     }
+    // Scripts send UTF-8 in a path and a query. What Host may not have, an authority may not have here either.
+    assert_eq!(
+        target("GET http://o/ä?ö HTTP/1.1", "h"),
+        pair("o", "/%C3%A4?%C3%B6")
+    );
+    for target in ["http://ä/", "http://ä.example?ö", "ä", "http:/ä"] {
+        let mut peer = sent(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        peer.expect_refusal(Violation::TargetInvalid, 400);
+    }
+    let mut peer = sent("CONNECT ä:443 HTTP/1.1\r\nHost: a\r\n\r\n");
+    peer.expect_refusal(Violation::TargetInvalid, 400);
     // §3.2: Host must be there all the same, once and valid.
     sent("GET http://o/ HTTP/1.1\r\n\r\n").expect_refusal(Violation::HostMissing, 400);
     sent("GET http://o/ HTTP/1.1\r\nHost: a b\r\n\r\n").expect_refusal(Violation::HostInvalid, 400);

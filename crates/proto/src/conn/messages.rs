@@ -219,32 +219,11 @@ impl Connection {
         fields: &Fields,
     ) -> Outcome {
         self.charge_own_reset()?;
-        let sentence = format!("The request is malformed: {violation}.\n");
-        let window = self
-            .send_window
-            .available()
-            .min(self.settings.peer.initial_window_size as usize);
-        // RFC 9110 §9.3.2: in answer to HEAD, a server "MUST NOT send content".
+        let window = self.settings.peer.initial_window_size as usize;
         let is_head = fields.get_known(KnownName::METHOD) == Some(b"HEAD");
-        let has_content = !is_head && sentence.len() <= window;
-        let mut head = self.config.own_head(400);
-        if has_content {
-            head.push("content-type", "text/plain; charset=utf-8");
-            head.push("content-length", sentence.len().to_string());
-        }
         // A stream that both ends have ended can't be reset (RFC 9113 §5.1), so the reset is the end of such a response. A
         // client that goes on sending is asked to stop, as after any early response (§8.1).
-        self.send_block(id, head.fields(), head.stamp(), !end && !has_content);
-        if has_content {
-            self.send_window.take(sentence.len());
-            self.stats.body_out += sentence.len() as u64;
-            self.data_frames_sent += 1;
-            let len = sentence.len() as u32;
-            self.send(|out| {
-                Data::write_head(id, len, !end, out);
-                out.extend_from_slice(sentence.as_bytes());
-            });
-        }
+        self.send_400(id, violation, is_head, window, !end);
         let code = if end {
             violation.code()
         } else {
@@ -256,6 +235,39 @@ impl Connection {
             code,
             cause: ResetCause::Violation(violation),
         }))
+    }
+
+    /// The response to a malformed request, with a sentence as its content if `window`, the stream's in bytes, has room for it. `ends`:
+    /// it ends the stream on our side; else a reset is to follow.
+    #[cold]
+    pub(super) fn send_400(
+        &mut self,
+        id: StreamId,
+        violation: Violation,
+        is_head: bool,
+        window: usize,
+        ends: bool,
+    ) {
+        let sentence = format!("The request is malformed: {violation}.\n");
+        let window = self.send_window.available().min(window);
+        // RFC 9110 §9.3.2: in answer to HEAD, a server "MUST NOT send content".
+        let has_content = !is_head && sentence.len() <= window;
+        let mut head = self.config.own_head(400);
+        if has_content {
+            head.push("content-type", "text/plain; charset=utf-8");
+            head.push("content-length", sentence.len().to_string());
+        }
+        self.send_block(id, head.fields(), head.stamp(), ends && !has_content);
+        if has_content {
+            self.send_window.take(sentence.len());
+            self.stats.body_out += sentence.len() as u64;
+            self.data_frames_sent += 1;
+            let len = sentence.len() as u32;
+            self.send(|out| {
+                Data::write_head(id, len, ends, out);
+                out.extend_from_slice(sentence.as_bytes());
+            });
+        }
     }
 
     fn on_response(&mut self, slot: usize, state: State, end: bool, fields: Fields) -> Outcome {

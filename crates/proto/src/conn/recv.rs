@@ -12,6 +12,7 @@ use crate::conn::timer::Timer;
 use crate::conn::{Connection, Role};
 use crate::error::{ResetCause, Violation};
 use crate::event::Event;
+use crate::stream::Phase;
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Illegal, Input, Sender};
 
@@ -143,6 +144,16 @@ impl Connection {
             return None;
         }
         let slot = slot?;
+        let stream = self.streams.get(slot);
+        // RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to closing or resetting the stream."
+        // Here the head was right, and what came behind it isn't.
+        if self.role == Role::Server
+            && stream.send.phase == Phase::Head
+            && violation.is_of_message()
+        {
+            let window = stream.send.window.available();
+            self.send_400(id, violation, stream.head_request, window, false);
+        }
         self.send_reset(slot, violation.code());
         self.let_go(slot);
         Some(reset_event(id, violation))

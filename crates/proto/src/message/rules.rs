@@ -169,9 +169,8 @@ impl<'a> Regular<'a> {
 }
 
 impl Regular<'_> {
-    /// RFC 9110 §8.6: "Content-Length = 1*DIGIT".
     fn note_length(&mut self, value: &[u8]) -> Result<(), Violation> {
-        let length = match parse_length(value) {
+        let length = match parse_content_length(value) {
             Some(length) => length,
             None => return self.note_lengths(value),
         };
@@ -187,7 +186,7 @@ impl Regular<'_> {
     /// list.
     #[cold]
     fn note_lengths(&mut self, value: &[u8]) -> Result<(), Violation> {
-        let length = parse_length(value).or_else(|| parse_equal_lengths(value));
+        let length = parse_content_length(value).or_else(|| parse_equal_lengths(value));
         let length = length.ok_or(Violation::ContentLengthInvalid)?;
         self.spelling = Spelling::Repeatedly;
         match self.content_length.replace(length) {
@@ -275,6 +274,14 @@ pub(super) fn is_same_authority(authority: &[u8], host: &[u8], scheme: &[u8]) ->
         || authority[..bare(authority)].eq_ignore_ascii_case(&host[..bare(host)])
 }
 
+/// RFC 9110 §8.6: "Content-Length = 1*DIGIT". A zero in front is legal and refused: some read octal.
+fn parse_content_length(digits: &[u8]) -> Option<u64> {
+    match digits {
+        [b'0', _, ..] => None,
+        _ => parse_length(digits),
+    }
+}
+
 /// The number that all members of a list are.
 fn parse_equal_lengths(list: &[u8]) -> Option<u64> {
     if !list.contains(&b',') || list.trim_ascii() != list {
@@ -285,7 +292,7 @@ fn parse_equal_lengths(list: &[u8]) -> Option<u64> {
         let is_ows = |byte: &&u8| matches!(byte, b' ' | b'\t');
         let start = member.iter().take_while(is_ows).count();
         let end = member[start..].iter().rev().take_while(is_ows).count();
-        parse_length(&member[start..member.len() - end])
+        parse_content_length(&member[start..member.len() - end])
     });
     let first = members.next()??;
     members.all(|member| member == Some(first)).then_some(first)

@@ -288,6 +288,60 @@ fn a_malformed_request_is_answered_by_400_and_one_sentence() {
 }
 
 #[test]
+fn a_request_that_turns_out_malformed_is_answered_by_400_and_one_sentence() {
+    // RFC 9113 §8.1.1, as above, where the head was right and what came behind it isn't.
+    let long = || wire::headers(1, &with(POST, &[("content-length", "4")]));
+    let post = || wire::headers(1, POST);
+    for (frames, violation) in [
+        (
+            vec![long(), wire::data(1, "five!")],
+            Violation::ContentLengthMismatch,
+        ),
+        (
+            vec![long(), wire::data(1, "abc").end()],
+            Violation::ContentLengthMismatch,
+        ),
+        (
+            vec![post(), wire::headers(1, &[("a", "b")])],
+            Violation::TrailersWithoutEndStream,
+        ),
+        (
+            vec![post(), wire::headers(1, &[(":path", "/")]).end()],
+            Violation::PseudoFieldInTrailers,
+        ),
+        (
+            vec![post(), wire::headers(1, &[("connection", "x")]).end()],
+            Violation::ConnectionSpecificField,
+        ),
+        (
+            vec![post(), wire::headers(1, &[("a b", "c")]).end()],
+            Violation::FieldNameInvalid,
+        ),
+    ] {
+        let mut peer = client();
+        println!("{frames:?}");
+        peer.send_all(frames);
+        peer.answered_by_400(1, violation);
+        assert_eq!(peer.engine.active_streams(), 0);
+    }
+    // A response that has begun is no place for another one.
+    let mut peer = client();
+    peer.send(long());
+    peer.respond(1, 200, "whole");
+    peer.frames.clear();
+    peer.send(wire::data(1, "five!"));
+    let heads = peer
+        .frames
+        .iter()
+        .filter(|frame| matches!(frame, Received::Head(_)));
+    assert_eq!(heads.count(), 0);
+    // What is no message's fault is answered by a reset alone.
+    let mut peer = client();
+    peer.send_all([post(), wire::window_update(1, 0)]);
+    peer.stream_error(1, Violation::WindowUpdateOfZeroOnStream);
+}
+
+#[test]
 fn a_sentence_needs_a_window_and_a_method_with_content() {
     // RFC 9113 §6.9.1: "The sender MUST NOT send a flow-controlled frame with a length that exceeds the space available".
     // RFC 9110 §9.3.2: in answer to HEAD, a server "MUST NOT send content".
@@ -454,6 +508,10 @@ fn content_length_is_a_number() {
         "99999999999999999999",
         "4, 5",
         "4,",
+        // A zero in front is within the grammar, and some read octal: HTTP/1.1 refuses it as well.
+        "00",
+        "010",
+        "8, 08",
     ] {
         malformed_request(
             &with(GET, &[("content-length", value)]),

@@ -178,6 +178,27 @@ pub fn field_to_drop(name: &str) -> Box<[u8]> {
     taken_for(name.to_ascii_lowercase().as_bytes()).into()
 }
 
+/// Whether what a request says in the field of this name doesn't go on as it is from anybody, so that there is nothing to drop.
+pub fn is_written_anew(name: &[u8]) -> bool {
+    matches!(
+        KnownName::of(name),
+        Some(
+            KnownName::HOST
+                | KnownName::CONNECTION
+                | KnownName::KEEP_ALIVE
+                | KnownName::PROXY_CONNECTION
+                | KnownName::TRANSFER_ENCODING
+                | KnownName::CONTENT_LENGTH
+                | KnownName::UPGRADE
+                | KnownName::HTTP2_SETTINGS
+                | KnownName::X_FORWARDED_FOR
+                | KnownName::X_FORWARDED_HOST
+                | KnownName::X_FORWARDED_PROTO
+                | KnownName::FORWARDED
+        )
+    )
+}
+
 /// The head of a request for a WebSocket, as the GET that it is in HTTP/1.1 for who doesn't know WebSockets.
 pub fn without_upgrade(head: &RequestHead) -> RequestHead {
     let mut plain = RequestHead::new("GET", head.scheme(), head.authority(), head.path());

@@ -298,12 +298,12 @@ impl<S: Service> MemoryLoop<S> {
         Ok(Self { inner })
     }
 
-    /// A client connects in cleartext, from `peer`.
+    /// A client connects in cleartext, from `peer`. It begins at the time of the last turn.
     pub fn accept(&mut self, socket: MemorySocket, peer: SocketAddr) {
         self.inner.accept_in_memory(socket, peer, None);
     }
 
-    /// A client connects over TLS, from `peer`.
+    /// The same over TLS.
     ///
     /// # Errors
     /// What rustls says, such as that there are no random numbers.
@@ -322,6 +322,11 @@ impl<S: Service> MemoryLoop<S> {
     /// What was dialled since the last call.
     pub fn dialled(&mut self) -> Vec<Dialled> {
         self.inner.dialled()
+    }
+
+    /// How many connections wait for another loop to make room for them.
+    pub fn parked(&self) -> usize {
+        self.inner.parked()
     }
 
     /// Lets the loop do what there is to do. Returns whether it has not ended.

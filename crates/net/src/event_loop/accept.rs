@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
-use mio::net::TcpStream;
 use mio::{Interest, Token};
 use tidegate_ledger::{Client, ClientKey, Refusal, Resource};
 use tidegate_proto::ErrorCode;
@@ -116,14 +115,21 @@ impl From<Refusal> for Whose {
     }
 }
 
-/// A connection that was taken from the system.
+/// A connection that was taken from the system, or that a simulator has made.
 pub(super) struct Newcomer {
-    socket: TcpStream,
+    socket: Socket,
     peer: SocketAddr,
-    /// The number of the listener that it came by.
-    listener: usize,
+    door: Door,
     /// How long it may wait for room.
     until: Instant,
+}
+
+/// Where a newcomer came in.
+enum Door {
+    /// The listener of this number.
+    Listener(usize),
+    /// The memory of a simulator, with TLS or without.
+    Memory(Option<Box<TlsSession>>),
 }
 
 /// What becomes of a newcomer.
@@ -172,9 +178,9 @@ impl<S: Service> EventLoop<S> {
                     }
                 };
                 let newcomer = Newcomer {
-                    socket,
+                    socket: Socket::Tcp(socket),
                     peer,
-                    listener: index,
+                    door: Door::Listener(index),
                     until: now + PARKED_FOR,
                 };
                 self.welcome(newcomer);
@@ -221,25 +227,32 @@ impl<S: Service> EventLoop<S> {
             }
             Admission::Refused => return self.refuse(&newcomer),
         };
-        let Some(accepting) = self.listeners.get_mut(newcomer.listener) else {
-            // A graceful end has begun.
-            return;
-        };
         let (socket, peer) = (newcomer.socket, newcomer.peer);
-        accepting.warning = Warning::Due;
-        let tls = match &accepting.listener.security {
-            Security::Plain => None,
-            Security::Tls(config) => match TlsSession::server(config.rustls(), now) {
-                Ok(session) => Some(Box::new(session)),
-                Err(error) => {
-                    warn!("can't begin TLS with {peer}: {error}");
+        let (tls, local) = match newcomer.door {
+            Door::Listener(number) => {
+                let Some(accepting) = self.listeners.get_mut(number) else {
+                    // A graceful end has begun.
                     return;
-                }
-            },
+                };
+                accepting.warning = Warning::Due;
+                let tls = match &accepting.listener.security {
+                    Security::Plain => None,
+                    Security::Tls(config) => match TlsSession::server(config.rustls(), now) {
+                        Ok(session) => Some(Box::new(session)),
+                        Err(error) => {
+                            warn!("can't begin TLS with {peer}: {error}");
+                            return;
+                        }
+                    },
+                };
+                (tls, accepting.listener.local_addr())
+            }
+            Door::Memory(tls) => (tls, SocketAddr::new(peer.ip(), 80)),
         };
-        let local = accepting.listener.local_addr();
-        let local = socket.local_addr().unwrap_or(local);
-        let socket = Socket::Tcp(socket);
+        let local = match &socket {
+            Socket::Tcp(socket) => socket.local_addr().unwrap_or(local),
+            Socket::Memory(_) => local,
+        };
         self.register_accepted(Transport { socket, tls }, account, peer, local);
     }
 
@@ -248,7 +261,8 @@ impl<S: Service> EventLoop<S> {
         self.conns.totals.refused += 1;
         debug!("{}: refused: no room for its connection", newcomer.peer);
         let open = self.options.ledger.used(Resource::Connections);
-        if let Some(accepting) = self.listeners.get_mut(newcomer.listener)
+        if let Door::Listener(number) = newcomer.door
+            && let Some(accepting) = self.listeners.get_mut(number)
             && accepting.takes_warning()
         {
             warn!(
@@ -447,23 +461,26 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
-    /// For loops in memory: a connection from `peer`, with TLS or without. It is closed if its client may not have it.
+    /// For loops in memory: a connection from `peer`, with TLS or without. It waits for room or is closed, like any other, if its
+    /// client may not have it.
     pub(crate) fn accept_in_memory(
         &mut self,
         socket: MemorySocket,
         peer: SocketAddr,
         tls: Option<TlsSession>,
     ) {
-        let Admission::Granted(account) = self.admit(peer) else {
-            self.conns.totals.refused += 1;
-            return;
-        };
-        let transport = Transport {
+        let newcomer = Newcomer {
             socket: Socket::Memory(socket),
-            tls: tls.map(Box::new),
+            peer,
+            door: Door::Memory(tls.map(Box::new)),
+            until: self.conns.now() + PARKED_FOR,
         };
-        let local = SocketAddr::new(peer.ip(), 80);
-        self.register_accepted(transport, account, peer, local);
+        self.welcome(newcomer);
+    }
+
+    /// For loops in memory: how many connections wait for another loop to make room.
+    pub(crate) fn parked(&self) -> usize {
+        self.parked.len()
     }
 }
 

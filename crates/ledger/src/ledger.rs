@@ -1,5 +1,6 @@
 //! The totals of a process, and the accounts of its clients.
 
+use std::cmp;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -123,7 +124,8 @@ impl Ledger {
         self.shards.iter().map(count).sum()
     }
 
-    /// The client that holds most of `resource`, if anybody holds some. Walks over all accounts, under their locks.
+    /// The client that holds most of `resource`, if anybody holds some; of several with the same the one whose key is least. Walks over
+    /// all accounts, under their locks.
     pub fn largest(&self, resource: Resource) -> Option<Arc<Client>> {
         let mut largest: Option<Arc<Client>> = None;
         let mut others = Vec::new();
@@ -131,8 +133,15 @@ impl Ledger {
             // The last one to have an account takes the lock to remove it, so none is dropped in here.
             others.extend(lock(shard).values().filter_map(Weak::upgrade));
             for client in others.drain(..) {
-                let most = largest.as_ref().map_or(0, |most| most.held(resource));
-                if client.held(resource) > most {
+                let held = client.held(resource);
+                let is_larger = match &largest {
+                    None => held > 0,
+                    Some(most) => match held.cmp(&most.held(resource)) {
+                        cmp::Ordering::Equal => client.key < most.key,
+                        order => order.is_gt(),
+                    },
+                };
+                if is_larger {
                     largest = Some(client);
                 }
             }

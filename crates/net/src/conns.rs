@@ -415,14 +415,15 @@ impl Conns {
         newcomer: Option<ClientKey>,
         whose: Whose,
     ) -> Option<u32> {
-        let own = newcomer.map_or(0, |newcomer| self.queue.of(newcomer));
         let candidates: Vec<ClientKey> = match whose {
             Whose::Own => newcomer.into_iter().collect(),
             Whose::Larger => {
-                let largest = self.queue.largest().take(LARGEST_ASKED);
-                let larger = largest.filter(|(count, _)| *count > own);
-                let larger = larger.map(|(_, client)| client);
-                larger.chain(newcomer).collect()
+                // In all, not here: who has many elsewhere isn't smaller than a newcomer who has one here.
+                let held = |client: &Client| client.held(Resource::Connections);
+                let own = newcomer.map_or(0, |newcomer| held(&self.ledger.client(newcomer)));
+                let largest = self.largest().into_iter();
+                let larger = largest.filter(|client| held(client) > own);
+                larger.map(|client| client.key()).chain(newcomer).collect()
             }
         };
         candidates

@@ -194,6 +194,27 @@ fn the_connection_idle_longest_of_who_has_most_makes_room() {
 }
 
 #[test]
+fn who_has_many_at_another_worker_takes_no_newcomers_connection_here() {
+    let mut there = Lab::with_connections(8);
+    let ledger = Arc::clone(&there.ledger);
+    let mut here = Lab::new(limits(8), |options| options.ledger = ledger);
+    let greedy: Vec<Peer> = (0..7).map(|_| there.connect(1, &get("/hold"))).collect();
+    assert!(greedy.iter().all(|peer| !peer.is_closed()));
+    // The newcomer's request is on its way still.
+    let mut newcomer = here.connect(2, b"");
+    let one_more = here.connect(1, b"");
+    // So long it waits for the other worker to make room.
+    for _ in 0..600 {
+        here.run();
+    }
+    assert!(one_more.is_closed() && !newcomer.is_closed());
+    newcomer.say(&get("/"));
+    here.run();
+    assert!(newcomer.is_answered());
+    assert_eq!((here.totals().made_room, here.totals().refused), (0, 1));
+}
+
+#[test]
 fn who_never_asked_for_anything_makes_room_before_who_did() {
     let mut lab = Lab::with_connections(4);
     let mut asked = lab.connect(1, &get("/"));

@@ -11,6 +11,7 @@ use tidegate_proto::{
 };
 
 use crate::exchange::{Exchange, More, Phase, Version};
+use crate::memory::head_size;
 use crate::read::Kind;
 use crate::read::body::{BodyReader, Piece};
 use crate::read::section::Section;
@@ -282,7 +283,10 @@ impl Connection {
                 data: Bytes::new(),
                 end: true,
             },
-            Piece::End(fields) => Event::Trailers { id, fields },
+            Piece::End(fields) => {
+                exchange.head += head_size(&fields);
+                Event::Trailers { id, fields }
+            }
         };
         self.watch_body();
         self.note_whole_if_read();

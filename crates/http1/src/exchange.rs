@@ -78,7 +78,7 @@ pub(crate) struct Exchange {
     pub(crate) trailers: Trailers,
     /// That was granted: what goes through has no frame any more.
     pub(crate) is_tunnel: bool,
-    /// What the request's head counts as memory.
+    /// What the request's head and trailers count as memory.
     pub(crate) head: u64,
     /// The connection goes on behind this exchange.
     pub(crate) persistent: bool,

@@ -365,8 +365,8 @@ pub enum ResetCause {
     Violation(Violation),
     /// The peer's GOAWAY says that it never processed the stream: it can be retried elsewhere (RFC 9113 §6.8).
     Unprocessed,
-    /// The engine refused the stream with REFUSED_STREAM, because
-    /// [`Config::memory_budget`](crate::Config::memory_budget) was used up. No other event tells of the stream.
+    /// [`Config::memory_budget`](crate::Config::memory_budget) was used up. The engine refused the request with REFUSED_STREAM, and
+    /// no other event tells of the stream; or it reset it with ENHANCE_YOUR_CALM in place of its trailers.
     OverMemoryBudget,
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use proptest::prelude::*;
 use tidegate_proto::{
-    Body, Config, ErrorCode, Event, MemoryBudget, RequestHead, ResetCause, ResponseHead, StreamId,
+    Body, Config, ErrorCode, Event, Fields, MemoryBudget, RequestHead, ResetCause, ResponseHead,
+    StreamId,
 };
 use tidegate_testkit::pair::Pair;
 
@@ -245,6 +246,48 @@ fn heads_of_requests_in_progress_are_charged() {
         "{taken} requests of 40 KB in 4 MB"
     );
     assert!(budget.held() <= budget.size());
+}
+
+#[test]
+fn trailers_of_requests_in_progress_are_charged() {
+    let budget = MemoryBudget::new(4 << 20);
+    let mut greedy = Joined::new(&budget);
+    let head = RequestHead::new("POST", "https", "localhost", "/");
+    let mut trailers = Fields::new();
+    for _ in 0..5 {
+        trailers.push("x-large", "x".repeat(3900));
+    }
+    let client = &mut greedy.pair.client.engine;
+    let ids: Vec<StreamId> = (0..100)
+        .map(|_| client.open(&head, Body::Stream).unwrap())
+        .collect();
+    greedy.pair.drive();
+    for id in ids {
+        let mut stream = greedy.pair.client.engine.stream(id).unwrap();
+        stream.trailers(&trailers).unwrap();
+    }
+    greedy.pair.drive();
+    let (mut taken, mut refused) = (0, 0);
+    while let Some(event) = greedy.pair.server.events.pop_front() {
+        match event {
+            Event::Trailers { .. } => taken += 1,
+            Event::Reset { code, cause, .. } => {
+                assert_eq!(code, ErrorCode::ENHANCE_YOUR_CALM);
+                assert_eq!(cause, ResetCause::OverMemoryBudget);
+                refused += 1;
+            }
+            _ => {}
+        }
+    }
+    // Many come in one round of input, so it isn't enough that no more is read.
+    assert!(refused > 0);
+    assert!(
+        (50..99).contains(&taken),
+        "{taken} trailers of 40 KB in 4 MB"
+    );
+    assert!(budget.held() <= budget.size());
+    drop(greedy);
+    assert_eq!(budget.held(), 0);
 }
 
 #[test]

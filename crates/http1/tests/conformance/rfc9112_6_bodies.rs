@@ -506,3 +506,23 @@ fn what_is_held_of_bodies_takes_its_part_of_the_memory_budget() {
     drop((all, late));
     assert_eq!(budget.held(), 0);
 }
+
+#[test]
+fn trailers_take_their_part_of_the_memory_budget() {
+    let budget = MemoryBudget::new(1 << 20);
+    let mut config = Config::server();
+    config.memory_budget = Some(Arc::clone(&budget));
+    let mut peer = client_of(config);
+    let value = "x".repeat(30_000);
+    peer.send(format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx-large: {value}\r\n\r\n"
+    ));
+    peer.expect_request();
+    assert!(matches!(peer.next(), Event::Trailers { .. }));
+    // Their reader may keep them, too.
+    assert!(
+        peer.conn.held_bytes() > 60_000,
+        "{}",
+        peer.conn.held_bytes()
+    );
+}

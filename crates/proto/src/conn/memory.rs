@@ -23,7 +23,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// The part of what is held that has no sum elsewhere.
 pub(crate) struct Memory {
     holding: Holding,
-    /// Heads of requests whose streams are here.
+    /// Heads and trailers of requests whose streams are here.
     heads: u64,
     /// Pieces of bodies that owners wrote, and that wait to be sent.
     streamed: u64,
@@ -148,6 +148,22 @@ impl Connection {
         }
         stream.recv.head = head;
         self.memory.heads += u64::from(head);
+        true
+    }
+
+    /// Whether there is memory for the trailers of a stream's message. A request's are counted then, as its head is; those of a
+    /// response are bounded as its head is, by how many responses are asked for.
+    pub(super) fn admit_trailers(&mut self, slot: usize, fields: &Fields) -> bool {
+        let size = head_size(fields);
+        if self.role == Role::Client {
+            return true;
+        }
+        if !self.has_room_for(size as usize) {
+            return false;
+        }
+        let recv = &mut self.streams.get_mut(slot).recv;
+        recv.head += size;
+        self.memory.heads += u64::from(size);
         true
     }
 

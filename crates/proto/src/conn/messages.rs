@@ -87,6 +87,10 @@ impl Connection {
                 self.end_of_message(slot)?;
                 self.recount(slot);
                 let told = !self.streams.get(slot).recv.discard;
+                if told && !self.admit_trailers(slot, &fields) {
+                    self.lose_for_memory(slot);
+                    return Ok(None);
+                }
                 self.remove_if_closed(slot);
                 Ok(told.then_some(Event::Trailers { id, fields }))
             }
@@ -193,6 +197,14 @@ impl Connection {
             code,
             cause: ResetCause::OverMemoryBudget,
         }
+    }
+
+    /// There is no memory for a request's trailers, of which its owner has the head already.
+    fn lose_for_memory(&mut self, slot: usize) {
+        self.stats.refused_for_memory += 1;
+        let code = ErrorCode::ENHANCE_YOUR_CALM;
+        self.send_reset(slot, code);
+        self.lose(slot, code, ResetCause::OverMemoryBudget);
     }
 
     /// RFC 9113 §10.5.1: "A server that receives a larger field block than it is willing to handle can send an HTTP 431

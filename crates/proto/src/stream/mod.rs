@@ -78,7 +78,7 @@ pub(crate) struct Recv {
     pub(crate) untimed: bool,
     pub(crate) tuning: Autotune,
     pub(crate) grant: Grant,
-    /// What the request's head counts as memory.
+    /// What the request's head and trailers count as memory.
     pub(crate) head: u32,
     /// What of the connection's sums is this stream's.
     pub(crate) share: Share,

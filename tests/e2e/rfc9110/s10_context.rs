@@ -18,6 +18,7 @@ fn content_that_waits_is_invited() {
                 &[("expect", "100-continue")][..],
                 &[("expect", "100-Continue, x")],
                 &[("expect", "x"), ("expect", "100-continue")],
+                &[("expect", "100-continue;x=y")],
             ] {
                 let answer = way.ask("POST", path, lines, "hello");
                 assert_eq!(

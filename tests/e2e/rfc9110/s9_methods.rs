@@ -123,6 +123,15 @@ fn options_of_a_resource_and_of_the_server() {
                 "{}: {path}",
                 answer.way
             );
+            // §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of … 204 (No Content)."
+            for framing in ["content-length", "transfer-encoding"] {
+                let said = answer.values(framing);
+                assert!(
+                    answer.status != 204 || said.is_empty(),
+                    "{}: {said:?}",
+                    answer.way
+                );
+            }
         }
     }
     // RFC 9112 §3.2.4: "If a proxy receives an OPTIONS request with an absolute-form of request-target in which the URI has an empty path
@@ -138,6 +147,20 @@ fn trace_and_connect_go_nowhere() {
     let front = Front::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     for mut way in front.ways() {
         assert_eq!(way.ask("TRACE", "/", &[], "").status, 405);
+    }
+    // Nor does a target of our own reflect one: not even the one that answers any other method.
+    let lab = Lab::new();
+    for mut way in lab.direct() {
+        for path in ["/ten.txt", "/status", "/upload", "/echo"] {
+            let answer = way.ask("TRACE", path, &[], "");
+            assert_eq!(answer.status, 405, "{}: {path}", answer.way);
+            let allowed = answer.field("allow");
+            assert!(
+                !allowed.is_empty() && !allowed.contains("TRACE"),
+                "{}: {path}",
+                answer.way
+            );
+        }
     }
     for target in ["localhost:80", "localhost:", "localhost", "localhost:99999"] {
         let mut client = crate::http1::Client::new(front.server.h2c);

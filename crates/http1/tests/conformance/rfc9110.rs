@@ -38,6 +38,8 @@ fn an_expectation_may_be_one_of_several() {
         "Expect: 100-continue, x",
         "Expect: x, 100-Continue",
         "Expect: x\r\nExpect: 100-continue",
+        "Expect: 100-continue;x=y",
+        "Expect: x=\"y\", 100-continue = 1",
     ] {
         let mut peer = sent(format!(
             "POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\nContent-Length: 5\r\n\r\n"

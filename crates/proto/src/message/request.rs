@@ -358,11 +358,13 @@ impl RequestHead {
 
     /// Whether the client waits for 100 (Continue) before it sends its content.
     pub fn expects_continue(&self) -> bool {
-        // RFC 9110 §10.1.1: "Expect = #expectation", so it may be one of several, on several lines.
+        // RFC 9110 §10.1.1: "Expect = #expectation", so it may be one of several, on several lines. "expectation = token [ "=" ( token /
+        // quoted-string ) parameters ]": whatever follows the name, a client that sends it waits.
         self.headers()
             .filter(|field| field.known == Some(KnownName::EXPECT))
             .flat_map(|field| field.value.split(|byte| *byte == b','))
-            .any(|member| member.trim_ascii().eq_ignore_ascii_case(b"100-continue"))
+            .filter_map(|member| member.split(|byte| matches!(byte, b'=' | b';')).next())
+            .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"100-continue"))
     }
 
     /// The value of `content-length`, if the field is there.

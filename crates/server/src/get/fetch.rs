@@ -160,11 +160,15 @@ impl Fetcher {
                 .iter()
                 .map(|(status, count)| format!("{status}: {count}"))
                 .collect();
+            let statuses = match statuses[..] {
+                [] => String::new(),
+                _ => format!(" ({})", statuses.join(", ")),
+            };
             eprintln!(
-                "{} of {} answered ({}), {} bytes in {:.3} s, {} connections",
+                "{} of {} answered{}, {} bytes in {:.3} s, {} connections",
                 self.statuses.values().sum::<usize>(),
                 self.requests.len(),
-                statuses.join(", "),
+                statuses,
                 self.bytes,
                 took.as_secs_f64(),
                 stats.connected,

@@ -14,8 +14,12 @@ pub struct Echo {
     pipe: Pipe,
 }
 
-/// Answers any method.
+/// Answers any method but TRACE: what comes back is the content, not the request (RFC 9110 §9.3.8).
 pub fn answer(request: &mut Request<'_>) -> Outcome {
+    if request.method() == b"TRACE" {
+        let allow = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
+        return Outcome::Answered(request.respond_methods(allow));
+    }
     request.invite_body();
     let mut head = request.head_of(200);
     let kind = request.head.get_known(KnownName::CONTENT_TYPE);

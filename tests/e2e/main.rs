@@ -18,10 +18,12 @@
 //! - `proxy`     routes that lead to upstreams
 //! - `paths`     spellings of paths that servers read in different ways
 //! - `get`       `tidegate get`
+//! - `documents` the page of flags
 //! - `rfc9110`   the semantics of HTTP, section by section, over both protocols and through the proxy
 
 mod client;
 mod disk;
+mod documents;
 mod files;
 mod get;
 mod headers;

@@ -1,6 +1,6 @@
 //! The documents at the top of the repository say what the code says: examples, links, the map, limits.
 //!
-//! `BLESS=1 cargo test -p tidegate-testkit --test documents` puts changed examples into the README.
+//! `BLESS=1 cargo test -p tidegate-testkit --test documents` puts changed examples into `docs/embedding.md`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -41,8 +41,8 @@ fn with_example(text: &str, source: &str, code: &str) -> Option<String> {
 }
 
 #[test]
-fn the_readme_shows_the_examples_as_they_are() {
-    let before = read("README.md");
+fn the_page_on_embedding_shows_the_examples_as_they_are() {
+    let before = read("docs/embedding.md");
     let mut text = before.clone();
     for (source, most_lines) in [
         ("crates/proto/examples/blocking.rs", 60),
@@ -52,14 +52,49 @@ fn the_readme_shows_the_examples_as_they_are() {
         let lines = code.lines().count();
         assert!(lines <= most_lines, "{source} has {lines} lines");
         text = with_example(&text, source, &code)
-            .unwrap_or_else(|| panic!("README.md has no code block for {source}"));
+            .unwrap_or_else(|| panic!("docs/embedding.md has no code block for {source}"));
     }
     if std::env::var_os("BLESS").is_some() {
-        fs::write(root().join("README.md"), text).expect("README.md can be written");
+        fs::write(root().join("docs/embedding.md"), text).expect("the page can be written");
     } else {
         assert!(
             text == before,
-            "README.md shows other examples than the files have; run this test again with BLESS=1"
+            "docs/embedding.md shows other examples than the files have; run this test again with BLESS=1"
+        );
+    }
+}
+
+#[test]
+fn the_readme_shows_lines_of_an_example_in_their_order() {
+    let source = "crates/net/examples/service.rs";
+    let (text, code) = (read("README.md"), read(source));
+    let (_, rest) = text
+        .split_once(&format!("<!-- {source}:"))
+        .expect("README.md says where its lines are from");
+    let (_, rest) = rest.split_once("```rust\n").expect("a code block follows");
+    let (shown, _) = rest.split_once("```").expect("the code block ends");
+    let mut lines = code.lines();
+    for line in shown
+        .lines()
+        .filter(|line| !line.trim().starts_with("// …"))
+    {
+        let is_there = lines.any(|other| other == line);
+        assert!(
+            is_there,
+            "{source} doesn't have, after the lines before: {line}"
+        );
+    }
+    let shown = shown.lines().count();
+    assert!((10..=20).contains(&shown), "README.md shows {shown} lines");
+}
+
+#[test]
+fn pages_for_everybody_are_short() {
+    for (page, most) in [("README.md", 9 << 10)] {
+        let bytes = read(page).len();
+        assert!(
+            bytes <= most,
+            "{page} has {bytes} bytes; {most} are allowed"
         );
     }
 }

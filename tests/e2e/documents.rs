@@ -1,0 +1,137 @@
+//! `docs/flags.md` has every flag, as `--help` has.
+//!
+//! `BLESS=1 cargo test -p tidegate --test e2e documents` writes the page again.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use clap::{Arg, ArgAction, CommandFactory};
+use tidegate::flags::Flags;
+
+const INTRODUCTION: &str = "\
+# Flags
+
+<!-- Generated from crates/server/src/flags.rs and crates/server/src/get/flags.rs: change those, then
+     run BLESS=1 cargo test -p tidegate --test e2e documents -->
+
+`tidegate --help` prints the same. Flags that contradict each other, such as two routes for one path,
+are an error. A flag that has no effect beside the others gets a warning in the log.
+[operations.md](operations.md) describes signals, logs and exit statuses.
+
+More about the flags is in the pages on [the proxy](proxy.md), [early hints and pushes](push.md),
+[shares](shares.md), [flow control](flow-control.md), [priorities](priorities.md) and
+[limits](limits.md).
+";
+
+/// The page as the flags say it has to be.
+fn page() -> String {
+    let command = Flags::command();
+    let mut page = INTRODUCTION.to_owned();
+    let mut headings: Vec<&str> = Vec::new();
+    for heading in command.get_arguments().filter_map(Arg::get_help_heading) {
+        if !headings.contains(&heading) {
+            headings.push(heading);
+        }
+    }
+    for heading in headings {
+        let below = |arg: &&Arg| arg.get_help_heading() == Some(heading);
+        let _ = write!(page, "\n## {heading}\n\n");
+        table(&mut page, command.get_arguments().filter(below));
+    }
+    let examples = command
+        .get_after_help()
+        .expect("the help ends with examples");
+    let _ = write!(
+        page,
+        "\n## Values and examples\n\n```text\n{examples}\n```\n"
+    );
+    for command in command.get_subcommands() {
+        let about = command.get_about().expect("a command says what it does");
+        let name = command.get_name();
+        let _ = write!(page, "\n## `tidegate {name}`\n\n{about}.\n\n");
+        table(&mut page, command.get_arguments());
+    }
+    page
+}
+
+fn table<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
+    page.push_str("| flag | default | meaning |\n|---|---|---|\n");
+    for arg in args {
+        let (meaning, default) = meaning_and_default(arg);
+        for cell in [format!("`{}`", spelling(arg)), default, meaning] {
+            // A bar would end the cell, in code too.
+            let _ = write!(page, "| {} ", cell.replace('|', "\\|"));
+        }
+        page.push_str("|\n");
+    }
+}
+
+/// The flag as it is typed: `-o, --output FILE`.
+fn spelling(arg: &Arg) -> String {
+    let short = arg.get_short().map(|short| format!("-{short}"));
+    let long = arg.get_long().map(|long| format!("--{long}"));
+    let names: Vec<String> = short.into_iter().chain(long).collect();
+    let takes_value = !matches!(arg.get_action(), ArgAction::SetTrue);
+    let values = arg.get_value_names().filter(|_| takes_value);
+    let values = values.unwrap_or_default().iter();
+    let values = values.map(|value| value.to_string());
+    let names = (!names.is_empty()).then(|| names.join(", "));
+    names
+        .into_iter()
+        .chain(values)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// What `--help` says of the flag, and its default, which the last words of the help may tell.
+fn meaning_and_default(arg: &Arg) -> (String, String) {
+    let help = arg.get_long_help().or(arg.get_help());
+    let help = help.expect("every flag has a help").to_string();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let told = help
+        .strip_suffix(']')
+        .and_then(|help| help.rsplit_once(" [default: "));
+    if let Some((meaning, default)) = told {
+        return (linked(meaning), default.to_owned());
+    }
+    let values = arg.get_default_values();
+    let default = match arg.get_action() {
+        ArgAction::SetTrue => "off".to_owned(),
+        _ => values
+            .iter()
+            .map(|value| format!("`{}`", value.display()))
+            .collect(),
+    };
+    (linked(&help), default)
+}
+
+/// `text` with a link in place of each `docs/NAME.md`; this page is in `docs/` itself.
+fn linked(text: &str) -> String {
+    let mut linked = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("docs/") {
+        let end = after
+            .find(".md")
+            .expect("a page in docs/ is named with .md");
+        let name = &after[..end + ".md".len()];
+        let _ = write!(linked, "{before}[{name}]({name})");
+        rest = &after[name.len()..];
+    }
+    linked + rest
+}
+
+#[test]
+fn the_page_of_flags_has_what_help_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/flags.md");
+    let page = page();
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, page).expect("docs/flags.md can be written");
+    } else {
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            before == page,
+            "docs/flags.md is stale: run BLESS=1 cargo test -p tidegate --test e2e documents"
+        );
+    }
+}

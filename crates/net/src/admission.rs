@@ -91,11 +91,7 @@ impl Account {
     /// # Errors
     /// Why the client may not have as much.
     pub(crate) fn set_handshake(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let all = CONNECTION + bytes as u64;
-        match all == self.memory.amount() {
-            true => Ok(()),
-            false => self.memory.set(all),
-        }
+        self.memory.set(CONNECTION + bytes as u64)
     }
 
     /// From now on somebody else counts its requests in progress.

@@ -597,7 +597,7 @@ impl Conn {
     /// # Errors
     /// Why its client may not have what the handshake has brought so far.
     pub(crate) fn settle_account(&mut self, now: Instant) -> Result<(), Refusal> {
-        let outside = self.left_over.len() + self.outbox.len() + self.transport.held_bytes();
+        let outside = self.left_over.memory() + self.outbox.len() + self.transport.held_bytes();
         match (&mut self.engine, &mut self.account, self.phase) {
             (Some(engine), ..) => engine.note_outside(outside as u64),
             (None, Some(account), Phase::Handshake | Phase::Unsure) => {

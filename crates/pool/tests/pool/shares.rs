@@ -71,6 +71,51 @@ fn several_greedy_clients_leave_a_place_for_a_newcomer() {
 }
 
 #[test]
+fn connections_that_are_dialled_are_for_whoever_is_next() {
+    let mut lab = nine_places();
+    let upstream = lab.http1();
+    for _ in 0..30 {
+        lab.ask(get(upstream).of(GREEDY));
+    }
+    assert_eq!(lab.dialled.len(), 9);
+    let key = lab.ask(get(upstream).of(HONEST));
+    assert_eq!(lab.dialled.len(), 9, "one upstream has so many places");
+    // Of the first two that come about, one is the newcomer's.
+    lab.accept_h1();
+    let second = lab.accept_h1();
+    lab.respond(second, 200, Body::Empty);
+    assert_eq!(lab.status(key), Some(200));
+}
+
+#[test]
+fn one_client_never_dials_all_connections_that_are_made_on_its_behalf() {
+    for security in [Security::Http1, Security::H2c] {
+        let mut lab = Lab::new(|options, _| {
+            options.max_connections = 9;
+            options.proxy_protocol = Some(2);
+        });
+        let upstream = lab.upstream(security.clone(), 1);
+        let asked = |client: u8, port| {
+            let mut ask = get(upstream).of(client);
+            let from = ([203, 0, 113, client], port).into();
+            ask.options.on_behalf = Some((from, ([198, 51, 100, 9], 443).into()));
+            ask
+        };
+        for _ in 0..30 {
+            lab.ask(asked(GREEDY, 4711));
+        }
+        let its = match security {
+            Security::Http1 => 8,
+            // One takes them all.
+            _ => 1,
+        };
+        assert_eq!(lab.dialled.len(), its);
+        lab.ask(asked(HONEST, 4711));
+        assert_eq!(lab.dialled.len(), its + 1);
+    }
+}
+
+#[test]
 fn windows_of_responses_bound_the_streams() {
     let mut lab = Lab::new(|options, _| {
         let window = u64::from(options.proto.max_stream_window_size);

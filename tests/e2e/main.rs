@@ -9,6 +9,7 @@
 //! - `logs`      logs that are stuck, full or moved away
 //! - `headers`   what their compression saves
 //! - `http1`     the same over HTTP/1.1
+//! - `ledger`    what a connection holds is in its client's account
 //! - `priorities` what goes first, by content and by `x-priority`
 //! - `push`      early hints and pushes
 //! - `sharing`   what a client takes from others: connections, descriptors
@@ -28,6 +29,7 @@ mod files;
 mod get;
 mod headers;
 mod http1;
+mod ledger;
 mod logs;
 mod paths;
 mod priorities;

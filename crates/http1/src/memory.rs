@@ -69,8 +69,9 @@ impl Connection {
         self.holding.admit(held)
     }
 
-    /// Brings what is held into the budget.
-    pub(crate) fn settle_memory(&mut self) {
+    /// Brings what is held into the budget. `transmit` does so; an owner that doesn't call that, since its transport takes
+    /// nothing now, calls this after what has come in.
+    pub fn settle_memory(&mut self) {
         let held = self.held_bytes();
         self.holding.settle(held);
         if self.role == Role::Server && !self.holding.has_room() {

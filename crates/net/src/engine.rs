@@ -159,6 +159,11 @@ impl Engine {
         either!(self, engine => engine.bill(client));
     }
 
+    /// Counts what it holds now, where nothing can be transmitted.
+    pub(crate) fn settle_memory(&mut self) {
+        either!(self, engine => engine.settle_memory());
+    }
+
     /// How many bytes are held for it by its transport.
     pub(crate) fn note_outside(&mut self, bytes: u64) {
         either!(self, engine => engine.note_outside(bytes));

@@ -865,7 +865,8 @@ impl<S: Service> EventLoop<S> {
                 return Err(End::Stopped);
             }
             if !conn.writable {
-                // What the engine has stays there, where priorities and resets still count.
+                // What the engine has stays there, where priorities and resets still count. What has come in is held all the same.
+                engine.settle_memory();
                 return Ok(Settled::Waits);
             }
             let id = conn.id;

@@ -189,8 +189,9 @@ impl Connection {
         }
     }
 
-    /// Brings what is held and lent into the budget.
-    pub(super) fn settle_memory(&mut self) {
+    /// Brings what is held and lent into the budget. `transmit` does so; an owner that doesn't call that, since its transport takes
+    /// nothing now, calls this after what has come in.
+    pub fn settle_memory(&mut self) {
         let held = self.held_bytes();
         self.memory.holding.settle(held);
         if self.role == Role::Server {

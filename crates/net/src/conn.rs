@@ -214,11 +214,6 @@ impl Conn {
         }
     }
 
-    /// What the input that is left over waits for.
-    pub(crate) fn waits_for(&self) -> WaitsFor {
-        self.left_over.waits_for()
-    }
-
     /// Whether input has somewhere to go.
     pub(crate) fn takes_input(&self) -> bool {
         match (&self.engine, self.phase) {

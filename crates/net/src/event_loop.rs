@@ -3,11 +3,13 @@
 //! A turn of the loop:
 //! 1. wait for events, and note on the connections what they say;
 //! 2. accept;
-//! 3. *serve* each connection that is ready: read once, hand its engine's events to the service. Those
-//!    that were dialled come first: what an upstream has said counts before it is asked again;
+//! 3. *serve* connections that are ready, a share of each queue (`turns.rs`): read once, hand the
+//!    engine's events to the service. Those that were dialled come first: what an upstream has said
+//!    counts before it is asked again;
 //! 4. read the mailbox;
 //! 5. *settle* each connection whose engine was touched: have the engine fill the outbox, and write
-//!    that in one go;
+//!    that in one go. Clients that were served are settled at once, so that a share of a turn
+//!    includes their writes;
 //! 6. fire the timers, the service's too, and settle again. What had arrived was read before that, so
 //!    a worker that comes late doesn't hold its own delay against a peer.
 //!
@@ -17,6 +19,7 @@
 mod accept;
 mod relief;
 mod requests;
+mod turns;
 
 use std::io;
 use std::sync::Arc;
@@ -32,11 +35,11 @@ use tidegate_proto::{Event, Flow, Outbox, WallClock};
 pub(crate) use self::accept::Whose;
 use self::accept::{Accepting, Newcomer};
 use self::relief::HeldBack;
+use self::turns::{Budget, Queue, Turns};
 use crate::buffers::Buffers;
 use crate::conn::{Phase, Taken};
 use crate::conns::Network;
 use crate::guess::{Guess, guess};
-use crate::left_over::WaitsFor;
 use crate::loop_clock::LoopClock;
 use crate::mailbox::Letter;
 use crate::memory::Dialled;
@@ -60,6 +63,9 @@ const LETTERS_AT_ONCE: usize = 64;
 /// a small request is one, so a connection that floods costs the others 64 requests' time, some
 /// hundred microseconds.
 const EVENTS_AT_ONCE: usize = 64;
+
+/// Events after which a connection that goes on looks whether there is time left for it.
+const LOOK_AT_TIME: usize = 8;
 
 /// How long a graceful end waits for the first request of a connection that was just made.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
@@ -88,10 +94,10 @@ pub struct EventLoop<S: Service> {
     clock: LoopClock,
     timers: Timers,
     buffers: Buffers,
-    /// Slots of connections that can be served now.
-    ready: Vec<u32>,
-    /// Slots of connections that go on in the next turn, behind those that come in meanwhile.
-    again: Vec<u32>,
+    /// Connections that can be served now.
+    turns: Turns,
+    /// The rest of the turn for the queue that is served now.
+    budget: Budget,
     /// When a graceful end is over at last.
     shutdown_deadline: Option<Instant>,
     stopped: bool,
@@ -184,8 +190,8 @@ impl<S: Service> EventLoop<S> {
             clock: LoopClock::default(),
             timers: Timers::new(now),
             buffers: Buffers::new(),
-            ready: Vec::new(),
-            again: Vec::new(),
+            turns: Turns::default(),
+            budget: Budget::in_memory(),
             shutdown_deadline: None,
             stopped: false,
             next_tick: None,
@@ -234,8 +240,10 @@ impl<S: Service> EventLoop<S> {
 
     /// When the next turn is due at the latest, by the loop's clock; `now` when there is work left.
     fn due(&self, now: Instant) -> Option<Instant> {
-        let goes_on = !self.ready.is_empty() || !self.again.is_empty();
-        if goes_on || self.has_letters || self.listeners.iter().any(Accepting::can_go_on) {
+        if !self.turns.is_empty()
+            || self.has_letters
+            || self.listeners.iter().any(Accepting::can_go_on)
+        {
             return Some(now);
         }
         let pauses = self
@@ -274,7 +282,7 @@ impl<S: Service> EventLoop<S> {
             self.service.handle_timeout(&mut self.conns, now);
         }
         self.settle_dirty();
-        self.tick(has_events || !self.again.is_empty());
+        self.tick(has_events || !self.turns.is_empty());
         let shut_down = self.shutdown_deadline;
         // What was dialled was for those that were accepted; their last words may be under way.
         let is_done = || self.conns.accepted() == 0 && !self.conns.are_dialled_busy();
@@ -321,9 +329,8 @@ impl<S: Service> EventLoop<S> {
             if !conn.takes_input() {
                 // Its engine may wait for memory: settling has it look again after a while.
                 self.conns.mark(slot);
-            } else if !conn.is_ready {
-                conn.is_ready = true;
-                self.ready.push(slot);
+            } else {
+                self.enqueue(slot, Queue::New);
             }
         }
         let Some(conn) = self.conns.get(slot) else {
@@ -331,10 +338,24 @@ impl<S: Service> EventLoop<S> {
         };
         if !conn.writable && (ready.writable || ready.error) {
             conn.writable = true;
-            self.conns.mark(slot);
+            self.enqueue(slot, Queue::Again);
         }
         if ready.read_closed || ready.error {
             self.look_for_end(slot);
+        }
+    }
+
+    /// Lets a connection wait for its turn, if it doesn't yet: in the queue of those that were
+    /// dialled if it is one, else in this one.
+    fn enqueue(&mut self, slot: u32, queue: Queue) {
+        if let Some(conn) = self.conns.get(slot)
+            && !std::mem::replace(&mut conn.is_ready, true)
+        {
+            let queue = match conn.info.origin {
+                Origin::Dialled => Queue::Dialled,
+                Origin::Accepted => queue,
+            };
+            self.turns.push(queue, slot);
         }
     }
 
@@ -438,11 +459,23 @@ impl<S: Service> EventLoop<S> {
 
     fn fire_timers(&mut self) {
         let now = self.conns.now();
-        while let Some(slot) = self.timers.fire(now) {
+        self.begin_budget();
+        // Those that are left fire in the next turn, which is due at once.
+        while !self.budget.is_used_up()
+            && let Some(slot) = self.timers.fire(now)
+        {
+            self.budget.charge();
             let Some(conn) = self.conns.get(slot) else {
                 continue;
             };
             conn.timer = None;
+            if conn.readable && std::mem::take(&mut conn.is_ready) {
+                // It waits for its turn: what has come in is read before time is up.
+                self.serve(slot);
+            }
+            let Some(conn) = self.conns.get(slot) else {
+                continue;
+            };
             let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
             if due(conn.write_deadline) {
                 self.cut_off(slot, End::WriteTimedOut);
@@ -482,27 +515,45 @@ impl<S: Service> EventLoop<S> {
     }
 
     fn serve_ready(&mut self) {
-        let mut ready = std::mem::take(&mut self.ready);
-        ready.append(&mut self.again);
-        if self.conns.len() > self.conns.accepted() {
-            self.serve_all(&ready, Origin::Dialled);
-        }
-        self.serve_all(&ready, Origin::Accepted);
-        ready.clear();
-        // Those who came in meanwhile are for the next turn.
-        ready.append(&mut self.ready);
-        self.ready = ready;
-    }
-
-    fn serve_all(&mut self, ready: &[u32], origin: Origin) {
-        for &slot in ready {
-            let Some(conn) = self.conns.get(slot) else {
-                continue;
-            };
-            if conn.info.origin == origin && std::mem::take(&mut conn.is_ready) {
+        // Those who come in meanwhile are for the next turn.
+        for (queue, waiting) in Queue::ALL.map(|queue| (queue, self.turns.len(queue))) {
+            self.begin_budget();
+            for _ in 0..waiting {
+                let Some(slot) = self.turns.pop(queue) else {
+                    break;
+                };
+                let Some(conn) = self.conns.get(slot) else {
+                    continue;
+                };
+                if self.budget.is_used_up() {
+                    if queue != Queue::Dialled {
+                        self.turns.push_front(queue, slot);
+                        break;
+                    }
+                    // That a connection ends is to be known before more is asked on it.
+                    if !conn.end_is_near {
+                        self.turns.push(queue, slot);
+                        continue;
+                    }
+                }
+                if !std::mem::take(&mut conn.is_ready) {
+                    continue;
+                }
+                self.budget.charge();
                 self.serve(slot);
+                // What was dialled may be asked more in this turn.
+                if queue != Queue::Dialled {
+                    self.settle_if_dirty(slot);
+                }
             }
         }
+    }
+
+    fn begin_budget(&mut self) {
+        self.budget = match self.conns.network() {
+            Network::System(_) => Budget::in_real_time(),
+            Network::Memory { .. } => Budget::in_memory(),
+        };
     }
 
     /// Reads once, and passes on what came.
@@ -528,7 +579,7 @@ impl<S: Service> EventLoop<S> {
         let Some((conn, totals)) = self.conns.get_and_totals(slot) else {
             return;
         };
-        if conn.takes_input() || conn.waits_for() == WaitsFor::Turn {
+        if conn.can_go_on() {
             let left_over = conn.left_over();
             match conn.fill(&mut self.buffers) {
                 Ok(count) => totals.octets_in += count as u64,
@@ -623,7 +674,7 @@ impl<S: Service> EventLoop<S> {
                     Guess::Http1 => self.open(slot, Protocol::Http1),
                 },
                 Phase::Connecting | Phase::ProxyHeader | Phase::Closing => return Taken::All,
-                Phase::Open => return self.receive(slot, EVENTS_AT_ONCE),
+                Phase::Open => return self.receive(slot, HowMuch::Share),
             }
         }
     }
@@ -709,18 +760,19 @@ impl<S: Service> EventLoop<S> {
         Ok(true)
     }
 
-    /// Hands `buffers.input` to the engine, and what that tells to the service, up to so many events.
-    fn receive(&mut self, slot: u32, most: usize) -> Taken {
+    /// Hands `buffers.input` to the engine, and what that tells to the service.
+    fn receive(&mut self, slot: u32, how_much: HowMuch) -> Taken {
         let now = self.conns.now();
         let mut told = 0;
         while let Some(conn) = self.conns.get(slot) {
             let (Some(engine), Phase::Open) = (&mut conn.engine, conn.phase) else {
                 return Taken::All;
             };
-            if told >= most {
+            if how_much == HowMuch::Share && is_enough(told, &self.budget) {
                 return Taken::Enough;
             }
             told += 1;
+            self.budget.charge();
             let id = conn.id;
             let waiting = conn.outbox.len();
             let input = &mut self.buffers.input;
@@ -760,7 +812,7 @@ impl<S: Service> EventLoop<S> {
     /// Hands all that an engine has to tell to the service, without input.
     fn drain_events(&mut self, slot: u32) {
         self.buffers.clear_input(0);
-        self.receive(slot, usize::MAX);
+        self.receive(slot, HowMuch::All);
     }
 
     fn tell(&mut self, id: ConnId, event: Event) {
@@ -775,6 +827,12 @@ impl<S: Service> EventLoop<S> {
 
     fn settle_dirty(&mut self) {
         while let Some(slot) = self.conns.next_dirty() {
+            self.settle(slot);
+        }
+    }
+
+    fn settle_if_dirty(&mut self, slot: u32) {
+        if self.conns.get(slot).is_some_and(|conn| conn.is_dirty) {
             self.settle(slot);
         }
     }
@@ -818,12 +876,7 @@ impl<S: Service> EventLoop<S> {
             Err(end) => return self.cut_off(slot, end),
             Ok(Settled::Over) => return self.bury(slot),
             Ok(Settled::Waits) if !conn.can_go_on() => {}
-            Ok(_) => {
-                if !conn.is_ready {
-                    conn.is_ready = true;
-                    self.again.push(slot);
-                }
-            }
+            Ok(_) => self.enqueue(slot, Queue::Again),
         }
         self.rearm(slot);
     }
@@ -1056,6 +1109,11 @@ impl<S: Service> EventLoop<S> {
     }
 }
 
+/// Whether a connection has had its share of the turn with so many events.
+fn is_enough(told: usize, budget: &Budget) -> bool {
+    told >= EVENTS_AT_ONCE || (told > 0 && told.is_multiple_of(LOOK_AT_TIME) && budget.is_used_up())
+}
+
 /// The answer to a request in cleartext on a port for TLS.
 fn https_wanted(date: Option<String>) -> Vec<u8> {
     let text = "This port speaks HTTPS, and the request came in cleartext: begin its address with https://.\n";
@@ -1079,6 +1137,14 @@ fn behind(outbox: &Outbox, mut first: usize) -> Vec<u8> {
         octets.extend_from_slice(&slice[skipped..]);
     }
     octets
+}
+
+/// How much of what an engine has to tell is handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HowMuch {
+    /// As much as a turn may take of one connection.
+    Share,
+    All,
 }
 
 /// What settling a connection came to.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// Deadlines are rounded up to multiples of this, so that many of them fire in one turn.
+/// Deadlines are rounded up to multiples of this, so that many of them fire together.
 const TICK: Duration = Duration::from_millis(16);
 
 /// A deadline in ticks since the start.

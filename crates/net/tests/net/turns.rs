@@ -13,6 +13,9 @@ use crate::memory::{CLIENT, GET, Lab, read, write};
 /// Events of one connection in one turn, at most.
 const AT_ONCE: usize = 64;
 
+/// Events of one kind of connections in one turn, about.
+const OF_A_KIND: usize = 256;
+
 /// Requests of a client that floods.
 const MANY: usize = 1000;
 
@@ -100,6 +103,112 @@ fn who_floods_gives_way_to_the_others_in_each_turn() {
         lab.run();
         assert!(requests(&lab.told()).len() <= AT_ONCE);
     }
+}
+
+/// So many clients that flood, each with all of its requests.
+fn flooders(lab: &mut Lab, count: usize) -> Vec<MemorySocket> {
+    let bytes = flood(Protocol::Http1);
+    let mut flooders = Vec::new();
+    for _ in 0..count {
+        let mut flooder = client(lab);
+        assert_eq!(write(&mut flooder, &bytes), bytes.len());
+        flooders.push(flooder);
+    }
+    flooders
+}
+
+#[test]
+fn many_who_flood_cost_others_no_more_than_a_few() {
+    let mut lab = answering();
+    let mut flooders = flooders(&mut lab, 50);
+    let first_turns = flooders.len() * AT_ONCE / OF_A_KIND;
+    for turn in 0..2 * first_turns {
+        let mut newcomer = client(&mut lab);
+        write(&mut newcomer, GET);
+        assert!(lab.turn());
+        let told = requests(&lab.told());
+        assert!(told.len() < 2 * (OF_A_KIND + AT_ONCE), "{}", told.len());
+        if turn > first_turns {
+            // They have had their first turns: whatever they have left, others come before it.
+            let answer = read(&mut newcomer);
+            assert!(answer.starts_with(b"HTTP/1.1 204"), "turn {turn}");
+        }
+        for flooder in &mut flooders {
+            while !read(flooder).is_empty() {}
+        }
+    }
+}
+
+#[test]
+fn newcomers_without_end_do_not_starve_who_has_more() {
+    let mut lab = answering();
+    let mut flooder = flooders(&mut lab, 1).remove(0);
+    assert!(lab.turn());
+    let flooded = requests(&lab.told())[0];
+    for _ in 0..10 {
+        let mut newcomers = Vec::new();
+        for _ in 0..2 * OF_A_KIND {
+            let mut newcomer = client(&mut lab);
+            write(&mut newcomer, GET);
+            newcomers.push(newcomer);
+        }
+        assert!(lab.turn());
+        let told = requests(&lab.told());
+        let its = told.iter().filter(|conn| **conn == flooded).count();
+        assert_eq!(its, AT_ONCE);
+        while !read(&mut flooder).is_empty() {}
+    }
+}
+
+#[test]
+fn what_waits_for_its_turn_is_read_before_its_time_is_up() {
+    let second = Duration::from_secs(1);
+    let mut config = Config::server();
+    config.timeouts.body = second;
+    let proto = config.build().unwrap();
+    let mut lab = Lab::new(64 << 10, |options| options.proto = proto);
+    let [front, back] = upload(Protocol::Http1);
+    let mut clients = Vec::new();
+    for _ in 0..4 * OF_A_KIND {
+        let mut client = client(&mut lab);
+        write(&mut client, &front);
+        clients.push(client);
+    }
+    lab.run();
+    lab.told();
+    // All at once, and a little late: more than one turn reads.
+    for client in &mut clients {
+        write(client, &back);
+    }
+    lab.now += second + Duration::from_millis(100);
+    lab.run();
+    let told = lab.told();
+    let whole = |told: &&Told| matches!(told, Told::Event(_, Event::Data { end: true, .. }));
+    assert_eq!(told.iter().filter(whole).count(), clients.len());
+}
+
+#[test]
+fn many_whose_time_is_up_end_in_several_turns() {
+    let mut lab = Lab::new(64 << 10, |options| options.trace = false);
+    let clients: Vec<_> = (0..4 * OF_A_KIND).map(|_| client(&mut lab)).collect();
+    lab.run();
+    lab.now += Duration::from_secs(10) + Duration::from_millis(100);
+    let mut turns = 0;
+    loop {
+        let ended = |clients: &[MemorySocket]| {
+            let ended = clients.iter().filter(|client| client.is_at_end());
+            ended.count()
+        };
+        let before = ended(&clients);
+        if before == clients.len() {
+            break;
+        }
+        assert!(lab.turn());
+        turns += 1;
+        let more = ended(&clients) - before;
+        assert!((1..=OF_A_KIND).contains(&more), "{more} in turn {turns}");
+    }
+    assert!(turns >= 4);
 }
 
 #[test]

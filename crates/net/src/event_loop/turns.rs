@@ -1,0 +1,96 @@
+//! Whose turn it is: connections that can go on wait in three queues, and a turn does a share of each.
+//!
+//! Who has just something new waits for nobody's backlog: a connection that had its turn and has more
+//! to tell, or takes more of its answers again, waits behind those that come in meanwhile. Each queue
+//! has its share of each turn, so none starves.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Events that one turn hands to the service for one queue, about: for loops in memory, whose turns
+/// don't depend on how fast the machine is, and for machines that are faster than [`TIME`] expects.
+pub(super) const EVENTS: usize = 256;
+
+/// How long one turn takes for one queue, about: so long, and for the other queues' shares, others wait
+/// for those who have more to do than a turn takes.
+const TIME: Duration = Duration::from_micros(250);
+
+/// The kinds of connections that wait, each with a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// Connections that we opened: what an upstream has said counts before it is asked again.
+    Dialled,
+    /// Connections of clients with something new.
+    New,
+    /// Connections of clients that had their turn and have more, or whose sockets take more.
+    Again,
+}
+
+impl Queue {
+    /// In the order of a turn.
+    pub(super) const ALL: [Self; 3] = [Self::Dialled, Self::New, Self::Again];
+}
+
+/// Slots of connections that can go on. Some may be gone, or be others' by now.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    queues: [VecDeque<u32>; 3],
+}
+
+impl Turns {
+    pub(super) fn push(&mut self, queue: Queue, slot: u32) {
+        self.queues[queue as usize].push_back(slot);
+    }
+
+    /// Puts one back that was next.
+    pub(super) fn push_front(&mut self, queue: Queue, slot: u32) {
+        self.queues[queue as usize].push_front(slot);
+    }
+
+    pub(super) fn pop(&mut self, queue: Queue) -> Option<u32> {
+        self.queues[queue as usize].pop_front()
+    }
+
+    pub(super) fn len(&self, queue: Queue) -> usize {
+        self.queues[queue as usize].len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.iter().all(VecDeque::is_empty)
+    }
+}
+
+/// How much a turn may still do for one queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    events: usize,
+    /// Until then. `None` for loops in memory.
+    until: Option<Instant>,
+}
+
+impl Budget {
+    /// A budget for loops that work in real time.
+    pub(super) fn in_real_time() -> Self {
+        Self {
+            until: Some(Instant::now() + TIME),
+            ..Self::in_memory()
+        }
+    }
+
+    /// A budget for loops in memory.
+    pub(super) fn in_memory() -> Self {
+        Self {
+            events: EVENTS,
+            until: None,
+        }
+    }
+
+    /// One event was handed to the service, or one connection looked at.
+    pub(super) fn charge(&mut self) {
+        self.events = self.events.saturating_sub(1);
+    }
+
+    pub(super) fn is_used_up(&self) -> bool {
+        self.events == 0 || self.until.is_some_and(|until| Instant::now() >= until)
+    }
+}

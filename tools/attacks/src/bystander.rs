@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::processor::Threads;
+
 const GAP: Duration = Duration::from_millis(4);
 
 /// How long one request may take until it counts as failed.
@@ -12,6 +14,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Requests on one connection.
 const ON_ONE: usize = 25;
 
+/// One of the requests that the bystander makes again and again, in turns.
+pub(crate) struct Question {
+    pub(crate) path: &'static str,
+    /// The bystander, and those that answer.
+    pub(crate) threads: Threads,
+}
+
 /// What the bystander saw.
 pub(crate) struct Seen {
     pub(crate) requests: usize,
@@ -19,25 +28,40 @@ pub(crate) struct Seen {
     pub(crate) failed: usize,
     /// What the last of them got.
     pub(crate) failure: String,
-    /// The time that 99 of 100 requests stay below.
+    /// The time that 99 of 100 requests stay below, of the question for which it is longest.
     pub(crate) p99: Duration,
+    /// The same of what is left of each request's time without the waits for a processor.
+    pub(crate) p99_without_waits: Duration,
 }
 
-/// Asks for `path` until `until`, or as long as `goes_on` says, which is asked each time, whichever is later.
+/// How long the requests of one question took.
+#[derive(Default)]
+struct Times {
+    all: Vec<Duration>,
+    /// Without the waits for a processor.
+    without_waits: Vec<Duration>,
+}
+
+/// Asks until `until`, or as long as `goes_on` says, which is asked each time, whichever is later.
 pub(crate) fn watch(
     server: SocketAddr,
-    path: &str,
+    questions: &[Question],
     until: Instant,
     mut goes_on: impl FnMut() -> bool,
 ) -> Seen {
     let mut connection = None;
-    let mut times = Vec::new();
+    let mut times: Vec<_> = questions.iter().map(|_| Times::default()).collect();
+    let mut requests = 0;
     let mut failed = 0;
     let mut failure = String::new();
     while goes_on() || Instant::now() < until {
-        if times.len() % ON_ONE == 0 {
+        if requests % ON_ONE == 0 {
             connection = None;
         }
+        let index = requests % questions.len();
+        let Question { path, threads } = &questions[index];
+        requests += 1;
+        let waited = threads.waited();
         let began = Instant::now();
         let is_reused = connection.is_some();
         let mut result = ask(&mut connection, server, path);
@@ -46,7 +70,12 @@ pub(crate) fn watch(
             connection = None;
             result = ask(&mut connection, server, path);
         }
-        times.push(began.elapsed());
+        let time = began.elapsed();
+        let times = &mut times[index];
+        times.all.push(time);
+        times
+            .without_waits
+            .push(time.saturating_sub(threads.waited() - waited));
         if let Err(error) = result {
             failed += 1;
             failure = error.to_string();
@@ -54,14 +83,22 @@ pub(crate) fn watch(
         }
         std::thread::sleep(GAP);
     }
-    times.sort_unstable();
-    let index = (times.len() * 99).div_ceil(100).saturating_sub(1);
+    let all = times.iter_mut().map(|times| p99(&mut times.all));
+    let p99_of_all = all.max().unwrap_or_default();
+    let without_waits = times.iter_mut().map(|times| p99(&mut times.without_waits));
     Seen {
-        requests: times.len(),
+        requests,
         failed,
         failure,
-        p99: times.get(index).copied().unwrap_or_default(),
+        p99: p99_of_all,
+        p99_without_waits: without_waits.max().unwrap_or_default(),
     }
+}
+
+fn p99(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    let index = (times.len() * 99).div_ceil(100).saturating_sub(1);
+    times.get(index).copied().unwrap_or_default()
 }
 
 fn ask(connection: &mut Option<TcpStream>, server: SocketAddr, path: &str) -> io::Result<()> {

@@ -125,12 +125,17 @@ impl Default for AbuseLimits {
 
 impl AbuseLimits {
     /// What a client allows the servers that its operator chose: ten times as much as strangers are allowed, and more. Many
-    /// clients' requests share such a connection. What bounds memory (header blocks and lists) is as for strangers.
+    /// clients' requests share such a connection, so a head that is too large is to end its own stream only. A list beyond
+    /// [`Config::max_header_list_size`](crate::Config::max_header_list_size) isn't kept, so it costs time; a block is, until it
+    /// is whole.
     pub fn for_upstreams() -> Self {
         Self {
             resets: Rate::new(10_000, 1000),
             provoked_resets: 1000,
             continuations: 32,
+            header_block_factor: 8,
+            header_list_factor: 40,
+            header_fields: 10_000,
             small_continuations: Rate::new(1000, 100),
             pings: Rate::new(5000, 1000),
             settings: Rate::new(200, 20),

@@ -290,6 +290,36 @@ fn field_count_bomb_cve_2026_49975() {
 }
 
 #[test]
+fn a_large_head_of_a_response_costs_its_stream_only() {
+    // Many clients' requests share a connection to a server, and one of them chooses the page.
+    let many = with(&[(":status", "200")], &[("x", "y"); 1500]);
+    let value = "x".repeat(16_000);
+    let large = with(&[(":status", "200")], &[("x", value.as_str()); 12]);
+    for (fields, violation) in [
+        (many, Violation::TooManyHeaderFields),
+        (large, Violation::HeaderListTooLarge),
+    ] {
+        let mut peer = server();
+        let (first, second) = (peer.open_get(), peer.open_get());
+        let block = wire::block(&fields);
+        let pieces: Vec<&[u8]> = block.chunks(16_384).collect();
+        for (index, piece) in pieces.iter().enumerate() {
+            let frame = match index {
+                0 => wire::headers_block(first, *piece).end(),
+                _ => wire::continuation(first, *piece),
+            };
+            match index + 1 == pieces.len() {
+                true => peer.send(frame),
+                false => peer.send(frame.unfinished()),
+            }
+        }
+        peer.expect_reset(first, ResetCause::Violation(violation));
+        peer.send(wire::headers(second, &[(":status", "204")]).end());
+        assert!(matches!(peer.next_event(), Some(Event::Response { .. })));
+    }
+}
+
+#[test]
 fn a_single_list_over_the_limit_costs_its_stream_only() {
     // RFC 9113 §10.5.1: 431, and the connection goes on.
     let mut peer = client();

@@ -7,7 +7,7 @@ use crate::{Defect, Flags, Head, Kind, StreamId};
 /// A CONTINUATION frame: more of a field block (RFC 9113 §6.10).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Continuation {
-    /// The stream of the HEADERS or PUSH_PROMISE before; not 0.
+    /// The stream of the preceding HEADERS or PUSH_PROMISE; not 0.
     pub stream_id: StreamId,
     /// The next piece of the field block. May be empty.
     pub fragment: Bytes,
@@ -33,12 +33,13 @@ impl Continuation {
         })
     }
 
-    /// Appends the frame's octets to `out`.
+    /// Appends the frame's bytes to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         write_frame(self.stream_id, &self.fragment, self.end_headers, out);
     }
 
-    /// Appends what the first frame had no room for, in pieces of at most `max_frame_size` octets. Nothing for nothing.
+    /// Appends the part of a field block that the first frame couldn't hold, in payloads of at most
+    /// `max_frame_size` bytes. An empty `rest` appends nothing.
     #[inline]
     pub(crate) fn write_rest(
         stream_id: StreamId,
@@ -93,8 +94,8 @@ mod tests {
         round_trip(&Frame::Continuation(empty), b"\0\0\0\x09\0\0\0\0\x32");
     }
 
-    /// RFC 9113 §6.10: "If a CONTINUATION frame is received with a Stream Identifier field of 0x00, the recipient MUST
-    /// respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    /// RFC 9113 §6.10: "If a CONTINUATION frame is received with a Stream Identifier field of 0x00,
+    /// the recipient MUST respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     #[test]
     fn stream_0_is_refused() {
         refused(

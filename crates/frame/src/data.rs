@@ -9,11 +9,11 @@ use crate::{Defect, Flags, Head, Kind, StreamId};
 pub struct Data {
     /// The stream; not 0.
     pub stream_id: StreamId,
-    /// Without the padding.
+    /// The body's bytes, without the padding.
     pub payload: Bytes,
     /// Whether the sender's side of the stream ends here.
     pub end_stream: bool,
-    /// Octets that flow control counts: payload, pad length and padding.
+    /// Bytes that flow control counts: payload, pad length and padding.
     pub flow_len: u32,
 }
 
@@ -39,7 +39,7 @@ impl Data {
                 .checked_sub(padding)
                 .ok_or(Defect::DataPaddingTooLong)?;
         }
-        // Splitting off nothing still costs a reference count.
+        // `split_to(0)` would still cost a reference count.
         let payload = match payload_len {
             0 => Bytes::new(),
             _ => input.split_to(payload_len).freeze(),
@@ -53,7 +53,7 @@ impl Data {
         })
     }
 
-    /// Appends the frame's octets to `out`, without padding, whatever `flow_len` says.
+    /// Appends the frame's bytes to `out`, without padding, whatever `flow_len` says.
     pub fn write(&self, out: &mut Vec<u8>) {
         Self::write_head(
             self.stream_id,
@@ -64,7 +64,8 @@ impl Data {
         out.extend_from_slice(&self.payload);
     }
 
-    /// Appends only the head of a DATA frame of `len` octets; the payload goes out by itself, uncopied.
+    /// Appends only the head of a DATA frame of `len` bytes. The caller sends the payload itself,
+    /// without a copy.
     #[inline]
     pub fn write_head(stream_id: StreamId, len: u32, end_stream: bool, out: &mut Vec<u8>) {
         let flags = Flags::NONE.with(Flags::END_STREAM, end_stream);
@@ -77,7 +78,7 @@ impl Data {
         .write(out);
     }
 
-    /// Appends the frame's octets to `out`, with `padding` octets of padding (and the pad length).
+    /// Appends the frame's bytes to `out`, with `padding` bytes of padding (and the pad length).
     pub fn write_padded(&self, padding: u8, out: &mut Vec<u8>) {
         let length = 1 + self.payload.len() as u32 + u32::from(padding);
         let flags = Flags::PADDED.with(Flags::END_STREAM, self.end_stream);
@@ -126,34 +127,34 @@ mod tests {
         round_trip(&Frame::Data(empty), b"\0\0\0\0\x01\0\0\0\x01");
     }
 
-    /// RFC 9113 §6.1: "The entire DATA frame payload is included in flow control, including the Pad Length and
-    /// Padding fields if present."
+    /// RFC 9113 §6.1: "The entire DATA frame payload is included in flow control, including the Pad
+    /// Length and Padding fields if present."
     #[test]
     fn padding_is_cut_off_but_counts_for_flow_control() {
-        let mut octets = Vec::new();
-        hello(true, 5).write_padded(3, &mut octets);
-        assert_eq!(octets, b"\0\0\x09\0\x09\0\0\0\x01\x03hello\0\0\0");
-        assert_eq!(read(&octets), Ok(Some(Frame::Data(hello(true, 9)))));
+        let mut bytes = Vec::new();
+        hello(true, 5).write_padded(3, &mut bytes);
+        assert_eq!(bytes, b"\0\0\x09\0\x09\0\0\0\x01\x03hello\0\0\0");
+        assert_eq!(read(&bytes), Ok(Some(Frame::Data(hello(true, 9)))));
     }
 
-    /// RFC 9113 §6.1: "A frame can be increased in size by one octet by including a Pad Length field with a value
-    /// of zero."; and a frame may be nothing but padding.
+    /// RFC 9113 §6.1: "A frame can be increased in size by one octet by including a Pad Length
+    /// field with a value of zero." A frame may also hold nothing but padding.
     #[test]
     fn no_padding_and_only_padding_are_fine() {
-        let mut octets = Vec::new();
-        hello(false, 6).write_padded(0, &mut octets);
-        assert_eq!(read(&octets), Ok(Some(Frame::Data(hello(false, 6)))));
+        let mut bytes = Vec::new();
+        hello(false, 6).write_padded(0, &mut bytes);
+        assert_eq!(read(&bytes), Ok(Some(Frame::Data(hello(false, 6)))));
         let only_padding = Data {
             payload: Bytes::new(),
             ..hello(false, 256)
         };
-        octets.clear();
-        only_padding.write_padded(255, &mut octets);
-        assert_eq!(read(&octets), Ok(Some(Frame::Data(only_padding))));
+        bytes.clear();
+        only_padding.write_padded(255, &mut bytes);
+        assert_eq!(read(&bytes), Ok(Some(Frame::Data(only_padding))));
     }
 
-    /// RFC 9113 §6.1: "If a DATA frame is received whose Stream Identifier field is 0x00, the recipient MUST respond
-    /// with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    /// RFC 9113 §6.1: "If a DATA frame is received whose Stream Identifier field is 0x00, the
+    /// recipient MUST respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     #[test]
     fn stream_0_is_refused() {
         refused(
@@ -164,16 +165,16 @@ mod tests {
         );
     }
 
-    /// RFC 9113 §6.1: "If the length of the padding is the length of the frame payload or greater, the recipient
-    /// MUST treat this as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    /// RFC 9113 §6.1: "If the length of the padding is the length of the frame payload or greater,
+    /// the recipient MUST treat this as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     #[test]
     fn padding_as_long_as_the_payload_is_refused() {
-        for octets in [
+        for bytes in [
             b"\0\0\x02\0\x08\0\0\0\x01\x02x",
             b"\0\0\x02\0\x08\0\0\0\x01\xffx",
         ] {
             refused(
-                octets,
+                bytes,
                 Defect::DataPaddingTooLong,
                 ErrorCode::PROTOCOL_ERROR,
                 Scope::Connection,
@@ -181,7 +182,8 @@ mod tests {
         }
     }
 
-    /// RFC 9113 §4.2: FRAME_SIZE_ERROR "if a frame [...] is too small to contain mandatory frame data".
+    /// RFC 9113 §4.2: FRAME_SIZE_ERROR "if a frame [...] is too small to contain mandatory frame
+    /// data".
     #[test]
     fn a_padded_frame_without_pad_length_is_refused() {
         refused(

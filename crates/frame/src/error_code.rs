@@ -19,7 +19,7 @@ impl ErrorCode {
     pub const STREAM_CLOSED: Self = Self(0x5);
     /// A frame of an invalid size.
     pub const FRAME_SIZE_ERROR: Self = Self(0x6);
-    /// Nothing was done with the stream: it is safe to try again.
+    /// The stream was not processed: the request can safely be sent again.
     pub const REFUSED_STREAM: Self = Self(0x7);
     /// The stream is no longer wanted.
     pub const CANCEL: Self = Self(0x8);

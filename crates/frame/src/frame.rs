@@ -30,13 +30,13 @@ pub enum Frame {
     Continuation(Continuation),
     /// PRIORITY_UPDATE (RFC 9218 §7.1).
     PriorityUpdate(PriorityUpdate),
-    /// A frame of a kind that we don't know. Its payload is skipped by the reader; its head counts for abuse and in
-    /// the middle of a field block, nothing else.
+    /// A frame of an unknown type. The reader skips its payload; the engine counts it against abuse
+    /// and refuses it inside a field block.
     Unknown(Unknown),
 }
 
 impl Frame {
-    /// Appends the frame's octets to `out`, without padding.
+    /// Appends the frame's bytes to `out`, without padding.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Data(frame) => frame.write(out),

@@ -4,19 +4,19 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{Defect, ErrorCode, Flags, Head, Kind, StreamId};
 
-/// A GOAWAY frame: no new streams from here on (RFC 9113 §6.8).
+/// A GOAWAY frame: the sender accepts no more streams (RFC 9113 §6.8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoAway {
-    /// The highest stream of the receiver that the sender may have acted on.
+    /// The highest stream of the receiver that the sender has processed or may still process.
     pub last_stream_id: StreamId,
-    /// Why.
+    /// The reason.
     pub code: ErrorCode,
-    /// Anything, for people.
+    /// Text for people, in any format.
     pub debug_data: Bytes,
 }
 
 impl GoAway {
-    /// Octets before the debug data.
+    /// Bytes before the debug data.
     const MIN_LEN: u32 = 8;
 
     #[inline]
@@ -41,7 +41,7 @@ impl GoAway {
         })
     }
 
-    /// Appends the frame's octets to `out`.
+    /// Appends the frame's bytes to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let length = Self::MIN_LEN + self.debug_data.len() as u32;
         let stream_id = StreamId::CONNECTION;
@@ -85,8 +85,8 @@ mod tests {
         );
     }
 
-    /// RFC 9113 §6.8: "An endpoint MUST treat a GOAWAY frame with a stream identifier other than 0x00 as a connection
-    /// error (Section 5.4.1) of type PROTOCOL_ERROR."
+    /// RFC 9113 §6.8: "An endpoint MUST treat a GOAWAY frame with a stream identifier other than
+    /// 0x00 as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     #[test]
     fn streams_are_refused() {
         refused(
@@ -97,7 +97,8 @@ mod tests {
         );
     }
 
-    /// RFC 9113 §4.2: FRAME_SIZE_ERROR "if a frame [...] is too small to contain mandatory frame data".
+    /// RFC 9113 §4.2: FRAME_SIZE_ERROR "if a frame [...] is too small to contain mandatory frame
+    /// data".
     #[test]
     fn short_frames_are_refused() {
         refused(

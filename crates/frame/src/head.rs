@@ -1,28 +1,28 @@
-//! The nine octets in front of every frame (RFC 9113 §4.1).
+//! The nine bytes in front of every frame (RFC 9113 §4.1).
 
 use crate::StreamId;
 
 /// The head of a frame: what comes before the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Octets of the payload, 0 to 2^24-1. The head's own nine don't count.
+    /// The length of the payload in bytes, 0 to 2^24-1. The head's own nine bytes don't count.
     pub length: u32,
     /// The frame type.
     pub kind: Kind,
-    /// The flags, those without a meaning for this kind included.
+    /// The flags, including those without a meaning for this type.
     pub flags: Flags,
     /// The stream, or [`StreamId::CONNECTION`].
     pub stream_id: StreamId,
 }
 
 impl Head {
-    /// Octets of every head.
+    /// The length of every head in bytes.
     pub const LEN: usize = 9;
 
-    /// The head that these octets make. Every nine octets make one.
+    /// Reads a head. Any nine bytes make one.
     #[inline]
-    pub fn parse(octets: &[u8; Self::LEN]) -> Self {
-        let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = *octets;
+    pub fn parse(bytes: &[u8; Self::LEN]) -> Self {
+        let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = *bytes;
         Self {
             length: u32::from_be_bytes([0, l0, l1, l2]),
             kind: Kind(kind),
@@ -32,12 +32,13 @@ impl Head {
         }
     }
 
-    /// The octets. Only the low 24 bits of the length go out: cut longer payloads before.
+    /// Returns the head as bytes. Only the low 24 bits of the length are written: split longer
+    /// payloads first.
     #[inline]
     pub fn to_bytes(&self) -> [u8; Self::LEN] {
         debug_assert!(
             self.length < 1 << 24,
-            "a payload of {} octets fits no frame",
+            "a payload of {} bytes fits no frame",
             self.length
         );
         let [_, l0, l1, l2] = self.length.to_be_bytes();
@@ -45,7 +46,7 @@ impl Head {
         [l0, l1, l2, self.kind.0, self.flags.0, s0, s1, s2, s3]
     }
 
-    /// Appends the octets to `out`.
+    /// Appends the head's bytes to `out`.
     #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.to_bytes());
@@ -81,22 +82,22 @@ impl Kind {
     pub const PRIORITY_UPDATE: Self = Self(0x10);
 }
 
-/// The flags of a frame. The same bit means different things on different kinds.
+/// The flags of a frame. One bit means different things on frames of different types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flags(pub u8);
 
 impl Flags {
     /// No flag.
     pub const NONE: Self = Self(0);
-    /// On SETTINGS and PING: this answers the peer's frame.
+    /// On SETTINGS and PING: acknowledges the peer's frame.
     pub const ACK: Self = Self(0x1);
     /// On DATA and HEADERS: the sender's last frame on the stream.
     pub const END_STREAM: Self = Self(0x1);
     /// On HEADERS, PUSH_PROMISE and CONTINUATION: the field block ends here.
     pub const END_HEADERS: Self = Self(0x4);
-    /// On DATA, HEADERS and PUSH_PROMISE: a pad length and padding are there.
+    /// On DATA, HEADERS and PUSH_PROMISE: the frame has a pad length and padding.
     pub const PADDED: Self = Self(0x8);
-    /// On HEADERS: a stream dependency is there.
+    /// On HEADERS: the frame has a stream dependency.
     pub const PRIORITY: Self = Self(0x20);
 
     /// Whether all flags of `other` are set.
@@ -105,7 +106,7 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
-    /// These flags, and those of `other` if `on`.
+    /// Returns these flags, with those of `other` added if `on`.
     #[inline]
     #[must_use]
     pub const fn with(self, other: Self, on: bool) -> Self {
@@ -119,8 +120,8 @@ mod tests {
 
     #[test]
     fn a_head_is_written_as_it_is_read() {
-        let octets = [0x01, 0x02, 0x03, 0x04, 0x05, 0x16, 0x17, 0x18, 0x19];
-        let head = Head::parse(&octets);
+        let bytes = [0x01, 0x02, 0x03, 0x04, 0x05, 0x16, 0x17, 0x18, 0x19];
+        let head = Head::parse(&bytes);
         assert_eq!(
             head,
             Head {
@@ -130,14 +131,14 @@ mod tests {
                 stream_id: StreamId::new(0x16171819),
             }
         );
-        assert_eq!(head.to_bytes(), octets);
+        assert_eq!(head.to_bytes(), bytes);
         let mut out = vec![0xaa];
         head.write(&mut out);
-        assert_eq!(out[1..], octets);
+        assert_eq!(out[1..], bytes);
     }
 
-    /// RFC 9113 §4.1: "Reserved: A reserved 1-bit field. The semantics of this bit are undefined, and the bit MUST
-    /// remain unset (0x00) when sending and MUST be ignored when receiving."
+    /// RFC 9113 §4.1: "Reserved: A reserved 1-bit field. The semantics of this bit are undefined,
+    /// and the bit MUST remain unset (0x00) when sending and MUST be ignored when receiving."
     #[test]
     fn the_reserved_bit_is_ignored_and_never_sent() {
         let head = Head::parse(&[0, 0, 0, 0, 0, 0x80, 0, 0, 1]);

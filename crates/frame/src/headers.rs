@@ -15,8 +15,8 @@ pub struct Headers {
     pub end_stream: bool,
     /// Whether the field block is complete.
     pub end_headers: bool,
-    /// The RFC 7540 priority signal. A dependency of the stream on itself is passed on: the field block has to be
-    /// decoded all the same.
+    /// The RFC 7540 priority signal. The engine judges a dependency of the stream on itself,
+    /// because the field block has to be decoded all the same.
     pub priority: Option<StreamDependency>,
 }
 
@@ -59,18 +59,19 @@ impl Headers {
         })
     }
 
-    /// Appends the frame's octets to `out`, without padding.
+    /// Appends the frame's bytes to `out`, without padding.
     pub fn write(&self, out: &mut Vec<u8>) {
         write_frame(self, &self.fragment, None, out);
     }
 
-    /// Appends the frame's octets to `out`, with `padding` octets of padding (and the pad length).
+    /// Appends the frame's bytes to `out`, with `padding` bytes of padding (and the pad length).
     pub fn write_padded(&self, padding: u8, out: &mut Vec<u8>) {
         write_frame(self, &self.fragment, Some(padding), out);
     }
 
-    /// Appends a whole field block: a HEADERS frame, and as many CONTINUATION frames as payloads of at most
-    /// `max_frame_size` octets take (the peer's SETTINGS_MAX_FRAME_SIZE, never less than 16,384 in the protocol).
+    /// Appends a whole field block: a HEADERS frame, and CONTINUATION frames for what it can't
+    /// hold. No payload exceeds `max_frame_size` bytes, the peer's SETTINGS_MAX_FRAME_SIZE (at
+    /// least 16,384 in the protocol).
     #[inline]
     pub fn write_block(
         stream_id: StreamId,
@@ -99,7 +100,7 @@ impl Headers {
     }
 }
 
-/// Octets of the payload that the flags call for, besides fragment and padding.
+/// Returns the bytes of the payload that the flags require, apart from fragment and padding.
 #[inline]
 fn mandatory(flags: Flags) -> u32 {
     let pad_length = u32::from(flags.has(Flags::PADDED));
@@ -111,7 +112,7 @@ fn mandatory(flags: Flags) -> u32 {
     pad_length + priority
 }
 
-/// `frame`, with `fragment` in the place of its own.
+/// Writes `frame` with `fragment` in place of its own.
 #[inline]
 fn write_frame(frame: &Headers, fragment: &[u8], padding: Option<u8>, out: &mut Vec<u8>) {
     let flags = Flags::NONE
@@ -194,15 +195,15 @@ mod tests {
                     priority,
                     ..block()
                 };
-                let mut octets = Vec::new();
-                frame.write_padded(padding, &mut octets);
-                assert_eq!(read(&octets), Ok(Some(Frame::Headers(frame))));
+                let mut bytes = Vec::new();
+                frame.write_padded(padding, &mut bytes);
+                assert_eq!(read(&bytes), Ok(Some(Frame::Headers(frame))));
             }
         }
     }
 
-    /// RFC 9113 §5.3.1 leaves the judgement about a stream that depends on itself to the engine, as RFC 9113 §4.3
-    /// wants the field block decoded in any case.
+    /// The engine judges a stream that depends on itself (RFC 9113 §5.3.1), because RFC 9113 §4.3
+    /// requires the field block to be decoded in any case.
     #[test]
     fn a_dependency_on_itself_is_passed_on() {
         let itself = StreamDependency {
@@ -213,13 +214,13 @@ mod tests {
             priority: Some(itself),
             ..block()
         };
-        let mut octets = Vec::new();
-        frame.write(&mut octets);
-        assert_eq!(read(&octets), Ok(Some(Frame::Headers(frame))));
+        let mut bytes = Vec::new();
+        frame.write(&mut bytes);
+        assert_eq!(read(&bytes), Ok(Some(Frame::Headers(frame))));
     }
 
-    /// RFC 9113 §6.2: "If a HEADERS frame is received whose Stream Identifier field is 0x00, the recipient MUST
-    /// respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    /// RFC 9113 §6.2: "If a HEADERS frame is received whose Stream Identifier field is 0x00, the
+    /// recipient MUST respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     #[test]
     fn stream_0_is_refused() {
         refused(
@@ -230,16 +231,16 @@ mod tests {
         );
     }
 
-    /// RFC 9113 §6.2: "Padding that exceeds the size remaining for the field block fragment MUST be treated as a
-    /// PROTOCOL_ERROR."
+    /// RFC 9113 §6.2: "Padding that exceeds the size remaining for the field block fragment MUST be
+    /// treated as a PROTOCOL_ERROR."
     #[test]
     fn too_much_padding_is_refused() {
-        for octets in [
+        for bytes in [
             &b"\0\0\x02\x01\x0c\0\0\0\x05\x02x"[..],
             &b"\0\0\x07\x01\x2c\0\0\0\x05\x02\0\0\0\0\0x"[..],
         ] {
             refused(
-                octets,
+                bytes,
                 Defect::HeadersPaddingTooLong,
                 ErrorCode::PROTOCOL_ERROR,
                 Scope::Connection,
@@ -247,17 +248,17 @@ mod tests {
         }
     }
 
-    /// RFC 9113 §4.2: FRAME_SIZE_ERROR "if a frame [...] is too small to contain mandatory frame data"; "any frame
-    /// carrying a field block" is a connection error.
+    /// RFC 9113 §4.2: FRAME_SIZE_ERROR "if a frame [...] is too small to contain mandatory frame
+    /// data"; "any frame carrying a field block" is a connection error.
     #[test]
     fn frames_without_room_for_what_the_flags_promise_are_refused() {
-        for octets in [
+        for bytes in [
             b"\0\0\0\x01\x0c\0\0\0\x05",   // pad length
             b"\0\0\x04\x01\x24\0\0\0\x05", // dependency
             b"\0\0\x05\x01\x2c\0\0\0\x05", // both
         ] {
             refused(
-                octets,
+                bytes,
                 Defect::HeadersTooShort,
                 ErrorCode::FRAME_SIZE_ERROR,
                 Scope::Connection,
@@ -265,8 +266,8 @@ mod tests {
         }
     }
 
-    /// RFC 9113 §4.3: "a single field block can be split into a HEADERS frame followed by CONTINUATION frames", of
-    /// which the last has END_HEADERS.
+    /// RFC 9113 §4.3: "a single field block can be split into a HEADERS frame followed by
+    /// CONTINUATION frames", of which the last has END_HEADERS.
     #[test]
     fn a_block_is_cut_at_the_frame_size() {
         let block: Vec<u8> = (0..250).collect();
@@ -278,16 +279,16 @@ mod tests {
             (95, Some(DEPENDENCY), vec![95]),
             (200, Some(DEPENDENCY), vec![95, 100, 5]),
         ] {
-            let mut octets = Vec::new();
+            let mut bytes = Vec::new();
             Headers::write_block(
                 StreamId::new(5),
                 &block[..len],
                 true,
                 100,
                 priority,
-                &mut octets,
+                &mut bytes,
             );
-            let mut input = BytesMut::from(&octets[..]);
+            let mut input = BytesMut::from(&bytes[..]);
             let mut reader = Reader::new(100);
             let mut read_back = Vec::new();
             let mut lengths = Vec::new();

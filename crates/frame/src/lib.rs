@@ -1,28 +1,28 @@
-//! HTTP/2 frames (RFC 9113 §4 and §6, RFC 9218 §7.1): octets to frames and back, without I/O.
+//! HTTP/2 frames (RFC 9113 §4 and §6, RFC 9218 §7.1): bytes to frames and back, without I/O.
 //!
-//! [`Reader`] cuts the octets of one direction of a connection into [`Frame`]s and judges each frame by itself: its
-//! size, its padding, its stream identifier. What depends on the state of a stream or of the connection is the
-//! engine's business. A frame that is wrong in itself comes back as a [`Malformed`], which knows the error code and
-//! whether the stream or the connection fails.
+//! [`Reader`] cuts the bytes of one direction of a connection into [`Frame`]s and checks each frame
+//! by itself: its size, its padding, its stream identifier. The engine checks what depends on the
+//! state of a stream or of the connection. The reader reports a wrong frame as a [`Malformed`],
+//! whose error code and scope say what to send and whether the stream or the connection fails.
 //!
-//! Each frame writes itself with `write`, which appends to a `Vec<u8>`.
+//! Each frame has a method `write`, which appends it to a `Vec<u8>`.
 //!
 //! ```
 //! use bytes::BytesMut;
 //! use tidegate_frame::{ErrorCode, Frame, Ping, Reader, Scope, StreamId, WindowUpdate};
 //!
-//! // Frames to octets ...
+//! // Frames to bytes ...
 //! let ping = Ping { ack: false, payload: *b"tidegate" };
 //! let update = WindowUpdate { stream_id: StreamId::new(1), increment: 0 };
-//! let mut octets = Vec::new();
-//! ping.write(&mut octets);
-//! update.write(&mut octets);
+//! let mut bytes = Vec::new();
+//! ping.write(&mut bytes);
+//! update.write(&mut bytes);
 //!
 //! // ... and back. The input may arrive in any pieces: `None` means "not a whole frame yet".
-//! let mut input = BytesMut::from(&octets[..10]);
+//! let mut input = BytesMut::from(&bytes[..10]);
 //! let mut reader = Reader::new(16_384);
 //! assert_eq!(reader.next(&mut input), Ok(None));
-//! input.extend_from_slice(&octets[10..]);
+//! input.extend_from_slice(&bytes[10..]);
 //! assert_eq!(reader.next(&mut input), Ok(Some(Frame::Ping(ping))));
 //!
 //! // An increment of 0 is an error of its stream; the connection goes on.

@@ -1,4 +1,4 @@
-//! A frame that can't be what it says it is.
+//! Frames that break the format of their kind.
 
 use crate::{ErrorCode, StreamId};
 
@@ -11,7 +11,8 @@ pub enum Scope {
     Stream,
 }
 
-/// A frame that breaks the format of its kind, with the stream it was for. It knows its own code and scope.
+/// A frame that breaks the format of its kind, with the stream of its head. The defect and the
+/// stream decide the error code and the scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// What is wrong.
@@ -20,7 +21,7 @@ pub struct Malformed {
     pub stream_id: StreamId,
 }
 
-/// The ways for a frame to be wrong in itself, without any regard to state.
+/// The ways in which a frame can be wrong by itself, whatever the state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Defect {
@@ -66,7 +67,7 @@ pub enum Defect {
     PingLengthNot8,
     /// GOAWAY on a stream.
     GoAwayOnStream,
-    /// GOAWAY shorter than 8 octets.
+    /// GOAWAY shorter than 8 bytes.
     GoAwayTooShort,
     /// WINDOW_UPDATE whose length is not 4.
     WindowUpdateLengthNot4,
@@ -76,19 +77,19 @@ pub enum Defect {
     ContinuationOnStreamZero,
     /// PRIORITY_UPDATE on a stream.
     PriorityUpdateOnStream,
-    /// PRIORITY_UPDATE shorter than 4 octets.
+    /// PRIORITY_UPDATE shorter than 4 bytes.
     PriorityUpdateTooShort,
     /// PRIORITY_UPDATE of stream 0.
     PriorityUpdateOfStreamZero,
 }
 
 impl Malformed {
-    /// The error code that the RFC names.
+    /// Returns the error code that the RFC prescribes.
     pub fn code(&self) -> ErrorCode {
         self.defect.facts().code
     }
 
-    /// Whether the stream or the connection fails.
+    /// Returns what fails: the stream or the connection.
     pub fn scope(&self) -> Scope {
         match self.defect {
             Defect::PriorityLengthNot5 => Scope::Stream,
@@ -99,7 +100,7 @@ impl Malformed {
 }
 
 impl Defect {
-    /// The section that forbids it, such as `RFC 9113 §6.9`.
+    /// Returns the section that forbids the defect, such as `RFC 9113 §6.9`.
     pub fn section(self) -> &'static str {
         self.facts().section
     }
@@ -170,7 +171,7 @@ impl Defect {
             Self::PingOnStream => (PROTOCOL, "RFC 9113 §6.7", "PING on a stream"),
             Self::PingLengthNot8 => (SIZE, "RFC 9113 §6.7", "PING whose length is not 8"),
             Self::GoAwayOnStream => (PROTOCOL, "RFC 9113 §6.8", "GOAWAY on a stream"),
-            Self::GoAwayTooShort => (SIZE, "RFC 9113 §4.2", "GOAWAY shorter than 8 octets"),
+            Self::GoAwayTooShort => (SIZE, "RFC 9113 §4.2", "GOAWAY shorter than 8 bytes"),
             Self::WindowUpdateLengthNot4 => {
                 (SIZE, "RFC 9113 §6.9", "WINDOW_UPDATE whose length is not 4")
             }
@@ -184,7 +185,7 @@ impl Defect {
             Self::PriorityUpdateTooShort => (
                 SIZE,
                 "RFC 9113 §4.2",
-                "PRIORITY_UPDATE shorter than 4 octets",
+                "PRIORITY_UPDATE shorter than 4 bytes",
             ),
             Self::PriorityUpdateOfStreamZero => {
                 (PROTOCOL, "RFC 9218 §7.1", "PRIORITY_UPDATE of stream 0")

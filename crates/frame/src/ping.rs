@@ -7,9 +7,9 @@ use crate::{Defect, Flags, Head, Kind, StreamId};
 /// A PING frame (RFC 9113 §6.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ping {
-    /// Whether it answers one of ours.
+    /// Whether the frame answers one of ours.
     pub ack: bool,
-    /// Eight octets of the sender's choice, repeated by the answer.
+    /// Eight bytes that the sender chose and the answer repeats.
     pub payload: [u8; 8],
 }
 
@@ -36,7 +36,7 @@ impl Ping {
         })
     }
 
-    /// Appends the frame's octets to `out`.
+    /// Appends the frame's bytes to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let flags = Flags::NONE.with(Flags::ACK, self.ack);
         let stream_id = StreamId::CONNECTION;
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn ping_is_written_as_it_is_read() {
-        for (ack, octets) in [
+        for (ack, bytes) in [
             (false, b"\0\0\x08\x06\0\0\0\0\0deadbeef"),
             (true, b"\0\0\x08\x06\x01\0\0\0\0deadbeef"),
         ] {
@@ -68,13 +68,14 @@ mod tests {
                     ack,
                     payload: *b"deadbeef",
                 }),
-                octets,
+                bytes,
             );
         }
     }
 
-    /// RFC 9113 §6.7: "If a PING frame is received with a Stream Identifier field value other than 0x00, the recipient
-    /// MUST respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    /// RFC 9113 §6.7: "If a PING frame is received with a Stream Identifier field value other than
+    /// 0x00, the recipient MUST respond with a connection error (Section 5.4.1) of type
+    /// PROTOCOL_ERROR."
     #[test]
     fn streams_are_refused() {
         refused(
@@ -85,13 +86,13 @@ mod tests {
         );
     }
 
-    /// RFC 9113 §6.7: "Receipt of a PING frame with a length field value other than 8 MUST be treated as a connection
-    /// error (Section 5.4.1) of type FRAME_SIZE_ERROR."
+    /// RFC 9113 §6.7: "Receipt of a PING frame with a length field value other than 8 MUST be
+    /// treated as a connection error (Section 5.4.1) of type FRAME_SIZE_ERROR."
     #[test]
     fn other_lengths_are_refused() {
-        for octets in [b"\0\0\x07\x06\0\0\0\0\0", b"\0\0\x09\x06\0\0\0\0\0"] {
+        for bytes in [b"\0\0\x07\x06\0\0\0\0\0", b"\0\0\x09\x06\0\0\0\0\0"] {
             refused(
-                octets,
+                bytes,
                 Defect::PingLengthNot8,
                 ErrorCode::FRAME_SIZE_ERROR,
                 Scope::Connection,

@@ -9,7 +9,7 @@ use crate::{Defect, Flags, Head, Kind, StreamId};
 pub struct Priority {
     /// The stream; not 0.
     pub stream_id: StreamId,
-    /// The signal. A dependency of the stream on itself is passed on.
+    /// The signal. The engine judges a dependency of the stream on itself.
     pub dependency: StreamDependency,
 }
 
@@ -20,7 +20,7 @@ pub struct StreamDependency {
     pub depends_on: StreamId,
     /// Whether the stream becomes its parent's only child.
     pub exclusive: bool,
-    /// As on the wire: one less than the weight (0 to 255 for 1 to 256).
+    /// The weight as on the wire, one less than its value: 0 to 255 for 1 to 256.
     pub weight: u8,
 }
 
@@ -65,7 +65,7 @@ impl Priority {
         })
     }
 
-    /// Appends the frame's octets to `out`.
+    /// Appends the frame's bytes to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let length = StreamDependency::LEN as u32;
         let stream_id = self.stream_id;
@@ -107,15 +107,15 @@ mod tests {
             &priority(11, true, 0),
             b"\0\0\x05\x02\0\0\0\0\x09\x80\0\0\x0b\0",
         );
-        // A dependency on itself is for the engine to judge (RFC 9113 §5.3.1).
+        // The engine judges a dependency on itself (RFC 9113 §5.3.1).
         round_trip(
             &priority(9, false, 255),
             b"\0\0\x05\x02\0\0\0\0\x09\0\0\0\x09\xff",
         );
     }
 
-    /// RFC 9113 §6.3: "If a PRIORITY frame is received with a stream identifier of 0x00, the recipient MUST respond
-    /// with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    /// RFC 9113 §6.3: "If a PRIORITY frame is received with a stream identifier of 0x00, the
+    /// recipient MUST respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     #[test]
     fn stream_0_is_refused() {
         refused(
@@ -126,8 +126,8 @@ mod tests {
         );
     }
 
-    /// RFC 9113 §6.3: "A PRIORITY frame with a length other than 5 octets MUST be treated as a stream error (Section
-    /// 5.4.2) of type FRAME_SIZE_ERROR."
+    /// RFC 9113 §6.3: "A PRIORITY frame with a length other than 5 octets MUST be treated as a
+    /// stream error (Section 5.4.2) of type FRAME_SIZE_ERROR."
     #[test]
     fn other_lengths_fail_the_stream_only() {
         for length in [0, 4, 6, 16_384] {
@@ -137,16 +137,16 @@ mod tests {
                 flags: Flags::NONE,
                 stream_id: StreamId::new(9),
             };
-            let mut octets = head.to_bytes().to_vec();
+            let mut bytes = head.to_bytes().to_vec();
             refused(
-                &octets,
+                &bytes,
                 Defect::PriorityLengthNot5,
                 ErrorCode::FRAME_SIZE_ERROR,
                 Scope::Stream,
             );
-            octets.resize(octets.len() + length as usize, 0xaa);
-            priority(1, false, 1).write(&mut octets);
-            let mut input = BytesMut::from(&octets[..]);
+            bytes.resize(bytes.len() + length as usize, 0xaa);
+            priority(1, false, 1).write(&mut bytes);
+            let mut input = BytesMut::from(&bytes[..]);
             let mut reader = Reader::new(16_384);
             reader.next(&mut input).expect_err("the length is wrong");
             assert_eq!(reader.next(&mut input), Ok(Some(priority(1, false, 1))));

@@ -7,14 +7,14 @@ use crate::{Defect, Flags, Head, Kind, StreamId};
 /// A PRIORITY_UPDATE frame: a new priority for a response (RFC 9218 §7.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PriorityUpdate {
-    /// The stream whose response it is about; not 0.
+    /// The stream whose response gets the priority; not 0.
     pub prioritized_id: StreamId,
     /// The priority field value.
     pub value: Bytes,
 }
 
 impl PriorityUpdate {
-    /// Octets before the field value.
+    /// Bytes before the field value.
     const MIN_LEN: u32 = 4;
 
     #[inline]
@@ -43,7 +43,7 @@ impl PriorityUpdate {
         })
     }
 
-    /// Appends the frame's octets to `out`.
+    /// Appends the frame's bytes to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let length = Self::MIN_LEN + self.value.len() as u32;
         let stream_id = StreamId::CONNECTION;
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn priority_update_is_written_as_it_is_read() {
-        for (value, octets) in [
+        for (value, bytes) in [
             (
                 &b"u=1, i"[..],
                 &b"\0\0\x0a\x10\0\0\0\0\0\0\0\0\x05u=1, i"[..],
@@ -80,14 +80,14 @@ mod tests {
                     prioritized_id,
                     value,
                 }),
-                octets,
+                bytes,
             );
         }
     }
 
-    /// RFC 9218 §7.1: the stream identifier "in the PRIORITY_UPDATE frame header MUST be zero (0x0). Receiving a
-    /// PRIORITY_UPDATE frame with a field of any other value MUST be treated as a connection error of type
-    /// PROTOCOL_ERROR."
+    /// RFC 9218 §7.1: the stream identifier "in the PRIORITY_UPDATE frame header MUST be zero
+    /// (0x0). Receiving a PRIORITY_UPDATE frame with a field of any other value MUST be treated as
+    /// a connection error of type PROTOCOL_ERROR."
     #[test]
     fn streams_are_refused() {
         refused(
@@ -98,8 +98,8 @@ mod tests {
         );
     }
 
-    /// RFC 9218 §7.1: "If a PRIORITY_UPDATE frame is received with a Prioritized Stream ID of 0x0, the recipient MUST
-    /// respond with a connection error of type PROTOCOL_ERROR."
+    /// RFC 9218 §7.1: "If a PRIORITY_UPDATE frame is received with a Prioritized Stream ID of 0x0,
+    /// the recipient MUST respond with a connection error of type PROTOCOL_ERROR."
     #[test]
     fn a_priority_for_stream_0_is_refused() {
         refused(
@@ -110,7 +110,8 @@ mod tests {
         );
     }
 
-    /// RFC 9113 §4.2: FRAME_SIZE_ERROR "if a frame [...] is too small to contain mandatory frame data".
+    /// RFC 9113 §4.2: FRAME_SIZE_ERROR "if a frame [...] is too small to contain mandatory frame
+    /// data".
     #[test]
     fn short_frames_are_refused() {
         refused(

@@ -9,7 +9,7 @@ use crate::{Continuation, Defect, Flags, Head, Kind, StreamId};
 pub struct PushPromise {
     /// The stream of the request that led to the push; not 0.
     pub stream_id: StreamId,
-    /// The stream to come; even and not 0.
+    /// The stream that the pushed response will use; even and not 0.
     pub promised_id: StreamId,
     /// The field block, or its start if more follows in CONTINUATION. May be empty.
     pub fragment: Bytes,
@@ -17,7 +17,7 @@ pub struct PushPromise {
     pub end_headers: bool,
 }
 
-/// Octets of the promised stream's identifier.
+/// Bytes of the promised stream's identifier.
 const PROMISED_ID_LEN: u32 = 4;
 
 impl PushPromise {
@@ -45,8 +45,8 @@ impl PushPromise {
         let fragment_len = room
             .checked_sub(padding)
             .ok_or(Defect::PushPromisePaddingTooLong)?;
-        // RFC 9113 §5.1.1: only servers promise, and "those initiated by the server MUST use even-numbered stream
-        // identifiers".
+        // RFC 9113 §5.1.1: only servers promise, and "those initiated by the server MUST use
+        // even-numbered stream identifiers".
         if !promised_id.is_server_initiated() {
             return Err(Defect::PushPromiseOfInvalidStream);
         }
@@ -60,18 +60,19 @@ impl PushPromise {
         })
     }
 
-    /// Appends the frame's octets to `out`, without padding.
+    /// Appends the frame's bytes to `out`, without padding.
     pub fn write(&self, out: &mut Vec<u8>) {
         write_frame(self, &self.fragment, None, out);
     }
 
-    /// Appends the frame's octets to `out`, with `padding` octets of padding (and the pad length).
+    /// Appends the frame's bytes to `out`, with `padding` bytes of padding (and the pad length).
     pub fn write_padded(&self, padding: u8, out: &mut Vec<u8>) {
         write_frame(self, &self.fragment, Some(padding), out);
     }
 
-    /// Appends a whole field block: a PUSH_PROMISE frame, and as many CONTINUATION frames as payloads of at most
-    /// `max_frame_size` octets take (the peer's SETTINGS_MAX_FRAME_SIZE, never less than 16,384 in the protocol).
+    /// Appends a whole field block: a PUSH_PROMISE frame, and CONTINUATION frames for what it can't
+    /// hold. No payload exceeds `max_frame_size` bytes, the peer's SETTINGS_MAX_FRAME_SIZE (at
+    /// least 16,384 in the protocol).
     pub fn write_block(
         stream_id: StreamId,
         promised_id: StreamId,
@@ -92,13 +93,13 @@ impl PushPromise {
     }
 }
 
-/// Octets of the payload besides fragment and padding.
+/// Bytes of the payload besides fragment and padding.
 #[inline]
 fn mandatory(flags: Flags) -> u32 {
     u32::from(flags.has(Flags::PADDED)) + PROMISED_ID_LEN
 }
 
-/// `frame`, with `fragment` in the place of its own.
+/// Writes `frame` with `fragment` in place of its own.
 fn write_frame(frame: &PushPromise, fragment: &[u8], padding: Option<u8>, out: &mut Vec<u8>) {
     let flags = Flags::NONE
         .with(Flags::END_HEADERS, frame.end_headers)
@@ -152,14 +153,14 @@ mod tests {
     #[test]
     fn padding_is_cut_off() {
         for padding in [0, 7, 255] {
-            let mut octets = Vec::new();
-            promise().write_padded(padding, &mut octets);
-            assert_eq!(read(&octets), Ok(Some(Frame::PushPromise(promise()))));
+            let mut bytes = Vec::new();
+            promise().write_padded(padding, &mut bytes);
+            assert_eq!(read(&bytes), Ok(Some(Frame::PushPromise(promise()))));
         }
     }
 
-    /// RFC 9113 §6.6: "If the Stream Identifier field specifies the value 0x00, a recipient MUST respond with a
-    /// connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    /// RFC 9113 §6.6: "If the Stream Identifier field specifies the value 0x00, a recipient MUST
+    /// respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     #[test]
     fn stream_0_is_refused() {
         refused(
@@ -170,17 +171,18 @@ mod tests {
         );
     }
 
-    /// RFC 9113 §6.6: "A receiver MUST treat the receipt of a PUSH_PROMISE that promises an illegal stream identifier
-    /// (Section 5.1.1) as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    /// RFC 9113 §6.6: "A receiver MUST treat the receipt of a PUSH_PROMISE that promises an illegal
+    /// stream identifier (Section 5.1.1) as a connection error (Section 5.4.1) of type
+    /// PROTOCOL_ERROR."
     #[test]
     fn promises_of_stream_0_and_of_odd_streams_are_refused() {
-        for octets in [
+        for bytes in [
             b"\0\0\x04\x05\x04\0\0\0\x01\0\0\0\0",
             b"\0\0\x04\x05\x04\0\0\0\x01\x80\0\0\0",
             b"\0\0\x04\x05\x04\0\0\0\x01\0\0\0\x03",
         ] {
             refused(
-                octets,
+                bytes,
                 Defect::PushPromiseOfInvalidStream,
                 ErrorCode::PROTOCOL_ERROR,
                 Scope::Connection,
@@ -188,7 +190,8 @@ mod tests {
         }
     }
 
-    /// RFC 9113 §6.6: "Padding fields and flags are identical to those defined for DATA frames (Section 6.1)."
+    /// RFC 9113 §6.6: "Padding fields and flags are identical to those defined for DATA frames
+    /// (Section 6.1)."
     #[test]
     fn too_much_padding_is_refused() {
         refused(
@@ -199,12 +202,13 @@ mod tests {
         );
     }
 
-    /// RFC 9113 §4.2: FRAME_SIZE_ERROR "if a frame [...] is too small to contain mandatory frame data".
+    /// RFC 9113 §4.2: FRAME_SIZE_ERROR "if a frame [...] is too small to contain mandatory frame
+    /// data".
     #[test]
     fn frames_without_room_for_the_promised_stream_are_refused() {
-        for octets in [b"\0\0\x03\x05\x04\0\0\0\x01", b"\0\0\x04\x05\x0c\0\0\0\x01"] {
+        for bytes in [b"\0\0\x03\x05\x04\0\0\0\x01", b"\0\0\x04\x05\x0c\0\0\0\x01"] {
             refused(
-                octets,
+                bytes,
                 Defect::PushPromiseTooShort,
                 ErrorCode::FRAME_SIZE_ERROR,
                 Scope::Connection,
@@ -212,13 +216,14 @@ mod tests {
         }
     }
 
-    /// RFC 9113 §6.6: without END_HEADERS, "the frame MUST be followed by a CONTINUATION frame for the same stream".
+    /// RFC 9113 §6.6: without END_HEADERS, "the frame MUST be followed by a CONTINUATION frame for
+    /// the same stream".
     #[test]
     fn a_block_is_cut_at_the_frame_size() {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         let (stream_id, promised_id) = (StreamId::new(1), StreamId::new(2));
-        PushPromise::write_block(stream_id, promised_id, b"0123456789abcdef", 8, &mut octets);
-        let mut input = BytesMut::from(&octets[..]);
+        PushPromise::write_block(stream_id, promised_id, b"0123456789abcdef", 8, &mut bytes);
+        let mut input = BytesMut::from(&bytes[..]);
         let mut reader = Reader::new(8);
         let first = PushPromise {
             fragment: Bytes::from_static(b"0123"),

@@ -1,4 +1,4 @@
-//! Octets to frames.
+//! Bytes to frames.
 
 use bytes::{Buf, BytesMut};
 
@@ -7,19 +7,21 @@ use crate::{
     PriorityUpdate, PushPromise, RstStream, Scope, Settings, Unknown, WindowUpdate,
 };
 
-/// Cuts frames out of the octets of one direction of a connection.
+/// Cuts frames out of the bytes of one direction of a connection.
 #[derive(Debug)]
 pub struct Reader {
     max_frame_size: u32,
-    /// Octets to drop before the next head: the payload of an unknown or malformed frame, or [`FOR_GOOD`].
+    /// Bytes to drop before the next head: the payload of an unknown or malformed frame, or
+    /// [`FOR_GOOD`].
     skip: u64,
 }
 
-/// To skip more than any connection carries.
+/// More bytes than any connection carries: everything that follows is dropped.
 const FOR_GOOD: u64 = u64::MAX;
 
 impl Reader {
-    /// A reader that takes payloads of up to `max_frame_size` octets: our SETTINGS_MAX_FRAME_SIZE, 16,384 to 2^24-1.
+    /// A reader that takes payloads of up to `max_frame_size` bytes: our SETTINGS_MAX_FRAME_SIZE,
+    /// 16,384 to 2^24-1.
     pub fn new(max_frame_size: u32) -> Self {
         Self {
             max_frame_size,
@@ -27,31 +29,33 @@ impl Reader {
         }
     }
 
-    /// Changes the largest payload taken, from the next frame on. A peer may use a larger size as soon as it reads our
-    /// SETTINGS, but is bound to a smaller one only from its acknowledgement on (RFC 9113 §6.5.3).
+    /// Changes the largest payload taken, from the next frame on. A peer may use a larger size as
+    /// soon as it reads our SETTINGS, but is bound to a smaller one only from its acknowledgement
+    /// on (RFC 9113 §6.5.3).
     pub fn set_max_frame_size(&mut self, max_frame_size: u32) {
         self.max_frame_size = max_frame_size;
     }
 
-    /// Takes the next frame off the front of `input`; `None` until a whole one is there, and octets of a partial one
-    /// stay in `input`.
+    /// Takes the next frame off the front of `input`. Returns `None` until a whole frame is there;
+    /// the bytes of a partial frame stay in `input`.
     ///
-    /// A frame of an unknown kind is returned as soon as its head is there; its payload is dropped as it arrives and
-    /// is never buffered (RFC 9113 §5.5). Payloads of DATA and of field blocks are slices of `input`'s own memory, not
-    /// copies.
+    /// A frame of an unknown kind is returned as soon as its head is there; its payload is dropped
+    /// as it arrives and is never buffered (RFC 9113 §5.5). Payloads of DATA and of field blocks
+    /// are slices of `input`'s own memory, not copies.
     ///
     /// # Errors
-    /// A frame that breaks the format of its kind, reported as early as its head tells. After one of stream scope,
-    /// reading goes on behind it; after one of connection scope, all further input is dropped unread.
+    /// Returns a [`Malformed`] for a frame that breaks the format of its kind, as soon as its head
+    /// shows that. After an error of stream scope the reader goes on with the next frame; after one
+    /// of connection scope it drops all further input.
     #[inline]
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, Malformed> {
         if self.skip > 0 && !self.skip(input) {
             return Ok(None);
         }
-        let Some(octets) = input.first_chunk() else {
+        let Some(bytes) = input.first_chunk() else {
             return Ok(None);
         };
-        let head = Head::parse(octets);
+        let head = Head::parse(bytes);
         self.frame(head, input).map_err(|defect| {
             let malformed = Malformed {
                 defect,
@@ -67,8 +71,8 @@ impl Reader {
 
     #[inline]
     fn frame(&mut self, head: Head, input: &mut BytesMut) -> Result<Option<Frame>, Defect> {
-        // RFC 9113 §4.2: "An endpoint MUST send an error code of FRAME_SIZE_ERROR if a frame exceeds the size defined
-        // in SETTINGS_MAX_FRAME_SIZE"; of any kind, known or not.
+        // RFC 9113 §4.2: "An endpoint MUST send an error code of FRAME_SIZE_ERROR if a frame
+        // exceeds the size defined in SETTINGS_MAX_FRAME_SIZE"; of any kind, known or not.
         if head.length > self.max_frame_size {
             return Err(Defect::FrameOverMaxFrameSize);
         }
@@ -126,7 +130,8 @@ impl Reader {
                 PriorityUpdate::parse,
                 Frame::PriorityUpdate,
             ),
-            // RFC 9113 §5.5: "Implementations MUST discard frames that have unknown or unsupported types."
+            // RFC 9113 §5.5: "Implementations MUST discard frames that have unknown or unsupported
+            // types."
             Kind(kind) => {
                 self.skip_payload_of(head, input);
                 let Head {
@@ -141,7 +146,8 @@ impl Reader {
         }
     }
 
-    /// One frame: `check` judges the head as soon as it is there; `parse` takes exactly `head.length` octets.
+    /// One frame: `check` judges the head as soon as it is there; `parse` takes exactly
+    /// `head.length` bytes.
     #[inline(always)]
     fn read<T>(
         &mut self,
@@ -168,7 +174,7 @@ impl Reader {
         self.skip = u64::from(head.length);
     }
 
-    /// Drops what is there of the octets to skip; whether that was all of them.
+    /// Drops bytes from the front of `input`. Returns whether none are left to skip.
     #[cold]
     fn skip(&mut self, input: &mut BytesMut) -> bool {
         let here = usize::try_from(self.skip)
@@ -186,8 +192,9 @@ mod tests {
     use crate::testing::refused;
     use crate::{ErrorCode, StreamId};
 
-    /// RFC 9113 §4.2: "An endpoint MUST send an error code of FRAME_SIZE_ERROR if a frame exceeds the size defined in
-    /// SETTINGS_MAX_FRAME_SIZE". The head is enough to tell, for known and unknown kinds.
+    /// RFC 9113 §4.2: "An endpoint MUST send an error code of FRAME_SIZE_ERROR if a frame exceeds
+    /// the size defined in SETTINGS_MAX_FRAME_SIZE". The head is enough to decide, for known and
+    /// unknown kinds.
     #[test]
     fn frames_over_the_limit_are_refused_before_they_arrive() {
         for kind in (0..=9).chain([0x10, 0xbe]) {
@@ -215,18 +222,18 @@ mod tests {
 
     #[test]
     fn a_stream_error_leaves_the_frames_behind_it() {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         WindowUpdate {
             stream_id: StreamId::new(1),
             increment: 0,
         }
-        .write(&mut octets);
+        .write(&mut bytes);
         let after = WindowUpdate {
             stream_id: StreamId::new(1),
             increment: 1,
         };
-        after.write(&mut octets);
-        let mut input = BytesMut::from(&octets[..]);
+        after.write(&mut bytes);
+        let mut input = BytesMut::from(&bytes[..]);
         let mut reader = Reader::new(16_384);
         assert_eq!(
             reader.next(&mut input).map_err(|m| m.scope()),
@@ -241,18 +248,18 @@ mod tests {
     /// RFC 9113 §5.4.1: after a connection error, the endpoint "MUST close the TCP connection".
     #[test]
     fn nothing_is_read_after_a_connection_error() {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         WindowUpdate {
             stream_id: StreamId::CONNECTION,
             increment: 0,
         }
-        .write(&mut octets);
+        .write(&mut bytes);
         WindowUpdate {
             stream_id: StreamId::CONNECTION,
             increment: 1,
         }
-        .write(&mut octets);
-        let mut input = BytesMut::from(&octets[..]);
+        .write(&mut bytes);
+        let mut input = BytesMut::from(&bytes[..]);
         let mut reader = Reader::new(16_384);
         assert_eq!(
             reader.next(&mut input).map_err(|m| m.scope()),
@@ -261,7 +268,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(reader.next(&mut input), Ok(None));
             assert!(input.is_empty());
-            input.extend_from_slice(&octets);
+            input.extend_from_slice(&bytes);
         }
     }
 }

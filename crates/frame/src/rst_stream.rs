@@ -4,12 +4,12 @@ use bytes::{Buf, BytesMut};
 
 use crate::{Defect, ErrorCode, Flags, Head, Kind, StreamId};
 
-/// A RST_STREAM frame: the end of a stream at once (RFC 9113 §6.4).
+/// A RST_STREAM frame: ends a stream at once (RFC 9113 §6.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RstStream {
     /// The stream; not 0.
     pub stream_id: StreamId,
-    /// Why.
+    /// The reason.
     pub code: ErrorCode,
 }
 
@@ -35,7 +35,7 @@ impl RstStream {
         })
     }
 
-    /// Appends the frame's octets to `out`.
+    /// Appends the frame's bytes to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let stream_id = self.stream_id;
         Head {
@@ -57,22 +57,22 @@ mod tests {
 
     #[test]
     fn rst_stream_is_written_as_it_is_read() {
-        // RFC 9113 §7: unknown codes "MUST NOT trigger any special behavior": they are kept.
+        // RFC 9113 §7: unknown codes "MUST NOT trigger any special behavior". The frame keeps them.
         for code in [ErrorCode::CANCEL, ErrorCode(0xfedc_ba98)] {
-            let mut octets = b"\0\0\x04\x03\0\0\0\0\x05".to_vec();
-            octets.extend_from_slice(&code.0.to_be_bytes());
+            let mut bytes = b"\0\0\x04\x03\0\0\0\0\x05".to_vec();
+            bytes.extend_from_slice(&code.0.to_be_bytes());
             round_trip(
                 &Frame::RstStream(RstStream {
                     stream_id: StreamId::new(5),
                     code,
                 }),
-                &octets,
+                &bytes,
             );
         }
     }
 
-    /// RFC 9113 §6.4: "If a RST_STREAM frame is received with a stream identifier of 0x00, the recipient MUST treat
-    /// this as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    /// RFC 9113 §6.4: "If a RST_STREAM frame is received with a stream identifier of 0x00, the
+    /// recipient MUST treat this as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     #[test]
     fn stream_0_is_refused() {
         refused(
@@ -83,13 +83,13 @@ mod tests {
         );
     }
 
-    /// RFC 9113 §6.4: "A RST_STREAM frame with a length other than 4 octets MUST be treated as a connection error
-    /// (Section 5.4.1) of type FRAME_SIZE_ERROR."
+    /// RFC 9113 §6.4: "A RST_STREAM frame with a length other than 4 octets MUST be treated as a
+    /// connection error (Section 5.4.1) of type FRAME_SIZE_ERROR."
     #[test]
     fn other_lengths_are_refused() {
-        for octets in [b"\0\0\x03\x03\0\0\0\0\x05", b"\0\0\x05\x03\0\0\0\0\x05"] {
+        for bytes in [b"\0\0\x03\x03\0\0\0\0\x05", b"\0\0\x05\x03\0\0\0\0\x05"] {
             refused(
-                octets,
+                bytes,
                 Defect::RstStreamLengthNot4,
                 ErrorCode::FRAME_SIZE_ERROR,
                 Scope::Connection,

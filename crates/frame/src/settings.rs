@@ -4,12 +4,12 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{Defect, Flags, Head, Kind, StreamId};
 
-/// A SETTINGS frame (RFC 9113 §6.5). The values are not judged here: the engine does, as it depends on the role.
+/// A SETTINGS frame (RFC 9113 §6.5). The engine checks the values, because they depend on the role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settings {
-    /// The peer has applied our settings.
+    /// The acknowledgement of our settings.
     Ack,
-    /// The raw payload, six octets an entry.
+    /// The raw payload, six bytes per entry.
     Values(Bytes),
 }
 
@@ -36,36 +36,36 @@ impl Settings {
         Ok(Self::Values(input.split_to(head.length as usize).freeze()))
     }
 
-    /// The entries in order, repeated ones included; none for an acknowledgement.
+    /// Returns the entries in order, including repeated ones; none for an acknowledgement.
     pub fn entries(&self) -> impl Iterator<Item = (SettingId, u32)> + '_ {
-        let octets = match self {
+        let bytes = match self {
             Self::Ack => &[][..],
-            Self::Values(octets) => octets,
+            Self::Values(bytes) => bytes,
         };
-        octets.chunks_exact(6).map(|entry| {
+        bytes.chunks_exact(6).map(|entry| {
             let id = u16::from_be_bytes([entry[0], entry[1]]);
             let value = u32::from_be_bytes([entry[2], entry[3], entry[4], entry[5]]);
             (SettingId(id), value)
         })
     }
 
-    /// A SETTINGS frame made of these entries.
+    /// Makes a SETTINGS frame of these entries.
     pub fn of(entries: &[(SettingId, u32)]) -> Self {
-        let mut octets = Vec::with_capacity(entries.len() * 6);
+        let mut bytes = Vec::with_capacity(entries.len() * 6);
         for (id, value) in entries {
-            octets.extend_from_slice(&id.0.to_be_bytes());
-            octets.extend_from_slice(&value.to_be_bytes());
+            bytes.extend_from_slice(&id.0.to_be_bytes());
+            bytes.extend_from_slice(&value.to_be_bytes());
         }
-        Self::Values(octets.into())
+        Self::Values(bytes.into())
     }
 
-    /// Appends the frame's octets to `out`.
+    /// Appends the frame's bytes to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let (flags, octets) = match self {
+        let (flags, bytes) = match self {
             Self::Ack => (Flags::ACK, &[][..]),
-            Self::Values(octets) => (Flags::NONE, &octets[..]),
+            Self::Values(bytes) => (Flags::NONE, &bytes[..]),
         };
-        let length = octets.len() as u32;
+        let length = bytes.len() as u32;
         Head {
             length,
             kind: Kind::SETTINGS,
@@ -73,30 +73,30 @@ impl Settings {
             stream_id: StreamId::CONNECTION,
         }
         .write(out);
-        out.extend_from_slice(octets);
+        out.extend_from_slice(bytes);
     }
 }
 
-/// A setting's identifier; unknown ones are kept and ignored by the engine.
+/// The identifier of a setting. Unknown identifiers are kept; the engine ignores them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SettingId(pub u16);
 
 impl SettingId {
-    /// The largest HPACK table that the sender's decoder takes, in octets.
+    /// The largest HPACK dynamic table that the sender's decoder accepts, in bytes.
     pub const HEADER_TABLE_SIZE: Self = Self(0x1);
-    /// Whether the sender takes pushes: 0 or 1.
+    /// Whether the sender accepts pushes: 0 or 1.
     pub const ENABLE_PUSH: Self = Self(0x2);
-    /// How many streams the peer may have open at once.
+    /// The number of streams that the peer may have open at once.
     pub const MAX_CONCURRENT_STREAMS: Self = Self(0x3);
-    /// Each stream's first flow-control window, in octets.
+    /// The initial flow-control window of each stream, in bytes.
     pub const INITIAL_WINDOW_SIZE: Self = Self(0x4);
-    /// The largest payload that the sender takes, in octets.
+    /// The largest payload that the sender accepts, in bytes.
     pub const MAX_FRAME_SIZE: Self = Self(0x5);
-    /// Advice: the largest field section that the sender takes, in octets.
+    /// The largest field section that the sender accepts, in bytes; advice only.
     pub const MAX_HEADER_LIST_SIZE: Self = Self(0x6);
-    /// Whether the sender takes extended CONNECT (RFC 8441 §3): 0 or 1.
+    /// Whether the sender accepts extended CONNECT (RFC 8441 §3): 0 or 1.
     pub const ENABLE_CONNECT_PROTOCOL: Self = Self(0x8);
-    /// Whether the sender leaves RFC 7540 priorities alone (RFC 9218 §2.1): 0 or 1.
+    /// Whether the sender ignores RFC 7540 priorities (RFC 9218 §2.1): 0 or 1.
     pub const NO_RFC7540_PRIORITIES: Self = Self(0x9);
 }
 
@@ -124,8 +124,9 @@ mod tests {
         assert_eq!(Settings::Ack.entries().count(), 0);
     }
 
-    /// RFC 9113 §6.5: "If an endpoint receives a SETTINGS frame whose Stream Identifier field is anything other than
-    /// 0x00, the endpoint MUST respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    /// RFC 9113 §6.5: "If an endpoint receives a SETTINGS frame whose Stream Identifier field is
+    /// anything other than 0x00, the endpoint MUST respond with a connection error (Section 5.4.1)
+    /// of type PROTOCOL_ERROR."
     #[test]
     fn streams_are_refused() {
         refused(
@@ -136,8 +137,8 @@ mod tests {
         );
     }
 
-    /// RFC 9113 §6.5: "A SETTINGS frame with a length other than a multiple of 6 octets MUST be treated as a
-    /// connection error (Section 5.4.1) of type FRAME_SIZE_ERROR."
+    /// RFC 9113 §6.5: "A SETTINGS frame with a length other than a multiple of 6 octets MUST be
+    /// treated as a connection error (Section 5.4.1) of type FRAME_SIZE_ERROR."
     #[test]
     fn partial_entries_are_refused() {
         refused(
@@ -148,8 +149,9 @@ mod tests {
         );
     }
 
-    /// RFC 9113 §6.5: "Receipt of a SETTINGS frame with the ACK flag set and a length field value other than 0 MUST
-    /// be treated as a connection error (Section 5.4.1) of type FRAME_SIZE_ERROR."
+    /// RFC 9113 §6.5: "Receipt of a SETTINGS frame with the ACK flag set and a length field value
+    /// other than 0 MUST be treated as a connection error (Section 5.4.1) of type
+    /// FRAME_SIZE_ERROR."
     #[test]
     fn an_acknowledgement_with_a_payload_is_refused() {
         refused(

@@ -10,27 +10,27 @@ impl StreamId {
     /// The largest identifier, 2^31-1.
     pub const MAX: Self = Self(0x7fff_ffff);
 
-    /// The identifier in the low 31 bits; the reserved bit is ignored (RFC 9113 §4.1).
+    /// Makes an identifier of the low 31 bits; the reserved bit is ignored (RFC 9113 §4.1).
     pub const fn new(value: u32) -> Self {
         Self(value & 0x7fff_ffff)
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// Whether it is stream 0.
+    /// Whether this is stream 0.
     pub const fn is_connection(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether a client opens streams with this number: it is odd.
+    /// Whether a client opens the streams of this number (odd).
     pub const fn is_client_initiated(self) -> bool {
         self.0 & 1 == 1
     }
 
-    /// Whether a server opens (by pushing) streams with this number: it is even and not 0.
+    /// Whether a server opens the streams of this number by pushing (even, not 0).
     pub const fn is_server_initiated(self) -> bool {
         self.0 != 0 && self.0 & 1 == 0
     }
@@ -46,9 +46,9 @@ impl std::fmt::Display for StreamId {
 mod tests {
     use super::*;
 
-    /// RFC 9113 §5.1.1: "Streams initiated by a client MUST use odd-numbered stream identifiers; those initiated by the
-    /// server MUST use even-numbered stream identifiers. A stream identifier of zero (0x00) is used for connection
-    /// control messages".
+    /// RFC 9113 §5.1.1: "Streams initiated by a client MUST use odd-numbered stream identifiers;
+    /// those initiated by the server MUST use even-numbered stream identifiers. A stream identifier
+    /// of zero (0x00) is used for connection control messages".
     #[test]
     fn each_stream_belongs_to_one_side_and_stream_0_to_none() {
         for (id, connection, client, server) in [

@@ -1,33 +1,34 @@
-//! What the tests of all frames share.
+//! Helpers that the tests of all frames share.
 
 use bytes::BytesMut;
 
 use crate::{ErrorCode, Frame, Malformed, Reader, Scope};
 
-/// The first frame of `octets`.
-pub(crate) fn read(octets: &[u8]) -> Result<Option<Frame>, Malformed> {
-    Reader::new(16_384).next(&mut BytesMut::from(octets))
+/// Returns the first frame of `bytes`.
+pub(crate) fn read(bytes: &[u8]) -> Result<Option<Frame>, Malformed> {
+    Reader::new(16_384).next(&mut BytesMut::from(bytes))
 }
 
-/// Checks that `frame` writes exactly `octets`, and that these read back as `frame`, nothing left.
+/// Checks that `frame` writes exactly `bytes`, and that they read back as `frame` with nothing
+/// left.
 #[track_caller]
-pub(crate) fn round_trip(frame: &Frame, octets: &[u8]) {
+pub(crate) fn round_trip(frame: &Frame, bytes: &[u8]) {
     let mut out = Vec::new();
     frame.write(&mut out);
-    assert_eq!(out, octets, "written");
-    let mut input = BytesMut::from(octets);
+    assert_eq!(out, bytes, "written");
+    let mut input = BytesMut::from(bytes);
     assert_eq!(
         Reader::new(16_384).next(&mut input),
         Ok(Some(frame.clone())),
         "read"
     );
-    assert!(input.is_empty(), "{} octets left", input.len());
+    assert!(input.is_empty(), "{} bytes left", input.len());
 }
 
-/// Checks that `octets` are refused as `defect`, with this code and scope.
+/// Checks that `bytes` are refused as `defect`, with this code and scope.
 #[track_caller]
-pub(crate) fn refused(octets: &[u8], defect: crate::Defect, code: ErrorCode, scope: Scope) {
-    let malformed = read(octets).expect_err("the frame is refused");
+pub(crate) fn refused(bytes: &[u8], defect: crate::Defect, code: ErrorCode, scope: Scope) {
+    let malformed = read(bytes).expect_err("the frame is refused");
     assert_eq!(
         (malformed.defect, malformed.code(), malformed.scope()),
         (defect, code, scope)

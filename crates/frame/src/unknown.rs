@@ -1,20 +1,21 @@
-//! Frames of kinds that we don't know (RFC 9113 §5.5).
+//! Frames of unknown types (RFC 9113 §5.5).
 
 use crate::{Flags, Head, Kind, StreamId};
 
-/// A frame that the reader skips. The engine counts it, and refuses it in the middle of a field block (RFC 9113 §5.5).
+/// A frame that the reader skips. The engine counts it, and refuses it inside a field block (RFC
+/// 9113 §5.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown {
     /// The frame type.
     pub kind: u8,
-    /// The stream of the head.
+    /// The stream of the frame's head.
     pub stream_id: StreamId,
-    /// Octets of the payload, which may still be on their way.
+    /// The length of the payload in bytes; it may not have arrived yet.
     pub length: u32,
 }
 
 impl Unknown {
-    /// Appends a frame of this kind and length to `out`: no flags, all zeros.
+    /// Appends a frame of this type and length to `out`, without flags and filled with zeros.
     pub fn write(&self, out: &mut Vec<u8>) {
         let Self {
             kind,
@@ -57,24 +58,24 @@ mod tests {
 
     /// RFC 9113 §5.5: "Implementations MUST discard frames that have unknown or unsupported types."
     #[test]
-    fn they_are_told_at_once_and_skipped_as_they_arrive() {
-        let mut octets = Vec::new();
-        UNKNOWN.write(&mut octets);
+    fn unknown_frames_are_reported_at_once_and_skipped_as_they_arrive() {
+        let mut bytes = Vec::new();
+        UNKNOWN.write(&mut bytes);
         let ping = Ping {
             ack: false,
             payload: [7; 8],
         };
-        ping.write(&mut octets);
+        ping.write(&mut bytes);
 
         let mut reader = Reader::new(16_384);
-        let mut input = BytesMut::from(&octets[..Head::LEN]);
+        let mut input = BytesMut::from(&bytes[..Head::LEN]);
         assert_eq!(reader.next(&mut input), Ok(Some(Frame::Unknown(UNKNOWN))));
-        for piece in octets[Head::LEN..Head::LEN + 1000].chunks(99) {
+        for piece in bytes[Head::LEN..Head::LEN + 1000].chunks(99) {
             input.extend_from_slice(piece);
             assert_eq!(reader.next(&mut input), Ok(None));
-            assert!(input.is_empty(), "{} octets are buffered", input.len());
+            assert!(input.is_empty(), "{} bytes are buffered", input.len());
         }
-        input.extend_from_slice(&octets[Head::LEN + 1000..]);
+        input.extend_from_slice(&bytes[Head::LEN + 1000..]);
         assert_eq!(reader.next(&mut input), Ok(Some(Frame::Ping(ping))));
         assert_eq!(reader.next(&mut input), Ok(None));
     }

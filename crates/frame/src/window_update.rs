@@ -9,7 +9,7 @@ use crate::{Defect, Flags, Head, Kind, StreamId};
 pub struct WindowUpdate {
     /// The stream, or 0 for the connection's own window.
     pub stream_id: StreamId,
-    /// 1 to 2^31-1.
+    /// The bytes to add to the window, 1 to 2^31-1.
     pub increment: u32,
 }
 
@@ -37,7 +37,7 @@ impl WindowUpdate {
         })
     }
 
-    /// Appends the frame's octets to `out`.
+    /// Appends the frame's bytes to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let stream_id = self.stream_id;
         Head {
@@ -79,18 +79,19 @@ mod tests {
         assert_eq!(reserved, Ok(Some(Frame::WindowUpdate(most))));
     }
 
-    /// RFC 9113 §6.9: "A receiver MUST treat the receipt of a WINDOW_UPDATE frame with a flow-control window increment
-    /// of 0 as a stream error (Section 5.4.2) of type PROTOCOL_ERROR; errors on the connection flow-control window
-    /// MUST be treated as a connection error (Section 5.4.1)."
+    /// RFC 9113 §6.9: "A receiver MUST treat the receipt of a WINDOW_UPDATE frame with a
+    /// flow-control window increment of 0 as a stream error (Section 5.4.2) of type PROTOCOL_ERROR;
+    /// errors on the connection flow-control window MUST be treated as a connection error (Section
+    /// 5.4.1)."
     #[test]
     fn an_increment_of_0_fails_what_it_was_for() {
-        for (octets, scope) in [
+        for (bytes, scope) in [
             (b"\0\0\x04\x08\0\0\0\0\x05\0\0\0\0", Scope::Stream),
             (b"\0\0\x04\x08\0\0\0\0\x05\x80\0\0\0", Scope::Stream),
             (b"\0\0\x04\x08\0\0\0\0\0\0\0\0\0", Scope::Connection),
         ] {
             refused(
-                octets,
+                bytes,
                 Defect::WindowUpdateOfZero,
                 ErrorCode::PROTOCOL_ERROR,
                 scope,
@@ -98,13 +99,13 @@ mod tests {
         }
     }
 
-    /// RFC 9113 §6.9: "A WINDOW_UPDATE frame with a length other than 4 octets MUST be treated as a connection error
-    /// (Section 5.4.1) of type FRAME_SIZE_ERROR."
+    /// RFC 9113 §6.9: "A WINDOW_UPDATE frame with a length other than 4 octets MUST be treated as a
+    /// connection error (Section 5.4.1) of type FRAME_SIZE_ERROR."
     #[test]
     fn other_lengths_are_refused() {
-        for octets in [b"\0\0\x03\x08\0\0\0\0\x05", b"\0\0\x05\x08\0\0\0\0\x05"] {
+        for bytes in [b"\0\0\x03\x08\0\0\0\0\x05", b"\0\0\x05\x08\0\0\0\0\x05"] {
             refused(
-                octets,
+                bytes,
                 Defect::WindowUpdateLengthNot4,
                 ErrorCode::FRAME_SIZE_ERROR,
                 Scope::Connection,

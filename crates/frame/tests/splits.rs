@@ -1,4 +1,4 @@
-//! However the octets of frames are split on their way, the same frames come out.
+//! The reader returns the same frames however their bytes are split on the way.
 
 use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
@@ -13,7 +13,7 @@ fn stream_id() -> impl Strategy<Value = StreamId> {
     (1..=0x7fff_ffff_u32).prop_map(StreamId::new)
 }
 
-fn octets() -> impl Strategy<Value = Bytes> {
+fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..300).prop_map(Bytes::from)
 }
 
@@ -30,7 +30,7 @@ fn dependency() -> impl Strategy<Value = StreamDependency> {
 fn frame() -> impl Strategy<Value = Frame> {
     let known_kinds = |kind: &u8| *kind > 9 && *kind != 0x10;
     prop_oneof![
-        (stream_id(), octets(), any::<bool>()).prop_map(|(stream_id, payload, end_stream)| {
+        (stream_id(), bytes(), any::<bool>()).prop_map(|(stream_id, payload, end_stream)| {
             let flow_len = payload.len() as u32;
             Frame::Data(Data {
                 stream_id,
@@ -41,7 +41,7 @@ fn frame() -> impl Strategy<Value = Frame> {
         }),
         (
             stream_id(),
-            octets(),
+            bytes(),
             any::<bool>(),
             any::<bool>(),
             prop::option::of(dependency())
@@ -71,7 +71,7 @@ fn frame() -> impl Strategy<Value = Frame> {
                 .collect();
             Frame::Settings(Settings::of(&entries))
         }),
-        (stream_id(), 1..=0x3fff_ffff_u32, octets(), any::<bool>()).prop_map(
+        (stream_id(), 1..=0x3fff_ffff_u32, bytes(), any::<bool>()).prop_map(
             |(stream_id, half, fragment, end_headers)| Frame::PushPromise(PushPromise {
                 stream_id,
                 promised_id: StreamId::new(half * 2),
@@ -81,7 +81,7 @@ fn frame() -> impl Strategy<Value = Frame> {
         ),
         (any::<bool>(), any::<[u8; 8]>())
             .prop_map(|(ack, payload)| Frame::Ping(Ping { ack, payload })),
-        (any::<u32>(), any::<u32>(), octets()).prop_map(|(last, code, debug_data)| {
+        (any::<u32>(), any::<u32>(), bytes()).prop_map(|(last, code, debug_data)| {
             let last_stream_id = StreamId::new(last);
             Frame::GoAway(GoAway {
                 last_stream_id,
@@ -96,14 +96,14 @@ fn frame() -> impl Strategy<Value = Frame> {
                 increment,
             })
         }),
-        (stream_id(), octets(), any::<bool>()).prop_map(|(stream_id, fragment, end_headers)| {
+        (stream_id(), bytes(), any::<bool>()).prop_map(|(stream_id, fragment, end_headers)| {
             Frame::Continuation(Continuation {
                 stream_id,
                 fragment,
                 end_headers,
             })
         }),
-        (stream_id(), octets()).prop_map(|(prioritized_id, value)| Frame::PriorityUpdate(
+        (stream_id(), bytes()).prop_map(|(prioritized_id, value)| Frame::PriorityUpdate(
             PriorityUpdate {
                 prioritized_id,
                 value
@@ -122,12 +122,13 @@ fn frame() -> impl Strategy<Value = Frame> {
     ]
 }
 
-/// What a reader makes of `octets` when they arrive in pieces of these lengths (repeated to the end).
-fn read(octets: &[u8], pieces: &[usize]) -> Vec<Result<Frame, Malformed>> {
+/// What a reader makes of `bytes` when they arrive in pieces of these lengths (repeated to the
+/// end).
+fn read(bytes: &[u8], pieces: &[usize]) -> Vec<Result<Frame, Malformed>> {
     let mut reader = Reader::new(16_384);
     let mut input = BytesMut::new();
     let mut out = Vec::new();
-    let mut rest = octets;
+    let mut rest = bytes;
     for piece in pieces.iter().cycle() {
         let (now, later) = rest.split_at(rest.len().min(*piece));
         rest = later;
@@ -148,25 +149,25 @@ proptest! {
         frames in vec(frame(), 0..12),
         pieces in vec(1..400_usize, 1..20),
     ) {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         for frame in &frames {
-            frame.write(&mut octets);
+            frame.write(&mut bytes);
         }
         let expected: Vec<_> = frames.into_iter().map(Ok).collect();
-        prop_assert_eq!(&read(&octets, &[octets.len().max(1)]), &expected);
-        prop_assert_eq!(&read(&octets, &pieces), &expected);
-        prop_assert_eq!(&read(&octets, &[1]), &expected);
+        prop_assert_eq!(&read(&bytes, &[bytes.len().max(1)]), &expected);
+        prop_assert_eq!(&read(&bytes, &pieces), &expected);
+        prop_assert_eq!(&read(&bytes, &[1]), &expected);
     }
 
     #[test]
     fn padding_makes_no_difference_but_to_flow_control(
         stream_id in stream_id(),
-        payload in octets(),
+        payload in bytes(),
         dependency in prop::option::of(dependency()),
         padding: u8,
         flag: bool,
     ) {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         let data = Data {
             stream_id,
             payload: payload.clone(),
@@ -186,35 +187,36 @@ proptest! {
             fragment: payload,
             end_headers: flag,
         };
-        data.write_padded(padding, &mut octets);
-        headers.write_padded(padding, &mut octets);
-        promise.write_padded(padding, &mut octets);
+        data.write_padded(padding, &mut bytes);
+        headers.write_padded(padding, &mut bytes);
+        promise.write_padded(padding, &mut bytes);
         prop_assert_eq!(
-            read(&octets, &[octets.len()]),
+            read(&bytes, &[bytes.len()]),
             [Ok(Frame::Data(data)), Ok(Frame::Headers(headers)), Ok(Frame::PushPromise(promise))]
         );
     }
 
-    /// Heads with small lengths and likely kinds, so that the input is more than one oversized frame.
+    /// Heads with small lengths and likely kinds, so that the input is more than one oversized
+    /// frame.
     #[test]
-    fn any_octets_read_the_same_however_split(
+    fn any_bytes_read_the_same_however_split(
         heads in vec((0..24_u8, 0..18_u8, any::<u8>(), 0..3_u8, vec(any::<u8>(), 24)), 0..12),
         pieces in vec(1..40_usize, 1..20),
     ) {
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         for (length, kind, flags, stream, payload) in &heads {
-            octets.extend_from_slice(&[0, 0, *length, *kind, *flags, 0, 0, 0, *stream]);
-            octets.extend_from_slice(&payload[..usize::from(*length)]);
+            bytes.extend_from_slice(&[0, 0, *length, *kind, *flags, 0, 0, 0, *stream]);
+            bytes.extend_from_slice(&payload[..usize::from(*length)]);
         }
-        let whole = read(&octets, &[octets.len().max(1)]);
-        prop_assert_eq!(&read(&octets, &pieces), &whole);
-        prop_assert_eq!(&read(&octets, &[1]), &whole);
+        let whole = read(&bytes, &[bytes.len().max(1)]);
+        prop_assert_eq!(&read(&bytes, &pieces), &whole);
+        prop_assert_eq!(&read(&bytes, &[1]), &whole);
         let fatal = |item: &Result<Frame, Malformed>| {
             item.as_ref().is_err_and(|malformed| malformed.scope() == Scope::Connection)
         };
         match whole.iter().position(fatal) {
             Some(at) => prop_assert_eq!(at, whole.len() - 1, "nothing after a connection error"),
-            None => prop_assert_eq!(whole.len(), heads.len(), "every frame is told"),
+            None => prop_assert_eq!(whole.len(), heads.len(), "every frame is reported"),
         }
     }
 }

@@ -1,13 +1,14 @@
-//! Octets to fields.
+//! Bytes to fields.
 
 use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD, View};
 use crate::fields::Shape;
 use crate::{Error, Fields, KnownName, huffman, integer, static_table};
 
-/// Bounds on one decoded list. They are checked while decoding; what is over them is decoded but not kept.
+/// Bounds on one decoded list. They are checked while decoding; what is over them is decoded but
+/// not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Octets of the list as RFC 9113 §10.5.1 counts them: names, values and 32 for each field.
+    /// Bytes of the list as RFC 9113 §10.5.1 counts them: names, values and 32 for each field.
     pub max_list_size: usize,
     /// Fields, cookie crumbs not counted.
     pub max_fields: usize,
@@ -29,11 +30,12 @@ pub enum ListLimit {
 /// What a whole block came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
-    /// Octets of the list as RFC 9113 §10.5.1 counts them, those of fields over a limit included.
+    /// Bytes of the list as RFC 9113 §10.5.1 counts them, those of fields over a limit included.
     pub list_size: usize,
     /// Fields in the block, those over a limit included.
     pub fields: usize,
-    /// The first limit that the list went over: the fields from there on were not kept, yet the table is in step.
+    /// The first limit that the list went over: the fields from there on were not kept, yet the
+    /// table is in step.
     pub over: Option<ListLimit>,
 }
 
@@ -42,14 +44,15 @@ pub struct Decoder {
     table: DynamicTable<()>,
     /// What our SETTINGS_HEADER_TABLE_SIZE allows.
     max_table_size: usize,
-    /// The smallest size that our settings came to since the last block, when that is below the table's: the next block
-    /// must begin with an update to this or less.
+    /// The smallest size that our settings came to since the last block, when that is below the
+    /// table's: the next block must begin with an update to this or less.
     shrink_to: Option<usize>,
 }
 
 impl Decoder {
-    /// A decoder whose dynamic table may grow to the size that we announced in SETTINGS_HEADER_TABLE_SIZE (octets). It
-    /// starts at the protocol's 4,096 or at that size, whichever is less.
+    /// A decoder whose dynamic table may grow to the size that we announced in
+    /// SETTINGS_HEADER_TABLE_SIZE (bytes). It starts at the protocol's 4,096 or at that size,
+    /// whichever is less.
     pub fn new(max_table_size: usize) -> Self {
         Self {
             table: DynamicTable::new(max_table_size.min(dynamic_table::INITIAL_SIZE)),
@@ -58,16 +61,16 @@ impl Decoder {
         }
     }
 
-    /// The peer acknowledged another SETTINGS_HEADER_TABLE_SIZE. After a shrink the next block must begin with a size
-    /// update (RFC 7541 §4.2).
-    pub fn set_max_table_size(&mut self, octets: usize) {
-        self.max_table_size = octets;
-        if octets < self.shrink_to.unwrap_or(self.table.max_size()) {
-            self.shrink_to = Some(octets);
+    /// The peer acknowledged another SETTINGS_HEADER_TABLE_SIZE. After a shrink the next block must
+    /// begin with a size update (RFC 7541 §4.2).
+    pub fn set_max_table_size(&mut self, bytes: usize) {
+        self.max_table_size = bytes;
+        if bytes < self.shrink_to.unwrap_or(self.table.max_size()) {
+            self.shrink_to = Some(bytes);
         }
     }
 
-    /// Octets in the dynamic table, as RFC 7541 §4.1 counts them.
+    /// Bytes in the dynamic table, as RFC 7541 §4.1 counts them.
     pub fn table_size(&self) -> usize {
         self.table.size()
     }
@@ -113,12 +116,14 @@ impl Decoder {
         {
             let max_size;
             (max_size, rest) = integer::decode(first, 5, behind)?;
-            // "The new maximum size MUST be lower than or equal to the limit determined by the protocol using HPACK. A
-            // value that exceeds this limit MUST be treated as a decoding error."
+            // "The new maximum size MUST be lower than or equal to the limit determined by the
+            // protocol using HPACK. A value that exceeds this limit MUST be treated as a decoding
+            // error."
             if max_size > self.max_table_size {
                 return Err(Error::SizeUpdateTooLarge);
             }
-            // "the smallest maximum table size that occurs in that interval MUST be signaled" (RFC 7541 §4.2)
+            // "the smallest maximum table size that occurs in that interval MUST be signaled" (RFC
+            // 7541 §4.2)
             if self
                 .shrink_to
                 .take()
@@ -159,15 +164,17 @@ impl Decoder {
 
     /// The dynamic table's entry with this index.
     ///
-    /// "Indices strictly greater than the sum of the lengths of both tables MUST be treated as a decoding error."
-    /// (RFC 7541 §2.3.3) "The index value of 0 is not used. It MUST be treated as a decoding error" (§6.1)
+    /// "Indices strictly greater than the sum of the lengths of both tables MUST be treated as a
+    /// decoding error." (RFC 7541 §2.3.3) "The index value of 0 is not used. It MUST be treated as
+    /// a decoding error" (§6.1)
     #[inline]
     fn dynamic(&self, index: usize) -> Result<View<'_>, Error> {
         let age = index.wrapping_sub(static_table::LEN + 1);
         self.table.get(age).ok_or(Error::InvalidIndex)
     }
 
-    /// A field whose value, and perhaps name, is written out (RFC 7541 §6.2). Returns what follows it.
+    /// A field whose value, and perhaps name, is written out (RFC 7541 §6.2). Returns what follows
+    /// it.
     #[inline(never)]
     fn literal<'a>(
         &mut self,
@@ -178,8 +185,8 @@ impl Decoder {
         let (indexing, prefix) = match first >> 4 {
             0 => (Indexing::None, 4),
             1 => (Indexing::Never, 4),
-            // "This dynamic table size update MUST occur at the beginning of the first header block following the change
-            // to the dynamic table size." (RFC 7541 §4.2)
+            // "This dynamic table size update MUST occur at the beginning of the first header block
+            // following the change to the dynamic table size." (RFC 7541 §4.2)
             2 | 3 => return Err(Error::SizeUpdateNotAtStart),
             _ => (Indexing::Incremental, 6),
         };
@@ -200,7 +207,8 @@ impl Decoder {
         };
         let (value, rest) = Text::read(rest)?;
 
-        // Decode what is sure to fit in the list without measuring it first; a Huffman code's exact length costs a pass.
+        // Decode what is sure to fit in the list without measuring it first; a Huffman code's exact
+        // length costs a pass.
         let most = name.longest() + value.longest() + ENTRY_OVERHEAD;
         if most > list.room {
             let (name_len, value_len) = (name.len()?, value.len()?);
@@ -220,15 +228,15 @@ impl Decoder {
         let known = name.append_to(list.fields.bytes())?;
         let value_start = list.fields.bytes().len();
         value.append_to(list.fields.bytes())?;
-        let octets = &list.fields.bytes()[start..];
-        let (unknown_name, value) = octets.split_at(value_start - start);
+        let bytes = &list.fields.bytes()[start..];
+        let (unknown_name, value) = bytes.split_at(value_start - start);
         let name = known.map_or(unknown_name, |known| known.as_str().as_bytes());
         let never_indexed = indexing == Indexing::Never;
         let shape = Shape::new(known, name.len(), value.len(), never_indexed);
         if indexing == Indexing::Incremental {
             self.table.insert(known, name, value, ());
         }
-        if list.admit(known, shape.octets() + ENTRY_OVERHEAD) {
+        if list.admit(known, shape.bytes() + ENTRY_OVERHEAD) {
             list.fields.commit(start, shape);
         } else {
             list.fields.bytes().truncate(start);
@@ -288,7 +296,8 @@ impl<'a> List<'a> {
         }
     }
 
-    /// Counts a field of this size (RFC 9113 §10.5.1 counts fields as RFC 7541 §4.1 counts entries). Whether it may be kept.
+    /// Counts a field of this size (RFC 9113 §10.5.1 counts fields as RFC 7541 §4.1 counts
+    /// entries). Whether it may be kept.
     #[inline]
     fn admit(&mut self, known: Option<KnownName>, size: usize) -> bool {
         let (room, too_large) = self.room.overflowing_sub(size);
@@ -308,7 +317,8 @@ impl<'a> List<'a> {
         true
     }
 
-    /// The list goes over a limit with a field of this size, or did so before: no field is kept from here on.
+    /// The list goes over a limit with a field of this size, or did so before: no field is kept
+    /// from here on.
     #[cold]
     fn refuse(&mut self, limit: ListLimit, size: usize) -> bool {
         let kept = self.whole - self.room.wrapping_add(size);
@@ -348,7 +358,7 @@ enum Name<'a> {
 }
 
 impl Name<'_> {
-    /// The most octets that the name can have.
+    /// The most bytes that the name can have.
     fn longest(&self) -> usize {
         match self {
             Self::Known(known) => known.as_str().len(),
@@ -385,7 +395,7 @@ impl Name<'_> {
 
 /// A string literal (RFC 7541 §5.2).
 struct Text<'a> {
-    octets: &'a [u8],
+    bytes: &'a [u8],
     huffman: bool,
 }
 
@@ -394,32 +404,32 @@ impl<'a> Text<'a> {
     fn read(rest: &'a [u8]) -> Result<(Self, &'a [u8]), Error> {
         let (&first, rest) = rest.split_first().ok_or(Error::Truncated)?;
         let (len, rest) = integer::decode(first, 7, rest)?;
-        let (octets, rest) = rest.split_at_checked(len).ok_or(Error::Truncated)?;
+        let (bytes, rest) = rest.split_at_checked(len).ok_or(Error::Truncated)?;
         let huffman = first & 0x80 != 0;
-        Ok((Self { octets, huffman }, rest))
+        Ok((Self { bytes, huffman }, rest))
     }
 
     fn longest(&self) -> usize {
         if self.huffman {
-            huffman::longest_decoded(self.octets.len())
+            huffman::longest_decoded(self.bytes.len())
         } else {
-            self.octets.len()
+            self.bytes.len()
         }
     }
 
     fn len(&self) -> Result<usize, Error> {
         if self.huffman {
-            huffman::decoded_len(self.octets)
+            huffman::decoded_len(self.bytes)
         } else {
-            Ok(self.octets.len())
+            Ok(self.bytes.len())
         }
     }
 
     fn append_to(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         if self.huffman {
-            return huffman::decode(self.octets, out);
+            return huffman::decode(self.bytes, out);
         }
-        out.extend_from_slice(self.octets);
+        out.extend_from_slice(self.bytes);
         Ok(())
     }
 }

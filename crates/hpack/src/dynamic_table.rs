@@ -1,23 +1,25 @@
 //! The dynamic table (RFC 7541 §2.3.2, §4).
 //!
-//! Entries lie in one list and their octets in one buffer, both oldest first. New ones are appended; what is evicted stays
-//! in front until it is more than what is alive, then the rest is moved up. So an insertion costs its own octets twice at
-//! most, and an entry's octets are always one slice. Nothing is allocated before the first insertion.
+//! Entries lie in one list and their bytes in one buffer, both oldest first. New ones are appended;
+//! what is evicted stays in front until it is more than what is alive, then the rest is moved up.
+//! So an insertion costs its own bytes twice at most, and an entry's bytes are always one slice.
+//! Nothing is allocated before the first insertion.
 
 use crate::KnownName;
 use crate::fields::Shape;
 
-/// What an entry takes beyond its octets (RFC 7541 §4.1).
+/// What an entry takes beyond its bytes (RFC 7541 §4.1).
 pub(crate) const ENTRY_OVERHEAD: usize = 32;
 
 /// The size that both sides begin with (RFC 9113 §6.5.2, SETTINGS_HEADER_TABLE_SIZE).
 pub(crate) const INITIAL_SIZE: usize = 4096;
 
-/// Evicted entries, and octets of theirs, that aren't worth moving the others up for.
+/// Evicted entries, and bytes of theirs, that aren't worth moving the others up for.
 const SLACK: usize = 16;
-const OCTET_SLACK: usize = 256;
+const BYTE_SLACK: usize = 256;
 
-/// Octets that are copied at once: most entries are no longer, and a copy of fixed length takes no call.
+/// Bytes that are copied at once: most entries are no longer, and a copy of fixed length takes no
+/// call.
 const CHUNK: usize = 32;
 
 /// A dynamic table. With each entry it keeps a `Note` of its owner.
@@ -26,9 +28,9 @@ pub(crate) struct DynamicTable<Note> {
     entries: Vec<Entry<Note>>,
     /// How many of them are evicted.
     evicted: usize,
-    /// Their octets, and [`CHUNK`] more behind the newest's, so that any can be copied in chunks.
-    octets: Vec<u8>,
-    /// The position of `octets[0]`. Positions count all octets ever appended and wrap around.
+    /// Their bytes, and [`CHUNK`] more behind the newest's, so that any can be copied in chunks.
+    bytes: Vec<u8>,
+    /// The position of `bytes[0]`. Positions count all bytes ever appended and wrap around.
     base: u32,
     /// As §4.1 counts it.
     size: usize,
@@ -39,7 +41,7 @@ pub(crate) struct DynamicTable<Note> {
 
 #[derive(Clone, Copy)]
 struct Entry<Note> {
-    /// The position of the entry's octets: the name unless it is known, then the value.
+    /// The position of the entry's bytes: the name unless it is known, then the value.
     start: u32,
     /// How many of them there are.
     len: u32,
@@ -56,7 +58,7 @@ pub(crate) struct View<'a> {
     /// As §4.1 counts it.
     pub(crate) size: usize,
     buffer: &'a [u8],
-    /// Where in the buffer the entry's octets are: the name if it isn't a known one, then the value.
+    /// Where in the buffer the entry's bytes are: the name if it isn't a known one, then the value.
     start: usize,
     /// How many of them there are.
     len: usize,
@@ -91,7 +93,7 @@ impl<Note: Copy> DynamicTable<Note> {
         Self {
             entries: Vec::new(),
             evicted: 0,
-            octets: Vec::new(),
+            bytes: Vec::new(),
             base: 0,
             size: 0,
             max_size,
@@ -126,7 +128,7 @@ impl<Note: Copy> DynamicTable<Note> {
         self.entries.get(at)
     }
 
-    /// Where in the buffer the entry's octets are.
+    /// Where in the buffer the entry's bytes are.
     #[inline]
     fn start(&self, entry: &Entry<Note>) -> usize {
         entry.start.wrapping_sub(self.base) as usize
@@ -139,7 +141,7 @@ impl<Note: Copy> DynamicTable<Note> {
         Some(View {
             shape: &entry.shape,
             size: entry.size as usize,
-            buffer: &self.octets,
+            buffer: &self.bytes,
             start: self.start(entry),
             len: entry.len as usize,
         })
@@ -151,7 +153,7 @@ impl<Note: Copy> DynamicTable<Note> {
         self.entry(age).is_some_and(|entry| {
             let start = self.start(entry);
             entry.len as usize == value.len()
-                && is_same(&self.octets[start..start + value.len()], value)
+                && is_same(&self.bytes[start..start + value.len()], value)
         })
     }
 
@@ -160,18 +162,19 @@ impl<Note: Copy> DynamicTable<Note> {
         self.entry(age).map(|entry| entry.note)
     }
 
-    /// "Whenever the maximum size for the dynamic table is reduced, entries are evicted from the end of the dynamic table
-    /// until the size of the dynamic table is less than or equal to the maximum size." (§4.3)
+    /// "Whenever the maximum size for the dynamic table is reduced, entries are evicted from the
+    /// end of the dynamic table until the size of the dynamic table is less than or equal to the
+    /// maximum size." (§4.3)
     pub(crate) fn set_max_size(&mut self, max_size: usize) {
         self.max_size = max_size;
         self.evict_to(max_size);
         if max_size == 0 {
-            (self.entries, self.octets, self.evicted) = (Vec::new(), Vec::new(), 0);
+            (self.entries, self.bytes, self.evicted) = (Vec::new(), Vec::new(), 0);
         }
     }
 
-    /// Adds an entry in front of all others and evicts what no longer fits (§4.4). `name` are the octets of the name,
-    /// known or not.
+    /// Adds an entry in front of all others and evicts what no longer fits (§4.4). `name` are the
+    /// bytes of the name, known or not.
     pub(crate) fn insert(
         &mut self,
         known: Option<KnownName>,
@@ -181,8 +184,9 @@ impl<Note: Copy> DynamicTable<Note> {
     ) {
         let size = name.len() + value.len() + ENTRY_OVERHEAD;
         if size > self.max_size {
-            // "It is not an error to attempt to add an entry that is larger than the maximum size; an attempt to add an
-            // entry larger than the maximum size causes the table to be emptied".
+            // "It is not an error to attempt to add an entry that is larger than the maximum size;
+            // an attempt to add an entry larger than the maximum size causes the table to be
+            // emptied".
             self.clear();
             return;
         }
@@ -196,12 +200,12 @@ impl<Note: Copy> DynamicTable<Note> {
             shape,
             note,
         });
-        self.octets.truncate(self.used());
+        self.bytes.truncate(self.used());
         if known.is_none() {
-            self.octets.extend_from_slice(name);
+            self.bytes.extend_from_slice(name);
         }
-        self.octets.extend_from_slice(value);
-        self.octets.extend_from_slice(&[0; CHUNK]);
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(&[0; CHUNK]);
         self.size += size;
         self.inserted = self.inserted.wrapping_add(1);
     }
@@ -220,20 +224,20 @@ impl<Note: Copy> DynamicTable<Note> {
         }
     }
 
-    /// Octets of entries in the buffer, evicted ones included.
+    /// Bytes of entries in the buffer, evicted ones included.
     fn used(&self) -> usize {
-        self.octets.len().saturating_sub(CHUNK)
+        self.bytes.len().saturating_sub(CHUNK)
     }
 
-    /// Moves the entries and their octets up where that is cheaper than to let the memory grow.
+    /// Moves the entries and their bytes up where that is cheaper than to let the memory grow.
     fn make_room(&mut self, len: usize) {
         let dead = match self.entries.get(self.evicted) {
             Some(oldest) => self.start(oldest),
             None => self.used(),
         };
-        let full = self.octets.len() + len > self.octets.capacity();
-        if is_worth_it(dead, self.used() - dead, OCTET_SLACK, full) {
-            self.octets.drain(..dead);
+        let full = self.bytes.len() + len > self.bytes.capacity();
+        if is_worth_it(dead, self.used() - dead, BYTE_SLACK, full) {
+            self.bytes.drain(..dead);
             self.base = self.base.wrapping_add(dead as u32);
         }
         let full = self.entries.len() == self.entries.capacity();
@@ -244,8 +248,8 @@ impl<Note: Copy> DynamicTable<Note> {
     }
 }
 
-/// Whether two strings of one length are the same. Most are short, and then a comparison in words takes no call. The last word
-/// may overlap with the one before it.
+/// Whether two strings of one length are the same. Most are short, and then a comparison in words
+/// takes no call. The last word may overlap with the one before it.
 #[inline]
 fn is_same(a: &[u8], b: &[u8]) -> bool {
     match a.len() {
@@ -261,7 +265,8 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-/// Whether to move what is alive up over what is dead. Since the dead are more, each of them pays for one.
+/// Whether to move what is alive up over what is dead. Since the dead are more, each of them pays
+/// for one.
 fn is_worth_it(dead: usize, alive: usize, slack: usize, full: bool) -> bool {
     dead > alive && (full || dead - alive >= slack)
 }
@@ -281,7 +286,7 @@ mod tests {
                     Some(known) => known.as_str().to_owned(),
                     None => String::from_utf8_lossy(view.unknown_name()).into_owned(),
                 };
-                assert_eq!(name.len() + view.value().len(), view.shape.octets());
+                assert_eq!(name.len() + view.value().len(), view.shape.bytes());
                 (name, String::from_utf8_lossy(view.value()).into_owned())
             })
             .collect()
@@ -293,14 +298,14 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_compared_to_their_last_octet() {
+    fn strings_are_compared_to_their_last_byte() {
         for len in 0..70 {
             let a: Vec<u8> = (0..len).collect();
             assert!(is_same(&a, &a.clone()));
             for i in 0..a.len() {
                 let mut b = a.clone();
                 b[i] ^= 0x80;
-                assert!(!is_same(&a, &b), "octet {i} of {len}");
+                assert!(!is_same(&a, &b), "byte {i} of {len}");
             }
         }
     }
@@ -308,7 +313,7 @@ mod tests {
     #[test]
     fn nothing_is_allocated_before_the_first_entry() {
         let table = DynamicTable::<()>::new(65_536);
-        assert_eq!((table.octets.capacity(), table.entries.capacity()), (0, 0));
+        assert_eq!((table.bytes.capacity(), table.entries.capacity()), (0, 0));
     }
 
     #[test]
@@ -333,7 +338,7 @@ mod tests {
             [("name".into(), "3".into()), ("name".into(), "2".into())]
         );
         table.set_max_size(0);
-        assert_eq!((table.len(), table.octets.capacity()), (0, 0));
+        assert_eq!((table.len(), table.bytes.capacity()), (0, 0));
         table.set_max_size(100);
         insert(&mut table, "name", "4");
         assert_eq!(listed(&table), [("name".into(), "4".into())]);
@@ -363,7 +368,7 @@ mod tests {
                 }
                 prop_assert_eq!(table.size(), size(&model));
                 prop_assert_eq!(listed(&table), Vec::from(model.clone()));
-                prop_assert!(table.octets.capacity() <= 4 * 600);
+                prop_assert!(table.bytes.capacity() <= 4 * 600);
                 prop_assert!(table.entries.capacity() <= 4 * 600 / 32);
             }
         }

@@ -1,4 +1,4 @@
-//! Fields to octets.
+//! Fields to bytes.
 
 use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD};
 use crate::index::{self, Index, Note};
@@ -39,8 +39,9 @@ struct Memory {
     learned: Learned,
 }
 
-/// "the smallest maximum table size that occurs in that interval MUST be signaled in a dynamic table size update. The final
-/// maximum size is always signaled, resulting in at most two dynamic table size updates." (RFC 7541 §4.2)
+/// "the smallest maximum table size that occurs in that interval MUST be signaled in a dynamic
+/// table size update. The final maximum size is always signaled, resulting in at most two dynamic
+/// table size updates." (RFC 7541 §4.2)
 #[derive(Clone, Copy)]
 struct SizeUpdate {
     smallest: usize,
@@ -48,8 +49,8 @@ struct SizeUpdate {
 }
 
 impl Encoder {
-    /// An encoder whose dynamic table never takes more than this many octets, whatever the peer allows. It starts at
-    /// the protocol's 4,096 or at the cap, whichever is less.
+    /// An encoder whose dynamic table never takes more than this many bytes, whatever the peer
+    /// allows. It starts at the protocol's 4,096 or at the cap, whichever is less.
     pub fn new(table_size_cap: usize) -> Self {
         let mut encoder = Self {
             table: DynamicTable::new(dynamic_table::INITIAL_SIZE),
@@ -62,16 +63,17 @@ impl Encoder {
         encoder
     }
 
-    /// The peer announced another SETTINGS_HEADER_TABLE_SIZE: the next block says so (RFC 7541 §4.2).
-    pub fn set_max_table_size(&mut self, octets: usize) {
-        let last = octets.min(self.table_size_cap);
+    /// The peer announced another SETTINGS_HEADER_TABLE_SIZE: the next block says so (RFC 7541
+    /// §4.2).
+    pub fn set_max_table_size(&mut self, bytes: usize) {
+        let last = bytes.min(self.table_size_cap);
         let smallest = self.update.map_or(last, |update| update.smallest.min(last));
         let current = self.table.max_size();
         self.update =
             (smallest < current || last != current).then_some(SizeUpdate { smallest, last });
     }
 
-    /// Octets in the dynamic table, as RFC 7541 §4.1 counts them.
+    /// Bytes in the dynamic table, as RFC 7541 §4.1 counts them.
     pub fn table_size(&self) -> usize {
         self.table.size()
     }
@@ -81,7 +83,8 @@ impl Encoder {
         self.table.len()
     }
 
-    /// What blocks depend on beside their fields. While it stays as it is, the same fields make the same block.
+    /// What blocks depend on beside their fields. While it stays as it is, the same fields make the
+    /// same block.
     pub fn state(&self) -> EncoderState {
         EncoderState {
             misses: self.misses,
@@ -98,14 +101,14 @@ impl Encoder {
         if let Some(update) = self.update.take() {
             self.size_update(update, out);
         }
-        let (entries, octets) = fields.stored();
+        let (entries, bytes) = fields.stored();
         for entry in entries {
             let found = entry
-                .known(octets)
+                .known(bytes)
                 .and_then(|(name, value)| self.find_quickly(name, value));
             match found {
                 Some(index) => indexed(index, out),
-                None => self.field(&entry.view(octets), out),
+                None => self.field(&entry.view(bytes), out),
             }
         }
     }
@@ -122,8 +125,9 @@ impl Encoder {
         }
     }
 
-    /// The index of a field that is the newest one with its name in the dynamic table, as most are once a connection has warmed
-    /// up, or that has a value of the static table. Credentials are in neither.
+    /// The index of a field that is the newest one with its name in the dynamic table, as most are
+    /// once a connection has warmed up, or that has a value of the static table. Credentials are in
+    /// neither.
     #[inline]
     fn find_quickly(&mut self, name: KnownName, value: &[u8]) -> Option<usize> {
         if let Some(memory) = &mut self.memory
@@ -183,8 +187,8 @@ impl Encoder {
         }
     }
 
-    /// "This representation is intended for protecting header field values that are not to be put at risk by compressing them"
-    /// (RFC 7541 §6.2.3). So the value isn't looked up either.
+    /// "This representation is intended for protecting header field values that are not to be put
+    /// at risk by compressing them" (RFC 7541 §6.2.3). So the value isn't looked up either.
     fn never_indexed(&self, field: &Field<'_>, out: &mut Vec<u8>) {
         let name = self.name_index(index::slot(field.known, field.name), field);
         literal(0x10, 4, name, field, out);
@@ -218,13 +222,13 @@ fn literal(pattern: u8, prefix: u32, name_index: usize, field: &Field<'_>, out: 
 }
 
 /// Writes a string literal, in the Huffman code if that is shorter (RFC 7541 §5.2).
-fn text(octets: &[u8], out: &mut Vec<u8>) {
-    let huffman_len = huffman::encoded_len(octets);
-    if huffman_len < octets.len() {
+fn text(bytes: &[u8], out: &mut Vec<u8>) {
+    let huffman_len = huffman::encoded_len(bytes);
+    if huffman_len < bytes.len() {
         integer::encode(0x80, 7, huffman_len, out);
-        huffman::encode(octets, out);
+        huffman::encode(bytes, out);
     } else {
-        integer::encode(0x00, 7, octets.len(), out);
-        out.extend_from_slice(octets);
+        integer::encode(0x00, 7, bytes.len(), out);
+        out.extend_from_slice(bytes);
     }
 }

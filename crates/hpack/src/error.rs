@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A block that breaks RFC 7541. In HTTP/2 every one of these is a connection error COMPRESSION_ERROR (RFC 9113 §4.3).
+/// A block that breaks RFC 7541. In HTTP/2 every one of these is a connection error
+/// COMPRESSION_ERROR (RFC 9113 §4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,13 +15,15 @@ pub enum Error {
     InvalidIndex,
     /// A Huffman-coded string contains the EOS symbol (RFC 7541 §5.2).
     HuffmanEos,
-    /// A Huffman-coded string ends with more than seven bits of padding, or with padding that isn't all ones (RFC 7541 §5.2).
+    /// A Huffman-coded string ends with more than seven bits of padding, or with padding that isn't
+    /// all ones (RFC 7541 §5.2).
     HuffmanPadding,
     /// A dynamic table size update follows a field (RFC 7541 §4.2).
     SizeUpdateNotAtStart,
     /// A dynamic table size update goes beyond what our settings allow (RFC 7541 §6.3).
     SizeUpdateTooLarge,
-    /// Our settings made the table smaller, and the block doesn't begin by saying so (RFC 7541 §4.2).
+    /// Our settings made the table smaller, and the block doesn't begin by saying so (RFC 7541
+    /// §4.2).
     SizeUpdateMissing,
 }
 

@@ -3,16 +3,16 @@
 use crate::Error;
 use crate::huffman_table::{CODES, EOS, LENGTHS, LONG, SHORT, SYMBOLS};
 
-/// The most octets that so many octets of Huffman code can stand for: the shortest code has 5 bits.
+/// The most bytes that so many bytes of Huffman code can stand for: the shortest code has 5 bits.
 pub(crate) fn longest_decoded(encoded: usize) -> usize {
     encoded.saturating_mul(8) / 5
 }
 
-/// Octets that the Huffman code of this string takes, padding included.
+/// Bytes that the Huffman code of this string takes, padding included.
 pub(crate) fn encoded_len(text: &[u8]) -> usize {
     let bits: usize = text
         .iter()
-        .map(|&octet| usize::from(LENGTHS[usize::from(octet)]))
+        .map(|&byte| usize::from(LENGTHS[usize::from(byte)]))
         .sum();
     bits.div_ceil(8)
 }
@@ -21,8 +21,8 @@ pub(crate) fn encoded_len(text: &[u8]) -> usize {
 pub(crate) fn encode(text: &[u8], out: &mut Vec<u8>) {
     let mut bits = 0_u64;
     let mut len = 0;
-    for &octet in text {
-        let code = CODES[usize::from(octet)];
+    for &byte in text {
+        let code = CODES[usize::from(byte)];
         bits = bits << code.len | u64::from(code.bits);
         len += code.len;
         if len >= 32 {
@@ -31,7 +31,8 @@ pub(crate) fn encode(text: &[u8], out: &mut Vec<u8>) {
         }
     }
     if len > 0 {
-        // "the most significant bits of the code corresponding to the EOS (end-of-string) symbol are used" for padding.
+        // "the most significant bits of the code corresponding to the EOS (end-of-string) symbol
+        // are used" for padding.
         let padded = (bits << 32 | u64::from(u32::MAX)) >> len;
         out.extend_from_slice(&(padded as u32).to_be_bytes()[..len.div_ceil(8) as usize]);
     }
@@ -43,9 +44,9 @@ pub(crate) fn decode(code: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     out.resize(start + longest_decoded(code.len()), 0);
     let mut symbols = Symbols::new(code);
     let mut len = 0;
-    for octet in &mut out[start..] {
+    for byte in &mut out[start..] {
         let Some(symbol) = symbols.next()? else { break };
-        *octet = symbol;
+        *byte = symbol;
         len += 1;
     }
     // The string may be as long as it can be; then the loop ended before the padding was looked at.
@@ -54,7 +55,7 @@ pub(crate) fn decode(code: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     rest.map(|_| ())
 }
 
-/// How many octets this Huffman code stands for. Fails as [`decode`] does, and needs no memory.
+/// How many bytes this Huffman code stands for. Fails as [`decode`] does, and needs no memory.
 pub(crate) fn decoded_len(code: &[u8]) -> Result<usize, Error> {
     let mut symbols = Symbols::new(code);
     let mut len = 0;
@@ -82,7 +83,7 @@ impl<'a> Symbols<'a> {
         }
     }
 
-    /// The next octet of the string, or none at its end.
+    /// The next byte of the string, or none at its end.
     #[inline(always)]
     fn next(&mut self) -> Result<Option<u8>, Error> {
         if self.len < 32 {
@@ -100,7 +101,8 @@ impl<'a> Symbols<'a> {
     /// A symbol of more than 8 bits, or the end.
     #[inline(never)]
     fn next_long(&mut self) -> Result<Option<u8>, Error> {
-        // "an incomplete code at the end of the encoded data is to be considered as padding and discarded"
+        // "an incomplete code at the end of the encoded data is to be considered as padding and
+        // discarded"
         if self.len <= 7 && self.bits == u64::MAX {
             return Ok(None);
         }
@@ -116,12 +118,14 @@ impl<'a> Symbols<'a> {
             let rank = class.rank + ((bits - class.first) >> (32 - class.len));
             (SYMBOLS[rank as usize], class.len)
         };
-        // "A padding strictly longer than 7 bits MUST be treated as a decoding error. A padding not corresponding to the
-        // most significant bits of the code for the EOS symbol MUST be treated as a decoding error."
+        // "A padding strictly longer than 7 bits MUST be treated as a decoding error. A padding not
+        // corresponding to the most significant bits of the code for the EOS symbol MUST be treated
+        // as a decoding error."
         if len > self.len {
             return Err(Error::HuffmanPadding);
         }
-        // "A Huffman-encoded string literal containing the EOS symbol MUST be treated as a decoding error."
+        // "A Huffman-encoded string literal containing the EOS symbol MUST be treated as a decoding
+        // error."
         if symbol == EOS {
             return Err(Error::HuffmanEos);
         }
@@ -146,8 +150,8 @@ impl<'a> Symbols<'a> {
             self.rest = rest;
             return;
         }
-        for &octet in self.rest {
-            self.bits &= !(u64::from(!octet) << (56 - self.len));
+        for &byte in self.rest {
+            self.bits &= !(u64::from(!byte) << (56 - self.len));
             self.len += 8;
         }
         self.rest = &[];
@@ -175,10 +179,10 @@ mod tests {
     }
 
     #[test]
-    fn every_octet_makes_the_way_there_and_back() {
-        for octet in 0..=255 {
+    fn every_byte_makes_the_way_there_and_back() {
+        for byte in 0..=255 {
             for count in 1..9 {
-                let text = vec![octet; count];
+                let text = vec![byte; count];
                 assert_eq!(decoded(&encoded(&text)), Ok(text));
             }
         }
@@ -199,9 +203,9 @@ mod tests {
         assert_eq!(decoded(&[0b0001_1111, 0xff]), Err(Error::HuffmanPadding));
         assert_eq!(decoded(&[0xff]), Err(Error::HuffmanPadding));
         assert_eq!(decoded(&[0xff, 0xff, 0xff]), Err(Error::HuffmanPadding));
-        // 'X' is 11111100: a whole octet and no padding.
+        // 'X' is 11111100: a whole byte and no padding.
         assert_eq!(decoded(&[0b1111_1100]), Ok(b"X".to_vec()));
-        // Eight times '0' fill five octets, so the string is as long as it can be.
+        // Eight times '0' fill five bytes, so the string is as long as it can be.
         assert_eq!(decoded(&[0; 5]), Ok(vec![b'0'; 8]));
         // '+' is 11111111011: its first eight bits are not an end.
         assert_eq!(decoded(&[0b1111_1111, 0b0111_1111]), Ok(b"+".to_vec()));
@@ -223,7 +227,7 @@ mod tests {
         let (mut text, mut bits, mut len) = (Vec::new(), 0_u32, 0);
         for bit in code
             .iter()
-            .flat_map(|octet| (0..8).rev().map(move |i| octet >> i & 1))
+            .flat_map(|byte| (0..8).rev().map(move |i| byte >> i & 1))
         {
             bits = bits << 1 | u32::from(bit);
             len += 1;
@@ -251,7 +255,7 @@ mod tests {
         }
 
         #[test]
-        fn any_octets_decode_as_bit_by_bit(code: Vec<u8>, ones in 0..6_usize) {
+        fn any_bytes_decode_as_bit_by_bit(code: Vec<u8>, ones in 0..6_usize) {
             let code = [code, vec![0xff; ones]].concat();
             prop_assert_eq!(decoded(&code), plainly_decoded(&code));
         }

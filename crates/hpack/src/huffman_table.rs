@@ -1,7 +1,8 @@
-//! The Huffman code (RFC 7541 Appendix B) and the tables that coding wants, worked out by the compiler.
+//! The Huffman code (RFC 7541 Appendix B) and the tables that coding wants, worked out by the
+//! compiler.
 //!
-//! The code is canonical: sorted by length and then by symbol, each code is the one before it plus one. So the lengths say it
-//! all, and the codes are computed from them.
+//! The code is canonical: sorted by length and then by symbol, each code is the one before it plus
+//! one. So the lengths say it all, and the codes are computed from them.
 
 /// The symbol that no string may contain (RFC 7541 §5.2).
 pub(crate) const EOS: u16 = 256;
@@ -40,7 +41,7 @@ pub(crate) struct Code {
     pub(crate) len: u32,
 }
 
-/// The code of each octet.
+/// The code of each byte.
 pub(crate) static CODES: [Code; 256] = {
     let mut codes = [Code { bits: 0, len: 0 }; 256];
     let mut rank = 0;
@@ -79,7 +80,8 @@ pub(crate) const SYMBOLS: [u16; 257] = {
     symbols
 };
 
-/// For 8 bits: the symbol that they start with and the bits of its code; 0 bits when the code is a longer one.
+/// For 8 bits: the symbol that they start with and the bits of its code; 0 bits when the code is a
+/// longer one.
 pub(crate) static SHORT: [(u8, u8); 256] = {
     let mut short = [(0, 0); 256];
     let mut symbol = 0;
@@ -105,7 +107,8 @@ pub(crate) struct Class {
     pub(crate) len: u32,
     /// The first code, at the high end of 32 bits.
     pub(crate) first: u32,
-    /// The last code followed by ones, at the high end of 32 bits: everything up to here is of this class or a shorter one.
+    /// The last code followed by ones, at the high end of 32 bits: everything up to here is of this
+    /// class or a shorter one.
     pub(crate) last: u32,
     /// The first code's place in [`SYMBOLS`].
     pub(crate) rank: u32,

@@ -1,7 +1,8 @@
 //! Where the encoder finds a field in its dynamic table.
 //!
-//! Buckets hold the number of the newest entry with a hash, and each entry's [`Note`] the number of the next older one in its
-//! bucket. An entry that was evicted ends the chain: all behind it are older. So eviction touches nothing here.
+//! Buckets hold the number of the newest entry with a hash, and each entry's [`Note`] the number of
+//! the next older one in its bucket. An entry that was evicted ends the chain: all behind it are
+//! older. So eviction touches nothing here.
 
 use crate::dynamic_table::{DynamicTable, ENTRY_OVERHEAD, View};
 use crate::{Field, KnownName};
@@ -37,7 +38,7 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// An index for a table of up to so many octets.
+    /// An index for a table of up to so many bytes.
     pub(crate) fn new(table_size: usize) -> Self {
         let buckets = (table_size / ENTRY_OVERHEAD)
             .next_power_of_two()
@@ -139,7 +140,7 @@ fn has_name(entry: &View<'_>, field: &Field<'_>) -> bool {
 pub(crate) fn slot(known: Option<KnownName>, name: &[u8]) -> u8 {
     match known {
         Some(known) => known.number(),
-        None => unknown_slot(hash_octets(0, name)),
+        None => unknown_slot(hash_bytes(0, name)),
     }
 }
 
@@ -152,23 +153,24 @@ pub(crate) fn key(known: Option<KnownName>, name: &[u8], value: &[u8]) -> Key {
     let (slot, seed) = match known {
         Some(known) => (known.number(), u32::from(known.number())),
         None => {
-            let name_hash = hash_octets(0, name);
+            let name_hash = hash_bytes(0, name);
             (unknown_slot(name_hash), name_hash)
         }
     };
-    let hash = hash_octets(u64::from(seed), value);
+    let hash = hash_bytes(u64::from(seed), value);
     Key { slot, hash }
 }
 
-/// Eight octets a step. A chain is never longer than the table, so whoever makes hashes collide gains little.
-fn hash_octets(seed: u64, octets: &[u8]) -> u32 {
+/// Eight bytes a step. A chain is never longer than the table, so whoever makes hashes collide
+/// gains little.
+fn hash_bytes(seed: u64, bytes: &[u8]) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |state: u64, word: u64| {
         let product = (state ^ word).wrapping_mul(FACTOR);
         product ^ (product >> 32)
     };
-    let mut state = mix(seed, octets.len() as u64);
-    let (words, tail) = octets.as_chunks::<8>();
+    let mut state = mix(seed, bytes.len() as u64);
+    let (words, tail) = bytes.as_chunks::<8>();
     for word in words {
         state = mix(state, u64::from_le_bytes(*word));
     }

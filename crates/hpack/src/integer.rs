@@ -2,11 +2,12 @@
 
 use crate::Error;
 
-/// Continuation octets that an integer may have. Four carry 28 bits: more than any index, length or table size here.
+/// Continuation bytes that an integer may have. Four carry 28 bits: more than any index, length or
+/// table size here.
 const MAX_CONTINUATION: usize = 4;
 
-/// Reads an integer whose prefix is the low `prefix` bits of `first`; `rest` is what follows. Returns what follows the integer
-/// too.
+/// Reads an integer whose prefix is the low `prefix` bits of `first`; `rest` is what follows.
+/// Returns what follows the integer too.
 #[inline]
 pub(crate) fn decode(first: u8, prefix: u32, rest: &[u8]) -> Result<(usize, &[u8]), Error> {
     let full = u8::MAX >> (8 - prefix);
@@ -19,21 +20,22 @@ pub(crate) fn decode(first: u8, prefix: u32, rest: &[u8]) -> Result<(usize, &[u8
 
 #[cold]
 fn decode_continuation(mut value: usize, rest: &[u8]) -> Result<(usize, &[u8]), Error> {
-    for (i, &octet) in rest.iter().enumerate() {
-        // "Integer encodings that exceed implementation limits -- in value or octet length -- MUST be treated as decoding
-        // errors."
+    for (i, &byte) in rest.iter().enumerate() {
+        // "Integer encodings that exceed implementation limits -- in value or octet length -- MUST
+        // be treated as decoding errors."
         if i == MAX_CONTINUATION {
             return Err(Error::IntegerOverflow);
         }
-        value += usize::from(octet & 0x7f) << (7 * i);
-        if octet & 0x80 == 0 {
+        value += usize::from(byte & 0x7f) << (7 * i);
+        if byte & 0x80 == 0 {
             return Ok((value, &rest[i + 1..]));
         }
     }
     Err(Error::Truncated)
 }
 
-/// Appends an integer whose prefix is the low `prefix` bits of an octet that has `pattern` above them.
+/// Appends an integer whose prefix is the low `prefix` bits of a byte that has `pattern` above
+/// them.
 #[inline]
 pub(crate) fn encode(pattern: u8, prefix: u32, value: usize, out: &mut Vec<u8>) {
     let full = (1 << prefix) - 1;
@@ -54,22 +56,22 @@ pub(crate) fn encode(pattern: u8, prefix: u32, value: usize, out: &mut Vec<u8>) 
 mod tests {
     use super::*;
 
-    fn decoded(prefix: u32, octets: &[u8]) -> Result<(usize, usize), Error> {
-        decode(octets[0], prefix, &octets[1..]).map(|(value, rest)| (value, rest.len()))
+    fn decoded(prefix: u32, bytes: &[u8]) -> Result<(usize, usize), Error> {
+        decode(bytes[0], prefix, &bytes[1..]).map(|(value, rest)| (value, rest.len()))
     }
 
     #[test]
     fn the_examples_of_appendix_c_1() {
-        for (prefix, value, octets) in [
+        for (prefix, value, bytes) in [
             (5, 10, &[0b1110_1010][..]),
             (5, 1337, &[0b1111_1111, 0b1001_1010, 0b0000_1010]),
             (8, 42, &[0b0010_1010]),
         ] {
-            assert_eq!(decoded(prefix, octets), Ok((value, 0)));
+            assert_eq!(decoded(prefix, bytes), Ok((value, 0)));
             let mut out = Vec::new();
             let pattern = if prefix == 8 { 0 } else { 0b1110_0000 };
             encode(pattern, prefix, value, &mut out);
-            assert_eq!(out, octets);
+            assert_eq!(out, bytes);
         }
     }
 
@@ -94,7 +96,8 @@ mod tests {
             decoded(7, &[0x7f, 0xff, 0xff, 0xff, 0xff, 0x01]),
             Err(Error::IntegerOverflow)
         );
-        // "It is also possible for an encoder to send a large number of zero values, which can waste octets".
+        // "It is also possible for an encoder to send a large number of zero values, which can
+        // waste octets".
         assert_eq!(
             decoded(5, &[0x1f, 0x80, 0x80, 0x80, 0x80, 0x00]),
             Err(Error::IntegerOverflow)

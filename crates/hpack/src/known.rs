@@ -4,10 +4,11 @@ use std::num::NonZeroU8;
 
 use crate::static_table;
 
-/// A field name that is recognised by number instead of by its octets.
+/// A field name that is recognised by number instead of by its bytes.
 ///
-/// Numbers 1 to 61 are the *first* static-table index (RFC 7541 Appendix A) that carries the name; further numbers are
-/// names that HTTP/2 gives a meaning to although the static table lacks them, and names that most messages carry.
+/// Numbers 1 to 61 are the *first* static-table index (RFC 7541 Appendix A) that carries the name;
+/// further numbers are names that HTTP/2 gives a meaning to although the static table lacks them,
+/// and names that most messages carry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KnownName(NonZeroU8);
 
@@ -193,10 +194,12 @@ const BEYOND_STATIC: [&str; 61] = [
     "x-xss-protection",
 ];
 
-/// One more than the greatest number of a known name. There is room for some more: numbers stay below 128.
+/// One more than the greatest number of a known name. There is room for some more: numbers stay
+/// below 128.
 const END: usize = static_table::LEN + 1 + BEYOND_STATIC.len();
 
-/// Every known name by its number. It covers whatever an octet can be, so that looking up needs no check.
+/// Every known name by its number. It covers whatever a byte can be, so that looking up needs no
+/// check.
 static NAMES: [&str; 256] = {
     let mut names = [""; 256];
     let mut number = 1;
@@ -231,7 +234,8 @@ static NUMBERS: [u8; 256] = {
     numbers
 };
 
-/// A hash that takes three octets and the length: enough to tell these names apart. `name` isn't empty.
+/// A hash that takes three bytes and the length: enough to tell these names apart. `name` isn't
+/// empty.
 const fn hash(name: &[u8]) -> u8 {
     let first = name[0] as u32;
     let middle = name[name.len() / 2] as u32;
@@ -241,7 +245,7 @@ const fn hash(name: &[u8]) -> u8 {
 }
 
 impl KnownName {
-    /// The known name with these octets (lower case), if there is one.
+    /// The known name with these bytes (lower case), if there is one.
     pub fn of(name: &[u8]) -> Option<Self> {
         if name.is_empty() {
             return None;
@@ -257,7 +261,7 @@ impl KnownName {
         }
     }
 
-    /// The name's octets, in lower case.
+    /// The name's bytes, in lower case.
     #[inline]
     pub fn as_str(self) -> &'static str {
         NAMES[usize::from(self.number())]
@@ -289,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_found_by_its_octets() {
+    fn every_name_is_found_by_its_bytes() {
         for (number, name) in NAMES.iter().enumerate().take(END).skip(1) {
             let known = KnownName::of(name.as_bytes()).expect(name);
             assert_eq!(known.as_str(), *name);

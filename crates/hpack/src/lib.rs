@@ -22,7 +22,7 @@
 //! assert_eq!(decoded.over, None);
 //! assert_eq!(received, request);
 //!
-//! // The same again costs an octet a field.
+//! // The same again costs a byte a field.
 //! block.clear();
 //! encoder.encode(&request, &mut block);
 //! assert_eq!(block.len(), request.len());

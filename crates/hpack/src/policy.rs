@@ -1,17 +1,20 @@
 //! Which fields the encoder puts in the dynamic table.
 //!
-//! Credentials never. Of the others, what is likely to come again at once, the rest when it comes a second time, so that
-//! values that are different each time don't drive out those that aren't. How likely is a score that each name begins
-//! with, and that rises whenever one of its values comes again and falls with each new one.
+//! Credentials never. Of the others, what is likely to come again at once, the rest when it comes a
+//! second time, so that values that are different each time don't drive out those that aren't. How
+//! likely is a score that each name begins with, and that rises whenever one of its values comes
+//! again and falls with each new one.
 
 use crate::index::{Key, SLOTS};
 use crate::{Field, KnownName, static_table};
 
-/// A cookie with fewer octets than this is never indexed: "Since HPACK doesn't protect against guessing an entire header field
-/// value, short or low-entropy values are more readily recovered by an adversary." (RFC 7541 §7.1.3)
+/// A cookie with fewer bytes than this is never indexed: "Since HPACK doesn't protect against
+/// guessing an entire header field value, short or low-entropy values are more readily recovered by
+/// an adversary." (RFC 7541 §7.1.3)
 const SHORT_COOKIE: usize = 20;
 
-/// Where a name's score starts, and how far it goes. From 0 on, a value is indexed when it first comes.
+/// Where a name's score starts, and how far it goes. From 0 on, a value is indexed when it first
+/// comes.
 const LIKELY: i8 = 8;
 const UNLIKELY: i8 = -8;
 const HIGHEST: i8 = 16;
@@ -49,9 +52,9 @@ pub(crate) enum Kind {
     StaticValues,
     /// A credential if it is short.
     Cookie,
-    /// A credential: never in a table, here or at an intermediary. "An encoder might also choose not to index values for header
-    /// fields that are considered to be highly valuable or sensitive to recovery, such as the Cookie or Authorization
-    /// header fields." (RFC 7541 §7.1.3)
+    /// A credential: never in a table, here or at an intermediary. "An encoder might also choose
+    /// not to index values for header fields that are considered to be highly valuable or sensitive
+    /// to recovery, such as the Cookie or Authorization header fields." (RFC 7541 §7.1.3)
     Credential,
 }
 

@@ -4,7 +4,8 @@ use crate::KnownName;
 use crate::dynamic_table::ENTRY_OVERHEAD;
 use crate::fields::Shape;
 
-/// Entries in the static table; the dynamic table's newest entry has the index after it (RFC 7541 §2.3.3).
+/// Entries in the static table; the dynamic table's newest entry has the index after it (RFC 7541
+/// §2.3.3).
 pub(crate) const LEN: usize = 61;
 
 /// Names and values by index; nothing at 0, which is no index (RFC 7541 §6.1).
@@ -73,7 +74,7 @@ pub(crate) const ENTRIES: [(&str, &str); LEN + 1] = [
     ("www-authenticate", ""),
 ];
 
-/// Octets of the longest value are fewer than this.
+/// Bytes of the longest value are fewer than this.
 const VALUE_ROOM: usize = 16;
 
 /// What the decoder needs of an entry.
@@ -87,7 +88,8 @@ pub(crate) struct Entry {
     pub(crate) value: [u8; VALUE_ROOM],
 }
 
-/// The entries by index as the decoder wants them. Index 0 holds a filler: who looks up has ruled it out.
+/// The entries by index as the decoder wants them. Index 0 holds a filler: who looks up has ruled
+/// it out.
 static DECODED: [Entry; LEN + 1] = {
     let mut decoded = [Entry {
         name: KnownName::AUTHORITY,
@@ -105,7 +107,7 @@ static DECODED: [Entry; LEN + 1] = {
         let entry = &mut decoded[index];
         entry.name = KnownName::numbered(first as u8);
         entry.shape = Shape::new(Some(entry.name), name.len(), value.len(), false);
-        entry.size = (entry.shape.octets() + ENTRY_OVERHEAD) as u8;
+        entry.size = (entry.shape.bytes() + ENTRY_OVERHEAD) as u8;
         let mut i = 0;
         while i < value.len() {
             entry.value[i] = value[i];
@@ -116,7 +118,8 @@ static DECODED: [Entry; LEN + 1] = {
     decoded
 };
 
-/// Whether the entry at this index (1 to 61) is the first with its name. Those that share a name are neighbours.
+/// Whether the entry at this index (1 to 61) is the first with its name. Those that share a name
+/// are neighbours.
 pub(crate) const fn is_first(index: usize) -> bool {
     let (before, name) = (ENTRIES[index - 1].0.as_bytes(), ENTRIES[index].0.as_bytes());
     if before.len() != name.len() {
@@ -192,7 +195,7 @@ mod tests {
             let entry = get(index).expect("an entry");
             assert_eq!(entry.name, name);
             assert_eq!(&entry.value[..entry.shape.value_len()], value.as_bytes());
-            assert_eq!(entry.shape.octets(), name.as_str().len() + value.len());
+            assert_eq!(entry.shape.bytes(), name.as_str().len() + value.len());
             assert_eq!(entry.shape.known(), Some(name));
         }
         assert!(get(0).is_none());

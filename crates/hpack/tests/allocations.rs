@@ -66,7 +66,7 @@ fn an_idle_connection_holds_no_memory() {
 /// What a block costs beyond what it may: fields over the limit take no memory but the table's.
 #[test]
 fn fields_over_a_limit_take_no_memory() {
-    // "x-big" with 60,000 octets, in and out of the index, raw and in the Huffman code.
+    // "x-big" with 60,000 bytes, in and out of the index, raw and in the Huffman code.
     let mut block = vec![0x82];
     for first in [0x00, 0x40] {
         block.extend([first, 5]);

@@ -10,17 +10,18 @@ const LIMITS: Limits = Limits {
 
 type List = &'static [(&'static str, &'static str)];
 
-/// A header list, its block in hex, and what then is the dynamic table's size and number of entries.
+/// A header list, its block in hex, and what then is the dynamic table's size and number of
+/// entries.
 struct Example {
     list: List,
     block: &'static str,
     table: (usize, usize),
 }
 
-fn octets(hex: &str) -> Vec<u8> {
+fn bytes(hex: &str) -> Vec<u8> {
     let hex: Vec<u8> = hex
         .bytes()
-        .filter(|octet| !octet.is_ascii_whitespace())
+        .filter(|byte| !byte.is_ascii_whitespace())
         .collect();
     hex.chunks(2)
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
@@ -30,7 +31,7 @@ fn octets(hex: &str) -> Vec<u8> {
 fn decode(decoder: &mut Decoder, example: &Example) -> Fields {
     let mut fields = Fields::new();
     let decoded = decoder
-        .decode(&octets(example.block), &LIMITS, &mut fields)
+        .decode(&bytes(example.block), &LIMITS, &mut fields)
         .unwrap();
     assert_eq!(decoded.over, None);
     assert_eq!(decoded.fields, example.list.len());
@@ -151,7 +152,7 @@ fn c_4_requests_with_huffman_coding() {
         // The encoder takes the same choices as the example's.
         let mut out = Vec::new();
         encoder.encode(&fields, &mut out);
-        assert_eq!(out, octets(block));
+        assert_eq!(out, bytes(block));
         assert_eq!((encoder.table_size(), encoder.table_len()), table);
     }
 }
@@ -184,8 +185,8 @@ const RESPONSES: [List; 3] = [
 
 const RESPONSE_TABLES: [(usize, usize); 3] = [(222, 4), (222, 4), (215, 3)];
 
-/// "The HTTP/2 setting parameter SETTINGS_HEADER_TABLE_SIZE is set to the value of 256 octets, causing some evictions to
-/// occur."
+/// "The HTTP/2 setting parameter SETTINGS_HEADER_TABLE_SIZE is set to the value of 256 octets,
+/// causing some evictions to occur."
 fn responses(blocks: [&'static str; 3]) {
     let mut decoder = Decoder::new(256);
     for (i, block) in blocks.into_iter().enumerate() {

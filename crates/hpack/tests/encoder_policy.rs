@@ -19,7 +19,7 @@ fn encode(encoder: &mut Encoder, fields: &[(&str, &str)]) -> Vec<u8> {
 }
 
 #[test]
-fn a_repeated_response_costs_an_octet_a_field() {
+fn a_repeated_response_costs_a_byte_a_field() {
     let response = [
         (":status", "200"),
         ("content-type", "text/html; charset=utf-8"),
@@ -42,7 +42,7 @@ fn a_repeated_response_costs_an_octet_a_field() {
 
 /// About 2 KB of headers, as a browser sends them for each part of a page.
 #[test]
-fn a_browsers_requests_cost_under_200_octets_from_the_second_on() {
+fn a_browsers_requests_cost_under_200_bytes_from_the_second_on() {
     let session = "s%3AhW8dTj2mQyXfK0uLr7Zb1vN4cPq9sEaGoIi.b3".repeat(25);
     let cookie = format!(
         "_ga=GA1.2.1804562375.1762250000; _gid=GA1.2.441298751.1762250000; consent=analytics:1,ads:0,functional:1; \
@@ -110,15 +110,15 @@ fn a_browsers_requests_cost_under_200_octets_from_the_second_on() {
     let (mut encoder, mut decoder) = (Encoder::new(4096), Decoder::new(4096));
     for (i, request) in requests.iter().enumerate() {
         assert!(
-            (1900..2300).contains(&request.octets()),
+            (1900..2300).contains(&request.bytes()),
             "{}",
-            request.octets()
+            request.bytes()
         );
         let mut block = Vec::new();
         encoder.encode(request, &mut block);
         assert!(
             i == 0 || block.len() < 200,
-            "request {i} costs {} octets",
+            "request {i} costs {} bytes",
             block.len()
         );
         let mut received = Fields::new();
@@ -127,8 +127,8 @@ fn a_browsers_requests_cost_under_200_octets_from_the_second_on() {
     }
 }
 
-/// "An encoder might also choose not to index values for header fields that are considered to be highly valuable or
-/// sensitive to recovery" (RFC 7541 §7.1.3)
+/// "An encoder might also choose not to index values for header fields that are considered to be
+/// highly valuable or sensitive to recovery" (RFC 7541 §7.1.3)
 #[test]
 fn credentials_are_never_indexed() {
     for (name, value) in [
@@ -151,7 +151,7 @@ fn credentials_are_never_indexed() {
             assert!(fields.at(0).unwrap().never_indexed, "{name}");
         }
     }
-    // One octet more, and a cookie can't be guessed.
+    // One byte more, and a cookie can't be guessed.
     let mut encoder = Encoder::new(4096);
     encode(&mut encoder, &[("cookie", "id=0123456789abcdefg")]);
     assert_eq!(encoder.table_len(), 1);
@@ -208,7 +208,7 @@ fn a_name_in_no_table_gets_a_place() {
         let next = encode(&mut encoder, &[("x-request-id", &format!("{i:08}"))]).len();
         assert!(
             next <= first - "x-request-id".len() / 2,
-            "{next} and {first} octets"
+            "{next} and {first} bytes"
         );
     }
 }
@@ -216,7 +216,7 @@ fn a_name_in_no_table_gets_a_place() {
 #[test]
 fn huffman_only_where_it_is_shorter() {
     let mut encoder = Encoder::new(0);
-    // Five bits an octet, and more than eight.
+    // Five bits a byte, and more than eight.
     assert_eq!(
         encode(&mut encoder, &[("age", "00000000")])[1..],
         [0x0f, 6, 0x85, 0, 0, 0, 0, 0]
@@ -232,8 +232,9 @@ fn huffman_only_where_it_is_shorter() {
     );
 }
 
-/// "the smallest maximum table size that occurs in that interval MUST be signaled in a dynamic table size update. The final
-/// maximum size is always signaled, resulting in at most two dynamic table size updates." (RFC 7541 §4.2)
+/// "the smallest maximum table size that occurs in that interval MUST be signaled in a dynamic
+/// table size update. The final maximum size is always signaled, resulting in at most two dynamic
+/// table size updates." (RFC 7541 §4.2)
 #[test]
 fn the_table_follows_the_peer_down_to_nothing_and_up_again() {
     let mut encoder = Encoder::new(8192);
@@ -253,8 +254,8 @@ fn the_table_follows_the_peer_down_to_nothing_and_up_again() {
     assert_eq!(encode(&mut encoder, &field)[..3], [0x3f, 0xe1, 0x1f]);
     assert_eq!(encode(&mut encoder, &field), [0x80 | 62]);
 
-    for octets in [100, 0, 5000, 4096] {
-        encoder.set_max_table_size(octets);
+    for bytes in [100, 0, 5000, 4096] {
+        encoder.set_max_table_size(bytes);
     }
     assert_eq!(encode(&mut encoder, &field)[..4], [0x20, 0x3f, 0xe1, 0x1f]);
     assert_eq!(encode(&mut encoder, &field), [0x80 | 62]);

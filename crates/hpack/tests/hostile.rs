@@ -17,7 +17,7 @@ fn decode(block: &[u8]) -> Result<Fields, Error> {
         .map(|_| fields)
 }
 
-/// A literal with these first octet, name and value, none of them Huffman-coded.
+/// A literal with these first byte, name and value, none of them Huffman-coded.
 fn literal(first: u8, name: &str, value: &str) -> Vec<u8> {
     let mut block = vec![first];
     for text in [name, value] {
@@ -74,11 +74,12 @@ fn integers_do_not_overflow() {
     }
 }
 
-/// "Indices strictly greater than the sum of the lengths of both tables MUST be treated as a decoding error." (§2.3.3)
+/// "Indices strictly greater than the sum of the lengths of both tables MUST be treated as a
+/// decoding error." (§2.3.3)
 #[test]
 fn an_index_must_be_in_a_table() {
-    // "The index value of 0 is not used. It MUST be treated as a decoding error if found in an indexed header field
-    // representation." (§6.1)
+    // "The index value of 0 is not used. It MUST be treated as a decoding error if found in an
+    // indexed header field representation." (§6.1)
     assert_eq!(decode(&[0x80]), Err(Error::InvalidIndex));
     assert_eq!(decode(&[0x80 | 61]).map(|fields| fields.len()), Ok(1));
     assert_eq!(decode(&[0x80 | 62]), Err(Error::InvalidIndex));
@@ -129,8 +130,8 @@ fn huffman_strings_are_checked_wherever_they_are() {
     }
 }
 
-/// "This dynamic table size update MUST occur at the beginning of the first header block following the change to the dynamic
-/// table size." (§4.2)
+/// "This dynamic table size update MUST occur at the beginning of the first header block following
+/// the change to the dynamic table size." (§4.2)
 #[test]
 fn size_updates_stand_at_the_start() {
     assert_eq!(
@@ -146,7 +147,8 @@ fn size_updates_stand_at_the_start() {
     );
 }
 
-/// "The new maximum size MUST be lower than or equal to the limit determined by the protocol using HPACK." (§6.3)
+/// "The new maximum size MUST be lower than or equal to the limit determined by the protocol using
+/// HPACK." (§6.3)
 #[test]
 fn size_updates_stay_within_the_settings() {
     assert_eq!(
@@ -166,8 +168,8 @@ fn size_updates_stay_within_the_settings() {
 fn a_shrink_must_be_confirmed() {
     let decode = |sizes: &[usize], block: &[u8]| {
         let mut decoder = Decoder::new(4096);
-        for &octets in sizes {
-            decoder.set_max_table_size(octets);
+        for &bytes in sizes {
+            decoder.set_max_table_size(bytes);
         }
         decoder
             .decode(block, &LIMITS, &mut Fields::new())
@@ -299,7 +301,8 @@ fn the_table_stays_in_step_beyond_the_limit() {
     assert_eq!(decoder.table_len(), 0);
 }
 
-/// An entry of 4,000 octets and then references to it, one octet each: what counts is the list's limit.
+/// An entry of 4,000 bytes and then references to it, one byte each: what counts is the list's
+/// limit.
 #[test]
 fn a_bomb_stays_within_the_limit() {
     let mut block = literal(0x40, "x", &"v".repeat(4000));
@@ -317,9 +320,9 @@ fn a_bomb_stays_within_the_limit() {
 }
 
 proptest! {
-    /// No octets make the decoder panic or keep more than the limits.
+    /// No bytes make the decoder panic or keep more than the limits.
     #[test]
-    fn any_octets_end_in_an_error_or_a_list(blocks: Vec<Vec<u8>>, max_list_size in 0..2000_usize) {
+    fn any_bytes_end_in_an_error_or_a_list(blocks: Vec<Vec<u8>>, max_list_size in 0..2000_usize) {
         let limits = Limits { max_list_size, max_fields: 8, max_cookie_crumbs: 4 };
         let mut decoder = Decoder::new(4096);
         for block in blocks {

@@ -1,4 +1,5 @@
-//! Whatever is encoded decodes to the same, and both tables hold the same, whatever happens to their size.
+//! Whatever is encoded decodes to the same, and both tables hold the same, whatever happens to
+//! their size.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -90,9 +91,9 @@ proptest! {
         let (mut block, mut received) = (Vec::new(), Fields::new());
         for step in steps {
             let list = match step {
-                Step::TableSize(octets) => {
-                    decoder.set_max_table_size(octets);
-                    encoder.set_max_table_size(octets);
+                Step::TableSize(bytes) => {
+                    decoder.set_max_table_size(bytes);
+                    encoder.set_max_table_size(bytes);
                     continue;
                 }
                 Step::List(list) => list,
@@ -107,12 +108,13 @@ proptest! {
             let decoded = decoder.decode(&block, &LIMITS, &mut received).unwrap();
             prop_assert_eq!(decoded.over, None);
             prop_assert_eq!(decoded.list_size, sent.list_size());
-            prop_assert_eq!(received.octets(), sent.octets());
+            prop_assert_eq!(received.bytes(), sent.bytes());
             prop_assert_eq!(received.len(), sent.len());
             for (received, sent) in received.iter().zip(&sent) {
                 prop_assert_eq!((received.known, received.name, received.value), (sent.known, sent.name, sent.value));
-                // "An intermediary MUST NOT re-encode a value that uses the never-indexed literal representation with
-                // another representation that would index it." (RFC 7541 §7.1.3)
+                // "An intermediary MUST NOT re-encode a value that uses the never-indexed literal
+                // representation with another representation that would index it." (RFC 7541
+                // §7.1.3)
                 prop_assert!(received.never_indexed || !sent.never_indexed);
             }
             prop_assert!(encoder.table_size() <= cap);

@@ -1,8 +1,9 @@
 //! The engine alone, in memory: a client engine and a server engine joined by a buffer.
 //!
-//! `cargo bench -p tidegate-proto --bench engine` prints requests per second on one core. Instructions per request:
-//! `valgrind --tool=callgrind --toggle-collect='*drive_server*' BINARY 32000`, its total divided by 32,000, is the
-//! server engine's share alone; `tools/engine-instructions.sh` does that.
+//! `cargo bench -p tidegate-proto --bench engine` prints requests per second on one core.
+//! Instructions per request: `valgrind --tool=callgrind --toggle-collect='*drive_server*' BINARY
+//! 32000`, its total divided by 32,000, is the server engine's share alone;
+//! `tools/engine-instructions.sh` does that.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ fn ask(client: &mut Connection, head: &RequestHead) {
     }
 }
 
-/// The server's part of a batch: takes all requests, answers them, and gives out the octets.
+/// The server's part of a batch: takes all requests, answers them, and gives out the bytes.
 #[inline(never)]
 fn drive_server(
     server: &mut Connection,
@@ -82,7 +83,7 @@ fn main() {
             .field("last-modified", "Sun, 22 Nov 2026 11:00:00 GMT")
             .field("etag", "\"6921a2b0-f\"")
             .field("accept-ranges", "bytes"),
-        Bytes::from_static(b"fifteen octets!"),
+        Bytes::from_static(b"fifteen bytes!!"),
     );
     let mut config = Config::server();
     config.max_concurrent_streams = 1000;

@@ -1,7 +1,9 @@
-//! What priorities cost: the next stream's turn among few and among many, and signals that a client sends by the thousand.
+//! What priorities cost: the next stream's turn among few and among many, and signals that a client
+//! sends by the thousand.
 //!
-//! `cargo bench -p tidegate-proto --bench priorities` prints nanoseconds on one core. Instructions a turn:
-//! `valgrind --tool=callgrind --toggle-collect='*serve_turns*' BINARY tree 1000`, its total divided by 20,000.
+//! `cargo bench -p tidegate-proto --bench priorities` prints nanoseconds on one core. Instructions
+//! a turn: `valgrind --tool=callgrind --toggle-collect='*serve_turns*' BINARY tree 1000`, its total
+//! divided by 20,000.
 
 use std::time::Instant;
 
@@ -66,15 +68,15 @@ fn server(streams: u32) -> (Connection, Outbox) {
     let config = config.build().expect("a valid configuration");
     let mut server = Connection::server(config, clock());
     let mut hello = wire::PREFACE.to_vec();
-    hello.extend(wire::settings(&[(0x4, 0x7fff_ffff)]).octets());
-    hello.extend(wire::window_update(0, 0x7fff_ffff - 65_535).octets());
+    hello.extend(wire::settings(&[(0x4, 0x7fff_ffff)]).to_bytes());
+    hello.extend(wire::window_update(0, 0x7fff_ffff - 65_535).to_bytes());
     receive(&mut server, &hello);
     (server, Outbox::new())
 }
 
 /// Takes what the client sends, and answers requests with more than is ever sent here.
-fn receive(server: &mut Connection, octets: &[u8]) {
-    let mut input = BytesMut::from(octets);
+fn receive(server: &mut Connection, bytes: &[u8]) {
+    let mut input = BytesMut::from(bytes);
     while let Some(event) = server.receive(&mut input, clock()) {
         if let Event::Request { id, .. } = event {
             let mut stream = server.stream(id).expect("a request has a stream");
@@ -112,14 +114,14 @@ fn picking(name: &str, order: Order, streams: u32) {
                 IDLE + 2 * (level - 1)
             };
             let signal = wire::priority(IDLE + 2 * level, parent, false, 15);
-            receive(&mut server, &signal.octets());
+            receive(&mut server, &signal.to_bytes());
         }
     }
     for n in 0..streams {
-        receive(&mut server, &order.request(n).octets());
+        receive(&mut server, &order.request(n).to_bytes());
     }
     let body = Bytes::from(vec![0; 16_375]);
-    // Every stream gets its first octets, so that the turns which count are all alike.
+    // Every stream gets its first bytes, so that the turns which count are all alike.
     serve_turns(&mut server, &mut out, 3 * streams as usize, &body);
     // Whatever else the machine does only adds: the quickest of many rounds is the engine's.
     let round = |_| {
@@ -131,13 +133,14 @@ fn picking(name: &str, order: Order, streams: u32) {
     println!("{name}, {streams} ready: {nanos} ns a turn");
 }
 
-/// The worst shape: all streams hang on one that moves, so that all of them are looked at for each frame.
+/// The worst shape: all streams hang on one that moves, so that all of them are looked at for each
+/// frame.
 fn signals(streams: u32) {
     const FRAMES: u32 = 100_000;
     let (mut server, _) = server(streams);
     for n in 0..streams {
         let request = wire::get(1 + 2 * n).depends_on(u32::from(n > 2), false, 15);
-        receive(&mut server, &request.octets());
+        receive(&mut server, &request.to_bytes());
     }
     type Flood = fn(u32) -> Raw;
     let kinds: [(&str, Flood); 2] = [
@@ -147,9 +150,9 @@ fn signals(streams: u32) {
         }),
     ];
     for (name, signal) in kinds {
-        let octets: Vec<u8> = (0..FRAMES).flat_map(|n| signal(n).octets()).collect();
+        let bytes: Vec<u8> = (0..FRAMES).flat_map(|n| signal(n).to_bytes()).collect();
         let begin = clock();
-        receive(&mut server, &octets);
+        receive(&mut server, &bytes);
         let millis = begin.elapsed().as_millis();
         println!("{FRAMES} PRIORITY frames, {name}, {streams} streams: {millis} ms");
     }

@@ -661,7 +661,7 @@ fn an_idle_connection_that_its_upstream_has_closed() {
 /// Answers HEAD on each stream with a head that doesn't end it, and ends it then.
 fn ends_late(conn: &mut Conn) {
     conn.octets(24);
-    conn.send(wire::settings(&[]).octets());
+    conn.send(wire::settings(&[]).to_bytes());
     loop {
         let head = conn.octets(9);
         let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
@@ -672,9 +672,9 @@ fn ends_late(conn: &mut Conn) {
         );
         if kind == 1 {
             conn.send(
-                wire::headers(stream, &[(":status", "200"), ("content-length", "5")]).octets(),
+                wire::headers(stream, &[(":status", "200"), ("content-length", "5")]).to_bytes(),
             );
-            conn.send(wire::data(stream, "").end().octets());
+            conn.send(wire::data(stream, "").end().to_bytes());
         }
     }
 }

@@ -4,19 +4,20 @@ use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD, View};
 use crate::fields::Shape;
 use crate::{Error, Fields, KnownName, huffman, integer, static_table};
 
-/// Bounds on one decoded list. They are checked while decoding; what is over them is decoded but
-/// not kept.
+/// Limits on one decoded list, checked while decoding. Fields over a limit are decoded but not
+/// kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the list as RFC 9113 §10.5.1 counts them: names, values and 32 for each field.
+    /// The size of the list in bytes as RFC 9113 §10.5.1 counts it: names, values and 32 for each
+    /// field.
     pub max_list_size: usize,
-    /// Fields, cookie crumbs not counted.
+    /// The number of fields, without cookie crumbs.
     pub max_fields: usize,
-    /// `cookie` fields (RFC 9113 §8.2.3 lets a client split the cookie into many).
+    /// The number of `cookie` fields (RFC 9113 §8.2.3 lets a client split the cookie).
     pub max_cookie_crumbs: usize,
 }
 
-/// Which bound a list went over.
+/// The limit that a list exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListLimit {
     /// [`Limits::max_list_size`].
@@ -27,32 +28,32 @@ pub enum ListLimit {
     CookieCrumbs,
 }
 
-/// What a whole block came to.
+/// The totals of a decoded block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decoded {
-    /// Bytes of the list as RFC 9113 §10.5.1 counts them, those of fields over a limit included.
+    /// The size of the list in bytes as RFC 9113 §10.5.1 counts it, including fields over a limit.
     pub list_size: usize,
-    /// Fields in the block, those over a limit included.
+    /// The number of fields in the block, including those over a limit.
     pub fields: usize,
-    /// The first limit that the list went over: the fields from there on were not kept, yet the
-    /// table is in step.
+    /// The first limit that the list exceeded. Fields from there on were not kept, but the dynamic
+    /// table is in step with the peer's.
     pub over: Option<ListLimit>,
 }
 
 /// Decodes the header blocks of one direction of one connection.
 pub struct Decoder {
     table: DynamicTable<()>,
-    /// What our SETTINGS_HEADER_TABLE_SIZE allows.
+    /// The limit that our SETTINGS_HEADER_TABLE_SIZE sets.
     max_table_size: usize,
-    /// The smallest size that our settings came to since the last block, when that is below the
-    /// table's: the next block must begin with an update to this or less.
+    /// The smallest limit set since the last block, if it is below the table's size. The next block
+    /// must begin with an update to this size or less.
     shrink_to: Option<usize>,
 }
 
 impl Decoder {
-    /// A decoder whose dynamic table may grow to the size that we announced in
-    /// SETTINGS_HEADER_TABLE_SIZE (bytes). It starts at the protocol's 4,096 or at that size,
-    /// whichever is less.
+    /// Makes a decoder whose dynamic table may grow to `max_table_size` bytes, the value announced
+    /// in SETTINGS_HEADER_TABLE_SIZE. The table starts at the protocol's 4,096 bytes or at that
+    /// size, whichever is less.
     pub fn new(max_table_size: usize) -> Self {
         Self {
             table: DynamicTable::new(max_table_size.min(dynamic_table::INITIAL_SIZE)),
@@ -61,8 +62,8 @@ impl Decoder {
         }
     }
 
-    /// The peer acknowledged another SETTINGS_HEADER_TABLE_SIZE. After a shrink the next block must
-    /// begin with a size update (RFC 7541 §4.2).
+    /// Sets the SETTINGS_HEADER_TABLE_SIZE that the peer acknowledged, in bytes. After a shrink the
+    /// next block must begin with a size update (RFC 7541 §4.2).
     pub fn set_max_table_size(&mut self, bytes: usize) {
         self.max_table_size = bytes;
         if bytes < self.shrink_to.unwrap_or(self.table.max_size()) {
@@ -70,12 +71,12 @@ impl Decoder {
         }
     }
 
-    /// Bytes in the dynamic table, as RFC 7541 §4.1 counts them.
+    /// Returns the bytes in the dynamic table, as RFC 7541 §4.1 counts them.
     pub fn table_size(&self) -> usize {
         self.table.size()
     }
 
-    /// Fields in the dynamic table.
+    /// Returns the number of fields in the dynamic table.
     pub fn table_len(&self) -> usize {
         self.table.len()
     }
@@ -83,7 +84,7 @@ impl Decoder {
     /// Decodes one whole block and appends its fields to `fields`.
     ///
     /// # Errors
-    /// A block that breaks RFC 7541; the decoder is of no use after it.
+    /// Returns an error for a block that breaks RFC 7541. The decoder must not be used afterwards.
     pub fn decode(
         &mut self,
         block: &[u8],
@@ -139,7 +140,7 @@ impl Decoder {
         }
     }
 
-    /// A field that is in a table (RFC 7541 §6.1).
+    /// Adds a field that is in a table (RFC 7541 §6.1).
     #[inline]
     fn indexed(&self, index: usize, list: &mut List<'_>) -> Result<(), Error> {
         if let Some(entry) = static_table::get(index) {
@@ -162,7 +163,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// The dynamic table's entry with this index.
+    /// Returns the dynamic table's entry with this index.
     ///
     /// "Indices strictly greater than the sum of the lengths of both tables MUST be treated as a
     /// decoding error." (RFC 7541 §2.3.3) "The index value of 0 is not used. It MUST be treated as
@@ -173,8 +174,8 @@ impl Decoder {
         self.table.get(age).ok_or(Error::InvalidIndex)
     }
 
-    /// A field whose value, and perhaps name, is written out (RFC 7541 §6.2). Returns what follows
-    /// it.
+    /// Reads a field whose value, and perhaps name, is written out (RFC 7541 §6.2). Returns the
+    /// rest of the block.
     #[inline(never)]
     fn literal<'a>(
         &mut self,
@@ -191,7 +192,7 @@ impl Decoder {
             _ => (Indexing::Incremental, 6),
         };
         let (index, rest) = integer::decode(first, prefix, rest)?;
-        // Index 0 stands for a name written out.
+        // Index 0 means that the name is written out.
         let (name, rest) = if index == 0 {
             let (text, rest) = Text::read(rest)?;
             (Name::Literal(text), rest)
@@ -207,15 +208,15 @@ impl Decoder {
         };
         let (value, rest) = Text::read(rest)?;
 
-        // Decode what is sure to fit in the list without measuring it first; a Huffman code's exact
-        // length costs a pass.
+        // Decode a string that fits in any case without measuring it first: the exact length of a
+        // Huffman code costs a pass.
         let most = name.longest() + value.longest() + ENTRY_OVERHEAD;
         if most > list.room {
             let (name_len, value_len) = (name.len()?, value.len()?);
             let size = name_len + value_len + ENTRY_OVERHEAD;
             let in_table = indexing == Indexing::Incremental && size <= self.table.max_size();
             if size > list.room && !in_table {
-                // Nobody wants it, so it takes no memory at all.
+                // The field is not kept anywhere, so it takes no memory at all.
                 list.admit(None, size);
                 if indexing == Indexing::Incremental {
                     self.table.clear();
@@ -236,7 +237,7 @@ impl Decoder {
         if indexing == Indexing::Incremental {
             self.table.insert(known, name, value, ());
         }
-        if list.admit(known, shape.bytes() + ENTRY_OVERHEAD) {
+        if list.admit(known, shape.byte_len() + ENTRY_OVERHEAD) {
             list.fields.commit(start, shape);
         } else {
             list.fields.bytes().truncate(start);
@@ -245,7 +246,7 @@ impl Decoder {
     }
 }
 
-/// What a literal says of the dynamic table.
+/// How a literal affects the dynamic table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Indexing {
     /// RFC 7541 §6.2.1.
@@ -256,29 +257,30 @@ enum Indexing {
     Never,
 }
 
-/// The list as it grows, and what its limits leave.
+/// The list as it grows, with what remains of its limits.
 struct List<'a> {
     fields: &'a mut Fields,
-    /// How many fields there were before.
+    /// The number of fields that the list had before this block.
     before: usize,
-    /// How many fields there may be, those before and the cookie crumbs so far included.
+    /// The number of fields allowed, including those before this block and the cookie crumbs so
+    /// far.
     max_len: usize,
-    /// Cookie crumbs that there may be yet.
+    /// The number of further cookie crumbs allowed.
     crumbs_left: usize,
-    /// What the list's size may still grow by; nothing once it is over any limit.
+    /// The bytes by which the list's size may still grow; 0 once it is over any limit.
     room: usize,
-    /// What `room` was to begin with, or became when the list went over a limit.
+    /// The value of `room` at the start; 0 once the list is over a limit.
     whole: usize,
     over: Option<Over>,
 }
 
-/// What a list came to beyond its limits.
+/// The totals of a list beyond its limits.
 #[derive(Clone, Copy)]
 struct Over {
     limit: ListLimit,
-    /// What the list's size came to beyond `whole - room`.
+    /// The bytes of the list's size beyond `whole - room`.
     size: usize,
-    /// Fields that weren't kept.
+    /// The number of fields that were not kept.
     fields: usize,
 }
 
@@ -296,8 +298,8 @@ impl<'a> List<'a> {
         }
     }
 
-    /// Counts a field of this size (RFC 9113 §10.5.1 counts fields as RFC 7541 §4.1 counts
-    /// entries). Whether it may be kept.
+    /// Counts a field of this size and returns whether to keep it. RFC 9113 §10.5.1 counts fields
+    /// as RFC 7541 §4.1 counts entries.
     #[inline]
     fn admit(&mut self, known: Option<KnownName>, size: usize) -> bool {
         let (room, too_large) = self.room.overflowing_sub(size);
@@ -317,8 +319,8 @@ impl<'a> List<'a> {
         true
     }
 
-    /// The list goes over a limit with a field of this size, or did so before: no field is kept
-    /// from here on.
+    /// Counts a field of this size that exceeds a limit, or comes after one that did. No field is
+    /// kept from here on.
     #[cold]
     fn refuse(&mut self, limit: ListLimit, size: usize) -> bool {
         let kept = self.whole - self.room.wrapping_add(size);
@@ -358,7 +360,7 @@ enum Name<'a> {
 }
 
 impl Name<'_> {
-    /// The most bytes that the name can have.
+    /// Returns the largest number of bytes that the name can have.
     fn longest(&self) -> usize {
         match self {
             Self::Known(known) => known.as_str().len(),
@@ -375,7 +377,7 @@ impl Name<'_> {
         }
     }
 
-    /// Appends the name unless it is a known one, which it returns.
+    /// Appends the name, or returns it if it is a known one.
     fn append_to(&self, out: &mut Vec<u8>) -> Result<Option<KnownName>, Error> {
         match self {
             Self::Known(known) => return Ok(Some(*known)),
@@ -400,7 +402,7 @@ struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// Reads a string literal and returns what follows it too.
+    /// Reads a string literal. Returns it with the rest of the block.
     fn read(rest: &'a [u8]) -> Result<(Self, &'a [u8]), Error> {
         let (&first, rest) = rest.split_first().ok_or(Error::Truncated)?;
         let (len, rest) = integer::decode(first, 7, rest)?;

@@ -1,41 +1,42 @@
 //! The dynamic table (RFC 7541 §2.3.2, §4).
 //!
-//! Entries lie in one list and their bytes in one buffer, both oldest first. New ones are appended;
-//! what is evicted stays in front until it is more than what is alive, then the rest is moved up.
-//! So an insertion costs its own bytes twice at most, and an entry's bytes are always one slice.
-//! Nothing is allocated before the first insertion.
+//! Entries lie in one list and their bytes in one buffer, both oldest first. New ones are appended.
+//! Evicted ones stay in front until they are more than the live ones, which then move up. So an
+//! insertion costs its own bytes twice at most, and an entry's bytes are always one slice. Nothing
+//! is allocated before the first insertion.
 
 use crate::KnownName;
 use crate::fields::Shape;
 
-/// What an entry takes beyond its bytes (RFC 7541 §4.1).
+/// The bytes that an entry counts beyond its name and value (RFC 7541 §4.1).
 pub(crate) const ENTRY_OVERHEAD: usize = 32;
 
-/// The size that both sides begin with (RFC 9113 §6.5.2, SETTINGS_HEADER_TABLE_SIZE).
+/// The size with which both sides begin (RFC 9113 §6.5.2, SETTINGS_HEADER_TABLE_SIZE).
 pub(crate) const INITIAL_SIZE: usize = 4096;
 
-/// Evicted entries, and bytes of theirs, that aren't worth moving the others up for.
+/// The numbers of evicted entries and of their bytes for which moving the others isn't worth it.
 const SLACK: usize = 16;
-const BYTE_SLACK: usize = 256;
+const SLACK_BYTES: usize = 256;
 
-/// Bytes that are copied at once: most entries are no longer, and a copy of fixed length takes no
-/// call.
+/// The number of bytes copied at once. Most entries are no longer, and a copy of fixed length takes
+/// no call.
 const CHUNK: usize = 32;
 
-/// A dynamic table. With each entry it keeps a `Note` of its owner.
+/// A dynamic table. It keeps a `Note` of its owner with each entry.
 pub(crate) struct DynamicTable<Note> {
-    /// Oldest first, evicted ones among them.
+    /// Oldest first, including evicted entries.
     entries: Vec<Entry<Note>>,
-    /// How many of them are evicted.
+    /// The number of evicted entries.
     evicted: usize,
-    /// Their bytes, and [`CHUNK`] more behind the newest's, so that any can be copied in chunks.
+    /// The bytes of the entries, and [`CHUNK`] more after the newest, so that any entry can be
+    /// copied in chunks.
     bytes: Vec<u8>,
     /// The position of `bytes[0]`. Positions count all bytes ever appended and wrap around.
     base: u32,
-    /// As §4.1 counts it.
+    /// The size as §4.1 counts it.
     size: usize,
     max_size: usize,
-    /// Entries inserted so far, wrapping around.
+    /// The number of entries inserted so far, wrapping around.
     inserted: u32,
 }
 
@@ -43,29 +44,30 @@ pub(crate) struct DynamicTable<Note> {
 struct Entry<Note> {
     /// The position of the entry's bytes: the name unless it is known, then the value.
     start: u32,
-    /// How many of them there are.
+    /// The number of those bytes.
     len: u32,
-    /// As §4.1 counts it.
+    /// The size as §4.1 counts it.
     size: u32,
     shape: Shape,
     note: Note,
 }
 
-/// An entry as it is looked at.
+/// A view of an entry.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     pub(crate) shape: &'a Shape,
-    /// As §4.1 counts it.
+    /// The size as §4.1 counts it.
     pub(crate) size: usize,
     buffer: &'a [u8],
-    /// Where in the buffer the entry's bytes are: the name if it isn't a known one, then the value.
+    /// The place of the entry's bytes in the buffer: the name if it isn't a known one, then the
+    /// value.
     start: usize,
-    /// How many of them there are.
+    /// The number of those bytes.
     len: usize,
 }
 
 impl<'a> View<'a> {
-    /// The name if it isn't a known one, else nothing.
+    /// Returns the name, or nothing if it is a known one.
     pub(crate) fn unknown_name(&self) -> &'a [u8] {
         &self.buffer[self.start..self.start + self.len - self.shape.value_len()]
     }
@@ -113,14 +115,14 @@ impl<Note: Copy> DynamicTable<Note> {
         self.entries.len() - self.evicted
     }
 
-    /// The newest entry's number: the first has 1, the next 2 and so on, wrapping around.
+    /// Returns the newest entry's number. Entries are numbered from 1, wrapping around.
     pub(crate) fn inserted(&self) -> u32 {
         self.inserted
     }
 
     #[inline]
     fn entry(&self, age: usize) -> Option<&Entry<Note>> {
-        // Far too large when there is no entry so old.
+        // Wraps to a number far too large if there is no entry of this age.
         let at = self.entries.len().wrapping_sub(age.wrapping_add(1));
         if at < self.evicted {
             return None;
@@ -128,13 +130,13 @@ impl<Note: Copy> DynamicTable<Note> {
         self.entries.get(at)
     }
 
-    /// Where in the buffer the entry's bytes are.
+    /// Returns the place of the entry's bytes in the buffer.
     #[inline]
     fn start(&self, entry: &Entry<Note>) -> usize {
         entry.start.wrapping_sub(self.base) as usize
     }
 
-    /// The entry of this age; the newest has age 0.
+    /// Returns the entry of this age; the newest has age 0.
     #[inline]
     pub(crate) fn get(&self, age: usize) -> Option<View<'_>> {
         let entry = self.entry(age)?;
@@ -157,7 +159,7 @@ impl<Note: Copy> DynamicTable<Note> {
         })
     }
 
-    /// The owner's note on the entry of this age.
+    /// Returns the owner's note on the entry of this age.
     pub(crate) fn note(&self, age: usize) -> Option<Note> {
         self.entry(age).map(|entry| entry.note)
     }
@@ -173,7 +175,7 @@ impl<Note: Copy> DynamicTable<Note> {
         }
     }
 
-    /// Adds an entry in front of all others and evicts what no longer fits (§4.4). `name` are the
+    /// Adds an entry before all others and evicts those that no longer fit (§4.4). `name` holds the
     /// bytes of the name, known or not.
     pub(crate) fn insert(
         &mut self,
@@ -224,19 +226,19 @@ impl<Note: Copy> DynamicTable<Note> {
         }
     }
 
-    /// Bytes of entries in the buffer, evicted ones included.
+    /// Returns the bytes of entries in the buffer, including evicted ones.
     fn used(&self) -> usize {
         self.bytes.len().saturating_sub(CHUNK)
     }
 
-    /// Moves the entries and their bytes up where that is cheaper than to let the memory grow.
+    /// Moves the entries and their bytes up if that is cheaper than growing the memory.
     fn make_room(&mut self, len: usize) {
         let dead = match self.entries.get(self.evicted) {
             Some(oldest) => self.start(oldest),
             None => self.used(),
         };
         let full = self.bytes.len() + len > self.bytes.capacity();
-        if is_worth_it(dead, self.used() - dead, BYTE_SLACK, full) {
+        if is_worth_it(dead, self.used() - dead, SLACK_BYTES, full) {
             self.bytes.drain(..dead);
             self.base = self.base.wrapping_add(dead as u32);
         }
@@ -248,7 +250,7 @@ impl<Note: Copy> DynamicTable<Note> {
     }
 }
 
-/// Whether two strings of one length are the same. Most are short, and then a comparison in words
+/// Whether two strings of the same length are equal. Most are short, and comparing them in words
 /// takes no call. The last word may overlap with the one before it.
 #[inline]
 fn is_same(a: &[u8], b: &[u8]) -> bool {
@@ -265,8 +267,8 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-/// Whether to move what is alive up over what is dead. Since the dead are more, each of them pays
-/// for one.
+/// Whether to move the live part up over the dead part. The dead part is larger, so it pays for the
+/// move.
 fn is_worth_it(dead: usize, alive: usize, slack: usize, full: bool) -> bool {
     dead > alive && (full || dead - alive >= slack)
 }
@@ -286,7 +288,7 @@ mod tests {
                     Some(known) => known.as_str().to_owned(),
                     None => String::from_utf8_lossy(view.unknown_name()).into_owned(),
                 };
-                assert_eq!(name.len() + view.value().len(), view.shape.bytes());
+                assert_eq!(name.len() + view.value().len(), view.shape.byte_len());
                 (name, String::from_utf8_lossy(view.value()).into_owned())
             })
             .collect()
@@ -345,7 +347,7 @@ mod tests {
     }
 
     proptest! {
-        /// The table against the plainest one that does what §4 says.
+        /// Compares the table with the simplest implementation of §4.
         #[test]
         fn it_is_a_queue_bounded_by_size(
             steps in proptest::collection::vec((0..200_usize, 0..300_usize, proptest::option::weighted(0.1, 0..600_usize)), 0..200)

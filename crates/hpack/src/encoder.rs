@@ -8,16 +8,16 @@ use crate::{Field, Fields, KnownName, huffman, integer, static_table};
 /// Encodes the header blocks of one direction of one connection.
 pub struct Encoder {
     table: DynamicTable<Note>,
-    /// There from the first field on that could have a place in the table.
+    /// Allocated for the first field that may get a place in the table.
     memory: Option<Box<Memory>>,
     table_size_cap: usize,
-    /// Fields that were in no table, and that the table, or what is learned of them, has taken.
+    /// The number of fields that were in no table: each changed the table or what is learned.
     misses: u64,
-    /// A size of the table that the peer has not been told yet.
+    /// A size of the table that the next block has to announce.
     update: Option<SizeUpdate>,
 }
 
-/// What the blocks of an [`Encoder`] depend on beside their fields.
+/// The state, apart from its fields, that a block of an [`Encoder`] depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncoderState {
     misses: u64,
@@ -28,12 +28,12 @@ pub struct EncoderState {
 /// Whether the peer knows the size of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TableSize {
-    Told,
-    /// The next block says so first.
-    Untold,
+    Announced,
+    /// The next block announces the size first.
+    Unannounced,
 }
 
-/// What an encoder knows beyond the table itself.
+/// The encoder's knowledge beyond the table itself.
 struct Memory {
     index: Index,
     learned: Learned,
@@ -49,8 +49,8 @@ struct SizeUpdate {
 }
 
 impl Encoder {
-    /// An encoder whose dynamic table never takes more than this many bytes, whatever the peer
-    /// allows. It starts at the protocol's 4,096 or at the cap, whichever is less.
+    /// Makes an encoder whose dynamic table never exceeds `table_size_cap` bytes, whatever the peer
+    /// allows. The table starts at the protocol's 4,096 bytes or at the cap, whichever is less.
     pub fn new(table_size_cap: usize) -> Self {
         let mut encoder = Self {
             table: DynamicTable::new(dynamic_table::INITIAL_SIZE),
@@ -63,8 +63,8 @@ impl Encoder {
         encoder
     }
 
-    /// The peer announced another SETTINGS_HEADER_TABLE_SIZE: the next block says so (RFC 7541
-    /// §4.2).
+    /// Sets the SETTINGS_HEADER_TABLE_SIZE that the peer announced, in bytes. The next block begins
+    /// with a size update (RFC 7541 §4.2).
     pub fn set_max_table_size(&mut self, bytes: usize) {
         let last = bytes.min(self.table_size_cap);
         let smallest = self.update.map_or(last, |update| update.smallest.min(last));
@@ -73,25 +73,25 @@ impl Encoder {
             (smallest < current || last != current).then_some(SizeUpdate { smallest, last });
     }
 
-    /// Bytes in the dynamic table, as RFC 7541 §4.1 counts them.
+    /// Returns the bytes in the dynamic table, as RFC 7541 §4.1 counts them.
     pub fn table_size(&self) -> usize {
         self.table.size()
     }
 
-    /// Fields in the dynamic table.
+    /// Returns the number of fields in the dynamic table.
     pub fn table_len(&self) -> usize {
         self.table.len()
     }
 
-    /// What blocks depend on beside their fields. While it stays as it is, the same fields make the
+    /// Returns the state that blocks depend on. While it doesn't change, the same fields make the
     /// same block.
     pub fn state(&self) -> EncoderState {
         EncoderState {
             misses: self.misses,
             max_size: self.table.max_size(),
             table_size: match self.update {
-                Some(_) => TableSize::Untold,
-                None => TableSize::Told,
+                Some(_) => TableSize::Unannounced,
+                None => TableSize::Announced,
             },
         }
     }
@@ -125,9 +125,9 @@ impl Encoder {
         }
     }
 
-    /// The index of a field that is the newest one with its name in the dynamic table, as most are
-    /// once a connection has warmed up, or that has a value of the static table. Credentials are in
-    /// neither.
+    /// Returns the index of a field whose value is in the static table, or that is the dynamic
+    /// table's newest entry with its name, as most fields are on a warm connection. Neither table
+    /// has credentials.
     #[inline]
     fn find_quickly(&mut self, name: KnownName, value: &[u8]) -> Option<usize> {
         if let Some(memory) = &mut self.memory
@@ -142,7 +142,7 @@ impl Encoder {
         }
     }
 
-    /// Any other field.
+    /// Encodes a field that [`Encoder::find_quickly`] didn't find.
     #[inline(never)]
     fn field(&mut self, field: &Field<'_>, out: &mut Vec<u8>) {
         if field.never_indexed || policy::is_credential(field) {
@@ -155,7 +155,7 @@ impl Encoder {
             indexed(index, out);
             return;
         }
-        // A field that takes most of the table would drive out what is worth more together.
+        // A field that takes most of the table would evict entries that are worth more together.
         let size = field.name.len() + field.value.len() + ENTRY_OVERHEAD;
         if size > self.table.max_size() / 4 * 3 {
             let name = self.name_index(index::slot(field.known, field.name), field);
@@ -194,7 +194,8 @@ impl Encoder {
         literal(0x10, 4, name, field, out);
     }
 
-    /// The index of an entry with the field's name, whose slot is `slot`; 0 if there is none.
+    /// Returns the index of an entry with the field's name, whose slot is `slot`; 0 if there is
+    /// none.
     fn name_index(&self, slot: u8, field: &Field<'_>) -> usize {
         if usize::from(slot) <= static_table::LEN {
             return usize::from(slot);
@@ -212,7 +213,7 @@ fn indexed(index: usize, out: &mut Vec<u8>) {
     integer::encode(0x80, 7, index, out);
 }
 
-/// Writes a field with its value, and its name too when there is no index for that (RFC 7541 §6.2).
+/// Writes a field with its value, and with its name if that has no index (RFC 7541 §6.2).
 fn literal(pattern: u8, prefix: u32, name_index: usize, field: &Field<'_>, out: &mut Vec<u8>) {
     integer::encode(pattern, prefix, name_index, out);
     if name_index == 0 {

@@ -1,15 +1,15 @@
-//! Why a header block can't be decoded.
+//! The errors of decoding a header block.
 
 use std::fmt;
 
-/// A block that breaks RFC 7541. In HTTP/2 every one of these is a connection error
+/// A block that breaks RFC 7541. In HTTP/2 each of them is a connection error of type
 /// COMPRESSION_ERROR (RFC 9113 §4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// The block ends in the middle of a field.
     Truncated,
-    /// An integer is larger or longer than anything that it could stand for (RFC 7541 §5.1).
+    /// An integer is larger or longer than any index, length or size can be (RFC 7541 §5.1).
     IntegerOverflow,
     /// An index is zero or beyond the end of both tables (RFC 7541 §2.3.3, §6.1).
     InvalidIndex,
@@ -20,9 +20,9 @@ pub enum Error {
     HuffmanPadding,
     /// A dynamic table size update follows a field (RFC 7541 §4.2).
     SizeUpdateNotAtStart,
-    /// A dynamic table size update goes beyond what our settings allow (RFC 7541 §6.3).
+    /// A dynamic table size update exceeds the limit of our settings (RFC 7541 §6.3).
     SizeUpdateTooLarge,
-    /// Our settings made the table smaller, and the block doesn't begin by saying so (RFC 7541
+    /// Our settings reduced the table, but the block doesn't begin with a size update (RFC 7541
     /// §4.2).
     SizeUpdateMissing,
 }

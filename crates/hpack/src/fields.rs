@@ -1,25 +1,27 @@
-//! A list of fields, kept flat: all octets in one buffer, a small record per field.
+//! A list of fields: all bytes in one buffer, a small record per field.
 
 use crate::KnownName;
 
 /// A list of header or trailer fields in the order of the message, pseudo-fields first.
 ///
-/// All octets live in one buffer, so a list costs two allocations, not two per field, and none when it is reused
-/// after [`Fields::clear`]. A list holds less than 4 GiB; a field that would go beyond that is not kept.
+/// All bytes live in one buffer, so a list costs two allocations, not two per field, and none when
+/// it is reused after [`Fields::clear`]. A list holds less than 4 GiB; a field that would go beyond
+/// that is not kept.
 #[derive(Clone, Default)]
 pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
-    /// A bit for the known names that are there, which two names share, so that most names that aren't cost no walk over the list.
+    /// A bit for each known name in the list. Two names share a bit. A lookup of a name whose bit
+    /// is clear doesn't walk the list.
     present: u64,
-    /// Bytes of all names and values.
-    octets: u32,
+    /// The bytes of all names and values.
+    byte_len: u32,
 }
 
-/// A field without its octets.
+/// A field without its bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
-    /// Octets of the name, known or not.
+    /// The length of the name in bytes, known or not.
     name_len: u32,
     value_len: u32,
     known: Option<KnownName>,
@@ -52,22 +54,22 @@ impl Shape {
         self.value_len as usize
     }
 
-    /// Octets of name and value.
+    /// Returns the bytes of name and value.
     #[inline]
-    pub(crate) const fn octets(&self) -> usize {
+    pub(crate) const fn byte_len(&self) -> usize {
         self.name_len as usize + self.value_len as usize
     }
 
-    /// Octets that are stored of the field: the name unless it is known, and the value.
+    /// Returns the bytes stored for the field: the name unless it is known, and the value.
     pub(crate) fn stored(&self) -> usize {
         match self.known {
             Some(_) => self.value_len as usize,
-            None => self.octets(),
+            None => self.byte_len(),
         }
     }
 }
 
-/// A field, and where its octets are: the name unless it is known, then the value.
+/// A field, with the place of its bytes: the name unless it is known, then the value.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
     start: u32,
@@ -75,7 +77,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Name and value if the name is known and the field isn't marked never-indexed.
+    /// Returns name and value if the name is known and the field isn't marked never-indexed.
     #[inline]
     pub(crate) fn known<'a>(&self, bytes: &'a [u8]) -> Option<(KnownName, &'a [u8])> {
         if self.shape.never_indexed {
@@ -88,15 +90,15 @@ impl Entry {
 
     #[inline]
     pub(crate) fn view<'a>(&self, bytes: &'a [u8]) -> Field<'a> {
-        let octets = &bytes[self.start as usize..];
-        let (name, octets) = match self.shape.known {
-            Some(known) => (known.as_str().as_bytes(), octets),
-            None => octets.split_at(self.shape.name_len as usize),
+        let rest = &bytes[self.start as usize..];
+        let (name, rest) = match self.shape.known {
+            Some(known) => (known.as_str().as_bytes(), rest),
+            None => rest.split_at(self.shape.name_len as usize),
         };
         Field {
             known: self.shape.known,
             name,
-            value: &octets[..self.shape.value_len()],
+            value: &rest[..self.shape.value_len()],
             never_indexed: self.shape.never_indexed,
         }
     }
@@ -105,43 +107,44 @@ impl Entry {
 /// One field of a [`Fields`] list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
-    /// The name as a number, when it is a known one.
+    /// The name as a number, if it has one.
     pub known: Option<KnownName>,
-    /// The name's octets. Always lower case in a message that passed validation.
+    /// The name's bytes. Always lower case in a message that passed validation.
     pub name: &'a [u8],
-    /// The value's octets.
+    /// The value's bytes.
     pub value: &'a [u8],
-    /// Whether the sender marked it never-indexed (RFC 7541 §6.2.3); it is sent on the same way.
+    /// Whether the sender marked the field never-indexed (RFC 7541 §6.2.3). An encoder keeps the
+    /// mark.
     pub never_indexed: bool,
 }
 
 impl Fields {
-    /// An empty list. Allocates nothing.
+    /// Makes an empty list. Allocates nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An empty list with room for so many fields and octets.
-    pub fn with_capacity(fields: usize, octets: usize) -> Self {
+    /// Makes an empty list with room for `fields` fields of `bytes` bytes in total.
+    pub fn with_capacity(fields: usize, bytes: usize) -> Self {
         Self {
-            bytes: Vec::with_capacity(octets),
+            bytes: Vec::with_capacity(bytes),
             entries: Vec::with_capacity(fields),
             present: 0,
-            octets: 0,
+            byte_len: 0,
         }
     }
 
-    /// Bytes of memory that the list uses, about: what it stores, not what it has room for.
+    /// Returns the approximate memory of the list's contents in bytes, without spare capacity.
     pub fn memory(&self) -> usize {
         self.bytes.len() + self.entries.len() * size_of::<Entry>()
     }
 
-    /// How many fields there are.
+    /// Returns the number of fields.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is no field.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -151,10 +154,10 @@ impl Fields {
         self.bytes.clear();
         self.entries.clear();
         self.present = 0;
-        self.octets = 0;
+        self.byte_len = 0;
     }
 
-    /// Appends a field. The name is recognised if it is a known one; it must be in lower case.
+    /// Appends a field. The name must be in lower case; a known name is recognised.
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let name = name.as_ref();
         self.append(KnownName::of(name), name, value.as_ref(), false);
@@ -165,8 +168,8 @@ impl Fields {
         self.append(Some(name), name.as_str().as_bytes(), value.as_ref(), false);
     }
 
-    /// Appends a field as it is, with its never-indexed mark. When the field says that its name is known, that counts and
-    /// not the name's octets.
+    /// Appends a field unchanged, with its never-indexed mark. If [`Field::known`] is set, it
+    /// decides the name, not [`Field::name`].
     pub fn push_field(&mut self, field: Field<'_>) {
         match field.known {
             Some(known) => self.append(
@@ -200,39 +203,40 @@ impl Fields {
         );
     }
 
-    /// Octets that there still is a place for.
+    /// Returns the number of bytes that the list can still take.
     #[inline]
     pub(crate) fn room(&self) -> usize {
         (u32::MAX as usize).saturating_sub(self.bytes.len())
     }
 
-    /// The fields as they are stored, and their octets.
+    /// Returns the fields as they are stored, and their bytes.
     pub(crate) fn stored(&self) -> (&[Entry], &[u8]) {
         (&self.entries, &self.bytes)
     }
 
-    /// The octets of all fields. The decoder builds a field at the end of them, and then either commits it or truncates.
+    /// Returns the bytes of all fields. The decoder appends a field to them, and then either
+    /// commits or truncates it.
     #[inline]
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Makes a field of the octets from `start` on: the name unless it is known, then the value. There was [`Fields::room`]
-    /// for them.
+    /// Makes a field of the bytes from `start` on: the name unless it is known, then the value.
+    /// They must have fitted into [`Fields::room`].
     #[inline]
     pub(crate) fn commit(&mut self, start: usize, shape: Shape) {
         let start = start as u32;
         self.present |= shape.known.map_or(0, bit);
-        self.octets += shape.octets() as u32;
+        self.byte_len += shape.byte_len() as u32;
         self.entries.push(Entry { start, shape });
     }
 
-    /// The field at this place.
+    /// Returns the field at this place, counted from 0.
     pub fn at(&self, index: usize) -> Option<Field<'_>> {
         self.entries.get(index).map(|entry| entry.view(&self.bytes))
     }
 
-    /// The fields in order.
+    /// Returns the fields in order.
     pub fn iter(&self) -> Iter<'_> {
         Iter {
             entries: self.entries.iter(),
@@ -240,7 +244,7 @@ impl Fields {
         }
     }
 
-    /// The first value of the field with this (lower-case) name.
+    /// Returns the first value of the field with this (lower-case) name.
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&[u8]> {
         let name = name.as_ref();
         match KnownName::of(name) {
@@ -252,7 +256,7 @@ impl Fields {
         }
     }
 
-    /// The first value of the field with this known name: cheaper than [`Fields::get`].
+    /// Returns the first value of the field with this known name: cheaper than [`Fields::get`].
     pub fn get_known(&self, name: KnownName) -> Option<&[u8]> {
         if self.present & bit(name) == 0 {
             return None;
@@ -264,18 +268,19 @@ impl Fields {
         Some(entry.view(&self.bytes).value)
     }
 
-    /// Octets of all names and values together: what HTTP/1.1 would send, less its punctuation.
-    pub fn octets(&self) -> usize {
-        self.octets as usize
+    /// Returns the bytes of all names and values: what HTTP/1.1 would send, without punctuation.
+    pub fn byte_len(&self) -> usize {
+        self.byte_len as usize
     }
 
-    /// The size that RFC 9113 §10.5.1 counts: all octets, and 32 for each field.
+    /// Returns the size in bytes that RFC 9113 §10.5.1 counts: names, values, and 32 for each
+    /// field.
     pub fn list_size(&self) -> usize {
-        self.octets() + 32 * self.len()
+        self.byte_len() + 32 * self.len()
     }
 }
 
-/// A known name's bit.
+/// Returns the bit of a known name.
 #[inline]
 fn bit(name: KnownName) -> u64 {
     1 << (name.number() % 64)
@@ -353,15 +358,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_keeps_order_and_octets() {
+    fn a_list_keeps_order_and_bytes() {
         let mut fields = Fields::with_capacity(3, 30);
         fields.push_known(KnownName::METHOD, "GET");
         fields.push("x-trace", "1");
         fields.push("cookie", "a");
         fields.push("cookie", "b");
         assert_eq!(fields.len(), 4);
-        assert_eq!(fields.octets(), 7 + 3 + 7 + 1 + 6 + 1 + 6 + 1);
-        assert_eq!(fields.list_size(), fields.octets() + 4 * 32);
+        assert_eq!(fields.byte_len(), 7 + 3 + 7 + 1 + 6 + 1 + 6 + 1);
+        assert_eq!(fields.list_size(), fields.byte_len() + 4 * 32);
         assert_eq!(fields.bytes, b"GETx-trace1ab", "known names aren't stored");
 
         let listed: Vec<_> = fields
@@ -382,7 +387,7 @@ mod tests {
 
         fields.clear();
         assert!(fields.is_empty());
-        assert_eq!((fields.octets(), fields.iter().len()), (0, 0));
+        assert_eq!((fields.byte_len(), fields.iter().len()), (0, 0));
     }
 
     #[test]

@@ -3,12 +3,13 @@
 use crate::Error;
 use crate::huffman_table::{CODES, EOS, LENGTHS, LONG, SHORT, SYMBOLS};
 
-/// The most bytes that so many bytes of Huffman code can stand for: the shortest code has 5 bits.
+/// Returns the most bytes that `encoded` bytes of Huffman code can decode to: the shortest code has
+/// 5 bits.
 pub(crate) fn longest_decoded(encoded: usize) -> usize {
     encoded.saturating_mul(8) / 5
 }
 
-/// Bytes that the Huffman code of this string takes, padding included.
+/// Returns the bytes of the string's Huffman code, with padding.
 pub(crate) fn encoded_len(text: &[u8]) -> usize {
     let bits: usize = text
         .iter()
@@ -49,13 +50,13 @@ pub(crate) fn decode(code: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         *byte = symbol;
         len += 1;
     }
-    // The string may be as long as it can be; then the loop ended before the padding was looked at.
+    // The string may have its greatest possible length; then the loop ended before the padding.
     let rest = symbols.next();
     out.truncate(start + len);
     rest.map(|_| ())
 }
 
-/// How many bytes this Huffman code stands for. Fails as [`decode`] does, and needs no memory.
+/// Returns the length of the decoded string. Fails as [`decode`] does, and allocates nothing.
 pub(crate) fn decoded_len(code: &[u8]) -> Result<usize, Error> {
     let mut symbols = Symbols::new(code);
     let mut len = 0;
@@ -68,9 +69,9 @@ pub(crate) fn decoded_len(code: &[u8]) -> Result<usize, Error> {
 /// Reads symbols from a Huffman code.
 struct Symbols<'a> {
     rest: &'a [u8],
-    /// The next bits, from the high end on; ones after them.
+    /// The next bits, from the high end on, followed by ones.
     bits: u64,
-    /// How many of them are of the code.
+    /// The number of those bits that belong to the code.
     len: u32,
 }
 
@@ -83,7 +84,7 @@ impl<'a> Symbols<'a> {
         }
     }
 
-    /// The next byte of the string, or none at its end.
+    /// Returns the next byte of the string, or `None` at its end.
     #[inline(always)]
     fn next(&mut self) -> Result<Option<u8>, Error> {
         if self.len < 32 {
@@ -98,7 +99,7 @@ impl<'a> Symbols<'a> {
         Ok(Some(symbol))
     }
 
-    /// A symbol of more than 8 bits, or the end.
+    /// Reads a symbol of more than 8 bits, or the end.
     #[inline(never)]
     fn next_long(&mut self) -> Result<Option<u8>, Error> {
         // "an incomplete code at the end of the encoded data is to be considered as padding and
@@ -134,12 +135,12 @@ impl<'a> Symbols<'a> {
     }
 
     fn skip(&mut self, len: u32) {
-        // Ones come in behind, as if the padding went on for ever.
+        // Fill with ones from the low end, as if the padding never ended.
         self.bits = !(!self.bits << len);
         self.len -= len;
     }
 
-    /// Reads on until there are at least 30 bits, the most that a code has, or the code ends.
+    /// Reads on until there are at least 30 bits, the length of the longest code, or the code ends.
     #[inline]
     fn refill(&mut self) {
         if let Some((word, rest)) = self.rest.split_first_chunk::<4>() {
@@ -205,9 +206,9 @@ mod tests {
         assert_eq!(decoded(&[0xff, 0xff, 0xff]), Err(Error::HuffmanPadding));
         // 'X' is 11111100: a whole byte and no padding.
         assert_eq!(decoded(&[0b1111_1100]), Ok(b"X".to_vec()));
-        // Eight times '0' fill five bytes, so the string is as long as it can be.
+        // Eight times '0' fill five bytes: the greatest possible length.
         assert_eq!(decoded(&[0; 5]), Ok(vec![b'0'; 8]));
-        // '+' is 11111111011: its first eight bits are not an end.
+        // '+' is 11111111011: its first eight bits don't end the string.
         assert_eq!(decoded(&[0b1111_1111, 0b0111_1111]), Ok(b"+".to_vec()));
     }
 
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(decoded(&[0xff; 400]), Err(Error::HuffmanEos));
     }
 
-    /// Bit by bit, straight from Appendix B and §5.2.
+    /// Decodes bit by bit, straight from Appendix B and §5.2.
     fn plainly_decoded(code: &[u8]) -> Result<Vec<u8>, Error> {
         let (mut text, mut bits, mut len) = (Vec::new(), 0_u32, 0);
         for bit in code

@@ -1,13 +1,13 @@
-//! Where the encoder finds a field in its dynamic table.
+//! The encoder's index of its dynamic table.
 //!
-//! Buckets hold the number of the newest entry with a hash, and each entry's [`Note`] the number of
-//! the next older one in its bucket. An entry that was evicted ends the chain: all behind it are
-//! older. So eviction touches nothing here.
+//! A bucket holds the number of the newest entry with a hash, and each entry's [`Note`] the number
+//! of the next older entry in its bucket. An evicted entry ends the chain, because all entries
+//! after it are older. So eviction changes nothing here.
 
 use crate::dynamic_table::{DynamicTable, ENTRY_OVERHEAD, View};
 use crate::{Field, KnownName};
 
-/// What an entry of the encoder's table remembers.
+/// The encoder's note on an entry of its table.
 #[derive(Clone, Copy)]
 pub(crate) struct Note {
     hash: u32,
@@ -17,10 +17,10 @@ pub(crate) struct Note {
     older_name: u32,
 }
 
-/// A known name's slot is its number, below 128; all other names share the slots from there on.
+/// A known name's slot is its number, below 128; all other names share the remaining slots.
 pub(crate) const SLOTS: usize = 256;
 
-/// Where a field is looked for.
+/// The slot and the hash by which a field is looked up.
 #[derive(Clone, Copy)]
 pub(crate) struct Key {
     /// The name's slot.
@@ -31,14 +31,14 @@ pub(crate) struct Key {
 
 /// Finds entries of a [`DynamicTable`] by name and value.
 pub(crate) struct Index {
-    /// Newest entry by the name's slot.
+    /// The newest entry by the name's slot.
     by_name: [u32; SLOTS],
-    /// Newest entry by the hash of name and value. The length is a power of two.
+    /// The newest entry by the hash of name and value. The length is a power of two.
     by_field: Box<[u32]>,
 }
 
 impl Index {
-    /// An index for a table of up to so many bytes.
+    /// Makes an index for a table of up to `table_size` bytes.
     pub(crate) fn new(table_size: usize) -> Self {
         let buckets = (table_size / ENTRY_OVERHEAD)
             .next_power_of_two()
@@ -49,7 +49,7 @@ impl Index {
         }
     }
 
-    /// The age of the newest entry with this known name, if it has this value.
+    /// Returns the age of the newest entry with this known name, if it has this value.
     #[inline]
     pub(crate) fn newest_is(
         &self,
@@ -61,7 +61,7 @@ impl Index {
         table.known_has_value(age, value).then_some(age)
     }
 
-    /// The age of the newest entry with this name and value.
+    /// Returns the age of the newest entry with this name and value.
     pub(crate) fn find_field(
         &self,
         table: &DynamicTable<Note>,
@@ -76,7 +76,7 @@ impl Index {
             .map(|(age, ..)| age)
     }
 
-    /// The age of the newest entry with this name, whose slot is `slot`.
+    /// Returns the age of the newest entry with this name, whose slot is `slot`.
     pub(crate) fn find_name(
         &self,
         table: &DynamicTable<Note>,
@@ -90,7 +90,7 @@ impl Index {
         .map(|(age, ..)| age)
     }
 
-    /// Inserts a field in the table so that it is found again. The field must fit.
+    /// Inserts a field in the table and indexes it. The field must fit.
     pub(crate) fn insert(&mut self, table: &mut DynamicTable<Note>, key: Key, field: &Field<'_>) {
         let bucket = key.hash as usize & (self.by_field.len() - 1);
         let note = Note {
@@ -104,13 +104,13 @@ impl Index {
     }
 }
 
-/// The age of the entry with this number; more than any entry's when it was evicted.
+/// Returns the age of the entry with this number; more than any entry's age if it was evicted.
 #[inline]
 fn age(table: &DynamicTable<Note>, number: u32) -> usize {
     table.inserted().wrapping_sub(number) as usize
 }
 
-/// The entries of a chain, newest first.
+/// Returns the entries of a chain, newest first.
 fn chain(
     table: &DynamicTable<Note>,
     newest: u32,
@@ -120,7 +120,8 @@ fn chain(
     let mut min_age = 0;
     std::iter::from_fn(move || {
         let age = age(table, number);
-        // Ages only rise, even if numbers that wrapped around make a stale one look alive.
+        // Ages only rise along a chain. A stale number that wrapped around may look alive: it ends
+        // here.
         if age < min_age {
             return None;
         }
@@ -136,7 +137,7 @@ fn has_name(entry: &View<'_>, field: &Field<'_>) -> bool {
         && (field.known.is_some() || entry.unknown_name() == field.name)
 }
 
-/// The slot of a name: its number if it has one.
+/// Returns the slot of a name: its number if it has one.
 pub(crate) fn slot(known: Option<KnownName>, name: &[u8]) -> u8 {
     match known {
         Some(known) => known.number(),
@@ -148,7 +149,7 @@ fn unknown_slot(name_hash: u32) -> u8 {
     0x80 | name_hash as u8
 }
 
-/// Where a field is looked for.
+/// Returns the key of a field.
 pub(crate) fn key(known: Option<KnownName>, name: &[u8], value: &[u8]) -> Key {
     let (slot, seed) = match known {
         Some(known) => (known.number(), u32::from(known.number())),
@@ -161,8 +162,8 @@ pub(crate) fn key(known: Option<KnownName>, name: &[u8], value: &[u8]) -> Key {
     Key { slot, hash }
 }
 
-/// Eight bytes a step. A chain is never longer than the table, so whoever makes hashes collide
-/// gains little.
+/// Hashes eight bytes a step. Colliding hashes gain an attacker little, because a chain is never
+/// longer than the table.
 fn hash_bytes(seed: u64, bytes: &[u8]) -> u32 {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |state: u64, word: u64| {
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn every_entry_is_found_until_it_is_evicted() {
-        // Far more entries than buckets, and than slots for names.
+        // More entries than buckets, and more than slots for names.
         let (mut table, mut index) = (DynamicTable::new(40_000), Index::new(0));
         let name = |i: usize| {
             if i.is_multiple_of(3) {

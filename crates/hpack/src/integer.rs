@@ -2,12 +2,12 @@
 
 use crate::Error;
 
-/// Continuation bytes that an integer may have. Four carry 28 bits: more than any index, length or
-/// table size here.
+/// The most continuation bytes of an integer. Four carry 28 bits: more than any index, length or
+/// table size here needs.
 const MAX_CONTINUATION: usize = 4;
 
-/// Reads an integer whose prefix is the low `prefix` bits of `first`; `rest` is what follows.
-/// Returns what follows the integer too.
+/// Reads an integer whose prefix is the low `prefix` bits of `first` and that goes on in `rest`.
+/// Returns the integer with the bytes after it.
 #[inline]
 pub(crate) fn decode(first: u8, prefix: u32, rest: &[u8]) -> Result<(usize, &[u8]), Error> {
     let full = u8::MAX >> (8 - prefix);
@@ -34,8 +34,8 @@ fn decode_continuation(mut value: usize, rest: &[u8]) -> Result<(usize, &[u8]), 
     Err(Error::Truncated)
 }
 
-/// Appends an integer whose prefix is the low `prefix` bits of a byte that has `pattern` above
-/// them.
+/// Appends an integer whose prefix is the low `prefix` bits of a byte with `pattern` in its high
+/// bits.
 #[inline]
 pub(crate) fn encode(pattern: u8, prefix: u32, value: usize, out: &mut Vec<u8>) {
     let full = (1 << prefix) - 1;

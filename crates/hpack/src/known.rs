@@ -1,14 +1,14 @@
-//! Field names that the engine knows by number.
+//! Field names that have a number.
 
 use std::num::NonZeroU8;
 
 use crate::static_table;
 
-/// A field name that is recognised by number instead of by its bytes.
+/// A field name that has a number, so that it is compared without its bytes.
 ///
-/// Numbers 1 to 61 are the *first* static-table index (RFC 7541 Appendix A) that carries the name;
-/// further numbers are names that HTTP/2 gives a meaning to although the static table lacks them,
-/// and names that most messages carry.
+/// Numbers 1 to 61 are the *first* index in the static table (RFC 7541 Appendix A) with the name.
+/// Higher numbers are names that the static table lacks, but that HTTP/2 gives a meaning or most
+/// messages carry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KnownName(NonZeroU8);
 
@@ -194,12 +194,11 @@ const BEYOND_STATIC: [&str; 61] = [
     "x-xss-protection",
 ];
 
-/// One more than the greatest number of a known name. There is room for some more: numbers stay
-/// below 128.
+/// One more than the greatest number of a known name. Numbers stay below 128, so a few are left.
 const END: usize = static_table::LEN + 1 + BEYOND_STATIC.len();
 
-/// Every known name by its number. It covers whatever a byte can be, so that looking up needs no
-/// check.
+/// Every known name by its number. The array covers all values of a byte, so a lookup needs no
+/// bounds check.
 static NAMES: [&str; 256] = {
     let mut names = [""; 256];
     let mut number = 1;
@@ -215,13 +214,13 @@ static NAMES: [&str; 256] = {
     names
 };
 
-/// Numbers by the hash of their name, with linear probing; 0 is a free place.
+/// Numbers by the hash of their name, with linear probing; 0 marks a free place.
 static NUMBERS: [u8; 256] = {
     let mut numbers = [0; 256];
     let mut number = 1;
     while number < END {
         let name = NAMES[number].as_bytes();
-        // Of the entries that share a name, only the first has a number.
+        // Of the entries with the same name, only the first has a number.
         if number > static_table::LEN || static_table::is_first(number) {
             let mut place = hash(name) as usize;
             while numbers[place] != 0 {
@@ -234,8 +233,7 @@ static NUMBERS: [u8; 256] = {
     numbers
 };
 
-/// A hash that takes three bytes and the length: enough to tell these names apart. `name` isn't
-/// empty.
+/// Hashes three bytes and the length: enough to distinguish these names. `name` must not be empty.
 const fn hash(name: &[u8]) -> u8 {
     let first = name[0] as u32;
     let middle = name[name.len() / 2] as u32;
@@ -245,7 +243,7 @@ const fn hash(name: &[u8]) -> u8 {
 }
 
 impl KnownName {
-    /// The known name with these bytes (lower case), if there is one.
+    /// Returns the known name with these bytes (lower case), if there is one.
     pub fn of(name: &[u8]) -> Option<Self> {
         if name.is_empty() {
             return None;
@@ -261,19 +259,19 @@ impl KnownName {
         }
     }
 
-    /// The name's bytes, in lower case.
+    /// Returns the name in lower case.
     #[inline]
     pub fn as_str(self) -> &'static str {
         NAMES[usize::from(self.number())]
     }
 
-    /// The name's number: from 1 on, and below 128.
+    /// Returns the name's number, 1 to 127.
     #[inline]
     pub(crate) const fn number(self) -> u8 {
         self.0.get()
     }
 
-    /// The name with this number, which isn't 0.
+    /// Returns the name with this number, which must not be 0.
     pub(crate) const fn numbered(number: u8) -> Self {
         match NonZeroU8::new(number) {
             Some(number) => Self(number),
@@ -331,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_lookup_looks_at_few_places() {
-        // The worst run of taken places bounds the cost of a hostile name.
+        // The longest run of taken places bounds the cost of a hostile name.
         let run = NUMBERS
             .iter()
             .chain(&NUMBERS)

@@ -10,7 +10,7 @@
 //! request.push_known(KnownName::PATH, "/");
 //! request.push("x-trace", "off");
 //!
-//! // One encoder and one decoder for each direction of a connection; both remember what went by.
+//! // One encoder and one decoder for each direction of a connection; both remember earlier blocks.
 //! let mut encoder = Encoder::new(4096);
 //! let mut block = Vec::new();
 //! encoder.encode(&request, &mut block);
@@ -22,7 +22,7 @@
 //! assert_eq!(decoded.over, None);
 //! assert_eq!(received, request);
 //!
-//! // The same again costs a byte a field.
+//! // The same list again costs one byte per field.
 //! block.clear();
 //! encoder.encode(&request, &mut block);
 //! assert_eq!(block.len(), request.len());

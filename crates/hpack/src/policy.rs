@@ -1,9 +1,9 @@
 //! Which fields the encoder puts in the dynamic table.
 //!
-//! Credentials never. Of the others, what is likely to come again at once, the rest when it comes a
-//! second time, so that values that are different each time don't drive out those that aren't. How
-//! likely is a score that each name begins with, and that rises whenever one of its values comes
-//! again and falls with each new one.
+//! Credentials are never indexed. Other fields are indexed at once if their value is likely to come
+//! again, else when it comes a second time, so that values that always differ don't evict those
+//! that repeat. The likelihood is a score per name. It rises whenever a value comes again, and
+//! falls with each new value.
 
 use crate::index::{Key, SLOTS};
 use crate::{Field, KnownName, static_table};
@@ -13,17 +13,17 @@ use crate::{Field, KnownName, static_table};
 /// an adversary." (RFC 7541 §7.1.3)
 const SHORT_COOKIE: usize = 20;
 
-/// Where a name's score starts, and how far it goes. From 0 on, a value is indexed when it first
-/// comes.
+/// Where a name's score starts, and its bounds. A value of a name with a score of 0 or more is
+/// indexed the first time.
 const LIKELY: i8 = 8;
 const UNLIKELY: i8 = -8;
 const HIGHEST: i8 = 16;
 const LOWEST: i8 = -64;
 
-/// Hashes of recent fields that are remembered. A power of two.
+/// The number of hashes of recent fields that are remembered. A power of two.
 const RECENT: usize = 64;
 
-/// Names whose values mostly are of one resource or one request only.
+/// Names whose values mostly belong to one resource or one request only.
 const VOLATILE: [KnownName; 16] = [
     KnownName::AGE,
     KnownName::CONTENT_LENGTH,
@@ -43,14 +43,14 @@ const VOLATILE: [KnownName; 16] = [
     KnownName::RANGE,
 ];
 
-/// What a known name says of how its fields are sent.
+/// How the fields of a known name are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Any other name.
     Plain,
-    /// The static table has values for it.
+    /// A name for which the static table has values.
     StaticValues,
-    /// A credential if it is short.
+    /// A credential if the value is short.
     Cookie,
     /// A credential: never in a table, here or at an intermediary. "An encoder might also choose
     /// not to index values for header fields that are considered to be highly valuable or sensitive
@@ -58,7 +58,7 @@ pub(crate) enum Kind {
     Credential,
 }
 
-/// By the known name's number.
+/// Kinds by the known name's number.
 static KINDS: [Kind; 256] = {
     let mut kinds = [Kind::Plain; 256];
     let mut index = 1;
@@ -78,7 +78,7 @@ static KINDS: [Kind; 256] = {
     kinds
 };
 
-/// What a name says of how its fields are sent.
+/// Returns how the fields of a name are sent.
 #[inline]
 pub(crate) fn kind(name: KnownName) -> Kind {
     KINDS[usize::from(name.number())]
@@ -93,9 +93,9 @@ pub(crate) fn is_credential(field: &Field<'_>) -> bool {
     }
 }
 
-/// What the fields of a connection taught about its names.
+/// What the fields of a connection have shown about their names.
 pub(crate) struct Learned {
-    /// By the name's slot.
+    /// Scores by the name's slot.
     scores: [i8; SLOTS],
     /// Hashes of fields that were in no table.
     recent: [u32; RECENT],
@@ -113,7 +113,7 @@ impl Learned {
         }
     }
 
-    /// A field was in the table.
+    /// Notes that a field was in the table.
     #[inline]
     pub(crate) fn hit(&mut self, slot: u8) {
         let score = &mut self.scores[usize::from(slot)];
@@ -122,7 +122,7 @@ impl Learned {
         }
     }
 
-    /// A field was in no table. Whether it should be put there.
+    /// Notes that a field was in no table. Returns whether to index it.
     pub(crate) fn miss(&mut self, key: Key) -> bool {
         let score = &mut self.scores[usize::from(key.slot)];
         let likely = *score >= 0;
@@ -161,7 +161,7 @@ mod tests {
             .filter(|i| learned.miss(key(KnownName::SERVER, &i.to_string())))
             .count();
         assert_eq!(at_once, usize::from(LIKELY.unsigned_abs()) + 1);
-        // And it recovers when they do.
+        // The score recovers when values come again.
         let slot = key(KnownName::SERVER, "").slot;
         for _ in 0..100 {
             learned.hit(slot);

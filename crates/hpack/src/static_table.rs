@@ -4,11 +4,10 @@ use crate::KnownName;
 use crate::dynamic_table::ENTRY_OVERHEAD;
 use crate::fields::Shape;
 
-/// Entries in the static table; the dynamic table's newest entry has the index after it (RFC 7541
-/// §2.3.3).
+/// The number of entries. The dynamic table's newest entry has the next index (RFC 7541 §2.3.3).
 pub(crate) const LEN: usize = 61;
 
-/// Names and values by index; nothing at 0, which is no index (RFC 7541 §6.1).
+/// Names and values by index. Index 0 is not used (RFC 7541 §6.1).
 pub(crate) const ENTRIES: [(&str, &str); LEN + 1] = [
     ("", ""),
     (":authority", ""),
@@ -74,22 +73,21 @@ pub(crate) const ENTRIES: [(&str, &str); LEN + 1] = [
     ("www-authenticate", ""),
 ];
 
-/// Bytes of the longest value are fewer than this.
+/// More bytes than the longest value has.
 const VALUE_ROOM: usize = 16;
 
-/// What the decoder needs of an entry.
+/// An entry in the form that the decoder needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) name: KnownName,
-    /// As RFC 7541 §4.1 counts it.
+    /// The size as RFC 7541 §4.1 counts it.
     pub(crate) size: u8,
     pub(crate) shape: Shape,
-    /// The value and zeros behind it: a copy of fixed length takes no call.
+    /// The value, filled with zeros: a copy of fixed length takes no call.
     pub(crate) value: [u8; VALUE_ROOM],
 }
 
-/// The entries by index as the decoder wants them. Index 0 holds a filler: who looks up has ruled
-/// it out.
+/// The entries by index in the decoder's form. Index 0 holds a filler: callers exclude it.
 static DECODED: [Entry; LEN + 1] = {
     let mut decoded = [Entry {
         name: KnownName::AUTHORITY,
@@ -107,7 +105,7 @@ static DECODED: [Entry; LEN + 1] = {
         let entry = &mut decoded[index];
         entry.name = KnownName::numbered(first as u8);
         entry.shape = Shape::new(Some(entry.name), name.len(), value.len(), false);
-        entry.size = (entry.shape.bytes() + ENTRY_OVERHEAD) as u8;
+        entry.size = (entry.shape.byte_len() + ENTRY_OVERHEAD) as u8;
         let mut i = 0;
         while i < value.len() {
             entry.value[i] = value[i];
@@ -118,7 +116,7 @@ static DECODED: [Entry; LEN + 1] = {
     decoded
 };
 
-/// Whether the entry at this index (1 to 61) is the first with its name. Those that share a name
+/// Whether the entry at this index (1 to 61) is the first with its name. Entries with the same name
 /// are neighbours.
 pub(crate) const fn is_first(index: usize) -> bool {
     let (before, name) = (ENTRIES[index - 1].0.as_bytes(), ENTRIES[index].0.as_bytes());
@@ -135,7 +133,7 @@ pub(crate) const fn is_first(index: usize) -> bool {
     false
 }
 
-/// The entry at this index, if it is one of the static table.
+/// Returns the entry at this index, if it is one of the static table.
 #[inline]
 pub(crate) const fn get(index: usize) -> Option<&'static Entry> {
     if index == 0 || index > LEN {
@@ -144,7 +142,7 @@ pub(crate) const fn get(index: usize) -> Option<&'static Entry> {
     Some(&DECODED[index])
 }
 
-/// The index of the entry with this name and this value, if there is one.
+/// Returns the index of the entry with this name and value, if there is one.
 #[inline]
 pub(crate) fn find(name: KnownName, value: &[u8]) -> Option<usize> {
     match name {
@@ -195,7 +193,7 @@ mod tests {
             let entry = get(index).expect("an entry");
             assert_eq!(entry.name, name);
             assert_eq!(&entry.value[..entry.shape.value_len()], value.as_bytes());
-            assert_eq!(entry.shape.bytes(), name.as_str().len() + value.len());
+            assert_eq!(entry.shape.byte_len(), name.as_str().len() + value.len());
             assert_eq!(entry.shape.known(), Some(name));
         }
         assert!(get(0).is_none());

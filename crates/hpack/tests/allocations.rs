@@ -30,7 +30,7 @@ fn request(path: &str) -> Fields {
 
 #[test]
 fn nothing_is_allocated_for_a_field() {
-    // Some fields are in the table, some aren't, and entries come and go.
+    // Some fields are in the table, some aren't, and entries are added and evicted.
     let requests: Vec<Fields> = (0..400)
         .map(|i| request(&format!("/items/{i}?page={}", i % 7)))
         .collect();
@@ -63,7 +63,7 @@ fn an_idle_connection_holds_no_memory() {
     assert_eq!(idle.count_total, 0);
 }
 
-/// What a block costs beyond what it may: fields over the limit take no memory but the table's.
+/// Fields over the limit take no memory but the table's.
 #[test]
 fn fields_over_a_limit_take_no_memory() {
     // "x-big" with 60,000 bytes, in and out of the index, raw and in the Huffman code.

@@ -10,8 +10,8 @@ const LIMITS: Limits = Limits {
 
 type List = &'static [(&'static str, &'static str)];
 
-/// A header list, its block in hex, and what then is the dynamic table's size and number of
-/// entries.
+/// A header list, its block in hex, and the size and number of entries of the dynamic table
+/// afterwards.
 struct Example {
     list: List,
     block: &'static str,
@@ -50,7 +50,7 @@ fn decode(decoder: &mut Decoder, example: &Example) -> Fields {
 
 #[test]
 fn c_2_header_field_representations() {
-    // Each of these stands alone.
+    // The examples are independent of each other.
     for (example, never_indexed) in [
         (
             // C.2.1. Literal Header Field with Indexing
@@ -149,7 +149,7 @@ fn c_4_requests_with_huffman_coding() {
     {
         let (list, table) = (REQUESTS[i], REQUEST_TABLES[i]);
         let fields = decode(&mut decoder, &Example { list, block, table });
-        // The encoder takes the same choices as the example's.
+        // The encoder makes the same choices as the example.
         let mut out = Vec::new();
         encoder.encode(&fields, &mut out);
         assert_eq!(out, bytes(block));

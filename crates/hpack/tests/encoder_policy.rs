@@ -1,4 +1,4 @@
-//! What the encoder puts in the dynamic table, and what that saves.
+//! Which fields the encoder puts in the dynamic table, and how much that saves.
 
 use tidegate_hpack::{Decoder, Encoder, Fields, Limits};
 
@@ -34,7 +34,7 @@ fn a_repeated_response_costs_a_byte_a_field() {
     let first = encode(&mut encoder, &response).len();
     let second = encode(&mut encoder, &response).len();
     assert!(second < first, "{second} < {first}");
-    // The volatile ones went into the table when they came the second time.
+    // The volatile fields were indexed when they came the second time.
     for _ in 0..3 {
         assert_eq!(encode(&mut encoder, &response).len(), response.len());
     }
@@ -110,9 +110,9 @@ fn a_browsers_requests_cost_under_200_bytes_from_the_second_on() {
     let (mut encoder, mut decoder) = (Encoder::new(4096), Decoder::new(4096));
     for (i, request) in requests.iter().enumerate() {
         assert!(
-            (1900..2300).contains(&request.bytes()),
+            (1900..2300).contains(&request.byte_len()),
             "{}",
-            request.bytes()
+            request.byte_len()
         );
         let mut block = Vec::new();
         encoder.encode(request, &mut block);
@@ -151,7 +151,7 @@ fn credentials_are_never_indexed() {
             assert!(fields.at(0).unwrap().never_indexed, "{name}");
         }
     }
-    // One byte more, and a cookie can't be guessed.
+    // A cookie that is one byte longer can't be guessed.
     let mut encoder = Encoder::new(4096);
     encode(&mut encoder, &[("cookie", "id=0123456789abcdefg")]);
     assert_eq!(encoder.table_len(), 1);
@@ -160,7 +160,7 @@ fn credentials_are_never_indexed() {
 /// "it MUST use the same representation to forward this header field" (RFC 7541 §6.2.3)
 #[test]
 fn a_never_indexed_field_is_sent_on_as_such() {
-    // An indexed entry with the same name and value changes nothing.
+    // An indexed entry with the same name and value makes no difference.
     let mut encoder = Encoder::new(4096);
     encode(&mut encoder, &[("x-token", "secret")]);
     let mut field_list = list(&[("x-token", "secret")]);
@@ -260,7 +260,7 @@ fn the_table_follows_the_peer_down_to_nothing_and_up_again() {
     assert_eq!(encode(&mut encoder, &field)[..4], [0x20, 0x3f, 0xe1, 0x1f]);
     assert_eq!(encode(&mut encoder, &field), [0x80 | 62]);
 
-    // No more than our own cap, and nothing said when nothing changes.
+    // The table doesn't exceed our own cap, and no update is sent when nothing changes.
     encoder.set_max_table_size(u32::MAX as usize);
     assert_eq!(
         encode(&mut encoder, &field)[..3],

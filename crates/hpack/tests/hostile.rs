@@ -1,4 +1,4 @@
-//! Blocks that a peer should not send: each is refused for what it is, or decoded without cost.
+//! Blocks that a peer should not send. Each is refused with the right error, or decoded at no cost.
 
 use proptest::prelude::*;
 use tidegate_hpack::{Decoded, Decoder, Encoder, Error, Fields, KnownName, Limits, ListLimit};
@@ -9,7 +9,7 @@ const LIMITS: Limits = Limits {
     max_cookie_crumbs: 256,
 };
 
-/// Decodes a block that comes first on its connection.
+/// Decodes a block that is the first on its connection.
 fn decode(block: &[u8]) -> Result<Fields, Error> {
     let mut fields = Fields::new();
     Decoder::new(4096)
@@ -17,7 +17,7 @@ fn decode(block: &[u8]) -> Result<Fields, Error> {
         .map(|_| fields)
 }
 
-/// A literal with these first byte, name and value, none of them Huffman-coded.
+/// Returns a literal with this first byte, name and value, none of them Huffman-coded.
 fn literal(first: u8, name: &str, value: &str) -> Vec<u8> {
     let mut block = vec![first];
     for text in [name, value] {
@@ -68,7 +68,7 @@ fn integers_do_not_overflow() {
         let mut block = vec![first];
         block.extend([0xff; 20]);
         assert_eq!(decode(&block), Err(Error::IntegerOverflow), "{first:x}");
-        // Nor does a length.
+        // A length can't overflow either.
         let block = [&[0x00, 0x7f][..], &[0xff; 9], &[0x01]].concat();
         assert_eq!(decode(&block), Err(Error::IntegerOverflow));
     }
@@ -91,7 +91,7 @@ fn an_index_must_be_in_a_table() {
             "{name_index:x}"
         );
     }
-    // An entry is there from the field after it on, and only then.
+    // An entry exists from the next field on, not earlier.
     let entry = literal(0x40, "name", "value");
     assert_eq!(
         decode(&[&entry[..], &[0x80 | 62]].concat()).map(|fields| fields.len()),
@@ -120,7 +120,7 @@ fn huffman_strings_are_checked_wherever_they_are() {
             let value = [&[first, 1, b'n', len], code].concat();
             for block in [&name, &value] {
                 assert_eq!(decode(block), Err(error), "{block:x?}");
-                // Also where nothing is kept.
+                // Strings that aren't kept are checked too.
                 let mut limits = LIMITS;
                 limits.max_list_size = 0;
                 let decoded = Decoder::new(4096).decode(block, &limits, &mut Fields::new());
@@ -196,7 +196,7 @@ fn a_shrink_must_be_confirmed() {
         Ok(1),
         "the encoder needn't use all that it may"
     );
-    // Nothing shrinks here.
+    // The limit never went below the table's size.
     assert_eq!(decode(&[8192, 4096], &[0x82]), Ok(1));
 }
 
@@ -210,7 +210,7 @@ fn decode_within(limits: Limits, block: &[u8]) -> (Decoded, Fields) {
 
 #[test]
 fn the_list_size_is_limited() {
-    // ":method: GET" counts 42.
+    // ":method: GET" counts 42 bytes.
     let mut limits = LIMITS;
     limits.max_list_size = 84;
     let (decoded, fields) = decode_within(limits, &[0x82, 0x82]);
@@ -221,7 +221,7 @@ fn the_list_size_is_limited() {
     let (decoded, fields) = decode_within(limits, &[0x82, 0x82, 0x82, 0x82]);
     assert_eq!((decoded.list_size, decoded.fields), (168, 4));
     assert_eq!((decoded.over, fields.len()), (Some(ListLimit::Size), 2));
-    // What would fit again after it is not kept either.
+    // A later field that would fit is not kept either.
     let block = [&[0x82], &literal(0, "name", "value")[..], &[0x86]].concat();
     let (decoded, fields) = decode_within(
         Limits {
@@ -293,7 +293,7 @@ fn the_table_stays_in_step_beyond_the_limit() {
         .collect();
     assert_eq!(fields, expected);
 
-    // A field too large for the table empties it, kept or not.
+    // A field too large for the table empties it, whether it is kept or not.
     let huge = literal(0x40, "x-huge", &"v".repeat(5000));
     decoder
         .decode(&[&[0x82][..], &huge].concat(), &limits, &mut fields)
@@ -301,8 +301,7 @@ fn the_table_stays_in_step_beyond_the_limit() {
     assert_eq!(decoder.table_len(), 0);
 }
 
-/// An entry of 4,000 bytes and then references to it, one byte each: what counts is the list's
-/// limit.
+/// An entry of 4,000 bytes, then references to it of one byte each: the list's limit holds.
 #[test]
 fn a_bomb_stays_within_the_limit() {
     let mut block = literal(0x40, "x", &"v".repeat(4000));
@@ -320,7 +319,7 @@ fn a_bomb_stays_within_the_limit() {
 }
 
 proptest! {
-    /// No bytes make the decoder panic or keep more than the limits.
+    /// No bytes make the decoder panic or keep more than the limits allow.
     #[test]
     fn any_bytes_end_in_an_error_or_a_list(blocks: Vec<Vec<u8>>, max_list_size in 0..2000_usize) {
         let limits = Limits { max_list_size, max_fields: 8, max_cookie_crumbs: 4 };
@@ -338,7 +337,7 @@ proptest! {
         }
     }
 
-    /// What one decoder drops for its limits, and another keeps, leaves the same table in both.
+    /// A decoder that drops fields over its limits has the same table as one that keeps them.
     #[test]
     fn limits_do_not_change_the_table(
         lists in proptest::collection::vec(

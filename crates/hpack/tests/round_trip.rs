@@ -1,5 +1,5 @@
-//! Whatever is encoded decodes to the same, and both tables hold the same, whatever happens to
-//! their size.
+//! Every encoded list decodes to the same list, and both tables stay equal, however their size
+//! changes.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ const LIMITS: Limits = Limits {
     max_cookie_crumbs: 1000,
 };
 
-/// What happens on a connection, in one direction.
+/// A step in one direction of a connection.
 #[derive(Clone, Debug)]
 enum Step {
     /// SETTINGS_HEADER_TABLE_SIZE, announced and acknowledged.
@@ -108,7 +108,7 @@ proptest! {
             let decoded = decoder.decode(&block, &LIMITS, &mut received).unwrap();
             prop_assert_eq!(decoded.over, None);
             prop_assert_eq!(decoded.list_size, sent.list_size());
-            prop_assert_eq!(received.bytes(), sent.bytes());
+            prop_assert_eq!(received.byte_len(), sent.byte_len());
             prop_assert_eq!(received.len(), sent.len());
             for (received, sent) in received.iter().zip(&sent) {
                 prop_assert_eq!((received.known, received.name, received.value), (sent.known, sent.name, sent.value));

@@ -16,15 +16,16 @@ use crate::upgrade;
 use crate::write::Framing;
 use crate::write::request::{anticipates_content, has_target, websocket_key, write_head};
 
-/// A server that says for how long it keeps an idle connection begins to count earlier than we do: what goes out in its last
-/// moments could cross its end. Where it says no more than this, the connection isn't used again.
+/// A server that says for how long it keeps an idle connection begins to count earlier than we do:
+/// what goes out in its last moments could cross its end. Where it says no more than this, the
+/// connection isn't used again.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// The client's end of a new connection. It waits for nothing before its first request.
     ///
-    /// Of `config` it heeds what [`Connection::server`] does, but for `header_block` and `enable_connect_protocol`: how long a
-    /// response may take is a question to its owner.
+    /// Of `config` it heeds what [`Connection::server`] does, but for `header_block` and
+    /// `enable_connect_protocol`: how long a response may take is a question to its owner.
     pub fn client(config: Arc<Config>, now: Instant) -> Self {
         Self::new(Role::Client, config, now)
     }
@@ -34,13 +35,14 @@ impl Connection {
         self.role == Role::Client && self.life == Life::Alive && self.exchange.is_none()
     }
 
-    /// Sends a request. Its framing is the engine's: content-length for a body of known length (what `head` says of it counts
-    /// for [`Body::Stream`]), else chunks.
+    /// Sends a request. Its framing is the engine's: content-length for a body of known length
+    /// (what `head` says of it counts for [`Body::Stream`]), else chunks.
     ///
-    /// An extended CONNECT (RFC 8441) for `websocket` is sent as RFC 6455 wants it. `head` must have a field
-    /// `sec-websocket-key` then: 16 octets of chance in base64, for the engine has no chance of its own. What the server grants
-    /// by 101 is told as a 200. After a CONNECT that was granted the connection is a tunnel, through which the body of the request
-    /// and that of the response go; before, [`StreamMut::write`](crate::StreamMut::write) takes nothing.
+    /// An extended CONNECT (RFC 8441) for `websocket` is sent as RFC 6455 wants it. `head` must
+    /// have a field `sec-websocket-key` then: 16 bytes of chance in base64, for the engine has no
+    /// chance of its own. What the server grants by 101 is told as a 200. After a CONNECT that was
+    /// granted the connection is a tunnel, through which the body of the request and that of the
+    /// response go; before, [`StreamMut::write`](crate::StreamMut::write) takes nothing.
     ///
     /// # Errors
     /// [`Misuse`] tells what the call did wrong; nothing was sent then.
@@ -57,7 +59,7 @@ impl Connection {
         if self.exchange.is_some() {
             return Err(Misuse::TooManyStreams);
         }
-        let method = head.method_octets();
+        let method = head.method_bytes();
         let tunnel = match head.protocol() {
             Some("websocket") => {
                 let accept = websocket_key(head).and_then(upgrade::accept);
@@ -76,7 +78,7 @@ impl Connection {
         let length = match &body {
             _ if tunnel != Tunnel::None => None,
             Body::Empty => anticipates_content(method).then_some(0),
-            Body::Full(octets) => Some(octets.len() as u64),
+            Body::Full(bytes) => Some(bytes.len() as u64),
             Body::Stream => head.content_length(),
         };
         let framing = match (&body, length) {
@@ -134,8 +136,8 @@ impl Connection {
             exchange.awaits_invitation &= head.status() != 100;
             return Ok(Some(Event::Informational { id, head }));
         }
-        // RFC 9110 §10.1.1: a server that answers instead of inviting the body says whether it reads that or closes. One that does
-        // neither would take the body for the next request.
+        // RFC 9110 §10.1.1: a server that answers instead of inviting the body says whether it
+        // reads that or closes. One that does neither would take the body for the next request.
         exchange.persistent &= response.persistent && !exchange.awaits_invitation;
         exchange.recv.phase = Phase::Body;
         exchange.recv.body = response.body;
@@ -167,8 +169,8 @@ impl Connection {
 
     /// Nothing was asked, or the answer has come.
     pub(crate) fn receive_unasked(&self, input: &BytesMut) -> Result<Option<Event>, Violation> {
-        // RFC 9112 §9.2: "If a client receives data on a connection that does not have outstanding requests, the client MUST NOT
-        // consider that data to be a valid response".
+        // RFC 9112 §9.2: "If a client receives data on a connection that does not have outstanding
+        // requests, the client MUST NOT consider that data to be a valid response".
         match input.is_empty() {
             true => Ok(None),
             false => Err(Violation::ResponseUnasked),

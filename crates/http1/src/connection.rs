@@ -1,5 +1,5 @@
-//! One connection: what comes in, what goes out, and how it ends. What only servers do is in `server`, what only clients do in
-//! `client`.
+//! One connection: what comes in, what goes out, and how it ends. What only servers do is in
+//! `server`, what only clients do in `client`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,11 +19,12 @@ use crate::server::H2cUpgrade;
 use crate::stream::{MAX_WRITE, StreamMut};
 use crate::write::{Framing, write_chunk_size, write_last_chunk};
 
-/// Octets of a request that a client may still send after the response has ended; beyond it the connection is closed.
-/// Closing at once could take the response away from a client that sends before it reads.
+/// Bytes of a request that a client may still send after the response has ended; beyond it the
+/// connection is closed. Closing at once could take the response away from a client that sends
+/// before it reads.
 pub(crate) const MAX_DISCARDED: usize = 1 << 20;
 
-/// A whole body of up to so many octets is copied behind its head at once.
+/// A whole body of up to so many bytes is copied behind its head at once.
 const SMALL_BODY: usize = 4096;
 
 /// How long a connection is without a request before it gives its memory back.
@@ -53,15 +54,16 @@ pub(crate) enum Life {
     Alive,
     /// The present request is the last.
     Draining,
-    /// It is over; the last octets may wait to be transmitted.
+    /// It is over; the last bytes may wait to be transmitted.
     Over,
 }
 
 /// One HTTP/1.1 or 1.0 connection, either role. Owns no socket, clock or thread.
 ///
-/// It is driven like [`tidegate_proto::Connection`], and says the same. There is one request at a time: while a server answers
-/// one, [`Connection::can_receive`] is false and pipelined ones wait in the input or the socket. So answers are in order, and
-/// a client that pipelines fills its own memory.
+/// It is driven like [`tidegate_proto::Connection`], and says the same. There is one request at a
+/// time: while a server answers one, [`Connection::can_receive`] is false and pipelined ones wait
+/// in the input or the socket. So answers are in order, and a client that pipelines fills its own
+/// memory.
 pub struct Connection {
     pub(crate) role: Role,
     pub(crate) config: Arc<Config>,
@@ -96,7 +98,8 @@ pub struct Connection {
     pub(crate) wait: Wait,
     /// When waiting has been long enough.
     pub(crate) deadline: Option<Instant>,
-    /// How long it may be without a request: the configuration's word, or less if the server said so.
+    /// How long it may be without a request: the configuration's word, or less if the server said
+    /// so.
     pub(crate) idle_limit: Duration,
     /// The forced end of a graceful end.
     shutdown_at: Option<Instant>,
@@ -106,7 +109,8 @@ pub struct Connection {
     pub(crate) look_again_at: Option<Instant>,
 }
 
-/// Inputs. They do not fail: a fatal error becomes state, is answered, and comes back as [`Event::Closed`].
+/// Inputs. They do not fail: a fatal error becomes state, is answered, and comes back as
+/// [`Event::Closed`].
 impl Connection {
     pub(crate) fn new(role: Role, config: Arc<Config>, now: Instant) -> Self {
         let kind = match role {
@@ -143,8 +147,9 @@ impl Connection {
         conn
     }
 
-    /// Takes what came from the peer off the front of `input`, up to the first thing that the owner must know. Call it
-    /// until it returns `None`; what is left of `input` then must be in front the next time.
+    /// Takes what came from the peer off the front of `input`, up to the first thing that the owner
+    /// must know. Call it until it returns `None`; what is left of `input` then must be in front
+    /// the next time.
     pub fn receive(&mut self, input: &mut BytesMut, now: Instant) -> Option<Event> {
         self.now = now;
         while self.takes_input() {
@@ -156,7 +161,7 @@ impl Connection {
                 (Role::Client, None | Some(Phase::Done)) => self.receive_unasked(input),
                 _ => self.receive_body(input),
             };
-            self.stats.octets_in += (before - input.len()) as u64;
+            self.stats.bytes_in += (before - input.len()) as u64;
             match result {
                 Ok(Some(event)) => return Some(event),
                 // Something was taken and is not worth telling.
@@ -168,11 +173,13 @@ impl Connection {
         self.reason.take().map(Event::Closed)
     }
 
-    /// The transport has ended in order and will bring nothing more. Call `receive` once more for what follows from it.
+    /// The transport has ended in order and will bring nothing more. Call `receive` once more for
+    /// what follows from it.
     ///
-    /// A client that has sent its last request may end its side and still wait for the answer: so tell it only when
-    /// [`Connection::can_receive`] is true, unless the transport is gone in both directions. An end that may be a truncation
-    /// by somebody else is for [`Connection::receive_failure`].
+    /// A client that has sent its last request may end its side and still wait for the answer: so
+    /// tell it only when [`Connection::can_receive`] is true, unless the transport is gone in both
+    /// directions. An end that may be a truncation by somebody else is for
+    /// [`Connection::receive_failure`].
     pub fn receive_eof(&mut self, now: Instant) {
         self.now = now;
         let body = self.exchange.as_ref().map(|exchange| &exchange.recv.body);
@@ -187,7 +194,8 @@ impl Connection {
         });
     }
 
-    /// The transport is gone, and not in order: what it should still have brought is lost. Call `receive` once more.
+    /// The transport is gone, and not in order: what it should still have brought is lost. Call
+    /// `receive` once more.
     pub fn receive_failure(&mut self, now: Instant) {
         self.now = now;
         let reason = match self.exchange.is_some() || self.wait == Wait::Head {
@@ -197,8 +205,8 @@ impl Connection {
         self.close(reason);
     }
 
-    /// Tells the time to the commands that follow, which take none: their time limits begin then. Without it they begin at the
-    /// last input or output, which may be long ago.
+    /// Tells the time to the commands that follow, which take none: their time limits begin then.
+    /// Without it they begin at the last input or output, which may be long ago.
     pub fn tell_time(&mut self, now: Instant) {
         self.now = now;
     }
@@ -306,9 +314,9 @@ impl Connection {
         Some(StreamMut::new(self, id))
     }
 
-    /// Begins a graceful end: the present request is answered, with `connection: close` if that can still be said; what
-    /// the client has not begun to send is not waited for. After [`Timeouts::shutdown`](tidegate_proto::Timeouts::shutdown)
-    /// the connection is cut off.
+    /// Begins a graceful end: the present request is answered, with `connection: close` if that can
+    /// still be said; what the client has not begun to send is not waited for. After
+    /// [`Timeouts::shutdown`](tidegate_proto::Timeouts::shutdown) the connection is cut off.
     pub fn shut_down(&mut self, now: Instant) {
         self.now = now;
         if self.life != Life::Alive {
@@ -330,20 +338,20 @@ impl Connection {
 
 /// Outputs. Drain them after every input or command.
 impl Connection {
-    /// Moves what can go out now into `out`, until that holds `limit` octets.
+    /// Moves what can go out now into `out`, until that holds `limit` bytes.
     pub fn transmit(&mut self, out: &mut Outbox, limit: usize, now: Instant) -> Flow {
         self.now = now;
         self.settle_memory();
         let before = out.len();
         let flow = self.fill(out, limit);
-        self.stats.octets_out += (out.len() - before) as u64;
+        self.stats.bytes_out += (out.len() - before) as u64;
         flow
     }
 
     fn fill(&mut self, out: &mut Outbox, limit: usize) -> Flow {
         loop {
-            // What stays here keeps `can_receive` from taking more input, so a peer that reads slowly
-            // can't make the outbox grow.
+            // What stays here keeps `can_receive` from taking more input, so a peer that reads
+            // slowly can't make the outbox grow.
             if !out.is_empty() && !self.control.is_empty() && out.len() + self.control.len() > limit
             {
                 return Flow::Full;
@@ -413,25 +421,28 @@ impl Connection {
         wants && has_room && self.life != Life::Over && self.upgraded.is_none()
     }
 
-    /// Whether our side of a tunnel has ended while the peer's goes on. Once all is written, end the transport's: the peer is to
-    /// know, and may say more.
+    /// Whether our side of a tunnel has ended while the peer's goes on. Once all is written, end
+    /// the transport's: the peer is to know, and may say more.
     pub fn has_ended_our_side(&self) -> bool {
         let exchange = self.exchange.as_ref();
         exchange.is_some_and(|exchange| exchange.is_tunnel && exchange.send.phase == Phase::Done)
     }
 
-    /// Whether the request in progress has been granted a tunnel. A client's owner tells by this what a 2xx to a request for a
-    /// WebSocket means: a server may ignore Upgrade (RFC 9110 §7.8), and then it is an ordinary response.
+    /// Whether the request in progress has been granted a tunnel. A client's owner tells by this
+    /// what a 2xx to a request for a WebSocket means: a server may ignore Upgrade (RFC 9110 §7.8),
+    /// and then it is an ordinary response.
     pub fn is_tunnel(&self) -> bool {
         self.exchange
             .as_ref()
             .is_some_and(|exchange| exchange.is_tunnel)
     }
 
-    /// Whether the connection ended in the middle of a message that only its end delimits, or of a tunnel. Then the transport must not
-    /// end in order, or the peer takes what it has for the whole (RFC 9112 §8): reset the socket, send no close_notify. Nor where a
-    /// client has given up in the middle of its request, as a server that doesn't read the rest would never get to the end behind it;
-    /// or in the middle of a response that it doesn't want, as its port would stay in TIME_WAIT.
+    /// Whether the connection ended in the middle of a message that only its end delimits, or of a
+    /// tunnel. Then the transport must not end in order, or the peer takes what it has for the
+    /// whole (RFC 9112 §8): reset the socket, send no close_notify. Nor where a client has given up
+    /// in the middle of its request, as a server that doesn't read the rest would never get to the
+    /// end behind it; or in the middle of a response that it doesn't want, as its port would stay
+    /// in TIME_WAIT.
     pub fn is_truncated(&self) -> bool {
         self.truncated
     }
@@ -485,7 +496,7 @@ impl Connection {
         self.exchange.as_mut().filter(|exchange| exchange.id == id)
     }
 
-    /// Octets of a body that may be told and not consumed.
+    /// Bytes of a body that may be told and not consumed.
     fn window(&self) -> usize {
         (self.config.initial_window_size as usize).max(1)
     }
@@ -507,7 +518,8 @@ impl Connection {
         id
     }
 
-    /// Copies a small whole body behind its head, where `transmit` need not look at it; and ends a message that has none.
+    /// Copies a small whole body behind its head, where `transmit` need not look at it; and ends a
+    /// message that has none.
     pub(crate) fn send_small_body(&mut self) {
         let Some(exchange) = &mut self.exchange else {
             return;
@@ -552,16 +564,16 @@ impl Connection {
         }
     }
 
-    /// Whether the exchange is over, the connection goes on with the next one or closes. A server's is over with its response,
-    /// but for the rest of the request, which is discarded.
+    /// Whether the exchange is over, the connection goes on with the next one or closes. A server's
+    /// is over with its response, but for the rest of the request, which is discarded.
     pub(crate) fn end_exchange_if_over(&mut self) {
         let Some(exchange) = &self.exchange else {
             return;
         };
         let Exchange { recv, send, .. } = exchange;
         let is_over = match self.role {
-            // RFC 9112 §9.6: a client that was told so must "close the connection after reading the response message". What
-            // of the request is still to be sent then, nobody waits for.
+            // RFC 9112 §9.6: a client that was told so must "close the connection after reading the
+            // response message". What of the request is still to be sent then, nobody waits for.
             Role::Client if !exchange.is_tunnel => {
                 recv.phase == Phase::Done && (send.phase == Phase::Done || !exchange.persistent)
             }
@@ -572,8 +584,8 @@ impl Connection {
         if !is_over {
             return;
         }
-        // RFC 9112 §9.6: "The server MUST initiate closure of the connection … after it sends the final response to the
-        // request that contained the close connection option."
+        // RFC 9112 §9.6: "The server MUST initiate closure of the connection … after it sends the
+        // final response to the request that contained the close connection option."
         if !exchange.persistent
             || self.life == Life::Draining
             || recv.discarded > MAX_DISCARDED
@@ -629,8 +641,8 @@ impl Connection {
         }
     }
 
-    /// The peer broke a rule or a limit, and the connection ends. A client is told why. RFC 9112 §11.2 says why nothing more is
-    /// read: nobody knows where the next message begins.
+    /// The peer broke a rule or a limit, and the connection ends. A client is told why. RFC 9112
+    /// §11.2 says why nothing more is read: nobody knows where the next message begins.
     fn refuse(&mut self, violation: Violation) {
         if self.role == Role::Server {
             self.tell_refusal(violation);
@@ -646,7 +658,8 @@ impl Connection {
         self.truncated = self.exchange.take().is_some_and(|exchange| {
             let gives_up = self.role == Role::Client && reason != CloseReason::Graceful;
             let is_unsent = exchange.send.phase != Phase::Done;
-            // What is still to come of a response that nobody wants any more is of no use, nor is a port in TIME_WAIT.
+            // What is still to come of a response that nobody wants any more is of no use, nor is a
+            // port in TIME_WAIT.
             let is_unwanted = matches!(reason, CloseReason::Aborted(_));
             (gives_up && (is_unsent || is_unwanted)) || exchange.ends_with_the_connection(self.role)
         });

@@ -1,4 +1,5 @@
-//! A request and its response: how far both have come. There is one at a time on a connection, so answers are in order.
+//! A request and its response: how far both have come. There is one at a time on a connection, so
+//! answers are in order.
 
 use bytes::Bytes;
 use tidegate_proto::{Body, Fields, Pace, Role, StreamId};
@@ -34,7 +35,7 @@ pub(crate) enum Phase {
     Done,
 }
 
-/// What comes behind the octets of a body that wait to be sent.
+/// What comes behind the bytes of a body that wait to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum More {
     /// Nothing: the message ends.
@@ -91,7 +92,7 @@ pub(crate) struct Exchange {
 pub(crate) struct Recv {
     pub(crate) phase: Phase,
     pub(crate) body: BodyReader,
-    /// Octets told as events and not consumed yet.
+    /// Bytes told as events and not consumed yet.
     pub(crate) unconsumed: usize,
     /// The client waits for 100 (Continue), and nothing of the body has come.
     pub(crate) expects_continue: bool,
@@ -101,7 +102,7 @@ pub(crate) struct Recv {
     pub(crate) untimed: bool,
     /// Our message is whole, and nobody has a use for the rest of the peer's.
     pub(crate) discard: bool,
-    /// Octets that were discarded.
+    /// Bytes that were discarded.
     pub(crate) discarded: usize,
 }
 
@@ -110,7 +111,7 @@ pub(crate) struct Recv {
 pub(crate) struct Send {
     pub(crate) phase: Phase,
     pub(crate) framing: Framing,
-    /// Octets of the body that wait; one piece at most, since bodies are fetched on demand.
+    /// Bytes of the body that wait; one piece at most, since bodies are fetched on demand.
     pub(crate) pending: Bytes,
     pub(crate) more: More,
     /// Trailers that wait behind `pending`.
@@ -157,7 +158,7 @@ impl Send {
         (self.pending, self.more) = match body {
             _ if framing == Framing::None => (Bytes::new(), More::End),
             Body::Empty => (Bytes::new(), More::End),
-            Body::Full(octets) => (octets, More::End),
+            Body::Full(bytes) => (bytes, More::End),
             Body::Stream => (Bytes::new(), More::Ask),
         };
     }

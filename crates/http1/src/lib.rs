@@ -1,10 +1,10 @@
-//! A sans-IO HTTP/1.1 engine (RFC 9112) for both roles. It speaks the language of [`tidegate_proto`]: the same
-//! [`Event`](tidegate_proto::Event)s and heads, and a [`StreamMut`] with the same methods, so that what answers or makes requests
-//! of HTTP/2 does so with these too.
+//! A sans-IO HTTP/1.1 engine (RFC 9112) for both roles. It speaks the language of
+//! [`tidegate_proto`]: the same [`Event`](tidegate_proto::Event)s and heads, and a [`StreamMut`]
+//! with the same methods, so that what answers or makes requests of HTTP/2 does so with these too.
 //!
-//! A [`Connection`] is driven in a circle: give it what the peer sent with [`Connection::receive`] and handle the events
-//! until there are none; then drain [`Connection::transmit`] into an outbox and write that out; wake up again for more
-//! input or at [`Connection::next_timeout`].
+//! A [`Connection`] is driven in a circle: give it what the peer sent with [`Connection::receive`]
+//! and handle the events until there are none; then drain [`Connection::transmit`] into an outbox
+//! and write that out; wake up again for more input or at [`Connection::next_timeout`].
 //!
 //! ```
 //! use bytes::{Buf, Bytes, BytesMut};
@@ -29,10 +29,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A client asks with [`Connection::open`]; the rest is the same. A WebSocket is an extended CONNECT here, as in HTTP/2.
+//! A client asks with [`Connection::open`]; the rest is the same. A WebSocket is an extended
+//! CONNECT here, as in HTTP/2.
 //!
-//! It is strict: what two recipients could understand differently is refused with 400 and the connection closed, even
-//! where RFC 9112 would let it pass. `httparse` reads the heads; what it is lenient about is checked before.
+//! It is strict: what two recipients could understand differently is refused with 400 and the
+//! connection closed, even where RFC 9112 would let it pass. `httparse` reads the heads; what it is
+//! lenient about is checked before.
 
 mod client;
 mod connection;

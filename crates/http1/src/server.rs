@@ -16,8 +16,8 @@ use crate::read::section::Section;
 use crate::upgrade::Upgrade;
 use crate::write::response::{status_of, write_h2c_head, write_refusal};
 
-/// A request with which the connection became one of HTTP/2 (RFC 7540 §3.2). 101 has been written; the response goes on
-/// stream 1.
+/// A request with which the connection became one of HTTP/2 (RFC 7540 §3.2). 101 has been written;
+/// the response goes on stream 1.
 #[derive(Debug)]
 pub struct H2cUpgrade {
     /// The request, which has no body.
@@ -27,14 +27,16 @@ pub struct H2cUpgrade {
 }
 
 impl Connection {
-    /// The server's end of a new connection, whose requests are about `https` URIs if it is `secure`, else `http`.
+    /// The server's end of a new connection, whose requests are about `https` URIs if it is
+    /// `secure`, else `http`.
     ///
-    /// Of `config` it heeds `initial_window_size` as the octets of a body that may be told and not consumed,
-    /// `max_header_list_size` for heads (request line included) and trailers, `max_header_fields`, `max_cookie_crumbs`,
-    /// `outbound_high_water`, `memory_budget`, `wall_clock`, `min_body_rate`, of the time limits `header_block`, `body`,
-    /// `discard`, `idle` and `shutdown`, and `enable_connect_protocol`: with it, a request for a WebSocket (RFC 6455) is told as
-    /// HTTP/2 would have it, as an extended
-    /// CONNECT (RFC 8441), and a 2xx response to that makes a tunnel.
+    /// Of `config` it heeds `initial_window_size` as the bytes of a body that may be told and not
+    /// consumed, `max_header_list_size` for heads (request line included) and trailers,
+    /// `max_header_fields`, `max_cookie_crumbs`, `outbound_high_water`, `memory_budget`,
+    /// `wall_clock`, `min_body_rate`, of the time limits `header_block`, `body`, `discard`, `idle`
+    /// and `shutdown`, and `enable_connect_protocol`: with it, a request for a WebSocket (RFC 6455)
+    /// is told as HTTP/2 would have it, as an extended CONNECT (RFC 8441), and a 2xx response to
+    /// that makes a tunnel.
     pub fn server(config: Arc<Config>, secure: bool, now: Instant) -> Self {
         let mut conn = Self::new(Role::Server, config, now);
         conn.scheme = if secure { "https" } else { "http" };
@@ -47,8 +49,9 @@ impl Connection {
         self.offers_h2c = self.scheme == "http";
     }
 
-    /// The request that made the connection one of HTTP/2, if one has. What [`Connection::transmit`] still gives must go out first;
-    /// what is left of the input is for the other engine.
+    /// The request that made the connection one of HTTP/2, if one has. What
+    /// [`Connection::transmit`] still gives must go out first; what is left of the input is for the
+    /// other engine.
     pub fn take_upgrade(&mut self) -> Option<H2cUpgrade> {
         self.upgraded.take()
     }
@@ -60,8 +63,8 @@ impl Connection {
         if input.is_empty() {
             return Ok(None);
         }
-        // RFC 9112 §2.2: "a server that is expecting to receive and parse a request-line SHOULD ignore at least one empty
-        // line (CRLF) received prior to the request-line."
+        // RFC 9112 §2.2: "a server that is expecting to receive and parse a request-line SHOULD
+        // ignore at least one empty line (CRLF) received prior to the request-line."
         if !self.skipped_line && b"\r\n".starts_with(&input[..input.len().min(2)]) {
             if input.len() > 1 {
                 input.advance(2);
@@ -86,7 +89,7 @@ impl Connection {
         self.section = Section::head(Kind::Request);
         self.skipped_line = false;
         let id = self.next_id();
-        let method = request.head.method_octets();
+        let method = request.head.method_bytes();
         let tunnel = match request.upgrade {
             Some(Upgrade::Http2 { settings }) => {
                 let head = request.head;
@@ -100,8 +103,8 @@ impl Connection {
             None => Tunnel::None,
         };
         self.stats.requests += 1;
-        // RFC 9110 §9.3.6: "A CONNECT request message does not have content." What follows one that was turned down may have
-        // been meant for the tunnel.
+        // RFC 9110 §9.3.6: "A CONNECT request message does not have content." What follows one that
+        // was turned down may have been meant for the tunnel.
         let is_connect = tunnel == Tunnel::Connect;
         let body = if is_connect {
             BodyReader::Done
@@ -159,8 +162,9 @@ impl Connection {
         }
     }
 
-    /// There is no memory for a request. RFC 9110 §15.6.4: "the server is currently unable to handle the request due to
-    /// a temporary overload". The body is on its way, so the connection is of no use any more.
+    /// There is no memory for a request. RFC 9110 §15.6.4: "the server is currently unable to
+    /// handle the request due to a temporary overload". The body is on its way, so the connection
+    /// is of no use any more.
     fn refuse_for_memory(&mut self) {
         self.stats.refused_for_memory += 1;
         write_refusal(&mut self.control, 503, self.config.date());

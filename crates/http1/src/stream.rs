@@ -12,13 +12,13 @@ use crate::read::body::BodyReader;
 use crate::write::Framing;
 use crate::write::response::{Persistence, write_head, write_interim_head, write_websocket_head};
 
-/// Body octets that one [`StreamMut::write`] takes.
+/// Body bytes that one [`StreamMut::write`] takes.
 pub(crate) const MAX_WRITE: usize = 256 << 10;
 
 /// A borrowed handle to one request and its response: no lock, gone at the end of the statement.
 ///
-/// A call can end the exchange, such as the last [`write`](Self::write) of a response. Calls after that do nothing, or
-/// return [`Misuse::StreamClosed`].
+/// A call can end the exchange, such as the last [`write`](Self::write) of a response. Calls after
+/// that do nothing, or return [`Misuse::StreamClosed`].
 pub struct StreamMut<'a> {
     conn: &'a mut Connection,
     id: StreamId,
@@ -35,7 +35,8 @@ impl StreamMut<'_> {
         self.conn.exchange(self.id).ok_or(Misuse::StreamClosed)
     }
 
-    /// The request's number: 1 for the connection's first, then 3, 5 and so on, as HTTP/2 would have it.
+    /// The request's number: 1 for the connection's first, then 3, 5 and so on, as HTTP/2 would
+    /// have it.
     pub fn id(&self) -> StreamId {
         self.id
     }
@@ -45,16 +46,17 @@ impl StreamMut<'_> {
         self.conn.version()
     }
 
-    /// Sends the final response. Its framing is the engine's: content-length for a body of known length (what `head` says
-    /// of it counts for [`Body::Stream`] and for HEAD), else chunks, or for HTTP/1.0 the connection's end. A [`Body::Stream`] whose
-    /// `head` has a `trailer` field goes in chunks to a client that asks for trailers; where there are no chunks, that field
-    /// is left out. For a HEAD
-    /// request or a status without content (204, 304) the body is left out. If the response ends before the request does,
-    /// the rest of the request is discarded. A 2xx to a request for a WebSocket goes out as 101; `body` is the tunnel's then.
+    /// Sends the final response. Its framing is the engine's: content-length for a body of known
+    /// length (what `head` says of it counts for [`Body::Stream`] and for HEAD), else chunks, or
+    /// for HTTP/1.0 the connection's end. A [`Body::Stream`] whose `head` has a `trailer` field
+    /// goes in chunks to a client that asks for trailers; where there are no chunks, that field is
+    /// left out. For a HEAD request or a status without content (204, 304) the body is left out. If
+    /// the response ends before the request does, the rest of the request is discarded. A 2xx to a
+    /// request for a WebSocket goes out as 101; `body` is the tunnel's then.
     ///
     /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then. [`Misuse::StatusOutOfRange`] for a 2xx to CONNECT
-    /// too: this server opens no other tunnels.
+    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    /// [`Misuse::StatusOutOfRange`] for a 2xx to CONNECT too: this server opens no other tunnels.
     pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
         let status = head.status();
         if head.is_informational() || status > 999 {
@@ -101,8 +103,9 @@ impl StreamMut<'_> {
         self.conn.send_small_body();
     }
 
-    /// Whether the memory budget has room for so many bytes more that wait to be sent, such as a head. They are taken until the
-    /// connection next says what it holds, so ask just before they are sent.
+    /// Whether the memory budget has room for so many bytes more that wait to be sent, such as a
+    /// head. They are taken until the connection next says what it holds, so ask just before they
+    /// are sent.
     pub fn has_room_for(&mut self, bytes: usize) -> bool {
         self.conn.has_room_for(bytes)
     }
@@ -141,11 +144,13 @@ impl StreamMut<'_> {
         Ok(exchange)
     }
 
-    /// Takes octets of a [`Body::Stream`] off the front of `data`, as many as there is room for (0 when there is none,
-    /// or when our message takes no body), and returns how many. With `end`, the message ends once all of `data` is
-    /// taken. When less than all was taken, [`Event::Writable`](tidegate_proto::Event::Writable) asks for the rest.
+    /// Takes bytes of a [`Body::Stream`] off the front of `data`, as many as there is room for (0
+    /// when there is none, or when our message takes no body), and returns how many. With `end`,
+    /// the message ends once all of `data` is taken. When less than all was taken,
+    /// [`Event::Writable`](tidegate_proto::Event::Writable) asks for the rest.
     ///
-    /// A body of another length than the head's content-length can't be sent: the connection is closed.
+    /// A body of another length than the head's content-length can't be sent: the connection is
+    /// closed.
     pub fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
         let Ok(exchange) = self.exchange() else {
             return 0;
@@ -175,7 +180,8 @@ impl StreamMut<'_> {
         taken
     }
 
-    /// Ends a [`Body::Stream`] with trailers, behind what was written. They are left out where the message isn't chunked.
+    /// Ends a [`Body::Stream`] with trailers, behind what was written. They are left out where the
+    /// message isn't chunked.
     ///
     /// # Errors
     /// [`Misuse`] tells what the call did wrong; nothing was sent then.
@@ -203,23 +209,24 @@ impl StreamMut<'_> {
         Err(Misuse::PushDisabled)
     }
 
-    /// Gives back credit for so many octets of [`Event::Data`](tidegate_proto::Event::Data). Without it no more is read.
-    pub fn consume(&mut self, octets: usize) {
+    /// Gives back credit for so many bytes of [`Event::Data`](tidegate_proto::Event::Data). Without
+    /// it no more is read.
+    pub fn consume(&mut self, bytes: usize) {
         if let Ok(exchange) = self.exchange() {
             let recv = &mut exchange.recv;
-            recv.unconsumed = recv.unconsumed.saturating_sub(octets);
+            recv.unconsumed = recv.unconsumed.saturating_sub(bytes);
             self.conn.watch_body();
         }
     }
 
-    /// Octets that were told as [`Event::Data`](tidegate_proto::Event::Data) and not consumed yet.
+    /// Bytes that were told as [`Event::Data`](tidegate_proto::Event::Data) and not consumed yet.
     pub fn unconsumed(&mut self) -> usize {
         self.exchange()
             .map_or(0, |exchange| exchange.recv.unconsumed)
     }
 
-    /// Server: takes a request for a WebSocket for the GET that it is too: a 2xx that follows is an ordinary response.
-    /// RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field".
+    /// Server: takes a request for a WebSocket for the GET that it is too: a 2xx that follows is an
+    /// ordinary response. RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field".
     pub fn decline_upgrade(&mut self) {
         if let Ok(exchange) = self.exchange()
             && matches!(exchange.tunnel, Tunnel::WebSocket { .. })
@@ -230,8 +237,8 @@ impl StreamMut<'_> {
     }
 
     /// Waits for the rest of the peer's body however long it takes: for this exchange,
-    /// [`Timeouts::body`](tidegate_proto::Timeouts::body) and [`Config::min_body_rate`](tidegate_proto::Config::min_body_rate)
-    /// are no limits any more.
+    /// [`Timeouts::body`](tidegate_proto::Timeouts::body) and
+    /// [`Config::min_body_rate`](tidegate_proto::Config::min_body_rate) are no limits any more.
     pub fn lift_body_timeout(&mut self) {
         if let Ok(exchange) = self.exchange() {
             exchange.recv.untimed = true;
@@ -239,8 +246,8 @@ impl StreamMut<'_> {
         }
     }
 
-    /// Server: ends a tunnel, whose two directions otherwise end by themselves, with our own: behind that the connection closes,
-    /// whatever the client still says.
+    /// Server: ends a tunnel, whose two directions otherwise end by themselves, with our own:
+    /// behind that the connection closes, whatever the client still says.
     pub fn end_tunnel(&mut self) {
         if self.conn.role() == Role::Server
             && let Ok(exchange) = self.exchange()
@@ -264,9 +271,9 @@ impl StreamMut<'_> {
         Priority::default()
     }
 
-    /// Closes the connection without the rest of the exchange, so that no peer takes it for whole. What earlier
-    /// requests were answered still goes out, unless only a reset of the transport can tell the truncation;
-    /// [`Event::Closed`](tidegate_proto::Event::Closed) follows.
+    /// Closes the connection without the rest of the exchange, so that no peer takes it for whole.
+    /// What earlier requests were answered still goes out, unless only a reset of the transport can
+    /// tell the truncation; [`Event::Closed`](tidegate_proto::Event::Closed) follows.
     pub fn reset(&mut self, code: ErrorCode) {
         if self.exchange().is_ok() {
             self.conn.abort(code);
@@ -278,16 +285,18 @@ impl StreamMut<'_> {
 }
 
 impl Exchange {
-    /// Whether the connection can go on although the request isn't whole: the client will send on, and not too much.
+    /// Whether the connection can go on although the request isn't whole: the client will send on,
+    /// and not too much.
     fn may_discard_the_rest(&self, most: usize) -> bool {
-        // RFC 9110 §10.1.1: behind a final status in place of 100, the client may send the content or not. Its next octets
-        // could be either's.
+        // RFC 9110 §10.1.1: behind a final status in place of 100, the client may send the content
+        // or not. Its next bytes could be either's.
         let waits = self.recv.expects_continue && !self.recv.body.is_done();
         !waits && self.recv.body.left().is_none_or(|left| left <= most as u64)
     }
 }
 
-/// The value of content-length that goes with a response, and how its body is framed (RFC 9112 §6.3).
+/// The value of content-length that goes with a response, and how its body is framed (RFC 9112
+/// §6.3).
 fn frame(
     exchange: &Exchange,
     version: Version,
@@ -296,23 +305,21 @@ fn frame(
 ) -> (Option<u64>, Framing) {
     let actual = match body {
         Body::Empty => Some(0),
-        Body::Full(octets) => Some(octets.len() as u64),
+        Body::Full(bytes) => Some(bytes.len() as u64),
         Body::Stream => None,
     };
-    // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx
-    // (Informational) or 204 (No Content)."
+    // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a
+    // status code of 1xx (Informational) or 204 (No Content)."
     if head.status() == 204 {
         return (None, Framing::None);
     }
     // RFC 9110 §8.6: to HEAD and with 304, only what a 200 to GET would have said.
     if exchange.head_request || head.status() == 304 {
-        let length = head
-            .content_length()
-            .or(actual.filter(|&octets| octets > 0));
+        let length = head.content_length().or(actual.filter(|&bytes| bytes > 0));
         return (length, Framing::None);
     }
-    // RFC 9112 §6.1 lets a response be chunked though its length is known. For a client that asks for trailers, that is how they
-    // come.
+    // RFC 9112 §6.1 lets a response be chunked though its length is known. For a client that asks
+    // for trailers, that is how they come.
     if matches!(body, Body::Stream)
         && exchange.trailers == Trailers::Wanted
         && version == Version::Http11

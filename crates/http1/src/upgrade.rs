@@ -1,5 +1,5 @@
-//! What a connection can become (RFC 9110 §7.8): a WebSocket (RFC 6455), or HTTP/2 in cleartext (RFC 7540 §3.2, which RFC
-//! 9113 has dropped).
+//! What a connection can become (RFC 9110 §7.8): a WebSocket (RFC 6455), or HTTP/2 in cleartext
+//! (RFC 7540 §3.2, which RFC 9113 has dropped).
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
@@ -23,7 +23,8 @@ pub(crate) enum Upgrade {
     Http2 { settings: Bytes },
 }
 
-/// The answer to a key. RFC 6455 §4.1: a key is "16-byte value that has been base64-encoded"; `None` for another one.
+/// The answer to a key. RFC 6455 §4.1: a key is "16-byte value that has been base64-encoded";
+/// `None` for another one.
 pub(crate) fn accept(key: &[u8]) -> Option<String> {
     let nonce = BASE64_STANDARD.decode(key).ok()?;
     (nonce.len() == 16).then(|| {
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_six_octets_each() {
+    fn settings_are_six_bytes_each() {
         // SETTINGS_MAX_CONCURRENT_STREAMS of 100 and SETTINGS_INITIAL_WINDOW_SIZE of 65,535.
         let payload = settings(b"AAMAAABkAAQAAP__").unwrap();
         assert_eq!(payload[..], *b"\0\x03\0\0\0\x64\0\x04\0\0\xff\xff");

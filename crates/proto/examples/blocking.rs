@@ -1,5 +1,5 @@
-//! The engine alone, in a plain blocking loop on std::net: `cargo run -p tidegate-proto --example blocking`, then
-//! `curl --http2-prior-knowledge http://127.0.0.1:8081/`.
+//! The engine alone, in a plain blocking loop on std::net: `cargo run -p tidegate-proto --example
+//! blocking`, then `curl --http2-prior-knowledge http://127.0.0.1:8081/`.
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::io::{Read, Write};

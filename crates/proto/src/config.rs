@@ -8,29 +8,32 @@ use crate::guard::AbuseLimits;
 use crate::message::ResponseHead;
 use crate::wall_clock::WallClock;
 
-/// Settings, limits and timeouts of a connection. Made by [`Config::server`] or [`Config::client`], changed field by
-/// field, then checked once by [`Config::build`].
+/// Settings, limits and timeouts of a connection. Made by [`Config::server`] or [`Config::client`],
+/// changed field by field, then checked once by [`Config::build`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// SETTINGS_HEADER_TABLE_SIZE in octets: what the peer's encoder may use of our memory. Default 4,096.
+    /// SETTINGS_HEADER_TABLE_SIZE in bytes: what the peer's encoder may use of our memory. Default
+    /// 4,096.
     pub header_table_size: u32,
-    /// Octets that our own encoder's table may take even if the peer allows more. Default 4,096.
+    /// Bytes that our own encoder's table may take even if the peer allows more. Default 4,096.
     pub encoder_table_size: u32,
     /// Client: SETTINGS_ENABLE_PUSH. Default off.
     pub enable_push: bool,
     /// SETTINGS_MAX_CONCURRENT_STREAMS: streams that the peer may have open at once. Default 100.
     pub max_concurrent_streams: u32,
-    /// SETTINGS_INITIAL_WINDOW_SIZE in octets, up to 2^31-1: body that each stream may send us unasked. Default 65,535.
+    /// SETTINGS_INITIAL_WINDOW_SIZE in bytes, up to 2^31-1: body that each stream may send us
+    /// unasked. Default 65,535.
     pub initial_window_size: u32,
-    /// What a stream's receive window may grow to, in octets, up to 2^31-1. No more than `initial_window_size`: windows
-    /// don't grow. Default 16 MiB.
+    /// What a stream's receive window may grow to, in bytes, up to 2^31-1. No more than
+    /// `initial_window_size`: windows don't grow. Default 16 MiB.
     pub max_stream_window_size: u32,
-    /// What peers may make us hold, all connections together that share this. Default none: no limit.
+    /// What peers may make us hold, all connections together that share this. Default none: no
+    /// limit.
     pub memory_budget: Option<Arc<MemoryBudget>>,
-    /// SETTINGS_MAX_FRAME_SIZE in octets, 16,384 to 2^24-1. Default 16,384.
+    /// SETTINGS_MAX_FRAME_SIZE in bytes, 16,384 to 2^24-1. Default 16,384.
     pub max_frame_size: u32,
-    /// SETTINGS_MAX_HEADER_LIST_SIZE in octets, 32 for each field included. Default 32 KiB.
+    /// SETTINGS_MAX_HEADER_LIST_SIZE in bytes, 32 for each field included. Default 32 KiB.
     pub max_header_list_size: u32,
     /// Fields in one list, cookie crumbs not counted. Default 100.
     pub max_header_fields: u32,
@@ -38,7 +41,8 @@ pub struct Config {
     pub max_cookie_crumbs: u32,
     /// Server: SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441). Default off.
     pub enable_connect_protocol: bool,
-    /// The time of day for answers of the engine's own, such as a 431. Default none: they have no `date`.
+    /// The time of day for answers of the engine's own, such as a 431. Default none: they have no
+    /// `date`.
     pub wall_clock: Option<WallClock>,
     /// Which priority signals count. Default those of RFC 9218 alone.
     pub priorities: Priorities,
@@ -46,8 +50,9 @@ pub struct Config {
     /// [`Connection::transmit`](crate::Connection::transmit), above which
     /// [`Connection::receive`](crate::Connection::receive) takes no more input. Default 32 KiB.
     pub outbound_high_water: usize,
-    /// Bytes a second that a body has to bring while the peer may send, judged at the end of each period of
-    /// [`Timeouts::body`] over that period and the one before. 0 turns it off. Default 240 for a server, off for a client.
+    /// Bytes a second that a body has to bring while the peer may send, judged at the end of each
+    /// period of [`Timeouts::body`] over that period and the one before. 0 turns it off. Default
+    /// 240 for a server, off for a client.
     pub min_body_rate: u32,
     /// Time limits.
     pub timeouts: Timeouts,
@@ -55,20 +60,22 @@ pub struct Config {
     pub abuse: AbuseLimits,
 }
 
-/// Which priority signals of a client count. Requests of a client have the order of RFC 9218 in either case.
+/// Which priority signals of a client count. Requests of a client have the order of RFC 9218 in
+/// either case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Priorities {
     /// Those of RFC 9218. SETTINGS_NO_RFC7540_PRIORITIES of 1 says so to the peer (RFC 9218 §2.1).
     #[default]
     Rfc9218,
-    /// Those of RFC 7540 too, from clients that give no others. The setting is not sent. A client that has used a
-    /// `priority` field, PRIORITY_UPDATE or SETTINGS_NO_RFC7540_PRIORITIES of 1 is held to RFC 9218 from then on.
+    /// Those of RFC 7540 too, from clients that give no others. The setting is not sent. A client
+    /// that has used a `priority` field, PRIORITY_UPDATE or SETTINGS_NO_RFC7540_PRIORITIES of 1 is
+    /// held to RFC 9218 from then on.
     Auto,
 }
 
-/// Time limits of a connection. A zero duration turns one off, and so does one of more than a hundred years, such as
-/// [`Duration::MAX`].
+/// Time limits of a connection. A zero duration turns one off, and so does one of more than a
+/// hundred years, such as [`Duration::MAX`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Timeouts {
@@ -80,15 +87,17 @@ pub struct Timeouts {
     pub header_block: Duration,
     /// Between two pieces of a body that the peer sends and we have window for. Default 30 s.
     pub body: Duration,
-    /// Server: for the rest of a request that was answered before it ended; then it is not read any further. Default 5 s.
+    /// Server: for the rest of a request that was answered before it ended; then it is not read any
+    /// further. Default 5 s.
     pub discard: Duration,
-    /// While there is data to send and the peer's windows let less than 16 KiB of it through: of a stream, or of the
-    /// connection. Default 30 s.
+    /// While there is data to send and the peer's windows let less than 16 KiB of it through: of a
+    /// stream, or of the connection. Default 30 s.
     pub write: Duration,
     /// With no stream open. Default 10 min.
     pub idle: Duration,
-    /// While streams are open and nothing has come in for so long, the peer is asked by PING whether it is still there, once for
-    /// each silence. For clients, of which a server may be gone without a word. Default off.
+    /// While streams are open and nothing has come in for so long, the peer is asked by PING
+    /// whether it is still there, once for each silence. For clients, of which a server may be gone
+    /// without a word. Default off.
     pub probe: Duration,
     /// Until that is answered; then the connection is over. Default 10 s.
     pub probe_answer: Duration,
@@ -100,7 +109,8 @@ pub struct Timeouts {
 const ENDLESS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Timeouts {
-    /// Makes zeroes of limits that no connection reaches: a point in time so far away can't be represented.
+    /// Makes zeroes of limits that no connection reaches: a point in time so far away can't be
+    /// represented.
     fn turn_off_endless(&mut self) {
         for limit in [
             &mut self.handshake,
@@ -186,9 +196,10 @@ impl Config {
         }
     }
 
-    /// The defaults of a client: those of a server, with room for larger response heads, and with the budgets against abuse that
-    /// suit servers of one's own choice ([`AbuseLimits::for_upstreams`]). A response may come as slowly as its server likes, as
-    /// long as it comes.
+    /// The defaults of a client: those of a server, with room for larger response heads, and with
+    /// the budgets against abuse that suit servers of one's own choice
+    /// ([`AbuseLimits::for_upstreams`]). A response may come as slowly as its server likes, as long
+    /// as it comes.
     pub fn client() -> Self {
         Self {
             max_header_list_size: 64 << 10,
@@ -203,8 +214,9 @@ impl Config {
         self.wall_clock.as_ref().and_then(WallClock::date)
     }
 
-    /// The head of an answer of the engine's own. RFC 9110 §6.6.1: "An origin server with a clock … MUST generate a Date header
-    /// field in all 2xx (Successful), 3xx (Redirection), and 4xx (Client Error) responses".
+    /// The head of an answer of the engine's own. RFC 9110 §6.6.1: "An origin server with a clock …
+    /// MUST generate a Date header field in all 2xx (Successful), 3xx (Redirection), and 4xx
+    /// (Client Error) responses".
     pub(crate) fn own_head(&self, status: u16) -> ResponseHead {
         let head = ResponseHead::new(status);
         match self.date() {

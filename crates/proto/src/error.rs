@@ -5,8 +5,9 @@ use tidegate_frame::{Defect, ErrorCode, Malformed, Scope};
 
 macro_rules! violations {
     ($($(#[$doc:meta])* $name:ident => $code:ident, $scope:ident, $section:literal, $label:literal;)*) => {
-        /// Every way for a peer to be wrong. The name says it; [`code`](Self::code), [`scope`](Self::scope),
-        /// [`section`](Self::section) and [`label`](Self::label) say what follows from it.
+        /// Every way for a peer to be wrong. The name says it; [`code`](Self::code),
+        /// [`scope`](Self::scope), [`section`](Self::section) and [`label`](Self::label) say what
+        /// follows from it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Violation {
@@ -184,7 +185,8 @@ violations! {
     UnknownFrameFlood => ENHANCE_YOUR_CALM, Connection, "RFC 9113 §10.5", "unknown_frame_flood";
     HeaderBomb => ENHANCE_YOUR_CALM, Connection, "CVE-2016-6581", "header_bomb";
 
-    // HTTP/1.1 alone. All of them end the connection, with the status that `tidegate-http1` has for them.
+    // HTTP/1.1 alone. All of them end the connection, with the status that `tidegate-http1` has for
+    // them.
     RequestLineInvalid => PROTOCOL_ERROR, Connection, "RFC 9112 §3", "request_line_invalid";
     RequestLineTooLong => ENHANCE_YOUR_CALM, Connection, "RFC 9112 §3", "request_line_too_long";
     HttpVersionUnsupported => HTTP_1_1_REQUIRED, Connection, "RFC 9112 §2.3", "http_version_unsupported";
@@ -290,7 +292,8 @@ pub enum Misuse {
     WrongRole,
     /// An interim response needs a status of 100 to 199 but not 101, a final one 200 to 999.
     StatusOutOfRange,
-    /// A field that HTTP/2 forbids: bad octets, upper case, connection-specific, or a pseudo-field out of its place.
+    /// A field that HTTP/2 forbids: bad bytes, upper case, connection-specific, or a pseudo-field
+    /// out of its place.
     InvalidField,
     /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS are all in use, or the identifiers are used up.
     TooManyStreams,
@@ -304,7 +307,8 @@ pub enum Misuse {
     HeadTooLarge,
     /// Extended CONNECT needs the server's SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 §3).
     ConnectProtocolDisabled,
-    /// [`Config::memory_budget`](crate::Config::memory_budget) has no room for a response's body. It may have later.
+    /// [`Config::memory_budget`](crate::Config::memory_budget) has no room for a response's body.
+    /// It may have later.
     OverMemoryBudget,
 }
 
@@ -363,10 +367,12 @@ pub enum ResetCause {
     Peer,
     /// The engine sent RST_STREAM, because the peer broke a rule or a limit.
     Violation(Violation),
-    /// The peer's GOAWAY says that it never processed the stream: it can be retried elsewhere (RFC 9113 §6.8).
+    /// The peer's GOAWAY says that it never processed the stream: it can be retried elsewhere (RFC
+    /// 9113 §6.8).
     Unprocessed,
-    /// [`Config::memory_budget`](crate::Config::memory_budget) was used up. The engine refused the request with REFUSED_STREAM, and
-    /// no other event tells of the stream; or it reset it with ENHANCE_YOUR_CALM in place of its trailers.
+    /// [`Config::memory_budget`](crate::Config::memory_budget) was used up. The engine refused the
+    /// request with REFUSED_STREAM, and no other event tells of the stream; or it reset it with
+    /// ENHANCE_YOUR_CALM in place of its trailers.
     OverMemoryBudget,
 }
 
@@ -397,7 +403,8 @@ pub enum CloseReason {
     ProbeUnanswered,
     /// The owner called [`Connection::abort`](crate::Connection::abort).
     Aborted(ErrorCode),
-    /// HTTP/1.1: [`Config::memory_budget`](crate::Config::memory_budget) had no room for a request's body.
+    /// HTTP/1.1: [`Config::memory_budget`](crate::Config::memory_budget) had no room for a
+    /// request's body.
     OverMemoryBudget,
 }
 
@@ -450,7 +457,8 @@ mod tests {
         for (place, misuse) in Misuse::ALL.iter().enumerate() {
             assert_eq!(*misuse as usize, place);
         }
-        // The last variant of the enum: a new one behind it must be added to the list, and named here.
+        // The last variant of the enum: a new one behind it must be added to the list, and named
+        // here.
         assert_eq!(Misuse::ALL.last(), Some(&Misuse::OverMemoryBudget));
     }
 

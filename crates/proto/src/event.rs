@@ -1,4 +1,5 @@
-//! What the engine tells its owner. Owned values only, so a handler may hold other connections meanwhile.
+//! What the engine tells its owner. Owned values only, so a handler may hold other connections
+//! meanwhile.
 
 use bytes::Bytes;
 use tidegate_frame::{ErrorCode, StreamId};
@@ -10,7 +11,8 @@ use crate::message::{Fields, RequestHead, ResponseHead};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Server: a request. Answer it with [`StreamMut::respond`](crate::StreamMut::respond), now or later.
+    /// Server: a request. Answer it with [`StreamMut::respond`](crate::StreamMut::respond), now or
+    /// later.
     Request {
         /// The request's stream.
         id: StreamId,
@@ -35,7 +37,7 @@ pub enum Event {
         /// Whether the response has no body and no trailers.
         end: bool,
     },
-    /// A piece of the peer's body. Its octets hold flow-control credit until
+    /// A piece of the peer's body. Its bytes hold flow-control credit until
     /// [`StreamMut::consume`](crate::StreamMut::consume) gives them back.
     Data {
         /// The message's stream.
@@ -52,12 +54,13 @@ pub enum Event {
         /// No pseudo-fields.
         fields: Fields,
     },
-    /// It is this stream's turn to send: give up to `want` octets to [`StreamMut::write`](crate::StreamMut::write).
-    /// If there are none yet, call `write` when there are; it is not asked for again until then.
+    /// It is this stream's turn to send: give up to `want` bytes to
+    /// [`StreamMut::write`](crate::StreamMut::write). If there are none yet, call `write` when
+    /// there are; it is not asked for again until then.
     Writable {
         /// The stream whose body was announced as [`Body::Stream`](crate::Body::Stream).
         id: StreamId,
-        /// Octets that windows and outbox have room for; at least 1.
+        /// Bytes that windows and outbox have room for; at least 1.
         want: usize,
     },
     /// Client: the server announced a push on behalf of request `id`.
@@ -70,10 +73,11 @@ pub enum Event {
         head: RequestHead,
     },
     /// The stream is over before its messages were whole. Stop working on it, then call
-    /// [`StreamMut::release`](crate::StreamMut::release): until then it keeps its place among the concurrent streams.
+    /// [`StreamMut::release`](crate::StreamMut::release): until then it keeps its place among the
+    /// concurrent streams.
     ///
-    /// Also told of streams that the owner never heard of (a malformed request), for the log, and of pushes that the client
-    /// cancels after their response went out; releasing those is a no-op.
+    /// Also told of streams that the owner never heard of (a malformed request), for the log, and
+    /// of pushes that the client cancels after their response went out; releasing those is a no-op.
     Reset {
         /// The stream.
         id: StreamId,
@@ -82,10 +86,11 @@ pub enum Event {
         /// Who reset it, and why.
         cause: ResetCause,
     },
-    /// The peer's first SETTINGS, or changed ones; see [`Connection::peer_settings`](crate::Connection::peer_settings).
+    /// The peer's first SETTINGS, or changed ones; see
+    /// [`Connection::peer_settings`](crate::Connection::peer_settings).
     PeerSettings,
-    /// The peer sent GOAWAY. Streams of ours above `last` were not processed and are told as [`Event::Reset`] with
-    /// REFUSED_STREAM: they can be retried elsewhere.
+    /// The peer sent GOAWAY. Streams of ours above `last` were not processed and are told as
+    /// [`Event::Reset`] with REFUSED_STREAM: they can be retried elsewhere.
     GoingAway {
         /// The last stream that the peer processed or might yet process.
         last: StreamId,
@@ -94,7 +99,8 @@ pub enum Event {
         /// The peer's words, if any.
         debug_data: Bytes,
     },
-    /// The connection is over; all its streams are. Flush what [`Connection::transmit`](crate::Connection::transmit)
-    /// still gives, then close the transport. Nothing follows.
+    /// The connection is over; all its streams are. Flush what
+    /// [`Connection::transmit`](crate::Connection::transmit) still gives, then close the transport.
+    /// Nothing follows.
     Closed(CloseReason),
 }

@@ -1,11 +1,11 @@
-//! A sans-IO HTTP/2 engine (RFC 9113) for both roles: streams, flow control, priorities, push, and the rules of
-//! messages. It owns no socket, no clock and no thread: octets and the time go in, [`Event`]s and octets come out, so it
-//! can be embedded in any event loop.
+//! A sans-IO HTTP/2 engine (RFC 9113) for both roles: streams, flow control, priorities, push, and
+//! the rules of messages. It owns no socket, no clock and no thread: bytes and the time go in,
+//! [`Event`]s and bytes come out, so it can be embedded in any event loop.
 //!
-//! A [`Connection`] is driven in a circle: give it what the peer sent with [`Connection::receive`] and handle the events
-//! until there are none; then drain [`Connection::transmit`] into an [`Outbox`] and write that out; wake up again for
-//! more input or at [`Connection::next_timeout`]. Commands, such as answering a request, go through
-//! [`Connection::stream`].
+//! A [`Connection`] is driven in a circle: give it what the peer sent with [`Connection::receive`]
+//! and handle the events until there are none; then drain [`Connection::transmit`] into an
+//! [`Outbox`] and write that out; wake up again for more input or at [`Connection::next_timeout`].
+//! Commands, such as answering a request, go through [`Connection::stream`].
 //!
 //! ```
 //! use bytes::{Buf, Bytes, BytesMut};
@@ -44,8 +44,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What the peer does wrong is a [`Violation`], told by [`Event::Reset`] or [`Event::Closed`] and answered on the wire
-//! as the RFC says; what the caller does wrong is a [`Misuse`], returned by the call.
+//! What the peer does wrong is a [`Violation`], told by [`Event::Reset`] or [`Event::Closed`] and
+//! answered on the wire as the RFC says; what the caller does wrong is a [`Misuse`], returned by
+//! the call.
 
 mod config;
 mod conn;

@@ -1,16 +1,17 @@
-//! The octets on their way out, as a list of segments that can be written in one go.
+//! The bytes on their way out, as a list of segments that can be written in one go.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-/// Pieces of at least this many octets are taken by reference; smaller ones are copied together, since a segment of
-/// its own costs more than the copy.
+/// Pieces of at least this many bytes are taken by reference; smaller ones are copied together,
+/// since a segment of its own costs more than the copy.
 const BY_REFERENCE: usize = 1024;
 
-/// What a connection wants written, in order. Small things are copied together, large ones are held by reference, so
-/// that everything one turn produced goes out by one `writev` or one run of TLS records.
+/// What a connection wants written, in order. Small things are copied together, large ones are held
+/// by reference, so that everything one turn produced goes out by one `writev` or one run of TLS
+/// records.
 #[derive(Debug, Default)]
 pub struct Outbox {
     /// Whole segments, first to go.
@@ -19,7 +20,7 @@ pub struct Outbox {
     tail: Vec<u8>,
     /// How much of `tail` is gone. Non-zero only while `segments` is empty.
     tail_start: usize,
-    /// Octets in `segments`.
+    /// Bytes in `segments`.
     segments_len: usize,
 }
 
@@ -29,7 +30,7 @@ impl Outbox {
         Self::default()
     }
 
-    /// Octets waiting.
+    /// Bytes waiting.
     pub fn len(&self) -> usize {
         self.segments_len + self.tail.len() - self.tail_start
     }
@@ -55,10 +56,10 @@ impl Outbox {
         }
     }
 
-    /// Appends octets: by reference when there are many, else by copy.
-    pub fn push(&mut self, octets: Bytes) {
-        if octets.len() < BY_REFERENCE {
-            self.tail().extend_from_slice(&octets);
+    /// Appends bytes: by reference when there are many, else by copy.
+    pub fn push(&mut self, bytes: Bytes) {
+        if bytes.len() < BY_REFERENCE {
+            self.tail().extend_from_slice(&bytes);
             return;
         }
         if self.tail.len() > self.tail_start {
@@ -70,8 +71,8 @@ impl Outbox {
             self.tail.clear();
         }
         self.tail_start = 0;
-        self.segments_len += octets.len();
-        self.segments.push_back(octets);
+        self.segments_len += bytes.len();
+        self.segments.push_back(bytes);
     }
 
     /// Fills `slices` with what waits, in order, and returns how many it used.
@@ -80,8 +81,8 @@ impl Outbox {
         let rest = &self.tail[self.tail_start..];
         let waiting = self.segments.iter().map(|segment| &segment[..]);
         let waiting = waiting.chain((!rest.is_empty()).then_some(rest));
-        for (slot, octets) in slices.iter_mut().zip(waiting) {
-            *slot = IoSlice::new(octets);
+        for (slot, bytes) in slices.iter_mut().zip(waiting) {
+            *slot = IoSlice::new(bytes);
             used += 1;
         }
         used
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_order_of_copied_and_referenced_octets() {
+    fn keeps_the_order_of_copied_and_referenced_bytes() {
         for step in [1, 7, 1000, usize::MAX] {
             let mut outbox = Outbox::new();
             let mut expected = Vec::new();

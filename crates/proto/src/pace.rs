@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::Violation;
 
-/// How old a connection is, in milliseconds modulo 2^32: a time that is small enough to be kept for each stream.
+/// How old a connection is, in milliseconds modulo 2^32: a time that is small enough to be kept for
+/// each stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Age(u32);
 
@@ -24,8 +25,9 @@ impl Age {
 
 /// A body's progress, counted as it comes and judged when a timer fires. Only bytes are progress.
 ///
-/// A body is judged at the end of each period of [`Timeouts::body`](crate::Timeouts::body), over that period and the one
-/// before. So the first period is a grace, and a silence that was within the limit is made up for by what came before it.
+/// A body is judged at the end of each period of [`Timeouts::body`](crate::Timeouts::body), over
+/// that period and the one before. So the first period is a grace, and a silence that was within
+/// the limit is made up for by what came before it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
     /// When the last bytes came, or the peer was last allowed to send some.
@@ -49,7 +51,8 @@ impl Pace {
         }
     }
 
-    /// How long the present period has lasted: for a body that is never judged, since when it may come.
+    /// How long the present period has lasted: for a body that is never judged, since when it may
+    /// come.
     pub fn lasts(&self, now: Age) -> Duration {
         now.since(self.since)
     }
@@ -63,11 +66,13 @@ impl Pace {
         }
     }
 
-    /// Judges the body by the longest silence allowed and by the least rate in bytes a second; a rate of 0 is none. Returns
-    /// after which time to judge it again. To be called only while the peer may send.
+    /// Judges the body by the longest silence allowed and by the least rate in bytes a second; a
+    /// rate of 0 is none. Returns after which time to judge it again. To be called only while the
+    /// peer may send.
     ///
     /// # Errors
-    /// [`Violation::BodyTimedOut`] for a body that was silent for too long, [`Violation::BodyTooSlow`] for one that drips.
+    /// [`Violation::BodyTimedOut`] for a body that was silent for too long,
+    /// [`Violation::BodyTooSlow`] for one that drips.
     pub fn judge(&mut self, limit: Duration, least: u32, now: Age) -> Result<Duration, Violation> {
         let silence = now.since(self.moved_at);
         if silence >= limit {
@@ -101,7 +106,8 @@ mod tests {
         Age((second as u32 * 1000).wrapping_sub(10_000))
     }
 
-    /// Has `bytes` come each `every` seconds, and returns after how many seconds the body is given up, if within an hour.
+    /// Has `bytes` come each `every` seconds, and returns after how many seconds the body is given
+    /// up, if within an hour.
     fn given_up_after(bytes: usize, every: u64) -> Option<(u64, Violation)> {
         let mut pace = Pace::new(at(0));
         let mut look = LIMIT;

@@ -1,22 +1,22 @@
 //! Plain counters of one connection.
 
-/// What one connection has done so far. Octets are counted at the frame layer, TLS not included.
+/// What one connection has done so far. Bytes are counted at the frame layer, TLS not included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub struct Stats {
     pub frames_in: u64,
     pub frames_out: u64,
-    /// Octets handed to `receive` and used.
-    pub octets_in: u64,
-    /// Octets given out by `transmit`.
-    pub octets_out: u64,
+    /// Bytes handed to `receive` and used.
+    pub bytes_in: u64,
+    /// Bytes given out by `transmit`.
+    pub bytes_out: u64,
     /// Requests received (server) or sent (client), pushes not counted.
     pub requests: u64,
-    /// Body octets, padding not counted.
+    /// Body bytes, padding not counted.
     pub body_in: u64,
     pub body_out: u64,
-    /// Octets of field names and values before compression, and their header blocks.
+    /// Bytes of field names and values before compression, and their header blocks.
     pub fields_in: u64,
     pub blocks_in: u64,
     pub fields_out: u64,
@@ -41,8 +41,8 @@ impl Stats {
     pub fn add(&mut self, other: &Self) {
         self.frames_in += other.frames_in;
         self.frames_out += other.frames_out;
-        self.octets_in += other.octets_in;
-        self.octets_out += other.octets_out;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
         self.requests += other.requests;
         self.body_in += other.body_in;
         self.body_out += other.body_out;
@@ -61,8 +61,8 @@ impl Stats {
         self.refused_for_memory += other.refused_for_memory;
     }
 
-    /// Octets that header compression kept off the wire, both directions together.
-    pub fn header_octets_saved(&self) -> u64 {
+    /// Bytes that header compression kept off the wire, both directions together.
+    pub fn header_bytes_saved(&self) -> u64 {
         (self.fields_in + self.fields_out).saturating_sub(self.blocks_in + self.blocks_out)
     }
 }

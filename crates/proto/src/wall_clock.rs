@@ -1,4 +1,5 @@
-//! The time of day, for the answers that engines give by themselves. They have no clock: their owner tells them.
+//! The time of day, for the answers that engines give by themselves. They have no clock: their
+//! owner tells them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,5 +1,6 @@
-//! Honest traffic that looks like an attack to those who count: it trips nothing, neither the end of the connection nor a
-//! pause. Time is virtual, so what a client does at once really comes at once.
+//! Honest traffic that looks like an attack to those who count: it trips nothing, neither the end
+//! of the connection nor a pause. Time is virtual, so what a client does at once really comes at
+//! once.
 
 use std::time::Duration;
 
@@ -90,7 +91,8 @@ fn finished(peer: &mut Peer, ids: &[u32]) -> usize {
 
 #[test]
 fn a_page_of_600_images() {
-    // As Chromium asks: a priority with each request, and one or two more once it knows what is in view.
+    // As Chromium asks: a priority with each request, and one or two more once it knows what is in
+    // view.
     for streams in STREAMS {
         for rtt in [Duration::ZERO, 50 * MS] {
             let mut client = Honest::browser(streams);
@@ -325,7 +327,8 @@ fn readers_of_2_kilobytes_a_second() {
 
 #[test]
 fn downloads_that_are_paused() {
-    // Behind a proxy each is one viewer. What the server gives up after its own time is nobody's offence.
+    // Behind a proxy each is one viewer. What the server gives up after its own time is nobody's
+    // offence.
     let mut client = Honest::new(1000, &[(0x4, 1000)]);
     client.send([wire::window_update(0, 1 << 24)]);
     for _ in 0..5 {
@@ -352,8 +355,8 @@ fn downloads_that_are_paused() {
 
 #[test]
 fn calls_of_grpc_with_thousands_of_tiny_messages() {
-    // A few bytes of DATA in either direction, WINDOW_UPDATE for each, and PING whenever the last one was answered, to measure
-    // the path.
+    // A few bytes of DATA in either direction, WINDOW_UPDATE for each, and PING whenever the last
+    // one was answered, to measure the path.
     for pause in [Duration::ZERO, MS] {
         let mut client = Honest::new(100, &[]);
         client.send([wire::post(1)]);
@@ -382,8 +385,8 @@ fn calls_of_grpc_with_thousands_of_tiny_messages() {
 
 #[test]
 fn a_server_that_answers_thousands_of_small_uploads_early() {
-    // RFC 9113 §8.1: NO_ERROR asks for no more of a request that was answered in full. What crosses that is sent to a closed
-    // stream, by either end.
+    // RFC 9113 §8.1: NO_ERROR asks for no more of a request that was answered in full. What crosses
+    // that is sent to a closed stream, by either end.
     let mut peer = Peer::server(Config::client());
     let head = RequestHead::new("POST", "https", "localhost", "/");
     for _ in 0..5000 {

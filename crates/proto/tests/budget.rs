@@ -1,5 +1,5 @@
-//! One budget for several connections: what is held stays under it but for what was on its way, promises refuse nobody, and
-//! whoever was let in gets on.
+//! One budget for several connections: what is held stays under it but for what was on its way,
+//! promises refuse nobody, and whoever was let in gets on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const CONNECTIONS: usize = 4;
 
 #[derive(Clone, Debug)]
 enum Act {
-    /// An upload of so many octets begins, with its length told or not.
+    /// An upload of so many bytes begins, with its length told or not.
     Upload(usize, bool),
     /// The owner of an upload consumes some of what waits.
     Consume(usize),
@@ -38,7 +38,8 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// A connection, and what its server's owner has of each upload: octets not consumed, and whether it is whole.
+/// A connection, and what its server's owner has of each upload: bytes not consumed, and whether it
+/// is whole.
 struct Joined {
     pair: Pair,
     uploads: BTreeMap<StreamId, (usize, bool)>,
@@ -71,13 +72,13 @@ impl Joined {
                     self.pair.client.engine.open(&head, body).unwrap();
                 }
             }
-            Act::Consume(octets) => {
+            Act::Consume(bytes) => {
                 let waits = self.uploads.iter_mut().find(|(_, upload)| upload.0 > 0);
                 if let Some((id, (left, _))) = waits {
-                    let octets = (*octets).min(*left);
-                    *left -= octets;
+                    let bytes = (*bytes).min(*left);
+                    *left -= bytes;
                     if let Some(mut stream) = self.pair.server.engine.stream(*id) {
-                        stream.consume(octets);
+                        stream.consume(bytes);
                     }
                 }
             }
@@ -126,7 +127,8 @@ impl Joined {
         }
     }
 
-    /// Everything that waits is consumed, and what is whole is answered. Whether there was anything.
+    /// Everything that waits is consumed, and what is whole is answered. Whether there was
+    /// anything.
     fn finish(&mut self) -> bool {
         let ids: Vec<StreamId> = self.uploads.keys().copied().collect();
         let mut busy = false;
@@ -161,7 +163,8 @@ fn finish_all(all: &mut [Joined]) {
     }
 }
 
-/// What is held is under the budget, but for what one round of input brings; what is lent is under its part of it.
+/// What is held is under the budget, but for what one round of input brings; what is lent is under
+/// its part of it.
 fn check(all: &[Joined], budget: &MemoryBudget) {
     let (mut held, mut lent) = (0, 0);
     for joined in all {

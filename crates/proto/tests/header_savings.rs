@@ -1,4 +1,5 @@
-//! What header compression saves on the wire, as the engine's counters tell it: the figures of docs/header-compression.md.
+//! What header compression saves on the wire, as the engine's counters tell it: the figures of
+//! docs/header-compression.md.
 
 use tidegate_proto::{Body, Config, Event, RequestHead, ResponseHead, Stats, StreamId};
 use tidegate_testkit::pair::Pair;
@@ -57,7 +58,7 @@ fn exchange(pair: &mut Pair, request: &RequestHead, response: &ResponseHead) -> 
 }
 
 #[test]
-fn two_kilobytes_of_request_headers_take_under_200_octets_from_the_second_request_on() {
+fn two_kilobytes_of_request_headers_take_under_200_bytes_from_the_second_request_on() {
     let mut pair = Pair::connected(Config::client(), Config::server());
     let response = ResponseHead::new(200);
     let paths = [
@@ -78,20 +79,21 @@ fn two_kilobytes_of_request_headers_take_under_200_octets_from_the_second_reques
         blocks.push(client.blocks_out);
     }
     println!(
-        "requests of {} octets in blocks of {blocks:?}",
-        request(paths[0]).fields().octets()
+        "requests of {} bytes in blocks of {blocks:?}",
+        request(paths[0]).fields().byte_len()
     );
-    assert!(blocks[1..].iter().all(|octets| *octets < 200), "{blocks:?}");
+    assert!(blocks[1..].iter().all(|bytes| *bytes < 200), "{blocks:?}");
     let stats = pair.client.engine.stats();
     let out = stats.fields_out - stats.blocks_out;
     let saved = out + stats.fields_in - stats.blocks_in;
-    assert_eq!(stats.header_octets_saved(), saved);
-    assert_eq!(pair.server.engine.stats().header_octets_saved(), saved);
+    assert_eq!(stats.header_bytes_saved(), saved);
+    assert_eq!(pair.server.engine.stats().header_bytes_saved(), saved);
 }
 
-/// The fields that are compared with other servers: Go's takes 4.0 octets for them, nghttpd 10, haproxy 54, nginx 104.
+/// The fields that are compared with other servers: Go's takes 4.0 bytes for them, nghttpd 10,
+/// haproxy 54, nginx 104.
 #[test]
-fn a_repeated_response_takes_an_octet_a_field() {
+fn a_repeated_response_takes_a_byte_a_field() {
     let mut pair = Pair::connected(Config::client(), Config::server());
     let request = RequestHead::new("GET", "https", "localhost", "/");
     let response = ResponseHead::new(200)
@@ -104,7 +106,7 @@ fn a_repeated_response_takes_an_octet_a_field() {
         assert_eq!(again.blocks_out, 4, "{} at first", first.blocks_out);
         assert_eq!(again.fields_out, first.fields_out);
     }
-    // A field that is different each time is worth its own octets only.
+    // A field that is different each time is worth its own bytes only.
     let response = |age: u32| {
         ResponseHead::new(200)
             .field("age", age.to_string())
@@ -112,5 +114,5 @@ fn a_repeated_response_takes_an_octet_a_field() {
     };
     let ages = [1_000, 2_000, 3_000];
     let blocks = ages.map(|age| exchange(&mut pair, &request, &response(age)).1.blocks_out);
-    assert!(blocks.iter().all(|octets| *octets <= 2 + 6), "{blocks:?}");
+    assert!(blocks.iter().all(|bytes| *bytes <= 2 + 6), "{blocks:?}");
 }

@@ -1,5 +1,5 @@
-//! Uploads over a simulated path: TCP's slow start, a round-trip time and a link of so much a second, by a virtual clock. The
-//! same path without HTTP/2 is what they are measured by.
+//! Uploads over a simulated path: TCP's slow start, a round-trip time and a link of so much a
+//! second, by a virtual clock. The same path without HTTP/2 is what they are measured by.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -13,7 +13,7 @@ const SEGMENT: usize = 1448;
 /// What the sender's socket takes beyond what is under way.
 const SOCKET_BUFFER: usize = 128 << 10;
 
-/// Octets a second.
+/// Bytes a second.
 const LINK: f64 = 125e6;
 
 const MEGABYTE: usize = 1_000_000;
@@ -22,10 +22,10 @@ const MEGABYTE: usize = 1_000_000;
 trait Ends {
     /// Puts what can be sent now behind what waits.
     fn fill(&mut self, now: Duration, waiting: &mut VecDeque<u8>);
-    /// Octets reach the receiver; what it answers.
-    fn arrive(&mut self, now: Duration, octets: &[u8]) -> Vec<u8>;
+    /// Bytes reach the receiver; what it answers.
+    fn arrive(&mut self, now: Duration, bytes: &[u8]) -> Vec<u8>;
     /// An answer reaches the sender.
-    fn answer(&mut self, now: Duration, octets: &[u8]);
+    fn answer(&mut self, now: Duration, bytes: &[u8]);
     fn is_done(&self) -> bool;
 }
 
@@ -82,12 +82,12 @@ fn run(rtt: Duration, ends: &mut dyn Ends) -> Duration {
                     to_come.push(Reverse((now + rtt / 2, count, Happens::Answer(answer))));
                 }
             }
-            Happens::Answer(octets) => ends.answer(now, &octets),
+            Happens::Answer(bytes) => ends.answer(now, &bytes),
         }
     }
 }
 
-/// Octets, and nothing else.
+/// Bytes, and nothing else.
 struct Copy {
     to_send: usize,
     to_come: usize,
@@ -100,8 +100,8 @@ impl Ends for Copy {
         waiting.extend(std::iter::repeat_n(0, len));
     }
 
-    fn arrive(&mut self, _: Duration, octets: &[u8]) -> Vec<u8> {
-        self.to_come -= octets.len();
+    fn arrive(&mut self, _: Duration, bytes: &[u8]) -> Vec<u8> {
+        self.to_come -= bytes.len();
         Vec::new()
     }
 
@@ -161,18 +161,18 @@ impl Ends for Uploads {
                 break;
             };
             let left = self.left.get_mut(&id).unwrap();
-            let mut octets = Bytes::from(vec![0; want.min(*left)]);
-            *left -= octets.len();
+            let mut bytes = Bytes::from(vec![0; want.min(*left)]);
+            *left -= bytes.len();
             let end = *left == 0;
-            self.client.stream(id).unwrap().write(&mut octets, end);
-            assert!(octets.is_empty());
+            self.client.stream(id).unwrap().write(&mut bytes, end);
+            assert!(bytes.is_empty());
         }
-        take(&mut outbox, |octets| waiting.extend(octets));
+        take(&mut outbox, |bytes| waiting.extend(bytes));
     }
 
-    fn arrive(&mut self, now: Duration, octets: &[u8]) -> Vec<u8> {
+    fn arrive(&mut self, now: Duration, bytes: &[u8]) -> Vec<u8> {
         let now = self.epoch + now;
-        self.input[0].extend_from_slice(octets);
+        self.input[0].extend_from_slice(bytes);
         while let Some(event) = self.server.receive(&mut self.input[0], now) {
             if let Event::Data { id, data, end } = event
                 && self.stalled != Some(id)
@@ -193,12 +193,12 @@ impl Ends for Uploads {
         ));
         assert_eq!(self.server.audit(), Ok(()));
         let mut answer = Vec::new();
-        take(&mut outbox, |octets| answer.extend_from_slice(octets));
+        take(&mut outbox, |bytes| answer.extend_from_slice(bytes));
         answer
     }
 
-    fn answer(&mut self, now: Duration, octets: &[u8]) {
-        self.input[1].extend_from_slice(octets);
+    fn answer(&mut self, now: Duration, bytes: &[u8]) {
+        self.input[1].extend_from_slice(bytes);
         while self
             .client
             .receive(&mut self.input[1], self.epoch + now)
@@ -219,18 +219,18 @@ fn take(outbox: &mut Outbox, mut to: impl FnMut(&[u8])) {
     }
 }
 
-fn copy(rtt: Duration, octets: usize) -> Duration {
+fn copy(rtt: Duration, bytes: usize) -> Duration {
     let mut ends = Copy {
-        to_send: octets,
-        to_come: octets,
+        to_send: bytes,
+        to_come: bytes,
     };
     run(rtt, &mut ends)
 }
 
 #[test]
 fn an_upload_is_as_fast_as_the_path() {
-    // RFC 9113 §5.2.2: "Failure to do so could lead to […] a suboptimal use of available network resources given the
-    // bandwidth * delay product".
+    // RFC 9113 §5.2.2: "Failure to do so could lead to […] a suboptimal use of available network
+    // resources given the bandwidth * delay product".
     for ms in [20, 100, 200] {
         let rtt = Duration::from_millis(ms);
         let ideal = copy(rtt, 20 * MEGABYTE);
@@ -267,6 +267,6 @@ fn a_stalled_stream_costs_the_others_nothing() {
     };
     let (alone, beside) = (time(false), time(true));
     println!("50 streams take {alone:?}, and {beside:?} beside a stalled one");
-    // The stalled one's first octets are on the same link.
+    // The stalled one's first bytes are on the same link.
     assert!(beside.as_secs_f64() < 1.05 * alone.as_secs_f64());
 }

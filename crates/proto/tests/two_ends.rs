@@ -42,13 +42,14 @@ fn request() -> RequestHead {
 
 #[test]
 fn credit_is_due_by_the_window_that_settings_will_leave() {
-    // RFC 9113 §6.9.2: what the client sends before it has seen SETTINGS uses a window of 65,535 octets, and the smaller
-    // window would be negative then. The 17 octets that were nothing of the old window are more than the new one.
+    // RFC 9113 §6.9.2: what the client sends before it has seen SETTINGS uses a window of 65,535
+    // bytes, and the smaller window would be negative then. The 17 bytes that were nothing of the
+    // old window are more than the new one.
     let mut config = Config::server();
     config.initial_window_size = 1;
     config.max_stream_window_size = 1;
     let (mut client, mut server, now) = pair(Config::client(), config);
-    let body = Bytes::from_static(b"seventeen octets!");
+    let body = Bytes::from_static(b"seventeen bytes!!");
     let id = client.open(&request(), Body::Stream).unwrap();
     client.stream(id).unwrap().write(&mut body.clone(), false);
     let (early, _) = say(&mut client, now);
@@ -68,7 +69,8 @@ fn credit_is_due_by_the_window_that_settings_will_leave() {
 
 #[test]
 fn an_error_is_no_graceful_end_though_no_stream_is_open() {
-    // RFC 9113 §6.8: GOAWAY "contains an error code […] that contains the reason for closing the connection".
+    // RFC 9113 §6.8: GOAWAY "contains an error code […] that contains the reason for closing the
+    // connection".
     let (mut client, mut server, now) = pair(Config::client(), Config::server());
     let (preface, _) = say(&mut client, now);
     hear(&mut server, preface, now);

@@ -97,7 +97,7 @@ impl App {
         head: &RequestHead,
         end: bool,
     ) {
-        let path = match RequestPath::read(head.path_octets()) {
+        let path = match RequestPath::read(head.path_bytes()) {
             Ok(path) => path,
             Err(error) => {
                 let log = self.begin_log(conns, conn, id, head);
@@ -137,7 +137,7 @@ impl App {
         self.answer(conns, (conn, id), head, &path, end, Some(&prepared));
         for (promised, head) in &prepared.promised {
             // The list has no other paths than those that can be read.
-            if let Ok(path) = RequestPath::read(head.path_octets()) {
+            if let Ok(path) = RequestPath::read(head.path_bytes()) {
                 let prepared = self.pusher.prepare_promised(&path);
                 self.answer(conns, (conn, *promised), head, &path, true, Some(&prepared));
             }
@@ -184,7 +184,7 @@ impl App {
             Some(prepared) => self.pusher.contribution(prepared),
             None => Default::default(),
         };
-        if head.path_octets() == b"*" {
+        if head.path_bytes() == b"*" {
             // RFC 9110 §9.3.7: "an asterisk ("*") as the request target … applies to the server in general rather than to a specific
             // resource". That is us, whatever is behind.
             return self.answer_with(conns, (conn, id), head, log.as_deref(), |request| {

@@ -1,5 +1,5 @@
-//! Writes the seeds of the fuzz corpora, all made by our own writers: `cargo run -p tidegate-testkit --example
-//! fuzz_seeds`. The same seeds come out every time.
+//! Writes the seeds of the fuzz corpora, all made by our own writers: `cargo run -p
+//! tidegate-testkit --example fuzz_seeds`. The same seeds come out every time.
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ fn http1_connection(dir: &Path) -> std::io::Result<()> {
     let h2c = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\nPRI * HTTP/2.0";
     let pipeline = [get, head, post, chunks, old, get, options].concat();
     let upgrades = 0x80;
-    for (name, offers, octets) in [
+    for (name, offers, bytes) in [
         ("get", 0, get),
         ("head", 0, head),
         ("post", 0, post),
@@ -53,10 +53,10 @@ fn http1_connection(dir: &Path) -> std::io::Result<()> {
         ("h2c-behind", upgrades, &[post, h2c].concat()),
     ] {
         for plan in 0..8 {
-            // Pieces of eight octets; plans from this one on.
+            // Pieces of eight bytes; plans from this one on.
             let mut input = vec![7, offers | 7];
             input.extend((0..7).map(|n| (plan + n) % 8));
-            input.extend_from_slice(octets.as_bytes());
+            input.extend_from_slice(bytes.as_bytes());
             seed(dir, &format!("{name}-{plan}"), &input)?;
         }
     }
@@ -78,7 +78,7 @@ fn http1_client(dir: &Path) -> std::io::Result<()> {
     // 304 and 204 have no content, whatever they say.
     let none = "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n";
     let several = [interim, none, none, old, interim, chunks, length, until_end].concat();
-    for (name, octets) in [
+    for (name, bytes) in [
         ("length", length),
         ("chunks", chunks),
         ("interim", interim),
@@ -89,20 +89,20 @@ fn http1_client(dir: &Path) -> std::io::Result<()> {
         ("several", &several),
     ] {
         for plan in 0..8 {
-            // Pieces of eight octets; plans from this one on.
+            // Pieces of eight bytes; plans from this one on.
             let mut input = vec![7, 8];
             input.extend((0..8).map(|n| (plan + n) % 8));
-            input.extend_from_slice(octets.as_bytes());
+            input.extend_from_slice(bytes.as_bytes());
             seed(dir, &format!("{name}-{plan}"), &input)?;
         }
     }
     Ok(())
 }
 
-fn seed(dir: &Path, name: &str, octets: &[u8]) -> std::io::Result<()> {
+fn seed(dir: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(dir)?;
     let path: PathBuf = dir.join(format!("seed-{name}"));
-    std::fs::write(path, octets)
+    std::fs::write(path, bytes)
 }
 
 /// One frame of each kind, well-formed.
@@ -239,7 +239,7 @@ fn request_block(encoder: &mut Encoder, path: &str) -> Bytes {
 fn frame_decoder(dir: &Path) -> std::io::Result<()> {
     let mut all = vec![6];
     for (name, frame) in every_frame() {
-        let mut input = vec![6]; // pieces of 7 octets
+        let mut input = vec![6]; // pieces of 7 bytes
         frame.write(&mut input);
         frame.write(&mut all);
         seed(dir, name, &input)?;
@@ -301,7 +301,8 @@ fn hpack_decoder(dir: &Path) -> std::io::Result<()> {
         }
         seed(dir, name, &input)?;
     }
-    // A size update, a literal that is indexed and one that never is, a Huffman-coded one; then a change of the size.
+    // A size update, a literal that is indexed and one that never is, a Huffman-coded one; then a
+    // change of the size.
     let mut input = vec![0, 0, 0, 0];
     for block in [
         &b"\x3f\xe1\x1f\x82"[..],

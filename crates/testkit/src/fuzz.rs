@@ -1,7 +1,7 @@
-//! The bodies of the fuzz targets in `fuzz/`. They are ordinary functions, so that `cargo test` replays every input of
-//! the corpora (`fuzz/corpus/<target>/`) on any machine, without a fuzzer.
+//! The bodies of the fuzz targets in `fuzz/`. They are ordinary functions, so that `cargo test`
+//! replays every input of the corpora (`fuzz/corpus/<target>/`) on any machine, without a fuzzer.
 //!
-//! Each body takes any octets, and panics if something is wrong: the oracles are described at each.
+//! Each body takes any bytes, and panics if something is wrong: the oracles are described at each.
 
 mod connection;
 mod frames;
@@ -62,8 +62,8 @@ pub const TARGETS: &[Target] = &[
     },
 ];
 
-/// A fuzz input, read as a list of small choices. Its end reads as zeros, so that every input has a meaning and
-/// cutting one short changes little.
+/// A fuzz input, read as a list of small choices. Its end reads as zeros, so that every input has a
+/// meaning and cutting one short changes little.
 struct Choices<'a> {
     rest: &'a [u8],
 }
@@ -77,7 +77,7 @@ impl<'a> Choices<'a> {
         self.rest.is_empty()
     }
 
-    fn octet(&mut self) -> u8 {
+    fn byte(&mut self) -> u8 {
         let Some((&first, rest)) = self.rest.split_first() else {
             return 0;
         };
@@ -87,11 +87,11 @@ impl<'a> Choices<'a> {
 
     /// One of these values.
     fn one_of<T: Copy>(&mut self, values: &[T]) -> T {
-        values[usize::from(self.octet()) % values.len()]
+        values[usize::from(self.byte()) % values.len()]
     }
 
-    /// The next octets, up to so many.
-    fn octets(&mut self, len: usize) -> &'a [u8] {
+    /// The next bytes, up to so many.
+    fn bytes(&mut self, len: usize) -> &'a [u8] {
         let (taken, rest) = self.rest.split_at(len.min(self.rest.len()));
         self.rest = rest;
         taken

@@ -1,4 +1,5 @@
-//! A client engine and a server engine, joined in memory with a virtual clock and a perfect network.
+//! A client engine and a server engine, joined in memory with a virtual clock and a perfect
+//! network.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -92,8 +92,9 @@ impl Head {
 
 /// The scripted peer of one engine.
 ///
-/// Whatever is sent is handed to the engine at once, and what the engine has to say is collected. Streams that the
-/// engine reports as reset are released at once, unless [`Peer::hold_resets`] says otherwise.
+/// Whatever is sent is handed to the engine at once, and what the engine has to say is collected.
+/// Streams that the engine reports as reset are released at once, unless [`Peer::hold_resets`] says
+/// otherwise.
 pub struct Peer {
     /// The engine that is talked to.
     pub engine: Connection,
@@ -127,7 +128,7 @@ impl Peer {
     /// The client of a server engine, with the handshake done; the client announces these settings.
     pub fn client_with(config: Config, settings: &[(u16, u32)]) -> Self {
         let mut peer = Self::client_unborn(config);
-        peer.send_octets(wire::PREFACE);
+        peer.send_bytes(wire::PREFACE);
         peer.shake_hands(settings);
         peer
     }
@@ -139,7 +140,8 @@ impl Peer {
         Self::of(Connection::server(config, now), now)
     }
 
-    /// The client of a server engine that it reached by HTTP/1.1: with this request, and this payload of SETTINGS in it.
+    /// The client of a server engine that it reached by HTTP/1.1: with this request, and this
+    /// payload of SETTINGS in it.
     pub fn client_upgraded(config: Config, head: RequestHead, settings: Bytes) -> Self {
         let now = Instant::now();
         let config = config.build().expect("a test's config is valid");
@@ -210,7 +212,8 @@ impl Peer {
         self.release_resets = false;
     }
 
-    /// From now on, the owner gives each streamed body so many octets, at once when it is asked for them.
+    /// From now on, the owner gives each streamed body so many bytes, at once when it is asked for
+    /// them.
     pub fn answer_writables(&mut self, body_len: usize) {
         self.body_len = Some(body_len);
     }
@@ -236,13 +239,13 @@ impl Peer {
 
     /// Sends frames in one piece.
     pub fn send_all(&mut self, frames: impl IntoIterator<Item = Raw>) {
-        let octets: Vec<u8> = frames.into_iter().flat_map(|f| f.octets()).collect();
-        self.send_octets(&octets);
+        let bytes: Vec<u8> = frames.into_iter().flat_map(|f| f.to_bytes()).collect();
+        self.send_bytes(&bytes);
     }
 
-    /// Sends octets.
-    pub fn send_octets(&mut self, octets: &[u8]) {
-        self.input.extend_from_slice(octets);
+    /// Sends bytes.
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
         self.pump();
     }
 
@@ -462,7 +465,7 @@ impl Peer {
         self.decoder
             .decode(&block, &limits, &mut list)
             .expect("the engine sends field blocks that decode");
-        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let fields = list.iter().map(|f| (text(f.name), text(f.value))).collect();
         self.frames.push_back(match first {
             Frame::Headers(headers) => Received::Head(Head {
@@ -555,7 +558,8 @@ impl Peer {
         }
     }
 
-    /// Octets that the WINDOW_UPDATE frames so far give back on this stream; those frames are gone then.
+    /// Bytes that the WINDOW_UPDATE frames so far give back on this stream; those frames are gone
+    /// then.
     pub fn take_window_updates(&mut self, id: u32) -> u64 {
         let mut sum = 0;
         self.frames.retain(|frame| match frame {
@@ -568,7 +572,8 @@ impl Peer {
         sum
     }
 
-    /// Body octets that the engine has sent on this stream so far, and whether that was all; those frames are gone then.
+    /// Body bytes that the engine has sent on this stream so far, and whether that was all; those
+    /// frames are gone then.
     pub fn take_body(&mut self, id: u32) -> (Vec<u8>, bool) {
         let mut body = Vec::new();
         let mut ended = false;
@@ -683,8 +688,8 @@ impl Peer {
         }
     }
 
-    /// The engine ended the stream for this violation: it told its owner, sent RST_STREAM with the violation's code, and
-    /// goes on with the connection.
+    /// The engine ended the stream for this violation: it told its owner, sent RST_STREAM with the
+    /// violation's code, and goes on with the connection.
     #[track_caller]
     pub fn stream_error(&mut self, id: u32, violation: Violation) {
         assert_eq!(violation.scope(), Scope::Stream, "{violation}");
@@ -704,8 +709,9 @@ impl Peer {
         self.expect_alive();
     }
 
-    /// The engine refused a malformed request: it told its owner, answered with 400 and a sentence that names the violation,
-    /// and reset the stream. A request that hadn't ended is asked to stop by NO_ERROR.
+    /// The engine refused a malformed request: it told its owner, answered with 400 and a sentence
+    /// that names the violation, and reset the stream. A request that hadn't ended is asked to stop
+    /// by NO_ERROR.
     #[track_caller]
     pub fn answered_by_400(&mut self, id: u32, violation: Violation) {
         self.skip_to(|event| matches!(event, Event::Reset { .. } | Event::Closed(_)));
@@ -730,8 +736,8 @@ impl Peer {
         self.expect_alive();
     }
 
-    /// The engine ended the connection for this violation: it told its owner last of all, and sent GOAWAY with the
-    /// violation's code and name last of all.
+    /// The engine ended the connection for this violation: it told its owner last of all, and sent
+    /// GOAWAY with the violation's code and name last of all.
     #[track_caller]
     pub fn connection_error(&mut self, violation: Violation) {
         assert_eq!(violation.scope(), Scope::Connection, "{violation}");
@@ -756,8 +762,9 @@ impl Peer {
         self.expect_no_event();
     }
 
-    /// The engine of a client has drained the connection for this violation, and all streams are done: it sent GOAWAY with
-    /// NO_ERROR and the violation's name, and the connection has ended in order.
+    /// The engine of a client has drained the connection for this violation, and all streams are
+    /// done: it sent GOAWAY with NO_ERROR and the violation's name, and the connection has ended in
+    /// order.
     #[track_caller]
     pub fn expect_drained(&mut self, violation: Violation) {
         self.skip_to(|event| matches!(event, Event::Closed(_)));

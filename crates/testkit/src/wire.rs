@@ -1,7 +1,7 @@
-//! Raw frames, right or wrong, octet by octet.
+//! Raw frames, right or wrong, byte by byte.
 //!
-//! Written without the frame crate and without an HPACK encoder, so that a test can send what those would refuse, and
-//! so that a mistake there can't hide itself.
+//! Written without the frame crate and without an HPACK encoder, so that a test can send what those
+//! would refuse, and so that a mistake there can't hide itself.
 
 use tidegate_proto::ErrorCode;
 
@@ -54,13 +54,13 @@ impl Raw {
         self
     }
 
-    /// Pads with so many octets.
+    /// Pads with so many bytes.
     #[must_use]
-    pub fn padded(self, octets: u8) -> Self {
-        self.claim_padding(octets, usize::from(octets))
+    pub fn padded(self, bytes: u8) -> Self {
+        self.claim_padding(bytes, usize::from(bytes))
     }
 
-    /// Says that `claimed` octets are padding, but adds `real` ones.
+    /// Says that `claimed` bytes are padding, but adds `real` ones.
     #[must_use]
     pub fn claim_padding(mut self, claimed: u8, real: usize) -> Self {
         self.padding = Some((claimed, real));
@@ -74,15 +74,15 @@ impl Raw {
         self.flags(flag::PRIORITY)
     }
 
-    /// Adds octets at the payload's end.
+    /// Adds bytes at the payload's end.
     #[must_use]
-    pub fn and(mut self, octets: &[u8]) -> Self {
-        self.payload.extend_from_slice(octets);
+    pub fn and(mut self, bytes: &[u8]) -> Self {
+        self.payload.extend_from_slice(bytes);
         self
     }
 
-    /// The frame's octets.
-    pub fn octets(&self) -> Vec<u8> {
+    /// The frame's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
         let mut payload = Vec::with_capacity(self.payload.len() + 6);
         if let Some((claimed, _)) = self.padding {
             payload.push(claimed);
@@ -94,11 +94,11 @@ impl Raw {
         if let Some((_, real)) = self.padding {
             payload.resize(payload.len() + real, 0);
         }
-        let mut octets = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-        octets.extend_from_slice(&[self.kind, self.flags]);
-        octets.extend_from_slice(&self.stream.to_be_bytes());
-        octets.extend_from_slice(&payload);
-        octets
+        let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        bytes.extend_from_slice(&[self.kind, self.flags]);
+        bytes.extend_from_slice(&self.stream.to_be_bytes());
+        bytes.extend_from_slice(&payload);
+        bytes
     }
 }
 
@@ -124,7 +124,7 @@ pub fn headers(stream: u32, fields: &[(&str, &str)]) -> Raw {
     headers_block(stream, block(fields))
 }
 
-/// HEADERS with these octets as the whole field block.
+/// HEADERS with these bytes as the whole field block.
 pub fn headers_block(stream: u32, block: impl Into<Vec<u8>>) -> Raw {
     frame(0x1, flag::END_HEADERS, stream, block)
 }
@@ -225,8 +225,8 @@ pub fn with<'a>(
     [base, more].concat()
 }
 
-/// A field block of literals without indexing, names and values spelled out (RFC 7541 §6.2.2): it leaves every
-/// dynamic table as it was.
+/// A field block of literals without indexing, names and values spelled out (RFC 7541 §6.2.2): it
+/// leaves every dynamic table as it was.
 pub fn block(fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -238,8 +238,8 @@ pub fn block(fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Vec<u8> {
 }
 
 /// A string literal without Huffman coding (RFC 7541 §5.2).
-fn string(octets: &[u8], out: &mut Vec<u8>) {
-    let mut rest = octets.len();
+fn string(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut rest = bytes.len();
     if rest < 127 {
         out.push(rest as u8);
     } else {
@@ -251,7 +251,7 @@ fn string(octets: &[u8], out: &mut Vec<u8>) {
         }
         out.push(rest as u8);
     }
-    out.extend_from_slice(octets);
+    out.extend_from_slice(bytes);
 }
 
 fn dependency(stream: u32, exclusive: bool, weight: u8) -> [u8; 5] {
@@ -266,18 +266,18 @@ mod tests {
     #[test]
     fn frames_are_laid_out_as_the_rfc_draws_them() {
         assert_eq!(
-            data(3, "ab").end().padded(2).octets(),
+            data(3, "ab").end().padded(2).to_bytes(),
             b"\0\0\x05\0\x09\0\0\0\x03\x02ab\0\0"
         );
         assert_eq!(
             headers_block(1, *b"\x82")
                 .depends_on(5, true, 7)
                 .padded(1)
-                .octets(),
+                .to_bytes(),
             b"\0\0\x08\x01\x2c\0\0\0\x01\x01\x80\0\0\x05\x07\x82\0"
         );
         assert_eq!(
-            goaway(7, ErrorCode::CANCEL).octets(),
+            goaway(7, ErrorCode::CANCEL).to_bytes(),
             b"\0\0\x08\x07\0\0\0\0\0\0\0\0\x07\0\0\0\x08"
         );
     }
@@ -286,7 +286,8 @@ mod tests {
     fn long_strings_get_long_lengths() {
         let long = "x".repeat(1337);
         let block = block(&[("n", long.as_str())]);
-        // RFC 7541 C.1.2 has 1337 with a 5-bit prefix; with 7 bits: 127, then 1210 = 0b1001_0111010.
+        // RFC 7541 C.1.2 has 1337 with a 5-bit prefix; with 7 bits: 127, then 1210 =
+        // 0b1001_0111010.
         assert_eq!(block[..6], [0, 1, b'n', 127, 0b1011_1010, 0b0000_1001]);
         assert_eq!(block.len(), 6 + 1337);
     }

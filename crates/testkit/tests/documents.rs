@@ -1,4 +1,5 @@
-//! The documents at the top of the repository say what the code says: examples, links, the map, limits.
+//! The documents at the top of the repository say what the code says: examples, links, the map,
+//! limits.
 //!
 //! `BLESS=1 cargo test -p tidegate-testkit --test documents` puts changed examples into
 //! `docs/embedding.md`.

@@ -92,7 +92,7 @@ impl Attacker {
     pub(crate) fn connect_http2(&mut self, settings: &[(u16, u32)]) -> Option<Peer> {
         let mut peer = self.connect(self.server)?;
         peer.speaks_http2 = true;
-        let hello = [wire::PREFACE, &wire::settings(settings).octets()].concat();
+        let hello = [wire::PREFACE, &wire::settings(settings).to_bytes()].concat();
         self.send(&mut peer, &hello);
         Some(peer)
     }

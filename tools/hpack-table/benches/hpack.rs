@@ -102,7 +102,7 @@ fn main() {
         print_row(
             &format!("{name}, repeated"),
             case.block.len(),
-            case.fields.octets(),
+            case.fields.byte_len(),
             encode,
             decode,
         );
@@ -125,7 +125,7 @@ fn main() {
         print_row(
             &format!("{name}, first"),
             block.len(),
-            fields.octets(),
+            fields.byte_len(),
             encode,
             decode,
         );

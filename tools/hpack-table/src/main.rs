@@ -106,7 +106,7 @@ fn run(dir: &Path) -> Result<bool, Box<dyn Error>> {
         };
         let row = Row {
             lists: story.cases.len(),
-            raw: story.cases.iter().map(|case| case.fields.octets()).sum(),
+            raw: story.cases.iter().map(|case| case.fields.byte_len()).sum(),
             reference: theirs.cases.iter().map(|case| case.block.len()).sum(),
             ours,
         };

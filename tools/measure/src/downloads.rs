@@ -43,9 +43,9 @@ impl Downloads {
     /// # Errors
     /// The connection failed, or the server refused a request.
     pub(crate) fn turn(&mut self) -> Result<Vec<Piece>> {
-        let before = self.client.engine.stats().octets_in;
+        let before = self.client.engine.stats().bytes_in;
         let events = self.client.turn(self.pace.allowance(), Pace::TICK)?;
-        let octets = self.client.engine.stats().octets_in - before;
+        let octets = self.client.engine.stats().bytes_in - before;
         self.pace.note(octets as usize);
         let mut pieces = Vec::with_capacity(events.len());
         for event in events {

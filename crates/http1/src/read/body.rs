@@ -1,4 +1,4 @@
-//! A request's body: where its octets are in the input (RFC 9112 §6 and §7.1).
+//! A request's body: where its bytes are in the input (RFC 9112 §6 and §7.1).
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{Config, Fields, Violation};
@@ -6,22 +6,24 @@ use tidegate_proto::{Config, Fields, Violation};
 use super::section::Section;
 use super::{is_token, parse_trailers};
 
-/// Octets of the line that says a chunk's size, with its extensions. AWS's signatures need 86.
+/// Bytes of the line that says a chunk's size, with its extensions. AWS's signatures need 86.
 const MAX_CHUNK_LINE: usize = 256;
 
 /// How far a body has been read.
 #[derive(Debug)]
 pub(crate) enum BodyReader {
-    /// So many octets are still to come; at least 1.
+    /// So many bytes are still to come; at least 1.
     Length { left: u64 },
     /// Chunks.
     Chunked {
         /// How far they have been read.
         at: Chunked,
-        /// Names of fields, in lower case, that Connection has declared to be about the connection alone.
+        /// Names of fields, in lower case, that Connection has declared to be about the connection
+        /// alone.
         nominated: Vec<Box<[u8]>>,
     },
-    /// Whatever comes until the peer ends its side: a response without a length, or what goes through a tunnel.
+    /// Whatever comes until the peer ends its side: a response without a length, or what goes
+    /// through a tunnel.
     UntilEnd,
     /// It is whole, or there is none.
     Done,
@@ -32,7 +34,7 @@ pub(crate) enum BodyReader {
 pub(crate) enum Chunked {
     /// At the line that says a chunk's size.
     Size,
-    /// In a chunk of which so many octets are still to come; at least 1.
+    /// In a chunk of which so many bytes are still to come; at least 1.
     Data { left: u64 },
     /// At the end of line behind a chunk.
     DataEnd,
@@ -43,7 +45,7 @@ pub(crate) enum Chunked {
 /// What came of the body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// Octets of the content; the last ones if `end` is set.
+    /// Bytes of the content; the last ones if `end` is set.
     Data { data: Bytes, end: bool },
     /// The end, with trailers if there are any.
     End(Fields),
@@ -62,7 +64,7 @@ impl BodyReader {
         matches!(self, Self::Done)
     }
 
-    /// Octets that are still to come, if that is known.
+    /// Bytes that are still to come, if that is known.
     pub(crate) fn left(&self) -> Option<u64> {
         match self {
             Self::Length { left } => Some(*left),
@@ -71,8 +73,8 @@ impl BodyReader {
         }
     }
 
-    /// Takes the next piece off the front of `input`, of up to `window` octets (at least 1). `None` when there is none
-    /// yet.
+    /// Takes the next piece off the front of `input`, of up to `window` bytes (at least 1). `None`
+    /// when there is none yet.
     ///
     /// # Errors
     /// The rule that the framing breaks.
@@ -104,10 +106,10 @@ impl BodyReader {
             };
             match chunked {
                 Chunked::Size => {
-                    let Some((octets, size)) = size_line(input)? else {
+                    let Some((bytes, size)) = size_line(input)? else {
                         return Ok(None);
                     };
-                    input.advance(octets);
+                    input.advance(bytes);
                     *chunked = match size {
                         0 => Chunked::Trailers(Section::trailers()),
                         left => Chunked::Data { left },
@@ -146,7 +148,7 @@ impl BodyReader {
     }
 }
 
-/// Takes what there is of `left` octets, up to `window`.
+/// Takes what there is of `left` bytes, up to `window`.
 fn take(input: &mut BytesMut, left: &mut u64, window: usize) -> Option<Bytes> {
     let most = usize::try_from(*left).unwrap_or(usize::MAX);
     let len = input.len().min(window).min(most);
@@ -154,10 +156,11 @@ fn take(input: &mut BytesMut, left: &mut u64, window: usize) -> Option<Bytes> {
     (len > 0).then(|| input.split_to(len).freeze())
 }
 
-/// The length of the line at the front of `input` and the size that it says; `None` while it isn't whole.
+/// The length of the line at the front of `input` and the size that it says; `None` while it isn't
+/// whole.
 fn size_line(input: &[u8]) -> Result<Option<(usize, u64)>, Violation> {
     let seen = &input[..input.len().min(MAX_CHUNK_LINE)];
-    let Some(end) = seen.iter().position(|&octet| octet == b'\n') else {
+    let Some(end) = seen.iter().position(|&byte| byte == b'\n') else {
         return match seen.len() == MAX_CHUNK_LINE {
             true => Err(Violation::ChunkLineTooLong),
             false => Ok(None),
@@ -170,10 +173,11 @@ fn size_line(input: &[u8]) -> Result<Option<(usize, u64)>, Violation> {
 
 /// RFC 9112 §7.1: "chunk-size = 1*HEXDIG", with extensions behind it.
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    let digits = line.iter().take_while(|octet| octet.is_ascii_hexdigit());
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
     let (digits, extensions) = line.split_at(digits.count());
-    // RFC 9112 §7.1: "recipients MUST anticipate potentially large hexadecimal numerals and prevent parsing errors due to
-    // integer conversion overflows". 16 digits fit, and nobody has use for more, zeros in front included.
+    // RFC 9112 §7.1: "recipients MUST anticipate potentially large hexadecimal numerals and prevent
+    // parsing errors due to integer conversion overflows". 16 digits fit, and nobody has use for
+    // more, zeros in front included.
     if digits.is_empty() || digits.len() > 16 || !are_extensions(extensions) {
         return None;
     }
@@ -181,8 +185,9 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// RFC 9112 §7.1.1: "chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )". What they say is
-/// ignored, but "A recipient MUST ignore unrecognized chunk extensions" is no reason to take what is none.
+/// RFC 9112 §7.1.1: "chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )".
+/// What they say is ignored, but "A recipient MUST ignore unrecognized chunk extensions" is no
+/// reason to take what is none.
 fn are_extensions(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
         let Some(after) = skip_bws(rest).strip_prefix(b";") else {
@@ -203,28 +208,25 @@ fn are_extensions(mut rest: &[u8]) -> bool {
     true
 }
 
-fn skip_bws(octets: &[u8]) -> &[u8] {
-    let bws = octets.iter().take_while(|octet| b" \t".contains(octet));
-    &octets[bws.count()..]
+fn skip_bws(bytes: &[u8]) -> &[u8] {
+    let bws = bytes.iter().take_while(|byte| b" \t".contains(byte));
+    &bytes[bws.count()..]
 }
 
-fn skip_token(octets: &[u8]) -> Option<&[u8]> {
-    let len = octets
-        .iter()
-        .take_while(|octet| is_token(&[**octet]))
-        .count();
-    (len > 0).then(|| &octets[len..])
+fn skip_token(bytes: &[u8]) -> Option<&[u8]> {
+    let len = bytes.iter().take_while(|byte| is_token(&[**byte])).count();
+    (len > 0).then(|| &bytes[len..])
 }
 
 /// RFC 9110 §5.6.4: a quoted-string.
-fn skip_quoted(octets: &[u8]) -> Option<&[u8]> {
-    let text = |octet: u8| octet == b'\t' || (octet >= b' ' && octet != 0x7f);
-    let mut rest = octets.strip_prefix(b"\"")?;
+fn skip_quoted(bytes: &[u8]) -> Option<&[u8]> {
+    let text = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+    let mut rest = bytes.strip_prefix(b"\"")?;
     loop {
         rest = match rest {
             [b'"', rest @ ..] => return Some(rest),
             [b'\\', escaped, rest @ ..] if text(*escaped) => rest,
-            [octet, rest @ ..] if text(*octet) && *octet != b'\\' => rest,
+            [byte, rest @ ..] if text(*byte) && *byte != b'\\' => rest,
             _ => return None,
         };
     }

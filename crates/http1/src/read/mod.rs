@@ -1,4 +1,5 @@
-//! What comes in: heads, where they end, and bodies. What both kinds of heads have in common is here.
+//! What comes in: heads, where they end, and bodies. What both kinds of heads have in common is
+//! here.
 
 pub(crate) mod body;
 pub(crate) mod request;
@@ -11,10 +12,12 @@ use tidegate_proto::{Config, Fields, KnownName, Violation, may_be_trailer};
 use crate::exchange::Version;
 use body::BodyReader;
 
-/// Field lines that one head may have, whatever the configuration says: `httparse` wants a place for each beforehand.
+/// Field lines that one head may have, whatever the configuration says: `httparse` wants a place
+/// for each beforehand.
 const MAX_FIELD_LINES: usize = 512;
 
-/// Options that all Connection fields of a head may have. Each field's name is compared with each of them.
+/// Options that all Connection fields of a head may have. Each field's name is compared with each
+/// of them.
 const MAX_CONNECTION_OPTIONS: usize = 32;
 
 /// A request or a response.
@@ -26,21 +29,22 @@ pub(crate) enum Kind {
     Response,
 }
 
-/// Reads a trailer section that `Section` found to be whole, without the fields that are `nominated` to be about the connection.
+/// Reads a trailer section that `Section` found to be whole, without the fields that are
+/// `nominated` to be about the connection.
 ///
 /// # Errors
 /// The first rule that it breaks.
 pub(crate) fn parse_trailers(
-    octets: &[u8],
+    bytes: &[u8],
     nominated: &[Box<[u8]>],
     config: &Config,
 ) -> Result<Fields, Violation> {
     let mut fields = Fields::new();
-    if octets == b"\r\n" {
+    if bytes == b"\r\n" {
         return Ok(fields);
     }
     let mut places = vec![httparse::EMPTY_HEADER; MAX_FIELD_LINES];
-    let lines = match httparse::parse_headers(octets, &mut places) {
+    let lines = match httparse::parse_headers(bytes, &mut places) {
         Ok(httparse::Status::Complete((_, lines))) => lines,
         Ok(httparse::Status::Partial) => return Err(Violation::FieldLineInvalid),
         Err(error) => return Err(violation_of(error, Violation::FieldLineInvalid)),
@@ -50,8 +54,9 @@ pub(crate) fn parse_trailers(
         let name = line.name.to_ascii_lowercase();
         let known = KnownName::of(name.as_bytes());
         counts.count(known, config)?;
-        // What must not be there is left out: the message is whole, and it means nothing there.
-        // RFC 9110 §7.6.1: "remove any header or trailer field(s) from the message with the same name as the connection-option".
+        // What must not be there is left out: the message is whole, and it means nothing there. RFC
+        // 9110 §7.6.1: "remove any header or trailer field(s) from the message with the same name
+        // as the connection-option".
         let is_nominated = nominated.iter().any(|option| **option == *name.as_bytes());
         if may_be_trailer(known) && !is_nominated {
             fields.push(name, line.value);
@@ -143,13 +148,15 @@ impl<'a> ConnectionOptions<'a> {
             .collect()
     }
 
-    /// RFC 9112 §9.3, in its order: "close" ends; HTTP/1.1 goes on; HTTP/1.0 goes on with "keep-alive".
+    /// RFC 9112 §9.3, in its order: "close" ends; HTTP/1.1 goes on; HTTP/1.0 goes on with
+    /// "keep-alive".
     fn persistent(&self, is_http11: bool) -> bool {
         !self.names(b"close") && (is_http11 || self.names(b"keep-alive"))
     }
 }
 
-/// Whether a field is about this connection only, or is told otherwise than as a field (RFC 9110 §7.6.1).
+/// Whether a field is about this connection only, or is told otherwise than as a field (RFC 9110
+/// §7.6.1).
 fn is_about_the_connection(known: Option<KnownName>) -> bool {
     matches!(
         known,
@@ -176,10 +183,11 @@ impl<'a> Framing<'a> {
     /// Notes a field line, if it is about the message's end.
     fn note(&mut self, line: &httparse::Header<'a>) -> Result<(), Violation> {
         if line.name.eq_ignore_ascii_case("content-length") {
-            // RFC 9112 §6.3: framing is invalid "unless the field value can be successfully parsed as a comma-separated list …, all
-            // values in the list are valid, and all values in the list are the same (in which case, the message is processed with
-            // that single value". Two lines are such a list (RFC 9110 §5.3). It goes on as that single value.
-            for member in line.value.split(|&octet| octet == b',').map(trim_ows) {
+            // RFC 9112 §6.3: framing is invalid "unless the field value can be successfully parsed
+            // as a comma-separated list …, all values in the list are valid, and all values in the
+            // list are the same (in which case, the message is processed with that single value".
+            // Two lines are such a list (RFC 9110 §5.3). It goes on as that single value.
+            for member in line.value.split(|&byte| byte == b',').map(trim_ows) {
                 if self
                     .content_length
                     .replace(member)
@@ -190,7 +198,7 @@ impl<'a> Framing<'a> {
             }
         } else if line.name.eq_ignore_ascii_case("transfer-encoding") {
             let codings = self.codings.get_or_insert_default();
-            codings.extend(line.value.split(|&octet| octet == b',').map(trim_ows));
+            codings.extend(line.value.split(|&byte| byte == b',').map(trim_ows));
         }
         Ok(())
     }
@@ -209,21 +217,23 @@ impl<'a> Framing<'a> {
         let Some(codings) = &self.codings else {
             return self.content_length.map(content_length).transpose();
         };
-        // RFC 9112 §6.1: "A server or client that receives an HTTP/1.0 message containing a Transfer-Encoding header
-        // field MUST treat the message as if the framing is faulty".
+        // RFC 9112 §6.1: "A server or client that receives an HTTP/1.0 message containing a
+        // Transfer-Encoding header field MUST treat the message as if the framing is faulty".
         if !is_http11 {
             return Err(Violation::TransferEncodingBeforeHttp11);
         }
-        // RFC 9112 §6.1: "A server MAY reject a request that contains both Content-Length and Transfer-Encoding". §6.3 says of
-        // any message with both that it "ought to be handled as an error".
+        // RFC 9112 §6.1: "A server MAY reject a request that contains both Content-Length and
+        // Transfer-Encoding". §6.3 says of any message with both that it "ought to be handled as an
+        // error".
         if self.content_length.is_some() {
             return Err(Violation::ContentLengthWithTransferEncoding);
         }
         let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
         match codings[..] {
             [coding] if is_chunked(&coding) => Ok(Some(BodyReader::chunked(options.nominated()))),
-            // RFC 9112 §6.1: "A server that receives a request message with a transfer coding it does not understand
-            // SHOULD respond with 501 (Not Implemented)." Chunked must be there once, and last.
+            // RFC 9112 §6.1: "A server that receives a request message with a transfer coding it
+            // does not understand SHOULD respond with 501 (Not Implemented)." Chunked must be there
+            // once, and last.
             [ref others @ .., last]
                 if is_chunked(&last)
                     && others
@@ -232,15 +242,17 @@ impl<'a> Framing<'a> {
             {
                 Err(Violation::TransferCodingUnknown)
             }
-            // RFC 9112 §6.3: "If a Transfer-Encoding header field is present in a request and the chunked transfer
-            // coding is not the final encoding, … the server MUST respond with the 400 (Bad Request) status code". A response
-            // would last until the connection's end, but nobody here could read it.
+            // RFC 9112 §6.3: "If a Transfer-Encoding header field is present in a request and the
+            // chunked transfer coding is not the final encoding, … the server MUST respond with the
+            // 400 (Bad Request) status code". A response would last until the connection's end, but
+            // nobody here could read it.
             _ => Err(Violation::TransferEncodingNotChunked),
         }
     }
 }
 
-/// RFC 9110 §8.6: "Content-Length = 1*DIGIT". A zero in front is legal and refused: some read octal.
+/// RFC 9110 §8.6: "Content-Length = 1*DIGIT". A zero in front is legal and refused: some read
+/// octal.
 fn content_length(digits: &[u8]) -> Result<BodyReader, Violation> {
     let is_number =
         digits.iter().all(u8::is_ascii_digit) && (digits.len() == 1 || !digits.starts_with(b"0"));
@@ -254,10 +266,10 @@ fn content_length(digits: &[u8]) -> Result<BodyReader, Violation> {
     }
 }
 
-/// The members of a comma-separated list. RFC 9110 §5.6.1.2: "A recipient MUST parse and ignore a reasonable number of empty list
-/// elements".
+/// The members of a comma-separated list. RFC 9110 §5.6.1.2: "A recipient MUST parse and ignore a
+/// reasonable number of empty list elements".
 fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let members = list.split(|&octet| octet == b',').map(<[u8]>::trim_ascii);
+    let members = list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
     members.filter(|member| !member.is_empty())
 }
 
@@ -267,15 +279,15 @@ fn has_member(list: &[u8], member: &[u8]) -> bool {
 }
 
 /// RFC 9110 §5.6.3: "OWS = *( SP / HTAB )". Other whitespace is a part of what is said.
-fn trim_ows(mut octets: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = octets {
-        octets = rest;
+fn trim_ows(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
     }
-    octets
+    bytes
 }
 
 /// RFC 9110 §5.6.2.
-fn is_token(octets: &[u8]) -> bool {
-    let tchar = |octet: &u8| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(octet);
-    !octets.is_empty() && octets.iter().all(tchar)
+fn is_token(bytes: &[u8]) -> bool {
+    let tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !bytes.is_empty() && bytes.iter().all(tchar)
 }

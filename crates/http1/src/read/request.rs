@@ -1,4 +1,4 @@
-//! A request's head: octets to a `RequestHead`, and how its body is framed.
+//! A request's head: bytes to a `RequestHead`, and how its body is framed.
 
 use std::mem::MaybeUninit;
 
@@ -19,7 +19,8 @@ use crate::upgrade::{self, Upgrade};
 /// What a head says.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// The same as HTTP/2 would have brought it: pseudo-fields, lower case, nothing that is about the connection.
+    /// The same as HTTP/2 would have brought it: pseudo-fields, lower case, nothing that is about
+    /// the connection.
     pub(crate) head: RequestHead,
     pub(crate) body: BodyReader,
     pub(crate) version: Version,
@@ -43,18 +44,18 @@ pub(crate) struct Offers {
 /// # Errors
 /// The first rule that it breaks.
 pub(crate) fn parse(
-    octets: &[u8],
+    bytes: &[u8],
     scheme: &str,
     offers: Offers,
     config: &Config,
 ) -> Result<Request, Violation> {
-    let target = target_of(octets)?;
+    let target = target_of(bytes)?;
     if !target.is_ascii() {
-        return parse(&with_ascii_target(octets, target)?, scheme, offers, config);
+        return parse(&with_ascii_target(bytes, target)?, scheme, offers, config);
     }
     let mut places = [const { MaybeUninit::uninit() }; MAX_FIELD_LINES];
     let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(octets, &mut places) {
+    match parsed.parse_with_uninit_headers(bytes, &mut places) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(Violation::RequestLineInvalid),
         Err(error) => return Err(violation_of(error, Violation::RequestLineInvalid)),
@@ -67,9 +68,9 @@ pub(crate) fn parse(
     let options = ConnectionOptions::of(parsed.headers)?;
     let said = Said::of(parsed.headers)?;
 
-    // RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that
-    // lacks a Host header field and to any request message that contains more than one Host header field line or a Host
-    // header field with an invalid field value."
+    // RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1
+    // request message that lacks a Host header field and to any request message that contains more
+    // than one Host header field line or a Host header field with an invalid field value."
     if is_http11 && said.host.is_none() {
         return Err(Violation::HostMissing);
     }
@@ -80,15 +81,15 @@ pub(crate) fn parse(
         .framing
         .body(is_http11, &options)?
         .unwrap_or(BodyReader::Done);
-    // RFC 9110 §7.8: "A server that receives an Upgrade header field in an HTTP/1.0 request MUST ignore that Upgrade
-    // field", and one that Connection doesn't name was meant for somebody else.
+    // RFC 9110 §7.8: "A server that receives an Upgrade header field in an HTTP/1.0 request MUST
+    // ignore that Upgrade field", and one that Connection doesn't name was meant for somebody else.
     let asks = is_http11 && body.is_done() && options.names(b"upgrade");
     let upgrade = match asks {
         true => said.upgrade(method, &options, offers),
         false => None,
     };
 
-    let mut fields = Fields::with_capacity(parsed.headers.len() + 5, octets.len());
+    let mut fields = Fields::with_capacity(parsed.headers.len() + 5, bytes.len());
     // RFC 8441 §5 has the one and RFC 6455 §4.1 the other; here both are the same request.
     let protocol = matches!(upgrade, Some(Upgrade::WebSocket { .. })).then_some("websocket");
     push_pseudo_fields(
@@ -103,7 +104,7 @@ pub(crate) fn parse(
     let mut name = Vec::with_capacity(32);
     for line in parsed.headers.iter() {
         name.clear();
-        name.extend(line.name.bytes().map(|octet| octet.to_ascii_lowercase()));
+        name.extend(line.name.bytes().map(|byte| byte.to_ascii_lowercase()));
         let known = KnownName::of(&name);
         counts.count(known, config)?;
         let value = match known {
@@ -116,15 +117,15 @@ pub(crate) fn parse(
                 true => b"trailers",
                 false => continue,
             },
-            // RFC 9110 §10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore
-            // that expectation."
+            // RFC 9110 §10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0
+            // request MUST ignore that expectation."
             Some(KnownName::EXPECT) if !is_http11 => continue,
             // RFC 9110 §8.6: it is how long the content is, and a tunnel has none.
             Some(KnownName::CONTENT_LENGTH) if protocol.is_some() => continue,
             // RFC 8441 §5: the key and its answer are not a part of the request.
             None if protocol.is_some() && name == upgrade::KEY => continue,
-            // RFC 9110 §7.6.1: a field that Connection names is removed before the message is forwarded. One that says
-            // where the message ends is no business of Connection's.
+            // RFC 9110 §7.6.1: a field that Connection names is removed before the message is
+            // forwarded. One that says where the message ends is no business of Connection's.
             known if known != Some(KnownName::CONTENT_LENGTH) && options.names(&name) => continue,
             _ => line.value,
         };
@@ -152,22 +153,24 @@ pub(crate) fn parse(
     })
 }
 
-/// The same head, with a target in ASCII. Only a path and a query may have other bytes; in an authority, Host has none either.
-fn with_ascii_target(octets: &[u8], target: &[u8]) -> Result<Vec<u8>, Violation> {
+/// The same head, with a target in ASCII. Only a path and a query may have other bytes; in an
+/// authority, Host has none either.
+fn with_ascii_target(bytes: &[u8], target: &[u8]) -> Result<Vec<u8>, Violation> {
     let path = match target {
         [b'/', ..] => target,
         _ => split_absolute(target).ok_or(Violation::TargetInvalid)?.1,
     };
-    let method = octets.iter().position(|&octet| octet == b' ');
+    let method = bytes.iter().position(|&byte| byte == b' ');
     let end = method.map_or(0, |method| method + 1) + target.len();
-    let (before, behind) = (&octets[..end - path.len()], &octets[end..]);
+    let (before, behind) = (&bytes[..end - path.len()], &bytes[end..]);
     Ok([before, &ascii_target(path), behind].concat())
 }
 
-/// RFC 9112 §3: "request-line = method SP request-target SP HTTP-version", of which this is the target.
-fn target_of(octets: &[u8]) -> Result<&[u8], Violation> {
-    let line = octets.split(|&octet| octet == b'\r').next();
-    let mut words = line.unwrap_or_default().split(|&octet| octet == b' ');
+/// RFC 9112 §3: "request-line = method SP request-target SP HTTP-version", of which this is the
+/// target.
+fn target_of(bytes: &[u8]) -> Result<&[u8], Violation> {
+    let line = bytes.split(|&byte| byte == b'\r').next();
+    let mut words = line.unwrap_or_default().split(|&byte| byte == b' ');
     let (method, target) = (words.next(), words.next());
     let (Some(b"HTTP/1.1" | b"HTTP/1.0"), None) = (words.next(), words.next()) else {
         return Err(wrong_request_line(line.unwrap_or_default()));
@@ -178,10 +181,11 @@ fn target_of(octets: &[u8]) -> Result<&[u8], Violation> {
     }
 }
 
-/// RFC 9112 §2.3: "HTTP-version = HTTP-name "/" DIGIT "." DIGIT". Another version is no mistake, but not for us. That goes
-/// for 1.2 to 1.9 too, which RFC 9110 §2.5 would rather have taken for 1.1: there are none.
+/// RFC 9112 §2.3: "HTTP-version = HTTP-name "/" DIGIT "." DIGIT". Another version is no mistake,
+/// but not for us. That goes for 1.2 to 1.9 too, which RFC 9110 §2.5 would rather have taken for
+/// 1.1: there are none.
 fn wrong_request_line(line: &[u8]) -> Violation {
-    let words: Vec<&[u8]> = line.split(|&octet| octet == b' ').collect();
+    let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     match words[..] {
         [
             _,
@@ -245,8 +249,8 @@ impl<'a> Said<'a> {
         }
         // What follows CONNECT may have been meant for its tunnel.
         if offers.h2c && method != "CONNECT" && asks(b"h2c") && options.names(b"http2-settings") {
-            // RFC 7540 §3.2.1: "A server MUST NOT upgrade the connection to HTTP/2 if this header field is not present or if
-            // more than one is present."
+            // RFC 7540 §3.2.1: "A server MUST NOT upgrade the connection to HTTP/2 if this header
+            // field is not present or if more than one is present."
             if let [settings] = self.http2_settings[..] {
                 return upgrade::settings(settings).map(|settings| Upgrade::Http2 { settings });
             }

@@ -1,4 +1,4 @@
-//! A response's head: octets to a `ResponseHead`, and how its body is framed.
+//! A response's head: bytes to a `ResponseHead`, and how its body is framed.
 
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::upgrade;
 /// What a head says.
 #[derive(Debug)]
 pub(crate) struct Response {
-    /// The same as HTTP/2 would have brought it: `:status`, lower case, nothing that is about the connection.
+    /// The same as HTTP/2 would have brought it: `:status`, lower case, nothing that is about the
+    /// connection.
     pub(crate) head: ResponseHead,
     pub(crate) version: Version,
     pub(crate) body: BodyReader,
@@ -43,14 +44,14 @@ pub(crate) struct Asked<'a> {
 /// # Errors
 /// The first rule that it breaks.
 pub(crate) fn parse(
-    octets: &[u8],
+    bytes: &[u8],
     asked: Asked<'_>,
     config: &Config,
 ) -> Result<Response, Violation> {
     let mut places = [const { MaybeUninit::uninit() }; MAX_FIELD_LINES];
     let mut parsed = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
-    match parser.parse_response_with_uninit_headers(&mut parsed, octets, &mut places) {
+    match parser.parse_response_with_uninit_headers(&mut parsed, bytes, &mut places) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(Violation::StatusLineInvalid),
         Err(error) => return Err(violation_of(error, Violation::StatusLineInvalid)),
@@ -77,14 +78,14 @@ pub(crate) fn parse(
         } else if is(b"keep-alive") {
             keep_alive = timeout_of(line.value);
         } else if !opens_tunnel {
-            // RFC 9110 §9.3.6: "A client MUST ignore any Content-Length or Transfer-Encoding header fields received in a
-            // successful response to CONNECT."
+            // RFC 9110 §9.3.6: "A client MUST ignore any Content-Length or Transfer-Encoding header
+            // fields received in a successful response to CONNECT."
             framing.note(line)?;
         }
     }
     if switches {
-        // RFC 6455 §4.1: the client MUST fail the connection unless all of that is as it should be. Upgrade is no list
-        // here.
+        // RFC 6455 §4.1: the client MUST fail the connection unless all of that is as it should be.
+        // Upgrade is no list here.
         let to_websocket =
             matches!(upgrades[..], [protocol] if protocol.eq_ignore_ascii_case(b"websocket"));
         let as_asked = to_websocket
@@ -94,7 +95,8 @@ pub(crate) fn parse(
             return Err(Violation::UpgradeInvalid);
         }
     }
-    // RFC 9112 §6.3, in its order; but what goes through a tunnel is no body, and a 204 opens one too.
+    // RFC 9112 §6.3, in its order; but what goes through a tunnel is no body, and a 204 opens one
+    // too.
     let body = if opens_tunnel {
         BodyReader::UntilEnd
     } else if asked.head_request || matches!(status, 100..200 | 204 | 304) {
@@ -105,7 +107,7 @@ pub(crate) fn parse(
             .unwrap_or(BodyReader::UntilEnd)
     };
 
-    let mut fields = Fields::with_capacity(parsed.headers.len() + 1, octets.len());
+    let mut fields = Fields::with_capacity(parsed.headers.len() + 1, bytes.len());
     // RFC 8441 §5: what HTTP/1.1 says by 101, HTTP/2 says by 200.
     let status = if switches { 200 } else { status };
     let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
@@ -114,14 +116,15 @@ pub(crate) fn parse(
     let mut name = Vec::with_capacity(32);
     for line in parsed.headers.iter() {
         name.clear();
-        name.extend(line.name.bytes().map(|octet| octet.to_ascii_lowercase()));
+        name.extend(line.name.bytes().map(|byte| byte.to_ascii_lowercase()));
         let known = KnownName::of(&name);
         counts.count(known, config)?;
         let is_ours = is_about_the_connection(known)
             || known == Some(KnownName::TE)
             || known.is_none() && name == upgrade::ACCEPT;
         let is_length = known == Some(KnownName::CONTENT_LENGTH);
-        // RFC 9112 §6.3: what says how long a body would be counts for nothing where there is none, or a tunnel.
+        // RFC 9112 §6.3: what says how long a body would be counts for nothing where there is none,
+        // or a tunnel.
         if is_ours || (is_length && opens_tunnel) || (!is_length && options.names(&name)) {
             continue;
         }
@@ -136,8 +139,9 @@ pub(crate) fn parse(
         return Err(Violation::HeaderListTooLarge);
     }
     let is_endless = matches!(body, BodyReader::UntilEnd);
-    // RFC 9112 §6.1: an HTTP/1.0 message with Transfer-Encoding has faulty framing, even where there is no body. RFC 9110 §8.6, RFC
-    // 9112 §6.1: a 1xx or 204 has neither field. If a body does follow, it would be the response to the next request.
+    // RFC 9112 §6.1: an HTTP/1.0 message with Transfer-Encoding has faulty framing, even where
+    // there is no body. RFC 9110 §8.6, RFC 9112 §6.1: a 1xx or 204 has neither field. If a body
+    // does follow, it would be the response to the next request.
     let announces = matches!(status, 100..200 | 204) && framing.announces_body();
     let is_faulty = announces || !is_http11 && framing.codings.is_some();
     Ok(Response {

@@ -1,7 +1,8 @@
-//! Where a head or a trailer section ends: its lines, looked at as they come, each octet once.
+//! Where a head or a trailer section ends: its lines, looked at as they come, each byte once.
 //!
-//! `httparse` takes a lone LF for a line's end. RFC 9112 §2.2 allows that ("a recipient MAY recognize a single LF as a
-//! line terminator"), and where the next hop doesn't, a request is smuggled. So lines are checked here first.
+//! `httparse` takes a lone LF for a line's end. RFC 9112 §2.2 allows that ("a recipient MAY
+//! recognize a single LF as a line terminator"), and where the next hop doesn't, a request is
+//! smuggled. So lines are checked here first.
 
 use tidegate_proto::Violation;
 
@@ -10,7 +11,7 @@ use super::Kind;
 /// A section of lines that has not ended yet.
 #[derive(Debug)]
 pub(crate) struct Section {
-    /// Octets that were looked at.
+    /// Bytes that were looked at.
     scanned: usize,
     /// Where the present line begins.
     line: usize,
@@ -40,15 +41,15 @@ impl Section {
         }
     }
 
-    /// Looks at what is new in `input`, which begins where the section begins. Returns the section's length once it is
-    /// whole, the empty line at its end included.
+    /// Looks at what is new in `input`, which begins where the section begins. Returns the
+    /// section's length once it is whole, the empty line at its end included.
     ///
     /// # Errors
-    /// The first line that is no line, or a section longer than `limit` octets.
+    /// The first line that is no line, or a section longer than `limit` bytes.
     pub(crate) fn scan(&mut self, input: &[u8], limit: usize) -> Result<Option<usize>, Violation> {
         loop {
             let rest = &input[self.scanned..];
-            let Some(end) = rest.iter().position(|&octet| octet == b'\n') else {
+            let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
                 self.scanned = input.len();
                 return match input.len() > limit {
                     true => Err(self.too_long()),
@@ -73,9 +74,10 @@ impl Section {
     /// Checks a line without its LF.
     fn check_line(&self, line: &[u8]) -> Result<(), Violation> {
         let first = self.head_of.filter(|_| self.lines == 0);
-        // RFC 9112 §2.2: "the line terminator for the start-line and fields is the sequence CRLF"; a CR elsewhere is
-        // "invalid", or to be replaced by SP, which the next hop may do otherwise.
-        match line.iter().position(|&octet| octet == b'\r') {
+        // RFC 9112 §2.2: "the line terminator for the start-line and fields is the sequence CRLF";
+        // a CR elsewhere is "invalid", or to be replaced by SP, which the next hop may do
+        // otherwise.
+        match line.iter().position(|&byte| byte == b'\r') {
             Some(0) if line.len() == 1 && first.is_some() => Err(match first {
                 Some(Kind::Response) => Violation::StatusLineInvalid,
                 _ => Violation::RequestLineInvalid,
@@ -83,9 +85,10 @@ impl Section {
             Some(at) if at + 1 == line.len() => Ok(()),
             _ => Err(Violation::LineEndInvalid),
         }?;
-        // RFC 9112 §5.2: "A server that receives an obs-fold in a request message … MUST either reject the message by
-        // sending a 400 … or replace each received obs-fold"; a gateway that receives one in a response MUST "discard the
-        // message and replace it with a 502", or replace them. §2.2 says the same of whitespace behind the start-line.
+        // RFC 9112 §5.2: "A server that receives an obs-fold in a request message … MUST either
+        // reject the message by sending a 400 … or replace each received obs-fold"; a gateway that
+        // receives one in a response MUST "discard the message and replace it with a 502", or
+        // replace them. §2.2 says the same of whitespace behind the start-line.
         match line.first() {
             Some(b' ' | b'\t') if first.is_none() => Err(Violation::FieldLineFolded),
             _ => Ok(()),
@@ -104,8 +107,8 @@ impl Section {
 mod tests {
     use super::*;
 
-    fn whole(octets: &[u8], limit: usize) -> Result<Option<usize>, Violation> {
-        Section::head(Kind::Request).scan(octets, limit)
+    fn whole(bytes: &[u8], limit: usize) -> Result<Option<usize>, Violation> {
+        Section::head(Kind::Request).scan(bytes, limit)
     }
 
     #[test]
@@ -138,12 +141,12 @@ mod tests {
             ),
             (b"\r\n", Violation::RequestLineInvalid),
         ];
-        for (octets, violation) in cases {
+        for (bytes, violation) in cases {
             assert_eq!(
-                whole(octets, 100),
+                whole(bytes, 100),
                 Err(violation),
                 "{}",
-                octets.escape_ascii()
+                bytes.escape_ascii()
             );
         }
     }

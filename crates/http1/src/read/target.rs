@@ -2,7 +2,8 @@
 
 use tidegate_proto::{Fields, KnownName, Violation, is_authority};
 
-/// Writes the pseudo-fields of a request, as HTTP/2 would have them: those of an extended CONNECT if it asks for `protocol`.
+/// Writes the pseudo-fields of a request, as HTTP/2 would have them: those of an extended CONNECT
+/// if it asks for `protocol`.
 ///
 /// # Errors
 /// A target that is in none of the four forms, or in one that the method doesn't have.
@@ -14,8 +15,8 @@ pub(crate) fn push_pseudo_fields(
     scheme: &str,
     protocol: Option<&str>,
 ) -> Result<(), Violation> {
-    // RFC 9112 §3.2: no form of the target has a fragment. Servers that cut it off and servers that don't take different
-    // paths for the same octets (CVE-2023-45539).
+    // RFC 9112 §3.2: no form of the target has a fragment. Servers that cut it off and servers that
+    // don't take different paths for the same bytes (CVE-2023-45539).
     if target.contains(&b'#') {
         return Err(Violation::TargetInvalid);
     }
@@ -48,8 +49,8 @@ pub(crate) fn push_pseudo_fields(
         return Ok(());
     }
     let (authority, path) = split_absolute(target).ok_or(Violation::TargetInvalid)?;
-    // RFC 9112 §3.2.2: "the origin server MUST ignore the received Host header field (if any) and instead use the host
-    // information of the request-target".
+    // RFC 9112 §3.2.2: "the origin server MUST ignore the received Host header field (if any) and
+    // instead use the host information of the request-target".
     fields.push_known(KnownName::AUTHORITY, authority);
     match path.first() {
         Some(b'/') => fields.push_known(KnownName::PATH, path),
@@ -63,7 +64,7 @@ pub(crate) fn push_pseudo_fields(
 
 /// RFC 9112 §3.2.2: absolute-form, cut into authority and the rest.
 pub(super) fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = target.iter().position(|&octet| octet == b':')?;
+    let colon = target.iter().position(|&byte| byte == b':')?;
     let (scheme, rest) = target.split_at(colon);
     // RFC 3986 §3.1: schemes are case-insensitive. Others than these two name nothing that is here.
     if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
@@ -72,7 +73,7 @@ pub(super) fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = rest.strip_prefix(b"://")?;
     let end = rest
         .iter()
-        .position(|octet| matches!(octet, b'/' | b'?'))
+        .position(|byte| matches!(byte, b'/' | b'?'))
         .unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     is_authority(authority).then_some((authority, path))

@@ -12,7 +12,7 @@ use tidegate_proto::{Fields, may_be_trailer};
 pub(crate) enum Framing {
     /// There is none: HEAD, 1xx, 204, 304; requests without content.
     None,
-    /// So many octets are still to be sent.
+    /// So many bytes are still to be sent.
     Length { left: u64 },
     /// In chunks: HTTP/1.1 without a known length.
     Chunked,
@@ -20,10 +20,10 @@ pub(crate) enum Framing {
     UntilEnd,
 }
 
-/// Writes the line in front of a chunk of so many octets, at least 1. CRLF goes behind it.
-pub(crate) fn write_chunk_size(out: &mut Vec<u8>, octets: usize) {
+/// Writes the line in front of a chunk of so many bytes, at least 1. CRLF goes behind it.
+pub(crate) fn write_chunk_size(out: &mut Vec<u8>, bytes: usize) {
     // Writing to a `Vec` can't fail.
-    let _ = write!(out, "{octets:x}\r\n");
+    let _ = write!(out, "{bytes:x}\r\n");
 }
 
 /// Writes the last chunk and the trailers (RFC 9112 §7.1).

@@ -14,16 +14,17 @@ pub(crate) fn write_head(
 ) {
     let (method, target) = match head.protocol() {
         // RFC 6455 §4.1: "The method of the request MUST be GET".
-        Some(_) => (&b"GET"[..], head.path_octets()),
+        Some(_) => (&b"GET"[..], head.path_bytes()),
         // RFC 9112 §3.2.3: authority-form is CONNECT's.
-        None if head.method_octets() == b"CONNECT" => (&b"CONNECT"[..], head.authority_octets()),
-        None => (head.method_octets(), head.path_octets()),
+        None if head.method_bytes() == b"CONNECT" => (&b"CONNECT"[..], head.authority_bytes()),
+        None => (head.method_bytes(), head.path_bytes()),
     };
     for word in [method, b" ", target, b" HTTP/1.1\r\n"] {
         out.extend_from_slice(word);
     }
-    // RFC 9110 §7.2: "A user agent that sends Host SHOULD send it as the first field", and it MUST be there, even if empty.
-    write_field(out, b"host", head.authority_octets());
+    // RFC 9110 §7.2: "A user agent that sends Host SHOULD send it as the first field", and it MUST
+    // be there, even if empty.
+    write_field(out, b"host", head.authority_bytes());
     let mut te = false;
     let mut crumbs = false;
     for field in head.headers() {
@@ -41,7 +42,8 @@ pub(crate) fn write_head(
         }
     }
     if crumbs && let Some(cookie) = head.cookie() {
-        // RFC 9113 §8.2.3: crumbs "MUST be concatenated … before being passed into a non-HTTP/2 context".
+        // RFC 9113 §8.2.3: crumbs "MUST be concatenated … before being passed into a non-HTTP/2
+        // context".
         write_field(out, b"cookie", &cookie);
     }
     if let Some(length) = length {
@@ -59,22 +61,24 @@ pub(crate) fn write_head(
     });
 }
 
-/// Whether a request line can say what the head is about. RFC 9112 §3.2.1: "origin-form = absolute-path [ "?" query ]".
-/// That has no place for a fragment, nor for a scheme: of others than these two, HTTP/2 lets path and authority be
-/// anything.
+/// Whether a request line can say what the head is about. RFC 9112 §3.2.1: "origin-form =
+/// absolute-path [ "?" query ]". That has no place for a fragment, nor for a scheme: of others than
+/// these two, HTTP/2 lets path and authority be anything.
 pub(crate) fn has_target(head: &RequestHead) -> bool {
-    let is_tunnel = head.protocol().is_none() && head.method_octets() == b"CONNECT";
+    let is_tunnel = head.protocol().is_none() && head.method_bytes() == b"CONNECT";
     let scheme = head.scheme();
     let is_web = scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http");
-    is_tunnel || (is_web && !head.path_octets().contains(&b'#'))
+    is_tunnel || (is_web && !head.path_bytes().contains(&b'#'))
 }
 
-/// Whether a method that says nothing of content anticipates some: RFC 9110 §8.6 wants "content-length: 0" with it then.
+/// Whether a method that says nothing of content anticipates some: RFC 9110 §8.6 wants
+/// "content-length: 0" with it then.
 pub(crate) fn anticipates_content(method: &[u8]) -> bool {
     matches!(method, b"POST" | b"PUT" | b"PATCH")
 }
 
-/// The key of a request for a WebSocket. RFC 6455 §11.3.1: it "MUST NOT appear more than once in an HTTP request."
+/// The key of a request for a WebSocket. RFC 6455 §11.3.1: it "MUST NOT appear more than once in an
+/// HTTP request."
 pub(crate) fn websocket_key(head: &RequestHead) -> Option<&[u8]> {
     let mut keys = head.headers().filter(|field| field.name == upgrade::KEY);
     let key = keys.next()?;

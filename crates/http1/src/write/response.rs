@@ -29,7 +29,8 @@ pub(crate) fn write_head(
         match field.known {
             // Framing is ours.
             Some(KnownName::CONTENT_LENGTH) => {}
-            // RFC 9110 §6.6.2: the field names what "the sender anticipates sending as trailer fields", and only chunks can be followed by any.
+            // RFC 9110 §6.6.2: the field names what "the sender anticipates sending as trailer
+            // fields", and only chunks can be followed by any.
             Some(KnownName::TRAILER) if framing != Framing::Chunked => {}
             _ => write_field(out, field.name, field.value),
         }
@@ -51,7 +52,8 @@ pub(crate) fn write_head(
 pub(crate) fn write_interim_head(out: &mut Vec<u8>, head: &ResponseHead) {
     write_status_line(out, head.status());
     for field in head.headers() {
-        // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx".
+        // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with
+        // a status code of 1xx".
         if field.known != Some(KnownName::CONTENT_LENGTH) {
             write_field(out, field.name, field.value);
         }
@@ -59,13 +61,14 @@ pub(crate) fn write_interim_head(out: &mut Vec<u8>, head: &ResponseHead) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the head that grants a WebSocket (RFC 6455 §4.2.2). What comes behind it goes through the tunnel.
+/// Writes the head that grants a WebSocket (RFC 6455 §4.2.2). What comes behind it goes through the
+/// tunnel.
 pub(crate) fn write_websocket_head(out: &mut Vec<u8>, head: &ResponseHead, accept: &str) {
     write_switching(out, b"websocket");
     write_field(out, upgrade::ACCEPT, accept.as_bytes());
     for field in head.headers() {
-        // A tunnel has no length. RFC 6455 §11.3.3: Sec-WebSocket-Accept "MUST NOT appear more than once in an HTTP
-        // response."
+        // A tunnel has no length. RFC 6455 §11.3.3: Sec-WebSocket-Accept "MUST NOT appear more than
+        // once in an HTTP response."
         if field.known != Some(KnownName::CONTENT_LENGTH) && field.name != upgrade::ACCEPT {
             write_field(out, field.name, field.value);
         }
@@ -86,15 +89,17 @@ fn write_switching(out: &mut Vec<u8>, protocol: &[u8]) {
     write_field(out, b"upgrade", protocol);
 }
 
-/// Writes what a client gets that can't be understood. Without content, since its request may have been HEAD.
+/// Writes what a client gets that can't be understood. Without content, since its request may have
+/// been HEAD.
 pub(crate) fn write_refusal(out: &mut Vec<u8>, status: u16, date: Option<String>) {
     write_status_line(out, status);
-    // RFC 9110 §6.6.1: "An origin server with a clock … MUST generate a Date header field in all … 4xx (Client Error) responses".
+    // RFC 9110 §6.6.1: "An origin server with a clock … MUST generate a Date header field in all …
+    // 4xx (Client Error) responses".
     if let Some(date) = date {
         write_field(out, b"date", date.as_bytes());
     }
-    // RFC 9110 §15.6.4: "The server MAY send a Retry-After header field … to suggest an appropriate amount of time for the client
-    // to wait before retrying the request."
+    // RFC 9110 §15.6.4: "The server MAY send a Retry-After header field … to suggest an appropriate
+    // amount of time for the client to wait before retrying the request."
     if status == 503 {
         write_field(out, b"retry-after", b"1");
     }
@@ -102,8 +107,8 @@ pub(crate) fn write_refusal(out: &mut Vec<u8>, status: u16, date: Option<String>
 }
 
 fn write_status_line(out: &mut Vec<u8>, status: u16) {
-    // RFC 9110 §2.5: "a server SHOULD send a response version equal to the highest version to which the server is
-    // conformant", so 1.1 to clients of 1.0 too.
+    // RFC 9110 §2.5: "a server SHOULD send a response version equal to the highest version to which
+    // the server is conformant", so 1.1 to clients of 1.0 too.
     let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(&[digit(100), digit(10), digit(1), b' ']);
@@ -116,8 +121,8 @@ pub(crate) fn status_of(violation: Violation) -> u16 {
     match violation {
         // RFC 9110 §15.5.9: no complete request "within the time that it was prepared to wait".
         Violation::HeaderBlockTimedOut | Violation::BodyTimedOut | Violation::BodyTooSlow => 408,
-        // RFC 9112 §3: "A server that receives a request-target longer than any URI it wishes to parse MUST respond with
-        // a 414".
+        // RFC 9112 §3: "A server that receives a request-target longer than any URI it wishes to
+        // parse MUST respond with a 414".
         Violation::RequestLineTooLong => 414,
         // RFC 6585 §5.
         Violation::HeaderListTooLarge
@@ -129,7 +134,8 @@ pub(crate) fn status_of(violation: Violation) -> u16 {
     }
 }
 
-/// RFC 9110 §15, and the registry for the rest. A client "SHOULD ignore the reason-phrase content" (RFC 9112 §4).
+/// RFC 9110 §15, and the registry for the rest. A client "SHOULD ignore the reason-phrase content"
+/// (RFC 9112 §4).
 fn reason(status: u16) -> &'static str {
     match status {
         100 => "Continue",

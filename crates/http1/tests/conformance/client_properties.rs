@@ -179,8 +179,8 @@ impl Exchange {
             out.extend_from_slice(format!("{name}:\t{value} \r\n").as_bytes());
         }
         out.extend_from_slice(&match response.framing {
-            // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of …
-            // 204 (No Content)."
+            // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response
+            // with a status code of … 204 (No Content)."
             _ if self.status == 204 => b"\r\n".to_vec(),
             Framing::Whole | Framing::Promised => {
                 format!("Content-Length: {}\r\n\r\n", content.len()).into_bytes()
@@ -236,7 +236,7 @@ impl Sending {
         }
     }
 
-    /// The engine asks for so many octets.
+    /// The engine asks for so many bytes.
     fn go_on(&mut self, peer: &mut Peer, id: StreamId, want: usize) {
         let Some(mut piece) = self.pieces.pop_front() else {
             if self.trailers.is_empty() {
@@ -311,7 +311,7 @@ impl Owner {
                     self.present().content.extend_from_slice(&data);
                     self.present().ended = end;
                     let held = self.held.filter(|(of, _)| *of == id);
-                    self.held = Some((id, data.len() + held.map_or(0, |(_, octets)| octets)));
+                    self.held = Some((id, data.len() + held.map_or(0, |(_, bytes)| bytes)));
                     unanswered = Some((id, end));
                 }
                 Event::Trailers { id, fields } => {
@@ -330,37 +330,37 @@ impl Owner {
 
     /// Gives back what it was told; whether there was anything.
     fn consume(&mut self, peer: &mut Peer) -> bool {
-        let Some((id, octets)) = self.held.take() else {
+        let Some((id, bytes)) = self.held.take() else {
             return false;
         };
         if let Some(mut stream) = peer.conn.stream(id) {
-            stream.consume(octets);
+            stream.consume(bytes);
         }
         peer.settle();
-        octets > 0
+        bytes > 0
     }
 }
 
-/// Moves some octets along; whether there were any.
+/// Moves some bytes along; whether there were any.
 fn carry(from: &mut Peer, to: &mut Peer, most: usize) -> bool {
     let some = most.min(from.sent.len());
-    let octets: Vec<u8> = from.sent.drain(..some).collect();
-    to.send(&octets);
+    let bytes: Vec<u8> = from.sent.drain(..some).collect();
+    to.send(&bytes);
     some > 0
 }
 
-/// The owner of a client engine asks for each of these and gets these octets in pieces of these lengths, again and
-/// again. The transport ends behind them.
+/// The owner of a client engine asks for each of these and gets these bytes in pieces of these
+/// lengths, again and again. The transport ends behind them.
 fn told(exchanges: &[(Exchange, Vec<u8>)], cuts: &[usize]) -> Owner {
     let (mut owner, mut peer) = (Owner::default(), server());
     let mut cuts = cuts.iter().cycle();
-    for (exchange, octets) in exchanges {
+    for (exchange, bytes) in exchanges {
         if !peer.conn.can_open() {
             break;
         }
         owner.seen.push(Seen::default());
         peer.open(&request(exchange.method, "/"), Body::Empty);
-        let mut rest = &octets[..];
+        let mut rest = &bytes[..];
         while !rest.is_empty() {
             let cut = *cuts.next().expect("at least one");
             let (now, later) = rest.split_at(cut.min(rest.len()));
@@ -389,43 +389,44 @@ proptest! {
         if let Some(last) = exchanges.last_mut().filter(|_| until_end) {
             last.response.framing = Framing::UntilEnd;
         }
-        let octets = exchanges.iter().map(|exchange| (exchange.clone(), exchange.write_response()));
-        let octets: Vec<_> = octets.collect();
-        let owner = told(&octets, &cuts);
+        let bytes = exchanges.iter().map(|exchange| (exchange.clone(), exchange.write_response()));
+        let bytes: Vec<_> = bytes.collect();
+        let owner = told(&bytes, &cuts);
         let expected: Vec<_> = exchanges.iter().map(Exchange::expected_response).collect();
         prop_assert_eq!(owner.seen, expected);
     }
 
-    /// What isn't a response comes to the same end however it is cut: an octet of one is replaced, left out or doubled,
-    /// and perhaps the transport ends early.
+    /// What isn't a response comes to the same end however it is cut: a byte of one is replaced,
+    /// left out or doubled, and perhaps the transport ends early.
     #[test]
     fn broken_responses(
         exchanges in vec(exchange(), 1..4),
         which in any::<prop::sample::Index>(),
         at in any::<prop::sample::Index>(),
-        octet in prop::sample::select(b"\0\t\n\r :;,=/x019\x7f\xff".to_vec()),
+        byte in prop::sample::select(b"\0\t\n\r :;,=/x019\x7f\xff".to_vec()),
         change in 0..4,
         cuts in vec(1..100_usize, 1..8),
     ) {
-        let octets = exchanges.iter().map(|exchange| (exchange.clone(), exchange.write_response()));
-        let mut octets: Vec<_> = octets.collect();
-        let (_, broken) = &mut octets[which.index(exchanges.len())];
+        let bytes = exchanges.iter().map(|exchange| (exchange.clone(), exchange.write_response()));
+        let mut bytes: Vec<_> = bytes.collect();
+        let (_, broken) = &mut bytes[which.index(exchanges.len())];
         let at = at.index(broken.len());
         match change {
-            0 => broken[at] = octet,
+            0 => broken[at] = byte,
             1 => { broken.remove(at); }
             2 => broken.insert(at, broken[at]),
             _ => broken.truncate(at),
         }
-        let whole = told(&octets, &[usize::MAX]);
-        let pieces = told(&octets, &cuts);
+        let whole = told(&bytes, &[usize::MAX]);
+        let pieces = told(&bytes, &cuts);
         prop_assert_eq!(whole.seen, pieces.seen);
         prop_assert_eq!(whole.closed, pieces.closed);
     }
 
-    /// No octets make the engine panic or tell a second end, whatever was asked; and cutting them changes nothing.
+    /// No bytes make the engine panic or tell a second end, whatever was asked; and cutting them
+    /// changes nothing.
     #[test]
-    fn any_octets(
+    fn any_bytes(
         pieces in vec(prop_oneof![
             vec(prop::sample::select(b"HTTP/1.1 2034\r\n: a0;\0".to_vec()), 0..40),
             prop::sample::select(vec![
@@ -445,7 +446,7 @@ proptest! {
         in_order: bool,
         cut in 1..50_usize,
     ) {
-        let octets = pieces.concat();
+        let bytes = pieces.concat();
         let head = match asked {
             0 => a_get(),
             1 => request("HEAD", "/"),
@@ -455,12 +456,12 @@ proptest! {
                 .field("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
         };
         let mut stories = Vec::new();
-        for cut in [cut, octets.len().max(1)] {
+        for cut in [cut, bytes.len().max(1)] {
             let (mut owner, mut peer) = (Owner::default(), server());
             owner.seen.push(Seen::default());
             peer.open(&head, Body::Empty);
-            for octets in octets.chunks(cut) {
-                peer.send(octets);
+            for bytes in bytes.chunks(cut) {
+                peer.send(bytes);
                 // Nobody writes into a tunnel here.
                 peer.events.retain(|event| !matches!(event, Event::Writable { .. }));
                 owner.handle(&mut peer);
@@ -475,8 +476,9 @@ proptest! {
         prop_assert_eq!(&stories[0], &stories[1]);
     }
 
-    /// Whatever a client engine sends, a server engine understands, and the other way round: in pieces of any length,
-    /// with windows of any size, and answered before the request is whole or behind it.
+    /// Whatever a client engine sends, a server engine understands, and the other way round: in
+    /// pieces of any length, with windows of any size, and answered before the request is whole or
+    /// behind it.
     #[test]
     fn joined_to_a_server(
         exchanges in vec(exchange(), 1..5),

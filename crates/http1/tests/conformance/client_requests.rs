@@ -1,5 +1,5 @@
-//! What a client sends: request lines, Host, fields, bodies (RFC 9112 §3 and §6, RFC 9110 §7 and §8). And what its
-//! owner must not do.
+//! What a client sends: request lines, Host, fields, bodies (RFC 9112 §3 and §6, RFC 9110 §7 and
+//! §8). And what its owner must not do.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::support::*;
 
 /// What a client sends for this.
 #[track_caller]
-fn octets_of(head: &RequestHead, body: Body) -> String {
+fn bytes_of(head: &RequestHead, body: Body) -> String {
     let mut peer = server();
     peer.open(head, body);
     peer.text()
@@ -45,8 +45,8 @@ fn forms_of_the_target() {
         RequestHead::new(method, scheme, "www.example.org", path)
     };
     for (head, line) in [
-        // §3.2.1: "a client MUST send only the absolute path and query components of the target URI as the
-        // request-target."
+        // §3.2.1: "a client MUST send only the absolute path and query components of the target URI
+        // as the request-target."
         (
             request("GET", "http", "/where?q=now"),
             "GET /where?q=now HTTP/1.1\r\nhost: www.example.org\r\n",
@@ -59,27 +59,28 @@ fn forms_of_the_target() {
             request("GET", "https", "//x?y?z"),
             "GET //x?y?z HTTP/1.1\r\nhost: www.example.org\r\n",
         ),
-        // §3.2.4: "When a client wishes to request OPTIONS for the server as a whole, … the client MUST send only "*"".
+        // §3.2.4: "When a client wishes to request OPTIONS for the server as a whole, … the client
+        // MUST send only "*"".
         (
             request("OPTIONS", "http", "*"),
             "OPTIONS * HTTP/1.1\r\nhost: www.example.org\r\n",
         ),
-        // §3.2.3: "a client MUST send only the host and port of the tunnel destination as the request-target", and
-        // Host is the same.
+        // §3.2.3: "a client MUST send only the host and port of the tunnel destination as the
+        // request-target", and Host is the same.
         (
             connect,
             "CONNECT www.example.com:80 HTTP/1.1\r\nhost: www.example.com:80\r\n",
         ),
     ] {
-        assert_eq!(octets_of(&head, Body::Empty), format!("{line}\r\n"));
+        assert_eq!(bytes_of(&head, Body::Empty), format!("{line}\r\n"));
     }
 }
 
 #[test]
 fn targets_that_no_form_can_say() {
-    // §3.2.1: "origin-form = absolute-path [ "?" query ]". That has no place for another scheme's path, which HTTP/2
-    // lets be anything, and none for a fragment: a server could take either for another request (CVE-2023-45539 is of
-    // that kind).
+    // §3.2.1: "origin-form = absolute-path [ "?" query ]". That has no place for another scheme's
+    // path, which HTTP/2 lets be anything, and none for a fragment: a server could take either for
+    // another request (CVE-2023-45539 is of that kind).
     let (get, path) = ("GET", "/");
     for (scheme, authority, path) in [
         ("ftp", "a", path),
@@ -109,57 +110,61 @@ fn targets_that_no_form_can_say() {
 
 #[test]
 fn host_is_there_and_first() {
-    // §3.2: "A client MUST send a Host header field in all HTTP/1.1 request messages." RFC 9110 §7.2: "A user agent
-    // that sends Host SHOULD send it as the first field in the header section of a request."
+    // §3.2: "A client MUST send a Host header field in all HTTP/1.1 request messages." RFC 9110
+    // §7.2: "A user agent that sends Host SHOULD send it as the first field in the header section
+    // of a request."
     let head = request("GET", "/").field("x", "y").field("host", "A:80");
     let expected = "GET / HTTP/1.1\r\nhost: a\r\nx: y\r\n\r\n";
-    assert_eq!(octets_of(&head, Body::Empty), expected);
+    assert_eq!(bytes_of(&head, Body::Empty), expected);
     let head = RequestHead::new("GET", "http", "", "/")
         .field("x", "y")
         .field("host", "b:81");
     let expected = "GET / HTTP/1.1\r\nhost: b:81\r\nx: y\r\n\r\n";
-    assert_eq!(octets_of(&head, Body::Empty), expected);
-    // §3.2: "If the authority component is missing or undefined for the target URI, then a client MUST send a Host
-    // header field with an empty field value."
+    assert_eq!(bytes_of(&head, Body::Empty), expected);
+    // §3.2: "If the authority component is missing or undefined for the target URI, then a client
+    // MUST send a Host header field with an empty field value."
     let head = RequestHead::new("GET", "http", "", "/");
     let expected = "GET / HTTP/1.1\r\nhost: \r\n\r\n";
-    assert_eq!(octets_of(&head, Body::Empty), expected);
+    assert_eq!(bytes_of(&head, Body::Empty), expected);
 }
 
 #[test]
 fn crumbs_of_a_cookie_are_joined() {
-    // RFC 9113 §8.2.3: crumbs "MUST be concatenated into a single octet string using the two-octet delimiter of 0x3b,
-    // 0x20 (the ASCII string "; ") before being passed into a non-HTTP/2 context".
+    // RFC 9113 §8.2.3: crumbs "MUST be concatenated into a single octet string using the two-octet
+    // delimiter of 0x3b, 0x20 (the ASCII string "; ") before being passed into a non-HTTP/2
+    // context".
     let head = a_get()
         .field("cookie", "a=1")
         .field("x", "y")
         .field("cookie", "b=2; c=3")
         .field("cookie", "d=4");
     assert_eq!(
-        octets_of(&head, Body::Empty),
+        bytes_of(&head, Body::Empty),
         "GET / HTTP/1.1\r\nhost: a\r\nx: y\r\ncookie: a=1; b=2; c=3; d=4\r\n\r\n"
     );
     let head = a_get().field("cookie", "a=1");
     let expected = "GET / HTTP/1.1\r\nhost: a\r\ncookie: a=1\r\n\r\n";
-    assert_eq!(octets_of(&head, Body::Empty), expected);
+    assert_eq!(bytes_of(&head, Body::Empty), expected);
 }
 
 #[test]
 fn te_goes_with_its_connection_option() {
-    // RFC 9110 §10.1.4: "A sender of TE MUST also send a "TE" connection option within the Connection header field".
+    // RFC 9110 §10.1.4: "A sender of TE MUST also send a "TE" connection option within the
+    // Connection header field".
     let head = a_get().field("te", "trailers").field("x", "y");
     assert_eq!(
-        octets_of(&head, Body::Empty),
+        bytes_of(&head, Body::Empty),
         "GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nx: y\r\nconnection: te\r\n\r\n"
     );
 }
 
 #[test]
 fn the_length_of_bodies() {
-    // RFC 9110 §8.6: "a user agent normally sends Content-Length in a POST request even when the value is 0 (indicating
-    // empty content). A user agent SHOULD NOT send a Content-Length header field when the request message does not
-    // contain content and the method semantics do not anticipate such data."
-    let full = |octets: &'static str| Body::Full(Bytes::from_static(octets.as_bytes()));
+    // RFC 9110 §8.6: "a user agent normally sends Content-Length in a POST request even when the
+    // value is 0 (indicating empty content). A user agent SHOULD NOT send a Content-Length header
+    // field when the request message does not contain content and the method semantics do not
+    // anticipate such data."
+    let full = |bytes: &'static str| Body::Full(Bytes::from_static(bytes.as_bytes()));
     for (method, body, behind) in [
         ("GET", Body::Empty, "\r\n"),
         ("HEAD", Body::Empty, "\r\n"),
@@ -177,7 +182,7 @@ fn the_length_of_bodies() {
         ("GET", Body::Stream, "transfer-encoding: chunked\r\n\r\n"),
     ] {
         assert_eq!(
-            octets_of(&request(method, "/"), body),
+            bytes_of(&request(method, "/"), body),
             format!("{method} / HTTP/1.1\r\nhost: a\r\n{behind}")
         );
     }
@@ -188,17 +193,17 @@ fn the_length_of_bodies() {
     ] {
         let head = a_get().field("content-length", "7").field("b", "c");
         let expected = format!("GET / HTTP/1.1\r\nhost: a\r\nb: c\r\n{behind}");
-        assert_eq!(octets_of(&head, body), expected);
+        assert_eq!(bytes_of(&head, body), expected);
     }
 }
 
 #[test]
 fn a_large_body_goes_out_as_it_is() {
-    let octets = Bytes::from(vec![b'z'; 300_000]);
+    let bytes = Bytes::from(vec![b'z'; 300_000]);
     let mut peer = server();
-    peer.open(&request("PUT", "/"), Body::Full(octets.clone()));
+    peer.open(&request("PUT", "/"), Body::Full(bytes.clone()));
     let head = "PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 300000\r\n\r\n";
-    peer.expect_sent([head.as_bytes(), &octets].concat());
+    peer.expect_sent([head.as_bytes(), &bytes].concat());
     peer.expect_nothing();
     assert_eq!(peer.conn.stats().body_out, 300_000);
 }
@@ -233,9 +238,9 @@ fn a_body_of_unknown_length_is_chunked() {
 
 #[test]
 fn trailers_that_would_be_framing_or_routing_are_left_out() {
-    // RFC 9110 §6.5.1: "Many fields cannot be processed outside the header section because their evaluation is
-    // necessary prior to receiving the content, such as those that describe message framing, routing, …". HTTP/2 lets
-    // these pass.
+    // RFC 9110 §6.5.1: "Many fields cannot be processed outside the header section because their
+    // evaluation is necessary prior to receiving the content, such as those that describe message
+    // framing, routing, …". HTTP/2 lets these pass.
     let trailers: Fields = [("content-length", "5"), ("host", "b"), ("x", "y")]
         .into_iter()
         .collect();
@@ -267,8 +272,8 @@ fn trailers_that_would_be_framing_or_routing_are_left_out() {
 
 #[test]
 fn a_body_of_promised_length() {
-    // §6.2: "the Content-Length field value provides the framing information necessary for determining where the data
-    // (and message) ends."
+    // §6.2: "the Content-Length field value provides the framing information necessary for
+    // determining where the data (and message) ends."
     let head = request("POST", "/").field("content-length", "3");
     let mut peer = server();
     let id = peer.open(&head, Body::Stream);
@@ -291,8 +296,8 @@ fn a_body_of_promised_length() {
 
 #[test]
 fn a_body_of_another_length_than_promised_closes_the_connection() {
-    // §8: "A message that uses a valid Content-Length is incomplete if the size of the message body received (in
-    // octets) is less than the value given by Content-Length."
+    // §8: "A message that uses a valid Content-Length is incomplete if the size of the message body
+    // received (in octets) is less than the value given by Content-Length."
     for (given, end) in [("ab", true), ("abcd", false), ("abcd", true), ("", true)] {
         let mut peer = server();
         let head = request("POST", "/").field("content-length", "3");
@@ -332,7 +337,8 @@ fn a_body_is_asked_for_when_there_is_room_and_once() {
 
 #[test]
 fn one_request_at_a_time() {
-    // RFC 9112 §9.3.2: "A client that supports persistent connections MAY pipeline its requests". This one doesn't.
+    // RFC 9112 §9.3.2: "A client that supports persistent connections MAY pipeline its requests".
+    // This one doesn't.
     let mut peer = server();
     assert!(peer.conn.can_open());
     let id = peer.open(&a_get(), Body::Empty);
@@ -368,7 +374,8 @@ fn what_the_owner_must_not_do() {
         assert!(peer.conn.can_open(), "nothing has happened");
         opened
     };
-    // RFC 9110 §7.6.1: fields of the connection are not the owner's to set; and nothing may end a line early.
+    // RFC 9110 §7.6.1: fields of the connection are not the owner's to set; and nothing may end a
+    // line early.
     for (name, value) in [
         ("connection", "close"),
         ("transfer-encoding", "chunked"),
@@ -400,7 +407,8 @@ fn what_the_owner_must_not_do() {
         RequestHead::new("GET", "http", "a b", "/"),
         RequestHead::new("GET", "http", "u@a", "/"),
         RequestHead::connect("a"),
-        // RFC 6455 §4.1: "The request MUST include a header field with the name |Sec-WebSocket-Key|."
+        // RFC 6455 §4.1: "The request MUST include a header field with the name
+        // |Sec-WebSocket-Key|."
         RequestHead::extended_connect("websocket", "http", "a", "/"),
     ] {
         assert_eq!(open(&head), Err(Misuse::InvalidField), "{head:?}");

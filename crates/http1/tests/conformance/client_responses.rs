@@ -1,5 +1,5 @@
-//! What a client makes of what comes: status lines (RFC 9112 §4), where a response ends (§6.3, §7, §8), and how its
-//! connection goes on (§9).
+//! What a client makes of what comes: status lines (RFC 9112 §4), where a response ends (§6.3, §7,
+//! §8), and how its connection goes on (§9).
 
 use bytes::Bytes;
 use tidegate_proto::{
@@ -12,11 +12,11 @@ use crate::support::*;
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 /// A server that was asked by this method and has sent this.
-fn answered_to(method: &str, octets: impl AsRef<[u8]>) -> Peer {
+fn answered_to(method: &str, bytes: impl AsRef<[u8]>) -> Peer {
     let mut peer = server();
     peer.open(&request(method, "/"), Body::Empty);
     peer.sent.clear();
-    peer.send(octets);
+    peer.send(bytes);
     peer
 }
 
@@ -59,8 +59,9 @@ fn a_response() {
 
 #[test]
 fn status_lines() {
-    // §4: "status-line = HTTP-version SP status-code SP [ reason-phrase ]". "A client SHOULD ignore the reason-phrase
-    // content". Many servers leave the space behind the code away with the phrase.
+    // §4: "status-line = HTTP-version SP status-code SP [ reason-phrase ]". "A client SHOULD ignore
+    // the reason-phrase content". Many servers leave the space behind the code away with the
+    // phrase.
     for (line, status) in [
         ("HTTP/1.1 200 OK", 200),
         ("HTTP/1.1 200 ", 200),
@@ -80,9 +81,9 @@ fn status_lines() {
 
 #[test]
 fn fields_about_the_connection_stay_with_it() {
-    // RFC 9110 §7.6.1: "Intermediaries MUST parse a received Connection header field before a message is forwarded and,
-    // for each connection-option in this field, remove any header or trailer field(s) from the message with the same
-    // name as the connection-option".
+    // RFC 9110 §7.6.1: "Intermediaries MUST parse a received Connection header field before a
+    // message is forwarded and, for each connection-option in this field, remove any header or
+    // trailer field(s) from the message with the same name as the connection-option".
     let mut peer = answered(
         "HTTP/1.1 200 OK\r\nX-Hop: 1\r\nConnection: x-hop, Keep-Alive\r\nKeep-Alive: timeout=50\r\n\
          Proxy-Connection: keep-alive\r\nUpgrade: h2c\r\nConnection: Upgrade, content-length\r\nTE: trailers\r\n\
@@ -103,9 +104,10 @@ fn announces(framing: &str) -> bool {
 
 #[test]
 fn no_content_whatever_is_said_of_it() {
-    // §6.3: "Any response to a HEAD request and any response with a 1xx (Informational), 204 (No Content), or 304 (Not
-    // Modified) status code is always terminated by the first empty line after the header fields, regardless of the
-    // header fields present in the message, and thus cannot contain a message body or trailer section."
+    // §6.3: "Any response to a HEAD request and any response with a 1xx (Informational), 204 (No
+    // Content), or 304 (Not Modified) status code is always terminated by the first empty line
+    // after the header fields, regardless of the header fields present in the message, and thus
+    // cannot contain a message body or trailer section."
     let framings = [
         "",
         "Content-Length: 0\r\n",
@@ -127,8 +129,8 @@ fn no_content_whatever_is_said_of_it() {
             println!("{method} {status} {}", framing.escape_debug());
             let mut peer = answered_to(method, format!("HTTP/1.1 {status} \r\n{framing}\r\n"));
             peer.expect_response(status, true);
-            // RFC 9110 §8.6, RFC 9112 §6.1: with 204 there is neither field. Who says that a body comes may send one, and it would be
-            // the response to the next request.
+            // RFC 9110 §8.6, RFC 9112 §6.1: with 204 there is neither field. Who says that a body
+            // comes may send one, and it would be the response to the next request.
             match status == 204 && announces(framing) {
                 true => assert_eq!(peer.expect_closed(), CloseReason::Graceful),
                 false => expect_goes_on(&mut peer),
@@ -156,8 +158,8 @@ fn no_content_whatever_is_said_of_it() {
 
 #[test]
 fn interim_responses_come_in_front() {
-    // RFC 9110 §15.2: "A client MUST be able to parse one or more 1xx responses received prior to a final response,
-    // even if the client does not expect one."
+    // RFC 9110 §15.2: "A client MUST be able to parse one or more 1xx responses received prior to a
+    // final response, even if the client does not expect one."
     let mut peer = answered(
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
          HTTP/1.1 103 Early Hints\r\nLink: </b>\r\nConnection: close\r\n\r\nHTTP/1.1 199 \r\n\r\n\
@@ -177,8 +179,9 @@ fn interim_responses_come_in_front() {
 
 #[test]
 fn an_owner_may_wait_for_100() {
-    // RFC 9110 §10.1.1: "A client that will wait for a 100 (Continue) response before sending the request content MUST
-    // send an Expect header field containing a 100-continue expectation." How long it waits is its own affair.
+    // RFC 9110 §10.1.1: "A client that will wait for a 100 (Continue) response before sending the
+    // request content MUST send an Expect header field containing a 100-continue expectation." How
+    // long it waits is its own affair.
     let head = request("POST", "/").field("expect", "100-continue");
     let mut peer = server();
     let id = peer.open(&head, Body::Stream);
@@ -199,8 +202,8 @@ fn an_owner_may_wait_for_100() {
 
 #[test]
 fn a_body_of_known_length() {
-    // §6.2: "the Content-Length field value provides the framing information necessary for determining where the data
-    // (and message) ends."
+    // §6.2: "the Content-Length field value provides the framing information necessary for
+    // determining where the data (and message) ends."
     let mut peer = answered("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
     peer.expect_response(200, false);
     peer.expect_data("hello", false);
@@ -229,7 +232,8 @@ fn a_body_in_chunks() {
     peer.expect_data("", true);
     expect_goes_on(&mut peer);
 
-    // §7.1.2: "A trailer section allows the sender to include additional fields at the end of a chunked message".
+    // §7.1.2: "A trailer section allows the sender to include additional fields at the end of a
+    // chunked message".
     let mut peer = answered(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nGrpc-Status: 0\r\nX: y\r\n\r\n",
     );
@@ -253,8 +257,8 @@ fn a_body_in_chunks() {
 
 #[test]
 fn one_length_said_repeatedly_counts_once() {
-    // §6.3: "all values in the list are the same (in which case, the message is processed with that single value used as the
-    // Content-Length field value)."
+    // §6.3: "all values in the list are the same (in which case, the message is processed with that
+    // single value used as the Content-Length field value)."
     for lines in ["5, 5", "5\r\nContent-Length: 5"] {
         let mut peer = answered(format!(
             "HTTP/1.1 200 OK\r\nContent-Length: {lines}\r\n\r\nhello"
@@ -271,8 +275,8 @@ fn one_length_said_repeatedly_counts_once() {
 
 #[test]
 fn a_length_that_means_nothing_goes_no_further() {
-    // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx
-    // (Informational) or 204 (No Content)."
+    // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a
+    // status code of 1xx (Informational) or 204 (No Content)."
     let mut peer = answered("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\nX: y\r\n\r\n");
     let head = peer.expect_response(204, true);
     assert_eq!(head.get("content-length"), None);
@@ -281,8 +285,9 @@ fn a_length_that_means_nothing_goes_no_further() {
 
 #[test]
 fn a_body_that_lasts_until_the_connections_end() {
-    // §6.3: "Otherwise, this is a response message without a declared message body length, so the message body length
-    // is determined by the number of octets received prior to the server closing the connection."
+    // §6.3: "Otherwise, this is a response message without a declared message body length, so the
+    // message body length is determined by the number of octets received prior to the server
+    // closing the connection."
     for head in [
         "HTTP/1.1 200 OK\r\n\r\n",
         "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n",
@@ -310,9 +315,10 @@ fn a_body_that_lasts_until_the_connections_end() {
 
 #[test]
 fn such_a_body_is_not_whole_when_the_transport_failed() {
-    // §8: "A response that has neither chunked transfer coding nor Content-Length is terminated by closure of the
-    // connection and, if the header section was received intact, is considered complete unless an error was indicated
-    // by the underlying connection (e.g., an "incomplete close" in TLS would leave the response incomplete".
+    // §8: "A response that has neither chunked transfer coding nor Content-Length is terminated by
+    // closure of the connection and, if the header section was received intact, is considered
+    // complete unless an error was indicated by the underlying connection (e.g., an "incomplete
+    // close" in TLS would leave the response incomplete".
     let mut peer = answered("HTTP/1.1 200 OK\r\n\r\nhello");
     peer.expect_response(200, false);
     peer.expect_data("hello", false);
@@ -354,17 +360,18 @@ fn what_was_read_along_comes_before_the_end() {
 
 #[test]
 fn the_transports_end_in_the_middle() {
-    // §8: "A client that receives an incomplete response message, which can occur when a connection is closed
-    // prematurely or when decoding a supposedly chunked transfer coding fails, MUST record the message as incomplete."
+    // §8: "A client that receives an incomplete response message, which can occur when a connection
+    // is closed prematurely or when decoding a supposedly chunked transfer coding fails, MUST
+    // record the message as incomplete."
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-    for octets in [
+    for bytes in [
         "".to_owned(),
         "H".into(),
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n".into(),
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".into(),
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell".into(),
-        // "A message body that uses the chunked transfer coding is incomplete if the zero-sized chunk that terminates
-        // the encoding has not been received."
+        // "A message body that uses the chunked transfer coding is incomplete if the zero-sized
+        // chunk that terminates the encoding has not been received."
         chunked.to_owned(),
         format!("{chunked}5\r\nhel"),
         format!("{chunked}5\r\nhello"),
@@ -373,9 +380,9 @@ fn the_transports_end_in_the_middle() {
         format!("{chunked}5\r\nhello\r\n0\r\nx: y\r\n"),
         "HTTP/1.1 100 Continue\r\n\r\n".into(),
     ] {
-        println!("{}", octets.escape_debug());
+        println!("{}", bytes.escape_debug());
         for in_order in [true, false] {
-            let mut peer = answered(&octets);
+            let mut peer = answered(&bytes);
             peer.end(in_order);
             let is_end = |event: &Event| {
                 use Event::{Data, Response, Trailers};
@@ -410,9 +417,10 @@ fn the_transports_end_between_requests() {
 
 #[test]
 fn connections_persist_by_version_and_option() {
-    // §9.3, in its order: close; else 1.1 goes on; else 1.0 with keep-alive goes on; else not. §9.6: "A client that
-    // receives a "close" connection option MUST cease sending requests on that connection and close the connection
-    // after reading the response message containing the "close" connection option".
+    // §9.3, in its order: close; else 1.1 goes on; else 1.0 with keep-alive goes on; else not.
+    // §9.6: "A client that receives a "close" connection option MUST cease sending requests on that
+    // connection and close the connection after reading the response message containing the "close"
+    // connection option".
     for (version, option, goes_on) in [
         ("1.1", "", true),
         ("1.1", "keep-alive", true),
@@ -448,8 +456,9 @@ fn connections_persist_by_version_and_option() {
 
 #[test]
 fn a_body_that_was_not_invited_ends_the_connection() {
-    // RFC 9110 §10.1.1: a server that answers at once says whether it will "close the connection or continue reading and discarding
-    // the request content". One that says nothing may do neither, and take the body for another request.
+    // RFC 9110 §10.1.1: a server that answers at once says whether it will "close the connection or
+    // continue reading and discarding the request content". One that says nothing may do neither,
+    // and take the body for another request.
     for (invited, goes_on) in [("", false), ("HTTP/1.1 100 Continue\r\n\r\n", true)] {
         let mut peer = server();
         let head = request("POST", "/").field("expect", "100-continue");
@@ -494,9 +503,10 @@ fn connection_options_are_few() {
 
 #[test]
 fn framing_that_http10_does_not_have_ends_the_connection() {
-    // §6.1: "A server or client that receives an HTTP/1.0 message containing a Transfer-Encoding header field MUST
-    // treat the message as if the framing is faulty, even if a Content-Length is present, and close the connection
-    // after processing the message." Where there is no body, that leaves the connection's end.
+    // §6.1: "A server or client that receives an HTTP/1.0 message containing a Transfer-Encoding
+    // header field MUST treat the message as if the framing is faulty, even if a Content-Length is
+    // present, and close the connection after processing the message." Where there is no body, that
+    // leaves the connection's end.
     for (method, status) in [("HEAD", 200), ("GET", 304), ("GET", 204)] {
         let mut peer = answered_to(
             method,
@@ -511,16 +521,16 @@ fn framing_that_http10_does_not_have_ends_the_connection() {
 
 #[test]
 fn what_nobody_asked_for() {
-    // §9.2: "If a client receives data on a connection that doesn't have outstanding requests, the client MUST NOT
-    // consider that data to be a valid response; the client SHOULD close the connection, since message delimitation is
-    // now ambiguous".
+    // §9.2: "If a client receives data on a connection that doesn't have outstanding requests, the
+    // client MUST NOT consider that data to be a valid response; the client SHOULD close the
+    // connection, since message delimitation is now ambiguous".
     let mut peer = server();
     peer.send("H");
     peer.expect_violation(Violation::ResponseUnasked);
     let opened = peer.conn.open(&a_get(), Body::Empty);
     assert_eq!(opened, Err(Misuse::GoingAway));
 
-    // A second response, or a single octet, behind one that was asked for.
+    // A second response, or a single byte, behind one that was asked for.
     for behind in [NO_CONTENT, "\r\n", "\0"] {
         let mut peer = answered(format!(
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx{behind}"
@@ -548,9 +558,9 @@ fn what_nobody_asked_for() {
 
 #[test]
 fn a_response_that_is_whole_before_the_request_is() {
-    // §9.3: "A server MUST read the entire request message body or close the connection after sending its response;
-    // otherwise, the remaining data on a persistent connection would be misinterpreted as the next request." One that
-    // hasn't said that it closes reads on.
+    // §9.3: "A server MUST read the entire request message body or close the connection after
+    // sending its response; otherwise, the remaining data on a persistent connection would be
+    // misinterpreted as the next request." One that hasn't said that it closes reads on.
     let mut peer = server();
     let id = peer.open(&request("POST", "/"), Body::Stream);
     peer.expect_writable();
@@ -590,10 +600,10 @@ fn a_response_that_is_whole_before_the_request_is() {
 
 #[test]
 fn a_request_is_given_up_when_its_response_closes() {
-    // §9.5: "If the client sees a response that indicates the server does not wish to receive the message body and is
-    // closing the connection, the client SHOULD immediately cease transmitting the body and close its side of the
-    // connection."
-    for (octets, body) in [
+    // §9.5: "If the client sees a response that indicates the server does not wish to receive the
+    // message body and is closing the connection, the client SHOULD immediately cease transmitting
+    // the body and close its side of the connection."
+    for (bytes, body) in [
         (
             "HTTP/1.1 413 \r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
             None,
@@ -610,7 +620,7 @@ fn a_request_is_given_up_when_its_response_closes() {
         peer.write(id, "x", false);
         peer.expect_writable();
         peer.sent.clear();
-        peer.send(octets);
+        peer.send(bytes);
         peer.expect_response(413, body.is_none());
         if let Some(body) = body {
             peer.expect_data(body, true);
@@ -671,8 +681,8 @@ fn a_body_that_is_not_consumed_is_not_read() {
 
 #[test]
 fn what_is_under_way_to_the_server_does_not_hold_up_what_comes() {
-    // RFC 9113 §5.2.2 says it of HTTP/2: if both ends took no more before the other does, each would wait for the
-    // other.
+    // RFC 9113 §5.2.2 says it of HTTP/2: if both ends took no more before the other does, each
+    // would wait for the other.
     let mut peer = server();
     let body = Body::Full(Bytes::from(vec![b'x'; 4000]));
     let head = request("POST", "/").field("x", "y".repeat(50_000));
@@ -714,14 +724,14 @@ fn heads_have_limits() {
         answered(head(&field(len))).expect_violation(Violation::HeaderListTooLarge);
     }
     // No line is waited for beyond the limit, and no head.
-    for octets in [
+    for bytes in [
         "x".repeat(70_000),
         format!("HTTP/1.1 200 {}", "x".repeat(70_000)),
         format!("HTTP/1.1 200 OK\r\n{}", lines(10_000, "x")),
     ] {
-        answered(octets).expect_violation(Violation::HeaderListTooLarge);
+        answered(bytes).expect_violation(Violation::HeaderListTooLarge);
     }
-    // Each field counts 32 octets more, as in HTTP/2.
+    // Each field counts 32 bytes more, as in HTTP/2.
     let mut config = Config::client();
     config.max_header_list_size = 400;
     let mut peer = server_of(config);
@@ -745,8 +755,8 @@ fn heads_have_limits() {
 
 #[test]
 fn time_limits() {
-    // §9.5: "The use of persistent connections places no requirements on the length (or existence) of this timeout for
-    // either the client or the server."
+    // §9.5: "The use of persistent connections places no requirements on the length (or existence)
+    // of this timeout for either the client or the server."
     let mut peer = server();
     peer.pass(secs(1));
     peer.pass(secs(599));
@@ -778,7 +788,7 @@ fn time_limits() {
     peer.pass(secs(1));
     peer.expect_violation(Violation::BodyTimedOut);
 
-    // Octets that bring none of the content are no more time.
+    // Bytes that bring none of the content are no more time.
     let mut peer = answered("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     peer.expect_response(200, false);
     peer.pass(secs(29));
@@ -811,8 +821,8 @@ fn time_limits() {
 
 #[test]
 fn a_body_may_take_its_time() {
-    // An owner who knows that nothing may come for long says so, for one exchange: before the response or in the
-    // middle.
+    // An owner who knows that nothing may come for long says so, for one exchange: before the
+    // response or in the middle.
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
     for before in [true, false] {
         let mut peer = server();
@@ -871,8 +881,9 @@ fn kept_for(lines: &str, config: Config) -> Option<u128> {
 
 #[test]
 fn a_server_may_say_for_how_long_it_keeps_a_connection() {
-    // RFC 2068 §19.7.1.1 has the Keep-Alive field; its parameter `timeout` is what servers send today. A request that
-    // goes out in the last moments could cross the server's end (RFC 9112 §9.5), so ours comes a second earlier.
+    // RFC 2068 §19.7.1.1 has the Keep-Alive field; its parameter `timeout` is what servers send
+    // today. A request that goes out in the last moments could cross the server's end (RFC 9112
+    // §9.5), so ours comes a second earlier.
     let default = Some(601_000);
     for (lines, kept) in [
         ("", default),
@@ -972,7 +983,8 @@ fn an_end_at_once() {
         assert!(peer.conn.stream(id).is_none() && peer.conn.next_timeout().is_none());
         assert!(peer.conn.is_truncated(), "the server must see it at once");
     }
-    // What is still to come of its response is of no use, and an end in order would leave a port in TIME_WAIT.
+    // What is still to come of its response is of no use, and an end in order would leave a port in
+    // TIME_WAIT.
     let mut peer = server();
     peer.ask();
     peer.conn.abort(ErrorCode::CANCEL);

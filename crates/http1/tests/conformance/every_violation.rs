@@ -10,7 +10,7 @@ const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
 
 fn scenarios() -> Vec<(Violation, u16, String)> {
     let line = |line: &str| format!("{line}\r\nHost: a\r\n\r\n");
-    let chunks = |octets: &str| get_with(CHUNKED) + octets;
+    let chunks = |bytes: &str| get_with(CHUNKED) + bytes;
     vec![
         (Violation::RequestLineInvalid, 400, line("GET /")),
         (Violation::RequestLineTooLong, 414, "x".repeat(40_000)),
@@ -60,8 +60,8 @@ fn scenarios() -> Vec<(Violation, u16, String)> {
     ]
 }
 
-/// What only a server can do wrong: what it was asked, if anything, and what it sends. There is no status that answers
-/// it.
+/// What only a server can do wrong: what it was asked, if anything, and what it sends. There is no
+/// status that answers it.
 fn scenarios_of_servers() -> Vec<(Violation, Option<RequestHead>, &'static str)> {
     let websocket = || {
         RequestHead::extended_connect("websocket", "http", "a", "/")
@@ -89,39 +89,39 @@ fn scenarios_of_servers() -> Vec<(Violation, Option<RequestHead>, &'static str)>
 #[test]
 fn every_violation_is_told_and_answered_as_its_row_says() {
     let mut shown = HashSet::new();
-    for (violation, status, octets) in scenarios() {
+    for (violation, status, bytes) in scenarios() {
         println!("{violation}");
         assert_eq!(
             violation.scope(),
             Scope::Connection,
             "there is nothing smaller to end"
         );
-        let mut whole = sent(&octets);
+        let mut whole = sent(&bytes);
         whole
             .events
             .retain(|event| !matches!(event, Event::Request { .. }));
         whole.expect_refusal(violation, status);
-        // One octet at a time comes to the same.
+        // One byte at a time comes to the same.
         let mut cut = client();
-        for octet in octets.as_bytes() {
-            cut.send([*octet]);
+        for byte in bytes.as_bytes() {
+            cut.send([*byte]);
         }
         cut.events
             .retain(|event| !matches!(event, Event::Request { .. }));
         cut.expect_refusal(violation, status);
         assert!(shown.insert(violation), "{violation} has two scenarios");
     }
-    for (violation, asked, octets) in scenarios_of_servers() {
+    for (violation, asked, bytes) in scenarios_of_servers() {
         println!("{violation}");
         assert_eq!(violation.scope(), Scope::Connection);
-        for piece in [octets.len(), 1] {
+        for piece in [bytes.len(), 1] {
             let mut peer = server();
             if let Some(head) = &asked {
                 peer.open(head, Body::Empty);
                 peer.sent.clear();
             }
-            for octets in octets.as_bytes().chunks(piece) {
-                peer.send(octets);
+            for bytes in bytes.as_bytes().chunks(piece) {
+                peer.send(bytes);
             }
             peer.expect_violation(violation);
         }

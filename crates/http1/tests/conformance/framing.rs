@@ -1,4 +1,5 @@
-//! Framing that is refused in requests and in responses alike: what some recipient takes for another length than another one does.
+//! Framing that is refused in requests and in responses alike: what some recipient takes for
+//! another length than another one does.
 
 use tidegate_proto::Violation;
 

@@ -1,4 +1,4 @@
-//! What holds for all inputs: where the input is cut doesn't matter, and no octets do harm.
+//! What holds for all inputs: where the input is cut doesn't matter, and no bytes do harm.
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -104,7 +104,8 @@ struct Seen {
     ended: bool,
 }
 
-/// An owner that notes what it sees, and answers the n-th request as `answers` says once it is whole.
+/// An owner that notes what it sees, and answers the n-th request as `answers` says once it is
+/// whole.
 #[derive(Default)]
 struct Owner {
     seen: Vec<Seen>,
@@ -184,10 +185,10 @@ impl Owner {
     }
 }
 
-/// Sends `octets` in pieces of these lengths, again and again.
-fn run(octets: &[u8], cuts: &[usize], answers: &[Response]) -> (Owner, Peer) {
+/// Sends `bytes` in pieces of these lengths, again and again.
+fn run(bytes: &[u8], cuts: &[usize], answers: &[Response]) -> (Owner, Peer) {
     let (mut owner, mut peer) = (Owner::default(), client());
-    let mut rest = octets;
+    let mut rest = bytes;
     let mut cuts = cuts.iter().cycle();
     while !rest.is_empty() {
         let (now, later) = rest.split_at((*cuts.next().expect("at least one")).min(rest.len()));
@@ -202,7 +203,7 @@ fn run(octets: &[u8], cuts: &[usize], answers: &[Response]) -> (Owner, Peer) {
 fn read_response(sent: &mut &[u8], head_request: bool) -> (u16, Vec<u8>) {
     let end = sent
         .windows(4)
-        .position(|octets| octets == b"\r\n\r\n")
+        .position(|bytes| bytes == b"\r\n\r\n")
         .expect("a head")
         + 4;
     let head = std::str::from_utf8(&sent[..end]).expect("text");
@@ -238,12 +239,13 @@ fn read_response(sent: &mut &[u8], head_request: bool) -> (u16, Vec<u8>) {
 }
 
 proptest! {
-    /// RFC 9112 §9.3.2: however they are cut, pipelined requests are understood as they were meant and answered in order.
+    /// RFC 9112 §9.3.2: however they are cut, pipelined requests are understood as they were meant
+    /// and answered in order.
     #[test]
     fn pipelines_of_requests(requests in vec(request(), 1..6), cuts in vec(1..300_usize, 1..8)) {
-        let octets: Vec<u8> = requests.iter().flat_map(Request::write).collect();
+        let bytes: Vec<u8> = requests.iter().flat_map(Request::write).collect();
         let answers: Vec<_> = requests.iter().map(|request| request.response.clone()).collect();
-        let (owner, peer) = run(&octets, &cuts, &answers);
+        let (owner, peer) = run(&bytes, &cuts, &answers);
         prop_assert_eq!(owner.seen.len(), requests.len());
         prop_assert!(owner.closed.is_none(), "{:?}", owner.closed);
         let mut sent = &peer.sent[..];
@@ -265,34 +267,35 @@ proptest! {
         prop_assert!(sent.is_empty(), "{}", sent.escape_ascii());
     }
 
-    /// What isn't a request comes to the same end however it is cut: an octet of a pipeline is replaced, left out or doubled.
+    /// What isn't a request comes to the same end however it is cut: a byte of a pipeline is
+    /// replaced, left out or doubled.
     #[test]
     fn broken_requests(
         requests in vec(request(), 1..4),
         at in any::<prop::sample::Index>(),
-        octet in prop::sample::select(b"\0\t\n\r :;,=/x0\x7f\xff".to_vec()),
+        byte in prop::sample::select(b"\0\t\n\r :;,=/x0\x7f\xff".to_vec()),
         change in 0..3,
         cuts in vec(1..100_usize, 1..8),
     ) {
-        let mut octets: Vec<u8> = requests.iter().flat_map(Request::write).collect();
-        let at = at.index(octets.len());
+        let mut bytes: Vec<u8> = requests.iter().flat_map(Request::write).collect();
+        let at = at.index(bytes.len());
         match change {
-            0 => octets[at] = octet,
-            1 => { octets.remove(at); }
-            _ => octets.insert(at, octets[at]),
+            0 => bytes[at] = byte,
+            1 => { bytes.remove(at); }
+            _ => bytes.insert(at, bytes[at]),
         }
         let answers: Vec<_> = requests.iter().map(|request| request.response.clone()).collect();
-        let (whole, in_one) = run(&octets, &[octets.len()], &answers);
-        let (pieces, in_pieces) = run(&octets, &cuts, &answers);
+        let (whole, in_one) = run(&bytes, &[bytes.len()], &answers);
+        let (pieces, in_pieces) = run(&bytes, &cuts, &answers);
         prop_assert_eq!(whole.seen, pieces.seen);
         prop_assert_eq!(whole.closed, pieces.closed);
         prop_assert_eq!(in_one.sent.escape_ascii().to_string(), in_pieces.sent.escape_ascii().to_string());
     }
 
-    /// No octets make the engine panic, and what it refuses it refuses once.
+    /// No bytes make the engine panic, and what it refuses it refuses once.
     #[test]
-    fn any_octets(octets in vec(prop::sample::select(b"GET / HTTP/1.1\r\n\r\n: aHost0;\0".to_vec()), 0..400), cut in 1..50_usize) {
-        let (owner, peer) = run(&octets, &[cut], &[]);
+    fn any_bytes(bytes in vec(prop::sample::select(b"GET / HTTP/1.1\r\n\r\n: aHost0;\0".to_vec()), 0..400), cut in 1..50_usize) {
+        let (owner, peer) = run(&bytes, &[cut], &[]);
         if owner.closed.is_some() {
             prop_assert!(peer.closed);
             prop_assert_eq!(peer.text().matches("HTTP/1.1 ").count(), 1);

@@ -1,6 +1,7 @@
-//! What has been used, or could be, to make two recipients of the same octets see different responses: then one client
-//! gets what was meant for another. The names are those of `smuggling`, and the ways too, from the other side. Each
-//! must be refused before the engine tells a response as whole that the server may not have meant.
+//! What has been used, or could be, to make two recipients of the same bytes see different
+//! responses: then one client gets what was meant for another. The names are those of `smuggling`,
+//! and the ways too, from the other side. Each must be refused before the engine tells a response
+//! as whole that the server may not have meant.
 
 use tidegate_proto::{CloseReason, Event, Violation};
 
@@ -29,8 +30,9 @@ const STATUS_LINES: &[StatusLine] = &[
     // RFC 9110 §15: "The first digit of the status code defines the class of response." 0 is none.
     ("class 0", b"HTTP/1.1 099 OK", V::StatusInvalid),
     ("zero", b"HTTP/1.1 000 OK", V::StatusInvalid),
-    // RFC 9112 §4: one space each. "recipients MAY instead parse on whitespace-delimited word boundaries …. However,
-    // lenient parsing can result in response splitting security vulnerabilities".
+    // RFC 9112 §4: one space each. "recipients MAY instead parse on whitespace-delimited word
+    // boundaries …. However, lenient parsing can result in response splitting security
+    // vulnerabilities".
     ("two spaces", b"HTTP/1.1  200 OK", V::StatusLineInvalid),
     ("tab", b"HTTP/1.1\t200 OK", V::StatusLineInvalid),
     (
@@ -40,7 +42,7 @@ const STATUS_LINES: &[StatusLine] = &[
     ),
     ("leading space", b" HTTP/1.1 200 OK", V::StatusLineInvalid),
     ("leading tab", b"\tHTTP/1.1 200 OK", V::StatusLineInvalid),
-    ("leading octet", b"xHTTP/1.1 200 OK", V::StatusLineInvalid),
+    ("leading byte", b"xHTTP/1.1 200 OK", V::StatusLineInvalid),
     (
         "byte order mark",
         b"\xef\xbb\xbfHTTP/1.1 200 OK",
@@ -201,8 +203,9 @@ const VECTORS: &[Vector] = &[
         b"0\r\n\r\n",
         V::FieldLineInvalid,
     ),
-    // Field lines that some take for Transfer-Encoding or Content-Length. RFC 9112 §5.1: "A proxy MUST remove any such
-    // whitespace from a response message before forwarding the message downstream": not all do.
+    // Field lines that some take for Transfer-Encoding or Content-Length. RFC 9112 §5.1: "A proxy
+    // MUST remove any such whitespace from a response message before forwarding the message
+    // downstream": not all do.
     (
         "TE space before colon",
         b"Transfer-Encoding : chunked\r\n",
@@ -298,15 +301,15 @@ const VECTORS: &[Vector] = &[
     ),
 ];
 
-/// Sends these octets, whole and one by one, alone and with what is hidden behind them.
-fn expect_refused(name: &str, octets: &[u8], violation: Violation) {
+/// Sends these bytes, whole and one by one, alone and with what is hidden behind them.
+fn expect_refused(name: &str, bytes: &[u8], violation: Violation) {
     println!("{name}");
     for rest in [&b""[..], HIDDEN.as_bytes()] {
-        let octets = [octets, rest].concat();
-        let mut whole = answered(&octets);
+        let bytes = [bytes, rest].concat();
+        let mut whole = answered(&bytes);
         let mut cut = answered("");
-        for octet in octets {
-            cut.send([octet]);
+        for byte in bytes {
+            cut.send([byte]);
         }
         for peer in [&mut whole, &mut cut] {
             for event in &peer.events {
@@ -346,9 +349,9 @@ fn nothing_is_smuggled() {
 
 #[test]
 fn http10_has_no_transfer_codings() {
-    // RFC 9112 §6.1: "A server or client that receives an HTTP/1.0 message containing a Transfer-Encoding header field
-    // MUST treat the message as if the framing is faulty, even if a Content-Length is present, and close the
-    // connection".
+    // RFC 9112 §6.1: "A server or client that receives an HTTP/1.0 message containing a
+    // Transfer-Encoding header field MUST treat the message as if the framing is faulty, even if a
+    // Content-Length is present, and close the connection".
     for lines in [
         "Transfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
@@ -362,7 +365,7 @@ fn http10_has_no_transfer_codings() {
 /// An interim response is held to the same, or it could hide a final one.
 #[test]
 fn nothing_hides_in_an_interim_response() {
-    for (name, octets, violation) in [
+    for (name, bytes, violation) in [
         (
             "CL.CL",
             "Content-Length: 0\r\nContent-Length: 5\r\n\r\n",
@@ -384,7 +387,7 @@ fn nothing_hides_in_an_interim_response() {
         ),
     ] {
         println!("{name}");
-        let mut peer = answered(format!("HTTP/1.1 103 Early Hints\r\n{octets}{HIDDEN}"));
+        let mut peer = answered(format!("HTTP/1.1 103 Early Hints\r\n{bytes}{HIDDEN}"));
         let is_interim = |event: &Event| matches!(event, Event::Informational { .. });
         peer.events.retain(|event| !is_interim(event));
         peer.expect_violation(violation);
@@ -426,7 +429,8 @@ fn what_is_in_order_is_taken() {
     }
 }
 
-/// What comes behind a response that ends its connection is no response, and neither is what comes with one too many.
+/// What comes behind a response that ends its connection is no response, and neither is what comes
+/// with one too many.
 #[test]
 fn nothing_follows_a_close() {
     for response in [

@@ -1,5 +1,5 @@
-//! RFC 6455 §4: WebSockets, which are told and asked for as the extended CONNECT of RFC 8441. And the tunnels of plain
-//! CONNECT (RFC 9110 §9.3.6), which only a client opens.
+//! RFC 6455 §4: WebSockets, which are told and asked for as the extended CONNECT of RFC 8441. And
+//! the tunnels of plain CONNECT (RFC 9110 §9.3.6), which only a client opens.
 
 use bytes::Bytes;
 use tidegate_proto::{
@@ -46,11 +46,11 @@ fn connect_websocket() -> RequestHead {
 }
 
 /// A server that was asked for a WebSocket and has sent this.
-fn answered_websocket(octets: impl AsRef<[u8]>) -> (Peer, StreamId) {
+fn answered_websocket(bytes: impl AsRef<[u8]>) -> (Peer, StreamId) {
     let mut peer = server();
     let id = peer.open(&connect_websocket(), Body::Stream);
     peer.sent.clear();
-    peer.send(octets);
+    peer.send(bytes);
     (peer, id)
 }
 
@@ -83,9 +83,10 @@ fn tunnels() -> [(Peer, StreamId); 2] {
 
 #[test]
 fn an_upgrade_is_told_as_extended_connect() {
-    // RFC 8441 §5: "The scheme of the target URI … MUST be "https" for "wss"-schemed WebSockets and "http" for
-    // "ws"-schemed WebSockets." "Implementations using this extended CONNECT … do not do the processing of the
-    // Sec-WebSocket-Key and Sec-WebSocket-Accept header fields of RFC 6455"; the other fields are as they were.
+    // RFC 8441 §5: "The scheme of the target URI … MUST be "https" for "wss"-schemed WebSockets and
+    // "http" for "ws"-schemed WebSockets." "Implementations using this extended CONNECT … do not do
+    // the processing of the Sec-WebSocket-Key and Sec-WebSocket-Accept header fields of RFC 6455";
+    // the other fields are as they were.
     let mut peer = browser();
     peer.send(
         "GET /chat?x HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: WebSocket\r\n\
@@ -119,9 +120,11 @@ fn an_upgrade_is_told_as_extended_connect() {
 
 #[test]
 fn the_grant() {
-    // §4.2.2: "A Status-Line with a 101 response code", "An |Upgrade| header field with value "websocket"", "A
+    // §4.2.2: "A Status-Line with a 101 response code", "An |Upgrade| header field with value
+    // "websocket"", "A
     // |Connection| header field with value "Upgrade"", "A |Sec-WebSocket-Accept| header field", and the rest as the
-    // owner wants it. §11.3.3: "The |Sec-WebSocket-Accept| header MUST NOT appear more than once in an HTTP response."
+    // owner wants it. §11.3.3: "The |Sec-WebSocket-Accept| header MUST NOT appear more than once in
+    // an HTTP response."
     for status in [200, 204, 299] {
         let mut peer = browser();
         peer.send(upgrade());
@@ -150,7 +153,7 @@ fn the_grant() {
         .expect("an interim response");
     peer.settle();
     peer.expect_sent("HTTP/1.1 103 Early Hints\r\n\r\n");
-    // The tunnel's octets may be there with the grant.
+    // The tunnel's bytes may be there with the grant.
     peer.respond(
         id,
         &ResponseHead::new(200),
@@ -163,8 +166,9 @@ fn the_grant() {
 
 #[test]
 fn a_refusal_is_an_ordinary_response() {
-    // §4.2.2: "If the requested service is not available, the server MUST send an appropriate HTTP error code (such as
-    // 404 Not Found) and abort the WebSocket handshake." What the connection was, it still is.
+    // §4.2.2: "If the requested service is not available, the server MUST send an appropriate HTTP
+    // error code (such as 404 Not Found) and abort the WebSocket handshake." What the connection
+    // was, it still is.
     let mut peer = browser();
     for status in [404, 426, 301] {
         peer.send(upgrade());
@@ -212,8 +216,8 @@ fn a_refusal_of_one_that_closes_closes() {
 
 #[test]
 fn an_upgrade_may_be_declined() {
-    // RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field if it wishes to continue using the current
-    // protocol on that connection." Then a 2xx answers the GET.
+    // RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field if it wishes to continue
+    // using the current protocol on that connection." Then a 2xx answers the GET.
     let mut peer = browser();
     peer.send(upgrade() + GET);
     let (id, ..) = peer.expect_request();
@@ -248,11 +252,11 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
     let with = |lines: &str| get_with(&format!("{lines}Connection: Upgrade\r\n"));
     let asks = with(ASKS);
     let key = |key: &str| with(&ASKS.replace(KEY, key));
-    for (name, mut peer, octets) in [
+    for (name, mut peer, bytes) in [
         // RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field".
         ("not offered", no_browser(), asks),
-        // RFC 9110 §7.8: "A server that receives an Upgrade header field in an HTTP/1.0 request MUST ignore that
-        // Upgrade field."
+        // RFC 9110 §7.8: "A server that receives an Upgrade header field in an HTTP/1.0 request
+        // MUST ignore that Upgrade field."
         (
             "HTTP/1.0",
             browser(),
@@ -265,8 +269,9 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
             post(&format!("{ASKS}Connection: Upgrade\r\n"), ""),
         ),
         ("HEAD", browser(), with(ASKS).replace("GET", "HEAD")),
-        // RFC 9110 §7.8: "The client cannot begin using an upgraded protocol on the connection until it has completely
-        // sent the request message". Here one with a body is another kind of request.
+        // RFC 9110 §7.8: "The client cannot begin using an upgraded protocol on the connection
+        // until it has completely sent the request message". Here one with a body is another kind
+        // of request.
         (
             "a body",
             browser(),
@@ -299,8 +304,9 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
             browser(),
             with(&ASKS.replace("websocket\r\n", "TLS/1.2\r\n")),
         ),
-        // §4.2.1: "A |Sec-WebSocket-Key| header field with a base64-encoded (see Section 4 of [RFC4648]) value that,
-        // when decoded, is 16 bytes in length." §11.3.1: it "MUST NOT appear more than once".
+        // §4.2.1: "A |Sec-WebSocket-Key| header field with a base64-encoded (see Section 4 of
+        // [RFC4648]) value that, when decoded, is 16 bytes in length." §11.3.1: it "MUST NOT appear
+        // more than once".
         (
             "two keys",
             browser(),
@@ -308,8 +314,8 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
         ),
         ("no key", browser(), with(&ASKS.replace("Key", "Kex"))),
         ("an empty key", browser(), key("")),
-        ("15 octets", browser(), key("dGhlIHNhbXBsZSBub25j")),
-        ("17 octets", browser(), key("dGhlIHNhbXBsZSBub25jZWU=")),
+        ("15 bytes", browser(), key("dGhlIHNhbXBsZSBub25j")),
+        ("17 bytes", browser(), key("dGhlIHNhbXBsZSBub25jZWU=")),
         ("no padding", browser(), key("dGhlIHNhbXBsZSBub25jZQ")),
         (
             "bits behind the end",
@@ -325,8 +331,8 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
         ("a list of keys", browser(), key(&format!("{KEY}, {KEY}"))),
     ] {
         println!("{name}");
-        let method = octets.split(' ').next().expect("a method").to_owned();
-        peer.send(octets);
+        let method = bytes.split(' ').next().expect("a method").to_owned();
+        peer.send(bytes);
         let (id, head, end) = peer.expect_request();
         assert_eq!((head.method(), head.protocol()), (&method[..], None));
         assert_eq!((head.scheme(), head.path()), ("http", "/"));
@@ -358,8 +364,9 @@ fn a_key_that_is_not_used_stays() {
 }
 
 #[test]
-fn octets_go_both_ways() {
-    // §4.2.2: "At this point, the server may begin sending (and receiving) data." What that is is no business of ours.
+fn bytes_go_both_ways() {
+    // §4.2.2: "At this point, the server may begin sending (and receiving) data." What that is is
+    // no business of ours.
     let (mut peer, id) = open_at_server();
     peer.send(GET);
     peer.expect_data(GET, false);
@@ -459,8 +466,9 @@ fn the_clients_end_is_the_end_of_its_direction() {
 
 #[test]
 fn our_end_is_the_end_of_our_direction() {
-    // RFC 9110 §9.3.6: when one side of a tunnel has closed, an intermediary "MUST attempt to send any outstanding data that
-    // came from the closed side to the other side". What the other side still has to say may be of use, so it has its own end.
+    // RFC 9110 §9.3.6: when one side of a tunnel has closed, an intermediary "MUST attempt to send
+    // any outstanding data that came from the closed side to the other side". What the other side
+    // still has to say may be of use, so it has its own end.
     let server_end = open_at_server();
     let [websocket, connect] = tunnels();
     for (mut peer, id) in [server_end, websocket, connect] {
@@ -594,9 +602,9 @@ fn a_server_grants_no_plain_connect() {
 
 #[test]
 fn a_websocket_is_asked_for_by_upgrade() {
-    // §4.1: "The method of the request MUST be GET", "The request MUST contain an |Upgrade| header field whose value
-    // MUST include the "websocket" keyword", "a |Connection| header field whose value MUST include the "Upgrade"
-    // token", and "|Sec-WebSocket-Key|".
+    // §4.1: "The method of the request MUST be GET", "The request MUST contain an |Upgrade| header
+    // field whose value MUST include the "websocket" keyword", "a |Connection| header field whose
+    // value MUST include the "Upgrade" token", and "|Sec-WebSocket-Key|".
     let mut peer = server();
     let head = connect_websocket()
         .field("origin", "http://example.com")
@@ -610,8 +618,8 @@ fn a_websocket_is_asked_for_by_upgrade() {
          connection: upgrade\r\nupgrade: websocket\r\n\r\n",
     );
     peer.expect_nothing();
-    // §4.1: "Once the client's opening handshake has been sent, the client MUST wait for a response from the server
-    // before sending any further data."
+    // §4.1: "Once the client's opening handshake has been sent, the client MUST wait for a response
+    // from the server before sending any further data."
     let mut early = Bytes::from_static(b"early");
     assert_eq!(peer.stream(id).write(&mut early, false), 0);
     assert_eq!(peer.stream(id).write(&mut early, true), 0);
@@ -620,8 +628,8 @@ fn a_websocket_is_asked_for_by_upgrade() {
     peer.settle();
     peer.expect_sent("");
     assert_eq!(peer.conn.next_timeout(), None);
-    // RFC 9110 §10.1.4: "A sender of TE MUST also send a "TE" connection option". Browsers of HTTP/2 send it with
-    // everything.
+    // RFC 9110 §10.1.4: "A sender of TE MUST also send a "TE" connection option". Browsers of
+    // HTTP/2 send it with everything.
     let mut peer = server();
     peer.open(&connect_websocket().field("te", "trailers"), Body::Stream);
     let sent = peer.text();
@@ -629,7 +637,8 @@ fn a_websocket_is_asked_for_by_upgrade() {
         sent.ends_with("\r\nconnection: te, upgrade\r\nupgrade: websocket\r\n\r\n"),
         "{sent}"
     );
-    // A body that is given at once could only be lost: nobody knows yet whether there will be a tunnel.
+    // A body that is given at once could only be lost: nobody knows yet whether there will be a
+    // tunnel.
     for body in [Body::Empty, Body::Full(Bytes::from_static(b"early"))] {
         let mut peer = server();
         peer.open(&connect_websocket(), body);
@@ -642,8 +651,9 @@ fn a_websocket_is_asked_for_by_upgrade() {
 
 #[test]
 fn keys_that_are_none() {
-    // §4.1: "The value of this header field MUST be a nonce consisting of a randomly selected 16-byte value that has
-    // been base64-encoded". §11.3.1: it "MUST NOT appear more than once in an HTTP request."
+    // §4.1: "The value of this header field MUST be a nonce consisting of a randomly selected
+    // 16-byte value that has been base64-encoded". §11.3.1: it "MUST NOT appear more than once in
+    // an HTTP request."
     let bare = || RequestHead::extended_connect("websocket", "http", "a", "/");
     for head in [
         bare(),
@@ -663,7 +673,8 @@ fn keys_that_are_none() {
 
 #[test]
 fn a_grant_is_told_as_200() {
-    // RFC 8441 §5 and RFC 6455 §4.1: names and the token are case-insensitive; other fields are as they were.
+    // RFC 8441 §5 and RFC 6455 §4.1: names and the token are case-insensitive; other fields are as
+    // they were.
     for lines_of_grant in [
         grant(),
         format!(
@@ -696,7 +707,8 @@ fn a_grant_is_told_as_200() {
 
 #[test]
 fn a_grant_must_be_one() {
-    // §4.1: "the client MUST _Fail the WebSocket Connection_" if one of these is missing, or isn't what it should be.
+    // §4.1: "the client MUST _Fail the WebSocket Connection_" if one of these is missing, or isn't
+    // what it should be.
     let accept = format!("Sec-WebSocket-Accept: {ACCEPT}\r\n");
     let (upgrade, connection) = ("Upgrade: websocket\r\n", "Connection: Upgrade\r\n");
     for lines in [
@@ -715,14 +727,14 @@ fn a_grant_must_be_one() {
         // §11.3.3: it "MUST NOT appear more than once in an HTTP response."
         format!("{upgrade}{connection}{accept}{accept}"),
         format!("{upgrade}{connection}{accept}Sec-WebSocket-Accept: x\r\n"),
-        // "the |Upgrade| header field contains a value that is not an ASCII case-insensitive match for the value
-        // "websocket"".
+        // "the |Upgrade| header field contains a value that is not an ASCII case-insensitive match
+        // for the value "websocket"".
         format!("Upgrade: h2c\r\n{connection}{accept}"),
         format!("Upgrade: websocket/13\r\n{connection}{accept}"),
         format!("Upgrade: h2c, websocket\r\n{connection}{accept}"),
         format!("Upgrade: h2c\r\n{upgrade}{connection}{accept}"),
-        // "the |Connection| header field doesn't contain a token that is an ASCII case-insensitive match for the value
-        // "Upgrade"".
+        // "the |Connection| header field doesn't contain a token that is an ASCII case-insensitive
+        // match for the value "Upgrade"".
         format!("{upgrade}Connection: keep-alive\r\n{accept}"),
         format!("{upgrade}Connection: upgraded\r\n{accept}"),
     ] {
@@ -731,8 +743,8 @@ fn a_grant_must_be_one() {
         peer.expect_violation(Violation::UpgradeInvalid);
         assert!(peer.conn.stream(id).is_none());
     }
-    // RFC 9110 §7.8: "A server MUST NOT switch to a protocol that was not indicated by the client in the corresponding
-    // request's Upgrade header field."
+    // RFC 9110 §7.8: "A server MUST NOT switch to a protocol that was not indicated by the client
+    // in the corresponding request's Upgrade header field."
     let mut peer = server();
     peer.open(&RequestHead::connect("b:443"), Body::Stream);
     peer.sent.clear();
@@ -762,9 +774,9 @@ fn an_upgrade_that_is_ignored_leaves_an_ordinary_response() {
 
 #[test]
 fn a_refused_client_goes_on() {
-    // §4.1: "If the status code received from the server is not 101, the client handles the response per HTTP
-    // procedures."
-    for (connect, octets) in [
+    // §4.1: "If the status code received from the server is not 101, the client handles the
+    // response per HTTP procedures."
+    for (connect, bytes) in [
         (
             false,
             "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno",
@@ -788,14 +800,14 @@ fn a_refused_client_goes_on() {
         };
         let mut peer = server();
         let id = peer.open(&head, Body::Stream);
-        peer.send(&octets[..octets.len() - 1]);
+        peer.send(&bytes[..bytes.len() - 1]);
         peer.expect_response(403, false);
         assert_eq!(
             peer.stream(id).write(&mut Bytes::from_static(b"x"), true),
             0
         );
         peer.sent.clear();
-        peer.send(&octets[octets.len() - 1..]);
+        peer.send(&bytes[bytes.len() - 1..]);
         let mut got = Vec::new();
         while let Some(Event::Data { data, .. }) = (!peer.events.is_empty()).then(|| peer.next()) {
             got.extend_from_slice(&data);
@@ -844,7 +856,8 @@ fn a_clients_tunnel() {
 
 #[test]
 fn what_comes_with_the_grant_is_the_tunnels() {
-    // RFC 9110 §9.3.6: "data received after that header section is from the server identified by the request target."
+    // RFC 9110 §9.3.6: "data received after that header section is from the server identified by
+    // the request target."
     let (mut peer, _) = answered_websocket(switching(&grant()) + "hello");
     peer.expect_response(200, false);
     peer.expect_data("hello", false);
@@ -857,9 +870,10 @@ fn what_comes_with_the_grant_is_the_tunnels() {
 
 #[test]
 fn any_2xx_grants_a_connect() {
-    // RFC 9112 §6.3: "Any 2xx (Successful) response to a CONNECT request implies that the connection will become a
-    // tunnel immediately after the empty line that concludes the header fields. A client MUST ignore any Content-Length
-    // or Transfer-Encoding header fields received in such a message."
+    // RFC 9112 §6.3: "Any 2xx (Successful) response to a CONNECT request implies that the
+    // connection will become a tunnel immediately after the empty line that concludes the header
+    // fields. A client MUST ignore any Content-Length or Transfer-Encoding header fields received
+    // in such a message."
     for status in [200, 201, 204, 299] {
         for lines_of_length in [
             "",
@@ -897,13 +911,13 @@ fn any_2xx_grants_a_connect() {
 #[test]
 fn the_transports_end_before_the_grant() {
     for head in [connect_websocket(), RequestHead::connect("b:443")] {
-        for octets in [
+        for bytes in [
             "",
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n",
         ] {
             let mut peer = server();
             peer.open(&head, Body::Stream);
-            peer.send(octets);
+            peer.send(bytes);
             peer.eof();
             assert_eq!(peer.expect_closed(), CloseReason::EofInTheMiddle);
         }

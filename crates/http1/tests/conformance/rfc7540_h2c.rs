@@ -1,4 +1,5 @@
-//! RFC 7540 §3.2: HTTP/2 in cleartext by Upgrade, which RFC 9113 has dropped and clients still ask for.
+//! RFC 7540 §3.2: HTTP/2 in cleartext by Upgrade, which RFC 9113 has dropped and clients still ask
+//! for.
 
 use bytes::BytesMut;
 use tidegate_http1::Connection;
@@ -15,7 +16,7 @@ const ASKS: &str = "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
 
 const CONNECTION: &str = "Connection: Upgrade, HTTP2-Settings\r\n";
 
-/// The first octets of HTTP/2.
+/// The first bytes of HTTP/2.
 const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 const SWITCHING: &str =
@@ -34,8 +35,9 @@ fn offered() -> Peer {
 
 #[test]
 fn the_connection_becomes_one_of_http2() {
-    // "A server that supports HTTP/2 accepts the upgrade with a 101 (Switching Protocols) response. After the empty
-    // line that terminates the 101 response, the server can begin sending HTTP/2 frames."
+    // "A server that supports HTTP/2 accepts the upgrade with a 101 (Switching Protocols) response.
+    // After the empty line that terminates the 101 response, the server can begin sending HTTP/2
+    // frames."
     let mut peer = offered();
     peer.send(
         "OPTIONS /a?b HTTP/1.1\r\nHost: server.example.com\r\nX: y\r\nConnection: x-hop, upgrade , http2-settings\r\n\
@@ -49,7 +51,8 @@ fn the_connection_becomes_one_of_http2() {
         "but what it brings is for another engine"
     );
     let upgrade = peer.conn.take_upgrade().expect("it was followed");
-    // "The HTTP/1.1 request that is sent prior to upgrade is assigned a stream identifier of 1": here is what it asks.
+    // "The HTTP/1.1 request that is sent prior to upgrade is assigned a stream identifier of 1":
+    // here is what it asks.
     assert_eq!(upgrade.head.method(), "OPTIONS");
     assert_eq!(
         (
@@ -60,22 +63,22 @@ fn the_connection_becomes_one_of_http2() {
         ("http", "server.example.com", "/a?b")
     );
     assert_eq!(lines(upgrade.head.headers()), ["x: y", "content-length: 0"]);
-    // §3.2.1: "The content of the HTTP2-Settings header field is the payload of a SETTINGS frame (Section 6.5), encoded
-    // as a base64url string … with any trailing '=' characters omitted".
+    // §3.2.1: "The content of the HTTP2-Settings header field is the payload of a SETTINGS frame
+    // (Section 6.5), encoded as a base64url string … with any trailing '=' characters omitted".
     assert_eq!(upgrade.settings, PAYLOAD);
     assert!(peer.conn.take_upgrade().is_none(), "once");
 }
 
 #[test]
 fn what_comes_behind_is_left_for_the_other_engine() {
-    // "Upon receiving the 101 response, the client MUST send a connection preface (Section 3.5), which includes a
-    // SETTINGS frame." It may come earlier.
-    let octets = upgrade() + PREFACE;
+    // "Upon receiving the 101 response, the client MUST send a connection preface (Section 3.5),
+    // which includes a SETTINGS frame." It may come earlier.
+    let bytes = upgrade() + PREFACE;
     let mut whole = offered();
-    whole.send(&octets);
+    whole.send(&bytes);
     let mut cut = offered();
-    for octet in octets.as_bytes() {
-        cut.send([*octet]);
+    for byte in bytes.as_bytes() {
+        cut.send([*byte]);
     }
     for mut peer in [whole, cut] {
         assert_eq!(peer.input, PREFACE);
@@ -118,11 +121,11 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
         peer.conn.offer_h2c();
         peer
     };
-    for (name, mut peer, octets) in [
+    for (name, mut peer, bytes) in [
         // RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field".
         ("not offered", client(), upgrade()),
-        // §3.3: "HTTP/2 over TLS uses the "h2" protocol identifier. The "h2c" protocol identifier MUST NOT be sent by a
-        // client or selected by a server".
+        // §3.3: "HTTP/2 over TLS uses the "h2" protocol identifier. The "h2c" protocol identifier
+        // MUST NOT be sent by a client or selected by a server".
         ("over https", https(), upgrade()),
         // "A server MUST ignore an "h2" token in an Upgrade header field."
         ("h2", offered(), with(&ASKS.replace("h2c", "h2"))),
@@ -136,8 +139,8 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
             offered(),
             with(&ASKS.replace("Upgrade: h2c\r\n", "")),
         ),
-        // "Requests that contain a payload body MUST be sent in their entirety before the client can send HTTP/2
-        // frames." We don't wait for one.
+        // "Requests that contain a payload body MUST be sent in their entirety before the client
+        // can send HTTP/2 frames." We don't wait for one.
         (
             "a body",
             offered(),
@@ -148,23 +151,23 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
             offered(),
             with(&format!("{ASKS}Transfer-Encoding: chunked\r\n")) + "5\r\nhello\r\n0\r\n\r\n",
         ),
-        // RFC 9110 §7.8: "A server that receives an Upgrade header field in an HTTP/1.0 request MUST ignore that
-        // Upgrade field."
+        // RFC 9110 §7.8: "A server that receives an Upgrade header field in an HTTP/1.0 request
+        // MUST ignore that Upgrade field."
         (
             "HTTP/1.0",
             offered(),
             format!("GET / HTTP/1.0\r\nHost: a\r\n{ASKS}{CONNECTION}\r\n"),
         ),
-        // §3.2.1: "A server MUST NOT upgrade the connection to HTTP/2 if this header field is not present or if more
-        // than one is present."
+        // §3.2.1: "A server MUST NOT upgrade the connection to HTTP/2 if this header field is not
+        // present or if more than one is present."
         ("no settings", offered(), with("Upgrade: h2c\r\n")),
         (
             "settings twice",
             offered(),
             with(&format!("{ASKS}HTTP2-Settings: {SETTINGS}\r\n")),
         ),
-        // §3.2.1: "a client sending the HTTP2-Settings header field MUST also send "HTTP2-Settings" as a connection
-        // option in the Connection header field".
+        // §3.2.1: "a client sending the HTTP2-Settings header field MUST also send "HTTP2-Settings"
+        // as a connection option in the Connection header field".
         (
             "settings not in Connection",
             offered(),
@@ -184,13 +187,13 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
             offered(),
             settings("AAMAAABkAAQAAP__, AAMAAABkAAQAAP__"),
         ),
-        // RFC 7540 §6.5: "A SETTINGS frame with a length other than a multiple of 6 octets MUST be treated as a
-        // connection error".
-        ("11 octets", offered(), settings("AAMAAABkAAQAAP8")),
-        ("3 octets", offered(), settings("AAMA")),
+        // RFC 7540 §6.5: "A SETTINGS frame with a length other than a multiple of 6 octets MUST be
+        // treated as a connection error".
+        ("11 bytes", offered(), settings("AAMAAABkAAQAAP8")),
+        ("3 bytes", offered(), settings("AAMA")),
     ] {
         println!("{name}");
-        peer.send(octets);
+        peer.send(bytes);
         let (id, head, end) = peer.expect_request();
         assert_eq!((head.method(), head.path()), ("GET", "/"));
         // Its fields stay with the connection nevertheless.
@@ -213,7 +216,8 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
 
 #[test]
 fn connect_is_no_request_to_upgrade_with() {
-    // RFC 9110 §9.3.6: what follows a CONNECT is for the tunnel, if there is one. Nobody should take it for HTTP/2.
+    // RFC 9110 §9.3.6: what follows a CONNECT is for the tunnel, if there is one. Nobody should
+    // take it for HTTP/2.
     let mut peer = offered();
     peer.send(format!(
         "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n{ASKS}{CONNECTION}\r\n{PREFACE}"
@@ -226,8 +230,8 @@ fn connect_is_no_request_to_upgrade_with() {
 
 #[test]
 fn a_websocket_comes_first() {
-    // RFC 9110 §7.8: the client may name several, "in order of descending preference". Of two that would both do we
-    // take the one that the request is about.
+    // RFC 9110 §7.8: the client may name several, "in order of descending preference". Of two that
+    // would both do we take the one that the request is about.
     let mut config = Config::server();
     config.enable_connect_protocol = true;
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

@@ -13,9 +13,10 @@ fn post(version: &str, lines: &str) -> Peer {
 
 #[test]
 fn expectations() {
-    // §10.1.1: "Upon receiving an HTTP/1.1 (or later) request that has a method, target URI, and complete header section that
-    // contains a 100-continue expectation …, an origin server MUST send either: an immediate response with a final status
-    // code … or an immediate 100 (Continue) response".
+    // §10.1.1: "Upon receiving an HTTP/1.1 (or later) request that has a method, target URI, and
+    // complete header section that contains a 100-continue expectation …, an origin server MUST
+    // send either: an immediate response with a final status code … or an immediate 100 (Continue)
+    // response".
     let mut peer = post("1.1", "Content-Length: 5\r\n");
     let (id, head, _) = peer.expect_request();
     assert_eq!(head.get("expect"), Some(&b"100-continue"[..]));
@@ -57,8 +58,8 @@ fn an_expectation_may_be_one_of_several() {
 
 #[test]
 fn trailers_go_where_they_are_asked_for() {
-    // §6.6.2: Trailer "provides a list of field names that the sender anticipates sending as trailer fields". They
-    // come in chunks, or aren't announced.
+    // §6.6.2: Trailer "provides a list of field names that the sender anticipates sending as
+    // trailer fields". They come in chunks, or aren't announced.
     let head = ResponseHead::new(200)
         .field("content-length", "5")
         .field("trailer", "x-sum");
@@ -85,13 +86,13 @@ fn trailers_go_where_they_are_asked_for() {
 
 #[test]
 fn answers_of_the_engines_own_are_dated() {
-    // §6.6.1: "An origin server with a clock … MUST generate a Date header field in all 2xx (Successful), 3xx (Redirection), and 4xx
-    // (Client Error) responses".
+    // §6.6.1: "An origin server with a clock … MUST generate a Date header field in all 2xx
+    // (Successful), 3xx (Redirection), and 4xx (Client Error) responses".
     let clock = WallClock::new();
     clock.set(784_111_777);
     let mut config = Config::server();
     config.wall_clock = Some(clock);
-    for (octets, status) in [
+    for (bytes, status) in [
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
         (format!("GET /{} HTTP/1.1\r\n", "a".repeat(40_000)), 414),
         (
@@ -101,7 +102,7 @@ fn answers_of_the_engines_own_are_dated() {
         ("GET / HTTP/2.0\r\nHost: a\r\n\r\n".to_owned(), 505),
     ] {
         let mut peer = client_of(config.clone());
-        peer.send(octets);
+        peer.send(bytes);
         let text = peer.text();
         assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
         assert!(
@@ -121,9 +122,10 @@ fn answers_of_the_engines_own_are_dated() {
 
 #[test]
 fn a_final_response_in_place_of_100_ends_the_connection() {
-    // §10.1.1: "A server that responds with a final status code instead of reading the entire request content SHOULD indicate
-    // whether it intends to close the connection … or continue reading the request content." Whether the client sends it
-    // then can't be known, and it could pass for a request.
+    // §10.1.1: "A server that responds with a final status code instead of reading the entire
+    // request content SHOULD indicate whether it intends to close the connection … or continue
+    // reading the request content." Whether the client sends it then can't be known, and it could
+    // pass for a request.
     let mut peer = post("1.1", "Content-Length: 5\r\n");
     peer.answer("no");
     peer.expect_sent("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
@@ -154,8 +156,9 @@ fn a_final_response_in_place_of_100_ends_the_connection() {
 
 #[test]
 fn http10_knows_no_interim_responses() {
-    // §10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation."
-    // §15.2: "a server MUST NOT send a 1xx response to an HTTP/1.0 client."
+    // §10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST
+    // ignore that expectation." §15.2: "a server MUST NOT send a 1xx response to an HTTP/1.0
+    // client."
     let mut peer = post("1.0", "Content-Length: 5\r\nConnection: keep-alive\r\n");
     let (id, head, _) = peer.expect_request();
     assert_eq!(head.get("expect"), None);

@@ -30,8 +30,8 @@ fn a_request_and_its_response() {
 
 #[test]
 fn one_empty_line_in_front_of_a_request_is_skipped() {
-    // §2.2: "a server that is expecting to receive and parse a request-line SHOULD ignore at least one empty line (CRLF)
-    // received prior to the request-line."
+    // §2.2: "a server that is expecting to receive and parse a request-line SHOULD ignore at least
+    // one empty line (CRLF) received prior to the request-line."
     let mut peer = sent(format!("\r\n{GET}\r\n{GET}"));
     peer.answer("1");
     peer.answer("2");
@@ -39,7 +39,8 @@ fn one_empty_line_in_front_of_a_request_is_skipped() {
     sent(format!("\r\n\r\n{GET}")).expect_refusal(Violation::RequestLineInvalid, 400);
     sent(format!("\n{GET}")).expect_refusal(Violation::LineEndInvalid, 400);
     sent(format!("\r{GET}")).expect_refusal(Violation::LineEndInvalid, 400);
-    // An empty line alone is no request that has begun: nothing is said about it, however long it stays alone.
+    // An empty line alone is no request that has begun: nothing is said about it, however long it
+    // stays alone.
     let mut peer = sent("\r\n");
     peer.pass(secs(2));
     peer.pass(secs(30));
@@ -54,9 +55,9 @@ fn one_empty_line_in_front_of_a_request_is_skipped() {
 
 #[test]
 fn lines_end_with_crlf_and_have_no_other_cr() {
-    // §2.2: "A recipient of such a bare CR MUST consider that element to be invalid or replace each bare CR with SP". That a
-    // lone LF may be taken for a line's end is a MAY.
-    for octets in [
+    // §2.2: "A recipient of such a bare CR MUST consider that element to be invalid or replace each
+    // bare CR with SP". That a lone LF may be taken for a line's end is a MAY.
+    for bytes in [
         "GET / HTTP/1.1\nHost: a\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\n\n",
@@ -66,15 +67,16 @@ fn lines_end_with_crlf_and_have_no_other_cr() {
         "GET / HTTP/1.1\r\nHost:\ra\r\n\r\n",
         "GET /\r HTTP/1.1\r\nHost: a\r\n\r\n",
     ] {
-        println!("{}", octets.escape_debug());
-        sent(octets).expect_refusal(Violation::LineEndInvalid, 400);
+        println!("{}", bytes.escape_debug());
+        sent(bytes).expect_refusal(Violation::LineEndInvalid, 400);
     }
 }
 
 #[test]
 fn whitespace_behind_the_request_line_is_refused() {
-    // §2.2: "A recipient that receives whitespace between the start-line and the first header field MUST either reject the
-    // message as invalid or consume each whitespace-preceded line without further processing".
+    // §2.2: "A recipient that receives whitespace between the start-line and the first header field
+    // MUST either reject the message as invalid or consume each whitespace-preceded line without
+    // further processing".
     for line in [" Host: a", "\tHost: a", " ", " \r\nHost: a"] {
         let mut peer = sent(format!("GET / HTTP/1.1\r\n{line}\r\n\r\n"));
         peer.expect_refusal(Violation::FieldLineFolded, 400);
@@ -83,8 +85,8 @@ fn whitespace_behind_the_request_line_is_refused() {
 
 #[test]
 fn other_versions_are_not_supported() {
-    // §2.3: "HTTP-name = %s"HTTP"", one digit, a dot, one digit. RFC 9110 §15.6.6: 505 when "the server does not support,
-    // or refuses to support, the major version of HTTP that was used".
+    // §2.3: "HTTP-name = %s"HTTP"", one digit, a dot, one digit. RFC 9110 §15.6.6: 505 when "the
+    // server does not support, or refuses to support, the major version of HTTP that was used".
     for version in ["HTTP/2.0", "HTTP/0.9", "HTTP/3.0", "HTTP/1.2", "HTTP/9.9"] {
         let mut peer = sent(format!("GET / {version}\r\nHost: a\r\n\r\n"));
         peer.expect_refusal(Violation::HttpVersionUnsupported, 505);
@@ -107,8 +109,9 @@ fn other_versions_are_not_supported() {
 
 #[test]
 fn a_client_of_http10_is_answered_by_http11() {
-    // RFC 9110 §2.5: "a server SHOULD send a response version equal to the highest version to which the server is
-    // conformant that has a major version less than or equal to the one received in the request."
+    // RFC 9110 §2.5: "a server SHOULD send a response version equal to the highest version to which
+    // the server is conformant that has a major version less than or equal to the one received in
+    // the request."
     let mut peer = sent("GET / HTTP/1.0\r\n\r\n");
     let head = peer.answer("x");
     assert_eq!(head.authority(), "");

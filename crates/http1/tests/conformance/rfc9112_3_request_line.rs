@@ -7,8 +7,8 @@ use crate::support::*;
 
 #[test]
 fn the_line_has_three_words_and_single_spaces() {
-    // §3: "request-line = method SP request-target SP HTTP-version"; "lenient parsing can result in request smuggling
-    // security vulnerabilities".
+    // §3: "request-line = method SP request-target SP HTTP-version"; "lenient parsing can result in
+    // request smuggling security vulnerabilities".
     for line in [
         "GET  / HTTP/1.1",
         "GET /  HTTP/1.1",
@@ -35,7 +35,8 @@ fn the_line_has_three_words_and_single_spaces() {
 
 #[test]
 fn methods_are_tokens_in_their_own_case() {
-    // RFC 9110 §9.1: "The method token is case-sensitive". What a method is there for is the owner's business.
+    // RFC 9110 §9.1: "The method token is case-sensitive". What a method is there for is the
+    // owner's business.
     for method in ["GET", "get", "M-SEARCH", "!#$%&'*+-.^_`|~09", "PRI"] {
         let mut peer = sent(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert_eq!(peer.answer("").method(), method);
@@ -44,8 +45,9 @@ fn methods_are_tokens_in_their_own_case() {
 
 #[test]
 fn a_long_line_is_told_by_414() {
-    // §3: "A server that receives a request-target longer than any URI it wishes to parse MUST respond with a 414 (URI Too
-    // Long) status code"; "at a minimum, request-line lengths of 8000 octets" are to be supported.
+    // §3: "A server that receives a request-target longer than any URI it wishes to parse MUST
+    // respond with a 414 (URI Too Long) status code"; "at a minimum, request-line lengths of 8000
+    // octets" are to be supported.
     let mut peer = sent(format!(
         "GET /{} HTTP/1.1\r\nHost: a\r\n\r\n",
         "a".repeat(8000)
@@ -78,7 +80,8 @@ fn pair(authority: &str, path: &str) -> (String, String) {
 
 #[test]
 fn origin_form() {
-    // §3.2.1: "the client MUST send only the absolute path and query components of the target URI as the request-target."
+    // §3.2.1: "the client MUST send only the absolute path and query components of the target URI
+    // as the request-target."
     assert_eq!(target("GET /a?b HTTP/1.1", "h:81"), pair("h:81", "/a?b"));
     assert_eq!(target("GET //a/../b HTTP/1.1", "h"), pair("h", "//a/../b"));
     assert_eq!(target("OPTIONS / HTTP/1.1", "h"), pair("h", "/"));
@@ -86,8 +89,9 @@ fn origin_form() {
 
 #[test]
 fn absolute_form() {
-    // §3.2.2: "A server MUST accept the absolute-form in requests even though most HTTP/1.1 clients will only send the
-    // absolute-form to a proxy." "… MUST ignore the received Host header field (if any)".
+    // §3.2.2: "A server MUST accept the absolute-form in requests even though most HTTP/1.1 clients
+    // will only send the absolute-form to a proxy." "… MUST ignore the received Host header field
+    // (if any)".
     assert_eq!(
         target("GET http://o:81/a?b HTTP/1.1", "h"),
         pair("o:81", "/a?b")
@@ -147,7 +151,8 @@ fn authority_form_is_for_connect_and_nothing_else_is() {
     sent("CONNECT / HTTP/1.1\r\nHost: o\r\n\r\n").expect_refusal(Violation::TargetInvalid, 400);
     sent("CONNECT http://o:443/ HTTP/1.1\r\nHost: o\r\n\r\n")
         .expect_refusal(Violation::TargetInvalid, 400);
-    // RFC 9110 §9.3.6: "A server MUST reject a CONNECT request that targets an empty or invalid port number".
+    // RFC 9110 §9.3.6: "A server MUST reject a CONNECT request that targets an empty or invalid
+    // port number".
     for target in ["o", "o:", "o:0"] {
         let mut peer = sent(format!("CONNECT {target} HTTP/1.1\r\nHost: o\r\n\r\n"));
         peer.expect_refusal(Violation::ConnectMalformed, 400);
@@ -166,8 +171,8 @@ fn asterisk_form_is_for_options() {
 
 #[test]
 fn targets_have_no_fragment_and_nothing_that_is_not_visible() {
-    // §3.2: of the forms of a target, none has a fragment. RFC 3986 §2: a URI is made of visible US-ASCII. What isn't ASCII is
-    // taken as if it were percent-encoded, as other servers do.
+    // §3.2: of the forms of a target, none has a fragment. RFC 3986 §2: a URI is made of visible
+    // US-ASCII. What isn't ASCII is taken as if it were percent-encoded, as other servers do.
     sent("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n").expect_refusal(Violation::TargetInvalid, 400);
     sent("GET http://o/#b HTTP/1.1\r\nHost: a\r\n\r\n")
         .expect_refusal(Violation::TargetInvalid, 400);
@@ -185,9 +190,9 @@ fn targets_have_no_fragment_and_nothing_that_is_not_visible() {
 
 #[test]
 fn host_is_there_once_and_valid() {
-    // §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that lacks a Host
-    // header field and to any request message that contains more than one Host header field line or a Host header field
-    // with an invalid field value."
+    // §3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request
+    // message that lacks a Host header field and to any request message that contains more than one
+    // Host header field line or a Host header field with an invalid field value."
     sent("GET / HTTP/1.1\r\n\r\n").expect_refusal(Violation::HostMissing, 400);
     for version in ["1.0", "1.1"] {
         let mut peer = sent(format!(
@@ -216,7 +221,8 @@ fn host_is_there_once_and_valid() {
 
 #[test]
 fn the_scheme_is_that_of_the_transport() {
-    // §3.3: "If the connection is secured, the target URI's scheme is "https"; if not, the scheme is "http"."
+    // §3.3: "If the connection is secured, the target URI's scheme is "https"; if not, the scheme
+    // is "http"."
     for (secure, scheme) in [(true, "https"), (false, "http")] {
         let mut peer = client();
         let config = Config::server().build().expect("a valid configuration");

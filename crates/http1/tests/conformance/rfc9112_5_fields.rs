@@ -6,8 +6,9 @@ use crate::support::*;
 
 #[test]
 fn names_are_tokens_with_the_colon_behind_them() {
-    // §5.1: "No whitespace is allowed between the field name and colon. … A server MUST reject, with a response status code
-    // of 400 (Bad Request), any received request message that contains whitespace between a header field name and colon."
+    // §5.1: "No whitespace is allowed between the field name and colon. … A server MUST reject,
+    // with a response status code of 400 (Bad Request), any received request message that contains
+    // whitespace between a header field name and colon."
     for line in [
         "X : a", "X\t: a", "X", ": a", "X\0: a", "X\"Y: a", "X(Y: a", "Ä: a", "X\x7f: a", "X/Y: a",
         "@: a",
@@ -18,15 +19,15 @@ fn names_are_tokens_with_the_colon_behind_them() {
 }
 
 #[test]
-fn values_have_no_control_octets() {
-    // RFC 9110 §5.5: "Field values containing CR, LF, or NUL characters are invalid and dangerous"; other controls but HTAB
-    // are not in the grammar.
-    for octet in (0..0x20)
+fn values_have_no_control_bytes() {
+    // RFC 9110 §5.5: "Field values containing CR, LF, or NUL characters are invalid and dangerous";
+    // other controls but HTAB are not in the grammar.
+    for byte in (0..0x20)
         .chain([0x7f])
-        .filter(|octet| !b"\t\r\n".contains(octet))
+        .filter(|byte| !b"\t\r\n".contains(byte))
     {
         let mut head = b"GET / HTTP/1.1\r\nHost: a\r\nX: a".to_vec();
-        head.push(octet);
+        head.push(byte);
         head.extend_from_slice(b"b\r\n\r\n");
         sent(head).expect_refusal(Violation::FieldLineInvalid, 400);
     }
@@ -38,9 +39,9 @@ fn values_have_no_control_octets() {
 
 #[test]
 fn folded_lines_are_refused() {
-    // §5.2: "A server that receives an obs-fold in a request message that is not within a "message/http" container MUST
-    // either reject the message by sending a 400 (Bad Request) … or replace each received obs-fold with one or more SP
-    // octets".
+    // §5.2: "A server that receives an obs-fold in a request message that is not within a
+    // "message/http" container MUST either reject the message by sending a 400 (Bad Request) … or
+    // replace each received obs-fold with one or more SP octets".
     for lines in [
         "X: a\r\n b\r\n",
         "X: a\r\n\tb\r\n",
@@ -76,7 +77,7 @@ fn limits_are_those_of_http2() {
         let mut peer = sent(get_with(&format!("x: {}\r\n", "a".repeat(pad))));
         peer.expect_refusal(Violation::HeaderListTooLarge, 431);
     }
-    // Each field counts 32 octets more, as in HTTP/2.
+    // Each field counts 32 bytes more, as in HTTP/2.
     let mut config = Config::server();
     config.max_header_list_size = 400;
     let mut peer = client_of(config);
@@ -86,9 +87,9 @@ fn limits_are_those_of_http2() {
 
 #[test]
 fn fields_about_the_connection_stay_with_it() {
-    // RFC 9110 §7.6.1: "Intermediaries MUST parse a received Connection header field before a message is forwarded and, for
-    // each connection-option in this field, remove any header or trailer field(s) from the message with the same name as
-    // the connection-option".
+    // RFC 9110 §7.6.1: "Intermediaries MUST parse a received Connection header field before a
+    // message is forwarded and, for each connection-option in this field, remove any header or
+    // trailer field(s) from the message with the same name as the connection-option".
     let mut peer = sent(get_with(
         "X-Hop: 1\r\nConnection: x-hop, Keep-Alive\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\n\
          Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nConnection: Upgrade, HTTP2-Settings, content-length\r\n\
@@ -104,8 +105,8 @@ fn fields_about_the_connection_stay_with_it() {
 
 #[test]
 fn an_upgrade_to_h2c_is_not_taken() {
-    // RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field if it wishes to continue using the current
-    // protocol on that connection."
+    // RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field if it wishes to continue
+    // using the current protocol on that connection."
     let mut peer = sent(get_with(
         "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAAA\r\n",
     ));

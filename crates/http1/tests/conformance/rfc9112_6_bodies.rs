@@ -15,8 +15,8 @@ fn post(lines: &str, body: &str) -> String {
 
 #[test]
 fn a_body_of_known_length() {
-    // §6.2: "the Content-Length field value provides the framing information necessary for determining where the data (and
-    // message) ends."
+    // §6.2: "the Content-Length field value provides the framing information necessary for
+    // determining where the data (and message) ends."
     let mut peer = sent(post(
         "Content-Length: 5\r\n",
         "helloGET / HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -32,7 +32,8 @@ fn a_body_of_known_length() {
 
 #[test]
 fn no_length_is_no_body() {
-    // §6.3: "If this is a request message and none of the above are true, then the message body length is zero".
+    // §6.3: "If this is a request message and none of the above are true, then the message body
+    // length is zero".
     for lines in ["", "Content-Length: 0\r\n"] {
         let mut peer = sent(post(lines, GET));
         assert!(peer.expect_request().2);
@@ -42,8 +43,9 @@ fn no_length_is_no_body() {
 
 #[test]
 fn lengths_that_say_nothing_clear() {
-    // §6.3: "If a message is received without Transfer-Encoding and with an invalid Content-Length header field, then the
-    // message framing is invalid and the recipient MUST treat it as an unrecoverable error".
+    // §6.3: "If a message is received without Transfer-Encoding and with an invalid Content-Length
+    // header field, then the message framing is invalid and the recipient MUST treat it as an
+    // unrecoverable error".
     for length in [
         "",
         "a",
@@ -80,9 +82,9 @@ fn lengths_that_say_nothing_clear() {
 
 #[test]
 fn one_length_said_repeatedly_counts_once() {
-    // §6.3: "unless the field value can be successfully parsed as a comma-separated list …, all values in the list are valid,
-    // and all values in the list are the same (in which case, the message is processed with that single value used as the
-    // Content-Length field value)."
+    // §6.3: "unless the field value can be successfully parsed as a comma-separated list …, all
+    // values in the list are valid, and all values in the list are the same (in which case, the
+    // message is processed with that single value used as the Content-Length field value)."
     for lines in [
         "5, 5",
         "5,5 ,\t5",
@@ -102,8 +104,8 @@ fn one_length_said_repeatedly_counts_once() {
 
 #[test]
 fn both_framings_are_refused() {
-    // §6.1: "A server MAY reject a request that contains both Content-Length and Transfer-Encoding … Regardless, the server
-    // MUST close the connection after responding to such a request".
+    // §6.1: "A server MAY reject a request that contains both Content-Length and Transfer-Encoding
+    // … Regardless, the server MUST close the connection after responding to such a request".
     for lines in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
@@ -116,9 +118,9 @@ fn both_framings_are_refused() {
 
 #[test]
 fn chunked_is_the_only_transfer_coding() {
-    // §6.3: "If a Transfer-Encoding header field is present in a request and the chunked transfer coding is not the final
-    // encoding, the message body length cannot be determined reliably; the server MUST respond with the 400 (Bad Request)
-    // status code and then close the connection."
+    // §6.3: "If a Transfer-Encoding header field is present in a request and the chunked transfer
+    // coding is not the final encoding, the message body length cannot be determined reliably; the
+    // server MUST respond with the 400 (Bad Request) status code and then close the connection."
     for coding in [
         "gzip",
         "identity",
@@ -145,8 +147,8 @@ fn chunked_is_the_only_transfer_coding() {
         ))
         .expect_refusal(Violation::TransferEncodingNotChunked, 400);
     }
-    // §6.1: "A server that receives a request message with a transfer coding it does not understand SHOULD respond with 501
-    // (Not Implemented)."
+    // §6.1: "A server that receives a request message with a transfer coding it does not understand
+    // SHOULD respond with 501 (Not Implemented)."
     for coding in [
         "gzip, chunked",
         "gzip\r\nTransfer-Encoding: chunked",
@@ -171,8 +173,9 @@ fn chunked_is_the_only_transfer_coding() {
 
 #[test]
 fn transfer_encoding_is_of_http11() {
-    // §6.1: "A server or client that receives an HTTP/1.0 message containing a Transfer-Encoding header field MUST treat the
-    // message as if the framing is faulty, even if a Content-Length is present, and close the connection".
+    // §6.1: "A server or client that receives an HTTP/1.0 message containing a Transfer-Encoding
+    // header field MUST treat the message as if the framing is faulty, even if a Content-Length is
+    // present, and close the connection".
     for lines in ["", "Content-Length: 5\r\n"] {
         let request = format!(
             "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n{lines}\r\n0\r\n\r\n"
@@ -255,8 +258,9 @@ fn a_response_is_framed_by_what_is_known_of_it() {
 
 #[test]
 fn statuses_and_methods_without_content() {
-    // §6.3: "Any response to a HEAD request and any response with a 1xx (Informational), 204 (No Content), or 304 (Not
-    // Modified) status code is always terminated by the first empty line". RFC 9110 §8.6 on Content-Length there.
+    // §6.3: "Any response to a HEAD request and any response with a 1xx (Informational), 204 (No
+    // Content), or 304 (Not Modified) status code is always terminated by the first empty line".
+    // RFC 9110 §8.6 on Content-Length there.
     let full = || Body::Full(Bytes::from_static(b"xy"));
     let length = |status| ResponseHead::new(status).field("content-length", "2");
     let cases = [
@@ -316,8 +320,8 @@ fn statuses_and_methods_without_content() {
 
 #[test]
 fn a_body_of_another_length_than_promised_closes_the_connection() {
-    // §8: "A message body that uses a valid Content-Length is incomplete if the size of the message body received (in octets)
-    // is less than the value given by Content-Length."
+    // §8: "A message body that uses a valid Content-Length is incomplete if the size of the message
+    // body received (in octets) is less than the value given by Content-Length."
     for (given, end) in [("ab", true), ("abcd", false), ("abcd", true)] {
         let mut peer = sent(format!("{GET}{GET}"));
         let (id, ..) = peer.expect_request();
@@ -340,8 +344,9 @@ fn a_body_of_another_length_than_promised_closes_the_connection() {
 
 #[test]
 fn a_body_of_unknown_length_for_http10_ends_with_the_connection() {
-    // §6.3: "Otherwise, this is a response message without a declared message body length, so the message body length is
-    // determined by the number of octets received prior to the server closing the connection."
+    // §6.3: "Otherwise, this is a response message without a declared message body length, so the
+    // message body length is determined by the number of octets received prior to the server
+    // closing the connection."
     let request = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
     let mut peer = sent(request);
     let (id, ..) = peer.expect_request();
@@ -477,8 +482,8 @@ fn a_body_is_asked_for_when_there_is_room_and_once() {
 
 #[test]
 fn what_is_held_of_bodies_takes_its_part_of_the_memory_budget() {
-    // RFC 9110 §15.6.4: "The 503 (Service Unavailable) status code indicates that the server is currently unable to handle the
-    // request due to a temporary overload".
+    // RFC 9110 §15.6.4: "The 503 (Service Unavailable) status code indicates that the server is
+    // currently unable to handle the request due to a temporary overload".
     let budget = MemoryBudget::new(1 << 20);
     let mut config = Config::server();
     config.memory_budget = Some(Arc::clone(&budget));

@@ -27,7 +27,8 @@ fn chunks_are_put_together() {
 
 #[test]
 fn trailers_come_as_an_event() {
-    // §7.1.2: "A trailer section allows the sender to include additional fields at the end of a chunked message".
+    // §7.1.2: "A trailer section allows the sender to include additional fields at the end of a
+    // chunked message".
     let mut peer = chunks("1\r\nx\r\n0\r\nGrpc-Status: 0\r\nX: y\r\n\r\n");
     peer.expect_data("x", false);
     match peer.next() {
@@ -42,8 +43,9 @@ fn trailers_come_as_an_event() {
 
 #[test]
 fn trailers_that_must_not_be_some_are_left_out() {
-    // RFC 9110 §6.5.1: fields "such as those that describe message framing, routing, authentication, request modifiers, response
-    // controls, or content format" can't be processed there.
+    // RFC 9110 §6.5.1: fields "such as those that describe message framing, routing,
+    // authentication, request modifiers, response controls, or content format" can't be processed
+    // there.
     for line in [
         "Content-Length: 5",
         "Content-Length: five",
@@ -67,8 +69,8 @@ fn trailers_that_must_not_be_some_are_left_out() {
 
 #[test]
 fn trailers_that_are_about_the_connection_are_left_out() {
-    // RFC 9110 §7.6.1: "for each connection-option in this field, remove any header or trailer field(s) from the message with the same
-    // name as the connection-option".
+    // RFC 9110 §7.6.1: "for each connection-option in this field, remove any header or trailer
+    // field(s) from the message with the same name as the connection-option".
     let mut peer = sent(
         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: X-Own, keep-alive\r\nConnection: x-other\r\n\r\n\
          0\r\nx-own: 1\r\nX-Other: 2\r\nX-Kept: 3\r\n\r\n",
@@ -101,9 +103,9 @@ fn trailers_obey_the_rules_of_heads() {
 
 #[test]
 fn chunks_that_are_none() {
-    // §7.1: "chunk-size = 1*HEXDIG"; "recipients MUST anticipate potentially large hexadecimal numerals and prevent parsing
-    // errors due to integer conversion overflows".
-    for octets in [
+    // §7.1: "chunk-size = 1*HEXDIG"; "recipients MUST anticipate potentially large hexadecimal
+    // numerals and prevent parsing errors due to integer conversion overflows".
+    for bytes in [
         "\r\n",
         "g\r\n",
         "0x5\r\n",
@@ -124,19 +126,19 @@ fn chunks_that_are_none() {
         "fffffffffffffffff\r\n",
         "5, 5\r\n",
     ] {
-        println!("{}", octets.escape_debug());
-        chunks(octets).expect_refusal(Violation::ChunkInvalid, 400);
+        println!("{}", bytes.escape_debug());
+        chunks(bytes).expect_refusal(Violation::ChunkInvalid, 400);
     }
     // "chunk = chunk-size [ chunk-ext ] CRLF chunk-data CRLF"
-    for octets in [
+    for bytes in [
         "1\r\nx\n",
         "1\r\nxy",
         "1\r\nx0\r\n\r\n",
         "1\r\nx\r\r",
         "1\r\nx\rx",
     ] {
-        println!("{}", octets.escape_debug());
-        let mut peer = chunks(octets);
+        println!("{}", bytes.escape_debug());
+        let mut peer = chunks(bytes);
         peer.expect_data("x", false);
         peer.expect_refusal(Violation::ChunkInvalid, 400);
     }
@@ -152,8 +154,8 @@ fn a_chunk_of_the_largest_size_is_waited_for() {
 
 #[test]
 fn extensions_are_ignored_but_not_endless() {
-    // §7.1.1: "A server ought to limit the total length of chunk extensions received in a request to an amount reasonable for
-    // the services provided".
+    // §7.1.1: "A server ought to limit the total length of chunk extensions received in a request
+    // to an amount reasonable for the services provided".
     let line = |len: usize| format!("1;{}\r\n", "a".repeat(len - 4));
     let mut peer = chunks(line(256) + "x");
     peer.expect_data("x", false);
@@ -163,8 +165,8 @@ fn extensions_are_ignored_but_not_endless() {
 
 #[test]
 fn a_response_of_unknown_length_is_chunked() {
-    // §6.1: "A server MUST NOT send a response containing Transfer-Encoding unless the corresponding request indicates
-    // HTTP/1.1 (or later minor revisions)."
+    // §6.1: "A server MUST NOT send a response containing Transfer-Encoding unless the
+    // corresponding request indicates HTTP/1.1 (or later minor revisions)."
     let mut peer = sent(format!("{GET}{GET}"));
     let (id, ..) = peer.expect_request();
     peer.respond(id, &ResponseHead::new(200), Body::Stream);

@@ -7,8 +7,9 @@ use crate::support::*;
 
 #[test]
 fn pipelined_requests_are_answered_in_order() {
-    // §9.3.2: "A server MAY process a sequence of pipelined requests in parallel if they all have safe methods, but it MUST
-    // send the corresponding responses in the same order that the requests were received."
+    // §9.3.2: "A server MAY process a sequence of pipelined requests in parallel if they all have
+    // safe methods, but it MUST send the corresponding responses in the same order that the
+    // requests were received."
     let request = |n: usize| format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n");
     let all: String = (0..100).map(request).collect();
     let mut peer = sent(all);
@@ -60,8 +61,8 @@ fn what_is_not_read_by_the_client_bounds_what_is_read_of_it() {
 
 #[test]
 fn connections_persist_by_version_and_option() {
-    // §9.3: close; else 1.1 goes on; else 1.0 with keep-alive goes on; else not. §9.6: "The server SHOULD send a close
-    // connection option in its final response on that connection."
+    // §9.3: close; else 1.1 goes on; else 1.0 with keep-alive goes on; else not. §9.6: "The server
+    // SHOULD send a close connection option in its final response on that connection."
     for (version, option, goes_on, told) in [
         ("1.1", "", true, ""),
         ("1.1", "keep-alive", true, ""),
@@ -95,8 +96,9 @@ fn connections_persist_by_version_and_option() {
 
 #[test]
 fn the_rest_of_an_answered_request_is_discarded() {
-    // §9.3: "A server MUST read the entire request message body or close the connection after sending its response;
-    // otherwise, the remaining data on a persistent connection would be misinterpreted as the next request."
+    // §9.3: "A server MUST read the entire request message body or close the connection after
+    // sending its response; otherwise, the remaining data on a persistent connection would be
+    // misinterpreted as the next request."
     let mut peer = sent("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n");
     peer.answer("no");
     peer.send("x".repeat(999));
@@ -184,8 +186,8 @@ fn a_reset_closes_the_connection() {
     );
 }
 
-fn sent_and_reset(octets: &str) -> Peer {
-    let mut peer = sent(octets);
+fn sent_and_reset(bytes: &str) -> Peer {
+    let mut peer = sent(bytes);
     let (id, ..) = peer.expect_request();
     peer.stream(id).reset(ErrorCode::CANCEL);
     peer.settle();
@@ -208,7 +210,7 @@ impl WritableId for tidegate_proto::Event {
 #[test]
 fn the_transports_end() {
     // §8: "A client that receives …" is about responses; a request that ends early is nobody's.
-    for (octets, reason) in [
+    for (bytes, reason) in [
         ("", CloseReason::Eof),
         ("\r\n", CloseReason::Eof),
         ("G", CloseReason::EofInTheMiddle),
@@ -218,7 +220,7 @@ fn the_transports_end() {
             CloseReason::EofInTheMiddle,
         ),
     ] {
-        let mut peer = sent(octets);
+        let mut peer = sent(bytes);
         peer.events.clear();
         peer.eof();
         assert_eq!(peer.expect_closed(), reason);
@@ -233,7 +235,8 @@ fn the_transports_end() {
 
 #[test]
 fn time_limits() {
-    // §9.5: "Servers will usually have some timeout value beyond which they will no longer maintain an inactive connection."
+    // §9.5: "Servers will usually have some timeout value beyond which they will no longer maintain
+    // an inactive connection."
     let mut peer = client();
     peer.pass(secs(1));
     peer.pass(secs(599));
@@ -244,12 +247,13 @@ fn time_limits() {
 
     let mut peer = sent("GET /");
     peer.pass(secs(9));
-    // More octets are no more time.
+    // More bytes are no more time.
     peer.send("a");
     peer.pass(secs(1));
     peer.expect_refusal(Violation::HeaderBlockTimedOut, 408);
 
-    // RFC 9110 §15.5.9 for a body that doesn't come; each piece is more time, but not chunks without octets.
+    // RFC 9110 §15.5.9 for a body that doesn't come; each piece is more time, but not chunks
+    // without bytes.
     let mut peer = sent("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     peer.pass(secs(29));
     peer.send("5\r\nh");

@@ -1,5 +1,6 @@
-//! RFC 9110 §17 leaves it to servers what they endure: every phase of a request has an end that a drip can't move, and the slow
-//! honest come to theirs. RFC 9110 §15.5.9: 408 for a request that is not complete "within the time that it was prepared to wait".
+//! RFC 9110 §17 leaves it to servers what they endure: every phase of a request has an end that a
+//! drip can't move, and the slow honest come to theirs. RFC 9110 §15.5.9: 408 for a request that is
+//! not complete "within the time that it was prepared to wait".
 
 use tidegate_proto::{Body, CloseReason, Config, Event, ResponseHead, Violation};
 
@@ -8,7 +9,8 @@ use crate::support::{GET, Peer, client_of, secs, sent};
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
 const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// Has `drip` come each `every` seconds until the connection ends, and returns after how many seconds that was.
+/// Has `drip` come each `every` seconds until the connection ends, and returns after how many
+/// seconds that was.
 #[track_caller]
 fn drip(peer: &mut Peer, drip: impl AsRef<[u8]>, every: u64) -> u64 {
     let mut seconds = 0;
@@ -71,11 +73,11 @@ fn what_frames_a_body_may_not_drip_either() {
             "" | "5\r\nhello\r\n" => "0000000005;a=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
             _ => "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         };
-        for octet in rest.bytes() {
+        for byte in rest.bytes() {
             if peer.closed {
                 break;
             }
-            peer.send([octet]);
+            peer.send([byte]);
             peer.wait(secs(1));
             seconds += 1;
         }
@@ -153,7 +155,8 @@ fn an_owner_may_wait_for_a_body_however_long_it_takes() {
 
 #[test]
 fn the_rest_of_an_answered_request_is_read_for_a_while_and_no_longer() {
-    // RFC 9112 §9.3: "A server MUST read the entire request message body or close the connection after sending its response".
+    // RFC 9112 §9.3: "A server MUST read the entire request message body or close the connection
+    // after sending its response".
     for (head, piece) in [
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n",

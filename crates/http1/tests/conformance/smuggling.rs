@@ -1,6 +1,7 @@
-//! What has been used to smuggle requests past one recipient to another. The vectors are those that the field knows by
-//! these names, from Http11Probe, "HTTP Desync Attacks" (2019), "HTTP/2: The Sequel is Always Worse" (2021), "TERM.EXT" (2025),
-//! and the CVEs named. Each must be refused before the engine tells a request that the client may not have meant.
+//! What has been used to smuggle requests past one recipient to another. The vectors are those that
+//! the field knows by these names, from Http11Probe, "HTTP Desync Attacks" (2019), "HTTP/2: The
+//! Sequel is Always Worse" (2021), "TERM.EXT" (2025), and the CVEs named. Each must be refused
+//! before the engine tells a request that the client may not have meant.
 
 use tidegate_proto::{CloseReason, Event, Violation};
 
@@ -202,11 +203,11 @@ fn nothing_is_smuggled() {
         println!("{name}");
         let head = [b"POST / HTTP/1.1\r\nHost: a\r\n", *lines, b"\r\n"].concat();
         for rest in [&b""[..], HIDDEN.as_bytes()] {
-            let octets = [&head[..], body, rest].concat();
-            let mut whole = sent(&octets);
+            let bytes = [&head[..], body, rest].concat();
+            let mut whole = sent(&bytes);
             let mut cut = client();
-            for octet in octets {
-                cut.send([octet]);
+            for byte in bytes {
+                cut.send([byte]);
             }
             for peer in [&mut whole, &mut cut] {
                 let requests = peer.events.iter().filter_map(|event| match event {
@@ -229,7 +230,8 @@ fn nothing_is_smuggled() {
     }
 }
 
-/// What is in order must stay usable, however suspicious it looks: there the next request is the client's.
+/// What is in order must stay usable, however suspicious it looks: there the next request is the
+/// client's.
 #[test]
 fn what_is_in_order_is_taken() {
     for (lines, body, content) in [

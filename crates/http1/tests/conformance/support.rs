@@ -1,4 +1,5 @@
-//! A client or a server that sends what a test says, and an owner of the engine who waits for what a test says.
+//! A client or a server that sends what a test says, and an owner of the engine who waits for what
+//! a test says.
 
 use std::time::{Duration, Instant};
 
@@ -51,17 +52,17 @@ pub(crate) fn server_of(config: Config) -> Peer {
 }
 
 /// A server that was asked for `/` and has sent this.
-pub(crate) fn answered(octets: impl AsRef<[u8]>) -> Peer {
+pub(crate) fn answered(bytes: impl AsRef<[u8]>) -> Peer {
     let mut peer = server();
     peer.ask();
-    peer.send(octets);
+    peer.send(bytes);
     peer
 }
 
 /// A client that has sent this.
-pub(crate) fn sent(octets: impl AsRef<[u8]>) -> Peer {
+pub(crate) fn sent(bytes: impl AsRef<[u8]>) -> Peer {
     let mut peer = client();
-    peer.send(octets);
+    peer.send(bytes);
     peer
 }
 
@@ -106,8 +107,8 @@ impl Peer {
         }
     }
 
-    pub(crate) fn send(&mut self, octets: impl AsRef<[u8]>) {
-        self.input.extend_from_slice(octets.as_ref());
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.input.extend_from_slice(bytes.as_ref());
         self.settle();
     }
 
@@ -202,8 +203,8 @@ impl Peer {
 
     /// It gives a piece of its body.
     #[track_caller]
-    pub(crate) fn write(&mut self, id: StreamId, octets: impl AsRef<[u8]>, end: bool) {
-        let mut data = Bytes::copy_from_slice(octets.as_ref());
+    pub(crate) fn write(&mut self, id: StreamId, bytes: impl AsRef<[u8]>, end: bool) {
+        let mut data = Bytes::copy_from_slice(bytes.as_ref());
         let len = data.len();
         assert_eq!(self.stream(id).write(&mut data, end), len, "all is taken");
         self.settle();

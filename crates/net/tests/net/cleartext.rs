@@ -19,7 +19,7 @@ fn answers_requests() {
     let totals = worker.totals();
     assert_eq!((totals.accepted, totals.open), (1, 1));
     assert_eq!((totals.proto.requests, totals.reused), (3, 1));
-    assert_eq!(totals.octets_in, totals.proto.octets_in);
+    assert_eq!(totals.octets_in, totals.proto.bytes_in);
     assert!(totals.octets_out > 0);
     drop(client);
     worker.wait_closed();

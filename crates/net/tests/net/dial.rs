@@ -821,18 +821,18 @@ fn what_a_server_said_before_it_closed_counts_though_it_takes_nothing_more() {
     dialler.closed_one(conn);
 
     let greeting = [
-        wire::settings(&[(4, 1 << 30)]).octets(),
-        wire::window_update(0, 1 << 30).octets(),
+        wire::settings(&[(4, 1 << 30)]).to_bytes(),
+        wire::window_update(0, 1 << 30).to_bytes(),
     ];
     let frames = body.chunks(15_000);
     let frames: Vec<u8> = frames
-        .flat_map(|piece| wire::data(1, piece).octets())
+        .flat_map(|piece| wire::data(1, piece).to_bytes())
         .collect();
     let answer = [
-        wire::headers(1, &[(":status", "413")]).octets(),
+        wire::headers(1, &[(":status", "413")]).to_bytes(),
         frames,
-        wire::data(1, "").end().octets(),
-        wire::goaway(1, ErrorCode::NO_ERROR).octets(),
+        wire::data(1, "").end().to_bytes(),
+        wire::goaway(1, ErrorCode::NO_ERROR).to_bytes(),
     ];
     let (dialler, conn, id) =
         answered_and_gone(Protocol::Http2, &greeting.concat(), answer.concat());
@@ -1088,7 +1088,7 @@ fn both_ends_trace_the_same_octets() {
         }
         let totals = dialler.totals();
         if !by_tls {
-            assert_eq!(totals.octets_out, totals.dialled_proto.octets_out);
+            assert_eq!(totals.octets_out, totals.dialled_proto.bytes_out);
         }
     }
 }

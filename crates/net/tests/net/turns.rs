@@ -52,11 +52,11 @@ fn flood(protocol: Protocol) -> Vec<u8> {
         Protocol::Http1 => GET.repeat(MANY),
         Protocol::Http2 => {
             let mut octets = wire::PREFACE.to_vec();
-            octets.extend(wire::settings(&[]).octets());
+            octets.extend(wire::settings(&[]).to_bytes());
             for number in 0..MANY as u32 {
                 // GET / of "a", all from the static table.
                 let block = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
-                octets.extend(wire::headers_block(2 * number + 1, block).end().octets());
+                octets.extend(wire::headers_block(2 * number + 1, block).end().to_bytes());
             }
             octets
         }
@@ -265,11 +265,11 @@ fn upload(protocol: Protocol) -> [Vec<u8>; 2] {
         Protocol::Http2 => {
             let block = [0x83, 0x86, 0x84, 0x41, 1, b'a'];
             let mut octets = wire::PREFACE.to_vec();
-            octets.extend(wire::settings(&[]).octets());
-            octets.extend(wire::settings_ack().octets());
-            octets.extend(wire::headers_block(1, block).octets());
-            octets.extend(wire::data(1, b"0123456789").octets());
-            [octets, wire::data(1, b"0123456789").end().octets()]
+            octets.extend(wire::settings(&[]).to_bytes());
+            octets.extend(wire::settings_ack().to_bytes());
+            octets.extend(wire::headers_block(1, block).to_bytes());
+            octets.extend(wire::data(1, b"0123456789").to_bytes());
+            [octets, wire::data(1, b"0123456789").end().to_bytes()]
         }
     }
 }

@@ -71,13 +71,13 @@ fn request(stream: u32, path: &str) -> Vec<u8> {
         (":authority", "localhost"),
         (":path", path),
     ];
-    wire::headers(stream, &fields).end().octets()
+    wire::headers(stream, &fields).end().to_bytes()
 }
 
 #[test]
 fn h2c_from_the_first_request_on() {
     let worker = Worker::start(false, |options| options.h2c_upgrade = true);
-    let preface = [wire::PREFACE, &wire::settings(&[]).octets()].concat();
+    let preface = [wire::PREFACE, &wire::settings(&[]).to_bytes()].concat();
     for octet_by_octet in [false, true] {
         let mut socket = worker.connect();
         socket.set_nodelay(true).unwrap();
@@ -109,7 +109,7 @@ fn h2c_from_the_first_request_on() {
                 if bodies[0].len() == 65_535 && flags & wire::flag::END_STREAM == 0 && on == 1 {
                     for stream in [0, 1] {
                         let update = wire::window_update(stream, 100_000);
-                        socket.write_all(&update.octets()).unwrap();
+                        socket.write_all(&update.to_bytes()).unwrap();
                     }
                 }
             }
@@ -122,8 +122,8 @@ fn h2c_from_the_first_request_on() {
     // What either engine did counts, and the first request of HTTP/2 once.
     let totals = worker.totals();
     assert_eq!((totals.proto.requests, totals.http1), (8, 2));
-    assert_eq!(totals.proto.octets_in, totals.octets_in);
-    assert_eq!(totals.proto.octets_out, totals.octets_out);
+    assert_eq!(totals.proto.bytes_in, totals.octets_in);
+    assert_eq!(totals.proto.bytes_out, totals.octets_out);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn h2c_with_all_that_comes_behind_it_in_one_segment() {
     let all = [
         format!("GET /hello HTTP/1.1\r\n{UPGRADE}").as_bytes(),
         wire::PREFACE,
-        &wire::settings(&[]).octets(),
+        &wire::settings(&[]).to_bytes(),
         &request(3, "/big/7"),
     ]
     .concat();
@@ -154,7 +154,7 @@ fn h2c_is_traced_and_answered_later() {
     socket.write_all(&sent).unwrap();
     let mut got = vec![0; SWITCHING.len()];
     socket.read_exact(&mut got).unwrap();
-    let preface = [wire::PREFACE, &wire::settings(&[]).octets()].concat();
+    let preface = [wire::PREFACE, &wire::settings(&[]).to_bytes()].concat();
     socket.write_all(&preface).unwrap();
     sent.extend(preface);
     // It was opened as one of HTTP/1.1.

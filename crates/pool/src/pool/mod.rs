@@ -821,7 +821,7 @@ impl<K: Copy> Pool<K> {
     fn is_idempotent(&self, id: RequestId) -> bool {
         let request = self.requests.get(id.slot as usize);
         request.is_some_and(|request| {
-            let method = request.head.method_octets();
+            let method = request.head.method_bytes();
             matches!(
                 method,
                 b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE"

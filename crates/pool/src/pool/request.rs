@@ -125,7 +125,7 @@ impl<K> Request<K> {
     }
 
     pub(super) fn is_connect(&self) -> bool {
-        self.head.method_octets() == b"CONNECT"
+        self.head.method_bytes() == b"CONNECT"
     }
 
     /// Whether a body goes with it, perhaps. What goes through a tunnel is none.

@@ -165,8 +165,8 @@ fn a_response_may_come_before_the_request_is_whole() {
     let key = lab.ask(ask("POST", upstream).body(Body::Stream));
     let server = lab.accept_frames(&[]);
     let octets = [
-        wire::headers_block(1, *b"\x88").end().octets(),
-        wire::rst_stream(1, ErrorCode::NO_ERROR).octets(),
+        wire::headers_block(1, *b"\x88").end().to_bytes(),
+        wire::rst_stream(1, ErrorCode::NO_ERROR).to_bytes(),
     ];
     lab.write_raw(server, octets.concat());
     assert_eq!((lab.status(key), lab.failure(key)), (Some(200), None));
@@ -260,7 +260,7 @@ fn priorities_are_told_and_heeded() {
     let upstream = lab.h2c();
     let keys = [(); 2].map(|()| lab.ask(ask("POST", upstream).body(Body::Stream)));
     let server = lab.accept_raw();
-    lab.write_raw(server, wire::settings(&[(4, 1 << 20)]).octets());
+    lab.write_raw(server, wire::settings(&[(4, 1 << 20)]).to_bytes());
     lab.write_frame(server, &wire::window_update(0, 1 << 20));
     lab.read_raw(server);
     lab.servers[server].is_silent = true;

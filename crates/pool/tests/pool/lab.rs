@@ -1185,8 +1185,8 @@ impl Lab {
     pub(crate) fn accept_frames(&mut self, settings: &[(u16, u32)]) -> usize {
         let server = self.accept_raw();
         let octets = [
-            wire::settings(settings).octets(),
-            wire::settings_ack().octets(),
+            wire::settings(settings).to_bytes(),
+            wire::settings_ack().to_bytes(),
         ];
         self.write_raw(server, octets.concat());
         server
@@ -1203,7 +1203,7 @@ impl Lab {
     }
 
     pub(crate) fn write_frame(&mut self, server: usize, frame: &wire::Raw) {
-        self.write_raw(server, frame.octets());
+        self.write_raw(server, frame.to_bytes());
     }
 
     /// Answers a request of which the frames are known, with a 200 that has no body.

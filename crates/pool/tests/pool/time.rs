@@ -331,7 +331,10 @@ fn an_upstream_that_computes_for_long_is_waited_for() {
         lab.wait_ms(58_000);
         assert_eq!(lab.failure(key), None);
         if is_new {
-            let settings = [wire::settings(&[]).octets(), wire::settings_ack().octets()];
+            let settings = [
+                wire::settings(&[]).to_bytes(),
+                wire::settings_ack().to_bytes(),
+            ];
             lab.write_raw(server, settings.concat());
         }
         lab.respond_raw(server, 1);

@@ -5,8 +5,8 @@ use crate::stream::state::Sender;
 use crate::stream::{More, Phase};
 
 impl Connection {
-    /// Checks that the books add up: windows, counts, and that no stream that could send has been forgotten. Takes time
-    /// in proportion to the streams; meant for tests.
+    /// Checks that the books add up: windows, counts, and that no stream that could send has been
+    /// forgotten. Takes time in proportion to the streams; meant for tests.
     ///
     /// # Errors
     /// What does not add up, in words.

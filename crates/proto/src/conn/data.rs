@@ -15,14 +15,15 @@ use crate::stream::map::Lookup;
 use crate::stream::state::{Input, Sender};
 use crate::stream::{Grant, Phase, Stream};
 
-/// Bytes of a body that a client has to send before its window is made larger than the protocol's: a head alone lends nothing.
-/// They come with the head, in the first flight of TCP.
+/// Bytes of a body that a client has to send before its window is made larger than the protocol's:
+/// a head alone lends nothing. They come with the head, in the first flight of TCP.
 const FIRST_GRANT_AFTER: i64 = 8 << 10;
 
 impl Connection {
     pub(super) fn on_data(&mut self, frame: Data) -> Outcome {
         let id = frame.stream_id;
-        // RFC 9113 §6.9: every DATA frame counts against the connection's window, that on a dead stream too.
+        // RFC 9113 §6.9: every DATA frame counts against the connection's window, that on a dead
+        // stream too.
         if self.recv_window.receive(frame.flow_len).is_err() {
             return Err(Violation::DataOverWindow.into());
         }
@@ -85,8 +86,8 @@ impl Connection {
         }))
     }
 
-    /// Moves the stream's state and counts on by a DATA frame. Whether anybody waits for it: an owner that was told of the
-    /// stream's end does not.
+    /// Moves the stream's state and counts on by a DATA frame. Whether anybody waits for it: an
+    /// owner that was told of the stream's end does not.
     fn admit_data(&mut self, slot: usize, frame: &Data) -> Result<bool, Fault> {
         let id = frame.stream_id;
         let len = frame.payload.len() as u32;
@@ -148,13 +149,15 @@ impl Connection {
         }
     }
 
-    /// A body is not waited for any longer: a request that was not answered yet is answered with 408.
+    /// A body is not waited for any longer: a request that was not answered yet is answered with
+    /// 408.
     fn give_up_body(&mut self, slot: usize, violation: Violation) {
         let stream = self.streams.get(slot);
         let id = stream.id;
         if self.role == Role::Server && stream.send.phase == Phase::Head {
-            // RFC 9110 §15.5.9: no complete request "within the time that it was prepared to wait". RFC 9113 §8.1: behind a
-            // complete response, RST_STREAM with NO_ERROR asks for no more of the request.
+            // RFC 9110 §15.5.9: no complete request "within the time that it was prepared to wait".
+            // RFC 9113 §8.1: behind a complete response, RST_STREAM with NO_ERROR asks for no more
+            // of the request.
             let head = self.config.own_head(408).field("content-length", "0");
             self.send_block(id, head.fields(), head.stamp(), true);
             self.send_reset(slot, ErrorCode::NO_ERROR);
@@ -201,8 +204,8 @@ impl Connection {
             .share(stream.is_receiving(), self.window_shift())
     }
 
-    /// Brings what a stream adds to what the peer may make us hold into the connection's sums. To be called whenever its
-    /// window, its state or what its message still needs has changed.
+    /// Brings what a stream adds to what the peer may make us hold into the connection's sums. To
+    /// be called whenever its window, its state or what its message still needs has changed.
     pub(crate) fn recount(&mut self, slot: usize) {
         let shift = self.window_shift();
         let stream = self.streams.get_mut(slot);
@@ -211,18 +214,18 @@ impl Connection {
         self.recv_window.replace(before, share);
     }
 
-    /// The owner is done with so many octets.
-    pub(crate) fn consume(&mut self, slot: usize, octets: usize) {
+    /// The owner is done with so many bytes.
+    pub(crate) fn consume(&mut self, slot: usize, bytes: usize) {
         let stream = self.streams.get_mut(slot);
-        let octets = u32::try_from(octets).unwrap_or(u32::MAX);
-        let octets = stream.recv.window.consume(octets);
-        if octets == 0 {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let bytes = stream.recv.window.consume(bytes);
+        if bytes == 0 {
             return;
         }
         if stream.is_receiving() && !stream.recv.discard {
             let (rtt, now) = (self.rtt.get(), self.now);
             let size = stream.recv.window.size();
-            if stream.recv.tuning.consumed(octets, size, rtt, now) {
+            if stream.recv.tuning.consumed(bytes, size, rtt, now) {
                 self.grow_stream_window(slot, size.saturating_mul(2));
             }
             self.tell_stream_window(slot);
@@ -230,8 +233,8 @@ impl Connection {
         self.recount(slot);
     }
 
-    /// The head of a message is there, and its body is to come: its window is as large as can be before anything is
-    /// known of the path.
+    /// The head of a message is there, and its body is to come: its window is as large as can be
+    /// before anything is known of the path.
     pub(super) fn open_body(&mut self, slot: usize) {
         self.streams.get_mut(slot).recv.pace = Pace::new(Age::new(self.born, self.now));
         let recv = &self.streams.get(slot).recv;
@@ -282,7 +285,8 @@ impl Connection {
         }
     }
 
-    /// Tells the peer what is due of a stream's window. `recount` is to follow, as for all changes of a window.
+    /// Tells the peer what is due of a stream's window. `recount` is to follow, as for all changes
+    /// of a window.
     fn tell_stream_window(&mut self, slot: usize) {
         let shift = self.window_shift();
         let least = self.config.least_stream_window();

@@ -25,8 +25,9 @@ impl Connection {
         self.send_rst_stream(id, code);
     }
 
-    /// Resets a stream that a time limit of ours ends; the owner is told by the next `receive`. Nobody is charged for it: there
-    /// are never more of these than streams for each such time, and a download that was paused is no offence.
+    /// Resets a stream that a time limit of ours ends; the owner is told by the next `receive`.
+    /// Nobody is charged for it: there are never more of these than streams for each such time, and
+    /// a download that was paused is no offence.
     pub(super) fn lose_by_violation(&mut self, slot: usize, violation: Violation) {
         self.send_reset(slot, violation.code());
         self.lose(slot, violation.code(), ResetCause::Violation(violation));
@@ -47,7 +48,8 @@ impl Connection {
         self.let_go(slot);
     }
 
-    /// A stream was reset: it sends and receives no more. It keeps its slot until its owner lets go.
+    /// A stream was reset: it sends and receives no more. It keeps its slot until its owner lets
+    /// go.
     pub(super) fn let_go(&mut self, slot: usize) {
         let stream = self.streams.get_mut(slot);
         if stream.owner_is_done() {

@@ -1,7 +1,9 @@
-//! What follows when a budget of the guard is used up: a pause, the end, or for a client's connection a slow one.
+//! What follows when a budget of the guard is used up: a pause, the end, or for a client's
+//! connection a slow one.
 //!
-//! Frames that do no harm are taken all the same, and then no more input for a while: TCP holds the peer up, whatever
-//! else is on the connection goes on, and an honest peer that was only busy never learns of it.
+//! Frames that do no harm are taken all the same, and then no more input for a while: TCP holds the
+//! peer up, whatever else is on the connection goes on, and an honest peer that was only busy never
+//! learns of it.
 
 use crate::conn::{Connection, Role};
 use crate::error::Violation;
@@ -77,8 +79,9 @@ impl Connection {
         self.stats.requests + self.stats.pushes_out
     }
 
-    /// A budget is used up for good. A server cuts the client off. A client's connection carries requests of many, so that it
-    /// takes no more of them, and those that are open may finish while the server is held up.
+    /// A budget is used up for good. A server cuts the client off. A client's connection carries
+    /// requests of many, so that it takes no more of them, and those that are open may finish while
+    /// the server is held up.
     #[cold]
     fn give_up(&mut self, violation: Violation) -> Result<(), Violation> {
         if self.role == Role::Server {
@@ -89,7 +92,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes no input for a while. What the peer has sent meanwhile is no less in time. Whether it may have one more pause.
+    /// Takes no input for a while. What the peer has sent meanwhile is no less in time. Whether it
+    /// may have one more pause.
     fn pause(&mut self) -> bool {
         self.timers.postpone(PAUSE);
         self.guard.pause(self.now)

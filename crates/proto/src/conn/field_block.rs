@@ -1,5 +1,5 @@
-//! Field blocks: HEADERS or PUSH_PROMISE with their CONTINUATION frames on one side, lists of fields on the other. The
-//! only file that touches HPACK.
+//! Field blocks: HEADERS or PUSH_PROMISE with their CONTINUATION frames on one side, lists of
+//! fields on the other. The only file that touches HPACK.
 
 use tidegate_frame::{StreamDependency, StreamId};
 use tidegate_hpack::{Decoded, Decoder, Encoder, Fields, Limits};
@@ -61,13 +61,13 @@ impl FieldBlocks {
     }
 
     /// Our SETTINGS_HEADER_TABLE_SIZE binds the peer from now on.
-    pub(crate) fn set_decoder_table_size(&mut self, octets: u32) {
-        self.decoder.set_max_table_size(octets as usize);
+    pub(crate) fn set_decoder_table_size(&mut self, bytes: u32) {
+        self.decoder.set_max_table_size(bytes as usize);
     }
 
     /// The peer's SETTINGS_HEADER_TABLE_SIZE binds us from now on.
-    pub(crate) fn set_encoder_table_size(&mut self, octets: u32) {
-        self.encoder.set_max_table_size(octets as usize);
+    pub(crate) fn set_encoder_table_size(&mut self, bytes: u32) {
+        self.encoder.set_max_table_size(bytes as usize);
         self.repeats = None;
     }
 
@@ -87,7 +87,8 @@ impl FieldBlocks {
         Ok((fields, decoded))
     }
 
-    /// Encodes a list of fields, with its stamp if it has one; the block is valid until the next call.
+    /// Encodes a list of fields, with its stamp if it has one; the block is valid until the next
+    /// call.
     pub(crate) fn encode(
         &mut self,
         fields: &Fields,
@@ -101,7 +102,7 @@ impl FieldBlocks {
             self.repeats = stamp.filter(|_| self.encoder.state() == before);
         }
         stats.blocks_out += self.scratch.len() as u64;
-        stats.fields_out += fields.octets() as u64;
+        stats.fields_out += fields.byte_len() as u64;
         &self.scratch
     }
 

@@ -72,9 +72,9 @@ impl Lifetime {
 }
 
 impl Connection {
-    /// Begins a graceful end: GOAWAY(2^31-1), after a round trip GOAWAY(last), then the open streams finish
-    /// (RFC 9113 §6.8). Streams that are still open when [`Timeouts::shutdown`](crate::Timeouts::shutdown) is over are
-    /// cut off.
+    /// Begins a graceful end: GOAWAY(2^31-1), after a round trip GOAWAY(last), then the open
+    /// streams finish (RFC 9113 §6.8). Streams that are still open when
+    /// [`Timeouts::shutdown`](crate::Timeouts::shutdown) is over are cut off.
     pub fn shut_down(&mut self, now: std::time::Instant) {
         self.now = now;
         if self.lifetime.phase != Phase::Alive {
@@ -118,7 +118,8 @@ impl Connection {
         self.close_if_drained();
     }
 
-    /// Client: opens no more streams because of what the server did, and lets those that are open finish.
+    /// Client: opens no more streams because of what the server did, and lets those that are open
+    /// finish.
     pub(super) fn drain(&mut self, violation: Violation) {
         if self.lifetime.phase != Phase::Alive {
             return;
@@ -150,9 +151,11 @@ impl Connection {
         if !self.streams.is_empty() || self.lifetime.is_over() {
             return;
         }
-        // Either end's last word on what it takes is enough: a peer that has said GOAWAY opens nothing more.
+        // Either end's last word on what it takes is enough: a peer that has said GOAWAY opens
+        // nothing more.
         if self.lifetime.second_sent || self.lifetime.peer_last.is_some() {
-            // RFC 9113 §6.8: "Endpoints SHOULD always send a GOAWAY frame before closing a connection".
+            // RFC 9113 §6.8: "Endpoints SHOULD always send a GOAWAY frame before closing a
+            // connection".
             let code = (!self.lifetime.second_sent).then_some(ErrorCode::NO_ERROR);
             let reason = match self.lifetime.peer_error.take() {
                 Some((code, debug_data)) => CloseReason::PeerError { code, debug_data },
@@ -240,7 +243,8 @@ impl Connection {
         }))
     }
 
-    /// Streams of ours above `last` were not processed; "requests … can be retried" (RFC 9113 §6.8).
+    /// Streams of ours above `last` were not processed; "requests … can be retried" (RFC 9113
+    /// §6.8).
     fn lose_unprocessed(&mut self, last: StreamId) {
         let is_lost =
             |stream: &Stream| stream.opened_by == Sender::Us && stream.id > last && !stream.held;

@@ -17,8 +17,8 @@ use crate::stream::state::{ClosedBy, Input, Sender, State};
 use crate::stream::{Phase, Stream};
 
 impl Connection {
-    /// A whole field block. Whatever becomes of the stream, it is decoded first: both ends' tables must stay in step
-    /// (RFC 9113 §4.3).
+    /// A whole field block. Whatever becomes of the stream, it is decoded first: both ends' tables
+    /// must stay in step (RFC 9113 §4.3).
     pub(super) fn on_block(&mut self, id: StreamId, opening: Opening, block: &[u8]) -> Outcome {
         let (fields, decoded) = self.blocks.decode(block, &mut self.stats)?;
         self.guard.header_list(decoded.list_size, decoded.fields)?;
@@ -61,8 +61,9 @@ impl Connection {
             self.charge_closed_stream()?;
             return Ok(None);
         }
-        // RFC 9113 §8.5: "Frame types other than DATA or stream management frames (RST_STREAM, WINDOW_UPDATE, and PRIORITY)
-        // MUST NOT be sent on a connected stream and MUST be treated as a stream error".
+        // RFC 9113 §8.5: "Frame types other than DATA or stream management frames (RST_STREAM,
+        // WINDOW_UPDATE, and PRIORITY) MUST NOT be sent on a connected stream and MUST be treated
+        // as a stream error".
         if stream.is_tunnel() {
             return Err(Fault(id, Violation::HeadersOnTunnel));
         }
@@ -77,8 +78,9 @@ impl Connection {
         match (self.role, stream.recv.phase) {
             (Role::Client, Phase::Head) => self.on_response(slot, state, end, fields),
             _ => {
-                // RFC 9113 §8.1: trailers carry END_STREAM; "a HEADERS frame without … END_STREAM … after receiving the HEADERS
-                // frame that opens a request … MUST be treated as malformed".
+                // RFC 9113 §8.1: trailers carry END_STREAM; "a HEADERS frame without … END_STREAM …
+                // after receiving the HEADERS frame that opens a request … MUST be treated as
+                // malformed".
                 if !end {
                     return Err(Fault(id, Violation::TrailersWithoutEndStream));
                 }
@@ -109,7 +111,8 @@ impl Connection {
         if self.role == Role::Client {
             return Err(Violation::FrameOnIdleStream.into());
         }
-        // RFC 9113 §5.1.1: "Streams initiated by a client MUST use odd-numbered stream identifiers".
+        // RFC 9113 §5.1.1: "Streams initiated by a client MUST use odd-numbered stream
+        // identifiers".
         if !id.is_client_initiated() {
             return Err(Violation::StreamIdOfWrongParity.into());
         }
@@ -151,7 +154,8 @@ impl Connection {
         if !stream.connect_request {
             stream.recv.content_left = head.content_length();
         }
-        // RFC 9113 §8.1.1: a content-length that does not equal the sum of the DATA payloads is malformed.
+        // RFC 9113 §8.1.1: a content-length that does not equal the sum of the DATA payloads is
+        // malformed.
         if end && stream.recv.content_left.is_some_and(|left| left > 0) {
             return self.answer_400(id, end, Violation::ContentLengthMismatch, head.fields());
         }
@@ -177,7 +181,8 @@ impl Connection {
 
     /// One stream more than the peer may have.
     pub(super) fn refuse(&mut self, id: StreamId) -> Outcome {
-        // Streams that were sent before our first limit was known are no abuse, but not for free either.
+        // Streams that were sent before our first limit was known are no abuse, but not for free
+        // either.
         if !self.settings.streams.excuse() {
             self.charge_peer_reset()?;
         }
@@ -186,8 +191,9 @@ impl Connection {
         Ok(Some(reset_event(id, violation)))
     }
 
-    /// There is no memory for a request or a promise. RFC 9113 §8.7: "The REFUSED_STREAM error code can be included in a RST_STREAM frame to
-    /// indicate that the stream is being closed prior to any processing having occurred."
+    /// There is no memory for a request or a promise. RFC 9113 §8.7: "The REFUSED_STREAM error code
+    /// can be included in a RST_STREAM frame to indicate that the stream is being closed prior to
+    /// any processing having occurred."
     pub(super) fn refuse_for_memory(&mut self, id: StreamId) -> Event {
         self.stats.refused_for_memory += 1;
         let code = ErrorCode::REFUSED_STREAM;
@@ -207,8 +213,8 @@ impl Connection {
         self.lose(slot, code, ResetCause::OverMemoryBudget);
     }
 
-    /// RFC 9113 §10.5.1: "A server that receives a larger field block than it is willing to handle can send an HTTP 431
-    /// (Request Header Fields Too Large) status code".
+    /// RFC 9113 §10.5.1: "A server that receives a larger field block than it is willing to handle
+    /// can send an HTTP 431 (Request Header Fields Too Large) status code".
     fn answer_431(&mut self, id: StreamId, end: bool, violation: Violation) -> Outcome {
         self.charge_own_reset()?;
         let head = self.config.own_head(431);
@@ -220,8 +226,9 @@ impl Connection {
         Ok(Some(reset_event(id, violation)))
     }
 
-    /// RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to closing or resetting the stream." So
-    /// whoever sent the request learns what is wrong with it, and clients don't take the reset for a reason to try again.
+    /// RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to
+    /// closing or resetting the stream." So whoever sent the request learns what is wrong with it,
+    /// and clients don't take the reset for a reason to try again.
     #[cold]
     fn answer_400(
         &mut self,
@@ -233,8 +240,9 @@ impl Connection {
         self.charge_own_reset()?;
         let window = self.settings.peer.initial_window_size as usize;
         let is_head = fields.get_known(KnownName::METHOD) == Some(b"HEAD");
-        // A stream that both ends have ended can't be reset (RFC 9113 §5.1), so the reset is the end of such a response. A
-        // client that goes on sending is asked to stop, as after any early response (§8.1).
+        // A stream that both ends have ended can't be reset (RFC 9113 §5.1), so the reset is the
+        // end of such a response. A client that goes on sending is asked to stop, as after any
+        // early response (§8.1).
         self.send_400(id, violation, is_head, window, !end);
         let code = if end {
             violation.code()
@@ -249,8 +257,9 @@ impl Connection {
         }))
     }
 
-    /// The response to a malformed request, with a sentence as its content if `window`, the stream's in bytes, has room for it. `ends`:
-    /// it ends the stream on our side; else a reset is to follow.
+    /// The response to a malformed request, with a sentence as its content if `window`, the
+    /// stream's in bytes, has room for it. `ends`: it ends the stream on our side; else a reset is
+    /// to follow.
     #[cold]
     pub(super) fn send_400(
         &mut self,
@@ -336,7 +345,8 @@ impl Connection {
                 self.charge_closed_stream()?;
                 Ok(None)
             }
-            // RFC 9113 §5.1: who has reset a stream sends nothing more on it, and "MAY" be told so by a connection error.
+            // RFC 9113 §5.1: who has reset a stream sends nothing more on it, and "MAY" be told so
+            // by a connection error.
             Lookup::Closed(ClosedBy::Reset(Sender::Peer)) => {
                 Err(Violation::FrameOnResetStream.into())
             }

@@ -1,5 +1,5 @@
-//! One connection: a list of sub-states and the public methods. What happens on a frame is in `recv`, what goes out in
-//! `send`; each concern has a file of its own.
+//! One connection: a list of sub-states and the public methods. What happens on a frame is in
+//! `recv`, what goes out in `send`; each concern has a file of its own.
 
 mod audit;
 mod data;
@@ -75,16 +75,17 @@ pub enum Flow {
     Drained,
     /// The outbox has no room for what comes next: write out what it has, then call again.
     Full,
-    /// The owner is needed, in most cases as [`Event::Writable`]: handle the event, then call `transmit` again.
+    /// The owner is needed, in most cases as [`Event::Writable`]: handle the event, then call
+    /// `transmit` again.
     Event(Event),
-    /// The last octets of this connection are in the outbox: write it out, then close the transport.
+    /// The last bytes of this connection are in the outbox: write it out, then close the transport.
     Closed,
 }
 
 /// One HTTP/2 connection, either role. Owns no socket, clock or thread.
 ///
-/// Methods come in four kinds: *inputs* that tell the engine what happened, *commands* that tell it what to do,
-/// *outputs* that must be drained after every input or command, and *getters*.
+/// Methods come in four kinds: *inputs* that tell the engine what happened, *commands* that tell it
+/// what to do, *outputs* that must be drained after every input or command, and *getters*.
 pub struct Connection {
     pub(crate) role: Role,
     pub(crate) config: Arc<Config>,
@@ -93,7 +94,7 @@ pub struct Connection {
     /// When it began.
     born: Instant,
     reader: Reader,
-    /// Octets of the client's preface that are still to come.
+    /// Bytes of the client's preface that are still to come.
     preface_left: usize,
     pub(crate) blocks: FieldBlocks,
     pub(crate) settings: SettingsState,
@@ -111,7 +112,8 @@ pub struct Connection {
     signals: Signals,
     guard: Guard,
     pub(crate) timers: Timers,
-    /// Frames other than DATA that wait for `transmit`, in the order in which the peer must see them.
+    /// Frames other than DATA that wait for `transmit`, in the order in which the peer must see
+    /// them.
     control: Vec<u8>,
     /// Resets that came of something else than a frame on the stream, still to be told.
     untold: VecDeque<(StreamId, ErrorCode, ResetCause)>,
@@ -126,7 +128,8 @@ pub struct Connection {
     pub(crate) stats: Stats,
 }
 
-/// Inputs. They do not fail: a fatal error becomes state, goes out as GOAWAY and comes back as [`Event::Closed`].
+/// Inputs. They do not fail: a fatal error becomes state, goes out as GOAWAY and comes back as
+/// [`Event::Closed`].
 impl Connection {
     /// The server's end of a new connection.
     pub fn server(config: Arc<Config>, now: Instant) -> Self {
@@ -179,14 +182,14 @@ impl Connection {
         conn
     }
 
-    /// The transport's estimate of the round-trip time, such as TCP_INFO's. Without one, receive windows stay small.
-    /// [`Connection::wants_rtt`] says when one is of use.
+    /// The transport's estimate of the round-trip time, such as TCP_INFO's. Without one, receive
+    /// windows stay small. [`Connection::wants_rtt`] says when one is of use.
     pub fn observe_rtt(&mut self, rtt: Duration) {
         self.rtt.observe(rtt, self.now);
     }
 
-    /// Tells the time to the commands that follow, which take none: their time limits begin then. Without it they begin at the
-    /// last input or output, which may be long ago.
+    /// Tells the time to the commands that follow, which take none: their time limits begin then.
+    /// Without it they begin at the last input or output, which may be long ago.
     pub fn tell_time(&mut self, now: Instant) {
         self.now = now;
     }
@@ -218,8 +221,9 @@ impl Connection {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Whether `receive` would take input now. While this is false, don't read the transport: too much waits to be
-    /// written, or the peer has used up a budget of [`AbuseLimits`](crate::AbuseLimits) and has to pause, until
+    /// Whether `receive` would take input now. While this is false, don't read the transport: too
+    /// much waits to be written, or the peer has used up a budget of
+    /// [`AbuseLimits`](crate::AbuseLimits) and has to pause, until
     /// [`next_timeout`](Self::next_timeout).
     pub fn can_receive(&self) -> bool {
         self.has_room_for_answers() && self.has_memory()
@@ -227,8 +231,9 @@ impl Connection {
 
     /// Whether `receive` would take what was read already.
     fn has_room_for_answers(&self) -> bool {
-        // RFC 9113 §5.2.2: "Failure to read promptly could lead to a deadlock". If both ends waited for the other to read
-        // before they read themselves, neither would: so a client, whose requests nobody has made it send, always reads.
+        // RFC 9113 §5.2.2: "Failure to read promptly could lead to a deadlock". If both ends waited
+        // for the other to read before they read themselves, neither would: so a client, whose
+        // requests nobody has made it send, always reads.
         let has_room =
             self.role == Role::Client || self.control.len() < self.config.outbound_high_water;
         has_room && self.guard.paused_until().is_none() && !self.lifetime.is_over()
@@ -247,9 +252,9 @@ impl Connection {
         &self.stats
     }
 
-    /// Whether a body is coming in whose window would follow a fresh round-trip time: after 16 KiB of it, and once per
-    /// round trip or 10 ms at most. Ask after each round of `receive`, then look the time up and call
-    /// [`Connection::observe_rtt`].
+    /// Whether a body is coming in whose window would follow a fresh round-trip time: after 16 KiB
+    /// of it, and once per round trip or 10 ms at most. Ask after each round of `receive`, then
+    /// look the time up and call [`Connection::observe_rtt`].
     pub fn wants_rtt(&self) -> bool {
         self.rtt.is_wanted(self.now)
     }
@@ -264,7 +269,8 @@ impl Connection {
         self.recv_window.credit()
     }
 
-    /// Bytes of bodies that the peer's window of the connection has room for, whatever those of streams have: all streams share it.
+    /// Bytes of bodies that the peer's window of the connection has room for, whatever those of
+    /// streams have: all streams share it.
     pub fn send_credit(&self) -> usize {
         self.send_window.available()
     }
@@ -279,8 +285,9 @@ impl Connection {
         self.settings.received
     }
 
-    /// Whether the peer was asked by PING whether it is still there ([`Timeouts::probe`](crate::Timeouts::probe)), and has said
-    /// nothing since. What is opened on another connection then needn't wait for that.
+    /// Whether the peer was asked by PING whether it is still there
+    /// ([`Timeouts::probe`](crate::Timeouts::probe)), and has said nothing since. What is opened on
+    /// another connection then needn't wait for that.
     pub fn awaits_pong(&self) -> bool {
         self.probe.is_unanswered()
     }
@@ -290,7 +297,8 @@ impl Connection {
         self.streams.len()
     }
 
-    /// Whether `open` would find a place: connection alive and the peer's SETTINGS_MAX_CONCURRENT_STREAMS not reached.
+    /// Whether `open` would find a place: connection alive and the peer's
+    /// SETTINGS_MAX_CONCURRENT_STREAMS not reached.
     pub fn can_open(&self) -> bool {
         self.role == Role::Client
             && !self.lifetime.is_ending()
@@ -365,8 +373,8 @@ impl Connection {
         self.blocks.release_memory();
     }
 
-    /// Moves the few streams that are left of many together. The slots of a dependency tree stay as they are: it is on for
-    /// clients of the past only, and knows idle streams too.
+    /// Moves the few streams that are left of many together. The slots of a dependency tree stay as
+    /// they are: it is on for clients of the past only, and knows idle streams too.
     fn compact(&mut self) {
         if !self.sched.has_tree() {
             let ready = self.sched.forget_slots();

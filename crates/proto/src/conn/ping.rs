@@ -3,7 +3,8 @@
 /// What our PING carries, so that its answer is known from answers to nothing.
 pub(crate) const SHUTDOWN_PAYLOAD: [u8; 8] = *b"tidegate";
 
-/// The PING of ours that is under way. Round-trip times come from the transport, never from extra PINGs.
+/// The PING of ours that is under way. Round-trip times come from the transport, never from extra
+/// PINGs.
 #[derive(Debug, Default)]
 pub(crate) struct Pings {
     in_flight: bool,

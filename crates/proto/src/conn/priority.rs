@@ -1,4 +1,5 @@
-//! What the client's priority signals do: those of RFC 9218, and those of RFC 7540 while it gives no others.
+//! What the client's priority signals do: those of RFC 9218, and those of RFC 7540 while it gives
+//! no others.
 
 use tidegate_frame::{Priority as PriorityFrame, PriorityUpdate, StreamDependency, StreamId};
 
@@ -12,15 +13,16 @@ use crate::stream::Stream;
 use crate::stream::map::Lookup;
 use crate::stream::state::Sender;
 
-/// Streams that a dependency may move without being charged for: more than a browser's page has below one stream.
+/// Streams that a dependency may move without being charged for: more than a browser's page has
+/// below one stream.
 const FREE_MOVES: usize = 256;
 
 /// What is kept of the client's signals, beside the priority of each stream.
 #[derive(Debug)]
 pub(crate) struct Signals {
     pub(super) early: EarlyPriorities,
-    /// Whether those of RFC 7540 count: the configuration allows them, and the client has given none of RFC 9218. There is a
-    /// tree only while they do.
+    /// Whether those of RFC 7540 count: the configuration allows them, and the client has given
+    /// none of RFC 9218. There is a tree only while they do.
     pub(super) dependencies_count: bool,
 }
 
@@ -70,9 +72,10 @@ impl Connection {
             let is_active = |stream: &Stream| stream.opened_by == Sender::Peer && !stream.held;
             let streams = self.streams.iter();
             let active = streams.filter(|(_, stream)| is_active(stream)).count();
-            // RFC 9218 §7.1: "The number of streams that have been prioritized but remain in the "idle" state plus the number
-            // of active streams … MUST NOT exceed the value of the SETTINGS_MAX_CONCURRENT_STREAMS parameter. Servers that
-            // receive such a PRIORITY_UPDATE MUST respond with a connection error of type PROTOCOL_ERROR."
+            // RFC 9218 §7.1: "The number of streams that have been prioritized but remain in the
+            // "idle" state plus the number of active streams … MUST NOT exceed the value of the
+            // SETTINGS_MAX_CONCURRENT_STREAMS parameter. Servers that receive such a
+            // PRIORITY_UPDATE MUST respond with a connection error of type PROTOCOL_ERROR."
             if waiting + active > limit && self.settings.acknowledged {
                 return Err(Violation::PriorityUpdateOverLimit);
             }
@@ -112,7 +115,8 @@ impl Connection {
         self.check_dependency(id, Some(dependency))?;
         let takes_a_place = match self.streams.lookup(id) {
             Lookup::Live(_) => true,
-            // RFC 7540 §5.3.4: "streams that are in the "idle" state can be assigned priority or become a parent of other streams."
+            // RFC 7540 §5.3.4: "streams that are in the "idle" state can be assigned priority or
+            // become a parent of other streams."
             Lookup::Idle => id.is_client_initiated() && id <= self.lifetime.last_accepted,
             Lookup::Skipped | Lookup::Closed(_) => self.sched.knows(id),
         };
@@ -122,7 +126,8 @@ impl Connection {
         Ok(None)
     }
 
-    /// A request has got its slot, and signals of RFC 7540 count, unless the request has one of RFC 9218.
+    /// A request has got its slot, and signals of RFC 7540 count, unless the request has one of RFC
+    /// 9218.
     #[cold]
     pub(super) fn place(
         &mut self,
@@ -139,8 +144,8 @@ impl Connection {
         self.on_dependency(id, dependency)
     }
 
-    /// A push has got its slot. RFC 7540 §5.3.5: "Pushed streams initially depend on their associated stream" and "are assigned
-    /// a default weight of 16".
+    /// A push has got its slot. RFC 7540 §5.3.5: "Pushed streams initially depend on their
+    /// associated stream" and "are assigned a default weight of 16".
     #[cold]
     pub(super) fn place_push(&mut self, slot: usize, parent: StreamId) {
         let stream = self.streams.get(slot);
@@ -154,8 +159,8 @@ impl Connection {
         self.sched.depend(id, dependency);
     }
 
-    /// RFC 7540 §6.2: "Prioritization information in a HEADERS frame is logically equivalent to a separate PRIORITY frame". The
-    /// stream has its slot.
+    /// RFC 7540 §6.2: "Prioritization information in a HEADERS frame is logically equivalent to a
+    /// separate PRIORITY frame". The stream has its slot.
     #[cold]
     pub(super) fn on_dependency(
         &mut self,
@@ -216,7 +221,8 @@ impl Connection {
         };
         let priority = self.streams.get(slot).priority;
         let merged = priority.merge(&whole_value(response, first));
-        // In a tree, what the client said is not in `priority`: a field that changes nothing must leave it alone.
+        // In a tree, what the client said is not in `priority`: a field that changes nothing must
+        // leave it alone.
         if merged != priority {
             self.set_priority(slot, merged);
         }

@@ -1,7 +1,8 @@
 //! Finds out whether a peer that says nothing is still there, by PING (RFC 9113 §6.7).
 //!
-//! Only while streams wait for it, and not often: servers of gRPC take a client that PINGs again and again while they have
-//! nothing to say for an attacker. So a silence is probed once; if the peer answers, and then says nothing for long, again.
+//! Only while streams wait for it, and not often: servers of gRPC take a client that PINGs again
+//! and again while they have nothing to say for an attacker. So a silence is probed once; if the
+//! peer answers, and then says nothing for long, again.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,8 @@ use crate::error::CloseReason;
 /// What our PING carries.
 const PAYLOAD: [u8; 8] = *b"are you?";
 
-/// How long a peer that answered may go on saying nothing else before it is probed again: a little more than what servers of
-/// gRPC allow by default.
+/// How long a peer that answered may go on saying nothing else before it is probed again: a little
+/// more than what servers of gRPC allow by default.
 const AGAIN_AFTER: Duration = Duration::from_secs(301);
 
 /// The state of probing.
@@ -23,7 +24,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(301);
 pub(crate) struct Probe {
     /// The connection has its first stream, and it is still to be said when.
     pub(super) begins: bool,
-    /// When octets came in last.
+    /// When bytes came in last.
     heard_at: Instant,
     /// When a probe went out whose answer is still to come.
     sent_at: Option<Instant>,
@@ -55,16 +56,18 @@ impl Probe {
 }
 
 impl Connection {
-    /// Octets came in.
+    /// Bytes came in.
     pub(super) fn heard(&mut self) {
         self.probe.heard_at = self.now;
-        // The timer stands at the end of a long time. Else it looks at what was heard when it is due.
+        // The timer stands at the end of a long time. Else it looks at what was heard when it is
+        // due.
         if self.probe.answered_at.take().is_some() {
             self.arm_probe();
         }
     }
 
-    /// The connection has its first stream from now on. Commands don't tell the time, so that has to wait for `transmit`.
+    /// The connection has its first stream from now on. Commands don't tell the time, so that has
+    /// to wait for `transmit`.
     #[cold]
     pub(super) fn begin_probing(&mut self) {
         self.probe.begins = false;

@@ -13,7 +13,8 @@ use crate::stream::Phase;
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
 
-/// RFC 9113 §8.4: promised requests "MUST be safe … and cacheable" and have no content; GET and HEAD are.
+/// RFC 9113 §8.4: promised requests "MUST be safe … and cacheable" and have no content; GET and
+/// HEAD are.
 fn can_be_promised(head: &RequestHead) -> Result<(), Violation> {
     if !matches!(head.method(), "GET" | "HEAD") {
         return Err(Violation::PromisedRequestUnsafe);
@@ -86,9 +87,9 @@ impl Connection {
         fields: Fields,
         over_limit: Option<ListLimit>,
     ) -> Result<Option<Event>, super::recv::Fault> {
-        // RFC 9113 §6.6: "PUSH_PROMISE MUST NOT be sent if the SETTINGS_ENABLE_PUSH setting of the peer endpoint is set to 0.
-        // An endpoint that has set this setting and has received acknowledgment MUST treat the receipt … as a connection
-        // error".
+        // RFC 9113 §6.6: "PUSH_PROMISE MUST NOT be sent if the SETTINGS_ENABLE_PUSH setting of the
+        // peer endpoint is set to 0. An endpoint that has set this setting and has received
+        // acknowledgment MUST treat the receipt … as a connection error".
         if !self.config.enable_push && self.settings.acknowledged {
             return Err(Violation::PushNotEnabled.into());
         }
@@ -99,17 +100,18 @@ impl Connection {
         let wanted = match self.streams.lookup(id) {
             Lookup::Live(slot) => {
                 let stream = self.streams.get(slot);
-                // "A client … MUST treat the receipt of a PUSH_PROMISE on a stream that is neither "open" nor "half-closed
-                // (local)" as a connection error".
-                // "PUSH_PROMISE frames MUST only be sent on a peer-initiated stream": never on a push.
+                // "A client … MUST treat the receipt of a PUSH_PROMISE on a stream that is neither
+                // "open" nor "half-closed (local)" as a connection error". "PUSH_PROMISE frames
+                // MUST only be sent on a peer-initiated stream": never on a push.
                 let is_push = stream.opened_by == Sender::Peer;
                 if is_push || !stream.held && stream.state.has_ended(Sender::Peer) {
                     return Err(Violation::PushPromiseOnClosedStream.into());
                 }
                 !stream.held
             }
-            // "an endpoint that has sent RST_STREAM on the associated stream MUST handle PUSH_PROMISE frames that might have
-            // been created before the RST_STREAM frame is received".
+            // "an endpoint that has sent RST_STREAM on the associated stream MUST handle
+            // PUSH_PROMISE frames that might have been created before the RST_STREAM frame is
+            // received".
             Lookup::Closed(ClosedBy::Reset(Sender::Us)) => false,
             _ => return Err(Violation::PushPromiseOnClosedStream.into()),
         };
@@ -120,8 +122,9 @@ impl Connection {
             self.charge_closed_stream()?;
             return Ok(None);
         }
-        // RFC 9113 §8.4.2: "A client can use the SETTINGS_MAX_CONCURRENT_STREAMS setting to limit the number of responses that
-        // can be concurrently pushed by a server." Those that are only promised take memory too, so they count here.
+        // RFC 9113 §8.4.2: "A client can use the SETTINGS_MAX_CONCURRENT_STREAMS setting to limit
+        // the number of responses that can be concurrently pushed by a server." Those that are only
+        // promised take memory too, so they count here.
         if self.streams.opened_by(Sender::Peer) >= self.config.max_concurrent_streams as usize {
             return self.refuse(promised);
         }

@@ -32,9 +32,9 @@ impl From<Violation> for Fault {
 }
 
 impl Connection {
-    /// Takes octets off the front of `input` up to the first thing that the owner must know. Call it until it returns
-    /// `None`; what is left in `input` then is an unfinished frame (keep it and append to it), or waits until
-    /// [`Connection::can_receive`].
+    /// Takes bytes off the front of `input` up to the first thing that the owner must know. Call it
+    /// until it returns `None`; what is left in `input` then is an unfinished frame (keep it and
+    /// append to it), or waits until [`Connection::can_receive`].
     pub fn receive(&mut self, input: &mut BytesMut, now: std::time::Instant) -> Option<Event> {
         self.now = now;
         loop {
@@ -62,7 +62,7 @@ impl Connection {
                 Ok(false) => Ok(None),
                 Err(violation) => Err(violation.into()),
             };
-            self.stats.octets_in += (before - input.len()) as u64;
+            self.stats.bytes_in += (before - input.len()) as u64;
             let outcome = match frame {
                 Ok(Some(frame)) => self.on_frame(frame),
                 Ok(None) => {
@@ -93,7 +93,8 @@ impl Connection {
         }
         let expected = &PREFACE[PREFACE.len() - self.preface_left..];
         let n = expected.len().min(input.len());
-        // RFC 9113 §3.4: "Clients and servers MUST treat an invalid connection preface as a connection error".
+        // RFC 9113 §3.4: "Clients and servers MUST treat an invalid connection preface as a
+        // connection error".
         if input[..n] != expected[..n] {
             return Err(Violation::PrefaceInvalid);
         }
@@ -105,8 +106,9 @@ impl Connection {
     /// The fault of a frame that is wrong by itself.
     fn malformed(&self, bad: Malformed) -> Fault {
         let violation = Violation::from(bad);
-        // RFC 9113 §6.10: "A receiver MUST treat the receipt of any other type of frame or a frame on a different stream as a
-        // connection error (Section 5.4.1) of type PROTOCOL_ERROR", so the frame can't cost its stream only.
+        // RFC 9113 §6.10: "A receiver MUST treat the receipt of any other type of frame or a frame
+        // on a different stream as a connection error (Section 5.4.1) of type PROTOCOL_ERROR", so
+        // the frame can't cost its stream only.
         if self.blocks.partial.is_some() && violation.scope() == Scope::Stream {
             return Violation::HeaderBlockInterrupted.into();
         }
@@ -115,8 +117,8 @@ impl Connection {
 
     /// A rule was broken on a stream, or on the connection: RST_STREAM or GOAWAY.
     fn fail(&mut self, id: StreamId, violation: Violation) -> Option<Event> {
-        // RFC 9113 §6.4: "RST_STREAM frames MUST NOT be sent for a stream in the "idle" state", so there a stream error
-        // takes the connection with it.
+        // RFC 9113 §6.4: "RST_STREAM frames MUST NOT be sent for a stream in the "idle" state", so
+        // there a stream error takes the connection with it.
         let lookup = self.streams.lookup(id);
         if violation.scope() == Scope::Connection || id.is_connection() || lookup == Lookup::Idle {
             self.close_by_violation(violation);
@@ -124,15 +126,16 @@ impl Connection {
         }
         let slot = match lookup {
             Lookup::Live(slot) if !self.streams.get(slot).held => Some(slot),
-            // RFC 9113 §6.3: a PRIORITY frame of another length than 5 "MUST be treated as a stream error (Section 5.4.2) of
-            // type FRAME_SIZE_ERROR". Nothing may be sent on a stream that has ended. §5.4.1: "An endpoint MAY choose to
-            // treat a stream error as a connection error."
+            // RFC 9113 §6.3: a PRIORITY frame of another length than 5 "MUST be treated as a stream
+            // error (Section 5.4.2) of type FRAME_SIZE_ERROR". Nothing may be sent on a stream that
+            // has ended. §5.4.1: "An endpoint MAY choose to treat a stream error as a connection
+            // error."
             Lookup::Closed(ClosedBy::EndStream) if violation == Violation::PriorityLengthNot5 => {
                 self.close_by_violation(violation);
                 return None;
             }
-            // RFC 9113 §5.1: "An endpoint MUST NOT send frames other than PRIORITY on a closed stream." Nor is its end
-            // told twice.
+            // RFC 9113 §5.1: "An endpoint MUST NOT send frames other than PRIORITY on a closed
+            // stream." Nor is its end told twice.
             _ => None,
         };
         let charged = match slot {
@@ -162,8 +165,8 @@ impl Connection {
     fn on_frame(&mut self, frame: Frame) -> Outcome {
         self.stats.frames_in += 1;
         if let Some(partial) = &self.blocks.partial {
-            // RFC 9113 §4.3: "Field blocks MUST be transmitted as a contiguous sequence of frames, with no interleaved frames
-            // of any other type or from any other stream."
+            // RFC 9113 §4.3: "Field blocks MUST be transmitted as a contiguous sequence of frames,
+            // with no interleaved frames of any other type or from any other stream."
             match &frame {
                 Frame::Continuation(frame) if frame.stream_id == partial.id => {}
                 _ => return Err(Violation::HeaderBlockInterrupted.into()),
@@ -185,7 +188,8 @@ impl Connection {
             Frame::WindowUpdate(frame) => self.on_window_update(frame),
             Frame::Continuation(frame) => self.on_continuation(&frame),
             Frame::PriorityUpdate(frame) => self.on_priority_update(&frame),
-            // RFC 9113 §5.5: "Implementations MUST ignore unknown or unsupported values in all extensible protocol elements."
+            // RFC 9113 §5.5: "Implementations MUST ignore unknown or unsupported values in all
+            // extensible protocol elements."
             Frame::Unknown(frame) => {
                 let charged = self.guard.unknown_frame(frame.length, self.now);
                 self.tolerate(charged)?;
@@ -196,7 +200,8 @@ impl Connection {
 
     // --- Field blocks ---
 
-    /// What is left over is a frame that isn't whole. If it carries a header block, that has begun: its bytes may come one by one.
+    /// What is left over is a frame that isn't whole. If it carries a header block, that has begun:
+    /// its bytes may come one by one.
     fn watch_block(&mut self, rest: &[u8]) {
         let kind = rest.get(3).map(|kind| Kind(*kind));
         if let Some(Kind::HEADERS | Kind::PUSH_PROMISE | Kind::CONTINUATION) = kind {
@@ -251,8 +256,8 @@ impl Connection {
     }
 
     fn on_continuation(&mut self, frame: &Continuation) -> Outcome {
-        // RFC 9113 §6.10: "A CONTINUATION frame MUST be preceded by a HEADERS, PUSH_PROMISE or CONTINUATION frame without the
-        // END_HEADERS flag set."
+        // RFC 9113 §6.10: "A CONTINUATION frame MUST be preceded by a HEADERS, PUSH_PROMISE or
+        // CONTINUATION frame without the END_HEADERS flag set."
         let Some(mut partial) = self.blocks.partial.take() else {
             return Err(Violation::ContinuationWithoutHeaders.into());
         };
@@ -282,15 +287,18 @@ impl Connection {
         let is_push = self.role == Role::Server && id.is_server_initiated();
         let slot = match self.streams.lookup(id) {
             Lookup::Live(slot) => slot,
-            // RFC 9113 §6.4: on an idle stream it "MUST" be "a connection error of type PROTOCOL_ERROR".
+            // RFC 9113 §6.4: on an idle stream it "MUST" be "a connection error of type
+            // PROTOCOL_ERROR".
             Lookup::Idle | Lookup::Skipped if id <= self.lifetime.last_accepted => {
                 return Err(Violation::FrameOnIdleStream.into());
             }
-            // The response may be out before the client knows that it doesn't want it. That it doesn't, nothing else tells.
+            // The response may be out before the client knows that it doesn't want it. That it
+            // doesn't, nothing else tells.
             Lookup::Closed(ClosedBy::EndStream) if is_push => {
                 self.charge_push_cancelled()?;
                 self.streams.note_reset(id, Sender::Peer);
-                // Of those above what the client's GOAWAY named, the owner knows that they were not processed.
+                // Of those above what the client's GOAWAY named, the owner knows that they were not
+                // processed.
                 let is_known = self.lifetime.peer_last.is_some_and(|last| id > last);
                 return Ok((!is_known).then(|| reset_by_peer(frame)));
             }
@@ -321,7 +329,8 @@ impl Connection {
 
     fn on_settings(&mut self, frame: &Settings) -> Outcome {
         if matches!(frame, Settings::Ack) {
-            // Acknowledgements of nothing are harmless, but they are no part of the protocol either.
+            // Acknowledgements of nothing are harmless, but they are no part of the protocol
+            // either.
             if !self.settings.awaits_ack() {
                 return Err(Violation::SettingsAckUnexpected.into());
             }
@@ -340,8 +349,8 @@ impl Connection {
         if first {
             self.timers.clear(Timer::Handshake);
         }
-        // RFC 9218 §2.1: "A server that receives SETTINGS_NO_RFC7540_PRIORITIES with a value of 1 MUST ignore HTTP/2 priority
-        // signals."
+        // RFC 9218 §2.1: "A server that receives SETTINGS_NO_RFC7540_PRIORITIES with a value of 1
+        // MUST ignore HTTP/2 priority signals."
         if peer.no_rfc7540_priorities {
             self.ignore_dependencies();
         }

@@ -16,15 +16,17 @@ use crate::pace::Pace;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
 use crate::stream::{More, Phase, Stream};
 
-/// Body octets that one answer to [`Event::Writable`] may give, whatever the windows allow: bounds what a stream pins.
+/// Body bytes that one answer to [`Event::Writable`] may give, whatever the windows allow: bounds
+/// what a stream pins.
 const MAX_WRITE: usize = 256 << 10;
 
-/// A whole body of up to so many octets follows its head at once when no other stream waits: asking the scheduler would
-/// name this stream anyway.
+/// A whole body of up to so many bytes follows its head at once when no other stream waits: asking
+/// the scheduler would name this stream anyway.
 const SMALL_BODY: usize = 4096;
 
-/// Octets of a request that a client may still send after the response has ended. Common clients lose a response that
-/// they have not read yet when the reset of its stream comes with it; this gives them time to.
+/// Bytes of a request that a client may still send after the response has ended. Common clients
+/// lose a response that they have not read yet when the reset of its stream comes with it; this
+/// gives them time to.
 const MAX_DISCARDED: u32 = 1 << 20;
 
 /// How long a connection has no streams, or few of many, before it gives their memory back.
@@ -33,9 +35,9 @@ const REST_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 /// Plaintext in one TLS record at most (RFC 8446 §5.1).
 const RECORD: usize = 16 << 10;
 
-/// Octets of a stream's turn: one DATA frame, a little less than any peer must take (RFC 9113 §6.5.2). With its head it fills a
-/// TLS record, and nothing is left over for a small one. A peer that takes larger frames doesn't make the others wait
-/// longer.
+/// Bytes of a stream's turn: one DATA frame, a little less than any peer must take (RFC 9113
+/// §6.5.2). With its head it fills a TLS record, and nothing is left over for a small one. A peer
+/// that takes larger frames doesn't make the others wait longer.
 const MAX_TURN: usize = RECORD - Head::LEN;
 
 /// What a stream's turn came to.
@@ -47,12 +49,12 @@ enum Turn {
 }
 
 impl Connection {
-    /// Moves what can go out now into `out`, until that holds `limit` octets.
+    /// Moves what can go out now into `out`, until that holds `limit` bytes.
     pub fn transmit(&mut self, out: &mut Outbox, limit: usize, now: std::time::Instant) -> Flow {
         self.now = now;
         let before = out.len();
         let flow = self.fill(out, limit);
-        self.stats.octets_out += (out.len() - before) as u64;
+        self.stats.bytes_out += (out.len() - before) as u64;
         flow
     }
 
@@ -119,7 +121,7 @@ impl Connection {
         true
     }
 
-    /// It is this stream's turn: it sends one DATA frame, or its owner is asked for octets.
+    /// It is this stream's turn: it sends one DATA frame, or its owner is asked for bytes.
     fn take_turn(&mut self, slot: usize, out: &mut Outbox, room: usize) -> Turn {
         let stream = self.streams.get_mut(slot);
         let stream_window = stream.send.window.available();
@@ -138,7 +140,7 @@ impl Connection {
             buf.more = More::Asked;
             return Turn::Ask(Event::Writable {
                 id: stream.id,
-                want: window.min(body_octets(room)).min(MAX_WRITE),
+                want: window.min(body_bytes(room)).min(MAX_WRITE),
             });
         }
         let len = window.min(buf.pending.len()).min(MAX_TURN);
@@ -157,7 +159,8 @@ impl Connection {
         Turn::Over
     }
 
-    /// `len` octets of a stream's body went out, its last ones if `end` is set: moves windows and state, and the stream on.
+    /// `len` bytes of a stream's body went out, its last ones if `end` is set: moves windows and
+    /// state, and the stream on.
     fn note_data_sent(&mut self, slot: usize, len: usize, end: bool) {
         self.send_window.take(len);
         self.data_frames_sent += 1;
@@ -222,7 +225,8 @@ impl Connection {
         if head.is_invalid() {
             return Err(Misuse::InvalidField);
         }
-        // RFC 8441 §3: a client may use extended CONNECT once SETTINGS_ENABLE_CONNECT_PROTOCOL of 1 has come.
+        // RFC 8441 §3: a client may use extended CONNECT once SETTINGS_ENABLE_CONNECT_PROTOCOL of 1
+        // has come.
         if head.protocol().is_some() && !self.settings.peer.enable_connect_protocol {
             return Err(Misuse::ConnectProtocolDisabled);
         }
@@ -255,7 +259,7 @@ impl Connection {
         body: Body,
     ) {
         let body = match body {
-            Body::Full(octets) if octets.is_empty() => Body::Empty,
+            Body::Full(bytes) if bytes.is_empty() => Body::Empty,
             body => body,
         };
         let end = matches!(body, Body::Empty);
@@ -273,7 +277,7 @@ impl Connection {
         stream.send.phase = Phase::Body;
         match body {
             Body::Empty => self.our_message_ended(slot),
-            Body::Full(octets) => self.send_whole_body(slot, octets, fields),
+            Body::Full(bytes) => self.send_whole_body(slot, bytes, fields),
             Body::Stream => {
                 stream.send.buf.more = More::Ask;
                 self.queue_body(slot, fields);
@@ -281,18 +285,18 @@ impl Connection {
         }
     }
 
-    fn send_whole_body(&mut self, slot: usize, octets: Bytes, head: &Fields) {
+    fn send_whole_body(&mut self, slot: usize, bytes: Bytes, head: &Fields) {
         let stream = self.streams.get_mut(slot);
-        let len = octets.len();
+        let len = bytes.len();
         let fits = len <= SMALL_BODY
             && len <= stream.send.window.available()
             && len <= self.send_window.available();
         if fits && self.sched.is_empty() {
             Data::write_head(stream.id, len as u32, true, &mut self.control);
-            self.control.extend_from_slice(&octets);
+            self.control.extend_from_slice(&bytes);
             return self.note_data_sent(slot, len, true);
         }
-        stream.send.buf.pending = octets;
+        stream.send.buf.pending = bytes;
         self.queue_body(slot, head);
     }
 
@@ -339,7 +343,7 @@ impl Connection {
 
     // --- Bodies and trailers ---
 
-    /// Takes octets of a body from its owner.
+    /// Takes bytes of a body from its owner.
     pub(crate) fn write(&mut self, slot: usize, data: &mut Bytes, end: bool) -> usize {
         let conn_window = self.send_window.available();
         let stream = self.streams.get_mut(slot);
@@ -380,7 +384,7 @@ impl Connection {
         taken
     }
 
-    /// The owner has no more octets for this body.
+    /// The owner has no more bytes for this body.
     fn end_body(&mut self, slot: usize) {
         let stream = self.streams.get_mut(slot);
         stream.send.buf.more = More::End;
@@ -446,9 +450,10 @@ impl Connection {
         self.reset_if_unneeded(slot);
     }
 
-    /// Some of a request that has no use any more is let pass, so that the client reads the response in peace; then
-    /// RFC 9113 §8.1: a server that has answered in full "MAY request that the client abort transmission of a request
-    /// without error by sending a RST_STREAM with an error code of NO_ERROR".
+    /// Some of a request that has no use any more is let pass, so that the client reads the
+    /// response in peace; then RFC 9113 §8.1: a server that has answered in full "MAY request that
+    /// the client abort transmission of a request without error by sending a RST_STREAM with an
+    /// error code of NO_ERROR".
     pub(super) fn reset_if_unneeded(&mut self, slot: usize) {
         let shift = self.window_shift();
         let stream = self.streams.get_mut(slot);
@@ -519,8 +524,8 @@ impl Connection {
     }
 }
 
-/// How much of a body fits in `room` octets of DATA frames; 1 at least.
-fn body_octets(room: usize) -> usize {
+/// How much of a body fits in `room` bytes of DATA frames; 1 at least.
+fn body_bytes(room: usize) -> usize {
     let (frames, rest) = (room / RECORD, room % RECORD);
     (frames * MAX_TURN + rest.saturating_sub(Head::LEN)).max(1)
 }
@@ -533,10 +538,11 @@ mod tests {
     use crate::Config;
     use crate::message::ResponseHead;
 
-    /// Where 64 KiB fit, four frames that are 16 KiB with their heads go out, and no small one behind them.
+    /// Where 64 KiB fit, four frames that are 16 KiB with their heads go out, and no small one
+    /// behind them.
     #[test]
     fn what_is_asked_for_fits_with_the_heads_of_its_frames() {
-        for (room, octets) in [
+        for (room, bytes) in [
             (1, 1),
             (10, 1),
             (11, 2),
@@ -545,7 +551,7 @@ mod tests {
             (16_394, 16_376),
             (65_536, 4 * 16_375),
         ] {
-            assert_eq!(body_octets(room), octets, "{room} octets of room");
+            assert_eq!(body_bytes(room), bytes, "{room} bytes of room");
         }
     }
 

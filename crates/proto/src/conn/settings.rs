@@ -10,17 +10,18 @@ use crate::error::Violation;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerSettings {
-    /// Octets that the peer's decoder keeps for our encoder.
+    /// Bytes that the peer's decoder keeps for our encoder.
     pub header_table_size: u32,
     /// Whether a client takes pushes.
     pub enable_push: bool,
     /// Streams that we may have open at once; `u32::MAX` while the peer has set no limit.
     pub max_concurrent_streams: u32,
-    /// The send window that new streams start with, in octets.
+    /// The send window that new streams start with, in bytes.
     pub initial_window_size: u32,
-    /// The largest payload that the peer takes, in octets.
+    /// The largest payload that the peer takes, in bytes.
     pub max_frame_size: u32,
-    /// Octets of a field list that the peer takes (RFC 9113 §10.5.1); `u32::MAX` while it has set no limit.
+    /// Bytes of a field list that the peer takes (RFC 9113 §10.5.1); `u32::MAX` while it has set no
+    /// limit.
     pub max_header_list_size: u32,
     /// Whether a server takes extended CONNECT (RFC 8441 §3).
     pub enable_connect_protocol: bool,
@@ -48,12 +49,13 @@ impl PeerSettings {
             match id {
                 SettingId::HEADER_TABLE_SIZE => self.header_table_size = value,
                 SettingId::ENABLE_PUSH => {
-                    // RFC 9113 §6.5.2: "Any value other than 0 or 1 MUST be treated as a connection error".
+                    // RFC 9113 §6.5.2: "Any value other than 0 or 1 MUST be treated as a connection
+                    // error".
                     if value > 1 {
                         return Err(Violation::EnablePushInvalid);
                     }
-                    // "A client MUST treat receipt of a SETTINGS frame with SETTINGS_ENABLE_PUSH set to 1 as a connection
-                    // error".
+                    // "A client MUST treat receipt of a SETTINGS frame with SETTINGS_ENABLE_PUSH
+                    // set to 1 as a connection error".
                     if peer == Role::Server && value == 1 {
                         return Err(Violation::ServerEnabledPush);
                     }
@@ -61,14 +63,16 @@ impl PeerSettings {
                 }
                 SettingId::MAX_CONCURRENT_STREAMS => self.max_concurrent_streams = value,
                 SettingId::INITIAL_WINDOW_SIZE => {
-                    // "Values above the maximum flow-control window size of 2^31-1 MUST be treated as a connection error".
+                    // "Values above the maximum flow-control window size of 2^31-1 MUST be treated
+                    // as a connection error".
                     if value > 0x7fff_ffff {
                         return Err(Violation::InitialWindowSizeTooLarge);
                     }
                     self.initial_window_size = value;
                 }
                 SettingId::MAX_FRAME_SIZE => {
-                    // "between this initial value and the maximum allowed frame size (2^24-1 or 16,777,215 octets)".
+                    // "between this initial value and the maximum allowed frame size (2^24-1 or
+                    // 16,777,215 octets)".
                     if !(16_384..=0xff_ffff).contains(&value) {
                         return Err(Violation::MaxFrameSizeInvalid);
                     }
@@ -76,7 +80,8 @@ impl PeerSettings {
                 }
                 SettingId::MAX_HEADER_LIST_SIZE => self.max_header_list_size = value,
                 SettingId::ENABLE_CONNECT_PROTOCOL => {
-                    // RFC 8441 §3: the value "MUST be 0 or 1", and a sender "MUST NOT send … 0 after previously sending 1".
+                    // RFC 8441 §3: the value "MUST be 0 or 1", and a sender "MUST NOT send … 0
+                    // after previously sending 1".
                     if value > 1 || (self.enable_connect_protocol && value == 0) {
                         return Err(Violation::EnableConnectProtocolInvalid);
                     }
@@ -89,8 +94,8 @@ impl PeerSettings {
                     }
                     self.no_rfc7540_priorities = value == 1;
                 }
-                // "An endpoint that receives a SETTINGS frame with any unknown or unsupported identifier MUST ignore that
-                // setting."
+                // "An endpoint that receives a SETTINGS frame with any unknown or unsupported
+                // identifier MUST ignore that setting."
                 _ => {}
             }
         }
@@ -119,14 +124,14 @@ pub(crate) struct StreamLimit {
     pub(crate) announced: u32,
     /// What the owner wants, if it isn't announced yet: one change at a time is under way.
     wanted: Option<u32>,
-    /// Of a change that the peer has not acknowledged: how many streams above the limit it may still
-    /// have opened before it heard of the change.
+    /// Of a change that the peer has not acknowledged: how many streams above the limit it may
+    /// still have opened before it heard of the change.
     excused: Option<u32>,
 }
 
 impl StreamLimit {
-    /// Whether a stream above the limit was opened before the peer can know the limit. All those were
-    /// open at once for the peer, so they are no more than the limit before.
+    /// Whether a stream above the limit was opened before the peer can know the limit. All those
+    /// were open at once for the peer, so they are no more than the limit before.
     pub(crate) fn excuse(&mut self) -> bool {
         match &mut self.excused {
             Some(left) if *left > 0 => {
@@ -181,9 +186,10 @@ impl SettingsState {
 
 impl Connection {
     /// Server: announces that the client may have so many streams at once, at most
-    /// [`Config::max_concurrent_streams`]. Those that are open go on. Further ones above the new limit
-    /// are refused with REFUSED_STREAM from now on, which counts as no abuse while the client can't
-    /// have heard of the limit. The announcement waits until the client has acknowledged the one before.
+    /// [`Config::max_concurrent_streams`]. Those that are open go on. Further ones above the new
+    /// limit are refused with REFUSED_STREAM from now on, which counts as no abuse while the client
+    /// can't have heard of the limit. The announcement waits until the client has acknowledged the
+    /// one before.
     pub fn limit_streams(&mut self, streams: u32) {
         if self.role == Role::Client || self.lifetime.is_over() {
             return;
@@ -207,7 +213,8 @@ impl Connection {
         }
         limit.excused = Some(before);
         let frame = Settings::of(&[(SettingId::MAX_CONCURRENT_STREAMS, wanted)]);
-        // No time limit for its acknowledgement: that may wait behind a body that isn't read for now.
+        // No time limit for its acknowledgement: that may wait behind a body that isn't read for
+        // now.
         self.send(|out| frame.write(out));
     }
 
@@ -253,7 +260,8 @@ pub(crate) fn ours(config: &Config, role: Role) -> Settings {
             0,
         );
     }
-    // RFC 9218 §2.1: "If endpoints use SETTINGS_NO_RFC7540_PRIORITIES, they MUST send it in the first SETTINGS frame."
+    // RFC 9218 §2.1: "If endpoints use SETTINGS_NO_RFC7540_PRIORITIES, they MUST send it in the
+    // first SETTINGS frame."
     announce(
         SettingId::NO_RFC7540_PRIORITIES,
         u32::from(config.priorities == Priorities::Rfc9218),
@@ -320,7 +328,8 @@ mod tests {
 
     #[test]
     fn the_last_of_repeated_values_holds() {
-        // RFC 9113 §6.5.3: "The values in the SETTINGS frame MUST be processed in the order they appear".
+        // RFC 9113 §6.5.3: "The values in the SETTINGS frame MUST be processed in the order they
+        // appear".
         let id = SettingId::INITIAL_WINDOW_SIZE;
         let settings = apply(&[(id, 1), (id, 5)], Role::Client).unwrap();
         assert_eq!(settings.initial_window_size, 5);

@@ -1,5 +1,5 @@
-//! Peers that don't take what is ready (CVE-2016-1546): a stream, or the connection, whose window holds data up. What counts is
-//! what goes out, not the credit that comes in.
+//! Peers that don't take what is ready (CVE-2016-1546): a stream, or the connection, whose window
+//! holds data up. What counts is what goes out, not the credit that comes in.
 
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use crate::conn::timer::Timer;
 use crate::error::Violation;
 use crate::stream::{More, Stall};
 
-/// What the peer's windows held up is held up no longer once so many bytes went out: fewer are a drip that is meant to keep it
-/// warm.
+/// What the peer's windows held up is held up no longer once so many bytes went out: fewer are a
+/// drip that is meant to keep it warm.
 pub(super) const STALL_PROGRESS: usize = 16 << 10;
 
 /// The connection's window was found used up with data ready.
@@ -46,8 +46,9 @@ impl Connection {
             .set_if_unset(Timer::Write, self.now, self.config.timeouts.write);
     }
 
-    /// No stream can send any more: whatever the connection's window held up is sent, or gone, unless it has come from that window
-    /// before those of streams. Who moves it to and fro doesn't take it either.
+    /// No stream can send any more: whatever the connection's window held up is sent, or gone,
+    /// unless it has come from that window before those of streams. Who moves it to and fro doesn't
+    /// take it either.
     #[cold]
     pub(super) fn unblock(&mut self) {
         let are_stalled = || {
@@ -62,7 +63,8 @@ impl Connection {
     /// Ends what the peer's windows have held up for too long.
     pub(super) fn expire_writes(&mut self) {
         let (limit, now) = (self.config.timeouts.write, self.now);
-        // What is held up no longer at this very moment may be so again at the next: it is looked at again soon.
+        // What is held up no longer at this very moment may be so again at the next: it is looked
+        // at again soon.
         let soon = now + (limit / 8).max(Duration::from_millis(1));
         let mut next = None;
         if let Some(blocked) = self.blocked {

@@ -14,9 +14,10 @@ use crate::stream::Phase;
 use crate::stream::state::{Sender, State};
 
 impl Connection {
-    /// The server's end of a connection that a client of HTTP/1.1 has upgraded (RFC 7540 §3.2). `head` is its request, which has
-    /// no body; it is told by the next `receive` as one on stream 1. `settings` is the payload in its HTTP2-Settings field. The
-    /// client's preface is still to come.
+    /// Makes the server's end of a connection that an HTTP/1.1 client has upgraded (RFC 7540 §3.2).
+    /// The next `receive` reports `head`, the upgrading request, on stream 1; it has no body.
+    /// `settings` is the payload of its HTTP2-Settings field. The client's preface is still to
+    /// come.
     pub fn server_upgraded(
         config: Arc<Config>,
         head: RequestHead,
@@ -24,8 +25,9 @@ impl Connection {
         now: Instant,
     ) -> Self {
         let mut conn = Self::server(config, now);
-        // RFC 7540 §3.2.1: "Acknowledgement of the SETTINGS parameters … is not necessary, since a 101 response serves as implicit
-        // acknowledgment." The preface brings another SETTINGS frame.
+        // RFC 7540 §3.2.1: "Acknowledgement of the SETTINGS parameters … is not necessary, since a
+        // 101 response serves as implicit acknowledgment." The preface brings another SETTINGS
+        // frame.
         match conn
             .settings
             .assume(&Settings::Values(settings), Role::Client)
@@ -38,8 +40,9 @@ impl Connection {
         conn
     }
 
-    /// RFC 7540 §3.2: "Stream 1 is implicitly "half-closed" from the client toward the server …, since the request is completed as
-    /// an HTTP/1.1 request. After commencing the HTTP/2 connection, stream 1 is used for the response."
+    /// RFC 7540 §3.2: "Stream 1 is implicitly "half-closed" from the client toward the server …,
+    /// since the request is completed as an HTTP/1.1 request. After commencing the HTTP/2
+    /// connection, stream 1 is used for the response."
     pub(super) fn on_upgrade_request(&mut self, head: RequestHead) -> Event {
         let id = StreamId::new(1);
         self.streams.note_used(id);

@@ -1,18 +1,19 @@
 //! How large a stream's receive window should be.
 //!
-//! 1. A window grows by what its owner *consumes*, not by what arrives: it doubles at the octet that makes it a quarter
-//!    of the window within one round trip.
-//! 2. So the window is four times what a round trip brings when it brings it, and twice what the next one can bring:
-//!    TCP's slow start doubles too. The other half is for the credit that is told late, at half windows.
-//! 3. It halves when half of it took more than 32 round trips and more than a second, and when memory is tight: credit
-//!    is not told again until the peer has used up what is too much.
+//! 1. A window grows by what its owner *consumes*, not by what arrives: it doubles at the byte that
+//!    makes it a quarter of the window within one round trip.
+//! 2. So the window is four times what a round trip brings when it brings it, and twice what the
+//!    next one can bring: TCP's slow start doubles too. The other half is for the credit that is
+//!    told late, at half windows.
+//! 3. It halves when half of it took more than 32 round trips and more than a second, and when
+//!    memory is tight: credit is not told again until the peer has used up what is too much.
 //! 4. Round trips of less than a millisecond count as one: that long may a turn of the loop take.
 //! 5. Before a round trip was observed nothing grows, apart from the first grant.
 
 use std::time::{Duration, Instant};
 
-/// What a body's window is raised to as soon as its head is there, when memory is not tight: slow start doesn't use up
-/// more before a first measure can be taken.
+/// What a body's window is raised to as soon as its head is there, when memory is not tight: slow
+/// start doesn't use up more before a first measure can be taken.
 pub(crate) const FIRST_GRANT: u32 = 256 << 10;
 
 /// A window that is less than so many times what a round trip brings is too small.
@@ -47,10 +48,10 @@ impl Autotune {
         }
     }
 
-    /// The owner consumed so many octets. Whether a window of this size is to double.
+    /// The owner consumed so many bytes. Whether a window of this size is to double.
     pub(crate) fn consumed(
         &mut self,
-        octets: u32,
+        bytes: u32,
         size: u32,
         rtt: Option<Duration>,
         now: Instant,
@@ -60,7 +61,7 @@ impl Autotune {
             self.since = now;
             self.consumed = 0;
         }
-        self.consumed = self.consumed.saturating_add(octets);
+        self.consumed = self.consumed.saturating_add(bytes);
         if self.consumed < size / GROW_BELOW {
             return false;
         }
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn doubles_at_the_octet_that_makes_it_a_quarter_of_the_window() {
+    fn doubles_at_the_byte_that_makes_it_a_quarter_of_the_window() {
         let start = crate::testing::some_start();
         let mut tune = Autotune::new(start);
         assert!(!tune.consumed(15_000, 64_000, RTT, start));
@@ -141,7 +142,8 @@ mod tests {
 
     #[test]
     fn keeps_ahead_of_slow_start() {
-        // Ten segments, then twice as much each round trip: at the start of each, the window holds what it brings, twice.
+        // Ten segments, then twice as much each round trip: at the start of each, the window holds
+        // what it brings, twice.
         let start = crate::testing::some_start();
         let mut tune = Autotune::new(start);
         let (mut size, mut flight) = (FIRST_GRANT, 10 * 1448);

@@ -1,13 +1,14 @@
-//! The connection's receive window. It follows what its streams may send and is never what holds one up: credit is not
-//! tied to what owners consume, so a stalled stream costs the others nothing.
+//! The connection's receive window. It follows what its streams may send and is never what holds
+//! one up: credit is not tied to what owners consume, so a stalled stream costs the others nothing.
 
 use crate::flow::window::{MAX, Overflow, Share};
 
-/// What every peer may send unasked. RFC 9113 §6.9.2: the window of a new connection is 65,535 octets, whatever
-/// SETTINGS say.
+/// What every peer may send unasked. RFC 9113 §6.9.2: the window of a new connection is 65,535
+/// bytes, whatever SETTINGS say.
 pub(crate) const UNASKED: u32 = 65_535;
 
-/// Credit beyond what the streams may send, so that one WINDOW_UPDATE on stream 0 does for several on streams.
+/// Credit beyond what the streams may send, so that one WINDOW_UPDATE on stream 0 does for several
+/// on streams.
 const HEADROOM: u64 = 64 << 10;
 
 /// An increment of less than so much is told only if a stream needs it.
@@ -24,7 +25,7 @@ pub(crate) struct ConnectionWindow {
     beyond: u64,
 }
 
-/// What a connection's peer may make us hold, in octets.
+/// What a connection's peer may make us hold, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceiveCredit {
@@ -34,8 +35,8 @@ pub struct ReceiveCredit {
     pub unconsumed: u64,
     /// What streams may send by their own windows.
     pub promised: u64,
-    /// What streams may send beyond the 65,535 bytes that the protocol lets each of them send: that is lent of the
-    /// [`MemoryBudget`](crate::MemoryBudget), if there is one.
+    /// What streams may send beyond the 65,535 bytes that the protocol lets each of them send: that
+    /// is lent of the [`MemoryBudget`](crate::MemoryBudget), if there is one.
     pub lent: u64,
 }
 
@@ -50,9 +51,9 @@ impl ConnectionWindow {
         }
     }
 
-    /// The peer sent so many octets of DATA, on whatever stream.
-    pub(crate) fn receive(&mut self, octets: u32) -> Result<(), Overflow> {
-        let left = self.available - i64::from(octets);
+    /// The peer sent so many bytes of DATA, on whatever stream.
+    pub(crate) fn receive(&mut self, bytes: u32) -> Result<(), Overflow> {
+        let left = self.available - i64::from(bytes);
         if left < 0 {
             return Err(Overflow);
         }
@@ -60,7 +61,8 @@ impl ConnectionWindow {
         Ok(())
     }
 
-    /// What streams may send beyond what the protocol lets each of them send, if the share of one of them changes so.
+    /// What streams may send beyond what the protocol lets each of them send, if the share of one
+    /// of them changes so.
     pub(crate) fn lent_with(&self, before: Share, after: Share) -> u64 {
         self.beyond + beyond(after) - beyond(before)
     }
@@ -91,8 +93,8 @@ impl ConnectionWindow {
         replace(&mut self.unconsumed, before.unconsumed, after.unconsumed);
     }
 
-    /// The increment of the WINDOW_UPDATE that is due: when streams may send more by their own windows than by this one, or
-    /// when a stream to come would find little.
+    /// The increment of the WINDOW_UPDATE that is due: when streams may send more by their own
+    /// windows than by this one, or when a stream to come would find little.
     pub(crate) fn tell_if_due(&mut self) -> Option<u32> {
         // Windows whose sum is over what the connection's can be are served at half of that.
         let promised = self.promised.min(MAX as u64 / 2) as i64;
@@ -149,7 +151,8 @@ impl ConnectionWindow {
     }
 }
 
-/// How much larger a stream's window is than what the protocol lets it send. What was sent and not consumed is part of the window.
+/// How much larger a stream's window is than what the protocol lets it send. What was sent and not
+/// consumed is part of the window.
 fn beyond(share: Share) -> u64 {
     let window = u64::from(share.allowed) + u64::from(share.unconsumed);
     window.saturating_sub(u64::from(UNASKED))
@@ -159,10 +162,10 @@ fn beyond(share: Share) -> u64 {
 mod tests {
     use super::*;
 
-    fn share(octets: u32) -> Share {
+    fn share(bytes: u32) -> Share {
         Share {
-            promised: octets,
-            allowed: octets,
+            promised: bytes,
+            allowed: bytes,
             unconsumed: 0,
         }
     }

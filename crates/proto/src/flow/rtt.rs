@@ -15,7 +15,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct RoundTrip {
     observed: Option<(Duration, Instant)>,
-    /// Octets of DATA that came since, and that an owner waited for.
+    /// Bytes of DATA that came since, and that an owner waited for.
     received: u32,
 }
 
@@ -26,8 +26,8 @@ impl RoundTrip {
         self.observed = Some((rtt.min(LONGEST), now));
     }
 
-    pub(crate) fn received(&mut self, octets: u32) {
-        self.received = self.received.saturating_add(octets);
+    pub(crate) fn received(&mut self, bytes: u32) {
+        self.received = self.received.saturating_add(bytes);
     }
 
     pub(crate) fn is_wanted(&self, now: Instant) -> bool {

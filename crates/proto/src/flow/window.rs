@@ -1,7 +1,7 @@
 //! The two windows of a stream. Signed, for SETTINGS can make them negative (RFC 9113 §6.9.2);
 //! an overflow is a value, never a panic.
 
-/// The largest window, 2^31-1 octets (RFC 9113 §6.9.1).
+/// The largest window, 2^31-1 bytes (RFC 9113 §6.9.1).
 pub(super) const MAX: i64 = 0x7fff_ffff;
 
 /// A window left its range.
@@ -21,12 +21,13 @@ impl SendWindow {
         }
     }
 
-    /// Octets that may be sent now; 0 when the window is negative.
+    /// Bytes that may be sent now; 0 when the window is negative.
     pub(crate) fn available(&self) -> usize {
         usize::try_from(self.available).unwrap_or(0)
     }
 
-    /// The peer's WINDOW_UPDATE. RFC 9113 §6.9.1: "A sender MUST NOT allow a flow-control window to exceed 2^31-1".
+    /// The peer's WINDOW_UPDATE. RFC 9113 §6.9.1: "A sender MUST NOT allow a flow-control window to
+    /// exceed 2^31-1".
     pub(crate) fn grow(&mut self, increment: u32) -> Result<(), Overflow> {
         self.shift(i64::from(increment))
     }
@@ -41,10 +42,10 @@ impl SendWindow {
         Ok(())
     }
 
-    /// We sent so many octets, no more than `available`.
-    pub(crate) fn take(&mut self, octets: usize) {
-        debug_assert!(octets <= self.available());
-        self.available -= octets as i64;
+    /// We sent so many bytes, no more than `available`.
+    pub(crate) fn take(&mut self, bytes: usize) {
+        debug_assert!(bytes <= self.available());
+        self.available -= bytes as i64;
     }
 }
 
@@ -55,8 +56,8 @@ pub(crate) struct RecvWindow {
     available: i64,
     /// Received and not consumed.
     unconsumed: u32,
-    /// What the two together are refilled to. It may change at any time: a larger one is told, a smaller one is waited
-    /// for.
+    /// What the two together are refilled to. It may change at any time: a larger one is told, a
+    /// smaller one is waited for.
     size: u32,
 }
 
@@ -72,7 +73,7 @@ pub(crate) struct Share {
 }
 
 impl RecvWindow {
-    /// A window of which the peer knows `initial` octets.
+    /// A window of which the peer knows `initial` bytes.
     pub(crate) fn new(initial: u32, size: u32) -> Self {
         Self {
             available: i64::from(initial),
@@ -81,27 +82,28 @@ impl RecvWindow {
         }
     }
 
-    /// The peer sent so many octets. RFC 9113 §6.9.1: more than the window is a FLOW_CONTROL_ERROR; but "frames with zero
-    /// length with the END_STREAM flag set […] MAY be sent if there is no available space in either flow-control window",
-    /// so also when the window is negative.
-    pub(crate) fn receive(&mut self, octets: u32) -> Result<(), Overflow> {
-        if octets > 0 && i64::from(octets) > self.available {
+    /// The peer sent so many bytes. RFC 9113 §6.9.1: more than the window is a FLOW_CONTROL_ERROR;
+    /// but "frames with zero length with the END_STREAM flag set […] MAY be sent if there is no
+    /// available space in either flow-control window", so also when the window is negative.
+    pub(crate) fn receive(&mut self, bytes: u32) -> Result<(), Overflow> {
+        if bytes > 0 && i64::from(bytes) > self.available {
             return Err(Overflow);
         }
-        self.available -= i64::from(octets);
-        self.unconsumed += octets;
+        self.available -= i64::from(bytes);
+        self.unconsumed += bytes;
         Ok(())
     }
 
-    /// So many received octets are done with; returns how many there were of them.
-    pub(crate) fn consume(&mut self, octets: u32) -> u32 {
-        let octets = octets.min(self.unconsumed);
-        self.unconsumed -= octets;
-        octets
+    /// So many received bytes are done with; returns how many there were of them.
+    pub(crate) fn consume(&mut self, bytes: u32) -> u32 {
+        let bytes = bytes.min(self.unconsumed);
+        self.unconsumed -= bytes;
+        bytes
     }
 
-    /// The increment of the WINDOW_UPDATE that is due: one at each half window, not one for each DATA frame. `shift` is a
-    /// change of SETTINGS_INITIAL_WINDOW_SIZE that is still to be acknowledged, `usable` what the message has a use for.
+    /// The increment of the WINDOW_UPDATE that is due: one at each half window, not one for each
+    /// DATA frame. `shift` is a change of SETTINGS_INITIAL_WINDOW_SIZE that is still to be
+    /// acknowledged, `usable` what the message has a use for.
     pub(crate) fn tell_if_due(&mut self, shift: i64, usable: u32) -> Option<u32> {
         let room = i64::from(self.size) - i64::from(self.unconsumed) - self.available - shift;
         if room * 2 < i64::from(self.size) {
@@ -137,23 +139,25 @@ impl RecvWindow {
         self.available > 0
     }
 
-    /// What the peer may still send by what it was told; negative if SETTINGS took more than there was.
+    /// What the peer may still send by what it was told; negative if SETTINGS took more than there
+    /// was.
     pub(crate) fn available(&self) -> i64 {
         self.available
     }
 
-    /// Octets received and not consumed.
+    /// Bytes received and not consumed.
     pub(crate) fn unconsumed(&self) -> u32 {
         self.unconsumed
     }
 
-    /// The stream's share while its message comes in; for `shift` and `usable` see [`Self::tell_if_due`].
+    /// The stream's share while its message comes in; for `shift` and `usable` see
+    /// [`Self::tell_if_due`].
     pub(crate) fn share(&self, shift: i64, usable: u32) -> Share {
         let usable = i64::from(usable);
         let promised = self.available.max(self.available + shift).max(0);
         // What SETTINGS will take is told beforehand, so until then there is more of it.
         let full = i64::from(self.size) - i64::from(self.unconsumed) - shift.min(0);
-        let cap = |octets: i64| octets.min(usable).min(MAX) as u32;
+        let cap = |bytes: i64| bytes.min(usable).min(MAX) as u32;
         Share {
             promised: cap(promised),
             allowed: cap(promised.max(full)),
@@ -168,18 +172,14 @@ mod tests {
 
     #[test]
     fn a_send_window_can_be_negative_and_comes_back() {
-        // RFC 9113 §6.9.2: "A change to SETTINGS_INITIAL_WINDOW_SIZE can cause the available space in a flow-control
-        // window to become negative."
+        // RFC 9113 §6.9.2: "A change to SETTINGS_INITIAL_WINDOW_SIZE can cause the available space
+        // in a flow-control window to become negative."
         let mut window = SendWindow::new(65_535);
         window.take(60_000);
         window.shift(16_384 - 65_535).unwrap();
         assert_eq!(window.available(), 0);
         window.grow(43_617).unwrap();
-        assert_eq!(
-            window.available(),
-            1,
-            "the example of the RFC, one octet on"
-        );
+        assert_eq!(window.available(), 1, "the example of the RFC, one byte on");
     }
 
     #[test]
@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn a_change_that_is_not_acknowledged_is_counted_in_beforehand() {
-        // The peer has 65,535 now and 1 as soon as it acknowledges: what it sent beyond that is to be given back.
+        // The peer has 65,535 now and 1 as soon as it acknowledges: what it sent beyond that is to
+        // be given back.
         let mut window = RecvWindow::new(65_535, 1);
         let shift = 1 - 65_535;
         assert_eq!(window.tell_if_due(shift, ANY), None);

@@ -1,9 +1,10 @@
 //! Messages (RFC 9113 §8): heads, their validation, and what a message may carry.
 //!
-//! Validation is one pass over a list. A known name is a number, so its octets need no look; the octets of other names
-//! and of short values go through one table of classes, those of longer values eight at a time.
+//! Validation is one pass over a list. A known name is a number, so its bytes need no look; the
+//! bytes of other names and of short values go through one table of classes, those of longer values
+//! eight at a time.
 
-mod octets;
+mod classes;
 mod request;
 mod response;
 mod rules;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use tidegate_hpack::{Field, Fields, KnownName};
 
-use super::octets::{TOKEN, classes};
+use super::classes::{TOKEN, classes};
 use super::rules::{
     Regular, Section, Spelling, all_visible, is_host_and_port, is_same_authority, is_scheme,
     with_length,
@@ -37,14 +37,15 @@ pub struct RequestRules {
     pub extended_connect: bool,
 }
 
-/// The place of a pseudo-field that isn't there. Those that are there come first and once, so they have places 0 to 4.
+/// The place of a pseudo-field that isn't there. Those that are there come first and once, so they
+/// have places 0 to 4.
 const NONE: u8 = u8::MAX;
 
 impl RequestHead {
     /// A request with these pseudo-fields. An empty authority is left out.
     pub fn new(method: &str, scheme: &str, authority: &str, path: &str) -> Self {
-        let octets = method.len() + scheme.len() + authority.len() + path.len();
-        let mut fields = Fields::with_capacity(8, octets + 128);
+        let bytes = method.len() + scheme.len() + authority.len() + path.len();
+        let mut fields = Fields::with_capacity(8, bytes + 128);
         fields.push_known(KnownName::METHOD, method);
         fields.push_known(KnownName::SCHEME, scheme);
         if !authority.is_empty() {
@@ -109,7 +110,8 @@ impl RequestHead {
     pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
         let known = KnownName::of(name.as_bytes());
         if known == Some(KnownName::HOST) {
-            // Whether it contradicts `:authority` or another `host` is a question about the whole list.
+            // Whether it contradicts `:authority` or another `host` is a question about the whole
+            // list.
             self.fields.push_known(KnownName::HOST, value);
             let mut checked = Self::unchecked(std::mem::take(&mut self.fields));
             let rules = RequestRules {
@@ -134,7 +136,8 @@ impl RequestHead {
         self.fields.push_field(field);
     }
 
-    /// Checks a decoded list by RFC 9113 §8 and makes it a request. What isn't ASCII in its path is percent-encoded.
+    /// Checks a decoded list by RFC 9113 §8 and makes it a request. What isn't ASCII in its path is
+    /// percent-encoded.
     ///
     /// # Errors
     /// The first rule that the list breaks; all of them are stream errors.
@@ -144,7 +147,8 @@ impl RequestHead {
         Ok(head)
     }
 
-    /// As [`from_fields`](Self::from_fields), in place: what is wrong with the list may have to be answered.
+    /// As [`from_fields`](Self::from_fields), in place: what is wrong with the list may have to be
+    /// answered.
     pub(crate) fn check_received(&mut self, rules: RequestRules) -> Result<(), Violation> {
         match self.check(rules) {
             Err(Violation::PathInvalid) => {
@@ -155,7 +159,8 @@ impl RequestHead {
         }
     }
 
-    /// Goes through the list once, remembers what is where, then looks at what the pseudo-fields say together.
+    /// Goes through the list once, remembers what is where, then looks at what the pseudo-fields
+    /// say together.
     fn check(&mut self, rules: RequestRules) -> Result<(), Violation> {
         let mut is_connect = false;
         let mut is_web = false;
@@ -200,7 +205,8 @@ impl RequestHead {
                     &mut self.path
                 }
                 Some(KnownName::PROTOCOL) => {
-                    // RFC 8441 §4: a value of the HTTP Upgrade Token registry, whose names are tokens (RFC 9110 §16.7).
+                    // RFC 8441 §4: a value of the HTTP Upgrade Token registry, whose names are
+                    // tokens (RFC 9110 §16.7).
                     if !rules.extended_connect || value.is_empty() || classes(value) & TOKEN == 0 {
                         return Err(Violation::ProtocolNotAllowed);
                     }
@@ -212,11 +218,13 @@ impl RequestHead {
                     continue;
                 }
             };
-            // RFC 9113 §8.3: "The same pseudo-header field name MUST NOT appear more than once in a field block."
+            // RFC 9113 §8.3: "The same pseudo-header field name MUST NOT appear more than once in a
+            // field block."
             if *place != NONE {
                 return Err(Violation::PseudoFieldRepeated);
             }
-            // RFC 9113 §8.3: "All pseudo-header fields MUST appear in a field block before all regular field lines."
+            // RFC 9113 §8.3: "All pseudo-header fields MUST appear in a field block before all
+            // regular field lines."
             if !in_pseudo {
                 return Err(Violation::PseudoFieldMisplaced);
             }
@@ -230,8 +238,8 @@ impl RequestHead {
             return Err(Violation::PseudoFieldMissing);
         }
         if is_connect && self.protocol == NONE {
-            // RFC 9113 §8.5: "The ":scheme" and ":path" pseudo-header fields MUST be omitted", and ":authority"
-            // contains the host and port to connect to.
+            // RFC 9113 §8.5: "The ":scheme" and ":path" pseudo-header fields MUST be omitted", and
+            // ":authority" contains the host and port to connect to.
             let authority = authority.unwrap_or_default();
             if self.scheme != NONE || self.path != NONE || !is_host_and_port(authority) {
                 return Err(Violation::ConnectMalformed);
@@ -240,17 +248,20 @@ impl RequestHead {
                 return Err(Violation::AuthorityInvalid);
             }
         } else {
-            // RFC 8441 §4: ":protocol" belongs to CONNECT; then ":scheme" and ":path" are needed as in other requests.
+            // RFC 8441 §4: ":protocol" belongs to CONNECT; then ":scheme" and ":path" are needed as
+            // in other requests.
             if self.protocol != NONE && !is_connect {
                 return Err(Violation::ProtocolNotAllowed);
             }
-            // RFC 9113 §8.3.1: "All HTTP/2 requests MUST include exactly one valid value for the ":method", ":scheme",
-            // and ":path" pseudo-header fields, unless they are CONNECT requests".
+            // RFC 9113 §8.3.1: "All HTTP/2 requests MUST include exactly one valid value for the
+            // ":method", ":scheme", and ":path" pseudo-header fields, unless they are CONNECT
+            // requests".
             if self.scheme == NONE || self.path == NONE {
                 return Err(Violation::PseudoFieldMissing);
             }
-            // RFC 9113 §8.3.1: ":authority" MUST NOT include the deprecated userinfo subcomponent for "http" or "https"
-            // schemed URIs. RFC 9110 §4.2.1: a URI with an empty host is rejected, whichever field says so.
+            // RFC 9113 §8.3.1: ":authority" MUST NOT include the deprecated userinfo subcomponent
+            // for "http" or "https" schemed URIs. RFC 9110 §4.2.1: a URI with an empty host is
+            // rejected, whichever field says so.
             let authority_is_fine = match authority.or(regular.host) {
                 None => true,
                 Some(authority) if is_web => is_authority(authority),
@@ -259,24 +270,21 @@ impl RequestHead {
             if !authority_is_fine {
                 return Err(Violation::AuthorityInvalid);
             }
-            // RFC 9113 §8.3.1: ":path" "MUST NOT be empty for "http" or "https" URIs"; it starts with "/", but for
-            // OPTIONS it may be "*".
+            // RFC 9113 §8.3.1: ":path" "MUST NOT be empty for "http" or "https" URIs"; it starts
+            // with "/", but for OPTIONS it may be "*".
             if is_web
                 && !begins_with_slash
-                && (self.path_octets(), self.method_octets()) != (b"*", b"OPTIONS")
+                && (self.path_bytes(), self.method_bytes()) != (b"*", b"OPTIONS")
             {
                 return Err(Violation::PathInvalid);
             }
         }
-        // RFC 9113 §8.3.1: "A server SHOULD treat a request as malformed if it contains a Host header field that
-        // identifies an entity that differs from the entity in the ":authority" pseudo-header field."
+        // RFC 9113 §8.3.1: "A server SHOULD treat a request as malformed if it contains a Host
+        // header field that identifies an entity that differs from the entity in the ":authority"
+        // pseudo-header field."
         if let Some(host) = regular.host
             && self.authority != NONE
-            && !is_same_authority(
-                self.authority_octets(),
-                host,
-                self.pseudo_octets(self.scheme),
-            )
+            && !is_same_authority(self.authority_bytes(), host, self.pseudo_bytes(self.scheme))
         {
             return Err(Violation::HostContradictsAuthority);
         }
@@ -286,8 +294,8 @@ impl RequestHead {
         Ok(())
     }
 
-    /// A pseudo-field's octets; empty where it is absent.
-    fn pseudo_octets(&self, place: u8) -> &[u8] {
+    /// A pseudo-field's bytes; empty where it is absent.
+    fn pseudo_bytes(&self, place: u8) -> &[u8] {
         self.fields
             .at(usize::from(place))
             .map_or(&[], |field| field.value)
@@ -295,25 +303,27 @@ impl RequestHead {
 
     /// A pseudo-field's value. Those are visible ASCII, or the head is invalid.
     fn pseudo(&self, place: u8) -> &str {
-        std::str::from_utf8(self.pseudo_octets(place)).unwrap_or("")
+        std::str::from_utf8(self.pseudo_bytes(place)).unwrap_or("")
     }
 
-    /// The octets of `:method`: cheaper than [`RequestHead::method`], which proves to the compiler that they are text.
-    pub fn method_octets(&self) -> &[u8] {
-        self.pseudo_octets(self.method)
+    /// The bytes of `:method`: cheaper than [`RequestHead::method`], which proves to the compiler
+    /// that they are text.
+    pub fn method_bytes(&self) -> &[u8] {
+        self.pseudo_bytes(self.method)
     }
 
-    /// The octets of `:path`: cheaper than [`RequestHead::path`].
-    pub fn path_octets(&self) -> &[u8] {
-        self.pseudo_octets(self.path)
+    /// The bytes of `:path`: cheaper than [`RequestHead::path`].
+    pub fn path_bytes(&self) -> &[u8] {
+        self.pseudo_bytes(self.path)
     }
 
-    /// The octets of `:authority`, else of the `host` field: cheaper than [`RequestHead::authority`].
-    pub fn authority_octets(&self) -> &[u8] {
+    /// The bytes of `:authority`, else of the `host` field: cheaper than
+    /// [`RequestHead::authority`].
+    pub fn authority_bytes(&self) -> &[u8] {
         if self.authority == NONE {
             return self.fields.get_known(KnownName::HOST).unwrap_or(&[]);
         }
-        self.pseudo_octets(self.authority)
+        self.pseudo_bytes(self.authority)
     }
 
     /// `:method`, such as `GET`.
@@ -328,7 +338,7 @@ impl RequestHead {
 
     /// `:authority`, else the `host` field, else empty.
     pub fn authority(&self) -> &str {
-        std::str::from_utf8(self.authority_octets()).unwrap_or("")
+        std::str::from_utf8(self.authority_bytes()).unwrap_or("")
     }
 
     /// `:path` with its query; empty for CONNECT.
@@ -397,7 +407,8 @@ impl RequestHead {
         self.fields
     }
 
-    /// Whether a builder was handed something that HTTP/2 forbids. What HTTP/1.1 forbids is part of that.
+    /// Whether a builder was handed something that HTTP/2 forbids. What HTTP/1.1 forbids is part of
+    /// that.
     pub fn is_invalid(&self) -> bool {
         self.invalid
     }
@@ -406,7 +417,7 @@ impl RequestHead {
 /// The same list, with a path in ASCII.
 #[cold]
 fn with_ascii_path(fields: &Fields) -> Fields {
-    let mut encoded = Fields::with_capacity(fields.len(), fields.octets() + 64);
+    let mut encoded = Fields::with_capacity(fields.len(), fields.byte_len() + 64);
     for field in fields {
         if field.known == Some(KnownName::PATH) {
             encoded.push_known(KnownName::PATH, ascii_target(field.value));

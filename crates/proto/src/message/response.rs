@@ -72,8 +72,8 @@ impl ResponseHead {
         self.stamp = None;
     }
 
-    /// Marks the head as one that is sent many times: an engine that sends it twice in a row encodes it once. The mark
-    /// goes with clones, and goes away when a field is added.
+    /// Marks the head as one that is sent many times: an engine that sends it twice in a row
+    /// encodes it once. The mark goes with clones, and goes away when a field is added.
     #[must_use]
     pub fn shared(mut self) -> Self {
         self.stamp = Some(Stamp::next());
@@ -99,28 +99,33 @@ impl ResponseHead {
             if status != 0 {
                 return Err(Violation::PseudoFieldRepeated);
             }
-            // RFC 9113 §8.3: "All pseudo-header fields MUST appear in a field block before all regular field lines."
+            // RFC 9113 §8.3: "All pseudo-header fields MUST appear in a field block before all
+            // regular field lines."
             if place != 0 {
                 return Err(Violation::PseudoFieldMisplaced);
             }
-            // RFC 9110 §15: "a three-digit integer code"; its first digit is a class, and 0 is none.
+            // RFC 9110 §15: "a three-digit integer code"; its first digit is a class, and 0 is
+            // none.
             status = match *field.value {
                 [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
                     u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
                 }
                 _ => return Err(Violation::StatusInvalid),
             };
-            // RFC 9113 §8.6: "HTTP/2 removes support for the 101 (Switching Protocols) informational status code".
+            // RFC 9113 §8.6: "HTTP/2 removes support for the 101 (Switching Protocols)
+            // informational status code".
             if status == 101 {
                 return Err(Violation::SwitchingProtocols);
             }
         }
-        // RFC 9113 §8.3.2: ":status" "MUST be included in all responses, including interim responses".
+        // RFC 9113 §8.3.2: ":status" "MUST be included in all responses, including interim
+        // responses".
         if status == 0 {
             return Err(Violation::PseudoFieldMissing);
         }
-        // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of
-        // 1xx (Informational) or 204 (No Content)." Such a number means nothing, and goes no further.
+        // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with
+        // a status code of 1xx (Informational) or 204 (No Content)." Such a number means nothing,
+        // and goes no further.
         let means_nothing = status < 200 || status == 204;
         let (said, spelling) = (regular.content_length, regular.spelling);
         let content_length = said.filter(|_| !means_nothing);
@@ -138,8 +143,8 @@ impl ResponseHead {
         })
     }
 
-    /// Takes out `content-length`. RFC 9110 §9.3.6: "A client MUST ignore any Content-Length … header fields received in a
-    /// successful response to CONNECT."
+    /// Takes out `content-length`. RFC 9110 §9.3.6: "A client MUST ignore any Content-Length …
+    /// header fields received in a successful response to CONNECT."
     pub(crate) fn drop_length(&mut self) {
         if self.content_length.take().is_some() {
             self.fields = with_length(&self.fields, None);
@@ -187,7 +192,8 @@ impl ResponseHead {
         self.fields
     }
 
-    /// Whether a builder was handed something that HTTP/2 forbids. What HTTP/1.1 forbids is part of that.
+    /// Whether a builder was handed something that HTTP/2 forbids. What HTTP/1.1 forbids is part of
+    /// that.
     pub fn is_invalid(&self) -> bool {
         self.invalid
     }

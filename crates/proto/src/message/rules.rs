@@ -2,7 +2,7 @@
 
 use tidegate_hpack::{Field, Fields, KnownName};
 
-use super::octets::{
+use super::classes::{
     LOWER_TOKEN, SCHEME, TOKEN, VALUE, VALUE_END, VISIBLE, all_are, below, class, classes, equal,
 };
 use super::target::is_authority;
@@ -20,10 +20,10 @@ pub fn check_trailers(fields: &Fields) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Whether a field with this name may be in a trailer section. RFC 9110 §6.5.1: "Many fields cannot be processed outside the
-/// header section because their evaluation is necessary prior to receiving the content, such as those that describe message
-/// framing, routing, authentication, request modifiers, response controls, or content format." A name without a number
-/// here may.
+/// Whether a field with this name may be in a trailer section. RFC 9110 §6.5.1: "Many fields cannot
+/// be processed outside the header section because their evaluation is necessary prior to receiving
+/// the content, such as those that describe message framing, routing, authentication, request
+/// modifiers, response controls, or content format." A name without a number here may.
 pub fn may_be_trailer(name: Option<KnownName>) -> bool {
     !matches!(
         name,
@@ -118,7 +118,7 @@ impl<'a> Regular<'a> {
         }
     }
 
-    /// The same for a known name, which needs no look at its octets.
+    /// The same for a known name, which needs no look at its bytes.
     fn check_known(
         &mut self,
         name: KnownName,
@@ -132,15 +132,17 @@ impl<'a> Regular<'a> {
             | KnownName::SCHEME
             | KnownName::STATUS
             | KnownName::PROTOCOL => Err(misplaced_pseudo_field(section)),
-            // RFC 9113 §8.2.2: "Any message containing connection-specific header fields MUST be treated as malformed".
+            // RFC 9113 §8.2.2: "Any message containing connection-specific header fields MUST be
+            // treated as malformed".
             KnownName::CONNECTION
             | KnownName::KEEP_ALIVE
             | KnownName::PROXY_CONNECTION
             | KnownName::TRANSFER_ENCODING
             | KnownName::UPGRADE => Err(Violation::ConnectionSpecificField),
             KnownName::TE => {
-                // RFC 9113 §8.2.2: "The only exception to this is the TE header field, which MAY be present in an
-                // HTTP/2 request; when it is, it MUST NOT contain any value other than "trailers"."
+                // RFC 9113 §8.2.2: "The only exception to this is the TE header field, which MAY be
+                // present in an HTTP/2 request; when it is, it MUST NOT contain any value other
+                // than "trailers"."
                 if section != Section::Request {
                     return Err(Violation::ConnectionSpecificField);
                 }
@@ -153,11 +155,13 @@ impl<'a> Regular<'a> {
             KnownName::CONTENT_LENGTH if section == Section::Trailers => check_value(value),
             KnownName::CONTENT_LENGTH => self.note_length(value),
             KnownName::HOST if section == Section::Request => {
-                // RFC 9110 §7.2: "Host = uri-host [ ":" port ]", so never with userinfo. It may be empty.
+                // RFC 9110 §7.2: "Host = uri-host [ ":" port ]", so never with userinfo. It may be
+                // empty.
                 if !value.is_empty() && !is_authority(value) {
                     return Err(Violation::AuthorityInvalid);
                 }
-                // RFC 9112 §3.2: a request that "contains more than one Host header field line" is answered with 400.
+                // RFC 9112 §3.2: a request that "contains more than one Host header field line" is
+                // answered with 400.
                 if self.host.replace(value).is_some() {
                     return Err(Violation::HostContradictsAuthority);
                 }
@@ -181,9 +185,9 @@ impl Regular<'_> {
         Ok(())
     }
 
-    /// RFC 9110 §8.6: "a recipient of a Content-Length header field value consisting of the same decimal value repeated as a
-    /// comma-separated list … MAY … replace that invalid field value with a single instance of the decimal value". Two lines are such a
-    /// list.
+    /// RFC 9110 §8.6: "a recipient of a Content-Length header field value consisting of the same
+    /// decimal value repeated as a comma-separated list … MAY … replace that invalid field value
+    /// with a single instance of the decimal value". Two lines are such a list.
     #[cold]
     fn note_lengths(&mut self, value: &[u8]) -> Result<(), Violation> {
         let length = parse_content_length(value).or_else(|| parse_equal_lengths(value));
@@ -196,8 +200,8 @@ impl Regular<'_> {
     }
 }
 
-/// A pseudo-field that has no business in this section (RFC 9113 §8.3): "Pseudo-header fields are only valid in the
-/// context in which they are defined."
+/// A pseudo-field that has no business in this section (RFC 9113 §8.3): "Pseudo-header fields are
+/// only valid in the context in which they are defined."
 pub(super) fn misplaced_pseudo_field(section: Section) -> Violation {
     match section {
         Section::Request | Section::Response => Violation::PseudoFieldUnknown,
@@ -205,8 +209,9 @@ pub(super) fn misplaced_pseudo_field(section: Section) -> Violation {
     }
 }
 
-/// Checks a name that isn't a known one. RFC 9113 §8.2.1 forbids the octets that no name should ever have and leaves the
-/// rest to RFC 9110 §5.1, which wants a token: what isn't one could mean something else to the next hop.
+/// Checks a name that isn't a known one. RFC 9113 §8.2.1 forbids the bytes that no name should ever
+/// have and leaves the rest to RFC 9110 §5.1, which wants a token: what isn't one could mean
+/// something else to the next hop.
 pub(super) fn check_name(name: &[u8], section: Section) -> Result<(), Violation> {
     let classes = classes(name);
     if classes & LOWER_TOKEN != 0 && !name.is_empty() {
@@ -219,7 +224,8 @@ pub(super) fn check_name(name: &[u8], section: Section) -> Result<(), Violation>
     })
 }
 
-/// RFC 9113 §8.2.1: no NUL, LF or CR anywhere, no SP or HTAB at either end. RFC 9110 §5.5: no other control but HTAB.
+/// RFC 9113 §8.2.1: no NUL, LF or CR anywhere, no SP or HTAB at either end. RFC 9110 §5.5: no other
+/// control but HTAB.
 pub(super) fn check_value(value: &[u8]) -> Result<(), Violation> {
     let (Some(first), Some(last)) = (value.first(), value.last()) else {
         return Ok(());
@@ -233,9 +239,9 @@ pub(super) fn check_value(value: &[u8]) -> Result<(), Violation> {
     Err(Violation::FieldValueInvalid)
 }
 
-/// Whether all octets are visible ASCII.
-pub(super) fn all_visible(octets: &[u8]) -> bool {
-    all_are(octets, VISIBLE, |word| {
+/// Whether all bytes are visible ASCII.
+pub(super) fn all_visible(bytes: &[u8]) -> bool {
+    all_are(bytes, VISIBLE, |word| {
         below(word, 0x21) | equal(word, 0x7f) | word
     })
 }
@@ -247,15 +253,16 @@ pub(super) fn is_scheme(scheme: &[u8]) -> bool {
 
 /// Whether an authority ends in a port, as that of CONNECT must.
 pub(super) fn is_host_and_port(authority: &[u8]) -> bool {
-    let Some(colon) = authority.iter().rposition(|&octet| octet == b':') else {
+    let Some(colon) = authority.iter().rposition(|&byte| byte == b':') else {
         return false;
     };
-    // RFC 9110 §9.3.6: "A server MUST reject a CONNECT request that targets an empty or invalid port number".
+    // RFC 9110 §9.3.6: "A server MUST reject a CONNECT request that targets an empty or invalid
+    // port number".
     colon > 0 && matches!(parse_length(&authority[colon + 1..]), Some(1..=65_535))
 }
 
-/// Whether two authorities name the same entity: upper and lower case are alike (RFC 3986 §6.2.2.1), and so are the
-/// scheme's own port and none (RFC 3986 §6.2.3).
+/// Whether two authorities name the same entity: upper and lower case are alike (RFC 3986
+/// §6.2.2.1), and so are the scheme's own port and none (RFC 3986 §6.2.3).
 pub(super) fn is_same_authority(authority: &[u8], host: &[u8], scheme: &[u8]) -> bool {
     let port: &[u8] = match scheme {
         b"https" => b":443",
@@ -300,7 +307,7 @@ fn parse_equal_lengths(list: &[u8]) -> Option<u64> {
 
 /// The list with one content-length field, of this value, in place of all of them; or without any.
 pub(super) fn with_length(fields: &Fields, mut length: Option<u64>) -> Fields {
-    let mut cleaned = Fields::with_capacity(fields.len(), fields.octets());
+    let mut cleaned = Fields::with_capacity(fields.len(), fields.byte_len());
     for field in fields {
         if field.known != Some(KnownName::CONTENT_LENGTH) {
             cleaned.push_field(field);
@@ -317,8 +324,8 @@ pub(super) fn parse_length(digits: &[u8]) -> Option<u64> {
         return None;
     }
     let mut number: u64 = 0;
-    for octet in digits {
-        let digit = octet.wrapping_sub(b'0');
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             return None;
         }

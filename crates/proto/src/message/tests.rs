@@ -7,7 +7,7 @@ use crate::error::Violation;
 
 type List<'a> = &'a [(&'a [u8], &'a [u8])];
 
-/// Three octet strings that a test speaks of, and what is wrong with them.
+/// Three byte strings that a test speaks of, and what is wrong with them.
 type Case<'a> = (&'a [u8], &'a [u8], &'a [u8], Option<Violation>);
 
 fn list(fields: List<'_>) -> Fields {
@@ -80,8 +80,8 @@ fn a_request_tells_what_it_asks_for() {
 
 #[test]
 fn host_stands_in_for_authority() {
-    // RFC 9113 §8.3.1: "Clients that generate HTTP/2 requests directly MUST use the ":authority" pseudo-header
-    // field"; those of an intermediary may have a host field instead.
+    // RFC 9113 §8.3.1: "Clients that generate HTTP/2 requests directly MUST use the ":authority"
+    // pseudo-header field"; those of an intermediary may have a host field instead.
     let [method, scheme, _, path] = GET;
     let head = request(&[method, scheme, path, (b"host", b"example.org:8080")]).unwrap();
     assert_eq!(head.authority(), "example.org:8080");
@@ -90,9 +90,9 @@ fn host_stands_in_for_authority() {
 
 #[test]
 fn pseudo_fields_are_defined_ones() {
-    // RFC 9113 §8.3: "Endpoints MUST NOT generate pseudo-header fields other than those defined in this document";
-    // "Endpoints MUST treat a request or response that contains undefined or invalid pseudo-header fields as
-    // malformed".
+    // RFC 9113 §8.3: "Endpoints MUST NOT generate pseudo-header fields other than those defined in
+    // this document"; "Endpoints MUST treat a request or response that contains undefined or
+    // invalid pseudo-header fields as malformed".
     let unknown = Some(Violation::PseudoFieldUnknown);
     let [method, scheme, authority, path] = GET;
     for name in [&b":own"[..], b":", b":Method", b":method ", b":\0"] {
@@ -101,8 +101,8 @@ fn pseudo_fields_are_defined_ones() {
         let fields = [(&b":status"[..], &b"200"[..]), (name, b"x")];
         assert_eq!(response_error(&fields), unknown, "{name:?}");
     }
-    // "Pseudo-header fields defined for requests MUST NOT appear in responses; pseudo-header fields defined for
-    // responses MUST NOT appear in requests."
+    // "Pseudo-header fields defined for requests MUST NOT appear in responses; pseudo-header fields
+    // defined for responses MUST NOT appear in requests."
     let status: (&[u8], &[u8]) = (b":status", b"200");
     assert_eq!(request_error(&[method, scheme, path, status]), unknown);
     for pseudo in [method, scheme, authority, path, (b":protocol", b"x")] {
@@ -112,7 +112,8 @@ fn pseudo_fields_are_defined_ones() {
 
 #[test]
 fn pseudo_fields_come_first() {
-    // RFC 9113 §8.3: "All pseudo-header fields MUST appear in a field block before all regular field lines."
+    // RFC 9113 §8.3: "All pseudo-header fields MUST appear in a field block before all regular
+    // field lines."
     let [method, scheme, authority, path] = GET;
     let accept: (&[u8], &[u8]) = (b"accept", b"*/*");
     let misplaced = Some(Violation::PseudoFieldMisplaced);
@@ -123,7 +124,8 @@ fn pseudo_fields_come_first() {
 
 #[test]
 fn pseudo_fields_come_once() {
-    // RFC 9113 §8.3: "The same pseudo-header field name MUST NOT appear more than once in a field block."
+    // RFC 9113 §8.3: "The same pseudo-header field name MUST NOT appear more than once in a field
+    // block."
     let [method, scheme, authority, path] = GET;
     let repeated = Some(Violation::PseudoFieldRepeated);
     for again in GET {
@@ -136,8 +138,8 @@ fn pseudo_fields_come_once() {
 
 #[test]
 fn mandatory_pseudo_fields_are_there() {
-    // RFC 9113 §8.3.1: "An HTTP request that omits mandatory pseudo-header fields or contains invalid values for those
-    // pseudo-header fields is malformed".
+    // RFC 9113 §8.3.1: "An HTTP request that omits mandatory pseudo-header fields or contains
+    // invalid values for those pseudo-header fields is malformed".
     let [method, scheme, authority, path] = GET;
     let missing = Some(Violation::PseudoFieldMissing);
     assert_eq!(request_error(&[]), missing);
@@ -193,8 +195,9 @@ fn a_scheme_is_that_of_a_uri() {
 
 #[test]
 fn a_path_is_visible_and_begins_with_a_slash() {
-    // RFC 9113 §8.3.1: "This pseudo-header field MUST NOT be empty for "http" or "https" URIs; "http" or "https" URIs
-    // that do not contain a path component MUST include a value of '/'." For OPTIONS the asterisk form is "*".
+    // RFC 9113 §8.3.1: "This pseudo-header field MUST NOT be empty for "http" or "https" URIs;
+    // "http" or "https" URIs that do not contain a path component MUST include a value of '/'." For
+    // OPTIONS the asterisk form is "*".
     let invalid = Some(Violation::PathInvalid);
     let cases: &[Case<'_>] = &[
         (b"GET", b"https", b"/", None),
@@ -222,22 +225,22 @@ fn a_path_is_visible_and_begins_with_a_slash() {
     for (method, scheme, path, expected) in cases {
         assert_eq!(path_error(method, scheme, path), *expected, "{path:?}");
     }
-    // A blank or a control would end the request line of HTTP/1.1: request smuggling. At every place of words of
-    // eight octets, each octet on its own.
-    for octet in 0..=255_u8 {
+    // A blank or a control would end the request line of HTTP/1.1: request smuggling. At every
+    // place of words of eight bytes, each byte on its own.
+    for byte in 0..=255_u8 {
         for length in [1, 7, 8, 9, 16, 23] {
             for place in 0..length {
                 let mut path = vec![b'a'; length + 1];
                 path[0] = b'/';
-                path[place + 1] = octet;
+                path[place + 1] = byte;
                 // Bytes of UTF-8 are taken as if they were percent-encoded.
-                let expected = if octet.is_ascii_graphic() || octet >= 0x80 {
+                let expected = if byte.is_ascii_graphic() || byte >= 0x80 {
                     None
                 } else {
                     invalid
                 };
                 let error = path_error(b"GET", b"https", &path);
-                assert_eq!(error, expected, "{octet:#x} at {place} of {length}");
+                assert_eq!(error, expected, "{byte:#x} at {place} of {length}");
             }
         }
     }
@@ -250,12 +253,12 @@ fn an_authority_is_host_and_port() {
         request_error(&[method, scheme, (b":authority", authority), path])
     };
     let invalid = Some(Violation::AuthorityInvalid);
-    // RFC 9113 §8.3.1: ":authority" MUST NOT include the deprecated userinfo subcomponent for "http" or "https"
-    // schemed URIs.
+    // RFC 9113 §8.3.1: ":authority" MUST NOT include the deprecated userinfo subcomponent for
+    // "http" or "https" schemed URIs.
     assert_eq!(error(scheme, b"user@example.org"), invalid);
     assert_eq!(error((b":scheme", b"ftp"), b"user@example.org"), None);
-    // RFC 9110 §4.2.1: "A sender MUST NOT generate an "http" URI with an empty host identifier. A recipient that
-    // processes such a URI reference MUST reject it as invalid."
+    // RFC 9110 §4.2.1: "A sender MUST NOT generate an "http" URI with an empty host identifier. A
+    // recipient that processes such a URI reference MUST reject it as invalid."
     assert_eq!(error(scheme, b""), invalid);
     let bad: [&[u8]; 8] = [
         b"a b",
@@ -303,9 +306,9 @@ fn an_authority_is_host_and_port() {
 
 #[test]
 fn connect_has_host_and_port_only() {
-    // RFC 9113 §8.5: "The ":scheme" and ":path" pseudo-header fields MUST be omitted"; "The ":authority" pseudo-header
-    // field contains the host and port to connect to"; "A CONNECT request that does not conform to these
-    // restrictions is malformed".
+    // RFC 9113 §8.5: "The ":scheme" and ":path" pseudo-header fields MUST be omitted"; "The
+    // ":authority" pseudo-header field contains the host and port to connect to"; "A CONNECT
+    // request that does not conform to these restrictions is malformed".
     let connect: (&[u8], &[u8]) = (b":method", b"CONNECT");
     let authority: (&[u8], &[u8]) = (b":authority", b"example.org:443");
     let [_, scheme, _, path] = GET;
@@ -357,13 +360,14 @@ fn extended_connect_needs_leave_and_all_pseudo_fields() {
     // RFC 8441 §3: the setting has to be sent first.
     let fields = [connect, protocol, scheme, authority, path];
     assert_eq!(request_error(&fields), Some(not_allowed));
-    // RFC 8441 §4: ":protocol" "MAY be included on request HEADERS" that have CONNECT as their method.
+    // RFC 8441 §4: ":protocol" "MAY be included on request HEADERS" that have CONNECT as their
+    // method.
     let error = allowed(&[get, protocol, scheme, authority, path]).unwrap_err();
     assert_eq!(error, not_allowed);
     let error = allowed(&[connect, (b":protocol", b"a b"), scheme, path]).unwrap_err();
     assert_eq!(error, not_allowed);
-    // RFC 8441 §4: "On requests that contain the :protocol pseudo-header field, the :scheme and :path pseudo-header
-    // fields of the target URI (see Section 5) MUST also be included."
+    // RFC 8441 §4: "On requests that contain the :protocol pseudo-header field, the :scheme and
+    // :path pseudo-header fields of the target URI (see Section 5) MUST also be included."
     let missing = Violation::PseudoFieldMissing;
     assert_eq!(
         allowed(&[connect, protocol, authority, path]).unwrap_err(),
@@ -379,8 +383,9 @@ fn extended_connect_needs_leave_and_all_pseudo_fields() {
 
 #[test]
 fn host_says_what_authority_says() {
-    // RFC 9113 §8.3.1: "A server SHOULD treat a request as malformed if it contains a Host header field that
-    // identifies an entity that differs from the entity in the ":authority" pseudo-header field."
+    // RFC 9113 §8.3.1: "A server SHOULD treat a request as malformed if it contains a Host header
+    // field that identifies an entity that differs from the entity in the ":authority"
+    // pseudo-header field."
     let contradicts = Some(Violation::HostContradictsAuthority);
     let cases: &[Case<'_>] = &[
         (b"https", b"example.org", b"example.org", None),
@@ -412,19 +417,20 @@ fn host_says_what_authority_says() {
 
 #[test]
 fn names_are_tokens_in_lower_case() {
-    // RFC 9113 §8.2.1: "A field name MUST NOT contain characters in the ranges 0x00-0x20, 0x41-0x5a, or 0x7f-0xff (all
-    // ranges inclusive)"; "field names MUST NOT include a colon". RFC 9110 §5.1: "field-name = token".
-    for octet in 0..=255_u8 {
-        let expected = match octet {
+    // RFC 9113 §8.2.1: "A field name MUST NOT contain characters in the ranges 0x00-0x20,
+    // 0x41-0x5a, or 0x7f-0xff (all ranges inclusive)"; "field names MUST NOT include a colon". RFC
+    // 9110 §5.1: "field-name = token".
+    for byte in 0..=255_u8 {
+        let expected = match byte {
             b'A'..=b'Z' => Some(Violation::FieldNameUppercase),
             b'a'..=b'z' | b'0'..=b'9' => None,
-            _ if b"!#$%&'*+-.^_`|~".contains(&octet) => None,
+            _ if b"!#$%&'*+-.^_`|~".contains(&byte) => None,
             _ => Some(Violation::FieldNameInvalid),
         };
-        let name = [b'x', octet, b'y'];
-        assert_eq!(field_error(&name, b"v"), expected, "{octet:#x}");
+        let name = [b'x', byte, b'y'];
+        assert_eq!(field_error(&name, b"v"), expected, "{byte:#x}");
         let trailers = check_trailers(&list(&[(&name, b"v")]));
-        assert_eq!(trailers.err(), expected, "{octet:#x}");
+        assert_eq!(trailers.err(), expected, "{byte:#x}");
     }
     assert_eq!(field_error(b"", b"v"), Some(Violation::FieldNameInvalid));
     // A name that would be a known one, were it in lower case, is not overlooked.
@@ -435,23 +441,25 @@ fn names_are_tokens_in_lower_case() {
 
 #[test]
 fn values_have_no_controls_and_no_blanks_around() {
-    // RFC 9113 §8.2.1: "A field value MUST NOT contain the zero value (ASCII NUL, 0x00), line feed (ASCII LF, 0x0a), or
-    // carriage return (ASCII CR, 0x0d) at any position." RFC 9110 §5.5: "field-vchar = VCHAR / obs-text".
-    for octet in 0..=255_u8 {
-        let allowed = octet == b'\t' || (octet >= 0x20 && octet != 0x7f);
+    // RFC 9113 §8.2.1: "A field value MUST NOT contain the zero value (ASCII NUL, 0x00), line feed
+    // (ASCII LF, 0x0a), or carriage return (ASCII CR, 0x0d) at any position." RFC 9110 §5.5:
+    // "field-vchar = VCHAR / obs-text".
+    for byte in 0..=255_u8 {
+        let allowed = byte == b'\t' || (byte >= 0x20 && byte != 0x7f);
         for length in [3, 7, 8, 9, 16, 25] {
             for place in 1..length - 1 {
                 let mut value = vec![b'v'; length];
-                value[place] = octet;
+                value[place] = byte;
                 let expected = (!allowed).then_some(Violation::FieldValueInvalid);
                 for name in [&b"accept"[..], b"x-own"] {
                     let error = field_error(name, &value);
-                    assert_eq!(error, expected, "{octet:#x} at {place} of {length}");
+                    assert_eq!(error, expected, "{byte:#x} at {place} of {length}");
                 }
             }
         }
     }
-    // "A field value MUST NOT start or end with an ASCII whitespace character (ASCII SP or HTAB, 0x20 or 0x09)."
+    // "A field value MUST NOT start or end with an ASCII whitespace character (ASCII SP or HTAB,
+    // 0x20 or 0x09)."
     for value in [
         &b" "[..],
         b"\t",
@@ -475,7 +483,8 @@ fn values_have_no_controls_and_no_blanks_around() {
 
 #[test]
 fn connection_specific_fields_are_malformed() {
-    // RFC 9113 §8.2.2: "Any message containing connection-specific header fields MUST be treated as malformed".
+    // RFC 9113 §8.2.2: "Any message containing connection-specific header fields MUST be treated as
+    // malformed".
     let specific = Some(Violation::ConnectionSpecificField);
     let names: [&[u8]; 5] = [
         b"connection",
@@ -496,8 +505,8 @@ fn connection_specific_fields_are_malformed() {
 
 #[test]
 fn te_is_trailers_and_of_requests() {
-    // RFC 9113 §8.2.2: "The only exception to this is the TE header field, which MAY be present in an HTTP/2 request;
-    // when it is, it MUST NOT contain any value other than "trailers"."
+    // RFC 9113 §8.2.2: "The only exception to this is the TE header field, which MAY be present in
+    // an HTTP/2 request; when it is, it MUST NOT contain any value other than "trailers"."
     assert_eq!(field_error(b"te", b"trailers"), None);
     assert_eq!(field_error(b"te", b"Trailers"), None);
     for value in [&b""[..], b"gzip", b"trailers, gzip", b"trailers;q=1"] {
@@ -511,8 +520,8 @@ fn te_is_trailers_and_of_requests() {
 
 #[test]
 fn content_length_is_one_number() {
-    // RFC 9110 §8.6: "Content-Length = 1*DIGIT"; "a recipient MUST anticipate potentially large decimal
-    // numerals and prevent parsing errors due to integer conversion overflows".
+    // RFC 9110 §8.6: "Content-Length = 1*DIGIT"; "a recipient MUST anticipate potentially large
+    // decimal numerals and prevent parsing errors due to integer conversion overflows".
     let length = |value: &[u8]| {
         let [method, scheme, _, path] = GET;
         request(&[method, scheme, path, (b"content-length", value)])
@@ -542,8 +551,8 @@ fn content_length_is_one_number() {
             "{value:?}"
         );
     }
-    // RFC 9110 §8.6: "the same decimal value repeated as a comma-separated list" may be replaced "with a single instance
-    // of the decimal value".
+    // RFC 9110 §8.6: "the same decimal value repeated as a comma-separated list" may be replaced
+    // "with a single instance of the decimal value".
     let [method, scheme, _, path] = GET;
     let five: (&[u8], &[u8]) = (b"content-length", b"5");
     let six: (&[u8], &[u8]) = (b"content-length", b"6");
@@ -563,8 +572,8 @@ fn content_length_is_one_number() {
 
 #[test]
 fn cookie_crumbs_make_one_cookie() {
-    // RFC 9113 §8.2.3: "these MUST be concatenated into a single octet string using the two-octet delimiter of 0x3b,
-    // 0x20 (the ASCII string "; ")".
+    // RFC 9113 §8.2.3: "these MUST be concatenated into a single octet string using the two-octet
+    // delimiter of 0x3b, 0x20 (the ASCII string "; ")".
     let head = RequestHead::new("GET", "https", "a", "/");
     assert_eq!(head.cookie(), None);
     let head = head.field("cookie", "a=b");
@@ -596,15 +605,16 @@ fn a_status_has_three_digits() {
         let error = response_error(&[(b":status", status)]);
         assert_eq!(error, Some(Violation::StatusInvalid), "{status:?}");
     }
-    // RFC 9113 §8.6: "HTTP/2 removes support for the 101 (Switching Protocols) informational status code".
+    // RFC 9113 §8.6: "HTTP/2 removes support for the 101 (Switching Protocols) informational status
+    // code".
     let error = response_error(&[(b":status", b"101")]);
     assert_eq!(error, Some(Violation::SwitchingProtocols));
 }
 
 #[test]
 fn a_response_without_content_has_no_length() {
-    // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx
-    // (Informational) or 204 (No Content)."
+    // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with a
+    // status code of 1xx (Informational) or 204 (No Content)."
     for (status, length) in [
         ("103", None),
         ("204", None),

@@ -4,7 +4,8 @@ use tidegate_frame::StreamId;
 
 use crate::sched::Priority;
 
-/// What PRIORITY_UPDATE frames said of idle streams (RFC 9218 §7.1), the newest word for each; the owner bounds how many.
+/// What PRIORITY_UPDATE frames said of idle streams (RFC 9218 §7.1), the newest word for each; the
+/// owner bounds how many.
 #[derive(Debug, Default)]
 pub(crate) struct EarlyPriorities {
     waiting: Vec<(StreamId, Priority)>,
@@ -25,7 +26,8 @@ impl EarlyPriorities {
         }
     }
 
-    /// The priority of a stream that is being opened. Lower ones can't be opened any more (RFC 9113 §5.1.1): theirs go.
+    /// The priority of a stream that is being opened. Lower ones can't be opened any more (RFC 9113
+    /// §5.1.1): theirs go.
     pub(crate) fn take(&mut self, id: StreamId) -> Option<Priority> {
         if self.waiting.is_empty() {
             return None;

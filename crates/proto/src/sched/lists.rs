@@ -1,10 +1,11 @@
-//! Doubly linked lists of small numbers, such as slots: every operation takes the same time, however long they are.
+//! Doubly linked lists of small numbers, such as slots: every operation takes the same time,
+//! however long they are.
 
 /// No item.
 const NONE: u32 = u32::MAX;
 
-/// Lists that share their memory. An item is in one of them at most. Allocates only for items or lists with higher numbers
-/// than any before.
+/// Lists that share their memory. An item is in one of them at most. Allocates only for items or
+/// lists with higher numbers than any before.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     /// The front of each list.

@@ -1,4 +1,5 @@
-//! Which stream sends next. Sees slots and priorities; of what is sent only how much it was, once it is.
+//! Which stream sends next. Sees slots and priorities; of what is sent only how much it was, once
+//! it is.
 
 mod early;
 mod lists;
@@ -20,12 +21,13 @@ const OLDEST_EVERY: u32 = 1024;
 
 /// The streams that have something to send and may send it.
 ///
-/// `next` names one; it stays in here while it has its turn. Then `sent` tells that it was served, and `remove` that it
-/// isn't ready any more.
+/// `next` names one; it stays in here while it has its turn. Then `sent` tells that it was served,
+/// and `remove` that it isn't ready any more.
 ///
-/// No stream starves, whatever the others do and whatever priorities are changed: of 1,024 turns in a row, at least one is
-/// that of the stream which has been ready and unserved for longest. New ones queue up behind it, so a stream that is
-/// ready as one of n has a turn within 1,024 × n turns.
+/// No stream starves, whatever the others do and whatever priorities are changed: of 1,024 turns in
+/// a row, at least one is that of the stream which has been ready and unserved for longest. New
+/// ones queue up behind it, so a stream that is ready as one of n has a turn within 1,024 × n
+/// turns.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
     order: Order,
@@ -63,8 +65,8 @@ impl Scheduler {
         }
     }
 
-    /// Adds a stream whose owner let it wait in the middle of its turn: as `insert`, but before its equals where they
-    /// wouldn't share.
+    /// Adds a stream whose owner let it wait in the middle of its turn: as `insert`, but before its
+    /// equals where they wouldn't share.
     pub(crate) fn resume(&mut self, slot: usize, priority: Priority) {
         let slot = narrow(slot);
         self.ages.push_back(AGES, slot);
@@ -87,8 +89,8 @@ impl Scheduler {
         slot.map(|slot| slot as usize)
     }
 
-    /// The stream that `next` named has sent so many octets.
-    pub(crate) fn sent(&mut self, slot: usize, octets: usize) {
+    /// The stream that `next` named has sent so many bytes.
+    pub(crate) fn sent(&mut self, slot: usize, bytes: usize) {
         let slot = narrow(slot);
         self.since_oldest = if self.ages.front(AGES) == Some(slot) {
             0
@@ -98,7 +100,7 @@ impl Scheduler {
         self.ages.move_to_back(slot);
         match &mut self.order {
             Order::Urgencies(urgencies) => urgencies.sent(slot),
-            Order::Tree(tree) => tree.sent(slot, octets),
+            Order::Tree(tree) => tree.sent(slot, bytes),
         }
     }
 
@@ -145,19 +147,20 @@ impl Scheduler {
         matches!(self.order, Order::Tree(_))
     }
 
-    /// From here on a tree decides. The caller tells it of all streams with `open`, then puts the ready ones in again, which
-    /// are returned, oldest first.
+    /// From here on a tree decides. The caller tells it of all streams with `open`, then puts the
+    /// ready ones in again, which are returned, oldest first.
     pub(crate) fn plant_tree(&mut self) -> Vec<usize> {
         self.begin_anew(Order::Tree(Box::default()))
     }
 
-    /// From here on urgencies decide. The caller puts the ready streams in again, which are returned, oldest first.
+    /// From here on urgencies decide. The caller puts the ready streams in again, which are
+    /// returned, oldest first.
     pub(crate) fn fell_tree(&mut self) -> Vec<usize> {
         self.begin_anew(Order::default())
     }
 
-    /// Streams have other slots from now on. The caller puts the ready ones in again, which are returned by their former slots,
-    /// oldest first. Not for a tree.
+    /// Streams have other slots from now on. The caller puts the ready ones in again, which are
+    /// returned by their former slots, oldest first. Not for a tree.
     pub(crate) fn forget_slots(&mut self) -> Vec<usize> {
         debug_assert!(!self.has_tree(), "a tree knows more than its ready streams");
         self.begin_anew(Order::default())
@@ -185,8 +188,8 @@ impl Scheduler {
         }
     }
 
-    /// RFC 7540 §5.3: makes a stream depend on another one. A stream that isn't in the tree is put there. Returns how many
-    /// streams were looked at or moved.
+    /// RFC 7540 §5.3: makes a stream depend on another one. A stream that isn't in the tree is put
+    /// there. Returns how many streams were looked at or moved.
     pub(crate) fn depend(&mut self, id: StreamId, dependency: StreamDependency) -> usize {
         match &mut self.order {
             Order::Tree(tree) => tree.depend(id, dependency),
@@ -232,7 +235,8 @@ impl Scheduler {
     }
 }
 
-/// Slots are places in the list of a connection's streams, of which there are fewer than 2^31 (RFC 9113 §5.1.1).
+/// Slots are places in the list of a connection's streams, of which there are fewer than 2^31 (RFC
+/// 9113 §5.1.1).
 fn narrow(slot: usize) -> u32 {
     debug_assert!(u32::try_from(slot).is_ok(), "a slot of {slot}");
     slot as u32
@@ -256,7 +260,7 @@ mod tests {
         Remove(usize),
         Reprioritize(usize, u8, bool),
         Depend(usize, usize, bool, u8),
-        /// So many turns, of so many octets.
+        /// So many turns, of so many bytes.
         Turns(u32, usize),
     }
 
@@ -270,7 +274,7 @@ mod tests {
             1 => slot().prop_map(Operation::Remove),
             3 => (slot(), 0_u8..8, any::<bool>()).prop_map(|(s, u, i)| Operation::Reprioritize(s, u, i)),
             2 => (slot(), 0..=SLOTS, any::<bool>(), any::<u8>()).prop_map(|(s, on, e, w)| Operation::Depend(s, on, e, w)),
-            4 => (1_u32..1500, 1_usize..=16_384).prop_map(|(n, octets)| Operation::Turns(n, octets)),
+            4 => (1_u32..1500, 1_usize..=16_384).prop_map(|(n, bytes)| Operation::Turns(n, bytes)),
         ];
         prop::collection::vec(operation, 0..60)
     }
@@ -326,11 +330,11 @@ mod tests {
                             scheduler.depend(id(2 * slot as u32 + 1), StreamDependency { depends_on, exclusive, weight });
                         }
                     }
-                    Operation::Turns(turns, octets) => {
+                    Operation::Turns(turns, bytes) => {
                         for _ in 0..turns {
                             let Some(served) = scheduler.next() else { break };
                             prop_assert!(patience[served].is_some(), "{served} isn't ready");
-                            scheduler.sent(served, octets);
+                            scheduler.sent(served, bytes);
                             for (slot, left) in patience.iter_mut().enumerate() {
                                 let Some(left) = left else { continue };
                                 prop_assert!(*left > 0, "{slot} starves");
@@ -376,7 +380,8 @@ mod tests {
                 turns[slot] += 1;
                 scheduler.sent(slot, 16_384);
             }
-            // Each of the oldest ones is served in its time; two of three would have been served anyway.
+            // Each of the oldest ones is served in its time; two of three would have been served
+            // anyway.
             assert!((95..=105).contains(&turns[0]), "{turns:?}");
             assert!(turns[1].abs_diff(turns[2]) <= 200, "{turns:?}");
         }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use tidegate_hpack::{Fields, KnownName};
 
-/// Urgency and incremental delivery (RFC 9218 §4). Displays as the value of a `priority` field: `u=3`, `u=1, i`.
+/// Urgency and incremental delivery (RFC 9218 §4). Displays as the value of a `priority` field:
+/// `u=3`, `u=1, i`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Priority {
     /// 0 (first) to 7 (last). Default 3.
@@ -25,17 +26,18 @@ impl Default for Priority {
 impl Priority {
     /// Reads the value of a request's `priority` field or of a PRIORITY_UPDATE frame.
     ///
-    /// RFC 9218 §4: "unknown priority parameters, priority parameters with out-of-range values, or values of unexpected
-    /// types MUST be ignored": those have their defaults. So has all of a value that isn't a dictionary of structured
-    /// fields (RFC 8941 §4.2: "the entire field value MUST be ignored").
+    /// RFC 9218 §4: "unknown priority parameters, priority parameters with out-of-range values, or
+    /// values of unexpected types MUST be ignored": those have their defaults. So has all of a
+    /// value that isn't a dictionary of structured fields (RFC 8941 §4.2: "the entire field value
+    /// MUST be ignored").
     pub fn parse(value: &[u8]) -> Self {
         Self::default().merge(value)
     }
 
     /// This priority with what the value of a response's `priority` field says otherwise.
     ///
-    /// RFC 9218 §8: "The absence of a priority parameter in an HTTP response indicates the server's disinterest in changing
-    /// the client-provided value."
+    /// RFC 9218 §8: "The absence of a priority parameter in an HTTP response indicates the server's
+    /// disinterest in changing the client-provided value."
     #[must_use]
     pub fn merge(mut self, value: &[u8]) -> Self {
         let parameters = Parameters::parse(value);
@@ -45,8 +47,9 @@ impl Priority {
     }
 }
 
-/// The value of a section's `priority` field, of which `first` is the first line. RFC 8941 §4.2: "parsers MUST combine all
-/// lines in the same section … that case-insensitively match the field name into one comma-separated field-value".
+/// The value of a section's `priority` field, of which `first` is the first line. RFC 8941 §4.2:
+/// "parsers MUST combine all lines in the same section … that case-insensitively match the field
+/// name into one comma-separated field-value".
 pub(crate) fn whole_value<'a>(fields: &Fields, first: &'a [u8]) -> Cow<'a, [u8]> {
     let lines = fields.iter();
     let mut lines = lines
@@ -107,11 +110,11 @@ enum Value {
 }
 
 /// RFC 8941 §4.2.2. `None` when it isn't a dictionary. A key that comes twice has its last value.
-fn parse_dictionary(octets: &[u8]) -> Option<Parameters> {
+fn parse_dictionary(bytes: &[u8]) -> Option<Parameters> {
     let mut parameters = Parameters::default();
-    let mut input = Input { octets };
+    let mut input = Input { bytes };
     input.skip(b" ");
-    while !input.octets.is_empty() {
+    while !input.bytes.is_empty() {
         let key = input.key()?;
         let value = if input.take(b'=') {
             input.item_or_inner_list()?
@@ -135,7 +138,7 @@ fn parse_dictionary(octets: &[u8]) -> Option<Parameters> {
             _ => {}
         }
         input.skip(b" \t");
-        if input.octets.is_empty() {
+        if input.bytes.is_empty() {
             break;
         }
         if !input.take(b',') {
@@ -143,52 +146,52 @@ fn parse_dictionary(octets: &[u8]) -> Option<Parameters> {
         }
         input.skip(b" \t");
         // "If input_string is empty, there is a trailing comma; fail parsing."
-        if input.octets.is_empty() {
+        if input.bytes.is_empty() {
             return None;
         }
     }
     Some(parameters)
 }
 
-/// The octets that are still to be read.
+/// The bytes that are still to be read.
 struct Input<'a> {
-    octets: &'a [u8],
+    bytes: &'a [u8],
 }
 
 impl<'a> Input<'a> {
     fn next(&mut self) -> Option<u8> {
-        let (&first, rest) = self.octets.split_first()?;
-        self.octets = rest;
+        let (&first, rest) = self.bytes.split_first()?;
+        self.bytes = rest;
         Some(first)
     }
 
-    /// Takes one octet if it is this one.
-    fn take(&mut self, octet: u8) -> bool {
-        let is_next = self.octets.first() == Some(&octet);
+    /// Takes one byte if it is this one.
+    fn take(&mut self, byte: u8) -> bool {
+        let is_next = self.bytes.first() == Some(&byte);
         if is_next {
-            self.octets = &self.octets[1..];
+            self.bytes = &self.bytes[1..];
         }
         is_next
     }
 
     fn take_while(&mut self, belongs: impl Fn(u8) -> bool) -> &'a [u8] {
-        let end = self.octets.iter().position(|&octet| !belongs(octet));
-        let (taken, rest) = self.octets.split_at(end.unwrap_or(self.octets.len()));
-        self.octets = rest;
+        let end = self.bytes.iter().position(|&byte| !belongs(byte));
+        let (taken, rest) = self.bytes.split_at(end.unwrap_or(self.bytes.len()));
+        self.bytes = rest;
         taken
     }
 
     fn skip(&mut self, blanks: &[u8]) {
-        self.take_while(|octet| blanks.contains(&octet));
+        self.take_while(|byte| blanks.contains(&byte));
     }
 
     /// RFC 8941 §4.2.3.3.
     fn key(&mut self) -> Option<&'a [u8]> {
-        if !matches!(self.octets.first(), Some(b'a'..=b'z' | b'*')) {
+        if !matches!(self.bytes.first(), Some(b'a'..=b'z' | b'*')) {
             return None;
         }
         Some(self.take_while(
-            |octet| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*'),
+            |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b'*'),
         ))
     }
 
@@ -204,7 +207,7 @@ impl<'a> Input<'a> {
             }
             self.bare_item()?;
             self.parameters()?;
-            if !matches!(self.octets.first(), Some(b' ' | b')')) {
+            if !matches!(self.bytes.first(), Some(b' ' | b')')) {
                 return None;
             }
         }
@@ -224,13 +227,13 @@ impl<'a> Input<'a> {
 
     /// RFC 8941 §4.2.3.1.
     fn bare_item(&mut self) -> Option<Value> {
-        match *self.octets.first()? {
+        match *self.bytes.first()? {
             b'-' | b'0'..=b'9' => self.number(),
             b'"' => self.string(),
             b':' => {
                 self.next();
                 self.take_while(
-                    |octet| matches!(octet, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'='),
+                    |byte| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'='),
                 );
                 self.take(b':').then_some(Value::Other)
             }
@@ -243,8 +246,8 @@ impl<'a> Input<'a> {
                 }
             }
             b'*' | b'A'..=b'Z' | b'a'..=b'z' => {
-                self.take_while(|octet| {
-                    octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&octet)
+                self.take_while(|byte| {
+                    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&byte)
                 });
                 Some(Value::Other)
             }
@@ -252,12 +255,13 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// RFC 8941 §4.2.4: an integer has up to 15 digits, a decimal up to 12 and 1 to 3 behind the point.
+    /// RFC 8941 §4.2.4: an integer has up to 15 digits, a decimal up to 12 and 1 to 3 behind the
+    /// point.
     fn number(&mut self) -> Option<Value> {
         let sign = if self.take(b'-') { -1 } else { 1 };
-        let digits = self.take_while(|octet| octet.is_ascii_digit());
+        let digits = self.take_while(|byte| byte.is_ascii_digit());
         if self.take(b'.') {
-            let fraction = self.take_while(|octet| octet.is_ascii_digit());
+            let fraction = self.take_while(|byte| byte.is_ascii_digit());
             let fits = matches!(digits.len(), 1..=12) && matches!(fraction.len(), 1..=3);
             return fits.then_some(Value::Other);
         }
@@ -299,9 +303,9 @@ mod tests {
 
     #[test]
     fn reads_urgency_and_incremental() {
-        // RFC 9218 §4.1: "The urgency (u) parameter value is Integer, between 0 and 7 inclusive, in descending order of
-        // priority"; "The default is 3." §4.2: "The incremental (i) parameter value is Boolean", by
-        // default false.
+        // RFC 9218 §4.1: "The urgency (u) parameter value is Integer, between 0 and 7 inclusive, in
+        // descending order of priority"; "The default is 3." §4.2: "The incremental (i) parameter
+        // value is Boolean", by default false.
         let cases: &[(&str, u8, bool)] = &[
             ("", 3, false),
             ("u=0", 0, false),
@@ -331,8 +335,8 @@ mod tests {
 
     #[test]
     fn ignores_unknown_parameters_and_bad_values() {
-        // RFC 9218 §4: "unknown priority parameters, priority parameters with out-of-range values, or values of
-        // unexpected types MUST be ignored."
+        // RFC 9218 §4: "unknown priority parameters, priority parameters with out-of-range values,
+        // or values of unexpected types MUST be ignored."
         let cases: &[(&str, u8, bool)] = &[
             ("u=8, i", 3, true),
             ("u=-1, i", 3, true),
@@ -358,8 +362,8 @@ mod tests {
 
     #[test]
     fn ignores_all_of_what_is_not_a_dictionary() {
-        // RFC 8941 §4.2: "if parsing fails -- including when calling another algorithm -- the entire field value MUST be
-        // ignored".
+        // RFC 8941 §4.2: "if parsing fails -- including when calling another algorithm -- the
+        // entire field value MUST be ignored".
         let cases = [
             "u=1,",
             "u=1, ,i",
@@ -395,7 +399,8 @@ mod tests {
 
     #[test]
     fn a_response_changes_only_what_it_names() {
-        // RFC 9218 §8, with its example: a client's `u=5, i` and a response's `u=1` come to `u=1, i`.
+        // RFC 9218 §8, with its example: a client's `u=5, i` and a response's `u=1` come to `u=1,
+        // i`.
         let cases: &[(&str, u8, bool)] = &[
             ("u=1", 1, true),
             ("i=?0", 5, false),
@@ -435,8 +440,8 @@ mod tests {
         }
 
         #[test]
-        fn takes_any_octets(octets: Vec<u8>) {
-            prop_assert!(Priority::parse(&octets).urgency <= 7);
+        fn takes_any_bytes(bytes: Vec<u8>) {
+            prop_assert!(Priority::parse(&bytes).urgency <= 7);
         }
 
         #[test]

@@ -10,15 +10,16 @@ use super::Priority;
 use super::lists::Lists;
 use crate::stream::map::IdHasher;
 
-/// Idle and closed streams that keep their place; the one that was out of use for longest goes first. Browsers have
-/// six idle ones that group the others.
+/// Idle and closed streams that keep their place; the one that was out of use for longest goes
+/// first. Browsers have six idle ones that group the others.
 const MAX_RETAINED: usize = 100;
 
-/// Streams on the way from the root to the deepest stream, without the root. A stream that would come to be deeper is
-/// attached further up.
+/// Streams on the way from the root to the deepest stream, without the root. A stream that would
+/// come to be deeper is attached further up.
 const MAX_DEPTH: usize = 32;
 
-/// RFC 7540 §5.3.5: "All streams are initially assigned a non-exclusive dependency on stream 0x0" and "a default weight of 16".
+/// RFC 7540 §5.3.5: "All streams are initially assigned a non-exclusive dependency on stream 0x0"
+/// and "a default weight of 16".
 const DEFAULT: StreamDependency = StreamDependency {
     depends_on: StreamId::CONNECTION,
     exclusive: false,
@@ -28,7 +29,8 @@ const DEFAULT: StreamDependency = StreamDependency {
 /// A weight of 1. Parts of it come up when a stream's weight is handed out to its children.
 const ONE: u32 = 256;
 
-/// The largest weight. A stream of this weight has its octets counted as they are, a lighter one more of them.
+/// The largest weight. A stream of this weight has its bytes counted as they are, a lighter one
+/// more of them.
 const HEAVIEST: u32 = 256 * ONE;
 
 /// The node of stream 0.
@@ -39,14 +41,15 @@ const RETAINED: u32 = 0;
 
 /// Streams in the order of their dependencies; some are ready.
 ///
-/// A ready stream goes before those that depend on it: RFC 7540 §5.3.1: "a dependent stream SHOULD only be allocated
-/// resources if either all of the streams that it depends on … are closed or it is not possible to make progress on
-/// them." Siblings share by weighted fair queueing: each has a time that octets sent for it or for what depends on it
-/// move on, faster the lighter it is, and the one that is furthest behind goes first.
+/// A ready stream goes before those that depend on it: RFC 7540 §5.3.1: "a dependent stream SHOULD
+/// only be allocated resources if either all of the streams that it depends on … are closed or it
+/// is not possible to make progress on them." Siblings share by weighted fair queueing: each has a
+/// time that bytes sent for it or for what depends on it move on, faster the lighter it is, and the
+/// one that is furthest behind goes first.
 ///
-/// With n streams, picking takes O(log n) at each of at most 32 levels, and so do `insert`, `remove` and `sent`. `depend`
-/// takes O(m) on top, m being the streams that depend on what is moved, directly or not, and O(log n) for each of the
-/// direct ones that has something to send.
+/// With n streams, picking takes O(log n) at each of at most 32 levels, and so do `insert`,
+/// `remove` and `sent`. `depend` takes O(m) on top, m being the streams that depend on what is
+/// moved, directly or not, and O(log n) for each of the direct ones that has something to send.
 #[derive(Debug)]
 pub(super) struct Tree {
     nodes: Slab<Node>,
@@ -71,11 +74,12 @@ struct Node {
     weight: u32,
     /// The stream has something to send.
     ready: bool,
-    /// How much this node has had of its parent's turns, in octets of the heaviest stream.
+    /// How much this node has had of its parent's turns, in bytes of the heaviest stream.
     time: u64,
     /// Children that are ready or have someone ready below, by their times.
     queue: BTreeSet<(u64, u32)>,
-    /// The time of the child that was furthest behind at the last turn. Children that join start from here.
+    /// The time of the child that was furthest behind at the last turn. Children that join start
+    /// from here.
     now: u64,
 }
 
@@ -152,15 +156,16 @@ impl Tree {
         }
     }
 
-    /// A ready stream has sent so many octets.
-    pub(super) fn sent(&mut self, slot: u32, octets: usize) {
+    /// A ready stream has sent so many bytes.
+    pub(super) fn sent(&mut self, slot: u32, bytes: usize) {
         let Some(mut at) = self.at(slot) else { return };
         while at != ROOT {
             let parent = self.parent(at);
             let node = self.node_mut(at);
             let before = node.time;
-            // 2^24 octets and a weight of one part come to 2^40: 2^24 of such turns are a connection's life.
-            node.time += octets as u64 * u64::from(HEAVIEST) / u64::from(node.weight);
+            // 2^24 bytes and a weight of one part come to 2^40: 2^24 of such turns are a
+            // connection's life.
+            node.time += bytes as u64 * u64::from(HEAVIEST) / u64::from(node.weight);
             let after = node.time;
             let parent_node = self.node_mut(parent);
             if let Some((furthest_behind, _)) = parent_node.queue.first() {
@@ -212,7 +217,8 @@ impl Tree {
         self.by_id.contains_key(&id)
     }
 
-    /// A stream has got a slot. If a PRIORITY frame has named it before, it has its place; if not, it depends on stream 0.
+    /// A stream has got a slot. If a PRIORITY frame has named it before, it has its place; if not,
+    /// it depends on stream 0.
     pub(super) fn open(&mut self, slot: u32, id: StreamId, priority: Priority) {
         let at = match self.by_id.get(&id) {
             Some(&at) => {
@@ -230,8 +236,8 @@ impl Tree {
         self.by_slot[slot as usize] = at;
     }
 
-    /// A stream has lost its slot. RFC 7540 §5.3.4: "an endpoint SHOULD retain stream prioritization state for a period
-    /// after streams become closed."
+    /// A stream has lost its slot. RFC 7540 §5.3.4: "an endpoint SHOULD retain stream
+    /// prioritization state for a period after streams become closed."
     pub(super) fn close(&mut self, slot: u32) {
         let Some(at) = self.at(slot) else { return };
         self.by_slot[slot as usize] = ROOT;
@@ -246,11 +252,12 @@ impl Tree {
         }
     }
 
-    /// Makes a stream depend on another, with all that depends on it. Returns how many streams were looked at or moved.
+    /// Makes a stream depend on another, with all that depends on it. Returns how many streams were
+    /// looked at or moved.
     pub(super) fn depend(&mut self, id: StreamId, dependency: StreamDependency) -> usize {
         self.work = 0;
-        // RFC 7540 §5.3.1: "A dependency on a stream that is not currently in the tree … results in that stream being given a
-        // default priority".
+        // RFC 7540 §5.3.1: "A dependency on a stream that is not currently in the tree … results in
+        // that stream being given a default priority".
         let (parent, dependency) = match self.by_id.get(&dependency.depends_on) {
             Some(&parent) => (parent, dependency),
             None if dependency.depends_on.is_connection() => (ROOT, dependency),
@@ -269,8 +276,9 @@ impl Tree {
             return self.work;
         }
         self.node_mut(at).weight = (u32::from(dependency.weight) + 1) * ONE;
-        // RFC 7540 §5.3.3: "If a stream is made dependent on one of its own dependencies, the formerly dependent stream is first
-        // moved to be dependent on the reprioritized stream's previous parent. The moved dependency retains its weight."
+        // RFC 7540 §5.3.3: "If a stream is made dependent on one of its own dependencies, the
+        // formerly dependent stream is first moved to be dependent on the reprioritized stream's
+        // previous parent. The moved dependency retains its weight."
         if self.is_below(parent, at) {
             let above = self.parent(at);
             self.move_to(parent, above);
@@ -288,8 +296,9 @@ impl Tree {
         self.work
     }
 
-    /// RFC 7540 §5.3.1: an exclusive dependency "causes the stream to become the sole dependency of its parent stream, causing
-    /// other dependencies to become dependent on the exclusive stream". Refused where something would come to be too deep.
+    /// RFC 7540 §5.3.1: an exclusive dependency "causes the stream to become the sole dependency of
+    /// its parent stream, causing other dependencies to become dependent on the exclusive stream".
+    /// Refused where something would come to be too deep.
     fn takes_over(&mut self, at: u32, parent: u32, height: usize) -> bool {
         let others = self.children.iter(parent).filter(|child| *child != at);
         let others: Vec<u32> = others.collect();
@@ -315,8 +324,8 @@ impl Tree {
         at
     }
 
-    /// Makes a node the last child of another, which isn't below it. What it has had more than the child furthest behind, it
-    /// will have had there.
+    /// Makes a node the last child of another, which isn't below it. What it has had more than the
+    /// child furthest behind, it will have had there.
     fn move_to(&mut self, at: u32, parent: u32) {
         self.work += 1;
         let old = self.parent(at);
@@ -337,7 +346,8 @@ impl Tree {
         }
     }
 
-    /// Keeps the node of an idle or closed stream for a while; the one that was out of use for longest makes room.
+    /// Keeps the node of an idle or closed stream for a while; the one that was out of use for
+    /// longest makes room.
     fn retain(&mut self, at: u32) {
         self.retained.push_back(RETAINED, at);
         self.retained_len += 1;
@@ -350,8 +360,9 @@ impl Tree {
         }
     }
 
-    /// Streams that the client goes on to name, or to make others depend on, are in use. RFC 7540 §5.3.4: "Implementations SHOULD
-    /// also attempt to retain state for streams that are in active use in the priority tree."
+    /// Streams that the client goes on to name, or to make others depend on, are in use. RFC 7540
+    /// §5.3.4: "Implementations SHOULD also attempt to retain state for streams that are in active
+    /// use in the priority tree."
     fn touch(&mut self, mut at: u32) {
         while at != ROOT {
             self.retained.move_to_back(at);
@@ -359,10 +370,11 @@ impl Tree {
         }
     }
 
-    /// Forgets a stream that has no slot. RFC 7540 §5.3.4: "When a stream is removed from the dependency tree, its dependencies
-    /// can be moved to become dependent on the parent of the closed stream. The weights of new dependencies are
-    /// recalculated by distributing the weight of the dependency of the closed stream proportionally based on the
-    /// weights of its dependencies."
+    /// Forgets a stream that has no slot. RFC 7540 §5.3.4: "When a stream is removed from the
+    /// dependency tree, its dependencies can be moved to become dependent on the parent of the
+    /// closed stream. The weights of new dependencies are recalculated by distributing the weight
+    /// of the dependency of the closed stream proportionally based on the weights of its
+    /// dependencies."
     fn cut(&mut self, at: u32) {
         let parent = self.parent(at);
         let weight = u64::from(self.node(at).weight);
@@ -541,16 +553,16 @@ mod tests {
         tree
     }
 
-    /// Octets that each slot sent in so many turns of different sizes.
+    /// Bytes that each slot sent in so many turns of different sizes.
     fn serve(tree: &mut Tree, turns: usize) -> HashMap<u32, usize> {
-        let mut octets = HashMap::new();
+        let mut bytes = HashMap::new();
         for turn in 0..turns {
             let slot = tree.next().expect("somebody is ready");
             let len = 1 + turn * 7919 % 16_384;
             tree.sent(slot, len);
-            *octets.entry(slot).or_default() += len;
+            *bytes.entry(slot).or_default() += len;
         }
-        octets
+        bytes
     }
 
     fn is_about(ratio: f64, expected: f64) -> bool {
@@ -570,11 +582,12 @@ mod tests {
 
     #[test]
     fn siblings_share_by_their_weights() {
-        // RFC 7540 §5.3.2: "Streams with the same parent SHOULD be allocated resources proportionally based on their weight."
+        // RFC 7540 §5.3.2: "Streams with the same parent SHOULD be allocated resources
+        // proportionally based on their weight."
         for (one, other) in [(256, 1), (3, 1), (16, 16), (200, 100)] {
             let mut tree = ready(tree(&[(1, 0, one), (3, 0, other)]), &[1, 3]);
-            let octets = serve(&mut tree, 100_000);
-            let ratio = octets[&1] as f64 / octets[&3] as f64;
+            let bytes = serve(&mut tree, 100_000);
+            let ratio = bytes[&1] as f64 / bytes[&3] as f64;
             let expected = f64::from(one) / f64::from(other);
             assert!(
                 is_about(ratio, expected),
@@ -588,19 +601,20 @@ mod tests {
         // 1 has nothing to send: 3 and 5, which depend on it, share its part by 3:1.
         let streams = [(1, 0, 100), (3, 1, 3), (5, 1, 1), (7, 0, 100)];
         let mut tree = ready(tree(&streams), &[3, 5, 7]);
-        let octets = serve(&mut tree, 100_000);
-        let below = (octets[&3] + octets[&5]) as f64;
-        assert!(is_about(below / octets[&7] as f64, 1.0), "{octets:?}");
+        let bytes = serve(&mut tree, 100_000);
+        let below = (bytes[&3] + bytes[&5]) as f64;
+        assert!(is_about(below / bytes[&7] as f64, 1.0), "{bytes:?}");
         assert!(
-            is_about(octets[&3] as f64 / octets[&5] as f64, 3.0),
-            "{octets:?}"
+            is_about(bytes[&3] as f64 / bytes[&5] as f64, 3.0),
+            "{bytes:?}"
         );
     }
 
     #[test]
     fn children_wait_until_their_parent_can_not_progress() {
-        // RFC 7540 §5.3.1: "a dependent stream SHOULD only be allocated resources if either all of the streams that it depends on
-        // (the chain of parent streams up to 0x0) are closed or it is not possible to make progress on them."
+        // RFC 7540 §5.3.1: "a dependent stream SHOULD only be allocated resources if either all of
+        // the streams that it depends on (the chain of parent streams up to 0x0) are closed or it
+        // is not possible to make progress on them."
         let mut tree = ready(tree(&[(1, 0, 1), (3, 1, 256), (5, 3, 256)]), &[5, 3, 1]);
         assert!(serve(&mut tree, 100).keys().eq(&[1]));
         tree.remove(1);
@@ -616,10 +630,10 @@ mod tests {
         let mut tree = ready(tree(&[(1, 0, 16), (3, 0, 16)]), &[1]);
         serve(&mut tree, 1000);
         tree.insert(3);
-        let octets = serve(&mut tree, 1000);
+        let bytes = serve(&mut tree, 1000);
         assert!(
-            is_about(octets[&3] as f64 / octets[&1] as f64, 1.0),
-            "{octets:?}"
+            is_about(bytes[&3] as f64 / bytes[&1] as f64, 1.0),
+            "{bytes:?}"
         );
     }
 
@@ -635,7 +649,8 @@ mod tests {
 
     #[test]
     fn a_stream_may_move_below_what_depended_on_it() {
-        // RFC 7540 §5.3.3, Figure 5, with the streams A, B, C, D, E, F as 1 to 11: A is made to depend on D.
+        // RFC 7540 §5.3.3, Figure 5, with the streams A, B, C, D, E, F as 1 to 11: A is made to
+        // depend on D.
         let streams = [
             (1, 0, 16),
             (3, 1, 16),
@@ -656,8 +671,9 @@ mod tests {
 
     #[test]
     fn a_stream_below_an_unknown_one_has_the_default_priority() {
-        // RFC 7540 §5.3.1: "A dependency on a stream that is not currently in the tree … results in that stream being given a
-        // default priority". §5.3.5: "a non-exclusive dependency on stream 0x0" and "a default weight of 16".
+        // RFC 7540 §5.3.1: "A dependency on a stream that is not currently in the tree … results in
+        // that stream being given a default priority". §5.3.5: "a non-exclusive dependency on
+        // stream 0x0" and "a default weight of 16".
         let mut tree = tree(&[(1, 0, 16), (3, 1, 7)]);
         tree.depend(id(3), on(99, 200, true));
         assert_eq!((tree.parent_of(3), tree.parent_of(1)), (0, 0));
@@ -674,9 +690,10 @@ mod tests {
 
     #[test]
     fn what_depended_on_a_forgotten_stream_shares_its_weight() {
-        // RFC 7540 §5.3.4: "assume streams A and B share a parent, and streams C and D both depend on stream A. … If stream A is
-        // removed from the tree, the weight of stream A is divided between streams C and D. If stream D is still unable to
-        // proceed, … For equal starting weights, C receives one third, rather than one half, of available resources."
+        // RFC 7540 §5.3.4: "assume streams A and B share a parent, and streams C and D both depend
+        // on stream A. … If stream A is removed from the tree, the weight of stream A is divided
+        // between streams C and D. If stream D is still unable to proceed, … For equal starting
+        // weights, C receives one third, rather than one half, of available resources."
         let mut tree = tree(&[(1, 0, 16), (3, 0, 16), (5, 1, 16), (7, 1, 16)]);
         tree.close(1);
         for stream in 0..MAX_RETAINED as u32 {
@@ -687,10 +704,10 @@ mod tests {
         let known = [3, 5, 7].map(|stream| (tree.parent_of(stream), tree.weight_of(stream)));
         assert_eq!(known, [(0, 16.0), (0, 8.0), (0, 8.0)]);
         let mut tree = ready(tree, &[3, 5]);
-        let octets = serve(&mut tree, 10_000);
+        let bytes = serve(&mut tree, 10_000);
         assert!(
-            is_about(octets[&3] as f64 / octets[&5] as f64, 2.0),
-            "{octets:?}"
+            is_about(bytes[&3] as f64 / bytes[&5] as f64, 2.0),
+            "{bytes:?}"
         );
     }
 
@@ -734,7 +751,8 @@ mod tests {
 
     #[test]
     fn what_a_signal_costs_has_a_bound() {
-        // As many streams as the server allows, on one that moves to and fro: that is all that a signal can make us look at.
+        // As many streams as the server allows, on one that moves to and fro: that is all that a
+        // signal can make us look at.
         const STREAMS: u32 = 1000;
         let mut tree = Tree::default();
         for stream in 1..=STREAMS {
@@ -811,7 +829,8 @@ mod tests {
         prop::collection::vec(operation, 0..400)
     }
 
-    /// Does as it is told, and checks the tree after each step. Streams have their numbers as slots.
+    /// Does as it is told, and checks the tree after each step. Streams have their numbers as
+    /// slots.
     fn run(operations: &[Operation], mut model: Option<Model>) {
         let mut tree = Tree::default();
         let mut open = std::collections::BTreeMap::new();
@@ -844,12 +863,12 @@ mod tests {
                     open.insert(stream, false);
                     tree.remove(stream);
                 }
-                Operation::Serve(octets) => {
+                Operation::Serve(bytes) => {
                     let next = tree.next();
                     assert_eq!(next.is_some(), open.values().any(|ready| *ready));
                     if let Some(stream) = next {
                         assert!(open[&stream]);
-                        tree.sent(stream, octets);
+                        tree.sent(stream, bytes);
                     }
                     if let (Some(stream), Some(model)) = (next, &model) {
                         let above = open.iter().filter(|(_, ready)| **ready);

@@ -5,12 +5,13 @@ use super::lists::Lists;
 
 /// Ready streams by urgency. Every operation takes the same time, however many there are.
 ///
-/// The most urgent go first. Within an urgency, streams that aren't incremental are served whole, one after another;
-/// incremental ones take turns. Where both kinds share an urgency they alternate.
+/// The most urgent go first. Within an urgency, streams that aren't incremental are served whole,
+/// one after another; incremental ones take turns. Where both kinds share an urgency they
+/// alternate.
 #[derive(Debug, Default)]
 pub(super) struct Urgencies {
-    /// Two lists for each urgency: streams that aren't incremental, the front of which is served until it is done, and
-    /// those that are, the front of which has the next turn.
+    /// Two lists for each urgency: streams that aren't incremental, the front of which is served
+    /// until it is done, and those that are, the front of which has the next turn.
     lists: Lists,
     /// Bit `n` tells that list `n` isn't empty.
     ready: u16,
@@ -18,7 +19,8 @@ pub(super) struct Urgencies {
     whole_had_turn: u16,
 }
 
-/// The list of a priority. One that someone made by hand may have any urgency; there is none beyond 7.
+/// The list of a priority. One that someone made by hand may have any urgency; there is none beyond
+/// 7.
 fn list_of(priority: Priority) -> u32 {
     2 * u32::from(priority.urgency.min(7)) + u32::from(priority.incremental)
 }
@@ -35,7 +37,8 @@ impl Urgencies {
         self.ready |= 1 << list;
     }
 
-    /// Adds a stream whose turn was interrupted: one that isn't incremental goes on before the others.
+    /// Adds a stream whose turn was interrupted: one that isn't incremental goes on before the
+    /// others.
     pub(super) fn resume(&mut self, slot: u32, priority: Priority) {
         let list = list_of(priority);
         if is_incremental(list) {
@@ -54,7 +57,8 @@ impl Urgencies {
         }
     }
 
-    /// Moves a stream, if it is in here, behind those of its new urgency and kind. Saying the same again moves nothing.
+    /// Moves a stream, if it is in here, behind those of its new urgency and kind. Saying the same
+    /// again moves nothing.
     pub(super) fn reprioritize(&mut self, slot: u32, priority: Priority) {
         let before = self.lists.list_of(slot);
         if before.is_some_and(|list| list != list_of(priority)) {
@@ -84,8 +88,9 @@ impl Urgencies {
         let Some(list) = self.lists.list_of(slot) else {
             return;
         };
-        // RFC 9218 §10: "Incremental responses of the same urgency SHOULD be served by sharing bandwidth among them", others
-        // "by prioritizing bandwidth allocation in ascending order of the stream ID".
+        // RFC 9218 §10: "Incremental responses of the same urgency SHOULD be served by sharing
+        // bandwidth among them", others "by prioritizing bandwidth allocation in ascending order of
+        // the stream ID".
         if is_incremental(list) {
             self.whole_had_turn &= !(1 << (list & !1));
             self.lists.move_to_back(slot);
@@ -140,8 +145,9 @@ mod tests {
 
     #[test]
     fn more_urgent_streams_go_first() {
-        // RFC 9218 §10: "It is RECOMMENDED that, when possible, servers respect the urgency parameter (Section 4.1),
-        // sending higher-urgency responses before lower-urgency responses."
+        // RFC 9218 §10: "It is RECOMMENDED that, when possible, servers respect the urgency
+        // parameter (Section 4.1), sending higher-urgency responses before lower-urgency
+        // responses."
         let of = |urgency: u8| {
             (
                 u32::from(urgency),
@@ -159,8 +165,9 @@ mod tests {
 
     #[test]
     fn streams_that_are_not_incremental_are_served_one_by_one() {
-        // RFC 9218 §10: "Non-incremental responses of the same urgency SHOULD be served by prioritizing bandwidth
-        // allocation in ascending order of the stream ID, which corresponds to the order in which clients make requests."
+        // RFC 9218 §10: "Non-incremental responses of the same urgency SHOULD be served by
+        // prioritizing bandwidth allocation in ascending order of the stream ID, which corresponds
+        // to the order in which clients make requests."
         let whole = priority(3, false);
         let mut urgencies = with(&[(4, whole), (2, whole), (9, whole)]);
         assert_eq!(serve(&mut urgencies, 3), [4, 4, 4]);
@@ -173,7 +180,8 @@ mod tests {
 
     #[test]
     fn incremental_streams_take_turns() {
-        // RFC 9218 §10: "Incremental responses of the same urgency SHOULD be served by sharing bandwidth among them."
+        // RFC 9218 §10: "Incremental responses of the same urgency SHOULD be served by sharing
+        // bandwidth among them."
         let incremental = priority(3, true);
         let mut urgencies = with(&[(4, incremental), (2, incremental), (9, incremental)]);
         assert_eq!(serve(&mut urgencies, 7), [4, 2, 9, 4, 2, 9, 4]);
@@ -207,8 +215,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain list: what is in is what was put in and not taken out, `next` never passes over a more urgent
-        /// stream, and within an urgency each kind keeps its own order.
+        /// Against a plain list: what is in is what was put in and not taken out, `next` never
+        /// passes over a more urgent stream, and within an urgency each kind keeps its own order.
         #[test]
         fn the_order_is_that_of_a_plain_list(operations in operations()) {
             let mut urgencies = Urgencies::default();

@@ -16,7 +16,8 @@ pub(crate) enum Lookup {
     Live(usize),
     /// It has not been used.
     Idle,
-    /// It was skipped: a higher one was opened before it (RFC 9113 §5.1.1), so it can't be used any more.
+    /// It was skipped: a higher one was opened before it (RFC 9113 §5.1.1), so it can't be used any
+    /// more.
     Skipped,
     /// It is over, and gone from its slot.
     Closed(ClosedBy),
@@ -25,8 +26,8 @@ pub(crate) enum Lookup {
 /// Gaps in the peer's identifiers that are remembered; honest peers leave none or few.
 const MAX_GAPS: usize = 16;
 
-/// Identifiers are small numbers whose spread the peer chooses, among at most as many live streams as we allow: one
-/// multiplication is hash enough.
+/// Identifiers are small numbers whose spread the peer chooses, among at most as many live streams
+/// as we allow: one multiplication is hash enough.
 #[derive(Default)]
 pub(crate) struct IdHasher(u64);
 
@@ -35,9 +36,9 @@ impl Hasher for IdHasher {
         self.0
     }
 
-    fn write(&mut self, octets: &[u8]) {
-        for octet in octets {
-            self.write_u32(u32::from(*octet));
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
         }
     }
 
@@ -50,7 +51,8 @@ impl Hasher for IdHasher {
 
 type ById<T> = HashMap<StreamId, T, BuildHasherDefault<IdHasher>>;
 
-/// Streams that ended by RST_STREAM lately. Looking one up takes the same time however many there are.
+/// Streams that ended by RST_STREAM lately. Looking one up takes the same time however many there
+/// are.
 struct ResetLately {
     by: ById<Sender>,
     /// The same, oldest first.
@@ -89,8 +91,9 @@ impl ResetLately {
         let number = id.get();
         match self.by.get(&id) {
             Some(by) => ClosedBy::Reset(*by),
-            // In doubt it is one of those that we reset: a client may have sent any number of requests before it learned how
-            // many it may have open, and must not be accused of what was under way when they were refused (RFC 9113 §5.1).
+            // In doubt it is one of those that we reset: a client may have sent any number of
+            // requests before it learned how many it may have open, and must not be accused of what
+            // was under way when they were refused (RFC 9113 §5.1).
             None if number <= self.forgotten[number as usize % 2] => ClosedBy::Reset(Sender::Us),
             None => ClosedBy::EndStream,
         }

@@ -65,7 +65,7 @@ pub(crate) struct Recv {
     pub(crate) phase: Phase,
     /// The owner has answered in full and takes no more of the request.
     pub(crate) discard: bool,
-    /// Octets that were discarded.
+    /// Bytes that were discarded.
     pub(crate) discarded: u32,
     /// What content-length says is still to come.
     pub(crate) content_left: Option<u64>,
@@ -151,14 +151,16 @@ impl Stream {
         !self.held && !self.state.has_ended(Sender::Peer)
     }
 
-    /// Whether more of a body should come that somebody waits for, within limits. How long a tunnel may be silent is a
-    /// question to its ends, and before it is granted the peer has nothing to say.
+    /// Whether more of a body should come that somebody waits for, within limits. How long a tunnel
+    /// may be silent is a question to its ends, and before it is granted the peer has nothing to
+    /// say.
     pub(crate) fn awaits_body(&self) -> bool {
         let is_timed = !self.recv.untimed && !self.recv.discard && !self.connect_request;
         self.recv.phase == Phase::Body && !self.held && is_timed
     }
 
-    /// Whether a CONNECT was granted: the stream carries DATA and nothing else from here on (RFC 9113 §8.5).
+    /// Whether a CONNECT was granted: the stream carries DATA and nothing else from here on (RFC
+    /// 9113 §8.5).
     pub(crate) fn is_tunnel(&self) -> bool {
         let answered = match self.opened_by {
             Sender::Us => self.recv.phase != Phase::Head,
@@ -169,8 +171,8 @@ impl Stream {
 
     /// Notes what the stream's request means for it.
     pub(crate) fn note_request(&mut self, head: &RequestHead) {
-        self.head_request = head.method_octets() == b"HEAD";
-        self.connect_request = head.method_octets() == b"CONNECT";
+        self.head_request = head.method_bytes() == b"HEAD";
+        self.connect_request = head.method_bytes() == b"CONNECT";
         if let Some(first) = head.get_known(KnownName::PRIORITY) {
             self.priority = Priority::parse(&whole_value(head.fields(), first));
             self.prioritized = true;
@@ -186,18 +188,20 @@ impl Stream {
 }
 
 impl Recv {
-    /// How much window the rest of the message has a use for: no credit is told beyond it. Some of it is for padding.
+    /// How much window the rest of the message has a use for: no credit is told beyond it. Some of
+    /// it is for padding.
     pub(crate) fn usable(&self) -> u32 {
-        let octets = match (self.no_content, self.content_left) {
+        let bytes = match (self.no_content, self.content_left) {
             (true, _) => 0,
             (false, None) => return u32::MAX,
             (false, Some(left)) => left,
         };
-        let padded = octets.saturating_add(octets / 16 + 256);
+        let padded = bytes.saturating_add(bytes / 16 + 256);
         u32::try_from(padded).unwrap_or(u32::MAX)
     }
 
-    /// What the stream adds to what the peer may make us hold; `receiving` unless its message is over.
+    /// What the stream adds to what the peer may make us hold; `receiving` unless its message is
+    /// over.
     pub(crate) fn share(&self, receiving: bool, shift: i64) -> Share {
         if receiving {
             self.window.share(shift, self.usable())
@@ -212,8 +216,8 @@ impl Recv {
 
 /// A borrowed handle to one stream: no lock, gone at the end of the statement.
 ///
-/// A call can end the stream, such as the last [`write`](Self::write) of a message whose other side is over. Calls after
-/// that do nothing, or return [`Misuse::StreamClosed`].
+/// A call can end the stream, such as the last [`write`](Self::write) of a message whose other side
+/// is over. Calls after that do nothing, or return [`Misuse::StreamClosed`].
 pub struct StreamMut<'a> {
     conn: &'a mut Connection,
     id: StreamId,
@@ -241,9 +245,10 @@ impl StreamMut<'_> {
         self.id
     }
 
-    /// Server: sends the final response. Its `priority` field, if it has one, is merged over the stream's priority
-    /// ([`Priority::merge`]) before the body waits for its turn. For a HEAD request or a status without content (204, 304) the body is left
-    /// out. If the response ends before the request does, the rest of the request is discarded.
+    /// Server: sends the final response. Its `priority` field, if it has one, is merged over the
+    /// stream's priority ([`Priority::merge`]) before the body waits for its turn. For a HEAD
+    /// request or a status without content (204, 304) the body is left out. If the response ends
+    /// before the request does, the rest of the request is discarded.
     ///
     /// # Errors
     /// [`Misuse`] tells what the call did wrong; nothing was sent then.
@@ -268,8 +273,9 @@ impl StreamMut<'_> {
         Ok(())
     }
 
-    /// Whether the memory budget has room for so many bytes more that wait to be sent, such as a head. They are taken until the
-    /// connection next says what it holds, so ask just before they are sent.
+    /// Whether the memory budget has room for so many bytes more that wait to be sent, such as a
+    /// head. They are taken until the connection next says what it holds, so ask just before they
+    /// are sent.
     pub fn has_room_for(&mut self, bytes: usize) -> bool {
         self.conn.has_room_for(bytes)
     }
@@ -306,9 +312,10 @@ impl StreamMut<'_> {
         Ok(slot)
     }
 
-    /// Takes octets of a [`Body::Stream`] off the front of `data`, as many as there is room for (0 when there is none,
-    /// or when the stream takes no body), and returns how many. With `end`, the message ends once all of `data` is
-    /// taken. When less than all was taken, [`Event::Writable`](crate::Event::Writable) asks for the rest.
+    /// Takes bytes of a [`Body::Stream`] off the front of `data`, as many as there is room for (0
+    /// when there is none, or when the stream takes no body), and returns how many. With `end`, the
+    /// message ends once all of `data` is taken. When less than all was taken,
+    /// [`Event::Writable`](crate::Event::Writable) asks for the rest.
     pub fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
         let slot = self.slot();
         slot.map_or(0, |slot| self.conn.write(slot, data, end))
@@ -325,7 +332,8 @@ impl StreamMut<'_> {
         if stream.held || stream.state.has_ended(Sender::Us) {
             return Err(Misuse::StreamClosed);
         }
-        // RFC 9113 §8.5: on a tunnel "frame types other than DATA or stream management frames … MUST NOT be sent".
+        // RFC 9113 §8.5: on a tunnel "frame types other than DATA or stream management frames …
+        // MUST NOT be sent".
         let takes_more = stream.send.phase == Phase::Body && stream.send.buf.more != More::End;
         if !takes_more || stream.is_tunnel() {
             return Err(Misuse::OutOfOrder);
@@ -335,7 +343,8 @@ impl StreamMut<'_> {
         Ok(())
     }
 
-    /// Server: promises a response to a request that the client has not made, and returns its stream: `respond` there.
+    /// Server: promises a response to a request that the client has not made, and returns its
+    /// stream: `respond` there.
     ///
     /// # Errors
     /// [`Misuse`] tells why nothing was promised.
@@ -344,39 +353,42 @@ impl StreamMut<'_> {
         self.conn.promise(slot, head)
     }
 
-    /// Gives back flow-control credit for so many octets of [`Event::Data`](crate::Event::Data). Without it the peer
-    /// runs out of window and stops. What a finished stream has not given back is given back for it.
-    pub fn consume(&mut self, octets: usize) {
+    /// Gives back flow-control credit for so many bytes of [`Event::Data`](crate::Event::Data).
+    /// Without it the peer runs out of window and stops. What a finished stream has not given back
+    /// is given back for it.
+    pub fn consume(&mut self, bytes: usize) {
         if let Ok(slot) = self.slot() {
-            self.conn.consume(slot, octets);
+            self.conn.consume(slot, bytes);
         }
     }
 
-    /// Octets that were told as [`Event::Data`](crate::Event::Data) and not consumed yet.
+    /// Bytes that were told as [`Event::Data`](crate::Event::Data) and not consumed yet.
     pub fn unconsumed(&mut self) -> usize {
         self.stream()
             .map_or(0, |stream| stream.recv.window.unconsumed() as usize)
     }
 
-    /// Lets the receive window of this stream grow to so many octets at most, if that is less than
-    /// [`Config::max_stream_window_size`](crate::Config::max_stream_window_size). What it has grown to stays.
-    pub fn limit_window(&mut self, octets: u32) {
+    /// Lets the receive window of this stream grow to so many bytes at most, if that is less than
+    /// [`Config::max_stream_window_size`](crate::Config::max_stream_window_size). What it has grown
+    /// to stays.
+    pub fn limit_window(&mut self, bytes: u32) {
         if let Some(stream) = self.stream() {
-            stream.recv.max_window = octets;
+            stream.recv.max_window = bytes;
         }
     }
 
     /// Waits for the rest of the peer's body however long it takes: for this stream,
-    /// [`Timeouts::body`](crate::Timeouts::body) and [`Config::min_body_rate`](crate::Config::min_body_rate) are no limits any
-    /// more.
+    /// [`Timeouts::body`](crate::Timeouts::body) and
+    /// [`Config::min_body_rate`](crate::Config::min_body_rate) are no limits any more.
     pub fn lift_body_timeout(&mut self) {
         if let Some(stream) = self.stream() {
             stream.recv.untimed = true;
         }
     }
 
-    /// Server: ends a tunnel, whose two directions otherwise end by themselves, with our own: what the client still says has no use
-    /// behind that. As after any other response some of it is let pass, then the stream is reset with NO_ERROR.
+    /// Server: ends a tunnel, whose two directions otherwise end by themselves, with our own: what
+    /// the client still says has no use behind that. As after any other response some of it is let
+    /// pass, then the stream is reset with NO_ERROR.
     pub fn end_tunnel(&mut self) {
         let Ok(slot) = self.slot() else { return };
         let role = self.conn.role;
@@ -390,16 +402,17 @@ impl StreamMut<'_> {
         }
     }
 
-    /// Changes the stream's place among those that want to send. What the client says later counts again.
+    /// Changes the stream's place among those that want to send. What the client says later counts
+    /// again.
     pub fn prioritize(&mut self, priority: Priority) {
         if let Ok(slot) = self.slot() {
             self.conn.prioritize(slot, priority);
         }
     }
 
-    /// As [`prioritize`](Self::prioritize), but only for a stream of which neither the client nor `prioritize` has said
-    /// anything: for defaults by the kind of content. Call it before [`respond`](Self::respond), whose `priority` field
-    /// is merged over it.
+    /// As [`prioritize`](Self::prioritize), but only for a stream of which neither the client nor
+    /// `prioritize` has said anything: for defaults by the kind of content. Call it before
+    /// [`respond`](Self::respond), whose `priority` field is merged over it.
     pub fn suggest_priority(&mut self, priority: Priority) {
         if let Ok(slot) = self.slot()
             && !self.conn.streams.get(slot).prioritized
@@ -414,7 +427,8 @@ impl StreamMut<'_> {
             .map_or_else(Priority::default, |stream| stream.priority)
     }
 
-    /// Sends RST_STREAM and lets go of the stream. No event follows. On a stream that was reset already, it only lets go.
+    /// Sends RST_STREAM and lets go of the stream. No event follows. On a stream that was reset
+    /// already, it only lets go.
     pub fn reset(&mut self, code: ErrorCode) {
         let Ok(slot) = self.slot() else { return };
         if !self.conn.streams.get(slot).held {
@@ -423,8 +437,8 @@ impl StreamMut<'_> {
         self.conn.remove(slot);
     }
 
-    /// Lets go of a stream after [`Event::Reset`](crate::Event::Reset): its slot is free again. Does nothing on a stream
-    /// that was not reset.
+    /// Lets go of a stream after [`Event::Reset`](crate::Event::Reset): its slot is free again.
+    /// Does nothing on a stream that was not reset.
     pub fn release(&mut self) {
         if let Ok(slot) = self.slot()
             && self.conn.streams.get(slot).held

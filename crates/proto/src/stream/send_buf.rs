@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::message::Fields;
 
-/// What comes behind the pending octets.
+/// What comes behind the pending bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum More {
     /// Nothing: the message ends.
@@ -15,11 +15,12 @@ pub(crate) enum More {
     Asked,
 }
 
-/// The body of a message on its way out. Holds one piece at most: body octets are fetched on demand.
+/// The body of a message on its way out. Holds one piece at most: body bytes are fetched on demand.
 #[derive(Debug)]
 pub(crate) struct SendBuf {
     pub(crate) pending: Bytes,
-    /// How many bytes of it the owner wrote piece by piece: those are its copy, while a whole body may be shared.
+    /// How many bytes of it the owner wrote piece by piece: those are its copy, while a whole body
+    /// may be shared.
     pub(crate) streamed: usize,
     pub(crate) more: More,
     pub(crate) trailers: Option<Fields>,
@@ -35,7 +36,7 @@ impl SendBuf {
         }
     }
 
-    /// Whether the stream has a use for a turn: octets to send, or the owner to ask.
+    /// Whether the stream has a use for a turn: bytes to send, or the owner to ask.
     pub(crate) fn wants_turn(&self) -> bool {
         !self.pending.is_empty() || self.more == More::Ask
     }

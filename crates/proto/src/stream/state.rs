@@ -1,7 +1,7 @@
 //! The states of a stream (RFC 9113 §5.1, Figure 2).
 //!
-//! Everything that moves a stream from state to state is in this file, and this file does not know which role we play:
-//! it knows who sent.
+//! Everything that moves a stream from state to state is in this file, and this file does not know
+//! which role we play: it knows who sent.
 //!
 //! ```text
 //!                   Promise              Headers
@@ -58,7 +58,8 @@ pub(crate) enum State {
     Closed(ClosedBy),
 }
 
-/// A frame on the stream, as far as it matters to its state. (PRIORITY does not: RFC 9113 §5.1 allows it in any.)
+/// A frame on the stream, as far as it matters to its state. (PRIORITY does not: RFC 9113 §5.1
+/// allows it in any.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
     /// A PUSH_PROMISE that reserves this stream.
@@ -121,11 +122,12 @@ impl State {
             (Self::HalfClosed(_), Headers | Data) => self,
             (Self::HalfClosed(_), HeadersEnd | DataEnd) => Self::Closed(ClosedBy::EndStream),
 
-            // RFC 9113 §5.1: WINDOW_UPDATE and RST_STREAM can arrive for a short time after END_STREAM was sent.
+            // RFC 9113 §5.1: WINDOW_UPDATE and RST_STREAM can arrive for a short time after
+            // END_STREAM was sent.
             (Self::Closed(ClosedBy::EndStream), WindowUpdate | RstStream) => self,
             (Self::Closed(ClosedBy::EndStream), _) => return Err(Illegal::Closed),
-            // Frames that were under way when the other side reset the stream are ignored. What crosses in both
-            // directions includes a second RST_STREAM.
+            // Frames that were under way when the other side reset the stream are ignored. What
+            // crosses in both directions includes a second RST_STREAM.
             (Self::Closed(ClosedBy::Reset(_)), RstStream) => self,
             (Self::Closed(ClosedBy::Reset(by)), _) if sender != by => self,
             (Self::Closed(ClosedBy::Reset(_)), WindowUpdate) => self,

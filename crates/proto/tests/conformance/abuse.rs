@@ -1,5 +1,5 @@
-//! RFC 9113 §10.5: Denial-of-Service Considerations: floods and bombs, slow peers, backpressure, and the honest traffic that
-//! must not be taken for an attack.
+//! RFC 9113 §10.5: Denial-of-Service Considerations: floods and bombs, slow peers, backpressure,
+//! and the honest traffic that must not be taken for an attack.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tidegate_proto::{
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, POST, flag, with};
 
-use crate::support::{client, client_of, octets, resets, respond_streaming, secs, server};
+use crate::support::{bytes, client, client_of, resets, respond_streaming, secs, server};
 
-/// Sends what `frames` makes of a number from 1 on until the engine has had enough, with pauses where it makes them; after
-/// how many that was.
+/// Sends what `frames` makes of a number from 1 on until the engine has had enough, with pauses
+/// where it makes them; after how many that was.
 fn flood(peer: &mut Peer, frames: impl Fn(u32) -> Vec<wire::Raw>) -> u32 {
     for count in 1..20_000 {
         peer.send_all(frames(count));
@@ -34,7 +34,8 @@ fn nth(count: u32) -> u32 {
 
 #[test]
 fn rapid_reset_cve_2023_44487() {
-    // RFC 9113 §10.5: "An endpoint that doesn't monitor use of these features exposes itself to a risk of denial of service."
+    // RFC 9113 §10.5: "An endpoint that doesn't monitor use of these features exposes itself to a
+    // risk of denial of service."
     let mut peer = client();
     let count = flood(&mut peer, |count| {
         vec![
@@ -72,9 +73,10 @@ fn rapid_reset_of_answered_requests() {
 
 #[test]
 fn who_refuses_every_push_is_no_attacker() {
-    // RFC 9113 §8.4.2: "If the client determines, for any reason, that it does not wish to receive the pushed response from
-    // the server or if the server takes too long to begin sending the promised response, the client can send a RST_STREAM
-    // frame, using either the CANCEL or REFUSED_STREAM code".
+    // RFC 9113 §8.4.2: "If the client determines, for any reason, that it does not wish to receive
+    // the pushed response from the server or if the server takes too long to begin sending the
+    // promised response, the client can send a RST_STREAM frame, using either the CANCEL or
+    // REFUSED_STREAM code".
     let mut peer = client();
     let style = RequestHead::new("GET", "https", "localhost", "/style.css");
     for page in 1..=100 {
@@ -100,7 +102,8 @@ fn who_refuses_every_push_is_no_attacker() {
 
 #[test]
 fn made_you_reset_cve_2025_8671() {
-    // RFC 9113 §10.5, as above: what makes us send RST_STREAM is counted as if the peer had sent it. The six ways to do so:
+    // RFC 9113 §10.5, as above: what makes us send RST_STREAM is counted as if the peer had sent
+    // it. The six ways to do so:
     type Primitive = fn(u32) -> Vec<wire::Raw>;
     let primitives: [(&str, Primitive); 6] = [
         ("WINDOW_UPDATE of 0", |id| {
@@ -136,7 +139,8 @@ fn made_you_reset_cve_2025_8671() {
                 .iter()
                 .filter(|event| matches!(event, Event::Request { .. }));
             assert!(requests.count() <= 101);
-            // While the owner holds on, the 101st stream finds no place: the refusal is what ends it.
+            // While the owner holds on, the 101st stream finds no place: the refusal is what ends
+            // it.
             peer.connection_error(if hold {
                 Violation::RapidReset
             } else {
@@ -176,8 +180,9 @@ fn malformed_requests_spend_the_same_budget() {
 
 #[test]
 fn frames_on_streams_that_are_over() {
-    // RFC 9113 §5.1: "An endpoint MUST minimally process and then discard any frames it receives in this state", which is what
-    // makes a flood of them cheap to send. Whether the owner has let go makes no difference.
+    // RFC 9113 §5.1: "An endpoint MUST minimally process and then discard any frames it receives in
+    // this state", which is what makes a flood of them cheap to send. Whether the owner has let go
+    // makes no difference.
     type Flood = fn() -> wire::Raw;
     let floods: [Flood; 4] = [
         || wire::data(1, "x"),
@@ -212,7 +217,8 @@ fn a_flood_of_refused_streams_ends() {
 
 #[test]
 fn a_server_can_not_make_a_client_refuse_pushes_for_ever() {
-    // RFC 9113 §10.5, for the client: promises that can't be taken are answered by RST_STREAM as well.
+    // RFC 9113 §10.5, for the client: promises that can't be taken are answered by RST_STREAM as
+    // well.
     let mut peer = crate::support::pushing_server();
     peer.open_get();
     for count in 1.. {
@@ -231,7 +237,8 @@ fn a_server_can_not_make_a_client_refuse_pushes_for_ever() {
 
 #[test]
 fn continuation_flood_cve_2024_27316() {
-    // RFC 9113 §10.5.1 and CVE-2024-27316: a large field block costs memory; one without an end costs all of it.
+    // RFC 9113 §10.5.1 and CVE-2024-27316: a large field block costs memory; one without an end
+    // costs all of it.
     for fragment in [0, 1, 1024, 16_384] {
         for mut peer in [client(), server()] {
             if peer.engine.role() == tidegate_proto::Role::Client {
@@ -241,7 +248,7 @@ fn continuation_flood_cve_2024_27316() {
             let count = flood(&mut peer, |_| {
                 vec![wire::continuation(1, vec![0x82; fragment]).unfinished()]
             });
-            assert!(count <= 33, "{count} of {fragment} octets");
+            assert!(count <= 33, "{count} of {fragment} bytes");
             peer.connection_error(Violation::ContinuationFlood);
         }
     }
@@ -268,7 +275,8 @@ fn small_continuations_over_many_blocks_cve_2026_33871() {
 
 #[test]
 fn hpack_bomb_cve_2016_6581() {
-    // RFC 9113 §10.5.1: "a field block … large": 4,000 octets in the table, and a block of one octet for each time.
+    // RFC 9113 §10.5.1: "a field block … large": 4,000 bytes in the table, and a block of one byte
+    // for each time.
     let mut peer = client();
     let mut block = [&b"\x82\x84\x87\x40\x01x\x7f\xa1\x1e"[..], &[b'a'; 4000]].concat();
     assert_eq!(127 + 0x21 + 0x1e * 128, 4000);
@@ -279,11 +287,12 @@ fn hpack_bomb_cve_2016_6581() {
 
 #[test]
 fn field_count_bomb_cve_2026_49975() {
-    // RFC 9113 §10.5.1, as above: fields that are next to nothing each; cookie crumbs are no way around.
-    for octet in [0x90, 0xa0] {
+    // RFC 9113 §10.5.1, as above: fields that are next to nothing each; cookie crumbs are no way
+    // around.
+    for byte in [0x90, 0xa0] {
         let mut peer = client();
         // 0x90: accept-encoding; 0xa0: cookie, empty.
-        let block = [&b"\x82\x84\x87"[..], &vec![octet; 1001]].concat();
+        let block = [&b"\x82\x84\x87"[..], &vec![byte; 1001]].concat();
         peer.send(wire::headers_block(1, block).end());
         peer.connection_error(Violation::HeaderBomb);
     }
@@ -335,8 +344,8 @@ fn a_single_list_over_the_limit_costs_its_stream_only() {
 
 #[test]
 fn floods_of_frames_that_cost_nothing_to_send() {
-    // RFC 9113 §10.5 names SETTINGS, small and empty frames and priorities as what can be abused: PING, WINDOW_UPDATE
-    // and frames that must be ignored are no better.
+    // RFC 9113 §10.5 names SETTINGS, small and empty frames and priorities as what can be abused:
+    // PING, WINDOW_UPDATE and frames that must be ignored are no better.
     type Flood = fn(u32) -> wire::Raw;
     let limits = tidegate_proto::AbuseLimits::default();
     let floods: [(Violation, Flood, Rate); 10] = [
@@ -397,7 +406,8 @@ fn floods_of_frames_that_cost_nothing_to_send() {
         let began = peer.now;
         println!("{violation}");
         let count = flood(&mut peer, |count| vec![frame(count)]);
-        // The burst, what the one stream justifies, and after each of a hundred pauses what came back meanwhile.
+        // The burst, what the one stream justifies, and after each of a hundred pauses what came
+        // back meanwhile.
         let most = rate.burst + 4 + 112 * (rate.per_second.div_ceil(10) + 1);
         assert!((rate.burst..=most).contains(&count), "{violation}: {count}");
         let lasted = (peer.now - began).as_secs();
@@ -408,7 +418,8 @@ fn floods_of_frames_that_cost_nothing_to_send() {
 
 #[test]
 fn a_pause_holds_the_peer_up_and_nothing_else() {
-    // RFC 9113 §10.5: harmless frames in excess are made to wait. What is on the connection goes on meanwhile.
+    // RFC 9113 §10.5: harmless frames in excess are made to wait. What is on the connection goes on
+    // meanwhile.
     let mut peer = client_of(|config| config.abuse.pings = Rate::new(10, 10));
     peer.send(wire::get(1));
     peer.expect_request(1);
@@ -439,9 +450,10 @@ fn a_pause_holds_the_peer_up_and_nothing_else() {
 
 #[test]
 fn what_waits_behind_a_pause_is_not_late() {
-    // RFC 9113 §6.5.3: the acknowledgement of our SETTINGS is due in 10 s, in which the engine looks at nothing for 5.
+    // RFC 9113 §6.5.3: the acknowledgement of our SETTINGS is due in 10 s, in which the engine
+    // looks at nothing for 5.
     let mut peer = Peer::client_unborn(tidegate_proto::Config::server());
-    peer.send_octets(wire::PREFACE);
+    peer.send_bytes(wire::PREFACE);
     peer.send(wire::settings(&[]));
     peer.wait(Duration::from_millis(9500));
     // 1,000 at once, then 100 in each pause.
@@ -457,8 +469,8 @@ fn what_waits_behind_a_pause_is_not_late() {
 
 #[test]
 fn a_settings_frame_of_too_many_entries() {
-    // RFC 9113 §10.5: the SETTINGS frame costs its receiver time, by changes without a point, undefined settings, or
-    // the same setting many times in one frame.
+    // RFC 9113 §10.5: the SETTINGS frame costs its receiver time, by changes without a point,
+    // undefined settings, or the same setting many times in one frame.
     let mut peer = client();
     for _ in 0..24 {
         peer.send(wire::settings(&[(0x4, 7); 33]));
@@ -472,8 +484,8 @@ fn a_settings_frame_of_too_many_entries() {
 
 #[test]
 fn a_client_is_guarded_too() {
-    // RFC 9113 §10.5 speaks of endpoints: a server can flood its client. Requests of many share the connection: those that are
-    // there finish, and no more are opened.
+    // RFC 9113 §10.5 speaks of endpoints: a server can flood its client. Requests of many share the
+    // connection: those that are there finish, and no more are opened.
     type Flood = fn(u32) -> wire::Raw;
     let floods: [(Violation, Flood); 6] = [
         (Violation::PingFlood, |_| wire::ping(b"ping me!")),
@@ -515,8 +527,9 @@ fn a_client_is_guarded_too() {
 
 #[test]
 fn an_upstream_may_reset_what_it_has_answered() {
-    // RFC 9113 §8.1: a server that has answered in full "MAY request that the client abort transmission of a request without
-    // error by sending a RST_STREAM with an error code of NO_ERROR". That is no offence, however often.
+    // RFC 9113 §8.1: a server that has answered in full "MAY request that the client abort
+    // transmission of a request without error by sending a RST_STREAM with an error code of
+    // NO_ERROR". That is no offence, however often.
     let mut peer = server();
     let head = RequestHead::new("POST", "https", "localhost", "/");
     for count in 1..=20_000 {
@@ -539,7 +552,8 @@ fn an_upstream_may_reset_what_it_has_answered() {
 
 #[test]
 fn a_browser_that_cancels_100_streams_at_once() {
-    // RFC 9113 §10.5 wants the use of these features monitored, not forbidden: leaving a page is no attack.
+    // RFC 9113 §10.5 wants the use of these features monitored, not forbidden: leaving a page is no
+    // attack.
     let mut peer = client();
     peer.send_all((1..=100).map(|count| wire::get(nth(count))));
     peer.events.clear();
@@ -583,7 +597,8 @@ fn a_browser_that_cancels_as_many_streams_as_the_server_allows() {
 
 #[test]
 fn many_requests_on_one_connection() {
-    // RFC 9113 §9.1: "HTTP/2 connections are persistent. … clients … use one": thousands of requests are its use.
+    // RFC 9113 §9.1: "HTTP/2 connections are persistent. … clients … use one": thousands of
+    // requests are its use.
     let mut peer = client();
     for count in 1..=3000 {
         let id = nth(count);
@@ -603,7 +618,8 @@ fn many_requests_on_one_connection() {
 
 #[test]
 fn a_grpc_client_with_small_messages() {
-    // RFC 9113 §6.9: WINDOW_UPDATE for each message and a PING for each round trip are what gRPC does.
+    // RFC 9113 §6.9: WINDOW_UPDATE for each message and a PING for each round trip are what gRPC
+    // does.
     let mut peer = client();
     peer.send(wire::post(1));
     respond_streaming(&mut peer, 1);
@@ -640,7 +656,8 @@ fn a_client_that_pings_every_10_seconds_for_a_day() {
 
 #[test]
 fn a_cookie_of_90_crumbs() {
-    // RFC 9113 §8.2.3: "the Cookie header field MAY be split into separate header fields, each with one or more cookie-pairs".
+    // RFC 9113 §8.2.3: "the Cookie header field MAY be split into separate header fields, each with
+    // one or more cookie-pairs".
     let mut peer = client();
     let fields = with(
         GET,
@@ -722,7 +739,7 @@ fn a_client_without_limits_runs_as_well() {
     peer.open_get();
     peer.send(wire::headers(1, &[(":status", "200")]));
     peer.engine.observe_rtt(Duration::MAX);
-    peer.send(wire::data(1, octets(20_000)));
+    peer.send(wire::data(1, bytes(20_000)));
     assert!(!peer.engine.wants_rtt());
     peer.engine.shut_down(peer.now);
     peer.pump();
@@ -735,8 +752,8 @@ fn a_client_without_limits_runs_as_well() {
 
 #[test]
 fn a_peer_that_does_not_read_is_not_read_from() {
-    // RFC 9113 §10.5: answers to what the peer sends must not pile up: above the high-water mark nothing more is
-    // taken in.
+    // RFC 9113 §10.5: answers to what the peer sends must not pile up: above the high-water mark
+    // nothing more is taken in.
     let mut peer = client_of(|config| {
         config.outbound_high_water = 1000;
         config.abuse.pings.burst = 1_000_000;
@@ -792,14 +809,14 @@ fn heads_count_as_what_waits() {
 
 #[test]
 fn a_body_is_fetched_only_when_it_can_be_sent() {
-    // RFC 9113 §5.2.2: flow control protects endpoints that "are operating under resource constraints": a peer with a
-    // window of 0 pins no octet of a body.
+    // RFC 9113 §5.2.2: flow control protects endpoints that "are operating under resource
+    // constraints": a peer with a window of 0 pins no byte of a body.
     let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 0)]);
     peer.send(wire::get(1));
     peer.expect_request(1);
     respond_streaming(&mut peer, 1);
     peer.expect_no_event();
-    let mut body = octets(1000);
+    let mut body = bytes(1000);
     assert_eq!(peer.stream(1, |stream| stream.write(&mut body, true)), 0);
     assert_eq!(body.len(), 1000, "nothing is taken");
     peer.expect_no_event();
@@ -811,7 +828,7 @@ fn a_body_is_fetched_only_when_it_can_be_sent() {
     peer.expect_no_event();
     assert_eq!(peer.stream(1, |stream| stream.write(&mut body, true)), 100);
     peer.expect_head(1);
-    assert_eq!(peer.expect_data(1), (octets(100), false));
+    assert_eq!(peer.expect_data(1), (bytes(100), false));
     // Window again: it is asked again.
     peer.expect_no_event();
     peer.send(wire::window_update(1, 1000));
@@ -820,12 +837,13 @@ fn a_body_is_fetched_only_when_it_can_be_sent() {
         Some(Event::Writable { want: 1000, .. })
     ));
     peer.stream(1, |stream| stream.write(&mut body, true));
-    assert_eq!(peer.expect_data(1), (octets(900), true));
+    assert_eq!(peer.expect_data(1), (bytes(900), true));
 }
 
 #[test]
 fn an_owner_is_asked_once() {
-    // RFC 9113 has no say in it: who has been asked and has nothing yet is not asked again until it writes.
+    // RFC 9113 has no say in it: who has been asked and has nothing yet is not asked again until it
+    // writes.
     let mut peer = client();
     peer.send(wire::get(1));
     peer.expect_request(1);
@@ -854,7 +872,7 @@ fn a_full_outbox_asks_nobody() {
     respond_streaming(&mut peer, 1);
     let mut given = 0;
     while let Some(Event::Writable { want, .. }) = peer.next_event() {
-        given += peer.stream(1, |stream| stream.write(&mut octets(want), false));
+        given += peer.stream(1, |stream| stream.write(&mut bytes(want), false));
         assert!(given <= 1 << 20, "the outbox takes everything");
     }
     assert!(given > 0);

@@ -8,7 +8,7 @@ use tidegate_proto::{
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET};
 
-use crate::support::{client, octets, pushing_server, respond_streaming, server, server_of};
+use crate::support::{bytes, client, pushing_server, respond_streaming, server, server_of};
 
 /// What a call that must fail says.
 type Scenario = fn() -> (Peer, Misuse);
@@ -44,10 +44,10 @@ fn ok() -> ResponseHead {
 }
 
 fn fields(list: &[(&str, &str)]) -> Fields {
-    let octets = list
+    let bytes = list
         .iter()
         .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    octets.collect()
+    bytes.collect()
 }
 
 const SCENARIOS: &[(Misuse, Scenario)] = &[
@@ -223,13 +223,13 @@ const SCENARIOS: &[(Misuse, Scenario)] = &[
     (Misuse::HeadTooLarge, || {
         let peer = Peer::client_with(Config::server(), &[(0x6, 100)]);
         on_get(peer, |stream| {
-            stream.respond(&ok().field("x", octets(100)), Body::Empty)
+            stream.respond(&ok().field("x", bytes(100)), Body::Empty)
         })
     }),
     (Misuse::HeadTooLarge, || {
         let peer = Peer::client_with(Config::server(), &[(0x6, 100)]);
         on_get(peer, |stream| {
-            stream.inform(&ResponseHead::new(103).field("x", octets(100)))
+            stream.inform(&ResponseHead::new(103).field("x", bytes(100)))
         })
     }),
     (Misuse::HeadTooLarge, || {
@@ -269,7 +269,8 @@ fn promise() -> (Peer, StreamId) {
     (peer, promised.expect("the engine promises"))
 }
 
-/// Where a call is wrong, the caller is told and the peer never hears of it; what was well begun goes on.
+/// Where a call is wrong, the caller is told and the peer never hears of it; what was well begun
+/// goes on.
 #[test]
 fn every_misuse_is_told_to_the_caller_and_to_nobody_else() {
     for (place, (misuse, scenario)) in SCENARIOS.iter().enumerate() {
@@ -307,7 +308,7 @@ fn a_handle_whose_stream_has_ended_says_so() {
         );
         assert_eq!(stream.trailers(&fields(&[])), Err(Misuse::StreamClosed));
         assert_eq!(stream.push(&get()), Err(Misuse::StreamClosed));
-        assert_eq!(stream.write(&mut octets(1), true), 0);
+        assert_eq!(stream.write(&mut bytes(1), true), 0);
         assert_eq!(stream.unconsumed(), 0);
         stream.consume(1);
         let priority = stream.priority();

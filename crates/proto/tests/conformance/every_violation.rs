@@ -9,7 +9,7 @@ use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, POST, flag, with};
 
 use crate::support::{
-    client, client_of, client_of_window, octets, pushing_server, respond_streaming, secs, server,
+    bytes, client, client_of, client_of_window, pushing_server, respond_streaming, secs, server,
     server_of,
 };
 
@@ -60,7 +60,8 @@ fn push(frame: wire::Raw) -> Peer {
     peer
 }
 
-/// A server engine that gets more and more of what `frames` makes of a number from 1 on, until it has had enough.
+/// A server engine that gets more and more of what `frames` makes of a number from 1 on, until it
+/// has had enough.
 fn flood(mut peer: Peer, frames: impl Fn(u32) -> Vec<wire::Raw>) -> Peer {
     for count in 1..20_000 {
         peer.send_all(frames(count));
@@ -75,12 +76,12 @@ fn flood(mut peer: Peer, frames: impl Fn(u32) -> Vec<wire::Raw>) -> Peer {
 const SCENARIOS: &[(Violation, Scenario)] = &[
     (Violation::PrefaceInvalid, || {
         let mut peer = Peer::client_unborn(Config::server());
-        peer.send_octets(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        peer.send_bytes(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
         peer
     }),
     (Violation::PrefaceWithoutSettings, || {
         let mut peer = Peer::client_unborn(Config::server());
-        peer.send_octets(wire::PREFACE);
+        peer.send_bytes(wire::PREFACE);
         peer.send(wire::ping(b"too soon"));
         peer
     }),
@@ -91,7 +92,7 @@ const SCENARIOS: &[(Violation, Scenario)] = &[
     }),
     // The format of frames.
     (Violation::FrameOverMaxFrameSize, || {
-        on_open_stream(wire::data(1, octets(16_385)))
+        on_open_stream(wire::data(1, bytes(16_385)))
     }),
     (Violation::DataOnStreamZero, || {
         on_connection(wire::data(0, "x"))
@@ -288,7 +289,7 @@ const SCENARIOS: &[(Violation, Scenario)] = &[
     }),
     (Violation::SettingsAckTimedOut, || {
         let mut peer = Peer::client_unborn(Config::server());
-        peer.send_octets(wire::PREFACE);
+        peer.send_bytes(wire::PREFACE);
         peer.send(wire::settings(&[]));
         peer.wait(secs(11));
         peer
@@ -306,13 +307,13 @@ const SCENARIOS: &[(Violation, Scenario)] = &[
         peer
     }),
     (Violation::DataOverWindow, || {
-        // A message of one octet needs no more of the connection than every peer has.
+        // A message of one byte needs no more of the connection than every peer has.
         let mut peer = client_of(|config| {
             config.initial_window_size = 1 << 20;
             config.max_frame_size = 1 << 20;
         });
         peer.send(wire::headers(1, &with(POST, &[("content-length", "1")])));
-        peer.send(wire::data(1, octets(65_536)));
+        peer.send(wire::data(1, bytes(65_536)));
         peer
     }),
     (Violation::DataOverStreamWindow, || {
@@ -483,7 +484,7 @@ const SCENARIOS: &[(Violation, Scenario)] = &[
     (Violation::ConnectionWindowStalled, || {
         let mut peer = Peer::client_with(Config::server(), &[(0x4, 1 << 20)]);
         peer.send(wire::get(1));
-        peer.respond(1, 200, octets(65_536));
+        peer.respond(1, 200, bytes(65_536));
         peer.wait(secs(31));
         peer
     }),
@@ -564,8 +565,8 @@ fn check(violation: Violation, mut peer: Peer) {
     }
 }
 
-/// RFC 9113 §5.4.1: "An endpoint that encounters a connection error SHOULD first send a GOAWAY frame"; §5.4.2: "An
-/// endpoint that detects a stream error sends a RST_STREAM frame".
+/// RFC 9113 §5.4.1: "An endpoint that encounters a connection error SHOULD first send a GOAWAY
+/// frame"; §5.4.2: "An endpoint that detects a stream error sends a RST_STREAM frame".
 #[test]
 fn every_violation_is_told_and_answered_as_its_row_says() {
     let mut shown = HashSet::new();
@@ -581,9 +582,9 @@ fn every_violation_is_told_and_answered_as_its_row_says() {
     assert!(missing.is_empty(), "without a scenario: {missing:?}");
 }
 
-/// The same faults come to the same end, however the octets are cut.
+/// The same faults come to the same end, however the bytes are cut.
 #[test]
-fn a_server_that_sees_one_octet_at_a_time_finds_the_same_faults() {
+fn a_server_that_sees_one_byte_at_a_time_finds_the_same_faults() {
     // RFC 9113 §4.1 says what a frame is, and nothing about how the transport cuts it.
     let faults = [
         (wire::data(0, "x"), Violation::DataOnStreamZero),
@@ -599,13 +600,13 @@ fn a_server_that_sees_one_octet_at_a_time_finds_the_same_faults() {
         ),
     ];
     for (frame, violation) in faults {
-        let mut frame = frame.octets();
+        let mut frame = frame.to_bytes();
         if violation == Violation::GoAwayOnStream {
             frame[8] = 1;
         }
         let mut peer = client();
-        for octet in frame {
-            peer.send_octets(&[octet]);
+        for byte in frame {
+            peer.send_bytes(&[byte]);
         }
         peer.connection_error(violation);
     }

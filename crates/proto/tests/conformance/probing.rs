@@ -1,5 +1,5 @@
-//! A peer that says nothing is asked by PING whether it is still there (RFC 9113 §6.7: PING "can be used to determine whether an
-//! idle connection is still functional").
+//! A peer that says nothing is asked by PING whether it is still there (RFC 9113 §6.7: PING "can be
+//! used to determine whether an idle connection is still functional").
 
 use tidegate_frame::Frame;
 use tidegate_proto::CloseReason;
@@ -42,7 +42,8 @@ fn silence_is_probed_and_no_answer_is_the_end() {
 
 #[test]
 fn an_answer_will_do_for_five_minutes() {
-    // Servers of gRPC take three PINGs within five minutes, with nothing said in between, for an attack.
+    // Servers of gRPC take three PINGs within five minutes, with nothing said in between, for an
+    // attack.
     let mut peer = probed();
     for _ in 0..3 {
         peer.wait(secs(10));

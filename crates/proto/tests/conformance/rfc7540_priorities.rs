@@ -6,9 +6,9 @@ use tidegate_proto::{
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, Raw, with};
 
-use crate::support::{client_of, frames_in_order, octets, octets_until_end, open_windows, order};
+use crate::support::{bytes, bytes_until_end, client_of, frames_in_order, open_windows, order};
 
-/// Octets of one turn, or a little more.
+/// Bytes of one turn, or a little more.
 const TURN: usize = 16_384;
 
 fn auto() -> Config {
@@ -17,7 +17,8 @@ fn auto() -> Config {
     config
 }
 
-/// A server engine that takes these signals too, and whose client has no window yet, so that all responses wait.
+/// A server engine that takes these signals too, and whose client has no window yet, so that all
+/// responses wait.
 fn waiting() -> Peer {
     Peer::client_with(auto(), &[(0x4, 0)])
 }
@@ -31,21 +32,22 @@ fn priority(id: u32, parent: u32, weight: u32, exclusive: bool) -> Raw {
     wire::priority(id, parent, exclusive, (weight - 1) as u8)
 }
 
-/// The client asks, the owner answers with so many octets.
+/// The client asks, the owner answers with so many bytes.
 fn exchange(peer: &mut Peer, request: Raw, id: u32, len: usize) {
     peer.send(request);
-    peer.respond(id, 200, octets(len));
+    peer.respond(id, 200, bytes(len));
 }
 
 #[test]
 fn streams_share_by_their_weights() {
-    // RFC 7540 §5.3.2: "Streams with the same parent SHOULD be allocated resources proportionally based on their weight."
+    // RFC 7540 §5.3.2: "Streams with the same parent SHOULD be allocated resources proportionally
+    // based on their weight."
     for (one, other, len) in [(256, 1, 64 << 20), (3, 1, 3 << 20), (1, 256, 200_000)] {
         let mut peer = waiting();
         exchange(&mut peer, get(1, 0, one, false), 1, len);
         exchange(&mut peer, get(3, 0, other, false), 3, 64 << 20);
         open_windows(&mut peer);
-        let sent = octets_until_end(&peer, 1);
+        let sent = bytes_until_end(&peer, 1);
         let ratio = sent[&1] as f64 / sent[&3] as f64;
         let expected = f64::from(one) / f64::from(other);
         assert!(
@@ -57,8 +59,9 @@ fn streams_share_by_their_weights() {
 
 #[test]
 fn a_dependent_stream_waits_for_its_parent() {
-    // RFC 7540 §5.3.1: "a dependent stream SHOULD only be allocated resources if either all of the streams that it depends on
-    // (the chain of parent streams up to 0x0) are closed or it is not possible to make progress on them."
+    // RFC 7540 §5.3.1: "a dependent stream SHOULD only be allocated resources if either all of the
+    // streams that it depends on (the chain of parent streams up to 0x0) are closed or it is not
+    // possible to make progress on them."
     let mut peer = waiting();
     exchange(&mut peer, get(1, 0, 16, false), 1, 60_000);
     exchange(&mut peer, get(3, 1, 256, false), 3, 60_000);
@@ -78,8 +81,8 @@ fn a_dependent_stream_waits_for_its_parent() {
 
 #[test]
 fn an_exclusive_stream_goes_before_those_that_depended_on_its_parent() {
-    // RFC 7540 §5.3.1: "The exclusive flag causes the stream to become the sole dependency of its parent stream, causing other
-    // dependencies to become dependent on the exclusive stream."
+    // RFC 7540 §5.3.1: "The exclusive flag causes the stream to become the sole dependency of its
+    // parent stream, causing other dependencies to become dependent on the exclusive stream."
     let mut peer = waiting();
     exchange(&mut peer, get(1, 0, 16, false), 1, 40_000);
     exchange(&mut peer, get(3, 0, 16, false), 3, 20_000);
@@ -104,7 +107,8 @@ fn a_priority_frame_moves_a_response_that_is_under_way() {
     ]);
     assert_eq!(order(&peer), [3], "from the next frame on");
     peer.frames.clear();
-    // HEADERS that end the stream's request may say so too (RFC 7540 §6.2), but here the request has ended.
+    // HEADERS that end the stream's request may say so too (RFC 7540 §6.2), but here the request
+    // has ended.
     peer.send_all([priority(3, 0, 1, false), priority(1, 0, 256, false)]);
     peer.send(wire::window_update(0, 10 * TURN as u32));
     assert_eq!(order(&peer)[..1], [1]);
@@ -112,8 +116,9 @@ fn a_priority_frame_moves_a_response_that_is_under_way() {
 
 #[test]
 fn streams_that_are_never_opened_group_others() {
-    // RFC 7540 §5.3.4: "streams that are in the "idle" state can be assigned priority or become a parent of other streams. This
-    // allows for the creation of a grouping node in the dependency tree". These are Firefox's groups.
+    // RFC 7540 §5.3.4: "streams that are in the "idle" state can be assigned priority or become a
+    // parent of other streams. This allows for the creation of a grouping node in the dependency
+    // tree". These are Firefox's groups.
     let mut peer = waiting();
     peer.send_all([
         priority(3, 0, 201, false),
@@ -126,7 +131,7 @@ fn streams_that_are_never_opened_group_others() {
     exchange(&mut peer, get(17, 11, 12, false), 17, 24 << 20);
     exchange(&mut peer, get(19, 11, 12, false), 19, 24 << 20);
     open_windows(&mut peer);
-    let sent = octets_until_end(&peer, 17);
+    let sent = bytes_until_end(&peer, 17);
     assert!(sent[&19].abs_diff(sent[&17]) <= 2 * TURN, "{sent:?}");
     let share = (sent[&17] + sent[&19]) as f64 / sent[&15] as f64;
     assert!((share / 201.0 - 1.0).abs() < 0.1, "{sent:?}");
@@ -139,8 +144,8 @@ fn a_push_depends_on_the_stream_that_it_was_promised_on() {
     peer.send(get(1, 0, 16, false));
     let head = RequestHead::new("GET", "https", "localhost", "/a");
     peer.stream(1, |stream| stream.push(&head)).expect("it may");
-    peer.respond(2, 200, octets(40_000));
-    peer.respond(1, 200, octets(40_000));
+    peer.respond(2, 200, bytes(40_000));
+    peer.respond(1, 200, bytes(40_000));
     open_windows(&mut peer);
     assert_eq!(order(&peer), [1, 2]);
 }
@@ -158,11 +163,11 @@ fn what_the_owner_says_changes_the_weight() {
     peer.send(wire::get(5));
     peer.stream(5, |stream| stream.suggest_priority(Priority::parse(b"u=0")));
     let head = ResponseHead::new(200).field("priority", "u=2");
-    let body = Body::Full(octets(4 << 20));
+    let body = Body::Full(bytes(4 << 20));
     peer.stream(5, |stream| stream.respond(&head, body))
         .expect("it may");
     open_windows(&mut peer);
-    let sent = octets_until_end(&peer, 1);
+    let sent = bytes_until_end(&peer, 1);
     for (stream, part) in [(3, 0.25), (5, 0.5)] {
         let ratio = sent[&stream] as f64 / sent[&1] as f64;
         assert!((ratio / part - 1.0).abs() < 0.1, "{stream}: {sent:?}");
@@ -171,8 +176,9 @@ fn what_the_owner_says_changes_the_weight() {
 
 #[test]
 fn signals_of_rfc_9218_count_from_then_on_for_good() {
-    // RFC 9218 §2.1: "A server that receives SETTINGS_NO_RFC7540_PRIORITIES with a value of 1 MUST ignore HTTP/2 priority
-    // signals." A client that gives the newer signals gives the older ones only for other servers.
+    // RFC 9218 §2.1: "A server that receives SETTINGS_NO_RFC7540_PRIORITIES with a value of 1 MUST
+    // ignore HTTP/2 priority signals." A client that gives the newer signals gives the older ones
+    // only for other servers.
     type Case = (&'static str, (u16, u32), Vec<Raw>, Vec<Raw>);
     let by_field = || wire::headers(1, &with(GET, &[("priority", "u=5")])).end();
     let late_field = || wire::headers(9, &with(GET, &[("priority", "u=5")])).end();
@@ -214,7 +220,8 @@ fn signals_of_rfc_9218_count_from_then_on_for_good() {
 
 #[test]
 fn by_default_they_say_nothing() {
-    // RFC 9113 §5.3.2: a server that has sent SETTINGS_NO_RFC7540_PRIORITIES of 1 ignores them (RFC 9218 §2.1).
+    // RFC 9113 §5.3.2: a server that has sent SETTINGS_NO_RFC7540_PRIORITIES of 1 ignores them (RFC
+    // 9218 §2.1).
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 0)]);
     exchange(&mut peer, get(1, 0, 1, false), 1, 40_000);
     exchange(&mut peer, get(3, 0, 256, true), 3, 40_000);
@@ -245,8 +252,9 @@ fn nobody_starves_behind_a_parent() {
 
 #[test]
 fn priority_frames_by_the_hundred_thousand() {
-    // The worst shape: all streams that may be open hang on one that moves, so that they are looked at for each frame; and
-    // idle streams beyond what is kept. How much is looked at has a bound, which is tested beside the tree.
+    // The worst shape: all streams that may be open hang on one that moves, so that they are looked
+    // at for each frame; and idle streams beyond what is kept. How much is looked at has a bound,
+    // which is tested beside the tree.
     type Flood = fn(u32) -> Raw;
     let floods: [(Flood, u32); 3] = [
         (|n| priority(1, n % 2 * 3, 1 + n % 256, true), 100),

@@ -23,8 +23,8 @@ fn tunneling() -> Peer {
 
 #[test]
 fn a_server_announces_it() {
-    // RFC 8441 §3: "Upon receipt of SETTINGS_ENABLE_CONNECT_PROTOCOL with a value of 1, a client MAY use the Extended CONNECT as
-    // defined in this document when creating new streams."
+    // RFC 8441 §3: "Upon receipt of SETTINGS_ENABLE_CONNECT_PROTOCOL with a value of 1, a client
+    // MAY use the Extended CONNECT as defined in this document when creating new streams."
     let mut config = Config::server();
     config.enable_connect_protocol = true;
     let settings = Peer::client_unborn(config)
@@ -43,8 +43,8 @@ fn a_server_announces_it() {
 
 #[test]
 fn a_websocket_is_opened_and_used() {
-    // RFC 8441 §4: "On requests that contain the :protocol pseudo-header field, the :scheme and :path pseudo-header fields of
-    // the target URI (see Section 5) MUST also be included."
+    // RFC 8441 §4: "On requests that contain the :protocol pseudo-header field, the :scheme and
+    // :path pseudo-header fields of the target URI (see Section 5) MUST also be included."
     let mut peer = tunneling();
     peer.send(wire::headers(1, WEBSOCKET));
     let (head, end) = peer.expect_request(1);
@@ -64,7 +64,8 @@ fn a_websocket_is_opened_and_used() {
 
 #[test]
 fn a_request_that_was_not_invited_is_malformed() {
-    // RFC 8441 §3: without the setting, ":protocol" is a pseudo-field that is not defined (RFC 9113 §8.3).
+    // RFC 8441 §3: without the setting, ":protocol" is a pseudo-field that is not defined (RFC 9113
+    // §8.3).
     let mut peer = client();
     peer.send(wire::headers(1, WEBSOCKET));
     peer.answered_by_400(1, Violation::ProtocolNotAllowed);
@@ -100,7 +101,8 @@ fn an_incomplete_request_is_malformed() {
 
 #[test]
 fn a_client_waits_for_the_announcement() {
-    // RFC 8441 §3: as above; a client that does not wait sends what the server must take for malformed.
+    // RFC 8441 §3: as above; a client that does not wait sends what the server must take for
+    // malformed.
     let head = RequestHead::extended_connect("websocket", "https", "localhost", "/chat");
     let mut peer = server();
     let told = peer.engine.open(&head, Body::Stream);
@@ -113,8 +115,8 @@ fn a_client_waits_for_the_announcement() {
 
 #[test]
 fn the_announcement_is_not_taken_back() {
-    // RFC 8441 §3: "A sender MUST NOT send a SETTINGS_ENABLE_CONNECT_PROTOCOL parameter with the value of 0 after previously
-    // sending a value of 1."
+    // RFC 8441 §3: "A sender MUST NOT send a SETTINGS_ENABLE_CONNECT_PROTOCOL parameter with the
+    // value of 0 after previously sending a value of 1."
     let mut peer = Peer::server_with(Config::client(), &[(0x8, 1)]);
     peer.send(wire::settings(&[(0x8, 1)]));
     peer.frames.clear();

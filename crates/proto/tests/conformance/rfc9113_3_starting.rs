@@ -9,8 +9,8 @@ use crate::support::{client, secs, server};
 
 #[test]
 fn a_server_speaks_first_with_settings() {
-    // RFC 9113 §3.4: "The server connection preface consists of a potentially empty SETTINGS frame (Section 6.5) that MUST
-    // be the first frame the server sends in the HTTP/2 connection."
+    // RFC 9113 §3.4: "The server connection preface consists of a potentially empty SETTINGS frame
+    // (Section 6.5) that MUST be the first frame the server sends in the HTTP/2 connection."
     let mut peer = Peer::client_unborn(Config::server());
     let settings = peer
         .expect_settings()
@@ -21,7 +21,8 @@ fn a_server_speaks_first_with_settings() {
 
 #[test]
 fn a_client_speaks_first_with_the_preface_and_settings() {
-    // RFC 9113 §3.4: "This sequence MUST be followed by a SETTINGS frame (Section 6.5), which MAY be empty."
+    // RFC 9113 §3.4: "This sequence MUST be followed by a SETTINGS frame (Section 6.5), which MAY
+    // be empty."
     let mut peer = Peer::server_unborn(Config::client());
     let settings = peer
         .expect_settings()
@@ -32,19 +33,20 @@ fn a_client_speaks_first_with_the_preface_and_settings() {
 
 #[test]
 fn a_client_may_send_requests_at_once() {
-    // RFC 9113 §3.4: "clients are permitted to send additional frames to the server immediately after sending the client
-    // connection preface, without waiting to receive the server connection preface."
+    // RFC 9113 §3.4: "clients are permitted to send additional frames to the server immediately
+    // after sending the client connection preface, without waiting to receive the server connection
+    // preface."
     let mut peer = Peer::server_unborn(Config::client());
     peer.frames.clear();
     peer.open_get();
     assert_eq!(peer.expect_head(1).get(":path"), Some("/"));
 
     let mut peer = Peer::client_unborn(Config::server());
-    peer.send_octets(
+    peer.send_bytes(
         &[
             wire::PREFACE,
-            &wire::settings(&[]).octets(),
-            &wire::get(1).octets(),
+            &wire::settings(&[]).to_bytes(),
+            &wire::get(1).to_bytes(),
         ]
         .concat(),
     );
@@ -53,12 +55,12 @@ fn a_client_may_send_requests_at_once() {
 
 #[test]
 fn a_preface_may_come_in_pieces() {
-    // RFC 9113 §3.4: "That is, the connection preface starts with the string "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"": a string,
-    // however the transport cuts it.
+    // RFC 9113 §3.4: "That is, the connection preface starts with the string "PRI *
+    // HTTP/2.0\r\n\r\nSM\r\n\r\n"": a string, however the transport cuts it.
     let mut peer = Peer::client_unborn(Config::server());
-    for octet in wire::PREFACE {
+    for byte in wire::PREFACE {
         assert!(!peer.engine.is_established());
-        peer.send_octets(&[*octet]);
+        peer.send_bytes(&[*byte]);
     }
     peer.shake_hands(&[]);
     assert!(peer.engine.is_established());
@@ -68,8 +70,8 @@ fn a_preface_may_come_in_pieces() {
 
 #[test]
 fn an_invalid_preface_ends_the_connection() {
-    // RFC 9113 §3.4: "Clients and servers MUST treat an invalid connection preface as a connection error (Section 5.4.1) of
-    // type PROTOCOL_ERROR."
+    // RFC 9113 §3.4: "Clients and servers MUST treat an invalid connection preface as a connection
+    // error (Section 5.4.1) of type PROTOCOL_ERROR."
     for preface in [
         &b"INVALID CONNECTION PREFACE\r\n\r\n"[..],
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX",
@@ -77,7 +79,7 @@ fn an_invalid_preface_ends_the_connection() {
         b"\x16\x03\x01",
     ] {
         let mut peer = Peer::client_unborn(Config::server());
-        peer.send_octets(preface);
+        peer.send_bytes(preface);
         peer.connection_error(Violation::PrefaceInvalid);
     }
 }
@@ -92,7 +94,7 @@ fn whatever_comes_first_but_settings_ends_the_connection() {
         wire::frame(0xfe, 0, 0, []),
     ] {
         let mut peer = Peer::client_unborn(Config::server());
-        peer.send_octets(wire::PREFACE);
+        peer.send_bytes(wire::PREFACE);
         peer.send(frame);
         peer.connection_error(Violation::PrefaceWithoutSettings);
     }
@@ -109,14 +111,14 @@ fn whatever_comes_first_but_settings_ends_the_connection() {
 
 #[test]
 fn settings_in_a_preface_may_be_empty_and_are_acknowledged() {
-    // RFC 9113 §3.4: "The SETTINGS frames received from a peer as part of the connection preface MUST be acknowledged (see
-    // Section 6.5.3) after sending the connection preface."
+    // RFC 9113 §3.4: "The SETTINGS frames received from a peer as part of the connection preface
+    // MUST be acknowledged (see Section 6.5.3) after sending the connection preface."
     for mut peer in [
         Peer::client_unborn(Config::server()),
         Peer::server_unborn(Config::client()),
     ] {
         if peer.engine.role() == tidegate_proto::Role::Server {
-            peer.send_octets(wire::PREFACE);
+            peer.send_bytes(wire::PREFACE);
         }
         assert!(peer.expect_settings().is_some(), "its own first");
         peer.send(wire::settings(&[]));
@@ -142,10 +144,10 @@ fn a_peer_that_says_nothing_is_let_go() {
 
 #[test]
 fn half_a_preface_does_not_stop_the_clock() {
-    // Our own limit: a preface octet by octet gets no more time than none.
+    // Our own limit: a preface byte by byte gets no more time than none.
     let mut peer = Peer::client_unborn(Config::server());
-    for octet in &wire::PREFACE[..8] {
-        peer.send_octets(&[*octet]);
+    for byte in &wire::PREFACE[..8] {
+        peer.send_bytes(&[*byte]);
         peer.wait(secs(1));
     }
     peer.wait(secs(3));
@@ -154,8 +156,8 @@ fn half_a_preface_does_not_stop_the_clock() {
 
 #[test]
 fn a_connection_without_streams_is_let_go_in_the_end() {
-    // RFC 9113 §9.1: "Servers are encouraged to maintain open connections for as long as possible but are permitted to
-    // terminate idle connections if necessary." and should send GOAWAY first.
+    // RFC 9113 §9.1: "Servers are encouraged to maintain open connections for as long as possible
+    // but are permitted to terminate idle connections if necessary." and should send GOAWAY first.
     for mut peer in [client(), server()] {
         peer.wait(secs(599));
         assert!(!peer.is_closed());
@@ -182,7 +184,8 @@ fn a_stream_keeps_a_connection_from_being_idle() {
 
 #[test]
 fn the_transports_end_is_told_for_what_it_is() {
-    // RFC 9113 §9.1: "HTTP/2 connections are persistent"; their end by the transport alone comes without a word of ours.
+    // RFC 9113 §9.1: "HTTP/2 connections are persistent"; their end by the transport alone comes
+    // without a word of ours.
     let mut peer = client();
     peer.send_eof();
     assert_eq!(peer.expect_closed(), CloseReason::Eof);
@@ -203,8 +206,8 @@ fn the_transports_end_is_told_for_what_it_is() {
 
 #[test]
 fn an_abort_names_its_code() {
-    // RFC 9113 §5.4.1: "After sending the GOAWAY frame for an error condition, the endpoint MUST close the TCP
-    // connection.": `transmit` says so.
+    // RFC 9113 §5.4.1: "After sending the GOAWAY frame for an error condition, the endpoint MUST
+    // close the TCP connection.": `transmit` says so.
     let mut peer = client();
     peer.send(wire::get(1));
     peer.events.clear();

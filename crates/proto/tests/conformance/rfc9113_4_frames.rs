@@ -7,7 +7,7 @@ use tidegate_proto::{Body, Config, RequestHead, ResponseHead, Violation};
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, flag, with};
 
-use crate::support::{client, client_of, octets, server};
+use crate::support::{bytes, client, client_of, server};
 
 // --- §4.1 Frame Format ---
 
@@ -17,7 +17,7 @@ fn frames_of_unknown_types_are_ignored() {
     for mut peer in [client(), server()] {
         for kind in [0x0a, 0x0c, 0x11, 0x42, 0xff] {
             peer.send_all([
-                wire::frame(kind, 0xff, 0, octets(100)),
+                wire::frame(kind, 0xff, 0, bytes(100)),
                 wire::frame(kind, 0, 77, []),
             ]);
         }
@@ -28,8 +28,8 @@ fn frames_of_unknown_types_are_ignored() {
 
 #[test]
 fn flags_that_mean_nothing_are_ignored() {
-    // RFC 9113 §4.1: "Unused flags are those that have no defined semantics for a particular frame type. Unused flags
-    // MUST be ignored on receipt and MUST be left unset (0x00) when sending."
+    // RFC 9113 §4.1: "Unused flags are those that have no defined semantics for a particular frame
+    // type. Unused flags MUST be ignored on receipt and MUST be left unset (0x00) when sending."
     let mut peer = client();
     peer.send(wire::ping(b"flagship").flags(0xfe));
     assert_eq!(peer.expect_ping(), (*b"flagship", true));
@@ -43,8 +43,8 @@ fn flags_that_mean_nothing_are_ignored() {
 
 #[test]
 fn the_reserved_bit_is_ignored() {
-    // RFC 9113 §4.1: "A reserved 1-bit field. The semantics of this bit are undefined, and the bit MUST remain unset
-    // (0x00) when sending and MUST be ignored when receiving."
+    // RFC 9113 §4.1: "A reserved 1-bit field. The semantics of this bit are undefined, and the bit
+    // MUST remain unset (0x00) when sending and MUST be ignored when receiving."
     let mut peer = client();
     let reserved = 1 << 31;
     peer.send(wire::frame(0x6, 0, reserved, *b"reserved"));
@@ -60,71 +60,72 @@ fn the_reserved_bit_is_ignored() {
 // --- §4.2 Frame Size ---
 
 #[test]
-fn a_payload_of_2_to_the_14_octets_is_taken() {
-    // RFC 9113 §4.2: "All implementations MUST be capable of receiving and minimally processing frames up to 2^14 octets in
-    // length, plus the 9-octet frame header".
+fn a_payload_of_2_to_the_14_bytes_is_taken() {
+    // RFC 9113 §4.2: "All implementations MUST be capable of receiving and minimally processing
+    // frames up to 2^14 octets in length, plus the 9-octet frame header".
     let mut peer = client();
-    peer.send_all([wire::post(1), wire::data(1, octets(16_384)).end()]);
+    peer.send_all([wire::post(1), wire::data(1, bytes(16_384)).end()]);
     peer.expect_request(1);
     assert_eq!(peer.expect_body(1).0.len(), 16_384);
 }
 
 #[test]
 fn a_payload_over_max_frame_size_ends_the_connection() {
-    // RFC 9113 §4.2: "An endpoint MUST send an error code of FRAME_SIZE_ERROR if a frame exceeds the size defined in
-    // SETTINGS_MAX_FRAME_SIZE".
+    // RFC 9113 §4.2: "An endpoint MUST send an error code of FRAME_SIZE_ERROR if a frame exceeds
+    // the size defined in SETTINGS_MAX_FRAME_SIZE".
     for (kind, stream) in [(0x0, 1), (0x1, 3), (0x4, 0), (0x9, 1), (0xfe, 0)] {
         let mut peer = client();
         peer.send(wire::post(1));
-        peer.send(wire::frame(kind, flag::END_HEADERS, stream, octets(16_385)));
+        peer.send(wire::frame(kind, flag::END_HEADERS, stream, bytes(16_385)));
         peer.connection_error(Violation::FrameOverMaxFrameSize);
     }
     // The length is enough: nobody waits for 16 MiB to come.
     let mut peer = client();
-    peer.send_octets(b"\xff\xff\xff\x00\x00\x00\x00\x00\x01");
+    peer.send_bytes(b"\xff\xff\xff\x00\x00\x00\x00\x00\x01");
     peer.connection_error(Violation::FrameOverMaxFrameSize);
 }
 
 #[test]
 fn a_larger_max_frame_size_of_ours_is_kept() {
-    // RFC 9113 §6.5.2, SETTINGS_MAX_FRAME_SIZE: "This setting indicates the size of the largest frame payload that
-    // the sender is willing to receive, in units of octets."
+    // RFC 9113 §6.5.2, SETTINGS_MAX_FRAME_SIZE: "This setting indicates the size of the largest
+    // frame payload that the sender is willing to receive, in units of octets."
     let mut peer = client_of(|config| config.max_frame_size = 20_000);
-    peer.send_all([wire::post(1), wire::data(1, octets(20_000))]);
+    peer.send_all([wire::post(1), wire::data(1, bytes(20_000))]);
     peer.expect_request(1);
     assert_eq!(peer.expect_body(1).0.len(), 20_000);
-    peer.send(wire::data(1, octets(20_001)));
+    peer.send(wire::data(1, bytes(20_001)));
     peer.connection_error(Violation::FrameOverMaxFrameSize);
 }
 
 #[test]
 fn the_peers_max_frame_size_is_kept() {
-    // RFC 9113 §4.2: "The size of a frame payload is limited by the maximum size that a receiver advertises in the
-    // SETTINGS_MAX_FRAME_SIZE setting."
+    // RFC 9113 §4.2: "The size of a frame payload is limited by the maximum size that a receiver
+    // advertises in the SETTINGS_MAX_FRAME_SIZE setting."
     let mut peer = client();
     peer.send(wire::get(1));
-    peer.respond(1, 200, octets(40_000));
+    peer.respond(1, 200, bytes(40_000));
     peer.expect_head(1);
-    // With its head of nine octets, each frame fills a TLS record (RFC 8446 §5.1).
+    // With its head of nine bytes, each frame fills a TLS record (RFC 8446 §5.1).
     assert_eq!(peer.expect_data(1).0.len(), 16_384 - 9);
     assert_eq!(peer.expect_data(1).0.len(), 16_384 - 9);
     assert_eq!(
         peer.expect_data(1),
-        (octets(40_000 - 2 * (16_384 - 9)), true)
+        (bytes(40_000 - 2 * (16_384 - 9)), true)
     );
     // A larger one is no reason to: a stream's turn is one frame, and the others wait that long.
     peer.send(wire::settings(&[(0x5, 30_000)]));
     assert_eq!(peer.expect_settings(), None);
     peer.send_all([wire::window_update(0, 40_000), wire::get(3)]);
-    peer.respond(3, 200, octets(40_000));
+    peer.respond(3, 200, bytes(40_000));
     peer.expect_head(3);
     assert_eq!(peer.expect_data(3).0.len(), 16_384 - 9);
 }
 
 #[test]
 fn a_head_over_max_frame_size_is_continued() {
-    // RFC 9113 §4.3: a field section may be "a HEADERS or PUSH_PROMISE frame with the END_HEADERS flag unset and one
-    // or more CONTINUATION frames, where the last CONTINUATION frame has the END_HEADERS flag set."
+    // RFC 9113 §4.3: a field section may be "a HEADERS or PUSH_PROMISE frame with the END_HEADERS
+    // flag unset and one or more CONTINUATION frames, where the last CONTINUATION frame has the
+    // END_HEADERS flag set."
     let mut peer = client();
     peer.send(wire::get(1));
     let long = "\u{7f}".repeat(0) + &"~".repeat(40_000);
@@ -150,8 +151,8 @@ fn a_head_over_max_frame_size_is_continued() {
 
 #[test]
 fn a_block_that_does_not_decode_ends_the_connection() {
-    // RFC 9113 §4.3: "A receiver MUST terminate the connection with a connection error (Section 5.4.1) of type
-    // COMPRESSION_ERROR if it does not decompress a field block."
+    // RFC 9113 §4.3: "A receiver MUST terminate the connection with a connection error (Section
+    // 5.4.1) of type COMPRESSION_ERROR if it does not decompress a field block."
     for (block, why) in [
         (&b"\x40\x7f"[..], "a literal that is cut off"),
         (b"\x80", "RFC 7541 §6.1: index 0"),
@@ -191,8 +192,8 @@ fn a_block_that_does_not_decode_ends_the_connection() {
 
 #[test]
 fn every_representation_is_taken() {
-    // RFC 7541 §6: indexed, literal with incremental indexing, without indexing and never indexed, names by index or
-    // spelled out, strings plain or Huffman-coded, and size updates.
+    // RFC 7541 §6: indexed, literal with incremental indexing, without indexing and never indexed,
+    // names by index or spelled out, strings plain or Huffman-coded, and size updates.
     let get = b"\x82\x87\x84\x41\x09localhost";
     let huffman_key = b"\x88\x25\xa8\x49\xe9\x5b\xa9\x7d\x7f";
     let huffman_value = b"\x89\x25\xa8\x49\xe9\x5b\xb8\xe8\xb4\xbf";
@@ -236,10 +237,11 @@ fn every_representation_is_taken() {
 
 #[test]
 fn the_table_holds_across_streams_and_is_kept_in_step_on_dead_ones() {
-    // RFC 9113 §4.3: an endpoint "needs to reassemble field blocks and perform decompression even if the frames are
-    // to be discarded."
+    // RFC 9113 §4.3: an endpoint "needs to reassemble field blocks and perform decompression even
+    // if the frames are to be discarded."
     let mut peer = client();
-    // The engine resets stream 1 for its malformed request; the field in it goes to the table nevertheless.
+    // The engine resets stream 1 for its malformed request; the field in it goes to the table
+    // nevertheless.
     peer.send(wire::headers_block(1, *b"\x82\x40\x01a\x01b").end());
     peer.stream_error(1, Violation::PseudoFieldMissing);
     peer.send(wire::headers_block(3, *b"\x82\x87\x84\xbe").end());
@@ -249,15 +251,15 @@ fn the_table_holds_across_streams_and_is_kept_in_step_on_dead_ones() {
 
 #[test]
 fn a_smaller_table_of_ours_binds_once_it_is_acknowledged() {
-    // RFC 9113 §4.3.1: "Once an endpoint acknowledges a change to SETTINGS_HEADER_TABLE_SIZE that reduces the maximum
-    // below the current size of the dynamic table, its HPACK encoder MUST start the next field block with a Dynamic
-    // Table Size Update instruction".
+    // RFC 9113 §4.3.1: "Once an endpoint acknowledges a change to SETTINGS_HEADER_TABLE_SIZE that
+    // reduces the maximum below the current size of the dynamic table, its HPACK encoder MUST start
+    // the next field block with a Dynamic Table Size Update instruction".
     let mut config = Config::server();
     config.header_table_size = 100;
     let mut peer = Peer::client_unborn(config);
-    peer.send_octets(wire::PREFACE);
+    peer.send_bytes(wire::PREFACE);
     peer.send(wire::settings(&[]));
-    // Until then, it is 4,096: a field of 150 octets goes in, and can be referred to.
+    // Until then, it is 4,096: a field of 150 bytes goes in, and can be referred to.
     let long = [&b"\x82\x87\x84\x40\x01a\x76"[..], &[b'x'; 118]].concat();
     peer.send(wire::headers_block(1, long).end());
     peer.send(wire::headers_block(3, *b"\x82\x87\x84\xbe").end());
@@ -278,9 +280,10 @@ fn a_smaller_table_of_ours_binds_once_it_is_acknowledged() {
 
 #[test]
 fn a_shrunk_table_without_a_size_update_ends_the_connection() {
-    // RFC 9113 §4.3.1: "An endpoint MUST treat a field block that follows an acknowledgment of the reduction to the
-    // maximum dynamic table size as a connection error (Section 5.4.1) of type COMPRESSION_ERROR if it does not start
-    // with a conformant Dynamic Table Size Update instruction."
+    // RFC 9113 §4.3.1: "An endpoint MUST treat a field block that follows an acknowledgment of the
+    // reduction to the maximum dynamic table size as a connection error (Section 5.4.1) of type
+    // COMPRESSION_ERROR if it does not start with a conformant Dynamic Table Size Update
+    // instruction."
     let mut peer = client_of(|config| config.header_table_size = 100);
     peer.send(wire::get(1));
     peer.connection_error(Violation::CompressionFailed);
@@ -288,8 +291,8 @@ fn a_shrunk_table_without_a_size_update_ends_the_connection() {
 
 #[test]
 fn the_peers_table_size_is_kept() {
-    // RFC 9113 §4.3.1: the peer's SETTINGS_HEADER_TABLE_SIZE bounds our encoder; the peer's decoder here has 4,096, so only
-    // the size update at the start of a block can keep both in step.
+    // RFC 9113 §4.3.1: the peer's SETTINGS_HEADER_TABLE_SIZE bounds our encoder; the peer's decoder
+    // here has 4,096, so only the size update at the start of a block can keep both in step.
     let mut peer = Peer::client_with(Config::server(), &[(0x1, 0)]);
     for id in [1, 3] {
         peer.send(wire::get(id));
@@ -305,8 +308,8 @@ fn the_peers_table_size_is_kept() {
 
 #[test]
 fn nothing_comes_between_the_frames_of_a_block() {
-    // RFC 9113 §4.3: "Field blocks MUST be transmitted as a contiguous sequence of frames, with no interleaved frames of any
-    // other type or from any other stream."
+    // RFC 9113 §4.3: "Field blocks MUST be transmitted as a contiguous sequence of frames, with no
+    // interleaved frames of any other type or from any other stream."
     for frame in [
         wire::priority(1, 0, false, 15),
         wire::get(3),
@@ -342,8 +345,8 @@ fn nothing_comes_between_the_frames_of_a_block() {
 
 #[test]
 fn a_block_may_be_cut_anywhere() {
-    // RFC 9113 §4.3: "A receiving endpoint reassembles the field block by concatenating its fragments and then
-    // decompresses the block to reconstruct the field section."
+    // RFC 9113 §4.3: "A receiving endpoint reassembles the field block by concatenating its
+    // fragments and then decompresses the block to reconstruct the field section."
     let whole = wire::block(&with(GET, &[("x", "1")]));
     for cut in 0..=whole.len() {
         let mut peer = client();
@@ -357,9 +360,9 @@ fn a_block_may_be_cut_anywhere() {
 
 #[test]
 fn a_malformed_frame_inside_a_block_ends_the_connection() {
-    // RFC 9113 §6.10: "A receiver MUST treat the receipt of any other type of frame or a frame on a different stream as a
-    // connection error (Section 5.4.1) of type PROTOCOL_ERROR." That it would be an error of its stream elsewhere is no
-    // excuse.
+    // RFC 9113 §6.10: "A receiver MUST treat the receipt of any other type of frame or a frame on a
+    // different stream as a connection error (Section 5.4.1) of type PROTOCOL_ERROR." That it would
+    // be an error of its stream elsewhere is no excuse.
     for odd in [
         wire::window_update(1, 0),
         wire::window_update(3, 0),

@@ -9,14 +9,14 @@ use tidegate_proto::{
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET};
 
-use crate::support::{client, client_of, octets, pushing_server, release, resets, server};
+use crate::support::{bytes, client, client_of, pushing_server, release, resets, server};
 
 // --- §5.1 Stream States: idle ---
 
 #[test]
 fn an_idle_stream_takes_headers_and_priority_only() {
-    // RFC 9113 §5.1: "Receiving any frame other than HEADERS or PRIORITY on a stream in this state MUST be treated as a
-    // connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §5.1: "Receiving any frame other than HEADERS or PRIORITY on a stream in this state
+    // MUST be treated as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     for frame in [
         wire::data(1, "x"),
         wire::data(1, "").end(),
@@ -61,8 +61,8 @@ fn a_client_takes_nothing_on_streams_that_it_has_not_opened() {
 
 #[test]
 fn a_priority_on_an_idle_stream_does_not_open_it() {
-    // RFC 9113 §5.1: "Sending or receiving a PRIORITY frame does not affect the state of any stream": lower streams can
-    // still be opened.
+    // RFC 9113 §5.1: "Sending or receiving a PRIORITY frame does not affect the state of any
+    // stream": lower streams can still be opened.
     let mut peer = client();
     peer.send_all([wire::priority(7, 0, false, 255), wire::get(5)]);
     peer.expect_request(5);
@@ -74,8 +74,9 @@ fn a_priority_on_an_idle_stream_does_not_open_it() {
 
 #[test]
 fn a_reserved_local_stream_takes_rst_stream_priority_and_window_update_only() {
-    // RFC 9113 §5.1, reserved (local): "Receiving any type of frame other than RST_STREAM, PRIORITY, or WINDOW_UPDATE on a
-    // stream in this state MUST be treated as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §5.1, reserved (local): "Receiving any type of frame other than RST_STREAM,
+    // PRIORITY, or WINDOW_UPDATE on a stream in this state MUST be treated as a connection error
+    // (Section 5.4.1) of type PROTOCOL_ERROR."
     let promised = || {
         let mut peer = client();
         peer.send(wire::get(1));
@@ -101,8 +102,9 @@ fn a_reserved_local_stream_takes_rst_stream_priority_and_window_update_only() {
 
 #[test]
 fn a_reserved_remote_stream_takes_headers_rst_stream_and_priority_only() {
-    // RFC 9113 §5.1, reserved (remote): "Receiving any type of frame other than HEADERS, RST_STREAM, or PRIORITY on a stream
-    // in this state MUST be treated as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §5.1, reserved (remote): "Receiving any type of frame other than HEADERS,
+    // RST_STREAM, or PRIORITY on a stream in this state MUST be treated as a connection error
+    // (Section 5.4.1) of type PROTOCOL_ERROR."
     let promised = || {
         let mut peer = pushing_server();
         peer.open_get();
@@ -132,9 +134,9 @@ fn a_reserved_remote_stream_takes_headers_rst_stream_and_priority_only() {
 
 #[test]
 fn a_stream_half_closed_by_the_peer_takes_no_more_message_of_it() {
-    // RFC 9113 §5.1, half-closed (remote): "If an endpoint receives additional frames, other than WINDOW_UPDATE, PRIORITY, or
-    // RST_STREAM, for a stream that is in this state, it MUST respond with a stream error (Section 5.4.2) of type
-    // STREAM_CLOSED."
+    // RFC 9113 §5.1, half-closed (remote): "If an endpoint receives additional frames, other than
+    // WINDOW_UPDATE, PRIORITY, or RST_STREAM, for a stream that is in this state, it MUST respond
+    // with a stream error (Section 5.4.2) of type STREAM_CLOSED."
     for frame in [
         wire::data(1, "x"),
         wire::data(1, "").end(),
@@ -182,7 +184,8 @@ fn a_stream_half_closed_by_the_peer_takes_the_rest() {
 
 #[test]
 fn a_stream_half_closed_by_us_still_takes_the_peers_message() {
-    // RFC 9113 §5.1, half-closed (local): "An endpoint can receive any type of frame in this state."
+    // RFC 9113 §5.1, half-closed (local): "An endpoint can receive any type of frame in this
+    // state."
     let mut peer = server();
     peer.open_get();
     peer.frames.clear();
@@ -204,9 +207,9 @@ fn a_stream_half_closed_by_us_still_takes_the_peers_message() {
 
 #[test]
 fn a_stream_closed_by_both_takes_no_message() {
-    // RFC 9113 §5.1, closed: "An endpoint MUST NOT send frames other than PRIORITY on a closed stream. An endpoint
-    // MAY treat receipt of any other type of frame on a closed stream as a connection error (Section 5.4.1) of type
-    // STREAM_CLOSED, except as noted below."
+    // RFC 9113 §5.1, closed: "An endpoint MUST NOT send frames other than PRIORITY on a closed
+    // stream. An endpoint MAY treat receipt of any other type of frame on a closed stream as a
+    // connection error (Section 5.4.1) of type STREAM_CLOSED, except as noted below."
     for frame in [
         wire::data(1, "x"),
         wire::get(1),
@@ -234,9 +237,10 @@ fn a_stream_closed_by_both_takes_no_message() {
 
 #[test]
 fn a_stream_closed_by_both_still_takes_what_crossed() {
-    // RFC 9113 §5.1, closed: "An endpoint that sends a frame with the END_STREAM flag set or a RST_STREAM frame might
-    // receive a WINDOW_UPDATE or RST_STREAM frame from its peer in the time before the peer receives and processes
-    // the frame that closes the stream." And PRIORITY at any time.
+    // RFC 9113 §5.1, closed: "An endpoint that sends a frame with the END_STREAM flag set or a
+    // RST_STREAM frame might receive a WINDOW_UPDATE or RST_STREAM frame from its peer in the time
+    // before the peer receives and processes the frame that closes the stream." And PRIORITY at any
+    // time.
     let mut peer = client();
     peer.send(wire::get(1));
     peer.respond(1, 200, "all");
@@ -253,9 +257,10 @@ fn a_stream_closed_by_both_still_takes_what_crossed() {
 
 #[test]
 fn a_peer_that_has_reset_a_stream_sends_no_more_on_it() {
-    // RFC 9113 §5.1, closed: "An endpoint MUST NOT send frames other than PRIORITY on a closed stream. An endpoint MAY treat
-    // receipt of any other type of frame on a closed stream as a connection error (Section 5.4.1) of type STREAM_CLOSED".
-    // To answer by RST_STREAM would be such a frame as well.
+    // RFC 9113 §5.1, closed: "An endpoint MUST NOT send frames other than PRIORITY on a closed
+    // stream. An endpoint MAY treat receipt of any other type of frame on a closed stream as a
+    // connection error (Section 5.4.1) of type STREAM_CLOSED". To answer by RST_STREAM would be
+    // such a frame as well.
     for frame in [wire::data(1, "x"), wire::headers(1, &[("a", "b")]).end()] {
         let mut peer = client();
         peer.send_all([wire::post(1), wire::rst_stream(1, ErrorCode::CANCEL)]);
@@ -282,9 +287,10 @@ fn a_peer_that_has_reset_a_stream_sends_no_more_on_it() {
 
 #[test]
 fn nothing_is_sent_on_a_closed_stream_and_its_end_is_told_once() {
-    // RFC 9113 §5.1, closed, as above; §5.4.2: "an endpoint SHOULD NOT send more than one RST_STREAM frame for any stream". What
-    // would cost an open stream its life is let pass: WINDOW_UPDATE of 0, PRIORITY of the wrong length or on itself. Only a
-    // PRIORITY of the wrong length on a stream that wasn't reset isn't: see section 6.3.
+    // RFC 9113 §5.1, closed, as above; §5.4.2: "an endpoint SHOULD NOT send more than one
+    // RST_STREAM frame for any stream". What would cost an open stream its life is let pass:
+    // WINDOW_UPDATE of 0, PRIORITY of the wrong length or on itself. Only a PRIORITY of the wrong
+    // length on a stream that wasn't reset isn't: see section 6.3.
     let odd = || {
         [
             wire::window_update(1, 0),
@@ -331,16 +337,16 @@ fn nothing_is_sent_on_a_closed_stream_and_its_end_is_told_once() {
 
 #[test]
 fn frames_that_cross_our_rst_stream_are_ignored_but_counted() {
-    // RFC 9113 §5.1, closed: "An endpoint that sends a RST_STREAM frame on a stream that is in the "open" or "half-closed
-    // (local)" state could receive any type of frame. … An endpoint MUST minimally process and then discard any frames it
-    // receives in this state."
+    // RFC 9113 §5.1, closed: "An endpoint that sends a RST_STREAM frame on a stream that is in the
+    // "open" or "half-closed (local)" state could receive any type of frame. … An endpoint MUST
+    // minimally process and then discard any frames it receives in this state."
     let mut peer = client();
     peer.send(wire::post(1));
     peer.stream(1, |stream| stream.reset(ErrorCode::CANCEL));
     peer.expect_rst(1, ErrorCode::CANCEL);
     peer.events.clear();
     peer.send_all([
-        wire::data(1, octets(1000)),
+        wire::data(1, bytes(1000)),
         wire::window_update(1, 1),
         wire::headers(1, &[("a", "b")]).end(),
         wire::rst_stream(1, ErrorCode::CANCEL),
@@ -351,8 +357,8 @@ fn frames_that_cross_our_rst_stream_are_ignored_but_counted() {
 
 #[test]
 fn frames_on_streams_that_we_reset_long_ago_are_still_ignored() {
-    // RFC 9113 §5.1, closed: "An endpoint MUST minimally process and then discard any frames it receives in this
-    // state"; what is forgotten is given the benefit of the doubt.
+    // RFC 9113 §5.1, closed: "An endpoint MUST minimally process and then discard any frames it
+    // receives in this state"; what is forgotten is given the benefit of the doubt.
     let mut peer = client_of(|config| config.abuse.resets.burst = 10_000);
     for id in (1..).step_by(2).take(64) {
         peer.send(wire::post(id));
@@ -385,7 +391,8 @@ fn frames_on_streams_that_we_reset_long_ago_are_still_ignored() {
 
 #[test]
 fn a_reset_is_never_answered_with_a_reset() {
-    // RFC 9113 §5.4.2: "To avoid looping, an endpoint MUST NOT send a RST_STREAM in response to a RST_STREAM frame."
+    // RFC 9113 §5.4.2: "To avoid looping, an endpoint MUST NOT send a RST_STREAM in response to a
+    // RST_STREAM frame."
     for mut peer in [client(), server()] {
         if peer.engine.role() == tidegate_proto::Role::Server {
             peer.send(wire::post(1));
@@ -405,8 +412,9 @@ fn a_reset_is_never_answered_with_a_reset() {
 
 #[test]
 fn a_client_opens_odd_streams_only() {
-    // RFC 9113 §5.1.1: "Streams initiated by a client MUST use odd-numbered stream identifiers"; "An endpoint that receives
-    // an unexpected stream identifier MUST respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §5.1.1: "Streams initiated by a client MUST use odd-numbered stream identifiers";
+    // "An endpoint that receives an unexpected stream identifier MUST respond with a connection
+    // error (Section 5.4.1) of type PROTOCOL_ERROR."
     let mut peer = client();
     peer.send(wire::get(2));
     peer.connection_error(Violation::StreamIdOfWrongParity);
@@ -414,8 +422,8 @@ fn a_client_opens_odd_streams_only() {
 
 #[test]
 fn identifiers_only_grow() {
-    // RFC 9113 §5.1.1: "The identifier of a newly established stream MUST be numerically greater than all streams that the
-    // initiating endpoint has opened or reserved."
+    // RFC 9113 §5.1.1: "The identifier of a newly established stream MUST be numerically greater
+    // than all streams that the initiating endpoint has opened or reserved."
     for lower in [1, 3] {
         let mut peer = client();
         peer.send_all([wire::get(5), wire::get(lower)]);
@@ -464,8 +472,9 @@ fn our_own_identifiers_are_odd_or_even_and_grow_by_two() {
 
 #[test]
 fn a_stream_too_many_is_refused() {
-    // RFC 9113 §5.1.2: "An endpoint that receives a HEADERS frame that causes its advertised concurrent stream limit to be
-    // exceeded MUST treat this as a stream error (Section 5.4.2) of type PROTOCOL_ERROR or REFUSED_STREAM."
+    // RFC 9113 §5.1.2: "An endpoint that receives a HEADERS frame that causes its advertised
+    // concurrent stream limit to be exceeded MUST treat this as a stream error (Section 5.4.2) of
+    // type PROTOCOL_ERROR or REFUSED_STREAM."
     let mut peer = client_of(|config| config.max_concurrent_streams = 3);
     for id in [1, 3, 5] {
         peer.send(wire::post(id));
@@ -498,8 +507,9 @@ fn announced(peer: &mut Peer) -> u32 {
 
 #[test]
 fn fewer_streams_can_be_announced_later_and_more_again() {
-    // RFC 9113 §5.1.2: "An endpoint that wishes to reduce the value of SETTINGS_MAX_CONCURRENT_STREAMS to a value that is below
-    // the current number of open streams can either close streams that exceed the new value or allow streams to complete."
+    // RFC 9113 §5.1.2: "An endpoint that wishes to reduce the value of
+    // SETTINGS_MAX_CONCURRENT_STREAMS to a value that is below the current number of open streams
+    // can either close streams that exceed the new value or allow streams to complete."
     let mut peer = client_of(|config| config.max_concurrent_streams = 4);
     for id in [1, 3, 5] {
         peer.send(wire::get(id));
@@ -543,7 +553,7 @@ fn fewer_streams_wait_for_the_first_acknowledgement() {
     let first = peer.expect_settings().unwrap_or_default();
     assert!(first.contains(&(SettingId::MAX_CONCURRENT_STREAMS, 100)));
     peer.expect_silence();
-    peer.send_octets(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    peer.send_bytes(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     peer.send(wire::settings(&[]));
     assert_eq!(peer.expect_settings(), None);
     peer.expect_silence();
@@ -582,7 +592,8 @@ fn refusals(peer: &mut Peer, first: u32) -> usize {
 
 #[test]
 fn a_reset_stream_keeps_its_place_until_its_owner_lets_go() {
-    // RFC 9113 §10.5 leaves the defence to us: a slot that RST_STREAM frees before the work ends is Rapid Reset.
+    // RFC 9113 §10.5 leaves the defence to us: a slot that RST_STREAM frees before the work ends is
+    // Rapid Reset.
     let mut peer = client_of(|config| config.max_concurrent_streams = 2);
     peer.hold_resets();
     peer.send_all([
@@ -623,8 +634,8 @@ fn a_stream_that_the_peer_made_us_reset_keeps_its_place_too() {
 
 #[test]
 fn an_answered_stream_frees_its_place_at_once() {
-    // RFC 9113 §5.1.2: "Streams that are in the "open" state or in either of the "half-closed" states count toward the
-    // maximum number of streams that an endpoint is permitted to open."
+    // RFC 9113 §5.1.2: "Streams that are in the "open" state or in either of the "half-closed"
+    // states count toward the maximum number of streams that an endpoint is permitted to open."
     let mut peer = client_of(|config| config.max_concurrent_streams = 1);
     for id in (1..200).step_by(2) {
         peer.send(wire::get(id));
@@ -658,8 +669,9 @@ fn the_peers_limit_is_kept_and_followed() {
 
 #[test]
 fn a_client_bounds_the_pushes_that_it_keeps() {
-    // RFC 9113 §8.4.2: "A client can use the SETTINGS_MAX_CONCURRENT_STREAMS setting to limit the number of responses that
-    // can be concurrently pushed by a server." What is promised beyond is refused at once.
+    // RFC 9113 §8.4.2: "A client can use the SETTINGS_MAX_CONCURRENT_STREAMS setting to limit the
+    // number of responses that can be concurrently pushed by a server." What is promised beyond is
+    // refused at once.
     let mut peer = crate::support::server_of(|config| {
         config.enable_push = true;
         config.max_concurrent_streams = 2;
@@ -682,8 +694,9 @@ fn a_client_bounds_the_pushes_that_it_keeps() {
 
 #[test]
 fn a_stream_does_not_depend_on_itself() {
-    // RFC 7540 §5.3.1: "A stream cannot depend on itself. An endpoint MUST treat this as a stream error (Section 5.4.2) of
-    // type PROTOCOL_ERROR." RFC 9113 §5.3.2 deprecates the scheme; the signal is still checked.
+    // RFC 7540 §5.3.1: "A stream cannot depend on itself. An endpoint MUST treat this as a stream
+    // error (Section 5.4.2) of type PROTOCOL_ERROR." RFC 9113 §5.3.2 deprecates the scheme; the
+    // signal is still checked.
     let mut peer = client();
     peer.send(wire::get(1).depends_on(1, false, 255));
     peer.stream_error(1, Violation::StreamDependsOnItself);
@@ -704,8 +717,9 @@ fn a_stream_does_not_depend_on_itself() {
 
 #[test]
 fn goaway_names_the_last_stream_that_was_processed() {
-    // RFC 9113 §5.4.1: "An endpoint that encounters a connection error SHOULD first send a GOAWAY frame (Section 6.8) with
-    // the stream identifier of the last stream that it successfully received from its peer."
+    // RFC 9113 §5.4.1: "An endpoint that encounters a connection error SHOULD first send a GOAWAY
+    // frame (Section 6.8) with the stream identifier of the last stream that it successfully
+    // received from its peer."
     let mut peer = client();
     peer.send_all([wire::get(1), wire::get(3), wire::frame(0x6, 0, 0, [0; 7])]);
     peer.expect_request(1);
@@ -720,7 +734,8 @@ fn goaway_names_the_last_stream_that_was_processed() {
 
 #[test]
 fn nothing_behind_a_connection_error_is_looked_at() {
-    // RFC 9113 §5.4.1: "After sending the GOAWAY frame for an error condition, the endpoint MUST close the TCP connection."
+    // RFC 9113 §5.4.1: "After sending the GOAWAY frame for an error condition, the endpoint MUST
+    // close the TCP connection."
     let mut peer = client();
     peer.send_all([
         wire::window_update(0, 0),
@@ -738,8 +753,8 @@ fn nothing_behind_a_connection_error_is_looked_at() {
 
 #[test]
 fn a_stream_error_leaves_the_other_streams_alone() {
-    // RFC 9113 §5.4.2: "A stream error is an error related to a specific stream that does not affect processing of other
-    // streams."
+    // RFC 9113 §5.4.2: "A stream error is an error related to a specific stream that does not
+    // affect processing of other streams."
     let mut peer = client();
     peer.send_all([wire::post(1), wire::post(3), wire::window_update(1, 0)]);
     peer.stream_error(1, Violation::WindowUpdateOfZeroOnStream);
@@ -755,7 +770,7 @@ fn a_reset_drops_what_was_not_sent() {
     // RFC 9113 §5.4.2: "A RST_STREAM is the last frame that an endpoint can send on a stream."
     let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 10)]);
     peer.send(wire::get(1));
-    peer.respond(1, 200, octets(100));
+    peer.respond(1, 200, bytes(100));
     peer.expect_head(1);
     assert_eq!(peer.expect_data(1).0.len(), 10);
     peer.stream(1, |stream| stream.reset(ErrorCode::INTERNAL_ERROR));
@@ -764,7 +779,7 @@ fn a_reset_drops_what_was_not_sent() {
     peer.expect_alive();
     // And what the peer resets is not sent either, though its window opens.
     peer.send(wire::get(3));
-    peer.respond(3, 200, octets(100));
+    peer.respond(3, 200, bytes(100));
     peer.expect_head(3);
     peer.expect_data(3);
     peer.send_all([
@@ -779,15 +794,17 @@ fn a_reset_drops_what_was_not_sent() {
 
 #[test]
 fn extensions_are_ignored() {
-    // RFC 9113 §5.5: "Implementations MUST ignore unknown or unsupported values in all extensible protocol elements.
-    // Implementations MUST discard frames that have unknown or unsupported types."
+    // RFC 9113 §5.5: "Implementations MUST ignore unknown or unsupported values in all extensible
+    // protocol elements. Implementations MUST discard frames that have unknown or unsupported
+    // types."
     let mut peer = client();
     peer.send(wire::frame(0x16, 0, 0, *b"extension"));
     peer.send(wire::settings(&[(0xabcd, 7)]));
     assert_eq!(peer.expect_settings(), None);
     peer.expect_alive();
-    // "However, extension frames that appear in the middle of a field block (Section 4.3) are not permitted; these MUST be
-    // treated as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // "However, extension frames that appear in the middle of a field block (Section 4.3) are not
+    // permitted; these MUST be treated as a connection error (Section 5.4.1) of type
+    // PROTOCOL_ERROR."
     peer.send_all([
         wire::get(1).unfinished(),
         wire::frame(0x16, 0, 0, *b"extension"),
@@ -797,7 +814,8 @@ fn extensions_are_ignored() {
 
 #[test]
 fn an_interim_and_a_final_head_do_not_move_the_state() {
-    // RFC 9113 §5.1: only END_STREAM and RST_STREAM close a side: any number of heads before leave it open.
+    // RFC 9113 §5.1: only END_STREAM and RST_STREAM close a side: any number of heads before leave
+    // it open.
     let mut peer = client();
     peer.send(wire::post(1));
     peer.expect_request(1);

@@ -9,7 +9,7 @@ use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, flag};
 
 use crate::support::{
-    client, client_of_window, fix_window, goaways, octets, pushing_server, respond_streaming, secs,
+    bytes, client, client_of_window, fix_window, goaways, pushing_server, respond_streaming, secs,
     server, unconsumed,
 };
 
@@ -17,8 +17,8 @@ use crate::support::{
 
 #[test]
 fn data_comes_as_it_is_sent_with_and_without_padding() {
-    // RFC 9113 §6.1: "DATA frames (type=0x00) convey arbitrary, variable-length sequences of octets associated with a
-    // stream."; padding is not part of them.
+    // RFC 9113 §6.1: "DATA frames (type=0x00) convey arbitrary, variable-length sequences of octets
+    // associated with a stream."; padding is not part of them.
     let mut peer = client();
     peer.send_all([
         wire::post(1),
@@ -36,8 +36,8 @@ fn data_comes_as_it_is_sent_with_and_without_padding() {
 
 #[test]
 fn an_empty_data_frame_may_end_a_message() {
-    // RFC 9113 §6.1: END_STREAM "indicates that this frame is the last that the endpoint will send for the identified
-    // stream", with or without octets.
+    // RFC 9113 §6.1: END_STREAM "indicates that this frame is the last that the endpoint will send
+    // for the identified stream", with or without bytes.
     let mut peer = client();
     peer.send_all([wire::post(1), wire::data(1, "all"), wire::data(1, "").end()]);
     peer.expect_request(1);
@@ -47,8 +47,8 @@ fn an_empty_data_frame_may_end_a_message() {
 
 #[test]
 fn data_on_stream_0_ends_the_connection() {
-    // RFC 9113 §6.1: "If a DATA frame is received whose Stream Identifier field is 0x00, the recipient MUST respond with a
-    // connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §6.1: "If a DATA frame is received whose Stream Identifier field is 0x00, the
+    // recipient MUST respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     for mut peer in [client(), server()] {
         peer.send(wire::data(0, "x"));
         peer.connection_error(Violation::DataOnStreamZero);
@@ -57,8 +57,8 @@ fn data_on_stream_0_ends_the_connection() {
 
 #[test]
 fn padding_as_long_as_the_payload_ends_the_connection() {
-    // RFC 9113 §6.1: "If the length of the padding is the length of the frame payload or greater, the recipient MUST treat
-    // this as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §6.1: "If the length of the padding is the length of the frame payload or greater,
+    // the recipient MUST treat this as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     for claimed in [4, 5, 255] {
         let mut peer = client();
         peer.send_all([
@@ -77,7 +77,8 @@ fn padding_as_long_as_the_payload_ends_the_connection() {
 
 #[test]
 fn headers_may_carry_padding_and_priority() {
-    // RFC 9113 §6.2: the fields of the HEADERS payload: Pad Length, Exclusive, Stream Dependency, Weight, Padding.
+    // RFC 9113 §6.2: the fields of the HEADERS payload: Pad Length, Exclusive, Stream Dependency,
+    // Weight, Padding.
     for (id, frame) in [
         (1, wire::get(1).padded(9)),
         (3, wire::get(3).depends_on(1, true, 255)),
@@ -91,8 +92,8 @@ fn headers_may_carry_padding_and_priority() {
 
 #[test]
 fn headers_on_stream_0_end_the_connection() {
-    // RFC 9113 §6.2: "If a HEADERS frame is received whose Stream Identifier field is 0x00, the recipient MUST respond with
-    // a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §6.2: "If a HEADERS frame is received whose Stream Identifier field is 0x00, the
+    // recipient MUST respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     for mut peer in [client(), server()] {
         peer.send(wire::get(0));
         peer.connection_error(Violation::HeadersOnStreamZero);
@@ -101,8 +102,8 @@ fn headers_on_stream_0_end_the_connection() {
 
 #[test]
 fn padding_longer_than_headers_ends_the_connection() {
-    // RFC 9113 §6.2 has padding as in DATA, where §6.1 makes too much of it "a connection error (Section 5.4.1) of
-    // type PROTOCOL_ERROR."
+    // RFC 9113 §6.2 has padding as in DATA, where §6.1 makes too much of it "a connection error
+    // (Section 5.4.1) of type PROTOCOL_ERROR."
     let mut peer = client();
     peer.send(wire::headers_block(1, *b"\x82\x84\x87").claim_padding(4, 0));
     peer.connection_error(Violation::HeadersPaddingTooLong);
@@ -140,23 +141,23 @@ fn priority_is_taken_in_any_state_and_changes_none() {
 
 #[test]
 fn priority_on_stream_0_ends_the_connection() {
-    // RFC 9113 §6.3: "If a PRIORITY frame is received with a stream identifier of 0x00, the recipient MUST respond with a
-    // connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §6.3: "If a PRIORITY frame is received with a stream identifier of 0x00, the
+    // recipient MUST respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     let mut peer = client();
     peer.send(wire::priority(0, 1, false, 15));
     peer.connection_error(Violation::PriorityOnStreamZero);
 }
 
 #[test]
-fn a_priority_that_is_not_5_octets_resets_its_stream() {
-    // RFC 9113 §6.3: "A PRIORITY frame with a length other than 5 octets MUST be treated as a stream error (Section 5.4.2)
-    // of type FRAME_SIZE_ERROR."
+fn a_priority_that_is_not_5_bytes_resets_its_stream() {
+    // RFC 9113 §6.3: "A PRIORITY frame with a length other than 5 octets MUST be treated as a
+    // stream error (Section 5.4.2) of type FRAME_SIZE_ERROR."
     for length in [0, 4, 6] {
         let mut peer = client();
         peer.send_all([wire::post(1), wire::frame(0x2, 0, 1, vec![0; length])]);
         peer.stream_error(1, Violation::PriorityLengthNot5);
-        // A stream that has ended can't be reset. §5.4.1: "An endpoint MAY choose to treat a stream error as a connection
-        // error."
+        // A stream that has ended can't be reset. §5.4.1: "An endpoint MAY choose to treat a stream
+        // error as a connection error."
         let mut peer = client();
         peer.send(wire::get(1));
         peer.respond(1, 200, "x");
@@ -174,7 +175,8 @@ fn a_priority_that_is_not_5_octets_resets_its_stream() {
 
 #[test]
 fn a_reset_ends_a_stream_and_says_why() {
-    // RFC 9113 §6.4: "The RST_STREAM frame fully terminates the referenced stream and causes it to enter the "closed" state."
+    // RFC 9113 §6.4: "The RST_STREAM frame fully terminates the referenced stream and causes it to
+    // enter the "closed" state."
     let mut peer = client();
     peer.send_all([wire::post(1), wire::rst_stream(1, ErrorCode::CANCEL)]);
     peer.expect_request(1);
@@ -193,13 +195,13 @@ fn a_reset_ends_a_stream_and_says_why() {
 
 #[test]
 fn a_reset_on_stream_0_or_of_the_wrong_length_ends_the_connection() {
-    // RFC 9113 §6.4: "If a RST_STREAM frame is received with a stream identifier of 0x00, the recipient MUST treat this as a
-    // connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §6.4: "If a RST_STREAM frame is received with a stream identifier of 0x00, the
+    // recipient MUST treat this as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     let mut peer = client();
     peer.send(wire::rst_stream(0, ErrorCode::CANCEL));
     peer.connection_error(Violation::RstStreamOnStreamZero);
-    // "A RST_STREAM frame with a length other than 4 octets MUST be treated as a connection error (Section 5.4.1) of type
-    // FRAME_SIZE_ERROR."
+    // "A RST_STREAM frame with a length other than 4 octets MUST be treated as a connection error
+    // (Section 5.4.1) of type FRAME_SIZE_ERROR."
     for length in [0, 3, 5] {
         let mut peer = client();
         peer.send_all([wire::post(1), wire::frame(0x3, 0, 1, vec![0; length])]);
@@ -211,8 +213,8 @@ fn a_reset_on_stream_0_or_of_the_wrong_length_ends_the_connection() {
 
 #[test]
 fn settings_are_acknowledged_in_order_and_once_each() {
-    // RFC 9113 §6.5.3: "Once all values have been processed, the recipient MUST immediately emit a SETTINGS frame with the
-    // ACK flag set."
+    // RFC 9113 §6.5.3: "Once all values have been processed, the recipient MUST immediately emit a
+    // SETTINGS frame with the ACK flag set."
     for mut peer in [client(), server()] {
         peer.send_all([
             wire::settings(&[]),
@@ -228,8 +230,8 @@ fn settings_are_acknowledged_in_order_and_once_each() {
 
 #[test]
 fn an_acknowledgement_with_a_payload_ends_the_connection() {
-    // RFC 9113 §6.5: "Receipt of a SETTINGS frame with the ACK flag set and a length field value other than 0 MUST be treated
-    // as a connection error (Section 5.4.1) of type FRAME_SIZE_ERROR."
+    // RFC 9113 §6.5: "Receipt of a SETTINGS frame with the ACK flag set and a length field value
+    // other than 0 MUST be treated as a connection error (Section 5.4.1) of type FRAME_SIZE_ERROR."
     let mut peer = client();
     peer.send(wire::settings(&[(0x3, 1)]).flags(flag::ACK));
     peer.connection_error(Violation::SettingsAckWithPayload);
@@ -237,7 +239,8 @@ fn an_acknowledgement_with_a_payload_ends_the_connection() {
 
 #[test]
 fn an_acknowledgement_of_nothing_ends_the_connection() {
-    // RFC 9113 §6.5.3 knows acknowledgements of SETTINGS that were sent only; ours were acknowledged before.
+    // RFC 9113 §6.5.3 knows acknowledgements of SETTINGS that were sent only; ours were
+    // acknowledged before.
     for mut peer in [client(), server()] {
         peer.send(wire::settings_ack());
         peer.connection_error(Violation::SettingsAckUnexpected);
@@ -246,8 +249,9 @@ fn an_acknowledgement_of_nothing_ends_the_connection() {
 
 #[test]
 fn settings_on_a_stream_end_the_connection() {
-    // RFC 9113 §6.5: "If an endpoint receives a SETTINGS frame whose Stream Identifier field is anything other than 0x00, the
-    // endpoint MUST respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §6.5: "If an endpoint receives a SETTINGS frame whose Stream Identifier field is
+    // anything other than 0x00, the endpoint MUST respond with a connection error (Section 5.4.1)
+    // of type PROTOCOL_ERROR."
     for (flags, stream) in [(0, 1), (flag::ACK, 1), (0, 2)] {
         let mut peer = client();
         peer.send(wire::frame(0x4, flags, stream, []));
@@ -257,8 +261,8 @@ fn settings_on_a_stream_end_the_connection() {
 
 #[test]
 fn settings_of_a_broken_length_end_the_connection() {
-    // RFC 9113 §6.5: "A SETTINGS frame with a length other than a multiple of 6 octets MUST be treated as a connection error
-    // (Section 5.4.1) of type FRAME_SIZE_ERROR."
+    // RFC 9113 §6.5: "A SETTINGS frame with a length other than a multiple of 6 octets MUST be
+    // treated as a connection error (Section 5.4.1) of type FRAME_SIZE_ERROR."
     for length in [1, 5, 7] {
         let mut peer = client();
         peer.send(wire::frame(0x4, 0, 0, vec![0; length]));
@@ -268,7 +272,8 @@ fn settings_of_a_broken_length_end_the_connection() {
 
 #[test]
 fn every_value_out_of_range_ends_the_connection() {
-    // RFC 9113 §6.5.2: each parameter says which values are connection errors; RFC 8441 §3 and RFC 9218 §2.1 do the same.
+    // RFC 9113 §6.5.2: each parameter says which values are connection errors; RFC 8441 §3 and RFC
+    // 9218 §2.1 do the same.
     for (id, values, violation) in [
         (0x2, &[2, 3, u32::MAX][..], Violation::EnablePushInvalid),
         (
@@ -317,8 +322,9 @@ fn every_value_at_the_edge_is_taken() {
             assert_eq!(peer.expect_settings(), None, "{edge:?}");
         }
     }
-    // SETTINGS_ENABLE_PUSH: a client may say 1, a server must not: "A client MUST treat receipt of a SETTINGS frame with
-    // SETTINGS_ENABLE_PUSH set to 1 as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // SETTINGS_ENABLE_PUSH: a client may say 1, a server must not: "A client MUST treat receipt of
+    // a SETTINGS frame with SETTINGS_ENABLE_PUSH set to 1 as a connection error (Section 5.4.1) of
+    // type PROTOCOL_ERROR."
     let mut peer = client();
     peer.send(wire::settings(&[(0x2, 1)]));
     assert_eq!(peer.expect_settings(), None);
@@ -329,8 +335,8 @@ fn every_value_at_the_edge_is_taken() {
 
 #[test]
 fn unknown_settings_are_ignored() {
-    // RFC 9113 §6.5.2: "An endpoint that receives a SETTINGS frame with any unknown or unsupported identifier MUST ignore
-    // that setting."
+    // RFC 9113 §6.5.2: "An endpoint that receives a SETTINGS frame with any unknown or unsupported
+    // identifier MUST ignore that setting."
     let mut peer = client();
     let before = *peer.engine.peer_settings();
     peer.send(wire::settings(&[
@@ -346,8 +352,8 @@ fn unknown_settings_are_ignored() {
 
 #[test]
 fn values_are_processed_in_order() {
-    // RFC 9113 §6.5.3: "The values in the SETTINGS frame MUST be processed in the order they appear, with no other frame
-    // processing between values."
+    // RFC 9113 §6.5.3: "The values in the SETTINGS frame MUST be processed in the order they
+    // appear, with no other frame processing between values."
     let mut peer = client();
     peer.send_all([wire::settings(&[(0x4, 100), (0x4, 1)]), wire::get(1)]);
     assert_eq!(peer.expect_settings(), None);
@@ -359,16 +365,17 @@ fn values_are_processed_in_order() {
 
 #[test]
 fn our_settings_bind_the_peer_once_acknowledged() {
-    // RFC 9113 §6.5.3: "the sender of the altered settings can rely on the values from the oldest unacknowledged
-    // SETTINGS frame having been applied" once the acknowledgement is there: until then a stream's window is 65,535.
+    // RFC 9113 §6.5.3: "the sender of the altered settings can rely on the values from the oldest
+    // unacknowledged SETTINGS frame having been applied" once the acknowledgement is there: until
+    // then a stream's window is 65,535.
     let mut config = Config::server();
     fix_window(&mut config, 100);
     let mut peer = Peer::client_unborn(config);
-    peer.send_octets(wire::PREFACE);
+    peer.send_bytes(wire::PREFACE);
     peer.send_all([
         wire::settings(&[]),
         wire::post(1),
-        wire::data(1, octets(1000)),
+        wire::data(1, bytes(1000)),
     ]);
     peer.events.pop_front();
     peer.expect_request(1);
@@ -377,7 +384,7 @@ fn our_settings_bind_the_peer_once_acknowledged() {
     peer.send_all([
         wire::settings_ack(),
         wire::post(3),
-        wire::data(3, octets(100)),
+        wire::data(3, bytes(100)),
     ]);
     peer.expect_request(3);
     assert_eq!(peer.expect_body(3).0.len(), 100);
@@ -390,19 +397,20 @@ fn our_settings_bind_the_peer_once_acknowledged() {
 
 #[test]
 fn a_larger_window_of_ours_holds_once_acknowledged() {
-    // RFC 9113 §6.9.2: "When the value of SETTINGS_INITIAL_WINDOW_SIZE changes, a receiver MUST adjust the size of all
-    // stream flow-control windows that it maintains by the difference between the new value and the old value."
+    // RFC 9113 §6.9.2: "When the value of SETTINGS_INITIAL_WINDOW_SIZE changes, a receiver MUST
+    // adjust the size of all stream flow-control windows that it maintains by the difference
+    // between the new value and the old value."
     let mut config = Config::server();
     fix_window(&mut config, 100_000);
     let mut peer = Peer::client_unborn(config);
-    peer.send_octets(wire::PREFACE);
+    peer.send_bytes(wire::PREFACE);
     peer.send_all([wire::settings(&[]), wire::post(1), wire::settings_ack()]);
     for _ in 0..6 {
-        peer.send(wire::data(1, octets(16_384)));
+        peer.send(wire::data(1, bytes(16_384)));
     }
     peer.frames.clear();
     peer.events.clear();
-    peer.send(wire::data(1, octets(100_000 - 6 * 16_384)));
+    peer.send(wire::data(1, bytes(100_000 - 6 * 16_384)));
     assert_eq!(peer.expect_body(1).0.len(), 1696);
     peer.send(wire::data(1, "x"));
     peer.stream_error(1, Violation::DataOverStreamWindow);
@@ -410,14 +418,15 @@ fn a_larger_window_of_ours_holds_once_acknowledged() {
 
 #[test]
 fn settings_that_are_never_acknowledged_end_the_connection() {
-    // RFC 9113 §6.5.3: "If the sender of a SETTINGS frame does not receive an acknowledgment within a reasonable amount of
-    // time, it MAY issue a connection error (Section 5.4.1) of type SETTINGS_TIMEOUT."
+    // RFC 9113 §6.5.3: "If the sender of a SETTINGS frame does not receive an acknowledgment within
+    // a reasonable amount of time, it MAY issue a connection error (Section 5.4.1) of type
+    // SETTINGS_TIMEOUT."
     for mut peer in [
         Peer::client_unborn(Config::server()),
         Peer::server_unborn(Config::client()),
     ] {
         if peer.engine.role() == tidegate_proto::Role::Server {
-            peer.send_octets(wire::PREFACE);
+            peer.send_bytes(wire::PREFACE);
         }
         peer.send(wire::settings(&[]));
         peer.wait(secs(9));
@@ -432,8 +441,9 @@ fn settings_that_are_never_acknowledged_end_the_connection() {
 
 #[test]
 fn a_push_promise_reserves_a_stream() {
-    // RFC 9113 §6.6: "The PUSH_PROMISE frame includes the unsigned 31-bit identifier of the stream the endpoint plans to
-    // create along with a field section that provides additional context for the stream."
+    // RFC 9113 §6.6: "The PUSH_PROMISE frame includes the unsigned 31-bit identifier of the stream
+    // the endpoint plans to create along with a field section that provides additional context for
+    // the stream."
     let mut peer = pushing_server();
     peer.open_get();
     peer.send(wire::push_promise(1, 2, GET).padded(7));
@@ -456,14 +466,16 @@ fn a_push_promise_reserves_a_stream() {
 
 #[test]
 fn a_push_promise_that_was_not_asked_for_ends_the_connection() {
-    // RFC 9113 §6.6: "PUSH_PROMISE MUST NOT be sent if the SETTINGS_ENABLE_PUSH setting of the peer endpoint is set to 0. An
-    // endpoint that has set this setting and has received acknowledgment MUST treat the receipt of a PUSH_PROMISE frame as a
-    // connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §6.6: "PUSH_PROMISE MUST NOT be sent if the SETTINGS_ENABLE_PUSH setting of the peer
+    // endpoint is set to 0. An endpoint that has set this setting and has received acknowledgment
+    // MUST treat the receipt of a PUSH_PROMISE frame as a connection error (Section 5.4.1) of type
+    // PROTOCOL_ERROR."
     let mut peer = server();
     peer.open_get();
     peer.send(wire::push_promise(1, 2, GET));
     peer.connection_error(Violation::PushNotEnabled);
-    // Before the acknowledgement, the promise may have been under way: the stream is refused, no more.
+    // Before the acknowledgement, the promise may have been under way: the stream is refused, no
+    // more.
     let mut peer = Peer::server_unborn(Config::client());
     peer.open_get();
     peer.frames.clear();
@@ -480,8 +492,9 @@ fn a_push_promise_that_was_not_asked_for_ends_the_connection() {
 
 #[test]
 fn a_push_promise_on_the_wrong_stream_ends_the_connection() {
-    // RFC 9113 §6.6: "A receiver MUST treat the receipt of a PUSH_PROMISE on a stream that is neither "open" nor "half-closed
-    // (local)" as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §6.6: "A receiver MUST treat the receipt of a PUSH_PROMISE on a stream that is
+    // neither "open" nor "half-closed (local)" as a connection error (Section 5.4.1) of type
+    // PROTOCOL_ERROR."
     let idle = |peer: &mut Peer| peer.send(wire::push_promise(3, 2, GET));
     let closed = |peer: &mut Peer| {
         peer.send_all([
@@ -511,8 +524,9 @@ fn a_push_promise_on_the_wrong_stream_ends_the_connection() {
 
 #[test]
 fn a_promise_that_crosses_our_reset_is_declined() {
-    // RFC 9113 §6.6: "an endpoint that has sent RST_STREAM on the associated stream MUST handle PUSH_PROMISE frames that
-    // might have been created before the RST_STREAM frame is received and processed."
+    // RFC 9113 §6.6: "an endpoint that has sent RST_STREAM on the associated stream MUST handle
+    // PUSH_PROMISE frames that might have been created before the RST_STREAM frame is received and
+    // processed."
     let mut peer = pushing_server();
     peer.open_get();
     peer.stream(1, |stream| stream.reset(ErrorCode::CANCEL));
@@ -526,9 +540,10 @@ fn a_promise_that_crosses_our_reset_is_declined() {
 
 #[test]
 fn a_promised_stream_must_be_idle() {
-    // RFC 9113 §6.6: "A receiver MUST treat the receipt of a PUSH_PROMISE that promises an illegal stream identifier … as a
-    // connection error (Section 5.4.1) of type PROTOCOL_ERROR. Note that an illegal stream identifier is an identifier for a
-    // stream that is not currently in the "idle" state."
+    // RFC 9113 §6.6: "A receiver MUST treat the receipt of a PUSH_PROMISE that promises an illegal
+    // stream identifier … as a connection error (Section 5.4.1) of type PROTOCOL_ERROR. Note that
+    // an illegal stream identifier is an identifier for a stream that is not currently in the
+    // "idle" state."
     let mut peer = pushing_server();
     peer.open_get();
     peer.send_all([wire::push_promise(1, 2, GET), wire::push_promise(1, 2, GET)]);
@@ -545,8 +560,8 @@ fn a_promised_stream_must_be_idle() {
 
 #[test]
 fn a_ping_is_answered_with_its_payload() {
-    // RFC 9113 §6.7: "Receivers of a PING frame that does not include an ACK flag MUST send a PING frame with the ACK flag set
-    // in response, with an identical frame payload."
+    // RFC 9113 §6.7: "Receivers of a PING frame that does not include an ACK flag MUST send a PING
+    // frame with the ACK flag set in response, with an identical frame payload."
     for mut peer in [client(), server()] {
         peer.send_all([
             wire::ping(b"\0\x01\x02\x03\xfc\xfd\xfe\xff"),
@@ -574,7 +589,7 @@ fn a_ping_is_answered_though_data_waits() {
     // RFC 9113 §6.7: "PING responses SHOULD be given higher priority than any other frame."
     let mut peer = client();
     peer.send(wire::get(1));
-    peer.respond(1, 200, octets(1 << 20));
+    peer.respond(1, 200, bytes(1 << 20));
     assert_eq!(peer.take_body(1).0.len(), 65_535);
     peer.expect_head(1);
     peer.send(wire::ping(b"hurry up"));
@@ -591,13 +606,14 @@ fn a_ping_is_answered_though_data_waits() {
 
 #[test]
 fn a_ping_on_a_stream_or_of_the_wrong_length_ends_the_connection() {
-    // RFC 9113 §6.7: "If a PING frame is received with a Stream Identifier field value other than 0x00, the recipient MUST
-    // respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §6.7: "If a PING frame is received with a Stream Identifier field value other than
+    // 0x00, the recipient MUST respond with a connection error (Section 5.4.1) of type
+    // PROTOCOL_ERROR."
     let mut peer = client();
     peer.send(wire::frame(0x6, 0, 1, [0; 8]));
     peer.connection_error(Violation::PingOnStream);
-    // "Receipt of a PING frame with a length field value other than 8 MUST be treated as a connection error (Section 5.4.1)
-    // of type FRAME_SIZE_ERROR."
+    // "Receipt of a PING frame with a length field value other than 8 MUST be treated as a
+    // connection error (Section 5.4.1) of type FRAME_SIZE_ERROR."
     for length in [0, 6, 7, 9] {
         let mut peer = client();
         peer.send(wire::frame(0x6, 0, 0, vec![0; length]));
@@ -609,8 +625,8 @@ fn a_ping_on_a_stream_or_of_the_wrong_length_ends_the_connection() {
 
 #[test]
 fn goaway_on_a_stream_or_too_short_ends_the_connection() {
-    // RFC 9113 §6.8: "An endpoint MUST treat a GOAWAY frame with a stream identifier other than 0x00 as a connection error
-    // (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §6.8: "An endpoint MUST treat a GOAWAY frame with a stream identifier other than
+    // 0x00 as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     let mut peer = client();
     peer.send(wire::frame(0x7, 0, 1, [0; 8]));
     peer.connection_error(Violation::GoAwayOnStream);
@@ -621,10 +637,10 @@ fn goaway_on_a_stream_or_too_short_ends_the_connection() {
 
 #[test]
 fn a_server_ends_gracefully_in_two_steps() {
-    // RFC 9113 §6.8: "A server that is attempting to gracefully shut down a connection SHOULD send an initial GOAWAY
-    // frame with the last stream identifier set to 2^31-1 and a NO_ERROR code." "After allowing time for any
-    // in-flight stream creation (at least one round-trip time), the server MAY send another GOAWAY frame with an
-    // updated last stream identifier."
+    // RFC 9113 §6.8: "A server that is attempting to gracefully shut down a connection SHOULD send
+    // an initial GOAWAY frame with the last stream identifier set to 2^31-1 and a NO_ERROR code."
+    // "After allowing time for any in-flight stream creation (at least one round-trip time), the
+    // server MAY send another GOAWAY frame with an updated last stream identifier."
     let mut peer = client();
     peer.send(wire::get(1));
     peer.expect_request(1);
@@ -639,8 +655,8 @@ fn a_server_ends_gracefully_in_two_steps() {
     peer.expect_request(3);
     peer.send(wire::ping_ack(&payload));
     assert_eq!(peer.expect_goaway(ErrorCode::NO_ERROR), 3);
-    // What comes after the second is ignored: "the sender can discard frames for streams initiated by the receiver
-    // with identifiers higher than the identified last stream."
+    // What comes after the second is ignored: "the sender can discard frames for streams initiated
+    // by the receiver with identifiers higher than the identified last stream."
     peer.send_all([
         wire::post(5),
         wire::data(5, "x"),
@@ -664,8 +680,8 @@ fn a_server_ends_gracefully_in_two_steps() {
 
 #[test]
 fn a_goaway_that_says_nothing_new_is_told_once() {
-    // RFC 9113 §6.8: "An endpoint MAY send multiple GOAWAY frames if circumstances change." If they don't, there is nothing to
-    // look through.
+    // RFC 9113 §6.8: "An endpoint MAY send multiple GOAWAY frames if circumstances change." If they
+    // don't, there is nothing to look through.
     let mut peer = server();
     peer.open_get();
     for _ in 0..3 {
@@ -700,7 +716,8 @@ fn the_second_goaway_does_not_wait_for_ever() {
 
 #[test]
 fn a_graceful_end_has_a_deadline() {
-    // RFC 9113 §6.8: "An endpoint MAY send multiple GOAWAY frames if circumstances change"; we wait for 30 seconds.
+    // RFC 9113 §6.8: "An endpoint MAY send multiple GOAWAY frames if circumstances change"; we wait
+    // for 30 seconds.
     let mut peer = client();
     peer.send(wire::get(1));
     peer.events.clear();
@@ -737,7 +754,8 @@ fn a_client_ends_gracefully() {
 
 #[test]
 fn an_idle_connection_ends_at_once() {
-    // RFC 9113 §6.8: a client with nothing under way has nothing to wait for; a server waits for the round trip.
+    // RFC 9113 §6.8: a client with nothing under way has nothing to wait for; a server waits for
+    // the round trip.
     let mut peer = server();
     let now = peer.now;
     peer.engine.shut_down(now);
@@ -754,8 +772,9 @@ fn an_idle_connection_ends_at_once() {
 
 #[test]
 fn requests_above_the_peers_last_can_be_retried() {
-    // RFC 9113 §6.8: "If the receiver of the GOAWAY has sent data on streams with a higher stream identifier than what is
-    // indicated in the GOAWAY frame, those streams are not or will not be processed."
+    // RFC 9113 §6.8: "If the receiver of the GOAWAY has sent data on streams with a higher stream
+    // identifier than what is indicated in the GOAWAY frame, those streams are not or will not be
+    // processed."
     let mut peer = server();
     assert_eq!(
         [peer.open_get(), peer.open_get(), peer.open_get()],
@@ -793,8 +812,9 @@ fn requests_above_the_peers_last_can_be_retried() {
 
 #[test]
 fn a_server_finishes_what_it_has_when_the_client_goes() {
-    // RFC 9113 §6.8: "Activity on streams numbered lower than or equal to the last stream identifier might still complete
-    // successfully." A client's GOAWAY names pushes; its own requests are still answered.
+    // RFC 9113 §6.8: "Activity on streams numbered lower than or equal to the last stream
+    // identifier might still complete successfully." A client's GOAWAY names pushes; its own
+    // requests are still answered.
     let mut peer = client();
     peer.send_all([wire::get(1), wire::goaway(0, ErrorCode::NO_ERROR)]);
     peer.expect_request(1);
@@ -807,7 +827,8 @@ fn a_server_finishes_what_it_has_when_the_client_goes() {
 
 #[test]
 fn the_last_stream_of_goaway_never_increases() {
-    // RFC 9113 §6.8: "Endpoints MUST NOT increase the value they send in the last stream identifier".
+    // RFC 9113 §6.8: "Endpoints MUST NOT increase the value they send in the last stream
+    // identifier".
     let mut peer = server();
     peer.open_get();
     let no_error = ErrorCode::NO_ERROR;
@@ -824,8 +845,8 @@ fn the_last_stream_of_goaway_never_increases() {
 
 #[test]
 fn a_goaway_with_an_error_is_told_as_the_reason() {
-    // RFC 9113 §6.8: "The GOAWAY frame also contains a 32-bit error code (Section 7) that contains the reason for closing the
-    // connection."
+    // RFC 9113 §6.8: "The GOAWAY frame also contains a 32-bit error code (Section 7) that contains
+    // the reason for closing the connection."
     let why = |words: &'static [u8]| CloseReason::PeerError {
         code: ErrorCode::ENHANCE_YOUR_CALM,
         debug_data: Bytes::from_static(words),
@@ -848,9 +869,10 @@ fn a_goaway_with_an_error_is_told_as_the_reason() {
 
 #[test]
 fn a_window_update_of_0_is_an_error_where_it_belongs() {
-    // RFC 9113 §6.9: "A receiver MUST treat the receipt of a WINDOW_UPDATE frame with a flow-control window increment of 0 as
-    // a stream error (Section 5.4.2) of type PROTOCOL_ERROR; errors on the connection flow-control window MUST be treated as
-    // a connection error (Section 5.4.1)."
+    // RFC 9113 §6.9: "A receiver MUST treat the receipt of a WINDOW_UPDATE frame with a
+    // flow-control window increment of 0 as a stream error (Section 5.4.2) of type PROTOCOL_ERROR;
+    // errors on the connection flow-control window MUST be treated as a connection error (Section
+    // 5.4.1)."
     let mut peer = client();
     peer.send_all([wire::post(1), wire::window_update(1, 0)]);
     peer.stream_error(1, Violation::WindowUpdateOfZeroOnStream);
@@ -860,8 +882,8 @@ fn a_window_update_of_0_is_an_error_where_it_belongs() {
 
 #[test]
 fn a_window_update_of_the_wrong_length_ends_the_connection() {
-    // RFC 9113 §6.9: "A WINDOW_UPDATE frame with a length other than 4 octets MUST be treated as a connection error (Section
-    // 5.4.1) of type FRAME_SIZE_ERROR."
+    // RFC 9113 §6.9: "A WINDOW_UPDATE frame with a length other than 4 octets MUST be treated as a
+    // connection error (Section 5.4.1) of type FRAME_SIZE_ERROR."
     for (stream, length) in [(0, 3), (0, 5), (1, 0), (1, 8)] {
         let mut peer = client();
         peer.send_all([wire::post(1), wire::frame(0x8, 0, stream, vec![0; length])]);
@@ -871,10 +893,11 @@ fn a_window_update_of_the_wrong_length_ends_the_connection() {
 
 #[test]
 fn a_window_never_exceeds_its_maximum() {
-    // RFC 9113 §6.9.1: "A sender MUST NOT allow a flow-control window to exceed 2^31-1 octets. If a sender receives a
-    // WINDOW_UPDATE that causes a flow-control window to exceed this maximum, it MUST terminate either the stream or the
-    // connection, as appropriate. For streams, the sender sends a RST_STREAM with an error code of FLOW_CONTROL_ERROR; for
-    // the connection, a GOAWAY frame with an error code of FLOW_CONTROL_ERROR is sent."
+    // RFC 9113 §6.9.1: "A sender MUST NOT allow a flow-control window to exceed 2^31-1 octets. If a
+    // sender receives a WINDOW_UPDATE that causes a flow-control window to exceed this maximum, it
+    // MUST terminate either the stream or the connection, as appropriate. For streams, the sender
+    // sends a RST_STREAM with an error code of FLOW_CONTROL_ERROR; for the connection, a GOAWAY
+    // frame with an error code of FLOW_CONTROL_ERROR is sent."
     let to_the_top = 0x7fff_ffff - 65_535;
     let mut peer = client();
     peer.send_all([wire::post(1), wire::window_update(1, to_the_top)]);
@@ -893,8 +916,9 @@ fn a_window_never_exceeds_its_maximum() {
 
 #[test]
 fn settings_may_overflow_a_window_too() {
-    // RFC 9113 §6.9.2: "An endpoint MUST treat a change to SETTINGS_INITIAL_WINDOW_SIZE that causes any flow-control window to
-    // exceed the maximum size as a connection error (Section 5.4.1) of type FLOW_CONTROL_ERROR."
+    // RFC 9113 §6.9.2: "An endpoint MUST treat a change to SETTINGS_INITIAL_WINDOW_SIZE that causes
+    // any flow-control window to exceed the maximum size as a connection error (Section 5.4.1) of
+    // type FLOW_CONTROL_ERROR."
     let mut peer = client();
     peer.send_all([
         wire::post(1),
@@ -906,12 +930,12 @@ fn settings_may_overflow_a_window_too() {
 
 #[test]
 fn what_is_sent_stays_within_both_windows() {
-    // RFC 9113 §6.9.1: "The sender MUST NOT send a flow-controlled frame with a length that exceeds the space available in
-    // either of the flow-control windows advertised by the receiver."
+    // RFC 9113 §6.9.1: "The sender MUST NOT send a flow-controlled frame with a length that exceeds
+    // the space available in either of the flow-control windows advertised by the receiver."
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 50_000)]);
     peer.send_all([wire::get(1), wire::get(3)]);
-    peer.respond(1, 200, octets(60_000));
-    peer.respond(3, 200, octets(60_000));
+    peer.respond(1, 200, bytes(60_000));
+    peer.respond(3, 200, bytes(60_000));
     let (one, three) = (peer.take_body(1), peer.take_body(3));
     assert_eq!(
         one.0.len() + three.0.len(),
@@ -929,10 +953,10 @@ fn what_is_sent_stays_within_both_windows() {
         wire::window_update(1, 10_000),
         wire::window_update(3, 9_999),
     ]);
-    assert_eq!(peer.take_body(1), (octets(10_000).to_vec(), true));
-    assert_eq!(peer.take_body(3), (octets(9_999).to_vec(), false));
+    assert_eq!(peer.take_body(1), (bytes(10_000).to_vec(), true));
+    assert_eq!(peer.take_body(3), (bytes(9_999).to_vec(), false));
     peer.send(wire::window_update(3, 1));
-    assert_eq!(peer.take_body(3), (octets(1).to_vec(), true));
+    assert_eq!(peer.take_body(3), (bytes(1).to_vec(), true));
     peer.frames.clear();
     peer.expect_alive();
 }
@@ -942,21 +966,21 @@ fn a_request_body_stays_within_both_windows_too() {
     // RFC 9113 §6.9.1, as above, for the client.
     let mut peer = Peer::server_with(Config::client(), &[(0x4, 10)]);
     let head = RequestHead::new("POST", "https", "localhost", "/");
-    peer.open(&head, Body::Full(octets(25)));
+    peer.open(&head, Body::Full(bytes(25)));
     peer.expect_head(1);
-    assert_eq!(peer.expect_data(1), (octets(10), false));
+    assert_eq!(peer.expect_data(1), (bytes(10), false));
     peer.expect_silence();
     peer.send(wire::window_update(1, 10));
-    assert_eq!(peer.expect_data(1), (octets(10), false));
+    assert_eq!(peer.expect_data(1), (bytes(10), false));
     peer.send(wire::settings(&[(0x4, 15)]));
     assert_eq!(peer.expect_settings(), None);
-    assert_eq!(peer.expect_data(1), (octets(5), true));
+    assert_eq!(peer.expect_data(1), (bytes(5), true));
 }
 
 #[test]
 fn an_empty_end_needs_no_window() {
-    // RFC 9113 §6.9.1: "Frames with zero length with the END_STREAM flag set (that is, an empty DATA frame) MAY be sent if
-    // there is no available space in either flow-control window."
+    // RFC 9113 §6.9.1: "Frames with zero length with the END_STREAM flag set (that is, an empty
+    // DATA frame) MAY be sent if there is no available space in either flow-control window."
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 0)]);
     peer.send(wire::get(1));
     respond_streaming(&mut peer, 1);
@@ -971,8 +995,8 @@ fn an_empty_end_needs_no_window() {
 
 #[test]
 fn trailers_need_no_window() {
-    // RFC 9113 §5.2.1: "only DATA frames are subject to flow control; all other frame types do not consume space in
-    // the advertised flow-control window."
+    // RFC 9113 §5.2.1: "only DATA frames are subject to flow control; all other frame types do not
+    // consume space in the advertised flow-control window."
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 0)]);
     peer.send(wire::get(1));
     respond_streaming(&mut peer, 1);
@@ -985,8 +1009,9 @@ fn trailers_need_no_window() {
 }
 
 #[test]
-fn a_window_of_1_lets_1_octet_through() {
-    // RFC 9113 §6.9.2: a client sets SETTINGS_INITIAL_WINDOW_SIZE to what it likes, before or behind its requests.
+fn a_window_of_1_lets_1_byte_through() {
+    // RFC 9113 §6.9.2: a client sets SETTINGS_INITIAL_WINDOW_SIZE to what it likes, before or
+    // behind its requests.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 1)]);
     peer.send(wire::get(1));
     peer.respond(1, 200, "ab");
@@ -1000,9 +1025,10 @@ fn a_window_of_1_lets_1_octet_through() {
 
 #[test]
 fn a_window_may_become_negative() {
-    // RFC 9113 §6.9.2: "A change to SETTINGS_INITIAL_WINDOW_SIZE can cause the available space in a flow-control window to
-    // become negative. A sender MUST track the negative flow-control window and MUST NOT send new flow-controlled frames
-    // until it receives WINDOW_UPDATE frames that cause the flow-control window to become positive."
+    // RFC 9113 §6.9.2: "A change to SETTINGS_INITIAL_WINDOW_SIZE can cause the available space in a
+    // flow-control window to become negative. A sender MUST track the negative flow-control window
+    // and MUST NOT send new flow-controlled frames until it receives WINDOW_UPDATE frames that
+    // cause the flow-control window to become positive."
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 3)]);
     peer.send(wire::get(1));
     peer.respond(1, 200, "abcdef");
@@ -1023,7 +1049,7 @@ fn settings_do_not_touch_the_connections_window() {
     // RFC 9113 §6.9.2: "A SETTINGS frame cannot alter the connection flow-control window."
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 1 << 20)]);
     peer.send(wire::get(1));
-    peer.respond(1, 200, octets(100_000));
+    peer.respond(1, 200, bytes(100_000));
     assert_eq!(peer.take_body(1).0.len(), 65_535);
     peer.send(wire::settings(&[(0x4, 1 << 21)]));
     assert_eq!(peer.take_body(1).0.len(), 0);
@@ -1031,14 +1057,14 @@ fn settings_do_not_touch_the_connections_window() {
 
 #[test]
 fn credit_comes_back_when_the_owner_consumes() {
-    // RFC 9113 §6.9: the receiver of DATA sends WINDOW_UPDATE "as it consumes data and frees up space in flow-control
-    // windows."
+    // RFC 9113 §6.9: the receiver of DATA sends WINDOW_UPDATE "as it consumes data and frees up
+    // space in flow-control windows."
     let mut peer = client_of_window(65_535);
     peer.send(wire::post(1));
     // One more stream would find as much on the connection.
     assert_eq!(peer.take_window_updates(0), 0);
     for _ in 0..3 {
-        peer.send(wire::data(1, octets(16_384)));
+        peer.send(wire::data(1, bytes(16_384)));
     }
     assert_eq!(peer.take_window_updates(1), 0, "nothing is consumed yet");
     assert_eq!(unconsumed(&mut peer, 1), 49_152);
@@ -1056,17 +1082,17 @@ fn credit_comes_back_when_the_owner_consumes() {
 
 #[test]
 fn the_connections_credit_does_not_wait_for_owners() {
-    // RFC 9113 §5.2.2: "Flow control SHOULD NOT be used to […] the receiver of data" in a way that lets one stream stall the
-    // others: what nobody consumes costs the others nothing.
+    // RFC 9113 §5.2.2: "Flow control SHOULD NOT be used to […] the receiver of data" in a way that
+    // lets one stream stall the others: what nobody consumes costs the others nothing.
     let mut peer = client();
     peer.send(wire::post(1));
-    peer.send(wire::data(1, octets(8192)));
+    peer.send(wire::data(1, bytes(8192)));
     assert_eq!(peer.take_window_updates(1), (256 << 10) - 65_535);
     let mut window = 65_535 - 8192 + peer.take_window_updates(0);
     let mut left = (256 << 10) - 8192;
     while left > 0 {
         let len = left.min(16_384);
-        peer.send(wire::data(1, octets(len)));
+        peer.send(wire::data(1, bytes(len)));
         left -= len;
         window = window + peer.take_window_updates(0) - len as u64;
         assert!(window >= 32_767, "a stream to come finds {window}");
@@ -1074,7 +1100,7 @@ fn the_connections_credit_does_not_wait_for_owners() {
     assert_eq!(peer.take_window_updates(1), 0);
     // The stalled stream holds its own window and nothing else.
     for id in [3, 5, 7] {
-        peer.send_all([wire::post(id), wire::data(id, octets(8192))]);
+        peer.send_all([wire::post(id), wire::data(id, bytes(8192))]);
         assert_eq!(peer.take_window_updates(id), (256 << 10) - 65_535);
         window = window + peer.take_window_updates(0) - 8192;
     }
@@ -1084,8 +1110,8 @@ fn the_connections_credit_does_not_wait_for_owners() {
 
 #[test]
 fn padding_is_given_back_at_once() {
-    // RFC 9113 §6.1: "The entire DATA frame payload is included in flow control, including the Pad Length and Padding fields
-    // if present."
+    // RFC 9113 §6.1: "The entire DATA frame payload is included in flow control, including the Pad
+    // Length and Padding fields if present."
     let mut peer = client_of_window(65_535);
     peer.send(wire::post(1));
     peer.frames.clear();
@@ -1093,7 +1119,7 @@ fn padding_is_given_back_at_once() {
         peer.send(wire::data(1, "x").padded(255));
     }
     let (stream, connection) = (peer.take_window_updates(1), peer.take_window_updates(0));
-    // 256 octets of each frame are padding; what comes back comes at each half window.
+    // 256 bytes of each frame are padding; what comes back comes at each half window.
     assert!((32_768..=200 * 256).contains(&stream), "{stream}");
     assert!(connection >= 32_768, "{connection}");
     peer.expect_alive();
@@ -1101,13 +1127,14 @@ fn padding_is_given_back_at_once() {
 
 #[test]
 fn credit_for_dead_streams_comes_back() {
-    // RFC 9113 §6.9: "A receiver that receives a flow-controlled frame MUST always account for its contribution against the
-    // connection flow-control window, unless the receiver treats this as a connection error (Section 5.4.1)."
+    // RFC 9113 §6.9: "A receiver that receives a flow-controlled frame MUST always account for its
+    // contribution against the connection flow-control window, unless the receiver treats this as a
+    // connection error (Section 5.4.1)."
     let mut peer = client_of_window(65_535);
     let mut window = 65_535;
     let send_40k = |peer: &mut Peer, id, window: &mut u64| {
         for _ in 0..40 {
-            peer.send(wire::data(id, octets(1024)));
+            peer.send(wire::data(id, bytes(1024)));
             *window = *window + peer.take_window_updates(0) - 1024;
             assert!(*window >= 32_767, "{window}");
         }
@@ -1116,7 +1143,7 @@ fn credit_for_dead_streams_comes_back() {
     peer.send(wire::post(1));
     peer.stream(1, |stream| stream.reset(ErrorCode::CANCEL));
     send_40k(&mut peer, 1, &mut window);
-    // By the peer, with octets that nobody has consumed.
+    // By the peer, with bytes that nobody has consumed.
     peer.send(wire::post(3));
     send_40k(&mut peer, 3, &mut window);
     assert_eq!(peer.engine.receive_credit().unconsumed, 40 * 1024);
@@ -1141,12 +1168,13 @@ fn credit_for_dead_streams_comes_back() {
 
 #[test]
 fn a_held_stream_holds_no_credit() {
-    // RFC 9113 §6.9, as above: the owner that has not let go of a reset stream does not block the others.
+    // RFC 9113 §6.9, as above: the owner that has not let go of a reset stream does not block the
+    // others.
     let mut peer = client_of_window(65_535);
     peer.hold_resets();
     peer.send(wire::post(1));
     for _ in 0..40 {
-        peer.send(wire::data(1, octets(1024)));
+        peer.send(wire::data(1, bytes(1024)));
     }
     peer.send(wire::rst_stream(1, ErrorCode::CANCEL));
     let credit = peer.engine.receive_credit();
@@ -1161,16 +1189,16 @@ fn a_held_stream_holds_no_credit() {
 
 #[test]
 fn a_peer_that_overruns_a_window_is_told_so() {
-    // RFC 9113 §6.9.1: "A receiver MAY respond with a stream error (Section 5.4.2) or connection error (Section 5.4.1) of type
-    // FLOW_CONTROL_ERROR if it is unable to accept a frame."
+    // RFC 9113 §6.9.1: "A receiver MAY respond with a stream error (Section 5.4.2) or connection
+    // error (Section 5.4.1) of type FLOW_CONTROL_ERROR if it is unable to accept a frame."
     let mut peer = client_of_window(1000);
-    peer.send_all([wire::post(1), wire::data(1, octets(1000))]);
+    peer.send_all([wire::post(1), wire::data(1, bytes(1000))]);
     peer.expect_request(1);
     peer.expect_body(1);
     peer.send(wire::data(1, "x"));
     peer.stream_error(1, Violation::DataOverStreamWindow);
     // Padding counts.
-    peer.send_all([wire::post(3), wire::data(3, octets(1000)).padded(0)]);
+    peer.send_all([wire::post(3), wire::data(3, bytes(1000)).padded(0)]);
     peer.expect_request(3);
     peer.stream_error(3, Violation::DataOverStreamWindow);
     // For a client too.
@@ -1179,7 +1207,7 @@ fn a_peer_that_overruns_a_window_is_told_so() {
     peer.frames.clear();
     peer.send_all([
         wire::headers(1, &[(":status", "200")]),
-        wire::data(1, octets(11)),
+        wire::data(1, bytes(11)),
     ]);
     peer.expect_response(1);
     peer.stream_error(1, Violation::DataOverStreamWindow);
@@ -1187,8 +1215,8 @@ fn a_peer_that_overruns_a_window_is_told_so() {
 
 #[test]
 fn an_idle_connection_promises_what_the_protocol_does() {
-    // RFC 9113 §6.9.2: "The connection flow-control window can only be changed using WINDOW_UPDATE frames." It is, when a body
-    // is to come.
+    // RFC 9113 §6.9.2: "The connection flow-control window can only be changed using WINDOW_UPDATE
+    // frames." It is, when a body is to come.
     for mut peer in [
         Peer::client_unborn(Config::server()),
         Peer::server_unborn(Config::client()),
@@ -1205,13 +1233,14 @@ fn an_idle_connection_promises_what_the_protocol_does() {
     let mut peer = client();
     peer.send(wire::get(1));
     let small = wire::with(wire::POST, &[("content-length", "1000")]);
-    peer.send_all([wire::headers(3, &small), wire::data(3, octets(1000)).end()]);
+    peer.send_all([wire::headers(3, &small), wire::data(3, bytes(1000)).end()]);
     peer.stream(3, |stream| stream.consume(1000));
     assert_eq!(
         (peer.take_window_updates(3), peer.take_window_updates(0)),
         (0, 0)
     );
-    // Every response may have one. A client says so along with its requests, once for all of a turn.
+    // Every response may have one. A client says so along with its requests, once for all of a
+    // turn.
     let mut peer = server();
     for _ in 0..3 {
         peer.engine
@@ -1230,18 +1259,19 @@ fn a_body_is_given_window_when_it_really_comes() {
     let first = u64::from(256u32 << 10) - 65_535;
     // A head lends nothing, and the first bytes of a body don't either.
     let mut peer = client();
-    peer.send_all([wire::post(1), wire::data(1, octets(8191))]);
+    peer.send_all([wire::post(1), wire::data(1, bytes(8191))]);
     assert_eq!(peer.take_window_updates(1), 0);
     // Of unknown length: for one it asks, and the connection along with it.
-    peer.send(wire::data(1, octets(1)));
+    peer.send(wire::data(1, bytes(1)));
     assert_eq!(peer.take_window_updates(1), first);
     assert_eq!(peer.take_window_updates(0), first + 65_536);
-    // Of a length that the window holds: nothing. Of another: no more than that, and some for padding.
-    let length = |octets: &'static str| wire::with(wire::POST, &[("content-length", octets)]);
+    // Of a length that the window holds: nothing. Of another: no more than that, and some for
+    // padding.
+    let length = |bytes: &'static str| wire::with(wire::POST, &[("content-length", bytes)]);
     peer.send(wire::headers(3, &length("61000")));
     assert_eq!(peer.take_window_updates(3), 0);
     peer.send(wire::headers(5, &length("100000")));
-    peer.send(wire::data(5, octets(8192)));
+    peer.send(wire::data(5, bytes(8192)));
     let left = 100_000 - 8192;
     assert_eq!(
         peer.take_window_updates(5),
@@ -1268,11 +1298,11 @@ fn a_window_grows_with_what_a_round_trip_brings() {
     peer.send(wire::post(1));
     let receive = |peer: &mut Peer, count: usize| {
         for _ in 0..count {
-            peer.send(wire::data(1, octets(16_384)));
+            peer.send(wire::data(1, bytes(16_384)));
             peer.stream(1, |stream| stream.consume(16_384));
         }
     };
-    peer.send(wire::data(1, octets(8192)));
+    peer.send(wire::data(1, bytes(8192)));
     peer.stream(1, |stream| stream.consume(8192));
     assert_eq!(peer.take_window_updates(1), (256 << 10) - 65_535);
     // Without a round-trip time: credit at each half, and nothing more.
@@ -1301,20 +1331,20 @@ fn a_window_grows_with_what_a_round_trip_brings() {
 #[test]
 fn an_owner_may_keep_a_window_small() {
     let mut peer = client();
-    peer.send_all([wire::post(1), wire::data(1, octets(8192))]);
+    peer.send_all([wire::post(1), wire::data(1, bytes(8192))]);
     peer.stream(1, |stream| stream.consume(8192));
     peer.take_window_updates(1);
     peer.stream(1, |stream| stream.limit_window(300 << 10));
     peer.engine
         .observe_rtt(std::time::Duration::from_millis(100));
     for _ in 0..5 {
-        peer.send(wire::data(1, octets(16_384)));
+        peer.send(wire::data(1, bytes(16_384)));
         peer.stream(1, |stream| stream.consume(16_384));
     }
     // Up to the limit: 44 KiB more than the 256 KiB that every body gets, and what was consumed.
     assert_eq!(peer.take_window_updates(1), (44 << 10) + 8192 + 4 * 16_384);
     for _ in 0..100 {
-        peer.send(wire::data(1, octets(16_384)));
+        peer.send(wire::data(1, bytes(16_384)));
         peer.stream(1, |stream| stream.consume(16_384));
     }
     assert_eq!(peer.engine.stats().windows_grown, 2);
@@ -1324,8 +1354,9 @@ fn an_owner_may_keep_a_window_small() {
 
 #[test]
 fn continuations_carry_a_block_on() {
-    // RFC 9113 §6.10: "Any number of CONTINUATION frames can be sent, as long as the preceding frame is on the same stream and
-    // is a HEADERS, PUSH_PROMISE, or CONTINUATION frame without the END_HEADERS flag set."
+    // RFC 9113 §6.10: "Any number of CONTINUATION frames can be sent, as long as the preceding
+    // frame is on the same stream and is a HEADERS, PUSH_PROMISE, or CONTINUATION frame without the
+    // END_HEADERS flag set."
     let block = wire::block(GET);
     let mut peer = client();
     peer.send_all([
@@ -1359,9 +1390,9 @@ fn continuations_carry_a_block_on() {
 
 #[test]
 fn a_continuation_of_nothing_ends_the_connection() {
-    // RFC 9113 §6.10: "A CONTINUATION frame MUST be preceded by a HEADERS, PUSH_PROMISE or CONTINUATION frame without the
-    // END_HEADERS flag set. A recipient that observes violation of this rule MUST respond with a connection error (Section
-    // 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §6.10: "A CONTINUATION frame MUST be preceded by a HEADERS, PUSH_PROMISE or
+    // CONTINUATION frame without the END_HEADERS flag set. A recipient that observes violation of
+    // this rule MUST respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     let (get, post) = (wire::get(1), wire::post(1));
     let continuation = wire::continuation(1, wire::block(&[("a", "b")]));
     for before in [
@@ -1374,8 +1405,8 @@ fn a_continuation_of_nothing_ends_the_connection() {
         peer.send(continuation.clone());
         peer.connection_error(Violation::ContinuationWithoutHeaders);
     }
-    // "If a CONTINUATION frame is received with a Stream Identifier field of 0x00, the recipient MUST respond with a
-    // connection error (Section 5.4.1) of type PROTOCOL_ERROR."
+    // "If a CONTINUATION frame is received with a Stream Identifier field of 0x00, the recipient
+    // MUST respond with a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     let mut peer = client();
     peer.send_all([wire::get(1).unfinished(), wire::continuation(0, [])]);
     peer.connection_error(Violation::ContinuationOnStreamZero);

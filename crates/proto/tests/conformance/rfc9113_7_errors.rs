@@ -8,8 +8,8 @@ use crate::support::{client, server};
 
 #[test]
 fn unknown_codes_change_nothing() {
-    // RFC 9113 §7: "Unknown or unsupported error codes MUST NOT trigger any special behavior. These MAY be treated by an
-    // implementation as being equivalent to INTERNAL_ERROR."
+    // RFC 9113 §7: "Unknown or unsupported error codes MUST NOT trigger any special behavior. These
+    // MAY be treated by an implementation as being equivalent to INTERNAL_ERROR."
     let code = ErrorCode(0xdead_beef);
     let mut peer = client();
     peer.send_all([wire::get(1), wire::rst_stream(1, code)]);

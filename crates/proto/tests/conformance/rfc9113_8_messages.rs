@@ -10,7 +10,7 @@ use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire::{self, GET, POST, with};
 
 use crate::support::{
-    client, client_of, client_of_window, octets, pushing_server, resets, respond_streaming, server,
+    bytes, client, client_of, client_of_window, pushing_server, resets, respond_streaming, server,
     server_of,
 };
 
@@ -56,9 +56,9 @@ const OK: List<'static> = &[(":status", "200")];
 
 #[test]
 fn a_message_is_head_body_and_trailers() {
-    // RFC 9113 §8.1: a message is one HEADERS frame "containing the header section", "zero or more DATA frames
-    // containing the message content", "and", optionally, one HEADERS frame "containing the trailer section, if
-    // present".
+    // RFC 9113 §8.1: a message is one HEADERS frame "containing the header section", "zero or more
+    // DATA frames containing the message content", "and", optionally, one HEADERS frame "containing
+    // the trailer section, if present".
     let mut peer = client();
     peer.send_all([
         wire::post(1),
@@ -114,9 +114,10 @@ fn trailers_may_follow_the_head_at_once() {
 
 #[test]
 fn trailers_end_the_stream() {
-    // RFC 9113 §8.1: "An endpoint that receives a HEADERS frame without the END_STREAM flag set after receiving the HEADERS
-    // frame that opens a request or after receiving a final (non-informational) status code MUST treat the corresponding
-    // request or response as malformed".
+    // RFC 9113 §8.1: "An endpoint that receives a HEADERS frame without the END_STREAM flag set
+    // after receiving the HEADERS frame that opens a request or after receiving a final
+    // (non-informational) status code MUST treat the corresponding request or response as
+    // malformed".
     let mut peer = client();
     peer.send_all([
         wire::post(1),
@@ -133,8 +134,9 @@ fn trailers_end_the_stream() {
 
 #[test]
 fn trailers_have_no_pseudo_fields_and_no_forbidden_ones() {
-    // RFC 9113 §8.1: "Trailers MUST NOT include pseudo-header fields (Section 8.3). An endpoint that receives pseudo-header
-    // fields in trailers MUST treat the request or response as malformed".
+    // RFC 9113 §8.1: "Trailers MUST NOT include pseudo-header fields (Section 8.3). An endpoint
+    // that receives pseudo-header fields in trailers MUST treat the request or response as
+    // malformed".
     for (field, violation) in [
         ((":method", "POST"), Violation::PseudoFieldInTrailers),
         ((":status", "200"), Violation::PseudoFieldInTrailers),
@@ -157,8 +159,8 @@ fn trailers_have_no_pseudo_fields_and_no_forbidden_ones() {
 
 #[test]
 fn interim_responses_come_before_the_final_one() {
-    // RFC 9113 §8.1: "For a response only, a server MAY send any number of interim responses before the HEADERS frame
-    // containing a final response."
+    // RFC 9113 §8.1: "For a response only, a server MAY send any number of interim responses before
+    // the HEADERS frame containing a final response."
     let mut peer = asked("GET");
     peer.send_all([
         wire::headers(1, &[(":status", "100")]),
@@ -179,7 +181,8 @@ fn interim_responses_come_before_the_final_one() {
 
 #[test]
 fn an_interim_response_does_not_end_the_stream() {
-    // RFC 9113 §8.1: "A HEADERS frame with the END_STREAM flag set that carries an informational status code is malformed".
+    // RFC 9113 §8.1: "A HEADERS frame with the END_STREAM flag set that carries an informational
+    // status code is malformed".
     for status in ["100", "103"] {
         malformed_response(
             &[(":status", status)],
@@ -204,18 +207,20 @@ fn a_response_begins_with_its_head() {
 
 #[test]
 fn a_server_that_has_answered_may_ask_to_stop_the_request() {
-    // RFC 9113 §8.1: "a server MAY request that the client abort transmission of a request without error by sending a
-    // RST_STREAM with an error code of NO_ERROR after sending a complete response".
+    // RFC 9113 §8.1: "a server MAY request that the client abort transmission of a request without
+    // error by sending a RST_STREAM with an error code of NO_ERROR after sending a complete
+    // response".
     let mut peer = client_of_window(1000);
-    peer.send_all([wire::post(1), wire::data(1, octets(100))]);
+    peer.send_all([wire::post(1), wire::data(1, bytes(100))]);
     peer.respond(1, 413, "too much");
     peer.events.clear();
     assert_eq!(peer.expect_head(1).status(), 413);
     assert!(peer.expect_data(1).1);
-    // A megabyte is let pass and not told, so that the client gets to read the response; then it is asked to stop.
+    // A megabyte is let pass and not told, so that the client gets to read the response; then it is
+    // asked to stop.
     let mut passed = 0;
     while resets(&peer) == 0 {
-        peer.send(wire::data(1, octets(100)));
+        peer.send(wire::data(1, bytes(100)));
         passed += 100;
         assert!(passed < 2 << 20, "it is never asked to stop");
     }
@@ -242,8 +247,9 @@ fn a_server_that_has_answered_may_ask_to_stop_the_request() {
 
 #[test]
 fn the_rest_of_an_answered_request_is_let_pass() {
-    // RFC 9113 §8.1: "A server can send a complete response prior to the client sending an entire request if the response
-    // does not depend on any portion of the request that has not been sent and received."
+    // RFC 9113 §8.1: "A server can send a complete response prior to the client sending an entire
+    // request if the response does not depend on any portion of the request that has not been sent
+    // and received."
     let mut peer = client();
     peer.send_all([wire::post(1), wire::data(1, "beginning")]);
     peer.respond(1, 200, "");
@@ -259,8 +265,9 @@ fn the_rest_of_an_answered_request_is_let_pass() {
 
 #[test]
 fn a_malformed_request_is_answered_by_400_and_one_sentence() {
-    // RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to closing or resetting the stream."
-    // A reset without a word makes clients send the request again, and their users wait.
+    // RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to closing
+    // or resetting the stream." A reset without a word makes clients send the request again, and
+    // their users wait.
     for (fields, violation) in [
         (with(GET, &[("te", "gzip")]), Violation::TeNotTrailers),
         (
@@ -343,8 +350,8 @@ fn a_request_that_turns_out_malformed_is_answered_by_400_and_one_sentence() {
 
 #[test]
 fn a_sentence_needs_a_window_and_a_method_with_content() {
-    // RFC 9113 §6.9.1: "The sender MUST NOT send a flow-controlled frame with a length that exceeds the space available".
-    // RFC 9110 §9.3.2: in answer to HEAD, a server "MUST NOT send content".
+    // RFC 9113 §6.9.1: "The sender MUST NOT send a flow-controlled frame with a length that exceeds
+    // the space available". RFC 9110 §9.3.2: in answer to HEAD, a server "MUST NOT send content".
     let head = [&[(":method", "HEAD")], &GET[1..]].concat();
     for (window, request) in [(10, GET.to_vec()), (65_535, head)] {
         for end in [true, false] {
@@ -382,8 +389,9 @@ fn a_sentence_needs_a_window_and_a_method_with_content() {
 
 #[test]
 fn content_length_is_the_sum_of_data() {
-    // RFC 9113 §8.1.1: "A request or response is also malformed if the value of a content-length header field does not equal
-    // the sum of the DATA frame payload lengths that form the content, unless the message is defined as having no content."
+    // RFC 9113 §8.1.1: "A request or response is also malformed if the value of a content-length
+    // header field does not equal the sum of the DATA frame payload lengths that form the content,
+    // unless the message is defined as having no content."
     let length =
         |length: &'static str| wire::headers(1, &with(POST, &[("content-length", length)]));
     let trailers = || wire::headers(1, &[("a", "b")]).end();
@@ -427,7 +435,8 @@ fn content_length_is_the_sum_of_data() {
 
 #[test]
 fn content_length_of_a_response_holds_as_well() {
-    // RFC 9113 §8.1.1, as above; responses to HEAD and those of 204 and 304 are defined as having no content.
+    // RFC 9113 §8.1.1, as above; responses to HEAD and those of 204 and 304 are defined as having
+    // no content.
     let length =
         |status: &'static str| wire::headers(1, &[(":status", status), ("content-length", "4")]);
     for frames in [
@@ -458,8 +467,8 @@ fn content_length_of_a_response_holds_as_well() {
 
 #[test]
 fn a_response_without_content_has_none() {
-    // RFC 9110 §6.4.1: "Responses to the HEAD request method … never include content"; "All 1xx (Informational), 204 (No
-    // Content), and 304 (Not Modified) responses do not include content."
+    // RFC 9110 §6.4.1: "Responses to the HEAD request method … never include content"; "All 1xx
+    // (Informational), 204 (No Content), and 304 (Not Modified) responses do not include content."
     for (method, status) in [("HEAD", "200"), ("GET", "304"), ("GET", "204")] {
         let mut peer = asked(method);
         peer.send_all([
@@ -481,7 +490,7 @@ fn our_responses_without_content_have_none() {
         ("GET", 200, false),
     ];
     for (method, status, end) in responses {
-        for body in [Body::Full(octets(10)), Body::Stream] {
+        for body in [Body::Full(bytes(10)), Body::Stream] {
             let mut peer = client();
             peer.send(wire::headers(1, &[&[(":method", method)], &GET[1..]].concat()).end());
             peer.stream(1, |stream| {
@@ -530,7 +539,8 @@ fn content_length_is_a_number() {
 
 #[test]
 fn field_names_are_lower_case() {
-    // RFC 9113 §8.2: "Field names MUST be converted to lowercase when constructing an HTTP/2 message."
+    // RFC 9113 §8.2: "Field names MUST be converted to lowercase when constructing an HTTP/2
+    // message."
     for name in ["X-Test", "aCcept", "Z"] {
         malformed_request(&with(GET, &[(name, "x")]), Violation::FieldNameUppercase);
         malformed_response(&with(OK, &[(name, "x")]), Violation::FieldNameUppercase);
@@ -539,8 +549,9 @@ fn field_names_are_lower_case() {
 
 #[test]
 fn field_names_are_tokens() {
-    // RFC 9113 §8.2.1: "A field name MUST NOT contain characters in the ranges 0x00-0x20, 0x41-0x5a, or 0x7f-0xff (all ranges
-    // inclusive)", nor a colon but as the first of a pseudo-field.
+    // RFC 9113 §8.2.1: "A field name MUST NOT contain characters in the ranges 0x00-0x20,
+    // 0x41-0x5a, or 0x7f-0xff (all ranges inclusive)", nor a colon but as the first of a
+    // pseudo-field.
     for name in [
         "", "a b", "a\0", "a\r", "a\n", "a\t", "a\u{7f}", "é", "a:b", "a\"", "(a)",
     ] {
@@ -551,9 +562,9 @@ fn field_names_are_tokens() {
 
 #[test]
 fn field_values_smuggle_nothing() {
-    // RFC 9113 §8.2.1: "A field value MUST NOT contain the zero value (ASCII NUL, 0x00), line feed (ASCII LF, 0x0a), or
-    // carriage return (ASCII CR, 0x0d) at any position." "A field value MUST NOT start or end with an ASCII whitespace
-    // character (ASCII SP or HTAB, 0x20 or 0x09)."
+    // RFC 9113 §8.2.1: "A field value MUST NOT contain the zero value (ASCII NUL, 0x00), line feed
+    // (ASCII LF, 0x0a), or carriage return (ASCII CR, 0x0d) at any position." "A field value MUST
+    // NOT start or end with an ASCII whitespace character (ASCII SP or HTAB, 0x20 or 0x09)."
     let long = format!("{}\n{}", "a".repeat(50), "b".repeat(50));
     for value in [
         "\0",
@@ -580,8 +591,9 @@ fn field_values_smuggle_nothing() {
 
 #[test]
 fn there_are_no_connection_specific_fields() {
-    // RFC 9113 §8.2.2: "An endpoint MUST NOT generate an HTTP/2 message containing connection-specific header fields. …  Any
-    // message containing connection-specific header fields MUST be treated as malformed".
+    // RFC 9113 §8.2.2: "An endpoint MUST NOT generate an HTTP/2 message containing
+    // connection-specific header fields. … Any message containing connection-specific header fields
+    // MUST be treated as malformed".
     let fields = [
         ("connection", "keep-alive"),
         ("keep-alive", "timeout=5"),
@@ -597,8 +609,8 @@ fn there_are_no_connection_specific_fields() {
 
 #[test]
 fn te_says_trailers_or_nothing() {
-    // RFC 9113 §8.2.2: "The only exception to this is the TE header field, which MAY be present in an HTTP/2 request; when it
-    // is, it MUST NOT contain any value other than "trailers"."
+    // RFC 9113 §8.2.2: "The only exception to this is the TE header field, which MAY be present in
+    // an HTTP/2 request; when it is, it MUST NOT contain any value other than "trailers"."
     for value in ["gzip", "trailers, deflate", "trailers;q=0.5", ""] {
         malformed_request(&with(GET, &[("te", value)]), Violation::TeNotTrailers);
     }
@@ -613,8 +625,9 @@ fn te_says_trailers_or_nothing() {
 
 #[test]
 fn cookie_crumbs_are_one_cookie() {
-    // RFC 9113 §8.2.3: "If there are multiple Cookie header fields after decompression, these MUST be concatenated into a
-    // single octet string using the two-octet delimiter of 0x3b, 0x20 (the ASCII string "; ")".
+    // RFC 9113 §8.2.3: "If there are multiple Cookie header fields after decompression, these MUST
+    // be concatenated into a single octet string using the two-octet delimiter of 0x3b, 0x20 (the
+    // ASCII string "; ")".
     let mut peer = client();
     let crumbs = [
         ("cookie", "a=b"),
@@ -631,9 +644,9 @@ fn cookie_crumbs_are_one_cookie() {
 
 #[test]
 fn pseudo_fields_come_first() {
-    // RFC 9113 §8.3: "All pseudo-header fields MUST appear in a field block before all regular field lines. Any request or
-    // response that contains a pseudo-header field that appears in a field block after a regular field line MUST be treated
-    // as malformed".
+    // RFC 9113 §8.3: "All pseudo-header fields MUST appear in a field block before all regular
+    // field lines. Any request or response that contains a pseudo-header field that appears in a
+    // field block after a regular field line MUST be treated as malformed".
     malformed_request(
         &[&GET[..3], &[("x", "y")], &GET[3..]].concat(),
         Violation::PseudoFieldMisplaced,
@@ -646,10 +659,10 @@ fn pseudo_fields_come_first() {
 
 #[test]
 fn pseudo_fields_are_the_defined_ones() {
-    // RFC 9113 §8.3: "Pseudo-header fields are only valid in the context in which they are defined. Pseudo-header fields
-    // defined for requests MUST NOT appear in responses; pseudo-header fields defined for responses MUST NOT appear in
-    // requests." "Endpoints MUST treat a request or response that contains undefined or invalid pseudo-header fields as
-    // malformed".
+    // RFC 9113 §8.3: "Pseudo-header fields are only valid in the context in which they are defined.
+    // Pseudo-header fields defined for requests MUST NOT appear in responses; pseudo-header fields
+    // defined for responses MUST NOT appear in requests." "Endpoints MUST treat a request or
+    // response that contains undefined or invalid pseudo-header fields as malformed".
     for name in [":test", ":", ":Method", ":status", ":host"] {
         malformed_request(&with(&[(name, "200")], GET), Violation::PseudoFieldUnknown);
     }
@@ -667,8 +680,9 @@ fn pseudo_fields_are_the_defined_ones() {
 
 #[test]
 fn pseudo_fields_come_once() {
-    // RFC 9113 §8.3: "The same pseudo-header field name MUST NOT appear more than once in a field block. A field block for an
-    // HTTP request or response that contains a repeated pseudo-header field name MUST be treated as malformed".
+    // RFC 9113 §8.3: "The same pseudo-header field name MUST NOT appear more than once in a field
+    // block. A field block for an HTTP request or response that contains a repeated pseudo-header
+    // field name MUST be treated as malformed".
     for field in GET {
         malformed_request(&with(&[*field], GET), Violation::PseudoFieldRepeated);
     }
@@ -677,8 +691,8 @@ fn pseudo_fields_come_once() {
 
 #[test]
 fn a_request_has_method_scheme_and_path() {
-    // RFC 9113 §8.3.1: "All HTTP/2 requests MUST include exactly one valid value for the ":method", ":scheme", and ":path"
-    // pseudo-header fields, unless they are CONNECT requests".
+    // RFC 9113 §8.3.1: "All HTTP/2 requests MUST include exactly one valid value for the ":method",
+    // ":scheme", and ":path" pseudo-header fields, unless they are CONNECT requests".
     for missing in [":method", ":scheme", ":path"] {
         let rest: Vec<_> = GET
             .iter()
@@ -697,8 +711,8 @@ fn a_request_has_method_scheme_and_path() {
 
 #[test]
 fn an_authority_is_not_needed() {
-    // RFC 9113 §8.3.1: ":authority" is left out where "there is no authority information to convey"; then Host may
-    // say it.
+    // RFC 9113 §8.3.1: ":authority" is left out where "there is no authority information to
+    // convey"; then Host may say it.
     let mut peer = client();
     let pseudo = [GET[0], GET[1], GET[3]];
     peer.send(wire::headers(1, &pseudo).end());
@@ -709,8 +723,9 @@ fn an_authority_is_not_needed() {
 
 #[test]
 fn a_path_begins_with_a_slash() {
-    // RFC 9113 §8.3.1: "This pseudo-header field MUST NOT be empty for "http" or "https" URIs; "http" or "https" URIs that do
-    // not contain a path component MUST include a value of '/'." and '*' is for OPTIONS.
+    // RFC 9113 §8.3.1: "This pseudo-header field MUST NOT be empty for "http" or "https" URIs;
+    // "http" or "https" URIs that do not contain a path component MUST include a value of '/'." and
+    // '*' is for OPTIONS.
     let asking = |method, path| [(":method", method), GET[1], GET[2], (":path", path)];
     for (method, path) in [
         ("GET", ""),
@@ -735,7 +750,8 @@ fn a_path_begins_with_a_slash() {
         peer.send(wire::headers(1, &asking(method, path)).end());
         assert_eq!(peer.expect_request(1).0.path(), path);
     }
-    // RFC 3986 §2 makes URIs of ASCII. What isn't is taken as if it were percent-encoded, as other servers do.
+    // RFC 3986 §2 makes URIs of ASCII. What isn't is taken as if it were percent-encoded, as other
+    // servers do.
     let mut peer = client();
     peer.send(wire::headers(1, &asking("GET", "/ü?q=ö")).end());
     assert_eq!(peer.expect_request(1).0.path(), "/%C3%BC?q=%C3%B6");
@@ -744,8 +760,8 @@ fn a_path_begins_with_a_slash() {
 
 #[test]
 fn methods_schemes_and_authorities_are_well_formed() {
-    // RFC 9113 §8.3.1: "exactly one valid value"; ":authority" MUST NOT include the deprecated userinfo subcomponent for
-    // "http" or "https" schemed URIs.
+    // RFC 9113 §8.3.1: "exactly one valid value"; ":authority" MUST NOT include the deprecated
+    // userinfo subcomponent for "http" or "https" schemed URIs.
     for method in ["", "G T", "GET\0", "GÉT"] {
         let fields = [(":method", method), GET[1], GET[2], GET[3]];
         malformed_request(&fields, Violation::MethodInvalid);
@@ -776,8 +792,9 @@ fn methods_schemes_and_authorities_are_well_formed() {
 
 #[test]
 fn host_and_authority_agree() {
-    // RFC 9113 §8.3.1: "A server SHOULD treat a request as malformed if it contains a Host header field that identifies an
-    // entity that differs from the entity in the ":authority" pseudo-header field."
+    // RFC 9113 §8.3.1: "A server SHOULD treat a request as malformed if it contains a Host header
+    // field that identifies an entity that differs from the entity in the ":authority"
+    // pseudo-header field."
     malformed_request(
         &with(GET, &[("host", "example.org")]),
         Violation::HostContradictsAuthority,
@@ -793,8 +810,8 @@ fn host_and_authority_agree() {
 
 #[test]
 fn a_status_has_three_digits() {
-    // RFC 9113 §8.3.2: "For HTTP/2 responses, a single ":status" pseudo-header field is defined that carries the HTTP status
-    // code field"; RFC 9110 §15: three digits.
+    // RFC 9113 §8.3.2: "For HTTP/2 responses, a single ":status" pseudo-header field is defined
+    // that carries the HTTP status code field"; RFC 9110 §15: three digits.
     for status in ["", "20", "2000", "2x0", "099", "+20", " 200", "OK"] {
         malformed_response(&[(":status", status)], Violation::StatusInvalid);
     }
@@ -809,8 +826,8 @@ fn a_status_has_three_digits() {
 
 #[test]
 fn a_client_does_not_push() {
-    // RFC 9113 §8.4: "A client cannot push. Thus, servers MUST treat the receipt of a PUSH_PROMISE frame as a connection error
-    // (Section 5.4.1) of type PROTOCOL_ERROR."
+    // RFC 9113 §8.4: "A client cannot push. Thus, servers MUST treat the receipt of a PUSH_PROMISE
+    // frame as a connection error (Section 5.4.1) of type PROTOCOL_ERROR."
     for stream in [1, 3] {
         let mut peer = client();
         peer.send_all([wire::post(1), wire::push_promise(stream, 2, GET)]);
@@ -820,8 +837,9 @@ fn a_client_does_not_push() {
 
 #[test]
 fn a_server_promises_then_answers() {
-    // RFC 9113 §8.4.1: "The server SHOULD send PUSH_PROMISE (Section 6.6) frames prior to sending any frames that reference the
-    // promised responses." §8.4.2: "the server can begin delivering the pushed response as a response".
+    // RFC 9113 §8.4.1: "The server SHOULD send PUSH_PROMISE (Section 6.6) frames prior to sending
+    // any frames that reference the promised responses." §8.4.2: "the server can begin delivering
+    // the pushed response as a response".
     let mut peer = client();
     peer.send(wire::get(1));
     let head =
@@ -856,10 +874,10 @@ fn a_server_promises_then_answers() {
 
 #[test]
 fn a_promised_request_is_safe_and_has_no_body() {
-    // RFC 9113 §8.4: "Promised requests MUST be safe … and cacheable … Promised requests cannot include any content or a
-    // trailer section. Clients that receive a promised request that is not cacheable, that is not known to be safe, or that
-    // indicates the presence of request content MUST reset the promised stream with a stream error (Section 5.4.2) of type
-    // PROTOCOL_ERROR."
+    // RFC 9113 §8.4: "Promised requests MUST be safe … and cacheable … Promised requests cannot
+    // include any content or a trailer section. Clients that receive a promised request that is not
+    // cacheable, that is not known to be safe, or that indicates the presence of request content
+    // MUST reset the promised stream with a stream error (Section 5.4.2) of type PROTOCOL_ERROR."
     let with_length = with(GET, &[("content-length", "1")]);
     let options: Vec<_> = [&[(":method", "OPTIONS")], &GET[1..]].concat();
     for (fields, violation) in [
@@ -887,8 +905,9 @@ fn a_promised_request_is_safe_and_has_no_body() {
 
 #[test]
 fn a_client_takes_a_pushed_response() {
-    // RFC 9113 §8.4.2: "Once a client receives a PUSH_PROMISE frame and chooses to accept the pushed response, the client
-    // SHOULD NOT issue any requests for the promised response until after the promised stream has closed."
+    // RFC 9113 §8.4.2: "Once a client receives a PUSH_PROMISE frame and chooses to accept the
+    // pushed response, the client SHOULD NOT issue any requests for the promised response until
+    // after the promised stream has closed."
     let mut peer = pushing_server();
     peer.open_get();
     peer.frames.clear();
@@ -908,8 +927,9 @@ fn a_client_takes_a_pushed_response() {
 
 #[test]
 fn an_unwanted_push_is_cancelled() {
-    // RFC 9113 §8.4.2: "If the client determines, for any reason, that it does not wish to receive the pushed response from
-    // the server …, the client can send a RST_STREAM frame, using either the CANCEL or REFUSED_STREAM code".
+    // RFC 9113 §8.4.2: "If the client determines, for any reason, that it does not wish to receive
+    // the pushed response from the server …, the client can send a RST_STREAM frame, using either
+    // the CANCEL or REFUSED_STREAM code".
     let mut peer = pushing_server();
     peer.open_get();
     peer.send(wire::push_promise(1, 2, GET));
@@ -942,8 +962,9 @@ fn a_cancelled_push_is_not_sent() {
 
 #[test]
 fn a_push_can_be_cancelled_when_its_response_is_out_already() {
-    // RFC 9113 §8.4.2, as above: "If the client determines, for any reason, that it does not wish to receive the pushed
-    // response from the server …, the client can send a RST_STREAM frame". The owner is to know, once.
+    // RFC 9113 §8.4.2, as above: "If the client determines, for any reason, that it does not wish
+    // to receive the pushed response from the server …, the client can send a RST_STREAM frame".
+    // The owner is to know, once.
     let mut peer = client();
     peer.send(wire::get(1));
     let head = RequestHead::new("GET", "https", "localhost", "/style.css");
@@ -963,7 +984,8 @@ fn a_push_can_be_cancelled_when_its_response_is_out_already() {
 
 #[test]
 fn a_push_that_was_not_processed_is_told_once() {
-    // RFC 9113 §6.8: streams above the one that GOAWAY names were not processed; the client's engine may reset them too.
+    // RFC 9113 §6.8: streams above the one that GOAWAY names were not processed; the client's
+    // engine may reset them too.
     let mut peer = client();
     peer.send(wire::get(1));
     let head = RequestHead::new("GET", "https", "localhost", "/style.css");
@@ -984,9 +1006,9 @@ const CONNECT: List<'static> = &[(":method", "CONNECT"), (":authority", "localho
 
 #[test]
 fn connect_has_a_target_and_nothing_else() {
-    // RFC 9113 §8.5: "The ":scheme" and ":path" pseudo-header fields MUST be omitted. The ":authority" pseudo-header field
-    // contains the host and port to connect to". "A CONNECT request that does not conform to these restrictions is
-    // malformed".
+    // RFC 9113 §8.5: "The ":scheme" and ":path" pseudo-header fields MUST be omitted. The
+    // ":authority" pseudo-header field contains the host and port to connect to". "A CONNECT
+    // request that does not conform to these restrictions is malformed".
     let mut peer = client();
     peer.send(wire::headers(1, CONNECT));
     let (head, end) = peer.expect_request(1);
@@ -1021,9 +1043,9 @@ fn tunnel() -> Peer {
 
 #[test]
 fn a_tunnel_carries_data_both_ways() {
-    // RFC 9113 §8.5: "After the initial HEADERS frame sent by each peer, all subsequent DATA frames correspond to
-    // data sent on the TCP connection." "The END_STREAM flag on a DATA frame is treated as being equivalent to the
-    // TCP FIN bit."
+    // RFC 9113 §8.5: "After the initial HEADERS frame sent by each peer, all subsequent DATA frames
+    // correspond to data sent on the TCP connection." "The END_STREAM flag on a DATA frame is
+    // treated as being equivalent to the TCP FIN bit."
     let mut peer = tunnel();
     peer.send(wire::data(1, "ping"));
     assert_eq!(peer.expect_body(1), (Bytes::from("ping"), false));
@@ -1041,8 +1063,9 @@ fn a_tunnel_carries_data_both_ways() {
 
 #[test]
 fn a_tunnel_carries_nothing_but_data() {
-    // RFC 9113 §8.5: "Frame types other than DATA or stream management frames (RST_STREAM, WINDOW_UPDATE, and PRIORITY) MUST
-    // NOT be sent on a connected stream and MUST be treated as a stream error (Section 5.4.2) if received."
+    // RFC 9113 §8.5: "Frame types other than DATA or stream management frames (RST_STREAM,
+    // WINDOW_UPDATE, and PRIORITY) MUST NOT be sent on a connected stream and MUST be treated as a
+    // stream error (Section 5.4.2) if received."
     let mut peer = tunnel();
     peer.send_all([wire::window_update(1, 10), wire::priority(1, 0, false, 1)]);
     peer.expect_alive();
@@ -1064,8 +1087,9 @@ fn a_tunnel_carries_nothing_but_data() {
 
 #[test]
 fn a_connect_that_is_turned_down_is_a_request_like_others() {
-    // RFC 9110 §9.3.6: "Any 2xx (Successful) response indicates that the sender (and all inbound proxies) will switch to tunnel
-    // mode"; "Any response other than a successful response indicates that the tunnel has not yet been formed."
+    // RFC 9110 §9.3.6: "Any 2xx (Successful) response indicates that the sender (and all inbound
+    // proxies) will switch to tunnel mode"; "Any response other than a successful response
+    // indicates that the tunnel has not yet been formed."
     let mut peer = client();
     peer.send(wire::headers(1, CONNECT));
     peer.expect_request(1);
@@ -1089,8 +1113,8 @@ fn a_connect_that_is_turned_down_is_a_request_like_others() {
 
 #[test]
 fn content_length_says_nothing_about_a_tunnel() {
-    // RFC 9110 §9.3.6: "A client MUST ignore any Content-Length or Transfer-Encoding header fields received in a successful
-    // response to CONNECT."
+    // RFC 9110 §9.3.6: "A client MUST ignore any Content-Length or Transfer-Encoding header fields
+    // received in a successful response to CONNECT."
     let mut peer = server();
     peer.open(&RequestHead::connect("localhost:22"), Body::Stream);
     peer.frames.clear();
@@ -1106,7 +1130,8 @@ fn content_length_says_nothing_about_a_tunnel() {
 
 #[test]
 fn a_silent_tunnel_is_left_alone() {
-    // RFC 9113 §8.5: a tunnel is a TCP connection, and those may be silent; the limit on bodies is not for it.
+    // RFC 9113 §8.5: a tunnel is a TCP connection, and those may be silent; the limit on bodies is
+    // not for it.
     let mut peer = tunnel();
     peer.wait(crate::support::secs(3600));
     peer.send(wire::data(1, "good morning"));
@@ -1115,8 +1140,8 @@ fn a_silent_tunnel_is_left_alone() {
 
 #[test]
 fn a_tunnel_that_its_owner_ends_ends_as_other_streams_do() {
-    // RFC 9113 §8.1: a server MAY, after a complete response, send "a RST_STREAM with an error code of NO_ERROR".
-    // Behind the end, or before: what was written comes first.
+    // RFC 9113 §8.1: a server MAY, after a complete response, send "a RST_STREAM with an error code
+    // of NO_ERROR". Behind the end, or before: what was written comes first.
     for is_early in [true, false] {
         let mut peer = tunnel();
         peer.stream(1, |stream| {
@@ -1180,8 +1205,8 @@ fn only_a_tunnel_of_a_server_is_ended_so() {
 
 #[test]
 fn there_is_no_101() {
-    // RFC 9113 §8.6: "HTTP/2 does not support the 101 (Switching Protocols) informational status code (Section 15.2.2 of
-    // [HTTP])."
+    // RFC 9113 §8.6: "HTTP/2 does not support the 101 (Switching Protocols) informational status
+    // code (Section 15.2.2 of [HTTP])."
     let mut peer = asked("GET");
     peer.send(wire::headers(1, &[(":status", "101")]));
     peer.stream_error(1, Violation::SwitchingProtocols);
@@ -1191,8 +1216,8 @@ fn there_is_no_101() {
 
 #[test]
 fn a_list_over_the_limit_is_answered_with_431() {
-    // RFC 9113 §10.5.1: "A server that receives a larger field block than it is willing to handle can send an HTTP 431 (Request
-    // Header Fields Too Large) status code [RFC6585]."
+    // RFC 9113 §10.5.1: "A server that receives a larger field block than it is willing to handle
+    // can send an HTTP 431 (Request Header Fields Too Large) status code [RFC6585]."
     let long = "x".repeat(1000);
     let many: Vec<_> = (0..10).map(|_| ("x", "y")).collect();
     let crumbs = [("cookie", "a=1"); 5];

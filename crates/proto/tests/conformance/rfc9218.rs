@@ -8,7 +8,7 @@ use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire::{self, GET, with};
 
 use crate::support::{
-    client, client_of, frames_in_order, octets, octets_until_end, open_windows, order, priority,
+    bytes, bytes_until_end, client, client_of, frames_in_order, open_windows, order, priority,
     respond_streaming, server,
 };
 
@@ -19,12 +19,12 @@ fn waiting() -> Peer {
 
 #[test]
 fn the_more_urgent_response_goes_first() {
-    // RFC 9218 §10: "It is RECOMMENDED that, when possible, servers respect the urgency parameter (Section 4.1),
-    // sending higher-urgency responses before lower-urgency responses."
+    // RFC 9218 §10: "It is RECOMMENDED that, when possible, servers respect the urgency parameter
+    // (Section 4.1), sending higher-urgency responses before lower-urgency responses."
     let mut peer = waiting();
     for (id, urgency) in [(1, "u=5"), (3, "u=0"), (5, "u=3")] {
         peer.send(wire::headers(id, &with(GET, &[("priority", urgency)])).end());
-        peer.respond(id, 200, octets(20_000));
+        peer.respond(id, 200, bytes(20_000));
     }
     open_windows(&mut peer);
     assert_eq!(order(&peer), [3, 5, 1]);
@@ -32,9 +32,9 @@ fn the_more_urgent_response_goes_first() {
 
 #[test]
 fn without_a_priority_urgency_is_3_and_responses_go_one_by_one() {
-    // RFC 9218 §10: "Non-incremental responses of the same urgency SHOULD be served by prioritizing bandwidth
-    // allocation in ascending order of the stream ID". §4.1 and §4.2: urgency is 3 and incremental false where
-    // nothing is said.
+    // RFC 9218 §10: "Non-incremental responses of the same urgency SHOULD be served by prioritizing
+    // bandwidth allocation in ascending order of the stream ID". §4.1 and §4.2: urgency is 3 and
+    // incremental false where nothing is said.
     let mut peer = waiting();
     for (id, fields) in [
         (1, &with(GET, &[("priority", "u=4")])[..]),
@@ -42,7 +42,7 @@ fn without_a_priority_urgency_is_3_and_responses_go_one_by_one() {
         (5, GET),
     ] {
         peer.send(wire::headers(id, fields).end());
-        peer.respond(id, 200, octets(40_000));
+        peer.respond(id, 200, bytes(40_000));
     }
     open_windows(&mut peer);
     assert_eq!(order(&peer), [3, 5, 1]);
@@ -55,7 +55,7 @@ fn what_is_first_is_done_before_what_is_last_begins() {
     let mut peer = waiting();
     for (id, urgency) in [(1, "u=7"), (3, "u=7, i"), (5, "u=0"), (7, "u=0")] {
         peer.send(wire::headers(id, &with(GET, &[("priority", urgency)])).end());
-        peer.respond(id, 200, octets(40_000));
+        peer.respond(id, 200, bytes(40_000));
     }
     open_windows(&mut peer);
     let frames = frames_in_order(&peer);
@@ -67,10 +67,10 @@ fn incremental_responses_come_out_alike() {
     let mut peer = waiting();
     for id in [1, 3, 5] {
         peer.send(wire::headers(id, &with(GET, &[("priority", "u=2, i")])).end());
-        peer.respond(id, 200, octets(2 << 20));
+        peer.respond(id, 200, bytes(2 << 20));
     }
     open_windows(&mut peer);
-    let sent = octets_until_end(&peer, 1);
+    let sent = bytes_until_end(&peer, 1);
     for id in [3, 5] {
         let ratio = sent[&id] as f64 / sent[&1] as f64;
         assert!((0.9..=1.1).contains(&ratio), "{sent:?}");
@@ -82,7 +82,7 @@ fn an_update_counts_from_the_next_frame_on() {
     let mut peer = waiting();
     for id in [1, 3] {
         peer.send(wire::get(id));
-        peer.respond(id, 200, octets(1 << 20));
+        peer.respond(id, 200, bytes(1 << 20));
     }
     // The window of the connection lets a few frames out at a time.
     peer.send(wire::settings(&[(0x4, 1 << 20)]));
@@ -116,7 +116,7 @@ fn the_least_urgent_response_is_not_forgotten() {
     let mut peer = waiting();
     for (id, urgency, len) in [(1, "u=7", 40_000), (3, "u=0", 60 << 20)] {
         peer.send(wire::headers(id, &with(GET, &[("priority", urgency)])).end());
-        peer.respond(id, 200, octets(len));
+        peer.respond(id, 200, bytes(len));
     }
     open_windows(&mut peer);
     let frames = frames_in_order(&peer);
@@ -140,11 +140,12 @@ fn an_owner_that_answers_at_once_keeps_its_turn() {
 
 #[test]
 fn incremental_responses_share() {
-    // RFC 9218 §10: "Incremental responses of the same urgency SHOULD be served by sharing bandwidth among them."
+    // RFC 9218 §10: "Incremental responses of the same urgency SHOULD be served by sharing
+    // bandwidth among them."
     let mut peer = waiting();
     for id in [1, 3] {
         peer.send(wire::headers(id, &with(GET, &[("priority", "i")])).end());
-        peer.respond(id, 200, octets(60_000));
+        peer.respond(id, 200, bytes(60_000));
     }
     open_windows(&mut peer);
     let order = order(&peer);
@@ -153,8 +154,8 @@ fn incremental_responses_share() {
 
 #[test]
 fn nonsense_priorities_are_ignored() {
-    // RFC 9218 §4: "unknown priority parameters, priority parameters with out-of-range values, or values of
-    // unexpected types MUST be ignored."
+    // RFC 9218 §4: "unknown priority parameters, priority parameters with out-of-range values, or
+    // values of unexpected types MUST be ignored."
     for value in ["u=9", "u=-1", "u=\"x\"", "i=5", "q=1", "u", "\u{1}!", ",,,"] {
         let mut peer = client();
         peer.send(wire::headers(1, &with(GET, &[("x", "y")])).end());
@@ -167,11 +168,12 @@ fn nonsense_priorities_are_ignored() {
 
 #[test]
 fn a_priority_update_moves_a_waiting_response() {
-    // RFC 9218 §6: a client may change its mind once a request is sent: §7 has the PRIORITY_UPDATE frame for that.
+    // RFC 9218 §6: a client may change its mind once a request is sent: §7 has the PRIORITY_UPDATE
+    // frame for that.
     let mut peer = waiting();
     for id in [1, 3] {
         peer.send(wire::get(id));
-        peer.respond(id, 200, octets(20_000));
+        peer.respond(id, 200, bytes(20_000));
     }
     peer.send(wire::priority_update(3, "u=1"));
     open_windows(&mut peer);
@@ -180,8 +182,9 @@ fn a_priority_update_moves_a_waiting_response() {
 
 #[test]
 fn a_priority_update_may_come_before_its_request() {
-    // RFC 9218 §7: "A client MAY send a PRIORITY_UPDATE frame before the stream that it references is open"; "a server … SHOULD
-    // buffer the most recently received PRIORITY_UPDATE frame and apply it once the referenced stream is opened."
+    // RFC 9218 §7: "A client MAY send a PRIORITY_UPDATE frame before the stream that it references
+    // is open"; "a server … SHOULD buffer the most recently received PRIORITY_UPDATE frame and
+    // apply it once the referenced stream is opened."
     let mut peer = client();
     peer.send_all([
         wire::priority_update(3, "u=7"),
@@ -195,9 +198,10 @@ fn a_priority_update_may_come_before_its_request() {
 
 #[test]
 fn no_more_streams_are_prioritized_than_can_be_open() {
-    // RFC 9218 §7.1: "The number of streams that have been prioritized but remain in the "idle" state plus the number of active
-    // streams … MUST NOT exceed the value of the SETTINGS_MAX_CONCURRENT_STREAMS parameter. Servers that receive such a
-    // PRIORITY_UPDATE MUST respond with a connection error of type PROTOCOL_ERROR."
+    // RFC 9218 §7.1: "The number of streams that have been prioritized but remain in the "idle"
+    // state plus the number of active streams … MUST NOT exceed the value of the
+    // SETTINGS_MAX_CONCURRENT_STREAMS parameter. Servers that receive such a PRIORITY_UPDATE MUST
+    // respond with a connection error of type PROTOCOL_ERROR."
     let limited = || client_of(|config| config.max_concurrent_streams = 3);
     let mut peer = limited();
     peer.send_all([
@@ -238,8 +242,8 @@ fn no_more_streams_are_prioritized_than_can_be_open() {
 
 #[test]
 fn priority_updates_of_closed_streams_are_discarded() {
-    // RFC 9218 §7.1: "Servers can discard frames where the prioritized stream ID refers to a stream in the "half-closed (local)"
-    // or "closed" state".
+    // RFC 9218 §7.1: "Servers can discard frames where the prioritized stream ID refers to a stream
+    // in the "half-closed (local)" or "closed" state".
     let mut peer = client();
     peer.send(wire::get(1));
     peer.respond(1, 200, "");
@@ -254,8 +258,8 @@ fn priority_updates_of_closed_streams_are_discarded() {
 
 #[test]
 fn a_push_is_prioritized_once_it_is_promised() {
-    // RFC 9218 §7.1: "Servers that receive a PRIORITY_UPDATE for a push stream in the "idle" state MUST respond with a
-    // connection error of type PROTOCOL_ERROR."
+    // RFC 9218 §7.1: "Servers that receive a PRIORITY_UPDATE for a push stream in the "idle" state
+    // MUST respond with a connection error of type PROTOCOL_ERROR."
     let mut peer = client();
     peer.send(wire::get(1));
     let head = tidegate_proto::RequestHead::new("GET", "https", "localhost", "/a");
@@ -268,9 +272,9 @@ fn a_push_is_prioritized_once_it_is_promised() {
 
 #[test]
 fn malformed_priority_updates_end_the_connection() {
-    // RFC 9218 §7.1: "The Stream Identifier field (see Section 5.1.1 of [HTTP/2]) in the PRIORITY_UPDATE frame header
-    // MUST be zero (0x0)." And "with a prioritized stream ID of 0x0, the recipient MUST respond with a connection
-    // error of type PROTOCOL_ERROR."
+    // RFC 9218 §7.1: "The Stream Identifier field (see Section 5.1.1 of [HTTP/2]) in the
+    // PRIORITY_UPDATE frame header MUST be zero (0x0)." And "with a prioritized stream ID of 0x0,
+    // the recipient MUST respond with a connection error of type PROTOCOL_ERROR."
     for (frame, violation) in [
         (
             wire::frame(0x10, 0, 1, *b"\0\0\0\x01u=1"),
@@ -293,8 +297,8 @@ fn malformed_priority_updates_end_the_connection() {
 
 #[test]
 fn a_server_sends_no_priority_update() {
-    // RFC 9218 §7.1: "Servers MUST NOT send PRIORITY_UPDATE frames. If a client receives a PRIORITY_UPDATE frame, it MUST
-    // respond with a connection error of type PROTOCOL_ERROR."
+    // RFC 9218 §7.1: "Servers MUST NOT send PRIORITY_UPDATE frames. If a client receives a
+    // PRIORITY_UPDATE frame, it MUST respond with a connection error of type PROTOCOL_ERROR."
     let mut peer = server();
     peer.open_get();
     peer.send(wire::priority_update(1, "u=1"));
@@ -303,8 +307,9 @@ fn a_server_sends_no_priority_update() {
 
 #[test]
 fn no_rfc7540_priorities_is_said_once() {
-    // RFC 9218 §2.1: "Senders MUST NOT change the SETTINGS_NO_RFC7540_PRIORITIES value after the first SETTINGS frame. Receivers
-    // that detect a change MAY treat it as a connection error of type PROTOCOL_ERROR."
+    // RFC 9218 §2.1: "Senders MUST NOT change the SETTINGS_NO_RFC7540_PRIORITIES value after the
+    // first SETTINGS frame. Receivers that detect a change MAY treat it as a connection error of
+    // type PROTOCOL_ERROR."
     let mut peer = Peer::client_with(Config::server(), &[(0x9, 1)]);
     peer.send(wire::settings(&[(0x9, 1)]));
     assert_eq!(peer.expect_settings(), None);
@@ -317,8 +322,9 @@ fn no_rfc7540_priorities_is_said_once() {
 
 #[test]
 fn the_first_settings_say_that_rfc7540_priorities_are_ignored() {
-    // RFC 9218 §2.1: "Servers can send SETTINGS_NO_RFC7540_PRIORITIES with a value of 1 to indicate that they will ignore
-    // HTTP/2 priority signals sent by clients." A client's says that it sends none.
+    // RFC 9218 §2.1: "Servers can send SETTINGS_NO_RFC7540_PRIORITIES with a value of 1 to indicate
+    // that they will ignore HTTP/2 priority signals sent by clients." A client's says that it sends
+    // none.
     let said = |mut peer: Peer| {
         peer.send(wire::settings(&[]));
         let first = peer.frames.pop_front();
@@ -332,7 +338,7 @@ fn the_first_settings_say_that_rfc7540_priorities_are_ignored() {
         let mut config = Config::server();
         config.priorities = priorities;
         let mut peer = Peer::client_unborn(config);
-        peer.send_octets(wire::PREFACE);
+        peer.send_bytes(wire::PREFACE);
         assert_eq!(said(peer), expected);
         let mut config = Config::client();
         config.priorities = priorities;
@@ -342,8 +348,8 @@ fn the_first_settings_say_that_rfc7540_priorities_are_ignored() {
 
 #[test]
 fn a_response_is_merged_over_what_the_client_said() {
-    // RFC 9218 §8: "The absence of a priority parameter in an HTTP response indicates the server's disinterest in changing the
-    // client-provided value."
+    // RFC 9218 §8: "The absence of a priority parameter in an HTTP response indicates the server's
+    // disinterest in changing the client-provided value."
     let mut peer = waiting();
     let answer = |value: &str| ResponseHead::new(200).field("priority", value);
     for (id, urgency, value) in [

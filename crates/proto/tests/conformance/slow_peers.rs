@@ -1,16 +1,15 @@
-//! RFC 9113 §10.5: peers that are slow, on purpose or not: every phase of a message has an end that a drip can't move, and the
-//! slow honest come to theirs.
+//! RFC 9113 §10.5: peers that are slow, on purpose or not: every phase of a message has an end that
+//! a drip can't move, and the slow honest come to theirs.
 
 use bytes::Bytes;
 use tidegate_proto::{Body, Config, ErrorCode, Event, ResetCause, Violation};
 use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire::{self, GET};
 
-use crate::support::{
-    client, client_of, client_of_window, octets, respond_streaming, secs, server,
-};
+use crate::support::{bytes, client, client_of, client_of_window, respond_streaming, secs, server};
 
-/// The engine gave up the body of an unanswered request: it answered 408 and asked for no more of it.
+/// The engine gave up the body of an unanswered request: it answered 408 and asked for no more of
+/// it.
 #[track_caller]
 fn given_up(peer: &mut Peer, id: u32, violation: Violation) {
     let code = peer.expect_reset(id, ResetCause::Violation(violation));
@@ -40,7 +39,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
     let mut peer = uploading();
     for _ in 0..3 {
         peer.wait(secs(29));
-        peer.send(wire::data(1, octets(10_000)));
+        peer.send(wire::data(1, bytes(10_000)));
         peer.expect_body(1);
     }
     peer.wait(secs(29));
@@ -69,7 +68,8 @@ fn a_body_that_does_not_come_is_not_waited_for() {
 
 #[test]
 fn only_bytes_are_progress_of_a_body() {
-    // RFC 9113 §10.5, as above: neither an empty frame nor one of padding alone is a piece of a body.
+    // RFC 9113 §10.5, as above: neither an empty frame nor one of padding alone is a piece of a
+    // body.
     for padding in [0, 200] {
         let mut peer = uploading();
         for _ in 0..5 {
@@ -84,22 +84,23 @@ fn only_bytes_are_progress_of_a_body() {
 
 #[test]
 fn a_body_that_drips_is_not_waited_for() {
-    // RFC 9113 §10.5, as above: in two periods of 30 seconds, 240 bytes for each second. What came fast before buys no more time.
-    for (first, each, bytes) in [(0, 1, 1), (0, 1, 239), (0, 29, 1), (3, 1, 1)] {
+    // RFC 9113 §10.5, as above: in two periods of 30 seconds, 240 bytes for each second. What came
+    // fast before buys no more time.
+    for (first, each, len) in [(0, 1, 1), (0, 1, 239), (0, 29, 1), (3, 1, 1)] {
         let mut peer = uploading();
-        peer.send_all((0..first).map(|_| wire::data(1, octets(16_384))));
+        peer.send_all((0..first).map(|_| wire::data(1, bytes(16_384))));
         let mut seconds = 0;
         while !peer
             .events
             .iter()
             .any(|event| matches!(event, Event::Reset { .. }))
         {
-            peer.send(wire::data(1, octets(bytes)));
+            peer.send(wire::data(1, bytes(len)));
             peer.wait(secs(each));
             seconds += each;
-            assert!(seconds <= 90, "{bytes} bytes each {each} s are waited for");
+            assert!(seconds <= 90, "{len} bytes each {each} s are waited for");
         }
-        assert!(seconds >= 60, "{bytes} bytes each {each} s: {seconds} s");
+        assert!(seconds >= 60, "{len} bytes each {each} s: {seconds} s");
         peer.events
             .retain(|event| !matches!(event, Event::Data { .. }));
         given_up(&mut peer, 1, Violation::BodyTooSlow);
@@ -108,13 +109,14 @@ fn a_body_that_drips_is_not_waited_for() {
 
 #[test]
 fn a_slow_honest_upload_comes_to_its_end() {
-    // RFC 9113 §10.5, as above: 2 KB a second, as a telephone far from its mast has, with half a minute in a tunnel now and then.
+    // RFC 9113 §10.5, as above: 2 KB a second, as a telephone far from its mast has, with half a
+    // minute in a tunnel now and then.
     let mut peer = uploading();
     let mut sent = 0;
     for second in 0..1000 {
         peer.wait(secs(1));
         if second % 100 < 72 {
-            peer.send(wire::data(1, octets(2000)));
+            peer.send(wire::data(1, bytes(2000)));
             let (data, _) = peer.expect_body(1);
             sent += data.len();
             peer.stream(1, |stream| stream.consume(2000));
@@ -142,7 +144,8 @@ fn a_least_rate_of_zero_is_none() {
 
 #[test]
 fn a_peer_without_window_is_not_slow() {
-    // RFC 9113 §10.5: it is our owner that does not consume. It's the peer's turn again when there is window.
+    // RFC 9113 §10.5: it is our owner that does not consume. It's the peer's turn again when there
+    // is window.
     let mut peer = client_of_window(10);
     peer.send_all([wire::post(1), wire::data(1, "0123456789")]);
     peer.expect_request(1);
@@ -176,14 +179,15 @@ fn an_owner_may_wait_for_a_body_however_long_it_takes() {
     for _ in 0..100 {
         peer.wait(secs(10));
         peer.send(wire::data(1, "x"));
-        assert_eq!(peer.expect_body(1), (octets(1), false));
+        assert_eq!(peer.expect_body(1), (bytes(1), false));
     }
     peer.expect_alive();
 }
 
 #[test]
 fn who_asks_for_a_tunnel_has_nothing_to_say_yet() {
-    // RFC 9113 §8.5: data go through a tunnel once it is granted. Until then it is the owner who is waited for.
+    // RFC 9113 §8.5: data go through a tunnel once it is granted. Until then it is the owner who is
+    // waited for.
     let mut peer = client();
     peer.send(wire::headers(
         1,
@@ -210,7 +214,8 @@ fn respond_with_status(peer: &mut Peer, id: u32, status: u16) {
 
 #[test]
 fn the_rest_of_an_answered_request_is_read_for_a_while_and_no_longer() {
-    // RFC 9113 §8.1: a server that has answered in full may ask for no more with NO_ERROR; a drip doesn't put that off.
+    // RFC 9113 §8.1: a server that has answered in full may ask for no more with NO_ERROR; a drip
+    // doesn't put that off.
     let mut peer = uploading();
     peer.respond(1, 200, "");
     peer.expect_head(1);
@@ -244,7 +249,8 @@ fn the_rest_of_an_answered_request_is_read_for_a_while_and_no_longer() {
 
 #[test]
 fn a_frame_of_a_header_block_may_not_drip_either() {
-    // RFC 9113 §10.5: slow headers: a block has 10 seconds from its first bytes on, be they in one frame or in several.
+    // RFC 9113 §10.5: slow headers: a block has 10 seconds from its first bytes on, be they in one
+    // frame or in several.
     let first = wire::get(1).unfinished();
     let block = wire::block(GET);
     let (front, back) = block.split_at(2);
@@ -258,12 +264,12 @@ fn a_frame_of_a_header_block_may_not_drip_either() {
     ] {
         let all: Vec<u8> = frames
             .into_iter()
-            .flat_map(|frame| frame.octets())
+            .flat_map(|frame| frame.to_bytes())
             .collect();
         let mut peer = client();
         let mut seconds = 0;
-        for octet in &all[..all.len() - 1] {
-            peer.send_octets(&[*octet]);
+        for byte in &all[..all.len() - 1] {
+            peer.send_bytes(&[*byte]);
             if peer.is_closed() {
                 break;
             }
@@ -277,18 +283,19 @@ fn a_frame_of_a_header_block_may_not_drip_either() {
 
 #[test]
 fn blocks_that_come_in_pieces_have_their_time_each() {
-    // RFC 9113 §10.5, as above. A reader's cuts are no sign of slowness: each read may end within a frame.
+    // RFC 9113 §10.5, as above. A reader's cuts are no sign of slowness: each read may end within a
+    // frame.
     let mut peer = client();
-    let frame = wire::get(1).octets();
+    let frame = wire::get(1).to_bytes();
     let mut id = 1;
     let mut left = 0;
     for _ in 0..40 {
         // The rest of one frame and the front of the next.
-        let mut octets = wire::get(id).octets()[left..].to_vec();
+        let mut bytes = wire::get(id).to_bytes()[left..].to_vec();
         id += 2;
-        octets.extend_from_slice(&wire::get(id).octets()[..12]);
+        bytes.extend_from_slice(&wire::get(id).to_bytes()[..12]);
         left = 12;
-        peer.send_octets(&octets);
+        peer.send_bytes(&bytes);
         peer.respond(id - 2, 204, "");
         peer.wait(secs(9));
     }
@@ -296,10 +303,12 @@ fn blocks_that_come_in_pieces_have_their_time_each() {
     assert!(!peer.is_closed());
     // Nor does the time of one that was malformed count for what follows.
     let mut peer = client();
-    let bad = wire::headers_block(1, [0xff]).claim_padding(9, 0).octets();
-    peer.send_octets(&bad[..10]);
+    let bad = wire::headers_block(1, [0xff])
+        .claim_padding(9, 0)
+        .to_bytes();
+    peer.send_bytes(&bad[..10]);
     peer.wait(secs(9));
-    peer.send_octets(&bad[10..]);
+    peer.send_bytes(&bad[10..]);
     peer.wait(secs(9));
     if !peer.is_closed() {
         peer.frames.clear();
@@ -314,7 +323,7 @@ fn a_response_that_nobody_reads_is_not_kept() {
     // RFC 9113 §10.5: slow read: 30 seconds without 16 KiB of progress while data is ready.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 10)]);
     peer.send(wire::get(1));
-    peer.respond(1, 200, octets(100_000));
+    peer.respond(1, 200, bytes(100_000));
     peer.expect_request(1);
     for _ in 0..5 {
         peer.wait(secs(5));
@@ -331,7 +340,7 @@ fn a_reader_that_gets_on_is_not_slow() {
     // RFC 9113 §10.5, as above: 20 KB every 20 seconds are slow, but a reader.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 0)]);
     peer.send(wire::get(1));
-    peer.respond(1, 200, octets(100_000));
+    peer.respond(1, 200, bytes(100_000));
     peer.expect_request(1);
     for _ in 0..5 {
         peer.wait(secs(20));
@@ -341,7 +350,7 @@ fn a_reader_that_gets_on_is_not_slow() {
         ]);
     }
     peer.expect_no_event();
-    assert_eq!(peer.take_body(1), (octets(100_000).to_vec(), true));
+    assert_eq!(peer.take_body(1), (bytes(100_000).to_vec(), true));
 }
 
 #[test]
@@ -366,7 +375,7 @@ fn a_connection_window_that_stays_shut_ends_the_connection() {
     // RFC 9113 §10.5: slow read of all streams at once.
     let mut peer = client();
     peer.send_all([wire::get(1), wire::get(3)]);
-    peer.respond(1, 200, octets(65_535));
+    peer.respond(1, 200, bytes(65_535));
     peer.respond(3, 200, "blocked");
     peer.wait(secs(29));
     assert!(!peer.is_closed());
@@ -376,10 +385,11 @@ fn a_connection_window_that_stays_shut_ends_the_connection() {
 
 #[test]
 fn a_stall_ends_with_the_streams_that_it_held_up() {
-    // RFC 9113 §6.9: a client that cancels what used up its window owes no WINDOW_UPDATE while nothing else is wanted.
+    // RFC 9113 §6.9: a client that cancels what used up its window owes no WINDOW_UPDATE while
+    // nothing else is wanted.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 1 << 20)]);
     peer.send(wire::get(1));
-    peer.respond(1, 200, octets(100_000));
+    peer.respond(1, 200, bytes(100_000));
     peer.wait(secs(10));
     peer.send(wire::rst_stream(1, ErrorCode::CANCEL));
     peer.wait(secs(300));
@@ -397,12 +407,13 @@ fn a_stall_ends_with_the_streams_that_it_held_up() {
 
 #[test]
 fn credit_without_bytes_keeps_no_connection() {
-    // RFC 9113 §10.5, CVE-2016-1546: what counts is what goes out, for all streams of a connection together.
+    // RFC 9113 §10.5, CVE-2016-1546: what counts is what goes out, for all streams of a connection
+    // together.
     for credit in [0, 1, 100] {
         let mut peer = Peer::client_with(Config::server(), &[(0x4, 1 << 20)]);
         for id in [1, 3, 5] {
             peer.send(wire::get(id));
-            peer.respond(id, 200, octets(100_000));
+            peer.respond(id, 200, bytes(100_000));
         }
         let mut seconds = 0;
         while !peer.is_closed() {
@@ -419,11 +430,12 @@ fn credit_without_bytes_keeps_no_connection() {
 
 #[test]
 fn a_slow_honest_reader_comes_to_its_end() {
-    // RFC 9113 §10.5, as above: 2 KB a second of four pages at once, by the connection's window alone.
+    // RFC 9113 §10.5, as above: 2 KB a second of four pages at once, by the connection's window
+    // alone.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 1 << 20)]);
     for id in [1, 3, 5, 7] {
         peer.send(wire::get(id));
-        peer.respond(id, 200, octets(100_000));
+        peer.respond(id, 200, bytes(100_000));
     }
     for _ in 0..200 {
         peer.wait(secs(1));
@@ -431,18 +443,19 @@ fn a_slow_honest_reader_comes_to_its_end() {
     }
     assert!(!peer.is_closed());
     for id in [1, 3, 5, 7] {
-        assert_eq!(peer.take_body(id), (octets(100_000).to_vec(), true), "{id}");
+        assert_eq!(peer.take_body(id), (bytes(100_000).to_vec(), true), "{id}");
     }
 }
 
 #[test]
 fn windows_that_take_turns_keep_nothing() {
-    // RFC 9113 §10.5, as above: now the connection's window is shut and now, by SETTINGS, those of the streams are.
+    // RFC 9113 §10.5, as above: now the connection's window is shut and now, by SETTINGS, those of
+    // the streams are.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 1 << 20)]);
     let ids = [1, 3, 5, 7];
     for id in ids {
         peer.send(wire::get(id));
-        peer.respond(id, 200, octets(100_000));
+        peer.respond(id, 200, bytes(100_000));
     }
     let mut seconds = 0;
     while !peer.is_closed() && peer.engine.active_streams() > 0 {
@@ -460,12 +473,13 @@ fn windows_that_take_turns_keep_nothing() {
 
 #[test]
 fn a_stall_that_is_over_costs_nothing_later() {
-    // RFC 9113 §10.5, as above: each message has its own time, and what its owner doesn't send yet nobody keeps from going out.
+    // RFC 9113 §10.5, as above: each message has its own time, and what its owner doesn't send yet
+    // nobody keeps from going out.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 100)]);
     peer.send(wire::get(1));
     respond_streaming(&mut peer, 1);
     let write = |peer: &mut Peer| {
-        let mut data = octets(150);
+        let mut data = bytes(150);
         peer.stream(1, |stream| stream.write(&mut data, false));
         data.len()
     };
@@ -476,7 +490,7 @@ fn a_stall_that_is_over_costs_nothing_later() {
         peer.wait(secs(40));
         peer.events.clear();
         peer.frames.clear();
-        let mut rest = octets(50);
+        let mut rest = bytes(50);
         peer.stream(1, |stream| stream.write(&mut rest, false));
         peer.send_all([wire::window_update(1, 50), wire::window_update(0, 50)]);
     }
@@ -485,7 +499,8 @@ fn a_stall_that_is_over_costs_nothing_later() {
 
 #[test]
 fn an_answer_that_takes_its_time_and_a_silent_call_are_waited_for() {
-    // RFC 9113 §10.5: nobody is slow here: a long poll, and a call of gRPC both of whose ends say nothing for an hour.
+    // RFC 9113 §10.5: nobody is slow here: a long poll, and a call of gRPC both of whose ends say
+    // nothing for an hour.
     let mut peer = client();
     peer.send(wire::get(1));
     peer.expect_request(1);

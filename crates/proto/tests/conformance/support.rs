@@ -22,14 +22,14 @@ pub(crate) fn client_of(change: impl FnOnce(&mut Config)) -> Peer {
 }
 
 /// We are the client; the engine is a server whose streams have this window, and never another one.
-pub(crate) fn client_of_window(octets: u32) -> Peer {
-    client_of(|config| fix_window(config, octets))
+pub(crate) fn client_of_window(bytes: u32) -> Peer {
+    client_of(|config| fix_window(config, bytes))
 }
 
 /// Makes streams' receive windows as large as this, for good.
-pub(crate) fn fix_window(config: &mut Config, octets: u32) {
-    config.initial_window_size = octets;
-    config.max_stream_window_size = octets;
+pub(crate) fn fix_window(config: &mut Config, bytes: u32) {
+    config.initial_window_size = bytes;
+    config.max_stream_window_size = bytes;
 }
 
 /// We are the server; the engine is a client with its defaults.
@@ -54,8 +54,8 @@ pub(crate) fn secs(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// So many octets.
-pub(crate) fn octets(count: usize) -> Bytes {
+/// So many bytes.
+pub(crate) fn bytes(count: usize) -> Bytes {
     Bytes::from(vec![b'x'; count])
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn release(peer: &mut Peer, id: u32) {
     });
 }
 
-/// Octets that the owner of a stream has been told and has not consumed.
+/// Bytes that the owner of a stream has been told and has not consumed.
 pub(crate) fn unconsumed(peer: &mut Peer, id: u32) -> usize {
     peer.stream(id, |stream| -> usize { stream.unconsumed() })
 }
@@ -108,7 +108,7 @@ pub(crate) fn open_windows(peer: &mut Peer) {
     ]);
 }
 
-/// The DATA frames so far: their streams and octets.
+/// The DATA frames so far: their streams and bytes.
 fn data(peer: &Peer) -> impl Iterator<Item = (u32, usize, bool)> {
     peer.frames.iter().filter_map(|frame| match frame {
         Received::Data { id, payload, end } => Some((*id, payload.len(), *end)),
@@ -129,7 +129,7 @@ pub(crate) fn order(peer: &Peer) -> Vec<u32> {
 }
 
 /// What each stream had sent when the first of them had sent all.
-pub(crate) fn octets_until_end(peer: &Peer, first: u32) -> HashMap<u32, usize> {
+pub(crate) fn bytes_until_end(peer: &Peer, first: u32) -> HashMap<u32, usize> {
     let mut sent = HashMap::new();
     for (id, len, end) in data(peer) {
         *sent.entry(id).or_default() += len;

@@ -77,7 +77,7 @@ impl App {
             log,
             share,
         } = forwarded;
-        let is_connect = head.method_octets() == b"CONNECT";
+        let is_connect = head.method_bytes() == b"CONNECT";
         if is_connect && !self.takes_websockets(head, path) {
             // RFC 9110 §9.3.6: CONNECT is for proxies that a client has chosen; RFC 8441 §4: a protocol that isn't known.
             return self.refuse(

@@ -76,7 +76,7 @@ pub fn judge(request: &RequestHead, validators: &Validators, length: u64) -> Ver
 
     // RFC 9110 §14.2: "A server MUST ignore a Range header field received with a request method that is unrecognized
     // or for which range handling is not defined. For this specification, GET is the only method".
-    if request.method_octets() != b"GET" {
+    if request.method_bytes() != b"GET" {
         return Verdict::Whole;
     }
     match range {

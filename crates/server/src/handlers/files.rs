@@ -319,7 +319,7 @@ fn is_exhausted(error: &io::Error) -> bool {
 
 fn redirect(request: &mut Request<'_>) -> Sent {
     let path = request.path();
-    let query = &request.head.path_octets()[path.len()..];
+    let query = &request.head.path_bytes()[path.len()..];
     let mut head = request.head_of(301);
     head.push("location", [path, b"/", query].concat());
     head.push("content-length", "0");

@@ -96,14 +96,14 @@ pub struct Sent {
 impl<'a> Request<'a> {
     /// `:path` without the query.
     pub fn path(&self) -> &'a [u8] {
-        let path = self.head.path_octets();
+        let path = self.head.path_bytes();
         let end = path.iter().position(|octet| *octet == b'?');
         &path[..end.unwrap_or(path.len())]
     }
 
     /// `:method`, such as `GET`.
     pub fn method(&self) -> &'a [u8] {
-        self.head.method_octets()
+        self.head.method_bytes()
     }
 
     /// Answers. If that can't be done (the client takes no head of this size), resets the stream.

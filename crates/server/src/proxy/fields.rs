@@ -52,20 +52,20 @@ pub fn request(
     path: &[u8],
     client: &Client<'_>,
 ) -> Result<RequestHead, Refused> {
-    if head.method_octets() == b"TRACE" {
+    if head.method_bytes() == b"TRACE" {
         return Err(Refused::Method);
     }
-    if !is_host(head.authority_octets()) {
+    if !is_host(head.authority_bytes()) {
         return Err(Refused::Unsendable);
     }
     let authority = match route.host {
-        Host::Keep if !head.authority_octets().is_empty() => head.authority_octets(),
+        Host::Keep if !head.authority_bytes().is_empty() => head.authority_bytes(),
         // RFC 9110 §7.2: an upstream gets a Host always, and servers refuse an empty one. A request of HTTP/1.0 may have none, nor
         // need one of HTTP/2 (RFC 9113 §8.3.1).
         Host::Keep | Host::Rewrite => route.authority.as_bytes(),
     };
-    let mut fields = Fields::with_capacity(head.fields().len() + 8, head.fields().octets() + 256);
-    fields.push_known(KnownName::METHOD, head.method_octets());
+    let mut fields = Fields::with_capacity(head.fields().len() + 8, head.fields().byte_len() + 256);
+    fields.push_known(KnownName::METHOD, head.method_bytes());
     if let Some(protocol) = head.protocol() {
         fields.push_known(KnownName::PROTOCOL, protocol);
     }
@@ -102,7 +102,7 @@ pub fn request(
             // RFC 9110 §8.6: it is how long the content is, and a tunnel has none.
             Some(KnownName::CONTENT_LENGTH) if head.protocol().is_some() => {}
             // RFC 9110 §7.6.2: for TRACE and OPTIONS, "an intermediary … MUST check and update its value prior to forwarding".
-            Some(KnownName::MAX_FORWARDS) if head.method_octets() == b"OPTIONS" => {
+            Some(KnownName::MAX_FORWARDS) if head.method_bytes() == b"OPTIONS" => {
                 let left = std::str::from_utf8(field.value)
                     .ok()
                     .and_then(|value| value.parse::<u32>().ok());
@@ -128,7 +128,7 @@ pub fn request(
     if hops >= MAX_HOPS {
         return Err(Refused::Loop);
     }
-    reported.push(&mut fields, head.authority_octets(), client);
+    reported.push(&mut fields, head.authority_bytes(), client);
     fields.push_known(KnownName::VIA, via(client.version));
     let rules = RequestRules {
         extended_connect: true,
@@ -259,7 +259,7 @@ mod tests {
 
     /// What goes on of a request to a route at `/`.
     fn sent(head: &RequestHead, client: &Client<'_>) -> Result<RequestHead, Refused> {
-        request(head, &route(None), head.path_octets(), client)
+        request(head, &route(None), head.path_bytes(), client)
     }
 
     fn field<'a>(head: &'a RequestHead, name: &str) -> &'a str {

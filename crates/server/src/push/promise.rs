@@ -19,7 +19,7 @@ pub(super) fn send(
     });
     // RFC 9113 §8.4: "The server MUST include a value in the ":authority" pseudo-header field for which the server is
     // authoritative": that of the page, which the client asked this server for.
-    if page.authority_octets().is_empty() {
+    if page.authority_bytes().is_empty() {
         return Err(Refusal::Unpromisable);
     }
     let request = request(page, &resource.path);

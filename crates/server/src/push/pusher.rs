@@ -97,7 +97,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
             links: self.options.early_hints,
             promised: Vec::new(),
         };
-        if head.method_octets() != b"GET" {
+        if head.method_bytes() != b"GET" {
             return prepared;
         }
         let takes_pushes = engine.peer_settings().enable_push;
@@ -323,7 +323,7 @@ mod tests {
     use super::*;
 
     fn path_of(head: &RequestHead) -> RequestPath<'_> {
-        RequestPath::read(head.path_octets()).unwrap()
+        RequestPath::read(head.path_bytes()).unwrap()
     }
     use crate::push::learn::{CONTROL, ENOUGH_VIEWS};
     use crate::push::{Preload, PushCache};

@@ -1,4 +1,4 @@
-//! Octets into one engine, with an owner that does as a script says.
+//! Bytes into one engine, with an owner that does as a script says.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,20 +20,22 @@ const LONGEST: usize = 8192;
 /// No input of that length gives an engine so much to say.
 const MANY_EVENTS: u32 = 100_000;
 
-/// A server, and any client. The input: the configuration; the length of the pieces less one; bit 0 of an octet: whether
-/// the preface is part of the input, else it is provided; the length of the owner's script; the script; what the client
-/// sends.
+/// A server, and any client. The input: the configuration; the length of the pieces less one; bit 0
+/// of a byte: whether the preface is part of the input, else it is provided; the length of the
+/// owner's script; the script; what the client sends.
 ///
 /// - What comes out is well-formed, in order, and within the windows and limits that the peer gave.
 /// - Nothing comes out behind a GOAWAY with an error, or once the connection is closed.
-/// - Events tell a story that makes sense: no body without a head, nothing behind an end or a reset.
+/// - Events tell a story that makes sense: no body without a head, nothing behind an end or a
+///   reset.
 /// - The engine's books add up at every rest, and it does come to rest.
 /// - At the transport's end, the connection is closed and no stream is left.
 pub fn server_connection(input: &[u8]) {
     run(Role::Server, input);
 }
 
-/// A client with a few requests, and any server. The input is as for [`server_connection`], and so are the rules.
+/// A client with a few requests, and any server. The input is as for [`server_connection`], and so
+/// are the rules.
 pub fn client_connection(input: &[u8]) {
     run(Role::Client, input);
 }
@@ -43,11 +45,11 @@ fn run(role: Role, input: &[u8]) {
         return;
     }
     let mut choices = Choices::new(input);
-    let config = config(role, choices.octet());
-    let piece = usize::from(choices.octet()) + 1;
-    let prefaced = choices.octet() & 1 == 1;
-    let script_len = usize::from(choices.octet() % 64);
-    let script = choices.octets(script_len);
+    let config = config(role, choices.byte());
+    let piece = usize::from(choices.byte()) + 1;
+    let prefaced = choices.byte() & 1 == 1;
+    let script_len = usize::from(choices.byte() % 64);
+    let script = choices.bytes(script_len);
     let mut session = Session::new(role, config, script);
     if role == Role::Client {
         session.open_requests();
@@ -59,8 +61,8 @@ fn run(role: Role, input: &[u8]) {
         }
         session.receive(b"\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0");
     }
-    for octets in choices.rest.chunks(piece) {
-        session.receive(octets);
+    for bytes in choices.rest.chunks(piece) {
+        session.receive(bytes);
         session.time_passes();
     }
     session.end();
@@ -157,13 +159,14 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn receive(&mut self, octets: &[u8]) {
-        self.sent.note_received(octets);
-        self.input.extend_from_slice(octets);
+    fn receive(&mut self, bytes: &[u8]) {
+        self.sent.note_received(bytes);
+        self.input.extend_from_slice(bytes);
         self.rest();
     }
 
-    /// Lets the engine and its owner act until neither has anything more to do. Pauses are waited for.
+    /// Lets the engine and its owner act until neither has anything more to do. Pauses are waited
+    /// for.
     fn rest(&mut self) {
         self.act();
         while !self.engine.can_receive() && !self.engine.is_closed() {

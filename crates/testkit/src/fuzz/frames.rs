@@ -1,27 +1,27 @@
-//! Octets into the frame reader.
+//! Bytes into the frame reader.
 
 use bytes::BytesMut;
 use tidegate_frame::{Frame, Head, Malformed, Reader, Scope};
 
 const MAX_FRAME_SIZE: u32 = 16_384;
 
-/// Octet 0 is the length of the pieces that the other octets, frames, arrive in, less one.
+/// Byte 0 is the length of the pieces that the other bytes, frames, arrive in, less one.
 ///
-/// - The same frames and defects come out however the octets are split.
+/// - The same frames and defects come out however the bytes are split.
 /// - Nothing comes out behind a connection error.
 /// - A frame that was read is written and read again as the same frame.
 /// - No more than one frame is ever left in the buffer.
 pub fn frame_decoder(input: &[u8]) {
-    let Some((&piece, octets)) = input.split_first() else {
+    let Some((&piece, bytes)) = input.split_first() else {
         return;
     };
-    let whole = read(octets, octets.len());
+    let whole = read(bytes, bytes.len());
     assert_eq!(
         whole,
-        read(octets, usize::from(piece) + 1),
+        read(bytes, usize::from(piece) + 1),
         "in pieces of {piece} + 1"
     );
-    assert_eq!(whole, read(octets, 1), "octet by octet");
+    assert_eq!(whole, read(bytes, 1), "byte by byte");
     let fatal = |item: &Result<Frame, Malformed>| {
         item.as_ref()
             .is_err_and(|malformed| malformed.scope() == Scope::Connection)
@@ -34,23 +34,23 @@ pub fn frame_decoder(input: &[u8]) {
     }
 }
 
-/// What comes out of `octets` that arrive in pieces of this length.
-fn read(octets: &[u8], piece: usize) -> Vec<Result<Frame, Malformed>> {
+/// What comes out of `bytes` that arrive in pieces of this length.
+fn read(bytes: &[u8], piece: usize) -> Vec<Result<Frame, Malformed>> {
     let mut reader = Reader::new(MAX_FRAME_SIZE);
     let mut input = BytesMut::new();
     let mut items = Vec::new();
-    for piece in octets.chunks(piece.max(1)) {
+    for piece in bytes.chunks(piece.max(1)) {
         input.extend_from_slice(piece);
         while let Some(item) = reader.next(&mut input).transpose() {
             items.push(item);
             assert!(
-                items.len() <= octets.len() / Head::LEN,
+                items.len() <= bytes.len() / Head::LEN,
                 "a frame without a head"
             );
         }
         assert!(
             input.len() < Head::LEN + MAX_FRAME_SIZE as usize,
-            "{} octets kept",
+            "{} bytes kept",
             input.len()
         );
     }
@@ -62,10 +62,10 @@ fn round_trip(mut frame: Frame) {
         // It is written without its padding.
         data.flow_len = data.payload.len() as u32;
     }
-    let mut octets = Vec::new();
-    frame.write(&mut octets);
+    let mut bytes = Vec::new();
+    frame.write(&mut bytes);
     assert_eq!(
-        read(&octets, octets.len()),
+        read(&bytes, bytes.len()),
         [Ok(frame)],
         "read, written and read again"
     );

@@ -1,4 +1,4 @@
-//! Octets into the HPACK decoder, and field lists through the encoder and the decoder.
+//! Bytes into the HPACK decoder, and field lists through the encoder and the decoder.
 
 use tidegate_hpack::{Decoded, Decoder, Encoder, Error, Field, Fields, Limits};
 
@@ -16,11 +16,12 @@ const TABLE_SIZES: &[usize] = &[4096, 0, 33, 64, 100, 256, 8192, 65_536];
 /// Longer inputs add nothing but time: a list can be thousands of times larger than its block.
 const LONGEST: usize = 8192;
 
-/// Octets 0 to 2 choose the table's size and the limits; then come blocks, an octet of length in front of each. Length
-/// 0 stands for a change of the table's size, chosen by the next octet.
+/// Bytes 0 to 2 choose the table's size and the limits; then come blocks, a byte of length in front
+/// of each. Length 0 stands for a change of the table's size, chosen by the next byte.
 ///
 /// - What is kept stays within the limits, and is what comes before the first field over one.
-/// - Limits change nothing else: a decoder without any ends each block with the same verdict and the same table.
+/// - Limits change nothing else: a decoder without any ends each block with the same verdict and
+///   the same table.
 /// - The table stays within the size that was announced.
 /// - What was decoded is encoded and decoded again as the same list.
 pub fn hpack_decoder(input: &[u8]) {
@@ -37,14 +38,14 @@ pub fn hpack_decoder(input: &[u8]) {
     let mut decoder = Decoder::new(max_table_size);
     let mut unlimited = Decoder::new(max_table_size);
     while !choices.is_empty() {
-        let len = usize::from(choices.octet());
+        let len = usize::from(choices.byte());
         if len == 0 {
             max_table_size = choices.one_of(TABLE_SIZES);
             decoder.set_max_table_size(max_table_size);
             unlimited.set_max_table_size(max_table_size);
             continue;
         }
-        let block = choices.octets(len);
+        let block = choices.bytes(len);
         let (mut kept, mut all) = (Fields::new(), Fields::new());
         let verdict = decoder.decode(block, &limits, &mut kept);
         let unlimited_verdict = unlimited.decode(block, &UNLIMITED, &mut all);
@@ -119,7 +120,8 @@ fn check_prefix(decoded: Decoded, kept: &Fields, everything: Decoded, all: &Fiel
 /// Names and values.
 type List = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// A list as plain data. The mark of a field that was not marked may appear on the way: our encoder marks secrets.
+/// A list as plain data. The mark of a field that was not marked may appear on the way: our encoder
+/// marks secrets.
 fn list(fields: &Fields) -> List {
     fields
         .iter()
@@ -155,8 +157,8 @@ const NAMES: &[&str] = &[
     "x-unheard-of",
 ];
 
-/// Octet 0 chooses the encoder's cap; then come steps: a change of the peer's SETTINGS_HEADER_TABLE_SIZE, or a list of
-/// fields to encode and decode.
+/// Byte 0 chooses the encoder's cap; then come steps: a change of the peer's
+/// SETTINGS_HEADER_TABLE_SIZE, or a list of fields to encode and decode.
 ///
 /// - The list comes back as it was: names, values, order, and never-indexed marks.
 /// - Both tables hold the same, and no more than cap and announcement allow.
@@ -171,7 +173,7 @@ pub fn hpack_round_trip(input: &[u8]) {
     let mut decoder = Decoder::new(announced);
     let mut fields = Fields::new();
     while !choices.is_empty() {
-        let step = choices.octet();
+        let step = choices.byte();
         if step < 0x20 {
             announced = TABLE_SIZES[usize::from(step) % TABLE_SIZES.len()];
             encoder.set_max_table_size(announced);
@@ -219,7 +221,7 @@ pub fn hpack_round_trip(input: &[u8]) {
 
 /// One field: one of the list before, or a new one.
 fn push_field(choices: &mut Choices<'_>, before: &Fields, fields: &mut Fields) {
-    let choice = choices.octet();
+    let choice = choices.byte();
     if choice < 0x60
         && let Some(field) = before.at(usize::from(choice) % before.len().max(1))
     {
@@ -230,11 +232,11 @@ fn push_field(choices: &mut Choices<'_>, before: &Fields, fields: &mut Fields) {
     let name: &[u8] = if choice < 0xe0 {
         NAMES[usize::from(choice) % NAMES.len()].as_bytes()
     } else {
-        let len = usize::from(choices.octet() % 0x40);
-        made_up = choices.octets(len).to_ascii_lowercase();
+        let len = usize::from(choices.byte() % 0x40);
+        made_up = choices.bytes(len).to_ascii_lowercase();
         &made_up
     };
-    let len = choices.octet();
+    let len = choices.byte();
     let never_indexed = len & 0x80 != 0;
     // A few long values, so that tables overflow.
     let len = if len & 0x7f == 0x7f {
@@ -242,7 +244,7 @@ fn push_field(choices: &mut Choices<'_>, before: &Fields, fields: &mut Fields) {
     } else {
         usize::from(len & 0x7f)
     };
-    let value = choices.octets(len);
+    let value = choices.bytes(len);
     if never_indexed {
         fields.push_field(Field {
             known: tidegate_hpack::KnownName::of(name),

@@ -1,4 +1,4 @@
-//! Octets into the engine of HTTP/1.1, with an owner that does as a script says.
+//! Bytes into the engine of HTTP/1.1, with an owner that does as a script says.
 
 use std::time::{Duration, Instant};
 
@@ -11,30 +11,32 @@ use super::Choices;
 /// Longer inputs add nothing but time.
 const LONGEST: usize = 8192;
 
-/// A server, and any client of HTTP/1.1. The input: the length of the pieces less one; the length of the owner's script, and in
-/// the top bit whether upgrades to WebSockets and to HTTP/2 are offered; the script, an octet for each request; what the client
-/// sends.
+/// A server, and any client of HTTP/1.1. The input: the length of the pieces less one; the length
+/// of the owner's script, and in the top bit whether upgrades to WebSockets and to HTTP/2 are
+/// offered; the script, a byte for each request; what the client sends.
 ///
-/// - Events tell a story that makes sense: one request at a time, nothing behind its end or the connection's.
-/// - Events and answers are the same however the input is cut, but for a response that is under way when its request
-///   breaks.
-/// - What comes out is responses, one for each request and in order, and a refusal at most behind them.
+/// - Events tell a story that makes sense: one request at a time, nothing behind its end or the
+///   connection's.
+/// - Events and answers are the same however the input is cut, but for a response that is under way
+///   when its request breaks.
+/// - What comes out is responses, one for each request and in order, and a refusal at most behind
+///   them.
 /// - The engine comes to rest, and at the end of time or of the transport the connection is closed.
 pub fn http1_connection(input: &[u8]) {
     if input.len() > LONGEST {
         return;
     }
     let mut choices = Choices::new(input);
-    let piece = usize::from(choices.octet()) + 1;
-    let choice = choices.octet();
-    let script = choices.octets(usize::from(choice % 16));
+    let piece = usize::from(choices.byte()) + 1;
+    let choice = choices.byte();
+    let script = choices.bytes(usize::from(choice % 16));
     let offers_upgrades = choice & 0x80 != 0;
-    let octets = choices.rest;
+    let bytes = choices.rest;
     let mut whole = Session::new(script, offers_upgrades);
-    whole.receive(octets);
+    whole.receive(bytes);
     let mut cut = Session::new(script, offers_upgrades);
-    for octets in octets.chunks(piece) {
-        cut.receive(octets);
+    for bytes in bytes.chunks(piece) {
+        cut.receive(bytes);
     }
     assert_eq!(whole.story, cut.story);
     // How far a response had come when its request broke depends on who was faster.
@@ -80,7 +82,8 @@ struct Session<'a> {
     sent: Vec<u8>,
     script: Choices<'a>,
     plan: Plan,
-    /// Of the present request: its number, whether all of it was told, whether its response was begun, and pieces sent.
+    /// Of the present request: its number, whether all of it was told, whether its response was
+    /// begun, and pieces sent.
     request: Option<StreamId>,
     ended: bool,
     answered: bool,
@@ -124,8 +127,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn receive(&mut self, octets: &[u8]) {
-        self.input.extend_from_slice(octets);
+    fn receive(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
         self.rest();
     }
 
@@ -262,8 +265,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Ends a response once it has its pieces and the request is whole: what comes of a request after that isn't told, and
-    /// then the story would depend on who was faster.
+    /// Ends a response once it has its pieces and the request is whole: what comes of a request
+    /// after that isn't told, and then the story would depend on who was faster.
     fn write_rest(&mut self, id: StreamId) {
         if self.pieces < 3 || !self.ended {
             return;
@@ -322,7 +325,7 @@ fn check_responses(session: &Session<'_>) {
     let mut rest = &session.sent[..];
     let mut methods = session.methods.iter();
     while !rest.is_empty() {
-        let end = rest.windows(4).position(|octets| octets == b"\r\n\r\n");
+        let end = rest.windows(4).position(|bytes| bytes == b"\r\n\r\n");
         let end = end.expect("a whole head") + 4;
         let head = std::str::from_utf8(&rest[..end]).expect("a head is text");
         rest = &rest[end..];
@@ -357,17 +360,14 @@ fn check_responses(session: &Session<'_>) {
             (None, None) => return assert!(closes, "{head}"),
             _ => panic!("{head}"),
         }
-        assert!(
-            !closes || rest.is_empty(),
-            "octets behind the last response"
-        );
+        assert!(!closes || rest.is_empty(), "bytes behind the last response");
     }
 }
 
 /// What is behind a chunked body; `None` if it isn't whole.
 fn skip_chunks(mut rest: &[u8]) -> Option<&[u8]> {
     loop {
-        let end = rest.windows(2).position(|octets| octets == b"\r\n")?;
+        let end = rest.windows(2).position(|bytes| bytes == b"\r\n")?;
         let size = std::str::from_utf8(&rest[..end]).expect("a size is text");
         let size = usize::from_str_radix(size, 16).expect("a size is hexadecimal");
         rest = &rest[end + 2..];
@@ -378,7 +378,7 @@ fn skip_chunks(mut rest: &[u8]) -> Option<&[u8]> {
         rest = &rest[size + 2..];
     }
     loop {
-        let end = rest.windows(2).position(|octets| octets == b"\r\n")?;
+        let end = rest.windows(2).position(|bytes| bytes == b"\r\n")?;
         rest = &rest[end + 2..];
         if end == 0 {
             return Some(rest);

@@ -1,4 +1,4 @@
-//! Octets into the client's end of HTTP/1.1, with an owner that asks as a script says.
+//! Bytes into the client's end of HTTP/1.1, with an owner that asks as a script says.
 
 use std::time::Instant;
 
@@ -13,29 +13,29 @@ use super::Choices;
 /// Longer inputs add nothing but time.
 const LONGEST: usize = 8192;
 
-/// A client, and any server of HTTP/1.1. The input: the length of the pieces less one; the length of the owner's
-/// script; the script, an octet for each request; what the server sends.
+/// A client, and any server of HTTP/1.1. The input: the length of the pieces less one; the length
+/// of the owner's script; the script, a byte for each request; what the server sends.
 ///
-/// - Events tell a story that makes sense: a response for each request, and one end of it; nothing behind that or the
-///   connection's.
+/// - Events tell a story that makes sense: a response for each request, and one end of it; nothing
+///   behind that or the connection's.
 /// - Events and requests are the same however the input is cut.
-/// - What comes out is what was asked, octet by octet.
-/// - The engine comes to rest, and at the end of time or of the transport the connection is closed. A transport that
-///   fails makes no response whole.
+/// - What comes out is what was asked, byte by byte.
+/// - The engine comes to rest, and at the end of time or of the transport the connection is closed.
+///   A transport that fails makes no response whole.
 pub fn http1_client(input: &[u8]) {
     if input.len() > LONGEST {
         return;
     }
     let mut choices = Choices::new(input);
-    let piece = usize::from(choices.octet()) + 1;
-    let script_len = usize::from(choices.octet() % 16);
-    let script = choices.octets(script_len);
-    let octets = choices.rest;
+    let piece = usize::from(choices.byte()) + 1;
+    let script_len = usize::from(choices.byte() % 16);
+    let script = choices.bytes(script_len);
+    let bytes = choices.rest;
     let run = |piece: usize| {
         let mut session = Session::new(script);
         session.begin_if_possible();
-        for octets in octets.chunks(piece) {
-            session.receive(octets);
+        for bytes in bytes.chunks(piece) {
+            session.receive(bytes);
         }
         session.check_sent();
         session
@@ -98,7 +98,7 @@ impl Plan {
     }
 
     /// What goes out as long as there is no response.
-    fn octets(self) -> &'static str {
+    fn bytes(self) -> &'static str {
         match self {
             Self::Get | Self::Reset => "GET /a?b HTTP/1.1\r\nhost: a\r\n\r\n",
             Self::Head => "HEAD /a?b HTTP/1.1\r\nhost: a\r\n\r\n",
@@ -180,8 +180,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn receive(&mut self, octets: &[u8]) {
-        self.input.extend_from_slice(octets);
+    fn receive(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
         self.rest();
     }
 
@@ -217,7 +217,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Asks for the next, and sends that: what is told must not depend on how far a request has come.
+    /// Asks for the next, and sends that: what is told must not depend on how far a request has
+    /// come.
     fn begin_if_possible(&mut self) {
         if !self.conn.can_open() {
             return;
@@ -227,7 +228,7 @@ impl<'a> Session<'a> {
         let id = opened.expect("a proper request");
         (self.request, self.told) = (Some((id, plan)), Told::Nothing);
         self.story.push_str(&format!("\n{plan:?}\n"));
-        self.expected.push_str(plan.octets());
+        self.expected.push_str(plan.bytes());
         let mut stream = self.conn.stream(id).expect("it has just been opened");
         let mut hello = Bytes::from_static(b"hello");
         match plan {
@@ -271,7 +272,8 @@ impl<'a> Session<'a> {
                 assert!(self.told == Told::Nothing && !head.is_informational());
                 self.story.push_str(&format!("\n{head:?}\n"));
                 self.told = Told::Head;
-                // RFC 9110 §7.8: a server that ignores Upgrade answers the GET, and its 2xx opens no tunnel.
+                // RFC 9110 §7.8: a server that ignores Upgrade answers the GET, and its 2xx opens
+                // no tunnel.
                 let grants = plan != Plan::WebSocket || self.conn.is_tunnel();
                 if plan.opens_tunnel(&head) && grants {
                     assert!(!end, "a tunnel is no response without content");

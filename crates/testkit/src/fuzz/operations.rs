@@ -1,4 +1,5 @@
-//! A client and a server that follow the rules, joined in memory, and owners that do anything in any order.
+//! A client and a server that follow the rules, joined in memory, and owners that do anything in
+//! any order.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,19 +22,20 @@ const LONGEST: usize = 512;
 /// No input of that length gives two engines so much to say.
 const MANY_ROUNDS: u32 = 20_000;
 
-/// Octet 0 is the configuration; then come operations of a few octets each: what owners do, and how far the octets get
-/// that are under way.
+/// Byte 0 is the configuration; then come operations of a few bytes each: what owners do, and how
+/// far the bytes get that are under way.
 ///
 /// - Neither engine ever accuses the other of anything.
-/// - Bodies arrive octet for octet and whole, and so do trailers, unless an owner gave the stream up.
+/// - Bodies arrive byte for byte and whole, and so do trailers, unless an owner gave the stream up.
 /// - The books of both engines add up after every operation.
-/// - When the owners have finished everything, no stream is left; after a graceful end, no connection is.
+/// - When the owners have finished everything, no stream is left; after a graceful end, no
+///   connection is.
 pub fn operations(input: &[u8]) {
     if input.len() > LONGEST {
         return;
     }
     let mut choices = Choices::new(input);
-    let mut joined = Joined::new(choices.octet());
+    let mut joined = Joined::new(choices.byte());
     while !choices.is_empty() {
         joined.operate(&mut choices);
         joined.transmit();
@@ -71,12 +73,12 @@ struct Leg {
     streamed: bool,
     /// The engine has asked for more, and the owner has not answered yet.
     asked: bool,
-    /// Octets of the body that the sending engine has.
+    /// Bytes of the body that the sending engine has.
     given: usize,
     /// The sender's owner has ended it, and whether by trailers.
     ended: bool,
     trailers: bool,
-    /// Octets that the receiver's owner was told, and of those, how many it has not consumed.
+    /// Bytes that the receiver's owner was told, and of those, how many it has not consumed.
     received: usize,
     unconsumed: usize,
     /// The receiver's owner was told the end.
@@ -106,19 +108,19 @@ struct Joined {
     waited: Duration,
 }
 
-/// The octet at this place of the body that `from` sends on a stream.
-fn octet(id: StreamId, from: usize, place: usize) -> u8 {
+/// The byte at this place of the body that `from` sends on a stream.
+fn byte(id: StreamId, from: usize, place: usize) -> u8 {
     (id.get() as usize * 31 + from * 7 + place * 13) as u8
 }
 
 fn body(id: StreamId, from: usize, start: usize, len: usize) -> Bytes {
-    // The octets repeat after 256 places.
-    let cycle: [u8; 256] = std::array::from_fn(|place| octet(id, from, start + place));
-    let mut octets = Vec::with_capacity(len);
-    while octets.len() < len {
-        octets.extend_from_slice(&cycle[..cycle.len().min(len - octets.len())]);
+    // The bytes repeat after 256 places.
+    let cycle: [u8; 256] = std::array::from_fn(|place| byte(id, from, start + place));
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        bytes.extend_from_slice(&cycle[..cycle.len().min(len - bytes.len())]);
     }
-    octets.into()
+    bytes.into()
 }
 
 fn trailer_section() -> Fields {
@@ -189,13 +191,13 @@ impl Joined {
     // --- What owners do ---
 
     fn operate(&mut self, choices: &mut Choices<'_>) {
-        let operation = choices.octet();
+        let operation = choices.byte();
         let side = usize::from(operation >> 7);
         match operation & 15 {
-            0 | 1 => self.open(choices.octet()),
+            0 | 1 => self.open(choices.byte()),
             2 | 3 => {
                 if let Some(id) = self.pick(choices, answerable) {
-                    self.respond(id, choices.octet());
+                    self.respond(id, choices.byte());
                 }
             }
             4 => {
@@ -206,7 +208,7 @@ impl Joined {
             }
             5 => {
                 if let Some(id) = self.pick(choices, |stream| writable(stream, side)) {
-                    self.end_body(id, side, choices.octet());
+                    self.end_body(id, side, choices.byte());
                 }
             }
             6 => {
@@ -241,7 +243,7 @@ impl Joined {
                 }
             }
             11 => {
-                let choice = choices.octet();
+                let choice = choices.byte();
                 if side == CLIENT {
                     self.signal(choice, choices);
                 } else if let Some(id) = self.pick(choices, |stream| stream.known[SERVER])
@@ -263,7 +265,7 @@ impl Joined {
                 self.deliver(side, len);
             }
             14 => {
-                let rare = choices.octet();
+                let rare = choices.byte();
                 if rare == 0 {
                     self.ends[side].engine.shut_down(self.now);
                     self.shutting = true;
@@ -291,10 +293,11 @@ impl Joined {
                 .saturating_sub(2 * u32::from(choice & 7))
                 .max(1)
         };
-        let (stream, other) = (id(choice), choices.octet());
+        let (stream, other) = (id(choice), choices.byte());
         let parent = if other & 8 == 0 { id(other) } else { 0 };
         let frame = if choice & 8 == 0 {
-            // Idle streams with a priority count among those that may be open (RFC 9218 §7.1), and owners here may open all.
+            // Idle streams with a priority count among those that may be open (RFC 9218 §7.1), and
+            // owners here may open all.
             if stream >= newest {
                 return;
             }
@@ -305,7 +308,7 @@ impl Joined {
         } else {
             wire::priority(stream, parent, other & 16 != 0, choice)
         };
-        self.ends[SERVER].wire.extend_from_slice(&frame.octets());
+        self.ends[SERVER].wire.extend_from_slice(&frame.to_bytes());
     }
 
     /// One of the streams for which this is so.
@@ -316,7 +319,7 @@ impl Joined {
             .filter(|(_, stream)| fits(stream))
             .map(|(id, _)| *id)
             .collect();
-        let choice = usize::from(choices.octet());
+        let choice = usize::from(choices.byte());
         (!fitting.is_empty()).then(|| fitting[choice % fitting.len()])
     }
 
@@ -376,9 +379,9 @@ impl Joined {
         let Some(mut stream) = self.ends[side].engine.stream(id) else {
             return;
         };
-        let mut octets = body(id, side, given, len);
-        let taken = stream.write(&mut octets, end);
-        assert_eq!(taken + octets.len(), len, "taken, but still there");
+        let mut bytes = body(id, side, given, len);
+        let taken = stream.write(&mut bytes, end);
+        assert_eq!(taken + bytes.len(), len, "taken, but still there");
         let leg = &mut self.stream(id).legs[side];
         leg.asked = false;
         leg.given += taken;
@@ -467,17 +470,14 @@ impl Joined {
                 let end = &mut self.ends[side];
                 let flow = end.engine.transmit(&mut end.outbox, 30_000, self.now);
                 let was_over = end.over;
-                let mut octets = Vec::new();
+                let mut bytes = Vec::new();
                 while end.outbox.has_remaining() {
                     let len = end.outbox.chunk().len();
-                    octets.extend_from_slice(end.outbox.chunk());
+                    bytes.extend_from_slice(end.outbox.chunk());
                     end.outbox.advance(len);
                 }
-                assert!(
-                    !was_over || octets.is_empty(),
-                    "sent on a closed connection"
-                );
-                self.ends[1 - side].wire.extend_from_slice(&octets);
+                assert!(!was_over || bytes.is_empty(), "sent on a closed connection");
+                self.ends[1 - side].wire.extend_from_slice(&bytes);
                 match flow {
                     Flow::Event(event) => self.on_event(side, event),
                     Flow::Full => {}
@@ -586,7 +586,7 @@ impl Joined {
                 let stream = self.stream(id);
                 let leg = &mut stream.legs[from];
                 let expected = body(id, from, leg.received, data.len());
-                assert!(data == expected, "other octets on {id} at {}", leg.received);
+                assert!(data == expected, "other bytes on {id} at {}", leg.received);
                 leg.received += data.len();
                 leg.unconsumed += data.len();
                 if end {
@@ -617,7 +617,8 @@ impl Joined {
 
     fn on_reset(&mut self, side: usize, id: StreamId, code: ErrorCode, cause: ResetCause) {
         let fine = match cause {
-            // An owner's reset, a refusal, or the end of a request that was answered already (RFC 9113 §8.1).
+            // An owner's reset, a refusal, or the end of a request that was answered already (RFC
+            // 9113 §8.1).
             ResetCause::Peer => {
                 matches!(
                     code,
@@ -626,7 +627,8 @@ impl Joined {
             }
             ResetCause::Unprocessed => self.is_shutting(),
             ResetCause::OverMemoryBudget => code == ErrorCode::REFUSED_STREAM,
-            // A client may open too many before it knows the limit, and before the server's owner has let go.
+            // A client may open too many before it knows the limit, and before the server's owner
+            // has let go.
             ResetCause::Violation(violation) => violation == Violation::TooManyConcurrentStreams,
             _ => false,
         };
@@ -662,7 +664,8 @@ impl Joined {
         for (id, stream) in &self.streams {
             for from in [CLIENT, SERVER] {
                 let leg = &stream.legs[from];
-                // What comes of a request once it has been answered in full is not told, and a push may not be wanted.
+                // What comes of a request once it has been answered in full is not told, and a push
+                // may not be wanted.
                 let answered = from == CLIENT && stream.legs[SERVER].ended;
                 let unwanted = stream.pushed && !stream.known[CLIENT];
                 let told = leg.finished || answered || unwanted;
@@ -763,7 +766,7 @@ fn answerable(stream: &Stream) -> bool {
     stream.known[SERVER] && !stream.held[SERVER] && !stream.legs[SERVER].begun
 }
 
-/// Whether this end's owner can give octets of a body.
+/// Whether this end's owner can give bytes of a body.
 fn writable(stream: &Stream, side: usize) -> bool {
     let leg = &stream.legs[side];
     stream.known[side] && !stream.held[side] && leg.begun && leg.streamed && !leg.ended

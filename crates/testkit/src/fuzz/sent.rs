@@ -17,7 +17,7 @@ pub(super) struct Sent {
     /// The role of the engine that is watched.
     role: Role,
     received: Received,
-    octets: BytesMut,
+    bytes: BytesMut,
     preface_left: usize,
     reader: Reader,
     frames: u64,
@@ -47,7 +47,7 @@ struct Stream {
 /// What was given to the engine, as far as it bears on what it may send.
 struct Received {
     reader: Reader,
-    octets: BytesMut,
+    bytes: BytesMut,
     preface_left: usize,
     /// Settings that the engine has not acknowledged yet.
     settings: VecDeque<Settings>,
@@ -58,11 +58,11 @@ struct Received {
 }
 
 impl Received {
-    fn note(&mut self, octets: &[u8]) {
-        let skipped = self.preface_left.min(octets.len());
+    fn note(&mut self, bytes: &[u8]) {
+        let skipped = self.preface_left.min(bytes.len());
         self.preface_left -= skipped;
-        self.octets.extend_from_slice(&octets[skipped..]);
-        while let Some(frame) = self.reader.next(&mut self.octets).transpose() {
+        self.bytes.extend_from_slice(&bytes[skipped..]);
+        while let Some(frame) = self.reader.next(&mut self.bytes).transpose() {
             match frame {
                 Ok(Frame::Settings(settings @ Settings::Values(_))) => {
                     self.settings.push_back(settings);
@@ -94,14 +94,14 @@ impl Sent {
             role,
             received: Received {
                 reader: Reader::new(max_frame_size),
-                octets: BytesMut::new(),
+                bytes: BytesMut::new(),
                 preface_left: peers,
                 settings: VecDeque::new(),
                 connection_window: 65_535,
                 windows: HashMap::new(),
                 highest: StreamId::CONNECTION,
             },
-            octets: BytesMut::new(),
+            bytes: BytesMut::new(),
             preface_left: ours,
             reader: Reader::new(ANY_FRAME_SIZE),
             frames: 0,
@@ -116,20 +116,20 @@ impl Sent {
         }
     }
 
-    /// The engine is given these octets.
-    pub(super) fn note_received(&mut self, octets: &[u8]) {
-        self.received.note(octets);
+    /// The engine is given these bytes.
+    pub(super) fn note_received(&mut self, bytes: &[u8]) {
+        self.received.note(bytes);
     }
 
-    /// The engine has sent these octets.
-    pub(super) fn note_sent(&mut self, octets: &[u8]) {
-        self.octets.extend_from_slice(octets);
-        let n = self.preface_left.min(self.octets.len());
+    /// The engine has sent these bytes.
+    pub(super) fn note_sent(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        let n = self.preface_left.min(self.bytes.len());
         let expected = &PREFACE[PREFACE.len() - self.preface_left..];
-        assert_eq!(self.octets[..n], expected[..n], "not the preface");
-        self.octets.advance(n);
+        assert_eq!(self.bytes[..n], expected[..n], "not the preface");
+        self.bytes.advance(n);
         self.preface_left -= n;
-        while let Some(frame) = self.reader.next(&mut self.octets).transpose() {
+        while let Some(frame) = self.reader.next(&mut self.bytes).transpose() {
             let frame = frame.unwrap_or_else(|malformed| panic!("sent: {malformed}"));
             self.check(frame);
         }
@@ -137,7 +137,7 @@ impl Sent {
 
     /// The engine says that it has sent everything for now: nothing is left halfway.
     pub(super) fn at_rest(&self) {
-        assert!(self.octets.is_empty(), "a piece of a frame was sent");
+        assert!(self.bytes.is_empty(), "a piece of a frame was sent");
         assert!(self.block.is_none(), "a piece of a field block was sent");
     }
 
@@ -199,7 +199,8 @@ impl Sent {
             }
             Frame::Settings(Settings::Ack) => self.settings_acknowledged(),
             Frame::GoAway(goaway) => {
-                // RFC 9113 §6.8: "Endpoints MUST NOT increase the value they send in the last stream identifier".
+                // RFC 9113 §6.8: "Endpoints MUST NOT increase the value they send in the last
+                // stream identifier".
                 let before = self.last.replace(goaway.last_stream_id);
                 assert!(
                     before.is_none_or(|before| goaway.last_stream_id <= before),
@@ -215,7 +216,7 @@ impl Sent {
     fn check_size(&self, len: usize) {
         assert!(
             len <= self.max_frame_size as usize,
-            "a frame of {len} octets"
+            "a frame of {len} bytes"
         );
     }
 
@@ -240,8 +241,8 @@ impl Sent {
         stream
     }
 
-    /// RFC 9113 §6.9.1: "A sender MUST NOT send a flow-controlled frame with a length that exceeds the space available in
-    /// either of the flow-control windows advertised by the receiver."
+    /// RFC 9113 §6.9.1: "A sender MUST NOT send a flow-controlled frame with a length that exceeds
+    /// the space available in either of the flow-control windows advertised by the receiver."
     fn check_flow(&mut self, id: StreamId, len: u32) {
         let len = i64::from(len);
         let stream = self.streams.entry(id).or_default();
@@ -253,13 +254,13 @@ impl Sent {
         let window = self.initial_window + self.received.windows.get(&id).copied().unwrap_or(0);
         assert!(
             stream.sent <= window,
-            "{} octets on {id}, window {window}",
+            "{} bytes on {id}, window {window}",
             stream.sent
         );
         let window = self.received.connection_window;
         assert!(
             self.connection_sent <= window,
-            "{} octets, window {window}",
+            "{} bytes, window {window}",
             self.connection_sent
         );
     }

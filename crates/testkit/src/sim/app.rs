@@ -1,5 +1,5 @@
-//! The owners of both engines: they ask, answer, write, consume and lose interest as the plan says, and compare what
-//! arrives with what was sent.
+//! The owners of both engines: they ask, answer, write, consume and lose interest as the plan says,
+//! and compare what arrives with what was sent.
 
 use std::time::Duration;
 
@@ -46,10 +46,10 @@ pub(crate) struct Exchange {
 #[derive(Debug, Default)]
 struct Leg {
     head_sent: bool,
-    /// Octets that the sending engine has taken.
+    /// Bytes that the sending engine has taken.
     given: usize,
     ended_sent: bool,
-    /// The engine has asked for octets, and the owner makes it wait.
+    /// The engine has asked for bytes, and the owner makes it wait.
     owes: bool,
     head_received: bool,
     received: usize,
@@ -108,7 +108,7 @@ impl Exchange {
         [&self.plan.request, &self.plan.response][leg]
     }
 
-    /// How many body octets arrive on this leg.
+    /// How many body bytes arrive on this leg.
     fn len(&self, leg: usize) -> usize {
         if leg == RESPONSE {
             self.plan.response_len()
@@ -422,8 +422,8 @@ impl Sim {
         Duration::from_micros(self.rng.below(most + 1) as u64)
     }
 
-    /// At rest: the client gives up on streams whose sender waits for a window that was never open. Returns whether there
-    /// was one.
+    /// At rest: the client gives up on streams whose sender waits for a window that was never open.
+    /// Returns whether there was one.
     pub(crate) fn give_up_on_shut_windows(&mut self) -> bool {
         let mut gave_up = false;
         for index in 0..self.exchanges.len() {
@@ -593,8 +593,8 @@ impl Sim {
         self.ends[side].told_closed = true;
         for index in 0..self.exchanges.len() {
             let exchange = &mut self.exchanges[index];
-            // RFC 9113 §6.8: "Activity on streams numbered lower than or equal to the last stream identifier might still
-            // complete successfully": a graceful end takes nothing away.
+            // RFC 9113 §6.8: "Activity on streams numbered lower than or equal to the last stream
+            // identifier might still complete successfully": a graceful end takes nothing away.
             let is_done = exchange.id.is_none() || exchange.is_done_for(side);
             exchange.gone[side] = true;
             assert!(
@@ -648,16 +648,16 @@ impl Sim {
         assert!(!data.is_empty() || end, "an empty piece that ends nothing");
         assert!(
             received + data.len() <= exchange.len(leg),
-            "octets from nowhere on {id}"
+            "bytes from nowhere on {id}"
         );
         let sent = exchange.message(leg).body.rest(received);
-        assert!(sent.starts_with(data), "{id}: octets at {received} differ");
+        assert!(sent.starts_with(data), "{id}: bytes at {received} differ");
         let leg = &mut exchange.legs[leg];
         leg.received += data.len();
         leg.unconsumed += data.len();
         let is_first = received == 0 && !data.is_empty();
         let resets = [exchange.plan.client_reset, exchange.plan.server_reset][side];
-        self.report.body_octets += data.len() as u64;
+        self.report.body_bytes += data.len() as u64;
         if self.rng.one_in(2) {
             self.consume(side, index);
         } else {
@@ -679,7 +679,7 @@ impl Sim {
         assert_eq!(
             exchange.legs[incoming].received,
             exchange.len(incoming),
-            "the message on {id} lost octets at its end"
+            "the message on {id} lost bytes at its end"
         );
         assert_eq!(
             by_trailers,
@@ -729,7 +729,8 @@ impl Sim {
                 self.report.retries += 1;
                 self.at(self.now + RETRY_AFTER, Later::Open(again));
             }
-            // RFC 9113 §8.1: the server's engine lets the rest of the request go, "after sending a complete response".
+            // RFC 9113 §8.1: the server's engine lets the rest of the request go, "after sending a
+            // complete response".
             ResetCause::Peer if side == CLIENT && code == ErrorCode::NO_ERROR => {
                 assert!(
                     exchange.legs[RESPONSE].ended,
@@ -739,7 +740,8 @@ impl Sim {
                 assert!(exchange.parent.is_none(), "{id} is a push");
                 self.report.early_answers += 1;
             }
-            // The client's engine refuses pushes along with requests that its owner has reset, or after its GOAWAY.
+            // The client's engine refuses pushes along with requests that its owner has reset, or
+            // after its GOAWAY.
             ResetCause::Peer if side == SERVER && exchange.was_refused_unheard() => {
                 let refused = ErrorCode::REFUSED_STREAM;
                 assert_eq!(
@@ -794,8 +796,8 @@ impl Sim {
         }
     }
 
-    /// A slot may be taken longer than the client can know: by streams that it has reset and that the server has not
-    /// released yet. And before the limit was announced it knows of none.
+    /// A slot may be taken longer than the client can know: by streams that it has reset and that
+    /// the server has not released yet. And before the limit was announced it knows of none.
     fn refusal_is_honest(&self) -> bool {
         self.plan.opens_early
             || self

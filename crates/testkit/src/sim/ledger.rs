@@ -1,4 +1,5 @@
-//! An accountant on the wire: it knows no engine, only the frames that went by, and that RFC 9113 must hold for them.
+//! An accountant on the wire: it knows no engine, only the frames that went by, and that RFC 9113
+//! must hold for them.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -31,14 +32,10 @@ pub(crate) struct Announced {
 
 impl Note {
     /// Reads one whole frame. Also tells whether END_HEADERS is set.
-    pub(crate) fn of(octets: &[u8]) -> (Self, bool) {
-        let (head, payload) = octets.split_at(9);
+    pub(crate) fn of(bytes: &[u8]) -> (Self, bool) {
+        let (head, payload) = bytes.split_at(9);
         let flags = head[4];
-        let number = |octets: &[u8]| {
-            octets
-                .iter()
-                .fold(0u32, |n, octet| n << 8 | u32::from(*octet))
-        };
+        let number = |bytes: &[u8]| bytes.iter().fold(0u32, |n, byte| n << 8 | u32::from(*byte));
         let id = number(&head[5..9]) & 0x7fff_ffff;
         let end = flags & 1 != 0;
         let note = match head[3] {
@@ -73,7 +70,7 @@ impl Note {
             },
             6 => Self::Ping {
                 ack: end,
-                payload: payload.try_into().expect("PING has 8 octets"),
+                payload: payload.try_into().expect("PING has 8 bytes"),
             },
             7 => Self::GoAway {
                 last: number(&payload[..4]),
@@ -175,13 +172,14 @@ impl Ledger {
         self.sides[side].initial_window_size + stream <= 0
     }
 
-    /// This side sent a frame of so many payload octets.
+    /// This side sent a frame of so many payload bytes.
     pub(crate) fn sent(&mut self, side: usize, note: Note, len: usize, report: &mut Report) {
         let me = &mut self.sides[side];
-        // RFC 9113 §4.2: "An endpoint MUST NOT send a frame that exceeds the size defined in SETTINGS_MAX_FRAME_SIZE".
+        // RFC 9113 §4.2: "An endpoint MUST NOT send a frame that exceeds the size defined in
+        // SETTINGS_MAX_FRAME_SIZE".
         assert!(
             len <= me.max_frame_size as usize,
-            "side {side} sent {len} octets in {note:?}, allowed are {}",
+            "side {side} sent {len} bytes in {note:?}, allowed are {}",
             me.max_frame_size
         );
         match note {
@@ -213,8 +211,8 @@ impl Ledger {
                 let len = i64::from(len);
                 me.window -= len;
                 stream.balance[side] -= len;
-                // RFC 9113 §6.9.1: "A sender MUST NOT send a flow-controlled frame with a length that exceeds the space
-                // available in either of the flow-control windows".
+                // RFC 9113 §6.9.1: "A sender MUST NOT send a flow-controlled frame with a length
+                // that exceeds the space available in either of the flow-control windows".
                 if len > 0 {
                     assert!(
                         me.window >= 0,
@@ -239,11 +237,13 @@ impl Ledger {
                     // RFC 9113 §8.4.2: a server answers on the stream that it has promised before.
                     assert_eq!(side == 1, stream.promised, "stream {id} was not promised");
                     if side == 0 {
-                        // RFC 9113 §5.1.1: "The identifier of a newly established stream MUST be numerically greater".
+                        // RFC 9113 §5.1.1: "The identifier of a newly established stream MUST be
+                        // numerically greater".
                         assert!(id > me.last_opened, "stream {id} after {}", me.last_opened);
                         me.last_opened = id;
                     }
-                    // What was in the outbox when the other side's RST_STREAM came is still sent, and open no more.
+                    // What was in the outbox when the other side's RST_STREAM came is still sent,
+                    // and open no more.
                     self.open[side] += i64::from(!stream.over[side]);
                     // RFC 9113 §5.1.2: "An endpoint MUST NOT exceed the limit set by its peer."
                     assert!(
@@ -271,10 +271,11 @@ impl Ledger {
             Note::PushPromise { id, promised } => {
                 // RFC 9113 §8.4: "A client cannot push."
                 assert_eq!(side, 1, "only a server pushes");
-                // §6.5.2: "A server MUST NOT send a PUSH_PROMISE frame if it receives this parameter set to a value of 0."
+                // §6.5.2: "A server MUST NOT send a PUSH_PROMISE frame if it receives this
+                // parameter set to a value of 0."
                 assert!(me.enable_push, "the client takes no pushes");
-                // §6.6: "PUSH_PROMISE frames MUST only be sent on a peer-initiated stream that is in either the "open" or
-                // "half-closed (remote)" state."
+                // §6.6: "PUSH_PROMISE frames MUST only be sent on a peer-initiated stream that is
+                // in either the "open" or "half-closed (remote)" state."
                 assert_eq!(id % 2, 1, "a promise on a push");
                 let stream = self.streams.get(&id).expect("a promise rides on a stream");
                 assert!(stream.active && !stream.ended[side] && !stream.reset[side]);
@@ -311,7 +312,8 @@ impl Ledger {
                 }
             }
             Note::GoAway { last, .. } => {
-                // RFC 9113 §6.8: "Endpoints MUST NOT increase the value they send in the last stream identifier".
+                // RFC 9113 §6.8: "Endpoints MUST NOT increase the value they send in the last
+                // stream identifier".
                 assert!(
                     last <= me.last_goaway,
                     "GOAWAY of {last} after {}",

@@ -1,4 +1,4 @@
-//! One direction of the network: frames go in, octets come out late, in pieces, or not at all.
+//! One direction of the network: frames go in, bytes come out late, in pieces, or not at all.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl Link {
         }
     }
 
-    /// Octets that can be written now.
+    /// Bytes that can be written now.
     pub(crate) fn room(&self) -> usize {
         self.plan
             .capacity
@@ -49,28 +49,29 @@ impl Link {
     }
 
     /// Takes what an engine wrote. Whole frames come out of [`Link::next_frame`].
-    pub(crate) fn write(&mut self, octets: &[u8]) {
-        self.partial.extend_from_slice(octets);
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.partial.extend_from_slice(bytes);
     }
 
-    /// The next whole frame that was written and has not entered the network: what it says, and its octets.
+    /// The next whole frame that was written and has not entered the network: what it says, and its
+    /// bytes.
     pub(crate) fn next_frame(&mut self) -> Option<(Note, Vec<u8>)> {
         if self.preface_due {
             if self.partial.len() < PREFACE.len() {
                 return None;
             }
             self.preface_due = false;
-            let octets: Vec<u8> = self.partial.drain(..PREFACE.len()).collect();
-            assert_eq!(octets, PREFACE);
-            return Some((Note::Other, octets));
+            let bytes: Vec<u8> = self.partial.drain(..PREFACE.len()).collect();
+            assert_eq!(bytes, PREFACE);
+            return Some((Note::Other, bytes));
         }
         let head = self.partial.first_chunk::<9>()?;
         let len = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
         if self.partial.len() < 9 + len {
             return None;
         }
-        let octets: Vec<u8> = self.partial.drain(..9 + len).collect();
-        let (note, ends_block) = Note::of(&octets);
+        let bytes: Vec<u8> = self.partial.drain(..9 + len).collect();
+        let (note, ends_block) = Note::of(&bytes);
         match note {
             Note::Headers { .. } | Note::PushPromise { .. } => {
                 assert!(!self.in_block, "a field block is interrupted by {note:?}");
@@ -82,7 +83,7 @@ impl Link {
             }
             _ => assert!(!self.in_block, "a field block is interrupted by {note:?}"),
         }
-        Some((note, octets))
+        Some((note, bytes))
     }
 
     /// Whether another frame may be slipped in here.
@@ -94,7 +95,7 @@ impl Link {
     pub(crate) fn enter(
         &mut self,
         note: Note,
-        octets: Vec<u8>,
+        bytes: Vec<u8>,
         now: Duration,
         jitter: Duration,
     ) -> bool {
@@ -107,32 +108,32 @@ impl Link {
             }
         }
         self.last_arrival = arrival;
-        self.entered += octets.len() as u64;
-        self.on_the_way_len += octets.len();
+        self.entered += bytes.len() as u64;
+        self.on_the_way_len += bytes.len();
         self.notes.push_back((self.entered, note));
         match self.on_the_way.back_mut() {
-            Some((due, last)) if *due == arrival => last.extend_from_slice(&octets),
-            _ => self.on_the_way.push_back((arrival, octets)),
+            Some((due, last)) if *due == arrival => last.extend_from_slice(&bytes),
+            _ => self.on_the_way.push_back((arrival, bytes)),
         }
         stalled
     }
 
-    /// When the next octets arrive.
+    /// When the next bytes arrive.
     pub(crate) fn next_arrival(&self) -> Option<Duration> {
         self.on_the_way.front().map(|(due, _)| *due)
     }
 
-    /// The octets that arrive by now, up to so many.
+    /// The bytes that arrive by now, up to so many.
     pub(crate) fn read(&mut self, now: Duration, limit: usize) -> Option<Vec<u8>> {
-        let (due, octets) = self.on_the_way.front_mut()?;
+        let (due, bytes) = self.on_the_way.front_mut()?;
         if *due > now {
             return None;
         }
-        let piece = if octets.len() <= limit {
+        let piece = if bytes.len() <= limit {
             self.on_the_way.pop_front()?.1
         } else {
-            let rest = octets.split_off(limit);
-            std::mem::replace(octets, rest)
+            let rest = bytes.split_off(limit);
+            std::mem::replace(bytes, rest)
         };
         self.on_the_way_len -= piece.len();
         self.left += piece.len() as u64;

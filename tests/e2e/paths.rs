@@ -76,8 +76,12 @@ const READERS: [(&str, Reader); 13] = [
     }),
     ("a decoder of UTF-8 that takes long forms", |target| {
         let path = decode(without_query(target))?;
-        let path = path.replace("\u{c0}\u{ae}", ".");
-        Some(resolve(&path.replace("\u{c0}\u{af}", "/")))
+        let mut path = path;
+        for lead in ["\u{c0}", "\u{e0}\u{80}", "\u{f8}\u{80}\u{80}\u{80}"] {
+            path = path.replace(&format!("{lead}\u{ae}"), ".");
+            path = path.replace(&format!("{lead}\u{af}"), "/");
+        }
+        Some(resolve(&path))
     }),
     // A server in front of another one, each of which decodes.
     ("two that decode", |target| {
@@ -142,7 +146,7 @@ fn route_of<'r>(routes: &[&'r str], path: &str) -> &'r str {
 fn spelling(rng: &mut Rng) -> String {
     const WORDS: [&str; 9] = ["admin", "admin", "admin", "a", "b", "x", "secret", "ü", ""];
     const SLASHES: [&str; 9] = ["/", "/", "/", "/", "//", "\\", "%2f", "%5C", "%252F"];
-    const JUNK: [&str; 28] = [
+    const JUNK: [&str; 30] = [
         ";",
         ";x",
         ";a=b",
@@ -171,6 +175,8 @@ fn spelling(rng: &mut Rng) -> String {
         "%25",
         "%C0%AF",
         "/%c0%ae%c0%ae",
+        "/%f8%80%80%80%ae%f8%80%80%80%ae",
+        "%f8%80%80%80%af",
     ];
     let mut target = String::new();
     for _ in 0..rng.between(1, 4) {

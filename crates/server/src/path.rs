@@ -264,6 +264,9 @@ fn read_unusual(raw: &[u8]) -> Result<Readings<'_>, PathError> {
     if segments.iter().any(u8::is_ascii_control) {
         return Err(PathError::Control);
     }
+    if segments.windows(2).any(|two| is_overlong(two[0], two[1])) {
+        return Err(PathError::Overlong);
+    }
     if has_dot_segment(segments) {
         return Err(PathError::DotSegment);
     }
@@ -296,11 +299,16 @@ fn hexadecimal(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((u8::try_from(byte).ok()?, rest))
 }
 
-/// Whether two bytes begin a character that UTF-8 writes in fewer (RFC 3629 §3).
+/// Whether two bytes begin a character that UTF-8 writes in fewer (RFC 3629 §3). Those of five and six bytes are UTF-8 of before
+/// RFC 3629, which old decoders take.
 fn is_overlong(first: u8, second: u8) -> bool {
     matches!(
         (first, second),
-        (0xc0 | 0xc1, 0x80..=0xbf) | (0xe0, 0x80..=0x9f) | (0xf0, 0x80..=0x8f)
+        (0xc0 | 0xc1, 0x80..=0xbf)
+            | (0xe0, 0x80..=0x9f)
+            | (0xf0, 0x80..=0x8f)
+            | (0xf8, 0x80..=0x87)
+            | (0xfc, 0x80..=0x83)
     )
 }
 
@@ -483,6 +491,9 @@ mod tests {
                     "/a%C0%AFb",
                     "/%e0%80%af",
                     "/%F0%80%80%AF",
+                    "/%f8%80%80%80%af",
+                    "/%FC%80%80%80%80%AE",
+                    "/%25c0%25ae%25c0%25ae/x",
                 ],
             ),
         ];

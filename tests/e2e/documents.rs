@@ -75,7 +75,7 @@ fn spelling(arg: &Arg) -> String {
     let takes_value = !matches!(arg.get_action(), ArgAction::SetTrue);
     let values = arg.get_value_names().filter(|_| takes_value);
     let values = values.unwrap_or_default().iter();
-    let values = values.map(|value| value.to_string());
+    let values = values.map(ToString::to_string);
     let names = (!names.is_empty()).then(|| names.join(", "));
     names
         .into_iter()

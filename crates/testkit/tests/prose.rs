@@ -17,6 +17,7 @@ const DONE: &[&str] = &[
     "docs/decisions.md",
     "docs/embedding.md",
     "docs/features.md",
+    "docs/header-compression.md",
     "docs/operations.md",
     "docs/priorities.md",
     "docs/proxy.md",

@@ -299,8 +299,8 @@ fn hexadecimal(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((u8::try_from(byte).ok()?, rest))
 }
 
-/// Whether two bytes begin a character that UTF-8 writes in fewer (RFC 3629 §3). Those of five and six bytes are UTF-8 of before
-/// RFC 3629, which old decoders take.
+/// Whether two bytes begin a character that UTF-8 writes in fewer (RFC 3629 §3). Those of five and
+/// six bytes are UTF-8 of before RFC 3629, which old decoders take.
 fn is_overlong(first: u8, second: u8) -> bool {
     matches!(
         (first, second),

@@ -123,7 +123,8 @@ fn options_of_a_resource_and_of_the_server() {
                 "{}: {path}",
                 answer.way
             );
-            // §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of … 204 (No Content)."
+            // §8.6: "A server MUST NOT send a Content-Length header field in any response with a
+            // status code of … 204 (No Content)."
             for framing in ["content-length", "transfer-encoding"] {
                 let said = answer.values(framing);
                 assert!(

@@ -120,7 +120,8 @@ fn absolute_form() {
         let mut peer = sent(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
         peer.expect_refusal(Violation::TargetInvalid, 400);
     }
-    // Scripts send UTF-8 in a path and a query. What Host may not have, an authority may not have here either.
+    // Scripts send UTF-8 in a path and a query. What Host may not have, an authority may not have
+    // here either.
     assert_eq!(
         target("GET http://o/ä?ö HTTP/1.1", "h"),
         pair("o", "/%C3%A4?%C3%B6")

@@ -148,8 +148,8 @@ impl Connection {
         }
         let slot = slot?;
         let stream = self.streams.get(slot);
-        // RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to closing or resetting the stream."
-        // Here the head was right, and what came behind it isn't.
+        // RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to
+        // closing or resetting the stream." Here the head was right, and what came behind it isn't.
         if self.role == Role::Server
             && stream.send.phase == Phase::Head
             && violation.is_of_message()

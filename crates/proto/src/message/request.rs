@@ -368,8 +368,9 @@ impl RequestHead {
 
     /// Whether the client waits for 100 (Continue) before it sends its content.
     pub fn expects_continue(&self) -> bool {
-        // RFC 9110 §10.1.1: "Expect = #expectation", so it may be one of several, on several lines. "expectation = token [ "=" ( token /
-        // quoted-string ) parameters ]": whatever follows the name, a client that sends it waits.
+        // RFC 9110 §10.1.1: "Expect = #expectation", so it may be one of several, on several lines.
+        // "expectation = token [ "=" ( token / quoted-string ) parameters ]": whatever follows the
+        // name, a client that sends it waits.
         self.headers()
             .filter(|field| field.known == Some(KnownName::EXPECT))
             .flat_map(|field| field.value.split(|byte| *byte == b','))

@@ -281,7 +281,8 @@ pub(super) fn is_same_authority(authority: &[u8], host: &[u8], scheme: &[u8]) ->
         || authority[..bare(authority)].eq_ignore_ascii_case(&host[..bare(host)])
 }
 
-/// RFC 9110 §8.6: "Content-Length = 1*DIGIT". A zero in front is legal and refused: some read octal.
+/// RFC 9110 §8.6: "Content-Length = 1*DIGIT". A zero in front is legal and refused: some read
+/// octal.
 fn parse_content_length(digits: &[u8]) -> Option<u64> {
     match digits {
         [b'0', _, ..] => None,

@@ -178,7 +178,8 @@ pub fn field_to_drop(name: &str) -> Box<[u8]> {
     taken_for(name.to_ascii_lowercase().as_bytes()).into()
 }
 
-/// Whether what a request says in the field of this name doesn't go on as it is from anybody, so that there is nothing to drop.
+/// Whether what a request says in the field of this name doesn't go on as it is from anybody, so
+/// that there is nothing to drop.
 pub fn is_written_anew(name: &[u8]) -> bool {
     matches!(
         KnownName::of(name),

@@ -18,10 +18,12 @@ const DONE: &[&str] = &[
     "docs/embedding.md",
     "docs/features.md",
     "docs/header-compression.md",
+    "docs/limits.md",
     "docs/operations.md",
     "docs/priorities.md",
     "docs/proxy.md",
     "docs/push.md",
+    "docs/security.md",
 ];
 
 /// Columns that a line of a document or a comment may have.

@@ -102,7 +102,7 @@ fn in_document(text: &str) -> Vec<(&'static str, usize)> {
     broken
 }
 
-/// The text of a comment, and whether it is a doc comment.
+/// The text of a comment in Rust, and whether it is a doc comment.
 fn comment(line: &str) -> Option<(&str, bool)> {
     let line = line.trim_start();
     let doc = line.strip_prefix("///").or(line.strip_prefix("//!"));
@@ -112,7 +112,14 @@ fn comment(line: &str) -> Option<(&str, bool)> {
     }
 }
 
-fn in_source(text: &str) -> Vec<(&'static str, usize)> {
+/// The text of a comment in a script.
+fn script_comment(line: &str) -> Option<(&str, bool)> {
+    let text = line.trim_start().strip_prefix('#');
+    text.map(|text| (text.trim(), false))
+}
+
+/// Finds what breaks a rule in a program whose comments `comment` recognises.
+fn in_source(text: &str, comment: fn(&str) -> Option<(&str, bool)>) -> Vec<(&'static str, usize)> {
     let mut broken = Vec::new();
     let mut block = String::new();
     let mut begins = 0;
@@ -163,7 +170,9 @@ fn found() -> Vec<Broken> {
     let root = root();
     let mut paths = Vec::new();
     for dir in ["crates", "tests", "tools", "fuzz", "benches"] {
-        files(&root.join(dir), "rs", &mut paths);
+        for extension in ["rs", "sh", "py"] {
+            files(&root.join(dir), extension, &mut paths);
+        }
     }
     files(&root.join("docs"), "md", &mut paths);
     for entry in fs::read_dir(&root).expect("the repository can be listed") {
@@ -175,10 +184,10 @@ fn found() -> Vec<Broken> {
     let mut found = Vec::new();
     for path in paths {
         let text = fs::read_to_string(&path).expect("a file can be read");
-        let broken = if path.extension().is_some_and(|extension| extension == "md") {
-            in_document(&text)
-        } else {
-            in_source(&text)
+        let broken = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("md") => in_document(&text),
+            Some("rs") => in_source(&text, comment),
+            _ => in_source(&text, script_comment),
         };
         let file = path.strip_prefix(&root).expect("it is below the root");
         found.extend(broken.into_iter().map(|(rule, at)| Broken {
@@ -235,6 +244,7 @@ fn rules_are_counted() {
          /// Returns what it is,\n\
          /// What follows isn't an opening\n\
          match it { \n  true => {}\n}\n",
+        comment,
     );
     let rules: Vec<_> = broken.iter().map(|(rule, at)| (*rule, at + 1)).collect();
     assert_eq!(
@@ -247,7 +257,15 @@ fn rules_are_counted() {
         ]
     );
     let long = "x ".repeat(51);
-    assert_eq!(in_source(&format!("// {long}\n{long}")), [("columns", 0)]);
+    assert_eq!(
+        in_source(&format!("// {long}\n{long}"), comment),
+        [("columns", 0)]
+    );
+    let script = format!("# {long}\nsend octets\n");
+    assert_eq!(
+        in_source(&script, script_comment),
+        [("columns", 0), ("octets", 1)]
+    );
     let page = format!("{long}\n| {long}\n```\n{long}\n```\n\"an octet\" and octets\n");
     assert_eq!(in_document(&page), [("octets", 5), ("columns", 0)]);
 }

@@ -95,6 +95,9 @@ impl Connection {
             let idle = self.config.timeouts.idle;
             self.timers.set_if_unset(Timer::Idle, self.now, idle);
         }
+        if self.streams.is_mostly_free() && !self.sched.has_tree() {
+            self.compact();
+        }
         if !self.rested && (self.streams.is_empty() || self.streams.is_sparse()) {
             self.timers.set_if_unset(Timer::Rest, self.now, REST_AFTER);
         }

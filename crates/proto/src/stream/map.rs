@@ -103,6 +103,9 @@ impl ResetLately {
 /// Slots that are kept however few streams there are.
 const FEW_SLOTS: usize = 16;
 
+/// Slots from which a table is large: 32 KiB of streams.
+const MANY_SLOTS: usize = 128;
+
 /// The streams of a connection.
 pub(crate) struct StreamMap {
     slots: Slab<Stream>,
@@ -260,6 +263,18 @@ impl StreamMap {
     pub(crate) fn is_sparse(&self) -> bool {
         let capacity = self.slots.capacity();
         capacity > FEW_SLOTS && self.slots.len() * 4 <= capacity
+    }
+
+    /// Whether a large table has only a few streams left. Such a table shrinks at once, not after
+    /// a rest: connections that each had a thousand streams within a second would otherwise hold
+    /// all their tables at the same time, and the allocator could not return the memory later,
+    /// because small allocations lie between the tables.
+    ///
+    /// At least seven of eight streams have ended since the table grew, so their number pays for
+    /// the moves.
+    pub(crate) fn is_mostly_free(&self) -> bool {
+        let capacity = self.slots.capacity();
+        capacity >= MANY_SLOTS && !self.slots.is_empty() && self.slots.len() * 8 <= capacity
     }
 
     /// Moves all streams to the lowest slots, and tells from which to which.

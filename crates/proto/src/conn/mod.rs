@@ -467,7 +467,7 @@ mod tests {
 
     #[test]
     fn few_streams_that_are_left_of_many_keep_little_memory() {
-        keep_little_memory(100, Shrinks::AfterARest);
+        keep_little_memory(60, Shrinks::AfterARest);
         keep_little_memory(1000, Shrinks::AtOnce);
     }
 
@@ -480,7 +480,7 @@ mod tests {
     /// All but three of `number` streams end. The three stay whichever slots they have, and whether
     /// or not they wait for their turn.
     fn keep_little_memory(number: usize, shrinks: Shrinks) {
-        let mut both = Both::new(number as u32);
+        let mut both = Both::new(u32::try_from(number).unwrap());
         let head = RequestHead::new("GET", "https", "localhost", "/");
         let open = |_| both.client.open(&head, Body::Empty).unwrap();
         let ids: Vec<StreamId> = (0..number).map(open).collect();

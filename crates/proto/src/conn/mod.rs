@@ -471,7 +471,7 @@ mod tests {
         keep_little_memory(1000, Shrinks::AtOnce);
     }
 
-    #[derive(PartialEq)]
+    #[derive(Clone, Copy, PartialEq)]
     enum Shrinks {
         AtOnce,
         AfterARest,

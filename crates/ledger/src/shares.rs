@@ -1,7 +1,6 @@
 //! The rule for an owner on one thread.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::BTreeMap;
 
 use crate::{Refusal, Rule};
 
@@ -24,16 +23,17 @@ use crate::{Refusal, Rule};
 pub struct Shares<K> {
     rule: Rule,
     used: u64,
-    held: HashMap<K, u64>,
+    /// Nearly always few, which a comparison or two tells apart sooner than a hash that strangers can't foresee.
+    held: BTreeMap<K, u64>,
 }
 
-impl<K: Eq + Hash> Shares<K> {
+impl<K: Ord> Shares<K> {
     /// Nobody holds anything.
     pub fn new(rule: Rule) -> Self {
         Self {
             rule,
             used: 0,
-            held: HashMap::new(),
+            held: BTreeMap::new(),
         }
     }
 

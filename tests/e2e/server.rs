@@ -166,6 +166,15 @@ impl Server {
         });
     }
 
+    /// Waits until so many lines on stderr have this text.
+    pub(crate) fn wait_for_lines(&self, text: &str, count: usize) {
+        self.brought.wait(text, |texts| {
+            let lines = texts.stderr.lines();
+            let found = lines.filter(|line| line.contains(text)).count();
+            (found >= count).then_some(())
+        });
+    }
+
     /// The first line on stderr that has this text, once it is whole.
     pub(crate) fn line(&self, text: &str) -> String {
         self.brought.wait(text, |texts| {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
@@ -325,15 +325,118 @@ fn heads_of_responses_that_nobody_reads_have_an_end() {
     // Answered behind all of them, so that none waits for the client to read.
     assert_eq!(client.get("/status").status(), 200);
     drop(not_yet);
-    for _ in 0..REQUESTS {
-        upstream.seen();
-    }
+    // Some aren't even asked for.
+    server.wait_for_lines("\"GET / HTTP/2\" ", REQUESTS);
     let statuses: Vec<u16> = requests
         .into_iter()
         .map(|id| client.response(id).status())
         .collect();
     let refused = statuses.iter().filter(|status| **status == 503).count();
     assert!((1..REQUESTS).contains(&refused), "{statuses:?}");
+}
+
+/// A connection of this client's, as somebody in front opens it.
+fn connect_for(server: &Server, client: [u8; 4]) -> TcpStream {
+    let mut socket = connect(server.h2c);
+    let client = Ipv4Addr::from(client);
+    write!(socket, "PROXY TCP4 {client} 192.0.2.1 4711 443\r\n").unwrap();
+    socket
+}
+
+/// A hundred requests for this, and a PING behind them.
+fn hundred_requests(path: &str) -> Vec<u8> {
+    // RFC 7541 §6.1 and §6.2.2: GET, http, and literals of `:path` and `:authority`.
+    let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];
+    block.extend(path.as_bytes());
+    block.extend([0x01, 1, b'a']);
+    let mut frames = PREFACE.to_vec();
+    for id in (1..200u32).step_by(2) {
+        // HEADERS with END_STREAM and END_HEADERS.
+        frames.extend([0, 0, block.len() as u8, 1, 5]);
+        frames.extend(id.to_be_bytes());
+        frames.extend(&block);
+    }
+    frames.extend(b"\0\0\x08\x06\0\0\0\0\0all seen");
+    frames
+}
+
+/// Asks for this a hundred times, and takes no more of it than one window. Returns when the server
+/// has seen all that, or has had enough.
+fn ask_for_what_is_not_read(server: &Server, client: [u8; 4], path: &str) -> TcpStream {
+    const PONG: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0all seen";
+    let mut socket = connect_for(server, client);
+    let (mut got, mut room) = (Vec::new(), [0; 4096]);
+    // It may be closed already, as that of a client that has its share.
+    let _ = socket.write_all(&hundred_requests(path));
+    while !got.windows(PONG.len()).any(|seen| seen == PONG) {
+        match socket.read(&mut room) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => got.extend_from_slice(&room[..count]),
+        }
+    }
+    socket
+}
+
+#[test]
+fn a_newcomer_is_proxied_beside_ten_that_take_nothing_of_what_they_ask_for() {
+    let (dir, root) = site();
+    let large = fs::File::create(dir.path().join("large.bin")).unwrap();
+    large.set_len(4 << 20).unwrap();
+    // Responses of one address are at most half of the budget, so there are several.
+    let site = ["--workers", "1", "--root", &root];
+    let patient = ["--route", "/upload=upload", "--handshake-timeout", "1h"];
+    let site = [&site[..], &patient].concat();
+    let upstreams: Vec<Server> = (0..4).map(|_| Server::start(&site)).collect();
+    for scheme in ["http", "h2c"] {
+        let routes = upstreams.iter().zip(0..).map(|(upstream, number)| {
+            let addr = upstream.h2c.unwrap();
+            format!("/{number}={scheme}://{addr}/")
+        });
+        let routes: Vec<String> = routes.collect();
+        let flags = [
+            "--workers",
+            "1",
+            "--memory-budget",
+            "16M",
+            "--proxy-protocol",
+        ];
+        let routes = routes.iter().flat_map(|route| ["--route", route]);
+        let server = Server::start(&flags.into_iter().chain(routes).collect::<Vec<_>>());
+        let mut greedy = Vec::new();
+        for client in 1..=10 {
+            for path in [
+                "/0/large.bin",
+                "/1/large.bin",
+                "/2/large.bin",
+                "/3/large.bin",
+            ] {
+                let client = [203, 0, 113, client];
+                greedy.push(ask_for_what_is_not_read(&server, client, path));
+            }
+        }
+        for client in 1..=3 {
+            for (method, path, len) in [
+                ("GET", "/0/small.txt", 0),
+                ("GET", "/3/small.txt", 0),
+                ("POST", "/1/upload", 100_000),
+            ] {
+                let mut socket = connect_for(&server, [198, 51, 100, client]);
+                let head = format!(
+                    "{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {len}\r\n\r\n"
+                );
+                socket.write_all(head.as_bytes()).unwrap();
+                // Who is refused need not take it.
+                let _ = socket.write_all(&vec![b'x'; len]);
+                let mut answer = Vec::new();
+                let _ = socket.read_to_end(&mut answer);
+                let answer = String::from_utf8_lossy(&answer);
+                assert!(
+                    answer.starts_with("HTTP/1.1 200 "),
+                    "{method} {path} by {scheme}: {answer}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
+use tidegate_ledger::Client;
 use tidegate_proto::{Body, Config, Event, Misuse, RequestHead, Role, StreamId, Violation};
 
 use crate::connection::{Connection, Life, REST_AFTER};
@@ -47,6 +48,21 @@ impl Connection {
     /// # Errors
     /// [`Misuse`] tells what the call did wrong; nothing was sent then.
     pub fn open(&mut self, head: &RequestHead, body: Body) -> Result<StreamId, Misuse> {
+        self.open_for(None, head, body)
+    }
+
+    /// The same for a client of our owner's: what the exchange holds of
+    /// [`Config::memory_budget`](tidegate_proto::Config::memory_budget) counts as that client's,
+    /// and not as the connection's, if the client is of the budget's ledger.
+    ///
+    /// # Errors
+    /// As for [`Connection::open`].
+    pub fn open_for(
+        &mut self,
+        client: Option<&Arc<Client>>,
+        head: &RequestHead,
+        body: Body,
+    ) -> Result<StreamId, Misuse> {
         if self.role != Role::Client {
             return Err(Misuse::WrongRole);
         }
@@ -72,9 +88,7 @@ impl Connection {
             None => Tunnel::None,
         };
         // Every response may have a body.
-        if !self.admit(0) {
-            return Err(Misuse::OverMemoryBudget);
-        }
+        let bill = self.admit_response(client)?;
         let length = match &body {
             _ if tunnel != Tunnel::None => None,
             Body::Empty => anticipates_content(method).then_some(0),
@@ -104,6 +118,7 @@ impl Connection {
             persistent: true,
             awaits_invitation: framing != Framing::None && head.expects_continue(),
             head: 0,
+            bill,
             recv: Recv::new(Phase::Head, BodyReader::Done),
             send,
         });

@@ -497,7 +497,7 @@ impl Connection {
     }
 
     /// Bytes of a body that may be told and not consumed.
-    fn window(&self) -> usize {
+    pub(crate) fn window(&self) -> usize {
         (self.config.initial_window_size as usize).max(1)
     }
 

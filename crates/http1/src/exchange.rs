@@ -2,7 +2,7 @@
 //! answers are in order.
 
 use bytes::Bytes;
-use tidegate_proto::{Body, Fields, Pace, Role, StreamId};
+use tidegate_proto::{Bill, Body, Fields, Pace, Role, StreamId};
 
 use crate::read::body::BodyReader;
 use crate::write::Framing;
@@ -81,6 +81,9 @@ pub(crate) struct Exchange {
     pub(crate) is_tunnel: bool,
     /// What the request's head and trailers count as memory.
     pub(crate) head: u64,
+    /// Client: who pays for what the exchange holds, unless that is whoever pays for the
+    /// connection.
+    pub(crate) bill: Option<Bill>,
     /// The connection goes on behind this exchange.
     pub(crate) persistent: bool,
     /// Client: the request asks that its body be invited by 100 (Continue), which has not come.

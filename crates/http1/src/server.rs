@@ -117,7 +117,7 @@ impl Connection {
             Phase::Body
         };
         let head = head_size(request.head.fields());
-        if !self.admit(head) {
+        if !self.admit_request(head) {
             self.refuse_for_memory();
             return Ok(None);
         }
@@ -133,6 +133,7 @@ impl Connection {
             tunnel,
             is_tunnel: false,
             head,
+            bill: None,
             // RFC 9112 §9.3.2 sets no end to a connection's requests, but their numbers have one.
             persistent: request.persistent && !is_connect && self.has_next_id(),
             awaits_invitation: false,

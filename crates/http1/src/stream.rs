@@ -107,7 +107,7 @@ impl StreamMut<'_> {
     /// head. They are taken until the connection next says what it holds, so ask just before they
     /// are sent.
     pub fn has_room_for(&mut self, bytes: usize) -> bool {
-        self.conn.has_room_for(bytes)
+        self.conn.holding.admit(bytes as u64)
     }
 
     /// Sends an interim response (1xx), such as 100 or 103. A client of HTTP/1.0 gets none.

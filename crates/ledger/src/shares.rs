@@ -23,7 +23,8 @@ use crate::{Refusal, Rule};
 pub struct Shares<K> {
     rule: Rule,
     used: u64,
-    /// Nearly always few, which a comparison or two tells apart sooner than a hash that strangers can't foresee.
+    /// Nearly always few, which a comparison or two tells apart sooner than a hash that strangers
+    /// can't foresee.
     held: BTreeMap<K, u64>,
 }
 

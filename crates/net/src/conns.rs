@@ -247,6 +247,13 @@ impl Conns {
         (found.id == conn).then_some(&found.info)
     }
 
+    /// Whose account a connection that was accepted is in.
+    pub fn client(&self, conn: ConnId) -> Option<&Arc<Client>> {
+        let found = self.conns.get(conn.slot as usize)?;
+        let account = found.account.as_ref().filter(|_| found.id == conn)?;
+        Some(account.client())
+    }
+
     /// Whether the peer of a connection has said something, or has ended it, that isn't read yet. What
     /// is asked on a connection of HTTP/1.1 then may be lost, or get an answer to something else.
     pub fn has_unread(&self, conn: ConnId) -> bool {

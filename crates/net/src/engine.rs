@@ -59,7 +59,21 @@ impl Engine {
     /// # Errors
     /// [`Misuse`] tells what the call did wrong; nothing was sent then.
     pub fn open(&mut self, head: &RequestHead, body: Body) -> Result<StreamId, Misuse> {
-        either!(self, engine => engine.open(head, body))
+        self.open_for(None, head, body)
+    }
+
+    /// The same for a client of our owner's, who pays for the memory that the request holds, if
+    /// there is a budget.
+    ///
+    /// # Errors
+    /// As for [`Engine::open`].
+    pub fn open_for(
+        &mut self,
+        client: Option<&Arc<Client>>,
+        head: &RequestHead,
+        body: Body,
+    ) -> Result<StreamId, Misuse> {
+        either!(self, engine => engine.open_for(client, head, body))
     }
 
     /// Client: whether `open` would find a place.

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use tidegate_net::StreamMut;
-use tidegate_proto::{Body, Fields};
+use tidegate_proto::{Bill, Body, Fields};
 
 /// What is known of a request's body.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) enum Outgoing {
 pub(crate) struct Replay {
     /// A copy, unless it is too much: a piece itself would hold on to all that was read with it.
     kept: Option<BytesMut>,
+    /// The bill for that, if anybody pays for it.
+    bill: Option<Bill>,
     /// The present stream has not got all that was written: `behind` is what it lacks, and perhaps the end.
     is_behind: bool,
     behind: Bytes,
@@ -28,9 +30,11 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    pub(crate) fn new() -> Self {
+    /// Nothing is written yet; what is kept goes into this bill.
+    pub(crate) fn new(bill: Option<Bill>) -> Self {
         Self {
             kept: Some(BytesMut::new()),
+            bill,
             ..Self::default()
         }
     }
@@ -42,7 +46,7 @@ impl Replay {
 
     /// It won't be sent again.
     pub(crate) fn forget(&mut self) {
-        self.kept = None;
+        (self.kept, self.bill) = (None, None);
     }
 
     /// The request has got another stream, which lacks what was written.
@@ -60,12 +64,16 @@ impl Replay {
         self.is_behind = true;
     }
 
-    /// The owner writes, and there is no stream yet: keeps what there is room for below the limit, and the end.
+    /// The owner writes, and there is no stream yet: keeps what there is room for below the limit,
+    /// and the end. Nothing if there is no memory for it.
     pub(crate) fn collect(&mut self, data: &mut Bytes, end: bool, limit: usize) -> usize {
         let Some(kept) = &mut self.kept else {
             return 0;
         };
         let taken = data.len().min(limit.saturating_sub(kept.len()));
+        if !pays(&mut self.bill, taken) {
+            return 0;
+        }
         kept.extend_from_slice(&data.split_to(taken));
         if end && data.is_empty() {
             self.end_later();
@@ -110,8 +118,8 @@ impl Replay {
         let before = data.clone();
         let taken = stream.write(data, end);
         if let Some(kept) = &mut self.kept {
-            if kept.len() + taken > limit {
-                self.kept = None;
+            if kept.len() + taken > limit || !pays(&mut self.bill, taken) {
+                self.forget();
             } else {
                 kept.extend_from_slice(before.get(..taken).unwrap_or_default());
             }
@@ -129,14 +137,19 @@ impl Replay {
     }
 }
 
+/// Whether there is memory for so many bytes more.
+fn pays(bill: &mut Option<Bill>, bytes: usize) -> bool {
+    bill.as_mut().is_none_or(|bill| bill.admit(bytes as u64))
+}
+
 impl Outgoing {
-    /// A body to begin with.
-    pub(crate) fn new(body: &Body) -> Self {
+    /// A body to begin with. What is kept of it goes into `bill`.
+    pub(crate) fn new(body: &Body, bill: impl FnOnce() -> Option<Bill>) -> Self {
         match body {
             Body::Empty => Self::Empty,
             Body::Full(octets) if octets.is_empty() => Self::Empty,
             Body::Full(octets) => Self::Full(octets.clone()),
-            Body::Stream => Self::Stream(Replay::new()),
+            Body::Stream => Self::Stream(Replay::new(bill())),
         }
     }
 
@@ -243,7 +256,7 @@ mod tests {
         let body = pattern(5000);
         for (ended, with_trailers) in [(false, false), (true, false), (true, true)] {
             let mut ends = Ends::new(65_535);
-            let mut replay = Replay::new();
+            let mut replay = Replay::new(None);
             let first = ends.open();
             // A stream that is new lacks nothing.
             replay.rewind();
@@ -272,7 +285,7 @@ mod tests {
     #[test]
     fn a_stream_that_takes_less_catches_up_step_by_step() {
         let body = pattern(5000);
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(None);
         let mut ends = Ends::new(65_535);
         let first = ends.open();
         write(&mut replay, &mut ends, first, body.clone(), true);
@@ -298,7 +311,7 @@ mod tests {
     fn no_more_than_the_limit_is_kept() {
         for (len, is_kept) in [(LIMIT, true), (LIMIT + 1, false)] {
             let mut ends = Ends::new(65_535);
-            let mut replay = Replay::new();
+            let mut replay = Replay::new(None);
             let id = ends.open();
             write(&mut replay, &mut ends, id, pattern(LIMIT - 1), false);
             assert!(replay.is_whole());
@@ -308,17 +321,17 @@ mod tests {
             assert_eq!(body.can_be_sent_again(), is_kept);
         }
         // What is there as a whole is kept anyway, and by reference.
-        let full = Outgoing::new(&Body::Full(pattern(LIMIT + 1)));
+        let full = Outgoing::new(&Body::Full(pattern(LIMIT + 1)), || None);
         assert!(full.can_be_sent_again());
         assert!(matches!(full.body(), Body::Full(octets) if octets == pattern(LIMIT + 1)));
-        let empty = Outgoing::new(&Body::Full(Bytes::new()));
+        let empty = Outgoing::new(&Body::Full(Bytes::new()), || None);
         assert!(matches!(empty.body(), Body::Empty) && empty.can_be_sent_again());
     }
 
     #[test]
     fn what_was_not_taken_is_not_kept() {
         let mut ends = Ends::new(1000);
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(None);
         let first = ends.open();
         let mut data = pattern(3000);
         let taken = replay.write(&mut ends.stream(first), &mut data, true, LIMIT);
@@ -337,7 +350,7 @@ mod tests {
         let body = pattern(3000);
         for (len, end) in [(3000, false), (1000, true), (1000, false)] {
             let mut ends = Ends::new(65_535);
-            let mut replay = Replay::new();
+            let mut replay = Replay::new(None);
             let mut data = body.slice(..len);
             assert_eq!(replay.collect(&mut data, end, 2000), len.min(2000));
             assert_eq!(data.len(), len - len.min(2000));
@@ -353,7 +366,7 @@ mod tests {
     fn an_end_that_no_stream_could_take_is_kept_for_the_next() {
         for written in [0, 500] {
             let mut ends = Ends::new(65_535);
-            let mut replay = Replay::new();
+            let mut replay = Replay::new(None);
             if written > 0 {
                 let first = ends.open();
                 write(&mut replay, &mut ends, first, pattern(written), false);
@@ -367,7 +380,7 @@ mod tests {
         }
         // So does the present one, when it takes an end after all.
         let mut ends = Ends::new(65_535);
-        let mut replay = Replay::new();
+        let mut replay = Replay::new(None);
         let id = ends.open();
         replay.forget();
         replay.end_later();

@@ -68,7 +68,7 @@ pub use config::{Config, ConfigError, Priorities, Timeouts};
 pub use conn::{Connection, Flow, PeerSettings, Role};
 pub use error::{CloseReason, Misuse, ResetCause, Violation};
 pub use event::Event;
-pub use flow::{Holding, MemoryBudget, ReceiveCredit};
+pub use flow::{Bill, Holding, MemoryBudget, ReceiveCredit};
 pub use guard::{AbuseLimits, Rate};
 pub use message::{
     Body, Field, Fields, KnownName, RequestHead, RequestRules, ResponseHead, ascii_target,

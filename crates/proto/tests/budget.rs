@@ -2,14 +2,16 @@
 //! promises refuse nobody, and whoever was let in gets on.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use tidegate_ledger::{Client, ClientKey, Ledger, Limits, Resource};
 use tidegate_proto::{
-    Body, Config, ErrorCode, Event, Fields, MemoryBudget, RequestHead, ResetCause, ResponseHead,
-    StreamId,
+    Body, Config, ErrorCode, Event, Fields, MemoryBudget, Misuse, RequestHead, ResetCause,
+    ResponseHead, StreamId,
 };
 use tidegate_testkit::pair::Pair;
 
@@ -314,4 +316,64 @@ fn who_holds_too_much_is_not_read_until_it_is_consumed() {
         all.iter()
             .all(|joined| joined.pair.server.engine.can_receive())
     );
+}
+
+#[test]
+fn responses_on_a_connection_that_clients_share_are_billed_to_those_that_asked() {
+    let ledger = Ledger::new(MemoryBudget::limits(Limits::none(), 2 << 20));
+    let [greedy, other] = [1, 2].map(|last| {
+        let ip = IpAddr::from([192, 0, 2, last]);
+        ledger.client(ClientKey::from(ip))
+    });
+    let mut config = Config::client();
+    config.memory_budget = Some(MemoryBudget::of(&ledger));
+    let mut pair = Pair::connected(config, Config::server());
+    let head = RequestHead::new("POST", "https", "localhost", "/");
+    let open = |pair: &mut Pair, client| {
+        let opened = pair
+            .client
+            .engine
+            .open_for(Some(client), &head, Body::Stream);
+        pair.drive();
+        pair.client.engine.audit().unwrap();
+        opened
+    };
+    let first = open(&mut pair, &greedy).unwrap();
+    let refused = loop {
+        if let Err(refused) = open(&mut pair, &greedy) {
+            break refused;
+        }
+    };
+    assert_eq!(refused, Misuse::OverMemoryBudget);
+    let held = |client: &Arc<Client>| client.held(Resource::Bytes);
+    assert!(held(&greedy) > 3 << 19, "{}", held(&greedy));
+    let others = open(&mut pair, &other).unwrap();
+    assert!((65_535..100_000).contains(&held(&other)));
+    assert!(
+        ledger.used(Resource::Bytes) - held(&greedy) - held(&other) < 16 << 10,
+        "nobody holds the windows"
+    );
+
+    // What waits to be sent and what was not consumed are the client's too.
+    let written = &mut Bytes::from(vec![0; 100_000]);
+    let mut stream = pair.client.engine.stream(others).unwrap();
+    assert_eq!(stream.write(written, false), 65_535);
+    assert!(held(&other) >= 2 * 65_535);
+    pair.drive();
+    assert!(held(&other) < 100_000);
+    let short = ResponseHead::new(200).field("content-length", "20000");
+    let body = Body::Full(Bytes::from(vec![0; 20_000]));
+    let mut stream = pair.server.engine.stream(others).unwrap();
+    stream.respond(&short, body).unwrap();
+    pair.drive();
+    assert!((20_000..65_535).contains(&held(&other)));
+    pair.client.engine.audit().unwrap();
+
+    // A stream that is over holds nothing, and then there is room for another one.
+    let mut stream = pair.client.engine.stream(first).unwrap();
+    stream.reset(ErrorCode::CANCEL);
+    open(&mut pair, &greedy).unwrap();
+    pair.client.engine.abort(ErrorCode::NO_ERROR);
+    pair.drive();
+    assert_eq!((held(&greedy), held(&other)), (0, 0));
 }

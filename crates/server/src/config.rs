@@ -394,7 +394,8 @@ fn pool_options(
     let mut proto = client_config();
     // What waits for a client beyond that waits at the upstream.
     proto.max_stream_window_size = DOWNLOAD_WINDOW;
-    // Windows of responses are counted before those come. A client that asks for many and reads none is to leave memory for others.
+    // Windows of responses are counted before those come. A burst of requests waits, where its
+    // client would be refused for memory.
     let response_windows = memory_budget.as_ref().map_or(0, |budget| {
         (budget.size() / 2 / workers.max(1) as u64).max(1)
     });

@@ -1,9 +1,11 @@
 //! What a client sends: request lines, Host, fields, bodies (RFC 9112 §3 and §6, RFC 9110 §7 and
 //! §8). And what its owner must not do.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidegate_ledger::{ClientKey, Ledger, Limits, Resource};
 use tidegate_proto::{
     Body, CloseReason, Config, ErrorCode, Event, Fields, KnownName, MemoryBudget, Misuse,
     RequestHead, RequestRules, ResponseHead, StreamId,
@@ -476,22 +478,25 @@ fn what_is_held_of_responses_takes_its_part_of_the_memory_budget() {
     let mut config = Config::client();
     config.memory_budget = Some(Arc::clone(&budget));
     let response = format!(
-        "HTTP/1.1 200 OK\r\ncontent-length: 60001\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\ncontent-length: 70000\r\n\r\n{}",
         "x".repeat(60_000)
     );
     let mut asked = Vec::new();
-    // Clients share them, so they may go over the budget by half of it.
-    for _ in 0..28 {
+    let (mut late, refused) = loop {
         let mut peer = server_of(config.clone());
-        peer.ask();
-        asked.push(peer);
-    }
-    assert!(budget.held() < 512 << 10, "nothing has come");
+        match peer.conn.open(&a_get(), Body::Empty) {
+            Ok(_) => asked.push(peer),
+            Err(refused) => break (peer, refused),
+        }
+    };
+    assert_eq!(refused, Misuse::OverMemoryBudget);
+    // 64 KiB each, before anything has come.
+    assert!((12..=16).contains(&asked.len()), "{}", asked.len());
     // Nobody consumes what comes.
     for peer in &mut asked {
         peer.send(&*response);
     }
-    let mut late = server_of(config);
+    assert!(budget.held() <= budget.size());
     let opened = late.conn.open(&a_get(), Body::Empty);
     assert_eq!(opened, Err(Misuse::OverMemoryBudget));
     late.settle();
@@ -501,4 +506,43 @@ fn what_is_held_of_responses_takes_its_part_of_the_memory_budget() {
     late.ask();
     drop(late);
     assert_eq!(budget.held(), 0);
+}
+
+#[test]
+fn what_a_request_holds_is_billed_to_the_client_that_asked() {
+    let ledger = Ledger::new(MemoryBudget::limits(Limits::none(), 1 << 20));
+    let client = ledger.client(ClientKey::from(IpAddr::from([192, 0, 2, 1])));
+    let held = || client.held(Resource::Bytes);
+    let mut config = Config::client();
+    config.memory_budget = Some(MemoryBudget::of(&ledger));
+    let mut peer = server_of(config.clone());
+    let open = |peer: &mut Peer| peer.conn.open_for(Some(&client), &a_get(), Body::Empty);
+    let id = open(&mut peer).unwrap();
+    peer.settle();
+    assert!((65_535..80_000).contains(&held()), "what may come counts");
+    let others = ledger.used(Resource::Bytes) - held();
+    assert!(others < 16 << 10, "and is nobody's besides: {others}");
+    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n");
+    peer.send("x".repeat(8000));
+    peer.settle();
+    assert!((9000..20_000).contains(&held()), "{}", held());
+    peer.stream(id).consume(8000);
+    peer.send("x".repeat(1000));
+    peer.settle();
+    assert_eq!(held(), 0, "the response is whole");
+
+    // Who has its share gets no more.
+    let mut asked = Vec::new();
+    let refused = loop {
+        let mut peer = server_of(config.clone());
+        match open(&mut peer) {
+            Ok(_) => asked.push(peer),
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!(refused, Misuse::OverMemoryBudget);
+    assert!(asked.len() > 10);
+    let newcomer = ledger.client(ClientKey::from(IpAddr::from([192, 0, 2, 2])));
+    let opened = peer.conn.open_for(Some(&newcomer), &a_get(), Body::Empty);
+    assert!(opened.is_ok());
 }

@@ -39,7 +39,7 @@ impl<K: Copy> Pool<K> {
         let Some((_, stream)) = request.stream() else {
             return false;
         };
-        let (place, client) = (request.place, request.client);
+        let (place, client) = (request.place, request.client());
         let is_near = request.sent && !request.is_connect();
         let Some(pooled) = self.conns.get_mut(&conn) else {
             return false;

@@ -190,7 +190,7 @@ impl<K: Copy> Pool<K> {
         let Some(request) = self.find(id) else {
             return;
         };
-        let (place, class, client) = (request.place, request.class, request.client);
+        let (place, class, client) = (request.place, request.class, request.client());
         match std::mem::replace(&mut request.life, Life::Unplaced) {
             Life::Unplaced | Life::Collecting => {}
             Life::Waiting(ticket) => {
@@ -216,7 +216,7 @@ impl<K: Copy> Pool<K> {
             let Some(request) = self.find(id) else {
                 continue;
             };
-            let (place, class, client) = (request.place, request.class, request.client);
+            let (place, class, client) = (request.place, request.class, request.client());
             if let Life::Sent { protocol, .. } = request.life {
                 self.give_place(place, class, protocol, client);
             }
@@ -233,8 +233,10 @@ impl<K: Copy> Pool<K> {
     ) {
         let endpoint = self.endpoint(place);
         endpoint.places.give(protocol, client);
-        let held = endpoint.places.held(client);
-        if let Some(group) = endpoint.groups.get_mut(&class) {
+        if let Some(group) = endpoint.groups.get_mut(&class)
+            && !group.waiting.is_empty()
+        {
+            let held = endpoint.places.held(client);
             group.waiting.note_held(client, held);
         }
     }

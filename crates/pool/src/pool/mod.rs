@@ -8,6 +8,7 @@ mod request;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use log::debug;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
-use tidegate_ledger::{ClientKey, Rule, Shares};
+use tidegate_ledger::{Client, ClientKey, Rule, Shares};
 use tidegate_net::{ConnId, Conns, End, Engine, Protocol, StreamMut};
 use tidegate_proto::{
     Body, CloseReason, ErrorCode, Event as EngineEvent, Fields, Misuse, Priority, RequestHead,
@@ -52,11 +53,13 @@ impl RequestId {
 }
 
 /// What a request is beside its message.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RequestOptions {
-    /// Whom it is for: clients share the places of an upstream, and those that wait for one take turns. `None`: the owner itself,
+    /// Whom it is for: clients share the places of an upstream, those that wait for one take turns,
+    /// and each pays for the memory that its requests hold, if the account is in the ledger of
+    /// [`Config::memory_budget`](tidegate_proto::Config::memory_budget). `None`: the owner itself,
     /// whom nothing is kept from.
-    pub client: Option<ClientKey>,
+    pub client: Option<Arc<Client>>,
     /// For which connection of a client it is made. Only counts with [`Options::proxy_protocol`].
     pub on_behalf: Option<OnBehalf>,
     /// Whether it is a conversation where it goes by HTTP/2: its ends may have nothing to say for long. A tunnel that was granted is
@@ -222,7 +225,9 @@ impl<K: Copy> Pool<K> {
             slot: entry.key() as u32,
             generation: self.generation,
         };
-        let outgoing = Outgoing::new(body);
+        let budget = self.options.proto.memory_budget.as_ref();
+        let bill = || budget?.bill_for(options.client.as_ref()?);
+        let outgoing = Outgoing::new(body, bill);
         entry.insert(Request {
             id,
             key,
@@ -230,7 +235,7 @@ impl<K: Copy> Pool<K> {
             outgoing,
             is_conversation: options.is_conversation,
             head,
-            client: options.client,
+            account: options.client,
             place: Place {
                 upstream: upstream.0,
                 endpoint: 0,
@@ -279,7 +284,8 @@ impl<K: Copy> Pool<K> {
             if taken > 0 {
                 request.moved_at = now;
             }
-            if replay.has_enough(limit) {
+            // What wasn't taken is too much to keep.
+            if !data.is_empty() || replay.has_enough(limit) {
                 self.place(conns, id, Failure::NoAddress);
             }
             return taken;

@@ -156,7 +156,7 @@ impl<K: Copy> Pool<K> {
         let Some(request) = self.find(id) else {
             return;
         };
-        let (place, class, client) = (request.place, request.class, request.client);
+        let (place, class, client) = (request.place, request.class, request.client());
         if let Some(client) = client
             && self.waiting.take(client, 1).is_err()
         {
@@ -173,11 +173,11 @@ impl<K: Copy> Pool<K> {
         };
         let Place { upstream, endpoint } = request.place;
         let endpoint = &mut self.upstreams[upstream].endpoints[endpoint];
-        let held = endpoint.places.held(request.client);
+        let held = endpoint.places.held(request.client());
         let waiting = &mut endpoint.group(request.class).waiting;
         request.life = Life::Waiting(match end {
-            End::Front => waiting.push_front(id, request.client, held),
-            End::Back => waiting.push_back(id, request.client, held),
+            End::Front => waiting.push_front(id, request.client(), held),
+            End::Back => waiting.push_back(id, request.client(), held),
         });
     }
 
@@ -186,7 +186,7 @@ impl<K: Copy> Pool<K> {
         let Some(request) = self.find(id) else {
             return false;
         };
-        let (place, class, client) = (request.place, request.class, request.client);
+        let (place, class, client) = (request.place, request.class, request.client());
         let endpoint = self.endpoint(place);
         // Before it is known what is spoken there, nobody holds anything.
         let protocol = endpoint.protocol_of(class);
@@ -313,14 +313,14 @@ impl<K: Copy> Pool<K> {
         ) else {
             return Err(Misuse::GoingAway);
         };
-        let body = request.outgoing.body();
+        let (body, client) = (request.outgoing.body(), request.account.as_ref());
         let stream = match (&engine, request.head.protocol()) {
             (Engine::Http1(_), Some("websocket")) => {
                 let key = websocket_key().ok_or(Misuse::InvalidField)?;
                 let head = request.head.clone().field("sec-websocket-key", key);
-                engine.open(&head, body)?
+                engine.open_for(client, &head, body)?
             }
-            _ => engine.open(&request.head, body)?,
+            _ => engine.open_for(client, &request.head, body)?,
         };
         let before_settings = self.upstreams[pooled.place.upstream].before_settings();
         let is_light = load(engine, pooled.streams.len() + 1, before_settings) == Load::Light;
@@ -332,7 +332,7 @@ impl<K: Copy> Pool<K> {
             protocol,
         };
         request.moved_at = now;
-        let client = request.client;
+        let client = request.client();
         if let Outgoing::Stream(replay) = &mut request.outgoing {
             replay.rewind();
             // If its owner had ended it, that is yet to be sent again.
@@ -390,9 +390,6 @@ impl<K: Copy> Pool<K> {
                 continue;
             }
             let has_share = self.has_share(id);
-            let is_held_up = self
-                .usable(place, class)
-                .any(|(conn, _)| conns.engine_ref(conn).is_some_and(lacks_credit));
             let Some(request) = self.find(id) else {
                 continue;
             };
@@ -401,9 +398,10 @@ impl<K: Copy> Pool<K> {
                 self.wait(conns, id);
                 continue;
             }
-            let is_particular = request.head.protocol().is_some()
-                || request.retries.refused_by.is_some()
-                || (is_held_up && request.has_body());
+            let has_body = request.has_body();
+            let has_wish =
+                request.head.protocol().is_some() || request.retries.refused_by.is_some();
+            let is_particular = has_wish || (has_body && self.holds_bodies_up(conns, place, class));
             if !has_share || !is_particular || particular.len() == MAX_PARTICULAR {
                 // Those behind it want the same, and their clients hold no less.
                 self.requeue(id, End::Front);
@@ -418,19 +416,25 @@ impl<K: Copy> Pool<K> {
         self.dial_if_due(conns, place, class);
     }
 
+    /// Whether a connection has no window left for bodies. Walks over the pool's connections.
+    fn holds_bodies_up(&self, conns: &Conns, place: Place, class: Class) -> bool {
+        self.usable(place, class)
+            .any(|(conn, _)| conns.engine_ref(conn).is_some_and(lacks_credit))
+    }
+
     /// Takes the request out that is next in a queue.
     fn next_waiting(&mut self, place: Place, class: Class) -> Option<RequestId> {
         let id = self.endpoint(place).group(class).waiting.pop()?;
         let request = self.find(id)?;
         request.life = Life::Unplaced;
-        let client = request.client;
+        let client = request.client();
         self.leave_queue(client);
         Some(id)
     }
 
     /// Puts a request back that was next and has found no place.
     fn requeue(&mut self, id: RequestId, end: End) {
-        let client = self.find(id).and_then(|request| request.client);
+        let client = self.find(id).and_then(|request| request.client());
         if let Some(client) = client {
             self.waiting.force(client, 1);
         }

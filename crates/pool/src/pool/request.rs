@@ -1,8 +1,10 @@
 //! A request, from its beginning to its end.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use smallvec::SmallVec;
+use tidegate_ledger::Client as Account;
 use tidegate_net::{ConnId, Protocol};
 use tidegate_proto::{KnownName, RequestHead, StreamId};
 
@@ -19,7 +21,7 @@ pub(super) struct Request<K> {
     pub(super) outgoing: Outgoing,
     pub(super) is_conversation: bool,
     /// Whom it is for.
-    pub(super) client: Client,
+    pub(super) account: Option<Arc<Account>>,
     pub(super) place: Place,
     /// It is one of those that are outstanding there.
     pub(super) is_counted: bool,
@@ -81,6 +83,11 @@ pub(super) struct Retries {
 }
 
 impl<K> Request<K> {
+    /// Whom it is for.
+    pub(super) fn client(&self) -> Client {
+        self.account.as_ref().map(|account| account.key())
+    }
+
     /// Its stream, if it has one.
     pub(super) fn stream(&self) -> Option<(ConnId, StreamId)> {
         match self.life {
@@ -139,7 +146,7 @@ impl<K> Request<K> {
     pub(super) fn may_be_collected(&self) -> bool {
         let awaits_invitation = self.head.get_known(KnownName::EXPECT).is_some();
         let is_streamed = matches!(self.outgoing, Outgoing::Stream(_));
-        self.client.is_some() && is_streamed && !self.is_connect() && !awaits_invitation
+        self.account.is_some() && is_streamed && !self.is_connect() && !awaits_invitation
     }
 
     /// Whether a connection is no choice for it, while there can be another.

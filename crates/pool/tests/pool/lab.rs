@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ServerConfig, ServerConnection};
-use tidegate_ledger::ClientKey;
+use tidegate_ledger::{ClientKey, Ledger, Limits};
 use tidegate_net::{
     ConnId, Conns, Dialled, End, MemoryLoop, MemorySocket, Options as LoopOptions, Protocol,
     Service, StreamMut, TlsConnectorConfig, Trust,
@@ -280,7 +280,7 @@ impl Ask {
     /// For this client.
     pub(crate) fn of(mut self, client: u8) -> Self {
         let ip = IpAddr::from([203, 0, 113, client]);
-        self.options.client = Some(ClientKey::from(ip));
+        self.options.client = Some(accounts().client(ClientKey::from(ip)));
         self
     }
 
@@ -288,6 +288,12 @@ impl Ask {
         self.body = body;
         self
     }
+}
+
+/// A ledger without limits, for all tests.
+fn accounts() -> &'static Arc<Ledger> {
+    static ALL: OnceLock<Arc<Ledger>> = OnceLock::new();
+    ALL.get_or_init(|| Ledger::new(Limits::none()))
 }
 
 /// The address of an upstream.

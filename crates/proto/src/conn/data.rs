@@ -212,6 +212,7 @@ impl Connection {
         let share = stream.recv.share(stream.is_receiving(), shift);
         let before = std::mem::replace(&mut stream.recv.share, share);
         self.recv_window.replace(before, share);
+        self.memory.settle_bill(stream);
     }
 
     /// The owner is done with so many bytes.
@@ -273,8 +274,7 @@ impl Connection {
         }
         window.set_size(size);
         let share = stream.recv.share(true, shift);
-        let counted = stream.recv.share;
-        if !self.may_lend(counted, share) {
+        if !self.may_lend(slot, share) {
             return self.streams.get_mut(slot).recv.window.set_size(before);
         }
         let stream = self.streams.get_mut(slot);

@@ -57,7 +57,7 @@ impl Connection {
         }
         stream.held = true;
         stream.send.buf.pending = Bytes::new();
-        self.memory.sent(&mut stream.send.buf.streamed, usize::MAX);
+        self.memory.sent(stream, usize::MAX);
         stream.send.buf.trailers = None;
         stream.send.stall = None;
         stream.recv.window.consume(u32::MAX);

@@ -7,7 +7,7 @@ use tidegate_ledger::Client;
 
 use crate::conn::timer::Timer;
 use crate::conn::{Connection, Role};
-use crate::flow::{Holding, Share};
+use crate::flow::{Bill, Holding, Share};
 use crate::message::Fields;
 use crate::stream::Stream;
 
@@ -22,11 +22,13 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The part of what is held that has no sum elsewhere.
 pub(crate) struct Memory {
-    holding: Holding,
+    pub(crate) holding: Holding,
     /// Heads and trailers of requests whose streams are here.
     heads: u64,
     /// Pieces of bodies that owners wrote, and that wait to be sent.
     streamed: u64,
+    /// Bytes of all that are billed by the stream.
+    billed: u64,
 }
 
 /// What a request's head counts.
@@ -40,31 +42,65 @@ impl Memory {
             holding,
             heads: 0,
             streamed: 0,
+            billed: 0,
         }
     }
 
     /// The owner wrote `bytes` of a body, all that waits of it.
-    pub(crate) fn written(&mut self, streamed: &mut usize, bytes: usize) {
+    pub(crate) fn written(&mut self, stream: &mut Stream, bytes: usize) {
         self.streamed += bytes as u64;
-        *streamed += bytes;
+        stream.send.buf.streamed += bytes;
+        self.settle_bill(stream);
     }
 
     /// `bytes` of a body that waited went out, or are of no use any more.
-    pub(crate) fn sent(&mut self, streamed: &mut usize, bytes: usize) {
-        let bytes = bytes.min(*streamed);
+    pub(crate) fn sent(&mut self, stream: &mut Stream, bytes: usize) {
+        let bytes = bytes.min(stream.send.buf.streamed);
         self.streamed -= bytes as u64;
-        *streamed -= bytes;
+        stream.send.buf.streamed -= bytes;
+        self.settle_bill(stream);
+    }
+
+    /// Brings what a stream holds into its own bill, if it has one.
+    #[inline]
+    pub(crate) fn settle_bill(&mut self, stream: &mut Stream) {
+        if let Some(bill) = &mut stream.bill {
+            let Share {
+                allowed,
+                unconsumed,
+                ..
+            } = stream.recv.share;
+            let bytes = STREAM
+                + u64::from(allowed)
+                + u64::from(unconsumed)
+                + stream.send.buf.streamed as u64;
+            self.billed = self.billed + bytes - bill.bytes();
+            bill.settle(bytes);
+        }
+    }
+
+    /// Whether a stream may hold so many bytes more, by its own bill or the connection's.
+    fn admit(&mut self, stream: &mut Stream, more: u64) -> bool {
+        let Some(bill) = &mut stream.bill else {
+            return self.holding.admit(more);
+        };
+        let has_room = bill.admit(more);
+        if has_room {
+            self.billed += more;
+        }
+        has_room
     }
 
     /// A stream is gone.
     pub(crate) fn gone(&mut self, stream: &Stream) {
         self.heads -= u64::from(stream.recv.head);
         self.streamed -= stream.send.buf.streamed as u64;
+        self.billed -= stream.bill.as_ref().map_or(0, Bill::bytes);
     }
 
     /// All streams are.
     pub(crate) fn close(&mut self) {
-        (self.heads, self.streamed) = (0, 0);
+        (self.heads, self.streamed, self.billed) = (0, 0, 0);
     }
 
     pub(crate) fn is_tight(&self) -> bool {
@@ -76,15 +112,17 @@ impl Memory {
         &self,
         streams: impl Iterator<Item = &'a Stream>,
     ) -> Result<(), String> {
-        let (mut heads, mut streamed) = (0, 0);
+        let (mut heads, mut streamed, mut billed) = (0, 0, 0);
         for stream in streams {
             heads += u64::from(stream.recv.head);
             streamed += stream.send.buf.streamed as u64;
+            billed += stream.bill.as_ref().map_or(0, Bill::bytes);
         }
-        let (found, counted) = ((heads, streamed), (self.heads, self.streamed));
+        let found = (heads, streamed, billed);
+        let counted = (self.heads, self.streamed, self.billed);
         if found != counted {
             return Err(format!(
-                "heads and written pieces come to {found:?}, counted are {counted:?}"
+                "heads, written pieces and bills come to {found:?}, counted are {counted:?}"
             ));
         }
         Ok(())
@@ -134,21 +172,14 @@ impl Connection {
         self.role == Role::Client || self.memory.holding.has_room()
     }
 
-    /// Whether so many bytes more may wait to be sent.
-    pub(crate) fn has_room_for(&mut self, bytes: usize) -> bool {
-        let held = self.held_bytes() + bytes as u64;
-        self.memory.holding.admit(held)
-    }
-
     /// Server: whether there is memory for a request whose head counts `head`. It is counted then.
     pub(super) fn admit_request(&mut self, stream: &mut Stream, head: u32) -> bool {
-        let held = self.held_bytes() + STREAM + u64::from(head);
-        if !self.memory.holding.admit(held) {
-            return false;
+        let has_room = self.memory.holding.admit(STREAM + u64::from(head));
+        if has_room {
+            stream.recv.head = head;
+            self.memory.heads += u64::from(head);
         }
-        stream.recv.head = head;
-        self.memory.heads += u64::from(head);
-        true
+        has_room
     }
 
     /// Whether there is memory for the trailers of a stream's message. A request's are counted then, as its head is; those of a
@@ -158,7 +189,7 @@ impl Connection {
         if self.role == Role::Client {
             return true;
         }
-        if !self.has_room_for(size as usize) {
+        if !self.memory.holding.admit(size.into()) {
             return false;
         }
         let recv = &mut self.streams.get_mut(slot).recv;
@@ -167,15 +198,22 @@ impl Connection {
         true
     }
 
-    /// Client: whether there is memory for a response.
-    pub(super) fn admit_response(&mut self, stream: &Stream) -> bool {
+    /// Client: whether there is memory for a response, for this client, or else by the
+    /// connection's account.
+    pub(super) fn admit_response(
+        &mut self,
+        stream: &mut Stream,
+        client: Option<&Arc<Client>>,
+    ) -> bool {
+        stream.bill = client.and_then(|client| self.memory.holding.bill_for(client));
         let allowed = u64::from(self.share(stream).allowed);
-        let held = self.held_bytes() + STREAM + allowed;
-        self.memory.holding.admit_for_all(held)
+        self.memory.admit(stream, STREAM + allowed)
     }
 
     /// Whether a stream's share may grow so.
-    pub(super) fn may_lend(&mut self, before: Share, after: Share) -> bool {
+    pub(super) fn may_lend(&mut self, slot: usize, after: Share) -> bool {
+        let stream = self.streams.get_mut(slot);
+        let before = stream.recv.share;
         match self.role {
             Role::Server => {
                 let lent = self.recv_window.lent_with(before, after);
@@ -183,8 +221,7 @@ impl Connection {
             }
             Role::Client => {
                 let more = u64::from(after.allowed).saturating_sub(before.allowed.into());
-                let held = self.held_bytes() + more;
-                self.memory.holding.admit(held)
+                self.memory.admit(stream, more)
             }
         }
     }
@@ -192,7 +229,7 @@ impl Connection {
     /// Brings what is held and lent into the budget. `transmit` does so; an owner that doesn't call that, since its transport takes
     /// nothing now, calls this after what has come in.
     pub fn settle_memory(&mut self) {
-        let held = self.held_bytes();
+        let held = self.held_bytes() - self.memory.billed;
         self.memory.holding.settle(held);
         if self.role == Role::Server {
             self.memory.holding.settle_lent(self.recv_window.lent());

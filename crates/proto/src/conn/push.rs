@@ -145,7 +145,7 @@ impl Connection {
             State::Idle.on(Sender::Peer, Input::Promise),
             Ok(stream.state)
         );
-        if !self.admit_response(&stream) {
+        if !self.admit_response(&mut stream, None) {
             return Ok(Some(self.refuse_for_memory(promised)));
         }
         let slot = self.streams.insert(stream);

@@ -1,8 +1,11 @@
 //! What we send: heads and control frames in order, then DATA as the scheduler says.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tidegate_frame::{Data, ErrorCode, Head, Headers, RstStream, StreamId, WindowUpdate};
 use tidegate_hpack::Fields;
+use tidegate_ledger::Client;
 
 use crate::conn::recv::PREFACE;
 use crate::conn::stall::STALL_PROGRESS;
@@ -148,7 +151,8 @@ impl Connection {
         }
         let len = window.min(buf.pending.len()).min(MAX_TURN);
         let data = buf.pending.split_to(len);
-        self.memory.sent(&mut buf.streamed, len);
+        self.memory.sent(stream, len);
+        let buf = &stream.send.buf;
         let end = buf.pending.is_empty() && buf.more == More::End;
         Data::write_head(
             stream.id,
@@ -219,6 +223,21 @@ impl Connection {
     /// # Errors
     /// [`Misuse`] tells what the call did wrong; nothing was sent then.
     pub fn open(&mut self, head: &RequestHead, body: Body) -> Result<StreamId, Misuse> {
+        self.open_for(None, head, body)
+    }
+
+    /// The same for a client of our owner's: what the stream holds of
+    /// [`Config::memory_budget`](crate::Config::memory_budget) counts as that client's, and not as
+    /// the connection's, if the client is of the budget's ledger.
+    ///
+    /// # Errors
+    /// As for [`Connection::open`].
+    pub fn open_for(
+        &mut self,
+        client: Option<&Arc<Client>>,
+        head: &RequestHead,
+        body: Body,
+    ) -> Result<StreamId, Misuse> {
         if self.role != Role::Client {
             return Err(Misuse::WrongRole);
         }
@@ -241,7 +260,7 @@ impl Connection {
         let mut stream = self.new_stream(id, Sender::Us);
         stream.note_request(head);
         // Every response may have a body.
-        if !self.admit_response(&stream) {
+        if !self.admit_response(&mut stream, client) {
             return Err(Misuse::OverMemoryBudget);
         }
         self.streams.note_used(id);
@@ -368,9 +387,9 @@ impl Connection {
                 .min(conn_window)
                 .min(MAX_WRITE);
             buf.pending = data.split_to(taken);
-            self.memory.written(&mut buf.streamed, taken);
+            self.memory.written(stream, taken);
         }
-        buf.more = if end && data.is_empty() {
+        stream.send.buf.more = if end && data.is_empty() {
             More::End
         } else {
             More::Ask

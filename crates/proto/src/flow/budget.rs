@@ -75,10 +75,11 @@ impl MemoryBudget {
         self.ledger.rule(Resource::Bytes).capacity
     }
 
-    /// Bytes that may be held in all: the budget, and what it may be overdrawn by.
-    pub fn most(&self) -> u64 {
-        let rule = self.ledger.rule(Resource::Bytes);
-        rule.capacity.saturating_add(rule.overdraft)
+    /// An account for what one holder holds for this client, such as a request on a connection that
+    /// clients share. `None` for a client of another ledger than the budget's.
+    pub fn bill_for(&self, client: &Arc<Client>) -> Option<Bill> {
+        let is_ours = Arc::ptr_eq(client.ledger(), &self.ledger);
+        is_ours.then(|| Bill::new(client, Resource::Bytes))
     }
 
     /// Bytes that connections hold now, a bit more than they do: leases change in batches.
@@ -101,56 +102,100 @@ impl std::fmt::Debug for MemoryBudget {
     }
 }
 
+/// An item of one client's account: so much is held or lent. Given back when it is dropped.
+#[derive(Debug)]
+pub struct Bill {
+    lease: Lease,
+    /// How much it really is, by the last word.
+    need: u64,
+}
+
+impl Bill {
+    fn new(client: &Arc<Client>, resource: Resource) -> Self {
+        Self {
+            lease: Lease::new(Arc::clone(client), resource),
+            need: 0,
+        }
+    }
+
+    /// How many bytes are billed.
+    pub fn bytes(&self) -> u64 {
+        self.need
+    }
+
+    /// Whether there may be so many bytes more. They are billed then.
+    #[inline]
+    pub fn admit(&mut self, more: u64) -> bool {
+        let need = self.need.saturating_add(more);
+        let has_room = self.lease.cover(need, BATCH).is_ok();
+        if has_room {
+            self.need = need;
+        }
+        has_room
+    }
+
+    /// There are so many bytes now, in all.
+    #[inline]
+    pub fn settle(&mut self, bytes: u64) {
+        self.need = bytes;
+        self.lease.hold(bytes, BATCH);
+    }
+}
+
 /// What one connection holds and lends of a [`MemoryBudget`], or of none; given back when it is dropped. For engines: that of
 /// HTTP/2 has one, and so has that of HTTP/1.1.
 #[derive(Debug, Default)]
 pub struct Holding {
-    leases: Option<Box<Leases>>,
+    bills: Option<Box<Bills>>,
     /// What the owner of the engine holds for the connection.
     outside: u64,
 }
 
 #[derive(Debug)]
-struct Leases {
+struct Bills {
     budget: Arc<MemoryBudget>,
-    held: Lease,
-    lent: Lease,
-    /// What is really held, by the last word.
-    need: u64,
+    held: Bill,
+    lent: Bill,
 }
 
 impl Holding {
     /// Nothing is held yet.
     pub fn new(budget: Option<&Arc<MemoryBudget>>) -> Self {
-        let leases = budget.map(|budget| {
-            Box::new(Leases {
+        let bills = budget.map(|budget| {
+            Box::new(Bills {
                 budget: Arc::clone(budget),
-                held: Lease::new(Arc::clone(&budget.nobody), Resource::Bytes),
-                lent: Lease::new(Arc::clone(&budget.nobody), Resource::Credit),
-                need: 0,
+                held: Bill::new(&budget.nobody, Resource::Bytes),
+                lent: Bill::new(&budget.nobody, Resource::Credit),
             })
         });
-        Self { leases, outside: 0 }
+        Self { bills, outside: 0 }
     }
 
     /// From now on it is this client's. One of another ledger than the budget's is none.
     pub fn bill(&mut self, client: &Arc<Client>) {
-        if let Some(leases) = &mut self.leases
-            && Arc::ptr_eq(client.ledger(), &leases.budget.ledger)
+        if let Some(bills) = &mut self.bills
+            && Arc::ptr_eq(client.ledger(), &bills.budget.ledger)
         {
-            leases.held.transfer(Arc::clone(client));
-            leases.lent.transfer(Arc::clone(client));
+            bills.held.lease.transfer(Arc::clone(client));
+            bills.lent.lease.transfer(Arc::clone(client));
         }
+    }
+
+    /// An account for what one request of the connection's holds, if there is a budget and the
+    /// client is of its ledger.
+    pub fn bill_for(&self, client: &Arc<Client>) -> Option<Bill> {
+        self.bills.as_ref()?.budget.bill_for(client)
     }
 
     /// Notes how many bytes are held for the connection outside of its engine: by its transport, say.
     pub fn note_outside(&mut self, bytes: u64) {
         let before = std::mem::replace(&mut self.outside, bytes);
-        if let Some(leases) = &mut self.leases
+        if let Some(bills) = &mut self.bills
             && bytes != before
         {
-            leases.need = (leases.need + bytes).saturating_sub(before);
-            leases.held.hold(leases.need, BATCH);
+            bills
+                .held
+                .settle((bills.held.need + bytes).saturating_sub(before));
         }
     }
 
@@ -162,55 +207,38 @@ impl Holding {
     /// So many bytes are held now, in all.
     #[inline]
     pub fn settle(&mut self, bytes: u64) {
-        if let Some(leases) = &mut self.leases {
-            leases.need = bytes;
-            leases.held.hold(bytes, BATCH);
+        if let Some(bills) = &mut self.bills {
+            bills.held.settle(bytes);
         }
     }
 
-    /// Whether so many bytes may be held in all. They are taken then.
+    /// Whether so many bytes more may be held. They are taken until [`Holding::settle`] says how
+    /// many it really are.
     #[inline]
-    pub fn admit(&mut self, bytes: u64) -> bool {
-        match &mut self.leases {
-            Some(leases) => leases.held.cover(bytes, BATCH).is_ok(),
+    pub fn admit(&mut self, more: u64) -> bool {
+        match &mut self.bills {
+            Some(bills) => bills.held.admit(more),
             None => true,
         }
-    }
-
-    /// The same for what no single client holds, such as a response on a connection that clients share: what they may ask
-    /// for is bounded elsewhere, so only the budget and what small holders may overdraw it by count.
-    #[inline]
-    pub fn admit_for_all(&mut self, bytes: u64) -> bool {
-        if self.admit(bytes) {
-            return true;
-        }
-        let Some(leases) = &mut self.leases else {
-            return true;
-        };
-        let more = bytes.saturating_sub(leases.held.amount());
-        let has_room = leases.budget.held().saturating_add(more) <= leases.budget.most();
-        if has_room {
-            leases.held.force(bytes);
-        }
-        has_room
     }
 
     /// Whether there is room for what one round of input may bring.
     #[inline]
     pub fn has_room(&self) -> bool {
-        let Some(leases) = &self.leases else {
+        let Some(bills) = &self.bills else {
             return true;
         };
-        let more = (leases.need + INPUT).saturating_sub(leases.held.amount());
+        let Bill { lease, need } = &bills.held;
+        let more = (need + INPUT).saturating_sub(lease.amount());
         more == 0
-            || leases.budget.ledger.is_ample(Resource::Bytes)
-            || leases.held.client().check(Resource::Bytes, more).is_ok()
+            || bills.budget.ledger.is_ample(Resource::Bytes)
+            || lease.client().check(Resource::Bytes, more).is_ok()
     }
 
     /// Whether so many bytes may be lent in all. They are taken then.
     pub(crate) fn lend(&mut self, bytes: u64) -> bool {
-        match &mut self.leases {
-            Some(leases) => leases.lent.cover(bytes, BATCH).is_ok(),
+        match &mut self.bills {
+            Some(bills) => bills.lent.lease.cover(bytes, BATCH).is_ok(),
             None => true,
         }
     }
@@ -218,15 +246,15 @@ impl Holding {
     /// So many bytes are lent in all, which is no more than there were.
     #[inline]
     pub(crate) fn settle_lent(&mut self, bytes: u64) {
-        if let Some(leases) = &mut self.leases {
-            leases.lent.hold(bytes, BATCH);
+        if let Some(bills) = &mut self.bills {
+            bills.lent.settle(bytes);
         }
     }
 
     /// Whether memory is so tight that windows must shrink.
     pub(crate) fn is_tight(&self) -> bool {
-        self.leases.as_ref().is_some_and(|leases| {
-            let ledger = &leases.budget.ledger;
+        self.bills.as_ref().is_some_and(|bills| {
+            let ledger = &bills.budget.ledger;
             ledger.is_tight(Resource::Credit) || ledger.is_tight(Resource::Bytes)
         })
     }
@@ -255,7 +283,7 @@ mod tests {
         assert!(one.admit(3 << 20) && one.has_room());
         // What is there already is counted all the same.
         one.settle(4 << 20);
-        assert!(!one.has_room() && !one.admit((4 << 20) + 1));
+        assert!(!one.has_room() && !one.admit(1));
         one.settle(1 << 20);
         assert!(one.has_room());
     }
@@ -269,7 +297,7 @@ mod tests {
         let mut large = Holding::new(Some(&budget));
         large.bill(&client(1));
         let mut held = 0;
-        while large.admit(held + 65_536) {
+        while large.admit(65_536) {
             held += 65_536;
         }
         assert!(held > 50 << 20, "alone it has nearly all");
@@ -299,16 +327,47 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_share_finds_room_beside_one_that_has_nearly_all() {
-        let ledger = Ledger::new(MemoryBudget::limits(Limits::none(), 32 << 20));
+    fn what_is_asked_for_on_a_shared_connection_is_its_clients() {
+        let ledger = Ledger::new(MemoryBudget::limits(Limits::none(), 16 << 20));
         let budget = MemoryBudget::of(&ledger);
-        let mut greedy = Holding::new(Some(&budget));
-        greedy.bill(&ledger.client(ClientKey::from(std::net::IpAddr::from([192, 0, 2, 1]))));
-        greedy.settle(31 << 20);
-        let mut shared = Holding::new(Some(&budget));
-        assert!(!shared.admit(8 << 20));
-        assert!(shared.admit_for_all(8 << 20));
-        assert!(!shared.admit_for_all(20 << 20), "the overdraft has an end");
+        let client =
+            |last: u8| ledger.client(ClientKey::from(std::net::IpAddr::from([192, 0, 2, last])));
+        // Ten that ask for all they can get on one connection.
+        let shared = Holding::new(Some(&budget));
+        let greedy: Vec<_> = (0..10).map(client).collect();
+        let mut bills = Vec::new();
+        loop {
+            let before = bills.len();
+            for client in &greedy {
+                let mut bill = shared.bill_for(client).unwrap();
+                if bill.admit(66_560) {
+                    bills.push(bill);
+                }
+            }
+            if bills.len() == before {
+                break;
+            }
+        }
+        assert!(
+            budget.held() > 12 << 20,
+            "together they have most: {}",
+            budget.held()
+        );
+        // One that comes then has room for a connection, a request, and its response with a larger
+        // window.
+        let newcomer = client(100);
+        let mut own = Holding::new(Some(&budget));
+        own.bill(&newcomer);
+        own.settle(13 << 10);
+        assert!(own.has_room() && own.admit(2048));
+        let mut bill = shared.bill_for(&newcomer).unwrap();
+        assert!(bill.admit(66_560) && bill.admit(65_536));
+        assert!(newcomer.held(Resource::Bytes) >= 15_360 + 132_096);
+        drop((bill, bills, own));
+        assert_eq!(budget.held(), 0);
+        let stranger = Ledger::new(Limits::none());
+        let stranger = stranger.client(ClientKey::from(std::net::IpAddr::from([192, 0, 2, 1])));
+        assert!(shared.bill_for(&stranger).is_none());
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod rtt;
 mod window;
 
 pub(crate) use autotune::{Autotune, FIRST_GRANT};
-pub use budget::{Holding, MemoryBudget};
+pub use budget::{Bill, Holding, MemoryBudget};
 pub use connection::ReceiveCredit;
 pub(crate) use connection::{ConnectionWindow, UNASKED};
 pub(crate) use rtt::RoundTrip;

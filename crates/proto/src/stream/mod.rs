@@ -11,7 +11,7 @@ use tidegate_frame::{ErrorCode, StreamId};
 
 use crate::conn::{Connection, Role};
 use crate::error::Misuse;
-use crate::flow::{Autotune, RecvWindow, SendWindow, Share};
+use crate::flow::{Autotune, Bill, RecvWindow, SendWindow, Share};
 use crate::message::{Body, Fields, KnownName, RequestHead, ResponseHead, check_trailers};
 use crate::pace::Pace;
 use crate::sched::{Priority, whole_value};
@@ -55,6 +55,8 @@ pub(crate) struct Stream {
     pub(crate) connect_request: bool,
     /// Its owner has no use for the tunnel behind our end.
     pub(crate) tunnel_ended: bool,
+    /// The bill for what it holds, unless that is in the connection's.
+    pub(crate) bill: Option<Bill>,
     pub(crate) recv: Recv,
     pub(crate) send: Send,
 }
@@ -122,6 +124,7 @@ impl Stream {
             head_request: false,
             connect_request: false,
             tunnel_ended: false,
+            bill: None,
             recv: Recv {
                 phase: Phase::Head,
                 discard: false,
@@ -277,7 +280,7 @@ impl StreamMut<'_> {
     /// head. They are taken until the connection next says what it holds, so ask just before they
     /// are sent.
     pub fn has_room_for(&mut self, bytes: usize) -> bool {
-        self.conn.has_room_for(bytes)
+        self.conn.memory.holding.admit(bytes as u64)
     }
 
     /// Server: sends an interim response (1xx), such as 100 or 103.

@@ -102,10 +102,11 @@ impl App {
         // A request for a WebSocket is a GET in HTTP/1.1, whole as it is. What goes through comes behind the answer.
         let end = end && !(is_connect && protocol == Protocol::Http1);
         let version = conns.stream(conn, id).map_or("", |stream| stream.version());
-        let Some(info) = conns.info(conn) else {
+        let (Some(info), Some(account)) = (conns.info(conn), conns.client(conn)) else {
             return;
         };
         let client = self.proxy.client(info, version);
+        let account = self.proxy.account(account, &client, head);
         let sent_head = match fields::request(head, route, &target, &client) {
             Ok(head) => head,
             Err(refused) => {
@@ -132,7 +133,7 @@ impl App {
             stream.limit_window(UPLOAD_WINDOW);
         }
         let options = RequestOptions {
-            client: Some(self.proxy.client_key(&client, head)),
+            client: Some(account),
             on_behalf: on_behalf(conns, conn),
             is_conversation: is_call(head) && protocol == Protocol::Http2,
         };

@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tidegate_ledger::{ClientKey, Lease, Ledger, Refusal, Resource};
+use tidegate_ledger::{Client as Account, ClientKey, Lease, Ledger, Refusal, Resource};
 use tidegate_net::{ConnId, ConnInfo, Conns};
 use tidegate_pool::{Address, OnBehalf, Pool, Upstream, UpstreamId};
 use tidegate_proto::{KnownName, RequestHead, StreamId};
@@ -120,7 +120,7 @@ impl Proxy {
     }
 
     /// Whom a request counts for where clients share something: the address that the last trusted hop has seen.
-    pub fn client_key(&self, client: &Client<'_>, head: &RequestHead) -> ClientKey {
+    fn client_key(&self, client: &Client<'_>, head: &RequestHead) -> ClientKey {
         let peer = client.addr.ip();
         if !client.is_trusted {
             return ClientKey::from(peer);
@@ -144,6 +144,22 @@ impl Proxy {
             }
         }
         ClientKey::from(farthest)
+    }
+
+    /// In whose account a request counts there; `account` is its connection's. Only requests that a
+    /// trusted hop makes for others need a lock for that.
+    pub fn account(
+        &self,
+        account: &Arc<Account>,
+        client: &Client<'_>,
+        head: &RequestHead,
+    ) -> Arc<Account> {
+        if client.is_trusted {
+            let key = self.client_key(client, head);
+            account.ledger().client(key)
+        } else {
+            Arc::clone(account)
+        }
     }
 
     /// What a request in progress takes of its client's share, if it comes from a trusted proxy and requests are limited: the loop
@@ -178,4 +194,41 @@ impl Proxy {
 pub fn on_behalf(conns: &Conns, conn: ConnId) -> Option<OnBehalf> {
     let info = conns.info(conn)?;
     Some((info.peer, info.local))
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_ledger::Limits;
+    use tidegate_pool::{Options, client_config};
+
+    use super::*;
+
+    #[test]
+    fn requests_count_for_those_that_a_trusted_hop_makes_them_for() {
+        let proxy = Proxy::new(Arc::new(Settings {
+            upstreams: Vec::new(),
+            names: Vec::new(),
+            pool: Options::new(client_config().build().unwrap()),
+            trusted: vec!["10.0.0.0/8".parse().unwrap()],
+            requests: None,
+            dropped: Vec::new(),
+        }));
+        let ledger = Ledger::new(Limits::none());
+        let head = RequestHead::new("GET", "http", "a", "/")
+            .field("x-forwarded-for", "198.51.100.1, 203.0.113.1");
+        let whose = |addr: &str| {
+            let addr: IpAddr = addr.parse().unwrap();
+            let client = Client {
+                addr: (addr, 4711).into(),
+                is_secure: false,
+                version: "HTTP/2",
+                is_trusted: proxy.trusts(addr),
+                dropped: &[],
+            };
+            let account = ledger.client(ClientKey::from(addr));
+            proxy.account(&account, &client, &head).key().to_string()
+        };
+        assert_eq!(whose("10.0.0.1"), "203.0.113.1");
+        assert_eq!(whose("192.0.2.1"), "192.0.2.1");
+    }
 }

@@ -751,7 +751,7 @@ impl Sim {
             let engine = &self.ends[side].engine;
             let (held, credit) = (engine.held_bytes(), engine.receive_credit());
             assert!(
-                budget.held() <= budget.most().max(held) + BATCHES,
+                budget.held() <= budget.size().max(held) + BATCHES,
                 "{} holds too much: {held} of {budget:?}",
                 name(side)
             );

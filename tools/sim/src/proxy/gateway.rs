@@ -11,6 +11,7 @@ use tidegate::handlers::files;
 use tidegate::proxy::{DOWNLOAD_WINDOW, Route, Settings};
 use tidegate::push::{self, Mode, PushCache};
 use tidegate::router::Router;
+use tidegate_ledger::Ledger;
 use tidegate_net::{MemoryLoop, Options, Protocol};
 use tidegate_pool::{Security, Upstream, client_config};
 use tidegate_proto::{Config, MemoryBudget, WallClock};
@@ -19,10 +20,11 @@ use super::plan::Plan;
 use super::upstreams::address;
 
 /// The server's own service, with a route to each upstream.
-pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> MemoryLoop<App> {
+pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> MemoryLoop<App> {
+    let budget = MemoryBudget::of(ledger);
     let mut config = client_config();
     config.max_stream_window_size = DOWNLOAD_WINDOW;
-    config.memory_budget = Some(Arc::clone(budget));
+    config.memory_budget = Some(Arc::clone(&budget));
     let config = config.build().expect("the proxy's config is valid");
     let mut pool = tidegate_pool::Options::new(config);
     pool.max_connections = plan.max_connections;
@@ -60,8 +62,9 @@ pub(super) fn gateway(plan: &Plan, budget: &Arc<MemoryBudget>, now: Instant) -> 
     let list = PushCache::new(Vec::new()).expect("an empty list is valid");
     let mut config = Config::server();
     config.enable_connect_protocol = true;
-    config.memory_budget = Some(Arc::clone(budget));
-    let options = Options::new(config.build().expect("the proxy's config is valid"));
+    config.memory_budget = Some(budget);
+    let mut options = Options::new(config.build().expect("the proxy's config is valid"));
+    options.ledger = Arc::clone(ledger);
     let site = Site {
         routes: Arc::new(Router::new(routes)),
         websockets: Arc::new(Router::new([("/".to_owned(), ())])),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate::app::App;
+use tidegate_ledger::{Ledger, Limits, Resource};
 use tidegate_net::{Engine as NetEngine, MemoryLoop, Protocol};
 use tidegate_proto::MemoryBudget;
 use tidegate_testkit::rng::Rng;
@@ -58,7 +59,7 @@ pub(super) struct World {
     pub(super) epoch: Instant,
     pub(super) now: Duration,
     pub(super) proxy: MemoryLoop<App>,
-    pub(super) budget: Arc<MemoryBudget>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) clients: Vec<Client>,
     pub(super) accepted: Vec<Accepted>,
     pub(super) dialling: Vec<Dialling>,
@@ -77,15 +78,15 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(plan: Plan, rng: Rng, verbose: bool) -> Self {
         let epoch = Instant::now();
-        let budget = MemoryBudget::new(BUDGET);
-        let proxy = gateway(&plan, &budget, epoch);
+        let ledger = Ledger::new(MemoryBudget::limits(Limits::none(), BUDGET));
+        let proxy = gateway(&plan, &ledger, epoch);
         let mut world = Self {
             asked: plan.exchanges.iter().map(|_| Asked::default()).collect(),
             rng,
             epoch,
             now: Duration::ZERO,
             proxy,
-            budget,
+            ledger,
             clients: Vec::new(),
             accepted: Vec::new(),
             dialling: Vec::new(),
@@ -328,7 +329,8 @@ impl World {
             (totals.active_streams, totals.open, totals.dialled_open),
             (0, 0, 0)
         );
-        assert_eq!(self.budget.held(), 0, "memory is still held");
+        let held = self.ledger.used(Resource::Bytes);
+        assert_eq!(held, 0, "memory is still held");
     }
 
     /// What is not over, for messages.

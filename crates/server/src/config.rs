@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::ServerName;
-use tidegate_ledger::Resource;
+use tidegate_ledger::{Ledger, Resource};
 use tidegate_net::{Options, TlsAcceptorConfig, TlsConnectorConfig, TlsError, Trust};
 use tidegate_pool::{Security, Upstream, client_config, wait_for_answers};
 use tidegate_proto::{Config as Proto, MemoryBudget, WallClock};
@@ -312,11 +312,18 @@ impl Config {
         if requests.is_some() {
             options.makes_requests_for_others = flags.trust_forwarded_from.clone();
         }
+        let mut pool = pool_options(flags, workers, memory_budget)?;
+        let addresses: usize = upstreams
+            .upstreams
+            .iter()
+            .map(|to| to.addresses.len())
+            .sum();
+        limit_connections(&mut pool, &options.ledger, workers, addresses);
         let proxy = proxy::Settings {
             requests,
             upstreams: upstreams.upstreams,
             names: upstreams.names,
-            pool: pool_options(flags, workers, memory_budget)?,
+            pool,
             trusted: flags.trust_forwarded_from.clone(),
             dropped: flags.drop_field.clone(),
         };
@@ -416,6 +423,24 @@ fn pool_options(
         ProxyVersion::V2 => 2,
     });
     Ok(pool)
+}
+
+/// Connections to so many addresses are to leave descriptors for others.
+fn limit_connections(
+    pool: &mut tidegate_pool::Options,
+    ledger: &Ledger,
+    workers: usize,
+    addresses: usize,
+) {
+    let wanted = pool.max_connections;
+    let most = shares::upstream_connections(ledger, workers, addresses);
+    pool.max_connections = wanted.min(usize::try_from(most).unwrap_or(usize::MAX));
+    if addresses > 0 && pool.max_connections < wanted {
+        log::warn!(
+            "--upstream-max-connections {wanted}: the descriptors that the system allows are enough for {most} to each address, of \
+             each worker; raise the limit of open files (ulimit -n, or LimitNOFILE of systemd), or lower --max-connections"
+        );
+    }
 }
 
 /// The upstreams that routes lead to: two routes to the same one share its connections.

@@ -88,6 +88,16 @@ impl Shared {
     }
 }
 
+/// How many connections each of so many workers may have to each of so many addresses of upstreams, as far as descriptors go. They
+/// have three quarters of what connections of clients leave: each long poll and each WebSocket takes one of both.
+pub fn upstream_connections(ledger: &Ledger, workers: usize, addresses: usize) -> u64 {
+    let descriptors = ledger.rule(Resource::Descriptors).capacity;
+    let clients = ledger.rule(Resource::Connections).capacity;
+    let left = descriptors.saturating_sub(clients);
+    let pools = workers.saturating_mul(addresses).max(1) as u64;
+    ((left - left / PART) / pools).max(1)
+}
+
 /// The descriptors of files that stay open. They are nobody's, since all who read a version of a file have one of a worker, or of
 /// the threads for files.
 ///
@@ -178,6 +188,28 @@ mod tests {
         assert_eq!(capacity("--max-connections 500", 1024), 500);
         assert_eq!(capacity("--max-connections 5000", 1024), 738);
         assert!(capacity("", 10) > 0);
+    }
+
+    #[test]
+    fn connections_to_upstreams_leave_descriptors_for_files() {
+        let most = |line, descriptors, workers, addresses| {
+            let ledger = shared(line).ledger(descriptors, workers, 0);
+            let each = upstream_connections(&ledger, workers, addresses);
+            let clients = ledger.rule(Resource::Connections).capacity;
+            let rest = ledger.rule(Resource::Descriptors).capacity - clients;
+            let upstreams = each * (workers * addresses) as u64;
+            assert!(
+                upstreams <= rest - rest / 4 || each == 1,
+                "{upstreams} of {rest}"
+            );
+            each
+        };
+        assert_eq!(most("", 1024, 1, 1), 186);
+        assert_eq!(most("", 1024, 2, 3), 30);
+        // Fewer connections of clients leave more.
+        assert_eq!(most("--max-connections 500", 1024, 2, 1), 181);
+        assert!(most("", 1 << 20, 64, 10) > 256);
+        assert_eq!(most("", 10, 64, 10), 1);
     }
 
     #[test]

@@ -17,6 +17,7 @@ const DONE: &[&str] = &[
     "docs/decisions.md",
     "docs/embedding.md",
     "docs/features.md",
+    "docs/flow-control.md",
     "docs/header-compression.md",
     "docs/limits.md",
     "docs/operations.md",
@@ -24,6 +25,7 @@ const DONE: &[&str] = &[
     "docs/proxy.md",
     "docs/push.md",
     "docs/security.md",
+    "docs/shares.md",
 ];
 
 /// Columns that a line of a document or a comment may have.

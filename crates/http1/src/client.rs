@@ -1,4 +1,4 @@
-//! What only a client does: requests go out, responses come in.
+//! The client's part: requests go out, responses come in.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,36 +17,36 @@ use crate::upgrade;
 use crate::write::Framing;
 use crate::write::request::{anticipates_content, has_target, websocket_key, write_head};
 
-/// A server that says for how long it keeps an idle connection begins to count earlier than we do:
-/// what goes out in its last moments could cross its end. Where it says no more than this, the
-/// connection isn't used again.
+/// A server that announces how long it keeps an idle connection starts counting earlier than we do:
+/// a request sent in the last moments could cross its end. With an announced time of at most this
+/// margin, the connection isn't used again.
 const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 
 impl Connection {
-    /// The client's end of a new connection. It waits for nothing before its first request.
+    /// Makes the client's end of a new connection. The first request can go out at once.
     ///
-    /// Of `config` it heeds what [`Connection::server`] does, but for `header_block` and
-    /// `enable_connect_protocol`: how long a response may take is a question to its owner.
+    /// Uses the same settings of `config` as [`Connection::server`], except `header_block` and
+    /// `enable_connect_protocol`: the owner decides how long a response may take.
     pub fn client(config: Arc<Config>, now: Instant) -> Self {
         Self::new(Role::Client, config, now)
     }
 
-    /// Whether `open` would find a place: connection alive, and no request under way.
+    /// Whether `open` could send a request: the connection is open and no request is in progress.
     pub fn can_open(&self) -> bool {
         self.role == Role::Client && self.life == Life::Alive && self.exchange.is_none()
     }
 
-    /// Sends a request. Its framing is the engine's: content-length for a body of known length
-    /// (what `head` says of it counts for [`Body::Stream`]), else chunks.
+    /// Sends a request. The engine frames it: by content-length for a body of known length (for
+    /// [`Body::Stream`] the length that `head` has), else in chunks.
     ///
-    /// An extended CONNECT (RFC 8441) for `websocket` is sent as RFC 6455 wants it. `head` must
-    /// have a field `sec-websocket-key` then: 16 bytes of chance in base64, for the engine has no
-    /// chance of its own. What the server grants by 101 is told as a 200. After a CONNECT that was
-    /// granted the connection is a tunnel, through which the body of the request and that of the
-    /// response go; before, [`StreamMut::write`](crate::StreamMut::write) takes nothing.
+    /// An extended CONNECT (RFC 8441) for `websocket` is sent as RFC 6455 requires. `head` must
+    /// then have a field `sec-websocket-key` with 16 random bytes in base64, because the engine has
+    /// no randomness. A 101 from the server is reported as a 200. After a CONNECT is granted the
+    /// connection is a tunnel for the bodies of the request and the response; before that,
+    /// [`StreamMut::write`](crate::StreamMut::write) takes nothing.
     ///
     /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    /// Returns the [`Misuse`]; nothing was sent then.
     pub fn open(&mut self, head: &RequestHead, body: Body) -> Result<StreamId, Misuse> {
         self.open_for(None, head, body)
     }
@@ -87,7 +87,7 @@ impl Connection {
             None if method == b"CONNECT" => Tunnel::Connect,
             None => Tunnel::None,
         };
-        // Every response may have a body.
+        // Any response may have a body.
         let bill = self.admit_response(client)?;
         let length = match &body {
             _ if tunnel != Tunnel::None => None,
@@ -151,8 +151,9 @@ impl Connection {
             exchange.awaits_invitation &= head.status() != 100;
             return Ok(Some(Event::Informational { id, head }));
         }
-        // RFC 9110 §10.1.1: a server that answers instead of inviting the body says whether it
-        // reads that or closes. One that does neither would take the body for the next request.
+        // RFC 9110 §10.1.1: a server that answers instead of inviting the body indicates whether it
+        // reads the body or closes. A server that does neither would take the body for the next
+        // request.
         exchange.persistent &= response.persistent && !exchange.awaits_invitation;
         exchange.recv.phase = Phase::Body;
         exchange.recv.body = response.body;
@@ -160,7 +161,7 @@ impl Connection {
             exchange.is_tunnel = true;
             exchange.send.begin(Framing::UntilEnd, Body::Stream);
         } else if exchange.tunnel != Tunnel::None {
-            // It was turned down: nothing goes through.
+            // The request was refused: there is no tunnel.
             exchange.send.phase = Phase::Done;
         }
         if let Some(limit) = response.keep_alive {
@@ -173,7 +174,7 @@ impl Connection {
             } else {
                 ours.min(limit)
             };
-            // Zero would mean none.
+            // Zero would mean no limit.
             self.idle_limit = self.idle_limit.max(Duration::from_millis(1));
         }
         let end = exchange.recv.is_whole();
@@ -182,13 +183,14 @@ impl Connection {
         Ok(Some(Event::Response { id, head, end }))
     }
 
-    /// Nothing was asked, or the answer has come.
+    /// Handles input while no response is due.
     pub(crate) fn receive_unasked(&self, input: &BytesMut) -> Result<Option<Event>, Violation> {
         // RFC 9112 §9.2: "If a client receives data on a connection that does not have outstanding
         // requests, the client MUST NOT consider that data to be a valid response".
-        match input.is_empty() {
-            true => Ok(None),
-            false => Err(Violation::ResponseUnasked),
+        if input.is_empty() {
+            Ok(None)
+        } else {
+            Err(Violation::ResponseUnasked)
         }
     }
 }

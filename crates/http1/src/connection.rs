@@ -1,5 +1,5 @@
-//! One connection: what comes in, what goes out, and how it ends. What only servers do is in
-//! `server`, what only clients do in `client`.
+//! A connection: its inputs, its outputs, and its end. `server` and `client` have what is specific
+//! to one role.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,97 +19,97 @@ use crate::server::H2cUpgrade;
 use crate::stream::{MAX_WRITE, StreamMut};
 use crate::write::{Framing, write_chunk_size, write_last_chunk};
 
-/// Bytes of a request that a client may still send after the response has ended; beyond it the
-/// connection is closed. Closing at once could take the response away from a client that sends
-/// before it reads.
+/// The most bytes of a request that a client may still send after the response has ended; the
+/// connection closes after more. Closing at once could destroy the response before a client that
+/// sends first has read it.
 pub(crate) const MAX_DISCARDED: usize = 1 << 20;
 
-/// A whole body of up to so many bytes is copied behind its head at once.
+/// The largest body, in bytes, that is copied right after its head.
 const SMALL_BODY: usize = 4096;
 
-/// How long a connection is without a request before it gives its memory back.
+/// How long a connection is without a request before it frees its memory.
 pub(crate) const REST_AFTER: Duration = Duration::from_secs(1);
 
-/// What a connection waits for from its peer. There is a time limit on each.
+/// What a connection waits for. Each has its own time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// For nothing.
+    /// Nothing.
     Nothing,
-    /// For a request; its memory is still warm.
+    /// A request, with memory still allocated.
     Request,
-    /// For a request, for longer.
+    /// A request, for longer.
     Idle,
-    /// For the end of a head.
+    /// The end of a head.
     Head,
-    /// For more of a body.
+    /// More of a body.
     Body,
-    /// For the rest of a request that was answered early.
+    /// The rest of a request that was answered early.
     Discard,
 }
 
-/// Where a connection is in its life.
+/// The phase of a connection's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// Nothing ends.
+    /// The connection is open.
     Alive,
-    /// The present request is the last.
+    /// The current request is the last.
     Draining,
-    /// It is over; the last bytes may wait to be transmitted.
+    /// The connection is closed; its last bytes may still wait for `transmit`.
     Over,
 }
 
-/// One HTTP/1.1 or 1.0 connection, either role. Owns no socket, clock or thread.
+/// One HTTP/1.1 or 1.0 connection, in either role. Owns no socket, clock or thread.
 ///
-/// It is driven like [`tidegate_proto::Connection`], and says the same. There is one request at a
-/// time: while a server answers one, [`Connection::can_receive`] is false and pipelined ones wait
-/// in the input or the socket. So answers are in order, and a client that pipelines fills its own
-/// memory.
+/// The owner drives it like [`tidegate_proto::Connection`] and receives the same events. There is
+/// one request at a time: while a server answers one, [`Connection::can_receive`] is false, and
+/// pipelined requests wait in the input or the socket. So responses are in order, and a client that
+/// pipelines fills its own memory.
 pub struct Connection {
     pub(crate) role: Role,
     pub(crate) config: Arc<Config>,
     /// Server: `https` or `http`.
     pub(crate) scheme: &'static str,
-    /// Server: whether `Upgrade: h2c` is followed.
+    /// Server: whether to accept `Upgrade: h2c`.
     pub(crate) offers_h2c: bool,
-    /// Server: what [`Connection::take_upgrade`] gives.
+    /// Server: the request that [`Connection::take_upgrade`] returns.
     pub(crate) upgraded: Option<H2cUpgrade>,
-    /// The time of the last input or output, or what was told: commands take no time argument.
+    /// The time of the last input, output or [`Connection::tell_time`]: commands take no time.
     pub(crate) now: Instant,
-    /// When it began.
+    /// The time at which the connection began.
     born: Instant,
     /// The number of the next request.
     pub(crate) next_id: StreamId,
-    /// How far the next head has been looked at.
+    /// How far the next head has been scanned.
     pub(crate) section: Section,
-    /// Server: an empty line in front of the next head was skipped.
+    /// Server: whether an empty line before the next head was skipped.
     pub(crate) skipped_line: bool,
     pub(crate) exchange: Option<Exchange>,
-    /// That of the peer's message whose head came last.
+    /// The version of the peer's message whose head came last.
     pub(crate) version: Version,
-    /// Heads, and what small things go with them, that wait for `transmit`.
+    /// Heads, and small bytes that go with them, that wait for `transmit`.
     pub(crate) control: Vec<u8>,
     pub(crate) life: Life,
-    /// Why it is over, until it is told.
+    /// Why the connection closed, until that is reported.
     reason: Option<CloseReason>,
     /// See [`Connection::is_truncated`].
     truncated: bool,
-    /// The peer has ended its side in order.
+    /// Whether the peer has ended its side cleanly.
     peer_ended: bool,
     pub(crate) wait: Wait,
-    /// When waiting has been long enough.
+    /// When the current wait ends.
     pub(crate) deadline: Option<Instant>,
-    /// How long it may be without a request: the configuration's word, or less if the server said
-    /// so.
+    /// How long the connection may be without a request: the configured limit, or less if the
+    /// server promised less.
     pub(crate) idle_limit: Duration,
-    /// The forced end of a graceful end.
+    /// When a graceful end is forced.
     shutdown_at: Option<Instant>,
     pub(crate) stats: Stats,
     pub(crate) holding: Holding,
-    /// When to look again whether there is memory for more input.
+    /// When to check again whether there is memory for more input.
     pub(crate) look_again_at: Option<Instant>,
 }
 
-/// Inputs. They do not fail: a fatal error becomes state, is answered, and comes back as
+/// Inputs. They never fail: a fatal error becomes state, is answered, and is reported as
 /// [`Event::Closed`].
 impl Connection {
     pub(crate) fn new(role: Role, config: Arc<Config>, now: Instant) -> Self {
@@ -147,9 +147,8 @@ impl Connection {
         conn
     }
 
-    /// Takes what came from the peer off the front of `input`, up to the first thing that the owner
-    /// must know. Call it until it returns `None`; what is left of `input` then must be in front
-    /// the next time.
+    /// Takes the peer's bytes off the front of `input`, up to the first event. Call it until it
+    /// returns `None`; the bytes that remain in `input` must be at its front the next time.
     pub fn receive(&mut self, input: &mut BytesMut, now: Instant) -> Option<Event> {
         self.now = now;
         while self.takes_input() {
@@ -164,7 +163,7 @@ impl Connection {
             self.stats.bytes_in += (before - input.len()) as u64;
             match result {
                 Ok(Some(event)) => return Some(event),
-                // Something was taken and is not worth telling.
+                // Bytes were taken, but there is nothing to report.
                 Ok(None) if input.len() < before => {}
                 Ok(None) => break,
                 Err(violation) => self.refuse(violation),
@@ -173,13 +172,13 @@ impl Connection {
         self.reason.take().map(Event::Closed)
     }
 
-    /// The transport has ended in order and will bring nothing more. Call `receive` once more for
-    /// what follows from it.
+    /// The transport has ended cleanly and will bring nothing more. Call `receive` once more for
+    /// the events that follow.
     ///
-    /// A client that has sent its last request may end its side and still wait for the answer: so
-    /// tell it only when [`Connection::can_receive`] is true, unless the transport is gone in both
-    /// directions. An end that may be a truncation by somebody else is for
-    /// [`Connection::receive_failure`].
+    /// A client that has sent its last request may end its side and still wait for the answer. So
+    /// call this only when [`Connection::can_receive`] is true, unless the transport is gone in
+    /// both directions. If the end may be a truncation, call [`Connection::receive_failure`]
+    /// instead.
     pub fn receive_eof(&mut self, now: Instant) {
         self.now = now;
         let body = self.exchange.as_ref().map(|exchange| &exchange.recv.body);
@@ -188,25 +187,26 @@ impl Connection {
             return;
         }
         let in_the_middle = self.exchange.is_some() || self.wait == Wait::Head;
-        self.close(match in_the_middle {
-            true => CloseReason::EofInTheMiddle,
-            false => CloseReason::Eof,
+        self.close(if in_the_middle {
+            CloseReason::EofInTheMiddle
+        } else {
+            CloseReason::Eof
         });
     }
 
-    /// The transport is gone, and not in order: what it should still have brought is lost. Call
-    /// `receive` once more.
+    /// The transport is gone, and not cleanly: bytes may have been lost. Call `receive` once more.
     pub fn receive_failure(&mut self, now: Instant) {
         self.now = now;
-        let reason = match self.exchange.is_some() || self.wait == Wait::Head {
-            true => CloseReason::EofInTheMiddle,
-            false => CloseReason::Eof,
+        let reason = if self.exchange.is_some() || self.wait == Wait::Head {
+            CloseReason::EofInTheMiddle
+        } else {
+            CloseReason::Eof
         };
         self.close(reason);
     }
 
-    /// Tells the time to the commands that follow, which take none: their time limits begin then.
-    /// Without it they begin at the last input or output, which may be long ago.
+    /// Sets the time for the commands that follow: their time limits begin at `now`. Without this
+    /// call they begin at the last input or output, which may be long ago.
     pub fn tell_time(&mut self, now: Instant) {
         self.now = now;
     }
@@ -218,7 +218,7 @@ impl Connection {
             return self.close(CloseReason::ShutdownTimedOut);
         }
         if self.look_again_at.is_some_and(|at| at <= now) {
-            // `transmit` does.
+            // `transmit` checks.
             self.look_again_at = None;
         }
         if self.deadline.is_none_or(|at| at > now) {
@@ -236,17 +236,17 @@ impl Connection {
             Wait::Idle => self.close(CloseReason::Idle),
             Wait::Head => self.refuse(Violation::HeaderBlockTimedOut),
             Wait::Body => self.judge_body(),
-            // The response is out, and the connection's end is its last word.
+            // The response is out, so the connection can close.
             Wait::Discard => self.close(CloseReason::Graceful),
         }
     }
 
-    /// How old the connection is.
+    /// Returns the connection's age.
     fn age(&self) -> Age {
         Age::new(self.born, self.now)
     }
 
-    /// Whether the body that is waited for comes, and fast enough.
+    /// Refuses a body that stopped or is too slow, else sets when to check it again.
     fn judge_body(&mut self) {
         let (limit, least) = (self.config.timeouts.body, self.config.min_body_rate);
         let age = self.age();
@@ -280,9 +280,10 @@ impl Connection {
             Piece::Data { data, end } => {
                 self.stats.body_in += data.len() as u64;
                 recv.pace.moved(data.len(), Age::new(self.born, self.now));
-                match discard {
-                    true => recv.discarded += data.len(),
-                    false => recv.unconsumed += data.len(),
+                if discard {
+                    recv.discarded += data.len();
+                } else {
+                    recv.unconsumed += data.len();
                 }
                 Event::Data { id, data, end }
             }
@@ -308,15 +309,16 @@ impl Connection {
 
 /// Commands.
 impl Connection {
-    /// A handle to the request with this number, if it is not over.
+    /// Returns a handle to the request with this number, if it is still in progress.
     pub fn stream(&mut self, id: StreamId) -> Option<StreamMut<'_>> {
         self.exchange(id)?;
         Some(StreamMut::new(self, id))
     }
 
-    /// Begins a graceful end: the present request is answered, with `connection: close` if that can
-    /// still be said; what the client has not begun to send is not waited for. After
-    /// [`Timeouts::shutdown`](tidegate_proto::Timeouts::shutdown) the connection is cut off.
+    /// Begins a graceful end. The current request is answered, with `connection: close` if the
+    /// response hasn't begun; a request that the client hasn't begun is not waited for. After
+    /// [`Timeouts::shutdown`](tidegate_proto::Timeouts::shutdown) the connection closes in any
+    /// case.
     pub fn shut_down(&mut self, now: Instant) {
         self.now = now;
         if self.life != Life::Alive {
@@ -330,7 +332,7 @@ impl Connection {
         self.shutdown_at = (!limit.is_zero()).then(|| now + limit);
     }
 
-    /// Ends at once. HTTP/1.1 has no word for why.
+    /// Closes the connection at once. HTTP/1.1 can't send the code.
     pub fn abort(&mut self, code: ErrorCode) {
         self.close(CloseReason::Aborted(code));
     }
@@ -338,7 +340,7 @@ impl Connection {
 
 /// Outputs. Drain them after every input or command.
 impl Connection {
-    /// Moves what can go out now into `out`, until that holds `limit` bytes.
+    /// Moves bytes that can go out now into `out`, until it holds `limit` bytes.
     pub fn transmit(&mut self, out: &mut Outbox, limit: usize, now: Instant) -> Flow {
         self.now = now;
         self.settle_memory();
@@ -350,8 +352,8 @@ impl Connection {
 
     fn fill(&mut self, out: &mut Outbox, limit: usize) -> Flow {
         loop {
-            // What stays here keeps `can_receive` from taking more input, so a peer that reads
-            // slowly can't make the outbox grow.
+            // Bytes that stay here keep `can_receive` from accepting more input, so a peer that
+            // reads slowly can't make the outbox grow.
             if !out.is_empty() && !self.control.is_empty() && out.len() + self.control.len() > limit
             {
                 return Flow::Full;
@@ -390,7 +392,7 @@ impl Connection {
         }
     }
 
-    /// When [`Connection::handle_timeout`] wants to be called, if ever.
+    /// Returns when to call [`Connection::handle_timeout`], if ever.
     pub fn next_timeout(&self) -> Option<Instant> {
         [self.deadline, self.shutdown_at, self.look_again_at]
             .into_iter()
@@ -404,11 +406,11 @@ impl Connection {
         self.takes_input() && has_memory
     }
 
-    /// Whether `receive` would take what was read already.
+    /// Whether `receive` would take bytes that were read already.
     fn takes_input(&self) -> bool {
         let wants = match (&self.exchange, self.role) {
             (None, _) => true,
-            // A server that goes away, or says what nobody asked for, is to be noticed.
+            // Notice a server that closes, or sends bytes nobody asked for.
             (Some(exchange), Role::Client) => {
                 exchange.recv.phase != Phase::Body || self.has_window(exchange)
             }
@@ -421,28 +423,29 @@ impl Connection {
         wants && has_room && self.life != Life::Over && self.upgraded.is_none()
     }
 
-    /// Whether our side of a tunnel has ended while the peer's goes on. Once all is written, end
-    /// the transport's: the peer is to know, and may say more.
+    /// Whether our side of a tunnel has ended while the peer's goes on. Once all bytes are written,
+    /// shut down the transport's write side: the peer learns of the end and may still send.
     pub fn has_ended_our_side(&self) -> bool {
         let exchange = self.exchange.as_ref();
         exchange.is_some_and(|exchange| exchange.is_tunnel && exchange.send.phase == Phase::Done)
     }
 
-    /// Whether the request in progress has been granted a tunnel. A client's owner tells by this
-    /// what a 2xx to a request for a WebSocket means: a server may ignore Upgrade (RFC 9110 §7.8),
-    /// and then it is an ordinary response.
+    /// Whether the current request has been granted a tunnel. This tells a client what a 2xx to a
+    /// request for a WebSocket means: a server may ignore Upgrade (RFC 9110 §7.8) and send an
+    /// ordinary response.
     pub fn is_tunnel(&self) -> bool {
         self.exchange
             .as_ref()
             .is_some_and(|exchange| exchange.is_tunnel)
     }
 
-    /// Whether the connection ended in the middle of a message that only its end delimits, or of a
-    /// tunnel. Then the transport must not end in order, or the peer takes what it has for the
-    /// whole (RFC 9112 §8): reset the socket, send no close_notify. Nor where a client has given up
-    /// in the middle of its request, as a server that doesn't read the rest would never get to the
-    /// end behind it; or in the middle of a response that it doesn't want, as its port would stay
-    /// in TIME_WAIT.
+    /// Whether the connection ended inside a tunnel, or inside a message that only its end
+    /// delimits. Then the transport must not end cleanly, or the peer takes the message for
+    /// complete (RFC 9112 §8): reset the socket, send no close_notify.
+    ///
+    /// It is also true for a client that gave up in the middle of its request, because a server
+    /// that doesn't read the rest would never see a clean end, or in the middle of a response,
+    /// because its port would stay in TIME_WAIT.
     pub fn is_truncated(&self) -> bool {
         self.truncated
     }
@@ -450,42 +453,42 @@ impl Connection {
 
 /// Getters.
 impl Connection {
-    /// Which end this is.
+    /// Returns the connection's role.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// The version of the peer's message whose head came last: `HTTP/1.1` or `HTTP/1.0`.
+    /// Returns the version of the peer's message whose head came last: `HTTP/1.1` or `HTTP/1.0`.
     pub fn version(&self) -> &'static str {
         self.version.as_str()
     }
 
-    /// Its settings and limits.
+    /// Returns the connection's settings and limits.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.config)
     }
 
-    /// The connection's counters.
+    /// Returns the connection's counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// Bytes of heads and small bodies that wait for [`Connection::transmit`].
+    /// Returns the bytes of heads and small bodies that wait for [`Connection::transmit`].
     pub fn unsent(&self) -> usize {
         self.control.len()
     }
 
-    /// Requests under way: 0 or 1.
+    /// Returns the number of requests in progress: 0 or 1.
     pub fn active_streams(&self) -> usize {
         usize::from(self.exchange.is_some())
     }
 
-    /// Whether the end of the connection has begun: no request is taken behind the present one.
+    /// Whether the connection is ending: no request follows the current one.
     pub fn is_ending(&self) -> bool {
         self.life != Life::Alive
     }
 
-    /// Whether [`Event::Closed`] has been or is about to be told.
+    /// Whether [`Event::Closed`] has been reported or is about to be.
     pub fn is_closed(&self) -> bool {
         self.life == Life::Over
     }
@@ -496,12 +499,12 @@ impl Connection {
         self.exchange.as_mut().filter(|exchange| exchange.id == id)
     }
 
-    /// Bytes of a body that may be told and not consumed.
+    /// Returns the most bytes of a body that may be reported and not consumed.
     pub(crate) fn window(&self) -> usize {
         (self.config.initial_window_size as usize).max(1)
     }
 
-    /// Whether more of the request's body may be told.
+    /// Whether more of the request's body may be reported.
     fn has_window(&self, exchange: &Exchange) -> bool {
         exchange.recv.unconsumed < self.window()
     }
@@ -511,15 +514,15 @@ impl Connection {
         self.next_id < StreamId::MAX
     }
 
-    /// The next request's number.
+    /// Returns the next request's number.
     pub(crate) fn next_id(&mut self) -> StreamId {
         let id = self.next_id;
         self.next_id = StreamId::new(id.get().saturating_add(2));
         id
     }
 
-    /// Copies a small whole body behind its head, where `transmit` need not look at it; and ends a
-    /// message that has none.
+    /// Copies a small complete body after its head, where `transmit` need not look at it. Ends a
+    /// message that has no body.
     pub(crate) fn send_small_body(&mut self) {
         let Some(exchange) = &mut self.exchange else {
             return;
@@ -533,7 +536,7 @@ impl Connection {
         }
     }
 
-    /// Our message ends if nothing of it waits.
+    /// Ends our message if none of its bytes wait.
     pub(crate) fn end_message_if_sent(&mut self) {
         let Some(exchange) = &mut self.exchange else {
             return;
@@ -554,7 +557,7 @@ impl Connection {
         self.end_exchange_if_over();
     }
 
-    /// The peer's message is whole if all of its body was read.
+    /// Completes the peer's message if all of its body was read.
     pub(crate) fn note_whole_if_read(&mut self) {
         if let Some(exchange) = &mut self.exchange
             && exchange.recv.is_whole()
@@ -564,20 +567,20 @@ impl Connection {
         }
     }
 
-    /// Whether the exchange is over, the connection goes on with the next one or closes. A server's
-    /// is over with its response, but for the rest of the request, which is discarded.
+    /// Ends the exchange if it is over; the connection then goes on with the next one or closes. A
+    /// server's exchange is over with its response; the rest of the request is discarded.
     pub(crate) fn end_exchange_if_over(&mut self) {
         let Some(exchange) = &self.exchange else {
             return;
         };
         let Exchange { recv, send, .. } = exchange;
         let is_over = match self.role {
-            // RFC 9112 §9.6: a client that was told so must "close the connection after reading the
-            // response message". What of the request is still to be sent then, nobody waits for.
+            // RFC 9112 §9.6: a client that received "close" must "close the connection after
+            // reading the response message". Nobody waits for the unsent rest of the request then.
             Role::Client if !exchange.is_tunnel => {
                 recv.phase == Phase::Done && (send.phase == Phase::Done || !exchange.persistent)
             }
-            // Each direction of a tunnel ends by itself.
+            // Each direction of a tunnel ends independently.
             _ if exchange.is_tunnel => send.phase == Phase::Done && recv.phase == Phase::Done,
             _ => send.phase == Phase::Done,
         };
@@ -609,12 +612,12 @@ impl Connection {
         self.deadline = None;
     }
 
-    /// Sees to the time limits of a body: they hold while more may come.
+    /// Sets the time limits of a body: they apply while more may come.
     pub(crate) fn watch_body(&mut self) {
         let wait = match &self.exchange {
             Some(exchange) if exchange.recv.phase == Phase::Body && !exchange.recv.is_whole() => {
                 let recv = &exchange.recv;
-                // How long a tunnel may be silent is a question to its ends.
+                // The ends of a tunnel decide how long it may be silent.
                 let is_timed = !recv.untimed && !exchange.is_tunnel && self.has_window(exchange);
                 match (recv.discard, is_timed) {
                     (true, _) => Wait::Discard,
@@ -628,7 +631,7 @@ impl Connection {
             return;
         }
         match wait {
-            // Pieces don't put this off.
+            // Further pieces don't extend this limit.
             Wait::Discard => self.wait_for(wait, self.config.timeouts.discard),
             Wait::Body => {
                 self.wait_for(wait, self.config.timeouts.body);
@@ -641,8 +644,9 @@ impl Connection {
         }
     }
 
-    /// The peer broke a rule or a limit, and the connection ends. A client is told why. RFC 9112
-    /// §11.2 says why nothing more is read: nobody knows where the next message begins.
+    /// Ends the connection because the peer broke a rule or a limit. A server reports it to the
+    /// client. Nothing more is read, because the start of the next message is unknown (RFC 9112
+    /// §11.2).
     fn refuse(&mut self, violation: Violation) {
         if self.role == Role::Server {
             self.tell_refusal(violation);
@@ -658,8 +662,7 @@ impl Connection {
         self.truncated = self.exchange.take().is_some_and(|exchange| {
             let gives_up = self.role == Role::Client && reason != CloseReason::Graceful;
             let is_unsent = exchange.send.phase != Phase::Done;
-            // What is still to come of a response that nobody wants any more is of no use, nor is a
-            // port in TIME_WAIT.
+            // The rest of a response that nobody wants is useless, and so is a port in TIME_WAIT.
             let is_unwanted = matches!(reason, CloseReason::Aborted(_));
             (gives_up && (is_unsent || is_unwanted)) || exchange.ends_with_the_connection(self.role)
         });

@@ -1,5 +1,5 @@
-//! A request and its response: how far both have come. There is one at a time on a connection, so
-//! answers are in order.
+//! A request, its response, and the progress of both. A connection has one exchange at a time, so
+//! responses are in order.
 
 use bytes::Bytes;
 use tidegate_proto::{Bill, Body, Fields, Pace, Role, StreamId};
@@ -15,7 +15,7 @@ pub(crate) enum Version {
 }
 
 impl Version {
-    /// As the first line of a message has it.
+    /// Returns the version as the first line of a message has it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
@@ -24,23 +24,23 @@ impl Version {
     }
 }
 
-/// How far a message has come.
+/// The progress of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The final head is still to come.
     Head,
-    /// The head is through; body or trailers may follow.
+    /// The head is complete; body or trailers may follow.
     Body,
-    /// The message is whole.
+    /// The message is complete.
     Done,
 }
 
-/// What comes behind the bytes of a body that wait to be sent.
+/// What follows the bytes of a body that wait to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum More {
     /// Nothing: the message ends.
     End,
-    /// The owner has more; it is to be asked.
+    /// The owner has more and is to be asked.
     Ask,
     /// The owner has been asked and has not answered.
     Asked,
@@ -49,16 +49,16 @@ pub(crate) enum More {
 /// Whether a client has asked for trailers (RFC 9110 §10.1.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trailers {
-    /// By `te: trailers`.
+    /// The client asked, by `te: trailers`.
     Wanted,
-    /// The client may get some, and may drop them.
+    /// The client didn't ask: it may drop them.
     Unasked,
 }
 
 /// What the connection becomes if the request is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tunnel {
-    /// Nothing but what it is.
+    /// No tunnel.
     None,
     /// A tunnel by CONNECT (RFC 9110 §9.3.6).
     Connect,
@@ -72,21 +72,21 @@ pub(crate) struct Exchange {
     pub(crate) id: StreamId,
     pub(crate) recv: Recv,
     pub(crate) send: Send,
-    /// The request's method is HEAD: the response has no content, whatever it says.
+    /// Whether the request's method is HEAD: the response then has no content, whatever its fields
+    /// say.
     pub(crate) head_request: bool,
     pub(crate) tunnel: Tunnel,
-    /// Server: whether the client takes trailers for more than an ornament.
+    /// Server: whether the client asked for trailers.
     pub(crate) trailers: Trailers,
-    /// That was granted: what goes through has no frame any more.
+    /// Whether the tunnel was granted: its bytes are unframed.
     pub(crate) is_tunnel: bool,
-    /// What the request's head and trailers count as memory.
+    /// The bytes that the request's head and trailers count as memory.
     pub(crate) head: u64,
-    /// Client: who pays for what the exchange holds, unless that is whoever pays for the
-    /// connection.
+    /// Client: the bill for the memory of the exchange, if it isn't that of the connection.
     pub(crate) bill: Option<Bill>,
-    /// The connection goes on behind this exchange.
+    /// Whether the connection persists after this exchange.
     pub(crate) persistent: bool,
-    /// Client: the request asks that its body be invited by 100 (Continue), which has not come.
+    /// Client: whether the request waits for 100 (Continue) before its body.
     pub(crate) awaits_invitation: bool,
 }
 
@@ -95,17 +95,17 @@ pub(crate) struct Exchange {
 pub(crate) struct Recv {
     pub(crate) phase: Phase,
     pub(crate) body: BodyReader,
-    /// Bytes told as events and not consumed yet.
+    /// The bytes reported as events and not consumed yet.
     pub(crate) unconsumed: usize,
-    /// The client waits for 100 (Continue), and nothing of the body has come.
+    /// Whether the client waits for 100 (Continue) and has sent nothing of the body.
     pub(crate) expects_continue: bool,
-    /// How fast it comes.
+    /// How fast the body comes.
     pub(crate) pace: Pace,
-    /// The owner waits for the body however long it takes.
+    /// Whether the owner waits for the body without a time limit.
     pub(crate) untimed: bool,
-    /// Our message is whole, and nobody has a use for the rest of the peer's.
+    /// Whether to discard the rest of the peer's message because ours is complete.
     pub(crate) discard: bool,
-    /// Bytes that were discarded.
+    /// The number of discarded bytes.
     pub(crate) discarded: usize,
 }
 
@@ -114,15 +114,15 @@ pub(crate) struct Recv {
 pub(crate) struct Send {
     pub(crate) phase: Phase,
     pub(crate) framing: Framing,
-    /// Bytes of the body that wait; one piece at most, since bodies are fetched on demand.
+    /// Bytes of the body that wait; one piece at most, because bodies are fetched on demand.
     pub(crate) pending: Bytes,
     pub(crate) more: More,
-    /// Trailers that wait behind `pending`.
+    /// Trailers that follow `pending`.
     pub(crate) trailers: Option<Fields>,
 }
 
 impl Recv {
-    /// A message whose body is read so.
+    /// Makes the peer's message, with the reader of its body.
     pub(crate) fn new(phase: Phase, body: BodyReader) -> Self {
         Self {
             phase,
@@ -136,14 +136,14 @@ impl Recv {
         }
     }
 
-    /// Whether the message is whole.
+    /// Whether the message is complete.
     pub(crate) fn is_whole(&self) -> bool {
         self.phase != Phase::Head && self.body.is_done()
     }
 }
 
 impl Send {
-    /// A message of which nothing was sent.
+    /// Makes a message of which nothing was sent.
     pub(crate) fn new() -> Self {
         Self {
             phase: Phase::Head,
@@ -154,7 +154,7 @@ impl Send {
         }
     }
 
-    /// The head went out, with this body behind it.
+    /// Notes that the head went out, and sets the body that follows it.
     pub(crate) fn begin(&mut self, framing: Framing, body: Body) {
         self.phase = Phase::Body;
         self.framing = framing;
@@ -170,7 +170,7 @@ impl Send {
 impl Exchange {
     /// Whether the peer would take the connection's end for the end of our message.
     pub(crate) fn ends_with_the_connection(&self, role: Role) -> bool {
-        // A server may have granted a tunnel, and the client not know yet.
+        // A server may have granted a tunnel that the client doesn't know of yet.
         let asks_for_tunnel =
             role == Role::Client && self.tunnel != Tunnel::None && self.send.phase == Phase::Head;
         let is_open = self.send.phase == Phase::Body && self.send.framing == Framing::UntilEnd;

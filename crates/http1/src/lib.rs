@@ -1,10 +1,10 @@
-//! A sans-IO HTTP/1.1 engine (RFC 9112) for both roles. It speaks the language of
-//! [`tidegate_proto`]: the same [`Event`](tidegate_proto::Event)s and heads, and a [`StreamMut`]
-//! with the same methods, so that what answers or makes requests of HTTP/2 does so with these too.
+//! A sans-IO HTTP/1.1 engine (RFC 9112) for both roles. It shares the vocabulary of
+//! [`tidegate_proto`]: the same [`Event`](tidegate_proto::Event)s and heads, and a [`StreamMut`] with
+//! the same methods. So code that answers or makes HTTP/2 requests handles HTTP/1.1 too.
 //!
-//! A [`Connection`] is driven in a circle: give it what the peer sent with [`Connection::receive`]
-//! and handle the events until there are none; then drain [`Connection::transmit`] into an outbox
-//! and write that out; wake up again for more input or at [`Connection::next_timeout`].
+//! The owner drives a [`Connection`] in a loop: pass the peer's bytes to [`Connection::receive`]
+//! and handle the events until there are none; drain [`Connection::transmit`] into an outbox and
+//! write that out; wait for more input or for [`Connection::next_timeout`].
 //!
 //! ```
 //! use bytes::{Buf, Bytes, BytesMut};
@@ -19,7 +19,7 @@
 //!         assert_eq!((head.scheme(), head.authority(), head.path()), ("https", "localhost", "/a"));
 //!         let head = ResponseHead::new(200).field("content-type", "text/plain");
 //!         let body = Body::Full(Bytes::from_static(b"hello"));
-//!         server.stream(id).expect("it has just been told").respond(&head, body)?;
+//!         server.stream(id).expect("it was just reported").respond(&head, body)?;
 //!     }
 //! }
 //! let mut out = Outbox::new();
@@ -29,12 +29,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A client asks with [`Connection::open`]; the rest is the same. A WebSocket is an extended
-//! CONNECT here, as in HTTP/2.
+//! A client sends requests with [`Connection::open`]; the rest is the same. A WebSocket is an
+//! extended CONNECT here, as in HTTP/2.
 //!
-//! It is strict: what two recipients could understand differently is refused with 400 and the
-//! connection closed, even where RFC 9112 would let it pass. `httparse` reads the heads; what it is
-//! lenient about is checked before.
+//! The engine is strict. It refuses with 400, and closes the connection, what two recipients could
+//! understand differently, even where RFC 9112 would accept it. `httparse` reads the heads; its
+//! leniencies are checked first.
 
 mod client;
 mod connection;

@@ -1,4 +1,4 @@
-//! What only a server does: requests come in, and what can't be understood is refused.
+//! The server's part: requests come in; invalid ones are refused.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,8 +16,8 @@ use crate::read::section::Section;
 use crate::upgrade::Upgrade;
 use crate::write::response::{status_of, write_h2c_head, write_refusal};
 
-/// A request with which the connection became one of HTTP/2 (RFC 7540 §3.2). 101 has been written;
-/// the response goes on stream 1.
+/// A request that upgraded the connection to HTTP/2 (RFC 7540 §3.2). The 101 has been written; the
+/// response goes on stream 1.
 #[derive(Debug)]
 pub struct H2cUpgrade {
     /// The request, which has no body.
@@ -27,31 +27,30 @@ pub struct H2cUpgrade {
 }
 
 impl Connection {
-    /// The server's end of a new connection, whose requests are about `https` URIs if it is
-    /// `secure`, else `http`.
+    /// Makes the server's end of a new connection. Its requests have `https` URIs if `secure`, else
+    /// `http` URIs.
     ///
-    /// Of `config` it heeds `initial_window_size` as the bytes of a body that may be told and not
-    /// consumed, `max_header_list_size` for heads (request line included) and trailers,
-    /// `max_header_fields`, `max_cookie_crumbs`, `outbound_high_water`, `memory_budget`,
-    /// `wall_clock`, `min_body_rate`, of the time limits `header_block`, `body`, `discard`, `idle`
-    /// and `shutdown`, and `enable_connect_protocol`: with it, a request for a WebSocket (RFC 6455)
-    /// is told as HTTP/2 would have it, as an extended CONNECT (RFC 8441), and a 2xx response to
-    /// that makes a tunnel.
+    /// These settings of `config` apply: `initial_window_size`, the bytes of a body that may be
+    /// reported and not consumed; `max_header_list_size`, for heads (including the request line)
+    /// and trailers; `max_header_fields`, `max_cookie_crumbs`, `outbound_high_water`,
+    /// `memory_budget`, `wall_clock`, `min_body_rate`; the time limits `header_block`, `body`,
+    /// `discard`, `idle` and `shutdown`; and `enable_connect_protocol`. The last reports a request
+    /// for a WebSocket (RFC 6455) as an extended CONNECT (RFC 8441), as HTTP/2 does; a 2xx response
+    /// to it makes a tunnel.
     pub fn server(config: Arc<Config>, secure: bool, now: Instant) -> Self {
         let mut conn = Self::new(Role::Server, config, now);
         conn.scheme = if secure { "https" } else { "http" };
         conn
     }
 
-    /// From now on `Upgrade: h2c` in a request without a body is followed (RFC 7540 §3.2): ask
-    /// [`Connection::take_upgrade`] after `receive`. In cleartext only.
+    /// From now on accepts `Upgrade: h2c` in a request without a body (RFC 7540 §3.2). Call
+    /// [`Connection::take_upgrade`] after `receive`. Has no effect on a secure connection.
     pub fn offer_h2c(&mut self) {
         self.offers_h2c = self.scheme == "http";
     }
 
-    /// The request that made the connection one of HTTP/2, if one has. What
-    /// [`Connection::transmit`] still gives must go out first; what is left of the input is for the
-    /// other engine.
+    /// Returns the request that upgraded the connection to HTTP/2, if one has. Write out the rest
+    /// of [`Connection::transmit`] first; the rest of the input belongs to the other engine.
     pub fn take_upgrade(&mut self) -> Option<H2cUpgrade> {
         self.upgraded.take()
     }
@@ -103,8 +102,8 @@ impl Connection {
             None => Tunnel::None,
         };
         self.stats.requests += 1;
-        // RFC 9110 §9.3.6: "A CONNECT request message does not have content." What follows one that
-        // was turned down may have been meant for the tunnel.
+        // RFC 9110 §9.3.6: "A CONNECT request message does not have content." The bytes after a
+        // refused CONNECT may have been meant for the tunnel.
         let is_connect = tunnel == Tunnel::Connect;
         let body = if is_connect {
             BodyReader::Done
@@ -134,7 +133,7 @@ impl Connection {
             is_tunnel: false,
             head,
             bill: None,
-            // RFC 9112 §9.3.2 sets no end to a connection's requests, but their numbers have one.
+            // RFC 9112 §9.3.2 doesn't limit a connection's requests, but their numbers run out.
             persistent: request.persistent && !is_connect && self.has_next_id(),
             awaits_invitation: false,
             recv: Recv {
@@ -151,7 +150,7 @@ impl Connection {
         }))
     }
 
-    /// Tells the client by a status what it did wrong, unless the answer has begun.
+    /// Reports the client's fault by a status, unless the response has begun.
     pub(crate) fn tell_refusal(&mut self, violation: Violation) {
         let unanswered = self
             .exchange
@@ -163,9 +162,9 @@ impl Connection {
         }
     }
 
-    /// There is no memory for a request. RFC 9110 §15.6.4: "the server is currently unable to
+    /// Refuses a request for lack of memory. RFC 9110 §15.6.4: "the server is currently unable to
     /// handle the request due to a temporary overload". The body is on its way, so the connection
-    /// is of no use any more.
+    /// is no longer usable.
     fn refuse_for_memory(&mut self) {
         self.stats.refused_for_memory += 1;
         write_refusal(&mut self.control, 503, self.config.date());

@@ -1,4 +1,4 @@
-//! The handle through which the owner commands an exchange: the same as that of HTTP/2.
+//! The handle by which the owner controls an exchange: the same as that of HTTP/2.
 
 use bytes::Bytes;
 use tidegate_proto::{
@@ -12,13 +12,13 @@ use crate::read::body::BodyReader;
 use crate::write::Framing;
 use crate::write::response::{Persistence, write_head, write_interim_head, write_websocket_head};
 
-/// Body bytes that one [`StreamMut::write`] takes.
+/// The most body bytes that one [`StreamMut::write`] takes.
 pub(crate) const MAX_WRITE: usize = 256 << 10;
 
-/// A borrowed handle to one request and its response: no lock, gone at the end of the statement.
+/// A borrowed handle to a request and its response. It holds no lock and ends with the statement.
 ///
-/// A call can end the exchange, such as the last [`write`](Self::write) of a response. Calls after
-/// that do nothing, or return [`Misuse::StreamClosed`].
+/// A call can end the exchange, such as the last [`write`](Self::write) of a response. Later calls
+/// do nothing, or return [`Misuse::StreamClosed`].
 pub struct StreamMut<'a> {
     conn: &'a mut Connection,
     id: StreamId,
@@ -35,28 +35,31 @@ impl StreamMut<'_> {
         self.conn.exchange(self.id).ok_or(Misuse::StreamClosed)
     }
 
-    /// The request's number: 1 for the connection's first, then 3, 5 and so on, as HTTP/2 would
-    /// have it.
+    /// Returns the request's number: 1 for the connection's first, then 3, 5 and so on, as in
+    /// HTTP/2.
     pub fn id(&self) -> StreamId {
         self.id
     }
 
-    /// The version in the peer's first line: `HTTP/1.1` or `HTTP/1.0`.
+    /// Returns the version in the peer's first line: `HTTP/1.1` or `HTTP/1.0`.
     pub fn version(&self) -> &'static str {
         self.conn.version()
     }
 
-    /// Sends the final response. Its framing is the engine's: content-length for a body of known
-    /// length (what `head` says of it counts for [`Body::Stream`] and for HEAD), else chunks, or
-    /// for HTTP/1.0 the connection's end. A [`Body::Stream`] whose `head` has a `trailer` field
-    /// goes in chunks to a client that asks for trailers; where there are no chunks, that field is
-    /// left out. For a HEAD request or a status without content (204, 304) the body is left out. If
-    /// the response ends before the request does, the rest of the request is discarded. A 2xx to a
-    /// request for a WebSocket goes out as 101; `body` is the tunnel's then.
+    /// Sends the final response.
+    ///
+    /// The engine frames it: by content-length for a body of known length (for [`Body::Stream`] and
+    /// for HEAD the length that `head` has), else in chunks, or for HTTP/1.0 by the connection's
+    /// end. A [`Body::Stream`] whose `head` has a `trailer` field goes in chunks to a client that
+    /// asks for trailers; without chunks, that field is left out. For a HEAD request or a status
+    /// without content (204, 304) the body is left out.
+    ///
+    /// If the response ends before the request does, the rest of the request is discarded. A 2xx to
+    /// a request for a WebSocket goes out as 101; `body` then belongs to the tunnel.
     ///
     /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
-    /// [`Misuse::StatusOutOfRange`] for a 2xx to CONNECT too: this server opens no other tunnels.
+    /// Returns the [`Misuse`]; nothing was sent then. A 2xx to CONNECT is
+    /// [`Misuse::StatusOutOfRange`] too: this server opens no other tunnels.
     pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
         let status = head.status();
         if head.is_informational() || status > 999 {
@@ -91,7 +94,7 @@ impl StreamMut<'_> {
         Ok(())
     }
 
-    /// The head that grants it is written.
+    /// Opens the tunnel; the head that grants it is written.
     fn open_tunnel(&mut self, body: Body) {
         if let Ok(exchange) = self.exchange() {
             exchange.is_tunnel = true;
@@ -103,17 +106,17 @@ impl StreamMut<'_> {
         self.conn.send_small_body();
     }
 
-    /// Whether the memory budget has room for so many bytes more that wait to be sent, such as a
-    /// head. They are taken until the connection next says what it holds, so ask just before they
-    /// are sent.
+    /// Whether the memory budget has room for `bytes` more that wait to be sent, such as a head.
+    /// The bytes are reserved until the connection next reports its memory, so call this just
+    /// before sending them.
     pub fn has_room_for(&mut self, bytes: usize) -> bool {
         self.conn.holding.admit(bytes as u64)
     }
 
-    /// Sends an interim response (1xx), such as 100 or 103. A client of HTTP/1.0 gets none.
+    /// Sends an interim response (1xx), such as 100 or 103. HTTP/1.0 clients get none.
     ///
     /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    /// Returns the [`Misuse`]; nothing was sent then.
     pub fn inform(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
         // 101 would change the protocol.
         if !head.is_informational() || head.status() == 101 {
@@ -129,7 +132,7 @@ impl StreamMut<'_> {
         Ok(())
     }
 
-    /// The exchange, if it waits for its final response.
+    /// Returns the exchange if it waits for its final response.
     fn check_can_answer(&mut self, head: &ResponseHead) -> Result<&mut Exchange, Misuse> {
         if self.conn.role() != Role::Server {
             return Err(Misuse::WrongRole);
@@ -144,13 +147,13 @@ impl StreamMut<'_> {
         Ok(exchange)
     }
 
-    /// Takes bytes of a [`Body::Stream`] off the front of `data`, as many as there is room for (0
-    /// when there is none, or when our message takes no body), and returns how many. With `end`,
-    /// the message ends once all of `data` is taken. When less than all was taken,
-    /// [`Event::Writable`](tidegate_proto::Event::Writable) asks for the rest.
+    /// Takes bytes of a [`Body::Stream`] off the front of `data`, as many as there is room for, and
+    /// returns their number: 0 if there is no room or our message takes no body. With `end`, the
+    /// message ends once all of `data` is taken. If some bytes remain,
+    /// [`Event::Writable`](tidegate_proto::Event::Writable) asks for them.
     ///
-    /// A body of another length than the head's content-length can't be sent: the connection is
-    /// closed.
+    /// A body whose length differs from the head's content-length can't be sent: the connection
+    /// closes.
     pub fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
         let Ok(exchange) = self.exchange() else {
             return 0;
@@ -180,11 +183,11 @@ impl StreamMut<'_> {
         taken
     }
 
-    /// Ends a [`Body::Stream`] with trailers, behind what was written. They are left out where the
-    /// message isn't chunked.
+    /// Ends a [`Body::Stream`] with trailers, after the written bytes. A message that isn't chunked
+    /// leaves them out.
     ///
     /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    /// Returns the [`Misuse`]; nothing was sent then.
     pub fn trailers(&mut self, fields: &Fields) -> Result<(), Misuse> {
         check_trailers(fields).map_err(|_| Misuse::InvalidField)?;
         let send = &mut self.exchange()?.send;
@@ -204,13 +207,13 @@ impl StreamMut<'_> {
     /// HTTP/1.1 has no push.
     ///
     /// # Errors
-    /// Always [`Misuse::PushDisabled`].
+    /// Always returns [`Misuse::PushDisabled`].
     pub fn push(&mut self, _head: &RequestHead) -> Result<StreamId, Misuse> {
         Err(Misuse::PushDisabled)
     }
 
-    /// Gives back credit for so many bytes of [`Event::Data`](tidegate_proto::Event::Data). Without
-    /// it no more is read.
+    /// Returns credit for `bytes` of [`Event::Data`](tidegate_proto::Event::Data). Without credit
+    /// no more of the body is read.
     pub fn consume(&mut self, bytes: usize) {
         if let Ok(exchange) = self.exchange() {
             let recv = &mut exchange.recv;
@@ -219,13 +222,14 @@ impl StreamMut<'_> {
         }
     }
 
-    /// Bytes that were told as [`Event::Data`](tidegate_proto::Event::Data) and not consumed yet.
+    /// Returns the bytes reported as [`Event::Data`](tidegate_proto::Event::Data) and not consumed
+    /// yet.
     pub fn unconsumed(&mut self) -> usize {
         self.exchange()
             .map_or(0, |exchange| exchange.recv.unconsumed)
     }
 
-    /// Server: takes a request for a WebSocket for the GET that it is too: a 2xx that follows is an
+    /// Server: treats a request for a WebSocket as an ordinary GET: a 2xx that follows is an
     /// ordinary response. RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field".
     pub fn decline_upgrade(&mut self) {
         if let Ok(exchange) = self.exchange()
@@ -236,9 +240,10 @@ impl StreamMut<'_> {
         }
     }
 
-    /// Waits for the rest of the peer's body however long it takes: for this exchange,
+    /// Waits for the rest of the peer's body without a time limit:
     /// [`Timeouts::body`](tidegate_proto::Timeouts::body) and
-    /// [`Config::min_body_rate`](tidegate_proto::Config::min_body_rate) are no limits any more.
+    /// [`Config::min_body_rate`](tidegate_proto::Config::min_body_rate) no longer apply to this
+    /// exchange.
     pub fn lift_body_timeout(&mut self) {
         if let Ok(exchange) = self.exchange() {
             exchange.recv.untimed = true;
@@ -246,8 +251,8 @@ impl StreamMut<'_> {
         }
     }
 
-    /// Server: ends a tunnel, whose two directions otherwise end by themselves, with our own:
-    /// behind that the connection closes, whatever the client still says.
+    /// Server: lets a tunnel end with our own direction, while its two directions otherwise end
+    /// independently. The connection then closes, whatever the client still sends.
     pub fn end_tunnel(&mut self) {
         if self.conn.role() == Role::Server
             && let Ok(exchange) = self.exchange()
@@ -266,36 +271,36 @@ impl StreamMut<'_> {
     /// Does nothing: there is one response at a time.
     pub fn suggest_priority(&mut self, _priority: Priority) {}
 
-    /// The default: there is one response at a time.
+    /// Returns the default: there is one response at a time.
     pub fn priority(&mut self) -> Priority {
         Priority::default()
     }
 
-    /// Closes the connection without the rest of the exchange, so that no peer takes it for whole.
-    /// What earlier requests were answered still goes out, unless only a reset of the transport can
-    /// tell the truncation; [`Event::Closed`](tidegate_proto::Event::Closed) follows.
+    /// Closes the connection without the rest of the exchange, so that no peer takes it for
+    /// complete. The answers to earlier requests still go out, unless only a reset of the transport
+    /// can show the truncation. [`Event::Closed`](tidegate_proto::Event::Closed) follows.
     pub fn reset(&mut self, code: ErrorCode) {
         if self.exchange().is_ok() {
             self.conn.abort(code);
         }
     }
 
-    /// Does nothing: what ends a request early ends the connection.
+    /// Does nothing: ending a request early ends the connection.
     pub fn release(&mut self) {}
 }
 
 impl Exchange {
-    /// Whether the connection can go on although the request isn't whole: the client will send on,
-    /// and not too much.
+    /// Whether the connection can persist although the request isn't complete: the client will send
+    /// the rest, and it isn't too much.
     fn may_discard_the_rest(&self, most: usize) -> bool {
-        // RFC 9110 §10.1.1: behind a final status in place of 100, the client may send the content
-        // or not. Its next bytes could be either's.
+        // RFC 9110 §10.1.1: after a final status in place of 100, the client may send the content
+        // or not. Its next bytes could be content or a request.
         let waits = self.recv.expects_continue && !self.recv.body.is_done();
         !waits && self.recv.body.left().is_none_or(|left| left <= most as u64)
     }
 }
 
-/// The value of content-length that goes with a response, and how its body is framed (RFC 9112
+/// Returns the response's content-length, if it has one, and how its body is framed (RFC 9112
 /// §6.3).
 fn frame(
     exchange: &Exchange,
@@ -313,13 +318,13 @@ fn frame(
     if head.status() == 204 {
         return (None, Framing::None);
     }
-    // RFC 9110 §8.6: to HEAD and with 304, only what a 200 to GET would have said.
+    // RFC 9110 §8.6: to HEAD and with 304, only the length that a 200 to GET would have.
     if exchange.head_request || head.status() == 304 {
         let length = head.content_length().or(actual.filter(|&bytes| bytes > 0));
         return (length, Framing::None);
     }
-    // RFC 9112 §6.1 lets a response be chunked though its length is known. For a client that asks
-    // for trailers, that is how they come.
+    // RFC 9112 §6.1 allows chunks although the length is known. A client that asks for trailers
+    // gets them that way.
     if matches!(body, Body::Stream)
         && exchange.trailers == Trailers::Wanted
         && version == Version::Http11

@@ -1,20 +1,20 @@
-//! What a connection can become (RFC 9110 §7.8): a WebSocket (RFC 6455), or HTTP/2 in cleartext
-//! (RFC 7540 §3.2, which RFC 9113 has dropped).
+//! The protocols that a connection can switch to (RFC 9110 §7.8): WebSocket (RFC 6455), or HTTP/2
+//! in cleartext (RFC 7540 §3.2, which RFC 9113 dropped).
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
-/// The field with which the client of a WebSocket begins.
+/// The request field with the key of a WebSocket's client.
 pub(crate) const KEY: &[u8] = b"sec-websocket-key";
-/// The field with which the server shows that it has understood.
+/// The response field by which the server proves that it understood the request.
 pub(crate) const ACCEPT: &[u8] = b"sec-websocket-accept";
 
-/// RFC 6455 §1.3: what goes behind the key before it is digested.
+/// RFC 6455 §1.3: appended to the key before the digest.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// What a request asks its connection to become.
+/// The protocol that a request asks for.
 #[derive(Debug)]
 pub(crate) enum Upgrade {
     /// A WebSocket; `accept` is the value of Sec-WebSocket-Accept that grants it.
@@ -23,8 +23,8 @@ pub(crate) enum Upgrade {
     Http2 { settings: Bytes },
 }
 
-/// The answer to a key. RFC 6455 §4.1: a key is "16-byte value that has been base64-encoded";
-/// `None` for another one.
+/// Returns the answer to a key, or `None` if it is invalid. RFC 6455 §4.1: a key is a "16-byte
+/// value that has been base64-encoded".
 pub(crate) fn accept(key: &[u8]) -> Option<String> {
     let nonce = BASE64_STANDARD.decode(key).ok()?;
     (nonce.len() == 16).then(|| {
@@ -33,7 +33,7 @@ pub(crate) fn accept(key: &[u8]) -> Option<String> {
     })
 }
 
-/// The payload in an HTTP2-Settings field (RFC 7540 §3.2.1); `None` when it is none.
+/// Returns the payload in an HTTP2-Settings field (RFC 7540 §3.2.1); `None` if it is invalid.
 pub(crate) fn settings(value: &[u8]) -> Option<Bytes> {
     let payload = BASE64_URL_SAFE_NO_PAD.decode(value).ok()?;
     (payload.len() % 6 == 0).then(|| payload.into())

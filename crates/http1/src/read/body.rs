@@ -1,4 +1,4 @@
-//! A request's body: where its bytes are in the input (RFC 9112 §6 and §7.1).
+//! Message bodies: the reader that finds their bytes in the input (RFC 9112 §6 and §7.1).
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{Config, Fields, Violation};
@@ -6,43 +6,42 @@ use tidegate_proto::{Config, Fields, Violation};
 use super::section::Section;
 use super::{is_token, parse_trailers};
 
-/// Bytes of the line that says a chunk's size, with its extensions. AWS's signatures need 86.
+/// The longest line with a chunk's size and extensions, in bytes. AWS's signatures need 86.
 const MAX_CHUNK_LINE: usize = 256;
 
-/// How far a body has been read.
+/// How a body is framed, and how far it has been read.
 #[derive(Debug)]
 pub(crate) enum BodyReader {
-    /// So many bytes are still to come; at least 1.
+    /// A body with a length, of which `left` bytes are still to come; at least 1.
     Length { left: u64 },
-    /// Chunks.
+    /// A chunked body.
     Chunked {
-        /// How far they have been read.
+        /// The reader's position.
         at: Chunked,
-        /// Names of fields, in lower case, that Connection has declared to be about the connection
-        /// alone.
+        /// Names of fields, in lower case, that the Connection field reserves for this connection.
         nominated: Vec<Box<[u8]>>,
     },
-    /// Whatever comes until the peer ends its side: a response without a length, or what goes
-    /// through a tunnel.
+    /// A body that lasts until the peer ends its side: a response without a length, or the bytes of
+    /// a tunnel.
     UntilEnd,
-    /// It is whole, or there is none.
+    /// A body that is complete, or a message without one.
     Done,
 }
 
-/// Where in a chunked body the input begins.
+/// The position in a chunked body.
 #[derive(Debug)]
 pub(crate) enum Chunked {
-    /// At the line that says a chunk's size.
+    /// At the line with a chunk's size.
     Size,
-    /// In a chunk of which so many bytes are still to come; at least 1.
+    /// In a chunk of which `left` bytes are still to come; at least 1.
     Data { left: u64 },
-    /// At the end of line behind a chunk.
+    /// At the line end after a chunk.
     DataEnd,
     /// In the trailer section.
     Trailers(Section),
 }
 
-/// What came of the body.
+/// A piece of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     /// Bytes of the content; the last ones if `end` is set.
@@ -52,7 +51,7 @@ pub(crate) enum Piece {
 }
 
 impl BodyReader {
-    /// A body in chunks.
+    /// Makes the reader of a chunked body.
     pub(crate) fn chunked(nominated: Vec<Box<[u8]>>) -> Self {
         Self::Chunked {
             at: Chunked::Size,
@@ -64,7 +63,7 @@ impl BodyReader {
         matches!(self, Self::Done)
     }
 
-    /// Bytes that are still to come, if that is known.
+    /// Returns how many bytes are still to come, if that is known.
     pub(crate) fn left(&self) -> Option<u64> {
         match self {
             Self::Length { left } => Some(*left),
@@ -73,11 +72,11 @@ impl BodyReader {
         }
     }
 
-    /// Takes the next piece off the front of `input`, of up to `window` bytes (at least 1). `None`
-    /// when there is none yet.
+    /// Takes the next piece, of up to `window` bytes (at least 1), off the front of `input`.
+    /// Returns `None` if there is none yet.
     ///
     /// # Errors
-    /// The rule that the framing breaks.
+    /// Returns the rule that the framing breaks.
     pub(crate) fn read(
         &mut self,
         input: &mut BytesMut,
@@ -148,7 +147,7 @@ impl BodyReader {
     }
 }
 
-/// Takes what there is of `left` bytes, up to `window`.
+/// Takes the available part of `left` bytes, up to `window`.
 fn take(input: &mut BytesMut, left: &mut u64, window: usize) -> Option<Bytes> {
     let most = usize::try_from(*left).unwrap_or(usize::MAX);
     let len = input.len().min(window).min(most);
@@ -156,14 +155,15 @@ fn take(input: &mut BytesMut, left: &mut u64, window: usize) -> Option<Bytes> {
     (len > 0).then(|| input.split_to(len).freeze())
 }
 
-/// The length of the line at the front of `input` and the size that it says; `None` while it isn't
-/// whole.
+/// Returns the length of the line at the front of `input` and the size in it; `None` while the line
+/// isn't complete.
 fn size_line(input: &[u8]) -> Result<Option<(usize, u64)>, Violation> {
     let seen = &input[..input.len().min(MAX_CHUNK_LINE)];
     let Some(end) = seen.iter().position(|&byte| byte == b'\n') else {
-        return match seen.len() == MAX_CHUNK_LINE {
-            true => Err(Violation::ChunkLineTooLong),
-            false => Ok(None),
+        return if seen.len() == MAX_CHUNK_LINE {
+            Err(Violation::ChunkLineTooLong)
+        } else {
+            Ok(None)
         };
     };
     let line = input[..end].strip_suffix(b"\r");
@@ -171,13 +171,14 @@ fn size_line(input: &[u8]) -> Result<Option<(usize, u64)>, Violation> {
     Ok(Some((end + 1, size)))
 }
 
-/// RFC 9112 §7.1: "chunk-size = 1*HEXDIG", with extensions behind it.
+/// Returns the size in a chunk's first line. RFC 9112 §7.1: "chunk-size = 1*HEXDIG", then
+/// extensions.
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
     let (digits, extensions) = line.split_at(digits.count());
     // RFC 9112 §7.1: "recipients MUST anticipate potentially large hexadecimal numerals and prevent
-    // parsing errors due to integer conversion overflows". 16 digits fit, and nobody has use for
-    // more, zeros in front included.
+    // parsing errors due to integer conversion overflows". 16 digits fit; nobody needs more, even
+    // leading zeros.
     if digits.is_empty() || digits.len() > 16 || !are_extensions(extensions) {
         return None;
     }
@@ -185,9 +186,9 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// RFC 9112 §7.1.1: "chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )".
-/// What they say is ignored, but "A recipient MUST ignore unrecognized chunk extensions" is no
-/// reason to take what is none.
+/// Whether these are chunk extensions. RFC 9112 §7.1.1: "chunk-ext = *( BWS ";" BWS chunk-ext-name
+/// [ BWS "=" BWS chunk-ext-val ] )". Their content is ignored, but bytes that aren't extensions are
+/// refused.
 fn are_extensions(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
         let Some(after) = skip_bws(rest).strip_prefix(b";") else {
@@ -218,7 +219,7 @@ fn skip_token(bytes: &[u8]) -> Option<&[u8]> {
     (len > 0).then(|| &bytes[len..])
 }
 
-/// RFC 9110 §5.6.4: a quoted-string.
+/// Skips a quoted-string (RFC 9110 §5.6.4).
 fn skip_quoted(bytes: &[u8]) -> Option<&[u8]> {
     let text = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
     let mut rest = bytes.strip_prefix(b"\"")?;

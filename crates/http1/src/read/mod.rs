@@ -1,5 +1,5 @@
-//! What comes in: heads, where they end, and bodies. What both kinds of heads have in common is
-//! here.
+//! Reading messages: heads, where they end, and bodies. This file has what both kinds of heads
+//! share.
 
 pub(crate) mod body;
 pub(crate) mod request;
@@ -12,28 +12,28 @@ use tidegate_proto::{Config, Fields, KnownName, Violation, may_be_trailer};
 use crate::exchange::Version;
 use body::BodyReader;
 
-/// Field lines that one head may have, whatever the configuration says: `httparse` wants a place
-/// for each beforehand.
+/// The most field lines of a head, whatever the configuration allows: `httparse` needs a place for
+/// each in advance.
 const MAX_FIELD_LINES: usize = 512;
 
-/// Options that all Connection fields of a head may have. Each field's name is compared with each
-/// of them.
+/// The most options in all Connection fields of a head. Each field's name is compared with each
+/// option.
 const MAX_CONNECTION_OPTIONS: usize = 32;
 
 /// A request or a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// What a server reads.
+    /// The kind that a server reads.
     Request,
-    /// What a client reads.
+    /// The kind that a client reads.
     Response,
 }
 
-/// Reads a trailer section that `Section` found to be whole, without the fields that are
-/// `nominated` to be about the connection.
+/// Reads a trailer section that `Section` found complete, without the fields whose names are
+/// `nominated` by Connection.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// Returns the first rule that the section breaks.
 pub(crate) fn parse_trailers(
     bytes: &[u8],
     nominated: &[Box<[u8]>],
@@ -54,9 +54,9 @@ pub(crate) fn parse_trailers(
         let name = line.name.to_ascii_lowercase();
         let known = KnownName::of(name.as_bytes());
         counts.count(known, config)?;
-        // What must not be there is left out: the message is whole, and it means nothing there. RFC
-        // 9110 §7.6.1: "remove any header or trailer field(s) from the message with the same name
-        // as the connection-option".
+        // Drop a field that must not be in trailers: the message is complete, and the field means
+        // nothing here. RFC 9110 §7.6.1: "remove any header or trailer field(s) from the message
+        // with the same name as the connection-option".
         let is_nominated = nominated.iter().any(|option| **option == *name.as_bytes());
         if may_be_trailer(known) && !is_nominated {
             fields.push(name, line.value);
@@ -69,7 +69,7 @@ pub(crate) fn parse_trailers(
     Ok(fields)
 }
 
-/// The version by the number that `httparse` has for it.
+/// Returns the version for the number that `httparse` gives.
 fn version_of(minor: Option<u8>) -> Version {
     match minor {
         Some(1) => Version::Http11,
@@ -77,7 +77,7 @@ fn version_of(minor: Option<u8>) -> Version {
     }
 }
 
-/// The violation that `httparse` found; `start` is that of a broken first line.
+/// Returns the violation for an error of `httparse`; `start` is the one for a broken first line.
 fn violation_of(error: httparse::Error, start: Violation) -> Violation {
     match error {
         httparse::Error::Token | httparse::Error::Version | httparse::Error::Status => start,
@@ -87,7 +87,7 @@ fn violation_of(error: httparse::Error, start: Violation) -> Violation {
     }
 }
 
-/// How many fields there are, by the limits of `Config`.
+/// The numbers of fields that the limits of `Config` count.
 #[derive(Default)]
 struct Counts {
     fields: u32,
@@ -111,23 +111,24 @@ impl Counts {
     }
 }
 
-/// What the Connection fields say (RFC 9110 §7.6.1).
+/// The options of the Connection fields (RFC 9110 §7.6.1).
 struct ConnectionOptions<'a> {
     options: Vec<&'a [u8]>,
 }
 
 impl<'a> ConnectionOptions<'a> {
     /// # Errors
-    /// When there are more than anybody needs.
+    /// Returns an error if there are more options than any honest peer needs.
     fn of(lines: &[httparse::Header<'a>]) -> Result<Self, Violation> {
         let connection =
             |line: &&httparse::Header<'a>| line.name.eq_ignore_ascii_case("connection");
         let lines = lines.iter().filter(connection);
         let options = lines.flat_map(|line| members(line.value));
         let options: Vec<_> = options.take(MAX_CONNECTION_OPTIONS + 1).collect();
-        match options.len() > MAX_CONNECTION_OPTIONS {
-            true => Err(Violation::TooManyHeaderFields),
-            false => Ok(Self { options }),
+        if options.len() > MAX_CONNECTION_OPTIONS {
+            Err(Violation::TooManyHeaderFields)
+        } else {
+            Ok(Self { options })
         }
     }
 
@@ -136,9 +137,9 @@ impl<'a> ConnectionOptions<'a> {
         options.any(|option| option.eq_ignore_ascii_case(name))
     }
 
-    /// The options in lower case, for the trailers.
+    /// Returns the options in lower case, for the trailers.
     fn nominated(&self) -> Vec<Box<[u8]>> {
-        // What trailers never have needs no name here.
+        // Trailers never have these fields, so there is no need to keep their names.
         let others = self.options.iter().filter(|option| {
             let name = option.to_ascii_lowercase();
             !matches!(&*name, b"close") && may_be_trailer(KnownName::of(&name))
@@ -148,15 +149,15 @@ impl<'a> ConnectionOptions<'a> {
             .collect()
     }
 
-    /// RFC 9112 §9.3, in its order: "close" ends; HTTP/1.1 goes on; HTTP/1.0 goes on with
-    /// "keep-alive".
+    /// Whether the connection persists. RFC 9112 §9.3, in its order: "close" ends it; HTTP/1.1
+    /// persists; HTTP/1.0 persists with "keep-alive".
     fn persistent(&self, is_http11: bool) -> bool {
         !self.names(b"close") && (is_http11 || self.names(b"keep-alive"))
     }
 }
 
-/// Whether a field is about this connection only, or is told otherwise than as a field (RFC 9110
-/// §7.6.1).
+/// Whether a field concerns this connection only, or is reported in another way than as a field
+/// (RFC 9110 §7.6.1).
 fn is_about_the_connection(known: Option<KnownName>) -> bool {
     matches!(
         known,
@@ -171,7 +172,7 @@ fn is_about_the_connection(known: Option<KnownName>) -> bool {
     )
 }
 
-/// What the fields say of where the message ends.
+/// The fields that decide where the message ends.
 #[derive(Default)]
 struct Framing<'a> {
     content_length: Option<&'a [u8]>,
@@ -180,13 +181,14 @@ struct Framing<'a> {
 }
 
 impl<'a> Framing<'a> {
-    /// Notes a field line, if it is about the message's end.
+    /// Notes a field line if it decides where the message ends.
     fn note(&mut self, line: &httparse::Header<'a>) -> Result<(), Violation> {
         if line.name.eq_ignore_ascii_case("content-length") {
             // RFC 9112 §6.3: framing is invalid "unless the field value can be successfully parsed
             // as a comma-separated list …, all values in the list are valid, and all values in the
             // list are the same (in which case, the message is processed with that single value".
-            // Two lines are such a list (RFC 9110 §5.3). It goes on as that single value.
+            // Two lines are such a list (RFC 9110 §5.3). The message is forwarded with the single
+            // value.
             for member in line.value.split(|&byte| byte == b',').map(trim_ows) {
                 if self
                     .content_length
@@ -203,12 +205,12 @@ impl<'a> Framing<'a> {
         Ok(())
     }
 
-    /// Whether it says that a body follows.
+    /// Whether the fields announce a body.
     fn announces_body(&self) -> bool {
         self.codings.is_some() || self.content_length.is_some_and(|length| length != b"0")
     }
 
-    /// RFC 9112 §6.3: how the body is framed. `None` when neither field is there.
+    /// Returns how the body is framed (RFC 9112 §6.3); `None` if neither field is there.
     fn body(
         &self,
         is_http11: bool,
@@ -223,8 +225,7 @@ impl<'a> Framing<'a> {
             return Err(Violation::TransferEncodingBeforeHttp11);
         }
         // RFC 9112 §6.1: "A server MAY reject a request that contains both Content-Length and
-        // Transfer-Encoding". §6.3 says of any message with both that it "ought to be handled as an
-        // error".
+        // Transfer-Encoding". §6.3: any message with both "ought to be handled as an error".
         if self.content_length.is_some() {
             return Err(Violation::ContentLengthWithTransferEncoding);
         }
@@ -232,7 +233,7 @@ impl<'a> Framing<'a> {
         match codings[..] {
             [coding] if is_chunked(&coding) => Ok(Some(BodyReader::chunked(options.nominated()))),
             // RFC 9112 §6.1: "A server that receives a request message with a transfer coding it
-            // does not understand SHOULD respond with 501 (Not Implemented)." Chunked must be there
+            // does not understand SHOULD respond with 501 (Not Implemented)." Chunked must come
             // once, and last.
             [ref others @ .., last]
                 if is_chunked(&last)
@@ -244,15 +245,15 @@ impl<'a> Framing<'a> {
             }
             // RFC 9112 §6.3: "If a Transfer-Encoding header field is present in a request and the
             // chunked transfer coding is not the final encoding, … the server MUST respond with the
-            // 400 (Bad Request) status code". A response would last until the connection's end, but
-            // nobody here could read it.
+            // 400 (Bad Request) status code". A response would last until the connection's end, in
+            // a coding that this engine can't read.
             _ => Err(Violation::TransferEncodingNotChunked),
         }
     }
 }
 
-/// RFC 9110 §8.6: "Content-Length = 1*DIGIT". A zero in front is legal and refused: some read
-/// octal.
+/// Returns the reader for a Content-Length. RFC 9110 §8.6: "Content-Length = 1*DIGIT". A leading
+/// zero is legal but refused, because some recipients read octal.
 fn content_length(digits: &[u8]) -> Result<BodyReader, Violation> {
     let is_number =
         digits.iter().all(u8::is_ascii_digit) && (digits.len() == 1 || !digits.starts_with(b"0"));
@@ -266,8 +267,8 @@ fn content_length(digits: &[u8]) -> Result<BodyReader, Violation> {
     }
 }
 
-/// The members of a comma-separated list. RFC 9110 §5.6.1.2: "A recipient MUST parse and ignore a
-/// reasonable number of empty list elements".
+/// Returns the members of a comma-separated list. RFC 9110 §5.6.1.2: "A recipient MUST parse and
+/// ignore a reasonable number of empty list elements".
 fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let members = list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
     members.filter(|member| !member.is_empty())
@@ -278,7 +279,8 @@ fn has_member(list: &[u8], member: &[u8]) -> bool {
     members(list).any(|found| found.eq_ignore_ascii_case(member))
 }
 
-/// RFC 9110 §5.6.3: "OWS = *( SP / HTAB )". Other whitespace is a part of what is said.
+/// Removes optional whitespace at both ends. RFC 9110 §5.6.3: "OWS = *( SP / HTAB )". Other
+/// whitespace is part of the value.
 fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
@@ -286,7 +288,7 @@ fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// RFC 9110 §5.6.2.
+/// Whether these bytes are a token (RFC 9110 §5.6.2).
 fn is_token(bytes: &[u8]) -> bool {
     let tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     !bytes.is_empty() && bytes.iter().all(tchar)

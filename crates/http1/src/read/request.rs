@@ -1,4 +1,4 @@
-//! A request's head: bytes to a `RequestHead`, and how its body is framed.
+//! Request heads: from bytes to a `RequestHead` and the framing of the body.
 
 use std::mem::MaybeUninit;
 
@@ -16,33 +16,33 @@ use super::{
 use crate::exchange::Version;
 use crate::upgrade::{self, Upgrade};
 
-/// What a head says.
+/// A request's head, parsed.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// The same as HTTP/2 would have brought it: pseudo-fields, lower case, nothing that is about
-    /// the connection.
+    /// The head as HTTP/2 would carry it: pseudo-fields, names in lower case, no field about the
+    /// connection.
     pub(crate) head: RequestHead,
     pub(crate) body: BodyReader,
     pub(crate) version: Version,
-    /// The connection goes on behind the response, as far as the client is concerned.
+    /// Whether the client lets the connection persist after the response.
     pub(crate) persistent: bool,
-    /// The client waits for 100 (Continue) before it sends the body.
+    /// Whether the client waits for 100 (Continue) before it sends the body.
     pub(crate) expects_continue: bool,
-    /// What the client asks the connection to become, if we would.
+    /// The upgrade that the client asks for, if we offer it.
     pub(crate) upgrade: Option<Upgrade>,
 }
 
-/// What a server upgrades to when it is asked to (RFC 9110 §7.8).
+/// The upgrades that a server offers (RFC 9110 §7.8).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offers {
     pub(crate) websocket: bool,
     pub(crate) h2c: bool,
 }
 
-/// Reads a head that `Section` found to be whole.
+/// Reads a head that `Section` found complete.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// Returns the first rule that the head breaks.
 pub(crate) fn parse(
     bytes: &[u8],
     scheme: &str,
@@ -82,15 +82,17 @@ pub(crate) fn parse(
         .body(is_http11, &options)?
         .unwrap_or(BodyReader::Done);
     // RFC 9110 §7.8: "A server that receives an Upgrade header field in an HTTP/1.0 request MUST
-    // ignore that Upgrade field", and one that Connection doesn't name was meant for somebody else.
+    // ignore that Upgrade field". A field that Connection doesn't name was meant for another
+    // recipient.
     let asks = is_http11 && body.is_done() && options.names(b"upgrade");
-    let upgrade = match asks {
-        true => said.upgrade(method, &options, offers),
-        false => None,
+    let upgrade = if asks {
+        said.upgrade(method, &options, offers)
+    } else {
+        None
     };
 
     let mut fields = Fields::with_capacity(parsed.headers.len() + 5, bytes.len());
-    // RFC 8441 §5 has the one and RFC 6455 §4.1 the other; here both are the same request.
+    // RFC 8441 §5 and RFC 6455 §4.1 define the same request; the head has the form of RFC 8441.
     let protocol = matches!(upgrade, Some(Upgrade::WebSocket { .. })).then_some("websocket");
     push_pseudo_fields(
         &mut fields,
@@ -108,24 +110,27 @@ pub(crate) fn parse(
         let known = KnownName::of(&name);
         counts.count(known, config)?;
         let value = match known {
-            // What it said is in `:authority`.
+            // `:authority` has its value.
             Some(KnownName::HOST) => continue,
-            // What they said is in `Request`.
+            // `Request` has their content.
             known if is_about_the_connection(known) => continue,
-            // RFC 9110 §10.1.4: TE is about this connection too; of it, HTTP/2 knows "trailers".
-            Some(KnownName::TE) => match has_member(line.value, b"trailers") {
-                true => b"trailers",
-                false => continue,
-            },
+            // RFC 9110 §10.1.4: TE concerns this connection too. HTTP/2 has only its "trailers".
+            Some(KnownName::TE) => {
+                if has_member(line.value, b"trailers") {
+                    b"trailers"
+                } else {
+                    continue;
+                }
+            }
             // RFC 9110 §10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0
             // request MUST ignore that expectation."
             Some(KnownName::EXPECT) if !is_http11 => continue,
-            // RFC 9110 §8.6: it is how long the content is, and a tunnel has none.
+            // RFC 9110 §8.6: the field is the length of the content; a tunnel has none.
             Some(KnownName::CONTENT_LENGTH) if protocol.is_some() => continue,
-            // RFC 8441 §5: the key and its answer are not a part of the request.
+            // RFC 8441 §5: the key and its answer are not part of the request.
             None if protocol.is_some() && name == upgrade::KEY => continue,
             // RFC 9110 §7.6.1: a field that Connection names is removed before the message is
-            // forwarded. One that says where the message ends is no business of Connection's.
+            // forwarded. Connection can't remove the field that says where the message ends.
             known if known != Some(KnownName::CONTENT_LENGTH) && options.names(&name) => continue,
             _ => line.value,
         };
@@ -153,8 +158,8 @@ pub(crate) fn parse(
     })
 }
 
-/// The same head, with a target in ASCII. Only a path and a query may have other bytes; in an
-/// authority, Host has none either.
+/// Returns the same head with a target in ASCII. Only a path and a query may have other bytes; in
+/// an authority they are refused, as in Host.
 fn with_ascii_target(bytes: &[u8], target: &[u8]) -> Result<Vec<u8>, Violation> {
     let path = match target {
         [b'/', ..] => target,
@@ -166,8 +171,7 @@ fn with_ascii_target(bytes: &[u8], target: &[u8]) -> Result<Vec<u8>, Violation> 
     Ok([before, &ascii_target(path), behind].concat())
 }
 
-/// RFC 9112 §3: "request-line = method SP request-target SP HTTP-version", of which this is the
-/// target.
+/// Returns the target. RFC 9112 §3: "request-line = method SP request-target SP HTTP-version".
 fn target_of(bytes: &[u8]) -> Result<&[u8], Violation> {
     let line = bytes.split(|&byte| byte == b'\r').next();
     let mut words = line.unwrap_or_default().split(|&byte| byte == b' ');
@@ -181,9 +185,9 @@ fn target_of(bytes: &[u8]) -> Result<&[u8], Violation> {
     }
 }
 
-/// RFC 9112 §2.3: "HTTP-version = HTTP-name "/" DIGIT "." DIGIT". Another version is no mistake,
-/// but not for us. That goes for 1.2 to 1.9 too, which RFC 9110 §2.5 would rather have taken for
-/// 1.1: there are none.
+/// Returns the violation of a request line. RFC 9112 §2.3: "HTTP-version = HTTP-name "/" DIGIT "."
+/// DIGIT". Another version is valid but not supported. That includes 1.2 to 1.9, which don't exist,
+/// although RFC 9110 §2.5 prefers to read them as 1.1.
 fn wrong_request_line(line: &[u8]) -> Violation {
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     match words[..] {
@@ -196,7 +200,7 @@ fn wrong_request_line(line: &[u8]) -> Violation {
     }
 }
 
-/// The fields that say where the request ends, where it goes, and what it would become.
+/// The fields that decide where the request ends, where it goes, and what the connection becomes.
 #[derive(Default)]
 struct Said<'a> {
     host: Option<&'a [u8]>,
@@ -229,7 +233,7 @@ impl<'a> Said<'a> {
         Ok(said)
     }
 
-    /// What the connection is to become, if the request says so properly and we would.
+    /// Returns the upgrade that the request asks for, if the request is valid and we offer it.
     fn upgrade(
         &self,
         method: &str,
@@ -247,7 +251,7 @@ impl<'a> Said<'a> {
                 return upgrade::accept(key).map(|accept| Upgrade::WebSocket { accept });
             }
         }
-        // What follows CONNECT may have been meant for its tunnel.
+        // The bytes after CONNECT may be meant for its tunnel.
         if offers.h2c && method != "CONNECT" && asks(b"h2c") && options.names(b"http2-settings") {
             // RFC 7540 §3.2.1: "A server MUST NOT upgrade the connection to HTTP/2 if this header
             // field is not present or if more than one is present."

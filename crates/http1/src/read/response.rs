@@ -1,4 +1,4 @@
-//! A response's head: bytes to a `ResponseHead`, and how its body is framed.
+//! Response heads: from bytes to a `ResponseHead` and the framing of the body.
 
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -13,36 +13,36 @@ use super::{
 use crate::exchange::{Tunnel, Version};
 use crate::upgrade;
 
-/// What a head says.
+/// A response's head, parsed.
 #[derive(Debug)]
 pub(crate) struct Response {
-    /// The same as HTTP/2 would have brought it: `:status`, lower case, nothing that is about the
+    /// The head as HTTP/2 would carry it: `:status`, names in lower case, no field about the
     /// connection.
     pub(crate) head: ResponseHead,
     pub(crate) version: Version,
     pub(crate) body: BodyReader,
-    /// The request for a tunnel was granted.
+    /// Whether the response grants the tunnel that the request asked for.
     pub(crate) opens_tunnel: bool,
-    /// The connection goes on behind the response, as far as the server is concerned.
+    /// Whether the server lets the connection persist after the response.
     pub(crate) persistent: bool,
-    /// It says of its framing what can't be so.
+    /// Whether the head contradicts itself about its framing.
     pub(crate) is_faulty: bool,
-    /// For how long the server says that it keeps the connection when nothing is asked.
+    /// How long the server promises to keep an idle connection.
     pub(crate) keep_alive: Option<Duration>,
 }
 
-/// What the request has to do with how its response is read.
+/// The properties of a request that decide how its response is read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
-    /// The request's method is HEAD.
+    /// Whether the request's method is HEAD.
     pub(crate) head_request: bool,
     pub(crate) tunnel: &'a Tunnel,
 }
 
-/// Reads a head that `Section` found to be whole.
+/// Reads a head that `Section` found complete.
 ///
 /// # Errors
-/// The first rule that it breaks.
+/// Returns the first rule that the head breaks.
 pub(crate) fn parse(
     bytes: &[u8],
     asked: Asked<'_>,
@@ -84,8 +84,8 @@ pub(crate) fn parse(
         }
     }
     if switches {
-        // RFC 6455 §4.1: the client MUST fail the connection unless all of that is as it should be.
-        // Upgrade is no list here.
+        // RFC 6455 §4.1: the client MUST fail the connection unless all of this holds. Upgrade must
+        // be a single value here, not a list.
         let to_websocket =
             matches!(upgrades[..], [protocol] if protocol.eq_ignore_ascii_case(b"websocket"));
         let as_asked = to_websocket
@@ -95,8 +95,7 @@ pub(crate) fn parse(
             return Err(Violation::UpgradeInvalid);
         }
     }
-    // RFC 9112 §6.3, in its order; but what goes through a tunnel is no body, and a 204 opens one
-    // too.
+    // The order of RFC 9112 §6.3; but a tunnel's bytes are no body, and a 204 opens a tunnel too.
     let body = if opens_tunnel {
         BodyReader::UntilEnd
     } else if asked.head_request || matches!(status, 100..200 | 204 | 304) {
@@ -108,7 +107,7 @@ pub(crate) fn parse(
     };
 
     let mut fields = Fields::with_capacity(parsed.headers.len() + 1, bytes.len());
-    // RFC 8441 §5: what HTTP/1.1 says by 101, HTTP/2 says by 200.
+    // RFC 8441 §5: HTTP/2 has 200 where HTTP/1.1 has 101.
     let status = if switches { 200 } else { status };
     let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
     fields.push_known(KnownName::STATUS, [digit(100), digit(10), digit(1)]);
@@ -123,8 +122,8 @@ pub(crate) fn parse(
             || known == Some(KnownName::TE)
             || known.is_none() && name == upgrade::ACCEPT;
         let is_length = known == Some(KnownName::CONTENT_LENGTH);
-        // RFC 9112 §6.3: what says how long a body would be counts for nothing where there is none,
-        // or a tunnel.
+        // RFC 9112 §6.3: the fields about a body's length have no meaning without a body or in a
+        // tunnel.
         if is_ours || (is_length && opens_tunnel) || (!is_length && options.names(&name)) {
             continue;
         }
@@ -139,9 +138,9 @@ pub(crate) fn parse(
         return Err(Violation::HeaderListTooLarge);
     }
     let is_endless = matches!(body, BodyReader::UntilEnd);
-    // RFC 9112 §6.1: an HTTP/1.0 message with Transfer-Encoding has faulty framing, even where
-    // there is no body. RFC 9110 §8.6, RFC 9112 §6.1: a 1xx or 204 has neither field. If a body
-    // does follow, it would be the response to the next request.
+    // RFC 9112 §6.1: an HTTP/1.0 message with Transfer-Encoding has faulty framing, even without a
+    // body. RFC 9110 §8.6, RFC 9112 §6.1: a 1xx or 204 has neither field. If a body followed, it
+    // would be read as the response to the next request.
     let announces = matches!(status, 100..200 | 204) && framing.announces_body();
     let is_faulty = announces || !is_http11 && framing.codings.is_some();
     Ok(Response {
@@ -155,10 +154,10 @@ pub(crate) fn parse(
     })
 }
 
-/// What is longer is no promise, and may be more than a clock can tell.
+/// The longest promise that is believed, in seconds. A longer one could overflow the clock.
 const LONGEST_KEEP_ALIVE: u64 = 24 * 60 * 60;
 
-/// The parameter `timeout` of a Keep-Alive field, in seconds.
+/// Returns the parameter `timeout` of a Keep-Alive field, in seconds.
 fn timeout_of(value: &[u8]) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?;
     let mut parameters = text

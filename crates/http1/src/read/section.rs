@@ -1,33 +1,33 @@
-//! Where a head or a trailer section ends: its lines, looked at as they come, each byte once.
+//! Finds the end of a head or a trailer section, line by line, looking at each byte once.
 //!
-//! `httparse` takes a lone LF for a line's end. RFC 9112 §2.2 allows that ("a recipient MAY
-//! recognize a single LF as a line terminator"), and where the next hop doesn't, a request is
+//! `httparse` accepts a lone LF as the end of a line. RFC 9112 §2.2 allows that ("a recipient MAY
+//! recognize a single LF as a line terminator"), but if the next hop doesn't, a request can be
 //! smuggled. So lines are checked here first.
 
 use tidegate_proto::Violation;
 
 use super::Kind;
 
-/// A section of lines that has not ended yet.
+/// A section of lines that hasn't ended yet.
 #[derive(Debug)]
 pub(crate) struct Section {
-    /// Bytes that were looked at.
+    /// The number of bytes that were scanned.
     scanned: usize,
-    /// Where the present line begins.
+    /// The start of the current line.
     line: usize,
-    /// Lines that have ended.
+    /// The number of lines that have ended.
     lines: usize,
-    /// What it is the head of: then a line comes first that is no field. `None` for trailers.
+    /// The kind of message whose head this is: its first line is no field. `None` for trailers.
     head_of: Option<Kind>,
 }
 
 impl Section {
-    /// The head of a message.
+    /// Makes the scanner for a message's head.
     pub(crate) fn head(kind: Kind) -> Self {
         Self::new(Some(kind))
     }
 
-    /// The trailers of a chunked body.
+    /// Makes the scanner for the trailers of a chunked body.
     pub(crate) fn trailers() -> Self {
         Self::new(None)
     }
@@ -41,19 +41,20 @@ impl Section {
         }
     }
 
-    /// Looks at what is new in `input`, which begins where the section begins. Returns the
-    /// section's length once it is whole, the empty line at its end included.
+    /// Scans the new bytes of `input`, which begins where the section begins. Returns the length of
+    /// the section, including its final empty line, once it is complete.
     ///
     /// # Errors
-    /// The first line that is no line, or a section longer than `limit` bytes.
+    /// Returns the violation of the first invalid line, or of a section longer than `limit` bytes.
     pub(crate) fn scan(&mut self, input: &[u8], limit: usize) -> Result<Option<usize>, Violation> {
         loop {
             let rest = &input[self.scanned..];
             let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
                 self.scanned = input.len();
-                return match input.len() > limit {
-                    true => Err(self.too_long()),
-                    false => Ok(None),
+                return if input.len() > limit {
+                    Err(self.too_long())
+                } else {
+                    Ok(None)
                 };
             };
             let end = self.scanned + end;
@@ -74,9 +75,8 @@ impl Section {
     /// Checks a line without its LF.
     fn check_line(&self, line: &[u8]) -> Result<(), Violation> {
         let first = self.head_of.filter(|_| self.lines == 0);
-        // RFC 9112 §2.2: "the line terminator for the start-line and fields is the sequence CRLF";
-        // a CR elsewhere is "invalid", or to be replaced by SP, which the next hop may do
-        // otherwise.
+        // RFC 9112 §2.2: "the line terminator for the start-line and fields is the sequence CRLF".
+        // A CR elsewhere is "invalid" or replaced by SP, and the next hop may choose differently.
         match line.iter().position(|&byte| byte == b'\r') {
             Some(0) if line.len() == 1 && first.is_some() => Err(match first {
                 Some(Kind::Response) => Violation::StatusLineInvalid,
@@ -86,9 +86,9 @@ impl Section {
             _ => Err(Violation::LineEndInvalid),
         }?;
         // RFC 9112 §5.2: "A server that receives an obs-fold in a request message … MUST either
-        // reject the message by sending a 400 … or replace each received obs-fold"; a gateway that
+        // reject the message by sending a 400 … or replace each received obs-fold". A gateway that
         // receives one in a response MUST "discard the message and replace it with a 502", or
-        // replace them. §2.2 says the same of whitespace behind the start-line.
+        // replace it. §2.2 says the same of whitespace after the start-line.
         match line.first() {
             Some(b' ' | b'\t') if first.is_none() => Err(Violation::FieldLineFolded),
             _ => Ok(()),

@@ -1,12 +1,13 @@
-//! What a request is about: its target and Host (RFC 9112 §3.2 and §3.3).
+//! The target of a request and its Host (RFC 9112 §3.2 and §3.3).
 
 use tidegate_proto::{Fields, KnownName, Violation, is_authority};
 
-/// Writes the pseudo-fields of a request, as HTTP/2 would have them: those of an extended CONNECT
-/// if it asks for `protocol`.
+/// Writes the pseudo-fields of a request as HTTP/2 would carry them; those of an extended CONNECT
+/// if the request asks for `protocol`.
 ///
 /// # Errors
-/// A target that is in none of the four forms, or in one that the method doesn't have.
+/// Returns an error for a target in none of the four forms, or in one that the method doesn't
+/// allow.
 pub(crate) fn push_pseudo_fields(
     fields: &mut Fields,
     method: &[u8],
@@ -16,7 +17,7 @@ pub(crate) fn push_pseudo_fields(
     protocol: Option<&str>,
 ) -> Result<(), Violation> {
     // RFC 9112 §3.2: no form of the target has a fragment. Servers that cut it off and servers that
-    // don't take different paths for the same bytes (CVE-2023-45539).
+    // don't would read different paths from the same bytes (CVE-2023-45539).
     if target.contains(&b'#') {
         return Err(Violation::TargetInvalid);
     }
@@ -62,11 +63,11 @@ pub(crate) fn push_pseudo_fields(
     Ok(())
 }
 
-/// RFC 9112 §3.2.2: absolute-form, cut into authority and the rest.
+/// Splits a target in absolute-form into the authority and the rest (RFC 9112 §3.2.2).
 pub(super) fn split_absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = target.iter().position(|&byte| byte == b':')?;
     let (scheme, rest) = target.split_at(colon);
-    // RFC 3986 §3.1: schemes are case-insensitive. Others than these two name nothing that is here.
+    // RFC 3986 §3.1: schemes are case-insensitive. Other schemes name nothing that this server has.
     if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
         return None;
     }

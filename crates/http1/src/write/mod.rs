@@ -1,4 +1,4 @@
-//! What goes out: heads, chunks. What requests and responses have in common is here.
+//! Writing messages: heads and chunks. This file has what requests and responses share.
 
 pub(crate) mod request;
 pub(crate) mod response;
@@ -10,17 +10,18 @@ use tidegate_proto::{Fields, may_be_trailer};
 /// How a message's body is framed (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// There is none: HEAD, 1xx, 204, 304; requests without content.
+    /// The message has no body: HEAD, 1xx, 204, 304; requests without content.
     None,
-    /// So many bytes are still to be sent.
+    /// By content-length: `left` bytes are still to be sent.
     Length { left: u64 },
     /// In chunks: HTTP/1.1 without a known length.
     Chunked,
-    /// Up to the connection's end: to HTTP/1.0 without a known length, and through a tunnel.
+    /// By the connection's end: HTTP/1.0 without a known length, and tunnels.
     UntilEnd,
 }
 
-/// Writes the line in front of a chunk of so many bytes, at least 1. CRLF goes behind it.
+/// Writes the line before a chunk of `bytes` bytes, at least 1. The caller writes CRLF after the
+/// chunk.
 pub(crate) fn write_chunk_size(out: &mut Vec<u8>, bytes: usize) {
     // Writing to a `Vec` can't fail.
     let _ = write!(out, "{bytes:x}\r\n");

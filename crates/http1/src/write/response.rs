@@ -1,22 +1,22 @@
-//! Responses on their way out: heads, and the status of each way to be wrong.
+//! Writing responses: their heads, and the status for each violation.
 
 use tidegate_proto::{KnownName, ResponseHead, Violation};
 
 use super::{Framing, write_field, write_number};
 use crate::upgrade;
 
-/// What a head says of the connection.
+/// What a head says about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Persistence {
-    /// Nothing: HTTP/1.1 goes on.
+    /// Nothing: HTTP/1.1 persists.
     Implied,
-    /// HTTP/1.0 goes on since both ends want it.
+    /// HTTP/1.0 persists because both ends want it.
     KeepAlive,
-    /// It ends behind this response.
+    /// The connection ends after this response.
     Close,
 }
 
-/// Writes a final head. `length` is the value of content-length, if it has one.
+/// Writes a final head. `length` is the value of content-length, if there is one.
 pub(crate) fn write_head(
     out: &mut Vec<u8>,
     head: &ResponseHead,
@@ -27,10 +27,10 @@ pub(crate) fn write_head(
     write_status_line(out, head.status());
     for field in head.headers() {
         match field.known {
-            // Framing is ours.
+            // The engine writes the framing.
             Some(KnownName::CONTENT_LENGTH) => {}
             // RFC 9110 §6.6.2: the field names what "the sender anticipates sending as trailer
-            // fields", and only chunks can be followed by any.
+            // fields". Only chunks can be followed by trailers.
             Some(KnownName::TRAILER) if framing != Framing::Chunked => {}
             _ => write_field(out, field.name, field.value),
         }
@@ -48,7 +48,7 @@ pub(crate) fn write_head(
     });
 }
 
-/// Writes an interim head, which has no body and says nothing of the connection.
+/// Writes an interim head, which has no body and says nothing about the connection.
 pub(crate) fn write_interim_head(out: &mut Vec<u8>, head: &ResponseHead) {
     write_status_line(out, head.status());
     for field in head.headers() {
@@ -61,7 +61,7 @@ pub(crate) fn write_interim_head(out: &mut Vec<u8>, head: &ResponseHead) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the head that grants a WebSocket (RFC 6455 §4.2.2). What comes behind it goes through the
+/// Writes the head that grants a WebSocket (RFC 6455 §4.2.2). All later bytes go through the
 /// tunnel.
 pub(crate) fn write_websocket_head(out: &mut Vec<u8>, head: &ResponseHead, accept: &str) {
     write_switching(out, b"websocket");
@@ -76,21 +76,21 @@ pub(crate) fn write_websocket_head(out: &mut Vec<u8>, head: &ResponseHead, accep
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the head behind which HTTP/2 begins (RFC 7540 §3.2).
+/// Writes the head after which HTTP/2 begins (RFC 7540 §3.2).
 pub(crate) fn write_h2c_head(out: &mut Vec<u8>) {
     write_switching(out, b"h2c");
     out.extend_from_slice(b"\r\n");
 }
 
-/// RFC 9110 §15.2.2: what 101 must say.
+/// Writes the start of a 101 (RFC 9110 §15.2.2).
 fn write_switching(out: &mut Vec<u8>, protocol: &[u8]) {
     write_status_line(out, 101);
     out.extend_from_slice(b"connection: upgrade\r\n");
     write_field(out, b"upgrade", protocol);
 }
 
-/// Writes what a client gets that can't be understood. Without content, since its request may have
-/// been HEAD.
+/// Writes the response to an invalid request. It has no content, because the request may have been
+/// HEAD.
 pub(crate) fn write_refusal(out: &mut Vec<u8>, status: u16, date: Option<String>) {
     write_status_line(out, status);
     // RFC 9110 §6.6.1: "An origin server with a clock … MUST generate a Date header field in all …
@@ -116,7 +116,7 @@ fn write_status_line(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The status that answers a violation; the connection ends behind it.
+/// Returns the status that answers a violation; the connection ends after it.
 pub(crate) fn status_of(violation: Violation) -> u16 {
     match violation {
         // RFC 9110 §15.5.9: no complete request "within the time that it was prepared to wait".
@@ -134,8 +134,8 @@ pub(crate) fn status_of(violation: Violation) -> u16 {
     }
 }
 
-/// RFC 9110 §15, and the registry for the rest. A client "SHOULD ignore the reason-phrase content"
-/// (RFC 9112 §4).
+/// Returns the reason phrase: RFC 9110 §15, and the registry for other statuses. A client "SHOULD
+/// ignore the reason-phrase content" (RFC 9112 §4).
 fn reason(status: u16) -> &'static str {
     match status {
         100 => "Continue",
@@ -191,7 +191,7 @@ fn reason(status: u16) -> &'static str {
         505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",
         511 => "Network Authentication Required",
-        // RFC 9112 §4: the space in front of it stays, "even when the reason-phrase is absent".
+        // RFC 9112 §4: the space before it stays, "even when the reason-phrase is absent".
         _ => "",
     }
 }

@@ -625,10 +625,7 @@ proptest! {
         prop_assert_eq!(up_seen, up.concat());
         prop_assert_eq!(down_seen, down.concat());
         // One ends, the other learns of it and ends too.
-        let (one, other) = match server_ends {
-            true => (&mut server, &mut client),
-            false => (&mut client, &mut server),
-        };
+        let (one, other) = if server_ends { (&mut server, &mut client) } else { (&mut client, &mut server) };
         one.write(id, "", true);
         one.expect_alive();
         assert!(one.conn.has_ended_our_side() && !other.conn.has_ended_our_side());

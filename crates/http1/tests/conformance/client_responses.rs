@@ -131,9 +131,10 @@ fn no_content_whatever_is_said_of_it() {
             peer.expect_response(status, true);
             // RFC 9110 §8.6, RFC 9112 §6.1: with 204 there is neither field. Who says that a body
             // comes may send one, and it would be the response to the next request.
-            match status == 204 && announces(framing) {
-                true => assert_eq!(peer.expect_closed(), CloseReason::Graceful),
-                false => expect_goes_on(&mut peer),
+            if status == 204 && announces(framing) {
+                assert_eq!(peer.expect_closed(), CloseReason::Graceful);
+            } else {
+                expect_goes_on(&mut peer);
             }
         }
     }
@@ -145,9 +146,10 @@ fn no_content_whatever_is_said_of_it() {
         let mut peer = answered(format!("HTTP/1.1 103 \r\n{framing}\r\n{NO_CONTENT}"));
         peer.expect_informational(103);
         peer.expect_response(204, true);
-        match announces(framing) {
-            true => assert_eq!(peer.expect_closed(), CloseReason::Graceful),
-            false => expect_goes_on(&mut peer),
+        if announces(framing) {
+            assert_eq!(peer.expect_closed(), CloseReason::Graceful);
+        } else {
+            expect_goes_on(&mut peer);
         }
     }
     // What comes behind is no body, so it is nothing that was asked for.
@@ -469,9 +471,10 @@ fn a_body_that_was_not_invited_ends_the_connection() {
         }
         peer.expect_response(204, true);
         peer.sent.clear();
-        match goes_on {
-            true => expect_goes_on(&mut peer),
-            false => assert_eq!(peer.expect_closed(), CloseReason::Graceful),
+        if goes_on {
+            expect_goes_on(&mut peer);
+        } else {
+            assert_eq!(peer.expect_closed(), CloseReason::Graceful);
         }
     }
     // Without a body there is nothing to take for one.
@@ -494,9 +497,10 @@ fn connection_options_are_few() {
         let mut peer = answered(format!(
             "HTTP/1.1 204 \r\nConnection: {options}\r\nX-A: b\r\n\r\n"
         ));
-        match fits {
-            true => assert_eq!(peer.expect_response(204, true).get("x-a"), None),
-            false => peer.expect_violation(Violation::TooManyHeaderFields),
+        if fits {
+            assert_eq!(peer.expect_response(204, true).get("x-a"), None);
+        } else {
+            peer.expect_violation(Violation::TooManyHeaderFields);
         }
     }
 }
@@ -971,9 +975,10 @@ fn an_end_at_once() {
         assert_eq!(peer.stream(id).write(&mut data, false), 3);
         peer.settle();
         peer.expect_writable();
-        match by_handle {
-            true => peer.stream(id).reset(ErrorCode::CANCEL),
-            false => peer.conn.abort(ErrorCode::CANCEL),
+        if by_handle {
+            peer.stream(id).reset(ErrorCode::CANCEL);
+        } else {
+            peer.conn.abort(ErrorCode::CANCEL);
         }
         peer.settle();
         let sent = peer.text();

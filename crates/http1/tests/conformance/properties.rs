@@ -171,9 +171,10 @@ impl Owner {
                 if let Some(answer) = answers.get(self.seen.len() - 1) {
                     self.pieces = answer.pieces.clone();
                     self.pieces.push(Vec::new());
-                    let body = match answer.stream {
-                        true => Body::Stream,
-                        false => Body::Full(Bytes::from(answer.pieces.concat())),
+                    let body = if answer.stream {
+                        Body::Stream
+                    } else {
+                        Body::Full(Bytes::from(answer.pieces.concat()))
                     };
                     peer.stream(id)
                         .respond(&ResponseHead::new(answer.status), body)

@@ -505,9 +505,10 @@ fn an_end_that_is_none_is_a_truncation() {
         for (mut peer, id) in [server_end, websocket, connect] {
             let mut data = Bytes::from_static(b"abc");
             assert_eq!(peer.stream(id).write(&mut data, false), 3);
-            match by_handle {
-                true => peer.stream(id).reset(ErrorCode::CANCEL),
-                false => peer.conn.abort(ErrorCode::CANCEL),
+            if by_handle {
+                peer.stream(id).reset(ErrorCode::CANCEL);
+            } else {
+                peer.conn.abort(ErrorCode::CANCEL);
             }
             peer.settle();
             let reason = peer.expect_closed();
@@ -794,9 +795,10 @@ fn a_refused_client_goes_on() {
             "HTTP/1.1 403 \r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
         ),
     ] {
-        let head = match connect {
-            true => RequestHead::connect("b:443"),
-            false => connect_websocket(),
+        let head = if connect {
+            RequestHead::connect("b:443")
+        } else {
+            connect_websocket()
         };
         let mut peer = server();
         let id = peer.open(&head, Body::Stream);

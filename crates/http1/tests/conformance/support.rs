@@ -179,10 +179,7 @@ impl Peer {
     }
 
     pub(crate) fn end(&mut self, in_order: bool) {
-        match in_order {
-            true => self.eof(),
-            false => self.fail(),
-        }
+        if in_order { self.eof() } else { self.fail() }
     }
 
     /// The owner of the client engine asks.

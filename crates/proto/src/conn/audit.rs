@@ -1,15 +1,15 @@
-//! The engine's books, checked: for tests, simulators and fuzzers.
+//! A check of the engine's books, for tests, simulators and fuzzers.
 
 use crate::conn::Connection;
 use crate::stream::state::Sender;
 use crate::stream::{More, Phase};
 
 impl Connection {
-    /// Checks that the books add up: windows, counts, and that no stream that could send has been
+    /// Checks that the books add up: windows, counts, and that no stream that could send was
     /// forgotten. Takes time in proportion to the streams; meant for tests.
     ///
     /// # Errors
-    /// What does not add up, in words.
+    /// Returns the contradiction, in words.
     pub fn audit(&self) -> Result<(), String> {
         if self.lifetime.is_over() {
             return if self.streams.is_empty() {
@@ -39,7 +39,7 @@ impl Connection {
                     "stream {id} has no window, and nobody who opens it"
                 ));
             }
-            let wants = stream.send.buf.wants_turn() && !stream.held;
+            let wants = stream.send.buf.wants_turn() && !stream.awaiting_release;
             let could = wants && stream.send.window.available() > 0;
             if could && !stream.queued {
                 return Err(format!(
@@ -52,7 +52,7 @@ impl Connection {
                     "stream {id} is in the scheduler, but has nothing to send"
                 ));
             }
-            if stream.state.is_closed() && !stream.held {
+            if stream.state.is_closed() && !stream.awaiting_release {
                 return Err(format!("stream {id} is closed, but still has its slot"));
             }
         }

@@ -1,4 +1,4 @@
-//! DATA that comes in, and its credit (RFC 9113 §6.1 and §6.9).
+//! Incoming DATA and its credit (RFC 9113 §6.1 and §6.9).
 
 use std::time::{Duration, Instant};
 
@@ -15,15 +15,15 @@ use crate::stream::map::Lookup;
 use crate::stream::state::{Input, Sender};
 use crate::stream::{Grant, Phase, Stream};
 
-/// Bytes of a body that a client has to send before its window is made larger than the protocol's:
-/// a head alone lends nothing. They come with the head, in the first flight of TCP.
+/// The bytes of a body that a client has to send before its window is raised above the protocol's:
+/// a head alone gets no loan. They come with the head, in the first flight of TCP.
 const FIRST_GRANT_AFTER: i64 = 8 << 10;
 
 impl Connection {
     pub(super) fn on_data(&mut self, frame: Data) -> Outcome {
         let id = frame.stream_id;
-        // RFC 9113 §6.9: every DATA frame counts against the connection's window, that on a dead
-        // stream too.
+        // RFC 9113 §6.9: every DATA frame counts against the connection's window, even on a dead
+        // stream.
         if self.recv_window.receive(frame.flow_len).is_err() {
             return Err(Violation::DataOverWindow.into());
         }
@@ -63,14 +63,14 @@ impl Connection {
             recv.window.consume(flow_len);
             recv.discarded = recv.discarded.saturating_add(flow_len);
         } else {
-            // Padding is done with as soon as it is there.
+            // Padding is consumed as soon as it arrives.
             recv.window.consume(flow_len - payload.len() as u32);
         }
         if !end && !discard && self.streams.get(slot).recv.grant == Grant::Due {
             self.grant_first(slot);
         }
         if !end && !discard && flow_len as usize > payload.len() {
-            self.tell_stream_window(slot);
+            self.advertise_stream_window(slot);
         }
         self.recount(slot);
         if end {
@@ -86,8 +86,8 @@ impl Connection {
         }))
     }
 
-    /// Moves the stream's state and counts on by a DATA frame. Whether anybody waits for it: an
-    /// owner that was told of the stream's end does not.
+    /// Applies a DATA frame to the stream's state and counts. Returns whether to report it; an
+    /// owner that knows of the stream's end gets no more.
     fn admit_data(&mut self, slot: usize, frame: &Data) -> Result<bool, Fault> {
         let id = frame.stream_id;
         let len = frame.payload.len() as u32;
@@ -99,7 +99,7 @@ impl Connection {
         };
         let state = stream.state.on(Sender::Peer, input);
         let state = state.map_err(|bad| illegal(id, bad))?;
-        if stream.held {
+        if stream.awaiting_release {
             return Ok(false);
         }
         count_data(stream, len, frame.flow_len).map_err(|violation| Fault(id, violation))?;
@@ -115,13 +115,13 @@ impl Connection {
         Ok(true)
     }
 
-    /// A body is to come: sees to it that somebody looks whether it does.
+    /// Starts the timer that checks the bodies.
     pub(crate) fn watch_bodies(&mut self) {
         self.timers
             .set_if_unset(Timer::Body, self.now, self.config.timeouts.body);
     }
 
-    /// Gives up the streams whose body does not come, or drips, though there is window for it.
+    /// Gives up the streams whose body stopped or is too slow although the peer has window for it.
     pub(super) fn expire_bodies(&mut self) {
         let (limit, least) = (self.config.timeouts.body, self.config.min_body_rate);
         let (now, age) = (self.now, self.age());
@@ -131,10 +131,11 @@ impl Connection {
             if !stream.awaits_body() {
                 continue;
             }
-            // Without window the peer can't send. The connection's is never short.
-            let judged = match stream.recv.window.is_open() {
-                true => stream.recv.pace.judge(limit, least, age),
-                false => Ok(limit),
+            // Without window the peer can't send. The connection's window is never short.
+            let judged = if stream.recv.window.is_open() {
+                stream.recv.pace.judge(limit, least, age)
+            } else {
+                Ok(limit)
             };
             match judged {
                 Ok(after) => next = earlier(next, now + after),
@@ -149,14 +150,13 @@ impl Connection {
         }
     }
 
-    /// A body is not waited for any longer: a request that was not answered yet is answered with
-    /// 408.
+    /// Gives up a body. A request without a response is answered with 408.
     fn give_up_body(&mut self, slot: usize, violation: Violation) {
         let stream = self.streams.get(slot);
         let id = stream.id;
         if self.role == Role::Server && stream.send.phase == Phase::Head {
             // RFC 9110 §15.5.9: no complete request "within the time that it was prepared to wait".
-            // RFC 9113 §8.1: behind a complete response, RST_STREAM with NO_ERROR asks for no more
+            // RFC 9113 §8.1: after a complete response, RST_STREAM with NO_ERROR asks for no more
             // of the request.
             let head = self.config.own_head(408).field("content-length", "0");
             self.send_block(id, head.fields(), head.stamp(), true);
@@ -167,13 +167,13 @@ impl Connection {
         self.lose(slot, violation.code(), ResetCause::Violation(violation));
     }
 
-    /// Ends the streams whose request was answered, and whose rest has had its time.
+    /// Ends the streams whose request was answered and whose time for the rest is over.
     pub(super) fn expire_discards(&mut self) {
         let (limit, now, age) = (self.config.timeouts.discard, self.now, self.age());
         let mut over = Vec::new();
         let mut next = None;
         for (slot, stream) in self.streams.iter() {
-            if !stream.recv.discard || stream.held {
+            if !stream.recv.discard || stream.awaiting_release {
                 continue;
             }
             match limit.saturating_sub(stream.recv.pace.lasts(age)) {
@@ -192,20 +192,20 @@ impl Connection {
 
     // --- Credit ---
 
-    /// What SETTINGS of ours will add to every stream's window once they are acknowledged.
+    /// Returns what our unacknowledged SETTINGS will add to every stream's window.
     pub(super) fn window_shift(&self) -> i64 {
         i64::from(self.config.initial_window_size) - i64::from(self.settings.local_initial_window)
     }
 
-    /// What a stream adds to what the peer may make us hold.
+    /// Returns the stream's part of what the peer may make us hold.
     pub(super) fn share(&self, stream: &Stream) -> Share {
         stream
             .recv
             .share(stream.is_receiving(), self.window_shift())
     }
 
-    /// Brings what a stream adds to what the peer may make us hold into the connection's sums. To
-    /// be called whenever its window, its state or what its message still needs has changed.
+    /// Updates the stream's part in the connection's sums. Call it whenever the stream's window,
+    /// its state or the rest of its message has changed.
     pub(crate) fn recount(&mut self, slot: usize) {
         let shift = self.window_shift();
         let stream = self.streams.get_mut(slot);
@@ -215,7 +215,7 @@ impl Connection {
         self.memory.settle_bill(stream);
     }
 
-    /// The owner is done with so many bytes.
+    /// The owner has consumed `bytes`.
     pub(crate) fn consume(&mut self, slot: usize, bytes: usize) {
         let stream = self.streams.get_mut(slot);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -229,17 +229,17 @@ impl Connection {
             if stream.recv.tuning.consumed(bytes, size, rtt, now) {
                 self.grow_stream_window(slot, size.saturating_mul(2));
             }
-            self.tell_stream_window(slot);
+            self.advertise_stream_window(slot);
         }
         self.recount(slot);
     }
 
-    /// The head of a message is there, and its body is to come: its window is as large as can be
-    /// before anything is known of the path.
+    /// Opens the window for the body of a message whose head has arrived: as large as it can be
+    /// before the path is known.
     pub(super) fn open_body(&mut self, slot: usize) {
         self.streams.get_mut(slot).recv.pace = Pace::new(Age::new(self.born, self.now));
         let recv = &self.streams.get(slot).recv;
-        // A tunnel may be silent for long, so its window waits for a use.
+        // A tunnel may be silent for long, so its window grows only once it is used.
         let is_long = i64::from(recv.usable()) > recv.window.available() + self.window_shift();
         if !self.streams.get(slot).connect_request && is_long {
             match self.role {
@@ -247,11 +247,11 @@ impl Connection {
                 Role::Server => self.streams.get_mut(slot).recv.grant = Grant::Due,
             }
         }
-        self.tell_stream_window(slot);
+        self.advertise_stream_window(slot);
         self.recount(slot);
     }
 
-    /// The body really comes: its window is made larger, once.
+    /// Raises the window of a body that begins to arrive, once.
     fn grant_first(&mut self, slot: usize) {
         let least = i64::from(self.config.least_stream_window());
         let recv = &mut self.streams.get_mut(slot).recv;
@@ -261,7 +261,7 @@ impl Connection {
         }
     }
 
-    /// Makes a stream's window larger, if the limits allow; it is told at once.
+    /// Raises a stream's window if the limits allow it, and advertises it at once.
     fn grow_stream_window(&mut self, slot: usize, size: u32) {
         let shift = self.window_shift();
         let stream = self.streams.get_mut(slot);
@@ -280,48 +280,48 @@ impl Connection {
         let stream = self.streams.get_mut(slot);
         self.stats.windows_grown += 1;
         let usable = stream.recv.usable();
-        if let Some(increment) = stream.recv.window.tell(shift, usable) {
-            self.note_window_told(slot, increment);
+        if let Some(increment) = stream.recv.window.advertise(shift, usable) {
+            self.note_window_advertised(slot, increment);
         }
     }
 
-    /// Tells the peer what is due of a stream's window. `recount` is to follow, as for all changes
+    /// Advertises the credit that is due on a stream. `recount` must follow, as after all changes
     /// of a window.
-    fn tell_stream_window(&mut self, slot: usize) {
+    fn advertise_stream_window(&mut self, slot: usize) {
         let shift = self.window_shift();
         let least = self.config.least_stream_window();
         let stream = self.streams.get_mut(slot);
         let usable = stream.recv.usable();
-        let untold = stream.recv.window;
-        let Some(mut increment) = stream.recv.window.tell_if_due(shift, usable) else {
+        let unadvertised = stream.recv.window;
+        let Some(mut increment) = stream.recv.window.advertise_if_due(shift, usable) else {
             return;
         };
-        let is_long = stream.recv.tuning.told(self.rtt.get(), self.now);
-        let size = untold.size();
+        let is_long = stream.recv.tuning.advertised(self.rtt.get(), self.now);
+        let size = unadvertised.size();
         if size > least && (is_long || self.memory.is_tight()) {
-            stream.recv.window = untold;
+            stream.recv.window = unadvertised;
             stream.recv.window.set_size((size / 2).max(least));
             self.stats.windows_shrunk += 1;
-            match stream.recv.window.tell_if_due(shift, usable) {
+            match stream.recv.window.advertise_if_due(shift, usable) {
                 None => return,
                 Some(less) => increment = less,
             }
         }
-        self.note_window_told(slot, increment);
+        self.note_window_advertised(slot, increment);
     }
 
-    /// Sends WINDOW_UPDATE on a stream whose window has this increment already.
-    fn note_window_told(&mut self, slot: usize, increment: u32) {
+    /// Sends WINDOW_UPDATE on a stream whose window includes the increment already.
+    fn note_window_advertised(&mut self, slot: usize, increment: u32) {
         let stream = self.streams.get_mut(slot);
         if stream.recv.window.available() <= i64::from(increment) {
-            // It was shut: only now is it the peer's turn again.
+            // The window was closed: only now is it the peer's turn again.
             stream.recv.pace = Pace::new(Age::new(self.born, self.now));
         }
         let id = stream.id;
         self.send_window_update(id, increment);
     }
 
-    /// Our SETTINGS_INITIAL_WINDOW_SIZE binds the peer (RFC 9113 §6.9.2).
+    /// Applies our SETTINGS_INITIAL_WINDOW_SIZE, which now binds the peer (RFC 9113 §6.9.2).
     pub(super) fn apply_initial_window_size(&mut self) {
         let delta = self.window_shift();
         if delta == 0 {
@@ -334,7 +334,7 @@ impl Connection {
             stream.recv.window.shift(delta);
             let (discard, receiving) = (stream.recv.discard, stream.is_receiving());
             if receiving && !discard {
-                self.tell_stream_window(slot);
+                self.advertise_stream_window(slot);
             }
             self.recount(slot);
             if discard {
@@ -343,15 +343,15 @@ impl Connection {
         }
     }
 
-    /// Tells credit on the connection's window, once for all that a turn brought.
-    pub(super) fn tell_connection_window(&mut self) {
-        if let Some(increment) = self.recv_window.tell_if_due() {
+    /// Advertises credit on the connection's window, once for all events of a turn.
+    pub(super) fn advertise_connection_window(&mut self) {
+        if let Some(increment) = self.recv_window.advertise_if_due() {
             self.send_window_update(StreamId::CONNECTION, increment);
         }
     }
 }
 
-/// The earlier of two moments, the first of which need not be.
+/// Returns the earlier of two times, of which the first may be missing.
 pub(super) fn earlier(next: Option<Instant>, at: Instant) -> Option<Instant> {
     Some(next.map_or(at, |next| next.min(at)))
 }

@@ -1,4 +1,4 @@
-//! How a stream ends before its messages are whole, and how it leaves its slot.
+//! Streams that end before their messages are complete, and the release of slots.
 
 use bytes::Bytes;
 use tidegate_frame::{ErrorCode, StreamId};
@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::flow::Share;
 use crate::stream::state::{ClosedBy, Sender, State};
 
-/// What tells the owner that we reset a stream because of this.
+/// Returns the event for a stream that we reset because of a violation.
 pub(super) fn reset_event(id: StreamId, violation: Violation) -> Event {
     Event::Reset {
         id,
@@ -19,43 +19,43 @@ pub(super) fn reset_event(id: StreamId, violation: Violation) -> Event {
 }
 
 impl Connection {
-    /// Sends RST_STREAM on a stream that has no slot, and remembers it.
+    /// Sends RST_STREAM on a stream without a slot, and remembers it.
     pub(super) fn reset_without_slot(&mut self, id: StreamId, code: ErrorCode) {
         self.streams.note_reset(id, Sender::Us);
         self.send_rst_stream(id, code);
     }
 
-    /// Resets a stream that a time limit of ours ends; the owner is told by the next `receive`.
-    /// Nobody is charged for it: there are never more of these than streams for each such time, and
-    /// a download that was paused is no offence.
+    /// Resets a stream because of one of our time limits; the next `receive` reports it. The guard
+    /// doesn't charge the peer: there are never more of these than streams in each such time, and a
+    /// paused download is no offence.
     pub(super) fn lose_by_violation(&mut self, slot: usize, violation: Violation) {
         self.send_reset(slot, violation.code());
         self.lose(slot, violation.code(), ResetCause::Violation(violation));
     }
 
-    /// A stream is over; the owner is told by the next `receive`.
+    /// Ends a stream; the next `receive` reports it.
     pub(super) fn lose(&mut self, slot: usize, code: ErrorCode, cause: ResetCause) {
         let stream = self.streams.get_mut(slot);
         if !stream.state.is_closed() {
             stream.state = State::Closed(ClosedBy::Reset(Sender::Peer));
         }
         let id = stream.id;
-        self.untold.push_back((id, code, cause));
+        self.pending_resets.push_back((id, code, cause));
         if cause == ResetCause::Unprocessed {
-            // The peer may still reset it, and that is not to be told again.
+            // The peer may still reset it; that must not be reported again.
             self.streams.note_reset(id, Sender::Us);
         }
-        self.let_go(slot);
+        self.await_release(slot);
     }
 
-    /// A stream was reset: it sends and receives no more. It keeps its slot until its owner lets
-    /// go.
-    pub(super) fn let_go(&mut self, slot: usize) {
+    /// Stops sending and receiving on a stream that was reset. The stream keeps its slot until its
+    /// owner releases it.
+    pub(super) fn await_release(&mut self, slot: usize) {
         let stream = self.streams.get_mut(slot);
         if stream.owner_is_done() {
             return self.remove(slot);
         }
-        stream.held = true;
+        stream.awaiting_release = true;
         stream.send.buf.pending = Bytes::new();
         self.memory.sent(stream, usize::MAX);
         stream.send.buf.trailers = None;
@@ -65,15 +65,15 @@ impl Connection {
         self.recount(slot);
     }
 
-    /// Takes out a stream that is over in both directions.
+    /// Removes a stream that is over in both directions.
     pub(crate) fn remove_if_closed(&mut self, slot: usize) {
         let stream = self.streams.get(slot);
-        if stream.state.is_closed() && !stream.held {
+        if stream.state.is_closed() && !stream.awaiting_release {
             self.remove(slot);
         }
     }
 
-    /// Takes out a stream: its slot is free, and its credit goes back.
+    /// Removes a stream: its slot is free, and its credit is returned.
     pub(crate) fn remove(&mut self, slot: usize) {
         let stream = self.streams.remove(slot);
         if stream.queued {
@@ -83,7 +83,7 @@ impl Connection {
         self.memory.gone(&stream);
         self.recv_window
             .replace(stream.recv.share, Share::default());
-        if self.streams.is_empty() && self.lifetime.is_ending() && self.untold.is_empty() {
+        if self.streams.is_empty() && self.lifetime.is_ending() && self.pending_resets.is_empty() {
             self.close_if_drained();
         }
     }

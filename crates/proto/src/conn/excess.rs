@@ -1,19 +1,18 @@
-//! What follows when a budget of the guard is used up: a pause, the end, or for a client's
-//! connection a slow one.
+//! The consequences of a used-up budget of the guard: a pause, the end, or a drain for a client's
+//! connection.
 //!
-//! Frames that do no harm are taken all the same, and then no more input for a while: TCP holds the
-//! peer up, whatever else is on the connection goes on, and an honest peer that was only busy never
-//! learns of it.
+//! Harmless frames are accepted, but then no more input for a while. TCP slows the peer down, the
+//! rest of the connection goes on, and an honest peer that was only busy never notices.
 
 use crate::conn::{Connection, Role};
 use crate::error::Violation;
 use crate::guard::PAUSE;
 
 impl Connection {
-    /// A harmless frame was charged: if that was too much, the next one has to wait.
+    /// Handles the charge for a harmless frame: if it was too much, the next frame has to wait.
     ///
     /// # Errors
-    /// The violation, if pauses don't help and the connection must end.
+    /// Returns the violation if pauses don't help and the connection must end.
     pub(super) fn tolerate(&mut self, charged: Result<(), Violation>) -> Result<(), Violation> {
         match charged {
             Ok(()) => Ok(()),
@@ -29,59 +28,59 @@ impl Connection {
         self.give_up(violation)
     }
 
-    /// The peer made us reset a stream.
+    /// Charges the peer for a stream that it made us reset.
     ///
     /// # Errors
-    /// The violation, if it did so too often and the connection must end.
+    /// Returns the violation if that happened too often and the connection must end.
     pub(super) fn charge_own_reset(&mut self) -> Result<(), Violation> {
         let charged = self.guard.own_reset(self.now);
         charged.or_else(|violation| self.give_up(violation))
     }
 
-    /// The peer reset a stream that it opened, or opened one too many.
+    /// Charges the peer for resetting a stream that it opened, or for opening one too many.
     ///
     /// # Errors
-    /// As [`charge_own_reset`](Self::charge_own_reset).
+    /// As for [`charge_own_reset`](Self::charge_own_reset).
     pub(super) fn charge_peer_reset(&mut self) -> Result<(), Violation> {
         let charged = self.guard.peer_reset(self.now);
         charged.or_else(|violation| self.give_up(violation))
     }
 
-    /// The client cancelled a push.
+    /// Charges the client for cancelling a push.
     ///
     /// # Errors
-    /// As [`charge_own_reset`](Self::charge_own_reset).
+    /// As for [`charge_own_reset`](Self::charge_own_reset).
     pub(super) fn charge_push_cancelled(&mut self) -> Result<(), Violation> {
         let charged = self.guard.push_cancelled(self.stats.pushes_out, self.now);
         charged.or_else(|violation| self.give_up(violation))
     }
 
-    /// A frame came to nothing, since its stream is over.
+    /// Charges the peer for a frame without effect, because its stream is over.
     ///
     /// # Errors
-    /// As [`tolerate`](Self::tolerate).
+    /// As for [`tolerate`](Self::tolerate).
     pub(super) fn charge_closed_stream(&mut self) -> Result<(), Violation> {
         let charged = self.guard.closed_stream(self.streams_opened(), self.now);
         self.tolerate(charged)
     }
 
-    /// A priority signal, which `streams_opened` may justify.
+    /// Charges the client for a priority signal, which `streams_opened` may justify.
     ///
     /// # Errors
-    /// As [`tolerate`](Self::tolerate).
+    /// As for [`tolerate`](Self::tolerate).
     pub(super) fn charge_priority(&mut self, streams_opened: u64) -> Result<(), Violation> {
         let charged = self.guard.priority(streams_opened, self.now);
         self.tolerate(charged)
     }
 
-    /// Streams that either end has opened so far: what justifies frames about them.
+    /// Returns how many streams both ends have opened: they justify frames about them.
     pub(super) fn streams_opened(&self) -> u64 {
         self.stats.requests + self.stats.pushes_out
     }
 
-    /// A budget is used up for good. A server cuts the client off. A client's connection carries
-    /// requests of many, so that it takes no more of them, and those that are open may finish while
-    /// the server is held up.
+    /// Acts on a budget that is used up for good. A server closes the connection. A client's
+    /// connection carries requests of many users: it takes no new ones, and those that are open may
+    /// finish at a slower pace.
     #[cold]
     fn give_up(&mut self, violation: Violation) -> Result<(), Violation> {
         if self.role == Role::Server {
@@ -92,8 +91,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes no input for a while. What the peer has sent meanwhile is no less in time. Whether it
-    /// may have one more pause.
+    /// Takes no input for a while. Bytes that the peer sends meanwhile don't count as late. Returns
+    /// whether there are pauses left.
     fn pause(&mut self) -> bool {
         self.timers.postpone(PAUSE);
         self.guard.pause(self.now)

@@ -1,5 +1,5 @@
 //! Field blocks: HEADERS or PUSH_PROMISE with their CONTINUATION frames on one side, lists of
-//! fields on the other. The only file that touches HPACK.
+//! fields on the other. The only file that uses HPACK.
 
 use tidegate_frame::{StreamDependency, StreamId};
 use tidegate_hpack::{Decoded, Decoder, Encoder, Fields, Limits};
@@ -9,7 +9,7 @@ use crate::error::Violation;
 use crate::message::Stamp;
 use crate::stats::Stats;
 
-/// What a field block belongs to.
+/// The frame that begins a field block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Opening {
     /// A HEADERS frame.
@@ -21,17 +21,17 @@ pub(crate) enum Opening {
     PushPromise { promised: StreamId },
 }
 
-/// A block whose END_HEADERS is still to come.
+/// A field block whose END_HEADERS is still to come.
 #[derive(Debug)]
 pub(crate) struct Partial {
     pub(crate) id: StreamId,
     pub(crate) opening: Opening,
     pub(crate) block: Vec<u8>,
-    /// CONTINUATION frames so far.
+    /// The number of CONTINUATION frames so far.
     pub(crate) continuations: u32,
 }
 
-/// Both directions' compression, and the block that is being received.
+/// The compression of both directions, and the block that is being received.
 pub(crate) struct FieldBlocks {
     decoder: Decoder,
     encoder: Encoder,
@@ -39,14 +39,14 @@ pub(crate) struct FieldBlocks {
     pub(crate) partial: Option<Partial>,
     /// The block that was encoded last.
     scratch: Vec<u8>,
-    /// The list whose block that is, if its block would be the same again.
+    /// The stamp of that block's list, if the list would make the same block again.
     repeats: Option<Stamp>,
 }
 
 impl FieldBlocks {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            // The protocol's 4,096 hold until our SETTINGS are acknowledged.
+            // The protocol's 4,096 apply until our SETTINGS are acknowledged.
             decoder: Decoder::new(4096),
             encoder: Encoder::new(config.encoder_table_size as usize),
             limits: Limits {
@@ -60,18 +60,18 @@ impl FieldBlocks {
         }
     }
 
-    /// Our SETTINGS_HEADER_TABLE_SIZE binds the peer from now on.
+    /// Applies our SETTINGS_HEADER_TABLE_SIZE, which now binds the peer.
     pub(crate) fn set_decoder_table_size(&mut self, bytes: u32) {
         self.decoder.set_max_table_size(bytes as usize);
     }
 
-    /// The peer's SETTINGS_HEADER_TABLE_SIZE binds us from now on.
+    /// Applies the peer's SETTINGS_HEADER_TABLE_SIZE, which now binds us.
     pub(crate) fn set_encoder_table_size(&mut self, bytes: u32) {
         self.encoder.set_max_table_size(bytes as usize);
         self.repeats = None;
     }
 
-    /// Decodes a whole block.
+    /// Decodes a complete block.
     pub(crate) fn decode(
         &mut self,
         block: &[u8],
@@ -87,7 +87,7 @@ impl FieldBlocks {
         Ok((fields, decoded))
     }
 
-    /// Encodes a list of fields, with its stamp if it has one; the block is valid until the next
+    /// Encodes a list of fields, with its stamp if it has one. The block is valid until the next
     /// call.
     pub(crate) fn encode(
         &mut self,
@@ -106,7 +106,7 @@ impl FieldBlocks {
         &self.scratch
     }
 
-    /// Gives back memory that an idle connection has no use for.
+    /// Frees memory that an idle connection doesn't need.
     pub(crate) fn release_memory(&mut self) {
         self.scratch = Vec::new();
         self.repeats = None;
@@ -122,9 +122,9 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        /// Sends the shared head of this number.
+        /// Send the shared head of this number.
         Shared(usize),
-        /// Sends a head of its own, whose field enters the table.
+        /// Send another head, whose field enters the table.
         Other(u8),
         /// The peer allows a table of this many bytes.
         TableSize(u32),
@@ -181,7 +181,7 @@ mod tests {
             let block = blocks.encode(shared.fields(), shared.stamp(), &mut stats);
             lens.push(block.len());
         }
-        // Not before all its fields are found in the tables.
+        // Only when all its fields are in the tables.
         assert_eq!(lens.last(), Some(&2), "{lens:?}");
         assert!(lens.len() > 1);
         assert_eq!(blocks.repeats, shared.stamp());

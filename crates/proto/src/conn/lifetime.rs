@@ -1,4 +1,4 @@
-//! How a connection ends: Alive → Draining → Closing → Closed (RFC 9113 §5.4.1 and §6.8).
+//! The end of a connection: Alive → Draining → Closing → Closed (RFC 9113 §5.4.1 and §6.8).
 
 use bytes::Bytes;
 use tidegate_frame::{ErrorCode, GoAway, Ping, StreamId};
@@ -11,16 +11,16 @@ use crate::event::Event;
 use crate::stream::Stream;
 use crate::stream::state::Sender;
 
-/// Where a connection is in its life.
+/// The phase of a connection's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Nothing ends.
+    /// The connection is open.
     Alive,
     /// A graceful end has begun.
     Draining,
-    /// It is over: GOAWAY, if any, waits to be transmitted.
+    /// The connection is over; GOAWAY, if any, waits for `transmit`.
     Closing,
-    /// Nothing more comes out.
+    /// The connection is over and has no more output.
     Closed,
 }
 
@@ -28,19 +28,19 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Lifetime {
     pub(crate) phase: Phase,
-    /// What our newest GOAWAY names: streams of the peer above it are ignored.
+    /// The last stream in our newest GOAWAY: the peer's streams above it are ignored.
     pub(crate) last_accepted: StreamId,
-    /// The second GOAWAY of a graceful end is out.
+    /// Whether the second GOAWAY of a graceful end is out.
     second_sent: bool,
-    /// What the peer's newest GOAWAY names.
+    /// The last stream in the peer's newest GOAWAY.
     pub(crate) peer_last: Option<StreamId>,
-    /// The error of the peer's GOAWAY.
+    /// The error in the peer's GOAWAY.
     peer_error: Option<(ErrorCode, Bytes)>,
-    /// Why it is over, until it is told.
+    /// Why the connection closed, until that is reported.
     reason: Option<CloseReason>,
 }
 
-/// How long the second GOAWAY waits for the answer to our PING; a peer may well not answer.
+/// How long the second GOAWAY waits for the answer to our PING, which a peer may never send.
 const SECOND_GOAWAY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Lifetime {
@@ -60,12 +60,12 @@ impl Lifetime {
         matches!(self.phase, Phase::Closing | Phase::Closed)
     }
 
-    /// Whether either end has announced the end.
+    /// Whether either end has begun to end the connection.
     pub(crate) fn is_ending(&self) -> bool {
         self.phase != Phase::Alive || self.peer_last.is_some()
     }
 
-    /// The event that tells the end, once.
+    /// Returns the event that reports the end, once.
     pub(crate) fn take_reason(&mut self) -> Option<Event> {
         self.reason.take().map(Event::Closed)
     }
@@ -73,8 +73,8 @@ impl Lifetime {
 
 impl Connection {
     /// Begins a graceful end: GOAWAY(2^31-1), after a round trip GOAWAY(last), then the open
-    /// streams finish (RFC 9113 §6.8). Streams that are still open when
-    /// [`Timeouts::shutdown`](crate::Timeouts::shutdown) is over are cut off.
+    /// streams finish (RFC 9113 §6.8). Streams that are still open after
+    /// [`Timeouts::shutdown`](crate::Timeouts::shutdown) are cut off.
     pub fn shut_down(&mut self, now: std::time::Instant) {
         self.now = now;
         if self.lifetime.phase != Phase::Alive {
@@ -84,7 +84,7 @@ impl Connection {
         self.timers
             .set(Timer::Shutdown, now, self.config.timeouts.shutdown);
         if self.role == Role::Client {
-            // What a server could still open are pushes, and the client can refuse those.
+            // A server could only open pushes, and the client can refuse those.
             self.send_second_goaway();
         } else {
             self.send_goaway(StreamId::MAX, ErrorCode::NO_ERROR, "");
@@ -101,12 +101,13 @@ impl Connection {
         }
     }
 
-    /// Ends at once with GOAWAY.
+    /// Closes the connection at once with GOAWAY.
     pub fn abort(&mut self, code: ErrorCode) {
         self.close(CloseReason::Aborted(code), Some(code));
     }
 
-    /// The second GOAWAY of a graceful end: names the last stream that will be processed.
+    /// Sends the second GOAWAY of a graceful end, which names the last stream that will be
+    /// processed.
     pub(crate) fn send_second_goaway(&mut self) {
         if self.lifetime.phase != Phase::Draining || self.lifetime.second_sent {
             return;
@@ -118,8 +119,7 @@ impl Connection {
         self.close_if_drained();
     }
 
-    /// Client: opens no more streams because of what the server did, and lets those that are open
-    /// finish.
+    /// Client: opens no more streams because of a violation by the server; open streams finish.
     pub(super) fn drain(&mut self, violation: Violation) {
         if self.lifetime.phase != Phase::Alive {
             return;
@@ -134,7 +134,7 @@ impl Connection {
         self.close_if_drained();
     }
 
-    /// `debug_data` is for the operator of the other end (RFC 9113 §6.8).
+    /// Sends GOAWAY. `debug_data` is for the operator of the other end (RFC 9113 §6.8).
     fn send_goaway(&mut self, last_stream_id: StreamId, code: ErrorCode, debug_data: &'static str) {
         self.send(|out| {
             GoAway {
@@ -146,13 +146,13 @@ impl Connection {
         });
     }
 
-    /// Ends the connection if nothing is left of a graceful end.
+    /// Closes the connection if a graceful end is complete.
     pub(crate) fn close_if_drained(&mut self) {
         if !self.streams.is_empty() || self.lifetime.is_over() {
             return;
         }
-        // Either end's last word on what it takes is enough: a peer that has said GOAWAY opens
-        // nothing more.
+        // The last GOAWAY of either end is enough: a peer that has sent GOAWAY opens no more
+        // streams.
         if self.lifetime.second_sent || self.lifetime.peer_last.is_some() {
             // RFC 9113 §6.8: "Endpoints SHOULD always send a GOAWAY frame before closing a
             // connection".
@@ -165,7 +165,7 @@ impl Connection {
         }
     }
 
-    /// The connection is over: sends GOAWAY with this code, if any, and forgets the streams.
+    /// Closes the connection: sends GOAWAY with this code, if any, and drops the streams.
     pub(crate) fn close(&mut self, reason: CloseReason, goaway: Option<ErrorCode>) {
         if self.lifetime.is_over() {
             return;
@@ -185,21 +185,24 @@ impl Connection {
         self.memory.close();
         self.sched = Default::default();
         self.blocks.partial = None;
-        self.untold.clear();
+        self.pending_resets.clear();
         self.timers.clear_all();
         self.guard.end_pause();
     }
 
-    /// The peer broke a rule in a way that the connection can't survive.
+    /// Closes the connection because of a violation that it can't survive.
     pub(crate) fn close_by_violation(&mut self, violation: Violation) {
         self.close(CloseReason::Violation(violation), Some(violation.code()));
     }
 
-    /// The transport will bring nothing more. Call `receive` once more for what follows from it.
+    /// The transport will bring nothing more. Call `receive` once more for the events that follow.
     pub fn receive_eof(&mut self, now: std::time::Instant) {
         self.now = now;
         // Streams that were reset wait only for their owner.
-        let under_way = self.streams.iter().any(|(_, stream)| !stream.held);
+        let under_way = self
+            .streams
+            .iter()
+            .any(|(_, stream)| !stream.awaiting_release);
         let reason = match self.lifetime.peer_error.take() {
             Some((code, debug_data)) => CloseReason::PeerError { code, debug_data },
             None if !under_way && self.blocks.partial.is_none() => CloseReason::Eof,
@@ -208,7 +211,7 @@ impl Connection {
         self.close(reason, None);
     }
 
-    /// The peer's GOAWAY (RFC 9113 §6.8).
+    /// Handles the peer's GOAWAY (RFC 9113 §6.8).
     pub(crate) fn receive_goaway(&mut self, frame: GoAway) -> Result<Option<Event>, Violation> {
         let GoAway {
             last_stream_id: last,
@@ -222,7 +225,7 @@ impl Connection {
         if before.is_some_and(|before| last > before) {
             return Err(Violation::GoAwayLastStreamIncreased);
         }
-        // A frame that says nothing new costs the same however many streams there are.
+        // A frame without news costs the same however many streams there are.
         if before == Some(last) && code == ErrorCode::NO_ERROR {
             return Ok(None);
         }
@@ -233,7 +236,7 @@ impl Connection {
         if before != Some(last) {
             self.lose_unprocessed(last);
         }
-        if self.untold.is_empty() {
+        if self.pending_resets.is_empty() {
             self.close_if_drained();
         }
         Ok(Some(Event::GoingAway {
@@ -243,11 +246,12 @@ impl Connection {
         }))
     }
 
-    /// Streams of ours above `last` were not processed; "requests … can be retried" (RFC 9113
-    /// §6.8).
+    /// Ends our streams above `last`, which were not processed; "requests … can be retried" (RFC
+    /// 9113 §6.8).
     fn lose_unprocessed(&mut self, last: StreamId) {
-        let is_lost =
-            |stream: &Stream| stream.opened_by == Sender::Us && stream.id > last && !stream.held;
+        let is_lost = |stream: &Stream| {
+            stream.opened_by == Sender::Us && stream.id > last && !stream.awaiting_release
+        };
         let streams = self.streams.iter();
         let lost: Vec<usize> = streams
             .filter(|(_, stream)| is_lost(stream))

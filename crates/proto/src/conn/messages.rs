@@ -1,4 +1,4 @@
-//! Field lists that came in: requests, responses and trailers (RFC 9113 §8.1).
+//! Incoming field lists: requests, responses and trailers (RFC 9113 §8.1).
 
 use tidegate_frame::{Data, ErrorCode, StreamDependency, StreamId};
 use tidegate_hpack::{Decoded, ListLimit};
@@ -17,8 +17,8 @@ use crate::stream::state::{ClosedBy, Input, Sender, State};
 use crate::stream::{Phase, Stream};
 
 impl Connection {
-    /// A whole field block. Whatever becomes of the stream, it is decoded first: both ends' tables
-    /// must stay in step (RFC 9113 §4.3).
+    /// Handles a complete field block. It is decoded first, whatever happens to the stream: both
+    /// ends' tables must stay in step (RFC 9113 §4.3).
     pub(super) fn on_block(&mut self, id: StreamId, opening: Opening, block: &[u8]) -> Outcome {
         let (fields, decoded) = self.blocks.decode(block, &mut self.stats)?;
         self.guard.header_list(decoded.list_size, decoded.fields)?;
@@ -57,7 +57,7 @@ impl Connection {
             .state
             .on(Sender::Peer, input)
             .map_err(|bad| illegal(id, bad))?;
-        if stream.held {
+        if stream.awaiting_release {
             self.charge_closed_stream()?;
             return Ok(None);
         }
@@ -99,7 +99,7 @@ impl Connection {
         }
     }
 
-    /// HEADERS on an idle stream: a request.
+    /// Handles HEADERS on an idle stream: a request.
     fn on_request(
         &mut self,
         id: StreamId,
@@ -116,12 +116,12 @@ impl Connection {
         if !id.is_client_initiated() {
             return Err(Violation::StreamIdOfWrongParity.into());
         }
-        // RFC 9113 §6.8: frames on streams above the one that GOAWAY named are ignored.
+        // RFC 9113 §6.8: frames on streams above the one in our GOAWAY are ignored.
         if id > self.lifetime.last_accepted {
             return Ok(None);
         }
         self.streams.note_used(id);
-        // Whatever becomes of the request, its stream is idle no longer.
+        // Whatever happens to the request, its stream is no longer idle.
         let early_priority = self.signals.early.take(id);
         self.guard.stream_opened();
         self.stats.requests += 1;
@@ -159,7 +159,7 @@ impl Connection {
         if end && stream.recv.content_left.is_some_and(|left| left > 0) {
             return self.answer_400(id, end, Violation::ContentLengthMismatch, head.fields());
         }
-        // RFC 9218 §7: a PRIORITY_UPDATE frame is the newer word, even if it came first.
+        // RFC 9218 §7: a PRIORITY_UPDATE frame overrides the field, even if it came first.
         if let Some(priority) = early_priority {
             stream.priority = priority;
             stream.prioritized = true;
@@ -179,9 +179,9 @@ impl Connection {
         Ok(Some(Event::Request { id, head, end }))
     }
 
-    /// One stream more than the peer may have.
+    /// Refuses a stream beyond the peer's limit.
     pub(super) fn refuse(&mut self, id: StreamId) -> Outcome {
-        // Streams that were sent before our first limit was known are no abuse, but not for free
+        // Streams that were sent before our first limit was known are no abuse, but not free
         // either.
         if !self.settings.streams.excuse() {
             self.charge_peer_reset()?;
@@ -191,9 +191,9 @@ impl Connection {
         Ok(Some(reset_event(id, violation)))
     }
 
-    /// There is no memory for a request or a promise. RFC 9113 §8.7: "The REFUSED_STREAM error code
-    /// can be included in a RST_STREAM frame to indicate that the stream is being closed prior to
-    /// any processing having occurred."
+    /// Refuses a request or a promise for lack of memory. RFC 9113 §8.7: "The REFUSED_STREAM error
+    /// code can be included in a RST_STREAM frame to indicate that the stream is being closed prior
+    /// to any processing having occurred."
     pub(super) fn refuse_for_memory(&mut self, id: StreamId) -> Event {
         self.stats.refused_for_memory += 1;
         let code = ErrorCode::REFUSED_STREAM;
@@ -205,7 +205,7 @@ impl Connection {
         }
     }
 
-    /// There is no memory for a request's trailers, of which its owner has the head already.
+    /// Resets a stream for lack of memory for its trailers; its owner has the head already.
     fn lose_for_memory(&mut self, slot: usize) {
         self.stats.refused_for_memory += 1;
         let code = ErrorCode::ENHANCE_YOUR_CALM;
@@ -226,9 +226,9 @@ impl Connection {
         Ok(Some(reset_event(id, violation)))
     }
 
-    /// RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to
-    /// closing or resetting the stream." So whoever sent the request learns what is wrong with it,
-    /// and clients don't take the reset for a reason to try again.
+    /// Answers a malformed request. RFC 9113 §8.1.1: "For malformed requests, a server MAY send an
+    /// HTTP response prior to closing or resetting the stream." So the sender of the request learns
+    /// what is wrong with it, and clients don't retry because of a reset.
     #[cold]
     fn answer_400(
         &mut self,
@@ -240,9 +240,9 @@ impl Connection {
         self.charge_own_reset()?;
         let window = self.settings.peer.initial_window_size as usize;
         let is_head = fields.get_known(KnownName::METHOD) == Some(b"HEAD");
-        // A stream that both ends have ended can't be reset (RFC 9113 §5.1), so the reset is the
-        // end of such a response. A client that goes on sending is asked to stop, as after any
-        // early response (§8.1).
+        // A stream that both ends have ended can't be reset (RFC 9113 §5.1), so the response then
+        // ends without a reset. A client that keeps sending is asked to stop, as after any early
+        // response (§8.1).
         self.send_400(id, violation, is_head, window, !end);
         let code = if end {
             violation.code()
@@ -257,9 +257,9 @@ impl Connection {
         }))
     }
 
-    /// The response to a malformed request, with a sentence as its content if `window`, the
-    /// stream's in bytes, has room for it. `ends`: it ends the stream on our side; else a reset is
-    /// to follow.
+    /// Sends the response to a malformed request. Its content is a sentence, if `window`, the
+    /// stream's in bytes, has room for it. `ends` says whether it ends our side; else a reset must
+    /// follow.
     #[cold]
     pub(super) fn send_400(
         &mut self,
@@ -326,7 +326,7 @@ impl Connection {
         Ok(Some(Event::Response { id, head, end }))
     }
 
-    /// The peer's message on this stream is whole.
+    /// Handles the end of the peer's message on this stream.
     pub(super) fn end_of_message(&mut self, slot: usize) -> Result<(), Fault> {
         let stream = self.streams.get_mut(slot);
         stream.recv.phase = Phase::Done;
@@ -336,17 +336,17 @@ impl Connection {
         Ok(())
     }
 
-    /// A frame on a stream that is not in its slot any more, or never was.
+    /// Handles a frame on a stream that has no slot, or never had one.
     pub(super) fn on_frame_of_gone(&mut self, id: StreamId, lookup: Lookup) -> Outcome {
         match lookup {
             Lookup::Skipped => Err(Violation::StreamIdNotIncreasing.into()),
-            // RFC 9113 §5.1: frames that were under way when we sent RST_STREAM are ignored.
+            // RFC 9113 §5.1: frames that were in flight when we sent RST_STREAM are ignored.
             Lookup::Closed(ClosedBy::Reset(Sender::Us)) => {
                 self.charge_closed_stream()?;
                 Ok(None)
             }
-            // RFC 9113 §5.1: who has reset a stream sends nothing more on it, and "MAY" be told so
-            // by a connection error.
+            // RFC 9113 §5.1: an end that has reset a stream sends nothing more on it. The other end
+            // "MAY" treat more as a connection error.
             Lookup::Closed(ClosedBy::Reset(Sender::Peer)) => {
                 Err(Violation::FrameOnResetStream.into())
             }
@@ -370,7 +370,7 @@ impl Connection {
     }
 }
 
-/// The violation of a list that went over this limit.
+/// Returns the violation of a list that exceeded this limit.
 pub(super) fn over(limit: ListLimit) -> Violation {
     match limit {
         ListLimit::Size => Violation::HeaderListTooLarge,

@@ -1,5 +1,5 @@
-//! One connection: a list of sub-states and the public methods. What happens on a frame is in
-//! `recv`, what goes out in `send`; each concern has a file of its own.
+//! A connection: its sub-states and its public methods. `recv` handles incoming frames, `send`
+//! produces the output; each concern has a file of its own.
 
 mod audit;
 mod data;
@@ -48,17 +48,17 @@ use settings::SettingsState;
 use stall::Blocked;
 use timer::{Timer, Timers};
 
-/// Which end of the connection this is.
+/// The role of an end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Opens requests.
+    /// The end that opens requests.
     Client,
-    /// Answers them, and may push.
+    /// The end that answers them, and may push.
     Server,
 }
 
 impl Role {
-    /// The other end's role.
+    /// Returns the other end's role.
     pub(crate) const fn other(self) -> Self {
         match self {
             Self::Client => Self::Server,
@@ -67,41 +67,41 @@ impl Role {
     }
 }
 
-/// What [`Connection::transmit`] came to.
+/// The result of [`Connection::transmit`].
 #[derive(Debug)]
 #[must_use]
 pub enum Flow {
-    /// Everything that can go out now is in the outbox.
+    /// All output that can go out now is in the outbox.
     Drained,
-    /// The outbox has no room for what comes next: write out what it has, then call again.
+    /// The outbox has no room for the next output: write out what it has, then call again.
     Full,
-    /// The owner is needed, in most cases as [`Event::Writable`]: handle the event, then call
-    /// `transmit` again.
+    /// The owner must handle an event, in most cases [`Event::Writable`]. Then call `transmit`
+    /// again.
     Event(Event),
     /// The last bytes of this connection are in the outbox: write it out, then close the transport.
     Closed,
 }
 
-/// One HTTP/2 connection, either role. Owns no socket, clock or thread.
+/// One HTTP/2 connection, in either role. Owns no socket, clock or thread.
 ///
-/// Methods come in four kinds: *inputs* that tell the engine what happened, *commands* that tell it
-/// what to do, *outputs* that must be drained after every input or command, and *getters*.
+/// Its methods come in four kinds: *inputs* that report to the engine, *commands* that control it,
+/// *outputs* that must be drained after every input or command, and *getters*.
 pub struct Connection {
     pub(crate) role: Role,
     pub(crate) config: Arc<Config>,
-    /// The time of the last input or output, or what was told: commands take no time argument.
+    /// The time of the last input, output or [`Connection::tell_time`]: commands take no time.
     pub(crate) now: Instant,
-    /// When it began.
+    /// The time at which the connection began.
     born: Instant,
     reader: Reader,
-    /// Bytes of the client's preface that are still to come.
+    /// The number of bytes of the client's preface that are still to come.
     preface_left: usize,
     pub(crate) blocks: FieldBlocks,
     pub(crate) settings: SettingsState,
     pub(crate) lifetime: Lifetime,
     pings: Pings,
     probe: Probe,
-    /// The request that came by HTTP/1.1, until it is told.
+    /// The request that came by HTTP/1.1, until it is reported.
     upgrade_request: Option<Box<RequestHead>>,
     pub(crate) streams: StreamMap,
     pub(crate) recv_window: ConnectionWindow,
@@ -112,31 +112,30 @@ pub struct Connection {
     signals: Signals,
     guard: Guard,
     pub(crate) timers: Timers,
-    /// Frames other than DATA that wait for `transmit`, in the order in which the peer must see
-    /// them.
+    /// Frames other than DATA that wait for `transmit`, in the order in which they must be sent.
     control: Vec<u8>,
-    /// Resets that came of something else than a frame on the stream, still to be told.
-    untold: VecDeque<(StreamId, ErrorCode, ResetCause)>,
-    /// DATA frames sent, which justify WINDOW_UPDATE and PING frames of the peer.
+    /// Resets that weren't caused by a frame on the stream and are still to be reported.
+    pending_resets: VecDeque<(StreamId, ErrorCode, ResetCause)>,
+    /// The number of DATA frames sent, which justify WINDOW_UPDATE and PING frames of the peer.
     data_frames_sent: u64,
-    /// DATA frames with bytes that came in, which justify empty ones.
+    /// The number of non-empty DATA frames received, which justify empty ones.
     data_frames_received: u64,
-    /// Memory was given back, and nothing has come in since.
+    /// Whether memory was freed and nothing has come in since.
     rested: bool,
-    /// The peer's connection window holds data up.
+    /// The state of a connection window of the peer that holds up data.
     blocked: Option<Blocked>,
     pub(crate) stats: Stats,
 }
 
-/// Inputs. They do not fail: a fatal error becomes state, goes out as GOAWAY and comes back as
+/// Inputs. They never fail: a fatal error becomes state, goes out as GOAWAY and is reported as
 /// [`Event::Closed`].
 impl Connection {
-    /// The server's end of a new connection.
+    /// Makes the server's end of a new connection.
     pub fn server(config: Arc<Config>, now: Instant) -> Self {
         Self::new(Role::Server, config, now)
     }
 
-    /// The client's end of a new connection.
+    /// Makes the client's end of a new connection.
     pub fn client(config: Arc<Config>, now: Instant) -> Self {
         Self::new(Role::Client, config, now)
     }
@@ -170,7 +169,7 @@ impl Connection {
             guard: Guard::new(config.clone(), now),
             timers: Timers::default(),
             control: Vec::new(),
-            untold: VecDeque::new(),
+            pending_resets: VecDeque::new(),
             data_frames_sent: 0,
             data_frames_received: 0,
             rested: false,
@@ -182,14 +181,14 @@ impl Connection {
         conn
     }
 
-    /// The transport's estimate of the round-trip time, such as TCP_INFO's. Without one, receive
-    /// windows stay small. [`Connection::wants_rtt`] says when one is of use.
+    /// Sets the transport's estimate of the round-trip time, such as TCP_INFO's. Without one,
+    /// receive windows stay small. [`Connection::wants_rtt`] says when one is useful.
     pub fn observe_rtt(&mut self, rtt: Duration) {
         self.rtt.observe(rtt, self.now);
     }
 
-    /// Tells the time to the commands that follow, which take none: their time limits begin then.
-    /// Without it they begin at the last input or output, which may be long ago.
+    /// Sets the time for the commands that follow: their time limits begin at `now`. Without this
+    /// call they begin at the last input or output, which may be long ago.
     pub fn tell_time(&mut self, now: Instant) {
         self.now = now;
     }
@@ -206,7 +205,7 @@ impl Connection {
 
 /// Commands.
 impl Connection {
-    /// A handle to a stream that is not over, or that was reset and not yet released.
+    /// Returns a handle to a stream that is open, or that was reset and isn't released yet.
     pub fn stream(&mut self, id: StreamId) -> Option<StreamMut<'_>> {
         self.streams.find(id)?;
         Some(StreamMut::new(self, id))
@@ -215,25 +214,24 @@ impl Connection {
 
 /// Outputs. Drain them after every input or command.
 impl Connection {
-    /// When [`Connection::handle_timeout`] wants to be called, if ever.
+    /// Returns when to call [`Connection::handle_timeout`], if ever.
     pub fn next_timeout(&self) -> Option<Instant> {
         let deadlines = [self.timers.next(), self.guard.paused_until()];
         deadlines.into_iter().flatten().min()
     }
 
-    /// Whether `receive` would take input now. While this is false, don't read the transport: too
-    /// much waits to be written, or the peer has used up a budget of
-    /// [`AbuseLimits`](crate::AbuseLimits) and has to pause, until
-    /// [`next_timeout`](Self::next_timeout).
+    /// Whether `receive` would take input now. While this is false, don't read the transport.
+    /// Either too many bytes wait to be written, or the peer has used up a budget of
+    /// [`AbuseLimits`](crate::AbuseLimits) and pauses until [`next_timeout`](Self::next_timeout).
     pub fn can_receive(&self) -> bool {
         self.has_room_for_answers() && self.has_memory()
     }
 
-    /// Whether `receive` would take what was read already.
+    /// Whether `receive` would take bytes that were read already.
     fn has_room_for_answers(&self) -> bool {
-        // RFC 9113 §5.2.2: "Failure to read promptly could lead to a deadlock". If both ends waited
-        // for the other to read before they read themselves, neither would: so a client, whose
-        // requests nobody has made it send, always reads.
+        // RFC 9113 §5.2.2: "Failure to read promptly could lead to a deadlock". If each end waited
+        // for the other to read first, neither would. So a client always reads: its peer can't make
+        // it send requests.
         let has_room =
             self.role == Role::Client || self.control.len() < self.config.outbound_high_water;
         has_room && self.guard.paused_until().is_none() && !self.lifetime.is_over()
@@ -242,40 +240,41 @@ impl Connection {
 
 /// Getters.
 impl Connection {
-    /// Which end this is.
+    /// Returns the connection's role.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// The connection's counters.
+    /// Returns the connection's counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// Whether a body is coming in whose window would follow a fresh round-trip time: after 16 KiB
-    /// of it, and once per round trip or 10 ms at most. Ask after each round of `receive`, then
-    /// look the time up and call [`Connection::observe_rtt`].
+    /// Whether a fresh round-trip time would help an incoming body: after 16 KiB of it, and once
+    /// per round trip or 10 ms at most. Call this after each round of `receive`, then look up the
+    /// time and call [`Connection::observe_rtt`].
     pub fn wants_rtt(&self) -> bool {
         self.rtt.is_wanted(self.now)
     }
 
-    /// Bytes of heads, small bodies and control frames that wait for [`Connection::transmit`].
+    /// Returns the bytes of heads, small bodies and control frames that wait for
+    /// [`Connection::transmit`].
     pub fn unsent(&self) -> usize {
         self.control.len()
     }
 
-    /// What the peer may send now, and what of it was not consumed.
+    /// Returns what the peer may send now, and the bytes not consumed.
     pub fn receive_credit(&self) -> ReceiveCredit {
         self.recv_window.credit()
     }
 
-    /// Bytes of bodies that the peer's window of the connection has room for, whatever those of
-    /// streams have: all streams share it.
+    /// Returns the bytes of bodies that the peer's connection window has room for. All streams
+    /// share it, whatever their own windows.
     pub fn send_credit(&self) -> usize {
         self.send_window.available()
     }
 
-    /// What the peer announced.
+    /// Returns the settings that the peer announced.
     pub fn peer_settings(&self) -> &PeerSettings {
         &self.settings.peer
     }
@@ -285,20 +284,20 @@ impl Connection {
         self.settings.received
     }
 
-    /// Whether the peer was asked by PING whether it is still there
-    /// ([`Timeouts::probe`](crate::Timeouts::probe)), and has said nothing since. What is opened on
-    /// another connection then needn't wait for that.
+    /// Whether a PING that checks the peer ([`Timeouts::probe`](crate::Timeouts::probe)) is
+    /// unanswered and nothing else has come in since. New requests then needn't wait for this
+    /// connection.
     pub fn awaits_pong(&self) -> bool {
         self.probe.is_unanswered()
     }
 
-    /// Streams that are open or wait for [`StreamMut::release`], of both ends.
+    /// Returns how many streams of both ends are open or wait for [`StreamMut::release`].
     pub fn active_streams(&self) -> usize {
         self.streams.len()
     }
 
-    /// Whether `open` would find a place: connection alive and the peer's
-    /// SETTINGS_MAX_CONCURRENT_STREAMS not reached.
+    /// Whether `open` could open a stream: the connection is open and the peer's
+    /// SETTINGS_MAX_CONCURRENT_STREAMS isn't reached.
     pub fn can_open(&self) -> bool {
         self.role == Role::Client
             && !self.lifetime.is_ending()
@@ -307,19 +306,19 @@ impl Connection {
             && self.streams.next_local().is_some()
     }
 
-    /// Whether the end of the connection has begun: nothing new is accepted or opened.
+    /// Whether the connection is ending: nothing new is accepted or opened.
     pub fn is_ending(&self) -> bool {
         self.lifetime.is_ending()
     }
 
-    /// Whether [`Event::Closed`] has been or is about to be told.
+    /// Whether [`Event::Closed`] has been reported or is about to be.
     pub fn is_closed(&self) -> bool {
         self.lifetime.is_over()
     }
 }
 
 impl Connection {
-    /// A time limit was reached.
+    /// Handles a time limit that was reached.
     fn expire(&mut self, timer: Timer) {
         match timer {
             Timer::Handshake => self.close_by_violation(Violation::HandshakeTimedOut),
@@ -330,7 +329,7 @@ impl Connection {
             Timer::Write => self.expire_writes(),
             Timer::Idle => self.close(CloseReason::Idle, Some(ErrorCode::NO_ERROR)),
             Timer::Rest => self.rest(),
-            // `transmit` looks again whether there is memory.
+            // `transmit` checks the memory again.
             Timer::Memory => {}
             Timer::Probe => self.expire_probe(),
             Timer::SecondGoAway => self.send_second_goaway(),
@@ -342,22 +341,22 @@ impl Connection {
 }
 
 impl Connection {
-    /// How old the connection is.
+    /// Returns the connection's age.
     pub(crate) fn age(&self) -> Age {
         Age::new(self.born, self.now)
     }
 
-    /// A stream was opened: the connection is idle no longer.
+    /// Notes that a stream was opened: the connection is no longer idle.
     fn wake(&mut self) {
         self.timers.clear(Timer::Idle);
         if self.streams.len() == 1 {
             self.timers.clear(Timer::Rest);
-            // What was before its first stream is no silence: nobody was asked anything.
+            // The time before the first stream is no silence: nothing was asked of the peer.
             self.probe.begins = true;
         }
     }
 
-    /// Gives back the memory that a connection with no streams, or few, has no use for.
+    /// Frees the memory that a connection with no or few streams doesn't need.
     fn rest(&mut self) {
         self.rested = true;
         if self.control.is_empty() {
@@ -369,12 +368,12 @@ impl Connection {
         } else if self.streams.is_sparse() {
             self.compact();
         }
-        self.untold.shrink_to_fit();
+        self.pending_resets.shrink_to_fit();
         self.blocks.release_memory();
     }
 
-    /// Moves the few streams that are left of many together. The slots of a dependency tree stay as
-    /// they are: it is on for clients of the past only, and knows idle streams too.
+    /// Moves the few streams that are left of many together. The slots of a dependency tree don't
+    /// move: only old clients use it, and it also has idle streams.
     fn compact(&mut self) {
         if !self.sched.has_tree() {
             let ready = self.sched.forget_slots();
@@ -410,7 +409,7 @@ mod tests {
     use crate::message::{Body, ResponseHead};
     use crate::outbox::Outbox;
 
-    /// Two engines, and what each has told its owner so far.
+    /// Two engines, and the events that each has reported.
     struct Both {
         client: Connection,
         server: Connection,
@@ -433,7 +432,7 @@ mod tests {
             both
         }
 
-        /// Carries bytes both ways until none are left. Body bytes that the client got.
+        /// Carries bytes both ways until none are left. Returns the body bytes that the client got.
         fn run(&mut self) -> usize {
             let mut got = 0;
             for _ in 0..100 {
@@ -477,8 +476,8 @@ mod tests {
         AfterARest,
     }
 
-    /// All but three of `number` streams end. The three stay whichever slots they have, and whether
-    /// or not they wait for their turn.
+    /// Ends all but three of `number` streams. The three stay, whatever their slots, and whether
+    /// they wait for their turn or not.
     fn keep_little_memory(number: usize, shrinks: Shrinks) {
         let mut both = Both::new(u32::try_from(number).unwrap());
         let head = RequestHead::new("GET", "https", "localhost", "/");
@@ -488,14 +487,15 @@ mod tests {
         let left = [0, number / 2, number - 1].map(|at| ids[at]);
         let head = ResponseHead::new(200);
         for id in &ids {
-            let body = match left.contains(id) {
-                true => Body::Full(Bytes::from(vec![b'x'; 40_000])),
-                false => Body::Empty,
+            let body = if left.contains(id) {
+                Body::Full(Bytes::from(vec![b'x'; 40_000]))
+            } else {
+                Body::Empty
             };
             let mut stream = both.server.stream(*id).unwrap();
             stream.respond(&head, body).unwrap();
         }
-        // The connection's window doesn't take all of it.
+        // The connection's window can't take all of it.
         both.server.send_window = SendWindow::new(30_000);
         let first = transmitted(&mut both.server, both.now);
         assert_eq!(both.server.sched.check().unwrap().len(), 3);
@@ -510,7 +510,7 @@ mod tests {
         assert_eq!(both.server.sched.check().unwrap(), [0, 1, 2]);
         assert!(!both.server.streams.is_sparse());
         both.server.audit().unwrap();
-        // What they were about goes on.
+        // The exchanges go on.
         both.server.send_window = SendWindow::new(1 << 20);
         let mut wire = first;
         let mut got = 0;

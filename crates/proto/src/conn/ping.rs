@@ -1,22 +1,21 @@
 //! PING (RFC 9113 §6.7): answers to the peer's, and our own for the round trip of a graceful end.
 
-/// What our PING carries, so that its answer is known from answers to nothing.
+/// The payload of our PING, which distinguishes its answer from unsolicited ones.
 pub(crate) const SHUTDOWN_PAYLOAD: [u8; 8] = *b"tidegate";
 
-/// The PING of ours that is under way. Round-trip times come from the transport, never from extra
-/// PINGs.
+/// Our PING in flight. Round-trip times come from the transport, never from extra PINGs.
 #[derive(Debug, Default)]
 pub(crate) struct Pings {
     in_flight: bool,
 }
 
 impl Pings {
-    /// Our PING went out.
+    /// Notes that our PING went out.
     pub(crate) fn sent(&mut self) {
         self.in_flight = true;
     }
 
-    /// The peer acknowledged a PING; whether it was ours.
+    /// Notes that the peer acknowledged a PING. Returns whether it was ours.
     pub(crate) fn acknowledged(&mut self, payload: [u8; 8]) -> bool {
         let ours = self.in_flight && payload == SHUTDOWN_PAYLOAD;
         if ours {

@@ -1,5 +1,5 @@
-//! What the client's priority signals do: those of RFC 9218, and those of RFC 7540 while it gives
-//! no others.
+//! The client's priority signals: those of RFC 9218, and those of RFC 7540 while it sends no
+//! others.
 
 use tidegate_frame::{Priority as PriorityFrame, PriorityUpdate, StreamDependency, StreamId};
 
@@ -13,16 +13,16 @@ use crate::stream::Stream;
 use crate::stream::map::Lookup;
 use crate::stream::state::Sender;
 
-/// Streams that a dependency may move without being charged for: more than a browser's page has
+/// The number of streams that a dependency may move free of charge: more than a browser's page has
 /// below one stream.
 const FREE_MOVES: usize = 256;
 
-/// What is kept of the client's signals, beside the priority of each stream.
+/// The client's signals, apart from the priority of each stream.
 #[derive(Debug)]
 pub(crate) struct Signals {
     pub(super) early: EarlyPriorities,
-    /// Whether those of RFC 7540 count: the configuration allows them, and the client has given
-    /// none of RFC 9218. There is a tree only while they do.
+    /// Whether signals of RFC 7540 count: the configuration allows them, and the client has sent
+    /// none of RFC 9218. There is a tree only while they count.
     pub(super) dependencies_count: bool,
 }
 
@@ -50,7 +50,7 @@ impl Connection {
                 let priority = Priority::parse(&frame.value);
                 self.prioritize(slot, priority);
             }
-            // RFC 9218 §7.1: of a push stream that is idle: PROTOCOL_ERROR.
+            // RFC 9218 §7.1: for an idle push stream: PROTOCOL_ERROR.
             Lookup::Idle if id.is_server_initiated() => {
                 return Err(Violation::PriorityUpdateOfPushedIdle.into());
             }
@@ -63,13 +63,14 @@ impl Connection {
         Ok(None)
     }
 
-    /// A priority of a stream that is yet to come.
+    /// Keeps the priority of a stream that isn't open yet.
     fn keep_early_priority(&mut self, id: StreamId, priority: Priority) -> Result<(), Violation> {
         let limit = self.config.max_concurrent_streams as usize;
         let waiting = self.signals.early.len_with(id);
         if waiting + self.streams.opened_by(Sender::Peer) > limit {
             // Streams that only our owner still holds are over for the client.
-            let is_active = |stream: &Stream| stream.opened_by == Sender::Peer && !stream.held;
+            let is_active =
+                |stream: &Stream| stream.opened_by == Sender::Peer && !stream.awaiting_release;
             let streams = self.streams.iter();
             let active = streams.filter(|(_, stream)| is_active(stream)).count();
             // RFC 9218 §7.1: "The number of streams that have been prioritized but remain in the
@@ -87,7 +88,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The client has given a signal of RFC 9218: from here on those of RFC 7540 say nothing.
+    /// Ignores signals of RFC 7540 from now on, because the client has sent one of RFC 9218.
     pub(super) fn ignore_dependencies(&mut self) {
         if !std::mem::take(&mut self.signals.dependencies_count) || !self.sched.has_tree() {
             return;
@@ -96,7 +97,7 @@ impl Connection {
         self.schedule_anew(ready);
     }
 
-    /// Puts the streams that were ready into a scheduler that is empty.
+    /// Adds the streams that were ready to an empty scheduler.
     fn schedule_anew(&mut self, ready: Vec<usize>) {
         for slot in ready {
             self.sched.insert(slot, self.streams.get(slot).priority);
@@ -126,8 +127,8 @@ impl Connection {
         Ok(None)
     }
 
-    /// A request has got its slot, and signals of RFC 7540 count, unless the request has one of RFC
-    /// 9218.
+    /// Puts a request, which has its slot, into the tree while signals of RFC 7540 count. If the
+    /// request has a signal of RFC 9218, they no longer count.
     #[cold]
     pub(super) fn place(
         &mut self,
@@ -144,8 +145,8 @@ impl Connection {
         self.on_dependency(id, dependency)
     }
 
-    /// A push has got its slot. RFC 7540 §5.3.5: "Pushed streams initially depend on their
-    /// associated stream" and "are assigned a default weight of 16".
+    /// Puts a push, which has its slot, into the tree. RFC 7540 §5.3.5: "Pushed streams initially
+    /// depend on their associated stream" and "are assigned a default weight of 16".
     #[cold]
     pub(super) fn place_push(&mut self, slot: usize, parent: StreamId) {
         let stream = self.streams.get(slot);
@@ -159,8 +160,8 @@ impl Connection {
         self.sched.depend(id, dependency);
     }
 
-    /// RFC 7540 §6.2: "Prioritization information in a HEADERS frame is logically equivalent to a
-    /// separate PRIORITY frame". The stream has its slot.
+    /// Handles a dependency. RFC 7540 §6.2: "Prioritization information in a HEADERS frame is
+    /// logically equivalent to a separate PRIORITY frame". The stream has its slot.
     #[cold]
     pub(super) fn on_dependency(
         &mut self,
@@ -171,7 +172,7 @@ impl Connection {
             return Ok(());
         };
         if self.depend(id, dependency) > FREE_MOVES {
-            // Each request would justify its own.
+            // Each request would justify its own signal.
             self.charge_priority(0)?;
         }
         Ok(())
@@ -206,23 +207,23 @@ impl Connection {
     }
 }
 
-/// The owner's word.
+/// The owner's priorities.
 impl Connection {
-    /// The client or the owner says what a stream's priority is.
+    /// Sets a stream's priority as the client or the owner says.
     pub(crate) fn prioritize(&mut self, slot: usize, priority: Priority) {
         self.streams.get_mut(slot).prioritized = true;
         self.set_priority(slot, priority);
     }
 
-    /// A response's `priority` field is merged over what the client said (RFC 9218 §8).
+    /// Merges a response's `priority` field over the client's priority (RFC 9218 §8).
     pub(super) fn merge_priority(&mut self, slot: usize, response: &Fields) {
         let Some(first) = response.get_known(KnownName::PRIORITY) else {
             return;
         };
         let priority = self.streams.get(slot).priority;
         let merged = priority.merge(&whole_value(response, first));
-        // In a tree, what the client said is not in `priority`: a field that changes nothing must
-        // leave it alone.
+        // With a tree, `priority` lacks the client's dependency: a field without a change must not
+        // touch it.
         if merged != priority {
             self.set_priority(slot, merged);
         }

@@ -1,8 +1,8 @@
-//! Finds out whether a peer that says nothing is still there, by PING (RFC 9113 §6.7).
+//! Checks by PING that a silent peer is still there (RFC 9113 §6.7).
 //!
-//! Only while streams wait for it, and not often: servers of gRPC take a client that PINGs again
-//! and again while they have nothing to say for an attacker. So a silence is probed once; if the
-//! peer answers, and then says nothing for long, again.
+//! Only while streams wait for the peer, and not often: gRPC servers treat a client that sends
+//! PINGs repeatedly, while they have nothing to send, as an attacker. So each silence is probed
+//! once; if the peer answers and then stays silent for long, it is probed again.
 
 use std::time::{Duration, Instant};
 
@@ -12,23 +12,23 @@ use crate::conn::Connection;
 use crate::conn::timer::Timer;
 use crate::error::CloseReason;
 
-/// What our PING carries.
+/// The payload of our PING.
 const PAYLOAD: [u8; 8] = *b"are you?";
 
-/// How long a peer that answered may go on saying nothing else before it is probed again: a little
-/// more than what servers of gRPC allow by default.
+/// How long a peer that answered may stay silent before it is probed again: a little more than gRPC
+/// servers allow by default.
 const AGAIN_AFTER: Duration = Duration::from_secs(301);
 
 /// The state of probing.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    /// The connection has its first stream, and it is still to be said when.
+    /// Whether the connection has its first stream and the timer isn't started yet.
     pub(super) begins: bool,
     /// When bytes came in last.
     heard_at: Instant,
-    /// When a probe went out whose answer is still to come.
+    /// When the unanswered probe was sent.
     sent_at: Option<Instant>,
-    /// A probe was answered, and nothing else has come in since.
+    /// When a probe was answered, if nothing else has come in since.
     answered_at: Option<Instant>,
 }
 
@@ -47,7 +47,7 @@ impl Probe {
         self.sent_at.is_some_and(|sent_at| self.heard_at <= sent_at)
     }
 
-    /// A PING was acknowledged.
+    /// Handles an acknowledged PING.
     pub(crate) fn answered(&mut self, payload: [u8; 8]) {
         if payload == PAYLOAD && self.sent_at.take().is_some() {
             self.answered_at = Some(self.heard_at);
@@ -56,18 +56,18 @@ impl Probe {
 }
 
 impl Connection {
-    /// Bytes came in.
+    /// Notes that bytes came in.
     pub(super) fn heard(&mut self) {
         self.probe.heard_at = self.now;
-        // The timer stands at the end of a long time. Else it looks at what was heard when it is
-        // due.
+        // The timer runs for the long pause after an answer: restart it. Otherwise it checks
+        // `heard_at` when it is due.
         if self.probe.answered_at.take().is_some() {
             self.arm_probe();
         }
     }
 
-    /// The connection has its first stream from now on. Commands don't tell the time, so that has
-    /// to wait for `transmit`.
+    /// Begins to watch for silence with the first stream. Commands have no time, so the timer
+    /// starts in `transmit`.
     #[cold]
     pub(super) fn begin_probing(&mut self) {
         self.probe.begins = false;
@@ -75,7 +75,7 @@ impl Connection {
         self.arm_probe();
     }
 
-    /// Sees to it that silence is looked at.
+    /// Starts the timer that checks for silence.
     fn arm_probe(&mut self) {
         let limit = self.config.timeouts.probe;
         let (since, limit) = match self.probe.answered_at {
@@ -85,7 +85,7 @@ impl Connection {
         self.timers.set(Timer::Probe, since, limit);
     }
 
-    /// It may have been silent for too long.
+    /// Handles the timer: the peer may have been silent for too long.
     pub(super) fn expire_probe(&mut self) {
         if self.streams.is_empty() {
             return;
@@ -94,7 +94,7 @@ impl Connection {
             if self.probe.heard_at <= sent_at {
                 return self.close(CloseReason::ProbeUnanswered, None);
             }
-            // Whatever it said is as good as an answer.
+            // Any bytes are as good as an answer.
             self.probe.sent_at = None;
         }
         self.arm_probe();

@@ -13,8 +13,8 @@ use crate::stream::Phase;
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
 
-/// RFC 9113 §8.4: promised requests "MUST be safe … and cacheable" and have no content; GET and
-/// HEAD are.
+/// Checks that a request can be promised. RFC 9113 §8.4: promised requests "MUST be safe … and
+/// cacheable" and have no content; GET and HEAD are.
 fn can_be_promised(head: &RequestHead) -> Result<(), Violation> {
     if !matches!(head.method(), "GET" | "HEAD") {
         return Err(Violation::PromisedRequestUnsafe);
@@ -25,7 +25,7 @@ fn can_be_promised(head: &RequestHead) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Server.
+/// The server's part.
 impl Connection {
     /// Sends PUSH_PROMISE on a client's stream and reserves the promised one.
     pub(crate) fn promise(&mut self, slot: usize, head: &RequestHead) -> Result<StreamId, Misuse> {
@@ -35,7 +35,10 @@ impl Connection {
         let stream = self.streams.get(slot);
         let parent = stream.id;
         // RFC 9113 §6.6: only on a peer-initiated stream that is open or half-closed (remote).
-        if stream.held || stream.opened_by == Sender::Us || stream.state.has_ended(Sender::Us) {
+        if stream.awaiting_release
+            || stream.opened_by == Sender::Us
+            || stream.state.has_ended(Sender::Us)
+        {
             return Err(Misuse::StreamClosed);
         }
         if self.lifetime.is_ending() {
@@ -77,9 +80,10 @@ impl Connection {
     }
 }
 
-/// Client.
+/// The client's part.
 impl Connection {
-    /// A whole PUSH_PROMISE block. Its fields have been decoded, for the tables' sake.
+    /// Handles a complete PUSH_PROMISE block. Its fields are decoded already, to keep the tables in
+    /// step.
     pub(super) fn on_push_promise(
         &mut self,
         id: StreamId,
@@ -104,10 +108,10 @@ impl Connection {
                 // "open" nor "half-closed (local)" as a connection error". "PUSH_PROMISE frames
                 // MUST only be sent on a peer-initiated stream": never on a push.
                 let is_push = stream.opened_by == Sender::Peer;
-                if is_push || !stream.held && stream.state.has_ended(Sender::Peer) {
+                if is_push || !stream.awaiting_release && stream.state.has_ended(Sender::Peer) {
                     return Err(Violation::PushPromiseOnClosedStream.into());
                 }
-                !stream.held
+                !stream.awaiting_release
             }
             // "an endpoint that has sent RST_STREAM on the associated stream MUST handle
             // PUSH_PROMISE frames that might have been created before the RST_STREAM frame is
@@ -123,8 +127,8 @@ impl Connection {
             return Ok(None);
         }
         // RFC 9113 §8.4.2: "A client can use the SETTINGS_MAX_CONCURRENT_STREAMS setting to limit
-        // the number of responses that can be concurrently pushed by a server." Those that are only
-        // promised take memory too, so they count here.
+        // the number of responses that can be concurrently pushed by a server." Promised streams
+        // take memory too, so they count here.
         if self.streams.opened_by(Sender::Peer) >= self.config.max_concurrent_streams as usize {
             return self.refuse(promised);
         }

@@ -1,4 +1,4 @@
-//! What the peer sends: for each kind of frame, charge the guard, move the state, return the event.
+//! Incoming frames: for each type, charge the guard, change the state, return the event.
 
 use bytes::{Buf, BytesMut};
 use tidegate_frame::{
@@ -16,33 +16,33 @@ use crate::stream::Phase;
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Illegal, Input, Sender};
 
-/// What a client says first (RFC 9113 §3.4).
+/// The first bytes of a client (RFC 9113 §3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A rule that a frame on this stream breaks.
+/// A violation by a frame on this stream.
 pub(super) struct Fault(pub(super) StreamId, pub(super) Violation);
 
 pub(super) type Outcome = Result<Option<Event>, Fault>;
 
 impl From<Violation> for Fault {
-    /// A rule of the connection.
+    /// Makes the fault of a connection.
     fn from(violation: Violation) -> Self {
         Self(StreamId::CONNECTION, violation)
     }
 }
 
 impl Connection {
-    /// Takes bytes off the front of `input` up to the first thing that the owner must know. Call it
-    /// until it returns `None`; what is left in `input` then is an unfinished frame (keep it and
-    /// append to it), or waits until [`Connection::can_receive`].
+    /// Takes bytes off the front of `input` up to the first event. Call it until it returns `None`.
+    /// The bytes left in `input` are then an unfinished frame (keep them and append to them), or
+    /// they wait until [`Connection::can_receive`].
     pub fn receive(&mut self, input: &mut BytesMut, now: std::time::Instant) -> Option<Event> {
         self.now = now;
         loop {
             if let Some(head) = self.upgrade_request.take() {
                 return Some(self.on_upgrade_request(*head));
             }
-            if let Some((id, code, cause)) = self.untold.pop_front() {
-                if self.untold.is_empty() && self.lifetime.is_ending() {
+            if let Some((id, code, cause)) = self.pending_resets.pop_front() {
+                if self.pending_resets.is_empty() && self.lifetime.is_ending() {
                     self.close_if_drained();
                 }
                 return Some(Event::Reset { id, code, cause });
@@ -86,7 +86,7 @@ impl Connection {
         }
     }
 
-    /// Takes the client's preface off the front of the input; whether it is whole.
+    /// Takes the client's preface off the front of the input. Returns whether it is complete.
     fn take_preface(&mut self, input: &mut BytesMut) -> Result<bool, Violation> {
         if self.preface_left == 0 {
             return Ok(true);
@@ -103,29 +103,29 @@ impl Connection {
         Ok(self.preface_left == 0)
     }
 
-    /// The fault of a frame that is wrong by itself.
+    /// Returns the fault of a frame that is wrong by itself.
     fn malformed(&self, bad: Malformed) -> Fault {
         let violation = Violation::from(bad);
         // RFC 9113 §6.10: "A receiver MUST treat the receipt of any other type of frame or a frame
-        // on a different stream as a connection error (Section 5.4.1) of type PROTOCOL_ERROR", so
-        // the frame can't cost its stream only.
+        // on a different stream as a connection error (Section 5.4.1) of type PROTOCOL_ERROR". So
+        // the frame can't fail only its stream.
         if self.blocks.partial.is_some() && violation.scope() == Scope::Stream {
             return Violation::HeaderBlockInterrupted.into();
         }
         Fault(bad.stream_id, violation)
     }
 
-    /// A rule was broken on a stream, or on the connection: RST_STREAM or GOAWAY.
+    /// Handles a violation on a stream or on the connection: RST_STREAM or GOAWAY.
     fn fail(&mut self, id: StreamId, violation: Violation) -> Option<Event> {
-        // RFC 9113 §6.4: "RST_STREAM frames MUST NOT be sent for a stream in the "idle" state", so
-        // there a stream error takes the connection with it.
+        // RFC 9113 §6.4: "RST_STREAM frames MUST NOT be sent for a stream in the "idle" state". So
+        // a stream error there fails the connection.
         let lookup = self.streams.lookup(id);
         if violation.scope() == Scope::Connection || id.is_connection() || lookup == Lookup::Idle {
             self.close_by_violation(violation);
             return None;
         }
         let slot = match lookup {
-            Lookup::Live(slot) if !self.streams.get(slot).held => Some(slot),
+            Lookup::Live(slot) if !self.streams.get(slot).awaiting_release => Some(slot),
             // RFC 9113 §6.3: a PRIORITY frame of another length than 5 "MUST be treated as a stream
             // error (Section 5.4.2) of type FRAME_SIZE_ERROR". Nothing may be sent on a stream that
             // has ended. §5.4.1: "An endpoint MAY choose to treat a stream error as a connection
@@ -135,7 +135,7 @@ impl Connection {
                 return None;
             }
             // RFC 9113 §5.1: "An endpoint MUST NOT send frames other than PRIORITY on a closed
-            // stream." Nor is its end told twice.
+            // stream." Its end isn't reported twice either.
             _ => None,
         };
         let charged = match slot {
@@ -149,7 +149,7 @@ impl Connection {
         let slot = slot?;
         let stream = self.streams.get(slot);
         // RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to
-        // closing or resetting the stream." Here the head was right, and what came behind it isn't.
+        // closing or resetting the stream." Here the head was valid, and a later part isn't.
         if self.role == Role::Server
             && stream.send.phase == Phase::Head
             && violation.is_of_message()
@@ -158,7 +158,7 @@ impl Connection {
             self.send_400(id, violation, stream.head_request, window, false);
         }
         self.send_reset(slot, violation.code());
-        self.let_go(slot);
+        self.await_release(slot);
         Some(reset_event(id, violation))
     }
 
@@ -200,7 +200,7 @@ impl Connection {
 
     // --- Field blocks ---
 
-    /// What is left over is a frame that isn't whole. If it carries a header block, that has begun:
+    /// Starts the time limit of a header block if the unfinished frame in `rest` belongs to one:
     /// its bytes may come one by one.
     fn watch_block(&mut self, rest: &[u8]) {
         let kind = rest.get(3).map(|kind| Kind(*kind));
@@ -292,13 +292,13 @@ impl Connection {
             Lookup::Idle | Lookup::Skipped if id <= self.lifetime.last_accepted => {
                 return Err(Violation::FrameOnIdleStream.into());
             }
-            // The response may be out before the client knows that it doesn't want it. That it
-            // doesn't, nothing else tells.
+            // The response may be out before the client rejects the push. Nothing else tells the
+            // owner that it did.
             Lookup::Closed(ClosedBy::EndStream) if is_push => {
                 self.charge_push_cancelled()?;
                 self.streams.note_reset(id, Sender::Peer);
-                // Of those above what the client's GOAWAY named, the owner knows that they were not
-                // processed.
+                // The owner knows already that streams above the one in the client's GOAWAY were
+                // not processed.
                 let is_known = self.lifetime.peer_last.is_some_and(|last| id > last);
                 return Ok((!is_known).then(|| reset_by_peer(frame)));
             }
@@ -308,7 +308,7 @@ impl Connection {
             }
         };
         let stream = self.streams.get_mut(slot);
-        if stream.held {
+        if stream.awaiting_release {
             self.charge_closed_stream()?;
             return Ok(None);
         }
@@ -323,14 +323,13 @@ impl Connection {
             .on(Sender::Peer, Input::RstStream)
             .unwrap_or(stream.state);
         self.streams.note_reset(id, Sender::Peer);
-        self.let_go(slot);
+        self.await_release(slot);
         Ok(Some(reset_by_peer(frame)))
     }
 
     fn on_settings(&mut self, frame: &Settings) -> Outcome {
         if matches!(frame, Settings::Ack) {
-            // Acknowledgements of nothing are harmless, but they are no part of the protocol
-            // either.
+            // An unexpected acknowledgement is harmless, but not part of the protocol.
             if !self.settings.awaits_ack() {
                 return Err(Violation::SettingsAckUnexpected.into());
             }
@@ -365,7 +364,8 @@ impl Connection {
         Ok(Some(Event::PeerSettings))
     }
 
-    /// RFC 9113 §6.9.2: a change of SETTINGS_INITIAL_WINDOW_SIZE moves the windows of all streams.
+    /// Moves the windows of all streams after a change of SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113
+    /// §6.9.2).
     fn shift_send_windows(&mut self, delta: i64) -> Result<(), Violation> {
         let mut ready = Vec::new();
         for (slot, stream) in self.streams.iter_mut() {
@@ -381,7 +381,7 @@ impl Connection {
         Ok(())
     }
 
-    /// From here on our SETTINGS bind the peer.
+    /// Applies our SETTINGS, which now bind the peer.
     fn settings_acknowledged(&mut self) {
         self.settings.acknowledged = true;
         self.timers.clear(Timer::SettingsAck);
@@ -430,7 +430,7 @@ impl Connection {
         }
         let slot = match self.streams.lookup(id) {
             Lookup::Live(slot) => slot,
-            // RFC 9113 §6.8: frames on streams above the one that GOAWAY named are ignored.
+            // RFC 9113 §6.8: frames on streams above the one in our GOAWAY are ignored.
             Lookup::Idle if id > self.lifetime.last_accepted => return Ok(None),
             Lookup::Idle => return Err(Violation::FrameOnIdleStream.into()),
             Lookup::Skipped => return Err(Violation::StreamIdNotIncreasing.into()),
@@ -441,7 +441,7 @@ impl Connection {
             .state
             .on(Sender::Peer, Input::WindowUpdate)
             .map_err(|bad| illegal(id, bad))?;
-        if stream.held {
+        if stream.awaiting_release {
             return Ok(None);
         }
         if stream.send.window.grow(increment).is_err() {
@@ -452,7 +452,7 @@ impl Connection {
     }
 }
 
-/// What tells the owner of a peer's RST_STREAM.
+/// Returns the event for a RST_STREAM of the peer.
 fn reset_by_peer(frame: RstStream) -> Event {
     Event::Reset {
         id: frame.stream_id,
@@ -461,7 +461,7 @@ fn reset_by_peer(frame: RstStream) -> Event {
     }
 }
 
-/// The violation of a frame that its stream's state does not allow.
+/// Returns the fault of a frame that its stream's state does not allow.
 pub(super) fn illegal(id: StreamId, illegal: Illegal) -> Fault {
     match illegal {
         Illegal::Idle => Violation::FrameOnIdleStream.into(),

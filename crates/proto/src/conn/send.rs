@@ -1,4 +1,4 @@
-//! What we send: heads and control frames in order, then DATA as the scheduler says.
+//! The output: heads and control frames in order, then DATA as the scheduler decides.
 
 use std::sync::Arc;
 
@@ -19,31 +19,31 @@ use crate::pace::Pace;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
 use crate::stream::{More, Phase, Stream};
 
-/// Body bytes that one answer to [`Event::Writable`] may give, whatever the windows allow: bounds
-/// what a stream pins.
+/// The most body bytes in one answer to [`Event::Writable`], whatever the windows allow. It limits
+/// the memory that a stream holds.
 const MAX_WRITE: usize = 256 << 10;
 
-/// A whole body of up to so many bytes follows its head at once when no other stream waits: asking
-/// the scheduler would name this stream anyway.
+/// The largest body, in bytes, that follows its head at once when no other stream waits: the
+/// scheduler would choose this stream anyway.
 const SMALL_BODY: usize = 4096;
 
-/// Bytes of a request that a client may still send after the response has ended. Common clients
-/// lose a response that they have not read yet when the reset of its stream comes with it; this
-/// gives them time to.
+/// The most bytes of a request that a client may still send after the response has ended. Common
+/// clients lose an unread response when the reset of its stream arrives with it; this gives them
+/// time to read.
 const MAX_DISCARDED: u32 = 1 << 20;
 
-/// How long a connection has no streams, or few of many, before it gives their memory back.
+/// How long a connection has no streams, or few of many, before it frees their memory.
 const REST_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Plaintext in one TLS record at most (RFC 8446 §5.1).
+/// The largest plaintext of a TLS record (RFC 8446 §5.1).
 const RECORD: usize = 16 << 10;
 
-/// Bytes of a stream's turn: one DATA frame, a little less than any peer must take (RFC 9113
-/// §6.5.2). With its head it fills a TLS record, and nothing is left over for a small one. A peer
-/// that takes larger frames doesn't make the others wait longer.
+/// The most bytes of a stream's turn: one DATA frame, a little less than any peer must accept (RFC
+/// 9113 §6.5.2). With its head it fills a TLS record and leaves no remainder for a small one. A
+/// peer that accepts larger frames doesn't make the others wait longer.
 const MAX_TURN: usize = RECORD - Head::LEN;
 
-/// What a stream's turn came to.
+/// The result of a stream's turn.
 enum Turn {
     /// Its DATA is in the outbox, or it isn't ready after all.
     Over,
@@ -52,7 +52,7 @@ enum Turn {
 }
 
 impl Connection {
-    /// Moves what can go out now into `out`, until that holds `limit` bytes.
+    /// Moves bytes that can go out now into `out`, until it holds `limit` bytes.
     pub fn transmit(&mut self, out: &mut Outbox, limit: usize, now: std::time::Instant) -> Flow {
         self.now = now;
         let before = out.len();
@@ -65,7 +65,7 @@ impl Connection {
         if self.probe.begins {
             self.begin_probing();
         }
-        self.tell_connection_window();
+        self.advertise_connection_window();
         self.settle_memory();
         loop {
             if !self.flush_control(out, limit) {
@@ -107,15 +107,15 @@ impl Connection {
         Flow::Drained
     }
 
-    /// Moves what waits in `control` into `out`. Returns whether there was room for it: what stays
-    /// here keeps [`Connection::can_receive`] from taking more input, so a peer that reads slowly
-    /// can't make the outbox grow.
+    /// Moves the bytes of `control` into `out`. Returns whether there was room for them: bytes that
+    /// stay here keep [`Connection::can_receive`] from accepting more input, so a peer that reads
+    /// slowly can't make the outbox grow.
     fn flush_control(&mut self, out: &mut Outbox, limit: usize) -> bool {
         if self.control.is_empty() {
             return true;
         }
         if out.is_empty() {
-            // Nothing is in front: the buffers change places instead of being copied.
+            // The outbox is empty: swap the buffers instead of copying.
             out.tail().clear();
             std::mem::swap(out.tail(), &mut self.control);
             return true;
@@ -127,7 +127,7 @@ impl Connection {
         true
     }
 
-    /// It is this stream's turn: it sends one DATA frame, or its owner is asked for bytes.
+    /// Takes a stream's turn: sends one DATA frame, or asks its owner for bytes.
     fn take_turn(&mut self, slot: usize, out: &mut Outbox, room: usize) -> Turn {
         let stream = self.streams.get_mut(slot);
         let stream_window = stream.send.window.available();
@@ -138,7 +138,7 @@ impl Connection {
         let window = stream_window.min(self.send_window.available());
         let buf = &mut stream.send.buf;
         if buf.pending.is_empty() {
-            // An owner that was asked in this stream's turn and hasn't answered lets it pass.
+            // An owner that was asked in this stream's turn and hasn't answered forgoes it.
             if buf.more != More::Ask {
                 self.unqueue(slot);
                 return Turn::Over;
@@ -166,8 +166,8 @@ impl Connection {
         Turn::Over
     }
 
-    /// `len` bytes of a stream's body went out, its last ones if `end` is set: moves windows and
-    /// state, and the stream on.
+    /// Updates windows, state and scheduler after `len` bytes of a stream's body went out; the last
+    /// ones if `end` is set.
     fn note_data_sent(&mut self, slot: usize, len: usize, end: bool) {
         self.send_window.take(len);
         self.data_frames_sent += 1;
@@ -203,10 +203,10 @@ impl Connection {
         }
     }
 
-    /// Gives a stream to the scheduler if it has a use for a turn and window for it.
+    /// Adds a stream to the scheduler if it can use a turn and has window for it.
     pub(crate) fn queue_if_ready(&mut self, slot: usize) {
         let stream = self.streams.get_mut(slot);
-        if stream.queued || stream.held || !stream.send.buf.wants_turn() {
+        if stream.queued || stream.awaiting_release || !stream.send.buf.wants_turn() {
             return;
         }
         if stream.send.window.available() == 0 {
@@ -221,7 +221,7 @@ impl Connection {
     /// Client: sends a request.
     ///
     /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    /// Returns the [`Misuse`]; nothing was sent then.
     pub fn open(&mut self, head: &RequestHead, body: Body) -> Result<StreamId, Misuse> {
         self.open_for(None, head, body)
     }
@@ -247,8 +247,8 @@ impl Connection {
         if head.is_invalid() {
             return Err(Misuse::InvalidField);
         }
-        // RFC 8441 §3: a client may use extended CONNECT once SETTINGS_ENABLE_CONNECT_PROTOCOL of 1
-        // has come.
+        // RFC 8441 §3: a client may use extended CONNECT once it has received
+        // SETTINGS_ENABLE_CONNECT_PROTOCOL of 1.
         if head.protocol().is_some() && !self.settings.peer.enable_connect_protocol {
             return Err(Misuse::ConnectProtocolDisabled);
         }
@@ -259,7 +259,7 @@ impl Connection {
         let id = self.streams.next_local().ok_or(Misuse::TooManyStreams)?;
         let mut stream = self.new_stream(id, Sender::Us);
         stream.note_request(head);
-        // Every response may have a body.
+        // Any response may have a body.
         if !self.admit_response(&mut stream, client) {
             return Err(Misuse::OverMemoryBudget);
         }
@@ -272,7 +272,7 @@ impl Connection {
         Ok(id)
     }
 
-    /// Sends the head of a message, whose size was checked, and takes its body in charge.
+    /// Sends the head of a message, whose size was checked, and takes its body.
     pub(crate) fn send_head(
         &mut self,
         slot: usize,
@@ -322,7 +322,7 @@ impl Connection {
         self.queue_body(slot, head);
     }
 
-    /// A body waits for its turn: only now has the response's priority a use.
+    /// Queues a body for its turn: only now does the response's priority matter.
     fn queue_body(&mut self, slot: usize, head: &Fields) {
         // A request's own field was read when its stream was made.
         if self.role == Role::Server {
@@ -342,7 +342,7 @@ impl Connection {
 
     pub(crate) fn check_list_size(&self, fields: &Fields) -> Result<(), Misuse> {
         let max = self.settings.peer.max_header_list_size;
-        // RFC 9113 §10.5.1: an advisory limit; what is over it would be refused.
+        // RFC 9113 §10.5.1: the limit is advisory, but the peer would refuse a larger list.
         if max != u32::MAX && fields.list_size() > max as usize {
             return Err(Misuse::HeadTooLarge);
         }
@@ -370,7 +370,7 @@ impl Connection {
         let conn_window = self.send_window.available();
         let stream = self.streams.get_mut(slot);
         let buf = &mut stream.send.buf;
-        if stream.held || stream.send.phase != Phase::Body || buf.more == More::End {
+        if stream.awaiting_release || stream.send.phase != Phase::Body || buf.more == More::End {
             return 0;
         }
         if data.is_empty() {
@@ -406,20 +406,20 @@ impl Connection {
         taken
     }
 
-    /// The owner has no more bytes for this body.
+    /// Ends a body: the owner has no more bytes.
     fn end_body(&mut self, slot: usize) {
         let stream = self.streams.get_mut(slot);
         stream.send.buf.more = More::End;
         if !stream.send.buf.pending.is_empty() {
             return;
         }
-        // An empty frame needs no window (RFC 9113 §6.9.1), so it does not wait for a turn either.
+        // An empty frame needs no window (RFC 9113 §6.9.1), so it doesn't wait for a turn either.
         Data::write_head(stream.id, 0, true, &mut self.control);
         self.unqueue(slot);
         self.note_data_sent(slot, 0, true);
     }
 
-    /// Ends a body with trailers, at once or behind what is pending.
+    /// Ends a body with trailers, at once or after the pending bytes.
     pub(crate) fn send_trailers(&mut self, slot: usize, fields: &Fields) {
         let buf = &mut self.streams.get_mut(slot).send.buf;
         buf.more = More::End;
@@ -438,14 +438,14 @@ impl Connection {
         self.our_message_ended(slot);
     }
 
-    /// Takes a stream that isn't ready any more from the scheduler.
+    /// Removes a stream that is no longer ready from the scheduler.
     pub(super) fn unqueue(&mut self, slot: usize) {
         if std::mem::take(&mut self.streams.get_mut(slot).queued) {
             self.sched.remove(slot);
         }
     }
 
-    /// END_STREAM went out.
+    /// Notes that END_STREAM went out.
     fn our_message_ended(&mut self, slot: usize) {
         let stream = self.streams.get_mut(slot);
         stream.send.phase = Phase::Done;
@@ -458,7 +458,7 @@ impl Connection {
         }
     }
 
-    /// What still comes of an answered request has no use any more.
+    /// Discards the rest of an answered request.
     pub(crate) fn discard_rest(&mut self, slot: usize) {
         self.timers
             .set_if_unset(Timer::Discard, self.now, self.config.timeouts.discard);
@@ -472,15 +472,15 @@ impl Connection {
         self.reset_if_unneeded(slot);
     }
 
-    /// Some of a request that has no use any more is let pass, so that the client reads the
-    /// response in peace; then RFC 9113 §8.1: a server that has answered in full "MAY request that
-    /// the client abort transmission of a request without error by sending a RST_STREAM with an
-    /// error code of NO_ERROR".
+    /// Resets a stream whose request is no longer needed, after accepting some of it, so that the
+    /// client can read the response. RFC 9113 §8.1: a server that has answered in full "MAY request
+    /// that the client abort transmission of a request without error by sending a RST_STREAM with
+    /// an error code of NO_ERROR".
     pub(super) fn reset_if_unneeded(&mut self, slot: usize) {
         let shift = self.window_shift();
         let stream = self.streams.get_mut(slot);
         let recv = &mut stream.recv;
-        if !recv.discard || stream.held || stream.state.has_ended(Sender::Peer) {
+        if !recv.discard || stream.awaiting_release || stream.state.has_ended(Sender::Peer) {
             return;
         }
         if recv.discarded <= MAX_DISCARDED {
@@ -488,7 +488,7 @@ impl Connection {
                 return;
             }
             let usable = recv.usable();
-            if let Some(increment) = recv.window.tell(shift, usable) {
+            if let Some(increment) = recv.window.advertise(shift, usable) {
                 let id = stream.id;
                 self.send_window_update(id, increment);
                 return self.recount(slot);
@@ -500,7 +500,7 @@ impl Connection {
 
     // --- Control frames ---
 
-    /// What either end says first (RFC 9113 §3.4).
+    /// Sends the preface of our end (RFC 9113 §3.4).
     pub(super) fn send_preface(&mut self) {
         if self.role == Role::Client {
             self.control.extend_from_slice(PREFACE);
@@ -514,7 +514,7 @@ impl Connection {
             .set(Timer::SettingsAck, self.now, timeouts.settings_ack);
     }
 
-    /// Writes a control frame behind those that wait.
+    /// Writes a control frame after those that wait.
     pub(super) fn send(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.control);
         self.stats.frames_out += 1;
@@ -531,7 +531,7 @@ impl Connection {
         });
     }
 
-    /// Sends RST_STREAM on a stream that has a slot, and moves its state.
+    /// Sends RST_STREAM on a stream that has a slot, and updates its state.
     pub(crate) fn send_reset(&mut self, slot: usize, code: ErrorCode) {
         let stream: &mut Stream = self.streams.get_mut(slot);
         let id = stream.id;
@@ -546,7 +546,7 @@ impl Connection {
     }
 }
 
-/// How much of a body fits in `room` bytes of DATA frames; 1 at least.
+/// Returns how much of a body fits in `room` bytes of DATA frames; at least 1.
 fn body_bytes(room: usize) -> usize {
     let (frames, rest) = (room / RECORD, room % RECORD);
     (frames * MAX_TURN + rest.saturating_sub(Head::LEN)).max(1)
@@ -560,8 +560,7 @@ mod tests {
     use crate::Config;
     use crate::message::ResponseHead;
 
-    /// Where 64 KiB fit, four frames that are 16 KiB with their heads go out, and no small one
-    /// behind them.
+    /// In 64 KiB fit four frames, which are 16 KiB each with their heads, and no small one follows.
     #[test]
     fn what_is_asked_for_fits_with_the_heads_of_its_frames() {
         for (room, bytes) in [

@@ -1,4 +1,4 @@
-//! SETTINGS (RFC 9113 §6.5): what the peer announced, and what of ours it has acknowledged.
+//! SETTINGS (RFC 9113 §6.5): those of the peer, and the acknowledgement of ours.
 
 use tidegate_frame::{SettingId, Settings};
 
@@ -6,26 +6,27 @@ use crate::config::{Config, Priorities};
 use crate::conn::{Connection, Role};
 use crate::error::Violation;
 
-/// What the peer announced in SETTINGS, or the protocol's defaults (RFC 9113 §6.5.2).
+/// The settings that the peer announced, or the protocol's defaults (RFC 9113 §6.5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerSettings {
-    /// Bytes that the peer's decoder keeps for our encoder.
+    /// The bytes of the peer's decoder for our encoder's table.
     pub header_table_size: u32,
-    /// Whether a client takes pushes.
+    /// Whether a client accepts pushes.
     pub enable_push: bool,
-    /// Streams that we may have open at once; `u32::MAX` while the peer has set no limit.
-    pub max_concurrent_streams: u32,
-    /// The send window that new streams start with, in bytes.
-    pub initial_window_size: u32,
-    /// The largest payload that the peer takes, in bytes.
-    pub max_frame_size: u32,
-    /// Bytes of a field list that the peer takes (RFC 9113 §10.5.1); `u32::MAX` while it has set no
+    /// The number of streams that we may have open at once; `u32::MAX` while the peer has set no
     /// limit.
+    pub max_concurrent_streams: u32,
+    /// The initial send window of streams, in bytes.
+    pub initial_window_size: u32,
+    /// The largest payload that the peer accepts, in bytes.
+    pub max_frame_size: u32,
+    /// The largest field list that the peer accepts, in bytes (RFC 9113 §10.5.1); `u32::MAX` while
+    /// it has set no limit.
     pub max_header_list_size: u32,
-    /// Whether a server takes extended CONNECT (RFC 8441 §3).
+    /// Whether a server accepts extended CONNECT (RFC 8441 §3).
     pub enable_connect_protocol: bool,
-    /// Whether the peer disregards RFC 7540 priorities (RFC 9218 §2.1).
+    /// Whether the peer ignores RFC 7540 priorities (RFC 9218 §2.1).
     pub no_rfc7540_priorities: bool,
 }
 
@@ -43,7 +44,7 @@ impl PeerSettings {
         }
     }
 
-    /// These settings after a frame of the peer, which has the role `peer`.
+    /// Returns these settings with the changes of a frame of the peer, whose role is `peer`.
     fn apply(mut self, frame: &Settings, peer: Role, first: bool) -> Result<Self, Violation> {
         for (id, value) in frame.entries() {
             match id {
@@ -103,35 +104,36 @@ impl PeerSettings {
     }
 }
 
-/// Both ends' settings.
+/// The settings of both ends.
 #[derive(Debug)]
 pub(crate) struct SettingsState {
     pub(crate) peer: PeerSettings,
-    /// Whether the peer's first SETTINGS, the end of its preface, are there.
+    /// Whether the peer's first SETTINGS, the end of its preface, have arrived.
     pub(crate) received: bool,
-    /// Whether the peer has acknowledged ours, so that they bind it.
+    /// Whether the peer has acknowledged our SETTINGS, so that they bind it.
     pub(crate) acknowledged: bool,
-    /// SETTINGS_INITIAL_WINDOW_SIZE of ours as it binds the peer now.
+    /// Our SETTINGS_INITIAL_WINDOW_SIZE as it binds the peer now.
     pub(crate) local_initial_window: u32,
-    /// SETTINGS_MAX_CONCURRENT_STREAMS of ours.
+    /// Our SETTINGS_MAX_CONCURRENT_STREAMS.
     pub(crate) streams: StreamLimit,
 }
 
-/// How many streams the peer may have at once, which can change while the connection lasts.
+/// The number of streams that the peer may have at once. It can change during the connection.
 #[derive(Debug)]
 pub(crate) struct StreamLimit {
-    /// What our newest SETTINGS say.
+    /// The value in our newest SETTINGS.
     pub(crate) announced: u32,
-    /// What the owner wants, if it isn't announced yet: one change at a time is under way.
+    /// The value that the owner wants, if it isn't announced yet: one change at a time is in
+    /// flight.
     wanted: Option<u32>,
-    /// Of a change that the peer has not acknowledged: how many streams above the limit it may
-    /// still have opened before it heard of the change.
+    /// While a change isn't acknowledged: how many streams above the limit the peer may still have
+    /// opened before it heard of the change.
     excused: Option<u32>,
 }
 
 impl StreamLimit {
-    /// Whether a stream above the limit was opened before the peer can know the limit. All those
-    /// were open at once for the peer, so they are no more than the limit before.
+    /// Whether a stream above the limit was opened before the peer can know the limit. For the peer
+    /// all those were open at once, so they are no more than the limit before.
     pub(crate) fn excuse(&mut self) -> bool {
         match &mut self.excused {
             Some(left) if *left > 0 => {
@@ -158,12 +160,12 @@ impl SettingsState {
         }
     }
 
-    /// Whether the peer has something of ours to acknowledge.
+    /// Whether the peer has SETTINGS of ours to acknowledge.
     pub(crate) fn awaits_ack(&self) -> bool {
         !self.acknowledged || self.streams.excused.is_some()
     }
 
-    /// Takes a SETTINGS frame of the peer with the role `peer`; returns what was in force before.
+    /// Applies a SETTINGS frame of the peer, whose role is `peer`. Returns the settings before it.
     pub(crate) fn receive(
         &mut self,
         frame: &Settings,
@@ -177,7 +179,8 @@ impl SettingsState {
 }
 
 impl SettingsState {
-    /// Takes what the peer has announced elsewhere: its first SETTINGS frame is still to come.
+    /// Applies settings that the peer announced elsewhere; its first SETTINGS frame is still to
+    /// come.
     pub(crate) fn assume(&mut self, announced: &Settings, peer: Role) -> Result<(), Violation> {
         self.peer = self.peer.apply(announced, peer, true)?;
         Ok(())
@@ -185,11 +188,10 @@ impl SettingsState {
 }
 
 impl Connection {
-    /// Server: announces that the client may have so many streams at once, at most
-    /// [`Config::max_concurrent_streams`]. Those that are open go on. Further ones above the new
-    /// limit are refused with REFUSED_STREAM from now on, which counts as no abuse while the client
-    /// can't have heard of the limit. The announcement waits until the client has acknowledged the
-    /// one before.
+    /// Server: limits the client's open streams to `streams`, at most
+    /// [`Config::max_concurrent_streams`]. Open streams go on. New ones above the limit are refused
+    /// with REFUSED_STREAM from now on, which doesn't count as abuse while the client can't have
+    /// heard of the limit. The announcement waits until the client has acknowledged the one before.
     pub fn limit_streams(&mut self, streams: u32) {
         if self.role == Role::Client || self.lifetime.is_over() {
             return;
@@ -198,7 +200,7 @@ impl Connection {
         self.announce_streams();
     }
 
-    /// Sends what [`Connection::limit_streams`] wants, if that can be done now.
+    /// Announces the limit of [`Connection::limit_streams`], if that can be done now.
     pub(super) fn announce_streams(&mut self) {
         if self.settings.awaits_ack() {
             return;
@@ -213,19 +215,18 @@ impl Connection {
         }
         limit.excused = Some(before);
         let frame = Settings::of(&[(SettingId::MAX_CONCURRENT_STREAMS, wanted)]);
-        // No time limit for its acknowledgement: that may wait behind a body that isn't read for
-        // now.
+        // Its acknowledgement has no time limit: it may wait behind a body that isn't read for now.
         self.send(|out| frame.write(out));
     }
 
-    /// The peer has acknowledged a change of our SETTINGS.
+    /// Notes that the peer acknowledged a change of our SETTINGS.
     pub(super) fn change_acknowledged(&mut self) {
         self.settings.streams.excused = None;
         self.announce_streams();
     }
 }
 
-/// Our SETTINGS frame: what differs from the protocol's defaults.
+/// Returns our SETTINGS frame: the values that differ from the protocol's defaults.
 pub(crate) fn ours(config: &Config, role: Role) -> Settings {
     let mut entries = Vec::with_capacity(8);
     let mut announce = |id, value: u32, default: u32| {

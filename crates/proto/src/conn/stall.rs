@@ -1,5 +1,5 @@
-//! Peers that don't take what is ready (CVE-2016-1546): a stream, or the connection, whose window
-//! holds data up. What counts is what goes out, not the credit that comes in.
+//! Peers that don't take data that is ready (CVE-2016-1546): the window of a stream or of the
+//! connection holds it up. Bytes sent count as progress, credit received doesn't.
 
 use std::time::{Duration, Instant};
 
@@ -9,20 +9,20 @@ use crate::conn::timer::Timer;
 use crate::error::Violation;
 use crate::stream::{More, Stall};
 
-/// What the peer's windows held up is held up no longer once so many bytes went out: fewer are a
-/// drip that is meant to keep it warm.
+/// The bytes after which data counts as held up no longer. Fewer are a drip that is meant to keep
+/// the stream warm.
 pub(super) const STALL_PROGRESS: usize = 16 << 10;
 
-/// The connection's window was found used up with data ready.
+/// A connection window that was used up while data was ready.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Blocked {
     since: Instant,
-    /// The bytes of bodies that had gone out by then.
+    /// The bytes of bodies sent until then.
     body_out: u64,
 }
 
 impl Connection {
-    /// A stream has something to send and no window.
+    /// Notes that a stream has data and no window.
     #[cold]
     pub(super) fn stall(&mut self, slot: usize) {
         self.unqueue(slot);
@@ -35,7 +35,7 @@ impl Connection {
             .set_if_unset(Timer::Write, now, self.config.timeouts.write);
     }
 
-    /// Streams have something to send and the connection has no window.
+    /// Notes that streams have data and the connection has no window.
     #[cold]
     pub(super) fn block(&mut self) {
         self.blocked.get_or_insert(Blocked {
@@ -46,9 +46,9 @@ impl Connection {
             .set_if_unset(Timer::Write, self.now, self.config.timeouts.write);
     }
 
-    /// No stream can send any more: whatever the connection's window held up is sent, or gone,
-    /// unless it has come from that window before those of streams. Who moves it to and fro doesn't
-    /// take it either.
+    /// Notes that no stream can send any more: the data that the connection's window held up is
+    /// sent or gone, unless the streams' own windows hold it up now. A peer that alternates between
+    /// the two kinds of windows doesn't take the data either.
     #[cold]
     pub(super) fn unblock(&mut self) {
         let are_stalled = || {
@@ -60,11 +60,10 @@ impl Connection {
         }
     }
 
-    /// Ends what the peer's windows have held up for too long.
+    /// Ends the streams or the connection that the peer's windows have held up for too long.
     pub(super) fn expire_writes(&mut self) {
         let (limit, now) = (self.config.timeouts.write, self.now);
-        // What is held up no longer at this very moment may be so again at the next: it is looked
-        // at again soon.
+        // A window that is open at this moment may be closed at the next: check again soon.
         let soon = now + (limit / 8).max(Duration::from_millis(1));
         let mut next = None;
         if let Some(blocked) = self.blocked {

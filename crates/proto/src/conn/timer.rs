@@ -19,9 +19,9 @@ pub(crate) enum Timer {
     Write,
     /// A connection without streams.
     Idle,
-    /// A short while with no streams, or few of many, after which memory is given back.
+    /// A short time with no streams, or few of many, after which memory is freed.
     Rest,
-    /// A short while without memory for more input, after which there may be some.
+    /// A short time without memory for more input, after which it is checked again.
     Memory,
     /// Silence of the peer while streams are open, then the answer to our PING.
     Probe,
@@ -32,7 +32,7 @@ pub(crate) enum Timer {
 }
 
 impl Timer {
-    /// Those that wait for something of the peer's, once.
+    /// The timers that wait for input of the peer once.
     const OF_INPUT: [Self; 4] = [
         Self::Handshake,
         Self::SettingsAck,
@@ -56,19 +56,19 @@ impl Timer {
     ];
 }
 
-/// All deadlines of a connection.
+/// The deadlines of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     deadlines: [Option<Instant>; Timer::ALL.len()],
 }
 
 impl Timers {
-    /// Starts a timer; a limit of zero means none.
+    /// Starts a timer; a limit of zero means no limit.
     pub(crate) fn set(&mut self, timer: Timer, now: Instant, limit: Duration) {
         self.deadlines[timer as usize] = (!limit.is_zero()).then(|| now + limit);
     }
 
-    /// Starts a timer that ends at this moment.
+    /// Starts a timer that ends at `at`.
     pub(crate) fn set_at(&mut self, timer: Timer, at: Instant) {
         self.deadlines[timer as usize] = Some(at);
     }
@@ -80,7 +80,7 @@ impl Timers {
         }
     }
 
-    /// The peer's next bytes are not looked at for so long: what waits for them waits longer.
+    /// Extends the timers that wait for input, because the peer's next bytes aren't read for `by`.
     pub(crate) fn postpone(&mut self, by: Duration) {
         for timer in Timer::OF_INPUT {
             if let Some(at) = &mut self.deadlines[timer as usize] {
@@ -97,17 +97,17 @@ impl Timers {
         self.deadlines = Default::default();
     }
 
-    /// Whether a timer runs whose time has come.
+    /// Whether a running timer is due.
     pub(crate) fn is_due(&self, timer: Timer, now: Instant) -> bool {
         self.deadlines[timer as usize].is_some_and(|at| at <= now)
     }
 
-    /// The earliest deadline.
+    /// Returns the earliest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.deadlines.iter().flatten().min().copied()
     }
 
-    /// Takes out a timer whose time has come.
+    /// Removes and returns a timer that is due.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Timer> {
         let expired = |timer: &&Timer| self.deadlines[**timer as usize].is_some_and(|at| at <= now);
         let timer = *Timer::ALL.iter().find(expired)?;

@@ -1,4 +1,4 @@
-//! A connection that began as one of HTTP/1.1 (RFC 7540 §3.2; RFC 9113 has dropped that).
+//! A connection that began as HTTP/1.1 (RFC 7540 §3.2, which RFC 9113 dropped).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,9 +40,9 @@ impl Connection {
         conn
     }
 
-    /// RFC 7540 §3.2: "Stream 1 is implicitly "half-closed" from the client toward the server …,
-    /// since the request is completed as an HTTP/1.1 request. After commencing the HTTP/2
-    /// connection, stream 1 is used for the response."
+    /// Reports the upgrading request. RFC 7540 §3.2: "Stream 1 is implicitly "half-closed" from the
+    /// client toward the server …, since the request is completed as an HTTP/1.1 request. After
+    /// commencing the HTTP/2 connection, stream 1 is used for the response."
     pub(super) fn on_upgrade_request(&mut self, head: RequestHead) -> Event {
         let id = StreamId::new(1);
         self.streams.note_used(id);
@@ -54,7 +54,7 @@ impl Connection {
         stream.note_request(&head);
         let slot = self.streams.insert(stream);
         if self.signals.dependencies_count {
-            // Without a dependency there is nothing that could be wrong with it.
+            // A request without a dependency can't break a rule of dependencies.
             let _ = self.place(slot, None);
         }
         self.wake();

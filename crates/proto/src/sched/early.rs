@@ -4,15 +4,15 @@ use tidegate_frame::StreamId;
 
 use crate::sched::Priority;
 
-/// What PRIORITY_UPDATE frames said of idle streams (RFC 9218 §7.1), the newest word for each; the
-/// owner bounds how many.
+/// The priorities of idle streams from PRIORITY_UPDATE frames (RFC 9218 §7.1), the newest for each
+/// stream. The owner limits their number.
 #[derive(Debug, Default)]
 pub(crate) struct EarlyPriorities {
     waiting: Vec<(StreamId, Priority)>,
 }
 
 impl EarlyPriorities {
-    /// How many streams there would be with this one.
+    /// Returns how many streams there would be with this one.
     pub(crate) fn len_with(&self, id: StreamId) -> usize {
         let known = self.waiting.iter().any(|(waiting, _)| *waiting == id);
         self.waiting.len() + usize::from(!known)
@@ -26,8 +26,8 @@ impl EarlyPriorities {
         }
     }
 
-    /// The priority of a stream that is being opened. Lower ones can't be opened any more (RFC 9113
-    /// §5.1.1): theirs go.
+    /// Returns the priority of a stream that is being opened. Lower streams can no longer be opened
+    /// (RFC 9113 §5.1.1), so theirs are dropped.
     pub(crate) fn take(&mut self, id: StreamId) -> Option<Priority> {
         if self.waiting.is_empty() {
             return None;

@@ -1,20 +1,20 @@
-//! Doubly linked lists of small numbers, such as slots: every operation takes the same time,
-//! however long they are.
+//! Doubly linked lists of small numbers, such as slots. Every operation takes the same time,
+//! however long the lists are.
 
 /// No item.
 const NONE: u32 = u32::MAX;
 
-/// Lists that share their memory. An item is in one of them at most. Allocates only for items or
+/// Lists that share their memory. An item is in at most one of them. Allocates only for items or
 /// lists with higher numbers than any before.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     /// The front of each list.
     fronts: Vec<u32>,
-    /// Each item's place.
+    /// The links of each item.
     links: Vec<Link>,
 }
 
-/// The lists are rings: what is before the front is the back.
+/// The neighbours of an item. The lists are rings: the back is before the front.
 #[derive(Clone, Copy, Debug)]
 struct Link {
     list: u32,
@@ -57,13 +57,13 @@ impl Lists {
         };
     }
 
-    /// Puts an item that is in no list in front.
+    /// Puts an item that is in no list at the front.
     pub(super) fn push_front(&mut self, list: u32, item: u32) {
         self.push_back(list, item);
         self.fronts[list as usize] = item;
     }
 
-    /// Takes an item out of its list. Tells which one that was, unless it is in none.
+    /// Removes an item from its list. Returns that list, or `None` if the item is in none.
     pub(super) fn remove(&mut self, item: u32) -> Option<u32> {
         let link = self.links.get_mut(item as usize)?;
         let Link {
@@ -87,7 +87,7 @@ impl Lists {
         Some(list)
     }
 
-    /// Moves an item to the back of the list that it is in.
+    /// Moves an item to the back of its list.
     pub(super) fn move_to_back(&mut self, item: u32) {
         let Some(list) = self.list_of(item) else {
             return;
@@ -101,7 +101,7 @@ impl Lists {
         self.push_back(list, item);
     }
 
-    /// The list that an item is in.
+    /// Returns the list that an item is in.
     pub(super) fn list_of(&self, item: u32) -> Option<u32> {
         let list = self.links.get(item as usize)?.list;
         (list != NONE).then_some(list)
@@ -116,7 +116,7 @@ impl Lists {
         self.front(list).is_none()
     }
 
-    /// The items of a list from front to back.
+    /// Returns the items of a list from front to back.
     pub(super) fn iter(&self, list: u32) -> impl Iterator<Item = u32> {
         let front = self.front(list);
         std::iter::successors(front, move |item| {

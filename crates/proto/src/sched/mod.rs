@@ -1,5 +1,5 @@
-//! Which stream sends next. Sees slots and priorities; of what is sent only how much it was, once
-//! it is.
+//! The scheduler: which stream sends next. It sees slots, priorities, and how much was sent in a
+//! turn.
 
 mod early;
 mod lists;
@@ -16,28 +16,28 @@ pub(crate) use priority::whole_value;
 use tree::Tree;
 use urgency::Urgencies;
 
-/// One turn of so many in a row is the oldest stream's.
+/// One turn of this many in a row belongs to the oldest stream.
 const OLDEST_EVERY: u32 = 1024;
 
 /// The streams that have something to send and may send it.
 ///
-/// `next` names one; it stays in here while it has its turn. Then `sent` tells that it was served,
-/// and `remove` that it isn't ready any more.
+/// `next` returns one; it stays here during its turn. Then `sent` reports that it was served, and
+/// `remove` that it is no longer ready.
 ///
-/// No stream starves, whatever the others do and whatever priorities are changed: of 1,024 turns in
-/// a row, at least one is that of the stream which has been ready and unserved for longest. New
-/// ones queue up behind it, so a stream that is ready as one of n has a turn within 1,024 × n
+/// No stream starves, whatever the others do and whatever priorities change: of 1,024 turns in a
+/// row, at least one belongs to the stream that has been ready and unserved for longest. New
+/// streams queue up behind it, so a stream that is ready as one of n has a turn within 1,024 × n
 /// turns.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
     order: Order,
-    /// One list of all ready streams, the one in front has been unserved for longest.
+    /// One list of all ready streams; the one at the front has been unserved for longest.
     ages: Lists,
-    /// Turns since the one in front was served.
+    /// The number of turns since the front stream was served.
     since_oldest: u32,
 }
 
-/// What decides whose turn it is.
+/// The order that decides whose turn it is.
 #[derive(Debug)]
 enum Order {
     Urgencies(Urgencies),
@@ -55,7 +55,7 @@ const AGES: u32 = 0;
 
 /// Ready streams.
 impl Scheduler {
-    /// Adds a stream that is ready and not in here, behind its equals.
+    /// Adds a stream that is ready and not in here, after its equals.
     pub(crate) fn insert(&mut self, slot: usize, priority: Priority) {
         let slot = narrow(slot);
         self.ages.push_back(AGES, slot);
@@ -65,8 +65,8 @@ impl Scheduler {
         }
     }
 
-    /// Adds a stream whose owner let it wait in the middle of its turn: as `insert`, but before its
-    /// equals where they wouldn't share.
+    /// Adds a stream whose owner paused in the middle of its turn: like `insert`, but before its
+    /// equals if they wouldn't share.
     pub(crate) fn resume(&mut self, slot: usize, priority: Priority) {
         let slot = narrow(slot);
         self.ages.push_back(AGES, slot);
@@ -76,7 +76,7 @@ impl Scheduler {
         }
     }
 
-    /// The stream whose turn it is.
+    /// Returns the stream whose turn it is.
     pub(crate) fn next(&self) -> Option<usize> {
         let slot = if self.since_oldest >= OLDEST_EVERY - 1 {
             self.ages.front(AGES)
@@ -89,7 +89,7 @@ impl Scheduler {
         slot.map(|slot| slot as usize)
     }
 
-    /// The stream that `next` named has sent so many bytes.
+    /// Notes that the stream returned by `next` has sent `bytes`.
     pub(crate) fn sent(&mut self, slot: usize, bytes: usize) {
         let slot = narrow(slot);
         self.since_oldest = if self.ages.front(AGES) == Some(slot) {
@@ -104,7 +104,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes out a stream that is ready no more.
+    /// Removes a stream that is no longer ready.
     pub(crate) fn remove(&mut self, slot: usize) {
         let slot = narrow(slot);
         if self.ages.remove(slot).is_none() {
@@ -116,7 +116,7 @@ impl Scheduler {
         }
     }
 
-    /// A stream, in here or not, has another priority. Its age stays what it was.
+    /// Changes the priority of a stream, in here or not. Its age stays the same.
     pub(crate) fn reprioritize(&mut self, slot: usize, priority: Priority) {
         let slot = narrow(slot);
         match &mut self.order {
@@ -130,7 +130,7 @@ impl Scheduler {
         self.ages.is_empty(AGES)
     }
 
-    /// Gives back the memory of streams that are no more, if none is ready.
+    /// Frees the memory of streams that are gone, if none is ready.
     pub(crate) fn release_memory(&mut self) {
         if self.is_empty() {
             self.ages = Lists::default();
@@ -141,26 +141,26 @@ impl Scheduler {
     }
 }
 
-/// The tree of RFC 7540, which must know of streams before they are ready.
+/// The tree of RFC 7540, which must know streams before they are ready.
 impl Scheduler {
     pub(crate) fn has_tree(&self) -> bool {
         matches!(self.order, Order::Tree(_))
     }
 
-    /// From here on a tree decides. The caller tells it of all streams with `open`, then puts the
-    /// ready ones in again, which are returned, oldest first.
+    /// Lets a tree decide from now on. Returns the ready streams, oldest first. The caller calls
+    /// `open` for all streams, then inserts the ready ones again.
     pub(crate) fn plant_tree(&mut self) -> Vec<usize> {
         self.begin_anew(Order::Tree(Box::default()))
     }
 
-    /// From here on urgencies decide. The caller puts the ready streams in again, which are
-    /// returned, oldest first.
+    /// Lets urgencies decide from now on. Returns the ready streams, oldest first. The caller
+    /// inserts them again.
     pub(crate) fn fell_tree(&mut self) -> Vec<usize> {
         self.begin_anew(Order::default())
     }
 
-    /// Streams have other slots from now on. The caller puts the ready ones in again, which are
-    /// returned by their former slots, oldest first. Not for a tree.
+    /// Forgets all slots, because streams move to other ones. Returns the ready streams by their
+    /// former slots, oldest first; the caller inserts them again. Not for a tree.
     pub(crate) fn forget_slots(&mut self) -> Vec<usize> {
         debug_assert!(!self.has_tree(), "a tree knows more than its ready streams");
         self.begin_anew(Order::default())
@@ -173,7 +173,7 @@ impl Scheduler {
         ready
     }
 
-    /// A stream has got a slot.
+    /// Notes that a stream has a slot.
     #[inline]
     pub(crate) fn open(&mut self, slot: usize, id: StreamId, priority: Priority) {
         if let Order::Tree(tree) = &mut self.order {
@@ -181,15 +181,15 @@ impl Scheduler {
         }
     }
 
-    /// A stream that isn't ready has lost its slot.
+    /// Notes that a stream that isn't ready has lost its slot.
     pub(crate) fn close(&mut self, slot: usize) {
         if let Order::Tree(tree) = &mut self.order {
             tree.close(narrow(slot));
         }
     }
 
-    /// RFC 7540 §5.3: makes a stream depend on another one. A stream that isn't in the tree is put
-    /// there. Returns how many streams were looked at or moved.
+    /// Makes a stream depend on another one (RFC 7540 §5.3), and adds it to the tree if it isn't in
+    /// it. Returns how many streams were visited or moved.
     pub(crate) fn depend(&mut self, id: StreamId, dependency: StreamDependency) -> usize {
         match &mut self.order {
             Order::Tree(tree) => tree.depend(id, dependency),
@@ -197,7 +197,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether the tree, if there is one, still knows this stream.
+    /// Whether there is a tree and it still has this stream.
     pub(crate) fn knows(&self, id: StreamId) -> bool {
         match &self.order {
             Order::Tree(tree) => tree.knows(id),
@@ -211,7 +211,7 @@ impl Scheduler {
     /// Checks that the books agree with each other. Returns the ready slots.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// Returns the contradiction, in words.
     pub(crate) fn check(&self) -> Result<Vec<usize>, String> {
         let mut ordered = match &self.order {
             Order::Urgencies(urgencies) => urgencies.check()?,
@@ -235,8 +235,8 @@ impl Scheduler {
     }
 }
 
-/// Slots are places in the list of a connection's streams, of which there are fewer than 2^31 (RFC
-/// 9113 §5.1.1).
+/// Returns the slot as 32 bits. Slots are places in the list of a connection's streams, of which
+/// there are fewer than 2^31 (RFC 9113 §5.1.1).
 fn narrow(slot: usize) -> u32 {
     debug_assert!(u32::try_from(slot).is_ok(), "a slot of {slot}");
     slot as u32
@@ -252,7 +252,7 @@ mod tests {
         StreamId::new(number)
     }
 
-    /// What an adversary does between turns, who wants one stream to starve.
+    /// An operation between turns, by an adversary who wants one stream to starve.
     #[derive(Clone, Debug)]
     enum Operation {
         Insert(usize, u8, bool),
@@ -260,7 +260,7 @@ mod tests {
         Remove(usize),
         Reprioritize(usize, u8, bool),
         Depend(usize, usize, bool, u8),
-        /// So many turns, of so many bytes.
+        /// A number of turns, each of this many bytes.
         Turns(u32, usize),
     }
 
@@ -295,7 +295,7 @@ mod tests {
         #[test]
         fn no_stream_starves(tree: bool, operations in operations()) {
             let mut scheduler = scheduler(tree);
-            // For each ready slot: the turns that it may still have to wait for.
+            // For each ready slot: the number of turns that it may still have to wait.
             let mut patience = [None; SLOTS];
             let bound = |patience: &[Option<u32>; SLOTS]| {
                 OLDEST_EVERY * patience.iter().flatten().count() as u32
@@ -324,7 +324,7 @@ mod tests {
                     }
                     Operation::Depend(slot, on, exclusive, weight) => {
                         if slot != on {
-                            // Slots have odd streams; the one behind the last stands for stream 0.
+                            // Slots have odd streams; the slot after the last stands for stream 0.
                             let depends_on = if on == SLOTS { 0 } else { 2 * on as u32 + 1 };
                             let depends_on = id(depends_on);
                             scheduler.depend(id(2 * slot as u32 + 1), StreamDependency { depends_on, exclusive, weight });
@@ -380,7 +380,7 @@ mod tests {
                 turns[slot] += 1;
                 scheduler.sent(slot, 16_384);
             }
-            // Each of the oldest ones is served in its time; two of three would have been served
+            // The oldest stream is served in time; of three streams, two would have been served
             // anyway.
             assert!((95..=105).contains(&turns[0]), "{turns:?}");
             assert!(turns[1].abs_diff(turns[2]) <= 200, "{turns:?}");

@@ -10,7 +10,7 @@ use tidegate_hpack::{Fields, KnownName};
 pub struct Priority {
     /// 0 (first) to 7 (last). Default 3.
     pub urgency: u8,
-    /// Whether pieces of the response are of use before it is whole. Default no.
+    /// Whether parts of the response are useful before it is complete. Default no.
     pub incremental: bool,
 }
 
@@ -27,14 +27,14 @@ impl Priority {
     /// Reads the value of a request's `priority` field or of a PRIORITY_UPDATE frame.
     ///
     /// RFC 9218 §4: "unknown priority parameters, priority parameters with out-of-range values, or
-    /// values of unexpected types MUST be ignored": those have their defaults. So has all of a
-    /// value that isn't a dictionary of structured fields (RFC 8941 §4.2: "the entire field value
-    /// MUST be ignored").
+    /// values of unexpected types MUST be ignored": those have their defaults. So has a whole value
+    /// that isn't a dictionary of structured fields (RFC 8941 §4.2: "the entire field value MUST be
+    /// ignored").
     pub fn parse(value: &[u8]) -> Self {
         Self::default().merge(value)
     }
 
-    /// This priority with what the value of a response's `priority` field says otherwise.
+    /// Returns this priority with the parameters that a response's `priority` field changes.
     ///
     /// RFC 9218 §8: "The absence of a priority parameter in an HTTP response indicates the server's
     /// disinterest in changing the client-provided value."
@@ -47,7 +47,7 @@ impl Priority {
     }
 }
 
-/// The value of a section's `priority` field, of which `first` is the first line. RFC 8941 §4.2:
+/// Returns the value of a section's `priority` field, whose first line is `first`. RFC 8941 §4.2:
 /// "parsers MUST combine all lines in the same section … that case-insensitively match the field
 /// name into one comma-separated field-value".
 pub(crate) fn whole_value<'a>(fields: &Fields, first: &'a [u8]) -> Cow<'a, [u8]> {
@@ -67,7 +67,7 @@ pub(crate) fn whole_value<'a>(fields: &Fields, first: &'a [u8]) -> Cow<'a, [u8]>
     Cow::Owned(value)
 }
 
-/// The parameters that a value has, and that mean something (RFC 9218 §4).
+/// The parameters of a value that have a meaning (RFC 9218 §4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Parameters {
     urgency: Option<u8>,
@@ -77,7 +77,7 @@ struct Parameters {
 impl Parameters {
     fn parse(value: &[u8]) -> Self {
         match *value {
-            // What browsers write needs no parser.
+            // The usual values of browsers need no parser.
             [b'u', b'=', digit @ b'0'..=b'7'] => Self {
                 urgency: Some(digit - b'0'),
                 incremental: None,
@@ -101,7 +101,7 @@ impl std::fmt::Display for Priority {
     }
 }
 
-/// What we must know of a member's value; the rest is only skipped over.
+/// A member's value, as far as it matters; other values are only skipped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Value {
     Integer(i64),
@@ -109,7 +109,8 @@ enum Value {
     Other,
 }
 
-/// RFC 8941 §4.2.2. `None` when it isn't a dictionary. A key that comes twice has its last value.
+/// Parses a dictionary (RFC 8941 §4.2.2). `None` if it isn't one. A repeated key has its last
+/// value.
 fn parse_dictionary(bytes: &[u8]) -> Option<Parameters> {
     let mut parameters = Parameters::default();
     let mut input = Input { bytes };
@@ -165,7 +166,7 @@ impl<'a> Input<'a> {
         Some(first)
     }
 
-    /// Takes one byte if it is this one.
+    /// Takes one byte if it is `byte`.
     fn take(&mut self, byte: u8) -> bool {
         let is_next = self.bytes.first() == Some(&byte);
         if is_next {
@@ -185,7 +186,7 @@ impl<'a> Input<'a> {
         self.take_while(|byte| blanks.contains(&byte));
     }
 
-    /// RFC 8941 §4.2.3.3.
+    /// Parses a key (RFC 8941 §4.2.3.3).
     fn key(&mut self) -> Option<&'a [u8]> {
         if !matches!(self.bytes.first(), Some(b'a'..=b'z' | b'*')) {
             return None;
@@ -195,7 +196,7 @@ impl<'a> Input<'a> {
         ))
     }
 
-    /// RFC 8941 §4.2.1.1, without the parameters of the whole.
+    /// Parses a member value (RFC 8941 §4.2.1.1), without its parameters.
     fn item_or_inner_list(&mut self) -> Option<Value> {
         if !self.take(b'(') {
             return self.bare_item();
@@ -213,7 +214,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// RFC 8941 §4.2.3.2.
+    /// Parses parameters (RFC 8941 §4.2.3.2).
     fn parameters(&mut self) -> Option<()> {
         while self.take(b';') {
             self.skip(b" ");
@@ -225,7 +226,7 @@ impl<'a> Input<'a> {
         Some(())
     }
 
-    /// RFC 8941 §4.2.3.1.
+    /// Parses a bare item (RFC 8941 §4.2.3.1).
     fn bare_item(&mut self) -> Option<Value> {
         match *self.bytes.first()? {
             b'-' | b'0'..=b'9' => self.number(),
@@ -255,8 +256,8 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// RFC 8941 §4.2.4: an integer has up to 15 digits, a decimal up to 12 and 1 to 3 behind the
-    /// point.
+    /// Parses a number (RFC 8941 §4.2.4): an integer has up to 15 digits, a decimal up to 12 and 1
+    /// to 3 after the point.
     fn number(&mut self) -> Option<Value> {
         let sign = if self.take(b'-') { -1 } else { 1 };
         let digits = self.take_while(|byte| byte.is_ascii_digit());
@@ -274,7 +275,7 @@ impl<'a> Input<'a> {
         Some(Value::Integer(sign * number))
     }
 
-    /// RFC 8941 §4.2.5.
+    /// Parses a string (RFC 8941 §4.2.5).
     fn string(&mut self) -> Option<Value> {
         self.next();
         loop {
@@ -321,7 +322,7 @@ mod tests {
             ("u=1, u=2", 2, false),
             ("u=1, u=9", 3, false),
             ("i, i=?0", 3, false),
-            // Parameters of a member say nothing to us.
+            // Parameters of a member have no meaning here.
             ("u=2;foo=bar;baz, i;q=0.5", 2, true),
         ];
         for (value, urgency, incremental) in cases {

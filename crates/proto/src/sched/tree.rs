@@ -1,4 +1,4 @@
-//! The dependency tree of RFC 7540 §5.3, for clients that give no other priorities.
+//! The dependency tree of RFC 7540 §5.3, for clients that send no other priorities.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasherDefault;
@@ -10,12 +10,12 @@ use super::Priority;
 use super::lists::Lists;
 use crate::stream::map::IdHasher;
 
-/// Idle and closed streams that keep their place; the one that was out of use for longest goes
-/// first. Browsers have six idle ones that group the others.
+/// The number of idle and closed streams that keep their place; the one unused for longest goes
+/// first. Browsers have six idle streams that group the others.
 const MAX_RETAINED: usize = 100;
 
-/// Streams on the way from the root to the deepest stream, without the root. A stream that would
-/// come to be deeper is attached further up.
+/// The most streams on the way from the root to the deepest stream, without the root. A stream that
+/// would be deeper is attached further up.
 const MAX_DEPTH: usize = 32;
 
 /// RFC 7540 §5.3.5: "All streams are initially assigned a non-exclusive dependency on stream 0x0"
@@ -26,11 +26,11 @@ const DEFAULT: StreamDependency = StreamDependency {
     weight: 15,
 };
 
-/// A weight of 1. Parts of it come up when a stream's weight is handed out to its children.
+/// A weight of 1. Fractions arise when a stream's weight is distributed to its children.
 const ONE: u32 = 256;
 
-/// The largest weight. A stream of this weight has its bytes counted as they are, a lighter one
-/// more of them.
+/// The largest weight. The bytes of a stream of this weight count once, those of a lighter one
+/// more.
 const HEAVIEST: u32 = 256 * ONE;
 
 /// The node of stream 0.
@@ -41,42 +41,42 @@ const RETAINED: u32 = 0;
 
 /// Streams in the order of their dependencies; some are ready.
 ///
-/// A ready stream goes before those that depend on it: RFC 7540 §5.3.1: "a dependent stream SHOULD
+/// A ready stream precedes those that depend on it. RFC 7540 §5.3.1: "a dependent stream SHOULD
 /// only be allocated resources if either all of the streams that it depends on … are closed or it
 /// is not possible to make progress on them." Siblings share by weighted fair queueing: each has a
-/// time that bytes sent for it or for what depends on it move on, faster the lighter it is, and the
+/// time that advances with the bytes sent for it or its dependents, faster the lighter it is. The
 /// one that is furthest behind goes first.
 ///
 /// With n streams, picking takes O(log n) at each of at most 32 levels, and so do `insert`,
-/// `remove` and `sent`. `depend` takes O(m) on top, m being the streams that depend on what is
-/// moved, directly or not, and O(log n) for each of the direct ones that has something to send.
+/// `remove` and `sent`. `depend` takes O(m) more for m direct and indirect dependents of the moved
+/// stream, and O(log n) for each direct one that has something to send.
 #[derive(Debug)]
 pub(super) struct Tree {
     nodes: Slab<Node>,
-    /// The children of each node: the list has the number of the parent.
+    /// The children of each node; a list has the number of the parent.
     children: Lists,
     by_id: HashMap<StreamId, u32, BuildHasherDefault<IdHasher>>,
     /// The node of each slot.
     by_slot: Vec<u32>,
-    /// Nodes of idle and closed streams, the one that was out of use for longest in front.
+    /// Nodes of idle and closed streams, the one unused for longest at the front.
     retained: Lists,
     retained_len: usize,
-    /// Nodes that were looked at or moved since `depend` began.
+    /// The number of nodes visited or moved since `depend` began.
     work: usize,
 }
 
 #[derive(Debug)]
 struct Node {
     id: StreamId,
-    /// Where the stream is; `None` when it is idle or closed.
+    /// The slot of the stream; `None` if it is idle or closed.
     slot: Option<u32>,
-    /// In parts of `ONE`.
+    /// The weight, in parts of `ONE`.
     weight: u32,
-    /// The stream has something to send.
+    /// Whether the stream has something to send.
     ready: bool,
-    /// How much this node has had of its parent's turns, in bytes of the heaviest stream.
+    /// The bytes of its parent's turns that this node has used, scaled to the heaviest stream.
     time: u64,
-    /// Children that are ready or have someone ready below, by their times.
+    /// Children that are ready or have a ready descendant, by their times.
     queue: BTreeSet<(u64, u32)>,
     /// The time of the child that was furthest behind at the last turn. Children that join start
     /// from here.
@@ -96,13 +96,13 @@ impl Node {
         }
     }
 
-    /// Whether it takes turns: itself, or someone below.
+    /// Whether the node takes turns, for itself or a descendant.
     fn is_active(&self) -> bool {
         self.ready || !self.queue.is_empty()
     }
 }
 
-/// What urgencies mean in a tree: 3 is the default weight of 16, one less is twice as much.
+/// Returns the weight for an urgency: 3 has the default weight of 16, each step down twice as much.
 fn weight_of(priority: Priority) -> u32 {
     (128 * ONE) >> priority.urgency.min(7)
 }
@@ -126,7 +126,7 @@ impl Default for Tree {
 
 /// Turns.
 impl Tree {
-    /// The stream whose turn it is.
+    /// Returns the stream whose turn it is.
     pub(super) fn next(&self) -> Option<u32> {
         let mut node = self.node(ROOT);
         loop {
@@ -137,7 +137,7 @@ impl Tree {
         }
     }
 
-    /// A stream has something to send.
+    /// Notes that a stream has something to send.
     pub(super) fn insert(&mut self, slot: u32) {
         let Some(at) = self.at(slot) else { return };
         let was_active = self.node(at).is_active();
@@ -147,7 +147,7 @@ impl Tree {
         }
     }
 
-    /// A stream has nothing more to send, or may not.
+    /// Notes that a stream has nothing more to send, or may not send.
     pub(super) fn remove(&mut self, slot: u32) {
         let Some(at) = self.at(slot) else { return };
         let node = self.node_mut(at);
@@ -156,15 +156,15 @@ impl Tree {
         }
     }
 
-    /// A ready stream has sent so many bytes.
+    /// Notes that a ready stream has sent `bytes`.
     pub(super) fn sent(&mut self, slot: u32, bytes: usize) {
         let Some(mut at) = self.at(slot) else { return };
         while at != ROOT {
             let parent = self.parent(at);
             let node = self.node_mut(at);
             let before = node.time;
-            // 2^24 bytes and a weight of one part come to 2^40: 2^24 of such turns are a
-            // connection's life.
+            // 2^24 bytes at a weight of one part make 2^40; a connection has room for 2^24 such
+            // turns.
             node.time += bytes as u64 * u64::from(HEAVIEST) / u64::from(node.weight);
             let after = node.time;
             let parent_node = self.node_mut(parent);
@@ -177,13 +177,13 @@ impl Tree {
         }
     }
 
-    /// A node takes turns from here on, and with it those above.
+    /// Lets a node take turns from now on, and with it the nodes above.
     fn activate(&mut self, mut at: u32) {
         while at != ROOT {
             let parent = self.parent(at);
             let now = self.node(parent).now;
             let node = self.node_mut(at);
-            // Who comes late has no claim on what the others have had meanwhile.
+            // A node that comes late has no claim on what the others used before.
             node.time = node.time.max(now);
             let entry = (node.time, at);
             let parent_node = self.node_mut(parent);
@@ -196,7 +196,7 @@ impl Tree {
         }
     }
 
-    /// A node takes no turns any more, nor do those above that have no one else.
+    /// Ends the turns of a node, and of the nodes above that have no other active child.
     fn deactivate(&mut self, mut at: u32) {
         while at != ROOT {
             let parent = self.parent(at);
@@ -217,8 +217,8 @@ impl Tree {
         self.by_id.contains_key(&id)
     }
 
-    /// A stream has got a slot. If a PRIORITY frame has named it before, it has its place; if not,
-    /// it depends on stream 0.
+    /// Notes that a stream has a slot. If a PRIORITY frame named it before, it has a place;
+    /// otherwise it depends on stream 0.
     pub(super) fn open(&mut self, slot: u32, id: StreamId, priority: Priority) {
         let at = match self.by_id.get(&id) {
             Some(&at) => {
@@ -236,7 +236,7 @@ impl Tree {
         self.by_slot[slot as usize] = at;
     }
 
-    /// A stream has lost its slot. RFC 7540 §5.3.4: "an endpoint SHOULD retain stream
+    /// Notes that a stream has lost its slot. RFC 7540 §5.3.4: "an endpoint SHOULD retain stream
     /// prioritization state for a period after streams become closed."
     pub(super) fn close(&mut self, slot: u32) {
         let Some(at) = self.at(slot) else { return };
@@ -245,15 +245,15 @@ impl Tree {
         self.retain(at);
     }
 
-    /// The owner's word on a stream, whatever it depends on.
+    /// Sets the owner's priority of a stream, whatever it depends on.
     pub(super) fn set_priority(&mut self, slot: u32, priority: Priority) {
         if let Some(at) = self.at(slot) {
             self.node_mut(at).weight = weight_of(priority);
         }
     }
 
-    /// Makes a stream depend on another, with all that depends on it. Returns how many streams were
-    /// looked at or moved.
+    /// Makes a stream depend on another, with all its dependents. Returns how many streams were
+    /// visited or moved.
     pub(super) fn depend(&mut self, id: StreamId, dependency: StreamDependency) -> usize {
         self.work = 0;
         // RFC 7540 §5.3.1: "A dependency on a stream that is not currently in the tree … results in
@@ -296,9 +296,9 @@ impl Tree {
         self.work
     }
 
-    /// RFC 7540 §5.3.1: an exclusive dependency "causes the stream to become the sole dependency of
-    /// its parent stream, causing other dependencies to become dependent on the exclusive stream".
-    /// Refused where something would come to be too deep.
+    /// Makes `at` the only child of `parent`. RFC 7540 §5.3.1: an exclusive dependency "causes the
+    /// stream to become the sole dependency of its parent stream, causing other dependencies to
+    /// become dependent on the exclusive stream". Refuses it if a stream would be too deep.
     fn takes_over(&mut self, at: u32, parent: u32, height: usize) -> bool {
         let others = self.children.iter(parent).filter(|child| *child != at);
         let others: Vec<u32> = others.collect();
@@ -315,7 +315,7 @@ impl Tree {
         true
     }
 
-    /// Puts a new node under the root.
+    /// Adds a new node under the root.
     fn grow(&mut self, node: Node) -> u32 {
         let id = node.id;
         let at = self.nodes.insert(node) as u32;
@@ -324,8 +324,8 @@ impl Tree {
         at
     }
 
-    /// Makes a node the last child of another, which isn't below it. What it has had more than the
-    /// child furthest behind, it will have had there.
+    /// Makes a node the last child of another, which isn't below it. Its lead over the child
+    /// furthest behind stays the same.
     fn move_to(&mut self, at: u32, parent: u32) {
         self.work += 1;
         let old = self.parent(at);
@@ -346,8 +346,8 @@ impl Tree {
         }
     }
 
-    /// Keeps the node of an idle or closed stream for a while; the one that was out of use for
-    /// longest makes room.
+    /// Keeps the node of an idle or closed stream for a while; the one unused for longest is
+    /// dropped.
     fn retain(&mut self, at: u32) {
         self.retained.push_back(RETAINED, at);
         self.retained_len += 1;
@@ -360,9 +360,8 @@ impl Tree {
         }
     }
 
-    /// Streams that the client goes on to name, or to make others depend on, are in use. RFC 7540
-    /// §5.3.4: "Implementations SHOULD also attempt to retain state for streams that are in active
-    /// use in the priority tree."
+    /// Marks a stream, and those above it, as used. RFC 7540 §5.3.4: "Implementations SHOULD also
+    /// attempt to retain state for streams that are in active use in the priority tree."
     fn touch(&mut self, mut at: u32) {
         while at != ROOT {
             self.retained.move_to_back(at);
@@ -370,7 +369,7 @@ impl Tree {
         }
     }
 
-    /// Forgets a stream that has no slot. RFC 7540 §5.3.4: "When a stream is removed from the
+    /// Removes a stream that has no slot. RFC 7540 §5.3.4: "When a stream is removed from the
     /// dependency tree, its dependencies can be moved to become dependent on the parent of the
     /// closed stream. The weights of new dependencies are recalculated by distributing the weight
     /// of the dependency of the closed stream proportionally based on the weights of its
@@ -386,7 +385,7 @@ impl Tree {
         for child in orphans {
             let node = self.node_mut(child);
             let share = u64::from(node.weight) * weight / sum;
-            // No more than the whole, so it fits.
+            // A share is at most the whole, so it fits.
             node.weight = (share as u32).max(1);
             self.move_to(child, parent);
         }
@@ -395,7 +394,7 @@ impl Tree {
         self.by_id.remove(&node.id);
     }
 
-    /// How many nodes are above.
+    /// Returns the number of nodes above.
     fn depth(&self, mut at: u32) -> usize {
         let mut depth = 0;
         while at != ROOT {
@@ -405,7 +404,7 @@ impl Tree {
         depth
     }
 
-    /// How many levels are below.
+    /// Returns the number of levels below.
     fn height(&mut self, at: u32) -> usize {
         self.work += 1;
         if self.children.is_empty(at) {
@@ -423,7 +422,7 @@ impl Tree {
         }
     }
 
-    /// Whether a node is above this one.
+    /// Whether node `above` is above this one.
     fn is_below(&self, mut at: u32, above: u32) -> bool {
         while at != ROOT {
             at = self.parent(at);
@@ -446,7 +445,7 @@ impl Tree {
         &mut self.nodes[at as usize]
     }
 
-    /// The node of a stream that has a slot.
+    /// Returns the node of a stream that has a slot.
     fn at(&self, slot: u32) -> Option<u32> {
         let at = *self.by_slot.get(slot as usize)?;
         (at != ROOT).then_some(at)
@@ -455,7 +454,7 @@ impl Tree {
 
 /// For tests.
 impl Tree {
-    /// Checks that this is a tree, and that its books agree. Returns the slots of ready streams.
+    /// Checks that this is a tree and that its books agree. Returns the slots of ready streams.
     pub(super) fn check(&self) -> Result<Vec<u32>, String> {
         let (mut ready, mut retained, mut seen) = (Vec::new(), 0, 1);
         let mut level = vec![ROOT];
@@ -527,7 +526,7 @@ mod tests {
         StreamId::new(number)
     }
 
-    /// Weights are 1 to 256 here, as the RFC has them.
+    /// Makes a dependency with a weight of 1 to 256, as in the RFC.
     fn on(parent: u32, weight: u32, exclusive: bool) -> StreamDependency {
         StreamDependency {
             depends_on: id(parent),
@@ -536,7 +535,7 @@ mod tests {
         }
     }
 
-    /// Streams with slots as their numbers, each with its parent and weight.
+    /// Makes a tree of streams, each with its parent and weight. Their numbers are their slots.
     fn tree(streams: &[(u32, u32, u32)]) -> Tree {
         let mut tree = Tree::default();
         for (stream, parent, weight) in streams {
@@ -553,7 +552,7 @@ mod tests {
         tree
     }
 
-    /// Bytes that each slot sent in so many turns of different sizes.
+    /// Returns the bytes that each slot sent in `turns` turns of different sizes.
     fn serve(tree: &mut Tree, turns: usize) -> HashMap<u32, usize> {
         let mut bytes = HashMap::new();
         for turn in 0..turns {
@@ -574,7 +573,7 @@ mod tests {
             self.node(self.parent(self.by_id[&id(stream)])).id.get()
         }
 
-        /// As the RFC has it, with parts.
+        /// Returns the weight as in the RFC, with fractions.
         fn weight_of(&self, stream: u32) -> f64 {
             f64::from(self.node(self.by_id[&id(stream)]).weight) / f64::from(ONE)
         }
@@ -598,7 +597,7 @@ mod tests {
 
     #[test]
     fn a_subtree_shares_as_its_root_does() {
-        // 1 has nothing to send: 3 and 5, which depend on it, share its part by 3:1.
+        // 1 has nothing to send: 3 and 5, which depend on it, share its part 3:1.
         let streams = [(1, 0, 100), (3, 1, 3), (5, 1, 1), (7, 0, 100)];
         let mut tree = ready(tree(&streams), &[3, 5, 7]);
         let bytes = serve(&mut tree, 100_000);
@@ -713,7 +712,7 @@ mod tests {
 
     #[test]
     fn streams_that_others_go_on_to_depend_on_are_kept() {
-        // Firefox never opens 3 to 13: they are there for others to depend on.
+        // Firefox never opens 3 to 13: they exist for others to depend on.
         let mut tree = Tree::default();
         tree.depend(id(3), on(0, 201, false));
         tree.depend(id(5), on(3, 1, false));
@@ -741,7 +740,7 @@ mod tests {
             }
             assert_eq!(tree.depth(tree.by_id[&id(32)]), MAX_DEPTH);
             assert_eq!(tree.depth(tree.by_id[&id(200)]), MAX_DEPTH);
-            // Nothing gets above what is too deep already.
+            // An exclusive dependency that would make the tree too deep takes nothing over.
             tree.open(201, id(201), Priority::default());
             tree.depend(id(201), on(0, 16, true));
             assert_eq!((tree.parent_of(201), tree.parent_of(1)), (0, 0));
@@ -751,8 +750,8 @@ mod tests {
 
     #[test]
     fn what_a_signal_costs_has_a_bound() {
-        // As many streams as the server allows, on one that moves to and fro: that is all that a
-        // signal can make us look at.
+        // As many streams as the server allows, on one that moves back and forth: a signal can't
+        // make the tree visit more.
         const STREAMS: u32 = 1000;
         let mut tree = Tree::default();
         for stream in 1..=STREAMS {
@@ -770,7 +769,7 @@ mod tests {
         tree.check().expect("it is a tree");
     }
 
-    /// Parents and weights, by the words of the RFC.
+    /// Parents and weights, as the RFC describes them.
     #[derive(Default)]
     struct Model(HashMap<u32, (u32, u32)>);
 
@@ -829,7 +828,7 @@ mod tests {
         prop::collection::vec(operation, 0..400)
     }
 
-    /// Does as it is told, and checks the tree after each step. Streams have their numbers as
+    /// Runs the operations and checks the tree after each step. Streams have their numbers as
     /// slots.
     fn run(operations: &[Operation], mut model: Option<Model>) {
         let mut tree = Tree::default();
@@ -897,7 +896,7 @@ mod tests {
     }
 
     proptest! {
-        /// So few streams that none comes to be too deep or is forgotten.
+        /// Few streams, so that none is too deep or forgotten.
         #[test]
         fn it_is_the_tree_that_the_rfc_describes(operations in operations(12)) {
             run(&operations, Some(Model::default()));

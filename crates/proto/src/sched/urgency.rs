@@ -5,22 +5,22 @@ use super::lists::Lists;
 
 /// Ready streams by urgency. Every operation takes the same time, however many there are.
 ///
-/// The most urgent go first. Within an urgency, streams that aren't incremental are served whole,
-/// one after another; incremental ones take turns. Where both kinds share an urgency they
+/// The most urgent streams go first. Within an urgency, streams that aren't incremental are served
+/// completely, one after another; incremental ones take turns. If an urgency has both kinds, they
 /// alternate.
 #[derive(Debug, Default)]
 pub(super) struct Urgencies {
-    /// Two lists for each urgency: streams that aren't incremental, the front of which is served
-    /// until it is done, and those that are, the front of which has the next turn.
+    /// Two lists for each urgency. The first has the streams that aren't incremental; its front is
+    /// served until it is done. The second has the incremental streams; its front has the next
+    /// turn.
     lists: Lists,
-    /// Bit `n` tells that list `n` isn't empty.
+    /// Bit `n` is set if list `n` isn't empty.
     ready: u16,
-    /// Bit `2u` tells that the last turn of urgency `u` went to a stream that isn't incremental.
+    /// Bit `2u` is set if the last turn of urgency `u` went to a stream that isn't incremental.
     whole_had_turn: u16,
 }
 
-/// The list of a priority. One that someone made by hand may have any urgency; there is none beyond
-/// 7.
+/// Returns the list of a priority. An urgency that was set by hand may exceed 7; it counts as 7.
 fn list_of(priority: Priority) -> u32 {
     2 * u32::from(priority.urgency.min(7)) + u32::from(priority.incremental)
 }
@@ -30,14 +30,14 @@ fn is_incremental(list: u32) -> bool {
 }
 
 impl Urgencies {
-    /// Adds a stream behind the others of its urgency and kind.
+    /// Adds a stream after the others of its urgency and kind.
     pub(super) fn insert(&mut self, slot: u32, priority: Priority) {
         let list = list_of(priority);
         self.lists.push_back(list, slot);
         self.ready |= 1 << list;
     }
 
-    /// Adds a stream whose turn was interrupted: one that isn't incremental goes on before the
+    /// Adds a stream whose turn was interrupted. One that isn't incremental continues before the
     /// others.
     pub(super) fn resume(&mut self, slot: u32, priority: Priority) {
         let list = list_of(priority);
@@ -48,7 +48,7 @@ impl Urgencies {
         self.ready |= 1 << list;
     }
 
-    /// Takes a stream out, if it is in here.
+    /// Removes a stream, if it is in here.
     pub(super) fn remove(&mut self, slot: u32) {
         if let Some(list) = self.lists.remove(slot)
             && self.lists.is_empty(list)
@@ -57,8 +57,8 @@ impl Urgencies {
         }
     }
 
-    /// Moves a stream, if it is in here, behind those of its new urgency and kind. Saying the same
-    /// again moves nothing.
+    /// Moves a stream, if it is in here, behind those of its new urgency and kind. The same
+    /// priority again moves nothing.
     pub(super) fn reprioritize(&mut self, slot: u32, priority: Priority) {
         let before = self.lists.list_of(slot);
         if before.is_some_and(|list| list != list_of(priority)) {
@@ -67,7 +67,7 @@ impl Urgencies {
         }
     }
 
-    /// The stream whose turn it is.
+    /// Returns the stream whose turn it is.
     pub(super) fn next(&self) -> Option<u32> {
         if self.ready == 0 {
             return None;
@@ -83,7 +83,7 @@ impl Urgencies {
         self.lists.front(list)
     }
 
-    /// A stream has had its turn and is still ready.
+    /// Notes that a stream has had its turn and is still ready.
     pub(super) fn sent(&mut self, slot: u32) {
         let Some(list) = self.lists.list_of(slot) else {
             return;
@@ -99,7 +99,7 @@ impl Urgencies {
         }
     }
 
-    /// For tests: what is in here, and that the bits agree with the lists.
+    /// For tests: returns the contents, and checks that the bits agree with the lists.
     pub(super) fn check(&self) -> Result<Vec<u32>, String> {
         let mut slots = Vec::new();
         for list in 0..16 {
@@ -133,7 +133,7 @@ mod tests {
         urgencies
     }
 
-    /// Serves so many turns; every stream always has more to send.
+    /// Serves `turns` turns; every stream always has more to send.
     fn serve(urgencies: &mut Urgencies, turns: usize) -> Vec<u32> {
         let turn = |_| {
             let slot = urgencies.next().unwrap();
@@ -215,8 +215,9 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain list: what is in is what was put in and not taken out, `next` never
-        /// passes over a more urgent stream, and within an urgency each kind keeps its own order.
+        /// Compares with a plain list: the contents are the streams inserted and not removed,
+        /// `next` never skips a more urgent stream, and within an urgency each kind keeps its own
+        /// order.
         #[test]
         fn the_order_is_that_of_a_plain_list(operations in operations()) {
             let mut urgencies = Urgencies::default();

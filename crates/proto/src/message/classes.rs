@@ -1,25 +1,25 @@
-//! What bytes text may be made of, by classes.
+//! Classes of bytes, for checking text.
 
-/// RFC 9110 §5.6.2: what a token may have.
+/// The bytes of a token (RFC 9110 §5.6.2).
 pub(super) const TOKEN: u8 = 1;
-/// The same without upper-case letters: a field name of HTTP/2.
+/// The same without upper-case letters: the bytes of an HTTP/2 field name.
 pub(super) const LOWER_TOKEN: u8 = 1 << 1;
-/// What a field value may have: HTAB, SP, visible ASCII and obs-text (RFC 9110 §5.5).
+/// The bytes of a field value: HTAB, SP, visible ASCII and obs-text (RFC 9110 §5.5).
 pub(super) const VALUE: u8 = 1 << 2;
-/// What a field value may begin and end with: the same without HTAB and SP.
+/// The bytes at the ends of a field value: the same without HTAB and SP.
 pub(super) const VALUE_END: u8 = 1 << 3;
-/// What the name of a host may have in an authority (RFC 3986 §3.2.2), the comma left out.
+/// The bytes of a host name in an authority (RFC 3986 §3.2.2), without the comma.
 pub(super) const HOST_NAME: u8 = 1 << 4;
-/// What a URI's userinfo may have (RFC 3986 §3.2.1).
+/// The bytes of a URI's userinfo (RFC 3986 §3.2.1).
 pub(super) const USERINFO: u8 = 1 << 5;
-/// What a URI's scheme may have (RFC 3986 §3.1).
+/// The bytes of a URI's scheme (RFC 3986 §3.1).
 pub(super) const SCHEME: u8 = 1 << 6;
 /// Visible ASCII.
 pub(super) const VISIBLE: u8 = 1 << 7;
-/// All classes: what no bytes at all belong to.
+/// All classes: the classes of an empty string.
 pub(super) const ALL: u8 = u8::MAX;
 
-/// The classes that each byte belongs to.
+/// The classes of each byte.
 pub(super) static CLASSES: [u8; 256] = class_table();
 
 pub(super) const fn class_table() -> [u8; 256] {
@@ -37,9 +37,9 @@ pub(super) const fn classify(byte: u8) -> u8 {
     match byte {
         b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.' => ALL,
         b'A'..=b'Z' => ALL & !LOWER_TOKEN,
-        // The rest of RFC 3986's unreserved and sub-delims, and "%", that are also of a token ...
+        // The rest of RFC 3986's unreserved and sub-delims, and "%", that a token may have ...
         b'!' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'_' | b'~' => ALL & !SCHEME,
-        // ... and those that are not.
+        // ... and those that it may not.
         b'(' | b')' | b';' | b'=' => visible | HOST_NAME | USERINFO,
         b',' | b':' => visible | USERINFO,
         b'#' | b'^' | b'`' | b'|' => visible | TOKEN | LOWER_TOKEN,
@@ -54,7 +54,7 @@ pub(super) fn class(byte: u8) -> u8 {
     CLASSES[usize::from(byte)]
 }
 
-/// The classes that every one of the bytes belongs to.
+/// Returns the classes that all of the bytes belong to.
 pub(super) fn classes(bytes: &[u8]) -> u8 {
     let (chunks, rest) = bytes.as_chunks::<4>();
     let all = chunks.iter().fold(ALL, |all, &[a, b, c, d]| {
@@ -63,12 +63,12 @@ pub(super) fn classes(bytes: &[u8]) -> u8 {
     rest.iter().fold(all, |all, &byte| all & class(byte))
 }
 
-/// Whether all bytes belong to `class`. `suspicious` looks at eight bytes at once and sets the high
-/// bit of each that it dislikes: only if there is one is each byte looked at by itself.
+/// Whether all bytes belong to `class`. `suspicious` checks eight bytes at once and sets the high
+/// bit of each that may not. Each byte is checked by itself only if there is one.
 #[inline]
 pub(super) fn all_are(bytes: &[u8], class: u8, suspicious: impl Fn(u64) -> u64) -> bool {
     if let Some(&last) = bytes.last_chunk::<8>() {
-        // The last eight overlap those before, so that no odd end is left.
+        // The last eight bytes overlap those before, so that no remainder is left.
         let mut found = suspicious(u64::from_le_bytes(last));
         for &chunk in bytes.as_chunks::<8>().0 {
             found |= suspicious(u64::from_le_bytes(chunk));
@@ -83,14 +83,14 @@ pub(super) fn all_are(bytes: &[u8], class: u8, suspicious: impl Fn(u64) -> u64) 
 pub(super) const ONES: u64 = 0x0101_0101_0101_0101;
 pub(super) const HIGH_BITS: u64 = ONES << 7;
 
-/// The high bits tell whether a byte of the word is below `limit` (1 to 128). Bytes above one that
-/// is may be told too.
+/// Sets the high bit of each byte of the word below `limit` (1 to 128). It may also set the bit of
+/// bytes above one that is.
 pub(super) const fn below(word: u64, limit: u8) -> u64 {
     word.wrapping_sub(ONES * limit as u64) & !word
 }
 
-/// The high bits tell whether a byte of the word is `byte`. Bytes above one that is may be told
-/// too.
+/// Sets the high bit of each byte of the word that is `byte`. It may also set the bit of bytes
+/// above one that is.
 pub(super) const fn equal(word: u64, byte: u8) -> u64 {
     below(word ^ (ONES * byte as u64), 1)
 }

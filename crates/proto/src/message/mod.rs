@@ -1,6 +1,6 @@
-//! Messages (RFC 9113 §8): heads, their validation, and what a message may carry.
+//! Messages (RFC 9113 §8): heads, their validation, and the content that a message may have.
 //!
-//! Validation is one pass over a list. A known name is a number, so its bytes need no look; the
+//! Validation is one pass over a list. A known name is a number, so its bytes aren't checked. The
 //! bytes of other names and of short values go through one table of classes, those of longer values
 //! eight at a time.
 
@@ -21,13 +21,13 @@ pub(crate) use response::Stamp;
 pub use rules::{check_trailers, may_be_trailer};
 pub use target::{ascii_target, is_authority};
 
-/// The body that goes with a head.
+/// The body that follows a head.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// None: the message ends with its head.
+    /// No body: the message ends with its head.
     Empty,
-    /// The whole body, shared by reference: a cached file.
+    /// The complete body, shared by reference: a cached file.
     Full(Bytes),
-    /// Asked for piece by piece with [`Event::Writable`](crate::Event::Writable).
+    /// A body that [`Event::Writable`](crate::Event::Writable) asks for piece by piece.
     Stream,
 }

@@ -17,32 +17,32 @@ use crate::error::Violation;
 pub struct RequestHead {
     /// Pseudo-fields first, then the fields.
     fields: Fields,
-    /// Places of the pseudo-fields in `fields`; `NONE` where absent.
+    /// The places of the pseudo-fields in `fields`; `NONE` where absent.
     method: u8,
     scheme: u8,
     authority: u8,
     path: u8,
     protocol: u8,
-    /// How many pseudo-fields there are.
+    /// The number of pseudo-fields.
     pseudo: u8,
     content_length: Option<u64>,
-    /// Whether a builder was handed something that HTTP/2 forbids.
+    /// Whether a builder was given something that HTTP/2 forbids.
     invalid: bool,
 }
 
-/// What a server allows in requests beyond RFC 9113.
+/// Extensions of RFC 9113 that a server allows in requests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestRules {
     /// Whether SETTINGS_ENABLE_CONNECT_PROTOCOL was sent: allows `:protocol` (RFC 8441 §4).
     pub extended_connect: bool,
 }
 
-/// The place of a pseudo-field that isn't there. Those that are there come first and once, so they
-/// have places 0 to 4.
+/// The place of an absent pseudo-field. Those that are present come first and once, so they have
+/// places 0 to 4.
 const NONE: u8 = u8::MAX;
 
 impl RequestHead {
-    /// A request with these pseudo-fields. An empty authority is left out.
+    /// Makes a request with these pseudo-fields. An empty authority is left out.
     pub fn new(method: &str, scheme: &str, authority: &str, path: &str) -> Self {
         let bytes = method.len() + scheme.len() + authority.len() + path.len();
         let mut fields = Fields::with_capacity(8, bytes + 128);
@@ -55,7 +55,8 @@ impl RequestHead {
         Self::built(fields)
     }
 
-    /// A CONNECT request (RFC 9113 §8.5): only `:method` and `:authority`, which is `host:port`.
+    /// Makes a CONNECT request (RFC 9113 §8.5): only `:method` and `:authority`, which is
+    /// `host:port`.
     pub fn connect(authority: &str) -> Self {
         let mut fields = Fields::new();
         fields.push_known(KnownName::METHOD, "CONNECT");
@@ -63,7 +64,7 @@ impl RequestHead {
         Self::built(fields)
     }
 
-    /// An extended CONNECT request (RFC 8441 §4).
+    /// Makes an extended CONNECT request (RFC 8441 §4).
     pub fn extended_connect(protocol: &str, scheme: &str, authority: &str, path: &str) -> Self {
         let mut fields = Fields::new();
         fields.push_known(KnownName::METHOD, "CONNECT");
@@ -74,7 +75,7 @@ impl RequestHead {
         Self::built(fields)
     }
 
-    /// A head of the builders: what is wrong with it is told when it is used.
+    /// Makes a head of a builder's fields. Its faults are reported when it is used.
     fn built(fields: Fields) -> Self {
         let mut head = Self::unchecked(fields);
         let rules = RequestRules {
@@ -98,7 +99,7 @@ impl RequestHead {
         }
     }
 
-    /// Adds a field. Its name must be in lower case; what HTTP/2 forbids is told as
+    /// Adds a field. Its name must be in lower case. A field that HTTP/2 forbids is reported as
     /// [`Misuse::InvalidField`](crate::Misuse::InvalidField) when the head is used.
     #[must_use]
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
@@ -106,12 +107,11 @@ impl RequestHead {
         self
     }
 
-    /// Adds a field, as [`RequestHead::field`] does.
+    /// Adds a field as [`RequestHead::field`] does.
     pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
         let known = KnownName::of(name.as_bytes());
         if known == Some(KnownName::HOST) {
-            // Whether it contradicts `:authority` or another `host` is a question about the whole
-            // list.
+            // The whole list decides whether the field contradicts `:authority` or another `host`.
             self.fields.push_known(KnownName::HOST, value);
             let mut checked = Self::unchecked(std::mem::take(&mut self.fields));
             let rules = RequestRules {
@@ -136,18 +136,18 @@ impl RequestHead {
         self.fields.push_field(field);
     }
 
-    /// Checks a decoded list by RFC 9113 §8 and makes it a request. What isn't ASCII in its path is
-    /// percent-encoded.
+    /// Checks a decoded list by RFC 9113 §8 and makes it a request. Bytes of its path that aren't
+    /// ASCII are percent-encoded.
     ///
     /// # Errors
-    /// The first rule that the list breaks; all of them are stream errors.
+    /// Returns the first rule that the list breaks; all of them are stream errors.
     pub fn from_fields(fields: Fields, rules: RequestRules) -> Result<Self, Violation> {
         let mut head = Self::unchecked(fields);
         head.check_received(rules)?;
         Ok(head)
     }
 
-    /// As [`from_fields`](Self::from_fields), in place: what is wrong with the list may have to be
+    /// Like [`from_fields`](Self::from_fields), but in place: an invalid list may have to be
     /// answered.
     pub(crate) fn check_received(&mut self, rules: RequestRules) -> Result<(), Violation> {
         match self.check(rules) {
@@ -159,8 +159,8 @@ impl RequestHead {
         }
     }
 
-    /// Goes through the list once, remembers what is where, then looks at what the pseudo-fields
-    /// say together.
+    /// Checks the list in one pass, notes the places of the pseudo-fields, and then checks them
+    /// together.
     fn check(&mut self, rules: RequestRules) -> Result<(), Violation> {
         let mut is_connect = false;
         let mut is_web = false;
@@ -248,8 +248,8 @@ impl RequestHead {
                 return Err(Violation::AuthorityInvalid);
             }
         } else {
-            // RFC 8441 §4: ":protocol" belongs to CONNECT; then ":scheme" and ":path" are needed as
-            // in other requests.
+            // RFC 8441 §4: ":protocol" belongs to CONNECT; then ":scheme" and ":path" are required
+            // as in other requests.
             if self.protocol != NONE && !is_connect {
                 return Err(Violation::ProtocolNotAllowed);
             }
@@ -261,7 +261,7 @@ impl RequestHead {
             }
             // RFC 9113 §8.3.1: ":authority" MUST NOT include the deprecated userinfo subcomponent
             // for "http" or "https" schemed URIs. RFC 9110 §4.2.1: a URI with an empty host is
-            // rejected, whichever field says so.
+            // rejected, whichever field has it.
             let authority_is_fine = match authority.or(regular.host) {
                 None => true,
                 Some(authority) if is_web => is_authority(authority),
@@ -271,7 +271,7 @@ impl RequestHead {
                 return Err(Violation::AuthorityInvalid);
             }
             // RFC 9113 §8.3.1: ":path" "MUST NOT be empty for "http" or "https" URIs"; it starts
-            // with "/", but for OPTIONS it may be "*".
+            // with "/", or for OPTIONS it may be "*".
             if is_web
                 && !begins_with_slash
                 && (self.path_bytes(), self.method_bytes()) != (b"*", b"OPTIONS")
@@ -294,30 +294,30 @@ impl RequestHead {
         Ok(())
     }
 
-    /// A pseudo-field's bytes; empty where it is absent.
+    /// Returns a pseudo-field's bytes; empty if it is absent.
     fn pseudo_bytes(&self, place: u8) -> &[u8] {
         self.fields
             .at(usize::from(place))
             .map_or(&[], |field| field.value)
     }
 
-    /// A pseudo-field's value. Those are visible ASCII, or the head is invalid.
+    /// Returns a pseudo-field's value. It is visible ASCII unless the head is invalid.
     fn pseudo(&self, place: u8) -> &str {
         std::str::from_utf8(self.pseudo_bytes(place)).unwrap_or("")
     }
 
-    /// The bytes of `:method`: cheaper than [`RequestHead::method`], which proves to the compiler
+    /// Returns the bytes of `:method`: cheaper than [`RequestHead::method`], which has to check
     /// that they are text.
     pub fn method_bytes(&self) -> &[u8] {
         self.pseudo_bytes(self.method)
     }
 
-    /// The bytes of `:path`: cheaper than [`RequestHead::path`].
+    /// Returns the bytes of `:path`: cheaper than [`RequestHead::path`].
     pub fn path_bytes(&self) -> &[u8] {
         self.pseudo_bytes(self.path)
     }
 
-    /// The bytes of `:authority`, else of the `host` field: cheaper than
+    /// Returns the bytes of `:authority`, else of the `host` field: cheaper than
     /// [`RequestHead::authority`].
     pub fn authority_bytes(&self) -> &[u8] {
         if self.authority == NONE {
@@ -326,32 +326,32 @@ impl RequestHead {
         self.pseudo_bytes(self.authority)
     }
 
-    /// `:method`, such as `GET`.
+    /// Returns `:method`, such as `GET`.
     pub fn method(&self) -> &str {
         self.pseudo(self.method)
     }
 
-    /// `:scheme`; empty for CONNECT.
+    /// Returns `:scheme`; empty for CONNECT.
     pub fn scheme(&self) -> &str {
         self.pseudo(self.scheme)
     }
 
-    /// `:authority`, else the `host` field, else empty.
+    /// Returns `:authority`, else the `host` field, else an empty string.
     pub fn authority(&self) -> &str {
         std::str::from_utf8(self.authority_bytes()).unwrap_or("")
     }
 
-    /// `:path` with its query; empty for CONNECT.
+    /// Returns `:path` with its query; empty for CONNECT.
     pub fn path(&self) -> &str {
         self.pseudo(self.path)
     }
 
-    /// `:protocol` of an extended CONNECT (RFC 8441).
+    /// Returns `:protocol` of an extended CONNECT (RFC 8441).
     pub fn protocol(&self) -> Option<&str> {
         (self.protocol != NONE).then(|| self.pseudo(self.protocol))
     }
 
-    /// The whole cookie: the crumbs joined with `"; "` (RFC 9113 §8.2.3).
+    /// Returns the whole cookie: the crumbs joined with `"; "` (RFC 9113 §8.2.3).
     pub fn cookie(&self) -> Option<Cow<'_, [u8]>> {
         let mut crumbs = self
             .fields
@@ -369,8 +369,8 @@ impl RequestHead {
     /// Whether the client waits for 100 (Continue) before it sends its content.
     pub fn expects_continue(&self) -> bool {
         // RFC 9110 §10.1.1: "Expect = #expectation", so it may be one of several, on several lines.
-        // "expectation = token [ "=" ( token / quoted-string ) parameters ]": whatever follows the
-        // name, a client that sends it waits.
+        // "expectation = token [ "=" ( token / quoted-string ) parameters ]": a client that sends
+        // the name waits, whatever follows it.
         self.headers()
             .filter(|field| field.known == Some(KnownName::EXPECT))
             .flat_map(|field| field.value.split(|byte| *byte == b','))
@@ -378,44 +378,44 @@ impl RequestHead {
             .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"100-continue"))
     }
 
-    /// The value of `content-length`, if the field is there.
+    /// Returns the value of `content-length`, if the field is present.
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
     }
 
-    /// The first value of a field, by its lower-case name.
+    /// Returns the first value of a field, by its lower-case name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.fields.get(name)
     }
 
-    /// The first value of a field with a known name: cheaper than [`RequestHead::get`].
+    /// Returns the first value of a field with a known name: cheaper than [`RequestHead::get`].
     pub fn get_known(&self, name: KnownName) -> Option<&[u8]> {
         self.fields.get_known(name)
     }
 
-    /// The fields without the pseudo-fields, in order.
+    /// Returns the fields without the pseudo-fields, in order.
     pub fn headers(&self) -> impl Iterator<Item = Field<'_>> {
         self.fields.iter().skip(usize::from(self.pseudo))
     }
 
-    /// All fields, pseudo-fields first.
+    /// Returns all fields, pseudo-fields first.
     pub fn fields(&self) -> &Fields {
         &self.fields
     }
 
-    /// The list itself, for example to use its memory again.
+    /// Returns the list itself, for example to reuse its memory.
     pub fn into_fields(self) -> Fields {
         self.fields
     }
 
-    /// Whether a builder was handed something that HTTP/2 forbids. What HTTP/1.1 forbids is part of
-    /// that.
+    /// Whether a builder was given something that HTTP/2 forbids, which includes what HTTP/1.1
+    /// forbids.
     pub fn is_invalid(&self) -> bool {
         self.invalid
     }
 }
 
-/// The same list, with a path in ASCII.
+/// Returns the same list with a path in ASCII.
 #[cold]
 fn with_ascii_path(fields: &Fields) -> Fields {
     let mut encoded = Fields::with_capacity(fields.len(), fields.byte_len() + 64);

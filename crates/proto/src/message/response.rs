@@ -7,7 +7,7 @@ use tidegate_hpack::{Field, Fields, KnownName};
 use super::rules::{Regular, Section, Spelling, with_length};
 use crate::error::Violation;
 
-/// Tells a list of fields from all others.
+/// The identity of a list of fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp(u64);
 
@@ -25,14 +25,14 @@ pub struct ResponseHead {
     fields: Fields,
     status: u16,
     content_length: Option<u64>,
-    /// Whether a builder was handed something that HTTP/2 forbids.
+    /// Whether a builder was given something that HTTP/2 forbids.
     invalid: bool,
-    /// There for a head that is sent many times.
+    /// The stamp of a head that is sent many times.
     stamp: Option<Stamp>,
 }
 
 impl ResponseHead {
-    /// A response with this status (100 to 999, but not 101, which HTTP/2 lacks).
+    /// Makes a response with this status (100 to 999, but not 101, which HTTP/2 lacks).
     pub fn new(status: u16) -> Self {
         let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
         let mut fields = Fields::with_capacity(8, 256);
@@ -46,7 +46,7 @@ impl ResponseHead {
         }
     }
 
-    /// Adds a field. Its name must be in lower case; what HTTP/2 forbids is told as
+    /// Adds a field. Its name must be in lower case. A field that HTTP/2 forbids is reported as
     /// [`Misuse::InvalidField`](crate::Misuse::InvalidField) when the head is used.
     #[must_use]
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
@@ -54,7 +54,7 @@ impl ResponseHead {
         self
     }
 
-    /// Adds a field, as [`ResponseHead::field`] does.
+    /// Adds a field as [`ResponseHead::field`] does.
     pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
         let mut regular = Regular {
             content_length: self.content_length,
@@ -73,7 +73,7 @@ impl ResponseHead {
     }
 
     /// Marks the head as one that is sent many times: an engine that sends it twice in a row
-    /// encodes it once. The mark goes with clones, and goes away when a field is added.
+    /// encodes it once. Clones keep the mark; adding a field removes it.
     #[must_use]
     pub fn shared(mut self) -> Self {
         self.stamp = Some(Stamp::next());
@@ -87,7 +87,7 @@ impl ResponseHead {
     /// Checks a decoded list by RFC 9113 §8 and makes it a response.
     ///
     /// # Errors
-    /// The first rule that the list breaks; all of them are stream errors.
+    /// Returns the first rule that the list breaks; all of them are stream errors.
     pub fn from_fields(fields: Fields) -> Result<Self, Violation> {
         let mut status = 0;
         let mut regular = Regular::default();
@@ -104,7 +104,7 @@ impl ResponseHead {
             if place != 0 {
                 return Err(Violation::PseudoFieldMisplaced);
             }
-            // RFC 9110 §15: "a three-digit integer code"; its first digit is a class, and 0 is
+            // RFC 9110 §15: "a three-digit integer code". Its first digit is a class, and 0 is
             // none.
             status = match *field.value {
                 [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
@@ -124,8 +124,8 @@ impl ResponseHead {
             return Err(Violation::PseudoFieldMissing);
         }
         // RFC 9110 §8.6: "A server MUST NOT send a Content-Length header field in any response with
-        // a status code of 1xx (Informational) or 204 (No Content)." Such a number means nothing,
-        // and goes no further.
+        // a status code of 1xx (Informational) or 204 (No Content)." Such a field has no meaning
+        // and is not forwarded.
         let means_nothing = status < 200 || status == 204;
         let (said, spelling) = (regular.content_length, regular.spelling);
         let content_length = said.filter(|_| !means_nothing);
@@ -143,8 +143,8 @@ impl ResponseHead {
         })
     }
 
-    /// Takes out `content-length`. RFC 9110 §9.3.6: "A client MUST ignore any Content-Length …
-    /// header fields received in a successful response to CONNECT."
+    /// Removes `content-length`. RFC 9110 §9.3.6: "A client MUST ignore any Content-Length … header
+    /// fields received in a successful response to CONNECT."
     pub(crate) fn drop_length(&mut self) {
         if self.content_length.take().is_some() {
             self.fields = with_length(&self.fields, None);
@@ -152,7 +152,7 @@ impl ResponseHead {
         }
     }
 
-    /// `:status`.
+    /// Returns `:status`.
     pub fn status(&self) -> u16 {
         self.status
     }
@@ -162,38 +162,38 @@ impl ResponseHead {
         self.status < 200
     }
 
-    /// The value of `content-length`, if the field is there.
+    /// Returns the value of `content-length`, if the field is present.
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
     }
 
-    /// The first value of a field, by its lower-case name.
+    /// Returns the first value of a field, by its lower-case name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.fields.get(name)
     }
 
-    /// The first value of a field with a known name: cheaper than [`ResponseHead::get`].
+    /// Returns the first value of a field with a known name: cheaper than [`ResponseHead::get`].
     pub fn get_known(&self, name: KnownName) -> Option<&[u8]> {
         self.fields.get_known(name)
     }
 
-    /// The fields without `:status`, in order.
+    /// Returns the fields without `:status`, in order.
     pub fn headers(&self) -> impl Iterator<Item = Field<'_>> {
         self.fields.iter().skip(1)
     }
 
-    /// All fields, `:status` first.
+    /// Returns all fields, `:status` first.
     pub fn fields(&self) -> &Fields {
         &self.fields
     }
 
-    /// The list itself, for example to use its memory again.
+    /// Returns the list itself, for example to reuse its memory.
     pub fn into_fields(self) -> Fields {
         self.fields
     }
 
-    /// Whether a builder was handed something that HTTP/2 forbids. What HTTP/1.1 forbids is part of
-    /// that.
+    /// Whether a builder was given something that HTTP/2 forbids, which includes what HTTP/1.1
+    /// forbids.
     pub fn is_invalid(&self) -> bool {
         self.invalid
     }

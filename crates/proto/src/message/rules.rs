@@ -1,4 +1,4 @@
-//! The rules for fields that are no pseudo-fields (RFC 9113 §8.2), whatever section they are in.
+//! The rules for fields other than pseudo-fields (RFC 9113 §8.2), in every section.
 
 use tidegate_hpack::{Field, Fields, KnownName};
 
@@ -11,7 +11,7 @@ use crate::error::Violation;
 /// Checks the fields of a trailer section (RFC 9113 §8.1).
 ///
 /// # Errors
-/// The first rule that the list breaks.
+/// Returns the first rule that the list breaks.
 pub fn check_trailers(fields: &Fields) -> Result<(), Violation> {
     let mut regular = Regular::default();
     for field in fields {
@@ -23,12 +23,12 @@ pub fn check_trailers(fields: &Fields) -> Result<(), Violation> {
 /// Whether a field with this name may be in a trailer section. RFC 9110 §6.5.1: "Many fields cannot
 /// be processed outside the header section because their evaluation is necessary prior to receiving
 /// the content, such as those that describe message framing, routing, authentication, request
-/// modifiers, response controls, or content format." A name without a number here may.
+/// modifiers, response controls, or content format." Names without a number are allowed.
 pub fn may_be_trailer(name: Option<KnownName>) -> bool {
     !matches!(
         name,
         Some(
-            // Framing, and what is about a connection.
+            // Framing, and fields about a connection.
             KnownName::CONTENT_LENGTH
                 | KnownName::TRANSFER_ENCODING
                 | KnownName::CONNECTION
@@ -80,7 +80,7 @@ pub fn may_be_trailer(name: Option<KnownName>) -> bool {
     )
 }
 
-/// Where a field was found: a few rules depend on it.
+/// The section of a field; a few rules depend on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
     Request,
@@ -88,7 +88,7 @@ pub(super) enum Section {
     Trailers,
 }
 
-/// How many times a list says what it says once.
+/// Whether a list repeats its content-length.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Spelling {
     #[default]
@@ -96,17 +96,17 @@ pub(super) enum Spelling {
     Repeatedly,
 }
 
-/// What the fields of a list, pseudo-fields aside, say so far.
+/// The findings of a list so far, apart from pseudo-fields.
 #[derive(Default)]
 pub(super) struct Regular<'a> {
     pub(super) content_length: Option<u64>,
-    /// How that was said.
+    /// The form of the content-length.
     pub(super) spelling: Spelling,
     pub(super) host: Option<&'a [u8]>,
 }
 
 impl<'a> Regular<'a> {
-    /// Checks one field that isn't a pseudo-field of its section.
+    /// Checks a field that isn't a pseudo-field of its section.
     #[inline]
     pub(super) fn check(&mut self, field: Field<'a>, section: Section) -> Result<(), Violation> {
         match field.known {
@@ -118,7 +118,7 @@ impl<'a> Regular<'a> {
         }
     }
 
-    /// The same for a known name, which needs no look at its bytes.
+    /// The same for a known name, whose bytes need no check.
     fn check_known(
         &mut self,
         name: KnownName,
@@ -151,7 +151,7 @@ impl<'a> Regular<'a> {
                 }
                 Ok(())
             }
-            // There it means nothing, whatever it says.
+            // The field has no meaning in trailers, whatever its value.
             KnownName::CONTENT_LENGTH if section == Section::Trailers => check_value(value),
             KnownName::CONTENT_LENGTH => self.note_length(value),
             KnownName::HOST if section == Section::Request => {
@@ -200,8 +200,8 @@ impl Regular<'_> {
     }
 }
 
-/// A pseudo-field that has no business in this section (RFC 9113 §8.3): "Pseudo-header fields are
-/// only valid in the context in which they are defined."
+/// Returns the violation of a pseudo-field in the wrong section. RFC 9113 §8.3: "Pseudo-header
+/// fields are only valid in the context in which they are defined."
 pub(super) fn misplaced_pseudo_field(section: Section) -> Violation {
     match section {
         Section::Request | Section::Response => Violation::PseudoFieldUnknown,
@@ -210,7 +210,7 @@ pub(super) fn misplaced_pseudo_field(section: Section) -> Violation {
 }
 
 /// Checks a name that isn't a known one. RFC 9113 §8.2.1 forbids the bytes that no name should ever
-/// have and leaves the rest to RFC 9110 §5.1, which wants a token: what isn't one could mean
+/// have and leaves the rest to RFC 9110 §5.1, which requires a token: another name could mean
 /// something else to the next hop.
 pub(super) fn check_name(name: &[u8], section: Section) -> Result<(), Violation> {
     let classes = classes(name);
@@ -230,7 +230,7 @@ pub(super) fn check_value(value: &[u8]) -> Result<(), Violation> {
     let (Some(first), Some(last)) = (value.first(), value.last()) else {
         return Ok(());
     };
-    // HTAB is suspicious too, and so rare that it may cost a second look.
+    // HTAB is suspicious too, but rare enough for a second look.
     if class(*first) & class(*last) & VALUE_END != 0
         && all_are(value, VALUE, |word| below(word, 0x20) | equal(word, 0x7f))
     {
@@ -251,7 +251,7 @@ pub(super) fn is_scheme(scheme: &[u8]) -> bool {
     scheme.first().is_some_and(u8::is_ascii_alphabetic) && classes(scheme) & SCHEME != 0
 }
 
-/// Whether an authority ends in a port, as that of CONNECT must.
+/// Whether an authority ends with a port, as that of CONNECT must.
 pub(super) fn is_host_and_port(authority: &[u8]) -> bool {
     let Some(colon) = authority.iter().rposition(|&byte| byte == b':') else {
         return false;
@@ -261,8 +261,8 @@ pub(super) fn is_host_and_port(authority: &[u8]) -> bool {
     colon > 0 && matches!(parse_length(&authority[colon + 1..]), Some(1..=65_535))
 }
 
-/// Whether two authorities name the same entity: upper and lower case are alike (RFC 3986
-/// §6.2.2.1), and so are the scheme's own port and none (RFC 3986 §6.2.3).
+/// Whether two authorities name the same entity: case doesn't matter (RFC 3986 §6.2.2.1), and the
+/// scheme's default port equals none (RFC 3986 §6.2.3).
 pub(super) fn is_same_authority(authority: &[u8], host: &[u8], scheme: &[u8]) -> bool {
     let port: &[u8] = match scheme {
         b"https" => b":443",
@@ -281,8 +281,8 @@ pub(super) fn is_same_authority(authority: &[u8], host: &[u8], scheme: &[u8]) ->
         || authority[..bare(authority)].eq_ignore_ascii_case(&host[..bare(host)])
 }
 
-/// RFC 9110 §8.6: "Content-Length = 1*DIGIT". A zero in front is legal and refused: some read
-/// octal.
+/// Returns a Content-Length. RFC 9110 §8.6: "Content-Length = 1*DIGIT". A leading zero is legal but
+/// refused, because some recipients read octal.
 fn parse_content_length(digits: &[u8]) -> Option<u64> {
     match digits {
         [b'0', _, ..] => None,
@@ -290,7 +290,7 @@ fn parse_content_length(digits: &[u8]) -> Option<u64> {
     }
 }
 
-/// The number that all members of a list are.
+/// Returns the number of a list whose members are all the same.
 fn parse_equal_lengths(list: &[u8]) -> Option<u64> {
     if !list.contains(&b',') || list.trim_ascii() != list {
         return None;
@@ -306,7 +306,8 @@ fn parse_equal_lengths(list: &[u8]) -> Option<u64> {
     members.all(|member| member == Some(first)).then_some(first)
 }
 
-/// The list with one content-length field, of this value, in place of all of them; or without any.
+/// Returns the list with one content-length field, of this value, in place of all of them; or
+/// without.
 pub(super) fn with_length(fields: &Fields, mut length: Option<u64>) -> Fields {
     let mut cleaned = Fields::with_capacity(fields.len(), fields.byte_len());
     for field in fields {
@@ -319,7 +320,7 @@ pub(super) fn with_length(fields: &Fields, mut length: Option<u64>) -> Fields {
     cleaned
 }
 
-/// Digits and nothing else, as a number that fits.
+/// Parses digits, and nothing else, as a number that fits.
 pub(super) fn parse_length(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;

@@ -1,20 +1,19 @@
-//! What a request is about, its authority and its path: one reading for HTTP/1.1 and HTTP/2.
+//! The target of a request, its authority and its path: one reading for HTTP/1.1 and HTTP/2.
 
 use super::classes::{HOST_NAME, SCHEME, USERINFO, classes};
 use super::rules::parse_length;
 
-/// Whether `value` is a host, with a port perhaps: RFC 9110 §7.2, "Host = uri-host [ ":" port ]",
-/// with the host that RFC 9110 §4.2.1 wants in "http" and "https" URIs.
+/// Whether `value` is a host with an optional port: RFC 9110 §7.2, "Host = uri-host [ ":" port ]",
+/// with the host that RFC 9110 §4.2.1 requires in "http" and "https" URIs.
 ///
-/// An address in brackets is one of IPv6. A port is empty, or a number of 16 bits. No name has a
-/// comma: RFC 3986 §3.2.2 would allow that, but what has one are two Host fields that somebody
-/// joined.
+/// An address in brackets is IPv6. A port is empty or a 16-bit number. Names have no comma: RFC
+/// 3986 §3.2.2 would allow one, but it shows that somebody joined two Host fields.
 pub fn is_authority(value: &[u8]) -> bool {
     is_usual(value) || is_right(value)
 }
 
-/// Whether an authority is as nearly all are: a name of letters, digits, "-" and ".", or an IPv4
-/// address, with a port of up to five digits, or none.
+/// Whether an authority has the form of nearly all: a name of letters, digits, "-" and ".", or an
+/// IPv4 address, with or without a port of up to five digits.
 fn is_usual(value: &[u8]) -> bool {
     let mut host = value;
     let mut digits = 0;
@@ -23,13 +22,13 @@ fn is_usual(value: &[u8]) -> bool {
         digits += 1;
     }
     let host = match host {
-        // Numbers of five digits are in the order of their text.
+        // Text of five digits sorts like the numbers.
         [name @ .., b':']
             if digits < 5 || digits == 5 && value[name.len() + 1..] <= b"65535"[..] =>
         {
             name
         }
-        // Without a colon the digits are of the name.
+        // Without a colon the digits belong to the name.
         _ => value,
     };
     !host.is_empty() && classes(host) & SCHEME != 0
@@ -58,7 +57,7 @@ fn is_right(value: &[u8]) -> bool {
 }
 
 /// Whether `value` is the authority of a scheme other than "http" and "https" (RFC 3986 §3.2): "[
-/// userinfo "@" ] host [ ":" port ]", of which all may be missing.
+/// userinfo "@" ] host [ ":" port ]". All parts may be missing.
 pub(super) fn is_generic_authority(value: &[u8]) -> bool {
     let at = value.iter().rposition(|&byte| byte == b'@');
     let (userinfo, rest) = match at {
@@ -68,8 +67,8 @@ pub(super) fn is_generic_authority(value: &[u8]) -> bool {
     classes(userinfo) & USERINFO != 0 && (rest.is_empty() || is_authority(rest))
 }
 
-/// RFC 3986 §3.2.2: "reg-name = *( unreserved / pct-encoded / sub-delims )", here without the comma
-/// and not empty.
+/// Whether this is a host name. RFC 3986 §3.2.2: "reg-name = *( unreserved / pct-encoded /
+/// sub-delims )", here without the comma and not empty.
 fn is_host_name(host: &[u8]) -> bool {
     !host.is_empty() && classes(host) & HOST_NAME != 0 && is_percent_encoded(host)
 }
@@ -82,14 +81,14 @@ fn is_percent_encoded(text: &[u8]) -> bool {
     })
 }
 
-/// RFC 3986 §3.2.2: "IP-literal", of which there is IPv6 only.
+/// Whether this is an "IP-literal" (RFC 3986 §3.2.2). The only kind is IPv6.
 fn is_ipv6(literal: &[u8]) -> bool {
     let text = std::str::from_utf8(literal);
     text.is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
-/// `target` with each byte that isn't ASCII percent-encoded. RFC 3986 §2 makes URIs of ASCII, but
-/// scripts send UTF-8 as it is, and other servers take it.
+/// Returns `target` with all bytes that aren't ASCII percent-encoded. RFC 3986 §2 restricts URIs to
+/// ASCII, but scripts send UTF-8 unencoded, and other servers accept it.
 pub fn ascii_target(target: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut encoded = Vec::with_capacity(target.len() + 16);

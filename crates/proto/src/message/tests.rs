@@ -1,4 +1,4 @@
-//! Every rule with its clause.
+//! Every rule of messages, with its clause.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::error::Violation;
 
 type List<'a> = &'a [(&'a [u8], &'a [u8])];
 
-/// Three byte strings that a test speaks of, and what is wrong with them.
+/// Three byte strings of a test, and the violation they cause.
 type Case<'a> = (&'a [u8], &'a [u8], &'a [u8], Option<Violation>);
 
 fn list(fields: List<'_>) -> Fields {
@@ -26,13 +26,13 @@ fn response_error(fields: List<'_>) -> Option<Violation> {
     ResponseHead::from_fields(list(fields)).err()
 }
 
-/// What is wrong with a GET that has one more field.
+/// Returns the violation of a GET with one more field.
 fn field_error(name: &[u8], value: &[u8]) -> Option<Violation> {
     let [method, scheme, authority, path] = GET;
     request_error(&[method, scheme, authority, path, (name, value)])
 }
 
-/// What is wrong with a GET of this path.
+/// Returns the violation of a request with this path.
 fn path_error(method: &[u8], scheme: &[u8], path: &[u8]) -> Option<Violation> {
     request_error(&[(b":method", method), (b":scheme", scheme), (b":path", path)])
 }
@@ -47,7 +47,7 @@ const GET: [(&[u8], &[u8]); 4] = [
 #[test]
 fn a_request_tells_what_it_asks_for() {
     let [method, scheme, authority, path] = GET;
-    // Any order of the pseudo-fields will do.
+    // The pseudo-fields may have any order.
     let head = request(&[
         path,
         method,
@@ -81,7 +81,7 @@ fn a_request_tells_what_it_asks_for() {
 #[test]
 fn host_stands_in_for_authority() {
     // RFC 9113 §8.3.1: "Clients that generate HTTP/2 requests directly MUST use the ":authority"
-    // pseudo-header field"; those of an intermediary may have a host field instead.
+    // pseudo-header field". Requests of an intermediary may have a host field instead.
     let [method, scheme, _, path] = GET;
     let head = request(&[method, scheme, path, (b"host", b"example.org:8080")]).unwrap();
     assert_eq!(head.authority(), "example.org:8080");
@@ -217,7 +217,7 @@ fn a_path_is_visible_and_begins_with_a_slash() {
         (b"OPTIONS", b"http", b"/", None),
         (b"OPTIONS", b"https", b"", invalid),
         (b"OPTIONS", b"https", b"*/", invalid),
-        // Other schemes have paths of their own kind.
+        // Other schemes have other kinds of paths.
         (b"GET", b"urn", b"", None),
         (b"GET", b"urn", b"isbn:1", None),
         (b"GET", b"urn", b"isbn 1", invalid),
@@ -225,15 +225,15 @@ fn a_path_is_visible_and_begins_with_a_slash() {
     for (method, scheme, path, expected) in cases {
         assert_eq!(path_error(method, scheme, path), *expected, "{path:?}");
     }
-    // A blank or a control would end the request line of HTTP/1.1: request smuggling. At every
-    // place of words of eight bytes, each byte on its own.
+    // A blank or a control would end the request line of HTTP/1.1: request smuggling. Try each byte
+    // at every place of words of eight bytes.
     for byte in 0..=255_u8 {
         for length in [1, 7, 8, 9, 16, 23] {
             for place in 0..length {
                 let mut path = vec![b'a'; length + 1];
                 path[0] = b'/';
                 path[place + 1] = byte;
-                // Bytes of UTF-8 are taken as if they were percent-encoded.
+                // UTF-8 is accepted as if it were percent-encoded.
                 let expected = if byte.is_ascii_graphic() || byte >= 0x80 {
                     None
                 } else {
@@ -281,7 +281,7 @@ fn an_authority_is_host_and_port() {
     ] {
         assert_eq!(error(scheme, authority), None, "{authority:?}");
     }
-    // Host, where it stands for `:authority`, is read alike.
+    // A host field in place of `:authority` is read alike.
     let host = |host: &[u8]| request_error(&[method, scheme, path, (b"host", host)]);
     for (authority, expected) in [
         (&b"a:80"[..], None),
@@ -377,7 +377,7 @@ fn extended_connect_needs_leave_and_all_pseudo_fields() {
         allowed(&[connect, protocol, authority, scheme]).unwrap_err(),
         missing
     );
-    // Ordinary CONNECT stays as it was.
+    // Ordinary CONNECT is unaffected.
     assert!(allowed(&[connect, (b":authority", b"a:1")]).is_ok());
 }
 
@@ -433,7 +433,7 @@ fn names_are_tokens_in_lower_case() {
         assert_eq!(trailers.err(), expected, "{byte:#x}");
     }
     assert_eq!(field_error(b"", b"v"), Some(Violation::FieldNameInvalid));
-    // A name that would be a known one, were it in lower case, is not overlooked.
+    // The check notices a name that in lower case would be a known one.
     for name in [&b"Connection"[..], b"HOST", b"Content-Length", b"tE"] {
         assert_eq!(field_error(name, b"1"), Some(Violation::FieldNameUppercase));
     }
@@ -531,7 +531,7 @@ fn content_length_is_one_number() {
     assert_eq!(length(b"18446744073709551615"), Ok(Some(u64::MAX)));
     let bad: [&[u8]; 12] = [
         b"",
-        // Within the grammar, and some read octal.
+        // Allowed by the grammar, but some recipients read octal.
         b"0042",
         b"-1",
         b"+1",
@@ -644,7 +644,7 @@ fn trailers_have_no_pseudo_fields() {
     for name in [&b":method"[..], b":status", b":protocol", b":own"] {
         assert_eq!(check_trailers(&list(&[(name, b"x")])), pseudo);
     }
-    // A length means nothing there, so it may say what it likes.
+    // A length has no meaning there, whatever its value.
     assert_eq!(check_trailers(&list(&[(b"content-length", b"x")])), Ok(()));
     let error = check_trailers(&list(&[(b"a", b"b\n")])).unwrap_err();
     assert_eq!(error, Violation::FieldValueInvalid);
@@ -695,7 +695,7 @@ fn builders_notice_what_the_rules_forbid() {
         get()
             .field("content-length", "1")
             .field("content-length", "2"),
-        // What came later doesn't heal it.
+        // Later fields don't repair it.
         get().field("", "x").field("accept", "x"),
     ];
     for head in requests {

@@ -649,7 +649,7 @@ impl Connection {
     /// §11.2).
     fn refuse(&mut self, violation: Violation) {
         if self.role == Role::Server {
-            self.tell_refusal(violation);
+            self.report_refusal(violation);
         }
         self.close(CloseReason::Violation(violation));
     }

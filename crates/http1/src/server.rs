@@ -151,7 +151,7 @@ impl Connection {
     }
 
     /// Reports the client's fault by a status, unless the response has begun.
-    pub(crate) fn tell_refusal(&mut self, violation: Violation) {
+    pub(crate) fn report_refusal(&mut self, violation: Violation) {
         let unanswered = self
             .exchange
             .as_ref()

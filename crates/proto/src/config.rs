@@ -1,4 +1,4 @@
-//! What an engine is told once: settings, limits, timeouts.
+//! The configuration of an engine: settings, limits, timeouts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,55 +8,56 @@ use crate::guard::AbuseLimits;
 use crate::message::ResponseHead;
 use crate::wall_clock::WallClock;
 
-/// Settings, limits and timeouts of a connection. Made by [`Config::server`] or [`Config::client`],
-/// changed field by field, then checked once by [`Config::build`].
+/// The settings, limits and timeouts of a connection. [`Config::server`] or [`Config::client`]
+/// makes one, its fields can be changed, and [`Config::build`] checks them once.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// SETTINGS_HEADER_TABLE_SIZE in bytes: what the peer's encoder may use of our memory. Default
-    /// 4,096.
+    /// SETTINGS_HEADER_TABLE_SIZE in bytes: the memory that the peer's encoder may use here.
+    /// Default 4,096.
     pub header_table_size: u32,
-    /// Bytes that our own encoder's table may take even if the peer allows more. Default 4,096.
+    /// The largest table of our own encoder in bytes, even if the peer allows more. Default 4,096.
     pub encoder_table_size: u32,
     /// Client: SETTINGS_ENABLE_PUSH. Default off.
     pub enable_push: bool,
-    /// SETTINGS_MAX_CONCURRENT_STREAMS: streams that the peer may have open at once. Default 100.
+    /// SETTINGS_MAX_CONCURRENT_STREAMS: the streams that the peer may have open at once. Default
+    /// 100.
     pub max_concurrent_streams: u32,
-    /// SETTINGS_INITIAL_WINDOW_SIZE in bytes, up to 2^31-1: body that each stream may send us
-    /// unasked. Default 65,535.
+    /// SETTINGS_INITIAL_WINDOW_SIZE in bytes, up to 2^31-1: the body that each stream may send
+    /// before we grant more. Default 65,535.
     pub initial_window_size: u32,
-    /// What a stream's receive window may grow to, in bytes, up to 2^31-1. No more than
-    /// `initial_window_size`: windows don't grow. Default 16 MiB.
+    /// The size up to which a stream's receive window grows, in bytes, up to 2^31-1. Windows don't
+    /// grow if it is at most `initial_window_size`. Default 16 MiB.
     pub max_stream_window_size: u32,
-    /// What peers may make us hold, all connections together that share this. Default none: no
-    /// limit.
+    /// The budget for the memory that peers may make us hold, for all connections that share it.
+    /// Default none: no limit.
     pub memory_budget: Option<Arc<MemoryBudget>>,
     /// SETTINGS_MAX_FRAME_SIZE in bytes, 16,384 to 2^24-1. Default 16,384.
     pub max_frame_size: u32,
-    /// SETTINGS_MAX_HEADER_LIST_SIZE in bytes, 32 for each field included. Default 32 KiB.
+    /// SETTINGS_MAX_HEADER_LIST_SIZE in bytes, including 32 for each field. Default 32 KiB.
     pub max_header_list_size: u32,
-    /// Fields in one list, cookie crumbs not counted. Default 100.
+    /// The most fields in one list, without cookie crumbs. Default 100.
     pub max_header_fields: u32,
-    /// `cookie` fields in one list. Default 256.
+    /// The most `cookie` fields in one list. Default 256.
     pub max_cookie_crumbs: u32,
     /// Server: SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441). Default off.
     pub enable_connect_protocol: bool,
-    /// The time of day for answers of the engine's own, such as a 431. Default none: they have no
+    /// The time of day for the engine's own responses, such as a 431. Default none: they have no
     /// `date`.
     pub wall_clock: Option<WallClock>,
-    /// Which priority signals count. Default those of RFC 9218 alone.
+    /// The priority signals that count. Default those of RFC 9218 alone.
     pub priorities: Priorities,
-    /// Server: bytes of heads, small bodies and control frames that wait for
-    /// [`Connection::transmit`](crate::Connection::transmit), above which
-    /// [`Connection::receive`](crate::Connection::receive) takes no more input. Default 32 KiB.
+    /// Server: the bytes of waiting heads, small bodies and control frames above which
+    /// [`Connection::receive`](crate::Connection::receive) takes no more input. They wait for
+    /// [`Connection::transmit`](crate::Connection::transmit). Default 32 KiB.
     pub outbound_high_water: usize,
-    /// Bytes a second that a body has to bring while the peer may send, judged at the end of each
-    /// period of [`Timeouts::body`] over that period and the one before. 0 turns it off. Default
-    /// 240 for a server, off for a client.
+    /// The least rate of a body in bytes per second while the peer may send. It is checked at the
+    /// end of each period of [`Timeouts::body`], over that period and the one before. 0 turns it
+    /// off. Default 240 for a server, off for a client.
     pub min_body_rate: u32,
-    /// Time limits.
+    /// The time limits.
     pub timeouts: Timeouts,
-    /// Budgets against abuse.
+    /// The budgets against abuse.
     pub abuse: AbuseLimits,
 }
 
@@ -65,21 +66,22 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Priorities {
-    /// Those of RFC 9218. SETTINGS_NO_RFC7540_PRIORITIES of 1 says so to the peer (RFC 9218 §2.1).
+    /// Those of RFC 9218. The peer learns it by SETTINGS_NO_RFC7540_PRIORITIES of 1 (RFC 9218
+    /// §2.1).
     #[default]
     Rfc9218,
-    /// Those of RFC 7540 too, from clients that give no others. The setting is not sent. A client
-    /// that has used a `priority` field, PRIORITY_UPDATE or SETTINGS_NO_RFC7540_PRIORITIES of 1 is
-    /// held to RFC 9218 from then on.
+    /// Those of RFC 7540 too, from clients that send no others. The setting is not sent. From the
+    /// first `priority` field, PRIORITY_UPDATE or SETTINGS_NO_RFC7540_PRIORITIES of 1 on, only RFC
+    /// 9218 counts for that client.
     Auto,
 }
 
-/// Time limits of a connection. A zero duration turns one off, and so does one of more than a
+/// Time limits of a connection. A zero duration turns a limit off, and so does one of more than a
 /// hundred years, such as [`Duration::MAX`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// From the start until the peer's preface and first SETTINGS are there. Default 10 s.
+    /// From the start until the peer's preface and first SETTINGS have arrived. Default 10 s.
     pub handshake: Duration,
     /// Until our SETTINGS are acknowledged; then SETTINGS_TIMEOUT (RFC 9113 §6.5.3). Default 10 s.
     pub settings_ack: Duration,
@@ -87,29 +89,29 @@ pub struct Timeouts {
     pub header_block: Duration,
     /// Between two pieces of a body that the peer sends and we have window for. Default 30 s.
     pub body: Duration,
-    /// Server: for the rest of a request that was answered before it ended; then it is not read any
-    /// further. Default 5 s.
+    /// Server: for the rest of a request that was answered early; after it the rest isn't read.
+    /// Default 5 s.
     pub discard: Duration,
-    /// While there is data to send and the peer's windows let less than 16 KiB of it through: of a
-    /// stream, or of the connection. Default 30 s.
+    /// While the peer's windows let less than 16 KiB of the waiting data through, for a stream or
+    /// for the connection. Default 30 s.
     pub write: Duration,
     /// With no stream open. Default 10 min.
     pub idle: Duration,
-    /// While streams are open and nothing has come in for so long, the peer is asked by PING
-    /// whether it is still there, once for each silence. For clients, of which a server may be gone
-    /// without a word. Default off.
+    /// While streams are open and nothing has arrived for this long, a PING checks that the peer is
+    /// still there, once for each silence. For clients, whose server may disappear silently.
+    /// Default off.
     pub probe: Duration,
-    /// Until that is answered; then the connection is over. Default 10 s.
+    /// Until the answer to that PING; after it the connection closes. Default 10 s.
     pub probe_answer: Duration,
-    /// From the start of a graceful end to its forced one. Default 30 s.
+    /// From the start of a graceful end until it is forced. Default 30 s.
     pub shutdown: Duration,
 }
 
-/// No connection lasts so long.
+/// A time that no connection lasts.
 const ENDLESS: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Timeouts {
-    /// Makes zeroes of limits that no connection reaches: a point in time so far away can't be
+    /// Sets limits to zero that no connection reaches: a point in time so far away can't be
     /// represented.
     fn turn_off_endless(&mut self) {
         for limit in [
@@ -153,9 +155,9 @@ impl Default for Timeouts {
 pub struct ConfigError {
     /// The field's name.
     pub field: &'static str,
-    /// The value that was given.
+    /// The value as it was set.
     pub value: u64,
-    /// What is allowed, in words.
+    /// The allowed values, in words.
     pub allowed: &'static str,
 }
 
@@ -172,7 +174,7 @@ impl std::fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// The defaults of a server.
+    /// Returns the defaults of a server.
     pub fn server() -> Self {
         Self {
             header_table_size: 4096,
@@ -196,10 +198,9 @@ impl Config {
         }
     }
 
-    /// The defaults of a client: those of a server, with room for larger response heads, and with
-    /// the budgets against abuse that suit servers of one's own choice
-    /// ([`AbuseLimits::for_upstreams`]). A response may come as slowly as its server likes, as long
-    /// as it comes.
+    /// Returns the defaults of a client: those of a server, with room for larger response heads and
+    /// with the budgets against abuse that suit servers of one's own choice
+    /// ([`AbuseLimits::for_upstreams`]). A response may be slow as long as it makes progress.
     pub fn client() -> Self {
         Self {
             max_header_list_size: 64 << 10,
@@ -209,14 +210,14 @@ impl Config {
         }
     }
 
-    /// The value of the `date` field of an answer of the engine's own.
+    /// Returns the value of the `date` field for the engine's own responses.
     pub fn date(&self) -> Option<String> {
         self.wall_clock.as_ref().and_then(WallClock::date)
     }
 
-    /// The head of an answer of the engine's own. RFC 9110 §6.6.1: "An origin server with a clock …
-    /// MUST generate a Date header field in all 2xx (Successful), 3xx (Redirection), and 4xx
-    /// (Client Error) responses".
+    /// Returns the head of the engine's own response. RFC 9110 §6.6.1: "An origin server with a
+    /// clock … MUST generate a Date header field in all 2xx (Successful), 3xx (Redirection), and
+    /// 4xx (Client Error) responses".
     pub(crate) fn own_head(&self, status: u16) -> ResponseHead {
         let head = ResponseHead::new(status);
         match self.date() {
@@ -225,16 +226,16 @@ impl Config {
         }
     }
 
-    /// The window of a stream that nothing is known of, and that none shrinks below.
+    /// Returns the window of a new stream, and the least that a window shrinks to.
     pub(crate) fn least_stream_window(&self) -> u32 {
         let most = self.max_stream_window_size.min(UNASKED);
         self.initial_window_size.max(most)
     }
 
-    /// Checks every value and shares the result.
+    /// Checks every value and makes the configuration sharable.
     ///
     /// # Errors
-    /// The first value that is out of its range.
+    /// Returns the first value that is out of its range.
     pub fn build(mut self) -> Result<Arc<Self>, ConfigError> {
         self.timeouts.turn_off_endless();
         let check = |field, value: u32, min: u32, max: u32, allowed| {
@@ -249,7 +250,7 @@ impl Config {
                 })
             }
         };
-        // RFC 9113 §6.5.2 names these ranges.
+        // RFC 9113 §6.5.2 defines these ranges.
         check(
             "initial_window_size",
             self.initial_window_size,

@@ -1,13 +1,12 @@
-//! What can go wrong, and whose fault it is: [`Violation`] is the peer's, [`Misuse`] the caller's.
+//! The errors, by whose fault they are: a [`Violation`] is the peer's, a [`Misuse`] the caller's.
 
 use bytes::Bytes;
 use tidegate_frame::{Defect, ErrorCode, Malformed, Scope};
 
 macro_rules! violations {
     ($($(#[$doc:meta])* $name:ident => $code:ident, $scope:ident, $section:literal, $label:literal;)*) => {
-        /// Every way for a peer to be wrong. The name says it; [`code`](Self::code),
-        /// [`scope`](Self::scope), [`section`](Self::section) and [`label`](Self::label) say what
-        /// follows from it.
+        /// A rule or limit that a peer broke. [`code`](Self::code), [`scope`](Self::scope),
+        /// [`section`](Self::section) and [`label`](Self::label) return the properties of each.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Violation {
@@ -15,30 +14,31 @@ macro_rules! violations {
         }
 
         impl Violation {
-            /// All of them, in the order of the table.
+            /// All violations, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
-            /// The error code that goes out in RST_STREAM or GOAWAY.
+            /// Returns the error code that goes out in RST_STREAM or GOAWAY.
             pub const fn code(self) -> ErrorCode {
                 match self { $(Self::$name => ErrorCode::$code,)* }
             }
 
-            /// Whether the stream fails or the whole connection.
+            /// Returns what fails: the stream or the whole connection.
             pub const fn scope(self) -> Scope {
                 match self { $(Self::$name => Scope::$scope,)* }
             }
 
-            /// Where it is written, or for a limit of our own, what attack it answers.
+            /// Returns the section of the rule, or for a limit of our own the attack that it
+            /// answers.
             pub const fn section(self) -> &'static str {
                 match self { $(Self::$name => $section,)* }
             }
 
-            /// The variant's name.
+            /// Returns the variant's name.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
             }
 
-            /// The name as a metric label.
+            /// Returns the name as a metric label.
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$name => $label,)* }
             }
@@ -47,7 +47,7 @@ macro_rules! violations {
 }
 
 violations! {
-    // The connection's start.
+    // The start of the connection.
     PrefaceInvalid => PROTOCOL_ERROR, Connection, "RFC 9113 §3.4", "preface_invalid";
     PrefaceWithoutSettings => PROTOCOL_ERROR, Connection, "RFC 9113 §3.4", "preface_without_settings";
     HandshakeTimedOut => NO_ERROR, Connection, "RFC 9113 §3.4; slow start", "handshake_timed_out";
@@ -88,11 +88,11 @@ violations! {
     HeaderBlockInterrupted => PROTOCOL_ERROR, Connection, "RFC 9113 §4.3", "header_block_interrupted";
     ContinuationWithoutHeaders => PROTOCOL_ERROR, Connection, "RFC 9113 §6.10", "continuation_without_headers";
     HeaderBlockTimedOut => ENHANCE_YOUR_CALM, Connection, "slow headers", "header_block_timed_out";
-    /// Answered with status 431 by a server.
+    /// A server answers with status 431.
     HeaderListTooLarge => ENHANCE_YOUR_CALM, Stream, "RFC 9113 §10.5.1; HPACK bomb", "header_list_too_large";
-    /// Answered with status 431 by a server.
+    /// A server answers with status 431.
     TooManyHeaderFields => ENHANCE_YOUR_CALM, Stream, "RFC 9113 §10.5.1; field-count bomb", "too_many_header_fields";
-    /// Answered with status 431 by a server.
+    /// A server answers with status 431.
     TooManyCookieCrumbs => ENHANCE_YOUR_CALM, Stream, "RFC 9113 §10.5.1; field-count bomb", "too_many_cookie_crumbs";
 
     // Streams.
@@ -159,7 +159,7 @@ violations! {
     PromisedRequestUnsafe => PROTOCOL_ERROR, Stream, "RFC 9113 §8.4", "promised_request_unsafe";
     PromisedRequestWithBody => PROTOCOL_ERROR, Stream, "RFC 9113 §8.4", "promised_request_with_body";
 
-    // The connection's end.
+    // The end of the connection.
     GoAwayLastStreamIncreased => PROTOCOL_ERROR, Connection, "RFC 9113 §6.8", "goaway_last_stream_increased";
     PriorityUpdateFromServer => PROTOCOL_ERROR, Connection, "RFC 9218 §7.1", "priority_update_from_server";
     PriorityUpdateOfPushedIdle => PROTOCOL_ERROR, Connection, "RFC 9218 §7.1", "priority_update_of_pushed_idle";
@@ -171,7 +171,7 @@ violations! {
     WriteTimedOut => CANCEL, Stream, "slow read (CVE-2016-1546)", "write_timed_out";
     ConnectionWindowStalled => ENHANCE_YOUR_CALM, Connection, "slow read (CVE-2016-1546)", "connection_window_stalled";
 
-    // Abuse: within the letter of the RFC, beyond what an honest peer does.
+    // Abuse: allowed by the RFC, but beyond the needs of an honest peer.
     RapidReset => ENHANCE_YOUR_CALM, Connection, "CVE-2023-44487", "rapid_reset";
     MadeYouReset => ENHANCE_YOUR_CALM, Connection, "CVE-2025-8671", "made_you_reset";
     ContinuationFlood => ENHANCE_YOUR_CALM, Connection, "CVE-2024-27316", "continuation_flood";
@@ -185,8 +185,8 @@ violations! {
     UnknownFrameFlood => ENHANCE_YOUR_CALM, Connection, "RFC 9113 §10.5", "unknown_frame_flood";
     HeaderBomb => ENHANCE_YOUR_CALM, Connection, "CVE-2016-6581", "header_bomb";
 
-    // HTTP/1.1 alone. All of them end the connection, with the status that `tidegate-http1` has for
-    // them.
+    // Only HTTP/1.1. Each of these ends the connection, with the status that `tidegate-http1` has
+    // for it.
     RequestLineInvalid => PROTOCOL_ERROR, Connection, "RFC 9112 §3", "request_line_invalid";
     RequestLineTooLong => ENHANCE_YOUR_CALM, Connection, "RFC 9112 §3", "request_line_too_long";
     HttpVersionUnsupported => HTTP_1_1_REQUIRED, Connection, "RFC 9112 §2.3", "http_version_unsupported";
@@ -206,12 +206,13 @@ violations! {
     ChunkLineTooLong => ENHANCE_YOUR_CALM, Connection, "RFC 9112 §7.1.1", "chunk_line_too_long";
     StatusLineInvalid => PROTOCOL_ERROR, Connection, "RFC 9112 §4", "status_line_invalid";
     ResponseUnasked => PROTOCOL_ERROR, Connection, "RFC 9112 §9.2", "response_unasked";
-    /// A 101 that wasn't asked for, or not so, or whose Sec-WebSocket-Accept is wrong.
+    /// A 101 that wasn't asked for, for another protocol, or with a wrong Sec-WebSocket-Accept.
     UpgradeInvalid => PROTOCOL_ERROR, Connection, "RFC 6455 §4.1", "upgrade_invalid";
 }
 
 impl Violation {
-    /// Whether content or trailers that break it make their message malformed (RFC 9113 §8.1.1).
+    /// Whether content or trailers with this violation make their message malformed (RFC 9113
+    /// §8.1.1).
     pub(crate) fn is_of_message(self) -> bool {
         matches!(
             self,
@@ -226,7 +227,7 @@ impl Violation {
         )
     }
 
-    /// Whether it is a rule of HTTP/1.1 alone, which no peer of HTTP/2 can break.
+    /// Whether this is a rule of HTTP/1.1 alone, which no HTTP/2 peer can break.
     pub fn is_of_http1(self) -> bool {
         self.section().starts_with("RFC 9112") || self.section().starts_with("RFC 6455")
     }
@@ -272,48 +273,48 @@ impl From<Malformed> for Violation {
             Defect::PriorityUpdateOnStream => Self::PriorityUpdateOnStream,
             Defect::PriorityUpdateTooShort => Self::PriorityUpdateTooShort,
             Defect::PriorityUpdateOfStreamZero => Self::PriorityUpdateOfStreamZero,
-            // `Defect` may grow; a defect that has no row here yet is still a broken frame.
+            // `Defect` may grow; one without a row here is still a broken frame.
             _ => Self::FrameOverMaxFrameSize,
         }
     }
 }
 
-/// What the caller did wrong; never caused by what the peer sent.
+/// A mistake of the caller; never caused by the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {
     /// The stream has been reset or is closed.
     StreamClosed,
-    /// The final response has been given already.
+    /// The final response was sent already.
     AlreadyResponded,
     /// A body or trailers before the final response, or an interim response after it.
     OutOfOrder,
-    /// Only a client opens requests, only a server answers, informs and pushes.
+    /// Only a client opens requests; only a server responds, informs and pushes.
     WrongRole,
     /// An interim response needs a status of 100 to 199 but not 101, a final one 200 to 999.
     StatusOutOfRange,
-    /// A field that HTTP/2 forbids: bad bytes, upper case, connection-specific, or a pseudo-field
-    /// out of its place.
+    /// A field that HTTP/2 forbids: invalid bytes, upper case, connection-specific, or a misplaced
+    /// pseudo-field.
     InvalidField,
-    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS are all in use, or the identifiers are used up.
+    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS is reached, or the identifiers are used up.
     TooManyStreams,
     /// The connection is ending: no new streams.
     GoingAway,
-    /// The peer does not take pushes.
+    /// The peer doesn't accept pushes.
     PushDisabled,
     /// A promised request must be safe, cacheable and without a body (RFC 9113 §8.4).
     UnsafePush,
-    /// The fields are more than the peer's SETTINGS_MAX_HEADER_LIST_SIZE allows.
+    /// The fields exceed the peer's SETTINGS_MAX_HEADER_LIST_SIZE.
     HeadTooLarge,
     /// Extended CONNECT needs the server's SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 §3).
     ConnectProtocolDisabled,
-    /// [`Config::memory_budget`](crate::Config::memory_budget) has no room for a response's body.
-    /// It may have later.
+    /// [`Config::memory_budget`](crate::Config::memory_budget) has no room for a response's body. A
+    /// later call may succeed.
     OverMemoryBudget,
 }
 
 impl Misuse {
-    /// All of them.
+    /// All misuses.
     pub const ALL: &'static [Self] = &[
         Self::StreamClosed,
         Self::AlreadyResponded,
@@ -367,39 +368,39 @@ pub enum ResetCause {
     Peer,
     /// The engine sent RST_STREAM, because the peer broke a rule or a limit.
     Violation(Violation),
-    /// The peer's GOAWAY says that it never processed the stream: it can be retried elsewhere (RFC
+    /// The peer's GOAWAY shows that it never processed the stream: it can be retried elsewhere (RFC
     /// 9113 §6.8).
     Unprocessed,
-    /// [`Config::memory_budget`](crate::Config::memory_budget) was used up. The engine refused the
-    /// request with REFUSED_STREAM, and no other event tells of the stream; or it reset it with
-    /// ENHANCE_YOUR_CALM in place of its trailers.
+    /// [`Config::memory_budget`](crate::Config::memory_budget) was used up. Either the engine
+    /// refused the request with REFUSED_STREAM, and no other event reports the stream; or it reset
+    /// the stream with ENHANCE_YOUR_CALM in place of its trailers.
     OverMemoryBudget,
 }
 
-/// Why a connection is over.
+/// Why a connection closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The peer broke a rule or a limit; it was told by GOAWAY.
+    /// The peer broke a rule or a limit; GOAWAY reported it to the peer.
     Violation(Violation),
     /// The peer sent GOAWAY with an error code.
     PeerError {
         /// The peer's code.
         code: ErrorCode,
-        /// The peer's words, if any.
+        /// The peer's debug data, if any.
         debug_data: Bytes,
     },
     /// The transport ended while no stream was open.
     Eof,
     /// The transport ended in the middle of streams or of a frame.
     EofInTheMiddle,
-    /// A graceful end, asked for by the owner or by the peer's GOAWAY, with all streams done.
+    /// A graceful end, begun by the owner or by the peer's GOAWAY, with all streams complete.
     Graceful,
-    /// A graceful end whose time ran out: streams were cut off.
+    /// A graceful end whose time ran out: open streams were cut off.
     ShutdownTimedOut,
     /// No stream was open for the whole idle timeout.
     Idle,
-    /// The peer said nothing while streams were open, and didn't answer a PING either.
+    /// The peer sent nothing while streams were open, and didn't answer a PING either.
     ProbeUnanswered,
     /// The owner called [`Connection::abort`](crate::Connection::abort).
     Aborted(ErrorCode),
@@ -457,8 +458,8 @@ mod tests {
         for (place, misuse) in Misuse::ALL.iter().enumerate() {
             assert_eq!(*misuse as usize, place);
         }
-        // The last variant of the enum: a new one behind it must be added to the list, and named
-        // here.
+        // The last variant of the enum. A variant added after it must be added to the list and
+        // named here.
         assert_eq!(Misuse::ALL.last(), Some(&Misuse::OverMemoryBudget));
     }
 

@@ -1,5 +1,5 @@
-//! What the engine tells its owner. Owned values only, so a handler may hold other connections
-//! meanwhile.
+//! The events that the engine reports to its owner. They own their values, so a handler may hold
+//! other connections meanwhile.
 
 use bytes::Bytes;
 use tidegate_frame::{ErrorCode, StreamId};
@@ -7,7 +7,7 @@ use tidegate_frame::{ErrorCode, StreamId};
 use crate::error::{CloseReason, ResetCause};
 use crate::message::{Fields, RequestHead, ResponseHead};
 
-/// Something that the owner of a connection must know, in the order in which it happened.
+/// An event that the owner of a connection must handle, in the order in which it happened.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -16,7 +16,7 @@ pub enum Event {
     Request {
         /// The request's stream.
         id: StreamId,
-        /// Validated by RFC 9113 §8.
+        /// The request's head, validated by RFC 9113 §8.
         head: RequestHead,
         /// Whether the request has no body and no trailers.
         end: bool,
@@ -38,11 +38,11 @@ pub enum Event {
         end: bool,
     },
     /// A piece of the peer's body. Its bytes hold flow-control credit until
-    /// [`StreamMut::consume`](crate::StreamMut::consume) gives them back.
+    /// [`StreamMut::consume`](crate::StreamMut::consume) returns it.
     Data {
         /// The message's stream.
         id: StreamId,
-        /// Padding removed; empty only when `end` is set.
+        /// The piece without padding; empty only when `end` is set.
         data: Bytes,
         /// Whether the message ends here.
         end: bool,
@@ -51,33 +51,34 @@ pub enum Event {
     Trailers {
         /// The message's stream.
         id: StreamId,
-        /// No pseudo-fields.
+        /// The trailers; they have no pseudo-fields.
         fields: Fields,
     },
-    /// It is this stream's turn to send: give up to `want` bytes to
+    /// It is this stream's turn to send: pass up to `want` bytes to
     /// [`StreamMut::write`](crate::StreamMut::write). If there are none yet, call `write` when
-    /// there are; it is not asked for again until then.
+    /// there are; the event doesn't come again until then.
     Writable {
         /// The stream whose body was announced as [`Body::Stream`](crate::Body::Stream).
         id: StreamId,
-        /// Bytes that windows and outbox have room for; at least 1.
+        /// The bytes that windows and outbox have room for; at least 1.
         want: usize,
     },
     /// Client: the server announced a push on behalf of request `id`.
     PushPromise {
-        /// The request that it belongs to.
+        /// The request to which the push belongs.
         id: StreamId,
-        /// The stream that the response will come on. Reset it with CANCEL if it is not wanted.
+        /// The stream of the pushed response. Reset it with CANCEL if the push isn't wanted.
         promised: StreamId,
-        /// The request that the server answers unasked.
+        /// The request that the server answers by itself.
         head: RequestHead,
     },
-    /// The stream is over before its messages were whole. Stop working on it, then call
-    /// [`StreamMut::release`](crate::StreamMut::release): until then it keeps its place among the
-    /// concurrent streams.
+    /// The stream ended before its messages were complete. Stop working on it, then call
+    /// [`StreamMut::release`](crate::StreamMut::release): until then it counts as a concurrent
+    /// stream.
     ///
-    /// Also told of streams that the owner never heard of (a malformed request), for the log, and
-    /// of pushes that the client cancels after their response went out; releasing those is a no-op.
+    /// Streams that the owner hasn't seen (malformed requests) are reported too, for the log, and
+    /// so are pushes that the client cancels after their response went out. Releasing those does
+    /// nothing.
     Reset {
         /// The stream.
         id: StreamId,
@@ -89,18 +90,18 @@ pub enum Event {
     /// The peer's first SETTINGS, or changed ones; see
     /// [`Connection::peer_settings`](crate::Connection::peer_settings).
     PeerSettings,
-    /// The peer sent GOAWAY. Streams of ours above `last` were not processed and are told as
-    /// [`Event::Reset`] with REFUSED_STREAM: they can be retried elsewhere.
+    /// The peer sent GOAWAY. Our streams above `last` were not processed: each is reported as an
+    /// [`Event::Reset`] with REFUSED_STREAM, and can be retried elsewhere.
     GoingAway {
-        /// The last stream that the peer processed or might yet process.
+        /// The last stream that the peer processed or may still process.
         last: StreamId,
         /// NO_ERROR for a graceful end.
         code: ErrorCode,
-        /// The peer's words, if any.
+        /// The peer's debug data, if any.
         debug_data: Bytes,
     },
-    /// The connection is over; all its streams are. Flush what
-    /// [`Connection::transmit`](crate::Connection::transmit) still gives, then close the transport.
-    /// Nothing follows.
+    /// The connection and all its streams have ended. Write out the rest of
+    /// [`Connection::transmit`](crate::Connection::transmit), then close the transport. No event
+    /// follows.
     Closed(CloseReason),
 }

@@ -1,11 +1,11 @@
 //! A sans-IO HTTP/2 engine (RFC 9113) for both roles: streams, flow control, priorities, push, and
-//! the rules of messages. It owns no socket, no clock and no thread: bytes and the time go in,
-//! [`Event`]s and bytes come out, so it can be embedded in any event loop.
+//! the rules of messages. The engine owns no socket, clock or thread: bytes and the time go in,
+//! [`Event`]s and bytes come out. So it can be embedded in any event loop.
 //!
-//! A [`Connection`] is driven in a circle: give it what the peer sent with [`Connection::receive`]
-//! and handle the events until there are none; then drain [`Connection::transmit`] into an
-//! [`Outbox`] and write that out; wake up again for more input or at [`Connection::next_timeout`].
-//! Commands, such as answering a request, go through [`Connection::stream`].
+//! The owner drives a [`Connection`] in a loop: pass the peer's bytes to [`Connection::receive`]
+//! and handle the events until there are none; drain [`Connection::transmit`] into an [`Outbox`]
+//! and write that out; wait for more input or for [`Connection::next_timeout`]. Commands, such as
+//! answering a request, go through [`Connection::stream`].
 //!
 //! ```
 //! use bytes::{Buf, Bytes, BytesMut};
@@ -30,7 +30,7 @@
 //!         assert_eq!(head.path(), "/");
 //!         let head = ResponseHead::new(200).field("content-type", "text/plain");
 //!         let body = Body::Full(Bytes::from_static(b"hello"));
-//!         server.stream(id).expect("it has just been told").respond(&head, body)?;
+//!         server.stream(id).expect("it was just reported").respond(&head, body)?;
 //!     }
 //! }
 //! carry(&mut server, &mut wire, now);
@@ -44,8 +44,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What the peer does wrong is a [`Violation`], told by [`Event::Reset`] or [`Event::Closed`] and
-//! answered on the wire as the RFC says; what the caller does wrong is a [`Misuse`], returned by
+//! A fault of the peer is a [`Violation`]. [`Event::Reset`] or [`Event::Closed`] reports it, and
+//! the engine answers it as the RFC requires. A fault of the caller is a [`Misuse`], returned by
 //! the call.
 
 mod config;

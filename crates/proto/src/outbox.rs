@@ -1,54 +1,54 @@
-//! The bytes on their way out, as a list of segments that can be written in one go.
+//! The bytes to send, as a list of segments that can be written in one call.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-/// Pieces of at least this many bytes are taken by reference; smaller ones are copied together,
-/// since a segment of its own costs more than the copy.
+/// The size in bytes from which a piece is held by reference. Smaller pieces are copied together,
+/// because a segment of its own costs more than the copy.
 const BY_REFERENCE: usize = 1024;
 
-/// What a connection wants written, in order. Small things are copied together, large ones are held
-/// by reference, so that everything one turn produced goes out by one `writev` or one run of TLS
-/// records.
+/// The bytes that a connection wants written, in order. Small pieces are copied together and large
+/// ones held by reference, so that one `writev` or one run of TLS records sends all that a turn
+/// produced.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// Whole segments, first to go.
+    /// Complete segments, in the order of sending.
     segments: VecDeque<Bytes>,
-    /// What comes behind the segments.
+    /// The bytes after the segments.
     tail: Vec<u8>,
-    /// How much of `tail` is gone. Non-zero only while `segments` is empty.
+    /// The number of bytes of `tail` that are sent. Non-zero only while `segments` is empty.
     tail_start: usize,
     /// Bytes in `segments`.
     segments_len: usize,
 }
 
 impl Outbox {
-    /// An empty outbox. Allocates nothing.
+    /// Makes an empty outbox. Allocates nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Bytes waiting.
+    /// Returns the number of bytes that wait.
     pub fn len(&self) -> usize {
         self.segments_len + self.tail.len() - self.tail_start
     }
 
-    /// Whether nothing waits.
+    /// Whether no bytes wait.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Where small things are appended.
+    /// Returns the buffer to which small pieces are appended.
     pub fn tail(&mut self) -> &mut Vec<u8> {
         self.reclaim();
         &mut self.tail
     }
 
-    /// Gives back what is gone of the tail. A peer that reads a little at a time may never see the
-    /// outbox empty, so the tail would grow by all that is ever appended. What is moved is no more
-    /// than what went out since the last time.
+    /// Frees the sent part of the tail. A peer that reads a little at a time may never see the
+    /// outbox empty, so the tail would grow by everything ever appended. The bytes moved are no
+    /// more than those sent since the last time.
     fn reclaim(&mut self) {
         if self.tail_start > 0 && self.tail_start >= self.tail.len() - self.tail_start {
             self.tail.drain(..self.tail_start);
@@ -56,7 +56,7 @@ impl Outbox {
         }
     }
 
-    /// Appends bytes: by reference when there are many, else by copy.
+    /// Appends bytes: by reference if there are many, else by copy.
     pub fn push(&mut self, bytes: Bytes) {
         if bytes.len() < BY_REFERENCE {
             self.tail().extend_from_slice(&bytes);
@@ -75,7 +75,7 @@ impl Outbox {
         self.segments.push_back(bytes);
     }
 
-    /// Fills `slices` with what waits, in order, and returns how many it used.
+    /// Fills `slices` with the waiting bytes, in order, and returns how many slices it used.
     pub fn io_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut used = 0;
         let rest = &self.tail[self.tail_start..];
@@ -88,7 +88,7 @@ impl Outbox {
         used
     }
 
-    /// Gives the memory back once everything is written; an idle connection holds no buffers.
+    /// Frees the memory once everything is written; an idle connection holds no buffers.
     pub fn release_memory(&mut self) {
         if self.is_empty() {
             *self = Self::default();

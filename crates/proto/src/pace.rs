@@ -1,21 +1,21 @@
-//! How fast a body comes in: the one judgement of slow bodies, for the engines of both protocols.
+//! The pace of an incoming body: when a body counts as slow, for the engines of both protocols.
 
 use std::time::{Duration, Instant};
 
 use crate::error::Violation;
 
-/// How old a connection is, in milliseconds modulo 2^32: a time that is small enough to be kept for
-/// each stream.
+/// The age of a connection in milliseconds modulo 2^32: a time small enough to keep for each
+/// stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Age(u32);
 
 impl Age {
-    /// The age at `now` of a connection that began at `born`.
+    /// Returns the age at `now` of a connection that began at `born`.
     pub fn new(born: Instant, now: Instant) -> Self {
         Self(now.saturating_duration_since(born).as_millis() as u32)
     }
 
-    /// How long after `earlier` this is: 24 days at most, and nothing if it is before that.
+    /// Returns the time since `earlier`: 24 days at most, and zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         let millis = self.0.wrapping_sub(earlier.0);
         let is_after = millis <= u32::MAX / 2;
@@ -23,25 +23,26 @@ impl Age {
     }
 }
 
-/// A body's progress, counted as it comes and judged when a timer fires. Only bytes are progress.
+/// The progress of a body, counted as it comes and judged when a timer fires. Only bytes are
+/// progress.
 ///
 /// A body is judged at the end of each period of [`Timeouts::body`](crate::Timeouts::body), over
-/// that period and the one before. So the first period is a grace, and a silence that was within
-/// the limit is made up for by what came before it.
+/// that period and the one before. So the first period is a grace, and earlier bytes make up for a
+/// silence within the limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
     /// When the last bytes came, or the peer was last allowed to send some.
     moved_at: Age,
-    /// When the present period began.
+    /// The start of the current period.
     since: Age,
-    /// Bytes of the present period.
+    /// The bytes of the current period.
     bytes: u32,
-    /// Bytes of the period before; as many as can be in the first one.
+    /// The bytes of the period before; the largest number in the first period.
     before: u32,
 }
 
 impl Pace {
-    /// The pace of a body that the peer may send from now on.
+    /// Makes the pace of a body that the peer may send from now on.
     pub fn new(now: Age) -> Self {
         Self {
             moved_at: now,
@@ -51,13 +52,13 @@ impl Pace {
         }
     }
 
-    /// How long the present period has lasted: for a body that is never judged, since when it may
-    /// come.
+    /// Returns how long the current period has lasted. For a body that is never judged, that is the
+    /// time for which it has been allowed to come.
     pub fn lasts(&self, now: Age) -> Duration {
         now.since(self.since)
     }
 
-    /// So many bytes of the body came. None are no progress.
+    /// Notes that `bytes` of the body came. Zero bytes are no progress.
     pub fn moved(&mut self, bytes: usize, now: Age) {
         if bytes > 0 {
             self.moved_at = now;
@@ -66,13 +67,13 @@ impl Pace {
         }
     }
 
-    /// Judges the body by the longest silence allowed and by the least rate in bytes a second; a
-    /// rate of 0 is none. Returns after which time to judge it again. To be called only while the
+    /// Judges the body by the longest silence allowed and by the least rate in bytes per second; a
+    /// rate of 0 means none. Returns after which time to judge it again. Call it only while the
     /// peer may send.
     ///
     /// # Errors
-    /// [`Violation::BodyTimedOut`] for a body that was silent for too long,
-    /// [`Violation::BodyTooSlow`] for one that drips.
+    /// Returns [`Violation::BodyTimedOut`] for a body that was silent for too long, and
+    /// [`Violation::BodyTooSlow`] for one below the rate.
     pub fn judge(&mut self, limit: Duration, least: u32, now: Age) -> Result<Duration, Violation> {
         let silence = now.since(self.moved_at);
         if silence >= limit {
@@ -101,13 +102,13 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
     const LEAST: u32 = 240;
 
-    /// So many seconds after a beginning that is just before the milliseconds overflow.
+    /// The age `second` seconds after a beginning that is just before the milliseconds overflow.
     fn at(second: u64) -> Age {
         Age((second as u32 * 1000).wrapping_sub(10_000))
     }
 
-    /// Has `bytes` come each `every` seconds, and returns after how many seconds the body is given
-    /// up, if within an hour.
+    /// Receives `bytes` every `every` seconds. Returns after how many seconds the body is given up,
+    /// if within an hour.
     fn given_up_after(bytes: usize, every: u64) -> Option<(u64, Violation)> {
         let mut pace = Pace::new(at(0));
         let mut look = LIMIT;

@@ -1,22 +1,22 @@
 //! Plain counters of one connection.
 
-/// What one connection has done so far. Bytes are counted at the frame layer, TLS not included.
+/// The totals of one connection. Bytes are counted at the frame layer, without TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(missing_docs)]
 pub struct Stats {
     pub frames_in: u64,
     pub frames_out: u64,
-    /// Bytes handed to `receive` and used.
+    /// Bytes that `receive` took.
     pub bytes_in: u64,
-    /// Bytes given out by `transmit`.
+    /// Bytes that `transmit` produced.
     pub bytes_out: u64,
-    /// Requests received (server) or sent (client), pushes not counted.
+    /// Requests received (server) or sent (client), without pushes.
     pub requests: u64,
-    /// Body bytes, padding not counted.
+    /// Bytes of bodies, without padding.
     pub body_in: u64,
     pub body_out: u64,
-    /// Bytes of field names and values before compression, and their header blocks.
+    /// Bytes of field names and values before compression, and of their header blocks.
     pub fields_in: u64,
     pub blocks_in: u64,
     pub fields_out: u64,
@@ -29,7 +29,7 @@ pub struct Stats {
     pub pushes_out: u64,
     pub window_updates_in: u64,
     pub window_updates_out: u64,
-    /// Receive windows of streams that were doubled, the first grant included, or halved.
+    /// How often a stream's receive window was doubled (the first grant included) or halved.
     pub windows_grown: u64,
     pub windows_shrunk: u64,
     /// Streams refused because the memory budget was used up.
@@ -61,7 +61,7 @@ impl Stats {
         self.refused_for_memory += other.refused_for_memory;
     }
 
-    /// Bytes that header compression kept off the wire, both directions together.
+    /// Returns the bytes that header compression saved, in both directions together.
     pub fn header_bytes_saved(&self) -> u64 {
         (self.fields_in + self.fields_out).saturating_sub(self.blocks_in + self.blocks_out)
     }

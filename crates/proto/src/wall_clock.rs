@@ -1,26 +1,26 @@
-//! The time of day, for the answers that engines give by themselves. They have no clock: their
-//! owner tells them.
+//! The time of day for the engines' own responses. Engines have no clock: their owner sets this
+//! one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-/// The time of day as the owner of engines last told it. Clones show the same time.
+/// The time of day as the owner of engines last set it. Clones show the same time.
 #[derive(Clone, Debug, Default)]
 pub struct WallClock(Arc<AtomicU64>);
 
 impl WallClock {
-    /// A clock that nobody has set yet.
+    /// Makes a clock that isn't set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Tells the time, in whole seconds since 1970.
+    /// Sets the time, in whole seconds since 1970.
     pub fn set(&self, second: u64) {
         self.0.store(second, Ordering::Relaxed);
     }
 
-    /// The value of a `date` field (RFC 9110 §5.6.7); `None` while nobody has set the clock.
+    /// Returns the value of a `date` field (RFC 9110 §5.6.7); `None` while the clock isn't set.
     pub fn date(&self) -> Option<String> {
         // The format has four digits for the year.
         let last = 253_402_300_799;

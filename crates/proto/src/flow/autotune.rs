@@ -1,42 +1,42 @@
-//! How large a stream's receive window should be.
+//! The size of a stream's receive window.
 //!
 //! 1. A window grows by what its owner *consumes*, not by what arrives: it doubles at the byte that
-//!    makes it a quarter of the window within one round trip.
-//! 2. So the window is four times what a round trip brings when it brings it, and twice what the
-//!    next one can bring: TCP's slow start doubles too. The other half is for the credit that is
-//!    told late, at half windows.
+//!    makes the bytes consumed within one round trip a quarter of the window.
+//! 2. So the window is four times what a round trip brings now, and twice what the next one can
+//!    bring: TCP's slow start doubles too. The other half covers the credit that is advertised
+//!    late, at half windows.
 //! 3. It halves when half of it took more than 32 round trips and more than a second, and when
-//!    memory is tight: credit is not told again until the peer has used up what is too much.
-//! 4. Round trips of less than a millisecond count as one: that long may a turn of the loop take.
-//! 5. Before a round trip was observed nothing grows, apart from the first grant.
+//!    memory is tight: no credit is advertised until the peer has used up the excess.
+//! 4. Round trips of less than a millisecond count as one: a turn of the loop may take that long.
+//! 5. Nothing grows before a round trip was observed, apart from the first grant.
 
 use std::time::{Duration, Instant};
 
-/// What a body's window is raised to as soon as its head is there, when memory is not tight: slow
-/// start doesn't use up more before a first measure can be taken.
+/// The size to which a body's window is raised as soon as its head has arrived, when memory isn't
+/// tight. Slow start doesn't use up more before a first measurement.
 pub(crate) const FIRST_GRANT: u32 = 256 << 10;
 
-/// A window that is less than so many times what a round trip brings is too small.
+/// A window below this multiple of what a round trip brings is too small.
 const GROW_BELOW: u32 = 4;
 
-/// A window of which one half takes more than so many round trips is too large…
+/// A window of which one half takes more than this many round trips is too large…
 const SHRINK_AFTER: u32 = 32;
 
 /// …if it also takes longer than this.
 const SHRINK_AFTER_TIME: Duration = Duration::from_secs(1);
 
-/// The shortest round trip that is told from a busy loop.
+/// The shortest round trip that can be distinguished from a busy loop.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// What is measured of one stream.
+/// The measurement of one stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Autotune {
-    /// When the present measure began.
+    /// The start of the current measurement.
     since: Instant,
-    /// What was consumed since.
+    /// The bytes consumed since.
     consumed: u32,
-    /// When credit was last told.
-    told_at: Instant,
+    /// When credit was last advertised.
+    advertised_at: Instant,
 }
 
 impl Autotune {
@@ -44,11 +44,11 @@ impl Autotune {
         Self {
             since: now,
             consumed: 0,
-            told_at: now,
+            advertised_at: now,
         }
     }
 
-    /// The owner consumed so many bytes. Whether a window of this size is to double.
+    /// Notes that the owner consumed `bytes`. Returns whether a window of this size should double.
     pub(crate) fn consumed(
         &mut self,
         bytes: u32,
@@ -70,10 +70,11 @@ impl Autotune {
         true
     }
 
-    /// Half a window is due to be told. Whether the window is to be halved instead.
-    pub(crate) fn told(&mut self, rtt: Option<Duration>, now: Instant) -> bool {
-        let took = now.saturating_duration_since(self.told_at);
-        self.told_at = now;
+    /// Notes that half a window is about to be advertised. Returns whether to halve the window
+    /// instead.
+    pub(crate) fn advertised(&mut self, rtt: Option<Duration>, now: Instant) -> bool {
+        let took = now.saturating_duration_since(self.advertised_at);
+        self.advertised_at = now;
         rtt.is_some_and(|rtt| {
             took > SHRINK_AFTER_TIME && took > rtt.max(SHORTEST).saturating_mul(SHRINK_AFTER)
         })
@@ -97,7 +98,7 @@ mod tests {
         assert!(!tune.consumed(15_000, 64_000, RTT, start));
         assert!(!tune.consumed(999, 64_000, RTT, start + ms(100)));
         assert!(tune.consumed(1, 64_000, RTT, start + ms(100)));
-        // The measure begins anew.
+        // A new measurement begins.
         assert!(!tune.consumed(31_999, 128_000, RTT, start + ms(100)));
         assert!(tune.consumed(1, 128_000, RTT, start + ms(100)));
     }
@@ -117,7 +118,7 @@ mod tests {
         let start = crate::testing::some_start();
         let mut tune = Autotune::new(start);
         assert!(!tune.consumed(u32::MAX, 64_000, None, start));
-        assert!(!tune.told(None, start + ms(1_000_000)));
+        assert!(!tune.advertised(None, start + ms(1_000_000)));
     }
 
     #[test]
@@ -133,17 +134,17 @@ mod tests {
     fn halves_when_half_of_it_takes_long_in_time_and_in_round_trips() {
         let start = crate::testing::some_start();
         let mut tune = Autotune::new(start);
-        assert!(!tune.told(RTT, start + ms(3200)));
-        assert!(tune.told(RTT, start + ms(3200 + 3201)));
+        assert!(!tune.advertised(RTT, start + ms(3200)));
+        assert!(tune.advertised(RTT, start + ms(3200 + 3201)));
         let short = Some(ms(2));
-        assert!(!tune.told(short, start + ms(6401 + 1000)));
-        assert!(tune.told(short, start + ms(7401 + 1001)));
+        assert!(!tune.advertised(short, start + ms(6401 + 1000)));
+        assert!(tune.advertised(short, start + ms(7401 + 1001)));
     }
 
     #[test]
     fn keeps_ahead_of_slow_start() {
-        // Ten segments, then twice as much each round trip: at the start of each, the window holds
-        // what it brings, twice.
+        // Ten segments, then twice as many each round trip: at the start of each, the window holds
+        // twice what it brings.
         let start = crate::testing::some_start();
         let mut tune = Autotune::new(start);
         let (mut size, mut flight) = (FIRST_GRANT, 10 * 1448);

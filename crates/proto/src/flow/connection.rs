@@ -1,42 +1,42 @@
-//! The connection's receive window. It follows what its streams may send and is never what holds
-//! one up: credit is not tied to what owners consume, so a stalled stream costs the others nothing.
+//! The connection's receive window. It follows what its streams may send and never holds one up:
+//! credit doesn't depend on what owners consume, so a stalled stream costs the others nothing.
 
 use crate::flow::window::{MAX, Overflow, Share};
 
-/// What every peer may send unasked. RFC 9113 §6.9.2: the window of a new connection is 65,535
-/// bytes, whatever SETTINGS say.
+/// The bytes that every peer may send at once. RFC 9113 §6.9.2: the window of a new connection is
+/// 65,535 bytes, whatever SETTINGS say.
 pub(crate) const UNASKED: u32 = 65_535;
 
-/// Credit beyond what the streams may send, so that one WINDOW_UPDATE on stream 0 does for several
-/// on streams.
+/// Credit beyond what the streams may send, so that one WINDOW_UPDATE on stream 0 covers several on
+/// streams.
 const HEADROOM: u64 = 64 << 10;
 
-/// An increment of less than so much is told only if a stream needs it.
-const WORTH_TELLING: i64 = 16 << 10;
+/// A smaller increment than this is advertised only if a stream needs it.
+const WORTH_ADVERTISING: i64 = 16 << 10;
 
-/// What the peer may still send on the connection, and the sums over its streams.
+/// The bytes that the peer may still send on the connection, and the sums over its streams.
 #[derive(Debug)]
 pub(crate) struct ConnectionWindow {
     available: i64,
     promised: u64,
     allowed: u64,
     unconsumed: u64,
-    /// What streams may send beyond what the protocol lets each of them send.
+    /// The bytes that streams may send beyond what the protocol gives each of them.
     beyond: u64,
 }
 
-/// What a connection's peer may make us hold, in bytes.
+/// The bytes that a connection's peer may make us hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceiveCredit {
-    /// What the peer may send by the connection's window.
+    /// The bytes that the peer may send by the connection's window.
     pub available: u64,
-    /// What it has sent and owners have not consumed.
+    /// The bytes that it has sent and that owners have not consumed.
     pub unconsumed: u64,
-    /// What streams may send by their own windows.
+    /// The bytes that streams may send by their own windows.
     pub promised: u64,
-    /// What streams may send beyond the 65,535 bytes that the protocol lets each of them send: that
-    /// is lent of the [`MemoryBudget`](crate::MemoryBudget), if there is one.
+    /// The bytes that streams may send beyond the 65,535 that the protocol gives each of them. They
+    /// are borrowed from the [`MemoryBudget`](crate::MemoryBudget), if there is one.
     pub lent: u64,
 }
 
@@ -51,7 +51,7 @@ impl ConnectionWindow {
         }
     }
 
-    /// The peer sent so many bytes of DATA, on whatever stream.
+    /// The peer sent `bytes` of DATA, on whatever stream.
     pub(crate) fn receive(&mut self, bytes: u32) -> Result<(), Overflow> {
         let left = self.available - i64::from(bytes);
         if left < 0 {
@@ -61,28 +61,28 @@ impl ConnectionWindow {
         Ok(())
     }
 
-    /// What streams may send beyond what the protocol lets each of them send, if the share of one
-    /// of them changes so.
+    /// Returns what [`Self::lent`] would be if the share of one stream changed from `before` to
+    /// `after`.
     pub(crate) fn lent_with(&self, before: Share, after: Share) -> u64 {
         self.beyond + beyond(after) - beyond(before)
     }
 
-    /// What streams may send beyond what the protocol lets each of them send.
+    /// Returns the bytes that streams may send beyond what the protocol gives each of them.
     pub(crate) fn lent(&self) -> u64 {
         self.beyond
     }
 
-    /// What all streams may come to send.
+    /// Returns the bytes that all streams may come to send.
     pub(crate) fn allowed(&self) -> u64 {
         self.allowed
     }
 
-    /// What was sent and not consumed.
+    /// Returns the bytes sent and not consumed.
     pub(crate) fn unconsumed(&self) -> u64 {
         self.unconsumed
     }
 
-    /// A stream's share has changed.
+    /// Replaces a stream's share in the sums.
     pub(crate) fn replace(&mut self, before: Share, after: Share) {
         self.beyond = self.lent_with(before, after);
         let replace = |sum: &mut u64, before: u32, after: u32| {
@@ -93,10 +93,11 @@ impl ConnectionWindow {
         replace(&mut self.unconsumed, before.unconsumed, after.unconsumed);
     }
 
-    /// The increment of the WINDOW_UPDATE that is due: when streams may send more by their own
-    /// windows than by this one, or when a stream to come would find little.
-    pub(crate) fn tell_if_due(&mut self) -> Option<u32> {
-        // Windows whose sum is over what the connection's can be are served at half of that.
+    /// Returns the increment of the WINDOW_UPDATE that is due: when streams may send more by their
+    /// own windows than by this one, or when a new stream would find little.
+    pub(crate) fn advertise_if_due(&mut self) -> Option<u32> {
+        // If the sum of the windows exceeds the largest possible window, credit is due at half of
+        // that.
         let promised = self.promised.min(MAX as u64 / 2) as i64;
         if self.available >= promised.max(i64::from(UNASKED / 2)) {
             return None;
@@ -104,7 +105,7 @@ impl ConnectionWindow {
         let headroom = self.allowed.min(HEADROOM);
         let target = (self.allowed + headroom).max(u64::from(UNASKED));
         let increment = target.min(MAX as u64) as i64 - self.available;
-        if increment < WORTH_TELLING && self.available >= promised {
+        if increment < WORTH_ADVERTISING && self.available >= promised {
             return None;
         }
         let increment = u32::try_from(increment).ok().filter(|n| *n > 0)?;
@@ -112,7 +113,7 @@ impl ConnectionWindow {
         Some(increment)
     }
 
-    /// The connection is over: nothing more comes.
+    /// Closes the window: the connection is over, and nothing more arrives.
     pub(crate) fn close(&mut self) {
         (self.promised, self.allowed, self.unconsumed) = (0, 0, 0);
         self.beyond = 0;
@@ -151,8 +152,8 @@ impl ConnectionWindow {
     }
 }
 
-/// How much larger a stream's window is than what the protocol lets it send. What was sent and not
-/// consumed is part of the window.
+/// Returns how much larger a stream's window is than what the protocol gives it. Bytes sent and not
+/// consumed are part of the window.
 fn beyond(share: Share) -> u64 {
     let window = u64::from(share.allowed) + u64::from(share.unconsumed);
     window.saturating_sub(u64::from(UNASKED))
@@ -173,12 +174,12 @@ mod tests {
     #[test]
     fn an_idle_connection_promises_what_the_protocol_does() {
         let mut window = ConnectionWindow::new();
-        assert_eq!(window.tell_if_due(), None);
-        // DATA on dead streams is made up for at half the window.
+        assert_eq!(window.advertise_if_due(), None);
+        // DATA on dead streams is returned at half the window.
         assert_eq!(window.receive(32_768), Ok(()));
-        assert_eq!(window.tell_if_due(), None);
+        assert_eq!(window.advertise_if_due(), None);
         assert_eq!(window.receive(1), Ok(()));
-        assert_eq!(window.tell_if_due(), Some(32_769));
+        assert_eq!(window.advertise_if_due(), Some(32_769));
         assert_eq!(window.receive(65_536), Err(Overflow));
     }
 
@@ -188,9 +189,9 @@ mod tests {
         for _ in 0..10 {
             window.replace(Share::default(), share(65_535));
         }
-        assert_eq!(window.tell_if_due(), Some(9 * 65_535 + 65_536));
-        assert_eq!(window.tell_if_due(), None);
-        // A stalled stream: what it has sent lowers both alike.
+        assert_eq!(window.advertise_if_due(), Some(9 * 65_535 + 65_536));
+        assert_eq!(window.advertise_if_due(), None);
+        // A stalled stream: the bytes it has sent lower both windows alike.
         window.receive(65_535).unwrap();
         window.replace(
             share(65_535),
@@ -199,7 +200,7 @@ mod tests {
                 ..Share::default()
             },
         );
-        assert_eq!(window.tell_if_due(), None);
+        assert_eq!(window.advertise_if_due(), None);
         let credit = window.credit();
         assert!(credit.available >= credit.promised && credit.promised == 9 * 65_535);
     }
@@ -210,9 +211,9 @@ mod tests {
         for _ in 0..3 {
             window.replace(Share::default(), share(MAX as u32));
         }
-        assert_eq!(window.tell_if_due(), Some(MAX as u32 - UNASKED));
+        assert_eq!(window.advertise_if_due(), Some(MAX as u32 - UNASKED));
         window.receive(16_384).unwrap();
-        assert_eq!(window.tell_if_due(), None, "not for each frame");
+        assert_eq!(window.advertise_if_due(), None, "not for each frame");
     }
 
     #[test]

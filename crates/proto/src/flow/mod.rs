@@ -1,4 +1,5 @@
-//! Flow control (RFC 9113 §5.2 and §6.9). What is told and why is in `docs/flow-control.md`.
+//! Flow control (RFC 9113 §5.2 and §6.9). `docs/flow-control.md` explains what is advertised and
+//! why.
 
 mod autotune;
 mod budget;

@@ -1,26 +1,26 @@
-//! The round-trip time: what the owner observed, and when a fresh observation would be of use.
+//! The round-trip time: the owner's observation, and when a new one is useful.
 
 use std::time::{Duration, Instant};
 
-/// DATA since the last observation that makes for a new one.
+/// The bytes of DATA since the last observation that make a new one useful.
 const WORTH_ASKING: u32 = 16 << 10;
 
-/// Observations are wanted no more often than so, nor than once per round trip.
+/// Observations are wanted no more often than this, nor than once per round trip.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// No path takes longer; who says so is wrong.
+/// The longest round trip that is believed.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The round-trip time of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct RoundTrip {
     observed: Option<(Duration, Instant)>,
-    /// Bytes of DATA that came since, and that an owner waited for.
+    /// The bytes of DATA since then that an owner waited for.
     received: u32,
 }
 
 impl RoundTrip {
-    /// The transport's estimate. RFC 9113 has none of its own but PING, which peers punish.
+    /// Sets the transport's estimate. RFC 9113 offers only PING for that, which peers punish.
     pub(crate) fn observe(&mut self, rtt: Duration, now: Instant) {
         self.received = 0;
         self.observed = Some((rtt.min(LONGEST), now));

@@ -1,14 +1,14 @@
-//! The two windows of a stream. Signed, for SETTINGS can make them negative (RFC 9113 §6.9.2);
-//! an overflow is a value, never a panic.
+//! The two windows of a stream. They are signed, because SETTINGS can make them negative (RFC 9113
+//! §6.9.2). An overflow is a value, never a panic.
 
 /// The largest window, 2^31-1 bytes (RFC 9113 §6.9.1).
 pub(super) const MAX: i64 = 0x7fff_ffff;
 
-/// A window left its range.
+/// The error of a window that left its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overflow;
 
-/// What we may still send.
+/// The bytes that we may still send.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SendWindow {
     available: i64,
@@ -21,18 +21,18 @@ impl SendWindow {
         }
     }
 
-    /// Bytes that may be sent now; 0 when the window is negative.
+    /// Returns the bytes that may be sent now; 0 when the window is negative.
     pub(crate) fn available(&self) -> usize {
         usize::try_from(self.available).unwrap_or(0)
     }
 
-    /// The peer's WINDOW_UPDATE. RFC 9113 §6.9.1: "A sender MUST NOT allow a flow-control window to
-    /// exceed 2^31-1".
+    /// Adds the peer's WINDOW_UPDATE. RFC 9113 §6.9.1: "A sender MUST NOT allow a flow-control
+    /// window to exceed 2^31-1".
     pub(crate) fn grow(&mut self, increment: u32) -> Result<(), Overflow> {
         self.shift(i64::from(increment))
     }
 
-    /// The peer's SETTINGS_INITIAL_WINDOW_SIZE changed by this much (RFC 9113 §6.9.2).
+    /// Adds a change of the peer's SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113 §6.9.2).
     pub(crate) fn shift(&mut self, delta: i64) -> Result<(), Overflow> {
         let available = self.available + delta;
         if available > MAX {
@@ -42,38 +42,38 @@ impl SendWindow {
         Ok(())
     }
 
-    /// We sent so many bytes, no more than `available`.
+    /// Notes that we sent `bytes`, no more than `available`.
     pub(crate) fn take(&mut self, bytes: usize) {
         debug_assert!(bytes <= self.available());
         self.available -= bytes as i64;
     }
 }
 
-/// What the peer may still send on a stream, and what of it waits for the owner.
+/// The bytes that the peer may still send on a stream, and those of it that wait for the owner.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecvWindow {
-    /// What the peer may still send by all that we have told it.
+    /// The bytes that the peer may still send by the credit advertised to it.
     available: i64,
-    /// Received and not consumed.
+    /// The bytes received and not consumed.
     unconsumed: u32,
-    /// What the two together are refilled to. It may change at any time: a larger one is told, a
-    /// smaller one is waited for.
+    /// The size to which the sum of the two is refilled. It may change at any time: growth is
+    /// advertised, shrinking is waited for.
     size: u32,
 }
 
-/// What a stream adds to what the peer may make us hold.
+/// A stream's part of what the peer may make us hold, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Share {
-    /// What the peer may send by what it was told.
+    /// The bytes that the peer may send by the credit advertised to it.
     pub(crate) promised: u32,
-    /// What it may come to send before its owner consumes anything more.
+    /// The bytes that it may come to send before its owner consumes more.
     pub(crate) allowed: u32,
-    /// What it has sent, and the owner has not consumed.
+    /// The bytes that it has sent and that the owner has not consumed.
     pub(crate) unconsumed: u32,
 }
 
 impl RecvWindow {
-    /// A window of which the peer knows `initial` bytes.
+    /// Makes a window of which the peer knows `initial` bytes.
     pub(crate) fn new(initial: u32, size: u32) -> Self {
         Self {
             available: i64::from(initial),
@@ -82,9 +82,10 @@ impl RecvWindow {
         }
     }
 
-    /// The peer sent so many bytes. RFC 9113 §6.9.1: more than the window is a FLOW_CONTROL_ERROR;
-    /// but "frames with zero length with the END_STREAM flag set […] MAY be sent if there is no
-    /// available space in either flow-control window", so also when the window is negative.
+    /// Notes that the peer sent `bytes`. RFC 9113 §6.9.1: more than the window is a
+    /// FLOW_CONTROL_ERROR; but "frames with zero length with the END_STREAM flag set […] MAY be
+    /// sent if there is no available space in either flow-control window", so also when the window
+    /// is negative.
     pub(crate) fn receive(&mut self, bytes: u32) -> Result<(), Overflow> {
         if bytes > 0 && i64::from(bytes) > self.available {
             return Err(Overflow);
@@ -94,26 +95,26 @@ impl RecvWindow {
         Ok(())
     }
 
-    /// So many received bytes are done with; returns how many there were of them.
+    /// Consumes `bytes` received bytes; returns how many of them there were.
     pub(crate) fn consume(&mut self, bytes: u32) -> u32 {
         let bytes = bytes.min(self.unconsumed);
         self.unconsumed -= bytes;
         bytes
     }
 
-    /// The increment of the WINDOW_UPDATE that is due: one at each half window, not one for each
-    /// DATA frame. `shift` is a change of SETTINGS_INITIAL_WINDOW_SIZE that is still to be
-    /// acknowledged, `usable` what the message has a use for.
-    pub(crate) fn tell_if_due(&mut self, shift: i64, usable: u32) -> Option<u32> {
+    /// Returns the increment of the WINDOW_UPDATE that is due: one at each half window, not one for
+    /// each DATA frame. `shift` is a change of SETTINGS_INITIAL_WINDOW_SIZE that isn't acknowledged
+    /// yet, `usable` the bytes that the message can use.
+    pub(crate) fn advertise_if_due(&mut self, shift: i64, usable: u32) -> Option<u32> {
         let room = i64::from(self.size) - i64::from(self.unconsumed) - self.available - shift;
         if room * 2 < i64::from(self.size) {
             return None;
         }
-        self.tell(shift, usable)
+        self.advertise(shift, usable)
     }
 
-    /// The increment that fills the window up, if it is not full.
-    pub(crate) fn tell(&mut self, shift: i64, usable: u32) -> Option<u32> {
+    /// Returns the increment that fills the window, if it is not full.
+    pub(crate) fn advertise(&mut self, shift: i64, usable: u32) -> Option<u32> {
         let full = (i64::from(self.size) - i64::from(self.unconsumed)).min(i64::from(usable));
         let increment = (full - self.available - shift).min(MAX - self.available);
         let increment = u32::try_from(increment).ok().filter(|n| *n > 0)?;
@@ -121,7 +122,7 @@ impl RecvWindow {
         Some(increment)
     }
 
-    /// Our own SETTINGS_INITIAL_WINDOW_SIZE took effect: it was acknowledged.
+    /// Applies our own SETTINGS_INITIAL_WINDOW_SIZE, which was acknowledged.
     pub(crate) fn shift(&mut self, delta: i64) {
         self.available += delta;
     }
@@ -134,28 +135,29 @@ impl RecvWindow {
         self.size = size;
     }
 
-    /// Whether the peer may send anything at all.
+    /// Whether the peer may send any bytes.
     pub(crate) fn is_open(&self) -> bool {
         self.available > 0
     }
 
-    /// What the peer may still send by what it was told; negative if SETTINGS took more than there
-    /// was.
+    /// Returns the bytes that the peer may still send by the credit advertised to it; negative if
+    /// SETTINGS took more than there was.
     pub(crate) fn available(&self) -> i64 {
         self.available
     }
 
-    /// Bytes received and not consumed.
+    /// Returns the bytes received and not consumed.
     pub(crate) fn unconsumed(&self) -> u32 {
         self.unconsumed
     }
 
-    /// The stream's share while its message comes in; for `shift` and `usable` see
-    /// [`Self::tell_if_due`].
+    /// Returns the stream's share while its message comes in; for `shift` and `usable` see
+    /// [`Self::advertise_if_due`].
     pub(crate) fn share(&self, shift: i64, usable: u32) -> Share {
         let usable = i64::from(usable);
         let promised = self.available.max(self.available + shift).max(0);
-        // What SETTINGS will take is told beforehand, so until then there is more of it.
+        // Credit that SETTINGS will take is advertised in advance, so until then there is more of
+        // it.
         let full = i64::from(self.size) - i64::from(self.unconsumed) - shift.min(0);
         let cap = |bytes: i64| bytes.min(usable).min(MAX) as u32;
         Share {
@@ -202,13 +204,13 @@ mod tests {
         assert_eq!(window.receive(1), Err(Overflow));
         assert!(!window.is_open());
         assert_eq!(window.consume(499), 499);
-        assert_eq!(window.tell_if_due(0, ANY), None);
+        assert_eq!(window.advertise_if_due(0, ANY), None);
         assert_eq!(window.consume(1), 1);
-        assert_eq!(window.tell_if_due(0, ANY), Some(500));
+        assert_eq!(window.advertise_if_due(0, ANY), Some(500));
         assert!(window.is_open());
         assert_eq!(window.consume(501), 500, "no more than there is");
-        assert_eq!(window.tell_if_due(0, ANY), Some(500));
-        assert_eq!(window.tell_if_due(0, ANY), None);
+        assert_eq!(window.advertise_if_due(0, ANY), Some(500));
+        assert_eq!(window.advertise_if_due(0, ANY), None);
     }
 
     #[test]
@@ -223,28 +225,28 @@ mod tests {
     #[test]
     fn a_window_of_zero_never_tells_an_increment_of_zero() {
         let mut window = RecvWindow::new(0, 0);
-        assert_eq!(window.tell_if_due(0, ANY), None);
-        assert_eq!(window.tell(0, ANY), None);
+        assert_eq!(window.advertise_if_due(0, ANY), None);
+        assert_eq!(window.advertise(0, ANY), None);
         window.set_size(10);
-        assert_eq!(window.tell(0, ANY), Some(10));
+        assert_eq!(window.advertise(0, ANY), Some(10));
     }
 
     #[test]
     fn a_change_that_is_not_acknowledged_is_counted_in_beforehand() {
-        // The peer has 65,535 now and 1 as soon as it acknowledges: what it sent beyond that is to
-        // be given back.
+        // The peer has 65,535 now and 1 as soon as it acknowledges: the bytes it sent beyond that
+        // are to be returned.
         let mut window = RecvWindow::new(65_535, 1);
         let shift = 1 - 65_535;
-        assert_eq!(window.tell_if_due(shift, ANY), None);
+        assert_eq!(window.advertise_if_due(shift, ANY), None);
         window.receive(17).unwrap();
         window.consume(17);
-        assert_eq!(window.tell_if_due(shift, ANY), Some(17));
+        assert_eq!(window.advertise_if_due(shift, ANY), Some(17));
         window.shift(shift);
         assert_eq!(window.available(), 1);
-        // The other way round: what SETTINGS will give is not told too.
+        // The opposite case: credit that SETTINGS will give is not advertised as well.
         let mut window = RecvWindow::new(65_535, MAX as u32);
         let shift = MAX - 65_535;
-        assert_eq!(window.tell(shift, ANY), None);
+        assert_eq!(window.advertise(shift, ANY), None);
         window.shift(shift);
         assert_eq!(window.available(), MAX);
     }
@@ -255,10 +257,10 @@ mod tests {
         window.receive(600).unwrap();
         window.consume(600);
         window.set_size(500);
-        assert_eq!(window.tell_if_due(0, ANY), None, "400 are there still");
+        assert_eq!(window.advertise_if_due(0, ANY), None, "400 are there still");
         window.receive(150).unwrap();
         window.consume(150);
-        assert_eq!(window.tell_if_due(0, ANY), Some(250));
+        assert_eq!(window.advertise_if_due(0, ANY), Some(250));
         assert_eq!(window.available(), 500);
     }
 
@@ -267,8 +269,8 @@ mod tests {
         let mut window = RecvWindow::new(1000, 1000);
         window.receive(600).unwrap();
         window.consume(600);
-        assert_eq!(window.tell_if_due(0, 400), None, "it has as much");
-        assert_eq!(window.tell_if_due(0, 450), Some(50));
+        assert_eq!(window.advertise_if_due(0, 400), None, "it has as much");
+        assert_eq!(window.advertise_if_due(0, 450), Some(50));
         let share = window.share(0, 450);
         assert_eq!((share.promised, share.allowed), (450, 450));
     }

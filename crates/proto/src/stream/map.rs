@@ -1,4 +1,5 @@
-//! From a stream's identifier to its slot: counts, "idle or closed?", and the recently reset.
+//! The map from identifiers to slots: counts of streams, idle and closed identifiers, recent
+//! resets.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -9,25 +10,26 @@ use tidegate_frame::StreamId;
 use crate::stream::Stream;
 use crate::stream::state::{ClosedBy, Sender};
 
-/// What is known of an identifier.
+/// The status of an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
     /// The stream is in this slot.
     Live(usize),
-    /// It has not been used.
+    /// The identifier has not been used.
     Idle,
-    /// It was skipped: a higher one was opened before it (RFC 9113 §5.1.1), so it can't be used any
-    /// more.
+    /// The identifier was skipped: a higher one was opened first (RFC 9113 §5.1.1), so it can no
+    /// longer be used.
     Skipped,
-    /// It is over, and gone from its slot.
+    /// The stream is closed and has no slot.
     Closed(ClosedBy),
 }
 
-/// Gaps in the peer's identifiers that are remembered; honest peers leave none or few.
+/// The number of gaps in the peer's identifiers that are remembered; honest peers leave none or
+/// few.
 const MAX_GAPS: usize = 16;
 
-/// Identifiers are small numbers whose spread the peer chooses, among at most as many live streams
-/// as we allow: one multiplication is hash enough.
+/// A hash for identifiers: small numbers whose spread the peer chooses, among at most as many live
+/// streams as we allow. One multiplication is enough.
 #[derive(Default)]
 pub(crate) struct IdHasher(u64);
 
@@ -51,11 +53,10 @@ impl Hasher for IdHasher {
 
 type ById<T> = HashMap<StreamId, T, BuildHasherDefault<IdHasher>>;
 
-/// Streams that ended by RST_STREAM lately. Looking one up takes the same time however many there
-/// are.
+/// The streams that RST_STREAM ended recently. A lookup takes the same time however many there are.
 struct ResetLately {
     by: ById<Sender>,
-    /// The same, oldest first.
+    /// The same streams, oldest first.
     order: VecDeque<StreamId>,
     capacity: usize,
     /// The highest stream that we reset and no longer remember, by the parity of its identifier.
@@ -86,21 +87,21 @@ impl ResetLately {
         }
     }
 
-    /// How a stream ended that is over and gone.
+    /// Returns how a stream without a slot ended.
     fn closed_by(&self, id: StreamId) -> ClosedBy {
         let number = id.get();
         match self.by.get(&id) {
             Some(by) => ClosedBy::Reset(*by),
-            // In doubt it is one of those that we reset: a client may have sent any number of
-            // requests before it learned how many it may have open, and must not be accused of what
-            // was under way when they were refused (RFC 9113 §5.1).
+            // In doubt, we reset the stream. A client may have sent any number of requests before
+            // it learned how many it may have open, and must not be accused of frames that were in
+            // flight when these were refused (RFC 9113 §5.1).
             None if number <= self.forgotten[number as usize % 2] => ClosedBy::Reset(Sender::Us),
             None => ClosedBy::EndStream,
         }
     }
 }
 
-/// Slots that are kept however few streams there are.
+/// The number of slots that are kept however few streams there are.
 const FEW_SLOTS: usize = 16;
 
 /// Slots from which a table is large: 32 KiB of streams.
@@ -112,19 +113,19 @@ pub(crate) struct StreamMap {
     by_id: ById<usize>,
     /// The stream that was found last: commands follow their event.
     recent: (StreamId, usize),
-    /// The highest identifier that the peer opened or promised, 0 if none.
+    /// The highest identifier that the peer opened or promised; 0 if none.
     highest_peer: u32,
     /// The next identifier of ours.
     next_local: u32,
-    /// Open or held streams, by who opened them.
+    /// The numbers of open or held streams, by who opened them.
     open: [usize; 2],
-    /// Identifiers of the peer that were skipped, as inclusive ranges.
+    /// The peer's identifiers that were skipped, as inclusive ranges.
     gaps: VecDeque<(u32, u32)>,
     reset: ResetLately,
 }
 
 impl StreamMap {
-    /// `first_local` is 1 for a client and 2 for a server.
+    /// Makes an empty map. `first_local` is 1 for a client and 2 for a server.
     pub(crate) fn new(first_local: u32, max_concurrent_streams: u32) -> Self {
         Self {
             slots: Slab::new(),
@@ -159,7 +160,7 @@ impl StreamMap {
         Lookup::Closed(self.reset.closed_by(id))
     }
 
-    /// The slot of a stream that is not gone.
+    /// Returns the slot of a stream that has one.
     pub(crate) fn find(&mut self, id: StreamId) -> Option<usize> {
         if self.recent.0 == id && !id.is_connection() {
             return Some(self.recent.1);
@@ -173,12 +174,12 @@ impl StreamMap {
         id.get() % 2 == self.next_local % 2
     }
 
-    /// The next identifier of ours, unless they are used up (RFC 9113 §5.1.1).
+    /// Returns our next identifier, unless they are used up (RFC 9113 §5.1.1).
     pub(crate) fn next_local(&self) -> Option<StreamId> {
         (self.next_local <= StreamId::MAX.get()).then(|| StreamId::new(self.next_local))
     }
 
-    /// Notes that the peer used an identifier that was idle, and thereby all below it.
+    /// Notes that the peer used an idle identifier, and thereby all below it.
     pub(crate) fn note_used(&mut self, id: StreamId) {
         let number = id.get();
         if self.is_local(id) {
@@ -199,12 +200,12 @@ impl StreamMap {
         self.highest_peer = number;
     }
 
-    /// Remembers for a while that a stream ended by RST_STREAM.
+    /// Notes that RST_STREAM ended a stream. The map remembers it for a while.
     pub(crate) fn note_reset(&mut self, id: StreamId, by: Sender) {
         self.reset.note(id, by);
     }
 
-    /// Puts in a stream whose identifier was noted as used, and counts it.
+    /// Inserts a stream whose identifier was noted as used, and counts it.
     pub(crate) fn insert(&mut self, stream: Stream) -> usize {
         self.open[stream.opened_by as usize] += 1;
         let id = stream.id;
@@ -214,7 +215,7 @@ impl StreamMap {
         slot
     }
 
-    /// Takes a stream out: its slot is free.
+    /// Removes a stream and frees its slot.
     pub(crate) fn remove(&mut self, slot: usize) -> Stream {
         let stream = self.slots.remove(slot);
         self.by_id.remove(&stream.id);
@@ -241,7 +242,7 @@ impl StreamMap {
         self.slots.iter_mut()
     }
 
-    /// Streams that `sender` opened and that are open or held.
+    /// Returns the number of streams that `sender` opened and that are open or held.
     pub(crate) fn opened_by(&self, sender: Sender) -> usize {
         self.open[sender as usize]
     }
@@ -254,12 +255,12 @@ impl StreamMap {
         self.slots.is_empty()
     }
 
-    /// The highest stream that the peer opened: what GOAWAY names.
+    /// Returns the highest stream that the peer opened: the one that GOAWAY names.
     pub(crate) fn highest_peer(&self) -> StreamId {
         StreamId::new(self.highest_peer)
     }
 
-    /// Whether most of the slots' memory is of streams that are no more.
+    /// Whether most of the slots' memory belonged to streams that are gone.
     pub(crate) fn is_sparse(&self) -> bool {
         let capacity = self.slots.capacity();
         capacity > FEW_SLOTS && self.slots.len() * 4 <= capacity
@@ -277,7 +278,8 @@ impl StreamMap {
         capacity >= MANY_SLOTS && !self.slots.is_empty() && self.slots.len() * 8 <= capacity
     }
 
-    /// Moves all streams to the lowest slots, and tells from which to which.
+    /// Moves all streams to the lowest slots, and calls `moved` with the old and the new slot of
+    /// each.
     pub(crate) fn compact(&mut self, mut moved: impl FnMut(usize, usize)) {
         let by_id = &mut self.by_id;
         self.slots.compact(|stream, from, to| {
@@ -288,7 +290,7 @@ impl StreamMap {
         self.recent = (StreamId::CONNECTION, 0);
     }
 
-    /// Gives back the memory of streams that are no more.
+    /// Frees the memory of streams that are gone.
     pub(crate) fn release_memory(&mut self) {
         self.slots.shrink_to_fit();
         self.by_id.shrink_to_fit();
@@ -296,7 +298,7 @@ impl StreamMap {
         self.reset.order.shrink_to_fit();
     }
 
-    /// Forgets all streams; the memory goes too.
+    /// Removes all streams and frees their memory.
     pub(crate) fn clear(&mut self) {
         self.slots = Slab::new();
         self.by_id = HashMap::default();

@@ -1,4 +1,4 @@
-//! Streams: what is kept of each, and the handle through which the owner commands one.
+//! Streams: the state of each, and the handle by which the owner controls one.
 
 pub(crate) mod map;
 mod send_buf;
@@ -18,18 +18,18 @@ use crate::sched::{Priority, whole_value};
 pub(crate) use send_buf::{More, SendBuf};
 use state::{Input, Sender, State};
 
-/// How far a message has come.
+/// The progress of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The final head is still to come.
     Head,
-    /// The head is through; body or trailers may follow.
+    /// The head is complete; body or trailers may follow.
     Body,
-    /// The message is whole.
+    /// The message is complete.
     Done,
 }
 
-/// Whether a body's window is to be made larger than the protocol's once the body really comes.
+/// Whether a body's window is raised above the protocol's once the body begins to arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grant {
     None,
@@ -43,17 +43,19 @@ pub(crate) struct Stream {
     pub(crate) opened_by: Sender,
     pub(crate) state: State,
     pub(crate) priority: Priority,
-    /// Whether the client or the owner has said what the stream's priority is.
+    /// Whether the client or the owner has set the stream's priority.
     pub(crate) prioritized: bool,
-    /// Whether the scheduler has it.
+    /// Whether the stream is in the scheduler.
     pub(crate) queued: bool,
-    /// Reset, and the owner has not let go yet: it keeps its place among the concurrent streams.
-    pub(crate) held: bool,
-    /// The request's method is HEAD: the response has no content, whatever it says.
+    /// Whether the stream was reset and its owner hasn't released it: it counts as a concurrent
+    /// stream.
+    pub(crate) awaiting_release: bool,
+    /// Whether the request's method is HEAD: the response then has no content, whatever its fields
+    /// say.
     pub(crate) head_request: bool,
-    /// The request's method is CONNECT and it was not turned down: content-length means nothing.
+    /// Whether the request is a CONNECT that wasn't refused: content-length then means nothing.
     pub(crate) connect_request: bool,
-    /// Its owner has no use for the tunnel behind our end.
+    /// Whether the owner ignores the tunnel after our end.
     pub(crate) tunnel_ended: bool,
     /// The bill for what it holds, unless that is in the connection's.
     pub(crate) bill: Option<Bill>,
@@ -65,24 +67,24 @@ pub(crate) struct Stream {
 #[derive(Debug)]
 pub(crate) struct Recv {
     pub(crate) phase: Phase,
-    /// The owner has answered in full and takes no more of the request.
+    /// Whether the owner has answered in full and ignores the rest of the request.
     pub(crate) discard: bool,
-    /// Bytes that were discarded.
+    /// The number of discarded bytes.
     pub(crate) discarded: u32,
-    /// What content-length says is still to come.
+    /// The bytes of content-length that are still to come.
     pub(crate) content_left: Option<u64>,
-    /// Whether the message is one that has no content (RFC 9110 §6.4.1).
+    /// Whether the message has no content (RFC 9110 §6.4.1).
     pub(crate) no_content: bool,
     pub(crate) window: RecvWindow,
-    /// What its owner lets the window grow to.
+    /// The size up to which the owner lets the window grow.
     pub(crate) max_window: u32,
-    /// Its owner waits for the body however long it takes.
+    /// Whether the owner waits for the body without a time limit.
     pub(crate) untimed: bool,
     pub(crate) tuning: Autotune,
     pub(crate) grant: Grant,
-    /// What the request's head and trailers count as memory.
+    /// The bytes that the request's head and trailers count as memory.
     pub(crate) head: u32,
-    /// What of the connection's sums is this stream's.
+    /// The stream's part of the connection's sums.
     pub(crate) share: Share,
     /// How fast the message comes; if it is discarded, since when.
     pub(crate) pace: Pace,
@@ -94,7 +96,7 @@ pub(crate) struct Send {
     pub(crate) phase: Phase,
     pub(crate) window: SendWindow,
     pub(crate) buf: SendBuf,
-    /// Since when the peer's windows have held the message up, and what it has let through since.
+    /// The time since when the peer's windows have held up the message, and the bytes sent since.
     pub(crate) stall: Option<Stall>,
 }
 
@@ -120,7 +122,7 @@ impl Stream {
             priority: Priority::default(),
             prioritized: false,
             queued: false,
-            held: false,
+            awaiting_release: false,
             head_request: false,
             connect_request: false,
             tunnel_ended: false,
@@ -149,21 +151,19 @@ impl Stream {
         }
     }
 
-    /// Whether the peer may still send DATA here that somebody takes.
+    /// Whether the peer may still send DATA here that is not ignored.
     pub(crate) fn is_receiving(&self) -> bool {
-        !self.held && !self.state.has_ended(Sender::Peer)
+        !self.awaiting_release && !self.state.has_ended(Sender::Peer)
     }
 
-    /// Whether more of a body should come that somebody waits for, within limits. How long a tunnel
-    /// may be silent is a question to its ends, and before it is granted the peer has nothing to
-    /// say.
+    /// Whether a time limit applies to the rest of the body. The ends of a tunnel decide how long
+    /// it may be silent, and before it is granted the peer has nothing to send.
     pub(crate) fn awaits_body(&self) -> bool {
         let is_timed = !self.recv.untimed && !self.recv.discard && !self.connect_request;
-        self.recv.phase == Phase::Body && !self.held && is_timed
+        self.recv.phase == Phase::Body && !self.awaiting_release && is_timed
     }
 
-    /// Whether a CONNECT was granted: the stream carries DATA and nothing else from here on (RFC
-    /// 9113 §8.5).
+    /// Whether a CONNECT was granted: from here on the stream carries only DATA (RFC 9113 §8.5).
     pub(crate) fn is_tunnel(&self) -> bool {
         let answered = match self.opened_by {
             Sender::Us => self.recv.phase != Phase::Head,
@@ -172,7 +172,7 @@ impl Stream {
         self.connect_request && answered
     }
 
-    /// Notes what the stream's request means for it.
+    /// Notes the properties of the stream's request.
     pub(crate) fn note_request(&mut self, head: &RequestHead) {
         self.head_request = head.method_bytes() == b"HEAD";
         self.connect_request = head.method_bytes() == b"CONNECT";
@@ -191,8 +191,8 @@ impl Stream {
 }
 
 impl Recv {
-    /// How much window the rest of the message has a use for: no credit is told beyond it. Some of
-    /// it is for padding.
+    /// Returns how many bytes of window the rest of the message can use, with some for padding. No
+    /// credit beyond that is advertised.
     pub(crate) fn usable(&self) -> u32 {
         let bytes = match (self.no_content, self.content_left) {
             (true, _) => 0,
@@ -203,8 +203,8 @@ impl Recv {
         u32::try_from(padded).unwrap_or(u32::MAX)
     }
 
-    /// What the stream adds to what the peer may make us hold; `receiving` unless its message is
-    /// over.
+    /// Returns the stream's part of what the peer may make us hold. `receiving` is false once its
+    /// message is over.
     pub(crate) fn share(&self, receiving: bool, shift: i64) -> Share {
         if receiving {
             self.window.share(shift, self.usable())
@@ -217,10 +217,10 @@ impl Recv {
     }
 }
 
-/// A borrowed handle to one stream: no lock, gone at the end of the statement.
+/// A borrowed handle to one stream. It holds no lock and ends with the statement.
 ///
 /// A call can end the stream, such as the last [`write`](Self::write) of a message whose other side
-/// is over. Calls after that do nothing, or return [`Misuse::StreamClosed`].
+/// is over. Later calls do nothing, or return [`Misuse::StreamClosed`].
 pub struct StreamMut<'a> {
     conn: &'a mut Connection,
     id: StreamId,
@@ -233,7 +233,7 @@ impl<'a> StreamMut<'a> {
 }
 
 impl StreamMut<'_> {
-    /// The stream's slot, unless an earlier call through this handle has ended the stream.
+    /// Returns the stream's slot, unless an earlier call through this handle has ended the stream.
     fn slot(&mut self) -> Result<usize, Misuse> {
         self.conn.streams.find(self.id).ok_or(Misuse::StreamClosed)
     }
@@ -243,7 +243,7 @@ impl StreamMut<'_> {
         Some(self.conn.streams.get_mut(slot))
     }
 
-    /// The stream's identifier.
+    /// Returns the stream's identifier.
     pub fn id(&self) -> StreamId {
         self.id
     }
@@ -254,7 +254,7 @@ impl StreamMut<'_> {
     /// before the request does, the rest of the request is discarded.
     ///
     /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    /// Returns the [`Misuse`]; nothing was sent then.
     pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
         if head.is_informational() || head.status() > 999 {
             return Err(Misuse::StatusOutOfRange);
@@ -263,7 +263,7 @@ impl StreamMut<'_> {
         self.conn.check_list_size(head.fields())?;
         let age = self.conn.age();
         let stream = self.conn.streams.get_mut(slot);
-        // RFC 9113 §8.5: only a 2xx makes a tunnel. What was turned down is a request as any other.
+        // RFC 9113 §8.5: only a 2xx makes a tunnel. A refused CONNECT is a request like any other.
         if stream.connect_request && !(200..300).contains(&head.status()) {
             stream.connect_request = false;
             stream.recv.pace = Pace::new(age);
@@ -276,9 +276,9 @@ impl StreamMut<'_> {
         Ok(())
     }
 
-    /// Whether the memory budget has room for so many bytes more that wait to be sent, such as a
-    /// head. They are taken until the connection next says what it holds, so ask just before they
-    /// are sent.
+    /// Whether the memory budget has room for `bytes` more that wait to be sent, such as a head.
+    /// The bytes are reserved until the connection next reports its memory, so call this just
+    /// before sending them.
     pub fn has_room_for(&mut self, bytes: usize) -> bool {
         self.conn.memory.holding.admit(bytes as u64)
     }
@@ -286,7 +286,7 @@ impl StreamMut<'_> {
     /// Server: sends an interim response (1xx), such as 100 or 103.
     ///
     /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    /// Returns the [`Misuse`]; nothing was sent then.
     pub fn inform(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
         // RFC 9113 §8.6: "This specification removes the 101 (Switching Protocols) status code".
         if !head.is_informational() || head.status() == 101 {
@@ -296,14 +296,14 @@ impl StreamMut<'_> {
         self.conn.send_interim_head(slot, head.fields())
     }
 
-    /// The stream's slot, if it waits for its final response.
+    /// Returns the stream's slot if it waits for its final response.
     fn check_can_answer(&mut self, head: &ResponseHead) -> Result<usize, Misuse> {
         if self.conn.role != Role::Server {
             return Err(Misuse::WrongRole);
         }
         let slot = self.slot()?;
         let stream = self.conn.streams.get(slot);
-        if stream.held || stream.state.has_ended(Sender::Us) {
+        if stream.awaiting_release || stream.state.has_ended(Sender::Us) {
             return Err(Misuse::StreamClosed);
         }
         if stream.send.phase != Phase::Head {
@@ -315,24 +315,24 @@ impl StreamMut<'_> {
         Ok(slot)
     }
 
-    /// Takes bytes of a [`Body::Stream`] off the front of `data`, as many as there is room for (0
-    /// when there is none, or when the stream takes no body), and returns how many. With `end`, the
-    /// message ends once all of `data` is taken. When less than all was taken,
-    /// [`Event::Writable`](crate::Event::Writable) asks for the rest.
+    /// Takes bytes of a [`Body::Stream`] off the front of `data`, as many as there is room for, and
+    /// returns their number: 0 if there is no room or the stream takes no body. With `end`, the
+    /// message ends once all of `data` is taken. If some bytes remain,
+    /// [`Event::Writable`](crate::Event::Writable) asks for them.
     pub fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
         let slot = self.slot();
         slot.map_or(0, |slot| self.conn.write(slot, data, end))
     }
 
-    /// Ends a [`Body::Stream`] with trailers, behind what was written.
+    /// Ends a [`Body::Stream`] with trailers, after the written bytes.
     ///
     /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    /// Returns the [`Misuse`]; nothing was sent then.
     pub fn trailers(&mut self, fields: &Fields) -> Result<(), Misuse> {
         check_trailers(fields).map_err(|_| Misuse::InvalidField)?;
         let slot = self.slot()?;
         let stream = self.conn.streams.get(slot);
-        if stream.held || stream.state.has_ended(Sender::Us) {
+        if stream.awaiting_release || stream.state.has_ended(Sender::Us) {
             return Err(Misuse::StreamClosed);
         }
         // RFC 9113 §8.5: on a tunnel "frame types other than DATA or stream management frames …
@@ -346,57 +346,57 @@ impl StreamMut<'_> {
         Ok(())
     }
 
-    /// Server: promises a response to a request that the client has not made, and returns its
-    /// stream: `respond` there.
+    /// Server: promises a response to a request that the client hasn't made. Returns the stream on
+    /// which to call `respond`.
     ///
     /// # Errors
-    /// [`Misuse`] tells why nothing was promised.
+    /// Returns the [`Misuse`]; nothing was promised then.
     pub fn push(&mut self, head: &RequestHead) -> Result<StreamId, Misuse> {
         let slot = self.slot()?;
         self.conn.promise(slot, head)
     }
 
-    /// Gives back flow-control credit for so many bytes of [`Event::Data`](crate::Event::Data).
-    /// Without it the peer runs out of window and stops. What a finished stream has not given back
-    /// is given back for it.
+    /// Returns flow-control credit for `bytes` of [`Event::Data`](crate::Event::Data). Without it
+    /// the peer runs out of window and stops. The remaining credit of a finished stream is returned
+    /// automatically.
     pub fn consume(&mut self, bytes: usize) {
         if let Ok(slot) = self.slot() {
             self.conn.consume(slot, bytes);
         }
     }
 
-    /// Bytes that were told as [`Event::Data`](crate::Event::Data) and not consumed yet.
+    /// Returns the bytes reported as [`Event::Data`](crate::Event::Data) and not consumed yet.
     pub fn unconsumed(&mut self) -> usize {
         self.stream()
             .map_or(0, |stream| stream.recv.window.unconsumed() as usize)
     }
 
-    /// Lets the receive window of this stream grow to so many bytes at most, if that is less than
-    /// [`Config::max_stream_window_size`](crate::Config::max_stream_window_size). What it has grown
-    /// to stays.
+    /// Limits the growth of this stream's receive window to `bytes`, if that is less than
+    /// [`Config::max_stream_window_size`](crate::Config::max_stream_window_size). A larger window
+    /// keeps its size.
     pub fn limit_window(&mut self, bytes: u32) {
         if let Some(stream) = self.stream() {
             stream.recv.max_window = bytes;
         }
     }
 
-    /// Waits for the rest of the peer's body however long it takes: for this stream,
+    /// Waits for the rest of the peer's body without a time limit:
     /// [`Timeouts::body`](crate::Timeouts::body) and
-    /// [`Config::min_body_rate`](crate::Config::min_body_rate) are no limits any more.
+    /// [`Config::min_body_rate`](crate::Config::min_body_rate) no longer apply to this stream.
     pub fn lift_body_timeout(&mut self) {
         if let Some(stream) = self.stream() {
             stream.recv.untimed = true;
         }
     }
 
-    /// Server: ends a tunnel, whose two directions otherwise end by themselves, with our own: what
-    /// the client still says has no use behind that. As after any other response some of it is let
-    /// pass, then the stream is reset with NO_ERROR.
+    /// Server: lets a tunnel end with our own direction, while its two directions otherwise end
+    /// independently. The client's later bytes are ignored: as after any other response some are
+    /// accepted, then the stream is reset with NO_ERROR.
     pub fn end_tunnel(&mut self) {
         let Ok(slot) = self.slot() else { return };
         let role = self.conn.role;
         let stream = self.conn.streams.get_mut(slot);
-        if role != Role::Server || !stream.is_tunnel() || stream.held {
+        if role != Role::Server || !stream.is_tunnel() || stream.awaiting_release {
             return;
         }
         stream.tunnel_ended = true;
@@ -405,16 +405,16 @@ impl StreamMut<'_> {
         }
     }
 
-    /// Changes the stream's place among those that want to send. What the client says later counts
-    /// again.
+    /// Sets the stream's priority among those that want to send. A later signal of the client
+    /// replaces it.
     pub fn prioritize(&mut self, priority: Priority) {
         if let Ok(slot) = self.slot() {
             self.conn.prioritize(slot, priority);
         }
     }
 
-    /// As [`prioritize`](Self::prioritize), but only for a stream of which neither the client nor
-    /// `prioritize` has said anything: for defaults by the kind of content. Call it before
+    /// Like [`prioritize`](Self::prioritize), but only while neither the client nor `prioritize`
+    /// has set the stream's priority: for defaults by the kind of content. Call it before
     /// [`respond`](Self::respond), whose `priority` field is merged over it.
     pub fn suggest_priority(&mut self, priority: Priority) {
         if let Ok(slot) = self.slot()
@@ -424,27 +424,27 @@ impl StreamMut<'_> {
         }
     }
 
-    /// The stream's place among those that want to send.
+    /// Returns the stream's priority among those that want to send.
     pub fn priority(&mut self) -> Priority {
         self.stream()
             .map_or_else(Priority::default, |stream| stream.priority)
     }
 
-    /// Sends RST_STREAM and lets go of the stream. No event follows. On a stream that was reset
-    /// already, it only lets go.
+    /// Sends RST_STREAM and releases the stream. No event follows. A stream that was reset already
+    /// is only released.
     pub fn reset(&mut self, code: ErrorCode) {
         let Ok(slot) = self.slot() else { return };
-        if !self.conn.streams.get(slot).held {
+        if !self.conn.streams.get(slot).awaiting_release {
             self.conn.send_reset(slot, code);
         }
         self.conn.remove(slot);
     }
 
-    /// Lets go of a stream after [`Event::Reset`](crate::Event::Reset): its slot is free again.
-    /// Does nothing on a stream that was not reset.
+    /// Releases a stream after [`Event::Reset`](crate::Event::Reset): its slot is free again. Does
+    /// nothing on a stream that was not reset.
     pub fn release(&mut self) {
         if let Ok(slot) = self.slot()
-            && self.conn.streams.get(slot).held
+            && self.conn.streams.get(slot).awaiting_release
         {
             self.conn.remove(slot);
         }
@@ -452,7 +452,7 @@ impl StreamMut<'_> {
 }
 
 impl Connection {
-    /// Notes a frame of ours on a stream's state; what the engine sends is legal by construction.
+    /// Notes a frame of ours in a stream's state; the engine sends only legal frames.
     pub(crate) fn note_sent(&mut self, slot: usize, input: Input) {
         let stream = self.streams.get_mut(slot);
         match stream.state.on(Sender::Us, input) {

@@ -15,7 +15,7 @@
 //!        └────────────────────┴──────────> Closed(how)
 //! ```
 
-/// Who sent a frame.
+/// The end that sent a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
     /// This engine.
@@ -25,7 +25,7 @@ pub(crate) enum Sender {
 }
 
 impl Sender {
-    /// The other one.
+    /// Returns the other end.
     pub(crate) const fn other(self) -> Self {
         match self {
             Self::Us => Self::Peer,
@@ -34,7 +34,7 @@ impl Sender {
     }
 }
 
-/// How a stream came to its end.
+/// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClosedBy {
     /// Both sides sent END_STREAM.
@@ -43,10 +43,10 @@ pub(crate) enum ClosedBy {
     Reset(Sender),
 }
 
-/// Where a stream is in its life.
+/// The state of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Not used yet.
+    /// Not used.
     Idle,
     /// Promised by PUSH_PROMISE: only the promiser may send HEADERS.
     Reserved(Sender),
@@ -54,12 +54,12 @@ pub(crate) enum State {
     Open,
     /// This side has sent END_STREAM.
     HalfClosed(Sender),
-    /// Over.
+    /// Closed.
     Closed(ClosedBy),
 }
 
-/// A frame on the stream, as far as it matters to its state. (PRIORITY does not: RFC 9113 §5.1
-/// allows it in any.)
+/// A frame on the stream, as far as it affects the state. PRIORITY doesn't: RFC 9113 §5.1 allows it
+/// in any state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
     /// A PUSH_PROMISE that reserves this stream.
@@ -78,23 +78,23 @@ pub(crate) enum Input {
     RstStream,
 }
 
-/// Why a frame is not allowed in a state.
+/// The reason why a frame is not allowed in a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Illegal {
     /// The stream is idle.
     Idle,
     /// The stream is reserved.
     Reserved,
-    /// The sender has sent END_STREAM before, the other side is open.
+    /// The sender has sent END_STREAM; the other side is open.
     HalfClosed,
     /// The stream was closed by END_STREAM on both sides.
     Closed,
-    /// The sender itself has reset the stream before.
+    /// The sender itself has reset the stream.
     Reset,
 }
 
 impl State {
-    /// The state after `sender` sent `input`.
+    /// Returns the state after `sender` sent `input`.
     pub(crate) fn on(self, sender: Sender, input: Input) -> Result<Self, Illegal> {
         use Input::{Data, DataEnd, Headers, HeadersEnd, Promise, RstStream, WindowUpdate};
         Ok(match (self, input) {
@@ -112,7 +112,7 @@ impl State {
             (Self::Open, Headers | Data | WindowUpdate) => self,
             (Self::Open, HeadersEnd | DataEnd) => Self::HalfClosed(sender),
             (Self::Open, RstStream) => Self::Closed(ClosedBy::Reset(sender)),
-            // A promise reserves an idle stream, never one that lives.
+            // A promise reserves an idle stream, never a live one.
             (Self::Open | Self::HalfClosed(_), Promise) => return Err(Illegal::HalfClosed),
 
             (Self::HalfClosed(_), WindowUpdate) => self,
@@ -126,8 +126,8 @@ impl State {
             // END_STREAM was sent.
             (Self::Closed(ClosedBy::EndStream), WindowUpdate | RstStream) => self,
             (Self::Closed(ClosedBy::EndStream), _) => return Err(Illegal::Closed),
-            // Frames that were under way when the other side reset the stream are ignored. What
-            // crosses in both directions includes a second RST_STREAM.
+            // Frames that were in flight when the other side reset the stream are ignored. A second
+            // RST_STREAM may cross ours.
             (Self::Closed(ClosedBy::Reset(_)), RstStream) => self,
             (Self::Closed(ClosedBy::Reset(by)), _) if sender != by => self,
             (Self::Closed(ClosedBy::Reset(_)), WindowUpdate) => self,
@@ -135,7 +135,7 @@ impl State {
         })
     }
 
-    /// Whether `sender` has said its last on this stream.
+    /// Whether `sender` has sent its last frame on this stream.
     pub(crate) fn has_ended(self, sender: Sender) -> bool {
         match self {
             Self::Idle | Self::Open => false,
@@ -145,7 +145,7 @@ impl State {
         }
     }
 
-    /// Whether the stream is over.
+    /// Whether the stream is closed.
     pub(crate) fn is_closed(self) -> bool {
         matches!(self, Self::Closed(_))
     }
@@ -199,7 +199,7 @@ mod tests {
         }
     }
 
-    /// The whole table for frames that the peer sends; by the mirror test it holds for ours too.
+    /// The complete table for frames that the peer sends; by the mirror test it holds for ours too.
     #[test]
     fn every_state_and_input() {
         use Illegal::{Closed, HalfClosed, Idle, Reserved, Reset};

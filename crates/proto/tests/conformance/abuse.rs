@@ -317,9 +317,10 @@ fn a_large_head_of_a_response_costs_its_stream_only() {
                 0 => wire::headers_block(first, *piece).end(),
                 _ => wire::continuation(first, *piece),
             };
-            match index + 1 == pieces.len() {
-                true => peer.send(frame),
-                false => peer.send(frame.unfinished()),
+            if index + 1 == pieces.len() {
+                peer.send(frame)
+            } else {
+                peer.send(frame.unfinished())
             }
         }
         peer.expect_reset(first, ResetCause::Violation(violation));

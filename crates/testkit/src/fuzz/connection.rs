@@ -327,7 +327,7 @@ impl<'a> Session<'a> {
             1 => return self.reset(id),
             2 => return self.waiting.push(id),
             3 => {
-                let mut stream = self.engine.stream(id).expect("it has just been told");
+                let mut stream = self.engine.stream(id).expect("it was just reported");
                 let informed = stream.inform(&ResponseHead::new(103));
                 // The peer may take only tiny heads.
                 assert!(
@@ -337,7 +337,7 @@ impl<'a> Session<'a> {
             }
             4 => {
                 let head = RequestHead::new("GET", "https", "localhost", "/pushed");
-                let mut stream = self.engine.stream(id).expect("it has just been told");
+                let mut stream = self.engine.stream(id).expect("it was just reported");
                 if let Ok(promised) = stream.push(&head) {
                     self.respond(promised, choice >> 6);
                 }

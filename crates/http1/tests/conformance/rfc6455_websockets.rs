@@ -121,10 +121,9 @@ fn an_upgrade_is_told_as_extended_connect() {
 #[test]
 fn the_grant() {
     // §4.2.2: "A Status-Line with a 101 response code", "An |Upgrade| header field with value
-    // "websocket"", "A
-    // |Connection| header field with value "Upgrade"", "A |Sec-WebSocket-Accept| header field", and the rest as the
-    // owner wants it. §11.3.3: "The |Sec-WebSocket-Accept| header MUST NOT appear more than once in
-    // an HTTP response."
+    // "websocket"", "A |Connection| header field with value "Upgrade"", "A |Sec-WebSocket-Accept|
+    // header field"; the rest is the owner's. §11.3.3: "The |Sec-WebSocket-Accept| header MUST NOT
+    // appear more than once in an HTTP response."
     for status in [200, 204, 299] {
         let mut peer = browser();
         peer.send(upgrade());

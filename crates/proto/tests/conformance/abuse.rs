@@ -318,9 +318,9 @@ fn a_large_head_of_a_response_costs_its_stream_only() {
                 _ => wire::continuation(first, *piece),
             };
             if index + 1 == pieces.len() {
-                peer.send(frame)
+                peer.send(frame);
             } else {
-                peer.send(frame.unfinished())
+                peer.send(frame.unfinished());
             }
         }
         peer.expect_reset(first, ResetCause::Violation(violation));

@@ -12,11 +12,11 @@ use tidegate::flags::Flags;
 const INTRODUCTION: &str = "\
 # Flags
 
-<!-- Generated from crates/server/src/flags.rs and crates/server/src/get/flags.rs: change those, then
-     run BLESS=1 cargo test -p tidegate --test e2e documents -->
+<!-- Generated from crates/server/src/flags.rs and crates/server/src/get/flags.rs. After a change of
+     those run BLESS=1 cargo test -p tidegate --test e2e documents -->
 
-`tidegate --help` prints the same. Flags that contradict each other, such as two routes for one path,
-are an error. A flag that has no effect beside the others gets a warning in the log.
+`tidegate --help` prints the same. Flags that contradict each other, such as two routes for one
+path, are an error. A flag that has no effect beside the others gets a warning in the log.
 [operations.md](operations.md) describes signals, logs and exit statuses.
 
 More about the flags is in the pages on [the proxy](proxy.md), [early hints and pushes](push.md),

@@ -1,4 +1,4 @@
-//! What holds for all responses, and for a client engine that is joined to a server engine.
+//! Properties of all responses, and of a client engine joined to a server engine.
 
 use std::collections::VecDeque;
 
@@ -10,20 +10,20 @@ use tidegate_proto::{Body, Config, Event, Fields, RequestHead, ResponseHead, Str
 use crate::properties::fields;
 use crate::support::*;
 
-/// How a message says where its body ends.
+/// How a message delimits its body.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Framing {
     /// The body is given at once.
     Whole,
-    /// It is streamed, and its length said before.
+    /// The body is streamed, and its length announced.
     Promised,
-    /// It is streamed.
+    /// The body is streamed.
     Chunked,
-    /// It is streamed, and the connection ends behind it.
+    /// The body is streamed, and the connection ends after it.
     UntilEnd,
 }
 
-/// What a message has behind its first line.
+/// The parts of a message after its first line.
 #[derive(Clone, Debug)]
 struct Message {
     framing: Framing,
@@ -38,9 +38,9 @@ struct Exchange {
     method: &'static str,
     path: String,
     request: Message,
-    /// The server answers before it has seen all of the request.
+    /// Whether the server answers before it has seen all of the request.
     early: bool,
-    /// Interim responses.
+    /// The number of interim responses.
     hints: u8,
     status: u16,
     response: Message,
@@ -88,7 +88,7 @@ fn lines_of(fields: &[(String, String)]) -> Vec<String> {
     fields.iter().map(line).collect()
 }
 
-/// Our own fields among those of a head.
+/// Returns our own fields among those of a head.
 fn own(fields: Vec<String>) -> Vec<String> {
     let mut fields = fields;
     fields.retain(|line| line.starts_with("x-"));
@@ -108,7 +108,7 @@ impl Message {
         }
     }
 
-    /// What its recipient must see behind the first line.
+    /// Returns what the recipient must see after the first line.
     fn expected(&self, first_line: String, has_content: bool) -> Seen {
         let has_trailers = has_content && self.framing == Framing::Chunked;
         Seen {
@@ -166,7 +166,7 @@ impl Exchange {
         }
     }
 
-    /// The response as some server writes it.
+    /// Writes the response as some server would.
     fn write_response(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for _ in 0..self.hints {
@@ -221,7 +221,7 @@ struct Seen {
     ended: bool,
 }
 
-/// What is still to be sent of a message.
+/// The part of a message that is still to be sent.
 #[derive(Default)]
 struct Sending {
     pieces: VecDeque<Vec<u8>>,
@@ -236,7 +236,7 @@ impl Sending {
         }
     }
 
-    /// The engine asks for so many bytes.
+    /// Sends on when the engine asks for `want` bytes.
     fn go_on(&mut self, peer: &mut Peer, id: StreamId, want: usize) {
         let Some(mut piece) = self.pieces.pop_front() else {
             if self.trailers.is_empty() {
@@ -260,7 +260,7 @@ impl Sending {
     }
 }
 
-/// An owner that notes what it sees, and consumes what it has seen when it is told to.
+/// An owner that notes what it sees, and consumes it when asked.
 #[derive(Default)]
 struct Owner {
     seen: Vec<Seen>,
@@ -282,7 +282,7 @@ impl Owner {
         (seen.first_line, seen.fields, seen.ended) = (first_line, fields, ended);
     }
 
-    /// Handles all events. Returns the request that was told and is not yet answered.
+    /// Handles all events. Returns the reported request that has no answer yet.
     fn handle(&mut self, peer: &mut Peer) -> Option<(StreamId, bool)> {
         let mut unanswered = None;
         while !peer.events.is_empty() {
@@ -328,7 +328,7 @@ impl Owner {
         unanswered
     }
 
-    /// Gives back what it was told; whether there was anything.
+    /// Consumes what was reported. Returns whether there was anything.
     fn consume(&mut self, peer: &mut Peer) -> bool {
         let Some((id, bytes)) = self.held.take() else {
             return false;
@@ -341,7 +341,7 @@ impl Owner {
     }
 }
 
-/// Moves some bytes along; whether there were any.
+/// Moves up to `most` bytes along. Returns whether there were any.
 fn carry(from: &mut Peer, to: &mut Peer, most: usize) -> bool {
     let some = most.min(from.sent.len());
     let bytes: Vec<u8> = from.sent.drain(..some).collect();
@@ -349,8 +349,8 @@ fn carry(from: &mut Peer, to: &mut Peer, most: usize) -> bool {
     some > 0
 }
 
-/// The owner of a client engine asks for each of these and gets these bytes in pieces of these
-/// lengths, again and again. The transport ends behind them.
+/// Has the owner of a client engine send each request and receive its bytes in pieces of these
+/// lengths, repeated. The transport ends after them.
 fn told(exchanges: &[(Exchange, Vec<u8>)], cuts: &[usize]) -> Owner {
     let (mut owner, mut peer) = (Owner::default(), server());
     let mut cuts = cuts.iter().cycle();
@@ -396,8 +396,8 @@ proptest! {
         prop_assert_eq!(owner.seen, expected);
     }
 
-    /// What isn't a response comes to the same end however it is cut: a byte of one is replaced,
-    /// left out or doubled, and perhaps the transport ends early.
+    /// Bytes that aren't a response end in the same way however they are cut: a byte of a response
+    /// is replaced, left out or doubled, and perhaps the transport ends early.
     #[test]
     fn broken_responses(
         exchanges in vec(exchange(), 1..4),
@@ -423,7 +423,7 @@ proptest! {
         prop_assert_eq!(whole.closed, pieces.closed);
     }
 
-    /// No bytes make the engine panic or tell a second end, whatever was asked; and cutting them
+    /// No bytes make the engine panic or report a second end, whatever was asked. Cutting them
     /// changes nothing.
     #[test]
     fn any_bytes(
@@ -476,9 +476,9 @@ proptest! {
         prop_assert_eq!(&stories[0], &stories[1]);
     }
 
-    /// Whatever a client engine sends, a server engine understands, and the other way round: in
-    /// pieces of any length, with windows of any size, and answered before the request is whole or
-    /// behind it.
+    /// A server engine understands everything that a client engine sends, and the other way round:
+    /// in pieces of any length, with windows of any size, and answered before the request is
+    /// complete or after it.
     #[test]
     fn joined_to_a_server(
         exchanges in vec(exchange(), 1..5),
@@ -519,7 +519,7 @@ proptest! {
                 | carry(&mut server, &mut client, *back.next().expect("a length"));
             let at_rest = !moved && client.events.is_empty() && server.events.is_empty();
             let can_open = client.conn.can_open() && to_open.len() > 0;
-            // `|` and not `||`: both have something to give back.
+            // `|` and not `||`: both have something to consume.
             if at_rest && !can_open && !(asks.consume(&mut client) | answers.consume(&mut server)) {
                 break;
             }
@@ -530,7 +530,7 @@ proptest! {
         for ((exchange, asked), told) in exchanges.iter().zip(&answers.seen).zip(&asks.seen) {
             let mut expected = exchange.expected_request();
             if exchange.early {
-                // What comes of it behind the answer isn't told.
+                // The content that arrives after the answer isn't reported.
                 prop_assert!(expected.content.starts_with(&asked.content));
                 (expected.content, expected.ended) = (asked.content.clone(), asked.ended);
                 expected.trailers = asked.trailers.clone();
@@ -539,7 +539,7 @@ proptest! {
             prop_assert_eq!(told, &exchange.expected_response());
         }
         prop_assert!(client.conn.can_open() && server.conn.can_receive());
-        // In order on one side is in order on the other.
+        // A clean end on one side is a clean end on the other.
         client.conn.shut_down(client.now);
         client.settle();
         server.eof();
@@ -549,7 +549,7 @@ proptest! {
         prop_assert_eq!(answers.closed.as_deref(), Some("closed by the peer"));
     }
 
-    /// What goes into a tunnel comes out of it, both ways.
+    /// Bytes sent into a tunnel come out of it, in both directions.
     #[test]
     fn joined_by_a_tunnel(
         up in vec(vec(any::<u8>(), 1..3000), 0..5),
@@ -624,7 +624,7 @@ proptest! {
         }
         prop_assert_eq!(up_seen, up.concat());
         prop_assert_eq!(down_seen, down.concat());
-        // One ends, the other learns of it and ends too.
+        // One side ends; the other learns of it and ends too.
         let (one, other) = if server_ends { (&mut server, &mut client) } else { (&mut client, &mut server) };
         one.write(id, "", true);
         one.expect_alive();

@@ -1,5 +1,5 @@
-//! What a client sends: request lines, Host, fields, bodies (RFC 9112 §3 and §6, RFC 9110 §7 and
-//! §8). And what its owner must not do.
+//! The requests that a client sends: request lines, Host, fields, bodies (RFC 9112 §3 and §6, RFC
+//! 9110 §7 and §8). And the misuses of its owner.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tidegate_proto::{
 
 use crate::support::*;
 
-/// What a client sends for this.
+/// Returns the bytes that a client sends for this request.
 #[track_caller]
 fn bytes_of(head: &RequestHead, body: Body) -> String {
     let mut peer = server();
@@ -80,8 +80,8 @@ fn forms_of_the_target() {
 
 #[test]
 fn targets_that_no_form_can_say() {
-    // §3.2.1: "origin-form = absolute-path [ "?" query ]". That has no place for another scheme's
-    // path, which HTTP/2 lets be anything, and none for a fragment: a server could take either for
+    // §3.2.1: "origin-form = absolute-path [ "?" query ]" has no place for another scheme's path,
+    // which HTTP/2 allows to be anything, and none for a fragment: a server could take either for
     // another request (CVE-2023-45539 is of that kind).
     let (get, path) = ("GET", "/");
     for (scheme, authority, path) in [
@@ -98,7 +98,7 @@ fn targets_that_no_form_can_say() {
         fields.push_known(KnownName::SCHEME, scheme);
         fields.push_known(KnownName::AUTHORITY, authority);
         fields.push_known(KnownName::PATH, path);
-        // As it came from a client of HTTP/2.
+        // As it came from an HTTP/2 client.
         let head = RequestHead::from_fields(fields, RequestRules::default());
         let head = head.expect("HTTP/2 has nothing against it");
         let mut peer = server();
@@ -179,7 +179,7 @@ fn the_length_of_bodies() {
         ("POST", full("hello"), "content-length: 5\r\n\r\nhello"),
         ("GET", full("hello"), "content-length: 5\r\n\r\nhello"),
         ("POST", full(""), "content-length: 0\r\n\r\n"),
-        // §6.1: the length isn't known, so chunks say where the body ends.
+        // §6.1: the length isn't known, so chunks delimit the body.
         ("POST", Body::Stream, "transfer-encoding: chunked\r\n\r\n"),
         ("GET", Body::Stream, "transfer-encoding: chunked\r\n\r\n"),
     ] {
@@ -188,7 +188,7 @@ fn the_length_of_bodies() {
             format!("{method} / HTTP/1.1\r\nhost: a\r\n{behind}")
         );
     }
-    // What the owner says of the length of a body that is known doesn't count.
+    // The owner's length of a body that is known doesn't count.
     for (body, behind) in [
         (full("xy"), "content-length: 2\r\n\r\nxy"),
         (Body::Empty, "\r\n"),
@@ -228,7 +228,7 @@ fn a_body_of_unknown_length_is_chunked() {
     peer.expect_sent("1\r\n!\r\n0\r\ngrpc-status: 0\r\nx: y\r\n\r\n");
     peer.expect_nothing();
 
-    // An empty body has the last chunk only; a chunk of none would end it early.
+    // An empty body has only the last chunk; an empty chunk would end a body early.
     let mut peer = server();
     let id = peer.open(&request("POST", "/"), Body::Stream);
     peer.expect_writable();
@@ -254,7 +254,7 @@ fn trailers_that_would_be_framing_or_routing_are_left_out() {
     peer.settle();
     peer.expect_sent("0\r\nx: y\r\n\r\n");
 
-    // §6.6.2: "trailer" announces what can't come behind a body of known length.
+    // §6.6.2: "trailer" announces fields that can't follow a body of known length.
     let mut peer = server();
     let post = request("POST", "/")
         .field("trailer", "x")
@@ -285,7 +285,7 @@ fn a_body_of_promised_length() {
     peer.expect_sent("ab");
     peer.expect_writable();
     peer.write(id, "c", false);
-    // Trailers have no place behind such a body: they are left out.
+    // Trailers can't follow such a body: they are left out.
     peer.expect_writable();
     let trailers = [("x", "y")].into_iter().collect();
     peer.stream(id).trailers(&trailers).expect("behind a body");
@@ -325,7 +325,7 @@ fn a_body_is_asked_for_when_there_is_room_and_once() {
     assert_eq!((asked, want), (id, (64 << 10) - peer.sent.len()));
     peer.settle();
     peer.expect_nothing();
-    // It has nothing yet: it isn't asked again.
+    // The owner has nothing yet: it isn't asked again.
     peer.stream(id).write(&mut Bytes::new(), false);
     peer.settle();
     peer.expect_nothing();
@@ -358,7 +358,7 @@ fn one_request_at_a_time() {
     assert!(peer.conn.can_open());
     assert!(peer.conn.stream(id).is_none());
     assert_eq!(peer.conn.active_streams(), 0);
-    // The numbers are those that HTTP/2 would have.
+    // The numbers are those of HTTP/2.
     for number in [3, 5, 7] {
         assert_eq!(peer.ask(), StreamId::new(number));
         peer.send("HTTP/1.1 204 No Content\r\n\r\n");
@@ -376,8 +376,8 @@ fn what_the_owner_must_not_do() {
         assert!(peer.conn.can_open(), "nothing has happened");
         opened
     };
-    // RFC 9110 §7.6.1: fields of the connection are not the owner's to set; and nothing may end a
-    // line early.
+    // RFC 9110 §7.6.1: the owner can't set fields of the connection, and nothing may end a line
+    // early.
     for (name, value) in [
         ("connection", "close"),
         ("transfer-encoding", "chunked"),
@@ -415,7 +415,7 @@ fn what_the_owner_must_not_do() {
     ] {
         assert_eq!(open(&head), Err(Misuse::InvalidField), "{head:?}");
     }
-    // RFC 9110 §7.8 has a way for other protocols too; this engine knows none.
+    // RFC 9110 §7.8 allows other protocols too; this engine knows none.
     let head = RequestHead::extended_connect("connect-udp", "https", "a", "/");
     assert_eq!(open(&head), Err(Misuse::ConnectProtocolDisabled));
 
@@ -440,7 +440,7 @@ fn what_the_owner_must_not_do() {
     let late = stream.trailers(&Fields::new());
     assert_eq!(late, Err(Misuse::StreamClosed), "our message is whole");
 
-    // A body that was given whole takes no more.
+    // A body that was given at once takes no more.
     let mut peer = server();
     let id = peer.open(&request("POST", "/"), Body::Full(vec![0; 5000].into()));
     assert_eq!(
@@ -492,7 +492,7 @@ fn what_is_held_of_responses_takes_its_part_of_the_memory_budget() {
     assert_eq!(refused, Misuse::OverMemoryBudget);
     // 64 KiB each, before anything has come.
     assert!((12..=16).contains(&asked.len()), "{}", asked.len());
-    // Nobody consumes what comes.
+    // Nobody consumes the data.
     for peer in &mut asked {
         peer.send(&*response);
     }
@@ -531,7 +531,7 @@ fn what_a_request_holds_is_billed_to_the_client_that_asked() {
     peer.settle();
     assert_eq!(held(), 0, "the response is whole");
 
-    // Who has its share gets no more.
+    // A client that has its share gets no more.
     let mut asked = Vec::new();
     let refused = loop {
         let mut peer = server_of(config.clone());

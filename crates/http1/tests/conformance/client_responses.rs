@@ -1,5 +1,5 @@
-//! What a client makes of what comes: status lines (RFC 9112 §4), where a response ends (§6.3, §7,
-//! §8), and how its connection goes on (§9).
+//! How a client reads responses: status lines (RFC 9112 §4), where a response ends (§6.3, §7, §8),
+//! and how its connection goes on (§9).
 
 use bytes::Bytes;
 use tidegate_proto::{
@@ -8,10 +8,10 @@ use tidegate_proto::{
 
 use crate::support::*;
 
-/// A whole response without content, behind which the connection goes on.
+/// A complete response without content, after which the connection persists.
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
-/// A server that was asked by this method and has sent this.
+/// Returns a server that was asked by this method and has sent these bytes.
 fn answered_to(method: &str, bytes: impl AsRef<[u8]>) -> Peer {
     let mut peer = server();
     peer.open(&request(method, "/"), Body::Empty);
@@ -20,7 +20,7 @@ fn answered_to(method: &str, bytes: impl AsRef<[u8]>) -> Peer {
     peer
 }
 
-/// The connection is as good as new.
+/// Expects that the connection is as good as new.
 #[track_caller]
 fn expect_goes_on(peer: &mut Peer) {
     peer.expect_nothing();
@@ -60,7 +60,7 @@ fn a_response() {
 #[test]
 fn status_lines() {
     // §4: "status-line = HTTP-version SP status-code SP [ reason-phrase ]". "A client SHOULD ignore
-    // the reason-phrase content". Many servers leave the space behind the code away with the
+    // the reason-phrase content". Many servers omit the space after the code together with the
     // phrase.
     for (line, status) in [
         ("HTTP/1.1 200 OK", 200),
@@ -97,7 +97,7 @@ fn fields_about_the_connection_stay_with_it() {
     assert_eq!(lines(head.headers()), ["x: y"]);
 }
 
-/// Whether field lines say that a body follows.
+/// Whether field lines announce a body.
 fn announces(framing: &str) -> bool {
     !matches!(framing, "" | "Content-Length: 0\r\n")
 }
@@ -129,8 +129,8 @@ fn no_content_whatever_is_said_of_it() {
             println!("{method} {status} {}", framing.escape_debug());
             let mut peer = answered_to(method, format!("HTTP/1.1 {status} \r\n{framing}\r\n"));
             peer.expect_response(status, true);
-            // RFC 9110 §8.6, RFC 9112 §6.1: with 204 there is neither field. Who says that a body
-            // comes may send one, and it would be the response to the next request.
+            // RFC 9110 §8.6, RFC 9112 §6.1: a 204 has neither field. A server that announces a body
+            // may send one, and it would be the response to the next request.
             if status == 204 && announces(framing) {
                 assert_eq!(peer.expect_closed(), CloseReason::Graceful);
             } else {
@@ -152,7 +152,7 @@ fn no_content_whatever_is_said_of_it() {
             expect_goes_on(&mut peer);
         }
     }
-    // What comes behind is no body, so it is nothing that was asked for.
+    // The bytes after it are no body, so they are an unexpected response.
     let mut peer = answered_to("HEAD", "HTTP/1.1 200 \r\nContent-Length: 1\r\n\r\nx");
     peer.expect_response(200, true);
     peer.expect_violation(Violation::ResponseUnasked);
@@ -175,7 +175,7 @@ fn interim_responses_come_in_front() {
     peer.expect_informational(199);
     peer.expect_response(200, false);
     peer.expect_data("x", true);
-    // What an interim response says of the connection isn't said of its end.
+    // The fields of an interim response don't affect how the connection ends.
     expect_goes_on(&mut peer);
 }
 
@@ -183,7 +183,7 @@ fn interim_responses_come_in_front() {
 fn an_owner_may_wait_for_100() {
     // RFC 9110 §10.1.1: "A client that will wait for a 100 (Continue) response before sending the
     // request content MUST send an Expect header field containing a 100-continue expectation." How
-    // long it waits is its own affair.
+    // long it waits is its own decision.
     let head = request("POST", "/").field("expect", "100-continue");
     let mut peer = server();
     let id = peer.open(&head, Body::Stream);
@@ -245,7 +245,7 @@ fn a_body_in_chunks() {
     assert_eq!(peer.expect_trailers(), expected);
     expect_goes_on(&mut peer);
 
-    // RFC 9110 §6.5.1: what must not be a trailer is none. The response is whole all the same.
+    // RFC 9110 §6.5.1: fields that must not be trailers are dropped. The response is complete.
     for line in ["Content-Length: 0", "Connection: close", "Set-Cookie: a=b"] {
         let mut peer = answered(format!(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n{line}\r\n\r\n"
@@ -327,7 +327,7 @@ fn such_a_body_is_not_whole_when_the_transport_failed() {
     peer.fail();
     assert_eq!(peer.expect_closed(), CloseReason::EofInTheMiddle);
 
-    // What was in order before the failure stays so: there is no second end.
+    // A response that ended cleanly before the failure stays complete: there is no second end.
     let mut peer = answered("HTTP/1.1 200 OK\r\n\r\nhello");
     peer.events.clear();
     peer.eof();
@@ -338,7 +338,7 @@ fn such_a_body_is_not_whole_when_the_transport_failed() {
 
 #[test]
 fn what_was_read_along_comes_before_the_end() {
-    // The transport has ended, but the owner has not consumed what it was told.
+    // The transport has ended, but the owner has not consumed the data.
     let mut config = Config::client();
     config.initial_window_size = 4;
     let mut peer = server_of(config);
@@ -419,10 +419,10 @@ fn the_transports_end_between_requests() {
 
 #[test]
 fn connections_persist_by_version_and_option() {
-    // §9.3, in its order: close; else 1.1 goes on; else 1.0 with keep-alive goes on; else not.
-    // §9.6: "A client that receives a "close" connection option MUST cease sending requests on that
-    // connection and close the connection after reading the response message containing the "close"
-    // connection option".
+    // §9.3, in its order: close ends; else 1.1 persists; else 1.0 with keep-alive persists; else it
+    // ends. §9.6: "A client that receives a "close" connection option MUST cease sending requests
+    // on that connection and close the connection after reading the response message containing the
+    // "close" connection option".
     for (version, option, goes_on) in [
         ("1.1", "", true),
         ("1.1", "keep-alive", true),
@@ -458,9 +458,9 @@ fn connections_persist_by_version_and_option() {
 
 #[test]
 fn a_body_that_was_not_invited_ends_the_connection() {
-    // RFC 9110 §10.1.1: a server that answers at once says whether it will "close the connection or
-    // continue reading and discarding the request content". One that says nothing may do neither,
-    // and take the body for another request.
+    // RFC 9110 §10.1.1: a server that answers at once indicates whether it will "close the
+    // connection or continue reading and discarding the request content". A server that doesn't may
+    // do neither, and take the body for another request.
     for (invited, goes_on) in [("", false), ("HTTP/1.1 100 Continue\r\n\r\n", true)] {
         let mut peer = server();
         let head = request("POST", "/").field("expect", "100-continue");
@@ -477,7 +477,7 @@ fn a_body_that_was_not_invited_ends_the_connection() {
             assert_eq!(peer.expect_closed(), CloseReason::Graceful);
         }
     }
-    // Without a body there is nothing to take for one.
+    // Without a body there is nothing to take for a request.
     let mut peer = server();
     peer.open(
         &request("POST", "/").field("expect", "100-continue"),
@@ -509,8 +509,8 @@ fn connection_options_are_few() {
 fn framing_that_http10_does_not_have_ends_the_connection() {
     // §6.1: "A server or client that receives an HTTP/1.0 message containing a Transfer-Encoding
     // header field MUST treat the message as if the framing is faulty, even if a Content-Length is
-    // present, and close the connection after processing the message." Where there is no body, that
-    // leaves the connection's end.
+    // present, and close the connection after processing the message." Without a body, only the end
+    // of the connection remains.
     for (method, status) in [("HEAD", 200), ("GET", 304), ("GET", 204)] {
         let mut peer = answered_to(
             method,
@@ -534,7 +534,7 @@ fn what_nobody_asked_for() {
     let opened = peer.conn.open(&a_get(), Body::Empty);
     assert_eq!(opened, Err(Misuse::GoingAway));
 
-    // A second response, or a single byte, behind one that was asked for.
+    // A second response, or a single byte, after the expected one.
     for behind in [NO_CONTENT, "\r\n", "\0"] {
         let mut peer = answered(format!(
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx{behind}"
@@ -542,7 +542,7 @@ fn what_nobody_asked_for() {
         peer.expect_response(200, false);
         peer.expect_data("x", true);
         peer.expect_violation(Violation::ResponseUnasked);
-        // Later is too late as well.
+        // Later is no better.
         let mut peer = answered(NO_CONTENT);
         peer.expect_response(204, true);
         peer.pass(secs(1));
@@ -550,7 +550,7 @@ fn what_nobody_asked_for() {
         peer.expect_violation(Violation::ResponseUnasked);
     }
 
-    // The answer has come, and the request isn't whole: that asks for nothing more.
+    // The answer has come while the request isn't complete: no further response is due.
     let mut peer = server();
     peer.open(&request("POST", "/"), Body::Stream);
     peer.sent.clear();
@@ -564,7 +564,7 @@ fn what_nobody_asked_for() {
 fn a_response_that_is_whole_before_the_request_is() {
     // §9.3: "A server MUST read the entire request message body or close the connection after
     // sending its response; otherwise, the remaining data on a persistent connection would be
-    // misinterpreted as the next request." One that hasn't said that it closes reads on.
+    // misinterpreted as the next request." A server that hasn't announced the end reads on.
     let mut peer = server();
     let id = peer.open(&request("POST", "/"), Body::Stream);
     peer.expect_writable();
@@ -579,7 +579,7 @@ fn a_response_that_is_whole_before_the_request_is() {
     peer.expect_sent("1\r\nx\r\n0\r\n\r\n");
     expect_goes_on(&mut peer);
 
-    // A server that ends without a word of that has not taken it.
+    // A server that ends without announcing it has not read the request.
     let mut peer = server();
     peer.open(&request("POST", "/"), Body::Stream);
     peer.expect_writable();
@@ -588,7 +588,7 @@ fn a_response_that_is_whole_before_the_request_is() {
     peer.eof();
     assert_eq!(peer.expect_closed(), CloseReason::EofInTheMiddle);
 
-    // An owner that has no more use for it ends the connection: half a request is none.
+    // An owner that no longer needs it ends the connection: half a request is none.
     let mut peer = server();
     let id = peer.open(&request("POST", "/"), Body::Stream);
     peer.send(NO_CONTENT);
@@ -634,7 +634,7 @@ fn a_request_is_given_up_when_its_response_closes() {
         assert!(peer.conn.stream(id).is_none());
         assert!(!peer.conn.is_truncated(), "chunks have their own end");
     }
-    // One that lasts until the connection's end is no different.
+    // A response that lasts until the connection's end is no different.
     let mut peer = server();
     peer.open(&request("POST", "/"), Body::Stream);
     peer.expect_writable();
@@ -662,7 +662,7 @@ fn a_body_that_is_not_consumed_is_not_read() {
     assert!(!peer.conn.can_receive());
     assert_eq!(peer.input.len(), 15);
     assert_eq!(peer.stream(id).unconsumed(), 10);
-    // Nobody is at fault if nothing comes meanwhile.
+    // Nobody is at fault if nothing arrives meanwhile.
     peer.pass(secs(100));
     peer.expect_alive();
     peer.stream(id).consume(4);
@@ -675,7 +675,7 @@ fn a_body_that_is_not_consumed_is_not_read() {
     peer.stream(id).consume(10);
     peer.settle();
     peer.expect_data("x", true);
-    // What the owner never consumed of one response is no burden to the next.
+    // Bytes that the owner never consumed of one response don't count for the next.
     assert!(peer.conn.can_receive());
     peer.ask();
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789");
@@ -685,8 +685,8 @@ fn a_body_that_is_not_consumed_is_not_read() {
 
 #[test]
 fn what_is_under_way_to_the_server_does_not_hold_up_what_comes() {
-    // RFC 9113 §5.2.2 says it of HTTP/2: if both ends took no more before the other does, each
-    // would wait for the other.
+    // RFC 9113 §5.2.2 says it of HTTP/2: if each end read nothing before the other does, they would
+    // wait for each other.
     let mut peer = server();
     let body = Body::Full(Bytes::from(vec![b'x'; 4000]));
     let head = request("POST", "/").field("x", "y".repeat(50_000));
@@ -727,7 +727,7 @@ fn heads_have_limits() {
     for len in [65_500, 65_536, 200_000] {
         answered(head(&field(len))).expect_violation(Violation::HeaderListTooLarge);
     }
-    // No line is waited for beyond the limit, and no head.
+    // No line and no head is waited for beyond the limit.
     for bytes in [
         "x".repeat(70_000),
         format!("HTTP/1.1 200 {}", "x".repeat(70_000)),
@@ -742,10 +742,10 @@ fn heads_have_limits() {
     peer.ask();
     peer.send(head(&lines(20, "x")));
     peer.expect_violation(Violation::HeaderListTooLarge);
-    // Interim responses are held to the same.
+    // Interim responses have the same limits.
     let long = format!("HTTP/1.1 103 \r\n{}\r\n", field(70_000));
     answered(long).expect_violation(Violation::HeaderListTooLarge);
-    // Trailers too.
+    // So have trailers.
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
     for (trailers, violation) in [
         (field(70_000), Violation::HeaderListTooLarge),
@@ -776,14 +776,14 @@ fn time_limits() {
     peer.pass(secs(599));
     peer.ask();
     assert_eq!(peer.conn.next_timeout(), None, "a request is no idleness");
-    // How long a response may take to begin is its owner's affair.
+    // The owner decides how long a response may take to begin.
     peer.pass(secs(10_000));
     peer.send("HTTP/1.1 103 \r\n\r\nHTTP/1.1 2");
     peer.pass(secs(10_000));
     peer.expect_informational(103);
     peer.send("00 OK\r\nContent-Length: 2\r\n\r\n");
     peer.expect_response(200, false);
-    // A body that has begun must come on. Each piece is more time.
+    // A body that has begun must continue. Each piece gives more time.
     peer.pass(secs(29));
     peer.send("x");
     peer.expect_data("x", false);
@@ -792,7 +792,7 @@ fn time_limits() {
     peer.pass(secs(1));
     peer.expect_violation(Violation::BodyTimedOut);
 
-    // Bytes that bring none of the content are no more time.
+    // Bytes without content give no more time.
     let mut peer = answered("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     peer.expect_response(200, false);
     peer.pass(secs(29));
@@ -800,7 +800,7 @@ fn time_limits() {
     peer.pass(secs(1));
     peer.expect_violation(Violation::BodyTimedOut);
 
-    // The request's end doesn't touch the response's time.
+    // The end of the request doesn't affect the response's time.
     let mut peer = server();
     let id = peer.open(&request("POST", "/"), Body::Stream);
     peer.expect_writable();
@@ -825,8 +825,8 @@ fn time_limits() {
 
 #[test]
 fn a_body_may_take_its_time() {
-    // An owner who knows that nothing may come for long says so, for one exchange: before the
-    // response or in the middle.
+    // An owner that expects long silences lifts the limit for one exchange: before the response or
+    // during it.
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n";
     for before in [true, false] {
         let mut peer = server();
@@ -847,14 +847,14 @@ fn a_body_may_take_its_time() {
         peer.pass(secs(100_000));
         peer.send("y");
         peer.expect_data("y", true);
-        // The next one is held to it again.
+        // The limit applies to the next exchange again.
         peer.ask();
         peer.send(head);
         peer.expect_response(200, false);
         peer.pass(secs(30));
         peer.expect_violation(Violation::BodyTimedOut);
     }
-    // A server's owner has the same word.
+    // A server's owner can do the same.
     let mut peer = sent("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n");
     let (id, ..) = peer.expect_request();
     peer.stream(id).lift_body_timeout();
@@ -864,7 +864,8 @@ fn a_body_may_take_its_time() {
     peer.expect_alive();
 }
 
-/// For how long a connection that has had this response is kept, in milliseconds; `None` for ever.
+/// Returns how long a connection that has had this response is kept, in milliseconds; `None` for
+/// ever.
 fn kept_for(lines: &str, config: Config) -> Option<u128> {
     let mut peer = server_of(config);
     peer.ask();
@@ -885,9 +886,9 @@ fn kept_for(lines: &str, config: Config) -> Option<u128> {
 
 #[test]
 fn a_server_may_say_for_how_long_it_keeps_a_connection() {
-    // RFC 2068 §19.7.1.1 has the Keep-Alive field; its parameter `timeout` is what servers send
-    // today. A request that goes out in the last moments could cross the server's end (RFC 9112
-    // §9.5), so ours comes a second earlier.
+    // RFC 2068 §19.7.1.1 defines the Keep-Alive field; servers today send its parameter `timeout`.
+    // A request sent in the last moments could cross the server's end (RFC 9112 §9.5), so our limit
+    // is a second shorter.
     let default = Some(601_000);
     for (lines, kept) in [
         ("", default),
@@ -896,13 +897,13 @@ fn a_server_may_say_for_how_long_it_keeps_a_connection() {
             "Connection: keep-alive\r\nKeep-Alive: max=100, TIMEOUT = 5\r\n",
             Some(4_000),
         ),
-        // Where there is less than that, the connection isn't used again.
+        // With less than that, the connection isn't used again.
         ("Keep-Alive: timeout=1\r\n", Some(0)),
         ("Keep-Alive: timeout=0\r\n", Some(0)),
-        // More than ours is no more.
+        // A longer promise than our limit changes nothing.
         ("Keep-Alive: timeout=10000\r\n", default),
         ("Keep-Alive: timeout=18446744073709551615\r\n", default),
-        // What can't be understood says nothing.
+        // Invalid values are ignored.
         ("Keep-Alive: timeout=-1\r\n", default),
         ("Keep-Alive: max=5\r\n", default),
         ("Keep-Alive: 5\r\n", default),
@@ -910,7 +911,7 @@ fn a_server_may_say_for_how_long_it_keeps_a_connection() {
         println!("{}", lines.escape_debug());
         assert_eq!(kept_for(lines, Config::client()), kept);
     }
-    // What is just worth it.
+    // Just enough to use the connection again.
     let kept = kept_for("Keep-Alive: timeout=2\r\n", Config::client()).expect("a limit");
     assert!((1..2_000).contains(&kept), "{kept}");
     let mut config = Config::client();
@@ -919,7 +920,7 @@ fn a_server_may_say_for_how_long_it_keeps_a_connection() {
     let kept = kept_for("Keep-Alive: timeout=5\r\n", config);
     assert_eq!(kept, Some(4_000), "the server's word counts without ours");
 
-    // It holds from then on, until the server says otherwise.
+    // It applies from then on, until the server says otherwise.
     let mut peer = answered("HTTP/1.1 204 No Content\r\nKeep-Alive: timeout=5\r\n\r\n");
     peer.expect_response(204, true);
     expect_goes_on(&mut peer);
@@ -937,7 +938,7 @@ fn a_graceful_end() {
     assert_eq!(peer.expect_closed(), CloseReason::Graceful);
     peer.expect_sent("");
 
-    // The present request gets its answer.
+    // The current request gets its answer.
     let mut peer = server();
     let id = peer.open(&request("POST", "/"), Body::Stream);
     peer.expect_writable();
@@ -966,7 +967,7 @@ fn a_graceful_end() {
 
 #[test]
 fn an_end_at_once() {
-    // What of the request is under way stays without its end, so that no server takes it for whole.
+    // The request in progress stays without its end, so that no server takes it for complete.
     for by_handle in [true, false] {
         let mut peer = server();
         let id = peer.open(&request("POST", "/"), Body::Stream);
@@ -988,8 +989,7 @@ fn an_end_at_once() {
         assert!(peer.conn.stream(id).is_none() && peer.conn.next_timeout().is_none());
         assert!(peer.conn.is_truncated(), "the server must see it at once");
     }
-    // What is still to come of its response is of no use, and an end in order would leave a port in
-    // TIME_WAIT.
+    // The rest of its response is useless, and a clean end would leave a port in TIME_WAIT.
     let mut peer = server();
     peer.ask();
     peer.conn.abort(ErrorCode::CANCEL);
@@ -1004,7 +1004,7 @@ fn an_end_at_once() {
     peer.expect_response(204, true);
     assert!(peer.conn.stream(id).is_none());
     expect_goes_on(&mut peer);
-    // Nothing that comes behind an end is told.
+    // Nothing after the end is reported.
     let mut peer = answered("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe");
     peer.events.clear();
     peer.conn.abort(ErrorCode::CANCEL);
@@ -1018,11 +1018,11 @@ fn an_end_at_once() {
 
 #[test]
 fn memory_is_given_back_when_nothing_is_asked() {
-    // A connection between two requests keeps what the next one needs, for a second.
+    // A connection between two requests keeps the memory for the next one for a second.
     let mut peer = answered(NO_CONTENT);
     peer.expect_response(204, true);
     assert_eq!(peer.conn.next_timeout(), Some(peer.now + secs(1)));
-    // What waits to be sent outlives that.
+    // Bytes that wait to be sent stay longer.
     let mut peer = server();
     peer.conn
         .open(&RequestHead::new("GET", "http", "a", "/"), Body::Empty)

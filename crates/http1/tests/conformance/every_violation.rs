@@ -1,4 +1,4 @@
-//! Every way to be wrong that is HTTP/1.1's alone is answered as its row in the table says.
+//! Every violation of HTTP/1.1 alone is answered as its row in the table says.
 
 use std::collections::HashSet;
 
@@ -60,8 +60,7 @@ fn scenarios() -> Vec<(Violation, u16, String)> {
     ]
 }
 
-/// What only a server can do wrong: what it was asked, if anything, and what it sends. There is no
-/// status that answers it.
+/// Violations by a server: the request, if any, and the server's bytes. No status answers them.
 fn scenarios_of_servers() -> Vec<(Violation, Option<RequestHead>, &'static str)> {
     let websocket = || {
         RequestHead::extended_connect("websocket", "http", "a", "/")
@@ -101,7 +100,7 @@ fn every_violation_is_told_and_answered_as_its_row_says() {
             .events
             .retain(|event| !matches!(event, Event::Request { .. }));
         whole.expect_refusal(violation, status);
-        // One byte at a time comes to the same.
+        // One byte at a time makes no difference.
         let mut cut = client();
         for byte in bytes.as_bytes() {
             cut.send([*byte]);

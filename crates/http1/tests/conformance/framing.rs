@@ -1,11 +1,11 @@
-//! Framing that is refused in requests and in responses alike: what some recipient takes for
-//! another length than another one does.
+//! Framing that is refused in requests and in responses alike, because recipients disagree about
+//! the length.
 
 use tidegate_proto::Violation;
 
 use Violation as V;
 
-/// Name, field lines behind the first ones, body, and why it is refused.
+/// Name, further field lines, body, and the violation.
 pub(crate) type Vector = (&'static str, &'static [u8], &'static [u8], Violation);
 
 pub(crate) const CHUNKED: &[u8] = b"Transfer-Encoding: chunked\r\n";
@@ -48,7 +48,7 @@ pub(crate) const EITHER_WAY: &[Vector] = &[
         b"hello",
         V::ContentLengthRepeated,
     ),
-    // Lengths that some read and others don't.
+    // Lengths that some recipients read and others don't.
     (
         "CL minus",
         b"Content-Length: -5\r\n",
@@ -103,7 +103,7 @@ pub(crate) const EITHER_WAY: &[Vector] = &[
         b"hello",
         V::FieldLineInvalid,
     ),
-    // Field lines that some take for Transfer-Encoding or Content-Length.
+    // Field lines that some recipients take for Transfer-Encoding or Content-Length.
     (
         "CL space before colon",
         b"Content-Length : 5\r\n",
@@ -159,7 +159,7 @@ pub(crate) const EITHER_WAY: &[Vector] = &[
         b"",
         V::LineEndInvalid,
     ),
-    // Codings that some take for chunked.
+    // Codings that some recipients take for chunked.
     (
         "TE x",
         b"Transfer-Encoding: xchunked\r\n",

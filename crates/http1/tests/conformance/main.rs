@@ -1,5 +1,5 @@
 //! The engine against a scripted client or server, by section of RFC 9112 and RFC 9110. Each test
-//! quotes the clause that it shows.
+//! quotes the clause that it checks.
 
 mod client_properties;
 mod client_requests;

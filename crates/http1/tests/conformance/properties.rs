@@ -1,4 +1,4 @@
-//! What holds for all inputs: where the input is cut doesn't matter, and no bytes do harm.
+//! Properties of all inputs: it doesn't matter where the input is cut, and no bytes do harm.
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -7,7 +7,7 @@ use tidegate_proto::{Body, Event, ResponseHead};
 
 use crate::support::*;
 
-/// A request as a client could mean it.
+/// A valid request of a client.
 #[derive(Clone, Debug)]
 struct Request {
     method: &'static str,
@@ -104,8 +104,8 @@ struct Seen {
     ended: bool,
 }
 
-/// An owner that notes what it sees, and answers the n-th request as `answers` says once it is
-/// whole.
+/// An owner that notes what it sees, and answers the n-th request as `answers` says once the
+/// request is complete.
 #[derive(Default)]
 struct Owner {
     seen: Vec<Seen>,
@@ -135,7 +135,7 @@ impl Owner {
                     let seen = self.seen.last_mut().expect("a request in front");
                     assert!(!seen.ended);
                     seen.content.extend_from_slice(&data);
-                    // What is wrong further on may have ended it already.
+                    // A violation further on may have ended it already.
                     if let Some(mut stream) = peer.conn.stream(id) {
                         stream.consume(data.len());
                     }
@@ -186,7 +186,7 @@ impl Owner {
     }
 }
 
-/// Sends `bytes` in pieces of these lengths, again and again.
+/// Sends `bytes` in pieces of these lengths, repeated.
 fn run(bytes: &[u8], cuts: &[usize], answers: &[Response]) -> (Owner, Peer) {
     let (mut owner, mut peer) = (Owner::default(), client());
     let mut rest = bytes;
@@ -200,7 +200,7 @@ fn run(bytes: &[u8], cuts: &[usize], answers: &[Response]) -> (Owner, Peer) {
     (owner, peer)
 }
 
-/// Takes one response off `sent`, as a client would that knows what it asked.
+/// Takes one response off `sent`, as a client that knows its request would.
 fn read_response(sent: &mut &[u8], head_request: bool) -> (u16, Vec<u8>) {
     let end = sent
         .windows(4)
@@ -268,8 +268,8 @@ proptest! {
         prop_assert!(sent.is_empty(), "{}", sent.escape_ascii());
     }
 
-    /// What isn't a request comes to the same end however it is cut: a byte of a pipeline is
-    /// replaced, left out or doubled.
+    /// Bytes that aren't a request end in the same way however they are cut: a byte of a pipeline
+    /// is replaced, left out or doubled.
     #[test]
     fn broken_requests(
         requests in vec(request(), 1..4),
@@ -293,7 +293,7 @@ proptest! {
         prop_assert_eq!(in_one.sent.escape_ascii().to_string(), in_pieces.sent.escape_ascii().to_string());
     }
 
-    /// No bytes make the engine panic, and what it refuses it refuses once.
+    /// No bytes make the engine panic, and it refuses at most once.
     #[test]
     fn any_bytes(bytes in vec(prop::sample::select(b"GET / HTTP/1.1\r\n\r\n: aHost0;\0".to_vec()), 0..400), cut in 1..50_usize) {
         let (owner, peer) = run(&bytes, &[cut], &[]);

@@ -1,7 +1,7 @@
-//! What has been used, or could be, to make two recipients of the same bytes see different
-//! responses: then one client gets what was meant for another. The names are those of `smuggling`,
-//! and the ways too, from the other side. Each must be refused before the engine tells a response
-//! as whole that the server may not have meant.
+//! Known and possible ways to make two recipients of the same bytes see different responses, so
+//! that one client gets another's response. The names and the ways are those of `smuggling`, from
+//! the other side. Each must be refused before the engine reports a response as complete that the
+//! server may not have meant.
 
 use tidegate_proto::{CloseReason, Event, Violation};
 
@@ -10,10 +10,10 @@ use crate::support::*;
 
 use Violation as V;
 
-/// What an attacker hides.
+/// The response that an attacker hides.
 const HIDDEN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled";
 
-/// Name, status line, and why it is refused.
+/// Name, status line, and the violation.
 type StatusLine = (&'static str, &'static [u8], Violation);
 
 const STATUS_LINES: &[StatusLine] = &[
@@ -27,7 +27,8 @@ const STATUS_LINES: &[StatusLine] = &[
     ("no code", b"HTTP/1.1 OK", V::StatusLineInvalid),
     ("no code, a space", b"HTTP/1.1 ", V::StatusLineInvalid),
     ("the version alone", b"HTTP/1.1", V::StatusLineInvalid),
-    // RFC 9110 §15: "The first digit of the status code defines the class of response." 0 is none.
+    // RFC 9110 §15: "The first digit of the status code defines the class of response." 0 is no
+    // class.
     ("class 0", b"HTTP/1.1 099 OK", V::StatusInvalid),
     ("zero", b"HTTP/1.1 000 OK", V::StatusInvalid),
     // RFC 9112 §4: one space each. "recipients MAY instead parse on whitespace-delimited word
@@ -48,7 +49,7 @@ const STATUS_LINES: &[StatusLine] = &[
         b"\xef\xbb\xbfHTTP/1.1 200 OK",
         V::StatusLineInvalid,
     ),
-    // RFC 9112 §2.2 lets a server skip an empty line, and not a client.
+    // RFC 9112 §2.2 lets a server skip an empty line, but not a client.
     (
         "leading empty line",
         b"\r\nHTTP/1.1 200 OK",
@@ -73,7 +74,7 @@ const STATUS_LINES: &[StatusLine] = &[
     ("HTTP/0.9 content", b"<html>", V::StatusLineInvalid),
     ("preface of HTTP/2", b"PRI * HTTP/2.0", V::StatusLineInvalid),
     ("TLS", b"\x15\x03\x03\0\x02\x02\x46", V::StatusLineInvalid),
-    // Its end.
+    // The end of the line.
     (
         "NUL in the phrase",
         b"HTTP/1.1 200 O\0K",
@@ -102,7 +103,7 @@ const STATUS_LINES: &[StatusLine] = &[
         b"HTTP/1.1 200 OK\r\n \t",
         V::FieldLineFolded,
     ),
-    // RFC 9110 §15.2.2 has 101 for who asked.
+    // RFC 9110 §15.2.2: 101 is for clients that asked for it.
     (
         "101 unasked",
         b"HTTP/1.1 101 Switching Protocols",
@@ -147,7 +148,7 @@ const VECTORS: &[Vector] = &[
         b"hello",
         V::ContentLengthRepeated,
     ),
-    // Lengths that some read and others don't.
+    // Lengths that some recipients read and others don't.
     (
         "CL plus",
         b"Content-Length: +5\r\n",
@@ -172,7 +173,7 @@ const VECTORS: &[Vector] = &[
         b"hello",
         V::ContentLengthInvalid,
     ),
-    // Codings that some take for chunked, and others read until the connection's end.
+    // Codings that some recipients take for chunked, while others read until the connection's end.
     (
         "TE gzip",
         b"Transfer-Encoding: gzip\r\n",
@@ -203,9 +204,9 @@ const VECTORS: &[Vector] = &[
         b"0\r\n\r\n",
         V::FieldLineInvalid,
     ),
-    // Field lines that some take for Transfer-Encoding or Content-Length. RFC 9112 §5.1: "A proxy
-    // MUST remove any such whitespace from a response message before forwarding the message
-    // downstream": not all do.
+    // Field lines that some recipients take for Transfer-Encoding or Content-Length. RFC 9112 §5.1:
+    // "A proxy MUST remove any such whitespace from a response message before forwarding the
+    // message downstream": not all do.
     (
         "TE space before colon",
         b"Transfer-Encoding : chunked\r\n",
@@ -301,7 +302,7 @@ const VECTORS: &[Vector] = &[
     ),
 ];
 
-/// Sends these bytes, whole and one by one, alone and with what is hidden behind them.
+/// Sends these bytes, at once and one by one, alone and with the hidden response after them.
 fn expect_refused(name: &str, bytes: &[u8], violation: Violation) {
     println!("{name}");
     for rest in [&b""[..], HIDDEN.as_bytes()] {
@@ -362,7 +363,7 @@ fn http10_has_no_transfer_codings() {
     }
 }
 
-/// An interim response is held to the same, or it could hide a final one.
+/// Interim responses are checked too, because they could hide a final one.
 #[test]
 fn nothing_hides_in_an_interim_response() {
     for (name, bytes, violation) in [
@@ -374,7 +375,7 @@ fn nothing_hides_in_an_interim_response() {
         ("folded", " X: y\r\n\r\n", V::FieldLineFolded),
         ("bare LF", "X: y\nZ: z\r\n\r\n", V::LineEndInvalid),
         ("space before colon", "X : y\r\n\r\n", V::FieldLineInvalid),
-        // A 1xx has no body: what comes behind it is the next head.
+        // A 1xx has no body: the next bytes are the next head.
         (
             "a body",
             "Content-Length: 5\r\n\r\nhello\r\n",
@@ -394,7 +395,7 @@ fn nothing_hides_in_an_interim_response() {
     }
 }
 
-/// What is in order must stay usable, however suspicious it looks.
+/// Valid responses must stay usable, however suspicious they look.
 #[test]
 fn what_is_in_order_is_taken() {
     for (lines, body, content) in [
@@ -429,8 +430,8 @@ fn what_is_in_order_is_taken() {
     }
 }
 
-/// What comes behind a response that ends its connection is no response, and neither is what comes
-/// with one too many.
+/// Bytes after a response that ends its connection are no response, and neither are those of an
+/// extra one.
 #[test]
 fn nothing_follows_a_close() {
     for response in [

@@ -1,5 +1,5 @@
-//! RFC 6455 §4: WebSockets, which are told and asked for as the extended CONNECT of RFC 8441. And
-//! the tunnels of plain CONNECT (RFC 9110 §9.3.6), which only a client opens.
+//! RFC 6455 §4: WebSockets, which are reported and requested as the extended CONNECT of RFC 8441.
+//! And the tunnels of plain CONNECT (RFC 9110 §9.3.6), which only a client opens.
 
 use bytes::Bytes;
 use tidegate_proto::{
@@ -13,21 +13,21 @@ use crate::support::*;
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// What asks for a WebSocket, Connection aside.
+/// The fields that ask for a WebSocket, without Connection.
 const ASKS: &str = "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
 
 fn upgrade() -> String {
     get_with(&format!("{ASKS}Connection: Upgrade\r\n"))
 }
 
-/// A client of a server that takes extended CONNECT.
+/// Returns a client of a server that accepts extended CONNECT.
 fn browser() -> Peer {
     let mut config = Config::server();
     config.enable_connect_protocol = true;
     client_of(config)
 }
 
-/// A browser with a WebSocket, behind everything that was said to get it.
+/// Returns a browser with an open WebSocket, after the handshake.
 fn open_at_server() -> (Peer, StreamId) {
     let mut peer = browser();
     peer.send(upgrade());
@@ -38,14 +38,14 @@ fn open_at_server() -> (Peer, StreamId) {
     (peer, id)
 }
 
-/// What the owner of a client engine asks for.
+/// Returns the request that the owner of a client engine sends.
 fn connect_websocket() -> RequestHead {
     RequestHead::extended_connect("websocket", "http", "a", "/chat?x")
         .field("sec-websocket-key", KEY)
         .field("sec-websocket-version", "13")
 }
 
-/// A server that was asked for a WebSocket and has sent this.
+/// Returns a server that was asked for a WebSocket and has sent these bytes.
 fn answered_websocket(bytes: impl AsRef<[u8]>) -> (Peer, StreamId) {
     let mut peer = server();
     let id = peer.open(&connect_websocket(), Body::Stream);
@@ -54,17 +54,17 @@ fn answered_websocket(bytes: impl AsRef<[u8]>) -> (Peer, StreamId) {
     (peer, id)
 }
 
-/// A 101 with these lines.
+/// Returns a 101 with these lines.
 fn switching(lines: &str) -> String {
     format!("HTTP/1.1 101 Switching Protocols\r\n{lines}\r\n")
 }
 
-/// The lines that grant.
+/// Returns the lines that grant a WebSocket.
 fn grant() -> String {
     format!("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {ACCEPT}\r\n")
 }
 
-/// A server with a tunnel of either kind.
+/// Returns a server with a tunnel of each kind.
 fn tunnels() -> [(Peer, StreamId); 2] {
     let (mut websocket, ws_id) = answered_websocket(switching(&grant()));
     let mut connect = server();
@@ -152,7 +152,7 @@ fn the_grant() {
         .expect("an interim response");
     peer.settle();
     peer.expect_sent("HTTP/1.1 103 Early Hints\r\n\r\n");
-    // The tunnel's bytes may be there with the grant.
+    // The tunnel's bytes may come with the grant.
     peer.respond(
         id,
         &ResponseHead::new(200),
@@ -166,8 +166,8 @@ fn the_grant() {
 #[test]
 fn a_refusal_is_an_ordinary_response() {
     // §4.2.2: "If the requested service is not available, the server MUST send an appropriate HTTP
-    // error code (such as 404 Not Found) and abort the WebSocket handshake." What the connection
-    // was, it still is.
+    // error code (such as 404 Not Found) and abort the WebSocket handshake." The connection stays
+    // HTTP/1.1.
     let mut peer = browser();
     for status in [404, 426, 301] {
         peer.send(upgrade());
@@ -186,7 +186,7 @@ fn a_refusal_is_an_ordinary_response() {
     peer.send(GET);
     peer.answer("x");
     peer.expect_sent("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx");
-    // It may be chunked too, and the next request be a WebSocket after all.
+    // The refusal may be chunked too, and the next request may be a WebSocket after all.
     peer.send(upgrade());
     let (id, ..) = peer.expect_request();
     peer.respond(id, &ResponseHead::new(503), Body::Stream);
@@ -229,7 +229,7 @@ fn an_upgrade_may_be_declined() {
     peer.expect_sent("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npage");
     peer.answer("x");
     peer.expect_alive();
-    // Behind the grant it is too late, and a plain CONNECT has nothing to decline.
+    // After the grant it is too late, and a plain CONNECT has nothing to decline.
     let (mut peer, id) = open_at_server();
     peer.stream(id).decline_upgrade();
     peer.write(id, "x", false);
@@ -269,8 +269,8 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
         ),
         ("HEAD", browser(), with(ASKS).replace("GET", "HEAD")),
         // RFC 9110 §7.8: "The client cannot begin using an upgraded protocol on the connection
-        // until it has completely sent the request message". Here one with a body is another kind
-        // of request.
+        // until it has completely sent the request message". Here one with a body is an ordinary
+        // request.
         (
             "a body",
             browser(),
@@ -351,7 +351,7 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
 
 #[test]
 fn a_key_that_is_not_used_stays() {
-    // Where there is no upgrade, its fields are the owner's to look at.
+    // Without an upgrade, its fields are the owner's to read.
     let mut peer = client();
     peer.send(upgrade());
     let (_, head, _) = peer.expect_request();
@@ -364,8 +364,8 @@ fn a_key_that_is_not_used_stays() {
 
 #[test]
 fn bytes_go_both_ways() {
-    // §4.2.2: "At this point, the server may begin sending (and receiving) data." What that is is
-    // no business of ours.
+    // §4.2.2: "At this point, the server may begin sending (and receiving) data." Its content is
+    // not our business.
     let (mut peer, id) = open_at_server();
     peer.send(GET);
     peer.expect_data(GET, false);
@@ -397,7 +397,7 @@ fn what_came_before_the_grant_comes_behind_it() {
         |event: &Event| matches!(event, Event::Data { data, end: false, .. } if data == "early");
     peer.events.retain(is_data);
     assert_eq!(peer.events.len(), 1);
-    // Behind a refusal it would be the next request.
+    // After a refusal the bytes would be the next request.
     let mut peer = browser();
     peer.send(upgrade() + GET);
     let (id, ..) = peer.expect_request();
@@ -453,7 +453,7 @@ fn the_clients_end_is_the_end_of_its_direction() {
     peer.expect_nothing();
     peer.expect_alive();
     assert!(!peer.conn.can_receive(), "nothing comes any more");
-    // The other direction goes on, until we end it.
+    // The other direction goes on until we end it.
     peer.write(id, "still here", false);
     peer.expect_sent("still here");
     peer.expect_writable();
@@ -466,8 +466,8 @@ fn the_clients_end_is_the_end_of_its_direction() {
 #[test]
 fn our_end_is_the_end_of_our_direction() {
     // RFC 9110 §9.3.6: when one side of a tunnel has closed, an intermediary "MUST attempt to send
-    // any outstanding data that came from the closed side to the other side". What the other side
-    // still has to say may be of use, so it has its own end.
+    // any outstanding data that came from the closed side to the other side". The other side may
+    // still have something to send, so it ends separately.
     let server_end = open_at_server();
     let [websocket, connect] = tunnels();
     for (mut peer, id) in [server_end, websocket, connect] {
@@ -484,7 +484,7 @@ fn our_end_is_the_end_of_our_direction() {
         assert!(!peer.conn.is_truncated(), "that was all");
         assert!(peer.conn.stream(id).is_none());
     }
-    // Trailers have no place in a tunnel; they end it nevertheless.
+    // A tunnel has no trailers; they end it nevertheless.
     let (mut peer, id) = open_at_server();
     let trailers = [("x", "y")].into_iter().collect();
     peer.stream(id)
@@ -497,7 +497,7 @@ fn our_end_is_the_end_of_our_direction() {
 
 #[test]
 fn an_end_that_is_none_is_a_truncation() {
-    // RFC 9112 §8 has no framing that could tell the other end, so the transport must.
+    // RFC 9112 §8 has no framing that could show the end, so the transport must.
     for by_handle in [true, false] {
         let server_end = open_at_server();
         let [websocket, connect] = tunnels();
@@ -522,7 +522,7 @@ fn an_end_that_is_none_is_a_truncation() {
         peer.fail();
         assert_eq!(peer.expect_closed(), CloseReason::EofInTheMiddle);
     }
-    // The server may have granted it, and take the end for that of what went through.
+    // The server may have granted it, and may take the end for that of the tunnel's bytes.
     for head in [connect_websocket(), RequestHead::connect("b:443")] {
         let mut peer = server();
         let id = peer.open(&head, Body::Stream);
@@ -531,7 +531,7 @@ fn an_end_that_is_none_is_a_truncation() {
         peer.expect_closed();
         assert!(peer.conn.is_truncated());
     }
-    // To a client that knows of no grant, there is nothing to truncate.
+    // A client that knows of no grant can't take anything for complete.
     let mut peer = browser();
     peer.send(upgrade());
     let (id, ..) = peer.expect_request();
@@ -561,7 +561,7 @@ fn a_graceful_end_waits_for_tunnels_and_not_for_ever() {
 
 #[test]
 fn a_tunnel_that_its_owner_ends_closes_in_order() {
-    // Behind our end, or before: what was written comes first.
+    // After our end, or before: the bytes written come first.
     for is_early in [true, false] {
         let (mut peer, id) = open_at_server();
         if is_early {
@@ -577,7 +577,7 @@ fn a_tunnel_that_its_owner_ends_closes_in_order() {
         assert_eq!(peer.expect_closed(), CloseReason::Graceful);
         assert!(!peer.conn.is_truncated());
     }
-    // A client's tunnels end by themselves.
+    // A client's tunnels end independently.
     for (mut peer, id) in tunnels() {
         peer.stream(id).end_tunnel();
         peer.write(id, "bye", true);
@@ -637,8 +637,7 @@ fn a_websocket_is_asked_for_by_upgrade() {
         sent.ends_with("\r\nconnection: te, upgrade\r\nupgrade: websocket\r\n\r\n"),
         "{sent}"
     );
-    // A body that is given at once could only be lost: nobody knows yet whether there will be a
-    // tunnel.
+    // A body given at once could only be lost: there may be no tunnel yet.
     for body in [Body::Empty, Body::Full(Bytes::from_static(b"early"))] {
         let mut peer = server();
         peer.open(&connect_websocket(), body);
@@ -673,8 +672,8 @@ fn keys_that_are_none() {
 
 #[test]
 fn a_grant_is_told_as_200() {
-    // RFC 8441 §5 and RFC 6455 §4.1: names and the token are case-insensitive; other fields are as
-    // they were.
+    // RFC 8441 §5 and RFC 6455 §4.1: names and the token are case-insensitive; other fields are
+    // kept.
     for lines_of_grant in [
         grant(),
         format!(
@@ -707,8 +706,7 @@ fn a_grant_is_told_as_200() {
 
 #[test]
 fn a_grant_must_be_one() {
-    // §4.1: "the client MUST _Fail the WebSocket Connection_" if one of these is missing, or isn't
-    // what it should be.
+    // §4.1: "the client MUST _Fail the WebSocket Connection_" if one of these is missing or wrong.
     let accept = format!("Sec-WebSocket-Accept: {ACCEPT}\r\n");
     let (upgrade, connection) = ("Upgrade: websocket\r\n", "Connection: Upgrade\r\n");
     for lines in [
@@ -716,7 +714,7 @@ fn a_grant_must_be_one() {
         format!("{upgrade}{connection}"),
         format!("{upgrade}{accept}"),
         format!("{connection}{accept}"),
-        // Only the very answer to the key shows that the server has understood.
+        // Only the exact answer to the key shows that the server has understood.
         format!("{upgrade}{connection}Sec-WebSocket-Accept: {KEY}\r\n"),
         format!(
             "{upgrade}{connection}Sec-WebSocket-Accept: {}\r\n",
@@ -761,7 +759,7 @@ fn an_upgrade_that_is_ignored_leaves_an_ordinary_response() {
         peer.expect_response(status, false);
         assert!(!peer.conn.is_tunnel());
         peer.expect_data("hi", true);
-        // Nothing went through, and the next request may come.
+        // There was no tunnel, and the next request may come.
         assert!(peer.conn.stream(id).is_none() && peer.conn.can_open());
     }
     let (mut peer, _) = answered_websocket("HTTP/1.1 204 \r\n\r\n");
@@ -838,7 +836,7 @@ fn a_clients_tunnel() {
         peer.write(id, "\x16\x03", false);
         peer.expect_sent("\x16\x03");
         peer.expect_writable();
-        // What looks like a response is none any more.
+        // Bytes that look like a response are no longer one.
         peer.send("HTTP/1.1 200 OK\r\n\r\n");
         peer.expect_data("HTTP/1.1 200 OK\r\n\r\n", false);
         // The server's end is the end of its direction.

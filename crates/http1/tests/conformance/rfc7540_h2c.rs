@@ -1,5 +1,4 @@
-//! RFC 7540 §3.2: HTTP/2 in cleartext by Upgrade, which RFC 9113 has dropped and clients still ask
-//! for.
+//! RFC 7540 §3.2: HTTP/2 in cleartext by Upgrade, which RFC 9113 dropped and clients still ask for.
 
 use bytes::BytesMut;
 use tidegate_http1::Connection;
@@ -11,7 +10,7 @@ use crate::support::*;
 const SETTINGS: &str = "AAMAAABkAAQAAP__";
 const PAYLOAD: &[u8] = b"\0\x03\0\0\0\x64\0\x04\0\0\xff\xff";
 
-/// What asks for HTTP/2, Connection aside.
+/// The fields that ask for HTTP/2, without Connection.
 const ASKS: &str = "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n";
 
 const CONNECTION: &str = "Connection: Upgrade, HTTP2-Settings\r\n";
@@ -26,7 +25,7 @@ fn upgrade() -> String {
     get_with(&format!("{ASKS}{CONNECTION}"))
 }
 
-/// A client of a server that follows such an upgrade.
+/// Returns a client of a server that accepts such an upgrade.
 fn offered() -> Peer {
     let mut peer = client();
     peer.conn.offer_h2c();
@@ -52,7 +51,7 @@ fn the_connection_becomes_one_of_http2() {
     );
     let upgrade = peer.conn.take_upgrade().expect("it was followed");
     // "The HTTP/1.1 request that is sent prior to upgrade is assigned a stream identifier of 1":
-    // here is what it asks.
+    // this is that request.
     assert_eq!(upgrade.head.method(), "OPTIONS");
     assert_eq!(
         (
@@ -84,7 +83,7 @@ fn what_comes_behind_is_left_for_the_other_engine() {
         assert_eq!(peer.input, PREFACE);
         peer.expect_nothing();
         peer.expect_sent(SWITCHING);
-        // No time limit of this engine concerns it.
+        // No time limit of this engine applies to it.
         assert_eq!(peer.conn.next_timeout(), None);
         let upgrade = peer.conn.take_upgrade().expect("it was followed");
         assert_eq!((upgrade.head.method(), upgrade.head.path()), ("GET", "/"));
@@ -102,7 +101,7 @@ fn it_may_come_behind_other_requests() {
         "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx{SWITCHING}"
     ));
     assert!(peer.conn.take_upgrade().is_some());
-    // No settings at all are settings too.
+    // An empty list of settings is valid too.
     let mut peer = offered();
     peer.send(upgrade().replace(SETTINGS, ""));
     let upgrade = peer.conn.take_upgrade().expect("it was followed");
@@ -140,7 +139,7 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
             with(&ASKS.replace("Upgrade: h2c\r\n", "")),
         ),
         // "Requests that contain a payload body MUST be sent in their entirety before the client
-        // can send HTTP/2 frames." We don't wait for one.
+        // can send HTTP/2 frames." We don't wait for a body.
         (
             "a body",
             offered(),
@@ -196,7 +195,7 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
         peer.send(bytes);
         let (id, head, end) = peer.expect_request();
         assert_eq!((head.method(), head.path()), ("GET", "/"));
-        // Its fields stay with the connection nevertheless.
+        // Its fields concern this connection only nevertheless.
         assert_eq!(
             (head.get("upgrade"), head.get("http2-settings")),
             (None, None)
@@ -216,8 +215,8 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
 
 #[test]
 fn connect_is_no_request_to_upgrade_with() {
-    // RFC 9110 §9.3.6: what follows a CONNECT is for the tunnel, if there is one. Nobody should
-    // take it for HTTP/2.
+    // RFC 9110 §9.3.6: the bytes after a CONNECT are for the tunnel, if there is one. They must not
+    // be taken for HTTP/2.
     let mut peer = offered();
     peer.send(format!(
         "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n{ASKS}{CONNECTION}\r\n{PREFACE}"
@@ -231,7 +230,7 @@ fn connect_is_no_request_to_upgrade_with() {
 #[test]
 fn a_websocket_comes_first() {
     // RFC 9110 §7.8: the client may name several, "in order of descending preference". Of two that
-    // would both do we take the one that the request is about.
+    // are possible, we take the one that the request is about.
     let mut config = Config::server();
     config.enable_connect_protocol = true;
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -242,7 +241,7 @@ fn a_websocket_comes_first() {
     let (_, head, _) = peer.expect_request();
     assert_eq!(head.protocol(), Some("websocket"));
     assert!(peer.conn.take_upgrade().is_none());
-    // Without what a WebSocket needs, it is the other.
+    // Without the fields of a WebSocket, the other upgrade is taken.
     let mut peer = client_of(config);
     peer.conn.offer_h2c();
     peer.send(both.replace("GET", "HEAD"));
@@ -252,14 +251,14 @@ fn a_websocket_comes_first() {
 
 #[test]
 fn nothing_else_comes_of_an_upgraded_connection() {
-    // Until the owner has taken it, no input is looked at, whatever it is.
+    // Until the owner has taken it, no input is read.
     let mut peer = offered();
     peer.send(upgrade() + GET);
     peer.send(GET);
     peer.expect_nothing();
     assert_eq!(peer.input, BytesMut::from(GET.repeat(2).as_bytes()));
     assert_eq!(peer.conn.active_streams(), 0);
-    // An owner that wants none of it any more ends it.
+    // An owner that doesn't want it closes the connection.
     peer.sent.clear();
     peer.conn.abort(ErrorCode::CANCEL);
     peer.settle();

@@ -1,4 +1,4 @@
-//! RFC 9110: what the semantics ask of a connection.
+//! RFC 9110: the requirements of the semantics on a connection.
 
 use bytes::Bytes;
 use tidegate_proto::{Body, CloseReason, Config, Fields, ResponseHead, WallClock};
@@ -47,7 +47,7 @@ fn an_expectation_may_be_one_of_several() {
         ));
         let (id, head, _) = peer.expect_request();
         assert!(head.expects_continue(), "{lines}");
-        // Behind a final response in place of 100, nobody knows what comes next.
+        // After a final response in place of 100, the next bytes are ambiguous.
         peer.respond(id, &ResponseHead::new(403), Body::Empty);
         assert_eq!(peer.expect_closed(), CloseReason::Graceful, "{lines}");
     }
@@ -77,7 +77,7 @@ fn trailers_go_where_they_are_asked_for() {
         peer.expect_sent(expected);
         peer.expect_alive();
     }
-    // A response that is whole from the start has none.
+    // A response that is complete from the start has no trailers.
     let mut peer = sent("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n");
     let (id, ..) = peer.expect_request();
     peer.respond(id, &head, Body::Full(Bytes::from_static(b"hello")));
@@ -134,7 +134,7 @@ fn a_final_response_in_place_of_100_ends_the_connection() {
     let mut peer = post("1.1", "");
     peer.answer("no");
     peer.expect_alive();
-    // Nor is there once the client was told to go on: it will.
+    // Nor once the client was told to continue: it will send the content.
     let mut peer = post("1.1", "Content-Length: 5\r\n");
     let (id, ..) = peer.expect_request();
     let head = ResponseHead::new(100);
@@ -143,7 +143,7 @@ fn a_final_response_in_place_of_100_ends_the_connection() {
     peer.send(format!("hello{GET}"));
     peer.answer("");
     peer.expect_alive();
-    // One that has begun to come will come.
+    // A content that has begun to arrive will continue.
     let mut peer = post("1.1", "Content-Length: 5\r\n");
     let (id, ..) = peer.expect_request();
     peer.send("h");

@@ -39,13 +39,13 @@ fn one_empty_line_in_front_of_a_request_is_skipped() {
     sent(format!("\r\n\r\n{GET}")).expect_refusal(Violation::RequestLineInvalid, 400);
     sent(format!("\n{GET}")).expect_refusal(Violation::LineEndInvalid, 400);
     sent(format!("\r{GET}")).expect_refusal(Violation::LineEndInvalid, 400);
-    // An empty line alone is no request that has begun: nothing is said about it, however long it
+    // An empty line alone doesn't begin a request: nothing is reported about it, however long it
     // stays alone.
     let mut peer = sent("\r\n");
     peer.pass(secs(2));
     peer.pass(secs(30));
     peer.expect_alive();
-    // Nor half of one; and the other half leaves nothing of the first behind.
+    // Nor does half of one; and the other half leaves nothing of the first behind.
     let mut peer = sent("\r");
     peer.pass(secs(30));
     peer.send("\n");

@@ -35,8 +35,7 @@ fn the_line_has_three_words_and_single_spaces() {
 
 #[test]
 fn methods_are_tokens_in_their_own_case() {
-    // RFC 9110 §9.1: "The method token is case-sensitive". What a method is there for is the
-    // owner's business.
+    // RFC 9110 §9.1: "The method token is case-sensitive". Its meaning is the owner's business.
     for method in ["GET", "get", "M-SEARCH", "!#$%&'*+-.^_`|~09", "PRI"] {
         let mut peer = sent(format!("{method} / HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert_eq!(peer.answer("").method(), method);
@@ -63,7 +62,7 @@ fn a_long_line_is_told_by_414() {
     peer.expect_refusal(Violation::RequestLineTooLong, 414);
 }
 
-/// What a request line and a Host field come to: authority and path.
+/// Returns the authority and the path for a request line and a Host field.
 fn target(line: &str, host: &str) -> (String, String) {
     let mut peer = sent(format!("{line}\r\nHost: {host}\r\n\r\n"));
     let head = peer.answer("");
@@ -120,8 +119,8 @@ fn absolute_form() {
         let mut peer = sent(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
         peer.expect_refusal(Violation::TargetInvalid, 400);
     }
-    // Scripts send UTF-8 in a path and a query. What Host may not have, an authority may not have
-    // here either.
+    // Scripts send UTF-8 in a path and a query. Bytes that Host may not have are refused in an
+    // authority too.
     assert_eq!(
         target("GET http://o/ä?ö HTTP/1.1", "h"),
         pair("o", "/%C3%A4?%C3%B6")
@@ -132,7 +131,7 @@ fn absolute_form() {
     }
     let mut peer = sent("CONNECT ä:443 HTTP/1.1\r\nHost: a\r\n\r\n");
     peer.expect_refusal(Violation::TargetInvalid, 400);
-    // §3.2: Host must be there all the same, once and valid.
+    // §3.2: Host must be present nevertheless, once and valid.
     sent("GET http://o/ HTTP/1.1\r\n\r\n").expect_refusal(Violation::HostMissing, 400);
     sent("GET http://o/ HTTP/1.1\r\nHost: a b\r\n\r\n").expect_refusal(Violation::HostInvalid, 400);
 }
@@ -172,8 +171,8 @@ fn asterisk_form_is_for_options() {
 
 #[test]
 fn targets_have_no_fragment_and_nothing_that_is_not_visible() {
-    // §3.2: of the forms of a target, none has a fragment. RFC 3986 §2: a URI is made of visible
-    // US-ASCII. What isn't ASCII is taken as if it were percent-encoded, as other servers do.
+    // §3.2: no form of a target has a fragment. RFC 3986 §2: a URI is made of visible US-ASCII.
+    // Other bytes are accepted as if they were percent-encoded, as other servers do.
     sent("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n").expect_refusal(Violation::TargetInvalid, 400);
     sent("GET http://o/#b HTTP/1.1\r\nHost: a\r\n\r\n")
         .expect_refusal(Violation::TargetInvalid, 400);

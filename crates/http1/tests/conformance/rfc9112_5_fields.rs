@@ -64,7 +64,7 @@ fn limits_are_those_of_http2() {
     assert_eq!(peer.answer("").headers().count(), 99);
     sent(get_with(&lines(100, "x"))).expect_refusal(Violation::TooManyHeaderFields, 431);
     sent(get_with(&lines(600, "x"))).expect_refusal(Violation::TooManyHeaderFields, 431);
-    // Each name is compared with each option of Connection, so those are few too.
+    // Each name is compared with each option of Connection, so there may be few.
     let options = |count| get_with(&format!("Connection: {}\r\n", "x,".repeat(count)));
     sent(options(32)).expect_request();
     sent(options(33)).expect_refusal(Violation::TooManyHeaderFields, 431);

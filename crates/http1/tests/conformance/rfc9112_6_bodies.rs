@@ -1,4 +1,4 @@
-//! RFC 9112 §6: how long bodies are, both ways.
+//! RFC 9112 §6: the length of bodies, in both directions.
 
 use std::sync::Arc;
 
@@ -195,7 +195,7 @@ fn a_body_that_is_not_consumed_is_not_read() {
     peer.expect_nothing();
     assert!(!peer.conn.can_receive());
     assert_eq!(peer.input.len(), 15);
-    // Nobody is at fault if nothing comes meanwhile.
+    // Nobody is at fault if nothing arrives meanwhile.
     peer.pass(secs(100));
     peer.expect_alive();
     peer.stream(id).consume(4);
@@ -216,7 +216,7 @@ fn a_response_is_framed_by_what_is_known_of_it() {
     let ok = || ResponseHead::new(200);
     let mut peer = sent(GET);
     let (id, ..) = peer.expect_request();
-    // What the owner says of the length of a whole body doesn't count.
+    // The owner's length of a complete body doesn't count.
     peer.respond(
         id,
         &ok().field("content-length", "7").field("a", "b"),
@@ -365,7 +365,7 @@ fn a_body_of_unknown_length_for_http10_ends_with_the_connection() {
     assert_eq!(peer.expect_closed(), CloseReason::Graceful);
     assert!(!peer.conn.is_truncated());
 
-    // §8: such a response can't be told from a truncated one, unless the transport says so.
+    // §8: such a response looks like a truncated one, unless the transport shows the difference.
     let mut peer = sent(request);
     let (id, ..) = peer.expect_request();
     peer.respond(id, &ResponseHead::new(200), Body::Stream);
@@ -409,7 +409,7 @@ fn what_the_owner_must_not_do() {
         ("a", "b\r\nc: d"),
         ("a b", "c"),
     ] {
-        // RFC 9110 §7.6.1: fields of the connection are not the owner's to set.
+        // RFC 9110 §7.6.1: the owner can't set fields of the connection.
         let head = ResponseHead::new(404).field(name, value);
         assert_eq!(
             stream.respond(&head, Body::Empty),
@@ -465,7 +465,7 @@ fn a_body_is_asked_for_when_there_is_room_and_once() {
     peer.expect_writable();
     peer.settle();
     peer.expect_nothing();
-    // It has nothing yet: it isn't asked again.
+    // The owner has nothing yet: it isn't asked again.
     peer.stream(id).write(&mut Bytes::new(), false);
     peer.settle();
     peer.expect_nothing();
@@ -489,14 +489,14 @@ fn what_is_held_of_bodies_takes_its_part_of_the_memory_budget() {
     config.memory_budget = Some(Arc::clone(&budget));
     let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunk = format!("{:x}\r\n{}\r\n", 60_000, "x".repeat(60_000));
-    // Heads alone hold next to nothing.
+    // Heads alone take next to no memory.
     let mut all: Vec<_> = (0..16).map(|_| client_of(config.clone())).collect();
     for peer in &mut all {
         peer.send(chunked);
         peer.expect_request();
     }
     assert!(budget.held() < 512 << 10, "{}", budget.held());
-    // Nobody consumes what comes.
+    // Nobody consumes the data.
     for peer in &mut all {
         peer.send(&*chunk);
     }

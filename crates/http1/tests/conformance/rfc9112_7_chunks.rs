@@ -1,11 +1,11 @@
-//! RFC 9112 §7: chunks, both ways.
+//! RFC 9112 §7: chunks, in both directions.
 
 use bytes::Bytes;
 use tidegate_proto::{Body, Event, Fields, ResponseHead, StreamId, Violation};
 
 use crate::support::*;
 
-/// A client that has sent a chunked body.
+/// Returns a client that has sent a chunked body.
 fn chunks(body: impl AsRef<[u8]>) -> Peer {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut peer = sent([head.as_bytes(), body.as_ref()].concat());
@@ -61,7 +61,7 @@ fn trailers_that_must_not_be_some_are_left_out() {
         assert_eq!(peer.expect_trailers(), expected, "{line}");
         let mut peer = chunks(format!("0\r\n{line}\r\n\r\n{GET}"));
         peer.expect_data("", true);
-        // They say nothing of the connection, or of the next request, either.
+        // They don't affect the connection or the next request either.
         peer.respond(StreamId::new(1), &ResponseHead::new(200), Body::Empty);
         peer.expect_request();
     }
@@ -188,7 +188,7 @@ fn a_response_of_unknown_length_is_chunked() {
     peer.expect_writable();
     peer.stream(id).write(&mut Bytes::new(), true);
     peer.settle();
-    // §7.1: an empty body has the last chunk only; a chunk of none would end it early.
+    // §7.1: an empty body has only the last chunk; an empty chunk would end a body early.
     peer.expect_sent("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n");
     peer.expect_alive();
 }

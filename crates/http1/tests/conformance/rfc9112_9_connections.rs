@@ -1,4 +1,4 @@
-//! RFC 9112 §9: how connections go on and end.
+//! RFC 9112 §9: how connections persist and end.
 
 use bytes::Bytes;
 use tidegate_proto::{Body, CloseReason, Config, ErrorCode, ResponseHead, Violation};
@@ -15,7 +15,7 @@ fn pipelined_requests_are_answered_in_order() {
     let mut peer = sent(all);
     let left = peer.input.len();
     for n in 0..100 {
-        // The next one isn't even read before this one is answered.
+        // The next request isn't even read before this one is answered.
         let (id, head, _) = peer.expect_request();
         assert_eq!(head.path(), format!("/{n}"));
         assert_eq!(id.get(), 2 * n + 1);
@@ -61,8 +61,8 @@ fn what_is_not_read_by_the_client_bounds_what_is_read_of_it() {
 
 #[test]
 fn connections_persist_by_version_and_option() {
-    // §9.3: close; else 1.1 goes on; else 1.0 with keep-alive goes on; else not. §9.6: "The server
-    // SHOULD send a close connection option in its final response on that connection."
+    // §9.3: close ends; else 1.1 persists; else 1.0 with keep-alive persists; else it ends. §9.6:
+    // "The server SHOULD send a close connection option in its final response on that connection."
     for (version, option, goes_on, told) in [
         ("1.1", "", true, ""),
         ("1.1", "keep-alive", true, ""),
@@ -115,7 +115,7 @@ fn the_rest_of_an_answered_request_is_discarded() {
     peer.answer("yes");
     peer.expect_alive();
 
-    // What the owner had not consumed holds nothing up any more.
+    // Bytes that the owner had not consumed no longer hold anything up.
     let mut config = Config::server();
     config.initial_window_size = 10;
     let mut peer = client_of(config);
@@ -128,7 +128,7 @@ fn the_rest_of_an_answered_request_is_discarded() {
     peer.answer("yes");
     peer.expect_alive();
 
-    // What is wrong in it ends the connection, and there is no one to answer.
+    // An error in the discarded body ends the connection, and there is no request to answer.
     let mut peer = sent("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     peer.answer("");
     peer.sent.clear();
@@ -158,7 +158,7 @@ fn much_of_it_is_not() {
 
 #[test]
 fn a_reset_closes_the_connection() {
-    // §8: what ends before its framing says is incomplete.
+    // §8: a message that ends before its framing says is incomplete.
     let mut peer = sent(format!("{GET}{GET}{GET}"));
     peer.answer("first");
     let (id, ..) = peer.expect_request();
@@ -209,7 +209,8 @@ impl WritableId for tidegate_proto::Event {
 
 #[test]
 fn the_transports_end() {
-    // §8: "A client that receives …" is about responses; a request that ends early is nobody's.
+    // §8: "A client that receives …" is about responses; nothing is said about a request that ends
+    // early.
     for (bytes, reason) in [
         ("", CloseReason::Eof),
         ("\r\n", CloseReason::Eof),
@@ -247,13 +248,13 @@ fn time_limits() {
 
     let mut peer = sent("GET /");
     peer.pass(secs(9));
-    // More bytes are no more time.
+    // More bytes give no more time.
     peer.send("a");
     peer.pass(secs(1));
     peer.expect_refusal(Violation::HeaderBlockTimedOut, 408);
 
-    // RFC 9110 §15.5.9 for a body that doesn't come; each piece is more time, but not chunks
-    // without bytes.
+    // RFC 9110 §15.5.9 for a body that doesn't arrive. Each piece gives more time, but chunk
+    // framing without bytes doesn't.
     let mut peer = sent("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     peer.pass(secs(29));
     peer.send("5\r\nh");
@@ -322,7 +323,7 @@ fn a_graceful_end() {
     peer.answer("x");
     assert_eq!(peer.expect_closed(), CloseReason::Graceful);
 
-    // A response that had begun ends as it was announced, and the connection behind it.
+    // A response that had begun ends as it was announced, and the connection after it.
     let mut peer = sent(GET);
     let (id, ..) = peer.expect_request();
     peer.respond(id, &ResponseHead::new(200), Body::Stream);

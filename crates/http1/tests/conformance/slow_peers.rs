@@ -1,5 +1,5 @@
-//! RFC 9110 §17 leaves it to servers what they endure: every phase of a request has an end that a
-//! drip can't move, and the slow honest come to theirs. RFC 9110 §15.5.9: 408 for a request that is
+//! Slow peers. RFC 9110 §17 leaves the limits to servers: every phase of a request has a limit that
+//! a drip can't extend, and slow honest peers finish. RFC 9110 §15.5.9: 408 for a request that is
 //! not complete "within the time that it was prepared to wait".
 
 use tidegate_proto::{Body, CloseReason, Config, Event, ResponseHead, Violation};
@@ -9,8 +9,8 @@ use crate::support::{GET, Peer, client_of, secs, sent};
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
 const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// Has `drip` come each `every` seconds until the connection ends, and returns after how many
-/// seconds that was.
+/// Sends `drip` every `every` seconds until the connection ends. Returns after how many seconds
+/// that was.
 #[track_caller]
 fn drip(peer: &mut Peer, drip: impl AsRef<[u8]>, every: u64) -> u64 {
     let mut seconds = 0;
@@ -20,7 +20,7 @@ fn drip(peer: &mut Peer, drip: impl AsRef<[u8]>, every: u64) -> u64 {
         peer.wait(secs(every));
         seconds += every;
     }
-    // What came of the body is told, and of no use.
+    // The pieces of the body are reported, but don't matter here.
     let told = |event: &Event| matches!(event, Event::Request { .. } | Event::Data { .. });
     peer.events.retain(|event| !told(event));
     seconds
@@ -42,7 +42,7 @@ fn a_body_that_drips_is_not_waited_for() {
         (POST, "x".to_owned(), 29),
         (POST, "x".repeat(239), 1),
         (CHUNKED, "1\r\nx\r\n".to_owned(), 1),
-        // What is said around the bytes is no progress.
+        // Bytes of the framing are no progress.
         (CHUNKED, format!("1;a={}\r\nx\r\n", "y".repeat(240)), 1),
     ] {
         let mut peer = sent(head);
@@ -176,7 +176,7 @@ fn the_rest_of_an_answered_request_is_read_for_a_while_and_no_longer() {
             assert_eq!(peer.expect_closed(), CloseReason::Graceful);
         }
     }
-    // Who ends in time goes on, and the next request has its own times.
+    // A client that ends in time goes on, and the next request has its own limits.
     let mut peer = sent("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n");
     peer.answer("no");
     peer.wait(secs(4));
@@ -193,7 +193,7 @@ fn the_rest_of_an_answered_request_is_read_for_a_while_and_no_longer() {
 
 #[test]
 fn an_answer_that_takes_its_time_is_waited_for() {
-    // A long poll: the client has asked, and it is the owner who is silent.
+    // A long poll: the client waits for the owner.
     let mut peer = sent(GET);
     peer.wait(secs(600));
     peer.answer("news");

@@ -1,7 +1,7 @@
-//! What has been used to smuggle requests past one recipient to another. The vectors are those that
-//! the field knows by these names, from Http11Probe, "HTTP Desync Attacks" (2019), "HTTP/2: The
-//! Sequel is Always Worse" (2021), "TERM.EXT" (2025), and the CVEs named. Each must be refused
-//! before the engine tells a request that the client may not have meant.
+//! Known ways to smuggle a request past one recipient to another. The vectors have the names under
+//! which they are known, from Http11Probe, "HTTP Desync Attacks" (2019), "HTTP/2: The Sequel is
+//! Always Worse" (2021), "TERM.EXT" (2025), and the CVEs named. Each must be refused before the
+//! engine reports a request that the client may not have meant.
 
 use tidegate_proto::{CloseReason, Event, Violation};
 
@@ -10,7 +10,7 @@ use crate::support::*;
 
 use Violation as V;
 
-/// What an attacker hides.
+/// The request that an attacker hides.
 const HIDDEN: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 
 const VECTORS: &[Vector] = &[
@@ -21,7 +21,7 @@ const VECTORS: &[Vector] = &[
         b"5c\r\nGPOST",
         V::ContentLengthWithTransferEncoding,
     ),
-    // Lengths that some read and others don't.
+    // Lengths that some recipients read and others don't.
     (
         "CL plus (CVE-2018-7159)",
         b"Content-Length: +5\r\n",
@@ -46,7 +46,7 @@ const VECTORS: &[Vector] = &[
         b"hello",
         V::ContentLengthInvalid,
     ),
-    // Field lines that some take for Transfer-Encoding or Content-Length.
+    // Field lines that some recipients take for Transfer-Encoding or Content-Length.
     (
         "TE space before colon (CVE-2019-16276)",
         b"Transfer-Encoding : chunked\r\n",
@@ -89,7 +89,7 @@ const VECTORS: &[Vector] = &[
         b"",
         V::LineEndInvalid,
     ),
-    // Codings that some take for chunked.
+    // Codings that some recipients take for chunked.
     (
         "TE identity",
         b"Transfer-Encoding: identity\r\n",
@@ -230,7 +230,7 @@ fn nothing_is_smuggled() {
     }
 }
 
-/// What is in order must stay usable, however suspicious it looks: there the next request is the
+/// Valid requests must stay usable, however suspicious they look: the next request there is the
 /// client's.
 #[test]
 fn what_is_in_order_is_taken() {
@@ -268,7 +268,7 @@ fn what_is_in_order_is_taken() {
     }
 }
 
-/// The body of a request that ends its connection is no request (CL.0 and its like).
+/// The body of a request that ends its connection is no request (CL.0 and the like).
 #[test]
 fn nothing_follows_a_close() {
     for request in [

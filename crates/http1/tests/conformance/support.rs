@@ -1,5 +1,5 @@
-//! A client or a server that sends what a test says, and an owner of the engine who waits for what
-//! a test says.
+//! A client or a server that sends what a test says, and an owner of the engine that expects the
+//! events that a test names.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tidegate_proto::{
     StreamId, Violation,
 };
 
-/// Some start of time: tests go on from there by themselves.
+/// Returns a time for tests to start from; they advance it themselves.
 #[expect(clippy::disallowed_methods, reason = "tests need some start of time")]
 pub(crate) fn some_start() -> Instant {
     Instant::now()
@@ -19,17 +19,17 @@ pub(crate) fn some_start() -> Instant {
 pub(crate) struct Peer {
     pub(crate) conn: Connection,
     pub(crate) now: Instant,
-    /// What the engine has not taken yet.
+    /// The bytes that the engine has not taken yet.
     pub(crate) input: BytesMut,
-    /// What it told, in order.
+    /// The events that it reported, in order.
     pub(crate) events: Vec<Event>,
-    /// What it sent.
+    /// The bytes that it sent.
     pub(crate) sent: Vec<u8>,
-    /// `Flow::Closed` came.
+    /// Whether `Flow::Closed` came.
     pub(crate) closed: bool,
 }
 
-/// A client of a server engine: a cleartext connection with the defaults.
+/// Returns a client of a server engine: a cleartext connection with the defaults.
 pub(crate) fn client() -> Peer {
     client_of(Config::server())
 }
@@ -40,7 +40,7 @@ pub(crate) fn client_of(config: Config) -> Peer {
     Peer::of(Connection::server(config, false, now), now)
 }
 
-/// A server of a client engine with the defaults.
+/// Returns a server of a client engine with the defaults.
 pub(crate) fn server() -> Peer {
     server_of(Config::client())
 }
@@ -51,7 +51,7 @@ pub(crate) fn server_of(config: Config) -> Peer {
     Peer::of(Connection::client(config, now), now)
 }
 
-/// A server that was asked for `/` and has sent this.
+/// Returns a server that was asked for `/` and has sent these bytes.
 pub(crate) fn answered(bytes: impl AsRef<[u8]>) -> Peer {
     let mut peer = server();
     peer.ask();
@@ -59,14 +59,14 @@ pub(crate) fn answered(bytes: impl AsRef<[u8]>) -> Peer {
     peer
 }
 
-/// A client that has sent this.
+/// Returns a client that has sent these bytes.
 pub(crate) fn sent(bytes: impl AsRef<[u8]>) -> Peer {
     let mut peer = client();
     peer.send(bytes);
     peer
 }
 
-/// A GET of `/` with these field lines behind Host.
+/// Returns a GET of `/` with these field lines after Host.
 pub(crate) fn get_with(lines: &str) -> String {
     format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
 }
@@ -77,7 +77,7 @@ pub(crate) const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// A GET of `/`, as the owner of a client engine has it.
+/// Returns a GET of `/`, as the owner of a client engine has it.
 pub(crate) fn a_get() -> RequestHead {
     request("GET", "/")
 }
@@ -86,7 +86,7 @@ pub(crate) fn request(method: &str, path: &str) -> RequestHead {
     RequestHead::new(method, "http", "a", path)
 }
 
-/// The names and values of fields, as text.
+/// Returns the names and values of fields as text.
 pub(crate) fn lines<'a>(fields: impl IntoIterator<Item = Field<'a>>) -> Vec<String> {
     let line = |field: Field<'_>| {
         let (name, value) = (field.name.escape_ascii(), field.value.escape_ascii());
@@ -112,7 +112,7 @@ impl Peer {
         self.settle();
     }
 
-    /// Lets the engine go on until it comes to rest.
+    /// Runs the engine until it comes to rest.
     pub(crate) fn settle(&mut self) {
         loop {
             let events = self.events.len();
@@ -142,7 +142,7 @@ impl Peer {
         }
     }
 
-    /// Whether the engine would take more, since what it sent ended an exchange.
+    /// Whether the engine would take more input, because its output ended an exchange.
     fn could_go_on(&mut self) -> bool {
         let before = self.input.len();
         let event = self.conn.receive(&mut self.input, self.now);
@@ -182,7 +182,7 @@ impl Peer {
         if in_order { self.eof() } else { self.fail() }
     }
 
-    /// The owner of the client engine asks.
+    /// Has the owner of the client engine send a request.
     #[track_caller]
     pub(crate) fn open(&mut self, head: &RequestHead, body: Body) -> StreamId {
         let id = self.conn.open(head, body).expect("a proper request");
@@ -190,7 +190,7 @@ impl Peer {
         id
     }
 
-    /// It asks for `/`; what went out for that isn't looked at.
+    /// Has the owner ask for `/`, and drops the bytes sent for that.
     #[track_caller]
     pub(crate) fn ask(&mut self) -> StreamId {
         let id = self.open(&a_get(), Body::Empty);
@@ -198,7 +198,7 @@ impl Peer {
         id
     }
 
-    /// It gives a piece of its body.
+    /// Has the owner send a piece of its body.
     #[track_caller]
     pub(crate) fn write(&mut self, id: StreamId, bytes: impl AsRef<[u8]>, end: bool) {
         let mut data = Bytes::copy_from_slice(bytes.as_ref());
@@ -207,7 +207,7 @@ impl Peer {
         self.settle();
     }
 
-    /// The next event.
+    /// Returns the next event.
     #[track_caller]
     pub(crate) fn next(&mut self) -> Event {
         assert!(
@@ -256,7 +256,7 @@ impl Peer {
         }
     }
 
-    /// The request that is told next is answered with 200 and this text.
+    /// Answers the next request with 200 and this text.
     #[track_caller]
     pub(crate) fn answer(&mut self, text: &'static str) -> RequestHead {
         let (id, head, _) = self.expect_request();
@@ -282,7 +282,7 @@ impl Peer {
         self.conn.stream(id).expect("the request is not over")
     }
 
-    /// The next event is the whole or a piece of a body.
+    /// Expects a complete body, or a piece of one, as the next event.
     #[track_caller]
     pub(crate) fn expect_data(&mut self, expected: impl AsRef<[u8]>, expected_end: bool) {
         match self.next() {
@@ -327,14 +327,15 @@ impl Peer {
         assert!(!self.closed && !self.conn.is_closed(), "{:?}", self.events);
     }
 
-    /// A client engine has closed the connection for this. There is nobody to tell.
+    /// Expects that a client engine has closed the connection for this violation, silently.
     #[track_caller]
     pub(crate) fn expect_violation(&mut self, violation: Violation) {
         assert_eq!(self.expect_closed(), CloseReason::Violation(violation));
         self.expect_sent("");
     }
 
-    /// The connection was refused for this, with this status and nothing behind it.
+    /// Expects that the connection was refused for this violation, with this status and nothing
+    /// after it.
     #[track_caller]
     pub(crate) fn expect_refusal(&mut self, violation: Violation, status: u16) {
         assert_eq!(self.expect_closed(), CloseReason::Violation(violation));
@@ -348,7 +349,7 @@ impl Peer {
         self.sent.clear();
     }
 
-    /// What was sent since the last time.
+    /// Expects these bytes to have been sent since the last call.
     #[track_caller]
     pub(crate) fn expect_sent(&mut self, expected: impl AsRef<[u8]>) {
         let expected = expected.as_ref().escape_ascii().to_string();

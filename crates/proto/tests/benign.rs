@@ -1,5 +1,5 @@
-//! Honest traffic that looks like an attack to those who count: it trips nothing, neither the end
-//! of the connection nor a pause. Time is virtual, so what a client does at once really comes at
+//! Honest traffic that looks like an attack to counters: it triggers neither the end of the
+//! connection nor a pause. Time is virtual, so frames that a client sends at once really arrive at
 //! once.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tidegate_proto::{Body, Config, ErrorCode, Event, RequestHead, ResponseHead, 
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, Raw, with};
 
-/// A client that does no harm, and a server engine that must not mind it.
+/// A harmless client, and a server engine that must not object.
 struct Honest {
     peer: Peer,
     next: u32,
@@ -18,11 +18,11 @@ struct Honest {
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How many streams servers allow: the engine's default, and that of `tidegate`.
+/// The number of streams that servers allow: the engine's default, and that of `tidegate`.
 const STREAMS: [u32; 2] = [100, 1000];
 
 impl Honest {
-    /// A client with these SETTINGS of a server that allows so many streams.
+    /// Makes a client with these SETTINGS and a server that allows this many streams.
     fn new(max_concurrent_streams: u32, settings: &[(u16, u32)]) -> Self {
         let mut config = Config::server();
         config.max_concurrent_streams = max_concurrent_streams;
@@ -32,7 +32,7 @@ impl Honest {
         }
     }
 
-    /// As a browser does it: windows that are large from the start.
+    /// Opens windows like a browser: large from the start.
     fn browser(max_concurrent_streams: u32) -> Self {
         let mut client = Self::new(max_concurrent_streams, &[(0x4, 6 << 20)]);
         client.send([wire::window_update(0, 15_663_105)]);
@@ -51,7 +51,7 @@ impl Honest {
         self.check();
     }
 
-    /// Nothing was tripped so far.
+    /// Checks that nothing was triggered so far.
     #[track_caller]
     fn check(&mut self) {
         let engine = &self.peer.engine;
@@ -59,14 +59,14 @@ impl Honest {
         assert!(engine.can_receive(), "a pause");
     }
 
-    /// The identifiers of so many new streams.
+    /// Returns the identifiers of new streams.
     fn take(&mut self, count: u32) -> Vec<u32> {
         let ids = (0..count).map(|n| self.next + 2 * n).collect();
         self.next += 2 * count;
         ids
     }
 
-    /// The owner answers with a body of so many bytes.
+    /// Has the owner answer with a body of this many bytes.
     #[track_caller]
     fn respond(&mut self, ids: &[u32], len: usize) {
         for id in ids {
@@ -75,7 +75,7 @@ impl Honest {
         self.check();
     }
 
-    /// Forgets what came, and checks that the connection is as good as ever.
+    /// Drops the events, and checks that the connection is as good as before.
     #[track_caller]
     fn finish(mut self) {
         self.peer.frames.clear();
@@ -84,14 +84,14 @@ impl Honest {
     }
 }
 
-/// The streams whose responses the engine has sent in full.
+/// Returns the streams whose responses the engine has sent in full.
 fn finished(peer: &mut Peer, ids: &[u32]) -> usize {
     ids.iter().filter(|id| peer.take_body(**id).1).count()
 }
 
 #[test]
 fn a_page_of_600_images() {
-    // As Chromium asks: a priority with each request, and one or two more once it knows what is in
+    // Like Chromium: a priority with each request, and one or two more once it knows what is in
     // view.
     for streams in STREAMS {
         for rtt in [Duration::ZERO, 50 * MS] {
@@ -112,7 +112,7 @@ fn a_page_of_600_images() {
                 client.wait(rtt);
                 client.respond(&ids, 20_000);
                 client.send(ids.iter().map(|id| wire::priority_update(*id, "u=3, i")));
-                // Each body is taken, and its window opened again.
+                // Each body is read, and its window opened again.
                 let read = |id: &u32| [wire::window_update(*id, 20_000)];
                 client.send(ids.iter().flat_map(read));
                 client.send([wire::window_update(0, 20_000 * wave)]);
@@ -143,7 +143,8 @@ fn signals_of_250_priorities_at_once() {
 
 #[test]
 fn mistakes_among_many_good_requests() {
-    // A proxy's connection carries the requests of all its clients, and 150 of 10,000 are none.
+    // A proxy's connection carries the requests of all its clients, and 150 of 10,000 are
+    // malformed.
     for streams in STREAMS {
         let mut client = Honest::browser(streams);
         let mut mistakes = 0;
@@ -164,7 +165,7 @@ fn mistakes_among_many_good_requests() {
         assert!(mistakes > 150);
         client.finish();
     }
-    // Now and then for hours, with few good ones.
+    // Occasionally for hours, with few valid requests.
     let mut client = Honest::browser(100);
     for _ in 0..3000 {
         let id = client.take(1)[0];
@@ -250,7 +251,7 @@ fn cookies_of_90_and_150_crumbs() {
     }
 }
 
-/// The client cancels these requests; the owner lets go.
+/// Has the client cancel these requests, and the owner release them.
 fn cancel(client: &mut Honest, ids: &[u32]) {
     let cancelled = ids
         .iter()
@@ -261,7 +262,7 @@ fn cancel(client: &mut Honest, ids: &[u32]) {
 
 #[test]
 fn a_map_that_is_zoomed() {
-    // Of 400 tiles 360 are out of sight before they are there, in less than a second.
+    // Of 400 tiles, 360 are out of view before they are loaded, in less than a second.
     for streams in STREAMS {
         let mut client = Honest::browser(streams);
         let wave = streams.min(400);
@@ -309,7 +310,7 @@ fn a_page_of_256_images_that_is_reloaded_each_second() {
 
 #[test]
 fn readers_of_2_kilobytes_a_second() {
-    // Three downloads share what a bad mobile connection has.
+    // Three downloads share a bad mobile connection.
     let mut client = Honest::new(100, &[(0x4, 8192)]);
     let ids = client.take(3);
     client.send(ids.iter().map(|id| wire::get(*id)));
@@ -327,8 +328,8 @@ fn readers_of_2_kilobytes_a_second() {
 
 #[test]
 fn downloads_that_are_paused() {
-    // Behind a proxy each is one viewer. What the server gives up after its own time is nobody's
-    // offence.
+    // Behind a proxy each stream is one viewer. Streams that the server gives up after its own time
+    // limit are nobody's offence.
     let mut client = Honest::new(1000, &[(0x4, 1000)]);
     client.send([wire::window_update(0, 1 << 24)]);
     for _ in 0..5 {
@@ -385,8 +386,8 @@ fn calls_of_grpc_with_thousands_of_tiny_messages() {
 
 #[test]
 fn a_server_that_answers_thousands_of_small_uploads_early() {
-    // RFC 9113 §8.1: NO_ERROR asks for no more of a request that was answered in full. What crosses
-    // that is sent to a closed stream, by either end.
+    // RFC 9113 §8.1: NO_ERROR asks for no more of a request that was answered in full. Frames that
+    // cross it arrive on a closed stream, at either end.
     let mut peer = Peer::server(Config::client());
     let head = RequestHead::new("POST", "https", "localhost", "/");
     for _ in 0..5000 {

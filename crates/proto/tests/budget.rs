@@ -1,5 +1,5 @@
-//! One budget for several connections: what is held stays under it but for what was on its way,
-//! promises refuse nobody, and whoever was let in gets on.
+//! One budget for several connections: the memory held stays under it except for bytes in flight,
+//! promises refuse nobody, and every admitted request completes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -19,9 +19,9 @@ const CONNECTIONS: usize = 4;
 
 #[derive(Clone, Debug)]
 enum Act {
-    /// An upload of so many bytes begins, with its length told or not.
+    /// An upload of this many bytes begins, with or without content-length.
     Upload(usize, bool),
-    /// The owner of an upload consumes some of what waits.
+    /// The owner of an upload consumes some of the waiting bytes.
     Consume(usize),
     Cancel,
     Wait(Duration),
@@ -41,7 +41,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 /// A connection, and what its server's owner has of each upload: bytes not consumed, and whether it
-/// is whole.
+/// is complete.
 struct Joined {
     pair: Pair,
     uploads: BTreeMap<StreamId, (usize, bool)>,
@@ -118,7 +118,7 @@ impl Joined {
                     }
                 }
                 Event::Reset { id, code, cause } => {
-                    // Refused is never heard of.
+                    // A refused upload is never reported.
                     assert_eq!(cause, ResetCause::OverMemoryBudget);
                     assert_eq!(code, ErrorCode::REFUSED_STREAM);
                     assert!(!self.uploads.contains_key(&id));
@@ -129,7 +129,7 @@ impl Joined {
         }
     }
 
-    /// Everything that waits is consumed, and what is whole is answered. Whether there was
+    /// Consumes everything that waits and answers the complete uploads. Returns whether there was
     /// anything.
     fn finish(&mut self) -> bool {
         let ids: Vec<StreamId> = self.uploads.keys().copied().collect();
@@ -156,7 +156,7 @@ impl Joined {
     }
 }
 
-/// Finishes all uploads: what one gives back, another may wait for.
+/// Finishes all uploads: one may wait for credit that another returns.
 fn finish_all(all: &mut [Joined]) {
     for _ in 0..100 {
         for joined in &mut *all {
@@ -165,8 +165,8 @@ fn finish_all(all: &mut [Joined]) {
     }
 }
 
-/// What is held is under the budget, but for what one round of input brings; what is lent is under
-/// its part of it.
+/// Checks that the memory held is under the budget, except for the bytes of one round of input, and
+/// that the memory lent is under its part of it.
 fn check(all: &[Joined], budget: &MemoryBudget) {
     let (mut held, mut lent) = (0, 0);
     for joined in all {
@@ -195,7 +195,7 @@ proptest! {
             }
             check(&all, &budget);
         }
-        // Whoever was let in gets on: every owner that consumes sees its upload's end.
+        // Every admitted request completes: each owner that consumes sees its upload's end.
         finish_all(&mut all);
         for joined in &mut all {
             prop_assert!(joined.uploads.is_empty(), "{:?} hang", joined.uploads);
@@ -230,7 +230,7 @@ fn heads_of_uploads_that_send_nothing_refuse_nobody() {
 
 #[test]
 fn heads_of_requests_in_progress_are_charged() {
-    // RFC 7541 §4.1: a field in the dynamic table costs a byte each time it is used.
+    // RFC 7541 §4.1: a field in the dynamic table costs one byte each time it is used.
     let budget = MemoryBudget::new(4 << 20);
     let mut greedy = Joined::new(&budget);
     let mut head = RequestHead::new("GET", "https", "localhost", "/");
@@ -284,7 +284,7 @@ fn trailers_of_requests_in_progress_are_charged() {
             _ => {}
         }
     }
-    // Many come in one round of input, so it isn't enough that no more is read.
+    // Many arrive in one round of input, so it isn't enough to stop reading.
     assert!(refused > 0);
     assert!(
         (50..99).contains(&taken),
@@ -354,7 +354,7 @@ fn responses_on_a_connection_that_clients_share_are_billed_to_those_that_asked()
         "nobody holds the windows"
     );
 
-    // What waits to be sent and what was not consumed are the client's too.
+    // Bytes that wait to be sent or consumed are the client's too.
     let written = &mut Bytes::from(vec![0; 100_000]);
     let mut stream = pair.client.engine.stream(others).unwrap();
     assert_eq!(stream.write(written, false), 65_535);

@@ -1,10 +1,10 @@
-//! What header compression saves on the wire, as the engine's counters tell it: the figures of
+//! The bytes that header compression saves on the wire, by the engine's counters: the figures of
 //! docs/header-compression.md.
 
 use tidegate_proto::{Body, Config, Event, RequestHead, ResponseHead, Stats, StreamId};
 use tidegate_testkit::pair::Pair;
 
-/// About 2 KB, as a browser with a session sends them: many cookies, a token, client hints.
+/// About 2 KB, as a browser with a session sends: many cookies, a token, client hints.
 fn request(path: &str) -> RequestHead {
     let session = "s%3AhW8dTj2mQyXfK0uLr7Zb1vN4cPq9sEaGoIi.b3".repeat(25);
     let cookie = format!(
@@ -30,7 +30,7 @@ fn request(path: &str) -> RequestHead {
         .field("x-csrf-token", "b5f7d0a1c94e4c0f8a52d6f0c7b1e8d93a6e5f24")
 }
 
-/// One exchange, and what it adds to the client's and the server's counters.
+/// Runs one exchange. Returns what it adds to the client's and the server's counters.
 fn exchange(pair: &mut Pair, request: &RequestHead, response: &ResponseHead) -> (Stats, Stats) {
     let before = (*pair.client.engine.stats(), *pair.server.engine.stats());
     let id: StreamId = pair.client.engine.open(request, Body::Empty).unwrap();
@@ -51,7 +51,7 @@ fn exchange(pair: &mut Pair, request: &RequestHead, response: &ResponseHead) -> 
     };
     let client = since(*pair.client.engine.stats(), &before.0);
     let server = since(*pair.server.engine.stats(), &before.1);
-    // What one end put out the other took in.
+    // The bytes that one end sent are those that the other received.
     let crossed = |a: Stats, b: Stats| (a.fields_out, a.blocks_out) == (b.fields_in, b.blocks_in);
     assert!(crossed(client, server) && crossed(server, client));
     (client, server)
@@ -106,7 +106,7 @@ fn a_repeated_response_takes_a_byte_a_field() {
         assert_eq!(again.blocks_out, 4, "{} at first", first.blocks_out);
         assert_eq!(again.fields_out, first.fields_out);
     }
-    // A field that is different each time is worth its own bytes only.
+    // A field that differs each time costs only its own bytes.
     let response = |age: u32| {
         ResponseHead::new(200)
             .field("age", age.to_string())

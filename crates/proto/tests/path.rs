@@ -1,5 +1,5 @@
-//! Uploads over a simulated path: TCP's slow start, a round-trip time and a link of so much a
-//! second, by a virtual clock. The same path without HTTP/2 is what they are measured by.
+//! Uploads over a simulated path: TCP's slow start, a round-trip time and a link of limited rate,
+//! by a virtual clock. They are compared with the same path without HTTP/2.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -10,21 +10,21 @@ use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, RequestHead,
 
 const SEGMENT: usize = 1448;
 
-/// What the sender's socket takes beyond what is under way.
+/// The bytes that the sender's socket takes beyond those in flight.
 const SOCKET_BUFFER: usize = 128 << 10;
 
-/// Bytes a second.
+/// The link's rate in bytes per second.
 const LINK: f64 = 125e6;
 
 const MEGABYTE: usize = 1_000_000;
 
-/// What a path carries.
+/// The protocol that a path carries.
 trait Ends {
-    /// Puts what can be sent now behind what waits.
+    /// Appends the bytes that can be sent now to those that wait.
     fn fill(&mut self, now: Duration, waiting: &mut VecDeque<u8>);
-    /// Bytes reach the receiver; what it answers.
+    /// Delivers bytes to the receiver. Returns its answer.
     fn arrive(&mut self, now: Duration, bytes: &[u8]) -> Vec<u8>;
-    /// An answer reaches the sender.
+    /// Delivers an answer to the sender.
     fn answer(&mut self, now: Duration, bytes: &[u8]);
     fn is_done(&self) -> bool;
 }
@@ -36,7 +36,7 @@ enum Happens {
     Answer(Vec<u8>),
 }
 
-/// Runs until all has arrived; returns when that was.
+/// Runs until all bytes have arrived. Returns when that was.
 fn run(rtt: Duration, ends: &mut dyn Ends) -> Duration {
     let mut waiting = VecDeque::new();
     let mut to_come = BinaryHeap::new();
@@ -87,7 +87,7 @@ fn run(rtt: Duration, ends: &mut dyn Ends) -> Duration {
     }
 }
 
-/// Bytes, and nothing else.
+/// Plain bytes, without a protocol.
 struct Copy {
     to_send: usize,
     to_come: usize,
@@ -117,7 +117,8 @@ fn start() -> Instant {
     Instant::now()
 }
 
-/// A client that uploads on some streams, and a server that reads them all but perhaps the first.
+/// A client that uploads on some streams, and a server that reads them all, perhaps except the
+/// first.
 struct Uploads {
     client: Connection,
     server: Connection,
@@ -247,7 +248,7 @@ fn an_upload_is_as_fast_as_the_path() {
 
 #[test]
 fn a_fixed_window_is_what_makes_uploads_slow() {
-    // So that the test above could fail.
+    // A counterexample: so that the test above could fail.
     let rtt = Duration::from_millis(100);
     let mut config = Config::server();
     config.max_stream_window_size = 65_535;
@@ -267,6 +268,6 @@ fn a_stalled_stream_costs_the_others_nothing() {
     };
     let (alone, beside) = (time(false), time(true));
     println!("50 streams take {alone:?}, and {beside:?} beside a stalled one");
-    // The stalled one's first bytes are on the same link.
+    // The first bytes of the stalled stream are on the same link.
     assert!(beside.as_secs_f64() < 1.05 * alone.as_secs_f64());
 }

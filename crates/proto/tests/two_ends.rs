@@ -1,4 +1,5 @@
-//! What the simulator found with a client and a server engine joined, each in its shortest form.
+//! Failures that the simulator found with a client and a server engine joined, each in its shortest
+//! form.
 
 use std::time::Instant;
 
@@ -20,7 +21,7 @@ fn start() -> Instant {
     Instant::now()
 }
 
-/// Everything that an engine has to say, and what it asks meanwhile.
+/// Returns all output of an engine, and the events of that.
 fn say(conn: &mut Connection, now: Instant) -> (BytesMut, Vec<Event>) {
     let mut out = Outbox::new();
     let mut events = Vec::new();
@@ -31,7 +32,7 @@ fn say(conn: &mut Connection, now: Instant) -> (BytesMut, Vec<Event>) {
     (BytesMut::from(&out.copy_to_bytes(len)[..]), events)
 }
 
-/// All that an engine makes of this input.
+/// Returns all events for this input.
 fn hear(conn: &mut Connection, mut input: BytesMut, now: Instant) -> Vec<Event> {
     std::iter::from_fn(|| conn.receive(&mut input, now)).collect()
 }
@@ -42,9 +43,9 @@ fn request() -> RequestHead {
 
 #[test]
 fn credit_is_due_by_the_window_that_settings_will_leave() {
-    // RFC 9113 §6.9.2: what the client sends before it has seen SETTINGS uses a window of 65,535
-    // bytes, and the smaller window would be negative then. The 17 bytes that were nothing of the
-    // old window are more than the new one.
+    // RFC 9113 §6.9.2: the bytes that the client sends before it has seen SETTINGS use a window of
+    // 65,535 bytes, and the smaller window would be negative then. The 17 bytes, a trifle in the
+    // old window, are more than the new one.
     let mut config = Config::server();
     config.initial_window_size = 1;
     config.max_stream_window_size = 1;

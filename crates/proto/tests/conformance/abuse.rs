@@ -12,8 +12,8 @@ use tidegate_testkit::wire::{self, GET, POST, flag, with};
 
 use crate::support::{bytes, client, client_of, resets, respond_streaming, secs, server};
 
-/// Sends what `frames` makes of a number from 1 on until the engine has had enough, with pauses
-/// where it makes them; after how many that was.
+/// Sends the frames of `frames` for 1, 2 and so on, with pauses where it makes them, until the
+/// engine closes. Returns after how many that was.
 fn flood(peer: &mut Peer, frames: impl Fn(u32) -> Vec<wire::Raw>) -> u32 {
     for count in 1..20_000 {
         peer.send_all(frames(count));
@@ -45,7 +45,7 @@ fn rapid_reset_cve_2023_44487() {
     });
     assert_eq!(count, 501);
     peer.connection_error(Violation::RapidReset);
-    // An owner that does not let go: the attacker is refused, and comes to the same end.
+    // An owner that releases nothing: the attacker is refused, and the connection ends alike.
     let mut peer = client();
     peer.hold_resets();
     flood(&mut peer, |count| {
@@ -59,7 +59,7 @@ fn rapid_reset_cve_2023_44487() {
 
 #[test]
 fn rapid_reset_of_answered_requests() {
-    // RFC 9113 §10.5, as above: answers that are cheap do not make the attack honest.
+    // RFC 9113 §10.5, as above: an attack with cheap answers is still an attack.
     let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 0)]);
     for count in 1..1000 {
         peer.send(wire::get(nth(count)));
@@ -95,14 +95,14 @@ fn who_refuses_every_push_is_no_attacker() {
         peer.frames.clear();
         assert!(!peer.is_closed(), "after {page} pages");
     }
-    // What comes on such a stream later is as on any stream that is over.
+    // Later frames on such a stream are treated as on any closed stream.
     flood(&mut peer, |_| vec![wire::rst_stream(2, ErrorCode::CANCEL)]);
     peer.connection_error(Violation::ClosedStreamFlood);
 }
 
 #[test]
 fn made_you_reset_cve_2025_8671() {
-    // RFC 9113 §10.5, as above: what makes us send RST_STREAM is counted as if the peer had sent
+    // RFC 9113 §10.5, as above: frames that make us send RST_STREAM count as if the peer had sent
     // it. The six ways to do so:
     type Primitive = fn(u32) -> Vec<wire::Raw>;
     let primitives: [(&str, Primitive); 6] = [
@@ -139,8 +139,8 @@ fn made_you_reset_cve_2025_8671() {
                 .iter()
                 .filter(|event| matches!(event, Event::Request { .. }));
             assert!(requests.count() <= 101);
-            // While the owner holds on, the 101st stream finds no place: the refusal is what ends
-            // it.
+            // While the owner releases nothing, the 101st stream is over the limit: the refusal
+            // ends it.
             peer.connection_error(if hold {
                 Violation::RapidReset
             } else {
@@ -152,7 +152,7 @@ fn made_you_reset_cve_2025_8671() {
 
 #[test]
 fn mistakes_now_and_then_are_no_attack() {
-    // RFC 9113 §10.5, as above: nothing is counted over a connection's life.
+    // RFC 9113 §10.5, as above: no counter runs over a connection's whole life.
     let mut peer = client();
     for count in 1..=1000 {
         peer.wait(secs(1));
@@ -181,8 +181,8 @@ fn malformed_requests_spend_the_same_budget() {
 #[test]
 fn frames_on_streams_that_are_over() {
     // RFC 9113 §5.1: "An endpoint MUST minimally process and then discard any frames it receives in
-    // this state", which is what makes a flood of them cheap to send. Whether the owner has let go
-    // makes no difference.
+    // this state", which makes a flood of them cheap to send. Whether the owner has released the
+    // stream makes no difference.
     type Flood = fn() -> wire::Raw;
     let floods: [Flood; 4] = [
         || wire::data(1, "x"),
@@ -208,7 +208,8 @@ fn frames_on_streams_that_are_over() {
 
 #[test]
 fn a_flood_of_refused_streams_ends() {
-    // RFC 9113 §5.1.2: REFUSED_STREAM says "try again"; those who only try again are not welcome.
+    // RFC 9113 §5.1.2: REFUSED_STREAM says "try again"; a peer that only tries again is not
+    // welcome.
     let mut peer = client_of(|config| config.max_concurrent_streams = 1);
     peer.send(wire::post(1));
     flood(&mut peer, |count| vec![wire::get(nth(count + 1))]);
@@ -217,8 +218,8 @@ fn a_flood_of_refused_streams_ends() {
 
 #[test]
 fn a_server_can_not_make_a_client_refuse_pushes_for_ever() {
-    // RFC 9113 §10.5, for the client: promises that can't be taken are answered by RST_STREAM as
-    // well.
+    // RFC 9113 §10.5, for the client: promises that can't be accepted are answered by RST_STREAM
+    // too.
     let mut peer = crate::support::pushing_server();
     peer.open_get();
     for count in 1.. {
@@ -256,7 +257,7 @@ fn continuation_flood_cve_2024_27316() {
 
 #[test]
 fn small_continuations_over_many_blocks_cve_2026_33871() {
-    // RFC 9113 §10.5, as above: a few in each block are a flood as well.
+    // RFC 9113 §10.5, as above: a few in each block are a flood too.
     let mut peer = client();
     let block = wire::block(GET);
     flood(&mut peer, |count| {
@@ -287,8 +288,8 @@ fn hpack_bomb_cve_2016_6581() {
 
 #[test]
 fn field_count_bomb_cve_2026_49975() {
-    // RFC 9113 §10.5.1, as above: fields that are next to nothing each; cookie crumbs are no way
-    // around.
+    // RFC 9113 §10.5.1, as above: many nearly empty fields. Cookie crumbs don't get around the
+    // limit.
     for byte in [0x90, 0xa0] {
         let mut peer = client();
         // 0x90: accept-encoding; 0xa0: cookie, empty.
@@ -300,7 +301,7 @@ fn field_count_bomb_cve_2026_49975() {
 
 #[test]
 fn a_large_head_of_a_response_costs_its_stream_only() {
-    // Many clients' requests share a connection to a server, and one of them chooses the page.
+    // The requests of many clients share a connection to a server, and one client chooses the page.
     let many = with(&[(":status", "200")], &[("x", "y"); 1500]);
     let value = "x".repeat(16_000);
     let large = with(&[(":status", "200")], &[("x", value.as_str()); 12]);
@@ -345,8 +346,8 @@ fn a_single_list_over_the_limit_costs_its_stream_only() {
 
 #[test]
 fn floods_of_frames_that_cost_nothing_to_send() {
-    // RFC 9113 §10.5 names SETTINGS, small and empty frames and priorities as what can be abused:
-    // PING, WINDOW_UPDATE and frames that must be ignored are no better.
+    // RFC 9113 §10.5 names SETTINGS, small and empty frames and priorities as means of abuse: PING,
+    // WINDOW_UPDATE and frames that must be ignored are no better.
     type Flood = fn(u32) -> wire::Raw;
     let limits = tidegate_proto::AbuseLimits::default();
     let floods: [(Violation, Flood, Rate); 10] = [
@@ -407,8 +408,8 @@ fn floods_of_frames_that_cost_nothing_to_send() {
         let began = peer.now;
         println!("{violation}");
         let count = flood(&mut peer, |count| vec![frame(count)]);
-        // The burst, what the one stream justifies, and after each of a hundred pauses what came
-        // back meanwhile.
+        // The burst, the frames that the one stream justifies, and after each of a hundred pauses
+        // those that were refilled meanwhile.
         let most = rate.burst + 4 + 112 * (rate.per_second.div_ceil(10) + 1);
         assert!((rate.burst..=most).contains(&count), "{violation}: {count}");
         let lasted = (peer.now - began).as_secs();
@@ -419,7 +420,7 @@ fn floods_of_frames_that_cost_nothing_to_send() {
 
 #[test]
 fn a_pause_holds_the_peer_up_and_nothing_else() {
-    // RFC 9113 §10.5: harmless frames in excess are made to wait. What is on the connection goes on
+    // RFC 9113 §10.5: harmless frames in excess have to wait. The rest of the connection goes on
     // meanwhile.
     let mut peer = client_of(|config| config.abuse.pings = Rate::new(10, 10));
     peer.send(wire::get(1));
@@ -430,7 +431,7 @@ fn a_pause_holds_the_peer_up_and_nothing_else() {
     assert!(!peer.engine.can_receive());
     let until = peer.engine.next_timeout().expect("a pause has an end");
     assert_eq!(until - peer.now, Duration::from_millis(100));
-    // The one that was too many is answered all the same; the next one waits.
+    // The frame that exceeded the budget is answered; the next one waits.
     peer.send(wire::ping(b"patience"));
     peer.expect_head(1);
     for _ in 0..11 {
@@ -445,14 +446,14 @@ fn a_pause_holds_the_peer_up_and_nothing_else() {
     peer.expect_silence();
     peer.wait(Duration::from_millis(1));
     assert_eq!(peer.expect_ping(), (*b"patience", true));
-    // That one was in the budget again.
+    // That frame was within the budget again.
     assert!(peer.engine.can_receive());
 }
 
 #[test]
 fn what_waits_behind_a_pause_is_not_late() {
-    // RFC 9113 §6.5.3: the acknowledgement of our SETTINGS is due in 10 s, in which the engine
-    // looks at nothing for 5.
+    // RFC 9113 §6.5.3: the acknowledgement of our SETTINGS is due in 10 s, of which the engine
+    // reads nothing for 5.
     let mut peer = Peer::client_unborn(tidegate_proto::Config::server());
     peer.send_bytes(wire::PREFACE);
     peer.send(wire::settings(&[]));
@@ -470,7 +471,7 @@ fn what_waits_behind_a_pause_is_not_late() {
 
 #[test]
 fn a_settings_frame_of_too_many_entries() {
-    // RFC 9113 §10.5: the SETTINGS frame costs its receiver time, by changes without a point,
+    // RFC 9113 §10.5: the SETTINGS frame costs its receiver time, by changes without a purpose,
     // undefined settings, or the same setting many times in one frame.
     let mut peer = client();
     for _ in 0..24 {
@@ -485,8 +486,8 @@ fn a_settings_frame_of_too_many_entries() {
 
 #[test]
 fn a_client_is_guarded_too() {
-    // RFC 9113 §10.5 speaks of endpoints: a server can flood its client. Requests of many share the
-    // connection: those that are there finish, and no more are opened.
+    // RFC 9113 §10.5 speaks of endpoints: a server can flood its client. The connection carries
+    // requests of many clients: open ones finish, and no more are opened.
     type Flood = fn(u32) -> wire::Raw;
     let floods: [(Violation, Flood); 6] = [
         (Violation::PingFlood, |_| wire::ping(b"ping me!")),
@@ -553,15 +554,15 @@ fn an_upstream_may_reset_what_it_has_answered() {
 
 #[test]
 fn a_browser_that_cancels_100_streams_at_once() {
-    // RFC 9113 §10.5 wants the use of these features monitored, not forbidden: leaving a page is no
-    // attack.
+    // RFC 9113 §10.5 asks for the use of these features to be monitored, not forbidden: leaving a
+    // page is no attack.
     let mut peer = client();
     peer.send_all((1..=100).map(|count| wire::get(nth(count))));
     peer.events.clear();
     peer.send_all((1..=100).map(|count| wire::rst_stream(nth(count), ErrorCode::CANCEL)));
     assert_eq!(peer.engine.active_streams(), 0);
     peer.expect_alive();
-    // Others that leave pages half loaded, again and again.
+    // Other users leave pages half loaded, again and again.
     let mut peer = client();
     for page in 0..20 {
         let ids = (page * 100 + 1)..=(page * 100 + 100);
@@ -581,7 +582,7 @@ fn a_browser_that_cancels_100_streams_at_once() {
 
 #[test]
 fn a_browser_that_cancels_as_many_streams_as_the_server_allows() {
-    // RFC 9113 §5.1.2: whatever limit we announce may be used up, and cancelled.
+    // RFC 9113 §5.1.2: the limit that we announce may be used up, and cancelled.
     for answered in [true, false] {
         let mut peer = client_of(|config| config.max_concurrent_streams = 1000);
         peer.send_all((1..=1000).map(|count| wire::get(nth(count))));
@@ -598,8 +599,8 @@ fn a_browser_that_cancels_as_many_streams_as_the_server_allows() {
 
 #[test]
 fn many_requests_on_one_connection() {
-    // RFC 9113 §9.1: "HTTP/2 connections are persistent. … clients … use one": thousands of
-    // requests are its use.
+    // RFC 9113 §9.1: "HTTP/2 connections are persistent. … clients … use one": they are meant for
+    // thousands of requests.
     let mut peer = client();
     for count in 1..=3000 {
         let id = nth(count);
@@ -619,8 +620,7 @@ fn many_requests_on_one_connection() {
 
 #[test]
 fn a_grpc_client_with_small_messages() {
-    // RFC 9113 §6.9: WINDOW_UPDATE for each message and a PING for each round trip are what gRPC
-    // does.
+    // RFC 9113 §6.9: gRPC sends WINDOW_UPDATE for each message and a PING for each round trip.
     let mut peer = client();
     peer.send(wire::post(1));
     respond_streaming(&mut peer, 1);
@@ -696,14 +696,14 @@ fn a_large_head_in_two_frames() {
 
 #[test]
 fn limits_of_zero_are_none() {
-    // Ours: a limit of zero turns itself off, and so does one that no clock reaches.
+    // Our own rule: a limit of zero is off, and so is one that no clock reaches.
     for none in [Duration::ZERO, Duration::MAX] {
         let mut peer = client_of(|config| {
             for limit in all_limits(&mut config.timeouts) {
                 *limit = none;
             }
         });
-        // A second without streams gives memory back; that is all that is waited for.
+        // After a second without streams memory is freed; no other timer runs.
         peer.wait(secs(2));
         assert_eq!(peer.engine.next_timeout(), None);
         peer.send_all([wire::settings(&[(0x4, 0)]), wire::post(1)]);
@@ -753,8 +753,8 @@ fn a_client_without_limits_runs_as_well() {
 
 #[test]
 fn a_peer_that_does_not_read_is_not_read_from() {
-    // RFC 9113 §10.5: answers to what the peer sends must not pile up: above the high-water mark
-    // nothing more is taken in.
+    // RFC 9113 §10.5: answers to the peer's frames must not pile up: above the high-water mark no
+    // more input is taken.
     let mut peer = client_of(|config| {
         config.outbound_high_water = 1000;
         config.abuse.pings.burst = 1_000_000;
@@ -766,7 +766,7 @@ fn a_peer_that_does_not_read_is_not_read_from() {
         sent += 1;
         assert!(sent < 100_000, "the answers pile up");
     }
-    // Requests behind that are not even looked at ...
+    // Later requests are not even read ...
     peer.send(wire::get(1));
     peer.expect_no_event();
     let before = peer.engine.stats().frames_in;
@@ -783,7 +783,7 @@ fn a_peer_that_does_not_read_is_not_read_from() {
 
 #[test]
 fn heads_count_as_what_waits() {
-    // RFC 9113 §10.5, as above: requests whose answers are not read are backpressure too.
+    // RFC 9113 §10.5, as above: requests whose answers are not read cause backpressure too.
     let mut peer = client_of(|config| {
         config.outbound_high_water = 1000;
         config.max_concurrent_streams = 10_000;
@@ -811,7 +811,7 @@ fn heads_count_as_what_waits() {
 #[test]
 fn a_body_is_fetched_only_when_it_can_be_sent() {
     // RFC 9113 §5.2.2: flow control protects endpoints that "are operating under resource
-    // constraints": a peer with a window of 0 pins no byte of a body.
+    // constraints": a peer with a window of 0 can't make us hold a byte of a body.
     let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 0)]);
     peer.send(wire::get(1));
     peer.expect_request(1);
@@ -830,7 +830,7 @@ fn a_body_is_fetched_only_when_it_can_be_sent() {
     assert_eq!(peer.stream(1, |stream| stream.write(&mut body, true)), 100);
     peer.expect_head(1);
     assert_eq!(peer.expect_data(1), (bytes(100), false));
-    // Window again: it is asked again.
+    // With window again, the owner is asked again.
     peer.expect_no_event();
     peer.send(wire::window_update(1, 1000));
     assert!(matches!(
@@ -843,8 +843,8 @@ fn a_body_is_fetched_only_when_it_can_be_sent() {
 
 #[test]
 fn an_owner_is_asked_once() {
-    // RFC 9113 has no say in it: who has been asked and has nothing yet is not asked again until it
-    // writes.
+    // RFC 9113 doesn't specify this: an owner that was asked and has nothing yet is not asked again
+    // until it writes.
     let mut peer = client();
     peer.send(wire::get(1));
     peer.expect_request(1);
@@ -865,7 +865,8 @@ fn an_owner_is_asked_once() {
 
 #[test]
 fn a_full_outbox_asks_nobody() {
-    // RFC 9113 has no say in it: what the transport does not take, the owner does not have to give.
+    // RFC 9113 doesn't specify this: the owner isn't asked for bytes that the transport doesn't
+    // take.
     let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 0x7fff_ffff)]);
     peer.send_all([wire::window_update(0, 0x7fff_0000), wire::get(1)]);
     peer.expect_request(1);

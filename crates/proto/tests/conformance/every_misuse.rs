@@ -1,4 +1,4 @@
-//! Every way for the caller to be wrong: the call says so, and nothing goes out.
+//! Every misuse by the caller: the call returns it, and nothing goes out.
 
 use bytes::Bytes;
 use tidegate_proto::{
@@ -10,10 +10,10 @@ use tidegate_testkit::wire::{self, GET};
 
 use crate::support::{bytes, client, pushing_server, respond_streaming, server, server_of};
 
-/// What a call that must fail says.
+/// The result of a call that must fail.
 type Scenario = fn() -> (Peer, Misuse);
 
-/// A server engine with a GET on stream 1, whose owner does something.
+/// A server engine with a GET on stream 1, whose owner makes a call.
 fn on_get(
     mut peer: Peer,
     act: impl FnOnce(&mut StreamMut<'_>) -> Result<(), Misuse>,
@@ -253,7 +253,7 @@ const SCENARIOS: &[(Misuse, Scenario)] = &[
         let head = RequestHead::extended_connect("websocket", "https", "localhost", "/");
         open(server(), &head)
     }),
-    // RFC 9113 §8.7: nothing was sent, so it can be tried again.
+    // RFC 9113 §8.7: nothing was sent, so the request can be sent again.
     (Misuse::OverMemoryBudget, || {
         let none = |config: &mut Config| config.memory_budget = Some(MemoryBudget::new(32 << 10));
         open(server_of(none), &get())
@@ -269,14 +269,14 @@ fn promise() -> (Peer, StreamId) {
     (peer, promised.expect("the engine promises"))
 }
 
-/// Where a call is wrong, the caller is told and the peer never hears of it; what was well begun
+/// A call that is wrong is reported to the caller and never reaches the peer; what began correctly
 /// goes on.
 #[test]
 fn every_misuse_is_told_to_the_caller_and_to_nobody_else() {
     for (place, (misuse, scenario)) in SCENARIOS.iter().enumerate() {
         let (mut peer, told) = scenario();
         assert_eq!(told, *misuse, "scenario {place}");
-        // What AlreadyResponded's scenarios did right is all that went out.
+        // Only the valid calls in the scenario of AlreadyResponded sent anything.
         if *misuse == Misuse::AlreadyResponded {
             peer.frames.clear();
         }
@@ -292,7 +292,7 @@ fn every_misuse_is_told_to_the_caller_and_to_nobody_else() {
 
 #[test]
 fn a_handle_whose_stream_has_ended_says_so() {
-    // RFC 9113 §5.1: the response closes the stream, but the handle is still there.
+    // RFC 9113 §5.1: the response closes the stream, but the handle still exists.
     let mut peer = client();
     peer.send(wire::get(1));
     peer.stream(1, |stream| {
@@ -323,14 +323,14 @@ fn a_handle_whose_stream_has_ended_says_so() {
 
 #[test]
 fn a_stream_that_takes_no_body_takes_none() {
-    // RFC 9113 §8.1: a message begins with its head; a body before it goes nowhere.
+    // RFC 9113 §8.1: a message begins with its head; an earlier body is not sent.
     let mut peer = client();
     peer.send(wire::get(1));
     let mut body = Bytes::from_static(b"early");
     assert_eq!(peer.stream(1, |stream| stream.write(&mut body, true)), 0);
     assert_eq!(body, "early");
     peer.expect_alive();
-    // Nor does one behind a body that was given whole.
+    // Nor is one after a body that was given at once.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 1)]);
     peer.send(wire::get(1));
     peer.respond(1, 200, "whole");

@@ -1,4 +1,4 @@
-//! Every way to be wrong is answered as its row in the table says: one scenario for each variant.
+//! Every violation is answered as its row in the table says: one scenario for each variant.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use crate::support::{
     server_of,
 };
 
-/// Provokes a violation; what the engine said before the frame at fault may be left.
+/// Provokes a violation; earlier output of the engine may be left.
 type Scenario = fn() -> Peer;
 
 /// A request with one more field, or with pseudo-fields of its own.
@@ -28,7 +28,7 @@ fn request_with(name: &str, value: &str) -> Peer {
     request(&with(GET, &[(name, value)]))
 }
 
-/// A client engine that has sent a GET on stream 1 and gets this response.
+/// A client engine that has sent a GET on stream 1 and receives this response.
 fn response(fields: &[(&str, &str)], end: bool) -> Peer {
     let mut peer = server();
     peer.open_get();
@@ -37,7 +37,7 @@ fn response(fields: &[(&str, &str)], end: bool) -> Peer {
     peer
 }
 
-/// A server engine with an open request on stream 1 that gets this frame.
+/// A server engine with an open request on stream 1 that receives this frame.
 fn on_open_stream(frame: wire::Raw) -> Peer {
     let mut peer = client();
     peer.send(wire::post(1));
@@ -45,14 +45,14 @@ fn on_open_stream(frame: wire::Raw) -> Peer {
     peer
 }
 
-/// A server engine that gets this frame.
+/// A server engine that receives this frame.
 fn on_connection(frame: wire::Raw) -> Peer {
     let mut peer = client();
     peer.send(frame);
     peer
 }
 
-/// A client engine that takes pushes, has sent a GET on stream 1, and gets this frame.
+/// A client engine that accepts pushes, has sent a GET on stream 1, and receives this frame.
 fn push(frame: wire::Raw) -> Peer {
     let mut peer = pushing_server();
     peer.open_get();
@@ -60,8 +60,7 @@ fn push(frame: wire::Raw) -> Peer {
     peer
 }
 
-/// A server engine that gets more and more of what `frames` makes of a number from 1 on, until it
-/// has had enough.
+/// A server engine that receives the frames of `frames` for 1, 2 and so on until it closes.
 fn flood(mut peer: Peer, frames: impl Fn(u32) -> Vec<wire::Raw>) -> Peer {
     for count in 1..20_000 {
         peer.send_all(frames(count));
@@ -543,7 +542,7 @@ const SCENARIOS: &[(Violation, Scenario)] = &[
     }),
 ];
 
-/// Checks what the owner was told and what went out: RST_STREAM or GOAWAY, and with which code.
+/// Checks the event, and the frame that went out: RST_STREAM or GOAWAY, and with which code.
 fn check(violation: Violation, mut peer: Peer) {
     let told = peer.events.iter().rev().find_map(|event| match event {
         Event::Reset {
@@ -575,14 +574,14 @@ fn every_violation_is_told_and_answered_as_its_row_says() {
         check(*violation, scenario());
         assert!(shown.insert(*violation), "{violation} has two scenarios");
     }
-    // Those of HTTP/1.1 have their scenarios in the crate that speaks it.
+    // Those of HTTP/1.1 have their scenarios in `tidegate-http1`.
     let all = Violation::ALL.iter().copied();
     let all = all.filter(|violation| !violation.is_of_http1());
     let missing: Vec<_> = all.filter(|violation| !shown.contains(violation)).collect();
     assert!(missing.is_empty(), "without a scenario: {missing:?}");
 }
 
-/// The same faults come to the same end, however the bytes are cut.
+/// The same violations have the same result, however the bytes are cut.
 #[test]
 fn a_server_that_sees_one_byte_at_a_time_finds_the_same_faults() {
     // RFC 9113 §4.1 says what a frame is, and nothing about how the transport cuts it.

@@ -1,5 +1,5 @@
-//! A peer that says nothing is asked by PING whether it is still there (RFC 9113 §6.7: PING "can be
-//! used to determine whether an idle connection is still functional").
+//! A PING checks that a silent peer is still there (RFC 9113 §6.7: PING "can be used to determine
+//! whether an idle connection is still functional").
 
 use tidegate_frame::Frame;
 use tidegate_proto::CloseReason;
@@ -8,7 +8,8 @@ use tidegate_testkit::wire;
 
 use crate::support::{secs, server_of};
 
-/// We are the server; the engine is a client that probes after 10 s and waits 5 s for the answer.
+/// The test is the server; the engine is a client that probes after 10 s and waits 5 s for the
+/// answer.
 fn probed() -> Peer {
     let mut peer = server_of(|config| {
         config.timeouts.probe = secs(10);
@@ -21,7 +22,7 @@ fn probed() -> Peer {
     peer
 }
 
-/// Silence is probed after ten seconds, and not before.
+/// A silence is probed after ten seconds, and not before.
 fn expect_probe(peer: &mut Peer) -> ([u8; 8], bool) {
     peer.wait(secs(9));
     peer.expect_silence();
@@ -42,7 +43,7 @@ fn silence_is_probed_and_no_answer_is_the_end() {
 
 #[test]
 fn an_answer_will_do_for_five_minutes() {
-    // Servers of gRPC take three PINGs within five minutes, with nothing said in between, for an
+    // gRPC servers take three PINGs within five minutes, without other frames in between, for an
     // attack.
     let mut peer = probed();
     for _ in 0..3 {
@@ -54,7 +55,7 @@ fn an_answer_will_do_for_five_minutes() {
         peer.wait(secs(1));
         let (payload, _) = peer.expect_ping();
         peer.send(wire::ping_ack(&payload));
-        // Whatever else it says begins a new silence.
+        // Any other frame begins a new silence.
         peer.send(wire::headers(1, &[(":status", "103")]));
         peer.events.clear();
     }
@@ -69,7 +70,7 @@ fn whatever_it_says_is_an_answer() {
     peer.wait(secs(4));
     peer.send(wire::headers(1, &[(":status", "200")]));
     peer.expect_response(1);
-    // Ten seconds from there on.
+    // Ten seconds from then on.
     expect_probe(&mut peer);
 }
 

@@ -1,4 +1,4 @@
-//! RFC 7540 §3.2: a connection that began as one of HTTP/1.1.
+//! RFC 7540 §3.2: a connection that began as HTTP/1.1.
 
 use bytes::Bytes;
 use tidegate_proto::{Config, RequestHead, Violation};
@@ -61,7 +61,7 @@ fn the_settings_in_the_request_count_from_the_start() {
     peer.expect_head(1);
     assert_eq!(peer.expect_data(1), (bytes(5), false));
     peer.expect_silence();
-    // What the preface says moves the windows as ever.
+    // The settings of the preface move the windows as usual.
     peer.send_bytes(wire::PREFACE);
     peer.send(wire::settings(&[(0x4, 100)]));
     peer.expect_settings();
@@ -70,7 +70,7 @@ fn the_settings_in_the_request_count_from_the_start() {
 
 #[test]
 fn settings_that_are_none_end_it() {
-    // RFC 9113 §6.5.2 goes for them too.
+    // RFC 9113 §6.5.2 applies to them too.
     let mut peer = upgraded(b"\0\x04\xff\xff\xff\xff");
     peer.expect_settings();
     peer.connection_error(Violation::InitialWindowSizeTooLarge);

@@ -1,4 +1,4 @@
-//! RFC 7540 §5.3: the priorities that RFC 9113 deprecates, for clients that give no others.
+//! RFC 7540 §5.3: the priorities that RFC 9113 deprecates, for clients that send no others.
 
 use tidegate_proto::{
     Body, Config, Priorities, Priority, Rate, RequestHead, ResponseHead, Violation,
@@ -8,7 +8,7 @@ use tidegate_testkit::wire::{self, GET, Raw, with};
 
 use crate::support::{bytes, bytes_until_end, client_of, frames_in_order, open_windows, order};
 
-/// Bytes of one turn, or a little more.
+/// The bytes of one turn, or a little more.
 const TURN: usize = 16_384;
 
 fn auto() -> Config {
@@ -17,13 +17,13 @@ fn auto() -> Config {
     config
 }
 
-/// A server engine that takes these signals too, and whose client has no window yet, so that all
+/// A server engine that accepts these signals too, and whose client has no window yet, so that all
 /// responses wait.
 fn waiting() -> Peer {
     Peer::client_with(auto(), &[(0x4, 0)])
 }
 
-/// A request that depends on another stream. Weights are 1 to 256, as the RFC has them.
+/// A request that depends on another stream. Weights are 1 to 256, as in the RFC.
 fn get(id: u32, parent: u32, weight: u32, exclusive: bool) -> Raw {
     wire::get(id).depends_on(parent, exclusive, (weight - 1) as u8)
 }
@@ -32,7 +32,7 @@ fn priority(id: u32, parent: u32, weight: u32, exclusive: bool) -> Raw {
     wire::priority(id, parent, exclusive, (weight - 1) as u8)
 }
 
-/// The client asks, the owner answers with so many bytes.
+/// The client asks, and the owner answers with this many bytes.
 fn exchange(peer: &mut Peer, request: Raw, id: u32, len: usize) {
     peer.send(request);
     peer.respond(id, 200, bytes(len));
@@ -107,8 +107,8 @@ fn a_priority_frame_moves_a_response_that_is_under_way() {
     ]);
     assert_eq!(order(&peer), [3], "from the next frame on");
     peer.frames.clear();
-    // HEADERS that end the stream's request may say so too (RFC 7540 §6.2), but here the request
-    // has ended.
+    // HEADERS that end the stream's request may have a signal too (RFC 7540 §6.2), but here the
+    // request has ended.
     peer.send_all([priority(3, 0, 1, false), priority(1, 0, 256, false)]);
     peer.send(wire::window_update(0, 10 * TURN as u32));
     assert_eq!(order(&peer)[..1], [1]);
@@ -152,14 +152,14 @@ fn a_push_depends_on_the_stream_that_it_was_promised_on() {
 
 #[test]
 fn what_the_owner_says_changes_the_weight() {
-    // An urgency of 3 is the default weight of 16; one less is twice as much.
+    // An urgency of 3 is the default weight of 16; one step down is twice as much.
     let mut peer = waiting();
     exchange(&mut peer, get(1, 0, 16, false), 1, 4 << 20);
     exchange(&mut peer, get(3, 0, 16, false), 3, 4 << 20);
     peer.stream(1, |stream| stream.prioritize(Priority::parse(b"u=1")));
-    // The client has spoken for both of them.
+    // The client has sent signals for both of them.
     peer.stream(3, |stream| stream.suggest_priority(Priority::parse(b"u=0")));
-    // Of this one it hasn't, and the response counts more than the suggestion.
+    // It has sent none for this one, and the response overrides the suggestion.
     peer.send(wire::get(5));
     peer.stream(5, |stream| stream.suggest_priority(Priority::parse(b"u=0")));
     let head = ResponseHead::new(200).field("priority", "u=2");
@@ -177,7 +177,7 @@ fn what_the_owner_says_changes_the_weight() {
 #[test]
 fn signals_of_rfc_9218_count_from_then_on_for_good() {
     // RFC 9218 §2.1: "A server that receives SETTINGS_NO_RFC7540_PRIORITIES with a value of 1 MUST
-    // ignore HTTP/2 priority signals." A client that gives the newer signals gives the older ones
+    // ignore HTTP/2 priority signals." A client that sends the newer signals sends the older ones
     // only for other servers.
     type Case = (&'static str, (u16, u32), Vec<Raw>, Vec<Raw>);
     let by_field = || wire::headers(1, &with(GET, &[("priority", "u=5")])).end();
@@ -210,7 +210,7 @@ fn signals_of_rfc_9218_count_from_then_on_for_good() {
         open_windows(&mut peer);
         assert_eq!(order(&peer), [3, 5], "{what}");
     }
-    // Without any of them, the tree has its way.
+    // Without any of them, the tree decides.
     let mut peer = waiting();
     exchange(&mut peer, get(3, 0, 1, false), 3, 40_000);
     exchange(&mut peer, get(5, 0, 256, true), 5, 40_000);
@@ -252,9 +252,9 @@ fn nobody_starves_behind_a_parent() {
 
 #[test]
 fn priority_frames_by_the_hundred_thousand() {
-    // The worst shape: all streams that may be open hang on one that moves, so that they are looked
-    // at for each frame; and idle streams beyond what is kept. How much is looked at has a bound,
-    // which is tested beside the tree.
+    // The worst shape: all streams that may be open depend on one that moves, so that each frame
+    // visits them; and idle streams beyond the number that is kept. The visits have a bound, which
+    // is tested with the tree.
     type Flood = fn(u32) -> Raw;
     let floods: [(Flood, u32); 3] = [
         (|n| priority(1, n % 2 * 3, 1 + n % 256, true), 100),
@@ -286,7 +286,7 @@ fn priority_frames_by_the_hundred_thousand() {
 
 #[test]
 fn requests_that_move_many_streams_are_charged_like_priority_frames() {
-    // A HEADERS frame is no way around the budget of PRIORITY frames.
+    // A HEADERS frame doesn't get around the budget of PRIORITY frames.
     let mut config = auto();
     config.max_concurrent_streams = 1000;
     let mut peer = Peer::client_with(config, &[(0x4, 0)]);
@@ -297,7 +297,7 @@ fn requests_that_move_many_streams_are_charged_like_priority_frames() {
     while !peer.engine.is_closed() {
         assert!(opened < 20_000, "nothing is charged");
         let id = 1001 + 2 * opened;
-        // All others come to depend on it.
+        // All others now depend on it.
         exchange_if_open(&mut peer, get(id, 0, 16, true), id);
         opened += 1;
         peer.wait_out_pause();

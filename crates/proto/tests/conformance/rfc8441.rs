@@ -16,7 +16,7 @@ const WEBSOCKET: &[(&str, &str)] = &[
     (":path", "/chat"),
 ];
 
-/// A server engine that takes extended CONNECT.
+/// A server engine that accepts extended CONNECT.
 fn tunneling() -> Peer {
     client_of(|config| config.enable_connect_protocol = true)
 }
@@ -73,7 +73,8 @@ fn a_request_that_was_not_invited_is_malformed() {
 
 #[test]
 fn an_incomplete_request_is_malformed() {
-    // RFC 8441 §4, as above: ":scheme" and ":path" are needed; and ":protocol" is for CONNECT only.
+    // RFC 8441 §4, as above: ":scheme" and ":path" are required; and ":protocol" is for CONNECT
+    // only.
     for missing in [":scheme", ":path"] {
         let fields: Vec<_> = WEBSOCKET
             .iter()
@@ -101,8 +102,8 @@ fn an_incomplete_request_is_malformed() {
 
 #[test]
 fn a_client_waits_for_the_announcement() {
-    // RFC 8441 §3: as above; a client that does not wait sends what the server must take for
-    // malformed.
+    // RFC 8441 §3: as above; a client that doesn't wait sends a request that the server must treat
+    // as malformed.
     let head = RequestHead::extended_connect("websocket", "https", "localhost", "/chat");
     let mut peer = server();
     let told = peer.engine.open(&head, Body::Stream);

@@ -129,7 +129,7 @@ fn settings_in_a_preface_may_be_empty_and_are_acknowledged() {
 
 #[test]
 fn a_peer_that_says_nothing_is_let_go() {
-    // Our own limit: who connects has some seconds to say who it is.
+    // Our own limit: a client has some seconds for its preface.
     for mut peer in [
         Peer::client_unborn(Config::server()),
         Peer::server_unborn(Config::client()),
@@ -144,7 +144,7 @@ fn a_peer_that_says_nothing_is_let_go() {
 
 #[test]
 fn half_a_preface_does_not_stop_the_clock() {
-    // Our own limit: a preface byte by byte gets no more time than none.
+    // Our own limit: a preface sent byte by byte gets no more time.
     let mut peer = Peer::client_unborn(Config::server());
     for byte in &wire::PREFACE[..8] {
         peer.send_bytes(&[*byte]);
@@ -170,7 +170,8 @@ fn a_connection_without_streams_is_let_go_in_the_end() {
 
 #[test]
 fn a_stream_keeps_a_connection_from_being_idle() {
-    // RFC 9113 §9.1: idle is what has no stream; the time runs anew from the last one's end.
+    // RFC 9113 §9.1: a connection without a stream is idle; the time starts again when the last one
+    // ends.
     let mut peer = client();
     peer.wait(secs(500));
     peer.send(wire::get(1));
@@ -184,8 +185,8 @@ fn a_stream_keeps_a_connection_from_being_idle() {
 
 #[test]
 fn the_transports_end_is_told_for_what_it_is() {
-    // RFC 9113 §9.1: "HTTP/2 connections are persistent"; their end by the transport alone comes
-    // without a word of ours.
+    // RFC 9113 §9.1: "HTTP/2 connections are persistent"; when only the transport ends, we send
+    // nothing.
     let mut peer = client();
     peer.send_eof();
     assert_eq!(peer.expect_closed(), CloseReason::Eof);
@@ -207,7 +208,7 @@ fn the_transports_end_is_told_for_what_it_is() {
 #[test]
 fn an_abort_names_its_code() {
     // RFC 9113 §5.4.1: "After sending the GOAWAY frame for an error condition, the endpoint MUST
-    // close the TCP connection.": `transmit` says so.
+    // close the TCP connection.": `transmit` returns that.
     let mut peer = client();
     peer.send(wire::get(1));
     peer.events.clear();

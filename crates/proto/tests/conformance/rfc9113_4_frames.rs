@@ -79,7 +79,7 @@ fn a_payload_over_max_frame_size_ends_the_connection() {
         peer.send(wire::frame(kind, flag::END_HEADERS, stream, bytes(16_385)));
         peer.connection_error(Violation::FrameOverMaxFrameSize);
     }
-    // The length is enough: nobody waits for 16 MiB to come.
+    // The length is enough: nobody waits for the 16 MiB.
     let mut peer = client();
     peer.send_bytes(b"\xff\xff\xff\x00\x00\x00\x00\x00\x01");
     peer.connection_error(Violation::FrameOverMaxFrameSize);
@@ -112,7 +112,8 @@ fn the_peers_max_frame_size_is_kept() {
         peer.expect_data(1),
         (bytes(40_000 - 2 * (16_384 - 9)), true)
     );
-    // A larger one is no reason to: a stream's turn is one frame, and the others wait that long.
+    // A larger limit of the peer changes nothing: a stream's turn is one frame, and the others wait
+    // that long.
     peer.send(wire::settings(&[(0x5, 30_000)]));
     assert_eq!(peer.expect_settings(), None);
     peer.send_all([wire::window_update(0, 40_000), wire::get(3)]);
@@ -182,7 +183,7 @@ fn a_block_that_does_not_decode_ends_the_connection() {
     peer.open_get();
     peer.send(wire::headers_block(1, *b"\x80"));
     peer.connection_error(Violation::CompressionFailed);
-    // On a stream that nobody needs any more, too: the tables are the connection's.
+    // Also on a stream that nobody needs any more, because the tables belong to the connection.
     let mut peer = client();
     peer.send(wire::post(1));
     peer.stream(1, |stream| stream.reset(tidegate_proto::ErrorCode::CANCEL));
@@ -240,7 +241,7 @@ fn the_table_holds_across_streams_and_is_kept_in_step_on_dead_ones() {
     // RFC 9113 §4.3: an endpoint "needs to reassemble field blocks and perform decompression even
     // if the frames are to be discarded."
     let mut peer = client();
-    // The engine resets stream 1 for its malformed request; the field in it goes to the table
+    // The engine resets stream 1 for its malformed request; its field enters the table
     // nevertheless.
     peer.send(wire::headers_block(1, *b"\x82\x40\x01a\x01b").end());
     peer.stream_error(1, Violation::PseudoFieldMissing);
@@ -259,7 +260,7 @@ fn a_smaller_table_of_ours_binds_once_it_is_acknowledged() {
     let mut peer = Peer::client_unborn(config);
     peer.send_bytes(wire::PREFACE);
     peer.send(wire::settings(&[]));
-    // Until then, it is 4,096: a field of 150 bytes goes in, and can be referred to.
+    // Until then the size is 4,096: a field of 150 bytes is inserted and can be referred to.
     let long = [&b"\x82\x87\x84\x40\x01a\x76"[..], &[b'x'; 118]].concat();
     peer.send(wire::headers_block(1, long).end());
     peer.send(wire::headers_block(3, *b"\x82\x87\x84\xbe").end());
@@ -273,7 +274,7 @@ fn a_smaller_table_of_ours_binds_once_it_is_acknowledged() {
     peer.send(wire::settings_ack());
     peer.send(wire::headers_block(5, *b"\x3f\x45\x82\x87\x84").end());
     peer.expect_request(5);
-    // Behind that, more than 100 is too much.
+    // After that, more than 100 is too much.
     peer.send(wire::headers_block(7, *b"\x3f\x46\x82\x87\x84").end());
     peer.connection_error(Violation::CompressionFailed);
 }
@@ -291,7 +292,7 @@ fn a_shrunk_table_without_a_size_update_ends_the_connection() {
 
 #[test]
 fn the_peers_table_size_is_kept() {
-    // RFC 9113 §4.3.1: the peer's SETTINGS_HEADER_TABLE_SIZE bounds our encoder; the peer's decoder
+    // RFC 9113 §4.3.1: the peer's SETTINGS_HEADER_TABLE_SIZE limits our encoder. The peer's decoder
     // here has 4,096, so only the size update at the start of a block can keep both in step.
     let mut peer = Peer::client_with(Config::server(), &[(0x1, 0)]);
     for id in [1, 3] {
@@ -361,8 +362,8 @@ fn a_block_may_be_cut_anywhere() {
 #[test]
 fn a_malformed_frame_inside_a_block_ends_the_connection() {
     // RFC 9113 §6.10: "A receiver MUST treat the receipt of any other type of frame or a frame on a
-    // different stream as a connection error (Section 5.4.1) of type PROTOCOL_ERROR." That it would
-    // be an error of its stream elsewhere is no excuse.
+    // different stream as a connection error (Section 5.4.1) of type PROTOCOL_ERROR." This includes
+    // frames that would be only a stream error elsewhere.
     for odd in [
         wire::window_update(1, 0),
         wire::window_update(3, 0),
@@ -384,7 +385,7 @@ fn a_malformed_frame_inside_a_block_ends_the_connection() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// RFC 9113 §4.3, for any fields and any cuts: an empty fragment is one too.
+    /// RFC 9113 §4.3, for any fields and any cuts, including empty fragments.
     #[test]
     fn a_block_of_any_fields_may_be_cut_into_any_fragments(
         fields in vec(("x-[a-z0-9]{1,12}", "[!-~]{0,40}"), 0..12),

@@ -22,7 +22,7 @@ fn an_idle_stream_takes_headers_and_priority_only() {
         wire::data(1, "").end(),
         wire::rst_stream(1, ErrorCode::CANCEL),
         wire::window_update(1, 100),
-        // Even numbers are the server's to open.
+        // The server opens even-numbered streams.
         wire::data(2, "x"),
         wire::window_update(2, 1),
         wire::rst_stream(2, ErrorCode::CANCEL),
@@ -150,7 +150,7 @@ fn a_stream_half_closed_by_the_peer_takes_no_more_message_of_it() {
     let mut peer = client();
     peer.send_all([wire::get(1), wire::continuation(1, [])]);
     peer.connection_error(Violation::ContinuationWithoutHeaders);
-    // A client finds the same when a server says more than all.
+    // A client detects the same when a server sends more after the end.
     let mut peer = server();
     peer.open(
         &RequestHead::new("POST", "https", "localhost", "/"),
@@ -168,7 +168,7 @@ fn a_stream_half_closed_by_the_peer_takes_no_more_message_of_it() {
 
 #[test]
 fn a_stream_half_closed_by_the_peer_takes_the_rest() {
-    // RFC 9113 §5.1, as above: WINDOW_UPDATE, PRIORITY and RST_STREAM are welcome.
+    // RFC 9113 §5.1, as above: WINDOW_UPDATE, PRIORITY and RST_STREAM are allowed.
     let mut peer = client();
     peer.send_all([
         wire::get(1),
@@ -259,8 +259,8 @@ fn a_stream_closed_by_both_still_takes_what_crossed() {
 fn a_peer_that_has_reset_a_stream_sends_no_more_on_it() {
     // RFC 9113 §5.1, closed: "An endpoint MUST NOT send frames other than PRIORITY on a closed
     // stream. An endpoint MAY treat receipt of any other type of frame on a closed stream as a
-    // connection error (Section 5.4.1) of type STREAM_CLOSED". To answer by RST_STREAM would be
-    // such a frame as well.
+    // connection error (Section 5.4.1) of type STREAM_CLOSED". A RST_STREAM in answer would be such
+    // a frame too.
     for frame in [wire::data(1, "x"), wire::headers(1, &[("a", "b")]).end()] {
         let mut peer = client();
         peer.send_all([wire::post(1), wire::rst_stream(1, ErrorCode::CANCEL)]);
@@ -288,9 +288,9 @@ fn a_peer_that_has_reset_a_stream_sends_no_more_on_it() {
 #[test]
 fn nothing_is_sent_on_a_closed_stream_and_its_end_is_told_once() {
     // RFC 9113 §5.1, closed, as above; §5.4.2: "an endpoint SHOULD NOT send more than one
-    // RST_STREAM frame for any stream". What would cost an open stream its life is let pass:
-    // WINDOW_UPDATE of 0, PRIORITY of the wrong length or on itself. Only a PRIORITY of the wrong
-    // length on a stream that wasn't reset isn't: see section 6.3.
+    // RST_STREAM frame for any stream". Faults that would reset an open stream are ignored:
+    // WINDOW_UPDATE of 0, PRIORITY of the wrong length or on itself. The exception is a PRIORITY of
+    // the wrong length on a stream that wasn't reset: see section 6.3.
     let odd = || {
         [
             wire::window_update(1, 0),
@@ -308,7 +308,7 @@ fn nothing_is_sent_on_a_closed_stream_and_its_end_is_told_once() {
     peer.send_all([update, priority]);
     peer.expect_no_event();
     peer.expect_alive();
-    // Reset by either end; the owner has let go, or not.
+    // Reset by either end; the owner has released it, or not.
     for hold in [false, true] {
         for by_us in [false, true] {
             let mut peer = client();
@@ -358,7 +358,7 @@ fn frames_that_cross_our_rst_stream_are_ignored_but_counted() {
 #[test]
 fn frames_on_streams_that_we_reset_long_ago_are_still_ignored() {
     // RFC 9113 §5.1, closed: "An endpoint MUST minimally process and then discard any frames it
-    // receives in this state"; what is forgotten is given the benefit of the doubt.
+    // receives in this state"; forgotten streams get the benefit of the doubt.
     let mut peer = client_of(|config| config.abuse.resets.burst = 10_000);
     for id in (1..).step_by(2).take(64) {
         peer.send(wire::post(id));
@@ -366,7 +366,7 @@ fn frames_on_streams_that_we_reset_long_ago_are_still_ignored() {
     }
     peer.frames.clear();
     peer.events.clear();
-    // The oldest of 64 is still known.
+    // The oldest of 64 is still remembered.
     peer.send(wire::data(1, "x"));
     peer.expect_alive();
     for id in (1001..).step_by(2).take(1024) {
@@ -382,7 +382,7 @@ fn frames_on_streams_that_we_reset_long_ago_are_still_ignored() {
     ]);
     peer.expect_no_event();
     peer.expect_alive();
-    // That is no licence on streams that ended in peace.
+    // That doesn't excuse frames on streams that ended normally.
     peer.send(wire::get(9001));
     peer.respond(9001, 200, "");
     peer.send(wire::data(9001, "x"));
@@ -482,21 +482,21 @@ fn a_stream_too_many_is_refused() {
     }
     peer.send(wire::post(7));
     peer.stream_error(7, Violation::TooManyConcurrentStreams);
-    // What the client had already sent on it is ignored.
+    // Frames that the client had already sent on it are ignored.
     peer.send_all([
         wire::data(7, "x"),
         wire::window_update(7, 1),
         wire::data(7, "").end(),
     ]);
     peer.expect_alive();
-    // A place that is free again can be taken.
+    // Once a stream has ended, another can be opened.
     peer.send(wire::rst_stream(3, ErrorCode::CANCEL));
     peer.expect_reset(3, ResetCause::Peer);
     peer.send(wire::get(9));
     peer.expect_request(9);
 }
 
-/// The limit that the next frame announces.
+/// Returns the limit that the next frame announces.
 fn announced(peer: &mut Peer) -> u32 {
     peer.pump();
     match peer.expect_settings().as_deref() {
@@ -519,7 +519,7 @@ fn fewer_streams_can_be_announced_later_and_more_again() {
     assert_eq!(announced(&mut peer), 2);
     peer.send(wire::get(7));
     peer.stream_error(7, Violation::TooManyConcurrentStreams);
-    // One change at a time: what is wanted last follows the acknowledgement.
+    // One change at a time: the last limit wanted follows the acknowledgement.
     peer.engine.limit_streams(1);
     peer.engine.limit_streams(100);
     peer.expect_silence();
@@ -538,7 +538,7 @@ fn fewer_streams_can_be_announced_later_and_more_again() {
         peer.send(wire::get(id));
         peer.expect_request(id);
     }
-    // What is announced already isn't announced again.
+    // A limit that is announced already isn't announced again.
     peer.engine.limit_streams(4);
     peer.expect_silence();
     peer.send(wire::settings_ack());
@@ -579,7 +579,7 @@ fn streams_that_cross_a_smaller_limit_are_no_abuse() {
     assert_eq!(budget, refusals(&mut told, 1) + 4);
 }
 
-/// How many streams from this one on are refused before the connection ends.
+/// Returns how many streams from this one on are refused before the connection ends.
 fn refusals(peer: &mut Peer, first: u32) -> usize {
     for (count, id) in (first..100_000).step_by(2).enumerate() {
         peer.send(wire::get(id));
@@ -642,7 +642,7 @@ fn an_answered_stream_frees_its_place_at_once() {
         peer.expect_request(id);
         peer.respond(id, 200, "x");
     }
-    // Sent in full but not through yet, it counts.
+    // Sent in full but not out yet, it counts.
     let mut peer = client_of(|config| config.max_concurrent_streams = 1);
     peer.send_all([wire::settings(&[(0x4, 0)]), wire::get(1)]);
     peer.expect_request(1);
@@ -670,7 +670,7 @@ fn the_peers_limit_is_kept_and_followed() {
 #[test]
 fn a_client_bounds_the_pushes_that_it_keeps() {
     // RFC 9113 §8.4.2: "A client can use the SETTINGS_MAX_CONCURRENT_STREAMS setting to limit the
-    // number of responses that can be concurrently pushed by a server." What is promised beyond is
+    // number of responses that can be concurrently pushed by a server." Promises beyond it are
     // refused at once.
     let mut peer = crate::support::server_of(|config| {
         config.enable_push = true;
@@ -777,7 +777,7 @@ fn a_reset_drops_what_was_not_sent() {
     peer.expect_rst(1, ErrorCode::INTERNAL_ERROR);
     peer.send(wire::window_update(1, 1000));
     peer.expect_alive();
-    // And what the peer resets is not sent either, though its window opens.
+    // Data on a stream that the peer reset isn't sent either, although its window opens.
     peer.send(wire::get(3));
     peer.respond(3, 200, bytes(100));
     peer.expect_head(3);
@@ -814,7 +814,7 @@ fn extensions_are_ignored() {
 
 #[test]
 fn an_interim_and_a_final_head_do_not_move_the_state() {
-    // RFC 9113 §5.1: only END_STREAM and RST_STREAM close a side: any number of heads before leave
+    // RFC 9113 §5.1: only END_STREAM and RST_STREAM close a side: any number of earlier heads leave
     // it open.
     let mut peer = client();
     peer.send(wire::post(1));

@@ -67,7 +67,7 @@ fn padding_as_long_as_the_payload_ends_the_connection() {
         ]);
         peer.connection_error(Violation::DataPaddingTooLong);
     }
-    // One less is right: nothing but padding.
+    // One less is valid: nothing but padding.
     let mut peer = client();
     peer.send_all([wire::post(1), wire::data(1, "abc").claim_padding(3, 0)]);
     peer.expect_alive();
@@ -102,7 +102,7 @@ fn headers_on_stream_0_end_the_connection() {
 
 #[test]
 fn padding_longer_than_headers_ends_the_connection() {
-    // RFC 9113 §6.2 has padding as in DATA, where §6.1 makes too much of it "a connection error
+    // RFC 9113 §6.2: padding as in DATA, where §6.1 makes too much of it "a connection error
     // (Section 5.4.1) of type PROTOCOL_ERROR."
     let mut peer = client();
     peer.send(wire::headers_block(1, *b"\x82\x84\x87").claim_padding(4, 0));
@@ -239,8 +239,8 @@ fn an_acknowledgement_with_a_payload_ends_the_connection() {
 
 #[test]
 fn an_acknowledgement_of_nothing_ends_the_connection() {
-    // RFC 9113 §6.5.3 knows acknowledgements of SETTINGS that were sent only; ours were
-    // acknowledged before.
+    // RFC 9113 §6.5.3: acknowledgements belong to SETTINGS that were sent; ours were acknowledged
+    // before.
     for mut peer in [client(), server()] {
         peer.send(wire::settings_ack());
         peer.connection_error(Violation::SettingsAckUnexpected);
@@ -272,8 +272,8 @@ fn settings_of_a_broken_length_end_the_connection() {
 
 #[test]
 fn every_value_out_of_range_ends_the_connection() {
-    // RFC 9113 §6.5.2: each parameter says which values are connection errors; RFC 8441 §3 and RFC
-    // 9218 §2.1 do the same.
+    // RFC 9113 §6.5.2: each parameter defines which values are connection errors; so do RFC 8441 §3
+    // and RFC 9218 §2.1.
     for (id, values, violation) in [
         (0x2, &[2, 3, u32::MAX][..], Violation::EnablePushInvalid),
         (
@@ -300,7 +300,7 @@ fn every_value_out_of_range_ends_the_connection() {
 
 #[test]
 fn every_value_at_the_edge_is_taken() {
-    // RFC 9113 §6.5.2: the ranges, their ends included.
+    // RFC 9113 §6.5.2: the ranges, including their ends.
     let edges = [
         (0x1, 0),
         (0x1, u32::MAX),
@@ -474,8 +474,7 @@ fn a_push_promise_that_was_not_asked_for_ends_the_connection() {
     peer.open_get();
     peer.send(wire::push_promise(1, 2, GET));
     peer.connection_error(Violation::PushNotEnabled);
-    // Before the acknowledgement, the promise may have been under way: the stream is refused, no
-    // more.
+    // Before the acknowledgement, the promise may have been in flight: only the stream is refused.
     let mut peer = Peer::server_unborn(Config::client());
     peer.open_get();
     peer.frames.clear();
@@ -594,7 +593,7 @@ fn a_ping_is_answered_though_data_waits() {
     peer.expect_head(1);
     peer.send(wire::ping(b"hurry up"));
     assert_eq!(peer.expect_ping(), (*b"hurry up", true));
-    // What can go out at once goes out behind it.
+    // Output that can go out at once goes out after it.
     peer.send_all([
         wire::window_update(1, 10),
         wire::window_update(0, 10),
@@ -650,13 +649,13 @@ fn a_server_ends_gracefully_in_two_steps() {
     assert_eq!(peer.expect_goaway(ErrorCode::NO_ERROR), 0x7fff_ffff);
     let (payload, ack) = peer.expect_ping();
     assert!(!ack);
-    // What crossed the first GOAWAY is served.
+    // A request that crossed the first GOAWAY is served.
     peer.send(wire::get(3));
     peer.expect_request(3);
     peer.send(wire::ping_ack(&payload));
     assert_eq!(peer.expect_goaway(ErrorCode::NO_ERROR), 3);
-    // What comes after the second is ignored: "the sender can discard frames for streams initiated
-    // by the receiver with identifiers higher than the identified last stream."
+    // Frames after the second are ignored: "the sender can discard frames for streams initiated by
+    // the receiver with identifiers higher than the identified last stream."
     peer.send_all([
         wire::post(5),
         wire::data(5, "x"),
@@ -666,7 +665,7 @@ fn a_server_ends_gracefully_in_two_steps() {
     ]);
     peer.expect_no_event();
     peer.expect_silence();
-    // What was begun is finished.
+    // Streams that had begun are finished.
     peer.respond(1, 200, "one");
     peer.respond(3, 200, "three");
     assert!(peer.is_closed());
@@ -681,7 +680,7 @@ fn a_server_ends_gracefully_in_two_steps() {
 #[test]
 fn a_goaway_that_says_nothing_new_is_told_once() {
     // RFC 9113 §6.8: "An endpoint MAY send multiple GOAWAY frames if circumstances change." If they
-    // don't, there is nothing to look through.
+    // don't, no stream has to be visited.
     let mut peer = server();
     peer.open_get();
     for _ in 0..3 {
@@ -708,7 +707,7 @@ fn the_second_goaway_does_not_wait_for_ever() {
     peer.wait(secs(2));
     let no_error = ErrorCode::NO_ERROR.0;
     assert_eq!(goaways(&peer), [(0x7fff_ffff, no_error), (1, no_error)]);
-    // An answer that is late, or to something else, brings no third one.
+    // A late answer, or one to another PING, causes no third GOAWAY.
     peer.send_all([wire::ping_ack(b"tidegate"), wire::ping_ack(b"whatever")]);
     assert_eq!(goaways(&peer).len(), 2);
     assert!(!peer.is_closed());
@@ -754,7 +753,7 @@ fn a_client_ends_gracefully() {
 
 #[test]
 fn an_idle_connection_ends_at_once() {
-    // RFC 9113 §6.8: a client with nothing under way has nothing to wait for; a server waits for
+    // RFC 9113 §6.8: a client with nothing in flight has nothing to wait for; a server waits for
     // the round trip.
     let mut peer = server();
     let now = peer.now;
@@ -851,7 +850,7 @@ fn a_goaway_with_an_error_is_told_as_the_reason() {
         code: ErrorCode::ENHANCE_YOUR_CALM,
         debug_data: Bytes::from_static(words),
     };
-    // At once when nothing is under way ...
+    // At once when nothing is in flight ...
     let mut peer = client();
     peer.send(wire::goaway(0, ErrorCode::ENHANCE_YOUR_CALM).and(b"too many pings"));
     assert!(matches!(peer.next_event(), Some(Event::GoingAway { .. })));
@@ -1010,8 +1009,8 @@ fn trailers_need_no_window() {
 
 #[test]
 fn a_window_of_1_lets_1_byte_through() {
-    // RFC 9113 §6.9.2: a client sets SETTINGS_INITIAL_WINDOW_SIZE to what it likes, before or
-    // behind its requests.
+    // RFC 9113 §6.9.2: a client sets SETTINGS_INITIAL_WINDOW_SIZE to any value, before or after its
+    // requests.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 1)]);
     peer.send(wire::get(1));
     peer.respond(1, 200, "ab");
@@ -1075,7 +1074,7 @@ fn credit_comes_back_when_the_owner_consumes() {
     assert_eq!(peer.take_window_updates(1), 32_768);
     peer.stream(1, |stream| stream.consume(49_152 - 32_768));
     assert_eq!(peer.take_window_updates(1), 0);
-    // More than there was gives no more.
+    // Consuming more than there was returns no more.
     peer.stream(1, |stream| stream.consume(usize::MAX));
     assert_eq!(peer.take_window_updates(1), 0);
 }
@@ -1083,7 +1082,7 @@ fn credit_comes_back_when_the_owner_consumes() {
 #[test]
 fn the_connections_credit_does_not_wait_for_owners() {
     // RFC 9113 §5.2.2: "Flow control SHOULD NOT be used to […] the receiver of data" in a way that
-    // lets one stream stall the others: what nobody consumes costs the others nothing.
+    // lets one stream stall the others: bytes that nobody consumes cost the others nothing.
     let mut peer = client();
     peer.send(wire::post(1));
     peer.send(wire::data(1, bytes(8192)));
@@ -1098,7 +1097,7 @@ fn the_connections_credit_does_not_wait_for_owners() {
         assert!(window >= 32_767, "a stream to come finds {window}");
     }
     assert_eq!(peer.take_window_updates(1), 0);
-    // The stalled stream holds its own window and nothing else.
+    // The stalled stream uses its own window and nothing else.
     for id in [3, 5, 7] {
         peer.send_all([wire::post(id), wire::data(id, bytes(8192))]);
         assert_eq!(peer.take_window_updates(id), (256 << 10) - 65_535);
@@ -1119,7 +1118,7 @@ fn padding_is_given_back_at_once() {
         peer.send(wire::data(1, "x").padded(255));
     }
     let (stream, connection) = (peer.take_window_updates(1), peer.take_window_updates(0));
-    // 256 bytes of each frame are padding; what comes back comes at each half window.
+    // 256 bytes of each frame are padding; credit is returned at each half window.
     assert!((32_768..=200 * 256).contains(&stream), "{stream}");
     assert!(connection >= 32_768, "{connection}");
     peer.expect_alive();
@@ -1168,7 +1167,7 @@ fn credit_for_dead_streams_comes_back() {
 
 #[test]
 fn a_held_stream_holds_no_credit() {
-    // RFC 9113 §6.9, as above: the owner that has not let go of a reset stream does not block the
+    // RFC 9113 §6.9, as above: an owner that hasn't released a reset stream doesn't block the
     // others.
     let mut peer = client_of_window(65_535);
     peer.hold_resets();
@@ -1179,7 +1178,7 @@ fn a_held_stream_holds_no_credit() {
     peer.send(wire::rst_stream(1, ErrorCode::CANCEL));
     let credit = peer.engine.receive_credit();
     assert_eq!((credit.promised, credit.unconsumed), (0, 0));
-    // Consuming what was told before the reset gives nothing twice.
+    // Consuming data that was reported before the reset returns nothing twice.
     peer.frames.clear();
     peer.stream(1, |stream| stream.consume(40 * 1024));
     assert_eq!(peer.take_window_updates(1), 0);
@@ -1216,7 +1215,7 @@ fn a_peer_that_overruns_a_window_is_told_so() {
 #[test]
 fn an_idle_connection_promises_what_the_protocol_does() {
     // RFC 9113 §6.9.2: "The connection flow-control window can only be changed using WINDOW_UPDATE
-    // frames." It is, when a body is to come.
+    // frames." It is changed when a body is to come.
     for mut peer in [
         Peer::client_unborn(Config::server()),
         Peer::server_unborn(Config::client()),
@@ -1229,7 +1228,7 @@ fn an_idle_connection_promises_what_the_protocol_does() {
                 .any(|(id, _)| *id == SettingId::INITIAL_WINDOW_SIZE)
         );
     }
-    // A GET brings none, nor does a body that fits into what was promised.
+    // A GET has no body; nor does a body need more that fits into the advertised window.
     let mut peer = client();
     peer.send(wire::get(1));
     let small = wire::with(wire::POST, &[("content-length", "1000")]);
@@ -1239,7 +1238,7 @@ fn an_idle_connection_promises_what_the_protocol_does() {
         (peer.take_window_updates(3), peer.take_window_updates(0)),
         (0, 0)
     );
-    // Every response may have one. A client says so along with its requests, once for all of a
+    // Any response may have a body. A client advertises credit with its requests, once for each
     // turn.
     let mut peer = server();
     for _ in 0..3 {
@@ -1257,15 +1256,15 @@ fn an_idle_connection_promises_what_the_protocol_does() {
 #[test]
 fn a_body_is_given_window_when_it_really_comes() {
     let first = u64::from(256u32 << 10) - 65_535;
-    // A head lends nothing, and the first bytes of a body don't either.
+    // A head borrows nothing, and neither do the first bytes of a body.
     let mut peer = client();
     peer.send_all([wire::post(1), wire::data(1, bytes(8191))]);
     assert_eq!(peer.take_window_updates(1), 0);
-    // Of unknown length: for one it asks, and the connection along with it.
+    // Of unknown length: the stream needs one, and the connection with it.
     peer.send(wire::data(1, bytes(1)));
     assert_eq!(peer.take_window_updates(1), first);
     assert_eq!(peer.take_window_updates(0), first + 65_536);
-    // Of a length that the window holds: nothing. Of another: no more than that, and some for
+    // With a length that the window holds: nothing. With another: no more than that, and some for
     // padding.
     let length = |bytes: &'static str| wire::with(wire::POST, &[("content-length", bytes)]);
     peer.send(wire::headers(3, &length("61000")));
@@ -1277,7 +1276,7 @@ fn a_body_is_given_window_when_it_really_comes() {
         peer.take_window_updates(5),
         left + left / 16 + 256 - (65_535 - 8192)
     );
-    // A tunnel waits for a use; and what the config forbids is not given.
+    // A tunnel waits until it is used; and the config's limit is not exceeded.
     let connect = [(":method", "CONNECT"), (":authority", "localhost:22")];
     peer.send(wire::headers(7, &connect));
     assert_eq!(peer.take_window_updates(7), 0);
@@ -1313,7 +1312,7 @@ fn a_window_grows_with_what_a_round_trip_brings() {
     peer.engine
         .observe_rtt(std::time::Duration::from_millis(100));
     assert!(!peer.engine.wants_rtt());
-    // A quarter of it within a round trip: it doubles, and that is told at once.
+    // A quarter of it within a round trip: it doubles, and that is advertised at once.
     receive(&mut peer, 3);
     assert_eq!(peer.take_window_updates(1), 0);
     receive(&mut peer, 1);
@@ -1341,7 +1340,7 @@ fn an_owner_may_keep_a_window_small() {
         peer.send(wire::data(1, bytes(16_384)));
         peer.stream(1, |stream| stream.consume(16_384));
     }
-    // Up to the limit: 44 KiB more than the 256 KiB that every body gets, and what was consumed.
+    // Up to the limit: 44 KiB more than the 256 KiB that every body gets, and the bytes consumed.
     assert_eq!(peer.take_window_updates(1), (44 << 10) + 8192 + 4 * 16_384);
     for _ in 0..100 {
         peer.send(wire::data(1, bytes(16_384)));
@@ -1424,7 +1423,7 @@ fn a_block_without_an_end_is_not_waited_for() {
     }
     peer.wait(secs(2));
     peer.connection_error(Violation::HeaderBlockTimedOut);
-    // In time is in time.
+    // Just in time is enough.
     let mut peer = client();
     peer.send(wire::get(1).unfinished());
     peer.wait(secs(9));

@@ -51,7 +51,7 @@ fn our_codes_are_of_the_table() {
         assert!(violation.code().0 <= 0xd, "{violation}");
         let section = violation.section();
         assert!(!section.is_empty() && violation.to_string().contains(section));
-        // A stream error with NO_ERROR would say that nothing was wrong.
+        // A stream error with NO_ERROR would claim that nothing was wrong.
         assert!(violation.scope() == Scope::Connection || violation.code() != ErrorCode::NO_ERROR);
     }
 }

@@ -16,7 +16,7 @@ use crate::support::{
 
 type List<'a> = &'a [(&'a str, &'a str)];
 
-/// The request is malformed in this way.
+/// Checks that a request is malformed in this way.
 #[track_caller]
 fn malformed_request(fields: List<'_>, violation: Violation) {
     let mut peer = client();
@@ -24,12 +24,12 @@ fn malformed_request(fields: List<'_>, violation: Violation) {
     peer.stream_error(1, violation);
     peer.expect_no_event();
     assert_eq!(peer.engine.active_streams(), 0);
-    // The next one is none the worse for it.
+    // The next request is unaffected.
     peer.send(wire::get(3));
     peer.expect_request(3);
 }
 
-/// The response to a GET is malformed in this way.
+/// Checks that the response to a GET is malformed in this way.
 #[track_caller]
 fn malformed_response(fields: List<'_>, violation: Violation) {
     let mut peer = server();
@@ -216,7 +216,7 @@ fn a_server_that_has_answered_may_ask_to_stop_the_request() {
     peer.events.clear();
     assert_eq!(peer.expect_head(1).status(), 413);
     assert!(peer.expect_data(1).1);
-    // A megabyte is let pass and not told, so that the client gets to read the response; then it is
+    // A megabyte is accepted and not reported, so that the client can read the response; then it is
     // asked to stop.
     let mut passed = 0;
     while resets(&peer) == 0 {
@@ -266,8 +266,8 @@ fn the_rest_of_an_answered_request_is_let_pass() {
 #[test]
 fn a_malformed_request_is_answered_by_400_and_one_sentence() {
     // RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to closing
-    // or resetting the stream." A reset without a word makes clients send the request again, and
-    // their users wait.
+    // or resetting the stream." After a mere reset clients send the request again, and their users
+    // wait.
     for (fields, violation) in [
         (with(GET, &[("te", "gzip")]), Violation::TeNotTrailers),
         (
@@ -285,7 +285,7 @@ fn a_malformed_request_is_answered_by_400_and_one_sentence() {
         peer.answered_by_400(1, violation);
         assert_eq!(peer.engine.active_streams(), 0);
     }
-    // A body that is still to come is asked to stop (§8.1), and let pass.
+    // A client with a body still to come is asked to stop (§8.1), and the body is ignored.
     let mut peer = client();
     peer.send(wire::headers(1, &with(POST, &[("te", "gzip")])));
     peer.answered_by_400(1, Violation::TeNotTrailers);
@@ -296,7 +296,7 @@ fn a_malformed_request_is_answered_by_400_and_one_sentence() {
 
 #[test]
 fn a_request_that_turns_out_malformed_is_answered_by_400_and_one_sentence() {
-    // RFC 9113 §8.1.1, as above, where the head was right and what came behind it isn't.
+    // RFC 9113 §8.1.1, as above, when the head was valid and a later part isn't.
     let long = || wire::headers(1, &with(POST, &[("content-length", "4")]));
     let post = || wire::headers(1, POST);
     for (frames, violation) in [
@@ -331,7 +331,7 @@ fn a_request_that_turns_out_malformed_is_answered_by_400_and_one_sentence() {
         peer.answered_by_400(1, violation);
         assert_eq!(peer.engine.active_streams(), 0);
     }
-    // A response that has begun is no place for another one.
+    // There is no place for another response after the first has begun.
     let mut peer = client();
     peer.send(long());
     peer.respond(1, 200, "whole");
@@ -342,7 +342,7 @@ fn a_request_that_turns_out_malformed_is_answered_by_400_and_one_sentence() {
         .iter()
         .filter(|frame| matches!(frame, Received::Head(_)));
     assert_eq!(heads.count(), 0);
-    // What is no message's fault is answered by a reset alone.
+    // A fault that isn't the message's is answered by a reset alone.
     let mut peer = client();
     peer.send_all([post(), wire::window_update(1, 0)]);
     peer.stream_error(1, Violation::WindowUpdateOfZeroOnStream);
@@ -371,7 +371,7 @@ fn a_sentence_needs_a_window_and_a_method_with_content() {
             peer.expect_alive();
         }
     }
-    // What the sentences take of the connection's window is gone.
+    // The sentences have used up the connection's window.
     let mut peer = client();
     let mut sent = 0;
     for id in (1..).step_by(2) {
@@ -410,7 +410,7 @@ fn content_length_is_the_sum_of_data() {
         peer.send_all(frames);
         peer.stream_error(1, Violation::ContentLengthMismatch);
     }
-    // Right ones; padding does not count, and trailers do not.
+    // Valid ones; padding and trailers don't count.
     for frames in [
         vec![length("0").end()],
         vec![
@@ -506,7 +506,7 @@ fn our_responses_without_content_have_none() {
 
 #[test]
 fn content_length_is_a_number() {
-    // RFC 9110 §8.6: "Content-Length = 1*DIGIT"; several that contradict each other are as wrong.
+    // RFC 9110 §8.6: "Content-Length = 1*DIGIT"; several that contradict each other are wrong too.
     for value in [
         "",
         "-1",
@@ -517,7 +517,8 @@ fn content_length_is_a_number() {
         "99999999999999999999",
         "4, 5",
         "4,",
-        // A zero in front is within the grammar, and some read octal: HTTP/1.1 refuses it as well.
+        // The grammar allows a leading zero, but some recipients read octal: HTTP/1.1 refuses it
+        // too.
         "00",
         "010",
         "8, 08",
@@ -712,7 +713,7 @@ fn a_request_has_method_scheme_and_path() {
 #[test]
 fn an_authority_is_not_needed() {
     // RFC 9113 §8.3.1: ":authority" is left out where "there is no authority information to
-    // convey"; then Host may say it.
+    // convey"; then Host may have it.
     let mut peer = client();
     let pseudo = [GET[0], GET[1], GET[3]];
     peer.send(wire::headers(1, &pseudo).end());
@@ -750,8 +751,8 @@ fn a_path_begins_with_a_slash() {
         peer.send(wire::headers(1, &asking(method, path)).end());
         assert_eq!(peer.expect_request(1).0.path(), path);
     }
-    // RFC 3986 §2 makes URIs of ASCII. What isn't is taken as if it were percent-encoded, as other
-    // servers do.
+    // RFC 3986 §2 restricts URIs to ASCII. Other bytes are accepted as if they were
+    // percent-encoded, as other servers do.
     let mut peer = client();
     peer.send(wire::headers(1, &asking("GET", "/ü?q=ö")).end());
     assert_eq!(peer.expect_request(1).0.path(), "/%C3%BC?q=%C3%B6");
@@ -884,7 +885,7 @@ fn a_promised_request_is_safe_and_has_no_body() {
         (POST, Violation::PromisedRequestUnsafe),
         (&options[..], Violation::PromisedRequestUnsafe),
         (&with_length[..], Violation::PromisedRequestWithBody),
-        // A promised request that is malformed as any request can be.
+        // A promised request that is malformed like any other request.
         (&GET[1..], Violation::PseudoFieldMissing),
     ] {
         let mut peer = pushing_server();
@@ -892,7 +893,7 @@ fn a_promised_request_is_safe_and_has_no_body() {
         peer.frames.clear();
         peer.send(wire::push_promise(1, 2, fields));
         peer.stream_error(2, violation);
-        // What comes on it was under way; the stream it rode on goes on.
+        // Frames on it were in flight; the stream that carried the promise goes on.
         peer.send_all([
             wire::headers(2, OK),
             wire::data(2, "x").end(),
@@ -963,8 +964,8 @@ fn a_cancelled_push_is_not_sent() {
 #[test]
 fn a_push_can_be_cancelled_when_its_response_is_out_already() {
     // RFC 9113 §8.4.2, as above: "If the client determines, for any reason, that it does not wish
-    // to receive the pushed response from the server …, the client can send a RST_STREAM frame".
-    // The owner is to know, once.
+    // to receive the pushed response from the server …, the client can send a RST_STREAM frame". It
+    // is reported to the owner, once.
     let mut peer = client();
     peer.send(wire::get(1));
     let head = RequestHead::new("GET", "https", "localhost", "/style.css");
@@ -975,7 +976,7 @@ fn a_push_can_be_cancelled_when_its_response_is_out_already() {
     peer.send(wire::rst_stream(2, ErrorCode::CANCEL));
     peer.expect_reset(2, ResetCause::Peer);
     peer.send(wire::rst_stream(2, ErrorCode::CANCEL));
-    // Of its own requests a client knows what came of them.
+    // A client knows the outcome of its own requests.
     peer.send(wire::rst_stream(1, ErrorCode::CANCEL));
     peer.expect_no_event();
     peer.frames.clear();
@@ -984,8 +985,8 @@ fn a_push_can_be_cancelled_when_its_response_is_out_already() {
 
 #[test]
 fn a_push_that_was_not_processed_is_told_once() {
-    // RFC 9113 §6.8: streams above the one that GOAWAY names were not processed; the client's
-    // engine may reset them too.
+    // RFC 9113 §6.8: streams above the one in GOAWAY were not processed; the client's engine may
+    // reset them too.
     let mut peer = client();
     peer.send(wire::get(1));
     let head = RequestHead::new("GET", "https", "localhost", "/style.css");
@@ -1130,8 +1131,8 @@ fn content_length_says_nothing_about_a_tunnel() {
 
 #[test]
 fn a_silent_tunnel_is_left_alone() {
-    // RFC 9113 §8.5: a tunnel is a TCP connection, and those may be silent; the limit on bodies is
-    // not for it.
+    // RFC 9113 §8.5: a tunnel is a TCP connection, and those may be silent; the limit on bodies
+    // doesn't apply.
     let mut peer = tunnel();
     peer.wait(crate::support::secs(3600));
     peer.send(wire::data(1, "good morning"));
@@ -1141,7 +1142,7 @@ fn a_silent_tunnel_is_left_alone() {
 #[test]
 fn a_tunnel_that_its_owner_ends_ends_as_other_streams_do() {
     // RFC 9113 §8.1: a server MAY, after a complete response, send "a RST_STREAM with an error code
-    // of NO_ERROR". Behind the end, or before: what was written comes first.
+    // of NO_ERROR". After the end, or before: the bytes written come first.
     for is_early in [true, false] {
         let mut peer = tunnel();
         peer.stream(1, |stream| {
@@ -1157,7 +1158,7 @@ fn a_tunnel_that_its_owner_ends_ends_as_other_streams_do() {
             });
         }
         peer.events.clear();
-        // Nobody is told of what still comes, up to its end.
+        // Nothing after that is reported, up to its end.
         peer.send_all([wire::data(1, "never"), wire::data(1, " mind").end()]);
         peer.expect_no_event();
         peer.expect_alive();

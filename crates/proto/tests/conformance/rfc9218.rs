@@ -33,8 +33,8 @@ fn the_more_urgent_response_goes_first() {
 #[test]
 fn without_a_priority_urgency_is_3_and_responses_go_one_by_one() {
     // RFC 9218 §10: "Non-incremental responses of the same urgency SHOULD be served by prioritizing
-    // bandwidth allocation in ascending order of the stream ID". §4.1 and §4.2: urgency is 3 and
-    // incremental false where nothing is said.
+    // bandwidth allocation in ascending order of the stream ID". §4.1 and §4.2: the defaults are
+    // urgency 3 and incremental false.
     let mut peer = waiting();
     for (id, fields) in [
         (1, &with(GET, &[("priority", "u=4")])[..]),
@@ -95,7 +95,7 @@ fn an_update_counts_from_the_next_frame_on() {
         ]);
         assert_eq!(order(&peer), [expected], "{urgency}");
     }
-    // Saying the same again moves nothing.
+    // The same priority again moves nothing.
     peer.send_all([
         wire::priority_update(1, "u=0"),
         wire::priority_update(3, "u=0"),
@@ -127,7 +127,7 @@ fn the_least_urgent_response_is_not_forgotten() {
 
 #[test]
 fn an_owner_that_answers_at_once_keeps_its_turn() {
-    // Bodies that the owner is asked for come in the same order as those that it gave whole.
+    // Bodies that the owner is asked for come in the same order as those that were given at once.
     let mut peer = waiting();
     peer.answer_writables(1 << 20);
     for (id, urgency) in [(1, "u=5"), (3, "u=1"), (5, "u=1")] {
@@ -168,8 +168,8 @@ fn nonsense_priorities_are_ignored() {
 
 #[test]
 fn a_priority_update_moves_a_waiting_response() {
-    // RFC 9218 §6: a client may change its mind once a request is sent: §7 has the PRIORITY_UPDATE
-    // frame for that.
+    // RFC 9218 §6: a client may change the priority once a request is sent: §7 has the
+    // PRIORITY_UPDATE frame for that.
     let mut peer = waiting();
     for id in [1, 3] {
         peer.send(wire::get(id));
@@ -217,7 +217,7 @@ fn no_more_streams_are_prioritized_than_can_be_open() {
     peer.expect_alive();
     peer.send(wire::priority_update(7, "u=1"));
     peer.connection_error(Violation::PriorityUpdateOverLimit);
-    // A stream is idle no longer once there was a request, even if that was refused.
+    // A stream is no longer idle once there was a request, even if that was refused.
     let mut peer = limited();
     for id in [1, 3] {
         peer.send(wire::post(id));
@@ -230,7 +230,7 @@ fn no_more_streams_are_prioritized_than_can_be_open() {
         wire::priority_update(11, "u=1"),
     ]);
     peer.expect_alive();
-    // Streams that only our owner has not let go of are no fault of the client's.
+    // Streams that only our owner hasn't released are not the client's fault.
     let mut peer = limited();
     peer.hold_resets();
     for id in [1, 3, 5] {

@@ -1,5 +1,5 @@
-//! RFC 9113 §10.5: peers that are slow, on purpose or not: every phase of a message has an end that
-//! a drip can't move, and the slow honest come to theirs.
+//! RFC 9113 §10.5: peers that are slow, on purpose or not. Every phase of a message has a limit
+//! that a drip can't extend, and slow honest peers finish.
 
 use bytes::Bytes;
 use tidegate_proto::{Body, Config, ErrorCode, Event, ResetCause, Violation};
@@ -8,8 +8,8 @@ use tidegate_testkit::wire::{self, GET};
 
 use crate::support::{bytes, client, client_of, client_of_window, respond_streaming, secs, server};
 
-/// The engine gave up the body of an unanswered request: it answered 408 and asked for no more of
-/// it.
+/// Checks that the engine gave up the body of an unanswered request: it answered 408 and asked for
+/// no more of it.
 #[track_caller]
 fn given_up(peer: &mut Peer, id: u32, violation: Violation) {
     let code = peer.expect_reset(id, ResetCause::Violation(violation));
@@ -23,7 +23,7 @@ fn given_up(peer: &mut Peer, id: u32, violation: Violation) {
     peer.expect_alive();
 }
 
-/// A request whose body is to come.
+/// Returns a request whose body is still to come.
 fn uploading() -> Peer {
     let mut peer = client();
     peer.send(wire::post(1));
@@ -51,7 +51,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
     respond_streaming(&mut peer, 1);
     peer.wait(secs(30));
     peer.stream_error(1, Violation::BodyTimedOut);
-    // For a client: a response that does not go on. As long as it comes, it may come slowly.
+    // For a client: a response that stops. As long as it comes, it may be slow.
     let mut peer = server();
     peer.open_get();
     peer.frames.clear();
@@ -68,8 +68,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
 
 #[test]
 fn only_bytes_are_progress_of_a_body() {
-    // RFC 9113 §10.5, as above: neither an empty frame nor one of padding alone is a piece of a
-    // body.
+    // RFC 9113 §10.5, as above: an empty frame or one of padding alone is no piece of a body.
     for padding in [0, 200] {
         let mut peer = uploading();
         for _ in 0..5 {
@@ -84,8 +83,8 @@ fn only_bytes_are_progress_of_a_body() {
 
 #[test]
 fn a_body_that_drips_is_not_waited_for() {
-    // RFC 9113 §10.5, as above: in two periods of 30 seconds, 240 bytes for each second. What came
-    // fast before buys no more time.
+    // RFC 9113 §10.5, as above: 240 bytes per second over two periods of 30 seconds. Bytes that
+    // came fast earlier buy no more time.
     for (first, each, len) in [(0, 1, 1), (0, 1, 239), (0, 29, 1), (3, 1, 1)] {
         let mut peer = uploading();
         peer.send_all((0..first).map(|_| wire::data(1, bytes(16_384))));
@@ -109,7 +108,7 @@ fn a_body_that_drips_is_not_waited_for() {
 
 #[test]
 fn a_slow_honest_upload_comes_to_its_end() {
-    // RFC 9113 §10.5, as above: 2 KB a second, as a telephone far from its mast has, with half a
+    // RFC 9113 §10.5, as above: 2 KB a second, as of a telephone far from its mast, with half a
     // minute in a tunnel now and then.
     let mut peer = uploading();
     let mut sent = 0;
@@ -144,8 +143,7 @@ fn a_least_rate_of_zero_is_none() {
 
 #[test]
 fn a_peer_without_window_is_not_slow() {
-    // RFC 9113 §10.5: it is our owner that does not consume. It's the peer's turn again when there
-    // is window.
+    // RFC 9113 §10.5: our owner doesn't consume. It is the peer's turn again when there is window.
     let mut peer = client_of_window(10);
     peer.send_all([wire::post(1), wire::data(1, "0123456789")]);
     peer.expect_request(1);
@@ -166,7 +164,7 @@ fn a_peer_without_window_is_not_slow() {
 
 #[test]
 fn an_owner_may_wait_for_a_body_however_long_it_takes() {
-    // A call of gRPC may be silent for long, or say little.
+    // A gRPC call may be silent for long, or send little.
     let mut peer = client();
     peer.send_all([wire::post(1), wire::post(3)]);
     peer.expect_request(1);
@@ -186,8 +184,8 @@ fn an_owner_may_wait_for_a_body_however_long_it_takes() {
 
 #[test]
 fn who_asks_for_a_tunnel_has_nothing_to_say_yet() {
-    // RFC 9113 §8.5: data go through a tunnel once it is granted. Until then it is the owner who is
-    // waited for.
+    // RFC 9113 §8.5: data go through a tunnel once it is granted. Until then the engine waits for
+    // the owner.
     let mut peer = client();
     peer.send(wire::headers(
         1,
@@ -196,14 +194,14 @@ fn who_asks_for_a_tunnel_has_nothing_to_say_yet() {
     peer.expect_request(1);
     peer.wait(secs(3600));
     peer.expect_no_event();
-    // One that was turned down is a request as any other.
+    // A refused CONNECT is a request like any other.
     respond_with_status(&mut peer, 1, 407);
     peer.frames.clear();
     peer.wait(secs(62));
     peer.stream_error(1, Violation::BodyTimedOut);
 }
 
-/// The owner answers so, with a body that it will be asked for.
+/// Has the owner answer with a body that it will be asked for.
 fn respond_with_status(peer: &mut Peer, id: u32, status: u16) {
     peer.stream(id, |stream| {
         stream
@@ -215,7 +213,7 @@ fn respond_with_status(peer: &mut Peer, id: u32, status: u16) {
 #[test]
 fn the_rest_of_an_answered_request_is_read_for_a_while_and_no_longer() {
     // RFC 9113 §8.1: a server that has answered in full may ask for no more with NO_ERROR; a drip
-    // doesn't put that off.
+    // doesn't delay that.
     let mut peer = uploading();
     peer.respond(1, 200, "");
     peer.expect_head(1);
@@ -228,7 +226,7 @@ fn the_rest_of_an_answered_request_is_read_for_a_while_and_no_longer() {
     peer.expect_rst(1, ErrorCode::NO_ERROR);
     assert_eq!(peer.engine.active_streams(), 0);
     peer.expect_no_event();
-    // Who ends in time sees nothing of that, and each has its own time.
+    // A client that ends in time notices nothing, and each request has its own time.
     let mut peer = client();
     peer.send(wire::post(1));
     peer.respond(1, 200, "");
@@ -249,8 +247,8 @@ fn the_rest_of_an_answered_request_is_read_for_a_while_and_no_longer() {
 
 #[test]
 fn a_frame_of_a_header_block_may_not_drip_either() {
-    // RFC 9113 §10.5: slow headers: a block has 10 seconds from its first bytes on, be they in one
-    // frame or in several.
+    // RFC 9113 §10.5: slow headers: a block has 10 seconds from its first bytes on, in one frame or
+    // in several.
     let first = wire::get(1).unfinished();
     let block = wire::block(GET);
     let (front, back) = block.split_at(2);
@@ -283,8 +281,8 @@ fn a_frame_of_a_header_block_may_not_drip_either() {
 
 #[test]
 fn blocks_that_come_in_pieces_have_their_time_each() {
-    // RFC 9113 §10.5, as above. A reader's cuts are no sign of slowness: each read may end within a
-    // frame.
+    // RFC 9113 §10.5, as above. The cuts of reads are no sign of slowness: each read may end within
+    // a frame.
     let mut peer = client();
     let frame = wire::get(1).to_bytes();
     let mut id = 1;
@@ -301,7 +299,7 @@ fn blocks_that_come_in_pieces_have_their_time_each() {
     }
     assert!(frame.len() > 12);
     assert!(!peer.is_closed());
-    // Nor does the time of one that was malformed count for what follows.
+    // Nor does the time of a malformed block count for the next.
     let mut peer = client();
     let bad = wire::headers_block(1, [0xff])
         .claim_padding(9, 0)
@@ -337,7 +335,7 @@ fn a_response_that_nobody_reads_is_not_kept() {
 
 #[test]
 fn a_reader_that_gets_on_is_not_slow() {
-    // RFC 9113 §10.5, as above: 20 KB every 20 seconds are slow, but a reader.
+    // RFC 9113 §10.5, as above: 20 KB every 20 seconds are slow, but progress.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 0)]);
     peer.send(wire::get(1));
     peer.respond(1, 200, bytes(100_000));
@@ -355,7 +353,7 @@ fn a_reader_that_gets_on_is_not_slow() {
 
 #[test]
 fn an_owner_without_data_is_no_slow_reader() {
-    // RFC 9113 §10.5: with window open, it's not the peer that keeps us waiting.
+    // RFC 9113 §10.5: with the window open, the peer isn't the cause of the delay.
     let mut peer = client();
     peer.send(wire::get(1));
     peer.expect_request(1);
@@ -385,8 +383,8 @@ fn a_connection_window_that_stays_shut_ends_the_connection() {
 
 #[test]
 fn a_stall_ends_with_the_streams_that_it_held_up() {
-    // RFC 9113 §6.9: a client that cancels what used up its window owes no WINDOW_UPDATE while
-    // nothing else is wanted.
+    // RFC 9113 §6.9: a client that cancels the streams that used up its window owes no
+    // WINDOW_UPDATE while nothing else waits.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 1 << 20)]);
     peer.send(wire::get(1));
     peer.respond(1, 200, bytes(100_000));
@@ -394,7 +392,7 @@ fn a_stall_ends_with_the_streams_that_it_held_up() {
     peer.send(wire::rst_stream(1, ErrorCode::CANCEL));
     peer.wait(secs(300));
     assert!(!peer.is_closed());
-    // The clock starts anew for the next one.
+    // The time starts again for the next one.
     peer.send(wire::get(3));
     peer.respond(3, 200, "blocked");
     peer.wait(secs(29));
@@ -407,8 +405,7 @@ fn a_stall_ends_with_the_streams_that_it_held_up() {
 
 #[test]
 fn credit_without_bytes_keeps_no_connection() {
-    // RFC 9113 §10.5, CVE-2016-1546: what counts is what goes out, for all streams of a connection
-    // together.
+    // RFC 9113 §10.5, CVE-2016-1546: bytes sent count, for all streams of a connection together.
     for credit in [0, 1, 100] {
         let mut peer = Peer::client_with(Config::server(), &[(0x4, 1 << 20)]);
         for id in [1, 3, 5] {
@@ -430,8 +427,8 @@ fn credit_without_bytes_keeps_no_connection() {
 
 #[test]
 fn a_slow_honest_reader_comes_to_its_end() {
-    // RFC 9113 §10.5, as above: 2 KB a second of four pages at once, by the connection's window
-    // alone.
+    // RFC 9113 §10.5, as above: 2 KB a second of four pages at once, limited by the connection's
+    // window.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 1 << 20)]);
     for id in [1, 3, 5, 7] {
         peer.send(wire::get(id));
@@ -449,8 +446,8 @@ fn a_slow_honest_reader_comes_to_its_end() {
 
 #[test]
 fn windows_that_take_turns_keep_nothing() {
-    // RFC 9113 §10.5, as above: now the connection's window is shut and now, by SETTINGS, those of
-    // the streams are.
+    // RFC 9113 §10.5, as above: the connection's window and, by SETTINGS, those of the streams are
+    // shut alternately.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 1 << 20)]);
     let ids = [1, 3, 5, 7];
     for id in ids {
@@ -473,8 +470,8 @@ fn windows_that_take_turns_keep_nothing() {
 
 #[test]
 fn a_stall_that_is_over_costs_nothing_later() {
-    // RFC 9113 §10.5, as above: each message has its own time, and what its owner doesn't send yet
-    // nobody keeps from going out.
+    // RFC 9113 §10.5, as above: each message has its own time, and bytes that the owner hasn't sent
+    // yet are not held up by the peer.
     let mut peer = Peer::client_with(Config::server(), &[(0x4, 100)]);
     peer.send(wire::get(1));
     respond_streaming(&mut peer, 1);
@@ -499,8 +496,8 @@ fn a_stall_that_is_over_costs_nothing_later() {
 
 #[test]
 fn an_answer_that_takes_its_time_and_a_silent_call_are_waited_for() {
-    // RFC 9113 §10.5: nobody is slow here: a long poll, and a call of gRPC both of whose ends say
-    // nothing for an hour.
+    // RFC 9113 §10.5: nobody is slow here: a long poll, and a gRPC call whose ends are both silent
+    // for an hour.
     let mut peer = client();
     peer.send(wire::get(1));
     peer.expect_request(1);

@@ -1,8 +1,9 @@
-//! Whose turn it is: connections that can go on wait in three queues, and a turn does a share of each.
+//! Whose turn it is: connections that can go on wait in three queues, and a turn does a share of
+//! each.
 //!
-//! Who has just something new waits for nobody's backlog: a connection that had its turn and has more
-//! to tell, or takes more of its answers again, waits behind those that come in meanwhile. Each queue
-//! has its share of each turn, so none starves.
+//! A connection with something new waits for nobody's backlog: one that had its turn and has more
+//! to tell, or takes more of its answers again, waits behind those that come in meanwhile. Each
+//! queue has its share of each turn, so none starves.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,8 +12,8 @@ use std::time::{Duration, Instant};
 /// don't depend on how fast the machine is, and for machines that are faster than [`TIME`] expects.
 pub(super) const EVENTS: usize = 256;
 
-/// How long one turn takes for one queue, about: so long, and for the other queues' shares, others wait
-/// for those who have more to do than a turn takes.
+/// How long one turn takes for one queue, about. Others wait so long for clients that have more to
+/// do than a turn takes, and for the shares of the other queues.
 const TIME: Duration = Duration::from_micros(250);
 
 /// The kinds of connections that wait, each with a queue.

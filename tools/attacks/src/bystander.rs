@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::processor::Threads;
+use crate::server::Server;
 
 const GAP: Duration = Duration::from_millis(4);
 
@@ -14,12 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Requests on one connection.
 const ON_ONE: usize = 25;
 
-/// One of the requests that the bystander makes again and again, in turns.
-pub(crate) struct Question {
-    pub(crate) path: &'static str,
-    /// The bystander, and those that answer.
-    pub(crate) threads: Threads,
-}
+/// Requests for a file for each one for something proxied.
+const FILES_EACH: usize = 5;
+
+/// A small file of the server's own.
+const FILE: &str = "/small";
 
 /// What the bystander saw.
 pub(crate) struct Seen {
@@ -28,74 +28,72 @@ pub(crate) struct Seen {
     pub(crate) failed: usize,
     /// What the last of them got.
     pub(crate) failure: String,
-    /// The time that 99 of 100 requests stay below, of the question for which it is longest.
+    /// The time that 99 of 100 requests stay below: those for something proxied, if there are any.
     pub(crate) p99: Duration,
-    /// The same of what is left of each request's time without the waits for a processor.
-    pub(crate) p99_without_waits: Duration,
+    /// The same of the server's part in requests for the file.
+    pub(crate) of_server: Duration,
 }
 
-/// How long the requests of one question took.
-#[derive(Default)]
-struct Times {
-    all: Vec<Duration>,
-    /// Without the waits for a processor.
-    without_waits: Vec<Duration>,
-}
-
-/// Asks until `until`, or as long as `goes_on` says, which is asked each time, whichever is later.
+/// Asks for a file, and now and then for `proxied`, until `until`, or as long as `goes_on` says,
+/// which is asked each time, whichever is later.
+///
+/// # Errors
+/// When the system doesn't say what the server's worker does.
 pub(crate) fn watch(
-    server: SocketAddr,
-    questions: &[Question],
+    server: &Server,
+    proxied: Option<&str>,
     until: Instant,
     mut goes_on: impl FnMut() -> bool,
-) -> Seen {
+) -> io::Result<Seen> {
+    let threads = Threads::of(server.id())?;
     let mut connection = None;
-    let mut times: Vec<_> = questions.iter().map(|_| Times::default()).collect();
-    let mut requests = 0;
-    let mut failed = 0;
-    let mut failure = String::new();
+    let mut times = Vec::new();
+    let mut of_server = Vec::new();
+    let mut seen = Seen {
+        requests: 0,
+        failed: 0,
+        failure: String::new(),
+        p99: Duration::ZERO,
+        of_server: Duration::ZERO,
+    };
     while goes_on() || Instant::now() < until {
-        if requests % ON_ONE == 0 {
+        if seen.requests.is_multiple_of(ON_ONE) {
             connection = None;
         }
-        let index = requests % questions.len();
-        let Question { path, threads } = &questions[index];
-        requests += 1;
-        let waited = threads.waited();
+        let proxied = proxied.filter(|_| seen.requests.is_multiple_of(FILES_EACH + 1));
+        let path = proxied.unwrap_or(FILE);
+        seen.requests += 1;
+        let before = threads.count()?;
         let began = Instant::now();
         let is_reused = connection.is_some();
-        let mut result = ask(&mut connection, server, path);
+        let mut result = ask(&mut connection, server.plain, path);
         if is_reused && result.is_err() {
-            // A server may close a connection that is idle: all clients ask again then (RFC 9112 §9.3.1).
+            // A server may close a connection that is idle: all clients ask again then
+            // (RFC 9112 §9.3.1).
             connection = None;
-            result = ask(&mut connection, server, path);
+            result = ask(&mut connection, server.plain, path);
         }
         let time = began.elapsed();
-        let times = &mut times[index];
-        times.all.push(time);
-        times
-            .without_waits
-            .push(time.saturating_sub(threads.waited() - waited));
+        if proxied.is_none() {
+            of_server.push(threads.count()?.of_server(&before, time));
+        }
+        times.push((proxied.is_some(), time));
         if let Err(error) = result {
-            failed += 1;
-            failure = error.to_string();
+            seen.failed += 1;
+            seen.failure = error.to_string();
             connection = None;
         }
         std::thread::sleep(GAP);
     }
-    let all = times.iter_mut().map(|times| p99(&mut times.all));
-    let p99_of_all = all.max().unwrap_or_default();
-    let without_waits = times.iter_mut().map(|times| p99(&mut times.without_waits));
-    Seen {
-        requests,
-        failed,
-        failure,
-        p99: p99_of_all,
-        p99_without_waits: without_waits.max().unwrap_or_default(),
-    }
+    let shown = times
+        .iter()
+        .filter(|(is_proxied, _)| *is_proxied == proxied.is_some());
+    seen.p99 = p99(shown.map(|(_, time)| *time).collect());
+    seen.of_server = p99(of_server);
+    Ok(seen)
 }
 
-fn p99(times: &mut [Duration]) -> Duration {
+fn p99(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     let index = (times.len() * 99).div_ceil(100).saturating_sub(1);
     times.get(index).copied().unwrap_or_default()

@@ -21,7 +21,7 @@ pub(crate) struct Row {
 pub(crate) enum Asks {
     /// A small file.
     File,
-    /// A small file behind the proxy.
+    /// A small file behind the proxy, too.
     Proxied,
 }
 

@@ -15,7 +15,7 @@ pub enum Scope {
 /// stream decide the error code and the scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// What is wrong.
+    /// The rule that the frame breaks.
     pub defect: Defect,
     /// The stream of the frame's head.
     pub stream_id: StreamId,

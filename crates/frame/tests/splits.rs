@@ -122,8 +122,7 @@ fn frame() -> impl Strategy<Value = Frame> {
     ]
 }
 
-/// What a reader makes of `bytes` when they arrive in pieces of these lengths (repeated to the
-/// end).
+/// Reads `bytes` that arrive in pieces of these lengths, repeated. Returns all frames and defects.
 fn read(bytes: &[u8], pieces: &[usize]) -> Vec<Result<Frame, Malformed>> {
     let mut reader = Reader::new(16_384);
     let mut input = BytesMut::new();

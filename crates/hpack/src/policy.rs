@@ -93,7 +93,7 @@ pub(crate) fn is_credential(field: &Field<'_>) -> bool {
     }
 }
 
-/// What the fields of a connection have shown about their names.
+/// Statistics of the names of fields on a connection.
 pub(crate) struct Learned {
     /// Scores by the name's slot.
     scores: [i8; SLOTS],

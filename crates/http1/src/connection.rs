@@ -30,7 +30,7 @@ const SMALL_BODY: usize = 4096;
 /// How long a connection is without a request before it frees its memory.
 pub(crate) const REST_AFTER: Duration = Duration::from_secs(1);
 
-/// What a connection waits for. Each has its own time limit.
+/// The input that a connection waits for. Each kind has its own time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// Nothing.

@@ -35,7 +35,7 @@ pub(crate) enum Phase {
     Done,
 }
 
-/// What follows the bytes of a body that wait to be sent.
+/// The continuation after the bytes of a body that wait to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum More {
     /// Nothing: the message ends.
@@ -55,7 +55,7 @@ pub(crate) enum Trailers {
     Unasked,
 }
 
-/// What the connection becomes if the request is granted.
+/// The tunnel that the connection becomes if the request is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Tunnel {
     /// No tunnel.

@@ -1,4 +1,4 @@
-//! What the connection holds, and whether it may hold more.
+//! The memory that the connection holds, and whether it may hold more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,48 +9,49 @@ use tidegate_proto::{Bill, Fields, Misuse, Role};
 use crate::connection::Connection;
 use crate::exchange::{Exchange, More, Phase};
 
-/// Bytes that count for a request beside its head and body.
+/// The bytes that count for a request beside its head and body.
 const EXCHANGE: u64 = 1 << 10;
 
-/// How often a request's head counts: here it is not kept, but its owner may do so, and make another one of it.
+/// The number of times that a request's head counts: it isn't kept here, but its owner may keep it
+/// and make a copy.
 const HEADS: usize = 2;
 
-/// How long until a connection without memory for more input looks again.
+/// How long until a connection without memory for more input checks again.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
-/// What a request's head counts.
+/// Returns the bytes that a request's head counts.
 pub(crate) fn head_size(fields: &Fields) -> u64 {
     (fields.memory() * HEADS) as u64
 }
 
-/// For owners: who pays for the memory, and how much it is.
+/// Memory, for owners: who pays for it, and how much it is.
 impl Connection {
-    /// From now on what the connection holds counts as this client's in the ledger of
-    /// [`Config::memory_budget`](tidegate_proto::Config::memory_budget). Before, and if the client is of another ledger, it is
-    /// nobody's.
+    /// Bills the connection's memory to this client from now on, in the ledger of
+    /// [`Config::memory_budget`](tidegate_proto::Config::memory_budget). Before, and if the client
+    /// is of another ledger, it is nobody's.
     pub fn bill(&mut self, client: &Arc<Client>) {
         self.holding.bill(client);
     }
 
-    /// Tells how many bytes are held for the connection outside of its engine: input that was read along, what the socket
-    /// hasn't taken, TLS.
+    /// Sets the bytes held for the connection outside of its engine: input that was read already,
+    /// bytes that the socket hasn't taken, TLS.
     pub fn note_outside(&mut self, bytes: u64) {
         self.holding.note_outside(bytes);
     }
 
-    /// How many bytes the connection holds: the head and what was not consumed of the present
-    /// request, what waits to be sent, and what [`Connection::note_outside`] told. A client's
+    /// Returns the bytes that the connection holds: the head and the unconsumed body of the current
+    /// request, bytes that wait to be sent, and those of [`Connection::note_outside`]. A client's
     /// connection adds what its server may send.
     pub fn held_bytes(&self) -> u64 {
         self.exchange_bytes() + self.other_bytes()
     }
 
-    /// Bytes of those that are the present request's.
+    /// Returns the part of those bytes that belongs to the current request.
     fn exchange_bytes(&self) -> u64 {
         let Some(exchange) = &self.exchange else {
             return 0;
         };
-        // A whole body may be shared with others.
+        // A complete body may be shared with others.
         let written = match exchange.send.more {
             More::End => 0,
             More::Ask | More::Asked => exchange.send.pending.len(),
@@ -62,13 +63,14 @@ impl Connection {
         EXCHANGE + exchange.head + (exchange.recv.unconsumed + written + allowed) as u64
     }
 
-    /// The others.
+    /// Returns the other part of those bytes.
     fn other_bytes(&self) -> u64 {
         self.control.len() as u64 + self.holding.outside()
     }
 
-    /// Bytes of a response that are read before its owner consumes any more. They are counted
-    /// before they come, as by HTTP/2: what was asked for is not to use up the memory of others.
+    /// Returns the bytes of a response that are read before its owner consumes more. They are
+    /// counted before they arrive, as by HTTP/2: a response that was asked for must not use up the
+    /// memory of others.
     fn allowed(&self, exchange: &Exchange) -> usize {
         let recv = &exchange.recv;
         let window = self.window().saturating_sub(recv.unconsumed);
@@ -85,11 +87,11 @@ impl Connection {
         self.holding.admit(EXCHANGE + head)
     }
 
-    /// Client: whether there is memory for a response, for this client, or else by the connection's
-    /// account. Returns the client's bill then.
+    /// Client: reserves memory for a response, on this client's account or else on the
+    /// connection's. Returns the client's bill, if it has one.
     ///
     /// # Errors
-    /// [`Misuse::OverMemoryBudget`] if there is none.
+    /// Returns [`Misuse::OverMemoryBudget`] if there is no memory.
     pub(crate) fn admit_response(
         &mut self,
         client: Option<&Arc<Client>>,
@@ -107,8 +109,8 @@ impl Connection {
         }
     }
 
-    /// Brings what is held into the budget. `transmit` does so; an owner that doesn't call that, since its transport takes
-    /// nothing now, calls this after what has come in.
+    /// Updates the budget with the bytes held. `transmit` does that; an owner that doesn't call it,
+    /// because its transport takes nothing now, calls this after new input.
     pub fn settle_memory(&mut self) {
         let (of_exchange, other) = (self.exchange_bytes(), self.other_bytes());
         let exchange = self.exchange.as_mut();

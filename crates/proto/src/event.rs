@@ -54,7 +54,7 @@ pub enum Event {
         /// The trailers; they have no pseudo-fields.
         fields: Fields,
     },
-    /// It is this stream's turn to send: pass up to `want` bytes to
+    /// This stream has its turn to send: pass up to `want` bytes to
     /// [`StreamMut::write`](crate::StreamMut::write). If there are none yet, call `write` when
     /// there are; the event doesn't come again until then.
     Writable {
@@ -84,7 +84,7 @@ pub enum Event {
         id: StreamId,
         /// The code that the RST_STREAM frame carried.
         code: ErrorCode,
-        /// Who reset it, and why.
+        /// The end that reset it, and the reason.
         cause: ResetCause,
     },
     /// The peer's first SETTINGS, or changed ones; see

@@ -1,8 +1,9 @@
-//! Every abuse budget, each named for the attack that it answers: the only file that counts abuse.
+//! The abuse budgets, each named for the attack that it answers. No other file counts abuse.
 //!
-//! Nothing is counted over a connection's life. What an honest peer sends now and then has a [`Rate`], what something
-//! honest justifies is free, and mistakes are a share of the requests. Every method returns the violation that a budget
-//! is used up by; `conn::excess` says what follows from that.
+//! Nothing is counted over a connection's life. Occasional frames of an honest peer have a
+//! [`Rate`], frames that something honest justifies are free, and faults are limited to a share of
+//! the requests. Every method returns the violation that uses up its budget; `conn::excess` decides
+//! what follows.
 
 mod limits;
 #[cfg(test)]
@@ -15,11 +16,11 @@ use crate::config::Config;
 use crate::error::Violation;
 pub use limits::{AbuseLimits, Rate};
 
-/// What is left of a [`Rate`].
+/// The unspent part of a [`Rate`].
 #[derive(Debug)]
 struct Budget {
     left: u32,
-    /// Up to when time has been turned into budget.
+    /// The time up to which time has been turned into budget.
     refilled: Instant,
 }
 
@@ -31,7 +32,7 @@ impl Budget {
         }
     }
 
-    /// Spends `cost`. If that is more than there is, nothing is left.
+    /// Spends `cost`. If the budget is smaller than that, it becomes 0.
     fn charge(
         &mut self,
         cost: u32,
@@ -54,7 +55,7 @@ impl Budget {
         let gained = elapsed.as_micros() * per_second / 1_000_000;
         let room = rate.burst.saturating_sub(self.left);
         match u32::try_from(gained) {
-            // What is less than one stays in the time that hasn't been turned into budget yet.
+            // A fraction stays in the time that hasn't been turned into budget yet.
             Ok(gained) if gained < room => {
                 self.left += gained;
                 if gained > 0 {
@@ -70,17 +71,18 @@ impl Budget {
     }
 }
 
-/// Frames that something honest has justified.
+/// The frames that something honest has justified.
 #[derive(Debug, Default)]
 struct Justified {
     used: u64,
 }
 
-/// How many justified frames can be saved up: more would let a long download pay for a flood after it.
+/// The most justified frames that can be saved up: more would let a long download pay for a flood
+/// after it.
 const MOST_SAVED: u64 = 10_000;
 
 impl Justified {
-    /// Uses one up of the `earned` in all. Whether there was one.
+    /// Uses up one of the `earned` frames in total. Returns whether there was one.
     fn take(&mut self, earned: u64) -> bool {
         self.used = self.used.max(earned.saturating_sub(MOST_SAVED));
         let is_left = self.used < earned;
@@ -89,24 +91,25 @@ impl Justified {
     }
 }
 
-/// Seconds after which a stream, opened or reset, counts half.
+/// The seconds after which a stream, opened or reset, counts half.
 const HALF_LIFE: u64 = 5;
 
-/// Resets that a peer provokes are too many above this share of the streams that it opened: one in four.
+/// The share of the opened streams, one in four, above which a peer provokes too many resets.
 const PROVOKED_SHARE: u64 = 4;
 
-/// Frames on streams that are over which each stream justifies: what crosses a reset on its way.
+/// The frames on closed streams that each stream justifies: those that cross a reset.
 const CLOSED_PER_STREAM: u64 = 2;
 
 /// How long no input is taken once a budget for harmless frames is used up.
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
-/// The budgets of one connection. Every method charges one, and returns an error if it is used up.
+/// The budgets of a connection. Every method charges one, and returns an error if it is used up.
 #[derive(Debug)]
 pub(crate) struct Guard {
     config: Arc<Config>,
     resets: Budget,
-    /// Streams opened by the peer, and reset because of it, of late: both are halved for each `HALF_LIFE`.
+    /// The streams that the peer opened, and those reset because of it, recently. Both numbers are
+    /// halved for each `HALF_LIFE`.
     opened_lately: u64,
     provoked_lately: u64,
     halved_at: Instant,
@@ -126,7 +129,7 @@ pub(crate) struct Guard {
     closed_streams: Budget,
     closed_streams_justified: Justified,
     pauses: Budget,
-    /// Until when no input is taken.
+    /// The end of the pause, during which no input is taken.
     paused_until: Option<Instant>,
 }
 
@@ -161,13 +164,14 @@ impl Guard {
     }
 }
 
-/// A browser that leaves a page cancels all that it may have open; it may do so again and again.
+/// A browser that leaves a page cancels all streams that it may have open, and may do so
+/// repeatedly.
 fn resets_rate(config: &Config) -> Rate {
     let streams = config.max_concurrent_streams;
     config.abuse.resets.or_more(Rate::new(streams, streams / 4))
 }
 
-/// The streams that a peer may have open justify a signal each at once.
+/// Each stream that a peer may have open justifies a signal at once.
 fn priorities_rate(config: &Config) -> Rate {
     let streams = config.max_concurrent_streams;
     config.abuse.priorities.or_more(Rate::new(streams, 0))
@@ -175,16 +179,16 @@ fn priorities_rate(config: &Config) -> Rate {
 
 /// Pauses.
 impl Guard {
-    /// Begins a pause. Whether the peer may have one more.
+    /// Begins a pause. Returns whether the peer has pauses left.
     pub(crate) fn pause(&mut self, now: Instant) -> bool {
         self.paused_until = now.checked_add(PAUSE);
         let rate = self.config.abuse.pauses;
-        // Which violation that would be is for the caller to say.
+        // The caller decides which violation that is.
         let charged = self.pauses.charge(1, rate, now, Violation::PingFlood);
         charged.is_ok()
     }
 
-    /// Until when there is a pause, if there is one.
+    /// Returns the end of the current pause, if there is one.
     pub(crate) fn paused_until(&self) -> Option<Instant> {
         self.paused_until
     }
@@ -194,27 +198,27 @@ impl Guard {
         self.paused_until = self.paused_until.filter(|until| *until > now);
     }
 
-    /// The connection is over: nothing waits any more.
+    /// Ends a pause because the connection is over.
     pub(crate) fn end_pause(&mut self) {
         self.paused_until = None;
     }
 }
 
-/// What is an attack.
+/// Attacks at any rate.
 impl Guard {
-    /// A stream was opened by the peer.
+    /// Counts a stream that the peer opened.
     pub(crate) fn stream_opened(&mut self) {
         self.opened_lately += 1;
     }
 
-    /// The peer's RST_STREAM hit a stream.
+    /// Charges a RST_STREAM of the peer that hit a stream.
     pub(crate) fn peer_reset(&mut self, now: Instant) -> Result<(), Violation> {
         let rate = resets_rate(&self.config);
         self.resets.charge(1, rate, now, Violation::RapidReset)
     }
 
-    /// The peer's RST_STREAM hit one of the `pushes` so far. Who refuses them all is no attacker (RFC 9113 §8.4.2), so each
-    /// justifies one.
+    /// Charges a RST_STREAM of the peer that hit one of the `pushes` so far. A client that refuses
+    /// all pushes is no attacker (RFC 9113 §8.4.2), so each push justifies one.
     pub(crate) fn push_cancelled(&mut self, pushes: u64, now: Instant) -> Result<(), Violation> {
         if self.pushes_cancelled.take(pushes) {
             return Ok(());
@@ -222,13 +226,13 @@ impl Guard {
         self.peer_reset(now)
     }
 
-    /// We reset a stream because of what the peer sent. Two things are none of these: what our own time limits end, and streams
-    /// over SETTINGS_MAX_CONCURRENT_STREAMS. A client may have sent those before it knew of the limit, so they are
-    /// charged as resets by the peer.
+    /// Charges a stream that we reset because of the peer's frames. Streams that our own time
+    /// limits end are not charged. Streams over SETTINGS_MAX_CONCURRENT_STREAMS are charged as
+    /// resets by the peer, because a client may have sent them before it knew of the limit.
     pub(crate) fn own_reset(&mut self, now: Instant) -> Result<(), Violation> {
         self.halve(now);
         self.provoked_lately += 1;
-        // Many requests justify some mistakes: a proxy's connection carries those of all its clients.
+        // Many requests justify some faults: a proxy's connection carries those of all its clients.
         if self.provoked_lately > u64::from(self.config.abuse.provoked_resets)
             && self.provoked_lately * PROVOKED_SHARE > self.opened_lately
         {
@@ -238,7 +242,7 @@ impl Guard {
         self.resets.charge(2, rate, now, Violation::MadeYouReset)
     }
 
-    /// Lets what is long ago count less.
+    /// Halves the recent numbers for each `HALF_LIFE` that has passed.
     fn halve(&mut self, now: Instant) {
         let half_lives = now.saturating_duration_since(self.halved_at).as_secs() / HALF_LIFE;
         if half_lives > 0 {
@@ -248,8 +252,8 @@ impl Guard {
         }
     }
 
-    /// A CONTINUATION frame of `fragment_len` bytes, the `count`-th of its block (from 1), whose block has `block_len`
-    /// bytes with it.
+    /// Charges a CONTINUATION frame of `fragment_len` bytes, the `count`-th of its block (from 1),
+    /// whose block has `block_len` bytes with it.
     pub(crate) fn continuation(
         &mut self,
         count: u32,
@@ -271,7 +275,7 @@ impl Guard {
         Ok(())
     }
 
-    /// A header list of `list_size` bytes and `fields` fields came in.
+    /// Checks a header list of `list_size` bytes and `fields` fields.
     pub(crate) fn header_list(&self, list_size: usize, fields: usize) -> Result<(), Violation> {
         let limits = &self.config.abuse;
         let max_bomb = self.times_list_size(limits.header_list_factor);
@@ -281,15 +285,16 @@ impl Guard {
         Ok(())
     }
 
-    /// SETTINGS_MAX_HEADER_LIST_SIZE of ours times `factor`.
+    /// Returns our SETTINGS_MAX_HEADER_LIST_SIZE times `factor`.
     fn times_list_size(&self, factor: u32) -> usize {
         (self.config.max_header_list_size as usize).saturating_mul(factor as usize)
     }
 }
 
-/// What is cheap and does no harm.
+/// Cheap and harmless frames.
 impl Guard {
-    /// A PING that must be answered; `data_frames_sent` is the connection's total that justifies some.
+    /// Charges a PING that must be answered. `data_frames_sent`, the connection's total, justifies
+    /// some.
     pub(crate) fn ping(&mut self, data_frames_sent: u64, now: Instant) -> Result<(), Violation> {
         let limits = &self.config.abuse;
         let earned = data_frames_sent.saturating_mul(limits.pings_per_data.into());
@@ -300,7 +305,7 @@ impl Guard {
             .charge(1, limits.pings, now, Violation::PingFlood)
     }
 
-    /// A SETTINGS frame with `entries` entries.
+    /// Charges a SETTINGS frame with `entries` entries.
     pub(crate) fn settings(&mut self, entries: usize, now: Instant) -> Result<(), Violation> {
         let limits = &self.config.abuse;
         let more = entries / (limits.settings_entries.max(1) as usize);
@@ -309,13 +314,14 @@ impl Guard {
         self.settings.charge(cost, limits.settings, now, violation)
     }
 
-    /// A GOAWAY frame.
+    /// Charges a GOAWAY frame.
     pub(crate) fn goaway(&mut self, now: Instant) -> Result<(), Violation> {
         let rate = self.config.abuse.goaways;
         self.goaways.charge(1, rate, now, Violation::GoAwayFlood)
     }
 
-    /// A PRIORITY or PRIORITY_UPDATE frame; `streams_opened` is the connection's total that justifies some.
+    /// Charges a PRIORITY or PRIORITY_UPDATE frame. `streams_opened`, the connection's total,
+    /// justifies some.
     pub(crate) fn priority(&mut self, streams_opened: u64, now: Instant) -> Result<(), Violation> {
         let per_stream = self.config.abuse.priorities_per_stream;
         let earned = streams_opened.saturating_mul(per_stream.into());
@@ -327,8 +333,8 @@ impl Guard {
             .charge(1, rate, now, Violation::PriorityFlood)
     }
 
-    /// A WINDOW_UPDATE. The connection's totals justify some: DATA frames and their bytes that went out, since a client may open
-    /// its window byte by byte, and streams.
+    /// Charges a WINDOW_UPDATE. The connection's totals justify some: DATA frames sent and their
+    /// bytes, because a client may open its window byte by byte, and streams.
     pub(crate) fn window_update(
         &mut self,
         data_frames_sent: u64,
@@ -350,8 +356,8 @@ impl Guard {
             .charge(1, rate, now, Violation::WindowUpdateFlood)
     }
 
-    /// A DATA frame without payload that doesn't end its stream. The connection's totals justify some: DATA frames with bytes
-    /// that came in, and streams.
+    /// Charges a DATA frame without payload that doesn't end its stream. The connection's totals
+    /// justify some: DATA frames received with bytes, and streams.
     pub(crate) fn empty_data(
         &mut self,
         data_frames_received: u64,
@@ -367,7 +373,7 @@ impl Guard {
             .charge(1, rate, now, Violation::EmptyFrameFlood)
     }
 
-    /// A frame of an unknown kind, of `length` bytes.
+    /// Charges a frame of an unknown type, of `length` bytes.
     pub(crate) fn unknown_frame(&mut self, length: u32, now: Instant) -> Result<(), Violation> {
         let cost = 1 + length / 1024;
         let rate = self.config.abuse.unknown_frames;
@@ -375,8 +381,8 @@ impl Guard {
             .charge(cost, rate, now, Violation::UnknownFrameFlood)
     }
 
-    /// A frame that comes to nothing, since its stream is over; `streams_opened` is the connection's total that justifies
-    /// some.
+    /// Charges a frame without effect, because its stream is over. `streams_opened`, the
+    /// connection's total, justifies some.
     pub(crate) fn closed_stream(
         &mut self,
         streams_opened: u64,

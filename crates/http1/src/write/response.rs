@@ -5,7 +5,7 @@ use tidegate_proto::{KnownName, ResponseHead, Violation};
 use super::{Framing, write_field, write_number};
 use crate::upgrade;
 
-/// What a head says about the connection.
+/// The connection options of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Persistence {
     /// Nothing: HTTP/1.1 persists.

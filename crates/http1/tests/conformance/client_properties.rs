@@ -209,7 +209,7 @@ impl Exchange {
     }
 }
 
-/// What an owner saw of a message.
+/// A message as an owner saw it.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Seen {
     first_line: String,

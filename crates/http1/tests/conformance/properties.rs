@@ -95,7 +95,7 @@ impl Request {
     }
 }
 
-/// What an owner saw of a request.
+/// A request as an owner saw it.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
     head: String,

@@ -212,7 +212,7 @@ impl Peer {
     pub(crate) fn next(&mut self) -> Event {
         assert!(
             !self.events.is_empty(),
-            "nothing was told; sent: {}",
+            "nothing was reported; sent: {}",
             self.text()
         );
         self.events.remove(0)

@@ -1,4 +1,4 @@
-//! What the connection holds, and whether it may hold more.
+//! The memory that the connection holds, and whether it may hold more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,27 +11,28 @@ use crate::flow::{Bill, Holding, Share};
 use crate::message::Fields;
 use crate::stream::Stream;
 
-/// Bytes that count for each stream beside its head and body: its slot here, and what its owner keeps of it.
+/// The bytes that count for each stream beside its head and body: its slot here, and its owner's
+/// state.
 const STREAM: u64 = 1 << 10;
 
-/// How often a request's head counts: here it is once, and its owner may keep another one.
+/// The number of times that a request's head counts: once here, and once for a copy of its owner's.
 const HEADS: usize = 2;
 
-/// How long until a connection without memory for more input looks again.
+/// How long until a connection without memory for more input checks again.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
-/// The part of what is held that has no sum elsewhere.
+/// The bytes held that have no sum elsewhere.
 pub(crate) struct Memory {
     pub(crate) holding: Holding,
-    /// Heads and trailers of requests whose streams are here.
+    /// Heads and trailers of requests whose streams are open here.
     heads: u64,
-    /// Pieces of bodies that owners wrote, and that wait to be sent.
+    /// Pieces of bodies that owners wrote and that wait to be sent.
     streamed: u64,
-    /// Bytes of all that are billed by the stream.
+    /// The bytes of all streams that have their own bill.
     billed: u64,
 }
 
-/// What a request's head counts.
+/// Returns the bytes that a request's head counts.
 pub(super) fn head_size(fields: &Fields) -> u32 {
     u32::try_from(fields.memory() * HEADS).unwrap_or(u32::MAX)
 }
@@ -46,14 +47,14 @@ impl Memory {
         }
     }
 
-    /// The owner wrote `bytes` of a body, all that waits of it.
+    /// Notes that the owner wrote `bytes` of a body: all that waits of it.
     pub(crate) fn written(&mut self, stream: &mut Stream, bytes: usize) {
         self.streamed += bytes as u64;
         stream.send.buf.streamed += bytes;
         self.settle_bill(stream);
     }
 
-    /// `bytes` of a body that waited went out, or are of no use any more.
+    /// Notes that `bytes` of a waiting body were sent or dropped.
     pub(crate) fn sent(&mut self, stream: &mut Stream, bytes: usize) {
         let bytes = bytes.min(stream.send.buf.streamed);
         self.streamed -= bytes as u64;
@@ -61,7 +62,7 @@ impl Memory {
         self.settle_bill(stream);
     }
 
-    /// Brings what a stream holds into its own bill, if it has one.
+    /// Updates a stream's own bill, if it has one.
     #[inline]
     pub(crate) fn settle_bill(&mut self, stream: &mut Stream) {
         if let Some(bill) = &mut stream.bill {
@@ -79,7 +80,7 @@ impl Memory {
         }
     }
 
-    /// Whether a stream may hold so many bytes more, by its own bill or the connection's.
+    /// Whether a stream may hold `more` bytes, by its own bill or the connection's.
     fn admit(&mut self, stream: &mut Stream, more: u64) -> bool {
         let Some(bill) = &mut stream.bill else {
             return self.holding.admit(more);
@@ -91,14 +92,14 @@ impl Memory {
         has_room
     }
 
-    /// A stream is gone.
+    /// Notes that a stream is gone.
     pub(crate) fn gone(&mut self, stream: &Stream) {
         self.heads -= u64::from(stream.recv.head);
         self.streamed -= stream.send.buf.streamed as u64;
         self.billed -= stream.bill.as_ref().map_or(0, Bill::bytes);
     }
 
-    /// All streams are.
+    /// Notes that all streams are gone.
     pub(crate) fn close(&mut self) {
         (self.heads, self.streamed, self.billed) = (0, 0, 0);
     }
@@ -129,23 +130,24 @@ impl Memory {
     }
 }
 
-/// For owners: who pays for the memory, and how much it is.
+/// Memory, for owners: who pays for it, and how much it is.
 impl Connection {
-    /// From now on what the connection holds counts as this client's in the ledger of
-    /// [`Config::memory_budget`](crate::Config::memory_budget). Before, and if the client is of another ledger, it is nobody's.
+    /// Bills the connection's memory to this client from now on, in the ledger of
+    /// [`Config::memory_budget`](crate::Config::memory_budget). Before, and if the client is of
+    /// another ledger, it is nobody's.
     pub fn bill(&mut self, client: &Arc<Client>) {
         self.memory.holding.bill(client);
     }
 
-    /// Tells how many bytes are held for the connection outside of its engine: input that was read along, what the socket
-    /// hasn't taken, TLS.
+    /// Sets the bytes held for the connection outside of its engine: input that was read already,
+    /// bytes that the socket hasn't taken, TLS.
     pub fn note_outside(&mut self, bytes: u64) {
         self.memory.holding.note_outside(bytes);
     }
 
-    /// How many bytes the connection holds: heads of requests in progress, bodies that were not consumed, what waits to be
-    /// sent, what [`Connection::note_outside`] told, and something for each stream. A client's connection adds what its server
-    /// may send.
+    /// Returns the bytes that the connection holds: heads of requests in progress, bodies not
+    /// consumed, bytes that wait to be sent, those of [`Connection::note_outside`], and a little
+    /// for each stream. A client's connection adds what its server may send.
     pub fn held_bytes(&self) -> u64 {
         let partial = self
             .blocks
@@ -160,7 +162,8 @@ impl Connection {
             + self.memory.holding.outside();
         match self.role {
             Role::Server => held,
-            // RFC 9113 §5.2.2: "Failure to read promptly could lead to a deadlock", so a client always reads.
+            // RFC 9113 §5.2.2: "Failure to read promptly could lead to a deadlock", so a client
+            // always reads.
             Role::Client => held + self.recv_window.allowed(),
         }
     }
@@ -172,7 +175,8 @@ impl Connection {
         self.role == Role::Client || self.memory.holding.has_room()
     }
 
-    /// Server: whether there is memory for a request whose head counts `head`. It is counted then.
+    /// Server: whether there is memory for a request whose head counts `head`. If so, it is
+    /// counted.
     pub(super) fn admit_request(&mut self, stream: &mut Stream, head: u32) -> bool {
         let has_room = self.memory.holding.admit(STREAM + u64::from(head));
         if has_room {
@@ -182,8 +186,9 @@ impl Connection {
         has_room
     }
 
-    /// Whether there is memory for the trailers of a stream's message. A request's are counted then, as its head is; those of a
-    /// response are bounded as its head is, by how many responses are asked for.
+    /// Whether there is memory for the trailers of a stream's message. If so, those of a request
+    /// are counted, like its head. Those of a response are limited, like its head, by the number of
+    /// requests.
     pub(super) fn admit_trailers(&mut self, slot: usize, fields: &Fields) -> bool {
         let size = head_size(fields);
         if self.role == Role::Client {
@@ -198,8 +203,8 @@ impl Connection {
         true
     }
 
-    /// Client: whether there is memory for a response, for this client, or else by the
-    /// connection's account.
+    /// Client: whether there is memory for a response, on this client's account or else on the
+    /// connection's.
     pub(super) fn admit_response(
         &mut self,
         stream: &mut Stream,
@@ -210,7 +215,7 @@ impl Connection {
         self.memory.admit(stream, STREAM + allowed)
     }
 
-    /// Whether a stream's share may grow so.
+    /// Whether a stream's share may grow to `after`.
     pub(super) fn may_lend(&mut self, slot: usize, after: Share) -> bool {
         let stream = self.streams.get_mut(slot);
         let before = stream.recv.share;
@@ -226,8 +231,8 @@ impl Connection {
         }
     }
 
-    /// Brings what is held and lent into the budget. `transmit` does so; an owner that doesn't call that, since its transport takes
-    /// nothing now, calls this after what has come in.
+    /// Updates the budget with the bytes held and lent. `transmit` does that; an owner that doesn't
+    /// call it, because its transport takes nothing now, calls this after new input.
     pub fn settle_memory(&mut self) {
         let held = self.held_bytes() - self.memory.billed;
         self.memory.holding.settle(held);

@@ -226,9 +226,9 @@ impl Connection {
         self.open_for(None, head, body)
     }
 
-    /// The same for a client of our owner's: what the stream holds of
-    /// [`Config::memory_budget`](crate::Config::memory_budget) counts as that client's, and not as
-    /// the connection's, if the client is of the budget's ledger.
+    /// Sends a request like [`Connection::open`], on behalf of a client of the owner. The memory
+    /// that the stream holds of [`Config::memory_budget`](crate::Config::memory_budget) is billed
+    /// to that client instead of the connection, if the client is of the budget's ledger.
     ///
     /// # Errors
     /// As for [`Connection::open`].

@@ -1,53 +1,58 @@
-//! One budget of memory for all connections of a process: what is held, and what is lent.
+//! One memory budget for all connections of a process: the bytes held, and the bytes lent.
 
 use std::sync::Arc;
 
 use tidegate_ledger::{Client, ClientKey, Lease, Ledger, Limits, Resource, Rule};
 
-/// Leases change by about this much, so that the shared counters are touched seldom.
+/// Leases change in steps of about this many bytes, so that the shared counters are rarely touched.
 const BATCH: u64 = 4 << 10;
 
-/// What one round of input can bring: without room for it, nothing is read.
+/// The bytes that one round of input can bring: without room for them, nothing is read.
 const INPUT: u64 = 64 << 10;
 
-/// What of the budget may be lent, in per cent: credit beyond what the protocol lets every client send.
+/// The part of the budget that may be lent, in per cent: credit beyond what the protocol gives
+/// every client.
 const LENT: u64 = 70;
 
 /// A part of the budget that is only for clients that hold little.
 const RESERVE: u64 = 16;
 
-/// How much a client may hold whatever others do, while there is any: a request or two with small bodies.
+/// The bytes that a client may hold whatever others do, while there are any: a request or two with
+/// small bodies.
 const MOST_FLOOR: u64 = 256 << 10;
 const LEAST_FLOOR: u64 = 128 << 10;
 
-/// How far such clients may go over the budget together, and at most half of it: what others hold can be more than the budget by
-/// what was there already when it was counted, and a newcomer is to find room all the same.
+/// The bytes, at most half of the budget, by which clients that hold little may exceed it together:
+/// others may hold more than the budget when their bytes are counted late, and a newcomer should
+/// find room nevertheless.
 const OVERDRAFT: u64 = 16 << 20;
 
-/// How much memory peers may make us use, all connections together that share the budget
+/// The memory that peers may make us use, for all connections that share the budget
 /// ([`Config::memory_budget`](crate::Config::memory_budget)).
 ///
-/// Two things are counted, for each client and in all, by a [`Ledger`]:
+/// A [`Ledger`] counts two things, for each client and in total:
 ///
-/// - What is *held*: heads of requests in progress, bodies that were received and not consumed, what waits to be sent, and
-///   something for each connection and stream. When there is no room for more, or the client has its share, its connections
-///   aren't read on, and its requests are refused: with REFUSED_STREAM, which says that nothing of them was processed, so that
-///   the client may try again (RFC 9113 §8.7), or with 503.
-/// - What is *lent*: the windows of bodies beyond the 65,535 bytes that RFC 9113 §6.9.2 lets every client send. They grow only
-///   while there is room for them, and as long as it is used; a promise never makes anybody be refused.
+/// - Bytes *held*: heads of requests in progress, bodies received and not consumed, bytes that wait
+///   to be sent, and a little for each connection and stream. When there is no room for more, or
+///   the client has its share, its connections aren't read and its requests are refused: with
+///   REFUSED_STREAM, which says that nothing of them was processed, so that the client may try
+///   again (RFC 9113 §8.7), or with 503.
+/// - Bytes *lent*: the windows of bodies beyond the 65,535 bytes that RFC 9113 §6.9.2 gives every
+///   client. They grow only while there is room for them, and as long as it is used. A promise
+///   never causes a refusal.
 pub struct MemoryBudget {
     ledger: Arc<Ledger>,
-    /// Whose account it is where no client was named.
+    /// The account for holders without a client.
     nobody: Arc<Client>,
 }
 
 impl MemoryBudget {
-    /// A budget of `bytes`, with a ledger of its own.
+    /// Makes a budget of `bytes` with a ledger of its own.
     pub fn new(bytes: u64) -> Arc<Self> {
         Self::of(&Ledger::new(Self::limits(Limits::none(), bytes)))
     }
 
-    /// The budget that a ledger has, whose limits are from [`MemoryBudget::limits`].
+    /// Makes the budget of a ledger whose limits are from [`MemoryBudget::limits`].
     pub fn of(ledger: &Arc<Ledger>) -> Arc<Self> {
         let nobody = std::net::IpAddr::from(std::net::Ipv4Addr::UNSPECIFIED);
         Arc::new(Self {
@@ -56,7 +61,7 @@ impl MemoryBudget {
         })
     }
 
-    /// These limits with those of a budget of `bytes`.
+    /// Adds the limits of a budget of `bytes` to `limits`.
     pub fn limits(limits: Limits, bytes: u64) -> Limits {
         let floor = (bytes / RESERVE).clamp(LEAST_FLOOR, MOST_FLOOR);
         let lent = (u128::from(bytes) * u128::from(LENT) / 100) as u64;
@@ -70,24 +75,24 @@ impl MemoryBudget {
             .with(Resource::Credit, Rule::new(lent))
     }
 
-    /// Bytes in all.
+    /// Returns the size of the budget in bytes.
     pub fn size(&self) -> u64 {
         self.ledger.rule(Resource::Bytes).capacity
     }
 
-    /// An account for what one holder holds for this client, such as a request on a connection that
-    /// clients share. `None` for a client of another ledger than the budget's.
+    /// Returns an account for the bytes of one holder of this client, such as a request on a
+    /// connection that clients share. `None` for a client of another ledger than the budget's.
     pub fn bill_for(&self, client: &Arc<Client>) -> Option<Bill> {
         let is_ours = Arc::ptr_eq(client.ledger(), &self.ledger);
         is_ours.then(|| Bill::new(client, Resource::Bytes))
     }
 
-    /// Bytes that connections hold now, a bit more than they do: leases change in batches.
+    /// Returns the bytes that connections hold now, rounded up: leases change in steps.
     pub fn held(&self) -> u64 {
         self.ledger.used(Resource::Bytes)
     }
 
-    /// Bytes of windows beyond what everybody may send.
+    /// Returns the bytes of windows beyond what every client may send.
     pub fn lent(&self) -> u64 {
         self.ledger.used(Resource::Credit)
     }
@@ -102,11 +107,11 @@ impl std::fmt::Debug for MemoryBudget {
     }
 }
 
-/// An item of one client's account: so much is held or lent. Given back when it is dropped.
+/// An item on one client's account: bytes held or lent. Dropping it returns them.
 #[derive(Debug)]
 pub struct Bill {
     lease: Lease,
-    /// How much it really is, by the last word.
+    /// The bytes actually held, as last reported.
     need: u64,
 }
 
@@ -118,12 +123,12 @@ impl Bill {
         }
     }
 
-    /// How many bytes are billed.
+    /// Returns the bytes billed.
     pub fn bytes(&self) -> u64 {
         self.need
     }
 
-    /// Whether there may be so many bytes more. They are billed then.
+    /// Whether there is room for `more` bytes. If so, they are billed.
     #[inline]
     pub fn admit(&mut self, more: u64) -> bool {
         let need = self.need.saturating_add(more);
@@ -134,7 +139,7 @@ impl Bill {
         has_room
     }
 
-    /// There are so many bytes now, in all.
+    /// Sets the bytes held in total.
     #[inline]
     pub fn settle(&mut self, bytes: u64) {
         self.need = bytes;
@@ -142,12 +147,12 @@ impl Bill {
     }
 }
 
-/// What one connection holds and lends of a [`MemoryBudget`], or of none; given back when it is dropped. For engines: that of
-/// HTTP/2 has one, and so has that of HTTP/1.1.
+/// The bytes that one connection holds of a [`MemoryBudget`], or of none, and those lent to it.
+/// Dropping it returns them. The engines of HTTP/2 and of HTTP/1.1 each have one per connection.
 #[derive(Debug, Default)]
 pub struct Holding {
     bills: Option<Box<Bills>>,
-    /// What the owner of the engine holds for the connection.
+    /// The bytes that the owner of the engine holds for the connection.
     outside: u64,
 }
 
@@ -159,7 +164,7 @@ struct Bills {
 }
 
 impl Holding {
-    /// Nothing is held yet.
+    /// Makes an empty holding.
     pub fn new(budget: Option<&Arc<MemoryBudget>>) -> Self {
         let bills = budget.map(|budget| {
             Box::new(Bills {
@@ -171,7 +176,8 @@ impl Holding {
         Self { bills, outside: 0 }
     }
 
-    /// From now on it is this client's. One of another ledger than the budget's is none.
+    /// Bills the connection to this client from now on; to nobody if the client is of another
+    /// ledger than the budget's.
     pub fn bill(&mut self, client: &Arc<Client>) {
         if let Some(bills) = &mut self.bills
             && Arc::ptr_eq(client.ledger(), &bills.budget.ledger)
@@ -181,13 +187,13 @@ impl Holding {
         }
     }
 
-    /// An account for what one request of the connection's holds, if there is a budget and the
-    /// client is of its ledger.
+    /// Returns an account for the bytes of one request of the connection, if there is a budget and
+    /// the client is of its ledger.
     pub fn bill_for(&self, client: &Arc<Client>) -> Option<Bill> {
         self.bills.as_ref()?.budget.bill_for(client)
     }
 
-    /// Notes how many bytes are held for the connection outside of its engine: by its transport, say.
+    /// Sets the bytes held for the connection outside of its engine, such as by its transport.
     pub fn note_outside(&mut self, bytes: u64) {
         let before = std::mem::replace(&mut self.outside, bytes);
         if let Some(bills) = &mut self.bills
@@ -199,12 +205,12 @@ impl Holding {
         }
     }
 
-    /// What was noted last.
+    /// Returns the bytes last set by [`Holding::note_outside`].
     pub fn outside(&self) -> u64 {
         self.outside
     }
 
-    /// So many bytes are held now, in all.
+    /// Sets the bytes held in total.
     #[inline]
     pub fn settle(&mut self, bytes: u64) {
         if let Some(bills) = &mut self.bills {
@@ -212,8 +218,8 @@ impl Holding {
         }
     }
 
-    /// Whether so many bytes more may be held. They are taken until [`Holding::settle`] says how
-    /// many it really are.
+    /// Whether `more` bytes may be held. If so, they are reserved until [`Holding::settle`] sets
+    /// the actual number.
     #[inline]
     pub fn admit(&mut self, more: u64) -> bool {
         match &mut self.bills {
@@ -235,7 +241,7 @@ impl Holding {
             || lease.client().check(Resource::Bytes, more).is_ok()
     }
 
-    /// Whether so many bytes may be lent in all. They are taken then.
+    /// Whether `bytes` may be lent in total. If so, they are lent.
     pub(crate) fn lend(&mut self, bytes: u64) -> bool {
         match &mut self.bills {
             Some(bills) => bills.lent.lease.cover(bytes, BATCH).is_ok(),
@@ -243,7 +249,7 @@ impl Holding {
         }
     }
 
-    /// So many bytes are lent in all, which is no more than there were.
+    /// Sets the bytes lent in total, which are no more than before.
     #[inline]
     pub(crate) fn settle_lent(&mut self, bytes: u64) {
         if let Some(bills) = &mut self.bills {
@@ -281,7 +287,7 @@ mod tests {
         let budget = MemoryBudget::new(4 << 20);
         let mut one = Holding::new(Some(&budget));
         assert!(one.admit(3 << 20) && one.has_room());
-        // What is there already is counted all the same.
+        // Bytes that exist already are counted nevertheless.
         one.settle(4 << 20);
         assert!(!one.has_room() && !one.admit(1));
         one.settle(1 << 20);
@@ -321,7 +327,7 @@ mod tests {
         let mut newcomer = Holding::new(Some(&budget));
         newcomer.bill(&client(100));
         assert!(newcomer.admit(20_000) && newcomer.has_room());
-        // That has an end, too.
+        // That has a limit, too.
         others[0].settle(16 << 20);
         assert!(!newcomer.has_room());
     }
@@ -332,7 +338,7 @@ mod tests {
         let budget = MemoryBudget::of(&ledger);
         let client =
             |last: u8| ledger.client(ClientKey::from(std::net::IpAddr::from([192, 0, 2, last])));
-        // Ten that ask for all they can get on one connection.
+        // Ten clients that take all they can get on one connection.
         let shared = Holding::new(Some(&budget));
         let greedy: Vec<_> = (0..10).map(client).collect();
         let mut bills = Vec::new();
@@ -353,7 +359,7 @@ mod tests {
             "together they have most: {}",
             budget.held()
         );
-        // One that comes then has room for a connection, a request, and its response with a larger
+        // A newcomer then has room for a connection, a request, and its response with a larger
         // window.
         let newcomer = client(100);
         let mut own = Holding::new(Some(&budget));

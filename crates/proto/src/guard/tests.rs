@@ -4,7 +4,7 @@ use crate::testing::some_start as start;
 
 const LIST: usize = 32 << 10;
 
-/// The guard of a server with `max_concurrent_streams`.
+/// Returns the guard of a server with `max_concurrent_streams`.
 fn guard_of(max_concurrent_streams: u32, now: Instant) -> Guard {
     let mut config = Config::server();
     config.max_concurrent_streams = max_concurrent_streams;
@@ -15,7 +15,7 @@ fn guard(now: Instant) -> Guard {
     guard_of(100, now)
 }
 
-/// How often `charge` may be called with nothing in between.
+/// Returns how often `charge` may be called in a row.
 fn allowed(mut charge: impl FnMut() -> Result<(), Violation>, expected: Violation) -> u32 {
     for count in 0..1_000_000 {
         if let Err(violation) = charge() {
@@ -43,7 +43,7 @@ fn a_budget_comes_back_with_time_and_never_exceeds_its_burst() {
     assert_eq!(spend_all(t + Duration::from_millis(334)), 1);
     assert_eq!(spend_all(t + Duration::from_secs(2)), 5);
     assert_eq!(spend_all(t + Duration::from_secs(3600)), 10);
-    // A clock that goes back gives nothing and breaks nothing.
+    // A clock that goes back refills nothing and breaks nothing.
     assert_eq!(spend_all(t), 0);
 }
 
@@ -93,13 +93,13 @@ fn a_pause_ends_by_time_and_too_many_are_too_many() {
     assert!(guard.paused_until().is_some());
     guard.resume(t + PAUSE);
     assert_eq!(guard.paused_until(), None);
-    // One in each second is no sign of anything.
+    // One per second shows nothing.
     let mut now = t;
     for _ in 0..10_000 {
         now += Duration::from_secs(1);
         assert!(guard.pause(now));
     }
-    // One after another are, after some ten seconds.
+    // One after another exceeds the limit, after some ten seconds.
     let begun = now;
     while guard.pause(now) {
         now += PAUSE;
@@ -128,7 +128,7 @@ fn made_you_reset_cve_2025_8671() {
     };
     assert_eq!(allowed(provoke, Violation::MadeYouReset), 100);
 
-    // With three good requests for each, the bucket is what ends it.
+    // With three valid requests for each, the bucket ends it.
     let mut mixed = guard(t);
     let provoke = || {
         for _ in 0..4 {
@@ -149,7 +149,7 @@ fn mistakes_long_ago_are_forgotten_and_so_are_good_requests() {
         guard.stream_opened();
         guard.own_reset(now).unwrap();
     }
-    // A million good requests, a minute ago, pay for nothing.
+    // A million valid requests, a minute ago, justify nothing.
     for _ in 0..1_000_000 {
         guard.stream_opened();
     }
@@ -170,7 +170,7 @@ fn made_you_reset_cve_2025_8671_and_rapid_reset_spend_the_same_budget() {
     assert_eq!(resets, 350);
 }
 
-/// A gRPC client sends one whenever the answer to the last one is there, as long as a body comes in.
+/// A gRPC client sends a PING whenever the last one is answered, while it receives a body.
 #[test]
 fn each_data_frame_justifies_a_ping() {
     let t = start();
@@ -189,7 +189,7 @@ fn each_push_may_be_cancelled_once() {
     for pushes in 1..=10_000 {
         guard.push_cancelled(pushes, t).unwrap();
     }
-    // Beyond that they are what they are of any stream.
+    // Beyond that they count like those of any stream.
     let resets = allowed(|| guard.push_cancelled(10_000, t), Violation::RapidReset);
     assert_eq!(resets, 500);
 }
@@ -244,7 +244,7 @@ fn empty_frames_flood_cve_2019_9518() {
     let mut guard = guard(t);
     let flood = Violation::EmptyFrameFlood;
     assert_eq!(allowed(|| guard.empty_data(0, 0, t), flood), 1000);
-    // One behind each piece of an upload, and one more.
+    // One after each piece of an upload, and one more.
     for pieces in 1..10_000 {
         guard.empty_data(pieces, 1, t).unwrap();
     }
@@ -303,7 +303,8 @@ fn field_count_bomb_cve_2026_49975() {
 
 #[test]
 fn unknown_frame_flood() {
-    // RFC 9113 §5.5 makes us ignore them, §10.5 wants us to notice how many there are. Large ones cost us more.
+    // RFC 9113 §5.5 requires us to ignore them, §10.5 to notice how many there are. Large ones cost
+    // more.
     let t = start();
     let small = allowed(
         {
@@ -355,7 +356,8 @@ fn large_heads_in_full_continuation_frames_are_no_flood() {
 
 #[test]
 fn a_client_raises_its_windows_for_days_while_it_uploads() {
-    // No DATA of ours justifies anything; tuning its windows by the second is still no attack.
+    // No DATA of ours justifies anything; a client that tunes its windows every second is still no
+    // attacker.
     let mut now = start();
     let mut guard = guard(now);
     guard.stream_opened();
@@ -372,7 +374,7 @@ fn servers_of_ones_own_choice_may_do_more() {
     let mut guard = Guard::new(Arc::new(Config::client()), t);
     let flood = Violation::WindowUpdateFlood;
     assert_eq!(allowed(|| guard.window_update(0, 0, 0, t), flood), 10_000);
-    // Half a MiB, all CONTINUATION frames full, is as much as one block may hold.
+    // Half a MiB, all CONTINUATION frames full, is the most that one block may hold.
     let (own, list) = (
         AbuseLimits::for_upstreams(),
         Config::client().max_header_list_size,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::message::Fields;
 
-/// What follows the pending bytes.
+/// The continuation after the pending bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum More {
     /// Nothing: the message ends.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, ResponseHead};
 
-/// Streams opened before the other end gets to see them: what h2load calls `-m 32`.
+/// The number of streams opened before the other end sees them: h2load's `-m 32`.
 const BATCH: usize = 32;
 
 #[expect(
@@ -21,7 +21,7 @@ fn clock() -> Instant {
     Instant::now()
 }
 
-/// Moves what one end has to say to the other end's input.
+/// Moves one end's output to the other end's input.
 fn carry(from: &mut Connection, out: &mut Outbox, wire: &mut BytesMut, now: Instant) {
     let flow = from.transmit(out, usize::MAX, now);
     assert!(matches!(flow, Flow::Drained), "unexpected {flow:?}");
@@ -41,7 +41,7 @@ fn ask(client: &mut Connection, head: &RequestHead) {
     }
 }
 
-/// The server's part of a batch: takes all requests, answers them, and gives out the bytes.
+/// The server's part of a batch: takes all requests, answers them, and produces the bytes.
 #[inline(never)]
 fn drive_server(
     server: &mut Connection,

@@ -1,9 +1,9 @@
-//! What priorities cost: the next stream's turn among few and among many, and signals that a client
-//! sends by the thousand.
+//! The cost of priorities: the next stream's turn among few and among many, and signals that a
+//! client sends by the thousand.
 //!
 //! `cargo bench -p tidegate-proto --bench priorities` prints nanoseconds on one core. Instructions
-//! a turn: `valgrind --tool=callgrind --toggle-collect='*serve_turns*' BINARY tree 1000`, its total
-//! divided by 20,000.
+//! per turn: `valgrind --tool=callgrind --toggle-collect='*serve_turns*' BINARY tree 1000`, its
+//! total divided by 20,000.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ fn clock() -> Instant {
     Instant::now()
 }
 
-/// Who depends on whom.
+/// The shape of the dependencies.
 #[derive(Clone, Copy)]
 enum Order {
     /// Incremental streams of one urgency (RFC 9218).
@@ -59,7 +59,7 @@ impl Order {
 /// The first of the streams that are never opened.
 const IDLE: u32 = 1_000_001;
 
-/// A server with a client that has wide windows.
+/// Makes a server with a client that has wide windows.
 fn server(streams: u32) -> (Connection, Outbox) {
     let mut config = Config::server();
     config.priorities = Priorities::Auto;
@@ -74,7 +74,7 @@ fn server(streams: u32) -> (Connection, Outbox) {
     (server, Outbox::new())
 }
 
-/// Takes what the client sends, and answers requests with more than is ever sent here.
+/// Takes the client's bytes, and answers requests with more than is ever sent here.
 fn receive(server: &mut Connection, bytes: &[u8]) {
     let mut input = BytesMut::from(bytes);
     while let Some(event) = server.receive(&mut input, clock()) {
@@ -88,7 +88,7 @@ fn receive(server: &mut Connection, bytes: &[u8]) {
     assert!(input.is_empty() && !server.is_closed());
 }
 
-/// Lets the engine send so many DATA frames, and little else.
+/// Lets the engine send this many DATA frames, and little else.
 #[inline(never)]
 fn serve_turns(server: &mut Connection, out: &mut Outbox, turns: usize, body: &Bytes) {
     let now = clock();
@@ -121,9 +121,9 @@ fn picking(name: &str, order: Order, streams: u32) {
         receive(&mut server, &order.request(n).to_bytes());
     }
     let body = Bytes::from(vec![0; 16_375]);
-    // Every stream gets its first bytes, so that the turns which count are all alike.
+    // Every stream gets its first bytes, so that the turns that count are all alike.
     serve_turns(&mut server, &mut out, 3 * streams as usize, &body);
-    // Whatever else the machine does only adds: the quickest of many rounds is the engine's.
+    // The machine's other work only adds: the quickest of many rounds is the engine's time.
     let round = |_| {
         let begin = clock();
         serve_turns(&mut server, &mut out, TURNS / ROUNDS, &body);
@@ -133,8 +133,7 @@ fn picking(name: &str, order: Order, streams: u32) {
     println!("{name}, {streams} ready: {nanos} ns a turn");
 }
 
-/// The worst shape: all streams hang on one that moves, so that all of them are looked at for each
-/// frame.
+/// The worst shape: all streams depend on one that moves, so that each frame visits all of them.
 fn signals(streams: u32) {
     const FRAMES: u32 = 100_000;
     let (mut server, _) = server(streams);

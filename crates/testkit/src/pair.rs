@@ -11,9 +11,9 @@ use tidegate_proto::{Config, Connection, Event, Flow, Outbox};
 pub struct End {
     /// The engine.
     pub engine: Connection,
-    /// What it told its owner, oldest first.
+    /// The events of the engine, oldest first.
     pub events: VecDeque<Event>,
-    /// What has arrived for it.
+    /// The bytes that have arrived for it.
     input: BytesMut,
     outbox: Outbox,
     /// Whether it asked to close the transport.
@@ -23,7 +23,7 @@ pub struct End {
 
 /// The two ends.
 ///
-/// Do something to an engine, then call [`Pair::drive`]; the events are in each end's queue.
+/// Call a method of an engine, then [`Pair::drive`]; the events are in each end's queue.
 pub struct Pair {
     /// The client's end.
     pub client: End,
@@ -45,7 +45,7 @@ impl End {
         }
     }
 
-    /// Runs the engine over what has arrived. Returns whether anything happened.
+    /// Runs the engine on the bytes that have arrived. Returns whether anything happened.
     fn run(&mut self, now: Instant) -> bool {
         let mut busy = false;
         while let Some(event) = self.engine.receive(&mut self.input, now) {
@@ -67,7 +67,7 @@ impl End {
         }
     }
 
-    /// Moves what the engine wrote to the other end. Returns whether there was anything.
+    /// Moves the engine's output to the other end. Returns whether there was any.
     fn deliver(&mut self, to: &mut Self, now: Instant) -> bool {
         let takes = to.engine.can_receive() || to.engine.is_closed();
         let mut busy = takes && !self.outbox.is_empty();
@@ -81,7 +81,7 @@ impl End {
         }
         if self.outbox.is_empty() && self.closed && !to.told_eof {
             to.told_eof = true;
-            // What arrived before the end is received before it.
+            // Bytes that arrived before the end are received before it.
             while let Some(event) = to.engine.receive(&mut to.input, now) {
                 to.events.push_back(event);
             }
@@ -92,11 +92,11 @@ impl End {
     }
 }
 
-/// Bytes that one end reads at once.
+/// The bytes that one end reads at once.
 const AT_ONCE: usize = 64 << 10;
 
 impl Pair {
-    /// Two engines that haven't exchanged anything.
+    /// Makes two engines that haven't exchanged anything.
     pub fn new(client: Config, server: Config) -> Self {
         let now = Instant::now();
         let client = client.build().expect("a test's config is valid");
@@ -108,7 +108,7 @@ impl Pair {
         }
     }
 
-    /// Two engines with the handshake done, and its events forgotten.
+    /// Makes two engines with the handshake done, and its events dropped.
     pub fn connected(client: Config, server: Config) -> Self {
         let mut pair = Self::new(client, server);
         pair.drive();
@@ -117,7 +117,7 @@ impl Pair {
         pair
     }
 
-    /// Runs both engines until neither has anything more to say.
+    /// Runs both engines until neither has more output.
     pub fn drive(&mut self) {
         loop {
             let mut busy = self.client.run(self.now);

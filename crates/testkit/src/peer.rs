@@ -32,35 +32,35 @@ thread_local! {
     static PROVOKED: RefCell<Vec<Violation>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes the violations that engines have told peers of this thread since the last call.
+/// Takes the violations that engines have reported to peers of this thread since the last call.
 pub fn take_provoked() -> Vec<Violation> {
     PROVOKED.take()
 }
 
-/// A frame from the engine; field blocks are put together and decoded.
+/// A frame from the engine; field blocks are assembled and decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
     /// DATA.
     Data {
         /// The stream.
         id: u32,
-        /// Without padding.
+        /// The payload without padding.
         payload: Bytes,
-        /// END_STREAM.
+        /// Whether END_STREAM is set.
         end: bool,
     },
     /// HEADERS and its CONTINUATIONs.
     Head(Head),
     /// PUSH_PROMISE and its CONTINUATIONs.
     PushPromise {
-        /// The stream that the promise rides on.
+        /// The stream that carries the promise.
         id: u32,
         /// The promised stream.
         promised: u32,
         /// The promised request.
         fields: Vec<(String, String)>,
     },
-    /// Every other frame.
+    /// Any other frame.
     Other(Frame),
 }
 
@@ -71,18 +71,18 @@ pub struct Head {
     pub id: u32,
     /// Pseudo-fields first.
     pub fields: Vec<(String, String)>,
-    /// END_STREAM.
+    /// Whether END_STREAM is set.
     pub end: bool,
 }
 
 impl Head {
-    /// The value of the first field with this name.
+    /// Returns the value of the first field with this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut named = self.fields.iter().filter(|(n, _)| n == name);
         named.next().map(|(_, value)| value.as_str())
     }
 
-    /// `:status`; 0 when there is none.
+    /// Returns `:status`; 0 if there is none.
     pub fn status(&self) -> u16 {
         self.get(":status")
             .and_then(|s| s.parse().ok())
@@ -92,17 +92,16 @@ impl Head {
 
 /// The scripted peer of one engine.
 ///
-/// Whatever is sent is handed to the engine at once, and what the engine has to say is collected.
-/// Streams that the engine reports as reset are released at once, unless [`Peer::hold_resets`] says
-/// otherwise.
+/// Everything sent goes to the engine at once, and the engine's output is collected. Streams that
+/// the engine reports as reset are released at once, unless [`Peer::hold_resets`] disables that.
 pub struct Peer {
-    /// The engine that is talked to.
+    /// The engine under test.
     pub engine: Connection,
     /// The virtual time.
     pub now: Instant,
-    /// What the engine told its owner, oldest first.
+    /// The events of the engine, oldest first.
     pub events: VecDeque<Event>,
-    /// What the engine sent, oldest first.
+    /// The frames that the engine sent, oldest first.
     pub frames: VecDeque<Received>,
     input: BytesMut,
     outbox: Outbox,
@@ -118,14 +117,15 @@ pub struct Peer {
     given: HashMap<StreamId, usize>,
 }
 
-/// How a conversation begins.
+/// The start of a conversation.
 impl Peer {
-    /// The client of a server engine, with the handshake done.
+    /// Makes the client of a server engine, with the handshake done.
     pub fn client(config: Config) -> Self {
         Self::client_with(config, &[])
     }
 
-    /// The client of a server engine, with the handshake done; the client announces these settings.
+    /// Makes the client of a server engine, with the handshake done; the client announces these
+    /// settings.
     pub fn client_with(config: Config, settings: &[(u16, u32)]) -> Self {
         let mut peer = Self::client_unborn(config);
         peer.send_bytes(wire::PREFACE);
@@ -133,15 +133,15 @@ impl Peer {
         peer
     }
 
-    /// The client of a server engine, before anything was sent.
+    /// Makes the client of a server engine, before anything was sent.
     pub fn client_unborn(config: Config) -> Self {
         let now = Instant::now();
         let config = config.build().expect("a test's config is valid");
         Self::of(Connection::server(config, now), now)
     }
 
-    /// The client of a server engine that it reached by HTTP/1.1: with this request, and this
-    /// payload of SETTINGS in it.
+    /// Makes the client of a server engine that it reached by HTTP/1.1, with this request and its
+    /// payload of SETTINGS.
     pub fn client_upgraded(config: Config, head: RequestHead, settings: Bytes) -> Self {
         let now = Instant::now();
         let config = config.build().expect("a test's config is valid");
@@ -149,19 +149,20 @@ impl Peer {
         Self::of(engine, now)
     }
 
-    /// The server of a client engine, with the handshake done.
+    /// Makes the server of a client engine, with the handshake done.
     pub fn server(config: Config) -> Self {
         Self::server_with(config, &[])
     }
 
-    /// The server of a client engine, with the handshake done; the server announces these settings.
+    /// Makes the server of a client engine, with the handshake done; the server announces these
+    /// settings.
     pub fn server_with(config: Config, settings: &[(u16, u32)]) -> Self {
         let mut peer = Self::server_unborn(config);
         peer.shake_hands(settings);
         peer
     }
 
-    /// The server of a client engine, before anything was sent.
+    /// Makes the server of a client engine, before anything was sent.
     pub fn server_unborn(config: Config) -> Self {
         let now = Instant::now();
         let config = config.build().expect("a test's config is valid");
@@ -192,7 +193,7 @@ impl Peer {
         peer
     }
 
-    /// Exchanges SETTINGS and their acknowledgements, and forgets the frames and events of that.
+    /// Exchanges SETTINGS and their acknowledgements, and drops the frames and events of that.
     pub fn shake_hands(&mut self, settings: &[(u16, u32)]) {
         self.send(wire::settings(settings));
         self.send(wire::settings_ack());
@@ -207,30 +208,30 @@ impl Peer {
         self.events.clear();
     }
 
-    /// From now on, streams that the engine reports as reset are not released.
+    /// From now on, doesn't release streams that the engine reports as reset.
     pub fn hold_resets(&mut self) {
         self.release_resets = false;
     }
 
-    /// From now on, the owner gives each streamed body so many bytes, at once when it is asked for
-    /// them.
+    /// From now on, has the owner give each streamed body this many bytes as soon as it is asked
+    /// for them.
     pub fn answer_writables(&mut self, body_len: usize) {
         self.body_len = Some(body_len);
     }
 
-    /// From now on, what the engine transmits is not read: its transport is full.
+    /// From now on, doesn't read what the engine transmits: its transport is full.
     pub fn stop_reading(&mut self) {
         self.reading = false;
     }
 
-    /// Reads again, what was left too.
+    /// Reads again, including the bytes left before.
     pub fn read_again(&mut self) {
         self.reading = true;
         self.pump();
     }
 }
 
-/// What the peer does.
+/// The actions of the peer.
 impl Peer {
     /// Sends a frame.
     pub fn send(&mut self, frame: Raw) {
@@ -277,7 +278,7 @@ impl Peer {
         }
     }
 
-    /// Does something to a stream of the engine, as its owner.
+    /// Calls a method on a stream of the engine, as its owner.
     pub fn stream<T>(&mut self, id: u32, act: impl FnOnce(&mut StreamMut<'_>) -> T) -> T {
         self.engine.tell_time(self.now);
         let mut stream = self
@@ -289,7 +290,7 @@ impl Peer {
         result
     }
 
-    /// The owner of a server engine answers a request; an empty body is none.
+    /// Has the owner of a server engine answer a request; an empty body is none.
     pub fn respond(&mut self, id: u32, status: u16, body: impl Into<Bytes>) {
         let body = body.into();
         let body = if body.is_empty() {
@@ -304,7 +305,7 @@ impl Peer {
         });
     }
 
-    /// The owner of a client engine sends a request.
+    /// Has the owner of a client engine send a request.
     pub fn open(&mut self, head: &RequestHead, body: Body) -> u32 {
         let id = self
             .engine
@@ -314,7 +315,7 @@ impl Peer {
         id.get()
     }
 
-    /// The owner of a client engine sends a plain GET.
+    /// Has the owner of a client engine send a plain GET.
     pub fn open_get(&mut self) -> u32 {
         self.open(
             &RequestHead::new("GET", "https", "localhost", "/"),
@@ -322,7 +323,7 @@ impl Peer {
         )
     }
 
-    /// Runs the engine until it has nothing more to say, and checks its books.
+    /// Runs the engine until it has no more output, and checks its books.
     pub fn pump(&mut self) {
         loop {
             let mut busy = false;
@@ -394,7 +395,7 @@ impl Peer {
         self.events.push_back(event);
     }
 
-    /// Cuts what the engine wrote into frames.
+    /// Cuts the engine's output into frames.
     fn read(&mut self) {
         let all = self.outbox.remaining();
         self.output.reserve(all);
@@ -483,9 +484,9 @@ impl Peer {
     }
 }
 
-/// What the peer expects from the engine's wire.
+/// The frames that the peer expects of the engine.
 impl Peer {
-    /// The next frame but for WINDOW_UPDATE, if there is one.
+    /// Returns the next frame except WINDOW_UPDATE, if there is one.
     pub fn next_frame(&mut self) -> Option<Received> {
         let place = self
             .frames
@@ -494,7 +495,7 @@ impl Peer {
         self.frames.remove(place)
     }
 
-    /// The next frame is HEADERS on this stream.
+    /// Expects HEADERS on this stream as the next frame.
     #[track_caller]
     pub fn expect_head(&mut self, id: u32) -> Head {
         match self.next_frame() {
@@ -503,7 +504,7 @@ impl Peer {
         }
     }
 
-    /// The next frame is DATA on this stream.
+    /// Expects DATA on this stream as the next frame.
     #[track_caller]
     pub fn expect_data(&mut self, id: u32) -> (Bytes, bool) {
         match self.next_frame() {
@@ -516,7 +517,7 @@ impl Peer {
         }
     }
 
-    /// The next frame is RST_STREAM on this stream with this code.
+    /// Expects RST_STREAM on this stream with this code as the next frame.
     #[track_caller]
     pub fn expect_rst(&mut self, id: u32, code: ErrorCode) {
         match self.next_frame() {
@@ -526,7 +527,7 @@ impl Peer {
         }
     }
 
-    /// The next frame is GOAWAY with this code; its last stream identifier.
+    /// Expects GOAWAY with this code as the next frame. Returns its last stream identifier.
     #[track_caller]
     pub fn expect_goaway(&mut self, code: ErrorCode) -> u32 {
         match self.next_frame() {
@@ -537,7 +538,7 @@ impl Peer {
         }
     }
 
-    /// The next frame is PING; its payload, and whether it is an ACK.
+    /// Expects PING as the next frame. Returns its payload, and whether it is an ACK.
     #[track_caller]
     pub fn expect_ping(&mut self) -> ([u8; 8], bool) {
         match self.next_frame() {
@@ -546,7 +547,7 @@ impl Peer {
         }
     }
 
-    /// The next frame is SETTINGS: its entries, or `None` for an acknowledgement.
+    /// Expects SETTINGS as the next frame. Returns its entries, or `None` for an acknowledgement.
     #[track_caller]
     pub fn expect_settings(&mut self) -> Option<Vec<(SettingId, u32)>> {
         match self.next_frame() {
@@ -558,8 +559,7 @@ impl Peer {
         }
     }
 
-    /// Bytes that the WINDOW_UPDATE frames so far give back on this stream; those frames are gone
-    /// then.
+    /// Takes the WINDOW_UPDATE frames on this stream. Returns the bytes of credit in them.
     pub fn take_window_updates(&mut self, id: u32) -> u64 {
         let mut sum = 0;
         self.frames.retain(|frame| match frame {
@@ -572,8 +572,7 @@ impl Peer {
         sum
     }
 
-    /// Body bytes that the engine has sent on this stream so far, and whether that was all; those
-    /// frames are gone then.
+    /// Takes the DATA frames on this stream. Returns their bytes, and whether they end the body.
     pub fn take_body(&mut self, id: u32) -> (Vec<u8>, bool) {
         let mut body = Vec::new();
         let mut ended = false;
@@ -593,7 +592,7 @@ impl Peer {
         (body, ended)
     }
 
-    /// The engine has sent nothing, WINDOW_UPDATE aside.
+    /// Expects that the engine has sent nothing except WINDOW_UPDATE.
     #[track_caller]
     pub fn expect_silence(&mut self) {
         if let Some(frame) = self.next_frame() {
@@ -601,7 +600,7 @@ impl Peer {
         }
     }
 
-    /// The engine still answers PING, having sent nothing else.
+    /// Expects that the engine still answers PING and has sent nothing else.
     #[track_caller]
     pub fn expect_alive(&mut self) {
         self.expect_silence();
@@ -610,9 +609,9 @@ impl Peer {
     }
 }
 
-/// What the peer expects of the engine's owner to be told.
+/// The events that the peer expects of the engine.
 impl Peer {
-    /// The next event but for changed settings, if there is one.
+    /// Returns the next event except changed settings, if there is one.
     pub fn next_event(&mut self) -> Option<Event> {
         loop {
             match self.events.pop_front()? {
@@ -622,7 +621,7 @@ impl Peer {
         }
     }
 
-    /// The owner was told nothing more.
+    /// Expects no further event.
     #[track_caller]
     pub fn expect_no_event(&mut self) {
         if let Some(event) = self.next_event() {
@@ -630,7 +629,8 @@ impl Peer {
         }
     }
 
-    /// The next event is a request on this stream; its head, and whether it is all.
+    /// Expects a request on this stream as the next event. Returns its head, and whether that is
+    /// all.
     #[track_caller]
     pub fn expect_request(&mut self, id: u32) -> (RequestHead, bool) {
         match self.next_event() {
@@ -639,7 +639,8 @@ impl Peer {
         }
     }
 
-    /// The next event is a response on this stream; its head, and whether it is all.
+    /// Expects a response on this stream as the next event. Returns its head, and whether that is
+    /// all.
     #[track_caller]
     pub fn expect_response(&mut self, id: u32) -> (ResponseHead, bool) {
         match self.next_event() {
@@ -648,7 +649,8 @@ impl Peer {
         }
     }
 
-    /// The next event is a piece of body on this stream, and whether it is the last.
+    /// Expects a piece of body on this stream as the next event. Returns it, and whether it is the
+    /// last.
     #[track_caller]
     pub fn expect_body(&mut self, id: u32) -> (Bytes, bool) {
         match self.next_event() {
@@ -657,7 +659,7 @@ impl Peer {
         }
     }
 
-    /// The next event is trailers on this stream.
+    /// Expects trailers on this stream as the next event.
     #[track_caller]
     pub fn expect_trailers(&mut self, id: u32) -> Fields {
         match self.next_event() {
@@ -666,7 +668,8 @@ impl Peer {
         }
     }
 
-    /// The next event is the end of this stream, for this reason; the code of its RST_STREAM.
+    /// Expects the end of this stream, for this reason, as the next event. Returns the code of its
+    /// RST_STREAM.
     #[track_caller]
     pub fn expect_reset(&mut self, id: u32, why: ResetCause) -> ErrorCode {
         match self.next_event() {
@@ -679,7 +682,7 @@ impl Peer {
         }
     }
 
-    /// The next event is the end of the connection.
+    /// Expects the end of the connection as the next event.
     #[track_caller]
     pub fn expect_closed(&mut self) -> CloseReason {
         match self.next_event() {
@@ -688,8 +691,8 @@ impl Peer {
         }
     }
 
-    /// The engine ended the stream for this violation: it told its owner, sent RST_STREAM with the
-    /// violation's code, and goes on with the connection.
+    /// Expects that the engine ended the stream for this violation: it reported that, sent
+    /// RST_STREAM with the violation's code, and continues the connection.
     #[track_caller]
     pub fn stream_error(&mut self, id: u32, violation: Violation) {
         assert_eq!(violation.scope(), Scope::Stream, "{violation}");
@@ -709,9 +712,9 @@ impl Peer {
         self.expect_alive();
     }
 
-    /// The engine refused a malformed request: it told its owner, answered with 400 and a sentence
-    /// that names the violation, and reset the stream. A request that hadn't ended is asked to stop
-    /// by NO_ERROR.
+    /// Expects that the engine refused a malformed request: it reported that, answered with 400 and
+    /// a sentence that names the violation, and reset the stream. A client that hadn't ended its
+    /// request is asked to stop by NO_ERROR.
     #[track_caller]
     pub fn answered_by_400(&mut self, id: u32, violation: Violation) {
         self.skip_to(|event| matches!(event, Event::Reset { .. } | Event::Closed(_)));
@@ -736,8 +739,8 @@ impl Peer {
         self.expect_alive();
     }
 
-    /// The engine ended the connection for this violation: it told its owner last of all, and sent
-    /// GOAWAY with the violation's code and name last of all.
+    /// Expects that the engine ended the connection for this violation: its last event reports
+    /// that, and its last frame is GOAWAY with the violation's code and name.
     #[track_caller]
     pub fn connection_error(&mut self, violation: Violation) {
         assert_eq!(violation.scope(), Scope::Connection, "{violation}");
@@ -762,9 +765,9 @@ impl Peer {
         self.expect_no_event();
     }
 
-    /// The engine of a client has drained the connection for this violation, and all streams are
-    /// done: it sent GOAWAY with NO_ERROR and the violation's name, and the connection has ended in
-    /// order.
+    /// Expects that the engine of a client has drained the connection for this violation, with all
+    /// streams complete: it sent GOAWAY with NO_ERROR and the violation's name, and the connection
+    /// has ended cleanly.
     #[track_caller]
     pub fn expect_drained(&mut self, violation: Violation) {
         self.skip_to(|event| matches!(event, Event::Closed(_)));

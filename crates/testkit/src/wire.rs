@@ -1,28 +1,28 @@
 //! Raw frames, right or wrong, byte by byte.
 //!
-//! Written without the frame crate and without an HPACK encoder, so that a test can send what those
-//! would refuse, and so that a mistake there can't hide itself.
+//! This file uses neither the frame crate nor an HPACK encoder, so that a test can send frames that
+//! those would refuse, and so that an error there can't hide itself.
 
 use tidegate_proto::ErrorCode;
 
-/// What a client sends first (RFC 9113 §3.4).
+/// The first bytes of a client (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Flag bits (RFC 9113 §6).
 pub mod flag {
     /// DATA, HEADERS: the sender's last frame on the stream.
     pub const END_STREAM: u8 = 0x1;
-    /// SETTINGS, PING: an answer.
+    /// SETTINGS, PING: an acknowledgement.
     pub const ACK: u8 = 0x1;
     /// HEADERS, PUSH_PROMISE, CONTINUATION: the field block ends.
     pub const END_HEADERS: u8 = 0x4;
-    /// DATA, HEADERS, PUSH_PROMISE: a pad length and padding are there.
+    /// DATA, HEADERS, PUSH_PROMISE: the frame has a pad length and padding.
     pub const PADDED: u8 = 0x8;
-    /// HEADERS: a stream dependency is there.
+    /// HEADERS: the frame has a stream dependency.
     pub const PRIORITY: u8 = 0x20;
 }
 
-/// One frame that a test sends.
+/// A frame that a test sends.
 #[derive(Clone, Debug)]
 pub struct Raw {
     kind: u8,
@@ -40,27 +40,27 @@ impl Raw {
         self.flags(flag::END_STREAM)
     }
 
-    /// Takes END_HEADERS away: CONTINUATION follows.
+    /// Clears END_HEADERS: CONTINUATION follows.
     #[must_use]
     pub fn unfinished(mut self) -> Self {
         self.flags &= !flag::END_HEADERS;
         self
     }
 
-    /// Sets these flags besides those that are set.
+    /// Sets these flags in addition to those that are set.
     #[must_use]
     pub fn flags(mut self, flags: u8) -> Self {
         self.flags |= flags;
         self
     }
 
-    /// Pads with so many bytes.
+    /// Pads with this many bytes.
     #[must_use]
     pub fn padded(self, bytes: u8) -> Self {
         self.claim_padding(bytes, usize::from(bytes))
     }
 
-    /// Says that `claimed` bytes are padding, but adds `real` ones.
+    /// Claims that `claimed` bytes are padding, but adds `real` ones.
     #[must_use]
     pub fn claim_padding(mut self, claimed: u8, real: usize) -> Self {
         self.padding = Some((claimed, real));
@@ -74,14 +74,14 @@ impl Raw {
         self.flags(flag::PRIORITY)
     }
 
-    /// Adds bytes at the payload's end.
+    /// Appends bytes to the payload.
     #[must_use]
     pub fn and(mut self, bytes: &[u8]) -> Self {
         self.payload.extend_from_slice(bytes);
         self
     }
 
-    /// The frame's bytes.
+    /// Returns the frame's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut payload = Vec::with_capacity(self.payload.len() + 6);
         if let Some((claimed, _)) = self.padding {
@@ -102,7 +102,7 @@ impl Raw {
     }
 }
 
-/// Any frame at all.
+/// Makes any frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: impl Into<Vec<u8>>) -> Raw {
     Raw {
         kind,
@@ -114,32 +114,32 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: impl Into<Vec<u8>>) -> R
     }
 }
 
-/// DATA.
+/// Makes DATA.
 pub fn data(stream: u32, payload: impl AsRef<[u8]>) -> Raw {
     frame(0x0, 0, stream, payload.as_ref())
 }
 
-/// HEADERS with a whole field block.
+/// Makes HEADERS with a complete field block.
 pub fn headers(stream: u32, fields: &[(&str, &str)]) -> Raw {
     headers_block(stream, block(fields))
 }
 
-/// HEADERS with these bytes as the whole field block.
+/// Makes HEADERS with these bytes as the complete field block.
 pub fn headers_block(stream: u32, block: impl Into<Vec<u8>>) -> Raw {
     frame(0x1, flag::END_HEADERS, stream, block)
 }
 
-/// PRIORITY.
+/// Makes PRIORITY.
 pub fn priority(stream: u32, depends_on: u32, exclusive: bool, weight: u8) -> Raw {
     frame(0x2, 0, stream, dependency(depends_on, exclusive, weight))
 }
 
-/// RST_STREAM.
+/// Makes RST_STREAM.
 pub fn rst_stream(stream: u32, code: ErrorCode) -> Raw {
     frame(0x3, 0, stream, code.0.to_be_bytes())
 }
 
-/// SETTINGS with these identifiers and values.
+/// Makes SETTINGS with these identifiers and values.
 pub fn settings(entries: &[(u16, u32)]) -> Raw {
     let mut payload = Vec::new();
     for (id, value) in entries {
@@ -149,49 +149,49 @@ pub fn settings(entries: &[(u16, u32)]) -> Raw {
     frame(0x4, 0, 0, payload)
 }
 
-/// SETTINGS with ACK.
+/// Makes SETTINGS with ACK.
 pub fn settings_ack() -> Raw {
     frame(0x4, flag::ACK, 0, [])
 }
 
-/// PUSH_PROMISE with a whole field block.
+/// Makes PUSH_PROMISE with a complete field block.
 pub fn push_promise(stream: u32, promised: u32, fields: &[(&str, &str)]) -> Raw {
     let mut payload = promised.to_be_bytes().to_vec();
     payload.extend_from_slice(&block(fields));
     frame(0x5, flag::END_HEADERS, stream, payload)
 }
 
-/// PING.
+/// Makes PING.
 pub fn ping(payload: &[u8; 8]) -> Raw {
     frame(0x6, 0, 0, payload.as_slice())
 }
 
-/// PING with ACK.
+/// Makes PING with ACK.
 pub fn ping_ack(payload: &[u8; 8]) -> Raw {
     frame(0x6, flag::ACK, 0, payload.as_slice())
 }
 
-/// GOAWAY.
+/// Makes GOAWAY.
 pub fn goaway(last: u32, code: ErrorCode) -> Raw {
     frame(0x7, 0, 0, last.to_be_bytes()).and(&code.0.to_be_bytes())
 }
 
-/// WINDOW_UPDATE.
+/// Makes WINDOW_UPDATE.
 pub fn window_update(stream: u32, increment: u32) -> Raw {
     frame(0x8, 0, stream, increment.to_be_bytes())
 }
 
-/// CONTINUATION that ends the field block.
+/// Makes CONTINUATION that ends the field block.
 pub fn continuation(stream: u32, fragment: impl Into<Vec<u8>>) -> Raw {
     frame(0x9, flag::END_HEADERS, stream, fragment)
 }
 
-/// PRIORITY_UPDATE (RFC 9218 §7.1).
+/// Makes PRIORITY_UPDATE (RFC 9218 §7.1).
 pub fn priority_update(prioritized: u32, value: &str) -> Raw {
     frame(0x10, 0, 0, prioritized.to_be_bytes()).and(value.as_bytes())
 }
 
-/// The pseudo-fields of a plain GET.
+/// Returns the pseudo-fields of a plain GET.
 pub const GET: &[(&str, &str)] = &[
     (":method", "GET"),
     (":scheme", "https"),
@@ -199,7 +199,7 @@ pub const GET: &[(&str, &str)] = &[
     (":path", "/"),
 ];
 
-/// The pseudo-fields of a plain POST.
+/// Returns the pseudo-fields of a plain POST.
 pub const POST: &[(&str, &str)] = &[
     (":method", "POST"),
     (":scheme", "https"),
@@ -207,17 +207,17 @@ pub const POST: &[(&str, &str)] = &[
     (":path", "/"),
 ];
 
-/// A whole request without a body.
+/// Makes a complete request without a body.
 pub fn get(stream: u32) -> Raw {
     headers(stream, GET).end()
 }
 
-/// The head of a request whose body follows.
+/// Makes the head of a request whose body follows.
 pub fn post(stream: u32) -> Raw {
     headers(stream, POST)
 }
 
-/// These fields behind those of `base`.
+/// Returns the fields of `base`, followed by these.
 pub fn with<'a>(
     base: &[(&'a str, &'a str)],
     more: &[(&'a str, &'a str)],
@@ -225,8 +225,8 @@ pub fn with<'a>(
     [base, more].concat()
 }
 
-/// A field block of literals without indexing, names and values spelled out (RFC 7541 §6.2.2): it
-/// leaves every dynamic table as it was.
+/// Encodes a field block of literals without indexing, names and values spelled out (RFC 7541
+/// §6.2.2): it doesn't change a dynamic table.
 pub fn block(fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -237,7 +237,7 @@ pub fn block(fields: &[(impl AsRef<[u8]>, impl AsRef<[u8]>)]) -> Vec<u8> {
     block
 }
 
-/// A string literal without Huffman coding (RFC 7541 §5.2).
+/// Encodes a string literal without Huffman coding (RFC 7541 §5.2).
 fn string(bytes: &[u8], out: &mut Vec<u8>) {
     let mut rest = bytes.len();
     if rest < 127 {

@@ -34,7 +34,7 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
-/// `text` with the code block that follows the comment about `source` replaced by `code`.
+/// Returns `text` with `code` in place of the code block that follows the comment about `source`.
 fn with_example(text: &str, source: &str, code: &str) -> Option<String> {
     let comment = text.find(&format!("<!-- {source}:"))?;
     let begin = comment + text[comment..].find("```rust\n")? + "```rust\n".len();
@@ -101,7 +101,7 @@ fn pages_for_everybody_are_short() {
     }
 }
 
-/// The targets of `[…](target)`.
+/// Returns the targets of `[…](target)`.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let behind = text.split("](").skip(1);
     behind.filter_map(|rest| rest.split([')', '\n']).next())
@@ -126,7 +126,7 @@ fn relative_links_lead_somewhere() {
     assert!(checked > 10, "only {checked} links found");
 }
 
-/// The words between backticks that look like source files.
+/// Returns the words between backticks that look like source files.
 fn source_files(line: &str) -> impl Iterator<Item = &str> {
     let code = line.split('`').skip(1).step_by(2);
     code.filter(|word| word.ends_with(".rs") && !word.contains(' '))
@@ -161,7 +161,7 @@ fn the_map_names_files_that_exist() {
     assert!(named > 40, "only {named} files are on the map");
 }
 
-/// What `Debug` says of a configuration, as rows `| \`path\` | value |`.
+/// Returns the `Debug` form of a configuration as rows `| \`path\` | value |`.
 fn rows(debug: &str) -> Vec<String> {
     let mut rows = Vec::new();
     let mut path: Vec<&str> = Vec::new();
@@ -194,7 +194,7 @@ fn row(path: &[&str], value: &str) -> String {
     format!("| `{}` | {value} |", path.join("."))
 }
 
-/// `4096` as `4,096`, `10s` as `10 s`, `false` as `off`.
+/// Formats `4096` as `4,096`, `10s` as `10 s`, `false` as `off`.
 fn thousands(value: &str) -> String {
     let digits = value.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = value.split_at(digits);

@@ -1,4 +1,4 @@
-//! Bytes into one engine, with an owner that does as a script says.
+//! Fuzzes one engine with any bytes and an owner that follows a script.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,28 +14,27 @@ use super::Choices;
 use super::sent::Sent;
 use crate::wire::PREFACE;
 
-/// Longer inputs add nothing but time.
+/// Longer inputs only take more time.
 const LONGEST: usize = 8192;
 
-/// No input of that length gives an engine so much to say.
+/// No input of that length causes so much output.
 const MANY_EVENTS: u32 = 100_000;
 
-/// A server, and any client. The input: the configuration; the length of the pieces less one; bit 0
-/// of a byte: whether the preface is part of the input, else it is provided; the length of the
-/// owner's script; the script; what the client sends.
+/// A server, and any client. The input: the configuration; the length of the pieces minus one; bit
+/// 0 of a byte: whether the preface is part of the input, else it is provided; the length of the
+/// owner's script; the script; the client's bytes.
 ///
-/// - What comes out is well-formed, in order, and within the windows and limits that the peer gave.
-/// - Nothing comes out behind a GOAWAY with an error, or once the connection is closed.
-/// - Events tell a story that makes sense: no body without a head, nothing behind an end or a
-///   reset.
-/// - The engine's books add up at every rest, and it does come to rest.
+/// - The output is well-formed, in order, and within the windows and limits of the peer.
+/// - Nothing follows a GOAWAY with an error, or the end of the connection.
+/// - The events make sense: no body without a head, nothing after an end or a reset.
+/// - The engine comes to rest, and its books add up then.
 /// - At the transport's end, the connection is closed and no stream is left.
 pub fn server_connection(input: &[u8]) {
     run(Role::Server, input);
 }
 
-/// A client with a few requests, and any server. The input is as for [`server_connection`], and so
-/// are the rules.
+/// A client with a few requests, and any server. The input and the rules are those of
+/// [`server_connection`].
 pub fn client_connection(input: &[u8]) {
     run(Role::Client, input);
 }
@@ -92,15 +91,15 @@ fn config(role: Role, choice: u8) -> Arc<Config> {
     config.build().expect("the values are in their ranges")
 }
 
-/// How far a message has come, as its owner was told.
+/// The progress of a message, as reported to its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
-    /// Only that the stream exists: the head is still to come.
+    /// The stream exists: the head is still to come.
     Nothing,
     Head,
     End,
     Reset,
-    /// The owner has reset it: nothing more is told.
+    /// The owner has reset it: no more events follow.
     Left,
 }
 
@@ -112,12 +111,12 @@ struct Session<'a> {
     outbox: Outbox,
     sent: Sent,
     script: &'a [u8],
-    /// The script's next line; it starts again at its end.
+    /// The next line of the script; the script repeats.
     line: usize,
     told: HashMap<StreamId, Told>,
-    /// Bodies that the owner still writes, and how many pieces of them.
+    /// Bodies that the owner still writes, and the number of their pieces.
     writing: HashMap<StreamId, u8>,
-    /// Streams that the owner lets wait for an answer, for credit, or to be let go of.
+    /// Streams whose owner lets them wait for an answer, for credit, or for their release.
     waiting: Vec<StreamId>,
     events: u32,
     told_closed: bool,
@@ -150,7 +149,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// What the owner does next.
+    /// Returns the owner's next action.
     fn choice(&mut self) -> u8 {
         self.line += 1;
         match self.script.len() {
@@ -165,8 +164,7 @@ impl<'a> Session<'a> {
         self.rest();
     }
 
-    /// Lets the engine and its owner act until neither has anything more to do. Pauses are waited
-    /// for.
+    /// Runs the engine and its owner until neither has anything to do. Waits for the end of pauses.
     fn rest(&mut self) {
         self.act();
         while !self.engine.can_receive() && !self.engine.is_closed() {
@@ -175,7 +173,7 @@ impl<'a> Session<'a> {
             self.engine.handle_timeout(self.now);
             self.act();
         }
-        // RFC 9113 has no other reason to wait for: what was transmitted is gone.
+        // RFC 9113 has no other reason to wait: the output was taken.
         assert_eq!(self.engine.can_receive(), !self.engine.is_closed());
         assert_eq!(self.told_closed, self.engine.is_closed());
         assert_eq!(self.over, self.engine.is_closed());
@@ -263,7 +261,7 @@ impl<'a> Session<'a> {
                 self.write(id, want);
             }
             Event::Reset { id, .. } => {
-                // Also told of streams that the owner never heard of.
+                // Also reported for streams that the owner hasn't seen.
                 let before = self.told.insert(id, Told::Reset);
                 assert_ne!(before, Some(Told::Left), "{id} was reset by its owner");
                 self.writing.remove(&id);
@@ -329,7 +327,7 @@ impl<'a> Session<'a> {
             3 => {
                 let mut stream = self.engine.stream(id).expect("it was just reported");
                 let informed = stream.inform(&ResponseHead::new(103));
-                // The peer may take only tiny heads.
+                // The peer may accept only tiny heads.
                 assert!(
                     matches!(informed, Ok(()) | Err(Misuse::HeadTooLarge)),
                     "{informed:?}"
@@ -418,7 +416,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The clock goes on, and the owner turns to what waits.
+    /// Advances the clock; the owner continues with the streams that wait.
     fn time_passes(&mut self) {
         let choice = self.choice();
         let millis = [0, 0, 0, 1, 0, 100, 0, 6000][usize::from(choice & 7)];
@@ -452,7 +450,7 @@ impl<'a> Session<'a> {
         self.rest();
     }
 
-    /// The transport ends.
+    /// Ends the transport.
     fn end(mut self) {
         self.engine.receive_eof(self.now);
         self.rest();

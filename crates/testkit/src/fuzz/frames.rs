@@ -1,16 +1,16 @@
-//! Bytes into the frame reader.
+//! Fuzzes the frame reader with any bytes.
 
 use bytes::BytesMut;
 use tidegate_frame::{Frame, Head, Malformed, Reader, Scope};
 
 const MAX_FRAME_SIZE: u32 = 16_384;
 
-/// Byte 0 is the length of the pieces that the other bytes, frames, arrive in, less one.
+/// Byte 0 is the length minus one of the pieces in which the other bytes, frames, arrive.
 ///
-/// - The same frames and defects come out however the bytes are split.
-/// - Nothing comes out behind a connection error.
-/// - A frame that was read is written and read again as the same frame.
-/// - No more than one frame is ever left in the buffer.
+/// - The same frames and defects are read however the bytes are split.
+/// - Nothing follows a connection error.
+/// - A frame that was read, written and read again is the same frame.
+/// - The buffer never keeps more than one frame.
 pub fn frame_decoder(input: &[u8]) {
     let Some((&piece, bytes)) = input.split_first() else {
         return;
@@ -34,7 +34,7 @@ pub fn frame_decoder(input: &[u8]) {
     }
 }
 
-/// What comes out of `bytes` that arrive in pieces of this length.
+/// Returns what is read from `bytes` that arrive in pieces of this length.
 fn read(bytes: &[u8], piece: usize) -> Vec<Result<Frame, Malformed>> {
     let mut reader = Reader::new(MAX_FRAME_SIZE);
     let mut input = BytesMut::new();
@@ -59,7 +59,7 @@ fn read(bytes: &[u8], piece: usize) -> Vec<Result<Frame, Malformed>> {
 
 fn round_trip(mut frame: Frame) {
     if let Frame::Data(data) = &mut frame {
-        // It is written without its padding.
+        // The frame is written without its padding.
         data.flow_len = data.payload.len() as u32;
     }
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! Bytes into the HPACK decoder, and field lists through the encoder and the decoder.
+//! Fuzzes the HPACK decoder with any bytes, and encoder and decoder with field lists.
 
 use tidegate_hpack::{Decoded, Decoder, Encoder, Error, Field, Fields, Limits};
 
@@ -10,20 +10,20 @@ const UNLIMITED: Limits = Limits {
     max_cookie_crumbs: usize::MAX,
 };
 
-/// Sizes that a table is set to.
+/// The sizes of a table.
 const TABLE_SIZES: &[usize] = &[4096, 0, 33, 64, 100, 256, 8192, 65_536];
 
-/// Longer inputs add nothing but time: a list can be thousands of times larger than its block.
+/// Longer inputs only take more time: a list can be thousands of times larger than its block.
 const LONGEST: usize = 8192;
 
-/// Bytes 0 to 2 choose the table's size and the limits; then come blocks, a byte of length in front
-/// of each. Length 0 stands for a change of the table's size, chosen by the next byte.
+/// Bytes 0 to 2 choose the table's size and the limits. Then come blocks, each after a byte with
+/// its length. Length 0 means a change of the table's size, chosen by the next byte.
 ///
-/// - What is kept stays within the limits, and is what comes before the first field over one.
-/// - Limits change nothing else: a decoder without any ends each block with the same verdict and
-///   the same table.
+/// - The kept fields are within the limits, and are those before the first field over one.
+/// - Limits change nothing else: a decoder without any has the same result and the same table after
+///   each block.
 /// - The table stays within the size that was announced.
-/// - What was decoded is encoded and decoded again as the same list.
+/// - A list that was decoded, encoded and decoded again is the same list.
 pub fn hpack_decoder(input: &[u8]) {
     if input.len() > LONGEST {
         return;
@@ -82,7 +82,7 @@ pub fn hpack_decoder(input: &[u8]) {
     }
 }
 
-/// The kept fields are within the limits.
+/// Checks that the kept fields are within the limits.
 fn check_limits(limits: &Limits, decoded: Decoded, kept: &Fields) {
     let crumbs = kept.iter().filter(|field| field.name == b"cookie").count();
     assert!(
@@ -100,7 +100,7 @@ fn check_limits(limits: &Limits, decoded: Decoded, kept: &Fields) {
     );
 }
 
-/// The kept fields are the first ones of all, and the measures are those of all.
+/// Checks that the kept fields are the first ones of all, and that the totals are those of all.
 fn check_prefix(decoded: Decoded, kept: &Fields, everything: Decoded, all: &Fields) {
     assert_eq!(everything.over, None, "over no limit");
     assert_eq!(
@@ -120,8 +120,7 @@ fn check_prefix(decoded: Decoded, kept: &Fields, everything: Decoded, all: &Fiel
 /// Names and values.
 type List = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// A list as plain data. The mark of a field that was not marked may appear on the way: our encoder
-/// marks secrets.
+/// A list as plain data. A field may become never-indexed on the way: our encoder marks secrets.
 fn list(fields: &Fields) -> List {
     fields
         .iter()
@@ -137,7 +136,7 @@ fn through_encoder(fields: &Fields) -> Result<List, Error> {
     Ok(list(&decoded))
 }
 
-/// Names that the lists are made of, besides made-up ones.
+/// Names of the lists, besides random ones.
 const NAMES: &[&str] = &[
     ":method",
     ":path",
@@ -157,11 +156,11 @@ const NAMES: &[&str] = &[
     "x-unheard-of",
 ];
 
-/// Byte 0 chooses the encoder's cap; then come steps: a change of the peer's
+/// Byte 0 chooses the encoder's cap. Then come steps: a change of the peer's
 /// SETTINGS_HEADER_TABLE_SIZE, or a list of fields to encode and decode.
 ///
-/// - The list comes back as it was: names, values, order, and never-indexed marks.
-/// - Both tables hold the same, and no more than cap and announcement allow.
+/// - The list is unchanged: names, values, order, and never-indexed marks.
+/// - Both tables are equal, and no larger than cap and announcement allow.
 pub fn hpack_round_trip(input: &[u8]) {
     if input.len() > LONGEST {
         return;
@@ -219,7 +218,7 @@ pub fn hpack_round_trip(input: &[u8]) {
     }
 }
 
-/// One field: one of the list before, or a new one.
+/// Returns a field: one of the list before, or a new one.
 fn push_field(choices: &mut Choices<'_>, before: &Fields, fields: &mut Fields) {
     let choice = choices.byte();
     if choice < 0x60

@@ -1,4 +1,4 @@
-//! Bytes into the engine of HTTP/1.1, with an owner that does as a script says.
+//! Fuzzes the HTTP/1.1 engine with any bytes and an owner that follows a script.
 
 use std::time::{Duration, Instant};
 
@@ -8,19 +8,17 @@ use tidegate_proto::{Body, Config, ErrorCode, Event, Flow, Outbox, ResponseHead,
 
 use super::Choices;
 
-/// Longer inputs add nothing but time.
+/// Longer inputs only take more time.
 const LONGEST: usize = 8192;
 
-/// A server, and any client of HTTP/1.1. The input: the length of the pieces less one; the length
+/// A server, and any client of HTTP/1.1. The input: the length of the pieces minus one; the length
 /// of the owner's script, and in the top bit whether upgrades to WebSockets and to HTTP/2 are
-/// offered; the script, a byte for each request; what the client sends.
+/// offered; the script, a byte for each request; the client's bytes.
 ///
-/// - Events tell a story that makes sense: one request at a time, nothing behind its end or the
-///   connection's.
-/// - Events and answers are the same however the input is cut, but for a response that is under way
-///   when its request breaks.
-/// - What comes out is responses, one for each request and in order, and a refusal at most behind
-///   them.
+/// - The events make sense: one request at a time, nothing after its end or the connection's.
+/// - Events and answers are the same however the input is cut, except for a response that is in
+///   progress when its request breaks.
+/// - The output is responses, one for each request and in order, and at most a refusal after them.
 /// - The engine comes to rest, and at the end of time or of the transport the connection is closed.
 pub fn http1_connection(input: &[u8]) {
     if input.len() > LONGEST {
@@ -39,10 +37,11 @@ pub fn http1_connection(input: &[u8]) {
         cut.receive(bytes);
     }
     assert_eq!(whole.story, cut.story);
-    // How far a response had come when its request broke depends on who was faster.
-    let (shorter, longer) = match whole.sent.len() < cut.sent.len() {
-        true => (&whole, &cut),
-        false => (&cut, &whole),
+    // The progress of a response when its request broke depends on the timing.
+    let (shorter, longer) = if whole.sent.len() < cut.sent.len() {
+        (&whole, &cut)
+    } else {
+        (&cut, &whole)
     };
     let is_same = shorter.sent.len() == longer.sent.len() || whole.over;
     assert!(is_same && longer.sent.starts_with(&shorter.sent));
@@ -51,7 +50,7 @@ pub fn http1_connection(input: &[u8]) {
     cut.end_of_transport();
 }
 
-/// What an owner does about a request.
+/// The owner's plan for a request.
 #[derive(Clone, Copy)]
 enum Plan {
     AnswerAtOnce,
@@ -82,8 +81,8 @@ struct Session<'a> {
     sent: Vec<u8>,
     script: Choices<'a>,
     plan: Plan,
-    /// Of the present request: its number, whether all of it was told, whether its response was
-    /// begun, and pieces sent.
+    /// The current request: its number, whether it is complete, whether its response has begun, and
+    /// the number of pieces sent.
     request: Option<StreamId>,
     ended: bool,
     answered: bool,
@@ -93,7 +92,7 @@ struct Session<'a> {
     is_tunnel: bool,
     /// The methods of all requests.
     methods: Vec<String>,
-    /// What was told, with the bodies in one piece.
+    /// The events, with each body in one piece.
     story: String,
     over: bool,
 }
@@ -132,7 +131,7 @@ impl<'a> Session<'a> {
         self.rest();
     }
 
-    /// Goes on until nothing moves.
+    /// Runs until nothing moves.
     fn rest(&mut self) {
         loop {
             let before = (self.input.len(), self.sent.len(), self.story.len());
@@ -140,7 +139,7 @@ impl<'a> Session<'a> {
                 self.handle(event);
             }
             if let Some(upgrade) = self.conn.take_upgrade() {
-                // What comes next is for another engine.
+                // The next bytes are for another engine.
                 self.story.push_str(&format!("\n{upgrade:?}\n"));
                 self.conn.abort(ErrorCode::NO_ERROR);
             }
@@ -202,7 +201,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The owner has seen a request's head.
+    /// The owner receives a request's head.
     fn begin(&mut self, id: StreamId) {
         match self.plan {
             Plan::AnswerAtOnce => self.respond(id, Body::Full(Bytes::from_static(b"hello"))),
@@ -220,7 +219,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The owner has seen some more of a request.
+    /// The owner receives more of a request.
     fn goes_on(&mut self, id: StreamId) {
         if !self.ended {
             return;
@@ -246,7 +245,7 @@ impl<'a> Session<'a> {
         stream.respond(&head, body).expect("a proper response");
         self.answered = true;
         if self.is_websocket {
-            // Two directions begin.
+            // The tunnel's two directions begin.
             self.is_tunnel = true;
             self.ended = false;
             if matches!(self.plan, Plan::StreamAtTheEnd) {
@@ -265,8 +264,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Ends a response once it has its pieces and the request is whole: what comes of a request
-    /// after that isn't told, and then the story would depend on who was faster.
+    /// Ends a response once all its pieces are sent and the request is complete: later parts of a
+    /// request aren't reported, so the events would depend on the timing.
     fn write_rest(&mut self, id: StreamId) {
         if self.pieces < 3 || !self.ended {
             return;
@@ -293,11 +292,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Nothing comes any more, and every time limit fires.
+    /// Ends the input, and lets every time limit fire.
     fn end_of_time(&mut self) {
         let mut limits = 0;
         if self.is_tunnel {
-            // It may be silent for ever.
+            // A tunnel may be silent for ever.
             self.conn.shut_down(self.now);
         }
         while let Some(at) = self.conn.next_timeout() {
@@ -320,7 +319,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Reads what was sent as a client would.
+/// Reads the output as a client would.
 fn check_responses(session: &Session<'_>) {
     let mut rest = &session.sent[..];
     let mut methods = session.methods.iter();
@@ -331,7 +330,7 @@ fn check_responses(session: &Session<'_>) {
         rest = &rest[end..];
         assert!(head.starts_with("HTTP/1.1 "), "{head}");
         if head.starts_with("HTTP/1.1 101") {
-            // No HTTP/1.1 behind it.
+            // No HTTP/1.1 follows.
             return;
         }
         if head.starts_with("HTTP/1.1 1") {
@@ -339,7 +338,7 @@ fn check_responses(session: &Session<'_>) {
         }
         let field = |name: &str| head.split("\r\n").find_map(|line| line.strip_prefix(name));
         let closes = field("connection: ") == Some("close");
-        // A refusal may answer what was no request.
+        // A refusal may answer bytes that were no request.
         let method = methods.next().map_or("", String::as_str);
         assert!(!method.is_empty() || closes, "{head}");
         let length = field("content-length: ").map(|length| length.parse().expect("a length"));
@@ -354,7 +353,7 @@ fn check_responses(session: &Session<'_>) {
             }
             (None, Some("chunked")) => match skip_chunks(rest) {
                 Some(behind) => rest = behind,
-                // Cut off by a reset, or its request isn't whole.
+                // Cut off by a reset, or its request isn't complete.
                 None => return assert!(session.over || !session.ended),
             },
             (None, None) => return assert!(closes, "{head}"),
@@ -364,7 +363,7 @@ fn check_responses(session: &Session<'_>) {
     }
 }
 
-/// What is behind a chunked body; `None` if it isn't whole.
+/// Returns the bytes after a chunked body; `None` if it isn't complete.
 fn skip_chunks(mut rest: &[u8]) -> Option<&[u8]> {
     loop {
         let end = rest.windows(2).position(|bytes| bytes == b"\r\n")?;

@@ -1,4 +1,4 @@
-//! Bytes into the client's end of HTTP/1.1, with an owner that asks as a script says.
+//! Fuzzes the HTTP/1.1 client with any bytes and an owner that follows a script.
 
 use std::time::Instant;
 
@@ -10,18 +10,18 @@ use tidegate_proto::{
 
 use super::Choices;
 
-/// Longer inputs add nothing but time.
+/// Longer inputs only take more time.
 const LONGEST: usize = 8192;
 
-/// A client, and any server of HTTP/1.1. The input: the length of the pieces less one; the length
-/// of the owner's script; the script, a byte for each request; what the server sends.
+/// A client, and any server of HTTP/1.1. The input: the length of the pieces minus one; the length
+/// of the owner's script; the script, a byte for each request; the server's bytes.
 ///
-/// - Events tell a story that makes sense: a response for each request, and one end of it; nothing
-///   behind that or the connection's.
+/// - The events make sense: a response for each request, with one end; nothing after that or the
+///   connection's end.
 /// - Events and requests are the same however the input is cut.
-/// - What comes out is what was asked, byte by byte.
+/// - The output is the requests, byte by byte.
 /// - The engine comes to rest, and at the end of time or of the transport the connection is closed.
-///   A transport that fails makes no response whole.
+///   A transport that fails completes no response.
 pub fn http1_client(input: &[u8]) {
     if input.len() > LONGEST {
         return;
@@ -48,19 +48,19 @@ pub fn http1_client(input: &[u8]) {
     run(piece).failure_of_transport();
 }
 
-/// What an owner asks for.
+/// The owner's requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Plan {
     Get,
     Head,
     Post,
-    /// In chunks, with trailers.
+    /// A body in chunks, with trailers.
     Chunks,
-    /// A body that is whole when its response is.
+    /// A body that ends when its response does.
     Hold,
     Connect,
     WebSocket,
-    /// To be given up when the response begins.
+    /// A body that is given up when the response begins.
     Reset,
 }
 
@@ -97,7 +97,7 @@ impl Plan {
         }
     }
 
-    /// What goes out as long as there is no response.
+    /// Returns the bytes sent as long as there is no response.
     fn bytes(self) -> &'static str {
         match self {
             Self::Get | Self::Reset => "GET /a?b HTTP/1.1\r\nhost: a\r\n\r\n",
@@ -124,13 +124,13 @@ impl Plan {
     }
 }
 
-/// What the owner says through a tunnel.
+/// The bytes that the owner sends through a tunnel.
 const PING: &str = "ping";
 
-/// What ends a body that was held.
+/// The bytes that end a body that was held.
 const LAST_CHUNK: &str = "0\r\n\r\n";
 
-/// How far the present response has come.
+/// The progress of the current response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Told {
     Nothing,
@@ -143,17 +143,17 @@ struct Session<'a> {
     now: Instant,
     input: BytesMut,
     sent: Vec<u8>,
-    /// What should have been.
+    /// The expected output.
     expected: String,
     script: Choices<'a>,
-    /// The present request.
+    /// The current request.
     request: Option<(StreamId, Plan)>,
     told: Told,
-    /// The owner has said something through the tunnel; there is one tunnel at most.
+    /// Whether the owner has sent bytes through the tunnel; there is at most one tunnel.
     pinged: bool,
-    /// Responses that were told as whole.
+    /// The number of responses reported as complete.
     ends: usize,
-    /// What was told, with the bodies in one piece.
+    /// The events, with each body in one piece.
     story: String,
     over: bool,
 }
@@ -185,7 +185,7 @@ impl<'a> Session<'a> {
         self.rest();
     }
 
-    /// Goes on until nothing moves.
+    /// Runs until nothing moves.
     fn rest(&mut self) {
         loop {
             let before = (self.input.len(), self.sent.len(), self.story.len());
@@ -199,7 +199,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Sends what there is to send.
+    /// Takes the output.
     fn transmit(&mut self) {
         loop {
             let mut out = Outbox::new();
@@ -217,8 +217,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Asks for the next, and sends that: what is told must not depend on how far a request has
-    /// come.
+    /// Sends the next request: the events must not depend on how much of a request was sent.
     fn begin_if_possible(&mut self) {
         if !self.conn.can_open() {
             return;
@@ -309,7 +308,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The owner has seen some more of a response.
+    /// The owner receives more of a response.
     fn goes_on(&mut self, id: StreamId, plan: Plan, end: bool) {
         if plan == Plan::Reset && self.told == Told::Head && !end {
             if let Some(mut stream) = self.conn.stream(id) {
@@ -338,7 +337,7 @@ impl<'a> Session<'a> {
         assert_eq!(self.sent.escape_ascii().to_string(), expected);
     }
 
-    /// Nothing comes any more, the owner has waited for long enough, and every time limit fires.
+    /// Ends the input; the owner has waited long enough, and every time limit fires.
     fn end_of_time(&mut self) {
         self.conn.shut_down(self.now);
         self.rest();

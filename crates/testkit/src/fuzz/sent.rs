@@ -1,4 +1,5 @@
-//! Watches what one engine sends, as its peer would, and panics on what no peer should ever see.
+//! Watches the output of one engine, as its peer would, and panics on anything that no peer should
+//! see.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,9 +13,9 @@ use crate::wire::PREFACE;
 /// Larger than any frame.
 const ANY_FRAME_SIZE: u32 = 0xff_ffff;
 
-/// A conversation seen from outside: what was given to an engine, and what it sent.
+/// A conversation seen from outside: the bytes given to an engine, and those it sent.
 pub(super) struct Sent {
-    /// The role of the engine that is watched.
+    /// The role of the watched engine.
     role: Role,
     received: Received,
     bytes: BytesMut,
@@ -22,29 +23,29 @@ pub(super) struct Sent {
     reader: Reader,
     frames: u64,
     decoder: Decoder,
-    /// A field block whose end is still to come: its stream, and the frame that opened it.
+    /// A field block whose end is still to come: its stream, and the frame that began it.
     block: Option<(StreamId, Vec<u8>)>,
-    /// What the peer's settings, as far as the engine has acknowledged them, allow.
+    /// The peer's limits, as far as the engine has acknowledged them.
     max_frame_size: u32,
     initial_window: i64,
     connection_sent: i64,
     streams: HashMap<StreamId, Stream>,
     /// The last stream of the newest GOAWAY.
     last: Option<StreamId>,
-    /// A GOAWAY with an error went out: it is the last frame.
+    /// Whether a GOAWAY with an error went out: it is the last frame.
     failed: bool,
 }
 
 #[derive(Default)]
 struct Stream {
-    /// HEADERS or PUSH_PROMISE of it have been sent.
+    /// Whether HEADERS or PUSH_PROMISE of it have been sent.
     begun: bool,
     ended: bool,
     reset: bool,
     sent: i64,
 }
 
-/// What was given to the engine, as far as it bears on what it may send.
+/// The bytes given to the engine, as far as they decide what it may send.
 struct Received {
     reader: Reader,
     bytes: BytesMut,
@@ -116,12 +117,12 @@ impl Sent {
         }
     }
 
-    /// The engine is given these bytes.
+    /// Notes bytes that the engine receives.
     pub(super) fn note_received(&mut self, bytes: &[u8]) {
         self.received.note(bytes);
     }
 
-    /// The engine has sent these bytes.
+    /// Notes bytes that the engine has sent.
     pub(super) fn note_sent(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         let n = self.preface_left.min(self.bytes.len());
@@ -135,7 +136,7 @@ impl Sent {
         }
     }
 
-    /// The engine says that it has sent everything for now: nothing is left halfway.
+    /// Notes that the engine has sent everything for now: no frame or block is unfinished.
     pub(super) fn at_rest(&self) {
         assert!(self.bytes.is_empty(), "a piece of a frame was sent");
         assert!(self.block.is_none(), "a piece of a field block was sent");
@@ -220,7 +221,7 @@ impl Sent {
         );
     }
 
-    /// Whoever sends HEADERS is the client, or answers, or has promised.
+    /// Checks that the sender of HEADERS is the client, or answers, or has promised.
     fn check_opener(&self, id: StreamId) {
         if self.role == Role::Client {
             assert!(id.is_client_initiated(), "a client's HEADERS on {id}");
@@ -265,7 +266,7 @@ impl Sent {
         );
     }
 
-    /// The engine has applied the oldest settings of its peer.
+    /// Notes that the engine has applied the oldest settings of its peer.
     fn settings_acknowledged(&mut self) {
         let settings = self
             .received

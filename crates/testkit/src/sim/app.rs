@@ -1,5 +1,5 @@
-//! The owners of both engines: they ask, answer, write, consume and lose interest as the plan says,
-//! and compare what arrives with what was sent.
+//! The owners of both engines: they request, answer, write, consume and give up as the plan says,
+//! and compare the bytes that arrive with those sent.
 
 use std::time::Duration;
 
@@ -16,40 +16,40 @@ use crate::sim::{CLIENT, Later, SERVER, Sim, name, trace};
 const REQUEST: usize = 0;
 const RESPONSE: usize = 1;
 
-/// How long a client waits before it asks again for what was refused.
+/// How long a client waits before it repeats a refused request.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
-/// A request and its response, as far as they have come.
+/// A request and its response, with their progress.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) plan: ExchangePlan,
     id: Option<u32>,
-    /// The exchange that the server pushed it along with.
+    /// The exchange with which the server pushed it.
     parent: Option<usize>,
-    /// The client's owner was told of the promise.
+    /// Whether the promise was reported to the client's owner.
     promise_received: bool,
     legs: [Leg; 2],
-    /// The stream is over for this side before its messages are whole, or the connection is.
+    /// Per side: whether the stream is over before its messages are complete, or the connection is.
     gone: [bool; 2],
-    /// The code of the RST_STREAM that this side's owner asked for.
+    /// Per side: the code of the RST_STREAM that its owner asked for.
     reset_code: [Option<ErrorCode>; 2],
     informs_received: usize,
-    /// The server's engine refused the stream: its owner never hears of it.
+    /// Whether the server's engine refused the stream: its owner never sees it.
     refused: bool,
-    /// The client was told that the server never processed it.
+    /// Whether the client knows that the server never processed it.
     unprocessed: bool,
-    /// The client didn't open it, as the connection is ending.
+    /// Whether the client didn't open it because the connection is ending.
     abandoned: bool,
 }
 
-/// One message on its way.
+/// One message in flight.
 #[derive(Debug, Default)]
 struct Leg {
     head_sent: bool,
-    /// Bytes that the sending engine has taken.
+    /// The bytes that the sending engine has taken.
     given: usize,
     ended_sent: bool,
-    /// The engine has asked for bytes, and the owner makes it wait.
+    /// Whether the engine has asked for bytes, and the owner lets it wait.
     owes: bool,
     head_received: bool,
     received: usize,
@@ -90,12 +90,12 @@ impl Exchange {
         } else {
             self.parent.is_some() && !self.promise_received
         };
-        // RFC 9113 §8.1: a server that has answered in full has no use for the rest of the request.
+        // RFC 9113 §8.1: a server that has answered in full doesn't need the rest of the request.
         let enough = side == SERVER && !self.is_tunnel();
         self.gone[side] || never_seen || outgoing.ended_sent && (incoming.ended || enough)
     }
 
-    /// Whether this is a push that the client's engine refused before its owner heard of it.
+    /// Whether this is a push that the client's engine refused before its owner saw it.
     fn was_refused_unheard(&self) -> bool {
         self.parent.is_some() && !self.promise_received
     }
@@ -108,7 +108,7 @@ impl Exchange {
         [&self.plan.request, &self.plan.response][leg]
     }
 
-    /// How many body bytes arrive on this leg.
+    /// Returns the number of body bytes that arrive on this leg.
     fn len(&self, leg: usize) -> usize {
         if leg == RESPONSE {
             self.plan.response_len()
@@ -129,9 +129,9 @@ impl Exchange {
     }
 }
 
-/// What owners do.
+/// The actions of owners.
 impl Sim {
-    /// Opens what the client wants open, while there is a place. Returns whether it did.
+    /// Opens the client's next streams while the limit allows it. Returns whether it did.
     pub(crate) fn open_waiting(&mut self) -> bool {
         let mut busy = false;
         while let Some(index) = self.waiting.front().copied() {
@@ -154,7 +154,7 @@ impl Sim {
         busy
     }
 
-    /// Returns whether there was memory for it.
+    /// Opens a stream. Returns whether there was memory for it.
     fn open(&mut self, index: usize) -> bool {
         let exchange = &mut self.exchanges[index];
         let head = request_head(index, &exchange.plan);
@@ -296,7 +296,7 @@ impl Sim {
         self.at(self.now + late, Later::Respond(index));
     }
 
-    /// Writes some of the body, or its end. `want` is what the engine asked for.
+    /// Writes some of the body, or its end. The engine asked for `want` bytes.
     fn write_body(&mut self, side: usize, index: usize, want: Option<usize>) {
         let exchange = &self.exchanges[index];
         let leg = &exchange.legs[side];
@@ -311,7 +311,7 @@ impl Sim {
         }
         let id = exchange.id.expect("it has a stream");
         let rest = message.body.len - leg.given;
-        // As much as is wanted, more than that, or less.
+        // As much as asked for, more than that, or less.
         let amount = match (want, self.rng.below(3)) {
             (Some(want), 0) => want.min(rest),
             (Some(want), 1) => want.min(rest).div_ceil(2),
@@ -342,7 +342,7 @@ impl Sim {
         if leg.ended_sent || leg.given < offset + rest {
             return;
         }
-        // All is written but the end: now or later.
+        // All bytes are written but not the end: now or later.
         if amount > 0 && self.rng.one_in(2) {
             let late = self.dawdle(index);
             self.at(self.now + late, Later::Write(side, index));
@@ -371,7 +371,7 @@ impl Sim {
         leg.unconsumed -= amount;
         let more = leg.unconsumed > 0;
         let id = StreamId::new(exchange.id.expect("it has a stream"));
-        // A stream that is over gives its credit back by itself.
+        // The credit of a stream that is over returns automatically.
         if let Some(mut stream) = self.ends[side].engine.stream(id) {
             stream.consume(amount);
         }
@@ -422,7 +422,7 @@ impl Sim {
         Duration::from_micros(self.rng.below(most + 1) as u64)
     }
 
-    /// At rest: the client gives up on streams whose sender waits for a window that was never open.
+    /// At rest: the client gives up streams whose sender waits for a window that was never open.
     /// Returns whether there was one.
     pub(crate) fn give_up_on_shut_windows(&mut self) -> bool {
         let mut gave_up = false;
@@ -450,7 +450,7 @@ impl Sim {
         gave_up
     }
 
-    /// At rest: everything is finished.
+    /// Checks at rest that everything is finished.
     pub(crate) fn check_all_done(&mut self) {
         for (index, exchange) in self.exchanges.iter().enumerate() {
             assert!(exchange.is_done(), "{index} hangs: {}", self.state());
@@ -469,7 +469,7 @@ impl Sim {
     }
 }
 
-/// What owners are told.
+/// The events of owners.
 impl Sim {
     pub(crate) fn owner_is_told(&mut self, side: usize, event: Event) {
         assert!(!self.ends[side].told_closed, "{event:?} after the end");
@@ -594,7 +594,7 @@ impl Sim {
         for index in 0..self.exchanges.len() {
             let exchange = &mut self.exchanges[index];
             // RFC 9113 §6.8: "Activity on streams numbered lower than or equal to the last stream
-            // identifier might still complete successfully": a graceful end takes nothing away.
+            // identifier might still complete successfully": a graceful end loses nothing.
             let is_done = exchange.id.is_none() || exchange.is_done_for(side);
             exchange.gone[side] = true;
             assert!(
@@ -671,7 +671,7 @@ impl Sim {
         }
     }
 
-    /// The message that this side receives is whole.
+    /// Checks a message that this side has received completely.
     fn leg_ends(&mut self, side: usize, id: u32, by_trailers: bool) {
         let index = self.index(side, id);
         let exchange = &mut self.exchanges[index];
@@ -703,7 +703,7 @@ impl Sim {
     fn on_reset(&mut self, side: usize, id: u32, code: ErrorCode, cause: ResetCause) {
         let index = match self.ends[side].by_id.get(&id) {
             Some(index) => *index,
-            // The owner may be told of a stream that it never heard of: one that was refused.
+            // The owner may get an event for a stream that it hasn't seen: one that was refused.
             None => {
                 let known = self.exchanges.iter().position(|e| e.id == Some(id));
                 known.unwrap_or_else(|| panic!("reset of stream {id}, which nobody opened"))
@@ -722,14 +722,14 @@ impl Sim {
         match cause {
             ResetCause::Peer if exchange.refused && side == CLIENT => {
                 assert_eq!(code, ErrorCode::REFUSED_STREAM);
-                // Refused is unprocessed: once more, then, but not at once.
+                // Refused means unprocessed: try again, but not at once.
                 let plan = exchange.plan.clone();
                 let again = self.exchanges.len();
                 self.exchanges.push(Exchange::new(plan));
                 self.report.retries += 1;
                 self.at(self.now + RETRY_AFTER, Later::Open(again));
             }
-            // RFC 9113 §8.1: the server's engine lets the rest of the request go, "after sending a
+            // RFC 9113 §8.1: the server's engine stops the rest of the request, "after sending a
             // complete response".
             ResetCause::Peer if side == CLIENT && code == ErrorCode::NO_ERROR => {
                 assert!(
@@ -796,8 +796,9 @@ impl Sim {
         }
     }
 
-    /// A slot may be taken longer than the client can know: by streams that it has reset and that
-    /// the server has not released yet. And before the limit was announced it knows of none.
+    /// Whether a refusal can be honest: streams that the client has reset and the server hasn't
+    /// released take slots for longer than the client can know, and before the limit was announced
+    /// it knows of none.
     fn refusal_is_honest(&self) -> bool {
         self.plan.opens_early
             || self
@@ -813,7 +814,7 @@ impl Sim {
             .unwrap_or_else(|| panic!("{} has no stream {id}", name(side)))
     }
 
-    /// The exchange on this stream, which is not over for this side.
+    /// Returns the exchange on this stream, if it is not over for this side.
     fn live(&mut self, side: usize, id: StreamId) -> &mut Exchange {
         let index = self.index(side, id.get());
         let exchange = &mut self.exchanges[index];

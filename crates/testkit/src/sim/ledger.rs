@@ -1,11 +1,11 @@
-//! An accountant on the wire: it knows no engine, only the frames that went by, and that RFC 9113
-//! must hold for them.
+//! An accountant on the wire. It knows no engine, only the frames that pass, and checks that they
+//! obey RFC 9113.
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::sim::report::Report;
 
-/// What a frame says, as far as the ledger cares.
+/// The content of a frame, as far as the ledger needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Note {
     Data { id: u32, len: u32, end: bool },
@@ -31,7 +31,7 @@ pub(crate) struct Announced {
 }
 
 impl Note {
-    /// Reads one whole frame. Also tells whether END_HEADERS is set.
+    /// Reads one complete frame. Returns also whether END_HEADERS is set.
     pub(crate) fn of(bytes: &[u8]) -> (Self, bool) {
         let (head, payload) = bytes.split_at(9);
         let flags = head[4];
@@ -96,12 +96,12 @@ pub(crate) struct Ledger {
     pub(crate) open: [i64; 2],
 }
 
-/// What one side may do, by what has reached it and what it has acknowledged.
+/// The limits of one side, by the frames that have reached it and those it has acknowledged.
 #[derive(Debug)]
 struct Side {
     /// The connection window that it sends into.
     window: i64,
-    /// The window that it has granted to the other side, less what has arrived.
+    /// The window that it has granted to the other side, minus the bytes that have arrived.
     granted: i64,
     initial_window_size: i64,
     max_frame_size: u32,
@@ -115,21 +115,23 @@ struct Side {
 
 #[derive(Debug, Default)]
 struct Stream {
-    /// For each side: what it was granted beyond its initial window, less what it has sent.
+    /// For each side: the window granted to it beyond its initial window, minus the bytes it has
+    /// sent.
     balance: [i64; 2],
-    /// For each side: what it granted beyond the initial window, less what has arrived.
+    /// For each side: the window it granted beyond the initial window, minus the bytes that have
+    /// arrived.
     granted: [i64; 2],
-    /// Each side has sent END_STREAM.
+    /// Per side: whether it has sent END_STREAM.
     ended: [bool; 2],
-    /// Each side has seen the other's END_STREAM.
+    /// Per side: whether it has seen the other's END_STREAM.
     saw_end: [bool; 2],
-    /// Each side has sent RST_STREAM.
+    /// Per side: whether it has sent RST_STREAM.
     reset: [bool; 2],
-    /// Each side knows that the stream is over.
+    /// Per side: whether it knows that the stream is over.
     over: [bool; 2],
-    /// HEADERS were sent by the side that opened it.
+    /// Whether the side that opened it has sent HEADERS.
     active: bool,
-    /// A PUSH_PROMISE named it.
+    /// Whether a PUSH_PROMISE named it.
     promised: bool,
 }
 
@@ -156,23 +158,23 @@ impl Ledger {
         }
     }
 
-    /// The last stream that this side has opened; 0 is none.
+    /// Returns the last stream that this side has opened; 0 is none.
     pub(crate) fn last_opened(&self, side: usize) -> u32 {
         self.sides[side].last_opened
     }
 
-    /// The connection window that this side has granted and the other hasn't used.
+    /// Returns the connection window that this side has granted and the other hasn't used.
     pub(crate) fn granted(&self, side: usize) -> i64 {
         self.sides[side].granted
     }
 
-    /// Whether this side's send window of the stream is shut, by all that has reached it.
+    /// Whether this side's send window of the stream is closed, by all frames that have reached it.
     pub(crate) fn is_shut(&self, side: usize, id: u32) -> bool {
         let stream = self.streams.get(&id).map_or(0, |s| s.balance[side]);
         self.sides[side].initial_window_size + stream <= 0
     }
 
-    /// This side sent a frame of so many payload bytes.
+    /// Checks a frame that this side sent, with a payload of `len` bytes.
     pub(crate) fn sent(&mut self, side: usize, note: Note, len: usize, report: &mut Report) {
         let me = &mut self.sides[side];
         // RFC 9113 §4.2: "An endpoint MUST NOT send a frame that exceeds the size defined in
@@ -234,7 +236,7 @@ impl Ledger {
                 let stream = self.streams.entry(id).or_default();
                 if opener == side && !stream.active {
                     stream.active = true;
-                    // RFC 9113 §8.4.2: a server answers on the stream that it has promised before.
+                    // RFC 9113 §8.4.2: a server answers on the stream that it promised.
                     assert_eq!(side == 1, stream.promised, "stream {id} was not promised");
                     if side == 0 {
                         // RFC 9113 §5.1.1: "The identifier of a newly established stream MUST be
@@ -242,8 +244,8 @@ impl Ledger {
                         assert!(id > me.last_opened, "stream {id} after {}", me.last_opened);
                         me.last_opened = id;
                     }
-                    // What was in the outbox when the other side's RST_STREAM came is still sent,
-                    // and open no more.
+                    // Frames in the outbox when the other side's RST_STREAM arrived are still sent,
+                    // but open nothing.
                     self.open[side] += i64::from(!stream.over[side]);
                     // RFC 9113 §5.1.2: "An endpoint MUST NOT exceed the limit set by its peer."
                     assert!(
@@ -284,7 +286,7 @@ impl Ledger {
                 me.last_opened = promised;
                 let stream = self.streams.entry(promised).or_default();
                 stream.promised = true;
-                // §8.4.1: the promised request is whole, so the client sends nothing on it.
+                // §8.4.1: the promised request is complete, so the client sends nothing on it.
                 stream.ended[0] = true;
                 stream.saw_end[1] = true;
             }
@@ -326,7 +328,7 @@ impl Ledger {
         }
     }
 
-    /// A frame has reached this side.
+    /// Notes that a frame has reached this side.
     pub(crate) fn delivered(&mut self, side: usize, note: Note, report: &mut Report) {
         let me = &mut self.sides[side];
         match note {

@@ -1,4 +1,4 @@
-//! One direction of the network: frames go in, bytes come out late, in pieces, or not at all.
+//! One direction of the network: frames go in; bytes come out late, in pieces, or not at all.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::wire::PREFACE;
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) plan: LinkPlan,
-    /// What was written so far of a frame that is not whole yet.
+    /// The written part of a frame that is not complete yet.
     partial: Vec<u8>,
     preface_due: bool,
     /// Whether the last frame began or continued a field block without ending it.
@@ -40,7 +40,7 @@ impl Link {
         }
     }
 
-    /// Bytes that can be written now.
+    /// Returns the bytes that can be written now.
     pub(crate) fn room(&self) -> usize {
         self.plan
             .capacity
@@ -48,13 +48,13 @@ impl Link {
             .max(usize::from(self.on_the_way.is_empty()))
     }
 
-    /// Takes what an engine wrote. Whole frames come out of [`Link::next_frame`].
+    /// Takes an engine's output. [`Link::next_frame`] returns the complete frames.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.partial.extend_from_slice(bytes);
     }
 
-    /// The next whole frame that was written and has not entered the network: what it says, and its
-    /// bytes.
+    /// Returns the next complete frame that was written and has not entered the network: its
+    /// content and its bytes.
     pub(crate) fn next_frame(&mut self) -> Option<(Note, Vec<u8>)> {
         if self.preface_due {
             if self.partial.len() < PREFACE.len() {
@@ -86,12 +86,12 @@ impl Link {
         Some((note, bytes))
     }
 
-    /// Whether another frame may be slipped in here.
+    /// Whether another frame may be inserted here.
     pub(crate) fn between_frames(&self) -> bool {
         !self.in_block && !self.preface_due
     }
 
-    /// Puts a frame on its way. Returns whether a stall holds it up.
+    /// Sends a frame. Returns whether a stall holds it up.
     pub(crate) fn enter(
         &mut self,
         note: Note,
@@ -118,12 +118,12 @@ impl Link {
         stalled
     }
 
-    /// When the next bytes arrive.
+    /// Returns when the next bytes arrive.
     pub(crate) fn next_arrival(&self) -> Option<Duration> {
         self.on_the_way.front().map(|(due, _)| *due)
     }
 
-    /// The bytes that arrive by now, up to so many.
+    /// Returns the bytes that have arrived by now, up to `most`.
     pub(crate) fn read(&mut self, now: Duration, limit: usize) -> Option<Vec<u8>> {
         let (due, bytes) = self.on_the_way.front_mut()?;
         if *due > now {
@@ -140,7 +140,7 @@ impl Link {
         Some(piece)
     }
 
-    /// What the frames say that have arrived whole, in order.
+    /// Returns the contents of the frames that have arrived completely, in order.
     pub(crate) fn next_note(&mut self) -> Option<Note> {
         let (end, note) = *self.notes.front()?;
         (end <= self.left).then(|| {
@@ -154,7 +154,7 @@ impl Link {
         self.on_the_way.is_empty() && self.partial.is_empty()
     }
 
-    /// Loses all that is on the way.
+    /// Loses everything in flight.
     pub(crate) fn cut(&mut self) {
         self.on_the_way.clear();
         self.on_the_way_len = 0;

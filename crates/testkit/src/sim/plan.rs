@@ -1,4 +1,4 @@
-//! What a seed decides before anything happens: settings, network, messages.
+//! The plan that a seed makes before anything happens: settings, network, messages.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use tidegate_proto::{Config, MemoryBudget, Priorities, Rate};
 use crate::rng::Rng;
 use crate::sim::OUT_OF_SIGHT;
 
-/// Everything that a seed decides in advance. What else is random (how much is written at once,
-/// where input is split) is drawn while the simulation runs.
+/// Everything that a seed decides in advance. Other random choices (how much is written at once,
+/// where input is split) are made while the simulation runs.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// The two configurations.
@@ -18,23 +18,23 @@ pub(crate) struct Plan {
     pub(crate) server: Config,
     /// The network from the client to the server, and back.
     pub(crate) links: [LinkPlan; 2],
-    /// What the client asks for, in order.
+    /// The client's requests, in order.
     pub(crate) exchanges: Vec<ExchangePlan>,
-    /// Bytes that an outbox may hold.
+    /// The bytes that an outbox may hold.
     pub(crate) outbox_limit: usize,
     /// Whether the client opens streams before it has seen the server's SETTINGS.
     pub(crate) opens_early: bool,
     /// When the network is cut, if it is.
     pub(crate) cut: Option<Duration>,
-    /// When each side begins a graceful end in the middle of it all, if it does.
+    /// When each side begins a graceful end before everything is done, if it does.
     pub(crate) shut_downs: [Option<Duration>; 2],
     /// When a side ends by an error, if it does: `true` is the server.
     pub(crate) abort: Option<(Duration, bool)>,
-    /// Whether it is the server that ends the connection once all is done.
+    /// Whether the server ends the connection once all is done.
     pub(crate) server_ends: bool,
-    /// How often a frame of a third party slips in, as one in so many frames; 0 is never.
+    /// How often a frame of a third party is inserted, as one in this many frames; 0 is never.
     pub(crate) intrusion: usize,
-    /// Which priorities the client signals.
+    /// The priorities that the client signals.
     pub(crate) signals: Signals,
 }
 
@@ -50,16 +50,16 @@ pub(crate) struct Signals {
 /// One direction of the network.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkPlan {
-    /// Between sending and arrival, plus up to as much again.
+    /// The time between sending and arrival, plus up to as much again.
     pub(crate) delay: Duration,
-    /// Bytes that may be on their way.
+    /// The bytes that may be in flight.
     pub(crate) capacity: usize,
     pub(crate) split: Split,
-    /// From when to when nothing arrives.
+    /// The interval during which nothing arrives.
     pub(crate) stalls: Vec<(Duration, Duration)>,
 }
 
-/// How input is handed to an engine.
+/// How input is passed to an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Split {
     Whole,
@@ -76,14 +76,14 @@ pub(crate) struct ExchangePlan {
     pub(crate) request: MessagePlan,
     pub(crate) response: MessagePlan,
     pub(crate) status: u16,
-    /// How many 1xx responses come first.
+    /// The number of 1xx responses that come first.
     pub(crate) informs: usize,
     pub(crate) answer: Answer,
-    /// What the server pushes along.
+    /// The server's pushes with this response.
     pub(crate) pushes: Vec<ExchangePlan>,
     pub(crate) client_reset: Option<ResetPoint>,
     pub(crate) server_reset: Option<ResetPoint>,
-    /// How long either side's owner thinks before it consumes, writes, or lets go; up to so long.
+    /// The longest time that either side's owner waits before it consumes, writes, or releases.
     pub(crate) dawdle: Duration,
 }
 
@@ -92,7 +92,7 @@ pub(crate) struct ExchangePlan {
 pub(crate) struct MessagePlan {
     pub(crate) fields: Vec<(String, Vec<u8>)>,
     pub(crate) body: BodyPlan,
-    /// Only with a streamed body.
+    /// Trailers; only with a streamed body.
     pub(crate) trailers: Option<Vec<(String, Vec<u8>)>>,
 }
 
@@ -104,7 +104,7 @@ pub(crate) struct BodyPlan {
     pub(crate) len: usize,
 }
 
-/// When the server gives its response.
+/// When the server responds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Answer {
     OnHead,
@@ -112,7 +112,7 @@ pub(crate) enum Answer {
     After(Duration),
 }
 
-/// When a side loses interest.
+/// When a side gives up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ResetPoint {
     /// With the head: its own (client), or the peer's (server).
@@ -123,13 +123,13 @@ pub(crate) enum ResetPoint {
 }
 
 impl BodyPlan {
-    /// The bytes from `offset` on.
+    /// Returns the bytes from `offset` on.
     pub(crate) fn rest(&self, offset: usize) -> Bytes {
         pattern().slice(self.start + offset..self.start + self.len)
     }
 }
 
-/// Random bytes without a period, so that a lost, doubled or moved byte shows.
+/// Random bytes without a period, so that a lost, doubled or moved byte is detected.
 fn pattern() -> &'static Bytes {
     static PATTERN: OnceLock<Bytes> = OnceLock::new();
     PATTERN.get_or_init(|| {
@@ -143,8 +143,8 @@ const PATTERN_LEN: usize = 1 << 20;
 
 impl Plan {
     pub(crate) fn new(rng: &mut Rng) -> Self {
-        // A crowd has thousands of small exchanges, a drip few bytes in all since it is fed one at
-        // a time.
+        // A crowd has thousands of small exchanges, a drip few bytes in total because it is fed one
+        // at a time.
         let crowd = rng.one_in(40);
         let drip = !crowd && rng.one_in(5);
         let split = if drip {
@@ -179,7 +179,7 @@ impl Plan {
             } else {
                 [0, 5_000, 100_000, 400_000][plenty]
             },
-            // Of 100 exchanges, how many may be reset by either side.
+            // The number of exchanges out of 100 that either side may reset.
             resets: rng.pick(&[0, 0, 10, 50]),
             long_heads: !drip && !crowd && rng.one_in(8),
             dawdle: Duration::from_micros(rng.pick(&[0, 0, 10, 10_000, 1_000_000])),
@@ -199,7 +199,7 @@ impl Plan {
             // Small, but some streams fit in.
             let window = u64::from(config.initial_window_size).max(64 << 10);
             let budget = MemoryBudget::new((window * rng.pick(&[8, 20, 100])).max(1 << 20));
-            // A crowd would come again too often.
+            // A crowd would repeat refused requests too often.
             config.memory_budget = (rng.one_in(4) && !crowd).then_some(budget);
         }
         // A window of a few bytes takes a round trip for each: not for a large body.
@@ -208,7 +208,7 @@ impl Plan {
         if window < 100 {
             scale.dawdle = scale.dawdle.min(Duration::from_millis(10));
         }
-        // Some servers try it with clients that take no pushes.
+        // Some servers try it with clients that accept no pushes.
         let may_push = client.enable_push || rng.one_in(3);
         let exchanges = (0..count)
             .map(|_| ExchangePlan::new(rng, &scale, may_push))
@@ -274,8 +274,8 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
     config.max_frame_size = rng.pick(&[16_384, 16_384, 16_385, 100_000, 0xff_ffff]);
     config.priorities = rng.pick(&[Priorities::Rfc9218, Priorities::Auto]);
     config.outbound_high_water = rng.pick(&[1_000, 16_384, 256 << 10]);
-    // Stalls last longer than any sensible timeout; what remains is that an armed timer does no
-    // harm.
+    // Stalls last longer than any sensible timeout; the remaining test is that an armed timer does
+    // no harm.
     let long = rng.pick(&[Duration::ZERO, OUT_OF_SIGHT]);
     config.timeouts.handshake = long;
     config.timeouts.settings_ack = long;
@@ -284,8 +284,8 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
     config.timeouts.write = long;
     config.timeouts.idle = long;
     config.timeouts.shutdown = long;
-    // Resets by the hundred and a third party's PINGs are what is wanted here: the budgets have
-    // tests of their own.
+    // Resets by the hundred and a third party's PINGs are wanted here: the budgets have tests of
+    // their own.
     let abuse = &mut config.abuse;
     abuse.provoked_resets = u32::MAX;
     for rate in [
@@ -318,14 +318,14 @@ impl ExchangePlan {
             rng.pick(&[200, 200, 200, 200, 404, 204, 304])
         };
         if is_tunnel {
-            // RFC 9113 §8.5: only DATA on both ways, until END_STREAM.
+            // RFC 9113 §8.5: only DATA in both directions, until END_STREAM.
             for message in [&mut request, &mut response] {
                 message.body.streamed = true;
                 message.trailers = None;
             }
         }
         if method == "HEAD" || status == 204 || status == 304 {
-            // There is no body to come: whatever is given must be left out.
+            // There is no body: whatever is given must be left out.
             response.trailers = None;
             response.body.streamed = false;
         }
@@ -367,7 +367,7 @@ impl ExchangePlan {
                             trailers: None,
                             ..MessagePlan::new(rng, scale, false)
                         },
-                        // What suits as an answer to any other method suits a GET.
+                        // An answer that fits any other method fits a GET.
                         ..Self::new(rng, scale, false)
                     })
                     .collect()
@@ -383,7 +383,7 @@ impl ExchangePlan {
         }
     }
 
-    /// How many bytes of response body arrive.
+    /// Returns how many bytes of response body arrive.
     pub(crate) fn response_len(&self) -> usize {
         if self.response_is_without_content() {
             0
@@ -450,7 +450,7 @@ fn fields(rng: &mut Rng, scale: &Scale) -> Vec<(String, Vec<u8>)> {
         let name = rng.pick(&NAMES);
         let value = match rng.below(4) {
             0 => Vec::new(),
-            // A value that comes again, so that the dynamic tables have work.
+            // A value that repeats, so that the dynamic tables have work.
             1 => format!("value-{}", rng.below(5)).into_bytes(),
             2 => (0..rng.below(40))
                 .map(|_| rng.between(0x21, 0x7e) as u8)

@@ -1,9 +1,8 @@
-//! What seeds came to: how often everything that makes a simulation worth its time has really
-//! happened.
+//! The totals of seeds: how often each event that makes a simulation useful has really happened.
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident;)*) => {
-        /// What a seed came to, or several.
+        /// The totals of a seed, or of several.
         #[derive(Clone, Copy, Debug, Default)]
         #[non_exhaustive]
         pub struct Report {
@@ -24,7 +23,7 @@ macro_rules! counters {
                 self.most_streams = self.most_streams.max(other.most_streams);
             }
 
-            /// Every count with its name.
+            /// Returns every count with its name.
             pub fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 let [by_client, by_server] = self.shut_downs;
                 [
@@ -46,7 +45,7 @@ counters! {
     frames;
     /// Streams that the client opened.
     streams;
-    /// Messages that arrived whole.
+    /// Messages that arrived completely.
     messages;
     /// Body bytes that arrived.
     body_bytes;
@@ -60,13 +59,13 @@ counters! {
     without_content;
     /// Promises that the server made.
     pushes;
-    /// Promises that it could not make, as the client takes none.
+    /// Promises that it could not make because the client accepts none.
     pushes_disabled;
-    /// Pushed responses that arrived whole.
+    /// Pushed responses that arrived completely.
     pushes_taken;
     /// Pushes that the client reset.
     pushes_cancelled;
-    /// Those of them whose response the server's owner had given whole.
+    /// Those of them whose response the server's owner had given completely.
     pushes_cancelled_late;
     /// CONTINUATION frames.
     continuations;
@@ -80,9 +79,9 @@ counters! {
     early_answers;
     /// Requests over the server's SETTINGS_MAX_CONCURRENT_STREAMS.
     refusals;
-    /// Requests made again since they were refused.
+    /// Requests repeated because they were refused.
     retries;
-    /// Streams of which GOAWAY told that they were not processed.
+    /// Streams that GOAWAY reported as not processed.
     unprocessed;
     /// Connections that the network cut while streams were open.
     cuts;
@@ -90,7 +89,7 @@ counters! {
     aborts;
     /// Frames held up by a stalled network.
     stalled;
-    /// Times when an engine had so much to say that it took no input.
+    /// Times when an engine had so much output that it took no input.
     backpressure;
     /// Times when DATA used a stream's window up.
     stream_windows_used_up;
@@ -98,7 +97,7 @@ counters! {
     connection_windows_used_up;
     /// Stream windows that SETTINGS made negative.
     negative_windows;
-    /// Streams given up as their window was never open.
+    /// Streams given up because their window was never open.
     given_up;
     /// Frames of a third party.
     intrusions;
@@ -106,9 +105,9 @@ counters! {
     priority_updates;
     /// PRIORITY frames, and HEADERS with a dependency.
     dependencies;
-    /// Round-trip times that engines were told.
+    /// Round-trip times reported to engines.
     rtts;
-    /// Receive windows that were made larger.
+    /// Receive windows that grew.
     windows_grown;
     /// Streams refused for lack of memory.
     refusals_for_memory;

@@ -1,12 +1,12 @@
-//! Who a client is.
+//! The identity of a client.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A client's identity: an IPv4 address, or the first 64 bits of an IPv6 address.
 ///
-/// A site with IPv6 has a /64 at least, from which one host may take as many addresses as it likes (RFC 4291 §2.5.1, RFC 8981).
-/// An IPv4-mapped address is the IPv4 address in it.
+/// A site with IPv6 has at least a /64, from which one host may take as many addresses as it likes
+/// (RFC 4291 §2.5.1, RFC 8981). An IPv4-mapped address counts as the IPv4 address in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientKey(Network);
 

@@ -1,14 +1,15 @@
-//! What one holder has taken from a client's account.
+//! A holder's part of a client's account.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::{Client, Refusal, Resource};
 
-/// What one holder, such as a connection, has taken of a resource from its client's account; given back when dropped.
+/// The part of a client's account that one holder, such as a connection, has taken of a resource.
+/// Dropping the lease gives it back.
 ///
-/// [`Lease::cover`] takes more than is needed where there is plenty, and gives back only what isn't needed by far, so that most
-/// changes of the need touch nothing shared.
+/// [`Lease::cover`] takes more than is needed where there is plenty, and gives back only what is
+/// far more than needed. So most changes of the need touch nothing shared.
 #[derive(Debug)]
 pub struct Lease {
     client: Arc<Client>,
@@ -17,7 +18,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A lease of nothing.
+    /// Creates a lease of nothing.
     pub fn new(client: Arc<Client>, resource: Resource) -> Self {
         Self {
             client,
@@ -26,35 +27,35 @@ impl Lease {
         }
     }
 
-    /// How much is taken.
+    /// Returns how much is taken.
     pub fn amount(&self) -> u64 {
         self.amount
     }
 
-    /// Whose it is.
+    /// Returns the account that the lease is taken from.
     pub fn client(&self) -> &Arc<Client> {
         &self.client
     }
 
-    /// Takes or gives back until `amount` is taken.
+    /// Takes or gives back until exactly `amount` is taken.
     ///
     /// # Errors
-    /// Why no more can be taken. The lease stays what it was.
+    /// Returns why no more can be taken. Then the lease stays as it was.
     pub fn set(&mut self, amount: u64) -> Result<(), Refusal> {
         match amount.cmp(&self.amount) {
             Ordering::Greater => self.client.take(self.resource, amount - self.amount)?,
             Ordering::Less => self.client.give(self.resource, self.amount - amount),
-            // Nothing shared is touched.
+            // Touches nothing shared.
             Ordering::Equal => {}
         }
         self.amount = amount;
         Ok(())
     }
 
-    /// Sees to it that at least `need` is taken, and at most `need` and two batches of up to `batch`.
+    /// Ensures that at least `need` is taken, and at most `need` plus two batches of up to `batch`.
     ///
     /// # Errors
-    /// Why no more can be taken. The lease stays what it was.
+    /// Returns why no more can be taken. Then the lease stays as it was.
     #[inline]
     pub fn cover(&mut self, need: u64, batch: u64) -> Result<(), Refusal> {
         if self.suits(need, batch) {
@@ -63,7 +64,7 @@ impl Lease {
         self.adjust(need, batch)
     }
 
-    /// Whether the lease may stay what it is. Of nothing nothing is kept.
+    /// Returns whether the lease may stay as it is. A lease that needs nothing keeps nothing.
     #[inline]
     fn suits(&self, need: u64, batch: u64) -> bool {
         let is_near = need <= self.amount && self.amount - need <= batch.saturating_mul(2);
@@ -73,7 +74,7 @@ impl Lease {
     #[cold]
     fn adjust(&mut self, need: u64, batch: u64) -> Result<(), Refusal> {
         let Some(more) = need.checked_sub(self.amount).filter(|more| *more > 0) else {
-            // Half of what is too much stays, for the next time.
+            // Keep one batch of the excess, for the next time.
             let kept = if need == 0 { 0 } else { need + batch };
             return self.set(kept.min(self.amount));
         };
@@ -88,13 +89,14 @@ impl Lease {
         self.set(need)
     }
 
-    /// The same for what is there already: if the rule is against it, it is covered all the same, and no more than that.
+    /// Like [`Lease::cover`], for what exists already: if the rule is against it, takes exactly
+    /// `need` all the same.
     #[inline]
     pub fn hold(&mut self, need: u64, batch: u64) {
         if self.suits(need, batch) {
             return;
         }
-        // Asked first, since what is there already is no refusal.
+        // Check first: what exists already must not count as a refusal.
         let more = need.saturating_sub(self.amount);
         let may_have = more == 0 || self.client.check(self.resource, more).is_ok();
         if !may_have || self.adjust(need, batch).is_err() {
@@ -102,7 +104,7 @@ impl Lease {
         }
     }
 
-    /// Covers `need` though the rule may be against it, for what is there already.
+    /// Covers `need` even if the rule is against it. For what exists already.
     pub fn force(&mut self, need: u64) {
         if let Some(more) = need.checked_sub(self.amount) {
             self.client.force(self.resource, more);
@@ -110,7 +112,8 @@ impl Lease {
         }
     }
 
-    /// Moves all to another account, even if the rule would refuse it there: it turned out whose it is.
+    /// Moves everything to another account, even if the rule would refuse it there. For when the
+    /// client becomes known later.
     pub fn transfer(&mut self, client: Arc<Client>) {
         client.force(self.resource, self.amount);
         self.client.give(self.resource, self.amount);

@@ -11,14 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use crate::ClientKey;
 use crate::rule::{Limits, Mode, Refusal, Resource, Rule};
 
-/// Locks that the accounts are spread over. They are taken when a connection comes or goes, and not on the way of a request.
+/// The number of locks that the accounts are spread over. A lock is taken when a connection opens
+/// or closes, and not while a request is handled.
 const SHARDS: usize = 64;
 
 type Accounts = HashMap<ClientKey, Weak<Client>>;
 
-/// What all clients of a process hold, and their accounts.
+/// The totals of what all clients of a process hold, and the clients' accounts.
 ///
-/// Only numbers are shared, and nothing else is published by them: all orderings are relaxed.
+/// Threads share only these numbers, which publish no other data: all orderings are relaxed.
 pub struct Ledger {
     limits: Limits,
     used: [AtomicU64; Resource::COUNT],
@@ -26,26 +27,26 @@ pub struct Ledger {
     over_share: [AtomicU64; Resource::COUNT],
     hasher: RandomState,
     shards: [Mutex<Accounts>; SHARDS],
-    /// Changes with each [`Client::ask_for_room`].
+    /// A counter that changes with each [`Client::ask_for_room`].
     requests_for_room: AtomicU64,
     wakers: Mutex<Vec<Waker>>,
 }
 
-/// How a thread that holds something is made to look for [`Ledger::requests_for_room`].
+/// A function that makes another thread look at [`Ledger::requests_for_room`].
 type Waker = Box<dyn Fn() + Send + Sync>;
 
 /// How often a resource was refused since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusals {
-    /// Nothing was given.
+    /// How often nothing was given.
     pub refused: u64,
-    /// [`Mode::Log`]: more was given than the client's share.
+    /// How often a client was given more than its share, which only [`Mode::Log`] counts.
     pub over_share: u64,
 }
 
 impl Ledger {
-    /// A ledger without clients.
+    /// Creates a ledger without clients.
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
             limits,
@@ -59,7 +60,8 @@ impl Ledger {
         })
     }
 
-    /// The account of a client. It lasts as long as anybody has it. Takes a lock.
+    /// Returns the account of a client. The account lasts as long as anybody holds it. Takes a
+    /// lock.
     pub fn client(self: &Arc<Self>, key: ClientKey) -> Arc<Client> {
         let mut shard = self.shard(key);
         if let Some(client) = shard.get(&key).and_then(Weak::upgrade) {
@@ -75,41 +77,41 @@ impl Ledger {
         client
     }
 
-    /// The account of what is held for all clients, such as a connection that they share. Its key is the unspecified address, from
-    /// which nobody comes. Takes a lock.
+    /// Returns the account of what is held for all clients, such as a connection that they share.
+    /// Its key is the unspecified address, from which no client connects. Takes a lock.
     pub fn nobody(self: &Arc<Self>) -> Arc<Client> {
         self.client(ClientKey::from(IpAddr::from(Ipv4Addr::UNSPECIFIED)))
     }
 
-    /// The limits.
+    /// Returns the limits.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// The rule for `resource`.
+    /// Returns the rule for `resource`.
     pub fn rule(&self, resource: Resource) -> &Rule {
         self.limits.rule(resource)
     }
 
-    /// How much of `resource` all clients hold.
+    /// Returns how much of `resource` all clients hold.
     pub fn used(&self, resource: Resource) -> u64 {
         self.used[resource.index()].load(Ordering::Relaxed)
     }
 
-    /// Whether less than a quarter of `resource` is used, so that whoever wants a little more may have it, unless it has a limit of
-    /// its own.
+    /// Returns whether less than a quarter of `resource` is used. Then a client may have a little
+    /// more without a check, unless the resource has a limit per client.
     #[inline]
     pub fn is_ample(&self, resource: Resource) -> bool {
         let capacity = self.rule(resource).capacity;
         capacity == 0 || self.used(resource) < capacity / 4
     }
 
-    /// Whether less than an eighth of `resource` is free.
+    /// Returns whether less than an eighth of `resource` is free.
     pub fn is_tight(&self, resource: Resource) -> bool {
         self.rule(resource).is_tight(self.used(resource))
     }
 
-    /// How often `resource` was refused.
+    /// Returns how often `resource` was refused.
     pub fn refusals(&self, resource: Resource) -> Refusals {
         let load = |counters: &[AtomicU64]| counters[resource.index()].load(Ordering::Relaxed);
         Refusals {
@@ -118,19 +120,20 @@ impl Ledger {
         }
     }
 
-    /// How many clients have an account. Takes all locks, one by one.
+    /// Returns how many clients have an account. Takes all locks, one by one.
     pub fn clients(&self) -> usize {
         let count = |shard| lock(shard).len();
         self.shards.iter().map(count).sum()
     }
 
-    /// The client that holds most of `resource`, if anybody holds some; of several with the same the one whose key is least. Walks over
-    /// all accounts, under their locks.
+    /// Returns the client that holds most of `resource`, or `None` if nobody holds any. Among
+    /// equals, returns the client whose key is least. Walks over all accounts, under their locks.
     pub fn largest(&self, resource: Resource) -> Option<Arc<Client>> {
         let mut largest: Option<Arc<Client>> = None;
         let mut others = Vec::new();
         for shard in &self.shards {
-            // The last one to have an account takes the lock to remove it, so none is dropped in here.
+            // The last holder of an account takes the lock to remove it, so no account is dropped
+            // in here.
             others.extend(lock(shard).values().filter_map(Weak::upgrade));
             for client in others.drain(..) {
                 let held = client.held(resource);
@@ -149,12 +152,13 @@ impl Ledger {
         largest
     }
 
-    /// How many clients hold some of `resource`. Walks over all accounts, under their locks.
+    /// Returns how many clients hold some of `resource`. Walks over all accounts, under their
+    /// locks.
     pub fn holders(&self, resource: Resource) -> usize {
         let mut others = Vec::new();
         let mut count = 0;
         for shard in &self.shards {
-            // As above, none is dropped under the lock.
+            // As above, no account is dropped under the lock.
             others.extend(lock(shard).values().filter_map(Weak::upgrade));
             count += others
                 .drain(..)
@@ -164,13 +168,15 @@ impl Ledger {
         count
     }
 
-    /// A number that changes when a thread has asked others for room. One that sees it change looks for clients of its own of which
-    /// [`Client::take_request_for_room`] says that they are to give something back.
+    /// Returns a number that changes when a thread has asked the others for room. A thread that
+    /// sees it change looks for those of its own clients for which
+    /// [`Client::take_request_for_room`] returns `true`, and closes something of theirs.
     pub fn requests_for_room(&self) -> u64 {
         self.requests_for_room.load(Ordering::Relaxed)
     }
 
-    /// Calls this whenever a thread asks others for room, on that thread.
+    /// Registers `waker`, which is called whenever a thread asks the others for room, on that
+    /// thread.
     pub fn add_waker(&self, waker: impl Fn() + Send + Sync + 'static) {
         let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
         wakers.push(Box::new(waker));
@@ -194,43 +200,44 @@ impl fmt::Debug for Ledger {
     }
 }
 
-/// A map is whole after each of its operations, so a panic of another thread does it no harm.
+/// A map is consistent after each of its operations, so a lock that another thread's panic poisoned
+/// can still be used.
 fn lock(shard: &Mutex<Accounts>) -> MutexGuard<'_, Accounts> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The account of one client: what it holds of each resource.
+/// The account of one client: how much the client holds of each resource.
 ///
-/// Two threads that take for one client at once may go over its share by what one of them takes. Capacities and limits for each
-/// client are exact.
+/// Two threads that take for one client at once may exceed its share by what one of them takes.
+/// Capacities and limits per client are exact.
 pub struct Client {
     key: ClientKey,
     held: [AtomicU64; Resource::COUNT],
-    /// How many threads wait for it to give something back.
+    /// How many threads wait for this client to give something back.
     asked: AtomicU32,
     ledger: Arc<Ledger>,
 }
 
 impl Client {
-    /// The client's identity.
+    /// Returns the client's identity.
     pub fn key(&self) -> ClientKey {
         self.key
     }
 
-    /// The ledger that the account is in.
+    /// Returns the ledger that the account is in.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
     }
 
-    /// How much of `resource` it holds.
+    /// Returns how much of `resource` the client holds.
     pub fn held(&self, resource: Resource) -> u64 {
         self.held[resource.index()].load(Ordering::Relaxed)
     }
 
-    /// Whether it could take `more` of `resource` now.
+    /// Checks whether the client could take `more` of `resource` now.
     ///
     /// # Errors
-    /// Why it couldn't.
+    /// Returns why the client couldn't.
     pub fn check(&self, resource: Resource, more: u64) -> Result<(), Refusal> {
         let (held, used) = (self.held(resource), self.ledger.used(resource));
         match self.ledger.rule(resource).check(held, more, used) {
@@ -239,10 +246,11 @@ impl Client {
         }
     }
 
-    /// Takes `more` of `resource`. What is taken must be given back; a [`Lease`](crate::Lease) does so by itself.
+    /// Takes `more` of `resource`. The caller must give it back; a [`Lease`](crate::Lease) does so
+    /// by itself.
     ///
     /// # Errors
-    /// Why it can't. Nothing is taken then, and the ledger counts a refusal.
+    /// Returns why the client can't. Then nothing is taken, and the ledger counts a refusal.
     pub fn take(&self, resource: Resource, more: u64) -> Result<(), Refusal> {
         let result = self.try_take(resource, more);
         if result.is_err() {
@@ -251,13 +259,14 @@ impl Client {
         result
     }
 
-    /// The same, and a refusal isn't counted.
+    /// Like [`Client::take`], but doesn't count a refusal.
     pub(crate) fn try_take(&self, resource: Resource, more: u64) -> Result<(), Refusal> {
         let order = Ordering::Relaxed;
         let ledger = &*self.ledger;
         let rule = ledger.rule(resource);
         let own = &self.held[resource.index()];
-        // First its own, so that all its threads together keep to the client's limit.
+        // Count the client's own part first, so that all threads together keep to the client's
+        // limit.
         let held = own.fetch_add(more, order);
         let wanted = held.saturating_add(more);
         let mut refusal = Refusal::Exhausted;
@@ -302,14 +311,15 @@ impl Client {
         }
     }
 
-    /// Whether somebody waits for the client to give something back; who sees it does so.
+    /// Returns whether a thread waits for the client to give something back. The caller then has to
+    /// do so: each request is returned once.
     pub fn take_request_for_room(&self) -> bool {
         let one_less = |asked: u32| asked.checked_sub(1);
         let order = Ordering::Relaxed;
         self.asked.fetch_update(order, order, one_less).is_ok()
     }
 
-    /// Takes `more` of `resource` though the rule may be against it, for what is there already.
+    /// Takes `more` of `resource` even if the rule is against it. For what exists already.
     pub fn force(&self, resource: Resource, more: u64) {
         self.held[resource.index()].fetch_add(more, Ordering::Relaxed);
         self.ledger.used[resource.index()].fetch_add(more, Ordering::Relaxed);
@@ -326,7 +336,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         let mut shard = self.ledger.shard(self.key);
-        // It may have come back, with another account.
+        // The client may be back by now, with another account.
         if shard
             .get(&self.key)
             .is_some_and(|client| client.strong_count() == 0)

@@ -1,8 +1,8 @@
-//! Who may take more: the rule, and its limits for each resource.
+//! The rule that decides who may take more, and its limits for each resource.
 
 use std::fmt;
 
-/// What clients share.
+/// A resource that clients share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resource {
     /// Connections that clients opened.
@@ -11,9 +11,9 @@ pub enum Resource {
     Requests,
     /// File descriptors: sockets of clients and of upstreams, and large files that are open.
     Descriptors,
-    /// Bytes of memory that are really held.
+    /// Bytes of memory that are actually held.
     Bytes,
-    /// Bytes that clients may send beyond what a protocol lets everybody send.
+    /// Bytes that clients may send beyond what the protocol lets every client send.
     Credit,
     /// Streams and connections in use at upstreams.
     UpstreamPlaces,
@@ -22,10 +22,10 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// How many there are.
+    /// The number of resources.
     pub const COUNT: usize = 7;
 
-    /// All of them, in the order of their numbers.
+    /// All resources, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT] = [
         Self::Connections,
         Self::Requests,
@@ -46,9 +46,9 @@ impl Resource {
 pub enum Refusal {
     /// The resource is used up; only the reserve for small holders may be left.
     Exhausted,
-    /// The client holds its share: α times what is free.
+    /// The client has its share: α times what is free.
     Share,
-    /// The client holds the most that any client may.
+    /// The client has as much as any one client may hold.
     ClientLimit,
 }
 
@@ -62,7 +62,8 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What becomes of a client that goes over its share. Capacities and limits that were set hold in every mode.
+/// How a client is treated that exceeds its share. Capacities and configured limits hold in every
+/// mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// The client gets no more.
@@ -74,11 +75,12 @@ pub enum Mode {
     Off,
 }
 
-/// How many times what is free a client may hold. With 8, a client that is alone may have eight ninths of all, and ten greedy ones
-/// leave an eighty-first free. A larger number would use more of the capacity, and leave less to a newcomer.
+/// How many times the free amount a client may hold. With 8, a client that is alone may have eight
+/// ninths of the capacity, and ten greedy clients leave an eighty-first free. A larger number would
+/// use more of the capacity, and leave less to a newcomer.
 const ALPHA: u64 = 8;
 
-/// The part of a capacity that is kept back for small holders, where nothing else is set.
+/// The divisor that gives the reserve of a capacity for small holders, unless a reserve is set.
 const RESERVE: u64 = 64;
 
 /// The rule for one resource.
@@ -87,26 +89,27 @@ const RESERVE: u64 = 64;
 ///
 /// - `h + a` is at most [`Rule::per_client`],
 /// - `h + a` is at most 8 × (`C` − `U`), unless it is at most [`Rule::floor`],
-/// - and `U + a` is at most `C` less [`Rule::reserve`]; or, if `h + a` is at most [`Rule::floor`], `C` and
-///   [`Rule::overdraft`].
+/// - and `U + a` is at most `C` less [`Rule::reserve`]; or, if `h + a` is at most [`Rule::floor`],
+///   `C` and [`Rule::overdraft`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rule {
-    /// How much there is in all. 0: without limit.
+    /// The capacity. 0: without limit.
     pub capacity: u64,
     /// The most that one client may hold. 0: without limit.
     pub per_client: u64,
-    /// How much of the capacity is only for clients that hold [`Rule::floor`] at most.
+    /// How much of the capacity is reserved for clients that hold at most [`Rule::floor`].
     pub reserve: u64,
-    /// How much a client may hold whatever others do, while there is any.
+    /// How much a client may hold whatever others hold, as long as any is left.
     pub floor: u64,
-    /// How much more than the capacity there is for clients that hold [`Rule::floor`] at most. Where what is there already
-    /// counts whatever the rule says, others can use the capacity up, the reserve included.
+    /// How much more than the capacity clients may take that hold at most [`Rule::floor`]. Some
+    /// holdings count whatever the rule says, so others can use up the capacity, including the
+    /// reserve.
     pub overdraft: u64,
 }
 
 impl Rule {
-    /// The rule without any limit.
+    /// The rule that has no limit.
     pub const NONE: Self = Self {
         capacity: 0,
         per_client: 0,
@@ -115,7 +118,8 @@ impl Rule {
         overdraft: 0,
     };
 
-    /// The rule for this capacity, 0 for none: a 64th is the reserve, and the floor is 1.
+    /// Creates the rule for this capacity, 0 for none. A 64th of it is the reserve, and the floor
+    /// is 1.
     pub const fn new(capacity: u64) -> Self {
         Self {
             capacity,
@@ -126,14 +130,14 @@ impl Rule {
         }
     }
 
-    /// The same with a limit for each client, 0 for none.
+    /// Sets the limit per client, 0 for none.
     #[must_use]
     pub const fn per_client(mut self, most: u64) -> Self {
         self.per_client = most;
         self
     }
 
-    /// The same with another reserve and floor.
+    /// Sets the reserve and the floor.
     #[must_use]
     pub const fn reserve(mut self, reserve: u64, floor: u64) -> Self {
         self.reserve = reserve;
@@ -141,22 +145,22 @@ impl Rule {
         self
     }
 
-    /// The same with so much beyond the capacity for small holders.
+    /// Sets how much small holders may take beyond the capacity.
     #[must_use]
     pub const fn overdraft(mut self, overdraft: u64) -> Self {
         self.overdraft = overdraft;
         self
     }
 
-    /// Whether it can ever be against anything.
+    /// Returns whether the rule can refuse anything at all.
     pub const fn is_limited(&self) -> bool {
         self.capacity != 0 || self.per_client != 0
     }
 
-    /// Whether a client that holds `held` may take `more`, while `used` are in use in all.
+    /// Checks whether a client that holds `held` may take `more`, while `used` is in use in all.
     ///
     /// # Errors
-    /// Why it may not.
+    /// Returns why the client may not.
     pub fn check(&self, held: u64, more: u64, used: u64) -> Result<(), Refusal> {
         let wanted = held.saturating_add(more);
         self.check_limit(wanted)?;
@@ -164,7 +168,7 @@ impl Rule {
         self.check_share(wanted, used)
     }
 
-    /// What is free, the reserve included; `u64::MAX` without a capacity.
+    /// Returns how much is free, including the reserve; `u64::MAX` without a capacity.
     pub fn free(&self, used: u64) -> u64 {
         if self.capacity == 0 {
             u64::MAX
@@ -173,13 +177,13 @@ impl Rule {
         }
     }
 
-    /// How much of `used` is too much for comfort: less than an eighth of the capacity is free.
+    /// Returns whether less than an eighth of the capacity is free while `used` is in use.
     pub fn is_tight(&self, used: u64) -> bool {
         self.capacity != 0 && self.free(used) < self.capacity / 8
     }
 
-    /// How much a holder may take at once to be left in peace for a while, `most` at most: a sixteenth of what it could have. It is 1
-    /// near a limit, so that limits are exact.
+    /// Returns how much a holder may take at once, so that it needn't ask again soon: a sixteenth
+    /// of what it could have, and at most `most`. Near a limit this is 1, so that limits are exact.
     pub fn batch(&self, held: u64, used: u64, most: u64) -> u64 {
         let own = match self.per_client {
             0 => u64::MAX,
@@ -190,7 +194,7 @@ impl Rule {
         (own.min(share).min(free) / 16).clamp(1, most.max(1))
     }
 
-    /// Whether a client may hold `wanted` at all.
+    /// Checks that a client may hold `wanted` at all.
     pub(crate) fn check_limit(&self, wanted: u64) -> Result<(), Refusal> {
         if self.per_client != 0 && wanted > self.per_client {
             return Err(Refusal::ClientLimit);
@@ -198,7 +202,7 @@ impl Rule {
         Ok(())
     }
 
-    /// Whether there are `more`, for a client that will hold `wanted` then.
+    /// Checks that `more` is left, for a client that will hold `wanted` then.
     pub(crate) fn check_total(&self, wanted: u64, more: u64, used: u64) -> Result<(), Refusal> {
         let most = if wanted <= self.floor {
             self.capacity.saturating_add(self.overdraft)
@@ -211,7 +215,7 @@ impl Rule {
         Ok(())
     }
 
-    /// Whether `wanted` is within a client's share.
+    /// Checks that `wanted` is within a client's share.
     pub(crate) fn check_share(&self, wanted: u64, used: u64) -> Result<(), Refusal> {
         if wanted > self.floor && wanted > self.free(used).saturating_mul(ALPHA) {
             return Err(Refusal::Share);
@@ -228,7 +232,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// No limits at all.
+    /// Creates rules without any limit.
     pub const fn none() -> Self {
         Self {
             rules: [Rule::NONE; Resource::COUNT],
@@ -236,26 +240,26 @@ impl Limits {
         }
     }
 
-    /// The same with this rule for `resource`.
+    /// Sets the rule for `resource`.
     #[must_use]
     pub const fn with(mut self, resource: Resource, rule: Rule) -> Self {
         self.rules[resource as usize] = rule;
         self
     }
 
-    /// The same in this mode.
+    /// Sets the mode.
     #[must_use]
     pub const fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// The rule for `resource`.
+    /// Returns the rule for `resource`.
     pub fn rule(&self, resource: Resource) -> &Rule {
         &self.rules[resource.index()]
     }
 
-    /// What becomes of a client that goes over its share.
+    /// Returns how a client is treated that exceeds its share.
     pub fn get_mode(&self) -> Mode {
         self.mode
     }

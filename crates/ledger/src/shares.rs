@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::{Refusal, Rule};
 
-/// Who holds how much of one resource, for an owner on one thread: the rule of the ledger, by any key.
+/// How much each holder has of one resource, for an owner on one thread. The rule is that of the
+/// ledger; the key is of any type.
 ///
 /// ```
 /// use tidegate_ledger::{Refusal, Rule, Shares};
@@ -23,13 +24,13 @@ use crate::{Refusal, Rule};
 pub struct Shares<K> {
     rule: Rule,
     used: u64,
-    /// Nearly always few, which a comparison or two tells apart sooner than a hash that strangers
-    /// can't foresee.
+    /// A map of few keys, nearly always. A comparison or two tells these apart sooner than a hash
+    /// that strangers can't predict.
     held: BTreeMap<K, u64>,
 }
 
 impl<K: Ord> Shares<K> {
-    /// Nobody holds anything.
+    /// Creates shares of which nobody holds anything.
     pub fn new(rule: Rule) -> Self {
         Self {
             rule,
@@ -38,20 +39,20 @@ impl<K: Ord> Shares<K> {
         }
     }
 
-    /// The rule.
+    /// Returns the rule.
     pub fn rule(&self) -> &Rule {
         &self.rule
     }
 
-    /// Changes the rule from now on. What was taken stays.
+    /// Changes the rule from now on. What was taken stays taken.
     pub fn set_rule(&mut self, rule: Rule) {
         self.rule = rule;
     }
 
-    /// Whether `key` could take `more`.
+    /// Checks whether `key` could take `more`.
     ///
     /// # Errors
-    /// Why it couldn't.
+    /// Returns why `key` couldn't.
     pub fn check(&self, key: &K, more: u64) -> Result<(), Refusal> {
         self.rule.check(self.held(key), more, self.used)
     }
@@ -59,14 +60,14 @@ impl<K: Ord> Shares<K> {
     /// Takes `more` for `key`.
     ///
     /// # Errors
-    /// Why it can't. Nothing is taken then.
+    /// Returns why `key` can't. Then nothing is taken.
     pub fn take(&mut self, key: K, more: u64) -> Result<(), Refusal> {
         self.check(&key, more)?;
         self.force(key, more);
         Ok(())
     }
 
-    /// Takes `more` for `key` whatever the rule says.
+    /// Takes `more` for `key`, whatever the rule says.
     pub fn force(&mut self, key: K, more: u64) {
         *self.held.entry(key).or_insert(0) += more;
         self.used += more;
@@ -87,22 +88,22 @@ impl<K: Ord> Shares<K> {
         }
     }
 
-    /// How much `key` holds.
+    /// Returns how much `key` holds.
     pub fn held(&self, key: &K) -> u64 {
         self.held.get(key).copied().unwrap_or(0)
     }
 
-    /// How much all hold.
+    /// Returns how much all keys hold together.
     pub fn used(&self) -> u64 {
         self.used
     }
 
-    /// How many keys hold something.
+    /// Returns how many keys hold something.
     pub fn holders(&self) -> usize {
         self.held.len()
     }
 
-    /// The key that holds most, and how much. Walks over all.
+    /// Returns the key that holds most, and how much it holds. Walks over all keys.
     pub fn largest(&self) -> Option<(&K, u64)> {
         let all = self.held.iter().map(|(key, held)| (key, *held));
         all.max_by_key(|(_, held)| *held)

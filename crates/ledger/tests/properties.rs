@@ -183,7 +183,7 @@ fn the_largest_holder_is_found() {
         .collect();
     let largest = ledger.largest(what).expect("some hold something");
     assert_eq!(largest.held(what), 199);
-    // Of several with the same, it is always the same one.
+    // Among equals, the same client is always returned.
     let mut same = Lease::new(ledger.client(key(1000)), what);
     same.set(199).expect("no limits");
     let first = ledger.largest(what).expect("some hold something");

@@ -21,7 +21,8 @@ use tidegate_proto::{
 
 use crate::server::PATIENCE;
 
-/// Octets of a response body that the client takes at once, so that large ones don't wait for many round trips.
+/// How many bytes of a response body the client takes at once, so that large bodies don't wait for
+/// many round trips.
 const WINDOW: u32 = 1 << 20;
 
 trait Transport: Read + Write + Send {}
@@ -35,16 +36,16 @@ pub(crate) struct Client {
     input: BytesMut,
     scheme: &'static str,
     responses: HashMap<StreamId, Response>,
-    /// The streams whose responses are whole, in the order in which they became so.
+    /// The streams whose responses are complete, in the order of their completion.
     pub(crate) finished: Vec<StreamId>,
-    /// What the server promised: path and stream, in order.
+    /// The server's promises: path and stream, in order.
     pub(crate) promised: Vec<(String, StreamId)>,
     /// Whether GOAWAY has come.
     pub(crate) going_away: bool,
     closed: bool,
 }
 
-/// A response as far as it has come.
+/// A response, as far as it has arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Response {
     head: Option<ResponseHead>,
@@ -54,21 +55,21 @@ pub(crate) struct Response {
     pub(crate) hinted: Vec<String>,
     /// The body.
     pub(crate) body: Vec<u8>,
-    /// The fields behind the body.
+    /// The fields after the body.
     pub(crate) trailers: Vec<(String, String)>,
-    /// The code of RST_STREAM, if that is how it ended.
+    /// The code of RST_STREAM, if the stream was reset.
     pub(crate) reset: Option<ErrorCode>,
-    /// Whether it is whole, or was reset.
+    /// Whether the response is complete, or was reset.
     pub(crate) end: bool,
 }
 
 impl Response {
-    /// The status of the final response.
+    /// Returns the status of the final response.
     pub(crate) fn status(&self) -> u16 {
         self.head.as_ref().expect("no response").status()
     }
 
-    /// A field's value, or nothing.
+    /// Returns a field's value, or an empty string.
     pub(crate) fn field(&self, name: &str) -> &str {
         let value = self
             .head
@@ -79,27 +80,27 @@ impl Response {
         std::str::from_utf8(value).unwrap()
     }
 
-    /// The values of all fields of this name.
+    /// Returns the values of all fields with this name.
     pub(crate) fn fields(&self, name: &str) -> Vec<String> {
         values(self.head.as_ref().expect("no response"), name)
     }
 
-    /// Names and values of all fields, in order.
+    /// Returns the names and values of all fields, in order.
     pub(crate) fn all_fields(&self) -> Vec<(String, String)> {
-        let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let head = self.head.as_ref().expect("no response");
         head.headers()
             .map(|field| (text(field.name), text(field.value)))
             .collect()
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 }
 
-/// The values of all fields of this name.
+/// Returns the values of all fields with this name.
 fn values(head: &ResponseHead, name: &str) -> Vec<String> {
     let named = head.headers().filter(|field| field.name == name.as_bytes());
     let values = named.map(|field| String::from_utf8(field.value.to_vec()).unwrap());
@@ -112,21 +113,21 @@ impl Client {
         Self::new(Box::new(connect(addr)), "http", Config::client())
     }
 
-    /// Connects in cleartext, and takes heads and trailers of so many octets.
-    pub(crate) fn taking_heads(addr: Option<SocketAddr>, octets: u32) -> Self {
+    /// Connects in cleartext, and accepts heads and trailers of up to `bytes` bytes.
+    pub(crate) fn taking_heads(addr: Option<SocketAddr>, bytes: u32) -> Self {
         let mut config = Config::client();
-        config.max_header_list_size = octets;
+        config.max_header_list_size = bytes;
         Self::new(Box::new(connect(addr)), "http", config)
     }
 
-    /// Connects in cleartext and takes pushes.
+    /// Connects in cleartext and accepts pushes.
     pub(crate) fn taking_pushes(addr: Option<SocketAddr>) -> Self {
         let mut config = Config::client();
         config.enable_push = true;
         Self::new(Box::new(connect(addr)), "http", config)
     }
 
-    /// Connects over TLS and takes any certificate.
+    /// Connects over TLS and accepts any certificate.
     pub(crate) fn tls(addr: Option<SocketAddr>) -> Self {
         Self::over_tls(addr, Arc::new(AnyCertificate))
     }
@@ -177,12 +178,12 @@ impl Client {
         }
     }
 
-    /// GET, and the whole response.
+    /// Sends a GET and returns the complete response.
     pub(crate) fn get(&mut self, path: &str) -> Response {
         self.ask("GET", path, &[], Body::Empty)
     }
 
-    /// A request, and the whole response.
+    /// Sends a request and returns the complete response.
     pub(crate) fn ask(
         &mut self,
         method: &str,
@@ -194,7 +195,7 @@ impl Client {
         self.response(id)
     }
 
-    /// Sends a request and waits for nothing.
+    /// Sends a request without waiting for anything.
     pub(crate) fn send(
         &mut self,
         method: &str,
@@ -207,7 +208,7 @@ impl Client {
         id
     }
 
-    /// A request that goes out together with the next one.
+    /// Prepares a request that goes out together with the next one.
     pub(crate) fn prepare(
         &mut self,
         method: &str,
@@ -222,9 +223,9 @@ impl Client {
         self.open(&head, body)
     }
 
-    /// A request with this head, which goes out together with what is sent next.
+    /// Prepares a request with this head, which goes out together with whatever is sent next.
     pub(crate) fn open(&mut self, head: &RequestHead, body: Body) -> StreamId {
-        // Before the server's SETTINGS are there, only 100 streams are sure.
+        // Before the server's SETTINGS arrive, only 100 streams are certain.
         while !self.engine.can_open() {
             self.turn();
         }
@@ -262,13 +263,13 @@ impl Client {
         self.flush();
     }
 
-    /// Waits for the whole response.
+    /// Waits for the complete response.
     pub(crate) fn response(&mut self, id: StreamId) -> Response {
         self.wait_until(|client| client.responses[&id].end);
         self.responses.remove(&id).unwrap()
     }
 
-    /// Waits until something has happened.
+    /// Waits until `happened` returns `true`.
     pub(crate) fn wait_until(&mut self, mut happened: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !happened(self) {
@@ -278,22 +279,22 @@ impl Client {
         }
     }
 
-    /// What has come of a response so far.
+    /// Returns the response as far as it has arrived.
     pub(crate) fn so_far(&self, id: StreamId) -> &Response {
         &self.responses[&id]
     }
 
-    /// Whether the server has announced extended CONNECT (RFC 8441 §3).
+    /// Returns whether the server has advertised extended CONNECT (RFC 8441 §3).
     pub(crate) fn may_ask_for_websockets(&self) -> bool {
         self.engine.peer_settings().enable_connect_protocol
     }
 
-    /// Whether the final head of a response is there.
+    /// Returns whether the final head of a response has arrived.
     pub(crate) fn has_begun(&self, id: StreamId) -> bool {
         self.responses[&id].head.is_some()
     }
 
-    /// What this end has counted.
+    /// Returns the counters of this end.
     pub(crate) fn stats(&self) -> &Stats {
         self.engine.stats()
     }
@@ -305,7 +306,7 @@ impl Client {
         }
     }
 
-    /// Writes what there is to write, reads what comes.
+    /// Writes pending output, and reads what arrives.
     fn turn(&mut self) {
         self.flush();
         if self.closed {
@@ -333,7 +334,7 @@ impl Client {
             while outbox.has_remaining() {
                 match self.transport.write(outbox.chunk()) {
                     Ok(written) => outbox.advance(written),
-                    // The server has closed; what it wrote before can still be read.
+                    // The server has closed, but what it wrote before can still be read.
                     Err(_) => return,
                 }
             }
@@ -374,7 +375,7 @@ impl Client {
                 });
             }
             Event::Trailers { id, fields } => self.with(id, |response| {
-                let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                 let all = fields.iter();
                 response.trailers = all
                     .map(|field| (text(field.name), text(field.value)))
@@ -418,7 +419,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// Takes any certificate: for servers that made their own.
+/// A verifier that accepts any certificate, for servers with a self-signed one.
 #[derive(Debug)]
 struct AnyCertificate;
 

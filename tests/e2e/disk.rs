@@ -1,4 +1,5 @@
-//! Files from a disk that is waited for: the server's own service, in this process, whose threads read everything.
+//! Files when each read waits for the disk: the server's own service, in this process, whose disk
+//! threads read everything.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use tidegate_proto::Body;
 use crate::client::Client;
 use crate::files::settled;
 use crate::http1;
-use crate::targets::{SIZES, octets};
+use crate::targets::{SIZES, pattern};
 
 struct Server {
     dir: TempDir,
@@ -33,7 +34,7 @@ impl Server {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for size in SIZES {
-            fs::write(dir.path().join(format!("{size}.bin")), octets(size)).unwrap();
+            fs::write(dir.path().join(format!("{size}.bin")), pattern(size)).unwrap();
         }
         fs::create_dir(dir.path().join("sub")).unwrap();
         let root = dir.path().to_str().unwrap();
@@ -70,7 +71,7 @@ impl Server {
         }
     }
 
-    /// Keeps all threads busy until what is returned is dropped.
+    /// Keeps all disk threads busy until the caller drops the returned senders.
     fn occupy(&self) -> Vec<Sender<()>> {
         let occupied = (0..THREADS).map(|_| {
             let (release, released) = mpsc::channel::<()>();
@@ -112,13 +113,13 @@ fn content_of_all_sizes() {
     for (size, id) in ids {
         let response = client.response(id);
         assert_eq!(response.status(), 200);
-        assert!(response.body == octets(size), "{size}");
+        assert!(response.body == pattern(size), "{size}");
     }
     let mut client = http1::Client::new(server.address);
     for size in SIZES {
         let response = client.get(&format!("/{size}.bin"));
         assert_eq!(response.status, 200);
-        assert!(response.body == octets(size), "{size}");
+        assert!(response.body == pattern(size), "{size}");
     }
 }
 
@@ -137,16 +138,16 @@ fn everything_else_too() {
         assert_eq!(unchanged.status(), 304);
         let part = client.ask("GET", path, &[("range", "bytes=10-19")], Body::Empty);
         assert_eq!(part.status(), 206);
-        assert!(part.body == octets(16_384)[10..20]);
+        assert!(part.body == pattern(16_384)[10..20]);
     }
 }
 
-/// A disk that doesn't answer holds up who wants something from it, and nobody else.
+/// A disk that doesn't answer delays only the requests that need it.
 #[test]
-fn a_disk_that_stands_still_stops_nobody_else() {
+fn a_disk_that_hangs_delays_nobody_else() {
     let server = Server::start();
     let mut client = Client::h2c(server.address);
-    // So old that the other one is remembered, which is as old.
+    // Old enough that the server caches the other file, which is as old.
     settled(&mut client, "/1000000.bin");
     assert_eq!(client.get("/16384.bin").status(), 200);
     let occupied = server.occupy();
@@ -156,19 +157,19 @@ fn a_disk_that_stands_still_stops_nobody_else() {
     let gone = client.send("GET", "/65535.bin", &[], Body::Empty);
     for _ in 0..3 {
         assert_eq!(client.get("/status").status(), 200);
-        assert!(client.get("/16384.bin").body == octets(16_384));
+        assert!(client.get("/16384.bin").body == pattern(16_384));
     }
     assert!(!client.so_far(cold).end && client.so_far(large).body.is_empty());
     client.cancel(gone);
     drop(Client::h2c(server.address));
     drop(occupied);
     for id in [other, cold] {
-        assert!(client.response(id).body == octets(16_385));
+        assert!(client.response(id).body == pattern(16_385));
     }
-    assert!(client.response(large).body == octets(1_000_000));
+    assert!(client.response(large).body == pattern(1_000_000));
 }
 
-/// What isn't open yet when another version takes its place can't be sent any more.
+/// A file that is replaced before it is opened can no longer be sent.
 #[test]
 fn a_file_that_was_replaced_before_it_was_opened() {
     let server = Server::start();
@@ -181,9 +182,9 @@ fn a_file_that_was_replaced_before_it_was_opened() {
         server.dir.path().join("new"),
         server.dir.path().join("1000000.bin"),
     );
-    fs::write(&new, octets(900_000)).unwrap();
+    fs::write(&new, pattern(900_000)).unwrap();
     fs::rename(new, path).unwrap();
     drop(occupied);
     assert!(client.response(id).reset.is_some());
-    assert!(client.get("/1000000.bin").body == octets(900_000));
+    assert!(client.get("/1000000.bin").body == pattern(900_000));
 }

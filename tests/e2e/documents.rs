@@ -1,6 +1,6 @@
-//! `docs/flags.md` has every flag, as `--help` has.
+//! `docs/flags.md` lists every flag with the text of `--help`.
 //!
-//! `BLESS=1 cargo test -p tidegate --test e2e documents` writes the page again.
+//! `BLESS=1 cargo test -p tidegate --test e2e documents` writes the page anew.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -24,7 +24,7 @@ More about the flags is in the pages on [the proxy](proxy.md), [early hints and 
 [limits](limits.md).
 ";
 
-/// The page as the flags say it has to be.
+/// Returns the page that follows from the flags.
 fn page() -> String {
     let command = Flags::command();
     let mut page = INTRODUCTION.to_owned();
@@ -60,14 +60,14 @@ fn table<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
     for arg in args {
         let (meaning, default) = meaning_and_default(arg);
         for cell in [format!("`{}`", spelling(arg)), default, meaning] {
-            // A bar would end the cell, in code too.
+            // A bar would end the cell, even in code.
             let _ = write!(page, "| {} ", cell.replace('|', "\\|"));
         }
         page.push_str("|\n");
     }
 }
 
-/// The flag as it is typed: `-o, --output FILE`.
+/// Returns the flag as it is typed: `-o, --output FILE`.
 fn spelling(arg: &Arg) -> String {
     let short = arg.get_short().map(|short| format!("-{short}"));
     let long = arg.get_long().map(|long| format!("--{long}"));
@@ -84,15 +84,16 @@ fn spelling(arg: &Arg) -> String {
         .join(" ")
 }
 
-/// What `--help` says of the flag, and its default, which the last words of the help may tell.
+/// Returns the help of the flag without its default, and the default, which the help may state in
+/// its last words.
 fn meaning_and_default(arg: &Arg) -> (String, String) {
     let help = arg.get_long_help().or(arg.get_help());
     let help = help.expect("every flag has a help").to_string();
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    let told = help
+    let stated = help
         .strip_suffix(']')
         .and_then(|help| help.rsplit_once(" [default: "));
-    if let Some((meaning, default)) = told {
+    if let Some((meaning, default)) = stated {
         return (linked(meaning), default.to_owned());
     }
     let values = arg.get_default_values();
@@ -106,7 +107,7 @@ fn meaning_and_default(arg: &Arg) -> (String, String) {
     (linked(&help), default)
 }
 
-/// `text` with a link in place of each `docs/NAME.md`; this page is in `docs/` itself.
+/// Returns `text` with a link in place of each `docs/NAME.md`. The page itself is in `docs/`.
 fn linked(text: &str) -> String {
     let mut linked = String::new();
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! Static files: content, conditions, ranges, what is refused.
+//! Static files: content, conditions, ranges, refusals.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,9 +10,9 @@ use tidegate_proto::Body;
 
 use crate::client::{Client, Response};
 use crate::server::{PATIENCE, Server};
-use crate::targets::{SIZES, octets};
+use crate::targets::{SIZES, pattern};
 
-/// A directory with a site, and something beside it that nobody may see.
+/// Creates a directory with a site, and a file beside it that must not be served.
 fn site() -> (TempDir, Server) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("site");
@@ -26,7 +26,7 @@ fn site() -> (TempDir, Server) {
     symlink("../secret", root.join("out")).unwrap();
     symlink("ten.txt", root.join("in")).unwrap();
     for size in SIZES {
-        fs::write(root.join(format!("{size}.bin")), octets(size)).unwrap();
+        fs::write(root.join(format!("{size}.bin")), pattern(size)).unwrap();
     }
     let server = Server::start(&["--root", root.to_str().unwrap()]);
     (dir, server)
@@ -36,7 +36,7 @@ fn site() -> (TempDir, Server) {
 fn content_of_all_sizes() {
     let (_dir, server) = site();
     for mut client in [Client::tls(server.tls), Client::h2c(server.h2c)] {
-        // Twice: from the file system, and as remembered.
+        // Twice: from the file system, and from the cache.
         for _ in 0..2 {
             for size in SIZES {
                 let path = format!("/{size}.bin");
@@ -45,8 +45,8 @@ fn content_of_all_sizes() {
                 assert_eq!(response.field("content-length"), size.to_string());
                 assert_eq!(response.field("content-type"), "application/octet-stream");
                 assert!(
-                    response.body == octets(size),
-                    "{size} octets came as {}",
+                    response.body == pattern(size),
+                    "{size} bytes came as {}",
                     response.body.len()
                 );
                 let head = client.ask("HEAD", &path, &[], Body::Empty);
@@ -80,7 +80,7 @@ fn many_at_once() {
         })
         .collect();
     for (size, id) in ids {
-        assert!(client.response(id).body == octets(size), "{size}");
+        assert!(client.response(id).body == pattern(size), "{size}");
     }
 }
 
@@ -181,7 +181,8 @@ fn nothing_outside_and_nothing_hidden() {
     assert_eq!(client.get("/a%20b+c.txt").text(), "spaced");
 }
 
-/// The response once the file has its strong entity tag: of a large one that isn't before it is some seconds old.
+/// Returns the response once the file has its strong entity tag. A large file gets one only when it
+/// is some seconds old.
 pub(crate) fn settled(client: &mut Client, path: &str) -> Response {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -193,7 +194,7 @@ pub(crate) fn settled(client: &mut Client, path: &str) -> Response {
     }
 }
 
-/// Puts a file in place as a deploy does, with this time of its last modification.
+/// Puts a file in place as a deployment does, with this modification time.
 fn deploy(root: &Path, name: &str, content: &[u8], modified: SystemTime) {
     let new = root.join("new");
     fs::write(&new, content).unwrap();
@@ -202,8 +203,8 @@ fn deploy(root: &Path, name: &str, content: &[u8], modified: SystemTime) {
     fs::rename(new, root.join(name)).unwrap();
 }
 
-// RFC 9110 §8.8.1: "a strong validator [...] is unique across all versions of all representations associated with a particular
-// resource over time".
+// RFC 9110 §8.8.1: "a strong validator [...] is unique across all versions of all representations
+// associated with a particular resource over time".
 #[test]
 fn versions_of_one_length_and_time_have_different_tags() {
     let (dir, server) = site();
@@ -226,8 +227,8 @@ fn versions_of_one_length_and_time_have_different_tags() {
     }
 }
 
-// RFC 9110 §8.8.2.1: "An origin server with a clock MUST NOT generate a Last-Modified date that is later than the server's
-// time of message origination (Date)".
+// RFC 9110 §8.8.2.1: "An origin server with a clock MUST NOT generate a Last-Modified date that is
+// later than the server's time of message origination (Date)".
 #[test]
 fn files_from_the_future_were_modified_now() {
     let (dir, server) = site();
@@ -248,7 +249,8 @@ fn files_from_the_future_were_modified_now() {
     }
 }
 
-// RFC 9110 §13.1.5, §8.8.2.2: a date is no strong validator of a file that may change twice in a second.
+// RFC 9110 §13.1.5, §8.8.2.2: a date isn't a strong validator of a file that may change twice in a
+// second.
 #[test]
 fn parts_are_never_joined_by_a_date() {
     let (dir, server) = site();
@@ -308,11 +310,11 @@ fn well_known_files_are_served() {
     assert_eq!(client.get("/.well-known/.hidden").status(), 404);
 }
 
-/// Downloads that stand still have one descriptor together.
+/// Stalled downloads of a file share one descriptor.
 #[test]
 fn a_large_file_is_open_once() {
     let (dir, server) = site();
-    fs::write(dir.path().join("site/huge.bin"), octets(10_000_000)).unwrap();
+    fs::write(dir.path().join("site/huge.bin"), pattern(10_000_000)).unwrap();
     let mut client = Client::h2c(server.h2c);
     client.get("/ten.txt");
     let before = server.descriptors();
@@ -320,7 +322,7 @@ fn a_large_file_is_open_once() {
         .map(|_| client.send("GET", "/huge.bin", &[], Body::Empty))
         .collect();
     client.wait_until(|client| ids.iter().all(|id| client.has_begun(*id)));
-    // The client reads no more from here on.
+    // From here on, the client doesn't read.
     let during = server.descriptors();
     assert!(during <= before + 1, "{before} descriptors became {during}");
     assert_eq!(Client::h2c(server.h2c).get("/ten.txt").status(), 200);
@@ -342,7 +344,7 @@ fn a_directory_that_was_moved_out_is_gone() {
     let (dir, server) = site();
     let (root, outside) = (dir.path().join("site"), dir.path().join("outside"));
     let mut client = Client::h2c(server.h2c);
-    // So old that it is remembered.
+    // Old enough to be cached.
     settled(&mut client, "/1000000.bin");
     assert_eq!(client.get("/sub/index.html").status(), 200);
     assert_eq!(client.get("/sub/index.html").status(), 200);
@@ -357,7 +359,7 @@ fn a_directory_that_was_moved_out_is_gone() {
 fn conditions() {
     let (_dir, server) = site();
     let mut client = Client::h2c(server.h2c);
-    // A small file and one that is not kept in memory.
+    // A small file, and one that isn't kept in memory.
     for path in ["/ten.txt", "/1000000.bin"] {
         let first = settled(&mut client, path);
         let (tag, date) = (
@@ -405,7 +407,7 @@ fn ranges() {
         assert_eq!(response.field("content-range"), content_range);
         assert_eq!(response.field("content-length"), part.len().to_string());
     }
-    let large = octets(1_000_000);
+    let large = pattern(1_000_000);
     let response = ask(&mut client, "/1000000.bin", "bytes=123456-654321");
     assert_eq!(
         response.field("content-range"),
@@ -428,7 +430,7 @@ fn a_file_that_changes_is_never_stale() {
     let mut client = Client::h2c(server.h2c);
     let path = dir.path().join("site/changing.txt");
     for n in 0..20 {
-        // The same length each time.
+        // Each version has the same length.
         let content = format!("version {n:03}");
         fs::write(&path, &content).unwrap();
         assert_eq!(client.get("/changing.txt").text(), content);
@@ -442,8 +444,8 @@ fn a_file_that_shrinks_on_its_way_is_cut_off() {
     let (dir, server) = site();
     let mut client = Client::h2c(server.h2c);
     let path = dir.path().join("site/shrinking.bin");
-    // More than the client's window, so that the server can't be done before it has shrunk.
-    fs::write(&path, octets(30_000_000)).unwrap();
+    // More than the client's window, so that the server can't finish before the file shrinks.
+    fs::write(&path, pattern(30_000_000)).unwrap();
     let id = client.send("GET", "/shrinking.bin", &[], Body::Empty);
     client.wait_until(|client| !client.so_far(id).body.is_empty());
     fs::write(&path, "").unwrap();

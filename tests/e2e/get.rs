@@ -1,12 +1,13 @@
-//! `tidegate get`: what it writes where, what it says of failures, and how many connections it needs.
+//! `tidegate get`: where it writes what, how it reports failures, and how many connections it
+//! needs.
 
 use std::fs;
 
 use crate::server::{Server, run};
 use crate::start::certificate_files;
-use crate::targets::octets;
+use crate::targets::pattern;
 
-/// URLs on a server's cleartext port.
+/// Returns a URL on a server's cleartext port.
 fn url(server: &Server, scheme: &str, path: &str) -> String {
     format!("{scheme}://{}{path}", server.h2c.unwrap())
 }
@@ -18,7 +19,7 @@ fn a_body_goes_to_stdout() {
         let found = run(&["get", &url(&server, scheme, "/status")]);
         assert_eq!(found, (0, br#"{"status":"ok"}"#.to_vec(), String::new()));
     }
-    // A status is no failure.
+    // No status counts as a failure.
     let (status, body, _) = run(&["get", &url(&server, "h2c", "/missing")]);
     assert_eq!((status, &*body), (0, &b"404 Not Found\n"[..]));
 }
@@ -73,7 +74,7 @@ fn many_urls_take_one_connection() {
     let server = Server::start(&["--root", dir.path().to_str().unwrap()]);
     let mut urls = Vec::new();
     for number in 0..300_usize {
-        let body = octets(number * 7);
+        let body = pattern(number * 7);
         fs::write(dir.path().join(number.to_string()), &body).unwrap();
         expected.extend(body);
         urls.push(url(&server, "h2c", &format!("/{number}")));
@@ -83,7 +84,7 @@ fn many_urls_take_one_connection() {
     flags.extend(urls.iter().map(String::as_str));
     let (status, body, stderr) = run(&flags);
     assert_eq!((status, body.len()), (0, 0), "{stderr}");
-    // In the order of the URLs, whatever came first.
+    // Bodies are in the order of the URLs, whichever response came first.
     assert!(fs::read(&file).unwrap() == expected);
     assert!(
         stderr.contains("300 of 300 answered (200: 300)"),
@@ -110,7 +111,7 @@ fn a_summary_says_how_requests_were_answered() {
         stderr.contains("4 of 4 answered (200: 1, 404: 3)"),
         "{stderr}"
     );
-    // A status is no failure, unless it is to be one.
+    // No status counts as a failure, unless `--fail` is given.
     assert_eq!(status, 0);
     let (status, _, stderr) = asked(&[&["--fail"], &both[..]].concat());
     assert_eq!(status, 1, "{stderr}");
@@ -127,7 +128,7 @@ fn bodies_can_be_sent() {
     let server = Server::start(&[]);
     let echo = url(&server, "h2c", "/echo");
     assert_eq!(run(&["get", "-d", "hello", &echo]).1, b"hello");
-    let body = octets(2_000_000);
+    let body = pattern(2_000_000);
     let file = dir.path().join("body").to_str().unwrap().to_owned();
     fs::write(&file, &body).unwrap();
     assert!(run(&["get", "-X", "PUT", "-d", &format!("@{file}"), &echo]).1 == body);
@@ -160,10 +161,10 @@ fn what_goes_wrong_is_told() {
             "no-such-host.invalid",
         ),
     ];
-    for (expected, flags, told) in cases {
+    for (expected, flags, message) in cases {
         let (status, body, stderr) = run(flags);
         assert!(
-            body.is_empty() && stderr.contains(told),
+            body.is_empty() && stderr.contains(message),
             "{flags:?}: {stderr}"
         );
         assert!(!stderr.contains("panicked"), "{stderr}");

@@ -1,11 +1,11 @@
-//! What header compression saves, on real connections and in the log.
+//! Savings of header compression, on real connections and in the log.
 
 use tidegate_proto::Body;
 
 use crate::client::Client;
 use crate::server::Server;
 
-/// The four figures of "headers in 1.0 KB as 2.0 KB, out 3.0 KB as 4.0 KB".
+/// Returns the four figures of "headers in 1.0 KB as 2.0 KB, out 3.0 KB as 4.0 KB".
 fn figures(line: &str) -> Vec<f64> {
     let (_, figures) = line.split_once("headers in ").expect(line);
     let figures = figures.split_whitespace();
@@ -13,7 +13,7 @@ fn figures(line: &str) -> Vec<f64> {
 }
 
 #[test]
-fn a_repeated_response_takes_an_octet_a_field() {
+fn a_repeated_response_takes_one_byte_per_field() {
     let server = Server::start(&[]);
     let mut client = Client::tls(server.tls);
     let mut least = u64::MAX;
@@ -22,13 +22,13 @@ fn a_repeated_response_takes_an_octet_a_field() {
         assert_eq!(client.get("/style.css").status(), 200);
         least = least.min(client.stats().blocks_in - before);
     }
-    // :status, server, date, content-type, content-length, etag, accept-ranges, cache-control. When the second changes, date
-    // takes more.
+    // One byte each for :status, server, date, content-type, content-length, etag, accept-ranges
+    // and cache-control. When the second changes, date takes more.
     assert_eq!(least, 8);
 }
 
 #[test]
-fn the_log_tells_what_a_connection_saved() {
+fn the_log_reports_what_a_connection_saved() {
     let server = Server::start(&["--log", "debug"]);
     let mut client = Client::tls(server.tls);
     let cookie = format!("session={}", "s3A0hW8dTj2mQyXfK0uL".repeat(100));
@@ -44,8 +44,8 @@ fn the_log_tells_what_a_connection_saved() {
     let [fields_in, blocks_in, fields_out, blocks_out] = figures(line)[..] else {
         panic!("{line}");
     };
-    // What the client put out is what the server took in.
-    let kb = |octets: u64| octets as f64 / 1000.0;
+    // The client's output is the server's input.
+    let kb = |bytes: u64| bytes as f64 / 1000.0;
     for (logged, counted) in [
         (fields_in, stats.fields_out),
         (blocks_in, stats.blocks_out),
@@ -54,6 +54,6 @@ fn the_log_tells_what_a_connection_saved() {
     ] {
         assert!((logged - kb(counted)).abs() <= 0.051, "{line}, {counted}");
     }
-    // The first request takes some 1.6 KB, ten more under 200 octets each.
+    // The first request takes about 1.6 KB, ten more take less than 200 bytes each.
     assert!(fields_in > 22.0 && blocks_in < 3.6, "{line}");
 }

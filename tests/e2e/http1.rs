@@ -7,9 +7,9 @@ use std::net::{SocketAddr, TcpStream};
 use tempfile::TempDir;
 
 use crate::server::{PATIENCE, Server};
-use crate::targets::octets;
+use crate::targets::pattern;
 
-/// A client that knows how responses are framed.
+/// A client that understands the framing of responses.
 pub(crate) struct Client(pub(crate) BufReader<TcpStream>);
 
 pub(crate) struct Response {
@@ -28,7 +28,7 @@ impl Response {
             .unwrap_or("")
     }
 
-    /// The status line and the field lines.
+    /// Returns the status line and the field lines.
     pub(crate) fn head(&self) -> &str {
         &self.head
     }
@@ -45,8 +45,8 @@ impl Client {
         Self(BufReader::new(stream))
     }
 
-    pub(crate) fn send(&mut self, octets: impl AsRef<[u8]>) {
-        self.0.get_mut().write_all(octets.as_ref()).unwrap();
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.get_mut().write_all(bytes.as_ref()).unwrap();
     }
 
     /// Sends a request with these field lines and this body, and reads the response.
@@ -62,13 +62,13 @@ impl Client {
         self.ask(&format!("GET {path}"), "", b"")
     }
 
-    /// What comes until the server closes or resets the connection.
+    /// Returns all that the server sends until it closes or resets the connection.
     pub(crate) fn until_closed(&mut self) -> Vec<u8> {
-        let mut octets = Vec::new();
-        if let Err(error) = self.0.read_to_end(&mut octets) {
+        let mut bytes = Vec::new();
+        if let Err(error) = self.0.read_to_end(&mut bytes) {
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         }
-        octets
+        bytes
     }
 
     pub(crate) fn section(&mut self) -> String {
@@ -76,16 +76,16 @@ impl Client {
         while !text.ends_with("\r\n\r\n") && text != "\r\n" {
             assert!(
                 self.0.read_line(&mut text).unwrap() > 0,
-                "cut off behind {text:?}"
+                "cut off after {text:?}"
             );
         }
         text
     }
 
-    pub(crate) fn octets(&mut self, len: usize) -> Vec<u8> {
-        let mut octets = vec![0; len];
-        self.0.read_exact(&mut octets).unwrap();
-        octets
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.0.read_exact(&mut bytes).unwrap();
+        bytes
     }
 
     pub(crate) fn response(&mut self, to_head: bool) -> Response {
@@ -107,18 +107,18 @@ impl Client {
                 if size == 0 {
                     break;
                 }
-                response.body.extend(self.octets(size));
-                assert_eq!(self.octets(2), b"\r\n");
+                response.body.extend(self.bytes(size));
+                assert_eq!(self.bytes(2), b"\r\n");
             }
             response.trailers = self.section();
         } else {
             let length = response.field("content-length").parse();
-            response.body = self.octets(length.expect("framing"));
+            response.body = self.bytes(length.expect("framing"));
         }
         response
     }
 
-    /// What is left until the server closes.
+    /// Returns the rest of what the server sends until it closes.
     pub(crate) fn rest(&mut self) -> String {
         let mut text = String::new();
         self.0.read_to_string(&mut text).unwrap();
@@ -129,7 +129,7 @@ impl Client {
 fn site(flags: &[&str]) -> (TempDir, Server) {
     let dir = tempfile::tempdir().unwrap();
     for (name, size) in [("small.txt", 10), ("large.bin", 3_000_000)] {
-        std::fs::write(dir.path().join(name), octets(size)).unwrap();
+        std::fs::write(dir.path().join(name), pattern(size)).unwrap();
     }
     let root = dir.path().to_str().unwrap().to_owned();
     let mut all = vec![
@@ -153,12 +153,12 @@ fn files_on_one_connection() {
     let mut client = Client::new(server.h2c);
     for _ in 0..2 {
         let small = client.get("/small.txt");
-        assert_eq!((small.status, &small.body), (200, &octets(10)));
+        assert_eq!((small.status, &small.body), (200, &pattern(10)));
         assert_eq!(small.field("server"), "tidegate");
         assert!(small.field("date").ends_with(" GMT"));
         assert_eq!(small.field("connection"), "");
         let large = client.get("/large.bin");
-        assert!(large.body == octets(3_000_000));
+        assert!(large.body == pattern(3_000_000));
         let head = client.ask("HEAD /large.bin", "", b"");
         assert_eq!(
             (head.status, head.field("content-length")),
@@ -179,14 +179,14 @@ fn files_on_one_connection() {
         (options.status, options.field("allow").is_empty()),
         (204, false)
     );
-    assert_eq!(client.get("/small.txt").body, octets(10));
+    assert_eq!(client.get("/small.txt").body, pattern(10));
 }
 
 #[test]
 fn ranges_and_conditions() {
     let (_dir, server) = site(&[]);
     let mut client = Client::new(server.h2c);
-    let large = octets(3_000_000);
+    let large = pattern(3_000_000);
     for (range, expected) in [
         ("0-0", &large[..1]),
         ("100-199", &large[100..200]),
@@ -216,7 +216,7 @@ fn bodies_up_and_back() {
     let (_dir, server) = site(&[]);
     let mut client = Client::new(server.h2c);
     for size in [0, 1, 65_536, 1_000_000] {
-        let body = octets(size);
+        let body = pattern(size);
         let length = format!("Content-Length: {size}\r\n");
         let report = client.ask("POST /upload", &length, &body);
         assert!(
@@ -234,7 +234,7 @@ fn bodies_up_and_back() {
         let chunked = "Transfer-Encoding: chunked\r\n";
         let same = client.ask("PUT /upload", chunked, &chunks);
         assert_eq!(same.text(), report.text());
-        // A small enough body can be sent whole before any of it is read back.
+        // A body that is small enough can be sent whole before any of it is read back.
         if size <= 65_536 {
             let echo = client.ask("POST /echo", &length, &body);
             assert!(echo.body == body && echo.field("transfer-encoding").is_empty());
@@ -279,10 +279,10 @@ fn an_echo_streams() {
     for word in ["one", "four"] {
         let chunk = format!("{:x}\r\n{word}\r\n", word.len());
         client.send(&chunk);
-        assert_eq!(client.octets(chunk.len()), chunk.as_bytes());
+        assert_eq!(client.bytes(chunk.len()), chunk.as_bytes());
     }
     client.send("0\r\n\r\n");
-    assert_eq!(client.octets(5), b"0\r\n\r\n");
+    assert_eq!(client.bytes(5), b"0\r\n\r\n");
     assert_eq!(client.get("/status").text(), "{\"status\":\"ok\"}");
 }
 
@@ -344,7 +344,7 @@ fn a_file_that_shrinks_on_its_way_is_cut_off() {
     let (dir, server) = site(&[]);
     let mut client = Client::new(server.h2c);
     let path = dir.path().join("shrinks.bin");
-    std::fs::write(&path, octets(50_000_000)).unwrap();
+    std::fs::write(&path, pattern(50_000_000)).unwrap();
     client.send("GET /shrinks.bin HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(client.section().contains("content-length: 50000000\r\n"));
     File::options()
@@ -353,13 +353,13 @@ fn a_file_that_shrinks_on_its_way_is_cut_off() {
         .unwrap()
         .set_len(1000)
         .unwrap();
-    // RFC 9112 §8: fewer octets than Content-Length says are an incomplete message.
+    // RFC 9112 §8: a body shorter than its Content-Length is an incomplete message.
     assert!(client.until_closed().len() < 50_000_000);
 }
 
 #[test]
 fn a_graceful_end_finishes_what_was_asked() {
-    // Of several workers one may be told before another.
+    // Several workers wouldn't learn of the signal at the same time.
     let (_dir, server) = site(&["--workers", "1"]);
     let mut idle = Client::new(server.h2c);
     assert_eq!(idle.get("/status").status, 200);

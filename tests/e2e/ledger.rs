@@ -1,5 +1,6 @@
-//! What a connection holds is in its client's account, whatever it is: by a server's own target and by a proxy, over HTTP/1.1 and
-//! HTTP/2. On sockets in memory. Handshakes are shown in crates/net/tests/net/sharing.rs.
+//! A client's account has everything that its connections hold, whether a target of the server or a
+//! proxy answers, over HTTP/1.1 and HTTP/2. The tests use sockets in memory;
+//! crates/net/tests/net/sharing.rs covers handshakes.
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -15,13 +16,14 @@ use tidegate::handlers::files::Shared;
 use tidegate_ledger::{Ledger, Resource};
 use tidegate_net::{MemoryLoop, MemorySocket};
 
-/// What each end of a socket takes before the other has read it.
+/// How many bytes each end of a socket takes before the other end reads them.
 const CAPACITY: usize = 64 << 10;
 
-/// Leases change by 4 KiB, and may be twice as much above what is held.
+/// How far a lease may exceed what is held: leases change in steps of 4 KiB, and may be two steps
+/// above.
 const BATCHES: u64 = 8 << 10;
 
-/// Bytes of the value of a large field. Two of them fit into a head.
+/// Bytes in the value of a large field. Two such fields fit into a head.
 const LARGE: usize = 14_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,8 @@ struct Lab {
 }
 
 impl Lab {
-    /// `/echo` sends bodies back; behind `/up` is an upstream to which no connection comes about.
+    /// Creates a server whose `/echo` sends bodies back, and whose `/up` leads to an upstream that
+    /// can't be reached.
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("access.log");
@@ -88,7 +91,7 @@ impl Lab {
         panic!("it never rests");
     }
 
-    /// Says all of this, as far as it is taken. Returns how many bytes the server has read.
+    /// Sends `words`, as far as the server takes them. Returns how many bytes the server has read.
     fn say(&mut self, socket: &mut MemorySocket, words: &[u8]) -> usize {
         let mut rest = words;
         while let Ok(count @ 1..) = socket.write(&[IoSlice::new(rest)]) {
@@ -99,19 +102,20 @@ impl Lab {
     }
 }
 
-/// A frame of HTTP/2.
+/// Returns an HTTP/2 frame.
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let [_, a, b, c] = (payload.len() as u32).to_be_bytes();
     [&[a, b, c, kind, flags, 0, 0, 0, stream], payload].concat()
 }
 
-/// HEADERS of a POST with so many large fields, and CONTINUATION, of which the last one says `END_HEADERS` or nothing.
+/// Returns HEADERS of a POST with this number of large fields, and CONTINUATION. The last frame has
+/// the flags `last`: `END_HEADERS` or none.
 fn head_frames(path: &str, stream: u8, fields: usize, last: u8) -> Vec<u8> {
     let mut block = vec![0x83, 0x86, 0x04, path.len() as u8];
     block.extend_from_slice(path.as_bytes());
     block.extend_from_slice(b"\x01\x01a");
     for _ in 0..fields {
-        // A literal whose length is that of LARGE (RFC 7541 §5.1).
+        // A literal whose length is LARGE (RFC 7541 §5.1).
         let rest = LARGE - 127;
         block.extend_from_slice(b"\x00\x01x\x7f");
         block.extend([0x80 | (rest & 0x7f) as u8, (rest >> 7) as u8]);
@@ -126,7 +130,7 @@ fn head_frames(path: &str, stream: u8, fields: usize, last: u8) -> Vec<u8> {
     frames.collect::<Vec<_>>().concat()
 }
 
-/// The beginning of a POST over HTTP/1.1 with so many large fields.
+/// Returns the beginning of a POST over HTTP/1.1 with this number of large fields.
 fn head_lines(path: &str, fields: usize) -> Vec<u8> {
     let large = format!("X: {}\r\n", "v".repeat(LARGE)).repeat(fields);
     format!("POST {path} HTTP/1.1\r\nHost: a\r\n{large}").into_bytes()
@@ -134,7 +138,8 @@ fn head_lines(path: &str, fields: usize) -> Vec<u8> {
 
 const END_HEADERS: u8 = 4;
 
-/// What a client does, and the least that the server then holds for it, by how many bytes were read and were sent.
+/// A row of the table: its name, what the client sends, and the least that the server then holds
+/// for it, given how many bytes it has read and sent.
 type Row = (&'static str, fn(Over, &str) -> Vec<u8>, fn(u64, u64) -> u64);
 
 fn unfinished_head(over: Over, path: &str) -> Vec<u8> {
@@ -151,7 +156,7 @@ fn head_in_progress(over: Over, path: &str) -> Vec<u8> {
     }
 }
 
-/// More of a body than both sockets take.
+/// Returns more of a body than both sockets take.
 fn body(over: Over, path: &str) -> Vec<u8> {
     match over {
         Over::Http1 => [
@@ -168,11 +173,12 @@ fn body(over: Over, path: &str) -> Vec<u8> {
     }
 }
 
-/// What the engine takes only once the request before is over, or once something that it said was taken.
+/// Returns input that the engine takes only after the request before it has ended, or after the
+/// client has read something.
 fn unread_input(over: Over, path: &str) -> Vec<u8> {
     match over {
         Over::Http1 => [
-            // Whole, and in progress as long as the upstream isn't there.
+            // A complete request, in progress because its upstream can't be reached.
             &head_lines("/up", 0),
             &b"Content-Length: 9\r\n\r\n123456789"[..],
             &head_lines(path, 2),
@@ -182,7 +188,7 @@ fn unread_input(over: Over, path: &str) -> Vec<u8> {
     }
 }
 
-/// Answers that nobody takes.
+/// Returns requests whose responses the client doesn't read.
 fn unsent(over: Over, _: &str) -> Vec<u8> {
     match over {
         Over::Http1 => b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n".repeat(4000),
@@ -204,7 +210,7 @@ fn unsent(over: Over, _: &str) -> Vec<u8> {
 
 const ROWS: [Row; 5] = [
     ("an unfinished head", unfinished_head, |read, _| read),
-    // Once here, and once for the log and other owners.
+    // The head is held once here, and once for the log and other owners.
     (
         "the head of a request in progress",
         head_in_progress,
@@ -214,7 +220,8 @@ const ROWS: [Row; 5] = [
     ("input that waits", unread_input, |read, sent| {
         read - sent.min(read)
     }),
-    // Over HTTP/1.1 they are longer than the requests, and no more are read beside as many of them.
+    // Over HTTP/1.1, responses are longer than requests, and the server reads no more requests
+    // while that many responses wait.
     ("answers that wait", unsent, |read, sent| {
         (read - sent.min(read)).max(32 << 10)
     }),
@@ -234,7 +241,7 @@ fn all_that_a_connection_holds_is_in_its_clients_account() {
                 lab.memory.accept(theirs, peer);
                 if over == Over::Http2 {
                     lab.say(&mut socket, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-                    // SETTINGS_INITIAL_WINDOW_SIZE is 0, so bodies that go back wait.
+                    // SETTINGS_INITIAL_WINDOW_SIZE is 0, so response bodies wait.
                     lab.say(&mut socket, &frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]));
                     lab.say(&mut socket, &frame(4, 1, 0, &[]));
                 }
@@ -250,7 +257,8 @@ fn all_that_a_connection_holds_is_in_its_clients_account() {
                 assert!(least >= 2 * BATCHES, "{row}: {least} bytes show nothing");
                 assert!(held + BATCHES >= least, "{row}: {held} of {least}");
                 socket.reset();
-                // One that is paused, for it said too much, is looked at again after a while.
+                // A connection that is paused because it sent too much is polled again after a
+                // while.
                 let end = lab.now + Duration::from_secs(10);
                 while account.held(Resource::Bytes) > 0 {
                     assert!(lab.now < end, "{row}: not given back");

@@ -1,4 +1,5 @@
-//! Logs that nobody reads, that nothing can be written to, that were moved away; what strangers provoke.
+//! Logs that nobody reads, that can't be written to, or that were moved away; and lines that
+//! strangers provoke.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -8,7 +9,7 @@ use tidegate_proto::Body;
 use crate::client::Client;
 use crate::server::{Server, unread};
 
-/// More than a pipe takes.
+/// More requests than a pipe takes lines of.
 const REQUESTS: usize = 1000;
 
 #[test]
@@ -35,7 +36,7 @@ fn a_log_that_nobody_reads_stops_neither_requests_nor_the_end() {
 fn lines_that_were_lost_are_counted_when_it_is_over() {
     let (mut server, address) = unread(&["--workers", "1"]);
     let mut client = Client::h2c(Some(address));
-    // 6 MB of lines: of a field 1 KiB is logged.
+    // 6 MB of lines: the log has at most 1 KiB of a field.
     let user_agent = "u".repeat(1000);
     for _ in 0..6000 {
         let fields = [("user-agent", &*user_agent)];
@@ -115,7 +116,7 @@ fn what_strangers_provoke_is_limited_in_rate() {
     let server = Server::start(&["--workers", "1"]);
     let mut client = Client::h2c(server.h2c);
     client.get("/status");
-    // The server finds all of them at once, however slow this client is.
+    // The server finds all requests at once, however slow this client is.
     server.freeze();
     for _ in 0..90 {
         let id = client.send("POST", "/upload", &[], Body::Stream);

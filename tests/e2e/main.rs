@@ -1,26 +1,28 @@
-//! The binary as a stranger meets it: started with flags, asked over sockets, ended by signals.
+//! The binary as a stranger meets it: started with flags, used over sockets, stopped by signals.
 //!
-//! - `server`    starts the binary on ports that the kernel picks, reads its banner, ends it
-//! - `client`    a small HTTP/2 client: the engine in its client role over a blocking socket, with or without TLS
-//! - `start`     banner, flags, certificates, what goes wrong at the start, logs
+//! - `server`    starts the binary on ports that the kernel picks, reads its banner, stops it
+//! - `client`    a small HTTP/2 client: the engine in its client role over a blocking socket, with
+//!   or without TLS
+//! - `start`     banner, flags, certificates, failures at startup, logs
 //! - `targets`   demo site, status, upload, echo
-//! - `files`     static files: content, conditions, ranges, what is refused
-//! - `disk`      the same from a disk that is waited for
-//! - `logs`      logs that are stuck, full or moved away
-//! - `headers`   what their compression saves
+//! - `files`     static files: content, conditions, ranges, refusals
+//! - `disk`      the same when each read waits for the disk
+//! - `logs`      logs that are blocked, full or moved away
+//! - `headers`   savings of header compression
 //! - `http1`     the same over HTTP/1.1
-//! - `ledger`    what a connection holds is in its client's account
-//! - `priorities` what goes first, by content and by `x-priority`
+//! - `ledger`    a client's account has everything that its connections hold
+//! - `priorities` the order of responses, by content and by `x-priority`
 //! - `push`      early hints and pushes
-//! - `sharing`   what a client takes from others: connections, descriptors
+//! - `sharing`   greedy clients don't starve others: connections, descriptors
 //! - `shutdown`  signals
-//! - `slow`      peers that are slow, on purpose or not
-//! - `upstream`  upstreams that a test scripts
+//! - `slow`      peers that are slow, deliberately or not
+//! - `upstream`  scripted upstreams
 //! - `proxy`     routes that lead to upstreams
 //! - `paths`     spellings of paths that servers read in different ways
 //! - `get`       `tidegate get`
-//! - `documents` the page of flags
-//! - `rfc9110`   the semantics of HTTP, section by section, over both protocols and through the proxy
+//! - `documents` the page on flags
+//! - `rfc9110`   the semantics of HTTP, section by section, over both protocols and through the
+//!   proxy
 
 mod client;
 mod disk;

@@ -1,7 +1,8 @@
-//! Paths that servers read in different ways: whatever the spelling, no request reaches by one route what another one guards.
+//! Paths that servers read in different ways: whatever the spelling, no request reaches by one
+//! route what another route guards.
 //!
-//! The readers here stand for upstreams: each is the way in which a server finds out, from the target of a request, what to
-//! serve.
+//! The readers here stand for upstreams: each is a way in which a server derives what to serve from
+//! the target of a request.
 
 use tidegate::path::RequestPath;
 use tidegate::router::Router;
@@ -13,13 +14,13 @@ use crate::http1;
 use crate::server::Server;
 use crate::upstream::Upstream;
 
-/// What an upstream makes of a target: the path that it serves, or `None` if it refuses.
+/// An upstream's reading of a target: the path that it serves, or `None` if it refuses.
 type Reader = fn(&str) -> Option<String>;
 
 const READERS: [(&str, Reader); 13] = [
-    // Compares what it gets.
+    // Compares the target as it is.
     ("Node, raw", |target| Some(without_query(target).to_owned())),
-    // As browsers resolve a reference: `new URL(target, base)`.
+    // Resolves the target as browsers resolve a reference: `new URL(target, base)`.
     ("Node, by URL", |target| {
         let target = without_query(target).replace('\\', "/");
         let path = match target.strip_prefix("//") {
@@ -32,7 +33,7 @@ const READERS: [(&str, Reader); 13] = [
     ("Go", |target| {
         Some(resolve(&decode(without_query(target))?))
     }),
-    // Looks at segments before it decodes them, as routers of frameworks do.
+    // Splits into segments before it decodes, as routers of frameworks do.
     ("Go, by segments", |target| {
         let path = resolve(without_query(target));
         let segments: Option<Vec<String>> = path.split('/').map(decode).collect();
@@ -42,7 +43,7 @@ const READERS: [(&str, Reader); 13] = [
         let path = decode(without_query(target))?;
         (!path.contains('\0')).then(|| resolve(&path))
     }),
-    // Drops parameters, then decodes; refuses encoded slashes unless told otherwise.
+    // Drops parameters, then decodes; refuses encoded slashes unless configured otherwise.
     ("Tomcat", |target| {
         let path = without_parameters(without_query(target), |byte| byte == '/');
         let has_encoded_slash = path.to_lowercase().contains("%2f");
@@ -69,7 +70,7 @@ const READERS: [(&str, Reader); 13] = [
         let path = decode(without_query(target))?;
         Some(resolve(path.split('\0').next()?))
     }),
-    // Decodes first and looks for a query and a fragment then.
+    // Decodes first, and then looks for a query and a fragment.
     ("a program in C that decodes first", |target| {
         let target = decode(target)?.replace('\\', "/");
         Some(resolve(target.split(['\0', '?', '#']).next()?))
@@ -83,7 +84,7 @@ const READERS: [(&str, Reader); 13] = [
         }
         Some(resolve(&path))
     }),
-    // A server in front of another one, each of which decodes.
+    // A server in front of another, both of which decode.
     ("two that decode", |target| {
         let path = decode(&decode(without_query(target))?)?.replace('\\', "/");
         Some(resolve(&without_parameters(&path, |byte| byte == '/')))
@@ -94,7 +95,8 @@ fn without_query(target: &str) -> &str {
     target.split(['?', '#']).next().unwrap_or(target)
 }
 
-/// Decodes what is percent-encoded. A byte becomes the character of that number: here it counts what is alike only.
+/// Decodes percent-encoding. A byte becomes the character with its number: only equality matters
+/// here.
 fn decode(text: &str) -> Option<String> {
     let mut decoded = String::new();
     let mut rest = text;
@@ -119,7 +121,7 @@ fn without_parameters(path: &str, ends: impl Fn(char) -> bool) -> String {
     kept
 }
 
-/// Takes several slashes for one and follows dot segments.
+/// Merges adjacent slashes and follows dot segments.
 fn resolve(path: &str) -> String {
     let mut segments = Vec::new();
     for segment in path.split('/') {
@@ -132,7 +134,7 @@ fn resolve(path: &str) -> String {
     format!("/{}", segments.join("/"))
 }
 
-/// The longest of the routes that covers a path.
+/// Returns the longest of the routes that cover a path.
 fn route_of<'r>(routes: &[&'r str], path: &str) -> &'r str {
     let covers = |route: &&str| {
         let rest = path.strip_prefix(route.trim_end_matches('/'));
@@ -142,7 +144,7 @@ fn route_of<'r>(routes: &[&'r str], path: &str) -> &'r str {
     covering.max_by_key(|route| route.len()).unwrap_or("/")
 }
 
-/// A target near one that a route guards.
+/// Returns a target that resembles one that a route guards.
 fn spelling(rng: &mut Rng) -> String {
     const WORDS: [&str; 9] = ["admin", "admin", "admin", "a", "b", "x", "secret", "ü", ""];
     const SLASHES: [&str; 9] = ["/", "/", "/", "/", "//", "\\", "%2f", "%5C", "%252F"];
@@ -207,7 +209,8 @@ fn spelling(rng: &mut Rng) -> String {
     target
 }
 
-/// The route that a request goes by, and the target that its upstream gets. `None` if it is refused.
+/// Returns the route of a request and the target that the upstream gets, or `None` if the request
+/// is refused.
 fn goes_on(router: &Router<&'static str>, target: &[u8]) -> Option<(&'static str, String)> {
     let path = RequestPath::read(target).ok()?;
     let found = router.find(&path)?;
@@ -231,7 +234,7 @@ fn no_spelling_reaches_what_another_route_guards() {
             let target = spelling(&mut rng);
             let target = ascii_target(target.as_bytes());
             let asked = std::str::from_utf8(&target).unwrap();
-            // What would become of it if it were matched as it came.
+            // The route of the target without normalisation.
             let literal = route_of(routes, without_query(asked));
             let elsewhere =
                 |read: Reader| read(asked).is_some_and(|path| route_of(routes, &path) != literal);
@@ -312,7 +315,7 @@ fn refused_paths_get_a_sentence_and_reach_no_upstream() {
         );
         server.wait_for(&format!("\"POST {path} HTTP/2\" 400 {} ", sentence.len()));
     }
-    // The connection is as good as ever.
+    // The connection is still usable.
     assert_eq!(client.get("/ok").status(), 200);
     assert_eq!(client.get("/%61dmin/%7Ex;y?z=%00").status(), 200);
     assert_eq!(client.get("/base/x//y").status(), 200);

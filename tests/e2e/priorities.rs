@@ -1,4 +1,5 @@
-//! What goes first when several responses are ready: by content, by what the client says, by `x-priority`.
+//! The order of responses when several are ready: by content, by the client's priorities, by
+//! `x-priority`.
 
 use std::fs;
 
@@ -8,26 +9,28 @@ use tidegate_proto::Body;
 use crate::client::Client;
 use crate::server::Server;
 
-/// Less urgent ones first, so that the order in which they are asked for isn't the one in which they should come.
+/// The files, the least urgent first, so that the order of the requests isn't the expected order of
+/// the responses.
 const SITE: [&str; 5] = ["all.zip", "film.mp4", "tide.png", "page.js", "style.css"];
 
-/// A site whose parts are large enough to compete.
+/// Creates a site whose files are large enough to compete.
 fn site(flags: &[&str]) -> (TempDir, Server) {
     let dir = tempfile::tempdir().unwrap();
     for name in SITE {
         fs::write(dir.path().join(name), vec![b'x'; 60_000]).unwrap();
     }
-    // Not kept in memory, but read while it goes out.
+    // The server doesn't keep this file in memory, but reads it while it sends it.
     fs::write(dir.path().join("large.css"), vec![b'x'; 100_000]).unwrap();
     let root = dir.path().to_str().unwrap();
     let server = Server::start(&[&["--root", root], flags].concat());
     (dir, server)
 }
 
-/// Asks for all of these at once, and tells in which order they came: `NAME`, or `NAME FIELD: VALUE`.
+/// Requests all of these at once, and returns the order in which the responses ended. An entry is
+/// `NAME`, or `NAME FIELD: VALUE`.
 fn order<'a>(server: &Server, asked: &[&'a str]) -> Vec<&'a str> {
     let mut client = Client::h2c(server.h2c);
-    // The server's SETTINGS and what follows from them are out of the way.
+    // Exchange SETTINGS first, so that they don't interfere.
     assert_eq!(client.get("/none").status(), 404);
     client.finished.clear();
     let mut ids = Vec::new();
@@ -45,7 +48,7 @@ fn order<'a>(server: &Server, asked: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn what_a_page_needs_first_comes_first() {
     let (_dir, server) = site(&[]);
-    // Twice: as read from the file system, and as remembered.
+    // Twice: read from the file system, and from the cache.
     for _ in 0..2 {
         let mut expected = SITE;
         expected.reverse();
@@ -66,7 +69,7 @@ fn what_the_client_says_counts_more_than_the_content() {
         order(&server, &["style.css", "film.mp4 priority: u=1"]),
         ["film.mp4 priority: u=1", "style.css"]
     );
-    // RFC 9218 §4.1: the default urgency of 3, if the client says something and no urgency.
+    // RFC 9218 §4.1: the default urgency is 3 if the client sends priorities without an urgency.
     assert_eq!(
         order(
             &server,
@@ -90,7 +93,7 @@ fn x_priority_counts_more_than_the_priority_field() {
         order(&server, &asked),
         [asked[2], asked[3], asked[1], asked[0], asked[4]]
     );
-    // One request has both.
+    // One request has both fields.
     let mut client = Client::h2c(server.h2c);
     assert_eq!(client.get("/none").status(), 404);
     client.finished.clear();

@@ -1,4 +1,5 @@
-//! Routes that lead to upstreams: what goes on, what comes back, what is refused, and what becomes of a request when either end fails.
+//! Routes that lead to upstreams: the forwarded requests and responses, refusals, and requests of
+//! which either end fails.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -10,21 +11,22 @@ use crate::client::Client;
 use crate::http1;
 use crate::server::{PATIENCE, Server, refused};
 use crate::start::{assert_sentence, certificate_files};
-use crate::targets::octets;
+use crate::targets::pattern;
 use crate::upstream::{Conn, Upstream};
 
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
-/// A proxy with these flags. One worker, so that a connection of one request is there for the next; and no hurry.
+/// Starts a proxy with these flags. It has one worker, so that the connection of one request can
+/// serve the next, and a long timeout for connecting.
 fn proxy(flags: &[&str]) -> Server {
     let mine = ["--workers", "1", "--upstream-connect-timeout", "60s"];
     Server::start(&[&mine, flags].concat())
 }
 
-/// An address where nobody listens, and which the kernel gives to none who asks for any port.
+/// An address where nobody listens, and which the kernel never picks as a free port.
 const NOBODY: &str = "127.0.0.1:1";
 
-/// The value of a field in a head as text.
+/// Returns the value of a field in a head as text.
 fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = head.split("\r\n").skip(1);
     lines.find_map(|line| {
@@ -49,7 +51,7 @@ fn upstreams_of_each_kind() {
         flags.extend(["--route", route]);
     }
     let server = proxy(&flags);
-    let upload = octets(1_000_000);
+    let upload = pattern(1_000_000);
     let mut clients = [Client::tls(server.tls), Client::h2c(server.h2c)];
     let mut http1 = http1::Client::new(server.h2c);
     for kind in ["http", "h2c", "https"] {
@@ -77,7 +79,8 @@ fn what_an_upstream_gets() {
     let upstream = Upstream::answering(NO_CONTENT);
     let server = proxy(&["--route", &upstream.route("/"), "--log", "off"]);
     let mut client = Client::h2c(server.h2c);
-    // RFC 9113 §8.2.3 and §8.2.2: crumbs are joined for HTTP/1.1; and what is between neighbours isn't in HTTP/2 at all.
+    // RFC 9113 §8.2.3 and §8.2.2: cookie crumbs are joined for HTTP/1.1, and HTTP/2 has no
+    // connection-specific fields.
     let fields = [
         ("cookie", "a=b"),
         ("cookie", "c=d"),
@@ -114,7 +117,7 @@ fn what_an_upstream_gets() {
     assert_eq!((answer.status, answer.field("via")), (204, "1.1 tidegate"));
     let head = upstream.seen();
     assert!(head.starts_with("GET /x HTTP/1.1\r\n"), "{head}");
-    // RFC 9112 §3.2.2: of an absolute-form target, that is what counts.
+    // RFC 9112 §3.2.2: the authority of an absolute-form target replaces Host.
     assert_eq!(field(&head, "host"), Some("other"));
     for gone in [
         "x-secret",
@@ -226,7 +229,7 @@ fn a_websocket_has_no_length() {
 fn a_request_without_a_host_gets_the_upstreams() {
     let upstream = Upstream::answering(NO_CONTENT);
     let server = proxy(&["--route", &upstream.route("/")]);
-    // RFC 9113 §8.3.1: ":authority" may be left out.
+    // RFC 9113 §8.3.1: a request may omit ":authority".
     let mut client = Client::h2c(server.h2c);
     let id = client.open(&RequestHead::new("GET", "http", "", "/"), Body::Empty);
     client.send("GET", "/", &[], Body::Empty);
@@ -238,7 +241,8 @@ fn a_request_without_a_host_gets_the_upstreams() {
     let mut expected = [Some(upstream.authority()), Some("localhost".to_owned())];
     expected.sort();
     assert_eq!(hosts, expected);
-    // RFC 9112 §3.2 wants Host of HTTP/1.1 only. RFC 9110 §7.6.3: Via has the version that was received.
+    // RFC 9112 §3.2 requires Host in HTTP/1.1 only. RFC 9110 §7.6.3: Via has the version of the
+    // received message.
     let mut socket = TcpStream::connect(server.h2c.unwrap()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.write_all(b"GET /old HTTP/1.0\r\n\r\n").unwrap();
@@ -315,8 +319,8 @@ fn a_body_of_another_length_than_was_said_is_not_passed_off_for_the_whole() {
         let id = client.send("POST", "/", &[("content-length", len)], Body::Stream);
         assert_eq!(field(&upstream.seen(), "content-length"), Some(len));
         client.write(id, body, true);
-        // RFC 9113 §8.1.1: "A request or response is also malformed if the value of a content-length header field does not
-        // equal the sum of the DATA frame payload lengths".
+        // RFC 9113 §8.1.1: "A request or response is also malformed if the value of a
+        // content-length header field does not equal the sum of the DATA frame payload lengths".
         assert!(client.response(id).reset.is_some());
         assert!(["end", "reset"].contains(&&*upstream.seen()));
     }
@@ -324,18 +328,18 @@ fn a_body_of_another_length_than_was_said_is_not_passed_off_for_the_whole() {
 
 #[test]
 fn bodies_go_on_as_they_come() {
-    // The upstream says one word for each that it gets, and waits for the next.
+    // The upstream sends one word for each word that it receives, and then waits for the next.
     let upstream = Upstream::new(|conn| {
         conn.request();
         conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
         for word in ["one", "three", "five"] {
             assert_eq!(
-                conn.octets(word.len() + 5),
+                conn.bytes(word.len() + 5),
                 format!("{}\r\n{word}\r\n", word.len()).as_bytes()
             );
             conn.send(format!("{:x}\r\n<{word}>\r\n", word.len() + 2));
         }
-        assert_eq!(conn.octets(5), b"0\r\n\r\n");
+        assert_eq!(conn.bytes(5), b"0\r\n\r\n");
         conn.send("0\r\n\r\n");
     });
     let server = proxy(&["--route", &upstream.route("/")]);
@@ -354,7 +358,7 @@ fn bodies_go_on_as_they_come() {
 
 #[test]
 fn interim_responses_and_trailers() {
-    // It keeps the connection: a POST that comes on one that is just being closed is lost.
+    // The upstream keeps the connection: a POST on a connection that is just closing would be lost.
     let upstream = Upstream::new(|conn| {
         while conn.request().is_some() {
             let (body, trailers) = conn.chunks();
@@ -395,7 +399,7 @@ fn interim_responses_and_trailers() {
 fn upstreams_that_are_not_there() {
     let server = proxy(&["--route", &format!("/=h2c://{NOBODY}")]);
     let mut client = Client::h2c(server.h2c);
-    // The only address is tried each time: nothing better can be done.
+    // The only address is tried each time, because there is no other.
     for _ in 0..3 {
         let answer = client.get("/");
         assert_eq!((answer.status(), answer.text()), (502, "502 Bad Gateway\n"));
@@ -407,13 +411,13 @@ fn upstreams_that_are_not_there() {
     server.wait_for(&format!("{NOBODY}: can't connect: Connection refused"));
     let mut http1 = http1::Client::new(server.h2c);
     assert_eq!(http1.get("/").status, 502);
-    // The connection goes on.
+    // The connection continues.
     assert_eq!(http1.get("/").status, 502);
 }
 
 #[test]
 fn a_name_that_leads_nowhere_keeps_nothing_from_starting() {
-    // No name has an empty label, so nobody is asked for it.
+    // No name has an empty label, so the name isn't looked up.
     let server = proxy(&["--route", "/=status", "--route", "/x=http://a..b:1"]);
     let mut client = Client::h2c(server.h2c);
     assert_eq!(client.get("/").status(), 200);
@@ -459,13 +463,13 @@ fn an_upstream_that_says_nothing() {
     assert_eq!(
         upstream.seen(),
         "reset",
-        "it is told that nobody waits any more"
+        "the upstream learns that nobody waits any longer"
     );
 }
 
 #[test]
 fn a_response_that_breaks_off_looks_broken() {
-    // Every way to break off a response, and whether it is broken at all.
+    // Every way to break off a response.
     type Way = (&'static str, fn(&mut Conn));
     let ways: [Way; 5] = [
         ("a length that isn't reached", |conn| {
@@ -495,9 +499,9 @@ fn a_response_that_breaks_off_looks_broken() {
         let mut client = Client::h2c(server.h2c);
         let response = client.get("/");
         assert!(response.reset.is_some(), "{way}");
-        // What came is passed on all the same.
+        // The part that arrived is forwarded nevertheless.
         assert_eq!(response.body, b"abc", "{way}");
-        // The connection is none the worse.
+        // The connection is still usable.
         assert!(client.get("/").reset.is_some(), "{way}");
         let mut http1 = TcpStream::connect(server.h2c.unwrap()).unwrap();
         http1.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -525,12 +529,12 @@ fn all_that_came_of_a_response_is_passed_on_before_it_breaks_off() {
                 "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n",
                 len + 1
             ));
-            conn.send(octets(len));
+            conn.send(pattern(len));
         });
         let server = proxy(&["--route", &upstream.route("/")]);
         let response = Client::h2c(server.h2c).get("/");
         assert!(
-            response.body == octets(len),
+            response.body == pattern(len),
             "{} of {len}",
             response.body.len()
         );
@@ -542,14 +546,14 @@ fn all_that_came_of_a_response_is_passed_on_before_it_breaks_off() {
         assert_eq!(said, len + 1);
         let mut body = Vec::new();
         http1.0.read_to_end(&mut body).unwrap();
-        assert!(body == octets(len), "{} of {len}", body.len());
+        assert!(body == pattern(len), "{} of {len}", body.len());
     }
 }
 
 #[test]
 fn a_response_that_the_connection_ends_is_whole() {
-    // RFC 9112 §6.3: without a length or chunks "the message body length is determined by the number of octets received
-    // prior to the server closing the connection".
+    // RFC 9112 §6.3: without a length or chunks "the message body length is determined by the
+    // number of octets received prior to the server closing the connection".
     let upstream = Upstream::new(|conn| {
         conn.request();
         conn.send("HTTP/1.1 200 OK\r\n\r\nabc");
@@ -616,7 +620,7 @@ fn an_upload_that_is_cut_off_is_no_whole_one() {
             is_chunked || field(&head, "content-length") == Some("10"),
             "{head}"
         );
-        conn.octets(if is_chunked { 8 } else { 3 });
+        conn.bytes(if is_chunked { 8 } else { 3 });
         conn.note("has some");
         let mut rest = [0; 1];
         let more = conn.read(&mut rest);
@@ -636,7 +640,7 @@ fn an_upload_that_is_cut_off_is_no_whole_one() {
 
 #[test]
 fn an_idle_connection_that_its_upstream_has_closed() {
-    // Says goodbye to nobody: the next request finds out.
+    // The upstream closes without notice: only the next request finds out.
     let upstream = Upstream::new(|conn| {
         conn.request();
         conn.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
@@ -649,7 +653,7 @@ fn an_idle_connection_that_its_upstream_has_closed() {
     for _ in 0..3 {
         assert_eq!(client.get("/").text(), "abc");
     }
-    // Of what may do harm when it is done twice, the client is told.
+    // A request that may do harm when it is repeated fails instead.
     let posted = client.ask("POST", "/", &[], Body::Empty);
     assert_eq!(posted.status(), 502);
     assert_eq!(
@@ -658,14 +662,14 @@ fn an_idle_connection_that_its_upstream_has_closed() {
     );
 }
 
-/// Answers HEAD on each stream with a head that doesn't end it, and ends it then.
+/// Answers HEAD on each stream with a head that doesn't end the stream, and then ends the stream.
 fn ends_late(conn: &mut Conn) {
-    conn.octets(24);
+    conn.bytes(24);
     conn.send(wire::settings(&[]).to_bytes());
     loop {
-        let head = conn.octets(9);
+        let head = conn.bytes(9);
         let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-        conn.octets(length);
+        conn.bytes(length);
         let (kind, stream) = (
             head[3],
             u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
@@ -681,7 +685,8 @@ fn ends_late(conn: &mut Conn) {
 
 #[test]
 fn a_response_to_head_is_over_though_its_stream_ends_later() {
-    // RFC 9113 §8.1: an upstream may end it by an empty DATA frame. Until then the log has no line.
+    // RFC 9113 §8.1: an upstream may end the stream by an empty DATA frame. Until then the log has
+    // no line.
     let upstream = Upstream::new(ends_late);
     let server = proxy(&["--route", &format!("/=h2c://{}", upstream.authority())]);
     let mut client = Client::h2c(server.h2c);
@@ -694,13 +699,14 @@ fn a_response_to_head_is_over_though_its_stream_ends_later() {
 
 #[test]
 fn trailers_that_the_client_does_not_take_are_no_end() {
-    // RFC 9113 §6.5.2: SETTINGS_MAX_HEADER_LIST_SIZE. They may come behind the body, or when that has long been taken.
+    // RFC 9113 §6.5.2: SETTINGS_MAX_HEADER_LIST_SIZE. The trailers may come together with the body,
+    // or long after the client has read the body.
     for comes_late in [false, true] {
         let upstream = Upstream::new(move |conn| {
             conn.request();
             conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
             if comes_late {
-                conn.octets(5);
+                conn.bytes(5);
             }
             conn.send(format!("0\r\nX-Large: {}\r\n\r\n", "a".repeat(2000)));
             conn.wait_for_end();
@@ -720,7 +726,7 @@ fn trailers_that_the_client_does_not_take_are_no_end() {
 
 #[test]
 fn trailers_of_a_request_are_no_way_around_its_head() {
-    // RFC 9110 §6.5.1: some servers merge them.
+    // RFC 9110 §6.5.1: some servers merge trailers into the head.
     let upstream = Upstream::new(|conn| {
         conn.request();
         let (_, trailers) = conn.chunks();
@@ -750,7 +756,7 @@ fn a_path_is_for_one_route_however_it_is_read() {
         assert_eq!(client.get(path).status(), 400, "{path}");
     }
     assert_eq!(upstream.noted(), [""; 0]);
-    // What is encoded without need is the same path: RFC 3986 §6.2.2.2.
+    // Needless encoding doesn't change the path: RFC 3986 §6.2.2.2.
     assert_eq!(client.get("/%61dmin/%61").status(), 204);
     assert!(upstream.seen().starts_with("GET /admin/%61 "));
     assert_eq!(client.get("/admin/%61").status(), 204);
@@ -781,17 +787,17 @@ fn grant(conn: &mut Conn) {
     ));
 }
 
-/// Sends back what comes through a WebSocket, in capitals, until the other side ends.
+/// Sends everything that comes through a WebSocket back in capitals, until the other side ends.
 fn shout(conn: &mut Conn) {
     grant(conn);
-    let mut octets = [0; 100];
-    while let Ok(read @ 1..) = conn.read(&mut octets) {
-        conn.send(octets[..read].to_ascii_uppercase());
+    let mut bytes = [0; 100];
+    while let Ok(read @ 1..) = conn.read(&mut bytes) {
+        conn.send(bytes[..read].to_ascii_uppercase());
     }
     conn.send(b"BYE");
 }
 
-/// RFC 6455 §4.2.2.
+/// Returns the value of Sec-WebSocket-Accept (RFC 6455 §4.2.2).
 fn accept(key: &str) -> String {
     use base64::Engine as _;
     let digest = aws_lc_rs::digest::digest(
@@ -801,7 +807,7 @@ fn accept(key: &str) -> String {
     base64::prelude::BASE64_STANDARD.encode(digest)
 }
 
-/// A proxy to this upstream, of the WebSocket `/socket` alone.
+/// Starts a proxy that forwards only the WebSocket `/socket` to this upstream.
 fn socket_proxy(upstream: &Upstream) -> Server {
     let route = upstream.route("/socket");
     proxy(&["--route", &route, "--websocket", "/socket"])
@@ -819,7 +825,7 @@ fn websocket(server: &Server) -> (Client, StreamId) {
     (client, id)
 }
 
-/// The same over HTTP/1.1, and the head of the answer.
+/// Opens the WebSocket `/socket` over HTTP/1.1, and returns the head of the answer too.
 fn websocket_by_http1(server: &Server) -> (http1::Client, String) {
     let mut client = http1::Client::new(server.h2c);
     client.send(
@@ -872,13 +878,13 @@ fn websockets_from_either_protocol() {
     assert_eq!(field(&seen, "sec-websocket-protocol"), Some("chat"));
 
     let (mut http1, head) = websocket_by_http1(&server);
-    // RFC 6455 §1.3 has this key and what answers it.
+    // RFC 6455 §1.3 has this key and its answer.
     assert_eq!(
         field(&head, "sec-websocket-accept"),
         Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
     );
     http1.send("hello");
-    assert_eq!(http1.octets(5), b"HELLO");
+    assert_eq!(http1.bytes(5), b"HELLO");
     drop(http1);
     assert_ne!(
         field(&upstream.seen(), "sec-websocket-key"),
@@ -904,7 +910,7 @@ fn a_websocket_request_that_is_answered_as_a_get_has_that_answer() {
         let answer = http1.get("/page");
         assert_eq!((answer.status, answer.text()), (200, "hi"));
     }
-    // RFC 8441 §5: over HTTP/2 a 200 would grant the tunnel. It is nothing that speaks against the upstream.
+    // RFC 8441 §5: over HTTP/2 a 200 would grant the tunnel. The upstream isn't at fault.
     for _ in 0..10 {
         let (mut client, id) = websocket(&server);
         let answer = client.response(id);
@@ -919,7 +925,7 @@ fn a_websocket_request_that_is_answered_as_a_get_has_that_answer() {
 
 #[test]
 fn a_websocket_whose_upstream_leaves_has_all_that_it_said() {
-    // In order: first one way ends, then there is nobody to write to.
+    // The upstream closes cleanly: first one direction ends, then nobody is left to write to.
     let upstream = Upstream::new(|conn| {
         grant(conn);
         conn.send("last words");
@@ -929,7 +935,7 @@ fn a_websocket_whose_upstream_leaves_has_all_that_it_said() {
     client.wait_until(|client| client.so_far(id).end);
     for word in ["is", "anybody", "there"] {
         client.write(id, word, false);
-        // It has been read by now.
+        // The word has been read by now.
         assert_eq!(client.get("/").status(), 404);
     }
     client.write(id, "", true);
@@ -942,7 +948,7 @@ fn a_websocket_whose_upstream_leaves_has_all_that_it_said() {
     let (mut http1, _) = websocket_by_http1(&server);
     assert_eq!(http1.rest(), "last words");
 
-    // By a reset.
+    // The upstream resets the connection.
     let upstream = Upstream::new(|conn| {
         grant(conn);
         conn.send("last words");
@@ -956,7 +962,7 @@ fn a_websocket_whose_upstream_leaves_has_all_that_it_said() {
     assert_eq!(response.reset, Some(ErrorCode::INTERNAL_ERROR));
     let (mut http1, _) = websocket_by_http1(&server);
     http1.send("hello");
-    assert_eq!(http1.octets(10), b"last words");
+    assert_eq!(http1.bytes(10), b"last words");
     let end = http1.0.read(&mut [0]).unwrap_err();
     assert_eq!(end.kind(), ErrorKind::ConnectionReset);
 }
@@ -980,11 +986,12 @@ fn no_websockets_where_none_are_wanted() {
         seen.starts_with("GET /other ") && field(&seen, "upgrade").is_none(),
         "{seen}"
     );
-    // An upstream that doesn't know it answers a GET, and a success of that is none of what was asked.
+    // An upstream that doesn't know WebSockets answers a GET. Its success isn't a success of the
+    // CONNECT.
     let head = RequestHead::extended_connect("websocket", "http", "localhost", "/socket");
     let id = client.open(&head, Body::Stream);
     assert_eq!(client.response(id).status(), 502);
-    // And a server without such a path doesn't announce anything.
+    // A server without such a path advertises nothing.
     let plain = Server::start(&[]);
     let mut client = Client::h2c(plain.h2c);
     client.get("/status");
@@ -1010,16 +1017,16 @@ fn the_proxy_protocol_from_a_proxy_in_front() {
         field(&upstream.seen(), "x-forwarded-for"),
         Some("192.0.2.8")
     );
-    // Whoever may send one must.
+    // A client that may send a PROXY header must send one.
     let mut none = http1::Client::new(server.h2c);
     none.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(none.until_closed().is_empty());
-    // And from elsewhere it is nonsense.
+    // From any other address, a PROXY header is nonsense.
     let strict = ["--proxy-protocol", "--proxy-protocol-from", "192.0.2.0/24"];
     let server = proxy(&[&["--route", &*upstream.route("/")], &strict[..]].concat());
     let mut http1 = http1::Client::new(server.h2c);
     http1.send("PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\nHost: a\r\n\r\n");
-    // What is no request of HTTP/1.1 is taken for HTTP/2, and then for a wrong beginning of that.
+    // Input that isn't an HTTP/1.1 request is taken for HTTP/2, and then for a malformed preface.
     http1.until_closed();
     assert_eq!(upstream.noted(), [""; 0]);
     assert_eq!(http1::Client::new(server.h2c).get("/").status, 204);
@@ -1030,7 +1037,7 @@ fn the_proxy_protocol_to_an_upstream() {
     let upstream = Upstream::new(|conn| {
         let mut line = String::new();
         while !line.ends_with("\r\n") {
-            line.push(char::from(conn.octets(1)[0]));
+            line.push(char::from(conn.bytes(1)[0]));
         }
         conn.note(line);
         while conn.request().is_some() {
@@ -1074,8 +1081,9 @@ fn upgrades_to_http2_only_where_they_are_wanted() {
     let head = http1.section();
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert_eq!(field(&head, "upgrade"), Some("h2c"));
-    // RFC 9113 §3.4: "The server connection preface consists of a potentially empty SETTINGS frame".
-    assert_eq!(http1.octets(9)[3], 4);
+    // RFC 9113 §3.4: "The server connection preface consists of a potentially empty SETTINGS
+    // frame".
+    assert_eq!(http1.bytes(9)[3], 4);
 }
 
 #[test]
@@ -1083,7 +1091,7 @@ fn requests_in_progress_finish_when_the_proxy_ends() {
     let upstream = Upstream::new(|conn| {
         conn.request();
         conn.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc");
-        conn.octets(1);
+        conn.bytes(1);
         conn.send("def");
     });
     let server = proxy(&["--route", &upstream.route("/")]);
@@ -1110,7 +1118,7 @@ fn upstreams_over_tls_must_be_who_they_should_be() {
     let cases: [(&[&str], u16); 4] = [
         (&["--route", &route, "--upstream-ca", &cert], 200),
         (&["--route", &route, "--upstream-ca", &other], 502),
-        // Nobody of the system's authorities has signed it.
+        // None of the system's authorities has signed the certificate.
         (&["--route", &route], 502),
         (
             &[
@@ -1180,10 +1188,10 @@ fn what_can_be_wrong_with_the_flags() {
             &key,
         ),
     ];
-    for (status, flags, told) in wrong {
+    for (status, flags, message) in wrong {
         let (found, stderr) = refused(flags);
         assert_eq!(found, status, "{flags:?}: {stderr}");
-        assert!(stderr.contains(told), "{flags:?}: {stderr}");
+        assert!(stderr.contains(message), "{flags:?}: {stderr}");
         match status {
             1 => assert_sentence(&stderr),
             _ => assert!(!stderr.contains("panicked"), "{stderr}"),

@@ -6,9 +6,9 @@ use tidegate_proto::Body;
 
 use crate::client::{Client, Response};
 use crate::server::{Server, refused};
-use crate::targets::octets;
+use crate::targets::pattern;
 
-/// As browsers do for a page.
+/// The field that browsers send when they request a page.
 const NAVIGATION: (&str, &str) = ("sec-fetch-mode", "navigate");
 
 const DEMO_LINKS: [&str; 3] = [
@@ -21,19 +21,19 @@ fn navigate(client: &mut Client, path: &str) -> Response {
     client.ask("GET", path, &[NAVIGATION], Body::Empty)
 }
 
-/// The paths that were promised so far.
+/// Returns the paths that were promised so far.
 fn promised(client: &Client) -> Vec<&str> {
     let promised = client.promised.iter();
     promised.map(|(path, _)| path.as_str()).collect()
 }
 
-/// A directory with a page and what it needs.
+/// Creates a directory with a page and its resources.
 fn site() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in [
-        ("index.html", octets(300_000)),
+        ("index.html", pattern(300_000)),
         ("style.css", b"body {}".to_vec()),
-        ("large.js", octets(20_000_000)),
+        ("large.js", pattern(20_000_000)),
     ] {
         fs::write(dir.path().join(name), content).unwrap();
     }
@@ -67,7 +67,8 @@ fn the_demo_page_is_pushed_whole_and_once() {
     server.wait_for("preloads: 6 hinted, 3 pushed, 0 cancelled, 3 refused (3 repeated)");
 }
 
-// RFC 8297 §2: "a server will include the header fields sent in a 103 (Early Hints) response in the final response as well."
+// RFC 8297 §2: "a server will include the header fields sent in a 103 (Early Hints) response in the
+// final response as well."
 #[test]
 fn a_client_without_push_is_hinted() {
     let server = Server::start(&["--push", "on", "--early-hints", "on"]);
@@ -164,7 +165,7 @@ fn a_cancelled_push_stops_at_once() {
         .parse()
         .unwrap();
     assert!(sent < 20_000_000, "{line}");
-    // The connection goes on, and what was refused once isn't pushed again.
+    // The connection continues, and a resource that was refused once isn't pushed again.
     assert_eq!(client.get("/style.css").text(), "body {}");
     client.get("/");
     assert_eq!(client.promised.len(), 1);

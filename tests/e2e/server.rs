@@ -1,4 +1,4 @@
-//! Starts the binary and ends it.
+//! Starts and stops the binary.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 /// How long anything may take on a busy machine before a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running server. It is killed when dropped.
+/// A running server, which is killed when dropped.
 pub(crate) struct Server {
     child: Child,
-    /// What it wrote to stdout until it was ready.
+    /// The text that the server wrote to stdout until it was ready.
     pub(crate) banner: String,
     /// The address for TLS, if there is one.
     pub(crate) tls: Option<SocketAddr>,
@@ -23,7 +23,7 @@ pub(crate) struct Server {
     readers: Vec<JoinHandle<()>>,
 }
 
-/// What the pipes of a server have brought so far, and who waits for more.
+/// The output of a server so far, and a condition for waiting for more.
 #[derive(Default)]
 struct Brought {
     texts: Mutex<Texts>,
@@ -34,12 +34,12 @@ struct Brought {
 struct Texts {
     stdout: String,
     stderr: String,
-    /// Pipes that have come to their end.
+    /// How many pipes have ended.
     ended: usize,
 }
 
 impl Brought {
-    /// Takes what a pipe brings, line by line, to its end.
+    /// Reads a pipe line by line to its end.
     fn read(
         self: &Arc<Self>,
         mut pipe: impl BufRead + Send + 'static,
@@ -62,7 +62,7 @@ impl Brought {
         self.texts.lock().unwrap().stderr.clone()
     }
 
-    /// Waits until there is what is looked for.
+    /// Waits until `look` returns something, and returns it.
     fn wait<T>(&self, what: &str, look: impl Fn(&Texts) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         let mut texts = self.texts.lock().unwrap();
@@ -81,7 +81,7 @@ impl Brought {
     }
 }
 
-/// The binary with these flags.
+/// Returns a command that runs the binary with these flags.
 fn command(flags: &[&str]) -> Command {
     piped(Command::new(env!("CARGO_BIN_EXE_tidegate")), flags)
 }
@@ -93,12 +93,14 @@ fn piped(mut command: Command, flags: &[&str]) -> Command {
 }
 
 impl Server {
-    /// Starts with these flags, on free ports of 127.0.0.1 unless they say otherwise, and waits until it is ready.
+    /// Starts the binary with these flags, on free ports of 127.0.0.1 unless they name others, and
+    /// waits until it is ready.
     pub(crate) fn start(flags: &[&str]) -> Self {
         Self::spawn(flags, command)
     }
 
-    /// The same behind the shell's `ulimit` with these arguments, such as `-n 128` for so many descriptors.
+    /// Like [`Server::start`], under the shell's `ulimit` with these arguments, such as `-n 128`
+    /// for 128 descriptors.
     pub(crate) fn start_limited(ulimit: &str, flags: &[&str]) -> Self {
         Self::spawn(flags, |flags| {
             let mut command = Command::new("sh");
@@ -147,18 +149,18 @@ impl Server {
         }
     }
 
-    /// How many descriptors it has open.
+    /// Returns how many descriptors the server has open.
     pub(crate) fn descriptors(&self) -> usize {
         let listed = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
         listed.count()
     }
 
-    /// What it wrote to stderr so far.
+    /// Returns the text that the server wrote to stderr so far.
     pub(crate) fn log(&self) -> String {
         self.brought.log()
     }
 
-    /// Waits until stderr or stdout has this text.
+    /// Waits until stderr or stdout contains `text`.
     pub(crate) fn wait_for(&self, text: &str) {
         self.brought.wait(text, |texts| {
             let has_it = texts.stderr.contains(text) || texts.stdout.contains(text);
@@ -166,7 +168,7 @@ impl Server {
         });
     }
 
-    /// Waits until so many lines on stderr have this text.
+    /// Waits until at least `count` lines on stderr contain `text`.
     pub(crate) fn wait_for_lines(&self, text: &str, count: usize) {
         self.brought.wait(text, |texts| {
             let lines = texts.stderr.lines();
@@ -175,7 +177,7 @@ impl Server {
         });
     }
 
-    /// The first line on stderr that has this text, once it is whole.
+    /// Returns the first complete line on stderr that contains `text`, waiting for it if necessary.
     pub(crate) fn line(&self, text: &str) -> String {
         self.brought.wait(text, |texts| {
             let mut lines = texts.stderr.lines();
@@ -188,7 +190,7 @@ impl Server {
         send_signal(self.child.id(), name);
     }
 
-    /// Stops the process until it gets CONT.
+    /// Stops the process until it receives CONT.
     pub(crate) fn freeze(&self) {
         self.signal("STOP");
         while !self.proc("status", "State:").contains('T') {
@@ -196,7 +198,7 @@ impl Server {
         }
     }
 
-    /// A line of /proc/PID/FILE that begins with `name`.
+    /// Returns the line of /proc/PID/FILE that begins with `name`.
     pub(crate) fn proc(&self, file: &str, name: &str) -> String {
         let path = format!("/proc/{}/{file}", self.child.id());
         let text = std::fs::read_to_string(path).unwrap();
@@ -204,22 +206,23 @@ impl Server {
         line.unwrap_or_default().to_owned()
     }
 
-    /// Waits until it has ended by itself: its exit status, what it wrote to stdout after the banner, and to stderr.
+    /// Waits until the server exits by itself. Returns its exit status, the text that it wrote to
+    /// stdout after the banner, and the text that it wrote to stderr.
     pub(crate) fn ended(mut self) -> (ExitStatus, String, String) {
         let both = |texts: &Texts| (texts.ended == 2).then_some(());
-        self.brought.wait("the server's end", both);
+        self.brought.wait("the server's exit", both);
         let status = self.child.wait().unwrap();
         let texts = std::mem::take(&mut *self.brought.texts.lock().unwrap());
         (status, texts.stdout, texts.stderr)
     }
 }
 
-/// Starts the binary on a free port for cleartext, with pipes that nobody reads once it is ready.
+/// Starts the binary on a free port for cleartext, with pipes that nobody reads after startup.
 pub(crate) fn unread(flags: &[&str]) -> (Unread, SocketAddr) {
     let mut all = vec!["--listen", "none", "--listen-h2c", "127.0.0.1:0"];
     all.extend(flags);
     let mut child = Unread(command(&all).spawn().unwrap());
-    // Without a buffer: what comes after the banner stays in the pipe.
+    // Read without a buffer: output after the banner must stay in the pipe.
     let stdout = child.0.stdout.as_mut().unwrap();
     let mut banner = Vec::new();
     while !banner.ends_with(b"limits.\n") {
@@ -236,11 +239,11 @@ pub(crate) fn unread(flags: &[&str]) -> (Unread, SocketAddr) {
     (child, address)
 }
 
-/// A running server whose pipes nobody reads. It is killed when dropped.
+/// A running server whose pipes nobody reads. The server is killed when dropped.
 pub(crate) struct Unread(pub(crate) Child);
 
 impl Unread {
-    /// Sends a signal such as `TERM` and waits for the end.
+    /// Sends a signal such as `TERM` and waits until the server exits.
     pub(crate) fn ends_by(&mut self, name: &str) -> ExitStatus {
         send_signal(self.0.id(), name);
         let deadline = Instant::now() + PATIENCE;
@@ -256,7 +259,7 @@ impl Unread {
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The server may have exited by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -270,12 +273,12 @@ fn send_signal(pid: u32, name: &str) {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The server may have exited by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
             for reader in self.readers.drain(..) {
-                // One that panicked has said why.
+                // A reader that panicked has printed why.
                 let _ = reader.join();
             }
             eprintln!("the server's log:\n{}", self.log());
@@ -283,7 +286,8 @@ impl Drop for Server {
     }
 }
 
-/// Runs the binary where it shouldn't start: its exit status and what it wrote to stderr.
+/// Runs the binary with flags that it should refuse. Returns its exit status and the text that it
+/// wrote to stderr.
 pub(crate) fn refused(flags: &[&str]) -> (i32, String) {
     let mut child = command(flags).spawn().unwrap();
     let mut stderr = child.stderr.take().unwrap();
@@ -292,7 +296,7 @@ pub(crate) fn refused(flags: &[&str]) -> (i32, String) {
     (child.wait().unwrap().code().unwrap(), text)
 }
 
-/// Runs the binary to its end: its exit status, and what it wrote to stdout and stderr.
+/// Runs the binary until it exits. Returns its exit status, and its output on stdout and stderr.
 pub(crate) fn run(flags: &[&str]) -> (i32, Vec<u8>, String) {
     let output = command(flags).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();

@@ -1,4 +1,4 @@
-//! What one client takes doesn't cost another its answer: connections, descriptors, requests, memory.
+//! One client's use doesn't cost another its answer: connections, descriptors, requests, memory.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,13 +12,13 @@ use crate::client::Client;
 use crate::server::{PATIENCE, Server};
 use crate::upstream::Upstream;
 
-/// The preface of HTTP/2, empty SETTINGS, and an acknowledgement of the server's.
+/// The preface of HTTP/2, empty SETTINGS, and an acknowledgement of the server's SETTINGS.
 const PREFACE: &[u8] =
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0";
 
 const GET: &[u8] = b"GET /small.txt HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// A site with one small file.
+/// Creates a site with one small file.
 fn site() -> (TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("small.txt"), "hello").unwrap();
@@ -32,7 +32,7 @@ fn connect(addr: Option<SocketAddr>) -> TcpStream {
     socket
 }
 
-/// Asks for the file over HTTP/1.1. Whether it came.
+/// Requests the file over HTTP/1.1, and returns whether it came.
 fn is_served(mut socket: &TcpStream) -> bool {
     let mut got = Vec::new();
     let mut room = [0; 4096];
@@ -54,7 +54,7 @@ fn idle_connections_make_room_and_leave_descriptors_for_files() {
     let server = Server::start_limited("-n 128", &["--root", &root, "--workers", "2"]);
     let idle: Vec<TcpStream> = (0..200).map(|_| connect(server.h2c)).collect();
     let served = idle.iter().filter(|socket| is_served(socket));
-    // Some may have made room for others before they asked.
+    // Some may have been closed to make room for others before they asked.
     assert!(served.count() > 20);
     assert_eq!(Client::h2c(server.h2c).get("/small.txt").text(), "hello");
     let open = idle.iter().rev().find(|socket| is_served(socket));
@@ -71,7 +71,7 @@ fn connections_that_say_nothing_make_room() {
         let mut silent = Vec::new();
         for _ in 0..250 {
             let mut socket = connect(server.h2c);
-            // It may be closed already, to make room for the next.
+            // The server may have closed it already, to make room for the next.
             let _ = socket.write_all(words);
             silent.push(socket);
         }
@@ -79,7 +79,7 @@ fn connections_that_say_nothing_make_room() {
     }
 }
 
-/// A GET over HTTP/2.
+/// Returns a GET over HTTP/2.
 fn get_frame(stream: u32, path: &str) -> Vec<u8> {
     let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];
     block.extend_from_slice(path.as_bytes());
@@ -90,7 +90,7 @@ fn get_frame(stream: u32, path: &str) -> Vec<u8> {
     frame
 }
 
-/// The next frame: its type, its stream and its payload.
+/// Reads the next frame, and returns its type, its stream and its payload.
 fn frame(mut socket: &TcpStream) -> (u8, u32, Vec<u8>) {
     let mut head = [0; 9];
     socket.read_exact(&mut head).unwrap();
@@ -118,13 +118,15 @@ fn downloads_that_stand_still_leave_descriptors_for_connections() {
     let (mut opened, mut refused) = (0, 0);
     while opened + refused < FILES {
         match frame(&greedy) {
-            // DATA of a file, or of the text of a 503. What is refused behind its head is reset.
+            // DATA of a file, or of the text of a 503. A stream that is refused after its head is
+            // reset.
             (0, _, data) if data.len() == 100 => opened += 1,
             (0, ..) | (3, ..) => refused += 1,
             _ => {}
         }
     }
-    // Of 96 descriptors beside the server's own, a quarter stays free, and the connection has one.
+    // Of 96 descriptors beside the server's own, a quarter stays free, and the connection holds
+    // one.
     assert!((24..=71).contains(&opened), "{opened}");
     let idle: Vec<TcpStream> = (0..20).map(|_| connect(server.h2c)).collect();
     assert!(idle.iter().all(is_served));
@@ -134,12 +136,12 @@ fn downloads_that_stand_still_leave_descriptors_for_connections() {
         socket.read_exact(&mut line).unwrap();
         line[9..].to_vec()
     };
-    // What is open already takes no other descriptor.
+    // A file that is open already takes no further descriptor.
     assert_eq!(get(&connect(server.h2c)), b"200");
     drop(greedy);
     let last = format!("/{}.bin", FILES - 1);
     let mut client = Client::h2c(server.h2c);
-    // The server has to notice first that the other is gone.
+    // The server first has to notice that the other client has gone.
     assert!((0..1000).any(|_| client.get(&last).status() == 200));
 }
 
@@ -159,7 +161,7 @@ fn one_client_has_no_more_connections_than_allowed() {
     let mut second = Client::h2c(server.h2c);
     assert_eq!(second.get("/").status(), 200);
     assert_eq!(first.get("/").status(), 200);
-    // Both are idle, the second one for longer.
+    // Both are idle, the second for longer.
     assert_eq!(Client::h2c(server.h2c).get("/").status(), 200);
     assert_eq!(first.get("/").status(), 200);
 }
@@ -173,7 +175,7 @@ fn the_limit_of_open_files_is_raised() {
     assert_eq!(limits, ["400", "400"]);
 }
 
-/// Resident memory in KiB.
+/// Returns the server's resident memory in KiB.
 fn resident(server: &Server) -> usize {
     let line = server.proc("status", "VmRSS:");
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -214,7 +216,7 @@ fn begin_upload(addr: Option<SocketAddr>, fields: &str) -> TcpStream {
     upload
 }
 
-/// The status of the next answer. Over HTTP/1.1.
+/// Returns the status of the next response over HTTP/1.1.
 fn status(socket: &mut TcpStream) -> String {
     let mut line = [0; 12];
     socket.read_exact(&mut line).unwrap();
@@ -226,7 +228,7 @@ fn all_clients_together_have_no_more_requests_in_progress_than_allowed() {
     let flags = ["--max-requests", "2", "--workers", "1"];
     let flags = [&flags[..], &["--trust-forwarded-from", "127.0.0.0/8"]].concat();
     let server = Server::start(&flags);
-    // The last place is only for a client that has none.
+    // The last place is reserved for a client that has none.
     let mut uploads = Vec::new();
     for (client, expected) in [(1, "100"), (1, "503"), (2, "100"), (3, "503")] {
         let fields = format!("X-Forwarded-For: 203.0.113.{client}\r\n");
@@ -239,7 +241,7 @@ fn all_clients_together_have_no_more_requests_in_progress_than_allowed() {
     let answer = proxy.ask("GET", "/status", &third, Body::Empty);
     assert_eq!((answer.status(), answer.field("retry-after")), (503, "1"));
     uploads[0].write_all(b"hello").unwrap();
-    // Behind the head of the 100 comes the answer.
+    // The answer follows the head of the 100.
     uploads[0].read_exact(&mut [0; 13]).unwrap();
     assert_eq!(status(&mut uploads[0]), "200");
     let answer = proxy.ask("GET", "/status", &third, Body::Empty);
@@ -261,7 +263,7 @@ fn requests_through_a_trusted_proxy_count_for_those_that_it_makes_them_for() {
         );
         answer.status()
     };
-    // Its answer ends a request in progress, and so does a cancellation.
+    // A response ends a request in progress, and so does a cancellation.
     let upload = proxy.send("POST", "/upload", &first, Body::Stream);
     assert_eq!(status(&mut proxy, &first), 429);
     assert_eq!(status(&mut proxy, &second), 200);
@@ -273,7 +275,7 @@ fn requests_through_a_trusted_proxy_count_for_those_that_it_makes_them_for() {
     assert_eq!(status(&mut proxy, &first), 429);
     proxy.cancel(upload);
     assert_eq!(status(&mut proxy, &first), 200);
-    // By HTTP/1.1, and over another connection.
+    // Over HTTP/1.1, on another connection.
     let mut other = connect(server.h2c);
     other
         .write_all(b"POST /upload HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 198.51.100.1, 203.0.113.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
@@ -294,7 +296,7 @@ fn heads_of_uploads_that_send_nothing_refuse_nobody() {
         for _ in 0..900 {
             client.prepare("POST", "/upload", &[], Body::Stream);
         }
-        // Answered behind all of them.
+        // This request is answered after all of them.
         assert_eq!(client.get("/status").status(), 200);
     }
     let mut honest = Client::h2c(server.h2c);
@@ -322,10 +324,10 @@ fn heads_of_responses_that_nobody_reads_have_an_end() {
     let requests: Vec<_> = (0..REQUESTS)
         .map(|_| client.prepare("GET", "/", &[], Body::Empty))
         .collect();
-    // Answered behind all of them, so that none waits for the client to read.
+    // This request is answered after all of them, so none of them waits for the client to read.
     assert_eq!(client.get("/status").status(), 200);
     drop(not_yet);
-    // Some aren't even asked for.
+    // Some requests don't even reach the upstream.
     server.wait_for_lines("\"GET / HTTP/2\" ", REQUESTS);
     let statuses: Vec<u16> = requests
         .into_iter()
@@ -335,7 +337,7 @@ fn heads_of_responses_that_nobody_reads_have_an_end() {
     assert!((1..REQUESTS).contains(&refused), "{statuses:?}");
 }
 
-/// A connection of this client's, as somebody in front opens it.
+/// Opens a connection on behalf of this client, as a load balancer does.
 fn connect_for(server: &Server, client: [u8; 4]) -> TcpStream {
     let mut socket = connect(server.h2c);
     let client = Ipv4Addr::from(client);
@@ -343,7 +345,7 @@ fn connect_for(server: &Server, client: [u8; 4]) -> TcpStream {
     socket
 }
 
-/// A hundred requests for this, and a PING behind them.
+/// Returns a hundred requests for `path`, and a PING after them.
 fn hundred_requests(path: &str) -> Vec<u8> {
     // RFC 7541 §6.1 and §6.2.2: GET, http, and literals of `:path` and `:authority`.
     let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];
@@ -360,13 +362,13 @@ fn hundred_requests(path: &str) -> Vec<u8> {
     frames
 }
 
-/// Asks for this a hundred times, and takes no more of it than one window. Returns when the server
-/// has seen all that, or has had enough.
+/// Requests `path` a hundred times, and reads no more than one window of the responses. Returns
+/// when the server has read all requests, or has closed the connection.
 fn ask_for_what_is_not_read(server: &Server, client: [u8; 4], path: &str) -> TcpStream {
     const PONG: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0all seen";
     let mut socket = connect_for(server, client);
     let (mut got, mut room) = (Vec::new(), [0; 4096]);
-    // It may be closed already, as that of a client that has its share.
+    // The server may have closed it already, because the client has its share.
     let _ = socket.write_all(&hundred_requests(path));
     while !got.windows(PONG.len()).any(|seen| seen == PONG) {
         match socket.read(&mut room) {
@@ -382,7 +384,8 @@ fn a_newcomer_is_proxied_beside_ten_that_take_nothing_of_what_they_ask_for() {
     let (dir, root) = site();
     let large = fs::File::create(dir.path().join("large.bin")).unwrap();
     large.set_len(4 << 20).unwrap();
-    // Responses of one address are at most half of the budget, so there are several.
+    // The responses of one address may take at most half of the budget, so there are several
+    // addresses.
     let site = ["--workers", "1", "--root", &root];
     let patient = ["--route", "/upload=upload", "--handshake-timeout", "1h"];
     let site = [&site[..], &patient].concat();
@@ -425,7 +428,7 @@ fn a_newcomer_is_proxied_beside_ten_that_take_nothing_of_what_they_ask_for() {
                     "{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {len}\r\n\r\n"
                 );
                 socket.write_all(head.as_bytes()).unwrap();
-                // Who is refused need not take it.
+                // A server that refuses a request needn't read its body.
                 let _ = socket.write_all(&vec![b'x'; len]);
                 let mut answer = Vec::new();
                 let _ = socket.read_to_end(&mut answer);

@@ -104,8 +104,8 @@ fn a_second_signal_ends_at_once() {
     client.closed();
 }
 
-/// Connections that wait in the queue of the listening sockets, with their requests, are accepted and
-/// answered before these close.
+/// Before the listening sockets close, the server accepts the connections that wait in their
+/// queues, and answers their requests.
 #[test]
 fn what_waits_to_be_accepted_is_answered() {
     let server = Server::start(&["--route", "/=status"]);

@@ -1,15 +1,15 @@
-//! Slow peers, on purpose or not: what crosses crates. What each engine and the loop do by themselves, their own tests show in
-//! virtual time.
+//! Slow peers, deliberately slow or not: behaviour that crosses crates. The engines and the loop
+//! have their own tests in virtual time.
 
 use tidegate_proto::Body;
 
 use crate::client::Client;
 use crate::http1;
 use crate::server::Server;
-use crate::targets::octets;
+use crate::targets::pattern;
 use crate::upstream::Upstream;
 
-/// More than what sockets hold on the way.
+/// More bytes than the sockets on the way hold.
 const LARGE: usize = 20 << 20;
 
 #[test]
@@ -24,7 +24,7 @@ fn who_sends_all_before_it_reads_gets_an_early_answer() {
         }
     });
     let server = Server::start(&["--route", &files, "--route", &upstream.route("/")]);
-    let body = octets(LARGE);
+    let body = pattern(LARGE);
     for (path, status) in [("/files/f", 405), ("/", 413)] {
         let mut client = http1::Client::new(server.h2c);
         let length = format!("Content-Length: {LARGE}\r\n");
@@ -82,7 +82,7 @@ fn a_call_may_be_silent_if_it_is_one_all_the_way() {
     let call = client.send("POST", "/call/echo", &grpc, Body::Stream);
     client.write(call, "so far ", false);
     client.wait_until(|client| client.so_far(call).text() == "so far ");
-    // The type alone lifts no limit: neither of these goes by HTTP/2 all the way.
+    // The content type alone lifts no limit: neither of these uses HTTP/2 on both sides.
     for _ in 0..2 {
         let id = client.send("POST", "/nothing", &grpc, Body::Stream);
         assert_eq!(client.response(id).status(), 408);
@@ -91,7 +91,7 @@ fn a_call_may_be_silent_if_it_is_one_all_the_way() {
     let fields = "Content-Type: application/grpc\r\nContent-Length: 9\r\n";
     http1.send(format!("POST /call/u HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
     assert!(http1.rest().starts_with("HTTP/1.1 408 "));
-    // Meanwhile the call has been silent for longer than that.
+    // Meanwhile the call has been silent for longer than the timeout.
     client.write(call, "at last", true);
     assert_eq!(client.response(call).text(), "so far at last");
 }

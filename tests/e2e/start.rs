@@ -1,4 +1,4 @@
-//! Banner, flags, certificates, what goes wrong at the start, logs.
+//! Banner, flags, certificates, failures at startup, logs.
 
 use std::fs;
 use std::net::TcpListener;
@@ -12,7 +12,7 @@ use tidegate_proto::Body;
 use crate::client::Client;
 use crate::server::{Server, refused};
 
-/// A certificate and its key as files.
+/// Creates a certificate and its key as files.
 pub(crate) fn certificate_files(dir: &TempDir, name: &str) -> (String, String, Pem) {
     let pem = self_signed().unwrap();
     let path = |kind: &str| {
@@ -94,7 +94,7 @@ fn sighup_reads_the_certificate_anew() {
     let mut before = Client::tls_trusting(server.tls, trusted(&old));
     assert_eq!(before.get("/status").status(), 200);
 
-    // A certificate without its key isn't taken.
+    // The server rejects a certificate that its key doesn't match.
     let (other_cert, other_key, new) = certificate_files(&dir, "other");
     fs::copy(&other_cert, &cert).unwrap();
     server.signal("HUP");
@@ -107,7 +107,7 @@ fn sighup_reads_the_certificate_anew() {
     server.wait_for("was read anew");
     let mut client = Client::tls_trusting(server.tls, trusted(&new));
     assert_eq!(client.get("/status").status(), 200);
-    // Connections that were there go on.
+    // Existing connections continue.
     assert_eq!(before.get("/status").status(), 200);
 }
 
@@ -305,8 +305,8 @@ fn resets_are_lines_of_the_log() {
     client.cancel(id);
     server.wait_for("reset in: stream 1, peer 127.0.0.1:");
     server.wait_for("CANCEL");
-    // RFC 9113 §8.1.1: "A request or response is also malformed if the value of a content-length header field does not
-    // equal the sum of the DATA frame payload lengths".
+    // RFC 9113 §8.1.1: "A request or response is also malformed if the value of a content-length
+    // header field does not equal the sum of the DATA frame payload lengths".
     let id = client.send("POST", "/upload", &[("content-length", "4")], Body::Stream);
     client.write(id, "abc", true);
     assert!(client.response(id).reset.is_some());
@@ -321,7 +321,7 @@ fn what_was_done_is_a_line_of_the_log() {
     let upload = client.send("POST", "/upload", &[], Body::Stream);
     client.write(upload, "abc", false);
     client.get("/status");
-    // Every 5 seconds, and only when something has changed.
+    // The line comes every 5 seconds, and only if something has changed.
     server.wait_for("1 active streams, 2 requests, ");
     server.wait_for(" 1 connections open, 1 reused");
 }

@@ -6,8 +6,8 @@ use tidegate_proto::Body;
 use crate::client::Client;
 use crate::server::Server;
 
-/// Octets that repeat only after a long time.
-pub(crate) fn octets(len: usize) -> Vec<u8> {
+/// Returns `len` bytes that repeat only after a long time.
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
     let mut state: u32 = 0x2545_f491;
     let next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -16,7 +16,7 @@ pub(crate) fn octets(len: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(len).collect()
 }
 
-/// Around the sizes of frames and windows.
+/// Sizes around those of frames and windows.
 pub(crate) const SIZES: [usize; 8] = [0, 1, 16_383, 16_384, 16_385, 65_535, 65_536, 1_000_000];
 
 #[test]
@@ -81,11 +81,11 @@ fn uploads_of_all_sizes() {
     let server = Server::start(&[]);
     for mut client in [Client::tls(server.tls), Client::h2c(server.h2c)] {
         for size in SIZES {
-            let body = octets(size);
+            let body = pattern(size);
             let hex: String = digest(&SHA256, &body)
                 .as_ref()
                 .iter()
-                .map(|octet| format!("{octet:02x}"))
+                .map(|byte| format!("{byte:02x}"))
                 .collect();
             for method in ["POST", "PUT"] {
                 let response = client.ask(method, "/upload", &[], Body::Full(body.clone().into()));
@@ -112,7 +112,7 @@ fn uploads_at_once_do_not_mix() {
         .map(|n| {
             (
                 n,
-                client.send("POST", "/upload", &[], Body::Full(octets(n * 1000).into())),
+                client.send("POST", "/upload", &[], Body::Full(pattern(n * 1000).into())),
             )
         })
         .collect();
@@ -128,9 +128,10 @@ fn uploads_at_once_do_not_mix() {
     }
 }
 
-// RFC 9110 §10.1.1: "Upon receiving an HTTP/1.1 (or later) request that has a method, target URI, and complete header
-// section that contains a 100-continue expectation ..., an origin server MUST send either: an immediate response with a
-// final status code ..., or an immediate 100 (Continue) response".
+// RFC 9110 §10.1.1: "Upon receiving an HTTP/1.1 (or later) request that has a method, target URI,
+// and complete header section that contains a 100-continue expectation ..., an origin server MUST
+// send either: an immediate response with a final status code ..., or an immediate 100 (Continue)
+// response".
 #[test]
 fn a_body_that_waits_is_invited() {
     let server = Server::start(&[]);
@@ -157,7 +158,7 @@ fn echoes_of_all_sizes() {
     let server = Server::start(&[]);
     for mut client in [Client::tls(server.tls), Client::h2c(server.h2c)] {
         for size in SIZES {
-            let body = octets(size);
+            let body = pattern(size);
             let length = size.to_string();
             let fields = [("content-type", "text/plain"), ("content-length", &*length)];
             let response = client.ask("POST", "/echo", &fields, Body::Full(body.clone().into()));
@@ -166,7 +167,7 @@ fn echoes_of_all_sizes() {
             assert_eq!(response.field("content-length"), length);
             assert!(
                 response.body == body,
-                "{size} octets came back as {}",
+                "{size} bytes came back as {}",
                 response.body.len()
             );
         }

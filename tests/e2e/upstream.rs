@@ -1,4 +1,5 @@
-//! Upstreams for the proxy's tests: sockets that a test scripts, speaking HTTP/1.1 as badly as it likes, or HTTP/2 by our own engine.
+//! Upstreams for the proxy's tests: scripted sockets that speak HTTP/1.1, however badly, or HTTP/2
+//! through our own engine.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,20 +12,21 @@ use tidegate_proto::{Body, Config, Connection, Event, Fields, Flow, Outbox, Resp
 
 use crate::server::PATIENCE;
 
-/// An upstream on a port that the kernel picks. Each of its connections is handed to a script, on a thread of its own.
+/// An upstream on a port that the kernel picks. A script handles each of its connections, on a
+/// thread of its own.
 pub(crate) struct Upstream {
     addr: SocketAddr,
     seen: Receiver<String>,
 }
 
-/// A connection of the proxy's.
+/// A connection from the proxy.
 pub(crate) struct Conn {
     socket: BufReader<TcpStream>,
     seen: Sender<String>,
 }
 
 impl Upstream {
-    /// Runs `script` for each connection; a connection closes when the script is through.
+    /// Runs `script` for each connection. The connection closes when the script returns.
     pub(crate) fn new(script: impl Fn(&mut Conn) + Send + Sync + Clone + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -44,7 +46,7 @@ impl Upstream {
         Self { addr, seen }
     }
 
-    /// Answers every request, whatever it is, with `response` and keeps the connection.
+    /// Answers every request with `response`, and keeps the connection open.
     pub(crate) fn answering(response: &'static str) -> Self {
         Self::new(move |conn| {
             while conn.request().is_some() {
@@ -53,7 +55,7 @@ impl Upstream {
         })
     }
 
-    /// Answers every request of HTTP/2 alike, and notes its head as one of HTTP/1.1 would be.
+    /// Answers every HTTP/2 request alike, and notes its head in the form of HTTP/1.1.
     pub(crate) fn http2(
         head: ResponseHead,
         body: &'static str,
@@ -62,34 +64,34 @@ impl Upstream {
         Self::new(move |conn| conn.answer_http2(&head, body, &trailers.iter().copied().collect()))
     }
 
-    /// A `--route` flag's value that leads here by HTTP/2.
+    /// Returns a value of `--route` that leads here over HTTP/2.
     pub(crate) fn h2c_route(&self, path: &str) -> String {
         format!("{path}=h2c://{}", self.addr)
     }
 
-    /// A `--route` flag's value that leads here.
+    /// Returns a value of `--route` that leads here.
     pub(crate) fn route(&self, path: &str) -> String {
         format!("{path}=http://{}", self.addr)
     }
 
-    /// Host as the proxy sends it with `--upstream-host rewrite`.
+    /// Returns the Host that the proxy sends with `--upstream-host rewrite`.
     pub(crate) fn authority(&self) -> String {
         self.addr.to_string()
     }
 
-    /// The next thing that a script noted.
+    /// Returns the next note of a script, waiting for it if necessary.
     pub(crate) fn seen(&self) -> String {
         self.seen.recv_timeout(PATIENCE).expect("nothing was noted")
     }
 
-    /// What was noted and not asked for yet.
+    /// Returns the notes that weren't returned yet.
     pub(crate) fn noted(&self) -> Vec<String> {
         self.seen.try_iter().collect()
     }
 }
 
 impl Conn {
-    /// Reads a head, and notes it; `None` at the end of the connection.
+    /// Reads a head and notes it. Returns `None` at the end of the connection.
     pub(crate) fn request(&mut self) -> Option<String> {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -104,14 +106,14 @@ impl Conn {
         Some(head)
     }
 
-    /// Reads exactly so many octets.
-    pub(crate) fn octets(&mut self, len: usize) -> Vec<u8> {
-        let mut octets = vec![0; len];
-        self.socket.read_exact(&mut octets).unwrap();
-        octets
+    /// Reads exactly `len` bytes.
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.socket.read_exact(&mut bytes).unwrap();
+        bytes
     }
 
-    /// Reads a body in chunks, and the trailers behind it.
+    /// Reads a chunked body, and the trailers after it.
     pub(crate) fn chunks(&mut self) -> (Vec<u8>, String) {
         let mut body = Vec::new();
         loop {
@@ -121,8 +123,8 @@ impl Conn {
             if size == 0 {
                 break;
             }
-            body.extend(self.octets(size));
-            assert_eq!(self.octets(2), b"\r\n");
+            body.extend(self.bytes(size));
+            assert_eq!(self.bytes(2), b"\r\n");
         }
         let mut trailers = String::new();
         while trailers != "\r\n" && !trailers.ends_with("\r\n\r\n") {
@@ -131,14 +133,14 @@ impl Conn {
         (body, trailers)
     }
 
-    pub(crate) fn send(&mut self, octets: impl AsRef<[u8]>) {
-        // The proxy may have gone by now.
-        let _ = self.socket.get_mut().write_all(octets.as_ref());
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        // The proxy may have closed the connection.
+        let _ = self.socket.get_mut().write_all(bytes.as_ref());
     }
 
-    /// Tells the test.
+    /// Sends a note to the test.
     pub(crate) fn note(&self, what: impl Into<String>) {
-        // A test that is through doesn't listen any more.
+        // A test that has finished no longer listens.
         let _ = self.seen.send(what.into());
     }
 
@@ -189,7 +191,7 @@ impl Conn {
         }
     }
 
-    /// Waits for octets that nobody will read. Closing the connection is a reset then.
+    /// Waits for bytes that nobody will read, so that closing the connection resets it.
     pub(crate) fn leave_unread(&self) {
         let peeked = self.socket.get_ref().peek(&mut [0]).unwrap();
         assert_eq!(peeked, 1);

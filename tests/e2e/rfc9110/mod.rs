@@ -1,7 +1,7 @@
-//! RFC 9110, section by section, as clients see it: over HTTP/1.1 and HTTP/2, asked directly and through the proxy. Each test has the
-//! clause that it is about.
+//! RFC 9110, section by section, as clients see it: over HTTP/1.1 and HTTP/2, directly and through
+//! the proxy. Each test quotes the clause that it tests.
 //!
-//! - `ways`                the server, the proxy in front of it, and the ways to ask
+//! - `ways`                the server, the proxy in front of it, and the ways to send a request
 //! - `s5_fields`           §5 and §6: fields, dates, content, trailers
 //! - `s7_routing`          §7: Host, Connection, Max-Forwards, Via, Upgrade
 //! - `s8_representations`  §8: type, length, validators

@@ -8,9 +8,10 @@ const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 #[test]
 fn content_that_waits_is_invited() {
-    // §10.1.1: "Upon receiving an HTTP/1.1 (or later) request that has a method, target URI, and complete header section that contains a
-    // 100-continue expectation and an indication that request content will follow, an origin server MUST send either: … an immediate
-    // response with a final status code, … or … an immediate 100 (Continue) response".
+    // §10.1.1: "Upon receiving an HTTP/1.1 (or later) request that has a method, target URI, and
+    // complete header section that contains a 100-continue expectation and an indication that
+    // request content will follow, an origin server MUST send either: … an immediate response with
+    // a final status code, … or … an immediate 100 (Continue) response".
     let lab = Lab::new();
     for mut way in lab.direct() {
         for path in ["/upload", "/echo"] {
@@ -28,7 +29,8 @@ fn content_that_waits_is_invited() {
                     answer.way
                 );
             }
-            // "A server MAY omit sending a 100 (Continue) response … if the framing indicates that there is no content."
+            // "A server MAY omit sending a 100 (Continue) response … if the framing indicates that
+            // there is no content."
             let answer = way.ask("POST", path, &[("expect", "100-continue")], "");
             assert_eq!(
                 (answer.status, answer.interim.len()),
@@ -49,7 +51,8 @@ fn content_that_waits_is_invited() {
 
 #[test]
 fn expectations_of_http10_are_ignored() {
-    // §10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation."
+    // §10.1.1: "A server that receives a 100-continue expectation in an HTTP/1.0 request MUST
+    // ignore that expectation."
     let lab = Lab::new();
     let mut client = lab.http1();
     client.send("POST /upload HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello");
@@ -58,14 +61,14 @@ fn expectations_of_http10_are_ignored() {
 
 #[test]
 fn an_expectation_is_the_upstreams_to_answer() {
-    // §10.1.1: a proxy must "forward the request toward the origin server by sending a corresponding request-line and header section to
-    // the next inbound server".
+    // §10.1.1: a proxy must "forward the request toward the origin server by sending a
+    // corresponding request-line and header section to the next inbound server".
     let front = Front::new(
         Upstream::new(|conn| {
             while let Some(head) = conn.request() {
                 if head.contains("/go") {
                     conn.send("HTTP/1.1 100 Continue\r\n\r\n");
-                    assert_eq!(conn.octets(5), b"hello");
+                    assert_eq!(conn.bytes(5), b"hello");
                     conn.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
                 } else {
                     conn.send(
@@ -89,8 +92,9 @@ fn an_expectation_is_the_upstreams_to_answer() {
 
 #[test]
 fn te_is_for_the_next_hop_but_for_trailers() {
-    // §10.1.4: "A sender of TE MUST also send a "TE" connection option within the Connection header field … to inform intermediaries not to
-    // forward this field." A proxy that passes trailers on may say so itself.
+    // §10.1.4: "A sender of TE MUST also send a "TE" connection option within the Connection header
+    // field … to inform intermediaries not to forward this field." A proxy that forwards trailers
+    // may send TE by itself.
     let front = Front::answering(NO_CONTENT);
     for (te, expected) in [
         ("trailers", &["trailers"][..]),
@@ -108,8 +112,9 @@ fn te_is_for_the_next_hop_but_for_trailers() {
 
 #[test]
 fn credentials_are_not_changed() {
-    // §11.6.2: "A proxy forwarding a request MUST NOT modify any Authorization header fields in that request." §11.6.1: "A proxy forwarding
-    // a response MUST NOT modify any WWW-Authenticate header fields in that response."
+    // §11.6.2: "A proxy forwarding a request MUST NOT modify any Authorization header fields in
+    // that request." §11.6.1: "A proxy forwarding a response MUST NOT modify any WWW-Authenticate
+    // header fields in that response."
     let front = Front::answering(
         "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"a, b\"\r\nWWW-Authenticate: Own x=y\r\nContent-Length: 0\r\n\r\n",
     );
@@ -128,8 +133,9 @@ fn credentials_are_not_changed() {
 
 #[test]
 fn preferences_may_be_disregarded_and_go_through() {
-    // §12.4.1: a server may "disregard the header field by treating the response as if it is not subject to content negotiation". §12.5.3:
-    // "If the representation has no content coding, then it is acceptable by default".
+    // §12.4.1: a server may "disregard the header field by treating the response as if it is not
+    // subject to content negotiation". §12.5.3: "If the representation has no content coding, then
+    // it is acceptable by default".
     let lab = Lab::new();
     let preferences = [
         ("accept", "image/png;q=0.5, */*;q=0"),
@@ -142,7 +148,7 @@ fn preferences_may_be_disregarded_and_go_through() {
         assert_eq!(answer.status, 200, "{}", answer.way);
         assert_eq!(answer.field("content-encoding"), "", "{}", answer.way);
     }
-    // What an upstream makes of them is its own business.
+    // An upstream may use the preferences as it likes.
     let front = Front::answering(
         "HTTP/1.1 406 Not Acceptable\r\nVary: Accept, Accept-Language\r\nContent-Length: 0\r\n\r\n",
     );

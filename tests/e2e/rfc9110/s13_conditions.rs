@@ -5,7 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::ways::{Front, Lab, values};
 
-/// When `/ten.txt` was last changed, and a second before and after: long ago, so that the date is a strong validator.
+/// The time of the last change of `/ten.txt`, and a second before and after: long ago, so that the
+/// date is a strong validator.
 const THEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
@@ -25,17 +26,19 @@ fn lab() -> Lab {
 
 #[test]
 fn conditions_in_their_order() {
-    // §13.2.2: "When recipient is the origin server and If-Match is present, … if false, respond 412 (Precondition Failed)"; "When
-    // recipient is the origin server, If-Match is not present, and If-Unmodified-Since is present"; "When If-None-Match is present, … if
-    // false for GET/HEAD, respond 304 (Not Modified)"; "When the method is GET or HEAD, If-None-Match is not present, and
-    // If-Modified-Since is present".
+    // §13.2.2: "When recipient is the origin server and If-Match is present, … if false, respond
+    // 412 (Precondition Failed)"; "When recipient is the origin server, If-Match is not present,
+    // and If-Unmodified-Since is present"; "When If-None-Match is present, … if false for GET/HEAD,
+    // respond 304 (Not Modified)"; "When the method is GET or HEAD, If-None-Match is not present,
+    // and If-Modified-Since is present".
     let lab = lab();
     for mut way in lab.ways() {
         for path in ["/ten.txt", "/large.bin"] {
             let etag = way.get(path, &[]).field("etag").to_owned();
             assert!(!etag.is_empty());
             let etag = &*etag;
-            // §13.1.1: "An origin server MUST use the strong comparison function when comparing entity tags for If-Match".
+            // §13.1.1: "An origin server MUST use the strong comparison function when comparing
+            // entity tags for If-Match".
             let is_strong = !etag.starts_with("W/");
             let matched = if is_strong { 200 } else { 412 };
             let list = format!("\"x\", {etag}");
@@ -69,7 +72,7 @@ fn conditions_in_their_order() {
                 (&[("if-unmodified-since", THEN)], 200),
                 (&[("if-unmodified-since", BEFORE)], 412),
                 (&[("if-unmodified-since", "now")], 200),
-                // Their order.
+                // The order of evaluation.
                 (&[("if-match", "*"), ("if-unmodified-since", BEFORE)], 200),
                 (&[("if-match", "\"x\""), ("if-none-match", "*")], 412),
                 (
@@ -100,10 +103,11 @@ fn conditions_in_their_order() {
 
 #[test]
 fn conditions_count_only_where_there_is_something() {
-    // §13.2.1: "A server MUST ignore all received preconditions if its response to the same request without those conditions … would have
-    // been a status code other than a 2xx (Successful) or 412 (Precondition Failed)." "a server MUST ignore the conditional request header
-    // fields … when received with a request method that does not involve the selection or modification of a selected representation, such
-    // as CONNECT, OPTIONS, or TRACE."
+    // §13.2.1: "A server MUST ignore all received preconditions if its response to the same request
+    // without those conditions … would have been a status code other than a 2xx (Successful) or 412
+    // (Precondition Failed)." "a server MUST ignore the conditional request header fields … when
+    // received with a request method that does not involve the selection or modification of a
+    // selected representation, such as CONNECT, OPTIONS, or TRACE."
     let lab = lab();
     let conditions: [&[(&str, &str)]; 4] = [
         &[("if-match", "\"x\"")],
@@ -134,8 +138,8 @@ fn conditions_count_only_where_there_is_something() {
 
 #[test]
 fn conditions_are_the_upstreams_to_judge() {
-    // §13.2.1: a server that isn't the origin server for the target "MUST NOT evaluate the conditional request header fields …, and it MUST
-    // forward them if the request is forwarded".
+    // §13.2.1: a server that isn't the origin server for the target "MUST NOT evaluate the
+    // conditional request header fields …, and it MUST forward them if the request is forwarded".
     let front = Front::answering(
         "HTTP/1.1 200 OK\r\nETag: \"a\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 1\r\n\r\nx",
     );
@@ -159,9 +163,11 @@ fn conditions_are_the_upstreams_to_judge() {
 
 #[test]
 fn a_part_only_of_the_version_that_is_known() {
-    // §13.1.5: "A client MUST NOT generate an If-Range header field containing an entity tag that is marked as weak." "If the HTTP-date
-    // validator provided is not a strong validator in the sense defined by Section 8.8.2.2, the condition is false." "If the HTTP-date
-    // validator provided exactly matches the Last-Modified field value for the selected representation, the condition is true."
+    // §13.1.5: "A client MUST NOT generate an If-Range header field containing an entity tag that
+    // is marked as weak." "If the HTTP-date validator provided is not a strong validator in the
+    // sense defined by Section 8.8.2.2, the condition is false." "If the HTTP-date validator
+    // provided exactly matches the Last-Modified field value for the selected representation, the
+    // condition is true."
     let lab = lab();
     for mut way in lab.ways() {
         let whole = way.get("/ten.txt", &[]);
@@ -187,7 +193,7 @@ fn a_part_only_of_the_version_that_is_known() {
             };
             assert_eq!(answer.text(), expected, "{}: {validator}", answer.way);
         }
-        // Without a Range there is nothing for it to say.
+        // Without Range, If-Range has no meaning.
         assert_eq!(way.get("/ten.txt", &[("if-range", &*etag)]).status, 200);
         let dated = way.get("/ten.txt", &[("range", "bytes=2-3"), ("if-range", THEN)]);
         assert!([200, 206].contains(&dated.status), "{}", dated.way);

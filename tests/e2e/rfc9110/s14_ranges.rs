@@ -4,19 +4,22 @@ use super::ways::{Lab, TEN};
 
 #[test]
 fn parts_of_content() {
-    // §14.1.2: "int-range = first-pos "-" [ last-pos ]", "suffix-range = "-" suffix-length". §15.3.7.1: "If a single part is being
-    // transferred, the server generating the 206 response MUST generate a Content-Range header field".
+    // §14.1.2: "int-range = first-pos "-" [ last-pos ]", "suffix-range = "-" suffix-length".
+    // §15.3.7.1: "If a single part is being transferred, the server generating the 206 response
+    // MUST generate a Content-Range header field".
     let lab = Lab::new();
     for mut way in lab.ways() {
         for (range, part, content_range) in [
             ("bytes=0-0", "0", "bytes 0-0/10"),
             ("bytes=2-4", "234", "bytes 2-4/10"),
             ("bytes=7-", "789", "bytes 7-9/10"),
-            // "If the last-pos value is absent, or if the value is greater than or equal to the current length …, the byte range is
-            // interpreted as the remainder of the representation".
+            // "If the last-pos value is absent, or if the value is greater than or equal to the
+            // current length …, the byte range is interpreted as the remainder of the
+            // representation".
             ("bytes=7-99999999999999999999", "789", "bytes 7-9/10"),
             ("bytes=-3", "789", "bytes 7-9/10"),
-            // "If the selected representation is shorter than the specified suffix-length, the entire representation is used."
+            // "If the selected representation is shorter than the specified suffix-length, the
+            // entire representation is used."
             ("bytes=-99", TEN, "bytes 0-9/10"),
             ("bytes=0-", TEN, "bytes 0-9/10"),
             // §14.1: "range-unit" names "are case-insensitive".
@@ -60,10 +63,10 @@ fn parts_of_content() {
 
 #[test]
 fn what_can_not_be_satisfied() {
-    // §14.1.1: "A valid ranges-specifier is satisfiable if it contains at least one range-spec that is satisfiable …. Otherwise, the
-    // ranges-specifier is unsatisfiable." §15.5.17: "A server that
-    // generates a 416 response to a byte-range request SHOULD generate a Content-Range header field specifying the current length of the
-    // selected representation".
+    // §14.1.1: "A valid ranges-specifier is satisfiable if it contains at least one range-spec that
+    // is satisfiable …. Otherwise, the ranges-specifier is unsatisfiable." §15.5.17: "A server that
+    // generates a 416 response to a byte-range request SHOULD generate a Content-Range header field
+    // specifying the current length of the selected representation".
     let lab = Lab::new();
     for mut way in lab.ways() {
         for range in [
@@ -86,10 +89,12 @@ fn what_can_not_be_satisfied() {
 
 #[test]
 fn what_is_no_range_is_ignored() {
-    // §14.2: "A server MAY ignore the Range header field." "An origin server MUST ignore a Range header field that contains a range unit it
-    // does not understand." "A server MUST ignore a Range header field received with a request method that is unrecognized or for which
-    // range handling is not defined. For this specification, GET is the only method for which range handling is defined." §14.1.1: "An
-    // int-range is invalid if the last-pos value is present and less than the first-pos."
+    // §14.2: "A server MAY ignore the Range header field." "An origin server MUST ignore a Range
+    // header field that contains a range unit it does not understand." "A server MUST ignore a
+    // Range header field received with a request method that is unrecognized or for which range
+    // handling is not defined. For this specification, GET is the only method for which range
+    // handling is defined." §14.1.1: "An int-range is invalid if the last-pos value is present and
+    // less than the first-pos."
     let lab = Lab::new();
     for mut way in lab.ways() {
         for range in [
@@ -111,7 +116,7 @@ fn what_is_no_range_is_ignored() {
                 answer.way
             );
         }
-        // Several ranges may be answered by the whole, or by parts.
+        // Several ranges may be answered by the whole representation, or by parts.
         let several = way.get("/ten.txt", &[("range", "bytes=0-1,3-4")]);
         assert!([200, 206].contains(&several.status), "{}", several.way);
         let head = way.ask("HEAD", "/ten.txt", &[("range", "bytes=0-1")], "");
@@ -121,7 +126,7 @@ fn what_is_no_range_is_ignored() {
             "{}",
             head.way
         );
-        // What is empty has no part, and is whole.
+        // An empty representation has no part, and is sent whole.
         for range in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
             let empty = way.get("/empty.bin", &[("range", range)]);
             assert_eq!(
@@ -136,8 +141,8 @@ fn what_is_no_range_is_ignored() {
 
 #[test]
 fn who_takes_ranges_says_so() {
-    // §14.3: "a server that supports byte-range requests … can send the field … to indicate that it supports byte range requests for that
-    // target resource".
+    // §14.3: "a server that supports byte-range requests … can send the field … to indicate that it
+    // supports byte range requests for that target resource".
     let lab = Lab::new();
     for mut way in lab.ways() {
         assert_eq!(way.get("/ten.txt", &[]).field("accept-ranges"), "bytes");
@@ -148,7 +153,7 @@ fn who_takes_ranges_says_so() {
 
 #[test]
 fn conditions_come_first() {
-    // §13.2.2: step 5 is about Range; what conditions make of the request comes before it.
+    // §13.2.2: Range is step 5, after all other conditions.
     let lab = Lab::new();
     for mut way in lab.ways() {
         for (condition, status) in [

@@ -6,8 +6,9 @@ use crate::upstream::Upstream;
 
 #[test]
 fn statuses_go_through_as_they_are() {
-    // §15: "a client MUST understand the class of any status code, as indicated by the first digit, and treat an unrecognized status code as
-    // being equivalent to the x00 status code of that class". A gateway has no reason to change one.
+    // §15: "a client MUST understand the class of any status code, as indicated by the first digit,
+    // and treat an unrecognized status code as being equivalent to the x00 status code of that
+    // class". A gateway has no reason to change one.
     let front = Front::new(
         Upstream::new(|conn| {
             while let Some(head) = conn.request() {
@@ -37,12 +38,12 @@ fn statuses_go_through_as_they_are() {
 
 #[test]
 fn interim_responses_go_through() {
-    // §15.2: "A proxy MUST forward 1xx responses unless the proxy itself requested the generation of the 1xx response." "a server MUST NOT
-    // send a 1xx response to an HTTP/1.0 client."
+    // §15.2: "A proxy MUST forward 1xx responses unless the proxy itself requested the generation
+    // of the 1xx response." "a server MUST NOT send a 1xx response to an HTTP/1.0 client."
     let front = Front::new(
         Upstream::new(|conn| {
             if conn.request().is_some() {
-                // §8.6: no Content-Length in a 1xx; what is there means nothing.
+                // §8.6: a 1xx has no Content-Length; one that is present is ignored.
                 conn.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\n\r\nHTTP/1.1 199 Own\r\n\r\n");
                 conn.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             }
@@ -65,8 +66,9 @@ fn interim_responses_go_through() {
 
 #[test]
 fn a_redirect_has_a_location() {
-    // §15.4.2: "The server SHOULD generate a Location header field in the response containing a preferred URI reference for the new
-    // permanent URI." §10.2.2: it may be relative to the target URI.
+    // §15.4.2: "The server SHOULD generate a Location header field in the response containing a
+    // preferred URI reference for the new permanent URI." §10.2.2: it may be relative to the target
+    // URI.
     let lab = Lab::new();
     for mut way in lab.direct() {
         let answer = way.get("/sub?a=b", &[]);
@@ -81,9 +83,10 @@ fn a_redirect_has_a_location() {
 
 #[test]
 fn a_304_has_what_caches_need_and_no_more() {
-    // §15.4.5: "The server generating a 304 response MUST generate any of the following header fields that would have been sent in a 200
-    // (OK) response to the same request", among them Date and ETag. "a sender SHOULD NOT generate representation metadata other than the
-    // above listed fields".
+    // §15.4.5: "The server generating a 304 response MUST generate any of the following header
+    // fields that would have been sent in a 200 (OK) response to the same request", among them Date
+    // and ETag. "a sender SHOULD NOT generate representation metadata other than the above listed
+    // fields".
     let lab = Lab::new();
     for mut way in lab.ways() {
         let answer = way.get("/ten.txt", &[("if-none-match", "*")]);
@@ -101,7 +104,8 @@ fn a_304_has_what_caches_need_and_no_more() {
 
 #[test]
 fn a_gateway_says_when_its_upstream_fails() {
-    // §15.6.3: 502 for "an invalid response from an inbound server it accessed while attempting to fulfill the request".
+    // §15.6.3: 502 for "an invalid response from an inbound server it accessed while attempting to
+    // fulfill the request".
     for response in [
         "nonsense\r\n\r\n",
         "HTTP/1.1 99 Low\r\n\r\n",

@@ -10,7 +10,8 @@ use crate::upstream::Upstream;
 
 #[test]
 fn lines_of_one_name_keep_their_order() {
-    // §5.3: "a proxy MUST NOT change the order of these field line values when forwarding a message."
+    // §5.3: "a proxy MUST NOT change the order of these field line values when forwarding a
+    // message."
     let front = Front::answering(
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-List: 1\r\nX-Other: a\r\nX-List: 2\r\n\r\n",
     );
@@ -36,7 +37,8 @@ fn values_have_no_whitespace_around_them() {
 
 #[test]
 fn dates_are_read_in_all_three_formats() {
-    // §5.6.7: "A recipient that parses a timestamp value in an HTTP field MUST accept all three HTTP-date formats."
+    // §5.6.7: "A recipient that parses a timestamp value in an HTTP field MUST accept all three
+    // HTTP-date formats."
     let lab = Lab::new();
     for mut way in lab.ways() {
         for (date, status) in [
@@ -44,16 +46,17 @@ fn dates_are_read_in_all_three_formats() {
             ("Sunday, 06-Nov-94 08:49:37 GMT", 200),
             ("Sun Nov  6 08:49:37 1994", 200),
             ("Fri, 06 Nov 2893 08:49:37 GMT", 304),
-            // "Recipients … SHOULD … interpret a timestamp that appears to be more than 50 years in the future as representing the most
-            // recent year in the past that had the same last two digits."
+            // "Recipients … SHOULD … interpret a timestamp that appears to be more than 50 years in
+            // the future as representing the most recent year in the past that had the same last
+            // two digits."
             ("Monday, 06-Nov-00 08:49:37 GMT", 200),
-            // §13.1.3: "A recipient MUST ignore the If-Modified-Since header field if the received field value is not a valid
-            // HTTP-date".
+            // §13.1.3: "A recipient MUST ignore the If-Modified-Since header field if the received
+            // field value is not a valid HTTP-date".
             ("yesterday", 200),
             ("", 200),
         ] {
             let answer = way.get("/ten.txt", &[("if-modified-since", date)]);
-            // A date in the future may be taken for none.
+            // A date in the future may be treated as none.
             let expected = if status == 304 {
                 [304, 200]
             } else {
@@ -64,7 +67,7 @@ fn dates_are_read_in_all_three_formats() {
     }
 }
 
-/// Whether a value is an IMF-fixdate of about now.
+/// Returns whether a value is an IMF-fixdate of about now.
 fn is_now(date: &str) -> bool {
     let Ok(time) = httpdate::parse_http_date(date) else {
         return false;
@@ -79,9 +82,10 @@ fn is_now(date: &str) -> bool {
 
 #[test]
 fn answers_have_a_date() {
-    // §6.6.1: "An origin server with a clock … MUST generate a Date header field in all 2xx (Successful), 3xx (Redirection), and 4xx
-    // (Client Error) responses, and MAY generate a Date header field in 1xx (Informational) and 5xx (Server Error) responses." §5.6.7:
-    // "the sender MUST generate those timestamps in the IMF-fixdate format".
+    // §6.6.1: "An origin server with a clock … MUST generate a Date header field in all 2xx
+    // (Successful), 3xx (Redirection), and 4xx (Client Error) responses, and MAY generate a Date
+    // header field in 1xx (Informational) and 5xx (Server Error) responses." §5.6.7: "the sender
+    // MUST generate those timestamps in the IMF-fixdate format".
     let lab = Lab::new();
     for mut way in lab.ways() {
         for (method, path, fields, status) in [
@@ -111,7 +115,7 @@ fn answers_have_a_date() {
 
 #[test]
 fn what_is_refused_has_a_date_too() {
-    // §6.6.1, as above: those that the protocol's engine answers by itself.
+    // §6.6.1, as above: responses that the protocol engine sends by itself.
     let lab = Lab::new();
     let long = "a".repeat(70_000);
     for (request, status) in [
@@ -139,8 +143,9 @@ fn what_is_refused_has_a_date_too() {
 
 #[test]
 fn a_date_is_added_where_there_is_none() {
-    // §6.6.1: "A recipient with a clock that receives a response message without a Date header field MUST record the time it was
-    // received and append a corresponding Date header field to the message's header section if it is cached or forwarded downstream."
+    // §6.6.1: "A recipient with a clock that receives a response message without a Date header
+    // field MUST record the time it was received and append a corresponding Date header field to
+    // the message's header section if it is cached or forwarded downstream."
     let front = Front::answering("HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n");
     for mut way in front.ways() {
         let answer = way.get("/", &[]);
@@ -157,8 +162,8 @@ fn a_date_is_added_where_there_is_none() {
 
 #[test]
 fn some_responses_have_no_content() {
-    // §6.4.1: "Responses to the HEAD request method … never include content"; "All 1xx (Informational), 204 (No Content), and 304 (Not
-    // Modified) responses do not include content."
+    // §6.4.1: "Responses to the HEAD request method … never include content"; "All 1xx
+    // (Informational), 204 (No Content), and 304 (Not Modified) responses do not include content."
     let front = Front::new(
         Upstream::new(|conn| {
             while let Some(head) = conn.request() {
@@ -177,8 +182,8 @@ fn some_responses_have_no_content() {
     for mut way in front.ways() {
         for (method, path, status, length) in [
             ("HEAD", "/", 200, "5"),
-            // §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx (Informational) or
-            // 204 (No Content)."
+            // §8.6: "A server MUST NOT send a Content-Length header field in any response with a
+            // status code of 1xx (Informational) or 204 (No Content)."
             ("GET", "/204", 204, ""),
             ("GET", "/304", 304, "5"),
         ] {
@@ -194,7 +199,7 @@ fn some_responses_have_no_content() {
     }
 }
 
-/// A response in chunks with these lines behind it.
+/// Returns an upstream that answers with a chunked response and these trailer lines.
 fn with_trailers(head: &'static str, trailers: &'static str) -> Upstream {
     Upstream::new(move |conn| {
         while conn.request().is_some() {
@@ -207,8 +212,8 @@ fn with_trailers(head: &'static str, trailers: &'static str) -> Upstream {
 
 #[test]
 fn trailers_go_through() {
-    // §6.5: "Trailer fields can be useful for supplying message integrity checks". §6.6.2: "Trailer … provides a list of field names
-    // that the sender anticipates sending as trailer fields".
+    // §6.5: "Trailer fields can be useful for supplying message integrity checks". §6.6.2: "Trailer
+    // … provides a list of field names that the sender anticipates sending as trailer fields".
     let front = Front::new(with_trailers("Trailer: x-sum\r\n", "X-Sum: 1\r\n"), &[]);
     for mut way in front.ways() {
         let answer = way.get("/", &[("te", "trailers")]);
@@ -223,8 +228,9 @@ fn trailers_go_through() {
 
 #[test]
 fn trailers_are_announced_only_where_they_come() {
-    // §6.6.2, as above, of an upstream of HTTP/2 that knows the length too. §10.1.4: `trailers` in TE "indicates
-    // that the sender will not discard trailer fields". Over HTTP/1.1 they come in chunks, so without Content-Length.
+    // §6.6.2, as above, with an HTTP/2 upstream that also knows the length. §10.1.4: `trailers` in
+    // TE "indicates that the sender will not discard trailer fields". Over HTTP/1.1 trailers need
+    // chunks, so there is no Content-Length.
     let head = ResponseHead::new(200)
         .field("content-length", "5")
         .field("trailer", "x-sum");
@@ -252,8 +258,9 @@ fn trailers_are_announced_only_where_they_come() {
 
 #[test]
 fn one_length_is_said_once() {
-    // §8.6: "a recipient of a Content-Length header field value consisting of the same decimal value repeated as a comma-separated list …
-    // MAY … replace that invalid field value with a single instance of the decimal value".
+    // §8.6: "a recipient of a Content-Length header field value consisting of the same decimal
+    // value repeated as a comma-separated list … MAY … replace that invalid field value with a
+    // single instance of the decimal value".
     let twice = ResponseHead::new(200)
         .field("content-length", "5")
         .field("content-length", "5");
@@ -273,11 +280,11 @@ fn one_length_is_said_once() {
             assert_eq!(answer.values("content-length"), ["5"], "{}", answer.way);
         }
     }
-    // The same of requests, which an upstream gets with one.
+    // The same for requests: the upstream gets one field.
     let front = Front::new(
         Upstream::new(|conn| {
             while conn.request().is_some() {
-                assert_eq!(conn.octets(5), b"hello");
+                assert_eq!(conn.bytes(5), b"hello");
                 conn.send("HTTP/1.1 204 No Content\r\n\r\n");
             }
         }),
@@ -295,8 +302,8 @@ fn one_length_is_said_once() {
 
 #[test]
 fn a_length_that_means_nothing_goes_no_further() {
-    // §8.6: "A server MUST NOT send a Content-Length header field in any response with a status code of 1xx (Informational) or 204 (No
-    // Content)."
+    // §8.6: "A server MUST NOT send a Content-Length header field in any response with a status
+    // code of 1xx (Informational) or 204 (No Content)."
     let front = Front::http2(ResponseHead::new(204).field("content-length", "5"), "", &[]);
     for mut way in front.ways() {
         let answer = way.get("/", &[]);
@@ -311,8 +318,9 @@ fn a_length_that_means_nothing_goes_no_further() {
 
 #[test]
 fn what_must_be_no_trailer_is_dropped() {
-    // §6.5.1: "Many fields cannot be processed outside the header section …, such as those that describe message framing, routing,
-    // authentication, request modifiers, response controls, or content format."
+    // §6.5.1: "Many fields cannot be processed outside the header section …, such as those that
+    // describe message framing, routing, authentication, request modifiers, response controls, or
+    // content format."
     for line in [
         "Content-Length: 0\r\n",
         "Transfer-Encoding: chunked\r\n",

@@ -9,8 +9,8 @@ const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 #[test]
 fn an_upstream_always_gets_a_host() {
-    // §7.2: "A user agent MUST generate a Host header field in a request unless it sends that information as an ":authority"
-    // pseudo-header field."
+    // §7.2: "A user agent MUST generate a Host header field in a request unless it sends that
+    // information as an ":authority" pseudo-header field."
     let front = Front::answering(NO_CONTENT);
     for mut way in front.ways() {
         way.get("/", &[]);
@@ -27,10 +27,12 @@ fn an_upstream_always_gets_a_host() {
 
 #[test]
 fn fields_of_the_connection_go_no_further() {
-    // §7.6.1: "Intermediaries MUST parse a received Connection header field before a message is forwarded and, for each
-    // connection-option in this field, remove any header or trailer field(s) from the message with the same name as the
-    // connection-option, and then remove the Connection header field itself". "intermediaries SHOULD remove or replace fields that are
-    // known to require removal before forwarding": Proxy-Connection, Keep-Alive, TE, Transfer-Encoding, Upgrade.
+    // §7.6.1: "Intermediaries MUST parse a received Connection header field before a message is
+    // forwarded and, for each connection-option in this field, remove any header or trailer
+    // field(s) from the message with the same name as the connection-option, and then remove the
+    // Connection header field itself". "intermediaries SHOULD remove or replace fields that are
+    // known to require removal before forwarding": Proxy-Connection, Keep-Alive, TE,
+    // Transfer-Encoding, Upgrade.
     let front = Front::answering(
         "HTTP/1.1 200 OK\r\nConnection: X-Own, keep-alive\r\nConnection: X-Other\r\nX-Own: 1\r\nX-Other: 2\r\n\
          Keep-Alive: timeout=60\r\nProxy-Connection: keep-alive\r\nUpgrade: h2c\r\nX-Kept: 3\r\nContent-Length: 0\r\n\r\n",
@@ -85,9 +87,11 @@ fn trailers_of_the_connection_go_no_further() {
 
 #[test]
 fn max_forwards_is_counted() {
-    // §7.6.2: "If the received value is zero (0), the intermediary MUST NOT forward the request; instead, the intermediary MUST respond
-    // as the final recipient." "If the received Max-Forwards value is greater than zero, the intermediary MUST generate an updated
-    // Max-Forwards field in the forwarded message with a field value that is the lesser of a) the received value decremented by one".
+    // §7.6.2: "If the received value is zero (0), the intermediary MUST NOT forward the request;
+    // instead, the intermediary MUST respond as the final recipient." "If the received Max-Forwards
+    // value is greater than zero, the intermediary MUST generate an updated Max-Forwards field in
+    // the forwarded message with a field value that is the lesser of a) the received value
+    // decremented by one".
     let front = Front::answering(NO_CONTENT);
     for mut way in front.ways() {
         let last = way.ask("OPTIONS", "/", &[("max-forwards", "0")], "");
@@ -100,8 +104,9 @@ fn max_forwards_is_counted() {
 
 #[test]
 fn via_says_how_a_message_came() {
-    // §7.6.3: "A proxy MUST send an appropriate Via header field … in each message that it forwards. An HTTP-to-HTTP gateway MUST send an
-    // appropriate Via header field in each inbound request message and MAY send a Via header field in forwarded response messages."
+    // §7.6.3: "A proxy MUST send an appropriate Via header field … in each message that it
+    // forwards. An HTTP-to-HTTP gateway MUST send an appropriate Via header field in each inbound
+    // request message and MAY send a Via header field in forwarded response messages."
     // "received-protocol" is that of the message.
     let front = Front::answering("HTTP/1.0 200 OK\r\nVia: 1.1 other\r\nContent-Length: 0\r\n\r\n");
     for (mut way, version) in front.ways().into_iter().zip(["1.1", "2"]) {
@@ -132,8 +137,9 @@ fn via_says_how_a_message_came() {
 
 #[test]
 fn content_is_not_transformed() {
-    // §7.7: "A proxy MUST NOT transform the content … of a response message that contains a no-transform cache directive", nor fields
-    // "that provide information about the endpoints of the communication chain, the resource state, or the selected representation".
+    // §7.7: "A proxy MUST NOT transform the content … of a response message that contains a
+    // no-transform cache directive", nor fields "that provide information about the endpoints of
+    // the communication chain, the resource state, or the selected representation".
     let front = Front::answering(
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: x/y; z=\"a b\"\r\nContent-Encoding: own\r\nContent-Language: de\r\n\
          Content-Location: /other\r\nETag: W/\"a\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\nExpires: 0\r\n\
@@ -164,8 +170,8 @@ fn content_is_not_transformed() {
 
 #[test]
 fn an_upgrade_may_be_ignored() {
-    // §7.8: "A server MAY ignore a received Upgrade header field if it wishes to continue using the current protocol on that
-    // connection."
+    // §7.8: "A server MAY ignore a received Upgrade header field if it wishes to continue using the
+    // current protocol on that connection."
     let lab = Lab::new();
     let mut client = lab.http1();
     for protocol in ["websocket", "foo/1, bar", "h2c, HTTP/2.0"] {

@@ -1,4 +1,4 @@
-//! §8: what is said of content.
+//! §8: the fields that describe content.
 
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -7,10 +7,12 @@ use super::ways::{Lab, TEN};
 
 #[test]
 fn content_has_a_type_and_a_length() {
-    // §8.3: "A sender that generates a message containing content SHOULD generate a Content-Type header field in that message unless the
-    // intended media type of the enclosed representation is unknown". §8.6: "A server MAY send a Content-Length header field in a
-    // response to a HEAD request …; a server MUST NOT send Content-Length in such a response unless its field value equals the decimal
-    // number of octets that would have been sent in the content of a response if the same request had used the GET method."
+    // §8.3: "A sender that generates a message containing content SHOULD generate a Content-Type
+    // header field in that message unless the intended media type of the enclosed representation is
+    // unknown". §8.6: "A server MAY send a Content-Length header field in a response to a HEAD
+    // request …; a server MUST NOT send Content-Length in such a response unless its field value
+    // equals the decimal number of octets that would have been sent in the content of a response if
+    // the same request had used the GET method."
     let lab = Lab::new();
     for mut way in lab.ways() {
         for (path, kind, length) in [
@@ -43,9 +45,11 @@ fn content_has_a_type_and_a_length() {
 
 #[test]
 fn validators_are_the_same_however_they_are_asked_for() {
-    // §8.8: "Validator fields convey a current validator for the selected representation". §9.3.2: HEAD "SHOULD send the same header fields in
-    // response to a HEAD request as it would have sent if the request method had been GET." §15.4.5: a 304 "MUST generate any of the
-    // following header fields that would have been sent in a 200 (OK) response to the same request", of which ETag is one.
+    // §8.8: "Validator fields convey a current validator for the selected representation". §9.3.2:
+    // HEAD "SHOULD send the same header fields in response to a HEAD request as it would have sent
+    // if the request method had been GET." §15.4.5: a 304 "MUST generate any of the following
+    // header fields that would have been sent in a 200 (OK) response to the same request", of which
+    // ETag is one.
     let lab = Lab::new();
     for mut way in lab.ways() {
         let get = way.get("/ten.txt", &[]);
@@ -71,8 +75,9 @@ fn validators_are_the_same_however_they_are_asked_for() {
 
 #[test]
 fn an_entity_tag_is_quoted_and_changes_with_the_content() {
-    // §8.8.3: "entity-tag = [ weak ] opaque-tag", "opaque-tag = DQUOTE *etagc DQUOTE". §8.8.1: a strong validator "changes value whenever
-    // a change occurs to the representation data that would be observable in the content of a 200 (OK) response to GET."
+    // §8.8.3: "entity-tag = [ weak ] opaque-tag", "opaque-tag = DQUOTE *etagc DQUOTE". §8.8.1: a
+    // strong validator "changes value whenever a change occurs to the representation data that
+    // would be observable in the content of a 200 (OK) response to GET."
     let lab = Lab::new();
     let mut before = Vec::new();
     for mut way in lab.ways() {
@@ -89,7 +94,7 @@ fn an_entity_tag_is_quoted_and_changes_with_the_content() {
         );
         before.push(etag);
     }
-    // As long, and dated the same.
+    // The new content has the same length and the same date.
     let file = lab.dir.path().join("ten.txt");
     let modified = fs::metadata(&file).unwrap().modified().unwrap();
     fs::write(&file, "abcdefghij").unwrap();
@@ -105,8 +110,8 @@ fn an_entity_tag_is_quoted_and_changes_with_the_content() {
 
 #[test]
 fn nothing_was_modified_in_the_future() {
-    // §8.8.2.1: "An origin server with a clock … MUST NOT generate a Last-Modified date that is later than the server's time of message
-    // origination".
+    // §8.8.2.1: "An origin server with a clock … MUST NOT generate a Last-Modified date that is
+    // later than the server's time of message origination".
     let lab = Lab::new();
     let file = fs::File::options()
         .write(true)

@@ -5,8 +5,9 @@ use crate::upstream::Upstream;
 
 #[test]
 fn head_is_get_without_content() {
-    // §9.3.2: "The HEAD method is identical to GET except that the server MUST NOT send content in the response." "The server SHOULD send
-    // the same header fields in response to a HEAD request as it would have sent if the request method had been GET."
+    // §9.3.2: "The HEAD method is identical to GET except that the server MUST NOT send content in
+    // the response." "The server SHOULD send the same header fields in response to a HEAD request
+    // as it would have sent if the request method had been GET."
     let lab = Lab::new();
     for mut way in lab.ways() {
         for path in [
@@ -40,7 +41,8 @@ fn head_is_get_without_content() {
 
 #[test]
 fn content_of_a_get_means_nothing() {
-    // §9.3.1: "content received in a GET request has no generally defined semantics, cannot alter the meaning or target of the request".
+    // §9.3.1: "content received in a GET request has no generally defined semantics, cannot alter
+    // the meaning or target of the request".
     let lab = Lab::new();
     for mut way in lab.ways() {
         for _ in 0..2 {
@@ -57,9 +59,10 @@ fn content_of_a_get_means_nothing() {
 
 #[test]
 fn methods_are_case_sensitive() {
-    // §9.1: "The method token is case-sensitive". "An origin server that receives a request method that is unrecognized or not
-    // implemented SHOULD respond with the 501 (Not Implemented) status code. An origin server that receives a request method that is
-    // recognized and implemented, but not allowed for the target resource, SHOULD respond with the 405".
+    // §9.1: "The method token is case-sensitive". "An origin server that receives a request method
+    // that is unrecognized or not implemented SHOULD respond with the 501 (Not Implemented) status
+    // code. An origin server that receives a request method that is recognized and implemented, but
+    // not allowed for the target resource, SHOULD respond with the 405".
     let lab = Lab::new();
     for mut way in lab.ways() {
         for method in ["get", "Get", "FOO", "GETS"] {
@@ -71,8 +74,8 @@ fn methods_are_case_sensitive() {
 
 #[test]
 fn a_method_that_is_not_allowed_is_told_which_are() {
-    // §15.5.6: "The origin server MUST generate an Allow header field in a 405 response containing a list of the target resource's
-    // currently supported methods."
+    // §15.5.6: "The origin server MUST generate an Allow header field in a 405 response containing
+    // a list of the target resource's currently supported methods."
     let lab = Lab::new();
     for mut way in lab.ways() {
         for (method, path) in [
@@ -106,9 +109,10 @@ fn a_method_that_is_not_allowed_is_told_which_are() {
 
 #[test]
 fn options_of_a_resource_and_of_the_server() {
-    // §9.3.7: "A server generating a successful response to OPTIONS SHOULD send any header that might indicate optional features
-    // implemented by the server and applicable to the target resource (e.g., Allow)". "An OPTIONS request with an asterisk ("*") as the
-    // request target … applies to the server in general rather than to a specific resource."
+    // §9.3.7: "A server generating a successful response to OPTIONS SHOULD send any header that
+    // might indicate optional features implemented by the server and applicable to the target
+    // resource (e.g., Allow)". "An OPTIONS request with an asterisk ("*") as the request target …
+    // applies to the server in general rather than to a specific resource."
     let lab = Lab::new();
     for mut way in lab.ways() {
         for path in ["/ten.txt", "/status", "/upload", "*"] {
@@ -135,21 +139,23 @@ fn options_of_a_resource_and_of_the_server() {
             }
         }
     }
-    // RFC 9112 §3.2.4: "If a proxy receives an OPTIONS request with an absolute-form of request-target in which the URI has an empty path
-    // and no query component, then the last proxy on the request chain MUST send a request-target of "*"".
+    // RFC 9112 §3.2.4: "If a proxy receives an OPTIONS request with an absolute-form of
+    // request-target in which the URI has an empty path and no query component, then the last proxy
+    // on the request chain MUST send a request-target of "*"".
     let mut client = lab.http1();
     assert_eq!(client.ask("OPTIONS http://localhost", "", b"").status, 204);
 }
 
 #[test]
 fn trace_and_connect_go_nowhere() {
-    // §9.3.8: a TRACE would reflect "sensitive data that might be disclosed by the response", such as what a proxy adds. §9.3.6: "CONNECT
-    // is intended for use in requests to a proxy"; a server "MUST reject a CONNECT request that targets an empty or invalid port number".
+    // §9.3.8: a TRACE would reflect "sensitive data that might be disclosed by the response", such
+    // as what a proxy adds. §9.3.6: "CONNECT is intended for use in requests to a proxy"; a server
+    // "MUST reject a CONNECT request that targets an empty or invalid port number".
     let front = Front::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     for mut way in front.ways() {
         assert_eq!(way.ask("TRACE", "/", &[], "").status, 405);
     }
-    // Nor does a target of our own reflect one: not even the one that answers any other method.
+    // Our own targets don't reflect TRACE either: not even the one that answers any other method.
     let lab = Lab::new();
     for mut way in lab.direct() {
         for path in ["/ten.txt", "/status", "/upload", "/echo"] {
@@ -176,13 +182,13 @@ fn trace_and_connect_go_nowhere() {
 
 #[test]
 fn other_methods_go_through() {
-    // §9.1: "Additional methods, outside the scope of this specification, have been specified for use in HTTP." A gateway passes them on
-    // with their content.
+    // §9.1: "Additional methods, outside the scope of this specification, have been specified for
+    // use in HTTP." A gateway passes them on with their content.
     let front = Front::new(
         Upstream::new(|conn| {
             while let Some(head) = conn.request() {
                 if head.contains("content-length: 5") {
-                    assert_eq!(conn.octets(5), b"hello");
+                    assert_eq!(conn.bytes(5), b"hello");
                 }
                 conn.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
             }

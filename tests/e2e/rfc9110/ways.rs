@@ -1,4 +1,4 @@
-//! The server, the proxy in front of it, and the ways to ask.
+//! The server, the proxy in front of it, and the ways to send a request.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -10,17 +10,17 @@ use crate::server::Server;
 use crate::upstream::Upstream;
 use crate::{client, http1};
 
-/// What is in `/ten.txt`.
+/// The content of `/ten.txt`.
 pub(super) const TEN: &str = "0123456789";
 
-/// A server with files and the other targets, and a proxy that leads to it by both protocols.
+/// A server with files and the other targets, and a proxy that leads to it over both protocols.
 pub(super) struct Lab {
     pub(super) dir: TempDir,
     origin: Server,
     proxy: Server,
 }
 
-/// A client, and where it finds the site.
+/// A client, and the path where it finds the site.
 pub(super) struct Way {
     name: String,
     prefix: &'static str,
@@ -32,10 +32,10 @@ enum Client {
     Http2(Box<client::Client>),
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// By which way.
+    /// The way that the request took.
     pub(super) way: String,
     pub(super) status: u16,
     pub(super) fields: Vec<(String, String)>,
@@ -46,12 +46,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The value of a field's first line, or nothing.
+    /// Returns the value of a field's first line, or an empty string.
     pub(super) fn field(&self, name: &str) -> &str {
         self.values(name).first().copied().unwrap_or("")
     }
 
-    /// The values of all lines of a field.
+    /// Returns the values of all lines of a field.
     pub(super) fn values(&self, name: &str) -> Vec<&str> {
         let named = self.fields.iter().filter(|(found, _)| found == name);
         named.map(|(_, value)| &**value).collect()
@@ -86,7 +86,7 @@ impl Lab {
         Self { dir, origin, proxy }
     }
 
-    /// All ways to ask.
+    /// Returns all ways to send a request.
     pub(super) fn ways(&self) -> Vec<Way> {
         let (origin, proxy) = (self.origin.h2c, self.proxy.h2c);
         let places = [(origin, ""), (proxy, "/h1"), (proxy, "/h2")];
@@ -95,12 +95,12 @@ impl Lab {
         ways.into_iter().flatten().collect()
     }
 
-    /// A client that sends bytes to the server itself as a test says.
+    /// Returns a client that sends raw bytes to the server itself.
     pub(super) fn http1(&self) -> http1::Client {
         http1::Client::new(self.origin.h2c)
     }
 
-    /// The ways that lead to the server itself.
+    /// Returns the ways that lead to the server itself.
     pub(super) fn direct(&self) -> [Way; 2] {
         [
             Way::http1(self.origin.h2c, ""),
@@ -130,7 +130,7 @@ impl Way {
         self.ask("GET", path, fields, "")
     }
 
-    /// Asks for a path of the site, and waits for the final response.
+    /// Requests a path of the site, and waits for the final response.
     pub(super) fn ask(
         &mut self,
         method: &str,
@@ -198,7 +198,7 @@ impl Way {
     }
 }
 
-/// A proxy to an upstream that a test scripts, and both kinds of clients of it.
+/// A proxy to a scripted upstream, with clients of both protocols.
 pub(super) struct Front {
     pub(super) upstream: Upstream,
     pub(super) server: Server,
@@ -213,7 +213,7 @@ impl Front {
         Self { upstream, server }
     }
 
-    /// One whose upstream speaks HTTP/2 and answers so.
+    /// Starts a proxy whose HTTP/2 upstream answers every request with this response.
     pub(super) fn http2(
         head: ResponseHead,
         body: &'static str,
@@ -236,13 +236,13 @@ impl Front {
         ]
     }
 
-    /// What the upstream got of a request, as a head of HTTP/1.1.
+    /// Returns a request as the upstream got it, as a head of HTTP/1.1.
     pub(super) fn seen(&self) -> String {
         self.upstream.seen()
     }
 }
 
-/// The values of a field's lines in a head of HTTP/1.1.
+/// Returns the values of a field's lines in a head of HTTP/1.1.
 pub(super) fn values<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
     let lines = head.split("\r\n").skip(1);
     let fields = lines.filter_map(|line| line.split_once(": "));

@@ -1,5 +1,5 @@
 //! Writes the seeds of the fuzz corpora, all made by our own writers: `cargo run -p
-//! tidegate-testkit --example fuzz_seeds`. The same seeds come out every time.
+//! tidegate-testkit --example fuzz_seeds`. The seeds are the same every time.
 
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,7 @@ fn http1_connection(dir: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Responses of HTTP/1.1 as servers send them, one after the other, to requests of every kind.
+/// HTTP/1.1 responses as servers send them, one after the other, to requests of every kind.
 fn http1_client(dir: &Path) -> std::io::Result<()> {
     let length = "HTTP/1.1 200 OK\r\nServer: t\r\nContent-Length: 5\r\n\r\nhello";
     let chunks = "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -75,7 +75,7 @@ fn http1_client(dir: &Path) -> std::io::Result<()> {
     let until_end = "HTTP/1.1 200 OK\r\n\r\nuntil the end";
     let switches = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x01\x05hello";
-    // 304 and 204 have no content, whatever they say.
+    // 304 and 204 have no content, whatever their fields say.
     let none = "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n";
     let several = [interim, none, none, old, interim, chunks, length, until_end].concat();
     for (name, bytes) in [
@@ -281,7 +281,7 @@ fn frame_decoder(dir: &Path) -> std::io::Result<()> {
 }
 
 fn hpack_decoder(dir: &Path) -> std::io::Result<()> {
-    // The choices of table size and limits, then blocks with their length in front.
+    // The choices of table size and limits, then blocks, each after its length.
     for (name, choices) in [
         ("requests", [0, 0, 0, 0]),
         ("few-fields", [0, 0, 3, 1]),
@@ -318,7 +318,7 @@ fn hpack_decoder(dir: &Path) -> std::io::Result<()> {
 }
 
 fn hpack_round_trip(dir: &Path) -> std::io::Result<()> {
-    // Lists of three fields: known names with short values, made-up names, repeated fields.
+    // Lists of three fields: known names with short values, other names, repeated fields.
     let mut input = vec![0];
     for round in 0..4 {
         input.push(0x23);
@@ -391,7 +391,7 @@ fn trailer_block(encoder: &mut Encoder) -> Bytes {
 }
 
 fn server_connection(dir: &Path) -> std::io::Result<()> {
-    // One request for each thing that the owner may do first.
+    // One request for each of the owner's first actions.
     for choice in 0..32 {
         let input = connection(choice & 15, &[choice * 8 + choice % 5, 0x18, 0], |out| {
             let mut encoder = Encoder::new(if choice & 8 == 0 { 4096 } else { 0 });
@@ -446,7 +446,7 @@ fn server_connection(dir: &Path) -> std::io::Result<()> {
     });
     seed(dir, "windows", &input)?;
     let input = connection(0, &[2], |out| {
-        // More than may come at once: the request waits for a pause to be over.
+        // More than may come at once: the request waits for the end of a pause.
         for _ in 0..60 {
             Settings::of(&[]).write(out);
         }
@@ -568,7 +568,7 @@ fn operations(dir: &Path) -> std::io::Result<()> {
         0,
     ];
     seed(dir, "resets", &input)?;
-    // Both configurations; dependencies, an update, and the owner's words in between.
+    // Both configurations; dependencies, an update, and the owner's priorities in between.
     let priority = 11;
     for auto in [0, 32] {
         let input = [

@@ -1,7 +1,7 @@
 //! The bodies of the fuzz targets in `fuzz/`. They are ordinary functions, so that `cargo test`
 //! replays every input of the corpora (`fuzz/corpus/<target>/`) on any machine, without a fuzzer.
 //!
-//! Each body takes any bytes, and panics if something is wrong: the oracles are described at each.
+//! Each body takes any bytes, and panics if a check fails. Its comment describes the checks.
 
 mod connection;
 mod frames;
@@ -22,7 +22,7 @@ pub use operations::operations;
 pub struct Target {
     /// The name of the binary and of the corpus.
     pub name: &'static str,
-    /// Its body.
+    /// The body.
     pub body: fn(&[u8]),
 }
 
@@ -85,12 +85,12 @@ impl<'a> Choices<'a> {
         first
     }
 
-    /// One of these values.
+    /// Returns one of these values.
     fn one_of<T: Copy>(&mut self, values: &[T]) -> T {
         values[usize::from(self.byte()) % values.len()]
     }
 
-    /// The next bytes, up to so many.
+    /// Returns the next `len` bytes, or fewer at the end.
     fn bytes(&mut self, len: usize) -> &'a [u8] {
         let (taken, rest) = self.rest.split_at(len.min(self.rest.len()));
         self.rest = rest;

@@ -1,12 +1,12 @@
 //! Test support for tidegate.
 //!
-//! - [`wire`] writes raw frames, right or wrong; [`peer`] is a scripted peer that sends them to an
-//!   engine and reads what comes back, so that a test reads like a conversation.
+//! - [`wire`] writes raw frames, right or wrong. [`peer`] is a scripted peer that sends them to an
+//!   engine and reads its output, so that a test reads like a conversation.
 //! - [`pair`] joins a client engine and a server engine in memory, with a virtual clock.
-//! - [`sim`] does the same through a bad network with random messages, all from one seed, and
-//!   checks every step.
+//! - [`sim`] joins them by a bad network with random messages, all from one seed, and checks every
+//!   step.
 //! - [`fuzz`] has the bodies of the fuzz targets, so that `cargo test` replays their corpora.
-//! - [`rng`] is where the dice come from.
+//! - [`rng`] generates the random numbers.
 
 pub mod fuzz;
 pub mod pair;

@@ -1,5 +1,5 @@
-//! A client and a server that follow the rules, joined in memory, and owners that do anything in
-//! any order.
+//! Fuzzes a client and a server that follow the rules, joined in memory, with owners that do
+//! anything in any order.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,10 +16,10 @@ use crate::wire;
 const CLIENT: usize = 0;
 const SERVER: usize = 1;
 
-/// Longer inputs add nothing but time.
+/// Longer inputs only take more time.
 const LONGEST: usize = 512;
 
-/// No input of that length gives two engines so much to say.
+/// No input of that length causes so much output.
 const MANY_ROUNDS: u32 = 20_000;
 
 /// Byte 0 is the configuration; then come operations of a few bytes each: what owners do, and how
@@ -53,48 +53,48 @@ pub fn operations(input: &[u8]) {
 struct End {
     engine: Connection,
     outbox: Outbox,
-    /// What is under way to it.
+    /// The bytes in flight to it.
     wire: BytesMut,
-    /// What has arrived.
+    /// The bytes that have arrived.
     input: BytesMut,
     told_closed: bool,
-    /// It has asked for its transport's end.
+    /// Whether it has asked for its transport's end.
     over: bool,
-    /// It has been told that the transport has ended.
+    /// Whether it knows that the transport has ended.
     eof: bool,
 }
 
 /// One direction of a stream: a message from the end `from`.
 #[derive(Debug, Default)]
 struct Leg {
-    /// The head has been sent.
+    /// Whether the head has been sent.
     begun: bool,
-    /// The owner gives the body piece by piece.
+    /// Whether the owner gives the body piece by piece.
     streamed: bool,
-    /// The engine has asked for more, and the owner has not answered yet.
+    /// Whether the engine has asked for more, and the owner has not answered yet.
     asked: bool,
-    /// Bytes of the body that the sending engine has.
+    /// The bytes of the body that the sending engine has taken.
     given: usize,
-    /// The sender's owner has ended it, and whether by trailers.
+    /// Whether the sender's owner has ended it, and whether by trailers.
     ended: bool,
     trailers: bool,
-    /// Bytes that the receiver's owner was told, and of those, how many it has not consumed.
+    /// The bytes reported to the receiver's owner, and the number of those it has not consumed.
     received: usize,
     unconsumed: usize,
-    /// The receiver's owner was told the end.
+    /// Whether the end was reported to the receiver's owner.
     finished: bool,
 }
 
 #[derive(Debug, Default)]
 struct Stream {
-    /// By the end that sends.
+    /// The two directions, by the end that sends.
     legs: [Leg; 2],
     pushed: bool,
-    /// Per end: it was told of the stream, or opened it.
+    /// Per end: whether it knows of the stream, or opened it.
     known: [bool; 2],
-    /// Per end: its owner has been told of a reset, and has not let go.
+    /// Per end: whether its owner knows of a reset, and has not released the stream.
     held: [bool; 2],
-    /// An owner gave the stream up, or nobody has processed it.
+    /// Whether an owner gave the stream up, or nobody has processed it.
     gone: bool,
 }
 
@@ -152,12 +152,12 @@ impl Joined {
             server.max_frame_size = 20_000;
         }
         if choice & 32 != 0 {
-            // A client that keeps to RFC 9218 says so in its SETTINGS.
+            // A client that keeps to RFC 9218 announces that in its SETTINGS.
             client.priorities = Priorities::Auto;
             server.priorities = Priorities::Auto;
         }
         if choice & 64 != 0 {
-            // Windows that stay as they are.
+            // Windows that don't grow.
             client.max_stream_window_size = client.initial_window_size;
             server.max_stream_window_size = server.initial_window_size;
         }
@@ -311,7 +311,7 @@ impl Joined {
         self.ends[SERVER].wire.extend_from_slice(&frame.to_bytes());
     }
 
-    /// One of the streams for which this is so.
+    /// Returns one of the streams that `fits` accepts.
     fn pick(&self, choices: &mut Choices<'_>, fits: impl Fn(&Stream) -> bool) -> Option<StreamId> {
         let fitting: Vec<_> = self
             .streams
@@ -323,7 +323,7 @@ impl Joined {
         (!fitting.is_empty()).then(|| fitting[choice % fitting.len()])
     }
 
-    /// The body for `choice`, and its length unless it is streamed.
+    /// Returns the body for `choice`, and its length unless it is streamed.
     fn choose_body(choice: u8) -> Option<usize> {
         [
             Some(0),
@@ -438,7 +438,7 @@ impl Joined {
         let Some(mut stream) = self.ends[SERVER].engine.stream(id) else {
             return;
         };
-        // Refused if the client takes no pushes, no more of them, or the end is near.
+        // Refused if the client accepts no pushes, no more of them, or the connection is ending.
         let Ok(promised) = stream.push(&head) else {
             return;
         };
@@ -462,7 +462,7 @@ impl Joined {
 
     // --- What happens between the ends ---
 
-    /// Takes what the engines have to send.
+    /// Takes the engines' output.
     fn transmit(&mut self) {
         for side in [CLIENT, SERVER] {
             for round in 0.. {
@@ -491,7 +491,7 @@ impl Joined {
         }
     }
 
-    /// Some of what is under way to this end arrives. Returns whether anything happened.
+    /// Delivers some of the bytes in flight to this end. Returns whether anything happened.
     fn deliver(&mut self, side: usize, len: usize) -> bool {
         let other_over = self.ends[1 - side].over;
         let end = &mut self.ends[side];
@@ -520,7 +520,7 @@ impl Joined {
         }
     }
 
-    /// Delivers everything until nothing is under way.
+    /// Delivers everything until nothing is in flight.
     fn settle(&mut self) {
         for round in 0.. {
             assert!(round < MANY_ROUNDS, "they do not come to rest");
@@ -628,7 +628,7 @@ impl Joined {
             ResetCause::Unprocessed => self.is_shutting(),
             ResetCause::OverMemoryBudget => code == ErrorCode::REFUSED_STREAM,
             // A client may open too many before it knows the limit, and before the server's owner
-            // has let go.
+            // has released streams.
             ResetCause::Violation(violation) => violation == Violation::TooManyConcurrentStreams,
             _ => false,
         };
@@ -664,8 +664,8 @@ impl Joined {
         for (id, stream) in &self.streams {
             for from in [CLIENT, SERVER] {
                 let leg = &stream.legs[from];
-                // What comes of a request once it has been answered in full is not told, and a push
-                // may not be wanted.
+                // The rest of a request that was answered in full is not reported, and a push may
+                // not be wanted.
                 let answered = from == CLIENT && stream.legs[SERVER].ended;
                 let unwanted = stream.pushed && !stream.known[CLIENT];
                 let told = leg.finished || answered || unwanted;
@@ -745,7 +745,7 @@ impl Leg {
 }
 
 impl Stream {
-    /// The receiver was told that the message of `from` is whole.
+    /// Handles the end of the message of `from`, as reported to its receiver.
     fn on_end(&mut self, id: StreamId, from: usize, trailers: bool) {
         let leg = &mut self.legs[from];
         assert!(

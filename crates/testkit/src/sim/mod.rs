@@ -1,23 +1,23 @@
 //! A seeded simulator: a client engine and a server engine with a bad network between them and
-//! moody owners on top.
+//! unpredictable owners on top.
 //!
 //! One seed decides everything: settings (windows from 0 to 2^31-1), the network (delay, capacity,
 //! stalls, a cut, input split at every byte), the messages (1xx, bodies, trailers, tunnels, pushes,
-//! resets), when the owners write, consume and let go, and how it ends (gracefully by either or
-//! both, by an error, cut off). PING, SETTINGS and priority frames of a third party slip in on the
-//! way, and dependencies into HEADERS. Checked all along:
+//! resets), when the owners write, consume and release, and how the connection ends (gracefully by
+//! either or both ends, by an error, cut off). A third party inserts PING, SETTINGS and priority
+//! frames on the way, and dependencies into HEADERS. The checks:
 //!
 //! - every head, body and trailer section arrives as it was sent: no byte lost, doubled or moved;
 //! - honest peers never accuse each other of a [`Violation`](tidegate_proto::Violation);
-//! - the frames on the wire keep RFC 9113's rules on windows, states and counts (an accountant of
-//!   its own checks that);
+//! - the frames on the wire obey RFC 9113's rules on windows, states and counts (an independent
+//!   accountant checks that);
 //! - each engine's own books add up ([`Connection::audit`]);
-//! - events come in their order, each at most as often as it may, and none after a stream's end;
+//! - events come in their order, each at most as often as allowed, and none after a stream's end;
 //! - nothing hangs: when nothing moves any more, everything is finished, or waits for a window that
-//!   is meant to be shut;
-//! - at the end all flow-control credit is back, and both ends close gracefully.
+//!   is meant to be closed;
+//! - at the end all flow-control credit is returned, and both ends close gracefully.
 //!
-//! [`run`] panics when a check fails; the same seed fails the same way again.
+//! [`run`] panics when a check fails; the same seed fails in the same way again.
 
 mod app;
 mod ledger;
@@ -48,16 +48,16 @@ const OUT_OF_SIGHT: Duration = Duration::from_secs(1000 * 3600);
 /// What a lease may be more than what is held: it changes in batches, and at the end of a turn.
 const BATCHES: u64 = 64 << 10;
 
-/// So many streams are checked after every step.
+/// The number of streams up to which all are checked after every step.
 const CROWD: u64 = 32;
 
 const CLIENT: usize = 0;
 const SERVER: usize = 1;
 
-/// Runs one seed. With `verbose`, tells what happens on standard output.
+/// Runs one seed. With `verbose`, prints the events to standard output.
 ///
 /// # Panics
-/// When a check fails.
+/// Panics when a check fails.
 pub fn run(seed: u64, verbose: bool) -> Report {
     let mut rng = Rng::new(seed);
     let plan = Plan::new(&mut rng);
@@ -68,7 +68,7 @@ pub fn run(seed: u64, verbose: bool) -> Report {
     let mut sim = Sim::new(plan, rng, verbose);
     sim.run();
     let report = sim.report;
-    // What waited to be sent to a peer that is gone goes with the engine.
+    // Bytes that waited for a peer that is gone are dropped with the engine.
     drop(sim);
     for budget in budgets.iter().flatten() {
         assert_eq!(budget.held(), 0, "not all was given back");
@@ -81,30 +81,31 @@ struct End {
     engine: Connection,
     input: BytesMut,
     outbox: Outbox,
-    /// Exchanges by stream.
+    /// The exchanges by stream.
     by_id: HashMap<u32, usize>,
-    /// `transmit` said that nothing follows.
+    /// Whether `transmit` returned that nothing follows.
     flow_closed: bool,
-    /// The owner was told the end.
+    /// Whether the end was reported to the owner.
     told_closed: bool,
-    /// The transport has told its end.
+    /// Whether the transport has ended.
     eof: bool,
-    /// PeerSettings has been told.
+    /// Whether PeerSettings was reported.
     has_settings: bool,
     /// PING payloads and SETTINGS that a third party sent in this end's name, whose answers it must
     /// not see.
     ghost_pings: Vec<[u8; 8]>,
-    /// For each SETTINGS that reached the other end or will: whether a third party sent it.
+    /// For each SETTINGS that has reached or will reach the other end: whether a third party sent
+    /// it.
     ghost_settings: VecDeque<bool>,
-    /// This end began a graceful end.
+    /// Whether this end began a graceful end.
     shutting: bool,
-    /// This end's owner ended the connection with this code.
+    /// The code with which this end's owner ended the connection.
     aborted: Option<ErrorCode>,
-    /// The owner was told GOAWAY.
+    /// Whether GOAWAY was reported to the owner.
     going_away: bool,
 }
 
-/// Something that an owner does later. Its order in time is all that matters.
+/// A later action of an owner. Only its order in time matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Later {
     Open(usize),
@@ -132,11 +133,11 @@ struct Sim {
     epoch: Instant,
     now: Duration,
     cut: bool,
-    /// The seed is over but for the graceful end.
+    /// Whether the seed is over except for the graceful end.
     ending: bool,
-    /// Turns without anything under way.
+    /// The number of turns with nothing in flight.
     looks: u32,
-    /// SETTINGS of a third party that lowered a side's initial window and have to be taken back.
+    /// SETTINGS of a third party that lowered a side's initial window and have to be reverted.
     lowered: [bool; 2],
     verbose: bool,
     audits: u64,
@@ -262,8 +263,8 @@ impl Sim {
         }
     }
 
-    /// Whether nothing is under way but timers by which idle engines look again and again whether
-    /// memory is tight.
+    /// Whether nothing is pending but timers by which idle engines check repeatedly whether memory
+    /// is tight.
     fn only_looks_at_credit(&mut self) -> bool {
         let busy = self.later.peek().is_some() || self.links.iter().any(|link| !link.is_empty());
         if busy {
@@ -273,7 +274,7 @@ impl Sim {
         self.looks > 10
     }
 
-    /// When something happens next.
+    /// Returns when something happens next.
     fn next_time(&self) -> Option<Duration> {
         let arrivals = (0..2)
             .filter(|side| self.takes_input(*side))
@@ -283,8 +284,8 @@ impl Sim {
         arrivals.chain(later).chain(timers).min()
     }
 
-    /// When this side's engine wants to be woken. The limits that a seed sets are out of sight, so
-    /// that none is ever reached; what is in sight is what the engine itself waits for.
+    /// Returns when this side's engine wants to be woken. The limits that a seed sets are too far
+    /// away to be reached; nearer times are those that the engine itself waits for.
     fn timer(&self, side: usize) -> Option<Duration> {
         let due = self.ends[side].engine.next_timeout()?;
         let due = due.saturating_duration_since(self.epoch);
@@ -310,7 +311,7 @@ impl Sim {
         !end.eof && !end.told_closed && end.engine.can_receive()
     }
 
-    /// Hands over what has arrived.
+    /// Delivers the bytes that have arrived.
     fn receive(&mut self) {
         for side in [CLIENT, SERVER] {
             while self.takes_input(side) {
@@ -341,7 +342,7 @@ impl Sim {
         }
     }
 
-    /// What a transport would estimate: both ways, without the jitter.
+    /// Returns a transport's estimate: both directions, without the jitter.
     fn round_trip(&self) -> Duration {
         self.links.iter().map(|link| link.plan.delay).sum()
     }
@@ -357,7 +358,7 @@ impl Sim {
         }
     }
 
-    /// Does what is due.
+    /// Performs the actions that are due.
     fn act(&mut self) {
         while let Some(Reverse((when, _, _))) = self.later.peek() {
             if *when > self.now {
@@ -376,7 +377,7 @@ impl Sim {
         }
     }
 
-    /// Lets both ends say what they have to say, as far as the network takes it.
+    /// Moves the output of both ends, as far as the network takes it.
     fn settle(&mut self) {
         loop {
             let mut busy = self.open_waiting();
@@ -418,7 +419,7 @@ impl Sim {
         busy
     }
 
-    /// Moves what the outbox holds into the network.
+    /// Moves the outbox's bytes into the network.
     fn write(&mut self, side: usize) -> bool {
         let mut busy = false;
         let other = 1 - side;
@@ -442,8 +443,7 @@ impl Sim {
             busy = true;
             self.enter_frames(side);
         }
-        // The transport is closed once all is written; the other end learns of it behind the last
-        // byte.
+        // The transport closes once all is written; the other end learns of it after the last byte.
         if self.ends[side].flow_closed
             && self.ends[side].outbox.is_empty()
             && self.links[side].is_empty()
@@ -457,7 +457,7 @@ impl Sim {
         busy
     }
 
-    /// Puts whole frames on their way, and lets a third party slip in between.
+    /// Sends complete frames, and lets a third party insert others.
     fn enter_frames(&mut self, side: usize) {
         while let Some((note, mut bytes)) = self.links[side].next_frame() {
             self.report.frames += 1;
@@ -495,7 +495,7 @@ impl Sim {
         self.report.stalled += u64::from(stalled);
     }
 
-    /// Whether this answers something that a third party sent in the other side's name.
+    /// Whether this answers a frame that a third party sent in the other side's name.
     fn is_for_ghost(&mut self, side: usize, note: Note) -> bool {
         let other = &mut self.ends[1 - side];
         match note {
@@ -515,14 +515,14 @@ impl Sim {
         }
     }
 
-    /// A stream that the client has opened, or is about to.
+    /// Returns a stream that the client has opened, or is about to.
     fn any_stream(&mut self) -> u32 {
         let last = self.ledger.last_opened(CLIENT) as usize;
         let newest = self.rng.below(20).min(last / 2);
         (last + 1 - 2 * newest + 2 * self.rng.below(4)) as u32 | 1
     }
 
-    /// A stream, none, or one that may not be there, for another to depend on.
+    /// Returns a stream to depend on: a known one, none, or one that may not exist.
     fn any_dependency(&mut self, id: u32) -> (u32, bool, u8) {
         let parent = self.any_stream();
         let parent = if parent == id || self.rng.one_in(3) {
@@ -548,7 +548,7 @@ impl Sim {
         self.report.dependencies += 1;
     }
 
-    /// A third party sends a priority in the client's name.
+    /// Sends a priority of a third party in the client's name.
     fn intrude_with_priority(&mut self) {
         let id = self.any_stream();
         let Signals {
@@ -562,8 +562,8 @@ impl Sim {
             return self.enter_ghost(CLIENT, &wire::priority(id, parent, exclusive, weight));
         }
         // RFC 9218 §7.1: streams "that have been prioritized but remain in the "idle" state plus
-        // the number of active streams" are no more than may be open. Of the former there are four
-        // at most here.
+        // the number of active streams" are no more than may be open. There are at most four idle
+        // ones here.
         let most = self.plan.server.max_concurrent_streams;
         if updates && self.ledger.open[CLIENT] + 4 < i64::from(most) {
             let value = self.rng.pick(&["u=0", "u=7", "u=2, i", "i", "", "u=x"]);
@@ -572,9 +572,9 @@ impl Sim {
         }
     }
 
-    /// A third party sends PING, SETTINGS or a priority in this side's name. A lowered initial
-    /// window is raised again later, so the side itself, which knows nothing of it, only ever sees
-    /// a peer that sends less than it might.
+    /// Sends PING, SETTINGS or a priority of a third party in this side's name. A lowered initial
+    /// window is raised again later, so the side itself, which knows nothing of it, only sees a
+    /// peer that sends less than it might.
     fn intrude(&mut self, side: usize) {
         let configured = [&self.plan.client, &self.plan.server][side].initial_window_size;
         let Signals {
@@ -620,7 +620,7 @@ impl Sim {
         self.enter(side, note, bytes);
     }
 
-    /// Nothing moves any more. Either that is as it should be, or somebody hangs.
+    /// Handles rest: nothing moves any more. Either that is correct, or somebody hangs.
     fn at_rest(&mut self) {
         for side in [CLIENT, SERVER] {
             let end = &self.ends[side];
@@ -722,8 +722,8 @@ impl Sim {
         self.report.most_streams = self.report.most_streams.max(most);
     }
 
-    /// The engine's own books add up. That takes time for each stream, so in a crowd it is not
-    /// after every step; what does not add up stays so.
+    /// Checks the engine's own books. That takes time for each stream, so with a crowd it isn't
+    /// done after every step; a contradiction stays until then.
     fn audit(&mut self, side: usize) {
         let engine = &self.ends[side].engine;
         self.audits += 1;
@@ -765,8 +765,8 @@ impl Sim {
         }
     }
 
-    /// At rest, all bytes were consumed, so nothing is promised, and a stream to come finds a
-    /// window.
+    /// Checks at rest that all bytes were consumed, so that nothing is promised, and that a new
+    /// stream finds a window.
     fn check_credit(&self) {
         for side in [CLIENT, SERVER] {
             if self.cut || self.ends[side].told_closed {

@@ -20,8 +20,9 @@ const UNLIKELY: i8 = -8;
 const HIGHEST: i8 = 16;
 const LOWEST: i8 = -64;
 
-/// The number of hashes of recent fields that are remembered. A power of two.
-const RECENT: usize = 64;
+/// The number of refused fields that are remembered: about as many as a table of 4,096 bytes holds,
+/// since fields that come again later than that would evict each other. A head has fewer.
+const REMEMBERED: usize = 60;
 
 /// Names whose values mostly belong to one resource or one request only.
 const VOLATILE: [KnownName; 16] = [
@@ -97,8 +98,11 @@ pub(crate) fn is_credential(field: &Field<'_>) -> bool {
 pub(crate) struct Learned {
     /// Scores by the name's slot.
     scores: [i8; SLOTS],
-    /// Hashes of fields that were in no table.
-    recent: [u32; RECENT],
+    /// Hashes of the fields that were last refused a place in the table, in a ring. Had each hash a
+    /// fixed place, two fields of one head could forever replace each other's.
+    refused: [u32; REMEMBERED],
+    /// The position in `refused` of the oldest hash, which the next one replaces.
+    oldest: u8,
 }
 
 impl Learned {
@@ -109,7 +113,8 @@ impl Learned {
         }
         Self {
             scores,
-            recent: [0; RECENT],
+            refused: [0; REMEMBERED],
+            oldest: 0,
         }
     }
 
@@ -125,15 +130,19 @@ impl Learned {
     /// Notes that a field was in no table. Returns whether to index it.
     pub(crate) fn miss(&mut self, key: Key) -> bool {
         let score = &mut self.scores[usize::from(key.slot)];
-        let likely = *score >= 0;
-        let recent = &mut self.recent[key.hash as usize % RECENT];
-        let seen = std::mem::replace(recent, key.hash) == key.hash;
-        *score = if seen {
-            (*score + 1).min(HIGHEST)
+        if *score >= 0 {
+            *score -= 1;
+            return true;
+        }
+        let seen = self.refused.contains(&key.hash);
+        if seen {
+            *score += 1;
         } else {
-            (*score - 1).max(LOWEST)
-        };
-        likely || seen
+            *score = (*score - 1).max(LOWEST);
+            self.refused[usize::from(self.oldest)] = key.hash;
+            self.oldest = (self.oldest + 1) % REMEMBERED as u8;
+        }
+        seen
     }
 }
 
@@ -152,6 +161,18 @@ mod tests {
         assert!(!learned.miss(key(KnownName::ETAG, "1")));
         assert!(!learned.miss(key(KnownName::ETAG, "2")));
         assert!(learned.miss(key(KnownName::ETAG, "1")));
+    }
+
+    #[test]
+    fn a_volatile_value_is_forgotten_after_as_many_others_as_are_remembered() {
+        for others in [REMEMBERED - 1, REMEMBERED] {
+            let mut learned = Learned::new();
+            for i in 0..=others {
+                assert!(!learned.miss(key(KnownName::ETAG, &i.to_string())));
+            }
+            let is_remembered = others < REMEMBERED;
+            assert_eq!(learned.miss(key(KnownName::ETAG, "0")), is_remembered);
+        }
     }
 
     #[test]

@@ -40,6 +40,70 @@ fn a_repeated_response_costs_a_byte_a_field() {
     }
 }
 
+/// The head of a file, as `tidegate` sends it.
+fn file_head(modified: u64, length: u64) -> Fields {
+    const WEEKDAYS: [&str; 7] = ["Fri", "Sat", "Sun", "Mon", "Tue", "Wed", "Thu"];
+    let (day, second) = (modified / 86_400 % 30 + 1, modified % 86_400);
+    let last_modified = format!(
+        "{}, {day:02} Nov 2025 {:02}:{:02}:{:02} GMT",
+        WEEKDAYS[day as usize % 7],
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    );
+    let fingerprint = (modified ^ length << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    list(&[
+        (":status", "200"),
+        ("server", "tidegate"),
+        ("date", "Mon, 01 Dec 2025 10:00:00 GMT"),
+        ("content-type", "text/html; charset=utf-8"),
+        ("content-length", &length.to_string()),
+        ("last-modified", &last_modified),
+        ("etag", &format!("\"{fingerprint:016x}-{length:x}\"")),
+        ("accept-ranges", "bytes"),
+    ])
+}
+
+/// The volatile fields of one head don't make the encoder forget each other, whatever their values
+/// are.
+#[test]
+fn the_third_response_for_any_file_is_small() {
+    let large = (0..1000_u64)
+        .map(|i| (i * 7_919, i * i * 31 + 15))
+        .filter(|&(modified, length)| {
+            let head = file_head(modified, length);
+            let mut encoder = Encoder::new(4096);
+            let mut block = Vec::new();
+            for _ in 0..3 {
+                block.clear();
+                encoder.encode(&head, &mut block);
+            }
+            block.len() > 12
+        })
+        .collect::<Vec<_>>();
+    assert_eq!(large, [], "(modified, length) of {} files", large.len());
+}
+
+/// Nearly as many files as the table has space for.
+#[test]
+fn the_third_round_of_a_pages_files_is_small() {
+    let heads: Vec<Fields> = (0..20)
+        .map(|i| file_head(i * 100_003, 15 + i * 7_001))
+        .collect();
+    let mut encoder = Encoder::new(4096);
+    for round in 1..=3 {
+        for (i, head) in heads.iter().enumerate() {
+            let mut block = Vec::new();
+            encoder.encode(head, &mut block);
+            assert!(
+                round < 3 || block.len() <= 12,
+                "file {i} costs {} bytes",
+                block.len()
+            );
+        }
+    }
+}
+
 /// About 2 KB of headers, as a browser sends them for each part of a page.
 #[test]
 fn a_browsers_requests_cost_under_200_bytes_from_the_second_on() {

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_error_leaves_the_frames_behind_it() {
+    fn a_stream_error_leaves_the_frames_after_it() {
         let mut bytes = Vec::new();
         WindowUpdate {
             stream_id: StreamId::new(1),

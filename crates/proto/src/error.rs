@@ -335,25 +335,29 @@ impl Misuse {
 impl std::fmt::Display for Misuse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::StreamClosed => "the stream has been reset or is closed",
-            Self::AlreadyResponded => "the final response has been given already",
-            Self::OutOfOrder => "a message goes: interim responses, final response, body, trailers",
+            Self::StreamClosed => "the stream was reset or is closed",
+            Self::AlreadyResponded => "the final response was sent already",
+            Self::OutOfOrder => {
+                "a message must be sent in order: interim responses, final response, body, trailers"
+            }
             Self::WrongRole => {
-                "only a client opens requests, only a server answers, informs and pushes"
+                "only a client opens requests; only a server responds, informs and pushes"
             }
             Self::StatusOutOfRange => {
                 "an interim status is 100 or 102 to 199, a final one 200 to 999"
             }
             Self::InvalidField => "HTTP/2 forbids this field, its name or its value",
-            Self::TooManyStreams => "the peer allows no more concurrent streams",
-            Self::GoingAway => "the connection is ending and takes no new streams",
-            Self::PushDisabled => "the peer does not take pushes",
-            Self::UnsafePush => "a promised request must be GET or HEAD, without a body",
-            Self::HeadTooLarge => {
-                "the fields are more than the peer's SETTINGS_MAX_HEADER_LIST_SIZE allows"
+            Self::TooManyStreams => {
+                "the peer allows no more concurrent streams; wait until one has ended"
             }
-            Self::ConnectProtocolDisabled => "the server does not take extended CONNECT",
-            Self::OverMemoryBudget => "the memory budget has no room for a response",
+            Self::GoingAway => "the connection is ending; open the stream on another one",
+            Self::PushDisabled => "the peer doesn't accept pushes",
+            Self::UnsafePush => "a promised request must be GET or HEAD, without a body",
+            Self::HeadTooLarge => "the fields exceed the peer's SETTINGS_MAX_HEADER_LIST_SIZE",
+            Self::ConnectProtocolDisabled => "the server doesn't accept extended CONNECT",
+            Self::OverMemoryBudget => {
+                "the memory budget has no room for a response; try again later"
+            }
         })
     }
 }
@@ -430,7 +434,7 @@ impl std::fmt::Display for CloseReason {
             Self::Graceful => f.write_str("graceful end"),
             Self::ShutdownTimedOut => f.write_str("graceful end timed out"),
             Self::Idle => f.write_str("idle timeout"),
-            Self::ProbeUnanswered => f.write_str("silent, and no answer to a PING"),
+            Self::ProbeUnanswered => f.write_str("the peer was silent and didn't answer a PING"),
             Self::Aborted(code) => write!(f, "aborted with {code}"),
             Self::OverMemoryBudget => f.write_str("the memory budget had no room for a request"),
         }

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_shows_what_it_was_told() {
+    fn a_clock_shows_the_time_that_was_set() {
         let clock = WallClock::new();
         let same = clock.clone();
         assert_eq!(same.date(), None);

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keep_alive_tells_a_time() {
+    fn keep_alive_has_a_time() {
         for (value, seconds) in [
             ("timeout=5", Some(5)),
             ("max=100, Timeout = 15", Some(15)),

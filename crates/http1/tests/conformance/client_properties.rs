@@ -246,7 +246,7 @@ impl Sending {
                 for (name, value) in &self.trailers {
                     fields.push(name, value);
                 }
-                peer.stream(id).trailers(&fields).expect("behind a body");
+                peer.stream(id).trailers(&fields).expect("after a body");
             }
             return;
         };
@@ -278,7 +278,7 @@ impl Owner {
 
     fn begin(&mut self, first_line: String, fields: Vec<String>, ended: bool) {
         let seen = self.present();
-        assert!(seen.first_line.is_empty(), "a head behind a head");
+        assert!(seen.first_line.is_empty(), "a head after a head");
         (seen.first_line, seen.fields, seen.ended) = (first_line, fields, ended);
     }
 
@@ -287,7 +287,7 @@ impl Owner {
         let mut unanswered = None;
         while !peer.events.is_empty() {
             let event = peer.events.remove(0);
-            assert!(self.closed.is_none(), "{event:?} behind the end");
+            assert!(self.closed.is_none(), "{event:?} after the end");
             match event {
                 Event::Request { id, head, end } => {
                     self.seen.push(Seen::default());

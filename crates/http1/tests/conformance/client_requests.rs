@@ -223,7 +223,7 @@ fn a_body_of_unknown_length_is_chunked() {
     let mut data = Bytes::from_static(b"!");
     assert_eq!(peer.stream(id).write(&mut data, false), 1);
     let trailers = [("grpc-status", "0"), ("x", "y")].into_iter().collect();
-    peer.stream(id).trailers(&trailers).expect("behind a body");
+    peer.stream(id).trailers(&trailers).expect("after a body");
     peer.settle();
     peer.expect_sent("1\r\n!\r\n0\r\ngrpc-status: 0\r\nx: y\r\n\r\n");
     peer.expect_nothing();
@@ -250,7 +250,7 @@ fn trailers_that_would_be_framing_or_routing_are_left_out() {
     let id = peer.open(&request("POST", "/"), Body::Stream);
     peer.expect_writable();
     peer.sent.clear();
-    peer.stream(id).trailers(&trailers).expect("behind a body");
+    peer.stream(id).trailers(&trailers).expect("after a body");
     peer.settle();
     peer.expect_sent("0\r\nx: y\r\n\r\n");
 
@@ -267,7 +267,7 @@ fn trailers_that_would_be_framing_or_routing_are_left_out() {
     let (id, ..) = peer.expect_request();
     peer.respond(id, &ResponseHead::new(200), Body::Stream);
     peer.sent.clear();
-    peer.stream(id).trailers(&trailers).expect("behind a body");
+    peer.stream(id).trailers(&trailers).expect("after a body");
     peer.settle();
     peer.expect_sent("0\r\nx: y\r\n\r\n");
 }
@@ -288,7 +288,7 @@ fn a_body_of_promised_length() {
     // Trailers can't follow such a body: they are left out.
     peer.expect_writable();
     let trailers = [("x", "y")].into_iter().collect();
-    peer.stream(id).trailers(&trailers).expect("behind a body");
+    peer.stream(id).trailers(&trailers).expect("after a body");
     peer.settle();
     peer.expect_sent("c");
     peer.send("HTTP/1.1 204 No Content\r\n\r\n");
@@ -456,7 +456,7 @@ fn what_the_owner_must_not_do() {
 }
 
 #[test]
-fn trailers_come_behind_a_body_that_is_streamed() {
+fn trailers_come_after_a_body_that_is_streamed() {
     let mut peer = server();
     let body = Body::Full(Bytes::from(vec![b'x'; 5000]));
     let id = peer

@@ -684,7 +684,7 @@ fn a_body_that_is_not_consumed_is_not_read() {
 }
 
 #[test]
-fn what_is_under_way_to_the_server_does_not_hold_up_what_comes() {
+fn bytes_in_flight_to_the_server_do_not_hold_up_the_response() {
     // RFC 9113 §5.2.2 says it of HTTP/2: if each end read nothing before the other does, they would
     // wait for each other.
     let mut peer = server();

@@ -86,7 +86,7 @@ fn scenarios_of_servers() -> Vec<(Violation, Option<RequestHead>, &'static str)>
 }
 
 #[test]
-fn every_violation_is_told_and_answered_as_its_row_says() {
+fn every_violation_is_reported_and_answered_as_its_row_says() {
     let mut shown = HashSet::new();
     for (violation, status, bytes) in scenarios() {
         println!("{violation}");

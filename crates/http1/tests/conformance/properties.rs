@@ -117,7 +117,7 @@ impl Owner {
     fn handle(&mut self, peer: &mut Peer, answers: &[Response]) {
         while !peer.events.is_empty() {
             let event = peer.events.remove(0);
-            assert!(self.closed.is_none(), "{event:?} behind the end");
+            assert!(self.closed.is_none(), "{event:?} after the end");
             let (id, end) = match event {
                 Event::Request { id, head, end } => {
                     let last = self.seen.last();

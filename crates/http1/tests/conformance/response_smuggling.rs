@@ -319,7 +319,7 @@ fn expect_refused(name: &str, bytes: &[u8], violation: Violation) {
                     Event::Closed(_) => false,
                     other => panic!("{other:?}"),
                 };
-                assert!(!end, "told as whole: {:?}", peer.events);
+                assert!(!end, "reported as complete: {:?}", peer.events);
             }
             let responses = peer.events.iter();
             let responses = responses.filter(|event| matches!(event, Event::Response { .. }));

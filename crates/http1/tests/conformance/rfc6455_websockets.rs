@@ -82,7 +82,7 @@ fn tunnels() -> [(Peer, StreamId); 2] {
 // The server's end.
 
 #[test]
-fn an_upgrade_is_told_as_extended_connect() {
+fn an_upgrade_is_reported_as_extended_connect() {
     // RFC 8441 §5: "The scheme of the target URI … MUST be "https" for "wss"-schemed WebSockets and
     // "http" for "ws"-schemed WebSockets." "Implementations using this extended CONNECT … do not do
     // the processing of the Sec-WebSocket-Key and Sec-WebSocket-Accept header fields of RFC 6455";
@@ -317,7 +317,7 @@ fn what_is_no_upgrade_is_the_request_that_it_is() {
         ("17 bytes", browser(), key("dGhlIHNhbXBsZSBub25jZWU=")),
         ("no padding", browser(), key("dGhlIHNhbXBsZSBub25jZQ")),
         (
-            "bits behind the end",
+            "bits after the end",
             browser(),
             key("dGhlIHNhbXBsZSBub25jZR=="),
         ),
@@ -384,7 +384,7 @@ fn bytes_go_both_ways() {
 }
 
 #[test]
-fn what_came_before_the_grant_comes_behind_it() {
+fn bytes_from_before_the_grant_come_after_it() {
     let mut peer = browser();
     peer.send(upgrade() + "early");
     let (id, ..) = peer.expect_request();
@@ -452,7 +452,7 @@ fn the_clients_end_is_the_end_of_its_direction() {
     peer.expect_data("", true);
     peer.expect_nothing();
     peer.expect_alive();
-    assert!(!peer.conn.can_receive(), "nothing comes any more");
+    assert!(!peer.conn.can_receive(), "nothing more comes");
     // The other direction goes on until we end it.
     peer.write(id, "still here", false);
     peer.expect_sent("still here");
@@ -671,7 +671,7 @@ fn keys_that_are_none() {
 }
 
 #[test]
-fn a_grant_is_told_as_200() {
+fn a_grant_is_reported_as_200() {
     // RFC 8441 §5 and RFC 6455 §4.1: names and the token are case-insensitive; other fields are
     // kept.
     for lines_of_grant in [

@@ -69,7 +69,7 @@ fn the_connection_becomes_one_of_http2() {
 }
 
 #[test]
-fn what_comes_behind_is_left_for_the_other_engine() {
+fn later_bytes_are_left_for_the_other_engine() {
     // "Upon receiving the 101 response, the client MUST send a connection preface (Section 3.5),
     // which includes a SETTINGS frame." It may come earlier.
     let bytes = upgrade() + PREFACE;
@@ -93,7 +93,7 @@ fn what_comes_behind_is_left_for_the_other_engine() {
 }
 
 #[test]
-fn it_may_come_behind_other_requests() {
+fn it_may_come_after_other_requests() {
     let mut peer = offered();
     peer.send(format!("{GET}{}", upgrade()));
     peer.answer("x");

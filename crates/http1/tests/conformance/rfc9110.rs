@@ -72,7 +72,7 @@ fn trailers_go_where_they_are_asked_for() {
         let (id, ..) = peer.expect_request();
         peer.respond(id, &head, Body::Stream);
         peer.write(id, "hello", false);
-        peer.stream(id).trailers(&trailers).expect("behind a body");
+        peer.stream(id).trailers(&trailers).expect("after a body");
         peer.settle();
         peer.expect_sent(expected);
         peer.expect_alive();

@@ -73,7 +73,7 @@ fn lines_end_with_crlf_and_have_no_other_cr() {
 }
 
 #[test]
-fn whitespace_behind_the_request_line_is_refused() {
+fn whitespace_after_the_request_line_is_refused() {
     // §2.2: "A recipient that receives whitespace between the start-line and the first header field
     // MUST either reject the message as invalid or consume each whitespace-preceded line without
     // further processing".

@@ -43,7 +43,7 @@ fn methods_are_tokens_in_their_own_case() {
 }
 
 #[test]
-fn a_long_line_is_told_by_414() {
+fn a_long_line_is_answered_with_414() {
     // §3: "A server that receives a request-target longer than any URI it wishes to parse MUST
     // respond with a 414 (URI Too Long) status code"; "at a minimum, request-line lengths of 8000
     // octets" are to be supported.

@@ -5,7 +5,7 @@ use tidegate_proto::{Config, KnownName, Violation};
 use crate::support::*;
 
 #[test]
-fn names_are_tokens_with_the_colon_behind_them() {
+fn names_are_tokens_followed_by_a_colon() {
     // §5.1: "No whitespace is allowed between the field name and colon. … A server MUST reject,
     // with a response status code of 400 (Bad Request), any received request message that contains
     // whitespace between a header field name and colon."

@@ -180,7 +180,7 @@ fn a_response_of_unknown_length_is_chunked() {
     peer.stream(id).write(&mut Bytes::from_static(b"!"), false);
     peer.stream(id)
         .trailers(&[("grpc-status", "0")].into_iter().collect())
-        .expect("trailers behind a body");
+        .expect("trailers after a body");
     peer.settle();
     peer.expect_sent("1\r\n!\r\n0\r\ngrpc-status: 0\r\n\r\n");
     let (id, ..) = peer.expect_request();

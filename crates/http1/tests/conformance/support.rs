@@ -222,7 +222,7 @@ impl Peer {
     pub(crate) fn expect_request(&mut self) -> (StreamId, RequestHead, bool) {
         match self.next() {
             Event::Request { id, head, end } => (id, head, end),
-            other => panic!("a request was expected, told was {other:?}"),
+            other => panic!("a request was expected, reported was {other:?}"),
         }
     }
 
@@ -233,7 +233,7 @@ impl Peer {
                 assert_eq!((head.status(), end), (status, expected_end), "{head:?}");
                 head
             }
-            other => panic!("a response was expected, told was {other:?}"),
+            other => panic!("a response was expected, reported was {other:?}"),
         }
     }
 
@@ -244,7 +244,7 @@ impl Peer {
                 assert_eq!(head.status(), status);
                 head
             }
-            other => panic!("an interim response was expected, told was {other:?}"),
+            other => panic!("an interim response was expected, reported was {other:?}"),
         }
     }
 
@@ -252,7 +252,7 @@ impl Peer {
     pub(crate) fn expect_trailers(&mut self) -> Fields {
         match self.next() {
             Event::Trailers { fields, .. } => fields,
-            other => panic!("trailers were expected, told was {other:?}"),
+            other => panic!("trailers were expected, reported was {other:?}"),
         }
     }
 
@@ -293,7 +293,7 @@ impl Peer {
                     (expected.escape_ascii().to_string(), expected_end)
                 );
             }
-            other => panic!("data was expected, told was {other:?}"),
+            other => panic!("data was expected, reported was {other:?}"),
         }
     }
 
@@ -301,13 +301,13 @@ impl Peer {
     pub(crate) fn expect_writable(&mut self) -> (StreamId, usize) {
         match self.next() {
             Event::Writable { id, want } => (id, want),
-            other => panic!("Writable was expected, told was {other:?}"),
+            other => panic!("Writable was expected, reported was {other:?}"),
         }
     }
 
     #[track_caller]
     pub(crate) fn expect_nothing(&self) {
-        assert!(self.events.is_empty(), "told were {:?}", self.events);
+        assert!(self.events.is_empty(), "reported were {:?}", self.events);
     }
 
     #[track_caller]
@@ -318,7 +318,7 @@ impl Peer {
                 self.expect_nothing();
                 reason
             }
-            other => panic!("Closed was expected, told was {other:?}"),
+            other => panic!("Closed was expected, reported was {other:?}"),
         }
     }
 

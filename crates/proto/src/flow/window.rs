@@ -198,7 +198,7 @@ mod tests {
     const ANY: u32 = u32::MAX;
 
     #[test]
-    fn a_receive_window_is_told_at_each_half() {
+    fn a_receive_window_is_advertised_at_each_half() {
         let mut window = RecvWindow::new(1000, 1000);
         window.receive(1000).unwrap();
         assert_eq!(window.receive(1), Err(Overflow));
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_zero_never_tells_an_increment_of_zero() {
+    fn a_window_of_zero_never_advertises_an_increment_of_zero() {
         let mut window = RecvWindow::new(0, 0);
         assert_eq!(window.advertise_if_due(0, ANY), None);
         assert_eq!(window.advertise(0, ANY), None);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_told_than_the_message_has_a_use_for() {
+    fn no_more_is_advertised_than_the_message_can_use() {
         let mut window = RecvWindow::new(1000, 1000);
         window.receive(600).unwrap();
         window.consume(600);

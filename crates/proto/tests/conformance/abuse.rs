@@ -451,7 +451,7 @@ fn a_pause_holds_the_peer_up_and_nothing_else() {
 }
 
 #[test]
-fn what_waits_behind_a_pause_is_not_late() {
+fn bytes_that_wait_during_a_pause_are_not_late() {
     // RFC 9113 §6.5.3: the acknowledgement of our SETTINGS is due in 10 s, of which the engine
     // reads nothing for 5.
     let mut peer = Peer::client_unborn(tidegate_proto::Config::server());

@@ -272,7 +272,7 @@ fn promise() -> (Peer, StreamId) {
 /// A call that is wrong is reported to the caller and never reaches the peer; what began correctly
 /// goes on.
 #[test]
-fn every_misuse_is_told_to_the_caller_and_to_nobody_else() {
+fn every_misuse_is_returned_to_the_caller_and_to_nobody_else() {
     for (place, (misuse, scenario)) in SCENARIOS.iter().enumerate() {
         let (mut peer, told) = scenario();
         assert_eq!(told, *misuse, "scenario {place}");

@@ -567,7 +567,7 @@ fn check(violation: Violation, mut peer: Peer) {
 /// RFC 9113 §5.4.1: "An endpoint that encounters a connection error SHOULD first send a GOAWAY
 /// frame"; §5.4.2: "An endpoint that detects a stream error sends a RST_STREAM frame".
 #[test]
-fn every_violation_is_told_and_answered_as_its_row_says() {
+fn every_violation_is_reported_and_answered_as_its_row_says() {
     let mut shown = HashSet::new();
     for (violation, scenario) in SCENARIOS {
         println!("{violation}");

@@ -75,7 +75,7 @@ fn whatever_it_says_is_an_answer() {
 }
 
 #[test]
-fn what_comes_behind_an_answer_begins_a_new_silence() {
+fn bytes_after_an_answer_begin_a_new_silence() {
     let mut peer = probed();
     peer.wait(secs(10));
     let (payload, _) = peer.expect_ping();

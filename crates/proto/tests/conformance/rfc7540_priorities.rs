@@ -93,7 +93,7 @@ fn an_exclusive_stream_goes_before_those_that_depended_on_its_parent() {
 }
 
 #[test]
-fn a_priority_frame_moves_a_response_that_is_under_way() {
+fn a_priority_frame_moves_a_response_in_progress() {
     // RFC 7540 §5.3.3: "Stream priorities are changed using the PRIORITY frame."
     let mut peer = waiting();
     exchange(&mut peer, get(1, 0, 16, false), 1, 1 << 20);

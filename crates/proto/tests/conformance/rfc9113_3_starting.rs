@@ -128,7 +128,7 @@ fn settings_in_a_preface_may_be_empty_and_are_acknowledged() {
 }
 
 #[test]
-fn a_peer_that_says_nothing_is_let_go() {
+fn a_silent_peer_is_disconnected() {
     // Our own limit: a client has some seconds for its preface.
     for mut peer in [
         Peer::client_unborn(Config::server()),
@@ -155,7 +155,7 @@ fn half_a_preface_does_not_stop_the_clock() {
 }
 
 #[test]
-fn a_connection_without_streams_is_let_go_in_the_end() {
+fn a_connection_without_streams_is_closed_in_the_end() {
     // RFC 9113 §9.1: "Servers are encouraged to maintain open connections for as long as possible
     // but are permitted to terminate idle connections if necessary." and should send GOAWAY first.
     for mut peer in [client(), server()] {
@@ -184,7 +184,7 @@ fn a_stream_keeps_a_connection_from_being_idle() {
 }
 
 #[test]
-fn the_transports_end_is_told_for_what_it_is() {
+fn the_transports_end_is_reported_for_what_it_is() {
     // RFC 9113 §9.1: "HTTP/2 connections are persistent"; when only the transport ends, we send
     // nothing.
     let mut peer = client();

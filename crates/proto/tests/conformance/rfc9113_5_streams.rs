@@ -286,7 +286,7 @@ fn a_peer_that_has_reset_a_stream_sends_no_more_on_it() {
 }
 
 #[test]
-fn nothing_is_sent_on_a_closed_stream_and_its_end_is_told_once() {
+fn nothing_is_sent_on_a_closed_stream_and_its_end_is_reported_once() {
     // RFC 9113 §5.1, closed, as above; §5.4.2: "an endpoint SHOULD NOT send more than one
     // RST_STREAM frame for any stream". Faults that would reset an open stream are ignored:
     // WINDOW_UPDATE of 0, PRIORITY of the wrong length or on itself. The exception is a PRIORITY of
@@ -591,7 +591,7 @@ fn refusals(peer: &mut Peer, first: u32) -> usize {
 }
 
 #[test]
-fn a_reset_stream_keeps_its_place_until_its_owner_lets_go() {
+fn a_reset_stream_keeps_its_place_until_its_owner_releases_it() {
     // RFC 9113 §10.5 leaves the defence to us: a slot that RST_STREAM frees before the work ends is
     // Rapid Reset.
     let mut peer = client_of(|config| config.max_concurrent_streams = 2);
@@ -733,7 +733,7 @@ fn goaway_names_the_last_stream_that_was_processed() {
 }
 
 #[test]
-fn nothing_behind_a_connection_error_is_looked_at() {
+fn nothing_after_a_connection_error_is_read() {
     // RFC 9113 §5.4.1: "After sending the GOAWAY frame for an error condition, the endpoint MUST
     // close the TCP connection."
     let mut peer = client();

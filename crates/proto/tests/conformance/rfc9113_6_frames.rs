@@ -678,7 +678,7 @@ fn a_server_ends_gracefully_in_two_steps() {
 }
 
 #[test]
-fn a_goaway_that_says_nothing_new_is_told_once() {
+fn a_goaway_without_news_is_reported_once() {
     // RFC 9113 §6.8: "An endpoint MAY send multiple GOAWAY frames if circumstances change." If they
     // don't, no stream has to be visited.
     let mut peer = server();
@@ -843,7 +843,7 @@ fn the_last_stream_of_goaway_never_increases() {
 }
 
 #[test]
-fn a_goaway_with_an_error_is_told_as_the_reason() {
+fn a_goaway_with_an_error_is_reported_as_the_reason() {
     // RFC 9113 §6.8: "The GOAWAY frame also contains a 32-bit error code (Section 7) that contains
     // the reason for closing the connection."
     let why = |words: &'static [u8]| CloseReason::PeerError {
@@ -1187,7 +1187,7 @@ fn a_held_stream_holds_no_credit() {
 }
 
 #[test]
-fn a_peer_that_overruns_a_window_is_told_so() {
+fn a_peer_that_overruns_a_window_is_refused() {
     // RFC 9113 §6.9.1: "A receiver MAY respond with a stream error (Section 5.4.2) or connection
     // error (Section 5.4.1) of type FLOW_CONTROL_ERROR if it is unable to accept a frame."
     let mut peer = client_of_window(1000);

@@ -984,7 +984,7 @@ fn a_push_can_be_cancelled_when_its_response_is_out_already() {
 }
 
 #[test]
-fn a_push_that_was_not_processed_is_told_once() {
+fn a_push_that_was_not_processed_is_reported_once() {
     // RFC 9113 §6.8: streams above the one in GOAWAY were not processed; the client's engine may
     // reset them too.
     let mut peer = client();

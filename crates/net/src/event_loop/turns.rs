@@ -16,6 +16,9 @@ pub(super) const EVENTS: usize = 256;
 /// do than a turn takes, and for the shares of the other queues.
 const TIME: Duration = Duration::from_micros(250);
 
+/// Events from one look at the clock to the next: a look costs as much as a small event.
+const EVENTS_A_LOOK: usize = 8;
+
 /// The kinds of connections that wait, each with a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queue {
@@ -89,9 +92,14 @@ impl Budget {
     /// One event was handed to the service, or one connection looked at.
     pub(super) fn charge(&mut self) {
         self.events = self.events.saturating_sub(1);
+        if self.events.is_multiple_of(EVENTS_A_LOOK)
+            && self.until.is_some_and(|until| Instant::now() >= until)
+        {
+            self.events = 0;
+        }
     }
 
     pub(super) fn is_used_up(&self) -> bool {
-        self.events == 0 || self.until.is_some_and(|until| Instant::now() >= until)
+        self.events == 0
     }
 }

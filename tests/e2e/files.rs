@@ -450,5 +450,5 @@ fn a_file_that_shrinks_on_its_way_is_cut_off() {
     client.wait_until(|client| !client.so_far(id).body.is_empty());
     fs::write(&path, "").unwrap();
     assert!(client.response(id).reset.is_some());
-    server.wait_for("its file can't be read on");
+    server.wait_for("its file can't be read any further");
 }

@@ -84,7 +84,7 @@ fn signals_open_the_access_log_anew() {
         client.get("/before");
         fs::rename(&path, dir.path().join("access.log.1")).unwrap();
         server.signal(signal);
-        server.wait_for(&format!("SIG{signal}: the access log is opened anew"));
+        server.wait_for(&format!("SIG{signal}: reopening the access log"));
         client.get("/after");
         drop(client);
         server.signal("TERM");
@@ -103,7 +103,7 @@ fn an_access_log_that_cannot_be_opened_anew_goes_on_where_it_was() {
     let server = Server::start(&["--access-log", path.to_str().unwrap()]);
     fs::rename(&logs, &moved).unwrap();
     server.signal("USR1");
-    server.wait_for("its lines go on to where they went");
+    server.wait_for("its lines still go to the former file");
     Client::h2c(server.h2c).get("/after");
     server.signal("TERM");
     assert!(server.ended().0.success());

@@ -98,13 +98,13 @@ fn sighup_reads_the_certificate_anew() {
     let (other_cert, other_key, new) = certificate_files(&dir, "other");
     fs::copy(&other_cert, &cert).unwrap();
     server.signal("HUP");
-    server.wait_for("the former certificate goes on");
+    server.wait_for("keeping the former certificate");
     let mut client = Client::tls_trusting(server.tls, trusted(&old));
     assert_eq!(client.get("/status").status(), 200);
 
     fs::copy(&other_key, &key).unwrap();
     server.signal("HUP");
-    server.wait_for("was read anew");
+    server.wait_for("SIGHUP: reloaded ");
     let mut client = Client::tls_trusting(server.tls, trusted(&new));
     assert_eq!(client.get("/status").status(), 200);
     // Existing connections continue.

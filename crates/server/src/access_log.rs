@@ -1,4 +1,4 @@
-//! A line for each request.
+//! The access log: a line for each request.
 
 use std::fmt::Write as _;
 use std::io;
@@ -13,13 +13,14 @@ use crate::clock::Clock;
 use crate::handlers::Sent;
 use crate::logs::queue::{self, Appended, Options, Queue, Report};
 
-/// The log target of the lines when there is no file.
+/// The log target of the lines when they go to the log.
 pub const TARGET: &str = "tidegate::access";
 
-/// Bytes of lines above which a worker hands them over at once. The queue's bound holds many batches of this size.
+/// A worker hands its lines to the queue when it has this many bytes of them. The queue holds many
+/// such batches.
 const HAND_OVER_AT: usize = 16 << 10;
 
-/// Where the lines go. Opened once; each worker has a clone.
+/// The place that the lines go to. Opened once; each worker has a clone.
 #[derive(Clone, Debug)]
 pub enum Destination {
     /// To the log, at level info.
@@ -31,10 +32,10 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// The file, or stdout for `-`; the log if there is none.
+    /// Opens the file, or stdout for `-`; without a path, lines go to the log.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     pub fn open(path: Option<&Path>) -> io::Result<Self> {
         match path {
             None => Ok(Self::Log),
@@ -48,7 +49,7 @@ impl Destination {
         }
     }
 
-    /// The queue in front of what is written to, unless that is the log.
+    /// Returns the queue of the file or stdout; `None` for the log.
     fn queue(&self) -> Option<&Queue> {
         match self {
             Self::Log => None,
@@ -56,14 +57,15 @@ impl Destination {
         }
     }
 
-    /// Has the file opened anew before the next line, as after a rotation of logs. Doesn't wait for that.
+    /// Makes the queue reopen the file before the next line, as after log rotation. Returns
+    /// immediately.
     pub fn reopen(&self) {
         if let Some(queue) = self.queue() {
             queue.reopen();
         }
     }
 
-    /// Waits until the lines that were handed over are written, but not beyond this moment.
+    /// Waits until the lines that were handed over are written, at most until `deadline`.
     pub fn flush(&self, deadline: Instant) {
         if let Some(queue) = self.queue() {
             queue.flush(deadline);
@@ -75,20 +77,22 @@ impl Destination {
 pub struct AccessLog {
     destination: Destination,
     enabled: bool,
-    /// Lines that wait for [`AccessLog::flush`]; nothing when they go to the log.
+    /// Lines that wait for [`AccessLog::flush`]; always empty when lines go to the log.
     lines: String,
 }
 
-/// Bytes that are logged of a request's target, and of a field: a line is kept as long as its request is in progress.
+/// Bytes of a request's target that are logged. Bounded, because the entry is kept while its
+/// request is in progress.
 const MAX_TARGET: usize = 2048;
+/// Bytes of a field that are logged.
 const MAX_FIELD: usize = 1024;
 
-/// The front of a text.
+/// Returns the first `most` bytes of a text.
 fn shortened(text: &[u8], most: usize) -> &[u8] {
     &text[..text.len().min(most)]
 }
 
-/// A line in the making.
+/// A request that gets a line when it ends.
 pub struct Entry {
     peer: Option<SocketAddr>,
     /// `METHOD path`, escaped.
@@ -96,16 +100,16 @@ pub struct Entry {
     referer: String,
     user_agent: String,
     began: Instant,
-    /// As the request line has it.
+    /// The protocol, written as in a request line.
     version: &'static str,
-    /// Whether it is a push: answered without having been asked.
+    /// Whether the request is a push.
     is_pushed: bool,
-    /// Who answered, if it was an upstream.
+    /// The upstream that answered, if one did.
     pub upstream: Option<SocketAddr>,
 }
 
 impl AccessLog {
-    /// A log that goes there. When the log doesn't want the lines, no line is made.
+    /// Returns an access log with this destination. Disabled if the log's filter drops the lines.
     pub fn new(destination: Destination) -> Self {
         let enabled = match destination {
             Destination::Log => log::log_enabled!(target: TARGET, Level::Info),
@@ -118,12 +122,13 @@ impl AccessLog {
         }
     }
 
-    /// Whether lines are made at all.
+    /// Whether lines are written at all.
     pub fn is_enabled(&self) -> bool {
         self.enabled
     }
 
-    /// Notes a request that came in, or was promised, at `began`, by a protocol such as `HTTP/1.1`.
+    /// Begins the line of a request that was received or promised at `began`. `version` is the
+    /// protocol, such as `HTTP/1.1`.
     pub fn begin(
         &self,
         head: &RequestHead,
@@ -161,7 +166,7 @@ impl AccessLog {
         })
     }
 
-    /// Makes the line of a request that is over.
+    /// Writes the line of a request that has ended.
     pub fn end(&mut self, entry: &Entry, sent: Sent, clock: &Clock, now: Instant) {
         let took = now.saturating_duration_since(entry.began);
         if let Destination::Log = self.destination {
@@ -174,7 +179,7 @@ impl AccessLog {
         }
     }
 
-    /// Hands over the lines that wait. Nobody waits until they are written.
+    /// Hands the waiting lines to the queue, and doesn't wait until they are written.
     pub fn flush(&mut self) {
         if self.lines.is_empty() {
             return;
@@ -193,7 +198,7 @@ impl Drop for AccessLog {
     }
 }
 
-/// The line as it goes to the log, which adds the time itself.
+/// The line for the log, which adds the time.
 struct LogLine<'a> {
     entry: &'a Entry,
     sent: Sent,
@@ -221,12 +226,12 @@ impl std::fmt::Display for LogLine<'_> {
     }
 }
 
-/// An address as the client knows it: not as IPv6 when it came over IPv4.
+/// Returns an IPv4-mapped address as IPv4.
 pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// What is written behind a line: `pushed` of a push, and what upstream answered.
+/// The end of a line: `pushed` for a push, and the upstream that answered.
 struct Origin<'a>(&'a Entry);
 
 impl std::fmt::Display for Origin<'_> {
@@ -241,7 +246,7 @@ impl std::fmt::Display for Origin<'_> {
     }
 }
 
-/// The line in the Combined Log Format, with the duration in seconds and the origin behind it.
+/// Appends the line in the Combined Log Format, followed by the duration in seconds and the origin.
 fn combined(out: &mut String, entry: &Entry, sent: Sent, clock: &Clock, took: Duration) {
     let Entry {
         request,
@@ -263,23 +268,23 @@ fn combined(out: &mut String, entry: &Entry, sent: Sent, clock: &Clock, took: Du
     let written = written.and_then(|()| {
         writeln!(
             out,
-            " - - [{day}/{month}/{year}:{time} +0000] \"{request} {version}\" {status:03} {bytes} \"{referer}\" \
-             \"{user_agent}\" {seconds:.6}{origin}"
+            " - - [{day}/{month}/{year}:{time} +0000] \"{request} {version}\" {status:03} {bytes} \
+             \"{referer}\" \"{user_agent}\" {seconds:.6}{origin}"
         )
     });
     debug_assert!(written.is_ok(), "a String takes everything");
 }
 
-/// Appends what a client sent so that it can't be taken for something else: control characters, quotes, backslashes and
-/// what isn't ASCII as `\xHH`.
+/// Appends text of a client so that it can't be taken for other parts of the line: quotes and
+/// backslashes after a backslash, control characters and bytes that aren't ASCII as `\xHH`.
 fn escape(out: &mut String, text: &[u8]) {
-    for octet in text {
-        match octet {
+    for byte in text {
+        match byte {
             b'"' | b'\\' => {
                 out.push('\\');
-                out.push(char::from(*octet));
+                out.push(char::from(*byte));
             }
-            b' '..=b'~' => out.push(char::from(*octet)),
+            b' '..=b'~' => out.push(char::from(*byte)),
             other => {
                 let written = write!(out, "\\x{other:02x}");
                 debug_assert!(written.is_ok(), "a String takes everything");
@@ -322,7 +327,8 @@ mod tests {
             &clock,
             Duration::from_micros(1234),
         );
-        let line = "192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] \"GET /a HTTP/2\" 200 15 \"-\" \"curl\" 0.001234\n";
+        let line = "192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] \"GET /a HTTP/2\" 200 15 \"-\" \
+                    \"curl\" 0.001234\n";
         assert_eq!(out, line);
     }
 
@@ -401,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_file_is_told() {
+    fn an_unusable_file_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Destination::open(Some(dir.path())).is_err());
     }

@@ -1,4 +1,5 @@
-//! What one worker does with the events of its connections: those of its clients here, those of its upstreams in `upstream`.
+//! One worker's service. This file handles the events of client connections; `upstream` handles
+//! those of upstream connections.
 
 mod upstream;
 
@@ -33,24 +34,24 @@ use crate::router::Router;
 use crate::stats::{Headers, Published, Snapshot};
 use upstream::Forwarded;
 
-/// What all workers serve alike.
+/// The site that all workers serve.
 #[derive(Clone)]
 pub struct Site {
-    /// What is where.
+    /// The target at each path.
     pub routes: Arc<Router<Target>>,
-    /// Where WebSockets are let through.
+    /// Paths on which WebSockets pass to an upstream.
     pub websockets: Arc<Router<()>>,
     /// Whether requests' `x-priority` fields count.
     pub trust_x_priority: bool,
-    /// Where routes lead, and how.
+    /// The upstreams, and how requests are forwarded to them.
     pub proxy: Arc<Settings>,
-    /// What pages need, and what to do about it.
+    /// The preload list, and whether to send hints and pushes.
     pub push: push::Options,
     /// Where the access log goes.
     pub access_log: Destination,
-    /// That of the engines, which the service sets.
+    /// The engines' clock, which the service sets.
     pub wall_clock: WallClock,
-    /// What files are read with.
+    /// The threads and limits for reading files.
     pub files: files::Shared,
 }
 
@@ -70,7 +71,7 @@ pub struct App {
 }
 
 impl App {
-    /// A worker's service.
+    /// Returns a worker's service.
     pub fn new(site: Site, published: Arc<Published>) -> Self {
         let clock = Clock::with_engines(SystemTime::now(), site.wall_clock);
         Self {
@@ -88,7 +89,7 @@ impl App {
         }
     }
 
-    /// Answers a request, and then what was promised along with it.
+    /// Answers a request, then the pushes that were promised with it.
     fn request(
         &mut self,
         conns: &mut Conns,
@@ -129,14 +130,15 @@ impl App {
         let now = conns.now();
         let prepared = match conns.engine(conn) {
             Some(Engine::Http2(engine)) => self.pusher.prepare(engine, conn, id, head, &path, now),
-            // RFC 8297 §3: "a server might refrain from sending 103 (Early Hints) over HTTP/1.1 unless the client is known
-            // to handle informational responses correctly": such a one took them for the final response.
+            // RFC 8297 §3: "a server might refrain from sending 103 (Early Hints) over HTTP/1.1
+            // unless the client is known to handle informational responses correctly". Some clients
+            // take it for the final response.
             Some(Engine::Http1(_)) => self.pusher.look_up(&path),
             None => return,
         };
         self.answer(conns, (conn, id), head, &path, end, Some(&prepared));
         for (promised, head) in &prepared.promised {
-            // The list has no other paths than those that can be read.
+            // All paths of the list can be read.
             if let Ok(path) = RequestPath::read(head.path_bytes()) {
                 let prepared = self.pusher.prepare_promised(&path);
                 self.answer(conns, (conn, *promised), head, &path, true, Some(&prepared));
@@ -144,7 +146,7 @@ impl App {
         }
     }
 
-    /// The access log's line of a request, if there is to be one.
+    /// Begins the access log's line of a request, if the log is on.
     fn begin_log(
         &self,
         conns: &mut Conns,
@@ -173,7 +175,7 @@ impl App {
         let log = self.begin_log(conns, conn, id, head);
         let share = match self.share(conns, (conn, id), head) {
             Ok(share) => share,
-            // REFUSED_STREAM would tell the proxy, and what is to be told is for its client.
+            // The refusal is for the proxy's client. REFUSED_STREAM would only reach the proxy.
             Err(refusal) => {
                 return self.answer_with(conns, (conn, id), head, log.as_deref(), |request| {
                     request.respond_refused(refusal)
@@ -185,8 +187,8 @@ impl App {
             None => Default::default(),
         };
         if head.path_bytes() == b"*" {
-            // RFC 9110 §9.3.7: "an asterisk ("*") as the request target … applies to the server in general rather than to a specific
-            // resource". That is us, whatever is behind.
+            // RFC 9110 §9.3.7: "an asterisk ("*") as the request target … applies to the server in
+            // general rather than to a specific resource". This server answers, not an upstream.
             return self.answer_with(conns, (conn, id), head, log.as_deref(), |request| {
                 request.respond_methods(ANY_METHODS)
             });
@@ -239,7 +241,8 @@ impl App {
         self.note((conn, id), outcome, log, share);
     }
 
-    /// What a request takes of the share of the client that a trusted proxy makes it for. What was pushed nobody asked for.
+    /// Counts a request against the share of the client that a trusted proxy makes it for. Pushes
+    /// don't count, because no client requested them.
     fn share(
         &self,
         conns: &Conns,
@@ -252,7 +255,7 @@ impl App {
         }
     }
 
-    /// Notes what came of a request.
+    /// Logs a request that was answered; keeps one that is in progress.
     fn note(
         &mut self,
         (conn, id): Key,
@@ -274,11 +277,11 @@ impl App {
         }
     }
 
-    /// A thread has looked at what a path leads to: answers all who wait for that.
+    /// Answers all requests that wait for a path that a thread has now looked up.
     fn looked(&mut self, conns: &mut Conns, path: &[u8], looked: Result<Looked, Refusal>) {
         let (answer, waiting) = self.files.looked(path, looked, &self.clock);
         for (conn, id) in waiting {
-            // Who was reset meanwhile waits no more.
+            // A stream that was reset meanwhile no longer waits.
             let Some(stream) = conns.stream(conn, id) else {
                 continue;
             };
@@ -301,9 +304,9 @@ impl App {
         }
     }
 
-    /// A thread has read a piece of a file.
+    /// Sends a piece of a file that a thread has read.
     fn read(&mut self, conns: &mut Conns, (conn, id): Key, read: Read) {
-        // The memory comes back whether or not somebody still wants the piece.
+        // Release the memory even if the stream is gone.
         let read = self.files.take(read);
         let Some(mut stream) = conns.stream(conn, id) else {
             return;
@@ -316,11 +319,11 @@ impl App {
         }
     }
 
-    /// A step of a download is done, or can't be.
+    /// Handles the result of one step of a download. An error resets the stream.
     fn downloaded(&mut self, mut stream: StreamMut<'_>, conn: ConnId, step: io::Result<Progress>) {
         let id = stream.id();
         let progress = step.unwrap_or_else(|error| {
-            log::warn!("stream {id}: reset, for its file can't be read on: {error}");
+            log::warn!("stream {id}: reset, because its file can't be read any further: {error}");
             stream.reset(ErrorCode::INTERNAL_ERROR);
             Progress::Done(0)
         });
@@ -334,7 +337,7 @@ impl App {
     fn data(&mut self, mut stream: StreamMut<'_>, conn: ConnId, data: Bytes, end: bool) {
         let id = stream.id();
         let Some(exchange) = self.exchanges.get(conn, id) else {
-            // The request is answered already; what is left of its body is of no use.
+            // The request is answered already, so the rest of its body is dropped.
             stream.consume(data.len());
             return;
         };
@@ -375,8 +378,8 @@ impl App {
         }
     }
 
-    /// The request's body and the response are whole, or nothing more can be done for them. The stream may be gone already
-    /// unless an answer is due.
+    /// Ends a request whose body and response are whole, or that can't be continued. The stream may
+    /// be gone already unless an answer is due.
     fn finish(&mut self, mut stream: StreamMut<'_>, conn: ConnId, id: StreamId) {
         let Some(Exchange {
             work,
@@ -396,8 +399,8 @@ impl App {
         self.log(log.as_deref(), sent);
     }
 
-    /// Forgets a request whose stream is gone: both messages are whole. Its handler may not have noticed, such as one that has no body
-    /// to send, since the request is HEAD.
+    /// Removes a request whose stream is gone because both messages are whole. Its handler may not
+    /// have noticed: for a HEAD request it has no body to send.
     fn remove_if_over(&mut self, conns: &mut Conns, conn: ConnId, id: StreamId) {
         if self.exchanges.get(conn, id).is_some()
             && conns.stream(conn, id).is_none()
@@ -416,22 +419,24 @@ impl App {
 }
 
 impl Sent {
-    /// Adds what a step of a request in progress sent, and tells whether that was the last.
+    /// Adds the bytes that a step of a request in progress sent. Returns whether it was the last
+    /// step.
     fn count(&mut self, progress: Progress) -> bool {
-        let (octets, done) = match progress {
-            Progress::More(octets) => (octets, false),
-            Progress::Done(octets) => (octets, true),
+        let (bytes, done) = match progress {
+            Progress::More(bytes) => (bytes, false),
+            Progress::Done(bytes) => (bytes, true),
         };
-        self.bytes += octets as u64;
+        self.bytes += bytes as u64;
         done
     }
 }
 
-/// What other threads tell a worker.
+/// A message from another thread to a worker.
 pub enum Message {
-    /// A thread for files has done what it was asked for.
+    /// A thread for files has finished a job.
     Done(Done),
-    /// An upstream is at these addresses from now on: which of [`proxy::Settings::upstreams`](crate::proxy::Settings).
+    /// An upstream has new addresses. The number is its index in
+    /// [`proxy::Settings::upstreams`](crate::proxy::Settings).
     Moved(usize, Vec<Address>),
 }
 
@@ -511,7 +516,7 @@ impl Service for App {
                 {
                     self.cancel(conns, &work);
                     if sent.status == 0 && is_slow_body(cause) {
-                        // The engine has answered.
+                        // The engine has answered with 408.
                         sent.status = 408;
                     }
                     self.log(log.as_deref(), sent);
@@ -521,7 +526,7 @@ impl Service for App {
                 }
                 self.tell_clients(conns);
             }
-            // Nothing to do: `closed` follows, and the rest is for clients.
+            // `closed` follows, or the event is one of a client engine.
             _ => {}
         }
     }
@@ -582,7 +587,7 @@ impl Service for App {
     }
 }
 
-/// The address of a connection's peer, for the log.
+/// Displays the address of a connection's peer, for the log.
 struct Peer<'a>(&'a Conns, ConnId);
 
 impl std::fmt::Display for Peer<'_> {
@@ -594,13 +599,13 @@ impl std::fmt::Display for Peer<'_> {
     }
 }
 
-/// Whether a stream ended because its body didn't come, or dripped.
+/// Whether a stream was reset because its request body timed out or came too slowly.
 fn is_slow_body(cause: ResetCause) -> bool {
     use Violation::{BodyTimedOut, BodyTooSlow};
     matches!(cause, ResetCause::Violation(BodyTimedOut | BodyTooSlow))
 }
 
-/// One line for each stream that was reset: `in` by the peer, `out` by us.
+/// Logs a stream that was reset: `in` by the peer, `out` by this server.
 fn log_reset(conns: &Conns, conn: ConnId, id: StreamId, code: ErrorCode, cause: ResetCause) {
     let peer = Peer(conns, conn);
     match cause {
@@ -613,7 +618,7 @@ fn log_reset(conns: &Conns, conn: ConnId, id: StreamId, code: ErrorCode, cause: 
     }
 }
 
-/// One line for each connection that ended with an error.
+/// Logs the end of a connection, at a level that depends on the error.
 fn log_end(conns: &Conns, conn: ConnId, why: &End) {
     let peer = Peer(conns, conn);
     match why {
@@ -639,7 +644,7 @@ fn log_end(conns: &Conns, conn: ConnId, why: &End) {
     }
 }
 
-/// One line for each connection that made requests.
+/// Logs the totals of a connection that made requests.
 fn log_total(conns: &mut Conns, conn: ConnId) {
     if log::log_enabled!(log::Level::Debug)
         && let Some(stats) = conns.engine(conn).map(|engine| *engine.stats())

@@ -1,4 +1,4 @@
-//! A certificate for a start without any file.
+//! The self-signed certificate of a server that is given no other.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,10 +12,11 @@ pub struct Pem {
     pub key: String,
 }
 
-/// Makes a self-signed certificate (ECDSA, P-256) for localhost, 127.0.0.1 and ::1, valid for 90 days.
+/// Makes a self-signed certificate (ECDSA, P-256) for localhost, 127.0.0.1 and ::1, valid for 90
+/// days.
 ///
 /// # Errors
-/// What the cryptographic library says.
+/// An error of the cryptographic library.
 pub fn self_signed() -> Result<Pem, rcgen::Error> {
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
@@ -27,7 +28,7 @@ pub fn self_signed() -> Result<Pem, rcgen::Error> {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let day = Duration::from_secs(24 * 3600);
     let now = SystemTime::now();
-    // A clock that is a little off must not make it invalid.
+    // The certificate must be valid for a client whose clock is a little off.
     params.not_before = (now - day).into();
     params.not_after = (now + 90 * day).into();
     let certificate = params.self_signed(&key)?;

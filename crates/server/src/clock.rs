@@ -1,25 +1,26 @@
-//! The time of day as fields need it, read once per turn of the loop.
+//! The time of day for header fields, read once per turn of the loop.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate_proto::WallClock;
 
-/// The time of day at the turn's start, with the value of the `date` field (RFC 9110 §6.6.1) made once a second.
+/// The time of day at the start of the turn, with the value of the `date` field (RFC 9110 §6.6.1),
+/// which is formatted once a second.
 #[derive(Debug)]
 pub struct Clock {
     second: u64,
     date: String,
-    /// What the engines' own answers are dated by.
+    /// The clock that dates the engines' own answers.
     engines: WallClock,
 }
 
 impl Clock {
-    /// A clock that shows this time.
+    /// Returns a clock that shows this time.
     pub fn new(now: SystemTime) -> Self {
         Self::with_engines(now, WallClock::new())
     }
 
-    /// The same, and sets the clock of engines whenever it is set itself.
+    /// Returns a clock that shows this time and keeps the engines' clock set to the same time.
     pub fn with_engines(now: SystemTime, engines: WallClock) -> Self {
         let second = seconds(now);
         engines.set(second);
@@ -30,7 +31,7 @@ impl Clock {
         }
     }
 
-    /// Sets the clock to this time.
+    /// Sets the clock, and that of the engines.
     pub fn set(&mut self, now: SystemTime) {
         let second = seconds(now);
         if second != self.second {
@@ -40,24 +41,25 @@ impl Clock {
         }
     }
 
-    /// Seconds since 1970.
+    /// Returns the seconds since 1970.
     pub fn second(&self) -> u64 {
         self.second
     }
 
-    /// The value of the `date` field.
+    /// Returns the value of the `date` field.
     pub fn date(&self) -> &str {
         &self.date
     }
 }
 
-/// Whole seconds since 1970, 0 for a time before.
+/// Returns whole seconds since 1970, 0 for an earlier time.
 pub fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
 
-/// Seconds since 1970 as an IMF-fixdate, such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7).
+/// Formats seconds since 1970 as an IMF-fixdate, such as `Sun, 06 Nov 1994 08:49:37 GMT`
+/// (RFC 9110 §5.6.7).
 pub fn http_date(second: u64) -> String {
     // The format has four digits for the year; a broken clock or file must not make it panic.
     let last = 253_402_300_799;

@@ -1,4 +1,5 @@
-//! The command line as a whole: likely mistakes in words that help, and flags that have no effect where they are.
+//! The command line as a whole: messages that help with likely mistakes, and warnings about flags
+//! that have no effect.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -14,12 +15,12 @@ use crate::proxy::target::{Scheme, UpstreamTarget};
 use crate::push::Mode;
 use crate::router::covers;
 
-/// What was typed, and what to say of it.
+/// The parsed command line.
 #[derive(Debug)]
 pub struct CommandLine {
     /// The flags.
     pub flags: Flags,
-    /// Sentences about what is likely not meant as it was typed. The server can start all the same.
+    /// Sentences about likely mistakes that don't keep the server from starting.
     pub warnings: Vec<String>,
 }
 
@@ -27,7 +28,8 @@ impl CommandLine {
     /// Reads arguments; the first is the name of the program.
     ///
     /// # Errors
-    /// What clap says, or a better word for it. `--help` and `--version` are such errors too.
+    /// An error of clap, with a better message for likely mistakes. `--help` and `--version` are
+    /// such errors too.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
         let read = || {
@@ -40,7 +42,7 @@ impl CommandLine {
     }
 }
 
-/// Flags of other servers, and what does the same here.
+/// Flags of other servers, and those with the same effect here.
 const ELSEWHERE: [(&[&str], &str); 8] = [
     (
         &["-p", "--port", "--bind", "--host", "--address", "--addr"],
@@ -60,15 +62,15 @@ const ELSEWHERE: [(&[&str], &str); 8] = [
     (&["-v", "--verbose", "--debug"], "--log debug"),
     (
         &["-c", "--conf", "--config"],
-        "flags, for there is no configuration file",
+        "flags, because there is no configuration file",
     ),
 ];
 
-/// What clap doesn't know: what was probably meant.
+/// Replaces clap's message with one that names what was probably meant.
 fn in_better_words(error: clap::Error, arguments: &[OsString]) -> clap::Error {
     let context = match error.kind() {
         ErrorKind::UnknownArgument => ContextKind::InvalidArg,
-        // With flags in front, a subcommand is a conflict, whatever its name.
+        // After flags, clap takes any word as a subcommand, which is a conflict.
         ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict => {
             ContextKind::InvalidSubcommand
         }
@@ -82,12 +84,12 @@ fn in_better_words(error: clap::Error, arguments: &[OsString]) -> clap::Error {
     }
     let mut elsewhere = ELSEWHERE.iter();
     let sentence = if let Some((_, here)) = elsewhere.find(|(names, _)| names.contains(&&**typed)) {
-        format!("there is no {typed} here: use {here}")
+        format!("there is no flag {typed}: use {here}")
     } else if let Some(value) = typed.strip_prefix('-') {
         if !value.starts_with(|first: char| first.is_ascii_digit()) {
             return error;
         }
-        // Clap sees a flag there, and names its first character.
+        // Clap takes the negative number for a flag, and names only its first character.
         let place = arguments.iter().position(|argument| {
             let argument = argument.to_string_lossy();
             argument.starts_with(typed.as_str())
@@ -95,12 +97,12 @@ fn in_better_words(error: clap::Error, arguments: &[OsString]) -> clap::Error {
         let argument = |place: usize| arguments.get(place).map(|word| word.to_string_lossy());
         let place = place.unwrap_or(0);
         format!(
-            "{} can't be {}: no number, time or size is below 0",
+            "{} can't be {}: numbers, times and sizes begin at 0",
             argument(place.saturating_sub(1)).unwrap_or_default(),
             argument(place).unwrap_or_default(),
         )
     } else if let Some(url) = as_upstream(typed) {
-        format!("{typed} isn't expected here: to send requests on to it, write --route /={url}")
+        format!("{typed} isn't expected here: to forward requests to it, write --route /={url}")
     } else if Flags::command().find_subcommand(typed).is_some() {
         return error;
     } else if typed.contains('/') || typed.starts_with('.') || Path::new(typed).is_dir() {
@@ -111,7 +113,7 @@ fn in_better_words(error: clap::Error, arguments: &[OsString]) -> clap::Error {
     Flags::command().error(ErrorKind::UnknownArgument, sentence)
 }
 
-/// What has no effect, and what leads back here.
+/// Returns warnings about flags without effect, and about routes that lead back to this server.
 fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
     let command = Flags::command();
     let given: Vec<&clap::Arg> = command
@@ -140,13 +142,13 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
             Some("--listen-h2c none leaves no port in cleartext")
         }
         "early_hints" if !has_list && has_own_site => {
-            Some("no --preload or --preload-file says what pages need")
+            Some("no --preload or --preload-file lists what pages need")
         }
         "preload" if is_unused(flags) => Some("neither --early-hints nor --push is on"),
         "min_body_rate" if flags.body_timeout.is_zero() => {
             Some("--body-timeout 0 leaves no time after which to judge")
         }
-        // There it is an error.
+        // `Config::new` makes this an error.
         "websocket" => None,
         _ if argument.get_help_heading() == Some("Upstreams") && upstreams.is_empty() => {
             Some("no --route leads to an upstream")
@@ -157,9 +159,10 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
         "upstream_max_connections" if !has_tls && !has_http1 => {
             Some("it counts connections of HTTP/1.1, and h2c:// upstreams have none")
         }
-        // Calls of gRPC need HTTP/2.
+        // gRPC needs HTTP/2.
         "tunnel_timeout" if flags.websocket.is_empty() && !has_tls && !has_h2c => Some(
-            "it is for WebSockets and gRPC, and there is neither --websocket nor an upstream that speaks HTTP/2",
+            "it is for WebSockets and gRPC, and there is neither --websocket nor an upstream that \
+             speaks HTTP/2",
         ),
         "max_connections_per_client"
             if flags
@@ -180,7 +183,7 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
         let (_, other) = others
             .filter(|(other, _)| *other != place)
             .find(|(at, other)| {
-                // Of two that are the same, the second one.
+                // The second of two equal paths has no effect.
                 covers(other.trim_end_matches('/').as_bytes(), path.as_bytes())
                     && (*other != path || *at < place)
             })?;
@@ -193,17 +196,18 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
         .filter(|(_, target)| target.hosts.iter().any(|host| is_own(flags, host)))
         .map(|(route, target)| {
             format!(
-                "--route {}={target} leads back to this server, which listens there: requests go round in circles",
+                "--route {}={target} leads back to this server, which listens there: requests go \
+                 round in circles",
                 route.path
             )
         });
     in_vain.chain(websockets).chain(circles).collect()
 }
 
-/// Finds flags of which one would have to win, without a word.
+/// Checks that no flags contradict each other.
 ///
 /// # Errors
-/// A sentence that names them.
+/// A sentence that names the flags.
 pub fn check(flags: &Flags, addresses: &[Address]) -> Result<(), String> {
     for (flag, typed) in [
         ("--listen", &flags.listen),
@@ -211,16 +215,16 @@ pub fn check(flags: &Flags, addresses: &[Address]) -> Result<(), String> {
     ] {
         if typed.len() > 1 && typed.contains(&Listen::None) {
             return Err(format!(
-                "{flag} none says that there is no such port: leave it out, or the other {flag}"
+                "{flag} none means no such port: leave it out, or leave out the other {flag}"
             ));
         }
     }
-    // The kernel would share an address's connections out among both.
+    // The kernel would distribute the connections to an address over both listeners.
     for (place, address) in addresses.iter().enumerate() {
         let other = &addresses[..place];
         if address.first.port() != 0 && other.contains(address) {
             return Err(format!(
-                "{} can be listened on once only: leave out one --listen or --listen-h2c",
+                "can't listen on {} twice: leave out one --listen or --listen-h2c",
                 address.first
             ));
         }
@@ -241,12 +245,12 @@ pub fn check(flags: &Flags, addresses: &[Address]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether nothing is done about what pages need.
+/// Whether a preload list would have no effect.
 fn is_unused(flags: &Flags) -> bool {
     (flags.push, flags.early_hints) == (Mode::Off, Some(Switch::Off))
 }
 
-/// Whether this is an address that the server itself listens on.
+/// Whether the server itself listens on this address.
 fn is_own(flags: &Flags, (host, port): &(String, u16)) -> bool {
     let ip = if host == "localhost" {
         Some(IpAddr::from([127, 0, 0, 1]))
@@ -325,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_is_refused() {
+    fn flags_that_contradict_each_other_are_refused() {
         let config = |line: &str| Config::new(&read(line).unwrap().flags);
         for (line, says) in [
             ("--route /a=status --route /a=echo", "two routes are for /a"),
@@ -338,13 +342,16 @@ mod tests {
                 "two routes are for /a~",
             ),
             ("--root . --route /=status", "--root and --route /"),
-            ("--listen none --listen 1", "--listen none says"),
-            ("--listen-h2c 1 --listen-h2c none", "--listen-h2c none says"),
+            ("--listen none --listen 1", "--listen none means"),
+            (
+                "--listen-h2c 1 --listen-h2c none",
+                "--listen-h2c none means",
+            ),
             (
                 "--listen 127.0.0.1:1 --listen 127.0.0.1:1",
-                "127.0.0.1:1 can be listened on once",
+                "can't listen on 127.0.0.1:1 twice",
             ),
-            ("--listen 8080", "[::]:8080 can be listened on once"),
+            ("--listen 8080", "can't listen on [::]:8080 twice"),
         ] {
             let error = config(line)
                 .err()
@@ -352,7 +359,8 @@ mod tests {
             assert!(error.to_string().contains(says), "{line}: {error}");
             assert_eq!(error.exit_status(), 2, "{line}");
         }
-        let several = "--listen none --listen-h2c 127.0.0.1:0 --listen-h2c 127.0.0.1:0 --root . --route /a=status --route /a/b=echo";
+        let several = "--listen none --listen-h2c 127.0.0.1:0 --listen-h2c 127.0.0.1:0 --root . \
+                       --route /a=status --route /a/b=echo";
         assert!(config(several).is_ok());
         let no_directory = config("--listen none --route /=localhost").err().unwrap();
         assert!(
@@ -362,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_without_effect_are_told() {
+    fn flags_without_effect_get_a_warning() {
         for (line, says) in [
             (
                 "--listen none --cert c --key k",

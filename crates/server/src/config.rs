@@ -1,4 +1,4 @@
-//! What the command line means: checked, with defaults filled in, files opened.
+//! The configuration: flags checked, defaults filled in, files opened.
 
 use std::fmt;
 use std::fs;
@@ -32,33 +32,33 @@ use crate::push::{self, Mode, PreloadError, PushCache};
 use crate::router::Router;
 use crate::shares::{self, Shared};
 
-/// Everything that a start needs.
+/// Everything that the server needs to start.
 pub struct Config {
-    /// Addresses for TLS.
+    /// Addresses to listen on for TLS.
     pub tls: Vec<Address>,
-    /// Addresses for cleartext.
+    /// Addresses to listen on for cleartext.
     pub h2c: Vec<Address>,
     /// Certificate and key, if there is an address for TLS.
     pub acceptor: Option<Arc<TlsAcceptorConfig>>,
-    /// Where its certificate was read from; `None` if it was made just now.
+    /// The files that the certificate was read from; `None` if it is self-signed.
     pub certificate: Option<CertificateFiles>,
-    /// Whether the certificate was made just now.
+    /// Whether the certificate was made at start.
     pub self_signed: bool,
-    /// What is where.
+    /// The target at each path.
     pub routes: Router<Target>,
     /// Worker threads, at least 1.
     pub workers: usize,
     /// Settings and limits of the loops.
     pub options: Options,
-    /// Where WebSockets are let through.
+    /// Paths on which WebSockets pass to an upstream.
     pub websockets: Router<()>,
-    /// Where routes lead, and how.
+    /// The upstreams, and how requests are forwarded to them.
     pub proxy: proxy::Settings,
     /// Whether requests' `x-priority` fields count.
     pub trust_x_priority: bool,
     /// Where the access log goes.
     pub access_log: Destination,
-    /// What pages need, and what to do about it.
+    /// The preload list, and whether to send hints and pushes.
     pub push: push::Options,
 }
 
@@ -67,11 +67,11 @@ pub struct Config {
 pub struct Address {
     /// The first choice.
     pub first: SocketAddr,
-    /// The second one, where there is no IPv6.
+    /// The second choice, for systems without IPv6.
     pub otherwise: Option<SocketAddr>,
 }
 
-/// What a route leads to.
+/// The target of a route.
 #[derive(Clone, Debug)]
 pub enum Target {
     /// The built-in site.
@@ -88,12 +88,12 @@ pub enum Target {
     Proxy(Arc<proxy::Route>),
 }
 
-/// Why there is no start. Its `Display` is one sentence.
+/// Why the server can't start. `Display` gives one sentence.
 #[derive(Debug)]
 pub enum ConfigError {
     /// Both `--listen none` and `--listen-h2c none`.
     NothingToListenOn,
-    /// Two flags of which one would have to win. The sentence names them.
+    /// Two flags contradict each other. The sentence names them.
     Contradiction(String),
     /// A value is out of range.
     Proto(tidegate_proto::ConfigError),
@@ -101,7 +101,7 @@ pub enum ConfigError {
     Unreadable(PathBuf, io::Error),
     /// A directory to serve can't be read.
     NoDirectory(PathBuf, io::Error),
-    /// The system doesn't tell how many files may be open.
+    /// The system doesn't report how many files may be open.
     Descriptors(io::Error),
     /// The access log can't be opened.
     NoAccessLog(PathBuf, io::Error),
@@ -111,7 +111,7 @@ pub enum ConfigError {
         cert: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// What is wrong with them.
+        /// Why they can't be used.
         error: TlsError,
     },
     /// No certificate could be made.
@@ -120,20 +120,20 @@ pub enum ConfigError {
     PreloadFile(FileError),
     /// The preload list can't be used.
     Preload(PreloadError),
-    /// No route leads to this path of the preload list, or one that has nothing to preload.
+    /// No route leads to this path of the preload list, or the route's target can't be preloaded.
     PreloadUnrouted(String),
     /// Pushes are wanted, but there is no list.
     NothingToPush,
     /// An upstream's name can't be in a certificate.
     UpstreamName(String),
-    /// What is needed for TLS with upstreams can't be used.
+    /// The files for TLS with upstreams can't be used.
     UpstreamTls(String, TlsError),
-    /// No upstream is on this path, where WebSockets are to be let through.
+    /// No upstream serves this path of `--websocket`.
     WebSocketUnrouted(String),
 }
 
 impl ConfigError {
-    /// The process's exit status: 2 for what was typed wrong, 1 for what the system says.
+    /// Returns the process's exit status: 2 for a wrong command line, 1 for an error of the system.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::NothingToListenOn
@@ -183,22 +183,23 @@ impl fmt::Display for ConfigError {
             Self::Preload(error) => error.fmt(f),
             Self::PreloadUnrouted(path) => write!(
                 f,
-                "{path} can't be preloaded, for no route serves it: add a --route, or give its content in the \
-                 --preload-file"
+                "{path} can't be preloaded, because no route serves it: add a --route, or give its \
+                 content in the --preload-file"
             ),
             Self::UpstreamName(name) => write!(
                 f,
-                "{name} can't be the name in an upstream's certificate: give a DNS name or an address with --upstream-name"
+                "{name} can't be the name in an upstream's certificate: give a DNS name or an \
+                 address with --upstream-name"
             ),
             Self::UpstreamTls(what, error) => {
                 write!(f, "can't use {what} for upstreams: {error}")
             }
             Self::WebSocketUnrouted(path) => write!(
                 f,
-                "--websocket {path}: no --route leads from there to an upstream"
+                "--websocket {path} needs a --route that leads from {path} to an upstream"
             ),
             Self::NothingToPush => f.write_str(
-                "there is nothing to push: say what pages need with --preload or --preload-file",
+                "there is nothing to push: list what pages need with --preload or --preload-file",
             ),
         }
     }
@@ -207,10 +208,10 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// What these flags mean.
+    /// Returns the configuration that these flags describe.
     ///
     /// # Errors
-    /// The first thing that keeps the server from starting.
+    /// The first problem that keeps the server from starting.
     pub fn new(flags: &Flags) -> Result<Self, ConfigError> {
         let tls = addresses(&flags.listen, 8443);
         let h2c = addresses(&flags.listen_h2c, 8080);
@@ -222,9 +223,10 @@ impl Config {
         let self_signed = !tls.is_empty() && flags.cert.is_none();
         let certificate = flags.cert.clone().zip(flags.key.clone());
         let certificate = certificate.map(|(cert, key)| CertificateFiles { cert, key });
-        let acceptor = match tls.is_empty() {
-            true => None,
-            false => Some(Arc::new(acceptor(certificate.as_ref())?)),
+        let acceptor = if tls.is_empty() {
+            None
+        } else {
+            Some(Arc::new(acceptor(certificate.as_ref())?))
         };
         let access_log = Destination::open(flags.access_log.as_deref()).map_err(|error| {
             ConfigError::NoAccessLog(flags.access_log.clone().unwrap_or_default(), error)
@@ -234,7 +236,7 @@ impl Config {
         proto.max_concurrent_streams = flags.max_streams;
         proto.priorities = flags.priorities;
         proto.max_stream_window_size = saturate(flags.max_stream_window);
-        let quarter = || memory::available().map(|octets| octets / 4);
+        let quarter = || memory::available().map(|bytes| bytes / 4);
         let budget = flags.memory_budget.map(|size| size.0).or_else(quarter);
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let workers = flags.workers.map_or_else(cores, |workers| workers as usize);
@@ -249,7 +251,8 @@ impl Config {
         proto.timeouts.write = flags.write_timeout;
         proto.timeouts.idle = flags.idle_timeout;
         proto.timeouts.shutdown = flags.shutdown_timeout;
-        // RFC 8441 §3: browsers that see it use it, so it is only said where somebody takes WebSockets.
+        // RFC 8441 §3: browsers use this setting where they see it, so it is advertised only if
+        // some path takes WebSockets.
         proto.enable_connect_protocol = !flags.websocket.is_empty();
         proto.wall_clock = Some(WallClock::new());
         let memory_budget = proto.memory_budget.clone();
@@ -257,15 +260,16 @@ impl Config {
         options.ledger = ledger;
         options.h2c_upgrade = flags.h2c_upgrade;
         if flags.proxy_protocol {
-            options.proxy_protocol_from = match flags.proxy_protocol_from.is_empty() {
-                true => LOOPBACK.iter().filter_map(|net| net.parse().ok()).collect(),
-                false => flags.proxy_protocol_from.clone(),
+            options.proxy_protocol_from = if flags.proxy_protocol_from.is_empty() {
+                LOOPBACK.iter().filter_map(|net| net.parse().ok()).collect()
+            } else {
+                flags.proxy_protocol_from.clone()
             };
         }
         options.handshake_timeout = flags.handshake_timeout;
         options.write_timeout = flags.write_timeout;
         options.notsent_lowat = saturate(flags.notsent_lowat);
-        // Without a limit: the loop itself knows none.
+        // The loop always has a limit, so 0 becomes one that no shutdown reaches.
         let no_limit = Duration::from_secs(365 * 24 * 3600);
         options.shutdown_timeout = match flags.shutdown_timeout {
             Duration::ZERO => no_limit,
@@ -343,8 +347,8 @@ impl Config {
         }
         let push = push::Options {
             list: Arc::new(list),
-            // What comes over a connection with a certificate that nobody trusts, browsers don't cache, so they would load
-            // what is hinted twice. The demo site has such a certificate most of the time.
+            // The demo site mostly has a certificate that nobody trusts. Browsers don't cache what
+            // comes over such a connection, so they would load hinted resources twice.
             early_hints: flags
                 .early_hints
                 .map_or(!is_built_in, |early_hints| early_hints == Switch::On),
@@ -369,13 +373,13 @@ impl Config {
     }
 }
 
-/// What is at a path that was typed.
+/// Returns the target at a path that was typed.
 fn target_at<'r>(routes: &'r Router<Target>, path: &str) -> Option<&'r Target> {
     let path = RequestPath::read(path.as_bytes()).ok()?;
     routes.find(&path).map(|found| found.target)
 }
 
-/// What pages need is content that a GET gets: uploads and echoes have none.
+/// Checks that a GET of each path in the list returns content: uploads and echoes have none.
 fn check_routed(list: &PushCache, routes: &Router<Target>) -> Result<(), ConfigError> {
     let has_content = |path: &str| {
         matches!(
@@ -389,20 +393,20 @@ fn check_routed(list: &PushCache, routes: &Router<Target>) -> Result<(), ConfigE
     }
 }
 
-/// Where connections with a PROXY protocol header come from, unless something else is said.
+/// The default of `--proxy-protocol-from`.
 const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
-/// How the workers' pools behave.
+/// Returns the options of the workers' pools.
 fn pool_options(
     flags: &Flags,
     workers: usize,
     memory_budget: Option<Arc<MemoryBudget>>,
 ) -> Result<tidegate_pool::Options, ConfigError> {
     let mut proto = client_config();
-    // What waits for a client beyond that waits at the upstream.
+    // What doesn't fit into this window waits at the upstream, not here.
     proto.max_stream_window_size = DOWNLOAD_WINDOW;
-    // Windows of responses are counted before those come. A burst of requests waits, where its
-    // client would be refused for memory.
+    // The windows of responses are counted before the responses arrive. With this limit a burst of
+    // requests waits; without it, the budget would refuse the client.
     let response_windows = memory_budget.as_ref().map_or(0, |budget| {
         (budget.size() / 2 / workers.max(1) as u64).max(1)
     });
@@ -425,7 +429,7 @@ fn pool_options(
     Ok(pool)
 }
 
-/// Connections to so many addresses are to leave descriptors for others.
+/// Lowers the limit on upstream connections so that they leave descriptors for other uses.
 fn limit_connections(
     pool: &mut tidegate_pool::Options,
     ledger: &Ledger,
@@ -437,19 +441,20 @@ fn limit_connections(
     pool.max_connections = wanted.min(usize::try_from(most).unwrap_or(usize::MAX));
     if addresses > 0 && pool.max_connections < wanted {
         log::warn!(
-            "--upstream-max-connections {wanted}: the descriptors that the system allows are enough for {most} to each address, of \
-             each worker; raise the limit of open files (ulimit -n, or LimitNOFILE of systemd), or lower --max-connections"
+            "--upstream-max-connections {wanted}: the descriptors that the system allows are enough \
+             for {most} to each address, of each worker; raise the limit of open files (ulimit -n, \
+             or LimitNOFILE of systemd), or lower --max-connections"
         );
     }
 }
 
-/// The upstreams that routes lead to: two routes to the same one share its connections.
+/// Collects the upstreams of the routes. Routes to the same upstream share its connections.
 struct Upstreams<'a> {
     flags: &'a Flags,
     targets: Vec<(Scheme, Vec<(String, u16)>)>,
     upstreams: Vec<Upstream>,
     names: Vec<Names>,
-    /// Made for the first one that needs it.
+    /// Made for the first upstream that needs it.
     tls: Option<Arc<TlsConnectorConfig>>,
 }
 
@@ -463,7 +468,7 @@ impl<'a> Upstreams<'a> {
             tls: None,
         };
         if flags.upstream_ca.is_some() || flags.upstream_cert.is_some() {
-            // A mistake in the files is told even if there is no use for them.
+            // A mistake in the files is an error even if no upstream needs them.
             upstreams.tls()?;
         }
         Ok(upstreams)
@@ -552,12 +557,12 @@ impl<'a> Upstreams<'a> {
     }
 }
 
-/// What is too large for the engine is refused by it.
+/// Converts to `u32`. The engine refuses values that are too large for it.
 fn saturate(size: Size) -> u32 {
     u32::try_from(size.0).unwrap_or(u32::MAX)
 }
 
-/// What was typed, or this port if nothing was.
+/// Returns the addresses that were typed, or this port if none were.
 fn addresses(typed: &[Listen], default: u16) -> Vec<Address> {
     let typed = if typed.is_empty() {
         &[Listen::Everywhere(default)]
@@ -583,15 +588,15 @@ fn addresses(typed: &[Listen], default: u16) -> Vec<Address> {
 pub struct CertificateFiles {
     /// The certificate's chain.
     pub cert: PathBuf,
-    /// Its key; may be the same file.
+    /// The certificate's key; may be the same file.
     pub key: PathBuf,
 }
 
 impl CertificateFiles {
-    /// Reads both anew, for all handshakes to come.
+    /// Reads both files again, for all later handshakes.
     ///
     /// # Errors
-    /// When a file can't be read or used; the former certificate goes on then.
+    /// When a file can't be read or used; the former certificate stays in use then.
     pub fn reload(&self, current: &TlsAcceptorConfig) -> Result<(), ConfigError> {
         current.replace_certificate(&acceptor(Some(self))?);
         Ok(())
@@ -626,19 +631,19 @@ fn acceptor(files: Option<&CertificateFiles>) -> Result<TlsAcceptorConfig, Confi
     }
 }
 
-/// What is wrong with a certificate's dates, if anything is.
+/// Returns what is wrong with a certificate's dates, if anything is.
 fn out_of_date(validity: &RangeInclusive<SystemTime>) -> Option<String> {
     let now = SystemTime::now();
     let date = |time: &SystemTime| httpdate::fmt_http_date(*time);
     if now > *validity.end() {
         let date = date(validity.end());
         return Some(format!(
-            "is out of date since {date}: clients refuse it until it is renewed"
+            "expired on {date}: clients refuse it until it is renewed"
         ));
     }
     (now < *validity.start()).then(|| {
         let date = date(validity.start());
-        format!("is valid from {date} only: clients refuse it until then, or the clock is wrong")
+        format!("isn't valid before {date}: clients refuse it until then, or the clock is wrong")
     })
 }
 
@@ -716,9 +721,9 @@ mod tests {
         let day = Duration::from_secs(24 * 3600);
         assert_eq!(out_of_date(&(now - day..=now + day)), None);
         let past = out_of_date(&(now - 2 * day..=now - day)).unwrap();
-        assert!(past.starts_with("is out of date since "), "{past}");
+        assert!(past.starts_with("expired on "), "{past}");
         let future = out_of_date(&(now + day..=now + 2 * day)).unwrap();
-        assert!(future.starts_with("is valid from "), "{future}");
+        assert!(future.starts_with("isn't valid before "), "{future}");
     }
 
     #[test]
@@ -735,8 +740,10 @@ mod tests {
     #[test]
     fn flags_reach_their_settings() {
         let config = config(
-            "--listen none --listen-h2c 1 --listen-h2c 127.0.0.1:2 --workers 3 --max-streams 7 --max-stream-window 1M --memory-budget 512M --idle-timeout 1s \
-             --handshake-timeout 2s --header-timeout 3s --body-timeout 4s --min-body-rate 1K --write-timeout 5s --shutdown-timeout 6s",
+            "--listen none --listen-h2c 1 --listen-h2c 127.0.0.1:2 --workers 3 --max-streams 7 \
+             --max-stream-window 1M --memory-budget 512M --idle-timeout 1s --handshake-timeout 2s \
+             --header-timeout 3s --body-timeout 4s --min-body-rate 1K --write-timeout 5s \
+             --shutdown-timeout 6s",
         )
         .unwrap();
         let ports: Vec<u16> = config
@@ -778,7 +785,7 @@ mod tests {
     #[test]
     fn the_demo_page_has_a_preload_list_unless_another_is_given() {
         let demo = config("--listen none --push on").unwrap().push;
-        assert!(!demo.early_hints, "not unless it is asked for");
+        assert!(!demo.early_hints, "off by default");
         assert!(config("--early-hints on").unwrap().push.early_hints);
         let hinted = config("--listen none --preload /=/tide.svg").unwrap();
         assert!(hinted.push.early_hints);
@@ -802,17 +809,17 @@ mod tests {
             ),
             (
                 "--preload /=/a.css --route /a=status",
-                "/ can't be preloaded, for no route serves it",
+                "/ can't be preloaded, because no route serves it",
             ),
             (
                 "--preload /a=/b.css --route /a=status",
-                "/b.css can't be preloaded, for no route",
+                "/b.css can't be preloaded, because no route",
             ),
             (
                 "--preload /a=/b.css --route /a=status --route /b.css=echo",
                 "/b.css can't",
             ),
-            ("--preload /=/style", "say it with as = \"style\""),
+            ("--preload /=/style", "as = \"style\""),
             ("--preload /=//host/style.css", "begins with one /"),
         ] {
             let error = error(&format!("--listen none {line}"));

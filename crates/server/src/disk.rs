@@ -1,4 +1,4 @@
-//! A few threads for what may wait for a disk, so that no worker does.
+//! A few threads for work that may wait for a disk, so that no worker waits.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -6,12 +6,13 @@ use std::thread;
 
 use crate::handlers::beneath::{Pace, Storage};
 
-/// Threads of the process. A disk has a queue of its own, and what is read often comes from memory.
+/// Threads of the process. A few are enough: a disk has a queue of its own, and much of what is
+/// read is in the system's caches.
 pub const THREADS: usize = 4;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads, shared by all workers. They are started when there is something to do for them.
+/// The threads, shared by all workers. The first job starts them.
 #[derive(Clone)]
 pub struct Disk {
     jobs: Arc<OnceLock<Option<Sender<Job>>>>,
@@ -19,7 +20,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Threads for what a worker can't do at once.
+    /// Returns threads for work that a worker can't do immediately.
     pub fn new() -> Self {
         Self {
             jobs: Arc::default(),
@@ -27,7 +28,7 @@ impl Disk {
         }
     }
 
-    /// Threads for everything, as if the system had nothing in its caches: for tests.
+    /// Returns threads that do all work, as if the system's caches were empty. For tests.
     pub fn for_everything() -> Self {
         Self {
             first: Pace::Patient,
@@ -35,16 +36,17 @@ impl Disk {
         }
     }
 
-    /// Does `work` at once if that may go, `None` if it has to be handed to the threads.
+    /// Tries `work` on this thread. Returns `None` without calling it if only the threads may do
+    /// it.
     pub fn at_once<T>(&self, storage: Storage, work: impl FnOnce(Pace) -> T) -> Option<T> {
         match (self.first, storage) {
             (Pace::AtOnce, Storage::Local) => Some(work(Pace::AtOnce)),
-            // Opening asks the other side, whatever is in our caches.
+            // Opening a remote file asks the server, whatever is in the caches here.
             (Pace::AtOnce, Storage::Remote) | (Pace::Patient, _) => None,
         }
     }
 
-    /// Has a thread do this. Returns whether there is one.
+    /// Hands `job` to a thread. Returns whether there is a thread.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) -> bool {
         let jobs = self.jobs.get_or_init(start);
         jobs.as_ref()
@@ -58,7 +60,7 @@ impl Default for Disk {
     }
 }
 
-/// Starts the threads; `None` if the system gives none at all.
+/// Starts the threads. Returns `None` if the system gives none at all.
 fn start() -> Option<Sender<Job>> {
     let (sender, receiver) = mpsc::channel();
     let receiver = Arc::new(Mutex::new(receiver));
@@ -68,7 +70,7 @@ fn start() -> Option<Sender<Job>> {
         let thread = thread::Builder::new().name(format!("disk-{number}"));
         match thread.spawn(move || work(&receiver)) {
             Ok(_) => started += 1,
-            Err(error) => log::error!("can't start a thread for files: {error}"),
+            Err(error) => log::error!("can't start a thread that reads files: {error}"),
         }
     }
     (started > 0).then_some(sender)
@@ -76,7 +78,7 @@ fn start() -> Option<Sender<Job>> {
 
 fn work(jobs: &Mutex<Receiver<Job>>) {
     loop {
-        // Held while it waits: the others wait for the lock instead.
+        // One thread holds the lock while it waits for a job; the others wait for the lock.
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         match job {
             Ok(job) => job(),

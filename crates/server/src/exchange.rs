@@ -1,4 +1,4 @@
-//! Requests in progress: those that the first answer didn't finish.
+//! Requests in progress, which their handlers' first call didn't finish.
 
 use rustc_hash::FxHashMap;
 use tidegate_ledger::Lease;
@@ -16,32 +16,33 @@ use crate::proxy::Relay;
 
 /// A request in progress.
 pub struct Exchange {
-    /// What is being done.
+    /// The handler's state.
     pub work: Work,
-    /// What was answered so far.
+    /// The status, and the bytes sent so far.
     pub sent: Sent,
     /// The access log's line, if there is one.
     pub log: Option<Box<Entry>>,
-    /// What it takes of its client's share of requests in progress, if a trusted proxy makes it for that client.
+    /// The request's place in its client's share of requests in progress, if a trusted proxy makes
+    /// the request for that client.
     pub share: Option<Box<Lease>>,
 }
 
-/// What a request in progress is about.
+/// The handler of a request in progress, with its state.
 pub enum Work {
-    /// Its body is counted and digested.
+    /// Counts and digests the request's body.
     Upload(Upload),
-    /// Its body goes back.
+    /// Sends the request's body back.
     Echo(Echo),
-    /// A thread looks for its file.
+    /// Waits for a thread that looks up the file.
     Look(Box<Waiting>),
-    /// A file goes out.
+    /// Sends a file.
     Download(Download),
-    /// It is on its way to an upstream, or the answer on its way back.
+    /// Relays the request to an upstream and the response back.
     Relay(Box<Relay>),
 }
 
 impl Work {
-    /// The pool's name of it, if it is under way there.
+    /// Returns the pool's id of the request, if it is in flight there.
     pub fn request(&self) -> Option<RequestId> {
         match self {
             Self::Relay(relay) => relay.request(),
@@ -53,37 +54,37 @@ impl Work {
 /// Whether there is more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The response isn't whole yet. So many octets of it went to the engine.
+    /// The response isn't whole yet. Holds the bytes that this step gave the engine.
     More(usize),
-    /// The response is whole. So many octets of it went to the engine.
+    /// The response is whole. Holds the bytes that this step gave the engine.
     Done(usize),
 }
 
-/// Requests of one connection that room is always kept for.
+/// Requests of one connection for which a table always keeps room.
 const FEW: usize = 16;
 
-/// All requests in progress of a worker, by connection and stream.
+/// A worker's requests in progress, by connection and stream.
 #[derive(Default)]
 pub struct Exchanges {
-    /// Boxed, because a table with an eighth of its places free would hold 400 bytes a request:
-    /// the memory of a thousand must be free again piece by piece as they end.
+    /// Boxed, so that the memory of a thousand requests is released piece by piece as they end. An
+    /// unboxed table with an eighth of its places free would hold 400 bytes a request.
     by_conn: FxHashMap<ConnId, FxHashMap<StreamId, Box<Exchange>>>,
 }
 
 impl Exchanges {
-    /// Adds one.
+    /// Adds a request.
     pub fn insert(&mut self, conn: ConnId, id: StreamId, exchange: Exchange) {
         let its = self.by_conn.entry(conn).or_default();
         its.insert(id, Box::new(exchange));
     }
 
-    /// The one of this stream, if it is in progress.
+    /// Returns the request of this stream, if it is in progress.
     pub fn get(&mut self, conn: ConnId, id: StreamId) -> Option<&mut Exchange> {
         let exchange = self.by_conn.get_mut(&conn)?.get_mut(&id)?;
         Some(exchange)
     }
 
-    /// Takes out the one of this stream.
+    /// Removes and returns the request of this stream.
     pub fn remove(&mut self, conn: ConnId, id: StreamId) -> Option<Exchange> {
         let its = self.by_conn.get_mut(&conn)?;
         let exchange = its.remove(&id);
@@ -91,20 +92,20 @@ impl Exchanges {
         exchange.map(|exchange| *exchange)
     }
 
-    /// The streams of a connection that have one in progress.
+    /// Returns the streams of a connection that have a request in progress.
     pub fn streams(&self, conn: ConnId) -> impl Iterator<Item = StreamId> {
         let its = self.by_conn.get(&conn).into_iter();
         its.flat_map(|its| its.keys().copied())
     }
 
-    /// Takes out all of a connection.
+    /// Removes and returns all requests of a connection.
     pub fn remove_all(&mut self, conn: ConnId) -> impl Iterator<Item = Exchange> {
         let its = self.by_conn.remove(&conn).unwrap_or_default();
         its.into_values().map(|exchange| *exchange)
     }
 }
 
-/// A connection that had a thousand requests at once keeps no room for them.
+/// Shrinks the table of a connection that once had many more requests than now.
 fn give_back<T>(its: &mut FxHashMap<StreamId, T>) {
     if its.capacity() > FEW && its.len() * 8 <= its.capacity() {
         its.shrink_to(its.len() * 2);

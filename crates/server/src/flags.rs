@@ -1,4 +1,4 @@
-//! What was typed on the command line. What it means is in [`config`](crate::config).
+//! The flags as typed. [`config`](crate::config) checks them and fills in defaults.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -18,68 +18,86 @@ use crate::push::{Mode, Preload};
 
 const EXAMPLES: &str = "\
 Routes:
-  PATH=TARGET, where TARGET is a directory, an upstream, or one of these words (write ./status for a directory of that name):
+  PATH=TARGET, where TARGET is a directory, an upstream, or one of these words
+  (write ./status for a directory of that name):
     status   answers {\"status\":\"ok\"}
-    upload   takes a body of any size and answers {\"bytes\":N,\"sha256\":\"...\"}
+    upload   takes a body of any size, answers {\"bytes\":N,\"sha256\":\"...\"}
     echo     sends the body back as it streams in
-  An upstream is http://HOST:PORT (HTTP/1.1), h2c://HOST:PORT (HTTP/2 in cleartext) or https://HOST:PORT (TLS, and HTTP/2 or
-  HTTP/1.1 by ALPN). Of several addresses with commas between them, the one with the least to do gets the next request. The path of
-  a request stays as it is, unless a path follows the address: that takes the place of PATH.
-  The longest PATH that covers a request wins; /a covers /a and /a/b, but not /ab.
-  Without any route there is a demo site at /, and /status, /upload and /echo.
+  An upstream is http://HOST:PORT (HTTP/1.1), h2c://HOST:PORT (HTTP/2 in
+  cleartext) or https://HOST:PORT (TLS; HTTP/2 or HTTP/1.1 by ALPN). It may have
+  several addresses, separated by commas: the least busy one gets the next
+  request. The path of a request stays as it is, unless a path follows the
+  address: that replaces PATH.
+  The longest PATH that covers a request wins; /a covers /a and /a/b, not /ab.
+  Without routes there is a demo site at /, and /status, /upload and /echo.
 
 Times:
   500ms, 10s, 5m, 1h; 0 turns a limit off.
 
 Sizes:
-  octets, or 64K, 8M, 1G (of 1024 each).
+  bytes, or 64K, 8M, 1G (of 1024 each).
 
 Examples:
-  tidegate                                          the demo site, with a self-signed certificate
-  tidegate --root ./public --listen 443 --listen-h2c none --cert site.pem --key site.key
-  tidegate --route /=./public --route /api/health=status --listen none --listen-h2c 127.0.0.1:8080
-  tidegate --root ./public --preload /=/style.css --preload /=/app.js --push learned
-  tidegate --root ./public --route /api=http://127.0.0.1:9000 --route /grpc.Service=h2c://10.0.0.1:50051,10.0.0.2:50051
-  tidegate --route /=http://127.0.0.1:3000 --websocket /socket";
+  the demo site, with a self-signed certificate:
+    tidegate
+  a directory, with your own certificate:
+    tidegate --root ./public --listen 443 --listen-h2c none \\
+        --cert site.pem --key site.key
+  cleartext on loopback only, with a health check:
+    tidegate --route /=./public --route /api/health=status \\
+        --listen none --listen-h2c 127.0.0.1:8080
+  what the page / needs, pushed as clients turn out to request it:
+    tidegate --root ./public --preload /=/style.css --preload /=/app.js \\
+        --push learned
+  files and two upstreams:
+    tidegate --root ./public --route /api=http://127.0.0.1:9000 \\
+        --route /grpc.Service=h2c://10.0.0.1:50051,10.0.0.2:50051
+  an upstream that takes WebSockets:
+    tidegate --route /=http://127.0.0.1:3000 --websocket /socket";
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tidegate", version, about = "An HTTP/2 and HTTP/1.1 server and reverse proxy", after_help = EXAMPLES, styles = STYLES,
           max_term_width = 120, args_conflicts_with_subcommands = true)]
 pub struct Flags {
-    /// Something else than serving
+    /// A command to run instead of the server
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Listen here for HTTP/2 and HTTP/1.1 over TLS: ADDR:PORT, :PORT or PORT, or none. Repeatable [default: 8443]
+    /// Listen for HTTP/2 and HTTP/1.1 over TLS: ADDR:PORT, :PORT or PORT, or none. Repeatable
+    /// [default: 8443]
     #[arg(long, value_name = "ADDR", help_heading = "Ports", value_parser = listen)]
     pub listen: Vec<Listen>,
 
-    /// Listen here for HTTP/2 (by prior knowledge) and HTTP/1.1 in cleartext. Repeatable [default: 8080]
+    /// Listen for HTTP/2 (prior knowledge) and HTTP/1.1 in cleartext, written as for --listen.
+    /// Repeatable [default: 8080]
     #[arg(long, value_name = "ADDR", help_heading = "Ports", value_parser = listen)]
     pub listen_h2c: Vec<Listen>,
 
-    /// Certificate chain, PEM, the server's own first [default: self-signed, made at start]
+    /// Certificate chain (PEM), the server's own certificate first [default: self-signed, made at
+    /// start]
     #[arg(long, value_name = "FILE", help_heading = "Ports", requires = "key")]
     pub cert: Option<PathBuf>,
 
-    /// The certificate's private key, PEM
+    /// Private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", help_heading = "Ports", requires = "cert")]
     pub key: Option<PathBuf>,
 
-    /// Follow Upgrade: h2c in cleartext, of clients that don't know beforehand that HTTP/2 is spoken there
+    /// Accept Upgrade: h2c on cleartext ports, for clients without prior knowledge of HTTP/2
     #[arg(long, help_heading = "Ports")]
     pub h2c_upgrade: bool,
 
-    /// Take a PROXY protocol header, version 1 or 2, in front of each connection from --proxy-protocol-from: it says for whom
+    /// Require a PROXY protocol header (version 1 or 2) at the start of each connection from
+    /// --proxy-protocol-from; it names the client
     #[arg(long, help_heading = "Ports")]
     pub proxy_protocol: bool,
 
-    /// Addresses of proxies that speak the PROXY protocol, such as 10.0.0.0/8. Repeatable [default: loopback]
+    /// Addresses of proxies that speak the PROXY protocol, such as 10.0.0.0/8. Repeatable [default:
+    /// loopback]
     #[arg(long, value_name = "ADDR[/BITS]", help_heading = "Ports", value_parser = net, requires = "proxy_protocol")]
     pub proxy_protocol_from: Vec<IpNet>,
 
-    /// What to serve where. Repeatable
+    /// Serve TARGET at PATH and below it. Repeatable
     #[arg(long, value_name = "PATH=TARGET", help_heading = "Content", value_parser = route)]
     pub route: Vec<Route>,
 
@@ -87,15 +105,17 @@ pub struct Flags {
     #[arg(long, value_name = "DIR", help_heading = "Content")]
     pub root: Option<PathBuf>,
 
-    /// Page and a resource that it needs, as paths: /=/style.css. Hinted by 103, and pushed with --push. Repeatable
+    /// A page and a resource that it needs, as paths: /=/style.css. Hinted by 103, and pushed with
+    /// --push. Repeatable
     #[arg(long, value_name = "PAGE=RESOURCE", help_heading = "Content", value_parser = preload)]
     pub preload: Vec<Preload>,
 
-    /// The same as a file in TOML, with content, headers and priorities: see docs/push.md
+    /// The same as a TOML file, with content, headers and priorities: see docs/push.md
     #[arg(long, value_name = "FILE", help_heading = "Content")]
     pub preload_file: Option<PathBuf>,
 
-    /// Tell clients what a page needs by 103 Early Hints and link fields [default: on, with a list of yours]
+    /// Announce what a page needs by 103 Early Hints and link fields [default: on, if you give a
+    /// preload list]
     #[arg(
         long,
         value_name = "on|off",
@@ -105,19 +125,21 @@ pub struct Flags {
     )]
     pub early_hints: Option<Switch>,
 
-    /// Push what a page needs to clients that take pushes, as browsers don't: all, or what clients are seen to ask for
+    /// Push a page's resources to clients that accept push (browsers don't): off, on, or learned
+    /// from what clients request
     #[arg(long, value_name = "off|on|learned", help_heading = "Content", value_enum, default_value_t = Mode::Off, hide_possible_values = true)]
     pub push: Mode,
 
-    /// Let WebSockets through to the upstream, on this path and below it. Repeatable
+    /// Pass WebSockets on this path and below it to the upstream. Repeatable
     #[arg(long, value_name = "PATH", help_heading = "Upstreams", value_parser = path)]
     pub websocket: Vec<String>,
 
-    /// Trust upstreams whose certificates are in this file, PEM, or signed by an authority in it [default: the system's authorities]
+    /// Trust upstream certificates that are in this file (PEM) or signed by an authority in it
+    /// [default: the system's authorities]
     #[arg(long, value_name = "FILE", help_heading = "Upstreams")]
     pub upstream_ca: Option<PathBuf>,
 
-    /// Certificate chain that is shown to upstreams which ask for one, PEM
+    /// Certificate chain (PEM) to show to upstreams that ask for one
     #[arg(
         long,
         value_name = "FILE",
@@ -126,7 +148,7 @@ pub struct Flags {
     )]
     pub upstream_cert: Option<PathBuf>,
 
-    /// That certificate's private key, PEM
+    /// Private key of --upstream-cert (PEM)
     #[arg(
         long,
         value_name = "FILE",
@@ -135,31 +157,32 @@ pub struct Flags {
     )]
     pub upstream_key: Option<PathBuf>,
 
-    /// The name that all upstreams' certificates must be for, and that is sent as SNI [default: for each address its host in the URL]
+    /// Name that every upstream's certificate must be valid for, also sent as SNI [default: each
+    /// address's host in the URL]
     #[arg(long, value_name = "NAME", help_heading = "Upstreams")]
     pub upstream_name: Option<String>,
 
-    /// Host that upstreams get: keep, what the client sent, or rewrite, the host of the URL
+    /// Host that upstreams get: keep the client's, or rewrite it to the host of the URL
     #[arg(long, value_name = "keep|rewrite", help_heading = "Upstreams", value_enum, default_value_t = Host::Keep, hide_possible_values = true)]
     pub upstream_host: Host,
 
-    /// Until TCP and TLS with an upstream are done
+    /// Fail a connection to an upstream if TCP and TLS take longer than this
     #[arg(long, value_name = "TIME", help_heading = "Upstreams", default_value = "3s", value_parser = duration)]
     pub upstream_connect_timeout: Duration,
 
-    /// How long nothing of a request to an upstream may move, in either direction
+    /// Fail a request after this long without progress in either direction
     #[arg(long, value_name = "TIME", help_heading = "Upstreams", default_value = "60s", value_parser = duration)]
     pub upstream_timeout: Duration,
 
-    /// The same for WebSockets and calls of gRPC
+    /// The same for WebSockets and gRPC calls
     #[arg(long, value_name = "TIME", help_heading = "Upstreams", default_value = "1h", value_parser = duration)]
     pub tunnel_timeout: Duration,
 
-    /// Keep a connection to an upstream for so long without a request
+    /// Close a connection to an upstream after this long without a request
     #[arg(long, value_name = "TIME", help_heading = "Upstreams", default_value = "90s", value_parser = duration)]
     pub upstream_idle_timeout: Duration,
 
-    /// Connections to upstreams without a request, of each worker
+    /// Connections to upstreams that each worker keeps while they have no request
     #[arg(
         long,
         value_name = "N",
@@ -169,17 +192,19 @@ pub struct Flags {
     )]
     pub upstream_max_idle: u32,
 
-    /// Connections to one address of an upstream, of each worker: over all clients, those of HTTP/2 too
+    /// Connections of each worker to one upstream address, for all clients and protocols together
     #[arg(long, value_name = "N", help_heading = "Upstreams", default_value_t = 256,
           value_parser = number::<1, 65_535>)]
     pub upstream_max_connections: u32,
 
-    /// Requests that wait for a connection to an upstream, of each worker. Beyond that 503, first for the client with most of them
+    /// Requests of each worker that may wait for a connection to an upstream; above that the client
+    /// with the most gets 503 first
     #[arg(long, value_name = "N", help_heading = "Upstreams", default_value_t = 8192,
           value_parser = number::<1, { u32::MAX }>)]
     pub upstream_max_waiting: u32,
 
-    /// Begin connections to upstreams with a PROXY protocol header, version v1 or v2. Each is for one client only then
+    /// Begin connections to upstreams with a PROXY protocol header, version v1 or v2. Each then
+    /// serves one client only
     #[arg(
         long,
         value_name = "v1|v2",
@@ -189,12 +214,13 @@ pub struct Flags {
     )]
     pub upstream_proxy_protocol: Option<ProxyVersion>,
 
-    /// Believe the Forwarded and X-Forwarded fields of clients with these addresses, such as 10.0.0.0/8. Repeatable
+    /// Trust the Forwarded and X-Forwarded fields of clients with these addresses, such as
+    /// 10.0.0.0/8. Repeatable
     #[arg(long, value_name = "ADDR[/BITS]", help_heading = "Upstreams", value_parser = net)]
     pub trust_forwarded_from: Vec<IpNet>,
 
-    /// Drop this field of requests whose clients are not trusted by --trust-forwarded-from, in addition to those in docs/proxy.md.
-    /// Repeatable
+    /// Drop this field from requests of clients that --trust-forwarded-from doesn't trust, in
+    /// addition to those in docs/proxy.md. Repeatable
     #[arg(long, value_name = "NAME", help_heading = "Upstreams", value_parser = field_name)]
     pub drop_field: Vec<Box<[u8]>>,
 
@@ -202,17 +228,18 @@ pub struct Flags {
     #[arg(long, value_name = "N", help_heading = "Limits", value_parser = number::<1, 1024>)]
     pub workers: Option<u32>,
 
-    /// Connections of clients that may be open at once, all workers together [default: three quarters of the descriptors that the
-    /// system allows, 100000 at most]
+    /// Connections that all clients together may have open at once [default: three quarters of the
+    /// descriptors that the system allows, at most 100000]
     #[arg(long, value_name = "N", help_heading = "Limits", value_parser = number::<1, { u32::MAX }>)]
     pub max_connections: Option<u32>,
 
-    /// Connections that one client may have open at once: one IPv4 address, or one IPv6 network of 64 bits. 0: no limit
+    /// Connections that one client (an IPv4 address or an IPv6 /64 network) may have open at once.
+    /// 0: no limit
     #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0, value_parser = number::<0, { u32::MAX }>)]
     pub max_connections_per_client: u32,
 
-    /// Requests that all clients together may have in progress at once; one that has its share of them gets no more. 0: as many as
-    /// there is memory for
+    /// Requests that all clients together may have in progress at once; a client that has its share
+    /// of them gets no more. 0: as many as memory allows
     #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0)]
     pub max_requests: u32,
 
@@ -220,8 +247,8 @@ pub struct Flags {
     #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0)]
     pub max_requests_per_client: u32,
 
-    /// Whether a client may have no more than its share of what all clients share: enforce, log (only count), off. See
-    /// docs/shares.md
+    /// Whether to limit each client to its share of what all clients share: enforce, log (only
+    /// count) or off. See docs/shares.md
     #[arg(long, value_name = "MODE", help_heading = "Limits", value_enum, default_value_t = ClientShares::Enforce, hide_possible_values = true)]
     pub client_shares: ClientShares,
 
@@ -230,70 +257,75 @@ pub struct Flags {
           value_parser = number::<1, 0x7fff_ffff>)]
     pub max_streams: u32,
 
-    /// Octets that a stream's receive window may grow to; 64K: it doesn't
+    /// Bytes that a stream's receive window may grow to; 64K: it doesn't grow
     #[arg(long, value_name = "SIZE", help_heading = "Limits", default_value = "16M", value_parser = window)]
     pub max_stream_window: Size,
 
-    /// Memory that clients may make the server hold: heads of requests in progress, bodies, what waits to be sent, connections.
-    /// 0: no limit [default: a quarter of the memory]
+    /// Memory that clients may make the server hold: heads of requests in progress, bodies, unsent
+    /// output, connections. 0: no limit [default: a quarter of the memory]
     #[arg(long, value_name = "SIZE", help_heading = "Limits", value_parser = budget)]
     pub memory_budget: Option<Size>,
 
-    /// Which priorities of clients count: rfc9218, or auto: those of RFC 7540 too, from clients that give no others
+    /// Client priorities to follow: rfc9218, or auto (those of RFC 7540 too, from clients that send
+    /// no others)
     #[arg(long, value_name = "WHICH", help_heading = "Limits", default_value = "rfc9218", value_parser = priorities)]
     pub priorities: Priorities,
 
-    /// Close a connection that has had no request open for so long
+    /// Close a connection after this long without an open request
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "10m", value_parser = duration)]
     pub idle_timeout: Duration,
 
-    /// From accepting a connection until the client's SETTINGS, or its first octets of HTTP/1.1, are there
+    /// Time from accepting a connection until the client's SETTINGS, or its first bytes of
+    /// HTTP/1.1, arrive
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "10s", value_parser = duration)]
     pub handshake_timeout: Duration,
 
-    /// From the first to the last byte of a request's header block, or of its head
+    /// Time from the first to the last byte of a request's head
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "10s", value_parser = duration)]
     pub header_timeout: Duration,
 
-    /// Between two pieces of a request's body
+    /// Time between two pieces of a request's body
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "30s", value_parser = duration)]
     pub body_timeout: Duration,
 
-    /// Bytes a second that a request's body has to bring, judged at the end of each --body-timeout over that and the one before.
-    /// 0: as few as it likes
+    /// Bytes per second that a request's body must bring, checked at the end of each --body-timeout
+    /// over that period and the one before. 0: no minimum
     #[arg(long, value_name = "SIZE", help_heading = "Limits", default_value = "240", value_parser = size)]
     pub min_body_rate: Size,
 
-    /// Let go of a client that takes less than 16 KiB of what waits for it in so long
+    /// Cut off a client that takes less than 16 KiB of its waiting response in this time
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "30s", value_parser = duration)]
     pub write_timeout: Duration,
 
-    /// On SIGINT or SIGTERM, give requests in progress so long to finish
+    /// Time that requests in progress get to finish after SIGINT or SIGTERM
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "30s", value_parser = duration)]
     pub shutdown_timeout: Duration,
 
-    /// Whether a request's x-priority field (high, low, or 0 to 7) sets its urgency, whatever its priority field says
+    /// Whether a request's x-priority field (high, low, or 0 to 7) sets its urgency, whatever its
+    /// priority field says
     #[arg(long, value_name = "on|off", help_heading = "Sending", value_enum, default_value_t = Switch::On, hide_possible_values = true)]
     pub trust_x_priority: Switch,
 
-    /// Unsent octets that the kernel takes of a connection; the rest waits where what is urgent can overtake it. 0: what the
-    /// system has
+    /// Unsent bytes that the kernel takes of a connection; the rest waits where urgent data can
+    /// overtake it. 0: the system's default
     #[arg(long, value_name = "SIZE", help_heading = "Sending", default_value = "32K", value_parser = size)]
     pub notsent_lowat: Size,
 
-    /// What to log to stderr: off, error, warn, info, debug or trace, or a filter such as warn,tidegate::access=info
+    /// Level of the log on stderr: off, error, warn, info, debug or trace, or a filter such as
+    /// warn,tidegate::access=info
     #[arg(long, value_name = "FILTER", help_heading = "Logs", default_value = "info", value_parser = log_filter)]
     pub log: String,
 
-    /// Append a line for each request to this file, or to stdout if it is - [default: the log, at level info]
+    /// Append a line for each request to this file, or to stdout if it is - [default: the log, at
+    /// level info]
     #[arg(long, value_name = "FILE", help_heading = "Logs")]
     pub access_log: Option<PathBuf>,
 }
 
-/// What the program does other than serving.
+/// A command that runs instead of the server.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
-    /// Ask for URLs, over one connection to each server
+    /// Fetch URLs over one connection to each server
     Get(get::flags::Flags),
 }
 
@@ -334,24 +366,24 @@ fn listen(typed: &str) -> Result<Listen, String> {
 /// One value of `--route`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Begins with `/`.
+    /// The path, which begins with `/`.
     pub path: String,
-    /// What is there.
+    /// The handler of the path.
     pub target: RouteTarget,
 }
 
-/// The right side of `--route`.
+/// The part of `--route` after the `=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteTarget {
     /// Files below this directory.
     Directory(PathBuf),
     /// `{"status":"ok"}`
     Status,
-    /// Takes a body and tells its size and digest.
+    /// Takes a body and answers with its size and digest.
     Upload,
     /// Sends the body back.
     Echo,
-    /// Sends requests on.
+    /// Forwards requests.
     Upstream(UpstreamTarget),
 }
 
@@ -365,8 +397,8 @@ fn path(typed: &str) -> Result<String, String> {
     let canonical = read.and_then(|path| String::from_utf8(path.canonical().into()).ok());
     canonical.ok_or_else(|| {
         format!(
-            "no request is taken for {typed}: leave out segments . and .., //, \\, ;, ?, # and controls, and \
-             percent-encoded ones"
+            "no request can match {typed}: leave out the segments . and .., and //, \\, ;, ?, # and \
+             controls, percent-encoded ones too"
         )
     })
 }
@@ -375,7 +407,7 @@ fn net(typed: &str) -> Result<IpNet, String> {
     let address = typed.parse::<IpAddr>().map(IpNet::from);
     let net = typed.parse::<IpNet>().map(|net| net.trunc());
     let canonical = |net: IpNet| match (net.addr().to_canonical(), net) {
-        // Clients that come over IPv4 are known as that.
+        // The address of an IPv4 client is always an IPv4 address here, never a mapped one.
         (IpAddr::V4(v4), IpNet::V6(v6)) if v6.prefix_len() >= 96 => {
             IpNet::new(v4.into(), v6.prefix_len() - 96).unwrap_or(net)
         }
@@ -406,7 +438,8 @@ fn field_name(typed: &str) -> Result<Box<[u8]>, String> {
 fn route(typed: &str) -> Result<Route, String> {
     let Some((place, target)) = typed.split_once('=') else {
         return Err(
-            "expected PATH=TARGET, such as /static=./public, /api=http://127.0.0.1:9000 or /health=status"
+            "expected PATH=TARGET, such as /static=./public, /api=http://127.0.0.1:9000 or \
+             /health=status"
                 .into(),
         );
     };
@@ -431,7 +464,8 @@ fn route(typed: &str) -> Result<Route, String> {
     Ok(Route { path, target })
 }
 
-/// The URL of an upstream that was probably meant: `localhost:3000` is no likely directory.
+/// Returns the URL of the upstream that was probably meant: `localhost:3000` is an unlikely name
+/// for a directory.
 pub(crate) fn as_upstream(typed: &str) -> Option<String> {
     for scheme in ["http:", "h2c:", "https:"] {
         if let Some(rest) = typed.strip_prefix(scheme) {
@@ -486,30 +520,30 @@ pub(crate) fn duration(typed: &str) -> Result<Duration, String> {
     }
 }
 
-/// On or off.
+/// The value of a flag that is on or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
-    /// Yes.
+    /// `on`.
     On,
-    /// No.
+    /// `off`.
     Off,
 }
 
-/// What becomes of a client that goes over its share.
+/// The treatment of a client that exceeds its share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ClientShares {
-    /// It gets no more.
+    /// The client gets no more.
     Enforce,
-    /// It gets more, and that is counted.
+    /// The client gets more, and the server counts that.
     Log,
-    /// It gets more.
+    /// The client gets more.
     Off,
 }
 
-/// What upstreams get as Host.
+/// The Host that upstreams get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Host {
-    /// What the client sent.
+    /// The client's.
     Keep,
     /// The host of the upstream's URL.
     Rewrite,
@@ -524,7 +558,7 @@ pub enum ProxyVersion {
     V2,
 }
 
-/// A number of octets.
+/// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
@@ -541,17 +575,18 @@ fn size(typed: &str) -> Result<Size, String> {
     let number: u64 = number
         .parse()
         .map_err(|_| "expected a size such as 65536, 64K or 8M")?;
-    let octets = number.checked_mul(1 << shift);
-    match octets {
-        Some(octets) if octets <= 1 << 50 => Ok(Size(octets)),
+    match number.checked_mul(1 << shift) {
+        Some(bytes) if bytes <= 1 << 50 => Ok(Size(bytes)),
         _ => Err("that is more than a million gigabytes".into()),
     }
 }
 
 fn window(typed: &str) -> Result<Size, String> {
     match size(typed)? {
-        // RFC 9113 §6.9.2: 65,535 bytes, before anything is said.
-        Size(0..=0xfffe) => Err("expected 64K or more: each stream begins with that".into()),
+        // RFC 9113 §6.9.2: each stream begins with 65,535 bytes.
+        Size(0..=0xfffe) => {
+            Err("expected 64K or more: the window of each stream begins with that".into())
+        }
         size => Ok(size),
     }
 }
@@ -572,7 +607,7 @@ fn budget(typed: &str) -> Result<Size, String> {
 }
 
 fn log_filter(typed: &str) -> Result<String, String> {
-    // The parser would take a misspelt level for the name of a target.
+    // The parser would take a misspelled level for the name of a target.
     let directives = typed.split('/').next().unwrap_or_default().split(',');
     let is_level = |word: &str| word.parse::<log::LevelFilter>().is_ok();
     for word in directives.map(str::trim).filter(|word| !word.is_empty()) {
@@ -582,8 +617,8 @@ fn log_filter(typed: &str) -> Result<String, String> {
         };
         if !is_level(level) {
             return Err(format!(
-                "{level} is no level: there are off, error, warn, info, debug and trace; for a target write \
-                 {target}=debug"
+                "{level} isn't a level: write off, error, warn, info, debug or trace, or \
+                 {target}=debug for a target"
             ));
         }
     }
@@ -665,7 +700,7 @@ mod tests {
     }
 
     #[test]
-    fn which_priorities_count() {
+    fn priorities_to_follow() {
         assert_eq!(typed("").unwrap().priorities, Priorities::Rfc9218);
         let auto = typed("--priorities auto").unwrap();
         assert_eq!(auto.priorities, Priorities::Auto);
@@ -695,14 +730,14 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (typed, octets) in [
+        for (typed, bytes) in [
             ("0", 0),
             ("65536", 65_536),
             ("64K", 65_536),
             ("3g", 3 << 30),
             ("64G", 64 << 30),
         ] {
-            assert_eq!(size(typed), Ok(Size(octets)), "{typed}");
+            assert_eq!(size(typed), Ok(Size(bytes)), "{typed}");
         }
         for wrong in [
             "",
@@ -726,7 +761,11 @@ mod tests {
         assert_eq!(target("/=upload"), Ok(("/".into(), RouteTarget::Upload)));
         assert_eq!(target("/e/=echo"), Ok(("/e/".into(), RouteTarget::Echo)));
         for (typed, path) in [("/a%20b=status", "/a%20b"), ("/\u{e4} =echo", "/%C3%A4%20")] {
-            assert_eq!(target(typed).unwrap().0, path, "as requests have it");
+            assert_eq!(
+                target(typed).unwrap().0,
+                path,
+                "in the form that requests have"
+            );
         }
         let directory = RouteTarget::Directory("./a=b".into());
         assert_eq!(target("/d=./a=b"), Ok(("/d".into(), directory)));
@@ -740,7 +779,7 @@ mod tests {
             let target = target(upstream).unwrap().1;
             assert!(matches!(target, RouteTarget::Upstream(_)), "{upstream}");
         }
-        // Not a directory of that name.
+        // None of these is taken as the name of a directory.
         for wrong in ["/=http://", "/=ftp://a", "/=h2c://a:port", "/=http://a:0"] {
             assert!(route(wrong).is_err(), "{wrong:?}");
         }
@@ -771,7 +810,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_flags_are_told_with_status_2() {
+    fn wrong_flags_exit_with_status_2() {
         for line in [
             "--nonsense",
             "--workers 0",

@@ -1,4 +1,4 @@
-//! The server `tidegate`: what the binary is made of.
+//! The server `tidegate`, as a library for its binary and tests.
 
 pub mod access_log;
 pub mod app;
@@ -30,12 +30,13 @@ use crate::command_line::CommandLine;
 use crate::config::Config;
 use crate::flags::{Command, Flags};
 
-/// The whole program. Exit status 0 after a signal, 1 when the system refuses something, 2 for a wrong command line.
+/// Runs the program. Returns exit status 0 after a signal, 1 for an error of the system and 2 for a
+/// wrong command line.
 pub fn main() -> ExitCode {
     let CommandLine { flags, warnings } =
         CommandLine::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     if let Some(Command::Get(flags)) = &flags.command {
-        // It says itself what there is to say.
+        // `get` prints its own errors and has no log.
         return get::main(flags);
     }
     if let Err(error) = logs::start(&flags.log) {

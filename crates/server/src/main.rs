@@ -1,4 +1,4 @@
-//! `tidegate`
+//! The `tidegate` binary.
 
 use std::process::ExitCode;
 

@@ -1,10 +1,10 @@
-//! How much memory there is for this process.
+//! The memory available to this process.
 
 use std::fs;
 use std::path::Path;
 
-/// The smaller of the machine's memory and what the control groups of this process allow, in octets; `None` where neither
-/// is told.
+/// Returns the smaller of the machine's memory and what the control groups of this process allow,
+/// in bytes. `None` where neither is known.
 pub fn available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.and_then(|text| total(&text));
@@ -13,7 +13,7 @@ pub fn available() -> Option<u64> {
     machine.into_iter().chain(groups).min()
 }
 
-/// `MemTotal` of /proc/meminfo (proc(5)).
+/// Returns `MemTotal` of /proc/meminfo (proc(5)), in bytes.
 fn total(meminfo: &str) -> Option<u64> {
     let line = meminfo
         .lines()
@@ -22,8 +22,9 @@ fn total(meminfo: &str) -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
-/// The smallest limit of the groups in `groups`, which is /proc/self/cgroup (cgroups(7)), and of those around them. In a
-/// container the group's own directory is the root, so the root is looked at too.
+/// Returns the smallest limit of the groups in `groups`, the text of /proc/self/cgroup
+/// (cgroups(7)), and of their parents. In a container the group's own directory is the root, so the
+/// root counts too.
 fn smallest_limit(root: &Path, groups: &str) -> Option<u64> {
     let limits = groups.lines().flat_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -38,7 +39,7 @@ fn smallest_limit(root: &Path, groups: &str) -> Option<u64> {
         let group = Path::new(path.trim_start_matches('/'));
         let limit = |group: &Path| {
             let text = fs::read_to_string(base.join(group).join(file)).ok()?;
-            // "max" is none.
+            // "max", which means no limit, isn't a number.
             text.trim().parse().ok()
         };
         group.ancestors().filter_map(limit).collect()
@@ -52,8 +53,8 @@ mod tests {
 
     #[test]
     fn this_machine_has_memory() {
-        let octets = available();
-        assert!(octets.is_some_and(|octets| octets > 1 << 20), "{octets:?}");
+        let bytes = available();
+        assert!(bytes.is_some_and(|bytes| bytes > 1 << 20), "{bytes:?}");
     }
 
     #[test]

@@ -1,65 +1,70 @@
-//! A request's path, read once: routes, WebSockets, files, push and upstreams all go by this reading.
+//! A request's path, read once for routes, WebSockets, files, push and upstreams.
 //!
-//! Servers differ about paths. Some decode `%2F`, take `\` for `/`, drop parameters behind `;` or cut at an encoded `?`;
-//! some don't. A path that a route guards must not be reachable by a spelling that only the upstream takes for it. So
-//! what no server can agree on is refused here, and [`Router::is_ambiguous`](crate::router::Router::is_ambiguous) refuses
-//! what could be another route's.
+//! Servers read paths in different ways. Some decode `%2F`, take `\` for `/`, drop parameters after
+//! `;` or cut at an encoded `?`; some don't. A path that a route guards must not be reachable by a
+//! spelling that only the upstream takes for it. So this module refuses paths that servers can't
+//! agree on, and [`Router::is_ambiguous`](crate::router::Router::is_ambiguous) finds those that
+//! could belong to another route.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// A path of which there is one canonical form. Two spellings with one canonical form are one path to all routes.
+/// A path with its canonical form. To routes, spellings with the same canonical form are one path.
 ///
-/// In the canonical form a byte is percent-encoded if RFC 3986 §3.3 wants it to be, and `;` is as it came. All else is
-/// plain, and hexadecimal digits are in upper case. There is no segment `.` or `..`, and no control.
+/// In the canonical form a byte is percent-encoded if RFC 3986 §3.3 requires it, and `;` stays as
+/// it came. All other bytes are plain, and hexadecimal digits are in upper case. There is no
+/// segment `.` or `..`, and no control character.
 #[derive(Clone, Debug)]
 pub struct RequestPath<'a> {
-    /// As the client sent it, with its query.
+    /// The path as the client sent it, with its query.
     target: &'a [u8],
     /// The length of the path in `target`, in bytes.
     length: usize,
     canonical: Cow<'a, [u8]>,
-    /// The path with everything decoded, if servers could take something in it for other segments. A slash that only some
-    /// of them see is a backslash here.
+    /// The path with everything decoded, if servers could see other segments in it. A slash that
+    /// only some servers see is a backslash here.
     decoded: Option<Cow<'a, [u8]>>,
 }
 
-/// Why a path is refused. Its `Display` is a line of text for the client.
+/// Why a path is refused. `Display` gives a line of text for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathError {
     /// A control character, percent-encoded: programs in C end a path at NUL.
     Control,
     /// A `%` without two hexadecimal digits.
     Percent,
-    /// More bytes than UTF-8 has for a character. Old decoders make a dot or a slash of them (CVE-2000-0884).
+    /// A character in more bytes than UTF-8 allows. Old decoders turn such bytes into a dot or a
+    /// slash (CVE-2000-0884).
     Overlong,
     /// A segment `.` or `..`, however it is spelled.
     DotSegment,
-    /// Two slashes in front, however they are spelled: as a reference that is another host.
+    /// Two slashes at the beginning, however they are spelled. As a reference, that is another
+    /// host.
     TwoSlashes,
-    /// A `#`. Servers that cut a fragment off and servers that don't take different paths for the same bytes
+    /// A `#`. Servers that cut off a fragment read another path than servers that don't
     /// (CVE-2023-45539).
     Fragment,
-    /// Another route's path to some servers.
+    /// A path that some servers read as another route's.
     Ambiguous,
 }
 
 impl PathError {
-    /// The body of the answer, with status 400.
+    /// Returns the body of the answer, with status 400.
     pub fn text(self) -> &'static str {
         match self {
             Self::Control => "400 Bad Request: the path has an encoded control character\n",
             Self::Percent => {
-                "400 Bad Request: a % in the path lacks its two hexadecimal digits; a % itself is %25\n"
+                "400 Bad Request: a % in the path lacks its two hexadecimal digits; write %25 for a %\n"
             }
             Self::Overlong => "400 Bad Request: the path has bytes that aren't UTF-8\n",
             Self::DotSegment => {
-                "400 Bad Request: the path has a segment . or ..; ask for the path that it leads to\n"
+                "400 Bad Request: the path has a segment . or ..; request the path that it leads to\n"
             }
             Self::TwoSlashes => "400 Bad Request: the path begins with two slashes\n",
             Self::Fragment => "400 Bad Request: the path has a #, and fragments are for clients\n",
             Self::Ambiguous => {
-                "400 Bad Request: servers read this path in different ways; leave out ;, // and encoded slashes\n"
+                "400 Bad Request: servers read this path in different ways; \
+                 leave out ;, // and encoded slashes\n"
             }
         }
     }
@@ -71,11 +76,11 @@ impl fmt::Display for PathError {
     }
 }
 
-/// What a byte of a path is to the first look at it.
+/// A slash. This and the next three are the classes of bytes in the first scan of a path.
 const SLASH: u8 = 1;
-/// A slash or a dot: behind a slash, worth a second look.
+/// A slash or a dot: needs a second look after a slash.
 const AFTER_SLASH: u8 = 1 << 1;
-/// Not plain: worth a second look wherever it is.
+/// Not plain: needs a second look anywhere.
 const UNUSUAL: u8 = 1 << 2;
 /// The end of the path.
 const QUERY: u8 = 1 << 3;
@@ -96,8 +101,8 @@ static CLASSES: [u8; 256] = {
     classes
 };
 
-/// RFC 3986 §3.3: "pchar = unreserved / pct-encoded / sub-delims / ":" / "@"", without what is percent-encoded. `;` begins
-/// parameters to some servers, so it isn't plain.
+/// Whether a byte is one of RFC 3986 §3.3: "pchar = unreserved / pct-encoded / sub-delims / ":" /
+/// "@"", without `pct-encoded`. `;` begins parameters to some servers, so it isn't plain.
 const fn is_plain(byte: u8) -> bool {
     matches!(byte,
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'
@@ -105,10 +110,10 @@ const fn is_plain(byte: u8) -> bool {
 }
 
 impl<'a> RequestPath<'a> {
-    /// Reads a request's `:path`. That of CONNECT is empty, and `*` is the one of OPTIONS.
+    /// Reads a request's `:path`, which may be empty for CONNECT and `*` for OPTIONS.
     ///
     /// # Errors
-    /// Why nobody can say which path it is.
+    /// Why servers can't agree on the path.
     pub fn read(target: &'a [u8]) -> Result<Self, PathError> {
         let mut seen = 0;
         let mut before = 0;
@@ -138,22 +143,22 @@ impl<'a> RequestPath<'a> {
         })
     }
 
-    /// As the client sent it, without the query.
+    /// Returns the path as the client sent it, without the query.
     pub fn raw(&self) -> &'a [u8] {
         &self.target[..self.length]
     }
 
-    /// The form that routes are matched by, without the query.
+    /// Returns the canonical form, by which routes are matched, without the query.
     pub fn canonical(&self) -> &[u8] {
         &self.canonical
     }
 
-    /// The query as the client sent it, with the `?` in front; empty if there is none.
+    /// Returns the query as the client sent it, beginning with `?`; empty if there is none.
     pub fn query(&self) -> &'a [u8] {
         &self.target[self.length..]
     }
 
-    /// The canonical form, with the query.
+    /// Returns the canonical form with the query.
     pub fn canonical_target(&self) -> Cow<'_, [u8]> {
         if *self.canonical == *self.raw() {
             return Cow::Borrowed(self.target);
@@ -161,10 +166,10 @@ impl<'a> RequestPath<'a> {
         Cow::Owned([&self.canonical, self.query()].concat())
     }
 
-    /// What is left as the client sent it behind `prefix`, the canonical path of a route that covers it: empty, or begins
-    /// with `/`.
+    /// Returns the part of the raw path after `prefix`, the canonical path of a route that covers
+    /// it. The part is empty or begins with `/`.
     pub fn behind(&self, prefix: &[u8]) -> &'a [u8] {
-        // Both forms have the same segments.
+        // The raw and the canonical form have the same segments.
         let slashes = prefix.iter().filter(|&&byte| byte == b'/').count();
         let raw = self.raw();
         let mut places = (0..raw.len()).filter(|&at| raw[at] == b'/');
@@ -172,14 +177,14 @@ impl<'a> RequestPath<'a> {
             .unwrap_or_default()
     }
 
-    /// The target with which the request goes on: `base`, then what is behind `prefix`, the canonical path of its route,
-    /// and the query. Without a base the route's path stays.
+    /// Returns the target for the upstream: `base`, the part after `prefix` (the canonical path of
+    /// the route), and the query. Without a base the route's path stays.
     ///
     /// # Errors
-    /// [`PathError::TwoSlashes`] if the upstream could take it for another host.
+    /// [`PathError::TwoSlashes`] if the upstream could read the target as another host.
     pub fn mapped(&self, prefix: &[u8], base: Option<&[u8]>) -> Result<Cow<'a, [u8]>, PathError> {
         let Some(base) = base else {
-            // What is covered by its canonical form goes on in that form: no upstream reads it in another way.
+            // The route's path goes on in its canonical form, which all upstreams read alike.
             if self.raw().starts_with(prefix) {
                 return Ok(Cow::Borrowed(self.target));
             }
@@ -199,25 +204,27 @@ impl<'a> RequestPath<'a> {
         Ok(Cow::Owned(path))
     }
 
-    /// What servers could take for other segments than the canonical form has, decoded; `None` if there is nothing.
+    /// Returns the decoded path if servers could see other segments in it than the canonical form
+    /// has.
     pub fn other_readings(&self) -> Option<OtherReadings<'_>> {
         self.decoded.as_deref().map(OtherReadings)
     }
 }
 
-/// A path that servers may take for different ones, with everything decoded.
+/// A path that servers may read in different ways, with everything decoded.
 #[derive(Clone, Copy, Debug)]
 pub struct OtherReadings<'a>(&'a [u8]);
 
 impl OtherReadings<'_> {
-    /// Whether a server could see these segments, decoded, at the beginning of the path: one that takes several slashes for
-    /// one, any spelling of a slash for a slash, drops parameters, cuts at `?` or `#`, or does some of that.
+    /// Whether some server could see these decoded segments at the beginning of the path. Such a
+    /// server may merge slashes, take any spelling of a slash for a slash, drop parameters, cut at
+    /// `?` or `#`, or do several of these.
     pub fn may_begin_with(self, segments: &[Box<[u8]>]) -> bool {
         may_begin_with(self.0, segments)
     }
 }
 
-/// The segments of a canonical path, decoded.
+/// Returns the segments of a canonical path, decoded.
 pub fn segments(canonical: &str) -> Vec<Box<[u8]>> {
     let segments = canonical.split('/').filter(|segment| !segment.is_empty());
     segments
@@ -227,7 +234,7 @@ pub fn segments(canonical: &str) -> Vec<Box<[u8]>> {
 
 type Readings<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
 
-/// The canonical form, and the decoded one if servers could see other segments there.
+/// Returns the canonical form, and the decoded one if servers could see other segments in it.
 fn read_unusual(raw: &[u8]) -> Result<Readings<'_>, PathError> {
     let mut canonical = Vec::with_capacity(raw.len() + 16);
     let mut splits = raw.windows(2).any(|two| two == b"//");
@@ -260,7 +267,7 @@ fn read_unusual(raw: &[u8]) -> Result<Readings<'_>, PathError> {
     }
     let decoded = splits.then(|| decode(raw));
     let segments = decoded.as_deref().unwrap_or(&canonical);
-    // What was encoded twice is seen by those that decode twice.
+    // Servers that decode twice see what was encoded twice.
     if segments.iter().any(u8::is_ascii_control) {
         return Err(PathError::Control);
     }
@@ -281,7 +288,7 @@ fn read_unusual(raw: &[u8]) -> Result<Readings<'_>, PathError> {
     Ok((canonical, decoded))
 }
 
-/// Appends a byte that is decoded as the canonical form has it.
+/// Appends a decoded byte in its canonical form.
 fn push(canonical: &mut Vec<u8>, byte: u8) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     if is_plain(byte) {
@@ -291,7 +298,7 @@ fn push(canonical: &mut Vec<u8>, byte: u8) {
     canonical.extend([b'%', DIGITS[high], DIGITS[low]]);
 }
 
-/// The byte that two hexadecimal digits say, and what is behind them.
+/// Reads a byte of two hexadecimal digits. Returns it with the rest of the text.
 fn hexadecimal(text: &[u8]) -> Option<(u8, &[u8])> {
     let (&[high, low], rest) = text.split_first_chunk()?;
     let digit = |byte: u8| char::from(byte).to_digit(16);
@@ -299,8 +306,8 @@ fn hexadecimal(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((u8::try_from(byte).ok()?, rest))
 }
 
-/// Whether two bytes begin a character that UTF-8 writes in fewer (RFC 3629 §3). Those of five and
-/// six bytes are UTF-8 of before RFC 3629, which old decoders take.
+/// Whether two bytes begin a character that UTF-8 writes in fewer bytes (RFC 3629 §3). Characters
+/// of five and six bytes were UTF-8 before RFC 3629, and old decoders take them.
 fn is_overlong(first: u8, second: u8) -> bool {
     matches!(
         (first, second),
@@ -312,10 +319,11 @@ fn is_overlong(first: u8, second: u8) -> bool {
     )
 }
 
-/// How often a path may be decoded: twice, by a server behind another one that does it too.
+/// How often a path may be decoded: twice, by a server and one in front of it.
 const DECODERS: usize = 2;
 
-/// A path with everything decoded, and with a backslash for what is a slash to some servers only.
+/// Returns a path with everything decoded, and with a backslash for each slash that only some
+/// servers see.
 fn decode(raw: &[u8]) -> Cow<'_, [u8]> {
     let mut decoded = Cow::Borrowed(raw);
     for _ in 0..DECODERS {
@@ -343,8 +351,8 @@ fn is_slash(byte: &u8) -> bool {
     matches!(byte, b'/' | b'\\')
 }
 
-/// Whether somebody could take a part of the path for the way up: plain, percent-encoded, behind a backslash, or with
-/// parameters. Clients take such segments out by themselves (RFC 3986 §6.2.2.3).
+/// Whether some server could see a segment `.` or `..`: plain, percent-encoded, after a backslash,
+/// or with parameters. Clients remove such segments themselves (RFC 3986 §6.2.2.3).
 fn has_dot_segment(decoded: &[u8]) -> bool {
     decoded.split(is_slash).any(|segment| {
         let name = segment.split(ends_name).next();
@@ -356,13 +364,14 @@ fn begins_with_two_slashes(decoded: &[u8]) -> bool {
     matches!(decoded, [first, second, ..] if is_slash(first) && is_slash(second))
 }
 
-/// Whether some servers see the end of a segment's name before this byte.
+/// Whether this byte ends the name of a segment for some servers.
 fn ends_name(byte: &u8) -> bool {
     matches!(byte, b'/' | b'\\' | b';' | b'?' | b'#')
 }
 
 fn may_begin_with(decoded: &[u8], segments: &[Box<[u8]>]) -> bool {
-    // Where parameters end depends on what is a slash. If that isn't clear, all that follows may be parameters, or not.
+    // Parameters end at a slash. If servers disagree about slashes, all that follows may or may not
+    // be parameters.
     let is_clear = !decoded.contains(&b'\\');
     let mut parameters_may_go_on = false;
     let mut rest = decoded;
@@ -427,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_agree_on_is_refused() {
+    fn paths_that_servers_read_differently_are_refused() {
         let cases = [
             (
                 PathError::Control,
@@ -515,7 +524,7 @@ mod tests {
         for (prefix, base, target, expected) in [
             ("/api", None, "/api/x?y", "/api/x?y"),
             ("", None, "/%61/%7E?%61", "/%61/%7E?%61"),
-            // The route's path is spelled as the route has it: no upstream sees another one.
+            // The route's path keeps the route's spelling: no upstream sees another one.
             ("/~me", None, "/%7eme/%7e?y", "/~me/%7e?y"),
             ("/api", Some("/"), "/api/x?y", "/x?y"),
             ("/api", Some("/"), "/api", "/"),
@@ -541,7 +550,7 @@ mod tests {
         }
     }
 
-    /// The path with some of its bytes percent-encoded that needn't be.
+    /// Returns the path with some bytes percent-encoded that needn't be.
     fn spelled(path: &str, choices: &[u8]) -> String {
         let mut choices = choices.iter().cycle();
         let mut after_percent = 0;

@@ -1,43 +1,44 @@
-//! Octets on their way from one body to another. What the other end doesn't take yet waits here; credit to send more is given only
-//! for what it took, so that no more than a window can wait.
+//! Bytes on their way from one body to another. What the receiver doesn't take yet waits here. The
+//! sender gets credit only for what the receiver took, so at most a window waits.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Octets of a block.
+/// Bytes of a block.
 const BLOCK: usize = 16 << 10;
 
 /// A body on its way.
 ///
-/// What goes on at once goes by reference. What has to wait is copied into blocks ([`Pipe::settle`]): what waits must take no more
-/// memory than the sender has credit for, while a piece as it came holds on to all that was read with it, and one buffer for
-/// everything would double when it is full.
+/// Data that the receiver takes immediately passes by reference. Data that has to wait is copied
+/// into blocks ([`Pipe::settle`]), because it must take no more memory than the sender has credit
+/// for. A piece as received keeps the whole read buffer alive, and a single buffer for everything
+/// would double its size when full.
 #[derive(Debug, Default)]
 pub struct Pipe {
-    /// Goes out first.
+    /// The data that goes out first.
     front: Bytes,
-    /// Whether that is a copy.
+    /// Whether `front` is a copy.
     front_is_ours: bool,
-    /// Come behind it, copied.
+    /// The data after `front`, copied.
     blocks: VecDeque<BytesMut>,
-    /// Come behind those, as they came.
+    /// The data after `blocks`, as received.
     loose: VecDeque<Bytes>,
-    /// Whether the sender has ended it.
+    /// Whether the sender has ended the body.
     ended: bool,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved {
-    /// Octets that the other end took.
-    pub octets: usize,
-    /// Whether it has taken all, and the end.
+    /// Bytes that the receiver took.
+    pub bytes: usize,
+    /// Whether the receiver has taken the whole body.
     pub done: bool,
 }
 
 impl Pipe {
-    /// A piece came; with `end`, the last one.
+    /// Adds a piece that was received; with `end`, the last one.
     pub fn push(&mut self, data: Bytes, end: bool) {
         self.ended |= end;
         if !data.is_empty() {
@@ -45,20 +46,21 @@ impl Pipe {
         }
     }
 
-    /// Whether the sender has ended it.
+    /// Whether the sender has ended the body.
     pub fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// Whether the other end has taken all that came so far.
+    /// Whether the receiver has taken all that came so far.
     pub fn is_empty(&self) -> bool {
         self.front.is_empty() && self.blocks.is_empty() && self.loose.is_empty()
     }
 
-    /// Gives the other end what it takes: `write` takes octets off the front of what it is given and says how many, and whether
-    /// it was given the last ones. With `end` the last ones end the body there too; else something follows them.
+    /// Gives the receiver what it takes. `write` gets data and whether the data is the last; it
+    /// takes bytes from the front and returns how many. With `end` the last data ends the
+    /// receiver's body; otherwise something follows it, such as trailers.
     pub fn write(&mut self, end: bool, mut write: impl FnMut(&mut Bytes, bool) -> usize) -> Moved {
-        let mut octets = 0;
+        let mut bytes = 0;
         loop {
             if self.front.is_empty() {
                 self.fetch();
@@ -66,29 +68,26 @@ impl Pipe {
             let is_last = self.ended && self.blocks.is_empty() && self.loose.is_empty();
             if self.front.is_empty() && !(is_last && end) {
                 return Moved {
-                    octets,
+                    bytes,
                     done: is_last,
                 };
             }
-            octets += write(&mut self.front, is_last && end);
+            bytes += write(&mut self.front, is_last && end);
             if !self.front.is_empty() {
-                return Moved {
-                    octets,
-                    done: false,
-                };
+                return Moved { bytes, done: false };
             }
             if is_last {
-                return Moved { octets, done: true };
+                return Moved { bytes, done: true };
             }
         }
     }
 
-    /// Takes all that there is, for nobody.
+    /// Drops all that waits, as if the receiver had taken it.
     pub fn discard(&mut self) -> Moved {
         self.write(true, |data, _| {
-            let octets = data.len();
+            let bytes = data.len();
             data.clear();
-            octets
+            bytes
         })
     }
 
@@ -102,12 +101,12 @@ impl Pipe {
         }
     }
 
-    /// Whether something waits that is still as it came.
+    /// Whether data waits that isn't copied yet.
     pub fn is_loose(&self) -> bool {
         !self.loose.is_empty() || !(self.front.is_empty() || self.front_is_ours)
     }
 
-    /// Copies what waits, so that it holds on to nothing else.
+    /// Copies the waiting data, so that it keeps no read buffer alive.
     pub fn settle(&mut self) {
         if !self.front.is_empty() && !self.front_is_ours {
             self.front = Bytes::copy_from_slice(&self.front);
@@ -133,7 +132,7 @@ impl Pipe {
 mod tests {
     use super::*;
 
-    /// Takes so many octets at each step, and the end.
+    /// A receiver. `take` gives it `most` bytes at each step, and the end.
     struct Taker {
         taken: Vec<u8>,
         ended: bool,
@@ -185,7 +184,7 @@ mod tests {
         let mut pipe = Pipe::default();
         let nothing = |_: &mut Bytes, _| -> usize { panic!("there is nothing to give") };
         let moved = pipe.write(true, nothing);
-        assert_eq!((moved.octets, moved.done), (0, false));
+        assert_eq!((moved.bytes, moved.done), (0, false));
         pipe.push(Bytes::new(), true);
         // Trailers follow.
         assert!(pipe.write(false, nothing).done);

@@ -1,15 +1,17 @@
-//! Where the server has a say in priorities: the `x-priority` field of requests, and defaults by the kind of content.
+//! Priorities that the server sets: by the `x-priority` field of requests, and defaults by the type
+//! of content.
 
 use tidegate_proto::{KnownName, Priority, RequestHead};
 
-/// `x-priority: high`. Before all that has only a default, behind what a client itself calls most urgent.
+/// `x-priority: high`: more urgent than all defaults, less than urgency 0, which clients give.
 const HIGH: u8 = 1;
 
-/// `x-priority: low`. Behind all that a page shows; 7 is left to background work (RFC 9218 §4.1).
+/// `x-priority: low`: less urgent than all that a page shows. 7 is for background work
+/// (RFC 9218 §4.1).
 const LOW: u8 = 6;
 
-/// The urgency that a request's `x-priority` field asks for: `high`, `low` or a number from 0 to 7, in any case. Anything else is
-/// ignored.
+/// Returns the urgency that a request's `x-priority` field asks for: `high` or `low`, in upper or
+/// lower case, or a number from 0 to 7. Other values are ignored.
 pub fn asked(head: &RequestHead) -> Option<u8> {
     let value = head.get_known(KnownName::X_PRIORITY)?.trim_ascii();
     match value {
@@ -20,13 +22,14 @@ pub fn asked(head: &RequestHead) -> Option<u8> {
     }
 }
 
-/// The priority of content of this type when the client says nothing: what a page can't be shown without goes before what it is made
-/// of, that before what is looked at later, and that before what is only saved. Text that is parsed while it comes,
-/// pictures and films are of use in pieces; a style sheet, script or font isn't.
+/// Returns the default priority of content of this type. What a page can't be shown without comes
+/// first, then the page itself, then what is looked at later, then downloads. Pages, images and
+/// videos are incremental, because a part of them is of use; a part of a style sheet, script or
+/// font isn't.
 pub fn of_content(content_type: &[u8]) -> Priority {
-    let essence = content_type.split(|octet| *octet == b';').next();
+    let essence = content_type.split(|byte| *byte == b';').next();
     let essence = essence.unwrap_or_default().trim_ascii_end();
-    let (kind, subtype) = match essence.iter().position(|octet| *octet == b'/') {
+    let (kind, subtype) = match essence.iter().position(|byte| *byte == b'/') {
         Some(slash) => (&essence[..slash], &essence[slash + 1..]),
         None => (essence, &b""[..]),
     };
@@ -56,7 +59,7 @@ pub fn of_content(content_type: &[u8]) -> Priority {
     }
 }
 
-/// Subtypes of `application` that are saved and not shown.
+/// Subtypes of `application` that browsers save instead of showing.
 const DOWNLOADS: &[&str] = &[
     "gzip",
     "octet-stream",

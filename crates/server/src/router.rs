@@ -1,8 +1,9 @@
-//! Which handler a path belongs to: the longest route that covers it wins.
+//! Finds the route of a path: the longest one that covers it.
 
 use crate::path::{self, RequestPath};
 
-/// Routes by path prefix. Few of them are expected, so they are compared one after the other, longest first.
+/// Routes by path prefix. Few are expected, so they are compared one after the other, longest
+/// first.
 #[derive(Clone, Debug)]
 pub struct Router<T> {
     routes: Vec<Route<T>>,
@@ -10,7 +11,7 @@ pub struct Router<T> {
 
 #[derive(Clone, Debug)]
 struct Route<T> {
-    /// Canonical, without a slash at its end: the root is empty.
+    /// The canonical path without a slash at its end; the root is empty.
     path: Box<str>,
     /// The segments of `path`, decoded.
     segments: Vec<Box<[u8]>>,
@@ -20,15 +21,15 @@ struct Route<T> {
 /// A route that covers a request's path.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Match<'r, T> {
-    /// What is there.
+    /// The route's target.
     pub target: &'r T,
     /// The route's own path, canonical, without a slash at its end.
     pub path: &'r [u8],
 }
 
 impl<T> Router<T> {
-    /// Routes with canonical paths, in any order. Of two with the same path the later one counts. A slash at the end of a
-    /// path means the same as none.
+    /// Takes routes with canonical paths, in any order. Of two with the same path the later one
+    /// counts. A slash at the end of a path makes no difference.
     pub fn new(routes: impl IntoIterator<Item = (String, T)>) -> Self {
         let mut sorted: Vec<Route<T>> = Vec::new();
         for (path, target) in routes {
@@ -44,7 +45,7 @@ impl<T> Router<T> {
         Self { routes: sorted }
     }
 
-    /// The longest route that covers `path`. `/a` covers `/a` and `/a/b`, but not `/ab`.
+    /// Returns the longest route that covers `path`. `/a` covers `/a` and `/a/b`, but not `/ab`.
     pub fn find(&self, path: &RequestPath<'_>) -> Option<Match<'_, T>> {
         let mut routes = self.routes.iter();
         let route = routes.find(|route| covers(route.path.as_bytes(), path.canonical()))?;
@@ -54,23 +55,24 @@ impl<T> Router<T> {
         })
     }
 
-    /// Whether a server could take `path`, which the route `found` covers, for one that a longer route covers. An upstream
-    /// that does would answer what is another one's to answer.
+    /// Whether some server could read `path`, which the route `found` covers, as a path that a
+    /// longer route covers. An upstream that does so would answer in place of that route.
     pub fn is_ambiguous(&self, path: &RequestPath<'_>, found: &Match<'_, T>) -> bool {
         let Some(readings) = path.other_readings() else {
             return false;
         };
         let longer = self.routes.iter().take_while(|route| {
-            // They are in order, and one that is as long covers other paths.
+            // Routes are sorted, and another one of the same length covers other paths.
             route.path.len() > found.path.len()
         });
-        // All servers see the segments of the route that was found, so they see no route that isn't below it.
+        // All servers see the segments of the route that was found, so they can only see a route
+        // below it.
         longer
             .filter(|route| covers(found.path, route.path.as_bytes()))
             .any(|route| readings.may_begin_with(&route.segments))
     }
 
-    /// The paths, longest first, the root as `/`.
+    /// Returns the paths and targets, longest path first, the root as `/`.
     pub fn paths(&self) -> impl Iterator<Item = (&str, &T)> {
         let paths = self.routes.iter();
         paths

@@ -1,4 +1,4 @@
-//! The process: sockets, workers, signals, the end.
+//! The process: sockets, workers, signals, shutdown.
 
 use std::fmt;
 use std::io;
@@ -24,12 +24,12 @@ use crate::stats::Stats;
 
 const STATS_EVERY: Duration = Duration::from_secs(5);
 
-/// Why the server ended. Its `Display` is one sentence.
+/// Why the server ended. `Display` gives one sentence.
 #[derive(Debug)]
 pub enum RunError {
     /// An address can't be listened on.
     Bind(SocketAddr, io::Error),
-    /// No thread, epoll instance or signal handler could be had.
+    /// The system gave no thread, epoll instance or signal handler.
     Start(io::Error),
     /// A worker ended.
     Worker(io::Error),
@@ -42,12 +42,13 @@ impl fmt::Display for RunError {
         match self {
             Self::Bind(addr, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
                 f,
-                "can't listen on {addr}: the port is taken by another process; choose another one with --listen or \
-                 --listen-h2c"
+                "can't listen on {addr}: the port is taken by another process; choose another one \
+                 with --listen or --listen-h2c"
             ),
             Self::Bind(addr, error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
                 f,
-                "can't listen on {addr}: ports below 1024 need privileges (CAP_NET_BIND_SERVICE)"
+                "can't listen on {addr}: ports below 1024 need privileges (CAP_NET_BIND_SERVICE); \
+                 grant them, or choose another port with --listen or --listen-h2c"
             ),
             Self::Bind(addr, error) => write!(f, "can't listen on {addr}: {error}"),
             Self::Start(error) => write!(f, "can't start: {error}"),
@@ -59,7 +60,7 @@ impl fmt::Display for RunError {
 
 impl std::error::Error for RunError {}
 
-/// What listens where, for the banner.
+/// An address that is listened on, for the banner.
 struct Bound {
     addr: SocketAddr,
     security: Security,
@@ -69,9 +70,9 @@ struct Bound {
 /// Serves until a signal ends it.
 ///
 /// # Errors
-/// What kept it from starting, or ended it.
+/// What kept the server from starting, or ended it.
 pub fn run(config: Config) -> Result<(), RunError> {
-    // From here on signals are ours, so that one that comes early isn't lost.
+    // Signals are caught from here on, so that an early one isn't lost.
     let signals = Signals::new(SIGNALS).map_err(RunError::Start)?;
     let (listeners, bound) = bind_all(&config)?;
     let options = config.options;
@@ -120,7 +121,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         certificate: config.acceptor.zip(config.certificate),
     };
     handle_signals(signals, mailboxes, reopened).map_err(RunError::Start)?;
-    // Nobody may be reading; the server serves all the same.
+    // The queue never blocks: the server starts even if nothing reads stdout.
     stdout.push(banner(&bound, &site.routes, config.self_signed));
 
     let mut running = threads.len();
@@ -147,7 +148,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Tells the main thread how a worker ended, also when it panicked.
+/// Reports to the main thread how a worker ended, even if it panicked.
 struct Ended {
     channel: mpsc::Sender<Result<(), RunError>>,
     result: Result<(), RunError>,
@@ -156,12 +157,12 @@ struct Ended {
 impl Drop for Ended {
     fn drop(&mut self) {
         let result = std::mem::replace(&mut self.result, Ok(()));
-        // The main thread may have gone before, at another worker's error.
+        // The main thread may have ended already, at another worker's error.
         let _ = self.channel.send(result);
     }
 }
 
-/// Binds every address for every worker: one list of listeners for each of them.
+/// Binds every address for every worker. Returns one list of listeners for each worker.
 fn bind_all(config: &Config) -> Result<(Vec<Vec<Listener>>, Vec<Bound>), RunError> {
     let mut wanted: Vec<(Address, Security)> = Vec::new();
     if let Some(acceptor) = &config.acceptor {
@@ -193,13 +194,15 @@ fn bind_all(config: &Config) -> Result<(Vec<Vec<Listener>>, Vec<Bound>), RunErro
     Ok((workers, bound))
 }
 
-/// Whose connections a socket takes: where its port is listened on by IPv4 too, those are not its.
+/// Returns the IP versions that a socket takes. An IPv6 socket takes no IPv4 connections if another
+/// socket listens on its port by IPv4.
 fn stack(addr: SocketAddr, all: &[SocketAddr]) -> Stack {
     let is_other =
         |other: &SocketAddr| other.is_ipv4() && other.port() == addr.port() && addr.port() != 0;
-    match addr.is_ipv6() && all.iter().any(is_other) {
-        true => Stack::V6Only,
-        false => Stack::Dual,
+    if addr.is_ipv6() && all.iter().any(is_other) {
+        Stack::V6Only
+    } else {
+        Stack::Dual
     }
 }
 
@@ -224,19 +227,19 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(97)
 }
 
-/// The signals that are ours.
+/// The signals that the server handles.
 const SIGNALS: [i32; 6] = [SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2];
 
-/// What a signal asks for.
+/// The action that a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
-    /// A graceful end, and an end at once when it is asked for again.
+    /// End gracefully; when asked again, end immediately.
     End,
-    /// Logs are opened and certificates read anew.
+    /// Reopen logs and reload certificates.
     Reload,
-    /// Logs are opened anew.
+    /// Reopen logs.
     Reopen,
-    /// Nothing: other servers have a meaning for this signal that there isn't here.
+    /// Nothing. Other servers give this signal a meaning that this one doesn't.
     Nothing,
 }
 
@@ -251,14 +254,14 @@ impl Asked {
     }
 }
 
-/// What signals have opened or read anew.
+/// The files that signals reopen or reload.
 struct Reopened {
     access_log: Destination,
-    /// `None` without TLS, and where the certificate is in no file.
+    /// `None` without TLS, and with a self-signed certificate.
     certificate: Option<(Arc<TlsAcceptorConfig>, CertificateFiles)>,
 }
 
-/// Does what signals ask for, on a thread of its own. What is done comes before what is said.
+/// Starts a thread that handles signals. Each log line comes after the action that it reports.
 fn handle_signals(
     mut signals: Signals,
     mailboxes: Vec<Mailbox<<App as tidegate_net::Service>::Message>>,
@@ -271,23 +274,26 @@ fn handle_signals(
             match Asked::by(signal) {
                 asked @ (Asked::Reopen | Asked::Reload) => {
                     reopened.access_log.reopen();
-                    log::info!("{name}: the access log is opened anew");
+                    log::info!("{name}: reopening the access log");
                     if let (Asked::Reload, Some((acceptor, certificate))) =
                         (asked, &reopened.certificate)
                     {
                         match certificate.reload(acceptor) {
                             Ok(()) => {
-                                log::info!("{name}: {} was read anew", certificate.cert.display());
+                                log::info!("{name}: reloaded {}", certificate.cert.display());
                             }
                             Err(error) => {
-                                log::error!("{name}: the former certificate goes on: {error}");
+                                log::error!(
+                                    "{name}: keeping the former certificate, because the new one \
+                                     can't be loaded: {error}"
+                                );
                             }
                         }
                     }
                 }
                 Asked::Nothing => log::info!("{name}: ignored"),
                 Asked::End if ending => {
-                    log::warn!("{name} again: ending at once");
+                    log::warn!("{name} again: ending immediately");
                     logs::flush(Instant::now() + logs::PATIENCE);
                     std::process::exit(128 + signal);
                 }
@@ -297,7 +303,8 @@ fn handle_signals(
                         mailbox.shut_down();
                     }
                     log::info!(
-                        "{name}: finishing the requests in progress; a second signal ends at once"
+                        "{name}: finishing the requests in progress; a second signal ends \
+                         immediately"
                     );
                 }
             }
@@ -309,7 +316,7 @@ fn handle_signals(
     Ok(())
 }
 
-/// Where the server is and what to try.
+/// Returns the text at start: where the server listens and what to try.
 fn banner(bound: &[Bound], routes: &Router<Target>, self_signed: bool) -> String {
     let mut text = format!("tidegate {} is ready\n\n", env!("CARGO_PKG_VERSION"));
     let mut curl = None;
@@ -328,12 +335,12 @@ fn banner(bound: &[Bound], routes: &Router<Target>, self_signed: bool) -> String
         let (url, kind, flag) = match security {
             Security::Plain => (
                 format!("http://{host}:{port}"),
-                "HTTP/2 (by prior knowledge) and HTTP/1.1 in cleartext",
+                "HTTP/2 (prior knowledge) and HTTP/1.1 in cleartext",
                 "--http2-prior-knowledge ",
             ),
             Security::Tls(_) if self_signed => (
                 format!("https://{host}:{port}"),
-                "HTTP/2 and HTTP/1.1 over TLS, with a self-signed certificate made just now",
+                "HTTP/2 and HTTP/1.1 over TLS, with a new self-signed certificate",
                 "-k ",
             ),
             Security::Tls(_) => (
@@ -362,11 +369,11 @@ fn banner(bound: &[Bound], routes: &Router<Target>, self_signed: bool) -> String
             });
         }
     }
-    text.push_str("\nCtrl-C ends it; --help tells about routes, certificates and limits.\n");
+    text.push_str("\nCtrl-C stops the server; --help describes routes, certificates and limits.\n");
     text
 }
 
-/// An address as a URL has it.
+/// Formats an address as URLs do.
 fn host(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(v4) => v4.to_string(),

@@ -1,4 +1,4 @@
-//! How much clients share, and how much of it the system has: descriptors first of all.
+//! The resources that clients share, and how much of them the system has: descriptors above all.
 
 use std::io;
 use std::sync::Arc;
@@ -11,24 +11,28 @@ use tidegate_proto::MemoryBudget;
 use crate::disk;
 use crate::flags::{ClientShares, Flags};
 
-/// Connections of clients at most, unless something else is said. Each is a few kilobytes when it is idle.
+/// The default of `--max-connections` is at most this. An idle connection takes a few kilobytes.
 const MAX_CONNECTIONS: u64 = 100_000;
 
-/// Connections of a newcomer that find room in any case where there are many: a browser opens six to a host.
+/// Connections of a new client that always find room, if many are allowed. A browser opens six to
+/// a host.
 const BROWSER_CONNECTIONS: u64 = 8;
 
-/// The part of all connections that is for clients with no more than that.
+/// One in this many connections is reserved for clients with at most [`BROWSER_CONNECTIONS`].
 const SMALL_HOLDERS: u64 = 16;
 
-/// Descriptors that a start takes: the log, the signals, and for each worker its listeners, its epoll instance and its waker; and
-/// those of a worker, and of a thread for files, while it looks at a file.
+/// Descriptors of the process itself: the log, the signals, and two for each disk thread while it
+/// looks at a file.
 const OWN_DESCRIPTORS: u64 = 16 + 2 * disk::THREADS as u64;
+/// Descriptors of a worker: its listeners, epoll instance and waker, and those it needs to look at
+/// a file.
 const WORKER_DESCRIPTORS: u64 = 8;
 
-/// What of the descriptors is kept from files for connections, and from connections for files, upstreams and logs.
+/// One in this many descriptors is reserved for connections, and as many for files, upstreams and
+/// logs together.
 const PART: u64 = 4;
 
-/// What clients share, as it was typed.
+/// The flags that limit what clients share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shared {
     max_connections: Option<u64>,
@@ -39,7 +43,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// What these flags say.
+    /// Reads the limits from the flags.
     pub fn new(flags: &Flags) -> Self {
         Self {
             max_connections: flags.max_connections.map(u64::from),
@@ -54,7 +58,8 @@ impl Shared {
         }
     }
 
-    /// The ledger of a process that may have so many descriptors and bytes of memory, 0 without a limit, for so many workers.
+    /// Returns the ledger of a process with `workers` workers that may have `descriptors`
+    /// descriptors and `memory` bytes; `memory` 0 is no limit.
     pub fn ledger(&self, descriptors: u64, workers: usize, memory: u64) -> Arc<Ledger> {
         let own = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * workers as u64;
         let descriptors = descriptors.saturating_sub(own).max(4);
@@ -63,8 +68,9 @@ impl Shared {
         let connections = match self.max_connections {
             Some(typed) if typed > room => {
                 log::warn!(
-                    "--max-connections {typed}: the system allows {descriptors} descriptors, which is enough for {room} \
-                     connections; raise the limit of open files (ulimit -n, or LimitNOFILE of systemd)"
+                    "--max-connections {typed}: the system allows {descriptors} descriptors, which \
+                     is enough for {room} connections; raise the limit of open files (ulimit -n, \
+                     or LimitNOFILE of systemd)"
                 );
                 room
             }
@@ -88,8 +94,9 @@ impl Shared {
     }
 }
 
-/// How many connections each of so many workers may have to each of so many addresses of upstreams, as far as descriptors go. They
-/// have three quarters of what connections of clients leave: each long poll and each WebSocket takes one of both.
+/// Returns how many connections each worker may have to each upstream address, as far as
+/// descriptors allow. Upstreams get three quarters of what connections of clients leave, because
+/// each long poll and each WebSocket takes a connection on both sides.
 pub fn upstream_connections(ledger: &Ledger, workers: usize, addresses: usize) -> u64 {
     let descriptors = ledger.rule(Resource::Descriptors).capacity;
     let clients = ledger.rule(Resource::Connections).capacity;
@@ -98,18 +105,19 @@ pub fn upstream_connections(ledger: &Ledger, workers: usize, addresses: usize) -
     ((left - left / PART) / pools).max(1)
 }
 
-/// The descriptors of files that stay open. They are nobody's, since all who read a version of a file have one of a worker, or of
-/// the threads for files.
+/// The descriptors of files that stay open. No client is charged for them, because all requests for
+/// one version of a file share a descriptor of the worker or of the disk threads.
 ///
-/// A file takes one if files and upstreams together hold less than a quarter of all, or if a quarter of all stays
-/// free. So neither files nor connections leave less than a quarter to the others.
+/// Another file may be open if files and upstreams together hold no more than a quarter of all
+/// descriptors with it, or if a quarter of all stays free. So neither files nor connections leave
+/// less than a quarter to the others.
 #[derive(Clone, Debug)]
 pub struct FilePlaces {
     nobody: Arc<Client>,
 }
 
 impl FilePlaces {
-    /// Those that this ledger has.
+    /// Returns the places of this ledger.
     pub fn of(ledger: &Arc<Ledger>) -> Self {
         Self {
             nobody: ledger.nobody(),
@@ -136,13 +144,13 @@ impl FilePlaces {
         }
     }
 
-    /// A place for a file that is about to be opened.
+    /// Takes a place for a file that is about to be opened.
     ///
     /// # Errors
-    /// EMFILE if it may not be.
+    /// EMFILE if it may not be open.
     pub fn take(&self) -> io::Result<Lease> {
         let mut place = Lease::new(Arc::clone(&self.nobody), Resource::Descriptors);
-        // Taken first, so that no two threads take the last one.
+        // Taken before the check, so that two threads don't both take the last place.
         place.force(1);
         self.check_more(0)?;
         Ok(place)
@@ -152,7 +160,7 @@ impl FilePlaces {
 /// Raises the limit of open files to what the system lets this process have, and returns it.
 ///
 /// # Errors
-/// When the system doesn't tell the limit. One that can't be raised stays what it is.
+/// When the system doesn't report the limit. A limit that can't be raised stays as it is.
 pub fn raise_descriptors() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Limit::RLIMIT_NOFILE)?;
     match setrlimit(Limit::RLIMIT_NOFILE, hard, hard) {

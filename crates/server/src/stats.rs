@@ -1,4 +1,4 @@
-//! What all workers have done: plain counters that each worker publishes about once a second.
+//! Counters of all workers. Each worker publishes its own about once a second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,69 +7,69 @@ use tidegate_net::Totals;
 
 use crate::push;
 
-/// Counters at one moment, of one worker or of all together.
+/// Counters at one moment, of one worker or of all workers together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Streams open now.
     pub active_streams: u64,
     /// Requests received.
     pub requests: u64,
-    /// What header compression did.
+    /// Bytes of header fields before and after compression.
     pub headers: Headers,
-    /// Octets read from sockets.
-    pub octets_in: u64,
-    /// Octets written to sockets.
-    pub octets_out: u64,
+    /// Bytes read from sockets.
+    pub bytes_in: u64,
+    /// Bytes written to sockets.
+    pub bytes_out: u64,
     /// Connections open now.
     pub open: u64,
     /// Connections that served more than one request.
     pub reused: u64,
     /// Requests refused because the memory budget was used up.
     pub refused_for_memory: u64,
-    /// Connections refused, since their client had its share or there was no room.
+    /// Connections refused because their client had its share or there was no room.
     pub refused: u64,
-    /// Requests refused, since their client had its share.
+    /// Requests refused because their client had its share.
     pub requests_refused: u64,
     /// Idle connections closed to make room for others.
     pub made_room: u64,
     /// Connections to upstreams open now.
     pub upstream_open: u64,
-    /// Those of them without a request.
+    /// Connections to upstreams open now without a request.
     pub upstream_idle: u64,
-    /// Connections to upstreams that came about.
+    /// Connections to upstreams that were established.
     pub upstream_connected: u64,
-    /// Requests that were sent to an upstream; one that is sent again counts again.
+    /// Requests sent to an upstream. A request that is sent again counts again.
     pub upstream_sent: u64,
-    /// Those of them that went on a connection which had carried another one before.
+    /// Requests sent to an upstream on a connection that had carried another request before.
     pub upstream_reused: u64,
     /// Requests that were sent to an upstream again.
     pub upstream_retried: u64,
-    /// Requests that no upstream answered, or not to the end.
+    /// Requests that no upstream answered completely.
     pub upstream_failed: u64,
-    /// What came of the preload list.
+    /// Counters of hints and pushes.
     pub push: push::Stats,
 }
 
-/// Counters of the loop.
+/// Counters in a [`Snapshot`] without those of `push`.
 const LOOP: usize = 21;
 
 const COUNTERS: usize = LOOP + push::Stats::LEN;
 
-/// Octets of header and trailer fields, and of the blocks that they were compressed to.
+/// Bytes of header and trailer fields, and of the blocks that they were compressed to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
-    /// Names and values that came in.
+    /// Bytes of names and values received.
     pub fields_in: u64,
-    /// The blocks that they came in.
+    /// Bytes of the blocks received.
     pub blocks_in: u64,
-    /// Names and values that went out.
+    /// Bytes of names and values sent.
     pub fields_out: u64,
-    /// The blocks that they went out in.
+    /// Bytes of the blocks sent.
     pub blocks_out: u64,
 }
 
 impl Headers {
-    /// What an engine, or all of a worker's together, have counted.
+    /// Takes the counters of one engine, or the sums of a worker's engines.
     pub fn of(stats: &tidegate_proto::Stats) -> Self {
         Self {
             fields_in: stats.fields_in,
@@ -79,7 +79,7 @@ impl Headers {
         }
     }
 
-    /// Octets that compression kept off the wire, both directions together.
+    /// Returns the bytes that compression saved, both directions together.
     fn saved(&self) -> u64 {
         (self.fields_in + self.fields_out).saturating_sub(self.blocks_in + self.blocks_out)
     }
@@ -87,7 +87,7 @@ impl Headers {
 
 impl std::fmt::Display for Headers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kb = |octets: u64| octets as f64 / 1000.0;
+        let kb = |bytes: u64| bytes as f64 / 1000.0;
         write!(
             f,
             "in {:.1} KB as {:.1} KB, out {:.1} KB as {:.1} KB",
@@ -100,14 +100,14 @@ impl std::fmt::Display for Headers {
 }
 
 impl Snapshot {
-    /// What a worker's loop, its pool and its push cache have counted.
+    /// Takes the counters of a worker's loop, its pool and its pusher.
     pub fn of(totals: &Totals, pool: &tidegate_pool::Stats, push: &push::Stats) -> Self {
         Self {
             active_streams: totals.active_streams,
             requests: totals.proto.requests,
             headers: Headers::of(&totals.proto),
-            octets_in: totals.octets_in,
-            octets_out: totals.octets_out,
+            bytes_in: totals.octets_in,
+            bytes_out: totals.octets_out,
             open: totals.open,
             reused: totals.reused,
             refused_for_memory: totals.proto.refused_for_memory,
@@ -134,8 +134,8 @@ impl Snapshot {
             self.headers.blocks_in,
             self.headers.fields_out,
             self.headers.blocks_out,
-            self.octets_in,
-            self.octets_out,
+            self.bytes_in,
+            self.bytes_out,
             self.open,
             self.reused,
             self.refused_for_memory,
@@ -162,8 +162,8 @@ impl Snapshot {
             blocks_in,
             fields_out,
             blocks_out,
-            octets_in,
-            octets_out,
+            bytes_in,
+            bytes_out,
             open,
             reused,
             refused_for_memory,
@@ -188,8 +188,8 @@ impl Snapshot {
                 fields_out,
                 blocks_out,
             },
-            octets_in,
-            octets_out,
+            bytes_in,
+            bytes_out,
             open,
             reused,
             refused_for_memory,
@@ -212,14 +212,15 @@ impl std::fmt::Display for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} active streams, {} requests, {} pushed, {} KB of headers saved ({}), {} KB in, {} KB out, {} connections open, {} reused",
+            "{} active streams, {} requests, {} pushed, {} KB of headers saved ({}), {} KB in, \
+             {} KB out, {} connections open, {} reused",
             self.active_streams,
             self.requests,
             self.push.pushed,
             self.headers.saved() / 1000,
             self.headers,
-            self.octets_in / 1000,
-            self.octets_out / 1000,
+            self.bytes_in / 1000,
+            self.bytes_out / 1000,
             self.open,
             self.reused
         )?;
@@ -229,14 +230,16 @@ impl std::fmt::Display for Snapshot {
         if self.refused + self.requests_refused + self.made_room > 0 {
             write!(
                 f,
-                ", {} connections and {} requests over their client's share, {} closed to make room",
+                ", {} connections and {} requests over their client's share, {} closed to make \
+                 room",
                 self.refused, self.requests_refused, self.made_room
             )?;
         }
         if self.upstream_connected + self.upstream_failed > 0 {
             write!(
                 f,
-                ", upstreams: {} connections open, {} idle, {} connected so far, {} requests sent, {} reused, {} retried, {} failed",
+                ", upstreams: {} connections open, {} idle, {} connected so far, {} requests sent, \
+                 {} reused, {} retried, {} failed",
                 self.upstream_open,
                 self.upstream_idle,
                 self.upstream_connected,
@@ -253,7 +256,8 @@ impl std::fmt::Display for Snapshot {
     }
 }
 
-/// Where one worker publishes its counters. The counters are not of one instant; each alone is right.
+/// The place where one worker publishes its counters. Each counter is right by itself; together
+/// they are not of one instant.
 #[derive(Debug)]
 pub struct Published {
     counters: [AtomicU64; COUNTERS],
@@ -268,7 +272,7 @@ impl Default for Published {
 }
 
 impl Published {
-    /// Replaces what was published.
+    /// Publishes the counters in place of the former ones.
     pub fn set(&self, snapshot: Snapshot) {
         for (counter, value) in self.counters.iter().zip(snapshot.to_array()) {
             counter.store(value, Ordering::Relaxed);
@@ -288,14 +292,14 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Where one more worker publishes its counters.
+    /// Adds a worker. Returns the place where it publishes its counters.
     pub fn add_worker(&mut self) -> Arc<Published> {
         let published = Arc::<Published>::default();
         self.workers.push(Arc::clone(&published));
         published
     }
 
-    /// All workers' counters together, if they changed since the last call.
+    /// Returns the sums of all workers' counters, if they changed since the last call.
     pub fn changed(&mut self) -> Option<Snapshot> {
         let mut sums = [0; COUNTERS];
         for worker in &self.workers {
@@ -322,7 +326,7 @@ mod tests {
         one.set(Snapshot {
             requests: 3,
             open: 1,
-            octets_in: 2500,
+            bytes_in: 2500,
             ..Snapshot::default()
         });
         other.set(Snapshot {
@@ -353,7 +357,7 @@ mod tests {
         assert!(line.contains(preloads), "{line}");
         one.set(Snapshot {
             requests: 3,
-            octets_in: 2500,
+            bytes_in: 2500,
             refused_for_memory: 9,
             ..Snapshot::default()
         });

@@ -1,4 +1,4 @@
-//! What was typed behind `tidegate get`.
+//! The flags of `tidegate get`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,31 +7,32 @@ use bytes::Bytes;
 
 use crate::flags::{duration, number};
 
-/// Asks for URLs, as many at once as the server takes, over one connection to each: https:// (HTTP/2 or HTTP/1.1 by ALPN), http://
-/// (HTTP/1.1) or h2c:// (HTTP/2 in cleartext)
+/// Fetches URLs over one connection to each server, with as many requests in progress as it allows:
+/// https:// (HTTP/2 or HTTP/1.1 by ALPN), http:// (HTTP/1.1) or h2c:// (HTTP/2 in cleartext)
 #[derive(Clone, Debug, clap::Args)]
 pub struct Flags {
-    /// What to ask for
+    /// URL to request
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
 
-    /// Tell every frame that is sent or received, on stderr
+    /// Print every frame sent or received on stderr
     #[arg(short, long)]
     pub verbose: bool,
 
-    /// Write the heads of responses in front of their bodies
+    /// Write each response's head before its body
     #[arg(short, long)]
     pub include: bool,
 
-    /// Write the bodies to this file, one behind the other in the order of the URLs [default: stdout]
+    /// Write the bodies to this file, one after the other in the order of the URLs [default:
+    /// stdout]
     #[arg(short, long, value_name = "FILE", conflicts_with = "discard")]
     pub output: Option<PathBuf>,
 
-    /// Write no bodies, and sum up how the requests were answered
+    /// Write no bodies; summarize how the requests were answered
     #[arg(short = 'n', long)]
     pub discard: bool,
 
-    /// End with exit status 1 if a status is 400 or above
+    /// Exit with status 1 if a response's status is 400 or above
     #[arg(short, long)]
     pub fail: bool,
 
@@ -39,19 +40,20 @@ pub struct Flags {
     #[arg(short = 'X', long = "request", value_name = "METHOD")]
     pub method: Option<String>,
 
-    /// A field of the request, such as 'accept: text/html'. Repeatable
+    /// A request field, such as 'accept: text/html'. Repeatable
     #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = header)]
     pub header: Vec<(String, String)>,
 
-    /// The request's body, or with @FILE what is in the file
+    /// The requests' body, or with @FILE the content of that file
     #[arg(short, long, value_name = "DATA|@FILE")]
     pub data: Option<String>,
 
-    /// Requests at once
+    /// Requests in progress at once
     #[arg(short = 'm', long, value_name = "N", default_value_t = 100, value_parser = number::<1, 10_000>)]
     pub parallel: u32,
 
-    /// Trust servers whose certificates are in this file, PEM, or signed by an authority in it [default: the system's authorities]
+    /// Trust server certificates that are in this file (PEM) or signed by an authority in it
+    /// [default: the system's authorities]
     #[arg(long, value_name = "FILE")]
     pub cacert: Option<PathBuf>,
 
@@ -59,20 +61,20 @@ pub struct Flags {
     #[arg(short = 'k', long)]
     pub insecure: bool,
 
-    /// Until TCP and TLS are done
+    /// Fail if TCP and TLS take longer than this
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub connect_timeout: Duration,
 
-    /// How long nothing of a request may move
+    /// Fail a request after this long without progress
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub timeout: Duration,
 }
 
 impl Flags {
-    /// The body of the requests, if they have one.
+    /// Returns the body of the requests, if they have one.
     ///
     /// # Errors
-    /// That its file can't be read.
+    /// A sentence when its file can't be read.
     pub fn body(&self) -> Result<Option<Bytes>, String> {
         let Some(data) = &self.data else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Content that is in memory, with what is needed to answer for it at once.
+//! Content in memory, with all that an immediate answer needs.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
@@ -9,19 +9,19 @@ use super::{Request, Sent, head_of};
 use crate::clock::Clock;
 use crate::priority;
 
-/// What is known of content beside its octets.
+/// The description of some content.
 #[derive(Clone, Debug)]
 pub struct Metadata {
     /// The value of `content-type`.
     pub content_type: String,
-    /// What tells this version from others.
+    /// The validators of this version.
     pub validators: Validators,
-    /// How many octets it has.
+    /// The length of the content, in bytes.
     pub length: u64,
 }
 
 impl Metadata {
-    /// The head of a response with all of the content, or with `length` octets of it.
+    /// Returns the head of a response with `length` bytes of the content.
     fn head(&self, status: u16, length: u64, clock: &Clock) -> ResponseHead {
         let mut head = head_of(status, clock);
         head.push("content-type", &self.content_type);
@@ -33,8 +33,8 @@ impl Metadata {
 
     fn push_validators(&self, head: &mut ResponseHead, clock: &Clock) {
         match &self.validators.modified {
-            // RFC 9110 §8.8.2.1: of a modification time "in the future", "the origin server MUST replace that value with
-            // the message origination date".
+            // RFC 9110 §8.8.2.1: for a modification time "in the future", "the origin server MUST
+            // replace that value with the message origination date".
             Some((_, second)) if *second > clock.second() => {
                 head.push("last-modified", clock.date());
             }
@@ -44,12 +44,13 @@ impl Metadata {
         head.push("etag", &self.validators.etag);
     }
 
-    /// The head of a 200.
+    /// Returns the head of a 200.
     pub fn whole(&self, clock: &Clock) -> ResponseHead {
         self.head(200, self.length, clock)
     }
 
-    /// The head of the answer that is no 200, and for a 206 the range of octets that go with it.
+    /// Returns the head of the answer with this verdict, and the range of the content that is its
+    /// body.
     pub fn other(&self, verdict: Verdict, clock: &Clock) -> (ResponseHead, std::ops::Range<u64>) {
         match verdict {
             Verdict::Whole => (self.whole(clock), 0..self.length),
@@ -63,7 +64,7 @@ impl Metadata {
                 (head, range)
             }
             Verdict::NotModified => {
-                // RFC 9110 §15.4.5: the fields that a 200 would have had, less the content's description.
+                // RFC 9110 §15.4.5: the fields of a 200 without those that describe the content.
                 let mut head = head_of(304, clock);
                 self.push_validators(&mut head, clock);
                 (head, 0..0)
@@ -78,7 +79,7 @@ impl Metadata {
     }
 }
 
-/// A number that tells this content from any other, for entity tags.
+/// Returns the first 64 bits of the content's SHA-256, for entity tags.
 pub fn fingerprint(content: &[u8]) -> u64 {
     let digest = digest(&SHA256, content);
     let first = digest.as_ref().iter().take(8);
@@ -91,13 +92,14 @@ pub struct Asset {
     metadata: Metadata,
     content: Bytes,
     priority: Priority,
-    /// The head of a 200, and the second that its `date` shows.
+    /// The head of a 200.
     whole: ResponseHead,
+    /// The time that the `date` of `whole` shows, in seconds since 1970.
     second: u64,
 }
 
 impl Asset {
-    /// Content that is described so.
+    /// Returns content with this description.
     pub fn new(metadata: Metadata, content: Bytes, clock: &Clock) -> Self {
         let (whole, second) = (metadata.whole(clock).shared(), clock.second());
         Self {
@@ -109,7 +111,7 @@ impl Asset {
         }
     }
 
-    /// Content without a file, whose entity tag is made from its octets.
+    /// Returns content without a file. Its entity tag is made from its bytes.
     pub fn in_memory(content_type: &str, content: Bytes, clock: &Clock) -> Self {
         let metadata = Metadata {
             content_type: content_type.into(),
@@ -119,17 +121,17 @@ impl Asset {
         Self::new(metadata, content, clock)
     }
 
-    /// Octets that it takes.
+    /// Returns the length of the content, in bytes.
     pub fn len(&self) -> usize {
         self.content.len()
     }
 
-    /// Whether it has no octets.
+    /// Whether the content is empty.
     pub fn is_empty(&self) -> bool {
         self.content.is_empty()
     }
 
-    /// Answers whatever the method is.
+    /// Answers a request with any method.
     pub fn answer_any(&mut self, request: &mut Request<'_>) -> Sent {
         match request.method() {
             b"GET" | b"HEAD" => self.answer(request),
@@ -154,11 +156,10 @@ impl Asset {
             }
             other => {
                 let (head, range) = self.metadata.other(other, clock);
-                let body = match range.is_empty() {
-                    true => Body::Empty,
-                    false => {
-                        Body::Full(self.content.slice(range.start as usize..range.end as usize))
-                    }
+                let body = if range.is_empty() {
+                    Body::Empty
+                } else {
+                    Body::Full(self.content.slice(range.start as usize..range.end as usize))
                 };
                 request.respond_as(self.priority, &head, body)
             }

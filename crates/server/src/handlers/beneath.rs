@@ -1,4 +1,5 @@
-//! Opens files below a directory, and never one outside of it, whatever is renamed or linked meanwhile.
+//! Opens files below a directory, and never one outside of it, even if something is renamed or
+//! linked meanwhile.
 
 use std::fs::{self, File};
 use std::io::{self, IoSliceMut};
@@ -8,10 +9,10 @@ use std::path::{Component, Path};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
-/// How often an opening is tried again that a rename beside it has disturbed.
+/// How often an opening is tried if concurrent renames disturb it.
 const TRIES: usize = 16;
 
-/// Without O_NONBLOCK opening a FIFO would wait for somebody who writes to it.
+/// `NONBLOCK`, because opening a FIFO would otherwise wait for a writer.
 const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
@@ -22,24 +23,24 @@ const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CL
 /// Whether the caller can wait for a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// No: what isn't in the system's caches fails with [`io::ErrorKind::WouldBlock`].
+    /// No: data that isn't in the system's caches fails with [`io::ErrorKind::WouldBlock`].
     AtOnce,
     /// Yes.
     Patient,
 }
 
-/// What has the files of a directory.
+/// Where the files of a directory are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// This machine: what is in its caches is there at once.
+    /// On this machine: what is in its caches is available immediately.
     Local,
-    /// Another machine or another program, which is asked even for what was asked before.
+    /// On another machine or in another program, which is asked even for what was read before.
     Remote,
 }
 
 impl Storage {
-    /// Numbers of file systems, as in statfs(2), that ask somebody else: NFS, SMB, CIFS, Ceph, 9P, FUSE, AFS, Coda, Lustre,
-    /// GPFS, GFS2, VirtualBox's.
+    /// Numbers of remote file systems, as in statfs(2): NFS, SMB, CIFS, Ceph, 9P, FUSE, AFS, Coda,
+    /// Lustre, GPFS, GFS2, VirtualBox's.
     const REMOTE: [u32; 12] = [
         0x0000_6969,
         0xfe53_4d42,
@@ -55,10 +56,10 @@ impl Storage {
         0x786f_4256,
     ];
 
-    /// What has the files of this directory. Of what is mounted below it nothing is known.
+    /// Returns the storage of this directory. File systems mounted below it may differ.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     #[cfg(target_os = "linux")]
     pub fn of(directory: &Path) -> io::Result<Self> {
         let number = rustix::fs::statfs(directory)?.f_type as u32;
@@ -69,7 +70,7 @@ impl Storage {
         })
     }
 
-    /// What has the files of this directory, of which nothing is known here.
+    /// Returns `Remote`, because this system can't tell.
     ///
     /// # Errors
     /// Never.
@@ -79,22 +80,22 @@ impl Storage {
     }
 }
 
-/// How the kernel keeps us below a directory.
+/// How openings are kept below a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Means {
     /// The kernel resolves a whole path and refuses to leave the directory: openat2 of Linux 5.6.
     Openat2,
-    /// We open one part of the path after the other and follow no link. Nothing is known of the system's caches, so that
-    /// nothing is done at once.
+    /// The server opens one part of the path after the other and follows no link. It can't tell
+    /// what is in the system's caches, so a worker opens nothing itself.
     Walk,
 }
 
-/// What to open a path for.
+/// The purpose of opening a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// To read it.
     Read,
-    /// To see whether it is a directory.
+    /// To check whether it is a directory.
     Directory,
 }
 
@@ -108,23 +109,24 @@ pub enum Links {
 }
 
 impl Means {
-    /// The best that this system has for this directory.
+    /// Returns the best means that this system has for this directory.
     ///
     /// # Errors
     /// When the directory can't be opened.
     pub fn of(directory: &Path) -> io::Result<Self> {
         match openat2(CWD, directory, DIRECTORY, Resolve::Freely, Pace::Patient) {
             Ok(_) => Ok(Self::Openat2),
-            // Containers of old forbid what they don't know: EPERM.
+            // Old containers forbid unknown system calls: EPERM.
             Err(Errno::NOSYS | Errno::PERM) => Ok(Self::Walk),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Opens the path `below` this directory, and says whether links led there. The file may be anything: look at it.
+    /// Opens the path `below` this directory. Returns the file and whether links led to it. The
+    /// file may be of any kind, so check that.
     ///
     /// # Errors
-    /// What the system says. What leads out of the directory isn't found.
+    /// The system's error. A path that leads out of the directory isn't found.
     pub fn open(
         self,
         directory: &Path,
@@ -147,14 +149,14 @@ impl Means {
         match self.open_plain(&root, below, flags, pace) {
             Ok(file) => return Ok((File::from(file), Links::None)),
             Err(Errno::LOOP) => {}
-            // The walk takes a link for a file where there should be a directory.
+            // In place of a directory, the walk sees a link as something that isn't one.
             Err(Errno::NOTDIR) if self == Self::Walk => {}
             Err(error) => return Err(error.into()),
         }
         if self == Self::Openat2 {
             match openat2(&root, below, flags, Resolve::Beneath, pace) {
                 Ok(file) => return Ok((File::from(file), Links::Followed)),
-                // An absolute link, or one that leads out: perhaps in again.
+                // An absolute link, or one that leads out and perhaps in again.
                 Err(Errno::XDEV) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -162,8 +164,8 @@ impl Means {
         if pace == Pace::AtOnce {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        // Where the links lead is worked out by names, and then opened below the root without following any: whatever
-        // changes meanwhile, it isn't outside.
+        // The links are resolved by name. The result is opened below the root without following any
+        // link, so it isn't outside, whatever changes meanwhile.
         let real = fs::canonicalize(directory.join(below))?;
         let real = real.strip_prefix(fs::canonicalize(directory)?);
         let real = real.map_err(|_| io::ErrorKind::NotFound)?;
@@ -174,7 +176,7 @@ impl Means {
         }
     }
 
-    /// Opens a path without links. [`Errno::LOOP`] if there is one.
+    /// Opens a path without following links. Fails with [`Errno::LOOP`] if there is one.
     fn open_plain(
         self,
         root: &OwnedFd,
@@ -207,7 +209,7 @@ impl Means {
     }
 }
 
-/// Which links count.
+/// Which links are followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Resolve {
     /// All.
@@ -269,10 +271,11 @@ fn openat2(
     Err(Errno::NOSYS)
 }
 
-/// Reads bytes from place `at` of a file on, and returns how many. 0 at its end.
+/// Reads bytes from position `at` of a file. Returns how many, 0 at its end.
 ///
 /// # Errors
-/// What the system says; with [`Pace::AtOnce`], [`io::ErrorKind::WouldBlock`] for what isn't in its cache.
+/// The system's error; with [`Pace::AtOnce`], [`io::ErrorKind::WouldBlock`] for what isn't in its
+/// cache.
 pub fn read_at(file: &File, buffer: &mut [u8], at: u64, pace: Pace) -> io::Result<usize> {
     loop {
         let read = match pace {
@@ -281,7 +284,7 @@ pub fn read_at(file: &File, buffer: &mut [u8], at: u64, pace: Pace) -> io::Resul
         };
         match read {
             Err(Errno::INTR) => {}
-            // File systems that can't tell.
+            // These file systems can't tell what is in the cache.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) if pace == Pace::AtOnce => {
                 return Err(io::ErrorKind::WouldBlock.into());
             }

@@ -1,4 +1,5 @@
-//! Whether a GET or HEAD is answered with the whole content, a part of it, or none (RFC 9110 §13 and §14).
+//! Decides whether a GET or HEAD is answered with the whole content, a part of it, or none
+//! (RFC 9110 §13 and §14).
 
 use std::ops::Range;
 
@@ -6,39 +7,40 @@ use tidegate_proto::{KnownName, RequestHead};
 
 use crate::clock::{http_date, seconds};
 
-/// What tells one version of some content from another.
+/// The validators of one version of some content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validators {
     /// The entity tag, quotes included. A weak one begins with `W/`.
     pub etag: String,
-    /// The value of `last-modified`, and the same in seconds since 1970; not known of what was built in.
+    /// The value of `last-modified`, and the same in seconds since 1970; `None` for built-in
+    /// content.
     pub modified: Option<(String, u64)>,
 }
 
 impl Validators {
-    /// Validators of content with this entity tag, changed at this second since 1970.
+    /// Returns validators with this entity tag and time of modification, in seconds since 1970.
     pub fn new(etag: String, modified: Option<u64>) -> Self {
         let modified = modified.map(|second| (http_date(second), second));
         Self { etag, modified }
     }
 }
 
-/// What to answer to a GET or HEAD.
+/// How to answer a GET or HEAD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// 200 with all of it.
+    /// 200 with the whole content.
     Whole,
-    /// 206 with these octets.
+    /// 206 with this range of bytes.
     Part(Range<u64>),
     /// 304: the client has it already.
     NotModified,
     /// 412: the client wanted another version.
     PreconditionFailed,
-    /// 416: it isn't that long.
+    /// 416: the content isn't that long.
     RangeNotSatisfiable,
 }
 
-/// Takes a request's preconditions and range in the order of RFC 9110 §13.2.2.
+/// Evaluates a request's preconditions and range in the order of RFC 9110 §13.2.2.
 pub fn judge(request: &RequestHead, validators: &Validators, length: u64) -> Verdict {
     let Conditions {
         if_match,
@@ -74,8 +76,9 @@ pub fn judge(request: &RequestHead, validators: &Validators, length: u64) -> Ver
         return Verdict::NotModified;
     }
 
-    // RFC 9110 §14.2: "A server MUST ignore a Range header field received with a request method that is unrecognized
-    // or for which range handling is not defined. For this specification, GET is the only method".
+    // RFC 9110 §14.2: "A server MUST ignore a Range header field received with a request method
+    // that is unrecognized or for which range handling is not defined. For this specification, GET
+    // is the only method".
     if request.method_bytes() != b"GET" {
         return Verdict::Whole;
     }
@@ -87,7 +90,8 @@ pub fn judge(request: &RequestHead, validators: &Validators, length: u64) -> Ver
     }
 }
 
-/// The values of all fields of this name. RFC 9110 §5.3: lines of one name are one list.
+/// Returns the values of all fields with this name. RFC 9110 §5.3: lines with one name are one
+/// list.
 fn lines(request: &RequestHead, name: KnownName) -> impl Iterator<Item = &[u8]> {
     let named = request
         .headers()
@@ -95,8 +99,8 @@ fn lines(request: &RequestHead, name: KnownName) -> impl Iterator<Item = &[u8]> 
     named.map(|field| field.value)
 }
 
-/// The fields that make a request conditional, or ask for a part. Of lists the first line. Any other field that is there
-/// twice counts as empty: it has no value that it could mean.
+/// The fields that make a request conditional, or ask for a part. Holds the first line of a list.
+/// Any other field that occurs twice counts as empty, because no single value is meant.
 #[derive(Default)]
 struct Conditions<'a> {
     if_match: Option<&'a [u8]>,
@@ -108,11 +112,11 @@ struct Conditions<'a> {
 }
 
 impl<'a> Conditions<'a> {
-    /// `None` if there are none, as in most requests.
+    /// Reads a request's conditions. Returns `None` if there are none, as in most requests.
     fn of(request: &'a RequestHead) -> Option<Self> {
         let mut conditions = None;
         for field in request.headers() {
-            // One look at the name's number lets the usual fields pass.
+            // One comparison by the name's number skips the usual fields.
             let Some(name) = field.known else { continue };
             if !(KnownName::IF_MATCH..=KnownName::RANGE).contains(&name) {
                 continue;
@@ -130,8 +134,9 @@ impl<'a> Conditions<'a> {
             *place = match (name, &place) {
                 (_, None) => Some(field.value),
                 (KnownName::IF_MATCH | KnownName::IF_NONE_MATCH, first) => **first,
-                // RFC 9110 §13.1.3: "A recipient MUST ignore the If-Modified-Since header field if the received field
-                // value is not a valid HTTP-date, the field value has more than one member".
+                // RFC 9110 §13.1.3: "A recipient MUST ignore the If-Modified-Since header field if
+                // the received field value is not a valid HTTP-date, the field value has more than
+                // one member".
                 _ => Some(b""),
             };
         }
@@ -145,7 +150,8 @@ enum Comparison {
     Weak,
 }
 
-/// Whether one of these lines, lists of entity tags or `*`, has this tag (RFC 9110 §8.8.3.2).
+/// Whether one of these lines, which are lists of entity tags or `*`, has this tag
+/// (RFC 9110 §8.8.3.2).
 fn matches_any<'a>(
     mut lines: impl Iterator<Item = &'a [u8]>,
     etag: &str,
@@ -159,7 +165,7 @@ fn matches_any<'a>(
     lines.any(|tags| tags.trim_ascii() == b"*" || may_match && has(tags, opaque, comparison))
 }
 
-/// Whether a list of entity tags has this one, which is given without its `W/`.
+/// Whether a list of entity tags has `etag`, which is given without its `W/`.
 fn has(mut tags: &[u8], etag: &str, comparison: Comparison) -> bool {
     // Entity tags may have commas inside their quotes.
     loop {
@@ -171,7 +177,7 @@ fn has(mut tags: &[u8], etag: &str, comparison: Comparison) -> bool {
         let Some(inner) = opaque.strip_prefix(b"\"") else {
             return false;
         };
-        let Some(end) = inner.iter().position(|octet| *octet == b'"') else {
+        let Some(end) = inner.iter().position(|byte| *byte == b'"') else {
             return false;
         };
         let (tag, rest) = opaque.split_at(end + 2);
@@ -191,9 +197,10 @@ fn trim_separators(mut list: &[u8]) -> &[u8] {
 
 /// Whether an `if-range` names the version with this entity tag.
 fn is_current(validator: &[u8], etag: &str) -> bool {
-    // RFC 9110 §13.1.5: "If the HTTP-date validator provided is not a strong validator in the sense defined by Section
-    // 8.8.2.2, the condition is false." A date is none: a file may change twice in a second, and its time may be set to
-    // anything. Entity tags are compared strongly.
+    // RFC 9110 §13.1.5: "If the HTTP-date validator provided is not a strong validator in the sense
+    // defined by Section 8.8.2.2, the condition is false." A file's date is never strong: a file
+    // may change twice in a second, and its time may be set to anything. Entity tags are compared
+    // strongly.
     !validator.starts_with(b"W/") && validator == etag.as_bytes()
 }
 
@@ -202,14 +209,14 @@ fn parse_date(date: &[u8]) -> Option<u64> {
     httpdate::parse_http_date(date).ok().map(seconds)
 }
 
-/// A single range of bytes (RFC 9110 §14.1.2). Several ranges, other units and what isn't a range at all are ignored, as
-/// §14.2 allows.
+/// Parses a single range of bytes (RFC 9110 §14.1.2). Several ranges, other units and malformed
+/// ranges are ignored, as §14.2 allows.
 fn parse_range(range: &[u8], length: u64) -> Verdict {
     let Some(range) = std::str::from_utf8(range).ok().and_then(byte_range) else {
         return Verdict::Whole;
     };
     match range {
-        // No part of nothing can be written as content-range.
+        // `content-range` can't express a part of empty content.
         _ if length == 0 => Verdict::Whole,
         (Some(first), last) => {
             if last.is_some_and(|last| last < first) {
@@ -238,12 +245,12 @@ fn byte_range(range: &str) -> Option<(Option<u64>, Option<u64>)> {
     Some((position(first)?, position(last)?))
 }
 
-/// A position that may be left out. One too large to count stands for the end.
+/// Parses a position that may be missing. A number beyond `u64` becomes the largest one.
 fn position(digits: &str) -> Option<Option<u64>> {
     if digits.is_empty() {
         return Some(None);
     }
-    if !digits.bytes().all(|octet| octet.is_ascii_digit()) {
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     Some(Some(digits.parse().unwrap_or(u64::MAX)))
@@ -320,7 +327,8 @@ mod tests {
         );
     }
 
-    // RFC 9110 §5.3: "combining [...] lines [...] into one field line [...] without changing the semantics of the message".
+    // RFC 9110 §5.3: "combining [...] lines [...] into one field line [...] without changing the
+    // semantics of the message".
     #[test]
     fn lists_may_have_several_lines() {
         let lines = |name, first, second| get(&[(name, first), ("accept", "*/*"), (name, second)]);
@@ -331,13 +339,14 @@ mod tests {
         let neither = lines("if-match", "\"x\"", "\"y\"");
         assert_eq!(neither, Verdict::PreconditionFailed);
         assert_eq!(lines("if-none-match", "\"x\"", "\"y\""), Verdict::Whole);
-        // What is no list has no value when it is there twice.
+        // A field that isn't a list has no value if it occurs twice.
         assert_eq!(lines("range", "bytes=0-1", "bytes=0-1"), Verdict::Whole);
         assert_eq!(lines("if-modified-since", DATE, DATE), Verdict::Whole);
         assert_eq!(lines("if-unmodified-since", BEFORE, BEFORE), Verdict::Whole);
     }
 
-    // RFC 9110 §8.8.3.2: with strong comparison, "two entity tags are equivalent if both are not weak".
+    // RFC 9110 §8.8.3.2: with strong comparison, "two entity tags are equivalent if both are not
+    // weak".
     #[test]
     fn a_weak_tag_of_ours() {
         let weak = |fields: &[(&str, &str)]| judged_with("W/\"a\"", "GET", fields);
@@ -368,7 +377,8 @@ mod tests {
         assert_eq!(get(&[("if-modified-since", AFTER)]), Verdict::NotModified);
         assert_eq!(get(&[("if-modified-since", BEFORE)]), Verdict::Whole);
         assert_eq!(get(&[("if-modified-since", "yesterday")]), Verdict::Whole);
-        // §13.1.3: "A recipient MUST ignore If-Modified-Since if the request contains an If-None-Match header field".
+        // §13.1.3: "A recipient MUST ignore If-Modified-Since if the request contains an
+        // If-None-Match header field".
         assert_eq!(
             get(&[("if-modified-since", DATE), ("if-none-match", "\"x\"")]),
             Verdict::Whole
@@ -382,7 +392,8 @@ mod tests {
             get(&[("if-unmodified-since", BEFORE)]),
             Verdict::PreconditionFailed
         );
-        // §13.1.4: "A recipient MUST ignore If-Unmodified-Since if the request contains an If-Match header field".
+        // §13.1.4: "A recipient MUST ignore If-Unmodified-Since if the request contains an If-Match
+        // header field".
         assert_eq!(
             get(&[("if-unmodified-since", BEFORE), ("if-match", "*")]),
             Verdict::Whole

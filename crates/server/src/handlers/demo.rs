@@ -1,4 +1,5 @@
-//! The site that is there when no route is given: a page with style, script and image, built into the binary.
+//! The demo site, served when no route is given: a page with style, script and image, built into
+//! the binary.
 
 use bytes::Bytes;
 
@@ -30,23 +31,23 @@ const FILES: [(&str, &str, &str); 4] = [
     ),
 ];
 
-/// What the page needs, for the preload list.
+/// Returns the preload list of the page.
 pub fn preloads() -> impl Iterator<Item = Preload> {
     let resources = FILES.iter().filter(|(path, ..)| *path != "/");
     resources.map(|(path, ..)| {
         let preload = Preload::new(*path).page("/");
-        // Browsers take from their caches what a hint had them load.
+        // Browsers take hinted resources from their caches, so these must be cacheable.
         preload.header("cache-control", "max-age=60")
     })
 }
 
-/// The site, as one worker has it.
+/// One worker's copy of the site.
 pub struct Demo {
     assets: [(&'static str, Asset); FILES.len()],
 }
 
 impl Demo {
-    /// The site.
+    /// Returns the site.
     pub fn new(clock: &Clock) -> Self {
         let assets = FILES.map(|(path, content_type, content)| {
             let content = Bytes::from_static(content.as_bytes());
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_asks_only_for_what_is_there() {
+    fn the_page_requests_only_existing_paths() {
         let page = FILES[0].2;
         for quoted in page
             .split('"')

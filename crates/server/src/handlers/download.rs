@@ -1,4 +1,4 @@
-//! A large file on its way out.
+//! Sends large files.
 
 use std::fs::File;
 use std::io;
@@ -16,23 +16,23 @@ use crate::disk::Disk;
 use crate::exchange::Progress;
 use crate::shares::FilePlaces;
 
-/// Bytes that are read at once from a large file.
+/// Most bytes that one step reads from a large file.
 const PIECE: usize = 64 << 10;
 
-/// Pieces whose memory one worker keeps to use it again.
+/// Pieces whose memory one worker keeps for reuse.
 const RECENT_PIECES: usize = 16;
 
-/// Versions of files that a table of descriptors has before those that are closed are looked for.
+/// Entries that a table of descriptors has before it is searched for closed files.
 const SWEEP_AT: usize = 64;
 
-/// One version of one file, not open.
+/// One version of one file, which need not be open.
 #[derive(Debug)]
 pub struct Source {
-    /// The directory that it is below.
+    /// The root that the file is below.
     pub root: Root,
-    /// Its path there.
+    /// The file's path below the root.
     pub below: PathBuf,
-    /// Which version of it.
+    /// The version of the file.
     pub identity: Identity,
 }
 
@@ -40,17 +40,17 @@ impl Source {
     /// Opens the file.
     ///
     /// # Errors
-    /// What the system says, or that another version is there meanwhile.
+    /// The system's error, or one that says that another version has replaced this one.
     pub fn open(&self, pace: Pace) -> io::Result<File> {
         let (file, _) = self.root.open(&self.below, Purpose::Read, pace)?;
         if Identity::of(&file.metadata()?) != self.identity {
-            return Err(io::Error::other("another version of the file is there now"));
+            return Err(io::Error::other("another version has replaced the file"));
         }
         Ok(file)
     }
 }
 
-/// A file that is open, and its place among the descriptors.
+/// An open file, with its place among the descriptors.
 #[derive(Debug)]
 pub struct OpenFile {
     file: File,
@@ -72,7 +72,7 @@ impl OpenFile {
     }
 }
 
-/// The files that are open, each version once. They are closed when nobody has them any more.
+/// The open files, each version once. A file is closed when its last download releases it.
 #[derive(Debug, Default)]
 pub struct Descriptors {
     open: FxHashMap<Identity, Weak<OpenFile>>,
@@ -83,7 +83,7 @@ impl Descriptors {
         self.open.get(identity)?.upgrade()
     }
 
-    /// Takes up a file, and returns the one that is open already, if there is one.
+    /// Adds an open file. Returns the one that is to be used: the same version may be open already.
     fn share(&mut self, identity: Identity, file: Arc<OpenFile>) -> Arc<OpenFile> {
         if let Some(open) = self.get(&identity) {
             return open;
@@ -96,45 +96,46 @@ impl Descriptors {
     }
 }
 
-/// A file on its way out.
+/// A file that is being sent.
 pub struct Download {
     source: Arc<Source>,
-    /// The file once there was window for some of it.
+    /// The open file; `None` until the stream first has a window.
     file: Option<Arc<OpenFile>>,
-    /// The byte that is read next.
+    /// The position of the byte that is read next.
     next: u64,
     end: u64,
     piece: Piece,
 }
 
-/// What was read and not taken yet.
+/// The piece that was read, but not yet taken by the stream.
 enum Piece {
-    /// A thread reads it.
+    /// A thread is reading it.
     Asked,
-    /// It is here, or nothing is.
+    /// The rest of the piece; may be empty.
     Here(Bytes),
 }
 
-/// What a worker reads files with.
+/// Reads files for one worker.
 pub struct Reader {
     disk: Disk,
     pieces: Pieces,
     descriptors: Descriptors,
-    /// Those that threads have opened, for all workers.
+    /// The files that threads have opened, for all workers.
     shared: Arc<Mutex<Descriptors>>,
     places: FilePlaces,
 }
 
-/// What a thread has read.
+/// The result of a thread that read a piece.
 pub struct Read {
     identity: Identity,
-    /// The file, and how many bytes of the memory are its.
+    /// The file, and the number of bytes read to `memory`.
     result: io::Result<(Arc<OpenFile>, usize)>,
     memory: BytesMut,
 }
 
 impl Reader {
-    /// A reader that hands to these threads what isn't in memory. What it opens takes these places.
+    /// Returns a reader that hands reads of what isn't in memory to the threads of `disk`. Each
+    /// file that it opens takes one of `places`.
     pub fn new(disk: Disk, shared: Arc<Mutex<Descriptors>>, places: FilePlaces) -> Self {
         Self {
             disk,
@@ -145,10 +146,10 @@ impl Reader {
         }
     }
 
-    /// Whether a file is open already or could be opened now, as far as descriptors are concerned.
+    /// Checks whether a file is open already, or whether descriptors allow opening it now.
     ///
     /// # Errors
-    /// EMFILE if it couldn't.
+    /// EMFILE if they don't.
     pub fn check(&self, source: &Source) -> io::Result<()> {
         match self.descriptors.get(&source.identity) {
             Some(_) => Ok(()),
@@ -156,12 +157,12 @@ impl Reader {
         }
     }
 
-    /// The threads.
+    /// Returns the threads.
     pub fn disk(&self) -> &Disk {
         &self.disk
     }
 
-    /// The file, if it is open already or can be opened without waiting.
+    /// Returns the file, which is opened if it isn't open already.
     fn open(&mut self, source: &Source, pace: Pace) -> io::Result<Arc<OpenFile>> {
         if let Some(file) = self.descriptors.get(&source.identity) {
             return Ok(file);
@@ -172,7 +173,7 @@ impl Reader {
 }
 
 impl Download {
-    /// Bytes `next..end` of a file.
+    /// Begins to send this range of a file's bytes.
     pub fn new(source: Arc<Source>, range: std::ops::Range<u64>) -> Self {
         Self {
             source,
@@ -183,10 +184,11 @@ impl Download {
         }
     }
 
-    /// The stream can take up to `want` bytes. What isn't in memory a thread reads, which then calls what `done` makes.
+    /// Sends up to `want` bytes. If they aren't in memory, a thread reads them and then calls the
+    /// function that `done` returns.
     ///
     /// # Errors
-    /// When the file can't be read, has become shorter, or another one is in its place before it was opened.
+    /// When the file can't be read, has become shorter, or was replaced before it was opened.
     pub fn write<F: FnOnce(Read) + Send + 'static>(
         &mut self,
         stream: &mut StreamMut<'_>,
@@ -220,7 +222,7 @@ impl Download {
         Ok(self.go_on(stream))
     }
 
-    /// A thread has read what was asked for.
+    /// Sends the piece that a thread has read.
     ///
     /// # Errors
     /// As [`Download::write`].
@@ -257,7 +259,7 @@ impl Download {
         }
     }
 
-    /// Has a thread read the next piece, and open the file if that isn't open.
+    /// Makes a thread read the next piece, and open the file if it isn't open.
     fn ask(
         &mut self,
         want: usize,
@@ -283,21 +285,22 @@ impl Download {
             });
         });
         if !is_taken {
-            return Err(io::Error::other("there is no thread to read it"));
+            return Err(io::Error::other("there is no thread to read the file"));
         }
         self.piece = Piece::Asked;
         Ok(Progress::More(0))
     }
 }
 
-/// Opens a file on a thread, unless another one has it open.
+/// Opens a file on a thread, unless another thread has it open.
 fn open_shared(
     source: &Source,
     shared: &Mutex<Descriptors>,
     places: &FilePlaces,
 ) -> io::Result<Arc<OpenFile>> {
     let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
-    // Not held while it opens, since others may open files of faster disks.
+    // The lock isn't held while the file is opened, because other threads may open files on faster
+    // disks.
     let open = lock().get(&source.identity);
     match open {
         Some(file) => Ok(file),
@@ -309,10 +312,10 @@ fn open_shared(
 }
 
 impl Reader {
-    /// What a thread has read, for [`Download::arrived`].
+    /// Takes what a thread has read. Returns it for [`Download::arrived`].
     ///
     /// # Errors
-    /// What the thread was told by the system.
+    /// The error that the thread got.
     pub fn take(&mut self, read: Read) -> io::Result<(Arc<OpenFile>, Bytes)> {
         let Read {
             identity,
@@ -326,8 +329,8 @@ impl Reader {
     }
 }
 
-/// The memory that pieces of large files are read to. It is used again once its piece has gone out: new memory would have to
-/// be zeroed, and isn't in the processor's cache.
+/// The memory that pieces of large files are read to. It is reused once its piece is sent, because
+/// new memory would have to be zeroed and isn't in the processor's cache.
 #[derive(Default)]
 struct Pieces {
     /// The last pieces, each as large as [`PIECE`], the newest last.
@@ -335,22 +338,22 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// Memory for so many bytes.
+    /// Returns memory for `len` bytes.
     fn memory(&mut self, len: usize) -> BytesMut {
-        // A slow client's tiny windows shall not make small pieces hold large memory.
+        // With a slow client's tiny windows, small pieces must not hold much memory.
         if len <= PIECE / 2 {
             return BytesMut::zeroed(len);
         }
         self.free().unwrap_or_else(|| BytesMut::zeroed(PIECE))
     }
 
-    /// Memory whose piece has gone out, the newest that there is.
+    /// Returns the newest memory whose piece was sent.
     fn free(&mut self) -> Option<BytesMut> {
         let place = self.recent.iter().rposition(Bytes::is_unique)?;
         self.recent.remove(place).try_into_mut().ok()
     }
 
-    /// A piece that was read to this memory. The memory is used again.
+    /// Returns the piece that was read to this memory, and keeps the memory for reuse.
     fn keep(&mut self, memory: BytesMut) -> Bytes {
         let piece = memory.freeze();
         if piece.len() == PIECE {
@@ -362,7 +365,7 @@ impl Pieces {
         piece
     }
 
-    /// Up to `want` bytes of a file, from byte `at` on; none at its end.
+    /// Reads up to `want` bytes of a file from position `at`. Returns none at its end.
     fn read(&mut self, file: &File, at: u64, want: usize, pace: Pace) -> io::Result<Bytes> {
         let len = want.min(PIECE);
         let mut memory = self.memory(len);
@@ -394,7 +397,7 @@ mod tests {
         drop(second);
         let third = read(7, PIECE - 7);
         assert_eq!((third.as_ptr(), &third[..]), (memory, &content[7..PIECE]));
-        assert_eq!(first, &content[..PIECE], "nobody wrote over it");
+        assert_eq!(first, &content[..PIECE], "not overwritten");
         assert_eq!(read(1 << 20, 1), "", "the end");
         let small = read(7, 10);
         assert_eq!(small, &content[7..17]);

@@ -1,4 +1,4 @@
-//! Sends a body back while it comes in.
+//! Sends a body back while it is received.
 
 use bytes::Bytes;
 use tidegate_net::StreamMut;
@@ -14,7 +14,8 @@ pub struct Echo {
     pipe: Pipe,
 }
 
-/// Answers any method but TRACE: what comes back is the content, not the request (RFC 9110 §9.3.8).
+/// Answers any method but TRACE, which asks for the request itself, not its content
+/// (RFC 9110 §9.3.8).
 pub fn answer(request: &mut Request<'_>) -> Outcome {
     if request.method() == b"TRACE" {
         let allow = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
@@ -34,14 +35,14 @@ pub fn answer(request: &mut Request<'_>) -> Outcome {
     let sent = request.respond(&head, Body::Stream);
     match sent.status {
         0 => Outcome::Answered(sent),
-        // RFC 9110 §9.3.2: "the server MUST NOT send content in the response", so it is whole, and nobody will ask for more.
+        // RFC 9110 §9.3.2: "the server MUST NOT send content in the response", so it is whole.
         _ if request.head.method() == "HEAD" => Outcome::Answered(sent),
         _ => Outcome::InProgress(sent, Work::Echo(Echo::default())),
     }
 }
 
 impl Echo {
-    /// A piece of the body came.
+    /// Takes a piece of the body, and sends back what the client takes.
     pub fn data(&mut self, stream: &mut StreamMut<'_>, data: Bytes, end: bool) -> Progress {
         self.pipe.push(data, end);
         let progress = self.write(stream);
@@ -49,19 +50,20 @@ impl Echo {
         progress
     }
 
-    /// The client can take more.
+    /// Sends what the client takes.
     pub fn write(&mut self, stream: &mut StreamMut<'_>) -> Progress {
-        let Moved { octets, done } = self.pipe.write(true, |data, end| {
+        let Moved { bytes, done } = self.pipe.write(true, |data, end| {
             let taken = stream.write(data, end);
             if !(end && data.is_empty()) {
                 stream.consume(taken);
             }
             taken
         });
-        match done {
-            // The stream is over, and with it all credit is given back.
-            true => Progress::Done(octets),
-            false => Progress::More(octets),
+        if done {
+            // The stream has ended, and the engine has taken back all credit.
+            Progress::Done(bytes)
+        } else {
+            Progress::More(bytes)
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Static files. Small ones are kept in memory, large ones are read while they go out.
+//! Static files. Small ones are kept in memory; large ones are read while they are sent.
 //!
-//! A worker never waits for a disk: it does what the system has in its caches, and hands the rest to threads. The request then
-//! waits for a [`Done`] in the worker's mailbox.
+//! A worker never waits for a disk. It reads what the system has in its caches and hands the rest
+//! to threads. The request then waits for a [`Done`] in the worker's mailbox.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -30,19 +30,19 @@ use crate::shares::FilePlaces;
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
-/// What the workers share to serve files.
+/// State that the workers share to serve files.
 #[derive(Clone)]
 pub struct Shared {
     /// The threads that wait for disks.
     pub disk: Disk,
-    /// The large files that they have opened.
+    /// The large files that these threads have opened.
     pub descriptors: Arc<Mutex<Descriptors>>,
-    /// How many descriptors files may have.
+    /// The descriptors that files may have.
     pub places: FilePlaces,
 }
 
 impl Shared {
-    /// Nothing is open yet. What will be counts in this ledger.
+    /// Returns state without open files. Files that are opened later count in this ledger.
     pub fn new(ledger: &Arc<Ledger>) -> Self {
         Self {
             disk: Disk::new(),
@@ -52,31 +52,31 @@ impl Shared {
     }
 }
 
-/// What a thread has done for a worker.
+/// The result of a thread's work for a worker.
 pub enum Done {
-    /// A look at what a path leads to.
+    /// The path, and what it leads to.
     Looked(Box<[u8]>, Result<Looked, Refusal>),
-    /// A piece of a file for this stream.
+    /// The stream, and a piece of a file for it.
     Read(Key, Read),
 }
 
-/// A request that waits for a look.
+/// A request that waits until its path is looked up.
 pub struct Waiting {
-    /// The request.
+    /// The request's head.
     pub head: RequestHead,
-    /// Whether it has no body.
+    /// Whether the request has no body.
     pub end: bool,
     links: Vec<String>,
     headers: Vec<(String, String)>,
 }
 
-/// What there is to answer to those who wait for a look.
+/// How to answer the requests for a path that was looked up.
 pub enum Answer {
-    /// What is remembered of the path.
+    /// With the file that is now remembered for the path.
     Remembered,
-    /// That the path lacks its slash.
+    /// With a redirect to the path with a slash at its end.
     Redirect,
-    /// That there is nothing.
+    /// With the status for this refusal.
     Refused(Refusal),
 }
 
@@ -84,14 +84,14 @@ pub enum Answer {
 pub struct Files {
     kept: Kept,
     reader: Reader,
-    /// How threads reach this worker.
+    /// The mailbox in which threads reach this worker.
     mailbox: Option<Mailbox<Message>>,
-    /// Who waits for a look at a path.
+    /// The requests that wait for each path that is being looked up.
     looks: FxHashMap<Box<[u8]>, Vec<Key>>,
 }
 
 impl Files {
-    /// Nothing is remembered yet.
+    /// Returns a worker's files, of which none is remembered yet.
     pub fn new(shared: Shared) -> Self {
         Self {
             kept: Kept::default(),
@@ -101,17 +101,18 @@ impl Files {
         }
     }
 
-    /// Threads send what they have done there.
+    /// Sets the mailbox to which threads send their results.
     pub fn reached_by(&mut self, mailbox: &Mailbox<Message>) {
         self.mailbox = Some(mailbox.clone());
     }
 
-    /// A new turn of the loop began.
+    /// Begins a new turn of the loop.
     pub fn turn(&mut self) {
         self.kept.turn();
     }
 
-    /// Answers a request whose path has `rest` behind its route, or has a thread look.
+    /// Answers a request, or makes a thread look up its path. `rest` is the part of the path after
+    /// the route.
     pub fn answer(
         &mut self,
         request: &mut Request<'_>,
@@ -136,7 +137,7 @@ impl Files {
         if let Some(known) = place.and_then(|place| self.kept.at(place)) {
             return answer_known(request, known, &self.reader);
         }
-        // Who asks while a look is under way waits for that one.
+        // While a thread looks up the path, further requests wait for its result.
         let looked = if self.looks.contains_key(path) {
             None
         } else {
@@ -152,7 +153,7 @@ impl Files {
         }
     }
 
-    /// Answers a request with what was learned for it.
+    /// Answers a request whose path was looked up.
     pub fn answer_with(&mut self, request: &mut Request<'_>, answer: &Answer) -> Outcome {
         Outcome::Answered(match answer {
             Answer::Remembered => {
@@ -167,7 +168,8 @@ impl Files {
         })
     }
 
-    /// The stream of a download can take up to `want` octets: gives it some, or has a thread read them.
+    /// Continues a download whose stream takes up to `want` bytes: sends some, or makes a thread
+    /// read them.
     ///
     /// # Errors
     /// As [`Download::write`].
@@ -190,15 +192,16 @@ impl Files {
         })
     }
 
-    /// What a thread has read, for [`Download::arrived`].
+    /// Takes what a thread has read. Returns it for [`Download::arrived`].
     ///
     /// # Errors
-    /// What the system said to the thread.
+    /// The error that the thread got.
     pub fn take(&mut self, read: Read) -> io::Result<(Arc<OpenFile>, Bytes)> {
         self.reader.take(read)
     }
 
-    /// A thread has looked: what is to be answered, and who waits for it.
+    /// Takes the result of a thread that looked up a path. Returns how to answer, and the requests
+    /// that wait for it.
     pub fn looked(
         &mut self,
         path: &[u8],
@@ -209,7 +212,7 @@ impl Files {
         (self.learn(path, looked, clock), waiting)
     }
 
-    /// Has a thread look, unless one does.
+    /// Makes the request wait for a thread that looks up its path, and starts one if there is none.
     fn wait(&mut self, request: &mut Request<'_>, key: Key, root: &Root, rest: &[u8]) -> Outcome {
         let path = request.path();
         if let Some(waiting) = self.looks.get_mut(path) {
@@ -217,7 +220,7 @@ impl Files {
         } else if self.look(path, root, rest) {
             self.looks.insert(path.into(), vec![key]);
         } else {
-            let refusal = Refusal::Failed(io::Error::other("there is no thread to look"));
+            let refusal = Refusal::Failed(io::Error::other("there is no thread to read the file"));
             return Outcome::Answered(refuse(request, &refusal));
         }
         let nothing = Sent {
@@ -227,7 +230,7 @@ impl Files {
         Outcome::InProgress(nothing, Work::Look(Box::new(Waiting::new(request))))
     }
 
-    /// Has a thread look at a path. Returns whether there is one.
+    /// Makes a thread look up a path. Returns whether there is a thread.
     fn look(&self, path: &[u8], root: &Root, rest: &[u8]) -> bool {
         let path: Box<[u8]> = path.into();
         let (root, rest, mailbox) = (root.clone(), rest.to_vec(), self.mailbox.clone());
@@ -240,7 +243,7 @@ impl Files {
         })
     }
 
-    /// Remembers what a look has found.
+    /// Remembers the file that was found at a path, or forgets the path. Returns how to answer.
     fn learn(&mut self, path: &[u8], looked: Result<Looked, Refusal>, clock: &Clock) -> Answer {
         let (spot, content) = match looked {
             Ok(Looked::Small(spot, content)) => (spot, Some(content)),
@@ -270,7 +273,7 @@ impl Waiting {
         }
     }
 
-    /// What the preload list adds to the answer.
+    /// Returns the fields that the preload list adds to the answer.
     pub fn extra(&self) -> Extra<'_> {
         Extra {
             links: &self.links,
@@ -279,7 +282,7 @@ impl Waiting {
     }
 }
 
-/// Answers with what is remembered.
+/// Answers with a remembered file.
 fn answer_known(request: &mut Request<'_>, known: &mut Known, reader: &Reader) -> Outcome {
     match &mut known.content {
         Content::Small(asset) => Outcome::Answered(asset.answer(request)),
@@ -299,7 +302,7 @@ fn answer_large(
     if range.is_empty() || request.method() == b"HEAD" {
         return Outcome::Answered(request.respond(&head, Body::Empty));
     }
-    // Once the head is out it would be too late to say so.
+    // Checked before the head is sent, because no status can report it afterwards.
     if let Err(error) = reader.check(source) {
         return Outcome::Answered(refuse(request, &Refusal::Failed(error)));
     }
@@ -330,7 +333,7 @@ fn refuse(request: &mut Request<'_>, refusal: &Refusal) -> Sent {
     match refusal {
         Refusal::NotFound => request.respond_text(404, "404 Not Found\n"),
         Refusal::Forbidden => request.respond_text(403, "403 Forbidden\n"),
-        // Descriptors come back when others are done.
+        // Descriptors become free when other downloads end.
         Refusal::Failed(error) if is_exhausted(error) => {
             log::warn!("can't open the file at {:?}: {error}", request.head.path());
             let text = "503 Service Unavailable\n";

@@ -1,4 +1,4 @@
-//! What one worker remembers of files.
+//! The files that one worker remembers.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -14,69 +14,71 @@ use super::look::{Spot, describe, entity_tag, version_tag};
 use super::lookup::{Identity, is_directory};
 use crate::clock::Clock;
 
-/// Octets of small files that one worker keeps.
-const KEPT_OCTETS: usize = 32 << 20;
-/// Seconds for which a file of a remote file system is answered with from memory, and nobody is asked.
+/// Bytes of small files that one worker keeps.
+const KEPT_BYTES: usize = 32 << 20;
+/// Seconds for which a remembered file of a remote file system is used without asking that system.
 const FRESH: u64 = 1;
-/// Seconds after which such a file isn't answered with before somebody was asked. In between the answer comes from memory, and
-/// a thread asks.
+/// Seconds for which such a file is used at all. From [`FRESH`] on, a thread looks it up again
+/// while answers still come from memory.
 const STALE: u64 = 5;
 /// Paths that one worker remembers; a power of two.
 const SLOTS: usize = 4096;
 
-/// What one worker remembers of files, by the path of the request. What is remembered is compared with the file system
-/// once per turn of the loop, so an answer is never older than that, or than the look that it waited for.
+/// The files that one worker remembers, by the path of the request. A remembered file is compared
+/// with the file system once per turn of the loop, so an answer is never older than that turn, or
+/// than the look that it waited for.
 ///
-/// A path has two places where it can be; a newcomer takes the one that was used less recently. So the memory is bounded
-/// whatever clients ask for, and paths chosen to collide only make each other miss.
+/// A path can be in two places; a new one takes the place that was used less recently. So the
+/// memory is bounded whatever clients request, and paths chosen to collide only displace each
+/// other.
 pub struct Kept {
     slots: Vec<Option<Box<Known>>>,
-    /// Octets of all small files together.
-    octets: usize,
-    /// Where the search for something to forget goes on.
+    /// Bytes of all small files together.
+    bytes: usize,
+    /// The place where the search for a file to forget continues.
     hand: usize,
-    /// Number of the loop's turn.
+    /// The number of the loop's turn.
     turn: u64,
-    /// Directories that are below the root, and the turn in which that was seen.
+    /// The last directories found to be below the root, and the turn in which they were checked.
     inside: (u64, Arc<[CString]>),
 }
 
-/// What is remembered of a path.
+/// The file that is remembered for a path.
 pub struct Known {
     path: Box<[u8]>,
     /// The file.
     pub source: Arc<Source>,
-    /// The file's path, links not followed.
+    /// The file's path, with links not resolved.
     asked: CString,
-    /// The directories between the root and the file, unless links led to it.
+    /// The directories between the root and the file; empty if links led to the file.
     parents: Arc<[CString]>,
     links: Links,
-    /// Whether the file's identity would show a change.
+    /// Whether the file's identity would show a further change.
     settled: bool,
-    /// The turn in which this was last compared with the file system.
+    /// The turn in which the file was last compared with the file system.
     checked: u64,
-    /// The second since 1970 in which this was learned.
+    /// When the file was looked up, in seconds since 1970.
     learned: u64,
-    /// What to answer with.
+    /// The content, or its description.
     pub content: Content,
 }
 
-/// How good what is remembered of a path is for an answer, and where it is.
+/// Whether a remembered path may be used, with its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
-    /// Good.
+    /// Use it.
     Fresh(usize),
-    /// Good enough, but it is to be looked at again.
+    /// Use it, and look it up again.
     Ageing(usize),
-    /// Not good enough, or there is none.
+    /// The path isn't remembered, or no longer right.
     Stale,
 }
 
-/// What is remembered of a file.
+/// The part of a file that is kept in memory.
 pub enum Content {
-    /// All of it.
+    /// The whole file.
     Small(Asset),
-    /// What is said of it.
+    /// The file's description.
     Large(Metadata),
 }
 
@@ -84,7 +86,7 @@ impl Default for Kept {
     fn default() -> Self {
         Self {
             slots: std::iter::repeat_with(|| None).take(SLOTS).collect(),
-            octets: 0,
+            bytes: 0,
             hand: 0,
             turn: 0,
             inside: (0, Arc::default()),
@@ -93,17 +95,18 @@ impl Default for Kept {
 }
 
 impl Kept {
-    /// A new turn of the loop began.
+    /// Begins a new turn of the loop.
     pub fn turn(&mut self) {
         self.turn += 1;
     }
 
-    /// What is remembered at this place.
+    /// Returns the file at this place.
     pub fn at(&mut self, place: usize) -> Option<&mut Known> {
         self.slots[place].as_deref_mut()
     }
 
-    /// What is remembered of a path at this second since 1970. What changed is forgotten.
+    /// Returns whether a remembered path may be used, and forgets a file that has changed. `now` is
+    /// in seconds since 1970.
     pub fn memory(&mut self, path: &[u8], now: u64) -> Memory {
         let Some(place) = self.place(path) else {
             return Memory::Stale;
@@ -138,7 +141,7 @@ impl Kept {
         memory
     }
 
-    /// Where a path is remembered.
+    /// Returns the place of a remembered path.
     pub fn place(&self, path: &[u8]) -> Option<usize> {
         let (first, second) = places(path);
         [first, second]
@@ -146,7 +149,7 @@ impl Kept {
             .find(|place| matches!(&self.slots[*place], Some(known) if *known.path == *path))
     }
 
-    /// Remembers what was learned in this turn.
+    /// Remembers a file that was looked up in this turn.
     pub fn remember(&mut self, mut known: Known) {
         known.checked = self.turn;
         let (first, second) = places(&known.path);
@@ -161,9 +164,9 @@ impl Kept {
             first
         };
         self.forget(place);
-        self.octets += known.octets();
+        self.bytes += known.bytes();
         self.slots[place] = Some(Box::new(known));
-        while self.octets > KEPT_OCTETS {
+        while self.bytes > KEPT_BYTES {
             self.hand = (self.hand + 1) % SLOTS;
             if self.hand != place {
                 self.forget(self.hand);
@@ -171,16 +174,16 @@ impl Kept {
         }
     }
 
-    /// Forgets what is at this place.
+    /// Forgets the file at this place.
     pub fn forget(&mut self, place: usize) {
         if let Some(known) = self.slots[place].take() {
-            self.octets -= known.octets();
+            self.bytes -= known.bytes();
         }
     }
 }
 
 impl Known {
-    /// What a look has found at a path; of a small file there is the content.
+    /// Returns the file that was found at a path. `content` is that of a small file.
     pub fn new(path: &[u8], spot: Spot, content: Option<Bytes>, clock: &Clock) -> Self {
         let Spot { source, links } = spot;
         let Source {
@@ -216,15 +219,15 @@ impl Known {
         }
     }
 
-    fn octets(&self) -> usize {
+    fn bytes(&self) -> usize {
         match &self.content {
             Content::Small(asset) => asset.len(),
             Content::Large(_) => 0,
         }
     }
 
-    /// Whether the directories on the way are still directories: a link in the place of one may lead anywhere. `seen` are the
-    /// last ones that were, and the turn in which they were looked at.
+    /// Whether the directories on the way are still directories. A link in place of one may lead
+    /// anywhere. `seen` holds the last directories that were checked, and the turn of that check.
     fn is_inside(&self, turn: u64, seen: &mut (u64, Arc<[CString]>)) -> bool {
         if self.parents.is_empty() || (seen.0 == turn && seen.1 == self.parents) {
             return true;
@@ -242,22 +245,23 @@ impl Known {
             Links::None => {
                 Identity::at(&self.asked).is_ok_and(|identity| identity == self.source.identity)
             }
-            // As the file would be opened.
+            // Opened as a download would open the file.
             Links::Followed => self.source.open(Pace::AtOnce).is_ok(),
         }
     }
 }
 
-/// A path as the system wants it. One with a NUL leads nowhere, and so does an empty one.
+/// Converts a path for the system. A path with a NUL becomes an empty one, which leads nowhere.
 fn c_path(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).unwrap_or_default()
 }
 
-/// The two places that a path can be at.
+/// Returns the two places where a path can be.
 fn places(path: &[u8]) -> (usize, usize) {
-    // A multiplication whose upper half is folded into the lower one mixes all bits of both factors.
-    let mix = |hash: u64, octets: u64| {
-        let product = u128::from(hash ^ octets) * 0x9e37_79b9_7f4a_7c15;
+    // A multiplication whose upper half is folded into the lower one mixes all bits of both
+    // factors.
+    let mix = |hash: u64, bytes: u64| {
+        let product = u128::from(hash ^ bytes) * 0x9e37_79b9_7f4a_7c15;
         product as u64 ^ (product >> 64) as u64
     };
     let (chunks, rest) = path.as_chunks::<8>();
@@ -266,7 +270,7 @@ fn places(path: &[u8]) -> (usize, usize) {
     });
     let last = rest
         .iter()
-        .fold(0, |sum: u64, octet| sum << 8 | u64::from(*octet));
+        .fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
     let place = mix(hash, last) as usize % SLOTS;
     (place, place ^ 1)
 }
@@ -281,11 +285,11 @@ mod tests {
     use std::fs;
 
     fn clock() -> Clock {
-        // Far enough ahead for what the tests write to be settled.
+        // Far enough ahead that the files of the tests are settled.
         Clock::new(SystemTime::now() + Duration::from_secs(60))
     }
 
-    /// Remembers a file as answering it would.
+    /// Remembers a file as an answer does.
     fn learn(kept: &mut Kept, root: &Root, path: &str) {
         let (spot, content) = match look(root, path.as_bytes(), Pace::Patient) {
             Ok(Looked::Small(spot, content)) => (spot, content),
@@ -299,8 +303,8 @@ mod tests {
         matches!(memory, Memory::Fresh(_))
     }
 
-    /// Whether a path is fresh, which is learned anew if it isn't: the kernel doesn't follow links at
-    /// once while anybody renames something.
+    /// Whether a path is fresh. A path that isn't is remembered again, because the kernel doesn't
+    /// follow links from its caches while any program renames something.
     fn becomes_fresh(kept: &mut Kept, root: &Root, path: &str) -> bool {
         (0..100_000).any(|_| {
             let fresh = is_fresh(kept, path);
@@ -333,7 +337,7 @@ mod tests {
         assert!(is_fresh(&mut kept, "/a"), "the same turn");
         kept.turn();
         assert!(!is_fresh(&mut kept, "/a"), "the next turn");
-        assert_eq!(kept.octets, 0);
+        assert_eq!(kept.bytes, 0);
         learn(&mut kept, &root, "/a");
         fs::remove_file(dir.path().join("a")).unwrap();
         kept.turn();
@@ -422,11 +426,11 @@ mod tests {
         let mut kept = Kept::default();
         for name in &names {
             learn(&mut kept, &root, &format!("/{name}"));
-            assert!(kept.octets <= KEPT_OCTETS);
+            assert!(kept.bytes <= KEPT_BYTES);
             assert!(is_fresh(&mut kept, &format!("/{name}")), "the newest stays");
         }
         let kept = kept.slots.iter().flatten().count();
-        assert!(kept >= KEPT_OCTETS / SMALL as usize / 2, "only {kept} kept");
+        assert!(kept >= KEPT_BYTES / SMALL as usize / 2, "only {kept} kept");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A look at the file system: what a path leads to, and what is said of it.
+//! Looks up a path in the file system, and describes the file that it leads to.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -12,12 +12,12 @@ use super::conditional::Validators;
 use super::download::Source;
 use super::lookup::{Found, Identity, Located, Refusal, Root};
 
-/// Files of up to so many octets are kept in memory.
+/// Files of up to this many bytes are kept in memory.
 pub const SMALL: u64 = 64 << 10;
 
-/// What a path leads to.
+/// The result of looking up a path.
 pub enum Looked {
-    /// A directory; the path lacks the slash at its end.
+    /// A directory whose path was requested without a slash at its end.
     Directory,
     /// A file that is kept in memory, and its content.
     Small(Spot, Bytes),
@@ -25,15 +25,15 @@ pub enum Looked {
     Large(Spot),
 }
 
-/// Where a file was found.
+/// The place of a file that was found.
 pub struct Spot {
     /// The file.
     pub source: Source,
-    /// Whether links led to it.
+    /// Whether symbolic links led to the file.
     pub links: Links,
 }
 
-/// Looks at what a path leads to, and reads it if it is small.
+/// Looks up a path, and reads the file if it is small.
 ///
 /// # Errors
 /// Why there is nothing to serve.
@@ -53,7 +53,7 @@ pub fn look(root: &Root, rest: &[u8], pace: Pace) -> Result<Looked, Refusal> {
         None
     };
     if let Some(content) = &content {
-        // It may have become shorter or longer since its length was asked for. The next turn will see.
+        // The file may have changed its length since `fstat`. The next look notices that.
         identity.length = content.len() as u64;
     }
     let source = Source {
@@ -68,24 +68,26 @@ pub fn look(root: &Root, rest: &[u8], pace: Pace) -> Result<Looked, Refusal> {
     })
 }
 
-/// The entity tag of this content.
+/// Returns the entity tag of this content.
 pub fn entity_tag(content: &[u8]) -> String {
     format!("\"{:016x}\"", fingerprint(content))
 }
 
-/// The entity tag of a file whose content isn't looked at.
+/// Returns the entity tag of a file by its identity, without reading it. `settled`: whether
+/// the tag is strong.
 pub fn version_tag(identity: &Identity, settled: bool) -> String {
     let number = identity.fingerprint();
     if settled {
         format!("\"{number:016x}-{:x}\"", identity.length)
     } else {
-        // RFC 9110 §8.8.1: "a validator is weak if [...] the origin server cannot guarantee that". It is another one than
-        // that of the same times once they are settled, since the content may be another one then.
+        // RFC 9110 §8.8.1: "a validator is weak if [...] the origin server cannot guarantee that".
+        // The strong tag of the same times is a different one, because the content may have changed
+        // in between.
         format!("W/\"{number:016x}\"")
     }
 }
 
-/// What goes into the head of an answer.
+/// Returns the description of a file for the heads of answers.
 pub fn describe(asked: &Path, identity: &Identity, etag: String) -> Metadata {
     let guess = mime_guess::from_path(asked).first_or_octet_stream();
     let is_text = guess.type_() == "text" || guess.essence_str() == "application/javascript";
@@ -101,7 +103,7 @@ pub fn describe(asked: &Path, identity: &Identity, etag: String) -> Metadata {
 fn read_small(mut file: &File, length: u64, pace: Pace) -> io::Result<Bytes> {
     match pace {
         Pace::AtOnce => {
-            // One octet more shows that there is no more.
+            // One byte more than the length shows whether the file has grown.
             let mut content = vec![0; length as usize + 1];
             let read = read_at(file, &mut content, 0, pace)?;
             content.truncate(read);
@@ -164,7 +166,7 @@ mod tests {
         assert!(tag("/a", true).starts_with('"') && tag("/a", true).ends_with("-7\""));
         assert!(tag("/a", false).starts_with("W/\""));
         let opaque = tag("/a", false).trim_start_matches("W/").to_owned();
-        assert_ne!(opaque, tag("/a", true), "never taken for the settled one");
+        assert_ne!(opaque, tag("/a", true), "never taken for the strong tag");
         assert_ne!(entity_tag(b"version-1"), entity_tag(b"version-2"));
     }
 }

@@ -1,4 +1,4 @@
-//! From the path of a request to a file below a directory, and never to one outside of it.
+//! Finds the file of a request's path below a directory, and never one outside of it.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::{self, File, Metadata};
@@ -14,13 +14,14 @@ use rustix::io::Errno;
 use super::asset::fingerprint;
 use super::beneath::{Links, Means, Pace, Purpose, Storage};
 
-/// A file that changed less than so many seconds ago may change again without its times showing it.
+/// Seconds for which another change of a file may leave its times the same.
 const UNSETTLED: u64 = 2;
 
-/// RFC 8615 §3: "A well-known URI is a URI whose path component begins with the characters "/.well-known/"".
+/// RFC 8615 §3: "A well-known URI is a URI whose path component begins with the characters
+/// "/.well-known/"".
 const WELL_KNOWN: &[u8] = b".well-known";
 
-/// That paths are walked is said once, however many roots there are.
+/// Makes the line about walked paths appear once, however many roots there are.
 static WALKING: Once = Once::new();
 
 /// A directory whose files are served.
@@ -31,43 +32,43 @@ pub struct Root {
     storage: Storage,
 }
 
-/// What a path leads to.
+/// The result of finding a path.
 #[derive(Debug)]
 pub enum Found {
     /// A regular file.
     File(Located),
-    /// A directory; the path lacks the slash at its end.
+    /// A directory whose path was requested without a slash at its end.
     Directory,
 }
 
-/// A regular file that is below the root.
+/// A regular file below the root.
 #[derive(Debug)]
 pub struct Located {
-    /// Its path below the root, as it was asked for.
+    /// The file's path below the root, as requested.
     pub below: PathBuf,
     /// The file, open for reading.
     pub file: File,
-    /// Which version of which file it is.
+    /// The file and its version.
     pub identity: Identity,
-    /// Whether links led to it.
+    /// Whether symbolic links led to the file.
     pub links: Links,
 }
 
-/// Tells a file, and the version of its content, from others.
+/// Identifies a file and the version of its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     device: u64,
     inode: u64,
-    /// How many octets it has.
+    /// The file's length in bytes.
     pub length: u64,
-    /// When its content changed: seconds since 1970, and nanoseconds.
+    /// When the content last changed: seconds since 1970, and nanoseconds.
     pub modified: (i64, i64),
-    /// When anything about it changed.
+    /// When anything about the file last changed.
     changed: (i64, i64),
 }
 
 impl Identity {
-    /// Of what was asked of the file system.
+    /// Returns the identity in this metadata.
     pub fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
@@ -78,11 +79,11 @@ impl Identity {
         }
     }
 
-    /// Of what is at this path, if it is no symbolic link: links on the way are followed, one at its end isn't. The same as
-    /// [`Identity::of`] with fewer steps, for what is asked for most.
+    /// Returns the identity of what is at this path. Symbolic links on the way are followed; a link
+    /// at the end isn't. Does the same as [`Identity::of`] in fewer steps, for frequent requests.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     #[cfg(target_os = "linux")]
     pub fn at(path: &CStr) -> io::Result<Self> {
         use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
@@ -101,28 +102,31 @@ impl Identity {
         })
     }
 
-    /// Of what is at this path, if it is no symbolic link: links on the way are followed, one at its end isn't.
+    /// Returns the identity of what is at this path. Symbolic links on the way are followed; a link
+    /// at the end isn't.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     #[cfg(not(target_os = "linux"))]
     pub fn at(path: &CStr) -> io::Result<Self> {
         let path = Path::new(OsStr::from_bytes(path.to_bytes()));
         Ok(Self::of(&fs::symlink_metadata(path)?))
     }
 
-    /// Whether another change would show in it, at this second since 1970. The system's clock for files is coarse: two
-    /// changes one after the other may have one time.
+    /// Whether a further change at `second`, in seconds since 1970, would show in the identity. The
+    /// system's clock for files is coarse: two changes in succession may get the same time.
     pub fn is_settled(&self, second: u64) -> bool {
         let last = |(second, _): (i64, i64)| u64::try_from(second).unwrap_or(0);
         let (modified, changed) = (last(self.modified), last(self.changed));
-        // Anybody may set the time of a modification to the future; that of a change only a clock that was set back.
+        // Any program may set the time of modification to the future. The time of a change is in
+        // the future only if the clock was set back.
         let is_past = |then: u64| then + UNSETTLED < second;
         is_past(changed) && (is_past(modified) || modified > second)
     }
 
-    /// A number that tells this version of this file from any other. Settled versions of one file differ in the time of the
-    /// change, which nobody can set; versions that lie beside each other before one is put in place are other files.
+    /// Returns a number that identifies this version of this file. Settled versions of one file
+    /// differ in the time of the change, which no program can set. Versions that exist side by side
+    /// before one is moved into place are different files.
     pub fn fingerprint(&self) -> u64 {
         let Self {
             device,
@@ -138,21 +142,21 @@ impl Identity {
     }
 }
 
-/// Whether there is a directory at this path, and no symbolic link to one.
+/// Whether a directory is at this path, not a symbolic link to one.
 pub fn is_directory(path: &CStr) -> bool {
     use rustix::fs::{AtFlags, CWD, FileType, statat};
     statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir())
 }
 
-/// Why a path leads to nothing that can be served.
+/// Why no file can be served for a path.
 #[derive(Debug)]
 pub enum Refusal {
-    /// Nothing is there, or nothing that a client may know of.
+    /// No file is there, or none that a client may know of.
     NotFound,
-    /// The server itself may not read it.
+    /// The server may not read the file.
     Forbidden,
-    /// To know, one would have to wait for a disk.
+    /// The answer isn't in the system's caches, and the caller can't wait for a disk.
     WouldBlock,
     /// The file system failed.
     Failed(io::Error),
@@ -165,7 +169,7 @@ impl From<io::Error> for Refusal {
             Kind::PermissionDenied => Self::Forbidden,
             Kind::NotFound | Kind::NotADirectory | Kind::InvalidFilename => Self::NotFound,
             Kind::WouldBlock => Self::WouldBlock,
-            // A loop of symbolic links, and a socket, have no stable kind.
+            // The errors for a loop of symbolic links and for a socket have no stable kind.
             _ => match Errno::from_io_error(&error) {
                 Some(Errno::LOOP | Errno::NXIO) => Self::NotFound,
                 _ => Self::Failed(error),
@@ -175,19 +179,20 @@ impl From<io::Error> for Refusal {
 }
 
 impl Root {
-    /// The root at this directory.
+    /// Returns the root at this directory.
     ///
     /// # Errors
-    /// When it isn't there, isn't a directory or can't be read.
+    /// When the directory doesn't exist, can't be read, or isn't a directory.
     pub fn new(directory: &Path) -> io::Result<Self> {
         let directory = std::path::absolute(directory)?;
-        // Says at the start what would otherwise be said to each client.
+        // An unreadable directory is an error at start, not one for each request.
         fs::read_dir(&directory)?;
         let means = Means::of(&directory)?;
         if means == Means::Walk {
             WALKING.call_once(|| {
                 log::info!(
-                    "this system has no openat2: files are opened part by part of their paths, which takes longer"
+                    "this system has no openat2, so opening files takes longer: each part of a path \
+                     is opened separately"
                 );
             });
         }
@@ -199,17 +204,17 @@ impl Root {
         })
     }
 
-    /// Where it is.
+    /// Returns the directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// What has its files.
+    /// Returns where the files are stored.
     pub fn storage(&self) -> Storage {
         self.storage
     }
 
-    /// The same root as if another machine had its files.
+    /// Returns the same root, but treated as if its files were on another machine.
     #[cfg(test)]
     pub fn made_remote(self) -> Self {
         Self {
@@ -218,16 +223,16 @@ impl Root {
         }
     }
 
-    /// How the kernel keeps us below it.
+    /// Returns how openings are kept below the directory.
     pub fn means(&self) -> Means {
         self.means
     }
 
-    /// The file at `path`, which is what is left of a request's path behind its route: empty, or begins with `/`. A path
-    /// that ends in `/` leads to the index.html of that directory.
+    /// Finds the file at `path`, the part of a request's path after its route, which is empty or
+    /// begins with `/`. A path that ends in `/` leads to the index.html of that directory.
     ///
     /// # Errors
-    /// [`Refusal`] tells why there is none.
+    /// Why there is no such file.
     pub fn find(&self, path: &[u8], pace: Pace) -> Result<Found, Refusal> {
         let (mut below, is_directory) = decode(path).ok_or(Refusal::NotFound)?;
         if is_directory {
@@ -235,7 +240,7 @@ impl Root {
         }
         let (file, links) = match self.open(&below, Purpose::Read, pace) {
             Ok(opened) => opened,
-            // A directory need not be readable to have files that are.
+            // A directory that can't be read may have files that can.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_directory => {
                 return match self.open(&below, Purpose::Directory, pace) {
                     Ok(_) => Ok(Found::Directory),
@@ -259,19 +264,20 @@ impl Root {
         }))
     }
 
-    /// Opens what is at this path below the root, whatever it is.
+    /// Opens what is at this path below the root, of whatever kind.
     ///
     /// # Errors
-    /// What the system says. What leads out of the root isn't found.
+    /// The system's error. A path that leads out of the root isn't found.
     pub fn open(&self, below: &Path, purpose: Purpose, pace: Pace) -> io::Result<(File, Links)> {
-        // By the name of the root each time: the directory may be a symbolic link that was moved on to another version.
+        // The root is opened by name each time, because it may be a symbolic link that is switched
+        // to another version of the site.
         self.means.open(&self.directory, below, purpose, pace)
     }
 }
 
-/// A request's path as a path below the root, and whether it ends in `/`. `None` if any segment is empty, begins with a
-/// dot (so there is no `..` either; `/.well-known` at the beginning is the exception), or has a slash or NUL in its decoded
-/// form.
+/// Converts a request's path to one below the root. Returns it with whether the path ends in `/`.
+/// Returns `None` if any segment is empty, begins with a dot (so `..` is excluded too), or has a
+/// slash or NUL in its decoded form. `/.well-known` at the beginning is allowed.
 fn decode(path: &[u8]) -> Option<(PathBuf, bool)> {
     let (path, is_directory) = match path.strip_suffix(b"/") {
         Some(path) => (path, true),
@@ -281,12 +287,11 @@ fn decode(path: &[u8]) -> Option<(PathBuf, bool)> {
     if path.is_empty() {
         return Some((below, is_directory));
     }
-    let segments = path.strip_prefix(b"/")?.split(|octet| *octet == b'/');
+    let segments = path.strip_prefix(b"/")?.split(|byte| *byte == b'/');
     for (place, segment) in segments.enumerate() {
         let segment: Vec<u8> = percent_decode(segment).collect();
         let is_hidden = segment.starts_with(b".") && !(place == 0 && segment == WELL_KNOWN);
-        if segment.is_empty() || is_hidden || segment.iter().any(|octet| matches!(octet, b'/' | 0))
-        {
+        if segment.is_empty() || is_hidden || segment.iter().any(|byte| matches!(byte, b'/' | 0)) {
             return None;
         }
         below.push(OsStr::from_bytes(&segment));
@@ -304,14 +309,15 @@ mod tests {
     /// ```text
     /// secret
     /// root/index.html  root/a b  root/.hidden  root/sub/page.html  root/empty/
-    /// root/out → ../secret   root/outdir → ..   root/in → sub/page.html   root/loop → loop   root/abs → /…/root/a b
+    /// root/out → ../secret   root/outdir → ..   root/in → sub/page.html   root/loop → loop
+    /// root/abs → /…/root/a b
     /// ```
     fn tree() -> (tempfile::TempDir, Root) {
         let (dir, [root, _]) = trees();
         (dir, root)
     }
 
-    /// The same root by all means that there are.
+    /// Returns the same root with each of the means.
     fn trees() -> (tempfile::TempDir, [Root; 2]) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
@@ -566,7 +572,8 @@ mod tests {
         }
     }
 
-    /// Somebody who writes below the root exchanges a directory for a link, again and again, while it is asked for.
+    /// A thread replaces a directory by a link, again and again, while files below it are
+    /// requested.
     #[test]
     fn a_race_of_links_never_leads_out() {
         let (dir, roots) = trees();
@@ -617,7 +624,7 @@ mod tests {
             panic!("it is there");
         };
         assert_eq!(at("sub/page.html"), located.identity);
-        assert_ne!(at("in"), located.identity, "a link is no file");
+        assert_ne!(at("in"), located.identity, "a link isn't its file");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What answers requests.
+//! Handlers, which answer requests.
 
 pub mod asset;
 pub mod beneath;
@@ -22,44 +22,44 @@ use crate::clock::Clock;
 use crate::exchange::Work;
 use crate::priority;
 
-/// Methods that some resource may have, for an `allow` field where what the resource has isn't known.
+/// The `allow` field of resources whose methods aren't known.
 pub const ANY_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
-/// Methods that are not unheard of (RFC 9110 §9.3, RFC 5789).
+/// Methods of RFC 9110 §9.3 and RFC 5789.
 const KNOWN_METHODS: [&[u8]; 9] = [
     b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH",
 ];
 
-/// One request to answer: what came in, and the stream that takes the answer.
+/// A request to answer, and its stream.
 pub struct Request<'a> {
     /// The stream to answer on.
     pub stream: StreamMut<'a>,
-    /// What was asked.
+    /// The request's head.
     pub head: &'a RequestHead,
     /// Whether the request has no body.
     pub end: bool,
     /// The time, for the `date` field.
     pub clock: &'a Clock,
-    /// What the preload list adds to the answer.
+    /// Fields that the preload list adds to the answer.
     pub extra: Extra<'a>,
 }
 
-/// Fields that are added to answers that succeed.
+/// Fields to add to successful answers.
 #[derive(Clone, Copy, Default)]
 pub struct Extra<'a> {
-    /// Values of `link` fields: what the page needs.
+    /// Values of `link` fields, which name what the page needs.
     pub links: &'a [String],
     /// Fields of the resource, names and values.
     pub headers: &'a [(String, String)],
 }
 
 impl Extra<'_> {
-    /// The head with the fields that its status has, if any.
+    /// Returns the head with these fields added, or `None` if its status gets none of them.
     pub fn added_to(self, head: &ResponseHead) -> Option<ResponseHead> {
         if self.links.is_empty() && self.headers.is_empty() {
             return None;
         }
-        // RFC 9110 §15.4.5: a 304 has of a 200's fields those that caches need, and no others.
+        // RFC 9110 §15.4.5: a 304 has only those fields of the 200 that caches need.
         let (links, headers) = match head.status() {
             200 | 206 => (self.links, self.headers),
             304 => (&[][..], self.headers),
@@ -76,37 +76,38 @@ impl Extra<'_> {
     }
 }
 
-/// What came of a request.
+/// The result of a handler's first call.
 pub enum Outcome {
-    /// It is answered; the engine has all it needs.
+    /// The request is answered; the engine has the whole response.
     Answered(Sent),
-    /// It goes on with the stream's events.
+    /// The request is in progress; the stream's events continue it.
     InProgress(Sent, Work),
 }
 
-/// What was answered, for the log.
+/// The part of an answer that was sent, for the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// The status of the final response; 0 when the stream was reset instead.
     pub status: u16,
-    /// Octets of its body so far.
+    /// Bytes of its body so far.
     pub bytes: u64,
 }
 
 impl<'a> Request<'a> {
-    /// `:path` without the query.
+    /// Returns `:path` without the query.
     pub fn path(&self) -> &'a [u8] {
         let path = self.head.path_bytes();
-        let end = path.iter().position(|octet| *octet == b'?');
+        let end = path.iter().position(|byte| *byte == b'?');
         &path[..end.unwrap_or(path.len())]
     }
 
-    /// `:method`, such as `GET`.
+    /// Returns `:method`, such as `GET`.
     pub fn method(&self) -> &'a [u8] {
         self.head.method_bytes()
     }
 
-    /// Answers. If that can't be done (the client takes no head of this size), resets the stream.
+    /// Answers. Resets the stream if the engine can't send this answer, for example because the
+    /// client takes no head of its size.
     pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Sent {
         let content_type = head.get_known(KnownName::CONTENT_TYPE);
         self.respond_as(
@@ -116,7 +117,8 @@ impl<'a> Request<'a> {
         )
     }
 
-    /// As [`Request::respond`], with the priority that [`priority::of_content`] gave for the head's content type before.
+    /// Answers as [`Request::respond`] does, with the priority that [`priority::of_content`] gives
+    /// for the head's content type.
     pub fn respond_as(&mut self, priority: Priority, head: &ResponseHead, body: Body) -> Sent {
         if priority != Priority::default() {
             self.stream.suggest_priority(priority);
@@ -128,7 +130,7 @@ impl<'a> Request<'a> {
         let responded = match self.extra.added_to(head) {
             None => self.stream.respond(head, body),
             Some(extended) => match self.stream.respond(&extended, body.clone()) {
-                // The client takes only small heads: then it goes without.
+                // The client takes only small heads, so send the answer without the extra fields.
                 Err(Misuse::HeadTooLarge) => self.stream.respond(head, body),
                 result => result,
             },
@@ -156,7 +158,7 @@ impl<'a> Request<'a> {
         self.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())))
     }
 
-    /// Answers a request whose client may not have it in progress now.
+    /// Answers a request that its client may not have in progress now.
     pub fn respond_refused(&mut self, refusal: Refusal) -> Sent {
         let (status, text) = match refusal {
             Refusal::Exhausted => (503, "503 Service Unavailable\n"),
@@ -168,15 +170,16 @@ impl<'a> Request<'a> {
         self.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())))
     }
 
-    /// Answers 405 to a method that the target doesn't have, 501 to one that nothing here has, 204 to OPTIONS.
+    /// Answers a method that the target doesn't have: OPTIONS with 204, a known method with 405,
+    /// others with 501.
     pub fn respond_methods(&mut self, allow: &'static str) -> Sent {
         if self.method() == b"OPTIONS" {
             let mut head = self.head_of(204);
             head.push("allow", allow);
             return self.respond(&head, Body::Empty);
         }
-        // RFC 9110 §9.1: "An origin server that receives a request method that is unrecognized or not implemented SHOULD respond with the
-        // 501 (Not Implemented) status code."
+        // RFC 9110 §9.1: "An origin server that receives a request method that is unrecognized or
+        // not implemented SHOULD respond with the 501 (Not Implemented) status code."
         if !KNOWN_METHODS.contains(&self.method()) {
             return self.respond_text(501, "501 Not Implemented\n");
         }
@@ -186,20 +189,20 @@ impl<'a> Request<'a> {
         self.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())))
     }
 
-    /// Says that the body may come, if the client waits for that (RFC 9110 §10.1.1).
+    /// Sends 100 (Continue) if the client waits for it (RFC 9110 §10.1.1).
     pub fn invite_body(&mut self) {
         if self.head.expects_continue() && !self.end {
-            // It fails only on a stream that is gone already, and then nobody waits.
+            // This fails only if the stream is gone already.
             let _ = self.stream.inform(&ResponseHead::new(100));
         }
     }
 
-    /// A head with the fields that all answers have.
+    /// Returns a head with the fields that all answers have.
     pub fn head_of(&self, status: u16) -> ResponseHead {
         head_of(status, self.clock)
     }
 
-    /// The same of an answer with a line of text.
+    /// Returns the head of an answer with a line of text.
     pub fn head_of_text(&self, status: u16, text: &str) -> ResponseHead {
         let mut head = self.head_of(status);
         head.push("content-type", "text/plain; charset=utf-8");
@@ -208,7 +211,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A head with the fields that all answers have.
+/// Returns a head with the fields that all answers have.
 pub fn head_of(status: u16, clock: &Clock) -> ResponseHead {
     ResponseHead::new(status)
         .field("server", "tidegate")

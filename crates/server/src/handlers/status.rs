@@ -1,4 +1,4 @@
-//! `{"status":"ok"}`: whether the server is up, for those that watch it.
+//! Answers `{"status":"ok"}`, for health checks.
 
 use bytes::Bytes;
 use tidegate_proto::Body;

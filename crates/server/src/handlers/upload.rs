@@ -1,4 +1,4 @@
-//! Takes a body of any size and tells how long it was and what its digest is.
+//! Takes a body of any size and answers with its length and digest.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
@@ -9,13 +9,13 @@ use super::{Outcome, Request, Sent, head_of};
 use crate::clock::Clock;
 use crate::exchange::Work;
 
-/// A body that is coming in. None of it is kept.
+/// A body that is being received. None of it is kept.
 pub struct Upload {
     digest: Context,
     bytes: u64,
 }
 
-/// Begins with a POST or PUT.
+/// Begins to receive the body of a POST or PUT.
 pub fn answer(request: &mut Request<'_>) -> Outcome {
     if !matches!(request.method(), b"POST" | b"PUT") {
         return Outcome::Answered(request.respond_methods("POST, PUT, OPTIONS"));
@@ -39,14 +39,14 @@ pub fn answer(request: &mut Request<'_>) -> Outcome {
 }
 
 impl Upload {
-    /// A piece of the body came.
+    /// Counts and digests a piece of the body.
     pub fn data(&mut self, stream: &mut StreamMut<'_>, data: &Bytes) {
         self.digest.update(data);
         self.bytes += data.len() as u64;
         stream.consume(data.len());
     }
 
-    /// The body is whole: answers. `None` if that can't be done.
+    /// Answers after the whole body. Returns `None` if the engine can't send the answer.
     pub fn finish(self, stream: &mut StreamMut<'_>, clock: &Clock) -> Option<Sent> {
         let (head, body) = self.report(clock);
         let bytes = body.len() as u64;
@@ -57,8 +57,8 @@ impl Upload {
     fn report(self, clock: &Clock) -> (tidegate_proto::ResponseHead, Bytes) {
         let digest = self.digest.finish();
         let mut text = format!("{{\"bytes\":{},\"sha256\":\"", self.bytes);
-        for octet in digest.as_ref() {
-            text.push_str(&format!("{octet:02x}"));
+        for byte in digest.as_ref() {
+            text.push_str(&format!("{byte:02x}"));
         }
         text.push_str("\"}");
         let mut head = head_of(200, clock);

@@ -1,20 +1,22 @@
-//! How many lines each place in the code may log.
+//! Limits the lines that each place in the code logs.
 //!
-//! Strangers can provoke lines: a wrong record, a reset, a request that makes no sense. Each place that logs has lines for each
-//! second, and what goes beyond is counted and reported in one line.
+//! Strangers can provoke lines by a bad TLS record, a reset or a malformed request. Each place that
+//! logs may write a number of lines a second. Lines above that are counted and reported in one
+//! line.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::{Level, Record};
 
-/// Lines that one place may log in one second: more than anybody can read.
+/// Lines that one place may log in one second, more than anybody can read.
 const LINES_A_SECOND: u32 = 20;
 
-/// Places that are counted apart; those that come after them share the last one. A power of two.
+/// Places that are counted separately. Places without a counter of their own share one. A power of
+/// two.
 const PLACES: usize = 256;
 
-/// Places that are tried for one that logs.
+/// Counters that are tried for one place.
 const PROBES: usize = 8;
 
 /// A place in the code that logs.
@@ -24,12 +26,12 @@ pub struct Site {
     pub module: &'static str,
     /// The line in its file.
     pub line: u32,
-    /// How grave its lines are.
+    /// The level of its lines.
     pub level: Level,
 }
 
 impl Site {
-    /// The place that a record is from, unless it was made by other means than the macros.
+    /// Returns the place that a record comes from, if a logging macro made the record.
     pub fn of(record: &Record<'_>) -> Option<Self> {
         Some(Self {
             module: record.module_path_static()?,
@@ -39,17 +41,18 @@ impl Site {
     }
 }
 
-/// What one place has logged.
+/// The lines of one place.
 #[derive(Default)]
 struct Counter {
     site: OnceLock<Site>,
-    /// The second since 1970 in the upper half, and how many lines came in it in the lower one.
+    /// Seconds since 1970 in the upper half; in the lower half, the lines logged in that second.
     window: AtomicU64,
     /// Lines that were left out since the last report.
     left_out: AtomicU64,
 }
 
-/// What all places have logged. Without a lock: threads that log at once may let through some lines more than the limit.
+/// The lines of all places. There is no lock, so threads that log at the same time may write a few
+/// lines above the limit.
 pub struct Limiter {
     counters: Box<[Counter]>,
 }
@@ -64,7 +67,8 @@ impl Default for Limiter {
 }
 
 impl Limiter {
-    /// Counts a line of this place in this second since 1970, and returns whether it may be written.
+    /// Counts a line of this place. Returns whether the line may be written. `second` is in seconds
+    /// since 1970.
     pub fn allows(&self, site: Site, second: u64) -> bool {
         let counter = self.counter(site);
         let second = second as u32;
@@ -83,7 +87,7 @@ impl Limiter {
         true
     }
 
-    /// What was left out since the last call, by place.
+    /// Returns the number of lines left out since the last call, for each place.
     pub fn left_out(&self) -> impl Iterator<Item = (Site, u64)> {
         self.counters.iter().filter_map(|counter| {
             let site = counter.site.get()?;
@@ -126,7 +130,7 @@ mod tests {
         assert_eq!(written, LINES_A_SECOND as usize);
         assert!(limiter.allows(site(8), 1000), "another place has its own");
         assert_eq!(limiter.left_out().collect::<Vec<_>>(), [(site(7), 6523)]);
-        assert_eq!(limiter.left_out().count(), 0, "said once");
+        assert_eq!(limiter.left_out().count(), 0, "reported once");
         assert!(limiter.allows(site(7), 1001), "the next second");
         assert_eq!(limiter.left_out().count(), 0);
     }

@@ -1,4 +1,4 @@
-//! The log: what the process says on stderr, and how nobody waits for that.
+//! The log on stderr, which never makes a worker wait.
 
 pub mod limiter;
 pub mod queue;
@@ -17,12 +17,12 @@ use crate::clock::seconds;
 use limiter::{Limiter, Site};
 use queue::{Options, Queue, Report};
 
-/// How long the end of the process waits for lines to be written.
+/// How long the process waits at its end for lines to be written.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// What the macros of the `log` crate write to.
+/// The logger behind the macros of the `log` crate.
 struct Logger {
     filter: Filter,
     limiter: Limiter,
@@ -30,7 +30,7 @@ struct Logger {
     style: Style,
 }
 
-/// What lines look like.
+/// The style of lines.
 #[derive(Clone, Copy)]
 enum Style {
     Plain,
@@ -38,10 +38,11 @@ enum Style {
     Coloured,
 }
 
-/// Starts the log to stderr with a filter such as `info` or `warn,tidegate::access=info`. A second call changes nothing.
+/// Starts the log on stderr with a filter such as `info` or `warn,tidegate::access=info`. A second
+/// call changes nothing.
 ///
 /// # Errors
-/// When the filter has another form, or the system gives no descriptor or no thread.
+/// When the filter is malformed, or the system gives no descriptor or no thread.
 pub fn start(filter: &str) -> io::Result<()> {
     let mut filters = env_filter::Builder::new();
     let parsed = filters.try_parse(filter);
@@ -70,12 +71,12 @@ pub fn start(filter: &str) -> io::Result<()> {
         style,
     });
     log::set_max_level(logger.filter.filter());
-    // It fails where somebody else has set a logger before, as a program may that has this server inside.
+    // This fails if a logger is set already, as in a program that embeds this server.
     let _ = log::set_logger(logger);
     Ok(())
 }
 
-/// Writes a sentence to stderr that is no line of the log, such as the reason for the end.
+/// Writes a sentence to stderr that isn't a line of the log, such as why the server ends.
 pub fn complain(sentence: &str) {
     let text = format!("tidegate: {sentence}\n");
     match LOGGER.get() {
@@ -84,7 +85,7 @@ pub fn complain(sentence: &str) {
     }
 }
 
-/// Reports how many lines were left out of the log since the last call, because one place had too many of them.
+/// Reports the lines left out of the log since the last call because one place had too many.
 pub fn report_left_out() {
     let Some(logger) = LOGGER.get() else { return };
     for (site, count) in logger.limiter.left_out() {
@@ -100,7 +101,7 @@ pub fn report_left_out() {
     }
 }
 
-/// Waits until the log is written, but not beyond this moment: nobody may be reading.
+/// Waits until the log is written, at most until `deadline`, because nothing may be reading stderr.
 pub fn flush(deadline: Instant) {
     report_left_out();
     if let Some(logger) = LOGGER.get() {
@@ -118,7 +119,7 @@ impl Log for Logger {
             return;
         }
         let now = SystemTime::now();
-        // Each request has its line. And who asks for debug wants all.
+        // Neither the access log, with its line for each request, nor debug lines are limited.
         let is_limited = record.level() <= Level::Info && record.target() != access_log::TARGET;
         if is_limited
             && let Some(site) = Site::of(record)
@@ -135,10 +136,10 @@ impl Log for Logger {
     }
 }
 
-/// A line of the log, such as `[1994-11-06T08:49:37Z INFO  tidegate::app] text`.
+/// Returns a line of the log, such as `[1994-11-06T08:49:37Z INFO  tidegate::app] text`.
 fn line(style: Style, now: SystemTime, record: &Record<'_>, text: &str) -> String {
     let (level, target) = (record.level(), record.target());
-    // A clock beyond the year 9999 has no time to show.
+    // `Timestamp` ends with the year 9999.
     let now = jiff::Timestamp::try_from(now).unwrap_or(jiff::Timestamp::MAX);
     let (before, after) = match style {
         Style::Plain => ("", ""),
@@ -147,7 +148,7 @@ fn line(style: Style, now: SystemTime, record: &Record<'_>, text: &str) -> Strin
     let mut line = String::with_capacity(text.len() + 64);
     let written = write!(line, "[{now:.0} {before}{level:<5}{after} {target}] ");
     debug_assert!(written.is_ok(), "a String takes everything");
-    // What a stranger sent can't look like a line of ours.
+    // Indented, so that text of a stranger can't look like a line of the log.
     for (n, part) in text.split('\n').enumerate() {
         if n > 0 {
             line.push_str("\n    ");
@@ -158,7 +159,7 @@ fn line(style: Style, now: SystemTime, record: &Record<'_>, text: &str) -> Strin
     line
 }
 
-/// The escape sequence that begins a level's colour on a terminal.
+/// Returns the escape sequence that begins a level's colour on a terminal.
 fn colour(level: Level) -> &'static str {
     match level {
         Level::Error => "\x1b[1;31m",

@@ -1,7 +1,7 @@
 //! A bounded queue of lines, and the thread that writes them.
 //!
-//! A full pipe, a full disk or a slow terminal stops the thread that writes and nobody else: lines that find the queue full
-//! are dropped and counted, and one line says how many once writing works again.
+//! A full pipe, a full disk or a slow terminal stops only the thread that writes. Lines that find
+//! the queue full are dropped and counted. Once writing works again, one line reports how many.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -13,24 +13,25 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes of lines that wait in one queue at most: about 20,000 lines, which a busy server writes in a second or two.
+/// Most bytes of lines that wait in one queue: about 20,000 lines, which a busy server writes in a
+/// second or two.
 const LIMIT: usize = 4 << 20;
 
-/// How long to wait before a write that failed is tried again.
+/// The pause before a failed write is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Where lines go.
+/// A place that lines are written to.
 pub trait Sink: Send + 'static {
-    /// Writes a part of these bytes and returns how many.
+    /// Writes a part of these bytes. Returns how many were written.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Opens anew what the sink writes to, if it has a name.
+    /// Reopens the sink's file by its name, if it has one.
     ///
     /// # Errors
-    /// What the operating system says. The sink then goes on with what it had.
+    /// The operating system's error. The sink then keeps the file that it has.
     fn reopen(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -43,7 +44,7 @@ impl Sink for File {
     }
 }
 
-/// A second descriptor of this stream, which has no buffer and no lock of its own.
+/// Duplicates this stream's descriptor. The result has no buffer and no lock.
 ///
 /// # Errors
 /// When the process has no descriptor left.
@@ -58,10 +59,10 @@ pub struct Appended {
 }
 
 impl Appended {
-    /// Opens the file, and makes it if it isn't there.
+    /// Opens the file, and creates it if it doesn't exist.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// The operating system's error.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::options().append(true).create(true).open(path)?;
         Ok(Self {
@@ -82,21 +83,21 @@ impl Sink for Appended {
     }
 }
 
-/// How a queue reports what happens to it.
+/// How a queue reports failed writes and lost lines.
 #[derive(Clone, Copy, Debug)]
 pub enum Report {
     /// By lines of the log.
     Log,
-    /// By lines of its own, which this function makes of a text: the queue is that of the log.
+    /// By lines in the queue itself, which this function formats: for the queue of the log.
     Inline(fn(&str) -> String),
 }
 
-/// What a queue may hold, and how it tries again.
+/// Settings of a queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Bytes of lines that wait at most. Default 4 MiB.
+    /// Most bytes of lines that wait. Default 4 MiB.
     pub limit: usize,
-    /// How long to wait before a write that failed is tried again. Default 1 s.
+    /// The pause before a failed write is tried again. Default 1 s.
     pub retry: Duration,
 }
 
@@ -109,10 +110,11 @@ impl Default for Options {
     }
 }
 
-/// The end of a queue that lines are put into. Clones belong to the same queue. No method but [`Queue::flush`] waits.
+/// The sending end of a queue. Clones belong to the same queue. No method but [`Queue::flush`]
+/// waits.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    letters: Sender<Letter>,
+    commands: Sender<Command>,
     shared: Arc<Shared>,
 }
 
@@ -123,21 +125,23 @@ struct Shared {
     waiting: AtomicUsize,
     /// Lines that were dropped since the last report.
     lost: AtomicU64,
-    /// Whether the sink is to be opened anew before the next write.
+    /// Whether to reopen the sink before the next write.
     reopen: AtomicBool,
 }
 
 #[derive(Debug)]
-enum Letter {
+enum Command {
+    /// Write these lines.
     Lines(String),
-    /// There is something to look at in [`Shared`].
+    /// Look at [`Shared::reopen`].
     Look,
-    /// All lines before this one are written.
+    /// Report that all lines before this command are written.
     Written(SyncSender<()>),
 }
 
 impl Queue {
-    /// A queue in front of this sink, which reports call by its name, such as `the access log`.
+    /// Starts a queue in front of this sink. `name` is the sink's name in reports, such as `the
+    /// access log`.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -147,7 +151,7 @@ impl Queue {
         report: Report,
         options: Options,
     ) -> io::Result<Self> {
-        let (letters, receiver) = mpsc::channel();
+        let (commands, receiver) = mpsc::channel();
         let shared = Arc::new(Shared {
             limit: options.limit,
             waiting: AtomicUsize::new(0),
@@ -165,10 +169,10 @@ impl Queue {
         thread::Builder::new()
             .name("log-writer".into())
             .spawn(move || writer.run(&receiver))?;
-        Ok(Self { letters, shared })
+        Ok(Self { commands, shared })
     }
 
-    /// Hands over whole lines, the last line end included. They are dropped and counted when the queue is full.
+    /// Adds whole lines, including the last line end. A full queue drops and counts them.
     pub fn push(&self, lines: String) {
         let Shared {
             limit,
@@ -177,7 +181,7 @@ impl Queue {
             ..
         } = &*self.shared;
         let len = lines.len();
-        // Relaxed: the number is a bound, and the channel orders the lines themselves.
+        // Relaxed, because the number is only a bound; the channel orders the lines.
         if waiting.fetch_add(len, Ordering::Relaxed) + len > *limit {
             waiting.fetch_sub(len, Ordering::Relaxed);
             let count = lines.bytes().filter(|byte| *byte == b'\n').count();
@@ -185,53 +189,54 @@ impl Queue {
             return;
         }
         // The writer ends only after all queues are gone.
-        let _ = self.letters.send(Letter::Lines(lines));
+        let _ = self.commands.send(Command::Lines(lines));
     }
 
-    /// Has the sink opened anew before the next write, as after a rotation of logs.
+    /// Makes the writer reopen the sink before the next write, as after log rotation.
     pub fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
-        let _ = self.letters.send(Letter::Look);
+        let _ = self.commands.send(Command::Look);
     }
 
-    /// Waits until all lines before are written, but not beyond this moment. Returns whether they are.
+    /// Waits until all earlier lines are written, at most until `deadline`. Returns whether they
+    /// are.
     pub fn flush(&self, deadline: Instant) -> bool {
         let (written, is_written) = mpsc::sync_channel(1);
         let patience = deadline.saturating_duration_since(Instant::now());
-        self.letters.send(Letter::Written(written)).is_ok()
+        self.commands.send(Command::Written(written)).is_ok()
             && is_written.recv_timeout(patience).is_ok()
     }
 }
 
-/// The thread's side.
+/// The state of the thread that writes.
 struct Writer<S> {
     sink: S,
     name: String,
     report: Report,
     retry: Duration,
     shared: Arc<Shared>,
-    /// What the first write said that failed, while none has worked since.
+    /// The error of the first failed write, until a write works again.
     trouble: Option<String>,
 }
 
 impl<S: Sink> Writer<S> {
-    fn run(mut self, letters: &Receiver<Letter>) {
-        for letter in letters {
-            match letter {
-                Letter::Lines(lines) => {
+    fn run(mut self, commands: &Receiver<Command>) {
+        for command in commands {
+            match command {
+                Command::Lines(lines) => {
                     self.write(lines.as_bytes());
                     let waiting = &self.shared.waiting;
                     waiting.fetch_sub(lines.len(), Ordering::Relaxed);
                     self.report_losses();
                 }
-                Letter::Look => self.look(),
-                // Who waited may have gone meanwhile.
-                Letter::Written(written) => drop(written.try_send(())),
+                Command::Look => self.look(),
+                // The thread that waited may no longer do so.
+                Command::Written(written) => drop(written.try_send(())),
             }
         }
     }
 
-    /// Writes all of it, however often it has to try.
+    /// Writes all bytes, and tries again until they are written.
     fn write(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             self.look();
@@ -245,7 +250,7 @@ impl<S: Sink> Writer<S> {
             };
             match error.kind() {
                 ErrorKind::Interrupted => {}
-                // A terminal or pipe that somebody else has made non-blocking.
+                // Another process has made this terminal or pipe non-blocking.
                 ErrorKind::WouldBlock => thread::sleep(self.retry.min(Duration::from_millis(50))),
                 _ => {
                     self.complain(&error);
@@ -255,13 +260,13 @@ impl<S: Sink> Writer<S> {
         }
     }
 
-    /// Opens the sink anew if that was asked for.
+    /// Reopens the sink if that was requested.
     fn look(&mut self) {
         if self.shared.reopen.swap(false, Ordering::Acquire)
             && let Err(error) = self.sink.reopen()
         {
             let text = format!(
-                "can't open {} anew, its lines go on to where they went: {error}",
+                "can't reopen {}, so its lines still go to the former file: {error}",
                 self.name
             );
             self.say(&text);
@@ -276,14 +281,14 @@ impl<S: Sink> Writer<S> {
         self.trouble = Some(error.to_string());
         if let Report::Log = self.report {
             log::error!(
-                "can't write {}: {error}; its lines wait, and are lost when too many do",
+                "can't write {}: {error}; its lines wait, and are lost if too many wait",
                 self.name
             );
         }
     }
 
-    /// Reports lines that were lost, once half of the queue is free again: a reader that is only too slow would have a
-    /// report for every few lines otherwise.
+    /// Reports lost lines once half of the queue is free again. Otherwise a slow reader would cause
+    /// a report for every few lines.
     fn report_losses(&mut self) {
         if self.shared.waiting.load(Ordering::Relaxed) > self.shared.limit / 2 {
             return;
@@ -311,7 +316,7 @@ impl<S: Sink> Writer<S> {
     }
 }
 
-/// A queue in front of this process's stdout.
+/// Starts a queue in front of this process's stdout.
 ///
 /// # Errors
 /// When the system gives no descriptor or no thread.
@@ -328,7 +333,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// A sink that asks the test before each write what shall become of it, and opens `files[n]` the n-th time.
+    /// A sink that asks the test before each write how it ends. Each `reopen` begins a new file.
     struct Scripted {
         begun: Sender<()>,
         answers: Receiver<io::Result<usize>>,
@@ -337,9 +342,9 @@ mod tests {
 
     impl Sink for Scripted {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // The test may not wait for this.
+            // The test may not be listening.
             let _ = self.begun.send(());
-            // Without a test that answers, everything is taken.
+            // Once the test no longer answers, every write succeeds.
             let taken = self
                 .answers
                 .recv()
@@ -363,7 +368,7 @@ mod tests {
 
     struct Lab {
         queue: Queue,
-        /// A word for each write that has begun, and waits for its answer.
+        /// A message for each write that has begun and waits for its answer.
         begun: Receiver<()>,
         answers: Sender<io::Result<usize>>,
         files: Arc<Mutex<Vec<String>>>,
@@ -393,7 +398,7 @@ mod tests {
             }
         }
 
-        /// Lets everything through from here on: what was written, by file.
+        /// Lets all further writes through. Returns what was written to each file.
         fn written(self) -> Vec<String> {
             let Self {
                 queue,
@@ -409,9 +414,9 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_writer_costs_lines_and_nobody_waits() {
+    fn a_stuck_writer_costs_lines_but_nothing_waits() {
         let lab = Lab::new(100);
-        // Nobody answers: the writer is stuck in its first write, or comes there.
+        // The test doesn't answer, so the writer gets stuck in its first write.
         for n in 10..60 {
             lab.queue.push(format!("line {n}\n"));
         }
@@ -449,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_opened_anew_gets_the_lines_from_then_on() {
+    fn a_reopened_sink_gets_the_lines_from_then_on() {
         let lab = Lab::new(1000);
         lab.queue.push("before\n".into());
         lab.answers.send(Ok(100)).unwrap();
@@ -460,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_that_fails_is_opened_anew_too() {
+    fn a_failing_sink_is_reopened_too() {
         let lab = Lab::new(1000);
         lab.queue.push("line\n".into());
         lab.begun.recv_timeout(PATIENCE).unwrap();

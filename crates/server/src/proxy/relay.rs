@@ -180,10 +180,10 @@ impl Relay {
             };
         }
         self.up.done = moved.done;
-        if moved.octets > 0
+        if moved.bytes > 0
             && let Some(mut stream) = conns.stream(key.0, key.1)
         {
-            stream.consume(moved.octets);
+            stream.consume(moved.bytes);
         }
         if self.up.pipe.is_loose() {
             proxy.loose.push(key);
@@ -210,7 +210,7 @@ impl Relay {
         let write = |data: &mut Bytes, end| stream.write(data, end);
         let moved = self.down.pipe.write(trailers.is_none(), write);
         self.down.done = moved.done;
-        self.client_waits &= moved.octets == 0;
+        self.client_waits &= moved.bytes == 0;
         if moved.done
             && let Some(fields) = trailers
             && stream.trailers(fields) == Err(Misuse::HeadTooLarge)
@@ -219,15 +219,15 @@ impl Relay {
             self.break_off(ErrorCode::INTERNAL_ERROR);
             self.down.done = false;
         }
-        if moved.octets > 0
+        if moved.bytes > 0
             && let Some(request) = self.request
         {
-            proxy.pool.consume(conns, request, moved.octets);
+            proxy.pool.consume(conns, request, moved.bytes);
         }
         if self.down.pipe.is_loose() {
             proxy.loose.push(key);
         }
-        moved.octets
+        moved.bytes
     }
 
     /// The response has no body.

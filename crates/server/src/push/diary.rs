@@ -1,12 +1,13 @@
-//! What one client was pushed and has asked for, on one connection: nothing is pushed twice, and nothing that it has.
+//! The resources that a client was pushed or requested on one connection. No resource is pushed
+//! twice, or after the client has requested it.
 
 use tidegate_proto::StreamId;
 
-/// Entries, at most. Once a diary is full nothing more is pushed on its connection, so that forgetting never makes for a
-/// second push.
+/// Most entries of a diary. Nothing more is pushed on a connection whose diary is full, so no
+/// resource is pushed twice because its entry was forgotten.
 pub(super) const MAX_ENTRIES: usize = 256;
 
-/// One connection's diary. Empty, it takes no memory.
+/// One connection's diary. An empty one allocates no memory.
 #[derive(Debug, Default)]
 pub(super) struct Diary {
     entries: Vec<Entry>,
@@ -14,7 +15,7 @@ pub(super) struct Diary {
 
 #[derive(Clone, Copy, Debug)]
 enum Entry {
-    /// The client asked for this resource.
+    /// The client requested this resource.
     Asked(u16),
     Pushed(Pushed),
     /// The client got this page as one of the control group.
@@ -30,7 +31,7 @@ pub(super) struct Pushed {
 }
 
 impl Diary {
-    /// Whether this resource was pushed or asked for.
+    /// Whether this resource was pushed or requested.
     pub(super) fn has(&self, resource: u16) -> bool {
         self.entries.iter().any(|entry| match entry {
             Entry::Asked(other) => *other == resource,
@@ -43,7 +44,8 @@ impl Diary {
         self.entries.len() >= MAX_ENTRIES
     }
 
-    /// The client asked for this resource. A full diary doesn't note it: nothing is pushed any more then.
+    /// Notes that the client requested this resource. A full diary notes nothing, because nothing
+    /// more is pushed then.
     pub(super) fn asked(&mut self, resource: u16) {
         if !self.has(resource) {
             self.note(Entry::Asked(resource));
@@ -54,7 +56,8 @@ impl Diary {
         self.note(Entry::Pushed(pushed));
     }
 
-    /// The client got this page as one of the control group; whether that is news, and noted.
+    /// Notes that the client got this page as one of the control group. Returns whether that was
+    /// noted now, and not before.
     pub(super) fn observed(&mut self, page: u16) -> bool {
         let mut entries = self.entries.iter();
         let before = entries.any(|entry| matches!(entry, Entry::Observed(other) if *other == page));
@@ -69,7 +72,7 @@ impl Diary {
         fits
     }
 
-    /// All pushes, the latest first.
+    /// Returns all pushes, the latest first.
     pub(super) fn pushes(&self) -> impl Iterator<Item = Pushed> {
         let entries = self.entries.iter().rev();
         entries.filter_map(|entry| match entry {
@@ -115,8 +118,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a client does, who asks the diary before each push never pushes a resource twice, nor one that was
-        /// asked for.
+        /// Whatever a client does, a pusher that asks the diary before each push never pushes a
+        /// resource twice, or one that was requested.
         #[test]
         fn nothing_is_pushed_twice(steps in prop::collection::vec((any::<bool>(), 0u16..400), 0..1500)) {
             let mut diary = Diary::default();

@@ -1,4 +1,4 @@
-//! The preload list as a file in TOML: `--preload-file`.
+//! The preload list as a TOML file: `--preload-file`.
 //!
 //! ```toml
 //! [[resource]]
@@ -8,7 +8,7 @@
 //! [[resource]]
 //! path = "/app.js"
 //! pages = ["/"]
-//! content-file = "build/app.js"   # beside this file; without it the routes answer
+//! content-file = "build/app.js"   # relative to this file; without it the routes answer
 //! headers = { cache-control = "max-age=3600" }
 //! urgency = 2
 //! ```
@@ -26,12 +26,12 @@ use toml::Spanned;
 
 use super::list::{Destination, Preload, PreloadError, PushCache};
 
-/// Why a file can't be used. Its `Display` is one sentence that names the file, and the line if there is one.
+/// Why a file can't be used. `Display` gives one sentence with the file and, if known, the line.
 #[derive(Debug)]
 pub enum FileError {
     /// The file, or one that it names, can't be read.
     Unreadable(PathBuf, io::Error),
-    /// What is wrong in this line of it, from 1.
+    /// The problem in this line of the file, counted from 1.
     Line(PathBuf, usize, String),
 }
 
@@ -70,10 +70,10 @@ struct Entry {
     incremental: Option<bool>,
 }
 
-/// Reads the resources of a file. Files that it names are looked for beside it.
+/// Reads the resources of a file. Paths of files in it are relative to its directory.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
+/// The first problem in the file.
 pub fn read(path: &Path) -> Result<Vec<Preload>, FileError> {
     let unreadable = |path: &Path| {
         let path = path.to_owned();
@@ -99,7 +99,7 @@ pub fn read(path: &Path) -> Result<Vec<Preload>, FileError> {
         };
         let preload = entry.preload(from_file.map(Bytes::from));
         let preload = preload.map_err(|problem| wrong(at, problem))?;
-        // What is wrong with an entry by itself is told with its line.
+        // Each entry is checked by itself, so that an error has its line.
         PushCache::new([preload.clone()])
             .map_err(|error: PreloadError| wrong(at, error.to_string()))?;
         list.push(preload);
@@ -108,7 +108,7 @@ pub fn read(path: &Path) -> Result<Vec<Preload>, FileError> {
 }
 
 impl Entry {
-    /// What the entry means; `from_file` is what its `content-file` has.
+    /// Converts the entry. `from_file` is the content of its `content-file`.
     fn preload(self, from_file: Option<Bytes>) -> Result<Preload, String> {
         let path = &self.path;
         let mut preload = self
@@ -131,20 +131,20 @@ impl Entry {
             (content, from_file) => content.or(from_file),
         };
         match (content, self.content_type) {
-            (Some(octets), content_type) => {
+            (Some(bytes), content_type) => {
                 let guessed = || {
                     let path = path.split('?').next().unwrap_or_default();
                     let guess = mime_guess::from_path(path).first_raw()?;
                     Some(guess.to_owned())
                 };
                 let content_type = content_type.or_else(guessed).ok_or_else(|| {
-                    format!("the type of {path} can't be told from its name: add content-type")
+                    format!("the name of {path} doesn't show its type: add content-type")
                 })?;
-                preload = preload.content(content_type, octets);
+                preload = preload.content(content_type, bytes);
             }
             (None, Some(_)) => {
                 return Err(format!(
-                    "{path} has content-type but no content: leave it out, for the route says it"
+                    "{path} has content-type but no content: leave it out, because the route sets it"
                 ));
             }
             (None, None) => {}
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_file_and_line() {
+    fn errors_have_the_file_and_line() {
         for (text, line, words) in [
             (
                 "[[resource]]\npath = \"/a.css\"\npage = [\"/\"]",
@@ -253,7 +253,7 @@ mod tests {
             (
                 "[[resource]]\npath = \"/a\"\npages = [\"/\"]",
                 1,
-                "say it with as",
+                "set it in a --preload-file",
             ),
             (
                 "[[resource]]\npath = \"/a\"\npages = [\"/\"]\nas = \"x\"",

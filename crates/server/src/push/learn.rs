@@ -1,46 +1,49 @@
-//! `--push learned`: of what the list names for a page, only what clients really go on to ask for is pushed.
+//! `--push learned`: pushes only those listed resources of a page that clients turn out to request.
 //!
-//! A push hides whether the client would have asked. So some views of a page are *observed*: they are answered as if there
-//! were no list, without pushes, hints and links, and for some seconds it is counted which of the page's resources the
-//! client asks for.
+//! A push hides whether the client would have requested the resource. So some views of a page are
+//! *observed*: they are answered as if there were no list, without pushes, hints and links. For
+//! some seconds after that, the client's requests for the page's resources are counted.
 //!
-//! 1. While little is known of a resource, every view is observed; later one of [`CONTROL`].
-//! 2. A resource is pushed when [`ENOUGH_VIEWS`] were observed and two of three of those clients asked for it,
-//!    unless more than one of eight pushes was cancelled.
-//! 3. What is long ago counts less: counts are halved when they have grown, and every [`HALF_LIFE`].
+//! 1. While little is known of a resource, every view is observed; later, one in [`CONTROL`].
+//! 2. A resource is pushed after [`ENOUGH_VIEWS`] observed views if two in three of those clients
+//!    requested it, unless more than one in eight pushes was cancelled.
+//! 3. Old counts weigh less: counts are halved when they have grown, and every [`HALF_LIFE`].
 //!
-//! The list bounds the memory: nothing is ever counted for paths that only clients name, so no client can fill it, or have
-//! something pushed to others that its owner didn't list. A client counts once for each page and connection.
+//! The list bounds the memory: nothing is counted for paths that aren't in it. So no client can
+//! fill the memory, or make the server push what its operator didn't list. A client counts once for
+//! each page and connection.
 
 use std::time::{Duration, Instant};
 
 use super::list::MAX_NEEDS;
 
-/// One of so many views is observed once the page's resources are known: rare enough to cost little, and after a change
-/// of the site some hundred views bring it to light.
+/// Once the page's resources are known, one in this many views is observed. That is rare enough to
+/// cost little, and shows a change of the site after some hundred views.
 pub(super) const CONTROL: u32 = 16;
 
-/// Views that must have been observed before a resource is pushed. Of a resource that half of the clients want, two of
-/// three ask for it in one such sample of ten; of one that nine of ten want, in nearly every one.
+/// Views that must have been observed before a resource is pushed. If half of the clients want a
+/// resource, two in three request it in one of ten such samples. If nine in ten want it, they do so
+/// in nearly every sample.
 pub(super) const ENOUGH_VIEWS: u16 = 16;
 
-/// How long a client that got the page is watched. What a page needs is asked for within a round trip or two of its
-/// arrival; later requests are what its user does.
+/// How long a client that got the page is watched. Browsers request what a page needs within a
+/// round trip or two after it arrives; later requests come from the user.
 pub(super) const WATCH: Duration = Duration::from_secs(10);
 
-/// How long it takes until what was counted counts half. Sites change by the day, visitors by the hour.
+/// The time after which counts are halved. Sites change daily, visitors hourly.
 pub(super) const HALF_LIFE: Duration = Duration::from_secs(3600);
 
-/// Observed views at which the counts are halved, so that the latest ones always weigh something.
+/// Observed views at which the counts are halved, so that the latest views always carry weight.
 const FULL_VIEWS: u16 = 64;
 
 /// Pushes at which the counts are halved.
 const FULL_PUSHES: u16 = 256;
 
-/// Cancelled pushes that are forgiven: a client or two that don't want any say nothing about the resource.
+/// Cancelled pushes that don't count: a client or two that want no pushes say nothing about the
+/// resource.
 const FORGIVEN: u16 = 4;
 
-/// What one worker has learned.
+/// The counts of one worker.
 #[derive(Debug)]
 pub(super) struct Learning {
     pages: Vec<PageCounts>,
@@ -48,14 +51,14 @@ pub(super) struct Learning {
 
 #[derive(Debug)]
 struct PageCounts {
-    /// Views until the next one is observed in any case.
+    /// Views until the next one that is observed in any case.
     until_control: u32,
     halved_at: Instant,
-    /// For each resource that the page needs.
+    /// The counts for each resource that the page needs.
     needs: Box<[Counts]>,
 }
 
-/// What clients did about one resource of one page. Decayed counts, all small.
+/// Counts for one resource of one page, halved over time, so all are small.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     observed: u16,
@@ -64,14 +67,14 @@ struct Counts {
     cancelled: u16,
 }
 
-/// What is known of a resource of a page.
+/// The judgement about a resource of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Too few views were observed.
     Unknown,
-    /// Clients ask for it.
+    /// Clients request it.
     Likely,
-    /// They don't, or cancel it when it is pushed.
+    /// Clients don't request it, or cancel pushes of it.
     Unlikely,
 }
 
@@ -82,9 +85,10 @@ impl Counts {
         }
         let is_asked_for = self.asked * 3 >= self.observed * 2;
         let is_cancelled = self.cancelled * 8 > self.pushed + 8 * FORGIVEN;
-        match is_asked_for && !is_cancelled {
-            true => Verdict::Likely,
-            false => Verdict::Unlikely,
+        if is_asked_for && !is_cancelled {
+            Verdict::Likely
+        } else {
+            Verdict::Unlikely
         }
     }
 
@@ -100,7 +104,7 @@ impl Counts {
 }
 
 impl Learning {
-    /// Nothing is known yet of pages that need so many resources each.
+    /// Returns empty counts. `needs` has the number of resources that each page needs.
     pub(super) fn new(needs: impl IntoIterator<Item = usize>, now: Instant) -> Self {
         let page = |needs: usize| PageCounts {
             until_control: CONTROL - 1,
@@ -112,8 +116,8 @@ impl Learning {
         }
     }
 
-    /// Whether this view of a page is to be observed. `fresh` are the places, among what the page needs, of resources that
-    /// the client hasn't got; of others nothing can be learned.
+    /// Returns whether to observe this view of a page. `fresh` has the places, among what the page
+    /// needs, of resources that the client doesn't have; nothing can be learned about others.
     pub(super) fn is_observed(
         &mut self,
         page: u16,
@@ -125,7 +129,7 @@ impl Learning {
         };
         let half_lives =
             now.saturating_duration_since(page.halved_at).as_secs() / HALF_LIFE.as_secs();
-        // All counts are 0 after so many.
+        // After this many halvings all counts are 0.
         for _ in 0..half_lives.min(u64::from(u16::BITS)) {
             page.halved_at = now;
             for counts in &mut page.needs {
@@ -155,7 +159,7 @@ impl Learning {
         counts.map_or(Verdict::Unknown, |counts| counts.verdict())
     }
 
-    /// A view of the page is observed, by a client that hasn't got this resource.
+    /// Counts an observed view of the page by a client that doesn't have this resource.
     pub(super) fn observed(&mut self, page: u16, place: usize) {
         self.count(page, place, |counts| {
             counts.observed += 1;
@@ -165,10 +169,10 @@ impl Learning {
         });
     }
 
-    /// An observed client asked for the resource.
+    /// Counts a request for the resource by an observed client.
     pub(super) fn asked(&mut self, page: u16, place: usize) {
         self.count(page, place, |counts| {
-            // The view may have been halved away since.
+            // The view may have been halved away since then.
             counts.asked = (counts.asked + 1).min(counts.observed);
         });
     }
@@ -196,20 +200,21 @@ impl Learning {
     }
 }
 
-/// One client under observation.
+/// A client that is being observed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watch {
     pub(super) page: u16,
     until: Instant,
-    /// A bit for each place among what the page needs: the client hasn't got it, nor asked for it yet.
+    /// A bit for each resource that the page needs, set while the client neither has nor requested
+    /// it.
     waiting: u32,
 }
 
-// A bit for each place.
+// `Watch::waiting` has a bit for each resource.
 const _: () = assert!(MAX_NEEDS <= u32::BITS as usize);
 
 impl Watch {
-    /// Watches a client that just got this page, and hasn't got the resources at these places.
+    /// Watches a client that just got this page and doesn't have the resources at these places.
     pub(super) fn new(page: u16, fresh: impl Iterator<Item = usize>, now: Instant) -> Self {
         Self {
             page,
@@ -218,7 +223,7 @@ impl Watch {
         }
     }
 
-    /// The client asks for the resource at this place: whether that counts.
+    /// Notes that the client requests the resource at this place. Returns whether that counts.
     pub(super) fn asks(&mut self, place: usize, now: Instant) -> bool {
         let bit = 1 << place;
         let counts = self.waiting & bit != 0 && now < self.until;
@@ -256,8 +261,8 @@ mod tests {
             self.learning.pages[0].needs.len()
         }
 
-        /// A new client views the page; `wants` says of each resource whether the client asks for it, or lets its push
-        /// be.
+        /// Makes a new client view the page. `wants` returns for each resource whether the client
+        /// requests it, or accepts its push.
         fn view(&mut self, wants: impl Fn(usize) -> bool) {
             let all = 0..self.needs();
             if self.learning.is_observed(0, all.clone(), self.now) {
@@ -294,7 +299,7 @@ mod tests {
             assert_eq!(site.verdict(0), Verdict::Unknown, "after {n} views");
             site.view(|place| place == 0);
         }
-        assert_eq!(site.pushed, 0, "nothing is pushed that isn't known");
+        assert_eq!(site.pushed, 0, "only known resources are pushed");
         assert_eq!(
             (site.verdict(0), site.verdict(1)),
             (Verdict::Likely, Verdict::Unlikely)
@@ -328,7 +333,7 @@ mod tests {
         for _ in 0..ENOUGH_VIEWS {
             site.view(|_| true);
         }
-        // They have it in their caches: none asks, all cancel.
+        // The clients have the resource in their caches: none requests it, and all cancel.
         for _ in 0..u32::from(FORGIVEN) + 1 {
             assert_eq!(site.verdict(0), Verdict::Likely);
             site.view(|_| false);
@@ -345,8 +350,8 @@ mod tests {
     fn requests_long_after_the_page_do_not_count() {
         let now = Instant::now();
         let mut watch = Watch::new(0, [0, 2].into_iter(), now);
-        assert!(!watch.asks(1, now), "it has that one already");
-        assert!(watch.asks(0, now) && !watch.asks(0, now), "once is enough");
+        assert!(!watch.asks(1, now), "the client has that one already");
+        assert!(watch.asks(0, now) && !watch.asks(0, now), "counted once");
         assert!(!watch.asks(2, now + WATCH));
     }
 
@@ -363,7 +368,7 @@ mod tests {
 
     // docs/push.md and docs/limits.md say so.
     #[test]
-    fn what_is_learned_of_a_resource_takes_8_octets() {
+    fn the_counts_of_a_resource_take_8_bytes() {
         assert_eq!(size_of::<Counts>(), 8);
     }
 
@@ -379,7 +384,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever clients do, and whenever: counts stay bounded, and of any 16 views in a row one is observed.
+        /// Whatever clients do, and at any time, counts stay bounded, and one of any 16 successive
+        /// views is observed.
         #[test]
         fn counts_stay_bounded_and_it_never_stops_learning(
             steps in prop::collection::vec((0u64..4000, any::<u8>()), 0..600),
@@ -387,7 +393,7 @@ mod tests {
             let mut site = Site::new(4);
             let mut unobserved = 0;
             for (seconds, wants) in steps {
-                // Mostly at once, now and then after a long time.
+                // Mostly immediately, sometimes after a long time.
                 site.now += Duration::from_secs(if wants < 16 { seconds } else { 0 });
                 let before = site.observed;
                 site.view(|place| wants >> place & 1 == 1);
@@ -400,7 +406,8 @@ mod tests {
             }
         }
 
-        /// However long a resource was wanted or not: after so many views by clients of the other mind, so is the verdict.
+        /// However long clients wanted a resource, or didn't, the verdict changes after enough
+        /// views by clients that do the opposite.
         #[test]
         fn it_follows_a_change_of_mind(before in 0usize..3000, wanted in any::<bool>()) {
             let mut site = Site::new(1);

@@ -1,17 +1,17 @@
-//! The push cache: resources in memory or behind the routes, each tied to the pages that need it. One list serves both
-//! 103 Early Hints and pushes.
+//! The push cache: resources in memory or from routes, each tied to the pages that need it. The
+//! same list serves 103 Early Hints and pushes.
 //!
 //! ```
 //! use tidegate::push::{Preload, PushCache};
 //! use tidegate_proto::Priority;
 //!
 //! let list = PushCache::new([
-//!     // Answered by the routes, as if the client had asked.
+//!     // Answered by the routes, as if the client had requested it.
 //!     Preload::new("/style.css").page("/").page("/about"),
 //!     // Answered from memory, whatever the routes say.
 //!     Preload::new("/app.js")
 //!         .page("/")
-//!         .content("text/javascript", "console.log('here before it was asked for')")
+//!         .content("text/javascript", "console.log('here before it was requested')")
 //!         .header("cache-control", "max-age=3600")
 //!         .priority(Priority { urgency: 2, incremental: false }),
 //! ])?;
@@ -27,16 +27,17 @@ use tidegate_proto::{Priority, ResponseHead};
 
 use crate::path::RequestPath;
 
-/// Pages in a list, at most: each takes memory in every worker.
+/// Most pages in a list. Each page takes memory in every worker.
 pub const MAX_PAGES: usize = 1024;
 
-/// Resources in a list, at most.
+/// Most resources in a list.
 pub const MAX_RESOURCES: usize = 1024;
 
-/// Resources that one page needs, at most: so many `link` fields stay far below what clients take of a head.
+/// Most resources that one page needs. Their `link` fields stay far below the size of heads that
+/// clients take.
 pub const MAX_NEEDS: usize = 32;
 
-/// What a browser is to do with a resource: the `as` of a preload link (HTML §4.6.7.13).
+/// The use of a resource: the `as` of a preload link (HTML §4.6.7.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// A style sheet.
@@ -49,7 +50,7 @@ pub enum Destination {
     Image,
     /// A font.
     Font,
-    /// What scripts fetch, such as JSON.
+    /// Data that scripts fetch, such as JSON.
     Fetch,
     /// Subtitles.
     Track,
@@ -66,13 +67,13 @@ impl Destination {
         ("track", Self::Track),
     ];
 
-    /// The one of this name, such as `style`.
+    /// Returns the destination of this name, such as `style`.
     pub fn of_name(name: &str) -> Option<Self> {
         let found = Self::NAMES.iter().find(|(other, _)| *other == name);
         found.map(|(_, destination)| *destination)
     }
 
-    /// All names, for messages.
+    /// Returns all names, for messages.
     pub(super) fn names() -> String {
         Self::NAMES.map(|(name, _)| name).join(", ")
     }
@@ -82,7 +83,8 @@ impl Destination {
         found.map_or("fetch", |(name, _)| *name)
     }
 
-    /// What content of this type is for. Types that pages don't load, such as HTML, have no destination.
+    /// Returns the destination of this type of content. Types that pages don't load, such as HTML,
+    /// have none.
     fn of_type(content_type: &str) -> Option<Self> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         match essence {
@@ -97,7 +99,7 @@ impl Destination {
         }
     }
 
-    /// What a path's extension says.
+    /// Returns the destination by a path's extension.
     fn of_path(path: &str) -> Option<Self> {
         let path = path.split('?').next().unwrap_or_default();
         if path.ends_with(".mjs") {
@@ -106,11 +108,12 @@ impl Destination {
         Self::of_type(mime_guess::from_path(path).first_raw()?)
     }
 
-    /// The value of a `link` field (RFC 8288) for this path.
+    /// Returns the value of a `link` field (RFC 8288) for this path.
     fn link(self, path: &str) -> String {
         match self {
             Self::Module => format!("<{path}>; rel=modulepreload"),
-            // Pages load these by CORS, also from their own origin; a preload without it would be loaded twice.
+            // Pages load these by CORS, even from their own origin. A preload without it would be
+            // loaded twice.
             Self::Font | Self::Fetch => {
                 format!("<{path}>; rel=preload; as={}; crossorigin", self.name())
             }
@@ -134,11 +137,12 @@ pub struct Preload {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
     pub(crate) content_type: String,
-    pub(crate) octets: Bytes,
+    pub(crate) bytes: Bytes,
 }
 
 impl Preload {
-    /// A resource at this path, query included, whose octets the routes give. [`PushCache::new`] checks it.
+    /// Returns a resource at this path, which includes the query. The routes give its content.
+    /// [`PushCache::new`] checks the path.
     pub fn new(path: impl Into<String>) -> Self {
         Self {
             path: path.into(),
@@ -150,45 +154,46 @@ impl Preload {
         }
     }
 
-    /// Says that this page, a path without query, needs it.
+    /// Adds a page that needs the resource: a path without query.
     #[must_use]
     pub fn page(mut self, path: impl Into<String>) -> Self {
         self.pages.push(path.into());
         self
     }
 
-    /// What it is for. By default its content type or the extension of its path says that.
+    /// Sets the destination. By default the content type or the extension of the path decides.
     #[must_use]
     pub fn destination(mut self, destination: Destination) -> Self {
         self.destination = Some(destination);
         self
     }
 
-    /// Answers with these octets, instead of what the routes have.
+    /// Sets the content, which is used in place of what the routes have.
     #[must_use]
-    pub fn content(mut self, content_type: impl Into<String>, octets: impl Into<Bytes>) -> Self {
+    pub fn content(mut self, content_type: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
         self.content = Some(Content {
             content_type: content_type.into(),
-            octets: octets.into(),
+            bytes: bytes.into(),
         });
         self
     }
 
-    /// Adds a field to successful answers, pushed or asked for. The name is in lower case.
+    /// Adds a field to successful answers, whether pushed or requested. The name must be in lower
+    /// case.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// The priority of a push. Default: one urgency below the page's.
+    /// Sets the priority of a push. Default: one urgency below the page's.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = Some(priority);
         self
     }
 
-    /// Whether it says only which page needs it.
+    /// Whether only pages are set.
     fn is_plain(&self) -> bool {
         self.destination.is_none()
             && self.content.is_none()
@@ -197,23 +202,24 @@ impl Preload {
     }
 }
 
-/// Why there is no such list. Its `Display` is one sentence.
+/// Why a list can't be used. `Display` gives one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PreloadError {
-    /// A path that can't be one.
+    /// A path that no request can have.
     InvalidPath(String),
     /// A page's path with a query.
     PageWithQuery(String),
-    /// It isn't said what the resource at this path is for, and its name doesn't tell.
+    /// The resource at this path has no destination, and its name doesn't show one.
     UnknownDestination(String),
     /// No page needs the resource at this path.
     WithoutPage(String),
-    /// The resource at this path comes twice with settings.
+    /// Two entries have settings for the resource at this path.
     SaidTwice(String),
-    /// A resource's path and the name of a field that can't be sent, or that the server sets itself.
+    /// A resource's path and the name of a field that can't be sent, or that the server sets
+    /// itself.
     InvalidHeader(String, String),
-    /// More of something than the list takes: what, and the limit.
+    /// Too many items of a kind: the kind, and the limit.
     TooMany(&'static str, usize),
 }
 
@@ -222,8 +228,8 @@ impl fmt::Display for PreloadError {
         match self {
             Self::InvalidPath(path) => write!(
                 f,
-                "{path:?} can't be preloaded: write a path on this server that begins with one /, with spaces, quotes, <, \
-                 >, # and what isn't ASCII as %XX"
+                "{path:?} can't be preloaded: write a path on this server that begins with one /, \
+                 with spaces, quotes, <, >, # and what isn't ASCII as %XX"
             ),
             Self::PageWithQuery(page) => {
                 write!(
@@ -233,8 +239,8 @@ impl fmt::Display for PreloadError {
             }
             Self::UnknownDestination(path) => write!(
                 f,
-                "what {path} is for can't be told from its name: say it with as = \"style\" in a --preload-file, or \
-                 one of {}",
+                "the name of {path} doesn't show its destination: set it in a --preload-file, as in \
+                 as = \"style\", or one of {}",
                 Destination::names()
             ),
             Self::WithoutPage(path) => {
@@ -245,17 +251,22 @@ impl fmt::Display for PreloadError {
             }
             Self::InvalidHeader(path, name) => write!(
                 f,
-                "{path} can't have the field {name:?}: either it is no valid field in lower case, or the server \
-                 sets it itself"
+                "{path} can't have the field {name:?}: write a valid name in lower case and a valid \
+                 value, and leave out fields that the server sets itself"
             ),
-            Self::TooMany(what, limit) => write!(f, "the list has more than {limit} {what}"),
+            Self::TooMany(what, limit) => {
+                write!(
+                    f,
+                    "the preload list has more than {limit} {what}: leave out some"
+                )
+            }
         }
     }
 }
 
 impl std::error::Error for PreloadError {}
 
-/// The list, ready for use. Pages and resources are numbers here.
+/// The checked list. Pages and resources are identified by numbers.
 #[derive(Clone, Debug, Default)]
 pub struct PushCache {
     by_path: HashMap<Box<[u8]>, Found>,
@@ -263,7 +274,7 @@ pub struct PushCache {
     pub(super) resources: Vec<Resource>,
 }
 
-/// What a path is in the list: a page, a resource, both or neither.
+/// The entry of a path in the list: a page, a resource, both or neither.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(super) page: Option<u16>,
@@ -273,9 +284,9 @@ pub(crate) struct Found {
 #[derive(Clone, Debug)]
 pub(super) struct Page {
     pub(super) path: String,
-    /// Resources, in the order of the list.
+    /// The resources that the page needs, in the order of the list.
     pub(super) needs: Vec<u16>,
-    /// Values of `link` fields, one for each of them.
+    /// Values of `link` fields, one for each resource.
     pub(super) links: Vec<String>,
     /// The 103 response with these links.
     pub(super) hint: ResponseHead,
@@ -290,10 +301,10 @@ pub(super) struct Resource {
 }
 
 impl PushCache {
-    /// The list of these resources. One that comes several times is taken together.
+    /// Returns the list of these resources. Entries with the same path are merged.
     ///
     /// # Errors
-    /// The first thing that is wrong with one of them.
+    /// The first problem in the list.
     pub fn new(list: impl IntoIterator<Item = Preload>) -> Result<Self, PreloadError> {
         let mut cache = Self::default();
         for preload in merge(list)? {
@@ -371,17 +382,17 @@ impl PushCache {
         Ok(())
     }
 
-    /// The page of this number, which [`PushCache::find`] gave.
+    /// Returns the page with this number, which [`PushCache::find`] returned.
     pub(super) fn page(&self, number: u16) -> &Page {
         &self.pages[usize::from(number)]
     }
 
-    /// The resource of this number, which [`PushCache::find`] or a page gave.
+    /// Returns the resource with this number, which came from [`PushCache::find`] or a page.
     pub(super) fn resource(&self, number: u16) -> &Resource {
         &self.resources[usize::from(number)]
     }
 
-    /// The place of a resource among what a page needs, if it does.
+    /// Returns the place of a resource among those that a page needs, if the page needs it.
     pub(super) fn place(&self, page: u16, resource: u16) -> Option<usize> {
         let mut needs = self.page(page).needs.iter();
         needs.position(|other| *other == resource)
@@ -395,12 +406,12 @@ impl PushCache {
             .or_default()
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.resources.is_empty()
     }
 
-    /// The values of the `link` fields that a page has, none if it isn't in the list.
+    /// Returns the values of a page's `link` fields, none if the page isn't in the list.
     pub fn links(&self, page: &str) -> &[String] {
         match self.find_text(page).page {
             Some(page) => &self.page(page).links,
@@ -408,7 +419,8 @@ impl PushCache {
         }
     }
 
-    /// All paths that the routes have to answer for: those of pages, and those of resources that aren't in memory.
+    /// Returns all paths that the routes must answer: those of pages and resources that aren't in
+    /// memory.
     pub(crate) fn routed(&self) -> impl Iterator<Item = &str> {
         let resources = self.resources.iter();
         let routed = resources.filter(|resource| resource.content.is_none());
@@ -423,7 +435,8 @@ impl PushCache {
         found.is_some_and(|resource| self.resource(resource).content.is_some())
     }
 
-    /// What a request's path is in the list. A page is found with any query, a resource only with its own.
+    /// Finds the entry of a request's path. A page is found with any query, a resource only with
+    /// its own.
     pub(super) fn find(&self, path: &RequestPath<'_>) -> Found {
         let found = |path: &[u8]| self.by_path.get(path).copied().unwrap_or_default();
         let whole = found(&path.canonical_target());
@@ -442,7 +455,7 @@ impl PushCache {
     }
 }
 
-/// Takes together what is said of the same path, in the order in which the paths come first.
+/// Merges entries with the same path, in the order of each path's first entry.
 fn merge(list: impl IntoIterator<Item = Preload>) -> Result<Vec<Preload>, PreloadError> {
     let mut merged: Vec<Preload> = Vec::new();
     let mut places = HashMap::new();
@@ -465,7 +478,7 @@ fn merge(list: impl IntoIterator<Item = Preload>) -> Result<Vec<Preload>, Preloa
     Ok(merged)
 }
 
-/// The number of one more of something.
+/// Returns the number of the next item.
 fn number(count: usize, limit: usize, what: &'static str) -> Result<u16, PreloadError> {
     match u16::try_from(count) {
         Ok(number) if count < limit => Ok(number),
@@ -473,9 +486,10 @@ fn number(count: usize, limit: usize, what: &'static str) -> Result<u16, Preload
     }
 }
 
-/// What a client can ask for on its own authority, so no `//host`; and nothing that would end the `<…>` of a link or make the request invalid.
+/// Checks that a client can request the path on this authority, so not `//host`, and that the path
+/// neither ends the `<…>` of a link nor makes a request invalid.
 fn check_path(path: &str) -> Result<(), PreloadError> {
-    let fits = |octet: u8| octet.is_ascii_graphic() && !b"<>\"#\\^`{|}".contains(&octet);
+    let fits = |byte: u8| byte.is_ascii_graphic() && !b"<>\"#\\^`{|}".contains(&byte);
     let can_be_asked_for = RequestPath::read(path.as_bytes()).is_ok();
     if path.starts_with('/') && can_be_asked_for && path.bytes().all(fits) {
         return Ok(());
@@ -517,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn links_say_what_a_resource_is_for() {
+    fn links_have_the_destination_of_the_resource() {
         for (path, link) in [
             ("/a.css", "</a.css>; rel=preload; as=style"),
             ("/a.css?v=3", "</a.css?v=3>; rel=preload; as=style"),
@@ -569,7 +583,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_one_path_is_taken_together() {
+    fn entries_with_one_path_are_merged() {
         let settings = Preload::new("/a.css").page("/b").header("x-a", "1");
         for list in [
             [Preload::new("/a.css").page("/a"), settings.clone()],
@@ -587,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told() {
+    fn mistakes_are_errors() {
         for path in [
             "",
             "a.css",

@@ -1,16 +1,16 @@
-//! What a page needs, sent before it is asked for: 103 Early Hints (RFC 8297) and pushes (RFC 9113 §8.4), both from one
-//! preload list. docs/push.md explains it to operators.
+//! Sends what a page needs before the client requests it: 103 Early Hints (RFC 8297) and pushes
+//! (RFC 9113 §8.4), both from one preload list. docs/push.md explains this to operators.
 //!
 //! - `list`     the list: resources, and the pages that need them
 //! - `file`     the list as a file
-//! - `pusher`   what a worker does with the list: looks requests up, hints, pushes
+//! - `pusher`   a worker's use of the list: looks up requests, hints, pushes
 //! - `promise`  the request that a push answers
-//! - `diary`    what one connection was pushed and has asked for
-//! - `learn`    what clients of a page go on to ask for
-//! - `stats`    what came of it
+//! - `diary`    what a client was pushed or requested on one connection
+//! - `learn`    which resources of a page clients request
+//! - `stats`    counters
 //!
-//! A request passes [`Pusher::prepare`] before its handler answers it. What that promised is then answered by the same
-//! handlers, as if the client had asked for it.
+//! A request passes [`Pusher::prepare`] before its handler answers it. The same handlers then
+//! answer the pushes that this promised, as if the client had requested them.
 
 mod diary;
 pub mod file;
@@ -26,7 +26,7 @@ pub use list::{Destination, Preload, PreloadError, PushCache};
 pub use pusher::{Prepared, Pusher};
 pub use stats::{Refusal, Stats};
 
-/// Resources pushed for one view of a page, and pushes open on one connection, at most.
+/// Most resources pushed for one view of a page, and most pushes open on one connection.
 pub const MAX_PUSHES: usize = 10;
 
 /// When to push.
@@ -35,13 +35,13 @@ pub enum Mode {
     /// Never.
     #[default]
     Off,
-    /// What the list says.
+    /// Push all listed resources of a page.
     On,
-    /// What the list says, as far as clients have been seen to want it.
+    /// Push those listed resources that clients turn out to request.
     Learned,
 }
 
-/// What to do with the list.
+/// Settings of hints and pushes.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The list.

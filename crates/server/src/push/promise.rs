@@ -1,11 +1,11 @@
-//! The request that a push answers: promised on the stream of a page.
+//! Promises pushes: each is the answer to a request that is promised on a page's stream.
 
 use tidegate_proto::{Connection, KnownName, Misuse, Priority, RequestHead, StreamId};
 
 use super::Refusal;
 use super::list::Resource;
 
-/// Promises a resource along with a page: the promised stream and its request.
+/// Promises a resource along with a page. Returns the promised stream and its request.
 pub(super) fn send(
     engine: &mut Connection,
     id: StreamId,
@@ -17,8 +17,9 @@ pub(super) fn send(
         urgency: (stream.priority().urgency + 1).min(7),
         incremental: false,
     });
-    // RFC 9113 §8.4: "The server MUST include a value in the ":authority" pseudo-header field for which the server is
-    // authoritative": that of the page, which the client asked this server for.
+    // RFC 9113 §8.4: "The server MUST include a value in the ":authority" pseudo-header field for
+    // which the server is authoritative". The page's authority is one, because the client requested
+    // the page from this server.
     if page.authority_bytes().is_empty() {
         return Err(Refusal::Unpromisable);
     }
@@ -35,8 +36,9 @@ pub(super) fn send(
     Ok((promised, request))
 }
 
-/// Fields that say how the client would have asked. Conditions are those of the page, and credentials are left out: what
-/// is pushed is what anyone would get. nghttpx, mod_http2 and Caddy copy about the same.
+/// Fields copied from the page's request, as the client would have sent them. Conditions apply to
+/// the page only. Credentials are left out, because a push is what any client would get. nghttpx,
+/// mod_http2 and Caddy copy about the same fields.
 const COPIED: [KnownName; 4] = [
     KnownName::ACCEPT_ENCODING,
     KnownName::ACCEPT_LANGUAGE,
@@ -44,7 +46,7 @@ const COPIED: [KnownName; 4] = [
     KnownName::USER_AGENT,
 ];
 
-/// The request that is answered unasked, as the client would have made it along with the page's.
+/// Returns the promised request, as the client would have made it after the page's request.
 fn request(page: &RequestHead, path: &str) -> RequestHead {
     let mut head = RequestHead::new("GET", page.scheme(), page.authority(), path);
     for field in page.headers() {
@@ -57,8 +59,8 @@ fn request(page: &RequestHead, path: &str) -> RequestHead {
     head
 }
 
-/// Whether a request shows that the client has some version of what it asks for, or wants only a part (RFC 9110 §13.1 and
-/// §14.2).
+/// Whether a request shows that the client has some version of the resource, or wants only a part
+/// of it (RFC 9110 §13.1 and §14.2).
 pub(super) fn is_conditional(head: &RequestHead) -> bool {
     let mut names = head.headers().filter_map(|field| field.known);
     names.any(|name| CONDITIONS.contains(&name))

@@ -1,4 +1,5 @@
-//! What a worker does with the list: it looks requests up, promises and hints, and counts what comes of it.
+//! A worker's use of the list: looks up requests, promises pushes, sends hints, and counts the
+//! results.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,31 +17,31 @@ use crate::handlers::Extra;
 use crate::handlers::asset::Asset;
 use crate::path::RequestPath;
 
-/// The push cache of one worker. `C` names a connection.
+/// The push cache of one worker. `C` is the id of a connection.
 pub struct Pusher<C = ConnId> {
     options: Options,
-    /// Of each resource in memory.
+    /// The answer for each resource whose content is in memory.
     assets: Vec<Option<Asset>>,
-    /// Of connections that something was pushed on, or could be.
+    /// The state of connections whose clients take pushes.
     clients: HashMap<C, Client>,
     learning: Learning,
     stats: Stats,
 }
 
-/// What is remembered of a connection.
+/// The state of a connection.
 #[derive(Debug, Default)]
 struct Client {
     diary: Diary,
     watch: Option<Watch>,
 }
 
-/// What a request is to the list, and what was done about it.
+/// A request that was looked up in the list, and the pushes promised with it.
 #[derive(Clone, Default)]
 pub struct Prepared {
     found: Found,
     /// Whether the answer has the page's `link` fields.
     links: bool,
-    /// Requests that were promised, to be answered after this one.
+    /// Requests that were promised, to be answered after this request.
     pub promised: Vec<(StreamId, RequestHead)>,
 }
 
@@ -54,13 +55,13 @@ struct View<'a, C> {
 }
 
 impl<C: Copy + Eq + Hash> Pusher<C> {
-    /// A worker's push cache.
+    /// Returns a worker's push cache.
     pub fn new(options: Options, clock: &Clock, now: Instant) -> Self {
         let list = &options.list;
         let asset = |resource: &Resource| {
             let content = resource.content.as_ref()?;
-            let (content_type, octets) = (&content.content_type, content.octets.clone());
-            Some(Asset::in_memory(content_type, octets, clock))
+            let (content_type, bytes) = (&content.content_type, content.bytes.clone());
+            Some(Asset::in_memory(content_type, bytes, clock))
         };
         Self {
             assets: list.resources.iter().map(asset).collect(),
@@ -71,17 +72,18 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         }
     }
 
-    /// What came of the list so far.
+    /// Returns the counters of hints and pushes.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
-    /// Whether the list is empty, so that there is nothing to do for any request.
+    /// Whether the list is empty, so no request needs a lookup.
     pub fn is_idle(&self) -> bool {
         self.options.list.is_empty()
     }
 
-    /// Looks a request up, before it is answered. For a page on the list it promises pushes and sends 103.
+    /// Looks up a request before it is answered. For a page in the list, promises pushes and sends
+    /// 103.
     pub fn prepare(
         &mut self,
         engine: &mut Connection,
@@ -110,7 +112,8 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         let Some(page) = found.page else {
             return prepared;
         };
-        // Scripts that fetch a page, and pictures that are pages, are no views. Clients that aren't browsers don't say.
+        // A script that fetches the page, or an image at its path, isn't a view. Clients that
+        // aren't browsers don't send this field.
         let mode = head.get_known(KnownName::SEC_FETCH_MODE);
         if mode.is_some_and(|mode| mode != b"navigate") {
             return prepared;
@@ -130,14 +133,15 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
                 prepared.promised = self.promise(engine, &view);
             }
         }
-        // RFC 9113 §8.1: a final response may have "zero or more" interim ones in front, so clients of HTTP/2 are ready for it.
+        // RFC 9113 §8.1: "zero or more" interim responses come before a final one, so HTTP/2
+        // clients are ready for a 103.
         if prepared.links && !promise::is_conditional(head) {
             self.hint(engine, &view);
         }
         prepared
     }
 
-    /// Looks up a request of a client that takes neither pushes nor 103: its answer may still have links.
+    /// Looks up a request of a client that takes neither pushes nor 103. Its answer may have links.
     pub fn look_up(&self, path: &RequestPath<'_>) -> Prepared {
         Prepared {
             found: self.options.list.find(path),
@@ -154,7 +158,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         }
     }
 
-    /// A client that takes pushes asks for a resource of the list.
+    /// Notes that a client that takes pushes requests a resource of the list.
     fn note_asked(&mut self, conn: C, resource: u16, now: Instant) {
         let client = self.clients.entry(conn).or_default();
         client.diary.asked(resource);
@@ -166,7 +170,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         }
     }
 
-    /// Why nothing of what a page needs is pushed for this view, if there is such a reason.
+    /// Returns the reason not to push anything for this view, if there is one.
     fn why_not_at_all(&mut self, view: &View<'_, C>, takes_pushes: bool) -> Option<Refusal> {
         if !takes_pushes {
             return Some(Refusal::Disabled);
@@ -178,7 +182,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         is_observed.then_some(Refusal::Observed)
     }
 
-    /// Observes the client from here on if it is this view's turn.
+    /// Begins to observe the client if this view is to be observed. Returns whether it is.
     fn observe(&mut self, view: &View<'_, C>) -> bool {
         let needs = &self.options.list.page(view.page).needs;
         let client = self.clients.entry(view.conn).or_default();
@@ -194,7 +198,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         {
             return false;
         }
-        // A client that gets the page again and again is one client.
+        // A client that gets the page repeatedly counts once.
         if client.diary.observed(view.page) {
             client.watch = Some(Watch::new(view.page, fresh.iter().copied(), view.now));
             for place in fresh {
@@ -271,7 +275,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         }
     }
 
-    /// What the list has for the answer: fields to add, and the content itself if it is in memory.
+    /// Returns what the list adds to the answer: fields, and the content if it is in memory.
     pub fn contribution(&mut self, prepared: &Prepared) -> (Extra<'_>, Option<&mut Asset>) {
         let list = &self.options.list;
         let Found { page, resource } = prepared.found;
@@ -284,8 +288,8 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         (extra, asset.and_then(Option::as_mut))
     }
 
-    /// A stream was reset. If that was a client that cancels a push, it is counted, and returned for the log are the
-    /// resource and its page.
+    /// Handles the reset of a stream. If a client cancelled a push, counts that, and returns the
+    /// resource and its page for the log.
     pub fn reset(&mut self, conn: C, id: StreamId, cause: ResetCause) -> Option<(&str, &str)> {
         if !id.is_server_initiated() || !matches!(cause, ResetCause::Peer) {
             return None;
@@ -300,7 +304,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         Some((&list.resource(resource).path, &list.page(page).path))
     }
 
-    /// A connection is gone.
+    /// Removes the state of a connection that has closed.
     pub fn closed(&mut self, conn: C) {
         self.clients.remove(&conn);
     }
@@ -332,7 +336,7 @@ mod tests {
     const PUSH: u16 = 2;
     const STREAMS: u16 = 3;
 
-    /// As browsers do for a page.
+    /// The field that browsers send with the request for a page.
     const NAVIGATION: (&str, &str) = ("sec-fetch-mode", "navigate");
 
     /// A worker.
@@ -349,7 +353,7 @@ mod tests {
         next: u32,
     }
 
-    /// What a request brought, in the order in which it came.
+    /// A part of what a client received, in order.
     #[derive(Debug, PartialEq, Eq)]
     enum Came {
         Promise(String),
@@ -383,7 +387,8 @@ mod tests {
             }
         }
 
-        /// A GET that is answered, and what came of it; promised requests are answered if `answer` is set.
+        /// Sends a GET and answers it; promised requests are answered if `answer` is set. Returns
+        /// what the client received.
         fn ask(
             &mut self,
             client: &mut Client,
@@ -442,7 +447,7 @@ mod tests {
             came
         }
 
-        /// The paths that a GET had promised.
+        /// Sends a GET. Returns the paths promised with it.
         fn promised(&mut self, client: &mut Client, path: &str) -> Vec<String> {
             let came = self.ask(client, path, &[], true);
             let promised = came.into_iter().filter_map(|came| match came {
@@ -457,7 +462,7 @@ mod tests {
         }
     }
 
-    /// `/` needs two, `/b` one of them and another.
+    /// Returns a list in which `/` needs two resources, and `/b` one of these and another.
     fn list() -> [Preload; 3] {
         [
             Preload::new("/a.css").page("/").page("/b"),
@@ -477,8 +482,8 @@ mod tests {
         Promise(path.into())
     }
 
-    // RFC 9113 §8.4.1: "The server SHOULD send PUSH_PROMISE … frames prior to sending any frames that reference the promised
-    // responses": the links of a 103 do, as the page does.
+    // RFC 9113 §8.4.1: "The server SHOULD send PUSH_PROMISE … frames prior to sending any frames
+    // that reference the promised responses": the links of a 103 do, as the page does.
     #[test]
     fn promises_come_before_the_hint_the_page_and_what_was_promised() {
         let mut worker = Worker::new(Mode::On, list());
@@ -521,7 +526,8 @@ mod tests {
         }
     }
 
-    // RFC 9113 §6.5.2: "A server MUST NOT send a PUSH_PROMISE frame if it receives this parameter set to a value of 0."
+    // RFC 9113 §6.5.2: "A server MUST NOT send a PUSH_PROMISE frame if it receives this parameter
+    // set to a value of 0."
     #[test]
     fn a_client_that_takes_no_pushes_is_hinted_only_and_takes_no_memory() {
         let mut worker = Worker::new(Mode::On, list());
@@ -567,15 +573,15 @@ mod tests {
         assert_eq!(came, [promise("/a.css"), promise("/a.js"), Page]);
     }
 
-    // RFC 9113 §8.4.2: "A client can use the SETTINGS_MAX_CONCURRENT_STREAMS setting to limit the number of responses that
-    // can be concurrently pushed by a server."
+    // RFC 9113 §8.4.2: "A client can use the SETTINGS_MAX_CONCURRENT_STREAMS setting to limit the
+    // number of responses that can be concurrently pushed by a server."
     #[test]
     fn the_clients_limit_on_streams_is_kept() {
         let mut worker = Worker::new(Mode::On, list());
         let mut client = worker.connect(&[(STREAMS, 1)]);
         assert_eq!(worker.promised(&mut client, "/"), ["/a.css"]);
         assert_eq!(worker.refused(Refusal::StreamLimit), 1);
-        // What wasn't pushed for lack of a place may be pushed later.
+        // A resource that wasn't pushed because of the limit may be pushed later.
         assert_eq!(worker.promised(&mut client, "/"), ["/a.js"]);
     }
 
@@ -593,7 +599,7 @@ mod tests {
         let came = worker.ask(&mut client, "/", &[], false);
         assert_eq!(promises(came), MAX_PUSHES);
         assert_eq!(worker.refused(Refusal::Cap), 2);
-        // None of them is over; then two are.
+        // First all pushes are open; then two have ended.
         let came = worker.ask(&mut client, "/b", &[], false);
         assert_eq!(promises(came), 0);
         for id in [2, 4] {
@@ -620,8 +626,8 @@ mod tests {
         assert_eq!(worker.refused(Refusal::DiaryFull), 300 - 256);
     }
 
-    // RFC 9113 §8.4.1: a promised request has the fields "that the server attributes to the request"; §8.4: its authority is
-    // one "for which the server is authoritative".
+    // RFC 9113 §8.4.1: a promised request has the fields "that the server attributes to the
+    // request"; §8.4: its authority is one "for which the server is authoritative".
     #[test]
     fn a_promised_request_is_the_pages_without_conditions_and_credentials() {
         let mut worker = Worker::new(Mode::On, [Preload::new("/a.css?v=1").page("/")]);
@@ -826,7 +832,7 @@ mod tests {
 
     #[test]
     fn clients_that_take_no_pushes_teach_nothing() {
-        // They are hinted, so what they ask for shows only that they took the hint.
+        // These clients get hints, so their requests show only that they follow hints.
         let mut worker = Worker::new(Mode::Learned, list());
         for _ in 0..100 {
             let mut client = worker.connect(&[(PUSH, 0)]);

@@ -1,34 +1,35 @@
-//! What came of the preload list, counted.
+//! Counters of hints and pushes.
 
 use std::fmt;
 
-/// Why a resource that the list names for a page wasn't pushed.
+/// Why a listed resource of a page wasn't pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The client's SETTINGS_ENABLE_PUSH is 0.
     Disabled,
-    /// The request was conditional or for a part: the client has the page, and so what it needs.
+    /// The request was conditional or for a part, so the client has the page and what it needs.
     Conditional,
-    /// It was pushed or asked for on this connection before.
+    /// The resource was pushed or requested on this connection before.
     Repeated,
     /// The connection's diary is full.
     DiaryFull,
-    /// As many as one page, or one connection at once, may have pushed.
+    /// The page, or the connection, has as many pushes as are allowed.
     Cap,
     /// The client's SETTINGS_MAX_CONCURRENT_STREAMS, or stream identifiers, are used up.
     StreamLimit,
-    /// This view of the page is observed, to learn what clients ask for.
+    /// This view of the page is observed, to learn what clients request.
     Observed,
-    /// Too few clients that got the page ask for it, or too many cancel it.
+    /// Too few clients that got the page request the resource, or too many cancel its push.
     Unlikely,
     /// The connection is ending.
     GoingAway,
-    /// The promise can't be made: the request names no authority, or the client takes no head of this size.
+    /// The promise can't be made: the request names no authority, or the client takes no head of
+    /// this size.
     Unpromisable,
 }
 
 impl Refusal {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 10] = [
         Self::Disabled,
         Self::Conditional,
@@ -42,7 +43,7 @@ impl Refusal {
         Self::Unpromisable,
     ];
 
-    /// A word or two for statistics.
+    /// Returns a word or two for statistics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Disabled => "disabled",
@@ -59,7 +60,7 @@ impl Refusal {
     }
 }
 
-/// The reason as the end of a log line.
+/// Formats the reason for the end of a log line.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -69,7 +70,7 @@ impl fmt::Display for Refusal {
             Self::DiaryFull => "the connection's diary is full",
             Self::Cap => "enough is being pushed",
             Self::StreamLimit => "the client takes no more streams",
-            Self::Observed => "this view is observed, to learn what clients ask for",
+            Self::Observed => "this view is observed, to learn what clients request",
             Self::Unlikely => "too few clients want it",
             Self::GoingAway => "the connection is ending",
             Self::Unpromisable => "the promise can't be made",
@@ -77,7 +78,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Counters of resources, each counted for every view of a page that needs it.
+/// Counters of resources. Each resource counts for every view of a page that needs it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Named in a 103 response.
@@ -90,10 +91,10 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// How many counters there are.
+    /// The number of counters.
     pub const LEN: usize = 3 + Refusal::ALL.len();
 
-    /// Resources that were not pushed, for this reason.
+    /// Returns the number of resources that weren't pushed for this reason.
     pub fn refused(&self, why: Refusal) -> u64 {
         self.refused[why as usize]
     }
@@ -102,7 +103,7 @@ impl Stats {
         self.refused[why as usize] += 1;
     }
 
-    /// All counters, to be summed up.
+    /// Returns all counters, to be summed up.
     pub(crate) fn to_array(self) -> [u64; Self::LEN] {
         let mut array = [0; Self::LEN];
         array[..3].copy_from_slice(&[self.hinted, self.pushed, self.cancelled]);
@@ -122,7 +123,8 @@ impl Stats {
     }
 }
 
-/// Such as `3 hinted, 2 pushed, 1 cancelled, 4 refused (3 disabled, 1 repeated)`.
+/// Formats the counters as in `3 hinted, 2 pushed, 1 cancelled, 4 refused (3 disabled, 1
+/// repeated)`.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn only_reasons_that_occurred_are_told() {
+    fn only_reasons_that_occurred_are_shown() {
         let mut stats = Stats {
             hinted: 3,
             pushed: 2,

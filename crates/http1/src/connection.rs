@@ -73,7 +73,7 @@ pub struct Connection {
     pub(crate) offers_h2c: bool,
     /// Server: the request that [`Connection::take_upgrade`] returns.
     pub(crate) upgraded: Option<H2cUpgrade>,
-    /// The time of the last input, output or [`Connection::tell_time`]: commands take no time.
+    /// The time of the last input, output or [`Connection::set_time`]: commands take no time.
     pub(crate) now: Instant,
     /// The time at which the connection began.
     born: Instant,
@@ -207,7 +207,7 @@ impl Connection {
 
     /// Sets the time for the commands that follow: their time limits begin at `now`. Without this
     /// call they begin at the last input or output, which may be long ago.
-    pub fn tell_time(&mut self, now: Instant) {
+    pub fn set_time(&mut self, now: Instant) {
         self.now = now;
     }
 

@@ -168,7 +168,7 @@ impl Conns {
             self.dirty.push(conn.slot);
         }
         let engine = found.engine.as_mut()?;
-        engine.tell_time(self.now);
+        engine.set_time(self.now);
         Some(engine)
     }
 

@@ -156,8 +156,8 @@ impl Engine {
         either!(self, engine => engine.receive_eof(now));
     }
 
-    pub(crate) fn tell_time(&mut self, now: Instant) {
-        either!(self, engine => engine.tell_time(now));
+    pub(crate) fn set_time(&mut self, now: Instant) {
+        either!(self, engine => engine.set_time(now));
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {

@@ -280,7 +280,7 @@ impl Peer {
 
     /// Calls a method on a stream of the engine, as its owner.
     pub fn stream<T>(&mut self, id: u32, act: impl FnOnce(&mut StreamMut<'_>) -> T) -> T {
-        self.engine.tell_time(self.now);
+        self.engine.set_time(self.now);
         let mut stream = self
             .engine
             .stream(StreamId::new(id))

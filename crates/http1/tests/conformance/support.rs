@@ -278,7 +278,7 @@ impl Peer {
 
     #[track_caller]
     pub(crate) fn stream(&mut self, id: StreamId) -> StreamMut<'_> {
-        self.conn.tell_time(self.now);
+        self.conn.set_time(self.now);
         self.conn.stream(id).expect("the request is not over")
     }
 

@@ -56,8 +56,8 @@ fn is_right(value: &[u8]) -> bool {
         }
 }
 
-/// Whether `value` is the authority of a scheme other than "http" and "https" (RFC 3986 §3.2): "[
-/// userinfo "@" ] host [ ":" port ]". All parts may be missing.
+/// Whether `value` is the authority of a scheme other than "http" and "https". RFC 3986 §3.2:
+/// `[ userinfo "@" ] host [ ":" port ]`, in which all parts may be missing.
 pub(super) fn is_generic_authority(value: &[u8]) -> bool {
     let at = value.iter().rposition(|&byte| byte == b'@');
     let (userinfo, rest) = match at {

@@ -107,3 +107,9 @@ pub use memory::{Dialled, MemoryLoop, MemorySocket};
 pub use proxy_header::proxy_header;
 pub use service::{Direction, Options, Service};
 pub use tls::{TlsAcceptorConfig, TlsError};
+
+/// For fuzz targets, and no part of the interface.
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::proxy_header::{Header, MAX_HEADER, parse};
+}

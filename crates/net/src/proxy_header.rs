@@ -5,20 +5,22 @@ use std::net::SocketAddr;
 use proxy_header::{Error, ParseConfig, ProxiedAddress, ProxyHeader};
 
 /// Octets that a header may have. The addresses take 52 at most; the rest is for what else a proxy likes to tell.
-pub(crate) const MAX_HEADER: usize = 4096;
+pub const MAX_HEADER: usize = 4096;
 
 /// Bytes of a line of version 1, its end included (§2.1 of the specification).
 const MAX_LINE: usize = 107;
 
 /// What the octets at the front of a connection are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Header {
+pub enum Header {
     /// The beginning of one.
     Partial,
-    /// One of `len` octets. `addresses` are the client's and the one that it connected to; a proxy that speaks for itself, such
-    /// as one that looks whether we are alive, gives none.
+    /// One.
     Whole {
+        /// Its octets.
         len: usize,
+        /// The client's address and the one that it connected to. A proxy that speaks for itself, such as one that looks whether we are
+        /// alive, gives none.
         addresses: Option<(SocketAddr, SocketAddr)>,
     },
     /// None.
@@ -26,7 +28,7 @@ pub(crate) enum Header {
 }
 
 /// Reads what is at the front of a connection.
-pub(crate) fn parse(octets: &[u8]) -> Header {
+pub fn parse(octets: &[u8]) -> Header {
     if octets.is_empty() {
         return Header::Partial;
     }

@@ -212,7 +212,7 @@ impl<'a> RequestPath<'a> {
 }
 
 /// A path that servers may read in different ways, with everything decoded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OtherReadings<'a>(&'a [u8]);
 
 impl OtherReadings<'_> {

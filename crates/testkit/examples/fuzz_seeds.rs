@@ -20,7 +20,101 @@ fn main() -> std::io::Result<()> {
     client_connection(&corpora.join("client_connection"))?;
     http1_connection(&corpora.join("http1_connection"))?;
     http1_client(&corpora.join("http1_client"))?;
-    operations(&corpora.join("operations"))
+    operations(&corpora.join("operations"))?;
+    request_path(&corpora.join("request_path"))?;
+    forwarded(&corpora.join("forwarded"))?;
+    upstream_target(&corpora.join("upstream_target"))?;
+    proxy_header(&corpora.join("proxy_header"))
+}
+
+/// Paths: plain ones, and one for each way in which servers differ.
+fn request_path(dir: &Path) -> std::io::Result<()> {
+    for (name, target) in [
+        ("plain", "/admin/x?y=z"),
+        ("encoded", "/%61/%c3%a4%20b?%61"),
+        ("utf8", "/ä ö/ü?q=é"),
+        ("parameters", "/admin;x=y/a"),
+        ("slashes", "/a//b///c"),
+        ("encoded-slash", "/x/%2fadmin%5c\\y"),
+        ("twice", "/%2561dmin%252f"),
+        ("query", "/a%3fb%23c"),
+        ("dots", "/a/..b/...;/%2e%2ex"),
+        ("route", "/a/%7e/@%21/x"),
+        ("asterisk", "*"),
+    ] {
+        seed(dir, name, target.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Requests of strangers and of the trusted, with each field that says where they came from.
+fn forwarded(dir: &Path) -> std::io::Result<()> {
+    // Names by their numbers: X-Forwarded-For is `@`, Forwarded is `A`, and so on.
+    let fields = "@203.0.113.7, [2001:db8::2]:80,backend\n@_x\nBa.example:8443\nChttps\nD10.0.0.1\nE1.1 other\nF3";
+    let forwarded =
+        "Afor=\"[2001:db8::1]:4711\";proto=https;host=\"a:1\", for=_hidden;by=x\nAfor=unknown";
+    let spelled = "G10.0.0.1\nH1\nI10.0.0.1\nJroot\nKhttp://evil/\nL0\nMsite\nNtrailers\nOkept";
+    for (name, client) in [
+        ("stranger", "s2"),
+        ("trusted", "t"),
+        ("mapped", "tm"),
+        ("v6", "t6s"),
+    ] {
+        for (kind, said) in [("x", fields), ("rfc", forwarded), ("spelled", spelled)] {
+            let input = format!("{client}\nsite.example:80\n{said}");
+            seed(dir, &format!("{name}-{kind}"), input.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// Upstreams of each scheme.
+fn upstream_target(dir: &Path) -> std::io::Result<()> {
+    for (name, typed) in [
+        ("http", "http://127.0.0.1:9000"),
+        ("h2c", "h2c://[::1]/"),
+        ("https", "https://example.org:8443/v1/%c3%a4"),
+        ("several", "http://a:1/x,http://b:2/x,c/x"),
+        ("websocket", "wss://a"),
+        ("user", "http://user@a/"),
+    ] {
+        seed(dir, name, typed.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Headers of both versions, with something behind them.
+fn proxy_header(dir: &Path) -> std::io::Result<()> {
+    let signature = b"\r\n\r\n\0\r\nQUIT\n";
+    let addresses = [1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2];
+    let version2 = |command: u8, family: u8, rest: &[u8]| {
+        let len = (rest.len() as u16).to_be_bytes();
+        [&signature[..], &[command, family], &len, rest].concat()
+    };
+    for (name, octets) in [
+        (
+            "line",
+            b"PROXY TCP4 192.0.2.1 198.51.100.2 4711 443\r\nGET /".to_vec(),
+        ),
+        ("line6", b"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n".to_vec()),
+        ("unknown", b"PROXY UNKNOWN what else\r\n".to_vec()),
+        ("binary", version2(0x21, 0x11, &addresses)),
+        ("binary6", version2(0x21, 0x21, &[7; 36])),
+        ("local", version2(0x20, 0, &[])),
+        ("unix", version2(0x21, 0x31, &[0; 216])),
+        (
+            "values",
+            version2(
+                0x21,
+                0x11,
+                &[&addresses[..], &[4, 0, 2, 0, 0, 1, 0, 1, b'h']].concat(),
+            ),
+        ),
+        ("none", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+    ] {
+        seed(dir, name, &octets)?;
+    }
+    Ok(())
 }
 
 /// Requests of HTTP/1.1 as clients send them, one after the other, each answered in another way.

@@ -3,6 +3,8 @@
 //!
 //! Each body takes any bytes, and panics if a check fails. Its comment describes the checks.
 
+use std::path::Path;
+
 mod connection;
 mod frames;
 mod hpack;
@@ -62,6 +64,26 @@ pub const TARGETS: &[Target] = &[
     },
 ];
 
+/// Gives each target every input of its corpus.
+///
+/// # Panics
+/// When one fails, or a target has none.
+pub fn replay(targets: &[Target]) {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    for target in targets {
+        let dir = corpora.join(target.name);
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(&dir).expect("every target has a corpus") {
+            let path = entry.expect("the corpus can be listed").path();
+            let input = std::fs::read(&path).expect("the input can be read");
+            println!("{}", path.display()); // shown when it fails
+            (target.body)(&input);
+            inputs += 1;
+        }
+        assert!(inputs > 0, "{} is empty", dir.display());
+    }
+}
+
 /// A fuzz input, read as a list of small choices. Its end reads as zeros, so that every input has a
 /// meaning and cutting one short changes little.
 struct Choices<'a> {
@@ -100,25 +122,11 @@ impl<'a> Choices<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
     fn every_input_of_the_corpora_passes() {
-        let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
-        for target in TARGETS {
-            let dir = corpora.join(target.name);
-            let mut inputs = 0;
-            for entry in std::fs::read_dir(&dir).expect("every target has a corpus") {
-                let path = entry.expect("the corpus can be listed").path();
-                let input = std::fs::read(&path).expect("the input can be read");
-                println!("{}", path.display()); // shown when it fails
-                (target.body)(&input);
-                inputs += 1;
-            }
-            assert!(inputs > 0, "{} is empty", dir.display());
-        }
+        replay(TARGETS);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 pub mod fuzz;
 pub mod pair;
 pub mod peer;
+pub mod readers;
 pub mod rng;
 pub mod sim;
 pub mod wire;

@@ -1,0 +1,34 @@
+//! Upstreams as they are typed.
+
+use tidegate::path::RequestPath;
+use tidegate::proxy::target::UpstreamTarget;
+use tidegate_proto::is_authority;
+
+/// The input is what `--route` says of an upstream.
+///
+/// - What is written of an upstream reads as the same one.
+/// - Its hosts and its authority can go into a request, and its base is a path.
+pub fn upstream_target(input: &[u8]) {
+    let Ok(typed) = std::str::from_utf8(input) else {
+        return;
+    };
+    let Ok(target) = UpstreamTarget::parse(typed) else {
+        return;
+    };
+    assert!(UpstreamTarget::is_meant(typed) && !target.hosts.is_empty());
+    let written = target.to_string();
+    let again = UpstreamTarget::parse(&written).expect("what is written can be read");
+    assert_eq!(
+        (again.scheme, &again.hosts, &again.base),
+        (target.scheme, &target.hosts, &target.base)
+    );
+    assert_eq!(again.to_string(), written);
+    for (host, port) in &target.hosts {
+        assert!(!host.is_empty() && *port > 0, "{written}");
+    }
+    assert!(is_authority(target.authority.as_bytes()), "{typed}");
+    if let Some(base) = &target.base {
+        let path = RequestPath::read(base.as_bytes()).expect("a base is a path");
+        assert!(base.is_ascii() && path.raw() == base.as_bytes());
+    }
+}

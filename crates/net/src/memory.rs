@@ -108,9 +108,10 @@ impl MemorySocket {
         let state = shared.state;
         let way = &mut shared.ways[1 - self.side];
         let count = room.len().min(way.octets.len());
-        for (place, octet) in room.iter_mut().zip(&way.octets) {
-            *place = *octet;
-        }
+        let (first, second) = way.octets.as_slices();
+        let cut = first.len().min(count);
+        room[..cut].copy_from_slice(&first[..cut]);
+        room[cut..count].copy_from_slice(&second[..count - cut]);
         match (count, state) {
             (0, State::Failed(kind)) => Err(kind.into()),
             (0, _) if !way.ended => Err(ErrorKind::WouldBlock.into()),

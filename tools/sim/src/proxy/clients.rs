@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tidegate_net::{MemorySocket, Protocol};
 use tidegate_proto::{Config, ErrorCode, Event, Fields, ResetCause, ResponseHead, StreamId};
 
 use super::messages::{Sent, body_of, expected_content, request_head, write};
 use super::peer::{Engine, Peer, Step};
-use super::plan::engine_config;
+use super::plan::{Role, engine_config};
 use super::world::{Later, World};
 
 /// A request as its client knows it.
@@ -22,6 +23,7 @@ pub(super) struct Asked {
     pub(super) is_gateways: bool,
     pub(super) got: usize,
     pub(super) over: Option<Outcome>,
+    pub(super) answered_at: Option<Duration>,
     pub(super) cancelled: bool,
 }
 
@@ -46,11 +48,24 @@ pub(super) struct Client {
 impl World {
     /// A client that has just connected.
     pub(super) fn client(&mut self, number: usize) -> Client {
+        let (socket, ours) = MemorySocket::pair(self.plan.capacity);
+        let addr = SocketAddr::new(self.plan.clients[number].addr, 4711);
+        let worker = self.rng.below(self.proxy.count());
+        self.proxy.accept(worker, socket, addr);
+        self.client_on(number, ours)
+    }
+
+    /// A client that hasn't connected yet.
+    pub(super) fn client_to_be(&self, number: usize) -> Client {
+        let (_, ours) = MemorySocket::pair(0);
+        let mut client = self.client_on(number, ours);
+        client.peer.is_gone = true;
+        client
+    }
+
+    fn client_on(&self, number: usize, ours: MemorySocket) -> Client {
         let plan = &self.plan.clients[number];
         let now = self.epoch + self.now;
-        let (socket, ours) = MemorySocket::pair(self.plan.capacity);
-        let addr = SocketAddr::from(([192, 0, 2, number as u8], 4711));
-        self.proxy.accept(socket, addr);
         let config = engine_config(Config::client(), plan.window);
         let config = config.build().expect("a seed's config is valid");
         let engine = match plan.protocol {
@@ -62,15 +77,25 @@ impl World {
             }
         };
         Client {
-            peer: Peer::new(engine, ours, plan.link.clone()),
+            peer: Peer::new(engine, ours, plan.link.clone()).reading_from(plan.reads_from),
             by_id: HashMap::new(),
             waiting: Vec::new(),
             is_over: false,
         }
     }
 
+    pub(super) fn connect_client(&mut self, number: usize) {
+        trace!(self, "client {number} connects");
+        let connected = self.client(number);
+        let before = std::mem::replace(&mut self.clients[number], connected);
+        self.clients[number].waiting = before.waiting;
+    }
+
     pub(super) fn step_client(&mut self, number: usize) -> bool {
         let mut busy = self.begin_requests(number);
+        if self.clients[number].peer.is_gone {
+            return busy;
+        }
         loop {
             let at = self.epoch + self.now;
             match self.clients[number].peer.step(self.now, at, &mut self.rng) {
@@ -92,10 +117,7 @@ impl World {
                     self.clients[number].waiting.remove(0);
                     continue;
                 }
-                trace!(self, "client {number} connects again");
-                let again = self.client(number);
-                let before = std::mem::replace(&mut self.clients[number], again);
-                self.clients[number].waiting = before.waiting;
+                self.connect_client(number);
             }
             if !self.clients[number].peer.engine.can_open() {
                 break;
@@ -278,6 +300,12 @@ impl World {
         *counted += 1;
         self.report.tunnels += u64::from(plan.is_tunnel && !asked.is_gateways);
         asked.over = Some(Outcome::Whole);
+        asked.answered_at = Some(self.now);
+        let at = self.instant();
+        let client = self.plan.exchanges[exchange].client;
+        if self.plan.clients[client].role == Role::Newcomer {
+            self.clients[client].peer.engine.shut_down(at);
+        }
     }
 
     pub(super) fn client_loses(&mut self, exchange: usize, outcome: Outcome) {

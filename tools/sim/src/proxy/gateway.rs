@@ -18,18 +18,24 @@ use tidegate_proto::{Config, MemoryBudget, WallClock};
 
 use super::plan::Plan;
 use super::upstreams::address;
+use super::workers::Workers;
 
-/// The server's own service, with a route to each upstream.
-pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> MemoryLoop<App> {
-    let budget = MemoryBudget::of(ledger);
+/// The server's own service, with a route to each upstream: as many workers as the plan has, on one ledger.
+pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Workers {
+    let budget = &MemoryBudget::of(ledger);
+    let workers = plan.shares.as_ref().map_or(1, |shares| shares.workers);
     let mut config = client_config();
-    config.max_stream_window_size = DOWNLOAD_WINDOW;
-    config.memory_budget = Some(Arc::clone(&budget));
+    config.max_stream_window_size = match &plan.shares {
+        Some(shares) => shares.download_window,
+        None => DOWNLOAD_WINDOW,
+    };
+    config.memory_budget = Some(Arc::clone(budget));
     let config = config.build().expect("the proxy's config is valid");
     let mut pool = tidegate_pool::Options::new(config);
     pool.max_connections = plan.max_connections;
     pool.max_http2_connections = plan.max_http2_connections;
     pool.max_idle = plan.max_idle;
+    pool.max_response_windows = budget.size() / 2 / workers as u64;
     let upstreams = plan.upstreams.iter().enumerate();
     let upstreams = upstreams.map(|(number, upstream)| Upstream {
         name: format!("u{number}"),
@@ -62,7 +68,7 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Memory
     let list = PushCache::new(Vec::new()).expect("an empty list is valid");
     let mut config = Config::server();
     config.enable_connect_protocol = true;
-    config.memory_budget = Some(budget);
+    config.memory_budget = Some(Arc::clone(budget));
     let mut options = Options::new(config.build().expect("the proxy's config is valid"));
     options.ledger = Arc::clone(ledger);
     let site = Site {
@@ -79,6 +85,9 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Memory
         wall_clock: WallClock::new(),
         files: files::Shared::new(&options.ledger),
     };
-    let app = App::new(site, Arc::default());
-    MemoryLoop::new(options, app, plan.capacity, now).expect("there are file descriptors")
+    Workers::new((0..workers).map(|_| {
+        let app = App::new(site.clone(), Arc::default());
+        let memory = MemoryLoop::new(options.clone(), app, plan.capacity, now);
+        memory.expect("there are file descriptors")
+    }))
 }

@@ -134,6 +134,8 @@ pub(crate) struct Peer {
     is_closed: bool,
     /// Our end of the socket was ended.
     ended: bool,
+    /// Until then nothing is taken out of the socket.
+    reads_from: Duration,
     /// Nothing more happens here.
     pub(crate) is_gone: bool,
 }
@@ -162,8 +164,15 @@ impl Peer {
             eof_told: false,
             is_closed: false,
             ended: false,
+            reads_from: Duration::ZERO,
             is_gone: false,
         }
+    }
+
+    /// The same, but until then it doesn't look at its socket.
+    pub(crate) fn reading_from(mut self, when: Duration) -> Self {
+        self.reads_from = when;
+        self
     }
 
     /// How things are, for messages.
@@ -213,7 +222,9 @@ impl Peer {
         let back = back.filter(|_| self.socket.room() > 0);
         let timer = either!(&self.engine, engine => engine.next_timeout());
         let timer = timer.map(|at| at.saturating_duration_since(epoch));
-        [there, back, timer].into_iter().flatten().min()
+        let wakes = (self.socket.available() > 0).then_some(self.reads_from);
+        let wakes = wakes.filter(|when| !when.is_zero());
+        [there, back, timer, wakes].into_iter().flatten().min()
     }
 
     fn takes_input(&self) -> bool {
@@ -260,6 +271,10 @@ impl Peer {
 
     /// What the proxy has written goes on its way.
     fn leave_proxy(&mut self, now: Duration, rng: &mut Rng) -> bool {
+        if now < self.reads_from && !self.socket.is_failed() {
+            return false;
+        }
+        self.reads_from = Duration::ZERO;
         let room = match self.is_closed {
             // It is thrown away.
             true => usize::MAX,

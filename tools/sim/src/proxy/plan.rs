@@ -1,12 +1,17 @@
 //! What one seed decides beforehand.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_ledger::Rule;
 use tidegate_net::Protocol;
 use tidegate_proto::Config;
 use tidegate_testkit::rng::Rng;
+
+/// One of so many seeds is a siege.
+const SIEGES: usize = 20;
 
 /// What goes wrong in a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +40,31 @@ pub(crate) struct Plan {
     pub(crate) pause: Option<(Duration, Duration)>,
     /// When the proxy begins its graceful end, if before everything is done.
     pub(crate) shut_down: Option<Duration>,
+    /// What clients share, where that isn't plenty.
+    pub(crate) shares: Option<SharesPlan>,
+}
+
+/// What a proxy's clients share.
+#[derive(Clone, Debug)]
+pub(crate) struct SharesPlan {
+    pub(crate) workers: usize,
+    /// Bytes.
+    pub(crate) memory: u64,
+    pub(crate) connections: Rule,
+    pub(crate) requests: Rule,
+    /// Bytes that an upstream's response may be ahead of its client.
+    pub(crate) download_window: u32,
+}
+
+/// What is expected of a client, and of what it gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It asks for this and that, and gets it if nothing goes wrong.
+    Ordinary,
+    /// It takes all it can get.
+    Attacker,
+    /// It asks once, for little, and gets that whatever others do.
+    Newcomer,
 }
 
 /// A client's connection.
@@ -45,6 +75,13 @@ pub(crate) struct ClientPlan {
     pub(crate) window: u32,
     /// When its connection is cut.
     pub(crate) cut: Option<Duration>,
+    /// Some have the same.
+    pub(crate) addr: IpAddr,
+    pub(crate) role: Role,
+    /// When it connects; `None`: with its first request.
+    pub(crate) joins: Option<Duration>,
+    /// Until then it doesn't look at its socket.
+    pub(crate) reads_from: Duration,
 }
 
 /// An upstream.
@@ -126,18 +163,27 @@ pub(crate) enum Answer {
     Cut,
     /// Never answers.
     Silent,
+    /// Never answers, and reads no body.
+    Deaf,
 }
 
 impl Plan {
     pub(crate) fn new(rng: &mut Rng) -> Self {
+        if rng.one_in(SIEGES) {
+            return Self::siege(rng);
+        }
         let weather = rng.pick(&[Weather::Fair, Weather::Gentle, Weather::Foul, Weather::Foul]);
         let is_foul = weather == Weather::Foul;
         let clients: Vec<ClientPlan> = (0..rng.between(1, 4))
-            .map(|_| ClientPlan {
+            .map(|number| ClientPlan {
                 protocol: rng.pick(&[Protocol::Http2, Protocol::Http1]),
                 link: LinkPlan::new(rng),
                 window: rng.pick(&[1, 1000, 65_535, 1 << 20]),
                 cut: (is_foul && rng.one_in(5)).then(|| millis(rng.below(3000))),
+                addr: Ipv4Addr::new(192, 0, 2, number as u8).into(),
+                role: Role::Ordinary,
+                joins: Some(Duration::ZERO),
+                reads_from: Duration::ZERO,
             })
             .collect();
         let upstreams: Vec<UpstreamPlan> = (0..rng.between(1, 3))
@@ -202,6 +248,7 @@ impl Plan {
                 )
             }),
             shut_down: (is_foul && rng.one_in(6)).then(|| millis(rng.below(3000))),
+            shares: None,
         }
     }
 }
@@ -291,7 +338,7 @@ impl ExchangePlan {
 
 impl ExchangePlan {
     /// An upload whose body would take days.
-    fn turn_into_drip(&mut self, rng: &mut Rng) {
+    pub(super) fn turn_into_drip(&mut self, rng: &mut Rng) {
         self.method = "POST";
         self.is_tunnel = false;
         self.informs = 0;
@@ -337,6 +384,7 @@ pub(crate) fn engine_config(mut config: Config, window: u32) -> Config {
     config.max_stream_window_size = window.max(65_535);
     // Those of the proxy are what counts here.
     config.timeouts.body = Duration::ZERO;
+    config.timeouts.discard = Duration::ZERO;
     config.timeouts.write = Duration::ZERO;
     config.timeouts.idle = Duration::ZERO;
     config.timeouts.handshake = Duration::ZERO;

@@ -29,18 +29,32 @@ pub(crate) struct Report {
     pub(crate) dripped: u64,
     /// Times that the proxy's process stood still.
     pub(crate) pauses: u64,
+    /// Seeds in which clients take all they can of what they share.
+    pub(crate) sieges: u64,
+    /// Newcomers that were answered then.
+    pub(crate) newcomers: u64,
+    /// The longest that one waited for its answer, in ms.
+    pub(crate) most_waited: u64,
+    /// Connections that made room for others.
+    pub(crate) made_room: u64,
+    /// Connections of clients that were refused.
+    pub(crate) connections_refused: u64,
+    /// Requests of clients that had as many in progress as they may have.
+    pub(crate) requests_refused: u64,
+    /// The most bytes that were held beyond the budget.
+    pub(crate) most_over: u64,
     /// Turns of the loop.
     pub(crate) turns: u64,
 }
 
 impl Report {
     /// Every count with its name.
-    pub(crate) fn rows(&self) -> [(&'static str, u64); 14] {
+    pub(crate) fn rows(&self) -> [(&'static str, u64); 21] {
         let mut copy = *self;
         copy.rows_mut().map(|(name, count)| (name, *count))
     }
 
-    fn rows_mut(&mut self) -> [(&'static str, &mut u64); 14] {
+    fn rows_mut(&mut self) -> [(&'static str, &mut u64); 21] {
         [
             ("requests", &mut self.requests),
             ("answered by an upstream", &mut self.answered),
@@ -55,6 +69,16 @@ impl Report {
             ("connections that failed", &mut self.faults),
             ("bytes that dripped", &mut self.dripped),
             ("pauses", &mut self.pauses),
+            ("sieges", &mut self.sieges),
+            ("newcomers answered in sieges", &mut self.newcomers),
+            ("most ms that a newcomer waited", &mut self.most_waited),
+            ("connections that made room", &mut self.made_room),
+            (
+                "connections of clients refused",
+                &mut self.connections_refused,
+            ),
+            ("requests refused by number", &mut self.requests_refused),
+            ("most bytes over the budget", &mut self.most_over),
             ("turns", &mut self.turns),
         ]
     }

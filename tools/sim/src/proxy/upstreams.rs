@@ -98,6 +98,9 @@ impl World {
 
     pub(super) fn step_upstream(&mut self, number: usize) -> bool {
         let mut busy = false;
+        if self.accepted[number].peer.is_gone {
+            return busy;
+        }
         loop {
             let at = self.epoch + self.now;
             match self.accepted[number].peer.step(self.now, at, &mut self.rng) {
@@ -125,8 +128,8 @@ impl World {
                 );
                 self.served[served].got += data.len();
                 self.report.octets += data.len() as u64;
-                let reads = self.plan.exchanges[exchange].answer != Answer::EarlyAndDeaf;
-                if reads {
+                let answer = self.plan.exchanges[exchange].answer;
+                if !matches!(answer, Answer::EarlyAndDeaf | Answer::Deaf) {
                     self.soon(exchange, Later::UpstreamConsumes(served, data.len()));
                 }
                 if end {
@@ -268,7 +271,7 @@ impl World {
         }
         let thinks = self.plan.exchanges[exchange].thinks;
         match answer {
-            Answer::Silent => {}
+            Answer::Silent | Answer::Deaf => {}
             Answer::Cut if is_first && self.rng.one_in(2) => {
                 trace!(self, "connection {number} is cut before its answer");
                 self.cut_off(number);
@@ -290,7 +293,7 @@ impl World {
         let plan = &self.plan.exchanges[exchange];
         let is_late = !matches!(
             plan.answer,
-            Answer::Early | Answer::EarlyAndDeaf | Answer::Silent
+            Answer::Early | Answer::EarlyAndDeaf | Answer::Silent | Answer::Deaf
         );
         // A WebSocket of HTTP/1.1 begins as a request without a body.
         let begins = plan.is_tunnel && got == 0 && !self.served[served].responded;

@@ -1,31 +1,28 @@
 //! The clients, the proxy, the upstreams, and what each request has come to.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate::app::App;
-use tidegate_ledger::{Ledger, Limits, Resource};
-use tidegate_net::{Engine as NetEngine, MemoryLoop, Protocol};
-use tidegate_proto::MemoryBudget;
+use tidegate_ledger::{ClientKey, Ledger};
+use tidegate_net::{Conns, Protocol};
 use tidegate_testkit::rng::Rng;
 
 use super::clients::{Asked, Client, Outcome};
 use super::gateway::gateway;
-use super::plan::{ExchangePlan, Plan, Weather};
+use super::plan::{ExchangePlan, Plan, Role, Weather};
 use super::report::Report;
+use super::shares::limits;
 use super::upstreams::{Accepted, Dialling, Served};
+use super::workers::Workers;
 
 /// So long no seed lasts, in virtual time.
 const FOREVER: Duration = Duration::from_secs(6 * 3600);
 
 /// So long no body may drip: a pause, and what the least rate of bodies takes to end it.
 const DRIPS_AT_MOST: Duration = Duration::from_secs(400);
-
-/// What the proxy may hold of bodies.
-const BUDGET: u64 = 1 << 30;
 
 /// Something that happens later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +36,7 @@ pub(super) enum Later {
     UpstreamConsumes(usize, usize),
     UpstreamWrites(usize),
     CutClient(usize),
+    Join(usize),
     Pause,
     Resume,
     ShutDown,
@@ -58,8 +56,10 @@ pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) epoch: Instant,
     pub(super) now: Duration,
-    pub(super) proxy: MemoryLoop<App>,
+    pub(super) proxy: Workers,
     pub(super) ledger: Arc<Ledger>,
+    /// Who the clients are; several may be one.
+    pub(super) keys: BTreeSet<ClientKey>,
     pub(super) clients: Vec<Client>,
     pub(super) accepted: Vec<Accepted>,
     pub(super) dialling: Vec<Dialling>,
@@ -78,7 +78,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(plan: Plan, rng: Rng, verbose: bool) -> Self {
         let epoch = Instant::now();
-        let ledger = Ledger::new(MemoryBudget::limits(Limits::none(), BUDGET));
+        let ledger = Ledger::new(limits(plan.shares.as_ref()));
         let proxy = gateway(&plan, &ledger, epoch);
         let mut world = Self {
             asked: plan.exchanges.iter().map(|_| Asked::default()).collect(),
@@ -87,6 +87,11 @@ impl World {
             now: Duration::ZERO,
             proxy,
             ledger,
+            keys: plan
+                .clients
+                .iter()
+                .map(|client| client.addr.into())
+                .collect(),
             clients: Vec::new(),
             accepted: Vec::new(),
             dialling: Vec::new(),
@@ -101,8 +106,13 @@ impl World {
             plan,
         };
         for number in 0..world.plan.clients.len() {
-            let client = world.client(number);
+            let client = world.client_to_be(number);
             world.clients.push(client);
+            match world.plan.clients[number].joins {
+                Some(Duration::ZERO) => world.connect_client(number),
+                Some(when) => world.at(when, Later::Join(number)),
+                None => {}
+            }
             if let Some(when) = world.plan.clients[number].cut {
                 world.at(when, Later::CutClient(number));
             }
@@ -173,7 +183,7 @@ impl World {
             .chain(accepted)
             .filter_map(|peer| peer.next(self.epoch));
         // A loop without connections ticks on for nothing.
-        let proxy = self.next_turn().filter(|_| !self.proxy.conns().is_empty());
+        let proxy = self.next_turn().filter(|_| !self.proxy.are_idle());
         peers.chain(later).chain(proxy).min()
     }
 
@@ -215,17 +225,12 @@ impl World {
         self.audit();
     }
 
-    fn audit(&self) {
-        for conn in self.proxy.conns().iter() {
-            if let Some(NetEngine::Http2(engine)) = self.proxy.conns().engine_ref(conn)
-                && let Err(error) = engine.audit()
-            {
-                panic!("the proxy's books: {error}");
-            }
-        }
+    fn audit(&mut self) {
+        self.proxy.audit();
         for client in &self.clients {
             client.peer.engine.audit();
         }
+        self.audit_shares();
     }
 
     fn act(&mut self, what: Later) {
@@ -254,6 +259,7 @@ impl World {
                 let at = self.instant();
                 self.clients[number].peer.cut(at);
             }
+            Later::Join(number) => self.connect_client(number),
             Later::Pause if self.process == Process::Runs => {
                 trace!(self, "the proxy stands still");
                 self.process = Process::Paused;
@@ -306,7 +312,10 @@ impl World {
             // An upstream may take so few requests at once that drips have all its places until they are ended.
             let is_crowded =
                 |other: &ExchangePlan| other.drip.is_some() && other.upstream == plan.upstream;
-            if weather == Weather::Foul || self.plan.exchanges.iter().any(is_crowded) {
+            if self.plan.shares.is_some()
+                || weather == Weather::Foul
+                || self.plan.exchanges.iter().any(is_crowded)
+            {
                 continue;
             }
             // What this upstream can't do isn't the weather's fault.
@@ -324,13 +333,13 @@ impl World {
                 "{exchange} was not answered, though nothing went wrong: {asked:?}"
             );
         }
-        let totals = self.proxy.conns().totals();
-        assert_eq!(
-            (totals.active_streams, totals.open, totals.dialled_open),
-            (0, 0, 0)
-        );
-        let held = self.ledger.used(Resource::Bytes);
-        assert_eq!(held, 0, "memory is still held");
+        for exchange in 0..self.plan.exchanges.len() {
+            if self.plan.clients[self.plan.exchanges[exchange].client].role == Role::Newcomer {
+                self.check_newcomer(exchange);
+            }
+        }
+        assert!(self.proxy.all().all(Conns::is_empty), "{}", self.state());
+        self.check_accounts_are_empty();
     }
 
     /// What is not over, for messages.
@@ -350,7 +359,7 @@ impl World {
         format!(
             "at {:?}, open {open:#?}, served {served:#?}, clients {clients:#?}, {:?}",
             self.now,
-            self.proxy.conns().totals()
+            self.proxy.all().map(Conns::totals).collect::<Vec<_>>()
         )
     }
 }

@@ -1,0 +1,132 @@
+//! What clients share: what the proxy is told, and that it keeps to it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_ledger::{Client, ClientKey, Limits, Resource};
+use tidegate_net::Conns;
+use tidegate_proto::MemoryBudget;
+
+use super::clients::Outcome;
+use super::plan::SharesPlan;
+use super::world::World;
+
+/// Bytes of memory that are plenty.
+const PLENTY: u64 = 1 << 30;
+
+/// So long no newcomer waits for an answer, in virtual time; those of upstreams take a second at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What clients share.
+pub(super) fn limits(shares: Option<&SharesPlan>) -> Limits {
+    let Some(shares) = shares else {
+        return MemoryBudget::limits(Limits::none(), PLENTY);
+    };
+    let limits = Limits::none()
+        .with(Resource::Connections, shares.connections)
+        .with(Resource::Requests, shares.requests);
+    MemoryBudget::limits(limits, shares.memory)
+}
+
+/// Whose account it is that belongs to no client.
+fn nobody() -> ClientKey {
+    ClientKey::from(IpAddr::from(Ipv4Addr::UNSPECIFIED))
+}
+
+impl World {
+    /// Nobody holds more than the rules say, and the accounts add up.
+    pub(super) fn audit_shares(&mut self) {
+        if self.plan.shares.is_none() {
+            return;
+        }
+        let accounts = self.ledger.clients();
+        let keys = self.keys.iter().copied().chain([nobody()]);
+        let all: Vec<_> = keys.map(|key| self.ledger.client(key)).collect();
+        for resource in Resource::ALL {
+            let used = self.ledger.used(resource);
+            let sum: u64 = all.iter().map(|client| client.held(resource)).sum();
+            assert_eq!(sum, used, "{resource:?}: the accounts don't add up");
+        }
+        let holds_something = |client: &Client| {
+            let mut resources = Resource::ALL.into_iter();
+            resources.any(|resource| client.held(resource) > 0)
+        };
+        let clients = &all[..all.len() - 1];
+        let holders = clients.iter().filter(|client| holds_something(client));
+        assert_eq!(
+            accounts,
+            holders.count() + 1,
+            "there is an account for each client that holds something, and for nobody"
+        );
+        let open: u64 = self.proxy.all().map(|conns| conns.totals().open).sum();
+        let used = |resource| self.ledger.used(resource);
+        assert_eq!(used(Resource::Connections), open);
+        let rule = self.ledger.rule(Resource::Connections);
+        assert!(open <= rule.capacity, "{open} of {rule:?}");
+        for client in clients {
+            for resource in [Resource::Connections, Resource::Requests] {
+                let (held, rule) = (client.held(resource), self.ledger.rule(resource));
+                let share = match rule.capacity {
+                    0 => u64::MAX,
+                    capacity => (capacity * 8 / 9).max(rule.floor),
+                };
+                assert!(
+                    held <= share && (rule.per_client == 0 || held <= rule.per_client),
+                    "{client:?} holds {held} of {resource:?}, {rule:?}"
+                );
+            }
+        }
+        self.audit_memory(&all);
+    }
+
+    /// No client holds more memory than one that is alone may have, and all together no more than the budget and its overdraft.
+    fn audit_memory(&mut self, all: &[Arc<Client>]) {
+        let rule = self.ledger.rule(Resource::Bytes);
+        let used = self.ledger.used(Resource::Bytes);
+        assert!(
+            used <= rule.capacity + rule.overdraft,
+            "{used} bytes are held, {rule:?}"
+        );
+        let over = used.saturating_sub(rule.capacity);
+        self.report.most_over = self.report.most_over.max(over);
+        let share = (rule.capacity * 8 / 9).max(rule.floor);
+        for client in all.iter().filter(|client| client.key() != nobody()) {
+            let held = client.held(Resource::Bytes);
+            assert!(held <= share, "{client:?} holds {held} bytes, {rule:?}");
+        }
+    }
+
+    /// A newcomer got its answer, and soon.
+    pub(super) fn check_newcomer(&mut self, exchange: usize) {
+        let (asked, plan) = (&self.asked[exchange], &self.plan.exchanges[exchange]);
+        let ended = asked.answered_at.unwrap_or(self.now);
+        let took = ended.saturating_sub(plan.start);
+        let (_, paused) = self.plan.pause.unwrap_or_default();
+        assert!(
+            asked.over == Some(Outcome::Whole) && !asked.is_gateways && took < PATIENCE + paused,
+            "newcomer {exchange} wasn't answered, or late, after {took:?}: {asked:?}"
+        );
+        self.report.newcomers += 1;
+        let millis = took.as_millis() as u64;
+        self.report.most_waited = self.report.most_waited.max(millis);
+    }
+
+    /// Nobody holds anything any more.
+    pub(super) fn check_accounts_are_empty(&mut self) {
+        for resource in Resource::ALL {
+            assert_eq!(
+                self.ledger.used(resource),
+                0,
+                "{resource:?}: some is still held"
+            );
+        }
+        assert_eq!(self.ledger.clients(), 1, "nobody's account is left");
+        for totals in self.proxy.all().map(Conns::totals) {
+            self.report.made_room += totals.made_room;
+            self.report.connections_refused += totals.refused;
+            self.report.requests_refused += totals.requests_refused;
+        }
+        self.report.sieges += u64::from(self.plan.shares.is_some());
+    }
+}

@@ -639,6 +639,18 @@ fn operations(dir: &Path) -> std::io::Result<()> {
         ];
         seed(dir, &format!("exchange-{choice}"), &input)?;
     }
+    // Others have all memory while there are uploads, and the client signals priorities until the server pauses.
+    let (others, signal) = (SETTLE | server, 11);
+    for taken in 0..5 {
+        let mut input = vec![128 | 8, SETTLE, open, 3, open, 1, SETTLE, others, taken];
+        input.extend([write, 0, 4, write, 1, 3, SETTLE, others, 4 - taken]);
+        for choice in [1, 2, 3, 1, 2, 3] {
+            input.extend([SETTLE, signal, choice, 16 | choice]);
+        }
+        input.extend([SETTLE, open, 6, 14, 15, SETTLE, others, taken]);
+        input.extend([respond, 0, 6, SETTLE, consume | server, 0, 0, 14, 15]);
+        seed(dir, &format!("shares-{taken}"), &input)?;
+    }
     let reset = 7;
     let input = [
         1,

@@ -2,9 +2,12 @@
 //! anything in any order.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
+use tidegate_ledger::{ClientKey, Lease, Ledger, Limits, Resource};
 use tidegate_proto::{
     Body, CloseReason, Config, Connection, ErrorCode, Event, Fields, Flow, MemoryBudget, Outbox,
     Priorities, Priority, Rate, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
@@ -27,7 +30,10 @@ const MANY_ROUNDS: u32 = 20_000;
 ///
 /// - Neither engine ever accuses the other of anything.
 /// - Bodies arrive byte for byte and whole, and so do trailers, unless an owner gave the stream up.
-/// - The books of both engines add up after every operation.
+/// - The books of both engines add up after every operation, and so does the ledger that the
+///   server's client shares with others.
+/// - Whatever others hold, and however often the server pauses, all goes on once there is memory
+///   again, and nobody is accused.
 /// - When the owners have finished everything, no stream is left; after a graceful end, no
 ///   connection is.
 pub fn operations(input: &[u8]) {
@@ -44,9 +50,32 @@ pub fn operations(input: &[u8]) {
                 panic!("{error}");
             }
         }
+        joined.check_accounts();
     }
     joined.finish();
     joined.shut_down();
+    let Some((ledger, others)) = joined.memory.take() else {
+        return;
+    };
+    drop((joined, others));
+    for resource in Resource::ALL {
+        assert_eq!(ledger.used(resource), 0, "{resource:?} is still held");
+    }
+    assert_eq!(ledger.clients(), 0, "an account outlives what it is for");
+}
+
+/// Bytes that all clients of the server share.
+const MEMORY: u64 = 512 << 10;
+
+/// Bytes that a lease may be more than what is held.
+const BATCHES: u64 = 8 << 10;
+
+/// How long an engine takes no input when there is no memory, or there were too many frames, at most.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A client.
+fn key(number: u32) -> ClientKey {
+    ClientKey::from(IpAddr::from(Ipv4Addr::from(number)))
 }
 
 /// One end: an engine and its transport.
@@ -106,6 +135,8 @@ struct Joined {
     shutting: bool,
     /// How long owners have dawdled. Beyond the time limits they would be accused of it.
     waited: Duration,
+    /// What the server's client shares memory with others in, and what those others hold.
+    memory: Option<(Arc<Ledger>, Lease)>,
 }
 
 /// The byte at this place of the body that `from` sends on a stream.
@@ -161,16 +192,27 @@ impl Joined {
             client.max_stream_window_size = client.initial_window_size;
             server.max_stream_window_size = server.initial_window_size;
         }
-        if choice & 128 != 0 {
-            server.memory_budget = Some(MemoryBudget::new(512 << 10));
+        let memory = (choice & 128 != 0).then(|| {
+            let ledger = Ledger::new(MemoryBudget::limits(Limits::none(), MEMORY));
+            let others = Lease::new(ledger.client(key(2)), Resource::Bytes);
+            (ledger, others)
+        });
+        if let Some((ledger, _)) = &memory {
+            server.memory_budget = Some(MemoryBudget::of(ledger));
+            // Too many of these make it pause, and that may happen often.
+            server.abuse.priorities = Rate::new(2, 1);
+            server.abuse.pauses = Rate::new(100_000, 0);
         }
         let now = Instant::now();
         let client = client.build().expect("the values are in their ranges");
         let server = server.build().expect("the values are in their ranges");
-        let engines = [
+        let mut engines = [
             Connection::client(client, now),
             Connection::server(server, now),
         ];
+        if let Some((ledger, _)) = &memory {
+            engines[SERVER].bill(&ledger.client(key(1)));
+        }
         Self {
             ends: engines.map(|engine| End {
                 engine,
@@ -185,6 +227,7 @@ impl Joined {
             streams: BTreeMap::new(),
             shutting: false,
             waited: Duration::ZERO,
+            memory,
         }
     }
 
@@ -275,7 +318,37 @@ impl Joined {
                     self.time_passes(time);
                 }
             }
+            _ if side == SERVER && self.memory.is_some() => {
+                let amount = choices.one_of(&[0, MEMORY / 8, MEMORY / 2, MEMORY, 2 * MEMORY]);
+                self.others_hold(amount);
+            }
             _ => self.settle(),
+        }
+    }
+
+    /// Other clients hold so much memory, or as much of it as they may have.
+    fn others_hold(&mut self, amount: u64) {
+        if let Some((_, others)) = &mut self.memory {
+            match amount > MEMORY {
+                // It was there when it was counted.
+                true => others.force(amount),
+                // Refused is fine.
+                false => drop(others.set(amount)),
+            }
+        }
+    }
+
+    /// What the server holds is its client's, and all of it is counted.
+    fn check_accounts(&self) {
+        let Some((ledger, others)) = &self.memory else {
+            return;
+        };
+        let held = ledger.client(key(1)).held(Resource::Bytes);
+        assert_eq!(ledger.used(Resource::Bytes), held + others.amount());
+        let end = &self.ends[SERVER];
+        if !end.over {
+            let need = end.engine.held_bytes();
+            assert!((need..=need + BATCHES).contains(&held), "{held} for {need}");
         }
     }
 
@@ -652,8 +725,9 @@ impl Joined {
     fn finish(&mut self) {
         for round in 0.. {
             assert!(round < MANY_ROUNDS, "bodies do not get through");
+            self.others_hold(0);
             self.settle();
-            let mut busy = false;
+            let mut busy = self.wait_for_pauses();
             for id in self.streams.keys().copied().collect::<Vec<_>>() {
                 busy |= self.finish_stream(id);
             }
@@ -687,6 +761,16 @@ impl Joined {
                 "streams are left"
             );
         }
+    }
+
+    /// What an engine hasn't taken may have to wait. Returns whether there was such.
+    fn wait_for_pauses(&mut self) -> bool {
+        let mut ends = self.ends.iter();
+        let waits = ends.any(|end| !end.input.is_empty() && !end.told_closed);
+        if waits {
+            self.time_passes(PAUSE);
+        }
+        waits
     }
 
     /// Returns whether there was anything to do.

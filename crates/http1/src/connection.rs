@@ -343,10 +343,11 @@ impl Connection {
     /// Moves bytes that can go out now into `out`, until it holds `limit` bytes.
     pub fn transmit(&mut self, out: &mut Outbox, limit: usize, now: Instant) -> Flow {
         self.now = now;
-        self.settle_memory();
         let before = out.len();
         let flow = self.fill(out, limit);
         self.stats.bytes_out += (out.len() - before) as u64;
+        // What went out is held no longer, though nobody may ask again for long.
+        self.settle_memory();
         flow
     }
 

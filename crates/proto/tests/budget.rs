@@ -10,8 +10,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tidegate_ledger::{Client, ClientKey, Ledger, Limits, Resource};
 use tidegate_proto::{
-    Body, Config, ErrorCode, Event, Fields, MemoryBudget, Misuse, RequestHead, ResetCause,
-    ResponseHead, StreamId,
+    Body, Config, ErrorCode, Event, Fields, Flow, MemoryBudget, Misuse, Outbox, RequestHead,
+    ResetCause, ResponseHead, StreamId,
 };
 use tidegate_testkit::pair::Pair;
 
@@ -376,4 +376,26 @@ fn responses_on_a_connection_that_clients_share_are_billed_to_those_that_asked()
     pair.client.engine.abort(ErrorCode::NO_ERROR);
     pair.drive();
     assert_eq!((held(&greedy), held(&other)), (0, 0));
+}
+
+/// A connection that is idle after a response isn't touched again, so nothing may be left then.
+#[test]
+fn what_has_gone_out_is_held_no_longer() {
+    let budget = MemoryBudget::new(1 << 20);
+    let mut config = Config::server();
+    config.memory_budget = Some(Arc::clone(&budget));
+    let mut pair = Pair::connected(Config::client(), config);
+    let head = RequestHead::new("GET", "https", "localhost", "/");
+    let id = pair.client.engine.open(&head, Body::Empty).unwrap();
+    pair.drive();
+    let server = &mut pair.server.engine;
+    let mut stream = server.stream(id).unwrap();
+    stream
+        .respond(&ResponseHead::new(200), Body::Stream)
+        .unwrap();
+    stream.write(&mut Bytes::from(vec![0; 60_000]), true);
+    let mut out = Outbox::new();
+    let flow = server.transmit(&mut out, 1 << 20, pair.now);
+    assert!(matches!(flow, Flow::Drained) && out.len() > 60_000);
+    assert_eq!((server.held_bytes(), budget.held()), (0, 0));
 }

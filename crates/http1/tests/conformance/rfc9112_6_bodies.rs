@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_proto::{
-    Body, CloseReason, Config, ErrorCode, Event, MemoryBudget, Misuse, ResponseHead, Violation,
+    Body, CloseReason, Config, ErrorCode, Event, Flow, MemoryBudget, Misuse, Outbox, ResponseHead,
+    Violation,
 };
 
 use crate::support::*;
@@ -510,6 +511,25 @@ fn what_is_held_of_bodies_takes_its_part_of_the_memory_budget() {
     assert_eq!(late.conn.stats().refused_for_memory, 1);
     drop((all, late));
     assert_eq!(budget.held(), 0);
+}
+
+/// A connection that is idle after a response isn't touched again, so nothing may be left then.
+#[test]
+fn what_has_gone_out_is_held_no_longer() {
+    let budget = MemoryBudget::new(1 << 20);
+    let mut config = Config::server();
+    config.memory_budget = Some(Arc::clone(&budget));
+    let mut peer = client_of(config);
+    peer.send(GET);
+    let (id, ..) = peer.expect_request();
+    let mut stream = peer.conn.stream(id).unwrap();
+    let head = ResponseHead::new(200).field("content-length", "60000");
+    stream.respond(&head, Body::Stream).unwrap();
+    stream.write(&mut Bytes::from(vec![b'x'; 60_000]), true);
+    let mut out = Outbox::new();
+    let flow = peer.conn.transmit(&mut out, 1 << 20, peer.now);
+    assert!(matches!(flow, Flow::Drained) && out.len() > 60_000);
+    assert_eq!((peer.conn.held_bytes(), budget.held()), (0, 0));
 }
 
 #[test]

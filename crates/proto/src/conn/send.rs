@@ -58,6 +58,8 @@ impl Connection {
         let before = out.len();
         let flow = self.fill(out, limit);
         self.stats.bytes_out += (out.len() - before) as u64;
+        // What went out is held no longer, though nobody may ask again for long.
+        self.settle_memory();
         flow
     }
 
@@ -66,7 +68,6 @@ impl Connection {
             self.begin_probing();
         }
         self.advertise_connection_window();
-        self.settle_memory();
         loop {
             if !self.flush_control(out, limit) {
                 return Flow::Full;

@@ -692,6 +692,12 @@ impl Joined {
         let fine = match cause {
             // An owner's reset, a refusal, or the end of a request that was answered already (RFC
             // 9113 §8.1).
+            // There may be no memory for a request's trailers.
+            ResetCause::Peer | ResetCause::OverMemoryBudget
+                if code == ErrorCode::ENHANCE_YOUR_CALM =>
+            {
+                self.memory.is_some() && self.streams[&id].legs[CLIENT].trailers
+            }
             ResetCause::Peer => {
                 matches!(
                     code,

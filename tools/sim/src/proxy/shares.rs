@@ -15,6 +15,9 @@ use super::world::World;
 /// Bytes of memory that are plenty.
 const PLENTY: u64 = 1 << 30;
 
+/// Bytes that a round of input may come to.
+const INPUT: u64 = 64 << 10;
+
 /// So long no newcomer waits for an answer, in virtual time; those of upstreams take a second at most.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -80,7 +83,8 @@ impl World {
         self.audit_memory(&all);
     }
 
-    /// No client holds more memory than one that is alone may have, and all together no more than the budget and its overdraft.
+    /// No client holds more memory than one that is alone may have, but for a round of input: there was room for it when it began to be
+    /// read, and heads count twice. All together hold no more than the budget and its overdraft.
     fn audit_memory(&mut self, all: &[Arc<Client>]) {
         let rule = self.ledger.rule(Resource::Bytes);
         let used = self.ledger.used(Resource::Bytes);
@@ -90,7 +94,7 @@ impl World {
         );
         let over = used.saturating_sub(rule.capacity);
         self.report.most_over = self.report.most_over.max(over);
-        let share = (rule.capacity * 8 / 9).max(rule.floor);
+        let share = (rule.capacity * 8 / 9).max(rule.floor) + INPUT;
         for client in all.iter().filter(|client| client.key() != nobody()) {
             let held = client.held(Resource::Bytes);
             assert!(held <= share, "{client:?} holds {held} bytes, {rule:?}");

@@ -1,16 +1,17 @@
 #!/bin/sh
-# Runs the fuzz targets, each for so many seconds, and prints what each came to.
+# Runs the fuzz targets, each for SECONDS, and prints the outcome of each.
 #
 #   fuzz/run.sh SECONDS [TARGET...]
 #
 # Needs cargo-fuzz (cargo install cargo-fuzz --locked) and a C++ compiler. Works on nightly and, with
 # RUSTC_BOOTSTRAP, on stable. SANITIZER=address (the default) or none.
-# New inputs are kept in fuzz/target/corpus, the repository's own corpus is only read. What crashes a target is
-# written to fuzz/artifacts/<target>/; put it into fuzz/corpus/<target>/ with the fix.
+# New inputs go to fuzz/target/corpus; the repository's own corpus is only read. An input that
+# crashes a target is written to fuzz/artifacts/<target>/; put it into fuzz/corpus/<target>/ with the
+# fix.
 set -eu
 
 if [ $# -lt 1 ]; then
-    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 seconds=$1
@@ -49,7 +50,8 @@ for target; do
             printf "%-18s %10d executions  cov %5d  ft %6d  %5d s  %s\n", \
                 target, executions, cov, ft, seconds, verdict
         }' "$log"
-    # What went wrong, and the input in base64: where this runs may be gone by the time that somebody reads it.
+    # The failure, and the input in base64: the machine may be gone by the time that somebody reads
+    # it.
     [ "$verdict" = ok ] || grep -aE -A3 'panicked|ERROR:|SUMMARY|^Base64' "$log" | cut -c1-4000 >&2
 done
 exit $status

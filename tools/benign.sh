@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Honest clients trip nothing: Chromium, nghttp, curl, node and Python do what they do on pages with hundreds of images, on maps
-# that are zoomed, with many cookies, with downloads that are paused. Each must get all its answers, and the server's log must not
-# have a connection that was cut.
+# Proves that honest clients trip no limit: Chromium, nghttp, curl, node and Python do what they do
+# on pages with hundreds of images, on maps that are zoomed, with many cookies, and with downloads
+# that are paused. Each must get all its answers, and the server's log must not report a closed
+# connection.
 #
 #   cargo build --release && tools/benign.sh
-#   tools/benign.sh --rtt 50ms        the page with the images alone, over the path of tools/path.py; exits with 77 where the
-#                                     kernel allows no such path
+#   tools/benign.sh --rtt 50ms    only the page with the images, over the path of tools/path.py;
+#                                 exits with 77 where the kernel allows no such path
 #
-# What takes minutes of time, or frames that no client sends at will, is in crates/proto/tests/benign.rs in virtual time.
+# Scenarios that take minutes, or frames that no client sends at will, are in
+# crates/proto/tests/benign.rs in virtual time.
 source "$(dirname "$0")/lib.sh"
 need chromium nghttp curl node python3 openssl
 
@@ -19,7 +21,7 @@ echo '<svg xmlns="http://www.w3.org/2000/svg" width="16" height="16"><circle cx=
 head -c 1000000 /dev/zero >"$www/large"
 head -c 30000 /dev/zero >"$www/page"
 
-# page URL: what a page of tools/benign says came of it.
+# page URL: prints the result that a page of tools/benign shows.
 page() {
     headless_chromium --ignore-certificate-errors --virtual-time-budget=60000 --dump-dom "$1" |
         sed -n 's/.*<p id="result">\([^<]*\)<.*/\1/p'
@@ -38,7 +40,7 @@ if [[ ${1:-} == --rtt ]]; then
     start_server tidegate tls
     at_browser=("${at_client[@]}")
     expect "600 images, $2" "$(page "$url/images.html")" '600 loaded, 0 failed'
-    expect 'connections that were cut' "$(cut_off 'connection error out|reset out' "$scratch/tidegate-tls.log")" 0
+    expect 'connections that the server closed' "$(cut_off 'connection error out|reset out' "$scratch/tidegate-tls.log")" 0
     finish_checks
 fi
 
@@ -46,7 +48,7 @@ start_tidegate --log info --cert "$scratch/pair.crt" --key "$scratch/pair.key" -
     --route /echo=echo --route /upload=upload --write-timeout 10s
 site_log=$log
 
-# A reader at 2 KB a second, as long as the others take.
+# A reader at 2 KB a second, which runs beside the others.
 use tls
 "${curl[@]}" --limit-rate 2K --output "$scratch/slow" "$base/page" &
 slow=$!
@@ -98,12 +100,12 @@ PYTHON
 )" '{200: 300}'
 
 wait "$slow" && expect 'a reader at 2 KB a second' "$(stat -c %s "$scratch/slow")" 30000
-expect 'connections that were cut' "$(cut_off 'connection error|reset out|ENHANCE_YOUR_CALM|refused' "$site_log")" 0
+expect 'connections that the server closed' "$(cut_off 'connection error|reset out|ENHANCE_YOUR_CALM|refused' "$site_log")" 0
 stop "$pid" || true
 
 section 'paused downloads'
 start_tidegate --log info --cert "$scratch/pair.crt" --key "$scratch/pair.key" --root "$www" --write-timeout 1s
 expect '110 downloads paused' "$(client paused)" '110 over, 30 × 200'
-expect 'connections that were cut' "$(cut_off 'connection error out|ENHANCE_YOUR_CALM' "$log")" 0
+expect 'connections that the server closed' "$(cut_off 'connection error out|ENHANCE_YOUR_CALM' "$log")" 0
 
 finish_checks

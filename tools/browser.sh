@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Proves that a browser loads the demo page over HTTP/2 and shows it: headless Chromium opens it over TLS, the page's own
-# script writes the protocol of the page into #protocol, and a row for the page and each thing it loaded into #resources;
-# all of them must be HTTP/2. The screenshot is target/browser.png.
+# Proves that a browser loads the demo page over HTTP/2 and shows it. Headless Chromium opens it
+# over TLS. The page's own script writes the protocol of the page into #protocol, and a row for the
+# page and for each resource into #resources; all of them must be HTTP/2. The screenshot is
+# target/browser.png.
 #
 #   cargo build --release && tools/browser.sh
 source "$(dirname "$0")/lib.sh"
 need chromium python3
 
-# browse FLAG...: opens the demo page, and ends when it is loaded.
+# browse FLAG...: opens the demo page, and exits when it is loaded.
 browse() {
     headless_chromium --ignore-certificate-errors --window-size=1280,900 "$@" "$https/" ||
         { cat "$scratch/chromium.log" "$log" >&2; die "Chromium failed"; }
@@ -50,11 +51,11 @@ over = re.findall(r"HTTP/[0-9.]+|\bcache\b|\bunknown\b", texts.texts.get("resour
 if protocol != "h2":
     sys.exit(f"FAIL  Chromium loaded the page over {protocol!r}, not over h2")
 if len(over) < 4 or set(over) != {"HTTP/2"}:
-    sys.exit(f"FAIL  page, style, script and image should have come over HTTP/2: {over}")
+    sys.exit(f"FAIL  page, style, script and image should have been loaded over HTTP/2: {over}")
 
-# A page that was drawn has many colours; an empty one packs to next to nothing.
+# A rendered page has many colours; an empty page compresses to almost nothing.
 data = open(screenshot, "rb").read()
-assert data.startswith(b"\x89PNG"), "the screenshot is no PNG"
+assert data.startswith(b"\x89PNG"), "the screenshot isn't a PNG"
 width, height = struct.unpack(">II", data[16:24])
 at, packed = 8, b""
 while at < len(data):
@@ -64,5 +65,5 @@ while at < len(data):
 colours = len(set(zlib.decompress(packed)))
 if colours < 32:
     sys.exit(f"FAIL  the screenshot of {width}x{height} looks empty")
-print(f"ok    Chromium loaded the page and all it is made of over {protocol}, {len(over)} requests; {screenshot} shows it")
+print(f"ok    Chromium loaded the page and its resources over {protocol}, {len(over)} requests; {screenshot} shows it")
 PYTHON

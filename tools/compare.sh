@@ -1,21 +1,25 @@
 #!/usr/bin/env bash
-# Shows what a request costs tidegate beside Debian's h2o and nghttpd: CPU time, and user instructions under valgrind.
+# Shows the cost of a request for tidegate, Debian's h2o and nghttpd: CPU time, and user
+# instructions under valgrind.
 #
 #   tools/compare.sh                        CPU time per request, medians of 11 interleaved rounds
 #   tools/compare.sh --instructions         user instructions per request, one round
 #   tools/compare.sh --rounds 15 --requests 300000 --only 'h2o nghttpd'
 #
-# Every server runs one worker and serves the same 15-byte file with the same P-256 certificate, to h2load with
-# 32 connections of 32 streams each, over TLS 1.3 and over cleartext HTTP/2. Each has its own process per transport.
+# Every server runs one worker and serves the same 15-byte file with the same P-256 certificate, to
+# h2load with 32 connections of 32 streams each, over TLS 1.3 and over cleartext HTTP/2. There is
+# one process per server and transport.
 #
-# CPU time: user and system time of the server process, in nanoseconds from /proc/PID/task/*/schedstat, read before and
-# after each h2load. The servers take turns within a round and another one begins each round, so that a busy machine
-# is busy for all of them. Handshakes (32 among 200,000 requests) are in the figure.
+# CPU time: user and system time of the server process, in nanoseconds from
+# /proc/PID/task/*/schedstat, read before and after each h2load. The servers take turns within a
+# round, and each round begins with another server, so that a busy machine slows all of them alike.
+# The figure includes handshakes (32 among 200,000 requests).
 #
-# Instructions: what valgrind's callgrind counts in the whole process from start to end, at 10,000 requests and again at 50,000; the
-# difference over 40,000, so that start-up, handshakes and shutdown cancel out. The kernel's instructions are not in it.
-# On a quiet machine the figure comes again within 2 %. On a busy one a server finds fewer requests each time it wakes, and
-# pays for more wake-ups (h2o up to a sixth more).
+# Instructions: callgrind counts those of the whole process, from start to exit, for 10,000 requests
+# and again for 50,000. The difference divided by 40,000 is the figure, so that startup, handshakes
+# and shutdown cancel out. The kernel's instructions are not counted. On a quiet machine the figure
+# is reproducible within 2 %. On a busy machine a server finds fewer requests each time it wakes,
+# and pays for more wake-ups (h2o up to a sixth more).
 #
 # Exits with 1 when tidegate costs more than h2o.
 source "$(dirname "$0")/lib.sh"
@@ -38,16 +42,16 @@ for server in $servers; do [[ $server == tidegate ]] && need "$tidegate" || need
 
 make_cert pair
 mkdir "$scratch/www"
-printf 'fifteen octets\n' >"$scratch/www/small.txt"
+printf 'fifteen bytes.\n' >"$scratch/www/small.txt"
 
-# load URL REQUESTS: every request must be answered with a 2xx and 15 octets.
+# load URL REQUESTS: requires that every request is answered with a 2xx and 15 bytes.
 load() {
     h2load -c32 -m32 -t1 -n"$2" "$1" >"$scratch/h2load" || die "h2load failed on $1"
     grep -q "^status codes: $2 2xx" "$scratch/h2load" && grep -q "($(($2 * 15))) data" "$scratch/h2load" ||
         { cat "$scratch/h2load" >&2; die "not all requests to $1 succeeded"; }
 }
 
-# Nanoseconds of CPU that the process has used, all its threads together.
+# cpu_ns PID: prints the nanoseconds of CPU that all threads of the process have used.
 cpu_ns() { cat /proc/"$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum }'; }
 
 measure_cpu() {
@@ -72,7 +76,8 @@ measure_cpu() {
     done
 }
 
-# count SERVER TRANSPORT REQUESTS: sets `instructions`, of the whole life of a server that answers so many requests.
+# count SERVER TRANSPORT REQUESTS: sets `instructions` to those of the whole life of a server that
+# answers REQUESTS requests.
 count() {
     start_server "$1" "$2" valgrind --tool=callgrind --callgrind-out-file=/dev/null
     load "$url/small.txt" "$3"

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Shows what 1,000 slow uploads cost the server in memory: as many connections with one each and ten with a hundred each; slow
-# senders, and senders whose echo is not taken, so that the server has to hold what it has let them send.
+# Shows the memory that 1,000 slow uploads cost the server: on 1,000 connections with one upload
+# each, and on ten with a hundred each. The senders are slow, or don't read their echoes, so that
+# the server has to hold all that it has let them send.
 #
 #   cargo build --release && cargo build --release -p measure && tools/crowd.sh
 #
-# What `measure crowd` does is in its --help. Exits with 1 when the server grows by more than its budget for bodies and
-# 12 KB for each upload, which is what connections and streams cost beside their bodies.
+# `measure crowd --help` describes the measurement. Exits with 1 when the server grows by more than
+# its budget for bodies plus 12 KB per upload, which is the cost of connections and streams without
+# their bodies.
 source "$(dirname "$0")/lib.sh"
 measure=$target/release/measure
 need python3 "$tidegate" "$measure"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# User instructions per request of the server's engine alone: no socket, no TLS, no file. Needs valgrind.
+# Shows the user instructions per request of the server's engine alone: without sockets, TLS and
+# files. Needs valgrind.
 #
 #   tools/engine-instructions.sh [REQUESTS]
 set -euo pipefail
@@ -12,5 +13,5 @@ trap 'rm -f "$out"' EXIT
 valgrind --tool=callgrind --callgrind-out-file="$out" --toggle-collect='*drive_server*' \
     "$binary" "$requests" >/dev/null 2>&1
 total=$(sed -n 's/^summary: //p; s/^totals: //p' "$out" | head -n 1)
-echo "server engine: $((total / requests)) instructions a request ($total in $requests)"
+echo "server engine: $((total / requests)) instructions per request ($total for $requests requests)"
 [ -z "${KEEP:-}" ] || cp "$out" "$KEEP"

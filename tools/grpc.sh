@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# Proves that gRPC goes through: the gRPC project's own interop client calls its own interop server by way of the release
-# binary, which takes HTTP/2 in clear or over TLS and goes on by h2c:// or https://. Every case that the two have without a
-# proxy must hold. Then 5,000 calls and streams of 100 MB, checked to the octet, trailers too.
+# Proves that gRPC works through the proxy: the gRPC project's own interop client calls its own
+# interop server through the release binary, which accepts HTTP/2 in cleartext or over TLS and
+# forwards it over h2c:// or https://. Every case that client and server pass without a proxy must
+# pass. Then come 5,000 calls and streams of 100 MB, checked to the byte, including trailers.
 #
 #   cargo build --release && tools/grpc.sh
 #   tools/grpc.sh --rounds 10
 #
-# The programs are built once, under target/gobin: the project's by `go install`, and tools/grpc, which has the bulk.
+# The programs are built once, under target/gobin: the project's by `go install`, and tools/grpc,
+# which makes the bulk calls.
 source "$(dirname "$0")/lib.sh"
 
 rounds=1
 while (($#)); do
     case $1 in
         --rounds) rounds=$2 ;;
-        *) die "unknown: $1" ;;
+        *) die "unknown argument '$1'; the head of the script lists them" ;;
     esac
     shift 2
 done
@@ -22,14 +24,14 @@ need go openssl
 version=v1.85.0
 programs=$target/gobin/$version
 for program in client server; do
-    # Under names of their own: "client" says little.
+    # Give the programs clear names: "client" says little.
     [[ -x $programs/grpc-interop-$program ]] ||
         { GOBIN=$scratch loaded go install "google.golang.org/grpc/interop/$program@$version" &&
             install -D "$scratch/$program" "$programs/grpc-interop-$program"; }
 done
 bulk=$programs/grpc-bulk
 (cd "$root/tools/grpc" && loaded go build -o "$bulk" .)
-# The certificates that the interop server shows are in the module's directory.
+# The interop server's certificates are in the module's directory.
 testdata=$(loaded go mod download -json "google.golang.org/grpc@$version" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')/testdata
 [[ -f $testdata/ca.pem ]] || die "no certificate authority in $testdata"
 
@@ -38,17 +40,20 @@ set +e
 cases=(empty_unary large_unary client_streaming server_streaming ping_pong empty_stream timeout_on_sleeping_server
     cancel_after_begin cancel_after_first_response status_code_and_message special_status_message custom_metadata
     unimplemented_method unimplemented_service rpc_soak channel_soak)
-# What this client has besides fails without a proxy too, as `uncounted` shows: the server tells neither its name nor its
-# load in the way that is asked for, and credentials come from Google's machines.
+# The client's other cases fail without a proxy too, as `uncounted` shows: the server reports
+# neither its name nor its load in the way that they expect, and the credentials come from Google's
+# machines.
 others=(pick_first_unary orca_per_rpc orca_oob compute_engine_creds service_account_creds jwt_token_creds per_rpc_creds
     oauth2_auth_token google_default_credentials compute_engine_channel_credentials)
 
-# interop PORT CASE FLAG...: the exit status of one case, and what the client said if it failed. In cancel_after_begin the client
-# ends its body after it has cancelled; when it is held up between the two for as long as the server takes to answer, then the
-# call has succeeded, with a proxy or without. That is no fault, and tried again.
+# interop PORT CASE FLAG...: prints the exit status of one case, and the client's output if it
+# failed. In cancel_after_begin the client cancels and then ends its body. If it is delayed between
+# the two until the server answers, the call succeeds, with or without a proxy. That isn't a fault,
+# and is tried again.
 interop() {
     local status try
-    # By default a soak fails when a call takes a second: that counts the pauses of a busy machine. What is stuck it finds this way too.
+    # By default a soak fails when a call takes a second, which counts the pauses of a busy machine.
+    # With more patience it still finds calls that hang.
     local patience=(-soak_per_iteration_max_acceptable_latency_ms 25000 -soak_overall_timeout_seconds 25)
     for try in 1 2 3; do
         timeout 30 "$programs/grpc-interop-client" -server_host 127.0.0.1 -server_port "$1" -test_case "$2" "${patience[@]}" "${@:3}" \
@@ -60,7 +65,8 @@ interop() {
     ((status == 0)) || tail -n 3 "$scratch/client.log"
 }
 
-# start_interop_server FLAG...: sets `port`; the kernel picks it, and the log tells.
+# start_interop_server FLAG...: starts the interop server. Sets `port`, which the kernel picks and
+# the log has.
 start_interop_server() {
     server_log=$(mktemp "$scratch/server.XXXXXX")
     GRPC_GO_LOG_SEVERITY_LEVEL=info launch "$server_log" "$programs/grpc-interop-server" -port 0 "$@"
@@ -69,7 +75,8 @@ start_interop_server() {
 
 listening() { port=$(sed -nE 's/.*interop server listening on .*:([0-9]+)$/\1/p' "$server_log") && [[ $port ]]; }
 
-# uncounted PORT: shows which cases can't be asked of a proxy. One that passes some day belongs among `cases`.
+# uncounted PORT: shows which cases can't be required of a proxy. A case that passes some day
+# belongs into `cases`.
 uncounted() {
     local name seconds=5
     for name in "${others[@]}"; do
@@ -80,7 +87,7 @@ uncounted() {
     done
 }
 
-# every_case TRANSPORT UPSTREAM: all cases by one way.
+# every_case TRANSPORT UPSTREAM: runs all cases with one pairing.
 every_case() {
     local name flags=()
     [[ $1 == h2c ]] || flags=(-use_tls -use_test_ca -ca_file "$scratch/pair.crt")
@@ -89,7 +96,7 @@ every_case() {
     done
 }
 
-# in_bulk TRANSPORT UPSTREAM: what tools/grpc checks, by one way.
+# in_bulk TRANSPORT UPSTREAM: runs the checks of tools/grpc with one pairing.
 in_bulk() {
     local flags=() address
     address=127.0.0.1:$(port_of "$([[ $1 == h2c ]] && echo "$http" || echo "$https")")
@@ -102,7 +109,8 @@ ok 100 MB there and back
 ok a deadline'
 }
 
-# start_proxy UPSTREAM: tidegate in front of it. Requests go to a file, so that the log has only what should give pause.
+# start_proxy UPSTREAM: starts tidegate in front of it. Requests are logged to a file of their own,
+# so that the log has only problems.
 start_proxy() {
     access=$(mktemp "$scratch/access.XXXXXX")
     local tls=()
@@ -112,39 +120,41 @@ start_proxy() {
     proxies+=("$pid") logs+=("$log")
 }
 
-# Sets `stats` to the last line of statistics; true once that counts all requests that were made, and none in progress.
+# Sets `stats` to the last line of statistics. Returns 0 once that counts all requests, and none in
+# progress.
 all_over() {
     stats=$(grep -E ' active streams, ' "$log" | tail -n 1)
     [[ $stats == *" 0 active streams, $(wc -l <"$access") requests, "* ]]
 }
 
-# quiet NAME TIMEOUTS: what the log has to say after all that. Clients that cancel are told at level info. In so many cases the
-# client sets a deadline that the server can't meet; who is first to give up there is open, and if it is the server, that is told.
+# quiet NAME TIMEOUTS: checks the log and the statistics after all cases. The log reports at level
+# info that clients cancelled. In TIMEOUTS cases the client sets a deadline that the server can't
+# meet. Either end may give up first there; if it is the server, the log reports that.
 quiet() {
     local gave_up='upstream failed: .*, the upstream reset the stream with CANCEL$'
-    expect "nothing in the log gives pause ($1)" \
+    expect "the log reports no problem ($1)" \
         "$(grep -E 'connection error|panic|upstream failed| (ERROR|WARN) ' "$log" | grep -vE "$gave_up" | head -n 5)" ''
     expect "the upstream gave up only where the deadline was too short ($1)" "$(($(grep -cE "$gave_up" "$log") <= $2))" 1
     eventually 20 all_over
-    expect "statistics come when all is over ($1)" $? 0
+    expect "the statistics count all requests as finished ($1)" $? 0
     connected=$(sed -nE 's/.* ([0-9]+) connected so far.*/\1/p' <<<"$stats")
     sent=$(sed -nE 's/.* connected so far, ([0-9]+) requests sent.*/\1/p' <<<"$stats")
     reused=$(sed -nE 's/.* requests sent, ([0-9]+) reused.*/\1/p' <<<"$stats")
     requests=$(sed -nE 's/.* ([0-9]+) requests,.*/\1/p' <<<"$stats")
-    # A worker has one connection to an address of HTTP/2 as long as that has room. 50 streams don't fill it, but large bodies may
-    # take its window: then there are up to eight.
+    # A worker has one HTTP/2 connection to an address as long as that has room. 50 streams don't
+    # fill it, but large bodies may use up its window: then there are up to eight.
     expect "connections to the upstream are reused ($1)" "$((connected <= 2 * 8 && sent > 0 && sent - reused <= connected))" 1
-    # A call whose client gives it up before there is a connection is sent nowhere.
+    # A call that its client cancels before a connection is established is never sent.
     given_up=$(grep -c '" 000 ' "$access")
-    expect "all but what was given up is sent once ($1)" "$((sent <= requests && requests - sent <= given_up))" 1
-    echo "   $1: $requests requests, $sent sent over $connected connections to the upstream, $reused of them on one that was there"
+    expect "all requests but the cancelled are sent once ($1)" "$((sent <= requests && requests - sent <= given_up))" 1
+    echo "   $1: $requests requests, $sent sent over $connected connections to the upstream, $reused of them on a reused one"
 }
 
 make_cert pair
 proxies=() logs=()
 began=$SECONDS
 for upstream in h2c https; do
-    section "the interop client and server, by way of $upstream://"
+    section "the interop client and server, through $upstream://"
     start_interop_server $([[ $upstream == h2c ]] || echo -use_tls -tls_cert_file "$testdata/server1.pem" -tls_key_file "$testdata/server1.key")
     [[ $upstream == https ]] || uncounted "$port"
     start_proxy "$upstream://127.0.0.1:$port"

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Proves that h2spec (github.com/summerwind/h2spec, pinned) finds no fault in the release binary: over TLS and over
-# cleartext HTTP/2, 145 cases of 145 each, and 146 of 146 with --strict, none skipped.
+# Proves that h2spec (github.com/summerwind/h2spec, pinned) finds no fault in the release binary:
+# over TLS and over cleartext HTTP/2, 145 of 145 cases each, and 146 of 146 with --strict, none
+# skipped.
 #
 #   cargo build --release && tools/h2spec.sh
 #
-# h2spec is installed by `go install` under target/h2spec, once. What it printed is kept beside it, a file per run.
+# `go install` installs h2spec once, under target/h2spec. The output of each run is a file beside
+# it.
 source "$(dirname "$0")/lib.sh"
 need go
 
@@ -14,7 +16,8 @@ home=$target/h2spec/$version
 
 failed=0
 
-# run NAME CASES FLAG...: one run of h2spec; its last line says how many cases there were and how they ended.
+# run NAME CASES FLAG...: runs h2spec once. The last line of its output has the number of cases and
+# their outcomes.
 run() {
     local name=$1 cases=$2 output=$home/$1.txt verdict
     shift 2
@@ -26,7 +29,7 @@ run() {
         failed=1
         echo "FAIL  h2spec $name: $verdict"
         [[ $verdict == *tests* ]] && sed -n '/^Failures:/,$p' "$output" || tail -n 20 "$output"
-        running "$pid" || { echo 'the server ended:' && cat "$log"; }
+        running "$pid" || { echo 'the server exited:' && cat "$log"; }
     fi
 }
 

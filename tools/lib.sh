@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Shared by the scripts beside it: sourced, never run.
+# Functions that the scripts in this directory share. This file is sourced, never run.
 #
-# It starts the release binary on ports that the kernel picks, waits for conditions (never for a fixed time), and ends
-# exactly the processes that were started through it, however the script ends. The binary is target/release/tidegate,
-# or what TIDEGATE names.
+# They start the release binary on ports that the kernel picks, wait for conditions (never for a
+# fixed time), and end exactly the processes that they started, however the script ends. The binary
+# is target/release/tidegate, or the one that TIDEGATE names.
 
 set -euo pipefail
 
@@ -31,7 +31,7 @@ die() {
     exit 1
 }
 
-# need COMMAND...: stops with one sentence when a tool is missing.
+# need COMMAND...: stops the script with one sentence if a command is missing.
 need() {
     local tool
     for tool in "$@"; do
@@ -39,7 +39,8 @@ need() {
     done
 }
 
-# eventually SECONDS COMMAND...: true as soon as the command succeeds, false when it still fails after so many seconds.
+# eventually SECONDS COMMAND...: returns 0 as soon as the command succeeds, and 1 if it still fails
+# after SECONDS.
 eventually() {
     local deadline=$((SECONDS + $1))
     shift
@@ -51,10 +52,11 @@ eventually() {
 
 running() { kill -0 "$1" 2>/dev/null; }
 
-# loaded COMMAND...: a command that loads something from the network, which may not be there for a moment.
+# loaded COMMAND...: runs a command that downloads something, and retries it twice, because the
+# network may be down for a moment.
 loaded() { "$@" || { sleep 5 && "$@"; } || { sleep 20 && "$@"; }; }
 
-# launch LOG COMMAND...: starts a process whose output goes to LOG; sets `pid`.
+# launch LOG COMMAND...: starts a process whose output goes to LOG. Sets `pid`.
 launch() {
     local log=$1
     shift
@@ -63,13 +65,14 @@ launch() {
     children+=("$pid")
 }
 
-# stop PID: ends a launched process and waits for it; gives its exit status.
+# stop PID: ends a launched process and waits for it. Returns its exit status.
 stop() {
     kill -TERM "$1" 2>/dev/null || true
     reap "$1"
 }
 
-# reap PID: waits for a launched process, at most 60 seconds; gives its exit status.
+# reap PID: waits up to 60 seconds for a launched process to exit, then kills it. Returns its exit
+# status.
 reap() {
     local child status=0 rest=()
     eventually 60 exited "$1" || kill -KILL "$1"
@@ -79,19 +82,20 @@ reap() {
     return "$status"
 }
 
-# adopt PID: the children of a launched process, of which there is one at least, are ended with it: they outlive one that is
-# killed. A server may listen before it has them.
+# adopt PID: has the children of a launched process ended with it, because they outlive a parent
+# that is killed. Waits for the first child: a server may listen before it has children.
 adopt() {
     eventually 20 pgrep -P "$1" >/dev/null || die "process $1 has no children"
     mapfile -t -O "${#children[@]}" children < <(pgrep -P "$1")
 }
 
-# A child that ended stays a zombie until it is waited for.
+# exited PID: whether a process has exited. A child stays a zombie until it is waited for.
 exited() { [[ ! -e /proc/$1 ]] || grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null; }
 
-# start_tidegate FLAG...: starts the server on free ports of 127.0.0.1; sets `pid`, `log`, `https` and `http`.
+# start_tidegate FLAG...: starts the server on free ports of 127.0.0.1. Sets `pid`, `log`, `https`
+# and `http`.
 start_tidegate() {
-    [[ -x $tidegate ]] || die "$tidegate is not there; build it with: cargo build --release"
+    [[ -x $tidegate ]] || die "$tidegate doesn't exist; build it with: cargo build --release"
     log=$(mktemp "$scratch/tidegate.XXXXXX")
     launch "$log" "$tidegate" --listen 127.0.0.1:0 --listen-h2c 127.0.0.1:0 "$@"
     eventually 20 addresses_printed || { cat "$log" >&2; die "the server printed no addresses within 20 seconds"; }
@@ -99,10 +103,10 @@ start_tidegate() {
 
 addresses_printed() {
     https=$(grep -m1 -oE 'https://127\.0\.0\.1:[0-9]+' "$log") && http=$(grep -m1 -oE 'http://127\.0\.0\.1:[0-9]+' "$log") ||
-        { exited "$pid" && { cat "$log" >&2; die "the server ended instead of starting"; }; }
+        { exited "$pid" && { cat "$log" >&2; die "the server exited instead of starting"; }; }
 }
 
-# expect WHAT GOT WANTED: one check, counted in `passed` or `failed`, and told if it failed.
+# expect WHAT GOT WANTED: one check, counted in `passed` or `failed`, and reported if it failed.
 passed=0 failed=0
 expect() {
     if [[ $2 == "$3" ]]; then
@@ -115,8 +119,8 @@ expect() {
 
 section() { echo "-- $1"; }
 
-# headless_chromium FLAG... URL: one Chromium with a profile of its own, which ends when the page is loaded.
-# It runs behind `at_browser`, an array, such as the client's end of a path.
+# headless_chromium FLAG... URL: runs Chromium with a fresh profile until the page is loaded. The
+# array `at_browser` goes before the command, such as the client's end of a path.
 at_browser=()
 headless_chromium() {
     "${at_browser[@]}" timeout --kill-after=5 120 chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
@@ -126,7 +130,8 @@ headless_chromium() {
 
 port_of() { echo "${1##*:}"; }
 
-# free_ports N: so many different ports that were free a moment ago, for servers that can't be told to let the kernel choose.
+# free_ports N: prints N different ports that were free a moment ago, for servers that can't let the
+# kernel choose.
 free_ports() {
     python3 - "$1" <<'PYTHON'
 import socket, sys
@@ -142,16 +147,18 @@ free_port() { free_ports 1; }
 
 accepts() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# make_cert NAME: a self-signed P-256 certificate in $scratch/NAME.crt with its key in $scratch/NAME.key.
+# make_cert NAME: creates a self-signed P-256 certificate in $scratch/NAME.crt, and its key in
+# $scratch/NAME.key.
 make_cert() {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=localhost \
         -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
         -keyout "$scratch/$1.key" -out "$scratch/$1.crt" 2>/dev/null
 }
 
-# server_command SERVER TRANSPORT PORT: sets `command`, an array: h2o, nghttpd or tidegate with one worker, which takes uploads
-# at /upload and serves $scratch/www elsewhere, over tls with the certificate of `make_cert pair`, or over h2c.
-# It listens on `host`; `tidegate_flags` are added for tidegate.
+# server_command SERVER TRANSPORT PORT: sets the array `command` to h2o, nghttpd or tidegate with
+# one worker. The server takes uploads at /upload and serves $scratch/www elsewhere, over tls with
+# the certificate of `make_cert pair`, or over h2c. It listens on `host`. `tidegate_flags` are added
+# for tidegate.
 host=127.0.0.1
 tidegate_flags=()
 server_command() {
@@ -180,8 +187,8 @@ server_command() {
     esac
 }
 
-# start_server SERVER TRANSPORT [WRAPPER...]: starts one of those on a free port, in the network namespace that
-# `start_path` made, if it did; sets `pid`, `port` and `url`.
+# start_server SERVER TRANSPORT [WRAPPER...]: starts one of those servers on a free port, in the
+# network namespace that `start_path` made, if it was called. Sets `pid`, `port` and `url`.
 at_server=()
 start_server() {
     chmod 755 "$scratch" # h2o, started by root, turns into nobody
@@ -194,8 +201,9 @@ start_server() {
 
 listens() { "${at_server[@]}" bash -c "exec 3<>/dev/tcp/$host/$1" 2>/dev/null; }
 
-# start_path RTT RATE: two network namespaces joined by a path; sets `path`, the process, `at_client` and `at_server`, arrays
-# that go before a command, and `host`, the server's address. When the kernel refuses, says so and ends with status 77.
+# start_path RTT RATE: joins two network namespaces by a path. Sets `path`, the process; `at_client`
+# and `at_server`, arrays that go before a command; and `host`, the server's address. If the kernel
+# refuses, says so and exits with status 77.
 start_path() {
     local log ends
     log=$(mktemp "$scratch/path.XXXXXX")
@@ -204,11 +212,11 @@ start_path() {
     eventually 20 path_is_up "$log" "$path" || { cat "$log" >&2; die 'no path within 20 seconds'; }
     exited "$path" && {
         cat "$log"
-        echo "NOT RUN: this kernel, or who runs this, allows no network namespaces joined by a path"
+        echo "NOT RUN: this kernel, or the user's rights, allow no network namespaces joined by a path"
         exit 77
     }
     read -ra ends <"$log"
-    # Ahead of whatever else the machine has to do: the path is to be what takes time.
+    # Run with priority over the machine's other work, so that only the path takes time.
     at_client=(nice -n -10 nsenter "--net=/proc/${ends[0]}/ns/net")
     at_server=(nice -n -10 nsenter "--net=/proc/${ends[1]}/ns/net")
     host=10.9.0.2
@@ -216,12 +224,12 @@ start_path() {
 
 path_is_up() { exited "$2" || grep -qE '^[0-9]+ [0-9]+ ' "$1"; }
 
-# What clients see of a server that `start_tidegate` started.
+# The functions from here on are clients of a server that `start_tidegate` started.
 
 sha() { sha256sum | cut -d' ' -f1; }
 
-# use TRANSPORT: sets `base`, the URL, `version`, and `curl` and `h2load`, the commands with what that transport needs. The
-# certificate is that of `make_cert pair`.
+# use TRANSPORT: sets `base`, the URL; `version`; and `curl` and `h2load`, the commands with the
+# flags for that transport. The certificate is that of `make_cert pair`.
 use() {
     curl=(curl --silent --show-error --max-time 60 --cacert "$scratch/pair.crt")
     case $1 in
@@ -234,43 +242,48 @@ use() {
     h2load=(h2load) && [[ $version == 2 ]] || h2load+=(--h1)
 }
 
-# status CURL-ARGUMENT...: the status code of one request, and its body left in $scratch/body.
+# status CURL-ARGUMENT...: prints the status code of one request, and leaves its body in
+# $scratch/body.
 status() { "${curl[@]}" --output "$scratch/body" --write-out '%{http_code}' "$@"; }
 
-# begin_transfer URL: a download that has begun, and comes no further before `end_transfer`: who takes it is a FIFO. Sets `client`.
+# begin_transfer URL: begins a download that stalls until `end_transfer`, because its output is a
+# FIFO. Sets `client`.
 begin_transfer() {
     rm -f "$scratch/fifo"
     mkfifo "$scratch/fifo"
     "${curl[@]}" -o "$scratch/fifo" "$1" 2>/dev/null &
     client=$!
     children+=("$client")
-    # Whoever opens one end of a FIFO waits for the other one, so this has both until something has come.
+    # Opening one end of a FIFO waits for the other end, so hold both until something has arrived.
     exec 8<>"$scratch/fifo" 7<"$scratch/fifo"
     timeout 20 head -c 1 <&7 >"$scratch/transferred"
     exec 8>&-
 }
 
-# end_transfer: takes the rest; all of it is in $scratch/transferred.
+# end_transfer: reads the rest. $scratch/transferred has the whole body.
 end_transfer() {
     cat <&7 >>"$scratch/transferred"
     exec 7<&-
 }
 
-# field NAME CURL-ARGUMENT...: the value of one response field.
+# field NAME CURL-ARGUMENT...: prints the value of one response field.
 field() { "${curl[@]}" --output /dev/null --dump-header - "${@:2}" | tr -d '\r' | sed -n "s/^$1: //p"; }
 
-# h2load_counts N ARGUMENT...: how many of N requests got a 2xx, and how many octets of DATA came back. Over HTTP/1.1 h2load counts
-# a status more now and then than it counts requests, whoever answers; what it calls succeeded is right.
+# h2load_counts N ARGUMENT...: prints how many of N requests got a 2xx, and how many bytes of DATA
+# came back. Over HTTP/1.1 h2load now and then counts more statuses than requests, with any server;
+# the number that it calls succeeded is right.
 h2load_counts() {
     timeout 120 "${h2load[@]}" --requests "$1" --clients "$(($1 < 4 ? 1 : 4))" --max-concurrent-streams 100 "${@:2}" |
-        sed -nE 's/^requests: .* ([0-9]+) succeeded.*/\1 2xx/p; s/.* \(([0-9]+)\) data$/\1 octets/p' | paste -sd' '
+        sed -nE 's/^requests: .* ([0-9]+) succeeded.*/\1 2xx/p; s/.* \(([0-9]+)\) data$/\1 bytes/p' | paste -sd' '
 }
 
-# histogram: how often each octet occurs. nghttp writes the bodies of 100 streams as their frames come, all into one another.
+# histogram: prints how often each byte occurs. nghttp writes the bodies of 100 streams as their
+# frames arrive, interleaved.
 histogram() { python3 -c 'import collections, sys; print(sorted(collections.Counter(sys.stdin.buffer.read()).items()))'; }
 
-# expect_bodies WHERE FILE SUM N: uploads, downloads and echoes of one file by what `use` has set, N times by h2load. The file is served
-# under its own name, of which the size is the stem; SUM is its checksum.
+# expect_bodies WHERE FILE SUM N: checks uploads, downloads and echoes of one file over what `use`
+# has set, with h2load N times. The file is served under its own name, whose stem is its size; SUM
+# is its checksum.
 expect_bodies() {
     local size=${2##*/} sum=$3 n=$4 answer
     size=${size%.bin}
@@ -282,8 +295,8 @@ expect_bodies() {
         expect "nghttp uploads $size ($1)" "$(timeout 60 nghttp -y -d "$2" "$base/upload")" "$answer"
         expect "nghttp gets $size echoed ($1)" "$(timeout 60 nghttp -y -d "$2" "$base/echo" | sha)" "$sum"
     fi
-    expect "h2load fetches $size ($1)" "$(h2load_counts "$n" "$base/$size.bin")" "$n 2xx $((n * size)) octets"
+    expect "h2load fetches $size ($1)" "$(h2load_counts "$n" "$base/$size.bin")" "$n 2xx $((n * size)) bytes"
     ((size > 0)) || return 0 # h2load uploads no empty file
-    expect "h2load uploads $size ($1)" "$(h2load_counts "$n" -d "$2" "$base/upload")" "$n 2xx $((n * ${#answer})) octets"
-    expect "h2load gets $size echoed ($1)" "$(h2load_counts "$n" -d "$2" "$base/echo")" "$n 2xx $((n * size)) octets"
+    expect "h2load uploads $size ($1)" "$(h2load_counts "$n" -d "$2" "$base/upload")" "$n 2xx $((n * ${#answer})) bytes"
+    expect "h2load gets $size echoed ($1)" "$(h2load_counts "$n" -d "$2" "$base/echo")" "$n 2xx $((n * size)) bytes"
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Shows what pushes save: how long nghttp takes over a long path for a page and what it needs, which nghttp finds out as a
-# browser does, by reading the page. First without pushes, then with them, the same in each row; the median of five loads,
-# each on a connection of its own, that of TCP included.
+# Shows what pushes save: how long nghttp needs over a long path to load a page and its resources,
+# which it finds as a browser does, by reading the page. Each row has the times without and with
+# pushes, each the median of five loads on a connection of their own, including TCP's handshake.
 #
 #   cargo build --release && tools/pageload.sh
 #   tools/pageload.sh --rtt '100ms' --resources '10'
@@ -15,13 +15,13 @@ while (($#)); do
         --rtt) rtts=$2 ;;
         --resources) resources=$2 ;;
         --rate) rate=$2 ;;
-        *) die "unknown: $1" ;;
+        *) die "unknown argument '$1'; the head of the script lists them" ;;
     esac
     shift 2
 done
 need python3 unshare nsenter ip nghttp
 
-# A page of 10 KB that needs the largest number of 20 KB scripts; and for each number the list of so many.
+# For each number, a page of about 7 KB that needs that many scripts of 20 KB.
 mkdir "$scratch/www"
 for count in $resources; do
     {
@@ -34,12 +34,12 @@ for count in $resources; do
     done
 done
 
-# load COUNT: milliseconds until the page and all that it needs are there.
+# load COUNT: prints the milliseconds until the page and its resources are loaded.
 load() {
     local began=${EPOCHREALTIME/./} came
     came=$("${at_client[@]}" timeout 60 nghttp --null-out --get-assets --stat "$url/$1.html" 2>/dev/null | grep -cE ' 200 +[0-9]+[K]? +/')
     local ended=${EPOCHREALTIME/./}
-    ((came == $1 + 1)) || die "of the page and $1 resources came $came"
+    ((came == $1 + 1)) || die "only $came of the page and its $1 resources were loaded"
     echo $(((ended - began) / 1000))
 }
 

@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
-"""Joins two network namespaces by a path with a delay and a rate, for as long as it runs.
+"""Joins two network namespaces by a path with a delay and a rate, as long as it runs.
 
     tools/path.py --rtt 100ms --rate 50M
 
-The client's end is 10.9.0.1 and the server's 10.9.0.2. When both are up it prints one line: the process whose network
-namespace is the client's, the one whose namespace is the server's, and what the path is made of. Enter them with
-`nsenter --net=/proc/PID/ns/net COMMAND`. When it ends, however it ends, the namespaces go with the last process in them.
+The client's end is 10.9.0.1 and the server's 10.9.0.2. When both are up, this program prints one
+line: the PID of the client's network namespace, the PID of the server's, and the kind of the path.
+Enter them with `nsenter --net=/proc/PID/ns/net COMMAND`. When this program exits, however it
+exits, the namespaces disappear with the last process in them.
 
-With netem the path is a veth pair with a netem queue at each end. Where the kernel lacks netem, the path is a TUN device
-at each end and this program between them: packets leave one after another at the rate, and arrive half a round trip later.
-Nothing is lost. The MTU is 9,000, so that a path of 100 MB/s is some 11,000 packets a second, which Python can do.
+With netem the path is a veth pair with a netem queue at each end. Where the kernel lacks netem, the
+path is a TUN device at each end, and this program between them: packets leave one after another at
+the rate, and arrive half a round trip later. Nothing is lost. The MTU is 9,000, so that a path of
+100 MB/s is about 11,000 packets a second, which Python can handle.
 
-Needs root. Exits with 77, and says why, where the kernel refuses.
+Needs root. Exits with 77, and prints the reason, where the kernel refuses.
 """
 
 import argparse
@@ -29,7 +31,8 @@ REFUSED = 77
 MTU = 9000
 CLIENT, SERVER = "10.9.0.1", "10.9.0.2"
 
-# So large that plain TCP fills the path at 200 ms, and forgetting, so that each connection starts like the first.
+# Buffers so large that plain TCP fills the path at 200 ms, and no saved metrics, so that each
+# connection starts like the first.
 SYSCTLS = {
     "net.ipv4.tcp_rmem": "4096 131072 67108864",
     "net.ipv4.tcp_wmem": "4096 65536 67108864",
@@ -46,7 +49,7 @@ def run(*command):
 
 
 class Namespace:
-    """A network namespace, held by a process that ends when this one does: its stdin closes."""
+    """A network namespace, held by a process that exits with this one, because its stdin closes."""
 
     def __init__(self):
         self.holder = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
@@ -72,13 +75,13 @@ def seconds(typed):
     return float(typed.removesuffix("ms")) / 1000
 
 
-def octets(typed):
+def byte_count(typed):
     units = {"K": 10**3, "M": 10**6, "G": 10**9}
     return int(float(typed.rstrip("KMG")) * units.get(typed[-1], 1))
 
 
 def join_by_netem(client, server, rtt, rate):
-    """A veth pair, each end of which delays and paces what leaves it."""
+    """Creates a veth pair, each end of which delays and paces what it sends."""
     device = f"path{os.getpid()}"
     run("ip", "link", "add", f"{device}c", "type", "veth", "peer", "name", f"{device}s")
     run("ip", "link", "set", f"{device}c", "netns", str(client.pid))
@@ -99,7 +102,7 @@ def has_netem(client):
 
 
 def open_tun(namespace, address):
-    """A TUN device of this process, moved into the namespace."""
+    """Creates a TUN device of this process, and moves it into the namespace."""
     tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     request = fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH14x", b"path%d", IFF_TUN | IFF_NO_PI))
     device = request[:16].rstrip(b"\0").decode()
@@ -109,31 +112,31 @@ def open_tun(namespace, address):
 
 
 class Direction:
-    """What is on its way from one end to the other, in order."""
+    """The packets in flight from one end to the other, in order."""
 
     def __init__(self, source, sink, delay, rate):
         self.source, self.sink, self.delay, self.rate = source, sink, delay, rate
         self.free_at = 0.0
-        self.under_way = collections.deque()
+        self.in_flight = collections.deque()
 
     def take(self, now):
         try:
             while True:
                 packet = os.read(self.source, MTU)
                 self.free_at = max(self.free_at, now) + len(packet) / self.rate
-                self.under_way.append((self.free_at + self.delay, packet))
+                self.in_flight.append((self.free_at + self.delay, packet))
         except BlockingIOError:
             pass
 
     def deliver(self, now):
-        """Hands over what has arrived; returns when the next packet will have."""
-        while self.under_way and self.under_way[0][0] <= now:
-            os.write(self.sink, self.under_way.popleft()[1])
-        return self.under_way[0][0] if self.under_way else None
+        """Hands over the packets that have arrived. Returns the time of the next one's arrival."""
+        while self.in_flight and self.in_flight[0][0] <= now:
+            os.write(self.sink, self.in_flight.popleft()[1])
+        return self.in_flight[0][0] if self.in_flight else None
 
 
 def relay(client, server, rtt, rate):
-    os.nice(-15)  # the delay is to be the path's, not that of a busy machine
+    os.nice(-15)  # the delay should be the path's, not that of a busy machine
     directions = [Direction(client, server, rtt / 2, rate), Direction(server, client, rtt / 2, rate)]
     while True:
         now = time.monotonic()
@@ -149,7 +152,7 @@ def relay(client, server, rtt, rate):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rtt", type=seconds, required=True, metavar="MS", help="round trip, such as 100ms")
-    arguments.add_argument("--rate", type=octets, default="50M", help="octets per second in each direction, such as 50M")
+    arguments.add_argument("--rate", type=byte_count, default="50M", help="bytes per second in each direction, such as 50M")
     arguments = arguments.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

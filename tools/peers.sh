@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Proves that curl, nghttp, h2load and openssl, which others wrote, get from the release binary exactly what they should:
-# real files down, up and echoed, compared by checksum, over HTTP/2 and HTTP/1.1 with and without TLS; 100 streams at once;
-# HEAD, ranges, conditional requests, no way out of the root; how protocols are told apart; signals, and mistakes in the flags.
+# Proves that curl, nghttp, h2load and openssl get correct answers from the release binary: real
+# files down, up and echoed, compared by checksum, over HTTP/2 and HTTP/1.1 with and without TLS;
+# 100 streams at once; HEAD, ranges, conditional requests; nothing outside the root; how the server
+# distinguishes protocols; signals; and mistakes in the flags.
 #
 #   cargo build --release && tools/peers.sh
 #
-# Every check is one line: `expect WHAT GOT WANTED`. All of them run, and the exit status says whether all held.
+# Every check is one line: `expect WHAT GOT WANTED`. All of them run, and the exit status is 0 if
+# all held.
 source "$(dirname "$0")/lib.sh"
 need curl nghttp h2load openssl python3
 
-# A command substitution whose command fails shows in what it printed, so the checks need no `set -e`.
+# If a command fails in a substitution, the check sees its output, so the checks need no `set -e`.
 set +e
 
 sizes=(0 1 16383 16384 16385 65535 65536 50000000)
@@ -38,8 +40,9 @@ files() {
     done
 }
 
-# curl 7.88 can't send a second request on a cleartext connection by prior knowledge (curl/curl#10634, mended in 8.0), so
-# there it opens 100 connections; over TLS all streams are on one.
+# curl 7.88 can't send a second request on a cleartext connection by prior knowledge
+# (curl/curl#10634, fixed in 8.0), so it opens 100 connections there. Over TLS all streams share
+# one.
 a_hundred_at_once() {
     local out option connections=1 several=(--parallel --parallel-max 100) i
     option=$([[ $1 == tls ]] && echo http2 || echo http2-prior-knowledge)
@@ -65,7 +68,7 @@ a_hundred_at_once() {
     expect "nghttp uploads 100 at once ($1)" \
         "$(timeout 60 nghttp -y -m 100 -d "$www/65536.bin" "$base/upload" | grep -oF "\"sha256\":\"$(sha <"$www/65536.bin")\"" | wc -l)" 100
     expect "h2load fetches 100 files, 100 at once on each of 4 connections ($1)" \
-        "$(h2load_counts 10000 --input-file "$scratch/urls")" "10000 2xx $((100 * $(cat "$www"/hundred/* | wc -c))) octets"
+        "$(h2load_counts 10000 --input-file "$scratch/urls")" "10000 2xx $((100 * $(cat "$www"/hundred/* | wc -c))) bytes"
 }
 
 semantics() {
@@ -75,9 +78,9 @@ semantics() {
     expect "HEAD has the length ($1)" "$(field content-length --head "$base/65536.bin")" 65536
     expect "HEAD has no body ($1)" "$("${curl[@]}" --head -o /dev/null -w '%{http_code} %{size_download}' "$base/65536.bin")" '200 0'
     expect "no such file ($1)" "$(status "$base/none")" 404
-    expect "a file takes no POST ($1)" "$(status -d x "$base/1.bin")" 405
+    expect "a file refuses POST ($1)" "$(status -d x "$base/1.bin")" 405
     expect "index.html ($1)" "$("${curl[@]}" "$base/sub/" | sha)" "$(sha <"$www/sub/index.html")"
-    expect "a query is no part of the name ($1)" "$(status "$base/1.bin?x=1")" 200
+    expect "a query isn't part of the name ($1)" "$(status "$base/1.bin?x=1")" 200
     expect "content type of html ($1)" "$(field content-type "$base/sub/" | cut -d';' -f1)" text/html
     expect "content type of css ($1)" "$(field content-type "$base/style.css" | cut -d';' -f1)" text/css
 
@@ -101,7 +104,7 @@ semantics() {
     expect "If-Modified-Since fails ($1)" "$(status -H 'If-Modified-Since: Sat, 01 Jan 2000 00:00:00 GMT' "$base/65536.bin")" 200
 }
 
-# bc_length FIRST-LAST: how many octets such a range asks for; FIRST- asks for all that follow.
+# bc_length FIRST-LAST: prints how many bytes a range asks for. FIRST- asks for all that follow.
 bc_length() {
     local first=${1%-*} last=${1#*-}
     echo $((${last:-65535} - first + 1))
@@ -118,23 +121,23 @@ nothing_outside_the_root() {
 
 other_protocols() {
     local plain=(curl --silent --show-error --max-time 60 --cacert "$scratch/pair.crt" -o /dev/null)
-    local told='%{http_code} %{http_version}'
-    expect 'HTTP/1.1 over TLS without ALPN' "$("${plain[@]}" --no-alpn --http1.1 -w "$told" "$https/1.bin")" '200 1.1'
-    expect 'an upgrade to h2c is not taken' "$("${plain[@]}" --http2 -w "$told" "$http/1.bin")" '200 1.1'
-    expect 'HTTP/1.0' "$("${plain[@]}" --http1.0 -w "$told" "$http/1.bin")" '200 1.1'
+    local format='%{http_code} %{http_version}'
+    expect 'HTTP/1.1 over TLS without ALPN' "$("${plain[@]}" --no-alpn --http1.1 -w "$format" "$https/1.bin")" '200 1.1'
+    expect 'an upgrade to h2c is declined' "$("${plain[@]}" --http2 -w "$format" "$http/1.bin")" '200 1.1'
+    expect 'HTTP/1.0' "$("${plain[@]}" --http1.0 -w "$format" "$http/1.bin")" '200 1.1'
     expect 'HTTP/1.1 connections that curl opened for two files' \
         "$("${plain[@]}" --http1.1 -w '%{num_connects} ' "$http/1.bin" -o /dev/null "$http/65536.bin")" '1 0 '
     expect 'HTTP/1.0 connections that curl opened for two files' \
         "$("${plain[@]}" --http1.0 -H 'Connection: keep-alive' -w '%{num_connects} ' "$http/1.bin" -o /dev/null "$http/65536.bin")" '1 0 '
-    expect 'a body that waits to be invited' \
+    expect 'a body that waits for 100 (Continue)' \
         "$("${plain[@]}" --http1.1 -H 'Expect: 100-continue' --expect100-timeout 600 -w '%{http_code}' -d "@$www/65536.bin" "$http/upload")" 200
 
-    # grep -a: what the server says over HTTP/2 is printed among the lines, and is not text.
+    # grep -a: the output includes the server's HTTP/2 frames, which are not text.
     local s_client=(timeout 10 openssl s_client -connect "127.0.0.1:$(port_of "$https")" -CAfile "$scratch/pair.crt")
     expect 'an unknown ALPN is refused' "$("${s_client[@]}" -alpn foo </dev/null 2>&1 | grep -ac 'no application protocol')" 1
-    expect 'of several ALPN the server takes h2' "$("${s_client[@]}" -alpn foo,http/1.1,h2 </dev/null 2>&1 | grep -a -m1 '^ALPN')" 'ALPN protocol: h2'
-    expect 'TLS 1.2' "$("${plain[@]}" --http2 --tls-max 1.2 -w "$told" "$https/1.bin")" '200 2'
-    expect 'TLS 1.3' "$("${plain[@]}" --http2 --tlsv1.3 -w "$told" "$https/1.bin")" '200 2'
+    expect 'of several ALPN protocols the server chooses h2' "$("${s_client[@]}" -alpn foo,http/1.1,h2 </dev/null 2>&1 | grep -a -m1 '^ALPN')" 'ALPN protocol: h2'
+    expect 'TLS 1.2' "$("${plain[@]}" --http2 --tls-max 1.2 -w "$format" "$https/1.bin")" '200 2'
+    expect 'TLS 1.3' "$("${plain[@]}" --http2 --tlsv1.3 -w "$format" "$https/1.bin")" '200 2'
     expect 'cleartext to the TLS port ends' "$(ended --http2-prior-knowledge "http://127.0.0.1:$(port_of "$https")/")" '000, ended'
     expect 'TLS to the cleartext port ends' "$(ended --http2 "https://127.0.0.1:$(port_of "$http")/")" '000, ended'
     local version
@@ -143,13 +146,14 @@ other_protocols() {
     done
 }
 
-# ended ARGUMENT...: the status that curl got, and whether the server had ended the connection when curl lost its patience.
+# ended ARGUMENT...: prints the status that curl got, and whether the server had closed the
+# connection when curl timed out.
 ended() {
     "${plain[@]}" -w '%{http_code}' "$@" 2>/dev/null
     (($? == 28)) && echo ', open' || echo ', ended'
 }
 
-# resumed VERSION: whether a second TLS connection can take up the session of the first.
+# resumed VERSION: prints whether a second TLS connection can resume the session of the first.
 resumed() {
     python3 - "$1" "$(port_of "$https")" "$scratch/pair.crt" <<'PYTHON'
 import socket, ssl, sys
@@ -167,15 +171,15 @@ def connect(session):
 
 first = connect(None)
 first.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
-first.recv(1)  # the server's SETTINGS come after its tickets
+first.recv(1)  # the server's SETTINGS follow its tickets
 session = first.session
 first.close()
 print(connect(session).session_reused)
 PYTHON
 }
 
-# held_transfer SIGNAL: a server of its own, a transfer from it that has begun, and the signal in the midst of that; returns when
-# the server has stopped listening. Sets `pid` and `client`.
+# held_transfer SIGNAL: starts a server, begins a transfer from it, and sends the signal in the
+# middle. Returns when the server no longer listens. Sets `pid` and `client`.
 held_transfer() {
     start_tidegate "${served[@]}" --log warn
     use h2c
@@ -192,22 +196,23 @@ signals() {
         held_transfer "$signal"
         end_transfer
         reap "$client"
-        expect "a transfer goes on after $signal" "$? $(sha <"$scratch/transferred")" "0 $(sha <"$www/50000000.bin")"
+        expect "a transfer continues after $signal" "$? $(sha <"$scratch/transferred")" "0 $(sha <"$www/50000000.bin")"
         reap "$pid"
         expect "exit status after $signal" $? 0
     done
     held_transfer TERM
     server=$pid
     kill -TERM "$server"
-    # Nobody takes the transfer, so nothing else would end it for half a minute.
-    expect 'a second signal ends at once' "$(eventually 10 exited "$server" && echo yes)" yes
+    # Nobody reads the transfer, so nothing else would end it for half a minute.
+    expect 'a second signal ends the server at once' "$(eventually 10 exited "$server" && echo yes)" yes
     end_transfer
-    expect 'and the transfer with it' "$([[ $(wc -c <"$scratch/transferred") -lt 50000000 ]] && echo yes)" yes
+    expect 'and the transfer too' "$([[ $(wc -c <"$scratch/transferred") -lt 50000000 ]] && echo yes)" yes
     reap "$server"
     reap "$client"
 }
 
-# started FLAG...: how a server that should not start ended; its words are in $scratch/stderr.
+# started FLAG...: prints how a server ended that should not start. Its output is in
+# $scratch/stderr.
 started() {
     timeout 10 "$tidegate" --listen 127.0.0.1:0 --listen-h2c none "$@" >"$scratch/stdout" 2>"$scratch/stderr" </dev/null
     case $? in
@@ -217,7 +222,7 @@ started() {
     esac
 }
 
-# refused WHAT PATTERN FLAG...: status 1 or 2, and one line on stderr that matches.
+# refused WHAT PATTERN FLAG...: requires status 1 or 2, and one line on stderr that matches.
 refused() {
     expect "$1: exit status" "$(started "${@:3}")" refused
     expect "$1: one sentence" "$(wc -l <"$scratch/stderr") $(grep -ciE -- "$2" "$scratch/stderr")" '1 1'
@@ -235,7 +240,7 @@ mistakes() {
     for flags in '--nosuch' '--workers many' '--listen nowhere' '--route x' '--max-streams -1' '--cert x'; do
         # shellcheck disable=SC2086 # two words each
         expect "tidegate $flags: exit status" "$(started $flags)" refused
-        expect "tidegate $flags: told without a panic" "$(test -s "$scratch/stderr" && grep -ci panicked "$scratch/stderr")" 0
+        expect "tidegate $flags: reported without a panic" "$(test -s "$scratch/stderr" && grep -ci panicked "$scratch/stderr")" 0
     done
 }
 
@@ -243,7 +248,7 @@ logs() {
     local base
     SSLKEYLOGFILE=$scratch/keys start_tidegate "${served[@]}" --access-log "$scratch/access.log" --log warn
     use tls
-    expect 'h2load with an access log' "$(h2load_counts 400 "$base/1.bin")" '400 2xx 400 octets'
+    expect 'h2load with an access log' "$(h2load_counts 400 "$base/1.bin")" '400 2xx 400 bytes'
     stop "$pid"
     expect 'exit status after TERM, idle' $? 0
     expect 'one access log line per request' "$(grep -c '/1\.bin' "$scratch/access.log")" 400
@@ -256,13 +261,13 @@ for transport in tls h2c https1 http1; do
     use "$transport"
     section "files over $transport" && files "$transport"
     [[ $version == 1.1 ]] || { section "100 streams at once over $transport" && a_hundred_at_once "$transport"; }
-    section "what HTTP means over $transport" && semantics "$transport"
+    section "HTTP semantics over $transport" && semantics "$transport"
     section "nothing outside the root over $transport" && nothing_outside_the_root "$transport"
 done
 section 'other protocols' && other_protocols
 section 'mistakes' && mistakes
-expect 'the server lives after all that' "$(running "$main" && echo yes)" yes
-expect 'and has panicked nowhere' "$(grep -c panicked "$log")" 0
+expect 'the server still runs' "$(running "$main" && echo yes)" yes
+expect 'and has not panicked' "$(grep -c panicked "$log")" 0
 section 'signals' && signals
 section 'logs' && logs
 

@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
-# Shows what a proxied request costs tidegate in CPU time, beside Debian's nghttpx and haproxy in the same run.
+# Shows the CPU time that a proxied request costs tidegate, and Debian's nghttpx and haproxy in the
+# same run.
 #
 #   cargo build --release && tools/proxy-cpu.sh
 #   tools/proxy-cpu.sh --rounds 9 --requests 100000
 #
-# Clients come over TLS 1.3 or cleartext HTTP/2, as h2load with 32 connections of 32 streams each; behind the proxies is nginx
-# with a 15-byte file, over HTTP/1.1 or cleartext HTTP/2. Each proxy has one worker, and a process for each pairing.
+# The client is h2load with 32 connections of 32 streams each, over TLS 1.3 or cleartext HTTP/2. The
+# upstream is nginx with a 15-byte file, over HTTP/1.1 or cleartext HTTP/2. Each proxy has one
+# worker, and one process for each pairing.
 #
-# CPU time: user and system time of the proxy's process, in nanoseconds from /proc/PID/task/*/schedstat, read before and after
-# each h2load. The proxies take turns within a round and another one begins each round, so that a busy machine is busy for all
-# of them. Handshakes are in the figure.
+# CPU time: user and system time of the proxy's process, in nanoseconds from
+# /proc/PID/task/*/schedstat, read before and after each h2load. The proxies take turns within a
+# round, and each round begins with another proxy, so that a busy machine slows all of them alike.
+# The figure includes handshakes.
 #
-# Exits with 1 when tidegate's median and its least are both a seventh more than nghttpx's in any pairing: noise adds to either, and
-# what has become slower shows in both. A few rounds can't tell a hundredth; eleven on a quiet machine can.
+# Exits with 1 when tidegate's median and minimum both exceed nghttpx's by more than 15 % in any
+# pairing: noise increases either, and a real slowdown shows in both. A few rounds can't show a
+# difference of 1 %; eleven on a quiet machine can.
 source "$(dirname "$0")/lib.sh"
 
 rounds=5 requests=50000 proxies='haproxy nghttpx tidegate'
@@ -20,7 +24,7 @@ while (($#)); do
     case $1 in
         --rounds) rounds=$2 ;;
         --requests) requests=$2 ;;
-        *) die "unknown: $1; the head of the script lists what there is" ;;
+        *) die "unknown argument '$1'; the head of the script lists them" ;;
     esac
     shift 2
 done
@@ -29,10 +33,10 @@ need h2load haproxy nghttpx nginx openssl pgrep python3 "$tidegate"
 make_cert pair
 cat "$scratch/pair.crt" "$scratch/pair.key" >"$scratch/pair.pem"
 mkdir "$scratch/www"
-printf 'fifteen octets\n' >"$scratch/www/small.txt"
+printf 'fifteen bytes.\n' >"$scratch/www/small.txt"
 chmod 755 "$scratch" # nginx, started by root, turns into nobody
 
-# start_nginx: sets `nginx`, the ports by what is spoken there.
+# start_nginx: sets `nginx`, the ports by protocol.
 start_nginx() {
     local ports
     read -ra ports < <(free_ports 2)
@@ -52,7 +56,7 @@ NGINX
     adopt "$pid"
 }
 
-# proxy_command PROXY TRANSPORT UPSTREAM PORT: sets `command`, an array.
+# proxy_command PROXY TRANSPORT UPSTREAM PORT: sets the array `command`.
 proxy_command() {
     local behind=127.0.0.1:${nginx[$3]} log=$scratch/$1-$2-$3.log
     case $1 in
@@ -87,7 +91,8 @@ HAPROXY
     esac
 }
 
-# load URL REQUESTS: every request must be answered with a 2xx and 15 octets. Where another proxy fails in that, its figure is left out.
+# load URL REQUESTS: requires that every request is answered with a 2xx and 15 bytes. If another
+# proxy fails in that, its figure is left out.
 load() {
     h2load -c32 -m32 -t1 -n"$2" "$1" >"$scratch/h2load" && grep -q "^status codes: $2 2xx" "$scratch/h2load" &&
         grep -q "($(($2 * 15))) data" "$scratch/h2load" && return
@@ -97,7 +102,8 @@ load() {
     return 1
 }
 
-# cpu_ns PID: nanoseconds of CPU that the process and its children have used. nghttpx works in a child.
+# cpu_ns PID: prints the nanoseconds of CPU that the process and its children have used. nghttpx
+# works in a child.
 cpu_ns() {
     local process
     for process in "$1" $(pgrep -P "$1"); do cat /proc/"$process"/task/*/schedstat; done | awk '{ sum += $1 } END { printf "%.0f", sum }'

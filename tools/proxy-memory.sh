@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Shows what a proxy holds of what goes through it, by its resident set, with one worker: of 1 GB down and up, of responses whose
-# clients take nothing, and of uploads that the upstream doesn't read. Upstreams are net/http over HTTP/1.1, HTTP/2 in cleartext
-# and TLS.
+# Shows how much a proxy holds of the bodies that it forwards, by its resident set, with one worker:
+# of 1 GB down and up, of responses whose clients read nothing, and of uploads that the upstream
+# doesn't read. Upstreams are net/http over HTTP/1.1, and HTTP/2 in cleartext and over TLS.
 #
 #   cargo build --release && tools/proxy-memory.sh
 #
-# Exits with 1 when 1 GB takes 16 MB or more beyond the idle server, a stalled reader more than 256 KB, or a stalled upload more
-# than 2 MB. Stalled ones are 50 at once, divided by 50.
+# Exits with 1 when 1 GB takes 16 MB or more beyond the idle server, a stalled reader more than 256
+# KB, or a stalled upload more than 2 MB. The figures for stalled clients are those of 50 at once,
+# divided by 50.
 source "$(dirname "$0")/lib.sh"
 need curl go openssl python3
 
@@ -23,10 +24,11 @@ make_cert pair
 launch "$scratch/go" "$programs/upstream-go" --cert "$scratch/pair.crt" --key "$scratch/pair.key" --root "$scratch"
 eventually 20 grep -q '^https1 ' "$scratch/go" || die 'the Go upstream does not listen'
 
-# start_proxy UPSTREAM: the server in front of an upstream, which has done a little work already; sets `idle`, its octets.
+# start_proxy UPSTREAM: starts tidegate in front of an upstream, and warms it up. Sets `idle`, its
+# resident bytes.
 start_proxy() {
     local transport
-    # What has to wait for a client that has left without a word is not waited for.
+    # Don't wait at shutdown for clients that disappeared.
     start_tidegate --workers 1 --log warn --shutdown-timeout 1s --route "/=$1://$(sed -n "s/^$1 //p" "$scratch/go")" --cert "$scratch/pair.crt" \
         --key "$scratch/pair.key" --upstream-ca "$scratch/pair.crt"
     for transport in h2c tls http1 https1; do
@@ -36,26 +38,26 @@ start_proxy() {
     steady_at=0
     eventually 20 is_steady
     idle=$(resident VmRSS)
-    # From here on VmHWM is the most that there was.
+    # From here on VmHWM is the maximum.
     echo 5 >"/proc/$pid/clear_refs"
 }
 
-# resident WHICH: VmRSS, what is resident now, or VmHWM, the most that was; in octets.
+# resident WHICH: prints VmRSS, the bytes that are resident now, or VmHWM, their maximum.
 resident() { echo $(($(sed -nE "s/^$1:[[:space:]]+([0-9]+) kB/\1/p" "/proc/$pid/status") * 1024)); }
 
-# Whether the resident set has stayed the same for half a second.
+# is_steady: whether the resident set has stayed the same for half a second.
 steady_at=0 steady_since=0
 is_steady() {
-    local now=${EPOCHREALTIME/./} octets
-    octets=$(resident VmRSS)
-    ((octets == steady_at)) || { steady_at=$octets steady_since=$now; }
+    local now=${EPOCHREALTIME/./} bytes
+    bytes=$(resident VmRSS)
+    ((bytes == steady_at)) || { steady_at=$bytes steady_since=$now; }
     ((now - steady_since > 500000))
 }
 
-# told WHAT OCTETS LIMIT: a figure, which must be within its limit.
-told() {
+# within WHAT BYTES LIMIT: prints a figure, and requires that it is within its limit.
+within() {
     printf '%-58s %8d KB, of %d\n' "$1" $(($2 / 1024)) $(($3 / 1024))
-    expect "$1 takes less than $3 octets" "$(($2 < $3))" 1
+    expect "$1 takes less than $3 bytes" "$(($2 < $3))" 1
 }
 
 transfers() {
@@ -65,18 +67,18 @@ transfers() {
             start_proxy "$upstream"
             use "$transport"
             curl+=(--max-time 600)
-            expect "1 GB comes down, $transport to $upstream://" \
+            expect "1 GB is downloaded, $transport to $upstream://" \
                 "$("${curl[@]}" -o /dev/null -w '%{size_download}' "$base/pattern?n=$size")" "$size"
-            told "1 GB down, $transport to $upstream://" $(($(resident VmHWM) - idle)) "$transfer_limit"
-            expect "1 GB goes up, $transport to $upstream://" \
+            within "1 GB down, $transport to $upstream://" $(($(resident VmHWM) - idle)) "$transfer_limit"
+            expect "1 GB is uploaded, $transport to $upstream://" \
                 "$(head -c "$size" /dev/zero | "${curl[@]}" -T - "$base/discard")" "$size"
-            told "1 GB down and up, $transport to $upstream://" $(($(resident VmHWM) - idle)) "$transfer_limit"
+            within "1 GB down and up, $transport to $upstream://" $(($(resident VmHWM) - idle)) "$transfer_limit"
             stop "$pid"
         done
     done
 }
 
-# stall DIRECTION PATH LIMIT: what one of many that stall takes.
+# stall DIRECTION PATH LIMIT: measures what each of many stalled clients takes.
 stall() {
     local transport upstream proxy clients
     for upstream in http h2c https; do
@@ -91,7 +93,7 @@ stall() {
             expect "$stalled stall, $1, $transport to $upstream://" "$answer" stalled
             pid=$proxy steady_at=0
             eventually 20 is_steady
-            told "each of $stalled that stall, $1, $transport to $upstream://" $((($(resident VmHWM) - idle) / stalled)) "$3"
+            within "each of $stalled that stall, $1, $transport to $upstream://" $((($(resident VmHWM) - idle) / stalled)) "$3"
             stop "$clients"
             stop "$proxy"
         done
@@ -99,7 +101,7 @@ stall() {
 }
 
 section 'transfers' && transfers
-section 'clients that take nothing' && stall down "/pattern?n=$size" "$reader_limit"
+section 'clients that read nothing' && stall down "/pattern?n=$size" "$reader_limit"
 section 'uploads that nobody reads' && stall up /deaf "$upload_limit"
 
 ((failed == 0)) || grep -hE ' (WARN|ERROR) ' "$scratch"/tidegate.* | tail -n 20

@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""Peers of a proxy that do what ordinary software doesn't, for tools/proxy.sh and tools/proxy-memory.sh: each is a command.
+"""Peers of a proxy that do what ordinary software doesn't, for tools/proxy.sh and
+tools/proxy-memory.sh. Each is a command.
 
-    upstream          HTTP/1.1 that breaks off, falls silent or lies, by the path; --proxy-protocol: wants such a header first
-    unwilling         an address that accepts no connection any more, and one where nobody listens
+    upstream          HTTP/1.1 that breaks off, falls silent or lies, by the path; with
+                      --proxy-protocol it requires a PROXY header first
+    unwilling         an address that no longer accepts connections, and one where nobody listens
     ticks URL COMMAND...
-                      whether the lines of a command's output come one by one: asks for the next one by that URL
-    h2 PORT FIELD...  one request of HTTP/2 with just these fields, and what it is answered with
-    websocket PORT    the opening handshake of RFC 6455 octet by octet, and a message there and back
-    stall down|up     clients that take nothing of a response, or send what nobody takes
+                     reports whether the lines of a command's output come one by one: requests
+                      the next line by that URL
+    h2 PORT FIELD...  one HTTP/2 request with just these fields; prints its answer
+    websocket PORT    the opening handshake of RFC 6455, every byte checked, and a message there and
+                      back
+    stall down|up     clients that read nothing of a response, or send what nobody reads
 """
 
 import base64
@@ -29,7 +33,7 @@ END_STREAM, END_HEADERS, ACK = 1, 4, 1
 
 
 def say(*words):
-    # In one piece: there are threads.
+    # One write, because there are threads.
     sys.stdout.write(" ".join(map(str, words)) + "\n")
     sys.stdout.flush()
 
@@ -52,7 +56,7 @@ def upstream(*flags):
 
 def serve(peer, wants_header):
     with peer, peer.makefile("rb") as stream:
-        told = proxy_header(stream) if wants_header else "ok"
+        answer = proxy_header(stream) if wants_header else "ok"
         while True:
             head = []
             while (line := stream.readline().decode("latin-1").rstrip("\r\n")) != "":
@@ -62,26 +66,27 @@ def serve(peer, wants_header):
             say("reached", head[0])
             path = head[0].split(" ")[1].split("?")[0]
             if path == "/unread":
-                # The body stays where it is. What ends that is not read but seen.
+                # The body stays unread. Poll for the end of the connection.
                 poll = select.poll()
                 poll.register(peer, select.POLLRDHUP)
                 poll.poll()
                 return say("left", head[0])
             if path not in ENDS:
-                peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s\n" % (len(told) + 1, told.encode()))
+                peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s\n" % (len(answer) + 1, answer.encode()))
                 continue
             peer.sendall(ENDS[path])
             if path == "/silent":
                 stream.read()
             if path == "/reset":
-                # What was sent is to arrive before the RST does away with it: no octet is unacknowledged.
+                # All data must arrive before the RST discards it: wait until no byte is
+                # unacknowledged.
                 while peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)[24:28] != bytes(4):
                     time.sleep(0.001)
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             return
 
 
-# What the upstream says, by the path, before it ends the connection.
+# The upstream's answers by path, before it closes the connection.
 HALF = b"x" * 500
 ENDS = {
     "/closes": b"",
@@ -101,7 +106,7 @@ ENDS = {
 
 
 def proxy_header(stream):
-    """What a PROXY protocol header says, or what is wrong with it."""
+    """Returns the content of a PROXY protocol header, or its fault."""
     first = stream.read(1)
     if first == b"P":
         line = first + stream.readline(107)
@@ -122,7 +127,7 @@ def unwilling():
     nobody = socket.socket()
     nobody.bind(("127.0.0.1", 0))
     say("nobody", "%s:%d" % nobody.getsockname())
-    # The kernel drops what asks for a connection when enough of them wait to be accepted.
+    # The kernel drops SYNs when the queue of the listener is full.
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(0)
@@ -141,7 +146,8 @@ def unwilling():
 
 
 def ticks(url, *command):
-    """The upstream sends a line when it is told that the last one is there: one that waited for the next would wait for ever."""
+    """The upstream sends each line only after the one before has arrived, so a proxy that holds a
+    line back until the next one comes waits for ever."""
     child = subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0)
     came = 0
     while child.stdout.readline():
@@ -152,7 +158,7 @@ def ticks(url, *command):
 
 
 def string(text):
-    """A string literal of HPACK without Huffman coding."""
+    """Returns a string literal of HPACK without Huffman coding."""
     data = text.encode("latin-1")
     assert len(data) < 127 + 128
     length = bytes([len(data)]) if len(data) < 127 else bytes([127, len(data) - 127])
@@ -167,10 +173,10 @@ def frame(kind, flags, stream, payload=b""):
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
-def read_exactly(peer, octets):
+def read_exactly(peer, count):
     data = b""
-    while len(data) < octets:
-        piece = peer.recv(octets - len(data))
+    while len(data) < count:
+        piece = peer.recv(count - len(data))
         if not piece:
             raise EOFError
         data += piece
@@ -184,9 +190,10 @@ def read_frame(peer):
 
 
 def status(header_block):
-    """The status at the beginning of a block: of the static table, or a literal, in Huffman's code perhaps."""
+    """Returns the status at the beginning of a block: an entry of the static table, or a literal,
+    with or without Huffman coding."""
     while header_block and 0x20 <= header_block[0] < 0x40:
-        header_block = header_block[1:]  # the table's size; ours never needs more than an octet
+        header_block = header_block[1:]  # a table size update, which tidegate sends in one byte
     first = header_block[0]
     if first & 0x80:
         return {8: 200, 9: 204, 10: 206, 11: 304, 12: 400, 13: 404, 14: 500}.get(first & 0x7F, f"field {first & 0x7F}")
@@ -194,7 +201,7 @@ def status(header_block):
     value = header_block[2 : 2 + length]
     if not header_block[1] & 0x80:
         return value.decode()
-    bits, digits = "".join(f"{octet:08b}" for octet in value), ""
+    bits, digits = "".join(f"{byte:08b}" for byte in value), ""
     while len(digits) < 3:
         short, long = int(bits[:5], 2), int(bits[:6], 2)
         digit, used = (short, 5) if short < 3 else (long - 22, 6)
@@ -203,7 +210,7 @@ def status(header_block):
 
 
 def h2(port, *fields):
-    """FIELD is name=value; a body=... is sent as DATA."""
+    """A FIELD is name=value; body=... is sent as DATA."""
     fields = [field.split("=", 1) for field in fields]
     fields = [(name, value.encode().decode("unicode_escape")) for name, value in fields]
     body = [value.encode() for name, value in fields if name == "body"]
@@ -251,10 +258,10 @@ def websocket(port, path="/", *more):
         return say(answered)
     proof = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
     message, mask = b"there and back", os.urandom(4)
-    masked = bytes(octet ^ mask[at % 4] for at, octet in enumerate(message))
+    masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(message))
     peer.sendall(bytes([0x81, 0x80 | len(message)]) + mask + masked)
     echoed = stream.read(2 + len(message))
-    # Close with 1000, and what follows the other side's Close is the end of the connection.
+    # Close with 1000. The other side's Close must be followed by the end of the connection.
     peer.sendall(bytes([0x88, 0x82]) + bytes(4) + struct.pack(">H", 1000))
     closed = stream.read(4)
     say(
@@ -270,8 +277,8 @@ def websocket(port, path="/", *more):
 
 
 def stall(direction, port, path, count, protocol):
-    """Opens so many connections with a request each, and stalls them; says `stalled` when nothing moves any more, and goes on
-    until its stdin ends."""
+    """Opens `count` connections with a request each, and stalls them. Prints `stalled` when nothing
+    moves any longer, and keeps them until stdin ends."""
     peers = []
     for _ in range(int(count)):
         peer = socket.socket()
@@ -284,7 +291,7 @@ def stall(direction, port, path, count, protocol):
             else:
                 peer.sendall(f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000000\r\n\r\n".encode())
         else:
-            # Windows as wide as they go: what holds the response up is the socket.
+            # Windows of the maximum size, so that only the socket holds the response up.
             wide = struct.pack(">HI", 4, 0x7FFFFFFF)
             peer.sendall(PREFACE + frame(SETTINGS, 0, 0, wide) + frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 0x7FFF0000)))
             fields = [(":method", "GET" if direction == "down" else "POST"), (":scheme", "http"), (":authority", "localhost"), (":path", path)]
@@ -293,7 +300,7 @@ def stall(direction, port, path, count, protocol):
     if direction == "up":
         (push_http1 if protocol == "http1" else push_http2)(peers)
     for peer in peers if direction == "down" else []:
-        # Where there is nothing to take, there is nothing to stall.
+        # A response that hasn't begun can't stall.
         peer.settimeout(60)
         if protocol == "http1":
             peer.recv(1, socket.MSG_PEEK)
@@ -305,7 +312,7 @@ def stall(direction, port, path, count, protocol):
 
 
 def push_http1(peers):
-    """Sends until no socket has taken anything for a second."""
+    """Sends until no socket has accepted anything for a second."""
     piece = bytes(65536)
     poll = selectors.DefaultSelector()
     for peer in peers:
@@ -320,7 +327,7 @@ def push_http1(peers):
 
 
 def push_http2(peers):
-    """Sends as much as the windows allow, until none has been opened any further for a second."""
+    """Sends as much as the windows allow, until no window has grown for a second."""
     windows = {peer: [65535, 65535] for peer in peers}
     initial = dict.fromkeys(peers, 65535)
     poll = selectors.DefaultSelector()
@@ -346,10 +353,10 @@ def push_http2(peers):
             elif kind in (RST_STREAM, GOAWAY):
                 sys.exit(f"the server ended an upload: frame {kind}, {payload!r}")
         for peer, window in windows.items():
-            while (octets := min(*window, 16384)) > 0:
-                peer.sendall(frame(DATA, 0, 1, bytes(octets)))
-                window[0] -= octets
-                window[1] -= octets
+            while (size := min(*window, 16384)) > 0:
+                peer.sendall(frame(DATA, 0, 1, bytes(size)))
+                window[0] -= size
+                window[1] -= size
                 moved = time.monotonic()
 
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Shows who gets how much of a connection: urgency, incremental streams and PRIORITY_UPDATE (RFC 9218), and weights in tree
-# mode (RFC 7540).
+# Shows how streams share a connection: urgency, incremental streams and PRIORITY_UPDATE (RFC 9218),
+# and weights in tree mode (RFC 7540).
 #
 #   cargo build --release && cargo build --release -p measure && tools/shares.sh
 #
-# What `measure shares` and `measure weights` do is in their --help. Exits with 1 when a share is not what it should be.
+# `measure shares --help` and `measure weights --help` describe the measurements. Exits with 1 when
+# a share is wrong.
 source "$(dirname "$0")/lib.sh"
 measure=$target/release/measure
 need python3 "$tidegate" "$measure"

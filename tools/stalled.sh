@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Shows what a stream that has come to a stop costs the others of its connection: 50 uploads over a path of 20 ms, alone, beside
-# one upload whose echo the client doesn't take, and beside 50 of those.
+# Shows what a stalled stream costs the other streams of its connection: 50 uploads over a path of
+# 20 ms, alone, beside one upload whose echo the client doesn't read, and beside 50 such uploads.
 #
 #   cargo build --release && cargo build --release -p measure && tools/stalled.sh
 #
-# What `measure stalled` does is in its --help. Exits with 1 when the others run at less than 0.9 of their speed, three
-# times in a row, and with 77 where the kernel allows no such path.
+# `measure stalled --help` describes the measurement. Exits with 1 when the others run at less than
+# 0.9 of their speed three times in a row, and with 77 where the kernel allows no such path.
 source "$(dirname "$0")/lib.sh"
 measure=$target/release/measure
 need python3 unshare nsenter ip sysctl "$tidegate" "$measure"

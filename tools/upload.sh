@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Shows how long an upload of 20 MB takes over a long path, beside a plain TCP copy over the same path in the same run, and
-# beside tidegate with windows of 64 KB that don't grow, Debian's h2o, and nghttpd, whose windows are such, too.
+# Shows how long an upload of 20 MB takes over a long path, beside a plain TCP copy over the same
+# path in the same run, tidegate with windows of 64 KB that don't grow, Debian's h2o, and nghttpd,
+# whose windows don't grow either.
 #
 #   cargo build --release && cargo build --release -p measure && tools/upload.sh
 #   tools/upload.sh --rtt 100ms --servers tidegate --clients ''
 #
-# The path is that of tools/path.py; what `measure upload` does is in its --help. Then curl and nghttp, which others wrote,
-# upload to tidegate, too. Exits with 1 when an upload to tidegate by `measure` takes more than 1.25 times as long as the copy,
-# and with 77 where the kernel allows no such path.
+# The path is that of tools/path.py; `measure upload --help` describes the measurement. Then curl
+# and nghttp upload to tidegate too. Exits with 1 when an upload to tidegate by `measure` takes more
+# than 1.25 times as long as the copy, and with 77 where the kernel allows no such path.
 source "$(dirname "$0")/lib.sh"
 measure=$target/release/measure
 
@@ -32,7 +33,7 @@ mkdir "$scratch/www"
 echo taken >"$scratch/www/upload" # what nghttpd answers with
 head -c 20000000 /dev/zero >"$scratch/body"
 
-# upload_by CLIENT URL: milliseconds from the start of the client to its end.
+# upload_by CLIENT URL: prints the milliseconds from the start of the client to its exit.
 upload_by() {
     local since=${EPOCHREALTIME/./}
     case $1 in

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Shows how much bulk goes ahead of an urgent response on a busy connection: tidegate beside Debian's h2o and nghttpd, on
-# loopback, by turns in one run, over cleartext and over TLS.
+# Shows how much bulk data precedes an urgent response on a busy connection: for tidegate, Debian's
+# h2o and nghttpd, on loopback, in turns within one run, over cleartext and over TLS.
 #
 #   cargo build --release && cargo build --release -p measure && tools/urgent.sh
 #
-# What `measure urgent` does is in its --help; arguments go to it. Exits with 1 when tidegate lets more than 256 KB go ahead.
+# `measure urgent --help` describes the measurement and the arguments, which are passed on. Exits
+# with 1 when tidegate sends more than 256 KB first.
 source "$(dirname "$0")/lib.sh"
 measure=$target/release/measure
 need python3 openssl h2o nghttpd "$tidegate" "$measure"

@@ -1,5 +1,6 @@
-// What honest clients of node's http2 do, on one connection each. Usage: node clients.mjs ORIGIN SCENARIO
-// Prints one line of what came of it.
+// Runs one scenario of an honest client of node's http2, on one connection. Usage: node clients.mjs
+// ORIGIN SCENARIO
+// Prints the outcome in one line.
 import http2 from "node:http2";
 
 const [origin, scenario] = process.argv.slice(2);
@@ -14,7 +15,7 @@ function end(text) {
   process.exit(0);
 }
 
-// The status of a request's answer once its body is whole; an error, if there is one.
+// Returns the request, and a promise of the status once the body is complete, or of the error.
 function ask(fields, send = request => request.end()) {
   const request = session.request(fields);
   const answer = new Promise((resolve, reject) => {
@@ -41,7 +42,7 @@ const scenarios = {
     const crumbs = count => Array.from({ length: count }, (_, index) => `crumb${index}=value${index}`);
     return statuses([90, 150].map(count => get("/dot.svg", { cookie: crumbs(count) }).answer));
   },
-  // 30 at once, and while 600 requests are made.
+  // 30 PINGs at once, while 600 requests are made.
   async pings() {
     await new Promise(next => session.once("connect", next));
     const pings = Array.from({ length: 30 }, () => new Promise((resolve, reject) => {
@@ -78,7 +79,7 @@ const scenarios = {
     }
     return `${count} keys, ${await statuses([last.answer])}`;
   },
-  // Each write is a DATA frame of its own; some servers of node's send an empty one at the end.
+  // Each write is a DATA frame of its own, and node may send an empty one at the end.
   async tiny() {
     const { answer, request } = ask({ ":path": "/echo", ":method": "POST" }, () => {});
     for (let message = 0; message < 3000; message++) {
@@ -98,7 +99,8 @@ const scenarios = {
     }
     return statuses(answers);
   },
-  // The server gives the paused ones up after its --write-timeout; what is asked beside them is answered.
+  // The server resets the paused downloads after its --write-timeout, and answers the requests
+  // beside them.
   async paused() {
     let over = 0;
     const ends = [];

@@ -1,11 +1,12 @@
-// Calls of gRPC in bulk, both ends: what the interop client of the gRPC project has no case for. tools/grpc.sh puts a proxy
-// between the two.
+// Makes gRPC calls in bulk, as client and server, which the interop client of the gRPC project has
+// no cases for. tools/grpc.sh puts a proxy between the two.
 //
 //	grpc serve                   listens on a free port of 127.0.0.1 and prints it
-//	grpc call 127.0.0.1:8080     calls that, and prints what it got
+//	grpc call 127.0.0.1:8080     calls that server, and prints the result of each check
 //
-// Each call is checked to the octet, its trailers too. gRPC for Go measures the path by a PING beside each burst of data, so the
-// streams also show that a proxy doesn't take these for a flood.
+// Every byte of each call is checked, and its trailers. gRPC for Go measures the path by a PING
+// beside each burst of data, so the streams also show that a proxy doesn't take these PINGs for a
+// flood.
 package main
 
 import (
@@ -38,12 +39,13 @@ import (
 const (
 	calls   = 5000
 	workers = 50
-	// Octets that each stream carries, in messages of so many.
+	// The bytes of each stream, and of each of its messages.
 	bulk    = 100_000_000
 	message = 200_000
-	// What a call has that is to run into its deadline.
+	// The deadline of the call that exceeds it.
 	deadline = 2 * time.Second
-	// A deadline of 1 s for a call would count the pauses of a busy machine; this one counts what got stuck.
+	// A deadline of 1 s per call would count the pauses of a busy machine; this one counts calls that
+	// hang.
 	patience = 30 * time.Second
 )
 
@@ -65,10 +67,10 @@ func main() {
 	}
 }
 
-// server is the service; what it answers depends only on what it is asked, but for EmptyCall.
+// server is the service. Its answers depend only on the request, except for EmptyCall's.
 type server struct {
 	test.UnimplementedTestServiceServer
-	// Streams that HalfDuplexCall has seen end before their time.
+	// The number of streams that HalfDuplexCall has seen end early.
 	cut atomic.Int64
 }
 
@@ -90,24 +92,24 @@ func (*server) UnaryCall(ctx context.Context, request *test.SimpleRequest) (*tes
 	return &test.SimpleResponse{Payload: request.Payload}, err
 }
 
-// StreamingInputCall tells in its trailers what it got.
+// StreamingInputCall reports in its trailers the digest of what it received.
 func (*server) StreamingInputCall(stream test.TestService_StreamingInputCallServer) error {
-	digest, octets := sha256.New(), 0
+	digest, size := sha256.New(), 0
 	for {
 		request, err := stream.Recv()
 		if err == io.EOF {
 			stream.SetTrailer(metadata.Pairs("digest-bin", string(digest.Sum(nil))))
-			return stream.SendAndClose(&test.StreamingInputCallResponse{AggregatedPayloadSize: int32(octets)})
+			return stream.SendAndClose(&test.StreamingInputCallResponse{AggregatedPayloadSize: int32(size)})
 		}
 		if err != nil {
 			return err
 		}
 		digest.Write(request.Payload.Body)
-		octets += len(request.Payload.Body)
+		size += len(request.Payload.Body)
 	}
 }
 
-// StreamingOutputCall sends messages of the sizes asked for, and tells in its trailers what they were.
+// StreamingOutputCall sends messages of the requested sizes, and their digest in the trailers.
 func (*server) StreamingOutputCall(request *test.StreamingOutputCallRequest, stream test.TestService_StreamingOutputCallServer) error {
 	digest, source := sha256.New(), newSource()
 	for _, wanted := range request.ResponseParameters {
@@ -121,7 +123,7 @@ func (*server) StreamingOutputCall(request *test.StreamingOutputCallRequest, str
 	return nil
 }
 
-// FullDuplexCall sends every message back as it comes.
+// FullDuplexCall sends every message back as it arrives.
 func (*server) FullDuplexCall(stream test.TestService_FullDuplexCallServer) error {
 	for {
 		request, err := stream.Recv()
@@ -137,7 +139,7 @@ func (*server) FullDuplexCall(stream test.TestService_FullDuplexCallServer) erro
 	}
 }
 
-// HalfDuplexCall answers once and then waits until nobody wants any more.
+// HalfDuplexCall answers once, and then waits until the client ends the call.
 func (s *server) HalfDuplexCall(stream test.TestService_HalfDuplexCallServer) error {
 	if err := stream.Send(&test.StreamingOutputCallResponse{}); err != nil {
 		return err
@@ -147,13 +149,13 @@ func (s *server) HalfDuplexCall(stream test.TestService_HalfDuplexCallServer) er
 	return stream.Context().Err()
 }
 
-// EmptyCall tells in its trailers how often that was.
+// EmptyCall reports in its trailers how many streams have ended early.
 func (s *server) EmptyCall(ctx context.Context, _ *test.Empty) (*test.Empty, error) {
 	err := grpc.SetTrailer(ctx, metadata.Pairs("cut", strconv.FormatInt(s.cut.Load(), 10)))
 	return new(test.Empty), err
 }
 
-// source makes octets that nobody can guess, so that none can be lost, doubled or moved unseen.
+// source makes unpredictable bytes, so that a lost, duplicated or moved byte is noticed.
 type source struct{ *rand.ChaCha8 }
 
 func newSource() source {
@@ -210,7 +212,7 @@ func call(address, ca string) error {
 	return nil
 }
 
-// unary makes many calls of sizes from 0 to 4 KB, and counts those that didn't come back whole.
+// unary makes many calls of sizes from 0 to 4 KB, and counts those whose answers are wrong.
 func unary(ctx context.Context, client test.TestServiceClient) error {
 	var next, lost atomic.Int64
 	var first atomic.Value
@@ -268,7 +270,7 @@ func upload(ctx context.Context, client test.TestServiceClient) error {
 		return err
 	}
 	if response.AggregatedPayloadSize != bulk {
-		return fmt.Errorf("%d octets arrived", response.AggregatedPayloadSize)
+		return fmt.Errorf("%d bytes arrived", response.AggregatedPayloadSize)
 	}
 	return compare(digest.Sum(nil), stream.Trailer())
 }
@@ -282,12 +284,12 @@ func download(ctx context.Context, client test.TestServiceClient) error {
 	if err != nil {
 		return err
 	}
-	digest, octets, err := receive(stream)
+	digest, size, err := receive(stream)
 	if err != nil {
 		return err
 	}
-	if octets != bulk {
-		return fmt.Errorf("%d octets arrived", octets)
+	if size != bulk {
+		return fmt.Errorf("%d bytes arrived", size)
 	}
 	return compare(digest, stream.Trailer())
 }
@@ -315,12 +317,13 @@ func echo(ctx context.Context, client test.TestServiceClient) error {
 		return err
 	}
 	if string(<-sent) != string(digest) {
-		return errors.New("other octets came back")
+		return errors.New("other bytes came back")
 	}
 	return nil
 }
 
-// timeOut makes a call that ends by its deadline, when it has long been under way: both ends must learn of it.
+// timeOut makes a call that ends by its deadline, long after it has begun. Both ends must learn of
+// it.
 func timeOut(ctx context.Context, client test.TestServiceClient) error {
 	before, err := cut(ctx, client)
 	if err != nil {
@@ -349,50 +352,50 @@ func timeOut(ctx context.Context, client test.TestServiceClient) error {
 	}
 }
 
-// cut asks how many streams the server has seen end before their time.
+// cut asks how many streams the server has seen end early.
 func cut(ctx context.Context, client test.TestServiceClient) (int64, error) {
 	var trailer metadata.MD
 	if _, err := client.EmptyCall(ctx, new(test.Empty), grpc.Trailer(&trailer)); err != nil {
 		return 0, err
 	}
-	told := trailer["cut"]
-	if len(told) != 1 {
+	counts := trailer["cut"]
+	if len(counts) != 1 {
 		return 0, fmt.Errorf("the trailers are %v", trailer)
 	}
-	return strconv.ParseInt(told[0], 10, 64)
+	return strconv.ParseInt(counts[0], 10, 64)
 }
 
-// receive takes all that comes: its digest and how many octets it is.
+// receive reads all messages, and returns their digest and size.
 func receive(stream interface {
 	Recv() (*test.StreamingOutputCallResponse, error)
 }) ([]byte, int, error) {
-	digest, octets := sha256.New(), 0
+	digest, size := sha256.New(), 0
 	for {
 		response, err := stream.Recv()
 		if err == io.EOF {
-			return digest.Sum(nil), octets, nil
+			return digest.Sum(nil), size, nil
 		}
 		if err != nil {
 			return nil, 0, err
 		}
 		digest.Write(response.Payload.Body)
-		octets += len(response.Payload.Body)
+		size += len(response.Payload.Body)
 	}
 }
 
-// compare holds a digest against the one in the trailers.
+// compare compares a digest with the one in the trailers.
 func compare(digest []byte, trailer metadata.MD) error {
-	told := trailer["digest-bin"]
-	if len(told) != 1 {
+	digests := trailer["digest-bin"]
+	if len(digests) != 1 {
 		return fmt.Errorf("the trailers are %v", trailer)
 	}
-	if told[0] != string(digest) {
-		return errors.New("other octets arrived")
+	if digests[0] != string(digest) {
+		return errors.New("other bytes arrived")
 	}
 	return nil
 }
 
-// lastWord finds out why Send failed: it says only that the stream has ended.
+// lastWord finds out why Send failed: Send reports only that the stream has ended.
 func lastWord(err error, stream grpc.ClientStream) error {
 	if err == io.EOF {
 		return stream.RecvMsg(new(test.StreamingInputCallResponse))

@@ -1,10 +1,12 @@
-// An upstream of net/http for tools/proxy.sh and tools/proxy-memory.sh, with the standard library only.
+// Runs an upstream of net/http for tools/proxy.sh and tools/proxy-memory.sh, with the standard
+// library only.
 //
 //	upstream-go --cert FILE --key FILE --root DIR
 //
-// It listens on free ports of 127.0.0.1, or of --http, and prints a line for each: http (HTTP/1.1), h2c (HTTP/2 in cleartext, by
-// prior knowledge), https (TLS, and HTTP/2 or HTTP/1.1 by ALPN) and https1 (TLS and HTTP/1.1). After that it prints what clients
-// can't see: which requests were cancelled.
+// The upstream listens on free ports of 127.0.0.1, or on --http, and prints a line for each port:
+// http (HTTP/1.1), h2c (HTTP/2 in cleartext, by prior knowledge), https (TLS, and HTTP/2 or
+// HTTP/1.1 by ALPN) and https1 (TLS and HTTP/1.1). After that it prints events that clients can't
+// see: which requests were cancelled.
 package main
 
 import (
@@ -24,7 +26,7 @@ import (
 	"time"
 )
 
-// served counts requests, but for those that ask how many there were.
+// served counts requests, except for those that ask for the count.
 var served atomic.Int64
 
 func main() {
@@ -58,7 +60,7 @@ func main() {
 		protocols.SetHTTP1(port.http1)
 		protocols.SetHTTP2(port.h2)
 		protocols.SetUnencryptedHTTP2(port.h2c)
-		// A proxy gets by with one connection: as many streams as it likes.
+		// A proxy can manage with one connection: it gets as many streams as it likes.
 		server := http.Server{Handler: handler, Protocols: &protocols, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 1000}}
 		fmt.Println(port.name, listener.Addr())
 		go func() {
@@ -106,20 +108,20 @@ func routes(root string) http.Handler {
 	return mux
 }
 
-// upload says what it got, as tidegate's own route of that name does.
+// upload reports what it received, as tidegate's own target of that name does.
 func upload(w http.ResponseWriter, r *http.Request) {
 	digest := sha256.New()
-	octets, err := io.Copy(digest, r.Body)
+	size, err := io.Copy(digest, r.Body)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	fmt.Fprintf(w, `{"bytes":%d,"sha256":"%x"}`, octets, digest.Sum(nil))
+	fmt.Fprintf(w, `{"bytes":%d,"sha256":"%x"}`, size, digest.Sum(nil))
 }
 
-// echo sends the body back as it comes.
+// echo sends the body back as it arrives.
 func echo(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
-	// HTTP/2 has this anyway.
+	// HTTP/2 is always full duplex.
 	_ = control.EnableFullDuplex()
 	w.Header().Set("content-type", "application/octet-stream")
 	if r.ContentLength >= 0 {
@@ -127,8 +129,8 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	}
 	buffer := make([]byte, 64<<10)
 	for {
-		octets, err := r.Body.Read(buffer)
-		if _, failed := w.Write(buffer[:octets]); failed != nil {
+		count, err := r.Body.Read(buffer)
+		if _, failed := w.Write(buffer[:count]); failed != nil {
 			panic(http.ErrAbortHandler)
 		}
 		if err == io.EOF {
@@ -141,12 +143,12 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// show tells everything about the request: a line for each part.
+// show reports everything about the request: a line for each part.
 func show(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	fmt.Fprintf(w, "%s %s %s\nhost: %s\n", r.Method, r.RequestURI, r.Proto, r.Host)
 	fields(w, "", r.Header)
-	fmt.Fprintf(w, "body: %d octets\n", len(body))
+	fmt.Fprintf(w, "body: %d bytes\n", len(body))
 	fields(w, "trailer ", r.Trailer)
 }
 
@@ -161,7 +163,7 @@ func fields(w io.Writer, prefix string, header http.Header) {
 	io.WriteString(w, strings.Join(lines, ""))
 }
 
-// trailers answers with a body and fields behind it.
+// trailers answers with a body and trailers.
 func trailers(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("trailer", "x-digest")
 	body := "a body with trailers\n"
@@ -181,10 +183,10 @@ func hints(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "hinted\n")
 }
 
-// tocks has what ticks waits for, by the query.
+// tocks has the channels that ticks waits for, by the query.
 var tocks sync.Map
 
-// ticks sends five lines, each one when tock has been asked for with the same query, but for the first.
+// ticks sends five lines, each but the first after a request for tock with the same query.
 func ticks(w http.ResponseWriter, r *http.Request) {
 	for line := range 5 {
 		if line > 0 {
@@ -199,7 +201,7 @@ func ticks(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// tock lets ticks go on: who asks has its last line.
+// tock lets ticks continue: its client has received the last line.
 func tock(w http.ResponseWriter, r *http.Request) { tocked(r) <- struct{}{} }
 
 func tocked(r *http.Request) chan struct{} {
@@ -207,13 +209,13 @@ func tocked(r *http.Request) chan struct{} {
 	return tocked.(chan struct{})
 }
 
-// short promises 1,000 octets, sends 500 and breaks off.
+// short declares 1,000 bytes, sends 500 and breaks off.
 func short(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("content-length", "1000")
 	breakOff(w)
 }
 
-// abort says nothing of a length, sends 500 octets and breaks off.
+// abort declares no length, sends 500 bytes and breaks off.
 func abort(w http.ResponseWriter, r *http.Request) { breakOff(w) }
 
 func breakOff(w http.ResponseWriter) {
@@ -222,10 +224,10 @@ func breakOff(w http.ResponseWriter) {
 	panic(http.ErrAbortHandler)
 }
 
-// refuse doesn't want the body.
+// refuse refuses the body.
 func refuse(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusRequestEntityTooLarge) }
 
-// slow begins a response that never ends, and tells when it was asked and when nobody wants it any more.
+// slow begins a response that never ends, and prints when it is requested and when it is cancelled.
 func slow(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Has("begin") {
 		io.WriteString(w, "begun\n")
@@ -236,7 +238,7 @@ func slow(w http.ResponseWriter, r *http.Request) {
 	fmt.Printf("cancelled %s, %v\n", r.URL.RawQuery, context.Cause(r.Context()))
 }
 
-// pause takes ?ms milliseconds and tells its own address.
+// pause waits ?ms milliseconds, and answers with its own address.
 func pause(w http.ResponseWriter, r *http.Request) {
 	ms, _ := strconv.Atoi(r.URL.Query().Get("ms"))
 	select {
@@ -246,7 +248,7 @@ func pause(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, r.Context().Value(http.LocalAddrContextKey))
 }
 
-// pattern sends ?n octets.
+// pattern sends ?n bytes.
 func pattern(w http.ResponseWriter, r *http.Request) {
 	left, _ := strconv.ParseInt(r.URL.Query().Get("n"), 10, 64)
 	w.Header().Set("content-length", strconv.FormatInt(left, 10))
@@ -255,22 +257,22 @@ func pattern(w http.ResponseWriter, r *http.Request) {
 		piece[at] = byte(at % 251)
 	}
 	for left > 0 {
-		octets, err := w.Write(piece[:min(left, int64(len(piece)))])
+		count, err := w.Write(piece[:min(left, int64(len(piece)))])
 		if err != nil {
 			return
 		}
-		left -= int64(octets)
+		left -= int64(count)
 	}
 }
 
-// discard counts what it gets.
+// discard reads the body, and answers with its size.
 func discard(w http.ResponseWriter, r *http.Request) {
-	octets, err := io.Copy(io.Discard, r.Body)
+	size, err := io.Copy(io.Discard, r.Body)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	fmt.Fprintln(w, octets)
+	fmt.Fprintln(w, size)
 }
 
-// deaf never reads the body and never answers.
+// deaf never reads the body, and never answers.
 func deaf(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }

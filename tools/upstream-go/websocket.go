@@ -21,7 +21,7 @@ const (
 	pong         = 0xA
 )
 
-// websocket sends every message back (RFC 6455), until the client closes.
+// websocket sends every message back until the client closes (RFC 6455).
 func websocket(w http.ResponseWriter, r *http.Request) {
 	if !strings.EqualFold(r.Header.Get("upgrade"), "websocket") {
 		w.Header().Set("upgrade", "websocket")
@@ -33,7 +33,7 @@ func websocket(w http.ResponseWriter, r *http.Request) {
 		panic(err)
 	}
 	defer conn.Close()
-	// RFC 6455 §4.2.2: what proves that the server knows WebSockets.
+	// RFC 6455 §4.2.2: the proof that the server knows WebSockets.
 	proof := sha1.Sum([]byte(r.Header.Get("sec-websocket-key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	fmt.Fprintf(stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Accept: %s\r\n", base64.StdEncoding.EncodeToString(proof[:]))
@@ -61,7 +61,7 @@ func talk(stream *bufio.ReadWriter) error {
 			err = writeFrame(stream.Writer, pong, payload)
 		case pong:
 		case closing:
-			// RFC 6455 §5.5.1: the same status goes back.
+			// RFC 6455 §5.5.1: send the same status back.
 			if err := writeFrame(stream.Writer, closing, payload); err != nil {
 				return err
 			}

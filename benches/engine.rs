@@ -1,16 +1,16 @@
 //! The engine alone, in memory: a client engine and a server engine joined by a buffer.
 //!
 //! `cargo bench -p tidegate-proto --bench engine` prints requests per second on one core.
-//! Instructions per request: `valgrind --tool=callgrind --toggle-collect='*drive_server*' BINARY
-//! 32000`, its total divided by 32,000, is the server engine's share alone;
-//! `tools/engine-instructions.sh` does that.
+//! `tools/engine-instructions.sh` prints instructions per request of the server engine alone: the
+//! total of `valgrind --tool=callgrind --toggle-collect='*drive_server*' BINARY 32000`, divided by
+//! 32,000.
 
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, ResponseHead};
 
-/// The number of streams opened before the other end sees them: h2load's `-m 32`.
+/// How many streams are opened before the other end sees them: as h2load's `-m 32`.
 const BATCH: usize = 32;
 
 #[expect(

@@ -1,9 +1,9 @@
-//! The cost of priorities: the next stream's turn among few and among many, and signals that a
+//! The cost of priorities: choosing the next stream among few and among many, and signals that a
 //! client sends by the thousand.
 //!
-//! `cargo bench -p tidegate-proto --bench priorities` prints nanoseconds on one core. Instructions
-//! per turn: `valgrind --tool=callgrind --toggle-collect='*serve_turns*' BINARY tree 1000`, its
-//! total divided by 20,000.
+//! `cargo bench -p tidegate-proto --bench priorities` prints nanoseconds on one core. For
+//! instructions per turn, divide the total of `valgrind --tool=callgrind
+//! --toggle-collect='*serve_turns*' BINARY tree 1000` by 20,000.
 
 use std::time::Instant;
 
@@ -31,7 +31,7 @@ enum Order {
     Urgencies,
     /// Siblings of all weights (RFC 7540).
     Tree,
-    /// The same below 31 streams that have nothing to send, each depending on the one before.
+    /// Siblings below 31 streams that have nothing to send, each depending on the one before.
     DeepTree,
 }
 
@@ -74,7 +74,7 @@ fn server(streams: u32) -> (Connection, Outbox) {
     (server, Outbox::new())
 }
 
-/// Takes the client's bytes, and answers requests with more than is ever sent here.
+/// Processes the client's bytes, and answers requests with more than is ever sent here.
 fn receive(server: &mut Connection, bytes: &[u8]) {
     let mut input = BytesMut::from(bytes);
     while let Some(event) = server.receive(&mut input, clock()) {
@@ -121,9 +121,9 @@ fn picking(name: &str, order: Order, streams: u32) {
         receive(&mut server, &order.request(n).to_bytes());
     }
     let body = Bytes::from(vec![0; 16_375]);
-    // Every stream gets its first bytes, so that the turns that count are all alike.
+    // Send every stream's first bytes, so that the turns that count are all alike.
     serve_turns(&mut server, &mut out, 3 * streams as usize, &body);
-    // The machine's other work only adds: the quickest of many rounds is the engine's time.
+    // Other work on the machine only adds time: the quickest of many rounds is the engine's time.
     let round = |_| {
         let begin = clock();
         serve_turns(&mut server, &mut out, TURNS / ROUNDS, &body);

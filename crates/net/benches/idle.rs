@@ -1,7 +1,8 @@
 //! Memory that a worker needs for each idle connection: `cargo bench -p tidegate-net --bench idle`.
 //!
-//! A child process serves; this one opens connections, has a request answered on each and leaves them open. What the
-//! child's resident memory grows by is divided by their number. TLS's part is mostly rustls's session.
+//! A child process serves; this one opens connections, has a request answered on each and leaves
+//! them open. The growth of the child's resident memory, divided by their number, is the result.
+//! TLS's part is mostly rustls's session.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -27,8 +28,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("memory of a worker for each of {CONNECTIONS} idle connections");
     for kind in ["plain", "tls"] {
-        let octets = measure(kind)?;
-        println!("{kind:>8}: {:.1} KiB", octets / 1024.0);
+        let bytes = measure(kind)?;
+        println!("{kind:>8}: {:.1} KiB", bytes / 1024.0);
     }
     Ok(())
 }
@@ -48,7 +49,7 @@ impl Service for Hello {
     }
 }
 
-/// The child: says its address and certificate, then serves until it is killed.
+/// Runs the child: prints its address and certificate, then serves until it is killed.
 fn serve(kind: &str) -> Result<(), Box<dyn std::error::Error>> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
@@ -76,7 +77,7 @@ impl Drop for Served {
     }
 }
 
-/// Octets for each connection.
+/// Returns bytes per connection.
 fn measure(kind: &str) -> Result<f64, Box<dyn std::error::Error>> {
     let child = Command::new(std::env::current_exe()?)
         .args(["serve", kind])
@@ -98,7 +99,7 @@ fn measure(kind: &str) -> Result<f64, Box<dyn std::error::Error>> {
 
     let mut open: Vec<Box<dyn ReadWrite>> = Vec::new();
     let mut before = 0;
-    // The first ones fill what the worker itself needs.
+    // The first connections pay for what the worker itself needs.
     for index in 0..CONNECTIONS + 20 {
         if index == 20 {
             before = resident(child.0.id())?;
@@ -122,7 +123,7 @@ fn measure(kind: &str) -> Result<f64, Box<dyn std::error::Error>> {
 trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
-/// One request and its response.
+/// Makes one request and reads its response.
 fn request(io: &mut Box<dyn ReadWrite>) -> Result<(), Box<dyn std::error::Error>> {
     let mut engine = Connection::client(Config::client().build()?, Instant::now());
     let head = RequestHead::new("GET", "http", "localhost", "/");
@@ -151,7 +152,7 @@ fn request(io: &mut Box<dyn ReadWrite>) -> Result<(), Box<dyn std::error::Error>
     }
 }
 
-/// A process's resident memory in octets.
+/// Returns a process's resident memory in bytes.
 fn resident(process: u32) -> Result<u64, Box<dyn std::error::Error>> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

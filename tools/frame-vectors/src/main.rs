@@ -1,8 +1,9 @@
-//! Runs a directory of frame vectors (the format of <https://github.com/http2jp/http2-frame-test-case>) against
-//! `tidegate-frame`: `cargo run -p frame-vectors -- [DIR]`.
+//! Runs a directory of frame vectors (the format of
+//! <https://github.com/http2jp/http2-frame-test-case>) against `tidegate-frame`: `cargo run -p
+//! frame-vectors -- [DIR]`.
 //!
-//! A case is the octets of one frame, and either the frame's fields or the error codes that fit. A frame without
-//! padding has to be written back to the same octets.
+//! A case is the bytes of one frame, and either the frame's fields or the error codes that fit. A
+//! frame without padding must be written back to the same bytes.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// All `.json` files below `dir`.
+/// Finds all `.json` files below `dir`.
 fn find_cases(dir: &Path, cases: &mut Vec<PathBuf>) -> Result<(), String> {
     let entries = std::fs::read_dir(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     for entry in entries {
@@ -61,11 +62,11 @@ fn find_cases(dir: &Path, cases: &mut Vec<PathBuf>) -> Result<(), String> {
     Ok(())
 }
 
-/// One case.
+/// Runs one case.
 fn run(path: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let case: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    let wire = octets(case["wire"].as_str().ok_or("no wire")?).ok_or("wire is not hex")?;
+    let wire = from_hex(case["wire"].as_str().ok_or("no wire")?).ok_or("wire is not hex")?;
     let mut input = BytesMut::from(&wire[..]);
     let read = Reader::new(16_384).next(&mut input);
     match (case["error"].as_array(), read) {
@@ -87,7 +88,7 @@ fn run(path: &Path) -> Result<(), String> {
             let head = wire.first_chunk().ok_or("shorter than a head")?;
             compare(&frame, &Head::parse(head), &case["frame"])?;
             if !input.is_empty() {
-                return Err(format!("{} octets are left", input.len()));
+                return Err(format!("{} bytes are left", input.len()));
             }
             let mut written = Vec::new();
             frame.write(&mut written);
@@ -101,7 +102,8 @@ fn run(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Compares the fields of the case with ours; padding, which we drop, only by what is left of the payload.
+/// Compares the fields of the case with ours. Padding, which we drop, shows only in the length of
+/// the payload.
 fn compare(frame: &Frame, head: &Head, expected: &Value) -> Result<(), String> {
     let mut expected = expected.clone();
     let payload = expected["frame_payload"]
@@ -123,7 +125,7 @@ fn compare(frame: &Frame, head: &Head, expected: &Value) -> Result<(), String> {
     }
 }
 
-/// The payload's fields, named as the vectors name them.
+/// Returns the payload's fields, with the names that the vectors use.
 fn payload_fields(frame: &Frame) -> Value {
     match frame {
         Frame::Data(data) => json!({ "data": text(&data.payload) }),
@@ -160,7 +162,7 @@ fn payload_fields(frame: &Frame) -> Value {
     }
 }
 
-/// The fields of a dependency, all null if there is none. The vectors count weights from 1.
+/// Inserts the fields of a dependency, all null if there is none. The vectors count weights from 1.
 fn insert_dependency(fields: &mut Map<String, Value>, dependency: Option<StreamDependency>) {
     let depends_on = dependency.map(|dependency| dependency.depends_on.get());
     let weight = dependency.map(|dependency| u16::from(dependency.weight) + 1);
@@ -177,12 +179,12 @@ fn entries(settings: &Settings) -> Vec<Value> {
         .collect()
 }
 
-fn text(octets: &[u8]) -> Value {
-    Value::String(String::from_utf8_lossy(octets).into_owned())
+fn text(bytes: &[u8]) -> Value {
+    Value::String(String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// The octets that pairs of hexadecimal digits stand for.
-fn octets(hex: &str) -> Option<Vec<u8>> {
+/// Returns the bytes of pairs of hexadecimal digits.
+fn from_hex(hex: &str) -> Option<Vec<u8>> {
     let digits = hex
         .chars()
         .map(|digit| digit.to_digit(16).map(|value| value as u8));

@@ -1,8 +1,8 @@
-//! What a header block costs to encode and to decode.
+//! The cost of encoding and decoding a header block.
 //!
-//! `cargo bench -p hpack-table` prints nanoseconds and octets. With a case's name and a count
-//! (`cargo bench -p hpack-table -- request 1000`) it runs only that case, so often: for a count of instructions under
-//! `valgrind --tool=callgrind --toggle-collect='*steady*'`.
+//! `cargo bench -p hpack-table` prints nanoseconds and bytes. With a case's name and a count
+//! (`cargo bench -p hpack-table -- request 1000`) it runs only that case, `count` times, to count
+//! instructions under `valgrind --tool=callgrind --toggle-collect='*steady*'`.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -15,7 +15,7 @@ const LIMITS: Limits = Limits {
     max_cookie_crumbs: 256,
 };
 
-/// What a load generator asks for.
+/// The request of a load generator.
 const REQUEST: [(&str, &str); 5] = [
     (":method", "GET"),
     (":scheme", "https"),
@@ -24,7 +24,7 @@ const REQUEST: [(&str, &str); 5] = [
     ("user-agent", "h2load nghttp2/1.64.0"),
 ];
 
-/// What a file server answers.
+/// The response of a file server.
 const RESPONSE: [(&str, &str); 8] = [
     (":status", "200"),
     ("content-type", "text/html; charset=utf-8"),
@@ -36,7 +36,7 @@ const RESPONSE: [(&str, &str); 8] = [
     ("x-content-type-options", "nosniff"),
 ];
 
-/// What a browser asks for.
+/// The request of a browser.
 const BROWSER: [(&str, &str); 14] = [
     (":method", "GET"),
     (":scheme", "https"),
@@ -91,7 +91,7 @@ fn main() {
 
     println!(
         "{:<24} {:>6} {:>7} {:>11} {:>11}",
-        "block", "octets", "of", "encode ns", "decode ns"
+        "block", "bytes", "of", "encode ns", "decode ns"
     );
     for (name, list) in cases {
         let mut case = Case::new(list);
@@ -131,7 +131,7 @@ fn main() {
         );
     }
 
-    println!("\nnanoseconds to decode an octet of a hostile block (flat: the cost is linear)");
+    println!("\nnanoseconds per byte to decode a hostile block (flat: the cost is linear)");
     println!(
         "{:<44} {:>7} {:>7} {:>7} {:>7}",
         "block", "1 KiB", "4 KiB", "16 KiB", "64 KiB"
@@ -158,7 +158,7 @@ fn main() {
     }
 }
 
-/// One list on a connection that has seen it before.
+/// One list, on a connection that has sent it before.
 struct Case {
     fields: Fields,
     encoder: Encoder,
@@ -203,7 +203,8 @@ fn steady_decode(case: &mut Case, count: usize) {
     }
 }
 
-/// Blocks made of the same field again and again: a name, how it starts, and what is repeated.
+/// Returns blocks of one field that is repeated: a name, the start of the block, and the repeated
+/// part.
 fn hostile() -> [(&'static str, Vec<u8>, Vec<u8>); 6] {
     let mut long_name = vec![0x40, 0x7f, 0xd1, 0x0e];
     long_name.extend([b'n'; 2000]);
@@ -212,10 +213,10 @@ fn hostile() -> [(&'static str, Vec<u8>, Vec<u8>); 6] {
     long_value.extend([b'v'; 2000]);
     [
         ("indexed", Vec::new(), vec![0x82]),
-        ("indexed, 2,000 octets each", long_value, vec![0xbe]),
-        ("entries without octets", Vec::new(), vec![0x40, 0, 0]),
+        ("indexed, 2,000 bytes each", long_value, vec![0xbe]),
+        ("entries without bytes", Vec::new(), vec![0x40, 0, 0]),
         (
-            "entries with a name of 2,000 octets",
+            "entries with a name of 2,000 bytes",
             long_name,
             vec![0x7e, 0],
         ),
@@ -236,7 +237,8 @@ fn hostile() -> [(&'static str, Vec<u8>, Vec<u8>); 6] {
     ]
 }
 
-/// Nanoseconds that one of the things takes that `run` does so many of: the best of five goes.
+/// Returns the nanoseconds of one iteration of `run`, which gets the number of iterations: the best
+/// of five runs.
 fn time(mut run: impl FnMut(usize)) -> f64 {
     let mut count = 1;
     loop {
@@ -257,6 +259,6 @@ fn time(mut run: impl FnMut(usize)) -> f64 {
         .fold(f64::INFINITY, f64::min)
 }
 
-fn print_row(name: &str, octets: usize, of: usize, encode: f64, decode: f64) {
-    println!("{name:<24} {octets:>6} {of:>7} {encode:>11.1} {decode:>11.1}");
+fn print_row(name: &str, bytes: usize, of: usize, encode: f64, decode: f64) {
+    println!("{name:<24} {bytes:>6} {of:>7} {encode:>11.1} {decode:>11.1}");
 }

@@ -1,8 +1,10 @@
-//! Decodes the HPACK stories of several encoders, re-encodes the raw ones, and compares the octets.
+//! Decodes the HPACK stories of several encoders, re-encodes the raw stories, and compares the
+//! sizes.
 //!
-//! `hpack-table [DIR]`: DIR holds a directory for each encoder (`nghttp2`, `go-hpack` and so on) and `raw-data`, in the format of
-//! the http2jp `hpack-test-case` collection. A story is one connection's header lists in one direction. The exit status
-//! is 0 when every field came out as it should and our encoder took no more octets than nghttp2's.
+//! `hpack-table [DIR]`: DIR holds a directory for each encoder (`nghttp2`, `go-hpack` and so on)
+//! and `raw-data`, in the format of the http2jp `hpack-test-case` collection. A story is one
+//! connection's header lists in one direction. The exit status is 0 when every field was decoded
+//! correctly and our encoder took no more bytes than nghttp2's.
 
 use std::error::Error;
 use std::fs;
@@ -12,20 +14,20 @@ use std::process::ExitCode;
 use serde_json::Value;
 use tidegate_hpack::{Decoder, Encoder, Fields, Limits};
 
-/// The collection's lists are trusted: only a broken decoder goes beyond this.
+/// The collection's lists are trusted: only a broken decoder exceeds these limits.
 const LIMITS: Limits = Limits {
     max_list_size: 1 << 20,
     max_fields: 1000,
     max_cookie_crumbs: 1000,
 };
 
-/// The table size that every story starts with, unless it says otherwise.
+/// The table size that a story starts with, unless it has another one.
 const TABLE_SIZE: usize = 4096;
 
-/// The encoder that ours is measured against.
+/// The encoder that ours is compared with.
 const REFERENCE: &str = "nghttp2";
 
-/// The lists themselves, without blocks.
+/// The directory of the lists themselves, without blocks.
 const RAW: &str = "raw-data";
 
 /// One connection's header lists.
@@ -39,7 +41,7 @@ struct Case {
     fields: Fields,
     /// The list's block; empty in the raw stories.
     block: Vec<u8>,
-    /// A SETTINGS_HEADER_TABLE_SIZE that takes effect before this block.
+    /// A SETTINGS_HEADER_TABLE_SIZE that takes effect before this block, if any.
     table_size: Option<usize>,
 }
 
@@ -57,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Checks everything under `dir` and prints the table. Whether all is well.
+/// Checks everything under `dir` and prints the table. Returns whether all checks held.
 fn run(dir: &Path) -> Result<bool, Box<dyn Error>> {
     let (mut stories, mut cases, mut failed) = (0, 0, 0);
     let mut raw = Vec::new();
@@ -93,7 +95,7 @@ fn run(dir: &Path) -> Result<bool, Box<dyn Error>> {
     let mut total = Row::default();
     for story in &raw {
         let ours = match reencode(story) {
-            Ok(octets) => octets,
+            Ok(bytes) => bytes,
             Err(error) => {
                 failed += 1;
                 eprintln!("{RAW}/{}: {error}", story.name);
@@ -116,7 +118,7 @@ fn run(dir: &Path) -> Result<bool, Box<dyn Error>> {
     }
     total.print("total");
     println!(
-        "stories that take more octets than {REFERENCE}'s: {worse} of {}",
+        "stories that take more bytes than {REFERENCE}'s: {worse} of {}",
         raw.len()
     );
     println!("{stories} stories decoded, {cases} cases, {reencoded} re-encoded, {failed} failed");
@@ -127,11 +129,11 @@ fn run(dir: &Path) -> Result<bool, Box<dyn Error>> {
 #[derive(Default)]
 struct Row {
     lists: usize,
-    /// Octets of names and values.
+    /// Bytes of names and values.
     raw: usize,
-    /// Octets of the reference's blocks.
+    /// Bytes of the reference's blocks.
     reference: usize,
-    /// Octets of our blocks.
+    /// Bytes of our blocks.
     ours: usize,
 }
 
@@ -160,8 +162,8 @@ fn decode(story: &Story) -> Result<(), String> {
     let mut decoder = Decoder::new(TABLE_SIZE);
     let mut fields = Fields::new();
     for (i, case) in story.cases.iter().enumerate() {
-        if let Some(octets) = case.table_size {
-            decoder.set_max_table_size(octets);
+        if let Some(size) = case.table_size {
+            decoder.set_max_table_size(size);
         }
         fields.clear();
         decode_case(&mut decoder, &case.block, &mut fields, &case.fields)
@@ -190,21 +192,22 @@ fn decode_case(
     Ok(())
 }
 
-/// Encodes a raw story's lists, decodes them again and compares the fields. Octets of the blocks.
+/// Encodes a raw story's lists, decodes them again and compares the fields. Returns the bytes of
+/// the blocks.
 fn reencode(story: &Story) -> Result<usize, String> {
     let mut encoder = Encoder::new(TABLE_SIZE);
     let mut decoder = Decoder::new(TABLE_SIZE);
     let (mut fields, mut block) = (Fields::new(), Vec::new());
-    let mut octets = 0;
+    let mut bytes = 0;
     for (i, case) in story.cases.iter().enumerate() {
         block.clear();
         encoder.encode(&case.fields, &mut block);
-        octets += block.len();
+        bytes += block.len();
         fields.clear();
         decode_case(&mut decoder, &block, &mut fields, &case.fields)
             .map_err(|error| format!("case {i}: {error}"))?;
     }
-    Ok(octets)
+    Ok(bytes)
 }
 
 /// Reads a story's file.
@@ -220,7 +223,7 @@ fn story(path: &Path) -> Result<Story, Box<dyn Error>> {
                 fields: fields(&case["headers"])?,
                 block: match &case["wire"] {
                     Value::Null => Vec::new(),
-                    wire => octets(wire.as_str()?)?,
+                    wire => from_hex(wire.as_str()?)?,
                 },
                 table_size: case["header_table_size"]
                     .as_u64()
@@ -237,7 +240,7 @@ fn story(path: &Path) -> Result<Story, Box<dyn Error>> {
     Ok(Story { name, cases })
 }
 
-/// A list of objects with one member each.
+/// Returns the fields of a list of objects, which have one member per field.
 fn fields(headers: &Value) -> Option<Fields> {
     let mut fields = Fields::new();
     for header in headers.as_array()? {
@@ -248,7 +251,7 @@ fn fields(headers: &Value) -> Option<Fields> {
     Some(fields)
 }
 
-fn octets(hex: &str) -> Option<Vec<u8>> {
+fn from_hex(hex: &str) -> Option<Vec<u8>> {
     let pairs = (0..hex.len()).step_by(2);
     pairs
         .map(|i| u8::from_str_radix(hex.get(i..i + 2)?, 16).ok())

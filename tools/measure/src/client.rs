@@ -1,4 +1,4 @@
-//! A connection to the server that is measured: the engine in its client's role, on a socket that doesn't block.
+//! A connection to the measured server: the engine in its client role, on a nonblocking socket.
 
 use std::io::{ErrorKind, IoSlice};
 use std::time::{Duration, Instant};
@@ -13,21 +13,21 @@ use tidegate_proto::{
 use crate::socket::Socket;
 use crate::{Result, Scheme, Target};
 
-/// Octets that are read at once, and that are made before they are written.
+/// How many bytes are read at once, and how many are made before they are written.
 const AT_ONCE: usize = 256 << 10;
 
-/// The largest window there is (RFC 9113 §6.9.1).
+/// The largest window (RFC 9113 §6.9.1).
 pub(crate) const MAX_WINDOW: u32 = 0x7fff_ffff;
 
-/// A connection on which nothing moves for so long has failed.
+/// A connection without progress for this long has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What bodies are made of.
-pub(crate) fn zeros(octets: usize) -> Bytes {
+/// Returns `count` zeros, the content of bodies.
+pub(crate) fn zeros(count: usize) -> Bytes {
     static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
-    match ZEROS.get(..octets) {
+    match ZEROS.get(..count) {
         Some(zeros) => Bytes::from_static(zeros),
-        None => Bytes::from(vec![0; octets]),
+        None => Bytes::from(vec![0; count]),
     }
 }
 
@@ -42,13 +42,13 @@ pub(crate) struct Client {
     outbox: Outbox,
     buffer: Box<[u8]>,
     moved_at: Instant,
-    /// Requests that the server turned down unprocessed (REFUSED_STREAM), if it may.
+    /// How many requests the server refused with REFUSED_STREAM, or `None` if it must refuse none.
     pub(crate) refused: Option<usize>,
 }
 
 impl Client {
-    /// Connects. `receive_buffer` is SO_RCVBUF in octets, so that the client's kernel hides nothing; `stream_window`
-    /// is what each stream of the server may send unasked.
+    /// Connects. `receive_buffer` is SO_RCVBUF in bytes, so that the client's kernel hides nothing.
+    /// `stream_window` is the initial and maximum window of each stream.
     pub(crate) fn connect(
         target: &Target,
         receive_buffer: Option<usize>,
@@ -60,9 +60,9 @@ impl Client {
         let mut config = Config::client();
         config.initial_window_size = stream_window;
         config.max_stream_window_size = stream_window;
-        // Servers must go by PRIORITY frames, if they go by any: don't tell them not to.
+        // Don't tell servers to ignore PRIORITY frames.
         config.priorities = Priorities::Auto;
-        // What is measured may take its time.
+        // A measurement may take its time.
         config.timeouts.body = Duration::ZERO;
         config.timeouts.write = Duration::ZERO;
         Ok(Self {
@@ -79,18 +79,18 @@ impl Client {
         })
     }
 
-    /// The head of a request to this server.
+    /// Returns the head of a request to this server.
     pub(crate) fn head(&self, method: &str, path: &str) -> RequestHead {
         RequestHead::new(method, self.scheme, &self.authority, path)
     }
 
-    /// Asks for `path`'s head.
+    /// Requests the head of `path`.
     pub(crate) fn ask_head(&mut self, path: &str) -> Result<StreamId> {
         let head = self.head("HEAD", path);
         Ok(self.engine.open(&head, Body::Empty)?)
     }
 
-    /// Asks for `path`, with a `priority` field if there is one.
+    /// Requests `path`, with a `priority` field if there is one.
     pub(crate) fn get(&mut self, path: &str, priority: Option<&str>) -> Result<StreamId> {
         let mut head = self.head("GET", path);
         if let Some(priority) = priority {
@@ -99,13 +99,14 @@ impl Client {
         Ok(self.engine.open(&head, Body::Empty)?)
     }
 
-    /// Gives a [`Body::Stream`] up to so many octets, and returns how many it took; with `end` there are no more.
-    pub(crate) fn write_zeros(&mut self, id: StreamId, octets: usize, end: bool) -> usize {
+    /// Gives a [`Body::Stream`] up to `count` bytes, and returns how many it took. With `end` they
+    /// are the last.
+    pub(crate) fn write_zeros(&mut self, id: StreamId, count: usize, end: bool) -> usize {
         let stream = self.engine.stream(id);
-        stream.map_or(0, |mut stream| stream.write(&mut zeros(octets), end))
+        stream.map_or(0, |mut stream| stream.write(&mut zeros(count), end))
     }
 
-    /// Sends PRIORITY (RFC 9113 §6.3) with a weight of 1 to 256, behind what was commanded so far.
+    /// Sends PRIORITY (RFC 9113 §6.3) with a weight of 1 to 256, after all heads opened so far.
     pub(crate) fn send_weight(&mut self, stream_id: StreamId, weight: u16) {
         let dependency = StreamDependency {
             depends_on: StreamId::CONNECTION,
@@ -116,33 +117,34 @@ impl Client {
             stream_id,
             dependency,
         };
-        frame.write(self.behind_heads());
+        frame.write(self.after_heads());
     }
 
-    /// Sends PRIORITY_UPDATE (RFC 9218 §7.1), behind what was commanded so far.
+    /// Sends PRIORITY_UPDATE (RFC 9218 §7.1), after all heads opened so far.
     pub(crate) fn send_priority_update(&mut self, prioritized_id: StreamId, value: &'static str) {
         let value = value.into();
         let frame = PriorityUpdate {
             prioritized_id,
             value,
         };
-        frame.write(self.behind_heads());
+        frame.write(self.after_heads());
     }
 
-    /// Where a frame can be written that the engine doesn't know how to send. The outbox always ends with a whole frame.
-    fn behind_heads(&mut self) -> &mut Vec<u8> {
-        // With room for nothing, the engine gives out control frames and heads only.
+    /// Returns where to write a frame that the engine doesn't send by itself. The outbox always
+    /// ends with a complete frame.
+    fn after_heads(&mut self) -> &mut Vec<u8> {
+        // Without room for DATA, the engine gives out only control frames and heads.
         let mut heads = Outbox::new();
         let _ = self.engine.transmit(&mut heads, 0, Instant::now());
         self.outbox.push(heads.copy_to_bytes(heads.len()));
         self.outbox.tail()
     }
 
-    /// Writes what there is to write, reads once, at most `limit` octets, and returns what happened. When nothing can be
-    /// done, waits for up to `wait` first.
+    /// Writes pending output, reads once, at most `limit` bytes, and returns the events. If nothing
+    /// can be done, waits up to `wait` first.
     ///
     /// # Errors
-    /// The connection failed or has ended, or the server refused a request.
+    /// Returns an error if the connection failed or ended, or if the server refused a request.
     pub(crate) fn turn(&mut self, limit: usize, wait: Duration) -> Result<Vec<Event>> {
         let mut events = Vec::new();
         let wrote = self.write(&mut events)?;

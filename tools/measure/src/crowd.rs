@@ -1,4 +1,4 @@
-//! What a crowd of slow uploads costs the server in memory.
+//! The memory that a crowd of slow uploads costs the server.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use tidegate_proto::{Body, Event, StreamId};
 use crate::client::Client;
 use crate::{Result, Target};
 
-/// Keeps many uploads open at once, none of which gets ahead, and watches the server's resident memory.
+/// Keeps many slow uploads open at once, and watches the server's resident memory.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
     /// The server: NAME=http://ADDR:PORT, with /upload and /echo.
@@ -16,7 +16,7 @@ pub(crate) struct Flags {
     /// The server's process.
     #[arg(long)]
     pid: u32,
-    /// What is slow about them.
+    /// How the uploads are slow.
     #[arg(long, value_enum)]
     mode: Mode,
     /// Connections.
@@ -25,10 +25,10 @@ pub(crate) struct Flags {
     /// Uploads on each.
     #[arg(long, default_value_t = 10)]
     streams: usize,
-    /// How long to go on, in seconds.
+    /// How long to keep the uploads open, in seconds.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Fails when the server's memory grows by more octets than this.
+    /// Fails when the server's memory grows by more bytes than this.
     #[arg(long)]
     at_most: Option<u64>,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Flags {
 enum Mode {
     /// Each sends 1 KB ten times a second.
     Slow,
-    /// Each sends all that it may, to be echoed, and takes nothing of the echo.
+    /// Each sends all that it may, to be echoed, and reads nothing of the echo.
     Stalled,
 }
 
@@ -48,7 +48,8 @@ const PER_TICK: usize = 1000;
 pub(crate) fn run(flags: &Flags) -> Result<bool> {
     let before = resident(flags.pid)?;
     let mut clients = Vec::new();
-    // A client that holds its share gets no more connections, and idle ones may have to make room.
+    // A client that has its share gets no more connections, and idle connections may have to make
+    // room.
     let mut closed = 0;
     for _ in 0..flags.connections {
         match open(flags) {
@@ -68,7 +69,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
                     client.write_zeros(*id, PER_TICK, false);
                 }
             }
-            move_on(client, flags.mode).is_ok()
+            make_progress(client, flags.mode).is_ok()
         });
         closed += before - clients.len();
         if clients.is_empty() {
@@ -101,7 +102,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
     Ok(flags.at_most.is_none_or(|most| peak - before <= most))
 }
 
-/// A connection with its uploads begun.
+/// Opens a connection and begins its uploads.
 fn open(flags: &Flags) -> Result<(Client, Vec<StreamId>)> {
     let (path, window) = match flags.mode {
         Mode::Slow => ("/upload", 65_535),
@@ -117,12 +118,12 @@ fn open(flags: &Flags) -> Result<(Client, Vec<StreamId>)> {
         let head = client.head("POST", path);
         streams.push(client.engine.open(&head, Body::Stream)?);
     }
-    move_on(&mut client, flags.mode)?;
+    make_progress(&mut client, flags.mode)?;
     Ok((client, streams))
 }
 
-/// Does what can be done on a connection without waiting.
-fn move_on(client: &mut Client, mode: Mode) -> Result<()> {
+/// Makes all progress on a connection that needs no waiting.
+fn make_progress(client: &mut Client, mode: Mode) -> Result<()> {
     loop {
         let events = client.turn(usize::MAX, Duration::ZERO)?;
         if events.is_empty() {
@@ -138,7 +139,7 @@ fn move_on(client: &mut Client, mode: Mode) -> Result<()> {
     }
 }
 
-/// Octets of a process's memory that are in RAM (proc_pid_status(5): VmRSS).
+/// Returns a process's resident bytes (proc_pid_status(5): VmRSS).
 fn resident(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,4 +1,5 @@
-//! Downloads on one connection, read at a bounded rate: what comes when shows whom the server lets go first.
+//! Downloads on one connection, read at a bounded rate: the order of the data shows the server's
+//! priorities.
 
 use tidegate_proto::{Event, StreamId};
 
@@ -9,15 +10,15 @@ use crate::{Result, Target};
 /// How the client reads.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Reader {
-    /// Octets that the client reads in a second.
+    /// Bytes that the client reads per second.
     #[arg(long, default_value_t = 20_000_000)]
     pub(crate) rate: u64,
-    /// The client's SO_RCVBUF in octets; Linux doubles it and lets about half of that be data.
+    /// The client's SO_RCVBUF in bytes. Linux doubles it and uses about half of that for data.
     #[arg(long, default_value_t = 65_536)]
     receive_buffer: usize,
 }
 
-/// A connection that downloads. No window of the client's holds the server up, only TCP does.
+/// A connection that downloads. The client's windows never hold the server up, only TCP does.
 pub(crate) struct Downloads {
     pub(crate) client: Client,
     pace: Pace,
@@ -26,7 +27,7 @@ pub(crate) struct Downloads {
 /// A DATA frame, or a response without content.
 pub(crate) struct Piece {
     pub(crate) id: StreamId,
-    pub(crate) octets: usize,
+    pub(crate) bytes: usize,
     pub(crate) end: bool,
 }
 
@@ -38,29 +39,30 @@ impl Downloads {
         })
     }
 
-    /// Sends what is to be sent, and returns what comes, in order; nothing if nothing comes within a moment.
+    /// Sends pending output, and returns the pieces that arrive, in order. Returns nothing if
+    /// nothing arrives within a tick.
     ///
     /// # Errors
-    /// The connection failed, or the server refused a request.
+    /// Returns an error if the connection failed, or the server refused a request.
     pub(crate) fn turn(&mut self) -> Result<Vec<Piece>> {
         let before = self.client.engine.stats().bytes_in;
         let events = self.client.turn(self.pace.allowance(), Pace::TICK)?;
-        let octets = self.client.engine.stats().bytes_in - before;
-        self.pace.note(octets as usize);
+        let bytes = self.client.engine.stats().bytes_in - before;
+        self.pace.note(bytes as usize);
         let mut pieces = Vec::with_capacity(events.len());
         for event in events {
             match event {
                 Event::Response { id, end: true, .. } => pieces.push(Piece {
                     id,
-                    octets: 0,
+                    bytes: 0,
                     end: true,
                 }),
                 Event::Data { id, data, end } => {
-                    let octets = data.len();
+                    let bytes = data.len();
                     if let Some(mut stream) = self.client.engine.stream(id) {
-                        stream.consume(octets);
+                        stream.consume(bytes);
                     }
-                    pieces.push(Piece { id, octets, end });
+                    pieces.push(Piece { id, bytes, end });
                 }
                 _ => {}
             }

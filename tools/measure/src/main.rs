@@ -1,5 +1,5 @@
-//! Shows what windows and priorities are worth: a client that loads a server in a way that tells good from bad, and
-//! measures. The scripts beside it (`urgent.sh` and others) start the servers.
+//! Measures the effect of windows and priorities: a client loads a server in ways that reveal it.
+//! The scripts in tools/ (`urgent.sh` and others) start the servers.
 
 mod client;
 mod crowd;
@@ -20,13 +20,14 @@ use clap::Parser;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Measures a server that speaks HTTP/2. Each command prints one table, and fails when what it measures is
+/// Measures a server that speaks HTTP/2. Each command prints one table, and fails when a result is
 /// worse than its flags allow.
 #[derive(Debug, Parser)]
 struct Flags {
     #[command(subcommand)]
     command: Command,
-    /// Measures again, up to so many times, while the result is worse than the flags allow: the machine may be busy.
+    /// How often to measure at most while the result is worse than the flags allow: the machine may
+    /// be busy.
     #[arg(long, global = true, default_value_t = 1)]
     attempts: u32,
 }
@@ -42,7 +43,7 @@ enum Command {
     Crowd(crowd::Flags),
 }
 
-/// A server, and what the table calls it.
+/// A server, and its name in the table.
 #[derive(Clone, Debug)]
 struct Target {
     name: String,
@@ -51,7 +52,7 @@ struct Target {
     path: String,
 }
 
-/// What is spoken.
+/// The protocol of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scheme {
     /// HTTP/2 in cleartext.
@@ -85,7 +86,7 @@ impl FromStr for Target {
     }
 }
 
-/// The value in the middle, or the mean of the two there.
+/// Returns the value in the middle, or the mean of the two values there.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -111,7 +112,7 @@ fn main() -> ExitCode {
         };
         match result {
             Ok(true) => return ExitCode::SUCCESS,
-            Ok(false) => println!("that is worse than the flags allow"),
+            Ok(false) => println!("the result is worse than the flags allow"),
             Err(error) => {
                 println!("measure: {error}");
                 break;

@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-/// How much may have been done by now, at so many octets per second. What was not done in time is lost, so that a stop
-/// is not followed by a burst.
+/// A budget of bytes that grows by `per_second`. An unused budget is lost after a short while, so
+/// that a stop isn't followed by a burst.
 pub(crate) struct Pace {
     per_second: f64,
     since: Instant,
     allowed: f64,
 }
 
-/// What may be done at once after a stop.
+/// The largest budget, in seconds of the rate.
 const BURST: f64 = 0.01;
 
 impl Pace {
@@ -22,7 +22,7 @@ impl Pace {
         }
     }
 
-    /// Octets that may be moved now.
+    /// Returns how many bytes may be moved now.
     pub(crate) fn allowance(&mut self) -> usize {
         let now = Instant::now();
         let passed = (now - self.since).as_secs_f64();
@@ -31,9 +31,9 @@ impl Pace {
         self.allowed as usize
     }
 
-    /// Octets were moved.
-    pub(crate) fn note(&mut self, octets: usize) {
-        self.allowed -= octets as f64;
+    /// Notes that `bytes` were moved.
+    pub(crate) fn note(&mut self, bytes: usize) {
+        self.allowed -= bytes as f64;
     }
 
     /// How long to wait for the next allowance.

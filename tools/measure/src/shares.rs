@@ -1,4 +1,4 @@
-//! Who gets how much of a connection: the priorities of RFC 9218, and the weights of RFC 7540.
+//! How streams share a connection: the priorities of RFC 9218, and the weights of RFC 7540.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use tidegate_proto::StreamId;
 use crate::downloads::{Downloads, Reader};
 use crate::{Result, Target};
 
-/// Shows that a server does what RFC 9218 asks for: urgency, incremental streams, PRIORITY_UPDATE.
+/// Shows that a server follows RFC 9218: urgency, incremental streams, PRIORITY_UPDATE.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
     /// The server: NAME=http://ADDR:PORT.
@@ -19,7 +19,7 @@ pub(crate) struct Flags {
     reader: Reader,
 }
 
-/// Shows that a server shares by weight between streams with RFC 7540's signals.
+/// Shows that a server shares a connection by the weights of RFC 7540.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WeightFlags {
     /// The server: NAME=http://ADDR:PORT.
@@ -31,7 +31,7 @@ pub(crate) struct WeightFlags {
     reader: Reader,
 }
 
-/// What a share may differ by from what it should be.
+/// How far a share may differ from the expected one.
 const TOLERANCE: f64 = 0.1;
 
 /// One line of a table.
@@ -69,19 +69,20 @@ fn print(target: &Target, rows: &[Row]) -> bool {
     rows.iter().all(|row| row.ok)
 }
 
-/// Octets of each stream.
+/// Bytes of each stream.
 type Counts = HashMap<StreamId, usize>;
 
-/// Counts what comes until `done`, which sees each piece's stream, whether it ends, and the counts so far.
+/// Counts the bytes that arrive until `done` returns `true`. `done` gets each piece's stream,
+/// whether the piece ends it, and the counts so far.
 fn count(
     downloads: &mut Downloads,
     mut done: impl FnMut(StreamId, bool, &Counts) -> bool,
 ) -> Result<Counts> {
     let mut counts = Counts::new();
-    // What comes in the same turn behind the piece that ended the count is not counted.
+    // Pieces of the same turn after the last one are not counted.
     loop {
         for piece in downloads.turn()? {
-            *counts.entry(piece.id).or_default() += piece.octets;
+            *counts.entry(piece.id).or_default() += piece.bytes;
             if done(piece.id, piece.end, &counts) {
                 return Ok(counts);
             }
@@ -93,7 +94,7 @@ fn total(counts: &Counts) -> usize {
     counts.values().sum()
 }
 
-/// The last stream to be asked for is the most urgent.
+/// The stream that is requested last is the most urgent.
 fn urgency(flags: &Flags) -> Result<Row> {
     let mut downloads = Downloads::connect(&flags.target, flags.reader)?;
     let late = downloads.client.get(&flags.bulk, Some("u=7"))?;
@@ -111,7 +112,7 @@ fn urgency(flags: &Flags) -> Result<Row> {
     })
 }
 
-/// Ten incremental streams of one urgency go round in turn.
+/// Ten incremental streams of one urgency take turns.
 fn incremental(flags: &Flags) -> Result<Row> {
     let mut downloads = Downloads::connect(&flags.target, flags.reader)?;
     for _ in 0..10 {
@@ -132,7 +133,7 @@ fn incremental(flags: &Flags) -> Result<Row> {
     })
 }
 
-/// Streams of one urgency that are not incremental go one after the other (RFC 9218 §10).
+/// Streams of one urgency that are not incremental are sent one after the other (RFC 9218 §10).
 fn sequential(flags: &Flags) -> Result<Row> {
     let mut downloads = Downloads::connect(&flags.target, flags.reader)?;
     let first = downloads.client.get(&flags.bulk, Some("u=3"))?;
@@ -147,11 +148,11 @@ fn sequential(flags: &Flags) -> Result<Row> {
     })
 }
 
-/// A frame that may be in the making when a PRIORITY_UPDATE comes.
+/// The size of a frame that the server may be writing when a PRIORITY_UPDATE arrives.
 const ONE_FRAME: usize = 16_384;
 
-/// A PRIORITY_UPDATE makes a waiting stream the most urgent. A HEAD request goes with it: its answer, which is not held up by
-/// any DATA that is still to be made, shows when a round trip is over.
+/// A PRIORITY_UPDATE makes a waiting stream the most urgent. A HEAD request goes with it: its
+/// answer, which no unwritten DATA delays, shows when a round trip is over.
 fn update(flags: &Flags) -> Result<Row> {
     let mut downloads = Downloads::connect(&flags.target, flags.reader)?;
     let running = downloads.client.get(&flags.bulk, Some("u=3"))?;
@@ -160,20 +161,19 @@ fn update(flags: &Flags) -> Result<Row> {
     downloads.client.send_priority_update(waiting, "u=1");
     let mark = downloads.client.ask_head(&flags.bulk)?;
     let meanwhile = count(&mut downloads, |id, _, _| id == mark || id == waiting)?;
-    let late = match meanwhile.contains_key(&waiting) {
-        true => 0,
-        false => {
-            let behind = count(&mut downloads, |id, end, _| {
-                id == waiting || (end && id == running)
-            })?;
-            behind.get(&running).copied().unwrap_or(0)
-        }
+    let late = if meanwhile.contains_key(&waiting) {
+        0
+    } else {
+        let after = count(&mut downloads, |id, end, _| {
+            id == waiting || (end && id == running)
+        })?;
+        after.get(&running).copied().unwrap_or(0)
     };
-    let under_way = meanwhile.get(&running).copied().unwrap_or(0);
+    let in_flight = meanwhile.get(&running).copied().unwrap_or(0);
     Ok(Row {
         what: format!(
             "PRIORITY_UPDATE: of the other, {} KB in the round trip, and then",
-            under_way / 1000
+            in_flight / 1000
         ),
         got: format!("{} KB", late / 1000),
         wanted: format!("{} KB at most", ONE_FRAME / 1000),
@@ -181,7 +181,7 @@ fn update(flags: &Flags) -> Result<Row> {
     })
 }
 
-/// Two streams with these weights.
+/// Two streams have these weights.
 fn weights(flags: &WeightFlags, heavy: u16, light: u16) -> Result<Row> {
     let mut downloads = Downloads::connect(&flags.target, flags.reader)?;
     let mut ids = Vec::new();
@@ -190,7 +190,8 @@ fn weights(flags: &WeightFlags, heavy: u16, light: u16) -> Result<Row> {
         downloads.client.send_weight(id, weight);
         ids.push(id);
     }
-    // Enough for forty frames of the light one; what comes before both have begun is not looked at.
+    // Enough for forty frames of the light stream. Data that arrives before both have begun isn't
+    // counted.
     let enough = 40 * ONE_FRAME * usize::from(heavy + light) / usize::from(light);
     count(&mut downloads, |_, _, counts| {
         ids.iter().all(|id| counts.contains_key(id))
@@ -198,9 +199,9 @@ fn weights(flags: &WeightFlags, heavy: u16, light: u16) -> Result<Row> {
     let counts = count(&mut downloads, |_, end, counts| {
         end || total(counts) > enough
     })?;
-    let [heavy_octets, light_octets] =
+    let [heavy_bytes, light_bytes] =
         [0, 1].map(|n| counts.get(&ids[n]).copied().unwrap_or(0) as f64);
-    let ratio = heavy_octets / light_octets;
+    let ratio = heavy_bytes / light_bytes;
     let wanted = f64::from(heavy) / f64::from(light);
     Ok(Row {
         what: format!(

@@ -1,4 +1,5 @@
-//! A socket that doesn't block, in cleartext or by TLS. Certificates are not looked at: who is measured is known.
+//! A nonblocking socket, in cleartext or over TLS. The client accepts any certificate, because it
+//! measures servers that it was pointed to.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Connects, and registers the socket with `poll`. `receive_buffer` is SO_RCVBUF in octets.
+    /// Connects, and registers the socket with `poll`. `receive_buffer` is SO_RCVBUF in bytes.
     pub(crate) fn connect(
         address: SocketAddr,
         receive_buffer: Option<usize>,
@@ -30,9 +31,9 @@ impl Socket {
     ) -> Result<Self> {
         let domain = socket2::Domain::for_address(address);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-        if let Some(octets) = receive_buffer {
-            // Before the handshake, which tells the peer how far the window can be scaled.
-            socket.set_recv_buffer_size(octets)?;
+        if let Some(bytes) = receive_buffer {
+            // This precedes the handshake, in which the peer learns the scale of the window.
+            socket.set_recv_buffer_size(bytes)?;
         }
         socket.connect(&address.into())?;
         socket.set_tcp_nodelay(true)?;
@@ -54,7 +55,7 @@ impl Socket {
         Ok(Self::Tls(Box::new(StreamOwned::new(session, socket))))
     }
 
-    /// Writes as much as the socket takes; 0 when it takes nothing now.
+    /// Writes as much as the socket takes. Returns 0 if it takes nothing now.
     pub(crate) fn write_some(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         blocked_is_nothing(match self {
             Self::Plain(socket) => socket.write_vectored(slices),
@@ -62,7 +63,7 @@ impl Socket {
         })
     }
 
-    /// Writes what TLS holds back.
+    /// Writes what TLS has buffered.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         if let Self::Tls(stream) = self {
             blocked_is_nothing(stream.flush().map(|()| 0))?;
@@ -70,7 +71,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Reads what is there; `None` when that is nothing.
+    /// Reads what has arrived. Returns `None` if nothing has.
     pub(crate) fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         let result = match self {
             Self::Plain(socket) => socket.read(buffer),
@@ -90,7 +91,7 @@ fn blocked_is_nothing(result: io::Result<usize>) -> io::Result<usize> {
     }
 }
 
-/// Takes any certificate.
+/// A verifier that accepts any certificate.
 #[derive(Debug)]
 struct AnyCertificate(CryptoProvider);
 

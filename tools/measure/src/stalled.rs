@@ -1,4 +1,4 @@
-//! What a stream that nobody reads costs the others of its connection.
+//! The cost of a stream that nobody reads for the other streams of its connection.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use tidegate_proto::{Body, Event};
 use crate::client::{Client, zeros};
 use crate::{Result, Target, median};
 
-/// Uploads a file many times at once on one connection, on which other uploads have come to a stop: their bodies are
-/// echoed and the echo is not taken. Tells how long that takes with and without those, by turns.
+/// Uploads many files at once on one connection, beside stalled uploads: their bodies are echoed,
+/// and the client doesn't read the echo. Measures the time with and without these, in turns.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
     /// The server: NAME=http://ADDR:PORT, with /upload and /echo.
@@ -17,10 +17,10 @@ pub(crate) struct Flags {
     /// Uploads that run.
     #[arg(long, default_value_t = 50)]
     streams: usize,
-    /// Octets of all those together.
+    /// Bytes of all these uploads together.
     #[arg(long, default_value_t = 20_000_000)]
-    octets: usize,
-    /// Uploads that have come to a stop.
+    bytes: usize,
+    /// Uploads that are stalled.
     #[arg(long, default_value_t = 1)]
     stalled: usize,
     /// Pairs of rounds, with and without.
@@ -31,10 +31,10 @@ pub(crate) struct Flags {
     at_least: Option<f64>,
 }
 
-/// What the client takes of an echo.
+/// How much of an echo the client accepts.
 const ECHO_WINDOW: u32 = 65_535;
 
-/// When nothing has come for so long, what can stop has stopped.
+/// After this long without data, all that can stall has stalled.
 const QUIET: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(flags: &Flags) -> Result<bool> {
@@ -51,7 +51,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
         }
     }
     let [without, with] = times.map(|times| median(times.into_iter()));
-    let speed = |time| flags.octets as f64 / time / 1e6;
+    let speed = |time| flags.bytes as f64 / time / 1e6;
     println!(
         "{} uploads on one connection to {}: {:.2} MB/s alone, {:.2} MB/s beside {} stalled, {:.2} of it (medians of {})",
         flags.streams,
@@ -67,23 +67,23 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
 
 fn round(flags: &Flags, stalled: usize) -> Result<Duration> {
     let mut client = Client::connect(&flags.target, None, ECHO_WINDOW)?;
-    // A first upload, so that TCP and the windows have grown as far as they will.
-    upload(&mut client, 1, flags.octets / 2)?;
+    // A first upload, so that TCP and the windows have reached their full size.
+    upload(&mut client, 1, flags.bytes / 2)?;
     stall(&mut client, stalled)?;
     let since = Instant::now();
-    upload(&mut client, flags.streams, flags.octets)?;
+    upload(&mut client, flags.streams, flags.bytes)?;
     Ok(since.elapsed())
 }
 
-/// Uploads so many octets in so many streams, and waits for all responses.
-fn upload(client: &mut Client, streams: usize, octets: usize) -> Result<()> {
+/// Uploads `bytes` in all in `streams` requests, and waits for all responses.
+fn upload(client: &mut Client, streams: usize, bytes: usize) -> Result<()> {
     let mut running = HashSet::new();
     for _ in 0..streams {
         let head = client.head("POST", "/upload");
         running.insert(
             client
                 .engine
-                .open(&head, Body::Full(zeros(octets / streams)))?,
+                .open(&head, Body::Full(zeros(bytes / streams)))?,
         );
     }
     while !running.is_empty() {
@@ -102,7 +102,7 @@ fn upload(client: &mut Client, streams: usize, octets: usize) -> Result<()> {
     Ok(())
 }
 
-/// Brings so many uploads to a stop: the server has sent what it may, and takes no more.
+/// Stalls `streams` uploads: the server has sent all that it may, and reads no more.
 fn stall(client: &mut Client, streams: usize) -> Result<()> {
     for _ in 0..streams {
         let head = client.head("POST", "/echo");
@@ -122,8 +122,9 @@ fn stall(client: &mut Client, streams: usize) -> Result<()> {
             }
         }
     }
-    match taken == all {
-        true => Ok(()),
-        false => Err(format!("{taken} octets of {streams} echoes came").into()),
+    if taken == all {
+        Ok(())
+    } else {
+        Err(format!("{taken} bytes of {streams} echoes arrived, not {all}").into())
     }
 }

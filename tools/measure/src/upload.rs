@@ -1,4 +1,4 @@
-//! How long an upload takes beside a plain TCP copy over the same path.
+//! The time of an upload beside that of a plain TCP copy over the same path.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,25 +9,29 @@ use tidegate_proto::{Body, Event};
 use crate::client::{Client, MAX_WINDOW};
 use crate::{Result, Scheme, Target, median};
 
-/// Uploads so many octets in one request on a connection of its own, and tells how long it takes from the first SYN to the
-/// end of the response: by turns to all servers, and by plain TCP to `measure sink`.
+/// Uploads `--bytes` in one request on a connection of its own, and measures the time from the
+/// first SYN to the end of the response: to each server in turn, and by plain TCP to `measure
+/// sink`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
-    /// The servers: NAME=http://ADDR:PORT/PATH, or NAME=tcp://ADDR:PORT for a plain copy. Ratios are to the first.
+    /// The servers: NAME=http://ADDR:PORT/PATH, or NAME=tcp://ADDR:PORT for a plain copy. Ratios
+    /// are to the first.
     #[arg(required = true)]
     targets: Vec<Target>,
-    /// Octets of each upload.
+    /// Bytes of each upload.
     #[arg(long, default_value_t = 20_000_000)]
-    octets: u64,
+    bytes: u64,
     /// Uploads to each server.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Fails when the second server takes more than so many times as long as the first, in the median.
+    /// Fails when the second server takes more than this many times as long as the first, in the
+    /// median.
     #[arg(long)]
     at_most: Option<f64>,
 }
 
-/// Who takes so many times as long as the first is measured once, unless that is for judging: it would take too long.
+/// A server that takes this many times as long as the first is measured only once, unless it is
+/// judged, because more rounds would take too long.
 const HOPELESS: u32 = 4;
 
 /// One upload.
@@ -45,8 +49,8 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
                 continue;
             }
             let round = match target.scheme {
-                Scheme::Tcp => copy(target.address, flags.octets),
-                _ => upload(target, flags.octets),
+                Scheme::Tcp => copy(target.address, flags.bytes),
+                _ => upload(target, flags.bytes),
             };
             rounds[which].push(round.map_err(|error| format!("{}: {error}", target.name))?);
         }
@@ -63,7 +67,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
         let most = ms().fold(0.0, f64::max);
         let typical = median(ms());
         let ratio = typical / *first.get_or_insert(typical);
-        let rate = flags.octets as f64 / typical / 1e3;
+        let rate = flags.bytes as f64 / typical / 1e3;
         let updates = median(rounds.iter().map(|round| round.window_updates as f64));
         println!(
             "{:16}{typical:>10.0}{least:>10.0}{most:>10.0}{rate:>10.2}{ratio:>13.2}x{updates:>16.0}",
@@ -77,14 +81,14 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
     Ok(ratio <= most)
 }
 
-fn upload(target: &Target, octets: u64) -> Result<Round> {
+fn upload(target: &Target, bytes: u64) -> Result<Round> {
     let since = Instant::now();
     let mut client = Client::connect(target, None, MAX_WINDOW)?;
     let head = client
         .head("POST", &target.path)
-        .field("content-length", octets.to_string());
+        .field("content-length", bytes.to_string());
     client.engine.open(&head, Body::Stream)?;
-    let mut left = octets;
+    let mut left = bytes;
     loop {
         for event in client.turn(usize::MAX, Duration::from_secs(1))? {
             match event {
@@ -108,11 +112,11 @@ fn upload(target: &Target, octets: u64) -> Result<Round> {
     }
 }
 
-fn copy(address: SocketAddr, octets: u64) -> Result<Round> {
+fn copy(address: SocketAddr, bytes: u64) -> Result<Round> {
     let zeros = vec![0; 1 << 18];
     let since = Instant::now();
     let mut socket = TcpStream::connect(address)?;
-    let mut left = octets;
+    let mut left = bytes;
     while left > 0 {
         let now = zeros.len().min(usize::try_from(left)?);
         left -= socket.write(&zeros[..now])? as u64;
@@ -125,7 +129,8 @@ fn copy(address: SocketAddr, octets: u64) -> Result<Round> {
     })
 }
 
-/// The other end of a plain TCP copy: takes all that comes on each connection, then sends one octet.
+/// Runs the other end of a plain TCP copy: reads all that comes on each connection, then sends one
+/// byte.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SinkFlags {
     /// Where to listen.
@@ -138,7 +143,7 @@ pub(crate) fn sink(flags: &SinkFlags) -> Result<bool> {
     let mut buffer = vec![0; 1 << 18];
     loop {
         let (mut socket, _) = listener.accept()?;
-        // What a client does wrong ends its own connection only.
+        // A client's fault ends only its own connection.
         while socket.read(&mut buffer).is_ok_and(|count| count > 0) {}
         let _ = socket.write_all(&[0]);
     }

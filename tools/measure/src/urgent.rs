@@ -1,16 +1,16 @@
-//! How much of what is less urgent goes ahead of an urgent response.
+//! How much less urgent data precedes an urgent response.
 
 use std::time::{Duration, Instant};
 
 use crate::downloads::{Downloads, Reader};
 use crate::{Result, Target, median};
 
-/// Downloads BULK many times at once on one connection, reading at a bounded rate; then asks for URGENT with u=0, and
-/// tells how much of the bulk comes before it and how long that takes. Servers that know only the weights of RFC 7540
-/// get weight 1 for the bulk and 256 for the urgent file.
+/// Downloads BULK many times at once on one connection, reading at a bounded rate. Then requests
+/// URGENT with u=0, and measures how much of the bulk precedes it, and how long it takes. Servers
+/// that know only the weights of RFC 7540 get weight 1 for the bulk and 256 for the urgent file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flags {
-    /// The servers, by turns: NAME=http://ADDR:PORT.
+    /// The servers, measured in turns: NAME=http://ADDR:PORT.
     #[arg(required = true)]
     targets: Vec<Target>,
     /// The bulk: a large file.
@@ -24,20 +24,20 @@ pub(crate) struct Flags {
     streams: usize,
     #[command(flatten)]
     reader: Reader,
-    /// Octets of bulk before the urgent request.
+    /// Bytes of bulk before the urgent request.
     #[arg(long, default_value_t = 8_000_000)]
     lead: usize,
     /// Connections to each server.
     #[arg(long, default_value_t = 9)]
     rounds: usize,
-    /// Fails when the first server lets more than so many octets go ahead, in the median.
+    /// Fails when the first server sends more than this many bytes of bulk first, in the median.
     #[arg(long)]
     at_most: Option<usize>,
 }
 
-/// What went ahead of one urgent response.
+/// The bulk that preceded one urgent response.
 struct Round {
-    octets: usize,
+    bytes: usize,
     time: Duration,
 }
 
@@ -60,11 +60,11 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
     );
     let mut medians = Vec::new();
     for (target, rounds) in flags.targets.iter().zip(&rounds) {
-        let octets = || rounds.iter().map(|round| round.octets as f64 / 1e3);
+        let kb = || rounds.iter().map(|round| round.bytes as f64 / 1e3);
         let ms = median(rounds.iter().map(|round| round.time.as_secs_f64() * 1e3));
-        let most = octets().fold(0.0, f64::max);
-        let least = octets().fold(f64::INFINITY, f64::min);
-        let ahead = median(octets());
+        let most = kb().fold(0.0, f64::max);
+        let least = kb().fold(f64::INFINITY, f64::min);
+        let ahead = median(kb());
         println!(
             "{:16}{ahead:>10.0}{least:>10.0}{most:>10.0}{ms:>12.1}",
             target.name
@@ -87,20 +87,20 @@ fn round(flags: &Flags, target: &Target) -> Result<Round> {
             if piece.end {
                 return Err(format!("{} is too short", flags.bulk).into());
             }
-            lead += piece.octets;
+            lead += piece.bytes;
         }
     }
     let client = &mut downloads.client;
     let urgent = client.get(&flags.urgent, Some("u=0"))?;
     client.send_weight(urgent, 256);
-    let (since, mut octets) = (Instant::now(), 0);
+    let (since, mut bytes) = (Instant::now(), 0);
     loop {
         for piece in downloads.turn()? {
             if piece.id == urgent {
                 let time = since.elapsed();
-                return Ok(Round { octets, time });
+                return Ok(Round { bytes, time });
             }
-            octets += piece.octets;
+            bytes += piece.bytes;
         }
     }
 }

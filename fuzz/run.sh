@@ -3,11 +3,11 @@
 #
 #   fuzz/run.sh SECONDS [TARGET...]
 #
-# Needs cargo-fuzz (cargo install cargo-fuzz --locked) and a C++ compiler. Works on nightly and, with
-# RUSTC_BOOTSTRAP, on stable. SANITIZER=address (the default) or none.
+# Needs cargo-fuzz (cargo install cargo-fuzz --locked) and a C++ compiler. Works on nightly and,
+# with RUSTC_BOOTSTRAP, on stable. SANITIZER=address (the default) or none.
 # New inputs go to fuzz/target/corpus; the repository's own corpus is only read. An input that
-# crashes a target is written to fuzz/artifacts/<target>/; put it into fuzz/corpus/<target>/ with the
-# fix.
+# crashes a target is written to fuzz/artifacts/<target>/; put it into fuzz/corpus/<target>/ with
+# the fix.
 set -eu
 
 if [ $# -lt 1 ]; then

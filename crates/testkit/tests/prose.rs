@@ -57,6 +57,7 @@ const DONE: &[&str] = &[
     "docs/shares.md",
     "fuzz",
     "tests",
+    "tools/attacks",
     "tools/benign.sh",
     "tools/browser.sh",
     "tools/compare.sh",

@@ -1,4 +1,4 @@
-//! An honest client beside the attack: one request each 4 ms, every 25th on a new connection.
+//! An honest client beside the attack: one request every 4 ms, every 25th on a new connection.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -9,36 +9,36 @@ use crate::server::Server;
 
 const GAP: Duration = Duration::from_millis(4);
 
-/// How long one request may take until it counts as failed.
+/// How long one request may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Requests on one connection.
+/// How many requests use one connection.
 const ON_ONE: usize = 25;
 
-/// Requests for a file for each one for something proxied.
+/// How many requests for a file there are for each proxied request.
 const FILES_EACH: usize = 5;
 
 /// A small file of the server's own.
 const FILE: &str = "/small";
 
-/// What the bystander saw.
+/// The bystander's measurements.
 pub(crate) struct Seen {
     pub(crate) requests: usize,
-    /// Requests that got no answer, or one other than 200.
+    /// How many requests got no answer, or one other than 200.
     pub(crate) failed: usize,
-    /// What the last of them got.
+    /// The outcome of the last of these.
     pub(crate) failure: String,
-    /// The time that 99 of 100 requests stay below: those for something proxied, if there are any.
+    /// The 99th percentile of the times: of the proxied requests, if there are any.
     pub(crate) p99: Duration,
-    /// The same of the server's part in requests for the file.
+    /// The 99th percentile of the server's part in requests for the file.
     pub(crate) of_server: Duration,
 }
 
-/// Asks for a file, and now and then for `proxied`, until `until`, or as long as `goes_on` says,
-/// which is asked each time, whichever is later.
+/// Requests a file, and now and then `proxied`, until `until` has passed and `goes_on`, which is
+/// called each time, returns `false`.
 ///
 /// # Errors
-/// When the system doesn't say what the server's worker does.
+/// Returns an error if the system doesn't report what the server's worker does.
 pub(crate) fn watch(
     server: &Server,
     proxied: Option<&str>,
@@ -68,8 +68,8 @@ pub(crate) fn watch(
         let is_reused = connection.is_some();
         let mut result = ask(&mut connection, server.plain, path);
         if is_reused && result.is_err() {
-            // A server may close a connection that is idle: all clients ask again then
-            // (RFC 9112 §9.3.1).
+            // A server may close an idle connection. Clients repeat the request then (RFC 9112
+            // §9.3.1).
             connection = None;
             result = ask(&mut connection, server.plain, path);
         }

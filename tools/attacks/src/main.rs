@@ -1,8 +1,9 @@
-//! Attacks a server in every way that SECURITY.md lists, with one attacker and with ten from ten addresses, and prints what each
-//! costs: the attackers' bytes, the memory that they pin, what a bystander sees before and during the attack, and what ends it.
+//! Attacks a server in every way that SECURITY.md lists, with one attacker and with ten from ten
+//! addresses, and prints the cost of each attack: the attackers' bytes, the memory that they pin, a
+//! bystander's latency before and during the attack, and how the attack ends.
 //!
-//! Attackers are processes of their own with the lowest priority, so that they don't take the processor from the server. Nothing
-//! leaves the loopback interface.
+//! Attackers are processes of their own with the lowest priority, so that they don't take the
+//! processor from the server. All traffic stays on the loopback interface.
 
 mod bystander;
 mod peer;
@@ -25,17 +26,18 @@ use peer::Attacker;
 use rows::{Asks, ROWS, Row};
 use server::Server;
 
-/// Memory that an attack may pin at most: the budget, 64 MiB, and 32 MiB.
+/// The most memory that an attack may pin: the budget, 64 MiB, and 32 MiB.
 const MEMORY_BOUND: u64 = 96 << 20;
 
-/// How much longer the bystander may wait.
+/// How many times as long the bystander may wait.
 const TIMES: u32 = 3;
 
-/// How long a bystander's request may wait for the server in any case: a turn of its loop, in which
-/// others have their shares, and what the system may not have counted yet of the worker's time.
+/// How long a bystander's request may wait for the server in any case: for a turn of its loop, in
+/// which other clients have their shares, and for the part of the worker's time that the system may
+/// not have counted yet.
 const FLOOR: Duration = Duration::from_millis(5);
 
-/// Rounds after which a bystander that waits too long counts as a failure.
+/// After how many rounds a bystander that waits too long counts as a failure.
 const ROUNDS: usize = 3;
 
 /// The server's flags: limits that end within an attack's time.
@@ -56,7 +58,8 @@ const FLAGS: &[&str] = &[
     "1s",
 ];
 
-/// Those of the server that stands for an upstream: it has room for all that the proxy lets through.
+/// The flags of the server that acts as an upstream, which has room for all that the proxy
+/// forwards.
 const UPSTREAM_FLAGS: &[&str] = &[
     "--workers",
     "2",
@@ -68,7 +71,7 @@ const UPSTREAM_FLAGS: &[&str] = &[
     "off",
 ];
 
-/// Attacks a server, and shows what that costs others.
+/// Attacks a server, and shows what the attacks cost other clients.
 #[derive(Parser)]
 struct Flags {
     /// The server's program.
@@ -83,7 +86,8 @@ struct Flags {
     /// How long each attack lasts, in milliseconds.
     #[arg(long, default_value_t = 2_500)]
     lasts: u64,
-    /// One attacker: the name of the attack, the two addresses of the server, and the address to come from.
+    /// Runs one attacker: the name of the attack, the two addresses of the server, and the address
+    /// to attack from.
     #[arg(long, hide = true, num_args = 4)]
     attack: Vec<String>,
 }
@@ -127,7 +131,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     })
 }
 
-/// One attacker, in a process of its own: prints a line `bytes N`, and one for each kind of end.
+/// Runs one attacker, in a process of its own. Prints the bytes that it sent, and a line with a
+/// count for each kind of end.
 fn attack(
     name: &str,
     plain: SocketAddr,
@@ -148,7 +153,8 @@ fn attack(
     Ok(())
 }
 
-/// Runs an attack up to three times, until it stays within the bounds, and prints the last. Returns what was out of bounds.
+/// Runs an attack up to three times, until it stays within the bounds, and prints the last outcome.
+/// Returns the bound that was exceeded.
 fn try_row(
     flags: &Flags,
     row: &Row,
@@ -166,7 +172,7 @@ fn try_row(
     Ok(outcome.failure())
 }
 
-/// What came of an attack.
+/// The outcome of an attack.
 struct Outcome {
     sent: u64,
     pinned: u64,

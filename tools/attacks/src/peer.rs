@@ -1,4 +1,4 @@
-//! One connection of an attacker, and what becomes of it.
+//! One connection of an attacker, and how it ends.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use tidegate_frame::ErrorCode;
 use tidegate_testkit::wire;
 
-/// The fastest that one attacker sends, in bytes a second: what matters is what little traffic costs.
+/// The highest rate of one attacker, in bytes per second: the cost of little traffic is what
+/// matters.
 const RATE: u64 = 4 << 20;
 
-/// Pause between two looks at connections that wait.
+/// The pause between two polls of waiting connections.
 pub(crate) const PAUSE: Duration = Duration::from_millis(2);
 
-/// An attacker: an address, and a count of all that it does.
+/// An attacker: its address, and the counts of its bytes and of its connections' ends.
 pub(crate) struct Attacker {
     /// The server's address for HTTP in cleartext.
     pub(crate) server: SocketAddr,
@@ -23,7 +24,7 @@ pub(crate) struct Attacker {
     from: Ipv4Addr,
     began: Instant,
     until: Instant,
-    /// Bytes that the server's system took.
+    /// How many bytes the server's system has accepted.
     pub(crate) sent: u64,
     /// How connections ended, and how often.
     pub(crate) ends: BTreeMap<String, u64>,
@@ -48,7 +49,7 @@ impl Attacker {
         }
     }
 
-    /// Whether the attack's time is over.
+    /// Returns whether the attack's time is over.
     pub(crate) fn is_over(&self) -> bool {
         Instant::now() >= self.until
     }
@@ -60,7 +61,7 @@ impl Attacker {
         std::thread::sleep(ahead.max(PAUSE).min(Duration::from_millis(100)));
     }
 
-    /// A connection, if the server's system takes one; a refusal counts as an end.
+    /// Opens a connection, if the server's system accepts it. A refusal counts as an end.
     pub(crate) fn connect(&mut self, to: SocketAddr) -> Option<Peer> {
         match self.try_connect(to) {
             Ok(peer) => Some(peer),
@@ -88,7 +89,7 @@ impl Attacker {
         })
     }
 
-    /// A connection of HTTP/2, with these SETTINGS.
+    /// Opens an HTTP/2 connection with these SETTINGS.
     pub(crate) fn connect_http2(&mut self, settings: &[(u16, u32)]) -> Option<Peer> {
         let mut peer = self.connect(self.server)?;
         peer.speaks_http2 = true;
@@ -97,7 +98,8 @@ impl Attacker {
         Some(peer)
     }
 
-    /// Sends as much as the socket takes of what waits and of `bytes`, which wait if it takes nothing. Returns whether all is gone.
+    /// Sends the waiting bytes, or `bytes` if none wait, as far as the socket takes them; the rest
+    /// waits. Returns whether all are sent.
     pub(crate) fn send(&mut self, peer: &mut Peer, bytes: &[u8]) -> bool {
         if peer.end.is_some() {
             return false;
@@ -113,7 +115,7 @@ impl Attacker {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(_) => {
-                    // What the server said last may still be there.
+                    // The server's last bytes may still be readable.
                     peer.read();
                     peer.end.get_or_insert_with(|| "closed".to_owned());
                     return false;
@@ -123,19 +125,19 @@ impl Attacker {
         true
     }
 
-    /// Lets go of a connection and counts how it ended.
+    /// Closes a connection and counts how it ended.
     pub(crate) fn close(&mut self, mut peer: Peer) {
         peer.is_open();
         let end = peer.end.take();
         self.note(end.as_deref().unwrap_or("stays open"));
     }
 
-    /// Counts one thing that the server did.
+    /// Counts one end of a connection.
     pub(crate) fn note(&mut self, end: &str) {
         *self.ends.entry(end.to_owned()).or_default() += 1;
     }
 
-    /// Holds connections for the rest of the time, and lets go of those that the server ends.
+    /// Holds connections for the rest of the time, and closes those that the server ends.
     pub(crate) fn hold(&mut self, mut peers: Vec<Peer>, reads: Reads) {
         while !self.is_over() && !peers.is_empty() {
             if let Reads::All = reads {
@@ -146,14 +148,14 @@ impl Attacker {
         self.close_all(peers);
     }
 
-    /// Lets go of the connections that the server has ended.
+    /// Closes the connections that the server has ended.
     pub(crate) fn close_ended(&mut self, peers: &mut Vec<Peer>) {
         for peer in peers.extract_if(.., |peer| !peer.is_open()) {
             self.close(peer);
         }
     }
 
-    /// Lets go of all.
+    /// Closes all of these connections.
     pub(crate) fn close_all(&mut self, peers: impl IntoIterator<Item = Peer>) {
         for peer in peers {
             self.close(peer);
@@ -161,7 +163,7 @@ impl Attacker {
     }
 }
 
-/// Whether an attacker reads what it is sent.
+/// Whether an attacker reads the server's output.
 #[derive(Clone, Copy)]
 pub(crate) enum Reads {
     All,
@@ -173,13 +175,13 @@ pub(crate) struct Peer {
     socket: TcpStream,
     unsent: Vec<u8>,
     inbox: Vec<u8>,
-    /// How the connection ended, if it did.
+    /// How the connection ended, if it has.
     end: Option<String>,
     speaks_http2: bool,
 }
 
 impl Peer {
-    /// Reads what is there. Returns whether the connection goes on.
+    /// Reads what has arrived. Returns whether the connection is still open.
     pub(crate) fn is_open(&mut self) -> bool {
         if self.end.is_none() {
             self.read();
@@ -187,7 +189,7 @@ impl Peer {
         self.end.is_none()
     }
 
-    /// Reads all that is there and looks for what ends the connection.
+    /// Reads all that has arrived, and looks for an end of the connection.
     fn read(&mut self) {
         let mut room = [0; 64 << 10];
         loop {
@@ -209,7 +211,7 @@ impl Peer {
         }
     }
 
-    /// Reads `count` bytes and no more.
+    /// Reads at most `count` bytes.
     pub(crate) fn sip(&mut self, count: usize) {
         let mut room = [0; 64];
         let room = &mut room[..count.min(64)];

@@ -1,37 +1,38 @@
-//! What a worker computed and how long threads waited for a processor, as the system counts it: what
-//! a request took without such waits is the server's.
+//! The server's part in the time of a request: the time without waits for a processor, and at most
+//! the time that its workers computed, as the system counts both.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Time on a processor that the system may not have counted yet: it does so once a tick, which is
-/// 4 ms with CONFIG_HZ=250.
+/// How much processor time the system may not have counted yet. The system counts once a tick,
+/// which is 4 ms with CONFIG_HZ=250.
 const TICK: Duration = Duration::from_millis(4);
 
 /// The beginning of the names of the server's workers.
 const WORKER: &str = "worker-";
 
-/// The calling thread, which asks a server's worker.
+/// The calling thread, which sends requests, and the server's workers.
 pub(crate) struct Threads {
-    /// Files `schedstat` of the workers.
+    /// The `schedstat` files of the workers.
     workers: Vec<PathBuf>,
 }
 
-/// What the system has counted.
+/// The system's counters.
 pub(crate) struct Counted {
-    /// How long the workers have been on a processor.
+    /// How long the workers have run on a processor.
     ran: Duration,
-    /// How long they and the calling thread were ready to run and had none.
+    /// How long they and the calling thread were ready to run without a processor.
     waited: Duration,
 }
 
 impl Threads {
-    /// The calling thread and the workers of this process.
+    /// Finds the workers of `process`.
     ///
     /// # Errors
-    /// When the process is gone, or the system doesn't tell how long threads wait.
+    /// Returns an error if the process is gone, or if the system doesn't report how long threads
+    /// wait.
     pub(crate) fn of(process: u32) -> io::Result<Self> {
         let mut workers = Vec::new();
         for task in fs::read_dir(format!("/proc/{process}/task"))? {
@@ -45,10 +46,10 @@ impl Threads {
         Ok(threads)
     }
 
-    /// The counters now.
+    /// Returns the current counters.
     ///
     /// # Errors
-    /// Those of [`Threads::of`].
+    /// Returns the errors of [`Threads::of`].
     pub(crate) fn count(&self) -> io::Result<Counted> {
         let (_, waited) = read(Path::new("/proc/thread-self/schedstat"))?;
         let mut counted = Counted {
@@ -65,8 +66,8 @@ impl Threads {
 }
 
 impl Counted {
-    /// How much of `time`, which has gone by since `before`, is the server's at most: waits for a
-    /// processor aren't, nor is what its workers didn't compute.
+    /// Returns how much of `time`, which has passed since `before`, was at most the server's:
+    /// without waits for a processor, and without time in which its workers didn't compute.
     pub(crate) fn of_server(&self, before: &Self, time: Duration) -> Duration {
         let ran = self.ran.saturating_sub(before.ran) + TICK;
         let waited = self.waited.saturating_sub(before.waited);
@@ -74,12 +75,12 @@ impl Counted {
     }
 }
 
-/// How long a thread was on a processor, and how long in its queue.
+/// Returns how long a thread has run on a processor, and how long it has waited for one.
 fn read(schedstat: &Path) -> io::Result<(Duration, Duration)> {
     let fail = |why: &str| io::Error::other(format!("{}: {why}", schedstat.display()));
     let text = fs::read_to_string(schedstat).map_err(|error| {
         fail(&format!(
-            "{error}; it takes Linux with CONFIG_SCHED_INFO to know how long threads wait"
+            "{error}; waits of threads can only be measured on Linux with CONFIG_SCHED_INFO"
         ))
     })?;
     let mut nanoseconds = text.split_whitespace().map(str::parse);
@@ -105,14 +106,14 @@ mod tests {
         let before = counted(100, 1_000);
         assert_eq!(counted(130, 1_000).of_server(&before, ms(30)), ms(30));
         assert_eq!(counted(130, 1_010).of_server(&before, ms(40)), ms(30));
-        // Something else of the system's had the processor.
+        // Another process had the processor.
         assert_eq!(counted(101, 1_010).of_server(&before, ms(40)), ms(5));
         assert_eq!(counted(100, 1_040).of_server(&before, ms(40)), ms(0));
     }
 
     #[test]
     fn a_thread_that_computes_is_seen_to_do_so() {
-        // Its name is no worker's, so only its own waits count.
+        // This process has no workers, so only the thread's own waits count.
         let threads = Threads::of(std::process::id()).unwrap();
         let before = threads.count().unwrap();
         let after = threads.count().unwrap();

@@ -1,4 +1,4 @@
-//! The attacks: a name, what it does, and the function that does it.
+//! The attacks: for each, its name, a description and the function that does it.
 
 mod drips;
 mod floods;
@@ -9,40 +9,40 @@ use crate::peer::Attacker;
 /// One kind of attack.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
-    /// What the attacker does, for the table.
+    /// The description of the attack, for the table.
     pub(crate) what: &'static str,
-    /// What the bystander asks for.
+    /// The bystander's requests.
     pub(crate) asks: Asks,
     pub(crate) attack: fn(&mut Attacker),
 }
 
-/// What the bystander asks for.
+/// The requests of the bystander.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asks {
     /// A small file.
     File,
-    /// A small file behind the proxy, too.
+    /// A small file, and one behind the proxy.
     Proxied,
 }
 
-/// All attacks, by what they are after.
+/// All attacks, grouped by their targets.
 pub(crate) const ROWS: &[Row] = &[
-    // What all share: descriptors, memory, places.
+    // Resources that all clients share: descriptors, memory, places.
     row(
         "idle",
-        "1,100 connections that asked once and stay",
+        "1,100 connections that stay after one request",
         Asks::File,
         holds::idle,
     ),
     row(
         "silent",
-        "1,100 connections that say nothing, half of them to the TLS port",
+        "1,100 connections that send nothing, half of them to the TLS port",
         Asks::File,
         holds::silent,
     ),
     row(
         "preface",
-        "1,100 connections that send the preface of HTTP/2 and no more",
+        "1,100 connections that send only the preface of HTTP/2",
         Asks::File,
         holds::preface,
     ),
@@ -231,7 +231,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row(
         "dead-streams",
-        "RST_STREAM and WINDOW_UPDATE on streams that are over",
+        "RST_STREAM and WINDOW_UPDATE on closed streams",
         Asks::File,
         floods::dead_streams,
     ),
@@ -249,7 +249,7 @@ const fn row(name: &'static str, what: &'static str, asks: Asks, attack: fn(&mut
 /// SETTINGS_INITIAL_WINDOW_SIZE.
 const INITIAL_WINDOW: u16 = 4;
 
-/// The fields of a request over HTTP/2.
+/// Returns the fields of an HTTP/2 request.
 fn fields<'a>(method: &'a str, path: &'a str) -> [(&'a str, &'a str); 4] {
     [
         (":method", method),

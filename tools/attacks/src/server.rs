@@ -6,20 +6,22 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// A running server, ended when it is dropped.
+/// A running server, which is killed when dropped.
 pub(crate) struct Server {
     child: Child,
-    /// Where it takes HTTP in cleartext.
+    /// The address for cleartext HTTP.
     pub(crate) plain: SocketAddr,
-    /// Where it takes TLS.
+    /// The address for TLS.
     pub(crate) tls: SocketAddr,
 }
 
 impl Server {
-    /// Starts the program on ports that the kernel gives out, with at most `descriptors` open files if that is given.
+    /// Starts the program on ports that the kernel picks, with at most `descriptors` open files if
+    /// given.
     ///
     /// # Errors
-    /// When the program can't be started, or ends before it has said where it listens.
+    /// Returns an error if the program can't be started, or exits before it has printed its
+    /// addresses.
     pub(crate) fn start(
         program: &Path,
         descriptors: Option<u64>,
@@ -40,14 +42,14 @@ impl Server {
         while plain.is_none() || tls.is_none() {
             let mut line = String::new();
             if lines.read_line(&mut line)? == 0 {
-                let error = format!("{} ended instead of starting: {text}", program.display());
+                let error = format!("{} exited instead of starting: {text}", program.display());
                 return Err(io::Error::other(error));
             }
             plain = plain.or_else(|| address(&line, "http://"));
             tls = tls.or_else(|| address(&line, "https://"));
             text.push_str(&line);
         }
-        // What it logs under attack must not fill the pipe.
+        // The log under attack must not fill the pipe.
         std::thread::spawn(move || io::copy(&mut lines, &mut io::sink()));
         let (Some(plain), Some(tls)) = (plain, tls) else {
             return Err(io::ErrorKind::AddrNotAvailable.into());
@@ -55,12 +57,12 @@ impl Server {
         Ok(Self { child, plain, tls })
     }
 
-    /// The process.
+    /// Returns the process ID.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Resident memory, bytes.
+    /// Returns the resident memory in bytes.
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let kib = status.ok().and_then(|status| {
@@ -80,7 +82,7 @@ impl Drop for Server {
     }
 }
 
-/// The address behind `scheme` in a line such as `https://127.0.0.1:8443/`.
+/// Returns the address after `scheme` in a line such as `https://127.0.0.1:8443/`.
 fn address(line: &str, scheme: &str) -> Option<SocketAddr> {
     let begin = line.find(scheme)? + scheme.len();
     let rest = &line[begin..];

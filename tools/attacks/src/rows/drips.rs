@@ -1,4 +1,4 @@
-//! Attacks that move a little now and then, so that nothing ever ends.
+//! Attacks that make a little progress now and then, so that nothing ever ends.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::peer::{Attacker, Peer};
 
 const MANY: usize = 100;
 
-/// Time between two drops.
+/// The time between two drops.
 const DROP: Duration = Duration::from_millis(300);
 
 pub(super) fn connection_window(attacker: &mut Attacker) {
@@ -82,11 +82,12 @@ pub(super) fn reader(attacker: &mut Attacker) {
         }
         std::thread::sleep(DROP);
     }
-    // The next look reads what the kernel has, to find out which connections have ended.
+    // `close_all` reads the rest, to find out which connections have ended.
     attacker.close_all(peers);
 }
 
-/// A connection with downloads whose windows are of this size; that of the connection is used up.
+/// Opens a connection with downloads whose stream windows have this size. The connection's window
+/// is used up.
 fn downloads(attacker: &mut Attacker, window: u32) -> Option<Peer> {
     let mut peer = attacker.connect_http2(&[(INITIAL_WINDOW, window)])?;
     for id in (1..200).step_by(2) {
@@ -102,7 +103,8 @@ fn begin(attacker: &mut Attacker, head: &[u8]) -> Option<Peer> {
     Some(peer)
 }
 
-/// Opens connections and lets a drop fall on each, over and over. One that ends is counted, and not replaced.
+/// Opens connections and sends a drop on each, again and again. A connection that ends is counted,
+/// and not replaced.
 fn drip(
     attacker: &mut Attacker,
     connections: usize,

@@ -1,4 +1,4 @@
-//! Attacks that make the server work, at up to 4 MiB a second for each attacker.
+//! Attacks that make the server work, at up to 4 MiB per second and attacker.
 
 use tidegate_frame::ErrorCode;
 use tidegate_testkit::wire::{self, Raw};
@@ -6,7 +6,7 @@ use tidegate_testkit::wire::{self, Raw};
 use super::{INITIAL_WINDOW, fields};
 use crate::peer::{Attacker, PAUSE, Peer};
 
-/// Frames that are sent at once.
+/// How many times `frames` are sent at once.
 const BATCH: u32 = 100;
 
 pub(super) fn pipelined_http1(attacker: &mut Attacker) {
@@ -30,7 +30,7 @@ pub(super) fn pipelined_http2(attacker: &mut Attacker) {
     });
 }
 
-/// Connections that send on as long as the server takes it, and read 4 KB for each batch.
+/// Opens connections that send as long as the server reads, and that read 4 KB per batch.
 fn pipelined(
     attacker: &mut Attacker,
     connections: usize,
@@ -177,8 +177,8 @@ fn get(id: u32, path: &str) -> Raw {
     wire::headers(id, &fields("GET", path)).end()
 }
 
-/// Sends what `frames` makes for each stream identifier, in batches, for as long as the attack lasts. A connection that the
-/// server ends is counted, and followed by another one.
+/// Sends the `frames` for each stream identifier, in batches, as long as the attack lasts. A
+/// connection that the server ends is counted, and replaced by another.
 fn flood<const N: usize>(attacker: &mut Attacker, frames: impl Fn(u32) -> [Raw; N]) {
     while !attacker.is_over() {
         let Some(mut peer) = attacker.connect_http2(&[(INITIAL_WINDOW, 0)]) else {
@@ -195,7 +195,7 @@ fn flood<const N: usize>(attacker: &mut Attacker, frames: impl Fn(u32) -> [Raw; 
             }
             let mut is_sent = attacker.send(&mut peer, &batch);
             while !is_sent && peer.is_open() && !attacker.is_over() {
-                // The server holds the attacker up.
+                // The server is delaying the attacker.
                 std::thread::sleep(PAUSE);
                 is_sent = attacker.send(&mut peer, &[]);
             }

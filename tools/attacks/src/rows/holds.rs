@@ -1,4 +1,4 @@
-//! Attacks that hold what all clients share, with hardly any traffic.
+//! Attacks that hold shared resources, with hardly any traffic.
 
 use tidegate_testkit::wire;
 
@@ -71,11 +71,11 @@ pub(super) fn large_heads(attacker: &mut Attacker) {
         for id in (1..2_000).step_by(2) {
             let mut block = wire::block(&fields("GET", "/proxied/large"));
             if id == 1 {
-                // RFC 7541 §6.2.1: a literal that enters the dynamic table, as the entry 62.
+                // RFC 7541 §6.2.1: a literal that becomes entry 62, in the dynamic table.
                 block.extend_from_slice(&[0x40, 1, b'x', 127, 0xa1, 0x1e]);
                 block.extend_from_slice(&[b'v'; 4_000]);
             }
-            // RFC 7541 §6.1: seven references to it.
+            // RFC 7541 §6.1: seven references to that entry.
             block.extend_from_slice(&[0x80 | 62; 7]);
             attacker.send(&mut peer, &wire::headers_block(id, block).end().to_bytes());
         }
@@ -108,7 +108,7 @@ pub(super) fn proxied_uploads(attacker: &mut Attacker) {
     });
 }
 
-/// Opens connections, as many as are taken.
+/// Opens `count` connections, as far as they are accepted.
 fn open(
     attacker: &mut Attacker,
     count: usize,

@@ -18,9 +18,10 @@ const LENT: u64 = 70;
 const RESERVE: u64 = 16;
 
 /// The bytes that a client may hold whatever others do, while there are any: a request or two with
-/// small bodies.
+/// small bodies. The least is enough for a proxied upload: a round of input, the 65,535 bytes that
+/// an upstream of HTTP/2 may send at once, and as much for its connection and its request.
 const MOST_FLOOR: u64 = 256 << 10;
-const LEAST_FLOOR: u64 = 128 << 10;
+const LEAST_FLOOR: u64 = 192 << 10;
 
 /// The bytes, at most half of the budget, by which clients that hold little may exceed it together:
 /// others may hold more than the budget when their bytes are counted late, and a newcomer should
@@ -330,6 +331,25 @@ mod tests {
         // That has a limit, too.
         others[0].settle(16 << 20);
         assert!(!newcomer.has_room());
+    }
+
+    #[test]
+    fn a_newcomers_upload_through_a_proxy_is_read_however_small_the_budget_is() {
+        let ledger = Ledger::new(MemoryBudget::limits(Limits::none(), 1 << 20));
+        let budget = MemoryBudget::of(&ledger);
+        let client =
+            |last: u8| ledger.client(ClientKey::from(std::net::IpAddr::from([192, 0, 2, last])));
+        let mut other = Holding::new(Some(&budget));
+        other.bill(&client(1));
+        other.settle(1 << 20);
+        let newcomer = client(2);
+        let mut connection = Holding::new(Some(&budget));
+        connection.bill(&newcomer);
+        // A connection with TLS, and a request with a large head.
+        assert!(connection.admit((5 << 10) + (8 << 10) + (16 << 10)));
+        let mut response = budget.bill_for(&newcomer).unwrap();
+        assert!(response.admit(65_535 + 1024));
+        assert!(connection.has_room());
     }
 
     #[test]

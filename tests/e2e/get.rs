@@ -150,7 +150,7 @@ fn what_goes_wrong_is_told() {
     );
     let cases: [(i32, &[&str], &str); 7] = [
         (2, &["get"], "<URL>"),
-        (2, &["get", "nonsense"], "nonsense is no URL"),
+        (2, &["get", "nonsense"], "nonsense isn't a URL"),
         (2, &["get", "ftp://a/"], "ftp://a/"),
         (2, &["get", "-H", "nonsense", &fine], "NAME: VALUE"),
         (2, &["get", "-X", "G ET", &fine], &fine),

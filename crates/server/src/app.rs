@@ -19,13 +19,13 @@ use tidegate_proto::{
 use crate::access_log::{AccessLog, Destination, Entry, canonical};
 use crate::clock::Clock;
 use crate::config::Target;
-use crate::exchange::{Exchange, Exchanges, Progress, Work};
 use crate::handlers::demo::Demo;
 use crate::handlers::download::Read;
 use crate::handlers::files::{self, Done, Files};
 use crate::handlers::look::Looked;
 use crate::handlers::lookup::Refusal;
 use crate::handlers::{ANY_METHODS, Outcome, Request, Sent, echo, status, upload};
+use crate::in_progress::{Exchange, Exchanges, Progress, Work};
 use crate::path::{PathError, RequestPath};
 use crate::priority;
 use crate::proxy::{Key, Proxy, Settings, fields};
@@ -456,14 +456,14 @@ impl Service for App {
     fn opened(&mut self, conns: &mut Conns, conn: ConnId) {
         if self.proxy.pool.owns(conn) {
             self.proxy.pool.opened(conns, conn);
-            self.tell_clients(conns);
+            self.drain_pool(conns);
         }
     }
 
     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event) {
         if self.proxy.pool.owns(conn) {
             self.proxy.pool.event(conns, conn, event);
-            return self.tell_clients(conns);
+            return self.drain_pool(conns);
         }
         match event {
             Event::Request { id, head, end } => self.request(conns, conn, id, &head, end),
@@ -524,7 +524,7 @@ impl Service for App {
                 if let Some(mut stream) = conns.stream(conn, id) {
                     stream.release();
                 }
-                self.tell_clients(conns);
+                self.drain_pool(conns);
             }
             // `closed` follows, or the event is one of a client engine.
             _ => {}
@@ -538,7 +538,7 @@ impl Service for App {
     fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
         if self.proxy.pool.owns(conn) {
             self.proxy.pool.closed(conns, conn, why);
-            return self.tell_clients(conns);
+            return self.drain_pool(conns);
         }
         log_end(conns, conn, why);
         self.pusher.closed(conn);
@@ -554,7 +554,7 @@ impl Service for App {
         for Exchange { sent, log, .. } in cut_off {
             self.log(log.as_deref(), sent);
         }
-        self.tell_clients(conns);
+        self.drain_pool(conns);
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -563,7 +563,7 @@ impl Service for App {
 
     fn handle_timeout(&mut self, conns: &mut Conns, now: Instant) {
         self.proxy.pool.handle_timeout(conns, now);
-        self.tell_clients(conns);
+        self.drain_pool(conns);
     }
 
     fn message(&mut self, conns: &mut Conns, message: Message) {
@@ -572,7 +572,7 @@ impl Service for App {
             Message::Done(Done::Read(key, read)) => self.read(conns, key, read),
             Message::Moved(upstream, addresses) => {
                 self.proxy.moved(conns, upstream, addresses);
-                self.tell_clients(conns);
+                self.drain_pool(conns);
             }
         }
     }

@@ -12,7 +12,7 @@ use tidegate_proto::{Priorities, is_authority};
 
 use crate::get;
 use crate::path::RequestPath;
-use crate::proxy::fields::{field_to_drop, is_written_anew};
+use crate::proxy::fields::{field_to_drop, is_rewritten};
 use crate::proxy::target::UpstreamTarget;
 use crate::push::{Mode, Preload};
 
@@ -426,7 +426,7 @@ fn field_name(typed: &str) -> Result<Box<[u8]>, String> {
         return Err("expected the name of a field, such as X-Own-User".into());
     }
     let name = field_to_drop(typed);
-    if is_written_anew(&name) {
+    if is_rewritten(&name) {
         return Err(format!(
             "the proxy writes {} itself, whatever a client says",
             name.escape_ascii()

@@ -1,4 +1,4 @@
-//! Requests that go on to upstreams, and what comes back.
+//! Forwarded requests, and their responses.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use tidegate_proto::{Body, ErrorCode, Fields, KnownName, RequestHead, ResponseHe
 use super::App;
 use crate::access_log::Entry;
 use crate::config::Target;
-use crate::exchange::{Exchange, Work};
 use crate::handlers::{Extra, Request, Sent};
+use crate::in_progress::{Exchange, Work};
 use crate::path::{PathError, RequestPath};
 use crate::priority;
 use crate::proxy::fields::{self, Refused};
@@ -21,11 +21,11 @@ use crate::proxy::relay::is_call;
 use crate::proxy::{Key, Relay, Route, UPLOAD_WINDOW, on_behalf};
 use crate::push::Prepared;
 
-/// A request that is to go on.
+/// A request that is to be forwarded.
 pub(super) struct Forwarded<'a> {
     pub(super) head: &'a RequestHead,
     pub(super) path: &'a RequestPath<'a>,
-    /// What it asks the upstream for.
+    /// The path and query for the upstream.
     pub(super) target: Result<Cow<'a, [u8]>, PathError>,
     pub(super) end: bool,
     pub(super) prepared: Option<&'a Prepared>,
@@ -33,17 +33,18 @@ pub(super) struct Forwarded<'a> {
     pub(super) share: Option<Box<Lease>>,
 }
 
-/// What of a response's head is counted with its stream anyway.
+/// Bytes of a response's head that its stream's memory covers anyway.
 const SMALL_HEAD: usize = 1 << 10;
 
-/// Whether there is memory for the head of a response in front of its client.
+/// Whether there is memory for the head of a response that waits for its client.
 fn has_room(stream: &mut StreamMut<'_>, head: &ResponseHead) -> bool {
     let size = head.fields().memory();
     size <= SMALL_HEAD || stream.has_room_for(size)
 }
 
 impl App {
-    /// Whether a request's path is one where WebSockets are let through: to an upstream, since nothing else takes them.
+    /// Whether a request asks for a WebSocket on a path where they pass. Only routes to upstreams
+    /// take them.
     pub(super) fn takes_websockets(&self, head: &RequestHead, path: &RequestPath<'_>) -> bool {
         let leads_to_upstream = || {
             let found = self.routes.find(path);
@@ -59,7 +60,7 @@ impl App {
         exchange.is_some_and(|exchange| matches!(exchange.work, Work::Relay(_)))
     }
 
-    /// Sends a request on to its upstream.
+    /// Forwards a request to its upstream.
     pub(super) fn forward(
         &mut self,
         conns: &mut Conns,
@@ -79,7 +80,8 @@ impl App {
         } = forwarded;
         let is_connect = head.method_bytes() == b"CONNECT";
         if is_connect && !self.takes_websockets(head, path) {
-            // RFC 9110 §9.3.6: CONNECT is for proxies that a client has chosen; RFC 8441 §4: a protocol that isn't known.
+            // RFC 9110 §9.3.6: CONNECT is for proxies that a client has chosen. RFC 8441 §4: the
+            // protocol isn't known here.
             return self.refuse(
                 conns,
                 key,
@@ -99,7 +101,8 @@ impl App {
                 return self.refuse(conns, key, head, log.as_deref(), 400, error.text());
             }
         };
-        // A request for a WebSocket is a GET in HTTP/1.1, whole as it is. What goes through comes behind the answer.
+        // In HTTP/1.1 a request for a WebSocket is a GET, which is whole. The tunnel's data follows
+        // the response.
         let end = end && !(is_connect && protocol == Protocol::Http1);
         let version = conns.stream(conn, id).map_or("", |stream| stream.version());
         let (Some(info), Some(account)) = (conns.info(conn), conns.client(conn)) else {
@@ -155,11 +158,11 @@ impl App {
             relay.begun(request);
         }
         self.lift_limits(conns, key);
-        self.tell_clients(conns);
+        self.drain_pool(conns);
     }
 
-    /// A call of gRPC may be silent for long. It is one if it goes by HTTP/2 all the way: a content-type alone would be a way to
-    /// hold connections.
+    /// Lifts the timeout of a gRPC call's body, because calls may be silent for long. The call must
+    /// go by HTTP/2 all the way; otherwise a content-type alone would let clients hold connections.
     fn lift_limits(&mut self, conns: &mut Conns, key: Key) {
         let call = self.relay(key).filter(|relay| relay.is_call);
         let Some(request) = call.and_then(|relay| relay.request()) else {
@@ -172,7 +175,7 @@ impl App {
         }
     }
 
-    /// Answers a request that goes no further.
+    /// Refuses a request with a status and a line of text.
     pub(super) fn refuse(
         &mut self,
         conns: &mut Conns,
@@ -187,7 +190,7 @@ impl App {
         });
     }
 
-    /// Answers a request here.
+    /// Answers a request without forwarding it.
     pub(super) fn answer_with(
         &mut self,
         conns: &mut Conns,
@@ -216,7 +219,7 @@ impl App {
         }
     }
 
-    /// A piece of a client's body, or its end, with trailers perhaps.
+    /// Relays a piece of a client's body, or its end, perhaps with trailers.
     pub(super) fn upload(
         &mut self,
         conns: &mut Conns,
@@ -238,10 +241,10 @@ impl App {
         }
         relay.move_up(conns, key, &mut self.proxy);
         self.finish_if_done(conns, key);
-        self.tell_clients(conns);
+        self.drain_pool(conns);
     }
 
-    /// The client can take more of the response.
+    /// Relays more of the response, which the client can take now.
     pub(super) fn download(&mut self, conns: &mut Conns, key: Key) {
         let Some(exchange) = self.exchanges.get(key.0, key.1) else {
             return;
@@ -251,11 +254,11 @@ impl App {
             exchange.sent.bytes += relay.move_down(conns, key, &mut self.proxy) as u64;
         }
         self.finish_if_done(conns, key);
-        self.tell_clients(conns);
+        self.drain_pool(conns);
     }
 
-    /// Passes on what the pool has to tell.
-    pub(super) fn tell_clients(&mut self, conns: &mut Conns) {
+    /// Handles all events of the pool.
+    pub(super) fn drain_pool(&mut self, conns: &mut Conns) {
         while let Some(event) = self.proxy.pool.next_event() {
             match event {
                 Event::Informational { key, head } => self.inform(conns, key, &head),
@@ -307,7 +310,7 @@ impl App {
         }
     }
 
-    /// More of a response's body has come, or with `end` the last of it.
+    /// Relays more of a response's body; with `end`, the last of it.
     fn answered(&mut self, conns: &mut Conns, key: Key, end: bool, add: impl FnOnce(&mut Relay)) {
         let Some(exchange) = self.exchanges.get(key.0, key.1) else {
             return;
@@ -324,20 +327,21 @@ impl App {
         self.finish_if_done(conns, key);
     }
 
-    /// An interim response.
+    /// Relays an interim response.
     fn inform(&mut self, conns: &mut Conns, key: Key, head: &ResponseHead) {
         let may = self.relay(key).is_some_and(|relay| !relay.responded);
         if may
             && let Some(mut stream) = conns.stream(key.0, key.1)
             && has_room(&mut stream, head)
         {
-            // It fails on a stream that is gone already, or whose client takes only small heads, and is left out for a client that
-            // has its share of memory; the final one is what counts.
+            // This fails if the stream is gone already or the client takes only small heads. A
+            // client that has its share of memory gets no interim response. Only the final one
+            // matters.
             let _ = stream.inform(head);
         }
     }
 
-    /// The final response begins.
+    /// Relays the head of the final response.
     fn respond(
         &mut self,
         conns: &mut Conns,
@@ -357,9 +361,11 @@ impl App {
         };
         if !opens_tunnel && relay.seems_to_open_tunnel(head.status()) {
             match &mut stream {
-                // RFC 9110 §7.8: the upstream may ignore Upgrade. Then that is its answer to the GET.
+                // RFC 9110 §7.8: the upstream may ignore Upgrade. Then this is its answer to the
+                // GET.
                 StreamMut::Http1(stream) => stream.decline_upgrade(),
-                // RFC 8441 §5: a 2xx would grant the tunnel, and there is no GET here that it could answer.
+                // RFC 8441 §5: a 2xx would grant the tunnel, and there is no GET that it could
+                // answer.
                 StreamMut::Http2(_) => {
                     if let Some(request) = relay.request().filter(|_| !end) {
                         self.proxy.pool.cancel(conns, request);
@@ -375,7 +381,8 @@ impl App {
         let content_type = head.get_known(KnownName::CONTENT_TYPE).unwrap_or_default();
         stream.suggest_priority(priority::of_content(content_type));
         if !has_room(&mut stream, &head) {
-            // A client that reads nothing would have the heads of all its requests wait here, however large.
+            // Otherwise the heads of all responses, however large, would wait for a client that
+            // reads nothing.
             if let Some(request) = relay.request().filter(|_| !end) {
                 self.proxy.pool.cancel(conns, request);
             }
@@ -383,7 +390,7 @@ impl App {
         }
         let body = if end { Body::Empty } else { Body::Stream };
         if let Err(misuse) = stream.respond(&head, body) {
-            log::warn!("stream {}: can't pass on a response: {misuse}", key.1);
+            log::warn!("stream {}: can't forward a response: {misuse}", key.1);
             return self.abandon(conns, key, ErrorCode::INTERNAL_ERROR);
         }
         exchange.sent.status = head.status();
@@ -396,7 +403,7 @@ impl App {
         self.finish_if_done(conns, key);
     }
 
-    /// A request came to nothing, or its response to no end.
+    /// Handles a request that failed, or whose response broke off.
     fn fail(&mut self, conns: &mut Conns, key: Key, failure: &Failure) {
         let (conn, id) = key;
         let Some(Exchange {
@@ -407,7 +414,8 @@ impl App {
             return;
         };
         if relay.lose_upstream() {
-            // Who has ended a tunnel on its side and leaves has said all. What the client still says nobody hears.
+            // The upstream had ended its side of the tunnel, so the client has all its data. What
+            // the client still sends is discarded.
             relay.move_up(conns, key, &mut self.proxy);
             if let Some(mut stream) = conns.stream(conn, id) {
                 stream.end_tunnel();
@@ -419,7 +427,7 @@ impl App {
             super::Peer(conns, conn)
         );
         if relay.responded {
-            // What was passed on is no whole response, and must not look like one.
+            // The response isn't whole, and must not look like a whole one.
             relay.break_off(match failure {
                 Failure::Reset(code) if *code != ErrorCode::NO_ERROR => *code,
                 _ => ErrorCode::INTERNAL_ERROR,
@@ -431,8 +439,8 @@ impl App {
         let Some(mut stream) = conns.stream(conn, id) else {
             return;
         };
-        // A server of gRPC cancels a call whose deadline has passed. Its client knows what that means (gRPC over HTTP2, Errors);
-        // of a response it would make another status.
+        // A gRPC server cancels a call whose deadline has passed, and the client knows this code
+        // (gRPC over HTTP2, Errors). The client would turn a response into another status.
         if is_call
             && *failure == Failure::Reset(ErrorCode::CANCEL)
             && let StreamMut::Http2(_) = stream
@@ -468,7 +476,7 @@ impl App {
         }
     }
 
-    /// Resets a client's stream, whatever the upstream still says.
+    /// Resets a client's stream, and cancels its request at the upstream.
     fn abandon(&mut self, conns: &mut Conns, (conn, id): Key, code: ErrorCode) {
         if let Some(mut stream) = conns.stream(conn, id) {
             stream.reset(code);
@@ -482,8 +490,8 @@ impl App {
         }
     }
 
-    /// Lets go of a request when both sides have all that there is, and resets the client's stream if that isn't all that there
-    /// should be.
+    /// Removes a request when both sides have all of it. Resets the client's stream when it has all
+    /// that there is of a response that broke off.
     fn finish_if_done(&mut self, conns: &mut Conns, (conn, id): Key) {
         let Some(relay) = self.relay((conn, id)) else {
             return;
@@ -498,15 +506,15 @@ impl App {
         }
     }
 
-    /// Nobody wants it any more.
+    /// Cancels a request at its upstream, if it is in flight there.
     pub(super) fn cancel(&mut self, conns: &mut Conns, work: &Work) {
         if let Some(request) = work.request() {
             self.proxy.pool.cancel(conns, request);
         }
     }
 
-    /// A client of HTTP/1.1 that waits for an upstream has ended its side. Most that do have left: the upstream needn't work for
-    /// them any longer.
+    /// Cancels the forwarded requests of an HTTP/1.1 client that half-closed its connection. Most
+    /// such clients have left, so the upstream needn't work for them any longer.
     pub(super) fn client_may_have_left(&mut self, conns: &mut Conns, conn: ConnId) {
         let its: Vec<StreamId> = self.exchanges.streams(conn).collect();
         for id in its {
@@ -514,10 +522,10 @@ impl App {
                 self.abandon(conns, (conn, id), ErrorCode::CANCEL);
             }
         }
-        self.tell_clients(conns);
+        self.drain_pool(conns);
     }
 
-    /// What waits since the last turn is copied.
+    /// Copies data that waits since the last turn.
     pub(super) fn settle_relays(&mut self) {
         while let Some(key) = self.proxy.loose.pop() {
             if let Some(relay) = self.relay(key) {

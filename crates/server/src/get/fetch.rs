@@ -1,5 +1,5 @@
-//! Requests and what becomes of them. Bodies are written in the order of the requests: what comes before its turn waits for it, by the
-//! windows of its stream.
+//! Makes the requests and writes the responses. Bodies are written in the order of the requests. A
+//! body that comes before its turn waits; its stream's window bounds what is held.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,32 +14,32 @@ use tidegate_pool::{Event, Failure, Pool, RequestId, RequestOptions, Upstream, U
 use tidegate_proto::{Body, ResponseHead};
 
 use super::flags::Flags;
-use super::frames::{Frames, tell_connected};
+use super::frames::{Frames, connected};
 
 /// A request to make.
 pub struct Request {
-    /// As it was typed.
+    /// The URL as typed.
     pub url: String,
-    /// Whom to ask.
+    /// The server.
     pub upstream: UpstreamId,
-    /// What to ask.
+    /// The request's head.
     pub head: tidegate_proto::RequestHead,
-    /// What goes with it.
+    /// The request's body, if it has one.
     pub body: Option<Bytes>,
 }
 
-/// What the loop is told from outside.
+/// A message to the loop.
 pub enum Message {
-    /// To begin, and how it ends.
+    /// Begin. The mailbox is for ending the loop.
     Begin(Mailbox<Message>),
 }
 
-/// A request under way: what of its response waits for its turn.
+/// A request in flight, with the part of its response that waits for its turn.
 struct Pending {
     request: RequestId,
     text: Vec<u8>,
     waiting: Vec<Bytes>,
-    /// That of the response, if there is one.
+    /// The status of the response, if there is one.
     status: Option<u16>,
     end: End,
 }
@@ -56,10 +56,10 @@ enum End {
 pub struct Fetcher {
     pool: Pool<usize>,
     requests: Vec<Request>,
-    /// The next one to begin.
+    /// The index of the next request to begin.
     next: usize,
     pending: FxHashMap<usize, Pending>,
-    /// The one whose body is written.
+    /// The index of the request whose body is written.
     turn: usize,
     parallel: usize,
     include: bool,
@@ -67,7 +67,7 @@ pub struct Fetcher {
     began: Instant,
     bytes: u64,
     failed: usize,
-    /// How many whole responses have each status.
+    /// The number of whole responses with each status.
     statuses: BTreeMap<u16, usize>,
     /// Whether a summary is due.
     sums_up: bool,
@@ -78,10 +78,10 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// One that has nothing to do yet.
+    /// Returns a fetcher without requests.
     ///
     /// # Errors
-    /// That the output can't be written.
+    /// A sentence when the output can't be written.
     pub fn new(pool: tidegate_pool::Options, flags: &Flags) -> Result<Self, String> {
         let output: Option<Box<dyn Write + Send>> = match &flags.output {
             _ if flags.discard => None,
@@ -93,11 +93,12 @@ impl Fetcher {
                 Some(Box::new(BufWriter::new(file)))
             }
         };
-        // Where bodies go to the terminal, or frames, there is no place for it.
+        // There is no bar where bodies or frames go to the terminal.
         let to_terminal = flags.output.is_none() && !flags.discard && io::stdout().is_terminal();
-        let progress = match flags.urls.len() > 1 && !flags.verbose && !to_terminal {
-            true => ProgressBar::new(flags.urls.len() as u64),
-            false => ProgressBar::hidden(),
+        let progress = if flags.urls.len() > 1 && !flags.verbose && !to_terminal {
+            ProgressBar::new(flags.urls.len() as u64)
+        } else {
+            ProgressBar::hidden()
         };
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {msg}");
         if let Ok(style) = style {
@@ -124,27 +125,27 @@ impl Fetcher {
         })
     }
 
-    /// A server to ask.
+    /// Adds a server.
     pub fn add(&mut self, upstream: Upstream) -> UpstreamId {
         self.pool.add(upstream)
     }
 
-    /// A request to make.
+    /// Adds a request.
     pub fn push(&mut self, request: Request) {
         self.requests.push(request);
     }
 
-    /// Requests without a response.
+    /// Returns the number of failed requests.
     pub fn failed(&self) -> usize {
         self.failed
     }
 
-    /// Whether a response has a status that tells of an error (RFC 9110 §15.5 and §15.6).
+    /// Whether a response has an error status (RFC 9110 §15.5 and §15.6).
     pub fn has_errors(&self) -> bool {
         self.statuses.keys().any(|status| *status >= 400)
     }
 
-    /// Writes what is left to be written, and sums up.
+    /// Flushes the output, and prints the summary.
     pub fn finish(&mut self) {
         self.progress.finish_and_clear();
         if let Some(output) = &mut self.output
@@ -176,7 +177,7 @@ impl Fetcher {
         }
     }
 
-    /// Begins requests as long as there is room for them.
+    /// Begins requests up to the number that may be in flight.
     fn begin(&mut self, conns: &mut Conns) {
         while self.pending.len() < self.parallel && self.next < self.requests.len() {
             let key = self.next;
@@ -201,7 +202,7 @@ impl Fetcher {
         }
     }
 
-    fn tell(&mut self, conns: &mut Conns) {
+    fn drain_events(&mut self, conns: &mut Conns) {
         while let Some(event) = self.pool.next_event() {
             match event {
                 Event::Response { key, head, end, .. } => {
@@ -253,7 +254,7 @@ impl Fetcher {
         }
     }
 
-    /// Writes what has come of a response if it is its turn, and then of those behind it.
+    /// Writes the received part of a response if it is its turn, then of those after it.
     fn write(&mut self, conns: &mut Conns, key: usize) {
         if self.output.is_none() {
             // Nothing is written, so there are no turns.
@@ -269,15 +270,15 @@ impl Fetcher {
         }
     }
 
-    /// Takes what has come of a response, and begins the next request if that was all.
+    /// Writes the received part of a response. Begins the next request if the response has ended.
     fn take(&mut self, conns: &mut Conns, key: usize) {
         let Some(pending) = self.pending.get_mut(&key) else {
             return;
         };
-        let mut octets = 0;
+        let mut bytes = 0;
         let text = Bytes::from(std::mem::take(&mut pending.text));
         for data in std::iter::once(text).chain(pending.waiting.drain(..)) {
-            octets += data.len();
+            bytes += data.len();
             if let Some(output) = &mut self.output
                 && let Err(error) = output.write_all(&data)
             {
@@ -286,7 +287,7 @@ impl Fetcher {
                 self.output = None;
             }
         }
-        self.pool.consume(conns, pending.request, octets);
+        self.pool.consume(conns, pending.request, bytes);
         if pending.end != End::Open {
             if let (End::Whole, Some(status)) = (pending.end, pending.status) {
                 *self.statuses.entry(status).or_default() += 1;
@@ -308,12 +309,12 @@ impl End {
     }
 }
 
-/// A head as HTTP/1.1 would have it.
+/// Formats a head in the manner of HTTP/1.1.
 fn text_of(head: &ResponseHead) -> Vec<u8> {
     let mut text = format!("HTTP {}\n", head.status()).into_bytes();
     for field in head.headers() {
-        for octets in [field.name, b": ", field.value, b"\n"] {
-            text.extend_from_slice(octets);
+        for part in [field.name, b": ", field.value, b"\n"] {
+            text.extend_from_slice(part);
         }
     }
     text.push(b'\n');
@@ -328,22 +329,22 @@ impl Service for Fetcher {
             && let (Some(info), Some(engine)) = (conns.info(conn), conns.engine_ref(conn))
         {
             let protocol = engine.protocol();
-            eprint!("{}", tell_connected(protocol, info.peer, self.since()));
+            eprint!("{}", connected(protocol, info.peer, self.since()));
             self.frames.insert(conn, Frames::new(protocol));
         }
         self.pool.opened(conns, conn);
-        self.tell(conns);
+        self.drain_events(conns);
     }
 
     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_proto::Event) {
         self.pool.event(conns, conn, event);
-        self.tell(conns);
+        self.drain_events(conns);
     }
 
     fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &tidegate_net::End) {
         self.frames.remove(&conn);
         self.pool.closed(conns, conn, why);
-        self.tell(conns);
+        self.drain_events(conns);
     }
 
     fn message(&mut self, conns: &mut Conns, message: Message) {
@@ -351,7 +352,7 @@ impl Service for Fetcher {
         self.mailbox = Some(mailbox);
         self.began = Instant::now();
         self.begin(conns);
-        self.tell(conns);
+        self.drain_events(conns);
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -360,15 +361,15 @@ impl Service for Fetcher {
 
     fn handle_timeout(&mut self, conns: &mut Conns, now: Instant) {
         self.pool.handle_timeout(conns, now);
-        self.tell(conns);
+        self.drain_events(conns);
     }
 
-    fn trace(&mut self, _conns: &Conns, conn: ConnId, direction: Direction, octets: &[u8]) {
+    fn trace(&mut self, _conns: &Conns, conn: ConnId, direction: Direction, bytes: &[u8]) {
         let since = self.since();
         if let Some(frames) = self.frames.get_mut(&conn) {
-            let mut told = String::new();
-            frames.tell(direction, octets, since, &mut told);
-            eprint!("{told}");
+            let mut text = String::new();
+            frames.print(direction, bytes, since, &mut text);
+            eprint!("{text}");
         }
     }
 }

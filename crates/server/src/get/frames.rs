@@ -1,4 +1,5 @@
-//! What goes over a connection, told frame by frame in the manner of nghttp; of HTTP/1.1, its lines.
+//! Prints the frames of an HTTP/2 connection in the manner of nghttp, and the heads of an HTTP/1.1
+//! connection.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,43 +9,43 @@ use tidegate_frame::{Flags, Frame, Head, Kind, Reader, SettingId, Settings, Stre
 use tidegate_hpack::{Decoder, Fields, Limits};
 use tidegate_net::{Direction, Protocol};
 
-/// What a client of HTTP/2 says first (RFC 9113 §3.4).
+/// The beginning of an HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Octets of a head of HTTP/1.1 that are told at most.
+/// Longest line of an HTTP/1.1 head, in bytes. A longer one is dropped.
 const MAX_LINES: usize = 64 << 10;
 
-/// Continues the lines below a frame's first one.
+/// The indent of a frame's lines after its first one.
 const INDENT: &str = "          ";
 
 /// Both directions of one connection.
 pub struct Frames {
     protocol: Protocol,
-    /// Who spoke last.
+    /// The direction of the last bytes.
     last: Option<Direction>,
-    received: Way,
-    sent: Way,
+    received: Half,
+    sent: Half,
 }
 
-/// One direction.
-struct Way {
-    octets: BytesMut,
+/// One direction of a connection.
+struct Half {
+    bytes: BytesMut,
     reader: Reader,
     decoder: Decoder,
-    /// A field block whose END_HEADERS is still to come.
+    /// A field block that hasn't ended with END_HEADERS yet.
     block: Vec<u8>,
-    /// Octets of the preface still to come.
+    /// Bytes of the preface that haven't come yet.
     preface: usize,
-    /// HTTP/1.1: a head is under way.
+    /// HTTP/1.1: whether the next bytes belong to a head.
     in_head: bool,
-    /// HTTP/1.1: that of an interim response.
+    /// HTTP/1.1: whether that head is of an interim response.
     is_interim: bool,
 }
 
-impl Way {
+impl Half {
     fn new(preface: usize) -> Self {
         Self {
-            octets: BytesMut::new(),
+            bytes: BytesMut::new(),
             reader: Reader::new(0xff_ffff),
             decoder: Decoder::new(4096),
             block: Vec::new(),
@@ -56,53 +57,55 @@ impl Way {
 }
 
 impl Frames {
-    /// A connection of ours that speaks this.
+    /// Returns the state of a client's connection that speaks this protocol.
     pub fn new(protocol: Protocol) -> Self {
         Self {
             protocol,
             last: None,
-            received: Way::new(0),
-            sent: Way::new(PREFACE.len()),
+            received: Half::new(0),
+            sent: Half::new(PREFACE.len()),
         }
     }
 
-    /// Appends what these octets come to, `since` the start, to `out`.
-    pub fn tell(&mut self, direction: Direction, octets: &[u8], since: Duration, out: &mut String) {
-        let (way, verb) = match direction {
+    /// Appends lines for the frames or heads in these bytes to `out`. `since` is the time since the
+    /// start.
+    pub fn print(&mut self, direction: Direction, bytes: &[u8], since: Duration, out: &mut String) {
+        let (half, verb) = match direction {
             Direction::In => (&mut self.received, "recv"),
             Direction::Out => (&mut self.sent, "send"),
         };
-        // One asks, then the other answers: so in HTTP/1.1 a head begins where the speaker changes.
-        way.in_head |= self.last.replace(direction) != Some(direction);
-        way.octets.extend_from_slice(octets);
+        // In HTTP/1.1 request and response alternate here, so a head begins where the direction
+        // changes.
+        half.in_head |= self.last.replace(direction) != Some(direction);
+        half.bytes.extend_from_slice(bytes);
         let at = format!("[{:7.3}] {verb}", since.as_secs_f64());
         match self.protocol {
-            Protocol::Http2 => tell_frames(way, &at, out),
-            Protocol::Http1 => tell_lines(way, &at, out),
+            Protocol::Http2 => print_frames(half, &at, out),
+            Protocol::Http1 => print_lines(half, &at, out),
         }
     }
 }
 
-fn tell_frames(way: &mut Way, at: &str, out: &mut String) {
-    let preface = way.preface.min(way.octets.len());
-    way.preface -= preface;
-    let _ = way.octets.split_to(preface);
-    if preface > 0 && way.preface == 0 {
+fn print_frames(half: &mut Half, at: &str, out: &mut String) {
+    let preface = half.preface.min(half.bytes.len());
+    half.preface -= preface;
+    let _ = half.bytes.split_to(preface);
+    if preface > 0 && half.preface == 0 {
         line(out, format_args!("{at} connection preface"));
     }
     loop {
-        let Some(head) = way.octets.first_chunk().map(Head::parse) else {
+        let Some(head) = half.bytes.first_chunk().map(Head::parse) else {
             return;
         };
-        match way.reader.next(&mut way.octets) {
-            Ok(Some(frame)) => tell_frame(way, at, head, &frame, out),
+        match half.reader.next(&mut half.bytes) {
+            Ok(Some(frame)) => print_frame(half, at, head, &frame, out),
             Ok(None) => return,
             Err(malformed) => line(out, format_args!("{at} malformed frame: {malformed}")),
         }
     }
 }
 
-fn tell_frame(way: &mut Way, at: &str, head: Head, frame: &Frame, out: &mut String) {
+fn print_frame(half: &mut Half, at: &str, head: Head, frame: &Frame, out: &mut String) {
     let Head {
         length,
         kind,
@@ -124,24 +127,24 @@ fn tell_frame(way: &mut Way, at: &str, head: Head, frame: &Frame, out: &mut Stri
     match frame {
         Frame::Headers(frame) => {
             if let Some(dependency) = frame.priority {
-                tell_dependency(dependency, out);
+                print_dependency(dependency, out);
             }
-            tell_block(way, &frame.fragment, frame.end_headers, out);
+            print_block(half, &frame.fragment, frame.end_headers, out);
         }
-        Frame::Continuation(frame) => tell_block(way, &frame.fragment, frame.end_headers, out),
+        Frame::Continuation(frame) => print_block(half, &frame.fragment, frame.end_headers, out),
         Frame::PushPromise(frame) => {
             let promised = frame.promised_id;
             line(out, format_args!("{INDENT}(promised_stream_id={promised})"));
-            tell_block(way, &frame.fragment, frame.end_headers, out);
+            print_block(half, &frame.fragment, frame.end_headers, out);
         }
-        Frame::Priority(frame) => tell_dependency(frame.dependency, out),
-        Frame::RstStream(frame) => tell_code(frame.code.0, &frame.code, out),
-        Frame::Settings(frame) => tell_settings(frame, out),
+        Frame::Priority(frame) => print_dependency(frame.dependency, out),
+        Frame::RstStream(frame) => print_code(frame.code.0, &frame.code, out),
+        Frame::Settings(frame) => print_settings(frame, out),
         Frame::Ping(frame) => {
             let payload: String = frame
                 .payload
                 .iter()
-                .map(|octet| format!("{octet:02x}"))
+                .map(|byte| format!("{byte:02x}"))
                 .collect();
             line(out, format_args!("{INDENT}(opaque_data={payload})"));
         }
@@ -151,7 +154,8 @@ fn tell_frame(way: &mut Way, at: &str, head: Head, frame: &Frame, out: &mut Stri
             line(
                 out,
                 format_args!(
-                    "{INDENT}(last_stream_id={last}, error_code={code}(0x{:02x}), opaque_data({})=[{words}])",
+                    "{INDENT}(last_stream_id={last}, error_code={code}(0x{:02x}), \
+                     opaque_data({})=[{words}])",
                     code.0,
                     frame.debug_data.len()
                 ),
@@ -177,7 +181,7 @@ fn tell_frame(way: &mut Way, at: &str, head: Head, frame: &Frame, out: &mut Stri
     }
 }
 
-fn tell_dependency(dependency: StreamDependency, out: &mut String) {
+fn print_dependency(dependency: StreamDependency, out: &mut String) {
     let StreamDependency {
         depends_on,
         exclusive,
@@ -193,14 +197,14 @@ fn tell_dependency(dependency: StreamDependency, out: &mut String) {
     );
 }
 
-fn tell_code(number: u32, code: &dyn std::fmt::Display, out: &mut String) {
+fn print_code(number: u32, code: &dyn std::fmt::Display, out: &mut String) {
     line(
         out,
         format_args!("{INDENT}(error_code={code}(0x{number:02x}))"),
     );
 }
 
-fn tell_settings(settings: &Settings, out: &mut String) {
+fn print_settings(settings: &Settings, out: &mut String) {
     let entries: Vec<(SettingId, u32)> = settings.entries().collect();
     if matches!(settings, Settings::Values(_)) {
         line(out, format_args!("{INDENT}(niv={})", entries.len()));
@@ -224,49 +228,52 @@ fn tell_settings(settings: &Settings, out: &mut String) {
     }
 }
 
-fn tell_block(way: &mut Way, fragment: &[u8], end: bool, out: &mut String) {
-    way.block.extend_from_slice(fragment);
+fn print_block(half: &mut Half, fragment: &[u8], end: bool, out: &mut String) {
+    half.block.extend_from_slice(fragment);
     if !end {
         return;
     }
-    let block = std::mem::take(&mut way.block);
-    // Far more than the engine takes, and far less than what a few octets can refer to.
+    let block = std::mem::take(&mut half.block);
+    // Far more than the engine takes, and far less than what a few bytes can expand to.
     let limits = Limits {
         max_list_size: 1 << 20,
         max_fields: 10_000,
         max_cookie_crumbs: 10_000,
     };
     let mut fields = Fields::new();
-    match way.decoder.decode(&block, &limits, &mut fields) {
+    match half.decoder.decode(&block, &limits, &mut fields) {
         Ok(_) => {
             for field in &fields {
                 let (name, value) = (field.name.escape_ascii(), field.value.escape_ascii());
                 line(out, format_args!("{INDENT}{name}: {value}"));
             }
         }
-        Err(error) => line(out, format_args!("{INDENT}can't decompress it: {error}")),
+        Err(error) => line(
+            out,
+            format_args!("{INDENT}can't decompress the field block: {error}"),
+        ),
     }
 }
 
-/// The lines of heads; bodies are left out.
-fn tell_lines(way: &mut Way, at: &str, out: &mut String) {
-    while way.in_head {
-        let Some(end) = way.octets.windows(2).position(|two| two == b"\r\n") else {
-            if way.octets.len() > MAX_LINES {
-                way.octets.clear();
+/// Prints the lines of heads, and leaves out bodies.
+fn print_lines(half: &mut Half, at: &str, out: &mut String) {
+    while half.in_head {
+        let Some(end) = half.bytes.windows(2).position(|two| two == b"\r\n") else {
+            if half.bytes.len() > MAX_LINES {
+                half.bytes.clear();
             }
             return;
         };
-        let text = way.octets.split_to(end + 2);
+        let text = half.bytes.split_to(end + 2);
         if end > 0 {
-            way.is_interim |= text.starts_with(b"HTTP/1.1 1");
+            half.is_interim |= text.starts_with(b"HTTP/1.1 1");
             line(out, format_args!("{at} {}", text[..end].escape_ascii()));
         } else {
-            // Behind an interim response comes another head.
-            way.in_head = std::mem::take(&mut way.is_interim);
+            // After an interim response comes another head.
+            half.in_head = std::mem::take(&mut half.is_interim);
         }
     }
-    way.octets.clear();
+    half.bytes.clear();
 }
 
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
@@ -313,8 +320,8 @@ fn names_of_flags(kind: Kind, flags: Flags) -> Vec<&'static str> {
     set.map(|(_, name)| *name).collect()
 }
 
-/// Says that a connection is there, `since` the start.
-pub fn tell_connected(protocol: Protocol, addr: std::net::SocketAddr, since: Duration) -> String {
+/// Returns the line for a connection that was established `since` the start.
+pub fn connected(protocol: Protocol, addr: std::net::SocketAddr, since: Duration) -> String {
     let protocol = match protocol {
         Protocol::Http2 => "HTTP/2",
         Protocol::Http1 => "HTTP/1.1",
@@ -334,50 +341,50 @@ mod tests {
 
     use super::*;
 
-    fn told(direction: Direction, octets: &[u8], piece: usize) -> String {
+    fn printed(direction: Direction, bytes: &[u8], piece: usize) -> String {
         let mut frames = Frames::new(Protocol::Http2);
         let mut out = String::new();
-        for octets in octets.chunks(piece) {
-            frames.tell(direction, octets, Duration::from_millis(1234), &mut out);
+        for bytes in bytes.chunks(piece) {
+            frames.print(direction, bytes, Duration::from_millis(1234), &mut out);
         }
         out
     }
 
     #[test]
-    fn frames_are_told_however_they_come() {
+    fn frames_are_printed_in_whatever_pieces_they_come() {
         let mut fields = Fields::new();
         fields.push(":status", "200");
         fields.push("server", "x\u{7f}");
         let mut block = Vec::new();
         Encoder::new(4096).encode(&fields, &mut block);
         let id = StreamId::new(1);
-        let mut octets = Vec::new();
-        Settings::of(&[(SettingId::MAX_CONCURRENT_STREAMS, 100)]).write(&mut octets);
-        Settings::Ack.write(&mut octets);
-        Headers::write_block(id, &block, false, 16_384, None, &mut octets);
-        Data::write_head(id, 3, true, &mut octets);
-        octets.extend_from_slice(b"abc");
+        let mut bytes = Vec::new();
+        Settings::of(&[(SettingId::MAX_CONCURRENT_STREAMS, 100)]).write(&mut bytes);
+        Settings::Ack.write(&mut bytes);
+        Headers::write_block(id, &block, false, 16_384, None, &mut bytes);
+        Data::write_head(id, 3, true, &mut bytes);
+        bytes.extend_from_slice(b"abc");
         Ping {
             ack: true,
             payload: *b"12345678",
         }
-        .write(&mut octets);
+        .write(&mut bytes);
         WindowUpdate {
             stream_id: id,
             increment: 7,
         }
-        .write(&mut octets);
+        .write(&mut bytes);
         RstStream {
             stream_id: id,
             code: ErrorCode::CANCEL,
         }
-        .write(&mut octets);
+        .write(&mut bytes);
         GoAway {
             last_stream_id: id,
             code: ErrorCode::NO_ERROR,
             debug_data: "bye".into(),
         }
-        .write(&mut octets);
+        .write(&mut bytes);
         let block_len = block.len();
         let expected = format!(
             "[  1.234] recv SETTINGS frame <length=6, flags=0x00, stream_id=0>
@@ -403,31 +410,31 @@ mod tests {
 "
         );
         for piece in [1, 5, 1000] {
-            assert_eq!(told(Direction::In, &octets, piece), expected);
+            assert_eq!(printed(Direction::In, &bytes, piece), expected);
         }
     }
 
     #[test]
-    fn the_preface_is_no_frame() {
-        let mut octets = PREFACE.to_vec();
-        Settings::of(&[]).write(&mut octets);
+    fn the_preface_is_not_a_frame() {
+        let mut bytes = PREFACE.to_vec();
+        Settings::of(&[]).write(&mut bytes);
         let expected = "[  1.234] send connection preface
 [  1.234] send SETTINGS frame <length=0, flags=0x00, stream_id=0>
           (niv=0)
 ";
         for piece in [1, 10, 1000] {
-            assert_eq!(told(Direction::Out, &octets, piece), expected);
+            assert_eq!(printed(Direction::Out, &bytes, piece), expected);
         }
     }
 
     #[test]
-    fn of_http1_the_heads_are_told() {
+    fn the_heads_of_http1_are_printed() {
         for piece in [1, 7, 1000] {
             let mut frames = Frames::new(Protocol::Http1);
             let mut out = String::new();
-            let mut say = |direction, octets: &[u8]| {
-                for octets in octets.chunks(piece) {
-                    frames.tell(direction, octets, Duration::ZERO, &mut out);
+            let mut say = |direction, bytes: &[u8]| {
+                for bytes in bytes.chunks(piece) {
+                    frames.print(direction, bytes, Duration::ZERO, &mut out);
                 }
             };
             for _ in 0..2 {

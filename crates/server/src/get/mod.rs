@@ -1,8 +1,9 @@
-//! `tidegate get`: asks for URLs, as many at once as the server takes, over one connection to each.
+//! `tidegate get`: fetches URLs over one connection to each server, with as many requests in flight
+//! as it allows.
 //!
-//! - `flags`   what was typed
-//! - `fetch`   the requests and what becomes of them, on a loop of its own
-//! - `frames`  what goes over the connections, told frame by frame
+//! - `flags`   the flags
+//! - `fetch`   makes the requests and writes the responses, on a loop of its own
+//! - `frames`  prints the frames of the connections
 
 pub mod fetch;
 pub mod flags;
@@ -21,8 +22,8 @@ use tidegate_proto::RequestHead;
 use fetch::{Fetcher, Message, Request};
 use flags::Flags;
 
-/// Runs the command. Exit status 0 when there is a response to each request, 1 when one failed or, with `--fail`, has a status of
-/// 400 or above, 2 for a wrong command line.
+/// Runs the command. Returns exit status 0 if each request gets a response, 2 for a wrong command
+/// line, and 1 if a request fails or, with `--fail`, a response has a status of 400 or above.
 pub fn main(flags: &Flags) -> ExitCode {
     let fetcher = match prepare(flags) {
         Ok(fetcher) => fetcher,
@@ -55,7 +56,7 @@ fn run(fetcher: Fetcher, flags: &Flags) -> std::io::Result<bool> {
     Ok(fetcher.failed() == 0 && !(flags.fail && fetcher.has_errors()))
 }
 
-/// The requests, by server.
+/// Reads the URLs, looks up their servers and prepares the requests.
 fn prepare(flags: &Flags) -> Result<Fetcher, String> {
     let mut config = client_config();
     config.timeouts.idle = std::time::Duration::from_secs(10);
@@ -103,7 +104,8 @@ fn prepare(flags: &Flags) -> Result<Fetcher, String> {
         }
         if head.is_invalid() {
             return Err(format!(
-                "{typed} can't be asked for with this method and these fields"
+                "{typed} can't be requested with this method and these fields: correct --request \
+                 or --header"
             ));
         }
         fetcher.push(Request {
@@ -116,7 +118,7 @@ fn prepare(flags: &Flags) -> Result<Fetcher, String> {
     Ok(fetcher)
 }
 
-/// A URL's parts.
+/// The parts of a URL.
 struct Url {
     scheme: String,
     authority: String,
@@ -129,7 +131,8 @@ impl Url {
     fn parse(typed: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "{typed} is no URL: expected https://HOST/PATH, http:// (HTTP/1.1) or h2c:// (HTTP/2 in cleartext)"
+                "{typed} isn't a URL: expected https://HOST/PATH, http:// (HTTP/1.1) or h2c:// \
+                 (HTTP/2 in cleartext)"
             )
         };
         let uri: Uri = typed.parse().map_err(|_| wrong())?;
@@ -145,9 +148,10 @@ impl Url {
             return Err(wrong());
         }
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let path = match path.starts_with('/') {
-            true => path.to_owned(),
-            false => format!("/{path}"),
+        let path = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("/{path}")
         };
         Ok(Self {
             scheme: scheme.to_owned(),

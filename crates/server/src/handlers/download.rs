@@ -13,7 +13,7 @@ use tidegate_net::StreamMut;
 use super::beneath::{Pace, Purpose, read_at};
 use super::lookup::{Identity, Root};
 use crate::disk::Disk;
-use crate::exchange::Progress;
+use crate::in_progress::Progress;
 use crate::shares::FilePlaces;
 
 /// Most bytes that one step reads from a large file.

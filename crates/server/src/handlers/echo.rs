@@ -5,7 +5,7 @@ use tidegate_net::StreamMut;
 use tidegate_proto::{Body, KnownName};
 
 use super::{Outcome, Request};
-use crate::exchange::{Progress, Work};
+use crate::in_progress::{Progress, Work};
 use crate::pipe::{Moved, Pipe};
 
 /// A body on its way back.

@@ -24,7 +24,7 @@ use super::{Extra, Outcome, Request, Sent};
 use crate::app::Message;
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::exchange::{Progress, Work};
+use crate::in_progress::{Progress, Work};
 use crate::proxy::Key;
 use crate::shares::FilePlaces;
 

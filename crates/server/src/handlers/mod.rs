@@ -19,7 +19,7 @@ use tidegate_net::StreamMut;
 use tidegate_proto::{Body, ErrorCode, KnownName, Misuse, Priority, RequestHead, ResponseHead};
 
 use crate::clock::Clock;
-use crate::exchange::Work;
+use crate::in_progress::Work;
 use crate::priority;
 
 /// The `allow` field of resources whose methods aren't known.

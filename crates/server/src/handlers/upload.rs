@@ -7,7 +7,7 @@ use tidegate_proto::Body;
 
 use super::{Outcome, Request, Sent, head_of};
 use crate::clock::Clock;
-use crate::exchange::Work;
+use crate::in_progress::Work;
 
 /// A body that is being received. None of it is kept.
 pub struct Upload {

@@ -1,4 +1,5 @@
-//! Heads on their way through: what is taken out, what is put in, and what is not let through at all.
+//! The fields of forwarded heads: which are removed, which are added, and which requests are
+//! refused.
 
 use std::net::SocketAddr;
 
@@ -11,41 +12,41 @@ use super::forwarded::Reported;
 use super::identity::{goes_on, taken_for};
 use crate::flags::Host;
 
-/// How the server calls itself in Via fields (RFC 9110 §7.6.3).
+/// The server's name in Via fields (RFC 9110 §7.6.3).
 const PSEUDONYM: &str = "tidegate";
 
-/// Entries of ours that a Via field may have. What has been here more often goes round in circles.
+/// A request with this many entries of this server in Via goes round in circles.
 const MAX_HOPS: usize = 8;
 
-/// Where a request came from.
+/// The client that a request came from.
 #[derive(Clone, Copy, Debug)]
 pub struct Client<'a> {
     /// The client's address.
     pub addr: SocketAddr,
-    /// Whether it came over TLS.
+    /// Whether the request came over TLS.
     pub is_secure: bool,
-    /// The version that its request came by, such as `HTTP/1.0`.
+    /// The version of the request, such as `HTTP/1.0`.
     pub version: &'static str,
-    /// Whether what it says of those before it is believed.
+    /// Whether the fields in which the client reports the hops before it are trusted.
     pub is_trusted: bool,
-    /// Fields that don't go on unless it is trusted, as [`field_to_drop`] has them.
+    /// Fields that go on only from trusted clients, in the form that [`field_to_drop`] returns.
     pub dropped: &'a [Box<[u8]>],
 }
 
-/// Why a request goes no further.
+/// Why a request isn't forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// It has been here too often.
+    /// The request has passed this server too often.
     Loop,
-    /// Max-Forwards says that it is meant for us.
+    /// By Max-Forwards the request is for this server.
     LastHop,
-    /// TRACE would show the client what we have put in.
+    /// TRACE would show the client the fields that this server adds.
     Method,
-    /// What is left of it is no request.
+    /// The forwarded head would be malformed.
     Unsendable,
 }
 
-/// The head with which a request goes to its upstream, where it asks for `path`.
+/// Returns the head with which a request goes to its upstream, with `path` as its path.
 pub fn request(
     head: &RequestHead,
     route: &Route,
@@ -60,8 +61,8 @@ pub fn request(
     }
     let authority = match route.host {
         Host::Keep if !head.authority_bytes().is_empty() => head.authority_bytes(),
-        // RFC 9110 §7.2: an upstream gets a Host always, and servers refuse an empty one. A request of HTTP/1.0 may have none, nor
-        // need one of HTTP/2 (RFC 9113 §8.3.1).
+        // RFC 9110 §7.2: an upstream always gets a Host, and servers refuse an empty one. HTTP/1.0
+        // and HTTP/2 requests (RFC 9113 §8.3.1) may have none.
         Host::Keep | Host::Rewrite => route.authority.as_bytes(),
     };
     let mut fields = Fields::with_capacity(head.fields().len() + 8, head.fields().byte_len() + 256);
@@ -85,7 +86,8 @@ pub fn request(
     let mut hops = 0;
     for field in head.headers() {
         match field.known {
-            // It is in `:authority`; and what an upgrade to HTTP/2 says is about the client's connection.
+            // Host is in `:authority`. The settings of an upgrade to HTTP/2 concern only the
+            // client's connection.
             Some(KnownName::HOST | KnownName::HTTP2_SETTINGS) => continue,
             Some(
                 KnownName::X_FORWARDED_FOR
@@ -93,15 +95,16 @@ pub fn request(
                 | KnownName::X_FORWARDED_PROTO
                 | KnownName::FORWARDED,
             ) => {
-                // Anybody can say anything.
+                // From an untrusted client these may be forgeries.
                 if client.is_trusted {
                     reported.note(field);
                 }
             }
             Some(KnownName::X_REAL_IP) if !client.is_trusted => {}
-            // RFC 9110 §8.6: it is how long the content is, and a tunnel has none.
+            // RFC 9110 §8.6: content-length is the length of content, and a tunnel has no content.
             Some(KnownName::CONTENT_LENGTH) if head.protocol().is_some() => {}
-            // RFC 9110 §7.6.2: for TRACE and OPTIONS, "an intermediary … MUST check and update its value prior to forwarding".
+            // RFC 9110 §7.6.2: for TRACE and OPTIONS, "an intermediary … MUST check and update its
+            // value prior to forwarding".
             Some(KnownName::MAX_FORWARDS) if head.method_bytes() == b"OPTIONS" => {
                 let left = std::str::from_utf8(field.value)
                     .ok()
@@ -136,8 +139,9 @@ pub fn request(
     RequestHead::from_fields(fields, rules).map_err(|_| Refused::Unsendable)
 }
 
-/// What goes on of a request's trailers. RFC 9110 §6.5.1: what is about framing, routing, authentication or the request itself is
-/// none, but some servers take trailers for fields of the head. So only names without a meaning here go on.
+/// Returns the trailers of a request that go on. RFC 9110 §6.5.1: fields about framing, routing,
+/// authentication or the request itself must not be trailers, but some servers take trailers for
+/// fields of the head. So only unknown names go on.
 pub fn trailers(fields: &Fields) -> Fields {
     let mut kept = Fields::new();
     for field in fields {
@@ -148,18 +152,20 @@ pub fn trailers(fields: &Fields) -> Fields {
     kept
 }
 
-/// What goes into a final response on its way back, which came by `version` at the time `date`.
+/// Adds fields to a final response for the client. `version` is that of the response, `date` the
+/// time at which it came.
 pub fn response(head: &mut ResponseHead, version: &str, date: &str) {
-    // RFC 9110 §6.6.1: "A recipient with a clock that receives a response message without a Date header field MUST … append a
-    // corresponding Date header field to the message's header section if it is … forwarded downstream."
+    // RFC 9110 §6.6.1: "A recipient with a clock that receives a response message without a Date
+    // header field MUST … append a corresponding Date header field to the message's header section
+    // if it is … forwarded downstream."
     if head.get_known(KnownName::DATE).is_none() {
         head.push("date", date);
     }
     head.push("via", via(version));
 }
 
-/// What goes on of a response's trailers: all but those that must not be some (RFC 9110 §6.5.1), for which some clients refuse
-/// the response.
+/// Returns the trailers of a response that go on: all but those that must not be trailers
+/// (RFC 9110 §6.5.1), because of which some clients refuse the response.
 pub fn response_trailers(fields: Fields) -> Fields {
     if fields.iter().all(|field| may_be_trailer(field.known)) {
         return fields;
@@ -173,14 +179,15 @@ pub fn response_trailers(fields: Fields) -> Fields {
     kept
 }
 
-/// The name of a field that the operator wants dropped, in the spelling that names are compared in.
+/// Returns the name of a field that the operator wants dropped, in the form in which names are
+/// compared.
 pub fn field_to_drop(name: &str) -> Box<[u8]> {
     taken_for(name.to_ascii_lowercase().as_bytes()).into()
 }
 
-/// Whether what a request says in the field of this name doesn't go on as it is from anybody, so
-/// that there is nothing to drop.
-pub fn is_written_anew(name: &[u8]) -> bool {
+/// Whether the proxy removes or rewrites the field of this name from all clients, so that there is
+/// nothing to drop.
+pub fn is_rewritten(name: &[u8]) -> bool {
     matches!(
         KnownName::of(name),
         Some(
@@ -200,7 +207,8 @@ pub fn is_written_anew(name: &[u8]) -> bool {
     )
 }
 
-/// The head of a request for a WebSocket, as the GET that it is in HTTP/1.1 for who doesn't know WebSockets.
+/// Converts the head of a request for a WebSocket to the GET that it is in HTTP/1.1 for a server
+/// that doesn't know WebSockets.
 pub fn without_upgrade(head: &RequestHead) -> RequestHead {
     let mut plain = RequestHead::new("GET", head.scheme(), head.authority(), head.path());
     for field in head.headers() {
@@ -211,21 +219,23 @@ pub fn without_upgrade(head: &RequestHead) -> RequestHead {
     plain
 }
 
-/// RFC 9110 §7.6.3: the version that the message came by, and by whom it goes on.
+/// Returns an entry for Via (RFC 9110 §7.6.3): the version of the received message, and this
+/// server's name.
 fn via(version: &str) -> String {
     // RFC 9110 §7.6.3: "the protocol-name is omitted when the received protocol is HTTP".
     let number = version.strip_prefix("HTTP/").unwrap_or(version);
     format!("{number} {PSEUDONYM}")
 }
 
-/// How often we are in a Via field.
+/// Returns the number of entries of this server in a Via field.
 fn visits(via: &[u8]) -> usize {
     let ours = |entry: &&[u8]| entry.ends_with(PSEUDONYM.as_bytes());
-    let entries = via.split(|octet| *octet == b',').map(<[u8]>::trim_ascii);
+    let entries = via.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     entries.filter(ours).count()
 }
 
-/// Whether an authority is one host with a port perhaps (RFC 9110 §7.2). It goes into fields that are lists.
+/// Whether an authority is one host, perhaps with a port (RFC 9110 §7.2), or empty. Anything else
+/// must not get into fields that are lists.
 pub(super) fn is_host(authority: &[u8]) -> bool {
     authority.is_empty() || is_authority(authority)
 }
@@ -258,7 +268,7 @@ mod tests {
         RequestHead::new("GET", "https", "example.org", path)
     }
 
-    /// What goes on of a request to a route at `/`.
+    /// Returns the head that goes on for a request to a route at `/`.
     fn sent(head: &RequestHead, client: &Client<'_>) -> Result<RequestHead, Refused> {
         request(head, &route(None), head.path_bytes(), client)
     }
@@ -342,13 +352,13 @@ mod tests {
         for name in ["http2-settings", "host", "proxy"] {
             assert!(on.get(name).is_none(), "{name}");
         }
-        // gRPC's servers insist on it.
+        // gRPC servers require this field.
         assert_eq!(field(&on, "te"), "trailers");
     }
 
     #[test]
     fn what_could_be_taken_for_ours_stays_here() {
-        // RFC 3875 §4.1.18: "-" and "_" are the same to programs of CGI.
+        // RFC 3875 §4.1.18: "-" and "_" are the same to CGI programs.
         for name in [
             "x_forwarded_for",
             "x-forwarded_proto",
@@ -369,7 +379,7 @@ mod tests {
         let own = get("/").field("my_field", "1").field("x-own", "2");
         let on = sent(&own, &stranger()).unwrap();
         assert_eq!((field(&on, "my_field"), field(&on, "x-own")), ("1", "2"));
-        // A proxy in front may say who the user is, by its own name of it.
+        // A trusted proxy may name the user in a field of its own.
         let trusted = Client {
             is_trusted: true,
             ..stranger()
@@ -469,7 +479,8 @@ mod tests {
         let on = request(&get("/"), &rewriting, b"/", &stranger()).unwrap();
         assert_eq!(on.authority(), "upstream.example:8080");
         assert_eq!(field(&on, "x-forwarded-host"), "example.org");
-        // A request without an authority gets the upstream's, and nobody says that the client asked for it.
+        // A request without an authority gets that of the upstream, and no field reports it as the
+        // client's.
         let bare = RequestHead::new("GET", "https", "", "/");
         let on = sent(&bare, &stranger()).unwrap();
         assert_eq!(on.authority(), "upstream.example:8080");
@@ -500,7 +511,7 @@ mod tests {
         };
         assert_eq!(options("0").err(), Some(Refused::LastHop));
         assert_eq!(field(&options("10").unwrap(), "max-forwards"), "9");
-        // RFC 9110 §7.6.2 lets it be ignored for other methods.
+        // RFC 9110 §7.6.2: Max-Forwards may be ignored for other methods.
         let get = get("/").field("max-forwards", "0");
         assert_eq!(
             field(&sent(&get, &stranger()).unwrap(), "max-forwards"),

@@ -1,6 +1,6 @@
-//! Where a request came from, told to its upstream in both spellings: X-Forwarded-* and Forwarded (RFC 7239).
+//! Reports where a request came from to its upstream, as X-Forwarded-* and Forwarded (RFC 7239).
 //!
-//! Both are written from one set of facts, so an application finds the same in whichever it reads.
+//! Both are written from the same facts, so an application finds the same in whichever it reads.
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use tidegate_proto::{Field, Fields, KnownName};
 
 use super::fields::{Client, is_host};
 
-/// What a trusted client said of those before it.
+/// The fields in which a trusted client reports the hops before it.
 #[derive(Default)]
 pub(super) struct Reported<'a> {
     x_for: Vec<&'a [u8]>,
@@ -18,25 +18,25 @@ pub(super) struct Reported<'a> {
     forwarded: Vec<&'a [u8]>,
 }
 
-/// Who asked for what, as far as it is known.
+/// The reported origin of a request, as far as it is known.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Facts<'a> {
-    /// Those before our own client, the first one first.
+    /// The hops before this server's own client, the first one first.
     chain: Vec<Node<'a>>,
     host: Option<&'a [u8]>,
     proto: Option<&'a [u8]>,
 }
 
-/// One of those that a request came through.
+/// A hop that a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Node<'a> {
     Address(IpAddr),
-    /// No address: `unknown`, or a name of the proxy's own.
+    /// Not an address: `unknown`, or a name that a proxy made up.
     Named(&'a [u8]),
 }
 
 impl<'a> Reported<'a> {
-    /// Notes a field, if it is one of the four.
+    /// Notes a field if it is one of the four.
     pub(super) fn note(&mut self, field: Field<'a>) {
         let value = field.value;
         match field.known {
@@ -48,13 +48,13 @@ impl<'a> Reported<'a> {
         }
     }
 
-    /// Writes all four fields. `authority` is what the request was for when it came.
+    /// Writes all four fields. `authority` is that of the request as received.
     pub(super) fn push(&self, fields: &mut Fields, authority: &[u8], client: &Client<'_>) {
         let facts = self.facts();
         let own: &[u8] = if client.is_secure { b"https" } else { b"http" };
         let proto = facts.proto.unwrap_or(own);
         let host = facts.host.unwrap_or(authority);
-        // Enough for one address of either kind, and most names.
+        // Enough for one IPv4 or IPv6 address and most names.
         let (mut x_for, mut forwarded) = (Vec::with_capacity(48), Vec::with_capacity(128));
         let ours = Node::Address(client.addr.ip().to_canonical());
         for node in facts.chain.into_iter().chain([ours]) {
@@ -66,10 +66,11 @@ impl<'a> Reported<'a> {
             node.write_plain(&mut x_for);
             forwarded.extend_from_slice(b"for=");
             node.write(&mut forwarded);
-            // Some read these of the first element and some of the last one that has them: one has them.
+            // Some applications read these in the first element, others in the last one that has
+            // them. So only the first element has them.
             if is_first {
                 if !host.is_empty() {
-                    // A name with a port is no token.
+                    // A name with a port isn't a token, so it is quoted.
                     for part in [b";host=\"", host, b"\""] {
                         forwarded.extend_from_slice(part);
                     }
@@ -86,7 +87,8 @@ impl<'a> Reported<'a> {
         fields.push_known(KnownName::FORWARDED, &forwarded);
     }
 
-    /// Most balancers write X-Forwarded-* and hand a stranger's Forwarded on as it is, so that counts only where it is alone.
+    /// Returns the reported facts. Most balancers write X-Forwarded-* and pass on a stranger's
+    /// Forwarded unchanged, so Forwarded counts only if there are no others.
     fn facts(&self) -> Facts<'a> {
         if self.x_for.is_empty() && self.x_host.is_none() && self.x_proto.is_none() {
             return parse_all(&self.forwarded).unwrap_or_default();
@@ -104,7 +106,8 @@ impl<'a> Reported<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// Reads an entry of either spelling: an address with or without brackets and port, or something else.
+    /// Reads an entry of X-Forwarded-For or Forwarded: an address with or without brackets and
+    /// port, or something else.
     fn of(text: &'a [u8]) -> Self {
         let address = std::str::from_utf8(text).ok().and_then(|text| {
             let bare = text
@@ -131,7 +134,8 @@ impl<'a> Node<'a> {
     fn write(self, out: &mut Vec<u8>) {
         match self {
             Self::Address(IpAddr::V4(v4)) => write_text(out, format_args!("{v4}")),
-            // RFC 7239 §6: "an IPv6 address is always enclosed in square brackets", and then in quotes, as it is no token.
+            // RFC 7239 §6: "an IPv6 address is always enclosed in square brackets", and in quotes,
+            // because it isn't a token.
             Self::Address(IpAddr::V6(v6)) => write_text(out, format_args!("\"[{v6}]\"")),
             // RFC 7239 §6.3: "obfnode = "_" 1*( ALPHA / DIGIT / "." / "_" / "-")".
             Self::Named(name) if is_obfuscated(name) => out.extend_from_slice(name),
@@ -150,13 +154,13 @@ fn is_obfuscated(name: &[u8]) -> bool {
     matches!(name, [b'_', _, ..]) && name.iter().all(is_plain)
 }
 
-/// RFC 3986 §3.1.
+/// Whether this is a scheme (RFC 3986 §3.1).
 fn is_scheme(proto: &[u8]) -> bool {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
     proto.first().is_some_and(u8::is_ascii_alphabetic) && proto.iter().all(is_plain)
 }
 
-/// The members of a list, empty ones left out.
+/// Returns the members of a list without empty ones.
 fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let members = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     members.filter(|member| !member.is_empty())
@@ -166,8 +170,8 @@ fn first(list: &[u8]) -> Option<&[u8]> {
     members(list).next()
 }
 
-/// What the elements of all Forwarded fields say. `None` when one of them isn't as RFC 7239 §4 has it: half of a list is no
-/// fact.
+/// Returns the facts in the elements of all Forwarded fields. Returns `None` if one of them is
+/// malformed by RFC 7239 §4, because half a list proves nothing.
 fn parse_all<'a>(values: &[&'a [u8]]) -> Option<Facts<'a>> {
     let mut facts = Facts::default();
     for value in values {
@@ -176,7 +180,8 @@ fn parse_all<'a>(values: &[&'a [u8]]) -> Option<Facts<'a>> {
     Some(facts)
 }
 
-/// RFC 7239 §4: "forwarded-element = [ forwarded-pair ] *( ";" [ forwarded-pair ] )", with commas between elements.
+/// Parses a value of RFC 7239 §4: "forwarded-element = [ forwarded-pair ] *( ";" [ forwarded-pair
+/// ] )", with commas between elements.
 fn parse<'a>(mut rest: &'a [u8], facts: &mut Facts<'a>) -> Option<()> {
     loop {
         rest = rest.trim_ascii_start();
@@ -191,7 +196,7 @@ fn parse<'a>(mut rest: &'a [u8], facts: &mut Facts<'a>) -> Option<()> {
         let equals = rest.iter().position(|byte| *byte == b'=')?;
         let (name, after) = (&rest[..equals], &rest[equals + 1..]);
         let (value, after) = match after.strip_prefix(b"\"") {
-            // No node, host or scheme has anything that would need a backslash.
+            // No node, host or scheme has a character that needs a backslash.
             Some(quoted) => {
                 let end = quoted
                     .iter()
@@ -225,8 +230,8 @@ fn parse<'a>(mut rest: &'a [u8], facts: &mut Facts<'a>) -> Option<()> {
 mod tests {
     use super::*;
 
-    /// What goes on of these fields of a trusted client at 192.0.2.1, who came in cleartext: X-Forwarded-For, -Proto, -Host and
-    /// Forwarded.
+    /// Returns the X-Forwarded-For, -Proto, -Host and Forwarded fields that go on, if a trusted
+    /// client at 192.0.2.1 sends these fields in cleartext.
     fn told(said: &[(&str, &str)]) -> [String; 4] {
         let came: Fields = said.iter().copied().collect();
         let mut reported = Reported::default();
@@ -331,7 +336,7 @@ mod tests {
 
     #[test]
     fn x_forwarded_counts_where_both_are_there() {
-        // A balancer that writes the one hands a stranger's other on.
+        // A balancer that writes X-Forwarded-* passes on a stranger's Forwarded.
         let both = told(&[
             ("forwarded", "for=10.0.0.1;host=evil.example;proto=http"),
             ("x-forwarded-proto", "https"),

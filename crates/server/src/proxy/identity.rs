@@ -1,7 +1,7 @@
 //! Names of request fields that only a trusted client may send on to an upstream.
 //!
-//! Applications believe these fields: they say who the client is, how it came here, or what was asked before something
-//! rewrote it. A proxy in front of us sets them, so from anybody else they are forgeries.
+//! Applications believe these fields, which name the client, the way it came, or the request before
+//! something rewrote it. A trusted proxy sets them; from any other client they are forgeries.
 
 use std::borrow::Cow;
 
@@ -31,7 +31,7 @@ const NAMES: &[&[u8]] = &[
     b"front-end-https",
     b"http-client-ip",
     b"http-x-forwarded-for",
-    // Chrome 44 sent it to everybody, and sites behind PHP took that for TLS.
+    // Chrome 44 sent it to all servers, and PHP sites took it for TLS.
     b"https",
     b"incap-client-ip",
     b"l5d-client-id",
@@ -103,7 +103,7 @@ const NAMES: &[&[u8]] = &[
     b"x-zscaler-client-ip",
 ];
 
-/// What names of families of such fields begin with.
+/// Prefixes of the names of further such fields.
 const FAMILIES: &[&[u8]] = &[
     b"cf-access-",
     b"cf-connecting-",
@@ -131,7 +131,7 @@ const FAMILIES: &[&[u8]] = &[
     b"x-goog-authenticated-user-",
     b"x-ms-client-principal",
     b"x-ms-token-",
-    // `x-original-url`: a path other than the one the route was found by (CVE-2018-14773).
+    // `x-original-url`: a path other than the one by which the route was found (CVE-2018-14773).
     b"x-original-",
     b"x-pomerium-",
     b"x-real-",
@@ -143,8 +143,9 @@ const FAMILIES: &[&[u8]] = &[
     b"x-webauth-",
 ];
 
-/// The name that programs of CGI take `name` for. RFC 3875 §4.1.18: they get it as a variable, in which "-" is "_". Servers
-/// make every other character that no variable has a "_" too, so `x!real!ip` is the variable of `x-real-ip`.
+/// Returns the name that CGI programs take `name` for. RFC 3875 §4.1.18: a field becomes a
+/// variable, in which "-" is "_". Servers turn every other character that variables don't have into
+/// "_" too, so `x!real!ip` becomes the variable of `x-real-ip`.
 pub(super) fn taken_for(name: &[u8]) -> Cow<'_, [u8]> {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
     if name.iter().all(is_plain) {
@@ -158,7 +159,7 @@ pub(super) fn taken_for(name: &[u8]) -> Cow<'_, [u8]> {
 pub(super) fn goes_on(name: &[u8], is_trusted: bool) -> bool {
     match taken_for(name) {
         Cow::Borrowed(name) => is_fit(name, is_trusted),
-        // A field that could be taken for one with a meaning of its own never goes on.
+        // A field that could be taken for a known one never goes on.
         Cow::Owned(name) => KnownName::of(&name).is_none() && is_fit(&name, is_trusted),
     }
 }
@@ -167,7 +168,7 @@ fn is_fit(name: &[u8], is_trusted: bool) -> bool {
     match name {
         // A CGI program would take "Proxy" for the variable HTTP_PROXY (CVE-2016-5385).
         b"proxy" => false,
-        // RFC 8441 §5: "not used" in HTTP/2; and in HTTP/1.1 it is between two neighbours.
+        // RFC 8441 §5: "not used" in HTTP/2. In HTTP/1.1 it concerns a single connection.
         b"sec-websocket-key" => false,
         _ => is_trusted || !asserts_identity(name),
     }
@@ -193,7 +194,7 @@ mod tests {
 
     #[test]
     fn whatever_stands_for_the_hyphens() {
-        // RFC 9110 §5.6.2: what a token may have beside letters and digits.
+        // RFC 9110 §5.6.2: the characters of tokens that aren't letters or digits.
         for separator in b"!#$%&'*+-.^_`|~" {
             for name in [
                 "x-client-ip",
@@ -211,7 +212,7 @@ mod tests {
                 assert!(!goes_on(spelled.as_bytes(), false), "{spelled}");
                 assert!(goes_on(spelled.as_bytes(), true), "{spelled}");
             }
-            // What has a meaning of its own isn't believed of anybody in another spelling.
+            // A known field in another spelling goes on from no client.
             for name in [
                 "x-real-ip",
                 "transfer-encoding",

@@ -1,15 +1,17 @@
-//! The reverse proxy: requests go on to upstreams, and what these answer comes back. docs/proxy.md explains it to operators.
+//! The reverse proxy: forwards requests to upstreams, and returns their responses. docs/proxy.md
+//! explains it to operators.
 //!
-//! - `fields`     heads on their way through
-//! - `forwarded`  where a request came from, in both spellings
+//! - `fields`     the fields of forwarded heads
+//! - `forwarded`  where a request came from, as X-Forwarded-* and Forwarded
 //! - `identity`   names of fields that only trusted clients may send on
-//! - `names`   where upstreams are
+//! - `names`      the addresses of upstreams
 //! - `relay`      one request, and both bodies
-//! - `target`     what `--route` says of an upstream
+//! - `target`     the upstream in a `--route`
 //!
-//! A request of a client is an [`Exchange`](crate::exchange::Exchange) with a [`Relay`] as its work; the [`Pool`] names it
-//! by its connection and stream. Bodies wait for the window of the other side: what that took is what the sender gets
-//! credit for, and there is no other backpressure.
+//! A request of a client is an [`Exchange`](crate::in_progress::Exchange) with a [`Relay`] as its
+//! work. The key of the [`Pool`] for it is the connection and stream. A body waits for the window
+//! of the receiver, and the sender gets credit for what the receiver took. There is no other
+//! backpressure.
 
 pub mod fields;
 mod forwarded;
@@ -32,59 +34,61 @@ use crate::proxy::fields::Client;
 use crate::proxy::names::Names;
 pub use relay::Relay;
 
-/// Octets that a client's upload may be ahead of its upstream.
+/// Bytes that a client's upload may be ahead of its upstream.
 pub const UPLOAD_WINDOW: u32 = 1536 << 10;
 
-/// Octets that an upstream's response may be ahead of its client.
+/// Bytes that an upstream's response may be ahead of its client.
 pub const DOWNLOAD_WINDOW: u32 = 128 << 10;
 
 /// A request of a client: its connection and stream.
 pub type Key = (ConnId, StreamId);
 
-/// What all workers' proxies are made of.
+/// Settings that the proxies of all workers share.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where routes lead.
+    /// The upstreams of all routes.
     pub upstreams: Vec<Upstream>,
-    /// Their names, in the same order, which are looked up again.
+    /// The names of `upstreams`, in the same order, which are looked up again.
     pub names: Vec<Names>,
-    /// How a worker's pool behaves.
+    /// The options of a worker's pool.
     pub pool: tidegate_pool::Options,
-    /// Whose Forwarded and X-Forwarded fields are believed.
+    /// Clients whose Forwarded and X-Forwarded fields are trusted.
     pub trusted: Vec<IpNet>,
-    /// What counts the requests in progress that those make for others, if they are limited.
+    /// The ledger that counts requests in progress which trusted clients make for others, if
+    /// requests are limited.
     pub requests: Option<Arc<Ledger>>,
-    /// Further fields of requests that only trusted clients may send on, as [`fields::field_to_drop`] has them.
+    /// Further request fields that only trusted clients may send on, in the form that
+    /// [`fields::field_to_drop`] returns.
     pub dropped: Vec<Box<[u8]>>,
 }
 
-/// What a route says of its upstream.
+/// A route to an upstream.
 #[derive(Clone, Debug)]
 pub struct Route {
-    /// Which of [`Settings::upstreams`].
+    /// The index of the upstream in [`Settings::upstreams`].
     pub upstream: usize,
-    /// What comes in place of the route's path; `None`: the path stays as it is.
+    /// The path that replaces the route's; with `None` the path stays as it is.
     pub base: Option<Box<str>>,
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The upstream's own host, and port if it was given.
     pub authority: Box<str>,
-    /// Whether that goes in place of the client's Host.
+    /// Whether `authority` replaces the client's Host.
     pub host: Host,
 }
 
 /// The proxy of one worker.
 pub struct Proxy {
-    /// Its connections.
+    /// The connections to upstreams.
     pub pool: Pool<Key>,
     upstreams: Vec<UpstreamId>,
     settings: Arc<Settings>,
-    /// Requests for which something waits that is still as it came.
+    /// Requests for which received data waits that isn't copied yet.
     pub(crate) loose: Vec<Key>,
 }
 
 impl Proxy {
-    /// A worker's proxy.
+    /// Returns a worker's proxy.
     pub fn new(settings: Arc<Settings>) -> Self {
         let mut pool = Pool::new(settings.pool.clone());
         let upstreams = settings.upstreams.iter().cloned();
@@ -96,19 +100,19 @@ impl Proxy {
         }
     }
 
-    /// An upstream is elsewhere.
+    /// Replaces the addresses of an upstream.
     pub fn moved(&mut self, conns: &mut Conns, upstream: usize, addresses: Vec<Address>) {
         if let Some(upstream) = self.upstreams.get(upstream) {
             self.pool.set_addresses(conns, *upstream, addresses);
         }
     }
 
-    /// The pool's name of a route's upstream.
+    /// Returns the pool's id of a route's upstream.
     pub fn upstream(&self, route: &Route) -> Option<UpstreamId> {
         self.upstreams.get(route.upstream).copied()
     }
 
-    /// What is known of a request's client.
+    /// Returns the description of a request's client.
     pub fn client(&self, info: &ConnInfo, version: &'static str) -> Client<'_> {
         Client {
             addr: info.peer,
@@ -119,7 +123,8 @@ impl Proxy {
         }
     }
 
-    /// Whom a request counts for where clients share something: the address that the last trusted hop has seen.
+    /// Returns the client that a request counts for in shares: the address that the last trusted
+    /// hop has seen.
     fn client_key(&self, client: &Client<'_>, head: &RequestHead) -> ClientKey {
         let peer = client.addr.ip();
         if !client.is_trusted {
@@ -135,7 +140,7 @@ impl Proxy {
             let said = std::str::from_utf8(said).ok()?.trim();
             said.parse::<IpAddr>().ok()
         });
-        // What is in front of an address that nobody vouches for may be invented.
+        // Entries before an untrusted address may be invented.
         let mut farthest = peer;
         for ip in ips {
             farthest = ip;
@@ -146,8 +151,8 @@ impl Proxy {
         ClientKey::from(farthest)
     }
 
-    /// In whose account a request counts there; `account` is its connection's. Only requests that a
-    /// trusted hop makes for others need a lock for that.
+    /// Returns the account in which a request counts. `account` is that of its connection. Only
+    /// requests that a trusted hop makes for others need a lock.
     pub fn account(
         &self,
         account: &Arc<Account>,
@@ -162,8 +167,9 @@ impl Proxy {
         }
     }
 
-    /// What a request in progress takes of its client's share, if it comes from a trusted proxy and requests are limited: the loop
-    /// counts all others. It finds the account under a lock, so requests that come straight from a client don't get here.
+    /// Counts a request in progress against its client's share, if it comes from a trusted proxy
+    /// and requests are limited. The loop counts all other requests. Only a trusted proxy's
+    /// requests take the lock under which accounts are found.
     ///
     /// # Errors
     /// Why the client may have no more requests in progress.
@@ -190,7 +196,7 @@ impl Proxy {
     }
 }
 
-/// A client's address, and the one that it connected to.
+/// Returns a client's address, and the one that it connected to.
 pub fn on_behalf(conns: &Conns, conn: ConnId) -> Option<OnBehalf> {
     let info = conns.info(conn)?;
     Some((info.peer, info.local))

@@ -1,5 +1,6 @@
-//! The names of upstreams, looked up at the start and then again and again on a thread of its own: a name may come to lead
-//! elsewhere, and one that leads nowhere at the start, as of a container that isn't there yet, is no reason not to start.
+//! The names of upstreams. They are looked up at the start, and then repeatedly on a thread of
+//! their own, because addresses change. A name without an address, as of a container that isn't up
+//! yet, doesn't keep the server from starting.
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -13,16 +14,17 @@ use tidegate_pool::Address;
 
 use crate::app::Message;
 
-/// How often names are looked up. The system's resolver doesn't tell for how long an answer holds; it caches what may be cached.
+/// The interval at which names are looked up. The system's resolver doesn't report how long an
+/// answer is valid; it caches what may be cached.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// How often while one leads nowhere.
+/// The interval while a name has no address.
 const EVERY_UNTIL_FOUND: Duration = Duration::from_secs(1);
 
-/// Where an upstream is, as it was typed, and what came of that.
+/// The hosts of an upstream, with their addresses.
 #[derive(Clone, Debug)]
 pub struct Names {
-    /// Its name in logs.
+    /// The upstream's name in logs.
     pub upstream: String,
     /// Names or addresses.
     pub hosts: Vec<Host>,
@@ -33,14 +35,14 @@ pub struct Names {
 pub struct Host {
     name: String,
     port: u16,
-    /// What its certificate must be for.
+    /// The name for which the host's certificate must be valid.
     certificate: Option<ServerName<'static>>,
-    /// Where it led to when it was looked up last with success.
+    /// The addresses found by the last lookup that succeeded.
     known: Vec<Address>,
     state: State,
 }
 
-/// What came of looking a name up last.
+/// The result of the last lookup of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     New,
@@ -49,7 +51,7 @@ enum State {
 }
 
 impl Host {
-    /// One that was not looked up yet. Its certificate must be for this name.
+    /// Returns a host that wasn't looked up yet. Its certificate must be valid for `certificate`.
     pub fn new(name: String, port: u16, certificate: Option<ServerName<'static>>) -> Self {
         Self {
             name,
@@ -60,7 +62,7 @@ impl Host {
         }
     }
 
-    /// Looks it up. Where that fails it is taken to be where it was.
+    /// Looks up the host. If that fails, the host keeps its former addresses.
     fn look_up(&mut self, upstream: &str) {
         match (self.name.as_str(), self.port).to_socket_addrs() {
             Ok(addrs) => {
@@ -70,14 +72,15 @@ impl Host {
                     name: name.clone(),
                 });
                 self.known = addresses.collect();
-                // Resolvers give the same addresses in another order each time.
+                // Resolvers return the same addresses in changing order.
                 self.known.sort_by_key(|address| address.addr);
                 self.state = State::Found;
             }
             Err(error) => {
                 if self.state != State::Failed {
                     log::warn!(
-                        "upstream {upstream}: can't find the address of {}, which is looked up again each second: {error}",
+                        "upstream {upstream}: can't find the address of {}, which is looked up \
+                         again each second: {error}",
                         self.name
                     );
                 }
@@ -88,14 +91,15 @@ impl Host {
 }
 
 impl Names {
-    /// Looks all of them up, which may take as long as the system's resolver likes. Says in the log which leads nowhere.
+    /// Looks up all hosts, which takes as long as the system's resolver needs. Logs hosts without
+    /// an address.
     pub fn look_up(&mut self) {
         for host in &mut self.hosts {
             host.look_up(&self.upstream);
         }
     }
 
-    /// What they lead to, each address once.
+    /// Returns the addresses of all hosts, each once.
     pub fn addresses(&self) -> Vec<Address> {
         let mut addresses: Vec<Address> = Vec::new();
         for address in self.hosts.iter().flat_map(|host| &host.known) {
@@ -106,7 +110,7 @@ impl Names {
         addresses
     }
 
-    /// Looks them up again. Returns what they lead to if that is something else than before.
+    /// Looks up all hosts again. Returns the addresses if they have changed.
     fn look_up_again(&mut self) -> Option<Vec<Address>> {
         let before = self.addresses();
         self.look_up();
@@ -122,26 +126,28 @@ impl Names {
         Some(addresses)
     }
 
-    /// Whether what they lead to can change.
+    /// Whether the addresses can change.
     fn may_change(&self) -> bool {
         let mut hosts = self.hosts.iter();
         hosts.any(|host| host.name.parse::<IpAddr>().is_err())
     }
 
-    /// How long what was found is good.
+    /// Returns the time until the next lookup.
     fn pause(&self) -> Duration {
-        match self.hosts.iter().any(|host| host.state == State::Failed) {
-            true => EVERY_UNTIL_FOUND,
-            false => EVERY,
+        if self.hosts.iter().any(|host| host.state == State::Failed) {
+            EVERY_UNTIL_FOUND
+        } else {
+            EVERY
         }
     }
 }
 
-/// Looks names up again, and tells workers what has changed, until the sender that is returned is dropped. `names` are those of all
-/// upstreams, in order, as the workers know them.
+/// Starts a thread that looks up names and reports changes to the workers, until the returned
+/// sender is dropped. `names` has those of all upstreams, in the order of
+/// [`Settings::upstreams`](super::Settings).
 ///
 /// # Errors
-/// There is no thread for it.
+/// When the system gives no thread.
 pub fn watch(names: Vec<Names>, mailboxes: Vec<Mailbox<Message>>) -> io::Result<Sender<()>> {
     let (running, stopped) = mpsc::channel();
     let start = Instant::now();
@@ -205,11 +211,11 @@ mod tests {
         let mut names = names(&["192.0.2.1", "192.0.2.2"]);
         names.look_up();
         assert_eq!(names.pause(), EVERY);
-        // No name has an empty label.
+        // An empty label makes the name invalid.
         names.hosts[0].name = "a..b".into();
         assert!(names.look_up_again().is_none() && names.may_change());
         assert_eq!(names.pause(), EVERY_UNTIL_FOUND);
-        // The other one may move meanwhile.
+        // The other host may get another address meanwhile.
         names.hosts[1].name = "192.0.2.3".into();
         let addresses = names.look_up_again().expect("they are others");
         assert_eq!(addresses, [at("192.0.2.1:80"), at("192.0.2.3:80")]);

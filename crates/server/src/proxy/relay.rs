@@ -1,4 +1,4 @@
-//! One request on its way through: what of it the upstream has still to take, and of the response the client.
+//! One forwarded request: the data that the upstream and the client have still to take.
 
 use bytes::Bytes;
 use tidegate_net::Conns;
@@ -9,53 +9,54 @@ use crate::pipe::Pipe;
 use crate::proxy::{Key, Proxy};
 use crate::push::Prepared;
 
-/// A request on its way through.
+/// A forwarded request.
 pub struct Relay {
-    /// The pool's name of it, until that says that it is over.
+    /// The pool's id of the request, until the pool has finished it.
     request: Option<RequestId>,
     /// The client's body.
-    up: Way,
-    /// The upstream's.
-    down: Way,
-    /// The client's stream has sent all that it was given, and has been given nothing since.
+    up: Half,
+    /// The upstream's body.
+    down: Half,
+    /// Whether the client's stream has sent all that it was given, and wants more.
     client_waits: bool,
-    /// What comes behind what there is of the response, in place of its end.
+    /// Reset the client's stream with this code once the buffered response is out.
     broken_by: Option<ErrorCode>,
-    /// What the preload list adds to the response.
+    /// The part of the preload list for the response.
     pub prepared: Option<Prepared>,
-    /// The final response has begun.
+    /// Whether the final response has begun.
     pub responded: bool,
-    /// It is a request for a tunnel.
+    /// Whether the request asks for a tunnel.
     is_connect: bool,
     is_head: bool,
-    /// The response has no content: it ended with its head for the client, whatever the upstream still says.
+    /// Whether the response has no content. For the client it ended with its head, whatever the
+    /// upstream still sends.
     is_bare: bool,
-    /// That was granted.
+    /// Whether the tunnel was granted.
     pub is_tunnel: bool,
-    /// It is a call of gRPC.
+    /// Whether the request is a gRPC call.
     pub is_call: bool,
 }
 
-/// One body.
+/// One direction of a request: a body and its trailers.
 #[derive(Debug, Default)]
-struct Way {
+struct Half {
     pipe: Pipe,
-    /// What follows it.
+    /// The trailers after the body.
     trailers: Option<Fields>,
-    /// The other side has all of it.
+    /// Whether the receiver has all of it.
     done: bool,
 }
 
 impl Relay {
-    /// A request that has just come in.
+    /// Returns the state of a request that was just received.
     pub fn new(head: &RequestHead, end: bool, prepared: Option<Prepared>) -> Self {
         Self {
             request: None,
-            up: Way {
+            up: Half {
                 done: end,
-                ..Way::default()
+                ..Half::default()
             },
-            down: Way::default(),
+            down: Half::default(),
             client_waits: false,
             broken_by: None,
             prepared,
@@ -68,22 +69,23 @@ impl Relay {
         }
     }
 
-    /// The pool has it.
+    /// Sets the pool's id of the request.
     pub fn begun(&mut self, request: RequestId) {
         self.request = Some(request);
     }
 
-    /// The pool's name of it, if it isn't over there.
+    /// Returns the pool's id of the request, unless the pool has finished it.
     pub fn request(&self) -> Option<RequestId> {
         self.request
     }
 
-    /// It is over for the pool.
+    /// Notes that the pool has finished the request.
     pub fn ended_upstream(&mut self) {
         self.request = None;
     }
 
-    /// The upstream will say no more. Returns whether it has ended its response, which only a tunnel outlives.
+    /// Notes that nothing more comes from the upstream. Returns whether it has ended its response,
+    /// after which only a tunnel goes on.
     pub fn lose_upstream(&mut self) -> bool {
         self.ended_upstream();
         let has_ended = self.down.pipe.has_ended();
@@ -91,69 +93,74 @@ impl Relay {
         has_ended
     }
 
-    /// The response breaks off: behind what there is of it, the client's stream is to be reset. Of one without content the client
-    /// has all.
+    /// Notes that the response broke off. The client's stream is reset once the buffered response
+    /// is out. A response without content is whole already.
     pub fn break_off(&mut self, code: ErrorCode) {
-        match self.is_bare {
-            true => self.down.done = true,
-            false => self.broken_by = Some(code),
+        if self.is_bare {
+            self.down.done = true;
+        } else {
+            self.broken_by = Some(code);
         }
     }
 
-    /// What the client's stream is to be reset with, if it has sent all that there is of the response.
+    /// Returns the code to reset the client's stream with, once the stream has sent the buffered
+    /// part of a broken response.
     pub fn resets_with(&self) -> Option<ErrorCode> {
         let has_all = self.client_waits && self.down.pipe.is_empty();
         self.broken_by.filter(|_| has_all)
     }
 
-    /// The final response has begun.
+    /// Notes that the final response has begun.
     pub fn respond(&mut self, status: u16, opens_tunnel: bool) {
         self.responded = true;
         self.is_tunnel = opens_tunnel;
-        // RFC 9110 §6.4.1.
+        // RFC 9110 §6.4.1: responses to HEAD, and those with 204 and 304, have no content.
         self.is_bare = !self.is_tunnel && (self.is_head || matches!(status, 204 | 304));
     }
 
-    /// Whether both sides have all that there is: the response, and through a tunnel the request too.
+    /// Whether the client has the whole response and, through a tunnel, the upstream the whole
+    /// request.
     pub fn is_done(&self) -> bool {
         self.down.done && (self.up.done || !self.is_tunnel)
     }
 
-    /// The upstream asks for the client's body. That it asks after the end means that it had no place for the request yet when it
-    /// was given that: an end without octets takes no room, so nobody else would give it again.
+    /// Notes that the upstream wants more of the client's body. If it asks after the end, it had no
+    /// place for the request when the end was given, so the end must be given again: an end without
+    /// bytes waits nowhere else.
     pub fn asked(&mut self) {
         self.up.done = false;
     }
 
-    /// A piece of the client's body, or its end.
+    /// Adds a piece of the client's body, or its end.
     pub fn from_client(&mut self, data: Bytes, end: bool) {
         self.up.pipe.push(data, end);
     }
 
-    /// The client's trailers.
+    /// Adds the client's trailers, and the end of its body.
     pub fn trailers_from_client(&mut self, fields: Fields) {
         self.up.trailers = Some(fields);
         self.up.pipe.push(Bytes::new(), true);
     }
 
-    /// A piece of the upstream's body, or its end.
+    /// Adds a piece of the upstream's body, or its end.
     pub fn from_upstream(&mut self, data: Bytes, end: bool) {
         self.down.pipe.push(data, end);
     }
 
-    /// Whether a response with this status, which opens no tunnel, would be taken for one that does.
+    /// Whether the client would take a response with this status, which opens no tunnel, for one
+    /// that does.
     pub fn seems_to_open_tunnel(&self, status: u16) -> bool {
         self.is_connect && (200..300).contains(&status)
     }
 
-    /// The upstream's trailers.
+    /// Adds the upstream's trailers, and the end of its body.
     pub fn trailers_from_upstream(&mut self, fields: Fields) {
         self.down.trailers = Some(fields);
         self.down.pipe.push(Bytes::new(), true);
     }
 
-    /// Gives the upstream what it takes of the client's body, and the client credit for that. An upstream that has answered takes
-    /// no more; nobody needs the rest then.
+    /// Gives the upstream what it takes of the client's body, and the client credit for that. Once
+    /// the pool has finished the request, the rest of the body is discarded.
     pub fn move_up(&mut self, conns: &mut Conns, key: Key, proxy: &mut Proxy) {
         if self.up.done {
             return;
@@ -169,10 +176,10 @@ impl Relay {
             && let (Some(fields), Some(request)) = (trailers, self.request)
         {
             moved.done = match pool.trailers(conns, request, fields) {
-                // Without a stream at the moment they are asked for again.
+                // Without a stream at the moment, the pool will ask for the trailers again.
                 Err(Misuse::OutOfOrder) => false,
                 Ok(()) => true,
-                // The upstream takes no such trailers. RFC 9110 §6.5.1: they may be discarded.
+                // The upstream doesn't take these trailers. RFC 9110 §6.5.1: they may be discarded.
                 Err(_) => {
                     pool.write(conns, request, &mut Bytes::new(), true);
                     true
@@ -190,13 +197,13 @@ impl Relay {
         }
     }
 
-    /// The client's stream asks for more.
+    /// Notes that the client's stream wants more.
     pub fn client_asks(&mut self) {
         self.client_waits = true;
     }
 
-    /// Gives the client what it takes of the upstream's body, and the upstream credit for that. Returns how many octets those
-    /// were.
+    /// Gives the client what it takes of the upstream's body, and the upstream credit for that.
+    /// Returns the number of bytes.
     pub fn move_down(&mut self, conns: &mut Conns, key: Key, proxy: &mut Proxy) -> usize {
         if !self.responded || self.down.done {
             return 0;
@@ -215,7 +222,8 @@ impl Relay {
             && let Some(fields) = trailers
             && stream.trailers(fields) == Err(Misuse::HeadTooLarge)
         {
-            // Without them, which the client doesn't take, the response is not whole: the status of a call of gRPC is in them.
+            // The client doesn't take these trailers. Without them the response isn't whole: they
+            // have the status of a gRPC call.
             self.break_off(ErrorCode::INTERNAL_ERROR);
             self.down.done = false;
         }
@@ -230,19 +238,20 @@ impl Relay {
         moved.bytes
     }
 
-    /// The response has no body.
+    /// Notes that the response has no body.
     pub fn has_no_body(&mut self) {
         self.down.done = true;
     }
 
-    /// What waits since the last turn is copied.
+    /// Copies data that waits since the last turn.
     pub fn settle(&mut self) {
         self.up.pipe.settle();
         self.down.pipe.settle();
     }
 }
 
-/// Whether it is a call of gRPC: "Content-Type → "content-type" "application/grpc" [("+proto" / "+json" / {custom})]".
+/// Whether a request is a gRPC call: "Content-Type → "content-type" "application/grpc" [("+proto" /
+/// "+json" / {custom})]".
 pub fn is_call(head: &RequestHead) -> bool {
     let kind = head.get_known(KnownName::CONTENT_TYPE).unwrap_or_default();
     let rest = kind.strip_prefix(b"application/grpc");
@@ -254,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_of_grpc_are_told_by_their_content_type() {
+    fn grpc_calls_are_recognised_by_their_content_type() {
         for (kind, expected) in [
             ("application/grpc", true),
             ("application/grpc+proto", true),

@@ -1,4 +1,4 @@
-//! What `--route` says of an upstream: `http://127.0.0.1:9000`, or several addresses with commas between them.
+//! The upstream in a `--route`: `http://127.0.0.1:9000`, or several addresses separated by commas.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use tidegate_proto::ascii_target;
 
 use crate::path::RequestPath;
 
-/// What an upstream speaks, as its URL says it.
+/// The protocol of an upstream, by the scheme of its URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// `http://`: HTTP/1.1 in cleartext.
     Http,
     /// `h2c://`: HTTP/2 in cleartext.
     H2c,
-    /// `https://`: TLS, and what ALPN says.
+    /// `https://`: TLS, with HTTP/2 or HTTP/1.1 by ALPN.
     Https,
 }
 
@@ -29,7 +29,7 @@ impl Scheme {
         }
     }
 
-    /// The scheme that goes into requests.
+    /// Returns the scheme of requests.
     pub fn of_requests(self) -> &'static str {
         match self {
             Self::Http | Self::H2c => "http",
@@ -45,16 +45,16 @@ impl Scheme {
     }
 }
 
-/// An upstream as it was typed.
+/// An upstream as typed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UpstreamTarget {
-    /// What it speaks.
+    /// The protocol.
     pub scheme: Scheme,
     /// Names or addresses, with ports; at least one.
     pub hosts: Vec<(String, u16)>,
-    /// The first of them as it was typed: what `--upstream-host rewrite` sends as Host.
+    /// The first host as typed, which `--upstream-host rewrite` sends as Host.
     pub authority: String,
-    /// The path behind the address, which takes the place of the route's.
+    /// The path after the address, which replaces the path of the route.
     pub base: Option<String>,
 }
 
@@ -63,9 +63,10 @@ impl fmt::Display for UpstreamTarget {
         write!(f, "{}://", self.scheme.name())?;
         for (n, (host, port)) in self.hosts.iter().enumerate() {
             let comma = if n > 0 { "," } else { "" };
-            match host.contains(':') {
-                true => write!(f, "{comma}[{host}]:{port}")?,
-                false => write!(f, "{comma}{host}:{port}")?,
+            if host.contains(':') {
+                write!(f, "{comma}[{host}]:{port}")?;
+            } else {
+                write!(f, "{comma}{host}:{port}")?;
             }
         }
         f.write_str(self.base.as_deref().unwrap_or(""))
@@ -73,29 +74,27 @@ impl fmt::Display for UpstreamTarget {
 }
 
 impl UpstreamTarget {
-    /// Whether a target is meant to be an upstream: no directory has such a name.
+    /// Whether a target is meant to be an upstream. No directory has such a name.
     pub fn is_meant(typed: &str) -> bool {
         typed.contains("://")
     }
 
-    /// Reads a target that is meant to be one.
+    /// Reads a target that is meant to be an upstream.
     ///
     /// # Errors
-    /// What is wrong with it, in a sentence.
+    /// A sentence that says what is wrong with the target.
     pub fn parse(typed: &str) -> Result<Self, String> {
         let scheme = Scheme::ALL
             .into_iter()
             .find(|scheme| strip_scheme(typed, *scheme).is_some())
-            .ok_or_else(|| {
-                match typed.split_once("://") {
-                    Some(("ws", rest)) => {
-                        format!("write http://{rest}, and say with --websocket where WebSockets are let through")
-                    }
-                    Some(("wss", rest)) => {
-                        format!("write https://{rest}, and say with --websocket where WebSockets are let through")
-                    }
-                    _ => format!("expected http://, h2c:// or https:// in front, unlike {typed}"),
+            .ok_or_else(|| match typed.split_once("://") {
+                Some(("ws", rest)) => {
+                    format!("write http://{rest}, and add --websocket PATH to pass WebSockets")
                 }
+                Some(("wss", rest)) => {
+                    format!("write https://{rest}, and add --websocket PATH to pass WebSockets")
+                }
+                _ => format!("{typed} must begin with http://, h2c:// or https://"),
             })?;
         let mut hosts = Vec::new();
         let mut authority = None;
@@ -104,13 +103,16 @@ impl UpstreamTarget {
             let rest = match address.split_once("://") {
                 None => address,
                 Some(_) => strip_scheme(address, scheme).ok_or_else(|| {
-                    format!("all addresses of an upstream have one scheme, so {address} doesn't go with {typed}")
+                    format!(
+                        "all addresses of an upstream must have one scheme: change that of \
+                         {address} in {typed}"
+                    )
                 })?,
             };
-            // What is spoken is known; whatever scheme stands there, the rest is an "http" URI's.
+            // The protocol is known already, so the rest is parsed as that of an "http" URI.
             let uri: Uri = format!("http://{rest}")
                 .parse()
-                .map_err(|_| format!("{address} is no address: expected HOST:PORT"))?;
+                .map_err(|_| format!("{address} isn't an address: expected HOST:PORT"))?;
             let found = uri
                 .authority()
                 .ok_or_else(|| format!("{address} has no host"))?;
@@ -126,16 +128,16 @@ impl UpstreamTarget {
                 _ => found
                     .port_u16()
                     .filter(|port| *port > 0)
-                    .ok_or_else(|| format!("{address} has no proper port"))?,
+                    .ok_or_else(|| format!("{address} has no port from 1 to 65535"))?,
             };
             authority.get_or_insert_with(|| found.to_string());
             hosts.push((host.to_owned(), port));
-            // An empty path and `/` are the same to a URI, but not to who typed them.
+            // An empty path and `/` are the same to a URI, but have different meanings in a route.
             if rest.len() > found.as_str().len() {
                 let path = base_path(uri.path())?;
                 if base.as_ref().is_some_and(|base| *base != path) {
                     return Err(format!(
-                        "all addresses of an upstream have one path, unlike {typed}"
+                        "all addresses of an upstream must have one path, unlike {typed}"
                     ));
                 }
                 base = Some(path);
@@ -150,7 +152,7 @@ impl UpstreamTarget {
     }
 }
 
-/// The path of an upstream, as requests may have it.
+/// Checks the path of an upstream, and returns it in the form that requests have.
 fn base_path(typed: &str) -> Result<String, String> {
     let path = RequestPath::read(typed.as_bytes())
         .map_err(|error| {
@@ -202,9 +204,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told() {
+    fn mistakes_are_errors() {
         for (typed, words) in [
-            ("http://", "no address"),
+            ("http://", "isn't an address"),
             ("http://:80", "no"),
             ("http://a:", "port"),
             ("http://a:0", "port"),
@@ -215,13 +217,13 @@ mod tests {
             ("http://a/#b", "leave out"),
             ("http://a,https://b", "one scheme"),
             ("http://a/x,b/y", "one path"),
-            ("http://a,,b", "no address"),
-            ("http://a b", "no address"),
+            ("http://a,,b", "isn't an address"),
+            ("http://a b", "isn't an address"),
             ("http://a/b/../c", "no request can go to /b/../c"),
             ("http://a//b", "no request can go to //b"),
             ("http://a/%00", "no request can go to /%00"),
-            ("ws://a", "write http://a, and say with --websocket"),
-            ("ftp://a", "expected http://, h2c:// or https://"),
+            ("ws://a", "write http://a, and add --websocket"),
+            ("ftp://a", "must begin with http://, h2c:// or https://"),
         ] {
             let error = UpstreamTarget::parse(typed).expect_err(typed);
             assert!(error.contains(words), "{typed}: {error}");

@@ -80,6 +80,7 @@ const DONE: &[&str] = &[
     "tools/proxy.sh",
     "tools/push.sh",
     "tools/shares.sh",
+    "tools/sim",
     "tools/stalled.sh",
     "tools/upload.sh",
     "tools/urgent.sh",

@@ -8,8 +8,8 @@ use std::time::Instant;
 use clap::Parser;
 use tidegate_testkit::sim;
 
-/// Joins a client and a server engine by a bad network, seed after seed, and checks every step. With --proxy, the proxy stands between
-/// clients and upstreams.
+/// Joins a client and a server engine by a bad network, seed after seed, and checks every step.
+/// With --proxy, the proxy stands between clients and upstreams.
 #[derive(Parser)]
 struct Flags {
     /// Simulate the proxy, not two engines.
@@ -21,19 +21,22 @@ struct Flags {
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Run this seed alone, and tell every frame and event of it.
+    /// Run only this seed, and print its every frame and event.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
-    /// Go on after a seed that failed.
+    /// Continue after a seed that failed.
     #[arg(long)]
     keep_going: bool,
 }
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let run = |seed, verbose| match flags.proxy {
-        true => proxy::run(seed, verbose).rows().to_vec(),
-        false => sim::run(seed, verbose).rows().collect(),
+    let run = |seed, verbose| {
+        if flags.proxy {
+            proxy::run(seed, verbose).rows().to_vec()
+        } else {
+            sim::run(seed, verbose).rows().collect()
+        }
     };
     let switch = if flags.proxy { "--proxy " } else { "" };
     if let Some(seed) = flags.seed {
@@ -51,10 +54,11 @@ fn main() -> ExitCode {
             Ok(rows) if total.is_empty() => total = rows,
             Ok(rows) => {
                 for ((name, sum), (_, count)) in total.iter_mut().zip(rows) {
-                    // What is the most of something isn't summed up.
-                    *sum = match name.starts_with("most") {
-                        true => count.max(*sum),
-                        false => *sum + count,
+                    // Maxima are not added up.
+                    *sum = if name.starts_with("most") {
+                        count.max(*sum)
+                    } else {
+                        *sum + count
                     };
                 }
             }

@@ -1,4 +1,4 @@
-//! Clients: what they ask, and what each request has come to for them.
+//! Clients: their requests, and the outcome of each request.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ pub(super) struct Asked {
     pub(super) sent: Sent,
     pub(super) informs: usize,
     pub(super) status: Option<u16>,
-    /// The response is the gateway's own.
+    /// Whether the response is the gateway's own.
     pub(super) is_gateways: bool,
     pub(super) got: usize,
     pub(super) over: Option<Outcome>,
@@ -37,7 +37,7 @@ pub(super) enum Outcome {
     NeverMade,
 }
 
-/// A client's end.
+/// A client's end of a connection.
 pub(super) struct Client {
     pub(super) peer: Peer,
     pub(super) by_id: HashMap<StreamId, usize>,
@@ -46,7 +46,7 @@ pub(super) struct Client {
 }
 
 impl World {
-    /// A client that has just connected.
+    /// Returns a client that has just connected.
     pub(super) fn client(&mut self, number: usize) -> Client {
         let (socket, ours) = MemorySocket::pair(self.plan.capacity);
         let addr = SocketAddr::new(self.plan.clients[number].addr, 4711);
@@ -55,7 +55,7 @@ impl World {
         self.client_on(number, ours)
     }
 
-    /// A client that hasn't connected yet.
+    /// Returns a client that hasn't connected yet.
     pub(super) fn client_to_be(&self, number: usize) -> Client {
         let (_, ours) = MemorySocket::pair(0);
         let mut client = self.client_on(number, ours);
@@ -150,7 +150,7 @@ impl World {
         busy
     }
 
-    /// The client and stream of a request that isn't over.
+    /// Returns the client and the stream of a request that isn't over.
     pub(super) fn client_stream(&self, exchange: usize) -> Option<(usize, StreamId)> {
         let asked = &self.asked[exchange];
         let client = self.plan.exchanges[exchange].client;
@@ -178,10 +178,10 @@ impl World {
                     let expected = plan.response.rest(asked.got);
                     assert!(
                         expected.starts_with(&data),
-                        "{exchange}: other octets than were sent"
+                        "{exchange}: other bytes than were sent"
                     );
                     asked.got += data.len();
-                    self.report.octets += data.len() as u64;
+                    self.report.bytes += data.len() as u64;
                 }
                 self.soon(exchange, Later::ClientConsumes(exchange, data.len()));
                 if end {
@@ -270,7 +270,7 @@ impl World {
         }
     }
 
-    /// The client takes the response for whole: so it must be.
+    /// Notes that the client considers the response complete, and checks that it is.
     pub(super) fn client_sees_end(&mut self, exchange: usize, trailers: Option<&Fields>) {
         let plan = &self.plan.exchanges[exchange];
         let asked = &mut self.asked[exchange];
@@ -286,16 +286,18 @@ impl World {
                 assert_eq!(fields.get("x-sum"), Some(exchange.to_string().as_bytes()));
             }
         }
-        // An upstream that takes no WebSockets answers the request as another one: its response has one direction.
+        // An upstream that accepts no WebSockets answers the request as an ordinary one: its
+        // response has one direction.
         let is_tunnel = plan.is_tunnel && self.plan.upstreams[plan.upstream].takes_websockets;
         if is_tunnel && !asked.is_gateways && !asked.sent.ended {
-            // The other direction goes on.
+            // The other direction continues.
             asked.informs = usize::MAX;
             return;
         }
-        let counted = match asked.is_gateways {
-            true => &mut self.report.gateway,
-            false => &mut self.report.answered,
+        let counted = if asked.is_gateways {
+            &mut self.report.gateway
+        } else {
+            &mut self.report.answered
         };
         *counted += 1;
         self.report.tunnels += u64::from(plan.is_tunnel && !asked.is_gateways);

@@ -20,7 +20,8 @@ use super::plan::Plan;
 use super::upstreams::address;
 use super::workers::Workers;
 
-/// The server's own service, with a route to each upstream: as many workers as the plan has, on one ledger.
+/// Returns the server's own service, with a route to each upstream: as many workers as the plan
+/// has, on one ledger.
 pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Workers {
     let budget = &MemoryBudget::of(ledger);
     let workers = plan.shares.as_ref().map_or(1, |shares| shares.workers);

@@ -1,4 +1,4 @@
-//! Messages as plans have them, and bodies on their way out.
+//! Messages as the plans have them, and bodies that are being sent.
 
 use tidegate_proto::{Body, Fields, RequestHead, StreamId};
 use tidegate_testkit::rng::Rng;
@@ -6,12 +6,12 @@ use tidegate_testkit::rng::Rng;
 use super::peer::Engine;
 use super::plan::{ExchangePlan, MessagePlan};
 
-/// A body on its way out.
+/// A body that is being sent.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
     pub(super) given: usize,
     pub(super) ended: bool,
-    /// The engine asked for more.
+    /// Whether the engine has asked for more.
     pub(super) asked: bool,
 }
 
@@ -49,34 +49,38 @@ pub(super) fn write(
 }
 
 impl ExchangePlan {
-    /// Octets that the client gets of the response.
+    /// Returns how many bytes of the response the client gets.
     pub(super) fn response_len(&self) -> usize {
-        match expected_content(self) {
-            true => self.response.len,
-            false => 0,
+        if expected_content(self) {
+            self.response.len
+        } else {
+            0
         }
     }
 }
 
-/// Whether the response has content (RFC 9110 §6.4.1).
+/// Returns whether the response has content (RFC 9110 §6.4.1).
 pub(super) fn expected_content(plan: &ExchangePlan) -> bool {
     plan.method != "HEAD" && !matches!(plan.status, 204 | 304)
 }
 
 pub(super) fn body_of(plan: &MessagePlan) -> Body {
-    match plan.streamed {
-        true => Body::Stream,
-        false if plan.len == 0 => Body::Empty,
-        false => Body::Full(plan.rest(0)),
+    if plan.streamed {
+        Body::Stream
+    } else if plan.len == 0 {
+        Body::Empty
+    } else {
+        Body::Full(plan.rest(0))
     }
 }
 
 pub(super) fn request_head(exchange: usize, plan: &ExchangePlan) -> RequestHead {
     let path = format!("/u{}/{exchange}?x", plan.upstream);
-    let mut head = match plan.is_tunnel {
-        true => RequestHead::extended_connect("websocket", "http", "site", &path)
-            .field("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        false => RequestHead::new(plan.method, "http", "site", &path),
+    let mut head = if plan.is_tunnel {
+        RequestHead::extended_connect("websocket", "http", "site", &path)
+            .field("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+    } else {
+        RequestHead::new(plan.method, "http", "site", &path)
     };
     head.push("x-id", exchange.to_string());
     if plan.request.sized && plan.request.streamed {

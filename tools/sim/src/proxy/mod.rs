@@ -1,25 +1,32 @@
-//! The proxy between its clients and its upstreams: the real service on the real loop, with a network and a clock that one seed plays.
+//! The proxy between its clients and its upstreams: the real service on the real loop, with a
+//! network and a clock that one seed controls.
 //!
-//! Clients ask over HTTP/2 and HTTP/1.1, upstreams answer over both, at several addresses. One seed decides who is who, what is asked
-//! and answered, how slowly everybody writes and reads, how the network delays, cuts into pieces and holds back, and what goes wrong:
-//! connections refused, cut or reset, streams refused or reset, GOAWAY, silence, answers before the question is whole, clients that
-//! cancel or leave. Checked is, whatever happens:
+//! Clients ask over HTTP/2 and HTTP/1.1, upstreams answer over both, at several addresses. One seed
+//! decides who is who, what is asked and answered, how slowly everybody writes and reads, how the
+//! network delays, cuts into pieces and holds back, and what goes wrong: connections refused, cut
+//! or reset, streams refused or reset, GOAWAY, silence, answers before the question is whole,
+//! clients that cancel or leave. Checked is, whatever happens:
 //!
-//! - each request ends: with the upstream's response, with one of the gateway's own, or with a reset; none is lost;
-//! - what looks whole is whole: a response that a client sees the end of has every octet and trailer that the upstream gave, and so has a
-//!   request that an upstream sees the end of;
-//! - no request is answered by two upstreams, and none is processed twice unless that does no harm and the first time was lost;
-//! - where nothing goes wrong, or only what can be mended (refused streams, graceful ends), every request gets its upstream's response;
-//! - at the end nothing is left: no stream, no connection, nothing in the ledger; and the engines' books add up all along.
+//! - each request ends: with the upstream's response, with one of the gateway's own, or with a
+//!   reset; none is lost;
+//! - what looks complete is complete: a response whose end a client sees has every byte and trailer
+//!   that the upstream gave, and so has a request whose end an upstream sees;
+//! - no request is answered by two upstreams, and none is processed twice unless that does no harm
+//!   and the first time was lost;
+//! - where nothing goes wrong, or only what can be mended (refused streams, graceful ends), every
+//!   request gets its upstream's response;
+//! - at the end nothing is left: no stream, no connection, nothing in the ledger; and the engines'
+//!   books add up all along.
 //!
-//! One seed of many is a [siege](siege): several workers share a ledger that has little, clients from several addresses, of which some
-//! have many connections, take all they can, and newcomers ask for little. After every step, the accounts must add up, nobody holds more
-//! than its share or its limit, all hold no more than the budget and its overdraft, and only who holds something has an account. And every
-//! newcomer gets its answer, whole, at its first attempt, and within seconds.
+//! One seed of many is a [siege](siege): several workers share a ledger that has little, clients
+//! from several addresses, of which some have many connections, take all they can, and newcomers
+//! ask for little. After every step, the accounts must add up, nobody holds more than its share or
+//! its limit, all hold no more than the budget and its overdraft, and only who holds something has
+//! an account. And every newcomer gets its answer, whole, at its first attempt, and within seconds.
 //!
 //! [`run`] panics when a check fails; the same seed fails the same way again.
 
-/// Tells what happens, if somebody wants to know.
+/// Prints what happens, if the run is verbose.
 macro_rules! trace {
     ($world:expr, $($words:tt)*) => {
         if $world.verbose {
@@ -44,7 +51,7 @@ use tidegate_testkit::rng::Rng;
 
 use report::Report;
 
-/// Runs one seed. With `verbose`, tells what happens on standard output.
+/// Runs one seed. With `verbose`, prints what happens.
 ///
 /// # Panics
 /// When a check fails.

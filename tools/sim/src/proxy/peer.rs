@@ -1,4 +1,5 @@
-//! A client or an upstream: an engine of either protocol, and the way between it and the proxy's socket.
+//! A client or an upstream: an engine of either protocol, and the link between it and the proxy's
+//! socket.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ macro_rules! either {
     };
 }
 
-/// Calls a method of a stream, if that is there.
+/// Calls a method of a stream, if the stream exists.
 macro_rules! on_stream {
     ($self:expr, $id:expr, $stream:ident => $call:expr) => {
         match $self {
@@ -67,8 +68,8 @@ impl Engine {
         on_stream!(self, id, stream => stream.trailers(fields).expect("trailers in their place"));
     }
 
-    pub(crate) fn consume(&mut self, id: StreamId, octets: usize) {
-        on_stream!(self, id, stream => stream.consume(octets));
+    pub(crate) fn consume(&mut self, id: StreamId, bytes: usize) {
+        on_stream!(self, id, stream => stream.consume(bytes));
     }
 
     pub(crate) fn reset(&mut self, id: StreamId, code: ErrorCode) {
@@ -88,21 +89,21 @@ impl Engine {
     }
 }
 
-/// What is on the way in one direction.
+/// The data in flight in one direction.
 #[derive(Default)]
 struct Way {
     pieces: VecDeque<(Duration, Vec<u8>)>,
     len: usize,
     last_arrival: Duration,
-    /// When the end arrives; whether it is one in order.
+    /// When the end arrives, and whether it is a clean close.
     end: Option<(Duration, bool)>,
 }
 
 impl Way {
-    fn send(&mut self, octets: Vec<u8>, now: Duration, plan: &LinkPlan, rng: &mut Rng) {
+    fn send(&mut self, bytes: Vec<u8>, now: Duration, plan: &LinkPlan, rng: &mut Rng) {
         let arrival = self.arrival(now, plan, rng);
-        self.len += octets.len();
-        self.pieces.push_back((arrival, octets));
+        self.len += bytes.len();
+        self.pieces.push_back((arrival, bytes));
     }
 
     fn arrival(&mut self, now: Duration, plan: &LinkPlan, rng: &mut Rng) -> Duration {
@@ -111,7 +112,7 @@ impl Way {
         self.last_arrival
     }
 
-    /// When something arrives next; the end counts until it `has_ended`.
+    /// Returns when something arrives next. The end counts until it `has_ended`.
     fn next(&self, has_ended: bool) -> Option<Duration> {
         let first = self.pieces.front().map(|(due, _)| *due);
         first.or(self.end.filter(|_| !has_ended).map(|(due, _)| due))
@@ -130,23 +131,23 @@ pub(crate) struct Peer {
     input: BytesMut,
     outbox: Outbox,
     eof_told: bool,
-    /// The engine has nothing more to say.
+    /// Whether the engine has nothing more to send.
     is_closed: bool,
-    /// Our end of the socket was ended.
+    /// Whether our end of the socket was closed.
     ended: bool,
-    /// Until then nothing is taken out of the socket.
+    /// Before this time, nothing is read from the socket.
     reads_from: Duration,
-    /// Nothing more happens here.
+    /// Whether nothing more happens here.
     pub(crate) is_gone: bool,
 }
 
-/// What a step brought.
+/// The result of a step.
 pub(crate) enum Step {
-    /// Something for the engine's owner.
+    /// An event for the engine's owner.
     Event(Event),
-    /// Octets moved.
+    /// Bytes moved.
     Moved,
-    /// Nothing for now.
+    /// Nothing can be done now.
     Rest,
 }
 
@@ -169,13 +170,13 @@ impl Peer {
         }
     }
 
-    /// The same, but until then it doesn't look at its socket.
+    /// Makes the peer ignore its socket before `when`.
     pub(crate) fn reading_from(mut self, when: Duration) -> Self {
         self.reads_from = when;
         self
     }
 
-    /// How things are, for messages.
+    /// Returns the state as text, for messages.
     pub(crate) fn state(&self) -> String {
         format!(
             "there {} (end {:?}), back {} (end {:?}), takes input {}, socket room {}, available {}, at end {}, gone {}",
@@ -191,12 +192,12 @@ impl Peer {
         )
     }
 
-    /// The connection is cut: both ends learn of it at once.
+    /// Cuts the connection: both ends learn of it at once.
     pub(crate) fn cut(&mut self, now: Instant) {
         self.socket.reset();
         self.there = Way::default();
         self.back = Way::default();
-        // Its own end may have been there before; that of the connection is another one.
+        // Its own end may have arrived before; the end of the connection is another one.
         self.ended = false;
         self.fail(now);
     }
@@ -211,7 +212,7 @@ impl Peer {
         }
     }
 
-    /// When something happens here next.
+    /// Returns when something happens here next.
     pub(crate) fn next(&self, epoch: Instant) -> Option<Duration> {
         if self.is_gone {
             return None;
@@ -253,7 +254,7 @@ impl Peer {
         }
         let mut moved = self.leave_proxy(now, rng);
         if self.arrive(now, at, rng) {
-            // There may be something to tell first.
+            // There may be something to send first.
             return Step::Moved;
         }
         match self.transmit(at) {
@@ -263,35 +264,33 @@ impl Peer {
         }
         moved |= self.leave_engine(now, rng);
         moved |= self.arrive_at_proxy(now);
-        match moved {
-            true => Step::Moved,
-            false => Step::Rest,
-        }
+        if moved { Step::Moved } else { Step::Rest }
     }
 
-    /// What the proxy has written goes on its way.
+    /// Puts what the proxy has written in flight.
     fn leave_proxy(&mut self, now: Duration, rng: &mut Rng) -> bool {
         if now < self.reads_from && !self.socket.is_failed() {
             return false;
         }
         self.reads_from = Duration::ZERO;
-        let room = match self.is_closed {
-            // It is thrown away.
-            true => usize::MAX,
-            false => self.plan.capacity.saturating_sub(self.there.len),
+        let room = if self.is_closed {
+            // The data is discarded.
+            usize::MAX
+        } else {
+            self.plan.capacity.saturating_sub(self.there.len)
         };
         let available = self.socket.available().min(room);
         if available > 0 {
-            let mut octets = vec![0; available];
-            let read = self.socket.read(&mut octets).unwrap_or(0);
-            octets.truncate(read);
-            self.there.send(octets, now, &self.plan, rng);
+            let mut bytes = vec![0; available];
+            let read = self.socket.read(&mut bytes).unwrap_or(0);
+            bytes.truncate(read);
+            self.there.send(bytes, now, &self.plan, rng);
             return true;
         }
         if self.there.end.is_none() && self.socket.is_at_end() {
             let arrival = self.there.arrival(now, &self.plan, rng);
             if self.socket.is_failed() {
-                // A reset overtakes what is on its way.
+                // A reset overtakes the data in flight.
                 self.there = Way::default();
                 self.back = Way::default();
             }
@@ -301,10 +300,10 @@ impl Peer {
         false
     }
 
-    /// What has arrived is given to the engine.
+    /// Gives the engine the data that has arrived.
     fn arrive(&mut self, now: Duration, at: Instant, rng: &mut Rng) -> bool {
         if !self.takes_input() {
-            // Who takes no input doesn't see an end either, but a reset.
+            // A peer that takes no input doesn't see a close either, but a reset.
             if let Some((due, false)) = self.there.end
                 && due <= now
                 && !self.eof_told
@@ -314,22 +313,21 @@ impl Peer {
             }
             return false;
         }
-        if let Some((due, octets)) = self.there.pieces.front_mut() {
+        if let Some((due, bytes)) = self.there.pieces.front_mut() {
             if *due > now {
                 return false;
             }
-            let piece = octets.len().min(match self.plan.piece {
+            let piece = bytes.len().min(match self.plan.piece {
                 usize::MAX => usize::MAX,
                 most => rng.between(1, most),
             });
-            let rest = octets.split_off(piece);
-            self.input.extend_from_slice(octets);
+            let rest = bytes.split_off(piece);
+            self.input.extend_from_slice(bytes);
             self.there.len -= piece;
-            match rest.is_empty() {
-                true => {
-                    self.there.pieces.pop_front();
-                }
-                false => *octets = rest,
+            if rest.is_empty() {
+                self.there.pieces.pop_front();
+            } else {
+                *bytes = rest;
             }
             return true;
         }
@@ -360,9 +358,9 @@ impl Peer {
     fn leave_engine(&mut self, now: Duration, rng: &mut Rng) -> bool {
         let mut moved = false;
         while self.outbox.has_remaining() && self.back.len < self.plan.capacity {
-            let octets = self.outbox.chunk().to_vec();
-            self.outbox.advance(octets.len());
-            self.back.send(octets, now, &self.plan, rng);
+            let bytes = self.outbox.chunk().to_vec();
+            self.outbox.advance(bytes.len());
+            self.back.send(bytes, now, &self.plan, rng);
             moved = true;
         }
         let ends = self.is_closed
@@ -379,21 +377,21 @@ impl Peer {
 
     fn arrive_at_proxy(&mut self, now: Duration) -> bool {
         let mut moved = false;
-        while let Some((due, octets)) = self.back.pieces.front_mut() {
+        while let Some((due, bytes)) = self.back.pieces.front_mut() {
             if *due > now {
                 return moved;
             }
-            let written = self.socket.write(&[std::io::IoSlice::new(octets)]);
+            let written = self.socket.write(&[std::io::IoSlice::new(bytes)]);
             let written = match written {
                 Ok(written) => written,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return moved,
-                // Nobody reads any more.
-                Err(_) => octets.len(),
+                // Nobody reads any longer.
+                Err(_) => bytes.len(),
             };
             moved |= written > 0;
             self.back.len -= written;
-            octets.drain(..written);
-            if !octets.is_empty() {
+            bytes.drain(..written);
+            if !bytes.is_empty() {
                 return moved;
             }
             self.back.pieces.pop_front();
@@ -403,9 +401,10 @@ impl Peer {
         {
             if !self.ended {
                 self.ended = true;
-                match in_order {
-                    true => self.socket.shut_down(),
-                    false => self.socket.reset(),
+                if in_order {
+                    self.socket.shut_down();
+                } else {
+                    self.socket.reset();
                 }
                 moved = true;
             }

@@ -1,4 +1,4 @@
-//! What one seed decides beforehand.
+//! The decisions that one seed makes beforehand.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::OnceLock;
@@ -10,15 +10,15 @@ use tidegate_net::Protocol;
 use tidegate_proto::Config;
 use tidegate_testkit::rng::Rng;
 
-/// One of so many seeds is a siege.
+/// One of this many seeds is a siege.
 const SIEGES: usize = 20;
 
-/// What goes wrong in a seed.
+/// The faults in a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weather {
     /// Nothing.
     Fair,
-    /// Streams are refused and connections end gracefully: every request can be mended.
+    /// Streams are refused and connections end gracefully: every request can still succeed.
     Gentle,
     /// Everything.
     Foul,
@@ -31,20 +31,20 @@ pub(crate) struct Plan {
     pub(crate) clients: Vec<ClientPlan>,
     pub(crate) upstreams: Vec<UpstreamPlan>,
     pub(crate) exchanges: Vec<ExchangePlan>,
-    /// Octets that each connection of the proxy's takes.
+    /// How many bytes each connection of the proxy takes.
     pub(crate) capacity: usize,
     pub(crate) max_connections: usize,
     pub(crate) max_http2_connections: usize,
     pub(crate) max_idle: usize,
-    /// When the proxy's process stands still, as in a migration of its machine, and for how long.
+    /// When the proxy's process pauses, as in a migration of its machine, and for how long.
     pub(crate) pause: Option<(Duration, Duration)>,
-    /// When the proxy begins its graceful end, if before everything is done.
+    /// When the proxy begins its graceful shutdown, if before everything is done.
     pub(crate) shut_down: Option<Duration>,
-    /// What clients share, where that isn't plenty.
+    /// The limits that clients share, unless these are ample.
     pub(crate) shares: Option<SharesPlan>,
 }
 
-/// What a proxy's clients share.
+/// The limits that a proxy's clients share.
 #[derive(Clone, Debug)]
 pub(crate) struct SharesPlan {
     pub(crate) workers: usize,
@@ -52,18 +52,18 @@ pub(crate) struct SharesPlan {
     pub(crate) memory: u64,
     pub(crate) connections: Rule,
     pub(crate) requests: Rule,
-    /// Bytes that an upstream's response may be ahead of its client.
+    /// How many bytes an upstream's response may be ahead of its client.
     pub(crate) download_window: u32,
 }
 
-/// What is expected of a client, and of what it gets.
+/// The expected behaviour of a client, and of its responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It asks for this and that, and gets it if nothing goes wrong.
+    /// The client makes various requests, which succeed if nothing goes wrong.
     Ordinary,
-    /// It takes all it can get.
+    /// The client takes all it can get.
     Attacker,
-    /// It asks once, for little, and gets that whatever others do.
+    /// The client makes one small request, which succeeds whatever others do.
     Newcomer,
 }
 
@@ -73,14 +73,14 @@ pub(crate) struct ClientPlan {
     pub(crate) protocol: Protocol,
     pub(crate) link: LinkPlan,
     pub(crate) window: u32,
-    /// When its connection is cut.
+    /// When the client's connection is cut.
     pub(crate) cut: Option<Duration>,
-    /// Some have the same.
+    /// The client's address. Some clients share one.
     pub(crate) addr: IpAddr,
     pub(crate) role: Role,
-    /// When it connects; `None`: with its first request.
+    /// When the client connects; `None`: with its first request.
     pub(crate) joins: Option<Duration>,
-    /// Until then it doesn't look at its socket.
+    /// Before this time, the client ignores its socket.
     pub(crate) reads_from: Duration,
 }
 
@@ -88,15 +88,16 @@ pub(crate) struct ClientPlan {
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamPlan {
     pub(crate) protocol: Protocol,
-    /// How many addresses it has.
+    /// How many addresses the upstream has.
     pub(crate) addresses: usize,
     pub(crate) link: LinkPlan,
     pub(crate) window: u32,
     pub(crate) max_streams: u32,
     pub(crate) takes_websockets: bool,
-    /// Every so many connections: the first `.0` of each `.1` are refused.
+    /// How many connections are refused: the first `.0` of every `.1`.
     pub(crate) refused: (usize, usize),
-    /// A connection ends gracefully after so many requests; each in foul weather, else the first.
+    /// After how many requests a connection ends gracefully: every connection in foul weather, else
+    /// the first.
     pub(crate) requests: Option<usize>,
 }
 
@@ -105,7 +106,7 @@ pub(crate) struct UpstreamPlan {
 pub(crate) struct LinkPlan {
     pub(crate) delay: Duration,
     pub(crate) jitter: Duration,
-    /// Octets on the way in one direction.
+    /// How many bytes may be in flight in one direction.
     pub(crate) capacity: usize,
     /// The largest piece that arrives.
     pub(crate) piece: usize,
@@ -124,13 +125,14 @@ pub(crate) struct ExchangePlan {
     pub(crate) status: u16,
     pub(crate) informs: usize,
     pub(crate) answer: Answer,
-    /// How long the upstream thinks.
+    /// How long the upstream waits before it answers.
     pub(crate) thinks: Duration,
     /// When the client loses interest.
     pub(crate) cancel: Option<Duration>,
-    /// How long whoever got octets takes to deal with them.
+    /// How long either end takes to consume received bytes.
     pub(crate) slowness: Duration,
-    /// The client sends its body byte by byte, with this time between two: an attack, which must come to an end.
+    /// The time between two bytes of the client's body, if the client drips: an attack, which must
+    /// come to an end.
     pub(crate) drip: Option<Duration>,
 }
 
@@ -139,21 +141,21 @@ pub(crate) struct ExchangePlan {
 pub(crate) struct MessagePlan {
     pub(crate) start: usize,
     pub(crate) len: usize,
-    /// Given whole with the head, else piece by piece.
+    /// Whether the body is written in pieces, not with the head.
     pub(crate) streamed: bool,
-    /// Its length is told beforehand.
+    /// Whether the length is declared beforehand.
     pub(crate) sized: bool,
     pub(crate) trailers: bool,
 }
 
-/// What an upstream does about a request.
+/// How an upstream answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Answers once it has all of it.
+    /// Answers once it has the whole request.
     Late,
     /// Answers at once, and reads the rest.
     Early,
-    /// Answers at once, and doesn't care for the rest.
+    /// Answers at once, and ignores the rest.
     EarlyAndDeaf,
     /// Refuses it the first time.
     Refuse,
@@ -194,9 +196,10 @@ impl Plan {
                 window: rng.pick(&[1, 1000, 65_535, 1 << 20]),
                 max_streams: rng.pick(&[1, 2, 5, 100]),
                 takes_websockets: !rng.one_in(4),
-                refused: match is_foul && rng.one_in(3) {
-                    true => (rng.between(1, 2), rng.between(2, 4)),
-                    false => (0, 1),
+                refused: if is_foul && rng.one_in(3) {
+                    (rng.between(1, 2), rng.between(2, 4))
+                } else {
+                    (0, 1)
                 },
                 requests: (weather != Weather::Fair && rng.one_in(2)).then(|| rng.between(1, 5)),
             })
@@ -221,7 +224,8 @@ impl Plan {
                     && plan.answer == Answer::Refuse
                     && (upstream.requests.is_some() || upstream.max_streams < 100)
                 {
-                    // Who has bad luck twice isn't answered; and those that come before its SETTINGS may be too many for it.
+                    // A request that fails twice isn't answered, and requests that come before the
+                    // upstream's SETTINGS may be too many for it.
                     plan.answer = Answer::Late;
                 }
                 plan.request.len = plan.request.len.min(most);
@@ -263,8 +267,8 @@ impl LinkPlan {
         }
     }
 
-    /// Octets of a body that get through well before somebody's patience ends, when `count` messages share the link; and before ours
-    /// does.
+    /// Returns how many bytes of a body arrive well before either end's patience ends, and ours,
+    /// when `count` messages share the link.
     fn bearable(&self, window: u32, count: usize, slowness: Duration) -> usize {
         const PATIENCE: f64 = 10.0;
         let round = 2.0 * (self.delay + self.jitter).as_secs_f64() + 1e-3;
@@ -279,15 +283,17 @@ impl ExchangePlan {
     fn new(rng: &mut Rng, client: usize, upstream: usize, weather: Weather) -> Self {
         let is_foul = weather == Weather::Foul;
         let is_tunnel = rng.one_in(12);
-        let method = match is_tunnel {
-            true => "CONNECT",
-            false => rng.pick(&["GET", "HEAD", "POST", "PUT", "OPTIONS", "PATCH"]),
+        let method = if is_tunnel {
+            "CONNECT"
+        } else {
+            rng.pick(&["GET", "HEAD", "POST", "PUT", "OPTIONS", "PATCH"])
         };
         let has_body = is_tunnel || matches!(method, "POST" | "PUT" | "PATCH");
         let mut request = MessagePlan::new(rng, has_body, is_tunnel);
-        let status = match is_tunnel {
-            true => 200,
-            false => rng.pick(&[200, 200, 200, 204, 304, 404, 500]),
+        let status = if is_tunnel {
+            200
+        } else {
+            rng.pick(&[200, 200, 200, 204, 304, 404, 500])
         };
         let has_content = method != "HEAD" && !matches!(status, 204 | 304);
         let mut response = MessagePlan::new(rng, has_content, is_tunnel);
@@ -311,7 +317,7 @@ impl ExchangePlan {
             ]),
         };
         if weather == Weather::Gentle {
-            // What is longer than what the pool keeps can't be sent again.
+            // A request longer than what the pool keeps can't be sent again.
             request.len = request.len.min(60_000);
         }
         Self {
@@ -323,9 +329,10 @@ impl ExchangePlan {
             request,
             response,
             status,
-            informs: match is_tunnel {
-                true => 0,
-                false => rng.pick(&[0, 0, 1, 3]),
+            informs: if is_tunnel {
+                0
+            } else {
+                rng.pick(&[0, 0, 1, 3])
             },
             answer,
             thinks: millis(rng.pick(&[0, 0, 3, 300])),
@@ -337,7 +344,7 @@ impl ExchangePlan {
 }
 
 impl ExchangePlan {
-    /// An upload whose body would take days.
+    /// Turns the request into an upload whose body would take days.
     pub(super) fn turn_into_drip(&mut self, rng: &mut Rng) {
         self.method = "POST";
         self.is_tunnel = false;
@@ -356,9 +363,10 @@ fn rng_span(is_foul: bool) -> usize {
 
 impl MessagePlan {
     fn new(rng: &mut Rng, has_body: bool, is_tunnel: bool) -> Self {
-        let len = match has_body {
-            true => rng.pick(&[0, 1, 100, 16_384, 70_000, 400_000]),
-            false => 0,
+        let len = if has_body {
+            rng.pick(&[0, 1, 100, 16_384, 70_000, 400_000])
+        } else {
+            0
         };
         let streamed = is_tunnel || rng.one_in(2);
         let trailers = has_body && streamed && !is_tunnel && rng.one_in(3);
@@ -366,23 +374,23 @@ impl MessagePlan {
             start: rng.below(1 << 20),
             len,
             streamed,
-            // HTTP/1.1 has no place for trailers behind a body of known length.
+            // In HTTP/1.1, a body of known length has no trailers.
             sized: streamed && !trailers && !is_tunnel && rng.one_in(2),
             trailers,
         }
     }
 
-    /// The body's octets from `offset` on.
+    /// Returns the body's bytes from `offset` on.
     pub(crate) fn rest(&self, offset: usize) -> Bytes {
         pattern().slice(self.start + offset..self.start + self.len)
     }
 }
 
-/// Settings of either end of a connection that isn't the proxy's.
+/// Returns the settings of the clients and upstreams.
 pub(crate) fn engine_config(mut config: Config, window: u32) -> Config {
     config.initial_window_size = window;
     config.max_stream_window_size = window.max(65_535);
-    // Those of the proxy are what counts here.
+    // Only the proxy's timeouts count here.
     config.timeouts.body = Duration::ZERO;
     config.timeouts.discard = Duration::ZERO;
     config.timeouts.write = Duration::ZERO;
@@ -397,7 +405,7 @@ pub(crate) fn millis(count: usize) -> Duration {
     Duration::from_millis(count as u64)
 }
 
-/// Random octets without a period, so that a lost, doubled or moved octet shows.
+/// Returns random bytes without a period, so that a lost, duplicated or moved byte shows.
 fn pattern() -> &'static Bytes {
     static PATTERN: OnceLock<Bytes> = OnceLock::new();
     PATTERN.get_or_init(|| {

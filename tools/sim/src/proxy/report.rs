@@ -1,11 +1,11 @@
-//! What seeds came to.
+//! The outcome of seeds.
 
-/// What seeds came to.
+/// The outcome of seeds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     /// Requests that clients made.
     pub(crate) requests: u64,
-    /// Responses of upstreams that clients saw the end of.
+    /// Responses of upstreams whose end a client saw.
     pub(crate) answered: u64,
     /// Responses of the gateway's own.
     pub(crate) gateway: u64,
@@ -15,8 +15,8 @@ pub(crate) struct Report {
     pub(crate) cancelled: u64,
     /// Tunnels that went through to both ends.
     pub(crate) tunnels: u64,
-    /// Octets of bodies that arrived at clients and upstreams.
-    pub(crate) octets: u64,
+    /// Bytes of bodies that arrived at clients and upstreams.
+    pub(crate) bytes: u64,
     /// Requests that an upstream saw a second time.
     pub(crate) repeated: u64,
     /// Streams that upstreams refused.
@@ -27,7 +27,7 @@ pub(crate) struct Report {
     pub(crate) faults: u64,
     /// Bytes of bodies that dripped.
     pub(crate) dripped: u64,
-    /// Times that the proxy's process stood still.
+    /// How often the proxy's process paused.
     pub(crate) pauses: u64,
     /// Seeds in which clients take all they can of what they share.
     pub(crate) sieges: u64,
@@ -62,7 +62,7 @@ impl Report {
             ("reset or lost", &mut self.reset),
             ("cancelled", &mut self.cancelled),
             ("tunnels", &mut self.tunnels),
-            ("body octets", &mut self.octets),
+            ("body bytes", &mut self.bytes),
             ("seen twice", &mut self.repeated),
             ("streams refused", &mut self.refused),
             ("connections to upstreams", &mut self.connections),

@@ -1,4 +1,4 @@
-//! What clients share: what the proxy is told, and that it keeps to it.
+//! The limits that clients share: the proxy's configuration, and the checks that it keeps to it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -12,16 +12,17 @@ use super::clients::Outcome;
 use super::plan::SharesPlan;
 use super::world::World;
 
-/// Bytes of memory that are plenty.
+/// An ample amount of memory, in bytes.
 const PLENTY: u64 = 1 << 30;
 
-/// Bytes that a round of input may come to.
+/// The most bytes of a round of input.
 const INPUT: u64 = 64 << 10;
 
-/// So long no newcomer waits for an answer, in virtual time; those of upstreams take a second at most.
+/// The longest that a newcomer may wait for an answer, in virtual time. Answers of upstreams take a
+/// second at most.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What clients share.
+/// Returns the limits that clients share.
 pub(super) fn limits(shares: Option<&SharesPlan>) -> Limits {
     let Some(shares) = shares else {
         return MemoryBudget::limits(Limits::none(), PLENTY);
@@ -32,13 +33,13 @@ pub(super) fn limits(shares: Option<&SharesPlan>) -> Limits {
     MemoryBudget::limits(limits, shares.memory)
 }
 
-/// Whose account it is that belongs to no client.
+/// Returns the key of the account that belongs to no client.
 fn nobody() -> ClientKey {
     ClientKey::from(IpAddr::from(Ipv4Addr::UNSPECIFIED))
 }
 
 impl World {
-    /// Nobody holds more than the rules say, and the accounts add up.
+    /// Checks that nobody holds more than the rules allow, and that the accounts add up.
     pub(super) fn audit_shares(&mut self) {
         if self.plan.shares.is_none() {
             return;
@@ -83,8 +84,9 @@ impl World {
         self.audit_memory(&all);
     }
 
-    /// No client holds more memory than one that is alone may have, but for a round of input: there was room for it when it began to be
-    /// read, and heads count twice. All together hold no more than the budget and its overdraft.
+    /// Checks that no client holds more memory than a client that is alone may have, plus a round
+    /// of input: there was room when its reading began, and heads count twice. All together hold no
+    /// more than the budget and its overdraft.
     fn audit_memory(&mut self, all: &[Arc<Client>]) {
         let rule = self.ledger.rule(Resource::Bytes);
         let used = self.ledger.used(Resource::Bytes);
@@ -101,7 +103,7 @@ impl World {
         }
     }
 
-    /// A newcomer got its answer, and soon.
+    /// Checks that a newcomer got its answer, and soon.
     pub(super) fn check_newcomer(&mut self, exchange: usize) {
         let (asked, plan) = (&self.asked[exchange], &self.plan.exchanges[exchange]);
         let ended = asked.answered_at.unwrap_or(self.now);
@@ -116,7 +118,7 @@ impl World {
         self.report.most_waited = self.report.most_waited.max(millis);
     }
 
-    /// Nobody holds anything any more.
+    /// Checks that nobody holds anything any longer.
     pub(super) fn check_accounts_are_empty(&mut self) {
         for resource in Resource::ALL {
             assert_eq!(

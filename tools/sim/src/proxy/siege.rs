@@ -1,5 +1,5 @@
-//! A siege: clients that take all they can of a proxy that hasn't much, others that ask for much, and newcomers who ask for little and
-//! must get it.
+//! A siege: clients that take all they can of a proxy with few resources, others that request much,
+//! and newcomers that request little and must get it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -13,25 +13,25 @@ use super::plan::{
     Weather, millis,
 };
 
-/// From one newcomer to the next. By then the former has its answer.
+/// The time from one newcomer to the next. By then the former has its answer.
 const APART: Duration = Duration::from_secs(10);
 
-/// So long nothing is read by those who don't.
+/// How long deaf clients read nothing.
 const DEAF_FOR: Duration = Duration::from_secs(200);
 
-/// Clients that take all they can, each with an address of its own.
+/// How many clients take all they can, at most, each with an address of its own.
 const MOST_ATTACKERS: usize = 4;
 
-/// What an attacker does with each of its connections.
+/// An attacker's use of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attack {
-    /// Opens them and asks for nothing.
+    /// Opens connections and requests nothing.
     Idle,
-    /// Asks for much that takes long.
+    /// Requests much that takes long.
     Streams,
-    /// Asks for much, and reads nothing of it.
+    /// Requests much, and reads nothing of it.
     Unread,
-    /// Asks for much, and gives the windows back late.
+    /// Requests much, and opens the windows late.
     SlowReading,
     /// Sends much that the upstream doesn't read.
     Uploads,
@@ -40,7 +40,7 @@ enum Attack {
 }
 
 impl Plan {
-    /// A siege.
+    /// Plans a siege.
     pub(super) fn siege(rng: &mut Rng) -> Self {
         let upstreams: Vec<UpstreamPlan> = (0..rng.between(1, 2))
             .map(|_| UpstreamPlan {
@@ -159,7 +159,7 @@ impl Plan {
         self.exchanges.push(exchange);
     }
 
-    /// A GET that is answered.
+    /// Plans a GET that is answered.
     fn exchange(&self, rng: &mut Rng, client: usize) -> ExchangePlan {
         let message = |rng: &mut Rng| MessagePlan {
             start: rng.below(1 << 20),
@@ -216,7 +216,7 @@ impl ExchangePlan {
 
 impl SharesPlan {
     fn new(rng: &mut Rng) -> Self {
-        // So many small holders find room at once: all of the plan's.
+        // This many small holders find room at once: all of the plan's.
         let small = (MOST_ATTACKERS + 4) as u64;
         let connections = rng.pick(&[24, 64, 200]);
         Self {
@@ -235,7 +235,7 @@ impl SharesPlan {
     }
 }
 
-/// An address of the client of this number: 192.0.2.N, or one of a /64.
+/// Returns an address of this client: 192.0.2.N, or one of a /64.
 fn address_of(rng: &mut Rng, number: u8) -> IpAddr {
     match number % 2 {
         0 => Ipv4Addr::new(192, 0, 2, number).into(),

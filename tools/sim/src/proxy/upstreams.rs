@@ -1,4 +1,4 @@
-//! Upstreams: what they are asked, and what they do about it.
+//! Upstreams: the requests that they get, and their answers.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -22,11 +22,11 @@ pub(super) struct Served {
     pub(super) peer: usize,
     pub(super) id: StreamId,
     pub(super) got: usize,
-    /// The request came to its end.
+    /// Whether the request is complete.
     pub(super) whole: bool,
     pub(super) responded: bool,
     pub(super) sent: Sent,
-    /// It is over before it was whole.
+    /// Whether the request ended before it was complete.
     pub(super) lost: bool,
     pub(super) refused: bool,
 }
@@ -37,11 +37,11 @@ pub(super) struct Accepted {
     pub(super) upstream: usize,
     pub(super) served: HashMap<StreamId, usize>,
     pub(super) requests: usize,
-    /// It ends gracefully when it has had so many.
+    /// After how many requests the connection ends gracefully.
     pub(super) leaves_after: Option<usize>,
 }
 
-/// A connection that the proxy has dialled and that hasn't come about.
+/// A connection that the proxy has dialled, and that isn't established yet.
 pub(super) struct Dialling {
     pub(super) addr: SocketAddr,
     pub(super) socket: Option<MemorySocket>,
@@ -124,10 +124,10 @@ impl World {
                 let expected = plan.rest(got);
                 assert!(
                     expected.starts_with(&data),
-                    "{exchange}: other octets than were asked"
+                    "{exchange}: other bytes than were sent"
                 );
                 self.served[served].got += data.len();
-                self.report.octets += data.len() as u64;
+                self.report.bytes += data.len() as u64;
                 let answer = self.plan.exchanges[exchange].answer;
                 if !matches!(answer, Answer::EarlyAndDeaf | Answer::Deaf) {
                     self.soon(exchange, Later::UpstreamConsumes(served, data.len()));
@@ -153,7 +153,7 @@ impl World {
                     "connection {number}: stream {id} is reset, {code}, {cause:?}"
                 );
                 match cause {
-                    // It may have been opened before our limit was known there.
+                    // The stream may have been opened before the proxy knew our limit.
                     ResetCause::Violation(Violation::TooManyConcurrentStreams) => {
                         self.report.refused += 1;
                     }
@@ -177,7 +177,7 @@ impl World {
         }
     }
 
-    /// An upstream's connection is cut.
+    /// Cuts an upstream's connection.
     pub(super) fn cut_off(&mut self, number: usize) {
         let at = self.instant();
         self.report.faults += 1;
@@ -185,7 +185,7 @@ impl World {
         self.lose(number);
     }
 
-    /// What an upstream's connection carried is lost.
+    /// Marks all that an upstream's connection carried as lost.
     pub(super) fn lose(&mut self, number: usize) {
         for served in self.accepted[number].served.values() {
             self.served[*served].lost = true;
@@ -207,10 +207,12 @@ impl World {
             upstream, plan.upstream,
             "{exchange}: it went to another upstream"
         );
-        // Over HTTP/1.1, a WebSocket begins as what those can answer that know none.
-        let method = match plan.is_tunnel && !self.plan.upstreams[upstream].takes_websockets {
-            true => "GET",
-            false => plan.method,
+        // Over HTTP/1.1, a WebSocket begins as a request that servers without WebSockets can
+        // answer.
+        let method = if plan.is_tunnel && !self.plan.upstreams[upstream].takes_websockets {
+            "GET"
+        } else {
+            plan.method
         };
         assert_eq!(head.method(), method);
         assert!(head.get("x-forwarded-for").is_some() && head.get("via").is_some());
@@ -224,7 +226,7 @@ impl World {
             "connection {number} gets {exchange} on {id}, time {}",
             before.len() + 1
         );
-        // Who has processed it may have done what it asks for.
+        // An upstream that has processed the request may have acted on it.
         let processed = before.iter().filter(|served| !served.refused);
         for served in processed {
             let does_no_harm = matches!(plan.method, "GET" | "HEAD" | "OPTIONS" | "PUT");
@@ -287,7 +289,7 @@ impl World {
         }
     }
 
-    /// The upstream takes the request for whole: so it must be.
+    /// Notes that the upstream considers the request complete, and checks that it is.
     pub(super) fn upstream_sees_end(&mut self, served: usize, trailers: Option<&Fields>) {
         let Served { exchange, got, .. } = self.served[served];
         let plan = &self.plan.exchanges[exchange];
@@ -295,7 +297,7 @@ impl World {
             plan.answer,
             Answer::Early | Answer::EarlyAndDeaf | Answer::Silent | Answer::Deaf
         );
-        // A WebSocket of HTTP/1.1 begins as a request without a body.
+        // An HTTP/1.1 WebSocket begins as a request without a body.
         let begins = plan.is_tunnel && got == 0 && !self.served[served].responded;
         if !begins {
             assert_eq!(
@@ -385,7 +387,7 @@ pub(super) fn address(upstream: usize, number: usize) -> SocketAddr {
 
 pub(super) fn upstream_of(addr: SocketAddr) -> usize {
     match addr {
-        SocketAddr::V4(v4) => usize::from(v4.ip().octets()[2]),
+        SocketAddr::V4(v4) => usize::from(v4.ip().to_bits().to_be_bytes()[2]),
         SocketAddr::V6(_) => unreachable!("there are none"),
     }
 }

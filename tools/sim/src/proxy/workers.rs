@@ -11,13 +11,13 @@ pub(super) struct Workers(Vec<Worker>);
 
 struct Worker {
     inner: MemoryLoop<App>,
-    /// Connections that the system has, and the worker not yet.
+    /// Connections that the system has accepted, and the worker not yet.
     backlog: Vec<(MemorySocket, SocketAddr)>,
     has_ended: bool,
 }
 
 impl Workers {
-    /// These loops, which must share a ledger.
+    /// Makes workers of these loops, which must share a ledger.
     pub(super) fn new(loops: impl IntoIterator<Item = MemoryLoop<App>>) -> Self {
         let workers = loops.into_iter().map(|inner| Worker {
             inner,
@@ -27,12 +27,12 @@ impl Workers {
         Self(workers.collect())
     }
 
-    /// How many there are.
+    /// Returns the number of workers.
     pub(super) fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// A connection that one of them is to accept. It is closed if that has ended.
+    /// Queues a connection for a worker. The connection is closed if the worker has ended.
     pub(super) fn accept(&mut self, worker: usize, socket: MemorySocket, addr: SocketAddr) {
         let worker = &mut self.0[worker];
         if !worker.has_ended {
@@ -40,7 +40,7 @@ impl Workers {
         }
     }
 
-    /// Lets each do what there is to do. Returns whether one of them goes on.
+    /// Lets each worker do its work. Returns whether any worker continues.
     pub(super) fn turn(&mut self, now: Instant) -> bool {
         for worker in &mut self.0 {
             if worker.has_ended {
@@ -48,7 +48,7 @@ impl Workers {
             }
             worker.has_ended = !worker.inner.turn(now);
             for (socket, addr) in worker.backlog.drain(..) {
-                // A listener that is closed resets what waits in it.
+                // Closing a listener resets the connections in its queue.
                 if !worker.has_ended {
                     worker.inner.accept(socket, addr);
                 }
@@ -57,13 +57,13 @@ impl Workers {
         self.0.iter().any(|worker| !worker.has_ended)
     }
 
-    /// When a turn is due at the latest; `now` when there is work left.
+    /// Returns when a turn is due at the latest; `now` if work is left.
     pub(super) fn next_turn(&self, now: Instant) -> Option<Instant> {
         let alive = self.0.iter().filter(|worker| !worker.has_ended);
         alive.filter_map(|worker| worker.inner.next_turn(now)).min()
     }
 
-    /// Whether nobody is connected, or waits to be. Loops tick on all the same.
+    /// Returns whether nobody is connected or waits to be. Loops tick nevertheless.
     pub(super) fn are_idle(&self) -> bool {
         self.0.iter().all(|worker| {
             let is_empty = worker.inner.conns().is_empty() && worker.inner.parked() == 0;
@@ -71,25 +71,25 @@ impl Workers {
         })
     }
 
-    /// What they have dialled since the last call.
+    /// Returns the connections that the workers have dialled since the last call.
     pub(super) fn dialled(&mut self) -> Vec<Dialled> {
         let all = self.0.iter_mut().map(|worker| worker.inner.dialled());
         all.flatten().collect()
     }
 
-    /// Begins a graceful end.
+    /// Begins a graceful shutdown.
     pub(super) fn shut_down(&mut self) {
         for worker in &mut self.0 {
             worker.inner.shut_down();
         }
     }
 
-    /// The connections of each.
+    /// Returns the connections of each worker.
     pub(super) fn all(&self) -> impl Iterator<Item = &Conns> {
         self.0.iter().map(|worker| worker.inner.conns())
     }
 
-    /// Every engine's books add up.
+    /// Checks that every engine's books add up.
     pub(super) fn audit(&self) {
         for conns in self.all() {
             let engines = conns

@@ -1,4 +1,4 @@
-//! The clients, the proxy, the upstreams, and what each request has come to.
+//! The clients, the proxy, the upstreams, and the outcome of each request.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
@@ -18,10 +18,11 @@ use super::shares::limits;
 use super::upstreams::{Accepted, Dialling, Served};
 use super::workers::Workers;
 
-/// So long no seed lasts, in virtual time.
+/// The longest that a seed may last, in virtual time.
 const FOREVER: Duration = Duration::from_secs(6 * 3600);
 
-/// So long no body may drip: a pause, and what the least rate of bodies takes to end it.
+/// The longest that a body may drip: a pause, and the time that the least rate of bodies takes to
+/// end it.
 const DRIPS_AT_MOST: Duration = Duration::from_secs(400);
 
 /// Something that happens later.
@@ -46,7 +47,7 @@ pub(super) enum Later {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Process {
     Runs,
-    /// It stands still: its sockets fill, and its clock goes on.
+    /// The process pauses: its sockets fill, and its clock continues.
     Paused,
     Ended,
 }
@@ -58,12 +59,12 @@ pub(super) struct World {
     pub(super) now: Duration,
     pub(super) proxy: Workers,
     pub(super) ledger: Arc<Ledger>,
-    /// Who the clients are; several may be one.
+    /// The clients' keys. Several clients may share one.
     pub(super) keys: BTreeSet<ClientKey>,
     pub(super) clients: Vec<Client>,
     pub(super) accepted: Vec<Accepted>,
     pub(super) dialling: Vec<Dialling>,
-    /// Connections that each address has had.
+    /// How many connections each address has had.
     pub(super) dialled: HashMap<SocketAddr, usize>,
     pub(super) asked: Vec<Asked>,
     pub(super) served: Vec<Served>,
@@ -136,7 +137,7 @@ impl World {
         self.later.push(Reverse((when, self.later_count, what)));
     }
 
-    /// When the client of `exchange` writes next.
+    /// Schedules the next write of the client of `exchange`.
     pub(super) fn client_writes_soon(&mut self, exchange: usize) {
         match self.plan.exchanges[exchange].drip {
             Some(gap) => self.at(self.now + gap, Later::ClientWrites(exchange)),
@@ -174,7 +175,7 @@ impl World {
         self.report
     }
 
-    /// When something happens next.
+    /// Returns when something happens next.
     fn next(&self) -> Option<Duration> {
         let later = self.later.peek().map(|Reverse((when, _, _))| *when);
         let clients = self.clients.iter().map(|client| &client.peer);
@@ -182,19 +183,19 @@ impl World {
         let peers = clients
             .chain(accepted)
             .filter_map(|peer| peer.next(self.epoch));
-        // A loop without connections ticks on for nothing.
+        // A loop without connections ticks without effect.
         let proxy = self.next_turn().filter(|_| !self.proxy.are_idle());
         peers.chain(later).chain(proxy).min()
     }
 
-    /// When the proxy's next turn is due.
+    /// Returns when the proxy's next turn is due.
     fn next_turn(&self) -> Option<Duration> {
         let next = self.proxy.next_turn(self.instant());
         next.filter(|_| self.process == Process::Runs)
             .map(|at| at.saturating_duration_since(self.epoch))
     }
 
-    /// Lets everybody do what can be done now.
+    /// Lets everybody do all that can be done now.
     fn settle(&mut self) {
         let mut steps = 0_u64;
         loop {
@@ -240,17 +241,17 @@ impl World {
                 self.clients[client].waiting.push(exchange);
             }
             Later::Cancel(exchange) => self.cancel(exchange),
-            Later::ClientConsumes(exchange, octets) => {
+            Later::ClientConsumes(exchange, bytes) => {
                 if let Some((client, id)) = self.client_stream(exchange) {
-                    self.clients[client].peer.engine.consume(id, octets);
+                    self.clients[client].peer.engine.consume(id, bytes);
                 }
             }
             Later::ClientWrites(exchange) => self.client_writes(exchange),
             Later::Connect(number) => self.connect(number),
             Later::Answer(served) => self.answer(served),
-            Later::UpstreamConsumes(served, octets) => {
+            Later::UpstreamConsumes(served, bytes) => {
                 let Served { peer, id, .. } = self.served[served];
-                self.accepted[peer].peer.engine.consume(id, octets);
+                self.accepted[peer].peer.engine.consume(id, bytes);
             }
             Later::UpstreamWrites(served) => self.upstream_writes(served),
             Later::CutClient(number) => {
@@ -278,7 +279,7 @@ impl World {
         }
     }
 
-    /// When all requests are over, the clients leave.
+    /// Lets the clients leave when all requests are over.
     fn end_if_done(&mut self) {
         let is_over = |asked: &Asked| asked.over.is_some();
         if !self.later.is_empty() || !self.asked.iter().all(is_over) {
@@ -294,7 +295,7 @@ impl World {
     }
 }
 
-/// The end.
+/// The checks at the end.
 impl World {
     fn check_end(&mut self) {
         let weather = self.plan.weather;
@@ -309,7 +310,8 @@ impl World {
                     "{exchange} drips for {dripped:?}: {asked:?}"
                 );
             }
-            // An upstream may take so few requests at once that drips have all its places until they are ended.
+            // An upstream may accept so few requests at once that drips hold all its places until
+            // they are ended.
             let is_crowded =
                 |other: &ExchangePlan| other.drip.is_some() && other.upstream == plan.upstream;
             if self.plan.shares.is_some()
@@ -318,12 +320,13 @@ impl World {
             {
                 continue;
             }
-            // What this upstream can't do isn't the weather's fault.
+            // A missing ability of this upstream isn't the weather's fault.
             let upstream = &self.plan.upstreams[plan.upstream];
             if plan.is_tunnel && !upstream.takes_websockets {
                 continue;
             }
-            // An upstream that ends its connection takes tunnels with it, and over HTTP/1.1 answers only what it has begun to read.
+            // An upstream that ends its connection ends its tunnels too, and over HTTP/1.1 answers
+            // only requests that it has begun to read.
             let leaves = upstream.requests.is_some();
             if leaves && (plan.is_tunnel || upstream.protocol == Protocol::Http1) {
                 continue;
@@ -342,7 +345,7 @@ impl World {
         self.check_accounts_are_empty();
     }
 
-    /// What is not over, for messages.
+    /// Returns what is not over, for messages.
     fn state(&self) -> String {
         let open = self.asked.iter().enumerate();
         let open = open.filter(|(_, asked)| asked.over.is_none());

@@ -94,7 +94,7 @@ mod tests {
         Router::new(paths.iter().map(|path| ((*path).to_owned(), *path)))
     }
 
-    /// The path of the route that covers `path`, and what is behind.
+    /// Returns the path of the route that covers `path`, and the part after it.
     fn find<'p>(router: &Router<&'static str>, path: &'p str) -> Option<(&'static str, &'p str)> {
         let path = RequestPath::read(path.as_bytes()).unwrap();
         let found = router.find(&path)?;

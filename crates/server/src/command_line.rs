@@ -131,7 +131,7 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
         })
         .collect();
     let has = |scheme| upstreams.iter().any(|(_, target)| target.scheme == scheme);
-    let (has_tls, has_h2c, has_http1) = (has(Scheme::Https), has(Scheme::H2c), has(Scheme::Http));
+    let (has_tls, has_h2c) = (has(Scheme::Https), has(Scheme::H2c));
     let is_none = |listen: &[Listen]| matches!(listen, [Listen::None, ..]);
     let has_list = !flags.preload.is_empty() || flags.preload_file.is_some();
     let has_own_site = flags.root.is_some() || !flags.route.is_empty();
@@ -155,9 +155,6 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
         }
         "upstream_ca" | "upstream_cert" | "upstream_key" | "upstream_name" if !has_tls => {
             Some("no --route leads to an upstream with https://")
-        }
-        "upstream_max_connections" if !has_tls && !has_http1 => {
-            Some("it counts connections of HTTP/1.1, and h2c:// upstreams have none")
         }
         // gRPC needs HTTP/2.
         "tunnel_timeout" if flags.websocket.is_empty() && !has_tls && !has_h2c => Some(
@@ -398,10 +395,6 @@ mod tests {
                 "--early-hints has no effect",
             ),
             (
-                "--route /=h2c://a --upstream-max-connections 5",
-                "--upstream-max-connections has no effect",
-            ),
-            (
                 "--route /=http://a --tunnel-timeout 5s",
                 "--tunnel-timeout has no effect",
             ),
@@ -449,7 +442,7 @@ mod tests {
             "--early-hints on",
             "--route /=http://a --websocket /a --websocket /ab --tunnel-timeout 1s",
             "--route /=h2c://a --tunnel-timeout 1s",
-            "--route /=h2c://a --route /b=http://b --upstream-max-connections 5",
+            "--route /=h2c://a --upstream-max-connections 5",
             "--max-connections 10 --max-connections-per-client 9",
             "get http://a",
         ] {

@@ -18,7 +18,7 @@
 //! - at the end nothing is left: no stream, no connection, nothing in the ledger; and the engines'
 //!   books add up all along.
 //!
-//! One seed of many is a [siege](siege): several workers share a ledger that has little, clients
+//! One seed of many is a [siege]: several workers share a ledger that has little, clients
 //! from several addresses, of which some have many connections, take all they can, and newcomers
 //! ask for little. After every step, the accounts must add up, nobody holds more than its share or
 //! its limit, all hold no more than the budget and its overdraft, and only who holds something has

@@ -37,9 +37,17 @@ impl Threads {
         let mut workers = Vec::new();
         for task in fs::read_dir(format!("/proc/{process}/task"))? {
             let task = task?.path();
-            if fs::read_to_string(task.join("comm"))?.starts_with(WORKER) {
+            // Threads of the start, such as the one that looks names up, may have ended meanwhile.
+            let is_worker =
+                fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with(WORKER));
+            if is_worker {
                 workers.push(task.join("schedstat"));
             }
+        }
+        if workers.is_empty() {
+            return Err(io::Error::other(format!(
+                "process {process} has no {WORKER} thread"
+            )));
         }
         let threads = Self { workers };
         threads.count()?;

@@ -27,10 +27,13 @@ page() {
         sed -n 's/.*<p id="result">\([^<]*\)<.*/\1/p'
 }
 
-cut_off() { grep -cE "$1" "$2" || true; }
+# cut_off LOG: counts what the server cut off by its log, and shows it. "connection error: …" is left
+# out: Chromium ends with its requests in flight, and opens connections that it never uses.
+cut_off() {
+    grep -E 'connection error out|reset out|ENHANCE_YOUR_CALM|refused' "$1" | tee /dev/stderr | wc -l
+}
 
 finish_checks() {
-    ((failed == 0)) || grep -hE 'error|reset' "$scratch"/tidegate* | head -20
     echo "$passed checks held, $failed did not"
     exit $((failed > 0))
 }
@@ -40,7 +43,7 @@ if [[ ${1:-} == --rtt ]]; then
     start_server tidegate tls
     at_browser=("${at_client[@]}")
     expect "600 images, $2" "$(page "$url/images.html")" '600 loaded, 0 failed'
-    expect 'connections that the server closed' "$(cut_off 'connection error out|reset out' "$scratch/tidegate-tls.log")" 0
+    expect 'connections that the server closed' "$(cut_off "$scratch/tidegate-tls.log")" 0
     finish_checks
 fi
 
@@ -100,12 +103,13 @@ PYTHON
 )" '{200: 300}'
 
 wait "$slow" && expect 'a reader at 2 KB a second' "$(stat -c %s "$scratch/slow")" 30000
-expect 'connections that the server closed' "$(cut_off 'connection error|reset out|ENHANCE_YOUR_CALM|refused' "$site_log")" 0
+expect 'connections that the server closed' "$(cut_off "$site_log")" 0
 stop "$pid" || true
 
 section 'paused downloads'
 start_tidegate --log info --cert "$scratch/pair.crt" --key "$scratch/pair.key" --root "$www" --write-timeout 1s
 expect '110 downloads paused' "$(client paused)" '110 over, 30 × 200'
-expect 'connections that the server closed' "$(cut_off 'connection error out|ENHANCE_YOUR_CALM' "$log")" 0
+# Downloads that stay paused are reset one by one; their connections stay.
+expect 'connections that the server closed' "$(grep -cE 'connection error out|ENHANCE_YOUR_CALM' "$log")" 0
 
 finish_checks

@@ -4,11 +4,15 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// How much processor time the system may not have counted yet. The system counts once a tick,
 /// which is 4 ms with CONFIG_HZ=250.
 const TICK: Duration = Duration::from_millis(4);
+
+/// How long a server may take from its first answer until all its threads have their names.
+const START: Duration = Duration::from_secs(5);
 
 /// The beginning of the names of the server's workers.
 const WORKER: &str = "worker-";
@@ -28,30 +32,26 @@ pub(crate) struct Counted {
 }
 
 impl Threads {
-    /// Finds the workers of `process`.
+    /// Finds the workers of `process`, which may be about to start.
     ///
     /// # Errors
-    /// Returns an error if the process is gone, or if the system doesn't report how long threads
-    /// wait.
+    /// Returns an error if the process is gone or starts no worker, or if the system doesn't report
+    /// how long threads wait.
     pub(crate) fn of(process: u32) -> io::Result<Self> {
-        let mut workers = Vec::new();
-        for task in fs::read_dir(format!("/proc/{process}/task"))? {
-            let task = task?.path();
-            // Threads of the start, such as the one that looks names up, may have ended meanwhile.
-            let is_worker =
-                fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with(WORKER));
-            if is_worker {
-                workers.push(task.join("schedstat"));
+        let until = Instant::now() + START;
+        loop {
+            let workers = find_workers(process)?;
+            if !workers.is_empty() {
+                let threads = Self { workers };
+                threads.count()?;
+                return Ok(threads);
             }
+            if Instant::now() > until {
+                let why = format!("process {process} has no thread named {WORKER}…");
+                return Err(io::Error::other(why));
+            }
+            thread::sleep(Duration::from_millis(5));
         }
-        if workers.is_empty() {
-            return Err(io::Error::other(format!(
-                "process {process} has no {WORKER} thread"
-            )));
-        }
-        let threads = Self { workers };
-        threads.count()?;
-        Ok(threads)
     }
 
     /// Returns the current counters.
@@ -81,6 +81,20 @@ impl Counted {
         let waited = self.waited.saturating_sub(before.waited);
         time.saturating_sub(waited).min(ran)
     }
+}
+
+fn find_workers(process: u32) -> io::Result<Vec<PathBuf>> {
+    let mut workers = Vec::new();
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let task = task?.path();
+        // Threads of the start, such as the one that looks names up, may have ended meanwhile.
+        let is_worker =
+            fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with(WORKER));
+        if is_worker {
+            workers.push(task.join("schedstat"));
+        }
+    }
+    Ok(workers)
 }
 
 /// Returns how long a thread has run on a processor, and how long it has waited for one.

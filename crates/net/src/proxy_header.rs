@@ -52,7 +52,12 @@ pub fn parse(octets: &[u8]) -> Header {
 /// Whether a header keeps what its parser doesn't look at.
 fn is_sound(header: &ProxyHeader<'_>, octets: &[u8]) -> bool {
     match octets.strip_prefix(b"PROXY ") {
-        Some(line) => octets.len() <= MAX_LINE && has_sound_ports(line),
+        // Its end is CR LF, and whether one that ended before is taken mustn't depend on the pieces in
+        // which it comes.
+        Some(line) => {
+            let ends = line.iter().filter(|octet| **octet == b'\n').count();
+            octets.len() <= MAX_LINE && ends == 1 && has_sound_ports(line)
+        }
         // §2.2 of the specification: what a proxy that speaks for itself (LOCAL) says isn't looked at.
         None => header.proxied_address().is_none() || has_sound_values(octets),
     }
@@ -206,6 +211,9 @@ mod tests {
         ] {
             let line = format!("PROXY TCP4 1.2.3.4 5.6.7.8 {ports}\r\n");
             assert_eq!(parse(line.as_bytes()), Header::Invalid, "{ports}");
+        }
+        for line in ["PROXY UNKNOWN a\n", "PROXY UNKNOWN a\n b\r\n"] {
+            assert_eq!(parse(line.as_bytes()), Header::Invalid, "{line:?}");
         }
         for ports in ["0 1", "1 65535"] {
             let line = format!("PROXY TCP4 1.2.3.4 5.6.7.8 {ports}\r\n");

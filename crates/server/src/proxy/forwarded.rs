@@ -211,7 +211,12 @@ fn parse<'a>(mut rest: &'a [u8], facts: &mut Facts<'a>) -> Option<()> {
         };
         // RFC 7239 §4: "The parameter names are case-insensitive."
         if name.eq_ignore_ascii_case(b"for") && !value.is_empty() {
-            facts.chain.push(Node::of(value));
+            facts.chain.push(match Node::of(value) {
+                // RFC 7239 §6: "node = nodename [ ":" node-port ]". In quotes there may be anything,
+                // and with a comma it would be two entries of X-Forwarded-For.
+                Node::Named(name) if !is_obfuscated(name) => Node::Named(b"unknown"),
+                node => node,
+            });
         } else if name.eq_ignore_ascii_case(b"host") {
             facts.host = facts
                 .host
@@ -343,6 +348,18 @@ mod tests {
         ]);
         assert_eq!(both[3], "for=192.0.2.1;host=\"site.example\";proto=https");
         assert!(!both.concat().contains("evil") && !both.concat().contains("10.0.0.1"));
+    }
+
+    #[test]
+    fn what_is_no_node_is_unknown() {
+        for node in ["10.0.0.1, 10.0.0.2", "a,b", "a b", "_", "_a,_b"] {
+            let told = told(&[("forwarded", &format!("for=\"{node}\";proto=https"))]);
+            assert_eq!(told[0], "unknown, 192.0.2.1", "{node}");
+            assert_eq!(
+                told[3],
+                "for=unknown;host=\"site.example\";proto=https, for=192.0.2.1"
+            );
+        }
     }
 
     #[test]

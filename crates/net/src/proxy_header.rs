@@ -56,20 +56,24 @@ fn is_sound(header: &ProxyHeader<'_>, octets: &[u8]) -> bool {
         // which it comes.
         Some(line) => {
             let ends = line.iter().filter(|octet| **octet == b'\n').count();
-            octets.len() <= MAX_LINE && ends == 1 && has_sound_ports(line)
+            octets.len() <= MAX_LINE && ends == 1 && is_sound_line(line)
         }
+        // §2.1: "exactly one space" follows, which the parser doesn't look at.
+        None if octets.starts_with(b"PROXY") => false,
         // §2.2 of the specification: what a proxy that speaks for itself (LOCAL) says isn't looked at.
         None => header.proxied_address().is_none() || has_sound_values(octets),
     }
 }
 
-/// Whether the ports of a line are plain numbers, with nothing in front: §2.1 has "heading zeroes are
-/// not permitted".
-fn has_sound_ports(line: &[u8]) -> bool {
+/// Whether a line says one of the three families, and its ports are plain numbers, with nothing in
+/// front: §2.1 has "heading zeroes are not permitted".
+fn is_sound_line(line: &[u8]) -> bool {
     let line = line.strip_suffix(b"\r\n").unwrap_or(line);
     let mut words = line.split(|&octet| octet == b' ');
-    if words.next() == Some(b"UNKNOWN") {
-        return true;
+    match words.next() {
+        Some(b"UNKNOWN") => return true,
+        Some(b"TCP4" | b"TCP6") => {}
+        _ => return false,
     }
     let is_plain = |port: &[u8]| {
         let is_number = !port.is_empty() && port.iter().all(u8::is_ascii_digit);
@@ -212,7 +216,12 @@ mod tests {
             let line = format!("PROXY TCP4 1.2.3.4 5.6.7.8 {ports}\r\n");
             assert_eq!(parse(line.as_bytes()), Header::Invalid, "{ports}");
         }
-        for line in ["PROXY UNKNOWN a\n", "PROXY UNKNOWN a\n b\r\n"] {
+        for line in [
+            "PROXY UNKNOWN a\n",
+            "PROXY UNKNOWN a\n b\r\n",
+            "PROXY$UNKNOWN\r\n",
+            "PROXY UNKNOWNS a 1 2 3\r\n",
+        ] {
             assert_eq!(parse(line.as_bytes()), Header::Invalid, "{line:?}");
         }
         for ports in ["0 1", "1 65535"] {

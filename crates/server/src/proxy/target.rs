@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::Uri;
-use tidegate_proto::ascii_target;
+use tidegate_proto::{ascii_target, is_authority};
 
 use crate::path::RequestPath;
 
@@ -130,6 +130,9 @@ impl UpstreamTarget {
                     .filter(|port| *port > 0)
                     .ok_or_else(|| format!("{address} has no port from 1 to 65535"))?,
             };
+            if !is_authority(found.as_str().as_bytes()) {
+                return Err(format!("{host} in {address} isn't a name or an address"));
+            }
             authority.get_or_insert_with(|| found.to_string());
             hosts.push((host.to_owned(), port));
             // An empty path and `/` are the same to a URI, but have different meanings in a route.
@@ -219,6 +222,8 @@ mod tests {
             ("http://a/x,b/y", "one path"),
             ("http://a,,b", "isn't an address"),
             ("http://a b", "isn't an address"),
+            ("h2c://[::h]:80", "isn't a name"),
+            ("http://a[]", "isn't a name"),
             ("http://a/b/../c", "no request can go to /b/../c"),
             ("http://a//b", "no request can go to //b"),
             ("http://a/%00", "no request can go to /%00"),

@@ -212,8 +212,8 @@ fn parse<'a>(mut rest: &'a [u8], facts: &mut Facts<'a>) -> Option<()> {
         // RFC 7239 §4: "The parameter names are case-insensitive."
         if name.eq_ignore_ascii_case(b"for") && !value.is_empty() {
             facts.chain.push(match Node::of(value) {
-                // RFC 7239 §6: "node = nodename [ ":" node-port ]". In quotes there may be anything,
-                // and with a comma it would be two entries of X-Forwarded-For.
+                // RFC 7239 §6: "node = nodename [ ":" node-port ]". In quotes there may be anything
+                // else, and with a comma it would be two entries of X-Forwarded-For.
                 Node::Named(name) if !is_obfuscated(name) => Node::Named(b"unknown"),
                 node => node,
             });

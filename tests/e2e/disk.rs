@@ -53,6 +53,7 @@ impl Server {
             push: config.push,
             access_log: config.access_log,
             wall_clock: config.options.proto.wall_clock.clone().unwrap_or_default(),
+            time_of_day: std::time::SystemTime::now,
             files,
         };
         let any = "127.0.0.1:0".parse().unwrap();

@@ -66,6 +66,7 @@ impl Lab {
             push: config.push,
             access_log: config.access_log,
             wall_clock: config.options.proto.wall_clock.clone().unwrap_or_default(),
+            time_of_day: std::time::SystemTime::now,
             files: Shared::new(&ledger),
         };
         let now = Instant::now();

@@ -51,6 +51,8 @@ pub struct Site {
     pub access_log: Destination,
     /// The engines' clock, which the service sets.
     pub wall_clock: WallClock,
+    /// Tells the time of day: the system, or a simulator.
+    pub time_of_day: fn() -> SystemTime,
     /// The threads and limits for reading files.
     pub files: files::Shared,
 }
@@ -59,6 +61,7 @@ pub struct Site {
 pub struct App {
     routes: Arc<Router<Target>>,
     clock: Clock,
+    time_of_day: fn() -> SystemTime,
     demo: Demo,
     files: Files,
     pusher: Pusher,
@@ -73,12 +76,13 @@ pub struct App {
 impl App {
     /// Returns a worker's service.
     pub fn new(site: Site, published: Arc<Published>) -> Self {
-        let clock = Clock::with_engines(SystemTime::now(), site.wall_clock);
+        let clock = Clock::with_engines((site.time_of_day)(), site.wall_clock);
         Self {
             routes: site.routes,
             demo: Demo::new(&clock),
             pusher: Pusher::new(site.push, &clock, Instant::now()),
             clock,
+            time_of_day: site.time_of_day,
             files: Files::new(site.files),
             proxy: Proxy::new(site.proxy),
             websockets: site.websockets,
@@ -448,7 +452,7 @@ impl Service for App {
     }
 
     fn turn(&mut self, _now: Instant) {
-        self.clock.set(SystemTime::now());
+        self.clock.set((self.time_of_day)());
         self.files.turn();
         self.settle_relays();
     }

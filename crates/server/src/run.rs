@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -86,6 +86,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         push: config.push,
         access_log: config.access_log,
         wall_clock: options.proto.wall_clock.clone().unwrap_or_default(),
+        time_of_day: SystemTime::now,
         files: files::Shared::new(&options.ledger),
     };
     let access_log = site.access_log.clone();

@@ -1,7 +1,7 @@
 //! The proxy: the server's own service.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tidegate::access_log::Destination;
 use tidegate::app::{App, Site};
@@ -84,6 +84,8 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
         },
         access_log: Destination::Log,
         wall_clock: WallClock::new(),
+        // The date's bytes decide how large heads are, so it is the same for each run.
+        time_of_day: || SystemTime::UNIX_EPOCH,
         files: files::Shared::new(&options.ledger),
     };
     Workers::new((0..workers).map(|_| {

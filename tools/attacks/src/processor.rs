@@ -116,6 +116,9 @@ fn read(schedstat: &Path) -> io::Result<(Duration, Duration)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -134,12 +137,27 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_computes_is_seen_to_do_so() {
-        // This process has no workers, so only the thread's own waits count.
+    fn a_worker_that_computes_is_seen_to_do_so() {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&is_over);
+        let compute = move || {
+            while !seen.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        };
+        let name = format!("{WORKER}0");
+        let worker = thread::Builder::new().name(name).spawn(compute).unwrap();
         let threads = Threads::of(std::process::id()).unwrap();
         let before = threads.count().unwrap();
-        let after = threads.count().unwrap();
+        let after = loop {
+            let counted = threads.count().unwrap();
+            if counted.ran > before.ran {
+                break counted;
+            }
+            thread::sleep(Duration::from_millis(1));
+        };
         assert!(after.waited >= before.waited);
-        assert_eq!(after.ran, Duration::ZERO);
+        is_over.store(true, Ordering::Relaxed);
+        worker.join().unwrap();
     }
 }

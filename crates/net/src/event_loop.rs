@@ -35,7 +35,7 @@ use tidegate_proto::{Event, Flow, Outbox, WallClock};
 pub(crate) use self::accept::Whose;
 use self::accept::{Accepting, Newcomer};
 use self::relief::HeldBack;
-use self::turns::{Budget, Queue, Turns};
+use self::turns::{Budget, HANDSHAKE, Queue, Turns};
 use crate::buffers::Buffers;
 use crate::conn::{Phase, Taken};
 use crate::conns::Network;
@@ -464,7 +464,7 @@ impl<S: Service> EventLoop<S> {
         while !self.budget.is_used_up()
             && let Some(slot) = self.timers.fire(now)
         {
-            self.budget.charge();
+            self.budget.charge(1);
             let Some(conn) = self.conns.get(slot) else {
                 continue;
             };
@@ -539,12 +539,18 @@ impl<S: Service> EventLoop<S> {
                 if !std::mem::take(&mut conn.is_ready) {
                     continue;
                 }
-                self.budget.charge();
+                self.budget.charge(match conn.phase {
+                    Phase::Handshake => HANDSHAKE,
+                    _ => 1,
+                });
+                let written = self.conns.totals.octets_out;
                 self.serve(slot);
                 // What was dialled may be asked more in this turn.
                 if queue != Queue::Dialled {
                     self.settle_if_dirty(slot);
                 }
+                let written = self.conns.totals.octets_out - written;
+                self.budget.charge_bytes(written);
             }
         }
     }
@@ -772,7 +778,7 @@ impl<S: Service> EventLoop<S> {
                 return Taken::Enough;
             }
             told += 1;
-            self.budget.charge();
+            self.budget.charge(1);
             let id = conn.id;
             let waiting = conn.outbox.len();
             let input = &mut self.buffers.input;

@@ -17,7 +17,13 @@ pub(super) const EVENTS: usize = 256;
 const TIME: Duration = Duration::from_micros(250);
 
 /// Events from one look at the clock to the next: a look costs as much as a small event.
-const EVENTS_A_LOOK: usize = 8;
+const EVENTS_A_LOOK: usize = 64;
+
+/// Bytes whose writing takes as long as an event, about.
+const BYTES_AN_EVENT: u64 = 4096;
+
+/// Events that take as long as one step of a TLS handshake, about.
+pub(super) const HANDSHAKE: usize = 32;
 
 /// The kinds of connections that wait, each with a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,14 +95,21 @@ impl Budget {
         }
     }
 
-    /// One event was handed to the service, or one connection looked at.
-    pub(super) fn charge(&mut self) {
-        self.events = self.events.saturating_sub(1);
-        if self.events.is_multiple_of(EVENTS_A_LOOK)
+    /// `count` events were handed to the service, or something was done that takes as long.
+    pub(super) fn charge(&mut self, count: usize) {
+        let looks = self.events / EVENTS_A_LOOK;
+        self.events = self.events.saturating_sub(count);
+        if self.events / EVENTS_A_LOOK < looks
             && self.until.is_some_and(|until| Instant::now() >= until)
         {
             self.events = 0;
         }
+    }
+
+    /// `written` bytes went out.
+    pub(super) fn charge_bytes(&mut self, written: u64) {
+        let events = written / BYTES_AN_EVENT;
+        self.charge(usize::try_from(events).unwrap_or(usize::MAX));
     }
 
     pub(super) fn is_used_up(&self) -> bool {

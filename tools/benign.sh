@@ -27,8 +27,8 @@ page() {
         sed -n 's/.*<p id="result">\([^<]*\)<.*/\1/p'
 }
 
-# cut_off LOG: counts what the server cut off by its log, and shows it. "connection error: …" is left
-# out: Chromium ends with its requests in flight, and opens connections that it never uses.
+# cut_off LOG: counts what the server cut off by its log, and shows it. "connection error: …" isn't
+# counted: Chromium ends with its requests in flight, and opens connections that it never uses.
 cut_off() {
     grep -E 'connection error out|reset out|ENHANCE_YOUR_CALM|refused' "$1" | tee /dev/stderr | wc -l
 }

@@ -222,7 +222,7 @@ impl Fields {
     }
 
     /// Makes a field of the bytes from `start` on: the name unless it is known, then the value.
-    /// They must have fitted into [`Fields::room`].
+    /// The bytes must have fitted into [`Fields::room`].
     #[inline]
     pub(crate) fn commit(&mut self, start: usize, shape: Shape) {
         let start = start as u32;

@@ -444,7 +444,7 @@ impl Connection {
     /// delimits. Then the transport must not end cleanly, or the peer takes the message for
     /// complete (RFC 9112 §8): reset the socket, send no close_notify.
     ///
-    /// It is also true for a client that gave up in the middle of its request, because a server
+    /// The same holds for a client that gave up in the middle of its request, because a server
     /// that doesn't read the rest would never see a clean end, or in the middle of a response,
     /// because its port would stay in TIME_WAIT.
     pub fn is_truncated(&self) -> bool {

@@ -161,9 +161,12 @@ fn without(head: &RequestHead, names: &[&str]) -> RequestHead {
 /// The variable that a program of CGI gets for a field (RFC 3875 §4.1.18), `HTTP_` left out; servers make every character that no
 /// variable has an underscore.
 fn variable(name: &[u8]) -> String {
-    let plain = |byte: &u8| match byte.is_ascii_alphanumeric() {
-        true => char::from(byte.to_ascii_uppercase()),
-        false => '_',
+    let plain = |byte: &u8| {
+        if byte.is_ascii_alphanumeric() {
+            char::from(byte.to_ascii_uppercase())
+        } else {
+            '_'
+        }
     };
     name.iter().map(plain).collect()
 }

@@ -431,12 +431,11 @@ fn what_comes_before_a_handshake_is_done_counts_too() {
         let mut held = Vec::new();
         for _ in 0..200 {
             let (ours, theirs) = MemorySocket::pair(1 << 16);
-            match is_tls {
-                true => {
-                    let accepted = lab.memory.accept_tls(theirs, addr, &config, lab.now);
-                    accepted.unwrap();
-                }
-                false => lab.memory.accept(theirs, addr),
+            if is_tls {
+                let accepted = lab.memory.accept_tls(theirs, addr, &config, lab.now);
+                accepted.unwrap();
+            } else {
+                lab.memory.accept(theirs, addr);
             }
             let mut peer = Peer(ours);
             peer.say(&words);

@@ -55,7 +55,7 @@ impl RequestId {
 /// What a request is beside its message.
 #[derive(Clone, Debug, Default)]
 pub struct RequestOptions {
-    /// Whom it is for: clients share the places of an upstream, those that wait for one take turns,
+    /// The client that asks: clients share the places of an upstream, those that wait for one take turns,
     /// and each pays for the memory that its requests hold, if the account is in the ledger of
     /// [`Config::memory_budget`](tidegate_proto::Config::memory_budget). `None`: the owner itself,
     /// whom nothing is kept from.

@@ -20,7 +20,7 @@ pub(super) struct Request<K> {
     pub(super) head: RequestHead,
     pub(super) outgoing: Outgoing,
     pub(super) is_conversation: bool,
-    /// Whom it is for.
+    /// The client that asks, `None` for the pool's owner.
     pub(super) account: Option<Arc<Account>>,
     pub(super) place: Place,
     /// It is one of those that are outstanding there.
@@ -83,7 +83,7 @@ pub(super) struct Retries {
 }
 
 impl<K> Request<K> {
-    /// Whom it is for.
+    /// The client that asks.
     pub(super) fn client(&self) -> Client {
         self.account.as_ref().map(|account| account.key())
     }

@@ -329,11 +329,12 @@ impl Joined {
     /// Other clients hold so much memory, or as much of it as they may have.
     fn others_hold(&mut self, amount: u64) {
         if let Some((_, others)) = &mut self.memory {
-            match amount > MEMORY {
-                // It was there when it was counted.
-                true => others.force(amount),
-                // Refused is fine.
-                false => drop(others.set(amount)),
+            if amount > MEMORY {
+                // The memory is held by the time that it is counted.
+                others.force(amount);
+            } else {
+                // A refusal is fine.
+                let _ = others.set(amount);
             }
         }
     }

@@ -7,19 +7,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 
-use clap::Parser;
 use tempfile::TempDir;
-use tidegate::app::{App, Message, Site};
-use tidegate::config::Config;
+use tidegate::app::{App, Message};
 use tidegate::disk::{Disk, THREADS};
-use tidegate::flags::Flags;
-use tidegate::handlers::files::Shared;
 use tidegate_net::{EventLoop, Listener, Mailbox, Security};
 use tidegate_proto::Body;
 
 use crate::client::Client;
 use crate::files::settled;
 use crate::http1;
+use crate::server::site_in_process;
 use crate::targets::{SIZES, pattern};
 
 struct Server {
@@ -39,28 +36,14 @@ impl Server {
         fs::create_dir(dir.path().join("sub")).unwrap();
         let root = dir.path().to_str().unwrap();
         let flags = ["tidegate", "--root", root, "--route", "/status=status"];
-        let config = Config::new(&Flags::parse_from(flags)).unwrap();
-        let files = Shared {
-            disk: Disk::for_everything(),
-            ..Shared::new(&config.options.ledger)
-        };
-        let disk = files.disk.clone();
-        let site = Site {
-            routes: Arc::new(config.routes),
-            websockets: Arc::new(config.websockets),
-            trust_x_priority: config.trust_x_priority,
-            proxy: Arc::new(config.proxy),
-            push: config.push,
-            access_log: config.access_log,
-            wall_clock: config.options.proto.wall_clock.clone().unwrap_or_default(),
-            time_of_day: std::time::SystemTime::now,
-            files,
-        };
+        let (mut site, options) = site_in_process(&flags);
+        site.files.disk = Disk::for_everything();
+        let disk = site.files.disk.clone();
         let any = "127.0.0.1:0".parse().unwrap();
         let listeners = Listener::bind_group(any, &Security::Plain, 1).unwrap();
         let address = Some(listeners[0].local_addr());
         let app = App::new(site, Arc::default());
-        let event_loop = EventLoop::new(listeners, config.options, app).unwrap();
+        let event_loop = EventLoop::new(listeners, options, app).unwrap();
         let mailbox = event_loop.mailbox();
         let thread = thread::spawn(move || drop(event_loop.run().unwrap()));
         Self {

@@ -7,14 +7,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
 use tempfile::TempDir;
-use tidegate::app::{App, Site};
-use tidegate::config::Config;
-use tidegate::flags::Flags;
-use tidegate::handlers::files::Shared;
+use tidegate::app::App;
 use tidegate_ledger::{Ledger, Resource};
 use tidegate_net::{MemoryLoop, MemorySocket};
+
+use crate::server::site_in_process;
 
 /// How many bytes each end of a socket takes before the other end reads them.
 const CAPACITY: usize = 64 << 10;
@@ -56,22 +54,11 @@ impl Lab {
             "--access-log",
             log.to_str().unwrap(),
         ];
-        let config = Config::new(&Flags::parse_from(flags)).unwrap();
-        let ledger = Arc::clone(&config.options.ledger);
-        let site = Site {
-            routes: Arc::new(config.routes),
-            websockets: Arc::new(config.websockets),
-            trust_x_priority: config.trust_x_priority,
-            proxy: Arc::new(config.proxy),
-            push: config.push,
-            access_log: config.access_log,
-            wall_clock: config.options.proto.wall_clock.clone().unwrap_or_default(),
-            time_of_day: std::time::SystemTime::now,
-            files: Shared::new(&ledger),
-        };
+        let (site, options) = site_in_process(&flags);
+        let ledger = Arc::clone(&options.ledger);
         let now = Instant::now();
         let app = App::new(site, Arc::default());
-        let memory = MemoryLoop::new(config.options, app, CAPACITY, now).unwrap();
+        let memory = MemoryLoop::new(options, app, CAPACITY, now).unwrap();
         Self {
             memory,
             ledger,

@@ -390,7 +390,7 @@ fn a_newcomer_is_proxied_beside_ten_that_take_nothing_of_what_they_ask_for() {
     let patient = ["--route", "/upload=upload", "--handshake-timeout", "1h"];
     let site = [&site[..], &patient].concat();
     let upstreams: Vec<Server> = (0..4).map(|_| Server::start(&site)).collect();
-    for scheme in ["h2c"] {
+    for scheme in ["http", "h2c"] {
         let routes = upstreams.iter().zip(0..).map(|(upstream, number)| {
             let addr = upstream.h2c.unwrap();
             format!("/{number}={scheme}://{addr}/")

@@ -13,7 +13,7 @@ use tidegate_proto::{Stats, StreamId};
 
 use crate::admission::{DialAccount, Entry, IdleQueue, Standing};
 use crate::conn::{Conn, Dialling};
-use crate::event_loop::Whose;
+use crate::event_loop::{DIAL, TOUCH, Whose};
 use crate::memory::Dialled;
 use crate::socket::Socket;
 use crate::tls_session::TlsSession;
@@ -136,6 +136,9 @@ pub struct Conns {
     pub(crate) is_over: bool,
     network: Network,
     ledger: Arc<Ledger>,
+    /// The system calls that the service has caused since the last [`Conns::take_work`], in events
+    /// that take as long.
+    work: usize,
     /// All but what is open, active, and what the open connections' engines counted.
     pub(crate) totals: Totals,
 }
@@ -166,6 +169,7 @@ impl Conns {
         if !found.is_dirty {
             found.is_dirty = true;
             self.dirty.push(conn.slot);
+            self.work += TOUCH;
         }
         let engine = found.engine.as_mut()?;
         engine.set_time(self.now);
@@ -236,6 +240,7 @@ impl Conns {
         let account = DialAccount::open(&self.ledger);
         let id = self.insert(|id| Conn::dialled(id, info, transport, dialling, account, deadline));
         self.totals.dialled += 1;
+        self.work += DIAL;
         // So that the loop enters its deadline.
         self.mark(id.slot);
         Ok(id)
@@ -322,6 +327,7 @@ impl Conns {
             is_over: false,
             network,
             ledger,
+            work: 0,
             totals: Totals::default(),
         }
     }
@@ -349,6 +355,12 @@ impl Conns {
             self.queue.insert(account.entry);
         }
         id
+    }
+
+    /// Returns the work of the system calls that the service has caused since the last call, in
+    /// events that take as long.
+    pub(crate) fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work)
     }
 
     /// Accepted connections that are here.

@@ -36,6 +36,7 @@ pub(crate) use self::accept::Whose;
 use self::accept::{Accepting, Newcomer};
 use self::relief::HeldBack;
 use self::turns::{Budget, HANDSHAKE, Queue, Turns};
+pub(crate) use self::turns::{DIAL, TOUCH};
 use crate::buffers::Buffers;
 use crate::conn::{Phase, Taken};
 use crate::conns::Network;
@@ -63,9 +64,6 @@ const LETTERS_AT_ONCE: usize = 64;
 /// a small request is one, so a connection that floods costs the others 64 requests' time, some
 /// hundred microseconds.
 const EVENTS_AT_ONCE: usize = 64;
-
-/// Events after which a connection that goes on looks whether there is time left for it.
-const LOOK_AT_TIME: usize = 8;
 
 /// How long a graceful end waits for the first request of a connection that was just made.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
@@ -465,6 +463,7 @@ impl<S: Service> EventLoop<S> {
             && let Some(slot) = self.timers.fire(now)
         {
             self.budget.charge(1);
+            self.budget.charge(self.conns.take_work());
             let Some(conn) = self.conns.get(slot) else {
                 continue;
             };
@@ -556,6 +555,7 @@ impl<S: Service> EventLoop<S> {
     }
 
     fn begin_budget(&mut self) {
+        self.conns.take_work();
         self.budget = match self.conns.network() {
             Network::System(_) => Budget::in_real_time(),
             Network::Memory { .. } => Budget::in_memory(),
@@ -564,6 +564,8 @@ impl<S: Service> EventLoop<S> {
 
     /// Reads once, and passes on what came.
     fn serve(&mut self, slot: u32) {
+        // It is settled afterwards in any case, so the service's calls cause nothing more here.
+        self.conns.mark(slot);
         let Some((conn, totals)) = self.conns.get_and_totals(slot) else {
             return;
         };
@@ -793,6 +795,7 @@ impl<S: Service> EventLoop<S> {
                 if let Some(end) = end {
                     self.tell(id, end);
                 }
+                self.budget.charge(self.conns.take_work());
             } else if let Some(stats) = conn.upgrade(now) {
                 // The new engine has the request, and the 101 waits.
                 if self.options.trace {
@@ -1117,7 +1120,7 @@ impl<S: Service> EventLoop<S> {
 
 /// Whether a connection has had its share of the turn with so many events.
 fn is_enough(told: usize, budget: &Budget) -> bool {
-    told >= EVENTS_AT_ONCE || (told > 0 && told.is_multiple_of(LOOK_AT_TIME) && budget.is_used_up())
+    told >= EVENTS_AT_ONCE || (told > 0 && budget.is_used_up())
 }
 
 /// The answer to a request in cleartext on a port for TLS.

@@ -93,12 +93,19 @@ impl Places {
         }
     }
 
-    /// Says how many there are.
-    pub(crate) fn set_capacity(&mut self, protocol: Protocol, capacity: usize) {
+    /// Sets how many places there are, and how many more for clients that hold none.
+    pub(crate) fn set_capacity(
+        &mut self,
+        protocol: Protocol,
+        capacity: usize,
+        for_newcomers: usize,
+    ) {
         let rule = Rule::new(capacity as u64);
         // As much as one client leaves free. Else those that come second, third and so on, each with one, would leave none.
         let reserve = rule.reserve.max(rule.capacity / 8);
-        let rule = rule.reserve(reserve, rule.floor);
+        let rule = rule
+            .reserve(reserve, rule.floor)
+            .overdraft(for_newcomers as u64);
         self.of(protocol).set_rule(rule);
     }
 

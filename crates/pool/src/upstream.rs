@@ -77,7 +77,9 @@ pub struct Options {
     /// Connections to one address, over all clients and protocols. One of HTTP/1.1 carries one request at a time. Default 256.
     pub max_connections: usize,
     /// Bytes that the windows of responses may come to at one address: when it takes more requests at once than those
-    /// allow, the others wait for a place. 16 have one in any case. 0: no limit. Default 0.
+    /// allow, the others wait for a place. 16 have one in any case. Windows of HTTP/2 count in the size
+    /// that they may grow to; for a client without a place, in the size that they begin with. 0: no
+    /// limit. Default 0.
     pub max_response_windows: u64,
     /// Requests of clients that wait for a place, at all upstreams together. Default 8,192.
     pub max_waiting: usize,

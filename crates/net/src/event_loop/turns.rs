@@ -19,6 +19,13 @@ const TIME: Duration = Duration::from_micros(250);
 /// Events from one look at the clock to the next: a look costs as much as a small event.
 const EVENTS_A_LOOK: usize = 64;
 
+/// Events that take as long as one write or close, about. The service causes one when it uses
+/// another connection than the one whose event it handles.
+pub(crate) const TOUCH: usize = 8;
+
+/// Events that take as long as opening a connection, about.
+pub(crate) const DIAL: usize = 32;
+
 /// Bytes whose writing takes as long as an event, about.
 const BYTES_AN_EVENT: u64 = 4096;
 
@@ -74,6 +81,8 @@ impl Turns {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     events: usize,
+    /// Events, or work that takes as long, until the next look at the clock.
+    until_look: usize,
     /// Until then. `None` for loops in memory.
     until: Option<Instant>,
 }
@@ -91,18 +100,21 @@ impl Budget {
     pub(super) fn in_memory() -> Self {
         Self {
             events: EVENTS,
+            until_look: EVENTS_A_LOOK,
             until: None,
         }
     }
 
     /// `count` events were handed to the service, or something was done that takes as long.
     pub(super) fn charge(&mut self, count: usize) {
-        let looks = self.events / EVENTS_A_LOOK;
         self.events = self.events.saturating_sub(count);
-        if self.events / EVENTS_A_LOOK < looks
-            && self.until.is_some_and(|until| Instant::now() >= until)
-        {
-            self.events = 0;
+        if count < self.until_look {
+            self.until_look -= count;
+        } else {
+            self.until_look = EVENTS_A_LOOK;
+            if self.until.is_some_and(|until| Instant::now() >= until) {
+                self.events = 0;
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use tidegate_net::{ConnId, MemorySocket, Protocol};
 use tidegate_proto::{Body, CloseReason, Config, Event, ResponseHead, Violation};
 use tidegate_testkit::wire;
 
-use crate::common::Told;
+use crate::common::{Told, dial_plain};
 use crate::memory::{CLIENT, GET, Lab, read, write};
 
 /// Events of one connection in one turn, at most.
@@ -137,6 +137,31 @@ fn many_who_flood_cost_others_no_more_than_a_few() {
             while !read(flooder).is_empty() {}
         }
     }
+}
+
+#[test]
+fn dials_take_more_of_a_turn_than_events() {
+    let mut lab = Lab::new(64 << 10, |options| options.trace = false);
+    lab.with(|watched, _| {
+        watched.on_request = Some(Box::new(|conns, _, _| {
+            conns
+                .dial(dial_plain(CLIENT.into(), Protocol::Http1))
+                .unwrap();
+        }));
+    });
+    let mut flooder = client(&mut lab);
+    let bytes = flood(Protocol::Http2);
+    assert_eq!(write(&mut flooder, &bytes), bytes.len());
+    let (mut dials, mut turns) = (0, 0);
+    // The requests are never answered, so the last of them are refused.
+    while dials < 100 {
+        assert!(lab.turn());
+        let dialled = lab.memory.dialled().len();
+        assert!(dialled <= OF_A_KIND / 32 + 1, "{dialled}");
+        dials += dialled;
+        turns += 1;
+    }
+    assert!(turns >= 10, "{turns}");
 }
 
 #[test]

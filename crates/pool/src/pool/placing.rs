@@ -126,28 +126,33 @@ impl<K: Copy> Pool<K> {
             proxy_protocol,
             ..
         } = self.options;
-        let window = self.options.proto.max_stream_window_size;
-        let fitting = match max_response_windows / u64::from(window.max(1)) {
+        let fitting = |window: u32| match max_response_windows / u64::from(window.max(1)) {
             _ if max_response_windows == 0 => usize::MAX,
             windows => usize::try_from(windows)
                 .unwrap_or(usize::MAX)
                 .max(LEAST_PLACES),
         };
+        let proto = &self.options.proto;
+        let (most, least) = (proto.max_stream_window_size, proto.initial_window_size);
+        let (fitting, fitting_at_first) = (fitting(most), fitting(least));
         let Some(state) = self.upstreams.get_mut(upstream) else {
             return;
         };
         let streams = state.max_streams.unwrap_or(BEFORE_SETTINGS);
+        let streams = streams.saturating_mul(max_http2_connections.min(max_connections));
         let http2 = match proxy_protocol {
-            None => streams
-                .saturating_mul(max_http2_connections.min(max_connections))
-                .min(fitting),
+            None => streams.min(fitting),
             // Each is for one client of one connection, so that those are what there is to share.
             Some(_) => max_connections,
         };
+        // Windows grow only where there is memory for it.
+        let for_newcomers = streams.min(fitting_at_first).saturating_sub(http2);
         for endpoint in &mut state.endpoints {
             let places = &mut endpoint.places;
-            places.set_capacity(Protocol::Http1, max_connections.min(fitting));
-            places.set_capacity(Protocol::Http2, http2);
+            // Windows of HTTP/1.1 don't grow.
+            let http1 = max_connections.min(fitting_at_first);
+            places.set_capacity(Protocol::Http1, http1, 0);
+            places.set_capacity(Protocol::Http2, http2, for_newcomers);
         }
     }
 

@@ -138,6 +138,31 @@ fn windows_of_responses_bound_the_streams() {
 }
 
 #[test]
+fn a_newcomer_has_a_stream_beside_many_that_take_all_that_windows_allow() {
+    let mut lab = Lab::new(|options, _| {
+        let window = u64::from(options.proto.max_stream_window_size);
+        options.max_response_windows = 16 * window;
+    });
+    let upstream = lab.h2c();
+    // Each of them has a stream, whatever the others have.
+    for client in 100..120 {
+        for _ in 0..20 {
+            lab.ask(get(upstream).of(client));
+            while !lab.dialled.is_empty() {
+                lab.accept_http2(|config| config.max_concurrent_streams = 100);
+            }
+        }
+    }
+    let open: usize = lab.servers.iter().map(super::lab::Server::open).sum();
+    assert!((20..50).contains(&open), "{open}");
+    let key = lab.ask(get(upstream).of(HONEST));
+    let server = lab.servers.len() - 1;
+    let id = lab.servers[server].requests.last().unwrap().id;
+    lab.respond_to(server, id, 200, Body::Empty);
+    assert_eq!(lab.status(key), Some(200));
+}
+
+#[test]
 fn one_client_never_has_all_streams() {
     let mut lab = Lab::new(|options, _| options.max_http2_connections = 3);
     let upstream = lab.h2c();

@@ -1,6 +1,6 @@
 //! The engine alone, in memory: a client engine and a server engine joined by a buffer.
 //!
-//! `cargo bench -p tidegate-proto --bench engine` prints requests per second on one core.
+//! `cargo bench -p tidegate-http2 --bench engine` prints requests per second on one core.
 //! `tools/engine-instructions.sh` prints instructions per request of the server engine alone: the
 //! total of `valgrind --tool=callgrind --toggle-collect='*drive_server*' BINARY 32000`, divided by
 //! 32,000.
@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, ResponseHead};
+use tidegate_http2::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, ResponseHead};
 
 /// How many streams are opened before the other end sees them: as h2load's `-m 32`.
 const BATCH: usize = 32;

@@ -1,14 +1,14 @@
 //! The cost of priorities: choosing the next stream among few and among many, and signals that a
 //! client sends by the thousand.
 //!
-//! `cargo bench -p tidegate-proto --bench priorities` prints nanoseconds on one core. For
+//! `cargo bench -p tidegate-http2 --bench priorities` prints nanoseconds on one core. For
 //! instructions per turn, divide the total of `valgrind --tool=callgrind
 //! --toggle-collect='*serve_turns*' BINARY tree 1000` by 20,000.
 
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_proto::{
+use tidegate_http2::{
     Body, Config, Connection, Event, Flow, Outbox, Priorities, Rate, ResponseHead,
 };
 use tidegate_testkit::wire::{self, Raw};

@@ -9,7 +9,7 @@
 #                                 exits with 77 where the kernel allows no such path
 #
 # Scenarios that take minutes, or frames that no client sends at will, are in
-# crates/proto/tests/benign.rs in virtual time.
+# crates/http2/tests/benign.rs in virtual time.
 source "$(dirname "$0")/lib.sh"
 need chromium nghttp curl node python3 openssl
 

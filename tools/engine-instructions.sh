@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 requests=${1:-64000}
-binary=$(cargo bench -q -p tidegate-proto --bench engine --no-run --message-format=json |
+binary=$(cargo bench -q -p tidegate-http2 --bench engine --no-run --message-format=json |
     sed -n 's/.*"executable":"\([^"]*engine[^"]*\)".*/\1/p' | tail -n 1)
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT

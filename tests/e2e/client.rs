@@ -14,7 +14,7 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
     StreamOwned,
 };
-use tidegate_proto::{
+use tidegate_http2::{
     Body, Config, Connection, ErrorCode, Event, Fields, Flow, Outbox, RequestHead, ResponseHead,
     Stats, StreamId,
 };

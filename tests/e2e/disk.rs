@@ -10,8 +10,8 @@ use std::thread::{self, JoinHandle};
 use tempfile::TempDir;
 use tidegate::app::{App, Message};
 use tidegate::disk::{Disk, THREADS};
+use tidegate_http2::Body;
 use tidegate_net::{EventLoop, Listener, Mailbox, Security};
-use tidegate_proto::Body;
 
 use crate::client::Client;
 use crate::files::settled;

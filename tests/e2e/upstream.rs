@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_proto::{Body, Config, Connection, Event, Fields, Flow, Outbox, ResponseHead};
+use tidegate_http2::{Body, Config, Connection, Event, Fields, Flow, Outbox, ResponseHead};
 
 use crate::server::PATIENCE;
 

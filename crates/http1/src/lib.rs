@@ -1,5 +1,5 @@
 //! A sans-IO HTTP/1.1 engine (RFC 9112) for both roles. It shares the vocabulary of
-//! [`tidegate_proto`], with the same [`Event`](tidegate_proto::Event)s and heads, and a
+//! [`tidegate_http2`], with the same [`Event`](tidegate_http2::Event)s and heads, and a
 //! [`StreamMut`] with the same methods. So code that answers or makes HTTP/2 requests handles
 //! HTTP/1.1 too.
 //!
@@ -10,7 +10,7 @@
 //! ```
 //! use bytes::{Buf, Bytes, BytesMut};
 //! use tidegate_http1::Connection;
-//! use tidegate_proto::{Body, Config, Event, Flow, Outbox, ResponseHead};
+//! use tidegate_http2::{Body, Config, Event, Flow, Outbox, ResponseHead};
 //!
 //! let now = std::time::Instant::now();
 //! let mut server = Connection::server(Config::server().build()?, true, now);

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_http2::{Config, Outbox, Stats};
 use tidegate_ledger::Refusal;
-use tidegate_proto::{Config, Outbox, Stats};
 
 use crate::admission::{Account, DialAccount, Standing};
 use crate::buffers::Buffers;
@@ -336,7 +336,7 @@ impl Conn {
         let _ = http1.transmit(&mut self.outbox, usize::MAX, now);
         let (config, stats) = (http1.config(), *http1.stats());
         let (head, settings) = (upgrade.head, upgrade.settings);
-        let engine = tidegate_proto::Connection::server_upgraded(config, head, settings, now);
+        let engine = tidegate_http2::Connection::server_upgraded(config, head, settings, now);
         self.engine = Some(Engine::Http2(engine));
         self.bill();
         Some(stats)

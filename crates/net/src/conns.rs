@@ -8,8 +8,8 @@ use std::time::Instant;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
+use tidegate_http2::{Stats, StreamId};
 use tidegate_ledger::{Client, ClientKey, Ledger, Resource};
-use tidegate_proto::{Stats, StreamId};
 
 use crate::admission::{DialAccount, Entry, IdleQueue, Standing};
 use crate::conn::{Conn, Dialling};

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tidegate_ledger::Client;
-use tidegate_proto::{
+use tidegate_http2::{
     Body, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priority, RequestHead, ResponseHead,
     Role, Stats, StreamId,
 };
+use tidegate_ledger::Client;
 
 use crate::Protocol;
 
@@ -20,16 +20,16 @@ use crate::Protocol;
 #[derive(Debug)]
 pub enum Engine {
     /// HTTP/2.
-    Http2(tidegate_proto::Connection),
+    Http2(tidegate_http2::Connection),
     /// HTTP/1.1 or 1.0.
     Http1(tidegate_http1::Connection),
 }
 
 /// A borrowed handle to one request, whichever protocol it came by. The methods are those of
-/// [`tidegate_proto::StreamMut`]; where HTTP/1.1 differs, [`tidegate_http1::StreamMut`] says how.
+/// [`tidegate_http2::StreamMut`]; where HTTP/1.1 differs, [`tidegate_http1::StreamMut`] says how.
 pub enum StreamMut<'a> {
     /// HTTP/2.
-    Http2(tidegate_proto::StreamMut<'a>),
+    Http2(tidegate_http2::StreamMut<'a>),
     /// HTTP/1.1 or 1.0.
     Http1(tidegate_http1::StreamMut<'a>),
 }

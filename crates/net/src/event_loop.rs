@@ -30,7 +30,7 @@ use bytes::BytesMut;
 use log::{debug, info};
 use mio::event::Event as Readiness;
 use mio::{Events, Interest, Poll, Token};
-use tidegate_proto::{Event, Flow, Outbox, WallClock};
+use tidegate_http2::{Event, Flow, Outbox, WallClock};
 
 pub(crate) use self::accept::Whose;
 use self::accept::{Accepting, Newcomer};
@@ -704,14 +704,14 @@ impl<S: Service> EventLoop<S> {
         }
         conn.engine = Some(match (conn.dialling.take(), protocol) {
             (Some(dialling), Protocol::Http2) => {
-                Engine::Http2(tidegate_proto::Connection::client(dialling.proto, now))
+                Engine::Http2(tidegate_http2::Connection::client(dialling.proto, now))
             }
             (Some(dialling), Protocol::Http1) => {
                 Engine::Http1(tidegate_http1::Connection::client(dialling.proto, now))
             }
             (None, Protocol::Http2) => {
                 let config = self.options.proto.clone();
-                Engine::Http2(tidegate_proto::Connection::server(config, now))
+                Engine::Http2(tidegate_http2::Connection::server(config, now))
             }
             (None, Protocol::Http1) => {
                 totals.http1 += 1;

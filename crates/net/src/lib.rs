@@ -1,4 +1,4 @@
-//! The mio event loop of tidegate: sockets, TLS and timers, around the engines of [`tidegate_proto`] and
+//! The mio event loop of tidegate: sockets, TLS and timers, around the engines of [`tidegate_http2`] and
 //! [`tidegate_http1`]. ALPN says which, else the first octets do; a [`Service`] needn't know. It may open connections of its own
 //! too ([`Conns::dial`]): then it is the client of those.
 //!
@@ -10,7 +10,7 @@
 //! ```
 //! use bytes::Bytes;
 //! use tidegate_net::{ConnId, Conns, EventLoop, Listener, Options, Security, Service};
-//! use tidegate_proto::{Body, Config, Event, ResponseHead};
+//! use tidegate_http2::{Body, Config, Event, ResponseHead};
 //!
 //! /// Answers every request with its path.
 //! struct Paths;

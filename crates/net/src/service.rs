@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use tidegate_http2::{Config, Event};
 use tidegate_ledger::{Ledger, Limits, Resource, Rule};
-use tidegate_proto::{Config, Event};
 
 use crate::{ConnId, Conns, End, Mailbox};
 

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use tidegate_http2::{Body, Config, Event, ResponseHead};
 use tidegate_net::{ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, TlsAcceptorConfig};
-use tidegate_proto::{Body, Config, Event, ResponseHead};
 
 /// What a client sends, all in all.
 const SENT: usize = 64 << 20;

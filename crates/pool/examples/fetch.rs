@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
+use tidegate_http2::{Body, RequestHead};
 use tidegate_net::{ConnId, Conns, End, EventLoop, Mailbox, Service, TlsConnectorConfig, Trust};
 use tidegate_pool::{
     Event, Options, Pool, RequestId, RequestOptions, Security, Upstream, UpstreamId, client_config,
 };
-use tidegate_proto::{Body, RequestHead};
 
 /// How many URLs.
 const COUNT: usize = 1000;
@@ -75,7 +75,7 @@ impl Service for Fetch {
         self.tell(conns);
     }
 
-    fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_proto::Event) {
+    fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_http2::Event) {
         self.pool.event(conns, conn, event);
         self.tell(conns);
     }

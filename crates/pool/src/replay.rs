@@ -1,8 +1,8 @@
 //! The body of a request, as far as it is kept to be sent again.
 
 use bytes::{Bytes, BytesMut};
+use tidegate_http2::{Bill, Body, Fields};
 use tidegate_net::StreamMut;
-use tidegate_proto::{Bill, Body, Fields};
 
 /// What is known of a request's body.
 #[derive(Debug)]
@@ -178,7 +178,7 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_proto::{Config, Event, RequestHead, StreamId};
+    use tidegate_http2::{Config, Event, RequestHead, StreamId};
     use tidegate_testkit::pair::Pair;
 
     use super::*;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
+use tidegate_http2::Config;
 use tidegate_net::TlsConnectorConfig;
-use tidegate_proto::Config;
 
 /// The default of [`Options::request_timeout`].
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use tidegate_ledger::Lease;
-use tidegate_net::{ConnId, Conns, End, Engine, Mailbox, Service, StreamMut};
-use tidegate_pool::Address;
-use tidegate_proto::{
+use tidegate_http2::{
     CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, StreamId, Violation,
     WallClock,
 };
+use tidegate_ledger::Lease;
+use tidegate_net::{ConnId, Conns, End, Engine, Mailbox, Service, StreamMut};
+use tidegate_pool::Address;
 
 use crate::access_log::{AccessLog, Destination, Entry, canonical};
 use crate::clock::Clock;

@@ -11,10 +11,10 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::ServerName;
+use tidegate_http2::{Config as Proto, MemoryBudget, WallClock};
 use tidegate_ledger::{Ledger, Resource};
 use tidegate_net::{Options, TlsAcceptorConfig, TlsConnectorConfig, TlsError, Trust};
 use tidegate_pool::{Security, Upstream, client_config, wait_for_answers};
-use tidegate_proto::{Config as Proto, MemoryBudget, WallClock};
 
 use crate::access_log::Destination;
 use crate::certificate;
@@ -96,7 +96,7 @@ pub enum ConfigError {
     /// Two flags contradict each other. The sentence names them.
     Contradiction(String),
     /// A value is out of range.
-    Proto(tidegate_proto::ConfigError),
+    Proto(tidegate_http2::ConfigError),
     /// A certificate or key file can't be read.
     Unreadable(PathBuf, io::Error),
     /// A directory to serve can't be read.

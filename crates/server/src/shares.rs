@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use nix::sys::resource::{Resource as Limit, getrlimit, setrlimit};
 use rustix::io::Errno;
+use tidegate_http2::MemoryBudget;
 use tidegate_ledger::{Client, Lease, Ledger, Limits, Mode, Resource, Rule};
-use tidegate_proto::MemoryBudget;
 
 use crate::disk;
 use crate::flags::{ClientShares, Flags};

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use tidegate_proto::{Config, Connection, Event, Flow, Outbox};
+use tidegate_http2::{Config, Connection, Event, Flow, Outbox};
 
 /// One of the two ends.
 pub struct End {
@@ -157,7 +157,7 @@ impl Pair {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tidegate_proto::{Body, CloseReason, RequestHead, ResponseHead};
+    use tidegate_http2::{Body, CloseReason, RequestHead, ResponseHead};
 
     use super::*;
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tidegate_proto::Config;
+use tidegate_http2::Config;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -47,7 +47,7 @@ fn the_page_on_embedding_shows_the_examples_as_they_are() {
     let before = read("docs/embedding.md");
     let mut text = before.clone();
     for (source, most_lines) in [
-        ("crates/proto/examples/blocking.rs", 60),
+        ("crates/http2/examples/blocking.rs", 60),
         ("crates/net/examples/service.rs", 40),
     ] {
         let code = read(source);

@@ -20,7 +20,7 @@ const DONE: &[&str] = &[
     "crates/http1",
     "crates/ledger",
     "crates/net/benches",
-    "crates/proto",
+    "crates/http2",
     "crates/server/src/access_log.rs",
     "crates/server/src/app",
     "crates/server/src/app.rs",

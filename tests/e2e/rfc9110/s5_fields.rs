@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use tidegate_proto::ResponseHead;
+use tidegate_http2::ResponseHead;
 
 use super::ways::{Front, Lab, values};
 use crate::http1;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use mio::{Events, Poll};
 use tidegate_frame::{Priority, PriorityUpdate, StreamDependency};
-use tidegate_proto::{
+use tidegate_http2::{
     Body, Config, Connection, ErrorCode, Event, Flow, Outbox, Priorities, RequestHead, StreamId,
 };
 

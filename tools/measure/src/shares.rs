@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tidegate_proto::StreamId;
+use tidegate_http2::StreamId;
 
 use crate::downloads::{Downloads, Reader};
 use crate::{Result, Target};

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use tidegate_proto::{
+use tidegate_http2::{
     Config, Field, Fields, KnownName, RequestHead, RequestRules, Violation, ascii_target,
     is_authority,
 };

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_ledger::{ClientKey, Ledger, Limits, Resource};
-use tidegate_proto::{
+use tidegate_http2::{
     Body, CloseReason, Config, ErrorCode, Event, Fields, KnownName, MemoryBudget, Misuse,
     RequestHead, RequestRules, ResponseHead, StreamId,
 };
+use tidegate_ledger::{ClientKey, Ledger, Limits, Resource};
 
 use crate::support::*;
 

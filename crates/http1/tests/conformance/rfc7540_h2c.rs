@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use tidegate_http1::Connection;
-use tidegate_proto::{Body, CloseReason, Config, ErrorCode, ResponseHead};
+use tidegate_http2::{Body, CloseReason, Config, ErrorCode, ResponseHead};
 
 use crate::support::*;
 

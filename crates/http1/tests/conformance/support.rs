@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_http1::{Connection, StreamMut};
-use tidegate_proto::{
+use tidegate_http2::{
     Body, CloseReason, Config, Event, Field, Fields, Flow, Outbox, RequestHead, ResponseHead,
     StreamId, Violation,
 };

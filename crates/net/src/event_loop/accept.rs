@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 use mio::{Interest, Token};
+use tidegate_http2::ErrorCode;
 use tidegate_ledger::{Client, ClientKey, Refusal, Resource};
-use tidegate_proto::ErrorCode;
 
 use super::EventLoop;
 use crate::admission::Account;

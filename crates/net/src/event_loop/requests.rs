@@ -1,8 +1,8 @@
 //! Requests that come in: whether their client may have one more in progress.
 
 use log::debug;
+use tidegate_http2::{Body, ErrorCode, ResponseHead, StreamId};
 use tidegate_ledger::Refusal;
-use tidegate_proto::{Body, ErrorCode, ResponseHead, StreamId};
 
 use super::EventLoop;
 use crate::{Service, StreamMut};

@@ -17,14 +17,14 @@ use rustls::{
     ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, ServerConnection,
     StreamOwned, SupportedProtocolVersion, WantsVerifier,
 };
+use tidegate_http2::{
+    Body, Config, Connection, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId,
+};
 use tidegate_ledger::{Ledger, Limits, Resource, Rule};
 use tidegate_net::{
     ConnId, ConnInfo, Conns, Dial, DialSecurity, Direction, End, EventLoop, Listener, Mailbox,
     Options, Origin, Protocol, Security, Service, TlsAcceptorConfig, TlsConnectorConfig, Totals,
     Trust,
-};
-use tidegate_proto::{
-    Body, Config, Connection, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId,
 };
 
 /// Longer than anything takes that works.
@@ -329,7 +329,7 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
     pub(crate) end: bool,
-    pub(crate) reset: Option<tidegate_proto::ErrorCode>,
+    pub(crate) reset: Option<tidegate_http2::ErrorCode>,
 }
 
 /// A client: blocking, one connection.

@@ -11,11 +11,11 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, CertificateError, RootCertStore, SupportedProtocolVersion};
 use socket2::SockRef;
+use tidegate_http2::{Body, CloseReason, Config, ErrorCode, Event, RequestHead, StreamId};
 use tidegate_net::{
     ConnId, Dial, DialSecurity, Direction, End, Origin, Protocol, TlsConnectorConfig, TlsError,
     Trust,
 };
-use tidegate_proto::{Body, CloseReason, Config, ErrorCode, Event, RequestHead, StreamId};
 use tidegate_testkit::wire;
 
 use crate::common::{

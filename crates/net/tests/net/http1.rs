@@ -5,8 +5,8 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_http2::Config;
 use tidegate_net::Options;
-use tidegate_proto::Config;
 
 use crate::common::{Message, Note, Worker, expect, pattern};
 

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
+use tidegate_http2::{
+    Body, CloseReason, Config, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId, Timeouts,
+};
 use tidegate_ledger::{Ledger, Limits, Resource};
 use tidegate_net::{
     ConnId, Conns, Dial, Dialled, Direction, End, MemoryLoop, MemorySocket, Options, Protocol,
-};
-use tidegate_proto::{
-    Body, CloseReason, Config, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId, Timeouts,
 };
 use tidegate_testkit::rng::Rng;
 
@@ -159,7 +159,7 @@ pub(crate) fn read(socket: &mut MemorySocket) -> Vec<u8> {
 /// An upstream or client that the test plays with a real engine.
 struct Peer {
     socket: MemorySocket,
-    engine: tidegate_proto::Connection,
+    engine: tidegate_http2::Connection,
     input: BytesMut,
     outbox: Outbox,
     events: Vec<Event>,
@@ -168,7 +168,7 @@ struct Peer {
 }
 
 impl Peer {
-    fn new(socket: MemorySocket, engine: tidegate_proto::Connection) -> Self {
+    fn new(socket: MemorySocket, engine: tidegate_http2::Connection) -> Self {
         Self {
             socket,
             engine,
@@ -229,7 +229,7 @@ fn conversation(seed: u64) -> Vec<String> {
     let (client, server) = MemorySocket::pair(rng.between(1, 5000));
     lab.memory.accept(server, CLIENT.into());
     let config = Config::client().build().unwrap();
-    let mut client = Peer::new(client, tidegate_proto::Connection::client(config, lab.now));
+    let mut client = Peer::new(client, tidegate_http2::Connection::client(config, lab.now));
     let head = RequestHead::new("POST", "http", "localhost", "/up");
     client
         .engine
@@ -237,7 +237,7 @@ fn conversation(seed: u64) -> Vec<String> {
         .unwrap();
     let (conn, socket) = lab.connect(Protocol::Http2);
     let config = Config::server().build().unwrap();
-    let mut upstream = Peer::new(socket, tidegate_proto::Connection::server(config, lab.now));
+    let mut upstream = Peer::new(socket, tidegate_http2::Connection::server(config, lab.now));
     lab.enter(move |_, conns| {
         let head = RequestHead::new("GET", "http", "localhost", "/down");
         conns
@@ -417,7 +417,7 @@ fn an_octet_at_a_time_is_enough() {
             }
         } else {
             let config = Config::server().build().unwrap();
-            let engine = tidegate_proto::Connection::server(config, lab.now);
+            let engine = tidegate_http2::Connection::server(config, lab.now);
             let mut peer = Peer::new(dialled.socket, engine);
             while !peer.body().1 {
                 peer.step(1, lab.now);
@@ -647,7 +647,7 @@ fn a_graceful_end_says_so_to_those_that_were_dialled() {
     let (_, mut one) = lab.connect(Protocol::Http1);
     let (_, two) = lab.connect(Protocol::Http2);
     let config = Config::server().build().unwrap();
-    let mut two = Peer::new(two, tidegate_proto::Connection::server(config, lab.now));
+    let mut two = Peer::new(two, tidegate_http2::Connection::server(config, lab.now));
     let (mut client, server) = MemorySocket::pair(1000);
     lab.memory.accept(server, CLIENT.into());
     write(&mut client, GET);

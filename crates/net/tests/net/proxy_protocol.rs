@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
+use tidegate_http2::{Body, CloseReason, Event, RequestHead, Violation};
 use tidegate_net::{Dial, Direction, End, Options, Origin, Protocol, Security, proxy_header};
-use tidegate_proto::{Body, CloseReason, Event, RequestHead, Violation};
 
 use crate::common::{
     Client, Identity, Told, Trickle, Watcher, client_config, dial_plain, dial_tls, expect, patient,

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tidegate_http2::{Body, Config, Event, MemoryBudget, ResponseHead, StreamId};
 use tidegate_ledger::{Ledger, Limits, Mode, Resource, Rule};
 use tidegate_net::{
     ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, TlsAcceptorConfig, Totals,
     proxy_header,
 };
-use tidegate_proto::{Body, Config, Event, MemoryBudget, ResponseHead, StreamId};
 
 /// The preface of HTTP/2 and empty SETTINGS.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_http2::{Body, CloseReason, Event, ResponseHead, StreamId, Violation};
 use tidegate_net::{ConnId, End, MemorySocket};
-use tidegate_proto::{Body, CloseReason, Event, ResponseHead, StreamId, Violation};
 
 use crate::common::{Told, pattern};
 use crate::memory::{CLIENT, Lab, read, write};

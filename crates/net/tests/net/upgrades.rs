@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rustls::{ClientConnection, StreamOwned};
 use socket2::SockRef;
+use tidegate_http2::{Body, CloseReason, Event, RequestHead, StreamId};
 use tidegate_net::{ConnId, Direction, End, Protocol};
-use tidegate_proto::{Body, CloseReason, Event, RequestHead, StreamId};
 use tidegate_testkit::wire;
 
 use crate::common::{

@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use tidegate_http2::{Event as EngineEvent, StreamId};
 use tidegate_net::{ConnId, Conns, Protocol};
-use tidegate_proto::{Event as EngineEvent, StreamId};
 
 use super::{Pool, RequestId};
 use crate::queue::Client;

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
+use tidegate_http2::{ErrorCode, StreamId};
 use tidegate_net::{ConnId, Conns, Protocol};
-use tidegate_proto::{ErrorCode, StreamId};
 
 use super::request::{Answer, Life, Request};
 use super::{Place, Pool, RequestId, Resend};

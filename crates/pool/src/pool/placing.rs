@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use smallvec::SmallVec;
+use tidegate_http2::{KnownName, Misuse, RequestHead};
 use tidegate_net::{ConnId, Conns, Dial, DialSecurity, Engine, Protocol, proxy_header};
-use tidegate_proto::{KnownName, Misuse, RequestHead};
 
 use super::request::{Life, Request};
 use super::{Place, Pool, Pooled, RequestId, State};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use smallvec::SmallVec;
+use tidegate_http2::{KnownName, RequestHead, StreamId};
 use tidegate_ledger::Client as Account;
 use tidegate_net::{ConnId, Protocol};
-use tidegate_proto::{KnownName, RequestHead, StreamId};
 
 use super::{Place, Pooled, RequestId};
 use crate::endpoint::Class;

@@ -1,9 +1,9 @@
 //! Addresses of an upstream that change, as those of a name do, and the names of their certificates.
 
 use rustls::pki_types::ServerName;
+use tidegate_http2::Body;
 use tidegate_net::Protocol;
 use tidegate_pool::{Address, Failure, Security};
-use tidegate_proto::Body;
 
 use crate::lab::{Key, Lab, addr, by_tls, get};
 

@@ -3,8 +3,8 @@
 use std::io::IoSlice;
 use std::time::Duration;
 
+use tidegate_http2::{Body, RequestHead, Violation};
 use tidegate_pool::{Failure, UpstreamId};
-use tidegate_proto::{Body, RequestHead, Violation};
 
 use crate::lab::{Key, Lab, Seen, Server, ask, get, pattern};
 

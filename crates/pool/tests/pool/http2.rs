@@ -1,7 +1,7 @@
 //! HTTP/2: one connection as long as it has room.
 
+use tidegate_http2::{Body, ErrorCode};
 use tidegate_pool::Failure;
-use tidegate_proto::{Body, ErrorCode};
 use tidegate_testkit::wire;
 
 use crate::lab::{Key, Lab, Seen, Server, ask, get, pattern};

@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ServerConfig, ServerConnection};
+use tidegate_http2::{
+    Body, CloseReason, Config, ErrorCode, Event as EngineEvent, Fields, Flow, Outbox, RequestHead,
+    ResponseHead, StreamId,
+};
 use tidegate_ledger::{ClientKey, Ledger, Limits};
 use tidegate_net::{
     ConnId, Conns, Dialled, End, MemoryLoop, MemorySocket, Options as LoopOptions, Protocol,
@@ -20,10 +24,6 @@ use tidegate_net::{
 use tidegate_pool::{
     Address, Event, Failure, OnBehalf, Options, Pool, RequestId, RequestOptions, Security, Stats,
     Upstream, UpstreamId, client_config,
-};
-use tidegate_proto::{
-    Body, CloseReason, Config, ErrorCode, Event as EngineEvent, Fields, Flow, Outbox, RequestHead,
-    ResponseHead, StreamId,
 };
 use tidegate_testkit::wire;
 
@@ -579,7 +579,7 @@ impl Lab {
     pub(crate) fn accept_http2(&mut self, change: impl FnOnce(&mut Config)) -> usize {
         let mut config = server_config();
         change(&mut config);
-        let engine = tidegate_proto::Connection::server(config.build().unwrap(), self.now);
+        let engine = tidegate_http2::Connection::server(config.build().unwrap(), self.now);
         self.accept(Engine::Http2(Box::new(engine)))
     }
 
@@ -636,7 +636,7 @@ impl Lab {
         let config = config.build().unwrap();
         let (alpn, engine) = match protocol {
             Protocol::Http2 => {
-                let engine = tidegate_proto::Connection::server(config, self.now);
+                let engine = tidegate_http2::Connection::server(config, self.now);
                 ("h2", Engine::Http2(Box::new(engine)))
             }
             Protocol::Http1 => {
@@ -782,7 +782,7 @@ pub(crate) fn by_tls_to(trust: &Trust) -> Security {
 
 /// An upstream's engine.
 enum Engine {
-    Http2(Box<tidegate_proto::Connection>),
+    Http2(Box<tidegate_http2::Connection>),
     Http1(Box<tidegate_http1::Connection>),
     None,
 }

@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
+use tidegate_http2::Body;
 use tidegate_net::proxy_header;
 use tidegate_pool::{OnBehalf, Security, UpstreamId};
-use tidegate_proto::Body;
 
 use crate::lab::{Ask, Lab, get};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use tidegate_http2::{Body, ErrorCode, RequestHead, ResponseHead, StreamId};
 use tidegate_pool::{Security, UpstreamId};
-use tidegate_proto::{Body, ErrorCode, RequestHead, ResponseHead, StreamId};
 
 use crate::lab::{Ask, Got, Key, Lab, Server, addr, get, pattern};
 

@@ -1,9 +1,9 @@
 //! What clients share: places at an upstream, and the queue for them.
 
 use bytes::Bytes;
+use tidegate_http2::{Body, Fields, RequestHead};
 use tidegate_net::proxy_header;
 use tidegate_pool::{Failure, Security};
-use tidegate_proto::{Body, Fields, RequestHead};
 
 use crate::lab::{Ask, Got, Key, Lab, ask, get, pattern};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use tidegate_http2::{Body, RequestHead};
 use tidegate_net::{Protocol, Trust};
 use tidegate_pool::Failure;
-use tidegate_proto::{Body, RequestHead};
 
 use crate::lab::{Ask, Key, Lab, Seen, Server, by_tls, by_tls_to, get, pattern};
 

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidegate_http2::{Body, ErrorCode, Fields, KnownName, RequestHead, ResponseHead, StreamId};
 use tidegate_ledger::Lease;
 use tidegate_net::{ConnId, Conns, Protocol, StreamMut};
 use tidegate_pool::{Event, Failure, RequestOptions};
-use tidegate_proto::{Body, ErrorCode, Fields, KnownName, RequestHead, ResponseHead, StreamId};
 
 use super::App;
 use crate::access_log::Entry;

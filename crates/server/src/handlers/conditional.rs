@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use tidegate_proto::{KnownName, RequestHead};
+use tidegate_http2::{KnownName, RequestHead};
 
 use crate::clock::{http_date, seconds};
 

@@ -1,8 +1,8 @@
 //! Sends a body back while it is received.
 
 use bytes::Bytes;
+use tidegate_http2::{Body, KnownName};
 use tidegate_net::StreamMut;
-use tidegate_proto::{Body, KnownName};
 
 use super::{Outcome, Request};
 use crate::in_progress::{Progress, Work};

@@ -14,9 +14,9 @@ pub mod status;
 pub mod upload;
 
 use bytes::Bytes;
+use tidegate_http2::{Body, ErrorCode, KnownName, Misuse, Priority, RequestHead, ResponseHead};
 use tidegate_ledger::Refusal;
 use tidegate_net::StreamMut;
-use tidegate_proto::{Body, ErrorCode, KnownName, Misuse, Priority, RequestHead, ResponseHead};
 
 use crate::clock::Clock;
 use crate::in_progress::Work;

@@ -1,7 +1,7 @@
 //! Answers `{"status":"ok"}`, for health checks.
 
 use bytes::Bytes;
-use tidegate_proto::Body;
+use tidegate_http2::Body;
 
 use super::{Outcome, Request};
 

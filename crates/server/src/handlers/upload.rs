@@ -2,8 +2,8 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
+use tidegate_http2::Body;
 use tidegate_net::StreamMut;
-use tidegate_proto::Body;
 
 use super::{Outcome, Request, Sent, head_of};
 use crate::clock::Clock;
@@ -54,7 +54,7 @@ impl Upload {
         Some(Sent { status: 200, bytes })
     }
 
-    fn report(self, clock: &Clock) -> (tidegate_proto::ResponseHead, Bytes) {
+    fn report(self, clock: &Clock) -> (tidegate_http2::ResponseHead, Bytes) {
         let digest = self.digest.finish();
         let mut text = format!("{{\"bytes\":{},\"sha256\":\"", self.bytes);
         for byte in digest.as_ref() {

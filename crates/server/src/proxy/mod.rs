@@ -24,10 +24,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use tidegate_http2::{KnownName, RequestHead, StreamId};
 use tidegate_ledger::{Client as Account, ClientKey, Lease, Ledger, Refusal, Resource};
 use tidegate_net::{ConnId, ConnInfo, Conns};
 use tidegate_pool::{Address, OnBehalf, Pool, Upstream, UpstreamId};
-use tidegate_proto::{KnownName, RequestHead, StreamId};
 
 use crate::flags::Host;
 use crate::proxy::fields::Client;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Instant;
 
+use tidegate_http2::{Connection, KnownName, RequestHead, ResetCause, StreamId};
 use tidegate_net::ConnId;
-use tidegate_proto::{Connection, KnownName, RequestHead, ResetCause, StreamId};
 
 use super::diary::{Diary, Pushed};
 use super::learn::{Learning, Verdict, Watch};
@@ -320,7 +320,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
-    use tidegate_proto::{Config, ErrorCode, Priority};
+    use tidegate_http2::{Config, ErrorCode, Priority};
     use tidegate_testkit::peer::{Peer, Received};
     use tidegate_testkit::wire;
 
@@ -710,7 +710,7 @@ mod tests {
             for _ in 0..2 {
                 client.peer.send(wire::rst_stream(4, ErrorCode::CANCEL));
                 while let Some(event) = client.peer.next_event() {
-                    let tidegate_proto::Event::Reset { id, cause, .. } = event else {
+                    let tidegate_http2::Event::Reset { id, cause, .. } = event else {
                         continue;
                     };
                     let cancelled = worker.pusher.reset(client.number, id, cause);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_proto::{
+use tidegate_http2::{
     Body, Config, Connection, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priorities, Priority,
     RequestHead, ResponseHead, Role, StreamId,
 };

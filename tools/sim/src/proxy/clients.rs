@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tidegate_http2::{Config, ErrorCode, Event, Fields, ResetCause, ResponseHead, StreamId};
 use tidegate_net::{MemorySocket, Protocol};
-use tidegate_proto::{Config, ErrorCode, Event, Fields, ResetCause, ResponseHead, StreamId};
 
 use super::messages::{Sent, body_of, expected_content, request_head, write};
 use super::peer::{Engine, Peer, Step};
@@ -70,7 +70,7 @@ impl World {
         let config = config.build().expect("a seed's config is valid");
         let engine = match plan.protocol {
             Protocol::Http2 => {
-                Engine::Http2(Box::new(tidegate_proto::Connection::client(config, now)))
+                Engine::Http2(Box::new(tidegate_http2::Connection::client(config, now)))
             }
             Protocol::Http1 => {
                 Engine::Http1(Box::new(tidegate_http1::Connection::client(config, now)))

@@ -5,17 +5,17 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use tidegate_net::MemorySocket;
-use tidegate_proto::{
+use tidegate_http2::{
     Body, ErrorCode, Event, Fields, Flow, Misuse, Outbox, RequestHead, ResponseHead, StreamId,
 };
+use tidegate_net::MemorySocket;
 use tidegate_testkit::rng::Rng;
 
 use super::plan::LinkPlan;
 
 /// An engine of either protocol.
 pub(crate) enum Engine {
-    Http2(Box<tidegate_proto::Connection>),
+    Http2(Box<tidegate_http2::Connection>),
     Http1(Box<tidegate_http1::Connection>),
 }
 

@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_http2::Config;
 use tidegate_ledger::Rule;
 use tidegate_net::Protocol;
-use tidegate_proto::Config;
 use tidegate_testkit::rng::Rng;
 
 /// One of this many seeds is a siege.

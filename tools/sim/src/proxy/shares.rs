@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_http2::MemoryBudget;
 use tidegate_ledger::{Client, ClientKey, Limits, Resource};
 use tidegate_net::Conns;
-use tidegate_proto::MemoryBudget;
 
 use super::clients::Outcome;
 use super::plan::SharesPlan;

@@ -5,10 +5,10 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tidegate_net::{MemorySocket, Protocol};
-use tidegate_proto::{
+use tidegate_http2::{
     Config, ErrorCode, Event, Fields, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
 };
+use tidegate_net::{MemorySocket, Protocol};
 
 use super::messages::{Sent, body_of, expected_content, write};
 use super::peer::{Engine, Peer, Step};
@@ -399,7 +399,7 @@ pub(super) fn upstream_engine(plan: &UpstreamPlan, now: Instant) -> Engine {
     config.timeouts.shutdown = Duration::ZERO;
     let config = config.build().expect("a seed's config is valid");
     match plan.protocol {
-        Protocol::Http2 => Engine::Http2(Box::new(tidegate_proto::Connection::server(config, now))),
+        Protocol::Http2 => Engine::Http2(Box::new(tidegate_http2::Connection::server(config, now))),
         Protocol::Http1 => Engine::Http1(Box::new(tidegate_http1::Connection::server(
             config, false, now,
         ))),

@@ -1,7 +1,7 @@
 //! RFC 9218: Extensible Prioritization Scheme for HTTP.
 
 use tidegate_frame::{Frame, SettingId};
-use tidegate_proto::{
+use tidegate_http2::{
     Body, Config, ErrorCode, Priorities, Priority, RequestHead, ResponseHead, Violation,
 };
 use tidegate_testkit::peer::{Peer, Received};
@@ -262,7 +262,7 @@ fn a_push_is_prioritized_once_it_is_promised() {
     // MUST respond with a connection error of type PROTOCOL_ERROR."
     let mut peer = client();
     peer.send(wire::get(1));
-    let head = tidegate_proto::RequestHead::new("GET", "https", "localhost", "/a");
+    let head = tidegate_http2::RequestHead::new("GET", "https", "localhost", "/a");
     peer.stream(1, |stream| stream.push(&head)).expect("it may");
     peer.send(wire::priority_update(2, "u=6"));
     assert_eq!(priority(&mut peer, 2), Priority::parse(b"u=6"));

@@ -1,6 +1,6 @@
 //! RFC 7540 §5.3: the priorities that RFC 9113 deprecates, for clients that send no others.
 
-use tidegate_proto::{
+use tidegate_http2::{
     Body, Config, Priorities, Priority, Rate, RequestHead, ResponseHead, Violation,
 };
 use tidegate_testkit::peer::Peer;

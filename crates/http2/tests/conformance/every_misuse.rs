@@ -1,7 +1,7 @@
 //! Every misuse by the caller: the call returns it, and nothing goes out.
 
 use bytes::Bytes;
-use tidegate_proto::{
+use tidegate_http2::{
     Body, Config, ErrorCode, Fields, MemoryBudget, Misuse, RequestHead, ResponseHead, StreamId,
     StreamMut,
 };

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use tidegate_ledger::{Client, ClientKey, Ledger, Limits, Resource};
-use tidegate_proto::{
+use tidegate_http2::{
     Body, Config, ErrorCode, Event, Fields, Flow, MemoryBudget, Misuse, Outbox, RequestHead,
     ResetCause, ResponseHead, StreamId,
 };
+use tidegate_ledger::{Client, ClientKey, Ledger, Limits, Resource};
 use tidegate_testkit::pair::Pair;
 
 const CONNECTIONS: usize = 4;

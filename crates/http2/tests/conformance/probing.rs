@@ -2,7 +2,7 @@
 //! whether an idle connection is still functional").
 
 use tidegate_frame::Frame;
-use tidegate_proto::CloseReason;
+use tidegate_http2::CloseReason;
 use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire;
 

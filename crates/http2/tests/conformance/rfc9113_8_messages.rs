@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_proto::{
+use tidegate_http2::{
     Body, Config, ErrorCode, Event, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
 };
 use tidegate_testkit::peer::{Peer, Received};
@@ -1083,7 +1083,7 @@ fn a_tunnel_carries_nothing_but_data() {
     let mut peer = tunnel();
     let fields = [(&b"a"[..], &b"b"[..])].into_iter().collect();
     let misuse = peer.stream(1, |stream| stream.trailers(&fields));
-    assert_eq!(misuse, Err(tidegate_proto::Misuse::OutOfOrder));
+    assert_eq!(misuse, Err(tidegate_http2::Misuse::OutOfOrder));
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use bytes::{Buf, Bytes, BytesMut};
-//! use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, ResponseHead};
+//! use tidegate_http2::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, ResponseHead};
 //!
 //! // Moves what one end has to say to the other end's input.
 //! fn carry(from: &mut Connection, wire: &mut BytesMut, now: std::time::Instant) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tidegate_frame::SettingId;
-use tidegate_proto::{
+use tidegate_http2::{
     Body, CloseReason, Config, ErrorCode, Event, RequestHead, ResetCause, StreamId, Violation,
 };
 use tidegate_testkit::peer::Peer;
@@ -425,7 +425,7 @@ fn settings_that_are_never_acknowledged_end_the_connection() {
         Peer::client_unborn(Config::server()),
         Peer::server_unborn(Config::client()),
     ] {
-        if peer.engine.role() == tidegate_proto::Role::Server {
+        if peer.engine.role() == tidegate_http2::Role::Server {
             peer.send_bytes(wire::PREFACE);
         }
         peer.send(wire::settings(&[]));

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tidegate_frame::SettingId;
-use tidegate_proto::{
+use tidegate_http2::{
     Body, CloseReason, Config, ErrorCode, Event, Rate, RequestHead, ResetCause, ResponseHead,
     StreamId, Violation,
 };
@@ -394,7 +394,7 @@ fn a_reset_is_never_answered_with_a_reset() {
     // RFC 9113 §5.4.2: "To avoid looping, an endpoint MUST NOT send a RST_STREAM in response to a
     // RST_STREAM frame."
     for mut peer in [client(), server()] {
-        if peer.engine.role() == tidegate_proto::Role::Server {
+        if peer.engine.role() == tidegate_http2::Role::Server {
             peer.send(wire::post(1));
         } else {
             peer.open_get();
@@ -654,7 +654,7 @@ fn an_answered_stream_frees_its_place_at_once() {
 #[test]
 fn the_peers_limit_is_kept_and_followed() {
     // RFC 9113 §5.1.2: "Endpoints MUST NOT exceed the limit set by their peer."
-    let mut peer = Peer::server_with(tidegate_proto::Config::client(), &[(0x3, 1)]);
+    let mut peer = Peer::server_with(tidegate_http2::Config::client(), &[(0x3, 1)]);
     peer.open_get();
     assert!(!peer.engine.can_open());
     peer.send(wire::settings(&[(0x3, 2)]));
@@ -768,7 +768,7 @@ fn a_stream_error_leaves_the_other_streams_alone() {
 #[test]
 fn a_reset_drops_what_was_not_sent() {
     // RFC 9113 §5.4.2: "A RST_STREAM is the last frame that an endpoint can send on a stream."
-    let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 10)]);
+    let mut peer = Peer::client_with(tidegate_http2::Config::server(), &[(0x4, 10)]);
     peer.send(wire::get(1));
     peer.respond(1, 200, bytes(100));
     peer.expect_head(1);

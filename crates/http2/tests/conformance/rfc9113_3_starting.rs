@@ -1,7 +1,7 @@
 //! RFC 9113 §3: Starting HTTP/2.
 
 use tidegate_frame::{Frame, SettingId};
-use tidegate_proto::{CloseReason, Config, Event, Violation};
+use tidegate_http2::{CloseReason, Config, Event, Violation};
 use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire;
 
@@ -117,7 +117,7 @@ fn settings_in_a_preface_may_be_empty_and_are_acknowledged() {
         Peer::client_unborn(Config::server()),
         Peer::server_unborn(Config::client()),
     ] {
-        if peer.engine.role() == tidegate_proto::Role::Server {
+        if peer.engine.role() == tidegate_http2::Role::Server {
             peer.send_bytes(wire::PREFACE);
         }
         assert!(peer.expect_settings().is_some(), "its own first");
@@ -162,7 +162,7 @@ fn a_connection_without_streams_is_closed_in_the_end() {
         peer.wait(secs(599));
         assert!(!peer.is_closed());
         peer.wait(secs(2));
-        assert_eq!(peer.expect_goaway(tidegate_proto::ErrorCode::NO_ERROR), 0);
+        assert_eq!(peer.expect_goaway(tidegate_http2::ErrorCode::NO_ERROR), 0);
         assert_eq!(peer.expect_closed(), CloseReason::Idle);
         assert!(peer.is_closed());
     }
@@ -212,9 +212,9 @@ fn an_abort_names_its_code() {
     let mut peer = client();
     peer.send(wire::get(1));
     peer.events.clear();
-    peer.engine.abort(tidegate_proto::ErrorCode::INTERNAL_ERROR);
+    peer.engine.abort(tidegate_http2::ErrorCode::INTERNAL_ERROR);
     peer.pump();
-    let code = tidegate_proto::ErrorCode::INTERNAL_ERROR;
+    let code = tidegate_http2::ErrorCode::INTERNAL_ERROR;
     assert_eq!(peer.expect_goaway(code), 1);
     assert_eq!(peer.expect_closed(), CloseReason::Aborted(code));
     assert!(peer.is_closed());

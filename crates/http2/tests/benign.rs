@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_proto::{Body, Config, ErrorCode, Event, RequestHead, ResponseHead, Violation};
+use tidegate_http2::{Body, Config, ErrorCode, Event, RequestHead, ResponseHead, Violation};
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, Raw, with};
 

@@ -1,7 +1,7 @@
 //! RFC 7540 §3.2: a connection that began as HTTP/1.1.
 
 use bytes::Bytes;
-use tidegate_proto::{Config, RequestHead, Violation};
+use tidegate_http2::{Config, RequestHead, Violation};
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire;
 

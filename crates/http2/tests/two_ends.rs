@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_proto::{
+use tidegate_http2::{
     Body, CloseReason, Config, Connection, ErrorCode, Event, Flow, Outbox, RequestHead,
     ResponseHead,
 };

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tidegate_proto::{Body, Config, RequestHead, ResponseHead, Violation};
+use tidegate_http2::{Body, Config, RequestHead, ResponseHead, Violation};
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, flag, with};
 
@@ -53,7 +53,7 @@ fn the_reserved_bit_is_ignored() {
     peer.expect_request(1);
     // In WINDOW_UPDATE and GOAWAY too: the increment is 1, the last stream 0.
     peer.send(wire::window_update(reserved, 1 | reserved));
-    peer.send(wire::goaway(reserved, tidegate_proto::ErrorCode::NO_ERROR));
+    peer.send(wire::goaway(reserved, tidegate_http2::ErrorCode::NO_ERROR));
     peer.expect_alive();
 }
 
@@ -186,7 +186,7 @@ fn a_block_that_does_not_decode_ends_the_connection() {
     // Also on a stream that nobody needs any more, because the tables belong to the connection.
     let mut peer = client();
     peer.send(wire::post(1));
-    peer.stream(1, |stream| stream.reset(tidegate_proto::ErrorCode::CANCEL));
+    peer.stream(1, |stream| stream.reset(tidegate_http2::ErrorCode::CANCEL));
     peer.send(wire::headers_block(1, *b"\x80").end());
     peer.connection_error(Violation::CompressionFailed);
 }
@@ -265,7 +265,7 @@ fn a_smaller_table_of_ours_binds_once_it_is_acknowledged() {
     peer.send(wire::headers_block(1, long).end());
     peer.send(wire::headers_block(3, *b"\x82\x87\x84\xbe").end());
     peer.events
-        .retain(|event| !matches!(event, tidegate_proto::Event::PeerSettings));
+        .retain(|event| !matches!(event, tidegate_http2::Event::PeerSettings));
     peer.expect_request(1);
     assert_eq!(
         peer.expect_request(3).0.get("a").map(<[u8]>::len),
@@ -318,7 +318,7 @@ fn nothing_comes_between_the_frames_of_a_block() {
         wire::data(1, "x"),
         wire::settings(&[]),
         wire::window_update(0, 1),
-        wire::rst_stream(1, tidegate_proto::ErrorCode::CANCEL),
+        wire::rst_stream(1, tidegate_http2::ErrorCode::CANCEL),
         wire::frame(0xfe, 0, 0, []),
         wire::continuation(3, []),
     ] {

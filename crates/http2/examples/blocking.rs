@@ -1,11 +1,11 @@
-//! The engine alone, in a plain blocking loop on std::net: `cargo run -p tidegate-proto --example
+//! The engine alone, in a plain blocking loop on std::net: `cargo run -p tidegate-http2 --example
 //! blocking`, then `curl --http2-prior-knowledge http://127.0.0.1:8081/`.
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
-use tidegate_proto::{Body, Config, Connection, Event, Flow, Outbox, ResponseHead};
+use tidegate_http2::{Body, Config, Connection, Event, Flow, Outbox, ResponseHead};
 
 fn main() -> std::io::Result<()> {
     for stream in TcpListener::bind("127.0.0.1:8081")?.incoming() {

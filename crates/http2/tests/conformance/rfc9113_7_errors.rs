@@ -1,7 +1,7 @@
 //! RFC 9113 §7: Error Codes.
 
 use bytes::Bytes;
-use tidegate_proto::{CloseReason, ErrorCode, Event, ResetCause, Scope, Violation};
+use tidegate_http2::{CloseReason, ErrorCode, Event, ResetCause, Scope, Violation};
 use tidegate_testkit::wire;
 
 use crate::support::{client, server};

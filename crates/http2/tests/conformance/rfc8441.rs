@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tidegate_frame::SettingId;
-use tidegate_proto::{Body, Config, Misuse, RequestHead, Violation};
+use tidegate_http2::{Body, Config, Misuse, RequestHead, Violation};
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire;
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_proto::{
+use tidegate_http2::{
     ErrorCode, Event, Rate, RequestHead, ResetCause, ResponseHead, StreamId, Timeouts, Violation,
 };
 use tidegate_testkit::peer::Peer;
@@ -60,7 +60,7 @@ fn rapid_reset_cve_2023_44487() {
 #[test]
 fn rapid_reset_of_answered_requests() {
     // RFC 9113 §10.5, as above: an attack with cheap answers is still an attack.
-    let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 0)]);
+    let mut peer = Peer::client_with(tidegate_http2::Config::server(), &[(0x4, 0)]);
     for count in 1..1000 {
         peer.send(wire::get(nth(count)));
         if !peer.is_closed() {
@@ -242,7 +242,7 @@ fn continuation_flood_cve_2024_27316() {
     // costs all of it.
     for fragment in [0, 1, 1024, 16_384] {
         for mut peer in [client(), server()] {
-            if peer.engine.role() == tidegate_proto::Role::Client {
+            if peer.engine.role() == tidegate_http2::Role::Client {
                 peer.open_get();
             }
             peer.send(wire::get(1).unfinished());
@@ -349,7 +349,7 @@ fn floods_of_frames_that_cost_nothing_to_send() {
     // RFC 9113 §10.5 names SETTINGS, small and empty frames and priorities as means of abuse: PING,
     // WINDOW_UPDATE and frames that must be ignored are no better.
     type Flood = fn(u32) -> wire::Raw;
-    let limits = tidegate_proto::AbuseLimits::default();
+    let limits = tidegate_http2::AbuseLimits::default();
     let floods: [(Violation, Flood, Rate); 10] = [
         (
             Violation::PingFlood,
@@ -454,7 +454,7 @@ fn a_pause_holds_the_peer_up_and_nothing_else() {
 fn bytes_that_wait_during_a_pause_are_not_late() {
     // RFC 9113 §6.5.3: the acknowledgement of our SETTINGS is due in 10 s, of which the engine
     // reads nothing for 5.
-    let mut peer = Peer::client_unborn(tidegate_proto::Config::server());
+    let mut peer = Peer::client_unborn(tidegate_http2::Config::server());
     peer.send_bytes(wire::PREFACE);
     peer.send(wire::settings(&[]));
     peer.wait(Duration::from_millis(9500));
@@ -503,7 +503,7 @@ fn a_client_is_guarded_too() {
     ];
     for (violation, frame) in floods {
         let mut peer = crate::support::server_of(|config| {
-            config.abuse = tidegate_proto::AbuseLimits::default();
+            config.abuse = tidegate_http2::AbuseLimits::default();
         });
         peer.open_get();
         peer.send(wire::headers(1, &[(":status", "204")]).end());
@@ -535,7 +535,7 @@ fn an_upstream_may_reset_what_it_has_answered() {
     let mut peer = server();
     let head = RequestHead::new("POST", "https", "localhost", "/");
     for count in 1..=20_000 {
-        let id = peer.open(&head, tidegate_proto::Body::Stream);
+        let id = peer.open(&head, tidegate_http2::Body::Stream);
         assert_eq!(id, nth(count));
         peer.send_all([
             wire::headers(id, &[(":status", "200")]).end(),
@@ -796,7 +796,7 @@ fn heads_count_as_what_waits() {
         peer.send(wire::get(nth(count)));
         let head = ResponseHead::new(200).field("x", &long);
         peer.stream(nth(count), |stream| {
-            stream.respond(&head, tidegate_proto::Body::Empty)
+            stream.respond(&head, tidegate_http2::Body::Empty)
         })
         .expect("the engine takes it");
         assert!(count < 10_000, "the heads pile up");
@@ -812,7 +812,7 @@ fn heads_count_as_what_waits() {
 fn a_body_is_fetched_only_when_it_can_be_sent() {
     // RFC 9113 §5.2.2: flow control protects endpoints that "are operating under resource
     // constraints": a peer with a window of 0 can't make us hold a byte of a body.
-    let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 0)]);
+    let mut peer = Peer::client_with(tidegate_http2::Config::server(), &[(0x4, 0)]);
     peer.send(wire::get(1));
     peer.expect_request(1);
     respond_streaming(&mut peer, 1);
@@ -867,7 +867,7 @@ fn an_owner_is_asked_once() {
 fn a_full_outbox_asks_nobody() {
     // RFC 9113 doesn't specify this: the owner isn't asked for bytes that the transport doesn't
     // take.
-    let mut peer = Peer::client_with(tidegate_proto::Config::server(), &[(0x4, 0x7fff_ffff)]);
+    let mut peer = Peer::client_with(tidegate_http2::Config::server(), &[(0x4, 0x7fff_ffff)]);
     peer.send_all([wire::window_update(0, 0x7fff_0000), wire::get(1)]);
     peer.expect_request(1);
     peer.stop_reading();

@@ -2,7 +2,7 @@
 //! that a drip can't extend, and slow honest peers finish.
 
 use bytes::Bytes;
-use tidegate_proto::{Body, Config, ErrorCode, Event, ResetCause, Violation};
+use tidegate_http2::{Body, Config, ErrorCode, Event, ResetCause, Violation};
 use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire::{self, GET};
 
@@ -205,7 +205,7 @@ fn who_asks_for_a_tunnel_has_nothing_to_say_yet() {
 fn respond_with_status(peer: &mut Peer, id: u32, status: u16) {
     peer.stream(id, |stream| {
         stream
-            .respond(&tidegate_proto::ResponseHead::new(status), Body::Stream)
+            .respond(&tidegate_http2::ResponseHead::new(status), Body::Stream)
             .expect("the engine takes the response");
     });
 }

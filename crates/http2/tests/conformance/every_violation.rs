@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use tidegate_proto::{
+use tidegate_http2::{
     Body, CloseReason, Config, ErrorCode, Event, RequestHead, ResetCause, Scope, Violation,
 };
 use tidegate_testkit::peer::Peer;
@@ -399,7 +399,7 @@ const SCENARIOS: &[(Violation, Scenario)] = &[
         let fields = [(":method", "CONNECT"), (":authority", "localhost:22")];
         peer.send(wire::headers(1, &fields));
         peer.stream(1, |stream| {
-            let head = tidegate_proto::ResponseHead::new(200);
+            let head = tidegate_http2::ResponseHead::new(200);
             stream.respond(&head, Body::Stream).expect("a tunnel opens");
         });
         peer.send(wire::headers(1, &[("x", "y")]).end());

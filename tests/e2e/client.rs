@@ -14,10 +14,11 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
     StreamOwned,
 };
-use tidegate_http2::{
-    Body, Config, Connection, ErrorCode, Event, Fields, Flow, Outbox, RequestHead, ResponseHead,
-    Stats, StreamId,
+use tidegate_http::{
+    Body, Config, ErrorCode, Event, Fields, Flow, Outbox, RequestHead, ResponseHead, Stats,
+    StreamId,
 };
+use tidegate_http2::Connection;
 
 use crate::server::PATIENCE;
 

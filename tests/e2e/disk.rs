@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use tempfile::TempDir;
 use tidegate::app::{App, Message};
 use tidegate::disk::{Disk, THREADS};
-use tidegate_http2::Body;
+use tidegate_http::Body;
 use tidegate_net::{EventLoop, Listener, Mailbox, Security};
 
 use crate::client::Client;

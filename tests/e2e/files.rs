@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
-use tidegate_http2::Body;
+use tidegate_http::Body;
 
 use crate::client::{Client, Response};
 use crate::server::{PATIENCE, Server};

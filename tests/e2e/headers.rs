@@ -1,6 +1,6 @@
 //! Savings of header compression, on real connections and in the log.
 
-use tidegate_http2::Body;
+use tidegate_http::Body;
 
 use crate::client::Client;
 use crate::server::Server;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 
-use tidegate_http2::Body;
+use tidegate_http::Body;
 
 use crate::client::Client;
 use crate::server::{Server, unread};

@@ -3,7 +3,7 @@
 
 use tidegate::path::RequestPath;
 use tidegate::router::Router;
-use tidegate_http2::{Body, ascii_target};
+use tidegate_http::{Body, ascii_target};
 use tidegate_testkit::readers::{READERS, Reader, route_of, without_query};
 use tidegate_testkit::rng::Rng;
 

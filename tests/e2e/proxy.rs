@@ -4,7 +4,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-use tidegate_http2::{Body, ErrorCode, RequestHead, ResponseHead, StreamId};
+use tidegate_http::{Body, ErrorCode, RequestHead, ResponseHead, StreamId};
 use tidegate_testkit::wire;
 
 use crate::client::Client;

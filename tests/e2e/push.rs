@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tidegate_http2::Body;
+use tidegate_http::Body;
 
 use crate::client::{Client, Response};
 use crate::server::{Server, refused};

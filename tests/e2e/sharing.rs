@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
-use tidegate_http2::Body;
+use tidegate_http::Body;
 
 use crate::client::Client;
 use crate::server::{PATIENCE, Server};

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use tidegate_http2::Body;
+use tidegate_http::Body;
 
 use crate::client::Client;
 use crate::server::{PATIENCE, Server};

@@ -1,7 +1,7 @@
 //! Slow peers, deliberately slow or not: behaviour that crosses crates. The engines and the loop
 //! have their own tests in virtual time.
 
-use tidegate_http2::Body;
+use tidegate_http::Body;
 
 use crate::client::Client;
 use crate::http1;

@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tempfile::TempDir;
 use tidegate::certificate::{Pem, self_signed};
-use tidegate_http2::Body;
+use tidegate_http::Body;
 
 use crate::client::Client;
 use crate::server::{Server, refused};

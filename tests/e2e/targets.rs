@@ -1,7 +1,7 @@
 //! Demo site, status, upload, echo.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use tidegate_http2::Body;
+use tidegate_http::Body;
 
 use crate::client::Client;
 use crate::server::Server;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use tidegate_http2::{Body, Config, Event, Misuse, RequestHead, Role, StreamId, Violation};
+use tidegate_http::{Body, Config, Event, Misuse, RequestHead, Role, StreamId, Violation};
 use tidegate_ledger::Client;
 
 use crate::connection::{Connection, Life, REST_AFTER};
@@ -52,7 +52,7 @@ impl Connection {
     }
 
     /// Sends a request like [`Connection::open`], on behalf of a client of the owner. The memory
-    /// that the exchange holds of [`Config::memory_budget`](tidegate_http2::Config::memory_budget)
+    /// that the exchange holds of [`Config::memory_budget`](tidegate_http::Config::memory_budget)
     /// is billed to that client instead of the connection, if the client is of the budget's ledger.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tidegate_http2::{
+use tidegate_http::{
     Age, CloseReason, Config, ErrorCode, Event, Flow, Holding, Outbox, Pace, Role, Stats, StreamId,
     Violation,
 };
@@ -60,7 +60,7 @@ pub(crate) enum Life {
 
 /// One HTTP/1.1 or 1.0 connection, in either role. Owns no socket, clock or thread.
 ///
-/// The owner drives it like [`tidegate_http2::Connection`] and receives the same events. There is
+/// The owner drives it like that of `tidegate-http2` and receives the same events. There is
 /// one request at a time: while a server answers one, [`Connection::can_receive`] is false, and
 /// pipelined requests wait in the input or the socket. So responses are in order, and a client that
 /// pipelines fills its own memory.
@@ -270,7 +270,7 @@ impl Connection {
             Some(piece) => piece,
             None if self.peer_ended && input.is_empty() && !recv.is_whole() => {
                 recv.body = BodyReader::Done;
-                Piece::End(tidegate_http2::Fields::new())
+                Piece::End(tidegate_http::Fields::new())
             }
             None => return Ok(None),
         };
@@ -317,7 +317,7 @@ impl Connection {
 
     /// Begins a graceful end. The current request is answered, with `connection: close` if the
     /// response hasn't begun; a request that the client hasn't begun is not waited for. After
-    /// [`Timeouts::shutdown`](tidegate_http2::Timeouts::shutdown) the connection closes in any
+    /// [`Timeouts::shutdown`](tidegate_http::Timeouts::shutdown) the connection closes in any
     /// case.
     pub fn shut_down(&mut self, now: Instant) {
         self.now = now;

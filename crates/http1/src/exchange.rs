@@ -2,7 +2,7 @@
 //! responses are in order.
 
 use bytes::Bytes;
-use tidegate_http2::{Bill, Body, Fields, Pace, Role, StreamId};
+use tidegate_http::{Bill, Body, Fields, Pace, Role, StreamId};
 
 use crate::read::body::BodyReader;
 use crate::write::Framing;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_http2::{Bill, Fields, Misuse, Role};
+use tidegate_http::{Bill, Fields, Misuse, Role};
 use tidegate_ledger::Client;
 
 use crate::connection::Connection;
@@ -27,7 +27,7 @@ pub(crate) fn head_size(fields: &Fields) -> u64 {
 /// Memory, for owners: who pays for it, and how much it is.
 impl Connection {
     /// Bills the connection's memory to this client from now on, in the ledger of
-    /// [`Config::memory_budget`](tidegate_http2::Config::memory_budget). Before, and if the client
+    /// [`Config::memory_budget`](tidegate_http::Config::memory_budget). Before, and if the client
     /// is of another ledger, it is nobody's.
     pub fn bill(&mut self, client: &Arc<Client>) {
         self.holding.bill(client);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_http2::{CloseReason, Config, Event, KnownName, RequestHead, Role, Violation};
+use tidegate_http::{CloseReason, Config, Event, KnownName, RequestHead, Role, Violation};
 
 use crate::connection::{Connection, Wait};
 use crate::exchange::{Exchange, Phase, Recv, Send, Trailers, Tunnel};

@@ -1,7 +1,7 @@
 //! The handle by which the owner controls an exchange: the same as that of HTTP/2.
 
 use bytes::Bytes;
-use tidegate_http2::{
+use tidegate_http::{
     Body, ErrorCode, Fields, KnownName, Misuse, Priority, RequestHead, ResponseHead, Role,
     StreamId, check_trailers,
 };
@@ -150,7 +150,7 @@ impl StreamMut<'_> {
     /// Takes bytes of a [`Body::Stream`] off the front of `data`, as many as there is room for, and
     /// returns their number: 0 if there is no room or our message takes no body. With `end`, the
     /// message ends once all of `data` is taken. If some bytes remain,
-    /// [`Event::Writable`](tidegate_http2::Event::Writable) asks for them.
+    /// [`Event::Writable`](tidegate_http::Event::Writable) asks for them.
     ///
     /// A body whose length differs from the head's content-length can't be sent: the connection
     /// closes.
@@ -212,7 +212,7 @@ impl StreamMut<'_> {
         Err(Misuse::PushDisabled)
     }
 
-    /// Returns credit for `bytes` of [`Event::Data`](tidegate_http2::Event::Data). Without credit
+    /// Returns credit for `bytes` of [`Event::Data`](tidegate_http::Event::Data). Without credit
     /// no more of the body is read.
     pub fn consume(&mut self, bytes: usize) {
         if let Ok(exchange) = self.exchange() {
@@ -222,7 +222,7 @@ impl StreamMut<'_> {
         }
     }
 
-    /// Returns the bytes reported as [`Event::Data`](tidegate_http2::Event::Data) and not consumed
+    /// Returns the bytes reported as [`Event::Data`](tidegate_http::Event::Data) and not consumed
     /// yet.
     pub fn unconsumed(&mut self) -> usize {
         self.exchange()
@@ -241,8 +241,8 @@ impl StreamMut<'_> {
     }
 
     /// Waits for the rest of the peer's body without a time limit:
-    /// [`Timeouts::body`](tidegate_http2::Timeouts::body) and
-    /// [`Config::min_body_rate`](tidegate_http2::Config::min_body_rate) no longer apply to this
+    /// [`Timeouts::body`](tidegate_http::Timeouts::body) and
+    /// [`Config::min_body_rate`](tidegate_http::Config::min_body_rate) no longer apply to this
     /// exchange.
     pub fn lift_body_timeout(&mut self) {
         if let Ok(exchange) = self.exchange() {
@@ -278,7 +278,7 @@ impl StreamMut<'_> {
 
     /// Closes the connection without the rest of the exchange, so that no peer takes it for
     /// complete. The answers to earlier requests still go out, unless only a reset of the transport
-    /// can show the truncation. [`Event::Closed`](tidegate_http2::Event::Closed) follows.
+    /// can show the truncation. [`Event::Closed`](tidegate_http::Event::Closed) follows.
     pub fn reset(&mut self, code: ErrorCode) {
         if self.exchange().is_ok() {
             self.conn.abort(code);

@@ -5,16 +5,13 @@
 //! the requests. Every method returns the violation that uses up its budget; `conn::excess` decides
 //! what follows.
 
-mod limits;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::Config;
-use crate::error::Violation;
-pub use limits::{AbuseLimits, Rate};
+use tidegate_http::{Config, Rate, Violation};
 
 /// The unspent part of a [`Rate`].
 #[derive(Debug)]

@@ -48,36 +48,15 @@
 //! the engine answers it as the RFC requires. A fault of the caller is a [`Misuse`], returned by
 //! the call.
 
-mod config;
 mod conn;
-mod error;
-mod event;
 mod flow;
 mod guard;
-mod message;
-mod outbox;
-mod pace;
 mod sched;
-mod stats;
 mod stream;
 #[cfg(test)]
 mod testing;
-mod wall_clock;
 
-pub use config::{Config, ConfigError, Priorities, Timeouts};
-pub use conn::{Connection, Flow, PeerSettings, Role};
-pub use error::{CloseReason, Misuse, ResetCause, Violation};
-pub use event::Event;
-pub use flow::{Bill, Holding, MemoryBudget, ReceiveCredit};
-pub use guard::{AbuseLimits, Rate};
-pub use message::{
-    Body, Field, Fields, KnownName, RequestHead, RequestRules, ResponseHead, ascii_target,
-    check_trailers, is_authority, may_be_trailer,
-};
-pub use outbox::Outbox;
-pub use pace::{Age, Pace};
-pub use sched::Priority;
-pub use stats::Stats;
+pub use conn::{Connection, PeerSettings};
+pub use flow::ReceiveCredit;
 pub use stream::StreamMut;
-pub use tidegate_frame::{ErrorCode, Scope, StreamId};
-pub use wall_clock::WallClock;
+pub use tidegate_http::*;

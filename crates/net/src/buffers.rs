@@ -1,7 +1,7 @@
 //! The I/O buffers of a worker: its connections borrow them for a turn, so that an idle one needs none of its own.
 
 use bytes::BytesMut;
-use tidegate_http2::Outbox;
+use tidegate_http::Outbox;
 
 /// Octets that one turn reads from one connection at most. What is there beyond that waits for the next turn, so that
 /// one connection can't starve the others.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_http2::{Config, Outbox, Stats};
+use tidegate_http::{Config, Outbox, Stats};
 use tidegate_ledger::Refusal;
 
 use crate::admission::{Account, DialAccount, Standing};

@@ -8,7 +8,7 @@ use std::time::Instant;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
-use tidegate_http2::{Stats, StreamId};
+use tidegate_http::{Stats, StreamId};
 use tidegate_ledger::{Client, ClientKey, Ledger, Resource};
 
 use crate::admission::{DialAccount, Entry, IdleQueue, Standing};

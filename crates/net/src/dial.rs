@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tidegate_http2::Config;
+use tidegate_http::Config;
 
 use crate::{TlsConnectorConfig, tls};
 

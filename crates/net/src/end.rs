@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tidegate_http2::CloseReason;
+use tidegate_http::CloseReason;
 
 /// Why a connection is gone; its `Display` is one clear sentence.
 #[derive(Debug)]

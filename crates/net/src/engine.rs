@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tidegate_http2::{
+use tidegate_http::{
     Body, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priority, RequestHead, ResponseHead,
     Role, Stats, StreamId,
 };

@@ -30,7 +30,7 @@ use bytes::BytesMut;
 use log::{debug, info};
 use mio::event::Event as Readiness;
 use mio::{Events, Interest, Poll, Token};
-use tidegate_http2::{Event, Flow, Outbox, WallClock};
+use tidegate_http::{Event, Flow, Outbox, WallClock};
 
 pub(crate) use self::accept::Whose;
 use self::accept::{Accepting, Newcomer};

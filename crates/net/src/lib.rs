@@ -10,7 +10,7 @@
 //! ```
 //! use bytes::Bytes;
 //! use tidegate_net::{ConnId, Conns, EventLoop, Listener, Options, Security, Service};
-//! use tidegate_http2::{Body, Config, Event, ResponseHead};
+//! use tidegate_http::{Body, Config, Event, ResponseHead};
 //!
 //! /// Answers every request with its path.
 //! struct Paths;

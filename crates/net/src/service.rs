@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use tidegate_http2::{Config, Event};
+use tidegate_http::{Config, Event};
 use tidegate_ledger::{Ledger, Limits, Resource, Rule};
 
 use crate::{ConnId, Conns, End, Mailbox};

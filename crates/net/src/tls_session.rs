@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{CommonState, Error, HandshakeKind, InvalidMessage, ServerConfig};
-use tidegate_http2::Outbox;
+use tidegate_http::Outbox;
 
 use crate::buffers::{Buffers, MAX_TLS_LEFT_OVER, Records};
 use crate::record_size::RecordSize;

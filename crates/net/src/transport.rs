@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::time::Instant;
 
 use bytes::Buf;
-use tidegate_http2::Outbox;
+use tidegate_http::Outbox;
 
 use crate::End;
 use crate::buffers::{Buffers, READ_AT_ONCE};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use tidegate_http2::{Body, RequestHead};
+use tidegate_http::{Body, RequestHead};
 use tidegate_net::{ConnId, Conns, End, EventLoop, Mailbox, Service, TlsConnectorConfig, Trust};
 use tidegate_pool::{
     Event, Options, Pool, RequestId, RequestOptions, Security, Upstream, UpstreamId, client_config,
@@ -75,7 +75,7 @@ impl Service for Fetch {
         self.tell(conns);
     }
 
-    fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_http2::Event) {
+    fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_http::Event) {
         self.pool.event(conns, conn, event);
         self.tell(conns);
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use nix::errno::Errno;
-use tidegate_http2::{ErrorCode, Fields, ResponseHead, Violation};
+use tidegate_http::{ErrorCode, Fields, ResponseHead, Violation};
 
 /// Whether a connection can't be opened because this host lacks something for it: descriptors, ports or memory.
 fn is_local(error: &io::Error) -> bool {

@@ -20,7 +20,7 @@
 //!
 //! use tidegate_net::{ConnId, Conns, End, EventLoop, Options, Service};
 //! use tidegate_pool::{Event, Pool, RequestOptions, Security, Upstream, client_config};
-//! use tidegate_http2::{Body, RequestHead};
+//! use tidegate_http::{Body, RequestHead};
 //!
 //! /// Asks one question and prints the answer.
 //! struct Asker {
@@ -62,7 +62,7 @@
 //!         self.tell(conns);
 //!     }
 //!
-//!     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_http2::Event) {
+//!     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_http::Event) {
 //!         self.pool.event(conns, conn, event);
 //!         self.tell(conns);
 //!     }

@@ -1,7 +1,7 @@
 //! The body of a request, as far as it is kept to be sent again.
 
 use bytes::{Bytes, BytesMut};
-use tidegate_http2::{Bill, Body, Fields};
+use tidegate_http::{Bill, Body, Fields};
 use tidegate_net::StreamMut;
 
 /// What is known of a request's body.
@@ -178,7 +178,7 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_http2::{Config, Event, RequestHead, StreamId};
+    use tidegate_http::{Config, Event, RequestHead, StreamId};
     use tidegate_testkit::pair::Pair;
 
     use super::*;

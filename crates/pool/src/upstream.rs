@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tidegate_http2::Config;
+use tidegate_http::Config;
 use tidegate_net::TlsConnectorConfig;
 
 /// The default of [`Options::request_timeout`].

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use log::Level;
-use tidegate_http2::{KnownName, RequestHead};
+use tidegate_http::{KnownName, RequestHead};
 
 use crate::clock::Clock;
 use crate::handlers::Sent;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use tidegate_http2::{
+use tidegate_http::{
     CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, StreamId, Violation,
     WallClock,
 };

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tidegate_http2::WallClock;
+use tidegate_http::WallClock;
 
 /// The time of day at the start of the turn, with the value of the `date` field (RFC 9110 §6.6.1),
 /// which is formatted once a second.

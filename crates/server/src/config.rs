@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::ServerName;
-use tidegate_http2::{Config as Proto, MemoryBudget, WallClock};
+use tidegate_http::{Config as Proto, MemoryBudget, WallClock};
 use tidegate_ledger::{Ledger, Resource};
 use tidegate_net::{Options, TlsAcceptorConfig, TlsConnectorConfig, TlsError, Trust};
 use tidegate_pool::{Security, Upstream, client_config, wait_for_answers};
@@ -96,7 +96,7 @@ pub enum ConfigError {
     /// Two flags contradict each other. The sentence names them.
     Contradiction(String),
     /// A value is out of range.
-    Proto(tidegate_http2::ConfigError),
+    Proto(tidegate_http::ConfigError),
     /// A certificate or key file can't be read.
     Unreadable(PathBuf, io::Error),
     /// A directory to serve can't be read.

@@ -8,7 +8,7 @@ use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
-use tidegate_http2::{Priorities, is_authority};
+use tidegate_http::{Priorities, is_authority};
 
 use crate::get;
 use crate::path::RequestPath;

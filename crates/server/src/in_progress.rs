@@ -1,7 +1,7 @@
 //! Requests in progress, which their handlers' first call didn't finish.
 
 use rustc_hash::FxHashMap;
-use tidegate_http2::StreamId;
+use tidegate_http::StreamId;
 use tidegate_ledger::Lease;
 use tidegate_net::ConnId;
 use tidegate_pool::RequestId;

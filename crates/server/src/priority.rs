@@ -1,7 +1,7 @@
 //! Priorities that the server sets: by the `x-priority` field of requests, and defaults by the type
 //! of content.
 
-use tidegate_http2::{KnownName, Priority, RequestHead};
+use tidegate_http::{KnownName, Priority, RequestHead};
 
 /// `x-priority: high`: more urgent than all defaults, less than urgency 0, which clients give.
 const HIGH: u8 = 1;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use nix::sys::resource::{Resource as Limit, getrlimit, setrlimit};
 use rustix::io::Errno;
-use tidegate_http2::MemoryBudget;
+use tidegate_http::MemoryBudget;
 use tidegate_ledger::{Client, Lease, Ledger, Limits, Mode, Resource, Rule};
 
 use crate::disk;

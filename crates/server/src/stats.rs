@@ -70,7 +70,7 @@ pub struct Headers {
 
 impl Headers {
     /// Takes the counters of one engine, or the sums of a worker's engines.
-    pub fn of(stats: &tidegate_http2::Stats) -> Self {
+    pub fn of(stats: &tidegate_http::Stats) -> Self {
         Self {
             fields_in: stats.fields_in,
             blocks_in: stats.blocks_in,

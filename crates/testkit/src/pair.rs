@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use tidegate_http2::{Config, Connection, Event, Flow, Outbox};
+use tidegate_http::{Config, Event, Flow, Outbox};
+use tidegate_http2::Connection;
 
 /// One of the two ends.
 pub struct End {
@@ -157,7 +158,7 @@ impl Pair {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tidegate_http2::{Body, CloseReason, RequestHead, ResponseHead};
+    use tidegate_http::{Body, CloseReason, RequestHead, ResponseHead};
 
     use super::*;
 

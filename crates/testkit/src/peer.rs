@@ -1,7 +1,7 @@
 //! A scripted peer: sends raw frames to one engine and reads back what that transmits.
 //!
 //! ```no_run
-//! use tidegate_http2::{Config, Violation};
+//! use tidegate_http::{Config, Violation};
 //! use tidegate_testkit::peer::Peer;
 //! use tidegate_testkit::wire::{data, get};
 //!
@@ -21,10 +21,11 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_frame::{Frame, Reader, SettingId};
 use tidegate_hpack::{Decoder, Fields, Limits};
-use tidegate_http2::{
-    Body, CloseReason, Config, Connection, ErrorCode, Event, Flow, Outbox, RequestHead, ResetCause,
-    ResponseHead, Role, Scope, StreamId, StreamMut, Violation,
+use tidegate_http::{
+    Body, CloseReason, Config, ErrorCode, Event, Flow, Outbox, RequestHead, ResetCause,
+    ResponseHead, Role, Scope, StreamId, Violation,
 };
+use tidegate_http2::{Connection, StreamMut};
 
 use crate::wire::{self, Raw};
 

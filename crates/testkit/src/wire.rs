@@ -3,7 +3,7 @@
 //! This file uses neither the frame crate nor an HPACK encoder, so that a test can send frames that
 //! those would refuse, and so that an error there can't hide itself.
 
-use tidegate_http2::ErrorCode;
+use tidegate_http::ErrorCode;
 
 /// The first bytes of a client (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use tidegate_http2::ResponseHead;
+use tidegate_http::ResponseHead;
 
 use super::ways::{Front, Lab, values};
 use crate::http1;

@@ -1,6 +1,6 @@
 //! §7: Host, and what intermediaries do to a message.
 
-use tidegate_http2::ResponseHead;
+use tidegate_http::ResponseHead;
 
 use super::ways::{Front, Lab, values};
 use crate::http1;

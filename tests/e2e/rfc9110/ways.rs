@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use tempfile::TempDir;
-use tidegate_http2::{Body, ResponseHead};
+use tidegate_http::{Body, ResponseHead};
 
 use crate::server::Server;
 use crate::upstream::Upstream;

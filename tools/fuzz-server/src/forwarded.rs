@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use tidegate::flags::Host;
 use tidegate::proxy::Route;
 use tidegate::proxy::fields::{self, Client};
-use tidegate_http2::{Fields, KnownName, RequestHead, RequestRules};
+use tidegate_http::{Fields, KnownName, RequestHead, RequestRules};
 
 /// Names that inputs choose from.
 const NAMES: [&str; 16] = [

@@ -2,7 +2,7 @@
 
 use tidegate::path::{PathError, RequestPath};
 use tidegate::router::Router;
-use tidegate_http2::{Fields, KnownName, RequestHead, RequestRules, ascii_target};
+use tidegate_http::{Fields, KnownName, RequestHead, RequestRules, ascii_target};
 use tidegate_testkit::readers::{READERS, route_of};
 
 /// Routes, of which some guard what is below another one.

@@ -2,7 +2,7 @@
 
 use tidegate::path::RequestPath;
 use tidegate::proxy::target::UpstreamTarget;
-use tidegate_http2::is_authority;
+use tidegate_http::is_authority;
 
 /// The input is what `--route` says of an upstream.
 ///

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use mio::{Events, Poll};
 use tidegate_frame::{Priority, PriorityUpdate, StreamDependency};
-use tidegate_http2::{
-    Body, Config, Connection, ErrorCode, Event, Flow, Outbox, Priorities, RequestHead, StreamId,
+use tidegate_http::{
+    Body, Config, ErrorCode, Event, Flow, Outbox, Priorities, RequestHead, StreamId,
 };
+use tidegate_http2::Connection;
 
 use crate::socket::Socket;
 use crate::{Result, Scheme, Target};

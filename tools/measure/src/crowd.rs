@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use tidegate_http2::{Body, Event, StreamId};
+use tidegate_http::{Body, Event, StreamId};
 
 use crate::client::Client;
 use crate::{Result, Target};

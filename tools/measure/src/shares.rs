@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tidegate_http2::StreamId;
+use tidegate_http::StreamId;
 
 use crate::downloads::{Downloads, Reader};
 use crate::{Result, Target};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use tidegate_http2::{Body, Event};
+use tidegate_http::{Body, Event};
 
 use crate::client::{Client, zeros};
 use crate::{Result, Target, median};

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use tidegate_http2::{Body, Event};
+use tidegate_http::{Body, Event};
 
 use crate::client::{Client, MAX_WINDOW};
 use crate::{Result, Scheme, Target, median};

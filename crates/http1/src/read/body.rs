@@ -1,7 +1,7 @@
 //! Message bodies: the reader that finds their bytes in the input (RFC 9112 §6 and §7.1).
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_http2::{Config, Fields, Violation};
+use tidegate_http::{Config, Fields, Violation};
 
 use super::section::Section;
 use super::{is_token, parse_trailers};

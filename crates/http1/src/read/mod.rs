@@ -7,7 +7,7 @@ pub(crate) mod response;
 pub(crate) mod section;
 mod target;
 
-use tidegate_http2::{Config, Fields, KnownName, Violation, may_be_trailer};
+use tidegate_http::{Config, Fields, KnownName, Violation, may_be_trailer};
 
 use crate::exchange::Version;
 use body::BodyReader;
@@ -65,7 +65,7 @@ pub(crate) fn parse_trailers(
     if fields.list_size() > config.max_header_list_size as usize {
         return Err(Violation::HeaderListTooLarge);
     }
-    tidegate_http2::check_trailers(&fields)?;
+    tidegate_http::check_trailers(&fields)?;
     Ok(fields)
 }
 

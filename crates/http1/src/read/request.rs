@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use tidegate_http2::{
+use tidegate_http::{
     Config, Field, Fields, KnownName, RequestHead, RequestRules, Violation, ascii_target,
     is_authority,
 };

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use tidegate_http2::{Config, Field, Fields, KnownName, ResponseHead, Violation};
+use tidegate_http::{Config, Field, Fields, KnownName, ResponseHead, Violation};
 
 use super::body::BodyReader;
 use super::{

@@ -4,7 +4,7 @@
 //! recognize a single LF as a line terminator"), but if the next hop doesn't, a request can be
 //! smuggled. So lines are checked here first.
 
-use tidegate_http2::Violation;
+use tidegate_http::Violation;
 
 use super::Kind;
 

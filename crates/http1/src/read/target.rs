@@ -1,6 +1,6 @@
 //! The target of a request and its Host (RFC 9112 §3.2 and §3.3).
 
-use tidegate_http2::{Fields, KnownName, Violation, is_authority};
+use tidegate_http::{Fields, KnownName, Violation, is_authority};
 
 /// Writes the pseudo-fields of a request as HTTP/2 would carry them; those of an extended CONNECT
 /// if the request asks for `protocol`.

@@ -5,7 +5,7 @@ pub(crate) mod response;
 
 use std::io::Write as _;
 
-use tidegate_http2::{Fields, may_be_trailer};
+use tidegate_http::{Fields, may_be_trailer};
 
 /// How a message's body is framed (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Writing requests.
 
-use tidegate_http2::{KnownName, RequestHead};
+use tidegate_http::{KnownName, RequestHead};
 
 use super::{Framing, write_field, write_number};
 use crate::upgrade;

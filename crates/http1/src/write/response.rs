@@ -1,6 +1,6 @@
 //! Writing responses: their heads, and the status for each violation.
 
-use tidegate_http2::{KnownName, ResponseHead, Violation};
+use tidegate_http::{KnownName, ResponseHead, Violation};
 
 use super::{Framing, write_field, write_number};
 use crate::upgrade;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidegate_http2::{Body, Config, Event, Fields, RequestHead, ResponseHead, StreamId};
+use tidegate_http::{Body, Config, Event, Fields, RequestHead, ResponseHead, StreamId};
 
 use crate::properties::fields;
 use crate::support::*;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_http2::{
+use tidegate_http::{
     Body, CloseReason, Config, ErrorCode, Event, Fields, KnownName, MemoryBudget, Misuse,
     RequestHead, RequestRules, ResponseHead, StreamId,
 };

@@ -2,7 +2,7 @@
 //! and how its connection goes on (§9).
 
 use bytes::Bytes;
-use tidegate_http2::{
+use tidegate_http::{
     Body, CloseReason, Config, ErrorCode, Event, Fields, Misuse, RequestHead, Violation,
 };
 

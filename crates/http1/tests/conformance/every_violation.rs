@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use tidegate_http2::{Body, Event, RequestHead, Scope, Violation};
+use tidegate_http::{Body, Event, RequestHead, Scope, Violation};
 
 use crate::support::*;
 

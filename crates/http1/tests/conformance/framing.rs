@@ -1,7 +1,7 @@
 //! Framing that is refused in requests and in responses alike, because recipients disagree about
 //! the length.
 
-use tidegate_http2::Violation;
+use tidegate_http::Violation;
 
 use Violation as V;
 

@@ -3,7 +3,7 @@
 //! the other side. Each must be refused before the engine reports a response as complete that the
 //! server may not have meant.
 
-use tidegate_http2::{CloseReason, Event, Violation};
+use tidegate_http::{CloseReason, Event, Violation};
 
 use crate::framing::{CHUNKED, EITHER_WAY, Vector};
 use crate::support::*;

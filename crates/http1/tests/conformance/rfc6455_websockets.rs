@@ -2,7 +2,7 @@
 //! And the tunnels of plain CONNECT (RFC 9110 §9.3.6), which only a client opens.
 
 use bytes::Bytes;
-use tidegate_http2::{
+use tidegate_http::{
     Body, CloseReason, Config, ErrorCode, Event, Fields, Misuse, RequestHead, ResponseHead,
     StreamId, Violation,
 };

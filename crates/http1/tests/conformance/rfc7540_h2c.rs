@@ -1,8 +1,8 @@
 //! RFC 7540 §3.2: HTTP/2 in cleartext by Upgrade, which RFC 9113 dropped and clients still ask for.
 
 use bytes::BytesMut;
+use tidegate_http::{Body, CloseReason, Config, ErrorCode, ResponseHead};
 use tidegate_http1::Connection;
-use tidegate_http2::{Body, CloseReason, Config, ErrorCode, ResponseHead};
 
 use crate::support::*;
 

@@ -1,6 +1,6 @@
 //! RFC 9112 §2: messages, line ends, the version.
 
-use tidegate_http2::Violation;
+use tidegate_http::Violation;
 
 use crate::support::*;
 

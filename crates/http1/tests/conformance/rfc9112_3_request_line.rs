@@ -1,7 +1,7 @@
 //! RFC 9112 §3: the request line, its target, Host.
 
+use tidegate_http::{Config, Violation};
 use tidegate_http1::Connection;
-use tidegate_http2::{Config, Violation};
 
 use crate::support::*;
 

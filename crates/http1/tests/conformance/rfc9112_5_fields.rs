@@ -1,6 +1,6 @@
 //! RFC 9112 §5: field lines, and which of them the owner sees.
 
-use tidegate_http2::{Config, KnownName, Violation};
+use tidegate_http::{Config, KnownName, Violation};
 
 use crate::support::*;
 

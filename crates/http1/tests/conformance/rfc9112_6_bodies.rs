@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_http2::{
+use tidegate_http::{
     Body, CloseReason, Config, ErrorCode, Event, Flow, MemoryBudget, Misuse, Outbox, ResponseHead,
     Violation,
 };
@@ -443,7 +443,7 @@ fn what_the_owner_must_not_do() {
         stream.trailers(&[("a", "b\n")].into_iter().collect()),
         Err(Misuse::InvalidField)
     );
-    let head = tidegate_http2::RequestHead::new("GET", "http", "a", "/");
+    let head = tidegate_http::RequestHead::new("GET", "http", "a", "/");
     assert_eq!(stream.push(&head), Err(Misuse::PushDisabled));
     stream.write(&mut Bytes::new(), true);
     assert_eq!(stream.write(&mut Bytes::from_static(b"x"), true), 0);

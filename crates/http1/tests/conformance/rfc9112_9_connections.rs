@@ -1,7 +1,7 @@
 //! RFC 9112 §9: how connections persist and end.
 
 use bytes::Bytes;
-use tidegate_http2::{Body, CloseReason, Config, ErrorCode, ResponseHead, Violation};
+use tidegate_http::{Body, CloseReason, Config, ErrorCode, ResponseHead, Violation};
 
 use crate::support::*;
 
@@ -43,7 +43,7 @@ fn what_is_not_read_by_the_client_bounds_what_is_read_of_it() {
     let mut answered = 0;
     peer.input.extend_from_slice(GET.repeat(10_000).as_bytes());
     while let Some(event) = peer.conn.receive(&mut peer.input, peer.now) {
-        let tidegate_http2::Event::Request { id, .. } = event else {
+        let tidegate_http::Event::Request { id, .. } = event else {
             panic!("{event:?}");
         };
         let head = ResponseHead::new(200).field("x", "y".repeat(1000));
@@ -195,11 +195,11 @@ fn sent_and_reset(bytes: &str) -> Peer {
 }
 
 trait WritableId {
-    fn id_of_writable(&self) -> Option<tidegate_http2::StreamId>;
+    fn id_of_writable(&self) -> Option<tidegate_http::StreamId>;
 }
 
-impl WritableId for tidegate_http2::Event {
-    fn id_of_writable(&self) -> Option<tidegate_http2::StreamId> {
+impl WritableId for tidegate_http::Event {
+    fn id_of_writable(&self) -> Option<tidegate_http::StreamId> {
         match self {
             Self::Writable { id, .. } => Some(*id),
             _ => None,
@@ -289,7 +289,7 @@ fn what_waits_to_be_sent_outlives_the_rest() {
     let mut peer = client();
     peer.input.extend_from_slice(GET.as_bytes());
     let event = peer.conn.receive(&mut peer.input, peer.now);
-    let Some(tidegate_http2::Event::Request { id, .. }) = event else {
+    let Some(tidegate_http::Event::Request { id, .. }) = event else {
         panic!("{event:?}");
     };
     peer.stream(id)

@@ -3,7 +3,7 @@
 //! Always Worse" (2021), "TERM.EXT" (2025), and the CVEs named. Each must be refused before the
 //! engine reports a request that the client may not have meant.
 
-use tidegate_http2::{CloseReason, Event, Violation};
+use tidegate_http::{CloseReason, Event, Violation};
 
 use crate::framing::{CHUNKED, EITHER_WAY, Vector};
 use crate::support::*;
@@ -261,8 +261,8 @@ fn what_is_in_order_is_taken() {
         assert_eq!(got, content.as_bytes(), "{lines}");
         peer.respond(
             id,
-            &tidegate_http2::ResponseHead::new(204),
-            tidegate_http2::Body::Empty,
+            &tidegate_http::ResponseHead::new(204),
+            tidegate_http::Body::Empty,
         );
         assert_eq!(peer.answer("").method(), "GET");
     }
@@ -286,9 +286,9 @@ fn nothing_follows_a_close() {
         let Some(Event::Request { id, .. }) = peer.conn.receive(&mut peer.input, peer.now) else {
             panic!("{request}");
         };
-        let head = tidegate_http2::ResponseHead::new(404);
+        let head = tidegate_http::ResponseHead::new(404);
         peer.stream(id)
-            .respond(&head, tidegate_http2::Body::Empty)
+            .respond(&head, tidegate_http::Body::Empty)
             .expect("a proper response");
         peer.settle();
         assert_eq!(peer.expect_closed(), CloseReason::Graceful);

@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_http1::{Connection, StreamMut};
-use tidegate_http2::{
+use tidegate_http::{
     Body, CloseReason, Config, Event, Field, Fields, Flow, Outbox, RequestHead, ResponseHead,
     StreamId, Violation,
 };
+use tidegate_http1::{Connection, StreamMut};
 
 /// Returns a time for tests to start from; they advance it themselves.
 #[expect(clippy::disallowed_methods, reason = "tests need some start of time")]

@@ -3,14 +3,13 @@
 use std::time::{Duration, Instant};
 
 use tidegate_frame::{Data, ErrorCode, StreamId};
+use tidegate_http::{Age, Event, Pace, ResetCause, Role, Violation};
 
+use crate::conn::Connection;
+use crate::conn::messages::own_head;
 use crate::conn::recv::{Fault, Outcome, illegal};
 use crate::conn::timer::Timer;
-use crate::conn::{Connection, Role};
-use crate::error::{ResetCause, Violation};
-use crate::event::Event;
-use crate::flow::{FIRST_GRANT, Share};
-use crate::pace::{Age, Pace};
+use crate::flow::{FIRST_GRANT, Share, least_window};
 use crate::stream::map::Lookup;
 use crate::stream::state::{Input, Sender};
 use crate::stream::{Grant, Phase, Stream};
@@ -53,7 +52,7 @@ impl Connection {
             end_stream: end,
             flow_len,
         } = frame;
-        let windows_grow = self.config.max_stream_window_size > self.config.least_stream_window();
+        let windows_grow = self.config.max_stream_window_size > least_window(&self.config);
         let recv = &mut self.streams.get_mut(slot).recv;
         let discard = recv.discard;
         if windows_grow && !discard {
@@ -158,7 +157,7 @@ impl Connection {
             // RFC 9110 §15.5.9: no complete request "within the time that it was prepared to wait".
             // RFC 9113 §8.1: after a complete response, RST_STREAM with NO_ERROR asks for no more
             // of the request.
-            let head = self.config.own_head(408).field("content-length", "0");
+            let head = own_head(&self.config, 408).field("content-length", "0");
             self.send_block(id, head.fields(), head.stamp(), true);
             self.send_reset(slot, ErrorCode::NO_ERROR);
         } else {
@@ -253,7 +252,7 @@ impl Connection {
 
     /// Raises the window of a body that begins to arrive, once.
     fn grant_first(&mut self, slot: usize) {
-        let least = i64::from(self.config.least_stream_window());
+        let least = i64::from(least_window(&self.config));
         let recv = &mut self.streams.get_mut(slot).recv;
         if recv.window.available() <= least - FIRST_GRANT_AFTER {
             recv.grant = Grant::None;
@@ -289,7 +288,7 @@ impl Connection {
     /// of a window.
     fn advertise_stream_window(&mut self, slot: usize) {
         let shift = self.window_shift();
-        let least = self.config.least_stream_window();
+        let least = least_window(&self.config);
         let stream = self.streams.get_mut(slot);
         let usable = stream.recv.usable();
         let unadvertised = stream.recv.window;

@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 use tidegate_frame::{ErrorCode, StreamId};
+use tidegate_http::{Event, ResetCause, Violation};
 
 use crate::conn::Connection;
-use crate::error::{ResetCause, Violation};
-use crate::event::Event;
 use crate::flow::Share;
 use crate::stream::state::{ClosedBy, Sender, State};
 

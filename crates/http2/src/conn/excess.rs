@@ -4,8 +4,9 @@
 //! Harmless frames are accepted, but then no more input for a while. TCP slows the peer down, the
 //! rest of the connection goes on, and an honest peer that was only busy never notices.
 
-use crate::conn::{Connection, Role};
-use crate::error::Violation;
+use tidegate_http::{Role, Violation};
+
+use crate::conn::Connection;
 use crate::guard::PAUSE;
 
 impl Connection {

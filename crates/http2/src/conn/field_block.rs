@@ -3,11 +3,7 @@
 
 use tidegate_frame::{StreamDependency, StreamId};
 use tidegate_hpack::{Decoded, Decoder, Encoder, Fields, Limits};
-
-use crate::config::Config;
-use crate::error::Violation;
-use crate::message::Stamp;
-use crate::stats::Stats;
+use tidegate_http::{Config, Stamp, Stats, Violation};
 
 /// The frame that begins a field block.
 #[derive(Clone, Copy, Debug)]
@@ -115,10 +111,11 @@ impl FieldBlocks {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_http::ResponseHead;
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::ResponseHead;
 
     #[derive(Clone, Debug)]
     enum Step {

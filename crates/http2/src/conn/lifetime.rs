@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use tidegate_frame::{ErrorCode, GoAway, Ping, StreamId};
+use tidegate_http::{CloseReason, Event, ResetCause, Role, Violation};
 
+use crate::conn::Connection;
 use crate::conn::ping::SHUTDOWN_PAYLOAD;
 use crate::conn::timer::Timer;
-use crate::conn::{Connection, Role};
-use crate::error::{CloseReason, ResetCause, Violation};
-use crate::event::Event;
 use crate::stream::Stream;
 use crate::stream::state::Sender;
 

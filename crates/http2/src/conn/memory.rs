@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_http::{Bill, Fields, Holding, Role};
 use tidegate_ledger::Client;
 
+use crate::conn::Connection;
 use crate::conn::timer::Timer;
-use crate::conn::{Connection, Role};
-use crate::flow::{Bill, Holding, Share};
-use crate::message::Fields;
+use crate::flow::Share;
 use crate::stream::Stream;
 
 /// The bytes that count for each stream beside its head and body: its slot here, and its owner's

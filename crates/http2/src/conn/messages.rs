@@ -2,16 +2,17 @@
 
 use tidegate_frame::{Data, ErrorCode, StreamDependency, StreamId};
 use tidegate_hpack::{Decoded, ListLimit};
+use tidegate_http::{
+    Config, Event, Fields, KnownName, RequestHead, RequestRules, ResetCause, ResponseHead, Role,
+    Violation, check_trailers,
+};
 
+use crate::conn::Connection;
 use crate::conn::ending::reset_event;
 use crate::conn::field_block::Opening;
 use crate::conn::memory;
 use crate::conn::recv::{Fault, Outcome, illegal};
-use crate::conn::{Connection, Role};
-use crate::error::{ResetCause, Violation};
-use crate::event::Event;
-use crate::flow::{RecvWindow, SendWindow};
-use crate::message::{Fields, KnownName, RequestHead, RequestRules, ResponseHead, check_trailers};
+use crate::flow::{RecvWindow, SendWindow, least_window};
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
 use crate::stream::{Phase, Stream};
@@ -139,10 +140,10 @@ impl Connection {
         let rules = RequestRules {
             extended_connect: self.config.enable_connect_protocol,
         };
-        let mut head = RequestHead::unchecked(fields);
-        if let Err(violation) = head.check_received(rules) {
-            return self.answer_400(id, end, violation, head.fields());
-        }
+        let head = match RequestHead::received(fields, rules) {
+            Ok(head) => head,
+            Err((violation, fields)) => return self.answer_400(id, end, violation, &fields),
+        };
         let mut stream = self.new_stream(id, Sender::Peer);
         stream.state = if end {
             State::HalfClosed(Sender::Peer)
@@ -217,7 +218,7 @@ impl Connection {
     /// can send an HTTP 431 (Request Header Fields Too Large) status code".
     fn answer_431(&mut self, id: StreamId, end: bool, violation: Violation) -> Outcome {
         self.charge_own_reset()?;
-        let head = self.config.own_head(431);
+        let head = own_head(&self.config, 431);
         self.send_block(id, head.fields(), head.stamp(), true);
         if !end {
             self.send_rst_stream(id, ErrorCode::NO_ERROR);
@@ -273,7 +274,7 @@ impl Connection {
         let window = self.send_window.available().min(window);
         // RFC 9110 §9.3.2: in answer to HEAD, a server "MUST NOT send content".
         let has_content = !is_head && sentence.len() <= window;
-        let mut head = self.config.own_head(400);
+        let mut head = own_head(&self.config, 400);
         if has_content {
             head.push("content-type", "text/plain; charset=utf-8");
             head.push("content-length", sentence.len().to_string());
@@ -362,11 +363,22 @@ impl Connection {
             opened_by,
             RecvWindow::new(
                 self.settings.local_initial_window,
-                self.config.least_stream_window(),
+                least_window(&self.config),
             ),
             SendWindow::new(self.settings.peer.initial_window_size),
             self.now,
         )
+    }
+}
+
+/// Returns the head of the engine's own response. RFC 9110 §6.6.1: "An origin server with a clock …
+/// MUST generate a Date header field in all 2xx (Successful), 3xx (Redirection), and 4xx (Client
+/// Error) responses".
+pub(super) fn own_head(config: &Config, status: u16) -> ResponseHead {
+    let head = ResponseHead::new(status);
+    match config.date() {
+        Some(date) => head.field("date", date),
+        None => head,
     }
 }
 

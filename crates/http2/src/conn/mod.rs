@@ -25,16 +25,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_frame::{ErrorCode, Reader, StreamId};
+use tidegate_http::{
+    Age, CloseReason, Config, Holding, RequestHead, ResetCause, Role, Stats, Violation,
+};
 
-use crate::config::Config;
-use crate::error::{CloseReason, ResetCause, Violation};
-use crate::event::Event;
-use crate::flow::{ConnectionWindow, Holding, ReceiveCredit, RoundTrip, SendWindow};
+use crate::flow::{ConnectionWindow, ReceiveCredit, RoundTrip, SendWindow};
 use crate::guard::Guard;
-use crate::message::RequestHead;
-use crate::pace::Age;
 use crate::sched::Scheduler;
-use crate::stats::Stats;
 use crate::stream::StreamMut;
 use crate::stream::map::StreamMap;
 use crate::stream::state::Sender;
@@ -47,40 +44,6 @@ pub use settings::PeerSettings;
 use settings::SettingsState;
 use stall::Blocked;
 use timer::{Timer, Timers};
-
-/// The role of an end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The end that opens requests.
-    Client,
-    /// The end that answers them, and may push.
-    Server,
-}
-
-impl Role {
-    /// Returns the other end's role.
-    pub(crate) const fn other(self) -> Self {
-        match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
-        }
-    }
-}
-
-/// The result of [`Connection::transmit`].
-#[derive(Debug)]
-#[must_use]
-pub enum Flow {
-    /// All output that can go out now is in the outbox.
-    Drained,
-    /// The outbox has no room for the next output: write out what it has, then call again.
-    Full,
-    /// The owner must handle an event, in most cases [`Event::Writable`]. Then call `transmit`
-    /// again.
-    Event(Event),
-    /// The last bytes of this connection are in the outbox: write it out, then close the transport.
-    Closed,
-}
 
 /// One HTTP/2 connection, in either role. Owns no socket, clock or thread.
 ///
@@ -128,7 +91,7 @@ pub struct Connection {
 }
 
 /// Inputs. They never fail: a fatal error becomes state, goes out as GOAWAY and is reported as
-/// [`Event::Closed`].
+/// [`Event::Closed`](crate::Event::Closed).
 impl Connection {
     /// Makes the server's end of a new connection.
     pub fn server(config: Arc<Config>, now: Instant) -> Self {
@@ -311,7 +274,7 @@ impl Connection {
         self.lifetime.is_ending()
     }
 
-    /// Whether [`Event::Closed`] has been reported or is about to be.
+    /// Whether [`Event::Closed`](crate::Event::Closed) has been reported or is about to be.
     pub fn is_closed(&self) -> bool {
         self.lifetime.is_over()
     }
@@ -404,10 +367,9 @@ impl std::fmt::Debug for Connection {
 #[cfg(test)]
 mod tests {
     use bytes::{Buf, Bytes, BytesMut};
+    use tidegate_http::{Body, Event, Flow, Outbox, ResponseHead};
 
     use super::*;
-    use crate::message::{Body, ResponseHead};
-    use crate::outbox::Outbox;
 
     /// Two engines, and the events that each has reported.
     struct Both {

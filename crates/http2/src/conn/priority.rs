@@ -2,13 +2,11 @@
 //! others.
 
 use tidegate_frame::{Priority as PriorityFrame, PriorityUpdate, StreamDependency, StreamId};
+use tidegate_http::{Config, Fields, KnownName, Priorities, Priority, Role, Violation};
 
-use crate::config::{Config, Priorities};
+use crate::conn::Connection;
 use crate::conn::recv::{Fault, Outcome};
-use crate::conn::{Connection, Role};
-use crate::error::Violation;
-use crate::message::{Fields, KnownName};
-use crate::sched::{EarlyPriorities, Priority, whole_value};
+use crate::sched::EarlyPriorities;
 use crate::stream::Stream;
 use crate::stream::map::Lookup;
 use crate::stream::state::Sender;
@@ -221,7 +219,7 @@ impl Connection {
             return;
         };
         let priority = self.streams.get(slot).priority;
-        let merged = priority.merge(&whole_value(response, first));
+        let merged = priority.merge(&Priority::whole_value(response, first));
         // With a tree, `priority` lacks the client's dependency: a field without a change must not
         // touch it.
         if merged != priority {

@@ -7,10 +7,10 @@
 use std::time::{Duration, Instant};
 
 use tidegate_frame::Ping;
+use tidegate_http::CloseReason;
 
 use crate::conn::Connection;
 use crate::conn::timer::Timer;
-use crate::error::CloseReason;
 
 /// The payload of our PING.
 const PAYLOAD: [u8; 8] = *b"are you?";

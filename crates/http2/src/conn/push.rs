@@ -2,13 +2,11 @@
 
 use tidegate_frame::{ErrorCode, PushPromise, StreamId};
 use tidegate_hpack::{Fields, ListLimit};
+use tidegate_http::{Event, Misuse, RequestHead, RequestRules, Role, Violation};
 
+use crate::conn::Connection;
 use crate::conn::ending::reset_event;
 use crate::conn::messages::over;
-use crate::conn::{Connection, Role};
-use crate::error::{Misuse, Violation};
-use crate::event::Event;
-use crate::message::{RequestHead, RequestRules};
 use crate::stream::Phase;
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Input, Sender, State};

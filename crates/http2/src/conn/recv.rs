@@ -5,13 +5,12 @@ use tidegate_frame::{
     Continuation, Frame, Headers, Kind, Malformed, Ping, PushPromise, RstStream, Scope, Settings,
     StreamId, WindowUpdate,
 };
+use tidegate_http::{Event, ResetCause, Role, Violation};
 
+use crate::conn::Connection;
 use crate::conn::ending::reset_event;
 use crate::conn::field_block::{Opening, Partial};
 use crate::conn::timer::Timer;
-use crate::conn::{Connection, Role};
-use crate::error::{ResetCause, Violation};
-use crate::event::Event;
 use crate::stream::Phase;
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Illegal, Input, Sender};
@@ -150,9 +149,7 @@ impl Connection {
         let stream = self.streams.get(slot);
         // RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to
         // closing or resetting the stream." Here the head was valid, and a later part isn't.
-        if self.role == Role::Server
-            && stream.send.phase == Phase::Head
-            && violation.is_of_message()
+        if self.role == Role::Server && stream.send.phase == Phase::Head && is_of_message(violation)
         {
             let window = stream.send.window.available();
             self.send_400(id, violation, stream.head_request, window, false);
@@ -470,4 +467,20 @@ pub(super) fn illegal(id: StreamId, illegal: Illegal) -> Fault {
         Illegal::Closed => Violation::FrameOnClosedStream.into(),
         Illegal::Reset => Violation::FrameOnResetStream.into(),
     }
+}
+
+/// Whether content or trailers with this violation make their message malformed (RFC 9113
+/// §8.1.1).
+fn is_of_message(violation: Violation) -> bool {
+    matches!(
+        violation,
+        Violation::PseudoFieldInTrailers
+            | Violation::FieldNameInvalid
+            | Violation::FieldNameUppercase
+            | Violation::FieldValueInvalid
+            | Violation::ConnectionSpecificField
+            | Violation::TeNotTrailers
+            | Violation::ContentLengthMismatch
+            | Violation::TrailersWithoutEndStream
+    )
 }

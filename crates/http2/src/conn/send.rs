@@ -5,17 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate_frame::{Data, ErrorCode, Head, Headers, RstStream, StreamId, WindowUpdate};
 use tidegate_hpack::Fields;
+use tidegate_http::{Body, Event, Flow, Misuse, Outbox, Pace, RequestHead, Role, Stamp};
 use tidegate_ledger::Client;
 
 use crate::conn::recv::PREFACE;
 use crate::conn::stall::STALL_PROGRESS;
 use crate::conn::timer::Timer;
-use crate::conn::{Connection, Flow, Role, settings};
-use crate::error::Misuse;
-use crate::event::Event;
-use crate::message::{Body, RequestHead, Stamp};
-use crate::outbox::Outbox;
-use crate::pace::Pace;
+use crate::conn::{Connection, settings};
+use crate::flow::least_window;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
 use crate::stream::{More, Phase, Stream};
 
@@ -468,7 +465,7 @@ impl Connection {
         recv.discard = true;
         recv.pace = Pace::new(age);
         recv.window.consume(u32::MAX);
-        recv.window.set_size(self.config.least_stream_window());
+        recv.window.set_size(least_window(&self.config));
         self.recount(slot);
         self.reset_if_unneeded(slot);
     }
@@ -556,10 +553,10 @@ fn body_bytes(room: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use bytes::{Buf, BytesMut};
+    use tidegate_http::ResponseHead;
 
     use super::*;
     use crate::Config;
-    use crate::message::ResponseHead;
 
     /// In 64 KiB fit four frames, which are 16 KiB each with their heads, and no small one follows.
     #[test]

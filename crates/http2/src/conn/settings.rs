@@ -1,10 +1,9 @@
 //! SETTINGS (RFC 9113 §6.5): those of the peer, and the acknowledgement of ours.
 
 use tidegate_frame::{SettingId, Settings};
+use tidegate_http::{Config, Priorities, Role, Violation};
 
-use crate::config::{Config, Priorities};
-use crate::conn::{Connection, Role};
-use crate::error::Violation;
+use crate::conn::Connection;
 
 /// The settings that the peer announced, or the protocol's defaults (RFC 9113 §6.5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

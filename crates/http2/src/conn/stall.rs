@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use tidegate_http::Violation;
+
 use crate::conn::Connection;
 use crate::conn::data::earlier;
 use crate::conn::timer::Timer;
-use crate::error::Violation;
 use crate::stream::{More, Stall};
 
 /// The bytes after which data counts as held up no longer. Fewer are a drip that is meant to keep

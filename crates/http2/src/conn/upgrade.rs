@@ -5,11 +5,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tidegate_frame::{Settings, StreamId};
+use tidegate_http::{Config, Event, RequestHead, Role};
 
-use crate::config::Config;
-use crate::conn::{Connection, Role};
-use crate::event::Event;
-use crate::message::RequestHead;
+use crate::conn::Connection;
 use crate::stream::Phase;
 use crate::stream::state::{Sender, State};
 

@@ -1,11 +1,19 @@
 //! The connection's receive window. It follows what its streams may send and never holds one up:
 //! credit doesn't depend on what owners consume, so a stalled stream costs the others nothing.
 
+use tidegate_http::Config;
+
 use crate::flow::window::{MAX, Overflow, Share};
 
 /// The bytes that every peer may send at once. RFC 9113 §6.9.2: the window of a new connection is
 /// 65,535 bytes, whatever SETTINGS say.
-pub(crate) const UNASKED: u32 = 65_535;
+const UNASKED: u32 = 65_535;
+
+/// Returns the window of a new stream, and the least that a window shrinks to.
+pub(crate) fn least_window(config: &Config) -> u32 {
+    let most = config.max_stream_window_size.min(UNASKED);
+    config.initial_window_size.max(most)
+}
 
 /// Credit beyond what the streams may send, so that one WINDOW_UPDATE on stream 0 covers several on
 /// streams.
@@ -36,7 +44,7 @@ pub struct ReceiveCredit {
     /// The bytes that streams may send by their own windows.
     pub promised: u64,
     /// The bytes that streams may send beyond the 65,535 that the protocol gives each of them. They
-    /// are borrowed from the [`MemoryBudget`](crate::MemoryBudget), if there is one.
+    /// are borrowed from the [`MemoryBudget`](tidegate_http::MemoryBudget), if there is one.
     pub lent: u64,
 }
 

@@ -2,14 +2,12 @@
 //! why.
 
 mod autotune;
-mod budget;
 mod connection;
 mod rtt;
 mod window;
 
 pub(crate) use autotune::{Autotune, FIRST_GRANT};
-pub use budget::{Bill, Holding, MemoryBudget};
 pub use connection::ReceiveCredit;
-pub(crate) use connection::{ConnectionWindow, UNASKED};
+pub(crate) use connection::{ConnectionWindow, least_window};
 pub(crate) use rtt::RoundTrip;
 pub(crate) use window::{RecvWindow, SendWindow, Share};

@@ -1,5 +1,6 @@
-use super::*;
+use tidegate_http::AbuseLimits;
 
+use super::*;
 use crate::testing::some_start as start;
 
 const LIST: usize = 32 << 10;

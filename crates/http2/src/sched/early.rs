@@ -1,8 +1,7 @@
 //! Priorities of streams that the client has not opened yet.
 
 use tidegate_frame::StreamId;
-
-use crate::sched::Priority;
+use tidegate_http::Priority;
 
 /// The priorities of idle streams from PRIORITY_UPDATE frames (RFC 9218 §7.1), the newest for each
 /// stream. The owner limits their number.

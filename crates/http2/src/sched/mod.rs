@@ -3,16 +3,14 @@
 
 mod early;
 mod lists;
-mod priority;
 mod tree;
 mod urgency;
 
 use tidegate_frame::{StreamDependency, StreamId};
+use tidegate_http::Priority;
 
 pub(crate) use early::EarlyPriorities;
 use lists::Lists;
-pub use priority::Priority;
-pub(crate) use priority::whole_value;
 use tree::Tree;
 use urgency::Urgencies;
 

@@ -5,8 +5,8 @@ use std::hash::BuildHasherDefault;
 
 use slab::Slab;
 use tidegate_frame::{StreamDependency, StreamId};
+use tidegate_http::Priority;
 
-use super::Priority;
 use super::lists::Lists;
 use crate::stream::map::IdHasher;
 

@@ -1,6 +1,7 @@
 //! Eight urgencies, each served in turn (RFC 9218 §10).
 
-use super::Priority;
+use tidegate_http::Priority;
+
 use super::lists::Lists;
 
 /// Ready streams by urgency. Every operation takes the same time, however many there are.

@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tidegate_frame::{ErrorCode, StreamId};
+use tidegate_http::{
+    Bill, Body, Fields, KnownName, Misuse, Pace, Priority, RequestHead, ResponseHead, Role,
+    check_trailers,
+};
 
-use crate::conn::{Connection, Role};
-use crate::error::Misuse;
-use crate::flow::{Autotune, Bill, RecvWindow, SendWindow, Share};
-use crate::message::{Body, Fields, KnownName, RequestHead, ResponseHead, check_trailers};
-use crate::pace::Pace;
-use crate::sched::{Priority, whole_value};
+use crate::conn::Connection;
+use crate::flow::{Autotune, RecvWindow, SendWindow, Share};
 pub(crate) use send_buf::{More, SendBuf};
 use state::{Input, Sender, State};
 
@@ -177,7 +177,7 @@ impl Stream {
         self.head_request = head.method_bytes() == b"HEAD";
         self.connect_request = head.method_bytes() == b"CONNECT";
         if let Some(first) = head.get_known(KnownName::PRIORITY) {
-            self.priority = Priority::parse(&whole_value(head.fields(), first));
+            self.priority = Priority::parse(&Priority::whole_value(head.fields(), first));
             self.prioritized = true;
         }
     }

@@ -1,8 +1,7 @@
 //! The part of a message's body that waits to be sent.
 
 use bytes::Bytes;
-
-use crate::message::Fields;
+use tidegate_http::Fields;
 
 /// The continuation after the pending bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

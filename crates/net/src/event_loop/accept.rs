@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 use mio::{Interest, Token};
-use tidegate_http2::ErrorCode;
+use tidegate_http::ErrorCode;
 use tidegate_ledger::{Client, ClientKey, Refusal, Resource};
 
 use super::EventLoop;

@@ -1,7 +1,7 @@
 //! Requests that come in: whether their client may have one more in progress.
 
 use log::debug;
-use tidegate_http2::{Body, ErrorCode, ResponseHead, StreamId};
+use tidegate_http::{Body, ErrorCode, ResponseHead, StreamId};
 use tidegate_ledger::Refusal;
 
 use super::EventLoop;

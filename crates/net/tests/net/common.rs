@@ -17,9 +17,10 @@ use rustls::{
     ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, ServerConnection,
     StreamOwned, SupportedProtocolVersion, WantsVerifier,
 };
-use tidegate_http2::{
-    Body, Config, Connection, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId,
+use tidegate_http::{
+    Body, Config, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId,
 };
+use tidegate_http2::Connection;
 use tidegate_ledger::{Ledger, Limits, Resource, Rule};
 use tidegate_net::{
     ConnId, ConnInfo, Conns, Dial, DialSecurity, Direction, End, EventLoop, Listener, Mailbox,
@@ -329,7 +330,7 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
     pub(crate) end: bool,
-    pub(crate) reset: Option<tidegate_http2::ErrorCode>,
+    pub(crate) reset: Option<tidegate_http::ErrorCode>,
 }
 
 /// A client: blocking, one connection.

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_http2::Config;
+use tidegate_http::Config;
 use tidegate_net::Options;
 
 use crate::common::{Message, Note, Worker, expect, pattern};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use tidegate_http2::{
+use tidegate_http::{
     Body, CloseReason, Config, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId, Timeouts,
 };
 use tidegate_ledger::{Ledger, Limits, Resource};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
-use tidegate_http2::{Body, CloseReason, Event, RequestHead, Violation};
+use tidegate_http::{Body, CloseReason, Event, RequestHead, Violation};
 use tidegate_net::{Dial, Direction, End, Options, Origin, Protocol, Security, proxy_header};
 
 use crate::common::{

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Client, Note, Trickle, Worker, pattern};
 use rustls::{AlertDescription, HandshakeKind};
 use socket2::SockRef;
-use tidegate_http2::Body;
+use tidegate_http::Body;
 
 #[test]
 fn answers_requests_by_both_versions() {

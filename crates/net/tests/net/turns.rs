@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tidegate_http2::{Body, CloseReason, Config, Event, ResponseHead, Violation};
+use tidegate_http::{Body, CloseReason, Config, Event, ResponseHead, Violation};
 use tidegate_net::{ConnId, MemorySocket, Protocol};
 use tidegate_testkit::wire;
 
@@ -266,7 +266,7 @@ fn what_has_come_in_behind_a_response_is_known() {
     assert!(!lab.memory.conns().has_unread(conn));
     lab.with(move |watched, conns| {
         watched.on_response = Some(Box::new(|conns, conn| assert!(conns.has_unread(conn))));
-        let head = tidegate_http2::RequestHead::new("GET", "http", "localhost", "/");
+        let head = tidegate_http::RequestHead::new("GET", "http", "localhost", "/");
         let engine = conns.engine(conn).unwrap();
         engine.open(&head, Body::Empty).unwrap();
     });

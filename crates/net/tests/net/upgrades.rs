@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustls::{ClientConnection, StreamOwned};
 use socket2::SockRef;
-use tidegate_http2::{Body, CloseReason, Event, RequestHead, StreamId};
+use tidegate_http::{Body, CloseReason, Event, RequestHead, StreamId};
 use tidegate_net::{ConnId, Direction, End, Protocol};
 use tidegate_testkit::wire;
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
-use tidegate_http2::{ErrorCode, StreamId};
+use tidegate_http::{ErrorCode, StreamId};
 use tidegate_net::{ConnId, Conns, Protocol};
 
 use super::request::{Answer, Life, Request};

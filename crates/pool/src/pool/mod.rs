@@ -16,7 +16,7 @@ use log::debug;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
-use tidegate_http2::{
+use tidegate_http::{
     Body, CloseReason, ErrorCode, Event as EngineEvent, Fields, Misuse, Priority, RequestHead,
     ResetCause, StreamId, check_trailers,
 };
@@ -57,7 +57,7 @@ impl RequestId {
 pub struct RequestOptions {
     /// The client that asks: clients share the places of an upstream, those that wait for one take turns,
     /// and each pays for the memory that its requests hold, if the account is in the ledger of
-    /// [`Config::memory_budget`](tidegate_http2::Config::memory_budget). `None`: the owner itself,
+    /// [`Config::memory_budget`](tidegate_http::Config::memory_budget). `None`: the owner itself,
     /// whom nothing is kept from.
     pub client: Option<Arc<Client>>,
     /// For which connection of a client it is made. Only counts with [`Options::proxy_protocol`].

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use smallvec::SmallVec;
-use tidegate_http2::{KnownName, Misuse, RequestHead};
+use tidegate_http::{KnownName, Misuse, RequestHead};
 use tidegate_net::{ConnId, Conns, Dial, DialSecurity, Engine, Protocol, proxy_header};
 
 use super::request::{Life, Request};

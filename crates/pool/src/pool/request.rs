@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use smallvec::SmallVec;
-use tidegate_http2::{KnownName, RequestHead, StreamId};
+use tidegate_http::{KnownName, RequestHead, StreamId};
 use tidegate_ledger::Client as Account;
 use tidegate_net::{ConnId, Protocol};
 

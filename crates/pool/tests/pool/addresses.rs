@@ -1,7 +1,7 @@
 //! Addresses of an upstream that change, as those of a name do, and the names of their certificates.
 
 use rustls::pki_types::ServerName;
-use tidegate_http2::Body;
+use tidegate_http::Body;
 use tidegate_net::Protocol;
 use tidegate_pool::{Address, Failure, Security};
 

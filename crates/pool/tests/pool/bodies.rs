@@ -1,6 +1,6 @@
 //! Bodies: held up by whoever doesn't take them, and responses that come before the request is whole.
 
-use tidegate_http2::{Body, ErrorCode, Fields, RequestHead, ResponseHead};
+use tidegate_http::{Body, ErrorCode, Fields, RequestHead, ResponseHead};
 use tidegate_pool::{Failure, Security};
 use tidegate_testkit::wire;
 
@@ -267,7 +267,7 @@ fn priorities_are_told_and_heeded() {
     let urgent = keys[1];
     lab.order(move |owner, conns| {
         let id = owner.id(urgent);
-        let priority = tidegate_http2::Priority::parse(b"u=0");
+        let priority = tidegate_http::Priority::parse(b"u=0");
         owner.pool.prioritize(conns, id, priority);
     });
     for key in keys {

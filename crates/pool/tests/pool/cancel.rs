@@ -1,6 +1,6 @@
 //! Requests that nobody wants any more: wherever they are, their places are free then, and nothing more is told of them.
 
-use tidegate_http2::{Body, ErrorCode};
+use tidegate_http::{Body, ErrorCode};
 use tidegate_net::MemorySocket;
 use tidegate_pool::{Failure, Security};
 

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tidegate_http2::{Body, ErrorCode};
+use tidegate_http::{Body, ErrorCode};
 use tidegate_pool::{Failure, Security, UpstreamId};
 
 use crate::lab::{Key, Lab, Server, addr, ask, get};
@@ -569,7 +569,7 @@ fn one_that_takes_connections_and_drops_them_is_left_alone() {
     // A WebSocket waits for SETTINGS, and they don't come.
     let mut lab = lab();
     let upstream = lab.h2c();
-    let head = tidegate_http2::RequestHead::extended_connect("websocket", "http", "localhost", "/");
+    let head = tidegate_http::RequestHead::extended_connect("websocket", "http", "localhost", "/");
     let key = lab.ask(get(upstream).head(head).body(Body::Stream));
     for _ in 0..50 {
         if lab.dialled.is_empty() {

@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 use std::time::Duration;
 
-use tidegate_http2::{Body, RequestHead, Violation};
+use tidegate_http::{Body, RequestHead, Violation};
 use tidegate_pool::{Failure, UpstreamId};
 
 use crate::lab::{Key, Lab, Seen, Server, ask, get, pattern};

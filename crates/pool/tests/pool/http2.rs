@@ -1,6 +1,6 @@
 //! HTTP/2: one connection as long as it has room.
 
-use tidegate_http2::{Body, ErrorCode};
+use tidegate_http::{Body, ErrorCode};
 use tidegate_pool::Failure;
 use tidegate_testkit::wire;
 

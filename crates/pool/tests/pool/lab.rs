@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ServerConfig, ServerConnection};
-use tidegate_http2::{
+use tidegate_http::{
     Body, CloseReason, Config, ErrorCode, Event as EngineEvent, Fields, Flow, Outbox, RequestHead,
     ResponseHead, StreamId,
 };

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tidegate_http2::Body;
+use tidegate_http::Body;
 use tidegate_net::proxy_header;
 use tidegate_pool::{OnBehalf, Security, UpstreamId};
 

@@ -1,7 +1,7 @@
 //! What is sent again: what a server has not looked at, and what an old connection has lost if that does no harm. Once, and nothing
 //! of which any of an answer has come.
 
-use tidegate_http2::{Body, ErrorCode, Fields, ResponseHead};
+use tidegate_http::{Body, ErrorCode, Fields, ResponseHead};
 use tidegate_pool::{Failure, Security, UpstreamId};
 use tidegate_testkit::wire;
 
@@ -522,7 +522,7 @@ fn a_rule_that_is_broken_is_told_as_such() {
     let server = lab.accept_frames(&[]);
     // On the stream: RFC 9113 §8.3.2, no status.
     lab.write_frame(server, &wire::headers(1, &[("x", "y")]).end());
-    let violation = tidegate_http2::Violation::PseudoFieldMissing;
+    let violation = tidegate_http::Violation::PseudoFieldMissing;
     assert_eq!(lab.failure(keys[0]), Some(Failure::Violation(violation)));
     assert_eq!(lab.failure(keys[1]), None);
     // On the connection: RFC 9113 §6.1.
@@ -536,7 +536,7 @@ fn a_rule_that_is_broken_is_told_as_such() {
         };
         lab.write_frame(server, &wire::data(0, "x"));
     }
-    let violation = tidegate_http2::Violation::DataOnStreamZero;
+    let violation = tidegate_http::Violation::DataOnStreamZero;
     assert_eq!(lab.failure(keys[1]), Some(Failure::Violation(violation)));
 }
 

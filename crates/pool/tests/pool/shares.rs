@@ -1,7 +1,7 @@
 //! What clients share: places at an upstream, and the queue for them.
 
 use bytes::Bytes;
-use tidegate_http2::{Body, Fields, RequestHead};
+use tidegate_http::{Body, Fields, RequestHead};
 use tidegate_net::proxy_header;
 use tidegate_pool::{Failure, Security};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_http2::{Body, ErrorCode, RequestHead, ResponseHead};
+use tidegate_http::{Body, ErrorCode, RequestHead, ResponseHead};
 use tidegate_pool::{Failure, Security};
 use tidegate_testkit::wire;
 
@@ -386,7 +386,7 @@ fn a_server_that_never_says_what_it_takes_breaks_a_rule() {
     let key = lab.ask(get(upstream));
     let server = lab.accept_raw();
     lab.wait_ms(12_000);
-    let violation = tidegate_http2::Violation::HandshakeTimedOut;
+    let violation = tidegate_http::Violation::HandshakeTimedOut;
     assert_eq!(lab.failure(key), Some(Failure::Violation(violation)));
     assert!(lab.servers[server].is_closed());
 }

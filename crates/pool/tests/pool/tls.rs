@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_http2::{Body, RequestHead};
+use tidegate_http::{Body, RequestHead};
 use tidegate_net::{Protocol, Trust};
 use tidegate_pool::Failure;
 

@@ -1,6 +1,6 @@
 //! CONNECT and WebSockets, by either protocol.
 
-use tidegate_http2::{Body, Fields, RequestHead};
+use tidegate_http::{Body, Fields, RequestHead};
 use tidegate_pool::{Failure, Security};
 use tidegate_testkit::wire;
 
@@ -20,7 +20,7 @@ fn is_end(seen: &Seen) -> bool {
 }
 
 /// A tunnel that was granted: by a WebSocket, or by CONNECT where there is HTTP/2.
-fn tunnels() -> Vec<(Lab, Key, usize, tidegate_http2::StreamId)> {
+fn tunnels() -> Vec<(Lab, Key, usize, tidegate_http::StreamId)> {
     let mut tunnels = Vec::new();
     for (security, is_websocket) in [
         (Security::H2c, true),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 use rustc_hash::FxHashMap;
-use tidegate_http2::{Body, ResponseHead};
+use tidegate_http::{Body, ResponseHead};
 use tidegate_net::{ConnId, Conns, Direction, Mailbox, Service};
 use tidegate_pool::{Event, Failure, Pool, RequestId, RequestOptions, Upstream, UpstreamId};
 
@@ -23,7 +23,7 @@ pub struct Request {
     /// The server.
     pub upstream: UpstreamId,
     /// The request's head.
-    pub head: tidegate_http2::RequestHead,
+    pub head: tidegate_http::RequestHead,
     /// The request's body, if it has one.
     pub body: Option<Bytes>,
 }
@@ -336,7 +336,7 @@ impl Service for Fetcher {
         self.drain_events(conns);
     }
 
-    fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_http2::Event) {
+    fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_http::Event) {
         self.pool.event(conns, conn, event);
         self.drain_events(conns);
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use http::Uri;
 use rustls::pki_types::ServerName;
-use tidegate_http2::RequestHead;
+use tidegate_http::RequestHead;
 use tidegate_net::{EventLoop, Options, TlsConnectorConfig, Trust};
 use tidegate_pool::{Security, Upstream, client_config};
 
@@ -44,7 +44,7 @@ pub fn main(flags: &Flags) -> ExitCode {
 
 /// Serves the requests. Returns whether there was a response to each.
 fn run(fetcher: Fetcher, flags: &Flags) -> std::io::Result<bool> {
-    let config = tidegate_http2::Config::server();
+    let config = tidegate_http::Config::server();
     let config = config.build().map_err(std::io::Error::other)?;
     let mut options = Options::new(config);
     options.trace = flags.verbose;

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use tidegate_http2::{Body, Priority, ResponseHead};
+use tidegate_http::{Body, Priority, ResponseHead};
 
 use super::conditional::{Validators, Verdict, judge};
 use super::{Request, Sent, head_of};

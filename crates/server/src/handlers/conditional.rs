@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use tidegate_http2::{KnownName, RequestHead};
+use tidegate_http::{KnownName, RequestHead};
 
 use crate::clock::{http_date, seconds};
 

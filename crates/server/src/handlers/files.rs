@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use rustix::io::Errno;
-use tidegate_http2::{Body, RequestHead};
+use tidegate_http::{Body, RequestHead};
 use tidegate_ledger::Ledger;
 use tidegate_net::{Mailbox, StreamMut};
 

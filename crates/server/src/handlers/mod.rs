@@ -14,7 +14,7 @@ pub mod status;
 pub mod upload;
 
 use bytes::Bytes;
-use tidegate_http2::{Body, ErrorCode, KnownName, Misuse, Priority, RequestHead, ResponseHead};
+use tidegate_http::{Body, ErrorCode, KnownName, Misuse, Priority, RequestHead, ResponseHead};
 use tidegate_ledger::Refusal;
 use tidegate_net::StreamMut;
 

@@ -1,7 +1,7 @@
 //! Answers `{"status":"ok"}`, for health checks.
 
 use bytes::Bytes;
-use tidegate_http2::Body;
+use tidegate_http::Body;
 
 use super::{Outcome, Request};
 

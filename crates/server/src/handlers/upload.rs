@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-use tidegate_http2::Body;
+use tidegate_http::Body;
 use tidegate_net::StreamMut;
 
 use super::{Outcome, Request, Sent, head_of};
@@ -54,7 +54,7 @@ impl Upload {
         Some(Sent { status: 200, bytes })
     }
 
-    fn report(self, clock: &Clock) -> (tidegate_http2::ResponseHead, Bytes) {
+    fn report(self, clock: &Clock) -> (tidegate_http::ResponseHead, Bytes) {
         let digest = self.digest.finish();
         let mut text = format!("{{\"bytes\":{},\"sha256\":\"", self.bytes);
         for byte in digest.as_ref() {

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use tidegate_http2::{
+use tidegate_http::{
     Fields, KnownName, RequestHead, RequestRules, ResponseHead, is_authority, may_be_trailer,
 };
 

@@ -5,7 +5,7 @@
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use tidegate_http2::{Field, Fields, KnownName};
+use tidegate_http::{Field, Fields, KnownName};
 
 use super::fields::{Client, is_host};
 

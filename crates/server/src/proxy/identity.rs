@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use tidegate_http2::KnownName;
+use tidegate_http::KnownName;
 
 /// Names of one field each, sorted.
 const NAMES: &[&[u8]] = &[

@@ -24,7 +24,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tidegate_http2::{KnownName, RequestHead, StreamId};
+use tidegate_http::{KnownName, RequestHead, StreamId};
 use tidegate_ledger::{Client as Account, ClientKey, Lease, Ledger, Refusal, Resource};
 use tidegate_net::{ConnId, ConnInfo, Conns};
 use tidegate_pool::{Address, OnBehalf, Pool, Upstream, UpstreamId};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::Uri;
-use tidegate_http2::{ascii_target, is_authority};
+use tidegate_http::{ascii_target, is_authority};
 
 use crate::path::RequestPath;
 

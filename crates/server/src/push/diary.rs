@@ -1,7 +1,7 @@
 //! The resources that a client was pushed or requested on one connection. No resource is pushed
 //! twice, or after the client has requested it.
 
-use tidegate_http2::StreamId;
+use tidegate_http::StreamId;
 
 /// Most entries of a diary. Nothing more is pushed on a connection whose diary is full, so no
 /// resource is pushed twice because its entry was forgotten.

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tidegate_http2::Priority;
+use tidegate_http::Priority;
 use toml::Spanned;
 
 use super::list::{Destination, Preload, PreloadError, PushCache};

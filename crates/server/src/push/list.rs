@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use tidegate::push::{Preload, PushCache};
-//! use tidegate_http2::Priority;
+//! use tidegate_http::Priority;
 //!
 //! let list = PushCache::new([
 //!     // Answered by the routes, as if the client had requested it.
@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use bytes::Bytes;
-use tidegate_http2::{Priority, ResponseHead};
+use tidegate_http::{Priority, ResponseHead};
 
 use crate::path::RequestPath;
 

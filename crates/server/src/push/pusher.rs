@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Instant;
 
-use tidegate_http2::{Connection, KnownName, RequestHead, ResetCause, StreamId};
+use tidegate_http::{KnownName, RequestHead, ResetCause, StreamId};
+use tidegate_http2::Connection;
 use tidegate_net::ConnId;
 
 use super::diary::{Diary, Pushed};
@@ -320,7 +321,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
-    use tidegate_http2::{Config, ErrorCode, Priority};
+    use tidegate_http::{Config, ErrorCode, Priority};
     use tidegate_testkit::peer::{Peer, Received};
     use tidegate_testkit::wire;
 
@@ -710,7 +711,7 @@ mod tests {
             for _ in 0..2 {
                 client.peer.send(wire::rst_stream(4, ErrorCode::CANCEL));
                 while let Some(event) = client.peer.next_event() {
-                    let tidegate_http2::Event::Reset { id, cause, .. } = event else {
+                    let tidegate_http::Event::Reset { id, cause, .. } = event else {
                         continue;
                     };
                     let cancelled = worker.pusher.reset(client.number, id, cause);

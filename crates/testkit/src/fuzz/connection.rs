@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_http2::{
-    Body, Config, Connection, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priorities, Priority,
+use tidegate_http::{
+    Body, Config, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priorities, Priority,
     RequestHead, ResponseHead, Role, StreamId,
 };
+use tidegate_http2::Connection;
 
 use super::Choices;
 use super::sent::Sent;

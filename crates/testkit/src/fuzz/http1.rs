@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
+use tidegate_http::{Body, Config, ErrorCode, Event, Flow, Outbox, ResponseHead, StreamId};
 use tidegate_http1::Connection;
-use tidegate_http2::{Body, Config, ErrorCode, Event, Flow, Outbox, ResponseHead, StreamId};
 
 use super::Choices;
 

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_http1::Connection;
-use tidegate_http2::{
+use tidegate_http::{
     Body, Config, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId,
 };
+use tidegate_http1::Connection;
 
 use super::Choices;
 

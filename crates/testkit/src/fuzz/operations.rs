@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_http2::{
-    Body, CloseReason, Config, Connection, ErrorCode, Event, Fields, Flow, MemoryBudget, Outbox,
-    Priorities, Priority, Rate, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
+use tidegate_http::{
+    Body, CloseReason, Config, ErrorCode, Event, Fields, Flow, MemoryBudget, Outbox, Priorities,
+    Priority, Rate, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
 };
+use tidegate_http2::Connection;
 use tidegate_ledger::{ClientKey, Lease, Ledger, Limits, Resource};
 
 use super::Choices;

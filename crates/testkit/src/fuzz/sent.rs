@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use bytes::{Buf, BytesMut};
 use tidegate_frame::{Frame, Reader, SettingId, Settings, StreamId};
 use tidegate_hpack::{Decoder, Fields, Limits};
-use tidegate_http2::{ErrorCode, ResponseHead, Role};
+use tidegate_http::{ErrorCode, ResponseHead, Role};
 
 use crate::wire::PREFACE;
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_http2::{
+use tidegate_http::{
     Body, CloseReason, ErrorCode, Event, Field, Fields, Misuse, Priority, RequestHead, ResetCause,
     ResponseHead, StreamId, Violation,
 };

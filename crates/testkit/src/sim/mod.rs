@@ -8,7 +8,7 @@
 //! frames on the way, and dependencies into HEADERS. The checks:
 //!
 //! - every head, body and trailer section arrives as it was sent: no byte lost, doubled or moved;
-//! - honest peers never accuse each other of a [`Violation`](tidegate_http2::Violation);
+//! - honest peers never accuse each other of a [`Violation`](tidegate_http::Violation);
 //! - the frames on the wire obey RFC 9113's rules on windows, states and counts (an independent
 //!   accountant checks that);
 //! - each engine's own books add up ([`Connection::audit`]);
@@ -31,7 +31,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use tidegate_http2::{Connection, ErrorCode, Event, Flow, Outbox};
+use tidegate_http::{ErrorCode, Event, Flow, Outbox};
+use tidegate_http2::Connection;
 
 use crate::rng::Rng;
 use crate::sim::app::Exchange;

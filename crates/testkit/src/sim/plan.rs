@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_http2::{Config, MemoryBudget, Priorities, Rate};
+use tidegate_http::{Config, MemoryBudget, Priorities, Rate};
 
 use crate::rng::Rng;
 use crate::sim::OUT_OF_SIGHT;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tidegate_http2::{Config, ErrorCode, Event, Fields, ResetCause, ResponseHead, StreamId};
+use tidegate_http::{Config, ErrorCode, Event, Fields, ResetCause, ResponseHead, StreamId};
 use tidegate_net::{MemorySocket, Protocol};
 
 use super::messages::{Sent, body_of, expected_content, request_head, write};

@@ -11,7 +11,7 @@ use tidegate::handlers::files;
 use tidegate::proxy::{DOWNLOAD_WINDOW, Route, Settings};
 use tidegate::push::{self, Mode, PushCache};
 use tidegate::router::Router;
-use tidegate_http2::{Config, MemoryBudget, WallClock};
+use tidegate_http::{Config, MemoryBudget, WallClock};
 use tidegate_ledger::Ledger;
 use tidegate_net::{MemoryLoop, Options, Protocol};
 use tidegate_pool::{Security, Upstream, client_config};

@@ -1,6 +1,6 @@
 //! Messages as the plans have them, and bodies that are being sent.
 
-use tidegate_http2::{Body, Fields, RequestHead, StreamId};
+use tidegate_http::{Body, Fields, RequestHead, StreamId};
 use tidegate_testkit::rng::Rng;
 
 use super::peer::Engine;

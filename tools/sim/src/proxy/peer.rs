@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use tidegate_http2::{
+use tidegate_http::{
     Body, ErrorCode, Event, Fields, Flow, Misuse, Outbox, RequestHead, ResponseHead, StreamId,
 };
 use tidegate_net::MemorySocket;

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_http2::Config;
+use tidegate_http::Config;
 use tidegate_ledger::Rule;
 use tidegate_net::Protocol;
 use tidegate_testkit::rng::Rng;

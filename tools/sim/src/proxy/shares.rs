@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_http2::MemoryBudget;
+use tidegate_http::MemoryBudget;
 use tidegate_ledger::{Client, ClientKey, Limits, Resource};
 use tidegate_net::Conns;
 

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tidegate_http2::{
+use tidegate_http::{
     Config, ErrorCode, Event, Fields, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
 };
 use tidegate_net::{MemorySocket, Protocol};

@@ -17,7 +17,7 @@ impl Rate {
     }
 
     /// Returns this rate, or that of `other` where it is higher.
-    pub(super) fn or_more(self, other: Self) -> Self {
+    pub fn or_more(self, other: Self) -> Self {
         Self {
             burst: self.burst.max(other.burst),
             per_second: self.per_second.max(other.per_second),

@@ -16,8 +16,7 @@ use bytes::Bytes;
 pub use tidegate_hpack::{Field, Fields, KnownName};
 
 pub use request::{RequestHead, RequestRules};
-pub use response::ResponseHead;
-pub(crate) use response::Stamp;
+pub use response::{ResponseHead, Stamp};
 pub use rules::{check_trailers, may_be_trailer};
 pub use target::{ascii_target, is_authority};
 

@@ -85,7 +85,7 @@ impl RequestHead {
         head
     }
 
-    pub(crate) fn unchecked(fields: Fields) -> Self {
+    fn unchecked(fields: Fields) -> Self {
         Self {
             fields,
             method: NONE,
@@ -142,20 +142,26 @@ impl RequestHead {
     /// # Errors
     /// Returns the first rule that the list breaks; all of them are stream errors.
     pub fn from_fields(fields: Fields, rules: RequestRules) -> Result<Self, Violation> {
-        let mut head = Self::unchecked(fields);
-        head.check_received(rules)?;
-        Ok(head)
+        Self::received(fields, rules).map_err(|(violation, _)| violation)
     }
 
-    /// Like [`from_fields`](Self::from_fields), but in place: an invalid list may have to be
+    /// Like [`from_fields`](Self::from_fields), but an invalid list comes back: it may have to be
     /// answered.
-    pub(crate) fn check_received(&mut self, rules: RequestRules) -> Result<(), Violation> {
-        match self.check(rules) {
+    ///
+    /// # Errors
+    /// Returns the first rule that the list breaks, and the list.
+    pub fn received(fields: Fields, rules: RequestRules) -> Result<Self, (Violation, Fields)> {
+        let mut head = Self::unchecked(fields);
+        let checked = match head.check(rules) {
             Err(Violation::PathInvalid) => {
-                *self = Self::unchecked(with_ascii_path(&self.fields));
-                self.check(rules)
+                head = Self::unchecked(with_ascii_path(&head.fields));
+                head.check(rules)
             }
             checked => checked,
+        };
+        match checked {
+            Ok(()) => Ok(head),
+            Err(violation) => Err((violation, head.fields)),
         }
     }
 

@@ -7,9 +7,9 @@ use tidegate_hpack::{Field, Fields, KnownName};
 use super::rules::{Regular, Section, Spelling, with_length};
 use crate::error::Violation;
 
-/// The identity of a list of fields.
+/// The identity of a list of fields that is sent many times ([`ResponseHead::shared`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp(u64);
+pub struct Stamp(u64);
 
 impl Stamp {
     fn next() -> Self {
@@ -80,7 +80,8 @@ impl ResponseHead {
         self
     }
 
-    pub(crate) fn stamp(&self) -> Option<Stamp> {
+    /// Returns the mark of [`ResponseHead::shared`], if the head has one.
+    pub fn stamp(&self) -> Option<Stamp> {
         self.stamp
     }
 
@@ -145,7 +146,7 @@ impl ResponseHead {
 
     /// Removes `content-length`. RFC 9110 §9.3.6: "A client MUST ignore any Content-Length … header
     /// fields received in a successful response to CONNECT."
-    pub(crate) fn drop_length(&mut self) {
+    pub fn drop_length(&mut self) {
         if self.content_length.take().is_some() {
             self.fields = with_length(&self.fields, None);
             self.stamp = None;

@@ -45,26 +45,26 @@ impl Priority {
         self.incremental = parameters.incremental.unwrap_or(self.incremental);
         self
     }
-}
 
-/// Returns the value of a section's `priority` field, whose first line is `first`. RFC 8941 §4.2:
-/// "parsers MUST combine all lines in the same section … that case-insensitively match the field
-/// name into one comma-separated field-value".
-pub(crate) fn whole_value<'a>(fields: &Fields, first: &'a [u8]) -> Cow<'a, [u8]> {
-    let lines = fields.iter();
-    let mut lines = lines
-        .filter(|field| field.known == Some(KnownName::PRIORITY))
-        .skip(1)
-        .peekable();
-    if lines.peek().is_none() {
-        return Cow::Borrowed(first);
+    /// Returns the value of a section's `priority` field, whose first line is `first`. RFC 8941
+    /// §4.2: "parsers MUST combine all lines in the same section … that case-insensitively match
+    /// the field name into one comma-separated field-value".
+    pub fn whole_value<'a>(fields: &Fields, first: &'a [u8]) -> Cow<'a, [u8]> {
+        let lines = fields.iter();
+        let mut lines = lines
+            .filter(|field| field.known == Some(KnownName::PRIORITY))
+            .skip(1)
+            .peekable();
+        if lines.peek().is_none() {
+            return Cow::Borrowed(first);
+        }
+        let mut value = first.to_vec();
+        for line in lines {
+            value.extend_from_slice(b", ");
+            value.extend_from_slice(line.value);
+        }
+        Cow::Owned(value)
     }
-    let mut value = first.to_vec();
-    for line in lines {
-        value.extend_from_slice(b", ");
-        value.extend_from_slice(line.value);
-    }
-    Cow::Owned(value)
 }
 
 /// The parameters of a value that have a meaning (RFC 9218 §4).
@@ -424,9 +424,9 @@ mod tests {
         let mut fields = Fields::new();
         fields.push("accept", "*/*");
         fields.push("priority", "u=1");
-        assert_eq!(&*whole_value(&fields, b"u=1"), b"u=1");
+        assert_eq!(&*Priority::whole_value(&fields, b"u=1"), b"u=1");
         fields.push("priority", "i, u=2");
-        assert_eq!(&*whole_value(&fields, b"u=1"), b"u=1, i, u=2");
+        assert_eq!(&*Priority::whole_value(&fields, b"u=1"), b"u=1, i, u=2");
     }
 
     proptest! {

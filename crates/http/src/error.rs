@@ -211,22 +211,6 @@ violations! {
 }
 
 impl Violation {
-    /// Whether content or trailers with this violation make their message malformed (RFC 9113
-    /// §8.1.1).
-    pub(crate) fn is_of_message(self) -> bool {
-        matches!(
-            self,
-            Self::PseudoFieldInTrailers
-                | Self::FieldNameInvalid
-                | Self::FieldNameUppercase
-                | Self::FieldValueInvalid
-                | Self::ConnectionSpecificField
-                | Self::TeNotTrailers
-                | Self::ContentLengthMismatch
-                | Self::TrailersWithoutEndStream
-        )
-    }
-
     /// Whether this is a rule of HTTP/1.1 alone, which no HTTP/2 peer can break.
     pub fn is_of_http1(self) -> bool {
         self.section().starts_with("RFC 9112") || self.section().starts_with("RFC 6455")
@@ -406,7 +390,7 @@ pub enum CloseReason {
     Idle,
     /// The peer sent nothing while streams were open, and didn't answer a PING either.
     ProbeUnanswered,
-    /// The owner called [`Connection::abort`](crate::Connection::abort).
+    /// The owner called `abort`.
     Aborted(ErrorCode),
     /// HTTP/1.1: [`Config::memory_budget`](crate::Config::memory_budget) had no room for a
     /// request's body.

@@ -243,7 +243,7 @@ impl Holding {
     }
 
     /// Whether `bytes` may be lent in total. If so, they are lent.
-    pub(crate) fn lend(&mut self, bytes: u64) -> bool {
+    pub fn lend(&mut self, bytes: u64) -> bool {
         match &mut self.bills {
             Some(bills) => bills.lent.lease.cover(bytes, BATCH).is_ok(),
             None => true,
@@ -252,14 +252,14 @@ impl Holding {
 
     /// Sets the bytes lent in total, which are no more than before.
     #[inline]
-    pub(crate) fn settle_lent(&mut self, bytes: u64) {
+    pub fn settle_lent(&mut self, bytes: u64) {
         if let Some(bills) = &mut self.bills {
             bills.lent.settle(bytes);
         }
     }
 
     /// Whether memory is so tight that windows must shrink.
-    pub(crate) fn is_tight(&self) -> bool {
+    pub fn is_tight(&self) -> bool {
         self.bills.as_ref().is_some_and(|bills| {
             let ledger = &bills.budget.ledger;
             ledger.is_tight(Resource::Credit) || ledger.is_tight(Resource::Bytes)

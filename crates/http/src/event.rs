@@ -11,8 +11,7 @@ use crate::message::{Fields, RequestHead, ResponseHead};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Server: a request. Answer it with [`StreamMut::respond`](crate::StreamMut::respond), now or
-    /// later.
+    /// Server: a request. Answer it with the stream's `respond`, now or later.
     Request {
         /// The request's stream.
         id: StreamId,
@@ -37,8 +36,8 @@ pub enum Event {
         /// Whether the response has no body and no trailers.
         end: bool,
     },
-    /// A piece of the peer's body. Its bytes hold flow-control credit until
-    /// [`StreamMut::consume`](crate::StreamMut::consume) returns it.
+    /// A piece of the peer's body. Its bytes hold flow-control credit until the stream's `consume`
+    /// returns it.
     Data {
         /// The message's stream.
         id: StreamId,
@@ -54,9 +53,8 @@ pub enum Event {
         /// The trailers; they have no pseudo-fields.
         fields: Fields,
     },
-    /// This stream has its turn to send: pass up to `want` bytes to
-    /// [`StreamMut::write`](crate::StreamMut::write). If there are none yet, call `write` when
-    /// there are; the event doesn't come again until then.
+    /// This stream has its turn to send: pass up to `want` bytes to its `write`. If there are none
+    /// yet, call `write` when there are; the event doesn't come again until then.
     Writable {
         /// The stream whose body was announced as [`Body::Stream`](crate::Body::Stream).
         id: StreamId,
@@ -72,9 +70,8 @@ pub enum Event {
         /// The request that the server answers by itself.
         head: RequestHead,
     },
-    /// The stream ended before its messages were complete. Stop working on it, then call
-    /// [`StreamMut::release`](crate::StreamMut::release): until then it counts as a concurrent
-    /// stream.
+    /// The stream ended before its messages were complete. Stop working on it, then call its
+    /// `release`: until then it counts as a concurrent stream.
     ///
     /// Streams that the owner hasn't seen (malformed requests) are reported too, for the log, and
     /// so are pushes that the client cancels after their response went out. Releasing those does
@@ -87,8 +84,7 @@ pub enum Event {
         /// The end that reset it, and the reason.
         cause: ResetCause,
     },
-    /// The peer's first SETTINGS, or changed ones; see
-    /// [`Connection::peer_settings`](crate::Connection::peer_settings).
+    /// The peer's first SETTINGS, or changed ones; the connection's `peer_settings` returns them.
     PeerSettings,
     /// The peer sent GOAWAY. Our streams above `last` were not processed: each is reported as an
     /// [`Event::Reset`] with REFUSED_STREAM, and can be retried elsewhere.
@@ -100,8 +96,22 @@ pub enum Event {
         /// The peer's debug data, if any.
         debug_data: Bytes,
     },
-    /// The connection and all its streams have ended. Write out the rest of
-    /// [`Connection::transmit`](crate::Connection::transmit), then close the transport. No event
-    /// follows.
+    /// The connection and all its streams have ended. Write out the rest of `transmit`, then close
+    /// the transport. No event follows.
     Closed(CloseReason),
+}
+
+/// The result of an engine's `transmit`.
+#[derive(Debug)]
+#[must_use]
+pub enum Flow {
+    /// All output that can go out now is in the outbox.
+    Drained,
+    /// The outbox has no room for the next output: write out what it has, then call again.
+    Full,
+    /// The owner must handle an event, in most cases [`Event::Writable`]. Then call `transmit`
+    /// again.
+    Event(Event),
+    /// The last bytes of this connection are in the outbox: write it out, then close the transport.
+    Closed,
 }

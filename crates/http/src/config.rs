@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::flow::{MemoryBudget, UNASKED};
-use crate::guard::AbuseLimits;
-use crate::message::ResponseHead;
+use crate::budget::MemoryBudget;
+use crate::limits::AbuseLimits;
 use crate::wall_clock::WallClock;
 
 /// The settings, limits and timeouts of a connection. [`Config::server`] or [`Config::client`]
@@ -48,8 +47,7 @@ pub struct Config {
     /// The priority signals that count. Default those of RFC 9218 alone.
     pub priorities: Priorities,
     /// Server: the bytes of waiting heads, small bodies and control frames above which
-    /// [`Connection::receive`](crate::Connection::receive) takes no more input. They wait for
-    /// [`Connection::transmit`](crate::Connection::transmit). Default 32 KiB.
+    /// `receive` takes no more input. They wait for `transmit`. Default 32 KiB.
     pub outbound_high_water: usize,
     /// The least rate of a body in bytes per second while the peer may send. It is checked at the
     /// end of each period of [`Timeouts::body`], over that period and the one before. 0 turns it
@@ -213,23 +211,6 @@ impl Config {
     /// Returns the value of the `date` field for the engine's own responses.
     pub fn date(&self) -> Option<String> {
         self.wall_clock.as_ref().and_then(WallClock::date)
-    }
-
-    /// Returns the head of the engine's own response. RFC 9110 §6.6.1: "An origin server with a
-    /// clock … MUST generate a Date header field in all 2xx (Successful), 3xx (Redirection), and
-    /// 4xx (Client Error) responses".
-    pub(crate) fn own_head(&self, status: u16) -> ResponseHead {
-        let head = ResponseHead::new(status);
-        match self.date() {
-            Some(date) => head.field("date", date),
-            None => head,
-        }
-    }
-
-    /// Returns the window of a new stream, and the least that a window shrinks to.
-    pub(crate) fn least_stream_window(&self) -> u32 {
-        let most = self.max_stream_window_size.min(UNASKED);
-        self.initial_window_size.max(most)
     }
 
     /// Checks every value and makes the configuration sharable.

@@ -168,6 +168,24 @@ pub(crate) struct Entry {
     pub(crate) slot: u32,
 }
 
+/// Whose connections may make room for a newcomer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Those of the same client only: it has its share.
+    Own,
+    /// Those of clients that have more than it, too.
+    Larger,
+}
+
+impl From<Refusal> for Whose {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Exhausted => Self::Larger,
+            Refusal::Share | Refusal::ClientLimit => Self::Own,
+        }
+    }
+}
+
 /// A worker's accepted connections: by client, and for each of them those first that are the least to lose.
 pub(crate) struct IdleQueue {
     began_at: Instant,

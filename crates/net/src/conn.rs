@@ -11,7 +11,8 @@ use crate::admission::{Account, DialAccount, Standing};
 use crate::buffers::Buffers;
 use crate::left_over::{LeftOver, WaitsFor};
 use crate::proxy_header::{self, Header, MAX_HEADER};
-use crate::socket::ReadOutcome;
+use crate::ready::Ready;
+use crate::socket::{ReadOutcome, Socket};
 use crate::timers::Tick;
 use crate::transport::Transport;
 use crate::{ConnId, ConnInfo, End, Engine, Origin, Protocol};
@@ -201,6 +202,14 @@ impl Conn {
             lingered: 0,
             linger_left: None,
             end: None,
+        }
+    }
+
+    /// For sockets in memory: what has changed since the last call.
+    pub(crate) fn take_readiness(&mut self) -> Ready {
+        match &mut self.transport.socket {
+            Socket::Memory(socket) => socket.take_readiness(),
+            Socket::Tcp(_) => Ready::default(),
         }
     }
 

@@ -5,120 +5,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use mio::Token;
 use slab::Slab;
-use tidegate_http::{Stats, StreamId};
+use tidegate_http::StreamId;
 use tidegate_ledger::{Client, ClientKey, Ledger, Resource};
 
-use crate::admission::{DialAccount, Entry, IdleQueue, Standing};
+use crate::admission::{DialAccount, Entry, IdleQueue, Standing, Whose};
 use crate::conn::{Conn, Dialling};
-use crate::event_loop::{DIAL, TOUCH, Whose};
-use crate::memory::Dialled;
-use crate::socket::Socket;
+use crate::network::Network;
 use crate::tls_session::TlsSession;
 use crate::transport::Transport;
-use crate::{Dial, DialSecurity, Engine, StreamMut};
+use crate::turns::{DIAL, TOUCH};
+use crate::{ConnId, ConnInfo, Dial, DialSecurity, Engine, Origin, StreamMut, Totals};
 
 /// Clients that are asked for a connection that makes room, and connections of each that are looked at: bounds on the work for one
 /// newcomer. What a look finds out is noted, so the next one goes on from there.
 const LARGEST_ASKED: usize = 4;
 const CONNECTIONS_ASKED: usize = 64;
-
-/// A connection of this worker: its place and the generation of that place. Not used for another connection before
-/// the place had 2^32 others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConnId {
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
-}
-
-/// What is known of a connection from its transport.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ConnInfo {
-    /// Who has opened it.
-    pub origin: Origin,
-    /// The peer's address.
-    pub peer: SocketAddr,
-    /// Our address: the one that the peer connected to, or that we connected from.
-    pub local: SocketAddr,
-    /// The proxy through which it came, if that has told the two others by a PROXY protocol header.
-    pub via: Option<SocketAddr>,
-    /// What TLS came to, once its handshake is done; `None` for cleartext.
-    pub tls: Option<Box<TlsInfo>>,
-    /// When it was accepted or dialled.
-    pub began_at: Instant,
-}
-
-/// Who has opened a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The peer, which is the client.
-    Accepted,
-    /// We, by [`Conns::dial`].
-    Dialled,
-}
-
-/// What a TLS handshake came to.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct TlsInfo {
-    /// `TLSv1_3` or `TLSv1_2`.
-    pub version: &'static str,
-    /// The cipher suite's name, such as `TLS13_AES_128_GCM_SHA256`.
-    pub cipher: &'static str,
-    /// The protocol that ALPN picked: `h2`, `http/1.1`, `http/1.0`, or none if the client offered none.
-    pub alpn: Option<&'static str>,
-    /// The name that the client asked for (SNI).
-    pub sni: Option<String>,
-    /// Whether an earlier session was resumed by its ticket.
-    pub resumed: bool,
-}
-
-/// Counters of one worker since its start.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct Totals {
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Accepted connections open now, those in a handshake included.
-    pub open: u64,
-    /// Connections gone, dialled ones too.
-    pub closed: u64,
-    /// Connections refused: there was no room, or their client had its share.
-    pub refused: u64,
-    /// Requests refused: their client has its share of requests in progress.
-    pub requests_refused: u64,
-    /// Idle connections closed to make room for others.
-    pub made_room: u64,
-    /// Connections that were told to end, since memory was tight and their client held most of it.
-    pub drained_for_memory: u64,
-    /// Connections that ended before the protocol was known: TLS failures, timeouts, early ends.
-    pub handshake_failures: u64,
-    /// Connections whose TLS stream ended without close_notify.
-    pub truncated: u64,
-    /// Connections that spoke HTTP/1.1 or 1.0.
-    pub http1: u64,
-    /// Connections that served more than one request.
-    pub reused: u64,
-    /// Connections dialled.
-    pub dialled: u64,
-    /// Dialled connections open now, those in a handshake included.
-    pub dialled_open: u64,
-    /// Connections dialled that never came about, or ended in the handshake.
-    pub dial_failures: u64,
-    /// Octets read from sockets.
-    pub octets_in: u64,
-    /// Octets written to sockets.
-    pub octets_out: u64,
-    /// Streams of accepted connections open now.
-    pub active_streams: u64,
-    /// What the engines of accepted connections counted, those of closed ones included.
-    pub proto: Stats,
-    /// What the engines of dialled connections counted, those of closed ones included.
-    pub dialled_proto: Stats,
-}
 
 /// All connections of a worker. A handler gets it by `&mut`, so it may use other connections than its own.
 pub struct Conns {
@@ -141,16 +44,6 @@ pub struct Conns {
     work: usize,
     /// All but what is open, active, and what the open connections' engines counted.
     pub(crate) totals: Totals,
-}
-
-/// What connections are opened on.
-pub(crate) enum Network {
-    System(Registry),
-    /// A simulator's: what was dialled and not yet given to it, and how much each connection takes.
-    Memory {
-        dialled: Vec<Dialled>,
-        capacity: usize,
-    },
 }
 
 /// For services.
@@ -209,19 +102,7 @@ impl Conns {
             }
         };
         let token = Token(self.conns.vacant_key());
-        let socket = match &mut self.network {
-            Network::System(registry) => {
-                let mut socket = TcpStream::connect(addr)?;
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                registry.register(&mut socket, token, interest)?;
-                Socket::Tcp(socket)
-            }
-            Network::Memory { dialled, capacity } => {
-                let (socket, other) = Dialled::new(addr, *capacity);
-                dialled.push(other);
-                Socket::Memory(socket)
-            }
-        };
+        let socket = self.network.connect(addr, token)?;
         let info = ConnInfo {
             origin: Origin::Dialled,
             peer: addr,
@@ -361,6 +242,17 @@ impl Conns {
     /// events that take as long.
     pub(crate) fn take_work(&mut self) -> usize {
         std::mem::take(&mut self.work)
+    }
+
+    /// Has the events of a connection that was accepted come.
+    pub(crate) fn register(&mut self, slot: u32) -> io::Result<()> {
+        match self.conns.get_mut(slot as usize) {
+            Some(conn) => {
+                let token = Token(slot as usize);
+                self.network.register(&mut conn.transport.socket, token)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Accepted connections that are here.
@@ -525,17 +417,5 @@ impl Conns {
 
     pub(crate) fn slots(&self) -> Vec<u32> {
         self.conns.iter().map(|(_, conn)| conn.id.slot).collect()
-    }
-}
-
-impl Totals {
-    fn count(&mut self, origin: Origin, stats: &Stats) {
-        match origin {
-            Origin::Accepted => {
-                self.proto.add(stats);
-                self.reused += u64::from(stats.requests > 1);
-            }
-            Origin::Dialled => self.dialled_proto.add(stats),
-        }
     }
 }

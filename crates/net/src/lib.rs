@@ -69,12 +69,15 @@
 //! - What other threads say, what timers and the service's own time limits ask for, is done in between.
 //! - An idle connection holds no I/O buffers, with TLS neither: the worker's are used by all.
 
+mod acceptors;
 mod admission;
 mod buffers;
 mod conn;
+mod conn_info;
 mod connector;
 mod conns;
 mod dial;
+mod driver;
 mod end;
 mod engine;
 mod event_loop;
@@ -83,30 +86,41 @@ mod left_over;
 mod listener;
 mod loop_clock;
 mod mailbox;
-mod memory;
+mod memory_loop;
+mod memory_socket;
+mod network;
+mod options;
 mod pem;
 mod proxy_header;
+mod ready;
 mod record_size;
+mod relief;
 mod round_trip;
 mod service;
 mod socket;
 mod timers;
 mod tls;
 mod tls_session;
+mod totals;
 mod transport;
+mod turns;
 
+pub use conn_info::{ConnId, ConnInfo, Origin, TlsInfo};
 pub use connector::{TlsConnectorConfig, Trust};
-pub use conns::{ConnId, ConnInfo, Conns, Origin, TlsInfo, Totals};
+pub use conns::Conns;
 pub use dial::{Dial, DialSecurity, Protocol};
 pub use end::End;
 pub use engine::{Engine, StreamMut};
 pub use event_loop::EventLoop;
 pub use listener::{Listener, Security, Stack};
 pub use mailbox::Mailbox;
-pub use memory::{Dialled, MemoryLoop, MemorySocket};
+pub use memory_loop::MemoryLoop;
+pub use memory_socket::{Dialled, MemorySocket};
+pub use options::Options;
 pub use proxy_header::proxy_header;
-pub use service::{Direction, Options, Service};
+pub use service::{Direction, Service};
 pub use tls::{TlsAcceptorConfig, TlsError};
+pub use totals::Totals;
 
 /// For fuzz targets, and no part of the interface.
 #[doc(hidden)]

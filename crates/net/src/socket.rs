@@ -7,7 +7,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-use crate::memory::MemorySocket;
+use crate::memory_socket::MemorySocket;
 use crate::round_trip::round_trip;
 
 /// A connection's socket.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Events that one turn hands to the service for one queue, about: for loops in memory, whose turns
 /// don't depend on how fast the machine is, and for machines that are faster than [`TIME`] expects.
-pub(super) const EVENTS: usize = 256;
+pub(crate) const EVENTS: usize = 256;
 
 /// How long one turn takes for one queue, about. Others wait so long for clients that have more to
 /// do than a turn takes, and for the shares of the other queues.
@@ -30,11 +30,11 @@ pub(crate) const DIAL: usize = 32;
 const BYTES_AN_EVENT: u64 = 4096;
 
 /// Events that take as long as one step of a TLS handshake, about.
-pub(super) const HANDSHAKE: usize = 32;
+pub(crate) const HANDSHAKE: usize = 32;
 
 /// The kinds of connections that wait, each with a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Queue {
+pub(crate) enum Queue {
     /// Connections that we opened: what an upstream has said counts before it is asked again.
     Dialled,
     /// Connections of clients with something new.
@@ -45,41 +45,41 @@ pub(super) enum Queue {
 
 impl Queue {
     /// In the order of a turn.
-    pub(super) const ALL: [Self; 3] = [Self::Dialled, Self::New, Self::Again];
+    pub(crate) const ALL: [Self; 3] = [Self::Dialled, Self::New, Self::Again];
 }
 
 /// Slots of connections that can go on. Some may be gone, or be others' by now.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     queues: [VecDeque<u32>; 3],
 }
 
 impl Turns {
-    pub(super) fn push(&mut self, queue: Queue, slot: u32) {
+    pub(crate) fn push(&mut self, queue: Queue, slot: u32) {
         self.queues[queue as usize].push_back(slot);
     }
 
     /// Puts one back that was next.
-    pub(super) fn push_front(&mut self, queue: Queue, slot: u32) {
+    pub(crate) fn push_front(&mut self, queue: Queue, slot: u32) {
         self.queues[queue as usize].push_front(slot);
     }
 
-    pub(super) fn pop(&mut self, queue: Queue) -> Option<u32> {
+    pub(crate) fn pop(&mut self, queue: Queue) -> Option<u32> {
         self.queues[queue as usize].pop_front()
     }
 
-    pub(super) fn len(&self, queue: Queue) -> usize {
+    pub(crate) fn len(&self, queue: Queue) -> usize {
         self.queues[queue as usize].len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queues.iter().all(VecDeque::is_empty)
     }
 }
 
 /// How much a turn may still do for one queue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     events: usize,
     /// Events, or work that takes as long, until the next look at the clock.
     until_look: usize,
@@ -89,7 +89,7 @@ pub(super) struct Budget {
 
 impl Budget {
     /// A budget for loops that work in real time.
-    pub(super) fn in_real_time() -> Self {
+    pub(crate) fn in_real_time() -> Self {
         Self {
             until: Some(Instant::now() + TIME),
             ..Self::in_memory()
@@ -97,7 +97,7 @@ impl Budget {
     }
 
     /// A budget for loops in memory.
-    pub(super) fn in_memory() -> Self {
+    pub(crate) fn in_memory() -> Self {
         Self {
             events: EVENTS,
             until_look: EVENTS_A_LOOK,
@@ -106,7 +106,7 @@ impl Budget {
     }
 
     /// `count` events were handed to the service, or something was done that takes as long.
-    pub(super) fn charge(&mut self, count: usize) {
+    pub(crate) fn charge(&mut self, count: usize) {
         self.events = self.events.saturating_sub(count);
         if count < self.until_look {
             self.until_look -= count;
@@ -119,12 +119,12 @@ impl Budget {
     }
 
     /// `written` bytes went out.
-    pub(super) fn charge_bytes(&mut self, written: u64) {
+    pub(crate) fn charge_bytes(&mut self, written: u64) {
         let events = written / BYTES_AN_EVENT;
         self.charge(usize::try_from(events).unwrap_or(usize::MAX));
     }
 
-    pub(super) fn is_used_up(&self) -> bool {
+    pub(crate) fn is_used_up(&self) -> bool {
         self.events == 0
     }
 }

@@ -1,18 +1,14 @@
-//! Sockets in memory, and a loop on them: the real loop, with a network and a clock that a simulator plays.
+//! Sockets in memory, whose network a simulator plays.
 //!
-//! A [`MemoryLoop`] is an [`EventLoop`] that never asks the system for anything. What its connections write comes out of
-//! [`MemorySocket`]s, what they are to read goes in there, as late and in pieces as small as the simulator likes, and each turn is
-//! told the time. The same calls give the same turns. Readiness is told as epoll tells it with EPOLLET: once for each change.
+//! Readiness is told as epoll tells it with EPOLLET: once for each change.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::event_loop::{EventLoop, Ready};
-use crate::tls_session::TlsSession;
-use crate::{Conns, Options, Service, TlsAcceptorConfig};
+use crate::ready::Ready;
 
 /// One end of a connection in memory. What is written at one end can be read at the other.
 #[derive(Debug)]
@@ -281,78 +277,6 @@ impl Dialled {
     pub(crate) fn new(addr: SocketAddr, capacity: usize) -> (MemorySocket, Self) {
         let (ours, socket) = MemorySocket::pair_in(State::Connecting, capacity);
         (ours, Self { addr, socket })
-    }
-}
-
-/// A loop whose sockets are in memory.
-pub struct MemoryLoop<S: Service> {
-    inner: EventLoop<S>,
-}
-
-impl<S: Service> MemoryLoop<S> {
-    /// A loop that begins at `now`. A connection that is dialled takes up to `capacity` octets each way.
-    ///
-    /// # Errors
-    /// Those of [`EventLoop::new`].
-    pub fn new(options: Options, service: S, capacity: usize, now: Instant) -> io::Result<Self> {
-        let inner = EventLoop::in_memory(options, service, capacity, now)?;
-        Ok(Self { inner })
-    }
-
-    /// A client connects in cleartext, from `peer`. It begins at the time of the last turn.
-    pub fn accept(&mut self, socket: MemorySocket, peer: SocketAddr) {
-        self.inner.accept_in_memory(socket, peer, None);
-    }
-
-    /// The same over TLS.
-    ///
-    /// # Errors
-    /// What rustls says, such as that there are no random numbers.
-    pub fn accept_tls(
-        &mut self,
-        socket: MemorySocket,
-        peer: SocketAddr,
-        config: &TlsAcceptorConfig,
-        now: Instant,
-    ) -> Result<(), rustls::Error> {
-        let session = TlsSession::server(config.rustls(), now)?;
-        self.inner.accept_in_memory(socket, peer, Some(session));
-        Ok(())
-    }
-
-    /// What was dialled since the last call.
-    pub fn dialled(&mut self) -> Vec<Dialled> {
-        self.inner.dialled()
-    }
-
-    /// How many connections wait for another loop to make room for them.
-    pub fn parked(&self) -> usize {
-        self.inner.parked()
-    }
-
-    /// Lets the loop do what there is to do. Returns whether it has not ended.
-    pub fn turn(&mut self, now: Instant) -> bool {
-        self.inner.turn_in_memory(now)
-    }
-
-    /// When the next turn is due at the latest, whatever the sockets do; `now` when it has work left.
-    pub fn next_turn(&self, now: Instant) -> Option<Instant> {
-        self.inner.next_turn(now)
-    }
-
-    /// Begins a graceful end.
-    pub fn shut_down(&mut self) {
-        self.inner.shut_down();
-    }
-
-    /// The service.
-    pub fn service(&self) -> &S {
-        self.inner.service()
-    }
-
-    /// The loop's connections.
-    pub fn conns(&self) -> &Conns {
-        self.inner.conns()
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use log::debug;
 use tidegate_ledger::{Client, ClientKey, Ledger, Mode, Resource};
 
-use super::EventLoop;
-use super::accept::Whose;
+use crate::admission::Whose;
+use crate::driver::Driver;
 use crate::{ConnId, Service};
 
 /// Idle connections that a worker closes in a second.
@@ -24,75 +24,73 @@ const MUCH: u64 = 2;
 
 /// The connections whose clients may have fewer streams for now.
 #[derive(Default)]
-pub(super) struct HeldBack(HashSet<ConnId>);
+pub(crate) struct HeldBack(HashSet<ConnId>);
 
 impl HeldBack {
     /// Whether it is still to be seen when that is over.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-}
 
-impl<S: Service> EventLoop<S> {
     /// One step a second, as long as memory is tight, at the cost of the client that holds most of it. Its idle connections are closed.
     /// If that isn't enough and it holds much more than others, its connections may have fewer streams. Those may already in the
     /// next second: then the connection that holds most takes no more requests, and ends once those in progress are over.
-    pub(super) fn make_memory(&mut self) {
-        let ledger = &self.options.ledger;
+    pub(crate) fn make_memory(&mut self, driver: &mut Driver<impl Service>) {
+        let ledger = &driver.options.ledger;
         if !ledger.is_tight(Resource::Bytes) {
-            return self.let_go();
+            return self.let_go(driver);
         }
         let Some(client) = ledger.largest(Resource::Bytes) else {
             return;
         };
         for _ in 0..SHED_AT_ONCE {
-            if !self.make_room(Some(client.key()), Whose::Own) {
+            if !driver.make_room(Some(client.key()), Whose::Own) {
                 break;
             }
         }
-        if must_hold_back(&self.options.ledger, &client) {
-            self.hold_back(client.key());
+        if must_hold_back(&driver.options.ledger, &client) {
+            self.hold_back(client.key(), driver);
         }
     }
 
     /// Lets the connections of a client have fewer streams, or ends one if that was done before.
-    fn hold_back(&mut self, client: ClientKey) {
-        let now = self.conns.now();
-        let streams = self.options.proto.max_concurrent_streams.div_ceil(PART);
-        let held_back = &mut self.held_back.0;
-        held_back.retain(|conn| self.conns.engine_ref(*conn).is_some());
-        let all = self.conns.of(client);
+    fn hold_back(&mut self, client: ClientKey, driver: &mut Driver<impl Service>) {
+        let now = driver.conns.now();
+        let streams = driver.options.proto.max_concurrent_streams.div_ceil(PART);
+        let held_back = &mut self.0;
+        held_back.retain(|conn| driver.conns.engine_ref(*conn).is_some());
+        let all = driver.conns.of(client);
         let (known, new): (Vec<ConnId>, Vec<ConnId>) =
             all.into_iter().partition(|conn| held_back.contains(conn));
         for conn in new.into_iter().take(HELD_BACK_AT_ONCE) {
-            if let Some(engine) = self.conns.engine(conn) {
+            if let Some(engine) = driver.conns.engine(conn) {
                 engine.limit_streams(streams);
-                self.held_back.0.insert(conn);
+                self.0.insert(conn);
             }
         }
         let engines = known.iter().filter_map(|conn| {
-            let engine = self.conns.engine_ref(*conn)?;
+            let engine = driver.conns.engine_ref(*conn)?;
             (!engine.is_ending()).then(|| (engine.held_bytes(), *conn))
         });
         if let Some((bytes, conn)) = engines.max_by_key(|(bytes, _)| *bytes)
-            && let Some(engine) = self.conns.engine(conn)
+            && let Some(engine) = driver.conns.engine(conn)
         {
             engine.shut_down(now);
-            self.conns.totals.drained_for_memory += 1;
+            driver.conns.totals.drained_for_memory += 1;
             debug!("{client}: its connection that holds {bytes} bytes takes no more requests");
         }
     }
 
     /// There is memory again: all may have as many streams as ever.
-    fn let_go(&mut self) {
-        let rule = self.options.ledger.rule(Resource::Bytes);
-        let free = rule.free(self.options.ledger.used(Resource::Bytes));
+    fn let_go(&mut self, driver: &mut Driver<impl Service>) {
+        let rule = driver.options.ledger.rule(Resource::Bytes);
+        let free = rule.free(driver.options.ledger.used(Resource::Bytes));
         // Not at once, so that it doesn't go to and fro.
-        if self.held_back.is_empty() || free < rule.capacity / 4 {
+        if self.is_empty() || free < rule.capacity / 4 {
             return;
         }
-        for conn in std::mem::take(&mut self.held_back.0) {
-            if let Some(engine) = self.conns.engine(conn) {
+        for conn in std::mem::take(&mut self.0) {
+            if let Some(engine) = driver.conns.engine(conn) {
                 engine.limit_streams(u32::MAX);
             }
         }

@@ -1,0 +1,55 @@
+//! The network that connections are opened on: the system's, or one in memory.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::memory_socket::Dialled;
+use crate::socket::Socket;
+
+/// What connections are opened on.
+pub(crate) enum Network {
+    System(Registry),
+    /// A simulator's: what was dialled and not yet given to it, and how much each connection takes.
+    Memory {
+        dialled: Vec<Dialled>,
+        capacity: usize,
+    },
+}
+
+impl Network {
+    /// Begins to connect to `addr`. Events of the connection have this token.
+    pub(crate) fn connect(&mut self, addr: SocketAddr, token: Token) -> io::Result<Socket> {
+        match self {
+            Self::System(registry) => {
+                let mut socket = Socket::Tcp(TcpStream::connect(addr)?);
+                register(registry, &mut socket, token)?;
+                Ok(socket)
+            }
+            Self::Memory { dialled, capacity } => {
+                let (socket, other) = Dialled::new(addr, *capacity);
+                dialled.push(other);
+                Ok(Socket::Memory(socket))
+            }
+        }
+    }
+
+    /// Has the events of a connection that was accepted come with this token.
+    pub(crate) fn register(&self, socket: &mut Socket, token: Token) -> io::Result<()> {
+        match self {
+            Self::System(registry) => register(registry, socket, token),
+            Self::Memory { .. } => Ok(()),
+        }
+    }
+}
+
+fn register(registry: &Registry, socket: &mut Socket, token: Token) -> io::Result<()> {
+    match socket {
+        Socket::Tcp(socket) => {
+            registry.register(socket, token, Interest::READABLE | Interest::WRITABLE)
+        }
+        Socket::Memory(_) => Ok(()),
+    }
+}

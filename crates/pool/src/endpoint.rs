@@ -114,6 +114,23 @@ impl Places {
         client.is_none_or(|client| self.of(protocol).check(&client, more as u64).is_ok())
     }
 
+    /// Whether a client may have one more once `taken` more than now are taken, `own` of them by
+    /// this client.
+    fn would_allow(
+        &mut self,
+        protocol: Protocol,
+        client: Client,
+        own: usize,
+        taken: usize,
+    ) -> bool {
+        let shares = self.of(protocol);
+        client.is_none_or(|client| {
+            let held = shares.held(&client) + own as u64;
+            let used = shares.used() + taken as u64;
+            shares.rule().check(held, 1, used).is_ok()
+        })
+    }
+
     /// How many a client holds.
     pub(crate) fn held(&self, client: Client) -> u64 {
         client.map_or(0, |client| {
@@ -180,6 +197,42 @@ impl Endpoint {
     /// What a connection for this will speak, if that is known.
     pub(crate) fn protocol_of(&self, class: Class) -> Option<Protocol> {
         class.only.or(self.protocol)
+    }
+
+    /// Gives a client a place.
+    pub(crate) fn take(&mut self, class: Class, protocol: Protocol, client: Client) {
+        self.places.take(protocol, client);
+        self.note_held(class, client);
+    }
+
+    /// Tells a queue how many places a client holds now, in case it has more requests there.
+    pub(crate) fn note_held(&mut self, class: Class, client: Client) {
+        if let Some(group) = self.groups.get_mut(&class)
+            && !group.waiting.is_empty()
+        {
+            group.waiting.note_held(client, self.places.held(client));
+        }
+    }
+
+    /// Whether requests wait that could use one more connection of HTTP/1.1 than are being dialled.
+    /// A waiting request whose client has no share couldn't.
+    pub(crate) fn needs_http1(&mut self, class: Class) -> bool {
+        let group = self.groups.entry(class).or_default();
+        let (waiting, dialling) = (&group.waiting, group.dialling);
+        let Some((_, client)) = waiting.first() else {
+            return false;
+        };
+        // Clients without a place are first. The connections being dialled go to them, one each, and
+        // then to all clients in turn.
+        let own = if dialling < waiting.newcomers() {
+            0
+        } else {
+            (dialling / waiting.clients()).max(1)
+        };
+        waiting.len() > dialling
+            && self
+                .places
+                .would_allow(Protocol::Http1, client, own, dialling)
     }
 
     /// Forgets the connections for a client, when there are none any more.

@@ -26,6 +26,8 @@ pub(crate) struct Queue {
     lines: BTreeMap<Client, Line>,
     /// They again, the next one in front.
     order: BTreeSet<(Rank, Client)>,
+    /// How many of them hold no place.
+    newcomers: usize,
     /// Goes up each time a client has had its turn.
     turns: u64,
 }
@@ -63,6 +65,16 @@ impl Queue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Clients that wait.
+    pub(crate) fn clients(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Clients that wait and hold no place.
+    pub(crate) fn newcomers(&self) -> usize {
+        self.newcomers
     }
 
     /// Puts a request behind all of its client's, who holds so many places.
@@ -104,6 +116,7 @@ impl Queue {
         self.lines.entry(client).or_insert_with(|| {
             let rank = Rank { held, turn };
             self.order.insert((rank, client));
+            self.newcomers += usize::from(held == 0);
             Line {
                 first: at,
                 last: at,
@@ -117,6 +130,8 @@ impl Queue {
             && line.rank != rank
         {
             self.order.remove(&(line.rank, client));
+            self.newcomers -= usize::from(line.rank.held == 0);
+            self.newcomers += usize::from(rank.held == 0);
             line.rank = rank;
             self.order.insert((rank, client));
         }
@@ -164,6 +179,7 @@ impl Queue {
         match (before, after) {
             (None, None) => {
                 self.order.remove(&(line.rank, client));
+                self.newcomers -= usize::from(line.rank.held == 0);
                 self.lines.remove(&client);
             }
             (None, Some(after)) => line.first = after,

@@ -233,12 +233,7 @@ impl<K: Copy> Pool<K> {
     ) {
         let endpoint = self.endpoint(place);
         endpoint.places.give(protocol, client);
-        if let Some(group) = endpoint.groups.get_mut(&class)
-            && !group.waiting.is_empty()
-        {
-            let held = endpoint.places.held(client);
-            group.waiting.note_held(client, held);
-        }
+        endpoint.note_held(class, client);
     }
 
     /// A client has a request less that waits.
@@ -303,6 +298,7 @@ impl<K: Copy> Pool<K> {
             return;
         };
         self.uses += 1;
+        pooled.was_of_use = true;
         if pooled.idle_since.replace(self.uses).is_none() {
             self.idle += 1;
         }

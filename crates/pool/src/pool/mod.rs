@@ -131,6 +131,9 @@ struct Pooled {
     has_processed: bool,
     /// Requests that it has carried.
     carried: u64,
+    /// Whether it stood ready without a request once, or answered one. From then on an upstream may
+    /// end it for reasons that say nothing about the next request.
+    was_of_use: bool,
     /// When it was used last, as a number, if it has no request.
     idle_since: Option<u64>,
     /// The upstream may take all that comes on it for one client's.
@@ -162,6 +165,7 @@ impl Pooled {
             is_ending: false,
             has_processed: false,
             carried: 0,
+            was_of_use: false,
             idle_since: None,
             is_private: false,
             abandoned: None,
@@ -506,6 +510,9 @@ impl<K: Copy> Pool<K> {
                         replay.forget();
                     }
                     let (request, key, place) = (request.id, request.key, request.place);
+                    if let Some(pooled) = self.conns.get_mut(&conn) {
+                        pooled.was_of_use = true;
+                    }
                     let endpoint = self.endpoint(place);
                     endpoint.health.answered(conns.now());
                     let addr = endpoint.addr;
@@ -667,13 +674,12 @@ impl<K: Copy> Pool<K> {
             // one is there. Then the request is lost, perhaps before anything of it was read; but only where that doesn't matter can
             // one say so (RFC 9110 §9.2.2).
             let is_harmless = !heard && !is_too_much && self.is_idempotent(request);
-            let was_of_use = pooled.carried > 1;
-            let is_usual = is_harmless && was_of_use;
+            let is_usual = is_harmless && pooled.was_of_use;
             // However many requests a connection takes along, it is lost once.
             if !heard && !is_usual && std::mem::take(&mut is_fault) {
                 self.note_no_answer(place, now);
             }
-            let resend = match is_harmless && (was_of_use || self.has_others(place, now)) {
+            let resend = match is_harmless && (pooled.was_of_use || self.has_others(place, now)) {
                 true => Resend::Once,
                 false => Resend::Never,
             };

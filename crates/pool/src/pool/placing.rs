@@ -354,7 +354,7 @@ impl<K: Copy> Pool<K> {
             self.idle -= 1;
         }
         let (place, class) = (pooled.place, pooled.class);
-        self.endpoint(place).places.take(protocol, client);
+        self.endpoint(place).take(class, protocol, client);
         if !is_http2 {
             // It was the one that was used last, or nearly.
             let free = &mut self.endpoint(place).group(class).free;
@@ -499,15 +499,10 @@ impl<K: Copy> Pool<K> {
             let endpoint = self.endpoint(place);
             let are_some = endpoint.group(class).count() > 0;
             let may_be_dialled = endpoint.health.may_be_dialled(now, are_some);
-            let group = endpoint.group(class);
-            let dialling = group.dialling;
-            let mut is_needed = group.waiting.len() > dialling;
-            if class.on_behalf.is_some() {
-                // Those that are being dialled are this client's already.
-                let client = group.waiting.first().and_then(|(_, client)| client);
-                is_needed &= endpoint.places.allow(Protocol::Http1, client, dialling + 1);
-            }
-            if !may_be_dialled || !is_needed || !self.dial_within(conns, place, class) {
+            if !may_be_dialled
+                || !endpoint.needs_http1(class)
+                || !self.dial_within(conns, place, class)
+            {
                 break;
             }
         }

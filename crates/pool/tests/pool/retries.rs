@@ -373,6 +373,53 @@ fn what_an_old_connection_loses_is_sent_again_if_that_does_no_harm() {
     }
 }
 
+#[test]
+fn what_is_lost_on_a_connection_that_was_idle_is_sent_again_though_it_was_the_first_one_there() {
+    for http2 in [false, true] {
+        let mut lab = Lab::new(|_, _| {});
+        let upstream = if http2 { lab.h2c() } else { lab.http1() };
+        let accept = |lab: &mut Lab| match http2 {
+            true => lab.accept_h2(),
+            false => lab.accept_h1(),
+        };
+        // Nobody wants the request any more for which it was dialled.
+        let early = lab.ask(get(upstream));
+        lab.cancel(early);
+        let server = accept(&mut lab);
+        assert_eq!(lab.stats().idle, 1);
+        let key = lab.ask(get(upstream));
+        assert_eq!(lab.servers[server].open(), 1);
+        lab.cut(server, false);
+        assert_eq!((lab.failure(key), lab.stats().retried), (None, 1));
+        // Once: the next connection is opened for it.
+        let server = accept(&mut lab);
+        lab.cut(server, false);
+        assert!(matches!(lab.failure(key), Some(Failure::Lost(_))));
+    }
+}
+
+#[test]
+fn what_many_requests_lose_on_a_new_connection_is_lost() {
+    // None of them was answered there, and it was never idle: the address takes requests and gives
+    // no answers.
+    let mut lab = Lab::new(|_, _| {});
+    let upstream = lab.h2c();
+    let keys = [lab.ask(get(upstream)), lab.ask(get(upstream))];
+    let server = lab.accept_h2();
+    assert_eq!(lab.servers[server].open(), 2);
+    lab.cut(server, false);
+    for key in keys {
+        assert!(matches!(lab.failure(key), Some(Failure::Lost(_))));
+    }
+    // One that has answered something is of use, though it was never idle.
+    let keys = [lab.ask(get(upstream)), lab.ask(get(upstream))];
+    let server = lab.accept_h2();
+    lab.respond(server, 200, Body::Empty);
+    assert_eq!(lab.status(keys[0]), Some(200));
+    lab.cut(server, false);
+    assert_eq!((lab.failure(keys[1]), lab.stats().retried), (None, 1));
+}
+
 /// Two connections that have carried a request each, and another request on the second.
 fn on_two_old_ones(http2: bool) -> (Lab, UpstreamId, Key) {
     let mut lab = Lab::new(|options, _| {
@@ -526,9 +573,12 @@ fn a_rule_that_is_broken_is_told_as_such() {
     assert_eq!(lab.failure(keys[0]), Some(Failure::Violation(violation)));
     assert_eq!(lab.failure(keys[1]), None);
     // On the connection: RFC 9113 §6.1.
-    // It has carried two, so the second is asked again; both times at once, however long the connection takes to close.
+    lab.respond_raw(server, 3);
+    assert_eq!(lab.status(keys[1]), Some(200));
+    let key = lab.ask(get(upstream));
+    // It has answered one, so the next is asked again; both times at once, however long the connection takes to close.
     for retried in [0, 1] {
-        assert_eq!((lab.failure(keys[1]), lab.stats().retried), (None, retried));
+        assert_eq!((lab.failure(key), lab.stats().retried), (None, retried));
         let server = if retried == 0 {
             server
         } else {
@@ -537,7 +587,7 @@ fn a_rule_that_is_broken_is_told_as_such() {
         lab.write_frame(server, &wire::data(0, "x"));
     }
     let violation = tidegate_http::Violation::DataOnStreamZero;
-    assert_eq!(lab.failure(keys[1]), Some(Failure::Violation(violation)));
+    assert_eq!(lab.failure(key), Some(Failure::Violation(violation)));
 }
 
 #[test]

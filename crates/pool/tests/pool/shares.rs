@@ -77,14 +77,49 @@ fn connections_that_are_dialled_are_for_whoever_is_next() {
     for _ in 0..30 {
         lab.ask(get(upstream).of(GREEDY));
     }
-    assert_eq!(lab.dialled.len(), 9);
+    assert_eq!(lab.dialled.len(), 8, "one client's share");
     let key = lab.ask(get(upstream).of(HONEST));
-    assert_eq!(lab.dialled.len(), 9, "one upstream has so many places");
+    assert_eq!(lab.dialled.len(), 8, "one of them is for the newcomer");
     // Of the first two that come about, one is the newcomer's.
     lab.accept_h1();
     let second = lab.accept_h1();
     lab.respond(second, 200, Body::Empty);
     assert_eq!(lab.status(key), Some(200));
+}
+
+#[test]
+fn no_more_is_dialled_than_those_that_wait_may_use() {
+    let mut lab = Lab::new(|options, _| options.max_connections = 64);
+    let upstream = lab.http1();
+    let asks = |lab: &mut Lab, client, count| {
+        for _ in 0..count {
+            lab.ask(get(upstream).of(client));
+        }
+    };
+    // The last eighth is for clients that hold nothing.
+    asks(&mut lab, GREEDY, 100);
+    asks(&mut lab, HONEST, 10);
+    assert_eq!(lab.dialled.len(), 56);
+    while !lab.dialled.is_empty() {
+        lab.accept_h1();
+    }
+    let busy = |lab: &Lab| {
+        lab.servers
+            .iter()
+            .filter(|server| server.open() > 0)
+            .count()
+    };
+    assert_eq!(busy(&lab), 56, "each of them is used");
+    asks(&mut lab, GREEDY, 10);
+    assert_eq!(lab.dialled.len(), 0);
+    for newcomer in 10..13 {
+        asks(&mut lab, newcomer, 5);
+    }
+    assert_eq!(lab.dialled.len(), 3);
+    while !lab.dialled.is_empty() {
+        lab.accept_h1();
+    }
+    assert_eq!(busy(&lab), 59);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! String literals in the Huffman code (RFC 7541 §5.2).
 
 use crate::Error;
-use crate::huffman_table::{CODES, EOS, LENGTHS, LONG, SHORT, SYMBOLS};
+use crate::huffman_table::{CODES, EOS, LENGTHS, LONG, LOOK, PAIRS, SYMBOLS};
 
 /// Returns the most bytes that `encoded` bytes of Huffman code can decode to: the shortest code has
 /// 5 bits.
@@ -39,124 +39,107 @@ pub(crate) fn encode(text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// The looks at the table for one load of bits. After any load at least 57 bits are there.
+const LOOKS: u32 = 4;
+const _: () = assert!(LOOKS * LOOK <= 57);
+
 /// Appends the string that this Huffman code stands for to `out`.
 pub(crate) fn decode(code: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    let start = out.len();
-    out.resize(start + longest_decoded(code.len()), 0);
-    let mut symbols = Symbols::new(code);
-    let mut len = 0;
-    for byte in &mut out[start..] {
-        let Some(symbol) = symbols.next()? else { break };
-        *byte = symbol;
-        len += 1;
-    }
-    // The string may have its greatest possible length; then the loop ended before the padding.
-    let rest = symbols.next();
-    out.truncate(start + len);
-    rest.map(|_| ())
+    out.reserve(longest_decoded(code.len()) + size_of::<u64>());
+    symbols(code, |symbols, count| {
+        // A copy of fixed length takes no call.
+        let end = out.len() + count;
+        out.extend_from_slice(&symbols.to_le_bytes());
+        out.truncate(end);
+    })
 }
 
 /// Returns the length of the decoded string. Fails as [`decode`] does, and allocates nothing.
 pub(crate) fn decoded_len(code: &[u8]) -> Result<usize, Error> {
-    let mut symbols = Symbols::new(code);
     let mut len = 0;
-    while symbols.next()?.is_some() {
-        len += 1;
-    }
+    symbols(code, |_, count| len += count)?;
     Ok(len)
 }
 
-/// Reads symbols from a Huffman code.
-struct Symbols<'a> {
-    rest: &'a [u8],
-    /// The next bits, from the high end on, followed by ones.
-    bits: u64,
-    /// The number of those bits that belong to the code.
-    len: u32,
+/// Decodes a string: calls `take` with up to eight symbols at a time, the first one lowest, and
+/// with their number.
+#[inline(always)]
+fn symbols(code: &[u8], mut take: impl FnMut(u64, usize)) -> Result<(), Error> {
+    let end = code.len() * 8;
+    let mut at = 0;
+    loop {
+        let mut bits = bits_at(code, at);
+        let (mut symbols, mut symbol_bits) = (0, 0);
+        let mut last = 0;
+        for _ in 0..LOOKS {
+            let pair = PAIRS[(bits >> (u64::BITS - LOOK)) as usize];
+            symbols |= u64::from(pair.symbols) << symbol_bits;
+            symbol_bits += u32::from(pair.symbol_bits);
+            bits <<= pair.code_bits;
+            at += usize::from(pair.code_bits);
+            last = pair.code_bits;
+        }
+        take(symbols, symbol_bits as usize / 8);
+        if last > 0 {
+            continue;
+        }
+        // A symbol that reaches beyond the end began with bits that aren't all ones. "A padding
+        // not corresponding to the most significant bits of the code for the EOS symbol MUST be
+        // treated as a decoding error."
+        let left = end.checked_sub(at).ok_or(Error::HuffmanPadding)?;
+        match long_symbol((bits_at(code, at) >> 32) as u32, left)? {
+            Some((symbol, len)) => {
+                take(u64::from(symbol), 1);
+                at += len;
+            }
+            None => return Ok(()),
+        }
+    }
 }
 
-impl<'a> Symbols<'a> {
-    fn new(code: &'a [u8]) -> Self {
-        Self {
-            rest: code,
-            bits: u64::MAX,
-            len: 0,
+/// Returns the bits of the code from bit `at` on, at the high end of a word. They are followed by
+/// ones, as if the padding never ended; the lowest seven bits mean nothing.
+#[inline]
+fn bits_at(code: &[u8], at: usize) -> u64 {
+    let rest = code.get(at / 8..).unwrap_or_default();
+    let word = match rest.first_chunk() {
+        Some(word) => *word,
+        None => {
+            let mut word = [0xff; size_of::<u64>()];
+            word[..rest.len()].copy_from_slice(rest);
+            word
         }
-    }
+    };
+    u64::from_be_bytes(word) << (at % 8)
+}
 
-    /// Returns the next byte of the string, or `None` at its end.
-    #[inline(always)]
-    fn next(&mut self) -> Result<Option<u8>, Error> {
-        if self.len < 32 {
-            self.refill();
-        }
-        let (symbol, len) = SHORT[(self.bits >> 56) as usize];
-        let len = u32::from(len);
-        if len == 0 || len > self.len {
-            return self.next_long();
-        }
-        self.skip(len);
-        Ok(Some(symbol))
+/// Reads a symbol with a code of more than [`LOOK`] bits and returns it with their number, or
+/// `None` at the end. `left` bits are left.
+#[inline(never)]
+fn long_symbol(bits: u32, left: usize) -> Result<Option<(u8, usize)>, Error> {
+    // "an incomplete code at the end of the encoded data is to be considered as padding and
+    // discarded"
+    if left <= 7 && bits == u32::MAX {
+        return Ok(None);
     }
-
-    /// Reads a symbol of more than 8 bits, or the end.
-    #[inline(never)]
-    fn next_long(&mut self) -> Result<Option<u8>, Error> {
-        // "an incomplete code at the end of the encoded data is to be considered as padding and
-        // discarded"
-        if self.len <= 7 && self.bits == u64::MAX {
-            return Ok(None);
-        }
-        let bits = (self.bits >> 32) as u32;
-        let short = u32::from(SHORT[(bits >> 24) as usize].1);
-        let (symbol, len) = if short > 0 {
-            (0, short)
-        } else {
-            let class = LONG
-                .iter()
-                .find(|class| bits <= class.last)
-                .unwrap_or(&LONG[LONG.len() - 1]);
-            let rank = class.rank + ((bits - class.first) >> (32 - class.len));
-            (SYMBOLS[rank as usize], class.len)
-        };
-        // "A padding strictly longer than 7 bits MUST be treated as a decoding error. A padding not
-        // corresponding to the most significant bits of the code for the EOS symbol MUST be treated
-        // as a decoding error."
-        if len > self.len {
-            return Err(Error::HuffmanPadding);
-        }
-        // "A Huffman-encoded string literal containing the EOS symbol MUST be treated as a decoding
-        // error."
-        if symbol == EOS {
-            return Err(Error::HuffmanEos);
-        }
-        self.skip(len);
-        Ok(Some(symbol as u8))
+    let class = LONG
+        .iter()
+        .find(|class| bits <= class.last)
+        .unwrap_or(&LONG[LONG.len() - 1]);
+    let rank = class.rank + ((bits - class.first) >> (32 - class.len));
+    let (symbol, len) = (SYMBOLS[rank as usize], class.len as usize);
+    // "A padding strictly longer than 7 bits MUST be treated as a decoding error. A padding not
+    // corresponding to the most significant bits of the code for the EOS symbol MUST be treated as
+    // a decoding error."
+    if len > left {
+        return Err(Error::HuffmanPadding);
     }
-
-    fn skip(&mut self, len: u32) {
-        // Fill with ones from the low end, as if the padding never ended.
-        self.bits = !(!self.bits << len);
-        self.len -= len;
+    // "A Huffman-encoded string literal containing the EOS symbol MUST be treated as a decoding
+    // error."
+    if symbol == EOS {
+        return Err(Error::HuffmanEos);
     }
-
-    /// Reads on until there are at least 30 bits, the length of the longest code, or the code ends.
-    #[inline]
-    fn refill(&mut self) {
-        if let Some((word, rest)) = self.rest.split_first_chunk::<4>() {
-            let room = 32 - self.len;
-            let word = u64::from(!u32::from_be_bytes(*word)) << room;
-            self.bits &= !word;
-            self.len += 32;
-            self.rest = rest;
-            return;
-        }
-        for &byte in self.rest {
-            self.bits &= !(u64::from(!byte) << (56 - self.len));
-            self.len += 8;
-        }
-        self.rest = &[];
-    }
+    Ok(Some((symbol as u8, len)))
 }
 
 #[cfg(test)]

@@ -80,25 +80,69 @@ pub(crate) const SYMBOLS: [u16; 257] = {
     symbols
 };
 
-/// For 8 bits: the symbol that they start with and the bits of its code; 0 bits when the code is a
-/// longer one.
-pub(crate) static SHORT: [(u8, u8); 256] = {
-    let mut short = [(0, 0); 256];
-    let mut symbol = 0;
-    while symbol < 256 {
-        let code = CODES[symbol];
-        if code.len <= 8 {
-            let spare = 8 - code.len;
-            let mut i = 0;
-            while i < 1 << spare {
-                short[((code.bits << spare) + i) as usize] = (symbol as u8, code.len as u8);
-                i += 1;
+/// The bits that one look at [`PAIRS`] decodes. Most pairs of common symbols fit in.
+pub(crate) const LOOK: u32 = 12;
+
+/// The symbols at the start of some bits.
+#[derive(Clone, Copy)]
+pub(crate) struct Pair {
+    /// The symbols, the first one lowest.
+    pub(crate) symbols: u16,
+    /// The bits of those symbols: 8 for each.
+    pub(crate) symbol_bits: u8,
+    /// The bits of their codes; 0 if the first code has more than [`LOOK`] bits.
+    pub(crate) code_bits: u8,
+}
+
+/// For [`LOOK`] bits: the one or two symbols whose codes they begin with.
+pub(crate) static PAIRS: [Pair; 1 << LOOK] = {
+    let mut pairs = [Pair {
+        symbols: 0,
+        symbol_bits: 0,
+        code_bits: 0,
+    }; 1 << LOOK];
+    let mut first = 0;
+    while first < 256 {
+        let code = CODES[first];
+        if code.len <= LOOK {
+            let one = Pair {
+                symbols: first as u16,
+                symbol_bits: 8,
+                code_bits: code.len as u8,
+            };
+            fill(&mut pairs, code, one);
+            let mut second = 0;
+            while second < 256 {
+                let Code { bits, len } = CODES[second];
+                if code.len + len <= LOOK {
+                    let both = Code {
+                        bits: code.bits << len | bits,
+                        len: code.len + len,
+                    };
+                    let two = Pair {
+                        symbols: (second << 8 | first) as u16,
+                        symbol_bits: 16,
+                        code_bits: both.len as u8,
+                    };
+                    fill(&mut pairs, both, two);
+                }
+                second += 1;
             }
         }
-        symbol += 1;
+        first += 1;
     }
-    short
+    pairs
 };
+
+/// Sets the entries of all bits that begin with this code.
+const fn fill(pairs: &mut [Pair; 1 << LOOK], code: Code, pair: Pair) {
+    let spare = LOOK - code.len;
+    let mut i = 0;
+    while i < 1 << spare {
+        pairs[((code.bits << spare) + i) as usize] = pair;
+        i += 1;
+    }
+}
 
 /// The codes of one length.
 #[derive(Clone, Copy)]
@@ -114,10 +158,11 @@ pub(crate) struct Class {
     pub(crate) rank: u32,
 }
 
-/// Lengths over 8 bits that occur.
-const LONG_CLASSES: usize = 17;
+/// Lengths over [`LOOK`] bits that occur.
+const LONG_CLASSES: usize = 14;
 
-/// The codes of more than 8 bits by length, shortest first. The last ends with EOS: all ones.
+/// The codes of more than [`LOOK`] bits by length, shortest first. The last ends with EOS: all
+/// ones.
 pub(crate) static LONG: [Class; LONG_CLASSES] = {
     let mut classes = [Class {
         len: 0,
@@ -138,7 +183,7 @@ pub(crate) static LONG: [Class; LONG_CLASSES] = {
             next += 1;
             rank += 1;
         }
-        if len > 8 {
+        if len > LOOK {
             let spare = 32 - len;
             classes[class] = Class {
                 len,

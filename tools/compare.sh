@@ -40,9 +40,14 @@ need h2load openssl python3
 [[ $rounds ]] || rounds=$([[ $mode == cpu ]] && echo 11 || echo 1)
 for server in $servers; do [[ $server == tidegate ]] && need "$tidegate" || need "$server"; done
 
+# is_old FILE: whether the file's last change is more than 3 seconds ago.
+is_old() { (($(date +%s) - $(stat -c %Z "$1") > 3)); }
+
 make_cert pair
 mkdir "$scratch/www"
 printf 'fifteen bytes.\n' >"$scratch/www/small.txt"
+# tidegate reads a file again for each turn until its last change is 3 seconds ago.
+eventually 10 is_old "$scratch/www/small.txt" || die "the clock stands still"
 
 # load URL REQUESTS: requires that every request is answered with a 2xx and 15 bytes.
 load() {

@@ -1,21 +1,20 @@
 //! One connection: its transport, its engine, and where it stands between accept, or dial, and close.
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_http::{Config, Outbox, Stats};
+use tidegate_http::{Outbox, Stats};
 use tidegate_ledger::Refusal;
 
 use crate::admission::{Account, DialAccount, Standing};
 use crate::buffers::Buffers;
 use crate::left_over::{LeftOver, WaitsFor};
-use crate::proxy_header::{self, Header, MAX_HEADER};
+use crate::opening::{Dialling, Opening, Phase, Step};
 use crate::ready::Ready;
 use crate::socket::{ReadOutcome, Socket};
 use crate::timers::Tick;
 use crate::transport::Transport;
-use crate::{ConnId, ConnInfo, End, Engine, Origin, Protocol};
+use crate::{ConnId, ConnInfo, End, Engine, Options, Origin, Protocol};
 
 /// How long a closed connection still listens for the peer's end, so that the peer can read our last words: closing a
 /// socket with unread octets in it makes TCP send a reset, which takes them away from the peer.
@@ -32,23 +31,6 @@ const LINGER_BYTES: u64 = 1 << 20;
 /// connection.
 const WRITE_PROGRESS: u64 = 16 << 10;
 
-/// Where a connection stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// It was dialled, and nobody has taken it yet.
-    Connecting,
-    /// A PROXY protocol header is to come.
-    ProxyHeader,
-    /// In the TLS handshake.
-    Handshake,
-    /// The first octets will tell the protocol.
-    Unsure,
-    /// The engine has it.
-    Open,
-    /// The last octets are on their way out; what comes in is thrown away.
-    Closing,
-}
-
 /// How much of what a connection had to tell was taken in one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -58,28 +40,16 @@ pub(crate) enum Taken {
     Enough,
 }
 
-/// What is to become of a connection that was dialled.
-pub(crate) struct Dialling {
-    /// Its engine's settings and limits.
-    pub(crate) proto: Arc<Config>,
-    /// What it must speak; `None` if ALPN decides.
-    pub(crate) only: Option<Protocol>,
-    /// What goes out first.
-    pub(crate) preamble: Vec<u8>,
-}
-
 /// One connection.
 pub(crate) struct Conn {
     pub(crate) id: ConnId,
     pub(crate) info: ConnInfo,
-    pub(crate) phase: Phase,
+    pub(crate) opening: Opening,
     pub(crate) transport: Transport,
     /// Present if it was accepted.
     pub(crate) account: Option<Box<Account>>,
     /// Present if it was dialled.
     pub(crate) dial_account: Option<Box<DialAccount>>,
-    /// Present until phase `Open` if it was dialled.
-    pub(crate) dialling: Option<Box<Dialling>>,
     /// Present from phase `Open` on.
     pub(crate) engine: Option<Engine>,
     /// What the socket did not take yet.
@@ -140,7 +110,8 @@ impl Conn {
         account: Account,
         deadline: Option<Instant>,
     ) -> Self {
-        let mut conn = Self::new(id, info, transport, None, deadline);
+        let opening = Opening::accepted(transport.tls.is_some());
+        let mut conn = Self::new(id, info, transport, opening, deadline);
         conn.account = Some(Box::new(account));
         conn
     }
@@ -154,7 +125,8 @@ impl Conn {
         account: DialAccount,
         deadline: Option<Instant>,
     ) -> Self {
-        let mut conn = Self::new(id, info, transport, Some(dialling), deadline);
+        let opening = Opening::dialled(dialling);
+        let mut conn = Self::new(id, info, transport, opening, deadline);
         conn.dial_account = Some(Box::new(account));
         conn
     }
@@ -163,23 +135,17 @@ impl Conn {
         id: ConnId,
         info: ConnInfo,
         transport: Transport,
-        dialling: Option<Dialling>,
+        opening: Opening,
         deadline: Option<Instant>,
     ) -> Self {
-        let phase = match (&dialling, &transport.tls) {
-            (Some(_), _) => Phase::Connecting,
-            (None, Some(_)) => Phase::Handshake,
-            (None, None) => Phase::Unsure,
-        };
         Self {
             id,
             info,
-            phase,
             transport,
-            writable: dialling.is_none(),
+            writable: !opening.is_dialling(),
+            opening,
             account: None,
             dial_account: None,
-            dialling: dialling.map(Box::new),
             engine: None,
             outbox: Outbox::new(),
             left_over: LeftOver::default(),
@@ -205,6 +171,10 @@ impl Conn {
         }
     }
 
+    pub(crate) fn phase(&self) -> Phase {
+        self.opening.phase()
+    }
+
     /// For sockets in memory: what has changed since the last call.
     pub(crate) fn take_readiness(&mut self) -> Ready {
         match &mut self.transport.socket {
@@ -215,7 +185,7 @@ impl Conn {
 
     /// Whether the next turn can go on with what is already here.
     pub(crate) fn can_go_on(&self) -> bool {
-        let untold = self.eof && !self.eof_told && self.phase == Phase::Open;
+        let untold = self.eof && !self.eof_told && self.phase() == Phase::Open;
         match self.left_over.waits_for() {
             WaitsFor::Turn => true,
             WaitsFor::Engine => self.takes_input(),
@@ -225,7 +195,7 @@ impl Conn {
 
     /// Whether input has somewhere to go.
     pub(crate) fn takes_input(&self) -> bool {
-        match (&self.engine, self.phase) {
+        match (&self.engine, self.phase()) {
             (Some(engine), Phase::Open) => engine.can_receive(),
             (_, Phase::Connecting) => false,
             _ => true,
@@ -234,39 +204,44 @@ impl Conn {
 
     /// In phase `ProxyHeader`: takes the header off the socket, if it is whole, and returns its length. Nothing behind it is read.
     pub(crate) fn take_proxy_header(&mut self) -> Result<Option<usize>, End> {
-        let mut room = [0; MAX_HEADER];
-        let socket = &mut self.transport.socket;
-        let octets = match socket.peek(&mut room).map_err(End::Io)? {
-            ReadOutcome::Octets { count, .. } => &room[..count],
+        let (transport, info) = (&mut self.transport, &mut self.info);
+        let len = self
+            .opening
+            .take_proxy_header(transport, info, self.end_is_near)?;
+        if len.is_none() {
             // What comes next is told as an event, though what is there was left there.
-            ReadOutcome::Blocked => {
-                self.readable = false;
-                return Ok(None);
-            }
-            ReadOutcome::Eof => return Err(End::HandshakeEof),
-        };
-        match proxy_header::parse(octets) {
-            Header::Partial if self.end_is_near => Err(End::HandshakeEof),
-            Header::Partial => {
-                self.readable = false;
-                Ok(None)
-            }
-            Header::Invalid => Err(End::ProxyHeaderInvalid),
-            Header::Whole { len, addresses } => {
-                let mut header = [0; MAX_HEADER];
-                socket.read(&mut header[..len]).map_err(End::Io)?;
-                if let Some((client, server)) = addresses {
-                    self.info.via = Some(self.info.peer);
-                    self.info.peer = client;
-                    self.info.local = server;
-                }
-                self.phase = match self.transport.tls {
-                    Some(_) => Phase::Handshake,
-                    None => Phase::Unsure,
-                };
-                Ok(Some(len))
-            }
+            self.readable = false;
         }
+        Ok(len)
+    }
+
+    /// In phase `Connecting`: goes on if the other end has accepted the connection.
+    pub(crate) fn connect(&mut self, buffers: &mut Buffers, notsent_lowat: u32) -> Step {
+        let (transport, info, outbox) = (&mut self.transport, &mut self.info, &mut self.outbox);
+        let opening = &mut self.opening;
+        let step = opening.connect(transport, info, outbox, buffers, notsent_lowat);
+        if matches!(step, Step::NeedsMore) && opening.phase() == Phase::Connecting {
+            // Until the next event.
+            self.writable = false;
+        }
+        step
+    }
+
+    /// Before phase `Open`: finds out the protocol, if what came so far tells.
+    pub(crate) fn advance(&mut self, input: &[u8]) -> Step {
+        let tls = self.transport.tls.as_deref_mut();
+        let opening = &mut self.opening;
+        opening.advance(tls, &mut self.info, input, self.eof)
+    }
+
+    /// The protocol is known, so there is an engine.
+    pub(crate) fn open(&mut self, protocol: Protocol, options: &Options, now: Instant) {
+        let has_tls = self.transport.tls.is_some();
+        if let Some(account) = &mut self.dial_account {
+            account.established();
+        }
+        self.engine = Some(self.opening.open(protocol, has_tls, options, now));
+        self.bill();
     }
 
     /// Fills `buffers.input` with what was left over. Behind the beginning of a frame or a head comes
@@ -354,7 +329,7 @@ impl Conn {
     /// Keeps what nobody took of `buffers.input`.
     pub(crate) fn keep(&mut self, buffers: &mut Buffers, taken: Taken) {
         let waits_for = match taken {
-            _ if self.phase == Phase::Closing => return self.left_over.clear(),
+            _ if self.phase() == Phase::Closing => return self.left_over.clear(),
             Taken::Enough => WaitsFor::Turn,
             Taken::All if buffers.input.is_empty() || self.takes_input() => WaitsFor::Peer,
             Taken::All => WaitsFor::Engine,
@@ -427,7 +402,7 @@ impl Conn {
     /// Writing has failed. Returns whether the connection goes on without: what a server has said before it closed, such as that it
     /// doesn't want all of an upload, is still in the socket.
     pub(crate) fn stop_writing(&mut self, now: Instant) -> bool {
-        let (Some(engine), Phase::Open) = (&mut self.engine, self.phase) else {
+        let (Some(engine), Phase::Open) = (&mut self.engine, self.opening.phase()) else {
             return false;
         };
         if self.cant_write || !engine.is_client() {
@@ -453,7 +428,7 @@ impl Conn {
     /// The end begins, for this reason unless there is an earlier one: what waits is still written, then ours is sent
     /// and the peer's awaited.
     pub(crate) fn begin_close(&mut self, end: End) {
-        if self.phase == Phase::Closing {
+        if !self.opening.close() {
             return;
         }
         if matches!(end, End::TlsFailed(_)) {
@@ -461,7 +436,6 @@ impl Conn {
             self.outbox = Outbox::new();
         }
         self.end.get_or_insert(end);
-        self.phase = Phase::Closing;
         self.left_over.clear();
         self.deadline = None;
     }
@@ -567,7 +541,7 @@ impl Conn {
             self.is_ready || self.left_over.waits_for() != WaitsFor::Peer || self.has_unwritten();
         match (&self.engine, &self.account) {
             _ if is_moving => (Standing::Busy, now),
-            _ if self.phase == Phase::Closing => (Standing::Silent, self.info.began_at),
+            _ if self.phase() == Phase::Closing => (Standing::Silent, self.info.began_at),
             (Some(engine), _) if engine.active_streams() > 0 => (Standing::Busy, now),
             (Some(engine), Some(account)) if engine.stats().requests > 0 => {
                 (Standing::Idle, account.idle_since)
@@ -602,9 +576,9 @@ impl Conn {
     /// Why its client may not have what the handshake has brought so far.
     pub(crate) fn settle_account(&mut self, now: Instant) -> Result<(), Refusal> {
         let outside = self.left_over.memory() + self.outbox.len() + self.transport.held_bytes();
-        match (&mut self.engine, &mut self.account, self.phase) {
+        match (&mut self.engine, &mut self.account, self.opening.phase()) {
             (Some(engine), ..) => engine.note_outside(outside as u64),
-            (None, Some(account), Phase::Handshake | Phase::Unsure) => {
+            (None, Some(account), Phase::Handshake | Phase::Guess) => {
                 account.set_handshake(outside)?;
             }
             // A proxy has no share, and what closes is on its way out.
@@ -624,7 +598,7 @@ impl Conn {
 
     /// The earliest of the connection's deadlines.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let engine = match (&self.engine, self.phase) {
+        let engine = match (&self.engine, self.phase()) {
             (Some(engine), Phase::Open) => engine.next_timeout(),
             _ => None,
         };

@@ -11,8 +11,9 @@ use tidegate_http::StreamId;
 use tidegate_ledger::{Client, ClientKey, Ledger, Resource};
 
 use crate::admission::{DialAccount, Entry, IdleQueue, Standing, Whose};
-use crate::conn::{Conn, Dialling};
+use crate::conn::Conn;
 use crate::network::Network;
+use crate::opening::Dialling;
 use crate::tls_session::TlsSession;
 use crate::transport::Transport;
 use crate::turns::{DIAL, TOUCH};

@@ -13,8 +13,8 @@ use tidegate_ledger::{ClientKey, Refusal, Resource};
 
 use crate::admission::{Account, Whose};
 use crate::buffers::Buffers;
-use crate::conn::{Conn, Phase, Taken};
-use crate::guess::{Guess, guess};
+use crate::conn::{Conn, Taken};
+use crate::opening::{Phase, Step};
 use crate::ready::Ready;
 use crate::socket::ReadOutcome;
 use crate::timers::Timers;
@@ -100,7 +100,7 @@ impl<S: Service> Driver<S> {
             return;
         };
         if is_proxy {
-            conn.phase = Phase::ProxyHeader;
+            conn.opening.expect_proxy_header();
         }
         match self.conns.register(id.slot) {
             Ok(()) => self.rearm(id.slot),
@@ -156,7 +156,7 @@ impl<S: Service> Driver<S> {
         let Some(conn) = self.conns.get(slot) else {
             return;
         };
-        let waits = match (&conn.engine, conn.phase) {
+        let waits = match (&conn.engine, conn.phase()) {
             (Some(engine), Phase::Open) => engine.answers_http1() && !engine.can_receive(),
             _ => false,
         };
@@ -204,10 +204,10 @@ impl<S: Service> Driver<S> {
         let Some((conn, totals)) = self.conns.get_and_totals(slot) else {
             return;
         };
-        if conn.phase == Phase::Closing {
+        if conn.phase() == Phase::Closing {
             return self.linger(slot);
         }
-        if conn.phase == Phase::ProxyHeader {
+        if conn.phase() == Phase::ProxyHeader {
             match conn.take_proxy_header() {
                 Ok(Some(len)) => {
                     totals.octets_in += len as u64;
@@ -272,54 +272,18 @@ impl<S: Service> Driver<S> {
 
     /// Takes `buffers.input` as far as the connection's phase can, into the next phases too.
     fn advance(&mut self, slot: u32) -> Taken {
-        loop {
-            let Some(conn) = self.conns.get(slot) else {
-                return Taken::All;
-            };
-            let input = &self.buffers.input;
-            match conn.phase {
-                Phase::Handshake => {
-                    let Some(tls) = &mut conn.transport.tls else {
-                        return Taken::All;
-                    };
-                    if tls.is_handshaking() {
-                        if conn.eof {
-                            conn.begin_close(End::HandshakeEof);
-                        }
-                        return Taken::All;
-                    }
-                    let info = tls.info();
-                    let alpn = info.alpn;
-                    conn.info.tls = Some(Box::new(info));
-                    let agreed = match (alpn, &conn.dialling) {
-                        (Some("h2"), _) => Protocol::Http2,
-                        (None, None) => {
-                            conn.phase = Phase::Unsure;
-                            continue;
-                        }
-                        // RFC 9113 §3.2: HTTP/2 over TLS uses the identifier "h2".
-                        (_, Some(dialling)) if dialling.only == Some(Protocol::Http2) => {
-                            self.cut_off(slot, End::NotHttp2);
-                            return Taken::All;
-                        }
-                        _ => Protocol::Http1,
-                    };
-                    self.open(slot, agreed);
-                }
-                Phase::Unsure => match guess(input) {
-                    Guess::Unsure => {
-                        if conn.eof {
-                            conn.begin_close(End::HandshakeEof);
-                        }
-                        return Taken::All;
-                    }
-                    Guess::Http2 => self.open(slot, Protocol::Http2),
-                    Guess::Http1 => self.open(slot, Protocol::Http1),
-                },
-                Phase::Connecting | Phase::ProxyHeader | Phase::Closing => return Taken::All,
-                Phase::Open => return self.receive(slot, HowMuch::Share),
+        let Some(conn) = self.conns.get(slot) else {
+            return Taken::All;
+        };
+        if conn.phase() != Phase::Open {
+            match conn.advance(&self.buffers.input) {
+                Step::Speaks(protocol) => self.open(slot, protocol),
+                Step::Fails(End::NotHttp2) => self.cut_off(slot, End::NotHttp2),
+                Step::Fails(end) => conn.begin_close(end),
+                Step::NeedsMore => {}
             }
         }
+        self.receive(slot, HowMuch::Share)
     }
 
     /// The protocol is known.
@@ -329,78 +293,14 @@ impl<S: Service> Driver<S> {
             return;
         };
         let id = conn.id;
-        conn.phase = Phase::Open;
+        conn.open(protocol, &self.options, now);
         if self.shutdown_deadline.is_none() {
             conn.deadline = None;
         }
-        let is_plain = conn.transport.tls.is_none();
-        if let Some(account) = &mut conn.dial_account {
-            account.established();
+        if conn.info.origin == Origin::Accepted && protocol == Protocol::Http1 {
+            totals.http1 += 1;
         }
-        conn.engine = Some(match (conn.dialling.take(), protocol) {
-            (Some(dialling), Protocol::Http2) => {
-                Engine::Http2(tidegate_http2::Connection::client(dialling.proto, now))
-            }
-            (Some(dialling), Protocol::Http1) => {
-                Engine::Http1(tidegate_http1::Connection::client(dialling.proto, now))
-            }
-            (None, Protocol::Http2) => {
-                let config = self.options.proto.clone();
-                Engine::Http2(tidegate_http2::Connection::server(config, now))
-            }
-            (None, Protocol::Http1) => {
-                totals.http1 += 1;
-                let config = self.options.proto.clone();
-                let mut engine = tidegate_http1::Connection::server(config, !is_plain, now);
-                if self.options.h2c_upgrade {
-                    engine.offer_h2c();
-                }
-                Engine::Http1(engine)
-            }
-        });
-        conn.bill();
         self.service.opened(&mut self.conns, id);
-    }
-
-    /// A connection that was dialled has come about, or not. Returns whether it can go on.
-    fn connected(&mut self, slot: u32) -> Result<bool, End> {
-        let Some(conn) = self.conns.get(slot) else {
-            return Ok(false);
-        };
-        let socket = &mut conn.transport.socket;
-        if let Some(error) = socket.take_error() {
-            return Err(End::ConnectFailed(error));
-        }
-        if !socket.is_connected() {
-            // The event was about an earlier connection in the same slot.
-            conn.writable = false;
-            return Ok(false);
-        }
-        socket
-            .tune(self.options.notsent_lowat)
-            .map_err(End::ConnectFailed)?;
-        if let Some(local) = socket.local_addr() {
-            conn.info.local = local;
-        }
-        let Some(dialling) = &mut conn.dialling else {
-            return Ok(false);
-        };
-        let preamble = std::mem::take(&mut dialling.preamble);
-        match &mut conn.transport.tls {
-            Some(tls) => {
-                conn.phase = Phase::Handshake;
-                tls.begin_behind(preamble);
-                self.buffers.clear_input(0);
-                // The client speaks first.
-                tls.receive(0, &mut self.buffers)?;
-            }
-            None => {
-                let protocol = dialling.only.unwrap_or(Protocol::Http1);
-                conn.outbox.tail().extend_from_slice(&preamble);
-                self.open(slot, protocol);
-            }
-        }
-        Ok(true)
     }
 
     /// Hands `buffers.input` to the engine, and what that tells to the service.
@@ -408,7 +308,7 @@ impl<S: Service> Driver<S> {
         let now = self.conns.now();
         let mut told = 0;
         while let Some(conn) = self.conns.get(slot) {
-            let (Some(engine), Phase::Open) = (&mut conn.engine, conn.phase) else {
+            let (Some(engine), Phase::Open) = (&mut conn.engine, conn.opening.phase()) else {
                 return Taken::All;
             };
             if how_much == HowMuch::Share && is_enough(told, &self.budget) {
@@ -568,11 +468,16 @@ impl<S: Service> Driver<S> {
         while let Some((conn, totals)) = self.conns.get_and_totals(slot) {
             let before = totals.octets_out;
             let written = &mut totals.octets_out;
-            if conn.phase == Phase::Connecting {
-                if conn.writable && self.connected(slot)? {
-                    continue;
+            if conn.phase() == Phase::Connecting {
+                if !conn.writable {
+                    return Ok(Settled::Waits);
                 }
-                return Ok(Settled::Waits);
+                match conn.connect(&mut self.buffers, self.options.notsent_lowat) {
+                    Step::Speaks(protocol) => self.open(slot, protocol),
+                    Step::Fails(end) => return Err(end),
+                    Step::NeedsMore => {}
+                }
+                continue;
             }
             if conn.cant_write {
                 return Ok(match conn.has_said_all() {
@@ -580,7 +485,7 @@ impl<S: Service> Driver<S> {
                     false => Settled::Waits,
                 });
             }
-            if conn.phase == Phase::Closing {
+            if conn.phase() == Phase::Closing {
                 let timeouts = (write_timeout, self.options.linger_timeout);
                 let over = conn.close(&mut self.buffers, now, timeouts, written)?;
                 return Ok(if over { Settled::Over } else { Settled::Waits });

@@ -26,12 +26,12 @@ use log::info;
 use mio::{Events, Poll, Token};
 
 use crate::acceptors::Acceptors;
-use crate::conn::Phase;
 use crate::driver::Driver;
 use crate::loop_clock::LoopClock;
 use crate::mailbox::Letter;
 use crate::memory_socket::MemorySocket;
 use crate::network::Network;
+use crate::opening::Phase;
 use crate::ready::Ready;
 use crate::relief::HeldBack;
 use crate::tls_session::TlsSession;
@@ -262,7 +262,7 @@ impl<S: Service> EventLoop<S> {
                 // Requests in progress may need it.
                 continue;
             }
-            match (&mut conn.engine, conn.phase) {
+            match (&mut conn.engine, conn.opening.phase()) {
                 (Some(engine), Phase::Open) if !engine.is_new_http1() => engine.shut_down(now),
                 (_, Phase::Closing) => {}
                 // Nothing was asked yet, but what was may be on its way: the client has found the
@@ -304,12 +304,12 @@ impl<S: Service> EventLoop<S> {
             }
             if due(conn.deadline) {
                 conn.deadline = None;
-                match conn.phase {
-                    Phase::Connecting | Phase::Handshake if conn.dialling.is_some() => {
+                match conn.phase() {
+                    Phase::Connecting | Phase::Handshake if conn.opening.is_dialling() => {
                         self.driver.cut_off(slot, End::ConnectTimedOut);
                         continue;
                     }
-                    Phase::Connecting | Phase::ProxyHeader | Phase::Handshake | Phase::Unsure => {
+                    Phase::Connecting | Phase::ProxyHeader | Phase::Handshake | Phase::Guess => {
                         conn.begin_close(End::HandshakeTimedOut);
                     }
                     // A graceful end has waited for a request.
@@ -324,7 +324,7 @@ impl<S: Service> EventLoop<S> {
                     }
                 }
             }
-            if let (Some(engine), Phase::Open) = (&mut conn.engine, conn.phase)
+            if let (Some(engine), Phase::Open) = (&mut conn.engine, conn.opening.phase())
                 && due(engine.next_timeout())
             {
                 engine.handle_timeout(now);
@@ -360,7 +360,7 @@ impl<S: Service> EventLoop<S> {
                 if !std::mem::take(&mut conn.is_ready) {
                     continue;
                 }
-                self.driver.budget.charge(match conn.phase {
+                self.driver.budget.charge(match conn.phase() {
                     Phase::Handshake => HANDSHAKE,
                     _ => 1,
                 });

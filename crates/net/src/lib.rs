@@ -89,6 +89,7 @@ mod mailbox;
 mod memory_loop;
 mod memory_socket;
 mod network;
+mod opening;
 mod options;
 mod pem;
 mod proxy_header;

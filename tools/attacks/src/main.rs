@@ -32,9 +32,8 @@ const MEMORY_BOUND: u64 = 96 << 20;
 /// How many times as long the bystander may wait.
 const TIMES: u32 = 3;
 
-/// How long a bystander's request may wait for the server in any case: for a turn of its loop, in
-/// which other clients have their shares, and for the part of the worker's time that the system may
-/// not have counted yet.
+/// How long a bystander's request may wait for the server in any case: for some turns of its loop,
+/// in which other clients have their shares.
 const FLOOR: Duration = Duration::from_millis(5);
 
 /// After how many rounds a bystander that waits too long counts as a failure.

@@ -1,5 +1,5 @@
 //! The server's part in the time of a request: the time without waits for a processor, and at most
-//! the time that its workers computed, as the system counts both.
+//! the time that the server was on a processor, as the system counts both.
 
 use std::fs;
 use std::io;
@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How much processor time the system may not have counted yet. The system counts once a tick,
-/// which is 4 ms with CONFIG_HZ=250.
-const TICK: Duration = Duration::from_millis(4);
+use nix::time::ClockId;
+use nix::unistd::Pid;
 
 /// How long a server may take from its first answer until all its threads have their names.
 const START: Duration = Duration::from_secs(5);
@@ -19,15 +18,17 @@ const WORKER: &str = "worker-";
 
 /// The calling thread, which sends requests, and the server's workers.
 pub(crate) struct Threads {
+    /// The clock of the server's time on processors. Unlike `schedstat`, it is exact at any moment.
+    clock: ClockId,
     /// The `schedstat` files of the workers.
     workers: Vec<PathBuf>,
 }
 
 /// The system's counters.
 pub(crate) struct Counted {
-    /// How long the workers have run on a processor.
+    /// How long the server has been on a processor.
     ran: Duration,
-    /// How long they and the calling thread were ready to run without a processor.
+    /// How long its workers and the calling thread were ready to run without a processor.
     waited: Duration,
 }
 
@@ -38,11 +39,13 @@ impl Threads {
     /// Returns an error if the process is gone or starts no worker, or if the system doesn't report
     /// how long threads wait.
     pub(crate) fn of(process: u32) -> io::Result<Self> {
+        let pid = i32::try_from(process).map_err(io::Error::other)?;
+        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid))?;
         let until = Instant::now() + START;
         loop {
             let workers = find_workers(process)?;
             if !workers.is_empty() {
-                let threads = Self { workers };
+                let threads = Self { clock, workers };
                 threads.count()?;
                 return Ok(threads);
             }
@@ -59,25 +62,20 @@ impl Threads {
     /// # Errors
     /// Returns the errors of [`Threads::of`].
     pub(crate) fn count(&self) -> io::Result<Counted> {
-        let (_, waited) = read(Path::new("/proc/thread-self/schedstat"))?;
-        let mut counted = Counted {
-            ran: Duration::ZERO,
-            waited,
-        };
+        let mut waited = read_waited(Path::new("/proc/thread-self/schedstat"))?;
         for worker in &self.workers {
-            let (ran, waited) = read(worker)?;
-            counted.ran += ran;
-            counted.waited += waited;
+            waited += read_waited(worker)?;
         }
-        Ok(counted)
+        let ran = self.clock.now()?.into();
+        Ok(Counted { ran, waited })
     }
 }
 
 impl Counted {
     /// Returns how much of `time`, which has passed since `before`, was at most the server's:
-    /// without waits for a processor, and without time in which its workers didn't compute.
+    /// without waits for a processor, and no longer than the server was on one.
     pub(crate) fn of_server(&self, before: &Self, time: Duration) -> Duration {
-        let ran = self.ran.saturating_sub(before.ran) + TICK;
+        let ran = self.ran.saturating_sub(before.ran);
         let waited = self.waited.saturating_sub(before.waited);
         time.saturating_sub(waited).min(ran)
     }
@@ -97,20 +95,19 @@ fn find_workers(process: u32) -> io::Result<Vec<PathBuf>> {
     Ok(workers)
 }
 
-/// Returns how long a thread has run on a processor, and how long it has waited for one.
-fn read(schedstat: &Path) -> io::Result<(Duration, Duration)> {
+/// Returns how long a thread has waited for a processor.
+fn read_waited(schedstat: &Path) -> io::Result<Duration> {
     let fail = |why: &str| io::Error::other(format!("{}: {why}", schedstat.display()));
     let text = fs::read_to_string(schedstat).map_err(|error| {
         fail(&format!(
             "{error}; waits of threads can only be measured on Linux with CONFIG_SCHED_INFO"
         ))
     })?;
-    let mut nanoseconds = text.split_whitespace().map(str::parse);
-    match (nanoseconds.next(), nanoseconds.next()) {
-        (Some(Ok(ran)), Some(Ok(waited))) => {
-            Ok((Duration::from_nanos(ran), Duration::from_nanos(waited)))
-        }
-        _ => Err(fail("two numbers are missing")),
+    // The first number is the time on a processor.
+    let waited = text.split_whitespace().nth(1).map(str::parse);
+    match waited {
+        Some(Ok(waited)) => Ok(Duration::from_nanos(waited)),
+        _ => Err(fail("there is no second number")),
     }
 }
 
@@ -132,7 +129,7 @@ mod tests {
         assert_eq!(counted(130, 1_000).of_server(&before, ms(30)), ms(30));
         assert_eq!(counted(130, 1_010).of_server(&before, ms(40)), ms(30));
         // Another process had the processor.
-        assert_eq!(counted(101, 1_010).of_server(&before, ms(40)), ms(5));
+        assert_eq!(counted(101, 1_010).of_server(&before, ms(40)), ms(1));
         assert_eq!(counted(100, 1_040).of_server(&before, ms(40)), ms(0));
     }
 
@@ -151,7 +148,7 @@ mod tests {
         let before = threads.count().unwrap();
         let after = loop {
             let counted = threads.count().unwrap();
-            if counted.ran > before.ran {
+            if counted.ran > before.ran + Duration::from_millis(10) {
                 break counted;
             }
             thread::sleep(Duration::from_millis(1));

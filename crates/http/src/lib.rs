@@ -27,6 +27,7 @@ mod message;
 mod outbox;
 mod pace;
 mod priority;
+mod protocol;
 mod role;
 mod stats;
 mod wall_clock;
@@ -43,6 +44,7 @@ pub use message::{
 pub use outbox::Outbox;
 pub use pace::{Age, Pace};
 pub use priority::Priority;
+pub use protocol::Protocol;
 pub use role::Role;
 pub use stats::Stats;
 pub use tidegate_frame::{ErrorCode, Scope, StreamId};

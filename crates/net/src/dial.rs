@@ -5,18 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use tidegate_http::Config;
+use tidegate_http::{Config, Protocol};
 
 use crate::{TlsConnectorConfig, tls};
-
-/// What a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// HTTP/2.
-    Http2,
-    /// HTTP/1.1 or 1.0.
-    Http1,
-}
 
 /// Whereto a connection is opened, and what it is to speak. See [`Conns::dial`](crate::Conns::dial).
 #[derive(Clone, Debug)]

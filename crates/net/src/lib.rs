@@ -9,8 +9,8 @@
 //!
 //! ```
 //! use bytes::Bytes;
+//! use tidegate_net::http::{Body, Config, Event, ResponseHead};
 //! use tidegate_net::{ConnId, Conns, EventLoop, Listener, Options, Security, Service};
-//! use tidegate_http::{Body, Config, Event, ResponseHead};
 //!
 //! /// Answers every request with its path.
 //! struct Paths;
@@ -109,7 +109,7 @@ mod turns;
 pub use conn_info::{ConnId, ConnInfo, Origin, TlsInfo};
 pub use connector::{TlsConnectorConfig, Trust};
 pub use conns::Conns;
-pub use dial::{Dial, DialSecurity, Protocol};
+pub use dial::{Dial, DialSecurity};
 pub use end::End;
 pub use engine::{Engine, StreamMut};
 pub use event_loop::EventLoop;
@@ -120,8 +120,14 @@ pub use memory_socket::{Dialled, MemorySocket};
 pub use options::Options;
 pub use proxy_header::proxy_header;
 pub use service::{Direction, Service};
+pub use tidegate_http::Protocol;
 pub use tls::{TlsAcceptorConfig, TlsError};
 pub use totals::Totals;
+/// Crates whose types are part of this interface: a service needs no versions of its own.
+pub use {
+    tidegate_http as http, tidegate_http1 as http1, tidegate_http2 as http2,
+    tidegate_ledger as ledger,
+};
 
 /// For fuzz targets, and no part of the interface.
 #[doc(hidden)]

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use tidegate_http::{Body, RequestHead};
-use tidegate_net::{ConnId, Conns, End, EventLoop, Mailbox, Service, TlsConnectorConfig, Trust};
+use tidegate_pool::net::http::{Body, RequestHead};
+use tidegate_pool::net::{
+    ConnId, Conns, End, EventLoop, Mailbox, Service, TlsConnectorConfig, Trust,
+};
 use tidegate_pool::{
     Event, Options, Pool, RequestId, RequestOptions, Security, Upstream, UpstreamId, client_config,
 };

@@ -108,6 +108,8 @@ mod upstream;
 pub use event::{Event, Failure};
 pub use pool::{OnBehalf, Pool, RequestId, RequestOptions};
 pub use stats::Stats;
+/// The event loop, whose types are part of this interface.
+pub use tidegate_net as net;
 pub use upstream::{
     Address, Options, Security, Upstream, UpstreamId, client_config, wait_for_answers,
 };

@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use tidegate_http::{CloseReason, Event, Protocol, ResetCause};
+
 mod connection;
 mod frames;
 mod hpack;
@@ -63,6 +65,19 @@ pub const TARGETS: &[Target] = &[
         body: operations,
     },
 ];
+
+/// Checks that a violation which this event reports is one that a peer of `protocol` can commit.
+fn check_protocol(event: &Event, protocol: Protocol) {
+    if let Event::Closed(CloseReason::Violation(violation))
+    | Event::Reset {
+        cause: ResetCause::Violation(violation),
+        ..
+    } = event
+    {
+        let of = violation.protocol();
+        assert!(of.is_none_or(|of| of == protocol), "{violation}");
+    }
+}
 
 /// Gives each target every input of its corpus.
 ///

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_http::{
-    Body, Config, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priorities, Priority,
+    Body, Config, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priorities, Priority, Protocol,
     RequestHead, ResponseHead, Role, StreamId,
 };
 use tidegate_http2::Connection;
 
-use super::Choices;
 use super::sent::Sent;
+use super::{Choices, check_protocol};
 use crate::wire::PREFACE;
 
 /// Longer inputs only take more time.
@@ -230,6 +230,7 @@ impl<'a> Session<'a> {
     fn on_event(&mut self, event: Event) {
         self.count();
         assert!(!self.told_closed, "behind the end: {event:?}");
+        check_protocol(&event, Protocol::Http2);
         match event {
             Event::Request { id, end, .. } => {
                 assert_eq!(self.role, Role::Server);

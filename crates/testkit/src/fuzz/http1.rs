@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_http::{Body, Config, ErrorCode, Event, Flow, Outbox, ResponseHead, StreamId};
+use tidegate_http::{
+    Body, Config, ErrorCode, Event, Flow, Outbox, Protocol, ResponseHead, StreamId,
+};
 use tidegate_http1::Connection;
 
-use super::Choices;
+use super::{Choices, check_protocol};
 
 /// Longer inputs only take more time.
 const LONGEST: usize = 8192;
@@ -161,6 +163,7 @@ impl<'a> Session<'a> {
 
     fn handle(&mut self, event: Event) {
         assert!(!self.over, "{event:?} behind the end");
+        check_protocol(&event, Protocol::Http1);
         match event {
             Event::Request { id, head, end } => {
                 assert!(self.ended || self.request.is_none() || self.answered);

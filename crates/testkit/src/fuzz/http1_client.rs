@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_http::{
-    Body, Config, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId,
+    Body, Config, ErrorCode, Event, Flow, Outbox, Protocol, RequestHead, ResponseHead, StreamId,
 };
 use tidegate_http1::Connection;
 
-use super::Choices;
+use super::{Choices, check_protocol};
 
 /// Longer inputs only take more time.
 const LONGEST: usize = 8192;
@@ -247,6 +247,7 @@ impl<'a> Session<'a> {
 
     fn handle(&mut self, event: Event) {
         assert!(!self.over, "{event:?} behind the end");
+        check_protocol(&event, Protocol::Http1);
         let of = match &event {
             Event::Closed(reason) => {
                 self.story.push_str(&format!("\n{reason}\n"));

@@ -324,7 +324,7 @@ pub(crate) fn site_in_process(words: &[&str]) -> (Site, Options) {
         access_log: config.access_log,
         wall_clock: options.proto.wall_clock.clone().unwrap_or_default(),
         time_of_day: SystemTime::now,
-        files: Shared::new(&options.ledger),
+        files: Shared::new(&options.ledger, config.upstream_descriptors),
     };
     (site, options)
 }

@@ -54,6 +54,8 @@ pub struct Config {
     pub websockets: Router<()>,
     /// The upstreams, and how requests are forwarded to them.
     pub proxy: proxy::Settings,
+    /// The most descriptors that connections to the upstreams take.
+    pub upstream_descriptors: u64,
     /// Whether requests' `x-priority` fields count.
     pub trust_x_priority: bool,
     /// Where the access log goes.
@@ -323,6 +325,7 @@ impl Config {
             .map(|to| to.addresses.len())
             .sum();
         limit_connections(&mut pool, &options.ledger, workers, addresses);
+        let upstream_descriptors = (pool.max_connections * workers * addresses) as u64;
         let proxy = proxy::Settings {
             requests,
             upstreams: upstreams.upstreams,
@@ -364,6 +367,7 @@ impl Config {
             routes,
             websockets,
             proxy,
+            upstream_descriptors,
             workers,
             options,
             trust_x_priority: flags.trust_x_priority == Switch::On,

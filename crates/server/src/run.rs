@@ -87,7 +87,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         access_log: config.access_log,
         wall_clock: options.proto.wall_clock.clone().unwrap_or_default(),
         time_of_day: SystemTime::now,
-        files: files::Shared::new(&options.ledger),
+        files: files::Shared::new(&options.ledger, config.upstream_descriptors),
     };
     let access_log = site.access_log.clone();
     let stdout = match &access_log {

@@ -1,12 +1,13 @@
 //! The resources that clients share, and how much of them the system has: descriptors above all.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource as Limit, getrlimit, setrlimit};
 use rustix::io::Errno;
 use tidegate_http::MemoryBudget;
-use tidegate_ledger::{Client, Lease, Ledger, Limits, Mode, Resource, Rule};
+use tidegate_ledger::{Client, ClientKey, Lease, Ledger, Limits, Mode, Resource, Rule};
 
 use crate::disk;
 use crate::flags::{ClientShares, Flags};
@@ -108,19 +109,27 @@ pub fn upstream_connections(ledger: &Ledger, workers: usize, addresses: usize) -
 /// The descriptors of files that stay open. No client is charged for them, because all requests for
 /// one version of a file share a descriptor of the worker or of the disk threads.
 ///
-/// Another file may be open if files and upstreams together hold no more than a quarter of all
-/// descriptors with it, or if a quarter of all stays free. So neither files nor connections leave
-/// less than a quarter to the others.
+/// Another file may be open if a quarter of all descriptors stays free, or if files hold no more
+/// with it than that quarter less what is reserved for upstreams. So files leave room for
+/// connections to upstreams, and neither files nor connections leave less than a quarter to the
+/// others.
 #[derive(Clone, Debug)]
 pub struct FilePlaces {
-    nobody: Arc<Client>,
+    /// The account of all files.
+    files: Arc<Client>,
+    /// The descriptors that connections to upstreams may need, of the last quarter.
+    for_upstreams: u64,
 }
 
 impl FilePlaces {
-    /// Returns the places of this ledger.
-    pub fn of(ledger: &Arc<Ledger>) -> Self {
+    /// Returns the places of this ledger, where connections to upstreams may need `for_upstreams`
+    /// descriptors.
+    pub fn of(ledger: &Arc<Ledger>, for_upstreams: u64) -> Self {
+        // RFC 1122 §3.2.1.3: no client connects from an address in 0.0.0.0/8.
+        let files = ClientKey::from(IpAddr::from([0, 0, 0, 1]));
         Self {
-            nobody: ledger.nobody(),
+            files: ledger.client(files),
+            for_upstreams,
         }
     }
 
@@ -134,10 +143,11 @@ impl FilePlaces {
 
     fn check_more(&self, more: u64) -> io::Result<()> {
         let what = Resource::Descriptors;
-        let ledger = self.nobody.ledger();
+        let ledger = self.files.ledger();
         let part = ledger.rule(what).capacity / PART;
         let free = ledger.rule(what).free(ledger.used(what) + more);
-        if free >= part || self.nobody.held(what) + more <= part {
+        let own = part.saturating_sub(self.for_upstreams);
+        if free >= part || self.files.held(what) + more <= own {
             Ok(())
         } else {
             Err(Errno::MFILE.into())
@@ -149,7 +159,7 @@ impl FilePlaces {
     /// # Errors
     /// EMFILE if it may not be open.
     pub fn take(&self) -> io::Result<Lease> {
-        let mut place = Lease::new(Arc::clone(&self.nobody), Resource::Descriptors);
+        let mut place = Lease::new(Arc::clone(&self.files), Resource::Descriptors);
         // Taken before the check, so that two threads don't both take the last place.
         place.force(1);
         self.check_more(0)?;
@@ -174,8 +184,6 @@ pub fn raise_descriptors() -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use clap::Parser;
 
     use super::*;
@@ -226,13 +234,18 @@ mod tests {
         let what = Resource::Descriptors;
         let all = ledger.rule(what).capacity;
         assert_eq!(all, 108);
-        let places = FilePlaces::of(&ledger);
+        let places = FilePlaces::of(&ledger, 0);
         let client = ledger.client(IpAddr::from([192, 0, 2, 1]).into());
         let mut connections = Lease::new(client, what);
         // With connections in three quarters, files have the last.
         connections.set(all - all / 4).unwrap();
         let files: Vec<Lease> = std::iter::from_fn(|| places.take().ok()).collect();
         assert_eq!((files.len() as u64, ledger.used(what)), (27, all));
+        drop(files);
+        // Upstreams have their part of that.
+        let beside_upstreams = FilePlaces::of(&ledger, 20);
+        let files: Vec<Lease> = std::iter::from_fn(|| beside_upstreams.take().ok()).collect();
+        assert_eq!(files.len(), 7);
         drop(files);
         // Without any, files leave a quarter, and connections find room in it.
         connections.set(0).unwrap();
@@ -244,7 +257,7 @@ mod tests {
         drop(files);
         assert_eq!(ledger.used(what), 20);
         // Where nothing is limited, nothing is refused.
-        let places = FilePlaces::of(&Ledger::new(Limits::none()));
+        let places = FilePlaces::of(&Ledger::new(Limits::none()), 0);
         assert!(places.take().is_ok());
     }
 

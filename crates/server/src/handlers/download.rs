@@ -427,7 +427,7 @@ mod tests {
         let shared = Mutex::<Descriptors>::default();
         let ledger = Ledger::new(Limits::none());
         let used = || ledger.used(Resource::Descriptors);
-        let places = FilePlaces::of(&ledger);
+        let places = FilePlaces::of(&ledger, 0);
         let open = || open_shared(&source, &shared, &places);
         let (first, second) = (open().unwrap(), open().unwrap());
         assert!(Arc::ptr_eq(&first, &second));
@@ -450,7 +450,7 @@ mod tests {
     fn closed_files_are_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let source = source(&dir);
-        let places = FilePlaces::of(&Ledger::new(Limits::none()));
+        let places = FilePlaces::of(&Ledger::new(Limits::none()), 0);
         let file = OpenFile::open(&source, &places, Pace::Patient).unwrap();
         let mut descriptors = Descriptors::default();
         for n in 0..10 * SWEEP_AT {

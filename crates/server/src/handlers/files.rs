@@ -42,12 +42,13 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Returns state without open files. Files that are opened later count in this ledger.
-    pub fn new(ledger: &Arc<Ledger>) -> Self {
+    /// Returns state without open files. Files that are opened later count in this ledger, and leave
+    /// `for_upstreams` descriptors to connections to upstreams.
+    pub fn new(ledger: &Arc<Ledger>, for_upstreams: u64) -> Self {
         Self {
             disk: Disk::new(),
             descriptors: Arc::default(),
-            places: FilePlaces::of(ledger),
+            places: FilePlaces::of(ledger, for_upstreams),
         }
     }
 }
@@ -363,7 +364,7 @@ mod tests {
         std::fs::write(dir.path().join("a"), "content").unwrap();
         let root = Root::new(dir.path()).unwrap();
         let clock = Clock::new(SystemTime::now());
-        let mut files = Files::new(Shared::new(&Ledger::new(Limits::none())));
+        let mut files = Files::new(Shared::new(&Ledger::new(Limits::none()), 0));
         let mut look = || {
             let found = look(&root, b"/a", Pace::Patient);
             files.looked(b"/a", found, &clock).0

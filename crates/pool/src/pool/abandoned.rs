@@ -1,8 +1,10 @@
-//! Requests of HTTP/1.1 that nobody wants any more, whose responses are under way.
+//! HTTP/1.1 responses that nobody wants any more.
 //!
-//! To close the connection is all that HTTP/1.1 has for that, and the next request would have to open another one. So the response is
-//! read to its end if that is near, and the connection kept. Meanwhile the client that lost its interest holds the place: cancelling
-//! is no way to have more of them than one's share. What takes longer is cut off by a reset, which leaves no port in TIME_WAIT.
+//! HTTP/1.1 can cancel a request only by closing the connection, and then the next request has to
+//! open another one. So the pool reads the response to its end if that is near, and keeps the
+//! connection. Meanwhile the client that cancelled holds the place: otherwise clients could get more
+//! than their share by cancelling. If the response takes longer, a reset cuts it off, which leaves
+//! no port in TIME_WAIT.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +14,17 @@ use tidegate_net::{ConnId, Conns, Protocol};
 use super::{Pool, RequestId};
 use crate::queue::Client;
 
-/// Bytes of an unwanted response that are read.
+/// The most bytes of an unwanted response that are read.
 const MOST: usize = 64 << 10;
 
-/// How long an unwanted response is waited for.
+/// How long the pool waits for an unwanted response.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// An exchange whose response nobody wants any more.
+/// An exchange whose response nobody wants.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Abandoned {
     stream: StreamId,
-    /// Who holds its place.
+    /// The client that holds the place.
     pub(super) client: Client,
     /// Bytes of the response that may still come.
     left: usize,
@@ -30,8 +32,8 @@ pub(super) struct Abandoned {
 }
 
 impl<K: Copy> Pool<K> {
-    /// Nobody wants a response any more. Returns whether its rest is read all the same; the request is forgotten then, and the
-    /// connection free once that has come.
+    /// Forgets a request, and reads the rest of its response if that is likely to be short. Returns
+    /// whether it did; the connection is free once the rest has come.
     pub(super) fn abandon(&mut self, conns: &mut Conns, id: RequestId, conn: ConnId) -> bool {
         let Some(request) = self.find(id) else {
             return false;
@@ -39,17 +41,16 @@ impl<K: Copy> Pool<K> {
         let Some((_, stream)) = request.stream() else {
             return false;
         };
-        let (place, client) = (request.place, request.client());
-        let is_near = request.sent && !request.is_connect();
+        let (place, class, client) = (request.place, request.class, request.client());
+        let is_near = request.is_whole() && !request.is_connect();
         let Some(pooled) = self.conns.get_mut(&conn) else {
             return false;
         };
-        // One that ends behind its response can be cut off as well.
+        // A connection that ends after this response isn't worth it.
         if !is_near || pooled.is_ending || pooled.protocol != Some(Protocol::Http1) {
             return false;
         }
         let until = conns.now() + PATIENCE;
-        // The request gives its place back, and the exchange takes it.
         let abandoned = Abandoned {
             stream,
             client,
@@ -57,10 +58,11 @@ impl<K: Copy> Pool<K> {
             until,
         };
         pooled.abandoned = Some(abandoned);
+        // The request gives its place back, and the exchange takes it.
         self.remove(id);
-        self.endpoint(place).places.take(Protocol::Http1, client);
+        self.endpoint(place).take(class, Protocol::Http1, client);
         self.abandoned.push_back((until, conn));
-        // What was told and not consumed yet is of no use to anybody.
+        // The owner won't consume what has been reported.
         if let Some(mut stream) = conns.stream(conn, stream) {
             let unconsumed = stream.unconsumed();
             stream.consume(unconsumed);
@@ -68,7 +70,7 @@ impl<K: Copy> Pool<K> {
         true
     }
 
-    /// Takes an event if it is one of a response that nobody wants; else returns it.
+    /// Handles an event of a response that nobody wants; returns any other event.
     pub(super) fn event_of_abandoned(
         &mut self,
         conns: &mut Conns,
@@ -106,7 +108,7 @@ impl<K: Copy> Pool<K> {
         None
     }
 
-    /// An unwanted response is whole, or is waited for no longer.
+    /// Frees a connection whose unwanted response is whole, or has been cut off.
     fn end_abandoned(&mut self, conns: &mut Conns, conn: ConnId) {
         let Some(pooled) = self.conns.get_mut(&conn) else {
             return;
@@ -120,6 +122,7 @@ impl<K: Copy> Pool<K> {
         self.freed(conns, conn, abandoned.stream);
     }
 
+    /// Cuts off an unwanted response.
     fn cut_abandoned(&mut self, conns: &mut Conns, conn: ConnId) {
         let abandoned = self.conns.get(&conn).and_then(|pooled| pooled.abandoned);
         if let Some(abandoned) = abandoned {
@@ -128,12 +131,12 @@ impl<K: Copy> Pool<K> {
         }
     }
 
-    /// Cuts off what takes too long.
+    /// Cuts off unwanted responses that take too long.
     pub(super) fn give_up_abandoned(&mut self, conns: &mut Conns, now: Instant) {
         while let Some((at, conn)) = self.abandoned.front().copied().filter(|(at, _)| *at <= now) {
             self.abandoned.pop_front();
             let abandoned = self.conns.get(&conn).and_then(|pooled| pooled.abandoned);
-            // Its response may have come, and another one be unwanted by now.
+            // That response may be over by now, and another one be unwanted.
             if abandoned.is_some_and(|abandoned| abandoned.until == at) {
                 self.cut_abandoned(conns, conn);
             }

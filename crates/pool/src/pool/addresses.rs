@@ -1,4 +1,4 @@
-//! The addresses of an upstream, which may change: names are looked up again.
+//! The addresses of an upstream, which change when its name is looked up again.
 
 use log::info;
 use tidegate_net::{ConnId, Conns, Protocol};
@@ -10,8 +10,8 @@ use crate::health::Health;
 use crate::upstream::{Address, Security, UpstreamId};
 
 impl<K: Copy> Pool<K> {
-    /// Changes where an upstream is. What is in progress at an address that is left out goes on; requests that wait there go
-    /// elsewhere.
+    /// Replaces the addresses of an upstream. Requests in progress at an address that is no longer
+    /// listed go on; requests that wait there go to another one.
     pub fn set_addresses(
         &mut self,
         conns: &mut Conns,
@@ -32,7 +32,8 @@ impl<K: Copy> Pool<K> {
         }
     }
 
-    /// Has an endpoint for each address of an upstream, and marks those that have none any more.
+    /// Adds an endpoint for each new address of an upstream, and marks those whose address is no
+    /// longer listed.
     pub(super) fn list_addresses(&mut self, upstream: usize) {
         let request_timeout = self.options.request_timeout;
         let Some(state) = self.upstreams.get_mut(upstream) else {
@@ -45,9 +46,10 @@ impl<K: Copy> Pool<K> {
         };
         for endpoint in &mut state.endpoints {
             let mut listed = state.upstream.addresses.iter();
-            endpoint.standing = match listed.any(|address| endpoint.is(address)) {
-                true => Standing::Listed,
-                false => Standing::Retired,
+            endpoint.standing = if listed.any(|address| endpoint.is(address)) {
+                Standing::Listed
+            } else {
+                Standing::Retired
             };
         }
         for address in &state.upstream.addresses {
@@ -56,9 +58,9 @@ impl<K: Copy> Pool<K> {
             }
             let health = Health::new(request_timeout);
             let made = Endpoint::new(address.clone(), protocol, health);
-            // The number of those that were ever listed may grow without end.
-            let mut places = state.endpoints.iter_mut();
-            match places.find(|old| old.standing == Standing::Retired && old.is_empty()) {
+            // Retired endpoints are used again, because addresses may change without end.
+            let mut endpoints = state.endpoints.iter_mut();
+            match endpoints.find(|old| old.standing == Standing::Retired && old.is_empty()) {
                 Some(old) => *old = made,
                 None => state.endpoints.push(made),
             }
@@ -66,17 +68,18 @@ impl<K: Copy> Pool<K> {
         self.set_capacities(upstream);
     }
 
-    /// An address is its upstream's no longer.
+    /// Ends the connections to an address that is no longer its upstream's, and moves the requests
+    /// that wait there.
     fn retire(&mut self, conns: &mut Conns, place: Place) {
         let name = self.name(place);
         let endpoint = self.endpoint(place);
         if endpoint.is_empty() {
             return;
         }
-        info!("upstream {name}: {} is left", endpoint.addr);
+        info!("upstream {name}: {} is no longer used", endpoint.addr);
         let classes: Vec<Class> = endpoint.groups.keys().copied().collect();
         for class in classes {
-            self.leave(conns, place, class, |_| Some(Failure::NoAddress));
+            self.turn_away(conns, place, class, |_| Some(Failure::NoAddress));
             let its: Vec<ConnId> = self.endpoint(place).group(class).conns.clone();
             for conn in its {
                 self.end_connection(conns, conn);

@@ -86,7 +86,7 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
         wall_clock: WallClock::new(),
         // The date's bytes decide how large heads are, so it is the same for each run.
         time_of_day: || SystemTime::UNIX_EPOCH,
-        files: files::Shared::new(&options.ledger),
+        files: files::Shared::new(&options.ledger, 0),
     };
     Workers::new((0..workers).map(|_| {
         let app = App::new(site.clone(), Arc::default());

@@ -40,6 +40,16 @@ pub struct Decoded {
     pub over: Option<ListLimit>,
 }
 
+/// The state that the meaning of a [`Decoder`]'s blocks depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecoderState {
+    /// The number of insertions. Without one, only eviction changes the table, and its size.
+    inserted: u32,
+    size: usize,
+    max_size: usize,
+    shrink_to: Option<usize>,
+}
+
 /// Decodes the header blocks of one direction of one connection.
 pub struct Decoder {
     table: DynamicTable<()>,
@@ -79,6 +89,18 @@ impl Decoder {
     /// Returns the number of fields in the dynamic table.
     pub fn table_len(&self) -> usize {
         self.table.len()
+    }
+
+    /// Returns the state that blocks depend on. While it doesn't change, the same block makes the
+    /// same fields.
+    #[inline]
+    pub fn state(&self) -> DecoderState {
+        DecoderState {
+            inserted: self.table.inserted(),
+            size: self.table.size(),
+            max_size: self.table.max_size(),
+            shrink_to: self.shrink_to,
+        }
     }
 
     /// Decodes one whole block and appends its fields to `fields`.

@@ -42,7 +42,7 @@ mod known;
 mod policy;
 mod static_table;
 
-pub use decoder::{Decoded, Decoder, Limits, ListLimit};
+pub use decoder::{Decoded, Decoder, DecoderState, Limits, ListLimit};
 pub use encoder::{Encoder, EncoderState};
 pub use error::Error;
 pub use fields::{Field, Fields, Iter};

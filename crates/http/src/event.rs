@@ -1,6 +1,8 @@
 //! The events that the engine reports to its owner. They own their values, so a handler may hold
 //! other connections meanwhile.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tidegate_frame::{ErrorCode, StreamId};
 
@@ -15,8 +17,9 @@ pub enum Event {
     Request {
         /// The request's stream.
         id: StreamId,
-        /// The request's head, validated by RFC 9113 §8.
-        head: RequestHead,
+        /// The request's head, validated by RFC 9113 §8. The engine may keep it for a request that
+        /// repeats it.
+        head: Arc<RequestHead>,
         /// Whether the request has no body and no trailers.
         end: bool,
     },

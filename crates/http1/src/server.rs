@@ -145,7 +145,7 @@ impl Connection {
         self.watch_body();
         Ok(Some(Event::Request {
             id,
-            head: request.head,
+            head: Arc::new(request.head),
             end: phase == Phase::Done,
         }))
     }

@@ -16,6 +16,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -635,7 +636,9 @@ impl Peer {
     #[track_caller]
     pub fn expect_request(&mut self, id: u32) -> (RequestHead, bool) {
         match self.next_event() {
-            Some(Event::Request { id: on, head, end }) if on.get() == id => (head, end),
+            Some(Event::Request { id: on, head, end }) if on.get() == id => {
+                (Arc::unwrap_or_clone(head), end)
+            }
             other => panic!("expected a request on stream {id}, got {other:?}"),
         }
     }

@@ -1,6 +1,7 @@
 //! A client or a server that sends what a test says, and an owner of the engine that expects the
 //! events that a test names.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -221,7 +222,7 @@ impl Peer {
     #[track_caller]
     pub(crate) fn expect_request(&mut self) -> (StreamId, RequestHead, bool) {
         match self.next() {
-            Event::Request { id, head, end } => (id, head, end),
+            Event::Request { id, head, end } => (id, Arc::unwrap_or_clone(head), end),
             other => panic!("a request was expected, reported was {other:?}"),
         }
     }

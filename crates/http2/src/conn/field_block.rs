@@ -1,9 +1,11 @@
 //! Field blocks: HEADERS or PUSH_PROMISE with their CONTINUATION frames on one side, lists of
 //! fields on the other. The only file that uses HPACK.
 
+use std::sync::Arc;
+
 use tidegate_frame::{StreamDependency, StreamId};
-use tidegate_hpack::{Decoded, Decoder, Encoder, Fields, Limits};
-use tidegate_http::{Config, Stamp, Stats, Violation};
+use tidegate_hpack::{Decoded, Decoder, DecoderState, Encoder, Fields, Limits};
+use tidegate_http::{Config, RequestHead, Stamp, Stats, Violation};
 
 /// The frame that begins a field block.
 #[derive(Clone, Copy, Debug)]
@@ -37,13 +39,44 @@ pub(crate) struct FieldBlocks {
     scratch: Vec<u8>,
     /// The stamp of that block's list, if the list would make the same block again.
     repeats: Option<Stamp>,
+    last: LastRequest,
+    /// The decoder's state before the block that came last.
+    before: DecoderState,
+}
+
+/// The largest block, and the largest list of fields in bytes, that are kept after their request.
+const KEPT: usize = 2048;
+
+/// The last request, if the same block would make the same fields again: clients of an API repeat
+/// their requests.
+#[derive(Default)]
+struct LastRequest {
+    block: Vec<u8>,
+    head: Option<Arc<RequestHead>>,
+}
+
+impl LastRequest {
+    /// Forgets the request. Returns an empty list, in the memory of its fields if nobody else has
+    /// them.
+    fn forget(&mut self) -> Fields {
+        match self.head.take().and_then(Arc::into_inner) {
+            Some(head) => {
+                let mut fields = head.into_fields();
+                fields.clear();
+                fields
+            }
+            None => Fields::with_capacity(12, 256),
+        }
+    }
 }
 
 impl FieldBlocks {
     pub(crate) fn new(config: &Config) -> Self {
+        // The protocol's 4,096 apply until our SETTINGS are acknowledged.
+        let decoder = Decoder::new(4096);
         Self {
-            // The protocol's 4,096 apply until our SETTINGS are acknowledged.
-            decoder: Decoder::new(4096),
+            before: decoder.state(),
+            decoder,
             encoder: Encoder::new(config.encoder_table_size as usize),
             limits: Limits {
                 max_list_size: config.max_header_list_size as usize,
@@ -53,12 +86,14 @@ impl FieldBlocks {
             partial: None,
             scratch: Vec::new(),
             repeats: None,
+            last: LastRequest::default(),
         }
     }
 
     /// Applies our SETTINGS_HEADER_TABLE_SIZE, which now binds the peer.
     pub(crate) fn set_decoder_table_size(&mut self, bytes: u32) {
         self.decoder.set_max_table_size(bytes as usize);
+        self.last = LastRequest::default();
     }
 
     /// Applies the peer's SETTINGS_HEADER_TABLE_SIZE, which now binds us.
@@ -73,7 +108,8 @@ impl FieldBlocks {
         block: &[u8],
         stats: &mut Stats,
     ) -> Result<(Fields, Decoded), Violation> {
-        let mut fields = Fields::with_capacity(12, 256);
+        let mut fields = self.last.forget();
+        self.before = self.decoder.state();
         let decoded = self
             .decoder
             .decode(block, &self.limits, &mut fields)
@@ -81,6 +117,30 @@ impl FieldBlocks {
         stats.blocks_in += block.len() as u64;
         stats.fields_in += (decoded.list_size - 32 * decoded.fields) as u64;
         Ok((fields, decoded))
+    }
+
+    /// Keeps the head of a request whose block was decoded last.
+    pub(crate) fn keep_request(&mut self, block: &[u8], head: RequestHead) -> Arc<RequestHead> {
+        let head = Arc::new(head);
+        let is_small = block.len() <= KEPT && head.fields().memory() <= KEPT;
+        if is_small && self.decoder.state() == self.before {
+            self.last.block.clear();
+            self.last.block.extend_from_slice(block);
+            self.last.head = Some(Arc::clone(&head));
+        }
+        head
+    }
+
+    /// Returns the head of the last request if it had the same block, which needs no decoding then.
+    #[inline]
+    pub(crate) fn repeated(&self, block: &[u8], stats: &mut Stats) -> Option<Arc<RequestHead>> {
+        let head = self.last.head.as_ref()?;
+        if *block != *self.last.block {
+            return None;
+        }
+        stats.blocks_in += block.len() as u64;
+        stats.fields_in += head.fields().byte_len() as u64;
+        Some(Arc::clone(head))
     }
 
     /// Encodes a list of fields, with its stamp if it has one. The block is valid until the next
@@ -106,12 +166,13 @@ impl FieldBlocks {
     pub(crate) fn release_memory(&mut self) {
         self.scratch = Vec::new();
         self.repeats = None;
+        self.last = LastRequest::default();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tidegate_http::ResponseHead;
+    use tidegate_http::{RequestRules, ResponseHead};
 
     use proptest::prelude::*;
 
@@ -166,6 +227,72 @@ mod tests {
                 prop_assert_eq!(text(&got), text(sent.fields()));
             }
         }
+    }
+
+    /// Takes a request's block as the connection does. Returns its head, and whether it was known.
+    fn take(blocks: &mut FieldBlocks, block: &[u8]) -> (Arc<RequestHead>, bool) {
+        let mut stats = Stats::default();
+        if let Some(head) = blocks.repeated(block, &mut stats) {
+            return (head, true);
+        }
+        let (fields, _) = blocks
+            .decode(block, &mut stats)
+            .expect("the block is whole");
+        let head = RequestHead::received(fields, RequestRules::default());
+        let head = head.expect("the request is valid");
+        (blocks.keep_request(block, head), false)
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_that_comes_again_is_what_its_block_says(steps in steps()) {
+            let config = Config::server();
+            let (mut ours, mut peers) = (FieldBlocks::new(&config), FieldBlocks::new(&config));
+            let mut stats = Stats::default();
+            for step in steps {
+                let tag = match step {
+                    Step::Shared(number) => format!("shared {number}"),
+                    Step::Other(tag) => format!("{tag}"),
+                    Step::TableSize(bytes) => {
+                        ours.set_decoder_table_size(bytes);
+                        peers.set_encoder_table_size(bytes);
+                        continue;
+                    }
+                    Step::Rest => {
+                        ours.release_memory();
+                        continue;
+                    }
+                };
+                let sent = RequestHead::new("GET", "https", "host", "/").field("x-tag", &tag);
+                let block = peers.encode(sent.fields(), None, &mut stats).to_vec();
+                let (got, _) = take(&mut ours, &block);
+                prop_assert_eq!(got.fields(), sent.fields());
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_that_comes_again_is_not_decoded_again() {
+        let config = Config::server();
+        let (mut ours, mut peers) = (FieldBlocks::new(&config), FieldBlocks::new(&config));
+        let mut stats = Stats::default();
+        let mut took = |path: &str, crumbs: usize| {
+            let mut head = RequestHead::new("GET", "https", "host", path);
+            for _ in 0..crumbs {
+                head.push("cookie", [b'c'; 1000]);
+            }
+            let block = peers.encode(head.fields(), None, &mut stats).to_vec();
+            take(&mut ours, &block).1
+        };
+        assert_eq!([(); 4].map(|()| took("/", 0)), [false, false, true, true]);
+        assert!(!took("/other", 0));
+        assert!(!took("/", 0), "only the last one is kept");
+        assert!(took("/", 0));
+        assert_eq!(
+            [(); 6].map(|()| took("/", 3)),
+            [false; 6],
+            "too large to keep"
+        );
     }
 
     #[test]

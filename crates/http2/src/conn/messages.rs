@@ -1,5 +1,7 @@
 //! Incoming field lists: requests, responses and trailers (RFC 9113 §8.1).
 
+use std::sync::Arc;
+
 use tidegate_frame::{Data, ErrorCode, StreamDependency, StreamId};
 use tidegate_hpack::{Decoded, ListLimit};
 use tidegate_http::{
@@ -17,17 +19,43 @@ use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
 use crate::stream::{Phase, Stream};
 
+/// The field list of a request.
+enum RequestList<'a> {
+    /// A list that is still to be checked, with its block, and the limit that it exceeded.
+    New(Fields, &'a [u8], Option<ListLimit>),
+    /// The head that the same block made before.
+    Repeated(Arc<RequestHead>),
+}
+
+impl RequestList<'_> {
+    fn fields(&self) -> &Fields {
+        match self {
+            Self::New(fields, ..) => fields,
+            Self::Repeated(head) => head.fields(),
+        }
+    }
+}
+
 impl Connection {
     /// Handles a complete field block. It is decoded first, whatever happens to the stream: both
     /// ends' tables must stay in step (RFC 9113 §4.3).
     pub(super) fn on_block(&mut self, id: StreamId, opening: Opening, block: &[u8]) -> Outcome {
+        if let Opening::Headers {
+            end_stream,
+            dependency,
+        } = opening
+            && self.streams.lookup(id) == Lookup::Idle
+            && let Some(head) = self.blocks.repeated(block, &mut self.stats)
+        {
+            return self.on_request(id, end_stream, dependency, RequestList::Repeated(head));
+        }
         let (fields, decoded) = self.blocks.decode(block, &mut self.stats)?;
         self.guard.header_list(decoded.list_size, decoded.fields)?;
         match opening {
             Opening::Headers {
                 end_stream,
                 dependency,
-            } => self.on_field_list(id, end_stream, dependency, fields, decoded),
+            } => self.on_field_list(id, end_stream, dependency, block, fields, decoded),
             Opening::PushPromise { promised } => {
                 self.on_push_promise(id, promised, fields, decoded.over)
             }
@@ -39,12 +67,16 @@ impl Connection {
         id: StreamId,
         end: bool,
         dependency: Option<StreamDependency>,
+        block: &[u8],
         fields: Fields,
         decoded: Decoded,
     ) -> Outcome {
         let slot = match self.streams.lookup(id) {
             Lookup::Live(slot) => slot,
-            Lookup::Idle => return self.on_request(id, end, dependency, fields, decoded.over),
+            Lookup::Idle => {
+                let list = RequestList::New(fields, block, decoded.over);
+                return self.on_request(id, end, dependency, list);
+            }
             lookup => return self.on_frame_of_gone(id, lookup),
         };
         let stream = self.streams.get_mut(slot);
@@ -106,8 +138,7 @@ impl Connection {
         id: StreamId,
         end: bool,
         dependency: Option<StreamDependency>,
-        fields: Fields,
-        over_limit: Option<ListLimit>,
+        list: RequestList<'_>,
     ) -> Outcome {
         if self.role == Role::Client {
             return Err(Violation::FrameOnIdleStream.into());
@@ -127,23 +158,28 @@ impl Connection {
         self.guard.stream_opened();
         self.stats.requests += 1;
         if let Err(Fault(_, violation)) = self.check_dependency(id, dependency) {
-            return self.answer_400(id, end, violation, &fields);
+            return self.answer_400(id, end, violation, list.fields());
         }
         // RFC 9113 §5.1.2: more than SETTINGS_MAX_CONCURRENT_STREAMS.
         if self.streams.opened_by(Sender::Peer) >= self.settings.streams.announced as usize {
             return self.refuse(id);
         }
-        if let Some(limit) = over_limit {
-            return self.answer_431(id, end, over(limit));
-        }
-        let size = memory::head_size(&fields);
-        let rules = RequestRules {
-            extended_connect: self.config.enable_connect_protocol,
+        let head = match list {
+            RequestList::Repeated(head) => head,
+            RequestList::New(.., Some(limit)) => return self.answer_431(id, end, over(limit)),
+            RequestList::New(fields, block, None) => {
+                let rules = RequestRules {
+                    extended_connect: self.config.enable_connect_protocol,
+                };
+                match RequestHead::received(fields, rules) {
+                    Ok(head) => self.blocks.keep_request(block, head),
+                    Err((violation, fields)) => {
+                        return self.answer_400(id, end, violation, &fields);
+                    }
+                }
+            }
         };
-        let head = match RequestHead::received(fields, rules) {
-            Ok(head) => head,
-            Err((violation, fields)) => return self.answer_400(id, end, violation, &fields),
-        };
+        let size = memory::head_size(head.fields());
         let mut stream = self.new_stream(id, Sender::Peer);
         stream.state = if end {
             State::HalfClosed(Sender::Peer)

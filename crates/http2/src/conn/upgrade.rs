@@ -58,7 +58,7 @@ impl Connection {
         self.wake();
         Event::Request {
             id,
-            head,
+            head: Arc::new(head),
             end: true,
         }
     }

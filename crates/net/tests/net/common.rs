@@ -849,7 +849,7 @@ impl Watcher {
     /// The next request of a connection.
     pub(crate) fn request(&self, conn: ConnId) -> (StreamId, RequestHead) {
         match self.event(conn, |event| matches!(event, Event::Request { .. })) {
-            Event::Request { id, head, .. } => (id, head),
+            Event::Request { id, head, .. } => (id, Arc::unwrap_or_clone(head)),
             _ => unreachable!(),
         }
     }

@@ -1109,7 +1109,7 @@ impl Server {
         match event {
             EngineEvent::Request { id, head, end } => self.requests.push(Got {
                 id,
-                head,
+                head: Arc::unwrap_or_clone(head),
                 body: Vec::new(),
                 end,
                 trailers: None,

@@ -1,59 +1,114 @@
 //! Counters of all workers. Each worker publishes its own about once a second.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_net::Totals;
 
-use crate::push;
+use crate::push::{self, NotPushed};
 
-/// Counters at one moment, of one worker or of all workers together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    /// Streams open now.
-    pub active_streams: u64,
-    /// Requests received.
-    pub requests: u64,
-    /// Bytes of header fields before and after compression.
-    pub headers: Headers,
-    /// Bytes read from sockets.
-    pub bytes_in: u64,
-    /// Bytes written to sockets.
-    pub bytes_out: u64,
-    /// Connections open now.
-    pub open: u64,
-    /// Connections that served more than one request.
-    pub reused: u64,
-    /// Requests refused because the memory budget was used up.
-    pub refused_for_memory: u64,
-    /// Connections refused because their client had its share or there was no room.
-    pub refused: u64,
-    /// Requests refused because their client had its share.
-    pub requests_refused: u64,
-    /// Idle connections closed to make room for others.
-    pub made_room: u64,
-    /// Connections to upstreams open now.
-    pub upstream_open: u64,
-    /// Connections to upstreams open now without a request.
-    pub upstream_idle: u64,
-    /// Connections to upstreams that were established.
-    pub upstream_connected: u64,
-    /// Requests sent to an upstream. A request that is sent again counts again.
-    pub upstream_sent: u64,
-    /// Requests sent to an upstream on a connection that had carried another request before.
-    pub upstream_reused: u64,
-    /// Requests that were sent to an upstream again.
-    pub upstream_retried: u64,
-    /// Requests that no upstream answered completely.
-    pub upstream_failed: u64,
-    /// Counters of hints and pushes.
-    pub push: push::Stats,
+/// The course of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The count since the start, which only grows.
+    Total,
+    /// The count of what there is now.
+    Current,
 }
 
-/// Counters in a [`Snapshot`] without those of `push`.
-const LOOP: usize = 21;
+/// A row of the table of counters.
+#[derive(Clone, Copy, Debug)]
+pub struct Counter {
+    /// The name of its field in [`Snapshot`].
+    pub name: &'static str,
+    /// The description, one or two sentences.
+    pub help: &'static str,
+    /// Whether the counter only grows.
+    pub kind: Kind,
+    /// Returns the counter's value.
+    pub value: fn(&Snapshot) -> u64,
+}
 
-const COUNTERS: usize = LOOP + push::Stats::LEN;
+/// The table of counters: name, kind, source in the counters of a worker's loop, pool and pusher,
+/// and help.
+macro_rules! counters {
+    (
+        ($loop:ident, $pool:ident, $push:ident)
+        $($name:ident: $kind:ident = $source:expr, $help:literal;)*
+    ) => {
+        /// Counters at one moment, of one worker or of all workers together.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Snapshot {
+            $(#[doc = $help] pub $name: u64,)*
+            /// Resources that weren't pushed, by reason.
+            pub not_pushed: NotPushed,
+        }
+
+        impl Snapshot {
+            /// All counters but those of `not_pushed`, in the order of the table.
+            pub const COUNTERS: &'static [Counter] = &[$(Counter {
+                name: stringify!($name),
+                help: $help,
+                kind: Kind::$kind,
+                value: |snapshot| snapshot.$name,
+            }),*];
+
+            /// Takes the counters of a worker's loop, its pool and its pusher.
+            pub fn of($loop: &Totals, $pool: &tidegate_pool::Stats, $push: &push::Stats) -> Self {
+                Self {
+                    $($name: $source,)*
+                    not_pushed: $push.not_pushed,
+                }
+            }
+
+            /// Adds another worker's counters to these.
+            fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+                self.not_pushed.add(&other.not_pushed);
+            }
+        }
+    };
+}
+
+counters! {
+    (totals, pool, push)
+
+    active_streams: Current = totals.active_streams, "Streams open now.";
+    requests: Total = totals.proto.requests, "Requests received.";
+    fields_in: Total = totals.proto.fields_in, "Bytes of names and values of fields received, before compression.";
+    blocks_in: Total = totals.proto.blocks_in, "Bytes of the header blocks received.";
+    fields_out: Total = totals.proto.fields_out, "Bytes of names and values of fields sent, before compression.";
+    blocks_out: Total = totals.proto.blocks_out, "Bytes of the header blocks sent.";
+    bytes_in: Total = totals.octets_in, "Bytes read from sockets.";
+    bytes_out: Total = totals.octets_out, "Bytes written to sockets.";
+    open: Current = totals.open, "Connections open now.";
+    reused: Total = totals.reused, "Connections that served more than one request.";
+    refused_for_memory: Total = totals.proto.refused_for_memory, "Requests refused because the memory budget was used up.";
+    refused: Total = totals.refused, "Connections refused because their client had its share or there was no room.";
+    requests_refused: Total = totals.requests_refused, "Requests refused because their client had its share.";
+    made_room: Total = totals.made_room + totals.drained_for_memory, "Connections closed to make room for others.";
+    upstream_open: Current = pool.open, "Connections to upstreams open now.";
+    upstream_idle: Current = pool.idle, "Connections to upstreams open now without a request.";
+    upstream_connected: Total = pool.connected, "Connections to upstreams that were established.";
+    upstream_sent: Total = pool.sent, "Requests sent to an upstream. A request that is sent again counts again.";
+    upstream_reused: Total = pool.reused, "Requests sent to an upstream on a connection that had carried another request before.";
+    upstream_retried: Total = pool.retried, "Requests that were sent to an upstream again.";
+    upstream_failed: Total = pool.failed, "Requests that no upstream answered completely.";
+    hinted: Total = push.hinted, "Resources that a 103 response named, once for each view of a page.";
+    pushed: Total = push.pushed, "Resources promised by PUSH_PROMISE.";
+    push_cancelled: Total = push.cancelled, "Resources promised, and then reset by the client.";
+}
+
+impl Snapshot {
+    fn headers(&self) -> Headers {
+        Headers {
+            fields_in: self.fields_in,
+            blocks_in: self.blocks_in,
+            fields_out: self.fields_out,
+            blocks_out: self.blocks_out,
+        }
+    }
+}
 
 /// Bytes of header and trailer fields, and of the blocks that they were compressed to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,8 +140,8 @@ impl Headers {
     }
 }
 
-impl std::fmt::Display for Headers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kb = |bytes: u64| bytes as f64 / 1000.0;
         write!(
             f,
@@ -99,126 +154,19 @@ impl std::fmt::Display for Headers {
     }
 }
 
-impl Snapshot {
-    /// Takes the counters of a worker's loop, its pool and its pusher.
-    pub fn of(totals: &Totals, pool: &tidegate_pool::Stats, push: &push::Stats) -> Self {
-        Self {
-            active_streams: totals.active_streams,
-            requests: totals.proto.requests,
-            headers: Headers::of(&totals.proto),
-            bytes_in: totals.octets_in,
-            bytes_out: totals.octets_out,
-            open: totals.open,
-            reused: totals.reused,
-            refused_for_memory: totals.proto.refused_for_memory,
-            refused: totals.refused,
-            requests_refused: totals.requests_refused,
-            made_room: totals.made_room + totals.drained_for_memory,
-            upstream_open: pool.open,
-            upstream_idle: pool.idle,
-            upstream_connected: pool.connected,
-            upstream_sent: pool.sent,
-            upstream_reused: pool.reused,
-            upstream_retried: pool.retried,
-            upstream_failed: pool.failed,
-            push: *push,
-        }
-    }
-
-    fn to_array(self) -> [u64; COUNTERS] {
-        let mut array = [0; COUNTERS];
-        array[..LOOP].copy_from_slice(&[
-            self.active_streams,
-            self.requests,
-            self.headers.fields_in,
-            self.headers.blocks_in,
-            self.headers.fields_out,
-            self.headers.blocks_out,
-            self.bytes_in,
-            self.bytes_out,
-            self.open,
-            self.reused,
-            self.refused_for_memory,
-            self.refused,
-            self.requests_refused,
-            self.made_room,
-            self.upstream_open,
-            self.upstream_idle,
-            self.upstream_connected,
-            self.upstream_sent,
-            self.upstream_reused,
-            self.upstream_retried,
-            self.upstream_failed,
-        ]);
-        array[LOOP..].copy_from_slice(&self.push.to_array());
-        array
-    }
-
-    fn from_array(array: [u64; COUNTERS]) -> Self {
-        let [
-            active_streams,
-            requests,
-            fields_in,
-            blocks_in,
-            fields_out,
-            blocks_out,
-            bytes_in,
-            bytes_out,
-            open,
-            reused,
-            refused_for_memory,
-            refused,
-            requests_refused,
-            made_room,
-            upstream_open,
-            upstream_idle,
-            upstream_connected,
-            upstream_sent,
-            upstream_reused,
-            upstream_retried,
-            upstream_failed,
-            push @ ..,
-        ] = array;
-        Self {
-            active_streams,
-            requests,
-            headers: Headers {
-                fields_in,
-                blocks_in,
-                fields_out,
-                blocks_out,
-            },
-            bytes_in,
-            bytes_out,
-            open,
-            reused,
-            refused_for_memory,
-            refused,
-            requests_refused,
-            made_room,
-            upstream_open,
-            upstream_idle,
-            upstream_connected,
-            upstream_sent,
-            upstream_reused,
-            upstream_retried,
-            upstream_failed,
-            push: push::Stats::from_array(push),
-        }
-    }
-}
-
-impl std::fmt::Display for Snapshot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// Formats the line of statistics.
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers = self.headers();
         write!(
             f,
             "{} active streams, {} requests, {} pushed, {} KB of headers saved ({}), {} KB in, \
              {} KB out, {} connections open, {} reused",
             self.active_streams,
             self.requests,
-            self.push.pushed,
-            self.headers.saved() / 1000,
-            self.headers,
+            self.pushed,
+            headers.saved() / 1000,
+            headers,
             self.bytes_in / 1000,
             self.bytes_out / 1000,
             self.open,
@@ -249,38 +197,30 @@ impl std::fmt::Display for Snapshot {
                 self.upstream_failed
             )?;
         }
-        if self.push != push::Stats::default() {
-            write!(f, ", preloads: {}", self.push)?;
+        let not_pushed = self.not_pushed;
+        if self.hinted + self.pushed + self.push_cancelled + not_pushed.sum() > 0 {
+            write!(
+                f,
+                ", preloads: {} hinted, {} pushed, {} cancelled, {not_pushed}",
+                self.hinted, self.pushed, self.push_cancelled
+            )?;
         }
         Ok(())
     }
 }
 
-/// The place where one worker publishes its counters. Each counter is right by itself; together
-/// they are not of one instant.
-#[derive(Debug)]
-pub struct Published {
-    counters: [AtomicU64; COUNTERS],
-}
-
-impl Default for Published {
-    fn default() -> Self {
-        Self {
-            counters: [const { AtomicU64::new(0) }; COUNTERS],
-        }
-    }
-}
+/// The place where one worker publishes its counters.
+#[derive(Debug, Default)]
+pub struct Published(Mutex<Snapshot>);
 
 impl Published {
     /// Publishes the counters in place of the former ones.
     pub fn set(&self, snapshot: Snapshot) {
-        for (counter, value) in self.counters.iter().zip(snapshot.to_array()) {
-            counter.store(value, Ordering::Relaxed);
-        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 
-    fn get(&self) -> [u64; COUNTERS] {
-        std::array::from_fn(|n| self.counters[n].load(Ordering::Relaxed))
+    fn get(&self) -> Snapshot {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -301,13 +241,10 @@ impl Stats {
 
     /// Returns the sums of all workers' counters, if they changed since the last call.
     pub fn changed(&mut self) -> Option<Snapshot> {
-        let mut sums = [0; COUNTERS];
+        let mut now = Snapshot::default();
         for worker in &self.workers {
-            for (sum, value) in sums.iter_mut().zip(worker.get()) {
-                *sum += value;
-            }
+            now.add(&worker.get());
         }
-        let now = Snapshot::from_array(sums);
         let changed = now != self.last;
         self.last = now;
         changed.then_some(now)
@@ -317,9 +254,10 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::push::Refusal;
 
     #[test]
-    fn sums_up_and_tells_changes_only() {
+    fn sums_are_returned_when_they_changed() {
         let mut stats = Stats::default();
         let (one, other) = (stats.add_worker(), stats.add_worker());
         assert_eq!(stats.changed(), None, "nothing happened yet");
@@ -332,29 +270,31 @@ mod tests {
         other.set(Snapshot {
             requests: 4,
             reused: 1,
-            headers: Headers {
-                fields_in: 12_345,
-                blocks_in: 949,
-                fields_out: 2_000,
-                blocks_out: 52,
-            },
+            fields_in: 12_345,
+            blocks_in: 949,
+            fields_out: 2_000,
+            blocks_out: 52,
             ..Snapshot::default()
         });
         let sum = stats.changed().unwrap();
         assert_eq!(
             sum.to_string(),
-            "0 active streams, 7 requests, 0 pushed, 13 KB of headers saved (in 12.3 KB as 0.9 KB, out 2.0 KB as 0.1 KB), 2 KB in, 0 KB out, \
-             1 connections open, 1 reused"
+            "0 active streams, 7 requests, 0 pushed, 13 KB of headers saved (in 12.3 KB as 0.9 KB, \
+             out 2.0 KB as 0.1 KB), 2 KB in, 0 KB out, 1 connections open, 1 reused"
         );
         assert_eq!(stats.changed(), None, "nothing new");
+        let mut not_pushed = NotPushed::default();
+        not_pushed.count(Refusal::Disabled);
         one.set(Snapshot {
-            push: push::Stats::from_array(std::array::from_fn(|n| n as u64)),
+            pushed: 1,
+            push_cancelled: 2,
+            not_pushed,
             ..Snapshot::default()
         });
         let line = stats.changed().unwrap().to_string();
         assert!(line.contains(" 4 requests, 1 pushed, 13 KB"), "{line}");
-        let preloads = ", preloads: 0 hinted, 1 pushed, 2 cancelled, 75 refused (3 disabled, ";
-        assert!(line.contains(preloads), "{line}");
+        let preloads = ", preloads: 0 hinted, 1 pushed, 2 cancelled, 1 refused (1 disabled)";
+        assert!(line.ends_with(preloads), "{line}");
         one.set(Snapshot {
             requests: 3,
             bytes_in: 2500,
@@ -365,5 +305,51 @@ mod tests {
         assert!(line.ends_with(", 9 refused for memory"), "{line}");
         one.set(Snapshot::default());
         assert_eq!(stats.changed().unwrap().open, 0);
+    }
+
+    #[test]
+    fn every_counter_has_a_source_of_its_own_and_a_sentence() {
+        let mut totals = Totals::default();
+        totals.proto.requests = 1;
+        totals.proto.fields_in = 2;
+        totals.proto.blocks_in = 3;
+        totals.proto.fields_out = 4;
+        totals.proto.blocks_out = 5;
+        totals.proto.refused_for_memory = 6;
+        totals.active_streams = 7;
+        totals.octets_in = 8;
+        totals.octets_out = 9;
+        totals.open = 10;
+        totals.reused = 11;
+        totals.refused = 12;
+        totals.requests_refused = 13;
+        totals.made_room = 6;
+        totals.drained_for_memory = 8;
+        let mut pool = tidegate_pool::Stats::default();
+        pool.open = 15;
+        pool.idle = 16;
+        pool.connected = 17;
+        pool.sent = 18;
+        pool.reused = 19;
+        pool.retried = 20;
+        pool.failed = 21;
+        let push = push::Stats {
+            hinted: 22,
+            pushed: 23,
+            cancelled: 24,
+            ..push::Stats::default()
+        };
+        let snapshot = Snapshot::of(&totals, &pool, &push);
+        let table = Snapshot::COUNTERS;
+        let mut values: Vec<u64> = table.iter().map(|row| (row.value)(&snapshot)).collect();
+        values.sort_unstable();
+        assert_eq!(values, (1..=table.len() as u64).collect::<Vec<_>>());
+        for Counter { name, help, .. } in table {
+            assert!(help.ends_with('.'), "{name}: {help}");
+        }
+        let now = table.iter().filter(|row| row.kind == Kind::Current);
+        let now: Vec<_> = now.map(|row| row.name).collect();
+        let levels = ["active_streams", "open", "upstream_open", "upstream_idle"];
+        assert_eq!(now, levels);
     }
 }

@@ -42,8 +42,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Returns state without open files. Files that are opened later count in this ledger, and leave
-    /// `for_upstreams` descriptors to connections to upstreams.
+    /// Returns state without open files. Files that are opened later count in this ledger. They
+    /// leave `for_upstreams` descriptors to connections to upstreams.
     pub fn new(ledger: &Arc<Ledger>, for_upstreams: u64) -> Self {
         Self {
             disk: Disk::new(),

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 pub use list::{Destination, Preload, PreloadError, PushCache};
 pub use pusher::{Prepared, Pusher};
-pub use stats::{Refusal, Stats};
+pub use stats::{NotPushed, Refusal, Stats};
 
 /// Most resources pushed for one view of a page, and most pushes open on one connection.
 pub const MAX_PUSHES: usize = 10;

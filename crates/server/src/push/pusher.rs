@@ -312,7 +312,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
 }
 
 fn refuse(stats: &mut Stats, stream: StreamId, resource: &Resource, why: Refusal) {
-    stats.refuse(why);
+    stats.not_pushed.count(why);
     log::debug!("push refused: {} on stream {stream}: {why}", resource.path);
 }
 
@@ -459,7 +459,7 @@ mod tests {
         }
 
         fn refused(&self, why: Refusal) -> u64 {
-            self.pusher.stats.refused(why)
+            self.pusher.stats.not_pushed.by(why)
         }
     }
 

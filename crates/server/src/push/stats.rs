@@ -87,60 +87,44 @@ pub struct Stats {
     pub pushed: u64,
     /// Promised, and then reset by the client.
     pub cancelled: u64,
-    refused: [u64; Refusal::ALL.len()],
+    /// Not promised.
+    pub not_pushed: NotPushed,
 }
 
-impl Stats {
-    /// The number of counters.
-    pub const LEN: usize = 3 + Refusal::ALL.len();
+/// Counters of resources that weren't pushed, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NotPushed([u64; Refusal::ALL.len()]);
 
+impl NotPushed {
     /// Returns the number of resources that weren't pushed for this reason.
-    pub fn refused(&self, why: Refusal) -> u64 {
-        self.refused[why as usize]
+    pub fn by(&self, why: Refusal) -> u64 {
+        self.0[why as usize]
     }
 
-    pub(super) fn refuse(&mut self, why: Refusal) {
-        self.refused[why as usize] += 1;
+    /// Returns the number for all reasons together.
+    pub fn sum(&self) -> u64 {
+        self.0.iter().sum()
     }
 
-    /// Returns all counters, to be summed up.
-    pub(crate) fn to_array(self) -> [u64; Self::LEN] {
-        let mut array = [0; Self::LEN];
-        array[..3].copy_from_slice(&[self.hinted, self.pushed, self.cancelled]);
-        array[3..].copy_from_slice(&self.refused);
-        array
+    pub(crate) fn count(&mut self, why: Refusal) {
+        self.0[why as usize] += 1;
     }
 
-    /// The reverse of [`Stats::to_array`].
-    pub(crate) fn from_array(array: [u64; Self::LEN]) -> Self {
-        let [hinted, pushed, cancelled, refused @ ..] = array;
-        Self {
-            hinted,
-            pushed,
-            cancelled,
-            refused,
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
         }
     }
 }
 
-/// Formats the counters as in `3 hinted, 2 pushed, 1 cancelled, 4 refused (3 disabled, 1
-/// repeated)`.
-impl fmt::Display for Stats {
+/// Formats the counters as in `4 refused (3 disabled, 1 repeated)`.
+impl fmt::Display for NotPushed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            hinted,
-            pushed,
-            cancelled,
-            refused,
-        } = self;
-        let sum: u64 = refused.iter().sum();
-        write!(
-            f,
-            "{hinted} hinted, {pushed} pushed, {cancelled} cancelled, {sum} refused"
-        )?;
+        let sum = self.sum();
+        write!(f, "{sum} refused")?;
         let mut before = " (";
         for why in Refusal::ALL {
-            let count = self.refused(why);
+            let count = self.by(why);
             if count > 0 {
                 write!(f, "{before}{count} {}", why.label())?;
                 before = ", ";
@@ -156,38 +140,30 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_place_and_a_label_of_its_own() {
-        let mut stats = Stats::default();
+        let mut not_pushed = NotPushed::default();
         for (n, why) in Refusal::ALL.into_iter().enumerate() {
             assert_eq!(why as usize, n);
-            stats.refuse(why);
-            assert_eq!(stats.refused(why), 1);
+            not_pushed.count(why);
+            assert_eq!(not_pushed.by(why), 1);
             let same = Refusal::ALL
                 .iter()
                 .filter(|other| other.label() == why.label());
             assert_eq!(same.count(), 1, "{}", why.label());
         }
-        stats.hinted = 7;
-        assert_eq!(Stats::from_array(stats.to_array()), stats);
     }
 
     #[test]
     fn only_reasons_that_occurred_are_shown() {
-        let mut stats = Stats {
-            hinted: 3,
-            pushed: 2,
-            cancelled: 1,
-            ..Stats::default()
-        };
-        assert_eq!(
-            stats.to_string(),
-            "3 hinted, 2 pushed, 1 cancelled, 0 refused"
-        );
-        stats.refuse(Refusal::Repeated);
-        stats.refuse(Refusal::Disabled);
-        stats.refuse(Refusal::Disabled);
-        assert_eq!(
-            stats.to_string(),
-            "3 hinted, 2 pushed, 1 cancelled, 3 refused (2 disabled, 1 repeated)"
-        );
+        let mut not_pushed = NotPushed::default();
+        assert_eq!(not_pushed.to_string(), "0 refused");
+        not_pushed.count(Refusal::Repeated);
+        not_pushed.count(Refusal::Disabled);
+        not_pushed.count(Refusal::Disabled);
+        let text = "3 refused (2 disabled, 1 repeated)";
+        assert_eq!(not_pushed.to_string(), text);
+        let one = not_pushed;
+        not_pushed.add(&one);
+        let text = "6 refused (4 disabled, 2 repeated)";
+        assert_eq!(not_pushed.to_string(), text);
     }
 }

@@ -14,7 +14,7 @@ use tidegate_pool::{
     Event, Options, Pool, RequestId, RequestOptions, Security, Upstream, UpstreamId, client_config,
 };
 
-/// How many URLs.
+/// The number of requests.
 const COUNT: usize = 1000;
 
 struct Fetch {
@@ -22,12 +22,12 @@ struct Fetch {
     upstream: UpstreamId,
     head: RequestHead,
     requests: Vec<RequestId>,
-    octets: usize,
+    bytes: usize,
     bar: ProgressBar,
     mailbox: Option<Mailbox<Start>>,
 }
 
-/// What the loop is told to begin with: how to end.
+/// The message that starts the requests, with the mailbox that ends the loop.
 struct Start(Mailbox<Start>);
 
 impl Fetch {
@@ -36,7 +36,7 @@ impl Fetch {
             let is_over = match event {
                 Event::Response { end, .. } => end,
                 Event::Data { key, data, end } => {
-                    self.octets += data.len();
+                    self.bytes += data.len();
                     self.pool.consume(conns, self.requests[key], data.len());
                     end
                 }
@@ -105,14 +105,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let config = client_config().build()?;
     let mut options = Options::new(config.clone());
-    // The rest waits until there is a place.
+    // Requests beyond its streams wait.
     options.max_http2_connections = 1;
     let mut pool = Pool::new(options);
     let upstream = pool.add(Upstream {
         name: server.clone(),
         addresses: server.to_socket_addrs()?.map(Into::into).collect(),
         security: Security::Tls {
-            // The demo site's certificate is one that nobody has signed. Elsewhere: Trust::System.
+            // The demo site's certificate is self-signed. Elsewhere, use `Trust::System`.
             config: Arc::new(TlsConnectorConfig::new(&Trust::Anybody, None)?),
             name: host.try_into()?,
         },
@@ -122,7 +122,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         upstream,
         head: RequestHead::new("GET", "https", &server, &path),
         requests: Vec::new(),
-        octets: 0,
+        bytes: 0,
         bar: ProgressBar::new(COUNT as u64),
         mailbox: None,
     };
@@ -134,8 +134,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fetch.bar.finish();
     let stats = fetch.pool.stats();
     println!(
-        "{} octets over {} connection(s) in {:.0?}, {} requests reused one",
-        fetch.octets,
+        "{} bytes over {} connection(s) in {:.0?}, {} requests reused one",
+        fetch.bytes,
         stats.connected,
         began.elapsed(),
         stats.reused

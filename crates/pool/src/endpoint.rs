@@ -1,4 +1,4 @@
-//! One address of an upstream: its connections, what it has to do, and whether it is alive.
+//! An address of an upstream: its connections, its requests, and whether it is alive.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,64 +14,65 @@ use crate::pool::{OnBehalf, RequestId};
 use crate::queue::{Client, Queue};
 use crate::upstream::Address;
 
-/// One address of an upstream.
+/// An address of an upstream.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) addr: SocketAddr,
-    /// The name that its certificate must be for; `None`: the upstream's.
+    /// The name that its certificate must have; `None`: the upstream's.
     pub(crate) name: Option<ServerName<'static>>,
     pub(crate) standing: Standing,
-    /// Its connections, by what they are for.
+    /// Its connections by class, and the requests that wait for one.
     pub(crate) groups: FxHashMap<Class, Group>,
-    /// Requests that are here, waiting ones too.
+    /// Requests at this address, including those that wait.
     pub(crate) outstanding: usize,
-    /// Connections of all groups that take requests, or will take some.
+    /// Connections of all groups that take requests, or will once they are established.
     pub(crate) count: usize,
-    /// Which clients hold its places.
+    /// How many places each client holds.
     pub(crate) places: Places,
-    /// Groups whose requests wait for a connection, which may only be opened when another group has one less. The one that has waited
-    /// longest is in front.
+    /// Groups that wait for a connection of another group to end, because the address has as many
+    /// as it may have. The group that has waited longest is first.
     pub(crate) starved: VecDeque<Class>,
-    /// What it speaks, once that is known.
+    /// The protocol, once it is known.
     pub(crate) protocol: Option<Protocol>,
     pub(crate) health: Health,
 }
 
-/// Whether an address is still one of its upstream's.
+/// Whether an address is listed for its upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     Listed,
-    /// It was. What is in progress there goes on, and nothing new goes there.
+    /// No longer listed. Requests in progress there go on, and new requests go elsewhere.
     Retired,
 }
 
-/// What a connection is for.
+/// The purpose of a connection. Connections of one class to one address are interchangeable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Class {
-    /// It is to speak just this.
+    /// The only protocol that will do.
     pub(crate) only: Option<Protocol>,
-    /// It is for this client only.
+    /// The only client that it is for.
     pub(crate) on_behalf: Option<OnBehalf>,
 }
 
-/// Connections to one address that are as good as each other, and who waits for one.
+/// The connections of one class to an address, and the requests that wait for one.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
-    /// The connections, oldest first, those that are being dialled too.
+    /// The connections, oldest first, including those that are being dialled.
     pub(crate) conns: Vec<ConnId>,
-    /// How many of them are being dialled.
+    /// How many of `conns` are being dialled.
     pub(crate) dialling: usize,
-    /// How many of them take no more requests, and are no hindrance to others.
+    /// How many of `conns` take no more requests. Others may be opened instead.
     pub(crate) ending: usize,
-    /// Connections of HTTP/1.1 without a request, the one that was used last behind. Some may be gone.
+    /// HTTP/1.1 connections without a request, the one that was used last at the end. Some may be
+    /// gone.
     pub(crate) free: Vec<ConnId>,
-    /// Requests that wait for a place.
+    /// The requests that wait for a place.
     pub(crate) waiting: Queue,
-    /// It is one of those that are starved.
+    /// Whether it is in [`Endpoint::starved`].
     pub(crate) is_starved: bool,
 }
 
-/// Which clients hold the places of an address: connections of HTTP/1.1, streams of HTTP/2.
+/// How many places of an address each client holds: HTTP/1.1 connections and HTTP/2 streams.
 #[derive(Debug)]
 pub(crate) struct Places {
     http1: Shares<ClientKey>,
@@ -101,7 +102,8 @@ impl Places {
         for_newcomers: usize,
     ) {
         let rule = Rule::new(capacity as u64);
-        // As much as one client leaves free. Else those that come second, third and so on, each with one, would leave none.
+        // One client alone leaves as much free. Otherwise the second client, the third and so on
+        // would use up the rest, and leave nothing to a newcomer.
         let reserve = rule.reserve.max(rule.capacity / 8);
         let rule = rule
             .reserve(reserve, rule.floor)
@@ -109,7 +111,7 @@ impl Places {
         self.of(protocol).set_rule(rule);
     }
 
-    /// Whether a client may have so many more.
+    /// Whether a client may have `more` places.
     pub(crate) fn allow(&mut self, protocol: Protocol, client: Client, more: usize) -> bool {
         client.is_none_or(|client| self.of(protocol).check(&client, more as u64).is_ok())
     }
@@ -131,7 +133,7 @@ impl Places {
         })
     }
 
-    /// How many a client holds.
+    /// Returns how many places a client holds.
     pub(crate) fn held(&self, client: Client) -> u64 {
         client.map_or(0, |client| {
             self.http1.held(&client) + self.http2.held(&client)
@@ -152,12 +154,12 @@ impl Places {
 }
 
 impl Group {
-    /// Whether there are no connections, and nobody waits for one.
+    /// Whether there are no connections, and no requests that wait.
     fn is_empty(&self) -> bool {
         self.conns.is_empty() && self.waiting.is_empty()
     }
 
-    /// How many take requests, or will take some.
+    /// Returns how many connections take requests, or will once they are established.
     pub(crate) fn count(&self) -> usize {
         self.conns.len() - self.ending
     }
@@ -179,22 +181,22 @@ impl Endpoint {
         }
     }
 
-    /// Whether this is what is meant by an address.
+    /// Whether this is the endpoint of an address.
     pub(crate) fn is(&self, address: &Address) -> bool {
         self.addr == address.addr && self.name == address.name
     }
 
-    /// Whether nothing is left of what it had to do.
+    /// Whether it has neither requests nor connections.
     pub(crate) fn is_empty(&self) -> bool {
         self.outstanding == 0 && self.groups.values().all(Group::is_empty)
     }
 
-    /// The connections for this, and who waits for one.
+    /// Returns the group of a class.
     pub(crate) fn group(&mut self, class: Class) -> &mut Group {
         self.groups.entry(class).or_default()
     }
 
-    /// What a connection for this will speak, if that is known.
+    /// Returns the protocol of a class's connections, if it is known.
     pub(crate) fn protocol_of(&self, class: Class) -> Option<Protocol> {
         class.only.or(self.protocol)
     }
@@ -205,7 +207,8 @@ impl Endpoint {
         self.note_held(class, client);
     }
 
-    /// Tells a queue how many places a client holds now, in case it has more requests there.
+    /// Updates a queue with the number of places that a client holds, in case its requests wait
+    /// there.
     pub(crate) fn note_held(&mut self, class: Class, client: Client) {
         if let Some(group) = self.groups.get_mut(&class)
             && !group.waiting.is_empty()
@@ -214,15 +217,15 @@ impl Endpoint {
         }
     }
 
-    /// Whether requests wait that could use one more connection of HTTP/1.1 than are being dialled.
-    /// A waiting request whose client has no share couldn't.
+    /// Whether the waiting requests could use one more HTTP/1.1 connection than is being dialled.
+    /// Requests couldn't whose clients have their share.
     pub(crate) fn needs_http1(&mut self, class: Class) -> bool {
         let group = self.groups.entry(class).or_default();
         let (waiting, dialling) = (&group.waiting, group.dialling);
         let Some((_, client)) = waiting.first() else {
             return false;
         };
-        // Clients without a place are first. The connections being dialled go to them, one each, and
+        // The connections that are being dialled go to clients without a place first, one each, and
         // then to all clients in turn.
         let own = if dialling < waiting.newcomers() {
             0
@@ -235,7 +238,7 @@ impl Endpoint {
                 .would_allow(Protocol::Http1, client, own, dialling)
     }
 
-    /// Forgets the connections for a client, when there are none any more.
+    /// Forgets a group that is empty.
     pub(crate) fn tidy(&mut self, class: Class) {
         let group = self.groups.get(&class);
         if group.is_some_and(Group::is_empty) {
@@ -243,14 +246,14 @@ impl Endpoint {
         }
     }
 
-    /// A group waits for one of the connections that other groups have.
+    /// Notes that a group waits for a connection of another group to end.
     pub(crate) fn starve(&mut self, class: Class) {
         if !std::mem::replace(&mut self.group(class).is_starved, true) {
             self.starved.push_back(class);
         }
     }
 
-    /// The group that has waited longest for one of the connections that others have.
+    /// Returns the starved group that has waited longest.
     pub(crate) fn first_starved(&mut self) -> Option<Class> {
         while let Some(class) = self.starved.front().copied() {
             match self.groups.get(&class) {
@@ -261,7 +264,7 @@ impl Endpoint {
         None
     }
 
-    /// That group has what it wanted.
+    /// Notes that the group that has waited longest got a connection.
     pub(crate) fn feed_first(&mut self) {
         let class = self.starved.pop_front();
         if let Some(group) = class.and_then(|class| self.groups.get_mut(&class)) {
@@ -269,22 +272,23 @@ impl Endpoint {
         }
     }
 
-    /// How good a choice it is: the less, the better.
+    /// Returns how good a choice the address is for a request; less is better.
     pub(crate) fn rank(&self, now: Instant) -> (Fitness, usize) {
-        let outstanding = match self.health.awaits_trial(now) {
-            true => 0,
-            false => self.outstanding,
+        let outstanding = if self.health.awaits_trial(now) {
+            0
+        } else {
+            self.outstanding
         };
         (self.health.fitness_for_another(now), outstanding)
     }
 
-    /// One more request is here.
+    /// Counts a request at this address.
     pub(crate) fn count(&mut self, id: RequestId, now: Instant) {
         self.outstanding += 1;
         self.health.count(id, now);
     }
 
-    /// A request is here no longer.
+    /// Counts a request that leaves this address.
     pub(crate) fn uncount(&mut self, id: RequestId) {
         self.outstanding -= 1;
         self.health.uncount(id);
@@ -299,7 +303,7 @@ mod tests {
     use crate::health::Pauses;
 
     #[test]
-    fn what_has_been_there_for_long_is_no_trial() {
+    fn a_request_from_before_the_failure_is_no_trial() {
         let now = Instant::now();
         let mut endpoint = Endpoint::new(
             SocketAddr::from(([127, 0, 0, 1], 80)).into(),

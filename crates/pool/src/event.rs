@@ -1,4 +1,4 @@
-//! What a pool tells its owner.
+//! Events that a pool reports to its owner, and failures of requests.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use nix::errno::Errno;
 use tidegate_http::{ErrorCode, Fields, ResponseHead, Violation};
 
-/// Whether a connection can't be opened because this host lacks something for it: descriptors, ports or memory.
+/// Whether a connection can't be opened because this host lacks descriptors, ports or memory.
 fn is_local(error: &io::Error) -> bool {
     let kinds = [io::ErrorKind::AddrNotAvailable, io::ErrorKind::OutOfMemory];
     let errnos = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS];
@@ -15,7 +15,7 @@ fn is_local(error: &io::Error) -> bool {
     kinds.contains(&error.kind()) || errno.is_some_and(|errno| errnos.contains(&errno))
 }
 
-/// Something about a request, which is named by its owner's key.
+/// An event of a request, which the owner's key names.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<K> {
@@ -32,46 +32,48 @@ pub enum Event<K> {
         key: K,
         /// A status of 200 or more.
         head: ResponseHead,
-        /// Where it came from.
+        /// The address that it came from.
         addr: SocketAddr,
-        /// The version that it came by: `HTTP/2`, `HTTP/1.1` or `HTTP/1.0`.
+        /// The version of its connection: `HTTP/2`, `HTTP/1.1` or `HTTP/1.0`.
         version: &'static str,
-        /// Whether it has no body and no trailers; then the request is over.
+        /// Whether it has neither body nor trailers; then the request is over.
         end: bool,
-        /// Whether it grants the tunnel that was asked for. A 2xx to a request for a WebSocket doesn't if it comes from an upstream
-        /// of HTTP/1.1 that ignores Upgrade (RFC 9110 §7.8).
+        /// Whether it grants the tunnel that the request asked for. A 2xx grants no WebSocket if it
+        /// comes from an HTTP/1.1 upstream that ignores Upgrade (RFC 9110 §7.8).
         opens_tunnel: bool,
     },
-    /// A piece of the response's body. More than a window's worth doesn't come until [`Pool::consume`](crate::Pool::consume)
-    /// gives credit back.
+    /// A piece of the response's body. No more than a window's worth comes until
+    /// [`Pool::consume`](crate::Pool::consume) gives credit back.
     Data {
         /// The request.
         key: K,
         /// Empty only when `end` is set.
         data: Bytes,
-        /// Whether the response ends here; then the request is over, but a tunnel only when our side has ended too.
+        /// Whether the response ends here. Then the request is over, unless it is a tunnel whose
+        /// other direction, ours, is open.
         end: bool,
     },
     /// The response's trailers. The request is over.
     Trailers {
         /// The request.
         key: K,
-        /// No pseudo-fields.
+        /// The fields, among which are no pseudo-fields.
         fields: Fields,
     },
-    /// The upstream takes more of the request's body: give up to `want` octets to [`Pool::write`](crate::Pool::write). If there
-    /// are none yet, call `write` when there are; it is not asked for again until then.
+    /// The upstream takes more of the request's body: give up to `want` bytes to
+    /// [`Pool::write`](crate::Pool::write). If there are none yet, call `write` once there are;
+    /// there is no further event until then.
     Writable {
         /// The request.
         key: K,
-        /// Octets that there is room for; at least 1.
+        /// Bytes that there is room for, at least 1.
         want: usize,
     },
-    /// There is no response, or no more of it. The request is over.
+    /// The request failed: there is no response, or no more of it. The request is over.
     Failed {
         /// The request.
         key: K,
-        /// Why.
+        /// The reason.
         failure: Failure,
     },
 }
@@ -82,42 +84,44 @@ pub enum Event<K> {
 pub enum Failure {
     /// The upstream has no address.
     NoAddress,
-    /// This host lacks something that a connection takes, such as a descriptor, memory or a port: the error that the system gave.
+    /// This host lacks something that a connection takes, such as a descriptor, memory or a port.
+    /// The text is the system's.
     Local(String),
-    /// An address can't be connected to.
+    /// No connection to an address could be established.
     Connect(SocketAddr, String),
-    /// TCP and TLS were not done in time.
+    /// A connection to an address was not established in time.
     ConnectTimedOut(SocketAddr),
-    /// Who is there can't show that it is who it should be.
+    /// The server at an address has no valid certificate for the name.
     Certificate(SocketAddr, String),
-    /// TLS failed in another way.
+    /// The TLS handshake with an address failed for another reason.
     Tls(SocketAddr, String),
-    /// As many requests wait for a place as may, or as many of this client's.
+    /// As many requests wait for a place as may wait, in all or of this client.
     QueueFull,
-    /// Nothing moved for too long.
+    /// The request made no progress for too long.
     TimedOut,
-    /// Interim responses came, and none that is final.
+    /// Too many interim responses came, and no final one.
     EndlessInterim,
-    /// The upstream refused the request without having looked at it, twice or when it couldn't be sent again.
+    /// The upstream refused the request before processing it, twice, or once for a request that
+    /// couldn't be sent again.
     Refused,
-    /// The connection ended.
+    /// The connection ended. The text says why.
     Lost(String),
-    /// The upstream broke the protocol.
+    /// The upstream broke this rule of the protocol.
     Violation(Violation),
-    /// The upstream reset the stream.
+    /// The upstream reset the stream with this code.
     Reset(ErrorCode),
     /// The memory budget has no room for a response.
     OverMemoryBudget,
-    /// The request's head is larger than the upstream takes.
+    /// The request's head is larger than the upstream accepts.
     HeadTooLarge,
-    /// The upstream takes no WebSockets over HTTP/2, and speaks nothing else.
+    /// The upstream speaks only HTTP/2, and takes no WebSockets over that.
     NoWebSocket,
-    /// The head can't be sent.
+    /// The request's head can't be sent by the connection's protocol.
     Unsendable,
 }
 
 impl Failure {
-    /// Why a connection can't be opened.
+    /// Returns why a connection can't be opened.
     pub(crate) fn to_connect(addr: SocketAddr, error: &io::Error) -> Self {
         if is_local(error) {
             Self::Local(error.to_string())
@@ -128,7 +132,7 @@ impl Failure {
         }
     }
 
-    /// The status that a gateway answers with (RFC 9110 §15.6).
+    /// Returns the status that a gateway answers with (RFC 9110 §15.6).
     pub fn status(&self) -> u16 {
         match self {
             // RFC 6585 §5.
@@ -143,7 +147,7 @@ impl Failure {
         }
     }
 
-    /// The error type of RFC 9209 §2.3, for a `proxy-status` field.
+    /// Returns the error type of RFC 9209 §2.3 for a `proxy-status` field.
     pub fn label(&self) -> &'static str {
         match self {
             Self::NoAddress => "destination_unavailable",
@@ -172,22 +176,22 @@ impl std::fmt::Display for Failure {
             Self::Connect(addr, why) | Self::Certificate(addr, why) | Self::Tls(addr, why) => {
                 write!(f, "{addr}: {why}")
             }
-            Self::ConnectTimedOut(addr) => write!(f, "{addr}: can't connect in time"),
-            Self::QueueFull => {
-                f.write_str("too many requests wait for a place at the upstream already")
-            }
-            Self::TimedOut => f.write_str("nothing moved for too long"),
+            Self::ConnectTimedOut(addr) => write!(f, "{addr}: no connection in time"),
+            Self::QueueFull => f.write_str("too many requests wait for a place at the upstream"),
+            Self::TimedOut => f.write_str("the request made no progress for too long"),
             Self::EndlessInterim => {
                 f.write_str("the upstream sent 100 interim responses and no final one")
             }
-            Self::Refused => f.write_str("refused before it was processed"),
+            Self::Refused => f.write_str("the upstream refused the request before processing it"),
             Self::Lost(why) => write!(f, "the connection ended: {why}"),
             Self::Violation(violation) => write!(f, "the upstream broke a rule: {violation}"),
             Self::Reset(code) => write!(f, "the upstream reset the stream with {code}"),
             Self::OverMemoryBudget => f.write_str("the memory budget has no room for a response"),
-            Self::HeadTooLarge => f.write_str("the head is larger than the upstream takes"),
+            Self::HeadTooLarge => {
+                f.write_str("the request's head is larger than the upstream accepts")
+            }
             Self::NoWebSocket => f.write_str("the upstream takes no WebSockets over HTTP/2"),
-            Self::Unsendable => f.write_str("the head can't be sent"),
+            Self::Unsendable => f.write_str("the request's head can't be sent"),
         }
     }
 }
@@ -199,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_this_host_lacks_is_told_apart_from_what_an_address_says() {
+    fn what_this_host_lacks_is_distinguished_from_what_an_address_says() {
         for (errno, expected) in [
             (Errno::EMFILE, true),
             (Errno::ENFILE, true),

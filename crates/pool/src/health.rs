@@ -1,40 +1,42 @@
-//! Whether an address is of use, by what came of the connections and requests that went there.
+//! The health of an address, judged by the connections and requests that went there.
 //!
-//! An address that can't be connected to is left alone for a while. So is one that leaves most of its requests unanswered, but
-//! only while another address of the upstream is of use: what a request gets depends on its page too, and anybody can ask for a bad
-//! page. Where every address is left alone, a request tries them all the same: nothing better can be done.
+//! An address that can't be connected to is skipped for a while. So is an address that leaves most
+//! of its requests unanswered, but only while another address of the upstream may answer: a single
+//! bad page may cause that, and any client can ask for it. If all addresses would be skipped,
+//! requests try them anyway.
 
 use std::time::{Duration, Instant};
 
 use crate::pool::RequestId;
 
-/// After this time what came of requests counts half, or after a longer one that a request may take until it counts.
+/// The time after which the results of requests count half. It is longer where a request may take
+/// longer.
 const HALF_LIFE: Duration = Duration::from_secs(10);
 
-/// What is known of an address.
+/// The health of an address.
 #[derive(Debug)]
 pub(crate) struct Health {
-    /// The last connection to it was not established, and there was no other.
+    /// Since a connection wasn't established while there was no other.
     unreachable: Backoff,
-    /// Most of its requests were not answered.
+    /// Since most of its requests weren't answered.
     ejected: Backoff,
-    /// Another connection was not established, though there are some.
+    /// Since a connection wasn't established while there were others.
     dials: Backoff,
     tally: Tally,
-    /// The request by which it is tried again.
+    /// The request that tries the address again.
     trial: Option<RequestId>,
 }
 
-/// How long something that has failed is left alone: twice as long each time.
+/// How long something that failed is skipped: twice as long each time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pauses {
-    /// The first time.
+    /// The first pause.
     pub(crate) first: Duration,
-    /// At most.
+    /// The longest pause.
     pub(crate) most: Duration,
 }
 
-/// Since when, and for how long, something that has failed is left alone.
+/// The pause of something that failed.
 #[derive(Debug, Default)]
 struct Backoff {
     /// Failures in a row.
@@ -44,7 +46,7 @@ struct Backoff {
 
 impl Backoff {
     fn failed(&mut self, now: Instant, pauses: Pauses) {
-        // What was in flight meets with the same, and says nothing new.
+        // Attempts that were in flight fail for the same reason, and count once.
         if self.lasts(now) {
             return;
         }
@@ -58,7 +60,8 @@ impl Backoff {
     }
 }
 
-/// Requests that were answered and that were not. Old ones count less: both numbers are halved each half-life.
+/// Counts of answered and unanswered requests. Both are halved each half-life, so old ones count
+/// less.
 #[derive(Debug)]
 struct Tally {
     half_life: Duration,
@@ -94,16 +97,17 @@ impl Tally {
 /// How an address is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fitness {
-    /// Nothing speaks against it.
+    /// As good as any.
     Alive,
-    /// It has failed, and it is time to try it again.
+    /// Failed, and due to be tried again.
     OnTrial,
-    /// It has failed a moment ago.
+    /// Failed a moment ago.
     Down,
 }
 
 impl Health {
-    /// That of an address of which nothing is known. Its requests fail after `request_timeout` without an answer.
+    /// Returns the health of a new address, whose requests fail after `request_timeout` without an
+    /// answer.
     pub(crate) fn new(request_timeout: Duration) -> Self {
         Self {
             unreachable: Backoff::default(),
@@ -125,8 +129,9 @@ impl Health {
         }
     }
 
-    /// How fit it is for one more request. On trial it is as good as any for one request, so that it isn't forgotten; the others
-    /// wait for what comes of that, unless there is nothing else.
+    /// Returns how fit it is for one more request. On trial it is as good as any for one request,
+    /// so that it is tried at all. Other requests wait for the result, unless they have no other
+    /// address.
     pub(crate) fn fitness_for_another(&self, now: Instant) -> Fitness {
         match self.fitness(now) {
             Fitness::OnTrial if self.trial.is_none() => Fitness::Alive,
@@ -134,24 +139,24 @@ impl Health {
         }
     }
 
-    /// Whether the next request is the one by which it is tried again.
+    /// Whether the next request is to try the address again.
     pub(crate) fn awaits_trial(&self, now: Instant) -> bool {
         self.fitness(now) == Fitness::OnTrial && self.trial.is_none()
     }
 
-    /// One more request goes there.
+    /// Counts a request that goes there.
     pub(crate) fn count(&mut self, id: RequestId, now: Instant) {
         if self.fitness(now) == Fitness::OnTrial {
             self.trial.get_or_insert(id);
         }
     }
 
-    /// A request is there no longer.
+    /// Counts a request that is no longer there.
     pub(crate) fn uncount(&mut self, id: RequestId) {
         self.trial.take_if(|trial| *trial == id);
     }
 
-    /// It has answered.
+    /// Notes an answer.
     pub(crate) fn answered(&mut self, now: Instant) {
         if self.unreachable.failures > 0 || self.ejected.failures > 0 {
             self.unreachable = Backoff::default();
@@ -163,8 +168,8 @@ impl Health {
         self.tally.answered = self.tally.answered.saturating_add(1);
     }
 
-    /// It took a request and gave no answer. Returns whether that makes it one that leaves most requests unanswered, and `least` of
-    /// them at least.
+    /// Notes a request without an answer. Returns whether most requests, and at least `least`, have
+    /// had none.
     pub(crate) fn gave_no_answer(&mut self, now: Instant, least: u32) -> bool {
         self.tally.age(now);
         self.tally.unanswered = self.tally.unanswered.saturating_add(1);
@@ -173,35 +178,36 @@ impl Health {
             unanswered,
             ..
         } = &self.tally;
-        // Who has failed its trial has failed before.
+        // A failed trial is enough: the address has failed before.
         let is_enough = *unanswered >= least || self.ejected.failures > 0;
         is_enough && unanswered > answered
     }
 
-    /// It gives no answers, and others do: they get the requests for a while.
+    /// Has the address skipped for a while, because it doesn't answer.
     pub(crate) fn eject(&mut self, now: Instant, pauses: Pauses) {
         self.ejected.failed(now, pauses);
     }
 
-    /// It can't be connected to.
+    /// Notes that no connection was established, while there was no other.
     pub(crate) fn connect_failed(&mut self, now: Instant, pauses: Pauses) {
         self.unreachable.failed(now, pauses);
     }
 
-    /// Another connection was not established, but there are some: no more are tried for a while.
+    /// Notes that no connection was established, while there are others. No more are tried for a
+    /// while.
     pub(crate) fn dial_failed(&mut self, now: Instant, pauses: Pauses) {
         self.dials.failed(now, pauses);
     }
 
-    /// A connection is established. How often there was none before is forgotten with the first answer only: a server may take
-    /// connections and do nothing with them.
+    /// Notes that a connection is established. Earlier failures still count until the first answer,
+    /// because a server may accept connections and do nothing with them.
     pub(crate) fn connected(&mut self) {
         self.dials = Backoff::default();
         self.unreachable.until = None;
     }
 
-    /// Whether a connection may be opened. Where there is none, one is tried at once, whatever is known: a request that is here has
-    /// nowhere else to go.
+    /// Whether a connection may be opened. Without any other, it may always: a request that was
+    /// placed here has no better address.
     pub(crate) fn may_be_dialled(&self, now: Instant, are_some: bool) -> bool {
         !are_some || !(self.dials.lasts(now) || self.unreachable.lasts(now))
     }
@@ -217,13 +223,13 @@ mod tests {
     };
 
     #[test]
-    fn who_fails_again_is_left_alone_for_longer() {
+    fn an_address_that_fails_again_is_skipped_for_longer() {
         let mut now = Instant::now();
         let mut health = Health::new(Duration::ZERO);
         assert_eq!(health.fitness(now), Fitness::Alive);
         for millis in [100, 200, 350, 350] {
             health.connect_failed(now, PAUSES);
-            // What fails meanwhile was in flight.
+            // A failure meanwhile was of an attempt in flight.
             health.connect_failed(now + PAUSES.first / 2, PAUSES);
             let until = now + Duration::from_millis(millis);
             assert_eq!(health.fitness(until - PAUSES.first / 100), Fitness::Down);
@@ -238,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_takes_connections_and_says_nothing_is_left_alone_for_longer_too() {
+    fn an_address_that_takes_connections_and_says_nothing_is_skipped_for_longer_too() {
         let now = Instant::now();
         let mut health = Health::new(Duration::ZERO);
         health.connect_failed(now, PAUSES);
@@ -262,7 +268,7 @@ mod tests {
         health.count(second, then);
         health.uncount(second);
         assert_eq!(health.fitness_for_another(then), Fitness::OnTrial);
-        // Nothing came of it.
+        // The trial had no result.
         health.uncount(first);
         assert_eq!(health.fitness_for_another(then), Fitness::Alive);
         health.count(second, then);
@@ -277,7 +283,7 @@ mod tests {
         let mut health = Health::new(Duration::ZERO);
         health.dial_failed(now, PAUSES);
         assert_eq!(health.fitness(now), Fitness::Alive);
-        // Answers on those say nothing about others.
+        // Answers on the present connections say nothing about new ones.
         health.answered(now);
         assert!(!health.may_be_dialled(now, true));
         assert!(health.may_be_dialled(now, false));
@@ -294,7 +300,7 @@ mod tests {
             assert!(!health.gave_no_answer(now, 5));
         }
         assert!(health.gave_no_answer(now, 5));
-        // As many answers, and it isn't most of them any more.
+        // With as many answers, the unanswered ones are no longer most.
         for _ in 0..6 {
             health.answered(now);
         }
@@ -303,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_of_requests_is_forgotten_by_halves() {
+    fn results_of_requests_are_forgotten_by_halves() {
         let now = Instant::now();
         let mut health = Health::new(Duration::ZERO);
         for _ in 0..1000 {
@@ -323,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn who_fails_its_trial_is_ejected_for_longer() {
+    fn an_address_that_fails_its_trial_is_ejected_for_longer() {
         let now = Instant::now();
         let mut health = Health::new(Duration::ZERO);
         for _ in 0..5 {
@@ -335,7 +341,7 @@ mod tests {
         assert!(health.gave_no_answer(then, 5));
         health.eject(then, PAUSES);
         assert_eq!(health.fitness(then + PAUSES.first), Fitness::Down);
-        // Ejected or not, it may be connected to by whoever has nowhere else to go.
+        // A request without another address may still connect to it.
         assert!(health.may_be_dialled(then, true));
         health.answered(then);
         assert_eq!(health.fitness(then), Fitness::Alive);

@@ -1,19 +1,23 @@
-//! A pool of connections to HTTP servers, on the event loop of [`tidegate_net`]: one multiplexed connection of HTTP/2 for each
-//! address as long as that has room, connections of HTTP/1.1 as many as it takes, and ALPN to tell which.
+//! A pool of connections to HTTP servers, on the event loop of [`tidegate_net`]. Requests to one
+//! address share one HTTP/2 connection while that has room, or take as many HTTP/1.1 connections as
+//! they need. ALPN decides which.
 //!
-//! A [`Pool`] belongs to one worker's [`Service`](tidegate_net::Service), which hands it what its connections bring and takes from it what became of
-//! requests. It doesn't wait, has no thread and no lock.
+//! A [`Pool`] belongs to one worker's [`Service`](tidegate_net::Service). The service hands on what
+//! the loop reports of the pool's connections, and takes from the pool what becomes of requests.
+//! The pool never blocks, and has neither threads nor locks.
 //!
-//! - A request goes to the address with the least to do, on a connection that is there if it has a place. The next connection of HTTP/2
-//!   is opened when four fifths of what the peer takes are in use.
-//! - What a server has not looked at, by its GOAWAY or REFUSED_STREAM, is sent again once, with up to
-//!   [`Options::replay_limit`] octets of its body; more often only where each connection that left it out by a GOAWAY had done
-//!   something, as those of a server have that ends them after so many requests.
-//! - What was lost with its connection before anything of the response came is sent again once, on another address or a new
-//!   connection, if sending it twice does no harm, and the connection had been of use before or there is another address.
-//! - An address that can't be connected to, or that leaves most requests unanswered, is left alone for a while. The last one that is
-//!   left is tried all the same.
-//! - A connection that says nothing while requests wait is asked by PING whether it is still there, once.
+//! - A request goes to the least busy address, on a present connection if one has room. The next
+//!   HTTP/2 connection is opened when four fifths of the streams that the peer allows are in use.
+//! - A request that the server hasn't processed, as its GOAWAY or REFUSED_STREAM says, is sent
+//!   again once, with up to [`Options::replay_limit`] bytes of its body. It is sent again more
+//!   often only while each connection that left it out by a GOAWAY had processed others: some
+//!   servers end each connection after so many requests.
+//! - A request that was lost with its connection, before any response came, is sent again once on
+//!   another address or a new connection. It must do no harm if it is processed twice, and either
+//!   the connection was idle or of use before, or there is another address.
+//! - An address that can't be connected to, or that leaves most requests unanswered, is skipped for
+//!   a while. If no other address is left, it is tried all the same.
+//! - A connection that is silent while requests wait is probed once, by a PING.
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -22,7 +26,7 @@
 //! use tidegate_pool::{Event, Pool, RequestOptions, Security, Upstream, client_config};
 //! use tidegate_http::{Body, RequestHead};
 //!
-//! /// Asks one question and prints the answer.
+//! /// Makes one request and prints the status.
 //! struct Asker {
 //!     pool: Pool<&'static str>,
 //! }
@@ -33,7 +37,7 @@
 //!             match event {
 //!                 Event::Response { key, head, .. } => println!("{key}: {}", head.status()),
 //!                 Event::Failed { key, failure } => println!("{key}: {failure}"),
-//!                 // What isn't consumed holds the server up. A body of this size needs no credit.
+//!                 // A long body would need credit from `Pool::consume`.
 //!                 _ => {}
 //!             }
 //!         }
@@ -44,7 +48,7 @@
 //! impl Service for Asker {
 //!     type Message = ();
 //!
-//!     // A question from another thread.
+//!     // Another thread asks for a request.
 //!     fn message(&mut self, conns: &mut Conns, _: ()) {
 //!         let upstream = self.pool.add(Upstream {
 //!             name: "example".into(),

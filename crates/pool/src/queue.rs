@@ -1,8 +1,10 @@
-//! Requests that wait for a place, fair between clients: next is the one whose client holds the fewest places there, and among those
-//! that hold as many, clients take turns. A client's own requests are in order.
+//! A queue of requests that wait for a place, fair between clients. The client that holds the
+//! fewest places is next; clients that hold equally many take turns. The requests of one client
+//! stay in order.
 //!
-//! Entering, leaving and being next take a time that grows with the logarithm of the number of clients, and not with that of
-//! requests: a thousand that are given up at once cost a thousand times as much as one.
+//! The time to enter, to leave and to find the next request grows with the logarithm of the number
+//! of clients, and not with the number of requests. So giving up a thousand requests at once costs
+//! a thousand times as much as giving up one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,28 +13,28 @@ use tidegate_ledger::ClientKey;
 
 use crate::pool::RequestId;
 
-/// Whom a request is for; `None`: for its owner, who has no share.
+/// The client that a request is for; `None`: the pool's owner, which has no limits.
 pub(crate) type Client = Option<ClientKey>;
 
-/// Where a request waits in a [`Queue`]. Of no use once it has left.
+/// The position of a request in a [`Queue`], valid until the request leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(usize);
 
-/// Requests that wait.
+/// A queue of requests.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     entries: Slab<Entry>,
-    /// The clients that wait.
+    /// The waiting clients.
     lines: BTreeMap<Client, Line>,
-    /// They again, the next one in front.
+    /// The waiting clients, the next one first.
     order: BTreeSet<(Rank, Client)>,
-    /// How many of them hold no place.
+    /// How many waiting clients hold no place.
     newcomers: usize,
     /// Goes up each time a client has had its turn.
     turns: u64,
 }
 
-/// A request, in the list of its client's.
+/// A request, in the linked list of its client's requests.
 #[derive(Debug)]
 struct Entry {
     request: RequestId,
@@ -41,7 +43,7 @@ struct Entry {
     after: Option<usize>,
 }
 
-/// The requests of a client: the first and the last entry.
+/// The list of a client's requests: its first and its last entry.
 #[derive(Debug)]
 struct Line {
     first: usize,
@@ -49,16 +51,16 @@ struct Line {
     rank: Rank,
 }
 
-/// Which client is next: the least.
+/// The key by which clients are ordered; the least is next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    /// Places that it holds.
+    /// Places that the client holds.
     held: u64,
     turn: u64,
 }
 
 impl Queue {
-    /// Requests that wait.
+    /// Returns the number of requests.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -67,17 +69,17 @@ impl Queue {
         self.entries.is_empty()
     }
 
-    /// Clients that wait.
+    /// Returns the number of clients.
     pub(crate) fn clients(&self) -> usize {
         self.lines.len()
     }
 
-    /// Clients that wait and hold no place.
+    /// Returns the number of clients that hold no place.
     pub(crate) fn newcomers(&self) -> usize {
         self.newcomers
     }
 
-    /// Puts a request behind all of its client's, who holds so many places.
+    /// Adds a request after all others of its client, which holds `held` places.
     pub(crate) fn push_back(&mut self, request: RequestId, client: Client, held: u64) -> Ticket {
         let before = self.lines.get(&client).map(|line| line.last);
         let at = self.entries.insert(Entry {
@@ -93,7 +95,8 @@ impl Queue {
         Ticket(at)
     }
 
-    /// Puts a request in front of all of its client's, and of those of others that hold as many places: it was next.
+    /// Puts a request back that was next: before all others of its client, and before those of
+    /// clients that hold as many places.
     pub(crate) fn push_front(&mut self, request: RequestId, client: Client, held: u64) -> Ticket {
         let after = self.lines.get(&client).map(|line| line.first);
         let at = self.entries.insert(Entry {
@@ -110,7 +113,7 @@ impl Queue {
         Ticket(at)
     }
 
-    /// The line of a client, in which there is this entry at least.
+    /// Returns the line of a client, which has at least the entry `at`.
     fn line(&mut self, client: Client, at: usize, held: u64) -> &mut Line {
         let turn = self.turns;
         self.lines.entry(client).or_insert_with(|| {
@@ -137,14 +140,14 @@ impl Queue {
         }
     }
 
-    /// The request that is next, and its client.
+    /// Returns the next request and its client.
     pub(crate) fn first(&self) -> Option<(RequestId, Client)> {
         let (_, client) = self.order.first()?;
         let entry = self.entries.get(self.lines.get(client)?.first)?;
         Some((entry.request, *client))
     }
 
-    /// Takes the request that is next. Its client has had its turn.
+    /// Takes the next request out. Its client has had its turn.
     pub(crate) fn pop(&mut self) -> Option<RequestId> {
         let (rank, client) = *self.order.first()?;
         let first = self.lines.get(&client)?.first;
@@ -156,7 +159,7 @@ impl Queue {
         Some(request)
     }
 
-    /// Takes a request out that is next or not.
+    /// Takes any request out.
     pub(crate) fn remove(&mut self, Ticket(at): Ticket) {
         let Some(Entry {
             client,
@@ -187,12 +190,12 @@ impl Queue {
             (Some(_), Some(_)) => {}
         }
         if self.entries.is_empty() {
-            // A burst is over.
+            // A burst is over, so its memory is freed.
             self.entries.shrink_to_fit();
         }
     }
 
-    /// A client, that may wait here, holds so many places now.
+    /// Notes that a client holds `held` places now, in case it waits here.
     pub(crate) fn note_held(&mut self, client: Client, held: u64) {
         if let Some(line) = self.lines.get(&client) {
             let rank = Rank { held, ..line.rank };
@@ -215,7 +218,7 @@ mod tests {
         RequestId::for_tests(number)
     }
 
-    /// Takes all that are next.
+    /// Takes all requests out, in turn.
     fn all(queue: &mut Queue) -> Vec<RequestId> {
         std::iter::from_fn(|| queue.pop()).collect()
     }

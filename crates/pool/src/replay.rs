@@ -1,28 +1,30 @@
-//! The body of a request, as far as it is kept to be sent again.
+//! The body of a request, kept so that it can be sent again.
 
 use bytes::{Bytes, BytesMut};
 use tidegate_http::{Bill, Body, Fields};
 use tidegate_net::StreamMut;
 
-/// What is known of a request's body.
+/// The body of a request.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    /// It has none.
+    /// There is none.
     Empty,
-    /// The whole of it.
+    /// The whole body.
     Full(Bytes),
-    /// What its owner has written so far.
+    /// A body that the owner writes piece by piece.
     Stream(Replay),
 }
 
-/// What the owner of a body has written, up to a limit.
+/// A body as far as its owner has written it, and a copy up to a limit.
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
-    /// A copy, unless it is too much: a piece itself would hold on to all that was read with it.
+    /// A copy of the body, unless that is too long. Keeping the pieces themselves would keep all
+    /// that was read together with them.
     kept: Option<BytesMut>,
-    /// The bill for that, if anybody pays for it.
+    /// The bill for `kept`, if a client pays for it.
     bill: Option<Bill>,
-    /// The present stream has not got all that was written: `behind` is what it lacks, and perhaps the end.
+    /// Whether the present stream hasn't got all that was written. It lacks `behind`, and perhaps
+    /// the end.
     is_behind: bool,
     behind: Bytes,
     ended: bool,
@@ -30,7 +32,7 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    /// Nothing is written yet; what is kept goes into this bill.
+    /// Returns an empty body. What is kept of it goes into this bill.
     pub(crate) fn new(bill: Option<Bill>) -> Self {
         Self {
             kept: Some(BytesMut::new()),
@@ -39,17 +41,17 @@ impl Replay {
         }
     }
 
-    /// Whether it can be sent from the start.
+    /// Whether all of it is kept.
     pub(crate) fn is_whole(&self) -> bool {
         self.kept.is_some()
     }
 
-    /// It won't be sent again.
+    /// Drops the copy, because the body won't be sent again.
     pub(crate) fn forget(&mut self) {
         (self.kept, self.bill) = (None, None);
     }
 
-    /// The request has got another stream, which lacks what was written.
+    /// Notes that the request has a new stream, which lacks all that was written.
     pub(crate) fn rewind(&mut self) {
         self.is_behind = self.ended || self.kept.as_ref().is_some_and(|kept| !kept.is_empty());
         self.behind = self
@@ -58,14 +60,15 @@ impl Replay {
             .map_or_else(Bytes::new, |kept| Bytes::copy_from_slice(kept));
     }
 
-    /// The owner has written the last octets, and there is no stream that takes an end now: the next one that asks for octets gets it.
+    /// Notes the end of the body while there is no stream that takes it. The next stream that wants
+    /// more gets it.
     pub(crate) fn end_later(&mut self) {
         self.ended = true;
         self.is_behind = true;
     }
 
-    /// The owner writes, and there is no stream yet: keeps what there is room for below the limit,
-    /// and the end. Nothing if there is no memory for it.
+    /// Takes what the owner writes while there is no stream yet, as far as the limit and the memory
+    /// allow, and the end. Returns the number of bytes.
     pub(crate) fn collect(&mut self, data: &mut Bytes, end: bool, limit: usize) -> usize {
         let Some(kept) = &mut self.kept else {
             return 0;
@@ -81,17 +84,18 @@ impl Replay {
         taken
     }
 
-    /// Whether nothing more is to be collected.
+    /// Whether there is nothing more to collect.
     pub(crate) fn has_enough(&self, limit: usize) -> bool {
         self.ended || self.kept.as_ref().is_none_or(|kept| kept.len() >= limit)
     }
 
-    /// Whether the present stream has not got all that was written.
+    /// Whether the present stream hasn't got all that was written.
     pub(crate) fn is_behind(&self) -> bool {
         self.is_behind
     }
 
-    /// Gives the present stream what it lacks, as far as it takes it. Returns whether that was the end.
+    /// Gives the present stream as much as it takes of what it lacks. Returns whether it has the
+    /// end now.
     pub(crate) fn catch_up(&mut self, stream: &mut StreamMut<'_>) -> bool {
         stream.write(&mut self.behind, self.ended && self.trailers.is_none());
         self.is_behind = !self.behind.is_empty();
@@ -99,7 +103,8 @@ impl Replay {
             return false;
         }
         if let Some(trailers) = &self.trailers {
-            // They were checked when they were given, but not what this peer takes. RFC 9110 §6.5.1: they may be discarded.
+            // They are valid, but may be larger than this peer accepts. RFC 9110 §6.5.1: they may
+            // be discarded.
             if stream.trailers(trailers).is_err() {
                 stream.write(&mut Bytes::new(), true);
             }
@@ -107,7 +112,7 @@ impl Replay {
         self.ended
     }
 
-    /// The owner writes: gives the stream what it takes.
+    /// Gives the stream as much as it takes of what the owner writes. Returns the number of bytes.
     pub(crate) fn write(
         &mut self,
         stream: &mut StreamMut<'_>,
@@ -128,7 +133,7 @@ impl Replay {
         taken
     }
 
-    /// The owner ends it with trailers.
+    /// Notes that the owner ended the body with trailers.
     pub(crate) fn end_with(&mut self, fields: &Fields) {
         self.ended = true;
         if self.kept.is_some() {
@@ -137,32 +142,32 @@ impl Replay {
     }
 }
 
-/// Whether there is memory for so many bytes more.
+/// Whether there is memory for `bytes` more.
 fn pays(bill: &mut Option<Bill>, bytes: usize) -> bool {
     bill.as_mut().is_none_or(|bill| bill.admit(bytes as u64))
 }
 
 impl Outgoing {
-    /// A body to begin with. What is kept of it goes into `bill`.
+    /// Returns the body of a new request. What is kept of it goes into `bill`.
     pub(crate) fn new(body: &Body, bill: impl FnOnce() -> Option<Bill>) -> Self {
         match body {
             Body::Empty => Self::Empty,
-            Body::Full(octets) if octets.is_empty() => Self::Empty,
-            Body::Full(octets) => Self::Full(octets.clone()),
+            Body::Full(bytes) if bytes.is_empty() => Self::Empty,
+            Body::Full(bytes) => Self::Full(bytes.clone()),
             Body::Stream => Self::Stream(Replay::new(bill())),
         }
     }
 
-    /// What an engine is given with the head.
+    /// Returns the body that an engine gets with the head.
     pub(crate) fn body(&self) -> Body {
         match self {
             Self::Empty => Body::Empty,
-            Self::Full(octets) => Body::Full(octets.clone()),
+            Self::Full(bytes) => Body::Full(bytes.clone()),
             Self::Stream(_) => Body::Stream,
         }
     }
 
-    /// Whether there is one, perhaps.
+    /// Whether there is a body, as far as is known.
     pub(crate) fn is_some(&self) -> bool {
         !matches!(self, Self::Empty)
     }
@@ -195,7 +200,7 @@ mod tests {
         fields
     }
 
-    /// Both ends of a connection whose server takes bodies of so many octets at once.
+    /// Both ends of a connection whose server takes `window` bytes of a body at once.
     struct Ends(Pair);
 
     impl Ends {
@@ -206,7 +211,7 @@ mod tests {
             Self(Pair::connected(Config::client(), server))
         }
 
-        /// A request whose body is streamed.
+        /// Opens a request whose body is streamed.
         fn open(&mut self) -> StreamId {
             let head = RequestHead::new("POST", "http", "localhost", "/");
             let id = self.0.client.engine.open(&head, Body::Stream).unwrap();
@@ -218,7 +223,8 @@ mod tests {
             StreamMut::Http2(self.0.client.engine.stream(id).unwrap())
         }
 
-        /// What the server has got of a stream, whether with an end, and its trailers. It gives credit for more.
+        /// Returns what the server has got of a stream, whether that ended, and its trailers. Gives
+        /// credit for more.
         fn got(&mut self, id: StreamId) -> (Vec<u8>, bool, Option<Fields>) {
             self.0.drive();
             let (mut body, mut ended, mut trailers) = (Vec::new(), false, None);
@@ -243,7 +249,7 @@ mod tests {
         }
     }
 
-    /// Writes all of this.
+    /// Writes all of `data`.
     fn write(replay: &mut Replay, ends: &mut Ends, id: StreamId, mut data: Bytes, end: bool) {
         let len = data.len();
         let taken = replay.write(&mut ends.stream(id), &mut data, end, LIMIT);
@@ -258,7 +264,7 @@ mod tests {
             let mut ends = Ends::new(65_535);
             let mut replay = Replay::new(None);
             let first = ends.open();
-            // A stream that is new lacks nothing.
+            // A new stream lacks nothing of an empty body.
             replay.rewind();
             assert!(!replay.is_behind());
             let end = ended && !with_trailers;
@@ -270,7 +276,7 @@ mod tests {
             }
             let expected = (body.to_vec(), ended, with_trailers.then(trailers));
             assert_eq!(ends.got(first), expected);
-            // As often as it takes.
+            // This can be repeated.
             for _ in 0..2 {
                 let next = ends.open();
                 replay.rewind();
@@ -296,8 +302,8 @@ mod tests {
         let mut steps = 0;
         loop {
             let is_whole = replay.catch_up(&mut ends.stream(next));
-            let (octets, ended, _) = ends.got(next);
-            got.extend(octets);
+            let (bytes, ended, _) = ends.got(next);
+            got.extend(bytes);
             steps += 1;
             assert_eq!((is_whole, replay.is_behind()), (ended, !ended));
             if ended {
@@ -320,10 +326,10 @@ mod tests {
             let body = Outgoing::Stream(replay);
             assert_eq!(body.can_be_sent_again(), is_kept);
         }
-        // What is there as a whole is kept anyway, and by reference.
+        // A body that was given as a whole is kept anyway, by reference.
         let full = Outgoing::new(&Body::Full(pattern(LIMIT + 1)), || None);
         assert!(full.can_be_sent_again());
-        assert!(matches!(full.body(), Body::Full(octets) if octets == pattern(LIMIT + 1)));
+        assert!(matches!(full.body(), Body::Full(bytes) if bytes == pattern(LIMIT + 1)));
         let empty = Outgoing::new(&Body::Full(Bytes::new()), || None);
         assert!(matches!(empty.body(), Body::Empty) && empty.can_be_sent_again());
     }
@@ -338,7 +344,7 @@ mod tests {
         assert_eq!((taken, data.len()), (1000, 2000));
         let next = ends.open();
         replay.rewind();
-        // Nor is its end: there is more to come.
+        // Nor is the end kept, because there is more to come.
         assert!(!replay.catch_up(&mut ends.stream(next)));
         assert!(!replay.is_behind());
         let (body, ended, _) = ends.got(next);
@@ -378,7 +384,7 @@ mod tests {
             assert!(replay.catch_up(&mut ends.stream(next)));
             assert_eq!(ends.got(next), (pattern(written).to_vec(), true, None));
         }
-        // So does the present one, when it takes an end after all.
+        // The present stream gets it too, once it takes an end.
         let mut ends = Ends::new(65_535);
         let mut replay = Replay::new(None);
         let id = ends.open();

@@ -1,24 +1,24 @@
 //! Plain counters of a pool.
 
-/// What a pool has done so far, and has now.
+/// Counters of what a pool has done, and gauges of what it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Connections that came about.
+    /// Connections that were established.
     pub connected: u64,
-    /// Connections that didn't.
+    /// Connections that couldn't be established.
     pub connect_failures: u64,
-    /// Requests that were sent on a connection; one that is sent again counts again, and one that is cancelled before there is
-    /// a connection doesn't.
+    /// Requests that were sent on a connection. A request that is sent again counts again; one that
+    /// was cancelled before there was a connection doesn't count.
     pub sent: u64,
-    /// Those of them that went on a connection which had carried another one before.
+    /// How many of `sent` went on a connection that had carried a request before.
     pub reused: u64,
     /// Requests that were sent again.
     pub retried: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// Connections open now, those that are being dialled too.
+    /// Connections that are open or being dialled.
     pub open: u64,
-    /// Connections of these without a request.
+    /// How many of `open` have no request.
     pub idle: u64,
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Files and directories in which nothing breaks a rule, and nothing may.
 const DONE: &[&str] = &[
+    "crates/pool",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",

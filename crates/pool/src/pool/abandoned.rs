@@ -2,9 +2,9 @@
 //!
 //! HTTP/1.1 can cancel a request only by closing the connection, and then the next request has to
 //! open another one. So the pool reads the response to its end if that is near, and keeps the
-//! connection. Meanwhile the client that cancelled holds the place: otherwise clients could get more
-//! than their share by cancelling. If the response takes longer, a reset cuts it off, which leaves
-//! no port in TIME_WAIT.
+//! connection. Meanwhile the client that cancelled holds the place: otherwise clients could get
+//! more than their share by cancelling. If the response takes longer, a reset cuts it off, which
+//! leaves no port in TIME_WAIT.
 
 use std::time::{Duration, Instant};
 

@@ -79,8 +79,8 @@ impl<K: Copy> Pool<K> {
         idle.min_by_key(|(since, _)| *since).map(|(_, conn)| conn)
     }
 
-    /// Opens a connection for the class that has waited longest for one, if the address may have one
-    /// more by now.
+    /// Opens a connection for the class that has waited longest for one, if the address may have
+    /// one more by now.
     pub(super) fn feed_starved(&mut self, conns: &mut Conns, place: Place) {
         if self.endpoint(place).starved.is_empty() {
             return;
@@ -179,8 +179,8 @@ impl<K: Copy> Pool<K> {
         }
     }
 
-    /// Handles a connection that was not established. While there are others, only the requests fail
-    /// that can't use those.
+    /// Handles a connection that was not established. While there are others, only the requests
+    /// fail that can't use those.
     pub(super) fn connect_failed(
         &mut self,
         conns: &mut Conns,
@@ -193,8 +193,8 @@ impl<K: Copy> Pool<K> {
         let pauses = self.pauses();
         let name = self.name(place);
         warn!("upstream {name}: {failure}");
-        // Any connection for the same client shows that the address is alive, whatever protocol this
-        // one was for.
+        // Any connection for the same client shows that the address is alive, whatever protocol
+        // this one was for.
         let mut others = self
             .conns
             .values()

@@ -1,4 +1,4 @@
-//! What the upstream sends for a request.
+//! Events of a request's stream: the response, and room for the request's body.
 
 use bytes::Bytes;
 use tidegate_http::{ErrorCode, Fields, ResetCause, ResponseHead, StreamId};
@@ -201,8 +201,8 @@ impl<K: Copy> Pool<K> {
         }
     }
 
-    /// Ends a request whose response is whole, unless it is a tunnel that our side hasn't ended. The
-    /// upstream doesn't need the rest of the body.
+    /// Ends a request whose response is whole, unless it is a tunnel that our side hasn't ended.
+    /// The upstream doesn't need the rest of the body.
     fn answered(&mut self, conns: &mut Conns, conn: ConnId, stream: StreamId) {
         let Some(request) = self.request_on(conns, conn, stream) else {
             return;

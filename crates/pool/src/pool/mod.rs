@@ -7,7 +7,7 @@
 //! - `placing`    the address, connection and stream of a request
 //! - `waiting`    the requests in the queue of an address
 //! - `dialling`   connections that are being opened
-//! - `exchange`   what the upstream sends for a request
+//! - `exchange`   the events of a request's stream
 //! - `retry`      requests that lost their stream
 //! - `abandoned`  HTTP/1.1 responses that nobody wants any more
 //! - `addresses`  the addresses of an upstream
@@ -65,7 +65,7 @@ impl RequestId {
     }
 }
 
-/// What the pool needs to know of a request beside its message.
+/// A request's client and nature, beside its message.
 #[derive(Clone, Debug, Default)]
 pub struct RequestOptions {
     /// The client that the request is for; `None`: the owner itself, which has no limits. Clients

@@ -226,8 +226,8 @@ impl<K: Copy> Pool<K> {
         }
     }
 
-    /// Cancels several requests, as [`Pool::cancel`] does. Those that wait for a place are first, so
-    /// that none of them is sent in vain.
+    /// Cancels several requests, as [`Pool::cancel`] does. Those that wait for a place are first,
+    /// so that none of them is sent in vain.
     pub fn cancel_all(&mut self, conns: &mut Conns, requests: impl IntoIterator<Item = RequestId>) {
         let (sent, waiting): (Vec<_>, Vec<_>) = requests.into_iter().partition(|id| {
             let request = self.find(*id);

@@ -48,8 +48,8 @@ pub(super) enum Load {
 }
 
 impl<K: Copy> Pool<K> {
-    /// Gives a request an address, and a stream there if one is free. Without an address the request
-    /// fails with `otherwise`.
+    /// Gives a request an address, and a stream there if one is free. Without an address the
+    /// request fails with `otherwise`.
     pub(super) fn place(&mut self, conns: &mut Conns, id: RequestId, otherwise: Failure) {
         let now = conns.now();
         let Some(request) = self.requests.get_mut(id.slot as usize) else {

@@ -170,7 +170,7 @@ impl<K: Copy> Pool<K> {
                 break;
             }
             self.late.pop_front();
-            let Some(is_free) = conns.engine_ref(conn).map(|engine| engine.can_open()) else {
+            let Some(is_free) = conns.engine_ref(conn).map(tidegate_net::Engine::can_open) else {
                 continue;
             };
             let Some(pooled) = self.conns.get(&conn) else {

@@ -35,15 +35,15 @@ pub(super) struct Request<K> {
 /// Where a request is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
-    /// It has no address: it is new, or has left the one that it had.
+    /// Without an address: the request is new, or has left the one that it had.
     Unplaced,
-    /// The first part of its body is collected before it gets an address.
+    /// Without an address while the first part of the body is collected.
     Collecting,
-    /// An address counts it, but it has neither a place in the queue nor a stream.
+    /// At an address that counts the request, but neither in the queue there nor on a stream.
     Placed,
-    /// It waits in the queue of its address.
+    /// In the queue of the address.
     Waiting(Ticket),
-    /// It has a stream, and so a place of its address.
+    /// On a stream, which takes a place of the address.
     Sent(Sent),
 }
 
@@ -57,8 +57,7 @@ pub(super) struct Sent {
     pub(super) exchange: Exchange,
 }
 
-/// What of a request and its response has been sent. `is_whole`: all of the request has been given
-/// to the stream.
+/// How far a request and its response have come. `is_whole`: the stream has got all of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exchange {
     /// There is no final response yet.

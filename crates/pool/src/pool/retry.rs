@@ -13,11 +13,11 @@ use crate::event::{Event, Failure};
 /// Whether a request that lost its stream may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resend {
-    /// It may not: the upstream may have processed it.
+    /// No: the upstream may have processed it.
     Never,
-    /// It may, unless it was sent again before.
+    /// Yes, unless it was sent again before.
     Once,
-    /// It may, and this doesn't count as the one time.
+    /// Yes, and this doesn't count as the one time.
     Uncounted,
 }
 
@@ -67,8 +67,8 @@ impl<K: Copy> Pool<K> {
         }
     }
 
-    /// Handles a request that lost its stream, after the stream was freed: sends it again if it may,
-    /// or fails it.
+    /// Handles a request that lost its stream, after the stream was freed: sends it again if it
+    /// may, or fails it.
     pub(super) fn lost(
         &mut self,
         conns: &mut Conns,
@@ -105,8 +105,8 @@ impl<K: Copy> Pool<K> {
         }
     }
 
-    /// Notes that an address took requests and answered none of them. An address that leaves most of
-    /// its requests unanswered is skipped for a while, if another address may answer.
+    /// Notes that an address took requests and answered none of them. An address that leaves most
+    /// of its requests unanswered is skipped for a while, if another address may answer.
     pub(super) fn note_no_answer(&mut self, place: Place, now: Instant) {
         let (pauses, least) = (self.pauses(), self.options.max_faults);
         let has_others = self.has_others(place, now);

@@ -9,8 +9,8 @@ use super::{Place, Pool, RequestId};
 use crate::endpoint::Class;
 use crate::event::Failure;
 
-/// Requests that one pass over a queue may set aside because they need a particular connection, such
-/// as one that they haven't been on.
+/// Requests that one pass over a queue may set aside because they need a particular connection,
+/// such as one that they haven't been on.
 const MAX_PARTICULAR: usize = 16;
 
 /// An end of a queue.

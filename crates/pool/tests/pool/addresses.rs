@@ -1,4 +1,4 @@
-//! Addresses of an upstream that change, as those of a name do, and the names of their certificates.
+//! An upstream's addresses, which change, and the names in their certificates.
 
 use rustls::pki_types::ServerName;
 use tidegate_http::Body;
@@ -22,7 +22,7 @@ fn an_upstream_that_is_nowhere_yet_is_there_once_it_has_an_address() {
 }
 
 #[test]
-fn an_upstream_that_moves_takes_what_is_new_along() {
+fn new_requests_follow_an_upstream_that_moves() {
     for security in [Security::Http1, Security::H2c] {
         let mut lab = Lab::new(|options, _| {
             options.max_connections = 1;
@@ -37,7 +37,7 @@ fn an_upstream_that_moves_takes_what_is_new_along() {
         let old = accept(&mut lab);
         let waits = lab.ask(get(upstream));
         lab.set_addresses(upstream, vec![addr(2).into()]);
-        // Who waited goes there, and what was sent is answered.
+        // A waiting request goes there, and requests that were sent are answered.
         assert_eq!(lab.dialled[0].addr, addr(2));
         let new = accept(&mut lab);
         lab.respond(new, 200, Body::Empty);
@@ -46,7 +46,7 @@ fn an_upstream_that_moves_takes_what_is_new_along() {
         assert_eq!(lab.status(early), Some(200));
         lab.wait_ms(2000);
         assert!(lab.servers[old].is_closed() && !lab.servers[new].is_closed());
-        // And back again, and to both.
+        // It moves back again, and then to both.
         lab.set_addresses(upstream, vec![addr(1).into(), addr(2).into()]);
         let keys: Vec<Key> = (0..2).map(|_| lab.ask(get(upstream))).collect();
         assert_eq!(lab.dialled[0].addr, addr(1));
@@ -89,9 +89,10 @@ fn each_address_has_its_own_name() {
     }
     for _ in 0..2 {
         let server = lab.accept_tls(Protocol::Http2, false);
-        let expected = match lab.servers[server].addr == addr(1) {
-            true => "localhost",
-            false => "b.example",
+        let expected = if lab.servers[server].addr == addr(1) {
+            "localhost"
+        } else {
+            "b.example"
         };
         assert_eq!(lab.servers[server].asked_name(), Some(expected));
     }

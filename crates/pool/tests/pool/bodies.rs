@@ -1,4 +1,4 @@
-//! Bodies: held up by whoever doesn't take them, and responses that come before the request is whole.
+//! Bodies that their receiver doesn't take, and responses that come before the request is whole.
 
 use tidegate_http::{Body, ErrorCode, Fields, RequestHead, ResponseHead};
 use tidegate_pool::{Failure, Security};
@@ -32,8 +32,8 @@ fn a_body_goes_as_far_as_it_is_taken_and_no_further() {
         lab.servers[server].holds = true;
         lab.write(key, pattern(LEN), true);
         let came = lab.servers[server].requests[0].body.len();
-        // What the upstream lets come, which is the first window in HTTP/2.
-        assert!((1..300_000).contains(&came), "{came} octets");
+        // The upstream has sent as much as it may: over HTTP/2, the first window.
+        assert!((1..300_000).contains(&came), "{came} bytes");
         lab.servers[server].holds = false;
         let id = lab.servers[server].requests[0].id;
         lab.servers[server].stream(id, |mut stream| stream.consume(came));
@@ -42,7 +42,7 @@ fn a_body_goes_as_far_as_it_is_taken_and_no_further() {
         assert!(got.body == pattern(LEN) && got.end);
         lab.respond(server, 200, Body::Empty);
         assert_eq!(lab.status(key), Some(200));
-        // It was asked for piece by piece.
+        // The events asked for it piece by piece.
         let asked = |seen: &&Seen| matches!(seen, Seen::Writable);
         assert!(lab.exchange(key).seen.iter().filter(asked).count() > 5);
     }
@@ -62,7 +62,7 @@ fn a_response_comes_as_far_as_it_is_consumed_and_no_further() {
         lab.hold(key, true);
         lab.respond(server, 200, Body::Full(pattern(LEN)));
         assert_eq!(lab.exchange(key).body().len(), 20_000);
-        // Others of the same connection go on.
+        // Other requests on the same connection go on.
         if matches!(security, Security::H2c) {
             let other = lab.ask(get(upstream));
             lab.respond(server, 200, Body::Full(pattern(10)));
@@ -130,8 +130,8 @@ fn interim_responses_come_first() {
 
 #[test]
 fn a_response_may_come_before_the_request_is_whole() {
-    // RFC 9113 §8.1: "A server can send a complete response prior to the client sending an entire request". What is left of it,
-    // nobody needs.
+    // RFC 9113 §8.1: "A server can send a complete response prior to the client sending an entire
+    // request". The rest of the request isn't needed then.
     for with_body in [false, true] {
         let mut lab = Lab::new(|_, _| {});
         let upstream = lab.h2c();
@@ -139,9 +139,10 @@ fn a_response_may_come_before_the_request_is_whole() {
         let server = lab.accept_h2();
         lab.servers[server].holds = true;
         lab.write(key, pattern(1_000_000), false);
-        let body = match with_body {
-            true => Body::Full(pattern(1000)),
-            false => Body::Empty,
+        let body = if with_body {
+            Body::Full(pattern(1000))
+        } else {
+            Body::Empty
         };
         lab.respond(server, 413, body);
         assert_eq!((lab.status(key), lab.failure(key)), (Some(413), None));
@@ -150,7 +151,7 @@ fn a_response_may_come_before_the_request_is_whole() {
             lab.exchange(key).body().len(),
             1000 * usize::from(with_body)
         );
-        // It was told, and the connection goes on.
+        // The upstream was told, and the connection goes on.
         assert_eq!(
             lab.servers[server].requests[0].reset,
             Some(ErrorCode::CANCEL)
@@ -159,18 +160,18 @@ fn a_response_may_come_before_the_request_is_whole() {
         lab.respond(server, 200, Body::Empty);
         assert_eq!((lab.stats().connected, lab.stats().idle), (1, 1));
     }
-    // The server may reset what it needs no more, with NO_ERROR (RFC 9113 §8.1): that is no failure.
+    // RFC 9113 §8.1: the server may reset the rest with NO_ERROR. That is no failure.
     let mut lab = Lab::new(|_, _| {});
     let upstream = lab.h2c();
     let key = lab.ask(ask("POST", upstream).body(Body::Stream));
     let server = lab.accept_frames(&[]);
-    let octets = [
+    let bytes = [
         wire::headers_block(1, *b"\x88").end().to_bytes(),
         wire::rst_stream(1, ErrorCode::NO_ERROR).to_bytes(),
     ];
-    lab.write_raw(server, octets.concat());
+    lab.write_raw(server, bytes.concat());
     assert_eq!((lab.status(key), lab.failure(key)), (Some(200), None));
-    // By HTTP/1.1, the connection is of no use any more.
+    // Over HTTP/1.1, the connection is no longer usable.
     for body in [Body::Empty, Body::Full(pattern(1000))] {
         let mut lab = Lab::new(|_, _| {});
         let upstream = lab.http1();
@@ -189,7 +190,7 @@ fn a_response_may_come_before_the_request_is_whole() {
 
 #[test]
 fn an_early_response_of_http1_to_a_body_that_is_on_its_way_costs_no_connection() {
-    // The owner has given everything; some of it is still on its way when the response is whole.
+    // The owner has written everything; some of it is unsent when the response is whole.
     let mut lab = Lab::with_capacity(1000, |_, _| {});
     let upstream = lab.http1();
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -201,25 +202,22 @@ fn an_early_response_of_http1_to_a_body_that_is_on_its_way_costs_no_connection()
         let key = lab.ask(ask("POST", upstream).body(Body::Full(pattern(200_000))));
         lab.write_raw(server, answer);
         assert!(lab.is_over(key) && lab.failure(key).is_none());
-        // It may not be used before the body is gone.
+        // The connection may not be used before the body is out.
         let next = lab.ask(get(upstream));
-        let other = match takes_the_rest {
-            true => lab.accept_h1(),
-            false => 1,
-        };
+        let other = if takes_the_rest { lab.accept_h1() } else { 1 };
         lab.respond(other, 200, Body::Empty);
         assert_eq!(lab.status(next), Some(200));
         lab.servers[server].is_silent = !takes_the_rest;
         lab.wait_ms(200);
         if takes_the_rest {
             assert_eq!((lab.stats().open, lab.stats().idle), (2, 2));
-            // It was there last, so it is first.
+            // It became free last, so it is used first.
             lab.read_raw(server);
             lab.ask(get(upstream));
             assert!(lab.read_raw(server).starts_with(b"GET / "));
             lab.write_raw(server, answer);
         } else {
-            // One that doesn't take the rest is of no use.
+            // A connection that doesn't take the rest isn't used again.
             assert_eq!(lab.stats().idle, 1);
             lab.ask(get(upstream));
             lab.ask(get(upstream));
@@ -254,8 +252,8 @@ fn a_head_that_is_too_large_is_not_sent() {
 }
 
 #[test]
-fn priorities_are_told_and_heeded() {
-    // Two uploads of one connection; the one that is made urgent goes first.
+fn bodies_are_sent_by_priority() {
+    // Two uploads on one connection: the one that is made urgent goes first.
     let mut lab = Lab::with_capacity(20_000, |_, _| {});
     let upstream = lab.h2c();
     let keys = [(); 2].map(|()| lab.ask(ask("POST", upstream).body(Body::Stream)));
@@ -274,8 +272,8 @@ fn priorities_are_told_and_heeded() {
         lab.write(key, pattern(100_000), true);
     }
     lab.servers[server].is_silent = false;
-    let octets = lab.read_raw(server);
-    let ends: Vec<u32> = frames(&octets)
+    let bytes = lab.read_raw(server);
+    let ends: Vec<u32> = frames(&bytes)
         .iter()
         .filter(|frame| frame.kind == 0 && frame.flags & wire::flag::END_STREAM != 0)
         .map(|frame| frame.stream)

@@ -1,4 +1,4 @@
-//! Requests that nobody wants any more: wherever they are, their places are free then, and nothing more is told of them.
+//! Cancelled requests: in any state, their places are freed, and they have no further events.
 
 use tidegate_http::{Body, ErrorCode};
 use tidegate_net::MemorySocket;
@@ -13,7 +13,7 @@ fn while_the_connection_is_dialled() {
         let upstream = lab.upstream(security.clone(), 1);
         let key = lab.ask(get(upstream));
         lab.cancel(key);
-        // The connection is on its way, and will be of use.
+        // The connection is being dialled, and is kept.
         let server = match security {
             Security::Http1 => lab.accept_h1(),
             _ => lab.accept_h2(),
@@ -25,10 +25,10 @@ fn while_the_connection_is_dialled() {
         let next = lab.ask(get(upstream));
         lab.respond(server, 200, Body::Empty);
         assert_eq!(lab.status(next), Some(200));
-        // The first one was sent nowhere.
+        // The first request wasn't sent.
         let stats = lab.stats();
         assert_eq!((stats.connected, stats.sent, stats.reused), (1, 1, 0));
-        // One that doesn't come about is nobody's any more.
+        // A dial that fails concerns no request any longer.
         lab.cut(server, false);
         let key = lab.ask(get(upstream));
         lab.cancel(key);
@@ -58,7 +58,7 @@ fn while_it_waits_for_a_place() {
 
 #[test]
 fn while_it_is_sent_and_while_its_response_comes() {
-    // HTTP/2: the stream is reset, and its place is another's.
+    // Over HTTP/2 the stream is reset, and another request gets its place.
     let mut lab = Lab::new(|options, _| options.max_http2_connections = 1);
     let upstream = lab.h2c();
     let first = lab.ask(ask("POST", upstream).body(Body::Stream));
@@ -103,7 +103,7 @@ fn a_connection_of_http1_goes_with_its_request() {
         }
         lab.cancel(keys[0]);
         assert!(lab.servers[server].is_closed());
-        // Who has waited for its end has a new one.
+        // The request that waited for it has a new connection.
         let server = lab.accept_h1();
         lab.respond(server, 200, Body::Empty);
         assert_eq!(lab.status(keys[1]), Some(200));
@@ -124,15 +124,16 @@ fn an_unwanted_response_of_http1_is_read_if_its_end_is_near() {
             lab.send(server, id, pattern(length), false);
         }
         lab.cancel(keys[0]);
-        // Its place isn't free yet.
+        // The place isn't free yet.
         lab.wait_ms(900);
         assert_eq!(
             (lab.servers[server].open(), lab.is_over(keys[1])),
             (0, false)
         );
-        match begun {
-            true => lab.send(server, id, pattern(length), true),
-            false => lab.respond_to(server, id, 200, Body::Full(pattern(length))),
+        if begun {
+            lab.send(server, id, pattern(length), true);
+        } else {
+            lab.respond_to(server, id, 200, Body::Full(pattern(length)));
         }
         lab.respond(server, 200, Body::Empty);
         assert_eq!(lab.status(keys[1]), Some(200));
@@ -159,7 +160,7 @@ fn an_unwanted_response_of_http1_is_cut_off_if_it_takes_long() {
                 lab.run();
             }
         }
-        // By a reset, which leaves no port behind.
+        // A reset leaves no port in TIME_WAIT.
         assert!(
             lab.servers[server]
                 .socket
@@ -173,7 +174,7 @@ fn an_unwanted_response_of_http1_is_cut_off_if_it_takes_long() {
 }
 
 #[test]
-fn who_cancels_holds_the_place_until_the_response_is_through() {
+fn a_client_that_cancels_holds_the_place_until_the_response_has_come() {
     let mut lab = Lab::new(|options, _| options.max_connections = 9);
     let upstream = lab.http1();
     for _ in 0..100 {
@@ -202,7 +203,7 @@ fn after_its_end_there_is_nothing_to_cancel() {
     lab.respond(server, 200, Body::Empty);
     assert_eq!(lab.status(keys[1]), Some(200));
     assert_eq!(lab.servers[server].requests[0].reset, None);
-    // Its place among the pool's requests may be another's by now.
+    // Another request may have its slot by now.
     let next = lab.ask(get(upstream));
     lab.cancel(keys[1]);
     lab.respond(server, 204, Body::Empty);
@@ -210,19 +211,19 @@ fn after_its_end_there_is_nothing_to_cancel() {
 }
 
 #[test]
-fn nothing_is_told_of_it_that_had_happened_already() {
+fn events_that_were_pending_are_dropped() {
     let mut lab = Lab::new(|_, _| {});
     let upstream = lab.h2c();
     let key = lab.ask(get(upstream));
     let server = lab.accept_h2();
-    // Head and body come at once; the owner loses its interest when it learns of the head.
-    lab.cancel_when_told(key, key);
+    // Head and body come at once; the owner cancels when it handles the head.
+    lab.cancel_on_event(key, key);
     lab.respond(server, 200, Body::Full(pattern(1000)));
     assert_eq!(lab.exchange(key).seen.len(), 1);
     assert_eq!(lab.stats().idle, 1);
-    // Two fail at once; the owner loses its interest in the second when it learns of the first.
+    // Two requests fail at once; the owner cancels the second when it handles the first.
     let keys = [lab.ask(get(upstream)), lab.ask(get(upstream))];
-    lab.cancel_when_told(keys[0], keys[1]);
+    lab.cancel_on_event(keys[0], keys[1]);
     lab.wait_ms(120_000);
     assert_eq!(lab.failure(keys[0]), Some(Failure::TimedOut));
     assert!(lab.exchange(keys[1]).seen.is_empty());
@@ -230,7 +231,7 @@ fn nothing_is_told_of_it_that_had_happened_already() {
 
 #[test]
 fn nobody_waits_for_it_any_more() {
-    // What is opened is what those need that are left.
+    // Connections are opened for the requests that are left.
     let mut lab = Lab::new(|_, _| {});
     let upstream = lab.http1();
     for _ in 0..3 {

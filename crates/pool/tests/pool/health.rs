@@ -1,4 +1,4 @@
-//! Addresses that fail: the next one, leaving them alone, trying them again.
+//! Addresses that fail: they are skipped, and tried again.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ fn lab() -> Lab {
     lab_with(100, 350)
 }
 
-/// Addresses are left alone for so many milliseconds, and so many at most.
+/// The milliseconds for which an address is skipped at first, and at most.
 fn lab_with(backoff: u64, max_backoff: u64) -> Lab {
     Lab::new(|options, _| {
         options.backoff = Duration::from_millis(backoff);
@@ -23,7 +23,7 @@ fn lab_with(backoff: u64, max_backoff: u64) -> Lab {
     })
 }
 
-/// The addresses to which connections are being opened.
+/// Returns the addresses to which connections are being opened.
 fn dialled(lab: &Lab) -> Vec<SocketAddr> {
     lab.dialled.iter().map(|dialled| dialled.addr).collect()
 }
@@ -69,7 +69,7 @@ fn where_all_addresses_fail_each_request_tries_them_all_at_once() {
             assert!(lab.dialled.is_empty());
             assert_eq!((lab.stats().open, lab.stats().failed), (0, round));
         }
-        // One is back, whichever: the next request gets its answer without a pause.
+        // One of them is back: the next request is answered without a pause.
         let key = lab.ask(get(upstream));
         lab.refuse();
         let server = match security {
@@ -113,7 +113,7 @@ fn those_that_wait_together_go_on_together() {
 }
 
 #[test]
-fn who_fails_is_not_asked_while_another_is_there_and_then_again() {
+fn an_address_that_fails_is_skipped_while_there_is_another_and_then_tried_again() {
     let mut lab = lab();
     let upstream = lab.upstream(Security::H2c, 2);
     let key = lab.ask(get(upstream));
@@ -127,12 +127,12 @@ fn who_fails_is_not_asked_while_another_is_there_and_then_again() {
         lab.wait_ms(5);
     }
     assert!(lab.dialled.is_empty());
-    // After its time it is tried by one request, so that it isn't forgotten while the other one does well.
+    // After the pause one request tries it, although the other address does well.
     lab.wait_ms(100);
     let under_way: Vec<Key> = (0..10).map(|_| lab.ask(get(upstream))).collect();
     assert_eq!(dialled(&lab), [bad]);
     assert_eq!(lab.servers[server].open(), 9);
-    // Nobody has to wait for its fate but the one, which goes elsewhere if it fails again.
+    // Only that request waits for the result. It goes elsewhere if the address fails again.
     lab.refuse();
     assert_eq!(lab.servers[server].open(), 10);
     for _ in 0..10 {
@@ -141,7 +141,7 @@ fn who_fails_is_not_asked_while_another_is_there_and_then_again() {
     for key in under_way {
         assert_eq!(lab.status(key), Some(200));
     }
-    // It was left alone for 200 ms this time; then it comes back, and does its part.
+    // The pause was 200 ms this time. Then the address is back, and gets its part.
     lab.wait_ms(199);
     lab.ask(get(upstream));
     lab.ask(get(upstream));
@@ -186,7 +186,7 @@ fn the_address_with_the_least_to_do_is_chosen() {
         open
     };
     assert_eq!(open(&lab), [3, 3, 3]);
-    // One that is quicker gets more.
+    // The quicker address gets more.
     for _ in 0..3 {
         lab.respond(1, 200, Body::Empty);
     }
@@ -208,7 +208,8 @@ fn one_of_two_that_answer_nothing_is_always_there() {
     lab.accept_h2();
     lab.respond(0, 200, Body::Empty);
     lab.respond(1, 200, Body::Empty);
-    // Both leave as many requests unanswered, and the first that had enough of them is left alone. The other one isn't.
+    // Both leave as many requests unanswered. The first that reaches the limit is skipped; the
+    // other isn't.
     time_out(&mut lab, upstream, 6);
     let keys: Vec<Key> = (0..5).map(|_| lab.ask(get(upstream))).collect();
     let mut open: Vec<usize> = lab.servers.iter().map(Server::open).collect();
@@ -220,7 +221,7 @@ fn one_of_two_that_answer_nothing_is_always_there() {
         lab.respond_to(there, id, 200, Body::Empty);
         assert_eq!(lab.status(key), Some(200));
     }
-    // The one that was left alone is tried again, does well, and both share what there is.
+    // The skipped address is tried again and does well. Then both share the requests.
     lab.wait_ms(5000);
     for _ in 0..2 {
         lab.ask(get(upstream));
@@ -261,7 +262,7 @@ fn what_is_sent_again_counts_where_it_went() {
     for _ in 0..3 {
         lab.refuse_stream(0);
     }
-    // They go to the other address, or to another connection of the same.
+    // They go to the other address, or to another connection to the same one.
     while !lab.dialled.is_empty() {
         lab.accept_h2();
     }
@@ -281,7 +282,7 @@ fn what_is_sent_again_counts_where_it_went() {
     assert_eq!(at_the_second, 5);
 }
 
-/// Lets so many requests run into their time limit, and what is under way already.
+/// Lets `count` requests, and those in progress, run into their timeout.
 fn time_out(lab: &mut Lab, upstream: UpstreamId, count: usize) {
     let keys: Vec<Key> = (0..count).map(|_| lab.ask(get(upstream))).collect();
     lab.wait_ms(11_500);
@@ -290,7 +291,7 @@ fn time_out(lab: &mut Lab, upstream: UpstreamId, count: usize) {
     }
 }
 
-/// The connection that was used last of those on which a request waits for an answer.
+/// Returns the newest connection on which a request waits for an answer.
 fn asked(lab: &Lab) -> usize {
     let is_asked = |server: &Server| server.socket.is_some() && server.open() > 0;
     lab.servers
@@ -299,7 +300,7 @@ fn asked(lab: &Lab) -> usize {
         .expect("there is one")
 }
 
-/// How many requests go to each of two addresses that wait for answers, of so many more.
+/// Makes `count` requests. Returns how many of them go to each of two addresses.
 fn shares(lab: &mut Lab, upstream: UpstreamId, count: usize) -> [usize; 2] {
     let open = |lab: &Lab| [lab.servers[0].open(), lab.servers[1].open()];
     let before = open(lab);
@@ -312,7 +313,7 @@ fn shares(lab: &mut Lab, upstream: UpstreamId, count: usize) -> [usize; 2] {
 }
 
 #[test]
-fn who_leaves_most_requests_unanswered_is_left_alone_while_another_is_there() {
+fn an_address_that_leaves_most_requests_unanswered_is_skipped_while_there_is_another() {
     let mut lab = lab_with(5000, 5000);
     let upstream = lab.upstream(Security::H2c, 2);
     for _ in 0..2 {
@@ -322,7 +323,7 @@ fn who_leaves_most_requests_unanswered_is_left_alone_while_another_is_there() {
     lab.accept_h2();
     lab.respond(0, 200, Body::Empty);
     lab.respond(1, 200, Body::Empty);
-    // One page takes too long at the first; the second answers all.
+    // One page takes too long at the first address; the second answers everything.
     let keys: Vec<Key> = (0..6).map(|_| lab.ask(get(upstream))).collect();
     for _ in 0..3 {
         lab.respond(1, 200, Body::Empty);
@@ -333,7 +334,7 @@ fn who_leaves_most_requests_unanswered_is_left_alone_while_another_is_there() {
     assert_eq!(failures.count(), 3);
     assert_eq!(shares(&mut lab, upstream, 8), [0, 8]);
     lab.wait_ms(5000);
-    // Then one request tries it.
+    // Then one request tries it again.
     assert_eq!(shares(&mut lab, upstream, 8), [1, 7]);
 }
 
@@ -343,7 +344,7 @@ fn a_bad_page_takes_no_address_from_those_that_ask_for_good_ones() {
     let upstream = lab.upstream(Security::Http1, 2);
     let mut first = 0;
     for round in 0..100 {
-        // Of five requests one ends with its connection, four are answered.
+        // Of five requests four are answered, and one is lost with its connection.
         let key = lab.ask(ask("POST", upstream));
         if !lab.dialled.is_empty() {
             first = lab.accept_h1();
@@ -358,7 +359,7 @@ fn a_bad_page_takes_no_address_from_those_that_ask_for_good_ones() {
         }
     }
     assert!(first > 10);
-    // Both are asked.
+    // Both addresses get requests.
     for _ in 0..2 {
         lab.ask(get(upstream));
     }
@@ -375,7 +376,7 @@ fn a_bad_page_takes_no_address_from_those_that_ask_for_good_ones() {
 
 #[test]
 fn the_only_address_is_never_taken_away_for_what_its_pages_do() {
-    // A page that takes its connection along, one that is too slow, one with more fields than we take.
+    // A page that ends its connection, one that is too slow, one with more fields than we take.
     for security in [Security::Http1, Security::H2c] {
         let mut lab = lab();
         let upstream = lab.upstream(security.clone(), 1);
@@ -439,7 +440,7 @@ fn more_than_we_take_is_no_word_about_the_address() {
 fn connections_that_are_cut_before_an_answer_are_faults_too() {
     let mut lab = lab();
     let upstream = lab.upstream(Security::Http1, 2);
-    // One address closes what it takes; it is asked for the last time when that happened thrice.
+    // One address closes each connection; after three times it gets no more requests.
     let mut cuts = 0;
     for _ in 0..20 {
         let key = lab.ask(ask("POST", upstream));
@@ -465,7 +466,7 @@ fn connections_that_are_cut_before_an_answer_are_faults_too() {
 }
 
 #[test]
-fn who_waits_for_a_connection_that_is_lost_gets_another_at_once() {
+fn a_request_whose_connection_is_lost_gets_another_at_once() {
     for max_faults in [1, 2] {
         let mut lab = Lab::new(|options, _| {
             options.max_connections = 1;
@@ -498,7 +499,7 @@ fn what_this_host_lacks_is_not_held_against_the_address() {
             assert!(matches!(failure, Failure::Local(_)), "{failure:?}");
             assert_eq!(failure.status(), 503);
         }
-        // Nothing is held against it: a burst opens as many connections as it needs.
+        // The address isn't blamed: a burst opens as many connections as it needs.
         let keys: Vec<Key> = (0..3).map(|_| lab.ask(get(upstream))).collect();
         assert_eq!(lab.dialled.len(), 3);
         let servers = [(); 3].map(|()| lab.accept_h1());
@@ -538,19 +539,19 @@ fn answers_of_all_kinds_are_answers() {
 
 #[test]
 fn a_second_connection_that_does_not_come_about_takes_nothing_from_the_first() {
-    // A server that takes one connection, and 10 streams on it.
+    // The server takes one connection, and 10 streams on it.
     let mut lab = lab();
     let upstream = lab.h2c();
     let mut keys = vec![lab.ask(get(upstream))];
     let server = lab.accept_http2(|config| config.max_concurrent_streams = 10);
     keys.extend((0..7).map(|_| lab.ask(get(upstream))));
     lab.refuse();
-    // There are places yet.
+    // There are places left.
     for open in [9, 10, 10, 10] {
         keys.push(lab.ask(get(upstream)));
         assert_eq!(lab.servers[server].open(), open);
     }
-    // And whoever waits for one gets it.
+    // A request that waits for one gets it.
     for _ in 0..12 {
         if !lab.dialled.is_empty() {
             lab.refuse();
@@ -560,13 +561,13 @@ fn a_second_connection_that_does_not_come_about_takes_nothing_from_the_first() {
     for key in keys {
         assert_eq!(lab.status(key), Some(200), "{:?}", lab.failure(key));
     }
-    // Nor is it tried again and again.
+    // The pool doesn't redial again and again.
     assert!(lab.stats().connect_failures <= 3);
 }
 
 #[test]
 fn one_that_takes_connections_and_drops_them_is_left_alone() {
-    // A WebSocket waits for SETTINGS, and they don't come.
+    // A WebSocket waits for SETTINGS, which don't come.
     let mut lab = lab();
     let upstream = lab.h2c();
     let head = tidegate_http::RequestHead::extended_connect("websocket", "http", "localhost", "/");
@@ -617,7 +618,7 @@ fn a_burst_that_is_refused_counts_once() {
         lab.refuse();
     }
     assert!(keys.iter().all(|key| lab.failure(*key).is_some()));
-    // It is left alone for the first, short while.
+    // It is skipped for the first, short pause.
     lab.wait_ms(100);
     let key = lab.ask(get(upstream));
     let server = lab.accept_h1();
@@ -626,16 +627,16 @@ fn a_burst_that_is_refused_counts_once() {
 }
 
 #[test]
-fn who_waits_behind_a_connection_that_ends_goes_elsewhere() {
+fn a_request_that_waits_for_a_connection_that_ends_goes_elsewhere() {
     let mut lab = lab();
     let upstream = lab.upstream(Security::H2c, 2);
-    // Each address has something that lasts.
+    // Each address has a request that lasts.
     let lasting = [lab.ask(get(upstream)), lab.ask(get(upstream))];
     let [first, second] = [lab.accept_h2(), lab.accept_h2()];
     let now = lab.now;
     lab.servers[first].shut_down(now);
     lab.wait_ms(2000);
-    // One of them takes nobody any more, on that connection or another one.
+    // One of them takes no more requests, on that connection or another one.
     let keys: Vec<Key> = (0..4).map(|_| lab.ask(get(upstream))).collect();
     while !lab.dialled.is_empty() {
         lab.refuse();

@@ -14,7 +14,7 @@ fn gets(lab: &mut Lab, upstream: UpstreamId, count: usize) -> Vec<Key> {
     (0..count).map(|_| lab.ask(get(upstream))).collect()
 }
 
-/// As many connections as are dialled.
+/// Accepts all connections that are being dialled.
 fn accept_all(lab: &mut Lab) {
     while !lab.dialled.is_empty() {
         lab.accept_h1();
@@ -61,7 +61,7 @@ fn the_connection_that_was_used_last_is_used_first() {
         lab.ask(get(upstream));
         assert_eq!(lab.servers[server].open(), 1, "{server}");
     }
-    // Answered and used again, it is the last one still.
+    // Answered and used again, it is still the last one.
     lab.respond(0, 200, Body::Empty);
     for _ in 0..5 {
         lab.ask(get(upstream));
@@ -85,7 +85,7 @@ fn over_the_cap_requests_wait_and_are_served_in_order() {
         let over = keys.iter().filter(|key| lab.is_over(**key)).count();
         assert_eq!(over, count + 1);
         if count < 6 {
-            // The two that are under way are those that have waited longest.
+            // The two requests in progress are those that have waited longest.
             let under_way = &keys[..(count + 3).min(8)];
             assert_eq!(
                 under_way.iter().filter(|key| lab.is_over(**key)).count(),
@@ -102,7 +102,8 @@ fn a_connection_that_the_server_ends_is_not_used_again() {
     let upstream = lab.http1();
     lab.ask(get(upstream));
     let server = lab.accept_raw();
-    // RFC 9112 §9.6: "A client that receives a "close" connection option … MUST NOT send any further requests on that connection".
+    // RFC 9112 §9.6: "A client that receives a "close" connection option … MUST NOT send any
+    // further requests on that connection".
     let close = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     lab.write_raw(server, close);
     let next = lab.ask(get(upstream));
@@ -132,37 +133,35 @@ fn a_free_connection_that_the_server_closes_is_not_used_again() {
     assert_eq!(lab.stats().retried, 0);
 }
 
-/// Writes these bytes on a raw connection, without a turn, and ends it.
-fn last_words(lab: &mut Lab, server: usize, octets: &[u8]) {
+/// Writes on a raw connection, without a turn, and ends it.
+fn last_words(lab: &mut Lab, server: usize, bytes: &[u8]) {
     let socket = lab.servers[server].socket.as_mut().expect("it is there");
-    let written = socket.write(&[IoSlice::new(octets)]);
-    assert_eq!(written.unwrap(), octets.len());
+    let written = socket.write(&[IoSlice::new(bytes)]);
+    assert_eq!(written.unwrap(), bytes.len());
     socket.shut_down();
 }
 
 #[test]
 fn what_is_known_of_a_connection_counts_before_a_request_is_put_on_it() {
-    // The end comes with the last response, while another request waits for the connection; or behind
-    // it, in the turn in which another request is made; or what nobody asked for does.
+    // EOF comes with the last response, while another request waits for the connection; or after
+    // it, in the turn in which another request is made; or a response that nobody asked for comes
+    // then.
     for (is_waiting, response, behind) in [(true, OK, &b""[..]), (false, OK, b""), (false, OK, OK)]
     {
         let mut lab = Lab::new(|options, _| options.max_connections = 1);
         let upstream = lab.http1();
         let first = lab.ask(get(upstream));
         let server = lab.accept_raw();
-        let next = match is_waiting {
-            true => {
-                let next = lab.ask(ask("POST", upstream));
-                last_words(&mut lab, server, response);
-                next
-            }
-            false => {
-                lab.write_raw(server, response);
-                assert_eq!(lab.status(first), Some(200));
-                let next = lab.enter(ask("POST", upstream));
-                last_words(&mut lab, server, behind);
-                next
-            }
+        let next = if is_waiting {
+            let next = lab.ask(ask("POST", upstream));
+            last_words(&mut lab, server, response);
+            next
+        } else {
+            lab.write_raw(server, response);
+            assert_eq!(lab.status(first), Some(200));
+            let next = lab.enter(ask("POST", upstream));
+            last_words(&mut lab, server, behind);
+            next
         };
         lab.run();
         assert_eq!(lab.status(first), Some(200));
@@ -186,7 +185,7 @@ fn the_longest_idle_connections_are_closed_first() {
     let closed: Vec<bool> = lab.servers.iter().map(Server::is_closed).collect();
     assert_eq!(closed, [false, true, false, true]);
     assert_eq!((lab.stats().open, lab.stats().idle), (2, 2));
-    // Those that are left are used, last used first, and none that was closed.
+    // The others are used, last used first.
     for server in [2, 0] {
         lab.ask(get(upstream));
         assert_eq!(lab.servers[server].open(), 1);
@@ -213,9 +212,10 @@ fn an_idle_connection_is_kept_for_its_time_or_the_servers() {
 
 #[test]
 fn what_nobody_asked_for_is_nobodys_answer() {
-    // RFC 9112 §9.2: "If a client receives data on a connection that does not have outstanding requests, the client MUST NOT
-    // consider that data to be a valid response". Else a server that says too much, or somebody who makes it do so, decides what
-    // other requests are answered.
+    // RFC 9112 §9.2: "If a client receives data on a connection that does not have outstanding
+    // requests, the client MUST NOT consider that data to be a valid response". Otherwise a server
+    // that sends too much, or an attacker who makes it do so, decides what other requests are
+    // answered.
     let mut lab = Lab::new(|options, _| options.max_connections = 1);
     let upstream = lab.http1();
     let keys = gets(&mut lab, upstream, 2);
@@ -224,7 +224,7 @@ fn what_nobody_asked_for_is_nobodys_answer() {
     lab.write_raw(server, [OK, second].concat());
     assert_eq!(lab.status(keys[0]), Some(200));
     assert_eq!(lab.status(keys[1]), None);
-    // It goes elsewhere, and once.
+    // The request goes to another connection, and is sent once.
     let server = lab.accept_h1();
     lab.respond(server, 204, Body::Empty);
     assert_eq!(lab.status(keys[1]), Some(204));
@@ -240,7 +240,7 @@ fn requests_that_cannot_be_sent_take_no_connection_with_them() {
     lab.respond(0, 200, Body::Empty);
     lab.respond(1, 200, Body::Empty);
     for _ in 0..5 {
-        // HTTP/1.1 has no word for it.
+        // HTTP/1.1 has no such request.
         let head = RequestHead::extended_connect("connect-udp", "http", "localhost", "/");
         let key = lab.ask(get(upstream).head(head));
         assert_eq!(lab.failure(key), Some(Failure::NoWebSocket));
@@ -285,17 +285,19 @@ fn a_response_until_the_end_of_the_connection() {
         assert!(!lab.is_over(key));
         lab.cut(server, by_reset);
         assert_eq!(lab.exchange(key).body(), b"hello");
-        // RFC 9112 §8: "considered complete unless an error was indicated by the underlying connection".
-        match by_reset {
-            true => assert!(matches!(lab.failure(key), Some(Failure::Lost(_)))),
-            false => assert!(lab.is_over(key) && lab.failure(key).is_none()),
+        // RFC 9112 §8: "considered complete unless an error was indicated by the underlying
+        // connection".
+        if by_reset {
+            assert!(matches!(lab.failure(key), Some(Failure::Lost(_))));
+        } else {
+            assert!(lab.is_over(key) && lab.failure(key).is_none());
         }
         assert_eq!(lab.stats().open, 0);
     }
 }
 
 #[test]
-fn a_server_that_breaks_rules_is_told_as_such() {
+fn a_server_that_breaks_rules_is_reported_as_such() {
     for (answer, violation) in [
         (&b"HTTP/1.1 abc\r\n\r\n"[..], Violation::StatusLineInvalid),
         (
@@ -344,7 +346,8 @@ fn a_request_goes_out_as_it_was_made() {
 
 #[test]
 fn a_connection_that_may_have_become_a_clients_is_nobody_elses() {
-    // RFC 9110 §3.3: such schemes apply "to the connection", against the rule that each request stands alone.
+    // RFC 9110 §3.3: these schemes authenticate the connection, although each request should stand
+    // alone.
     for (credentials, is_kept) in [
         ("NTLM TlRMTVNTUAAB", false),
         ("negotiate YIIa", false),

@@ -1,4 +1,4 @@
-//! HTTP/2: one connection as long as it has room.
+//! HTTP/2: one connection while it has room.
 
 use tidegate_http::{Body, ErrorCode};
 use tidegate_pool::Failure;
@@ -21,7 +21,7 @@ fn one_connection_carries_many_requests() {
         lab.dialled.is_empty(),
         "nothing is opened before it is needed"
     );
-    // They wait for the connection together.
+    // They all wait for the same connection.
     let keys = gets(&mut lab, upstream, 50);
     assert_eq!(lab.dialled.len(), 1);
     let server = lab.accept_h2();
@@ -61,7 +61,7 @@ fn the_next_connection_is_opened_when_four_fifths_are_in_use() {
         assert!(lab.dialled.is_empty(), "{} of {most}", enough - 1);
         gets(&mut lab, upstream, 1);
         assert_eq!(lab.dialled.len(), 1, "{enough} of {most}");
-        // Until it is there, the first one is filled.
+        // Until it is established, the first one is filled.
         gets(&mut lab, upstream, most as usize - enough);
         assert_eq!(lab.servers[first].open(), most as usize);
         assert_eq!(lab.dialled.len(), 1);
@@ -83,7 +83,7 @@ fn over_the_cap_requests_wait_and_are_served_in_order() {
     keys.extend(gets(&mut lab, upstream, 6));
     assert!(lab.dialled.is_empty());
     assert_eq!((lab.servers[0].open(), lab.servers[1].open()), (2, 2));
-    // Each place that comes free goes to the one that has waited longest.
+    // Each place that becomes free goes to the request that has waited longest.
     let paths = |lab: &Lab| {
         let all = lab.servers.iter().flat_map(|server| &server.requests);
         all.count()
@@ -103,7 +103,7 @@ fn over_the_cap_requests_wait_and_are_served_in_order() {
         }
     }
     assert_eq!(order.len(), 8);
-    // First come, first served, as far as the two connections let it.
+    // First come, first served, as far as two connections allow.
     let last = order.iter().position(|key| *key == keys[7]);
     assert!(last >= Some(6), "{order:?}");
     assert!(lab.dialled.is_empty());
@@ -137,7 +137,8 @@ fn never_more_streams_than_the_peer_takes_even_if_it_takes_fewer_later() {
     assert_eq!(lab.raw_requests(server), [1]);
     gets(&mut lab, upstream, 6);
     assert_eq!(lab.raw_requests(server), [3, 5, 7, 9]);
-    // RFC 9113 §6.5.2: a lower value doesn't end what is there, but "An endpoint … MUST NOT exceed the limit".
+    // RFC 9113 §6.5.2: a lower value doesn't end open streams, but "An endpoint … MUST NOT exceed
+    // the limit".
     let fewer = wire::settings(&[(MAX_CONCURRENT_STREAMS, 2)]);
     lab.write_frame(server, &fewer);
     for stream in [1, 3, 5] {
@@ -165,7 +166,7 @@ fn never_more_streams_than_the_peer_takes_even_if_it_takes_fewer_later() {
 
 #[test]
 fn a_burst_before_the_peer_has_said_what_it_takes_is_answered_all_the_same() {
-    // What goes out before SETTINGS may be refused by them, and half of these could not be sent again.
+    // Requests sent before SETTINGS may be refused, and half of these couldn't be sent again.
     let mut lab = Lab::new(|options, _| options.max_http2_connections = 4);
     let upstream = lab.h2c();
     let mut keys = Vec::new();
@@ -198,8 +199,8 @@ fn what_a_goaway_leaves_out_is_sent_again_and_the_rest_finishes() {
     let keys = gets(&mut lab, upstream, 4);
     let old = lab.accept_frames(&[]);
     assert_eq!(lab.raw_requests(old), [1, 3, 5, 7]);
-    // RFC 9113 §6.8: "Streams with a stream identifier higher than the included last stream identifier … were not processed …
-    // [and] can be retried".
+    // RFC 9113 §6.8: "Streams with a stream identifier higher than the included last stream
+    // identifier … were not processed … [and] can be retried".
     lab.write_frame(old, &wire::goaway(3, ErrorCode::NO_ERROR));
     assert_eq!(lab.stats().retried, 2);
     let new = lab.accept_h2();
@@ -212,7 +213,7 @@ fn what_a_goaway_leaves_out_is_sent_again_and_the_rest_finishes() {
     for key in [keys[2], keys[3], later] {
         assert_eq!(lab.status(key), Some(201));
     }
-    // Those that it has taken are answered there, however late.
+    // The requests that it processes are answered there, however late.
     assert!(!lab.is_over(keys[0]) && !lab.is_over(keys[1]));
     lab.wait_ms(5000);
     for stream in [1, 3] {
@@ -222,7 +223,7 @@ fn what_a_goaway_leaves_out_is_sent_again_and_the_rest_finishes() {
         (lab.status(keys[0]), lab.status(keys[1])),
         (Some(200), Some(200))
     );
-    // Then there is nothing to keep it for.
+    // Then the connection isn't needed.
     lab.run();
     let last = lab.read_raw(old);
     assert!(!last.is_empty());
@@ -249,7 +250,7 @@ fn what_two_goaways_leave_out_has_failed() {
 
 #[test]
 fn connections_that_take_no_more_than_a_few_lose_nothing() {
-    // So does a server that ends each connection after so many requests: it leaves out all that came behind these.
+    // Some servers end each connection after so many requests, and leave out all that came later.
     let mut lab = Lab::new(|options, _| options.max_http2_connections = 1);
     let upstream = lab.h2c();
     let keys = gets(&mut lab, upstream, 10);
@@ -291,7 +292,7 @@ fn a_graceful_end_of_the_upstream_loses_nothing() {
 
 #[test]
 fn connections_that_end_leave_room_for_others() {
-    // A long response keeps each of the old ones.
+    // A long response keeps each of the old connections open.
     let mut lab = Lab::new(|options, _| options.max_http2_connections = 2);
     let upstream = lab.h2c();
     for _ in 0..5 {
@@ -320,7 +321,7 @@ fn the_longest_idle_connections_are_closed_first() {
     assert_eq!(closed, [true, true, false, false]);
     // RFC 9113 §6.8: "Endpoints SHOULD always send a GOAWAY frame before closing a connection".
     assert!(lab.servers[0].goaway && lab.servers[1].goaway);
-    // The third is used, so it isn't the one that is idle for longest any more.
+    // The third is used, so it no longer is the one that has been idle for longest.
     lab.ask(get(upstreams[2]));
     lab.respond(2, 200, Body::Empty);
     lab.ask(get(upstreams[0]));
@@ -342,7 +343,7 @@ fn an_idle_connection_is_kept_for_its_time() {
     lab.wait_ms(3000);
     assert_eq!((lab.stats().open, lab.stats().idle), (0, 0));
     assert!(lab.servers[server].goaway);
-    // The next one has to be dialled.
+    // The next request needs a new connection.
     lab.ask(get(upstream));
     assert_eq!(lab.dialled.len(), 1);
 }

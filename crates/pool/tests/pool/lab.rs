@@ -1,5 +1,5 @@
-//! A service that owns a pool, on a loop in memory and in virtual time; and upstreams that the test plays, with real engines or octet by
-//! octet.
+//! A service that owns a pool, on a loop in memory and in virtual time. The tests play the
+//! upstreams, with real engines or byte by byte.
 
 use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
@@ -27,10 +27,10 @@ use tidegate_pool::{
 };
 use tidegate_testkit::wire;
 
-/// The owner's name of a request: its number.
+/// The owner's key of a request: its number.
 pub(crate) type Key = usize;
 
-/// What was told of a request.
+/// An event of a request, in a form that can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Informational(u16),
@@ -48,25 +48,25 @@ pub(crate) enum Seen {
     Failed(Failure),
 }
 
-/// A request, as its owner knows it.
+/// A request, as its owner sees it.
 #[derive(Debug, Default)]
 pub(crate) struct Exchange {
     pub(crate) id: Option<RequestId>,
     pub(crate) seen: Vec<Seen>,
-    /// What of its body is still to be written, and what comes behind that.
+    /// The part of its body that is still to be written, and whether the end follows.
     to_write: Bytes,
     ends: bool,
     trailers: Option<Fields>,
     is_tunnel: bool,
-    /// Credit isn't given back.
+    /// Whether the owner withholds credit for the response.
     holds: bool,
     cancelled: bool,
-    /// The request in which its owner will lose its interest with the response, or the end, of this one.
+    /// The request to cancel when the response to this one comes, or its failure.
     cancels: Option<Key>,
 }
 
 impl Exchange {
-    /// What was told last that ends a request; a tunnel's own end is one of two.
+    /// Returns how many events have ended the request. Data that ends a tunnel doesn't.
     fn finals(&self) -> usize {
         let is_final = |seen: &&Seen| match seen {
             Seen::Response { end, .. } => *end,
@@ -77,7 +77,7 @@ impl Exchange {
         self.seen.iter().filter(is_final).count()
     }
 
-    /// Whether it was told that it is over.
+    /// Whether an event has ended it.
     pub(crate) fn is_over(&self) -> bool {
         self.finals() > 0
     }
@@ -118,10 +118,10 @@ type Order = Box<dyn FnOnce(&mut Owner, &mut Conns)>;
 /// The service.
 pub(crate) struct Owner {
     pub(crate) pool: Pool<Key>,
-    /// What the test has it do.
+    /// Orders of the test.
     orders: Rc<RefCell<VecDeque<Order>>>,
     exchanges: Rc<RefCell<Vec<Exchange>>>,
-    /// A time that has come.
+    /// A time in the past, for a timeout that is due.
     born: Instant,
 }
 
@@ -186,7 +186,7 @@ impl Owner {
         self.exchanges.borrow()[key].id.expect("it was begun")
     }
 
-    /// Writes of a body what there is, as far as it is taken.
+    /// Writes as much of a body as the pool takes.
     fn write(&mut self, conns: &mut Conns, key: Key) {
         let mut exchanges = self.exchanges.borrow_mut();
         let exchange = &mut exchanges[key];
@@ -199,7 +199,7 @@ impl Owner {
             let before = data.len();
             let taken = self.pool.write(conns, id, data, ends);
             assert_eq!(before - data.len(), taken);
-            // Who had its last octets taken has no more to say.
+            // Once the last bytes are taken, there is no more to write.
             exchange.ends &= !(ends && data.is_empty());
         }
         if exchange.to_write.is_empty()
@@ -233,9 +233,10 @@ impl Service for Owner {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        match self.orders.borrow().is_empty() {
-            true => self.pool.next_timeout(),
-            false => Some(self.born),
+        if self.orders.borrow().is_empty() {
+            self.pool.next_timeout()
+        } else {
+            Some(self.born)
         }
     }
 
@@ -257,7 +258,7 @@ pub(crate) struct Ask {
     pub(crate) options: RequestOptions,
 }
 
-/// A GET, to be changed as needed.
+/// Returns a GET, to be changed as needed.
 pub(crate) fn get(upstream: UpstreamId) -> Ask {
     ask("GET", upstream)
 }
@@ -277,7 +278,7 @@ impl Ask {
         self
     }
 
-    /// For this client.
+    /// Makes the request for this client.
     pub(crate) fn of(mut self, client: u8) -> Self {
         let ip = IpAddr::from([203, 0, 113, client]);
         self.options.client = Some(accounts().client(ClientKey::from(ip)));
@@ -290,37 +291,37 @@ impl Ask {
     }
 }
 
-/// A ledger without limits, for all tests.
+/// Returns a ledger without limits, for all tests.
 fn accounts() -> &'static Arc<Ledger> {
     static ALL: OnceLock<Arc<Ledger>> = OnceLock::new();
     ALL.get_or_init(|| Ledger::new(Limits::none()))
 }
 
-/// The address of an upstream.
+/// Returns the address of an upstream.
 pub(crate) fn addr(number: u8) -> SocketAddr {
     ([192, 0, 2, number], 80).into()
 }
 
-/// Octets that tell their places.
+/// Returns bytes that show their position.
 pub(crate) fn pattern(len: usize) -> Bytes {
     static ALL: OnceLock<Bytes> = OnceLock::new();
     let all = ALL.get_or_init(|| (0..3_000_000).map(|i| (i % 251) as u8).collect());
     all.slice(..len)
 }
 
-/// Everything.
+/// The loop with the service, and the upstreams.
 pub(crate) struct Lab {
     pub(crate) memory: MemoryLoop<Owner>,
     orders: Rc<RefCell<VecDeque<Order>>>,
     exchanges: Rc<RefCell<Vec<Exchange>>>,
     pub(crate) now: Instant,
-    /// Connections that were dialled and wait for their fate, the oldest first.
+    /// Connections that are being dialled, the oldest first.
     pub(crate) dialled: VecDeque<Dialled>,
     /// The upstreams' ends of connections.
     pub(crate) servers: Vec<Server>,
-    /// Those that are still to come give no credit back.
+    /// Whether servers that are accepted from now on give no credit back.
     pub(crate) hold: bool,
-    /// They speak TLS, and agree to this protocol alone.
+    /// The only protocol that servers agree to over TLS; `None`: they speak cleartext.
     tls: Option<&'static str>,
 }
 
@@ -329,7 +330,7 @@ impl Lab {
         Self::with_capacity(1 << 20, change)
     }
 
-    /// Sockets take so many octets.
+    /// Returns a lab whose sockets hold `capacity` bytes.
     pub(crate) fn with_capacity(
         capacity: usize,
         change: impl FnOnce(&mut Options, &mut Config),
@@ -347,7 +348,7 @@ impl Lab {
             exchanges: Rc::clone(&exchanges),
             born: Instant::now(),
         };
-        // From here on, time is what the test says.
+        // From here on, time passes only as the test says.
         let now = Instant::now();
         Self {
             memory: MemoryLoop::new(loop_options, owner, capacity, now).unwrap(),
@@ -363,12 +364,12 @@ impl Lab {
 
     // --- The owner's side ---
 
-    /// Has this done in the next turn.
+    /// Has the service do this in the next turn.
     pub(crate) fn order(&mut self, order: impl FnOnce(&mut Owner, &mut Conns) + 'static) {
         self.orders.borrow_mut().push_back(Box::new(order));
     }
 
-    /// Adds an upstream with so many addresses.
+    /// Adds an upstream with this number of addresses.
     pub(crate) fn upstream(&mut self, security: Security, addresses: u8) -> UpstreamId {
         self.upstream_at(security, (1..=addresses).map(addr).collect())
     }
@@ -392,7 +393,7 @@ impl Lab {
         made.expect("it was made")
     }
 
-    /// Changes where an upstream is.
+    /// Changes the addresses of an upstream.
     pub(crate) fn set_addresses(&mut self, upstream: UpstreamId, addresses: Vec<Address>) {
         self.order(move |owner, conns| owner.pool.set_addresses(conns, upstream, addresses));
         self.run();
@@ -406,7 +407,7 @@ impl Lab {
         self.upstream(Security::Http1, 1)
     }
 
-    /// Begins a request, without a turn.
+    /// Begins a request in the next turn, without running it.
     pub(crate) fn enter(&mut self, ask: Ask) -> Key {
         let key = self.exchanges.borrow().len();
         self.exchanges.borrow_mut().push(Exchange {
@@ -435,7 +436,7 @@ impl Lab {
         key
     }
 
-    /// Writes octets of a streamed body; with `end`, its last ones.
+    /// Writes a piece of a streamed body; with `end`, the last one.
     pub(crate) fn write(&mut self, key: Key, data: Bytes, end: bool) {
         self.order(move |owner, conns| {
             {
@@ -449,7 +450,7 @@ impl Lab {
         self.run();
     }
 
-    /// Writes the last octets of a streamed body, and trailers.
+    /// Writes the last piece of a streamed body, and trailers.
     pub(crate) fn write_with_trailers(&mut self, key: Key, data: Bytes, trailers: Fields) {
         self.exchanges.borrow_mut()[key].trailers = Some(trailers);
         self.write(key, data, true);
@@ -466,21 +467,21 @@ impl Lab {
         self.run();
     }
 
-    /// Has a request cancelled as soon as the response, or the end, of one is told.
-    pub(crate) fn cancel_when_told(&mut self, key: Key, other: Key) {
+    /// Has `other` cancelled when the response to `key` comes, or its failure.
+    pub(crate) fn cancel_on_event(&mut self, key: Key, other: Key) {
         self.exchanges.borrow_mut()[key].cancels = Some(other);
     }
 
-    /// Doesn't give back credit of a response, or does from now on, for what has come too.
+    /// Withholds credit for a response, or gives all of it back.
     pub(crate) fn hold(&mut self, key: Key, holds: bool) {
         self.order(move |owner, conns| {
             let mut exchanges = owner.exchanges.borrow_mut();
             exchanges[key].holds = holds;
-            let octets = exchanges[key].body().len();
+            let received = exchanges[key].body().len();
             if let Some(id) = exchanges[key].id
                 && !holds
             {
-                owner.pool.consume(conns, id, octets);
+                owner.pool.consume(conns, id, received);
             }
         });
         self.run();
@@ -514,10 +515,10 @@ impl Lab {
 
     // --- Time ---
 
-    /// Lets everything happen that can happen now.
+    /// Runs until nothing more can happen at this time.
     pub(crate) fn run(&mut self) {
         for _ in 0..10_000 {
-            // Twice: what the upstreams wrote last is still to be read.
+            // The second step reads what the upstreams wrote last.
             if !self.step() && !self.step() {
                 return;
             }
@@ -525,7 +526,7 @@ impl Lab {
         panic!("it never rests");
     }
 
-    /// One turn of the loop, and what the upstreams do then. Returns whether there is more to do now.
+    /// Runs one turn of the loop and of the upstreams. Returns whether there is more to do now.
     fn step(&mut self) -> bool {
         assert!(self.memory.turn(self.now));
         self.dialled.extend(self.memory.dialled());
@@ -537,7 +538,7 @@ impl Lab {
         moved || next.is_some_and(|at| at <= self.now)
     }
 
-    /// Lets time go by, from one time limit to the next.
+    /// Lets time pass, from one timeout to the next.
     pub(crate) fn wait(&mut self, time: Duration) {
         let end = self.now + time;
         self.run();
@@ -563,7 +564,7 @@ impl Lab {
 
     // --- The upstreams' side ---
 
-    /// The connection that was dialled first of those that wait comes about. Its number.
+    /// Establishes the oldest connection that is being dialled. Returns the server's number.
     fn accept(&mut self, engine: Engine) -> usize {
         let mut dialled = self.dialled.pop_front().expect("it was dialled");
         dialled.socket.connect();
@@ -575,7 +576,7 @@ impl Lab {
         self.servers.len() - 1
     }
 
-    /// As one of HTTP/2, with the settings of [`Config::server`] but for time limits, changed.
+    /// Accepts a connection by HTTP/2, with changed settings of `server_config`.
     pub(crate) fn accept_http2(&mut self, change: impl FnOnce(&mut Config)) -> usize {
         let mut config = server_config();
         change(&mut config);
@@ -583,11 +584,12 @@ impl Lab {
         self.accept(Engine::Http2(Box::new(engine)))
     }
 
-    /// The same, where nothing is changed.
+    /// Accepts a connection by HTTP/2.
     pub(crate) fn accept_h2(&mut self) -> usize {
         self.accept_http2(|_| {})
     }
 
+    /// Accepts a connection by HTTP/1.1.
     pub(crate) fn accept_h1(&mut self) -> usize {
         let mut config = server_config();
         config.enable_connect_protocol = true;
@@ -596,7 +598,7 @@ impl Lab {
         self.accept(Engine::Http1(Box::new(engine)))
     }
 
-    /// As one that begins with this header.
+    /// Accepts a connection that begins with this header.
     pub(crate) fn accept_behind(&mut self, header: &[u8], http2: bool) -> usize {
         let dialled = self.dialled.front_mut().expect("it was dialled");
         dialled.socket.connect();
@@ -605,31 +607,34 @@ impl Lab {
         let dialled = self.dialled.front_mut().expect("it is still there");
         let count = dialled.socket.read(&mut got).unwrap();
         assert_eq!(got[..count], *header);
-        match http2 {
-            true => self.accept_h2(),
-            false => self.accept_h1(),
+        if http2 {
+            self.accept_h2()
+        } else {
+            self.accept_h1()
         }
     }
 
-    /// The last part of the client's address for which the oldest connection is dialled that waits, by its header of version 2.
+    /// Returns the last byte of the client's address in the PROXY header, of version 2, of the
+    /// oldest connection that is being dialled.
     pub(crate) fn dialled_for(&mut self) -> u8 {
         let dialled = self.dialled.front_mut().expect("it was dialled");
         dialled.socket.connect();
         assert!(self.memory.turn(self.now));
         let dialled = self.dialled.front_mut().expect("it is still there");
-        // A signature of 12 bytes, 4 that say what follows, and the address: its last byte is the 20th.
+        // After a signature of 12 bytes and 4 that describe the rest, the address ends with the
+        // 20th.
         let mut header = [0; 20];
         assert_eq!(dialled.socket.peek(&mut header).unwrap(), 20);
         header[19]
     }
 
-    /// A client has left.
+    /// Tells the pool that a client has left.
     pub(crate) fn client_left(&mut self, client: OnBehalf) {
         self.order(move |owner, conns| owner.pool.client_left(conns, client));
         self.run();
     }
 
-    /// By TLS, as one that speaks this protocol.
+    /// Accepts a connection by TLS and this protocol.
     pub(crate) fn accept_tls(&mut self, protocol: Protocol, connect_protocol: bool) -> usize {
         let mut config = server_config();
         config.enable_connect_protocol = connect_protocol;
@@ -650,17 +655,17 @@ impl Lab {
         server
     }
 
-    /// As one whose octets the test reads and writes by itself.
+    /// Accepts a connection whose bytes the test reads and writes itself.
     pub(crate) fn accept_raw(&mut self) -> usize {
         self.accept(Engine::None)
     }
 
-    /// The connection that was dialled first of those that wait comes to nothing. Its address.
+    /// Refuses the oldest connection that is being dialled. Returns its address.
     pub(crate) fn refuse(&mut self) -> SocketAddr {
         self.fail_dial(ErrorKind::ConnectionRefused)
     }
 
-    /// The same, for this reason.
+    /// Fails the oldest connection that is being dialled. Returns its address.
     pub(crate) fn fail_dial(&mut self, kind: ErrorKind) -> SocketAddr {
         let mut dialled = self.dialled.pop_front().expect("it was dialled");
         let addr = dialled.addr;
@@ -669,7 +674,7 @@ impl Lab {
         addr
     }
 
-    /// Answers the oldest request of a connection that waits for an answer.
+    /// Answers the oldest unanswered request on a connection.
     pub(crate) fn respond(&mut self, server: usize, status: u16, body: Body) -> StreamId {
         let id = self.servers[server].take_request().id;
         self.respond_to(server, id, status, body);
@@ -682,7 +687,7 @@ impl Lab {
         self.run();
     }
 
-    /// Sends octets of a body that is streamed.
+    /// Sends a piece of a streamed body.
     pub(crate) fn send(&mut self, server: usize, id: StreamId, data: Bytes, end: bool) {
         let mut data = data;
         self.servers[server].stream(id, |mut stream| stream.write(&mut data, end));
@@ -696,28 +701,28 @@ impl Lab {
         self.run();
     }
 
-    /// Refuses the oldest request of a connection that waits for an answer.
+    /// Refuses the oldest unanswered request on a connection.
     pub(crate) fn refuse_stream(&mut self, server: usize) -> StreamId {
         let id = self.servers[server].take_request().id;
         self.reset(server, id, ErrorCode::REFUSED_STREAM);
         id
     }
 
-    /// Writes octets on a connection that the test plays by itself.
-    pub(crate) fn write_raw(&mut self, server: usize, octets: impl AsRef<[u8]>) {
+    /// Writes on a connection that the test plays itself.
+    pub(crate) fn write_raw(&mut self, server: usize, bytes: impl AsRef<[u8]>) {
         let socket = self.servers[server].socket.as_mut().expect("it is there");
-        let written = socket.write(&[IoSlice::new(octets.as_ref())]).unwrap();
-        assert_eq!(written, octets.as_ref().len());
+        let written = socket.write(&[IoSlice::new(bytes.as_ref())]).unwrap();
+        assert_eq!(written, bytes.as_ref().len());
         self.run();
     }
 
-    /// What came on a connection that the test plays by itself, since the last time.
+    /// Returns what came since the last call on a connection that the test plays itself.
     pub(crate) fn read_raw(&mut self, server: usize) -> Vec<u8> {
         self.run();
         std::mem::take(&mut self.servers[server].input).to_vec()
     }
 
-    /// Closes a connection: in order, as far as TCP goes, or by a reset.
+    /// Closes a connection by FIN or by a reset.
     pub(crate) fn cut(&mut self, server: usize, by_reset: bool) {
         if let Some(mut socket) = self.servers[server].socket.take()
             && by_reset
@@ -728,7 +733,7 @@ impl Lab {
     }
 }
 
-/// An upstream waits for as long as it takes.
+/// Returns the settings of upstreams, which wait without limit.
 fn server_config() -> Config {
     let mut config = Config::server();
     config.timeouts.body = Duration::ZERO;
@@ -738,21 +743,21 @@ fn server_config() -> Config {
     config
 }
 
-/// Takes records, and adds what is in them to `input`.
+/// Decrypts records, and adds their content to `input`.
 fn decrypt(tls: &mut ServerConnection, mut records: &[u8], input: &mut BytesMut) {
     while !records.is_empty() {
         tls.read_tls(&mut records).unwrap();
-        // A handshake that fails is told to the other end, and that is all that is needed here.
+        // If the handshake fails, the alert to the other end is all that is needed.
         let Ok(state) = tls.process_new_packets() else {
             return;
         };
-        let mut octets = vec![0; state.plaintext_bytes_to_read()];
-        tls.reader().read_exact(&mut octets).unwrap();
-        input.extend_from_slice(&octets);
+        let mut content = vec![0; state.plaintext_bytes_to_read()];
+        tls.reader().read_exact(&mut content).unwrap();
+        input.extend_from_slice(&content);
     }
 }
 
-/// A server's end of TLS that agrees to this protocol alone.
+/// Returns a server's end of TLS that agrees only to this protocol.
 fn tls_server(alpn: &str) -> Box<ServerConnection> {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -767,7 +772,7 @@ fn tls_server(alpn: &str) -> Box<ServerConnection> {
     Box::new(ServerConnection::new(Arc::new(config)).unwrap())
 }
 
-/// TLS to anybody.
+/// Returns an upstream's security: TLS without a check of certificates.
 pub(crate) fn by_tls() -> Security {
     by_tls_to(&Trust::Anybody)
 }
@@ -787,7 +792,7 @@ enum Engine {
     None,
 }
 
-/// A request that an upstream has got.
+/// A request that an upstream received.
 #[derive(Debug)]
 pub(crate) struct Got {
     pub(crate) id: StreamId,
@@ -795,12 +800,12 @@ pub(crate) struct Got {
     pub(crate) body: Vec<u8>,
     pub(crate) end: bool,
     pub(crate) trailers: Option<Fields>,
-    /// The test has taken it.
+    /// Whether the test has taken it.
     taken: bool,
     pub(crate) reset: Option<ErrorCode>,
-    /// Something of an answer went out.
+    /// Whether some of a response was sent.
     pub(crate) begun: bool,
-    /// The upstream has said that it has not looked at it.
+    /// Whether the upstream has refused it before processing it.
     pub(crate) refused: bool,
 }
 
@@ -812,28 +817,28 @@ impl Got {
 
 /// An upstream's end of a connection.
 pub(crate) struct Server {
-    /// Where it was dialled.
+    /// The address that was dialled.
     pub(crate) addr: SocketAddr,
-    /// None once it is closed.
+    /// The socket, until it is closed.
     pub(crate) socket: Option<MemorySocket>,
     engine: Engine,
     tls: Option<Box<ServerConnection>>,
     input: BytesMut,
     outbox: Outbox,
-    /// Records of TLS that the socket has not taken yet.
+    /// TLS records that the socket hasn't taken yet.
     records: Vec<u8>,
     pub(crate) requests: Vec<Got>,
     /// Bodies of responses that are still to be sent, and whether they end then.
     bodies: Vec<(StreamId, Bytes, bool)>,
-    /// It was told to open nothing more.
+    /// Whether it received a GOAWAY.
     pub(crate) goaway: bool,
     pub(crate) closed: Option<CloseReason>,
-    /// It does nothing, as if it weren't there.
+    /// Whether it does nothing, as if it weren't there.
     pub(crate) is_silent: bool,
-    /// It doesn't read, or didn't once.
+    /// Whether it doesn't read now, or didn't once.
     pub(crate) is_deaf: bool,
     pub(crate) was_deaf: bool,
-    /// It gives no credit back.
+    /// Whether it gives no credit back.
     pub(crate) holds: bool,
     eof: bool,
     ended: bool,
@@ -862,35 +867,35 @@ impl Server {
         }
     }
 
-    /// The name that the pool has asked for by SNI.
+    /// Returns the name that the pool sent as SNI.
     pub(crate) fn asked_name(&self) -> Option<&str> {
         self.tls.as_ref()?.server_name()
     }
 
-    /// Whether the pool has closed it, or the other end of it at least.
+    /// Whether the pool has closed its end.
     pub(crate) fn is_closed(&self) -> bool {
         self.eof || self.socket.as_ref().is_none_or(MemorySocket::is_at_end)
     }
 
-    /// Requests that it has got and not answered, nor lost.
+    /// Returns how many requests are neither answered nor reset.
     pub(crate) fn open(&self) -> usize {
         self.requests.iter().filter(|got| got.is_open()).count()
     }
 
-    /// The oldest request that the test has not taken yet.
+    /// Returns the oldest request that is neither answered nor reset.
     pub(crate) fn oldest(&mut self) -> Option<&mut Got> {
         self.requests.iter_mut().find(|got| got.is_open())
     }
 
-    /// The same, which is taken now.
+    /// Takes that request.
     pub(crate) fn take_request(&mut self) -> &Got {
         let got = self.oldest().expect("there is a request");
         got.taken = true;
         got
     }
 
-    /// Sends this behind what was sent of a response's body, as far as it is taken, and the rest when it is. With `end` the body
-    /// ends there.
+    /// Sends more of a response's body, now or when the stream takes it; with `end`, the last of
+    /// it.
     pub(crate) fn supply(&mut self, id: StreamId, data: Bytes, end: bool) {
         match self.bodies.iter_mut().find(|(its, ..)| *its == id) {
             None => self.bodies.push((id, data, end)),
@@ -924,7 +929,7 @@ impl Server {
         act(self.find(id).expect("there is such a stream"))
     }
 
-    /// A stream, if it isn't over.
+    /// Returns a stream, if it isn't over.
     pub(crate) fn find(&mut self, id: StreamId) -> Option<StreamMut<'_>> {
         match &mut self.engine {
             Engine::Http2(engine) => engine.stream(id).map(StreamMut::Http2),
@@ -933,7 +938,7 @@ impl Server {
         }
     }
 
-    /// Ends at once.
+    /// Ends the connection at once.
     pub(crate) fn abort(&mut self, code: ErrorCode) {
         match &mut self.engine {
             Engine::Http2(engine) => engine.abort(code),
@@ -986,7 +991,7 @@ impl Server {
             return moved;
         };
         if let Some(tls) = &mut self.tls {
-            // What the handshake has to say goes in front, and what comes before its end waits for it.
+            // The handshake goes first, and other output waits for its end.
             while self.outbox.has_remaining() && !tls.is_handshaking() {
                 let count = tls.writer().write(self.outbox.chunk()).unwrap();
                 self.outbox.advance(count);
@@ -1016,7 +1021,7 @@ impl Server {
             }
             moved = true;
         }
-        // Its side of a tunnel may end by itself.
+        // One direction of a tunnel may end before the other.
         let has_ended = match &self.engine {
             Engine::Http1(engine) => engine.has_ended_our_side(),
             _ => false,
@@ -1061,7 +1066,7 @@ impl Server {
                         None => self.input.extend_from_slice(&room[..count]),
                         Some(tls) => decrypt(tls, &room[..count], &mut self.input),
                     }
-                    // What comes of it decides whether there is to be more.
+                    // The events decide whether the engine takes more.
                     while let Some(event) = self.receive(now) {
                         self.handle(event);
                     }
@@ -1088,7 +1093,7 @@ impl Server {
         }
     }
 
-    /// Has the engine put out what it has. Returns whether it is over.
+    /// Collects the engine's output. Returns whether the engine has ended.
     fn transmit(&mut self, now: Instant) -> bool {
         loop {
             let out = &mut self.outbox;
@@ -1159,7 +1164,7 @@ impl Server {
     }
 }
 
-/// A frame of HTTP/2, as it came.
+/// An HTTP/2 frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
@@ -1168,11 +1173,11 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// The frames in these octets, which may begin with a client's preface.
-pub(crate) fn frames(mut octets: &[u8]) -> Vec<Frame> {
-    octets = octets.strip_prefix(wire::PREFACE).unwrap_or(octets);
+/// Returns the frames in `bytes`, which may begin with a client's preface.
+pub(crate) fn frames(mut bytes: &[u8]) -> Vec<Frame> {
+    bytes = bytes.strip_prefix(wire::PREFACE).unwrap_or(bytes);
     let mut frames = Vec::new();
-    while let [a, b, c, kind, flags, s, t, u, v, rest @ ..] = octets {
+    while let [a, b, c, kind, flags, s, t, u, v, rest @ ..] = bytes {
         let len = u32::from_be_bytes([0, *a, *b, *c]) as usize;
         frames.push(Frame {
             kind: *kind,
@@ -1180,28 +1185,29 @@ pub(crate) fn frames(mut octets: &[u8]) -> Vec<Frame> {
             stream: u32::from_be_bytes([*s, *t, *u, *v]),
             payload: rest[..len].to_vec(),
         });
-        octets = &rest[len..];
+        bytes = &rest[len..];
     }
-    assert!(octets.is_empty(), "a frame that isn't whole");
+    assert!(bytes.is_empty(), "a frame that isn't whole");
     frames
 }
 
 impl Lab {
-    /// A connection of HTTP/2 whose frames the test writes and reads by itself; these settings have been exchanged.
+    /// Accepts an HTTP/2 connection whose frames the test writes and reads itself, after an
+    /// exchange of SETTINGS.
     pub(crate) fn accept_frames(&mut self, settings: &[(u16, u32)]) -> usize {
         let server = self.accept_raw();
-        let octets = [
+        let bytes = [
             wire::settings(settings).to_bytes(),
             wire::settings_ack().to_bytes(),
         ];
-        self.write_raw(server, octets.concat());
+        self.write_raw(server, bytes.concat());
         server
     }
 
-    /// The streams of the requests that came since the last time.
+    /// Returns the streams of the requests that came since the last call.
     pub(crate) fn raw_requests(&mut self, server: usize) -> Vec<u32> {
-        let octets = self.read_raw(server);
-        let frames = frames(&octets).into_iter();
+        let bytes = self.read_raw(server);
+        let frames = frames(&bytes).into_iter();
         frames
             .filter(|frame| frame.kind == 1)
             .map(|frame| frame.stream)
@@ -1212,7 +1218,7 @@ impl Lab {
         self.write_raw(server, frame.to_bytes());
     }
 
-    /// Answers a request of which the frames are known, with a 200 that has no body.
+    /// Answers a request on a connection of frames, with a 200 that has no body.
     pub(crate) fn respond_raw(&mut self, server: usize, stream: u32) {
         self.write_frame(server, &wire::headers_block(stream, *b"\x88").end());
     }

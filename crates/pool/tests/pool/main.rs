@@ -1,18 +1,18 @@
 //! The pool on sockets in memory and in virtual time.
 //!
 //! `http2`, `http1`: which connection carries which request.
-//! `retries`: what is sent again, and what is not.
-//! `bodies`: bodies that are streamed, held up, or answered before they are whole.
+//! `retries`: which requests are sent again.
+//! `bodies`: bodies that are streamed, blocked, or answered early.
 //! `health`: addresses that fail.
 //! `addresses`: addresses that change, and their names.
-//! `time`: time limits, and connections that are silent.
-//! `cancel`: requests that nobody wants any more.
-//! `tls`: ALPN decides.
+//! `time`: timeouts, and silent connections.
+//! `cancel`: cancelled requests.
+//! `tls`: TLS, and protocols by ALPN.
 //! `tunnels`: CONNECT and WebSockets.
 //! `proxy_protocol`: connections of one client each.
-//! `shares`: what clients share, and who is next.
-//! `scripts`: random scripts of everything at once.
-//! `lab`: the service, and the upstreams that the tests play.
+//! `shares`: what clients share, and whose turn it is.
+//! `scripts`: random scripts of all of this.
+//! `lab`: the service under test, and upstreams that the tests play.
 
 mod addresses;
 mod bodies;

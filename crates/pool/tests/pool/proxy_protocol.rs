@@ -43,7 +43,7 @@ fn a_connection_says_for_whom_it_is_and_is_for_nobody_else() {
                 let header = proxy_header(version, client, target);
                 assert!(got.starts_with(&header), "{}", got.escape_ascii());
             }
-            // Who asks for itself says nothing.
+            // A request of the owner has no address to pass on.
             let server = lab.accept_raw();
             let got = lab.read_raw(server);
             assert!(got.starts_with(b"PRI * ") || got.starts_with(b"GET / "));
@@ -72,7 +72,7 @@ fn each_client_has_its_connections_again() {
         }
         assert!(lab.dialled.is_empty());
         assert_eq!(lab.stats().reused, 6);
-        // The same client by another of our addresses is told apart too.
+        // The same client at another of our addresses has another connection too.
         let elsewhere = (client(1).0, "198.51.100.10:443".parse().unwrap());
         lab.ask(asked(upstream, Some(elsewhere)));
         assert_eq!(lab.dialled.len(), 1);
@@ -80,7 +80,7 @@ fn each_client_has_its_connections_again() {
 }
 
 #[test]
-fn without_it_nobody_is_told_apart() {
+fn without_it_clients_share_connections() {
     let mut lab = Lab::new(|_, _| {});
     let upstream = lab.h2c();
     for number in [1, 2] {
@@ -106,16 +106,16 @@ fn a_client_that_leaves_takes_its_connections_with_it() {
         lab.client_left(client(1));
         assert!(lab.servers[0].is_closed() && !lab.servers[1].is_closed());
         assert_eq!((lab.stats().open, lab.stats().idle), (1, 1));
-        // One on which a request is under way ends with it.
+        // A connection with a request in progress ends with that.
         let key = lab.ask(asked(upstream, Some(client(2))));
         lab.client_left(client(2));
         assert!(!lab.servers[1].is_closed());
         lab.cancel(key);
         assert!(lab.servers[1].is_closed());
-        // The upstream's end is awaited for a moment.
+        // The pool waits a moment for the upstream to close too.
         lab.wait_ms(1100);
         assert_eq!(lab.stats().open, 0);
-        // And one that is still being dialled is not kept.
+        // A connection that is still being dialled isn't kept either.
         let key = lab.ask(asked(upstream, Some(client(3))));
         lab.cancel(key);
         lab.client_left(client(3));
@@ -130,14 +130,14 @@ fn a_client_that_leaves_takes_its_connections_with_it() {
 fn an_address_that_others_cannot_reach_is_left_alone() {
     let mut lab = lab();
     let upstream = lab.upstream(Security::Http1, 2);
-    // One client has a connection there still.
+    // One client still has a connection there.
     let early = lab.ask(asked(upstream, Some(client(1))));
     let bad = lab.dialled[0].addr;
     let (addr, target) = client(1);
     lab.accept_behind(&proxy_header(2, addr, target), false);
     lab.respond(0, 200, Body::Empty);
     assert_eq!(lab.status(early), Some(200));
-    // Others find out once that no more are taken.
+    // Other clients find out once that the address takes no more.
     let mut tried = 0;
     for number in 2..10 {
         lab.ask(asked(upstream, Some(client(number))));

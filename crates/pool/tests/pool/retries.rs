@@ -1,5 +1,6 @@
-//! What is sent again: what a server has not looked at, and what an old connection has lost if that does no harm. Once, and nothing
-//! of which any of an answer has come.
+//! Requests that are sent again: those that a server hasn't processed, and those that were lost
+//! with an old connection if that does no harm. Each is sent again once, and only before any
+//! response.
 
 use tidegate_http::{Body, ErrorCode, Fields, ResponseHead};
 use tidegate_pool::{Failure, Security, UpstreamId};
@@ -13,14 +14,15 @@ fn trailers() -> Fields {
     fields
 }
 
-/// A request with a body that is streamed.
+/// Begins a request with a streamed body.
 fn stream(lab: &mut Lab, upstream: UpstreamId) -> Key {
     lab.ask(ask("POST", upstream).body(Body::Stream))
 }
 
 #[test]
 fn what_is_refused_goes_once_to_another_connection() {
-    // RFC 9113 §8.7: "Requests that have not been processed have not failed; clients MAY automatically retry them".
+    // RFC 9113 §8.7: "Requests that have not been processed have not failed; clients MAY
+    // automatically retry them".
     let mut lab = Lab::new(|_, _| {});
     let upstream = lab.h2c();
     let keys: Vec<Key> = (0..2)
@@ -29,7 +31,7 @@ fn what_is_refused_goes_once_to_another_connection() {
     let first = lab.accept_h2();
     lab.refuse_stream(first);
     assert_eq!((lab.stats().retried, lab.failure(keys[0])), (1, None));
-    // The other one, and what comes next, stay with the first, which has said no to one alone.
+    // The other request and later ones stay on the first connection, which refused only one.
     assert_eq!(lab.servers[first].open(), 1);
     let second = lab.accept_h2();
     assert_eq!(lab.servers[second].open(), 1);
@@ -65,16 +67,16 @@ fn where_no_other_connection_comes_about_it_fails() {
     lab.refuse_stream(server);
     lab.refuse();
     assert!(lab.failure(key).is_some(), "{:?}", lab.exchange(key).seen);
-    // What doesn't need another one goes on.
+    // Requests that don't need another connection go on.
     let next = lab.ask(get(upstream));
     lab.respond(server, 200, Body::Empty);
     assert_eq!(lab.status(next), Some(200), "{:?}", lab.failure(next));
 }
 
 #[test]
-fn bodies_are_sent_again_octet_for_octet() {
+fn bodies_are_sent_again_byte_for_byte() {
     for with_trailers in [false, true] {
-        // As far as it was written when the refusal comes: nothing, some of it, all but the end, and all.
+        // Before the refusal nothing was written, some of it, all but the end, or all.
         for (before, ended) in [(0, false), (3000, false), (5000, false), (5000, true)] {
             let mut lab = Lab::new(|_, _| {});
             let upstream = lab.h2c();
@@ -84,9 +86,12 @@ fn bodies_are_sent_again_octet_for_octet() {
             if before > 0 && !ended {
                 lab.write(key, body.slice(..before), false);
             }
-            let finish = |lab: &mut Lab, from: usize| match with_trailers {
-                true => lab.write_with_trailers(key, body.slice(from..), trailers()),
-                false => lab.write(key, body.slice(from..), true),
+            let finish = |lab: &mut Lab, from: usize| {
+                if with_trailers {
+                    lab.write_with_trailers(key, body.slice(from..), trailers());
+                } else {
+                    lab.write(key, body.slice(from..), true);
+                }
             };
             if ended {
                 finish(&mut lab, 0);
@@ -95,7 +100,7 @@ fn bodies_are_sent_again_octet_for_octet() {
             lab.refuse_stream(first);
             let second = lab.accept_h2();
             let case = format!("{before} {ended} {with_trailers}");
-            // What was written is there, and the rest is asked for.
+            // The server has what was written, and the pool asks for the rest.
             assert_eq!(
                 lab.servers[second].requests[0].body,
                 body[..before],
@@ -115,8 +120,8 @@ fn bodies_are_sent_again_octet_for_octet() {
     }
 }
 
-/// A request whose body was written so far when it was refused, and that is being sent again to a server that takes no more than
-/// 65,535 octets of it for now (RFC 9113 §6.9.2).
+/// Begins a request that is refused once `written` bytes of its body are, and is sent again to a
+/// server that takes only 65,535 bytes of it for now (RFC 9113 §6.9.2).
 fn held_up(written: usize, ended: bool) -> (Lab, Key, usize) {
     let mut lab = Lab::new(|options, _| options.replay_limit = 1 << 20);
     let upstream = lab.h2c();
@@ -130,7 +135,7 @@ fn held_up(written: usize, ended: bool) -> (Lab, Key, usize) {
     (lab, key, second)
 }
 
-/// The server takes the rest too.
+/// Lets the server take the rest.
 fn go_on(lab: &mut Lab, server: usize) {
     let got = &lab.servers[server].requests[0];
     let (id, held) = (got.id, got.body.len());
@@ -146,7 +151,7 @@ fn a_body_that_is_written_while_it_is_being_sent_again_comes_in_order() {
     lab.write(key, body.slice(100_000..), true);
     go_on(&mut lab, server);
     let got = &lab.servers[server].requests[0];
-    assert!(got.body == body && got.end, "{} octets", got.body.len());
+    assert!(got.body == body && got.end, "{} bytes", got.body.len());
 }
 
 #[test]
@@ -156,7 +161,7 @@ fn a_response_may_come_before_what_is_sent_again_is_whole() {
         lab.respond(server, 200, Body::Empty);
         assert_eq!((lab.status(key), lab.failure(key)), (Some(200), None));
         assert!(lab.is_over(key));
-        // Nobody needs the rest.
+        // The rest isn't needed.
         let reset = lab.servers[server].requests[0].reset;
         assert_eq!(reset, Some(ErrorCode::CANCEL));
         let stats = lab.stats();
@@ -165,15 +170,18 @@ fn a_response_may_come_before_what_is_sent_again_is_whole() {
 }
 
 #[test]
-fn a_body_without_octets_that_ends_while_there_is_no_stream_ends() {
+fn an_empty_body_that_ends_while_there_is_no_stream_ends() {
     for before_dial in [true, false] {
         for with_trailers in [true, false] {
             let mut lab = Lab::new(|_, _| {});
             let upstream = lab.h2c();
             let key = stream(&mut lab, upstream);
-            let end = |lab: &mut Lab| match with_trailers {
-                true => lab.write_with_trailers(key, pattern(0), trailers()),
-                false => lab.write(key, pattern(0), true),
+            let end = |lab: &mut Lab| {
+                if with_trailers {
+                    lab.write_with_trailers(key, pattern(0), trailers());
+                } else {
+                    lab.write(key, pattern(0), true);
+                }
             };
             let mut server = 0;
             if before_dial {
@@ -196,10 +204,11 @@ fn a_body_without_octets_that_ends_while_there_is_no_stream_ends() {
 fn a_body_that_ends_while_it_is_being_sent_again_ends() {
     for with_trailers in [false, true] {
         let (mut lab, key, server) = held_up(100_000, false);
-        // Its owner has nothing to say but that it is over.
-        match with_trailers {
-            false => lab.write(key, pattern(0), true),
-            true => lab.write_with_trailers(key, pattern(0), trailers()),
+        // The owner only ends it.
+        if with_trailers {
+            lab.write_with_trailers(key, pattern(0), trailers());
+        } else {
+            lab.write(key, pattern(0), true);
         }
         go_on(&mut lab, server);
         let got = &lab.servers[server].requests[0];
@@ -218,15 +227,14 @@ fn more_than_the_limit_is_not_kept_and_not_sent_again() {
         lab.write(key, pattern(600), false);
         lab.write(key, pattern(len - 600), false);
         lab.refuse_stream(first);
-        match is_kept {
-            true => assert_eq!((lab.failure(key), lab.stats().retried), (None, 1)),
-            false => {
-                assert_eq!(lab.failure(key), Some(Failure::Refused));
-                assert!(lab.dialled.is_empty());
-            }
+        if is_kept {
+            assert_eq!((lab.failure(key), lab.stats().retried), (None, 1));
+        } else {
+            assert_eq!(lab.failure(key), Some(Failure::Refused));
+            assert!(lab.dialled.is_empty());
         }
     }
-    // A body that was given as a whole is there anyway.
+    // A body that was given as a whole is kept anyway.
     let mut lab = Lab::new(|options, _| options.replay_limit = 1000);
     let upstream = lab.h2c();
     let key = lab.ask(ask("POST", upstream).body(Body::Full(pattern(50_000))));
@@ -242,24 +250,27 @@ fn more_than_the_limit_is_not_kept_and_not_sent_again() {
 fn nothing_is_sent_again_of_which_an_answer_has_begun() {
     let mut lab = Lab::new(|_, _| {});
     let upstream = lab.h2c();
-    // An interim response is one, and so is a final one without its end.
+    // An interim response is an answer, and so is a final one without its end.
     for informs in [true, false] {
         let key = lab.ask(get(upstream));
         if lab.servers.is_empty() {
             lab.accept_h2();
         }
         let id = lab.servers[0].take_request().id;
-        lab.servers[0].stream(id, |mut stream| match informs {
-            true => stream.inform(&ResponseHead::new(103)).unwrap(),
-            false => stream
-                .respond(&ResponseHead::new(200), Body::Stream)
-                .unwrap(),
+        lab.servers[0].stream(id, |mut stream| {
+            if informs {
+                stream.inform(&ResponseHead::new(103)).unwrap();
+            } else {
+                stream
+                    .respond(&ResponseHead::new(200), Body::Stream)
+                    .unwrap();
+            }
         });
         lab.run();
         lab.reset(0, id, ErrorCode::REFUSED_STREAM);
         assert_eq!(lab.failure(key), Some(Failure::Refused));
     }
-    // By HTTP/1.1 the same, on a connection that was used before.
+    // The same over HTTP/1.1, on a connection that was used before.
     for informs in [true, false] {
         let mut lab = Lab::new(|_, _| {});
         let upstream = lab.http1();
@@ -270,9 +281,10 @@ fn nothing_is_sent_again_of_which_an_answer_has_begun() {
         lab.read_raw(server);
         lab.write_raw(
             server,
-            match informs {
-                true => &b"HTTP/1.1 103 Early Hints\r\n\r\n"[..],
-                false => b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n",
+            if informs {
+                &b"HTTP/1.1 103 Early Hints\r\n\r\n"[..]
+            } else {
+                b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n"
             },
         );
         lab.cut(server, false);
@@ -301,17 +313,17 @@ fn other_resets_are_no_refusals() {
     assert_eq!(lab.stats().retried, 0);
 }
 
-/// A connection of HTTP/1.1 or HTTP/2 that has carried a request already, if it is to be an old one, carries one with this method,
-/// and is lost. The lab and the key.
+/// Loses a request with its connection, which has carried another one before if `is_old`. Returns
+/// the lab and the request's key.
 fn lost(http2: bool, method: &str, is_old: bool, by_reset: bool) -> (Lab, Key) {
     let mut lab = Lab::new(|_, _| {});
-    let upstream = match http2 {
-        true => lab.h2c(),
-        false => lab.http1(),
-    };
-    let accept = |lab: &mut Lab| match http2 {
-        true => lab.accept_h2(),
-        false => lab.accept_h1(),
+    let upstream = if http2 { lab.h2c() } else { lab.http1() };
+    let accept = |lab: &mut Lab| {
+        if http2 {
+            lab.accept_h2()
+        } else {
+            lab.accept_h1()
+        }
     };
     if is_old {
         lab.ask(get(upstream));
@@ -329,8 +341,8 @@ fn lost(http2: bool, method: &str, is_old: bool, by_reset: bool) -> (Lab, Key) {
 
 #[test]
 fn what_an_old_connection_loses_is_sent_again_if_that_does_no_harm() {
-    // RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a request with a non-idempotent method unless it has some means to
-    // know that the request semantics are actually idempotent".
+    // RFC 9110 §9.2.2: "A client SHOULD NOT automatically retry a request with a non-idempotent
+    // method unless it has some means to know that the request semantics are actually idempotent".
     for http2 in [false, true] {
         for by_reset in [false, true] {
             for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"] {
@@ -340,10 +352,11 @@ fn what_an_old_connection_loses_is_sent_again_if_that_does_no_harm() {
                     (None, 1),
                     "{method}"
                 );
-                // Once: the next connection is a new one, anyway.
-                match http2 {
-                    true => lab.accept_h2(),
-                    false => lab.accept_h1(),
+                // It is sent again once only. The next connection is new anyway.
+                if http2 {
+                    lab.accept_h2()
+                } else {
+                    lab.accept_h1()
                 };
                 assert_eq!(lab.servers[1].open(), 1);
                 lab.cut(1, by_reset);
@@ -360,7 +373,7 @@ fn what_an_old_connection_loses_is_sent_again_if_that_does_no_harm() {
                 );
                 assert_eq!((lab.stats().retried, lab.dialled.len()), (0, 0));
             }
-            // A server that takes a new connection and says nothing has seen it.
+            // A server that closes a new connection has seen the request.
             for method in ["GET", "POST"] {
                 let (lab, key) = lost(http2, method, false, by_reset);
                 assert!(
@@ -378,11 +391,14 @@ fn what_is_lost_on_a_connection_that_was_idle_is_sent_again_though_it_was_the_fi
     for http2 in [false, true] {
         let mut lab = Lab::new(|_, _| {});
         let upstream = if http2 { lab.h2c() } else { lab.http1() };
-        let accept = |lab: &mut Lab| match http2 {
-            true => lab.accept_h2(),
-            false => lab.accept_h1(),
+        let accept = |lab: &mut Lab| {
+            if http2 {
+                lab.accept_h2()
+            } else {
+                lab.accept_h1()
+            }
         };
-        // Nobody wants the request any more for which it was dialled.
+        // The request that the connection was dialled for is cancelled.
         let early = lab.ask(get(upstream));
         lab.cancel(early);
         let server = accept(&mut lab);
@@ -391,7 +407,7 @@ fn what_is_lost_on_a_connection_that_was_idle_is_sent_again_though_it_was_the_fi
         assert_eq!(lab.servers[server].open(), 1);
         lab.cut(server, false);
         assert_eq!((lab.failure(key), lab.stats().retried), (None, 1));
-        // Once: the next connection is opened for it.
+        // It is sent again once only. The next connection is opened for it.
         let server = accept(&mut lab);
         lab.cut(server, false);
         assert!(matches!(lab.failure(key), Some(Failure::Lost(_))));
@@ -400,7 +416,7 @@ fn what_is_lost_on_a_connection_that_was_idle_is_sent_again_though_it_was_the_fi
 
 #[test]
 fn what_many_requests_lose_on_a_new_connection_is_lost() {
-    // None of them was answered there, and it was never idle: the address takes requests and gives
+    // The connection was never idle and answered none of them: the address takes requests and gives
     // no answers.
     let mut lab = Lab::new(|_, _| {});
     let upstream = lab.h2c();
@@ -411,7 +427,7 @@ fn what_many_requests_lose_on_a_new_connection_is_lost() {
     for key in keys {
         assert!(matches!(lab.failure(key), Some(Failure::Lost(_))));
     }
-    // One that has answered something is of use, though it was never idle.
+    // A connection that has answered something is of use, although it was never idle.
     let keys = [lab.ask(get(upstream)), lab.ask(get(upstream))];
     let server = lab.accept_h2();
     lab.respond(server, 200, Body::Empty);
@@ -420,28 +436,27 @@ fn what_many_requests_lose_on_a_new_connection_is_lost() {
     assert_eq!((lab.failure(keys[1]), lab.stats().retried), (None, 1));
 }
 
-/// Two connections that have carried a request each, and another request on the second.
+/// Opens two connections that carry a request each, and then makes another one. Returns the lab,
+/// the upstream and its key.
 fn on_two_old_ones(http2: bool) -> (Lab, UpstreamId, Key) {
     let mut lab = Lab::new(|options, _| {
         options.max_connections = 3;
         options.max_http2_connections = 3;
     });
-    let upstream = match http2 {
-        true => lab.h2c(),
-        false => lab.http1(),
-    };
+    let upstream = if http2 { lab.h2c() } else { lab.http1() };
     for _ in 0..2 {
         lab.ask(get(upstream));
     }
     let mut carried = vec![0, 1];
     for _ in 0..2 {
-        match http2 {
-            true => lab.accept_http2(|config| config.max_concurrent_streams = 2),
-            false => lab.accept_h1(),
+        if http2 {
+            lab.accept_http2(|config| config.max_concurrent_streams = 2)
+        } else {
+            lab.accept_h1()
         };
     }
     if http2 {
-        // The first has both until the second has come.
+        // The first has both until the second is established.
         lab.ask(get(upstream));
         carried.push(0);
     }
@@ -454,7 +469,8 @@ fn on_two_old_ones(http2: bool) -> (Lab, UpstreamId, Key) {
 
 #[test]
 fn what_an_old_connection_loses_goes_to_a_new_one() {
-    // A server that ends all its connections loses what is sent on any of them. One request must not try them all.
+    // A server that ends all its connections loses requests on any of them. One request must not
+    // try them all.
     for http2 in [false, true] {
         let (mut lab, upstream, key) = on_two_old_ones(http2);
         let server = (0..2).find(|server| lab.servers[*server].open() > 0);
@@ -462,12 +478,13 @@ fn what_an_old_connection_loses_goes_to_a_new_one() {
         lab.cut(server, false);
         assert_eq!(lab.stats().retried, 1);
         assert_eq!(lab.servers[1 - server].open(), 0);
-        // Another request may have what is there.
+        // Another request may use the old connection.
         lab.ask(get(upstream));
         assert_eq!(lab.servers[1 - server].open(), 1);
-        let new = match http2 {
-            true => lab.accept_h2(),
-            false => lab.accept_h1(),
+        let new = if http2 {
+            lab.accept_h2()
+        } else {
+            lab.accept_h1()
         };
         assert_eq!(lab.servers[new].open(), 1);
         lab.cut(new, false);
@@ -497,7 +514,7 @@ fn where_there_may_be_no_new_connection_an_old_one_will_do() {
     let (one, other) = (lab.ask(get(upstream)), lab.ask(get(upstream)));
     lab.respond(0, 204, Body::Empty);
     lab.cut(0, false);
-    // Both wait for the same one; it is new to the first of them only.
+    // Both wait for the same connection, which is new only to the first of them.
     lab.accept_h1();
     lab.respond(1, 200, Body::Empty);
     lab.respond(1, 200, Body::Empty);
@@ -510,16 +527,20 @@ fn what_a_new_connection_loses_is_sent_to_another_address_if_there_is_one() {
         for (method, addresses, is_sent_again) in
             [("GET", 2, true), ("GET", 1, false), ("POST", 2, false)]
         {
-            let security = match http2 {
-                true => Security::H2c,
-                false => Security::Http1,
+            let security = if http2 {
+                Security::H2c
+            } else {
+                Security::Http1
             };
             let mut lab = Lab::new(|_, _| {});
             let upstream = lab.upstream(security, addresses);
             let key = lab.ask(ask(method, upstream));
-            let accept = |lab: &mut Lab| match http2 {
-                true => lab.accept_h2(),
-                false => lab.accept_h1(),
+            let accept = |lab: &mut Lab| {
+                if http2 {
+                    lab.accept_h2()
+                } else {
+                    lab.accept_h1()
+                }
             };
             let first = lab.dialled[0].addr;
             accept(&mut lab);
@@ -562,21 +583,22 @@ fn a_body_that_is_not_kept_is_not_sent_again_when_it_is_lost() {
 }
 
 #[test]
-fn a_rule_that_is_broken_is_told_as_such() {
+fn a_broken_rule_is_reported_as_such() {
     let mut lab = Lab::new(|_, _| {});
     let upstream = lab.h2c();
     let keys = [lab.ask(get(upstream)), lab.ask(get(upstream))];
     let server = lab.accept_frames(&[]);
-    // On the stream: RFC 9113 §8.3.2, no status.
+    // A stream error (RFC 9113 §8.3.2): no status.
     lab.write_frame(server, &wire::headers(1, &[("x", "y")]).end());
     let violation = tidegate_http::Violation::PseudoFieldMissing;
     assert_eq!(lab.failure(keys[0]), Some(Failure::Violation(violation)));
     assert_eq!(lab.failure(keys[1]), None);
-    // On the connection: RFC 9113 §6.1.
+    // A connection error (RFC 9113 §6.1): DATA on stream 0.
     lab.respond_raw(server, 3);
     assert_eq!(lab.status(keys[1]), Some(200));
     let key = lab.ask(get(upstream));
-    // It has answered one, so the next is asked again; both times at once, however long the connection takes to close.
+    // The connection has answered one, so the request is sent again. The pool reacts at once,
+    // however long the connection takes to close.
     for retried in [0, 1] {
         assert_eq!((lab.failure(key), lab.stats().retried), (None, retried));
         let server = if retried == 0 {
@@ -595,14 +617,12 @@ fn a_connection_that_is_cut_in_a_response_ends_no_response() {
     for http2 in [false, true] {
         for by_reset in [false, true] {
             let mut lab = Lab::new(|_, _| {});
-            let upstream = match http2 {
-                true => lab.h2c(),
-                false => lab.http1(),
-            };
+            let upstream = if http2 { lab.h2c() } else { lab.http1() };
             let key = lab.ask(get(upstream));
-            let server = match http2 {
-                true => lab.accept_h2(),
-                false => lab.accept_h1(),
+            let server = if http2 {
+                lab.accept_h2()
+            } else {
+                lab.accept_h1()
             };
             let id = lab.servers[server].take_request().id;
             lab.respond_to(server, id, 200, Body::Stream);

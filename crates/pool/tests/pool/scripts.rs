@@ -1,5 +1,6 @@
-//! Random scripts: owners that ask, write and lose interest, upstreams that answer, refuse, leave, fall silent or cut, networks that
-//! refuse, and time that goes by. Whatever happens, what must be true is checked.
+//! Random scripts: owners that ask, write and cancel; upstreams that answer, refuse, end, fall
+//! silent or cut; dials that fail; and time that passes. After each step the invariants are
+//! checked.
 
 use std::time::Duration;
 
@@ -10,49 +11,45 @@ use tidegate_pool::{Security, UpstreamId};
 
 use crate::lab::{Ask, Got, Key, Lab, Server, addr, get, pattern};
 
-/// What happens next. The numbers choose among what there is.
+/// A step of a script. Its numbers choose among the present requests and connections.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A request.
+    /// The owner makes a request.
     Ask {
         upstream: usize,
         method: usize,
         body: Length,
     },
-    /// More of a streamed body, or its end.
-    Write {
-        which: usize,
-        octets: usize,
-        end: bool,
-    },
-    /// The owner loses interest.
+    /// The owner writes more of a streamed body, or its end.
+    Write { which: usize, len: usize, end: bool },
+    /// The owner cancels a request.
     Cancel(usize),
-    /// The oldest connection that is dialled comes about, with room for so many streams.
+    /// The oldest dial succeeds, with room for this number of streams.
     Accept(u32),
-    /// Or doesn't.
+    /// The oldest dial fails.
     Refuse,
-    /// An upstream answers.
+    /// An upstream answers a request.
     Answer { server: usize, how: Answer },
-    /// It goes on with a response that is streamed, and ends it.
+    /// An upstream goes on with a streamed response, and ends it.
     Finish(usize),
-    /// It gives up a request.
+    /// An upstream resets a request.
     Reset { server: usize, refuses: bool },
-    /// It announces its end, or ends.
+    /// An upstream announces its end, or ends.
     Leave { server: usize, how: Leaving },
-    /// It doesn't read for a while, or does again.
+    /// An upstream stops reading, or reads again.
     Deaf { server: usize, is_deaf: bool },
-    /// It does nothing any more.
+    /// An upstream falls silent for ever.
     Silent(usize),
-    /// Time goes by.
+    /// Time passes.
     Wait(u64),
 }
 
-/// A request's body.
+/// The body of a request.
 #[derive(Clone, Copy, Debug)]
 enum Length {
     None,
     Full(usize),
-    /// It is written piece by piece.
+    /// A body that is written piece by piece.
     Stream(usize),
 }
 
@@ -61,7 +58,7 @@ enum Answer {
     Interim,
     Empty,
     Whole,
-    /// The first half of it.
+    /// The first half of the body.
     Begun,
 }
 
@@ -96,7 +93,7 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (0..2_usize, 0..4_usize, length)
             .prop_map(|(upstream, method, body)| Step::Ask { upstream, method, body }),
         8 => (one.clone(), 0..70_000_usize, any::<bool>())
-            .prop_map(|(which, octets, end)| Step::Write { which, octets, end }),
+            .prop_map(|(which, len, end)| Step::Write { which, len, end }),
         2 => one.clone().prop_map(Step::Cancel),
         10 => (1..6_u32).prop_map(Step::Accept),
         2 => Just(Step::Refuse),
@@ -114,22 +111,22 @@ fn step() -> impl Strategy<Value = Step> {
 
 const METHODS: [&str; 4] = ["GET", "POST", "PUT", "HEAD"];
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
-/// Where the upstream of HTTP/1.1 is.
+/// The address of the HTTP/1.1 upstream.
 const HTTP1: u8 = 9;
 
-/// What is known of a request.
+/// A request, as the script knows it.
 struct Asked {
     method: &'static str,
     body: Length,
-    /// How much of a streamed body was written, and whether its end was.
+    /// The bytes of a streamed body that were written, and whether it was ended.
     written: usize,
     ended: bool,
-    /// How long the response is with which it was answered.
+    /// The length of the response, once there is one.
     answer: Option<usize>,
 }
 
 impl Asked {
-    /// All that its body is to be, as far as that is known.
+    /// Returns the whole body, as far as it is known.
     fn whole(&self) -> Bytes {
         match self.body {
             Length::None => Bytes::new(),
@@ -139,18 +136,18 @@ impl Asked {
         }
     }
 
-    /// RFC 9110 §9.2.2.
+    /// Whether it is idempotent (RFC 9110 §9.2.2).
     fn is_idempotent(&self) -> bool {
         self.method != "POST"
     }
 }
 
-/// The body of a response to this request.
+/// Returns the body of the response to a request.
 fn answer_to(key: Key) -> Bytes {
     pattern(key * 7919 % 30_000 + 2)
 }
 
-/// The request that an upstream has got.
+/// Returns the key of a request that an upstream has got.
 fn key_of(got: &Got) -> Key {
     got.head.path()[1..]
         .parse()
@@ -161,9 +158,9 @@ struct Play {
     lab: Lab,
     upstreams: [UpstreamId; 2],
     asked: Vec<Asked>,
-    /// Responses that have begun and not ended: where, and their rest.
+    /// Responses that have begun and not ended: their stream, and the rest.
     begun: Vec<(usize, StreamId, Bytes)>,
-    /// Some upstream does nothing any more.
+    /// Whether an upstream has fallen silent.
     has_silent: bool,
 }
 
@@ -192,7 +189,7 @@ impl Play {
         }
     }
 
-    /// One of the servers that are there and do something.
+    /// Chooses a server that is neither closed nor silent.
     fn server(&self, number: usize) -> Option<usize> {
         let servers = self.servers();
         (!servers.is_empty()).then(|| servers[number % servers.len()])
@@ -211,10 +208,10 @@ impl Play {
                 method,
                 body,
             } => self.ask(upstream, METHODS[method], body),
-            Step::Write { which, octets, end } => {
+            Step::Write { which, len, end } => {
                 let open = self.unwritten();
                 if !open.is_empty() {
-                    self.write(open[which % open.len()], octets, end);
+                    self.write(open[which % open.len()], len, end);
                 }
             }
             Step::Cancel(which) => {
@@ -273,7 +270,7 @@ impl Play {
         assert_eq!(asked, key);
     }
 
-    /// Requests of which the owner has more to write.
+    /// Returns the requests whose owner has more to write.
     fn unwritten(&self) -> Vec<Key> {
         let is_open = |key: &Key| {
             let asked = &self.asked[*key];
@@ -282,13 +279,13 @@ impl Play {
         (0..self.asked.len()).filter(is_open).collect()
     }
 
-    fn write(&mut self, key: Key, octets: usize, end: bool) {
+    fn write(&mut self, key: Key, count: usize, end: bool) {
         let asked = &mut self.asked[key];
         let Length::Stream(len) = asked.body else {
             return;
         };
         let from = asked.written;
-        asked.written = (from + octets).min(len);
+        asked.written = (from + count).min(len);
         asked.ended = end;
         let data = pattern(len).slice(from..asked.written);
         self.lab.write(key, data, end);
@@ -309,7 +306,7 @@ impl Play {
         }
     }
 
-    /// A server does something.
+    /// Has a server act.
     fn act(&mut self, server: usize, step: &Step) {
         let now = self.lab.now;
         let its = &mut self.lab.servers[server];
@@ -319,9 +316,10 @@ impl Play {
                 if let Some(got) = its.oldest() {
                     got.refused = refuses;
                     let id = its.take_request().id;
-                    let code = match refuses {
-                        true => ErrorCode::REFUSED_STREAM,
-                        false => ErrorCode::INTERNAL_ERROR,
+                    let code = if refuses {
+                        ErrorCode::REFUSED_STREAM
+                    } else {
+                        ErrorCode::INTERNAL_ERROR
                     };
                     if let Some(mut stream) = its.find(id) {
                         stream.reset(code);
@@ -346,7 +344,7 @@ impl Play {
         }
     }
 
-    /// A server answers the oldest request that it has.
+    /// Has a server answer its oldest request.
     fn answer(&mut self, number: usize, how: Answer) {
         let server = &mut self.lab.servers[number];
         let Some(got) = server.oldest() else {
@@ -384,17 +382,17 @@ impl Play {
         }
     }
 
-    /// The rest of a response is sent.
+    /// Sends the rest of a response.
     fn finish(&mut self, which: usize) {
         let (server, id, rest) = self.begun.swap_remove(which);
         self.lab.servers[server].supply(id, rest, true);
     }
 
-    // --- What must be true ---
+    // --- Invariants ---
 
     fn check(&self) {
         let stats = self.lab.stats();
-        // One whose engine is through may still say goodbye.
+        // A server whose engine has ended may still have output.
         assert!(stats.open <= self.lab.memory.conns().len() as u64);
         assert!(stats.idle <= stats.open);
         let mut got = vec![Vec::new(); self.asked.len()];
@@ -402,7 +400,7 @@ impl Play {
             for request in &server.requests {
                 let key = key_of(request);
                 got[key].push(self.was_in_vain(server, request));
-                // Whatever was sent again: what comes is what was written, from its beginning.
+                // Even if the request was sent again, the body is what was written, from its start.
                 let whole = self.asked[key].whole();
                 assert!(whole.starts_with(&request.body), "request {key}");
                 if request.end {
@@ -411,7 +409,7 @@ impl Play {
             }
         }
         for (key, in_vain) in got.iter().enumerate() {
-            // Once, and once more if the first time was in vain.
+            // A request is sent once, and once more if the first time was in vain.
             assert!(in_vain.len() <= 2, "request {key}");
             let counted = in_vain.iter().filter(|in_vain| !**in_vain);
             assert!(counted.count() <= 1, "request {key} was sent twice");
@@ -427,16 +425,16 @@ impl Play {
         }
     }
 
-    /// Whether a request that came to a server may be sent to another: it was refused, or lost with its connection where that does no
-    /// harm; and nothing of an answer went out.
+    /// Whether a request that came to a server may be sent to another one: it was refused, or lost
+    /// with its connection where that does no harm, before any response.
     fn was_in_vain(&self, server: &Server, got: &Got) -> bool {
-        // One that has unread octets doesn't see the pool's end.
+        // A server with unread bytes doesn't see that the pool has closed.
         let is_closed = server.is_closed() || server.is_silent || server.was_deaf;
         let is_lost = is_closed && self.asked[key_of(got)].is_idempotent();
         !got.begun && (got.refused || is_lost)
     }
 
-    /// Everybody does now what is to be done, but for the servers that do nothing any more.
+    /// Lets the owner and all servers that aren't silent finish everything.
     fn end(&mut self) {
         for _ in 0..40 {
             for key in self.unwritten() {
@@ -461,7 +459,7 @@ impl Play {
         let is_left = |key: &Key| !self.lab.is_over(*key) && !self.lab.was_cancelled(*key);
         let left: Vec<Key> = (0..self.asked.len()).filter(is_left).collect();
         assert!(left.is_empty() || self.has_silent, "{left:?} hang");
-        // Who waits for a server that does nothing waits for as long as it may, and others wait for its places.
+        // Requests at a silent server wait until their timeout, and others wait for their places.
         for _ in 0..10 {
             self.lab.wait(REQUEST_TIMEOUT / 4);
             while !self.lab.dialled.is_empty() {

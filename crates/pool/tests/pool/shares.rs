@@ -1,4 +1,4 @@
-//! What clients share: places at an upstream, and the queue for them.
+//! Shares of clients: places at an upstream, and the queue for them.
 
 use bytes::Bytes;
 use tidegate_http::{Body, Fields, RequestHead};
@@ -7,11 +7,11 @@ use tidegate_pool::{Failure, Security};
 
 use crate::lab::{Ask, Got, Key, Lab, ask, get, pattern};
 
-/// One client's, and another's.
+/// A client that takes all it can get. The other is `HONEST`.
 const GREEDY: u8 = 1;
 const HONEST: u8 = 2;
 
-/// An upstream has nine places.
+/// Returns a lab whose upstreams have nine places each.
 fn nine_places() -> Lab {
     Lab::new(|options, _| options.max_connections = 9)
 }
@@ -42,7 +42,7 @@ fn one_client_never_has_all_connections() {
         lab.respond(server, 200, Body::Empty);
         assert_eq!(lab.status(key), Some(200));
     }
-    // The pool's owner is kept from nothing.
+    // The pool's owner has no limits.
     lab.ask(get(upstream));
     assert_eq!(busy(&lab), 9);
 }
@@ -80,7 +80,7 @@ fn connections_that_are_dialled_are_for_whoever_is_next() {
     assert_eq!(lab.dialled.len(), 8, "one client's share");
     let key = lab.ask(get(upstream).of(HONEST));
     assert_eq!(lab.dialled.len(), 8, "one of them is for the newcomer");
-    // Of the first two that come about, one is the newcomer's.
+    // Of the first two that are established, one is the newcomer's.
     lab.accept_h1();
     let second = lab.accept_h1();
     lab.respond(second, 200, Body::Empty);
@@ -141,7 +141,7 @@ fn one_client_never_dials_all_connections_that_are_made_on_its_behalf() {
         }
         let its = match security {
             Security::Http1 => 8,
-            // One takes them all.
+            // One connection takes all requests.
             _ => 1,
         };
         assert_eq!(lab.dialled.len(), its);
@@ -179,7 +179,7 @@ fn a_newcomer_has_a_stream_beside_many_that_take_all_that_windows_allow() {
         options.max_response_windows = 16 * window;
     });
     let upstream = lab.h2c();
-    // Each of them has a stream, whatever the others have.
+    // Each client has a stream, whatever the others have.
     for client in 100..120 {
         for _ in 0..20 {
             lab.ask(get(upstream).of(client));
@@ -213,7 +213,7 @@ fn one_client_never_has_all_streams() {
         }
     }
     let open: usize = lab.servers.iter().map(super::lab::Server::open).sum();
-    // The 27th of 30 is at most eight times what is free, the 28th would be more.
+    // The 27th of 30 is within eight times what is free; the 28th would not be.
     assert_eq!((open, lab.servers.len()), (27, 3));
     for _ in 0..5 {
         let key = lab.ask(get(upstream).of(HONEST));
@@ -230,7 +230,7 @@ fn one_client_never_has_all_streams() {
 }
 
 #[test]
-fn who_waits_is_served_in_turn() {
+fn clients_that_wait_are_served_in_turn() {
     let mut lab = Lab::new(|options, _| options.max_connections = 1);
     let upstream = lab.http1();
     let greedy: Vec<Key> = (0..10).map(|_| lab.ask(get(upstream).of(GREEDY))).collect();
@@ -258,7 +258,7 @@ fn the_queue_has_a_bound_and_room_for_newcomers() {
     let upstream = lab.http1();
     let keys: Vec<Key> = (0..20).map(|_| lab.ask(get(upstream).of(GREEDY))).collect();
     let refused: Vec<&Key> = keys.iter().filter(|key| lab.is_over(**key)).collect();
-    // All wait until there is a connection.
+    // All requests wait until there is a connection.
     assert_eq!(refused.len(), 12);
     for key in refused {
         let failure = lab.failure(*key).expect("it failed");
@@ -266,7 +266,7 @@ fn the_queue_has_a_bound_and_room_for_newcomers() {
     }
     let newcomer = lab.ask(get(upstream).of(HONEST));
     assert_eq!(lab.failure(newcomer), None);
-    // Those that leave make room.
+    // Requests that leave make room.
     lab.cancel(keys[0]);
     lab.cancel(keys[1]);
     let more = lab.ask(get(upstream).of(GREEDY));
@@ -282,7 +282,7 @@ fn the_queue_has_a_bound_and_room_for_newcomers() {
     assert_eq!(lab.stats().failed, 12);
 }
 
-/// An upload of a client's.
+/// Returns an upload of the greedy client.
 fn upload(upstream: tidegate_pool::UpstreamId) -> Ask {
     ask("POST", upstream).of(GREEDY).body(Body::Stream)
 }
@@ -291,7 +291,7 @@ fn upload(upstream: tidegate_pool::UpstreamId) -> Ask {
 fn an_upload_takes_no_connection_before_its_body_is_there() {
     let mut lab = Lab::new(|_, _| {});
     let upstream = lab.http1();
-    // It comes piece by piece.
+    // The body comes piece by piece.
     let key = lab.ask(upload(upstream));
     lab.write(key, pattern(1000), false);
     assert!(lab.dialled.is_empty());
@@ -299,7 +299,7 @@ fn an_upload_takes_no_connection_before_its_body_is_there() {
     let server = lab.accept_h1();
     let got = lab.servers[server].take_request();
     assert_eq!((got.body.len(), got.end), (1500, true));
-    // As much as is collected.
+    // No more is collected than the limit.
     let key = lab.ask(upload(upstream));
     lab.write(key, pattern(70_000), false);
     let got = lab.servers[lab.servers.len() - 1].requests.len();
@@ -310,7 +310,7 @@ fn an_upload_takes_no_connection_before_its_body_is_there() {
     let expected = [pattern(70_000), pattern(10)].concat();
     assert_eq!((got.body.len(), got.end), (70_010, true));
     assert!(got.body == expected);
-    // With trailers.
+    // The body ends with trailers.
     let key = lab.ask(upload(upstream));
     let mut trailers = Fields::new();
     trailers.push("x-checksum", "12");
@@ -319,7 +319,7 @@ fn an_upload_takes_no_connection_before_its_body_is_there() {
     let got = lab.servers[last].take_request();
     assert_eq!((got.body.len(), got.end), (10, true));
     assert_eq!(got.trailers, Some(trailers));
-    // One without a byte.
+    // The body is empty.
     let key = lab.ask(upload(upstream));
     lab.write(key, Bytes::new(), true);
     let last = lab.accept_h1();
@@ -356,7 +356,7 @@ fn what_cannot_wait_for_its_body_is_not_collected() {
     call.options.is_conversation = true;
     lab.ask(call);
     assert_eq!(lab.dialled.len(), 2);
-    // Over HTTP/2 a stream is all that it takes.
+    // Over HTTP/2 it takes only a stream.
     let upstream = lab.h2c();
     lab.ask(upload(upstream));
     assert_eq!(lab.dialled.len(), 3);
@@ -425,7 +425,7 @@ fn the_limit_of_connections_holds_over_all_clients_of_a_proxy_header() {
         for key in keys {
             assert_eq!(lab.status(key), Some(200));
         }
-        // All had their turn before anybody had the next one.
+        // Each client had a turn before any had its second.
         let mut first = served[..10].to_vec();
         first.sort_unstable();
         assert_eq!(first, (1..=10).collect::<Vec<u8>>());
@@ -438,7 +438,8 @@ fn a_body_that_is_not_read_holds_up_no_other_ones() {
     let upstream = lab.h2c();
     let stuck = lab.ask(upload(upstream));
     let first = lab.accept_frames(&[]);
-    // RFC 9113 §6.9.2: the connection's window is 65,535 bytes at first, and nobody gives any of it back.
+    // RFC 9113 §6.9.2: the connection's window is 65,535 bytes at first, and the
+    // server gives nothing back.
     lab.write(stuck, pattern(65_535), false);
     lab.read_raw(first);
     let key = lab.ask(
@@ -446,7 +447,7 @@ fn a_body_that_is_not_read_holds_up_no_other_ones() {
             .of(HONEST)
             .body(Body::Full(pattern(1000))),
     );
-    // What has no body goes on there meanwhile.
+    // Requests without a body still go there.
     let page = lab.ask(get(upstream).of(HONEST));
     assert_eq!(lab.raw_requests(first).len(), 1);
     let second = lab.accept_h2();

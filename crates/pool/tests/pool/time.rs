@@ -1,4 +1,4 @@
-//! Time limits: of requests, conversations, and connections that are silent.
+//! Timeouts of requests and conversations, and silent connections.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tidegate_testkit::wire;
 use crate::lab::{Lab, ask, frames, get, pattern};
 
 const LIMIT: u64 = 8000;
-/// A request is ended later than that by an eighth at most.
+/// The timeout of requests. A request ends later by an eighth at most.
 const LATE: u64 = LIMIT / 8;
 
 fn lab() -> Lab {
@@ -36,7 +36,8 @@ fn a_response_that_does_not_come_is_not_waited_for() {
         lab.wait_ms(LATE + 1);
         assert_eq!(lab.failure(key), Some(Failure::TimedOut));
         assert_eq!(Failure::TimedOut.status(), 504);
-        // HTTP/2 goes on without it; of HTTP/1.1 nobody knows what the next octets would be about.
+        // HTTP/2 goes on without the stream. Over HTTP/1.1 the next bytes could belong to the old
+        // response.
         match security {
             Security::Http1 => assert!(lab.servers[server].is_closed()),
             _ => {
@@ -56,7 +57,7 @@ fn a_request_that_waits_for_a_connection_or_a_place_is_not_kept_waiting() {
     lab.wait_ms(LIMIT + LATE);
     let failure = lab.failure(dialling).unwrap();
     assert!(matches!(failure, Failure::ConnectTimedOut(_)), "{failure}");
-    // The connection comes about after all, and is of use for the next.
+    // The connection is established after all, and the next request uses it.
     let next = lab.ask(get(upstream));
     assert_eq!(lab.dialled.len(), 1);
     lab.cancel(next);
@@ -72,7 +73,7 @@ fn a_request_that_waits_for_a_connection_or_a_place_is_not_kept_waiting() {
         lab.wait_ms(LIMIT / 4);
         lab.send(server, id, pattern(10), false);
     }
-    // The one gets on, the other doesn't: its connection is still being dialled.
+    // One request makes progress; the other one's connection is still being dialled.
     let next = lab.ask(get(upstream));
     assert_eq!(lab.dialled.len(), 1);
     assert_eq!(lab.failure(next), None);
@@ -94,14 +95,14 @@ fn whatever_moves_gives_more_time() {
             _ => lab.accept_h2(),
         };
         let almost = LIMIT * 7 / 8;
-        // Writing.
+        // Writing is progress.
         for _ in 0..3 {
             lab.wait_ms(almost);
             lab.write(key, pattern(10), false);
         }
         lab.wait_ms(almost);
         lab.write(key, pattern(10), true);
-        // The response, and its body.
+        // So is the response, and its body.
         lab.wait_ms(almost);
         let id = lab.servers[server].take_request().id;
         lab.respond_to(server, id, 200, Body::Stream);
@@ -109,7 +110,7 @@ fn whatever_moves_gives_more_time() {
             lab.wait_ms(almost);
             lab.send(server, id, pattern(10), false);
         }
-        // Consuming.
+        // So is consuming.
         lab.wait_ms(almost);
         lab.order(move |owner, conns| {
             let exchange = owner.id(key);
@@ -117,10 +118,10 @@ fn whatever_moves_gives_more_time() {
         });
         lab.wait_ms(almost);
         assert_eq!(lab.failure(key), None);
-        // And nothing.
+        // Then nothing moves.
         lab.wait_ms(LIMIT + LATE - almost);
         assert_eq!(lab.failure(key), Some(Failure::TimedOut));
-        // A response was there, so the address is not at fault.
+        // There was a response, so the address isn't at fault.
         let next = lab.ask(get(upstream));
         assert_eq!(lab.failure(next), None);
     }
@@ -159,7 +160,8 @@ fn conversations_may_be_silent_for_longer() {
 
 #[test]
 fn conversations_go_by_http2_or_are_none() {
-    // A content-type says little: over HTTP/1.1 there is no gRPC, and a CONNECT is no tunnel before it is granted.
+    // A content-type isn't enough: over HTTP/1.1 there is no gRPC, and a CONNECT is no tunnel
+    // before it is granted.
     let mut lab = lab();
     let upstream = lab.http1();
     let mut asked = get(upstream);
@@ -168,7 +170,7 @@ fn conversations_go_by_http2_or_are_none() {
     lab.accept_h1();
     lab.wait_ms(LIMIT + LATE);
     assert_eq!(lab.failure(conversation), Some(Failure::TimedOut));
-    // Nor where none has come about.
+    // Nor is it without a connection.
     let mut asked = get(upstream);
     asked.options.is_conversation = true;
     let waits = lab.ask(asked);
@@ -178,7 +180,7 @@ fn conversations_go_by_http2_or_are_none() {
 
 #[test]
 fn interim_responses_give_no_more_time() {
-    // Whoever sends them now and then, and no answer, isn't waited for.
+    // An upstream that sends only interim responses isn't waited for.
     for security in [Security::H2c, Security::Http1] {
         let mut lab = lab();
         let upstream = lab.upstream(security.clone(), 1);
@@ -221,7 +223,7 @@ fn a_hundred_interim_responses_are_enough() {
         assert_eq!(lab.failure(key), Some(Failure::EndlessInterim));
         assert_eq!(Failure::EndlessInterim.status(), 502);
         assert_eq!(lab.exchange(key).seen.len(), 101);
-        // The next is served, whatever that one came to.
+        // The next request is served.
         let next = lab.ask(get(upstream));
         let server = match security {
             Security::Http1 => lab.accept_h1(),
@@ -256,7 +258,7 @@ fn an_address_that_failed_is_tried_again_even_where_there_are_no_limits() {
         config.timeouts.probe = Duration::ZERO;
     });
     let upstream = lab.http1();
-    // One is under way and stays so; for another one no connection comes about.
+    // One request stays in progress; another one waits for a connection that isn't established.
     lab.ask(get(upstream));
     lab.accept_h1();
     let waits = lab.ask(get(upstream));
@@ -304,14 +306,14 @@ fn a_silent_connection_is_asked_once_and_then_given_up() {
         }
         lab.wait_ms(4800);
         assert!(!lab.is_over(keys[0]) && !lab.is_over(keys[1]));
-        // Nothing is taken any more that could come.
+        // The connection is closed, so nothing more is read from it.
         lab.servers[server].is_silent = true;
         lab.wait_ms(1500);
         for key in keys {
             assert!(matches!(lab.failure(key), Some(Failure::Lost(_))));
         }
         assert_eq!(lab.stats().open, 0);
-        // What comes next goes elsewhere.
+        // The next request goes elsewhere.
         lab.ask(get(upstream));
         assert_eq!(lab.dialled.len(), 1);
     }
@@ -319,14 +321,16 @@ fn a_silent_connection_is_asked_once_and_then_given_up() {
 
 #[test]
 fn an_upstream_that_computes_for_long_is_waited_for() {
-    // One with a single thread says nothing meanwhile: no SETTINGS, no acknowledgement, no PONG.
+    // An upstream with a single thread is silent meanwhile: no SETTINGS, no acknowledgement, no
+    // PONG.
     for is_new in [true, false] {
         let mut lab = Lab::new(|_, _| {});
         let upstream = lab.h2c();
         let key = lab.ask(ask("POST", upstream));
-        let server = match is_new {
-            true => lab.accept_raw(),
-            false => lab.accept_frames(&[]),
+        let server = if is_new {
+            lab.accept_raw()
+        } else {
+            lab.accept_frames(&[])
         };
         lab.wait_ms(58_000);
         assert_eq!(lab.failure(key), None);
@@ -358,7 +362,7 @@ fn while_a_ping_is_unanswered_requests_go_elsewhere() {
     lab.respond(second, 200, Body::Empty);
     assert_eq!(lab.status(key), Some(200));
     assert!(lab.read_raw(first).is_empty());
-    // Whatever it says, it is there again.
+    // Any input shows that it is alive.
     lab.respond_raw(first, 1);
     assert_eq!(lab.status(waits), Some(200));
     lab.ask(get(upstream));
@@ -380,7 +384,8 @@ fn a_connection_without_requests_is_not_asked() {
 
 #[test]
 fn a_server_that_never_says_what_it_takes_breaks_a_rule() {
-    // RFC 9113 §3.4: "The server connection preface consists of a potentially empty SETTINGS frame".
+    // RFC 9113 §3.4: "The server connection preface consists of a potentially empty SETTINGS
+    // frame".
     let mut lab = Lab::new(|_, config| config.timeouts.handshake = Duration::from_secs(10));
     let upstream = lab.h2c();
     let key = lab.ask(get(upstream));

@@ -1,4 +1,4 @@
-//! Upstreams by TLS, of which ALPN tells what they speak.
+//! Upstreams over TLS, whose protocol ALPN decides.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn http2_gets_one_connection_and_http1_as_many_as_needed() {
         let mut lab = Lab::new(|_, _| {});
         let upstream = lab.upstream(by_tls(), 1);
         let keys: Vec<Key> = (0..3).map(|_| lab.ask(get(upstream))).collect();
-        // Until one is there, nobody knows how many it will take.
+        // Until one is established, it is unknown how many requests it will take.
         assert_eq!(lab.dialled.len(), 1);
         lab.accept_tls(protocol, false);
         if protocol == Protocol::Http1 {
@@ -47,7 +47,7 @@ fn http2_gets_one_connection_and_http1_as_many_as_needed() {
             assert_eq!(exchange.seen[0], response);
             assert!(exchange.body() == pattern(100_000) && exchange.is_over());
         }
-        // Now it is known.
+        // Now the protocol is known.
         for _ in 0..4 {
             lab.ask(get(upstream));
         }
@@ -86,7 +86,8 @@ fn a_websocket_that_http2_does_not_take_goes_by_http1() {
     let upstream = lab.upstream(by_tls(), 1);
     let keys = [lab.ask(websocket(upstream)), lab.ask(websocket(upstream))];
     let http2 = lab.accept_tls(Protocol::Http2, false);
-    // RFC 8441 §3: without the setting there is none over HTTP/2. Over HTTP/1.1 there is one for each.
+    // RFC 8441 §3: without the setting there are no WebSockets over HTTP/2. Over HTTP/1.1 each has
+    // a connection.
     assert_eq!((lab.servers[http2].open(), lab.dialled.len()), (0, 2));
     for key in keys {
         let server = lab.accept_tls(Protocol::Http1, true);
@@ -96,7 +97,7 @@ fn a_websocket_that_http2_does_not_take_goes_by_http1() {
         lab.write(key, pattern(10), true);
         assert!(lab.servers[server].got(id).end);
     }
-    // Others go by HTTP/2 as before, and the next WebSocket by HTTP/1.1 at once.
+    // Other requests go by HTTP/2 as before, and the next WebSocket by HTTP/1.1 at once.
     let key = lab.ask(get(upstream));
     assert_eq!(lab.servers[http2].open(), 1);
     lab.respond(http2, 200, Body::Empty);
@@ -129,12 +130,12 @@ fn a_server_without_http1_has_no_websocket() {
     lab.accept_tls(Protocol::Http2, false);
     lab.respond(0, 200, Body::Empty);
     assert_eq!(lab.status(keys[1]), Some(200));
-    // It agrees to HTTP/2 alone (RFC 7301 §3.2).
+    // The server agrees only to HTTP/2 (RFC 7301 §3.2).
     let server = lab.accept_tls(Protocol::Http2, false);
     lab.cut(server, false);
     lab.wait_ms(1100);
     assert!(matches!(lab.failure(keys[0]), Some(Failure::Tls(..))));
-    // For who wants no WebSocket all is well there.
+    // Requests without WebSockets are served there.
     let key = lab.ask(get(upstream));
     lab.respond(0, 200, Body::Empty);
     assert_eq!(lab.status(key), Some(200));
@@ -155,7 +156,7 @@ fn a_connection_of_http1_is_none_where_http2_is_wanted() {
     let now = lab.now;
     lab.servers[second].shut_down(now);
     lab.wait_ms(2000);
-    // What the address spoke last is what it is taken to speak.
+    // The address is expected to speak what it spoke last.
     let key = lab.ask(get(upstream));
     assert_eq!(lab.dialled.len(), 1);
     let third = lab.accept_tls(Protocol::Http2, false);
@@ -170,7 +171,7 @@ fn a_server_that_is_somebody_else_gets_nothing() {
     let trust = Trust::Pem(listed.cert.pem().into_bytes());
     let upstream = lab.upstream(by_tls_to(&trust), 2);
     let key = lab.ask(get(upstream));
-    // Both addresses are tried, with certificates that aren't listed.
+    // Both addresses are tried; neither certificate is trusted.
     for _ in 0..2 {
         let server = lab.accept_tls(Protocol::Http2, false);
         assert!(lab.servers[server].requests.is_empty());

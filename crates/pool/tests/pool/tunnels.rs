@@ -1,4 +1,4 @@
-//! CONNECT and WebSockets, by either protocol.
+//! CONNECT and WebSockets, over either protocol.
 
 use tidegate_http::{Body, Fields, RequestHead};
 use tidegate_pool::{Failure, Security};
@@ -19,7 +19,7 @@ fn is_end(seen: &Seen) -> bool {
     matches!(seen, Seen::Data { end: true, .. })
 }
 
-/// A tunnel that was granted: by a WebSocket, or by CONNECT where there is HTTP/2.
+/// Opens a tunnel that is granted: for a WebSocket, or for CONNECT over HTTP/2.
 fn tunnels() -> Vec<(Lab, Key, usize, tidegate_http::StreamId)> {
     let mut tunnels = Vec::new();
     for (security, is_websocket) in [
@@ -29,12 +29,11 @@ fn tunnels() -> Vec<(Lab, Key, usize, tidegate_http::StreamId)> {
     ] {
         let mut lab = Lab::new(|_, _| {});
         let upstream = lab.upstream(security.clone(), 1);
-        let key = match is_websocket {
-            true => lab.ask(websocket(upstream)),
-            false => {
-                let head = RequestHead::connect("example.org:22");
-                lab.ask(get(upstream).head(head).body(Body::Stream))
-            }
+        let key = if is_websocket {
+            lab.ask(websocket(upstream))
+        } else {
+            let head = RequestHead::connect("example.org:22");
+            lab.ask(get(upstream).head(head).body(Body::Stream))
         };
         let server = match security {
             Security::Http1 => lab.accept_h1(),
@@ -75,7 +74,7 @@ fn a_tunnel_that_the_upstream_ends_first_goes_on_the_other_way() {
         let got = lab.servers[server].got(id);
         assert!(got.end && got.body.len() == 1001);
         assert_eq!(lab.failure(key), None);
-        // Over at last: nothing of it is left.
+        // Now it is over, and nothing of it is left.
         lab.wait_ms(2000);
         let stats = lab.stats();
         assert_eq!((stats.failed, stats.open - stats.idle), (0, 0));
@@ -165,7 +164,7 @@ fn a_tunnel_of_which_both_ends_have_nothing_to_say_is_over() {
         lab.respond(server, 200, Body::Empty);
         assert!(lab.exchange(key).seen.iter().any(is_end));
         if with_trailers {
-            // A tunnel has none, but their end is one.
+            // A tunnel has no trailers, but they end our direction.
             lab.write_with_trailers(key, pattern(0), Fields::new());
         }
         lab.wait_ms(2000);
@@ -202,7 +201,8 @@ fn a_tunnel_that_the_upstream_ends_with_its_head_goes_on_the_other_way() {
 
 #[test]
 fn a_tunnel_that_is_asked_for_again_ends_each_way_by_itself() {
-    // Refused with what was written already, and the next stream takes that only when the upstream has nothing more to say.
+    // The request is refused after some of the data was written. The next stream takes that only
+    // after the upstream's direction has ended.
     let mut lab = Lab::new(|_, _| {});
     let upstream = lab.h2c();
     let key = lab.ask(websocket(upstream));
@@ -223,7 +223,7 @@ fn a_tunnel_that_is_asked_for_again_ends_each_way_by_itself() {
     lab.run();
     let got = lab.servers[second].got(id);
     assert!(got.end && got.body == pattern(1000));
-    // It is over: it has no time limit any more.
+    // The request is over, so it can't time out.
     lab.wait(std::time::Duration::from_secs(10_000));
     assert_eq!((lab.failure(key), lab.stats().failed), (None, 0));
 }
@@ -235,7 +235,7 @@ fn websockets_that_wait_are_served_in_order() {
         let upstream = lab.h2c();
         let keys = [(); 3].map(|()| lab.ask(websocket(upstream)));
         let server = lab.accept_raw();
-        // Each of these looks at those that wait.
+        // Each of these serves the waiting requests.
         for number in 0..others {
             let key = lab.ask(get(upstream));
             lab.cancel(key);
@@ -260,12 +260,13 @@ fn a_websocket_waits_for_what_the_upstream_can_do() {
         let upstream = lab.h2c();
         let keys = [lab.ask(websocket(upstream)), lab.ask(get(upstream))];
         let server = lab.accept_raw();
-        // Others needn't wait.
+        // Other requests needn't wait.
         assert_eq!(lab.raw_requests(server), [1]);
         assert!(!lab.is_over(keys[0]));
-        let settings = match can {
-            true => wire::settings(&[(ENABLE_CONNECT_PROTOCOL, 1)]),
-            false => wire::settings(&[]),
+        let settings = if can {
+            wire::settings(&[(ENABLE_CONNECT_PROTOCOL, 1)])
+        } else {
+            wire::settings(&[])
         };
         lab.write_frame(server, &settings);
         if can {
@@ -278,18 +279,19 @@ fn a_websocket_waits_for_what_the_upstream_can_do() {
         }
         lab.respond_raw(server, 1);
         assert_eq!(lab.status(keys[1]), Some(200));
-        // The next one needn't wait.
+        // The next WebSocket needn't wait.
         let key = lab.ask(websocket(upstream));
-        match can {
-            true => assert_eq!(lab.raw_requests(server), [5]),
-            false => assert_eq!(lab.failure(key), Some(Failure::NoWebSocket)),
+        if can {
+            assert_eq!(lab.raw_requests(server), [5]);
+        } else {
+            assert_eq!(lab.failure(key), Some(Failure::NoWebSocket));
         }
     }
 }
 
 #[test]
 fn a_websocket_that_nobody_uses_yet_keeps_its_connection() {
-    // It has no stream before SETTINGS, so the connection is idle, and one too many.
+    // There is no stream before SETTINGS, so the connection is idle, and one too many.
     let mut lab = Lab::new(|options, _| options.max_idle = 0);
     let upstream = lab.h2c();
     let key = lab.ask(websocket(upstream));
@@ -312,7 +314,7 @@ fn a_websocket_by_http1_has_a_key_of_its_own() {
             head.starts_with("GET /chat HTTP/1.1\r\nhost: localhost\r\n"),
             "{head}"
         );
-        // RFC 6455 §4.1.
+        // RFC 6455 §4.1 asks for a key.
         for line in ["upgrade: websocket\r\n", "sec-websocket-version: 13\r\n"] {
             assert!(head.to_lowercase().contains(line), "{head}");
         }

@@ -8,7 +8,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_http2::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, ResponseHead};
+use tidegate_http2::{
+    Body, Config, Connection, Event, Flow, Outbox, RequestHead, ResponseHead, Stream,
+};
 
 /// How many streams are opened before the other end sees them: as h2load's `-m 32`.
 const BATCH: usize = 32;

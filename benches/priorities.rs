@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_http2::{
-    Body, Config, Connection, Event, Flow, Outbox, Priorities, Rate, ResponseHead,
+    Body, Config, Connection, Event, Flow, Outbox, Priorities, Rate, ResponseHead, Stream,
 };
 use tidegate_testkit::wire::{self, Raw};
 

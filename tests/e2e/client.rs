@@ -15,7 +15,7 @@ use rustls::{
     StreamOwned,
 };
 use tidegate_http::{
-    Body, Config, ErrorCode, Event, Fields, Flow, Outbox, RequestHead, ResponseHead, Stats,
+    Body, Config, ErrorCode, Event, Fields, Flow, Outbox, RequestHead, ResponseHead, Stats, Stream,
     StreamId,
 };
 use tidegate_http2::Connection;

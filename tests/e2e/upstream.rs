@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_http::{Body, Config, Event, Fields, Flow, Outbox, ResponseHead};
+use tidegate_http::{Body, Config, Event, Fields, Flow, Outbox, ResponseHead, Stream};
 use tidegate_http2::Connection;
 
 use crate::server::PATIENCE;

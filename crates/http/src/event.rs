@@ -13,7 +13,8 @@ use crate::message::{Fields, RequestHead, ResponseHead};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// Server: a request. Answer it with the stream's `respond`, now or later.
+    /// Server: a request. Answer it with [`Stream::respond`](crate::Stream::respond), now or
+    /// later.
     Request {
         /// The request's stream.
         id: StreamId,
@@ -39,8 +40,8 @@ pub enum Event {
         /// Whether the response has no body and no trailers.
         end: bool,
     },
-    /// A piece of the peer's body. Its bytes hold flow-control credit until the stream's `consume`
-    /// returns it.
+    /// A piece of the peer's body. Its bytes hold flow-control credit until
+    /// [`Stream::consume`](crate::Stream::consume) returns it.
     Data {
         /// The message's stream.
         id: StreamId,
@@ -56,8 +57,9 @@ pub enum Event {
         /// The trailers; they have no pseudo-fields.
         fields: Fields,
     },
-    /// This stream has its turn to send: pass up to `want` bytes to its `write`. If there are none
-    /// yet, call `write` when there are; the event doesn't come again until then.
+    /// This stream has its turn to send: pass up to `want` bytes to
+    /// [`Stream::write`](crate::Stream::write). If there are none yet, call `write` when there are;
+    /// the event doesn't come again until then.
     Writable {
         /// The stream whose body was announced as [`Body::Stream`](crate::Body::Stream).
         id: StreamId,
@@ -73,8 +75,8 @@ pub enum Event {
         /// The request that the server answers by itself.
         head: RequestHead,
     },
-    /// The stream ended before its messages were complete. Stop working on it, then call its
-    /// `release`: until then it counts as a concurrent stream.
+    /// The stream ended before its messages were complete. Stop working on it, then call
+    /// [`Stream::release`](crate::Stream::release): until then it counts as a concurrent stream.
     ///
     /// Streams that the owner hasn't seen (malformed requests) are reported too, for the log, and
     /// so are pushes that the client cancels after their response went out. Releasing those does

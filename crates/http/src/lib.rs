@@ -30,6 +30,7 @@ mod priority;
 mod protocol;
 mod role;
 mod stats;
+mod stream;
 mod wall_clock;
 
 pub use budget::{Bill, Holding, MemoryBudget};
@@ -47,5 +48,6 @@ pub use priority::Priority;
 pub use protocol::Protocol;
 pub use role::Role;
 pub use stats::Stats;
+pub use stream::{Stream, sealed};
 pub use tidegate_frame::{ErrorCode, Scope, StreamId};
 pub use wall_clock::WallClock;

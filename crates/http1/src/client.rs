@@ -43,7 +43,7 @@ impl Connection {
     /// then have a field `sec-websocket-key` with 16 random bytes in base64, because the engine has
     /// no randomness. A 101 from the server is reported as a 200. After a CONNECT is granted the
     /// connection is a tunnel for the bodies of the request and the response; before that,
-    /// [`StreamMut::write`](crate::StreamMut::write) takes nothing.
+    /// [`Stream::write`](tidegate_http::Stream::write) takes nothing.
     ///
     /// # Errors
     /// Returns the [`Misuse`]; nothing was sent then.
@@ -51,9 +51,8 @@ impl Connection {
         self.open_for(None, head, body)
     }
 
-    /// Sends a request like [`Connection::open`], on behalf of a client of the owner. The memory
-    /// that the exchange holds of [`Config::memory_budget`](tidegate_http::Config::memory_budget)
-    /// is billed to that client instead of the connection, if the client is of the budget's ledger.
+    /// Sends a request like [`Connection::open`], on behalf of a client of the owner who pays for
+    /// its memory, as in HTTP/2.
     ///
     /// # Errors
     /// As for [`Connection::open`].

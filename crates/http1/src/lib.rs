@@ -1,6 +1,6 @@
 //! A sans-IO HTTP/1.1 engine (RFC 9112) for both roles. It shares the vocabulary of
-//! [`tidegate_http`] with the HTTP/2 engine: the same [`Event`]s and heads, and a [`StreamMut`]
-//! with the same methods. So code that answers or makes HTTP/2 requests handles HTTP/1.1 too.
+//! [`tidegate_http`] with the HTTP/2 engine: the same [`Event`]s, heads and [`Stream`]s. So code
+//! that answers or makes HTTP/2 requests handles HTTP/1.1 too.
 //!
 //! The owner drives a [`Connection`] in a loop: pass the peer's bytes to [`Connection::receive`]
 //! and handle the events until there are none; drain [`Connection::transmit`] into an outbox and
@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use bytes::{Buf, Bytes, BytesMut};
-//! use tidegate_http1::{Body, Config, Connection, Event, Flow, Outbox, ResponseHead};
+//! use tidegate_http1::{Body, Config, Connection, Event, Flow, Outbox, ResponseHead, Stream};
 //!
 //! let now = std::time::Instant::now();
 //! let mut server = Connection::server(Config::server().build()?, true, now);

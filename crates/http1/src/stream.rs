@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use tidegate_http::{
-    Body, ErrorCode, Fields, KnownName, Misuse, Priority, RequestHead, ResponseHead, Role,
-    StreamId, check_trailers,
+    Body, ErrorCode, Fields, KnownName, Misuse, ResponseHead, Role, Stream, StreamId,
+    check_trailers, sealed,
 };
 
 use crate::connection::{Connection, MAX_DISCARDED};
@@ -12,13 +12,10 @@ use crate::read::body::BodyReader;
 use crate::write::Framing;
 use crate::write::response::{Persistence, write_head, write_interim_head, write_websocket_head};
 
-/// The most body bytes that one [`StreamMut::write`] takes.
+/// The most body bytes that one `write` takes.
 pub(crate) const MAX_WRITE: usize = 256 << 10;
 
-/// A borrowed handle to a request and its response. It holds no lock and ends with the statement.
-///
-/// A call can end the exchange, such as the last [`write`](Self::write) of a response. Later calls
-/// do nothing, or return [`Misuse::StreamClosed`].
+/// A borrowed handle to a request and its response; [`Stream`] has its methods.
 pub struct StreamMut<'a> {
     conn: &'a mut Connection,
     id: StreamId,
@@ -35,32 +32,46 @@ impl StreamMut<'_> {
         self.conn.exchange(self.id).ok_or(Misuse::StreamClosed)
     }
 
-    /// Returns the request's number: 1 for the connection's first, then 3, 5 and so on, as in
-    /// HTTP/2.
-    pub fn id(&self) -> StreamId {
+    /// Opens the tunnel; the head that grants it is written.
+    fn open_tunnel(&mut self, body: Body) {
+        if let Ok(exchange) = self.exchange() {
+            exchange.is_tunnel = true;
+            exchange.recv.phase = Phase::Body;
+            exchange.recv.body = BodyReader::UntilEnd;
+            exchange.send.begin(Framing::UntilEnd, body);
+        }
+        self.conn.watch_body();
+        self.conn.send_small_body();
+    }
+
+    /// Returns the exchange if it waits for its final response.
+    fn check_can_answer(&mut self, head: &ResponseHead) -> Result<&mut Exchange, Misuse> {
+        if self.conn.role() != Role::Server {
+            return Err(Misuse::WrongRole);
+        }
+        let exchange = self.exchange()?;
+        if exchange.send.phase != Phase::Head {
+            return Err(Misuse::AlreadyResponded);
+        }
+        if head.is_invalid() {
+            return Err(Misuse::InvalidField);
+        }
+        Ok(exchange)
+    }
+}
+
+impl sealed::Sealed for StreamMut<'_> {}
+
+impl Stream for StreamMut<'_> {
+    fn id(&self) -> StreamId {
         self.id
     }
 
-    /// Returns the version in the peer's first line: `HTTP/1.1` or `HTTP/1.0`.
-    pub fn version(&self) -> &'static str {
+    fn version(&self) -> &'static str {
         self.conn.version()
     }
 
-    /// Sends the final response.
-    ///
-    /// The engine frames it: by content-length for a body of known length (for [`Body::Stream`] and
-    /// for HEAD the length that `head` has), else in chunks, or for HTTP/1.0 by the connection's
-    /// end. A [`Body::Stream`] whose `head` has a `trailer` field goes in chunks to a client that
-    /// asks for trailers; without chunks, that field is left out. For a HEAD request or a status
-    /// without content (204, 304) the body is left out.
-    ///
-    /// If the response ends before the request does, the rest of the request is discarded. A 2xx to
-    /// a request for a WebSocket goes out as 101; `body` then belongs to the tunnel.
-    ///
-    /// # Errors
-    /// Returns the [`Misuse`]; nothing was sent then. A 2xx to CONNECT is
-    /// [`Misuse::StatusOutOfRange`] too: this server opens no other tunnels.
-    pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
+    fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
         let status = head.status();
         if head.is_informational() || status > 999 {
             return Err(Misuse::StatusOutOfRange);
@@ -94,30 +105,11 @@ impl StreamMut<'_> {
         Ok(())
     }
 
-    /// Opens the tunnel; the head that grants it is written.
-    fn open_tunnel(&mut self, body: Body) {
-        if let Ok(exchange) = self.exchange() {
-            exchange.is_tunnel = true;
-            exchange.recv.phase = Phase::Body;
-            exchange.recv.body = BodyReader::UntilEnd;
-            exchange.send.begin(Framing::UntilEnd, body);
-        }
-        self.conn.watch_body();
-        self.conn.send_small_body();
-    }
-
-    /// Whether the memory budget has room for `bytes` more that wait to be sent, such as a head.
-    /// The bytes are reserved until the connection next reports its memory, so call this just
-    /// before sending them.
-    pub fn has_room_for(&mut self, bytes: usize) -> bool {
+    fn has_room_for(&mut self, bytes: usize) -> bool {
         self.conn.holding.admit(bytes as u64)
     }
 
-    /// Sends an interim response (1xx), such as 100 or 103. HTTP/1.0 clients get none.
-    ///
-    /// # Errors
-    /// Returns the [`Misuse`]; nothing was sent then.
-    pub fn inform(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
+    fn inform(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
         // 101 would change the protocol.
         if !head.is_informational() || head.status() == 101 {
             return Err(Misuse::StatusOutOfRange);
@@ -132,29 +124,7 @@ impl StreamMut<'_> {
         Ok(())
     }
 
-    /// Returns the exchange if it waits for its final response.
-    fn check_can_answer(&mut self, head: &ResponseHead) -> Result<&mut Exchange, Misuse> {
-        if self.conn.role() != Role::Server {
-            return Err(Misuse::WrongRole);
-        }
-        let exchange = self.exchange()?;
-        if exchange.send.phase != Phase::Head {
-            return Err(Misuse::AlreadyResponded);
-        }
-        if head.is_invalid() {
-            return Err(Misuse::InvalidField);
-        }
-        Ok(exchange)
-    }
-
-    /// Takes bytes of a [`Body::Stream`] off the front of `data`, as many as there is room for, and
-    /// returns their number: 0 if there is no room or our message takes no body. With `end`, the
-    /// message ends once all of `data` is taken. If some bytes remain,
-    /// [`Event::Writable`](tidegate_http::Event::Writable) asks for them.
-    ///
-    /// A body whose length differs from the head's content-length can't be sent: the connection
-    /// closes.
-    pub fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
+    fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
         let Ok(exchange) = self.exchange() else {
             return 0;
         };
@@ -183,12 +153,7 @@ impl StreamMut<'_> {
         taken
     }
 
-    /// Ends a [`Body::Stream`] with trailers, after the written bytes. A message that isn't chunked
-    /// leaves them out.
-    ///
-    /// # Errors
-    /// Returns the [`Misuse`]; nothing was sent then.
-    pub fn trailers(&mut self, fields: &Fields) -> Result<(), Misuse> {
+    fn trailers(&mut self, fields: &Fields) -> Result<(), Misuse> {
         check_trailers(fields).map_err(|_| Misuse::InvalidField)?;
         let send = &mut self.exchange()?.send;
         if send.phase == Phase::Done {
@@ -204,17 +169,7 @@ impl StreamMut<'_> {
         Ok(())
     }
 
-    /// HTTP/1.1 has no push.
-    ///
-    /// # Errors
-    /// Always returns [`Misuse::PushDisabled`].
-    pub fn push(&mut self, _head: &RequestHead) -> Result<StreamId, Misuse> {
-        Err(Misuse::PushDisabled)
-    }
-
-    /// Returns credit for `bytes` of [`Event::Data`](tidegate_http::Event::Data). Without credit
-    /// no more of the body is read.
-    pub fn consume(&mut self, bytes: usize) {
+    fn consume(&mut self, bytes: usize) {
         if let Ok(exchange) = self.exchange() {
             let recv = &mut exchange.recv;
             recv.unconsumed = recv.unconsumed.saturating_sub(bytes);
@@ -222,16 +177,14 @@ impl StreamMut<'_> {
         }
     }
 
-    /// Returns the bytes reported as [`Event::Data`](tidegate_http::Event::Data) and not consumed
-    /// yet.
-    pub fn unconsumed(&mut self) -> usize {
-        self.exchange()
-            .map_or(0, |exchange| exchange.recv.unconsumed)
+    fn unconsumed(&self) -> usize {
+        match &self.conn.exchange {
+            Some(exchange) if exchange.id == self.id => exchange.recv.unconsumed,
+            _ => 0,
+        }
     }
 
-    /// Server: treats a request for a WebSocket as an ordinary GET: a 2xx that follows is an
-    /// ordinary response. RFC 9110 §7.8: "A server MAY ignore a received Upgrade header field".
-    pub fn decline_upgrade(&mut self) {
+    fn decline_upgrade(&mut self) {
         if let Ok(exchange) = self.exchange()
             && matches!(exchange.tunnel, Tunnel::WebSocket { .. })
             && exchange.send.phase == Phase::Head
@@ -240,20 +193,14 @@ impl StreamMut<'_> {
         }
     }
 
-    /// Waits for the rest of the peer's body without a time limit:
-    /// [`Timeouts::body`](tidegate_http::Timeouts::body) and
-    /// [`Config::min_body_rate`](tidegate_http::Config::min_body_rate) no longer apply to this
-    /// exchange.
-    pub fn lift_body_timeout(&mut self) {
+    fn lift_body_timeout(&mut self) {
         if let Ok(exchange) = self.exchange() {
             exchange.recv.untimed = true;
             self.conn.watch_body();
         }
     }
 
-    /// Server: lets a tunnel end with our own direction, while its two directions otherwise end
-    /// independently. The connection then closes, whatever the client still sends.
-    pub fn end_tunnel(&mut self) {
+    fn end_tunnel(&mut self) {
         if self.conn.role() == Role::Server
             && let Ok(exchange) = self.exchange()
             && exchange.is_tunnel
@@ -265,28 +212,11 @@ impl StreamMut<'_> {
         }
     }
 
-    /// Does nothing: there is one response at a time.
-    pub fn prioritize(&mut self, _priority: Priority) {}
-
-    /// Does nothing: there is one response at a time.
-    pub fn suggest_priority(&mut self, _priority: Priority) {}
-
-    /// Returns the default: there is one response at a time.
-    pub fn priority(&mut self) -> Priority {
-        Priority::default()
-    }
-
-    /// Closes the connection without the rest of the exchange, so that no peer takes it for
-    /// complete. The answers to earlier requests still go out, unless only a reset of the transport
-    /// can show the truncation. [`Event::Closed`](tidegate_http::Event::Closed) follows.
-    pub fn reset(&mut self, code: ErrorCode) {
+    fn reset(&mut self, code: ErrorCode) {
         if self.exchange().is_ok() {
             self.conn.abort(code);
         }
     }
-
-    /// Does nothing: ending a request early ends the connection.
-    pub fn release(&mut self) {}
 }
 
 impl Exchange {

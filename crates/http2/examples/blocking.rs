@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
-use tidegate_http2::{Body, Config, Connection, Event, Flow, Outbox, ResponseHead};
+use tidegate_http2::{Body, Config, Connection, Event, Flow, Outbox, ResponseHead, Stream};
 
 fn main() -> std::io::Result<()> {
     for stream in TcpListener::bind("127.0.0.1:8081")?.incoming() {

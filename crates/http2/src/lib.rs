@@ -9,7 +9,9 @@
 //!
 //! ```
 //! use bytes::{Buf, Bytes, BytesMut};
-//! use tidegate_http2::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, ResponseHead};
+//! use tidegate_http2::{
+//!     Body, Config, Connection, Event, Flow, Outbox, RequestHead, ResponseHead, Stream,
+//! };
 //!
 //! // Moves what one end has to say to the other end's input.
 //! fn carry(from: &mut Connection, wire: &mut BytesMut, now: std::time::Instant) {

@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_http2::{Body, Config, ErrorCode, Event, RequestHead, ResponseHead, Violation};
+use tidegate_http2::{
+    Body, Config, ErrorCode, Event, RequestHead, ResponseHead, Stream, Violation,
+};
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, Raw, with};
 

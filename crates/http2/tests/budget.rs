@@ -10,7 +10,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tidegate_http2::{
     Body, Config, ErrorCode, Event, Fields, Flow, MemoryBudget, Misuse, Outbox, RequestHead,
-    ResetCause, ResponseHead, StreamId,
+    ResetCause, ResponseHead, Stream, StreamId,
 };
 use tidegate_ledger::{Client, ClientKey, Ledger, Limits, Resource};
 use tidegate_testkit::pair::Pair;

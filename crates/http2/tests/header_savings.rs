@@ -1,7 +1,7 @@
 //! The bytes that header compression saves on the wire, by the engine's counters: the figures of
 //! docs/header-compression.md.
 
-use tidegate_http2::{Body, Config, Event, RequestHead, ResponseHead, Stats, StreamId};
+use tidegate_http2::{Body, Config, Event, RequestHead, ResponseHead, Stats, Stream, StreamId};
 use tidegate_testkit::pair::Pair;
 
 /// About 2 KB, as a browser with a session sends: many cookies, a token, client hints.

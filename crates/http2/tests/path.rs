@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tidegate_http2::{Body, Config, Connection, Event, Flow, Outbox, RequestHead, StreamId};
+use tidegate_http2::{
+    Body, Config, Connection, Event, Flow, Outbox, RequestHead, Stream, StreamId,
+};
 
 const SEGMENT: usize = 1448;
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_http2::{
     Body, CloseReason, Config, Connection, ErrorCode, Event, Flow, Outbox, RequestHead,
-    ResponseHead,
+    ResponseHead, Stream,
 };
 
 fn pair(client: Config, server: Config) -> (Connection, Connection, Instant) {

@@ -14,7 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use tidegate_http::{Body, Config, Event, Flow, Outbox, RequestHead, ResponseHead};
+use tidegate_http::{Body, Config, Event, Flow, Outbox, RequestHead, ResponseHead, Stream};
 use tidegate_http2::Connection;
 use tidegate_net::{
     ConnId, Conns, EventLoop, Listener, Options, Security, Service, TlsAcceptorConfig,

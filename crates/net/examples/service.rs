@@ -1,7 +1,7 @@
 //! A service on the event loop: answers every request with a greeting. Try `curl --http2-prior-knowledge 127.0.0.1:8080`.
 
 use bytes::Bytes;
-use tidegate_net::http::{Body, Config, Event, ResponseHead};
+use tidegate_net::http::{Body, Config, Event, ResponseHead, Stream};
 use tidegate_net::{ConnId, Conns, EventLoop, Listener, Options, Security, Service};
 
 struct Hello;

@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use log::debug;
-use tidegate_http::{Body, ErrorCode, Event, Flow, Outbox, ResponseHead, StreamId, WallClock};
+use tidegate_http::{
+    Body, ErrorCode, Event, Flow, Outbox, ResponseHead, Stream, StreamId, WallClock,
+};
 use tidegate_ledger::{ClientKey, Refusal, Resource};
 
 use crate::admission::{Account, Whose};

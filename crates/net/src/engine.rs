@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tidegate_http::{
     Body, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priority, RequestHead, ResponseHead,
-    Role, Stats, StreamId,
+    Role, Stats, Stream, StreamId,
 };
 use tidegate_ledger::Client;
 
-use crate::Protocol;
+use crate::{Protocol, http, http1, http2};
 
 /// The engine of a connection.
 #[expect(
@@ -20,18 +20,17 @@ use crate::Protocol;
 #[derive(Debug)]
 pub enum Engine {
     /// HTTP/2.
-    Http2(tidegate_http2::Connection),
+    Http2(http2::Connection),
     /// HTTP/1.1 or 1.0.
-    Http1(tidegate_http1::Connection),
+    Http1(http1::Connection),
 }
 
-/// A borrowed handle to one request, whichever protocol it came by. The methods are those of
-/// [`tidegate_http2::StreamMut`]; where HTTP/1.1 differs, [`tidegate_http1::StreamMut`] says how.
+/// A borrowed handle to one request, whichever protocol carries it; [`Stream`] has its methods.
 pub enum StreamMut<'a> {
     /// HTTP/2.
-    Http2(tidegate_http2::StreamMut<'a>),
+    Http2(http2::StreamMut<'a>),
     /// HTTP/1.1 or 1.0.
-    Http1(tidegate_http1::StreamMut<'a>),
+    Http1(http1::StreamMut<'a>),
 }
 
 /// Calls the same method of either.
@@ -54,16 +53,15 @@ impl Engine {
         }
     }
 
-    /// Client: sends a request.
+    /// Client: sends a request, as [`http2::Connection::open`] and [`http1::Connection::open`] say.
     ///
     /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
+    /// Returns the [`Misuse`]; nothing was sent then.
     pub fn open(&mut self, head: &RequestHead, body: Body) -> Result<StreamId, Misuse> {
         self.open_for(None, head, body)
     }
 
-    /// The same for a client of our owner's, who pays for the memory that the request holds, if
-    /// there is a budget.
+    /// Sends a request on behalf of a client of ours ([`http2::Connection::open_for`]).
     ///
     /// # Errors
     /// As for [`Engine::open`].
@@ -125,7 +123,7 @@ impl Engine {
         either!(self, engine => engine.held_bytes())
     }
 
-    /// Requests that are open or wait for [`StreamMut::release`].
+    /// Requests that are open or wait for [`Stream::release`].
     pub fn active_streams(&self) -> usize {
         either!(self, engine => engine.active_streams())
     }
@@ -260,120 +258,82 @@ impl Engine {
     }
 }
 
-impl StreamMut<'_> {
-    /// The request's number.
-    pub fn id(&self) -> StreamId {
+impl http::sealed::Sealed for StreamMut<'_> {}
+
+impl Stream for StreamMut<'_> {
+    fn id(&self) -> StreamId {
         either!(self, stream => stream.id())
     }
 
-    /// The protocol as the request line would have it: `HTTP/2`, `HTTP/1.1` or `HTTP/1.0`.
-    pub fn version(&self) -> &'static str {
-        match self {
-            Self::Http2(_) => "HTTP/2",
-            Self::Http1(stream) => stream.version(),
-        }
+    fn version(&self) -> &'static str {
+        either!(self, stream => stream.version())
     }
 
-    /// Sends the final response.
-    ///
-    /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
-    pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
+    fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
         either!(self, stream => stream.respond(head, body))
     }
 
-    /// Whether the memory budget has room for so many bytes more that wait to be sent, such as a head. They are taken until the
-    /// connection next says what it holds, so ask just before they are sent.
-    pub fn has_room_for(&mut self, bytes: usize) -> bool {
+    fn has_room_for(&mut self, bytes: usize) -> bool {
         either!(self, stream => stream.has_room_for(bytes))
     }
 
-    /// Sends an interim response (1xx).
-    ///
-    /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
-    pub fn inform(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
+    fn inform(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
         either!(self, stream => stream.inform(head))
     }
 
-    /// Takes octets of a [`Body::Stream`] off the front of `data`, as many as there is room for, and returns how many. With
-    /// `end`, the response ends once all of `data` is taken.
-    pub fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
+    fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
         either!(self, stream => stream.write(data, end))
     }
 
-    /// Ends a [`Body::Stream`] with trailers.
-    ///
-    /// # Errors
-    /// [`Misuse`] tells what the call did wrong; nothing was sent then.
-    pub fn trailers(&mut self, fields: &Fields) -> Result<(), Misuse> {
+    fn trailers(&mut self, fields: &Fields) -> Result<(), Misuse> {
         either!(self, stream => stream.trailers(fields))
     }
 
-    /// Promises a response to a request that the client has not made.
-    ///
-    /// # Errors
-    /// [`Misuse`] tells why nothing was promised; HTTP/1.1 has no push.
-    pub fn push(&mut self, head: &RequestHead) -> Result<StreamId, Misuse> {
+    fn push(&mut self, head: &RequestHead) -> Result<StreamId, Misuse> {
         either!(self, stream => stream.push(head))
     }
 
-    /// Gives back credit for so many octets of [`Event::Data`].
-    pub fn consume(&mut self, octets: usize) {
-        either!(self, stream => stream.consume(octets));
+    fn consume(&mut self, bytes: usize) {
+        either!(self, stream => stream.consume(bytes));
     }
 
-    /// Octets that were told as [`Event::Data`] and not consumed yet.
-    pub fn unconsumed(&mut self) -> usize {
+    fn unconsumed(&self) -> usize {
         either!(self, stream => stream.unconsumed())
     }
 
-    /// Lets the window of the peer's body grow to so many octets at most. HTTP/1.1 has none that grows.
-    pub fn limit_window(&mut self, octets: u32) {
-        if let Self::Http2(stream) = self {
-            stream.limit_window(octets);
-        }
+    fn limit_window(&mut self, bytes: u32) {
+        either!(self, stream => stream.limit_window(bytes));
     }
 
-    /// Waits for the rest of the peer's body however long it takes.
-    pub fn lift_body_timeout(&mut self) {
+    fn lift_body_timeout(&mut self) {
         either!(self, stream => stream.lift_body_timeout());
     }
 
-    /// Server: ends a tunnel, whose two directions otherwise end by themselves, with our own.
-    pub fn end_tunnel(&mut self) {
+    fn end_tunnel(&mut self) {
         either!(self, stream => stream.end_tunnel());
     }
 
-    /// Takes a request for a WebSocket that came by HTTP/1.1 for the GET that it is too. In HTTP/2 it is nothing else.
-    pub fn decline_upgrade(&mut self) {
-        if let Self::Http1(stream) = self {
-            stream.decline_upgrade();
-        }
+    fn decline_upgrade(&mut self) {
+        either!(self, stream => stream.decline_upgrade());
     }
 
-    /// Changes the request's place among those that want to send.
-    pub fn prioritize(&mut self, priority: Priority) {
+    fn prioritize(&mut self, priority: Priority) {
         either!(self, stream => stream.prioritize(priority));
     }
 
-    /// The same, only where nobody has said anything.
-    pub fn suggest_priority(&mut self, priority: Priority) {
+    fn suggest_priority(&mut self, priority: Priority) {
         either!(self, stream => stream.suggest_priority(priority));
     }
 
-    /// The request's place among those that want to send.
-    pub fn priority(&mut self) -> Priority {
+    fn priority(&self) -> Priority {
         either!(self, stream => stream.priority())
     }
 
-    /// Ends the request without the rest of its response; in HTTP/1.1 the connection too.
-    pub fn reset(&mut self, code: ErrorCode) {
+    fn reset(&mut self, code: ErrorCode) {
         either!(self, stream => stream.reset(code));
     }
 
-    /// Lets go of a request after [`Event::Reset`].
-    pub fn release(&mut self) {
+    fn release(&mut self) {
         either!(self, stream => stream.release());
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use bytes::Bytes;
-//! use tidegate_net::http::{Body, Config, Event, ResponseHead};
+//! use tidegate_net::http::{Body, Config, Event, ResponseHead, Stream};
 //! use tidegate_net::{ConnId, Conns, EventLoop, Listener, Options, Security, Service};
 //!
 //! /// Answers every request with its path.

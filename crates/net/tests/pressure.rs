@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
-use tidegate_http::{Body, Config, Event, ResponseHead};
+use tidegate_http::{Body, Config, Event, ResponseHead, Stream};
 use tidegate_net::{ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, TlsAcceptorConfig};
 
 /// What a client sends, all in all.

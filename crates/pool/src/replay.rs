@@ -1,7 +1,7 @@
 //! The body of a request, kept so that it can be sent again.
 
 use bytes::{Bytes, BytesMut};
-use tidegate_http::{Bill, Body, Fields};
+use tidegate_http::{Bill, Body, Fields, Stream};
 use tidegate_net::StreamMut;
 
 /// The body of a request.

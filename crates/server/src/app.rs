@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use tidegate_http::{
-    CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, StreamId, Violation,
+    CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, Stream, StreamId, Violation,
     WallClock,
 };
 use tidegate_ledger::Lease;

@@ -158,7 +158,7 @@ impl Pair {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tidegate_http::{Body, CloseReason, RequestHead, ResponseHead};
+    use tidegate_http::{Body, CloseReason, RequestHead, ResponseHead, Stream as _};
 
     use super::*;
 

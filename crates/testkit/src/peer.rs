@@ -24,7 +24,7 @@ use tidegate_frame::{Frame, Reader, SettingId};
 use tidegate_hpack::{Decoder, Fields, Limits};
 use tidegate_http::{
     Body, CloseReason, Config, ErrorCode, Event, Flow, Outbox, RequestHead, ResetCause,
-    ResponseHead, Role, Scope, StreamId, Violation,
+    ResponseHead, Role, Scope, Stream, StreamId, Violation,
 };
 use tidegate_http2::{Connection, StreamMut};
 

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use mio::{Events, Poll};
 use tidegate_frame::{Priority, PriorityUpdate, StreamDependency};
 use tidegate_http::{
-    Body, Config, ErrorCode, Event, Flow, Outbox, Priorities, RequestHead, StreamId,
+    Body, Config, ErrorCode, Event, Flow, Outbox, Priorities, RequestHead, Stream, StreamId,
 };
 use tidegate_http2::Connection;
 

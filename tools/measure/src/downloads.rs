@@ -1,7 +1,7 @@
 //! Downloads on one connection, read at a bounded rate: the order of the data shows the server's
 //! priorities.
 
-use tidegate_http::{Event, StreamId};
+use tidegate_http::{Event, Stream, StreamId};
 
 use crate::client::{Client, MAX_WINDOW};
 use crate::pace::Pace;

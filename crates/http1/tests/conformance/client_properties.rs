@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidegate_http::{Body, Config, Event, Fields, RequestHead, ResponseHead, StreamId};
+use tidegate_http::{Body, Config, Event, Fields, RequestHead, ResponseHead, Stream, StreamId};
 
 use crate::properties::fields;
 use crate::support::*;
@@ -610,7 +610,7 @@ proptest! {
             let moved = carry(&mut client, &mut server, *there.next().expect("a length"))
                 | carry(&mut server, &mut client, *back.next().expect("a length"));
             for peer in [&mut client, &mut server] {
-                let told = peer.conn.stream(id).map_or(0, |mut stream| stream.unconsumed());
+                let told = peer.conn.stream(id).map_or(0, |stream| stream.unconsumed());
                 if !moved && told > 0 {
                     peer.stream(id).consume(told);
                     peer.settle();

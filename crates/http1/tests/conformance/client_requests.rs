@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate_http::{
     Body, CloseReason, Config, ErrorCode, Event, Fields, KnownName, MemoryBudget, Misuse,
-    RequestHead, RequestRules, ResponseHead, StreamId,
+    RequestHead, RequestRules, ResponseHead, Stream, StreamId,
 };
 use tidegate_ledger::{ClientKey, Ledger, Limits, Resource};
 

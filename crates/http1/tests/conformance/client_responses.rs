@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use tidegate_http::{
-    Body, CloseReason, Config, ErrorCode, Event, Fields, Misuse, RequestHead, Violation,
+    Body, CloseReason, Config, ErrorCode, Event, Fields, Misuse, RequestHead, Stream, Violation,
 };
 
 use crate::support::*;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidegate_http::{Body, Event, ResponseHead};
+use tidegate_http::{Body, Event, ResponseHead, Stream};
 
 use crate::support::*;
 

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use tidegate_http::{
-    Body, CloseReason, Config, ErrorCode, Event, Fields, Misuse, RequestHead, ResponseHead,
+    Body, CloseReason, Config, ErrorCode, Event, Fields, Misuse, RequestHead, ResponseHead, Stream,
     StreamId, Violation,
 };
 

@@ -1,7 +1,7 @@
 //! RFC 9110: the requirements of the semantics on a connection.
 
 use bytes::Bytes;
-use tidegate_http::{Body, CloseReason, Config, Fields, ResponseHead, WallClock};
+use tidegate_http::{Body, CloseReason, Config, Fields, ResponseHead, Stream, WallClock};
 
 use crate::support::*;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate_http::{
     Body, CloseReason, Config, ErrorCode, Event, Flow, MemoryBudget, Misuse, Outbox, ResponseHead,
-    Violation,
+    Stream, Violation,
 };
 
 use crate::support::*;

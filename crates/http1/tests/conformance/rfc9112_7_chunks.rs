@@ -1,7 +1,7 @@
 //! RFC 9112 §7: chunks, in both directions.
 
 use bytes::Bytes;
-use tidegate_http::{Body, Event, Fields, ResponseHead, StreamId, Violation};
+use tidegate_http::{Body, Event, Fields, ResponseHead, Stream, StreamId, Violation};
 
 use crate::support::*;
 

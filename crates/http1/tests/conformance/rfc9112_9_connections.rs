@@ -1,7 +1,7 @@
 //! RFC 9112 §9: how connections persist and end.
 
 use bytes::Bytes;
-use tidegate_http::{Body, CloseReason, Config, ErrorCode, ResponseHead, Violation};
+use tidegate_http::{Body, CloseReason, Config, ErrorCode, ResponseHead, Stream, Violation};
 
 use crate::support::*;
 

@@ -2,7 +2,7 @@
 //! a drip can't extend, and slow honest peers finish. RFC 9110 §15.5.9: 408 for a request that is
 //! not complete "within the time that it was prepared to wait".
 
-use tidegate_http::{Body, CloseReason, Config, Event, ResponseHead, Violation};
+use tidegate_http::{Body, CloseReason, Config, Event, ResponseHead, Stream, Violation};
 
 use crate::support::{GET, Peer, client_of, secs, sent};
 

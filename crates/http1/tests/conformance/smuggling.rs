@@ -3,7 +3,7 @@
 //! Always Worse" (2021), "TERM.EXT" (2025), and the CVEs named. Each must be refused before the
 //! engine reports a request that the client may not have meant.
 
-use tidegate_http::{CloseReason, Event, Violation};
+use tidegate_http::{CloseReason, Event, Stream, Violation};
 
 use crate::framing::{CHUNKED, EITHER_WAY, Vector};
 use crate::support::*;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_http::{
     Body, CloseReason, Config, Event, Field, Fields, Flow, Outbox, RequestHead, ResponseHead,
-    StreamId, Violation,
+    Stream, StreamId, Violation,
 };
 use tidegate_http1::{Connection, StreamMut};
 

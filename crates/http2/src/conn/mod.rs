@@ -254,7 +254,8 @@ impl Connection {
         self.probe.is_unanswered()
     }
 
-    /// Returns how many streams of both ends are open or wait for [`StreamMut::release`].
+    /// Returns how many streams of both ends are open or wait for
+    /// [`release`](crate::Stream::release).
     pub fn active_streams(&self) -> usize {
         self.streams.len()
     }
@@ -367,7 +368,7 @@ impl std::fmt::Debug for Connection {
 #[cfg(test)]
 mod tests {
     use bytes::{Buf, Bytes, BytesMut};
-    use tidegate_http::{Body, Event, Flow, Outbox, ResponseHead};
+    use tidegate_http::{Body, Event, Flow, Outbox, ResponseHead, Stream};
 
     use super::*;
 

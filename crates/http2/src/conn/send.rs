@@ -553,7 +553,7 @@ fn body_bytes(room: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use bytes::{Buf, BytesMut};
-    use tidegate_http::ResponseHead;
+    use tidegate_http::{ResponseHead, Stream as _};
 
     use super::*;
     use crate::Config;

@@ -170,6 +170,12 @@ impl StreamMap {
         Some(slot)
     }
 
+    /// Returns a stream that has a slot, for getters.
+    pub(crate) fn peek(&self, id: StreamId) -> Option<&Stream> {
+        let slot = self.by_id.get(&id)?;
+        Some(self.get(*slot))
+    }
+
     fn is_local(&self, id: StreamId) -> bool {
         id.get() % 2 == self.next_local % 2
     }

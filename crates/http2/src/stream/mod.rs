@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tidegate_frame::{ErrorCode, StreamId};
 use tidegate_http::{
     Bill, Body, Fields, KnownName, Misuse, Pace, Priority, RequestHead, ResponseHead, Role,
-    check_trailers,
+    check_trailers, sealed,
 };
 
 use crate::conn::Connection;
@@ -217,10 +217,7 @@ impl Recv {
     }
 }
 
-/// A borrowed handle to one stream. It holds no lock and ends with the statement.
-///
-/// A call can end the stream, such as the last [`write`](Self::write) of a message whose other side
-/// is over. Later calls do nothing, or return [`Misuse::StreamClosed`].
+/// A borrowed handle to one stream; [`Stream`](tidegate_http::Stream) has its methods.
 pub struct StreamMut<'a> {
     conn: &'a mut Connection,
     id: StreamId,
@@ -243,57 +240,8 @@ impl StreamMut<'_> {
         Some(self.conn.streams.get_mut(slot))
     }
 
-    /// Returns the stream's identifier.
-    pub fn id(&self) -> StreamId {
-        self.id
-    }
-
-    /// Server: sends the final response. Its `priority` field, if it has one, is merged over the
-    /// stream's priority ([`Priority::merge`]) before the body waits for its turn. For a HEAD
-    /// request or a status without content (204, 304) the body is left out. If the response ends
-    /// before the request does, the rest of the request is discarded.
-    ///
-    /// # Errors
-    /// Returns the [`Misuse`]; nothing was sent then.
-    pub fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
-        if head.is_informational() || head.status() > 999 {
-            return Err(Misuse::StatusOutOfRange);
-        }
-        let slot = self.check_can_answer(head)?;
-        self.conn.check_list_size(head.fields())?;
-        let age = self.conn.age();
-        let stream = self.conn.streams.get_mut(slot);
-        // RFC 9113 §8.5: only a 2xx makes a tunnel. A refused CONNECT is a request like any other.
-        if stream.connect_request && !(200..300).contains(&head.status()) {
-            stream.connect_request = false;
-            stream.recv.pace = Pace::new(age);
-            self.conn.watch_bodies();
-        }
-        let stream = self.conn.streams.get(slot);
-        let without_content = stream.head_request || matches!(head.status(), 204 | 304);
-        let body = if without_content { Body::Empty } else { body };
-        self.conn.send_head(slot, head.fields(), head.stamp(), body);
-        Ok(())
-    }
-
-    /// Whether the memory budget has room for `bytes` more that wait to be sent, such as a head.
-    /// The bytes are reserved until the connection next reports its memory, so call this just
-    /// before sending them.
-    pub fn has_room_for(&mut self, bytes: usize) -> bool {
-        self.conn.memory.holding.admit(bytes as u64)
-    }
-
-    /// Server: sends an interim response (1xx), such as 100 or 103.
-    ///
-    /// # Errors
-    /// Returns the [`Misuse`]; nothing was sent then.
-    pub fn inform(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
-        // RFC 9113 §8.6: "This specification removes the 101 (Switching Protocols) status code".
-        if !head.is_informational() || head.status() == 101 {
-            return Err(Misuse::StatusOutOfRange);
-        }
-        let slot = self.check_can_answer(head)?;
-        self.conn.send_interim_head(slot, head.fields())
+    fn peek(&self) -> Option<&Stream> {
+        self.conn.streams.peek(self.id)
     }
 
     /// Returns the stream's slot if it waits for its final response.
@@ -314,21 +262,59 @@ impl StreamMut<'_> {
         }
         Ok(slot)
     }
+}
 
-    /// Takes bytes of a [`Body::Stream`] off the front of `data`, as many as there is room for, and
-    /// returns their number: 0 if there is no room or the stream takes no body. With `end`, the
-    /// message ends once all of `data` is taken. If some bytes remain,
-    /// [`Event::Writable`](crate::Event::Writable) asks for them.
-    pub fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
+impl sealed::Sealed for StreamMut<'_> {}
+
+impl tidegate_http::Stream for StreamMut<'_> {
+    fn id(&self) -> StreamId {
+        self.id
+    }
+
+    fn version(&self) -> &'static str {
+        "HTTP/2"
+    }
+
+    fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
+        if head.is_informational() || head.status() > 999 {
+            return Err(Misuse::StatusOutOfRange);
+        }
+        let slot = self.check_can_answer(head)?;
+        self.conn.check_list_size(head.fields())?;
+        let age = self.conn.age();
+        let stream = self.conn.streams.get_mut(slot);
+        // RFC 9113 §8.5: only a 2xx makes a tunnel. A refused CONNECT is a request like any other.
+        if stream.connect_request && !(200..300).contains(&head.status()) {
+            stream.connect_request = false;
+            stream.recv.pace = Pace::new(age);
+            self.conn.watch_bodies();
+        }
+        let stream = self.conn.streams.get(slot);
+        let without_content = stream.head_request || matches!(head.status(), 204 | 304);
+        let body = if without_content { Body::Empty } else { body };
+        self.conn.send_head(slot, head.fields(), head.stamp(), body);
+        Ok(())
+    }
+
+    fn has_room_for(&mut self, bytes: usize) -> bool {
+        self.conn.memory.holding.admit(bytes as u64)
+    }
+
+    fn inform(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
+        // RFC 9113 §8.6: "This specification removes the 101 (Switching Protocols) status code".
+        if !head.is_informational() || head.status() == 101 {
+            return Err(Misuse::StatusOutOfRange);
+        }
+        let slot = self.check_can_answer(head)?;
+        self.conn.send_interim_head(slot, head.fields())
+    }
+
+    fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
         let slot = self.slot();
         slot.map_or(0, |slot| self.conn.write(slot, data, end))
     }
 
-    /// Ends a [`Body::Stream`] with trailers, after the written bytes.
-    ///
-    /// # Errors
-    /// Returns the [`Misuse`]; nothing was sent then.
-    pub fn trailers(&mut self, fields: &Fields) -> Result<(), Misuse> {
+    fn trailers(&mut self, fields: &Fields) -> Result<(), Misuse> {
         check_trailers(fields).map_err(|_| Misuse::InvalidField)?;
         let slot = self.slot()?;
         let stream = self.conn.streams.get(slot);
@@ -346,53 +332,35 @@ impl StreamMut<'_> {
         Ok(())
     }
 
-    /// Server: promises a response to a request that the client hasn't made. Returns the stream on
-    /// which to call `respond`.
-    ///
-    /// # Errors
-    /// Returns the [`Misuse`]; nothing was promised then.
-    pub fn push(&mut self, head: &RequestHead) -> Result<StreamId, Misuse> {
+    fn push(&mut self, head: &RequestHead) -> Result<StreamId, Misuse> {
         let slot = self.slot()?;
         self.conn.promise(slot, head)
     }
 
-    /// Returns flow-control credit for `bytes` of [`Event::Data`](crate::Event::Data). Without it
-    /// the peer runs out of window and stops. The remaining credit of a finished stream is returned
-    /// automatically.
-    pub fn consume(&mut self, bytes: usize) {
+    fn consume(&mut self, bytes: usize) {
         if let Ok(slot) = self.slot() {
             self.conn.consume(slot, bytes);
         }
     }
 
-    /// Returns the bytes reported as [`Event::Data`](crate::Event::Data) and not consumed yet.
-    pub fn unconsumed(&mut self) -> usize {
-        self.stream()
+    fn unconsumed(&self) -> usize {
+        self.peek()
             .map_or(0, |stream| stream.recv.window.unconsumed() as usize)
     }
 
-    /// Limits the growth of this stream's receive window to `bytes`, if that is less than
-    /// [`Config::max_stream_window_size`](crate::Config::max_stream_window_size). A larger window
-    /// keeps its size.
-    pub fn limit_window(&mut self, bytes: u32) {
+    fn limit_window(&mut self, bytes: u32) {
         if let Some(stream) = self.stream() {
             stream.recv.max_window = bytes;
         }
     }
 
-    /// Waits for the rest of the peer's body without a time limit:
-    /// [`Timeouts::body`](crate::Timeouts::body) and
-    /// [`Config::min_body_rate`](crate::Config::min_body_rate) no longer apply to this stream.
-    pub fn lift_body_timeout(&mut self) {
+    fn lift_body_timeout(&mut self) {
         if let Some(stream) = self.stream() {
             stream.recv.untimed = true;
         }
     }
 
-    /// Server: lets a tunnel end with our own direction, while its two directions otherwise end
-    /// independently. The client's later bytes are ignored: as after any other response some are
-    /// accepted, then the stream is reset with NO_ERROR.
-    pub fn end_tunnel(&mut self) {
+    fn end_tunnel(&mut self) {
         let Ok(slot) = self.slot() else { return };
         let role = self.conn.role;
         let stream = self.conn.streams.get_mut(slot);
@@ -405,18 +373,13 @@ impl StreamMut<'_> {
         }
     }
 
-    /// Sets the stream's priority among those that want to send. A later signal of the client
-    /// replaces it.
-    pub fn prioritize(&mut self, priority: Priority) {
+    fn prioritize(&mut self, priority: Priority) {
         if let Ok(slot) = self.slot() {
             self.conn.prioritize(slot, priority);
         }
     }
 
-    /// Like [`prioritize`](Self::prioritize), but only while neither the client nor `prioritize`
-    /// has set the stream's priority: for defaults by the kind of content. Call it before
-    /// [`respond`](Self::respond), whose `priority` field is merged over it.
-    pub fn suggest_priority(&mut self, priority: Priority) {
+    fn suggest_priority(&mut self, priority: Priority) {
         if let Ok(slot) = self.slot()
             && !self.conn.streams.get(slot).prioritized
         {
@@ -424,15 +387,12 @@ impl StreamMut<'_> {
         }
     }
 
-    /// Returns the stream's priority among those that want to send.
-    pub fn priority(&mut self) -> Priority {
-        self.stream()
+    fn priority(&self) -> Priority {
+        self.peek()
             .map_or_else(Priority::default, |stream| stream.priority)
     }
 
-    /// Sends RST_STREAM and releases the stream. No event follows. A stream that was reset already
-    /// is only released.
-    pub fn reset(&mut self, code: ErrorCode) {
+    fn reset(&mut self, code: ErrorCode) {
         let Ok(slot) = self.slot() else { return };
         if !self.conn.streams.get(slot).awaiting_release {
             self.conn.send_reset(slot, code);
@@ -440,9 +400,7 @@ impl StreamMut<'_> {
         self.conn.remove(slot);
     }
 
-    /// Releases a stream after [`Event::Reset`](crate::Event::Reset): its slot is free again. Does
-    /// nothing on a stream that was not reset.
-    pub fn release(&mut self) {
+    fn release(&mut self) {
         if let Ok(slot) = self.slot()
             && self.conn.streams.get(slot).awaiting_release
         {

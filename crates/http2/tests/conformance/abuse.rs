@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_http2::{
-    ErrorCode, Event, Rate, RequestHead, ResetCause, ResponseHead, StreamId, Timeouts, Violation,
+    ErrorCode, Event, Rate, RequestHead, ResetCause, ResponseHead, Stream, StreamId, Timeouts,
+    Violation,
 };
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, POST, flag, with};

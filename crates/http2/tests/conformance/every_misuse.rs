@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use tidegate_http2::{
-    Body, Config, ErrorCode, Fields, MemoryBudget, Misuse, RequestHead, ResponseHead, StreamId,
-    StreamMut,
+    Body, Config, ErrorCode, Fields, MemoryBudget, Misuse, RequestHead, ResponseHead, Stream,
+    StreamId, StreamMut,
 };
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET};

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use tidegate_http2::{
-    Body, CloseReason, Config, ErrorCode, Event, Protocol, RequestHead, ResetCause, Scope,
+    Body, CloseReason, Config, ErrorCode, Event, Protocol, RequestHead, ResetCause, Scope, Stream,
     Violation,
 };
 use tidegate_testkit::peer::Peer;

@@ -1,7 +1,7 @@
 //! RFC 7540 §5.3: the priorities that RFC 9113 deprecates, for clients that send no others.
 
 use tidegate_http2::{
-    Body, Config, Priorities, Priority, Rate, RequestHead, ResponseHead, Violation,
+    Body, Config, Priorities, Priority, Rate, RequestHead, ResponseHead, Stream, Violation,
 };
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, Raw, with};

@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tidegate_http2::{Body, Config, RequestHead, ResponseHead, Violation};
+use tidegate_http2::{Body, Config, RequestHead, ResponseHead, Stream, Violation};
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, flag, with};
 

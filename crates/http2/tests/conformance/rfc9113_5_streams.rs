@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tidegate_frame::SettingId;
 use tidegate_http2::{
     Body, CloseReason, Config, ErrorCode, Event, Rate, RequestHead, ResetCause, ResponseHead,
-    StreamId, Violation,
+    Stream, StreamId, Violation,
 };
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET};

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use tidegate_frame::SettingId;
 use tidegate_http2::{
-    Body, CloseReason, Config, ErrorCode, Event, RequestHead, ResetCause, StreamId, Violation,
+    Body, CloseReason, Config, ErrorCode, Event, RequestHead, ResetCause, Stream, StreamId,
+    Violation,
 };
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, flag};

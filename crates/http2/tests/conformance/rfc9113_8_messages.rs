@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_http2::{
-    Body, Config, ErrorCode, Event, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
+    Body, Config, ErrorCode, Event, RequestHead, ResetCause, ResponseHead, Stream, StreamId,
+    Violation,
 };
 use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire::{self, GET, POST, with};

@@ -2,7 +2,7 @@
 
 use tidegate_frame::{Frame, SettingId};
 use tidegate_http2::{
-    Body, Config, ErrorCode, Priorities, Priority, RequestHead, ResponseHead, Violation,
+    Body, Config, ErrorCode, Priorities, Priority, RequestHead, ResponseHead, Stream, Violation,
 };
 use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire::{self, GET, with};

@@ -2,7 +2,7 @@
 //! that a drip can't extend, and slow honest peers finish.
 
 use bytes::Bytes;
-use tidegate_http2::{Body, Config, ErrorCode, Event, ResetCause, Violation};
+use tidegate_http2::{Body, Config, ErrorCode, Event, ResetCause, Stream, Violation};
 use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire::{self, GET};
 

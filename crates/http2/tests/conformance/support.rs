@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_frame::Frame;
-use tidegate_http2::{Body, Config, Priority, ResponseHead};
+use tidegate_http2::{Body, Config, Priority, ResponseHead, Stream};
 use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Client, Message, Note, PATIENCE, Trickle, Worker, limit_connections, pattern};
 use socket2::SockRef;
-use tidegate_http::{Body, ErrorCode};
+use tidegate_http::{Body, ErrorCode, Stream};
 
 #[test]
 fn answers_requests() {

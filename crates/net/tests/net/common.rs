@@ -18,7 +18,7 @@ use rustls::{
     StreamOwned, SupportedProtocolVersion, WantsVerifier,
 };
 use tidegate_http::{
-    Body, Config, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId,
+    Body, Config, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, Stream, StreamId,
 };
 use tidegate_http2::Connection;
 use tidegate_ledger::{Ledger, Limits, Resource, Rule};

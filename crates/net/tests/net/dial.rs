@@ -11,7 +11,7 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, CertificateError, RootCertStore, SupportedProtocolVersion};
 use socket2::SockRef;
-use tidegate_http::{Body, CloseReason, Config, ErrorCode, Event, RequestHead, StreamId};
+use tidegate_http::{Body, CloseReason, Config, ErrorCode, Event, RequestHead, Stream, StreamId};
 use tidegate_net::{
     ConnId, Dial, DialSecurity, Direction, End, Origin, Protocol, TlsConnectorConfig, TlsError,
     Trust,

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tidegate_http::{
-    Body, CloseReason, Config, Event, Flow, Outbox, RequestHead, ResponseHead, StreamId, Timeouts,
+    Body, CloseReason, Config, Event, Flow, Outbox, RequestHead, ResponseHead, Stream, StreamId,
+    Timeouts,
 };
 use tidegate_ledger::{Ledger, Limits, Resource};
 use tidegate_net::{

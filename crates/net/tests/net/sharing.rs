@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tidegate_http::{Body, Config, Event, MemoryBudget, ResponseHead, StreamId};
+use tidegate_http::{Body, Config, Event, MemoryBudget, ResponseHead, Stream, StreamId};
 use tidegate_ledger::{Ledger, Limits, Mode, Resource, Rule};
 use tidegate_net::{
     ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, TlsAcceptorConfig, Totals,

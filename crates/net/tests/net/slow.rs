@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_http::{Body, CloseReason, Event, ResponseHead, StreamId, Violation};
+use tidegate_http::{Body, CloseReason, Event, ResponseHead, Stream, StreamId, Violation};
 use tidegate_net::{ConnId, End, MemorySocket};
 
 use crate::common::{Told, pattern};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tidegate_http::{Body, CloseReason, Config, Event, ResponseHead, Violation};
+use tidegate_http::{Body, CloseReason, Config, Event, ResponseHead, Stream, Violation};
 use tidegate_net::{ConnId, MemorySocket, Protocol};
 use tidegate_testkit::wire;
 

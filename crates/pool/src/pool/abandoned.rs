@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_http::{Event as EngineEvent, StreamId};
+use tidegate_http::{Event as EngineEvent, Stream, StreamId};
 use tidegate_net::{ConnId, Conns, Protocol};
 
 use super::{Pool, RequestId};

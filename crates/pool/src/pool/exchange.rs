@@ -1,7 +1,7 @@
 //! Events of a request's stream: the response, and room for the request's body.
 
 use bytes::Bytes;
-use tidegate_http::{ErrorCode, Fields, ResetCause, ResponseHead, StreamId};
+use tidegate_http::{ErrorCode, Fields, ResetCause, ResponseHead, Stream, StreamId};
 use tidegate_net::{ConnId, Conns, Engine};
 
 use super::request::Exchange;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use slab::Slab;
-use tidegate_http::{Body, Fields, Misuse, Priority, RequestHead, check_trailers};
+use tidegate_http::{Body, Fields, Misuse, Priority, RequestHead, Stream, check_trailers};
 use tidegate_ledger::{Rule, Shares};
 use tidegate_net::{ConnId, Conns, Protocol};
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
-use tidegate_http::{ErrorCode, StreamId};
+use tidegate_http::{ErrorCode, Stream, StreamId};
 use tidegate_net::{ConnId, Conns, Protocol};
 
 use super::abandoned::Abandoned;

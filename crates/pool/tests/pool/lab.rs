@@ -14,7 +14,7 @@ use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ServerConfig, ServerConnection};
 use tidegate_http::{
     Body, CloseReason, Config, ErrorCode, Event as EngineEvent, Fields, Flow, Outbox, RequestHead,
-    ResponseHead, StreamId,
+    ResponseHead, Stream, StreamId,
 };
 use tidegate_ledger::{ClientKey, Ledger, Limits};
 use tidegate_net::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use tidegate_http::{Body, ErrorCode, RequestHead, ResponseHead, StreamId};
+use tidegate_http::{Body, ErrorCode, RequestHead, ResponseHead, Stream, StreamId};
 use tidegate_pool::{Security, UpstreamId};
 
 use crate::lab::{Ask, Got, Key, Lab, Server, addr, get, pattern};

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidegate_http::{Body, ErrorCode, Fields, KnownName, RequestHead, ResponseHead, StreamId};
+use tidegate_http::{
+    Body, ErrorCode, Fields, KnownName, RequestHead, ResponseHead, Stream, StreamId,
+};
 use tidegate_ledger::Lease;
 use tidegate_net::{ConnId, Conns, Protocol, StreamMut};
 use tidegate_pool::{Event, Failure, RequestOptions};

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use rustc_hash::FxHashMap;
+use tidegate_http::Stream;
 use tidegate_ledger::Lease;
 use tidegate_net::StreamMut;
 

@@ -1,7 +1,7 @@
 //! Sends a body back while it is received.
 
 use bytes::Bytes;
-use tidegate_http::{Body, KnownName};
+use tidegate_http::{Body, KnownName, Stream};
 use tidegate_net::StreamMut;
 
 use super::{Outcome, Request};

@@ -14,7 +14,9 @@ pub mod status;
 pub mod upload;
 
 use bytes::Bytes;
-use tidegate_http::{Body, ErrorCode, KnownName, Misuse, Priority, RequestHead, ResponseHead};
+use tidegate_http::{
+    Body, ErrorCode, KnownName, Misuse, Priority, RequestHead, ResponseHead, Stream,
+};
 use tidegate_ledger::Refusal;
 use tidegate_net::StreamMut;
 

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-use tidegate_http::Body;
+use tidegate_http::{Body, Stream};
 use tidegate_net::StreamMut;
 
 use super::{Outcome, Request, Sent, head_of};

@@ -1,7 +1,7 @@
 //! One forwarded request: the data that the upstream and the client have still to take.
 
 use bytes::Bytes;
-use tidegate_http::{ErrorCode, Fields, KnownName, Misuse, RequestHead};
+use tidegate_http::{ErrorCode, Fields, KnownName, Misuse, RequestHead, Stream};
 use tidegate_net::Conns;
 use tidegate_pool::RequestId;
 

@@ -1,6 +1,6 @@
 //! Promises pushes: each is the answer to a request that is promised on a page's stream.
 
-use tidegate_http::{KnownName, Misuse, Priority, RequestHead, StreamId};
+use tidegate_http::{KnownName, Misuse, Priority, RequestHead, Stream, StreamId};
 use tidegate_http2::Connection;
 
 use super::Refusal;

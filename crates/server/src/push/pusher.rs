@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Instant;
 
-use tidegate_http::{KnownName, RequestHead, ResetCause, StreamId};
+use tidegate_http::{KnownName, RequestHead, ResetCause, Stream, StreamId};
 use tidegate_http2::Connection;
 use tidegate_net::ConnId;
 

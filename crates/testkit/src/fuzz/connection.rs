@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_http::{
     Body, Config, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priorities, Priority, Protocol,
-    RequestHead, ResponseHead, Role, StreamId,
+    RequestHead, ResponseHead, Role, Stream, StreamId,
 };
 use tidegate_http2::Connection;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_http::{
-    Body, Config, ErrorCode, Event, Flow, Outbox, Protocol, ResponseHead, StreamId,
+    Body, Config, ErrorCode, Event, Flow, Outbox, Protocol, ResponseHead, Stream, StreamId,
 };
 use tidegate_http1::Connection;
 

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_http::{
-    Body, Config, ErrorCode, Event, Flow, Outbox, Protocol, RequestHead, ResponseHead, StreamId,
+    Body, Config, ErrorCode, Event, Flow, Outbox, Protocol, RequestHead, ResponseHead, Stream,
+    StreamId,
 };
 use tidegate_http1::Connection;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
+use tidegate_http::Stream as _;
 use tidegate_http::{
     Body, CloseReason, Config, ErrorCode, Event, Fields, Flow, MemoryBudget, Outbox, Priorities,
     Priority, Rate, RequestHead, ResetCause, ResponseHead, StreamId, Violation,

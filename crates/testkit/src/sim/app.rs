@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_http::{
     Body, CloseReason, ErrorCode, Event, Field, Fields, Misuse, Priority, RequestHead, ResetCause,
-    ResponseHead, StreamId, Violation,
+    ResponseHead, Stream, StreamId, Violation,
 };
 
 use crate::sim::plan::{Answer, ExchangePlan, MessagePlan, ResetPoint};

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tidegate_http::{
-    Body, ErrorCode, Event, Fields, Flow, Misuse, Outbox, RequestHead, ResponseHead, StreamId,
+    Body, ErrorCode, Event, Fields, Flow, Misuse, Outbox, RequestHead, ResponseHead, Stream,
+    StreamId,
 };
 use tidegate_net::MemorySocket;
 use tidegate_testkit::rng::Rng;

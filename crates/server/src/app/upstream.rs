@@ -166,7 +166,7 @@ impl App {
     /// Lifts the timeout of a gRPC call's body, because calls may be silent for long. The call must
     /// go by HTTP/2 all the way; otherwise a content-type alone would let clients hold connections.
     fn lift_limits(&mut self, conns: &mut Conns, key: Key) {
-        let call = self.relay(key).filter(|relay| relay.is_call);
+        let call = self.relay(key).filter(|relay| relay.is_call());
         let Some(request) = call.and_then(|relay| relay.request()) else {
             return;
         };
@@ -321,7 +321,7 @@ impl App {
             return;
         };
         add(relay);
-        if end && !relay.is_tunnel {
+        if end && !relay.is_tunnel() {
             relay.ended_upstream();
             relay.move_up(conns, key, &mut self.proxy);
         }
@@ -331,7 +331,7 @@ impl App {
 
     /// Relays an interim response.
     fn inform(&mut self, conns: &mut Conns, key: Key, head: &ResponseHead) {
-        let may = self.relay(key).is_some_and(|relay| !relay.responded);
+        let may = self.relay(key).is_some_and(|relay| !relay.has_responded());
         if may
             && let Some(mut stream) = conns.stream(key.0, key.1)
             && has_room(&mut stream, head)
@@ -428,7 +428,7 @@ impl App {
             "upstream failed: stream {id}, peer {}, {failure}",
             super::Peer(conns, conn)
         );
-        if relay.responded {
+        if relay.has_responded() {
             // The response isn't whole, and must not look like a whole one.
             relay.break_off(match failure {
                 Failure::Reset(code) if *code != ErrorCode::NO_ERROR => *code,
@@ -437,7 +437,7 @@ impl App {
             relay.move_up(conns, key, &mut self.proxy);
             return self.finish_if_done(conns, key);
         }
-        let is_call = relay.is_call;
+        let is_call = relay.is_call();
         let Some(mut stream) = conns.stream(conn, id) else {
             return;
         };

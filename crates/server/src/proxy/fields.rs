@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn strangers_are_not_believed_and_the_trusted_are() {
-        let said = get("/")
+        let received = get("/")
             .field("forwarded", "for=10.0.0.1")
             .field("x-forwarded-for", "10.0.0.1")
             .field("x-forwarded-for", "10.0.0.2")
@@ -314,7 +314,7 @@ mod tests {
             .field("x-forwarded-host", "inner")
             .field("x-forwarded-port", "1")
             .field("x-real-ip", "10.0.0.1");
-        let on = sent(&said, &stranger()).unwrap();
+        let on = sent(&received, &stranger()).unwrap();
         assert_eq!(field(&on, "x-forwarded-for"), "192.0.2.1");
         assert_eq!(field(&on, "x-forwarded-proto"), "https");
         assert_eq!(field(&on, "x-forwarded-host"), "example.org");
@@ -324,7 +324,7 @@ mod tests {
             is_trusted: true,
             ..stranger()
         };
-        let on = sent(&said, &trusted).unwrap();
+        let on = sent(&received, &trusted).unwrap();
         assert_eq!(
             field(&on, "x-forwarded-for"),
             "10.0.0.1, 10.0.0.2, 192.0.2.1"
@@ -384,10 +384,10 @@ mod tests {
             is_trusted: true,
             ..stranger()
         };
-        let said = get("/")
+        let received = get("/")
             .field("x-forwarded-user", "a")
             .field("x_real_ip", "b");
-        let on = sent(&said, &trusted).unwrap();
+        let on = sent(&received, &trusted).unwrap();
         assert_eq!(
             (field(&on, "x-forwarded-user"), on.get("x_real_ip")),
             ("a", None)
@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn the_operator_can_have_more_dropped() {
         let dropped = [field_to_drop("X-Own-User"), field_to_drop("authorization")];
-        let said = get("/")
+        let received = get("/")
             .field("x-own-user", "a")
             .field("x_own.user", "b")
             .field("authorization", "c")
@@ -407,13 +407,13 @@ mod tests {
             ..stranger()
         };
         let names = ["x-own-user", "x_own.user", "authorization", "x-own-users"];
-        let on = sent(&said, &client).unwrap();
+        let on = sent(&received, &client).unwrap();
         assert_eq!(
             names.map(|name| on.get(name).is_some()),
             [false, false, false, true]
         );
         client.is_trusted = true;
-        let on = sent(&said, &client).unwrap();
+        let on = sent(&received, &client).unwrap();
         assert_eq!(names.map(|name| on.get(name).is_some()), [true; 4]);
     }
 
@@ -439,7 +439,7 @@ mod tests {
 
     #[test]
     fn trailers_say_nothing_that_a_head_could() {
-        let mut said = Fields::new();
+        let mut received = Fields::new();
         for name in [
             "x-sum",
             "x-forwarded-for",
@@ -452,9 +452,9 @@ mod tests {
             "proxy",
             "grpc-own",
         ] {
-            said.push(name, "1");
+            received.push(name, "1");
         }
-        let kept = trailers(&said);
+        let kept = trailers(&received);
         let kept: Vec<&[u8]> = kept.iter().map(|field| field.name).collect();
         assert_eq!(kept, [&b"x-sum"[..], b"grpc-own"]);
     }

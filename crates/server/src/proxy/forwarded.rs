@@ -237,8 +237,8 @@ mod tests {
 
     /// Returns the X-Forwarded-For, -Proto, -Host and Forwarded fields that go on, if a trusted
     /// client at 192.0.2.1 sends these fields in cleartext.
-    fn told(said: &[(&str, &str)]) -> [String; 4] {
-        let came: Fields = said.iter().copied().collect();
+    fn told(received: &[(&str, &str)]) -> [String; 4] {
+        let came: Fields = received.iter().copied().collect();
         let mut reported = Reported::default();
         for field in &came {
             reported.note(field);
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn both_spellings_say_the_same() {
         let own = "192.0.2.1";
-        for (said, expected) in [
+        for (received, expected) in [
             (
                 &[][..],
                 [
@@ -335,7 +335,7 @@ mod tests {
                 ],
             ),
         ] {
-            assert_eq!(told(said), expected, "{said:?}");
+            assert_eq!(told(received), expected, "{received:?}");
         }
     }
 

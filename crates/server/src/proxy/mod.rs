@@ -133,12 +133,12 @@ impl Proxy {
         let lines = head
             .headers()
             .filter(|field| field.known == Some(KnownName::X_FORWARDED_FOR));
-        let said: Vec<&[u8]> = lines
+        let hops: Vec<&[u8]> = lines
             .flat_map(|field| field.value.split(|byte| *byte == b','))
             .collect();
-        let ips = said.iter().rev().map_while(|said| {
-            let said = std::str::from_utf8(said).ok()?.trim();
-            said.parse::<IpAddr>().ok()
+        let ips = hops.iter().rev().map_while(|hop| {
+            let hop = std::str::from_utf8(hop).ok()?.trim();
+            hop.parse::<IpAddr>().ok()
         });
         // Entries before an untrusted address may be invented.
         let mut farthest = peer;

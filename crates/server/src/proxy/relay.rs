@@ -17,24 +17,40 @@ pub struct Relay {
     up: Half,
     /// The upstream's body.
     down: Half,
+    kind: Kind,
+    life: Life,
     /// Whether the client's stream has sent all that it was given, and wants more.
     client_waits: bool,
-    /// Reset the client's stream with this code once the buffered response is out.
-    broken_by: Option<ErrorCode>,
     /// The part of the preload list for the response.
     pub prepared: Option<Prepared>,
-    /// Whether the final response has begun.
-    pub responded: bool,
-    /// Whether the request asks for a tunnel.
-    is_connect: bool,
-    is_head: bool,
-    /// Whether the response has no content. For the client it ended with its head, whatever the
-    /// upstream still sends.
-    is_bare: bool,
-    /// Whether the tunnel was granted.
-    pub is_tunnel: bool,
-    /// Whether the request is a gRPC call.
-    pub is_call: bool,
+}
+
+/// The kind of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Asks for a tunnel.
+    Connect,
+    Head,
+    /// A gRPC call.
+    Call,
+    Other,
+}
+
+/// How far the response has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// The final response hasn't begun.
+    Asked,
+    /// The head is out, and the body is relayed.
+    Answering,
+    /// The head is out, and there is no content. For the client the response ended with its head,
+    /// whatever the upstream still sends.
+    Bare,
+    /// A tunnel was granted. Data is relayed in both directions.
+    Tunnel,
+    /// The response broke off. The client's stream is reset with this code once the buffered part
+    /// is out.
+    Broken(ErrorCode),
 }
 
 /// One direction of a request: a body and its trailers.
@@ -57,15 +73,15 @@ impl Relay {
                 ..Half::default()
             },
             down: Half::default(),
+            kind: match head.method_bytes() {
+                b"CONNECT" => Kind::Connect,
+                b"HEAD" => Kind::Head,
+                _ if is_call(head) => Kind::Call,
+                _ => Kind::Other,
+            },
+            life: Life::Asked,
             client_waits: false,
-            broken_by: None,
             prepared,
-            responded: false,
-            is_connect: head.method_bytes() == b"CONNECT",
-            is_head: head.method_bytes() == b"HEAD",
-            is_bare: false,
-            is_tunnel: false,
-            is_call: is_call(head),
         }
     }
 
@@ -79,6 +95,21 @@ impl Relay {
         self.request
     }
 
+    /// Whether the final response has begun.
+    pub fn has_responded(&self) -> bool {
+        self.life != Life::Asked
+    }
+
+    /// Whether the request is a tunnel whose directions both go on.
+    pub fn is_tunnel(&self) -> bool {
+        self.life == Life::Tunnel
+    }
+
+    /// Whether the request is a gRPC call.
+    pub fn is_call(&self) -> bool {
+        self.kind == Kind::Call
+    }
+
     /// Notes that the pool has finished the request.
     pub fn ended_upstream(&mut self) {
         self.request = None;
@@ -89,39 +120,47 @@ impl Relay {
     pub fn lose_upstream(&mut self) -> bool {
         self.ended_upstream();
         let has_ended = self.down.pipe.has_ended();
-        self.is_tunnel &= !has_ended;
+        if has_ended && self.is_tunnel() {
+            self.life = Life::Answering;
+        }
         has_ended
     }
 
     /// Notes that the response broke off. The client's stream is reset once the buffered response
     /// is out. A response without content is whole already.
     pub fn break_off(&mut self, code: ErrorCode) {
-        if self.is_bare {
+        if self.life == Life::Bare {
             self.down.done = true;
         } else {
-            self.broken_by = Some(code);
+            self.life = Life::Broken(code);
         }
     }
 
     /// Returns the code to reset the client's stream with, once the stream has sent the buffered
     /// part of a broken response.
     pub fn resets_with(&self) -> Option<ErrorCode> {
-        let has_all = self.client_waits && self.down.pipe.is_empty();
-        self.broken_by.filter(|_| has_all)
+        match self.life {
+            Life::Broken(code) if self.client_waits && self.down.pipe.is_empty() => Some(code),
+            _ => None,
+        }
     }
 
     /// Notes that the final response has begun.
     pub fn respond(&mut self, status: u16, opens_tunnel: bool) {
-        self.responded = true;
-        self.is_tunnel = opens_tunnel;
-        // RFC 9110 §6.4.1: responses to HEAD, and those with 204 and 304, have no content.
-        self.is_bare = !self.is_tunnel && (self.is_head || matches!(status, 204 | 304));
+        self.life = if opens_tunnel {
+            Life::Tunnel
+        } else if self.kind == Kind::Head || matches!(status, 204 | 304) {
+            // RFC 9110 §6.4.1: these responses have no content.
+            Life::Bare
+        } else {
+            Life::Answering
+        };
     }
 
     /// Whether the client has the whole response and, through a tunnel, the upstream the whole
     /// request.
     pub fn is_done(&self) -> bool {
-        self.down.done && (self.up.done || !self.is_tunnel)
+        self.down.done && (self.up.done || !self.is_tunnel())
     }
 
     /// Notes that the upstream wants more of the client's body. If it asks after the end, it had no
@@ -150,7 +189,7 @@ impl Relay {
     /// Whether the client would take a response with this status, which opens no tunnel, for one
     /// that does.
     pub fn seems_to_open_tunnel(&self, status: u16) -> bool {
-        self.is_connect && (200..300).contains(&status)
+        self.kind == Kind::Connect && (200..300).contains(&status)
     }
 
     /// Adds the upstream's trailers, and the end of its body.
@@ -205,11 +244,11 @@ impl Relay {
     /// Gives the client what it takes of the upstream's body, and the upstream credit for that.
     /// Returns the number of bytes.
     pub fn move_down(&mut self, conns: &mut Conns, key: Key, proxy: &mut Proxy) -> usize {
-        if !self.responded || self.down.done {
+        if !self.has_responded() || self.down.done {
             return 0;
         }
         let stream = conns.stream(key.0, key.1);
-        let Some(mut stream) = stream.filter(|_| !self.is_bare) else {
+        let Some(mut stream) = stream.filter(|_| self.life != Life::Bare) else {
             self.down.done = self.down.pipe.discard().done;
             return 0;
         };
@@ -261,6 +300,34 @@ pub fn is_call(head: &RequestHead) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_response_without_content_is_whole_though_it_breaks_off() {
+        for (method, status, opens_tunnel, is_bare) in [
+            ("GET", 200, false, false),
+            ("GET", 204, false, true),
+            ("GET", 304, false, true),
+            ("HEAD", 200, false, true),
+            ("CONNECT", 200, true, false),
+            ("CONNECT", 404, false, false),
+        ] {
+            let head = RequestHead::new(method, "https", "a", "/");
+            let mut relay = Relay::new(&head, true, None);
+            assert!(!relay.has_responded());
+            relay.respond(status, opens_tunnel);
+            assert_eq!(
+                (relay.has_responded(), relay.is_tunnel()),
+                (true, opens_tunnel)
+            );
+            relay.client_asks();
+            assert!(!relay.lose_upstream() && relay.resets_with().is_none());
+            relay.break_off(ErrorCode::CANCEL);
+            let case = format!("{method} {status}");
+            assert_eq!(relay.is_done(), is_bare, "{case}");
+            let resets_with = (!is_bare).then_some(ErrorCode::CANCEL);
+            assert_eq!(relay.resets_with(), resets_with, "{case}");
+        }
+    }
 
     #[test]
     fn grpc_calls_are_recognised_by_their_content_type() {

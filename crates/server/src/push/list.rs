@@ -215,7 +215,7 @@ pub enum PreloadError {
     /// No page needs the resource at this path.
     WithoutPage(String),
     /// Two entries have settings for the resource at this path.
-    SaidTwice(String),
+    Repeated(String),
     /// A resource's path and the name of a field that can't be sent, or that the server sets
     /// itself.
     InvalidHeader(String, String),
@@ -246,7 +246,7 @@ impl fmt::Display for PreloadError {
             Self::WithoutPage(path) => {
                 write!(f, "no page needs {path}: name one, as in pages = [\"/\"]")
             }
-            Self::SaidTwice(path) => {
+            Self::Repeated(path) => {
                 write!(f, "{path} has settings in two places: put them together")
             }
             Self::InvalidHeader(path, name) => write!(
@@ -472,7 +472,7 @@ fn merge(list: impl IntoIterator<Item = Preload>) -> Result<Vec<Preload>, Preloa
         } else if preload.is_plain() {
             known.pages.append(&mut preload.pages);
         } else {
-            return Err(PreloadError::SaidTwice(preload.path));
+            return Err(PreloadError::Repeated(preload.path));
         }
     }
     Ok(merged)
@@ -595,7 +595,7 @@ mod tests {
             assert_eq!((list.links("/a").len(), list.links("/b").len()), (1, 1));
         }
         let twice = error([settings.clone(), settings]);
-        assert_eq!(twice, PreloadError::SaidTwice("/a.css".into()));
+        assert_eq!(twice, PreloadError::Repeated("/a.css".into()));
         let again = Preload::new("/a.css").page("/").page("/");
         assert_eq!(PushCache::new([again]).unwrap().links("/").len(), 1);
     }

@@ -234,6 +234,8 @@ impl std::fmt::Display for Violation {
     }
 }
 
+impl std::error::Error for Violation {}
+
 impl From<Malformed> for Violation {
     fn from(malformed: Malformed) -> Self {
         match malformed.defect {
@@ -435,6 +437,8 @@ impl std::fmt::Display for CloseReason {
         }
     }
 }
+
+impl std::error::Error for CloseReason {}
 
 #[cfg(test)]
 mod tests {

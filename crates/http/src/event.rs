@@ -106,6 +106,24 @@ pub enum Event {
     Closed(CloseReason),
 }
 
+impl Event {
+    /// Returns the stream that the event is about, if it is about one: for a promise, the stream of
+    /// the pushed response.
+    pub fn stream_id(&self) -> Option<StreamId> {
+        match *self {
+            Self::Request { id, .. }
+            | Self::Informational { id, .. }
+            | Self::Response { id, .. }
+            | Self::Data { id, .. }
+            | Self::Trailers { id, .. }
+            | Self::Writable { id, .. }
+            | Self::PushPromise { promised: id, .. }
+            | Self::Reset { id, .. } => Some(id),
+            Self::PeerSettings | Self::GoingAway { .. } | Self::Closed(_) => None,
+        }
+    }
+}
+
 /// The result of an engine's `transmit`.
 #[derive(Debug)]
 #[must_use]

@@ -5,6 +5,7 @@ use tidegate_frame::{ErrorCode, StreamId};
 use tidegate_hpack::Fields;
 
 use crate::error::Misuse;
+use crate::event::Event;
 use crate::message::{Body, RequestHead, ResponseHead};
 use crate::priority::Priority;
 
@@ -53,7 +54,7 @@ pub trait Stream: sealed::Sealed {
     /// Takes bytes of a [`Body::Stream`] off the front of `data`, as many as there is room for, and
     /// returns their number: 0 if there is no room or our message takes no body. With `end`, the
     /// message ends once all of `data` is taken. If some bytes remain,
-    /// [`Event::Writable`](crate::Event::Writable) asks for them.
+    /// [`Event::Writable`](Event::Writable) asks for them.
     ///
     /// HTTP/1.1: a body whose length differs from the head's content-length can't be sent, so the
     /// connection closes.
@@ -76,12 +77,12 @@ pub trait Stream: sealed::Sealed {
         Err(Misuse::PushDisabled)
     }
 
-    /// Returns flow-control credit for `bytes` of [`Event::Data`](crate::Event::Data). Without it
+    /// Returns flow-control credit for `bytes` of [`Event::Data`](Event::Data). Without it
     /// the peer runs out of window and stops; in HTTP/1.1 no more of the body is read. The
     /// remaining credit of a finished stream is returned automatically.
     fn consume(&mut self, bytes: usize);
 
-    /// Returns the bytes reported as [`Event::Data`](crate::Event::Data) and not consumed yet.
+    /// Returns the bytes reported as [`Event::Data`](Event::Data) and not consumed yet.
     fn unconsumed(&self) -> usize;
 
     /// Limits the growth of this stream's receive window to `bytes`, if that is less than
@@ -123,13 +124,25 @@ pub trait Stream: sealed::Sealed {
     /// is only released.
     ///
     /// HTTP/1.1: closes the connection without the rest of the exchange, so that no peer takes it
-    /// for complete, and [`Event::Closed`](crate::Event::Closed) follows. The answers to earlier
+    /// for complete, and [`Event::Closed`](Event::Closed) follows. The answers to earlier
     /// requests still go out, unless only a reset of the transport can show the truncation.
     fn reset(&mut self, code: ErrorCode);
 
-    /// Releases a stream after [`Event::Reset`](crate::Event::Reset): its slot is free again. Does
+    /// Releases a stream after [`Event::Reset`](Event::Reset): its slot is free again. Does
     /// nothing on a stream that was not reset, as those of HTTP/1.1 never are.
     fn release(&mut self) {}
+
+    /// Does what has to be done for an event of this stream ([`Event::stream_id`]) that its owner
+    /// has no use for: consumes data, releases a stream that was reset, and cancels a push. A
+    /// request still wants an answer, and a body that was announced its bytes.
+    fn ignore(&mut self, event: &Event) {
+        match event {
+            Event::Data { data, .. } => self.consume(data.len()),
+            Event::Reset { .. } => self.release(),
+            Event::PushPromise { .. } => self.reset(ErrorCode::CANCEL),
+            _ => {}
+        }
+    }
 }
 
 /// Keeps [`Stream`] to the engines, so that it can grow.

@@ -10,23 +10,18 @@ impl Service for Hello {
     type Message = ();
 
     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event) {
-        let (Event::Request { id, .. } | Event::Data { id, .. } | Event::Reset { id, .. }) = event
-        else {
+        let id = event.stream_id();
+        let Some(mut stream) = id.and_then(|id| conns.stream(conn, id)) else {
             return;
         };
-        let Some(mut stream) = conns.stream(conn, id) else {
-            return;
-        };
-        match event {
-            Event::Request { .. } => {
-                let head = ResponseHead::new(200).field("content-type", "text/plain");
-                if let Err(error) = stream.respond(&head, Body::Full(Bytes::from("hello\n"))) {
-                    eprintln!("can't answer: {error}");
-                }
+        if let Event::Request { .. } = event {
+            let head = ResponseHead::new(200).field("content-type", "text/plain");
+            if let Err(error) = stream.respond(&head, Body::Full(Bytes::from("hello\n"))) {
+                eprintln!("can't answer: {error}");
             }
+        } else {
             // What isn't wanted is read all the same, so that the peer may send on.
-            Event::Data { data, .. } => stream.consume(data.len()),
-            _ => stream.release(),
+            stream.ignore(&event);
         }
     }
 }

@@ -64,3 +64,5 @@ impl std::fmt::Display for End {
         }
     }
 }
+
+impl std::error::Error for End {}

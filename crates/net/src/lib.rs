@@ -19,25 +19,16 @@
 //!     type Message = ();
 //!
 //!     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event) {
-//!         match event {
-//!             Event::Request { id, head, .. } => {
-//!                 let body = Body::Full(Bytes::copy_from_slice(head.path().as_bytes()));
-//!                 if let Some(mut stream) = conns.stream(conn, id) {
-//!                     let _ = stream.respond(&ResponseHead::new(200), body);
-//!                 }
-//!             }
+//!         let id = event.stream_id();
+//!         let Some(mut stream) = id.and_then(|id| conns.stream(conn, id)) else {
+//!             return;
+//!         };
+//!         if let Event::Request { head, .. } = event {
+//!             let body = Body::Full(Bytes::copy_from_slice(head.path().as_bytes()));
+//!             let _ = stream.respond(&ResponseHead::new(200), body);
+//!         } else {
 //!             // What isn't wanted is read all the same, so that the peer may send on.
-//!             Event::Data { id, data, .. } => {
-//!                 if let Some(mut stream) = conns.stream(conn, id) {
-//!                     stream.consume(data.len());
-//!                 }
-//!             }
-//!             Event::Reset { id, .. } => {
-//!                 if let Some(mut stream) = conns.stream(conn, id) {
-//!                     stream.release();
-//!                 }
-//!             }
-//!             _ => {}
+//!             stream.ignore(&event);
 //!         }
 //!     }
 //! }

@@ -158,7 +158,7 @@ impl Pair {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tidegate_http::{Body, CloseReason, RequestHead, ResponseHead, Stream as _};
+    use tidegate_http::{Body, CloseReason, ErrorCode, RequestHead, ResponseHead, Stream as _};
 
     use super::*;
 
@@ -200,5 +200,64 @@ mod tests {
             "the server's end is graceful"
         );
         assert!(pair.client.engine.is_closed());
+    }
+    /// Lets both ends ignore what they are told. Returns whether a body ended.
+    fn ignore_all(pair: &mut Pair) -> bool {
+        let mut ended = false;
+        for end in [&mut pair.client, &mut pair.server] {
+            while let Some(event) = end.events.pop_front() {
+                ended |= matches!(event, Event::Data { end: true, .. });
+                if let Some(mut stream) = event.stream_id().and_then(|id| end.engine.stream(id)) {
+                    stream.ignore(&event);
+                }
+            }
+        }
+        pair.drive();
+        ended
+    }
+
+    #[test]
+    fn what_is_ignored_holds_nothing_up() {
+        let mut client = Config::client();
+        client.enable_push = true;
+        let mut pair = Pair::connected(client, Config::server());
+        let request = |method| RequestHead::new(method, "https", "localhost", "/");
+        let body = Body::Full(Bytes::from(vec![0; 1 << 20]));
+        let upload = pair.client.engine.open(&request("POST"), body).unwrap();
+        pair.drive();
+        let rounds = (1..1000).find(|_| ignore_all(&mut pair));
+        assert!(rounds.is_some_and(|rounds| rounds > 1), "{rounds:?}");
+
+        let second = pair
+            .client
+            .engine
+            .open(&request("GET"), Body::Empty)
+            .unwrap();
+        pair.drive();
+        pair.client
+            .engine
+            .stream(second)
+            .unwrap()
+            .reset(ErrorCode::CANCEL);
+        pair.drive();
+        ignore_all(&mut pair);
+        assert_eq!(pair.server.engine.active_streams(), 1);
+
+        let mut stream = pair.server.engine.stream(upload).unwrap();
+        let promised = stream.push(&request("GET")).unwrap();
+        pair.drive();
+        ignore_all(&mut pair);
+        let told = pair.server.events.front();
+        assert_eq!(told.and_then(Event::stream_id), Some(promised), "{told:?}");
+        assert!(matches!(
+            told,
+            Some(Event::Reset {
+                code: ErrorCode::CANCEL,
+                ..
+            })
+        ));
+        ignore_all(&mut pair);
+        assert_eq!(pair.server.engine.active_streams(), 1);
+        assert_eq!(pair.client.engine.active_streams(), 1);
     }
 }

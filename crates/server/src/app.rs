@@ -3,7 +3,6 @@
 
 mod upstream;
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -24,8 +23,8 @@ use crate::handlers::download::Read;
 use crate::handlers::files::{self, Done, Files};
 use crate::handlers::look::Looked;
 use crate::handlers::lookup::Refusal;
-use crate::handlers::{ANY_METHODS, Outcome, Request, Sent, echo, status, upload};
-use crate::in_progress::{Exchange, Exchanges, Progress, Work};
+use crate::handlers::{ANY_METHODS, Outcome, Request, Sent};
+use crate::in_progress::{Exchange, Exchanges, Work};
 use crate::path::{PathError, RequestPath};
 use crate::priority;
 use crate::proxy::{Key, Proxy, Settings, fields};
@@ -235,9 +234,7 @@ impl App {
                 self.files.answer(request, (conn, id), root, rest)
             }
             (None, Some(Target::Demo)) => self.demo.answer(request),
-            (None, Some(Target::Status)) => status::answer(request),
-            (None, Some(Target::Upload)) => upload::answer(request),
-            (None, Some(Target::Echo)) => echo::answer(request),
+            (None, Some(Target::Named(named))) => named.answer(request),
             (None, Some(Target::Proxy(_)) | None) => {
                 Outcome::Answered(request.respond_text(404, "404 Not Found\n"))
             }
@@ -318,23 +315,10 @@ impl App {
         if let Some(exchange) = self.exchanges.get(conn, id)
             && let Work::Download(download) = &mut exchange.work
         {
-            let step = download.arrived(&mut stream, read);
-            self.downloaded(stream, conn, step);
-        }
-    }
-
-    /// Handles the result of one step of a download. An error resets the stream.
-    fn downloaded(&mut self, mut stream: StreamMut<'_>, conn: ConnId, step: io::Result<Progress>) {
-        let id = stream.id();
-        let progress = step.unwrap_or_else(|error| {
-            log::warn!("stream {id}: reset, because its file can't be read any further: {error}");
-            stream.reset(ErrorCode::INTERNAL_ERROR);
-            Progress::Done(0)
-        });
-        if let Some(exchange) = self.exchanges.get(conn, id)
-            && exchange.sent.count(progress)
-        {
-            self.finish(stream, conn, id);
+            let progress = download.arrived(&mut stream, read);
+            if exchange.sent.count(progress) {
+                self.finish(stream, conn, id);
+            }
         }
     }
 
@@ -345,21 +329,8 @@ impl App {
             stream.consume(data.len());
             return;
         };
-        let done = match &mut exchange.work {
-            Work::Upload(upload) => {
-                upload.data(&mut stream, &data);
-                end
-            }
-            Work::Echo(echo) => {
-                let progress = echo.data(&mut stream, data, end);
-                exchange.sent.count(progress)
-            }
-            Work::Look(_) | Work::Download(_) | Work::Relay(_) => {
-                stream.consume(data.len());
-                false
-            }
-        };
-        if done {
+        let progress = exchange.work.data(&mut stream, data, end);
+        if exchange.sent.count(progress) {
             self.finish(stream, conn, id);
         }
     }
@@ -369,14 +340,8 @@ impl App {
         let Some(exchange) = self.exchanges.get(conn, id) else {
             return;
         };
-        let progress = match &mut exchange.work {
-            Work::Upload(_) | Work::Look(_) | Work::Relay(_) => return,
-            Work::Echo(echo) => echo.write(&mut stream),
-            Work::Download(download) => {
-                let step = self.files.read_on(download, &mut stream, want, (conn, id));
-                return self.downloaded(stream, conn, step);
-            }
-        };
+        let files = &mut self.files;
+        let progress = exchange.work.writable(&mut stream, want, files, (conn, id));
         if exchange.sent.count(progress) {
             self.finish(stream, conn, id);
         }
@@ -386,21 +351,13 @@ impl App {
     /// be gone already unless an answer is due.
     fn finish(&mut self, mut stream: StreamMut<'_>, conn: ConnId, id: StreamId) {
         let Some(Exchange {
-            work,
-            mut sent,
-            log,
-            ..
+            work, sent, log, ..
         }) = self.exchanges.remove(conn, id)
         else {
             return;
         };
-        if let Work::Upload(upload) = work {
-            match upload.finish(&mut stream, &self.clock) {
-                Some(answer) => sent = answer,
-                None => stream.reset(ErrorCode::INTERNAL_ERROR),
-            }
-        }
-        self.log(log.as_deref(), sent);
+        let answer = work.finish(&mut stream, &self.clock);
+        self.log(log.as_deref(), answer.unwrap_or(sent));
     }
 
     /// Removes a request whose stream is gone because both messages are whole. Its handler may not
@@ -419,19 +376,6 @@ impl App {
             self.access_log
                 .end(entry, sent, &self.clock, Instant::now());
         }
-    }
-}
-
-impl Sent {
-    /// Adds the bytes that a step of a request in progress sent. Returns whether it was the last
-    /// step.
-    fn count(&mut self, progress: Progress) -> bool {
-        let (bytes, done) = match progress {
-            Progress::More(bytes) => (bytes, false),
-            Progress::Done(bytes) => (bytes, true),
-        };
-        self.bytes += bytes as u64;
-        done
     }
 }
 

@@ -20,8 +20,8 @@ use crate::access_log::Destination;
 use crate::certificate;
 use crate::command_line;
 use crate::flags::{Flags, Listen, ProxyVersion, RouteTarget, Size, Switch};
-use crate::handlers::demo;
 use crate::handlers::lookup::Root;
+use crate::handlers::{Named, demo};
 use crate::memory;
 use crate::path::RequestPath;
 use crate::proxy::names::{Host, Names};
@@ -78,12 +78,8 @@ pub struct Address {
 pub enum Target {
     /// The built-in site.
     Demo,
-    /// `{"status":"ok"}`
-    Status,
-    /// Counts and digests a body.
-    Upload,
-    /// Sends a body back.
-    Echo,
+    /// A handler of this server.
+    Named(Named),
     /// Files below a directory.
     Files(Root),
     /// An upstream.
@@ -285,9 +281,7 @@ impl Config {
         }
         for route in &flags.route {
             let target = match &route.target {
-                RouteTarget::Status => Target::Status,
-                RouteTarget::Upload => Target::Upload,
-                RouteTarget::Echo => Target::Echo,
+                RouteTarget::Named(named) => Target::Named(*named),
                 RouteTarget::Directory(directory) => files(directory)?,
                 RouteTarget::Upstream(target) => upstreams.route(target)?,
             };
@@ -295,13 +289,9 @@ impl Config {
         }
         let is_demo = routes.is_empty();
         if is_demo {
-            let own = [
-                ("/", Target::Demo),
-                ("/status", Target::Status),
-                ("/upload", Target::Upload),
-                ("/echo", Target::Echo),
-            ];
-            routes.extend(own.map(|(path, target)| (path.to_owned(), target)));
+            routes.push(("/".to_owned(), Target::Demo));
+            let named = Named::ALL.iter();
+            routes.extend(named.map(|named| (format!("/{}", named.word()), Target::Named(*named))));
         }
 
         let routes = Router::new(routes);
@@ -385,11 +375,10 @@ fn target_at<'r>(routes: &'r Router<Target>, path: &str) -> Option<&'r Target> {
 
 /// Checks that a GET of each path in the list returns content: uploads and echoes have none.
 fn check_routed(list: &PushCache, routes: &Router<Target>) -> Result<(), ConfigError> {
-    let has_content = |path: &str| {
-        matches!(
-            target_at(routes, path),
-            Some(Target::Files(_) | Target::Demo | Target::Status | Target::Proxy(_))
-        )
+    let has_content = |path: &str| match target_at(routes, path) {
+        Some(Target::Files(_) | Target::Demo | Target::Proxy(_)) => true,
+        Some(Target::Named(named)) => named.has_content(),
+        None => false,
     };
     match list.routed().find(|path| !has_content(path)) {
         None => Ok(()),
@@ -695,15 +684,15 @@ mod tests {
         ));
         assert!(matches!(
             target_at(&config.routes, "/status"),
-            Some(Target::Status)
+            Some(Target::Named(Named::Status))
         ));
         assert!(matches!(
             target_at(&config.routes, "/upload"),
-            Some(Target::Upload)
+            Some(Target::Named(Named::Upload))
         ));
         assert!(matches!(
             target_at(&config.routes, "/echo"),
-            Some(Target::Echo)
+            Some(Target::Named(Named::Echo))
         ));
     }
 
@@ -715,7 +704,7 @@ mod tests {
         assert!(target_at(&config.routes, "/echo").is_none());
         assert!(matches!(
             target_at(&config.routes, "/health"),
-            Some(Target::Status)
+            Some(Target::Named(Named::Status))
         ));
     }
 

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use tidegate_http::{Priorities, is_authority};
 
 use crate::get;
+use crate::handlers::Named;
 use crate::path::RequestPath;
 use crate::proxy::fields::{field_to_drop, is_rewritten};
 use crate::proxy::target::UpstreamTarget;
@@ -377,12 +378,8 @@ pub struct Route {
 pub enum RouteTarget {
     /// Files below this directory.
     Directory(PathBuf),
-    /// `{"status":"ok"}`
-    Status,
-    /// Takes a body and answers with its size and digest.
-    Upload,
-    /// Sends the body back.
-    Echo,
+    /// A handler of this server.
+    Named(Named),
     /// Forwards requests.
     Upstream(UpstreamTarget),
 }
@@ -444,15 +441,14 @@ fn route(typed: &str) -> Result<Route, String> {
         );
     };
     let path = path(place)?;
-    let target = match target {
-        "" => return Err(format!("nothing follows the = of {path}=")),
-        "status" => RouteTarget::Status,
-        "upload" => RouteTarget::Upload,
-        "echo" => RouteTarget::Echo,
-        upstream if UpstreamTarget::is_meant(upstream) => {
+    let named = Named::ALL.iter().find(|named| named.word() == target);
+    let target = match (target, named) {
+        ("", _) => return Err(format!("nothing follows the = of {path}=")),
+        (_, Some(named)) => RouteTarget::Named(*named),
+        (upstream, None) if UpstreamTarget::is_meant(upstream) => {
             RouteTarget::Upstream(UpstreamTarget::parse(upstream)?)
         }
-        directory => match as_upstream(directory) {
+        (directory, None) => match as_upstream(directory) {
             None => RouteTarget::Directory(directory.into()),
             Some(url) => {
                 return Err(format!(
@@ -757,9 +753,12 @@ mod tests {
     #[test]
     fn routes() {
         let target = |typed| route(typed).map(|route| (route.path, route.target));
-        assert_eq!(target("/s=status"), Ok(("/s".into(), RouteTarget::Status)));
-        assert_eq!(target("/=upload"), Ok(("/".into(), RouteTarget::Upload)));
-        assert_eq!(target("/e/=echo"), Ok(("/e/".into(), RouteTarget::Echo)));
+        let help = Flags::command().render_long_help().to_string();
+        for named in Named::ALL {
+            let (typed, target) = (named.word(), RouteTarget::Named(*named));
+            assert_eq!(route(&format!("/a/={typed}")).unwrap().target, target);
+            assert!(help.contains(&format!(" {typed}")), "{typed} in the help");
+        }
         for (typed, path) in [("/a%20b=status", "/a%20b"), ("/\u{e4} =echo", "/%C3%A4%20")] {
             assert_eq!(
                 target(typed).unwrap().0,

@@ -1,18 +1,20 @@
 //! Requests in progress, which their handlers' first call didn't finish.
 
+use bytes::Bytes;
 use rustc_hash::FxHashMap;
-use tidegate_http::StreamId;
+use tidegate_http::{Stream, StreamId};
 use tidegate_ledger::Lease;
-use tidegate_net::ConnId;
+use tidegate_net::{ConnId, StreamMut};
 use tidegate_pool::RequestId;
 
 use crate::access_log::Entry;
+use crate::clock::Clock;
 use crate::handlers::Sent;
 use crate::handlers::download::Download;
 use crate::handlers::echo::Echo;
-use crate::handlers::files::Waiting;
+use crate::handlers::files::{Files, Waiting};
 use crate::handlers::upload::Upload;
-use crate::proxy::Relay;
+use crate::proxy::{Key, Relay};
 
 /// A request in progress.
 pub struct Exchange {
@@ -42,6 +44,42 @@ pub enum Work {
 }
 
 impl Work {
+    /// Takes a piece of the request's body; with `end`, the last one.
+    pub fn data(&mut self, stream: &mut StreamMut<'_>, data: Bytes, end: bool) -> Progress {
+        match self {
+            Self::Upload(upload) => upload.data(stream, &data, end),
+            Self::Echo(echo) => echo.data(stream, data, end),
+            // The handler needs no body.
+            Self::Look(_) | Self::Download(_) | Self::Relay(_) => {
+                stream.consume(data.len());
+                Progress::More(0)
+            }
+        }
+    }
+
+    /// Sends more of the response, of which the stream takes up to `want` bytes.
+    pub fn writable(
+        &mut self,
+        stream: &mut StreamMut<'_>,
+        want: usize,
+        files: &mut Files,
+        key: Key,
+    ) -> Progress {
+        match self {
+            Self::Echo(echo) => echo.write(stream),
+            Self::Download(download) => files.read_on(download, stream, want, key),
+            Self::Upload(_) | Self::Look(_) | Self::Relay(_) => Progress::More(0),
+        }
+    }
+
+    /// Ends the request. Returns the answer of a handler that answers only now.
+    pub fn finish(self, stream: &mut StreamMut<'_>, clock: &Clock) -> Option<Sent> {
+        match self {
+            Self::Upload(upload) => Some(upload.finish(stream, clock)),
+            _ => None,
+        }
+    }
+
     /// Returns the pool's id of the request, if it is in flight there.
     pub fn request(&self) -> Option<RequestId> {
         match self {
@@ -54,10 +92,23 @@ impl Work {
 /// Whether there is more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The response isn't whole yet. Holds the bytes that this step gave the engine.
+    /// There will be another step. Holds the bytes that this one gave the engine.
     More(usize),
-    /// The response is whole. Holds the bytes that this step gave the engine.
+    /// The response is whole, or is due. Holds the bytes that this step gave the engine.
     Done(usize),
+}
+
+impl Sent {
+    /// Adds the bytes that a step of a request in progress sent. Returns whether it was the last
+    /// step.
+    pub(crate) fn count(&mut self, progress: Progress) -> bool {
+        let (bytes, done) = match progress {
+            Progress::More(bytes) => (bytes, false),
+            Progress::Done(bytes) => (bytes, true),
+        };
+        self.bytes += bytes as u64;
+        done
+    }
 }
 
 /// Requests of one connection for which a table always keeps room.

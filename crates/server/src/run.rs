@@ -358,9 +358,7 @@ fn banner(bound: &[Bound], routes: &Router<Target>, self_signed: bool) -> String
         for (path, target) in routes.paths() {
             let (options, note) = match target {
                 Target::Demo => ("-v ", "or open it in a browser"),
-                Target::Status => ("", ""),
-                Target::Upload => ("-T FILE ", ""),
-                Target::Echo => ("-d hello ", ""),
+                Target::Named(named) => (named.curl(), ""),
                 Target::Files(_) | Target::Proxy(_) => ("-v ", ""),
             };
             let line = format!("  curl {flag}{options}{url}{path}");

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use rustc_hash::FxHashMap;
-use tidegate_http::Stream;
+use tidegate_http::{ErrorCode, Stream};
 use tidegate_ledger::Lease;
 use tidegate_net::StreamMut;
 
@@ -186,11 +186,20 @@ impl Download {
     }
 
     /// Sends up to `want` bytes. If they aren't in memory, a thread reads them and then calls the
-    /// function that `done` returns.
-    ///
-    /// # Errors
-    /// When the file can't be read, has become shorter, or was replaced before it was opened.
+    /// function that `done` returns. Resets the stream if the file can't be read, has become
+    /// shorter, or was replaced before it was opened.
     pub fn write<F: FnOnce(Read) + Send + 'static>(
+        &mut self,
+        stream: &mut StreamMut<'_>,
+        want: usize,
+        reader: &mut Reader,
+        done: impl FnOnce() -> F,
+    ) -> Progress {
+        let step = self.try_write(stream, want, reader, done);
+        progress(stream, step)
+    }
+
+    fn try_write<F: FnOnce(Read) + Send + 'static>(
         &mut self,
         stream: &mut StreamMut<'_>,
         want: usize,
@@ -223,19 +232,18 @@ impl Download {
         Ok(self.go_on(stream))
     }
 
-    /// Sends the piece that a thread has read.
-    ///
-    /// # Errors
-    /// As [`Download::write`].
+    /// Sends the piece that a thread has read. Resets the stream as [`Download::write`] does.
     pub fn arrived(
         &mut self,
         stream: &mut StreamMut<'_>,
         read: io::Result<(Arc<OpenFile>, Bytes)>,
-    ) -> io::Result<Progress> {
-        let (file, piece) = read?;
-        self.file = Some(file);
-        self.take_piece(piece)?;
-        Ok(self.go_on(stream))
+    ) -> Progress {
+        let taken = read.and_then(|(file, piece)| {
+            self.file = Some(file);
+            self.take_piece(piece)
+        });
+        let step = taken.map(|()| self.go_on(stream));
+        progress(stream, step)
     }
 
     fn take_piece(&mut self, piece: Bytes) -> io::Result<()> {
@@ -291,6 +299,16 @@ impl Download {
         self.piece = Piece::Asked;
         Ok(Progress::More(0))
     }
+}
+
+/// Returns the progress of a step. Resets the stream of one that failed.
+fn progress(stream: &mut StreamMut<'_>, step: io::Result<Progress>) -> Progress {
+    step.unwrap_or_else(|error| {
+        let id = stream.id();
+        log::warn!("stream {id}: reset, because its file can't be read any further: {error}");
+        stream.reset(ErrorCode::INTERNAL_ERROR);
+        Progress::Done(0)
+    })
 }
 
 /// Opens a file on a thread, unless another thread has it open.

@@ -170,17 +170,14 @@ impl Files {
     }
 
     /// Continues a download whose stream takes up to `want` bytes: sends some, or makes a thread
-    /// read them.
-    ///
-    /// # Errors
-    /// As [`Download::write`].
+    /// read them. Resets the stream as [`Download::write`] does.
     pub fn read_on(
         &mut self,
         download: &mut Download,
         stream: &mut StreamMut<'_>,
         want: usize,
         key: Key,
-    ) -> io::Result<Progress> {
+    ) -> Progress {
         let mailbox = &self.mailbox;
         download.write(stream, want, &mut self.reader, || {
             let mailbox = mailbox.clone();

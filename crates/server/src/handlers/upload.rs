@@ -2,12 +2,12 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-use tidegate_http::{Body, Stream};
+use tidegate_http::{Body, ErrorCode, Stream};
 use tidegate_net::StreamMut;
 
 use super::{Outcome, Request, Sent, head_of};
 use crate::clock::Clock;
-use crate::in_progress::Work;
+use crate::in_progress::{Progress, Work};
 
 /// A body that is being received. None of it is kept.
 pub struct Upload {
@@ -39,19 +39,30 @@ pub fn answer(request: &mut Request<'_>) -> Outcome {
 }
 
 impl Upload {
-    /// Counts and digests a piece of the body.
-    pub fn data(&mut self, stream: &mut StreamMut<'_>, data: &Bytes) {
+    /// Counts and digests a piece of the body. The answer is due after the last one.
+    pub fn data(&mut self, stream: &mut StreamMut<'_>, data: &Bytes, end: bool) -> Progress {
         self.digest.update(data);
         self.bytes += data.len() as u64;
         stream.consume(data.len());
+        if end {
+            Progress::Done(0)
+        } else {
+            Progress::More(0)
+        }
     }
 
-    /// Answers after the whole body. Returns `None` if the engine can't send the answer.
-    pub fn finish(self, stream: &mut StreamMut<'_>, clock: &Clock) -> Option<Sent> {
+    /// Answers after the whole body. Resets the stream if the engine can't send the answer.
+    pub fn finish(self, stream: &mut StreamMut<'_>, clock: &Clock) -> Sent {
         let (head, body) = self.report(clock);
         let bytes = body.len() as u64;
-        stream.respond(&head, Body::Full(body)).ok()?;
-        Some(Sent { status: 200, bytes })
+        if stream.respond(&head, Body::Full(body)).is_ok() {
+            return Sent { status: 200, bytes };
+        }
+        stream.reset(ErrorCode::INTERNAL_ERROR);
+        Sent {
+            status: 0,
+            bytes: 0,
+        }
     }
 
     fn report(self, clock: &Clock) -> (tidegate_http::ResponseHead, Bytes) {

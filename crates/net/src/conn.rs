@@ -8,8 +8,10 @@ use tidegate_ledger::Refusal;
 
 use crate::admission::{Account, DialAccount, Standing};
 use crate::buffers::Buffers;
+use crate::incoming::{How, Incoming, Input, Waiting};
 use crate::left_over::{LeftOver, WaitsFor};
 use crate::opening::{Dialling, Opening, Phase, Step};
+use crate::outgoing::{Outgoing, Output, WRITE_PROGRESS};
 use crate::ready::Ready;
 use crate::socket::{ReadOutcome, Socket};
 use crate::timers::Tick;
@@ -26,10 +28,6 @@ const LINGER_RATE: u64 = 1 << 10;
 /// Bytes that are read and thrown away elsewhere: a peer that goes on after GOAWAY has a stream for each request, and needn't be
 /// heard to its end.
 const LINGER_BYTES: u64 = 1 << 20;
-
-/// Bytes that an accepted peer must take in each write timeout, or all that waits: fewer are a drip that is meant to keep the
-/// connection.
-const WRITE_PROGRESS: u64 = 16 << 10;
 
 /// How much of what a connection had to tell was taken in one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,28 +55,10 @@ pub(crate) struct Conn {
     /// What the engine did not take yet: mostly an unfinished frame.
     left_over: LeftOver,
 
-    /// The socket may have octets for us.
-    pub(crate) readable: bool,
-    /// The socket may take octets from us.
-    pub(crate) writable: bool,
-    /// The peer's end is in the socket, perhaps behind octets.
-    pub(crate) end_is_near: bool,
-    /// The peer's end was read.
-    pub(crate) eof: bool,
-    /// The engine was told of it.
-    pub(crate) eof_told: bool,
-    /// It was TCP's without that of TLS: somebody else may have cut off what came before it.
-    pub(crate) truncated: bool,
-    /// The service was told that the client has ended its side while it waits for an answer.
-    pub(crate) half_closed: bool,
-    /// `Event::Closed` was told.
-    pub(crate) over: bool,
-    /// close_notify was made, if there is TLS.
-    made_close_notify: bool,
-    /// Our end was sent.
-    sent_end: bool,
-    /// The socket takes nothing more. What the peer said before is still read.
-    pub(crate) cant_write: bool,
+    pub(crate) incoming: Incoming,
+    pub(crate) outgoing: Outgoing,
+    /// Whether the service got `Event::Closed`.
+    pub(crate) closed_reported: bool,
 
     /// On the list of connections whose socket or input waits for us.
     pub(crate) is_ready: bool,
@@ -87,10 +67,6 @@ pub(crate) struct Conn {
 
     /// Until then the present phase must be over. Not used in phase `Open`.
     pub(crate) deadline: Option<Instant>,
-    /// Until then the socket must have taken enough.
-    pub(crate) write_deadline: Option<Instant>,
-    /// What it has taken since that was set.
-    taken: u64,
     /// When the timers have this connection.
     pub(crate) timer: Option<Tick>,
     /// Bytes that were thrown away since the end began.
@@ -142,28 +118,18 @@ impl Conn {
             id,
             info,
             transport,
-            writable: !opening.is_dialling(),
+            outgoing: Outgoing::new(!opening.is_dialling()),
             opening,
             account: None,
             dial_account: None,
             engine: None,
             outbox: Outbox::new(),
             left_over: LeftOver::default(),
-            readable: false,
-            end_is_near: false,
-            eof: false,
-            eof_told: false,
-            truncated: false,
-            half_closed: false,
-            over: false,
-            made_close_notify: false,
-            sent_end: false,
-            cant_write: false,
+            incoming: Incoming::Open(Waiting::Nothing),
+            closed_reported: false,
             is_ready: false,
             is_dirty: false,
             deadline,
-            write_deadline: None,
-            taken: 0,
             timer: None,
             lingered: 0,
             linger_left: None,
@@ -185,11 +151,13 @@ impl Conn {
 
     /// Whether the next turn can go on with what is already here.
     pub(crate) fn can_go_on(&self) -> bool {
-        let untold = self.eof && !self.eof_told && self.phase() == Phase::Open;
         match self.left_over.waits_for() {
             WaitsFor::Turn => true,
             WaitsFor::Engine => self.takes_input(),
-            WaitsFor::Peer => (self.readable || untold) && self.takes_input(),
+            WaitsFor::Peer => {
+                let incoming = self.incoming;
+                (incoming.is_readable() || incoming.is_unreported()) && self.takes_input()
+            }
         }
     }
 
@@ -205,12 +173,12 @@ impl Conn {
     /// In phase `ProxyHeader`: takes the header off the socket, if it is whole, and returns its length. Nothing behind it is read.
     pub(crate) fn take_proxy_header(&mut self) -> Result<Option<usize>, End> {
         let (transport, info) = (&mut self.transport, &mut self.info);
-        let len = self
-            .opening
-            .take_proxy_header(transport, info, self.end_is_near)?;
+        let is_end_near = self.incoming.is_end_near();
+        let opening = &mut self.opening;
+        let len = opening.take_proxy_header(transport, info, is_end_near)?;
         if len.is_none() {
             // What comes next is told as an event, though what is there was left there.
-            self.readable = false;
+            self.incoming = self.incoming.on(Input::Empty);
         }
         Ok(len)
     }
@@ -221,8 +189,7 @@ impl Conn {
         let opening = &mut self.opening;
         let step = opening.connect(transport, info, outbox, buffers, notsent_lowat);
         if matches!(step, Step::NeedsMore) && opening.phase() == Phase::Connecting {
-            // Until the next event.
-            self.writable = false;
+            self.outgoing = self.outgoing.on(Output::Blocked(None));
         }
         step
     }
@@ -231,7 +198,7 @@ impl Conn {
     pub(crate) fn advance(&mut self, input: &[u8]) -> Step {
         let tls = self.transport.tls.as_deref_mut();
         let opening = &mut self.opening;
-        opening.advance(tls, &mut self.info, input, self.eof)
+        opening.advance(tls, &mut self.info, input, self.incoming.has_ended())
     }
 
     /// The protocol is known, so there is an engine.
@@ -253,25 +220,26 @@ impl Conn {
             self.left_over.lend(&mut buffers.input);
             return Ok(0);
         }
-        if !self.readable || self.eof {
-            self.readable = false;
+        if !self.incoming.is_readable() {
             self.left_over.lend(&mut buffers.input);
             return Ok(0);
         }
         let outcome = self.transport.read(self.left_over.bytes(), buffers)?;
         self.left_over.clear();
-        if outcome == ReadOutcome::Eof && self.cant_write {
+        if outcome == ReadOutcome::Eof && self.outgoing == Outgoing::Broken {
             // What was told as an error of the write isn't told again, so it may as well have been a reset.
             return Err(End::Io(io::ErrorKind::ConnectionReset.into()));
         }
-        let count = self.note(outcome);
-        if let Some(tls) = &self.transport.tls {
-            if tls.got_close_notify() {
-                self.eof = true;
-                self.readable = false;
-            } else {
-                self.truncated = self.eof && !tls.is_handshaking();
-            }
+        let tls = self.transport.tls.as_ref();
+        let has_notified = tls.is_some_and(|tls| tls.got_close_notify());
+        let how = if !has_notified && tls.is_some_and(|tls| !tls.is_handshaking()) {
+            How::Truncated
+        } else {
+            How::InOrder
+        };
+        let count = self.note(outcome, how);
+        if has_notified {
+            self.incoming = self.incoming.on(Input::Eof(How::InOrder));
         }
         Ok(count)
     }
@@ -279,18 +247,19 @@ impl Conn {
     /// Notes the peer's end if that is all there is in the socket: a write that fails later would hide
     /// that it came in order. Over TLS that can't be told.
     fn look_for_end(&mut self) {
-        if self.end_is_near
-            && !self.eof
+        if self.incoming.is_end_near()
+            && !self.incoming.has_ended()
             && self.transport.tls.is_none()
             && matches!(self.transport.socket.peek(&mut [0]), Ok(ReadOutcome::Eof))
         {
-            self.note(ReadOutcome::Eof);
+            self.note(ReadOutcome::Eof, How::InOrder);
         }
     }
 
     /// Whether the peer has said something, or has ended, that isn't read yet.
     pub(crate) fn has_unread(&self) -> bool {
-        self.readable || self.end_is_near || self.left_over.len() > 0
+        let incoming = self.incoming;
+        incoming.is_readable() || incoming.is_end_near() || self.left_over.len() > 0
     }
 
     /// Octets that the engine did not take yet.
@@ -300,12 +269,13 @@ impl Conn {
 
     /// Tells the engine that the transport brings nothing more, and whether that could be a truncation.
     pub(crate) fn tell_eof(&mut self, now: Instant) {
-        self.eof_told = true;
         let in_order = self.ended_in_order();
+        self.incoming = self.incoming.on(Input::Report);
         if let Some(engine) = &mut self.engine {
-            match in_order {
-                true => engine.receive_eof(now),
-                false => engine.receive_failure(now),
+            if in_order {
+                engine.receive_eof(now);
+            } else {
+                engine.receive_failure(now);
             }
         }
     }
@@ -344,23 +314,15 @@ impl Conn {
         self.left_over.memory() + self.outbox.len() + self.transport.pending() + unsent
     }
 
-    fn note(&mut self, outcome: ReadOutcome) -> usize {
-        match outcome {
-            ReadOutcome::Octets { count, more } => {
-                self.readable = more || self.end_is_near;
-                count
-            }
-            ReadOutcome::Blocked => {
-                self.readable = false;
-                self.end_is_near = false;
-                0
-            }
-            ReadOutcome::Eof => {
-                self.readable = false;
-                self.eof = true;
-                0
-            }
-        }
+    /// Notes what a read came to, and returns the bytes read. The end, if it came, came in this way.
+    fn note(&mut self, outcome: ReadOutcome, how: How) -> usize {
+        let (input, count) = match outcome {
+            ReadOutcome::Octets { count, more } => (Input::Bytes { more }, count),
+            ReadOutcome::Blocked => (Input::Empty, 0),
+            ReadOutcome::Eof => (Input::Eof(how), 0),
+        };
+        self.incoming = self.incoming.on(input);
+        count
     }
 
     /// Writes what waits, as far as the socket takes it. Tells whether all is gone.
@@ -374,28 +336,25 @@ impl Conn {
         if !self.has_unwritten() {
             return Ok(true);
         }
-        if !self.writable {
+        if self.outgoing.is_blocked() {
             return Ok(false);
         }
         let before = *written;
         let all = self
             .transport
             .flush(&mut self.outbox, buffers, now, written)?;
-        self.writable = all;
         if all {
-            self.write_deadline = None;
+            self.outgoing = self.outgoing.on(Output::Flushed);
             return Ok(true);
         }
-        self.taken += *written - before;
         // Upstreams are the operator's own.
         let least = match self.info.origin {
             Origin::Accepted => WRITE_PROGRESS,
             Origin::Dialled => 1,
         };
-        if self.write_deadline.is_none() || self.taken >= least {
-            self.taken = 0;
-            self.write_deadline = (!write_timeout.is_zero()).then(|| now + write_timeout);
-        }
+        let taken = *written - before;
+        let stall = self.outgoing.stalled(taken, least, write_timeout, now);
+        self.outgoing = self.outgoing.on(Output::Blocked(stall));
         Ok(false)
     }
 
@@ -405,24 +364,22 @@ impl Conn {
         let (Some(engine), Phase::Open) = (&mut self.engine, self.opening.phase()) else {
             return false;
         };
-        if self.cant_write || !engine.is_client() {
+        if self.outgoing == Outgoing::Broken || !engine.is_client() {
             return false;
         }
         // Nothing new may be asked here.
         engine.shut_down(now);
-        self.cant_write = true;
-        self.write_deadline = None;
-        self.readable = true;
-        self.end_is_near = true;
+        self.outgoing = self.outgoing.on(Output::Fail);
+        self.incoming = self.incoming.on(Input::Event { end: true });
         true
     }
 
     /// Whether nothing more comes of a connection that can't be written to.
     pub(crate) fn has_said_all(&self) -> bool {
-        let waits = self.readable || self.left_over.waits_for() != WaitsFor::Peer;
-        let is_drained = !waits && (!self.eof || self.eof_told);
+        let waits = self.incoming.is_readable() || self.left_over.waits_for() != WaitsFor::Peer;
+        let is_drained = !waits && !self.incoming.is_unreported();
         let asks_nothing = |engine: &Engine| engine.active_streams() == 0;
-        is_drained || self.over || self.engine.as_ref().is_none_or(asks_nothing)
+        is_drained || self.closed_reported || self.engine.as_ref().is_none_or(asks_nothing)
     }
 
     /// The end begins, for this reason unless there is an earlier one: what waits is still written, then ours is sent
@@ -436,6 +393,7 @@ impl Conn {
             self.outbox = Outbox::new();
         }
         self.end.get_or_insert(end);
+        self.incoming = self.incoming.on(Input::Discard);
         self.left_over.clear();
         self.deadline = None;
     }
@@ -463,7 +421,7 @@ impl Conn {
             self.deadline = Some(now + LINGER);
             self.linger_left = Some(linger_timeout.saturating_sub(LINGER));
         }
-        Ok(self.eof)
+        Ok(self.incoming.has_ended())
     }
 
     /// Writes what waits, then our end. Tells whether that is gone too.
@@ -477,8 +435,8 @@ impl Conn {
         if !self.flush(buffers, now, write_timeout, written)? {
             return Ok(false);
         }
-        if !self.made_close_notify {
-            self.made_close_notify = true;
+        if let Outgoing::Open { .. } = self.outgoing {
+            self.outgoing = self.outgoing.on(Output::Notify);
             // After a failure of TLS, an alert went out in place of close_notify.
             if let Some(tls) = &mut self.transport.tls
                 && !matches!(self.end, Some(End::TlsFailed(_)))
@@ -489,8 +447,8 @@ impl Conn {
                 return Ok(false);
             }
         }
-        if !self.sent_end {
-            self.sent_end = true;
+        if let Outgoing::Ending { .. } = self.outgoing {
+            self.outgoing = self.outgoing.on(Output::Finish);
             self.transport.socket.shut_down().map_err(End::Io)?;
         }
         Ok(true)
@@ -499,7 +457,7 @@ impl Conn {
     /// In phase `Closing`: throws away what the peer sends. Tells whether it has been waited for enough.
     pub(crate) fn linger(&mut self, buffers: &mut Buffers) -> io::Result<bool> {
         let outcome = self.transport.discard(buffers)?;
-        let count = self.note(outcome) as u64;
+        let count = self.note(outcome, How::InOrder) as u64;
         self.lingered += count;
         let is_request =
             |engine: &Engine| engine.protocol() == Protocol::Http1 && !engine.is_client();
@@ -512,13 +470,14 @@ impl Conn {
             *deadline += bought;
         }
         let is_enough = !is_request && self.lingered > LINGER_BYTES;
-        Ok(is_enough || (self.eof && self.sent_end))
+        let is_over = self.incoming.has_ended() && self.outgoing == Outgoing::Ended;
+        Ok(is_enough || is_over)
     }
 
     /// Whether the transport has ended, and in order: neither by an error nor in a way that could be a truncation, nor is anything
     /// left that the engine will not see.
     fn ended_in_order(&self) -> bool {
-        self.eof && !self.truncated && self.left_over.len() == 0
+        self.incoming.has_ended_in_order() && self.left_over.len() == 0
     }
 
     /// Notes why it ends, unless there is an earlier reason.
@@ -602,7 +561,7 @@ impl Conn {
             (Some(engine), Phase::Open) => engine.next_timeout(),
             _ => None,
         };
-        let all = [self.deadline, self.write_deadline, engine];
+        let all = [self.deadline, self.outgoing.deadline(), engine];
         all.into_iter().flatten().min()
     }
 }

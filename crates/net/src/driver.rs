@@ -16,7 +16,9 @@ use tidegate_ledger::{ClientKey, Refusal, Resource};
 use crate::admission::{Account, Whose};
 use crate::buffers::Buffers;
 use crate::conn::{Conn, Taken};
+use crate::incoming::Input;
 use crate::opening::{Phase, Step};
+use crate::outgoing::{Outgoing, Output};
 use crate::ready::Ready;
 use crate::socket::ReadOutcome;
 use crate::timers::Timers;
@@ -117,8 +119,8 @@ impl<S: Service> Driver<S> {
             return;
         };
         if ready.readable || ready.read_closed || ready.error {
-            conn.readable = true;
-            conn.end_is_near |= ready.read_closed || ready.error;
+            let end = ready.read_closed || ready.error;
+            conn.incoming = conn.incoming.on(Input::Event { end });
             if !conn.takes_input() {
                 // Its engine may wait for memory: settling has it look again after a while.
                 self.conns.mark(slot);
@@ -129,8 +131,8 @@ impl<S: Service> Driver<S> {
         let Some(conn) = self.conns.get(slot) else {
             return;
         };
-        if !conn.writable && (ready.writable || ready.error) {
-            conn.writable = true;
+        if conn.outgoing.is_blocked() && (ready.writable || ready.error) {
+            conn.outgoing = conn.outgoing.on(Output::Event);
             self.enqueue(slot, Queue::Again);
         }
         if ready.read_closed || ready.error {
@@ -172,14 +174,14 @@ impl<S: Service> Driver<S> {
         let has_ended = match socket.peek(&mut [0]) {
             // Behind what it has sent already it may have asked for more. Over TLS that can't be told from the end of TLS.
             Ok(ReadOutcome::Octets { .. }) => conn.transport.tls.is_some(),
-            Ok(ReadOutcome::Blocked) => conn.eof,
+            Ok(ReadOutcome::Blocked) => conn.incoming.has_ended(),
             Ok(ReadOutcome::Eof) => true,
             Err(error) => return self.cut_off(slot, End::Io(error)),
         };
         // An end that the engine knows of is none of the request: it is one of the two of a tunnel. And what is left over may be
         // another request.
-        if has_ended && !conn.half_closed && !conn.eof_told && conn.left_over() == 0 {
-            conn.half_closed = true;
+        if has_ended && conn.incoming.is_unannounced() && conn.left_over() == 0 {
+            conn.incoming = conn.incoming.on(Input::Announce);
             let id = conn.id;
             self.service.half_closed(&mut self.conns, id);
         }
@@ -254,7 +256,7 @@ impl<S: Service> Driver<S> {
             }
             if let Some(conn) = self.conns.get(slot) {
                 conn.keep(&mut self.buffers, taken);
-                if conn.end_is_near || conn.eof {
+                if conn.incoming.is_end_near() {
                     self.look_for_end(slot);
                 }
             }
@@ -340,7 +342,7 @@ impl<S: Service> Driver<S> {
                     self.service.trace(&self.conns, id, Direction::Out, &octets);
                 }
                 self.conns.totals.proto.add(&stats);
-            } else if conn.eof && !conn.eof_told && conn.takes_input() {
+            } else if conn.incoming.is_unreported() && conn.takes_input() {
                 conn.tell_eof(now);
             } else {
                 if let Some(engine) = &mut conn.engine
@@ -365,7 +367,7 @@ impl<S: Service> Driver<S> {
         if let Event::Closed(reason) = &event
             && let Some(conn) = self.conns.get(id.slot)
         {
-            conn.over = true;
+            conn.closed_reported = true;
             conn.set_end(End::Closed(reason.clone()));
         }
         self.service.event(&mut self.conns, id, event);
@@ -445,7 +447,8 @@ impl<S: Service> Driver<S> {
         let result = match result {
             Err(End::Io(error)) if conn.stop_writing(now) => {
                 conn.set_end(End::Io(error));
-                Ok(Settled::Waits)
+                // What the peer has sent is read, or is all there will be.
+                Ok(Settled::HasMore)
             }
             result => result,
         };
@@ -471,7 +474,7 @@ impl<S: Service> Driver<S> {
             let before = totals.octets_out;
             let written = &mut totals.octets_out;
             if conn.phase() == Phase::Connecting {
-                if !conn.writable {
+                if conn.outgoing.is_blocked() {
                     return Ok(Settled::Waits);
                 }
                 match conn.connect(&mut self.buffers, self.options.notsent_lowat) {
@@ -481,10 +484,12 @@ impl<S: Service> Driver<S> {
                 }
                 continue;
             }
-            if conn.cant_write {
-                return Ok(match conn.has_said_all() {
-                    true => Settled::Over,
-                    false => Settled::Waits,
+            if conn.outgoing == Outgoing::Broken {
+                let is_over = conn.has_said_all();
+                return Ok(if is_over {
+                    Settled::Over
+                } else {
+                    Settled::Waits
                 });
             }
             if conn.phase() == Phase::Closing {
@@ -503,7 +508,7 @@ impl<S: Service> Driver<S> {
                 self.drain_events(slot);
                 return Err(End::Stopped);
             }
-            if !conn.writable {
+            if conn.outgoing.is_blocked() {
                 // What the engine has stays there, where priorities and resets still count. What has come in is held all the same.
                 engine.settle_memory();
                 return Ok(Settled::Waits);
@@ -535,10 +540,11 @@ impl<S: Service> Driver<S> {
                 Flow::Drained => {
                     let buffers = &mut self.buffers;
                     let ended = conn.engine.as_ref().is_some_and(Engine::has_ended_our_side);
-                    match ended {
-                        true => conn.end_our_side(buffers, now, write_timeout, written)?,
-                        false => conn.flush(buffers, now, write_timeout, written)?,
-                    };
+                    if ended {
+                        conn.end_our_side(buffers, now, write_timeout, written)?;
+                    } else {
+                        conn.flush(buffers, now, write_timeout, written)?;
+                    }
                     return Ok(Settled::Waits);
                 }
                 Flow::Full => {
@@ -592,16 +598,17 @@ impl<S: Service> Driver<S> {
             let Some(engine) = &mut conn.engine else {
                 return;
             };
-            if conn.over {
+            if conn.closed_reported {
                 return;
             }
             let id = conn.id;
             if !told {
                 told = true;
-                match conn.eof_told {
+                if conn.incoming.is_reported() {
                     // What followed from that is over now too.
-                    true => engine.receive_failure(now),
-                    false => conn.tell_eof(now),
+                    engine.receive_failure(now);
+                } else {
+                    conn.tell_eof(now);
                 }
             }
             let Some(engine) = &mut conn.engine else {
@@ -632,7 +639,7 @@ impl<S: Service> Driver<S> {
         }
         let end = conn.take_end();
         let (id, peer) = (conn.id, conn.info.peer);
-        if conn.truncated {
+        if conn.incoming.is_truncated() {
             totals.truncated += 1;
             debug!("{peer}: TCP ended without close_notify of TLS");
         }

@@ -290,7 +290,7 @@ impl<S: Service> EventLoop<S> {
                 continue;
             };
             conn.timer = None;
-            if conn.readable && std::mem::take(&mut conn.is_ready) {
+            if conn.incoming.is_readable() && std::mem::take(&mut conn.is_ready) {
                 // It waits for its turn: what has come in is read before time is up.
                 self.driver.serve(slot);
             }
@@ -298,7 +298,7 @@ impl<S: Service> EventLoop<S> {
                 continue;
             };
             let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-            if due(conn.write_deadline) {
+            if due(conn.outgoing.deadline()) {
                 self.driver.cut_off(slot, End::WriteTimedOut);
                 continue;
             }
@@ -352,7 +352,7 @@ impl<S: Service> EventLoop<S> {
                         break;
                     }
                     // That a connection ends is to be known before more is asked on it.
-                    if !conn.end_is_near {
+                    if !conn.incoming.is_end_near() {
                         self.driver.turns.push(queue, slot);
                         continue;
                     }

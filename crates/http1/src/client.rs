@@ -182,6 +182,18 @@ impl Connection {
         Ok(Some(Event::Response { id, head, end }))
     }
 
+    /// Closes the connection if bytes follow a response that ended the last request. The owner may
+    /// send the next request as soon as it knows of the end, and must not take them for its
+    /// response.
+    pub(crate) fn refuse_unasked(&mut self, input: &BytesMut) {
+        if self.role == Role::Client
+            && self.exchange.is_none()
+            && let Err(violation) = self.receive_unasked(input)
+        {
+            self.refuse(violation);
+        }
+    }
+
     /// Handles input while no response is due.
     pub(crate) fn receive_unasked(&self, input: &BytesMut) -> Result<Option<Event>, Violation> {
         // RFC 9112 §9.2: "If a client receives data on a connection that does not have outstanding

@@ -162,7 +162,10 @@ impl Connection {
             };
             self.stats.bytes_in += (before - input.len()) as u64;
             match result {
-                Ok(Some(event)) => return Some(event),
+                Ok(Some(event)) => {
+                    self.refuse_unasked(input);
+                    return Some(event);
+                }
                 // Bytes were taken, but there is nothing to report.
                 Ok(None) if input.len() < before => {}
                 Ok(None) => break,
@@ -424,6 +427,19 @@ impl Connection {
         wants && has_room && self.life != Life::Over && self.upgraded.is_none()
     }
 
+    /// Whether the end of the transport matters although [`Connection::can_receive`] is false: a
+    /// server doesn't read while it answers, and most clients that end their side have left. The
+    /// owner can look for the end without reading what comes before it.
+    pub fn watches_for_end(&self) -> bool {
+        self.role == Role::Server && self.exchange.is_some() && !self.can_receive()
+    }
+
+    /// Whether no request has begun yet, but the first one may be on its way: a graceful end that
+    /// doesn't wait for it loses it.
+    pub fn awaits_first_request(&self) -> bool {
+        self.stats.requests == 0
+    }
+
     /// Whether our side of a tunnel has ended while the peer's goes on. Once all bytes are written,
     /// shut down the transport's write side: the peer learns of the end and may still send.
     pub fn has_ended_our_side(&self) -> bool {
@@ -648,7 +664,7 @@ impl Connection {
     /// Ends the connection because the peer broke a rule or a limit. A server reports it to the
     /// client. Nothing more is read, because the start of the next message is unknown (RFC 9112
     /// §11.2).
-    fn refuse(&mut self, violation: Violation) {
+    pub(crate) fn refuse(&mut self, violation: Violation) {
         if self.role == Role::Server {
             self.report_refusal(violation);
         }

@@ -160,11 +160,11 @@ impl<S: Service> Driver<S> {
         let Some(conn) = self.conns.get(slot) else {
             return;
         };
-        let waits = match (&conn.engine, conn.phase()) {
-            (Some(engine), Phase::Open) => engine.answers_http1() && !engine.can_receive(),
+        let watches = match (&conn.engine, conn.phase()) {
+            (Some(engine), Phase::Open) => engine.watches_for_end(),
             _ => false,
         };
-        if !waits {
+        if !watches {
             return;
         }
         let socket = &mut conn.transport.socket;
@@ -194,7 +194,7 @@ impl<S: Service> Driver<S> {
             && conn.info.origin == Origin::Accepted
             && let Some(engine) = &mut conn.engine
             && !engine.is_ending()
-            && !engine.is_new_http1()
+            && !engine.awaits_first_request()
         {
             engine.shut_down(now);
             conn.deadline = None;
@@ -324,15 +324,9 @@ impl<S: Service> Driver<S> {
             let waiting = conn.outbox.len();
             let input = &mut self.buffers.input;
             if let Some(event) = engine.receive(input, now) {
-                // RFC 9112 §9.2: what nobody has asked for must not be taken for the answer to what the service asks next.
-                let is_unasked = engine.asks_nothing() && !input.is_empty();
-                let end = is_unasked.then(|| engine.receive(input, now)).flatten();
                 match &event {
                     Event::Request { id: stream, .. } if !self.admit_request(slot, *stream) => {}
                     _ => self.tell(id, event),
-                }
-                if let Some(end) = end {
-                    self.tell(id, end);
                 }
                 self.budget.charge(self.conns.take_work());
             } else if let Some(stats) = conn.upgrade(now) {

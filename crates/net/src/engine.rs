@@ -221,31 +221,26 @@ impl Engine {
         }
     }
 
-    /// Whether it answers a request of HTTP/1.1.
-    pub(crate) fn answers_http1(&self) -> bool {
+    /// Whether the end of the transport matters although [`Engine::can_receive`] is false.
+    pub(crate) fn watches_for_end(&self) -> bool {
         match self {
             Self::Http2(_) => false,
-            Self::Http1(engine) => engine.role() == Role::Server && engine.active_streams() > 0,
+            Self::Http1(engine) => engine.watches_for_end(),
         }
     }
 
-    /// Whether it is HTTP/1.1 and nothing was asked yet. HTTP/2 has a way of its own to end without the
-    /// loss of what is on its way.
-    pub(crate) fn is_new_http1(&self) -> bool {
-        matches!(self, Self::Http1(engine) if engine.stats().requests == 0)
+    /// Whether a graceful end that began now could lose the first request.
+    pub(crate) fn awaits_first_request(&self) -> bool {
+        match self {
+            // GOAWAY tells the client that the request wasn't processed.
+            Self::Http2(_) => false,
+            Self::Http1(engine) => engine.awaits_first_request(),
+        }
     }
 
     /// Whether it asks, and the peer answers.
     pub(crate) fn is_client(&self) -> bool {
         either!(self, engine => engine.role()) == Role::Client
-    }
-
-    /// Whether it is a client of HTTP/1.1 that has no request under way.
-    pub(crate) fn asks_nothing(&self) -> bool {
-        match self {
-            Self::Http2(_) => false,
-            Self::Http1(engine) => engine.role() == Role::Client && engine.active_streams() == 0,
-        }
     }
 
     /// Whether the client would take the transport's orderly end for that of a response that isn't whole.

@@ -263,7 +263,9 @@ impl<S: Service> EventLoop<S> {
                 continue;
             }
             match (&mut conn.engine, conn.opening.phase()) {
-                (Some(engine), Phase::Open) if !engine.is_new_http1() => engine.shut_down(now),
+                (Some(engine), Phase::Open) if !engine.awaits_first_request() => {
+                    engine.shut_down(now)
+                }
                 (_, Phase::Closing) => {}
                 // Nothing was asked yet, but what was may be on its way: the client has found the
                 // port open.

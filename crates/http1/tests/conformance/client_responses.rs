@@ -1,10 +1,13 @@
 //! How a client reads responses: status lines (RFC 9112 §4), where a response ends (§6.3, §7, §8),
 //! and how its connection goes on (§9).
 
-use bytes::Bytes;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
 use tidegate_http::{
     Body, CloseReason, Config, ErrorCode, Event, Fields, Misuse, RequestHead, Stream, Violation,
 };
+use tidegate_http1::Connection;
 
 use crate::support::*;
 
@@ -558,6 +561,26 @@ fn what_nobody_asked_for() {
     peer.send(format!("{NO_CONTENT}{NO_CONTENT}"));
     peer.expect_response(204, true);
     peer.expect_violation(Violation::ResponseUnasked);
+}
+
+#[test]
+fn no_request_follows_a_response_with_bytes_behind_it() {
+    // §9.2 again: the owner sends its next request as soon as it has the response.
+    let now = Instant::now();
+    let mut conn = Connection::client(Config::client().build().unwrap(), now);
+    conn.open(&a_get(), Body::Empty).unwrap();
+    let mut input = BytesMut::from(&*format!("{NO_CONTENT}{NO_CONTENT}"));
+    let event = conn.receive(&mut input, now);
+    assert!(
+        matches!(event, Some(Event::Response { end: true, .. })),
+        "{event:?}"
+    );
+    assert_eq!(conn.open(&a_get(), Body::Empty), Err(Misuse::GoingAway));
+    let event = conn.receive(&mut input, now);
+    let Some(Event::Closed(reason)) = event else {
+        panic!("{event:?}")
+    };
+    assert_eq!(reason, CloseReason::Violation(Violation::ResponseUnasked));
 }
 
 #[test]

@@ -58,6 +58,15 @@ pub(crate) struct Driver<S: Service> {
     pub(crate) shutdown_deadline: Option<Instant>,
 }
 
+/// The service.
+impl<S: Service> Driver<S> {
+    /// Calls the service, which may leave more to do.
+    pub(crate) fn call(&mut self, call: impl FnOnce(&mut S, &mut Conns)) {
+        call(&mut self.service, &mut self.conns);
+        while self.service.settle(&mut self.conns) {}
+    }
+}
+
 /// The way in.
 impl<S: Service> Driver<S> {
     pub(crate) fn new(options: Options, service: S, conns: Conns) -> Self {
@@ -183,7 +192,7 @@ impl<S: Service> Driver<S> {
         if has_ended && conn.incoming.is_unannounced() && conn.left_over() == 0 {
             conn.incoming = conn.incoming.on(Input::Announce);
             let id = conn.id;
-            self.service.half_closed(&mut self.conns, id);
+            self.call(|service, conns| service.half_closed(conns, id));
         }
     }
 
@@ -304,7 +313,7 @@ impl<S: Service> Driver<S> {
         if conn.info.origin == Origin::Accepted && protocol == Protocol::Http1 {
             totals.http1 += 1;
         }
-        self.service.opened(&mut self.conns, id);
+        self.call(|service, conns| service.opened(conns, id));
     }
 
     /// Hands `buffers.input` to the engine, and what that tells to the service.
@@ -364,7 +373,7 @@ impl<S: Service> Driver<S> {
             conn.closed_reported = true;
             conn.set_end(End::Closed(reason.clone()));
         }
-        self.service.event(&mut self.conns, id, event);
+        self.call(|service, conns| service.event(conns, id, event));
     }
 
     /// Whether the client of a connection may have this request. One that it may not have is refused, and the service doesn't
@@ -644,7 +653,7 @@ impl<S: Service> Driver<S> {
             }
         }
         debug!("{peer}: {end}");
-        self.service.closed(&mut self.conns, id, &end);
+        self.call(|service, conns| service.closed(conns, id, &end));
         self.conns.remove(slot);
     }
 

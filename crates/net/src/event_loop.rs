@@ -185,8 +185,7 @@ impl<S: Service> EventLoop<S> {
             .is_some_and(|at| at <= now)
         {
             self.driver
-                .service
-                .handle_timeout(&mut self.driver.conns, now);
+                .call(|service, conns| service.handle_timeout(conns, now));
         }
         self.driver.settle_dirty();
         self.tick(has_events || !self.driver.turns.is_empty());
@@ -230,7 +229,8 @@ impl<S: Service> EventLoop<S> {
         for _ in 0..LETTERS_AT_ONCE {
             match self.letters.try_recv() {
                 Ok(Letter::Message(message)) => {
-                    self.driver.service.message(&mut self.driver.conns, message)
+                    self.driver
+                        .call(|service, conns| service.message(conns, message));
                 }
                 Ok(Letter::ShutDown) => self.shut_down(),
                 Ok(Letter::Stop) => self.stopped = true,
@@ -428,7 +428,7 @@ impl<S: Service> EventLoop<S> {
         let now = self.driver.conns.now();
         if self.next_tick.is_some_and(|at| at <= now) {
             self.next_tick = None;
-            self.driver.service.tick(&mut self.driver.conns, now);
+            self.driver.call(|service, conns| service.tick(conns, now));
             self.held_back.make_memory(&mut self.driver);
             self.driver.settle_dirty();
         }

@@ -50,6 +50,14 @@ pub trait Service {
         let _ = (conns, conn, why);
     }
 
+    /// Goes on with what earlier calls have left to do, such as events that the service queues for
+    /// itself. Called after each of the other calls that may use connections, until it returns
+    /// `false`: then nothing is left.
+    fn settle(&mut self, conns: &mut Conns) -> bool {
+        let _ = conns;
+        false
+    }
+
     /// A message from another thread.
     fn message(&mut self, conns: &mut Conns, message: Self::Message) {
         let _ = (conns, message);

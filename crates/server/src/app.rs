@@ -404,14 +404,12 @@ impl Service for App {
     fn opened(&mut self, conns: &mut Conns, conn: ConnId) {
         if self.proxy.pool.owns(conn) {
             self.proxy.pool.opened(conns, conn);
-            self.drain_pool(conns);
         }
     }
 
     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event) {
         if self.proxy.pool.owns(conn) {
-            self.proxy.pool.event(conns, conn, event);
-            return self.drain_pool(conns);
+            return self.proxy.pool.event(conns, conn, event);
         }
         match event {
             Event::Request { id, head, end } => self.request(conns, conn, id, &head, end),
@@ -472,7 +470,6 @@ impl Service for App {
                 if let Some(mut stream) = conns.stream(conn, id) {
                     stream.release();
                 }
-                self.drain_pool(conns);
             }
             // `closed` follows, or the event is one of a client engine.
             _ => {}
@@ -485,8 +482,7 @@ impl Service for App {
 
     fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
         if self.proxy.pool.owns(conn) {
-            self.proxy.pool.closed(conns, conn, why);
-            return self.drain_pool(conns);
+            return self.proxy.pool.closed(conns, conn, why);
         }
         log_end(conns, conn, why);
         self.pusher.closed(conn);
@@ -502,7 +498,6 @@ impl Service for App {
         for Exchange { sent, log, .. } in cut_off {
             self.log(log.as_deref(), sent);
         }
-        self.drain_pool(conns);
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -511,7 +506,14 @@ impl Service for App {
 
     fn handle_timeout(&mut self, conns: &mut Conns, now: Instant) {
         self.proxy.pool.handle_timeout(conns, now);
-        self.drain_pool(conns);
+    }
+
+    fn settle(&mut self, conns: &mut Conns) -> bool {
+        let Some(event) = self.proxy.pool.next_event() else {
+            return false;
+        };
+        self.pool_event(conns, event);
+        true
     }
 
     fn message(&mut self, conns: &mut Conns, message: Message) {
@@ -520,7 +522,6 @@ impl Service for App {
             Message::Done(Done::Read(key, read)) => self.read(conns, key, read),
             Message::Moved(upstream, addresses) => {
                 self.proxy.moved(conns, upstream, addresses);
-                self.drain_pool(conns);
             }
         }
     }

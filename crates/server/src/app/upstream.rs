@@ -160,7 +160,6 @@ impl App {
             relay.begun(request);
         }
         self.lift_limits(conns, key);
-        self.drain_pool(conns);
     }
 
     /// Lifts the timeout of a gRPC call's body, because calls may be silent for long. The call must
@@ -243,7 +242,6 @@ impl App {
         }
         relay.move_up(conns, key, &mut self.proxy);
         self.finish_if_done(conns, key);
-        self.drain_pool(conns);
     }
 
     /// Relays more of the response, which the client can take now.
@@ -256,59 +254,56 @@ impl App {
             exchange.sent.bytes += relay.move_down(conns, key, &mut self.proxy) as u64;
         }
         self.finish_if_done(conns, key);
-        self.drain_pool(conns);
     }
 
-    /// Handles all events of the pool.
-    pub(super) fn drain_pool(&mut self, conns: &mut Conns) {
-        while let Some(event) = self.proxy.pool.next_event() {
-            match event {
-                Event::Informational { key, head } => self.inform(conns, key, &head),
-                Event::Response {
-                    key,
-                    mut head,
-                    addr,
-                    version,
-                    end,
-                    opens_tunnel,
-                } => {
-                    fields::response(&mut head, version, self.clock.date());
-                    if let Some(Exchange {
-                        log: Some(entry), ..
-                    }) = self.exchanges.get(key.0, key.1)
-                    {
-                        entry.upstream = Some(addr);
-                    }
-                    self.respond(conns, key, head, end, opens_tunnel);
+    /// Handles an event of the pool.
+    pub(super) fn pool_event(&mut self, conns: &mut Conns, event: Event<Key>) {
+        match event {
+            Event::Informational { key, head } => self.inform(conns, key, &head),
+            Event::Response {
+                key,
+                mut head,
+                addr,
+                version,
+                end,
+                opens_tunnel,
+            } => {
+                fields::response(&mut head, version, self.clock.date());
+                if let Some(Exchange {
+                    log: Some(entry), ..
+                }) = self.exchanges.get(key.0, key.1)
+                {
+                    entry.upstream = Some(addr);
                 }
-                Event::Data { key, data, end } => {
-                    self.answered(conns, key, end, |relay| relay.from_upstream(data, end));
-                }
-                Event::Trailers { key, fields } => {
-                    let fields = fields::response_trailers(fields);
-                    self.answered(conns, key, true, |relay| {
-                        if fields.is_empty() {
-                            relay.from_upstream(Bytes::new(), true);
-                        } else {
-                            relay.trailers_from_upstream(fields);
-                        }
-                    });
-                }
-                Event::Writable { key, .. } => {
-                    self.lift_limits(conns, key);
-                    if let Some(Exchange {
-                        work: Work::Relay(relay),
-                        ..
-                    }) = self.exchanges.get(key.0, key.1)
-                    {
-                        relay.asked();
-                        relay.move_up(conns, key, &mut self.proxy);
-                        self.finish_if_done(conns, key);
-                    }
-                }
-                Event::Failed { key, failure } => self.fail(conns, key, &failure),
-                _ => {}
+                self.respond(conns, key, head, end, opens_tunnel);
             }
+            Event::Data { key, data, end } => {
+                self.answered(conns, key, end, |relay| relay.from_upstream(data, end));
+            }
+            Event::Trailers { key, fields } => {
+                let fields = fields::response_trailers(fields);
+                self.answered(conns, key, true, |relay| {
+                    if fields.is_empty() {
+                        relay.from_upstream(Bytes::new(), true);
+                    } else {
+                        relay.trailers_from_upstream(fields);
+                    }
+                });
+            }
+            Event::Writable { key, .. } => {
+                self.lift_limits(conns, key);
+                if let Some(Exchange {
+                    work: Work::Relay(relay),
+                    ..
+                }) = self.exchanges.get(key.0, key.1)
+                {
+                    relay.asked();
+                    relay.move_up(conns, key, &mut self.proxy);
+                    self.finish_if_done(conns, key);
+                }
+            }
+            Event::Failed { key, failure } => self.fail(conns, key, &failure),
+            _ => {}
         }
     }
 
@@ -524,7 +519,6 @@ impl App {
                 self.abandon(conns, (conn, id), ErrorCode::CANCEL);
             }
         }
-        self.drain_pool(conns);
     }
 
     /// Copies data that waits since the last turn.

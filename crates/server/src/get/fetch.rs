@@ -333,18 +333,20 @@ impl Service for Fetcher {
             self.frames.insert(conn, Frames::new(protocol));
         }
         self.pool.opened(conns, conn);
-        self.drain_events(conns);
     }
 
     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_http::Event) {
         self.pool.event(conns, conn, event);
-        self.drain_events(conns);
     }
 
     fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &tidegate_net::End) {
         self.frames.remove(&conn);
         self.pool.closed(conns, conn, why);
+    }
+
+    fn settle(&mut self, conns: &mut Conns) -> bool {
         self.drain_events(conns);
+        false
     }
 
     fn message(&mut self, conns: &mut Conns, message: Message) {
@@ -352,7 +354,6 @@ impl Service for Fetcher {
         self.mailbox = Some(mailbox);
         self.began = Instant::now();
         self.begin(conns);
-        self.drain_events(conns);
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -361,7 +362,6 @@ impl Service for Fetcher {
 
     fn handle_timeout(&mut self, conns: &mut Conns, now: Instant) {
         self.pool.handle_timeout(conns, now);
-        self.drain_events(conns);
     }
 
     fn trace(&mut self, _conns: &Conns, conn: ConnId, direction: Direction, bytes: &[u8]) {

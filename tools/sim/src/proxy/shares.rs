@@ -1,6 +1,6 @@
 //! The limits that clients share: the proxy's configuration, and the checks that it keeps to it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,9 +33,10 @@ pub(super) fn limits(shares: Option<&SharesPlan>) -> Limits {
     MemoryBudget::limits(limits, shares.memory)
 }
 
-/// Returns the key of the account that belongs to no client.
-fn nobody() -> ClientKey {
-    ClientKey::from(IpAddr::from(Ipv4Addr::UNSPECIFIED))
+/// Returns the keys of the accounts that belong to no client: that of what clients share, and that
+/// of open files.
+fn no_clients() -> [ClientKey; 2] {
+    [0, 1].map(|last| ClientKey::from(IpAddr::from([0, 0, 0, last])))
 }
 
 impl World {
@@ -45,7 +46,7 @@ impl World {
             return;
         }
         let accounts = self.ledger.clients();
-        let keys = self.keys.iter().copied().chain([nobody()]);
+        let keys = self.keys.iter().copied().chain(no_clients());
         let all: Vec<_> = keys.map(|key| self.ledger.client(key)).collect();
         for resource in Resource::ALL {
             let used = self.ledger.used(resource);
@@ -56,12 +57,12 @@ impl World {
             let mut resources = Resource::ALL.into_iter();
             resources.any(|resource| client.held(resource) > 0)
         };
-        let clients = &all[..all.len() - 1];
+        let clients = &all[..all.len() - no_clients().len()];
         let holders = clients.iter().filter(|client| holds_something(client));
         assert_eq!(
             accounts,
-            holders.count() + 1,
-            "there is an account for each client that holds something, and for nobody"
+            holders.count() + no_clients().len(),
+            "there is an account for each client that holds something, and those of no client"
         );
         let open: u64 = self.proxy.all().map(|conns| conns.totals().open).sum();
         let used = |resource| self.ledger.used(resource);
@@ -97,7 +98,10 @@ impl World {
         let over = used.saturating_sub(rule.capacity);
         self.report.most_over = self.report.most_over.max(over);
         let share = (rule.capacity * 8 / 9).max(rule.floor) + INPUT;
-        for client in all.iter().filter(|client| client.key() != nobody()) {
+        for client in all
+            .iter()
+            .filter(|client| !no_clients().contains(&client.key()))
+        {
             let held = client.held(Resource::Bytes);
             assert!(held <= share, "{client:?} holds {held} bytes, {rule:?}");
         }
@@ -127,7 +131,8 @@ impl World {
                 "{resource:?}: some is still held"
             );
         }
-        assert_eq!(self.ledger.clients(), 1, "nobody's account is left");
+        let left = self.ledger.clients();
+        assert_eq!(left, no_clients().len(), "no client's account is left");
         for totals in self.proxy.all().map(Conns::totals) {
             self.report.made_room += totals.made_room;
             self.report.connections_refused += totals.refused;

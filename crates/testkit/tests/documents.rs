@@ -224,3 +224,28 @@ fn every_limit_of_the_engine_is_told_with_its_default() {
         .collect();
     assert!(missing.is_empty(), "docs/limits.md lacks {missing:#?}");
 }
+
+#[test]
+fn every_package_has_a_page_licences_and_words_to_find_it_by() {
+    let mut packages = 0;
+    for entry in fs::read_dir(root().join("crates")).expect("the repository can be listed") {
+        let dir = entry.expect("the repository can be listed").path();
+        let manifest = read(dir.join("Cargo.toml"));
+        if manifest.contains("\npublish = false\n") {
+            continue;
+        }
+        packages += 1;
+        let name = dir.display();
+        for key in ["description", "keywords", "categories"] {
+            let has_it = manifest.contains(&format!("\n{key} = "));
+            assert!(has_it, "{name}/Cargo.toml has no {key}");
+        }
+        let has_page = dir.join("README.md").exists() || manifest.contains("\nreadme = ");
+        assert!(has_page, "{name} has no README.md");
+        for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+            let is_same = read(dir.join(licence)) == read(licence);
+            assert!(is_same, "{name}/{licence} is another text");
+        }
+    }
+    assert!(packages >= 9, "only {packages} packages found");
+}

@@ -31,7 +31,8 @@ struct Fetch {
 struct Start(Mailbox<Start>);
 
 impl Fetch {
-    fn tell(&mut self, conns: &mut Conns) {
+    /// Handles all events of the pool.
+    fn drain(&mut self, conns: &mut Conns) {
         while let Some(event) = self.pool.next_event() {
             let is_over = match event {
                 Event::Response { end, .. } => end,
@@ -69,22 +70,23 @@ impl Service for Fetch {
                 .request(conns, key, self.upstream, head, &Body::Empty, options);
             self.requests.push(request);
         }
-        self.tell(conns);
     }
 
     fn opened(&mut self, conns: &mut Conns, conn: ConnId) {
         self.pool.opened(conns, conn);
-        self.tell(conns);
     }
 
     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_http::Event) {
         self.pool.event(conns, conn, event);
-        self.tell(conns);
     }
 
     fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
         self.pool.closed(conns, conn, why);
-        self.tell(conns);
+    }
+
+    fn settle(&mut self, conns: &mut Conns) -> bool {
+        self.drain(conns);
+        false
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -93,7 +95,6 @@ impl Service for Fetch {
 
     fn handle_timeout(&mut self, conns: &mut Conns, now: Instant) {
         self.pool.handle_timeout(conns, now);
-        self.tell(conns);
     }
 }
 

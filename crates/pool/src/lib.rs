@@ -2,6 +2,17 @@
 //! address share one HTTP/2 connection while that has room, or take as many HTTP/1.1 connections as
 //! they need. ALPN decides which.
 //!
+//! A program without a loop of its own can use [`BlockingClient`]:
+//!
+//! ```no_run
+//! # fn main() -> Result<(), tidegate_pool::ClientError> {
+//! let client = tidegate_pool::BlockingClient::new()?;
+//! let response = client.get("https://www.example.org/")?;
+//! println!("{}: {} bytes", response.head.status(), response.body.len());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A [`Pool`] belongs to one worker's [`Service`](tidegate_net::Service). The service hands on what
 //! the loop reports of the pool's connections, and takes from the pool what becomes of requests.
 //! The pool never blocks, and has neither threads nor locks.
@@ -31,20 +42,6 @@
 //!     pool: Pool<&'static str>,
 //! }
 //!
-//! impl Asker {
-//!     fn tell(&mut self, conns: &mut Conns) {
-//!         while let Some(event) = self.pool.next_event() {
-//!             match event {
-//!                 Event::Response { key, head, .. } => println!("{key}: {}", head.status()),
-//!                 Event::Failed { key, failure } => println!("{key}: {failure}"),
-//!                 // A long body would need credit from `Pool::consume`.
-//!                 _ => {}
-//!             }
-//!         }
-//!         let _ = conns;
-//!     }
-//! }
-//!
 //! impl Service for Asker {
 //!     type Message = ();
 //!
@@ -58,22 +55,30 @@
 //!         let head = RequestHead::new("GET", "http", "localhost", "/");
 //!         let options = RequestOptions::default();
 //!         self.pool.request(conns, "my question", upstream, head, &Body::Empty, options);
-//!         self.tell(conns);
 //!     }
 //!
 //!     fn opened(&mut self, conns: &mut Conns, conn: ConnId) {
 //!         self.pool.opened(conns, conn);
-//!         self.tell(conns);
 //!     }
 //!
 //!     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: tidegate_http::Event) {
 //!         self.pool.event(conns, conn, event);
-//!         self.tell(conns);
 //!     }
 //!
 //!     fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
 //!         self.pool.closed(conns, conn, why);
-//!         self.tell(conns);
+//!     }
+//!
+//!     fn settle(&mut self, _: &mut Conns) -> bool {
+//!         while let Some(event) = self.pool.next_event() {
+//!             match event {
+//!                 Event::Response { key, head, .. } => println!("{key}: {}", head.status()),
+//!                 Event::Failed { key, failure } => println!("{key}: {failure}"),
+//!                 // A long body would need credit from `Pool::consume`.
+//!                 _ => {}
+//!             }
+//!         }
+//!         false
 //!     }
 //!
 //!     fn next_timeout(&self) -> Option<std::time::Instant> {
@@ -82,7 +87,6 @@
 //!
 //!     fn handle_timeout(&mut self, conns: &mut Conns, now: std::time::Instant) {
 //!         self.pool.handle_timeout(conns, now);
-//!         self.tell(conns);
 //!     }
 //! }
 //!
@@ -100,6 +104,7 @@
 //!
 //! The example `fetch` gets a thousand URLs over one connection.
 
+mod client;
 mod endpoint;
 mod event;
 mod health;
@@ -109,6 +114,7 @@ mod replay;
 mod stats;
 mod upstream;
 
+pub use client::{BlockingClient, ClientError, Response};
 pub use event::{Event, Failure};
 pub use pool::{OnBehalf, Pool, RequestId, RequestOptions};
 pub use stats::Stats;

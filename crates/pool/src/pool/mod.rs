@@ -84,8 +84,8 @@ pub struct RequestOptions {
 /// One worker's connections to its upstreams. A [`Service`](tidegate_net::Service) owns the pool
 /// and hands on what the loop reports of its connections.
 ///
-/// Events name a request by the owner's key `K`. After each call, take them from
-/// [`Pool::next_event`] until there is none.
+/// Events name a request by the owner's key `K`. [`Service::settle`](tidegate_net::Service::settle)
+/// is the place to take them from [`Pool::next_event`], until there is none.
 pub struct Pool<K> {
     options: Options,
     upstreams: Vec<State>,

@@ -252,7 +252,7 @@ impl<K: Copy> Pool<K> {
         }
     }
 
-    /// Returns the next event. Call it after each other call until it returns `None`.
+    /// Returns the next event. After other calls, call it until it returns `None`.
     pub fn next_event(&mut self) -> Option<Event<K>> {
         self.events.pop_front().map(|(_, event)| event)
     }

@@ -126,7 +126,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    fn tell(&mut self, conns: &mut Conns) {
+    fn drain(&mut self, conns: &mut Conns) {
         while let Some(event) = self.pool.next_event() {
             let (key, seen) = match event {
                 Event::Informational { key, head } => (key, Seen::Informational(head.status())),
@@ -217,19 +217,21 @@ impl Service for Owner {
 
     fn opened(&mut self, conns: &mut Conns, conn: ConnId) {
         self.pool.opened(conns, conn);
-        self.tell(conns);
     }
 
     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: EngineEvent) {
         assert!(self.pool.owns(conn));
         self.pool.event(conns, conn, event);
-        self.tell(conns);
     }
 
     fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
         self.pool.closed(conns, conn, why);
         assert!(!self.pool.owns(conn));
-        self.tell(conns);
+    }
+
+    fn settle(&mut self, conns: &mut Conns) -> bool {
+        self.drain(conns);
+        false
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -242,10 +244,10 @@ impl Service for Owner {
 
     fn handle_timeout(&mut self, conns: &mut Conns, now: Instant) {
         self.pool.handle_timeout(conns, now);
-        self.tell(conns);
+        self.drain(conns);
         while let Some(order) = { self.orders.borrow_mut().pop_front() } {
             order(self, conns);
-            self.tell(conns);
+            self.drain(conns);
         }
     }
 }

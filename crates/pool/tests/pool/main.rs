@@ -7,6 +7,7 @@
 //! `addresses`: addresses that change, and their names.
 //! `time`: timeouts, and silent connections.
 //! `cancel`: cancelled requests.
+//! `client`: the blocking client, on the loopback.
 //! `tls`: TLS, and protocols by ALPN.
 //! `tunnels`: CONNECT and WebSockets.
 //! `proxy_protocol`: connections of one client each.
@@ -17,6 +18,7 @@
 mod addresses;
 mod bodies;
 mod cancel;
+mod client;
 mod health;
 mod http1;
 mod http2;

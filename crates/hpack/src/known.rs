@@ -129,6 +129,43 @@ impl KnownName {
     pub const X_XSS_PROTECTION: Self = Self::numbered(122);
 }
 
+/// A set of known names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KnownNames([u64; 2]);
+
+impl KnownNames {
+    /// Makes a set of these names.
+    pub const fn new(names: &[KnownName]) -> Self {
+        let mut set = Self([0; 2]);
+        let mut i = 0;
+        while i < names.len() {
+            set.insert(names[i]);
+            i += 1;
+        }
+        set
+    }
+
+    /// Adds a name. Numbers are below 128.
+    #[inline]
+    pub(crate) const fn insert(&mut self, name: KnownName) {
+        let number = name.number();
+        self.0[(number / 64 % 2) as usize] |= 1 << (number % 64);
+    }
+
+    /// Whether the set has this name.
+    #[inline]
+    pub(crate) const fn contains(self, name: KnownName) -> bool {
+        let number = name.number();
+        self.0[(number / 64 % 2) as usize] & 1 << (number % 64) != 0
+    }
+
+    /// Whether a name is in both sets.
+    #[inline]
+    pub(crate) const fn meets(self, other: Self) -> bool {
+        self.0[0] & other.0[0] != 0 || self.0[1] & other.0[1] != 0
+    }
+}
+
 /// The known names that the static table lacks, from number 62 on.
 const BEYOND_STATIC: [&str; 61] = [
     ":protocol",

@@ -46,4 +46,4 @@ pub use decoder::{Decoded, Decoder, DecoderState, Limits, ListLimit};
 pub use encoder::{Encoder, EncoderState};
 pub use error::Error;
 pub use fields::{Field, Fields, Iter};
-pub use known::KnownName;
+pub use known::{KnownName, KnownNames};

@@ -230,8 +230,9 @@ impl App {
         let outcome = match (asset, found.as_ref().map(|found| found.target)) {
             (Some(asset), _) => Outcome::Answered(asset.answer_any(request)),
             (None, Some(Target::Files(root))) => {
-                let rest = found.map_or(&[][..], |found| path.behind(found.path));
-                self.files.answer(request, (conn, id), root, rest)
+                let route = found.map_or(&[][..], |found| found.path);
+                let key = (conn, id);
+                self.files.answer(request, key, root, path, route)
             }
             (None, Some(Target::Demo)) => self.demo.answer(request),
             (None, Some(Target::Named(named))) => named.answer(request),

@@ -76,14 +76,12 @@ impl fmt::Display for PathError {
     }
 }
 
-/// A slash. This and the next three are the classes of bytes in the first scan of a path.
+/// A slash. This and the next two are the classes of bytes in the first scan of a path.
 const SLASH: u8 = 1;
 /// A slash or a dot: needs a second look after a slash.
 const AFTER_SLASH: u8 = 1 << 1;
 /// Not plain: needs a second look anywhere.
 const UNUSUAL: u8 = 1 << 2;
-/// The end of the path.
-const QUERY: u8 = 1 << 3;
 
 static CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
@@ -92,7 +90,6 @@ static CLASSES: [u8; 256] = {
         classes[byte] = match byte as u8 {
             b'/' => SLASH | AFTER_SLASH,
             b'.' => AFTER_SLASH,
-            b'?' => QUERY,
             byte if is_plain(byte) => 0,
             _ => UNUSUAL,
         };
@@ -115,19 +112,16 @@ impl<'a> RequestPath<'a> {
     /// # Errors
     /// Why servers can't agree on the path.
     pub fn read(target: &'a [u8]) -> Result<Self, PathError> {
+        let length = target.iter().position(|&byte| byte == b'?');
+        let length = length.unwrap_or(target.len());
+        let (path, query) = target.split_at(length);
         let mut seen = 0;
         let mut before = 0;
-        let mut length = target.len();
-        for (at, &byte) in target.iter().enumerate() {
+        for &byte in path {
             let class = CLASSES[usize::from(byte)];
-            if class == QUERY {
-                length = at;
-                break;
-            }
             seen |= class & (UNUSUAL | (before & SLASH) << 1);
             before = class;
         }
-        let (path, query) = target.split_at(length);
         if query.contains(&b'#') {
             return Err(PathError::Fragment);
         }

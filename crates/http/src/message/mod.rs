@@ -13,7 +13,7 @@ mod target;
 mod tests;
 
 use bytes::Bytes;
-pub use tidegate_hpack::{Field, Fields, KnownName};
+pub use tidegate_hpack::{Field, Fields, KnownName, KnownNames};
 
 pub use request::{RequestHead, RequestRules};
 pub use response::{ResponseHead, Stamp};

@@ -302,9 +302,7 @@ impl RequestHead {
 
     /// Returns a pseudo-field's bytes; empty if it is absent.
     fn pseudo_bytes(&self, place: u8) -> &[u8] {
-        self.fields
-            .at(usize::from(place))
-            .map_or(&[], |field| field.value)
+        self.fields.value_at(usize::from(place)).unwrap_or_default()
     }
 
     /// Returns a pseudo-field's value. It is visible ASCII unless the head is invalid.

@@ -281,10 +281,11 @@ impl tidegate_http::Stream for StreamMut<'_> {
         }
         let slot = self.check_can_answer(head)?;
         self.conn.check_list_size(head.fields())?;
-        let age = self.conn.age();
-        let stream = self.conn.streams.get_mut(slot);
+        let stream = self.conn.streams.get(slot);
         // RFC 9113 §8.5: only a 2xx makes a tunnel. A refused CONNECT is a request like any other.
         if stream.connect_request && !(200..300).contains(&head.status()) {
+            let age = self.conn.age();
+            let stream = self.conn.streams.get_mut(slot);
             stream.connect_request = false;
             stream.recv.pace = Pace::new(age);
             self.conn.watch_bodies();

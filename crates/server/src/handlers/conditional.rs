@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use tidegate_http::{KnownName, RequestHead};
+use tidegate_http::{KnownName, KnownNames, RequestHead};
 
 use crate::clock::{http_date, seconds};
 
@@ -99,8 +99,18 @@ fn lines(request: &RequestHead, name: KnownName) -> impl Iterator<Item = &[u8]> 
     named.map(|field| field.value)
 }
 
-/// The fields that make a request conditional, or ask for a part. Holds the first line of a list.
-/// Any other field that occurs twice counts as empty, because no single value is meant.
+/// The names of the fields that make a request conditional, or ask for a part.
+const CONDITIONAL: KnownNames = KnownNames::new(&[
+    KnownName::IF_MATCH,
+    KnownName::IF_UNMODIFIED_SINCE,
+    KnownName::IF_NONE_MATCH,
+    KnownName::IF_MODIFIED_SINCE,
+    KnownName::RANGE,
+    KnownName::IF_RANGE,
+]);
+
+/// The fields of those names. Holds the first line of a list. Any other field that occurs twice
+/// counts as empty, because no single value is meant.
 #[derive(Default)]
 struct Conditions<'a> {
     if_match: Option<&'a [u8]>,
@@ -114,14 +124,12 @@ struct Conditions<'a> {
 impl<'a> Conditions<'a> {
     /// Reads a request's conditions. Returns `None` if there are none, as in most requests.
     fn of(request: &'a RequestHead) -> Option<Self> {
-        let mut conditions = None;
+        if !request.fields().has_any(CONDITIONAL) {
+            return None;
+        }
+        let mut found = Self::default();
         for field in request.headers() {
-            // One comparison by the name's number skips the usual fields.
             let Some(name) = field.known else { continue };
-            if !(KnownName::IF_MATCH..=KnownName::RANGE).contains(&name) {
-                continue;
-            }
-            let found: &mut Self = conditions.get_or_insert_default();
             let place = match name {
                 KnownName::IF_MATCH => &mut found.if_match,
                 KnownName::IF_UNMODIFIED_SINCE => &mut found.if_unmodified_since,
@@ -140,7 +148,7 @@ impl<'a> Conditions<'a> {
                 _ => Some(b""),
             };
         }
-        conditions
+        Some(found)
     }
 }
 

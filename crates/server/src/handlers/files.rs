@@ -25,6 +25,7 @@ use crate::app::Message;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::in_progress::{Progress, Work};
+use crate::path::RequestPath;
 use crate::proxy::Key;
 use crate::shares::FilePlaces;
 
@@ -112,24 +113,24 @@ impl Files {
         self.kept.turn();
     }
 
-    /// Answers a request, or makes a thread look up its path. `rest` is the part of the path after
-    /// the route.
+    /// Answers a request for `path`, which `route` covers, or makes a thread look up that path.
     pub fn answer(
         &mut self,
         request: &mut Request<'_>,
         key: Key,
         root: &Root,
-        rest: &[u8],
+        path: &RequestPath<'_>,
+        route: &[u8],
     ) -> Outcome {
         if !matches!(request.method(), b"GET" | b"HEAD") {
             return Outcome::Answered(request.respond_methods(ALLOW));
         }
-        let path = request.path();
-        let place = match self.kept.memory(path, request.clock.second()) {
+        let asked = path.raw();
+        let place = match self.kept.memory(asked, request.clock.second()) {
             Memory::Fresh(place) => Some(place),
             Memory::Ageing(place) => {
-                if !self.looks.contains_key(path) && self.look(path, root, rest) {
-                    self.looks.insert(path.into(), Vec::new());
+                if !self.looks.contains_key(asked) && self.look(asked, root, path.behind(route)) {
+                    self.looks.insert(asked.into(), Vec::new());
                 }
                 Some(place)
             }
@@ -138,6 +139,7 @@ impl Files {
         if let Some(known) = place.and_then(|place| self.kept.at(place)) {
             return answer_known(request, known, &self.reader);
         }
+        let (path, rest) = (asked, path.behind(route));
         // While a thread looks up the path, further requests wait for its result.
         let looked = if self.looks.contains_key(path) {
             None

@@ -6,11 +6,11 @@ use crate::{Continuation, Defect, Flags, Head, Kind, StreamDependency, StreamId}
 
 /// A HEADERS frame: the start of a field section (RFC 9113 §6.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Headers {
+pub struct Headers<Fragment = Bytes> {
     /// The stream; not 0.
     pub stream_id: StreamId,
     /// The field block, or its start if more follows in CONTINUATION. May be empty.
-    pub fragment: Bytes,
+    pub fragment: Fragment,
     /// Whether the sender's side of the stream ends with this field section.
     pub end_stream: bool,
     /// Whether the field block is complete.
@@ -34,27 +34,19 @@ impl Headers {
 
     #[inline]
     pub(crate) fn parse(head: Head, input: &mut BytesMut) -> Result<Self, Defect> {
-        let room = (head.length - mandatory(head.flags)) as usize;
-        let padded = head.flags.has(Flags::PADDED);
-        let padding = if padded {
-            usize::from(input.get_u8())
-        } else {
-            0
-        };
-        let priority = head
-            .flags
-            .has(Flags::PRIORITY)
-            .then(|| StreamDependency::parse(input));
-        let fragment_len = room
-            .checked_sub(padding)
-            .ok_or(Defect::HeadersPaddingTooLong)?;
-        let fragment = input.split_to(fragment_len).freeze();
-        input.advance(padding);
-        Ok(Self {
-            stream_id: head.stream_id,
+        let payload = input.split_to(head.length as usize).freeze();
+        let Headers {
+            stream_id,
             fragment,
-            end_stream: head.flags.has(Flags::END_STREAM),
-            end_headers: head.flags.has(Flags::END_HEADERS),
+            end_stream,
+            end_headers,
+            priority,
+        } = Headers::in_place(head, &payload)?;
+        Ok(Self {
+            stream_id,
+            fragment: payload.slice_ref(fragment),
+            end_stream,
+            end_headers,
             priority,
         })
     }
@@ -97,6 +89,33 @@ impl Headers {
         };
         write_frame(&frame, fragment, None, out);
         Continuation::write_rest(stream_id, rest, max_frame_size, out);
+    }
+}
+
+impl<'a> Headers<&'a [u8]> {
+    /// Reads a frame whose head passed [`Headers::check`].
+    #[inline]
+    pub(crate) fn in_place(head: Head, mut payload: &'a [u8]) -> Result<Self, Defect> {
+        let room = (head.length - mandatory(head.flags)) as usize;
+        let padding = if head.flags.has(Flags::PADDED) {
+            usize::from(payload.get_u8())
+        } else {
+            0
+        };
+        let priority = head
+            .flags
+            .has(Flags::PRIORITY)
+            .then(|| StreamDependency::parse(&mut payload));
+        let fragment_len = room
+            .checked_sub(padding)
+            .ok_or(Defect::HeadersPaddingTooLong)?;
+        Ok(Self {
+            stream_id: head.stream_id,
+            fragment: &payload[..fragment_len],
+            end_stream: head.flags.has(Flags::END_STREAM),
+            end_headers: head.flags.has(Flags::END_HEADERS),
+            priority,
+        })
     }
 }
 

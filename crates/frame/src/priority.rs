@@ -28,7 +28,7 @@ impl StreamDependency {
     pub(crate) const LEN: usize = 5;
 
     #[inline]
-    pub(crate) fn parse(input: &mut BytesMut) -> Self {
+    pub(crate) fn parse(input: &mut impl Buf) -> Self {
         let first = input.get_u32();
         Self {
             depends_on: StreamId::new(first),

@@ -21,6 +21,14 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// A violation by a frame on this stream.
 pub(super) struct Fault(pub(super) StreamId, pub(super) Violation);
 
+/// The kinds of frames that are told apart by when they may come.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    Settings,
+    Continuation(StreamId),
+    Any,
+}
+
 pub(super) type Outcome = Result<Option<Event>, Fault>;
 
 impl From<Violation> for Fault {
@@ -56,22 +64,15 @@ impl Connection {
             self.rested = false;
             self.heard();
             let before = input.len();
-            let frame = match self.take_preface(input) {
-                Ok(true) => self.reader.next(input).map_err(|bad| self.malformed(bad)),
-                Ok(false) => Ok(None),
-                Err(violation) => Err(violation.into()),
+            let outcome = match self.take_preface(input) {
+                Ok(true) => self.take_frame(input),
+                Ok(false) => None,
+                Err(violation) => Some(Err(violation.into())),
             };
             self.stats.bytes_in += (before - input.len()) as u64;
-            let outcome = match frame {
-                Ok(Some(frame)) => self.on_frame(frame),
-                Ok(None) => {
-                    self.watch_block(input);
-                    return None;
-                }
-                Err(fault) => {
-                    self.timers.clear(Timer::HeaderBlock);
-                    Err(fault)
-                }
+            let Some(outcome) = outcome else {
+                self.watch_block(input);
+                return None;
             };
             match outcome {
                 Ok(Some(event)) => return Some(event),
@@ -81,6 +82,27 @@ impl Connection {
                         return Some(event);
                     }
                 }
+            }
+        }
+    }
+
+    /// Takes the next frame off the front of the input and handles it. Returns `None` if no whole
+    /// frame is there.
+    fn take_frame(&mut self, input: &mut BytesMut) -> Option<Outcome> {
+        if let Some((frame, len)) = self.reader.headers_in_place(input) {
+            let outcome = match self.admit_frame(Turn::Any) {
+                Ok(()) => self.on_headers(&frame),
+                Err(violation) => Err(violation.into()),
+            };
+            input.advance(len);
+            return Some(outcome);
+        }
+        match self.reader.next(input) {
+            Ok(Some(frame)) => Some(self.on_frame(frame)),
+            Ok(None) => None,
+            Err(bad) => {
+                self.timers.clear(Timer::HeaderBlock);
+                Some(Err(self.malformed(bad)))
             }
         }
     }
@@ -159,20 +181,29 @@ impl Connection {
         Some(reset_event(id, violation))
     }
 
-    fn on_frame(&mut self, frame: Frame) -> Outcome {
+    /// Counts a frame and checks that it may come now.
+    fn admit_frame(&mut self, turn: Turn) -> Result<(), Violation> {
         self.stats.frames_in += 1;
-        if let Some(partial) = &self.blocks.partial {
-            // RFC 9113 §4.3: "Field blocks MUST be transmitted as a contiguous sequence of frames,
-            // with no interleaved frames of any other type or from any other stream."
-            match &frame {
-                Frame::Continuation(frame) if frame.stream_id == partial.id => {}
-                _ => return Err(Violation::HeaderBlockInterrupted.into()),
-            }
+        // RFC 9113 §4.3: "Field blocks MUST be transmitted as a contiguous sequence of frames, with
+        // no interleaved frames of any other type or from any other stream."
+        if let Some(partial) = &self.blocks.partial
+            && turn != Turn::Continuation(partial.id)
+        {
+            return Err(Violation::HeaderBlockInterrupted);
         }
-        if !self.settings.received && !matches!(frame, Frame::Settings(Settings::Values(_))) {
-            // RFC 9113 §3.4: the preface of either end includes a SETTINGS frame, its first.
-            return Err(Violation::PrefaceWithoutSettings.into());
+        // RFC 9113 §3.4: the preface of either end includes a SETTINGS frame, its first.
+        if !self.settings.received && turn != Turn::Settings {
+            return Err(Violation::PrefaceWithoutSettings);
         }
+        Ok(())
+    }
+
+    fn on_frame(&mut self, frame: Frame) -> Outcome {
+        self.admit_frame(match &frame {
+            Frame::Continuation(frame) => Turn::Continuation(frame.stream_id),
+            Frame::Settings(Settings::Values(_)) => Turn::Settings,
+            _ => Turn::Any,
+        })?;
         match frame {
             Frame::Data(frame) => self.on_data(frame),
             Frame::Headers(frame) => self.on_headers(&frame),
@@ -208,12 +239,13 @@ impl Connection {
         }
     }
 
-    fn on_headers(&mut self, frame: &Headers) -> Outcome {
+    fn on_headers(&mut self, frame: &Headers<impl AsRef<[u8]>>) -> Outcome {
         let opening = Opening::Headers {
             end_stream: frame.end_stream,
             dependency: frame.priority,
         };
-        self.begin_block(frame.stream_id, opening, &frame.fragment, frame.end_headers)
+        let fragment = frame.fragment.as_ref();
+        self.begin_block(frame.stream_id, opening, fragment, frame.end_headers)
     }
 
     fn on_push_promise_frame(&mut self, frame: &PushPromise) -> Outcome {

@@ -74,14 +74,15 @@ impl Connection {
 
     /// Removes a stream: its slot is free, and its credit is returned.
     pub(crate) fn remove(&mut self, slot: usize) {
-        let stream = self.streams.remove(slot);
+        let stream = self.streams.get(slot);
         if stream.queued {
             self.sched.remove(slot);
         }
         self.sched.close(slot);
-        self.memory.gone(&stream);
+        self.memory.gone(stream);
         self.recv_window
             .replace(stream.recv.share, Share::default());
+        self.streams.remove(slot);
         if self.streams.is_empty() && self.lifetime.is_ending() && self.pending_resets.is_empty() {
             self.close_if_drained();
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_http::{Bill, Fields, Holding, Role};
+use tidegate_http::{Fields, Holding, Role};
 use tidegate_ledger::Client;
 
 use crate::conn::Connection;
@@ -96,7 +96,7 @@ impl Memory {
     pub(crate) fn gone(&mut self, stream: &Stream) {
         self.heads -= u64::from(stream.recv.head);
         self.streamed -= stream.send.buf.streamed as u64;
-        self.billed -= stream.bill.as_ref().map_or(0, Bill::bytes);
+        self.billed -= stream.bill.as_ref().map_or(0, |bill| bill.bytes());
     }
 
     /// Notes that all streams are gone.
@@ -117,7 +117,7 @@ impl Memory {
         for stream in streams {
             heads += u64::from(stream.recv.head);
             streamed += stream.send.buf.streamed as u64;
-            billed += stream.bill.as_ref().map_or(0, Bill::bytes);
+            billed += stream.bill.as_ref().map_or(0, |bill| bill.bytes());
         }
         let found = (heads, streamed, billed);
         let counted = (self.heads, self.streamed, self.billed);
@@ -210,7 +210,9 @@ impl Connection {
         stream: &mut Stream,
         client: Option<&Arc<Client>>,
     ) -> bool {
-        stream.bill = client.and_then(|client| self.memory.holding.bill_for(client));
+        stream.bill = client
+            .and_then(|client| self.memory.holding.bill_for(client))
+            .map(Box::new);
         let allowed = u64::from(self.share(stream).allowed);
         self.memory.admit(stream, STREAM + allowed)
     }

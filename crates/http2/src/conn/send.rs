@@ -422,7 +422,7 @@ impl Connection {
         let buf = &mut self.streams.get_mut(slot).send.buf;
         buf.more = More::End;
         if !buf.pending.is_empty() {
-            buf.trailers = Some(fields.clone());
+            buf.trailers = Some(Box::new(fields.clone()));
             return;
         }
         self.unqueue(slot);

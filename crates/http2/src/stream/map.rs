@@ -110,8 +110,12 @@ const MANY_SLOTS: usize = 128;
 /// The streams of a connection.
 pub(crate) struct StreamMap {
     slots: Slab<Stream>,
+    /// All streams but the newest.
     by_id: ById<usize>,
-    /// The stream that was found last: commands follow their event.
+    /// The stream that was inserted last, if it is still here. Most requests are answered before
+    /// the next one comes, so most streams never enter `by_id`.
+    newest: Option<(StreamId, usize)>,
+    /// The stream of `by_id` that was found last: commands follow their event.
     recent: (StreamId, usize),
     /// The highest identifier that the peer opened or promised; 0 if none.
     highest_peer: u32,
@@ -130,6 +134,7 @@ impl StreamMap {
         Self {
             slots: Slab::new(),
             by_id: HashMap::default(),
+            newest: None,
             recent: (StreamId::CONNECTION, 0),
             highest_peer: 0,
             next_local: first_local,
@@ -140,21 +145,21 @@ impl StreamMap {
     }
 
     pub(crate) fn lookup(&mut self, id: StreamId) -> Lookup {
+        let number = id.get();
+        let is_local = self.is_local(id);
+        let is_idle = if is_local {
+            number >= self.next_local
+        } else {
+            number > self.highest_peer
+        };
+        if is_idle {
+            return Lookup::Idle;
+        }
         if let Some(slot) = self.find(id) {
             return Lookup::Live(slot);
         }
-        let number = id.get();
-        if self.is_local(id) {
-            if number >= self.next_local {
-                return Lookup::Idle;
-            }
-        } else if number > self.highest_peer {
-            return Lookup::Idle;
-        } else if self
-            .gaps
-            .iter()
-            .any(|(from, to)| (*from..=*to).contains(&number))
-        {
+        let skipped = |(from, to): &(u32, u32)| (*from..=*to).contains(&number);
+        if !is_local && self.gaps.iter().any(skipped) {
             return Lookup::Skipped;
         }
         Lookup::Closed(self.reset.closed_by(id))
@@ -162,6 +167,11 @@ impl StreamMap {
 
     /// Returns the slot of a stream that has one.
     pub(crate) fn find(&mut self, id: StreamId) -> Option<usize> {
+        if let Some((newest, slot)) = self.newest
+            && newest == id
+        {
+            return Some(slot);
+        }
         if self.recent.0 == id && !id.is_connection() {
             return Some(self.recent.1);
         }
@@ -172,8 +182,9 @@ impl StreamMap {
 
     /// Returns a stream that has a slot, for getters.
     pub(crate) fn peek(&self, id: StreamId) -> Option<&Stream> {
-        let slot = self.by_id.get(&id)?;
-        Some(self.get(*slot))
+        let newest = self.newest.filter(|(newest, _)| *newest == id);
+        let slot = newest.map(|(_, slot)| slot);
+        Some(self.get(slot.or_else(|| self.by_id.get(&id).copied())?))
     }
 
     fn is_local(&self, id: StreamId) -> bool {
@@ -216,20 +227,24 @@ impl StreamMap {
         self.open[stream.opened_by as usize] += 1;
         let id = stream.id;
         let slot = self.slots.insert(stream);
-        self.by_id.insert(id, slot);
-        self.recent = (id, slot);
+        if let Some((older, slot)) = self.newest.replace((id, slot)) {
+            self.by_id.insert(older, slot);
+        }
         slot
     }
 
     /// Removes a stream and frees its slot.
-    pub(crate) fn remove(&mut self, slot: usize) -> Stream {
-        let stream = self.slots.remove(slot);
-        self.by_id.remove(&stream.id);
-        self.open[stream.opened_by as usize] -= 1;
-        if self.recent.0 == stream.id {
+    pub(crate) fn remove(&mut self, slot: usize) {
+        let Stream { id, opened_by, .. } = self.slots.remove(slot);
+        self.open[opened_by as usize] -= 1;
+        if self.newest == Some((id, slot)) {
+            self.newest = None;
+            return;
+        }
+        self.by_id.remove(&id);
+        if self.recent.0 == id {
             self.recent = (StreamId::CONNECTION, 0);
         }
-        stream
     }
 
     pub(crate) fn get(&self, slot: usize) -> &Stream {
@@ -288,6 +303,9 @@ impl StreamMap {
     /// each.
     pub(crate) fn compact(&mut self, mut moved: impl FnMut(usize, usize)) {
         let by_id = &mut self.by_id;
+        if let Some((id, slot)) = self.newest.take() {
+            by_id.insert(id, slot);
+        }
         self.slots.compact(|stream, from, to| {
             by_id.insert(stream.id, to);
             moved(from, to);
@@ -308,6 +326,7 @@ impl StreamMap {
     pub(crate) fn clear(&mut self) {
         self.slots = Slab::new();
         self.by_id = HashMap::default();
+        self.newest = None;
         self.recent = (StreamId::CONNECTION, 0);
         self.open = [0, 0];
         self.reset = ResetLately::new(0);

@@ -58,7 +58,7 @@ pub(crate) struct Stream {
     /// Whether the owner ignores the tunnel after our end.
     pub(crate) tunnel_ended: bool,
     /// The bill for what it holds, unless that is in the connection's.
-    pub(crate) bill: Option<Bill>,
+    pub(crate) bill: Option<Box<Bill>>,
     pub(crate) recv: Recv,
     pub(crate) send: Send,
 }

@@ -22,7 +22,7 @@ pub(crate) struct SendBuf {
     /// complete body may be shared.
     pub(crate) streamed: usize,
     pub(crate) more: More,
-    pub(crate) trailers: Option<Fields>,
+    pub(crate) trailers: Option<Box<Fields>>,
 }
 
 impl SendBuf {

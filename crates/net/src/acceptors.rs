@@ -1,4 +1,4 @@
-//! The listeners of a worker, and which of the connections that come in are let in.
+//! The listeners of a worker, and the admission of new connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,30 +18,32 @@ use crate::tls_session::TlsSession;
 use crate::transport::Transport;
 use crate::{Listener, Options, Security, Service};
 
-/// Connections that one turn accepts from one listener at most.
+/// The most connections that one turn accepts from one listener.
 const ACCEPT_AT_ONCE: usize = 64;
 
-/// Rounds of these that take a whole queue, and some more for those that come in meanwhile.
+/// Rounds of [`ACCEPT_AT_ONCE`] that take a whole queue, and the connections that arrive meanwhile.
 const ALL: usize = 2 * (BACKLOG as usize) / ACCEPT_AT_ONCE;
 
-/// How long to leave a listener alone when the system has no file descriptor or memory for another connection.
+/// The time for which a listener is left alone when the system has no file descriptor or memory for
+/// another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a connection waits for another worker to make room for it, and how often it asks whether there is some.
+/// How long a connection waits for another worker to make room, and how often it asks again.
 const PARKED_FOR: Duration = Duration::from_millis(500);
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Connections of a worker that may wait for that. Each has a descriptor that no account has; the system keeps the others.
+/// The most connections of a worker that may wait for that. Each has a descriptor that is in no
+/// account; the system keeps the others.
 const PARKED: usize = 8;
 
-/// The connections that the system keeps for a listener until they are accepted.
+/// The system's queue of connections to accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Queue {
-    /// There may be some.
+    /// The queue may have some.
     MayHaveSome,
-    /// There is none until an event says so.
+    /// The queue is empty until an event says otherwise.
     Empty,
-    /// Left alone until then: the system, or this worker, had no room for another connection.
+    /// The queue is left alone until then, because the system or this worker had no room.
     LeftUntil(Instant),
 }
 
@@ -49,17 +51,18 @@ enum Queue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Warning {
     Due,
-    /// Once is enough until it can again.
+    /// The warning was given. One is enough until the listener accepts again.
     Given,
 }
 
-/// Tokens of listeners count down from this one, those of connections count up from 0.
+/// The token of the first listener. Those of the others count down, and those of connections count
+/// up from 0.
 const FIRST_TOKEN: usize = usize::MAX - 2;
 
-/// Tokens that are kept for listeners.
+/// Tokens that are reserved for listeners.
 const TOKENS: usize = 1 << 16;
 
-/// A listener, and whether there may be connections to accept.
+/// A listener, and the state of its queue.
 struct Acceptor {
     listener: Listener,
     queue: Queue,
@@ -80,14 +83,14 @@ impl Acceptor {
         self.queue == Queue::MayHaveSome
     }
 
-    /// An event says that connections wait, or they are to be looked for.
+    /// Notes that connections may wait.
     fn look(&mut self) {
         if self.queue == Queue::Empty {
             self.queue = Queue::MayHaveSome;
         }
     }
 
-    /// Until when it is left alone.
+    /// Returns until when the listener is left alone.
     fn left_until(&self) -> Option<Instant> {
         match self.queue {
             Queue::LeftUntil(until) => Some(until),
@@ -95,10 +98,11 @@ impl Acceptor {
         }
     }
 
-    /// The next connection, if there is one.
+    /// Accepts the next connection, if there is one.
     ///
     /// # Errors
-    /// The connection is gone again already, or the system has no file descriptor or memory for another one.
+    /// Returns an error if that connection is gone again already, or if the system has no file
+    /// descriptor or memory for it.
     fn accept(&mut self) -> io::Result<Option<(Socket, SocketAddr)>> {
         match self.listener.accept() {
             Ok((socket, peer)) => Ok(Some((Socket::Tcp(socket), peer))),
@@ -110,7 +114,8 @@ impl Acceptor {
         }
     }
 
-    /// The system has no descriptor or memory for another connection.
+    /// Leaves the listener alone for a while, because the system has no descriptor or memory for
+    /// another connection.
     fn pause(&mut self, now: Instant, error: &io::Error) {
         let addr = self.listener.local_addr();
         if self.takes_warning() {
@@ -119,30 +124,30 @@ impl Acceptor {
         self.queue = Queue::LeftUntil(now + ACCEPT_PAUSE);
     }
 
-    /// Whether to warn that it can't accept; not again until it can.
+    /// Whether to warn that the listener can't accept. Warns once until it can.
     fn takes_warning(&mut self) -> bool {
         std::mem::replace(&mut self.warning, Warning::Given) == Warning::Due
     }
 }
 
-/// A connection that was taken from the system, or that a simulator has made.
+/// A connection that was accepted from the system, or that a simulator made.
 struct Newcomer {
     socket: Socket,
     peer: SocketAddr,
     door: Door,
-    /// How long it may wait for room.
+    /// When it is refused, unless there is room before.
     until: Instant,
 }
 
-/// Where a newcomer came in.
+/// The way in which a newcomer arrived.
 enum Door {
-    /// The listener of this number.
+    /// The listener with this index.
     Listener(usize),
-    /// The memory of a simulator, with TLS or without.
+    /// A simulator's memory, perhaps with TLS.
     Memory(Option<Box<TlsSession>>),
 }
 
-/// What becomes of a newcomer.
+/// The decision about a newcomer.
 enum Admission {
     Granted(Account),
     /// There is no room, and another worker has connections of this client.
@@ -156,12 +161,12 @@ pub(crate) struct Acceptors {
     acceptors: Vec<Acceptor>,
     /// Connections that wait for another worker to make room.
     parked: Vec<Newcomer>,
-    /// The ledger's number when this worker last made room for others.
+    /// The ledger's number at the time when this worker last made room for others.
     requests_for_room: u64,
 }
 
 impl Acceptors {
-    /// Has the events of these listeners come.
+    /// Registers these listeners.
     pub(crate) fn new(
         listeners: Vec<Listener>,
         registry: &Registry,
@@ -192,7 +197,7 @@ impl Acceptors {
         index < TOKENS
     }
 
-    /// When the next turn is due at the latest, if no connection is there to accept.
+    /// Returns when the next turn is due at the latest, if no connection is there to accept.
     pub(crate) fn next_timeout(&self, now: Instant) -> Option<Instant> {
         let pauses = self.acceptors.iter().filter_map(Acceptor::left_until);
         let asks_again = (!self.parked.is_empty()).then(|| now + ASK_AGAIN);
@@ -204,12 +209,12 @@ impl Acceptors {
         self.acceptors.iter().any(Acceptor::can_go_on)
     }
 
-    /// How many connections wait for another worker to make room.
+    /// Returns the number of connections that wait for another worker to make room.
     pub(crate) fn parked(&self) -> usize {
         self.parked.len()
     }
 
-    /// Accepts what waits, and lets those in that there is room for.
+    /// Accepts the connections that wait and admits those that there is room for.
     pub(crate) fn accept(&mut self, driver: &mut Driver<impl Service>) {
         self.make_room_for_others(driver);
         self.ask_again(driver);
@@ -240,22 +245,24 @@ impl Acceptors {
                         door: Door::Listener(index),
                         until: now + PARKED_FOR,
                     };
-                    self.let_in(newcomer, driver);
+                    self.admit_or_park(newcomer, driver);
                 }
                 Ok(None) => return,
                 Err(error) if is_about_one_connection(&error) => {}
-                // Such as EMFILE. Who waits is not known yet; whoever it is, an idle connection is less to lose.
+                // For example EMFILE. It isn't known who waits, but an idle connection is the
+                // lesser loss in any case.
                 Err(_) if driver.make_room(None, Whose::Larger) => {}
                 Err(error) => {
-                    // The listener stays ready, so waiting must not depend on another event, and trying again at once would only
-                    // burn time.
+                    // The listener stays ready, so waiting must not depend on another event, and
+                    // trying again at once would only burn time.
                     return acceptor.pause(now, &error);
                 }
             }
         }
     }
 
-    /// A graceful end begins. Accepts all that waits, for the system would reset it, and closes the listeners.
+    /// Begins a graceful end: accepts everything that waits, because the system would reset it, and
+    /// closes the listeners.
     pub(crate) fn close(&mut self, driver: &mut Driver<impl Service>) {
         for acceptor in &mut self.acceptors {
             acceptor.look();
@@ -270,19 +277,20 @@ impl Acceptors {
         self.parked.clear();
     }
 
-    /// Those that wait for another worker to make room ask again.
+    /// Asks again for those that wait for another worker to make room.
     fn ask_again(&mut self, driver: &mut Driver<impl Service>) {
         let now = driver.conns.now();
         for newcomer in std::mem::take(&mut self.parked) {
             if newcomer.until <= now {
                 self.refuse(&newcomer, driver);
             } else {
-                self.let_in(newcomer, driver);
+                self.admit_or_park(newcomer, driver);
             }
         }
     }
 
-    /// For loops in memory: a connection from `peer`, with TLS or without.
+    /// Accepts a simulator's connection from `peer`, perhaps with TLS. Like any other it waits for
+    /// room or is closed if its client may not have it.
     pub(crate) fn accept_in_memory(
         &mut self,
         socket: MemorySocket,
@@ -296,16 +304,17 @@ impl Acceptors {
             door: Door::Memory(tls.map(Box::new)),
             until: driver.conns.now() + PARKED_FOR,
         };
-        self.let_in(newcomer, driver);
+        self.admit_or_park(newcomer, driver);
     }
 
-    /// Lets a connection in, has it wait for room, or closes it.
-    fn let_in(&mut self, newcomer: Newcomer, driver: &mut Driver<impl Service>) {
+    /// Admits a connection, lets it wait for room, or closes it.
+    fn admit_or_park(&mut self, newcomer: Newcomer, driver: &mut Driver<impl Service>) {
         let now = driver.conns.now();
         let account = match admit(newcomer.peer, driver) {
             Admission::Granted(account) => account,
             Admission::Elsewhere(client) => {
-                // Once for each: whoever is closed for it, it stays in the queue.
+                // Ask once for each newcomer. Whichever connection is closed for it, it stays
+                // parked.
                 if newcomer.until == now + PARKED_FOR {
                     client.ask_for_room();
                 }
@@ -339,7 +348,7 @@ impl Acceptors {
         driver.register_accepted(Transport { socket, tls }, account, peer, local);
     }
 
-    /// There is no room for a connection: it is closed, by being dropped.
+    /// Closes a connection, by dropping it, because there is no room.
     fn refuse(&mut self, newcomer: &Newcomer, driver: &mut Driver<impl Service>) {
         driver.conns.totals.refused += 1;
         debug!("{}: refused: no room for its connection", newcomer.peer);
@@ -354,14 +363,14 @@ impl Acceptors {
         }
     }
 
-    /// Another worker has asked for room: idle connections of the clients that it has asked for make it.
+    /// Closes idle connections if another worker has asked their clients for room.
     fn make_room_for_others(&mut self, driver: &mut Driver<impl Service>) {
         let requests = driver.options.ledger.requests_for_room();
         if std::mem::replace(&mut self.requests_for_room, requests) == requests {
             return;
         }
         for client in driver.conns.largest() {
-            // Who has nothing to close leaves the request to the others.
+            // A worker that has nothing to close leaves the request to the others.
             while let Some(slot) = driver.conns.least_to_lose(Some(client.key()), Whose::Own) {
                 if !client.take_request_for_room() {
                     break;
@@ -372,8 +381,8 @@ impl Acceptors {
     }
 }
 
-/// What a connection from `peer` takes of its client's account, if that may have another one. Where there is no room, the
-/// connection that is the least to lose makes it.
+/// Takes what a connection from `peer` needs of its client's account, if the client may have
+/// another one. If there is no room, the connection with the least to lose makes it.
 fn admit(peer: SocketAddr, driver: &mut Driver<impl Service>) -> Admission {
     let now = driver.conns.now();
     let client = driver.options.ledger.client(ClientKey::from(peer.ip()));
@@ -400,7 +409,8 @@ fn admit(peer: SocketAddr, driver: &mut Driver<impl Service>) -> Admission {
     }
 }
 
-/// Whether an error of `accept` says nothing about the listener: the connection was gone before it was accepted.
+/// Whether an error of `accept` is about one connection, which was gone before it was accepted, and
+/// not about the listener.
 fn is_about_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(

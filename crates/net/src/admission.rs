@@ -1,4 +1,5 @@
-//! What a connection holds of what all clients share, and whose connection makes room for a newcomer.
+//! The shared resources that a connection holds, and the order in which connections make room for a
+//! newcomer.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -6,28 +7,30 @@ use std::time::{Duration, Instant};
 
 use tidegate_ledger::{Client, ClientKey, Lease, Ledger, Refusal, Resource};
 
-/// Bytes that count for each connection, whatever it does: its engine, its socket, its place in the lists of the loop.
+/// Bytes that every connection counts as, whatever it does: its engine, its socket, its places in
+/// the lists of the loop.
 const CONNECTION: u64 = 5 << 10;
 
-/// Requests in progress that a connection takes of its client's share ahead of their coming, where less than a quarter of all is
-/// in use: most requests then touch nothing that workers share. A connection without any keeps none.
+/// Requests that a connection takes of its client's share in advance, while less than a quarter of
+/// all is in use. Most requests then touch nothing that workers share. A connection without
+/// requests keeps none.
 const REQUESTS_AHEAD: u64 = 8;
 
-/// What an accepted connection holds of its client's account; given back when it is dropped.
+/// The part of its client's account that an accepted connection holds, until it is dropped.
 pub(crate) struct Account {
-    /// 1: the connection.
+    /// Always 1: the connection.
     place: Lease,
-    /// 1: its socket's.
+    /// Always 1: the socket's descriptor.
     descriptor: Lease,
-    /// What it holds of memory, whatever it does.
+    /// The memory that the connection holds without an engine.
     memory: Lease,
-    /// Its requests in progress, if they are limited and not left to the service.
+    /// The requests in progress, if they are limited and the service doesn't count them.
     requests: Option<Lease>,
-    /// Since when no request is in progress.
+    /// When the last request in progress ended.
     pub(crate) idle_since: Instant,
-    /// How many requests it had made then.
+    /// The number of requests made until then.
     pub(crate) requests_seen: u64,
-    /// Where [`IdleQueue`] has the connection.
+    /// The connection's entry in [`IdleQueue`].
     pub(crate) entry: Entry,
 }
 
@@ -35,7 +38,7 @@ impl Account {
     /// Takes what a connection needs to be accepted.
     ///
     /// # Errors
-    /// Why its client may not have it.
+    /// Returns why its client may not have it.
     pub(crate) fn open(client: Arc<Client>, now: Instant) -> Result<Self, Refusal> {
         let mut account = Self::empty(client, now);
         account.place.set(1)?;
@@ -44,7 +47,8 @@ impl Account {
         Ok(account)
     }
 
-    /// The same for a proxy that will say whose connection it is: until then it has no share.
+    /// Takes what a connection needs from a proxy that will name its client. Until then it has no
+    /// share.
     pub(crate) fn open_for_proxy(proxy: Arc<Client>, now: Instant) -> Self {
         let mut account = Self::empty(proxy, now);
         account.place.force(1);
@@ -71,12 +75,12 @@ impl Account {
         }
     }
 
-    /// Who has the account.
+    /// Returns the client whose account this is.
     pub(crate) fn client(&self) -> &Arc<Client> {
         self.place.client()
     }
 
-    /// The connection turns out to be another client's.
+    /// Moves the connection to another client's account.
     pub(crate) fn transfer(&mut self, client: &Arc<Client>) {
         self.place.transfer(Arc::clone(client));
         self.descriptor.transfer(Arc::clone(client));
@@ -86,23 +90,24 @@ impl Account {
         }
     }
 
-    /// Takes or gives back what the connection holds as long as it has no engine, which says so itself: `bytes` of a handshake.
+    /// Sets the `bytes` that a connection without an engine holds, for its handshake. An engine
+    /// updates its memory itself.
     ///
     /// # Errors
-    /// Why the client may not have as much.
+    /// Returns why the client may not have as much.
     pub(crate) fn set_handshake(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.memory.set(CONNECTION + bytes as u64)
     }
 
-    /// From now on somebody else counts its requests in progress.
+    /// Leaves counting the requests in progress to the service.
     pub(crate) fn leave_requests(&mut self) {
         self.requests = None;
     }
 
-    /// Takes or gives back what `active` requests in progress take. So whoever ends one needn't say so.
+    /// Sets the number of requests in progress. So code that ends one needn't say so.
     ///
     /// # Errors
-    /// Why the client may not have as many.
+    /// Returns why the client may not have as many.
     pub(crate) fn set_requests(&mut self, active: usize) -> Result<(), Refusal> {
         let Some(requests) = &mut self.requests else {
             return Ok(());
@@ -117,16 +122,18 @@ impl Account {
     }
 }
 
-/// What a connection that was dialled holds of what all share. Nothing is refused here: who dials has limits of its own.
+/// The shared resources that a dialled connection holds. Nothing is refused here, because whoever
+/// dials has its own limits.
 pub(crate) struct DialAccount {
-    /// 1 until it is established.
+    /// 1 until the connection is established.
     dial: Lease,
-    /// 1: its socket's.
+    /// Always 1: the socket's descriptor.
     _descriptor: Lease,
 }
 
 impl DialAccount {
-    /// Takes what a connection needs that is dialled. Clients share it, so it is nobody's.
+    /// Takes what a dialled connection needs. Clients share such connections, so they belong to no
+    /// client.
     pub(crate) fn open(ledger: &Arc<Ledger>) -> Self {
         let nobody = ledger.nobody();
         let one = |resource| {
@@ -140,40 +147,41 @@ impl DialAccount {
         }
     }
 
-    /// It has come about.
+    /// Notes that the connection is established.
     pub(crate) fn established(&mut self) {
-        // Giving back is never refused.
+        // Returning resources is never refused.
         let _ = self.dial.set(0);
     }
 }
 
-/// How much would be lost with a connection, the least first.
+/// How much would be lost with a connection. The least comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
-    /// It has made no request yet, or is closing.
+    /// The connection has made no request yet, or is closing.
     Silent,
-    /// It has made requests, and none is in progress.
+    /// The connection has made requests, and none is in progress.
     Idle,
-    /// A request is in progress, or something is on its way.
+    /// A request is in progress, or data is in flight.
     Busy,
 }
 
-/// A connection in [`IdleQueue`]. Its standing may be out of date: most changes aren't noted before somebody asks.
+/// A connection in [`IdleQueue`]. Its standing may be out of date, because most changes are only
+/// noted when needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
     pub(crate) client: ClientKey,
     pub(crate) standing: Standing,
-    /// Since the loop's start.
+    /// The time since the loop's start.
     pub(crate) since: Duration,
     pub(crate) slot: u32,
 }
 
-/// Whose connections may make room for a newcomer.
+/// The connections that may make room for a newcomer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
-    /// Those of the same client only: it has its share.
+    /// Only the same client's, because it has its share.
     Own,
-    /// Those of clients that have more than it, too.
+    /// Also those of clients that have more connections.
     Larger,
 }
 
@@ -186,7 +194,8 @@ impl From<Refusal> for Whose {
     }
 }
 
-/// A worker's accepted connections: by client, and for each of them those first that are the least to lose.
+/// The accepted connections of a worker by client, and in each client those with the least to lose
+/// first.
 pub(crate) struct IdleQueue {
     began_at: Instant,
     entries: BTreeSet<Entry>,
@@ -195,7 +204,7 @@ pub(crate) struct IdleQueue {
 }
 
 impl IdleQueue {
-    /// A queue without connections. No time that it is told is earlier than `now`.
+    /// Makes a queue without connections. No later time is earlier than `now`.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             began_at: now,
@@ -205,19 +214,19 @@ impl IdleQueue {
         }
     }
 
-    /// A new connection.
+    /// Adds a connection.
     pub(crate) fn insert(&mut self, entry: Entry) {
         self.entries.insert(entry);
         self.count(entry.client, 1);
     }
 
-    /// A connection is gone.
+    /// Removes a connection.
     pub(crate) fn remove(&mut self, entry: Entry) {
         self.entries.remove(&entry);
         self.count(entry.client, -1);
     }
 
-    /// A connection's standing, or its client, is another one.
+    /// Changes the standing or the client of a connection.
     pub(crate) fn replace(&mut self, before: Entry, after: Entry) {
         self.entries.remove(&before);
         self.entries.insert(after);
@@ -227,12 +236,12 @@ impl IdleQueue {
         }
     }
 
-    /// The connection of a client that comes first.
+    /// Returns the first connection of a client.
     pub(crate) fn first_of(&self, client: ClientKey) -> Option<Entry> {
         self.all_of(client).next()
     }
 
-    /// All connections of a client.
+    /// Returns all connections of a client.
     pub(crate) fn all_of(&self, client: ClientKey) -> impl Iterator<Item = Entry> + '_ {
         let from = Entry {
             client,
@@ -246,17 +255,17 @@ impl IdleQueue {
             .copied()
     }
 
-    /// A time as entries have it.
+    /// Converts a time to that of entries.
     pub(crate) fn at(&self, time: Instant) -> Duration {
         time.saturating_duration_since(self.began_at)
     }
 
-    /// The clients with most connections here, those with most first.
+    /// Returns the clients with the most connections here, the largest first.
     pub(crate) fn largest(&self) -> impl Iterator<Item = (u32, ClientKey)> {
         self.by_count.iter().rev().copied()
     }
 
-    /// How many connections a client has here.
+    /// Returns the number of connections that a client has here.
     pub(crate) fn of(&self, client: ClientKey) -> u32 {
         self.counts.get(&client).copied().unwrap_or(0)
     }

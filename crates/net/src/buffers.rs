@@ -1,28 +1,30 @@
-//! The I/O buffers of a worker: its connections borrow them for a turn, so that an idle one needs none of its own.
+//! The I/O buffers of a worker. Its connections borrow them for a turn, so an idle connection needs
+//! none of its own.
 
 use bytes::BytesMut;
 use tidegate_http::Outbox;
 
-/// Octets that one turn reads from one connection at most. What is there beyond that waits for the next turn, so that
-/// one connection can't starve the others.
+/// The most bytes that one turn reads from one connection. The rest waits for the next turn, so one
+/// connection can't starve the others.
 pub(crate) const READ_AT_ONCE: usize = 64 << 10;
 
-/// Octets of TLS that a connection may leave unprocessed: the largest handshake message that we take.
+/// The most bytes of TLS that a connection may leave unprocessed: the largest handshake message
+/// that is accepted.
 pub(crate) const MAX_TLS_LEFT_OVER: usize = 64 << 10;
 
 /// The I/O buffers of a worker.
 pub(crate) struct Buffers {
-    /// Where sockets are read to. For TLS, what was left over goes in front.
+    /// The buffer that sockets are read into. With TLS, bytes left over go in front.
     pub(crate) read: Box<[u8]>,
-    /// What the engine takes from: what was left over, then what came now, decrypted.
+    /// The input for the engine: bytes left over, then those just read, decrypted.
     pub(crate) input: BytesMut,
     /// Bytes of memory that `input` had when it was empty.
     pub(crate) input_memory: usize,
-    /// Lent to the connection that is being settled; its memory is used again and again.
+    /// The outbox that is lent to the connection being settled, so that its memory is reused.
     pub(crate) outbox: Outbox,
-    /// TLS records on their way out.
+    /// TLS records that are about to be written.
     pub(crate) records: Records,
-    /// Where small pieces of plaintext become one TLS record.
+    /// The buffer in which small pieces of plaintext become one TLS record.
     pub(crate) gathered: Vec<u8>,
 }
 
@@ -38,19 +40,19 @@ impl Buffers {
         }
     }
 
-    /// Empties `input` and makes room for `octets`.
-    pub(crate) fn clear_input(&mut self, octets: usize) {
+    /// Empties `input` and makes room for `bytes` bytes.
+    pub(crate) fn clear_input(&mut self, bytes: usize) {
         self.input.clear();
-        // A body piece that the service still holds keeps the memory that it lies in. So that it keeps little, the next
-        // memory is only as large as needed.
-        if self.input.capacity() < octets && !self.input.try_reclaim(octets) {
-            self.input = BytesMut::with_capacity(octets);
+        // A piece of a body that the service holds keeps the memory that it lies in. To keep
+        // little, the next memory is only as large as needed.
+        if self.input.capacity() < bytes && !self.input.try_reclaim(bytes) {
+            self.input = BytesMut::with_capacity(bytes);
         }
         self.input_memory = self.input.capacity();
     }
 }
 
-/// TLS records, one behind the other. The memory stays initialized, so that nothing is zeroed twice.
+/// TLS records, one after the other. The memory stays initialized, so nothing is zeroed twice.
 #[derive(Default)]
 pub(crate) struct Records {
     memory: Vec<u8>,
@@ -66,11 +68,12 @@ impl Records {
         self.len
     }
 
-    pub(crate) fn octets(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.memory[..self.len]
     }
 
-    /// At least `size` octets behind the records, to be written to; then [`Records::filled`] tells how many were.
+    /// Returns at least `size` bytes of space after the records. [`Records::filled`] tells how many
+    /// were used.
     pub(crate) fn space(&mut self, size: usize) -> &mut [u8] {
         if self.memory.len() < self.len + size {
             self.memory.resize(self.len + size, 0);
@@ -78,12 +81,12 @@ impl Records {
         &mut self.memory[self.len..]
     }
 
-    pub(crate) fn filled(&mut self, octets: usize) {
-        self.len += octets;
+    pub(crate) fn filled(&mut self, bytes: usize) {
+        self.len += bytes;
     }
 
-    pub(crate) fn extend(&mut self, octets: &[u8]) {
-        self.space(octets.len())[..octets.len()].copy_from_slice(octets);
-        self.filled(octets.len());
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        self.space(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.filled(bytes.len());
     }
 }

@@ -1,4 +1,4 @@
-//! TLS settings of connections that we open: whom to trust, and who we are.
+//! TLS settings of connections that we open: the servers that are trusted, and our own certificate.
 
 use std::sync::Arc;
 
@@ -17,33 +17,34 @@ use x509_parser::parse_x509_certificate;
 use crate::tls::certified_key;
 use crate::{TlsError, pem};
 
-/// Whose certificates are trusted.
+/// The certificates that are trusted.
 #[derive(Clone, Debug)]
 pub enum Trust {
-    /// Those of the authorities that the system trusts.
+    /// Certificates from the authorities that the system trusts.
     System,
-    /// Those of the authorities in this PEM text, and the servers' own certificates that are in it.
+    /// Certificates from the authorities in this PEM text, and the servers' own certificates in it.
     Pem(Vec<u8>),
-    /// Anybody's: whoever is on the way can read and change everything. For tests.
+    /// All certificates: anybody on the path can read and change everything. For tests.
     Anybody,
 }
 
-/// What connections over TLS need to know that we open. Shared by all workers, so that a session of one is resumed by the
-/// others.
+/// The TLS settings of connections that we open. All workers share them, so that one can resume a
+/// session of another.
 ///
-/// TLS 1.3 and 1.2; the server's name is sent (SNI) and its certificate is checked for it; secrets go to the file that the
-/// environment variable SSLKEYLOGFILE names, if it does.
+/// TLS 1.3 and 1.2. The server's name is sent (SNI), and its certificate is checked for that name.
+/// Secrets go to the file that the environment variable SSLKEYLOGFILE names, if it is set.
 #[derive(Debug)]
 pub struct TlsConnectorConfig {
     rustls: Arc<ClientConfig>,
 }
 
 impl TlsConnectorConfig {
-    /// Trusts these. `identity` is a certificate chain (leaf first) and its private key, both PEM text, for servers that ask for
-    /// one.
+    /// Makes settings that trust these certificates. `identity` is a certificate chain (leaf first)
+    /// and its private key, both PEM text, for servers that request one.
     ///
     /// # Errors
-    /// When a certificate or key is missing, unreadable or unusable, or the system has no authorities that it trusts.
+    /// Returns an error if a certificate or key is missing, unreadable or unusable, or if the
+    /// system trusts no authorities.
     pub fn new(trust: &Trust, identity: Option<(&[u8], &[u8])>) -> Result<Self, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let verifier: Arc<dyn ServerCertVerifier> = match trust {
@@ -61,9 +62,10 @@ impl TlsConnectorConfig {
                     }
                     listed.push(certificate);
                 }
-                let authorities = match authorities.is_empty() {
-                    true => None,
-                    false => Some(webpki(authorities, &provider)?),
+                let authorities = if authorities.is_empty() {
+                    None
+                } else {
+                    Some(webpki(authorities, &provider)?)
                 };
                 Arc::new(Listed {
                     listed,
@@ -92,7 +94,7 @@ impl TlsConnectorConfig {
         })
     }
 
-    /// The settings as rustls has them. ALPN is up to each connection.
+    /// Returns the settings for rustls. Each connection sets ALPN for itself.
     pub fn rustls(&self) -> &Arc<ClientConfig> {
         &self.rustls
     }
@@ -101,11 +103,12 @@ impl TlsConnectorConfig {
 fn system_roots() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // Some of a system's certificates are of kinds that nobody uses for TLS.
+    // A system may have certificates of kinds that TLS doesn't use.
     roots.add_parsable_certificates(found.certs);
-    match roots.is_empty() {
-        true => Err(TlsError::NoAuthorities),
-        false => Ok(roots),
+    if roots.is_empty() {
+        Err(TlsError::NoAuthorities)
+    } else {
+        Ok(roots)
     }
 }
 
@@ -118,9 +121,10 @@ fn webpki(
     verifier.map_err(|error| TlsError::Setup(Error::General(error.to_string())))
 }
 
-/// Whether a certificate says of itself that it is an authority's, which webpki doesn't ask of those that it is told to trust.
-/// RFC 5280 §4.2.1.9: "If the basic constraints extension is not present in a version 3 public key certificate, or the extension is
-/// present but the cA boolean is not asserted, then the certified public key MUST NOT be used to verify certificate signatures."
+/// Whether a certificate says that it is an authority's. webpki doesn't check that of certificates
+/// that it is told to trust. RFC 5280 §4.2.1.9: "If the basic constraints extension is not present
+/// in a version 3 public key certificate, or the extension is present but the cA boolean is not
+/// asserted, then the certified public key MUST NOT be used to verify certificate signatures."
 fn is_authority(certificate: &[u8]) -> bool {
     let Ok((_, certificate)) = parse_x509_certificate(certificate) else {
         return false;
@@ -129,15 +133,16 @@ fn is_authority(certificate: &[u8]) -> bool {
     constraints.is_ok_and(|found| found.is_some_and(|constraints| constraints.value.ca))
 }
 
-/// Trusts authorities, and servers' own certificates that are listed. What `openssl req -x509` makes says of itself that it is an
-/// authority, and such a one is refused as a server's (RFC 5280 §4.2.1.9); another one may have an issuer that isn't listed; but
-/// who lists it means just that.
+/// A verifier that trusts authorities and listed certificates of servers. `openssl req -x509` makes
+/// certificates that say they are an authority's, and webpki refuses those as a server's (RFC 5280
+/// §4.2.1.9); other certificates may have an issuer that isn't listed. An owner that lists one
+/// trusts it all the same.
 #[derive(Debug)]
 struct Listed {
     listed: Vec<CertificateDer<'static>>,
-    /// For those that are listed.
+    /// The verifier for certificates that are listed.
     themselves: Arc<WebPkiServerVerifier>,
-    /// For the others, if authorities are listed.
+    /// The verifier for all others, if authorities are listed.
     authorities: Option<Arc<WebPkiServerVerifier>>,
 }
 
@@ -159,7 +164,7 @@ impl ServerCertVerifier for Listed {
         let result =
             verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match result {
-            // Its dates were looked at before its kind and its issuer were. Its name was not.
+            // The dates were checked before the kind and the issuer. The name wasn't.
             Err(Error::InvalidCertificate(
                 CertificateError::Other(_) | CertificateError::UnknownIssuer,
             )) if is_listed => {
@@ -194,7 +199,7 @@ impl ServerCertVerifier for Listed {
     }
 }
 
-/// Trusts whoever has the key of the certificate that it shows.
+/// A verifier that trusts whoever has the key of the certificate.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

@@ -19,42 +19,46 @@ use crate::transport::Transport;
 use crate::turns::{DIAL, TOUCH};
 use crate::{ConnId, ConnInfo, Dial, DialSecurity, Engine, Origin, StreamMut, Totals};
 
-/// Clients that are asked for a connection that makes room, and connections of each that are looked at: bounds on the work for one
-/// newcomer. What a look finds out is noted, so the next one goes on from there.
+/// The most clients whose connections are considered to make room, and the most connections of
+/// each. These bound the work for one newcomer; the next one continues, because the results are
+/// noted.
 const LARGEST_ASKED: usize = 4;
 const CONNECTIONS_ASKED: usize = 64;
 
-/// All connections of a worker. A handler gets it by `&mut`, so it may use other connections than its own.
+/// All connections of a worker. A handler has a `&mut` to it, so it may use other connections than
+/// its own.
 pub struct Conns {
     conns: Slab<Box<Conn>>,
-    /// Goes into the next `ConnId`.
+    /// The generation of the last `ConnId`.
     generation: u32,
-    /// Slots of connections whose engine was touched: what that brought about must go out before the loop sleeps.
+    /// Slots of connections whose engine was used. They must be settled before the loop sleeps.
     dirty: Vec<u32>,
     now: Instant,
-    /// Accepted connections that are here.
+    /// The number of accepted connections.
     accepted: usize,
-    /// Which of those makes room first.
+    /// The order in which accepted connections make room.
     queue: IdleQueue,
-    /// The loop ends with this turn.
+    /// Whether the loop ends with this turn.
     pub(crate) is_over: bool,
     network: Network,
     ledger: Arc<Ledger>,
     /// The system calls that the service has caused since the last [`Conns::take_work`], in events
     /// that take as long.
     work: usize,
-    /// All but what is open, active, and what the open connections' engines counted.
+    /// The counters, without those that count open connections and their engines.
     pub(crate) totals: Totals,
 }
 
-/// For services.
+/// Methods for services.
 impl Conns {
-    /// A stream of a connection, if both are there. The connection is settled before the loop sleeps.
+    /// Returns a stream of a connection, if both exist. The connection is settled before the loop
+    /// sleeps.
     pub fn stream(&mut self, conn: ConnId, id: StreamId) -> Option<StreamMut<'_>> {
         self.engine(conn)?.stream(id)
     }
 
-    /// A connection's engine, if it is there and has one. The connection is settled before the loop sleeps.
+    /// Returns a connection's engine, if it exists. The connection is settled before the loop
+    /// sleeps.
     pub fn engine(&mut self, conn: ConnId) -> Option<&mut Engine> {
         let found = self.conns.get_mut(conn.slot as usize)?;
         if found.id != conn {
@@ -70,18 +74,18 @@ impl Conns {
         Some(engine)
     }
 
-    /// A connection's engine to look at: nothing comes of it.
+    /// Returns a connection's engine to look at. Causes no work.
     pub fn engine_ref(&self, conn: ConnId) -> Option<&Engine> {
         let found = self.conns.get(conn.slot as usize)?;
         (found.id == conn).then_some(found.engine.as_ref()?)
     }
 
-    /// Opens a connection. The service is told by [`Service::opened`](crate::Service::opened) when requests can be made, or by
-    /// [`Service::closed`](crate::Service::closed) when it didn't come about.
+    /// Opens a connection. [`Service::opened`](crate::Service::opened) follows when it is ready for
+    /// requests, or [`Service::closed`](crate::Service::closed) if it couldn't be established.
     ///
     /// # Errors
-    /// What the system says at once: that it has no file descriptor or no way to there. [`io::ErrorKind::Interrupted`] when the
-    /// loop ends.
+    /// Returns the system's error, for example that there is no file descriptor or no route.
+    /// [`io::ErrorKind::Interrupted`] if the loop ends.
     pub fn dial(&mut self, dial: Dial) -> io::Result<ConnId> {
         if self.is_over {
             let text = "the worker is stopped";
@@ -123,46 +127,47 @@ impl Conns {
         let id = self.insert(|id| Conn::dialled(id, info, transport, dialling, account, deadline));
         self.totals.dialled += 1;
         self.work += DIAL;
-        // So that the loop enters its deadline.
+        // Settling enters the deadline in the timers.
         self.mark(id.slot);
         Ok(id)
     }
 
-    /// What is known of a connection's transport.
+    /// Returns the facts about a connection's transport.
     pub fn info(&self, conn: ConnId) -> Option<&ConnInfo> {
         let found = self.conns.get(conn.slot as usize)?;
         (found.id == conn).then_some(&found.info)
     }
 
-    /// Whose account a connection that was accepted is in.
+    /// Returns the client whose account an accepted connection is in.
     pub fn client(&self, conn: ConnId) -> Option<&Arc<Client>> {
         let found = self.conns.get(conn.slot as usize)?;
         let account = found.account.as_ref().filter(|_| found.id == conn)?;
         Some(account.client())
     }
 
-    /// Whether the peer of a connection has said something, or has ended it, that isn't read yet. What
-    /// is asked on a connection of HTTP/1.1 then may be lost, or get an answer to something else.
+    /// Whether the peer of a connection has sent bytes, or its end, that aren't read yet. A request
+    /// on an HTTP/1.1 connection could then be lost, or get the answer to another.
     pub fn has_unread(&self, conn: ConnId) -> bool {
         let found = self.conns.get(conn.slot as usize);
         found.is_some_and(|found| found.id == conn && found.has_unread())
     }
 
-    /// Bytes that wait here for a connection's engine or its socket: input that the engine has not
-    /// taken, and what it has to say as far as the socket has not taken it. Bodies that the service
-    /// has handed over whole are not counted. Bounded by some multiples of 64 KiB, whatever the peer
+    /// Returns the bytes that wait for a connection's engine or its socket: input that the engine
+    /// hasn't taken, and output that the socket hasn't taken. Bodies that the service has handed
+    /// over whole don't count. The sum is bounded by a few multiples of 64 KiB, whatever the peer
     /// sends and however slowly it reads.
     pub fn buffered(&self, conn: ConnId) -> Option<usize> {
         let found = self.conns.get(conn.slot as usize)?;
         (found.id == conn).then(|| found.buffered())
     }
 
-    /// The clock of this turn of the loop.
+    /// Returns the time of this turn of the loop.
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// The worker's counters. Walks over all connections, so don't ask more often than about once a second.
+    /// Returns the worker's counters. This visits all connections, so call it no more than about
+    /// once a second.
     pub fn totals(&self) -> Totals {
         let mut totals = self.totals;
         totals.open = self.accepted as u64;
@@ -178,14 +183,14 @@ impl Conns {
         totals
     }
 
-    /// The connections that have an engine.
+    /// Returns the connections that have an engine.
     pub fn iter(&self) -> impl Iterator<Item = ConnId> + '_ {
         let all = self.conns.iter();
         all.filter(|(_, conn)| conn.engine.is_some())
             .map(|(_, conn)| conn.id)
     }
 
-    /// Connections open now, those in a handshake or about to close included.
+    /// Returns the number of connections, including those in a handshake or about to close.
     pub fn len(&self) -> usize {
         self.conns.len()
     }
@@ -196,7 +201,7 @@ impl Conns {
     }
 }
 
-/// For the loop.
+/// Methods for the loop.
 impl Conns {
     pub(crate) fn new(network: Network, ledger: Arc<Ledger>, now: Instant) -> Self {
         Self {
@@ -218,11 +223,11 @@ impl Conns {
         self.now = now;
     }
 
-    /// Adds a connection that `make` makes for its place.
+    /// Adds a connection, which `make` makes from its id.
     pub(crate) fn insert(&mut self, make: impl FnOnce(ConnId) -> Conn) -> ConnId {
         let entry = self.conns.vacant_entry();
         self.generation = self.generation.wrapping_add(1);
-        // Slots are as many as connections, and of these there are fewer than 2^32: each has a socket.
+        // There are as many slots as connections, fewer than 2^32, because each has a socket.
         let id = ConnId {
             slot: entry.key() as u32,
             generation: self.generation,
@@ -245,7 +250,7 @@ impl Conns {
         std::mem::take(&mut self.work)
     }
 
-    /// Has the events of a connection that was accepted come.
+    /// Registers an accepted connection for events.
     pub(crate) fn register(&mut self, slot: u32) -> io::Result<()> {
         match self.conns.get_mut(slot as usize) {
             Some(conn) => {
@@ -256,12 +261,12 @@ impl Conns {
         }
     }
 
-    /// Accepted connections that are here.
+    /// Returns the number of accepted connections.
     pub(crate) fn accepted(&self) -> usize {
         self.accepted
     }
 
-    /// Whether connections that were dialled have something to do still.
+    /// Whether dialled connections still have something to do.
     pub(crate) fn are_dialled_busy(&self) -> bool {
         let mut dialled = self.conns.iter();
         dialled.any(|(_, conn)| {
@@ -271,7 +276,7 @@ impl Conns {
         })
     }
 
-    /// What connections are opened on.
+    /// Returns the network that connections are opened on.
     pub(crate) fn network(&mut self) -> &mut Network {
         &mut self.network
     }
@@ -280,7 +285,7 @@ impl Conns {
         self.conns.get_mut(slot as usize).map(|conn| &mut **conn)
     }
 
-    /// A connection and the counters, for what moves octets.
+    /// Returns a connection and the counters, for code that moves bytes.
     pub(crate) fn get_and_totals(&mut self, slot: u32) -> Option<(&mut Conn, &mut Totals)> {
         let conn = self.conns.get_mut(slot as usize)?;
         Some((conn, &mut self.totals))
@@ -301,13 +306,13 @@ impl Conns {
         }
     }
 
-    /// Whose account a connection is in.
+    /// Returns the client whose account a connection is in.
     pub(crate) fn client_of(&mut self, slot: u32) -> Option<ClientKey> {
         let account = self.get(slot)?.account.as_ref()?;
         Some(account.client().key())
     }
 
-    /// A connection turns out to be another client's.
+    /// Moves a connection to another client's account.
     pub(crate) fn transfer(&mut self, slot: u32, client: &Arc<Client>) {
         if let Some(conn) = self.conns.get_mut(slot as usize)
             && let Some(account) = &mut conn.account
@@ -319,9 +324,10 @@ impl Conns {
         }
     }
 
-    /// The connection that makes room for one of `newcomer`, or of somebody unknown: of the client that has most here, one that has
-    /// never asked for anything, the oldest first, or else the one that has been idle longest. `None` if all are busy, or nobody has
-    /// more than the newcomer.
+    /// Returns the connection that makes room for one of `newcomer`, or of an unknown client. The
+    /// client with the most connections here comes first; of its connections, one that never made a
+    /// request, the oldest first, or else the one idle longest. `None` if all are busy, or nobody
+    /// has more than the newcomer.
     pub(crate) fn least_to_lose(
         &mut self,
         newcomer: Option<ClientKey>,
@@ -330,7 +336,8 @@ impl Conns {
         let candidates: Vec<ClientKey> = match whose {
             Whose::Own => newcomer.into_iter().collect(),
             Whose::Larger => {
-                // In all, not here: who has many elsewhere isn't smaller than a newcomer who has one here.
+                // Count all workers: a client with many connections elsewhere isn't smaller than a
+                // newcomer with one here.
                 let held = |client: &Client| client.held(Resource::Connections);
                 let own = newcomer.map_or(0, |newcomer| held(&self.ledger.client(newcomer)));
                 let largest = self.largest().into_iter();
@@ -343,7 +350,7 @@ impl Conns {
             .find_map(|client| self.least_to_lose_of(client))
     }
 
-    /// The clients that have most connections here.
+    /// Returns the clients that have the most connections here.
     pub(crate) fn largest(&mut self) -> Vec<Arc<Client>> {
         let keys = self.queue.largest().take(LARGEST_ASKED);
         let first = keys.filter_map(|(_, client)| self.queue.first_of(client));
@@ -357,14 +364,14 @@ impl Conns {
         slots.into_iter().filter_map(account).collect()
     }
 
-    /// The connections of a client that are here.
+    /// Returns the connections of a client on this worker.
     pub(crate) fn of(&self, client: ClientKey) -> Vec<ConnId> {
         let slots = self.queue.all_of(client).map(|entry| entry.slot as usize);
         let conns = slots.filter_map(|slot| self.conns.get(slot));
         conns.map(|conn| conn.id).collect()
     }
 
-    /// Whether a client has connections that aren't here.
+    /// Whether a client has connections on other workers.
     pub(crate) fn has_elsewhere(&self, client: &Client) -> bool {
         client.held(Resource::Connections) > u64::from(self.queue.of(client.key()))
     }
@@ -374,7 +381,7 @@ impl Conns {
         for _ in 0..CONNECTIONS_ASKED {
             let before = self.queue.first_of(client)?;
             if before.standing == Standing::Busy && before.since == now {
-                // All of them were asked in this turn.
+                // All of them were examined in this turn.
                 return None;
             }
             let conn = self.conns.get_mut(before.slot as usize)?;
@@ -405,11 +412,11 @@ impl Conns {
         }
     }
 
-    /// Takes one connection off the list of those to settle.
+    /// Takes a connection off the list of those to settle.
     pub(crate) fn next_dirty(&mut self) -> Option<u32> {
         loop {
             let slot = self.dirty.pop()?;
-            // It may have been settled or removed since.
+            // The connection may have been settled or removed meanwhile.
             if self.get(slot).is_some_and(|conn| conn.is_dirty) {
                 return Some(slot);
             }

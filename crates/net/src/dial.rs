@@ -1,4 +1,4 @@
-//! Connections that we open.
+//! The targets of connections that we open.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,39 +9,41 @@ use tidegate_http::{Config, Protocol};
 
 use crate::{TlsConnectorConfig, tls};
 
-/// Whereto a connection is opened, and what it is to speak. See [`Conns::dial`](crate::Conns::dial).
+/// The target of a connection that we open, and its protocol. See
+/// [`Conns::dial`](crate::Conns::dial).
 #[derive(Clone, Debug)]
 pub struct Dial {
     /// The address.
     pub addr: SocketAddr,
-    /// In cleartext or by TLS, and what is spoken there.
+    /// Cleartext or TLS, and the protocol.
     pub security: DialSecurity,
     /// Settings and limits of the connection's engine.
     pub proto: Arc<Config>,
-    /// From the call until TCP and TLS are done; zero: as long as the system likes.
+    /// The time limit from the call until TCP and TLS are done. Zero means as long as the system
+    /// allows.
     pub timeout: Duration,
-    /// Octets that go out in front of everything else, in cleartext: a PROXY protocol header.
+    /// Bytes that are sent before everything else, in cleartext: a PROXY protocol header.
     pub preamble: Vec<u8>,
 }
 
-/// What lies below HTTP on a connection that we open.
+/// The layer below HTTP on a connection that we open.
 #[derive(Clone, Debug)]
 pub enum DialSecurity {
-    /// Cleartext. Of HTTP/2 it needs to be known that the other end takes it (RFC 9113 §3.3).
+    /// Cleartext. For HTTP/2 the owner must know that the server takes it (RFC 9113 §3.3).
     Plain(Protocol),
     /// TLS.
     Tls {
-        /// Whom to trust.
+        /// The certificates that are trusted.
         config: Arc<TlsConnectorConfig>,
         /// The name that the certificate must be for.
         name: ServerName<'static>,
-        /// What is offered by ALPN: only this; both if it is `None`.
+        /// The only protocol to offer by ALPN. `None` offers both.
         only: Option<Protocol>,
     },
 }
 
 impl DialSecurity {
-    /// What is offered by ALPN.
+    /// Returns the protocols to offer by ALPN.
     pub(crate) fn alpn(only: Option<Protocol>) -> Vec<Vec<u8>> {
         let offered: &[&[u8]] = match only {
             Some(Protocol::Http2) => &[tls::H2],

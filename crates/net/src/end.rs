@@ -1,36 +1,36 @@
-//! Why a connection is gone.
+//! The reasons why a connection has ended.
 
 use std::io;
 
 use tidegate_http::CloseReason;
 
-/// Why a connection is gone; its `Display` is one clear sentence.
+/// The reason why a connection has ended. Its `Display` is one sentence.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum End {
-    /// The engine ended it.
+    /// The engine closed the connection.
     Closed(CloseReason),
     /// The TLS handshake, or a TLS record after it, failed.
     TlsFailed(rustls::Error),
-    /// The peer spoke HTTP in cleartext where TLS was to begin; it was told so by a 400.
+    /// The peer spoke HTTP in cleartext where TLS had to begin. We answered with a 400 that says
+    /// so.
     HttpOnTlsPort,
     /// The peer closed before the protocol was known.
     HandshakeEof,
-    /// The peer didn't finish the TLS handshake, or sent no HTTP, for the handshake timeout.
+    /// The peer didn't finish the TLS handshake, or sent no HTTP, within the handshake timeout.
     HandshakeTimedOut,
-    /// Nobody took the connection that we opened.
+    /// A connection that we dialled wasn't established.
     ConnectFailed(io::Error),
-    /// TCP and TLS of a connection that we opened were not done in time.
+    /// TCP and TLS of a connection that we dialled weren't done in time.
     ConnectTimedOut,
-    /// A server that was to speak HTTP/2 over TLS didn't agree to it by ALPN (RFC 9113 §3.2).
+    /// A server that had to speak HTTP/2 over TLS didn't agree to it by ALPN (RFC 9113 §3.2).
     NotHttp2,
-    /// The connection came through a proxy that should have said for whom (PROXY protocol), and didn't in a way that can be
-    /// understood.
+    /// A proxy opened the connection without naming its client in a valid PROXY protocol header.
     ProxyHeaderInvalid,
-    /// The peer took none of what waited for it for the write timeout.
+    /// The peer took too little of the data that waited for it, for the write timeout.
     WriteTimedOut,
-    /// The client has its share: of connections, as the PROXY protocol header says whose one it is, or of memory, during a
-    /// handshake.
+    /// The client has its share of connections, or of memory during a handshake. The PROXY protocol
+    /// header says whose connection it is.
     Refused,
     /// The connection was idle, and made room for another client's.
     MadeRoom,

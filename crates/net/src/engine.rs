@@ -1,4 +1,5 @@
-//! The engines of both protocols behind one face: what serves a connection needn't know which it speaks.
+//! The engines of both protocols with one interface: a service needn't know which one a connection
+//! has.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,7 +34,7 @@ pub enum StreamMut<'a> {
     Http1(http1::StreamMut<'a>),
 }
 
-/// Calls the same method of either.
+/// Calls the same method of either engine.
 macro_rules! either {
     ($self:ident, $inner:ident => $call:expr) => {
         match $self {
@@ -43,9 +44,9 @@ macro_rules! either {
     };
 }
 
-/// For services.
+/// Methods for services.
 impl Engine {
-    /// A handle to a request that is not over, or that was reset and not yet released.
+    /// Returns a handle to a request that is not over, or that was reset and not yet released.
     pub fn stream(&mut self, id: StreamId) -> Option<StreamMut<'_>> {
         match self {
             Self::Http2(engine) => engine.stream(id).map(StreamMut::Http2),
@@ -61,7 +62,7 @@ impl Engine {
         self.open_for(None, head, body)
     }
 
-    /// Sends a request on behalf of a client of ours ([`http2::Connection::open_for`]).
+    /// Sends a request on behalf of a client of the owner ([`http2::Connection::open_for`]).
     ///
     /// # Errors
     /// As for [`Engine::open`].
@@ -74,12 +75,12 @@ impl Engine {
         either!(self, engine => engine.open_for(client, head, body))
     }
 
-    /// Client: whether `open` would find a place.
+    /// Client: whether `open` could send a request now.
     pub fn can_open(&self) -> bool {
         either!(self, engine => engine.can_open())
     }
 
-    /// What it speaks.
+    /// Returns the protocol.
     pub fn protocol(&self) -> Protocol {
         match self {
             Self::Http2(_) => Protocol::Http2,
@@ -87,7 +88,8 @@ impl Engine {
         }
     }
 
-    /// The version of the message whose head came last, as its first line has it: `HTTP/2`, `HTTP/1.1` or `HTTP/1.0`.
+    /// Returns the version of the message whose head came last, as in its first line: `HTTP/2`,
+    /// `HTTP/1.1` or `HTTP/1.0`.
     pub fn version(&self) -> &'static str {
         match self {
             Self::Http2(_) => "HTTP/2",
@@ -95,56 +97,57 @@ impl Engine {
         }
     }
 
-    /// Begins a graceful end: open requests finish, nothing new is taken.
+    /// Begins a graceful end: open requests finish, and no new ones are accepted.
     pub fn shut_down(&mut self, now: Instant) {
         either!(self, engine => engine.shut_down(now));
     }
 
-    /// Ends at once. Only HTTP/2 can tell the client why.
+    /// Closes the connection at once. Only HTTP/2 can send the code.
     pub fn abort(&mut self, code: ErrorCode) {
         either!(self, engine => engine.abort(code));
     }
 
-    /// How many requests a client may have in progress at once, at most as many as configured. In
-    /// HTTP/1.1 that is one in any case.
+    /// Limits the requests that a client may have in progress at once. The configured limit still
+    /// holds, and HTTP/1.1 allows only one.
     pub fn limit_streams(&mut self, streams: u32) {
         if let Self::Http2(engine) = self {
             engine.limit_streams(streams);
         }
     }
 
-    /// The connection's counters.
+    /// Returns the connection's counters.
     pub fn stats(&self) -> &Stats {
         either!(self, engine => engine.stats())
     }
 
-    /// How many bytes of memory the connection holds, about: what its client is charged for.
+    /// Returns the bytes of memory that the connection holds, about. Its client is charged for
+    /// them.
     pub fn held_bytes(&self) -> u64 {
         either!(self, engine => engine.held_bytes())
     }
 
-    /// Requests that are open or wait for [`Stream::release`].
+    /// Returns the number of requests that are open or wait for [`Stream::release`].
     pub fn active_streams(&self) -> usize {
         either!(self, engine => engine.active_streams())
     }
 
-    /// Bytes of heads, small bodies and control frames that wait to go to the outbox.
+    /// Returns the bytes of heads, small bodies and control frames that wait to go to the outbox.
     pub fn unsent(&self) -> usize {
         either!(self, engine => engine.unsent())
     }
 
-    /// Whether the end of the connection has begun: nothing new is accepted.
+    /// Whether the connection is ending: no new requests are accepted.
     pub fn is_ending(&self) -> bool {
         either!(self, engine => engine.is_ending())
     }
 
-    /// Whether [`Event::Closed`] has been or is about to be told.
+    /// Whether [`Event::Closed`] has been reported or is about to be.
     pub fn is_closed(&self) -> bool {
         either!(self, engine => engine.is_closed())
     }
 }
 
-/// For the loop.
+/// Methods for the loop.
 impl Engine {
     pub(crate) fn receive(&mut self, input: &mut BytesMut, now: Instant) -> Option<Event> {
         either!(self, engine => engine.receive(input, now))
@@ -166,17 +169,17 @@ impl Engine {
         either!(self, engine => engine.transmit(out, limit, now))
     }
 
-    /// Whose memory it is from now on.
+    /// Charges this client for the engine's memory from now on.
     pub(crate) fn bill(&mut self, client: &Arc<Client>) {
         either!(self, engine => engine.bill(client));
     }
 
-    /// Counts what it holds now, where nothing can be transmitted.
+    /// Updates the memory that the engine holds, where nothing can be transmitted.
     pub(crate) fn settle_memory(&mut self) {
         either!(self, engine => engine.settle_memory());
     }
 
-    /// How many bytes are held for it by its transport.
+    /// Notes the bytes that the transport holds for the engine.
     pub(crate) fn note_outside(&mut self, bytes: u64) {
         either!(self, engine => engine.note_outside(bytes));
     }
@@ -189,11 +192,11 @@ impl Engine {
         either!(self, engine => engine.can_receive())
     }
 
-    /// Whether [`Engine::observe_rtt`] would be of use now.
+    /// Whether [`Engine::observe_rtt`] would be useful now.
     pub(crate) fn wants_rtt(&self) -> bool {
         match self {
             Self::Http2(engine) => engine.wants_rtt(),
-            // It has no windows: what its owner doesn't consume is simply not read.
+            // HTTP/1.1 has no windows: data that its owner doesn't consume isn't read.
             Self::Http1(_) => false,
         }
     }
@@ -204,16 +207,16 @@ impl Engine {
         }
     }
 
-    /// The transport is gone, and perhaps not in order.
+    /// Reports that the transport is gone, perhaps not in order.
     pub(crate) fn receive_failure(&mut self, now: Instant) {
         match self {
-            // A stream's end is a frame, so how the transport ends doesn't matter.
+            // A frame ends a stream, so it doesn't matter how the transport ends.
             Self::Http2(engine) => engine.receive_eof(now),
             Self::Http1(engine) => engine.receive_failure(now),
         }
     }
 
-    /// Whether our side of the transport is to end, and the peer's to go on.
+    /// Whether our side of the transport should end while the peer's goes on.
     pub(crate) fn has_ended_our_side(&self) -> bool {
         match self {
             Self::Http2(_) => false,
@@ -238,15 +241,16 @@ impl Engine {
         }
     }
 
-    /// Whether it asks, and the peer answers.
+    /// Whether the engine is the client's.
     pub(crate) fn is_client(&self) -> bool {
         either!(self, engine => engine.role()) == Role::Client
     }
 
-    /// Whether the client would take the transport's orderly end for that of a response that isn't whole.
+    /// Whether the peer would take a clean end of the transport for the end of a message that isn't
+    /// whole.
     pub(crate) fn is_truncated(&self) -> bool {
         match self {
-            // A stream's end is a frame.
+            // A frame ends a stream.
             Self::Http2(_) => false,
             Self::Http1(engine) => engine.is_truncated(),
         }

@@ -1,20 +1,20 @@
-//! One loop: one worker thread.
+//! The loop of one worker thread.
 //!
 //! A turn of the loop:
-//! 1. wait for events, and note on the connections what they say;
-//! 2. accept;
-//! 3. *serve* connections that are ready, a share of each queue (`turns.rs`): read once, hand the
-//!    engine's events to the service. Those that were dialled come first: what an upstream has said
-//!    counts before it is asked again;
+//! 1. wait for events, and note them on the connections;
+//! 2. accept connections;
+//! 3. *serve* connections that are ready, a share of each queue (`turns.rs`): read once and hand
+//!    the engine's events to the service. Dialled connections come first, so that an upstream's
+//!    data is handled before it is asked for more;
 //! 4. read the mailbox;
-//! 5. *settle* each connection whose engine was touched: have the engine fill the outbox, and write
-//!    that in one go. Clients that were served are settled at once, so that a share of a turn
-//!    includes their writes;
-//! 6. fire the timers, the service's too, and settle again. What had arrived was read before that, so
-//!    a worker that comes late doesn't hold its own delay against a peer.
+//! 5. *settle* each connection whose engine was used: let the engine fill the outbox, and write it
+//!    at once. Clients that were served are settled immediately, so that their writes count in the
+//!    turn's share;
+//! 6. fire the timers and the service's own, and settle again. Everything that had arrived was read
+//!    before, so a late worker doesn't blame a peer for its own delay.
 //!
-//! Each step is bounded, so that one connection costs the others little: what is left waits, where it
-//! is, for the next turn.
+//! Each step is bounded, so that one connection costs the others little. What is left waits where
+//! it is for the next turn.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ use mio::{Events, Poll, Token};
 use crate::acceptors::Acceptors;
 use crate::driver::Driver;
 use crate::loop_clock::LoopClock;
-use crate::mailbox::Letter;
+use crate::mailbox::Command;
 use crate::memory_socket::MemorySocket;
 use crate::network::Network;
 use crate::opening::Phase;
@@ -36,48 +36,45 @@ use crate::ready::Ready;
 use crate::relief::HeldBack;
 use crate::tls_session::TlsSession;
 use crate::turns::{Budget, HANDSHAKE, Queue};
-use crate::{Conns, End, Listener, Mailbox, Options, Origin, Service};
+use crate::{Conns, Listener, Mailbox, Options, Service};
 
-/// Letters that one turn reads at most.
-const LETTERS_AT_ONCE: usize = 64;
+/// The most commands that one turn reads.
+const COMMANDS_AT_ONCE: usize = 64;
 
-/// How long a graceful end waits for the first request of a connection that was just made.
-const FIRST_REQUEST: Duration = Duration::from_secs(1);
-
-/// How often [`Service::tick`] is called.
+/// The time between calls of [`Service::tick`].
 const TICK: Duration = Duration::from_secs(1);
 
 const MAILBOX: Token = Token(usize::MAX - 1);
 
-/// One loop: one worker thread.
+/// The loop of one worker thread.
 pub struct EventLoop<S: Service> {
     poll: Poll,
     mailbox: Mailbox<S::Message>,
-    letters: Receiver<Letter<S::Message>>,
-    /// Letters may be left from an earlier turn.
-    has_letters: bool,
+    commands: Receiver<Command<S::Message>>,
+    /// Whether commands may be left from an earlier turn.
+    has_commands: bool,
     acceptors: Acceptors,
     driver: Driver<S>,
     clock: LoopClock,
     stopped: bool,
-    /// When to call `Service::tick`, if anything happened since the last time.
+    /// When to call `Service::tick`, if anything happened since the last call.
     next_tick: Option<Instant>,
     held_back: HeldBack,
 }
 
 impl<S: Service> EventLoop<S> {
-    /// A loop that serves what these listeners accept.
+    /// Makes a loop that serves the connections of these listeners.
     ///
     /// # Errors
-    /// When the operating system gives no epoll instance, the sockets can't be registered with it, or it doesn't take
-    /// [`Options::notsent_lowat`].
+    /// Returns the system's error if there is no epoll instance, if the sockets can't be
+    /// registered, or if it refuses [`Options::notsent_lowat`].
     pub fn new(listeners: Vec<Listener>, options: Options, service: S) -> io::Result<Self> {
         let poll = Poll::new()?;
         let network = Network::System(poll.registry().try_clone()?);
         Self::on(network, poll, listeners, options, service, Instant::now())
     }
 
-    /// A loop on this network.
+    /// Makes a loop on this network.
     pub(crate) fn on(
         network: Network,
         poll: Poll,
@@ -86,10 +83,10 @@ impl<S: Service> EventLoop<S> {
         mut service: S,
         now: Instant,
     ) -> io::Result<Self> {
-        let (mailbox, letters) = Mailbox::new(poll.registry(), MAILBOX)?;
+        let (mailbox, commands) = Mailbox::new(poll.registry(), MAILBOX)?;
         let waker = mailbox.waker();
         options.ledger.add_waker(move || {
-            // A loop that is over needn't look.
+            // A loop that has ended needn't be woken.
             let _ = waker.wake();
         });
         service.started(&mailbox);
@@ -98,8 +95,8 @@ impl<S: Service> EventLoop<S> {
         Ok(Self {
             poll,
             mailbox,
-            letters,
-            has_letters: false,
+            commands,
+            has_commands: false,
             acceptors,
             driver: Driver::new(options, service, conns),
             clock: LoopClock::default(),
@@ -109,15 +106,15 @@ impl<S: Service> EventLoop<S> {
         })
     }
 
-    /// What other threads reach this worker by.
+    /// Returns a handle with which other threads reach this worker.
     pub fn mailbox(&self) -> Mailbox<S::Message> {
         self.mailbox.clone()
     }
 
-    /// Serves until shut down or stopped by the mailbox, and gives the service back.
+    /// Serves until the mailbox shuts the loop down or stops it. Returns the service.
     ///
     /// # Errors
-    /// When waiting for events fails, which a working system doesn't do.
+    /// Returns the system's error if waiting for events fails. A working system doesn't do that.
     pub fn run(mut self) -> io::Result<S> {
         let mut events = Events::with_capacity(1024);
         loop {
@@ -128,8 +125,8 @@ impl<S: Service> EventLoop<S> {
                 if error.kind() != io::ErrorKind::Interrupted {
                     return Err(error);
                 }
-                // Such as by a signal that stopped the process for a while. What has come in
-                // meanwhile is to be known before timers fire.
+                // A signal may have stopped the process for a while. Data that arrived meanwhile
+                // counts before timers fire.
                 timeout = Some(Duration::ZERO);
             }
             self.begin_turn(Instant::now(), due);
@@ -142,15 +139,15 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
-    /// For loops in memory: when the next turn is due at the latest; `now` when there is work left.
+    /// For loops in memory: returns when the next turn is due at the latest; `now` if work is left.
     pub(crate) fn next_turn(&self, now: Instant) -> Option<Instant> {
         self.due(self.clock.at(now))
             .map(|due| self.clock.system(due))
     }
 
-    /// When the next turn is due at the latest, by the loop's clock; `now` when there is work left.
+    /// Returns when the next turn is due at the latest, by the loop's clock; `now` if work is left.
     fn due(&self, now: Instant) -> Option<Instant> {
-        if !self.driver.turns.is_empty() || self.has_letters || self.acceptors.can_go_on() {
+        if !self.driver.turns.is_empty() || self.has_commands || self.acceptors.can_go_on() {
             return Some(now);
         }
         let all = [
@@ -170,73 +167,46 @@ impl<S: Service> EventLoop<S> {
         self.driver.service.turn(now);
     }
 
-    /// Does all there is to do. Returns whether the loop goes on.
+    /// Takes a turn. Returns whether the loop goes on.
     pub(crate) fn take_turn(&mut self, has_events: bool) -> bool {
-        let now = self.driver.conns.now();
         self.acceptors.accept(&mut self.driver);
         self.serve_ready();
-        self.read_letters();
+        self.read_commands();
         self.driver.settle_dirty();
         self.fire_timers();
-        if self
-            .driver
-            .service
-            .next_timeout()
-            .is_some_and(|at| at <= now)
-        {
-            self.driver
-                .call(|service, conns| service.handle_timeout(conns, now));
-        }
         self.driver.settle_dirty();
         self.tick(has_events || !self.driver.turns.is_empty());
-        let shut_down = self.driver.shutdown_deadline;
-        // What was dialled was for those that were accepted; their last words may be under way.
-        let is_done = || self.driver.conns.accepted() == 0 && !self.driver.conns.are_dialled_busy();
-        let is_over = shut_down.is_some_and(|at| at <= now || is_done());
-        if !self.stopped && !is_over {
-            return true;
+        let goes_on = !self.stopped && !self.driver.has_shut_down();
+        if !goes_on {
+            self.driver.stop();
         }
-        self.driver.conns.is_over = true;
-        for slot in self.driver.conns.slots() {
-            if let Some(conn) = self.driver.conns.get(slot)
-                && let Some(engine) = &mut conn.engine
-            {
-                // A last word, for those who listen.
-                engine.shut_down(now);
-                self.driver.conns.mark(slot);
-            }
-        }
-        self.driver.settle_dirty();
-        for slot in self.driver.conns.slots() {
-            self.driver.cut_off(slot, End::Stopped);
-        }
-        false
+        goes_on
     }
 
-    /// Notes what an event says.
+    /// Notes an event.
     pub(crate) fn note(&mut self, token: Token, ready: Ready) {
         if token == MAILBOX {
-            self.has_letters = true;
+            self.has_commands = true;
         } else if !self.acceptors.note(token) {
             self.driver.note(token.0 as u32, ready);
         }
     }
 
-    fn read_letters(&mut self) {
-        if !self.has_letters {
+    fn read_commands(&mut self) {
+        if !self.has_commands {
             return;
         }
-        for _ in 0..LETTERS_AT_ONCE {
-            match self.letters.try_recv() {
-                Ok(Letter::Message(message)) => {
+        for _ in 0..COMMANDS_AT_ONCE {
+            match self.commands.try_recv() {
+                Ok(Command::Message(message)) => {
                     self.driver
                         .call(|service, conns| service.message(conns, message));
                 }
-                Ok(Letter::ShutDown) => self.shut_down(),
-                Ok(Letter::Stop) => self.stopped = true,
-                // We hold a sender ourselves, so there is no other reason than that it is empty.
+                Ok(Command::ShutDown) => self.shut_down(),
+                Ok(Command::Stop) => self.stopped = true,
+                // The loop has a sender itself, so the only reason is an empty mailbox.
                 Err(_) => {
-                    self.has_letters = false;
+                    self.has_commands = false;
                     break;
                 }
             }
@@ -255,90 +225,31 @@ impl<S: Service> EventLoop<S> {
             self.driver.conns.accepted()
         );
         for slot in self.driver.conns.slots() {
-            let Some(conn) = self.driver.conns.get(slot) else {
-                continue;
-            };
-            if conn.info.origin == Origin::Dialled {
-                // Requests in progress may need it.
-                continue;
-            }
-            match (&mut conn.engine, conn.opening.phase()) {
-                (Some(engine), Phase::Open) if !engine.awaits_first_request() => {
-                    engine.shut_down(now)
-                }
-                (_, Phase::Closing) => {}
-                // Nothing was asked yet, but what was may be on its way: the client has found the
-                // port open.
-                _ => {
-                    let at = now + FIRST_REQUEST;
-                    conn.deadline = Some(conn.deadline.map_or(at, |deadline| deadline.min(at)));
-                }
-            }
-            self.driver.conns.mark(slot);
+            self.driver.shut_down(slot);
         }
     }
 
     fn fire_timers(&mut self) {
         let now = self.driver.conns.now();
         self.begin_budget();
-        // Those that are left fire in the next turn, which is due at once.
+        // Timers that are left fire in the next turn, which is due at once.
         while !self.driver.budget.is_used_up()
             && let Some(slot) = self.driver.timers.fire(now)
         {
             self.driver.budget.charge(1);
             let work = self.driver.conns.take_work();
             self.driver.budget.charge(work);
-            let Some(conn) = self.driver.conns.get(slot) else {
-                continue;
-            };
-            conn.timer = None;
-            if conn.incoming.is_readable() && std::mem::take(&mut conn.is_ready) {
-                // It waits for its turn: what has come in is read before time is up.
-                self.driver.serve(slot);
-            }
-            let Some(conn) = self.driver.conns.get(slot) else {
-                continue;
-            };
-            let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-            if due(conn.outgoing.deadline()) {
-                self.driver.cut_off(slot, End::WriteTimedOut);
-                continue;
-            }
-            if due(conn.deadline) {
-                conn.deadline = None;
-                match conn.phase() {
-                    Phase::Connecting | Phase::Handshake if conn.opening.is_dialling() => {
-                        self.driver.cut_off(slot, End::ConnectTimedOut);
-                        continue;
-                    }
-                    Phase::Connecting | Phase::ProxyHeader | Phase::Handshake | Phase::Guess => {
-                        conn.begin_close(End::HandshakeTimedOut);
-                    }
-                    // A graceful end has waited for a request.
-                    Phase::Open => {
-                        if let Some(engine) = &mut conn.engine {
-                            engine.shut_down(now);
-                        }
-                    }
-                    Phase::Closing => {
-                        self.driver.bury(slot);
-                        continue;
-                    }
-                }
-            }
-            if let (Some(engine), Phase::Open) = (&mut conn.engine, conn.opening.phase())
-                && due(engine.next_timeout())
-            {
-                engine.handle_timeout(now);
-                self.driver.drain_events(slot);
-            }
-            // Settling enters the next deadline too.
-            self.driver.conns.mark(slot);
+            self.driver.expire(slot);
+        }
+        let due = self.driver.service.next_timeout();
+        if due.is_some_and(|at| at <= now) {
+            self.driver
+                .call(|service, conns| service.handle_timeout(conns, now));
         }
     }
 
     fn serve_ready(&mut self) {
-        // Those who come in meanwhile are for the next turn.
+        // Connections that join a queue meanwhile are for the next turn.
         for (queue, waiting) in Queue::ALL.map(|queue| (queue, self.driver.turns.len(queue))) {
             self.begin_budget();
             for _ in 0..waiting {
@@ -353,7 +264,7 @@ impl<S: Service> EventLoop<S> {
                         self.driver.turns.push_front(queue, slot);
                         break;
                     }
-                    // That a connection ends is to be known before more is asked on it.
+                    // The end of a connection counts before more is asked on it.
                     if !conn.incoming.is_end_near() {
                         self.driver.turns.push(queue, slot);
                         continue;
@@ -366,13 +277,13 @@ impl<S: Service> EventLoop<S> {
                     Phase::Handshake => HANDSHAKE,
                     _ => 1,
                 });
-                let written = self.driver.conns.totals.octets_out;
+                let written = self.driver.conns.totals.bytes_sent;
                 self.driver.serve(slot);
-                // What was dialled may be asked more in this turn.
+                // The service may use dialled connections again in this turn.
                 if queue != Queue::Dialled {
                     self.driver.settle_if_dirty(slot);
                 }
-                let written = self.driver.conns.totals.octets_out - written;
+                let written = self.driver.conns.totals.bytes_sent - written;
                 self.driver.budget.charge_bytes(written);
             }
         }
@@ -386,29 +297,28 @@ impl<S: Service> EventLoop<S> {
         };
     }
 
-    /// The service.
+    /// Returns the service.
     pub(crate) fn service(&self) -> &S {
         &self.driver.service
     }
 
-    /// The loop's connections.
+    /// Returns the loop's connections.
     pub(crate) fn conns(&self) -> &Conns {
         &self.driver.conns
     }
 
-    /// The same, to change them.
+    /// Returns the loop's connections, to change them.
     pub(crate) fn conns_mut(&mut self) -> &mut Conns {
         &mut self.driver.conns
     }
 
-    /// For loops in memory: begins a turn at `now`, by the simulator's clock.
+    /// For loops in memory: begins a turn at `now` of the simulator's clock.
     pub(crate) fn begin_turn_in_memory(&mut self, now: Instant) {
         let due = self.due(self.driver.conns.now());
         self.begin_turn(now, due);
     }
 
-    /// For loops in memory: a connection from `peer`, with TLS or without. It waits for room or is closed, like any other, if its
-    /// client may not have it.
+    /// For loops in memory: accepts a connection from `peer`, perhaps with TLS.
     pub(crate) fn accept_in_memory(
         &mut self,
         socket: MemorySocket,
@@ -419,7 +329,7 @@ impl<S: Service> EventLoop<S> {
             .accept_in_memory(socket, peer, tls, &mut self.driver);
     }
 
-    /// How many connections wait for another loop to make room.
+    /// Returns the number of connections that wait for another loop to make room.
     pub(crate) fn parked(&self) -> usize {
         self.acceptors.parked()
     }
@@ -429,7 +339,7 @@ impl<S: Service> EventLoop<S> {
         if self.next_tick.is_some_and(|at| at <= now) {
             self.next_tick = None;
             self.driver.call(|service, conns| service.tick(conns, now));
-            self.held_back.make_memory(&mut self.driver);
+            self.held_back.relieve(&mut self.driver);
             self.driver.settle_dirty();
         }
         if (something_happened || !self.held_back.is_empty()) && self.next_tick.is_none() {

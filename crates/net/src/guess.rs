@@ -1,23 +1,23 @@
-//! Tells HTTP/1.x from HTTP/2 by a connection's first octets.
+//! Distinguishes HTTP/1.x from HTTP/2 by a connection's first bytes.
 
-/// A request line that is longer than this is for HTTP/1.x to refuse.
+/// A longer request line is HTTP/1.x, which refuses it.
 const MAX_LINE: usize = 8 << 10;
 
-/// What a connection's first octets look like.
+/// The protocol that a connection's first bytes suggest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guess {
-    /// Too few to tell.
+    /// There are too few bytes to tell.
     Unsure,
-    /// The beginning of HTTP/2's preface (RFC 9113 §3.4), or neither that nor HTTP/1.x: then the engine tells the peer
-    /// what is wrong by GOAWAY.
+    /// The bytes begin HTTP/2's preface (RFC 9113 §3.4), or are neither that nor HTTP/1.x. In that
+    /// case the engine tells the peer by GOAWAY what is wrong.
     Http2,
-    /// An HTTP/1.x request line (RFC 9112 §3).
+    /// The bytes are an HTTP/1.x request line (RFC 9112 §3).
     Http1,
 }
 
-/// Guesses the protocol of a connection on which nothing was agreed on.
+/// Guesses the protocol of a connection on which none was agreed.
 pub(crate) fn guess(input: &[u8]) -> Guess {
-    // No HTTP/1.x method is called PRI: RFC 9113 §11.6 keeps the name for this.
+    // No HTTP/1.x method is called PRI: RFC 9113 §11.6 reserves the name for this.
     const PRI: &[u8] = b"PRI ";
     if input.starts_with(PRI) {
         return Guess::Http2;
@@ -33,24 +33,25 @@ pub(crate) fn guess(input: &[u8]) -> Guess {
     }
 }
 
-/// Whether it means to be RFC 9112 §3's `request-line = method SP request-target SP HTTP-version`: the engine of HTTP/1.x has
-/// the words for what is wrong with it. `None` while it may still become one.
+/// Whether the input is meant as RFC 9112 §3's `request-line = method SP request-target SP
+/// HTTP-version`; `None` while it may still become one. The HTTP/1.x engine reports what is wrong
+/// with it.
 fn is_request_line(input: &[u8]) -> Option<bool> {
-    // RFC 9112 §2.2: a line may be empty in front of it.
+    // RFC 9112 §2.2: an empty line may precede it.
     let input = match input {
         [] | b"\r" => return None,
         [b'\r', b'\n', line @ ..] => line,
         line => line,
     };
-    let is_token = |octet: &u8| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(octet);
-    let method = input.iter().take_while(|octet| is_token(octet)).count();
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let method = input.iter().take_while(|byte| is_token(byte)).count();
     match input.get(method) {
         None => return None,
         Some(b' ') if method > 0 => {}
         Some(_) => return Some(false),
     }
-    let end = input.iter().position(|&octet| octet == b'\n')?;
-    Some(input[..end].windows(6).any(|octets| octets == b" HTTP/"))
+    let end = input.iter().position(|&byte| byte == b'\n')?;
+    Some(input[..end].windows(6).any(|bytes| bytes == b" HTTP/"))
 }
 
 #[cfg(test)]
@@ -66,11 +67,11 @@ mod tests {
             assert_eq!(guess(&preface[..end]), expected, "{end}");
         }
         for (front, line) in [(&b""[..], request), (b"\r\n", request)] {
-            let octets = [front, line].concat();
-            for end in 0..octets.len() {
-                assert_eq!(guess(&octets[..end]), Guess::Unsure, "{end}");
+            let bytes = [front, line].concat();
+            for end in 0..bytes.len() {
+                assert_eq!(guess(&bytes[..end]), Guess::Unsure, "{end}");
             }
-            assert_eq!(guess(&octets), Guess::Http1);
+            assert_eq!(guess(&bytes), Guess::Http1);
         }
         assert_eq!(guess(&[b'a'; MAX_LINE]), Guess::Http1);
     }

@@ -11,34 +11,34 @@
 //!                                     Eof
 //! ```
 
-/// What events say that the socket has for us.
+/// The content of the socket, as far as events tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// Nothing until the next event.
+    /// Nothing, until the next event.
     Nothing,
     /// Perhaps bytes.
     Bytes,
-    /// The peer's end, perhaps behind bytes.
+    /// The peer's end, perhaps after bytes.
     End,
 }
 
 /// How the peer's side ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
-    /// In the way of the transport: by FIN, and over TLS by close_notify.
+    /// Cleanly: by FIN, and over TLS by close_notify.
     InOrder,
-    /// By FIN without close_notify, though the TLS handshake was done. Somebody else may have cut
-    /// off what came before.
+    /// By FIN without close_notify, although the TLS handshake was done. Somebody else may have
+    /// truncated the data.
     Truncated,
 }
 
-/// Who knows that the peer's side ends.
+/// The parts of the program that know of the end of the peer's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     /// Neither the engine nor the service.
     No,
     /// The service, by [`Service::half_closed`](crate::Service::half_closed). The engine doesn't
-    /// read, because it answers a request of HTTP/1.1.
+    /// read, because it answers an HTTP/1.1 request.
     ToService,
     /// The engine, which then tells the service.
     ToEngine,
@@ -47,43 +47,43 @@ pub(crate) enum Known {
 /// The side of a connection on which the peer sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
-    /// The peer's end wasn't read yet.
+    /// The peer's end hasn't been read.
     Open(Waiting),
-    /// The peer's end is in the socket, perhaps behind bytes, and the service knows.
+    /// The peer's end is in the socket, perhaps after bytes, and the service knows.
     Announced,
     /// The peer's end was read.
     Ended {
-        /// How it ended.
+        /// How the side ended.
         how: How,
-        /// Who knows.
+        /// The part that knows.
         known: Known,
     },
-    /// The connection closes: what the peer still sends is thrown away.
+    /// The connection closes, and data from the peer is thrown away.
     Discarded(Waiting),
     /// The connection closes, and the peer's end was read.
     Over(How),
 }
 
-/// What happens on the side on which the peer sends.
+/// Something that happens on the side on which the peer sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// An event says that there is something to read.
+    /// An event announced something to read.
     Event {
-        /// Whether the end is among it.
+        /// Whether the end is part of it.
         end: bool,
     },
-    /// A read has brought bytes.
+    /// A read brought bytes.
     Bytes {
         /// Whether there may be more.
         more: bool,
     },
-    /// There was nothing to read, or nothing that is of use before more comes.
+    /// There was nothing to read, or nothing that is useful before more arrives.
     Empty,
-    /// A read has brought the end.
+    /// A read brought the end.
     Eof(How),
-    /// The service was told that the peer's side ends.
+    /// The service learned that the peer's side ends.
     Announce,
-    /// The engine was told that the peer's side has ended.
+    /// The engine learned that the peer's side has ended.
     Report,
     /// The connection begins to close.
     Discard,
@@ -124,7 +124,7 @@ impl Incoming {
                 known: Known::ToEngine,
             },
             (Self::Ended { how, .. }, Discard) => Self::Over(how),
-            // What comes behind the end isn't read.
+            // Data after the end isn't read.
             (Self::Ended { .. }, _) => self,
 
             (Self::Discarded(waiting), Event { .. } | Bytes { .. } | Empty) => {
@@ -178,17 +178,17 @@ impl Incoming {
         }
     }
 
-    /// Whether the engine is to be told of the end.
+    /// Whether the engine must still learn of the end.
     pub(crate) fn is_unreported(self) -> bool {
         matches!(self, Self::Ended { known, .. } if known != Known::ToEngine)
     }
 
-    /// Whether the engine was told of the end.
+    /// Whether the engine knows of the end.
     pub(crate) fn is_reported(self) -> bool {
         matches!(self, Self::Ended { known, .. } if known == Known::ToEngine)
     }
 
-    /// Whether the end is near, and neither the service nor the engine was told of it.
+    /// Whether the end is near, and neither the service nor the engine knows.
     pub(crate) fn is_unannounced(self) -> bool {
         match self {
             Self::Open(waiting) => waiting == Waiting::End,

@@ -1,24 +1,25 @@
-//! What the engine of a connection has left of its input.
+//! Input that a connection's engine hasn't taken.
 
 use bytes::BytesMut;
 
-/// What the input that is left over waits for.
+/// The reason why input is left over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum WaitsFor {
-    /// The peer: the input is the beginning of a frame or of a head, or there is none. The next
-    /// read goes on behind it.
+    /// The engine needs more from the peer: the input is the beginning of a frame or a head, or
+    /// empty. The next read continues it.
     #[default]
     Peer,
-    /// The engine, which takes nothing now. Nothing is read meanwhile.
+    /// The engine takes nothing now. Nothing is read meanwhile.
     Engine,
-    /// The connection's next turn. Nothing is read meanwhile, and the engine may have more to tell.
+    /// The connection waits for its next turn. Nothing is read meanwhile, and the engine may have
+    /// more events.
     Turn,
 }
 
-/// Input of one connection that its engine has left.
+/// Input of one connection that its engine hasn't taken.
 ///
-/// What waits for the engine is taken up again in place: it isn't copied in front of what is read
-/// next, for nothing is read before it is gone. So a connection holds one read at most.
+/// Input that waits for the engine is used again in place. It isn't copied in front of the next
+/// read, because nothing is read before it is gone. So a connection holds at most one read.
 #[derive(Debug, Default)]
 pub(crate) struct LeftOver {
     bytes: BytesMut,
@@ -28,28 +29,28 @@ pub(crate) struct LeftOver {
     owner: Owner,
 }
 
-/// Whose memory the worker's input buffer has.
+/// The owner of the worker's input buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Owner {
-    /// The worker's own.
+    /// The worker.
     #[default]
     Worker,
-    /// The connection's, which has changed places with it.
+    /// The connection, whose buffer has changed places with the worker's.
     Connection,
 }
 
 impl LeftOver {
-    /// Bytes that are left over.
+    /// Returns the number of bytes left over.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Bytes of memory that they keep.
+    /// Returns the bytes of memory that the input keeps.
     pub(crate) fn memory(&self) -> usize {
         self.memory
     }
 
-    /// What is left over, to be copied in front of what is read next.
+    /// Returns the input, to be copied in front of the next read.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -58,14 +59,14 @@ impl LeftOver {
         self.waits_for
     }
 
-    /// Lets `input` and what is left over change places, until [`LeftOver::keep`].
+    /// Swaps `input` with the input left over, until [`LeftOver::keep`].
     pub(crate) fn lend(&mut self, input: &mut BytesMut) {
         input.clear();
         std::mem::swap(&mut self.bytes, input);
         self.owner = Owner::Connection;
     }
 
-    /// Takes what the engine has left of `input`, which had so many bytes of memory if it is the
+    /// Keeps what the engine has left of `input`. `memory` is the memory of `input` if it is the
     /// worker's.
     pub(crate) fn keep(&mut self, input: &mut BytesMut, memory: usize, waits_for: WaitsFor) {
         let owner = std::mem::take(&mut self.owner);
@@ -81,7 +82,8 @@ impl LeftOver {
         if owner == Owner::Worker {
             self.memory = memory.max(input.capacity());
         }
-        // Little isn't worth much memory: it is copied, and so at most as often as it halves.
+        // A few bytes shouldn't keep much memory, so they are copied. That happens at most as often
+        // as the input halves.
         if input.len() < self.memory / 2 {
             let exact = BytesMut::from(&input[..]);
             if owner == Owner::Connection {
@@ -97,7 +99,7 @@ impl LeftOver {
         }
     }
 
-    /// Forgets what is left over.
+    /// Drops the input.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -125,7 +127,7 @@ mod tests {
 
         let mut worker = BytesMut::with_capacity(100);
         let own = worker.as_ptr();
-        // As much as a half is taken in place, without a copy.
+        // Up to a half is taken in place, without a copy.
         for taken in [10_000, 10_000, 10_000] {
             left_over.lend(&mut worker);
             worker.advance(taken);

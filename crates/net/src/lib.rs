@@ -1,11 +1,14 @@
-//! The mio event loop of tidegate: sockets, TLS and timers, around the engines of [`tidegate_http2`] and
-//! [`tidegate_http1`]. ALPN says which, else the first octets do; a [`Service`] needn't know. It may open connections of its own
-//! too ([`Conns::dial`]): then it is the client of those.
+//! The mio event loop of tidegate: sockets, TLS and timers around the engines of
+//! [`tidegate_http2`] and [`tidegate_http1`].
 //!
-//! One [`EventLoop`] for each worker thread, with a listening socket of its own (SO_REUSEPORT); connections never move,
-//! and nothing on the way of a request is locked or shared. What requests mean is the [`Service`]'s business: it gets
-//! the engine's events, and may use all connections of its worker ([`Conns`]) while it handles one. Other threads
-//! reach a worker by its [`Mailbox`].
+//! ALPN picks the protocol of a connection, or else its first bytes do; a [`Service`] needn't know
+//! it. A service may also open connections ([`Conns::dial`]), of which it is the client.
+//!
+//! Each worker thread has one [`EventLoop`], with a listening socket of its own (SO_REUSEPORT).
+//! Connections never move between workers, and no lock or shared data is on the path of a request.
+//! The [`Service`] decides what requests mean: it receives the engines' events, and may use all
+//! connections of its worker ([`Conns`]) while it handles one. Other threads reach a worker by its
+//! [`Mailbox`].
 //!
 //! ```
 //! use bytes::Bytes;
@@ -27,7 +30,7 @@
 //!             let body = Body::Full(Bytes::copy_from_slice(head.path().as_bytes()));
 //!             let _ = stream.respond(&ResponseHead::new(200), body);
 //!         } else {
-//!             // What isn't wanted is read all the same, so that the peer may send on.
+//!             // Nobody wants this data, but the peer needs credit to go on.
 //!             stream.ignore(&event);
 //!         }
 //!     }
@@ -51,14 +54,15 @@
 //! # }
 //! ```
 //!
-//! What goes on in a turn of the loop:
-//! - A connection is read once, up to 64 KiB; its engine's events go to the service; what came out of all that is
-//!   written by one `writev`, or as one run of TLS records. A connection with more to read or write is served again
-//!   after the others.
-//! - When a peer reads slowly, its engine is not asked for more, so that what waits is chosen late, by priority. When
-//!   the engine takes no more input, the socket isn't read: TCP then holds the peer back.
-//! - What other threads say, what timers and the service's own time limits ask for, is done in between.
-//! - An idle connection holds no I/O buffers, with TLS neither: the worker's are used by all.
+//! In a turn of the loop:
+//! - A connection is read once, up to 64 KiB. Its engine's events go to the service, and everything
+//!   that results is written by one `writev`, or as one run of TLS records. A connection with more
+//!   to read or write is served again after the others.
+//! - If a peer reads slowly, its engine isn't asked for more data, so that priorities choose what
+//!   is sent next as late as possible. If the engine takes no more input, the socket isn't read,
+//!   and TCP holds the peer back.
+//! - Messages of other threads, timers and the service's own time limits are handled in between.
+//! - An idle connection holds no I/O buffers, not even with TLS: all use the worker's.
 
 mod acceptors;
 mod admission;
@@ -70,6 +74,7 @@ mod conns;
 mod dial;
 mod driver;
 mod end;
+mod ending;
 mod engine;
 mod event_loop;
 mod guess;
@@ -91,9 +96,12 @@ mod record_size;
 mod relief;
 mod round_trip;
 mod service;
+mod serving;
+mod settling;
 mod socket;
 mod timers;
 mod tls;
+mod tls_error;
 mod tls_session;
 mod totals;
 mod transport;
@@ -114,15 +122,16 @@ pub use options::Options;
 pub use proxy_header::proxy_header;
 pub use service::{Direction, Service};
 pub use tidegate_http::Protocol;
-pub use tls::{TlsAcceptorConfig, TlsError};
+pub use tls::TlsAcceptorConfig;
+pub use tls_error::TlsError;
 pub use totals::Totals;
-/// Crates whose types are part of this interface: a service needs no versions of its own.
+/// Crates whose types are part of this interface, so that a service needs no versions of its own.
 pub use {
     tidegate_http as http, tidegate_http1 as http1, tidegate_http2 as http2,
     tidegate_ledger as ledger,
 };
 
-/// For fuzz targets, and no part of the interface.
+/// Only for fuzz targets; no part of the interface.
 #[doc(hidden)]
 pub mod fuzz {
     pub use crate::proxy_header::{Header, MAX_HEADER, parse};

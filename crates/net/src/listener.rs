@@ -11,25 +11,24 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::TlsAcceptorConfig;
 
-/// Connections that the kernel keeps for us until we accept them.
+/// Connections that the kernel keeps until they are accepted.
 pub(crate) const BACKLOG: i32 = 4096;
 
-/// What a listener's connections speak below HTTP.
+/// The layer below HTTP on a listener's connections.
 #[derive(Clone)]
 pub enum Security {
     /// Cleartext: HTTP/2 with prior knowledge (RFC 9113 §3.3).
     Plain,
-    /// TLS, with ALPN.
+    /// TLS with ALPN.
     Tls(Arc<TlsAcceptorConfig>),
 }
 
-/// Whose connections a socket for all IPv6 addresses (`[::]`) takes.
+/// The connections that a socket for all IPv6 addresses (`[::]`) accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stack {
-    /// What the system has, which is those of IPv4 too on Linux, unless its administrator said
-    /// otherwise.
+    /// The system's default. On Linux that includes IPv4, unless the administrator changed it.
     Dual,
-    /// Those of IPv6 alone (IPV6_V6ONLY), so that another socket may listen on the same port of IPv4.
+    /// Only IPv6 (IPV6_V6ONLY), so that another socket may listen on the same port of IPv4.
     V6Only,
 }
 
@@ -41,12 +40,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds and listens, with SO_REUSEPORT: each worker has a socket of its own for the same address, and the kernel
-    /// spreads connections over them. For port 0, bind once and give the other workers [`Listener::local_addr`].
+    /// Binds and listens with SO_REUSEPORT: each worker has its own socket for the same address,
+    /// and the kernel spreads connections over them. For port 0, bind once and give the other
+    /// workers [`Listener::local_addr`].
     ///
     /// # Errors
-    /// What the operating system says. With SO_REUSEPORT it doesn't object to another process of the same user that
-    /// listens there too; [`Listener::bind_group`] does.
+    /// Returns the system's error. With SO_REUSEPORT the system accepts another process of the same
+    /// user that listens there too; [`Listener::bind_group`] doesn't.
     pub fn bind(addr: SocketAddr, security: Security) -> io::Result<Self> {
         Self::bind_stack(addr, security, Stack::Dual)
     }
@@ -67,11 +67,12 @@ impl Listener {
         })
     }
 
-    /// One listener for each of `workers` workers, all on the same address and port, port 0 included.
+    /// Makes one listener for each of `workers` workers, all on the same address and port, even for
+    /// port 0.
     ///
     /// # Errors
-    /// What the operating system says, such as that the address is in use, even if only by another process that also
-    /// set SO_REUSEPORT.
+    /// Returns the system's error, for example if the address is in use, even if only by a process
+    /// that also set SO_REUSEPORT.
     pub fn bind_group(
         addr: SocketAddr,
         security: &Security,
@@ -80,10 +81,11 @@ impl Listener {
         Self::bind_group_of(addr, security, workers, Stack::Dual)
     }
 
-    /// The same, where `stack` says whose connections a socket for all IPv6 addresses takes.
+    /// Does the same as [`Listener::bind_group`]; `stack` says which connections a socket for all
+    /// IPv6 addresses accepts.
     ///
     /// # Errors
-    /// Those of [`Listener::bind_group`].
+    /// As for [`Listener::bind_group`].
     pub fn bind_group_of(
         addr: SocketAddr,
         security: &Security,
@@ -91,7 +93,7 @@ impl Listener {
         stack: Stack,
     ) -> io::Result<Vec<Self>> {
         if addr.port() != 0 {
-            // A socket without SO_REUSEPORT finds out whether somebody else has the port.
+            // A socket without SO_REUSEPORT finds out whether another process has the port.
             open(addr, stack)?.bind(&addr.into())?;
         }
         let mut listeners = Vec::with_capacity(workers);
@@ -104,24 +106,25 @@ impl Listener {
         Ok(listeners)
     }
 
-    /// The address it listens on, with the real port.
+    /// Returns the address that the listener listens on, with the real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Sets TCP_NOTSENT_LOWAT for the connections to come: they take it over from the listening socket, so that it costs them no
-    /// system call. 0 leaves what the system has.
-    pub(crate) fn set_notsent_lowat(&self, octets: u32) -> io::Result<()> {
+    /// Sets TCP_NOTSENT_LOWAT for future connections: they inherit it from the listening socket, so
+    /// it costs them no system call. 0 keeps the system's value.
+    pub(crate) fn set_notsent_lowat(&self, bytes: u32) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if octets > 0 {
-            SockRef::from(&self.socket).set_tcp_notsent_lowat(octets)?;
+        if bytes > 0 {
+            SockRef::from(&self.socket).set_tcp_notsent_lowat(bytes)?;
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let _ = octets;
+        let _ = bytes;
         Ok(())
     }
 
-    /// The next connection, with Nagle's algorithm off: the engine already gathers what one turn produced.
+    /// Accepts the next connection and turns Nagle's algorithm off, because the engine already
+    /// gathers what one turn produced.
     pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = self.socket.accept()?;
         stream.set_nodelay(true)?;
@@ -134,7 +137,7 @@ fn open(addr: SocketAddr, stack: Stack) -> io::Result<Socket> {
     if addr.is_ipv6() && stack == Stack::V6Only {
         socket.set_only_v6(true)?;
     }
-    // Connections of an earlier process in TIME_WAIT don't keep us from the port.
+    // Connections of an earlier process in TIME_WAIT don't block the port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     Ok(socket)
@@ -174,9 +177,9 @@ mod tests {
     fn connections_take_over_what_the_listener_has() -> io::Result<()> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let system = SockRef::from(&open(any, Stack::Dual)?).tcp_notsent_lowat()?;
-        for (octets, expected) in [(0, system), (50_000, 50_000)] {
+        for (bytes, expected) in [(0, system), (50_000, 50_000)] {
             let listener = Listener::bind(any, Security::Plain)?;
-            listener.set_notsent_lowat(octets)?;
+            listener.set_notsent_lowat(bytes)?;
             let _client = std::net::TcpStream::connect(listener.local_addr())?;
             let (accepted, _) = listener.accept()?;
             let socket = SockRef::from(&accepted);

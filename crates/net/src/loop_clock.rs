@@ -1,47 +1,48 @@
-//! The clock of a loop: it stands still while the process does.
+//! The clock of a loop, which stands still while the process does.
 
 use std::time::{Duration, Instant};
 
-/// A loop that comes so late was stopped: a busy machine doesn't make it wait as long.
+/// A loop that is this late was stopped: a busy machine doesn't delay it as long.
 const LATE: Duration = Duration::from_millis(500);
 
-/// How long peers have at least, after the process was stopped, to go on with what they had begun.
+/// The least time that peers have after the process was stopped, to go on with what they had begun.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Tells the loop's time from that of the system.
+/// The loop's time, apart from the system's.
 ///
-/// A virtual machine that moves, or a process that is frozen, finds all its deadlines passed when it
-/// goes on, though no peer was late: the peers' words wait in the sockets, and those that wait for our
-/// answer couldn't go on. So the time in which the process stood still doesn't count.
+/// A virtual machine that is moved, or a process that is frozen, finds all its deadlines passed
+/// when it goes on, although no peer was late: the peers' bytes wait in the sockets, and peers that
+/// wait for our answer couldn't go on. So the time in which the process stood still doesn't count.
 #[derive(Debug, Default)]
 pub(crate) struct LoopClock {
-    /// The time that doesn't count, all in all.
+    /// The total time that doesn't count.
     skipped: Duration,
     last: Last,
 }
 
-/// What the last turn was.
+/// Whether the last turn was late.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Last {
     #[default]
     OnTime,
-    /// Two in a row aren't forgiven: where each turn takes long, time must go on.
+    /// The turn was late and was forgiven. Two in a row aren't: where each turn takes long, time
+    /// must go on.
     Late,
 }
 
 impl LoopClock {
-    /// The loop's time, when it is `system` by the system's clock.
+    /// Returns the loop's time at `system` of the system's clock.
     pub(crate) fn at(&self, system: Instant) -> Instant {
         system.checked_sub(self.skipped).unwrap_or(system)
     }
 
-    /// The system's time, when it is `time` by the loop's clock.
+    /// Returns the system's time at `time` of the loop's clock.
     pub(crate) fn system(&self, time: Instant) -> Instant {
         time + self.skipped
     }
 
-    /// The loop wakes up, when it is `system` by the system's clock. The turn before began at `last`,
-    /// and this one was due at `due`, both by the loop's clock. Returns the time of the turn.
+    /// Wakes the loop at `system` of the system's clock. The turn before began at `last`, and this
+    /// one was due at `due`, both by the loop's clock. Returns the time of the turn.
     pub(crate) fn wake(&mut self, system: Instant, last: Instant, due: Option<Instant>) -> Instant {
         let now = self.at(system).max(last);
         let late = due.map_or(Duration::ZERO, |due| {
@@ -95,7 +96,7 @@ mod tests {
             clock.wake(at(61_000), at(8_000), Some(at(9_000))),
             at(9_000)
         );
-        // It doesn't go back.
+        // Time doesn't go back.
         assert_eq!(
             clock.wake(at(66_000), at(9_000), Some(at(9_500))),
             at(9_000)

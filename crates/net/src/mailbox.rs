@@ -1,4 +1,4 @@
-//! How other threads reach a worker.
+//! The way in which other threads reach a worker.
 
 use std::io;
 use std::sync::Arc;
@@ -6,61 +6,64 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use mio::{Registry, Token, Waker};
 
-/// What a worker finds in its mailbox.
-pub(crate) enum Letter<M> {
+/// A command from another thread.
+pub(crate) enum Command<M> {
     Message(M),
     ShutDown,
     Stop,
 }
 
-/// Reaches a worker from any thread. Clones reach the same worker.
+/// A handle to a worker, for any thread. Clones reach the same worker.
 pub struct Mailbox<M> {
-    letters: Sender<Letter<M>>,
+    commands: Sender<Command<M>>,
     waker: Arc<Waker>,
 }
 
 impl<M> Clone for Mailbox<M> {
     fn clone(&self) -> Self {
         Self {
-            letters: self.letters.clone(),
+            commands: self.commands.clone(),
             waker: Arc::clone(&self.waker),
         }
     }
 }
 
 impl<M: Send + 'static> Mailbox<M> {
-    /// A mailbox that wakes the loop of `registry` by an event with `token`, and the end that the worker reads.
+    /// Makes a mailbox that wakes the loop of `registry` by an event with `token`, and the end that
+    /// the worker reads.
     pub(crate) fn new(
         registry: &Registry,
         token: Token,
-    ) -> io::Result<(Self, Receiver<Letter<M>>)> {
-        let (letters, receiver) = mpsc::channel();
+    ) -> io::Result<(Self, Receiver<Command<M>>)> {
+        let (commands, receiver) = mpsc::channel();
         let waker = Arc::new(Waker::new(registry, token)?);
-        Ok((Self { letters, waker }, receiver))
+        Ok((Self { commands, waker }, receiver))
     }
 
-    /// Sends a message; [`Service::message`](crate::Service::message) gets it. Returns `false` if the worker is gone.
+    /// Sends a message to [`Service::message`](crate::Service::message). Returns `false` if the
+    /// worker is gone.
     pub fn send(&self, message: M) -> bool {
-        self.post(Letter::Message(message))
+        self.post(Command::Message(message))
     }
 
-    /// Asks for a graceful end: no new connections, GOAWAY on all, open streams finish. A second call changes nothing.
+    /// Begins a graceful end: no new connections, GOAWAY on all, and open streams finish. A second
+    /// call changes nothing.
     pub fn shut_down(&self) {
-        self.post(Letter::ShutDown);
+        self.post(Command::ShutDown);
     }
 
-    /// Asks for an end at once: what is open is cut off.
+    /// Ends the worker at once and cuts open connections off.
     pub fn stop(&self) {
-        self.post(Letter::Stop);
+        self.post(Command::Stop);
     }
 
-    /// What wakes the worker up.
+    /// Returns what wakes the worker up.
     pub(crate) fn waker(&self) -> Arc<Waker> {
         Arc::clone(&self.waker)
     }
 
-    fn post(&self, letter: Letter<M>) -> bool {
-        // The letter first: a worker that wakes up must find it.
-        self.letters.send(letter).is_ok() && self.waker.wake().is_ok()
+    fn post(&self, command: Command<M>) -> bool {
+        // The command comes first: a worker that wakes up must find it.
+        self.commands.send(command).is_ok() && self.waker.wake().is_ok()
     }
 }

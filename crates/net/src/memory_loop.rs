@@ -1,8 +1,8 @@
 //! A loop on sockets in memory: the real loop, with a network and a clock that a simulator plays.
 //!
-//! A [`MemoryLoop`] is an [`EventLoop`] that never asks the system for anything. What its connections write comes out of
-//! [`MemorySocket`]s, what they are to read goes in there, as late and in pieces as small as the simulator likes, and each turn is
-//! told the time. The same calls give the same turns.
+//! A [`MemoryLoop`] is an [`EventLoop`] that asks the system for nothing. The bytes of its
+//! connections come out of [`MemorySocket`]s and go in there, as late and in pieces as small as the
+//! simulator likes, and each turn is given the time. The same calls lead to the same turns.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,29 +23,31 @@ pub struct MemoryLoop<S: Service> {
 }
 
 impl<S: Service> MemoryLoop<S> {
-    /// A loop that begins at `now`. A connection that is dialled takes up to `capacity` octets each way.
+    /// Makes a loop that begins at `now`. A dialled connection buffers up to `capacity` bytes each
+    /// way.
     ///
     /// # Errors
-    /// Those of [`EventLoop::new`].
+    /// As for [`EventLoop::new`].
     pub fn new(options: Options, service: S, capacity: usize, now: Instant) -> io::Result<Self> {
         let network = Network::Memory {
             dialled: Vec::new(),
             capacity,
         };
-        // The system is never asked what it has for this poll.
+        // This poll is never asked for events.
         let inner = EventLoop::on(network, Poll::new()?, Vec::new(), options, service, now)?;
         Ok(Self { inner })
     }
 
-    /// A client connects in cleartext, from `peer`. It begins at the time of the last turn.
+    /// Accepts a client's connection from `peer`, in cleartext. It begins at the time of the last
+    /// turn.
     pub fn accept(&mut self, socket: MemorySocket, peer: SocketAddr) {
         self.inner.accept_in_memory(socket, peer, None);
     }
 
-    /// The same over TLS.
+    /// Accepts a client's connection like [`MemoryLoop::accept`], over TLS.
     ///
     /// # Errors
-    /// What rustls says, such as that there are no random numbers.
+    /// Returns the error of rustls, for example if there are no random numbers.
     pub fn accept_tls(
         &mut self,
         socket: MemorySocket,
@@ -58,7 +60,7 @@ impl<S: Service> MemoryLoop<S> {
         Ok(())
     }
 
-    /// What was dialled since the last call.
+    /// Returns the connections that were dialled since the last call.
     pub fn dialled(&mut self) -> Vec<Dialled> {
         match self.inner.conns_mut().network() {
             Network::Memory { dialled, .. } => std::mem::take(dialled),
@@ -66,12 +68,12 @@ impl<S: Service> MemoryLoop<S> {
         }
     }
 
-    /// How many connections wait for another loop to make room for them.
+    /// Returns the number of connections that wait for another loop to make room.
     pub fn parked(&self) -> usize {
         self.inner.parked()
     }
 
-    /// Lets the loop do what there is to do. Returns whether it has not ended.
+    /// Takes a turn at `now`. Returns whether the loop goes on.
     pub fn turn(&mut self, now: Instant) -> bool {
         self.inner.begin_turn_in_memory(now);
         let mut has_events = false;
@@ -86,7 +88,8 @@ impl<S: Service> MemoryLoop<S> {
         self.inner.take_turn(has_events)
     }
 
-    /// When the next turn is due at the latest, whatever the sockets do; `now` when it has work left.
+    /// Returns when the next turn is due at the latest, whatever the sockets do; `now` if the loop
+    /// has work left.
     pub fn next_turn(&self, now: Instant) -> Option<Instant> {
         self.inner.next_turn(now)
     }
@@ -96,12 +99,12 @@ impl<S: Service> MemoryLoop<S> {
         self.inner.shut_down();
     }
 
-    /// The service.
+    /// Returns the service.
     pub fn service(&self) -> &S {
         self.inner.service()
     }
 
-    /// The loop's connections.
+    /// Returns the loop's connections.
     pub fn conns(&self) -> &Conns {
         self.inner.conns()
     }

@@ -1,6 +1,6 @@
 //! Sockets in memory, whose network a simulator plays.
 //!
-//! Readiness is told as epoll tells it with EPOLLET: once for each change.
+//! Readiness is reported like that of epoll with EPOLLET: once for each change.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -10,60 +10,61 @@ use std::time::Duration;
 
 use crate::ready::Ready;
 
-/// One end of a connection in memory. What is written at one end can be read at the other.
+/// One end of a connection in memory. The other end reads what is written here.
 #[derive(Debug)]
 pub struct MemorySocket {
     shared: Arc<Mutex<Shared>>,
-    /// Which end this is.
+    /// The index of this end.
     side: usize,
 }
 
 #[derive(Debug)]
 struct Shared {
-    /// What each end writes.
-    ways: [Way; 2],
-    /// Which ends are closed.
+    /// The bytes that each end writes.
+    halves: [Half; 2],
+    /// Whether each end is closed.
     gone: [bool; 2],
     state: State,
     round_trip: Option<Duration>,
 }
 
-/// Whether there is a connection.
+/// The state of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Connecting,
     Connected,
-    /// It never came about, or was reset.
+    /// The connection was never established, or was reset.
     Failed(ErrorKind),
 }
 
-/// One direction.
+/// One direction of a connection.
 #[derive(Debug, Default)]
-struct Way {
-    octets: VecDeque<u8>,
+struct Half {
+    bytes: VecDeque<u8>,
     capacity: usize,
     ended: bool,
-    /// There is more to read than when the reader was told last.
+    /// Whether there is more to read than at the last report.
     readable: bool,
-    /// There is room again where there was none.
+    /// Whether there is room again where there was none.
     writable: bool,
-    /// A write has found no room.
+    /// Whether a write found no room.
     blocked: bool,
 }
 
 impl MemorySocket {
-    /// Both ends of a connection; each takes up to `capacity` octets that the other hasn't read.
+    /// Makes both ends of a connection. Each takes up to `capacity` bytes that the other hasn't
+    /// read.
     pub fn pair(capacity: usize) -> (Self, Self) {
         Self::pair_in(State::Connected, capacity)
     }
 
     fn pair_in(state: State, capacity: usize) -> (Self, Self) {
-        let way = || Way {
+        let half = || Half {
             capacity,
-            ..Way::default()
+            ..Half::default()
         };
         let shared = Arc::new(Mutex::new(Shared {
-            ways: [way(), way()],
+            halves: [half(), half()],
             gone: [false; 2],
             state,
             round_trip: None,
@@ -76,50 +77,51 @@ impl MemorySocket {
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
-        // Nothing is left half done by what could panic while it is held.
+        // Nothing that could panic while it is held leaves the state inconsistent.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads what is there.
+    /// Reads the bytes that are there.
     ///
     /// # Errors
-    /// [`ErrorKind::WouldBlock`] when nothing is there, [`ErrorKind::ConnectionReset`] behind a reset.
+    /// [`ErrorKind::WouldBlock`] if nothing is there, [`ErrorKind::ConnectionReset`] after a reset.
     pub fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let count = self.peek(room)?;
         let mut shared = self.shared();
-        let way = &mut shared.ways[1 - self.side];
-        way.octets.drain(..count);
-        if std::mem::take(&mut way.blocked) {
-            way.writable = true;
+        let half = &mut shared.halves[1 - self.side];
+        half.bytes.drain(..count);
+        if std::mem::take(&mut half.blocked) {
+            half.writable = true;
         }
         Ok(count)
     }
 
-    /// As `read`, but leaves it there.
+    /// Reads like `read`, but leaves the bytes there.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// As for `read`.
     pub fn peek(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let mut shared = self.shared();
         let state = shared.state;
-        let way = &mut shared.ways[1 - self.side];
-        let count = room.len().min(way.octets.len());
-        let (first, second) = way.octets.as_slices();
+        let half = &mut shared.halves[1 - self.side];
+        let count = room.len().min(half.bytes.len());
+        let (first, second) = half.bytes.as_slices();
         let cut = first.len().min(count);
         room[..cut].copy_from_slice(&first[..cut]);
         room[cut..count].copy_from_slice(&second[..count - cut]);
         match (count, state) {
             (0, State::Failed(kind)) => Err(kind.into()),
-            (0, _) if !way.ended => Err(ErrorKind::WouldBlock.into()),
+            (0, _) if !half.ended => Err(ErrorKind::WouldBlock.into()),
             _ => Ok(count),
         }
     }
 
-    /// Writes as much as there is room for. To an end that is closed, everything once: the answer to that is a reset, behind what can
-    /// still be read.
+    /// Writes as much as there is room for. An end that is closed takes everything once: its answer
+    /// is a reset, which follows what can still be read.
     ///
     /// # Errors
-    /// [`ErrorKind::WouldBlock`] when there is no room, [`ErrorKind::BrokenPipe`] behind a reset or our own end.
+    /// [`ErrorKind::WouldBlock`] if there is no room, [`ErrorKind::BrokenPipe`] after a reset or
+    /// our own end.
     pub fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut shared = self.shared();
         match shared.state {
@@ -127,28 +129,28 @@ impl MemorySocket {
             State::Connecting => return Err(ErrorKind::WouldBlock.into()),
             State::Failed(_) => return Err(ErrorKind::BrokenPipe.into()),
         }
-        let way = &mut shared.ways[self.side];
-        if way.ended {
+        let half = &mut shared.halves[self.side];
+        if half.ended {
             return Err(ErrorKind::BrokenPipe.into());
         }
         if shared.gone[1 - self.side] {
             shared.state = State::Failed(ErrorKind::ConnectionReset);
-            for way in &mut shared.ways {
-                way.readable = true;
-                way.writable = true;
+            for half in &mut shared.halves {
+                half.readable = true;
+                half.writable = true;
             }
             return Ok(slices.iter().map(|slice| slice.len()).sum());
         }
-        let way = &mut shared.ways[self.side];
+        let half = &mut shared.halves[self.side];
         let mut written = 0;
         for slice in slices {
-            let room = way.capacity - way.octets.len();
+            let room = half.capacity - half.bytes.len();
             let count = room.min(slice.len());
-            way.octets.extend(&slice[..count]);
+            half.bytes.extend(&slice[..count]);
             written += count;
-            way.blocked |= count < slice.len();
+            half.blocked |= count < slice.len();
         }
-        way.readable |= written > 0;
+        half.readable |= written > 0;
         if written == 0 && slices.iter().any(|slice| !slice.is_empty()) {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -158,61 +160,61 @@ impl MemorySocket {
     /// Ends this side: the other end reads what is still there, and then the end.
     pub fn shut_down(&mut self) {
         let side = self.side;
-        let way = &mut self.shared().ways[side];
-        way.ended = true;
-        way.readable = true;
+        let half = &mut self.shared().halves[side];
+        half.ended = true;
+        half.readable = true;
     }
 
-    /// Resets the connection: what is on the way is lost in both directions.
+    /// Resets the connection: data in flight is lost in both directions.
     pub fn reset(&mut self) {
         self.fail(ErrorKind::ConnectionReset);
     }
 
-    /// The connection that was dialled comes about.
+    /// Establishes a connection that was dialled.
     pub fn connect(&mut self) {
         let mut shared = self.shared();
         shared.state = State::Connected;
-        for way in &mut shared.ways {
-            way.writable = true;
+        for half in &mut shared.halves {
+            half.writable = true;
         }
     }
 
-    /// It doesn't, or no longer, for this reason.
+    /// Ends the connection with this error, whether it was established or not.
     pub fn fail(&mut self, kind: ErrorKind) {
         let mut shared = self.shared();
         shared.state = State::Failed(kind);
-        for way in &mut shared.ways {
-            way.octets.clear();
-            way.readable = true;
-            way.writable = true;
+        for half in &mut shared.halves {
+            half.bytes.clear();
+            half.readable = true;
+            half.writable = true;
         }
     }
 
-    /// What the loop takes for the transport's estimate of the round-trip time.
+    /// Sets the estimate of the round-trip time that the loop sees.
     pub fn set_round_trip(&mut self, time: Duration) {
         self.shared().round_trip = Some(time);
     }
 
-    /// Octets that this end could write now.
+    /// Returns the bytes that this end could write now.
     pub fn room(&self) -> usize {
         let shared = self.shared();
-        let way = &shared.ways[self.side];
-        way.capacity - way.octets.len()
+        let half = &shared.halves[self.side];
+        half.capacity - half.bytes.len()
     }
 
-    /// Octets that wait to be read at this end.
+    /// Returns the bytes that wait to be read at this end.
     pub fn available(&self) -> usize {
-        self.shared().ways[1 - self.side].octets.len()
+        self.shared().halves[1 - self.side].bytes.len()
     }
 
-    /// Whether the other end has ended, or is gone, and nothing more is to be read.
+    /// Whether the other end has ended or is gone, and nothing is left to read.
     pub fn is_at_end(&self) -> bool {
         let shared = self.shared();
-        let way = &shared.ways[1 - self.side];
-        way.octets.is_empty() && (way.ended || matches!(shared.state, State::Failed(_)))
+        let half = &shared.halves[1 - self.side];
+        half.bytes.is_empty() && (half.ended || matches!(shared.state, State::Failed(_)))
     }
 
-    /// Whether the connection was reset, or never came about.
+    /// Whether the connection was reset, or never established.
     pub fn is_failed(&self) -> bool {
         matches!(self.shared().state, State::Failed(_))
     }
@@ -232,7 +234,7 @@ impl MemorySocket {
         }
     }
 
-    /// What has changed since the last call.
+    /// Returns the changes since the last call.
     pub(crate) fn take_readiness(&mut self) -> Ready {
         let mut shared = self.shared();
         let failed = matches!(shared.state, State::Failed(_));
@@ -240,19 +242,20 @@ impl MemorySocket {
             0 => [0, 1],
             _ => [1, 0],
         };
-        let readable = std::mem::take(&mut shared.ways[others].readable);
-        let writable = std::mem::take(&mut shared.ways[ours].writable);
+        let readable = std::mem::take(&mut shared.halves[others].readable);
+        let writable = std::mem::take(&mut shared.halves[ours].writable);
         Ready {
             readable,
             writable,
-            read_closed: readable && (shared.ways[others].ended || failed),
+            read_closed: readable && (shared.halves[others].ended || failed),
             error: failed && (readable || writable),
         }
     }
 }
 
 impl Drop for MemorySocket {
-    /// Closing a socket ends its side; if there is something to read that nobody will, by a reset.
+    /// Ends this side, as closing a socket does. If bytes are left that nobody will read, that is a
+    /// reset.
     fn drop(&mut self) {
         let side = self.side;
         self.shared().gone[side] = true;
@@ -263,17 +266,17 @@ impl Drop for MemorySocket {
     }
 }
 
-/// A connection that a service has dialled, and that the simulator lets come about or fail.
+/// A connection that a service dialled. The simulator lets it be established or fail.
 #[derive(Debug)]
 pub struct Dialled {
-    /// Whereto.
+    /// The address that was dialled.
     pub addr: SocketAddr,
-    /// The other end: [`MemorySocket::connect`] or [`MemorySocket::fail`] it.
+    /// The other end: call [`MemorySocket::connect`] or [`MemorySocket::fail`] on it.
     pub socket: MemorySocket,
 }
 
 impl Dialled {
-    /// The end that the loop has, and what the simulator gets.
+    /// Makes the loop's end, and what the simulator gets.
     pub(crate) fn new(addr: SocketAddr, capacity: usize) -> (MemorySocket, Self) {
         let (ours, socket) = MemorySocket::pair_in(State::Connecting, capacity);
         (ours, Self { addr, socket })
@@ -284,12 +287,12 @@ impl Dialled {
 mod tests {
     use super::*;
 
-    fn write(socket: &mut MemorySocket, octets: &[u8]) -> io::Result<usize> {
-        socket.write(&[IoSlice::new(octets)])
+    fn write(socket: &mut MemorySocket, bytes: &[u8]) -> io::Result<usize> {
+        socket.write(&[IoSlice::new(bytes)])
     }
 
     #[test]
-    fn octets_go_both_ways_as_far_as_there_is_room() {
+    fn bytes_go_both_ways_as_far_as_there_is_room() {
         let (mut a, mut b) = MemorySocket::pair(4);
         assert_eq!(write(&mut a, b"abcdef").unwrap(), 4);
         let blocked = write(&mut a, b"ef").unwrap_err();

@@ -1,4 +1,4 @@
-//! The network that connections are opened on: the system's, or one in memory.
+//! The network that connections are opened on: the system's or one in memory.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,10 +9,11 @@ use mio::{Interest, Registry, Token};
 use crate::memory_socket::Dialled;
 use crate::socket::Socket;
 
-/// What connections are opened on.
+/// The network that connections are opened on.
 pub(crate) enum Network {
     System(Registry),
-    /// A simulator's: what was dialled and not yet given to it, and how much each connection takes.
+    /// A simulator's network: the connections dialled and not yet taken by it, and how much each of
+    /// them buffers.
     Memory {
         dialled: Vec<Dialled>,
         capacity: usize,
@@ -20,7 +21,7 @@ pub(crate) enum Network {
 }
 
 impl Network {
-    /// Begins to connect to `addr`. Events of the connection have this token.
+    /// Begins to connect to `addr`. Events of the connection carry `token`.
     pub(crate) fn connect(&mut self, addr: SocketAddr, token: Token) -> io::Result<Socket> {
         match self {
             Self::System(registry) => {
@@ -36,7 +37,7 @@ impl Network {
         }
     }
 
-    /// Has the events of a connection that was accepted come with this token.
+    /// Registers an accepted connection, whose events carry `token`.
     pub(crate) fn register(&self, socket: &mut Socket, token: Token) -> io::Result<()> {
         match self {
             Self::System(registry) => register(registry, socket, token),

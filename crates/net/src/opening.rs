@@ -1,4 +1,4 @@
-//! How a connection comes to speak HTTP: by the PROXY header, TLS, ALPN or the first bytes.
+//! The opening of a connection: the PROXY header, TLS, ALPN or the first bytes lead to HTTP.
 //!
 //! Everything that moves a connection from phase to phase is in this file.
 //!
@@ -8,7 +8,7 @@
 //! dialled ───> Connecting ───> Handshake ────────────> Open ──> Closing
 //! ```
 //!
-//! Each phase may be skipped, if it isn't needed, and each may be followed by `Closing`.
+//! Phases that aren't needed are skipped, and each may be followed by `Closing`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,9 +26,9 @@ use crate::{ConnInfo, End, Engine, Options, Protocol};
 /// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// We dialled the connection, and the other end hasn't accepted it yet.
+    /// We dialled the connection, and the server hasn't accepted it yet.
     Connecting,
-    /// The connection begins with a PROXY protocol header, which isn't here yet.
+    /// The connection begins with a PROXY protocol header, which hasn't arrived.
     ProxyHeader,
     /// The TLS handshake isn't done.
     Handshake,
@@ -36,7 +36,7 @@ pub(crate) enum Phase {
     Guess,
     /// The protocol is known, and the connection has an engine.
     Open,
-    /// The last bytes go out; what comes in is thrown away.
+    /// The last bytes go out, and data from the peer is thrown away.
     Closing,
 }
 
@@ -44,20 +44,20 @@ pub(crate) enum Phase {
 pub(crate) struct Dialling {
     /// Settings and limits of the engine.
     pub(crate) proto: Arc<Config>,
-    /// The only protocol that is acceptable; `None` if ALPN decides.
+    /// The only acceptable protocol; `None` if ALPN decides.
     pub(crate) only: Option<Protocol>,
-    /// Bytes that go out first.
+    /// Bytes that are sent first.
     pub(crate) preamble: Vec<u8>,
 }
 
 /// The result of a step towards a protocol.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Nothing more follows from what is here.
+    /// More input is needed.
     NeedsMore,
     /// The protocol is known: [`Opening::open`] is next.
     Speaks(Protocol),
-    /// The connection can't become one of HTTP.
+    /// The connection can't speak HTTP.
     Fails(End),
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
-    /// A connection that was accepted, with TLS or without.
+    /// Returns the state of an accepted connection, with TLS or without.
     pub(crate) fn accepted(has_tls: bool) -> Self {
         Self {
             phase: after_header(has_tls),
@@ -77,7 +77,7 @@ impl Opening {
         }
     }
 
-    /// A connection that is being dialled.
+    /// Returns the state of a connection that is being dialled.
     pub(crate) fn dialled(dialling: Dialling) -> Self {
         Self {
             phase: Phase::Connecting,
@@ -89,20 +89,21 @@ impl Opening {
         self.phase
     }
 
-    /// Whether we dialled the connection, and its protocol isn't known yet.
+    /// Whether we dialled the connection and its protocol isn't known yet.
     pub(crate) fn is_dialling(&self) -> bool {
         self.dialling.is_some()
     }
 
-    /// Has a connection that was accepted begin with a PROXY header.
+    /// Makes an accepted connection begin with a PROXY header.
     pub(crate) fn expect_proxy_header(&mut self) {
         self.phase = Phase::ProxyHeader;
     }
 
-    /// In phase `ProxyHeader`: takes the header off the socket if it is whole, and nothing behind it. Returns the header's length.
+    /// In phase `ProxyHeader`: takes the header off the socket if it is whole, and nothing after
+    /// it. Returns the header's length.
     ///
     /// # Errors
-    /// The header is none, or won't become whole.
+    /// Returns why the connection ends, if the header is invalid or won't become whole.
     pub(crate) fn take_proxy_header(
         &mut self,
         transport: &mut Transport,
@@ -112,7 +113,7 @@ impl Opening {
         let mut room = [0; MAX_HEADER];
         let socket = &mut transport.socket;
         let bytes = match socket.peek(&mut room).map_err(End::Io)? {
-            ReadOutcome::Octets { count, .. } => &room[..count],
+            ReadOutcome::Bytes { count, .. } => &room[..count],
             ReadOutcome::Blocked => return Ok(None),
             ReadOutcome::Eof => return Err(End::HandshakeEof),
         };
@@ -133,7 +134,7 @@ impl Opening {
         }
     }
 
-    /// In phase `Connecting`: goes on if the other end has accepted the connection.
+    /// In phase `Connecting`: goes on if the server has accepted the connection.
     pub(crate) fn connect(
         &mut self,
         transport: &mut Transport,
@@ -169,8 +170,8 @@ impl Opening {
         }
     }
 
-    /// In phases `Handshake` and `Guess`: finds out the protocol, if what came so far tells. `input` is decrypted; with `has_ended`,
-    /// nothing follows it.
+    /// In phases `Handshake` and `Guess`: determines the protocol, if the input suffices. `input`
+    /// is decrypted; with `has_ended`, nothing follows it.
     pub(crate) fn advance(
         &mut self,
         tls: Option<&mut TlsSession>,
@@ -195,7 +196,7 @@ impl Opening {
         }
     }
 
-    /// The TLS handshake is done, and ALPN has picked this.
+    /// Determines the protocol after the TLS handshake, in which ALPN picked `alpn`.
     fn agreed(&mut self, alpn: Option<&str>, input: &[u8]) -> Step {
         match (alpn, &self.dialling) {
             (Some("h2"), _) => Step::Speaks(Protocol::Http2),
@@ -242,13 +243,14 @@ impl Opening {
         }
     }
 
-    /// Begins the end. Returns whether it hadn't begun yet.
+    /// Begins the end. Returns whether it had not begun yet.
     pub(crate) fn close(&mut self) -> bool {
         std::mem::replace(&mut self.phase, Phase::Closing) != Phase::Closing
     }
 }
 
-/// The phase behind the PROXY header, or the first one of connections that have none.
+/// Returns the phase after the PROXY header, which is the first one of connections without such a
+/// header.
 fn after_header(has_tls: bool) -> Phase {
     if has_tls {
         Phase::Handshake
@@ -257,7 +259,7 @@ fn after_header(has_tls: bool) -> Phase {
     }
 }
 
-/// Whether the other end has accepted a connection that we dial.
+/// Whether the server has accepted a connection that we dial.
 fn accepted(socket: &mut Socket, info: &mut ConnInfo, notsent_lowat: u32) -> Result<bool, End> {
     if let Some(error) = socket.take_error() {
         return Err(End::ConnectFailed(error));
@@ -273,7 +275,7 @@ fn accepted(socket: &mut Socket, info: &mut ConnInfo, notsent_lowat: u32) -> Res
     Ok(true)
 }
 
-/// The protocol by the first bytes.
+/// Guesses the protocol by the first bytes.
 fn guessed(input: &[u8]) -> Step {
     match guess(input) {
         Guess::Unsure => Step::NeedsMore,

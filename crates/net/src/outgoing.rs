@@ -8,30 +8,30 @@
 
 use std::time::{Duration, Instant};
 
-/// Bytes that an accepted peer must take in each write timeout, or all that waits: fewer are a drip
-/// that is meant to keep the connection.
+/// The bytes that an accepted peer must take in each write timeout, unless it takes everything.
+/// Fewer are a drip that is meant to keep the connection.
 pub(crate) const WRITE_PROGRESS: u64 = 16 << 10;
 
-/// A socket that doesn't take all that waits for it.
+/// The state of a socket that doesn't take everything that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stall {
     /// When the connection is cut off, unless the peer takes enough.
     until: Instant,
-    /// Bytes that the peer has taken since this was set.
+    /// Bytes that the peer has taken since `until` was set.
     taken: u64,
 }
 
 /// The side of a connection on which we send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outgoing {
-    /// More may follow what waits.
+    /// More data may follow.
     Open {
-        /// Whether the socket may take bytes. The next event says so if it doesn't.
+        /// Whether the socket may take bytes. If not, an event will say when.
         writable: bool,
         /// Set while bytes wait.
         stall: Option<Stall>,
     },
-    /// Our end follows what waits. With TLS, close_notify is among that.
+    /// Our end follows the data that waits. With TLS, that data includes close_notify.
     Ending {
         /// Whether the socket may take bytes.
         writable: bool,
@@ -40,24 +40,24 @@ pub(crate) enum Outgoing {
     },
     /// Our end was sent.
     Ended,
-    /// The socket takes nothing more. What the peer sent before is still read.
+    /// The socket takes nothing more. Data that the peer sent before is still read.
     Broken,
 }
 
-/// What happens on the side on which we send.
+/// Something that happens on the side on which we send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
-    /// An event says that the socket takes bytes.
+    /// An event said that the socket takes bytes.
     Event,
-    /// All that waited was written.
+    /// All data that waited was written.
     Flushed,
     /// The socket is full, or not connected, until the next event.
     Blocked(Option<Stall>),
-    /// Our end is to follow what waits.
+    /// Our end must follow the data that waits.
     Notify,
     /// Our end was sent.
     Finish,
-    /// A write has failed.
+    /// A write failed.
     Fail,
 }
 
@@ -104,8 +104,8 @@ impl Outgoing {
         )
     }
 
-    /// Returns the stall after the peer took `taken` bytes and others wait. With at least `least`
-    /// bytes since the last one began, another one begins, for `timeout`; zero means no limit.
+    /// Returns the stall after the peer took `taken` bytes while others wait. A new one begins, for
+    /// `timeout`, once the peer has taken `least` bytes since the last began. Zero means no limit.
     pub(crate) fn stalled(
         self,
         taken: u64,

@@ -1,18 +1,19 @@
-//! Certificates and keys as text (RFC 7468), as people put it together: with a byte order mark, lines that end in any way or
-//! not at all, attributes between blocks. What can't be read is refused, never left out.
+//! Certificates and keys as text (RFC 7468), in the forms that people produce: with a byte order
+//! mark, with any line ends or none, with attributes between blocks. Text that can't be read is
+//! refused, never skipped.
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::TlsError;
 
-/// A block of text between its first and its last line.
+/// A block of text between its BEGIN and END lines.
 struct Block<'a> {
     label: &'a str,
     body: &'a str,
 }
 
-/// All certificates of a text, at least one. Blocks of other kinds are skipped.
+/// Returns all certificates of a text, at least one. Skips blocks of other kinds.
 pub(crate) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = as_text(text, "certificate")?;
     let mut certificates = Vec::new();
@@ -34,13 +35,13 @@ pub(crate) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     Ok(certificates)
 }
 
-/// The first private key of a text. Blocks of other kinds are skipped.
+/// Returns the first private key of a text. Skips blocks of other kinds.
 pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     let text = as_text(text, "private key")?;
     for block in blocks(text).map_err(TlsError::KeyUnreadable)? {
         match block.label {
             "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => {
-                // RFC 1421 §4.6.1.1, as OpenSSL still writes it.
+                // RFC 1421 §4.6.1.1: OpenSSL still writes this.
                 if block.body.contains("Proc-Type: 4,ENCRYPTED") {
                     return Err(TlsError::KeyEncrypted);
                 }
@@ -54,18 +55,18 @@ pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsErro
     Err(TlsError::NoKey)
 }
 
-/// The text itself: PEM is ASCII, and what stands around its blocks may be anything.
+/// Refuses text that can't be PEM. PEM is ASCII, but anything may surround its blocks.
 fn as_text<'t>(text: &'t [u8], what: &'static str) -> Result<&'t [u8], TlsError> {
     match text {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err(TlsError::Utf16(what)),
-        // A SEQUENCE of DER, as both certificates and keys are.
+        // Both certificates and keys are a DER SEQUENCE.
         [0x30, 0x80..=0x84, ..] => Err(TlsError::Der(what)),
         _ => Ok(text),
     }
 }
 
 impl Block<'_> {
-    /// The block on lines of its own, for a parser that goes by lines.
+    /// Returns the block on lines of its own, for a parser that works by lines.
     fn to_lines(&self) -> String {
         let Self { label, body } = self;
         let body: String = body.split_ascii_whitespace().collect();
@@ -77,10 +78,10 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
-/// The blocks of a text, wherever on a line each of them begins and ends.
+/// Returns the blocks of a text. Each may begin and end anywhere on a line.
 ///
 /// # Errors
-/// A block that isn't whole.
+/// Returns an error if a block isn't whole.
 fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, pem::Error> {
     let mut blocks = Vec::new();
     let mut rest = text;
@@ -88,7 +89,7 @@ fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, pem::Error> {
         let wrong_start = || pem::Error::IllegalSectionStart {
             line: line(&rest[begin..]),
         };
-        // RFC 7468 §2: a block ends before another one begins.
+        // RFC 7468 §2: a block ends before another begins.
         if find(&rest[..begin], END).is_some() {
             return Err(wrong_start());
         }
@@ -113,7 +114,7 @@ fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, pem::Error> {
     }
 }
 
-/// The label in front of five dashes, and what is behind these.
+/// Returns the label before five dashes, and the text after them.
 fn marker(text: &[u8]) -> Option<(&str, &[u8])> {
     let dashes = find(text, DASHES)?;
     let label = std::str::from_utf8(&text[..dashes]).ok()?;
@@ -125,7 +126,7 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|found| found == wanted)
 }
 
-/// The first line, for a message.
+/// Returns the first line, for a message.
 fn line(text: &[u8]) -> Vec<u8> {
     let end = text.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
     text[..end.unwrap_or(text.len())].to_vec()

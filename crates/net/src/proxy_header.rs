@@ -1,75 +1,77 @@
-//! The PROXY protocol, versions 1 and 2: a header with which a proxy says for whom it has opened a connection.
+//! The PROXY protocol, versions 1 and 2: a header in which a proxy names the client that it opened
+//! the connection for.
 
 use std::net::SocketAddr;
 
 use proxy_header::{Error, ParseConfig, ProxiedAddress, ProxyHeader};
 
-/// Octets that a header may have. The addresses take 52 at most; the rest is for what else a proxy likes to tell.
+/// The most bytes of a header. The addresses take at most 52; the rest is for other values that a
+/// proxy may send.
 pub const MAX_HEADER: usize = 4096;
 
-/// Bytes of a line of version 1, its end included (§2.1 of the specification).
+/// The most bytes of a version 1 line, with its end (§2.1 of the specification).
 const MAX_LINE: usize = 107;
 
-/// What the octets at the front of a connection are.
+/// The kind of the bytes at the front of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// The beginning of one.
+    /// The beginning of a header.
     Partial,
-    /// One.
+    /// A whole header.
     Whole {
-        /// Its octets.
+        /// The bytes of the header.
         len: usize,
-        /// The client's address and the one that it connected to. A proxy that speaks for itself, such as one that looks whether we are
-        /// alive, gives none.
+        /// The client's address and the address that it connected to. `None` if the proxy speaks
+        /// for itself, for example to check that we are alive.
         addresses: Option<(SocketAddr, SocketAddr)>,
     },
-    /// None.
+    /// No header.
     Invalid,
 }
 
-/// Reads what is at the front of a connection.
-pub fn parse(octets: &[u8]) -> Header {
-    if octets.is_empty() {
+/// Returns what is at the front of a connection.
+pub fn parse(bytes: &[u8]) -> Header {
+    if bytes.is_empty() {
         return Header::Partial;
     }
-    match ProxyHeader::parse(octets, ParseConfig::default()) {
-        Ok((header, len)) if !is_sound(&header, &octets[..len]) => Header::Invalid,
+    match ProxyHeader::parse(bytes, ParseConfig::default()) {
+        Ok((header, len)) if !is_sound(&header, &bytes[..len]) => Header::Invalid,
         Ok((header, len)) => Header::Whole {
             len,
             addresses: header
                 .proxied_address()
                 .map(|proxied| (proxied.source, proxied.destination)),
         },
-        // A line that has ended will not become one.
-        Err(Error::BufferTooShort) if octets.starts_with(b"PROXY") && octets.contains(&b'\n') => {
+        // A line that has ended won't become a header.
+        Err(Error::BufferTooShort) if bytes.starts_with(b"PROXY") && bytes.contains(&b'\n') => {
             Header::Invalid
         }
-        Err(Error::BufferTooShort) if octets.len() < MAX_HEADER => Header::Partial,
+        Err(Error::BufferTooShort) if bytes.len() < MAX_HEADER => Header::Partial,
         Err(_) => Header::Invalid,
     }
 }
 
-/// Whether a header keeps what its parser doesn't look at.
-fn is_sound(header: &ProxyHeader<'_>, octets: &[u8]) -> bool {
-    match octets.strip_prefix(b"PROXY ") {
-        // Its end is CR LF, and whether one that ended before is taken mustn't depend on the pieces in
-        // which it comes.
+/// Whether a header keeps the rules that its parser doesn't check.
+fn is_sound(header: &ProxyHeader<'_>, bytes: &[u8]) -> bool {
+    match bytes.strip_prefix(b"PROXY ") {
+        // The line ends with CR LF. The parser takes lines that end otherwise or not, depending on
+        // the pieces in which they arrive.
         Some(line) => {
-            let ends = line.iter().filter(|octet| **octet == b'\n').count();
-            octets.len() <= MAX_LINE && ends == 1 && is_sound_line(line)
+            let ends = line.iter().filter(|byte| **byte == b'\n').count();
+            bytes.len() <= MAX_LINE && ends == 1 && is_sound_line(line)
         }
-        // §2.1: "exactly one space" follows, which the parser doesn't look at.
-        None if octets.starts_with(b"PROXY") => false,
-        // §2.2 of the specification: what a proxy that speaks for itself (LOCAL) says isn't looked at.
-        None => header.proxied_address().is_none() || has_sound_values(octets),
+        // 2.1: "exactly one space" follows. The parser doesn't check that.
+        None if bytes.starts_with(b"PROXY") => false,
+        // 2.2 of the specification: the values that a proxy sends for itself (LOCAL) are ignored.
+        None => header.proxied_address().is_none() || has_sound_values(bytes),
     }
 }
 
-/// Whether a line says one of the three families, and its ports are plain numbers, with nothing in
-/// front: §2.1 has "heading zeroes are not permitted".
+/// Whether a line names one of the three families and has plain port numbers: §2.1 says "heading
+/// zeroes are not permitted".
 fn is_sound_line(line: &[u8]) -> bool {
     let line = line.strip_suffix(b"\r\n").unwrap_or(line);
-    let mut words = line.split(|&octet| octet == b' ');
+    let mut words = line.split(|&byte| byte == b' ');
     match words.next() {
         Some(b"UNKNOWN") => return true,
         Some(b"TCP4" | b"TCP6") => {}
@@ -83,46 +85,47 @@ fn is_sound_line(line: &[u8]) -> bool {
     matches!(rest[..], [_, _, source, destination] if is_plain(source) && is_plain(destination))
 }
 
-/// Whether what stands behind the addresses of a header of version 2 is whole, and a checksum right
-/// if there is one: §2.2.3, "the receiver MUST verify the checksum".
-fn has_sound_values(octets: &[u8]) -> bool {
+/// Whether the values after the addresses of a version 2 header are whole, and the checksum, if
+/// there is one, is right. §2.2.3: "the receiver MUST verify the checksum".
+fn has_sound_values(bytes: &[u8]) -> bool {
     const FIXED: usize = 16;
     const CRC32C: u8 = 3;
-    let addresses = match octets.get(13).map(|family| family >> 4) {
+    let addresses = match bytes.get(13).map(|family| family >> 4) {
         Some(1) => 12,
         Some(2) => 36,
         Some(3) => 216,
         _ => 0,
     };
     let mut at = FIXED + addresses;
-    while at < octets.len() {
-        let [kind, high, low] = octets[at..octets.len().min(at + 3)] else {
+    while at < bytes.len() {
+        let [kind, high, low] = bytes[at..bytes.len().min(at + 3)] else {
             return false;
         };
         let value = at + 3;
         at = value + usize::from(u16::from_be_bytes([high, low]));
-        if at > octets.len() {
+        if at > bytes.len() {
             return false;
         }
         if kind == CRC32C {
-            let Ok(told) = <[u8; 4]>::try_from(&octets[value..at]) else {
+            let Ok(reported) = <[u8; 4]>::try_from(&bytes[value..at]) else {
                 return false;
             };
-            let mut counted = octets.to_vec();
+            let mut counted = bytes.to_vec();
             counted[value..at].fill(0);
-            if crc32c(&counted) != u32::from_be_bytes(told) {
+            if crc32c(&counted) != u32::from_be_bytes(reported) {
                 return false;
             }
         }
     }
-    at == octets.len()
+    at == bytes.len()
 }
 
-/// The checksum of RFC 3720 §12.1, bit by bit: a header is short, and there is one a connection.
-fn crc32c(octets: &[u8]) -> u32 {
+/// Returns the checksum of RFC 3720 §12.1, computed bit by bit: a header is short, and a connection
+/// has one.
+fn crc32c(bytes: &[u8]) -> u32 {
     let mut sum = !0_u32;
-    for octet in octets {
-        sum ^= u32::from(*octet);
+    for byte in bytes {
+        sum ^= u32::from(*byte);
         for _ in 0..8 {
             let carry = sum & 1;
             sum = (sum >> 1) ^ (0x82f6_3b78 * carry);
@@ -131,20 +134,20 @@ fn crc32c(octets: &[u8]) -> u32 {
     !sum
 }
 
-/// Writes a header of version 1 or 2 that says who connected whereto.
+/// Writes a header of version 1 or 2 with these addresses.
 pub fn proxy_header(version: u8, client: SocketAddr, server: SocketAddr) -> Vec<u8> {
     let (client, server) = alike(client, server);
     let header = ProxyHeader::with_address(ProxiedAddress::stream(client, server));
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     let written = match version {
-        1 => header.encode_v1(&mut octets),
-        _ => header.encode_v2(&mut octets),
+        1 => header.encode_v1(&mut bytes),
+        _ => header.encode_v2(&mut bytes),
     };
     debug_assert!(written.is_ok(), "{written:?}");
-    octets
+    bytes
 }
 
-/// Both addresses of one family, for a header has but one: IPv4 as far as possible.
+/// Converts both addresses to one family, because a header has only one: IPv4 if possible.
 fn alike(client: SocketAddr, server: SocketAddr) -> (SocketAddr, SocketAddr) {
     let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
     let (client, server) = (canonical(client), canonical(server));
@@ -152,9 +155,10 @@ fn alike(client: SocketAddr, server: SocketAddr) -> (SocketAddr, SocketAddr) {
         SocketAddr::V4(v4) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
         v6 => v6,
     };
-    match client.is_ipv4() == server.is_ipv4() {
-        true => (client, server),
-        false => (mapped(client), mapped(server)),
+    if client.is_ipv4() == server.is_ipv4() {
+        (client, server)
+    } else {
+        (mapped(client), mapped(server))
     }
 }
 
@@ -178,17 +182,17 @@ mod tests {
     fn what_is_written_is_read_wherever_it_is_cut() {
         for (client, server) in pairs() {
             for version in [1, 2] {
-                let octets = proxy_header(version, client, server);
-                for end in 0..octets.len() {
-                    assert_eq!(parse(&octets[..end]), Header::Partial, "{version} {end}");
+                let bytes = proxy_header(version, client, server);
+                for end in 0..bytes.len() {
+                    assert_eq!(parse(&bytes[..end]), Header::Partial, "{version} {end}");
                 }
                 let expected = Header::Whole {
-                    len: octets.len(),
+                    len: bytes.len(),
                     addresses: Some(alike(client, server)),
                 };
-                assert_eq!(parse(&octets), expected);
+                assert_eq!(parse(&bytes), expected);
                 assert_eq!(
-                    parse(&[&octets[..], b"GET / HTTP/1.1\r\n"].concat()),
+                    parse(&[&bytes[..], b"GET / HTTP/1.1\r\n"].concat()),
                     expected
                 );
             }
@@ -245,11 +249,11 @@ mod tests {
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
         let header = |values: &[u8]| {
-            let mut octets = b"\r\n\r\n\0\r\nQUIT\n\x21\x11".to_vec();
-            octets.extend((12 + values.len() as u16).to_be_bytes());
-            octets.extend([1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2]);
-            octets.extend(values);
-            octets
+            let mut bytes = b"\r\n\r\n\0\r\nQUIT\n\x21\x11".to_vec();
+            bytes.extend((12 + values.len() as u16).to_be_bytes());
+            bytes.extend([1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2]);
+            bytes.extend(values);
+            bytes
         };
         let mut sum = crc32c(&header(&[3, 0, 4, 0, 0, 0, 0])).to_be_bytes();
         let with = |sum: [u8; 4]| header(&[&[3, 0, 4][..], &sum].concat());
@@ -291,7 +295,7 @@ mod tests {
 
     #[test]
     fn what_is_none() {
-        for octets in [
+        for bytes in [
             &b"GET / HTTP/1.1\r\n\r\n"[..],
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\0\0\0\0",
@@ -300,9 +304,9 @@ mod tests {
             b"PROXY TCP4 192.0.2.1 198.51.100.2 4711 65536\r\n",
             b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c\0\0\0\0\0\0\0\0\0\0\0\0",
         ] {
-            assert_eq!(parse(octets), Header::Invalid, "{}", octets.escape_ascii());
+            assert_eq!(parse(bytes), Header::Invalid, "{}", bytes.escape_ascii());
         }
-        // No header is waited for without end.
+        // The wait for a header is limited.
         let endless = [
             &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"[..],
             &[0; MAX_HEADER],

@@ -1,8 +1,8 @@
-//! What epoll tells of a socket.
+//! The readiness of a socket, as epoll reports it.
 
 use mio::event::Event as Readiness;
 
-/// What changed about a socket.
+/// Changes to the readiness of a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ready {
     pub(crate) readable: bool,

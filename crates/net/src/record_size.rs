@@ -1,34 +1,36 @@
-//! How much plaintext goes into a TLS record.
+//! The amount of plaintext in a TLS record.
 //!
-//! A receiver can use nothing of a record before all of it is there. At the start of a burst TCP's window holds some ten
-//! segments, so a record of 16 KiB would wait for a round trip more, and a lost segment would hold up all of it. Later, small
-//! records would only cost: each has its head, its tag and its run through the cipher.
+//! A receiver can use nothing of a record before it has the whole record. At the start of a burst
+//! TCP's window holds about ten segments, so a record of 16 KiB would take another round trip, and
+//! a lost segment would delay all of it. Later, small records would only cost: each has a header, a
+//! tag and a run of the cipher.
 
 use std::time::{Duration, Instant};
 
-/// A record that fits into one TCP segment: 1,500 octets less 40 for IPv6, 32 for TCP with timestamps and up to 29 for TLS are
-/// 1,399; some are left for tunnels.
+/// A record that fits in one TCP segment: 1,500 bytes less 40 for IPv6, 32 for TCP with timestamps
+/// and up to 29 for TLS are 1,399. Some are left for tunnels.
 const SMALL: usize = 1360;
 
-/// Plaintext in one TLS record at most (RFC 8446 §5.1).
+/// The most plaintext in a TLS record (RFC 8446 §5.1).
 const FULL: usize = 16 << 10;
 
-/// Octets of a burst that go in small records: the first three windows of a new TCP connection, which has ten segments
-/// (RFC 6928) and doubles them each round trip.
+/// Bytes of a burst that go in small records: the first three windows of a new TCP connection,
+/// which starts with ten segments (RFC 6928) and doubles them each round trip.
 const WARM_UP: usize = 64 << 10;
 
-/// After so long without a write a new burst begins. TCP too lets go of its window then (RFC 5681 §4.1).
+/// A new burst begins after this long without a write. TCP also resets its window then (RFC 5681
+/// §4.1).
 const IDLE: Duration = Duration::from_secs(1);
 
-/// How much plaintext goes into a connection's next TLS record.
+/// The size of a connection's next TLS record.
 pub(crate) struct RecordSize {
-    /// Octets that are still to go in small records.
+    /// Bytes that are still to go in small records.
     warm_up: usize,
     last_write: Instant,
 }
 
 impl RecordSize {
-    /// A connection that has sent nothing yet.
+    /// Returns the state of a connection that has sent nothing yet.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             warm_up: WARM_UP,
@@ -36,7 +38,7 @@ impl RecordSize {
         }
     }
 
-    /// Records are about to be made.
+    /// Notes that records are about to be made.
     pub(crate) fn write(&mut self, now: Instant) {
         if now.saturating_duration_since(self.last_write) >= IDLE {
             self.warm_up = WARM_UP;
@@ -44,14 +46,14 @@ impl RecordSize {
         self.last_write = now;
     }
 
-    /// The most octets for the next record.
+    /// Returns the most bytes for the next record.
     pub(crate) fn most(&self) -> usize {
         if self.warm_up > 0 { SMALL } else { FULL }
     }
 
-    /// A record was made of so many octets.
-    pub(crate) fn made(&mut self, octets: usize) {
-        self.warm_up = self.warm_up.saturating_sub(octets);
+    /// Notes that a record of `bytes` bytes was made.
+    pub(crate) fn made(&mut self, bytes: usize) {
+        self.warm_up = self.warm_up.saturating_sub(bytes);
     }
 }
 
@@ -69,7 +71,7 @@ mod tests {
                 size.write(now);
                 size.made(SMALL);
                 small += SMALL;
-                // However long a burst takes, it is one as long as there is no pause.
+                // A burst lasts as long as there is no pause.
                 now += IDLE / 2;
             }
             assert!((WARM_UP..WARM_UP + SMALL).contains(&small), "{small}");

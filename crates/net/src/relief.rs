@@ -1,4 +1,5 @@
-//! Memory is tight: the client that holds most of it gives some back, the least to lose first.
+//! Relief when memory is tight: the client that holds most of it gives some back, the least to lose
+//! first.
 
 use std::collections::HashSet;
 
@@ -12,14 +13,14 @@ use crate::{ConnId, Service};
 /// Idle connections that a worker closes in a second.
 const SHED_AT_ONCE: usize = 64;
 
-/// Connections whose clients a worker tells in a second that they may have fewer streams.
+/// Connections that a worker limits to fewer streams in a second.
 const HELD_BACK_AT_ONCE: usize = 1024;
 
-/// The part of the streams of a connection that its client may still have: an eighth. What is in
-/// progress goes on; what ends isn't followed by as much again.
+/// The part of a connection's streams that its client may still have: an eighth. Streams in
+/// progress go on, but fewer follow them.
 const PART: u32 = 8;
 
-/// How many times as much as the others on average a client holds that has to hold back.
+/// A client must hold back if it holds more than this many times what the others hold on average.
 const MUCH: u64 = 2;
 
 /// The connections whose clients may have fewer streams for now.
@@ -27,18 +28,19 @@ const MUCH: u64 = 2;
 pub(crate) struct HeldBack(HashSet<ConnId>);
 
 impl HeldBack {
-    /// Whether it is still to be seen when that is over.
+    /// Whether no connection is limited.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// One step a second, as long as memory is tight, at the cost of the client that holds most of it. Its idle connections are closed.
-    /// If that isn't enough and it holds much more than others, its connections may have fewer streams. Those may already in the
-    /// next second: then the connection that holds most takes no more requests, and ends once those in progress are over.
-    pub(crate) fn make_memory(&mut self, driver: &mut Driver<impl Service>) {
+    /// Takes one step a second, as long as memory is tight, at the cost of the client that holds
+    /// most of it. First its idle connections are closed. If it still holds much more than others,
+    /// its connections may have fewer streams. From the next second on, the connection that holds
+    /// most takes no more requests, and ends after those in progress.
+    pub(crate) fn relieve(&mut self, driver: &mut Driver<impl Service>) {
         let ledger = &driver.options.ledger;
         if !ledger.is_tight(Resource::Bytes) {
-            return self.let_go(driver);
+            return self.lift(driver);
         }
         let Some(client) = ledger.largest(Resource::Bytes) else {
             return;
@@ -53,7 +55,8 @@ impl HeldBack {
         }
     }
 
-    /// Lets the connections of a client have fewer streams, or ends one if that was done before.
+    /// Limits the connections of a client to fewer streams, or drains one if they were limited
+    /// before.
     fn hold_back(&mut self, client: ClientKey, driver: &mut Driver<impl Service>) {
         let now = driver.conns.now();
         let streams = driver.options.proto.max_concurrent_streams.div_ceil(PART);
@@ -81,11 +84,11 @@ impl HeldBack {
         }
     }
 
-    /// There is memory again: all may have as many streams as ever.
-    fn let_go(&mut self, driver: &mut Driver<impl Service>) {
+    /// Lifts the limits once there is memory again.
+    fn lift(&mut self, driver: &mut Driver<impl Service>) {
         let rule = driver.options.ledger.rule(Resource::Bytes);
         let free = rule.free(driver.options.ledger.used(Resource::Bytes));
-        // Not at once, so that it doesn't go to and fro.
+        // Wait for some reserve, so that limits don't come and go.
         if self.is_empty() || free < rule.capacity / 4 {
             return;
         }
@@ -98,7 +101,7 @@ impl HeldBack {
 }
 
 /// Whether memory is tight and this client holds more than [`MUCH`] times what the others hold on
-/// average. One that is alone may have nearly all.
+/// average. A client that is alone may have nearly everything.
 fn must_hold_back(ledger: &Ledger, client: &Client) -> bool {
     let held = client.held(Resource::Bytes);
     let others = ledger.used(Resource::Bytes).saturating_sub(held);

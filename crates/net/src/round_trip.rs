@@ -1,4 +1,4 @@
-//! The round-trip time of a connection, as TCP knows it.
+//! The round-trip time of a connection, as TCP measures it.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use nix::sys::socket::getsockopt;
 use nix::{getsockopt_impl, sockopt_impl};
 
 sockopt_impl!(
-    /// What the kernel knows of a TCP connection (tcp(7)).
+    /// The kernel's state of a TCP connection (tcp(7)).
     TcpInfo,
     GetOnly,
     libc::IPPROTO_TCP,
@@ -15,7 +15,8 @@ sockopt_impl!(
     libc::tcp_info
 );
 
-/// The kernel's smoothed estimate of the round-trip time. `None` for a socket that is no TCP connection.
+/// Returns the kernel's smoothed estimate of the round-trip time. `None` if the socket is no TCP
+/// connection.
 pub(crate) fn round_trip(socket: &impl AsFd) -> Option<Duration> {
     let info = getsockopt(socket, TcpInfo).ok()?;
     (info.tcpi_rtt > 0).then(|| Duration::from_micros(info.tcpi_rtt.into()))

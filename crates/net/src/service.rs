@@ -1,4 +1,4 @@
-//! What the owner of a loop builds.
+//! The interface between a loop and its owner's service.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use tidegate_http::Event;
 
 use crate::{ConnId, Conns, End, Mailbox};
 
-/// Which way octets go.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the peer to us.
@@ -15,70 +15,76 @@ pub enum Direction {
     Out,
 }
 
-/// What the owner builds: one per worker. All methods are called on the worker's thread.
+/// The service of a loop, one per worker. All methods are called on the worker's thread.
 pub trait Service {
-    /// What other threads can send to this worker by its [`Mailbox`](crate::Mailbox).
+    /// The messages that other threads can send to this worker with its
+    /// [`Mailbox`](crate::Mailbox).
     type Message: Send + 'static;
 
-    /// The loop was made, and other threads reach this worker by `mailbox`. The first call of all.
+    /// Starts the service: the loop was made, and other threads reach this worker with `mailbox`.
+    /// This is the first call.
     fn started(&mut self, mailbox: &Mailbox<Self::Message>) {
         let _ = mailbox;
     }
 
-    /// A new turn of the loop began; `now` is its clock. The place to refresh what is cached per turn.
+    /// Begins a turn of the loop; `now` is its clock. The place to refresh what is cached per turn.
     fn turn(&mut self, now: Instant) {
         let _ = now;
     }
 
-    /// A connection is ready for requests: TLS is done and the protocol known. One that was dialled too.
+    /// Handles a connection, accepted or dialled, that is ready for requests: TLS is done and the
+    /// protocol known.
     fn opened(&mut self, conns: &mut Conns, conn: ConnId) {
         let _ = (conns, conn);
     }
 
-    /// Something happened on a connection. Other connections may be used meanwhile.
+    /// Handles an event of a connection. Other connections may be used meanwhile.
     fn event(&mut self, conns: &mut Conns, conn: ConnId, event: Event);
 
-    /// The client of a connection of HTTP/1.1 has ended its side while its request is being answered, so that it will ask nothing
-    /// more. It may still read the answer, but most that do this have left.
+    /// Handles an HTTP/1.1 client that ends its side while its request is being answered, so it
+    /// will send no more requests. It may still read the answer, but most such clients have left.
     fn half_closed(&mut self, conns: &mut Conns, conn: ConnId) {
         let _ = (conns, conn);
     }
 
-    /// A connection is gone. Always the last call for it, and the only one for a connection that never was `opened`.
-    /// [`Conns::info`] and [`Conns::engine`] still answer, for the log and the final counters.
+    /// Handles the end of a connection. This is the last call for it, and the only one for a
+    /// connection that was never `opened`. [`Conns::info`] and [`Conns::engine`] still return
+    /// values, for the log and the final counters.
     fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
         let _ = (conns, conn, why);
     }
 
-    /// Goes on with what earlier calls have left to do, such as events that the service queues for
-    /// itself. Called after each of the other calls that may use connections, until it returns
-    /// `false`: then nothing is left.
+    /// Continues what earlier calls have left to do, for example handling events that the service
+    /// queues for itself. The loop calls this after each other call with `&mut Conns`, until it
+    /// returns `false`: nothing is left.
     fn settle(&mut self, conns: &mut Conns) -> bool {
         let _ = conns;
         false
     }
 
-    /// A message from another thread.
+    /// Handles a message from another thread.
     fn message(&mut self, conns: &mut Conns, message: Self::Message) {
         let _ = (conns, message);
     }
 
-    /// When [`Service::handle_timeout`] is to be called, if ever. Asked after each turn.
+    /// Returns when to call [`Service::handle_timeout`], if ever. Called after each turn.
     fn next_timeout(&self) -> Option<Instant> {
         None
     }
 
-    /// The time of [`Service::next_timeout`] has come.
+    /// Handles the time of [`Service::next_timeout`].
     fn handle_timeout(&mut self, conns: &mut Conns, now: Instant) {
         let _ = (conns, now);
     }
 
-    /// With [`Options::trace`]: octets that came in and were decrypted, or go out and are still to be encrypted.
-    fn trace(&mut self, conns: &Conns, conn: ConnId, direction: Direction, octets: &[u8]) {
-        let _ = (conns, conn, direction, octets);
+    /// Shows the bytes that came in, decrypted, or that go out, not yet encrypted. Called with
+    /// [`Options::trace`](crate::Options::trace).
+    fn trace(&mut self, conns: &Conns, conn: ConnId, direction: Direction, bytes: &[u8]) {
+        let _ = (conns, conn, direction, bytes);
     }
 
-    /// About once a second as long as something happens on this worker; not called while it sleeps.
+    /// Does regular work, about once a second while something happens on this worker. Not called
+    /// while it sleeps.
     fn tick(&mut self, conns: &mut Conns, now: Instant) {
         let _ = (conns, now);
     }

@@ -1,4 +1,4 @@
-//! What octets go through: a socket of the system, or one end of a pipe in memory.
+//! The socket of a connection: the system's, or one end of a pipe in memory.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -12,20 +12,20 @@ use crate::round_trip::round_trip;
 
 /// A connection's socket.
 pub(crate) enum Socket {
-    /// One of the system's.
+    /// A socket of the system.
     Tcp(TcpStream),
-    /// One in memory, for simulators.
+    /// A socket in memory, for simulators.
     Memory(MemorySocket),
 }
 
-/// What a read came to.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadOutcome {
-    /// So many octets came; with `more`, there may be more.
-    Octets { count: usize, more: bool },
-    /// Nothing there: the socket will tell when there is.
+    /// The read brought `count` bytes. With `more`, there may be more.
+    Bytes { count: usize, more: bool },
+    /// Nothing was there. An event will say when there is.
     Blocked,
-    /// The peer sends nothing more.
+    /// The peer has ended its side.
     Eof,
 }
 
@@ -39,11 +39,12 @@ impl Socket {
             };
             match result {
                 Ok(0) => return Ok(ReadOutcome::Eof),
-                // With edge-triggered epoll, a short read means that the socket is empty and that what comes next is told as
-                // an event: the read that would find nothing can be spared (epoll(7), question 9).
+                // With edge-triggered epoll, a short read means that the socket is empty and that
+                // an event announces the next bytes. So the read that would find nothing is spared
+                // (epoll(7), question 9).
                 Ok(count) => {
                     let more = count == room.len();
-                    return Ok(ReadOutcome::Octets { count, more });
+                    return Ok(ReadOutcome::Bytes { count, more });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(ReadOutcome::Blocked);
@@ -54,7 +55,7 @@ impl Socket {
         }
     }
 
-    /// Looks at what a read would bring, and leaves it there.
+    /// Returns what a read would bring, and leaves it there.
     pub(crate) fn peek(&mut self, room: &mut [u8]) -> io::Result<ReadOutcome> {
         let result = match self {
             Self::Tcp(socket) => socket.peek(room),
@@ -62,7 +63,7 @@ impl Socket {
         };
         match result {
             Ok(0) => Ok(ReadOutcome::Eof),
-            Ok(count) => Ok(ReadOutcome::Octets { count, more: false }),
+            Ok(count) => Ok(ReadOutcome::Bytes { count, more: false }),
             Err(error)
                 if matches!(
                     error.kind(),
@@ -75,7 +76,7 @@ impl Socket {
         }
     }
 
-    /// Writes as much as the socket takes; `None` when it takes nothing now.
+    /// Writes as much as the socket takes; `None` if it takes nothing now.
     pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
         loop {
             let result = match (&mut *self, slices) {
@@ -93,8 +94,8 @@ impl Socket {
         }
     }
 
-    /// Does for a connection that was dialled what a listener does for those that are accepted: Nagle's algorithm off, since the
-    /// engine already gathers what one turn produced, and TCP_NOTSENT_LOWAT.
+    /// Sets a dialled connection up as a listener does an accepted one: without Nagle's algorithm,
+    /// because the engine already gathers what one turn produced, and with TCP_NOTSENT_LOWAT.
     pub(crate) fn tune(&self, notsent_lowat: u32) -> io::Result<()> {
         let Self::Tcp(socket) = self else {
             return Ok(());
@@ -113,7 +114,7 @@ impl Socket {
     pub(crate) fn shut_down(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket.shutdown(Shutdown::Write),
-            // As Linux does it.
+            // Linux does this.
             Self::Memory(socket) if socket.is_failed() => Err(io::ErrorKind::NotConnected.into()),
             Self::Memory(socket) => {
                 socket.shut_down();
@@ -122,10 +123,10 @@ impl Socket {
         }
     }
 
-    /// Has the socket end by a reset and not in order, so that the peer can't take what it has for everything.
+    /// Makes the socket end by a reset, so that the peer can't take what it has for everything.
     pub(crate) fn reset(&mut self) {
         match self {
-            // Where that fails the socket is gone already.
+            // If this fails, the socket is already gone.
             Self::Tcp(socket) => {
                 let _ = SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
             }
@@ -133,7 +134,8 @@ impl Socket {
         }
     }
 
-    /// What went wrong with it, such as that nobody listens where it was to connect to. Told once.
+    /// Takes the socket's error, for example that nobody listens at the address. Later calls return
+    /// `None`.
     pub(crate) fn take_error(&mut self) -> Option<io::Error> {
         match self {
             Self::Tcp(socket) => socket.take_error().unwrap_or_else(Some),
@@ -141,7 +143,7 @@ impl Socket {
         }
     }
 
-    /// Whether the connection that was dialled has come about.
+    /// Whether a dialled connection is established.
     pub(crate) fn is_connected(&self) -> bool {
         match self {
             Self::Tcp(socket) => socket.peer_addr().is_ok(),
@@ -149,7 +151,7 @@ impl Socket {
         }
     }
 
-    /// Our address.
+    /// Returns our address.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(socket) => socket.local_addr().ok(),
@@ -157,7 +159,7 @@ impl Socket {
         }
     }
 
-    /// The transport's estimate of the round-trip time.
+    /// Returns the transport's estimate of the round-trip time.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         match self {
             Self::Tcp(socket) => round_trip(socket),

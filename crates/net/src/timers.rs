@@ -1,7 +1,8 @@
-//! When to look at which connection again: one entry for each, coarse, and updated lazily.
+//! The time at which to look at each connection again. There is one entry for each connection,
+//! coarse and updated lazily.
 //!
-//! A connection's deadline moves later with nearly every request. So an entry that is early is left where it is: when it
-//! fires, the connection looks at its real deadline and enters that.
+//! A connection's deadline moves later with nearly every request. So an early entry stays where it
+//! is: when it fires, the connection checks its real deadline and enters that.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -26,7 +27,8 @@ impl Timers {
         }
     }
 
-    /// Makes sure that `slot` fires no later than at `at` (rounded up). `entered` is where the slot keeps its entry.
+    /// Makes `slot` fire no later than `at` (rounded up). `entered` is where the slot keeps its
+    /// entry.
     pub(crate) fn fire_by(&mut self, slot: u32, entered: &mut Option<Tick>, at: Instant) {
         let since_start = at.saturating_duration_since(self.start).as_nanos();
         let tick = Tick::try_from(since_start.div_ceil(TICK.as_nanos())).unwrap_or(Tick::MAX);
@@ -40,24 +42,24 @@ impl Timers {
         }
     }
 
-    /// Takes out the entry of `slot`, if it has one.
+    /// Removes the entry of `slot`, if it has one.
     pub(crate) fn cancel(&mut self, slot: u32, entered: &mut Option<Tick>) {
         if let Some(tick) = entered.take() {
             self.entries.remove(&(tick, slot));
         }
     }
 
-    /// Takes out one entry that is due and gives its slot, which must forget its `entered`.
+    /// Removes an entry that is due and returns its slot, which must forget its `entered`.
     pub(crate) fn fire(&mut self, now: Instant) -> Option<u32> {
         let due = self.next()? <= now;
         due.then(|| self.entries.pop_first())?.map(|(_, slot)| slot)
     }
 
-    /// When the next entry is due.
+    /// Returns when the next entry is due.
     pub(crate) fn next(&self) -> Option<Instant> {
         let &(tick, _) = self.entries.first()?;
         let millis = tick.saturating_mul(TICK.as_millis() as u64);
-        // Too far for the clock's type: a century is as good as never.
+        // The clock's type can't hold this time, so a century stands for never.
         let never = Duration::from_secs(100 * 365 * 86_400);
         let after = Duration::from_millis(millis).min(never);
         Some(self.start + after)

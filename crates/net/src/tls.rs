@@ -1,4 +1,4 @@
-//! TLS settings of servers: certificate and key, versions, ALPN, tickets.
+//! TLS settings of servers: the certificate and key, versions, ALPN and tickets.
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
@@ -7,132 +7,48 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem as pki_pem};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, KeyLogFile, ServerConfig};
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 
-use crate::pem;
+use crate::{TlsError, pem};
 
-/// ALPN's name of HTTP/2 over TLS (RFC 9113 §3.1).
+/// The ALPN name of HTTP/2 over TLS (RFC 9113 §3.1).
 pub(crate) const H2: &[u8] = b"h2";
-/// ALPN's name of HTTP/1.1 (RFC 7301 §6).
+/// The ALPN name of HTTP/1.1 (RFC 7301 §6).
 pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
-/// ALPN's name of HTTP/1.0 (RFC 7301 §6).
+/// The ALPN name of HTTP/1.0 (RFC 7301 §6).
 pub(crate) const HTTP_1_0: &[u8] = b"http/1.0";
 
-/// What TLS listeners need to know. Shared by all workers, so that a session ticket of one is good at the others.
+/// The TLS settings of listeners. All workers share them, so that one accepts another's session
+/// tickets.
 ///
-/// TLS 1.3 and 1.2; ALPN `h2`, `http/1.1` and `http/1.0`; session tickets whose keys rotate; secrets go to the file that the
-/// environment variable SSLKEYLOGFILE names, if it does.
+/// TLS 1.3 and 1.2; ALPN `h2`, `http/1.1` and `http/1.0`; session tickets whose keys rotate.
+/// Secrets go to the file that the environment variable SSLKEYLOGFILE names, if it is set.
 pub struct TlsAcceptorConfig {
     rustls: Arc<ServerConfig>,
     validity: Option<RangeInclusive<SystemTime>>,
     resolver: Arc<Resolver>,
 }
 
-/// Why a certificate or key can't be used.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum TlsError {
-    /// The text has no certificate in it.
-    NoCertificate,
-    /// The text has no private key in it.
-    NoKey,
-    /// The text of this, certificate or private key, is UTF-16, as some editors save it.
-    Utf16(&'static str),
-    /// This, certificate or private key, is DER instead of text.
-    Der(&'static str),
-    /// The certificate's text is broken.
-    CertificateUnreadable(pki_pem::Error),
-    /// The text has a certificate of another form, by this label.
-    CertificateKind(String),
-    /// The key's text is broken.
-    KeyUnreadable(pki_pem::Error),
-    /// The private key needs a passphrase.
-    KeyEncrypted,
-    /// The certificate isn't one that TLS can use.
-    CertificateUnusable(Error),
-    /// The private key isn't one that TLS can use.
-    KeyUnusable(Error),
-    /// The private key isn't the one that the certificate was made for.
-    KeyMismatch,
-    /// The private key is another certificate's of the chain: of the one at this place, counted from 1.
-    LeafNotFirst(usize),
-    /// The system has no authorities that it trusts.
-    NoAuthorities,
-    /// TLS can't be set up at all, for example because the system gives no random numbers.
-    Setup(Error),
-}
-
-impl std::fmt::Display for TlsError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NoCertificate => f.write_str(
-                "there is no certificate in it: a PEM block that begins with BEGIN CERTIFICATE is needed",
-            ),
-            Self::NoKey => f.write_str(
-                "there is no private key in it: an unencrypted PEM block that begins with BEGIN PRIVATE KEY is needed",
-            ),
-            Self::Utf16(what) => {
-                write!(f, "the {what} is text in UTF-16: save it as ASCII or UTF-8")
-            }
-            Self::Der(what) => write!(
-                f,
-                "the {what} is DER, not text: make PEM of it with openssl x509 -inform der, or openssl pkey -inform der"
-            ),
-            Self::CertificateUnreadable(error) => {
-                write!(f, "the certificate isn't readable as PEM: {error}")
-            }
-            Self::CertificateKind(label) => write!(
-                f,
-                "a {label} can't be read: write it as a CERTIFICATE with openssl x509"
-            ),
-            Self::KeyUnreadable(error) => {
-                write!(f, "the private key isn't readable as PEM: {error}")
-            }
-            Self::KeyEncrypted => f.write_str(
-                "the private key is encrypted: write it without a passphrase with openssl pkey, in a file that only the \
-                 server can read",
-            ),
-            Self::CertificateUnusable(error) => {
-                write!(f, "the certificate can't be used: {error}")
-            }
-            Self::KeyUnusable(error) => write!(f, "the private key can't be used: {error}"),
-            Self::KeyMismatch => f.write_str(
-                "the private key doesn't belong to the certificate: give the key that the certificate was made for",
-            ),
-            Self::LeafNotFirst(place) => write!(
-                f,
-                "the private key belongs to certificate {place} of the chain: put the server's own certificate first, then \
-                 the one that signed it"
-            ),
-            Self::NoAuthorities => f.write_str(
-                "this system trusts no certificate authority: install its ca-certificates, or name a file of your own",
-            ),
-            Self::Setup(error) => write!(f, "TLS can't be set up: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for TlsError {}
-
 impl TlsAcceptorConfig {
-    /// From a certificate chain (leaf first) and its private key, both PEM text (RFC 7468). They may be in one file:
-    /// blocks that aren't looked for are skipped, and so is text between blocks.
+    /// Makes settings from a certificate chain (leaf first) and its private key, both PEM text (RFC
+    /// 7468). Both may be in one file: other blocks are skipped, and so is text between blocks.
     ///
     /// # Errors
-    /// When one of them is missing or unreadable, or they don't belong together.
+    /// Returns an error if one of them is missing or unreadable, or if they don't belong together.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         Self::from_der(pem::certificates(certificates)?, &pem::private_key(key)?)
     }
 
-    /// From a certificate chain (leaf first) and its private key in DER.
+    /// Makes settings from a certificate chain (leaf first) and its private key in DER.
     ///
     /// # Errors
-    /// When the certificate or the key can't be used, or they don't belong together.
+    /// Returns an error if the certificate or the key can't be used, or if they don't belong
+    /// together.
     pub fn from_der(
         certificates: Vec<CertificateDer<'static>>,
         key: &PrivateKeyDer<'static>,
@@ -151,8 +67,8 @@ impl TlsAcceptorConfig {
             .map_err(TlsError::Setup)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>);
-        // RFC 7301 §3.2: the server picks the first of its own that the client offered too; when there is none, rustls
-        // "SHALL respond with a fatal no_application_protocol alert".
+        // RFC 7301 §3.2: the server picks the first of its protocols that the client offers too. If
+        // there is none, rustls "SHALL respond with a fatal no_application_protocol alert".
         config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec(), HTTP_1_0.to_vec()];
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
         config.key_log = Arc::new(KeyLogFile::new());
@@ -163,27 +79,27 @@ impl TlsAcceptorConfig {
         })
     }
 
-    /// Takes the certificate chain and key of `other` for all handshakes that begin from now on.
-    /// Connections and tickets that there are stay good.
+    /// Uses the certificate chain and key of `other` for all handshakes that begin from now on.
+    /// Existing connections and tickets stay valid.
     pub fn replace_certificate(&self, other: &Self) {
         let key = other.resolver.key();
         let current = self.resolver.key.write();
         *current.unwrap_or_else(PoisonError::into_inner) = key;
     }
 
-    /// From when to when the certificate that it was made with is valid, both included, if it says so in years that the system's clock
-    /// has.
+    /// Returns when the first certificate of these settings is valid, both ends included. `None` if
+    /// the certificate's years are outside the range of the system's clock.
     pub fn validity(&self) -> Option<&RangeInclusive<SystemTime>> {
         self.validity.as_ref()
     }
 
-    /// The settings as rustls has them.
+    /// Returns the settings for rustls.
     pub fn rustls(&self) -> &Arc<ServerConfig> {
         &self.rustls
     }
 }
 
-/// A chain with its key, once these are known to belong together.
+/// Returns a chain with its key, after checking that they belong together.
 pub(crate) fn certified_key(
     certificates: Vec<CertificateDer<'static>>,
     key: &PrivateKeyDer<'static>,
@@ -195,12 +111,13 @@ pub(crate) fn certified_key(
         .map_err(TlsError::KeyUnusable)?;
     let certified = CertifiedKey::new(certificates, key);
     let error = match certified.keys_match() {
-        // A key that can't tell its public half can't be checked.
+        // Some keys can't tell their public half, so they can't be checked.
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => return Ok(certified),
         Err(error) => error,
     };
     match place_of_key(&certified) {
-        // webpki reads what it would trust. Clients may trust more: RFC 5280 §4.1.2.1 has version 1 too.
+        // webpki reads only what it would trust. Clients may trust more: RFC 5280 §4.1.2.1 has
+        // version 1 too.
         Some(0) => Ok(certified),
         Some(place) => Err(TlsError::LeafNotFirst(place + 1)),
         None if is_certificate(&certified) => Err(TlsError::KeyMismatch),
@@ -208,7 +125,7 @@ pub(crate) fn certified_key(
     }
 }
 
-/// From when to when a certificate is valid.
+/// Returns when a certificate is valid.
 fn validity(certificate: &[u8]) -> Option<RangeInclusive<SystemTime>> {
     let (_, certificate) = parse_x509_certificate(certificate).ok()?;
     let time = |time: ASN1Time| {
@@ -219,7 +136,7 @@ fn validity(certificate: &[u8]) -> Option<RangeInclusive<SystemTime>> {
     Some(time(validity.not_before)?..=time(validity.not_after)?)
 }
 
-/// Which certificate of the chain the key was made for.
+/// Returns the index of the certificate in the chain that the key was made for.
 fn place_of_key(certified: &CertifiedKey) -> Option<usize> {
     let key = certified.key.public_key()?;
     certified.cert.iter().position(|certificate| {
@@ -235,17 +152,18 @@ fn is_certificate(certified: &CertifiedKey) -> bool {
 }
 
 thread_local! {
-    /// The name in the ClientHello that was processed last on this thread.
+    /// The name in the last ClientHello that this thread processed.
     static SERVER_NAME: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// The name (SNI) in the ClientHello that this thread processed last, which is taken. rustls's unbuffered connections
-/// don't tell it, but they ask for the certificate, by that name, in the call that processes the ClientHello.
+/// Takes the name (SNI) in the last ClientHello that this thread processed. rustls's unbuffered
+/// connections don't report it, but they ask for the certificate by that name in the call that
+/// processes the ClientHello.
 pub(crate) fn take_server_name() -> Option<String> {
     SERVER_NAME.take()
 }
 
-/// The same certificate for all names, until it is replaced.
+/// A resolver with one certificate for all names, until it is replaced.
 #[derive(Debug)]
 struct Resolver {
     key: RwLock<Arc<CertifiedKey>>,
@@ -315,7 +233,7 @@ mod tests {
         assert!(matches!(broken, TlsError::KeyUnreadable(_)), "{broken}");
     }
 
-    /// One element of DER: its tag, its content, and what is behind it.
+    /// Returns the tag of one element of DER, its content, and the bytes after it.
     fn element(der: &[u8]) -> (u8, &[u8], &[u8]) {
         let (header, length) = match der[1] {
             length @ 0..0x80 => (2, usize::from(length)),
@@ -338,7 +256,8 @@ mod tests {
         [&[0x30, 0x82], &length[..], content].concat()
     }
 
-    /// The certificate without its version and its extensions: as of version 1, but for its signature.
+    /// Returns the certificate without its version and its extensions. Apart from its signature, it
+    /// is a version 1 certificate.
     fn version_1(der: &[u8]) -> Vec<u8> {
         let (_, certificate, _) = element(der);
         let (_, mut fields, signature) = element(certificate);

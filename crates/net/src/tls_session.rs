@@ -1,4 +1,4 @@
-//! The TLS of one connection, either end's.
+//! The TLS of one connection, on either side.
 
 use std::io::IoSlice;
 use std::ops::Deref;
@@ -18,29 +18,29 @@ use crate::record_size::RecordSize;
 use crate::socket::Socket;
 use crate::{End, TlsConnectorConfig, TlsInfo, tls};
 
-/// More than what TLS adds to one record, whatever its version and cipher.
+/// More than TLS adds to any record, whatever its version and cipher.
 const RECORD_OVERHEAD: usize = 64;
 
-/// Octets of TLS records that are made before they are written.
+/// Bytes of TLS records that are made before they are written.
 const RECORDS_AT_ONCE: usize = 64 << 10;
 
-/// The TLS of one connection. rustls keeps no octets here: records are decrypted in, and encrypted to, the worker's
-/// buffers.
+/// The TLS of one connection. rustls buffers nothing here: records are decrypted into the worker's
+/// buffers and encrypted into them.
 pub(crate) struct TlsSession {
     session: Session,
-    /// The beginning of a record or handshake message whose rest is still to come.
+    /// The beginning of a record or handshake message whose rest hasn't arrived.
     left_over: Vec<u8>,
-    /// Records that the socket has not taken yet.
+    /// Records that the socket hasn't taken.
     pending: Vec<u8>,
     record_size: RecordSize,
     server_name: Option<String>,
     got_close_notify: bool,
 }
 
-/// Bytes that a session of rustls holds, about.
+/// Bytes that a rustls session holds, about.
 const SESSION: usize = 8 << 10;
 
-/// Which end's.
+/// The rustls session of a server or a client.
 enum Session {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
@@ -57,14 +57,14 @@ impl Deref for Session {
     }
 }
 
-/// What both ends' sessions do, with types of their own.
+/// The operations of both kinds of session, whose types differ.
 trait Process {
     type Data;
 
     fn process<'c, 'i>(&'c mut self, records: &'i mut [u8])
     -> UnbufferedStatus<'c, 'i, Self::Data>;
 
-    /// Whether it has made something that isn't encoded yet.
+    /// Whether the session has a message that isn't encoded yet.
     fn has_more(&self) -> bool;
 }
 
@@ -98,7 +98,7 @@ impl Process for UnbufferedClientConnection {
     }
 }
 
-/// What is to be written.
+/// The content of a record.
 #[derive(Clone, Copy)]
 enum Message<'a> {
     Plaintext(&'a [u8]),
@@ -106,13 +106,13 @@ enum Message<'a> {
 }
 
 impl TlsSession {
-    /// A server's end.
+    /// Makes the server's side of a session.
     pub(crate) fn server(config: &Arc<ServerConfig>, now: Instant) -> Result<Self, Error> {
         let session = UnbufferedServerConnection::new(Arc::clone(config))?;
         Ok(Self::new(Session::Server(session), now))
     }
 
-    /// A client's end, which offers these protocols by ALPN.
+    /// Makes the client's side of a session, which offers these protocols by ALPN.
     pub(crate) fn client(
         config: &TlsConnectorConfig,
         name: ServerName<'static>,
@@ -131,7 +131,7 @@ impl TlsSession {
         Ok(client)
     }
 
-    /// Octets that go out in front of TLS, as they are.
+    /// Sends `preamble` before TLS, as it is.
     pub(crate) fn begin_behind(&mut self, preamble: Vec<u8>) {
         self.pending = preamble;
     }
@@ -151,28 +151,28 @@ impl TlsSession {
         self.session.is_handshaking()
     }
 
-    /// Whether the peer said that it sends nothing more. A TCP end without that may be a truncation by somebody else
-    /// (RFC 8446 §6.1).
+    /// Whether the peer announced that it sends nothing more. If TCP ends without that, somebody
+    /// else may have truncated the data (RFC 8446 §6.1).
     pub(crate) fn got_close_notify(&self) -> bool {
         self.got_close_notify
     }
 
-    /// Bytes of records that the socket did not take.
+    /// Returns the bytes of records that the socket hasn't taken.
     pub(crate) fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// Bytes that it holds, about.
+    /// Returns the bytes that the session holds, about.
     pub(crate) fn held_bytes(&self) -> usize {
         SESSION + self.left_over.len() + self.pending.len()
     }
 
-    /// Octets that a read must leave free in front of what comes.
+    /// Returns the bytes that a read must leave free at the front of its buffer.
     pub(crate) fn left_over(&self) -> usize {
         self.left_over.len()
     }
 
-    /// What the handshake came to, once it is done.
+    /// Returns the result of the handshake, once it is done.
     pub(crate) fn info(&mut self) -> TlsInfo {
         let alpn = match self.session.alpn_protocol() {
             Some(tls::H2) => Some("h2"),
@@ -191,8 +191,9 @@ impl TlsSession {
         }
     }
 
-    /// Takes the first `count` octets of `buffers.read`, which begin with what was left over (its place is free; it is
-    /// put there now), and adds what they decrypt to to `buffers.input`. A client begins its handshake with none.
+    /// Decrypts the first `count` bytes of `buffers.read` and appends the result to
+    /// `buffers.input`. The first of these bytes are left for the bytes left over, which are put
+    /// there now. A client begins its handshake with none.
     pub(crate) fn receive(&mut self, count: usize, buffers: &mut Buffers) -> Result<(), End> {
         let left_over = std::mem::take(&mut self.left_over);
         buffers.read[..left_over.len()].copy_from_slice(&left_over);
@@ -223,25 +224,24 @@ impl TlsSession {
             let error = InvalidMessage::HandshakePayloadTooLarge;
             return Err(End::TlsFailed(error.into()));
         }
-        // After close_notify, what comes is to be ignored (RFC 8446 §6.1).
+        // RFC 8446 §6.1: data after close_notify is ignored.
         if !self.got_close_notify {
             self.left_over = buffers.read[count - rest..count].to_vec();
         }
         Ok(())
     }
 
-    /// Whether a client has begun with a method of HTTP where a record of TLS must be, which begins
-    /// with a number below 32.
-    fn is_asked_in_cleartext(&self, octets: &[u8]) -> bool {
-        let method = octets.iter().take_while(|octet| octet.is_ascii_uppercase());
-        let is_method = match (method.count(), octets) {
+    /// Whether a client sent an HTTP method where a TLS record must begin, with a number below 32.
+    fn is_asked_in_cleartext(&self, bytes: &[u8]) -> bool {
+        let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase());
+        let is_method = match (method.count(), bytes) {
             (0, _) => false,
-            (len, octets) => octets.get(len).is_none_or(|&octet| octet == b' '),
+            (len, bytes) => bytes.get(len).is_none_or(|&byte| byte == b' '),
         };
         is_method && matches!(self.session, Session::Server(_))
     }
 
-    /// Makes records of what waits in `outbox` and writes them, behind those that are pending.
+    /// Encrypts the content of `outbox` and writes the records, after those that are pending.
     pub(crate) fn flush(
         &mut self,
         socket: &mut Socket,
@@ -283,30 +283,31 @@ impl TlsSession {
             if records.len() == 0 {
                 return Ok(true);
             }
-            let octets = [IoSlice::new(records.octets())];
-            let count = socket.write(&octets).map_err(End::Io)?.unwrap_or(0);
+            let bytes = [IoSlice::new(records.bytes())];
+            let count = socket.write(&bytes).map_err(End::Io)?.unwrap_or(0);
             *written += count as u64;
             if count < records.len() {
-                self.pending = records.octets()[count..].to_vec();
+                self.pending = records.bytes()[count..].to_vec();
                 return Ok(false);
             }
             records.clear();
         }
     }
 
-    /// Adds records with `plaintext` to `records`.
+    /// Appends records with `plaintext` to `records`.
     fn seal(&mut self, plaintext: &[u8], records: &mut Records) -> Result<(), End> {
         self.write(records, Message::Plaintext(plaintext))
     }
 
-    /// Adds a close_notify alert, which says that nothing more comes (RFC 8446 §6.1), to what is pending.
+    /// Appends a close_notify alert to what is pending. The alert says that nothing more follows
+    /// (RFC 8446 §6.1).
     pub(crate) fn close(&mut self) -> Result<(), End> {
         if self.is_handshaking() {
             return Ok(());
         }
         let mut records = Records::default();
         self.write(&mut records, Message::CloseNotify)?;
-        self.pending.extend_from_slice(records.octets());
+        self.pending.extend_from_slice(records.bytes());
         Ok(())
     }
 
@@ -320,7 +321,8 @@ impl TlsSession {
     }
 }
 
-/// Takes what is whole of `records`, and returns how many octets at their end are not.
+/// Processes the whole records of `records`. Returns the number of bytes at their end that aren't
+/// whole.
 fn receive(
     session: &mut impl Process,
     mut records: &mut [u8],
@@ -365,7 +367,7 @@ fn receive(
     }
 }
 
-/// Adds a message to `records`, with enough space behind them.
+/// Appends a message to `records`, with enough space after them.
 fn write(
     session: &mut impl Process,
     left_over: &mut Vec<u8>,
@@ -374,19 +376,20 @@ fn write(
     message: Message<'_>,
 ) -> Result<(), Error> {
     let mut size = RECORD_OVERHEAD;
-    if let Message::Plaintext(octets) = message {
-        size += octets.len();
+    if let Message::Plaintext(bytes) = message {
+        size += bytes.len();
     }
     let fail = |error: String| Err(Error::General(error));
     loop {
-        // What is left over is the beginning of something; handing it in again brings no new state.
+        // The bytes left over are an incomplete beginning, so processing them again brings no new
+        // state.
         let status = session.process(left_over);
         let discard = status.discard;
         match status.state {
             Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                 let space = records.space(size);
                 let result = match message {
-                    Message::Plaintext(octets) => traffic.encrypt(octets, space),
+                    Message::Plaintext(bytes) => traffic.encrypt(bytes, space),
                     Message::CloseNotify => traffic.queue_close_notify(space),
                 };
                 match result {
@@ -401,9 +404,9 @@ fn write(
                 }
             }
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                let mut octets = Vec::new();
-                encode(|space| data.encode(space), &mut octets);
-                records.extend(&octets);
+                let mut bytes = Vec::new();
+                encode(|space| data.encode(space), &mut bytes);
+                records.extend(&bytes);
             }
             Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
             Ok(ConnectionState::PeerClosed) => *got_close_notify = true,
@@ -414,13 +417,13 @@ fn write(
     }
 }
 
-/// Appends what `encode` makes to `octets`, with as much space as it asks for.
-fn encode(mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>, octets: &mut Vec<u8>) {
-    let start = octets.len();
+/// Appends what `encode` makes to `bytes`, with as much space as it asks for.
+fn encode(mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>, bytes: &mut Vec<u8>) {
+    let start = bytes.len();
     let mut result = encode(&mut []);
     if let Err(EncodeError::InsufficientSize(error)) = &result {
-        octets.resize(start + error.required_size, 0);
-        result = encode(&mut octets[start..]);
+        bytes.resize(start + error.required_size, 0);
+        result = encode(&mut bytes[start..]);
     }
-    octets.truncate(start + result.unwrap_or(0));
+    bytes.truncate(start + result.unwrap_or(0));
 }

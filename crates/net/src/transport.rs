@@ -1,4 +1,4 @@
-//! The octets of a connection's socket, in cleartext or by TLS.
+//! The transport of a connection: a socket, in cleartext or with TLS.
 
 use std::io::{self, IoSlice};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::buffers::{Buffers, READ_AT_ONCE};
 use crate::socket::{ReadOutcome, Socket};
 use crate::tls_session::TlsSession;
 
-/// Pieces that one `writev` takes.
+/// The most pieces that one `writev` takes.
 const SLICES: usize = 64;
 
 /// A connection's socket, with TLS or without.
@@ -21,7 +21,7 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// Reads once. `buffers.input` holds `left_over` then, and behind it what came.
+    /// Reads once. Afterwards `buffers.input` holds `left_over` and then the bytes read.
     pub(crate) fn read(
         &mut self,
         left_over: &[u8],
@@ -30,7 +30,7 @@ impl Transport {
         let encrypted = self.tls.as_ref().map_or(0, |tls| tls.left_over());
         let room = &mut buffers.read[encrypted..encrypted + READ_AT_ONCE];
         let outcome = self.socket.read(room).map_err(End::Io)?;
-        let ReadOutcome::Octets { count, .. } = outcome else {
+        let ReadOutcome::Bytes { count, .. } = outcome else {
             buffers.clear_input(left_over.len());
             buffers.input.extend_from_slice(left_over);
             return Ok(outcome);
@@ -44,13 +44,13 @@ impl Transport {
         Ok(outcome)
     }
 
-    /// Reads once and throws away what comes.
+    /// Reads once and throws the bytes away.
     pub(crate) fn discard(&mut self, buffers: &mut Buffers) -> io::Result<ReadOutcome> {
         self.socket.read(&mut buffers.read)
     }
 
-    /// Writes what waits in `outbox`, as far as the socket takes it, and adds the octets written to `written`. Tells
-    /// whether all is gone.
+    /// Writes the content of `outbox` as far as the socket takes it, and adds the bytes written to
+    /// `written`. Returns whether everything was written.
     pub(crate) fn flush(
         &mut self,
         outbox: &mut Outbox,
@@ -64,12 +64,12 @@ impl Transport {
         }
     }
 
-    /// Bytes that wait for the socket, those in the outbox not counted.
+    /// Returns the bytes that wait for the socket, without those in the outbox.
     pub(crate) fn pending(&self) -> usize {
         self.tls.as_ref().map_or(0, |tls| tls.pending())
     }
 
-    /// Bytes that TLS holds, about.
+    /// Returns the bytes that TLS holds, about.
     pub(crate) fn held_bytes(&self) -> usize {
         self.tls.as_ref().map_or(0, |tls| tls.held_bytes())
     }

@@ -1,22 +1,23 @@
-//! Whose turn it is: connections that can go on wait in three queues, and a turn does a share of
+//! The order of connections: those that can go on wait in three queues, and a turn does a share of
 //! each.
 //!
-//! A connection with something new waits for nobody's backlog: one that had its turn and has more
-//! to tell, or takes more of its answers again, waits behind those that come in meanwhile. Each
-//! queue has its share of each turn, so none starves.
+//! A connection with something new doesn't wait for others' backlogs: a connection that had its
+//! turn and has more events, or takes more of its answers, waits behind those that arrive
+//! meanwhile. Each queue has its share of each turn, so none starves.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Events that one turn hands to the service for one queue, about: for loops in memory, whose turns
-/// don't depend on how fast the machine is, and for machines that are faster than [`TIME`] expects.
+/// Events that one turn handles for one queue, about. This limit is for loops in memory, whose
+/// turns don't depend on the machine's speed, and for machines that are faster than [`TIME`]
+/// expects.
 pub(crate) const EVENTS: usize = 256;
 
-/// How long one turn takes for one queue, about. Others wait so long for clients that have more to
-/// do than a turn takes, and for the shares of the other queues.
+/// The time that one turn takes for one queue, about. Others wait this long for clients with more
+/// to do than a turn takes, and for the other queues' shares.
 const TIME: Duration = Duration::from_micros(250);
 
-/// Events from one look at the clock to the next: a look costs as much as a small event.
+/// Events from one look at the clock to the next. A look costs as much as a small event.
 const EVENTS_A_LOOK: usize = 64;
 
 /// Events that take as long as one write or close, about. The service causes one when it uses
@@ -35,7 +36,7 @@ pub(crate) const HANDSHAKE: usize = 32;
 /// The kinds of connections that wait, each with a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
-    /// Connections that we opened: what an upstream has said counts before it is asked again.
+    /// Connections that we opened. An upstream's data is handled before it is asked for more.
     Dialled,
     /// Connections of clients with something new.
     New,
@@ -44,11 +45,12 @@ pub(crate) enum Queue {
 }
 
 impl Queue {
-    /// In the order of a turn.
+    /// The queues in the order of a turn.
     pub(crate) const ALL: [Self; 3] = [Self::Dialled, Self::New, Self::Again];
 }
 
-/// Slots of connections that can go on. Some may be gone, or be others' by now.
+/// The slots of connections that can go on. Some may be gone, or belong to other connections by
+/// now.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     queues: [VecDeque<u32>; 3],
@@ -59,7 +61,7 @@ impl Turns {
         self.queues[queue as usize].push_back(slot);
     }
 
-    /// Puts one back that was next.
+    /// Puts back a connection that was next.
     pub(crate) fn push_front(&mut self, queue: Queue, slot: u32) {
         self.queues[queue as usize].push_front(slot);
     }
@@ -77,18 +79,18 @@ impl Turns {
     }
 }
 
-/// How much a turn may still do for one queue.
+/// The rest of a turn for one queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     events: usize,
     /// Events, or work that takes as long, until the next look at the clock.
     until_look: usize,
-    /// Until then. `None` for loops in memory.
+    /// When the turn is over. `None` for loops in memory.
     until: Option<Instant>,
 }
 
 impl Budget {
-    /// A budget for loops that work in real time.
+    /// Returns the budget of a loop that works in real time.
     pub(crate) fn in_real_time() -> Self {
         Self {
             until: Some(Instant::now() + TIME),
@@ -96,7 +98,7 @@ impl Budget {
         }
     }
 
-    /// A budget for loops in memory.
+    /// Returns the budget of a loop in memory.
     pub(crate) fn in_memory() -> Self {
         Self {
             events: EVENTS,
@@ -105,7 +107,7 @@ impl Budget {
         }
     }
 
-    /// `count` events were handed to the service, or something was done that takes as long.
+    /// Charges `count` events that the service handled, or work that takes as long.
     pub(crate) fn charge(&mut self, count: usize) {
         self.events = self.events.saturating_sub(count);
         if count < self.until_look {
@@ -118,7 +120,7 @@ impl Budget {
         }
     }
 
-    /// `written` bytes went out.
+    /// Charges `written` bytes.
     pub(crate) fn charge_bytes(&mut self, written: u64) {
         let events = written / BYTES_AN_EVENT;
         self.charge(usize::try_from(events).unwrap_or(usize::MAX));

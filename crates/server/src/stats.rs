@@ -79,8 +79,8 @@ counters! {
     blocks_in: Total = totals.proto.blocks_in, "Bytes of the header blocks received.";
     fields_out: Total = totals.proto.fields_out, "Bytes of names and values of fields sent, before compression.";
     blocks_out: Total = totals.proto.blocks_out, "Bytes of the header blocks sent.";
-    bytes_in: Total = totals.octets_in, "Bytes read from sockets.";
-    bytes_out: Total = totals.octets_out, "Bytes written to sockets.";
+    bytes_in: Total = totals.bytes_received, "Bytes read from sockets.";
+    bytes_out: Total = totals.bytes_sent, "Bytes written to sockets.";
     open: Current = totals.open, "Connections open now.";
     reused: Total = totals.reused, "Connections that served more than one request.";
     refused_for_memory: Total = totals.proto.refused_for_memory, "Requests refused because the memory budget was used up.";
@@ -317,8 +317,8 @@ mod tests {
         totals.proto.blocks_out = 5;
         totals.proto.refused_for_memory = 6;
         totals.active_streams = 7;
-        totals.octets_in = 8;
-        totals.octets_out = 9;
+        totals.bytes_received = 8;
+        totals.bytes_sent = 9;
         totals.open = 10;
         totals.reused = 11;
         totals.refused = 12;

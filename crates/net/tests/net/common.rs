@@ -464,7 +464,7 @@ pub(crate) fn urgent_overtakes_bulk<T: Read + Write>(
         for _ in 0..10 {
             elsewhere();
         }
-        let total = worker.totals().octets_out;
+        let total = worker.totals().bytes_sent;
         // The other connections got less than 50 KB.
         if total < written + 50_000 {
             break;

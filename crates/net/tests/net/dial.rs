@@ -531,7 +531,7 @@ fn a_preamble_goes_in_front_of_everything_in_clear() {
     let preamble = pattern(200).to_vec();
     let (listener, addr) = listen();
     for protocol in BOTH {
-        let before = dialler.totals().octets_out;
+        let before = dialler.totals().bytes_sent;
         let (conn, ..) = dialler.connect(Dial {
             preamble: preamble.clone(),
             ..dial_plain(addr, protocol)
@@ -540,7 +540,7 @@ fn a_preamble_goes_in_front_of_everything_in_clear() {
         expect(&mut socket, &preamble);
         if protocol == Protocol::Http1 {
             // Nothing else went out.
-            assert_eq!(dialler.totals().octets_out - before, 200);
+            assert_eq!(dialler.totals().bytes_sent - before, 200);
         }
         let head = RequestHead::new("GET", "http", "localhost", "/");
         dialler.open(conn, head, Body::Empty);
@@ -736,7 +736,7 @@ fn held_up() -> (Watcher, ConnId, StreamId, TcpStream) {
         for _ in 0..10 {
             assert_eq!(dialler.get(other, "/hello").body, b"hello");
         }
-        let total = dialler.totals().octets_out;
+        let total = dialler.totals().bytes_sent;
         if total < written + 50_000 {
             break;
         }
@@ -795,7 +795,7 @@ fn answered_and_gone(
     let id = dialler.open(conn, head, Body::Stream);
     // All that is under way, lest closing take the answer away: with unread octets it would be a reset at once.
     let mut written = 0;
-    while written < dialler.totals().octets_out {
+    while written < dialler.totals().bytes_sent {
         written += server.read(&mut [0; 4096]).unwrap() as u64;
     }
     dialler.with(move |watched, conns| {
@@ -1088,7 +1088,7 @@ fn both_ends_trace_the_same_octets() {
         }
         let totals = dialler.totals();
         if !by_tls {
-            assert_eq!(totals.octets_out, totals.dialled_proto.bytes_out);
+            assert_eq!(totals.bytes_sent, totals.dialled_proto.bytes_out);
         }
     }
 }

@@ -317,7 +317,7 @@ fn what_was_dialled_comes_about_or_does_not() {
     }
     let totals = lab.memory.conns().totals();
     assert_eq!((totals.dialled, totals.dial_failures), (3, 2));
-    assert_eq!((totals.dialled_open, totals.octets_out), (1, 0));
+    assert_eq!((totals.dialled_open, totals.bytes_sent), (1, 0));
     // What the loop was never told of it takes nothing.
     assert!(lab.memory.dialled().is_empty());
 }
@@ -510,8 +510,8 @@ fn what_goes_over_the_wire_is_traced_once() {
         assert!(traced.traced(conn, Direction::In) == answer);
         assert!(traced.traced.iter().all(|(.., octets)| !octets.is_empty()));
         let totals = lab.memory.conns().totals();
-        assert_eq!(totals.octets_out, went.len() as u64);
-        assert_eq!(totals.octets_in, answer.len() as u64);
+        assert_eq!(totals.bytes_sent, went.len() as u64);
+        assert_eq!(totals.bytes_received, answer.len() as u64);
     }
 }
 

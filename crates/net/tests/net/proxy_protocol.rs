@@ -223,7 +223,7 @@ fn every_octet_is_counted() {
         pair,
     );
     let totals = watcher.totals();
-    assert_eq!(totals.octets_in, (header.len() + GET.len()) as u64);
+    assert_eq!(totals.bytes_received, (header.len() + GET.len()) as u64);
     // It is none of HTTP's.
     let traced = watcher.with(|watched, _| std::mem::take(&mut watched.traced));
     assert!(matches!(&traced[..], [(_, Direction::In, octets), _] if octets == GET));

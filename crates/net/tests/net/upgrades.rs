@@ -122,8 +122,8 @@ fn h2c_from_the_first_request_on() {
     // What either engine did counts, and the first request of HTTP/2 once.
     let totals = worker.totals();
     assert_eq!((totals.proto.requests, totals.http1), (8, 2));
-    assert_eq!(totals.proto.bytes_in, totals.octets_in);
-    assert_eq!(totals.proto.bytes_out, totals.octets_out);
+    assert_eq!(totals.proto.bytes_in, totals.bytes_received);
+    assert_eq!(totals.proto.bytes_out, totals.bytes_sent);
 }
 
 #[test]

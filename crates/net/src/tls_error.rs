@@ -1,0 +1,90 @@
+//! The reasons why a certificate or a key can't be used.
+
+use rustls::Error;
+use rustls::pki_types::pem as pki_pem;
+
+/// The reason why a certificate or a key can't be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// There is no certificate in the text.
+    NoCertificate,
+    /// There is no private key in the text.
+    NoKey,
+    /// The text of the named thing, certificate or private key, is UTF-16, as some editors save it.
+    Utf16(&'static str),
+    /// The named thing, certificate or private key, is DER instead of text.
+    Der(&'static str),
+    /// The certificate's text is broken.
+    CertificateUnreadable(pki_pem::Error),
+    /// The certificate has another form, with this label.
+    CertificateKind(String),
+    /// The key's text is broken.
+    KeyUnreadable(pki_pem::Error),
+    /// The private key needs a passphrase.
+    KeyEncrypted,
+    /// TLS can't use the certificate.
+    CertificateUnusable(Error),
+    /// TLS can't use the private key.
+    KeyUnusable(Error),
+    /// The certificate was made for another private key.
+    KeyMismatch,
+    /// The private key belongs to another certificate of the chain, at this place, counted from 1.
+    LeafNotFirst(usize),
+    /// The system trusts no authorities.
+    NoAuthorities,
+    /// TLS can't be set up at all, for example because the system provides no random numbers.
+    Setup(Error),
+}
+
+impl std::fmt::Display for TlsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoCertificate => f.write_str(
+                "there is no certificate in it: a PEM block that begins with BEGIN CERTIFICATE is needed",
+            ),
+            Self::NoKey => f.write_str(
+                "there is no private key in it: an unencrypted PEM block that begins with BEGIN PRIVATE KEY is needed",
+            ),
+            Self::Utf16(what) => {
+                write!(f, "the {what} is text in UTF-16: save it as ASCII or UTF-8")
+            }
+            Self::Der(what) => write!(
+                f,
+                "the {what} is DER, not text: make PEM of it with openssl x509 -inform der, or openssl pkey -inform der"
+            ),
+            Self::CertificateUnreadable(error) => {
+                write!(f, "the certificate isn't readable as PEM: {error}")
+            }
+            Self::CertificateKind(label) => write!(
+                f,
+                "a {label} can't be read: write it as a CERTIFICATE with openssl x509"
+            ),
+            Self::KeyUnreadable(error) => {
+                write!(f, "the private key isn't readable as PEM: {error}")
+            }
+            Self::KeyEncrypted => f.write_str(
+                "the private key is encrypted: write it without a passphrase with openssl pkey, in a file that only the \
+                 server can read",
+            ),
+            Self::CertificateUnusable(error) => {
+                write!(f, "the certificate can't be used: {error}")
+            }
+            Self::KeyUnusable(error) => write!(f, "the private key can't be used: {error}"),
+            Self::KeyMismatch => f.write_str(
+                "the private key doesn't belong to the certificate: give the key that the certificate was made for",
+            ),
+            Self::LeafNotFirst(place) => write!(
+                f,
+                "the private key belongs to certificate {place} of the chain: put the server's own certificate first, then \
+                 the one that signed it"
+            ),
+            Self::NoAuthorities => f.write_str(
+                "this system trusts no certificate authority: install its ca-certificates, or name a file of your own",
+            ),
+            Self::Setup(error) => write!(f, "TLS can't be set up: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}

@@ -5,13 +5,12 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use clap::Parser;
-use tidegate::app::Site;
 use tidegate::config::Config;
 use tidegate::flags::Flags;
-use tidegate::handlers::files::Shared;
+use tidegate::site::Site;
 use tidegate_net::Options;
 
 /// How long anything may take on a busy machine before a test fails.
@@ -314,17 +313,5 @@ pub(crate) fn run(flags: &[&str]) -> (i32, Vec<u8>, String) {
 /// for a server in this process.
 pub(crate) fn site_in_process(words: &[&str]) -> (Site, Options) {
     let config = Config::new(&Flags::parse_from(words)).unwrap();
-    let options = config.options;
-    let site = Site {
-        routes: Arc::new(config.routes),
-        websockets: Arc::new(config.websockets),
-        trust_x_priority: config.trust_x_priority,
-        proxy: Arc::new(config.proxy),
-        push: config.push,
-        access_log: config.access_log,
-        wall_clock: options.proto.wall_clock.clone().unwrap_or_default(),
-        time_of_day: SystemTime::now,
-        files: Shared::new(&options.ledger, config.upstream_descriptors),
-    };
-    (site, options)
+    (config.site, config.options)
 }

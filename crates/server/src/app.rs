@@ -9,52 +9,28 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use tidegate_http::{
     CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, Stream, StreamId, Violation,
-    WallClock,
 };
 use tidegate_ledger::Lease;
 use tidegate_net::{ConnId, Conns, End, Engine, Mailbox, Service, StreamMut};
 use tidegate_pool::Address;
 
-use crate::access_log::{AccessLog, Destination, Entry, canonical};
+use crate::access_log::{AccessLog, Entry, canonical};
 use crate::clock::Clock;
-use crate::config::Target;
 use crate::handlers::demo::Demo;
 use crate::handlers::download::Read;
-use crate::handlers::files::{self, Done, Files};
+use crate::handlers::files::{Done, Files};
 use crate::handlers::look::Looked;
 use crate::handlers::lookup::Refusal;
 use crate::handlers::{ANY_METHODS, Outcome, Request, Sent};
 use crate::in_progress::{Exchange, Exchanges, Work};
 use crate::path::{PathError, RequestPath};
 use crate::priority;
-use crate::proxy::{Key, Proxy, Settings, fields};
-use crate::push::{self, Prepared, Pusher};
+use crate::proxy::{Key, Proxy, fields};
+use crate::push::{Prepared, Pusher};
 use crate::router::Router;
+use crate::site::{Site, Target};
 use crate::stats::{Headers, Published, Snapshot};
 use upstream::Forwarded;
-
-/// The site that all workers serve.
-#[derive(Clone)]
-pub struct Site {
-    /// The target at each path.
-    pub routes: Arc<Router<Target>>,
-    /// Paths on which WebSockets pass to an upstream.
-    pub websockets: Arc<Router<()>>,
-    /// Whether requests' `x-priority` fields count.
-    pub trust_x_priority: bool,
-    /// The upstreams, and how requests are forwarded to them.
-    pub proxy: Arc<Settings>,
-    /// The preload list, and whether to send hints and pushes.
-    pub push: push::Options,
-    /// Where the access log goes.
-    pub access_log: Destination,
-    /// The engines' clock, which the service sets.
-    pub wall_clock: WallClock,
-    /// Tells the time of day: the system, or a simulator.
-    pub time_of_day: fn() -> SystemTime,
-    /// The threads and limits for reading files.
-    pub files: files::Shared,
-}
 
 /// The service of one worker.
 pub struct App {

@@ -21,6 +21,7 @@ pub mod push;
 pub mod router;
 pub mod run;
 pub mod shares;
+pub mod site;
 pub mod stats;
 
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -14,12 +14,12 @@ use signal_hook::low_level::signal_name;
 use tidegate_net::{EventLoop, Listener, Mailbox, Security, Stack, TlsAcceptorConfig};
 
 use crate::access_log::Destination;
-use crate::app::{App, Site};
-use crate::config::{Address, CertificateFiles, Config, Target};
-use crate::handlers::files;
+use crate::app::App;
+use crate::config::{Address, CertificateFiles, Config, Listeners};
 use crate::logs::{self, queue};
 use crate::proxy::names;
 use crate::router::Router;
+use crate::site::Target;
 use crate::stats::Stats;
 
 const STATS_EVERY: Duration = Duration::from_secs(5);
@@ -74,21 +74,13 @@ struct Bound {
 pub fn run(config: Config) -> Result<(), RunError> {
     // Signals are caught from here on, so that an early one isn't lost.
     let signals = Signals::new(SIGNALS).map_err(RunError::Start)?;
-    let (listeners, bound) = bind_all(&config)?;
-    let options = config.options;
-
-    let proxy = Arc::new(config.proxy);
-    let site = Site {
-        routes: Arc::new(config.routes),
-        websockets: Arc::new(config.websockets),
-        trust_x_priority: config.trust_x_priority,
-        proxy: Arc::clone(&proxy),
-        push: config.push,
-        access_log: config.access_log,
-        wall_clock: options.proto.wall_clock.clone().unwrap_or_default(),
-        time_of_day: SystemTime::now,
-        files: files::Shared::new(&options.ledger, config.upstream_descriptors),
-    };
+    let Config {
+        listeners,
+        workers,
+        options,
+        site,
+    } = config;
+    let (bound, sockets) = bind_all(&listeners, workers)?;
     let access_log = site.access_log.clone();
     let stdout = match &access_log {
         Destination::Stdout(queue) => queue.clone(),
@@ -96,12 +88,11 @@ pub fn run(config: Config) -> Result<(), RunError> {
     };
     let mut stats = Stats::default();
     let (ended, ends) = mpsc::channel();
-    let mut mailboxes = Vec::with_capacity(config.workers);
-    let mut threads = Vec::with_capacity(config.workers);
-    for (worker, listeners) in listeners.into_iter().enumerate() {
+    let mut mailboxes = Vec::with_capacity(workers);
+    let mut threads = Vec::with_capacity(workers);
+    for (worker, sockets) in sockets.into_iter().enumerate() {
         let app = App::new(site.clone(), stats.add_worker());
-        let event_loop =
-            EventLoop::new(listeners, options.clone(), app).map_err(RunError::Start)?;
+        let event_loop = EventLoop::new(sockets, options.clone(), app).map_err(RunError::Start)?;
         mailboxes.push(event_loop.mailbox());
         let ended = ended.clone();
         let thread = thread::Builder::new().name(format!("worker-{worker}"));
@@ -115,15 +106,15 @@ pub fn run(config: Config) -> Result<(), RunError> {
         threads.push(thread.map_err(RunError::Start)?);
     }
     drop(ended);
-    let names = proxy.names.clone();
+    let names = site.proxy.names.clone();
     let _watch = names::watch(names, mailboxes.clone()).map_err(RunError::Start)?;
     let reopened = Reopened {
         access_log: access_log.clone(),
-        certificate: config.acceptor.zip(config.certificate),
+        certificate: listeners.acceptor.zip(listeners.certificate),
     };
     handle_signals(signals, mailboxes, reopened).map_err(RunError::Start)?;
     // The queue never blocks: the server starts even if nothing reads stdout.
-    stdout.push(banner(&bound, &site.routes, config.self_signed));
+    stdout.push(banner(&bound, &site.routes, listeners.self_signed));
 
     let mut running = threads.len();
     while running > 0 {
@@ -163,28 +154,36 @@ impl Drop for Ended {
     }
 }
 
-/// Binds every address for every worker. Returns one list of listeners for each worker.
-fn bind_all(config: &Config) -> Result<(Vec<Vec<Listener>>, Vec<Bound>), RunError> {
+/// Binds every address for every worker. Returns what was bound, and each worker's sockets.
+fn bind_all(
+    listeners: &Listeners,
+    workers: usize,
+) -> Result<(Vec<Bound>, Vec<Vec<Listener>>), RunError> {
     let mut wanted: Vec<(Address, Security)> = Vec::new();
-    if let Some(acceptor) = &config.acceptor {
+    if let Some(acceptor) = &listeners.acceptor {
         let security = Security::Tls(Arc::clone(acceptor));
         wanted.extend(
-            config
+            listeners
                 .tls
                 .iter()
                 .map(|address| (*address, security.clone())),
         );
     }
-    wanted.extend(config.h2c.iter().map(|address| (*address, Security::Plain)));
-    let mut workers: Vec<Vec<Listener>> = (0..config.workers).map(|_| Vec::new()).collect();
+    wanted.extend(
+        listeners
+            .h2c
+            .iter()
+            .map(|address| (*address, Security::Plain)),
+    );
+    let mut sockets: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
     let mut bound = Vec::with_capacity(wanted.len());
     let families: Vec<SocketAddr> = wanted.iter().map(|(address, _)| address.first).collect();
     for (address, security) in wanted {
         let stack = stack(address.first, &families);
-        let group = bind(address, &security, config.workers, stack)?;
+        let group = bind(address, &security, workers, stack)?;
         let addr = group.first().map_or(address.first, Listener::local_addr);
-        for (worker, listener) in workers.iter_mut().zip(group) {
-            worker.push(listener);
+        for (worker, socket) in sockets.iter_mut().zip(group) {
+            worker.push(socket);
         }
         bound.push(Bound {
             addr,
@@ -192,7 +191,7 @@ fn bind_all(config: &Config) -> Result<(Vec<Vec<Listener>>, Vec<Bound>), RunErro
             everywhere: addr.ip().is_unspecified(),
         });
     }
-    Ok((workers, bound))
+    Ok((bound, sockets))
 }
 
 /// Returns the IP versions that a socket takes. An IPv6 socket takes no IPv4 connections if another

@@ -13,7 +13,6 @@ use tidegate_pool::{Event, Failure, RequestOptions};
 
 use super::App;
 use crate::access_log::Entry;
-use crate::config::Target;
 use crate::handlers::{Extra, Request, Sent};
 use crate::in_progress::{Exchange, Work};
 use crate::path::{PathError, RequestPath};
@@ -22,6 +21,7 @@ use crate::proxy::fields::{self, Refused};
 use crate::proxy::relay::is_call;
 use crate::proxy::{Key, Relay, Route, UPLOAD_WINDOW, on_behalf};
 use crate::push::Prepared;
+use crate::site::Target;
 
 /// A request that is to be forwarded.
 pub(super) struct Forwarded<'a> {

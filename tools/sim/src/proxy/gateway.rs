@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use tidegate::access_log::Destination;
-use tidegate::app::{App, Site};
-use tidegate::config::Target;
+use tidegate::app::App;
 use tidegate::flags::Host;
 use tidegate::handlers::files;
 use tidegate::proxy::{DOWNLOAD_WINDOW, Route, Settings};
 use tidegate::push::{self, Mode, PushCache};
 use tidegate::router::Router;
+use tidegate::site::{Site, Target};
 use tidegate_http::{Config, MemoryBudget, WallClock};
 use tidegate_ledger::Ledger;
 use tidegate_net::{MemoryLoop, Options, Protocol};

@@ -1,0 +1,72 @@
+//! The settings and limits of the loops and their engines.
+
+use std::time::Duration;
+
+use tidegate_http::{Config as Proto, MemoryBudget, WallClock};
+use tidegate_ledger::Resource;
+use tidegate_net::Options;
+
+use super::ConfigError;
+use crate::flags::{Flags, Size};
+use crate::memory;
+use crate::shares::{self, Shared};
+
+/// The default of `--proxy-protocol-from`.
+const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+
+/// Returns the options of the workers' loops.
+pub(super) fn options(
+    flags: &Flags,
+    workers: usize,
+    wall_clock: WallClock,
+) -> Result<Options, ConfigError> {
+    let mut proto = Proto::server();
+    proto.max_concurrent_streams = flags.max_streams;
+    proto.priorities = flags.priorities;
+    proto.max_stream_window_size = saturate(flags.max_stream_window);
+    let quarter = || memory::available().map(|bytes| bytes / 4);
+    let budget = flags.memory_budget.map(|size| size.0).or_else(quarter);
+    let descriptors = shares::raise_descriptors().map_err(ConfigError::Descriptors)?;
+    let budget = budget.unwrap_or(0);
+    let ledger = Shared::new(flags).ledger(descriptors, workers, budget);
+    proto.memory_budget = (budget > 0).then(|| MemoryBudget::of(&ledger));
+    proto.timeouts.handshake = flags.handshake_timeout;
+    proto.timeouts.header_block = flags.header_timeout;
+    proto.timeouts.body = flags.body_timeout;
+    proto.min_body_rate = saturate(flags.min_body_rate);
+    proto.timeouts.write = flags.write_timeout;
+    proto.timeouts.idle = flags.idle_timeout;
+    proto.timeouts.shutdown = flags.shutdown_timeout;
+    // RFC 8441 §3: browsers use this setting where they see it, so it is advertised only if
+    // some path takes WebSockets.
+    proto.enable_connect_protocol = !flags.websocket.is_empty();
+    proto.wall_clock = Some(wall_clock);
+    let mut options = Options::new(proto.build().map_err(ConfigError::Proto)?);
+    options.ledger = ledger;
+    options.h2c_upgrade = flags.h2c_upgrade;
+    if flags.proxy_protocol {
+        options.proxy_protocol_from = if flags.proxy_protocol_from.is_empty() {
+            LOOPBACK.iter().filter_map(|net| net.parse().ok()).collect()
+        } else {
+            flags.proxy_protocol_from.clone()
+        };
+    }
+    options.handshake_timeout = flags.handshake_timeout;
+    options.write_timeout = flags.write_timeout;
+    options.notsent_lowat = saturate(flags.notsent_lowat);
+    // The loop always has a limit, so 0 becomes one that no shutdown reaches.
+    let no_limit = Duration::from_secs(365 * 24 * 3600);
+    options.shutdown_timeout = match flags.shutdown_timeout {
+        Duration::ZERO => no_limit,
+        limit => limit,
+    };
+    if options.ledger.rule(Resource::Requests).is_limited() {
+        options.makes_requests_for_others = flags.trust_forwarded_from.clone();
+    }
+    Ok(options)
+}
+
+/// Converts to `u32`. The engine refuses values that are too large for it.
+fn saturate(size: Size) -> u32 {
+    u32::try_from(size.0).unwrap_or(u32::MAX)
+}

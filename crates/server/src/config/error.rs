@@ -1,0 +1,129 @@
+//! Why the server can't start.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use tidegate_net::TlsError;
+
+use crate::push::PreloadError;
+use crate::push::file::FileError;
+
+/// Why the server can't start. `Display` gives one sentence.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// Both `--listen none` and `--listen-h2c none`.
+    NothingToListenOn,
+    /// Two flags contradict each other. The sentence names them.
+    Contradiction(String),
+    /// A value is out of range.
+    Proto(tidegate_http::ConfigError),
+    /// A certificate or key file can't be read.
+    Unreadable(PathBuf, io::Error),
+    /// A directory to serve can't be read.
+    NoDirectory(PathBuf, io::Error),
+    /// The system doesn't report how many files may be open.
+    Descriptors(io::Error),
+    /// The access log can't be opened.
+    NoAccessLog(PathBuf, io::Error),
+    /// Certificate and key can't be used.
+    Tls {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// Why they can't be used.
+        error: TlsError,
+    },
+    /// No certificate could be made.
+    SelfSigned(String),
+    /// The preload list's file can't be used.
+    PreloadFile(FileError),
+    /// The preload list can't be used.
+    Preload(PreloadError),
+    /// No route leads to this path of the preload list, or the route's target can't be preloaded.
+    PreloadUnrouted(String),
+    /// Pushes are wanted, but there is no list.
+    NothingToPush,
+    /// An upstream's name can't be in a certificate.
+    UpstreamName(String),
+    /// The files for TLS with upstreams can't be used.
+    UpstreamTls(String, TlsError),
+    /// No upstream serves this path of `--websocket`.
+    WebSocketUnrouted(String),
+}
+
+impl ConfigError {
+    /// Returns the process's exit status: 2 for a wrong command line, 1 for an error of the system.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::NothingToListenOn
+            | Self::Contradiction(_)
+            | Self::Proto(_)
+            | Self::PreloadFile(FileError::Line(..))
+            | Self::Preload(_)
+            | Self::PreloadUnrouted(_)
+            | Self::UpstreamName(_)
+            | Self::WebSocketUnrouted(_)
+            | Self::NothingToPush => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingToListenOn => f.write_str(
+                "there is nothing to listen on: --listen and --listen-h2c are both none",
+            ),
+            Self::Contradiction(sentence) => f.write_str(sentence),
+            Self::Proto(error) => error.fmt(f),
+            Self::Unreadable(path, error) => write!(f, "can't read {}: {error}", path.display()),
+            Self::NoDirectory(path, error) => {
+                write!(f, "can't serve the directory {}: {error}", path.display())?;
+                if path.components().count() == 1 && path.is_relative() {
+                    f.write_str("; an upstream begins with http://, h2c:// or https://")?;
+                }
+                Ok(())
+            }
+            Self::Descriptors(error) => {
+                write!(f, "can't find out how many files may be open: {error}")
+            }
+            Self::NoAccessLog(path, error) => {
+                write!(f, "can't write the access log {}: {error}", path.display())
+            }
+            Self::Tls { cert, key, error } => write!(
+                f,
+                "can't use the certificate {} with the key {}: {error}",
+                cert.display(),
+                key.display()
+            ),
+            Self::SelfSigned(error) => write!(f, "can't make a certificate: {error}"),
+            Self::PreloadFile(error) => error.fmt(f),
+            Self::Preload(error) => error.fmt(f),
+            Self::PreloadUnrouted(path) => write!(
+                f,
+                "{path} can't be preloaded, because no route serves it: add a --route, or give its \
+                 content in the --preload-file"
+            ),
+            Self::UpstreamName(name) => write!(
+                f,
+                "{name} can't be the name in an upstream's certificate: give a DNS name or an \
+                 address with --upstream-name"
+            ),
+            Self::UpstreamTls(what, error) => {
+                write!(f, "can't use {what} for upstreams: {error}")
+            }
+            Self::WebSocketUnrouted(path) => write!(
+                f,
+                "--websocket {path} needs a --route that leads from {path} to an upstream"
+            ),
+            Self::NothingToPush => f.write_str(
+                "there is nothing to push: list what pages need with --preload or --preload-file",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}

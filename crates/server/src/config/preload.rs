@@ -1,0 +1,119 @@
+//! The preload list, and whether to send hints and pushes.
+
+use std::sync::Arc;
+
+use super::ConfigError;
+use super::routes::{Routes, target_at};
+use crate::flags::{Flags, Switch};
+use crate::handlers::demo;
+use crate::push::{self, Mode, PushCache};
+use crate::router::Router;
+use crate::site::Target;
+
+/// Reads the preload list.
+pub(super) fn options(flags: &Flags, routes: &Routes) -> Result<push::Options, ConfigError> {
+    let mut preloads = match &flags.preload_file {
+        Some(file) => push::file::read(file).map_err(ConfigError::PreloadFile)?,
+        None => Vec::new(),
+    };
+    preloads.extend(flags.preload.iter().cloned());
+    let is_built_in = preloads.is_empty() && routes.are_built_in;
+    if is_built_in {
+        preloads.extend(demo::preloads());
+    }
+    let list = PushCache::new(preloads).map_err(ConfigError::Preload)?;
+    check_routed(&list, &routes.all)?;
+    if list.is_empty() && flags.push != Mode::Off {
+        return Err(ConfigError::NothingToPush);
+    }
+    Ok(push::Options {
+        list: Arc::new(list),
+        // The demo site mostly has a certificate that nobody trusts. Browsers don't cache what
+        // comes over such a connection, so they would load hinted resources twice.
+        early_hints: flags
+            .early_hints
+            .map_or(!is_built_in, |early_hints| early_hints == Switch::On),
+        mode: flags.push,
+    })
+}
+
+/// Checks that a GET of each path in the list returns content: uploads and echoes have none.
+fn check_routed(list: &PushCache, routes: &Router<Target>) -> Result<(), ConfigError> {
+    let has_content = |path: &str| match target_at(routes, path) {
+        Some(Target::Files(_) | Target::Demo | Target::Proxy(_)) => true,
+        Some(Target::Named(named)) => named.has_content(),
+        None => false,
+    };
+    match list.routed().find(|path| !has_content(path)) {
+        None => Ok(()),
+        Some(path) => Err(ConfigError::PreloadUnrouted(path.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::tests::{config, error};
+    use super::*;
+
+    #[test]
+    fn the_demo_page_has_a_preload_list_unless_another_is_given() {
+        let demo = config("--listen none --push on").unwrap().site.push;
+        assert!(!demo.early_hints, "off by default");
+        assert!(config("--early-hints on").unwrap().site.push.early_hints);
+        let hinted = config("--listen none --preload /=/tide.svg").unwrap();
+        assert!(hinted.site.push.early_hints);
+        assert_eq!((demo.list.links("/").len(), demo.mode), (3, Mode::On));
+        let own = config("--listen none --preload /=/tide.svg --early-hints off").unwrap();
+        assert_eq!(
+            own.site.push.list.links("/"),
+            ["</tide.svg>; rel=preload; as=image"]
+        );
+        assert!(!own.site.push.early_hints && own.site.push.mode == Mode::Off);
+        let routed = config("--listen none --route /health=status").unwrap();
+        assert!(routed.site.push.list.is_empty());
+    }
+
+    #[test]
+    fn a_preload_list_needs_routes_or_content() {
+        for (line, words) in [
+            (
+                "--push on --route /health=status",
+                "there is nothing to push",
+            ),
+            (
+                "--preload /=/a.css --route /a=status",
+                "/ can't be preloaded, because no route serves it",
+            ),
+            (
+                "--preload /a=/b.css --route /a=status",
+                "/b.css can't be preloaded, because no route",
+            ),
+            (
+                "--preload /a=/b.css --route /a=status --route /b.css=echo",
+                "/b.css can't",
+            ),
+            ("--preload /=/style", "as = \"style\""),
+            ("--preload /=//host/style.css", "begins with one /"),
+        ] {
+            let error = error(&format!("--listen none {line}"));
+            assert!(error.to_string().contains(words), "{line}: {error}");
+            assert_eq!(error.exit_status(), 2, "{line}");
+        }
+        let missing = error("--listen none --preload-file /nonexistent");
+        assert_eq!(missing.exit_status(), 1);
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("preload.toml");
+        let line = format!(
+            "--listen none --route /a=status --preload-file {}",
+            file.display()
+        );
+        let text = "[[resource]]\npath = \"/b.css\"\npages = [\"/a\"]\ncontent = \"x\"";
+        fs::write(&file, text).unwrap();
+        assert_eq!(config(&line).unwrap().site.push.list.links("/a").len(), 1);
+        fs::write(&file, text.replace("pages", "page")).unwrap();
+        assert_eq!(error(&line).exit_status(), 2);
+    }
+}

@@ -1,0 +1,49 @@
+//! The site: what all workers serve.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tidegate_http::WallClock;
+
+use crate::access_log::Destination;
+use crate::handlers::lookup::Root;
+use crate::handlers::{Named, files};
+use crate::proxy;
+use crate::push;
+use crate::router::Router;
+
+/// The site that all workers serve.
+#[derive(Clone)]
+pub struct Site {
+    /// The target at each path.
+    pub routes: Arc<Router<Target>>,
+    /// Paths on which WebSockets pass to an upstream.
+    pub websockets: Arc<Router<()>>,
+    /// Whether requests' `x-priority` fields count.
+    pub trust_x_priority: bool,
+    /// The upstreams, and how requests are forwarded to them.
+    pub proxy: Arc<proxy::Settings>,
+    /// The preload list, and whether to send hints and pushes.
+    pub push: push::Options,
+    /// Where the access log goes.
+    pub access_log: Destination,
+    /// The engines' clock, which the service sets.
+    pub wall_clock: WallClock,
+    /// Tells the time of day: the system, or a simulator.
+    pub time_of_day: fn() -> SystemTime,
+    /// The threads and limits for reading files.
+    pub files: files::Shared,
+}
+
+/// The target of a route.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// The built-in site.
+    Demo,
+    /// A handler of this server.
+    Named(Named),
+    /// Files below a directory.
+    Files(Root),
+    /// An upstream.
+    Proxy(Arc<proxy::Route>),
+}

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use nix::errno::Errno;
 use tidegate_http::{ErrorCode, Fields, ResponseHead, Violation};
 
+use crate::Cause;
+
 /// Whether a connection can't be opened because this host lacks descriptors, ports or memory.
 fn is_local(error: &io::Error) -> bool {
     let kinds = [io::ErrorKind::AddrNotAvailable, io::ErrorKind::OutOfMemory];
@@ -79,22 +81,21 @@ pub enum Event<K> {
 }
 
 /// Why a request failed. Its `Display` is one sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Failure {
     /// The upstream has no address.
     NoAddress,
     /// This host lacks something that a connection takes, such as a descriptor, memory or a port.
-    /// The text is the system's.
-    Local(String),
+    Local(Cause),
     /// No connection to an address could be established.
-    Connect(SocketAddr, String),
+    Connect(SocketAddr, Cause),
     /// A connection to an address was not established in time.
     ConnectTimedOut(SocketAddr),
     /// The server at an address has no valid certificate for the name.
-    Certificate(SocketAddr, String),
+    Certificate(SocketAddr, Cause),
     /// The TLS handshake with an address failed for another reason.
-    Tls(SocketAddr, String),
+    Tls(SocketAddr, Cause),
     /// As many requests wait for a place as may wait, in all or of this client.
     QueueFull,
     /// The request made no progress for too long.
@@ -104,8 +105,8 @@ pub enum Failure {
     /// The upstream refused the request before processing it, twice, or once for a request that
     /// couldn't be sent again.
     Refused,
-    /// The connection ended. The text says why.
-    Lost(String),
+    /// The connection ended.
+    Lost(Cause),
     /// The upstream broke this rule of the protocol.
     Violation(Violation),
     /// The upstream reset the stream with this code.
@@ -124,11 +125,11 @@ impl Failure {
     /// Returns why a connection can't be opened.
     pub(crate) fn to_connect(addr: SocketAddr, error: &io::Error) -> Self {
         if is_local(error) {
-            Self::Local(error.to_string())
+            Self::Local(error.into())
         } else if error.kind() == io::ErrorKind::TimedOut {
             Self::ConnectTimedOut(addr)
         } else {
-            Self::Connect(addr, format!("can't connect: {error}"))
+            Self::Connect(addr, error.into())
         }
     }
 
@@ -173,9 +174,8 @@ impl std::fmt::Display for Failure {
         match self {
             Self::NoAddress => f.write_str("the upstream has no address"),
             Self::Local(why) => write!(f, "this host can't open a connection: {why}"),
-            Self::Connect(addr, why) | Self::Certificate(addr, why) | Self::Tls(addr, why) => {
-                write!(f, "{addr}: {why}")
-            }
+            Self::Connect(addr, why) => write!(f, "{addr}: can't connect: {why}"),
+            Self::Certificate(addr, why) | Self::Tls(addr, why) => write!(f, "{addr}: {why}"),
             Self::ConnectTimedOut(addr) => write!(f, "{addr}: no connection in time"),
             Self::QueueFull => f.write_str("too many requests wait for a place at the upstream"),
             Self::TimedOut => f.write_str("the request made no progress for too long"),

@@ -104,6 +104,7 @@
 //!
 //! The example `fetch` gets a thousand URLs over one connection.
 
+mod cause;
 mod client;
 mod endpoint;
 mod event;
@@ -114,6 +115,7 @@ mod replay;
 mod stats;
 mod upstream;
 
+pub use cause::Cause;
 pub use client::{BlockingClient, ClientError, Response};
 pub use event::{Event, Failure};
 pub use pool::{OnBehalf, Pool, RequestId, RequestOptions};

@@ -238,9 +238,9 @@ pub(super) fn failure_to_connect(addr: SocketAddr, why: &End) -> Failure {
         End::ConnectTimedOut => Failure::ConnectTimedOut(addr),
         End::ConnectFailed(error) => Failure::to_connect(addr, error),
         End::TlsFailed(rustls::Error::InvalidCertificate(_)) => {
-            Failure::Certificate(addr, why.to_string())
+            Failure::Certificate(addr, why.into())
         }
-        End::TlsFailed(_) | End::NotHttp2 => Failure::Tls(addr, why.to_string()),
-        why => Failure::Connect(addr, why.to_string()),
+        End::TlsFailed(_) | End::NotHttp2 => Failure::Tls(addr, why.into()),
+        why => Failure::Connect(addr, why.into()),
     }
 }

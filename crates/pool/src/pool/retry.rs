@@ -34,7 +34,7 @@ impl<K: Copy> Pool<K> {
         let failure = match why {
             End::Closed(CloseReason::Violation(violation)) => Failure::Violation(*violation),
             End::Closed(CloseReason::Aborted(code)) => Failure::Reset(*code),
-            why => Failure::Lost(why.to_string()),
+            why => Failure::Lost(why.into()),
         };
         // A response that exceeds a limit of ours is an answer, and would come again.
         let is_too_much = exceeds_limit(why);

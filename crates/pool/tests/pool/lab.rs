@@ -31,7 +31,7 @@ use tidegate_testkit::wire;
 pub(crate) type Key = usize;
 
 /// An event of a request, in a form that can be compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Seen {
     Informational(u16),
     Response {

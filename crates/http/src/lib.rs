@@ -20,6 +20,7 @@
 
 mod budget;
 mod config;
+pub mod engine;
 mod error;
 mod event;
 mod limits;
@@ -48,6 +49,6 @@ pub use priority::Priority;
 pub use protocol::Protocol;
 pub use role::Role;
 pub use stats::Stats;
-pub use stream::{Stream, sealed};
+pub use stream::Stream;
 pub use tidegate_frame::{ErrorCode, Scope, StreamId};
 pub use wall_clock::WallClock;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use tidegate_frame::{ErrorCode, StreamId};
 use tidegate_hpack::Fields;
 
+use crate::engine::Sealed;
 use crate::error::Misuse;
 use crate::event::Event;
 use crate::message::{Body, RequestHead, ResponseHead};
@@ -14,7 +15,7 @@ use crate::priority::Priority;
 /// The engines' `StreamMut`s implement it, and no other types can. A call can end the stream, such
 /// as the last [`write`](Self::write) of a message whose other side is over. Later calls do
 /// nothing, or return [`Misuse::StreamClosed`].
-pub trait Stream: sealed::Sealed {
+pub trait Stream: Sealed {
     /// Returns the stream's identifier. HTTP/1.1 numbers requests as HTTP/2 does: 1 for the
     /// connection's first, then 3, 5 and so on.
     fn id(&self) -> StreamId;
@@ -143,10 +144,4 @@ pub trait Stream: sealed::Sealed {
             _ => {}
         }
     }
-}
-
-/// Keeps [`Stream`] to the engines, so that it can grow.
-#[doc(hidden)]
-pub mod sealed {
-    pub trait Sealed {}
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
+use tidegate_http::engine::{Phase, REST_AFTER};
 use tidegate_http::{Body, Config, Event, Misuse, RequestHead, Role, StreamId, Violation};
 use tidegate_ledger::Client;
 
-use crate::connection::{Connection, Life, REST_AFTER};
-use crate::exchange::{Exchange, Phase, Recv, Send, Trailers, Tunnel};
+use crate::connection::{Connection, Life};
+use crate::exchange::{Exchange, Recv, Send, Trailers, Tunnel};
 use crate::read::Kind;
 use crate::read::body::BodyReader;
 use crate::read::response::{self, Asked};

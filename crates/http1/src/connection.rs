@@ -5,30 +5,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use tidegate_http::engine::{
+    MAX_DISCARDED, MAX_WRITE, More, Phase, REST_AFTER, SMALL_BODY, head_size,
+};
 use tidegate_http::{
     Age, CloseReason, Config, ErrorCode, Event, Flow, Holding, Outbox, Pace, Role, Stats, StreamId,
     Violation,
 };
 
-use crate::exchange::{Exchange, More, Phase, Version};
-use crate::memory::head_size;
+use crate::exchange::{Exchange, Version};
 use crate::read::Kind;
 use crate::read::body::{BodyReader, Piece};
 use crate::read::section::Section;
 use crate::server::H2cUpgrade;
-use crate::stream::{MAX_WRITE, StreamMut};
+use crate::stream::StreamMut;
 use crate::write::{Framing, write_chunk_size, write_last_chunk};
-
-/// The most bytes of a request that a client may still send after the response has ended; the
-/// connection closes after more. Closing at once could destroy the response before a client that
-/// sends first has read it.
-pub(crate) const MAX_DISCARDED: usize = 1 << 20;
-
-/// The largest body, in bytes, that is copied right after its head.
-const SMALL_BODY: usize = 4096;
-
-/// How long a connection is without a request before it frees its memory.
-pub(crate) const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// The input that a connection waits for. Each kind has its own time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,7 +287,7 @@ impl Connection {
                 end: true,
             },
             Piece::End(fields) => {
-                exchange.head += head_size(&fields);
+                exchange.head += u64::from(head_size(&fields));
                 Event::Trailers { id, fields }
             }
         };

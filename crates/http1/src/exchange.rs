@@ -2,6 +2,7 @@
 //! responses are in order.
 
 use bytes::Bytes;
+use tidegate_http::engine::{More, Phase};
 use tidegate_http::{Bill, Body, Fields, Pace, Role, StreamId};
 
 use crate::read::body::BodyReader;
@@ -22,28 +23,6 @@ impl Version {
             Self::Http11 => "HTTP/1.1",
         }
     }
-}
-
-/// The progress of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// The final head is still to come.
-    Head,
-    /// The head is complete; body or trailers may follow.
-    Body,
-    /// The message is complete.
-    Done,
-}
-
-/// The continuation after the bytes of a body that wait to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum More {
-    /// Nothing: the message ends.
-    End,
-    /// The owner has more and is to be asked.
-    Ask,
-    /// The owner has been asked and has not answered.
-    Asked,
 }
 
 /// Whether a client has asked for trailers (RFC 9110 §10.1.4).

@@ -1,28 +1,16 @@
 //! The memory that the connection holds, and whether it may hold more.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tidegate_http::{Bill, Fields, Misuse, Role};
+use tidegate_http::engine::{LOOK_AGAIN_AFTER, More, Phase};
+use tidegate_http::{Bill, Misuse, Role};
 use tidegate_ledger::Client;
 
 use crate::connection::Connection;
-use crate::exchange::{Exchange, More, Phase};
+use crate::exchange::Exchange;
 
 /// The bytes that count for a request beside its head and body.
 const EXCHANGE: u64 = 1 << 10;
-
-/// The number of times that a request's head counts: it isn't kept here, but its owner may keep it
-/// and make a copy.
-const HEADS: usize = 2;
-
-/// How long until a connection without memory for more input checks again.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
-
-/// Returns the bytes that a request's head counts.
-pub(crate) fn head_size(fields: &Fields) -> u64 {
-    (fields.memory() * HEADS) as u64
-}
 
 /// Memory, for owners: who pays for it, and how much it is.
 impl Connection {

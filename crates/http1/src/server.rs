@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
+use tidegate_http::engine::{Phase, head_size};
 use tidegate_http::{CloseReason, Config, Event, KnownName, RequestHead, Role, Violation};
 
 use crate::connection::{Connection, Wait};
-use crate::exchange::{Exchange, Phase, Recv, Send, Trailers, Tunnel};
-use crate::memory::head_size;
+use crate::exchange::{Exchange, Recv, Send, Trailers, Tunnel};
 use crate::read::Kind;
 use crate::read::body::BodyReader;
 use crate::read::request::{self, Offers};
@@ -115,7 +115,7 @@ impl Connection {
         } else {
             Phase::Body
         };
-        let head = head_size(request.head.fields());
+        let head = u64::from(head_size(request.head.fields()));
         if !self.admit_request(head) {
             self.refuse_for_memory();
             return Ok(None);

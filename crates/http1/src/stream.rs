@@ -1,19 +1,17 @@
 //! The handle by which the owner controls an exchange: the same as that of HTTP/2.
 
 use bytes::Bytes;
+use tidegate_http::engine::{MAX_DISCARDED, MAX_WRITE, More, Phase, Sealed};
 use tidegate_http::{
     Body, ErrorCode, Fields, KnownName, Misuse, ResponseHead, Role, Stream, StreamId,
-    check_trailers, sealed,
+    check_trailers,
 };
 
-use crate::connection::{Connection, MAX_DISCARDED};
-use crate::exchange::{Exchange, More, Phase, Trailers, Tunnel, Version};
+use crate::connection::Connection;
+use crate::exchange::{Exchange, Trailers, Tunnel, Version};
 use crate::read::body::BodyReader;
 use crate::write::Framing;
 use crate::write::response::{Persistence, write_head, write_interim_head, write_websocket_head};
-
-/// The most body bytes that one `write` takes.
-pub(crate) const MAX_WRITE: usize = 256 << 10;
 
 /// A borrowed handle to a request and its response; [`Stream`] has its methods.
 pub struct StreamMut<'a> {
@@ -60,7 +58,7 @@ impl StreamMut<'_> {
     }
 }
 
-impl sealed::Sealed for StreamMut<'_> {}
+impl Sealed for StreamMut<'_> {}
 
 impl Stream for StreamMut<'_> {
     fn id(&self) -> StreamId {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use tidegate_http::engine::Sealed;
 use tidegate_http::{
     Body, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priority, RequestHead, ResponseHead,
     Role, Stats, Stream, StreamId,
 };
 use tidegate_ledger::Client;
 
-use crate::{Protocol, http, http1, http2};
+use crate::{Protocol, http1, http2};
 
 /// The engine of a connection.
 #[expect(
@@ -257,7 +258,7 @@ impl Engine {
     }
 }
 
-impl http::sealed::Sealed for StreamMut<'_> {}
+impl Sealed for StreamMut<'_> {}
 
 impl Stream for StreamMut<'_> {
     fn id(&self) -> StreamId {

@@ -1,8 +1,6 @@
 //! How a client reads responses: status lines (RFC 9112 §4), where a response ends (§6.3, §7, §8),
 //! and how its connection goes on (§9).
 
-use std::time::Instant;
-
 use bytes::{Bytes, BytesMut};
 use tidegate_http::{
     Body, CloseReason, Config, ErrorCode, Event, Fields, Misuse, RequestHead, Stream, Violation,
@@ -566,7 +564,7 @@ fn what_nobody_asked_for() {
 #[test]
 fn no_request_follows_a_response_with_bytes_behind_it() {
     // §9.2 again: the owner sends its next request as soon as it has the response.
-    let now = Instant::now();
+    let now = some_start();
     let mut conn = Connection::client(Config::client().build().unwrap(), now);
     conn.open(&a_get(), Body::Empty).unwrap();
     let mut input = BytesMut::from(&*format!("{NO_CONTENT}{NO_CONTENT}"));

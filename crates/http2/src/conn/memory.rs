@@ -1,8 +1,8 @@
 //! The memory that the connection holds, and whether it may hold more.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use tidegate_http::engine::{LOOK_AGAIN_AFTER, head_size};
 use tidegate_http::{Fields, Holding, Role};
 use tidegate_ledger::Client;
 
@@ -15,12 +15,6 @@ use crate::stream::Stream;
 /// state.
 const STREAM: u64 = 1 << 10;
 
-/// The number of times that a request's head counts: once here, and once for a copy of its owner's.
-const HEADS: usize = 2;
-
-/// How long until a connection without memory for more input checks again.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
-
 /// The bytes held that have no sum elsewhere.
 pub(crate) struct Memory {
     pub(crate) holding: Holding,
@@ -30,11 +24,6 @@ pub(crate) struct Memory {
     streamed: u64,
     /// The bytes of all streams that have their own bill.
     billed: u64,
-}
-
-/// Returns the bytes that a request's head counts.
-pub(super) fn head_size(fields: &Fields) -> u32 {
-    u32::try_from(fields.memory() * HEADS).unwrap_or(u32::MAX)
 }
 
 impl Memory {

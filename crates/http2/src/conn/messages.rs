@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidegate_frame::{Data, ErrorCode, StreamDependency, StreamId};
 use tidegate_hpack::{Decoded, ListLimit};
+use tidegate_http::engine::head_size;
 use tidegate_http::{
     Config, Event, Fields, KnownName, RequestHead, RequestRules, ResetCause, ResponseHead, Role,
     Violation, check_trailers,
@@ -12,7 +13,6 @@ use tidegate_http::{
 use crate::conn::Connection;
 use crate::conn::ending::reset_event;
 use crate::conn::field_block::Opening;
-use crate::conn::memory;
 use crate::conn::recv::{Fault, Outcome, illegal};
 use crate::flow::{RecvWindow, SendWindow, least_window};
 use crate::stream::map::Lookup;
@@ -179,7 +179,7 @@ impl Connection {
                 }
             }
         };
-        let size = memory::head_size(head.fields());
+        let size = head_size(head.fields());
         let mut stream = self.new_stream(id, Sender::Peer);
         stream.state = if end {
             State::HalfClosed(Sender::Peer)

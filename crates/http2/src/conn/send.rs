@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidegate_frame::{Data, ErrorCode, Head, Headers, RstStream, StreamId, WindowUpdate};
 use tidegate_hpack::Fields;
+use tidegate_http::engine::{MAX_DISCARDED, MAX_WRITE, REST_AFTER, SMALL_BODY};
 use tidegate_http::{Body, Event, Flow, Misuse, Outbox, Pace, RequestHead, Role, Stamp};
 use tidegate_ledger::Client;
 
@@ -15,22 +16,6 @@ use crate::conn::{Connection, settings};
 use crate::flow::least_window;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
 use crate::stream::{More, Phase, Stream};
-
-/// The most body bytes in one answer to [`Event::Writable`], whatever the windows allow. It limits
-/// the memory that a stream holds.
-const MAX_WRITE: usize = 256 << 10;
-
-/// The largest body, in bytes, that follows its head at once when no other stream waits: the
-/// scheduler would choose this stream anyway.
-const SMALL_BODY: usize = 4096;
-
-/// The most bytes of a request that a client may still send after the response has ended. Common
-/// clients lose an unread response when the reset of its stream arrives with it; this gives them
-/// time to read.
-const MAX_DISCARDED: u32 = 1 << 20;
-
-/// How long a connection has no streams, or few of many, before it frees their memory.
-const REST_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The largest plaintext of a TLS record (RFC 8446 §5.1).
 const RECORD: usize = 16 << 10;
@@ -481,7 +466,7 @@ impl Connection {
         if !recv.discard || stream.awaiting_release || stream.state.has_ended(Sender::Peer) {
             return;
         }
-        if recv.discarded <= MAX_DISCARDED {
+        if recv.discarded as usize <= MAX_DISCARDED {
             if recv.window.is_open() {
                 return;
             }

@@ -8,26 +8,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tidegate_frame::{ErrorCode, StreamId};
+use tidegate_http::engine::Sealed;
+pub(crate) use tidegate_http::engine::{More, Phase};
 use tidegate_http::{
     Bill, Body, Fields, KnownName, Misuse, Pace, Priority, RequestHead, ResponseHead, Role,
-    check_trailers, sealed,
+    check_trailers,
 };
 
 use crate::conn::Connection;
 use crate::flow::{Autotune, RecvWindow, SendWindow, Share};
-pub(crate) use send_buf::{More, SendBuf};
+pub(crate) use send_buf::SendBuf;
 use state::{Input, Sender, State};
-
-/// The progress of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// The final head is still to come.
-    Head,
-    /// The head is complete; body or trailers may follow.
-    Body,
-    /// The message is complete.
-    Done,
-}
 
 /// Whether a body's window is raised above the protocol's once the body begins to arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,7 +255,7 @@ impl StreamMut<'_> {
     }
 }
 
-impl sealed::Sealed for StreamMut<'_> {}
+impl Sealed for StreamMut<'_> {}
 
 impl tidegate_http::Stream for StreamMut<'_> {
     fn id(&self) -> StreamId {

@@ -2,17 +2,7 @@
 
 use bytes::Bytes;
 use tidegate_http::Fields;
-
-/// The continuation after the pending bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum More {
-    /// Nothing: the message ends.
-    End,
-    /// The owner has more and is to be asked when it is the stream's turn.
-    Ask,
-    /// The owner has been asked and has not answered.
-    Asked,
-}
+use tidegate_http::engine::More;
 
 /// The body of an outgoing message. It holds one piece at most: bodies are fetched on demand.
 #[derive(Debug)]

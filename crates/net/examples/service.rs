@@ -1,4 +1,5 @@
-//! A service on the event loop: answers every request with a greeting. Try `curl --http2-prior-knowledge 127.0.0.1:8080`.
+//! A service on the event loop that answers every request with a greeting. Try `curl
+//! --http2-prior-knowledge 127.0.0.1:8080`.
 
 use bytes::Bytes;
 use tidegate_net::http::{Body, Config, Event, ResponseHead, Stream};
@@ -20,7 +21,7 @@ impl Service for Hello {
                 eprintln!("can't answer: {error}");
             }
         } else {
-            // What isn't wanted is read all the same, so that the peer may send on.
+            // Nobody wants this data, but the peer needs credit to go on.
             stream.ignore(&event);
         }
     }

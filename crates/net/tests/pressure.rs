@@ -1,5 +1,5 @@
-//! What one connection makes a worker hold, however much it sends and however slowly it reads: counted
-//! byte by byte, on sockets in memory.
+//! The memory that one connection makes a worker hold, however much it sends and however slowly it
+//! reads: counted byte by byte, on sockets in memory.
 
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
@@ -13,20 +13,20 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tidegate_http::{Body, Config, Event, ResponseHead, Stream};
 use tidegate_net::{ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, TlsAcceptorConfig};
 
-/// What a client sends, all in all.
+/// The bytes that a client sends in total.
 const SENT: usize = 64 << 20;
 
-/// Bytes of one request's largest field.
+/// The bytes of one request's largest field.
 const FIELD: usize = 16_000;
 
-/// What the sockets hold in each direction, as if it were the system.
+/// The bytes that the sockets hold in each direction, like the system's.
 const CAPACITY: usize = 16 << 10;
 
-/// What a connection may hold. Heads, small bodies, the outbox and one read are 192 KiB; the rest is
-/// for what vectors have in reserve.
+/// The most bytes that a connection may hold. Heads, small bodies, the outbox and one read are 192
+/// KiB; the rest is spare capacity of vectors.
 const MOST: usize = 512 << 10;
 
-/// Answers everything with as many bytes as are small.
+/// A service that answers every request with a body that counts as small.
 struct Small {
     body: Bytes,
     conn: Option<ConnId>,
@@ -51,13 +51,13 @@ impl Service for Small {
     }
 }
 
-/// The client's end: bytes as they are, or by TLS.
+/// The client's end, in cleartext or with TLS.
 enum Client {
     Plain(MemorySocket),
     Tls(Box<ClientConnection>, MemorySocket),
 }
 
-/// Reads up to so many bytes of what came.
+/// A reader that takes up to this many bytes at a time.
 struct Trickle<'a>(&'a mut MemorySocket);
 
 impl Read for Trickle<'_> {
@@ -67,8 +67,8 @@ impl Read for Trickle<'_> {
 }
 
 impl Write for Trickle<'_> {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        self.0.write(&[IoSlice::new(octets)])
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(&[IoSlice::new(bytes)])
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -77,15 +77,15 @@ impl Write for Trickle<'_> {
 }
 
 impl Client {
-    /// Sends as much as is taken.
-    fn send(&mut self, octets: &[u8]) -> usize {
+    /// Sends as much as is taken. Returns the number of bytes.
+    fn send(&mut self, bytes: &[u8]) -> usize {
         match self {
-            Self::Plain(socket) => would_block(socket.write(&[IoSlice::new(octets)])),
+            Self::Plain(socket) => would_block(socket.write(&[IoSlice::new(bytes)])),
             Self::Tls(tls, socket) => {
                 let mut sent = 0;
                 // The session's own buffer is kept short.
                 if !tls.wants_write() {
-                    sent = tls.writer().write(octets).unwrap();
+                    sent = tls.writer().write(bytes).unwrap();
                 }
                 while tls.wants_write() && would_block(tls.write_tls(&mut Trickle(socket))) > 0 {}
                 sent
@@ -117,14 +117,14 @@ fn would_block(result: std::io::Result<usize>) -> usize {
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let len = payload.len() as u32;
-    let mut octets = len.to_be_bytes()[1..].to_vec();
-    octets.extend([kind, flags]);
-    octets.extend(stream.to_be_bytes());
-    octets.extend(payload);
-    octets
+    let mut bytes = len.to_be_bytes()[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
 }
 
-/// The first bytes of a client of HTTP/2 that opens its windows as far as they go.
+/// Returns the first bytes of an HTTP/2 client that opens its windows as far as possible.
 fn opening() -> Vec<u8> {
     let window = ((1_u32 << 31) - 1).to_be_bytes();
     let settings = [&[0, 4][..], &window].concat();
@@ -137,7 +137,7 @@ fn opening() -> Vec<u8> {
     .concat()
 }
 
-/// GET / with one large field, literal and not indexed.
+/// Returns the HEADERS of GET / with one large field, literal and not indexed.
 fn headers(stream: u32) -> Vec<u8> {
     let mut block = vec![0x82, 0x86, 0x84, 0x41, 1, b'a', 0, 1, b'x'];
     // RFC 7541 §5.1: an integer with a prefix of 7 bits.
@@ -170,7 +170,7 @@ fn tls() -> (TlsAcceptorConfig, ClientConnection) {
     )
 }
 
-/// Sends 64 MiB of requests and reads the answers only while nothing more can be sent, so that the
+/// Sends 64 MiB of requests, and reads the answers only while nothing more can be sent, so that the
 /// reader is slower than the server.
 fn flood(is_http2: bool, is_tls: bool) {
     let now = Instant::now();
@@ -214,7 +214,7 @@ fn flood(is_http2: bool, is_tls: bool) {
             if let Some(conn) = memory.service().conn {
                 most = most.max(memory.conns().buffered(conn).expect("it is open"));
             }
-            // Only who can't send reads.
+            // Read only when nothing can be sent.
             if count == 0 && client.read() == 0 {
                 idle += 1;
                 assert!(idle < 1000, "nothing moves after {sent} bytes");
@@ -229,8 +229,8 @@ fn flood(is_http2: bool, is_tls: bool) {
     assert!(most < MOST, "{most} bytes were held for one connection");
 }
 
-/// The same, where the allocator counts what all of it takes: the client's and the sockets' share is
-/// known, and small.
+/// Runs `flood` while the allocator counts the memory of everything. The client's and the sockets'
+/// part is known, and small.
 fn measured(is_http2: bool, is_tls: bool) {
     let memory = allocation_counter::measure(|| flood(is_http2, is_tls));
     let most = memory.bytes_max as usize;

@@ -22,7 +22,7 @@ const DONE: &[&str] = &[
     "crates/http1",
     "crates/http2",
     "crates/ledger",
-    "crates/net/benches",
+    "crates/net",
     "crates/server/src/access_log.rs",
     "crates/server/src/app",
     "crates/server/src/app.rs",

@@ -1,4 +1,4 @@
-//! HTTP/2 over cleartext TCP with prior knowledge (RFC 9113 §3.3), and what else comes to such a port.
+//! HTTP/2 over cleartext TCP with prior knowledge (RFC 9113 §3.3), and other input on such a port.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -29,7 +29,7 @@ fn answers_requests() {
 }
 
 #[test]
-fn a_request_that_comes_octet_by_octet_is_answered() {
+fn a_request_that_comes_byte_by_byte_is_answered() {
     let worker = Worker::plain();
     let mut client = Client::new(Trickle::new(worker.connect(), 1));
     assert_eq!(client.get("/hello").body, b"hello");
@@ -41,10 +41,10 @@ fn large_bodies_come_whole_in_both_directions() {
     let mut client = Client::new(worker.connect());
     for len in [0, 1, 16_383, 16_384, 16_385, 65_535, 5_000_000] {
         let response = client.get(&format!("/big/{len}"));
-        assert!(response.body == pattern(len), "{len} octets down");
+        assert!(response.body == pattern(len), "{len} bytes down");
         let id = client.open("POST", "/upload", Body::Full(pattern(len)));
         let response = client.finish(id);
-        assert_eq!(response.body, len.to_string().as_bytes(), "{len} octets up");
+        assert_eq!(response.body, len.to_string().as_bytes(), "{len} bytes up");
     }
 }
 
@@ -52,12 +52,12 @@ fn large_bodies_come_whole_in_both_directions() {
 fn a_client_that_reads_late_gets_everything() {
     let worker = Worker::plain();
     let mut client = Client::new(worker.connect());
-    // More than the sockets hold, so that the worker has to wait for us, several times.
+    // More than the sockets hold, so that the worker has to wait for the client, several times.
     let ids: Vec<_> = (0..8)
         .map(|_| client.open("GET", "/big/1000000", Body::Empty))
         .collect();
     client.flush();
-    // Once another client is served, the worker has been through with the first one's requests.
+    // Once another client is served, the worker has handled the first one's requests.
     assert_eq!(Client::new(worker.connect()).get("/hello").body, b"hello");
     for id in ids {
         assert!(client.finish(id).body == pattern(1_000_000));
@@ -128,18 +128,18 @@ fn a_peer_that_says_nothing_is_let_go() {
         options.handshake_timeout = Duration::from_millis(100);
     });
     let mut stream = worker.connect();
-    let mut octets = Vec::new();
-    stream.read_to_end(&mut octets).unwrap();
-    assert!(octets.is_empty());
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    assert!(bytes.is_empty());
     drop(stream);
     assert_eq!(worker.wait_closed(), "handshake timed out");
     assert_eq!(worker.totals().handshake_failures, 1);
 }
 
-/// What the server says to these octets until it closes.
-fn answer_to(worker: &Worker, octets: &[u8]) -> Vec<u8> {
+/// Returns what the server sends in answer to these bytes, until it closes.
+fn answer_to(worker: &Worker, bytes: &[u8]) -> Vec<u8> {
     let mut stream = worker.connect();
-    stream.write_all(octets).unwrap();
+    stream.write_all(bytes).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     answer
@@ -153,8 +153,9 @@ fn what_is_neither_is_answered_by_goaway() {
         b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
     ] {
         let answer = answer_to(&worker, garbage);
-        // RFC 9113 §3.4: "Clients and servers MUST treat an invalid connection preface as a connection error of type
-        // PROTOCOL_ERROR". The last frame is a GOAWAY: kind 7, then last stream id and code.
+        // RFC 9113 §3.4: "Clients and servers MUST treat an invalid connection preface as a
+        // connection error of type PROTOCOL_ERROR". The last frame is a GOAWAY: kind 7, then last
+        // stream id and code.
         let goaway = answer
             .windows(17)
             .any(|frame| frame[3..9] == [7, 0, 0, 0, 0, 0] && frame[13..17] == [0, 0, 0, 1]);
@@ -171,7 +172,7 @@ fn a_graceful_end_lets_requests_finish() {
     worker.wait_for(|note| matches!(note, Note::Held).then_some(()));
     let idle = worker.connect();
     worker.mailbox.shut_down();
-    // The listener is gone once the loop has read the letter; its counters come after that.
+    // The listener is gone once the loop has read the command, and its counters come after that.
     worker.totals();
     assert!(std::net::TcpStream::connect(worker.addr).is_err());
     worker.mailbox.send(Message::Release);
@@ -220,10 +221,10 @@ fn no_more_connections_than_allowed() {
     client.flush();
     worker.wait_for(|note| matches!(note, Note::Held).then_some(()));
     let mut refused = worker.connect();
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     // An end or a reset, whichever comes first.
-    let _ = refused.read_to_end(&mut octets);
-    assert!(octets.is_empty());
+    let _ = refused.read_to_end(&mut bytes);
+    assert!(bytes.is_empty());
     assert_eq!(worker.totals().refused, 1);
     worker.mailbox.send(Message::Release);
     assert_eq!(client.get("/hello").body, b"hello");

@@ -1,4 +1,4 @@
-//! A worker on a thread of its own, and clients that speak through the engine's client role.
+//! A worker on a thread of its own, and clients that use the engine's client role.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -28,24 +28,24 @@ use tidegate_net::{
     Trust,
 };
 
-/// Longer than anything takes that works.
+/// The longest wait for anything that works.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// So many connections may be open at once, and no more.
+/// Limits the connections that may be open at once to `most`.
 pub(crate) fn limit_connections(options: &mut Options, most: u64) {
     let limits = Limits::none().with(Resource::Connections, Rule::new(most));
     options.ledger = Ledger::new(limits);
 }
 
-/// What a test tells the service.
+/// A message from a test to the service.
 pub(crate) enum Message {
-    /// Answer the requests for `/hold`.
+    /// Answers the requests for `/hold`.
     Release,
-    /// Send the worker's counters.
+    /// Sends the worker's counters.
     Totals(Sender<Totals>),
 }
 
-/// What the service tells the test.
+/// A message from the service to the test.
 #[derive(Debug)]
 pub(crate) enum Note {
     Opened(Option<tidegate_net::TlsInfo>),
@@ -53,8 +53,8 @@ pub(crate) enum Note {
     Closed(String),
 }
 
-/// Answers by path: `/hello`; `/big/N`, N octets; `/upload`, how many octets came; `/hold`, when told to; `/cut`, with a
-/// part of a body.
+/// A service that answers by path: `/hello`; `/big/N`, N bytes; `/upload`, the number of bytes
+/// received; `/hold`, when told to; `/cut`, a part of a body.
 pub(crate) struct TestService {
     notes: Sender<Note>,
     uploads: HashMap<(ConnId, StreamId), u64>,
@@ -71,13 +71,13 @@ impl TestService {
     }
 
     fn uploaded(&mut self, conns: &mut Conns, conn: ConnId, id: StreamId) {
-        if let Some(octets) = self.uploads.remove(&(conn, id)) {
-            Self::answer(conns, conn, id, octets.to_string().into());
+        if let Some(bytes) = self.uploads.remove(&(conn, id)) {
+            Self::answer(conns, conn, id, bytes.to_string().into());
         }
     }
 }
 
-/// The octets of `/big/N`.
+/// Returns the bytes of `/big/N`.
 pub(crate) fn pattern(len: usize) -> Bytes {
     (0..len).map(|i| (i % 251) as u8).collect::<Vec<_>>().into()
 }
@@ -122,8 +122,8 @@ impl Service for TestService {
                 if let Some(mut stream) = conns.stream(conn, id) {
                     stream.consume(data.len());
                 }
-                if let Some(octets) = self.uploads.get_mut(&(conn, id)) {
-                    *octets += data.len() as u64;
+                if let Some(bytes) = self.uploads.get_mut(&(conn, id)) {
+                    *bytes += data.len() as u64;
                 }
                 if end {
                     self.uploaded(conns, conn, id);
@@ -132,9 +132,10 @@ impl Service for TestService {
             Event::Writable { id, .. } => {
                 let is_first = self.cut.remove(&(conn, id));
                 if let Some(mut stream) = conns.stream(conn, id) {
-                    match is_first {
-                        true => assert_eq!(stream.write(&mut "half".into(), false), 4),
-                        false => stream.reset(ErrorCode::INTERNAL_ERROR),
+                    if is_first {
+                        assert_eq!(stream.write(&mut "half".into(), false), 4)
+                    } else {
+                        stream.reset(ErrorCode::INTERNAL_ERROR)
                     }
                 }
             }
@@ -166,7 +167,7 @@ impl Service for TestService {
     }
 }
 
-/// A loop on a thread of its own, which is stopped with this.
+/// A loop on a thread of its own. Dropping it stops the loop.
 struct Running<S: Service> {
     mailbox: Mailbox<S::Message>,
     thread: Option<JoinHandle<io::Result<S>>>,
@@ -259,13 +260,13 @@ impl Worker {
         stream
     }
 
-    /// What a dial needs to trust the worker's certificate.
+    /// Returns the settings of a dial that trusts the worker's certificate.
     pub(crate) fn trusted(&self) -> Arc<TlsConnectorConfig> {
         let trust = Trust::Pem(self.pem.clone().into_bytes());
         Arc::new(TlsConnectorConfig::new(&trust, None).unwrap())
     }
 
-    /// What a client needs to trust the worker's certificate.
+    /// Returns the settings of a client that trusts the worker's certificate.
     pub(crate) fn client_config(&self, alpn: &[&str]) -> ClientConfig {
         client_config(&self.certificate, alpn)
     }
@@ -279,7 +280,7 @@ impl Worker {
         StreamOwned::new(session, self.connect())
     }
 
-    /// The next note that `pick` takes; others are skipped.
+    /// Returns the next note that `pick` takes; skips others.
     pub(crate) fn wait_for<T>(&self, mut pick: impl FnMut(Note) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -310,7 +311,7 @@ impl Worker {
     }
 }
 
-/// What a client by rustls alone needs to trust this certificate.
+/// Returns the settings of a client, by rustls alone, that trusts this certificate.
 pub(crate) fn client_config(certificate: &CertificateDer<'static>, alpn: &[&str]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
@@ -324,7 +325,7 @@ pub(crate) fn client_config(certificate: &CertificateDer<'static>, alpn: &[&str]
     config
 }
 
-/// A response as far as it has come.
+/// A response, as far as it has arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -333,7 +334,7 @@ pub(crate) struct Response {
     pub(crate) reset: Option<tidegate_http::ErrorCode>,
 }
 
-/// A client: blocking, one connection.
+/// A blocking client of one connection.
 pub(crate) struct Client<T> {
     pub(crate) io: T,
     pub(crate) engine: Connection,
@@ -370,7 +371,7 @@ impl<T: Read + Write> Client<T> {
         self.finish(id)
     }
 
-    /// Goes on until the response is whole or the stream or connection is over.
+    /// Continues until the response is whole, or the stream or connection is over.
     pub(crate) fn finish(&mut self, id: StreamId) -> Response {
         while !self.closed && !self.responses[&id].end && self.responses[&id].reset.is_none() {
             self.flush();
@@ -380,7 +381,7 @@ impl<T: Read + Write> Client<T> {
         self.responses.remove(&id).unwrap()
     }
 
-    /// Writes what the engine has.
+    /// Writes the engine's output.
     pub(crate) fn flush(&mut self) {
         loop {
             let flow = self
@@ -402,7 +403,7 @@ impl<T: Read + Write> Client<T> {
         }
     }
 
-    /// Reads once, blocking, and handles what came.
+    /// Reads once, blocking, and handles the result.
     pub(crate) fn read_once(&mut self) {
         let mut buffer = [0; 16 << 10];
         let count = self.io.read(&mut buffer).expect("the server answers");
@@ -446,9 +447,10 @@ impl<T: Read + Write> Client<T> {
     }
 }
 
-/// Asks for 20 large bodies and reads nothing, until the worker can write no more; then asks for something urgent and reads.
-/// Of the bulk, no more comes before the urgent response than what the client's socket had, what the kernel takes at once and
-/// one outbox. `elsewhere` makes a request on another connection.
+/// Requests 20 large bodies and reads nothing, until the worker can write no more; then requests
+/// something urgent and reads. Checks that no more of the bulk precedes the urgent response than
+/// the client's socket had, the kernel takes at once, and one outbox holds. `elsewhere` makes a
+/// request on another connection.
 pub(crate) fn urgent_overtakes_bulk<T: Read + Write>(
     worker: &Worker,
     client: &mut Client<T>,
@@ -458,7 +460,7 @@ pub(crate) fn urgent_overtakes_bulk<T: Read + Write>(
         .map(|_| client.open("GET", "/big/1000000", Body::Empty))
         .collect();
     client.flush();
-    // A turn writes 256 KiB at most. Each of these requests takes one or more.
+    // A turn writes at most 256 KiB. Each of these requests takes one or more.
     let mut written = 0;
     loop {
         for _ in 0..10 {
@@ -476,15 +478,15 @@ pub(crate) fn urgent_overtakes_bulk<T: Read + Write>(
     client.responses.insert(urgent, Response::default());
     assert_eq!(client.finish(urgent).body, b"hello");
     let ahead: usize = bulk.iter().map(|id| client.responses[id].body.len()).sum();
-    // The kernel doubles the size that is asked for (socket(7)).
+    // The kernel doubles the requested size (socket(7)).
     let in_our_socket = 128 << 10;
-    assert!(ahead < (256 << 10) + in_our_socket, "{ahead} octets ahead");
+    assert!(ahead < (256 << 10) + in_our_socket, "{ahead} bytes ahead");
     for id in bulk {
         assert_eq!(client.finish(id).body.len(), 1_000_000);
     }
 }
 
-/// Writes a few octets at a time, in segments of their own.
+/// A stream that writes a few bytes at a time, in segments of their own.
 pub(crate) struct Trickle {
     socket: TcpStream,
     step: usize,
@@ -504,8 +506,8 @@ impl Read for Trickle {
 }
 
 impl Write for Trickle {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.socket.write(&octets[..octets.len().min(self.step)])
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(&bytes[..bytes.len().min(self.step)])
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -513,7 +515,7 @@ impl Write for Trickle {
     }
 }
 
-/// What a [`Watched`] service tells the test: everything.
+/// Everything that a [`Watched`] service reports to the test.
 #[derive(Debug)]
 pub(crate) enum Told {
     Opened(ConnId, Protocol, Box<ConnInfo>),
@@ -524,33 +526,34 @@ pub(crate) enum Told {
     Rang(Instant),
 }
 
-/// What a test has a [`Watched`] service do.
+/// A command of a test to a [`Watched`] service.
 pub(crate) type Command = Box<dyn FnOnce(&mut Watched, &mut Conns) + Send>;
 
-/// What a [`Watched`] service does at once.
+/// A reaction of a [`Watched`] service to an event, at once.
 pub(crate) type Reaction = Box<dyn FnMut(&mut Conns, ConnId) + Send>;
 
-/// How a [`Watched`] service answers requests at once.
+/// A [`Watched`] service's answer to a request, at once.
 pub(crate) type Answer = Box<dyn FnMut(&mut Conns, ConnId, StreamId) + Send>;
 
-/// A service that does nothing by itself but give back credit and take bodies from where the test put them.
+/// A service that does nothing by itself, except that it gives back credit and sends bodies that
+/// the test provided.
 pub(crate) struct Watched {
     told: Sender<Told>,
-    /// Commands for a loop in memory, which has no mailbox.
+    /// Commands to a loop in memory, which has no mailbox.
     desk: Arc<Mutex<VecDeque<Command>>>,
-    /// A time that has come.
+    /// A time in the past.
     born: Instant,
-    /// Bodies that are to be written when it is their turn, then their end.
+    /// Bodies to write when it is their turn, followed by their end.
     bodies: HashMap<(ConnId, StreamId), Bytes>,
-    /// Whether credit is given back at once.
+    /// Whether to give back credit at once.
     pub(crate) consumes: bool,
-    /// What to do as soon as a response is told.
+    /// Called as soon as a response arrives.
     pub(crate) on_response: Option<Reaction>,
-    /// What to do as soon as a request is told.
+    /// Called as soon as a request arrives.
     pub(crate) on_request: Option<Answer>,
     /// When to ring.
     pub(crate) alarm: Option<Instant>,
-    /// What was traced: directions and octets, in order.
+    /// The bytes that were traced, in order.
     pub(crate) traced: Vec<(ConnId, Direction, Vec<u8>)>,
 }
 
@@ -571,12 +574,12 @@ impl Watched {
         (watched, receiver)
     }
 
-    /// Where commands for a loop in memory are put.
+    /// Returns the place for commands to a loop in memory.
     pub(crate) fn desk(&self) -> Arc<Mutex<VecDeque<Command>>> {
         Arc::clone(&self.desk)
     }
 
-    /// Sends this body on a stream whose body is a [`Body::Stream`], as it takes it.
+    /// Sends `body` on a stream with a [`Body::Stream`], as the stream takes it.
     pub(crate) fn give(&mut self, conns: &mut Conns, conn: ConnId, id: StreamId, body: Bytes) {
         self.bodies.insert((conn, id), body);
         self.write(conns, conn, id);
@@ -593,11 +596,11 @@ impl Watched {
         }
     }
 
-    /// What was traced of a connection in one direction.
+    /// Returns the bytes of a connection that were traced in one direction.
     pub(crate) fn traced(&self, conn: ConnId, direction: Direction) -> Vec<u8> {
         let its = self.traced.iter();
         let its = its.filter(|(id, way, _)| (*id, *way) == (conn, direction));
-        its.flat_map(|(_, _, octets)| octets).copied().collect()
+        its.flat_map(|(_, _, bytes)| bytes).copied().collect()
     }
 }
 
@@ -645,7 +648,7 @@ impl Service for Watched {
 
     fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
         assert!(conns.info(conn).is_some());
-        // An end can't be cloned, since errors can't.
+        // An end can't be cloned, because errors can't.
         let why = match why {
             End::Closed(reason) => End::Closed(reason.clone()),
             End::TlsFailed(error) => End::TlsFailed(error.clone()),
@@ -667,9 +670,10 @@ impl Service for Watched {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        match self.desk.lock().unwrap().is_empty() {
-            true => self.alarm,
-            false => Some(self.born),
+        if self.desk.lock().unwrap().is_empty() {
+            self.alarm
+        } else {
+            Some(self.born)
         }
     }
 
@@ -684,35 +688,35 @@ impl Service for Watched {
         }
     }
 
-    fn trace(&mut self, conns: &Conns, conn: ConnId, direction: Direction, octets: &[u8]) {
+    fn trace(&mut self, conns: &Conns, conn: ConnId, direction: Direction, bytes: &[u8]) {
         assert!(conns.info(conn).is_some());
-        self.traced.push((conn, direction, octets.to_vec()));
+        self.traced.push((conn, direction, bytes.to_vec()));
     }
 }
 
 /// A loop with a [`Watched`] service, on a thread of its own.
 pub(crate) struct Watcher {
-    /// Where it listens, if it does.
+    /// The listener's address, if there is one.
     pub(crate) addr: SocketAddr,
     pub(crate) mailbox: Mailbox<Command>,
     told: Receiver<Told>,
-    /// What was told and not asked for yet.
+    /// Reports that no test has taken yet.
     untold: RefCell<VecDeque<Told>>,
     running: Running<Watched>,
 }
 
 impl Watcher {
-    /// One that only opens connections.
+    /// Starts a watcher that only opens connections.
     pub(crate) fn dialling() -> Self {
         Self::start(None, |_| {})
     }
 
-    /// One that listens in cleartext.
+    /// Starts a watcher that listens in cleartext.
     pub(crate) fn plain(change: impl FnOnce(&mut Options)) -> Self {
         Self::start(Some(Security::Plain), change)
     }
 
-    /// One that listens by TLS, with this certificate.
+    /// Starts a watcher that listens with TLS and this certificate.
     pub(crate) fn tls(identity: &Identity, change: impl FnOnce(&mut Options)) -> Self {
         let (certificate, key) = (identity.pem(), identity.key_pem());
         let config = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes());
@@ -727,7 +731,7 @@ impl Watcher {
         }
     }
 
-    /// One that listens there.
+    /// Starts a watcher that listens at an address.
     pub(crate) fn bind(
         addr: SocketAddr,
         security: Security,
@@ -756,7 +760,7 @@ impl Watcher {
         }
     }
 
-    /// Does this on the worker's thread.
+    /// Runs a command on the worker's thread.
     pub(crate) fn with<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Watched, &mut Conns) -> T + Send + 'static,
@@ -773,7 +777,7 @@ impl Watcher {
         self.with(|_, conns| conns.totals())
     }
 
-    /// The first thing told that `pick` takes; others stay.
+    /// Returns the first report that `pick` takes; others stay.
     pub(crate) fn wait_for(&self, mut pick: impl FnMut(&Told) -> bool) -> Told {
         let mut untold = self.untold.borrow_mut();
         if let Some(place) = untold.iter().position(&mut pick) {
@@ -791,16 +795,17 @@ impl Watcher {
         }
     }
 
-    /// What was told so far that `pick` takes.
+    /// Returns the number of reports so far that `pick` takes.
     pub(crate) fn told(&self, mut pick: impl FnMut(&Told) -> bool) -> usize {
-        // A message is answered in the turn in which it is read, and what that turn told is there then.
+        // A message is answered in the turn in which it is read, so the reports of that turn are
+        // there then.
         self.totals();
         let mut untold = self.untold.borrow_mut();
         untold.extend(self.told.try_iter());
         untold.iter().filter(|told| pick(told)).count()
     }
 
-    /// The next connection that was opened.
+    /// Returns the next connection that was opened.
     pub(crate) fn opened(&self) -> (ConnId, Protocol, ConnInfo) {
         match self.wait_for(|told| matches!(told, Told::Opened(..))) {
             Told::Opened(conn, protocol, info) => (conn, protocol, *info),
@@ -808,7 +813,7 @@ impl Watcher {
         }
     }
 
-    /// The next connection that was opened by this side.
+    /// Returns the next connection that was opened by this side.
     pub(crate) fn opened_by(&self, origin: Origin) -> (ConnId, Protocol, ConnInfo) {
         let told =
             self.wait_for(|told| matches!(told, Told::Opened(.., info) if info.origin == origin));
@@ -818,7 +823,7 @@ impl Watcher {
         }
     }
 
-    /// The next connection that was closed, and why.
+    /// Returns the next connection that was closed, and why.
     pub(crate) fn closed(&self) -> (ConnId, End) {
         match self.wait_for(|told| matches!(told, Told::Closed(..))) {
             Told::Closed(conn, why) => (conn, why),
@@ -826,7 +831,7 @@ impl Watcher {
         }
     }
 
-    /// Why this connection was closed.
+    /// Returns why this connection was closed.
     pub(crate) fn closed_one(&self, conn: ConnId) -> End {
         let told = self.wait_for(|told| matches!(told, Told::Closed(its, ..) if *its == conn));
         match told {
@@ -835,7 +840,7 @@ impl Watcher {
         }
     }
 
-    /// The next event of a connection that `pick` takes.
+    /// Returns the next event of a connection that `pick` takes.
     pub(crate) fn event(&self, conn: ConnId, mut pick: impl FnMut(&Event) -> bool) -> Event {
         let told = self.wait_for(
             |told| matches!(told, Told::Event(its, event) if *its == conn && pick(event)),
@@ -846,7 +851,7 @@ impl Watcher {
         }
     }
 
-    /// The next request of a connection.
+    /// Returns the next request of a connection.
     pub(crate) fn request(&self, conn: ConnId) -> (StreamId, RequestHead) {
         match self.event(conn, |event| matches!(event, Event::Request { .. })) {
             Event::Request { id, head, .. } => (id, Arc::unwrap_or_clone(head)),
@@ -862,17 +867,17 @@ impl Watcher {
         });
     }
 
-    /// Gives a stream octets of its body, and with `end` its end.
-    pub(crate) fn write(&self, conn: ConnId, id: StreamId, octets: &'static [u8], end: bool) {
+    /// Sends bytes of a stream's body, and with `end` its end.
+    pub(crate) fn write(&self, conn: ConnId, id: StreamId, bytes: &'static [u8], end: bool) {
         self.with(move |_, conns| {
             let mut stream = conns.stream(conn, id).expect("it is open");
-            let mut data = Bytes::from_static(octets);
+            let mut data = Bytes::from_static(bytes);
             stream.write(&mut data, end);
             assert!(data.is_empty());
         });
     }
 
-    /// Opens a connection, and waits until it is there.
+    /// Opens a connection, and waits until it is established.
     pub(crate) fn connect(&self, dial: Dial) -> (ConnId, Protocol, ConnInfo) {
         let id = self.dial(dial);
         let told = self.wait_for(|told| match told {
@@ -889,7 +894,7 @@ impl Watcher {
         self.with(|_, conns| conns.dial(dial).unwrap())
     }
 
-    /// Opens a connection that must not come about, and says why it didn't.
+    /// Opens a connection that must fail, and returns why it did.
     pub(crate) fn fail_to_connect(&self, dial: Dial) -> End {
         let id = self.dial(dial);
         let told = self.wait_for(|told| match told {
@@ -921,7 +926,7 @@ impl Watcher {
         self.ask(conn, "GET", path, Body::Empty)
     }
 
-    /// A response, as far as it comes.
+    /// Returns a response, as far as it arrives.
     pub(crate) fn response(&self, conn: ConnId, request: StreamId) -> Response {
         let mut response = Response::default();
         loop {
@@ -953,7 +958,7 @@ impl Watcher {
         }
     }
 
-    /// The rest of a response's body.
+    /// Returns the rest of a response's body.
     pub(crate) fn response_body(&self, conn: ConnId, request: StreamId) -> Vec<u8> {
         let response = self.response(conn, request);
         assert!(response.end, "{:?}", response.reset);
@@ -966,7 +971,7 @@ impl Watcher {
     }
 }
 
-/// A dial in cleartext.
+/// Returns a dial in cleartext.
 pub(crate) fn dial_plain(addr: SocketAddr, protocol: Protocol) -> Dial {
     Dial {
         addr,
@@ -977,7 +982,7 @@ pub(crate) fn dial_plain(addr: SocketAddr, protocol: Protocol) -> Dial {
     }
 }
 
-/// A dial by TLS to `localhost`.
+/// Returns a dial with TLS to `localhost`.
 pub(crate) fn dial_tls(
     addr: SocketAddr,
     config: &Arc<TlsConnectorConfig>,
@@ -1002,7 +1007,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// One for `localhost` that has signed itself.
+    /// Makes a self-signed identity for `localhost`.
     pub(crate) fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = Self::params();
         change(&mut params);
@@ -1011,7 +1016,7 @@ impl Identity {
         Self::new(params, &made, key)
     }
 
-    /// One for `localhost` that this one has signed.
+    /// Makes an identity for `localhost` that this one has signed.
     pub(crate) fn sign(&self, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = Self::params();
         change(&mut params);
@@ -1021,7 +1026,7 @@ impl Identity {
         Self::new(params, &made, key)
     }
 
-    /// Each has a name of its own to issue by.
+    /// Each issuer has a name of its own.
     fn params() -> CertificateParams {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -1053,7 +1058,8 @@ impl Identity {
         PrivateKeyDer::try_from(self.key.serialize_der()).unwrap()
     }
 
-    /// Settings of a server by rustls alone that shows this certificate and agrees to these protocols.
+    /// Returns the settings of a server, by rustls alone, with this certificate and these
+    /// protocols.
     pub(crate) fn server_config(
         &self,
         versions: &[&'static SupportedProtocolVersion],
@@ -1066,7 +1072,7 @@ impl Identity {
         Arc::new(config)
     }
 
-    /// Whom to trust: this one.
+    /// Returns settings that trust this identity.
     pub(crate) fn trusted(&self) -> Arc<TlsConnectorConfig> {
         let trust = Trust::Pem(self.pem.clone().into_bytes());
         Arc::new(TlsConnectorConfig::new(&trust, None).unwrap())
@@ -1082,34 +1088,34 @@ pub(crate) fn server_builder(
         .unwrap()
 }
 
-/// The server's end of a connection by TLS that the test plays.
+/// The server's end of a TLS connection, played by the test.
 pub(crate) type TlsPeer = StreamOwned<ServerConnection, TcpStream>;
 
 pub(crate) fn tls_peer(config: &Arc<ServerConfig>, socket: TcpStream) -> TlsPeer {
     StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), socket)
 }
 
-/// A listener of which the test accepts by itself.
+/// Makes a listener whose connections the test accepts itself.
 pub(crate) fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     (listener, addr)
 }
 
-/// The next connection to this listener, which must have been begun.
+/// Accepts the next connection, which must have been begun.
 pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
     let (socket, _) = listener.accept().unwrap();
     patient(socket)
 }
 
-/// Reads and writes of this socket don't wait forever.
+/// Limits how long reads and writes of a socket wait.
 pub(crate) fn patient(socket: TcpStream) -> TcpStream {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.set_write_timeout(Some(PATIENCE)).unwrap();
     socket
 }
 
-/// Reads just so much.
+/// Reads exactly these bytes.
 pub(crate) fn expect(stream: &mut impl Read, expected: impl AsRef<[u8]>) {
     let expected = expected.as_ref();
     let mut got = vec![0; expected.len()];
@@ -1121,9 +1127,9 @@ pub(crate) fn expect(stream: &mut impl Read, expected: impl AsRef<[u8]>) {
 pub(crate) fn read_head(stream: &mut impl Read) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        let mut octet = [0];
-        stream.read_exact(&mut octet).unwrap();
-        head.extend(octet);
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.extend(byte);
     }
     String::from_utf8(head).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Connections that we open: cleartext and TLS, whom they trust, how they fail and how they end.
+//! Connections that we open: cleartext and TLS, trust, failures and ends.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -26,7 +26,8 @@ use crate::common::{
 const BOTH: [Protocol; 2] = [Protocol::Http2, Protocol::Http1];
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 
-/// A dial in cleartext and one by TLS, of each protocol, to a worker each; and what it will speak.
+/// Returns a dial in cleartext and one with TLS, for each protocol, with its worker and the
+/// protocol that results.
 fn each_kind() -> Vec<(Worker, Dial, Protocol)> {
     let mut kinds = Vec::new();
     for protocol in BOTH {
@@ -91,7 +92,7 @@ fn a_server_that_agrees_to_http1_or_to_nothing_gets_http1() {
         (&["http/1.1"], Some(Protocol::Http1), false),
         (&[], None, false),
         (&[], Some(Protocol::Http1), false),
-        // RFC 9113 §3.2: without "h2" it isn't HTTP/2 that is spoken.
+        // RFC 9113 §3.2: without "h2" the protocol isn't HTTP/2.
         (&[], Some(Protocol::Http2), true),
     ] {
         let config = identity.server_config(&VERSIONS, agrees);
@@ -115,7 +116,7 @@ fn a_server_that_agrees_to_http1_or_to_nothing_gets_http1() {
         peer.write_all(answer).unwrap();
         assert_eq!(dialler.response(conn, id).body, b"hi");
     }
-    // Nothing in common: RFC 7301 §3.2.
+    // RFC 7301 §3.2: nothing in common.
     let config = identity.server_config(&VERSIONS, &["http/1.1"]);
     let conn = dialler.dial(dial_tls(addr, &trusted, Some(Protocol::Http2)));
     let mut peer = tls_peer(&config, accept(&listener));
@@ -131,7 +132,7 @@ fn a_server_that_agrees_to_http1_or_to_nothing_gets_http1() {
     assert_eq!((totals.dialled, totals.dial_failures), (6, 2));
 }
 
-/// Dials a server that shows this certificate, and tells whether the certificate was taken, or why not.
+/// Dials a server with this certificate. Returns whether the certificate was accepted, or why not.
 fn shown(
     dialler: &Watcher,
     identity: &Identity,
@@ -152,7 +153,8 @@ fn shown(
     let mut peer = tls_peer(&config, accept(&listener));
     let handshake = peer.conn.complete_io(&mut peer.sock);
     if handshake.is_ok() && version.version == TLS13.version {
-        // The client's end comes with its last flight: only reading shows whether it went on.
+        // The client's handshake ends with its last flight, so only reading shows whether it went
+        // on.
         let _ = peer.read(&mut [0]);
     }
     drop(peer);
@@ -170,7 +172,7 @@ fn shown(
     }
 }
 
-/// What `openssl req -x509` makes: it says of itself that it is an authority.
+/// Marks a certificate as an authority's, as `openssl req -x509` does.
 fn says_that_it_is_an_authority(params: &mut CertificateParams) {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
 }
@@ -197,7 +199,7 @@ fn what_is_listed_is_trusted_for_its_names() {
             (&signed, &authority),
             (&leaf, &leaf),
             (&own_authority, &own_authority),
-            // Its authority is not listed, but it is.
+            // The authority isn't listed, but the certificate is.
             (&signed, &signed),
         ] {
             let trusted = lists.trusted();
@@ -223,7 +225,7 @@ fn what_is_not_listed_is_not_trusted() {
             (&leaf, &other),
             (&authority.sign(|_| {}), &other),
             (&authority.sign(|_| {}), &leaf),
-            // It is listed, but not as an authority: it is none.
+            // The certificate is listed, but it is no authority.
             (&leaf.sign(|_| {}), &leaf),
         ] {
             let result = shown(&dialler, shows, &lists.trusted(), version, "localhost");
@@ -236,7 +238,7 @@ fn what_is_not_listed_is_not_trusted() {
                 "{error:?}"
             );
         }
-        // An authority that is listed too doesn't make it one.
+        // A listed authority beside it doesn't make it one.
         let trust = Trust::Pem([other.pem(), leaf.pem()].concat().into_bytes());
         let trusted = Arc::new(TlsConnectorConfig::new(&trust, None).unwrap());
         let result = shown(&dialler, &leaf.sign(|_| {}), &trusted, version, "localhost");
@@ -309,7 +311,7 @@ fn anybody_is_anybody() {
     }
 }
 
-/// Shows a certificate and signs with another key.
+/// A signer that shows a certificate and signs with another key.
 #[derive(Debug)]
 struct Thief(Arc<CertifiedKey>);
 
@@ -321,8 +323,8 @@ impl ResolvesServerCert for Thief {
 
 #[test]
 fn who_shows_a_certificate_must_have_its_key() {
-    // RFC 8446 §4.4.3: "This message is used to provide explicit proof that an endpoint possesses the private key corresponding
-    // to its certificate."
+    // RFC 8446 §4.4.3: "This message is used to provide explicit proof that an endpoint possesses
+    // the private key corresponding to its certificate."
     let dialler = Watcher::dialling();
     let victim = Identity::self_signed(says_that_it_is_an_authority);
     let key = Identity::self_signed(|_| {}).key_der();
@@ -449,7 +451,7 @@ fn a_session_is_resumed_by_whichever_worker() {
         let config = identity.server_config(&[version], &["http/1.1"]);
         let (listener, addr) = listen();
         for expected in [false, true] {
-            // Its settings are shared.
+            // The settings are shared.
             let dialler = Watcher::dialling();
             let conn = dialler.dial(dial_tls(addr, &trusted, None));
             let mut peer = tls_peer(&config, accept(&listener));
@@ -461,7 +463,7 @@ fn a_session_is_resumed_by_whichever_worker() {
             read_head(&mut peer);
             let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
             peer.write_all(answer).unwrap();
-            // The tickets came in front of this.
+            // The tickets came before this.
             assert_eq!(dialler.response(conn, id).status, 200);
         }
     }
@@ -498,7 +500,7 @@ fn a_server_that_does_not_answer_is_given_up_in_time() {
     let dialler = Watcher::dialling();
     let timeout = Duration::from_millis(100);
     let began = Instant::now();
-    // TCP is there, since the kernel takes the connection. TLS is not.
+    // TCP is established, because the kernel accepts the connection. TLS isn't.
     let why = dialler.fail_to_connect(Dial {
         timeout,
         ..dial_tls(addr, &anybody(), None)
@@ -507,7 +509,7 @@ fn a_server_that_does_not_answer_is_given_up_in_time() {
     assert!(began.elapsed() >= timeout);
     let totals = dialler.totals();
     assert_eq!((totals.dial_failures, totals.dialled_open), (1, 0));
-    // In cleartext nothing need be answered.
+    // In cleartext no answer is needed.
     dialler.connect(dial_plain(addr, Protocol::Http2));
 }
 
@@ -517,7 +519,7 @@ fn a_server_that_leaves_in_the_handshake_is_noted() {
     let dialler = Watcher::dialling();
     dialler.dial(dial_tls(addr, &anybody(), None));
     let mut socket = accept(&listener);
-    // A record of the handshake (RFC 8446 §5.1).
+    // A handshake record (RFC 8446 §5.1).
     expect(&mut socket, [22]);
     socket.shutdown(Shutdown::Write).unwrap();
     let (_, why) = dialler.closed();
@@ -573,7 +575,7 @@ fn what_was_dialled_is_counted_apart() {
     assert_eq!((totals.accepted, totals.open, totals.http1), (0, 0, 0));
     assert_eq!(totals.dialled_proto.requests, 2);
     assert_eq!((totals.proto.requests, totals.active_streams), (0, 0));
-    // Two that were dialled leave room for one that is accepted, and no more.
+    // Two dialled connections leave room for one accepted connection, and no more.
     let mut client = Client::new(TcpStream::connect(worker.addr).unwrap());
     let asked = client.open("GET", "/", Body::Empty);
     client.flush();
@@ -590,7 +592,7 @@ fn what_was_dialled_is_counted_apart() {
     worker.wait_for(|told| matches!(told, Told::Closed(conn, ..) if *conn == accepted));
     let totals = worker.totals();
     assert_eq!((totals.open, totals.dialled_open, totals.closed), (0, 2, 1));
-    // What has ended still counts.
+    // Connections that have ended still count.
     drop(upstream);
     worker.closed();
     worker.closed();
@@ -614,7 +616,7 @@ fn a_graceful_end_keeps_them_until_nobody_needs_them() {
     let (accepted, ..) = worker.opened_by(Origin::Accepted);
     let (id, _) = worker.request(accepted);
     worker.mailbox.shut_down();
-    // What was accepted may still need what was dialled, and more of it.
+    // Accepted connections may still need dialled ones, and more of them.
     for conn in &conns {
         assert_eq!(worker.get(*conn, "/hello").body, b"hello");
     }
@@ -648,11 +650,11 @@ fn large_bodies_go_both_ways() {
         let (conn, ..) = dialler.connect(dial);
         for len in [0, 1, 16_384, 65_536, 3_000_000] {
             let response = dialler.get(conn, &format!("/big/{len}"));
-            assert!(response.body == pattern(len), "{len} octets down");
+            assert!(response.body == pattern(len), "{len} bytes down");
             let body = Body::Full(pattern(len));
             let response = dialler.ask(conn, "POST", "/upload", body);
-            assert_eq!(response.body, len.to_string().as_bytes(), "{len} octets up");
-            // The same piece by piece.
+            assert_eq!(response.body, len.to_string().as_bytes(), "{len} bytes up");
+            // The same, piece by piece.
             let response = dialler.with(move |watched, conns| {
                 let head = RequestHead::new("POST", "http", "localhost", "/upload");
                 let engine = conns.engine(conn).unwrap();
@@ -661,7 +663,7 @@ fn large_bodies_go_both_ways() {
                 id
             });
             let response = dialler.response(conn, response);
-            assert_eq!(response.body, len.to_string().as_bytes(), "{len} octets up");
+            assert_eq!(response.body, len.to_string().as_bytes(), "{len} bytes up");
         }
         let requests = worker.totals().proto.requests;
         assert_eq!(requests, 15, "{protocol:?}");
@@ -692,7 +694,7 @@ fn a_response_that_is_not_consumed_holds_the_server_up() {
             };
             got.extend_from_slice(&data);
         }
-        // No more than what there is credit for, however long it lasts.
+        // No more than there is credit for, however long it lasts.
         assert_eq!(got.len(), WINDOW);
         if protocol == Protocol::Http2 {
             assert_eq!(dialler.get(conn, "/hello").body, b"hello");
@@ -704,19 +706,19 @@ fn a_response_that_is_not_consumed_holds_the_server_up() {
             conns.stream(conn, request).unwrap().consume(WINDOW);
         });
         got.extend(dialler.response_body(conn, request));
-        assert!(got == pattern(LEN), "{} octets", got.len());
+        assert!(got == pattern(LEN), "{} bytes", got.len());
     }
 }
 
 const UPLOAD: usize = 20_000_000;
 
-/// An upload to a server that doesn't read, when nothing moves any more.
+/// Returns an upload to a server that doesn't read, when nothing moves any longer.
 fn held_up() -> (Watcher, ConnId, StreamId, TcpStream) {
     let elsewhere = Worker::plain();
     let dialler = Watcher::dialling();
     let (other, ..) = dialler.connect(dial_plain(elsewhere.addr, Protocol::Http1));
     let (listener, addr) = listen();
-    // Taken over by what is accepted.
+    // Accepted sockets inherit this.
     SockRef::from(&listener)
         .set_recv_buffer_size(64 << 10)
         .unwrap();
@@ -742,8 +744,8 @@ fn held_up() -> (Watcher, ConnId, StreamId, TcpStream) {
         }
         written = total;
     }
-    // What the kernels take at once: `Options::notsent_lowat` keeps ours from taking megabytes.
-    assert!(written < 700_000, "{written} octets");
+    // The kernels take this at once: `Options::notsent_lowat` keeps ours from taking megabytes.
+    assert!(written < 700_000, "{written} bytes");
     (dialler, conn, request, socket)
 }
 
@@ -766,7 +768,7 @@ fn a_server_that_does_not_read_sees_at_once_that_the_client_gave_up() {
         let mut stream = conns.stream(conn, request).unwrap();
         stream.reset(ErrorCode::CANCEL);
     });
-    // An end in order would be behind all that it has not read.
+    // A clean end would come after everything that the peer hasn't read.
     let deadline = Instant::now() + PATIENCE;
     while socket.take_error().unwrap().is_none() {
         assert!(Instant::now() < deadline, "it sees nothing");
@@ -774,8 +776,9 @@ fn a_server_that_does_not_read_sees_at_once_that_the_client_gave_up() {
     }
 }
 
-/// Begins an upload to a server, and goes on with it just when that has said `answer` and closed: the first octets make its socket
-/// send a reset, and the next can't be written. The dialler, whose event of the connection's end is still to come.
+/// Begins an upload to a server, and continues it just when the server has sent `answer` and
+/// closed. The first bytes make its socket send a reset, and the next can't be written. Returns the
+/// dialler, for which the event of the connection's end is still to come.
 fn answered_and_gone(
     protocol: Protocol,
     greeting: &[u8],
@@ -793,7 +796,8 @@ fn answered_and_gone(
     let head = RequestHead::new("POST", "http", "localhost", "/");
     let head = head.field("content-length", UPLOAD.to_string());
     let id = dialler.open(conn, head, Body::Stream);
-    // All that is under way, lest closing take the answer away: with unread octets it would be a reset at once.
+    // Read everything in flight, or closing would take the answer away: with unread bytes it is a
+    // reset at once.
     let mut written = 0;
     while written < dialler.totals().bytes_sent {
         written += server.read(&mut [0; 4096]).unwrap() as u64;
@@ -808,9 +812,9 @@ fn answered_and_gone(
 
 #[test]
 fn what_a_server_said_before_it_closed_counts_though_it_takes_nothing_more() {
-    // RFC 9112 §9.5: "A client sending a message body SHOULD monitor the open connection for an error response
-    // while it is transmitting the request."
-    // No more than a socket takes that nobody reads: the reset takes the rest away at the server's end.
+    // RFC 9112 §9.5: "A client sending a message body SHOULD monitor the open connection for an
+    // error response while it is transmitting the request." Send no more than a socket takes that
+    // nobody reads, because the reset takes the rest away at the server's end.
     let body = pattern(40_000);
     let head = format!("HTTP/1.1 413 No\r\ncontent-length: {}\r\n\r\n", body.len());
     let answer = [head.as_bytes(), &body].concat();
@@ -844,7 +848,7 @@ fn what_a_server_said_before_it_closed_counts_though_it_takes_nothing_more() {
 
 #[test]
 fn a_response_up_to_the_end_is_not_whole_behind_a_write_that_failed() {
-    // Nothing tells whether the server has ended it, or its system has.
+    // The server may have ended the connection, or its system.
     loop {
         let answer = b"HTTP/1.1 200 OK\r\n\r\nhello".to_vec();
         let (dialler, conn, id) = answered_and_gone(Protocol::Http1, b"", answer);
@@ -860,7 +864,8 @@ fn a_response_up_to_the_end_is_not_whole_behind_a_write_that_failed() {
 
 #[test]
 fn what_comes_late_through_a_tunnel_is_read_though_our_end_cannot_be_written() {
-    // A WebSocket's server answers a close with a close, and closes; meanwhile the client, too, ends TLS.
+    // A WebSocket's server answers a close with a close, and closes. Meanwhile the client ends TLS
+    // too.
     let identity = Identity::self_signed(|_| {});
     let config = identity.server_config(&VERSIONS, &["http/1.1"]);
     let dialler = Watcher::dialling();
@@ -895,7 +900,7 @@ fn what_comes_late_through_a_tunnel_is_read_though_our_end_cannot_be_written() {
     assert_eq!(dialler.totals().truncated, 0);
 }
 
-/// How a response of HTTP/1.1 that lasts until the end ends.
+/// The end of an HTTP/1.1 response that lasts until the transport ends.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
     /// close_notify, if there is TLS, and FIN.
@@ -906,15 +911,16 @@ enum Ending {
     Reset,
 }
 
-/// What is told of a response whose transport ends so behind its first octets: the octets and whether it was whole, else why the
-/// engine ended.
+/// Returns the bytes of a response whose transport ends like this after its first bytes, and
+/// whether it was whole. Otherwise returns why the engine ended.
 fn until_the_end(by_tls: bool, head: &str, ending: Ending) -> Result<Vec<u8>, CloseReason> {
     let dialler = Watcher::dialling();
     let identity = Identity::self_signed(|_| {});
     let (listener, addr) = listen();
-    let conn = dialler.dial(match by_tls {
-        true => dial_tls(addr, &identity.trusted(), Some(Protocol::Http1)),
-        false => dial_plain(addr, Protocol::Http1),
+    let conn = dialler.dial(if by_tls {
+        dial_tls(addr, &identity.trusted(), Some(Protocol::Http1))
+    } else {
+        dial_plain(addr, Protocol::Http1)
     });
     let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\nhello");
     let open = || {
@@ -979,9 +985,10 @@ fn end(socket: TcpStream, ending: Ending) {
 
 #[test]
 fn a_response_until_the_end_is_whole_only_if_that_came_in_order() {
-    // RFC 9112 §8: "A response that has neither chunked transfer coding nor Content-Length is terminated by closure of the
-    // connection and, if the header section was received intact, is considered complete unless an error was indicated by the
-    // underlying connection (e.g., an "incomplete close" in TLS would leave the response incomplete".
+    // RFC 9112 §8: "A response that has neither chunked transfer coding nor Content-Length is
+    // terminated by closure of the connection and, if the header section was received intact, is
+    // considered complete unless an error was indicated by the underlying connection (e.g., an
+    // "incomplete close" in TLS would leave the response incomplete".
     let endless = "connection: close\r\n";
     for (by_tls, ending) in [
         (true, Ending::InOrder),
@@ -1013,13 +1020,13 @@ fn a_response_until_the_end_is_whole_only_if_that_came_in_order() {
 
 #[test]
 fn what_nobody_asked_for_is_not_the_answer_to_the_next_request() {
-    // RFC 9112 §9.2: "If a client receives data on a connection that does not have outstanding requests, the client MUST NOT
-    // consider that data to be a valid response".
+    // RFC 9112 §9.2: "If a client receives data on a connection that does not have outstanding
+    // requests, the client MUST NOT consider that data to be a valid response".
     let dialler = Watcher::dialling();
     let (listener, addr) = listen();
     let (conn, ..) = dialler.connect(dial_plain(addr, Protocol::Http1));
     let mut socket = accept(&listener);
-    // As soon as the response is told, the connection must not be one for another request.
+    // As soon as the response arrives, the connection must not take another request.
     dialler.with(|watched, _| {
         watched.on_response = Some(Box::new(|conns, conn| {
             let engine = conns.engine(conn).expect("it is there");
@@ -1038,18 +1045,20 @@ fn what_nobody_asked_for_is_not_the_answer_to_the_next_request() {
 }
 
 #[test]
-fn both_ends_trace_the_same_octets() {
+fn both_ends_trace_the_same_bytes() {
     let identity = Identity::self_signed(|_| {});
     for by_tls in [false, true] {
-        let server = match by_tls {
-            true => Watcher::tls(&identity, |options| options.trace = true),
-            false => Watcher::plain(|options| options.trace = true),
+        let server = if by_tls {
+            Watcher::tls(&identity, |options| options.trace = true)
+        } else {
+            Watcher::plain(|options| options.trace = true)
         };
         let dialler = Watcher::start(None, |options| options.trace = true);
         for protocol in BOTH {
-            let dial = match by_tls {
-                true => dial_tls(server.addr, &identity.trusted(), Some(protocol)),
-                false => dial_plain(server.addr, protocol),
+            let dial = if by_tls {
+                dial_tls(server.addr, &identity.trusted(), Some(protocol))
+            } else {
+                dial_plain(server.addr, protocol)
             };
             let (ours, ..) = dialler.connect(dial);
             let head = RequestHead::new("POST", "http", "localhost", "/");
@@ -1069,13 +1078,13 @@ fn both_ends_trace_the_same_octets() {
             server.closed();
             let traced = |watcher: &Watcher, conn| {
                 watcher.with(move |watched, _| {
-                    assert!(watched.traced.iter().all(|(.., octets)| !octets.is_empty()));
+                    assert!(watched.traced.iter().all(|(.., bytes)| !bytes.is_empty()));
                     [Direction::In, Direction::Out].map(|way| watched.traced(conn, way))
                 })
             };
             let [came, went] = traced(&dialler, ours);
             let [came_there, went_there] = traced(&server, theirs);
-            // The server may say its last words to a client that has ended.
+            // The server may send its last bytes to a client that has ended.
             assert!(
                 went == came_there && went_there.starts_with(&came),
                 "{protocol:?}"
@@ -1096,7 +1105,7 @@ fn both_ends_trace_the_same_octets() {
 #[test]
 fn ipv6_too() {
     let Ok(listener) = TcpListener::bind("[::1]:0") else {
-        // This machine has none.
+        // This machine has no IPv6.
         return;
     };
     let dialler = Watcher::dialling();

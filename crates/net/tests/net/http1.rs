@@ -21,7 +21,7 @@ fn rest(stream: &mut impl Read) -> io::Result<String> {
     stream.read_to_string(&mut text).map(|_| text)
 }
 
-/// A worker whose engines have other time limits.
+/// Starts a worker whose engines have other time limits.
 fn impatient(change: impl FnOnce(&mut Config)) -> Worker {
     Worker::start(false, |options: &mut Options| {
         let mut config = Config::server();
@@ -32,7 +32,8 @@ fn impatient(change: impl FnOnce(&mut Config)) -> Worker {
 
 #[test]
 fn a_pipeline_is_answered_in_order_on_one_connection() {
-    // RFC 9112 §9.3.2: "it MUST send the corresponding responses in the same order that the requests were received."
+    // RFC 9112 §9.3.2: "it MUST send the corresponding responses in the same order that the
+    // requests were received."
     let worker = Worker::plain();
     let mut stream = worker.connect();
     let pipeline = [
@@ -64,19 +65,19 @@ fn a_pipeline_is_answered_in_order_on_one_connection() {
 }
 
 #[test]
-fn a_request_may_come_octet_by_octet() {
+fn a_request_may_come_byte_by_byte() {
     let worker = Worker::plain();
     let mut stream = worker.connect();
     stream.set_nodelay(true).unwrap();
-    for octet in ["\r\n", &get("/hello")].concat().bytes() {
-        stream.write_all(&[octet]).unwrap();
+    for byte in ["\r\n", &get("/hello")].concat().bytes() {
+        stream.write_all(&[byte]).unwrap();
     }
     expect(&mut stream, HELLO);
 }
 
 #[test]
 fn both_protocols_on_both_ports() {
-    // RFC 7301 §3.2 for TLS; without it or without ALPN, no request begins as HTTP/2's preface does.
+    // RFC 7301 §3.2 for TLS. Without TLS or ALPN, no request begins like HTTP/2's preface.
     for (tls, alpn) in [(false, &[][..]), (true, &["http/1.1"]), (true, &[])] {
         let worker = Worker::start(tls, |_| {});
         let request = "GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -84,7 +85,7 @@ fn both_protocols_on_both_ports() {
             let config = Arc::new(worker.client_config(alpn));
             let mut stream = worker.connect_tls(&config);
             stream.write_all(request.as_bytes()).unwrap();
-            // Fails unless the server ends with close_notify.
+            // This fails unless the server ends with close_notify.
             rest(&mut stream)
         } else {
             let mut stream = worker.connect();
@@ -102,12 +103,12 @@ fn both_protocols_on_both_ports() {
 fn uploads_by_length_and_in_chunks() {
     let worker = Worker::plain();
     let mut stream = worker.connect();
-    let octets = vec![b'x'; 1_000_000];
+    let bytes = vec![b'x'; 1_000_000];
     let head = "POST /upload HTTP/1.1\r\nHost: a\r\n";
     stream
         .write_all(format!("{head}Content-Length: 1000000\r\n\r\n").as_bytes())
         .unwrap();
-    stream.write_all(&octets).unwrap();
+    stream.write_all(&bytes).unwrap();
     expect(
         &mut stream,
         "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\n1000000",
@@ -115,7 +116,7 @@ fn uploads_by_length_and_in_chunks() {
     stream
         .write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes())
         .unwrap();
-    for chunk in octets.chunks(10_000) {
+    for chunk in bytes.chunks(10_000) {
         stream
             .write_all(format!("{:x}\r\n", chunk.len()).as_bytes())
             .unwrap();
@@ -148,7 +149,7 @@ fn an_upload_that_is_answered_early_loses_nothing() {
 #[test]
 fn what_is_wrong_is_told_and_ends_the_connection() {
     let worker = Worker::plain();
-    for (octets, status, why) in [
+    for (bytes, status, why) in [
         (
             "GET  /hello HTTP/1.1\r\nHost: a\r\n\r\n",
             400,
@@ -176,7 +177,7 @@ fn what_is_wrong_is_told_and_ends_the_connection() {
         ),
     ] {
         let mut stream = worker.connect();
-        stream.write_all(octets.as_bytes()).unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
         let answer = rest(&mut stream).unwrap();
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
@@ -240,9 +241,9 @@ fn a_response_that_is_cut_off_is_never_taken_for_whole() {
         answer,
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"
     );
-    // "A response that has neither chunked transfer coding nor Content-Length is terminated by closure of the connection and,
-    // if the header section was received intact, is considered complete unless an error was indicated by the underlying
-    // connection".
+    // "A response that has neither chunked transfer coding nor Content-Length is terminated by
+    // closure of the connection and, if the header section was received intact, is considered
+    // complete unless an error was indicated by the underlying connection".
     let mut stream = worker.connect();
     stream.write_all(b"GET /cut HTTP/1.0\r\n\r\n").unwrap();
     assert_eq!(

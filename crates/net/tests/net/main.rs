@@ -1,16 +1,16 @@
-//! The event loop over real sockets.
+//! Tests of the event loop on real sockets.
 //!
-//! `http1`: HTTP/1.x, with and without TLS.
-//! `cleartext`: HTTP/2 with prior knowledge, limits, timeouts, the worker's end.
-//! `tls`: versions, ALPN, tickets, alerts, close_notify.
-//! `dial`: connections that we open, whom they trust, how they fail and end.
-//! `proxy_protocol`: connections that say for whom they were opened.
-//! `upgrades`: `Upgrade: h2c`, tunnels and their two ends, clients that leave while they wait.
-//! `memory`: the loop on sockets in memory, turn by turn; time and traces.
-//! `sharing`: several clients on sockets in memory: who is let in, whose connection makes room.
-//! `turns`: what one turn does, in which order, and what it leaves for the next.
-//! `slow`: peers that take or send a byte at a time, and the slow honest, in virtual time.
-//! `common`: workers on threads of their own, clients, certificates.
+//! - `http1`: HTTP/1.x, with and without TLS.
+//! - `cleartext`: HTTP/2 with prior knowledge, limits, timeouts, the end of a worker.
+//! - `tls`: versions, ALPN, tickets, alerts, close_notify.
+//! - `dial`: connections that we open: trust, failures and ends.
+//! - `proxy_protocol`: connections whose proxy names the client.
+//! - `upgrades`: `Upgrade: h2c`, tunnels and their two ends, clients that leave while they wait.
+//! - `memory`: the loop on sockets in memory, turn by turn; time and traces.
+//! - `sharing`: several clients on sockets in memory: admission, and which connection makes room.
+//! - `turns`: what one turn does, in which order, and what it leaves for the next.
+//! - `slow`: peers that take or send a byte at a time, and slow honest ones, in virtual time.
+//! - `common`: workers on threads of their own, clients, certificates.
 
 mod cleartext;
 mod common;

@@ -1,4 +1,5 @@
-//! The loop on sockets in memory, turn by turn: what it does is in the calls alone. Time, traces, capacities and resets.
+//! The loop on sockets in memory, turn by turn: its calls alone decide what it does. Time, traces,
+//! capacities and resets.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice};
@@ -24,7 +25,7 @@ const UPSTREAM: ([u8; 4], u16) = ([192, 0, 2, 1], 80);
 pub(crate) const CLIENT: ([u8; 4], u16) = ([192, 0, 2, 99], 4711);
 pub(crate) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// Timers are this coarse.
+/// The granularity of timers.
 const TICK: Duration = Duration::from_millis(16);
 
 /// A loop in memory and its service.
@@ -42,7 +43,7 @@ impl Lab {
         change(&mut options);
         let (service, told) = Watched::new();
         let desk = service.desk();
-        // From here on, time is what the test says.
+        // From here on, the test decides the time.
         let now = Instant::now();
         let memory = MemoryLoop::new(options, service, capacity, now).unwrap();
         Self {
@@ -53,12 +54,12 @@ impl Lab {
         }
     }
 
-    /// Has this done in the next turn.
+    /// Enters a command for the next turn.
     fn enter(&self, act: impl FnOnce(&mut Watched, &mut Conns) + Send + 'static) {
         self.desk.lock().unwrap().push_back(Box::new(act));
     }
 
-    /// Does this, in turns as many as it takes.
+    /// Runs a command, in as many turns as it takes.
     pub(crate) fn with(&mut self, act: impl FnOnce(&mut Watched, &mut Conns) + Send + 'static) {
         self.enter(act);
         self.run();
@@ -68,7 +69,7 @@ impl Lab {
         self.memory.turn(self.now)
     }
 
-    /// Turns until there is nothing to do.
+    /// Takes turns until there is nothing left to do.
     pub(crate) fn run(&mut self) {
         for _ in 0..10_000 {
             assert!(self.turn());
@@ -80,7 +81,7 @@ impl Lab {
         panic!("it never rests");
     }
 
-    /// Lets time go by, turn by turn.
+    /// Lets time pass, turn by turn.
     pub(crate) fn wait(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(next) = self.memory.next_turn(self.now).filter(|at| *at <= end) {
@@ -99,7 +100,7 @@ impl Lab {
         self.memory.dialled().pop().expect("it was dialled")
     }
 
-    /// Opens a connection, which comes about.
+    /// Opens a connection, which is established.
     pub(crate) fn connect(&mut self, protocol: Protocol) -> (ConnId, MemorySocket) {
         let mut dialled = self.dial(dial_plain(UPSTREAM.into(), protocol));
         dialled.socket.connect();
@@ -108,7 +109,7 @@ impl Lab {
         (conn, dialled.socket)
     }
 
-    /// Makes a request of HTTP/1.1.
+    /// Makes an HTTP/1.1 request.
     fn ask(&mut self, conn: ConnId, body: Body) {
         self.with(move |_, conns| {
             let head = RequestHead::new("POST", "http", "localhost", "/");
@@ -116,7 +117,7 @@ impl Lab {
         });
     }
 
-    /// What was told since the last call.
+    /// Returns the reports since the last call.
     pub(crate) fn told(&self) -> Vec<Told> {
         self.told.try_iter().collect()
     }
@@ -130,7 +131,7 @@ impl Lab {
         opened.expect("it was opened")
     }
 
-    /// Why the connection was closed that was closed last.
+    /// Returns why the last connection was closed.
     pub(crate) fn closed(&self) -> Option<End> {
         let ends = self.told.try_iter().filter_map(|told| match told {
             Told::Closed(_, why) => Some(why),
@@ -140,8 +141,8 @@ impl Lab {
     }
 }
 
-pub(crate) fn write(socket: &mut MemorySocket, octets: &[u8]) -> usize {
-    match socket.write(&[IoSlice::new(octets)]) {
+pub(crate) fn write(socket: &mut MemorySocket, bytes: &[u8]) -> usize {
+    match socket.write(&[IoSlice::new(bytes)]) {
         Ok(count) => count,
         Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
         Err(error) => panic!("{error}"),
@@ -157,15 +158,15 @@ pub(crate) fn read(socket: &mut MemorySocket) -> Vec<u8> {
     }
 }
 
-/// An upstream or client that the test plays with a real engine.
+/// An upstream or a client, which the test plays with a real engine.
 struct Peer {
     socket: MemorySocket,
     engine: tidegate_http2::Connection,
     input: BytesMut,
     outbox: Outbox,
     events: Vec<Event>,
-    /// All that it has read and written.
-    octets: [Vec<u8>; 2],
+    /// All bytes read and written.
+    bytes: [Vec<u8>; 2],
 }
 
 impl Peer {
@@ -176,16 +177,16 @@ impl Peer {
             input: BytesMut::new(),
             outbox: Outbox::new(),
             events: Vec::new(),
-            octets: [Vec::new(), Vec::new()],
+            bytes: [Vec::new(), Vec::new()],
         }
     }
 
-    /// Reads up to so many octets, and writes up to so many.
+    /// Reads up to `most` bytes, and writes up to `most`.
     fn step(&mut self, most: usize, now: Instant) {
         let mut room = vec![0; most];
         if let Ok(count) = self.socket.read(&mut room) {
             self.input.extend_from_slice(&room[..count]);
-            self.octets[0].extend_from_slice(&room[..count]);
+            self.bytes[0].extend_from_slice(&room[..count]);
         }
         while let Some(event) = self.engine.receive(&mut self.input, now) {
             self.handle(event);
@@ -195,7 +196,7 @@ impl Peer {
         }
         let chunk = self.outbox.chunk();
         let count = write(&mut self.socket, &chunk[..chunk.len().min(most)]);
-        self.octets[1].extend_from_slice(&chunk[..count]);
+        self.bytes[1].extend_from_slice(&chunk[..count]);
         self.outbox.advance(count);
     }
 
@@ -221,8 +222,8 @@ impl Peer {
     }
 }
 
-/// A conversation in pieces of all sizes, by these dice: a client's upload and a download from an upstream. All that was told and
-/// traced, turn by turn.
+/// Plays a conversation in pieces of random sizes: a client's upload, and a download from an
+/// upstream. Returns everything reported and traced, turn by turn.
 fn conversation(seed: u64) -> Vec<String> {
     let mut rng = Rng::new(seed);
     let mut lab = Lab::new(rng.between(1, 5000), |_| {});
@@ -263,12 +264,13 @@ fn conversation(seed: u64) -> Vec<String> {
         assert!(lab.turn());
         for told in lab.told() {
             if let Told::Event(its, Event::Data { data, .. }) = &told {
-                match *its == conn {
-                    true => down += data.len(),
-                    false => up += data.len(),
+                if *its == conn {
+                    down += data.len()
+                } else {
+                    up += data.len()
                 }
             }
-            // Times are what the test says, so they aren't compared.
+            // The test decides times, so they aren't compared.
             log.push(match told {
                 Told::Opened(conn, protocol, _) => format!("{turn} {conn:?} {protocol:?}"),
                 told => format!("{turn} {told:?}"),
@@ -297,7 +299,7 @@ fn what_was_dialled_comes_about_or_does_not() {
     let mut lab = Lab::new(1000, |_| {});
     let mut dialled = lab.dial(dial_plain(UPSTREAM.into(), Protocol::Http1));
     assert_eq!(dialled.addr, UPSTREAM.into());
-    // Nobody has taken it yet.
+    // The server hasn't accepted it yet.
     assert_eq!((lab.told().len(), lab.memory.conns().len()), (0, 1));
     dialled.socket.connect();
     lab.run();
@@ -318,7 +320,7 @@ fn what_was_dialled_comes_about_or_does_not() {
     let totals = lab.memory.conns().totals();
     assert_eq!((totals.dialled, totals.dial_failures), (3, 2));
     assert_eq!((totals.dialled_open, totals.bytes_sent), (1, 0));
-    // What the loop was never told of it takes nothing.
+    // The loop was never told of changes to it, so it takes nothing.
     assert!(lab.memory.dialled().is_empty());
 }
 
@@ -334,7 +336,7 @@ fn nobody_takes_it_in_time() {
     assert!(lab.told().is_empty());
     lab.wait(TICK);
     assert!(matches!(lab.closed(), Some(End::ConnectTimedOut)));
-    // Without a limit, it has as long as the system likes.
+    // Without a limit, it has as long as the system allows.
     let mut dialled = lab.dial(Dial {
         timeout: Duration::ZERO,
         ..dial_plain(UPSTREAM.into(), Protocol::Http2)
@@ -362,7 +364,7 @@ fn the_services_time_comes_when_it_comes() {
         matches!(told[..], [Told::Rang(rang)] if rang == at),
         "{told:?}"
     );
-    // Not again.
+    // It isn't called again.
     lab.wait(Duration::from_secs(10));
     assert!(lab.told().is_empty());
 }
@@ -370,7 +372,7 @@ fn the_services_time_comes_when_it_comes() {
 #[test]
 fn the_services_time_comes_on_a_real_loop_too() {
     let watcher = Watcher::dialling();
-    // A loop that sleeps without end is woken by the message, and then by the time.
+    // A message wakes a loop that sleeps without a limit, and later its time does.
     let at = watcher.with(|watched, conns| {
         let at = conns.now() + Duration::from_millis(50);
         watched.alarm = Some(at);
@@ -381,7 +383,7 @@ fn the_services_time_comes_on_a_real_loop_too() {
 }
 
 #[test]
-fn an_octet_at_a_time_is_enough() {
+fn an_byte_at_a_time_is_enough() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let mut lab = Lab::new(1, |_| {});
         let preamble = b"in front of it";
@@ -404,9 +406,9 @@ fn an_octet_at_a_time_is_enough() {
             let head = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 300\r\n\r\n";
             let mut got = Vec::new();
             while got.len() < head.len() + 300 {
-                let octets = read(&mut dialled.socket);
-                assert!(octets.len() <= 1);
-                got.extend(octets);
+                let bytes = read(&mut dialled.socket);
+                assert!(bytes.len() <= 1);
+                got.extend(bytes);
                 lab.run();
             }
             assert!(got == [&head[..], &pattern(300)].concat());
@@ -443,7 +445,7 @@ fn an_octet_at_a_time_is_enough() {
 }
 
 #[test]
-fn an_octet_at_a_time_is_enough_for_those_that_come() {
+fn an_byte_at_a_time_is_enough_for_those_that_come() {
     let mut lab = Lab::new(1, |options| {
         options.proxy_protocol_from = vec!["192.0.2.0/24".parse().unwrap()];
     });
@@ -454,9 +456,9 @@ fn an_octet_at_a_time_is_enough_for_those_that_come() {
         "198.51.100.9:2".parse().unwrap(),
     );
     let header = tidegate_net::proxy_header(2, addr, local);
-    // Each octet in a turn of its own.
-    for octet in [&header, GET].concat() {
-        assert_eq!(write(&mut client, &[octet]), 1);
+    // Each byte has a turn of its own.
+    for byte in [&header, GET].concat() {
+        assert_eq!(write(&mut client, &[byte]), 1);
         lab.run();
     }
     let told = lab.told();
@@ -487,11 +489,11 @@ fn what_goes_over_the_wire_is_traced_once() {
         lab.ask(conn, Body::Full(pattern(200_000)));
         let mut went = Vec::new();
         loop {
-            let octets = read(&mut socket);
-            if octets.is_empty() {
+            let bytes = read(&mut socket);
+            if bytes.is_empty() {
                 break;
             }
-            went.extend(octets);
+            went.extend(bytes);
             lab.run();
         }
         assert!(went.ends_with(&pattern(200_000)));
@@ -508,7 +510,7 @@ fn what_goes_over_the_wire_is_traced_once() {
         let traced = lab.memory.service();
         assert!(traced.traced(conn, Direction::Out) == went);
         assert!(traced.traced(conn, Direction::In) == answer);
-        assert!(traced.traced.iter().all(|(.., octets)| !octets.is_empty()));
+        assert!(traced.traced.iter().all(|(.., bytes)| !bytes.is_empty()));
         let totals = lab.memory.conns().totals();
         assert_eq!(totals.bytes_sent, went.len() as u64);
         assert_eq!(totals.bytes_received, answer.len() as u64);
@@ -519,10 +521,10 @@ fn what_goes_over_the_wire_is_traced_once() {
 fn a_reset_ends_a_connection_wherever_it_is() {
     // Before the protocol is known, while a request is answered, and in a response.
     let mut lab = Lab::new(1000, |_| {});
-    for octets in [&b""[..], b"GET / HT", GET] {
+    for bytes in [&b""[..], b"GET / HT", GET] {
         let (mut client, server) = MemorySocket::pair(1000);
         lab.memory.accept(server, CLIENT.into());
-        write(&mut client, octets);
+        write(&mut client, bytes);
         lab.run();
         lab.told();
         client.reset();
@@ -536,7 +538,7 @@ fn a_reset_ends_a_connection_wherever_it_is() {
             told[0],
             Told::Event(_, Event::Closed(CloseReason::EofInTheMiddle))
         );
-        assert_eq!(in_the_middle, octets == GET);
+        assert_eq!(in_the_middle, bytes == GET);
     }
     let (conn, mut socket) = lab.connect(Protocol::Http1);
     lab.ask(conn, Body::Empty);
@@ -545,7 +547,7 @@ fn a_reset_ends_a_connection_wherever_it_is() {
         b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhel",
     );
     lab.run();
-    // What it has sent and nobody has read is lost with it.
+    // Bytes that were sent and that nobody has read are lost with the connection.
     write(&mut socket, b"lo");
     socket.reset();
     lab.run();
@@ -575,7 +577,7 @@ fn a_peer_that_is_gone_is_noticed_by_writing() {
     });
     read(&mut socket);
     write(&mut socket, b"HTTP/1.1 200 OK\r\n\r\nhello");
-    // That could be the end of its side alone.
+    // This could be the end of its side alone.
     drop(socket);
     lab.run();
     let told = lab.told();
@@ -612,11 +614,11 @@ fn a_response_until_the_end_is_whole_if_that_came_before_a_write_failed_and_all_
             let engine = conns.engine(conn).unwrap();
             engine.open(&head, Body::Stream).unwrap();
         });
-        let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nmore than ten octets of it";
+        let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nmore than ten bytes of it";
         write(&mut dialled.socket, answer);
         dialled.socket.shut_down();
         lab.run();
-        // Once there is credit for some of it, the end is read too.
+        // Once there is credit for some of the data, the end is read too.
         lab.with(move |_, conns| conns.stream(conn, StreamId::new(1)).unwrap().consume(10));
         // A write finds the connection broken.
         dialled.socket.reset();
@@ -625,12 +627,11 @@ fn a_response_until_the_end_is_whole_if_that_came_before_a_write_failed_and_all_
         });
         let mut told = lab.told();
         assert!(!told.iter().any(|told| matches!(told, Told::Closed(..))));
-        match is_taken {
-            true => {
-                lab.with(move |_, conns| conns.stream(conn, StreamId::new(1)).unwrap().consume(10));
-            }
-            // Nobody waits for that for ever.
-            false => lab.wait(Timeouts::default().shutdown),
+        if is_taken {
+            lab.with(move |_, conns| conns.stream(conn, StreamId::new(1)).unwrap().consume(10));
+        } else {
+            // Nobody waits for that forever.
+            lab.wait(Timeouts::default().shutdown);
         }
         told.extend(lab.told());
         let whole = |told: &Told| matches!(told, Told::Event(_, Event::Data { end: true, .. }));
@@ -675,7 +676,7 @@ fn a_graceful_end_says_so_to_those_that_were_dialled() {
     let answer = read(&mut client);
     assert!(answer.ends_with(b"connection: close\r\n\r\n"));
     drop(client);
-    // The last turn.
+    // This is the last turn.
     assert!((0..3).any(|_| !lab.turn()));
     two.step(1000, lab.now);
     let told = lab.told();

@@ -1,4 +1,4 @@
-//! The PROXY protocol: connections through a proxy that says for whom it has opened them.
+//! The PROXY protocol: connections from a proxy that names its client.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -17,7 +17,7 @@ use crate::common::{
 const GET: &[u8] = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const EMPTY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
-/// Version 2's signature.
+/// The signature of version 2.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 fn listed(options: &mut Options) {
@@ -28,7 +28,7 @@ fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// Clients and what they connected to.
+/// Returns clients and the addresses that they connected to.
 fn pairs() -> [(SocketAddr, SocketAddr); 2] {
     [
         (addr("192.0.2.7:4711"), addr("198.51.100.9:443")),
@@ -36,7 +36,7 @@ fn pairs() -> [(SocketAddr, SocketAddr); 2] {
     ]
 }
 
-/// Headers of both versions for each of the pairs, and the pair.
+/// Returns headers of both versions for each of the pairs, with the pair.
 fn headers() -> Vec<(Vec<u8>, (SocketAddr, SocketAddr))> {
     let both =
         |pair: (SocketAddr, SocketAddr)| [1, 2].map(|v| (proxy_header(v, pair.0, pair.1), pair));
@@ -47,7 +47,7 @@ fn connect(watcher: &Watcher) -> TcpStream {
     patient(TcpStream::connect(watcher.addr).unwrap())
 }
 
-/// Writes these octets and the first others in one go.
+/// A stream that writes these bytes and the first others at once.
 struct Behind<T> {
     front: Vec<u8>,
     io: T,
@@ -60,10 +60,10 @@ impl<T: Read> Read for Behind<T> {
 }
 
 impl<T: Write> Write for Behind<T> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let front = std::mem::take(&mut self.front);
-        self.io.write_all(&[&front[..], octets].concat())?;
-        Ok(octets.len())
+        self.io.write_all(&[&front[..], bytes].concat())?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -71,7 +71,7 @@ impl<T: Write> Write for Behind<T> {
     }
 }
 
-/// Makes a request of this protocol and checks whose the service takes it for.
+/// Makes a request of this protocol, and checks the addresses that the service sees.
 fn is_served(
     watcher: &Watcher,
     io: impl Read + Write,
@@ -92,7 +92,7 @@ fn is_served(
             made.flush();
         }
     }
-    // TLS needs both ends to read.
+    // Both ends must read for TLS.
     if let Some(client) = &mut engine {
         client.read_once();
         client.flush();
@@ -118,7 +118,7 @@ fn it_says_whose_the_connection_is() {
     let watcher = Watcher::plain(listed);
     for (header, pair) in headers() {
         for protocol in [Protocol::Http2, Protocol::Http1] {
-            // The header and the first request in one segment, then octet by octet.
+            // The header and the first request in one segment, then byte by byte.
             let socket = connect(&watcher);
             let ours = socket.local_addr().unwrap();
             let front = header.clone();
@@ -126,8 +126,8 @@ fn it_says_whose_the_connection_is() {
             let socket = connect(&watcher);
             let ours = socket.local_addr().unwrap();
             let mut trickle = Trickle::new(socket, 1);
-            for octet in &header {
-                trickle.write_all(&[*octet]).unwrap();
+            for byte in &header {
+                trickle.write_all(&[*byte]).unwrap();
             }
             is_served(&watcher, trickle, protocol, ours, pair);
         }
@@ -156,8 +156,8 @@ fn it_comes_in_front_of_tls() {
             let mut socket = connect(&watcher);
             let ours = socket.local_addr().unwrap();
             socket.set_nodelay(true).unwrap();
-            for octet in &header {
-                socket.write_all(&[*octet]).unwrap();
+            for byte in &header {
+                socket.write_all(&[*byte]).unwrap();
             }
             is_served(&watcher, tls(Box::new(socket)), protocol, ours, pair);
         }
@@ -206,7 +206,7 @@ fn what_a_proxy_adds_to_its_addresses_is_skipped() {
 }
 
 #[test]
-fn every_octet_is_counted() {
+fn every_byte_is_counted() {
     let watcher = Watcher::plain(|options| {
         listed(options);
         options.trace = true;
@@ -224,19 +224,20 @@ fn every_octet_is_counted() {
     );
     let totals = watcher.totals();
     assert_eq!(totals.bytes_received, (header.len() + GET.len()) as u64);
-    // It is none of HTTP's.
+    // The header isn't part of HTTP.
     let traced = watcher.with(|watched, _| std::mem::take(&mut watched.traced));
-    assert!(matches!(&traced[..], [(_, Direction::In, octets), _] if octets == GET));
+    assert!(matches!(&traced[..], [(_, Direction::In, bytes), _] if bytes == GET));
 }
 
-/// Why a connection that sends this and then waits, or with `fin` ends, is closed; it must never have been opened.
-fn refused(watcher: &Watcher, octets: &[u8], fin: bool) -> End {
+/// Returns why a connection is closed that sends this and then waits, or with `fin` ends. It must
+/// never be opened.
+fn refused(watcher: &Watcher, bytes: &[u8], fin: bool) -> End {
     let mut socket = connect(watcher);
-    socket.write_all(octets).unwrap();
+    socket.write_all(bytes).unwrap();
     if fin {
         socket.shutdown(Shutdown::Write).unwrap();
     }
-    // An end or a reset, and nothing in front of it.
+    // An end or a reset, and nothing before it.
     let mut answer = Vec::new();
     let _ = socket.read_to_end(&mut answer);
     assert!(answer.is_empty(), "{}", answer.escape_ascii());
@@ -252,7 +253,7 @@ fn who_must_send_one_and_does_not_is_refused() {
     let hello = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03";
     for watcher in [Watcher::plain(listed), Watcher::tls(&identity, listed)] {
         let mut refusals = 0;
-        for octets in [
+        for bytes in [
             GET,
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             hello,
@@ -261,12 +262,12 @@ fn who_must_send_one_and_does_not_is_refused() {
             b"PROXY TCP4 192.0.2.7 198.51.100.9 4711 65536\r\n",
             b"\r\n\r\n\0\r\nQUIT\n\x11\x11\0\0",
         ] {
-            let why = refused(&watcher, octets, false);
+            let why = refused(&watcher, bytes, false);
             assert!(matches!(why, End::ProxyHeaderInvalid), "{why}");
             refusals += 1;
             assert_eq!(watcher.totals().handshake_failures, refusals);
         }
-        // One that never ends.
+        // A header that never ends.
         let endless = [SIGNATURE, b"\x21\x11\xff\xff", &[0; 5000]].concat();
         let why = refused(&watcher, &endless, false);
         assert!(matches!(why, End::ProxyHeaderInvalid), "{why}");
@@ -333,7 +334,7 @@ fn an_address_in_another_form_is_the_same_address() {
         // This machine has no IPv6.
         return;
     };
-    // It comes as ::ffff:127.0.0.1.
+    // The peer's address appears as ::ffff:127.0.0.1.
     let target = SocketAddr::from(([127, 0, 0, 1], watcher.addr.port()));
     let mut socket = patient(TcpStream::connect(target).unwrap());
     let (header, pair) = headers().remove(0);
@@ -353,9 +354,10 @@ fn what_we_send_is_understood() {
                 (Watcher::tls(&identity, listed), true),
             ] {
                 for protocol in [Protocol::Http2, Protocol::Http1] {
-                    let dial = match by_tls {
-                        true => dial_tls(watcher.addr, &identity.trusted(), Some(protocol)),
-                        false => dial_plain(watcher.addr, protocol),
+                    let dial = if by_tls {
+                        dial_tls(watcher.addr, &identity.trusted(), Some(protocol))
+                    } else {
+                        dial_plain(watcher.addr, protocol)
                     };
                     let (ours, _, dialled) = dialler.connect(Dial {
                         preamble: proxy_header(version, client, server),

@@ -1,4 +1,4 @@
-//! What clients share, on sockets in memory: who is let in, and whose connection makes room.
+//! Resources that clients share, on sockets in memory: admission, and which connection makes room.
 
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +16,7 @@ use tidegate_net::{
 /// The preface of HTTP/2 and empty SETTINGS.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// Answers all but `/hold`.
+/// A service that answers everything but `/hold`.
 #[derive(Default)]
 struct Holder {
     held: Vec<(ConnId, StreamId)>,
@@ -34,7 +34,7 @@ impl Service for Holder {
                     stream.respond(&ResponseHead::new(200), body).unwrap();
                 }
             }
-            // What is sent to `/hold` stays here.
+            // Data that is sent to `/hold` isn't consumed.
             Event::Data { id, .. } if self.held.contains(&(conn, id)) => {}
             Event::Data { id, data, .. } => {
                 if let Some(mut stream) = conns.stream(conn, id) {
@@ -88,7 +88,7 @@ impl Lab {
         panic!("it never rests");
     }
 
-    /// A connection from 10.0.0.`client`, on which this is said.
+    /// Connects from 10.0.0.`client` and sends these bytes.
     fn connect(&mut self, client: u8, words: &[u8]) -> Peer {
         let (ours, theirs) = MemorySocket::pair(1 << 16);
         let addr = SocketAddr::from((Ipv4Addr::new(10, 0, 0, client), 4711));
@@ -127,7 +127,7 @@ impl Peer {
         room[..count].to_vec()
     }
 
-    /// The SETTINGS and GOAWAY frames that it has got since.
+    /// Returns the SETTINGS and GOAWAY frames that have arrived since.
     fn told(&mut self) -> Vec<(u8, Vec<u8>)> {
         let mut frames = frames(&self.hear());
         frames.retain(|(kind, _)| matches!(*kind, SETTINGS | GOAWAY));
@@ -170,10 +170,10 @@ fn the_connection_idle_longest_of_who_has_most_makes_room() {
     let mut lab = Lab::with_connections(7);
     let mut lone = lab.connect(2, &get("/"));
     let mut many: Vec<Peer> = (0..5).map(|_| lab.connect(1, &get("/"))).collect();
-    // Asking again makes the second the one that is idle longest.
+    // Another request makes the second connection the one idle longest.
     many[0].say(&get("/"));
     lab.run();
-    // One is kept back for who holds nothing.
+    // One place is kept for clients that hold nothing.
     let mut held: Vec<Peer> = (3..5)
         .map(|client| lab.connect(client, &get("/")))
         .collect();
@@ -200,10 +200,10 @@ fn who_has_many_at_another_worker_takes_no_newcomers_connection_here() {
     let mut here = Lab::new(limits(8), |options| options.ledger = ledger);
     let greedy: Vec<Peer> = (0..7).map(|_| there.connect(1, &get("/hold"))).collect();
     assert!(greedy.iter().all(|peer| !peer.is_closed()));
-    // The newcomer's request is on its way still.
+    // The newcomer's request is still in flight.
     let mut newcomer = here.connect(2, b"");
     let one_more = here.connect(1, b"");
-    // So long it waits for the other worker to make room.
+    // The newcomer waits this long for the other worker to make room.
     for _ in 0..600 {
         here.run();
     }
@@ -277,7 +277,7 @@ fn connections_make_room_where_files_and_upstreams_have_the_descriptors() {
         ),
         (1, 8)
     );
-    // Who has what the others have gets no more of it while its connections are busy.
+    // A client that has as much as the others gets no more while its connections are busy.
     held[1].say(&get("/hold"));
     lab.run();
     assert!(lab.connect(1, &get("/")).is_closed());
@@ -291,7 +291,7 @@ fn a_client_has_no_more_requests_in_progress_than_allowed() {
     let mut lab = Lab::new(limits, |_| {});
     let mut first = lab.connect(1, &get("/hold"));
     let mut second = lab.connect(1, &get("/hold"));
-    // Over another connection of its own, not over another's.
+    // The client is refused on another connection of its own too.
     let refused = lab.connect(1, &get("/hold")).hear();
     let refused = String::from_utf8_lossy(&refused);
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
@@ -318,7 +318,7 @@ fn hold_http2(stream: u8) -> Vec<u8> {
     words
 }
 
-/// The streams that were reset with REFUSED_STREAM, by what a client has heard.
+/// Returns the number of streams that were reset with REFUSED_STREAM.
 fn refused_streams(heard: &[u8]) -> usize {
     let frame = |window: &&[u8]| {
         window.starts_with(&[0, 0, 4, 3, 0]) && window.ends_with(&[0, 0, 0, REFUSED_STREAM])
@@ -330,7 +330,7 @@ fn refused_streams(heard: &[u8]) -> usize {
 fn of_all_requests_in_progress_who_has_most_is_refused_first() {
     let limits = Limits::none().with(Resource::Requests, Rule::new(64));
     let mut lab = Lab::new(limits, |_| {});
-    // With 57 held, 7 are free: another one would be more than 8 times as many.
+    // With 57 held, 7 are free. Another one would be more than 8 times as many.
     let all: Vec<u8> = (0..60).flat_map(|n| hold_http2(2 * n + 1)).collect();
     let mut greedy = lab.connect(1, &[PREFACE, &all].concat());
     assert_eq!(lab.ledger.used(Resource::Requests), 57);
@@ -339,7 +339,8 @@ fn of_all_requests_in_progress_who_has_most_is_refused_first() {
     let refused = status(&mut lab.connect(1, &get("/hold")));
     assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
     assert!(refused.contains("\r\nretry-after: 1\r\n"), "{refused}");
-    // Newcomers find room, one of them the last place, which is only for those that have none.
+    // Newcomers find room. One of them gets the last place, which is only for clients that have
+    // none.
     let mut others: Vec<Peer> = (2..8).map(|n| lab.connect(n, &get("/hold"))).collect();
     let refused = status(&mut lab.connect(2, &get("/hold")));
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
@@ -369,7 +370,7 @@ fn places_for_requests_are_taken_in_batches_only_while_there_are_plenty() {
     first.say(&hold_http2(3));
     lab.run();
     assert_eq!(lab.ledger.used(Resource::Requests), ahead);
-    // Of nothing nothing is kept.
+    // A client without requests keeps nothing.
     for stream in [1, 3] {
         first.say(&[0, 0, 4, 3, 0, 0, 0, 0, stream, 0, 0, 0, 8]);
     }
@@ -393,7 +394,7 @@ fn who_holds_too_much_memory_is_not_read_until_some_is_free() {
     assert!(unread > 10, "{unread} wait");
     // Another client is served all the same.
     assert!(lab.connect(2, &get("/")).is_answered());
-    // Those that wait look again, and are read as others give back what they hold.
+    // Connections that wait look again, and are read as others give back what they hold.
     for _ in 0..10 {
         for peer in held.iter_mut().filter(|peer| peer.0.room() == 1 << 16) {
             peer.0.reset();
@@ -407,7 +408,7 @@ fn who_holds_too_much_memory_is_not_read_until_some_is_free() {
     assert_eq!(lab.ledger.used(Resource::Bytes), 0);
 }
 
-/// The beginning of a ClientHello of 60,000 bytes.
+/// Returns the beginning of a ClientHello of 60,000 bytes.
 fn endless_hello() -> Vec<u8> {
     let mut hello = vec![1];
     hello.extend(&60_000_u32.to_be_bytes()[1..]);
@@ -424,7 +425,7 @@ fn what_comes_before_a_handshake_is_done_counts_too() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let config = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
-    // The beginning of a request line may be of either protocol, and of TLS.
+    // The beginning of a request line may be of either protocol, or of TLS.
     for (is_tls, words) in [(true, endless_hello()), (false, vec![b'A'; 8000])] {
         let mut lab = Lab::with_memory(Mode::Enforce);
         let addr = SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 4711));
@@ -448,7 +449,7 @@ fn what_comes_before_a_handshake_is_done_counts_too() {
                 "{open}, {used}"
             );
         }
-        // Those that came first made room for those that came last, and another client finds some.
+        // The first connections made room for the last ones, and another client finds some.
         assert!(held[0].is_closed() && !held[199].is_closed());
         assert!(lab.connect(2, &get("/")).is_answered());
         for peer in &mut held {
@@ -459,7 +460,7 @@ fn what_comes_before_a_handshake_is_done_counts_too() {
     }
 }
 
-/// HEADERS of `POST /hold` over HTTP/2, and as much of its body.
+/// Returns the HEADERS of `POST /hold` over HTTP/2, and this much of its body.
 fn post_http2(stream: u8, body: usize) -> Vec<u8> {
     let block = b"\x83\x86\x04\x05/hold\x01\x01a";
     let mut words = vec![0, 0, block.len() as u8, 1, 4, 0, 0, 0, stream];
@@ -475,7 +476,7 @@ fn post_http2(stream: u8, body: usize) -> Vec<u8> {
     words
 }
 
-/// Types and payloads of frames.
+/// Returns the types and payloads of frames.
 fn frames(mut words: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
     while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = words {
@@ -486,7 +487,7 @@ fn frames(mut words: &[u8]) -> Vec<(u8, Vec<u8>)> {
     frames
 }
 
-/// SETTINGS with fewer streams, or as many as ever.
+/// Returns SETTINGS with this many streams.
 fn streams(most: u8) -> (u8, Vec<u8>) {
     (4, vec![0, 3, 0, 0, 0, most])
 }
@@ -497,7 +498,7 @@ const REFUSED_STREAM: u8 = 7;
 const SETTINGS_ACK: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
 
 impl Lab {
-    /// A lab whose memory budget is 1 MiB.
+    /// Returns a lab whose memory budget is 1 MiB.
     fn with_memory(mode: Mode) -> Self {
         let limits = MemoryBudget::limits(Limits::none().mode(mode), 1 << 20);
         let mut lab = Self::new(limits, |_| {});
@@ -510,7 +511,7 @@ impl Lab {
         lab
     }
 
-    /// Lets time go by until this is true.
+    /// Lets time pass until `is_true`.
     fn until(&mut self, mut is_true: impl FnMut(&Self) -> bool) {
         for _ in 0..500 {
             if is_true(self) {
@@ -522,7 +523,8 @@ impl Lab {
         panic!("it never is true");
     }
 
-    /// Connections of this client, of which each holds about as many bytes as the one before, until memory is tight.
+    /// Opens connections of this client, each of which holds about as many bytes as the one before,
+    /// until memory is tight.
     fn fill(&mut self, client: u8) -> Vec<Peer> {
         let mut held = Vec::new();
         while !self.ledger.is_tight(Resource::Bytes) {
@@ -550,7 +552,8 @@ fn who_holds_most_memory_has_fewer_streams_and_then_fewer_connections() {
     });
     assert_eq!(told, vec![streams(13); held.len()]);
     assert_eq!(lab.totals().drained_for_memory, 0);
-    // One a second, of those that are there still: what is in progress there goes on.
+    // One connection a second is drained, of those that are still open; requests in progress there
+    // go on.
     lab.until(|lab| lab.totals().drained_for_memory == 2);
     let ended: Vec<usize> = (0..held.len())
         .filter(|index| {
@@ -561,7 +564,7 @@ fn who_holds_most_memory_has_fewer_streams_and_then_fewer_connections() {
     assert_eq!(ended.len(), 2);
     assert!(held.iter().all(|peer| !peer.is_closed()));
     assert!(!other.is_closed() && other.hear().is_empty());
-    // With memory again, those that are left have as many streams as ever.
+    // With memory again, connections that are left have as many streams as ever.
     let mut left: Vec<Peer> = Vec::new();
     for (index, mut peer) in held.into_iter().enumerate() {
         if ended.contains(&index) || left.len() >= 3 {
@@ -623,7 +626,7 @@ fn requests_that_a_peer_makes_for_others_are_for_the_service_to_count() {
     let mut held: Vec<Peer> = (0..3).map(|_| lab.connect(8, &get("/hold"))).collect();
     assert!(held.iter_mut().all(|peer| peer.hear().is_empty()));
     assert_eq!(lab.ledger.used(Resource::Requests), 0);
-    // Whom a PROXY header names is the peer.
+    // The peer is the client that a PROXY header names.
     let words = |client: [u8; 4]| {
         let from = SocketAddr::from((client, 4711));
         [

@@ -1,4 +1,5 @@
-//! Peers that take or send a byte at a time, and the slow honest: what a drip can't move, in virtual time.
+//! Peers that take or send a byte at a time, and slow honest ones: time limits that a drip can't
+//! move, in virtual time.
 
 use std::time::Duration;
 
@@ -11,11 +12,11 @@ use crate::memory::{CLIENT, Lab, read, write};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A client of HTTP/1.1 that has sent this, and its request.
-fn asked(lab: &mut Lab, octets: &str) -> (MemorySocket, ConnId, StreamId) {
+/// Connects an HTTP/1.1 client that has sent these bytes, and returns its request.
+fn asked(lab: &mut Lab, bytes: &str) -> (MemorySocket, ConnId, StreamId) {
     let (mut client, server) = MemorySocket::pair(64 << 10);
     lab.memory.accept(server, CLIENT.into());
-    assert_eq!(write(&mut client, octets.as_bytes()), octets.len());
+    assert_eq!(write(&mut client, bytes.as_bytes()), bytes.len());
     lab.run();
     let request = lab.told().into_iter().find_map(|told| match told {
         Told::Event(conn, Event::Request { id, .. }) => Some((conn, id)),
@@ -34,7 +35,7 @@ fn respond(lab: &mut Lab, conn: ConnId, id: StreamId, status: u16, body: Bytes) 
     });
 }
 
-/// A client that was answered while it has most of a large request still to send.
+/// Connects a client that was answered while most of its large request is still to be sent.
 fn answered_early(lab: &mut Lab) -> MemorySocket {
     let upload = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 30000000\r\n\r\n";
     let (client, conn, id) = asked(lab, upload);
@@ -52,7 +53,7 @@ fn who_sends_all_before_it_reads_gets_the_answer() {
         let sent = write(&mut client, &piece[..piece.len().min(left)]);
         assert!(sent > 0, "{left} bytes are left, and nobody reads them");
         left -= sent;
-        // It takes 18 seconds.
+        // This takes 18 seconds.
         lab.wait(Duration::from_millis(20));
     }
     let answer = read(&mut client);
@@ -69,42 +70,43 @@ fn who_sends_all_before_it_reads_gets_the_answer() {
 
 #[test]
 fn a_closed_connection_is_read_for_as_long_as_it_is_worth_it() {
-    for (bytes, every, seconds) in [
+    for (count, every, seconds) in [
         // Nothing, or a drip.
         (0, 1000, 1),
         (1, 300, 1),
         (100, 1000, 1),
-        // A slow telephone, and a fast flood: that has an end too.
+        // A slow modem, and a fast flood, which also ends.
         (1400, 700, 30),
         (60_000, 100, 30),
     ] {
         let mut lab = Lab::new(64 << 10, |_| {});
         let mut client = answered_early(&mut lab);
         let began = lab.now;
-        let octets = pattern(bytes);
+        let bytes = pattern(count);
         while lab.closed().is_none() {
-            write(&mut client, &octets);
+            write(&mut client, &bytes);
             lab.wait(Duration::from_millis(every));
             assert!(
                 lab.now < began + 60 * SECOND,
-                "{bytes} bytes each {every} ms"
+                "{count} bytes each {every} ms"
             );
         }
         let lasted = (lab.now - began).as_secs();
         assert!(
             (seconds..seconds + 2).contains(&lasted),
-            "{bytes} bytes each {every} ms: {lasted} s"
+            "{count} bytes each {every} ms: {lasted} s"
         );
     }
 }
 
 #[test]
 fn what_comes_before_the_first_request_may_not_drip_either() {
-    // A PROXY header and what may be either protocol have ten seconds together, the preface of HTTP/2 has ten more.
+    // A PROXY header and bytes of either protocol have ten seconds together. The preface of HTTP/2
+    // has ten more.
     let addr = "198.51.100.7:1".parse().unwrap();
     let header = tidegate_net::proxy_header(1, addr, addr);
     let unsure = [&header[..], b"PRI * HTTP/2.0"].concat();
-    for octets in [&header, &unsure, &b"PRI * HTTP/2.0"[..]] {
+    for bytes in [&header, &unsure, &b"PRI * HTTP/2.0"[..]] {
         let mut lab = Lab::new(1, |options| {
             options.proxy_protocol_from = vec!["192.0.2.0/24".parse().unwrap()];
         });
@@ -112,7 +114,7 @@ fn what_comes_before_the_first_request_may_not_drip_either() {
         lab.memory.accept(server, CLIENT.into());
         let began = lab.now;
         // The last bytes drip.
-        let (front, back) = octets.split_at(octets.len().saturating_sub(11));
+        let (front, back) = bytes.split_at(bytes.len().saturating_sub(11));
         write(&mut client, front);
         lab.run();
         let mut drip = back.iter();
@@ -120,8 +122,8 @@ fn what_comes_before_the_first_request_may_not_drip_either() {
             if let Some(end) = lab.closed() {
                 break end;
             }
-            if let Some(octet) = drip.next() {
-                write(&mut client, &[*octet]);
+            if let Some(byte) = drip.next() {
+                write(&mut client, &[*byte]);
             }
             lab.wait(SECOND);
             assert!(lab.now < began + 20 * SECOND, "it is endured");
@@ -166,15 +168,16 @@ fn a_reader_that_drips_is_let_go_and_a_slow_one_is_not() {
 
 #[test]
 fn time_that_the_owner_takes_is_none_of_the_clients() {
-    // The client has sent what it may, and the owner takes that minutes later: only then is it the client's turn again.
+    // The client has sent all that it may, and the owner takes that minutes later. Only then is it
+    // the client's turn again.
     let mut lab = Lab::new(64 << 10, |_| {});
     lab.with(|service, _| service.consumes = false);
     let upload = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 6000000\r\n\r\n";
     let (mut client, conn, id) = asked(&mut lab, upload);
     // More than a window.
-    let octets = pattern(64 << 10);
+    let bytes = pattern(64 << 10);
     for _ in 0..10 {
-        assert!(write(&mut client, &octets) > 60_000);
+        assert!(write(&mut client, &bytes) > 60_000);
         lab.run();
         lab.wait(100 * SECOND);
         lab.with(move |_, conns| {

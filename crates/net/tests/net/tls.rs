@@ -1,4 +1,4 @@
-//! HTTP/2 over TLS (RFC 9113 §3.2), ALPN, tickets, and TLS's own end.
+//! HTTP/2 over TLS (RFC 9113 §3.2), ALPN, tickets, and the end of TLS.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -45,10 +45,10 @@ fn large_bodies_come_whole_in_both_directions() {
     let mut client = Client::new(worker.connect_tls(&config));
     for len in [0, 1, 16_383, 16_384, 16_385, 65_535, 5_000_000] {
         let response = client.get(&format!("/big/{len}"));
-        assert!(response.body == pattern(len), "{len} octets down");
+        assert!(response.body == pattern(len), "{len} bytes down");
         let id = client.open("POST", "/upload", Body::Full(pattern(len)));
         let response = client.finish(id);
-        assert_eq!(response.body, len.to_string().as_bytes(), "{len} octets up");
+        assert_eq!(response.body, len.to_string().as_bytes(), "{len} bytes up");
     }
 }
 
@@ -68,10 +68,10 @@ fn a_client_that_reads_late_gets_everything() {
     }
 }
 
-/// Notes the length of every TLS record that is read.
+/// A stream that notes the length of every TLS record read.
 struct Tap {
     socket: TcpStream,
-    /// What is here of the record that isn't whole yet.
+    /// The part of a record's header that was read.
     head: Vec<u8>,
     skip: usize,
     lengths: Vec<usize>,
@@ -80,15 +80,15 @@ struct Tap {
 impl Read for Tap {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.socket.read(buffer)?;
-        let mut octets = &buffer[..count];
-        while !octets.is_empty() {
-            let skipped = self.skip.min(octets.len());
+        let mut bytes = &buffer[..count];
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
-            octets = &octets[skipped..];
+            bytes = &bytes[skipped..];
             // Kind, version and length (RFC 8446 §5.1).
-            let taken = octets.len().min(5 - self.head.len());
-            self.head.extend_from_slice(&octets[..taken]);
-            octets = &octets[taken..];
+            let taken = bytes.len().min(5 - self.head.len());
+            self.head.extend_from_slice(&bytes[..taken]);
+            bytes = &bytes[taken..];
             if let [_, _, _, high, low] = self.head[..] {
                 self.skip = usize::from(u16::from_be_bytes([high, low]));
                 self.lengths.push(self.skip);
@@ -100,8 +100,8 @@ impl Read for Tap {
 }
 
 impl Write for Tap {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.socket.write(octets)
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -113,7 +113,8 @@ impl Write for Tap {
 fn records_are_of_a_segment_each_first_and_full_later() {
     let worker = Worker::tls();
     let config = Arc::new(worker.client_config(&["h2"]));
-    // Behind a pause of a second the records are small again. Where the machine has made one, there is nothing to see.
+    // After a pause of a second the records are small again. If the machine itself paused, this
+    // shows nothing.
     let (lengths, later) = loop {
         let tls = worker.connect_tls(&config);
         let tap = Tap {
@@ -133,7 +134,7 @@ fn records_are_of_a_segment_each_first_and_full_later() {
             break (lengths, client.io.sock.lengths);
         }
     };
-    // RFC 8446 §5.2: TLS adds the content type and a tag of 16 octets.
+    // RFC 8446 §5.2: TLS adds the content type and a tag of 16 bytes.
     let (small, full) = (1360 + 17, 16_384 + 17);
     let first_full = lengths.iter().position(|length| *length > small).unwrap();
     assert!((45..=50).contains(&first_full), "{lengths:?}");
@@ -143,7 +144,7 @@ fn records_are_of_a_segment_each_first_and_full_later() {
         all_but_the_last.iter().all(|length| *length == full),
         "{lengths:?}"
     );
-    // As long as there is no pause they stay so.
+    // Without a pause they stay full.
     assert_eq!(later.len(), 1);
 }
 
@@ -161,7 +162,7 @@ fn what_is_urgent_overtakes_bulk() {
 }
 
 #[test]
-fn records_that_come_octet_by_octet_are_put_together() {
+fn records_that_come_byte_by_byte_are_put_together() {
     let worker = Worker::tls();
     let config = Arc::new(worker.client_config(&["h2"]));
     let tls = worker.connect_tls(&config);
@@ -176,8 +177,8 @@ fn no_common_protocol_is_refused() {
     let config = Arc::new(worker.client_config(&["spdy/3"]));
     let mut tls = worker.connect_tls(&config);
     let error = tls.read(&mut [0]).unwrap_err();
-    // RFC 7301 §3.2: "In the event that the server supports no protocols that the client advertises, then the server
-    // SHALL respond with a fatal "no_application_protocol" alert."
+    // RFC 7301 §3.2: "In the event that the server supports no protocols that the client
+    // advertises, then the server SHALL respond with a fatal "no_application_protocol" alert."
     let error = error.into_inner().unwrap();
     let error = error.downcast_ref::<rustls::Error>().unwrap();
     let alert = AlertDescription::NoApplicationProtocol;
@@ -235,7 +236,7 @@ fn a_broken_record_is_answered_by_an_alert() {
     let config = Arc::new(worker.client_config(&["h2"]));
     let mut client = Client::new(worker.connect_tls(&config));
     assert_eq!(client.get("/hello").body, b"hello");
-    // Application data that nobody encrypted.
+    // Application data in cleartext.
     let mut record = vec![23, 3, 3, 0, 32];
     record.extend([0; 32]);
     client.io.sock.write_all(&record).unwrap();
@@ -260,7 +261,7 @@ fn the_servers_end_comes_with_close_notify() {
     let mut client = Client::new(worker.connect_tls(&config));
     assert_eq!(client.get("/hello").body, b"hello");
     worker.mailbox.shut_down();
-    // A read fails unless the TCP end comes behind close_notify (RFC 8446 §6.1).
+    // A read fails unless the TCP end comes after close_notify (RFC 8446 §6.1).
     while !client.closed {
         client.flush();
         client.read_once();
@@ -272,13 +273,13 @@ fn the_servers_end_comes_with_close_notify() {
 #[test]
 fn http_in_cleartext_is_told_that_this_port_is_for_tls() {
     let worker = Worker::tls();
-    for octets in [
+    for bytes in [
         &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
         b"OPTIONS * HTTP/1.0\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
         let mut stream = worker.connect();
-        stream.write_all(octets).unwrap();
+        stream.write_all(bytes).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
@@ -288,7 +289,7 @@ fn http_in_cleartext_is_told_that_this_port_is_for_tls() {
         drop(stream);
         assert!(worker.wait_closed().contains("cleartext"));
     }
-    // What is neither gets TLS's own word.
+    // Bytes that are neither get a TLS alert.
     let mut stream = worker.connect();
     stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").unwrap();
     let mut answer = Vec::new();

@@ -1,5 +1,5 @@
-//! What one turn of the loop does, in which order, and what it leaves for the next: counted, on sockets
-//! in memory.
+//! The work of one turn of the loop, its order, and what is left for the next turn: counted, on
+//! sockets in memory.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use tidegate_testkit::wire;
 use crate::common::{Told, dial_plain};
 use crate::memory::{CLIENT, GET, Lab, read, write};
 
-/// Events of one connection in one turn, at most.
+/// The most events of one connection in one turn.
 const AT_ONCE: usize = 64;
 
-/// Events of one kind of connections in one turn, about.
+/// The events of one kind of connections in one turn, about.
 const OF_A_KIND: usize = 256;
 
-/// Requests of a client that floods.
+/// The requests of a client that floods.
 const MANY: usize = 1000;
 
-/// A lab whose service answers all requests at once.
+/// Returns a lab whose service answers all requests at once.
 fn answering() -> Lab {
     let mut lab = Lab::new(64 << 10, |options| options.trace = false);
     lab.with(|watched, _| {
@@ -46,19 +46,19 @@ fn requests(told: &[Told]) -> Vec<ConnId> {
     requests.collect()
 }
 
-/// All of a client's requests, in one read.
+/// Returns all of a client's requests, for one read.
 fn flood(protocol: Protocol) -> Vec<u8> {
     match protocol {
         Protocol::Http1 => GET.repeat(MANY),
         Protocol::Http2 => {
-            let mut octets = wire::PREFACE.to_vec();
-            octets.extend(wire::settings(&[]).to_bytes());
+            let mut bytes = wire::PREFACE.to_vec();
+            bytes.extend(wire::settings(&[]).to_bytes());
             for number in 0..MANY as u32 {
                 // GET / of "a", all from the static table.
                 let block = [0x82, 0x86, 0x84, 0x41, 1, b'a'];
-                octets.extend(wire::headers_block(2 * number + 1, block).end().to_bytes());
+                bytes.extend(wire::headers_block(2 * number + 1, block).end().to_bytes());
             }
-            octets
+            bytes
         }
     }
 }
@@ -68,8 +68,8 @@ fn who_floods_gives_way_to_the_others_in_each_turn() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let mut lab = answering();
         let (mut flooder, mut honest) = (client(&mut lab), client(&mut lab));
-        let octets = flood(protocol);
-        assert_eq!(write(&mut flooder, &octets), octets.len());
+        let bytes = flood(protocol);
+        assert_eq!(write(&mut flooder, &bytes), bytes.len());
         write(&mut honest, GET);
         assert!(lab.turn());
         let told = requests(&lab.told());
@@ -78,7 +78,7 @@ fn who_floods_gives_way_to_the_others_in_each_turn() {
         assert!(others.iter().all(|conn| conn != last), "{told:?}");
         assert!(read(&mut honest).starts_with(b"HTTP/1.1 204"));
 
-        // Who comes in later is served before what is left of it.
+        // A client that arrives later is served before the rest.
         let mut newcomer = client(&mut lab);
         write(&mut newcomer, GET);
         assert!(lab.turn());
@@ -88,7 +88,7 @@ fn who_floods_gives_way_to_the_others_in_each_turn() {
         assert!(others.iter().all(|conn| conn != first), "{told:?}");
         assert!(read(&mut newcomer).starts_with(b"HTTP/1.1 204"));
 
-        // And all is served, turn by turn.
+        // All requests are served, turn by turn.
         let mut count = 2 * AT_ONCE;
         let mut turns = 0;
         while count < MANY {
@@ -105,7 +105,7 @@ fn who_floods_gives_way_to_the_others_in_each_turn() {
     }
 }
 
-/// So many clients that flood, each with all of its requests.
+/// Connects `count` clients that flood, each with all of its requests.
 fn flooders(lab: &mut Lab, count: usize) -> Vec<MemorySocket> {
     let bytes = flood(Protocol::Http1);
     let mut flooders = Vec::new();
@@ -129,7 +129,7 @@ fn many_who_flood_cost_others_no_more_than_a_few() {
         let told = requests(&lab.told());
         assert!(told.len() < 2 * (OF_A_KIND + AT_ONCE), "{}", told.len());
         if turn > first_turns {
-            // They have had their first turns: whatever they have left, others come before it.
+            // They have had their first turns. A newcomer comes before whatever they have left.
             let answer = read(&mut newcomer);
             assert!(answer.starts_with(b"HTTP/1.1 204"), "turn {turn}");
         }
@@ -201,7 +201,7 @@ fn what_waits_for_its_turn_is_read_before_its_time_is_up() {
     }
     lab.run();
     lab.told();
-    // All at once, and a little late: more than one turn reads.
+    // All at once, and a little late, so more than one turn reads.
     for client in &mut clients {
         write(client, &back);
     }
@@ -238,7 +238,7 @@ fn many_whose_time_is_up_end_in_several_turns() {
 
 #[test]
 fn what_an_upstream_says_is_told_before_what_clients_ask() {
-    // Whoever came first, and whatever it is: an answer that nobody asked for, or the end.
+    // Whichever came first, and whatever it is: an answer that nobody requested, or the end.
     for (unasked, ends) in [(&b"HTTP/1.1 200 OK\r\n\r\n"[..], false), (b"", true)] {
         let mut lab = answering();
         let mut client = client(&mut lab);
@@ -280,7 +280,7 @@ fn what_has_come_in_behind_a_response_is_known() {
     assert!(!lab.memory.conns().has_unread(conn), "it is gone");
 }
 
-/// The parts of an upload, the second of which comes late.
+/// Returns the parts of an upload, the second of which comes late.
 fn upload(protocol: Protocol) -> [Vec<u8>; 2] {
     match protocol {
         Protocol::Http1 => [
@@ -289,12 +289,12 @@ fn upload(protocol: Protocol) -> [Vec<u8>; 2] {
         ],
         Protocol::Http2 => {
             let block = [0x83, 0x86, 0x84, 0x41, 1, b'a'];
-            let mut octets = wire::PREFACE.to_vec();
-            octets.extend(wire::settings(&[]).to_bytes());
-            octets.extend(wire::settings_ack().to_bytes());
-            octets.extend(wire::headers_block(1, block).to_bytes());
-            octets.extend(wire::data(1, b"0123456789").to_bytes());
-            [octets, wire::data(1, b"0123456789").end().to_bytes()]
+            let mut bytes = wire::PREFACE.to_vec();
+            bytes.extend(wire::settings(&[]).to_bytes());
+            bytes.extend(wire::settings_ack().to_bytes());
+            bytes.extend(wire::headers_block(1, block).to_bytes());
+            bytes.extend(wire::data(1, b"0123456789").to_bytes());
+            [bytes, wire::data(1, b"0123456789").end().to_bytes()]
         }
     }
 }
@@ -303,7 +303,7 @@ fn upload(protocol: Protocol) -> [Vec<u8>; 2] {
 fn what_came_while_the_process_stood_still_is_read_before_time_is_up() {
     let second = Duration::from_secs(1);
     for protocol in [Protocol::Http1, Protocol::Http2] {
-        // A little late, as a busy machine is, or by hours.
+        // A little late, like a busy machine, or by hours.
         for late in [Duration::from_millis(100), 7200 * second] {
             let mut config = Config::server();
             config.timeouts.body = second;

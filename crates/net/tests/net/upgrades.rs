@@ -1,5 +1,6 @@
-//! Connections that become something else: HTTP/2 by `Upgrade: h2c` (RFC 7540 §3.2), and tunnels, whose two ends end by themselves.
-//! And clients of HTTP/1.1 that leave, or end their side, while their request is being answered.
+//! Connections that become something else: HTTP/2 by `Upgrade: h2c` (RFC 7540 §3.2), and tunnels,
+//! whose two sides end independently. Also HTTP/1.1 clients that leave, or end their side, while
+//! their request is being answered.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -27,7 +28,7 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
-/// The next frame of HTTP/2: kind, flags, stream and payload.
+/// Reads the next frame of HTTP/2. Returns its type, flags, stream and payload.
 fn frame(io: &mut impl Read) -> (u8, u8, u32, Vec<u8>) {
     let mut head = [0; 9];
     io.read_exact(&mut head).unwrap();
@@ -39,7 +40,8 @@ fn frame(io: &mut impl Read) -> (u8, u8, u32, Vec<u8>) {
     (kind, flags, stream, payload)
 }
 
-/// Reads frames until the response on this stream is whole; there must be no other. Its body.
+/// Reads frames until the response on this stream is whole, and fails on any other. Returns the
+/// body.
 fn response(io: &mut impl Read, stream: u32) -> Vec<u8> {
     let mut body = Vec::new();
     loop {
@@ -63,7 +65,7 @@ fn response(io: &mut impl Read, stream: u32) -> Vec<u8> {
     }
 }
 
-/// Another request, for this path.
+/// Returns another request, for this path.
 fn request(stream: u32, path: &str) -> Vec<u8> {
     let fields = [
         (":method", "GET"),
@@ -78,28 +80,26 @@ fn request(stream: u32, path: &str) -> Vec<u8> {
 fn h2c_from_the_first_request_on() {
     let worker = Worker::start(false, |options| options.h2c_upgrade = true);
     let preface = [wire::PREFACE, &wire::settings(&[]).to_bytes()].concat();
-    for octet_by_octet in [false, true] {
+    for byte_by_byte in [false, true] {
         let mut socket = worker.connect();
         socket.set_nodelay(true).unwrap();
-        // An ordinary request goes in front.
+        // An ordinary request comes first.
         socket.write_all(get("/hello").as_bytes()).unwrap();
         expect(&mut socket, HELLO);
         let first = format!("GET /big/100000 HTTP/1.1\r\n{UPGRADE}");
         socket.write_all(first.as_bytes()).unwrap();
         expect(&mut socket, SWITCHING);
         let next = [&preface[..], &request(3, "/hello")].concat();
-        match octet_by_octet {
-            false => socket.write_all(&next).unwrap(),
-            true => next
-                .iter()
-                .for_each(|octet| socket.write_all(&[*octet]).unwrap()),
+        for piece in next.chunks(if byte_by_byte { 1 } else { next.len() }) {
+            socket.write_all(piece).unwrap();
         }
-        // RFC 7540 §3.2: "The first HTTP/2 frame sent by the server MUST be a server connection preface … consisting of a
-        // SETTINGS frame".
+        // RFC 7540 §3.2: "The first HTTP/2 frame sent by the server MUST be a server connection
+        // preface … consisting of a SETTINGS frame".
         let (kind, flags, on, _) = frame(&mut socket);
         assert_eq!((kind, flags, on), (4, 0, 0));
-        // "The HTTP/1.1 request that is sent prior to upgrade is assigned a stream identifier of 1". Its window is that of the
-        // settings in its head, 65,535, so the other one overtakes it.
+        // "The HTTP/1.1 request that is sent prior to upgrade is assigned a stream identifier of
+        // 1". Its window is that of the settings in its head, 65,535, so the other one overtakes
+        // it.
         let mut bodies = [Vec::new(), Vec::new()];
         let mut ended = 0;
         while ended < 2 {
@@ -119,7 +119,7 @@ fn h2c_from_the_first_request_on() {
         socket.write_all(&request(5, "/hello")).unwrap();
         assert_eq!(response(&mut socket, 5), b"hello");
     }
-    // What either engine did counts, and the first request of HTTP/2 once.
+    // The work of both engines counts, and the first request of HTTP/2 counts once.
     let totals = worker.totals();
     assert_eq!((totals.proto.requests, totals.http1), (8, 2));
     assert_eq!(totals.proto.bytes_in, totals.bytes_received);
@@ -157,7 +157,7 @@ fn h2c_is_traced_and_answered_later() {
     let preface = [wire::PREFACE, &wire::settings(&[]).to_bytes()].concat();
     socket.write_all(&preface).unwrap();
     sent.extend(preface);
-    // It was opened as one of HTTP/1.1.
+    // The connection was opened as HTTP/1.1.
     let (conn, protocol, _) = watcher.opened();
     assert_eq!(protocol, Protocol::Http1);
     let (id, head) = watcher.request(conn);
@@ -187,7 +187,8 @@ fn h2c_is_not_offered_unless_it_is_on_and_never_by_tls() {
         socket.write_all(first.as_bytes()).unwrap();
         expect(&mut socket, HELLO);
     }
-    // RFC 7540 §3.2: "A server MUST ignore an "h2" token in an Upgrade header field", and h2c is for cleartext alone.
+    // RFC 7540 §3.2: "A server MUST ignore an "h2" token in an Upgrade header field", and h2c is
+    // for cleartext alone.
     let worker = Worker::start(true, |options| options.h2c_upgrade = true);
     let config = Arc::new(worker.client_config(&["http/1.1"]));
     let mut tls = worker.connect_tls(&config);
@@ -199,16 +200,16 @@ fn h2c_is_not_offered_unless_it_is_on_and_never_by_tls() {
 
 // --- Clients that leave while they wait ---
 
-/// How a client's side ends.
+/// The way in which a client's side ends.
 #[derive(Clone, Copy, Debug)]
 enum Leaving {
-    /// It ends its side, and reads on.
+    /// The client ends its side, and reads on.
     Side,
-    /// It closes the socket.
+    /// The client closes the socket.
     All,
 }
 
-/// A worker, a client's socket, and its request that the worker has got.
+/// Returns a worker, a client's socket, and the client's request that the worker has.
 fn waiting(requests: &str) -> (Watcher, TcpStream, ConnId, StreamId) {
     let watcher = Watcher::plain(|_| {});
     let mut socket = patient(TcpStream::connect(watcher.addr).unwrap());
@@ -240,7 +241,8 @@ fn a_client_that_ends_its_side_is_told_once_and_answered() {
         };
         let told = watcher.wait_for(is_half_closed);
         assert!(matches!(told, Told::HalfClosed(its) if its == conn));
-        // Informing it makes the socket writable again, which tells of its end again.
+        // Informing the client makes the socket writable again, and that event reports the end
+        // again.
         watcher.respond(conn, id, 200, Body::Full(pattern(5)));
         if let Some(socket) = &mut socket {
             let mut answer = String::new();
@@ -257,7 +259,7 @@ fn a_client_that_ends_its_side_is_told_once_and_answered() {
 
 #[test]
 fn an_end_that_comes_with_the_request_is_told_too() {
-    // Whether the two come in one turn of the loop or in two must not matter.
+    // The result must not depend on whether the two come in one turn of the loop or in two.
     for _ in 0..20 {
         let watcher = Watcher::plain(|_| {});
         let mut socket = patient(TcpStream::connect(watcher.addr).unwrap());
@@ -280,7 +282,7 @@ fn an_end_behind_large_answers_is_told_once() {
     let (watcher, mut socket, conn, id) = waiting(&get("/"));
     socket.shutdown(Shutdown::Write).unwrap();
     watcher.wait_for(is_half_closed);
-    // The socket is full and free again, many times, and each event tells of the end too.
+    // The socket is full and free again many times, and each event reports the end too.
     watcher.respond(conn, id, 200, Body::Full(pattern(5_000_000)));
     let mut answer = Vec::new();
     socket.read_to_end(&mut answer).unwrap();
@@ -291,11 +293,12 @@ fn an_end_behind_large_answers_is_told_once() {
 
 #[test]
 fn an_end_behind_other_requests_is_told_with_the_last_of_them() {
-    // The others are in the worker already, or still in the socket.
+    // The other requests are in the worker already, or still in the socket.
     for at_once in [true, false] {
-        let first = match at_once {
-            true => get("/").repeat(3),
-            false => get("/"),
+        let first = if at_once {
+            get("/").repeat(3)
+        } else {
+            get("/")
         };
         let (watcher, mut socket, conn, mut id) = waiting(&first);
         if !at_once {
@@ -339,7 +342,7 @@ fn a_client_that_resets_is_gone_at_once() {
         let event = watcher.event(conn, |event| matches!(event, Event::Closed(_)));
         assert!(matches!(event, Event::Closed(CloseReason::EofInTheMiddle)));
         let why = watcher.closed_one(conn);
-        // Linux has another word for it behind the client's end.
+        // Linux reports another error after the client's end.
         assert!(
             matches!(&why, End::Io(error)
                 if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)),
@@ -349,7 +352,7 @@ fn a_client_that_resets_is_gone_at_once() {
     let (watcher, socket, conn, _) = waiting(&get("/"));
     reset(socket);
     is_reset(&watcher, conn);
-    // After it has ended its side.
+    // After the client has ended its side.
     let (watcher, socket, conn, _) = waiting(&get("/"));
     socket.shutdown(Shutdown::Write).unwrap();
     watcher.wait_for(is_half_closed);
@@ -420,7 +423,7 @@ fn an_end_by_tls_is_told_too() {
     watcher.wait_for(is_half_closed);
     watcher.respond(conn, id, 200, Body::Full(pattern(5)));
     expect(&mut client, ANSWER);
-    // One that resets.
+    // A client that resets.
     let mut client = tls_client(&watcher, &identity);
     client.write_all(get("/").as_bytes()).unwrap();
     let (conn, ..) = watcher.opened();
@@ -439,7 +442,7 @@ const WEBSOCKET: &str = "GET /chat HTTP/1.1\r\nHost: localhost\r\nConnection: Up
 
 /// A client's end of a tunnel.
 trait ClientEnd: Read + Write {
-    /// Ends its side.
+    /// Ends this side.
     fn end(&mut self);
 }
 
@@ -457,7 +460,7 @@ impl ClientEnd for TlsClient {
     }
 }
 
-/// A WebSocket in cleartext and one by TLS, granted; and whose they are.
+/// Returns a WebSocket in cleartext and one with TLS, granted, with their watchers and ids.
 fn websockets() -> Vec<(Watcher, Box<dyn ClientEnd>, ConnId, StreamId)> {
     let identity = Identity::self_signed(|_| {});
     let plain = Watcher::plain(|_| {});
@@ -490,7 +493,7 @@ fn is_end(event: &Event) -> bool {
     matches!(event, Event::Data { end: true, .. })
 }
 
-/// All that comes through a tunnel until its end.
+/// Returns everything that arrives through a tunnel until its end.
 fn came_whole(watcher: &Watcher, conn: ConnId) -> Vec<u8> {
     let mut got = Vec::new();
     loop {
@@ -506,7 +509,7 @@ fn came_whole(watcher: &Watcher, conn: ConnId) -> Vec<u8> {
     }
 }
 
-/// What came through a tunnel until so many octets were there.
+/// Returns what arrives through a tunnel until it is `len` bytes.
 fn came(watcher: &Watcher, conn: ConnId, len: usize) -> Vec<u8> {
     let mut got = Vec::new();
     while got.len() < len {
@@ -518,11 +521,11 @@ fn came(watcher: &Watcher, conn: ConnId, len: usize) -> Vec<u8> {
     got
 }
 
-/// Both ways of a tunnel have ended in order.
+/// Expects that both sides of a tunnel have ended cleanly.
 fn expect_both_ended(watcher: &Watcher, conn: ConnId) {
     let why = watcher.closed_one(conn);
     assert!(matches!(why, End::Closed(CloseReason::Graceful)), "{why}");
-    // The end of one is not that of the client.
+    // The end of a tunnel's side isn't that of the client.
     assert_eq!(watcher.told(is_half_closed), 0);
     assert_eq!(watcher.totals().truncated, 0);
 }
@@ -536,11 +539,12 @@ fn a_tunnel_whose_client_ends_first_goes_on_the_other_way() {
         client.write_all(b"bye").unwrap();
         client.end();
         assert_eq!(came_whole(&watcher, conn), b"bye");
-        // More than the sockets take at once, so that events about the socket come, which tell of its end each time.
+        // More than the sockets take at once, so that events of the socket come, each of which
+        // reports its end.
         watcher.with(move |watched, conns| watched.give(conns, conn, id, pattern(5_000_000)));
         let mut rest = Vec::new();
         client.read_to_end(&mut rest).unwrap();
-        assert!(rest == pattern(5_000_000), "{} octets", rest.len());
+        assert!(rest == pattern(5_000_000), "{} bytes", rest.len());
         drop(client);
         expect_both_ended(&watcher, conn);
     }
@@ -551,7 +555,7 @@ fn a_tunnel_that_we_end_first_goes_on_the_other_way() {
     for (watcher, mut client, conn, id) in websockets() {
         watcher.write(conn, id, b"bye", true);
         let mut rest = Vec::new();
-        // Over TLS this fails unless close_notify comes in front of FIN (RFC 8446 §6.1).
+        // Over TLS this fails unless close_notify comes before FIN (RFC 8446 §6.1).
         client.read_to_end(&mut rest).unwrap();
         assert_eq!(rest, b"bye");
         let body = pattern(1_000_000);
@@ -567,16 +571,19 @@ fn a_tunnel_that_we_end_first_goes_on_the_other_way() {
 #[test]
 fn a_tunnel_that_is_cut_off_was_not_ended() {
     for (watcher, client, conn, _) in websockets() {
-        // Over TLS, an end without close_notify; in cleartext, octets that nobody has read make it a reset.
+        // Over TLS, this is an end without close_notify. In cleartext, unread bytes make it a
+        // reset.
         drop(client);
         let last = watcher.event(conn, |event| {
             is_end(event) || matches!(event, Event::Closed(_))
         });
         let by_tls = watcher.totals().truncated > 0;
-        match by_tls {
+        if by_tls {
             // RFC 9112 §9.8: "an incomplete close".
-            true => assert!(matches!(last, Event::Closed(CloseReason::EofInTheMiddle))),
-            false => assert!(is_end(&last)),
+            let is_incomplete = matches!(last, Event::Closed(CloseReason::EofInTheMiddle));
+            assert!(is_incomplete, "{last:?}");
+        } else {
+            assert!(is_end(&last));
         }
     }
 }
@@ -586,15 +593,17 @@ fn a_tunnel_that_we_asked_for_ends_each_way_by_itself() {
     let identity = Identity::self_signed(|_| {});
     let dialler = Watcher::dialling();
     for by_tls in [false, true] {
-        let server = match by_tls {
-            true => Watcher::tls(&identity, |_| {}),
-            false => Watcher::plain(|_| {}),
+        let server = if by_tls {
+            Watcher::tls(&identity, |_| {})
+        } else {
+            Watcher::plain(|_| {})
         };
         for protocol in [Protocol::Http1, Protocol::Http2] {
             for server_first in [true, false] {
-                let dial = match by_tls {
-                    true => dial_tls(server.addr, &identity.trusted(), Some(protocol)),
-                    false => dial_plain(server.addr, protocol),
+                let dial = if by_tls {
+                    dial_tls(server.addr, &identity.trusted(), Some(protocol))
+                } else {
+                    dial_plain(server.addr, protocol)
                 };
                 let (ours, ..) = dialler.connect(dial);
                 if protocol == Protocol::Http2 {
@@ -616,9 +625,10 @@ fn a_tunnel_that_we_asked_for_ends_each_way_by_itself() {
                 };
                 assert_eq!((head.status(), end), (200, false));
                 let ends = [(&server, theirs, their_id), (&dialler, ours, our_id)];
-                let [first, second] = match server_first {
-                    true => ends,
-                    false => [ends[1], ends[0]],
+                let [first, second] = if server_first {
+                    ends
+                } else {
+                    [ends[1], ends[0]]
                 };
                 let send = |from: (&Watcher, ConnId, StreamId),
                             to: (&Watcher, ConnId, StreamId)| {

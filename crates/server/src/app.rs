@@ -1,36 +1,39 @@
-//! One worker's service. This file handles the events of client connections; `upstream` handles
-//! those of upstream connections.
+//! One worker's service. This file handles the events of client connections.
+//!
+//! - `files`     results of the threads that read files
+//! - `forward`   requests that are to be forwarded
+//! - `upstream`  forwarded requests in progress, and the events of their upstreams
+//! - `report`    lines of the log
 
+mod files;
+mod forward;
+mod report;
 mod upstream;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use tidegate_http::{
-    CloseReason, ErrorCode, Event, Priority, RequestHead, ResetCause, Stream, StreamId, Violation,
-};
+use tidegate_http::{Event, Fields, Priority, RequestHead, Stream, StreamId};
 use tidegate_ledger::Lease;
 use tidegate_net::{ConnId, Conns, End, Engine, Mailbox, Service, StreamMut};
 use tidegate_pool::Address;
 
-use crate::access_log::{AccessLog, Entry, canonical};
+use crate::access_log::{AccessLog, Entry};
 use crate::clock::Clock;
 use crate::handlers::demo::Demo;
-use crate::handlers::download::Read;
 use crate::handlers::files::{Done, Files};
-use crate::handlers::look::Looked;
-use crate::handlers::lookup::Refusal;
 use crate::handlers::{ANY_METHODS, Outcome, Request, Sent};
-use crate::in_progress::{Exchange, Exchanges, Work};
+use crate::in_progress::{Exchange, Exchanges};
 use crate::path::{PathError, RequestPath};
 use crate::priority;
 use crate::proxy::{Key, Proxy, fields};
 use crate::push::{Prepared, Pusher};
 use crate::router::Router;
 use crate::site::{Site, Target};
-use crate::stats::{Headers, Published, Snapshot};
-use upstream::Forwarded;
+use crate::stats::{Published, Snapshot};
+use forward::Forwarded;
+use report::{Peer, is_slow_body, log_end, log_reset, log_total};
 
 /// The service of one worker.
 pub struct App {
@@ -255,48 +258,22 @@ impl App {
         }
     }
 
-    /// Answers all requests that wait for a path that a thread has now looked up.
-    fn looked(&mut self, conns: &mut Conns, path: &[u8], looked: Result<Looked, Refusal>) {
-        let (answer, waiting) = self.files.looked(path, looked, &self.clock);
-        for (conn, id) in waiting {
-            // A stream that was reset meanwhile no longer waits.
-            let Some(stream) = conns.stream(conn, id) else {
-                continue;
-            };
-            let Some(Exchange {
-                work, log, share, ..
-            }) = self.exchanges.remove(conn, id)
-            else {
-                continue;
-            };
-            let Work::Look(waiting) = &work else { continue };
-            let request = &mut Request {
-                stream,
-                head: &waiting.head,
-                end: waiting.end,
-                clock: &self.clock,
-                extra: waiting.extra(),
-            };
-            let outcome = self.files.answer_with(request, &answer);
-            self.note((conn, id), outcome, log, share);
+    /// Handles a piece of a request's body, or its end, perhaps with trailers.
+    fn body(
+        &mut self,
+        conns: &mut Conns,
+        (conn, id): Key,
+        data: Bytes,
+        end: bool,
+        trailers: Option<Fields>,
+    ) {
+        if self.is_relayed(conn, id) {
+            return self.upload(conns, (conn, id), data, end, trailers);
         }
-    }
-
-    /// Sends a piece of a file that a thread has read.
-    fn read(&mut self, conns: &mut Conns, (conn, id): Key, read: Read) {
-        // Release the memory even if the stream is gone.
-        let read = self.files.take(read);
-        let Some(mut stream) = conns.stream(conn, id) else {
-            return;
-        };
-        if let Some(exchange) = self.exchanges.get(conn, id)
-            && let Work::Download(download) = &mut exchange.work
-        {
-            let progress = download.arrived(&mut stream, read);
-            if exchange.sent.count(progress) {
-                self.finish(stream, conn, id);
-            }
+        if let Some(stream) = conns.stream(conn, id) {
+            self.data(stream, conn, data, end);
         }
+        self.remove_if_over(conns, conn, id);
     }
 
     fn data(&mut self, mut stream: StreamMut<'_>, conn: ConnId, data: Bytes, end: bool) {
@@ -390,25 +367,9 @@ impl Service for App {
         }
         match event {
             Event::Request { id, head, end } => self.request(conns, conn, id, &head, end),
-            Event::Data { id, data, end } => {
-                if self.is_relayed(conn, id) {
-                    self.upload(conns, (conn, id), data, end, None);
-                } else {
-                    if let Some(stream) = conns.stream(conn, id) {
-                        self.data(stream, conn, data, end);
-                    }
-                    self.remove_if_over(conns, conn, id);
-                }
-            }
+            Event::Data { id, data, end } => self.body(conns, (conn, id), data, end, None),
             Event::Trailers { id, fields } => {
-                if self.is_relayed(conn, id) {
-                    self.upload(conns, (conn, id), Bytes::new(), true, Some(fields));
-                } else {
-                    if let Some(stream) = conns.stream(conn, id) {
-                        self.data(stream, conn, Bytes::new(), true);
-                    }
-                    self.remove_if_over(conns, conn, id);
-                }
+                self.body(conns, (conn, id), Bytes::new(), true, Some(fields));
             }
             Event::Writable { id, want } => {
                 if self.is_relayed(conn, id) {
@@ -510,74 +471,5 @@ impl Service for App {
             &self.proxy.pool.stats(),
             self.pusher.stats(),
         ));
-    }
-}
-
-/// Displays the address of a connection's peer, for the log.
-struct Peer<'a>(&'a Conns, ConnId);
-
-impl std::fmt::Display for Peer<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0.info(self.1) {
-            Some(info) => canonical(info.peer).fmt(f),
-            None => f.write_str("unknown"),
-        }
-    }
-}
-
-/// Whether a stream was reset because its request body timed out or came too slowly.
-fn is_slow_body(cause: ResetCause) -> bool {
-    use Violation::{BodyTimedOut, BodyTooSlow};
-    matches!(cause, ResetCause::Violation(BodyTimedOut | BodyTooSlow))
-}
-
-/// Logs a stream that was reset: `in` by the peer, `out` by this server.
-fn log_reset(conns: &Conns, conn: ConnId, id: StreamId, code: ErrorCode, cause: ResetCause) {
-    let peer = Peer(conns, conn);
-    match cause {
-        // Clients cancel what they no longer need.
-        ResetCause::Peer => log::info!("reset in: stream {id}, peer {peer}, {code}"),
-        ResetCause::Violation(violation) => {
-            log::warn!("reset out: stream {id}, peer {peer}, {code}, {violation}");
-        }
-        _ => log::info!("reset: stream {id}, peer {peer}, {code}, {cause:?}"),
-    }
-}
-
-/// Logs the end of a connection, at a level that depends on the error.
-fn log_end(conns: &Conns, conn: ConnId, why: &End) {
-    let peer = Peer(conns, conn);
-    match why {
-        End::Closed(CloseReason::Violation(violation)) => {
-            log::warn!(
-                "connection error out: peer {peer}, {}, {violation}",
-                violation.code()
-            );
-        }
-        End::Closed(CloseReason::PeerError { code, .. }) => {
-            log::warn!("connection error in: peer {peer}, {code}, {why}");
-        }
-        End::Closed(
-            CloseReason::EofInTheMiddle
-            | CloseReason::ShutdownTimedOut
-            | CloseReason::Aborted(_)
-            | CloseReason::OverMemoryBudget,
-        )
-        | End::TlsFailed(_)
-        | End::HandshakeTimedOut
-        | End::WriteTimedOut => log::info!("connection error: peer {peer}, {why}"),
-        _ => log::debug!("connection closed: peer {peer}, {why}"),
-    }
-}
-
-/// Logs the totals of a connection that made requests.
-fn log_total(conns: &mut Conns, conn: ConnId) {
-    if log::log_enabled!(log::Level::Debug)
-        && let Some(stats) = conns.engine(conn).map(|engine| *engine.stats())
-        && stats.requests > 0
-    {
-        let (peer, headers) = (Peer(conns, conn), Headers::of(&stats));
-        let requests = stats.requests;
-        log::debug!("connection total: peer {peer}, {requests} requests, headers {headers}");
     }
 }

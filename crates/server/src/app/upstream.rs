@@ -1,39 +1,14 @@
-//! Forwarded requests, and their responses.
-
-use std::borrow::Cow;
-use std::sync::Arc;
+//! Forwarded requests in progress: both bodies, and the responses.
 
 use bytes::Bytes;
-use tidegate_http::{
-    Body, ErrorCode, Fields, KnownName, RequestHead, ResponseHead, Stream, StreamId,
-};
-use tidegate_ledger::Lease;
-use tidegate_net::{ConnId, Conns, Protocol, StreamMut};
-use tidegate_pool::{Event, Failure, RequestOptions};
+use tidegate_http::{Body, ErrorCode, Fields, KnownName, ResponseHead, Stream, StreamId};
+use tidegate_net::{ConnId, Conns, StreamMut};
+use tidegate_pool::{Event, Failure};
 
 use super::App;
-use crate::access_log::Entry;
-use crate::handlers::{Extra, Request, Sent};
 use crate::in_progress::{Exchange, Work};
-use crate::path::{PathError, RequestPath};
 use crate::priority;
-use crate::proxy::fields::{self, Refused};
-use crate::proxy::relay::is_call;
-use crate::proxy::{Key, Relay, Route, UPLOAD_WINDOW, on_behalf};
-use crate::push::Prepared;
-use crate::site::Target;
-
-/// A request that is to be forwarded.
-pub(super) struct Forwarded<'a> {
-    pub(super) head: &'a RequestHead,
-    pub(super) path: &'a RequestPath<'a>,
-    /// The path and query for the upstream.
-    pub(super) target: Result<Cow<'a, [u8]>, PathError>,
-    pub(super) end: bool,
-    pub(super) prepared: Option<&'a Prepared>,
-    pub(super) log: Option<Box<Entry>>,
-    pub(super) share: Option<Box<Lease>>,
-}
+use crate::proxy::{Key, Relay, fields};
 
 /// Bytes of a response's head that its stream's memory covers anyway.
 const SMALL_HEAD: usize = 1 << 10;
@@ -45,175 +20,12 @@ fn has_room(stream: &mut StreamMut<'_>, head: &ResponseHead) -> bool {
 }
 
 impl App {
-    /// Whether a request asks for a WebSocket on a path where they pass. Only routes to upstreams
-    /// take them.
-    pub(super) fn takes_websockets(&self, head: &RequestHead, path: &RequestPath<'_>) -> bool {
-        let leads_to_upstream = || {
-            let found = self.routes.find(path);
-            found.is_some_and(|found| matches!(found.target, Target::Proxy(_)))
-        };
-        head.protocol() == Some("websocket")
-            && self.websockets.find(path).is_some()
-            && leads_to_upstream()
-    }
-
     pub(super) fn is_relayed(&mut self, conn: ConnId, id: StreamId) -> bool {
         let exchange = self.exchanges.get(conn, id);
         exchange.is_some_and(|exchange| matches!(exchange.work, Work::Relay(_)))
     }
 
-    /// Forwards a request to its upstream.
-    pub(super) fn forward(
-        &mut self,
-        conns: &mut Conns,
-        key: Key,
-        route: &Arc<Route>,
-        forwarded: Forwarded<'_>,
-    ) {
-        let (conn, id) = key;
-        let Forwarded {
-            head,
-            path,
-            target,
-            end,
-            prepared,
-            log,
-            share,
-        } = forwarded;
-        let is_connect = head.method_bytes() == b"CONNECT";
-        if is_connect && !self.takes_websockets(head, path) {
-            // RFC 9110 §9.3.6: CONNECT is for proxies that a client has chosen. RFC 8441 §4: the
-            // protocol isn't known here.
-            return self.refuse(
-                conns,
-                key,
-                head,
-                log.as_deref(),
-                501,
-                "501 Not Implemented\n",
-            );
-        }
-        let protocol = match conns.engine(conn) {
-            Some(engine) => engine.protocol(),
-            None => return,
-        };
-        let target = match target {
-            Ok(target) => target,
-            Err(error) => {
-                return self.refuse(conns, key, head, log.as_deref(), 400, error.text());
-            }
-        };
-        // In HTTP/1.1 a request for a WebSocket is a GET, which is whole. The tunnel's data follows
-        // the response.
-        let end = end && !(is_connect && protocol == Protocol::Http1);
-        let version = conns.stream(conn, id).map_or("", |stream| stream.version());
-        let (Some(info), Some(account)) = (conns.info(conn), conns.client(conn)) else {
-            return;
-        };
-        let client = self.proxy.client(info, version);
-        let account = self.proxy.account(account, &client, head);
-        let sent_head = match fields::request(head, route, &target, &client) {
-            Ok(head) => head,
-            Err(refused) => {
-                let (status, text) = match refused {
-                    Refused::Unsendable => (400, "400 Bad Request\n"),
-                    Refused::Method => {
-                        return self.answer_with(conns, key, head, log.as_deref(), |request| {
-                            request.respond_methods(crate::handlers::ANY_METHODS)
-                        });
-                    }
-                    Refused::LastHop => (200, ""),
-                    Refused::Loop => (508, "508 Loop Detected\n"),
-                };
-                return self.refuse(conns, key, head, log.as_deref(), status, text);
-            }
-        };
-        let Some(upstream) = self.proxy.upstream(route) else {
-            return;
-        };
-        let Some(mut stream) = conns.stream(conn, id) else {
-            return;
-        };
-        if !end {
-            stream.limit_window(UPLOAD_WINDOW);
-        }
-        let options = RequestOptions {
-            client: Some(account),
-            on_behalf: on_behalf(conns, conn),
-            is_conversation: is_call(head) && protocol == Protocol::Http2,
-        };
-        let body = if end { Body::Empty } else { Body::Stream };
-        let relay = Relay::new(head, end, prepared.cloned());
-        let exchange = Exchange {
-            work: Work::Relay(Box::new(relay)),
-            sent: Sent {
-                status: 0,
-                bytes: 0,
-            },
-            log,
-            share,
-        };
-        self.exchanges.insert(conn, id, exchange);
-        let pool = &mut self.proxy.pool;
-        let request = pool.request(conns, key, upstream, sent_head, &body, options);
-        if let Some(relay) = self.relay(key) {
-            relay.begun(request);
-        }
-        self.lift_limits(conns, key);
-    }
-
-    /// Lifts the timeout of a gRPC call's body, because calls may be silent for long. The call must
-    /// go by HTTP/2 all the way; otherwise a content-type alone would let clients hold connections.
-    fn lift_limits(&mut self, conns: &mut Conns, key: Key) {
-        let call = self.relay(key).filter(|relay| relay.is_call());
-        let Some(request) = call.and_then(|relay| relay.request()) else {
-            return;
-        };
-        if self.proxy.pool.protocol(request) == Some(Protocol::Http2)
-            && let Some(StreamMut::Http2(mut stream)) = conns.stream(key.0, key.1)
-        {
-            stream.lift_body_timeout();
-        }
-    }
-
-    /// Refuses a request with a status and a line of text.
-    pub(super) fn refuse(
-        &mut self,
-        conns: &mut Conns,
-        key: Key,
-        head: &RequestHead,
-        log: Option<&Entry>,
-        status: u16,
-        text: &'static str,
-    ) {
-        self.answer_with(conns, key, head, log, |request| {
-            request.respond_text(status, text)
-        });
-    }
-
-    /// Answers a request without forwarding it.
-    pub(super) fn answer_with(
-        &mut self,
-        conns: &mut Conns,
-        (conn, id): Key,
-        head: &RequestHead,
-        log: Option<&Entry>,
-        answer: impl FnOnce(&mut Request<'_>) -> Sent,
-    ) {
-        if let Some(stream) = conns.stream(conn, id) {
-            let mut request = Request {
-                stream,
-                head,
-                end: true,
-                clock: &self.clock,
-                extra: Extra::default(),
-            };
-            let sent = answer(&mut request);
-            self.log(log, sent);
-        }
-    }
-
-    fn relay(&mut self, (conn, id): Key) -> Option<&mut Relay> {
+    pub(super) fn relay(&mut self, (conn, id): Key) -> Option<&mut Relay> {
         match &mut self.exchanges.get(conn, id)?.work {
             Work::Relay(relay) => Some(relay),
             _ => None,

@@ -24,7 +24,8 @@ use serde::Deserialize;
 use tidegate_http::Priority;
 use toml::Spanned;
 
-use super::list::{Destination, Preload, PreloadError, PushCache};
+use super::Destination;
+use super::list::{Preload, PreloadError, PushCache};
 
 /// Why a file can't be used. `Display` gives one sentence with the file and, if known, the line.
 #[derive(Debug)]

@@ -1,17 +1,19 @@
 //! Sends what a page needs before the client requests it: 103 Early Hints (RFC 8297) and pushes
 //! (RFC 9113 §8.4), both from one preload list. docs/push.md explains this to operators.
 //!
-//! - `list`     the list: resources, and the pages that need them
-//! - `file`     the list as a file
-//! - `pusher`   a worker's use of the list: looks up requests, hints, pushes
-//! - `promise`  the request that a push answers
-//! - `diary`    what a client was pushed or requested on one connection
-//! - `learn`    which resources of a page clients request
-//! - `stats`    counters
+//! - `list`         the list: resources, and the pages that need them
+//! - `destination`  the use that a page makes of a resource
+//! - `file`         the list as a file
+//! - `pusher`       a worker's use of the list: looks up requests, hints, pushes
+//! - `promise`      the request that a push answers
+//! - `diary`        what a client was pushed or requested on one connection
+//! - `learn`        which resources of a page clients request
+//! - `stats`        counters
 //!
 //! A request passes [`Pusher::prepare`] before its handler answers it. The same handlers then
 //! answer the pushes that this promised, as if the client had requested them.
 
+mod destination;
 mod diary;
 pub mod file;
 mod learn;
@@ -22,7 +24,8 @@ pub mod stats;
 
 use std::sync::Arc;
 
-pub use list::{Destination, Preload, PreloadError, PushCache};
+pub use destination::Destination;
+pub use list::{Preload, PreloadError, PushCache};
 pub use pusher::{Prepared, Pusher};
 pub use stats::{NotPushed, Refusal, Stats};
 

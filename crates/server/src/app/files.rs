@@ -1,0 +1,62 @@
+//! Results of the threads that look up and read files.
+
+use tidegate_net::Conns;
+
+use super::App;
+use crate::handlers::Request;
+use crate::handlers::download::Read;
+use crate::handlers::look::Looked;
+use crate::handlers::lookup::Refusal;
+use crate::in_progress::{Exchange, Work};
+use crate::proxy::Key;
+
+impl App {
+    /// Answers all requests that wait for a path that a thread has now looked up.
+    pub(super) fn looked(
+        &mut self,
+        conns: &mut Conns,
+        path: &[u8],
+        looked: Result<Looked, Refusal>,
+    ) {
+        let (answer, waiting) = self.files.looked(path, looked, &self.clock);
+        for (conn, id) in waiting {
+            // A stream that was reset meanwhile no longer waits.
+            let Some(stream) = conns.stream(conn, id) else {
+                continue;
+            };
+            let Some(Exchange {
+                work, log, share, ..
+            }) = self.exchanges.remove(conn, id)
+            else {
+                continue;
+            };
+            let Work::Look(waiting) = &work else { continue };
+            let request = &mut Request {
+                stream,
+                head: &waiting.head,
+                end: waiting.end,
+                clock: &self.clock,
+                extra: waiting.extra(),
+            };
+            let outcome = self.files.answer_with(request, &answer);
+            self.note((conn, id), outcome, log, share);
+        }
+    }
+
+    /// Sends a piece of a file that a thread has read.
+    pub(super) fn read(&mut self, conns: &mut Conns, (conn, id): Key, read: Read) {
+        // Release the memory even if the stream is gone.
+        let read = self.files.take(read);
+        let Some(mut stream) = conns.stream(conn, id) else {
+            return;
+        };
+        if let Some(exchange) = self.exchanges.get(conn, id)
+            && let Work::Download(download) = &mut exchange.work
+        {
+            let progress = download.arrived(&mut stream, read);
+            if exchange.sent.count(progress) {
+                self.finish(stream, conn, id);
+            }
+        }
+    }
+}

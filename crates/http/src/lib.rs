@@ -40,8 +40,8 @@ pub use error::{CloseReason, Misuse, ResetCause, Violation};
 pub use event::{Event, Flow};
 pub use limits::{AbuseLimits, Rate};
 pub use message::{
-    Body, Field, Fields, KnownName, KnownNames, RequestHead, RequestRules, ResponseHead, Stamp,
-    ascii_target, check_trailers, is_authority, may_be_trailer,
+    Body, Field, Fields, InvalidHead, KnownName, KnownNames, RequestHead, RequestRules,
+    ResponseHead, Stamp, ascii_target, check_trailers, is_authority, may_be_trailer,
 };
 pub use outbox::Outbox;
 pub use pace::{Age, Pace};

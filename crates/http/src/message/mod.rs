@@ -5,6 +5,7 @@
 //! eight at a time.
 
 mod classes;
+mod fault;
 mod request;
 mod response;
 mod rules;
@@ -15,6 +16,7 @@ mod tests;
 use bytes::Bytes;
 pub use tidegate_hpack::{Field, Fields, KnownName, KnownNames};
 
+pub use fault::InvalidHead;
 pub use request::{RequestHead, RequestRules};
 pub use response::{ResponseHead, Stamp};
 pub use rules::{check_trailers, may_be_trailer};

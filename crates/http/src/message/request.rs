@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use tidegate_hpack::{Field, Fields, KnownName};
 
 use super::classes::{TOKEN, classes};
+use super::fault::{Fault, InvalidHead};
 use super::rules::{
     Regular, Section, Spelling, all_visible, is_host_and_port, is_same_authority, is_scheme,
     with_length,
@@ -26,8 +27,8 @@ pub struct RequestHead {
     /// The number of pseudo-fields.
     pseudo: u8,
     content_length: Option<u64>,
-    /// Whether a builder was given something that HTTP/2 forbids.
-    invalid: bool,
+    /// The first thing that a builder was given and that HTTP/2 forbids.
+    fault: Option<Fault>,
 }
 
 /// Extensions of RFC 9113 that a server allows in requests.
@@ -81,7 +82,7 @@ impl RequestHead {
         let rules = RequestRules {
             extended_connect: true,
         };
-        head.invalid = head.check(rules).is_err();
+        head.fault = head.check(rules).err().map(Fault::of_head);
         head
     }
 
@@ -95,12 +96,13 @@ impl RequestHead {
             protocol: NONE,
             pseudo: 0,
             content_length: None,
-            invalid: false,
+            fault: None,
         }
     }
 
     /// Adds a field. Its name must be in lower case. A field that HTTP/2 forbids is reported as
-    /// [`Misuse::InvalidField`](crate::Misuse::InvalidField) when the head is used.
+    /// [`Misuse::InvalidField`](crate::Misuse::InvalidField) when the head is used;
+    /// [`validate`](Self::validate) names it.
     #[must_use]
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.push(name, value);
@@ -117,8 +119,9 @@ impl RequestHead {
             let rules = RequestRules {
                 extended_connect: true,
             };
-            self.invalid |= checked.check(rules).is_err();
+            let result = checked.check(rules);
             self.fields = checked.fields;
+            self.note(result);
             return;
         }
         let mut regular = Regular {
@@ -131,9 +134,18 @@ impl RequestHead {
             value: value.as_ref(),
             never_indexed: false,
         };
-        self.invalid |= regular.check(field, Section::Request).is_err();
+        let checked = regular.check(field, Section::Request);
         self.content_length = regular.content_length;
         self.fields.push_field(field);
+        self.note(checked);
+    }
+
+    /// Notes what a check of the last field found.
+    fn note(&mut self, checked: Result<(), Violation>) {
+        if let Err(violation) = checked {
+            let place = self.fields.len() - 1;
+            self.fault.get_or_insert(Fault::of_field(violation, place));
+        }
     }
 
     /// Checks a decoded list by RFC 9113 §8 and makes it a request. Bytes of its path that aren't
@@ -415,7 +427,18 @@ impl RequestHead {
     /// Whether a builder was given something that HTTP/2 forbids, which includes what HTTP/1.1
     /// forbids.
     pub fn is_invalid(&self) -> bool {
-        self.invalid
+        self.fault.is_some()
+    }
+
+    /// Checks what the builder was given, as every call that takes a head does.
+    ///
+    /// # Errors
+    /// Returns the first fault, with the name of the field.
+    pub fn validate(&self) -> Result<(), InvalidHead> {
+        match self.fault {
+            Some(fault) => Err(fault.explain(&self.fields)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_hpack::{Field, Fields, KnownName};
 
+use super::fault::{Fault, InvalidHead};
 use super::rules::{Regular, Section, Spelling, with_length};
 use crate::error::Violation;
 
@@ -25,8 +26,8 @@ pub struct ResponseHead {
     fields: Fields,
     status: u16,
     content_length: Option<u64>,
-    /// Whether a builder was given something that HTTP/2 forbids.
-    invalid: bool,
+    /// The first thing that a builder was given and that HTTP/2 forbids.
+    fault: Option<Fault>,
     /// The stamp of a head that is sent many times.
     stamp: Option<Stamp>,
 }
@@ -37,17 +38,23 @@ impl ResponseHead {
         let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
         let mut fields = Fields::with_capacity(8, 256);
         fields.push_known(KnownName::STATUS, [digit(100), digit(10), digit(1)]);
+        let violation = match status {
+            101 => Some(Violation::SwitchingProtocols),
+            100..=999 => None,
+            _ => Some(Violation::StatusInvalid),
+        };
         Self {
             fields,
             status,
             content_length: None,
-            invalid: !(100..=999).contains(&status) || status == 101,
+            fault: violation.map(Fault::of_head),
             stamp: None,
         }
     }
 
     /// Adds a field. Its name must be in lower case. A field that HTTP/2 forbids is reported as
-    /// [`Misuse::InvalidField`](crate::Misuse::InvalidField) when the head is used.
+    /// [`Misuse::InvalidField`](crate::Misuse::InvalidField) when the head is used;
+    /// [`validate`](Self::validate) names it.
     #[must_use]
     pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.push(name, value);
@@ -66,7 +73,10 @@ impl ResponseHead {
             value: value.as_ref(),
             never_indexed: false,
         };
-        self.invalid |= regular.check(field, Section::Response).is_err();
+        let place = self.fields.len();
+        if let Err(violation) = regular.check(field, Section::Response) {
+            self.fault.get_or_insert(Fault::of_field(violation, place));
+        }
         self.content_length = regular.content_length;
         self.fields.push_field(field);
         self.stamp = None;
@@ -139,7 +149,7 @@ impl ResponseHead {
             fields,
             status,
             content_length,
-            invalid: false,
+            fault: None,
             stamp: None,
         })
     }
@@ -196,7 +206,18 @@ impl ResponseHead {
     /// Whether a builder was given something that HTTP/2 forbids, which includes what HTTP/1.1
     /// forbids.
     pub fn is_invalid(&self) -> bool {
-        self.invalid
+        self.fault.is_some()
+    }
+
+    /// Checks what the builder was given, as every call that takes a head does.
+    ///
+    /// # Errors
+    /// Returns the first fault, with the name of the field.
+    pub fn validate(&self) -> Result<(), InvalidHead> {
+        match self.fault {
+            Some(fault) => Err(fault.explain(&self.fields)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -713,3 +713,27 @@ fn builders_notice_what_the_rules_forbid() {
         assert!(head.is_invalid(), "{head:?}");
     }
 }
+
+#[test]
+fn an_invalid_head_names_the_first_field_that_is_wrong() {
+    let get = || RequestHead::new("GET", "https", "example.org", "/");
+    assert_eq!(get().field("accept", "*/*").validate(), Ok(()));
+    let head = get().field("accept", "*/*").field("X-Own", "a");
+    let error = head.field("connection", "close").validate().unwrap_err();
+    let text = "field \"X-Own\": FieldNameUppercase (RFC 9113 §8.2.1)";
+    assert_eq!(error.to_string(), text);
+    let error = get().field("host", "example.com").validate().unwrap_err();
+    assert_eq!(error.field.as_deref(), Some("host"));
+    assert_eq!(error.violation, Violation::HostContradictsAuthority);
+    let head = RequestHead::new("GET", "https", "example.org", "a");
+    let error = head.validate().unwrap_err();
+    assert_eq!(error.to_string(), "PathInvalid (RFC 9113 §8.3.1)");
+    let head = ResponseHead::new(200).field("te", "trailers");
+    let error = head.validate().unwrap_err();
+    assert_eq!(error.field.as_deref(), Some("te"));
+    let error = ResponseHead::new(99).validate().unwrap_err();
+    assert_eq!(
+        (error.field, error.violation),
+        (None, Violation::StatusInvalid)
+    );
+}

@@ -102,10 +102,10 @@ fn prepare(flags: &Flags) -> Result<Fetcher, String> {
         for (name, value) in &flags.header {
             head.push(name, value);
         }
-        if head.is_invalid() {
+        if let Err(invalid) = head.validate() {
             return Err(format!(
                 "{typed} can't be requested with this method and these fields: correct --request \
-                 or --header"
+                 or --header ({invalid})"
             ));
         }
         fetcher.push(Request {

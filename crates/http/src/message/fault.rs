@@ -1,10 +1,10 @@
-//! What is wrong with a head that was built.
+//! The first fault of a head that was built.
 
 use tidegate_hpack::Fields;
 
 use crate::error::Violation;
 
-/// The first fault of a head that was built: a builder reports none until the head is used.
+/// A fault as the head keeps it: builders report none until the head is used.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
     violation: Violation,

@@ -22,7 +22,7 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) struct Fault(pub(super) StreamId, pub(super) Violation);
 
 /// The kinds of frames that are told apart by when they may come.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
     Settings,
     Continuation(StreamId),

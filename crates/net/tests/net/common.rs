@@ -541,6 +541,8 @@ pub(crate) struct Watched {
     told: Sender<Told>,
     /// Commands to a loop in memory, which has no mailbox.
     desk: Arc<Mutex<VecDeque<Command>>>,
+    /// Work that is left to settle.
+    pub(crate) left: Arc<Mutex<VecDeque<Command>>>,
     /// A time in the past.
     born: Instant,
     /// Bodies to write when it is their turn, followed by their end.
@@ -563,6 +565,7 @@ impl Watched {
         let watched = Self {
             told,
             desk: Arc::default(),
+            left: Arc::default(),
             born: Instant::now(),
             bodies: HashMap::new(),
             consumes: true,
@@ -686,6 +689,15 @@ impl Service for Watched {
             self.alarm = None;
             let _ = self.told.send(Told::Rang(now));
         }
+    }
+
+    fn settle(&mut self, conns: &mut Conns) -> bool {
+        let next = self.left.lock().unwrap().pop_front();
+        let is_work = next.is_some();
+        if let Some(command) = next {
+            command(self, conns);
+        }
+        is_work
     }
 
     fn trace(&mut self, conns: &Conns, conn: ConnId, direction: Direction, bytes: &[u8]) {

@@ -1,13 +1,14 @@
 //! The work of one turn of the loop, its order, and what is left for the next turn: counted, on
 //! sockets in memory.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate_http::{Body, CloseReason, Config, Event, ResponseHead, Stream, Violation};
-use tidegate_net::{ConnId, MemorySocket, Protocol};
+use tidegate_net::{ConnId, Conns, MemorySocket, Protocol};
 use tidegate_testkit::wire;
 
-use crate::common::{Told, dial_plain};
+use crate::common::{Told, Watched, dial_plain};
 use crate::memory::{CLIENT, GET, Lab, read, write};
 
 /// The most events of one connection in one turn.
@@ -137,6 +138,41 @@ fn many_who_flood_cost_others_no_more_than_a_few() {
             while !read(flooder).is_empty() {}
         }
     }
+}
+
+#[test]
+fn a_service_settles_after_each_call_until_nothing_is_left() {
+    let mut lab = Lab::new(64 << 10, |options| options.trace = false);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let its_log = Arc::clone(&log);
+    lab.with(move |watched, _| {
+        let left = Arc::clone(&watched.left);
+        watched.on_request = Some(Box::new(move |_, _, id| {
+            its_log.lock().unwrap().push(("request", id.get()));
+            let (first, second) = (Arc::clone(&its_log), Arc::clone(&its_log));
+            left.lock().unwrap().push_back(Box::new(move |watched, _| {
+                first.lock().unwrap().push(("settled", id.get()));
+                // More is left than there was before.
+                let more = move |_: &mut Watched, _: &mut Conns| {
+                    second.lock().unwrap().push(("settled more", id.get()));
+                };
+                watched.left.lock().unwrap().push_back(Box::new(more));
+            }));
+        }));
+    });
+    let mut client = client(&mut lab);
+    let bytes = &flood(Protocol::Http2);
+    write(&mut client, bytes);
+    lab.turn();
+    let log = log.lock().unwrap();
+    let words = ["request", "settled", "settled more"];
+    let ids = (0..AT_ONCE as u32).map(|n| 2 * n + 1);
+    let expected: Vec<_> = ids.flat_map(|id| words.map(|word| (word, id))).collect();
+    assert_eq!(log[..], expected[..log.len()]);
+    assert!(
+        log.len() > AT_ONCE && log.len().is_multiple_of(3),
+        "{log:?}"
+    );
 }
 
 #[test]

@@ -18,12 +18,16 @@
 //! - at the end all flow-control credit is returned, and both ends close gracefully.
 //!
 //! [`run`] panics when a check fails; the same seed fails in the same way again.
+//!
+//! A plan can also be written ([`Plan::quiet`]): nodes, messages and faults are listed, and the same
+//! checks hold. A seed that failed becomes a regression test in this way.
 
 mod app;
 mod ledger;
 mod link;
 mod plan;
 mod report;
+mod scenario;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -38,9 +42,11 @@ use crate::rng::Rng;
 use crate::sim::app::Exchange;
 use crate::sim::ledger::{Ledger, Note};
 use crate::sim::link::Link;
-use crate::sim::plan::{Plan, Signals, Split};
 use crate::wire;
 
+pub use crate::sim::plan::{
+    Answer, BodyPlan, ExchangePlan, LinkPlan, MessagePlan, Plan, ResetPoint, Signals, Split,
+};
 pub use crate::sim::report::Report;
 
 /// The time limits of most engines here.
@@ -61,7 +67,12 @@ const SERVER: usize = 1;
 /// Panics when a check fails.
 pub fn run(seed: u64, verbose: bool) -> Report {
     let mut rng = Rng::new(seed);
-    let plan = Plan::new(&mut rng);
+    let plan = Plan::drawn(&mut rng);
+    play(plan, rng, verbose)
+}
+
+/// Runs a plan. `rng` draws what it leaves open.
+fn play(plan: Plan, rng: Rng, verbose: bool) -> Report {
     if verbose {
         println!("{plan:#?}");
     }

@@ -1,4 +1,5 @@
-//! The plan that a seed makes before anything happens: settings, network, messages.
+//! The plan of a simulation: settings, network, messages, faults. A plan is drawn by a seed, or
+//! written: see [`Plan::quiet`].
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -9,116 +10,140 @@ use tidegate_http::{Config, MemoryBudget, Priorities, Rate};
 use crate::rng::Rng;
 use crate::sim::OUT_OF_SIGHT;
 
-/// Everything that a seed decides in advance. Other random choices (how much is written at once,
-/// where input is split) are made while the simulation runs.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    /// The two configurations.
-    pub(crate) client: Config,
-    pub(crate) server: Config,
+/// Everything that is decided in advance. Other choices (how much is written at once, where input is
+/// split) are drawn while the simulation runs.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The client's configuration.
+    pub client: Config,
+    /// The server's configuration.
+    pub server: Config,
     /// The network from the client to the server, and back.
-    pub(crate) links: [LinkPlan; 2],
+    pub links: [LinkPlan; 2],
     /// The client's requests, in order.
-    pub(crate) exchanges: Vec<ExchangePlan>,
+    pub exchanges: Vec<ExchangePlan>,
     /// The bytes that an outbox may hold.
-    pub(crate) outbox_limit: usize,
+    pub outbox_limit: usize,
     /// Whether the client opens streams before it has seen the server's SETTINGS.
-    pub(crate) opens_early: bool,
+    pub opens_early: bool,
     /// When the network is cut, if it is.
-    pub(crate) cut: Option<Duration>,
+    pub cut: Option<Duration>,
     /// When each side begins a graceful end before everything is done, if it does.
-    pub(crate) shut_downs: [Option<Duration>; 2],
+    pub shut_downs: [Option<Duration>; 2],
     /// When a side ends by an error, if it does: `true` is the server.
-    pub(crate) abort: Option<(Duration, bool)>,
+    pub abort: Option<(Duration, bool)>,
     /// Whether the server ends the connection once all is done.
-    pub(crate) server_ends: bool,
-    /// How often a frame of a third party is inserted, as one in this many frames; 0 is never.
-    pub(crate) intrusion: usize,
+    pub server_ends: bool,
+    /// How often a third party inserts a frame: once in this many frames; 0 is never.
+    pub intrusion: usize,
     /// The priorities that the client signals.
-    pub(crate) signals: Signals,
+    pub signals: Signals,
 }
 
 /// The priorities that a client signals: those of RFC 9218, by fields and by frames, and those of
 /// RFC 7540.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Signals {
-    pub(crate) fields: bool,
-    pub(crate) updates: bool,
-    pub(crate) dependencies: bool,
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Signals {
+    /// Whether requests have `priority` fields.
+    pub fields: bool,
+    /// Whether a third party sends PRIORITY_UPDATE.
+    pub updates: bool,
+    /// Whether there are PRIORITY frames, and dependencies in HEADERS.
+    pub dependencies: bool,
 }
 
 /// One direction of the network.
 #[derive(Clone, Debug)]
-pub(crate) struct LinkPlan {
+pub struct LinkPlan {
     /// The time between sending and arrival, plus up to as much again.
-    pub(crate) delay: Duration,
+    pub delay: Duration,
     /// The bytes that may be in flight.
-    pub(crate) capacity: usize,
-    pub(crate) split: Split,
-    /// The interval during which nothing arrives.
-    pub(crate) stalls: Vec<(Duration, Duration)>,
+    pub capacity: usize,
+    /// The pieces that arrive.
+    pub split: Split,
+    /// The intervals during which nothing arrives.
+    pub stalls: Vec<(Duration, Duration)>,
 }
 
 /// How input is passed to an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Split {
+pub enum Split {
+    /// All that has arrived, at once.
     Whole,
+    /// Pieces of random length.
     Random,
+    /// Byte by byte.
     EveryByte,
 }
 
 /// One request and its response.
 #[derive(Clone, Debug)]
-pub(crate) struct ExchangePlan {
+pub struct ExchangePlan {
     /// When the client wants to open it.
-    pub(crate) start: Duration,
-    pub(crate) method: &'static str,
-    pub(crate) request: MessagePlan,
-    pub(crate) response: MessagePlan,
-    pub(crate) status: u16,
+    pub start: Duration,
+    /// The request's method.
+    pub method: &'static str,
+    /// The request.
+    pub request: MessagePlan,
+    /// The response.
+    pub response: MessagePlan,
+    /// The response's status.
+    pub status: u16,
     /// The number of 1xx responses that come first.
-    pub(crate) informs: usize,
-    pub(crate) answer: Answer,
+    pub informs: usize,
+    /// When the server responds.
+    pub answer: Answer,
     /// The server's pushes with this response.
-    pub(crate) pushes: Vec<ExchangePlan>,
-    pub(crate) client_reset: Option<ResetPoint>,
-    pub(crate) server_reset: Option<ResetPoint>,
+    pub pushes: Vec<ExchangePlan>,
+    /// When the client resets the stream, if it does.
+    pub client_reset: Option<ResetPoint>,
+    /// When the server resets the stream, if it does.
+    pub server_reset: Option<ResetPoint>,
     /// The longest time that either side's owner waits before it consumes, writes, or releases.
-    pub(crate) dawdle: Duration,
+    pub dawdle: Duration,
 }
 
 /// One direction of an exchange.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct MessagePlan {
-    pub(crate) fields: Vec<(String, Vec<u8>)>,
-    pub(crate) body: BodyPlan,
+pub struct MessagePlan {
+    /// The head's fields.
+    pub fields: Vec<(String, Vec<u8>)>,
+    /// The body.
+    pub body: BodyPlan,
     /// Trailers; only with a streamed body.
-    pub(crate) trailers: Option<Vec<(String, Vec<u8>)>>,
+    pub trailers: Option<Vec<(String, Vec<u8>)>>,
 }
 
-/// A body: a piece of [`pattern`].
+/// A body: a part of a megabyte of random bytes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct BodyPlan {
-    pub(crate) streamed: bool,
-    pub(crate) start: usize,
-    pub(crate) len: usize,
+pub struct BodyPlan {
+    /// Whether the owner writes it in pieces, rather than whole with the head.
+    pub streamed: bool,
+    /// The offset of its first byte in the megabyte.
+    pub start: usize,
+    /// The number of its bytes.
+    pub len: usize,
 }
 
 /// When the server responds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Answer {
+pub enum Answer {
+    /// Once it has the request's head.
     OnHead,
+    /// Once it has the whole request.
     OnEnd,
+    /// This long after the head.
     After(Duration),
 }
 
 /// When a side gives up.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum ResetPoint {
+pub enum ResetPoint {
     /// With the head: its own (client), or the peer's (server).
     AtOnce,
     /// With the first body bytes from the peer.
     OnData,
+    /// This long after the head.
     After(Duration),
 }
 
@@ -142,7 +167,8 @@ fn pattern() -> &'static Bytes {
 const PATTERN_LEN: usize = 1 << 20;
 
 impl Plan {
-    pub(crate) fn new(rng: &mut Rng) -> Self {
+    /// Draws a plan.
+    pub(crate) fn drawn(rng: &mut Rng) -> Self {
         // A crowd has thousands of small exchanges, a drip few bytes in total because it is fed one
         // at a time.
         let crowd = rng.one_in(40);
@@ -211,7 +237,7 @@ impl Plan {
         // Some servers try it with clients that accept no pushes.
         let may_push = client.enable_push || rng.one_in(3);
         let exchanges = (0..count)
-            .map(|_| ExchangePlan::new(rng, &scale, may_push))
+            .map(|_| ExchangePlan::drawn(rng, &scale, may_push))
             .collect();
         let link = |rng: &mut Rng| LinkPlan {
             delay: Duration::from_micros(rng.pick(&[0, 50, 10_000, 200_000])),
@@ -276,16 +302,20 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
     config.outbound_high_water = rng.pick(&[1_000, 16_384, 256 << 10]);
     // Stalls last longer than any sensible timeout; the remaining test is that an armed timer does
     // no harm.
-    let long = rng.pick(&[Duration::ZERO, OUT_OF_SIGHT]);
-    config.timeouts.handshake = long;
-    config.timeouts.settings_ack = long;
-    config.timeouts.header_block = long;
-    config.timeouts.body = long;
-    config.timeouts.write = long;
-    config.timeouts.idle = long;
-    config.timeouts.shutdown = long;
-    // Resets by the hundred and a third party's PINGs are wanted here: the budgets have tests of
-    // their own.
+    let timeout = rng.pick(&[Duration::ZERO, OUT_OF_SIGHT]);
+    without_limits(config, timeout)
+}
+
+/// Sets all timeouts to `timeout`. Lifts the budgets of what may be abuse, which have tests of their
+/// own: resets by the hundred and a third party's PINGs are wanted here.
+pub(crate) fn without_limits(mut config: Config, timeout: Duration) -> Config {
+    config.timeouts.handshake = timeout;
+    config.timeouts.settings_ack = timeout;
+    config.timeouts.header_block = timeout;
+    config.timeouts.body = timeout;
+    config.timeouts.write = timeout;
+    config.timeouts.idle = timeout;
+    config.timeouts.shutdown = timeout;
     let abuse = &mut config.abuse;
     abuse.provoked_resets = u32::MAX;
     for rate in [
@@ -305,13 +335,13 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
 }
 
 impl ExchangePlan {
-    fn new(rng: &mut Rng, scale: &Scale, may_push: bool) -> Self {
+    fn drawn(rng: &mut Rng, scale: &Scale, may_push: bool) -> Self {
         let method = rng.pick(&[
             "GET", "GET", "GET", "POST", "POST", "POST", "HEAD", "OPTIONS", "CONNECT",
         ]);
         let is_tunnel = method == "CONNECT";
-        let mut request = MessagePlan::new(rng, scale, method == "POST" || is_tunnel);
-        let mut response = MessagePlan::new(rng, scale, true);
+        let mut request = MessagePlan::drawn(rng, scale, method == "POST" || is_tunnel);
+        let mut response = MessagePlan::drawn(rng, scale, true);
         let status = if is_tunnel {
             200
         } else {
@@ -365,10 +395,10 @@ impl ExchangePlan {
                         request: MessagePlan {
                             body: BodyPlan::default(),
                             trailers: None,
-                            ..MessagePlan::new(rng, scale, false)
+                            ..MessagePlan::drawn(rng, scale, false)
                         },
                         // An answer that fits any other method fits a GET.
-                        ..Self::new(rng, scale, false)
+                        ..Self::drawn(rng, scale, false)
                     })
                     .collect()
             } else {
@@ -399,7 +429,7 @@ impl ExchangePlan {
 }
 
 impl MessagePlan {
-    fn new(rng: &mut Rng, scale: &Scale, may_have_body: bool) -> Self {
+    fn drawn(rng: &mut Rng, scale: &Scale, may_have_body: bool) -> Self {
         let len = if may_have_body {
             match rng.below(6) {
                 0 => 0,

@@ -50,7 +50,10 @@ impl World {
     pub(super) fn client(&mut self, number: usize) -> Client {
         let (socket, ours) = MemorySocket::pair(self.plan.capacity);
         let addr = SocketAddr::new(self.plan.clients[number].addr, 4711);
-        let worker = self.rng.below(self.proxy.count());
+        let worker = match self.plan.clients[number].worker {
+            Some(worker) => worker,
+            None => self.rng.below(self.proxy.count()),
+        };
         self.proxy.accept(worker, socket, addr);
         self.client_on(number, ours)
     }

@@ -24,7 +24,8 @@
 //! its limit, all hold no more than the budget and its overdraft, and only who holds something has
 //! an account. And every newcomer gets its answer, whole, at its first attempt, and within seconds.
 //!
-//! [`run`] panics when a check fails; the same seed fails the same way again.
+//! [`run`] panics when a check fails; the same seed fails the same way again. A test can also list
+//! clients, upstreams and faults itself: `regressions.rs` has what failing seeds have found.
 
 /// Prints what happens, if the run is verbose.
 macro_rules! trace {
@@ -40,7 +41,11 @@ mod gateway;
 mod messages;
 mod peer;
 mod plan;
+#[cfg(test)]
+mod regressions;
 mod report;
+#[cfg(test)]
+mod scenario;
 mod shares;
 mod siege;
 mod upstreams;
@@ -57,7 +62,7 @@ use report::Report;
 /// When a check fails.
 pub(crate) fn run(seed: u64, verbose: bool) -> Report {
     let mut rng = Rng::new(seed ^ 0x7072_6f78_7921);
-    let plan = plan::Plan::new(&mut rng);
+    let plan = plan::Plan::drawn(&mut rng);
     if verbose {
         println!("{plan:#?}");
     }

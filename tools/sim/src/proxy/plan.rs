@@ -1,4 +1,4 @@
-//! The decisions that one seed makes beforehand.
+//! Everything that is decided beforehand: by one seed, or by a test that lists it (`scenario.rs`).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::OnceLock;
@@ -78,6 +78,8 @@ pub(crate) struct ClientPlan {
     /// The client's address. Some clients share one.
     pub(crate) addr: IpAddr,
     pub(crate) role: Role,
+    /// The worker that accepts the client's connections; `None`: any.
+    pub(crate) worker: Option<usize>,
     /// When the client connects; `None`: with its first request.
     pub(crate) joins: Option<Duration>,
     /// Before this time, the client ignores its socket.
@@ -170,7 +172,8 @@ pub(crate) enum Answer {
 }
 
 impl Plan {
-    pub(crate) fn new(rng: &mut Rng) -> Self {
+    /// Draws a plan.
+    pub(crate) fn drawn(rng: &mut Rng) -> Self {
         if rng.one_in(SIEGES) {
             return Self::siege(rng);
         }
@@ -179,11 +182,12 @@ impl Plan {
         let clients: Vec<ClientPlan> = (0..rng.between(1, 4))
             .map(|number| ClientPlan {
                 protocol: rng.pick(&[Protocol::Http2, Protocol::Http1]),
-                link: LinkPlan::new(rng),
+                link: LinkPlan::drawn(rng),
                 window: rng.pick(&[1, 1000, 65_535, 1 << 20]),
                 cut: (is_foul && rng.one_in(5)).then(|| millis(rng.below(3000))),
                 addr: Ipv4Addr::new(192, 0, 2, number as u8).into(),
                 role: Role::Ordinary,
+                worker: None,
                 joins: Some(Duration::ZERO),
                 reads_from: Duration::ZERO,
             })
@@ -192,7 +196,7 @@ impl Plan {
             .map(|_| UpstreamPlan {
                 protocol: rng.pick(&[Protocol::Http2, Protocol::Http1]),
                 addresses: rng.between(1, 3),
-                link: LinkPlan::new(rng),
+                link: LinkPlan::drawn(rng),
                 window: rng.pick(&[1, 1000, 65_535, 1 << 20]),
                 max_streams: rng.pick(&[1, 2, 5, 100]),
                 takes_websockets: !rng.one_in(4),
@@ -209,7 +213,7 @@ impl Plan {
         let exchanges = (0..count)
             .map(|_| {
                 let (client, upstream) = (rng.below(clients.len()), rng.below(upstreams.len()));
-                let mut plan = ExchangePlan::new(rng, client, upstream, weather);
+                let mut plan = ExchangePlan::drawn(rng, client, upstream, weather);
                 let (client, upstream) = (&clients[client], &upstreams[upstream]);
                 let most = client
                     .link
@@ -258,7 +262,7 @@ impl Plan {
 }
 
 impl LinkPlan {
-    fn new(rng: &mut Rng) -> Self {
+    fn drawn(rng: &mut Rng) -> Self {
         Self {
             delay: millis(rng.pick(&[0, 1, 20, 100])),
             jitter: millis(rng.pick(&[0, 0, 5])),
@@ -280,7 +284,7 @@ impl LinkPlan {
 }
 
 impl ExchangePlan {
-    fn new(rng: &mut Rng, client: usize, upstream: usize, weather: Weather) -> Self {
+    fn drawn(rng: &mut Rng, client: usize, upstream: usize, weather: Weather) -> Self {
         let is_foul = weather == Weather::Foul;
         let is_tunnel = rng.one_in(12);
         let method = if is_tunnel {
@@ -289,14 +293,14 @@ impl ExchangePlan {
             rng.pick(&["GET", "HEAD", "POST", "PUT", "OPTIONS", "PATCH"])
         };
         let has_body = is_tunnel || matches!(method, "POST" | "PUT" | "PATCH");
-        let mut request = MessagePlan::new(rng, has_body, is_tunnel);
+        let mut request = MessagePlan::drawn(rng, has_body, is_tunnel);
         let status = if is_tunnel {
             200
         } else {
             rng.pick(&[200, 200, 200, 204, 304, 404, 500])
         };
         let has_content = method != "HEAD" && !matches!(status, 204 | 304);
-        let mut response = MessagePlan::new(rng, has_content, is_tunnel);
+        let mut response = MessagePlan::drawn(rng, has_content, is_tunnel);
         if rng.one_in(3) {
             request.len = request.len.min(1000);
             response.len = response.len.min(1000);
@@ -362,7 +366,7 @@ fn rng_span(is_foul: bool) -> usize {
 }
 
 impl MessagePlan {
-    fn new(rng: &mut Rng, has_body: bool, is_tunnel: bool) -> Self {
+    fn drawn(rng: &mut Rng, has_body: bool, is_tunnel: bool) -> Self {
         let len = if has_body {
             rng.pick(&[0, 1, 100, 16_384, 70_000, 400_000])
         } else {

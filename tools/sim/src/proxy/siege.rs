@@ -67,7 +67,7 @@ impl Plan {
                 .one_in(4)
                 .then(|| (millis(rng.below(20_000)), millis(5_000))),
             shut_down: None,
-            shares: Some(SharesPlan::new(rng)),
+            shares: Some(SharesPlan::drawn(rng)),
         };
         let count = rng.between(1, MOST_ATTACKERS);
         for number in 0..count {
@@ -104,7 +104,7 @@ impl Plan {
         };
         let first = self.clients.len();
         for _ in 0..connections {
-            let mut client = ClientPlan::new(rng, address, Role::Attacker);
+            let mut client = ClientPlan::drawn(rng, address, Role::Attacker);
             client.joins = (attack == Attack::Idle).then(|| millis(rng.below(20_000)));
             if attack == Attack::Unread {
                 client.reads_from = DEAF_FOR;
@@ -135,7 +135,7 @@ impl Plan {
 
     fn ordinary(&mut self, rng: &mut Rng, address: u8) {
         self.clients
-            .push(ClientPlan::new(rng, address, Role::Ordinary));
+            .push(ClientPlan::drawn(rng, address, Role::Ordinary));
         for _ in 0..rng.between(1, 20) {
             let mut exchange = self.exchange(rng, self.clients.len() - 1);
             exchange.start = millis(rng.below(20_000));
@@ -149,7 +149,7 @@ impl Plan {
 
     fn newcomer(&mut self, rng: &mut Rng, address: u8, begins: Duration) {
         self.clients
-            .push(ClientPlan::new(rng, address, Role::Newcomer));
+            .push(ClientPlan::drawn(rng, address, Role::Newcomer));
         let mut exchange = self.exchange(rng, self.clients.len() - 1);
         exchange.start = begins;
         exchange.response.len = rng.pick(&[0, 1000, 30_000]);
@@ -192,7 +192,7 @@ impl Plan {
 }
 
 impl ClientPlan {
-    fn new(rng: &mut Rng, address: u8, role: Role) -> Self {
+    fn drawn(rng: &mut Rng, address: u8, role: Role) -> Self {
         Self {
             protocol: rng.pick(&[Protocol::Http2, Protocol::Http1]),
             link: good_link(rng),
@@ -200,6 +200,7 @@ impl ClientPlan {
             cut: None,
             addr: address_of(rng, address),
             role,
+            worker: None,
             joins: None,
             reads_from: Duration::ZERO,
         }
@@ -207,7 +208,7 @@ impl ClientPlan {
 }
 
 impl ExchangePlan {
-    fn turn_into_upload(&mut self, len: usize) {
+    pub(super) fn turn_into_upload(&mut self, len: usize) {
         self.method = "POST";
         self.request.len = len;
         self.request.streamed = true;
@@ -215,7 +216,7 @@ impl ExchangePlan {
 }
 
 impl SharesPlan {
-    fn new(rng: &mut Rng) -> Self {
+    fn drawn(rng: &mut Rng) -> Self {
         // This many small holders find room at once: all of the plan's.
         let small = (MOST_ATTACKERS + 4) as u64;
         let connections = rng.pick(&[24, 64, 200]);

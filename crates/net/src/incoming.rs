@@ -115,7 +115,13 @@ impl Incoming {
             (Self::Announced, Discard) => Self::Discarded(Waiting::End),
             (Self::Announced, Event { .. } | Bytes { .. } | Announce) => self,
 
-            (Self::Ended { how, known }, Announce) if known == Known::No => Self::Ended {
+            (
+                Self::Ended {
+                    how,
+                    known: Known::No,
+                },
+                Announce,
+            ) => Self::Ended {
                 how,
                 known: Known::ToService,
             },

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use mio::{Poll, Token};
 
+use crate::conn::Conn;
 use crate::event_loop::EventLoop;
 use crate::memory_socket::{Dialled, MemorySocket};
 use crate::network::Network;
@@ -79,7 +80,7 @@ impl<S: Service> MemoryLoop<S> {
         let mut has_events = false;
         for slot in self.inner.conns().slots() {
             let conn = self.inner.conns_mut().get(slot);
-            let ready = conn.map_or(Ready::default(), |conn| conn.take_readiness());
+            let ready = conn.map_or(Ready::default(), Conn::take_readiness);
             if ready != Ready::default() {
                 has_events = true;
                 self.inner.note(Token(slot as usize), ready);

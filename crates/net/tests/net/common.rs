@@ -133,9 +133,9 @@ impl Service for TestService {
                 let is_first = self.cut.remove(&(conn, id));
                 if let Some(mut stream) = conns.stream(conn, id) {
                     if is_first {
-                        assert_eq!(stream.write(&mut "half".into(), false), 4)
+                        assert_eq!(stream.write(&mut "half".into(), false), 4);
                     } else {
-                        stream.reset(ErrorCode::INTERNAL_ERROR)
+                        stream.reset(ErrorCode::INTERNAL_ERROR);
                     }
                 }
             }

@@ -265,9 +265,9 @@ fn conversation(seed: u64) -> Vec<String> {
         for told in lab.told() {
             if let Told::Event(its, Event::Data { data, .. }) = &told {
                 if *its == conn {
-                    down += data.len()
+                    down += data.len();
                 } else {
-                    up += data.len()
+                    up += data.len();
                 }
             }
             // The test decides times, so they aren't compared.

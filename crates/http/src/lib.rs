@@ -17,6 +17,30 @@
 //!
 //! A fault of the peer is a [`Violation`], a fault of the caller a [`Misuse`]. The engines
 //! re-export all of this.
+//!
+//! # The contract of an engine
+//!
+//! What holds for the `Connection` of either engine:
+//!
+//! - **Input.** Call `receive` until it returns no event. The bytes that it leaves must be at the
+//!   front of the next input. While `can_receive` is false, don't read the transport. Report the
+//!   transport's end with `receive_eof`.
+//! - **Output.** After every input and every command, call `transmit` until it returns
+//!   [`Flow::Drained`]. [`Flow::Full`] wants the outbox written first, [`Flow::Event`] the event
+//!   handled.
+//! - **Time.** At `next_timeout`, call `handle_timeout`, then `receive` and `transmit`. The limits
+//!   of a command begin at the last time that the engine was told, so after a pause call `set_time`
+//!   before it.
+//! - **Messages.** A message is complete with `end` of its head or of [`Event::Data`], or with
+//!   [`Event::Trailers`]. An incomplete one ends with [`Event::Reset`], or with the connection by
+//!   [`Event::Closed`].
+//! - **Debts.** An event of a stream that its owner has no use for goes to [`Stream::ignore`].
+//!   Otherwise a peer waits for credit, or a stream that was reset keeps its place.
+//! - **The end.** No event follows [`Event::Closed`]. There are no streams any more, and `open`
+//!   returns [`Misuse::GoingAway`]. When `transmit` returns [`Flow::Closed`], write the outbox out
+//!   and close the transport.
+//! - **Windows.** Those of HTTP/2 stay small until `observe_rtt` reports a round-trip time.
+//! - **Threads.** A connection is `Send`: it may move from thread to thread between calls.
 
 mod budget;
 mod config;

@@ -680,6 +680,12 @@ impl Connection {
     }
 }
 
+/// A connection may move from thread to thread.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Connection>();
+};
+
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection")

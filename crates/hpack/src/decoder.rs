@@ -1,8 +1,8 @@
 //! Bytes to fields.
 
 use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD, View};
-use crate::fields::Shape;
-use crate::{Error, Fields, KnownName, huffman, integer, static_table};
+use crate::fields::{Shape, Verdict};
+use crate::{Error, Field, Fields, KnownName, huffman, integer, static_table};
 
 /// Limits on one decoded list, checked while decoding. Fields over a limit are decoded but not
 /// kept.
@@ -58,6 +58,7 @@ pub struct Decoder {
     /// The smallest limit set since the last block, if it is below the table's size. The next block
     /// must begin with an update to this size or less.
     shrink_to: Option<usize>,
+    check: fn(&Field<'_>) -> bool,
 }
 
 impl Decoder {
@@ -69,7 +70,16 @@ impl Decoder {
             table: DynamicTable::new(max_table_size.min(dynamic_table::INITIAL_SIZE)),
             max_table_size,
             shrink_to: None,
+            check: |_| false,
         }
+    }
+
+    /// Has each field checked once, when it is decoded from its bytes. [`Fields::all_passed`] then
+    /// says whether all fields of a list have passed. The entries of the static table that have a
+    /// value must be such that they pass.
+    #[must_use]
+    pub fn with_check(self, check: fn(&Field<'_>) -> bool) -> Self {
+        Self { check, ..self }
     }
 
     /// Sets the SETTINGS_HEADER_TABLE_SIZE that the peer acknowledged, in bytes. After a shrink the
@@ -255,9 +265,20 @@ impl Decoder {
         let (unknown_name, value) = bytes.split_at(value_start - start);
         let name = known.map_or(unknown_name, |known| known.as_str().as_bytes());
         let never_indexed = indexing == Indexing::Never;
-        let shape = Shape::new(known, name.len(), value.len(), never_indexed);
+        let field = Field {
+            known,
+            name,
+            value,
+            never_indexed,
+        };
+        let verdict = if (self.check)(&field) {
+            Verdict::Passed
+        } else {
+            Verdict::Open
+        };
+        let shape = Shape::new(known, name.len(), value.len(), never_indexed).judged(verdict);
         if indexing == Indexing::Incremental {
-            self.table.insert(known, name, value, ());
+            self.table.insert(shape, name, value, ());
         }
         if list.admit(known, shape.byte_len() + ENTRY_OVERHEAD) {
             list.fields.commit(start, shape);

@@ -5,7 +5,6 @@
 //! insertion costs its own bytes twice at most, and an entry's bytes are always one slice. Nothing
 //! is allocated before the first insertion.
 
-use crate::KnownName;
 use crate::fields::Shape;
 
 /// The bytes that an entry counts beyond its name and value (RFC 7541 §4.1).
@@ -177,13 +176,7 @@ impl<Note: Copy> DynamicTable<Note> {
 
     /// Adds an entry before all others and evicts those that no longer fit (§4.4). `name` holds the
     /// bytes of the name, known or not.
-    pub(crate) fn insert(
-        &mut self,
-        known: Option<KnownName>,
-        name: &[u8],
-        value: &[u8],
-        note: Note,
-    ) {
+    pub(crate) fn insert(&mut self, shape: Shape, name: &[u8], value: &[u8], note: Note) {
         let size = name.len() + value.len() + ENTRY_OVERHEAD;
         if size > self.max_size {
             // "It is not an error to attempt to add an entry that is larger than the maximum size;
@@ -193,7 +186,6 @@ impl<Note: Copy> DynamicTable<Note> {
             return;
         }
         self.evict_to(self.max_size - size);
-        let shape = Shape::new(known, name.len(), value.len(), false);
         self.make_room(shape.stored());
         self.entries.push(Entry {
             start: self.base.wrapping_add(self.used() as u32),
@@ -203,7 +195,7 @@ impl<Note: Copy> DynamicTable<Note> {
             note,
         });
         self.bytes.truncate(self.used());
-        if known.is_none() {
+        if shape.known().is_none() {
             self.bytes.extend_from_slice(name);
         }
         self.bytes.extend_from_slice(value);
@@ -278,6 +270,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
+    use crate::KnownName;
     use proptest::prelude::*;
 
     fn listed(table: &DynamicTable<()>) -> Vec<(String, String)> {
@@ -296,7 +289,8 @@ mod tests {
 
     fn insert(table: &mut DynamicTable<()>, name: &str, value: &str) {
         let known = KnownName::of(name.as_bytes());
-        table.insert(known, name.as_bytes(), value.as_bytes(), ());
+        let shape = Shape::new(known, name.len(), value.len(), false);
+        table.insert(shape, name.as_bytes(), value.as_bytes(), ());
     }
 
     #[test]

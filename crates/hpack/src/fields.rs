@@ -15,6 +15,8 @@ pub struct Fields {
     present: KnownNames,
     /// The bytes of all names and values.
     byte_len: u32,
+    /// Whether the verdict on a field is open.
+    is_open: bool,
 }
 
 /// A field without its bytes.
@@ -25,6 +27,15 @@ pub(crate) struct Shape {
     value_len: u32,
     known: Option<KnownName>,
     never_indexed: bool,
+    verdict: Verdict,
+}
+
+/// Whether a field has passed the check of [`Decoder::with_check`](crate::Decoder::with_check).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    /// The check failed, or there was none.
+    Open,
 }
 
 impl Shape {
@@ -40,7 +51,14 @@ impl Shape {
             value_len: value_len as u32,
             known,
             never_indexed,
+            verdict: Verdict::Open,
         }
+    }
+
+    /// Returns the same shape with this verdict.
+    #[inline]
+    pub(crate) const fn judged(self, verdict: Verdict) -> Self {
+        Self { verdict, ..self }
     }
 
     #[inline]
@@ -131,6 +149,7 @@ impl Fields {
             entries: Vec::with_capacity(fields),
             present: KnownNames::default(),
             byte_len: 0,
+            is_open: false,
         }
     }
 
@@ -155,6 +174,7 @@ impl Fields {
         self.entries.clear();
         self.present = KnownNames::default();
         self.byte_len = 0;
+        self.is_open = false;
     }
 
     /// Appends a field. The name must be in lower case; a known name is recognised.
@@ -230,6 +250,7 @@ impl Fields {
             self.present.insert(known);
         }
         self.byte_len += shape.byte_len() as u32;
+        self.is_open |= shape.verdict == Verdict::Open;
         self.entries.push(Entry { start, shape });
     }
 
@@ -250,6 +271,19 @@ impl Fields {
     #[inline]
     pub fn has_any(&self, names: KnownNames) -> bool {
         self.present.meets(names)
+    }
+
+    /// Whether all fields have passed the check of the decoder that made the list
+    /// ([`Decoder::with_check`](crate::Decoder::with_check)), and none was added since.
+    #[inline]
+    pub fn all_passed(&self) -> bool {
+        !self.is_open
+    }
+
+    /// Returns the names of the fields that have a number, in order, and `None` for each other
+    /// field: cheaper than [`Fields::iter`].
+    pub fn known_names(&self) -> impl Iterator<Item = Option<KnownName>> {
+        self.entries.iter().map(|entry| entry.shape.known)
     }
 
     /// Returns the fields in order.

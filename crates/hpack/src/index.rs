@@ -5,6 +5,7 @@
 //! after it are older. So eviction changes nothing here.
 
 use crate::dynamic_table::{DynamicTable, ENTRY_OVERHEAD, View};
+use crate::fields::Shape;
 use crate::{Field, KnownName};
 
 /// The encoder's note on an entry of its table.
@@ -98,7 +99,8 @@ impl Index {
             older_field: self.by_field[bucket],
             older_name: self.by_name[usize::from(key.slot)],
         };
-        table.insert(field.known, field.name, field.value, note);
+        let shape = Shape::new(field.known, field.name.len(), field.value.len(), false);
+        table.insert(shape, field.name, field.value, note);
         self.by_field[bucket] = table.inserted();
         self.by_name[usize::from(key.slot)] = table.inserted();
     }

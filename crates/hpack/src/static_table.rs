@@ -2,7 +2,7 @@
 
 use crate::KnownName;
 use crate::dynamic_table::ENTRY_OVERHEAD;
-use crate::fields::Shape;
+use crate::fields::{Shape, Verdict};
 
 /// The number of entries. The dynamic table's newest entry has the next index (RFC 7541 §2.3.3).
 pub(crate) const LEN: usize = 61;
@@ -104,7 +104,13 @@ static DECODED: [Entry; LEN + 1] = {
         let (name, value) = (ENTRIES[index].0.as_bytes(), ENTRIES[index].1.as_bytes());
         let entry = &mut decoded[index];
         entry.name = KnownName::numbered(first as u8);
-        entry.shape = Shape::new(Some(entry.name), name.len(), value.len(), false);
+        // Only an entry with a value is known to be fine.
+        let verdict = if value.is_empty() {
+            Verdict::Open
+        } else {
+            Verdict::Passed
+        };
+        entry.shape = Shape::new(Some(entry.name), name.len(), value.len(), false).judged(verdict);
         entry.size = (entry.shape.byte_len() + ENTRY_OVERHEAD) as u8;
         let mut i = 0;
         while i < value.len() {

@@ -65,7 +65,8 @@ pub use event::{Event, Flow};
 pub use limits::{AbuseLimits, Rate};
 pub use message::{
     Body, Field, Fields, InvalidHead, KnownName, KnownNames, RequestHead, RequestRules,
-    ResponseHead, Stamp, ascii_target, check_trailers, is_authority, may_be_trailer,
+    ResponseHead, Stamp, ascii_target, check_trailers, is_authority, is_valid_alone,
+    may_be_trailer,
 };
 pub use outbox::Outbox;
 pub use pace::{Age, Pace};

@@ -17,7 +17,7 @@ use bytes::Bytes;
 pub use tidegate_hpack::{Field, Fields, KnownName, KnownNames};
 
 pub use fault::InvalidHead;
-pub use request::{RequestHead, RequestRules};
+pub use request::{RequestHead, RequestRules, is_valid_alone};
 pub use response::{ResponseHead, Stamp};
 pub use rules::{check_trailers, may_be_trailer};
 pub use target::{ascii_target, is_authority};

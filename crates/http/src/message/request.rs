@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tidegate_hpack::{Field, Fields, KnownName};
+use tidegate_hpack::{Field, Fields, KnownName, KnownNames};
 
 use super::classes::{TOKEN, classes};
 use super::fault::{Fault, InvalidHead};
@@ -41,6 +41,39 @@ pub struct RequestRules {
 /// The place of an absent pseudo-field. Those that are present come first and once, so they have
 /// places 0 to 4.
 const NONE: u8 = u8::MAX;
+
+/// The names of fields that can't be judged alone, or are never allowed. They are rare, but for
+/// content-length in requests with a body.
+const WATCHED: KnownNames = KnownNames::new(&[
+    KnownName::STATUS,
+    KnownName::PROTOCOL,
+    KnownName::CONNECTION,
+    KnownName::KEEP_ALIVE,
+    KnownName::PROXY_CONNECTION,
+    KnownName::TRANSFER_ENCODING,
+    KnownName::UPGRADE,
+    KnownName::CONTENT_LENGTH,
+    KnownName::HOST,
+]);
+
+/// The last pseudo-field by number that isn't [`WATCHED`].
+const LAST_PSEUDO: KnownName = KnownName::SCHEME;
+
+/// Whether a field of a request is valid by itself, whatever else is in the list, as most are: for
+/// [`Decoder::with_check`](tidegate_hpack::Decoder::with_check). A list of such fields needs only a
+/// look at their names. Other fields may be valid too.
+pub fn is_valid_alone(field: &Field<'_>) -> bool {
+    let value = field.value;
+    match field.known {
+        Some(KnownName::METHOD) => {
+            !value.is_empty() && classes(value) & TOKEN != 0 && value != b"CONNECT"
+        }
+        Some(KnownName::SCHEME) => matches!(value, b"https" | b"http"),
+        Some(KnownName::AUTHORITY) => is_authority(value),
+        Some(KnownName::PATH) => value.first() == Some(&b'/') && all_visible(value),
+        _ => Regular::default().check(*field, Section::Request).is_ok(),
+    }
+}
 
 impl RequestHead {
     /// Makes a request with these pseudo-fields. An empty authority is left out.
@@ -180,6 +213,9 @@ impl RequestHead {
     /// Checks the list in one pass, notes the places of the pseudo-fields, and then checks them
     /// together.
     fn check(&mut self, rules: RequestRules) -> Result<(), Violation> {
+        if self.fields.all_passed() && !self.fields.has_any(WATCHED) && self.has_its_places() {
+            return Ok(());
+        }
         let mut is_connect = false;
         let mut is_web = false;
         let mut begins_with_slash = false;
@@ -310,6 +346,35 @@ impl RequestHead {
             self.fields = with_length(&self.fields, self.content_length);
         }
         Ok(())
+    }
+
+    /// Notes the places of the pseudo-fields, and returns whether those of a request are there, each
+    /// once, before the other fields. If they aren't, notes nothing.
+    fn has_its_places(&mut self) -> bool {
+        let (mut method, mut scheme, mut authority, mut path) = (NONE, NONE, NONE, NONE);
+        let mut pseudo = 0;
+        let mut names = self.fields.known_names();
+        for name in names.by_ref() {
+            let place = match name {
+                Some(KnownName::METHOD) => &mut method,
+                Some(KnownName::SCHEME) => &mut scheme,
+                Some(KnownName::AUTHORITY) => &mut authority,
+                Some(KnownName::PATH) => &mut path,
+                _ => break,
+            };
+            if *place != NONE {
+                return false;
+            }
+            *place = pseudo;
+            pseudo += 1;
+        }
+        let is_pseudo = |name: Option<KnownName>| name.is_some_and(|name| name <= LAST_PSEUDO);
+        if method == NONE || scheme == NONE || path == NONE || names.any(is_pseudo) {
+            return false;
+        }
+        (self.method, self.scheme, self.authority, self.path) = (method, scheme, authority, path);
+        self.pseudo = pseudo;
+        true
     }
 
     /// Returns a pseudo-field's bytes; empty if it is absent.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidegate_frame::{StreamDependency, StreamId};
 use tidegate_hpack::{Decoded, Decoder, DecoderState, Encoder, Fields, Limits};
-use tidegate_http::{Config, RequestHead, Stamp, Stats, Violation};
+use tidegate_http::{Config, RequestHead, Role, Stamp, Stats, Violation, is_valid_alone};
 
 /// The frame that begins a field block.
 #[derive(Clone, Copy, Debug)]
@@ -71,9 +71,12 @@ impl LastRequest {
 }
 
 impl FieldBlocks {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, role: Role) -> Self {
         // The protocol's 4,096 apply until our SETTINGS are acknowledged.
-        let decoder = Decoder::new(4096);
+        let mut decoder = Decoder::new(4096);
+        if role == Role::Server {
+            decoder = decoder.with_check(is_valid_alone);
+        }
         Self {
             before: decoder.state(),
             decoder,
@@ -203,7 +206,7 @@ mod tests {
         #[test]
         fn a_block_that_is_kept_says_what_a_new_one_would(steps in steps()) {
             let config = Config::server();
-            let (mut ours, mut peers) = (FieldBlocks::new(&config), FieldBlocks::new(&config));
+            let (mut ours, mut peers) = (FieldBlocks::new(&config, Role::Server), FieldBlocks::new(&config, Role::Server));
             let mut stats = Stats::default();
             let head = |tag: &str| ResponseHead::new(200).field("etag", tag).field("server", "s");
             let shared = [head("one").shared(), head("other").shared()];
@@ -247,7 +250,7 @@ mod tests {
         #[test]
         fn a_request_that_comes_again_is_what_its_block_says(steps in steps()) {
             let config = Config::server();
-            let (mut ours, mut peers) = (FieldBlocks::new(&config), FieldBlocks::new(&config));
+            let (mut ours, mut peers) = (FieldBlocks::new(&config, Role::Server), FieldBlocks::new(&config, Role::Server));
             let mut stats = Stats::default();
             for step in steps {
                 let tag = match step {
@@ -274,7 +277,10 @@ mod tests {
     #[test]
     fn a_request_that_comes_again_is_not_decoded_again() {
         let config = Config::server();
-        let (mut ours, mut peers) = (FieldBlocks::new(&config), FieldBlocks::new(&config));
+        let (mut ours, mut peers) = (
+            FieldBlocks::new(&config, Role::Server),
+            FieldBlocks::new(&config, Role::Server),
+        );
         let mut stats = Stats::default();
         let mut took = |path: &str, crumbs: usize| {
             let mut head = RequestHead::new("GET", "https", "host", path);
@@ -297,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_shared_head_is_encoded_once() {
-        let mut blocks = FieldBlocks::new(&Config::server());
+        let mut blocks = FieldBlocks::new(&Config::server(), Role::Server);
         let mut stats = Stats::default();
         let shared = ResponseHead::new(200).field("etag", "one").shared();
         let mut lens = Vec::new();

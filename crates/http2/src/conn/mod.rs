@@ -115,7 +115,7 @@ impl Connection {
             } else {
                 0
             },
-            blocks: FieldBlocks::new(&config),
+            blocks: FieldBlocks::new(&config, role),
             settings: SettingsState::new(&config),
             lifetime: Lifetime::new(),
             pings: Pings::default(),

@@ -6,19 +6,15 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    StreamOwned,
-};
+use bytes::Bytes;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConnection, StreamOwned};
 use tidegate_http::{
-    Body, Config, ErrorCode, Event, Fields, Flow, Outbox, RequestHead, ResponseHead, Stats, Stream,
-    StreamId,
+    Body, Config, ErrorCode, Event, Fields, RequestHead, ResponseHead, Stats, Stream, StreamId,
 };
 use tidegate_http2::Connection;
+use tidegate_testkit::driver::Driver;
+use tidegate_testkit::tls::client_config;
 
 use crate::server::PATIENCE;
 
@@ -32,9 +28,7 @@ impl<T: Read + Write + Send> Transport for T {}
 
 /// A connection to the server.
 pub(crate) struct Client {
-    transport: Box<dyn Transport>,
-    engine: Connection,
-    input: BytesMut,
+    driver: Driver<Box<dyn Transport>>,
     scheme: &'static str,
     responses: HashMap<StreamId, Response>,
     /// The streams whose responses are complete, in the order of their completion.
@@ -130,32 +124,19 @@ impl Client {
 
     /// Connects over TLS and accepts any certificate.
     pub(crate) fn tls(addr: Option<SocketAddr>) -> Self {
-        Self::over_tls(addr, Arc::new(AnyCertificate))
+        Self::over_tls(addr, None)
     }
 
     /// Connects over TLS and trusts only this certificate, for `localhost`.
     pub(crate) fn tls_trusting(
         addr: Option<SocketAddr>,
-        certificate: CertificateDer<'static>,
+        certificate: &CertificateDer<'static>,
     ) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate).unwrap();
-        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
-            Arc::new(roots),
-            provider(),
-        );
-        Self::over_tls(addr, verifier.build().unwrap())
+        Self::over_tls(addr, Some(certificate))
     }
 
-    fn over_tls(addr: Option<SocketAddr>, verifier: Arc<dyn ServerCertVerifier>) -> Self {
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let config = config
-            .dangerous()
-            .with_custom_certificate_verifier(verifier);
-        let mut config = config.with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
+    fn over_tls(addr: Option<SocketAddr>, trusted: Option<&CertificateDer<'static>>) -> Self {
+        let config = client_config(trusted, &["h2"]);
         let name = ServerName::try_from("localhost").unwrap();
         let tls = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut stream = StreamOwned::new(tls, connect(addr));
@@ -166,10 +147,9 @@ impl Client {
 
     fn new(transport: Box<dyn Transport>, scheme: &'static str, mut config: Config) -> Self {
         config.initial_window_size = WINDOW;
+        let engine = Connection::client(config.build().unwrap(), Instant::now());
         Self {
-            transport,
-            engine: Connection::client(config.build().unwrap(), Instant::now()),
-            input: BytesMut::new(),
+            driver: Driver::new(engine, transport),
             scheme,
             responses: HashMap::new(),
             finished: Vec::new(),
@@ -227,10 +207,10 @@ impl Client {
     /// Prepares a request with this head, which goes out together with whatever is sent next.
     pub(crate) fn open(&mut self, head: &RequestHead, body: Body) -> StreamId {
         // Before the server's SETTINGS arrive, only 100 streams are certain.
-        while !self.engine.can_open() {
+        while !self.driver.engine.can_open() {
             self.turn();
         }
-        let id = self.engine.open(head, body).unwrap();
+        let id = self.driver.engine.open(head, body).unwrap();
         self.responses.insert(id, Response::default());
         id
     }
@@ -239,7 +219,7 @@ impl Client {
     pub(crate) fn write(&mut self, id: StreamId, data: impl Into<Bytes>, end: bool) {
         let mut data = data.into();
         loop {
-            let mut stream = self.engine.stream(id).expect("the stream is gone");
+            let mut stream = self.driver.engine.stream(id).expect("the stream is gone");
             stream.write(&mut data, end);
             self.flush();
             if data.is_empty() {
@@ -253,14 +233,18 @@ impl Client {
     pub(crate) fn end_with(&mut self, id: StreamId, name: &str, value: &str) {
         let mut fields = Fields::new();
         fields.push(name, value);
-        let mut stream = self.engine.stream(id).expect("the stream is gone");
+        let mut stream = self.driver.engine.stream(id).expect("the stream is gone");
         stream.trailers(&fields).unwrap();
         self.flush();
     }
 
     /// Resets a stream.
     pub(crate) fn cancel(&mut self, id: StreamId) {
-        self.engine.stream(id).unwrap().reset(ErrorCode::CANCEL);
+        self.driver
+            .engine
+            .stream(id)
+            .unwrap()
+            .reset(ErrorCode::CANCEL);
         self.flush();
     }
 
@@ -287,7 +271,7 @@ impl Client {
 
     /// Returns whether the server has advertised extended CONNECT (RFC 8441 §3).
     pub(crate) fn may_ask_for_websockets(&self) -> bool {
-        self.engine.peer_settings().enable_connect_protocol
+        self.driver.engine.peer_settings().enable_connect_protocol
     }
 
     /// Returns whether the final head of a response has arrived.
@@ -297,7 +281,7 @@ impl Client {
 
     /// Returns the counters of this end.
     pub(crate) fn stats(&self) -> &Stats {
-        self.engine.stats()
+        self.driver.engine.stats()
     }
 
     /// Waits until the server has closed the connection.
@@ -313,40 +297,23 @@ impl Client {
         if self.closed {
             return;
         }
-        let mut buffer = [0; 16 << 10];
-        match self.transport.read(&mut buffer) {
-            Ok(0) => self.engine.receive_eof(Instant::now()),
-            Ok(read) => self.input.extend_from_slice(&buffer[..read]),
+        match self.driver.read(16 << 10) {
+            Ok(count) => assert!(count.is_some(), "the server sends nothing"),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                self.engine.receive_eof(Instant::now());
+                self.driver.engine.receive_eof(Instant::now());
             }
             Err(error) => panic!("reading failed: {error}"),
         }
-        while let Some(event) = self.engine.receive(&mut self.input, Instant::now()) {
+        while let Some(event) = self.driver.receive() {
             self.event(event);
         }
         self.flush();
     }
 
     fn flush(&mut self) {
-        let mut outbox = Outbox::new();
-        loop {
-            let flow = self.engine.transmit(&mut outbox, 64 << 10, Instant::now());
-            while outbox.has_remaining() {
-                match self.transport.write(outbox.chunk()) {
-                    Ok(written) => outbox.advance(written),
-                    // The server has closed, but what it wrote before can still be read.
-                    Err(_) => return,
-                }
-            }
-            if self.transport.flush().is_err() {
-                return;
-            }
-            match flow {
-                Flow::Full => {}
-                Flow::Event(event) => self.event(event),
-                Flow::Drained | Flow::Closed => return,
-            }
+        // The server may have closed, but what it wrote before can still be read.
+        while let Ok(Some(event)) = self.driver.send() {
+            self.event(event);
         }
     }
 
@@ -367,7 +334,7 @@ impl Client {
                 response.end = end;
             }),
             Event::Data { id, data, end } => {
-                if let Some(mut stream) = self.engine.stream(id) {
+                if let Some(mut stream) = self.driver.engine.stream(id) {
                     stream.consume(data.len());
                 }
                 self.with(id, |response| {
@@ -388,7 +355,7 @@ impl Client {
                     response.reset = Some(code);
                     response.end = true;
                 });
-                if let Some(mut stream) = self.engine.stream(id) {
+                if let Some(mut stream) = self.driver.engine.stream(id) {
                     stream.release();
                 }
             }
@@ -414,51 +381,4 @@ fn connect(addr: Option<SocketAddr>) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
-}
-
-/// A verifier that accepts any certificate, for servers with a self-signed one.
-#[derive(Debug)]
-struct AnyCertificate;
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }

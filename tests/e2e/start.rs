@@ -81,7 +81,7 @@ fn a_certificate_from_files() {
     let server = Server::start(&["--cert", &cert, "--key", &key]);
     assert!(!server.banner.contains("self-signed"), "{}", server.banner);
     let trusted = CertificateDer::from_pem_slice(pem.certificate.as_bytes()).unwrap();
-    let mut client = Client::tls_trusting(server.tls, trusted);
+    let mut client = Client::tls_trusting(server.tls, &trusted);
     assert_eq!(client.get("/status").status(), 200);
 }
 
@@ -91,7 +91,7 @@ fn sighup_reads_the_certificate_anew() {
     let (cert, key, old) = certificate_files(&dir, "site");
     let server = Server::start(&["--cert", &cert, "--key", &key]);
     let trusted = |pem: &Pem| CertificateDer::from_pem_slice(pem.certificate.as_bytes()).unwrap();
-    let mut before = Client::tls_trusting(server.tls, trusted(&old));
+    let mut before = Client::tls_trusting(server.tls, &trusted(&old));
     assert_eq!(before.get("/status").status(), 200);
 
     // The server rejects a certificate that its key doesn't match.
@@ -99,13 +99,13 @@ fn sighup_reads_the_certificate_anew() {
     fs::copy(&other_cert, &cert).unwrap();
     server.signal("HUP");
     server.wait_for("keeping the former certificate");
-    let mut client = Client::tls_trusting(server.tls, trusted(&old));
+    let mut client = Client::tls_trusting(server.tls, &trusted(&old));
     assert_eq!(client.get("/status").status(), 200);
 
     fs::copy(&other_key, &key).unwrap();
     server.signal("HUP");
     server.wait_for("SIGHUP: reloaded ");
-    let mut client = Client::tls_trusting(server.tls, trusted(&new));
+    let mut client = Client::tls_trusting(server.tls, &trusted(&new));
     assert_eq!(client.get("/status").status(), 200);
     // Existing connections continue.
     assert_eq!(before.get("/status").status(), 200);

@@ -5,13 +5,18 @@
 //! - [`pair`] joins a client engine and a server engine in memory, with a virtual clock.
 //! - [`sim`] joins them by a bad network with random messages, all from one seed, and checks every
 //!   step.
+//! - [`driver`] runs a client engine on a socket.
+//! - `tls` (a feature) has the TLS settings of such clients.
 //! - [`fuzz`] has the bodies of the fuzz targets, so that `cargo test` replays their corpora.
 //! - [`rng`] generates the random numbers.
 
+pub mod driver;
 pub mod fuzz;
 pub mod pair;
 pub mod peer;
 pub mod readers;
 pub mod rng;
 pub mod sim;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod wire;

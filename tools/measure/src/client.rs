@@ -1,21 +1,19 @@
 //! A connection to the measured server: the engine in its client role, on a nonblocking socket.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use mio::{Events, Poll};
 use tidegate_frame::{Priority, PriorityUpdate, StreamDependency};
 use tidegate_http::{
-    Body, Config, ErrorCode, Event, Flow, Outbox, Priorities, RequestHead, Stream, StreamId,
+    Body, Config, ErrorCode, Event, Outbox, Priorities, RequestHead, Stream, StreamId,
 };
 use tidegate_http2::Connection;
+use tidegate_testkit::driver::Driver;
 
 use crate::socket::Socket;
 use crate::{Result, Scheme, Target};
-
-/// How many bytes are read at once, and how many are made before they are written.
-const AT_ONCE: usize = 256 << 10;
 
 /// The largest window (RFC 9113 §6.9.1).
 pub(crate) const MAX_WINDOW: u32 = 0x7fff_ffff;
@@ -34,14 +32,10 @@ pub(crate) fn zeros(count: usize) -> Bytes {
 
 /// One connection.
 pub(crate) struct Client {
-    pub(crate) engine: Connection,
-    socket: Socket,
+    pub(crate) driver: Driver<Socket>,
     poll: Poll,
     scheme: &'static str,
     authority: String,
-    input: BytesMut,
-    outbox: Outbox,
-    buffer: Box<[u8]>,
     moved_at: Instant,
     /// How many requests the server refused with REFUSED_STREAM, or `None` if it must refuse none.
     pub(crate) refused: Option<usize>,
@@ -66,15 +60,12 @@ impl Client {
         // A measurement may take its time.
         config.timeouts.body = Duration::ZERO;
         config.timeouts.write = Duration::ZERO;
+        let engine = Connection::client(config.build()?, Instant::now());
         Ok(Self {
-            engine: Connection::client(config.build()?, Instant::now()),
-            socket,
+            driver: Driver::new(engine, socket),
             poll,
             scheme: if is_tls { "https" } else { "http" },
             authority: target.address.to_string(),
-            input: BytesMut::new(),
-            outbox: Outbox::new(),
-            buffer: vec![0; AT_ONCE].into(),
             moved_at: Instant::now(),
             refused: None,
         })
@@ -88,7 +79,7 @@ impl Client {
     /// Requests the head of `path`.
     pub(crate) fn ask_head(&mut self, path: &str) -> Result<StreamId> {
         let head = self.head("HEAD", path);
-        Ok(self.engine.open(&head, Body::Empty)?)
+        Ok(self.driver.engine.open(&head, Body::Empty)?)
     }
 
     /// Requests `path`, with a `priority` field if there is one.
@@ -97,13 +88,13 @@ impl Client {
         if let Some(priority) = priority {
             head.push("priority", priority);
         }
-        Ok(self.engine.open(&head, Body::Empty)?)
+        Ok(self.driver.engine.open(&head, Body::Empty)?)
     }
 
     /// Gives a [`Body::Stream`] up to `count` bytes, and returns how many it took. With `end` they
     /// are the last.
     pub(crate) fn write_zeros(&mut self, id: StreamId, count: usize, end: bool) -> usize {
-        let stream = self.engine.stream(id);
+        let stream = self.driver.engine.stream(id);
         stream.map_or(0, |mut stream| stream.write(&mut zeros(count), end))
     }
 
@@ -136,9 +127,9 @@ impl Client {
     fn after_heads(&mut self) -> &mut Vec<u8> {
         // Without room for DATA, the engine gives out only control frames and heads.
         let mut heads = Outbox::new();
-        let _ = self.engine.transmit(&mut heads, 0, Instant::now());
-        self.outbox.push(heads.copy_to_bytes(heads.len()));
-        self.outbox.tail()
+        let _ = self.driver.engine.transmit(&mut heads, 0, Instant::now());
+        self.driver.outbox.push(heads.copy_to_bytes(heads.len()));
+        self.driver.outbox.tail()
     }
 
     /// Writes pending output, reads once, at most `limit` bytes, and returns the events. If nothing
@@ -148,9 +139,15 @@ impl Client {
     /// Returns an error if the connection failed or ended, or if the server refused a request.
     pub(crate) fn turn(&mut self, limit: usize, wait: Duration) -> Result<Vec<Event>> {
         let mut events = Vec::new();
-        let wrote = self.write(&mut events)?;
-        let read = self.read(limit, &mut events)?;
-        if wrote || read || !events.is_empty() {
+        let before = self.driver.written;
+        while let Some(event) = self.driver.send()? {
+            events.push(event);
+        }
+        let has_read = limit > 0 && self.driver.read(limit)?.is_some();
+        while let Some(event) = self.driver.receive() {
+            events.push(event);
+        }
+        if self.driver.written > before || has_read || !events.is_empty() {
             self.moved_at = Instant::now();
         } else if self.moved_at.elapsed() > PATIENCE {
             return Err(format!("nothing moved for {} s", PATIENCE.as_secs()).into());
@@ -169,7 +166,7 @@ impl Client {
                     if *code == ErrorCode::REFUSED_STREAM && self.refused.is_some() =>
                 {
                     self.refused = self.refused.map(|count| count + 1);
-                    if let Some(mut stream) = self.engine.stream(*id) {
+                    if let Some(mut stream) = self.driver.engine.stream(*id) {
                         stream.release();
                     }
                     continue;
@@ -181,50 +178,5 @@ impl Client {
             return Err(fault.into());
         }
         Ok(events)
-    }
-
-    fn write(&mut self, events: &mut Vec<Event>) -> Result<bool> {
-        let mut wrote = false;
-        self.socket.flush()?;
-        loop {
-            match self
-                .engine
-                .transmit(&mut self.outbox, AT_ONCE, Instant::now())
-            {
-                Flow::Drained | Flow::Full | Flow::Closed => {}
-                Flow::Event(event) => {
-                    events.push(event);
-                    continue;
-                }
-            }
-            if self.outbox.is_empty() {
-                return Ok(wrote);
-            }
-            let mut slices = [IoSlice::new(&[]); 64];
-            let used = self.outbox.io_slices(&mut slices);
-            match self.socket.write_some(&slices[..used])? {
-                0 => return Ok(wrote),
-                count => {
-                    self.outbox.advance(count);
-                    wrote = true;
-                }
-            }
-        }
-    }
-
-    fn read(&mut self, limit: usize, events: &mut Vec<Event>) -> Result<bool> {
-        let now = Instant::now();
-        let limit = limit.min(self.buffer.len());
-        if limit > 0 {
-            match self.socket.read_some(&mut self.buffer[..limit])? {
-                Some(0) => self.engine.receive_eof(now),
-                Some(count) => self.input.extend_from_slice(&self.buffer[..count]),
-                None => return Ok(false),
-            }
-        }
-        while let Some(event) = self.engine.receive(&mut self.input, now) {
-            events.push(event);
-        }
-        Ok(limit > 0)
     }
 }

@@ -82,7 +82,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
     }
     let sent: u64 = clients
         .iter()
-        .map(|(client, _)| client.engine.stats().body_out)
+        .map(|(client, _)| client.driver.engine.stats().body_out)
         .sum();
     let refused: usize = clients
         .iter()
@@ -110,13 +110,13 @@ fn open(flags: &Flags) -> Result<(Client, Vec<StreamId>)> {
     };
     let mut client = Client::connect(&flags.target, None, window)?;
     client.refused = Some(0);
-    while !client.engine.is_established() {
+    while !client.driver.engine.is_established() {
         client.turn(usize::MAX, Duration::from_secs(1))?;
     }
     let mut streams = Vec::new();
     for _ in 0..flags.streams {
         let head = client.head("POST", path);
-        streams.push(client.engine.open(&head, Body::Stream)?);
+        streams.push(client.driver.engine.open(&head, Body::Stream)?);
     }
     make_progress(&mut client, flags.mode)?;
     Ok((client, streams))

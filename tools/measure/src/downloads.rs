@@ -45,9 +45,9 @@ impl Downloads {
     /// # Errors
     /// Returns an error if the connection failed, or the server refused a request.
     pub(crate) fn turn(&mut self) -> Result<Vec<Piece>> {
-        let before = self.client.engine.stats().bytes_in;
+        let before = self.client.driver.engine.stats().bytes_in;
         let events = self.client.turn(self.pace.allowance(), Pace::TICK)?;
-        let bytes = self.client.engine.stats().bytes_in - before;
+        let bytes = self.client.driver.engine.stats().bytes_in - before;
         self.pace.note(bytes as usize);
         let mut pieces = Vec::with_capacity(events.len());
         for event in events {
@@ -59,7 +59,7 @@ impl Downloads {
                 }),
                 Event::Data { id, data, end } => {
                     let bytes = data.len();
-                    if let Some(mut stream) = self.client.engine.stream(id) {
+                    if let Some(mut stream) = self.client.driver.engine.stream(id) {
                         stream.consume(bytes);
                     }
                     pieces.push(Piece { id, bytes, end });

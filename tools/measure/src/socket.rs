@@ -1,18 +1,14 @@
 //! A nonblocking socket, in cleartext or over TLS. The client accepts any certificate, because it
 //! measures servers that it was pointed to.
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mio::net::TcpStream;
 use mio::{Interest, Poll, Token};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
-};
+use rustls::{ClientConnection, StreamOwned};
+use tidegate_testkit::tls::client_config;
 
 use crate::Result;
 
@@ -44,88 +40,37 @@ impl Socket {
         if !tls {
             return Ok(Self::Plain(socket));
         }
-        let mut config = ClientConfig::builder()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate(
-                aws_lc_rs::default_provider(),
-            )))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        let config = client_config(None, &["h2"]);
         let session = ClientConnection::new(Arc::new(config), address.ip().into())?;
         Ok(Self::Tls(Box::new(StreamOwned::new(session, socket))))
     }
+}
 
-    /// Writes as much as the socket takes. Returns 0 if it takes nothing now.
-    pub(crate) fn write_some(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        blocked_is_nothing(match self {
-            Self::Plain(socket) => socket.write_vectored(slices),
-            Self::Tls(stream) => stream.write_vectored(slices),
-        })
-    }
-
-    /// Writes what TLS has buffered.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
-        if let Self::Tls(stream) = self {
-            blocked_is_nothing(stream.flush().map(|()| 0))?;
-        }
-        Ok(())
-    }
-
-    /// Reads what has arrived. Returns `None` if nothing has.
-    pub(crate) fn read_some(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        let result = match self {
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
             Self::Plain(socket) => socket.read(buffer),
             Self::Tls(stream) => stream.read(buffer),
-        };
-        match result {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-            result => result.map(Some),
         }
     }
 }
 
-fn blocked_is_nothing(result: io::Result<usize>) -> io::Result<usize> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
-        result => result,
-    }
-}
-
-/// A verifier that accepts any certificate.
-#[derive(Debug)]
-struct AnyCertificate(CryptoProvider);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write_vectored(slices),
+            Self::Tls(stream) => stream.write_vectored(slices),
+        }
     }
 
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
     }
 }

@@ -82,6 +82,7 @@ fn upload(client: &mut Client, streams: usize, bytes: usize) -> Result<()> {
         let head = client.head("POST", "/upload");
         running.insert(
             client
+                .driver
                 .engine
                 .open(&head, Body::Full(zeros(bytes / streams)))?,
         );
@@ -106,7 +107,7 @@ fn upload(client: &mut Client, streams: usize, bytes: usize) -> Result<()> {
 fn stall(client: &mut Client, streams: usize) -> Result<()> {
     for _ in 0..streams {
         let head = client.head("POST", "/echo");
-        client.engine.open(&head, Body::Stream)?;
+        client.driver.engine.open(&head, Body::Stream)?;
     }
     let all = streams * ECHO_WINDOW as usize;
     let (mut taken, mut last) = (0, Instant::now());

@@ -87,7 +87,7 @@ fn upload(target: &Target, bytes: u64) -> Result<Round> {
     let head = client
         .head("POST", &target.path)
         .field("content-length", bytes.to_string());
-    client.engine.open(&head, Body::Stream)?;
+    client.driver.engine.open(&head, Body::Stream)?;
     let mut left = bytes;
     loop {
         for event in client.turn(usize::MAX, Duration::from_secs(1))? {
@@ -97,7 +97,7 @@ fn upload(target: &Target, bytes: u64) -> Result<Round> {
                     left -= client.write_zeros(id, now, now as u64 == left) as u64;
                 }
                 Event::Response { end: true, .. } | Event::Data { end: true, .. } if left == 0 => {
-                    let window_updates = client.engine.stats().window_updates_in;
+                    let window_updates = client.driver.engine.stats().window_updates_in;
                     return Ok(Round {
                         time: since.elapsed(),
                         window_updates,

@@ -68,7 +68,7 @@ fn a_client_that_reads_late_gets_everything() {
 fn what_is_urgent_overtakes_bulk() {
     let worker = Worker::plain();
     let mut client = Client::new(worker.connect());
-    SockRef::from(&client.io)
+    SockRef::from(&client.driver.io)
         .set_recv_buffer_size(64 << 10)
         .unwrap();
     crate::common::urgent_overtakes_bulk(&worker, &mut client, || {
@@ -237,7 +237,7 @@ fn a_client_that_leaves_in_the_middle_is_noted() {
     client.open("GET", "/hold", Body::Empty);
     client.flush();
     worker.wait_for(|note| matches!(note, Note::Held).then_some(()));
-    client.io.shutdown(Shutdown::Both).unwrap();
+    client.driver.io.shutdown(Shutdown::Both).unwrap();
     let why = worker.wait_closed();
     assert!(why.contains("in the middle"), "{why}");
     // The service's answer comes too late and goes nowhere.
@@ -252,7 +252,12 @@ fn a_reset_frees_the_stream() {
     let id = client.open("GET", "/hold", Body::Empty);
     client.flush();
     worker.wait_for(|note| matches!(note, Note::Held).then_some(()));
-    client.engine.stream(id).unwrap().reset(ErrorCode::CANCEL);
+    client
+        .driver
+        .engine
+        .stream(id)
+        .unwrap()
+        .reset(ErrorCode::CANCEL);
     assert_eq!(client.get("/hello").body, b"hello");
     assert_eq!(worker.totals().active_streams, 0);
 }

@@ -10,16 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
-    ClientConfig, ClientConnection, ConfigBuilder, RootCertStore, ServerConfig, ServerConnection,
-    StreamOwned, SupportedProtocolVersion, WantsVerifier,
+    ClientConfig, ClientConnection, ConfigBuilder, ServerConfig, ServerConnection, StreamOwned,
+    SupportedProtocolVersion, WantsVerifier,
 };
-use tidegate_http::{
-    Body, Config, ErrorCode, Event, Flow, Outbox, RequestHead, ResponseHead, Stream, StreamId,
-};
+use tidegate_http::{Body, Config, ErrorCode, Event, RequestHead, ResponseHead, Stream, StreamId};
 use tidegate_http2::Connection;
 use tidegate_ledger::{Ledger, Limits, Resource, Rule};
 use tidegate_net::{
@@ -27,6 +25,8 @@ use tidegate_net::{
     Options, Origin, Protocol, Security, Service, TlsAcceptorConfig, TlsConnectorConfig, Totals,
     Trust,
 };
+use tidegate_testkit::driver::Driver;
+use tidegate_testkit::tls::client_config;
 
 /// The longest wait for anything that works.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -268,7 +268,7 @@ impl Worker {
 
     /// Returns the settings of a client that trusts the worker's certificate.
     pub(crate) fn client_config(&self, alpn: &[&str]) -> ClientConfig {
-        client_config(&self.certificate, alpn)
+        client_config(Some(&self.certificate), alpn)
     }
 
     pub(crate) fn connect_tls(
@@ -311,20 +311,6 @@ impl Worker {
     }
 }
 
-/// Returns the settings of a client, by rustls alone, that trusts this certificate.
-pub(crate) fn client_config(certificate: &CertificateDer<'static>, alpn: &[&str]) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    config
-}
-
 /// A response, as far as it has arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Response {
@@ -336,12 +322,9 @@ pub(crate) struct Response {
 
 /// A blocking client of one connection.
 pub(crate) struct Client<T> {
-    pub(crate) io: T,
-    pub(crate) engine: Connection,
+    pub(crate) driver: Driver<T>,
     pub(crate) responses: HashMap<StreamId, Response>,
     pub(crate) closed: bool,
-    input: BytesMut,
-    outbox: Outbox,
 }
 
 impl<T: Read + Write> Client<T> {
@@ -350,18 +333,15 @@ impl<T: Read + Write> Client<T> {
         config.initial_window_size = 1 << 20;
         let engine = Connection::client(config.build().unwrap(), Instant::now());
         Self {
-            io,
-            engine,
+            driver: Driver::new(engine, io),
             responses: HashMap::new(),
             closed: false,
-            input: BytesMut::new(),
-            outbox: Outbox::new(),
         }
     }
 
     pub(crate) fn open(&mut self, method: &str, path: &str, body: Body) -> StreamId {
         let head = RequestHead::new(method, "http", "localhost", path);
-        let id = self.engine.open(&head, body).unwrap();
+        let id = self.driver.engine.open(&head, body).unwrap();
         self.responses.insert(id, Response::default());
         id
     }
@@ -383,36 +363,16 @@ impl<T: Read + Write> Client<T> {
 
     /// Writes the engine's output.
     pub(crate) fn flush(&mut self) {
-        loop {
-            let flow = self
-                .engine
-                .transmit(&mut self.outbox, 64 << 10, Instant::now());
-            while self.outbox.has_remaining() {
-                let count = self
-                    .io
-                    .write(self.outbox.chunk())
-                    .expect("the server reads");
-                self.outbox.advance(count);
-            }
-            self.io.flush().expect("the server reads");
-            match flow {
-                Flow::Event(event) => self.handle(event),
-                Flow::Full => {}
-                Flow::Drained | Flow::Closed => return,
-            }
+        while let Some(event) = self.driver.send().expect("the server reads") {
+            self.handle(event);
         }
     }
 
     /// Reads once, blocking, and handles the result.
     pub(crate) fn read_once(&mut self) {
-        let mut buffer = [0; 16 << 10];
-        let count = self.io.read(&mut buffer).expect("the server answers");
-        if count == 0 {
-            self.closed = true;
-            self.engine.receive_eof(Instant::now());
-        }
-        self.input.extend_from_slice(&buffer[..count]);
-        while let Some(event) = self.engine.receive(&mut self.input, Instant::now()) {
+        let count = self.driver.read(16 << 10).expect("the server answers");
+        self.closed |= count.expect("the server answers in time") == 0;
+        while let Some(event) = self.driver.receive() {
             self.handle(event);
         }
     }
@@ -426,7 +386,7 @@ impl<T: Read + Write> Client<T> {
                 }
             }
             Event::Data { id, data, end } => {
-                if let Some(mut stream) = self.engine.stream(id) {
+                if let Some(mut stream) = self.driver.engine.stream(id) {
                     stream.consume(data.len());
                 }
                 if let Some(response) = self.responses.get_mut(&id) {
@@ -438,7 +398,7 @@ impl<T: Read + Write> Client<T> {
                 if let Some(response) = self.responses.get_mut(&id) {
                     response.reset = Some(code);
                 }
-                if let Some(mut stream) = self.engine.stream(id) {
+                if let Some(mut stream) = self.driver.engine.stream(id) {
                     stream.release();
                 }
             }
@@ -474,7 +434,7 @@ pub(crate) fn urgent_overtakes_bulk<T: Read + Write>(
         written = total;
     }
     let head = RequestHead::new("GET", "http", "localhost", "/hello").field("priority", "u=0");
-    let urgent = client.engine.open(&head, Body::Empty).unwrap();
+    let urgent = client.driver.engine.open(&head, Body::Empty).unwrap();
     client.responses.insert(urgent, Response::default());
     assert_eq!(client.finish(urgent).body, b"hello");
     let ahead: usize = bulk.iter().map(|id| client.responses[id].body.len()).sum();

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use rustls::{ClientConnection, StreamOwned};
 use tidegate_http::{Body, CloseReason, Event, RequestHead, Violation};
 use tidegate_net::{Dial, Direction, End, Options, Origin, Protocol, Security, proxy_header};
+use tidegate_testkit::tls::client_config;
 
 use crate::common::{
-    Client, Identity, Told, Trickle, Watcher, client_config, dial_plain, dial_tls, expect, patient,
-    read_head,
+    Client, Identity, Told, Trickle, Watcher, dial_plain, dial_tls, expect, patient, read_head,
 };
 
 const GET: &[u8] = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -142,7 +142,7 @@ fn it_comes_in_front_of_tls() {
     let watcher = Watcher::tls(&identity, listed);
     for (header, pair) in headers() {
         for (protocol, alpn) in [(Protocol::Http2, "h2"), (Protocol::Http1, "http/1.1")] {
-            let config = Arc::new(client_config(&identity.certificate, &[alpn]));
+            let config = Arc::new(client_config(Some(&identity.certificate), &[alpn]));
             let tls = |io| {
                 let name = "localhost".try_into().unwrap();
                 let session = ClientConnection::new(Arc::clone(&config), name).unwrap();

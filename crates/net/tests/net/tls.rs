@@ -126,12 +126,12 @@ fn records_are_of_a_segment_each_first_and_full_later() {
         let mut client = Client::new(rustls::StreamOwned::new(tls.conn, tap));
         let began = Instant::now();
         assert_eq!(client.get("/hello").body, b"hello");
-        client.io.sock.lengths.clear();
+        client.driver.io.sock.lengths.clear();
         assert_eq!(client.get("/big/500000").body.len(), 500_000);
-        let lengths = std::mem::take(&mut client.io.sock.lengths);
+        let lengths = std::mem::take(&mut client.driver.io.sock.lengths);
         assert_eq!(client.get("/big/16000").body.len(), 16_000);
         if began.elapsed() < Duration::from_secs(1) {
-            break (lengths, client.io.sock.lengths);
+            break (lengths, client.driver.io.sock.lengths);
         }
     };
     // RFC 8446 §5.2: TLS adds the content type and a tag of 16 bytes.
@@ -153,7 +153,7 @@ fn what_is_urgent_overtakes_bulk() {
     let worker = Worker::tls();
     let config = Arc::new(worker.client_config(&["h2"]));
     let mut client = Client::new(worker.connect_tls(&config));
-    SockRef::from(&client.io.sock)
+    SockRef::from(&client.driver.io.sock)
         .set_recv_buffer_size(64 << 10)
         .unwrap();
     crate::common::urgent_overtakes_bulk(&worker, &mut client, || {
@@ -204,7 +204,7 @@ fn a_session_is_resumed_by_its_ticket() {
     for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
         let mut client = Client::new(worker.connect_tls(&config));
         assert_eq!(client.get("/hello").body, b"hello");
-        assert_eq!(client.io.conn.handshake_kind(), Some(expected));
+        assert_eq!(client.driver.io.conn.handshake_kind(), Some(expected));
         let resumed = worker.wait_for(|note| match note {
             Note::Opened(tls) => Some(tls.unwrap().resumed),
             _ => None,
@@ -221,8 +221,8 @@ fn an_end_without_close_notify_is_noted() {
         let mut client = Client::new(worker.connect_tls(&config));
         assert_eq!(client.get("/hello").body, b"hello");
         if truncated == 0 {
-            client.io.conn.send_close_notify();
-            client.io.flush().unwrap();
+            client.driver.io.conn.send_close_notify();
+            client.driver.io.flush().unwrap();
         }
         drop(client);
         worker.wait_closed();
@@ -239,9 +239,9 @@ fn a_broken_record_is_answered_by_an_alert() {
     // Application data in cleartext.
     let mut record = vec![23, 3, 3, 0, 32];
     record.extend([0; 32]);
-    client.io.sock.write_all(&record).unwrap();
+    client.driver.io.sock.write_all(&record).unwrap();
     let error = loop {
-        match client.io.read(&mut [0; 1024]) {
+        match client.driver.io.read(&mut [0; 1024]) {
             Ok(0) => panic!("the server ended without an alert"),
             Ok(_) => {}
             Err(error) => break error.into_inner().unwrap(),

@@ -11,11 +11,11 @@ use rustls::{ClientConnection, StreamOwned};
 use socket2::SockRef;
 use tidegate_http::{Body, CloseReason, Event, RequestHead, StreamId};
 use tidegate_net::{ConnId, Direction, End, Protocol};
+use tidegate_testkit::tls::client_config;
 use tidegate_testkit::wire;
 
 use crate::common::{
-    Identity, Told, Watcher, Worker, client_config, dial_plain, dial_tls, expect, patient, pattern,
-    read_head,
+    Identity, Told, Watcher, Worker, dial_plain, dial_tls, expect, patient, pattern, read_head,
 };
 
 const UPGRADE: &str = "Host: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
@@ -371,7 +371,7 @@ fn a_client_that_resets_is_gone_at_once() {
 type TlsClient = StreamOwned<ClientConnection, TcpStream>;
 
 fn tls_client(watcher: &Watcher, identity: &Identity) -> TlsClient {
-    let config = Arc::new(client_config(&identity.certificate, &["http/1.1"]));
+    let config = Arc::new(client_config(Some(&identity.certificate), &["http/1.1"]));
     let name = "localhost".try_into().unwrap();
     let session = ClientConnection::new(config, name).unwrap();
     let socket = patient(TcpStream::connect(watcher.addr).unwrap());

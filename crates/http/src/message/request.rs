@@ -348,8 +348,8 @@ impl RequestHead {
         Ok(())
     }
 
-    /// Notes the places of the pseudo-fields, and returns whether those of a request are there, each
-    /// once, before the other fields. If they aren't, notes nothing.
+    /// Notes the places of the pseudo-fields, and returns whether those of a request are there,
+    /// each once, before the other fields. If they aren't, notes nothing.
     fn has_its_places(&mut self) -> bool {
         let (mut method, mut scheme, mut authority, mut path) = (NONE, NONE, NONE, NONE);
         let mut pseudo = 0;

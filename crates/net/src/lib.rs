@@ -54,6 +54,9 @@
 //! # }
 //! ```
 //!
+//! The package's `examples` have a streamed response with trailers (`streaming.rs`), an upload that
+//! holds its client back (`upload.rs`), and a thread that answers later (`later.rs`).
+//!
 //! In a turn of the loop:
 //! - A connection is read once, up to 64 KiB. Its engine's events go to the service, and everything
 //!   that results is written by one `writev`, or as one run of TLS records. A connection with more

@@ -47,7 +47,7 @@ fn request_path(dir: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Requests of strangers and of the trusted, with each field that says where they came from.
+/// Requests of trusted and untrusted clients, with each field that says where they came from.
 fn forwarded(dir: &Path) -> std::io::Result<()> {
     // Names by their numbers: X-Forwarded-For is `@`, Forwarded is `A`, and so on.
     let fields = "@203.0.113.7, [2001:db8::2]:80,backend\n@_x\nBa.example:8443\nChttps\nD10.0.0.1\nE1.1 other\nF3";
@@ -83,7 +83,7 @@ fn upstream_target(dir: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Headers of both versions, with something behind them.
+/// PROXY headers of both versions, with other bytes after them.
 fn proxy_header(dir: &Path) -> std::io::Result<()> {
     let signature = b"\r\n\r\n\0\r\nQUIT\n";
     let addresses = [1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 0, 2];
@@ -91,7 +91,7 @@ fn proxy_header(dir: &Path) -> std::io::Result<()> {
         let len = (rest.len() as u16).to_be_bytes();
         [&signature[..], &[command, family], &len, rest].concat()
     };
-    for (name, octets) in [
+    for (name, bytes) in [
         (
             "line",
             b"PROXY TCP4 192.0.2.1 198.51.100.2 4711 443\r\nGET /".to_vec(),
@@ -112,7 +112,7 @@ fn proxy_header(dir: &Path) -> std::io::Result<()> {
         ),
         ("none", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
     ] {
-        seed(dir, name, &octets)?;
+        seed(dir, name, &bytes)?;
     }
     Ok(())
 }
@@ -639,7 +639,8 @@ fn operations(dir: &Path) -> std::io::Result<()> {
         ];
         seed(dir, &format!("exchange-{choice}"), &input)?;
     }
-    // Others have all memory while there are uploads, and the client signals priorities until the server pauses.
+    // Others have all memory while there are uploads, and the client signals priorities until the
+    // server pauses.
     let (others, signal) = (SETTLE | server, 11);
     for taken in 0..5 {
         let mut input = vec![128 | 8, SETTLE, open, 3, open, 1, SETTLE, others, taken];

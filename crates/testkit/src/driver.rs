@@ -40,8 +40,8 @@ impl<T: Read + Write> Driver<T> {
         }
     }
 
-    /// Writes the engine's output. Returns the next event meanwhile, or `None` once all is written or
-    /// the transport takes nothing more now.
+    /// Writes the engine's output. Returns the next event meanwhile, or `None` once all is written
+    /// or the transport takes nothing more now.
     ///
     /// # Errors
     /// Returns the transport's error. What the peer has sent before may still be read.
@@ -68,8 +68,8 @@ impl<T: Read + Write> Driver<T> {
         }
     }
 
-    /// Reads once, up to `limit` bytes. Returns how many; `None` if there are none yet, and `Some(0)`
-    /// at the end, which the engine learns.
+    /// Reads once, up to `limit` bytes. Returns how many: `None` if there are none yet, and
+    /// `Some(0)` at the end, which is reported to the engine.
     ///
     /// # Errors
     /// Returns the transport's error.

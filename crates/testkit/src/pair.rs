@@ -14,10 +14,10 @@ pub struct End {
     pub engine: Connection,
     /// The events of the engine, oldest first.
     pub events: VecDeque<Event>,
-    /// The bytes that have arrived for it.
+    /// The bytes that have arrived for the engine.
     input: BytesMut,
     outbox: Outbox,
-    /// Whether it asked to close the transport.
+    /// Whether the engine asked to close the transport.
     pub closed: bool,
     told_eof: bool,
 }
@@ -201,7 +201,8 @@ mod tests {
         );
         assert!(pair.client.engine.is_closed());
     }
-    /// Lets both ends ignore what they are told. Returns whether a body ended.
+
+    /// Lets both ends ignore their events. Returns whether a body ended.
     fn ignore_all(pair: &mut Pair) -> bool {
         let mut ended = false;
         for end in [&mut pair.client, &mut pair.server] {

@@ -115,7 +115,9 @@ pub struct Peer {
     closed: bool,
     release_resets: bool,
     reading: bool,
+    /// The length of each streamed body, if the owner gives it without being told to.
     body_len: Option<usize>,
+    /// The bytes given of each of these bodies.
     given: HashMap<StreamId, usize>,
 }
 

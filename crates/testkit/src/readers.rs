@@ -1,10 +1,10 @@
-//! Servers that read the target of a request in different ways. Each stands for upstreams: the way in
-//! which one derives what to serve.
+//! Servers that read the target of a request in different ways. Each stands for the upstreams that
+//! choose a path in this way.
 
 /// An upstream's reading of a target: the path that it serves, or `None` if it refuses.
 pub type Reader = fn(&str) -> Option<String>;
 
-/// Ways in which servers read a target.
+/// The ways in which servers read a target, each with a name.
 pub const READERS: [(&str, Reader); 13] = [
     // Compares the target as it is.
     ("Node, raw", |target| Some(without_query(target).to_owned())),
@@ -43,7 +43,7 @@ pub const READERS: [(&str, Reader); 13] = [
         let path = without_parameters(without_query(target), |byte| byte == '/');
         Some(resolve(&decode(&path)?.replace('\\', "/")))
     }),
-    ("Tomcat, for which a backslash is a slash first", |target| {
+    ("Tomcat, which replaces backslashes first", |target| {
         let path = without_query(target).replace('\\', "/");
         let path = without_parameters(&path, |byte| byte == '/');
         Some(resolve(&decode(&path)?))
@@ -63,7 +63,7 @@ pub const READERS: [(&str, Reader); 13] = [
         let target = decode(target)?.replace('\\', "/");
         Some(resolve(target.split(['\0', '?', '#']).next()?))
     }),
-    ("a decoder of UTF-8 that takes long forms", |target| {
+    ("a decoder of UTF-8 that accepts long forms", |target| {
         let path = decode(without_query(target))?;
         let mut path = path;
         for lead in ["\u{c0}", "\u{e0}\u{80}", "\u{f8}\u{80}\u{80}\u{80}"] {
@@ -79,7 +79,7 @@ pub const READERS: [(&str, Reader); 13] = [
     }),
 ];
 
-/// The target as far as all take it for the path.
+/// Returns the part of the target that every server takes for the path.
 pub fn without_query(target: &str) -> &str {
     target.split(['?', '#']).next().unwrap_or(target)
 }
@@ -98,11 +98,12 @@ fn decode(text: &str) -> Option<String> {
     Some(decoded + rest)
 }
 
-fn without_parameters(path: &str, ends: impl Fn(char) -> bool) -> String {
+/// Drops parameters, which last until a character at which `ends_parameter` holds.
+fn without_parameters(path: &str, ends_parameter: impl Fn(char) -> bool) -> String {
     let mut kept = String::new();
     let mut is_parameter = false;
     for character in path.chars() {
-        is_parameter = !ends(character) && (is_parameter || character == ';');
+        is_parameter = !ends_parameter(character) && (is_parameter || character == ';');
         if !is_parameter {
             kept.push(character);
         }

@@ -136,7 +136,7 @@ fn source_files(line: &str) -> impl Iterator<Item = &str> {
 fn the_map_names_files_that_exist() {
     let text = read("ARCHITECTURE.md");
     let mut named = 0;
-    // Below the heading of a crate, files are named from its `src`; elsewhere from the crate's name.
+    // Below the heading of a crate, names of files begin in its `src`; elsewhere with the crate.
     let mut of_heading = None;
     for line in text.lines() {
         if line.starts_with('#') {

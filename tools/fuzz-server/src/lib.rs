@@ -1,5 +1,6 @@
-//! The bodies of the fuzz targets that need more than engines: paths, heads on their way to an upstream, upstreams as they are typed,
-//! and the PROXY protocol. Those of the engines are in `tidegate-testkit`.
+//! The bodies of the fuzz targets that need more than engines: paths, the heads of forwarded
+//! requests, upstreams as a user types them, and the PROXY protocol. The engines' targets are in
+//! `tidegate-testkit`.
 
 mod forwarded;
 mod path;

@@ -1,15 +1,15 @@
-//! The PROXY protocol: who a connection is for.
+//! The PROXY protocol: the client on whose behalf a connection is made.
 
 use std::net::SocketAddr;
 
 use tidegate_net::fuzz::{Header, MAX_HEADER, parse};
 
-/// The input is what a connection begins with.
+/// Fuzzes the first bytes of a connection, which are the input.
 ///
-/// - However it is cut, what is known of the beginning holds for what follows: a part is never taken for another header, and what is no
-///   header never becomes one.
-/// - No header is waited for without end.
-/// - What one is read as is read again from what we write.
+/// - More bytes don't change a verdict: a part of a header is never a whole one, and an invalid
+///   header never becomes valid.
+/// - Waiting for a header has an end.
+/// - The addresses of a header are read again from the header that we write for them.
 pub fn proxy_header(input: &[u8]) {
     let whole = parse(input);
     match whole {
@@ -43,7 +43,7 @@ pub fn proxy_header(input: &[u8]) {
     }
 }
 
-/// What we write of these is read as these.
+/// Checks that the headers that we write for these addresses are read as these.
 fn check_written(client: SocketAddr, server: SocketAddr) {
     let bare = |addr: SocketAddr| (addr.ip().to_canonical(), addr.port());
     for version in [1, 2] {
@@ -53,18 +53,18 @@ fn check_written(client: SocketAddr, server: SocketAddr) {
             addresses: Some((from, to)),
         } = parse(&written)
         else {
-            panic!("{} is none", written.escape_ascii());
+            panic!("{} isn't a header", written.escape_ascii());
         };
         assert_eq!(len, written.len());
         assert_eq!((bare(from), bare(to)), (bare(client), bare(server)));
     }
 }
 
-/// The addresses of a line of version 1, read by the letter of its specification (§2.1).
-fn line(octets: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
-    let text = std::str::from_utf8(octets).ok()?;
+/// Returns the addresses in a line of version 1, read by the letter of its specification (§2.1).
+fn line(bytes: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    let text = std::str::from_utf8(bytes).ok()?;
     let text = text.strip_suffix("\r\n")?;
-    assert!(octets.len() <= 107 && !text.contains('\n'));
+    assert!(bytes.len() <= 107 && !text.contains('\n'));
     let words: Vec<&str> = text.split(' ').collect();
     let [_, family @ ("TCP4" | "TCP6"), source, destination, from, to] = words[..] else {
         assert_eq!(words.get(1), Some(&"UNKNOWN"), "{text}");

@@ -1,13 +1,13 @@
-//! Upstreams as they are typed.
+//! Upstreams as a user types them.
 
 use tidegate::path::RequestPath;
 use tidegate::proxy::target::UpstreamTarget;
 use tidegate_http::is_authority;
 
-/// The input is what `--route` says of an upstream.
+/// Fuzzes the upstream in a `--route`, which is the input.
 ///
-/// - What is written of an upstream reads as the same one.
-/// - Its hosts and its authority can go into a request, and its base is a path.
+/// - An upstream, written and read again, is the same one.
+/// - Its authority is valid in a request, and its base is a path.
 pub fn upstream_target(input: &[u8]) {
     let Ok(typed) = std::str::from_utf8(input) else {
         return;
@@ -18,9 +18,10 @@ pub fn upstream_target(input: &[u8]) {
     assert!(UpstreamTarget::is_meant(typed) && !target.hosts.is_empty());
     let written = target.to_string();
     let base = target.base.as_deref().unwrap_or_default();
-    // Of several addresses, all begin with a scheme or none does, so nothing else may look like one.
+    // Either all addresses begin with a scheme or none does, so a base that looks like a scheme or
+    // a list of addresses can't be read again.
     if !base.contains("://") && !base.contains(',') {
-        let again = UpstreamTarget::parse(&written).expect("what is written can be read");
+        let again = UpstreamTarget::parse(&written).expect("a written upstream can be read");
         assert_eq!(
             (again.scheme, &again.hosts, &again.base),
             (target.scheme, &target.hosts, &target.base)

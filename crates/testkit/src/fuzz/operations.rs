@@ -27,15 +27,15 @@ const LONGEST: usize = 512;
 /// No input of that length causes so much output.
 const MANY_ROUNDS: u32 = 20_000;
 
-/// Byte 0 is the configuration; then come operations of a few bytes each: what owners do, and how
-/// far the bytes get that are under way.
+/// Byte 0 is the configuration. Operations of a few bytes each follow: actions of owners, and
+/// deliveries of bytes in flight.
 ///
 /// - Neither engine ever accuses the other of anything.
 /// - Bodies arrive byte for byte and whole, and so do trailers, unless an owner gave the stream up.
 /// - The books of both engines add up after every operation, and so does the ledger that the
 ///   server's client shares with others.
-/// - Whatever others hold, and however often the server pauses, all goes on once there is memory
-///   again, and nobody is accused.
+/// - Whatever others hold, and however often the server pauses, everything continues once there is
+///   memory again, and neither engine accuses the other.
 /// - When the owners have finished everything, no stream is left; after a graceful end, no
 ///   connection is.
 pub fn operations(input: &[u8]) {
@@ -72,7 +72,7 @@ const MEMORY: u64 = 512 << 10;
 /// Bytes that a lease may be more than what is held.
 const BATCHES: u64 = 8 << 10;
 
-/// How long an engine takes no input when there is no memory, or there were too many frames, at most.
+/// The longest that an engine takes no input because there is no memory, or were too many frames.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A client.
@@ -137,7 +137,7 @@ struct Joined {
     shutting: bool,
     /// How long owners have dawdled. Beyond the time limits they would be accused of it.
     waited: Duration,
-    /// What the server's client shares memory with others in, and what those others hold.
+    /// The ledger of the memory that the server's client shares with others, and their lease.
     memory: Option<(Arc<Ledger>, Lease)>,
 }
 
@@ -233,7 +233,7 @@ impl Joined {
         }
     }
 
-    // --- What owners do ---
+    // --- The actions of owners ---
 
     fn operate(&mut self, choices: &mut Choices<'_>) {
         let operation = choices.byte();
@@ -328,7 +328,7 @@ impl Joined {
         }
     }
 
-    /// Other clients hold so much memory, or as much of it as they may have.
+    /// Lets other clients hold this much memory, or as much of it as they may have.
     fn others_hold(&mut self, amount: u64) {
         if let Some((_, others)) = &mut self.memory {
             if amount > MEMORY {
@@ -341,7 +341,7 @@ impl Joined {
         }
     }
 
-    /// What the server holds is its client's, and all of it is counted.
+    /// Checks that all that the server holds is counted, and in its client's account.
     fn check_accounts(&self) {
         let Some((ledger, others)) = &self.memory else {
             return;
@@ -536,7 +536,7 @@ impl Joined {
             .unwrap_or_else(|| panic!("{id} was never opened"))
     }
 
-    // --- What happens between the ends ---
+    // --- The network between the ends ---
 
     /// Takes the engines' output.
     fn transmit(&mut self) {
@@ -628,7 +628,7 @@ impl Joined {
         self.receive(SERVER);
     }
 
-    // --- What owners are told ---
+    // --- The events of owners ---
 
     fn on_event(&mut self, side: usize, event: Event) {
         assert!(!self.ends[side].told_closed, "behind the end: {event:?}");
@@ -730,7 +730,7 @@ impl Joined {
 
     // --- The end ---
 
-    /// The owners finish what they have begun.
+    /// Lets the owners finish everything that they have begun.
     fn finish(&mut self) {
         for round in 0.. {
             assert!(round < MANY_ROUNDS, "bodies do not get through");
@@ -772,7 +772,7 @@ impl Joined {
         }
     }
 
-    /// What an engine hasn't taken may have to wait. Returns whether there was such.
+    /// Waits, if an engine hasn't taken all its input yet. Returns whether that is so.
     fn wait_for_pauses(&mut self) -> bool {
         let mut ends = self.ends.iter();
         let waits = ends.any(|end| !end.input.is_empty() && !end.told_closed);

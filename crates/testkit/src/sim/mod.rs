@@ -13,14 +13,14 @@
 //!   accountant checks that);
 //! - each engine's own books add up ([`Connection::audit`]);
 //! - events come in their order, each at most as often as allowed, and none after a stream's end;
-//! - nothing hangs: when nothing moves any more, everything is finished, or waits for a window that
-//!   is meant to be closed;
+//! - nothing hangs: when nothing moves any longer, everything is finished, or waits for a window
+//!   that is meant to be closed;
 //! - at the end all flow-control credit is returned, and both ends close gracefully.
 //!
 //! [`run`] panics when a check fails; the same seed fails in the same way again.
 //!
-//! A plan can also be written ([`Plan::quiet`]): nodes, messages and faults are listed, and the same
-//! checks hold. A seed that failed becomes a regression test in this way.
+//! A plan can also be written ([`Plan::quiet`]): a test lists settings, messages and faults, and
+//! the same checks hold. A seed that failed becomes a regression test in this way.
 
 mod app;
 mod ledger;
@@ -436,7 +436,7 @@ impl Sim {
         let mut busy = false;
         let other = 1 - side;
         if self.cut || self.ends[other].told_closed {
-            // Nobody reads any more.
+            // Nobody reads any longer.
             let outbox = &mut self.ends[side].outbox;
             busy |= outbox.has_remaining();
             outbox.advance(outbox.remaining());
@@ -632,7 +632,7 @@ impl Sim {
         self.enter(side, note, bytes);
     }
 
-    /// Handles rest: nothing moves any more. Either that is correct, or somebody hangs.
+    /// Handles rest: nothing moves any longer. Either that is correct, or somebody hangs.
     fn at_rest(&mut self) {
         for side in [CLIENT, SERVER] {
             let end = &self.ends[side];

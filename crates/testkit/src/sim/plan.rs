@@ -10,8 +10,8 @@ use tidegate_http::{Config, MemoryBudget, Priorities, Rate};
 use crate::rng::Rng;
 use crate::sim::OUT_OF_SIGHT;
 
-/// Everything that is decided in advance. Other choices (how much is written at once, where input is
-/// split) are drawn while the simulation runs.
+/// Everything that is decided in advance. Other choices (how much is written at once, where input
+/// is split) are drawn while the simulation runs.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The client's configuration.
@@ -306,8 +306,8 @@ fn config(rng: &mut Rng, mut config: Config) -> Config {
     without_limits(config, timeout)
 }
 
-/// Sets all timeouts to `timeout`. Lifts the budgets of what may be abuse, which have tests of their
-/// own: resets by the hundred and a third party's PINGs are wanted here.
+/// Sets all timeouts to `timeout`. Lifts the limits on abuse, which have tests of their own: resets
+/// by the hundred and a third party's PINGs are wanted here.
 pub(crate) fn without_limits(mut config: Config, timeout: Duration) -> Config {
     config.timeouts.handshake = timeout;
     config.timeouts.settings_ack = timeout;
@@ -355,7 +355,7 @@ impl ExchangePlan {
             }
         }
         if method == "HEAD" || status == 204 || status == 304 {
-            // There is no body: whatever is given must be left out.
+            // There is no body: the engine must leave out whatever it is given.
             response.trailers = None;
             response.body.streamed = false;
         }

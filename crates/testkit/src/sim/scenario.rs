@@ -12,9 +12,9 @@ use crate::sim::{Report, play};
 
 /// Both ends, the network between them, and its faults.
 impl Plan {
-    /// Returns a plan in which nothing happens: default settings without timeouts, a network without
-    /// delay, no messages, no faults. Faults are fields: `cut`, `shut_downs`, `abort`, `intrusion`,
-    /// and the `stalls` of a link.
+    /// Returns a plan in which nothing happens: default settings without timeouts, a network
+    /// without delay, no messages, no faults. Faults are fields: `cut`, `shut_downs`, `abort`,
+    /// `intrusion`, and the `stalls` of a link.
     pub fn quiet() -> Self {
         let link = LinkPlan {
             delay: Duration::ZERO,

@@ -113,10 +113,10 @@ impl Way {
         self.last_arrival
     }
 
-    /// Returns when something arrives next. The end counts until it `has_ended`.
-    fn next(&self, has_ended: bool) -> Option<Duration> {
+    /// Returns when something arrives next. The end counts unless it `has_arrived`.
+    fn next(&self, has_arrived: bool) -> Option<Duration> {
         let first = self.pieces.front().map(|(due, _)| *due);
-        first.or(self.end.filter(|_| !has_ended).map(|(due, _)| due))
+        first.or(self.end.filter(|_| !has_arrived).map(|(due, _)| due))
     }
 }
 

@@ -13,6 +13,7 @@ struct Worker {
     inner: MemoryLoop<App>,
     /// Connections that the system has accepted, and the worker not yet.
     backlog: Vec<(MemorySocket, SocketAddr)>,
+    /// Whether the loop has ended: it takes no more turns.
     has_ended: bool,
 }
 

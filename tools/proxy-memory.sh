@@ -3,7 +3,7 @@
 # of 1 GB down and up, of responses whose clients read nothing, and of uploads that the upstream
 # doesn't read. Upstreams are net/http over HTTP/1.1, and HTTP/2 in cleartext and over TLS.
 #
-#   cargo build --release && tools/proxy-memory.sh
+#   cargo build --release && cargo build --release -p interop && tools/proxy-memory.sh
 #
 # Exits with 1 when 1 GB takes 16 MB or more beyond the idle server, a stalled reader more than 256
 # KB, or a stalled upload more than 2 MB. The figures for stalled clients are those of 50 at once,
@@ -86,7 +86,7 @@ stall() {
             start_proxy "$upstream"
             proxy=$pid
             # The clients stay until their stdin ends.
-            coproc PEERS { exec "$root/tools/proxy-peer.py" stall "$1" "$(port_of "$http")" "$2" "$stalled" "$transport" 2>&1; }
+            coproc PEERS { exec "$target/release/interop" stall "$1" "$(port_of "$http")" "$2" "$stalled" "$transport" 2>&1; }
             clients=$PEERS_PID
             children+=("$clients")
             read -r -t 60 answer <&"${PEERS[0]}"

@@ -1,4 +1,4 @@
-// Runs an upstream of net/http for tools/proxy.sh and tools/proxy-memory.sh, with the standard
+// Runs an upstream of net/http for tools/interop and tools/proxy-memory.sh, with the standard
 // library only.
 //
 //	upstream-go --cert FILE --key FILE --root DIR

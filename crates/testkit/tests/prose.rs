@@ -39,6 +39,7 @@ const DONE: &[&str] = &[
     "docs/shares.md",
     "fuzz",
     "tests",
+    "tools/README.md",
     "tools/attacks",
     "tools/benign.sh",
     "tools/browser.sh",
@@ -50,6 +51,7 @@ const DONE: &[&str] = &[
     "tools/grpc.sh",
     "tools/h2spec.sh",
     "tools/hpack-table",
+    "tools/interop",
     "tools/lib.sh",
     "tools/measure",
     "tools/pageload.sh",
@@ -57,8 +59,6 @@ const DONE: &[&str] = &[
     "tools/peers.sh",
     "tools/proxy-cpu.sh",
     "tools/proxy-memory.sh",
-    "tools/proxy-peer.py",
-    "tools/proxy.sh",
     "tools/push.sh",
     "tools/shares.sh",
     "tools/sim",
@@ -216,7 +216,9 @@ fn found() -> Vec<Broken> {
             files(&root.join(dir), extension, &mut paths);
         }
     }
-    files(&root.join("docs"), "md", &mut paths);
+    for dir in ["docs", "tools"] {
+        files(&root.join(dir), "md", &mut paths);
+    }
     for entry in fs::read_dir(&root).expect("the repository can be listed") {
         let path = entry.expect("the repository can be listed").path();
         if path.extension().is_some_and(|extension| extension == "md") {

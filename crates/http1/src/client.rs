@@ -187,8 +187,7 @@ impl Connection {
     /// send the next request as soon as it knows of the end, and must not take them for its
     /// response.
     pub(crate) fn refuse_unasked(&mut self, input: &BytesMut) {
-        if self.role == Role::Client
-            && self.exchange.is_none()
+        if self.exchange.is_none()
             && let Err(violation) = self.receive_unasked(input)
         {
             self.refuse(violation);

@@ -154,7 +154,9 @@ impl Connection {
             self.stats.bytes_in += (before - input.len()) as u64;
             match result {
                 Ok(Some(event)) => {
-                    self.refuse_unasked(input);
+                    if self.role == Role::Client {
+                        self.refuse_unasked(input);
+                    }
                     return Some(event);
                 }
                 // Bytes were taken, but there is nothing to report.

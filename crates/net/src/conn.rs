@@ -143,10 +143,7 @@ impl Conn {
         match self.left_over.waits_for() {
             WaitsFor::Turn => true,
             WaitsFor::Engine => self.takes_input(),
-            WaitsFor::Peer => {
-                let incoming = self.incoming;
-                (incoming.is_readable() || incoming.is_unreported()) && self.takes_input()
-            }
+            WaitsFor::Peer => self.incoming.has_news() && self.takes_input(),
         }
     }
 
@@ -220,12 +217,14 @@ impl Conn {
             // The write's error isn't reported again, so the connection may have been reset.
             return Err(End::Io(io::ErrorKind::ConnectionReset.into()));
         }
-        let tls = self.transport.tls.as_ref();
-        let has_notified = tls.is_some_and(|tls| tls.got_close_notify());
-        let how = if !has_notified && tls.is_some_and(|tls| !tls.is_handshaking()) {
-            How::Truncated
-        } else {
+        let Some(tls) = &self.transport.tls else {
+            return Ok(self.note(outcome, How::InOrder));
+        };
+        let has_notified = tls.got_close_notify();
+        let how = if has_notified || tls.is_handshaking() {
             How::InOrder
+        } else {
+            How::Truncated
         };
         let count = self.note(outcome, how);
         if has_notified {
@@ -308,14 +307,17 @@ impl Conn {
 
     /// Notes the result of a read, and returns the bytes read. `how` applies if the read brought
     /// the end.
+    #[inline]
     pub(crate) fn note(&mut self, outcome: ReadOutcome, how: How) -> usize {
-        let (input, count) = match outcome {
-            ReadOutcome::Bytes { count, more } => (Input::Bytes { more }, count),
-            ReadOutcome::Blocked => (Input::Empty, 0),
-            ReadOutcome::Eof => (Input::Eof(how), 0),
-        };
-        self.incoming = self.incoming.on(input);
-        count
+        match outcome {
+            ReadOutcome::Bytes { count, more } => {
+                self.incoming = self.incoming.on(Input::Bytes { more });
+                return count;
+            }
+            ReadOutcome::Blocked => self.incoming = self.incoming.on(Input::Empty),
+            ReadOutcome::Eof => self.incoming = self.incoming.on(Input::Eof(how)),
+        }
+        0
     }
 
     /// Writes data that waits, as far as the socket takes it. Returns whether everything was
@@ -338,7 +340,9 @@ impl Conn {
             .transport
             .flush(&mut self.outbox, buffers, now, written)?;
         if all {
-            self.outgoing = self.outgoing.on(Output::Flushed);
+            if self.outgoing.is_stalled() {
+                self.outgoing = self.outgoing.on(Output::Flushed);
+            }
             return Ok(true);
         }
         // Upstreams are the operator's own.

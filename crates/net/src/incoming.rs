@@ -91,6 +91,7 @@ pub(crate) enum Input {
 
 impl Incoming {
     /// Returns the state after `input`.
+    #[inline]
     pub(crate) fn on(self, input: Input) -> Self {
         use Input::{Announce, Bytes, Discard, Empty, Eof, Event, Report};
         match (self, input) {
@@ -140,6 +141,17 @@ impl Incoming {
             (Self::Discarded(_), Announce | Report | Discard) => self,
 
             (Self::Over(_), _) => self,
+        }
+    }
+
+    /// Whether a read may bring something, or the engine must still learn of the end.
+    #[inline]
+    pub(crate) fn has_news(self) -> bool {
+        match self {
+            Self::Open(waiting) | Self::Discarded(waiting) => waiting != Waiting::Nothing,
+            Self::Announced => true,
+            Self::Ended { known, .. } => known != Known::ToEngine,
+            Self::Over(_) => false,
         }
     }
 
@@ -206,6 +218,7 @@ impl Incoming {
 
 impl Waiting {
     /// Returns what waits after an event, or a read that didn't bring the end.
+    #[inline]
     fn on(self, input: Input) -> Self {
         match (self, input) {
             (_, Input::Empty) => Self::Nothing,

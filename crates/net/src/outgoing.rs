@@ -71,6 +71,7 @@ impl Outgoing {
     }
 
     /// Returns the state after `output`.
+    #[inline]
     pub(crate) fn on(self, output: Output) -> Self {
         match (self, output) {
             (Self::Ended | Self::Broken, _) => self,
@@ -90,7 +91,14 @@ impl Outgoing {
         }
     }
 
+    /// Whether data waits that the peer must take before a deadline.
+    #[inline]
+    pub(crate) fn is_stalled(self) -> bool {
+        self.stall().is_some()
+    }
+
     /// Whether nothing can be written before the next event.
+    #[inline]
     pub(crate) fn is_blocked(self) -> bool {
         matches!(
             self,
@@ -126,10 +134,12 @@ impl Outgoing {
     }
 
     /// Returns when the connection is cut off because the peer takes too little.
+    #[inline]
     pub(crate) fn deadline(self) -> Option<Instant> {
         self.stall().map(|stall| stall.until)
     }
 
+    #[inline]
     fn stall(self) -> Option<Stall> {
         match self {
             Self::Open { stall, .. } | Self::Ending { stall, .. } => stall,
@@ -139,6 +149,7 @@ impl Outgoing {
 }
 
 /// Returns whether the socket takes bytes, and the stall, after `output`.
+#[inline]
 fn on_open(writable: bool, stall: Option<Stall>, output: Output) -> (bool, Option<Stall>) {
     match output {
         Output::Event => (true, stall),

@@ -101,20 +101,21 @@ impl<S: Service> Driver<S> {
         if conn.phase() == Phase::Closing {
             return self.linger(slot);
         }
-        if conn.phase() == Phase::ProxyHeader {
+        let (conn, totals) = if conn.phase() == Phase::ProxyHeader {
             match conn.take_proxy_header() {
-                Ok(Some(len)) => {
-                    totals.bytes_received += len as u64;
-                    if !self.rekey(slot) {
-                        return self.cut_off(slot, End::Refused);
-                    }
-                }
-                Ok(None) => return self.conns.mark(slot),
+                Ok(Some(len)) => totals.bytes_received += len as u64,
+                Ok(None) => return,
                 Err(end) => return self.cut_off(slot, end),
             }
-        }
-        let Some((conn, totals)) = self.conns.get_and_totals(slot) else {
-            return;
+            if !self.rekey(slot) {
+                return self.cut_off(slot, End::Refused);
+            }
+            match self.conns.get_and_totals(slot) {
+                Some(found) => found,
+                None => return,
+            }
+        } else {
+            (conn, totals)
         };
         if conn.can_go_on() {
             let left_over = conn.left_over();
@@ -122,14 +123,13 @@ impl<S: Service> Driver<S> {
                 Ok(count) => totals.bytes_received += count as u64,
                 Err(End::HttpOnTlsPort) => {
                     let clock = self.options.proto.wall_clock.as_ref();
-                    conn.answer_in_cleartext(&https_wanted(clock.and_then(WallClock::date)));
-                    return self.conns.mark(slot);
+                    let answer = https_wanted(clock.and_then(WallClock::date));
+                    return conn.answer_in_cleartext(&answer);
                 }
                 Err(End::TlsFailed(error)) => {
                     // Close later, so that the peer can read the alert.
                     conn.begin_close(End::TlsFailed(error));
-                    self.report_eof(slot);
-                    return self.conns.mark(slot);
+                    return self.report_eof(slot);
                 }
                 Err(end) => return self.cut_off(slot, end),
             }
@@ -151,7 +151,6 @@ impl<S: Service> Driver<S> {
                 }
             }
         }
-        self.conns.mark(slot);
     }
 
     /// Processes `buffers.input` as far as the connection's phase allows, and into the next phases.
@@ -174,9 +173,8 @@ impl<S: Service> Driver<S> {
         let Some(conn) = self.conns.get(slot) else {
             return;
         };
-        match conn.linger(&mut self.buffers) {
-            Ok(false) => self.conns.mark(slot),
-            Ok(true) | Err(_) => self.remove(slot),
+        if conn.linger(&mut self.buffers).unwrap_or(true) {
+            self.remove(slot);
         }
     }
 

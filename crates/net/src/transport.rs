@@ -77,10 +77,15 @@ impl Transport {
 
 fn flush_plain(socket: &mut Socket, outbox: &mut Outbox, written: &mut u64) -> io::Result<bool> {
     while !outbox.is_empty() {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let used = outbox.io_slices(&mut slices);
-        let wanted: usize = slices[..used].iter().map(|slice| slice.len()).sum();
-        let count = socket.write(&slices[..used])?.unwrap_or(0);
+        // Mostly one piece waits, and it needs no array for many.
+        let first = outbox.chunk();
+        let (wanted, count) = if first.len() == outbox.len() {
+            write(socket, &[IoSlice::new(first)])?
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = outbox.io_slices(&mut slices);
+            write(socket, &slices[..used])?
+        };
         outbox.advance(count);
         *written += count as u64;
         if count < wanted {
@@ -88,4 +93,10 @@ fn flush_plain(socket: &mut Socket, outbox: &mut Outbox, written: &mut u64) -> i
         }
     }
     Ok(true)
+}
+
+/// Writes these pieces. Returns the number of their bytes, and of those that the socket took.
+fn write(socket: &mut Socket, pieces: &[IoSlice<'_>]) -> io::Result<(usize, usize)> {
+    let wanted = pieces.iter().map(|piece| piece.len()).sum();
+    Ok((wanted, socket.write(pieces)?.unwrap_or(0)))
 }

@@ -79,22 +79,29 @@ impl fmt::Display for PathError {
     }
 }
 
-/// A slash. This and the next two are the classes of bytes in the first scan of a path.
-const SLASH: u8 = 1;
-/// A slash or a dot: needs a second look after a slash.
-const AFTER_SLASH: u8 = 1 << 1;
+/// A slash or a dot: needs a second look after a slash. This and the next two are the classes of
+/// bytes in the first scan of a path.
+const AFTER_SLASH: u8 = 1;
 /// Not plain: needs a second look anywhere.
-const UNUSUAL: u8 = 1 << 2;
+const UNUSUAL: u8 = 1 << 1;
+/// The end of the path.
+const QUERY: u8 = 1 << 2;
 
+/// By how many bits an entry of [`CLASSES`] is shifted to the classes that need a second look in
+/// the byte after it.
+const NEXT: u8 = 4;
+
+/// The class of each byte, and what it makes of the next one.
 static CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         classes[byte] = match byte as u8 {
-            b'/' => SLASH | AFTER_SLASH,
-            b'.' => AFTER_SLASH,
-            byte if is_plain(byte) => 0,
-            _ => UNUSUAL,
+            b'/' => AFTER_SLASH | (UNUSUAL | AFTER_SLASH) << NEXT,
+            b'.' => AFTER_SLASH | UNUSUAL << NEXT,
+            b'?' => QUERY,
+            byte if is_plain(byte) => UNUSUAL << NEXT,
+            _ => UNUSUAL | UNUSUAL << NEXT,
         };
         byte += 1;
     }
@@ -115,16 +122,19 @@ impl<'a> RequestPath<'a> {
     /// # Errors
     /// Why servers can't agree on the path.
     pub fn read(target: &'a [u8]) -> Result<Self, PathError> {
-        let length = target.iter().position(|&byte| byte == b'?');
-        let length = length.unwrap_or(target.len());
-        let (path, query) = target.split_at(length);
         let mut seen = 0;
-        let mut before = 0;
-        for &byte in path {
-            let class = CLASSES[usize::from(byte)];
-            seen |= class & (UNUSUAL | (before & SLASH) << 1);
-            before = class;
+        let mut looked_for = UNUSUAL;
+        let mut length = target.len();
+        for (at, &byte) in target.iter().enumerate() {
+            let entry = CLASSES[usize::from(byte)];
+            if entry == QUERY {
+                length = at;
+                break;
+            }
+            seen |= entry & looked_for;
+            looked_for = entry >> NEXT;
         }
+        let (path, query) = target.split_at(length);
         if query.contains(&b'#') {
             return Err(PathError::Fragment);
         }

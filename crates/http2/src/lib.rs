@@ -46,8 +46,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The package's `examples` have a server in a blocking loop (`blocking.rs`), a client with a hundred
-//! requests at once (`client.rs`), and a server on tokio (`tokio_server.rs`).
+//! The package's `examples` have a server in a blocking loop (`blocking.rs`), a client with a
+//! hundred requests at once (`client.rs`), and a server on tokio (`tokio_server.rs`).
 //!
 //! A fault of the peer is a [`Violation`]. [`Event::Reset`] or [`Event::Closed`] reports it, and
 //! the engine answers it as the RFC requires. A fault of the caller is a [`Misuse`], returned by

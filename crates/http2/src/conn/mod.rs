@@ -45,6 +45,11 @@ use settings::SettingsState;
 use stall::Blocked;
 use timer::{Timer, Timers};
 
+/// The most streams that a client opens before it knows the server's limit. Servers rarely allow
+/// fewer, for RFC 9113 §6.5.2 recommends "that this value be no smaller than 100"; they refuse the
+/// streams above their limit.
+const STREAMS_BEFORE_SETTINGS: usize = 100;
+
 /// One HTTP/2 connection, in either role. Owns no socket, clock or thread.
 ///
 /// Its methods come in four kinds: *inputs* that report to the engine, *commands* that control it,
@@ -261,12 +266,18 @@ impl Connection {
     }
 
     /// Whether `open` could open a stream: the connection is open and the peer's
-    /// SETTINGS_MAX_CONCURRENT_STREAMS isn't reached.
+    /// SETTINGS_MAX_CONCURRENT_STREAMS isn't reached. Before the peer's first SETTINGS that limit
+    /// is taken to be 100; [`Event::PeerSettings`](crate::Event::PeerSettings) reports that there
+    /// may be room for more.
     pub fn can_open(&self) -> bool {
+        let most = if self.is_established() {
+            self.settings.peer.max_concurrent_streams as usize
+        } else {
+            STREAMS_BEFORE_SETTINGS
+        };
         self.role == Role::Client
             && !self.lifetime.is_ending()
-            && self.streams.opened_by(Sender::Us)
-                < self.settings.peer.max_concurrent_streams as usize
+            && self.streams.opened_by(Sender::Us) < most
             && self.streams.next_local().is_some()
     }
 
@@ -374,7 +385,7 @@ impl std::fmt::Debug for Connection {
 #[cfg(test)]
 mod tests {
     use bytes::{Buf, Bytes, BytesMut};
-    use tidegate_http::{Body, Event, Flow, Outbox, ResponseHead, Stream};
+    use tidegate_http::{Body, Event, Flow, Misuse, Outbox, ResponseHead, Stream};
 
     use super::*;
 
@@ -431,6 +442,30 @@ mod tests {
             out.advance(len);
         }
         wire
+    }
+
+    #[test]
+    fn a_client_opens_100_streams_before_it_knows_how_many_the_server_allows() {
+        let now = crate::testing::some_start();
+        let mut config = Config::server();
+        config.max_concurrent_streams = 1000;
+        let mut both = Both {
+            client: Connection::client(Config::client().build().unwrap(), now),
+            server: Connection::server(config.build().unwrap(), now),
+            now,
+        };
+        let head = RequestHead::new("GET", "https", "localhost", "/");
+        for _ in 0..100 {
+            assert!(both.client.can_open());
+            both.client.open(&head, Body::Empty).unwrap();
+        }
+        assert!(!both.client.can_open());
+        let result = both.client.open(&head, Body::Empty);
+        assert_eq!(result, Err(Misuse::TooManyStreams));
+
+        both.run();
+        assert!(both.client.can_open());
+        both.client.open(&head, Body::Empty).unwrap();
     }
 
     #[test]

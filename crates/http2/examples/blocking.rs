@@ -26,7 +26,8 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
         match flow {
             Flow::Drained => {}
             Flow::Closed => return Ok(()),
-            _ => continue,
+            // No event asks for a body: all are at hand as `Body::Full`.
+            Flow::Full | Flow::Event(_) => continue,
         }
         // Inputs: what the peer sent, within the engine's time limits.
         let at = conn.next_timeout();

@@ -54,7 +54,8 @@ pub(crate) fn get(mut stream: TcpStream) -> Result<BTreeMap<StreamId, Response>,
         match flow {
             Flow::Drained => {}
             Flow::Closed => return Ok(responses),
-            _ => continue,
+            // No event asks for a body, for no request has one.
+            Flow::Full | Flow::Event(_) => continue,
         }
         // Inputs: what the server sent, within the engine's time limits.
         let at = conn.next_timeout();

@@ -23,7 +23,7 @@ const RESERVE: u64 = 16;
 const MOST_FLOOR: u64 = 256 << 10;
 const LEAST_FLOOR: u64 = 192 << 10;
 
-/// The bytes, at most half of the budget, by which clients that hold little may exceed it together:
+/// The bytes, at most as many as the budget has, by which clients that hold little may exceed it together:
 /// others may hold more than the budget when their bytes are counted late, and a newcomer should
 /// find room nevertheless.
 const OVERDRAFT: u64 = 16 << 20;
@@ -71,7 +71,7 @@ impl MemoryBudget {
                 Resource::Bytes,
                 Rule::new(bytes)
                     .reserve(bytes / RESERVE, floor)
-                    .overdraft(OVERDRAFT.min(bytes / 2)),
+                    .overdraft(OVERDRAFT.min(bytes)),
             )
             .with(Resource::Credit, Rule::new(lent))
     }

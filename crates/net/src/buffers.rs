@@ -8,6 +8,9 @@ use tidegate_http::Outbox;
 /// connection can't starve the others.
 pub(crate) const READ_AT_ONCE: usize = 64 << 10;
 
+/// The bytes that one turn reads at least, however few of them the engine takes.
+pub(crate) const READ_AT_LEAST: usize = 4 << 10;
+
 /// The most bytes of TLS that a connection may leave unprocessed: the largest handshake message
 /// that is accepted.
 pub(crate) const MAX_TLS_LEFT_OVER: usize = 64 << 10;

@@ -7,7 +7,7 @@ use tidegate_http::{Outbox, Stats};
 use tidegate_ledger::Refusal;
 
 use crate::admission::{Account, DialAccount, Standing};
-use crate::buffers::Buffers;
+use crate::buffers::{Buffers, READ_AT_LEAST, READ_AT_ONCE};
 use crate::incoming::{How, Incoming, Input, Waiting};
 use crate::left_over::{LeftOver, WaitsFor};
 use crate::opening::{Dialling, Opening, Phase, Step};
@@ -211,7 +211,11 @@ impl Conn {
             self.left_over.lend(&mut buffers.input);
             return Ok(0);
         }
-        let outcome = self.transport.read(self.left_over.bytes(), buffers)?;
+        let most = match &self.engine {
+            Some(engine) => engine.receive_room().clamp(READ_AT_LEAST, READ_AT_ONCE),
+            None => READ_AT_ONCE,
+        };
+        let outcome = self.transport.read(self.left_over.bytes(), most, buffers)?;
         self.left_over.clear();
         if outcome == ReadOutcome::Eof && self.outgoing == Outgoing::Broken {
             // The write's error isn't reported again, so the connection may have been reset.

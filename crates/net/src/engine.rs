@@ -193,6 +193,14 @@ impl Engine {
         either!(self, engine => engine.can_receive())
     }
 
+    /// Returns the number of bytes that the engine would take at once, about.
+    pub(crate) fn receive_room(&self) -> usize {
+        match self {
+            Self::Http2(_) => usize::MAX,
+            Self::Http1(engine) => engine.receive_room(),
+        }
+    }
+
     /// Whether [`Engine::observe_rtt`] would be useful now.
     pub(crate) fn wants_rtt(&self) -> bool {
         match self {

@@ -7,7 +7,7 @@ use bytes::Buf;
 use tidegate_http::Outbox;
 
 use crate::End;
-use crate::buffers::{Buffers, READ_AT_ONCE};
+use crate::buffers::Buffers;
 use crate::socket::{ReadOutcome, Socket};
 use crate::tls_session::TlsSession;
 
@@ -21,14 +21,16 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// Reads once. Afterwards `buffers.input` holds `left_over` and then the bytes read.
+    /// Reads once, at most `most` bytes of the socket. Afterwards `buffers.input` holds `left_over`
+    /// and then the bytes read.
     pub(crate) fn read(
         &mut self,
         left_over: &[u8],
+        most: usize,
         buffers: &mut Buffers,
     ) -> Result<ReadOutcome, End> {
         let encrypted = self.tls.as_ref().map_or(0, |tls| tls.left_over());
-        let room = &mut buffers.read[encrypted..encrypted + READ_AT_ONCE];
+        let room = &mut buffers.read[encrypted..encrypted + most];
         let outcome = self.socket.read(room).map_err(End::Io)?;
         let ReadOutcome::Bytes { count, .. } = outcome else {
             buffers.clear_input(left_over.len());

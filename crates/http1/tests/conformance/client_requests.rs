@@ -509,6 +509,19 @@ fn what_is_held_of_responses_takes_its_part_of_the_memory_budget() {
 }
 
 #[test]
+fn no_more_of_a_body_is_asked_for_than_its_window_has_left() {
+    let mut peer = server_of(Config::client());
+    let id = peer.conn.open(&a_get(), Body::Empty).unwrap();
+    peer.settle();
+    assert_eq!(peer.conn.receive_room(), usize::MAX, "a head has no window");
+    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n");
+    peer.send("x".repeat(60_000));
+    assert_eq!(peer.conn.receive_room(), 65_535 - 60_000);
+    peer.stream(id).consume(1000);
+    assert_eq!(peer.conn.receive_room(), 65_535 - 59_000);
+}
+
+#[test]
 fn what_a_request_holds_is_billed_to_the_client_that_asked() {
     let ledger = Ledger::new(MemoryBudget::limits(Limits::none(), 1 << 20));
     let client = ledger.client(ClientKey::from(IpAddr::from([192, 0, 2, 1])));

@@ -1,7 +1,7 @@
 //! Demo site, status, upload, echo.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use tidegate_http::Body;
+use tidegate_http::{Body, RequestHead};
 
 use crate::client::Client;
 use crate::server::Server;
@@ -206,5 +206,17 @@ fn no_route_no_answer_but_404() {
             "{path}"
         );
         assert_eq!(response.field("content-type"), "text/plain; charset=utf-8");
+    }
+}
+
+#[test]
+fn no_target_opens_a_tunnel() {
+    for target in ["status", "upload", "echo"] {
+        let route = format!("/={target}");
+        let server = Server::start(&["--route", &route]);
+        let mut client = Client::h2c(server.h2c);
+        let id = client.open(&RequestHead::connect("localhost:22"), Body::Stream);
+        // RFC 9110 §9.3.6: a 2xx would grant the tunnel.
+        assert_eq!(client.response(id).status(), 405, "{target}");
     }
 }

@@ -158,6 +158,11 @@ impl Fields {
         self.bytes.len() + self.entries.len() * size_of::<Entry>()
     }
 
+    /// Returns the memory that the list has allocated in bytes, with spare capacity.
+    pub fn allocated(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     /// Returns the number of fields.
     pub fn len(&self) -> usize {
         self.entries.len()

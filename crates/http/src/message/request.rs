@@ -182,7 +182,8 @@ impl RequestHead {
     }
 
     /// Checks a decoded list by RFC 9113 §8 and makes it a request. Bytes of its path that aren't
-    /// ASCII are percent-encoded.
+    /// ASCII are percent-encoded. If the decoder has checked the fields, its check must have been
+    /// [`is_valid_alone`].
     ///
     /// # Errors
     /// Returns the first rule that the list breaks; all of them are stream errors.
@@ -379,6 +380,10 @@ impl RequestHead {
 
     /// Returns a pseudo-field's bytes; empty if it is absent.
     fn pseudo_bytes(&self, place: u8) -> &[u8] {
+        // A long list has a field at this place, too.
+        if place == NONE {
+            return &[];
+        }
         self.fields.value_at(usize::from(place)).unwrap_or_default()
     }
 

@@ -403,6 +403,15 @@ fn connect_has_host_and_port_only() {
 }
 
 #[test]
+fn a_pseudo_field_that_is_absent_is_no_other_field_of_a_long_list() {
+    let mut fields: Vec<(&[u8], &[u8])> = vec![(b":method", b"CONNECT"), (b":authority", b"a:443")];
+    fields.resize(300, (b"accept", b"/echo"));
+    let head = request(&fields).unwrap();
+    assert_eq!((head.scheme(), head.path()), ("", ""));
+    assert_eq!(head.path_bytes(), b"");
+}
+
+#[test]
 fn extended_connect_needs_leave_and_all_pseudo_fields() {
     let connect: (&[u8], &[u8]) = (b":method", b"CONNECT");
     let protocol: (&[u8], &[u8]) = (b":protocol", b"websocket");

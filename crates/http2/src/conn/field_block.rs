@@ -53,19 +53,22 @@ const KEPT: usize = 2048;
 struct LastRequest {
     block: Vec<u8>,
     head: Option<Arc<RequestHead>>,
+    /// The bytes of the fields as the block has them.
+    fields_in: u64,
 }
 
 impl LastRequest {
     /// Forgets the request. Returns an empty list, in the memory of its fields if nobody else has
     /// them.
     fn forget(&mut self) -> Fields {
-        match self.head.take().and_then(Arc::into_inner) {
-            Some(head) => {
-                let mut fields = head.into_fields();
+        let head = self.head.take().and_then(Arc::into_inner);
+        match head.map(RequestHead::into_fields) {
+            // The next request isn't charged for more than its own fields.
+            Some(mut fields) if fields.allocated() <= KEPT => {
                 fields.clear();
                 fields
             }
-            None => Fields::with_capacity(12, 256),
+            _ => Fields::with_capacity(12, 256),
         }
     }
 }
@@ -118,7 +121,8 @@ impl FieldBlocks {
             .decode(block, &self.limits, &mut fields)
             .map_err(|_| Violation::CompressionFailed)?;
         stats.blocks_in += block.len() as u64;
-        stats.fields_in += (decoded.list_size - 32 * decoded.fields) as u64;
+        self.last.fields_in = (decoded.list_size - 32 * decoded.fields) as u64;
+        stats.fields_in += self.last.fields_in;
         Ok((fields, decoded))
     }
 
@@ -142,7 +146,7 @@ impl FieldBlocks {
             return None;
         }
         stats.blocks_in += block.len() as u64;
-        stats.fields_in += head.fields().byte_len() as u64;
+        stats.fields_in += self.last.fields_in;
         Some(Arc::clone(head))
     }
 

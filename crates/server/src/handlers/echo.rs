@@ -15,9 +15,9 @@ pub struct Echo {
 }
 
 /// Answers any method but TRACE, which asks for the request itself, not its content
-/// (RFC 9110 §9.3.8).
+/// (RFC 9110 §9.3.8), and CONNECT, which asks for a tunnel (§9.3.6).
 pub fn answer(request: &mut Request<'_>) -> Outcome {
-    if request.method() == b"TRACE" {
+    if matches!(request.method(), b"TRACE" | b"CONNECT") {
         let allow = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
         return Outcome::Answered(request.respond_methods(allow));
     }

@@ -438,6 +438,12 @@ impl Connection {
         self.role == Role::Server && self.exchange.is_some() && !self.can_receive()
     }
 
+    /// Whether the current request is whole, so that the end of the transport takes nothing of it.
+    pub fn has_whole_request(&self) -> bool {
+        let exchange = self.exchange.as_ref();
+        exchange.is_some_and(|exchange| exchange.recv.is_whole())
+    }
+
     /// Whether no request has begun yet, but the first one may be on its way: a graceful end that
     /// doesn't wait for it loses it.
     pub fn awaits_first_request(&self) -> bool {

@@ -233,6 +233,14 @@ impl Engine {
         }
     }
 
+    /// Whether the request that is being answered is whole, over HTTP/1.1.
+    pub(crate) fn has_whole_request(&self) -> bool {
+        match self {
+            Self::Http2(_) => false,
+            Self::Http1(engine) => engine.has_whole_request(),
+        }
+    }
+
     /// Whether the end of the transport matters although [`Engine::can_receive`] is false.
     pub(crate) fn watches_for_end(&self) -> bool {
         match self {

@@ -3,7 +3,7 @@
 //! ```text
 //!       Notify           Finish
 //! Open ────────> Ending ────────> Ended
-//!   └──────────────┴── Fail ────> Broken
+//!   └──────────────┴── Fail ────> Broken <── Fail ── Ended
 //! ```
 
 use std::time::{Duration, Instant};
@@ -74,9 +74,10 @@ impl Outgoing {
     #[inline]
     pub(crate) fn on(self, output: Output) -> Self {
         match (self, output) {
-            (Self::Ended | Self::Broken, _) => self,
-            (_, Output::Finish) => Self::Ended,
+            (Self::Broken, _) => self,
             (_, Output::Fail) => Self::Broken,
+            (Self::Ended, _) => self,
+            (_, Output::Finish) => Self::Ended,
             (Self::Open { writable, stall } | Self::Ending { writable, stall }, Output::Notify) => {
                 Self::Ending { writable, stall }
             }
@@ -178,7 +179,10 @@ mod tests {
             Output::Fail,
         ];
         let (ended, broken) = (Outgoing::Ended, Outgoing::Broken);
-        let mut table = vec![(ended, [ended; 6]), (broken, [broken; 6])];
+        let mut table = vec![
+            (ended, [ended, ended, ended, ended, ended, broken]),
+            (broken, [broken; 6]),
+        ];
         for writable in [false, true] {
             for stall in [None, some(0)] {
                 table.push((

@@ -7,6 +7,7 @@ use log::debug;
 use tidegate_http::WallClock;
 use tidegate_ledger::{ClientKey, Refusal, Resource};
 
+use crate::Engine;
 use crate::admission::{Account, Whose};
 use crate::conn::{Conn, Taken};
 use crate::driver::{Driver, HowMuch};
@@ -242,14 +243,15 @@ impl<S: Service> Driver<S> {
         if !watches {
             return;
         }
+        let has_whole_request = conn.engine.as_ref().is_some_and(Engine::has_whole_request);
         let socket = &mut conn.transport.socket;
         if let Some(error) = socket.take_error() {
             return self.cut_off(slot, End::Io(error));
         }
         let has_ended = match socket.peek(&mut [0]) {
             // The client may have sent another request before the end. Over TLS that looks like the
-            // end of TLS.
-            Ok(ReadOutcome::Bytes { .. }) => conn.transport.tls.is_some(),
+            // end of TLS. Before a request is whole, it may be the rest of that.
+            Ok(ReadOutcome::Bytes { .. }) => conn.transport.tls.is_some() && has_whole_request,
             Ok(ReadOutcome::Blocked) => conn.incoming.has_ended(),
             Ok(ReadOutcome::Eof) => true,
             Err(error) => return self.cut_off(slot, End::Io(error)),

@@ -230,7 +230,7 @@ impl Endpoint {
         let own = if dialling < waiting.newcomers() {
             0
         } else {
-            (dialling / waiting.clients()).max(1)
+            (dialling / waiting.clients()).max(usize::from(dialling > 0))
         };
         waiting.len() > dialling
             && self

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::{ClientConnection, StreamOwned};
 use socket2::SockRef;
-use tidegate_http::{Body, CloseReason, Event, RequestHead, StreamId};
+use tidegate_http::{Body, CloseReason, Event, RequestHead, Stream as _, StreamId};
 use tidegate_net::{ConnId, Direction, End, Protocol};
 use tidegate_testkit::tls::client_config;
 use tidegate_testkit::wire;
@@ -376,6 +376,48 @@ fn tls_client(watcher: &Watcher, identity: &Identity) -> TlsClient {
     let session = ClientConnection::new(config, name).unwrap();
     let socket = patient(TcpStream::connect(watcher.addr).unwrap());
     StreamOwned::new(session, socket)
+}
+
+#[test]
+fn an_end_by_tls_behind_an_upload_that_is_not_read_is_told_after_it() {
+    const WINDOW: usize = 65_535;
+    let identity = Identity::self_signed(|_| {});
+    let watcher = Watcher::tls(&identity, |_| {});
+    watcher.with(|watched, _| watched.consumes = false);
+    let mut client = tls_client(&watcher, &identity);
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+        WINDOW + 5
+    );
+    client.write_all(head.as_bytes()).unwrap();
+    let (conn, ..) = watcher.opened();
+    let (id, _) = watcher.request(conn);
+    client.write_all(&pattern(WINDOW)).unwrap();
+    let mut received = 0;
+    while received < WINDOW {
+        let event = watcher.event(conn, |event| matches!(event, Event::Data { .. }));
+        if let Event::Data { data, .. } = event {
+            received += data.len();
+        }
+    }
+    client.write_all(b"hello").unwrap();
+    client.conn.send_close_notify();
+    client.flush().unwrap();
+    client.sock.shutdown(Shutdown::Write).unwrap();
+    // When another client has its answer, the worker knows of the end.
+    let mut other = tls_client(&watcher, &identity);
+    other.write_all(get("/").as_bytes()).unwrap();
+    let (other_conn, ..) = watcher.opened();
+    watcher.request(other_conn);
+    assert_eq!(watcher.told(is_half_closed), 0);
+
+    watcher.with(move |_, conns| {
+        if let Some(mut stream) = conns.stream(conn, id) {
+            stream.consume(WINDOW);
+        }
+    });
+    watcher.event(conn, |event| matches!(event, Event::Data { end: true, .. }));
+    watcher.wait_for(is_half_closed);
 }
 
 #[test]

@@ -84,9 +84,10 @@ impl<K: Copy> Pool<K> {
         let is_http1 = pooled.protocol == Some(Protocol::Http1);
         if is_ending {
             self.take_no_more(conn);
-        } else if is_http1 && is_free {
+        } else if is_http1 && is_free && !conns.has_unread(conn) {
             self.endpoint(place).group(class).free.push(conn);
         } else if is_http1 {
+            // If the last read filled its buffer, nobody knows yet that nothing follows.
             self.late.push_back((conns.now() + LATE, conn));
         }
         if is_empty && !is_ending {

@@ -76,8 +76,8 @@ impl Decoder {
 
     /// Has each field checked once, when it is decoded from its bytes. [`Fields::all_passed`] then
     /// says whether all fields of a list have passed. The entries of the static table that have a
-    /// value must be such that they pass. Whoever trusts the verdict must know the check: lists that
-    /// become requests of `tidegate-http` may have no other check than its `is_valid_alone`.
+    /// value must be such that they pass. Whoever trusts the verdict must know the check: lists
+    /// that become requests of `tidegate-http` may have no other check than its `is_valid_alone`.
     #[must_use]
     pub fn with_check(self, check: fn(&Field<'_>) -> bool) -> Self {
         Self { check, ..self }

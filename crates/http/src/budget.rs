@@ -23,9 +23,9 @@ const RESERVE: u64 = 16;
 const MOST_FLOOR: u64 = 256 << 10;
 const LEAST_FLOOR: u64 = 192 << 10;
 
-/// The bytes, at most as many as the budget has, by which clients that hold little may exceed it together:
-/// others may hold more than the budget when their bytes are counted late, and a newcomer should
-/// find room nevertheless.
+/// The bytes, at most as many as the budget has, by which clients that hold little may exceed it
+/// together: others may hold more than the budget when their bytes are counted late, and a newcomer
+/// should find room nevertheless.
 const OVERDRAFT: u64 = 16 << 20;
 
 /// The memory that peers may make us use, for all connections that share the budget

@@ -403,8 +403,8 @@ impl Connection {
         self.takes_input() && has_memory
     }
 
-    /// Returns the number of bytes that `receive` would take at once, about: while a body comes, what
-    /// its window has left. More would wait here, in memory that nobody has reserved for it.
+    /// Returns the number of bytes that `receive` would take at once, about: while a body comes,
+    /// what its window has left. More would wait here, in memory that nobody has reserved for it.
     pub fn receive_room(&self) -> usize {
         match &self.exchange {
             Some(exchange) if exchange.recv.phase == Phase::Body => {

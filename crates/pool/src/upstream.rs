@@ -82,8 +82,9 @@ pub struct Options {
     /// carries one request at a time. Default 256.
     pub max_connections: usize,
     /// The most bytes of all response windows at one address; requests beyond that wait for a
-    /// place, but 16 always have one. HTTP/2 windows count with the size that they may grow to, or
-    /// for a client without a place with the size that they begin with. 0: no limit. Default 0.
+    /// place, but 16 always have one. HTTP/2 windows count with the size that they may grow to.
+    /// Clients without a place get one, each, while twice as many windows fit of the size that
+    /// they begin with. 0: no limit. Default 0.
     pub max_response_windows: u64,
     /// The most requests of clients that wait for a place, at all upstreams. Default 8,192.
     pub max_waiting: usize,

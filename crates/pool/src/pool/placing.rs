@@ -136,14 +136,16 @@ impl<K: Copy> Pool<K> {
             // Each connection is for one client only, so clients share connections, not streams.
             Some(_) => max_connections,
         };
-        // Windows grow only where there is memory for it.
-        let for_newcomers = streams.min(fitting_at_first).saturating_sub(http2);
+        // Windows of HTTP/1.1 don't grow.
+        let http1 = max_connections.min(fitting_at_first);
+        // A client that holds little may go over the memory budget, so a newcomer has a place
+        // beyond those that fit. Windows of HTTP/2 grow only where there is memory.
+        let with_newcomers = fitting_at_first.saturating_mul(2);
+        let more = |all: usize, places: usize| all.min(with_newcomers).saturating_sub(places);
         for endpoint in &mut state.endpoints {
             let places = &mut endpoint.places;
-            // Windows of HTTP/1.1 don't grow.
-            let http1 = max_connections.min(fitting_at_first);
-            places.set_capacity(Protocol::Http1, http1, 0);
-            places.set_capacity(Protocol::Http2, http2, for_newcomers);
+            places.set_capacity(Protocol::Http1, http1, more(max_connections, http1));
+            places.set_capacity(Protocol::Http2, http2, more(streams, http2));
         }
     }
 

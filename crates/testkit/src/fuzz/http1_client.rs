@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate_http::{
-    Body, Config, ErrorCode, Event, Flow, Outbox, Protocol, RequestHead, ResponseHead, Stream,
-    StreamId,
+    Body, CloseReason, Config, ErrorCode, Event, Flow, Outbox, Protocol, RequestHead, ResponseHead,
+    Stream, StreamId, Violation,
 };
 use tidegate_http1::Connection;
 
@@ -19,7 +19,8 @@ const LONGEST: usize = 8192;
 ///
 /// - The events make sense: a response for each request, with one end; nothing after that or the
 ///   connection's end.
-/// - Events and requests are the same however the input is cut.
+/// - Events and requests are the same however the input is cut, up to a response that has more
+///   bytes after it: those are for the next request only if they come after it was made.
 /// - The output is the requests, byte by byte.
 /// - The engine comes to rest, and at the end of time or of the transport the connection is closed.
 ///   A transport that fails completes no response.
@@ -42,8 +43,15 @@ pub fn http1_client(input: &[u8]) {
         session
     };
     let (mut whole, mut cut) = (run(LONGEST), run(piece));
-    assert_eq!(whole.story, cut.story);
-    assert_eq!(whole.expected, cut.expected);
+    // RFC 9112 §9.2: bytes that are there when a response ends are no answer to the next request.
+    let unasked = format!("\n{}\n", CloseReason::Violation(Violation::ResponseUnasked));
+    if let Some(story) = whole.story.strip_suffix(&unasked) {
+        assert!(cut.story.starts_with(story), "{story} and {}", cut.story);
+        assert!(cut.expected.starts_with(&whole.expected));
+    } else {
+        assert_eq!(whole.story, cut.story);
+        assert_eq!(whole.expected, cut.expected);
+    }
     whole.end_of_time();
     cut.end_of_transport();
     run(piece).failure_of_transport();

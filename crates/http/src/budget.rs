@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_ledger::{Client, ClientKey, Lease, Ledger, Limits, Resource, Rule};
+use tidegate_ledger::{Client, Lease, Ledger, Limits, Resource, Rule};
 
 /// Leases change in steps of about this many bytes, so that the shared counters are rarely touched.
 const BATCH: u64 = 4 << 10;
@@ -55,10 +55,9 @@ impl MemoryBudget {
 
     /// Makes the budget of a ledger whose limits are from [`MemoryBudget::limits`].
     pub fn of(ledger: &Arc<Ledger>) -> Arc<Self> {
-        let nobody = std::net::IpAddr::from(std::net::Ipv4Addr::UNSPECIFIED);
         Arc::new(Self {
             ledger: Arc::clone(ledger),
-            nobody: ledger.client(ClientKey::from(nobody)),
+            nobody: ledger.nobody(),
         })
     }
 
@@ -269,6 +268,8 @@ impl Holding {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_ledger::ClientKey;
+
     use super::*;
 
     #[test]

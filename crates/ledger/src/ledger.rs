@@ -83,6 +83,12 @@ impl Ledger {
         self.client(ClientKey::from(IpAddr::from(Ipv4Addr::UNSPECIFIED)))
     }
 
+    /// Returns the account of the files that all clients share, apart from [`Ledger::nobody`]. No
+    /// client connects from its key, 0.0.0.1, either (RFC 1122 §3.2.1.3). Takes a lock.
+    pub fn shared_files(self: &Arc<Self>) -> Arc<Client> {
+        self.client(ClientKey::from(IpAddr::from([0, 0, 0, 1])))
+    }
+
     /// Returns the limits.
     pub fn limits(&self) -> &Limits {
         &self.limits

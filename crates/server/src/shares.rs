@@ -1,13 +1,12 @@
 //! The resources that clients share, and how much of them the system has: descriptors above all.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource as Limit, getrlimit, setrlimit};
 use rustix::io::Errno;
 use tidegate_http::MemoryBudget;
-use tidegate_ledger::{Client, ClientKey, Lease, Ledger, Limits, Mode, Resource, Rule};
+use tidegate_ledger::{Client, Lease, Ledger, Limits, Mode, Resource, Rule};
 
 use crate::disk;
 use crate::flags::{ClientShares, Flags};
@@ -125,10 +124,8 @@ impl FilePlaces {
     /// Returns the places of this ledger, where connections to upstreams may need `for_upstreams`
     /// descriptors.
     pub fn of(ledger: &Arc<Ledger>, for_upstreams: u64) -> Self {
-        // RFC 1122 §3.2.1.3: no client connects from an address in 0.0.0.0/8.
-        let files = ClientKey::from(IpAddr::from([0, 0, 0, 1]));
         Self {
-            files: ledger.client(files),
+            files: ledger.shared_files(),
             for_upstreams,
         }
     }
@@ -184,6 +181,8 @@ pub fn raise_descriptors() -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use clap::Parser;
 
     use super::*;

@@ -80,7 +80,7 @@ enum Body {
 /// arrived changed or not at all.
 ///
 /// curl can't have several streams on a cleartext connection by prior knowledge (curl/curl#10634).
-/// It opens a hundred connections there and over HTTP/1.1.
+/// So curl opens a hundred connections there and over HTTP/1.1.
 fn at_once(bench: &Bench, client: &Client<'_>, body: Body) -> Result<Vec<String>> {
     let out = bench.new_path("out");
     fs::create_dir(&out)?;

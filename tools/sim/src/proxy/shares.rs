@@ -1,11 +1,10 @@
 //! The limits that clients share: the proxy's configuration, and the checks that it keeps to it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_http::MemoryBudget;
-use tidegate_ledger::{Client, ClientKey, Limits, Resource};
+use tidegate_ledger::{Client, ClientKey, Ledger, Limits, Resource};
 use tidegate_net::Conns;
 
 use super::clients::Outcome;
@@ -35,8 +34,8 @@ pub(super) fn limits(shares: Option<&SharesPlan>) -> Limits {
 
 /// Returns the keys of the accounts that belong to no client: that of what clients share, and that
 /// of open files.
-fn no_clients() -> [ClientKey; 2] {
-    [0, 1].map(|last| ClientKey::from(IpAddr::from([0, 0, 0, last])))
+fn no_clients(ledger: &Arc<Ledger>) -> [ClientKey; 2] {
+    [ledger.nobody(), ledger.shared_files()].map(|account| account.key())
 }
 
 impl World {
@@ -46,7 +45,7 @@ impl World {
             return;
         }
         let accounts = self.ledger.clients();
-        let keys = self.keys.iter().copied().chain(no_clients());
+        let keys = self.keys.iter().copied().chain(no_clients(&self.ledger));
         let all: Vec<_> = keys.map(|key| self.ledger.client(key)).collect();
         for resource in Resource::ALL {
             let used = self.ledger.used(resource);
@@ -57,11 +56,11 @@ impl World {
             let mut resources = Resource::ALL.into_iter();
             resources.any(|resource| client.held(resource) > 0)
         };
-        let clients = &all[..all.len() - no_clients().len()];
+        let clients = &all[..all.len() - no_clients(&self.ledger).len()];
         let holders = clients.iter().filter(|client| holds_something(client));
         assert_eq!(
             accounts,
-            holders.count() + no_clients().len(),
+            holders.count() + no_clients(&self.ledger).len(),
             "there is an account for each client that holds something, and those of no client"
         );
         let open: u64 = self.proxy.all().map(|conns| conns.totals().open).sum();
@@ -100,7 +99,7 @@ impl World {
         let share = (rule.capacity * 8 / 9).max(rule.floor) + INPUT;
         for client in all
             .iter()
-            .filter(|client| !no_clients().contains(&client.key()))
+            .filter(|client| !no_clients(&self.ledger).contains(&client.key()))
         {
             let held = client.held(Resource::Bytes);
             assert!(held <= share, "{client:?} holds {held} bytes, {rule:?}");
@@ -132,7 +131,11 @@ impl World {
             );
         }
         let left = self.ledger.clients();
-        assert_eq!(left, no_clients().len(), "no client's account is left");
+        assert_eq!(
+            left,
+            no_clients(&self.ledger).len(),
+            "no client's account is left"
+        );
         for totals in self.proxy.all().map(Conns::totals) {
             self.report.made_room += totals.made_room;
             self.report.connections_refused += totals.refused;

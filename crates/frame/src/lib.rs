@@ -71,3 +71,6 @@ pub use settings::{SettingId, Settings};
 pub use stream_id::StreamId;
 pub use unknown::Unknown;
 pub use window_update::WindowUpdate;
+
+/// The first bytes of a client (RFC 9113 §3.4), before its first SETTINGS frame.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

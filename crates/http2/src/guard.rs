@@ -125,6 +125,10 @@ pub(crate) struct Guard {
     unknown_frames: Budget,
     closed_streams: Budget,
     closed_streams_justified: Justified,
+    /// The number of DATA frames sent, which justify WINDOW_UPDATE and PING frames.
+    data_sent: u64,
+    /// The number of non-empty DATA frames received, which justify empty ones.
+    data_received: u64,
     pauses: Budget,
     /// The end of the pause, during which no input is taken.
     paused_until: Option<Instant>,
@@ -154,6 +158,8 @@ impl Guard {
             unknown_frames: full(limits.unknown_frames),
             closed_streams: full(limits.closed_streams),
             closed_streams_justified: Justified::default(),
+            data_sent: 0,
+            data_received: 0,
             pauses: full(limits.pauses),
             paused_until: None,
             config,
@@ -290,11 +296,20 @@ impl Guard {
 
 /// Cheap and harmless frames.
 impl Guard {
-    /// Charges a PING that must be answered. `data_frames_sent`, the connection's total, justifies
-    /// some.
-    pub(crate) fn ping(&mut self, data_frames_sent: u64, now: Instant) -> Result<(), Violation> {
+    /// Counts a DATA frame that we sent.
+    pub(crate) fn data_sent(&mut self) {
+        self.data_sent += 1;
+    }
+
+    /// Counts a DATA frame of the peer that has bytes.
+    pub(crate) fn data_received(&mut self) {
+        self.data_received += 1;
+    }
+
+    /// Charges a PING that must be answered. DATA frames that we sent justify some.
+    pub(crate) fn ping(&mut self, now: Instant) -> Result<(), Violation> {
         let limits = &self.config.abuse;
-        let earned = data_frames_sent.saturating_mul(limits.pings_per_data.into());
+        let earned = self.data_sent.saturating_mul(limits.pings_per_data.into());
         if self.pings_justified.take(earned) {
             return Ok(());
         }
@@ -330,17 +345,17 @@ impl Guard {
             .charge(1, rate, now, Violation::PriorityFlood)
     }
 
-    /// Charges a WINDOW_UPDATE. The connection's totals justify some: DATA frames sent and their
-    /// bytes, because a client may open its window byte by byte, and streams.
+    /// Charges a WINDOW_UPDATE. DATA frames that we sent justify some, and so do the connection's
+    /// totals: the bytes sent, because a client may open its window byte by byte, and streams.
     pub(crate) fn window_update(
         &mut self,
-        data_frames_sent: u64,
         bytes_sent: u64,
         streams_opened: u64,
         now: Instant,
     ) -> Result<(), Violation> {
         let limits = &self.config.abuse;
-        let for_data = data_frames_sent.saturating_mul(limits.window_updates_per_data.into());
+        let per_data = limits.window_updates_per_data;
+        let for_data = self.data_sent.saturating_mul(per_data.into());
         let for_streams = streams_opened.saturating_mul(limits.window_updates_per_stream.into());
         let earned = for_data
             .saturating_add(for_streams)
@@ -353,15 +368,14 @@ impl Guard {
             .charge(1, rate, now, Violation::WindowUpdateFlood)
     }
 
-    /// Charges a DATA frame without payload that doesn't end its stream. The connection's totals
-    /// justify some: DATA frames received with bytes, and streams.
+    /// Charges a DATA frame without payload that doesn't end its stream. DATA frames with bytes
+    /// justify some, and so do `streams_opened`, the connection's total.
     pub(crate) fn empty_data(
         &mut self,
-        data_frames_received: u64,
         streams_opened: u64,
         now: Instant,
     ) -> Result<(), Violation> {
-        let earned = data_frames_received.saturating_add(streams_opened);
+        let earned = self.data_received.saturating_add(streams_opened);
         if self.empty_data_justified.take(earned) {
             return Ok(());
         }

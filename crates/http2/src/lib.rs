@@ -61,7 +61,6 @@ mod stream;
 #[cfg(test)]
 mod testing;
 
-pub use conn::{Connection, PeerSettings};
+pub use conn::{Connection, PeerSettings, StreamMut};
 pub use flow::ReceiveCredit;
-pub use stream::StreamMut;
 pub use tidegate_http::*;

@@ -1,13 +1,13 @@
 //! Incoming DATA and its credit (RFC 9113 §6.1 and §6.9).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_frame::{Data, ErrorCode, StreamId};
 use tidegate_http::{Age, Event, Pace, ResetCause, Role, Violation};
 
 use crate::conn::Connection;
+use crate::conn::fault::{Fault, Outcome, illegal};
 use crate::conn::messages::own_head;
-use crate::conn::recv::{Fault, Outcome, illegal};
 use crate::conn::timer::Timer;
 use crate::flow::{FIRST_GRANT, Share, least_window};
 use crate::stream::map::Lookup;
@@ -27,12 +27,10 @@ impl Connection {
             return Err(Violation::DataOverWindow.into());
         }
         if !frame.payload.is_empty() {
-            self.data_frames_received += 1;
+            self.guard.data_received();
         } else if !frame.end_stream {
             let streams = self.streams_opened();
-            let charged = self
-                .guard
-                .empty_data(self.data_frames_received, streams, self.now);
+            let charged = self.guard.empty_data(streams, self.now);
             self.tolerate(charged)?;
         }
         match self.streams.lookup(id) {
@@ -164,29 +162,6 @@ impl Connection {
             self.send_reset(slot, violation.code());
         }
         self.lose(slot, violation.code(), ResetCause::Violation(violation));
-    }
-
-    /// Ends the streams whose request was answered and whose time for the rest is over.
-    pub(super) fn expire_discards(&mut self) {
-        let (limit, now, age) = (self.config.timeouts.discard, self.now, self.age());
-        let mut over = Vec::new();
-        let mut next = None;
-        for (slot, stream) in self.streams.iter() {
-            if !stream.recv.discard || stream.awaiting_release {
-                continue;
-            }
-            match limit.saturating_sub(stream.recv.pace.lasts(age)) {
-                Duration::ZERO => over.push(slot),
-                left => next = earlier(next, now + left),
-            }
-        }
-        for slot in over {
-            self.send_reset(slot, ErrorCode::NO_ERROR);
-            self.remove(slot);
-        }
-        if let Some(at) = next {
-            self.timers.set_at(Timer::Discard, at);
-        }
     }
 
     // --- Credit ---

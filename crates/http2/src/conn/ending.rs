@@ -39,7 +39,7 @@ impl Connection {
             stream.state = State::Closed(ClosedBy::Reset(Sender::Peer));
         }
         let id = stream.id;
-        self.pending_resets.push_back((id, code, cause));
+        self.unreported.reset(id, code, cause);
         if cause == ResetCause::Unprocessed {
             // The peer may still reset it; that must not be reported again.
             self.streams.note_reset(id, Sender::Us);
@@ -83,7 +83,7 @@ impl Connection {
         self.recv_window
             .replace(stream.recv.share, Share::default());
         self.streams.remove(slot);
-        if self.streams.is_empty() && self.lifetime.is_ending() && self.pending_resets.is_empty() {
+        if self.streams.is_empty() && self.lifetime.is_ending() && !self.unreported.has_resets() {
             self.close_if_drained();
         }
     }

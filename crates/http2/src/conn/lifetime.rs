@@ -184,7 +184,7 @@ impl Connection {
         self.memory.close();
         self.sched = Default::default();
         self.blocks.partial = None;
-        self.pending_resets.clear();
+        self.unreported.drop_resets();
         self.timers.clear_all();
         self.guard.end_pause();
     }
@@ -235,7 +235,7 @@ impl Connection {
         if before != Some(last) {
             self.lose_unprocessed(last);
         }
-        if self.pending_resets.is_empty() {
+        if !self.unreported.has_resets() {
             self.close_if_drained();
         }
         Ok(Some(Event::GoingAway {

@@ -12,8 +12,8 @@ use tidegate_http::{
 
 use crate::conn::Connection;
 use crate::conn::ending::reset_event;
+use crate::conn::fault::{Fault, Outcome, illegal};
 use crate::conn::field_block::Opening;
-use crate::conn::recv::{Fault, Outcome, illegal};
 use crate::flow::{RecvWindow, SendWindow, least_window};
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
@@ -319,7 +319,7 @@ impl Connection {
         if has_content {
             self.send_window.take(sentence.len());
             self.stats.body_out += sentence.len() as u64;
-            self.data_frames_sent += 1;
+            self.guard.data_sent();
             let len = sentence.len() as u32;
             self.send(|out| {
                 Data::write_head(id, len, ends, out);

@@ -1,49 +1,59 @@
-//! A connection: its sub-states and its public methods. `recv` handles incoming frames, `send`
+//! A connection: its sub-states and its public methods. `recv` handles incoming frames, `transmit`
 //! produces the output; each concern has a file of its own.
 
 mod audit;
+mod body;
+mod control;
 mod data;
+mod discard;
 mod ending;
 mod excess;
+mod fault;
 mod field_block;
+mod heads;
 mod lifetime;
 mod memory;
 mod messages;
 mod ping;
+mod preface;
 mod priority;
 mod probe;
 mod push;
 mod recv;
-mod send;
+mod rest;
 mod settings;
 mod stall;
+mod stream_mut;
 mod timer;
+mod transmit;
+mod unreported;
 mod upgrade;
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_frame::{ErrorCode, Reader, StreamId};
-use tidegate_http::{
-    Age, CloseReason, Config, Holding, RequestHead, ResetCause, Role, Stats, Violation,
-};
+use tidegate_http::{Age, CloseReason, Config, Holding, Role, Stats, Violation};
 
 use crate::flow::{ConnectionWindow, ReceiveCredit, RoundTrip, SendWindow};
 use crate::guard::Guard;
 use crate::sched::Scheduler;
-use crate::stream::StreamMut;
 use crate::stream::map::StreamMap;
 use crate::stream::state::Sender;
+use control::Control;
 use field_block::FieldBlocks;
 use lifetime::Lifetime;
 use ping::Pings;
+use preface::Preface;
 use priority::Signals;
 use probe::Probe;
+use rest::Rest;
 pub use settings::PeerSettings;
 use settings::SettingsState;
-use stall::Blocked;
+use stall::Stalls;
+pub use stream_mut::StreamMut;
 use timer::{Timer, Timers};
+use unreported::Unreported;
 
 /// The most streams that a client opens before it knows the server's limit. Servers rarely allow
 /// fewer, for RFC 9113 §6.5.2 recommends "that this value be no smaller than 100"; they refuse the
@@ -62,15 +72,13 @@ pub struct Connection {
     /// The time at which the connection began.
     born: Instant,
     reader: Reader,
-    /// The number of bytes of the client's preface that are still to come.
-    preface_left: usize,
+    preface: Preface,
     pub(crate) blocks: FieldBlocks,
     pub(crate) settings: SettingsState,
     pub(crate) lifetime: Lifetime,
     pings: Pings,
     probe: Probe,
-    /// The request that came by HTTP/1.1, until it is reported.
-    upgrade_request: Option<Box<RequestHead>>,
+    unreported: Unreported,
     pub(crate) streams: StreamMap,
     pub(crate) recv_window: ConnectionWindow,
     pub(crate) memory: memory::Memory,
@@ -80,18 +88,9 @@ pub struct Connection {
     signals: Signals,
     guard: Guard,
     pub(crate) timers: Timers,
-    /// Frames other than DATA that wait for `transmit`, in the order in which they must be sent.
-    control: Vec<u8>,
-    /// Resets that weren't caused by a frame on the stream and are still to be reported.
-    pending_resets: VecDeque<(StreamId, ErrorCode, ResetCause)>,
-    /// The number of DATA frames sent, which justify WINDOW_UPDATE and PING frames of the peer.
-    data_frames_sent: u64,
-    /// The number of non-empty DATA frames received, which justify empty ones.
-    data_frames_received: u64,
-    /// Whether memory was freed and nothing has come in since.
-    rested: bool,
-    /// The state of a connection window of the peer that holds up data.
-    blocked: Option<Blocked>,
+    control: Control,
+    stalls: Stalls,
+    rest: Rest,
     pub(crate) stats: Stats,
 }
 
@@ -115,17 +114,13 @@ impl Connection {
             now,
             born: now,
             reader: Reader::new(config.max_frame_size),
-            preface_left: if role == Role::Server {
-                recv::PREFACE.len()
-            } else {
-                0
-            },
+            preface: Preface::new(role),
             blocks: FieldBlocks::new(&config, role),
             settings: SettingsState::new(&config),
             lifetime: Lifetime::new(),
             pings: Pings::default(),
             probe: Probe::new(now),
-            upgrade_request: None,
+            unreported: Unreported::default(),
             streams: StreamMap::new(first_local, config.max_concurrent_streams),
             recv_window: ConnectionWindow::new(),
             memory: memory::Memory::new(Holding::new(config.memory_budget.as_ref())),
@@ -136,12 +131,9 @@ impl Connection {
             signals: Signals::new(&config, role),
             guard: Guard::new(config.clone(), now),
             timers: Timers::default(),
-            control: Vec::new(),
-            pending_resets: VecDeque::new(),
-            data_frames_sent: 0,
-            data_frames_received: 0,
-            rested: false,
-            blocked: None,
+            control: Control::default(),
+            stalls: Stalls::default(),
+            rest: Rest::default(),
             stats: Stats::default(),
             config,
         };
@@ -303,7 +295,7 @@ impl Connection {
             Timer::Discard => self.expire_discards(),
             Timer::Write => self.expire_writes(),
             Timer::Idle => self.close(CloseReason::Idle, Some(ErrorCode::NO_ERROR)),
-            Timer::Rest => self.rest(),
+            Timer::Rest => self.free_memory(),
             // `transmit` checks the memory again.
             Timer::Memory => {}
             Timer::Probe => self.expire_probe(),
@@ -330,39 +322,6 @@ impl Connection {
             self.probe.begins = true;
         }
     }
-
-    /// Frees the memory that a connection with no or few streams doesn't need.
-    fn rest(&mut self) {
-        self.rested = true;
-        if self.control.is_empty() {
-            self.control = Vec::new();
-        }
-        if self.streams.is_empty() {
-            self.streams.release_memory();
-            self.sched.release_memory();
-        } else if self.streams.is_sparse() {
-            self.compact();
-        }
-        self.pending_resets.shrink_to_fit();
-        self.blocks.release_memory();
-    }
-
-    /// Moves the few streams that are left of many together. The slots of a dependency tree don't
-    /// move: only old clients use it, and it also has idle streams.
-    fn compact(&mut self) {
-        if !self.sched.has_tree() {
-            let ready = self.sched.forget_slots();
-            let mut now_at: HashMap<usize, usize> = HashMap::new();
-            self.streams.compact(|from, to| {
-                now_at.insert(from, to);
-            });
-            for slot in ready {
-                let slot = now_at.get(&slot).copied().unwrap_or(slot);
-                self.sched.insert(slot, self.streams.get(slot).priority);
-            }
-        }
-        self.streams.release_memory();
-    }
 }
 
 /// A connection may move from thread to thread.
@@ -385,7 +344,7 @@ impl std::fmt::Debug for Connection {
 #[cfg(test)]
 mod tests {
     use bytes::{Buf, Bytes, BytesMut};
-    use tidegate_http::{Body, Event, Flow, Misuse, Outbox, ResponseHead, Stream};
+    use tidegate_http::{Body, Event, Flow, Misuse, Outbox, RequestHead, ResponseHead, Stream};
 
     use super::*;
 

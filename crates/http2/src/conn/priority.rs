@@ -5,7 +5,7 @@ use tidegate_frame::{Priority as PriorityFrame, PriorityUpdate, StreamDependency
 use tidegate_http::{Config, Fields, KnownName, Priorities, Priority, Role, Violation};
 
 use crate::conn::Connection;
-use crate::conn::recv::{Fault, Outcome};
+use crate::conn::fault::{Fault, Outcome};
 use crate::sched::EarlyPriorities;
 use crate::stream::Stream;
 use crate::stream::map::Lookup;

@@ -70,7 +70,7 @@ impl Connection {
             promised,
             block,
             peer.max_frame_size,
-            &mut self.control,
+            self.control.end(),
         );
         self.stats.frames_out += 1;
         self.stats.pushes_out += 1;
@@ -88,7 +88,7 @@ impl Connection {
         promised: StreamId,
         fields: Fields,
         over_limit: Option<ListLimit>,
-    ) -> Result<Option<Event>, super::recv::Fault> {
+    ) -> Result<Option<Event>, super::fault::Fault> {
         // RFC 9113 §6.6: "PUSH_PROMISE MUST NOT be sent if the SETTINGS_ENABLE_PUSH setting of the
         // peer endpoint is set to 0. An endpoint that has set this setting and has received
         // acknowledgment MUST treat the receipt … as a connection error".
@@ -159,7 +159,7 @@ impl Connection {
         &mut self,
         promised: StreamId,
         violation: Violation,
-    ) -> Result<Option<Event>, super::recv::Fault> {
+    ) -> Result<Option<Event>, super::fault::Fault> {
         self.charge_own_reset()?;
         let code = violation.code();
         self.reset_without_slot(promised, code);

@@ -2,24 +2,18 @@
 
 use bytes::{Buf, BytesMut};
 use tidegate_frame::{
-    Continuation, Frame, Headers, Kind, Malformed, Ping, PushPromise, RstStream, Scope, Settings,
-    StreamId, WindowUpdate,
+    Continuation, Frame, Headers, Kind, Ping, PushPromise, RstStream, Settings, StreamId,
+    WindowUpdate,
 };
 use tidegate_http::{Event, ResetCause, Role, Violation};
 
 use crate::conn::Connection;
-use crate::conn::ending::reset_event;
+use crate::conn::fault::{Fault, Outcome, illegal};
 use crate::conn::field_block::{Opening, Partial};
+use crate::conn::rest::Rest;
 use crate::conn::timer::Timer;
-use crate::stream::Phase;
 use crate::stream::map::Lookup;
-use crate::stream::state::{ClosedBy, Illegal, Input, Sender};
-
-/// The first bytes of a client (RFC 9113 §3.4).
-pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// A violation by a frame on this stream.
-pub(super) struct Fault(pub(super) StreamId, pub(super) Violation);
+use crate::stream::state::{ClosedBy, Input, Sender};
 
 /// The kinds of frames that are told apart by when they may come.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,15 +23,6 @@ enum Turn {
     Any,
 }
 
-pub(super) type Outcome = Result<Option<Event>, Fault>;
-
-impl From<Violation> for Fault {
-    /// Makes the fault of a connection.
-    fn from(violation: Violation) -> Self {
-        Self(StreamId::CONNECTION, violation)
-    }
-}
-
 impl Connection {
     /// Takes bytes off the front of `input` up to the first event. Call it until it returns `None`.
     /// The bytes left in `input` are then an unfinished frame (keep them and append to them), or
@@ -45,14 +30,8 @@ impl Connection {
     pub fn receive(&mut self, input: &mut BytesMut, now: std::time::Instant) -> Option<Event> {
         self.now = now;
         loop {
-            if let Some(head) = self.upgrade_request.take() {
-                return Some(self.on_upgrade_request(*head));
-            }
-            if let Some((id, code, cause)) = self.pending_resets.pop_front() {
-                if self.pending_resets.is_empty() && self.lifetime.is_ending() {
-                    self.close_if_drained();
-                }
-                return Some(Event::Reset { id, code, cause });
+            if let Some(event) = self.take_unreported() {
+                return Some(event);
             }
             if self.lifetime.is_over() {
                 input.clear();
@@ -61,10 +40,10 @@ impl Connection {
             if !self.has_room_for_answers() || input.is_empty() {
                 return None;
             }
-            self.rested = false;
+            self.rest = Rest::Due;
             self.heard();
             let before = input.len();
-            let outcome = match self.take_preface(input) {
+            let outcome = match self.preface.take(input) {
                 Ok(true) => self.take_frame(input),
                 Ok(false) => None,
                 Err(violation) => Some(Err(violation.into())),
@@ -105,80 +84,6 @@ impl Connection {
                 Some(Err(self.malformed(bad)))
             }
         }
-    }
-
-    /// Takes the client's preface off the front of the input. Returns whether it is complete.
-    fn take_preface(&mut self, input: &mut BytesMut) -> Result<bool, Violation> {
-        if self.preface_left == 0 {
-            return Ok(true);
-        }
-        let expected = &PREFACE[PREFACE.len() - self.preface_left..];
-        let n = expected.len().min(input.len());
-        // RFC 9113 §3.4: "Clients and servers MUST treat an invalid connection preface as a
-        // connection error".
-        if input[..n] != expected[..n] {
-            return Err(Violation::PrefaceInvalid);
-        }
-        input.advance(n);
-        self.preface_left -= n;
-        Ok(self.preface_left == 0)
-    }
-
-    /// Returns the fault of a frame that is wrong by itself.
-    fn malformed(&self, bad: Malformed) -> Fault {
-        let violation = Violation::from(bad);
-        // RFC 9113 §6.10: "A receiver MUST treat the receipt of any other type of frame or a frame
-        // on a different stream as a connection error (Section 5.4.1) of type PROTOCOL_ERROR". So
-        // the frame can't fail only its stream.
-        if self.blocks.partial.is_some() && violation.scope() == Scope::Stream {
-            return Violation::HeaderBlockInterrupted.into();
-        }
-        Fault(bad.stream_id, violation)
-    }
-
-    /// Handles a violation on a stream or on the connection: RST_STREAM or GOAWAY.
-    fn fail(&mut self, id: StreamId, violation: Violation) -> Option<Event> {
-        // RFC 9113 §6.4: "RST_STREAM frames MUST NOT be sent for a stream in the "idle" state". So
-        // a stream error there fails the connection.
-        let lookup = self.streams.lookup(id);
-        if violation.scope() == Scope::Connection || id.is_connection() || lookup == Lookup::Idle {
-            self.close_by_violation(violation);
-            return None;
-        }
-        let slot = match lookup {
-            Lookup::Live(slot) if !self.streams.get(slot).awaiting_release => Some(slot),
-            // RFC 9113 §6.3: a PRIORITY frame of another length than 5 "MUST be treated as a stream
-            // error (Section 5.4.2) of type FRAME_SIZE_ERROR". Nothing may be sent on a stream that
-            // has ended. §5.4.1: "An endpoint MAY choose to treat a stream error as a connection
-            // error."
-            Lookup::Closed(ClosedBy::EndStream) if violation == Violation::PriorityLengthNot5 => {
-                self.close_by_violation(violation);
-                return None;
-            }
-            // RFC 9113 §5.1: "An endpoint MUST NOT send frames other than PRIORITY on a closed
-            // stream." Its end isn't reported twice either.
-            _ => None,
-        };
-        let charged = match slot {
-            Some(_) => self.charge_own_reset(),
-            None => self.charge_closed_stream(),
-        };
-        if let Err(violation) = charged {
-            self.close_by_violation(violation);
-            return None;
-        }
-        let slot = slot?;
-        let stream = self.streams.get(slot);
-        // RFC 9113 §8.1.1: "For malformed requests, a server MAY send an HTTP response prior to
-        // closing or resetting the stream." Here the head was valid, and a later part isn't.
-        if self.role == Role::Server && stream.send.phase == Phase::Head && is_of_message(violation)
-        {
-            let window = stream.send.window.available();
-            self.send_400(id, violation, stream.head_request, window, false);
-        }
-        self.send_reset(slot, violation.code());
-        self.await_release(slot);
-        Some(reset_event(id, violation))
     }
 
     /// Counts a frame and checks that it may come now.
@@ -422,7 +327,7 @@ impl Connection {
 
     fn on_ping(&mut self, frame: Ping) -> Outcome {
         if !frame.ack {
-            let charged = self.guard.ping(self.data_frames_sent, self.now);
+            let charged = self.guard.ping(self.now);
             self.tolerate(charged)?;
             self.send(|out| {
                 Ping {
@@ -447,9 +352,7 @@ impl Connection {
         self.stats.window_updates_in += 1;
         let streams = self.streams_opened();
         let bytes = self.stats.body_out;
-        let charged = self
-            .guard
-            .window_update(self.data_frames_sent, bytes, streams, self.now);
+        let charged = self.guard.window_update(bytes, streams, self.now);
         self.tolerate(charged)?;
         if id.is_connection() {
             if self.send_window.grow(increment).is_err() {
@@ -488,31 +391,4 @@ fn reset_by_peer(frame: RstStream) -> Event {
         code: frame.code,
         cause: ResetCause::Peer,
     }
-}
-
-/// Returns the fault of a frame that its stream's state does not allow.
-pub(super) fn illegal(id: StreamId, illegal: Illegal) -> Fault {
-    match illegal {
-        Illegal::Idle => Violation::FrameOnIdleStream.into(),
-        Illegal::Reserved => Violation::FrameOnReservedStream.into(),
-        Illegal::HalfClosed => Fault(id, Violation::FrameAfterEndStream),
-        Illegal::Closed => Violation::FrameOnClosedStream.into(),
-        Illegal::Reset => Violation::FrameOnResetStream.into(),
-    }
-}
-
-/// Whether content or trailers with this violation make their message malformed (RFC 9113
-/// §8.1.1).
-fn is_of_message(violation: Violation) -> bool {
-    matches!(
-        violation,
-        Violation::PseudoFieldInTrailers
-            | Violation::FieldNameInvalid
-            | Violation::FieldNameUppercase
-            | Violation::FieldValueInvalid
-            | Violation::ConnectionSpecificField
-            | Violation::TeNotTrailers
-            | Violation::ContentLengthMismatch
-            | Violation::TrailersWithoutEndStream
-    )
 }

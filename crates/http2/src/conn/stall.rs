@@ -14,9 +14,22 @@ use crate::stream::{More, Stall};
 /// the stream warm.
 pub(super) const STALL_PROGRESS: usize = 16 << 10;
 
+/// The state of a connection window of the peer that holds up data. Streams have their own.
+#[derive(Debug, Default)]
+pub(super) struct Stalls {
+    blocked: Option<Blocked>,
+}
+
+impl Stalls {
+    /// Whether the connection's window holds up data, or did so lately.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.is_some()
+    }
+}
+
 /// A connection window that was used up while data was ready.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Blocked {
+struct Blocked {
     since: Instant,
     /// The bytes of bodies sent until then.
     body_out: u64,
@@ -39,7 +52,7 @@ impl Connection {
     /// Notes that streams have data and the connection has no window.
     #[cold]
     pub(super) fn block(&mut self) {
-        self.blocked.get_or_insert(Blocked {
+        self.stalls.blocked.get_or_insert(Blocked {
             since: self.now,
             body_out: self.stats.body_out,
         });
@@ -57,7 +70,7 @@ impl Connection {
             streams.any(|(_, stream)| stream.send.stall.is_some())
         };
         if !are_stalled() {
-            self.blocked = None;
+            self.stalls.blocked = None;
         }
     }
 
@@ -67,13 +80,13 @@ impl Connection {
         // A window that is open at this moment may be closed at the next: check again soon.
         let soon = now + (limit / 8).max(Duration::from_millis(1));
         let mut next = None;
-        if let Some(blocked) = self.blocked {
+        if let Some(blocked) = self.stalls.blocked {
             let has_progress = self.stats.body_out - blocked.body_out >= STALL_PROGRESS as u64;
             let is_blocked = self.send_window.available() == 0 && !self.sched.is_empty();
             if blocked.since + limit > now {
                 next = earlier(next, blocked.since + limit);
             } else if has_progress {
-                self.blocked = None;
+                self.stalls.blocked = None;
                 if is_blocked {
                     self.block();
                     next = earlier(next, now + limit);

@@ -30,7 +30,7 @@ impl Connection {
             .settings
             .assume(&Settings::Values(settings), Role::Client)
         {
-            Ok(()) => conn.upgrade_request = Some(Box::new(head)),
+            Ok(()) => conn.unreported.request = Some(Box::new(head)),
             Err(violation) => conn.close_by_violation(violation),
         }
         let table_size = conn.settings.peer.header_table_size;

@@ -176,10 +176,11 @@ fn made_you_reset_cve_2025_8671_and_rapid_reset_spend_the_same_budget() {
 fn each_data_frame_justifies_a_ping() {
     let t = start();
     let mut guard = guard(t);
-    for data_frames in 1..=10_000 {
-        guard.ping(data_frames, t).unwrap();
+    for _ in 0..10_000 {
+        guard.data_sent();
+        guard.ping(t).unwrap();
     }
-    let more = allowed(|| guard.ping(10_000, t), Violation::PingFlood);
+    let more = allowed(|| guard.ping(t), Violation::PingFlood);
     assert_eq!(more, 500);
 }
 
@@ -199,7 +200,7 @@ fn each_push_may_be_cancelled_once() {
 fn ping_flood_cve_2019_9512() {
     let t = start();
     let mut guard = guard(t);
-    assert_eq!(allowed(|| guard.ping(0, t), Violation::PingFlood), 500);
+    assert_eq!(allowed(|| guard.ping(t), Violation::PingFlood), 500);
 }
 
 #[test]
@@ -234,9 +235,12 @@ fn window_update_flood() {
     let t = start();
     let mut guard = guard(t);
     let flood = Violation::WindowUpdateFlood;
-    assert_eq!(allowed(|| guard.window_update(0, 0, 0, t), flood), 1000);
+    assert_eq!(allowed(|| guard.window_update(0, 0, t), flood), 1000);
     // 7 DATA frames of 12 bytes and 5 streams since: 70, 84 and 20 more.
-    assert_eq!(allowed(|| guard.window_update(7, 84, 5, t), flood), 174);
+    for _ in 0..7 {
+        guard.data_sent();
+    }
+    assert_eq!(allowed(|| guard.window_update(84, 5, t), flood), 174);
 }
 
 #[test]
@@ -244,10 +248,11 @@ fn empty_frames_flood_cve_2019_9518() {
     let t = start();
     let mut guard = guard(t);
     let flood = Violation::EmptyFrameFlood;
-    assert_eq!(allowed(|| guard.empty_data(0, 0, t), flood), 1000);
+    assert_eq!(allowed(|| guard.empty_data(0, t), flood), 1000);
     // One after each piece of an upload, and one more.
-    for pieces in 1..10_000 {
-        guard.empty_data(pieces, 1, t).unwrap();
+    for _ in 1..10_000 {
+        guard.data_received();
+        guard.empty_data(1, t).unwrap();
     }
 }
 
@@ -329,7 +334,7 @@ fn an_idle_client_pings_for_hours() {
     let mut guard = guard(now);
     for _ in 0..5000 {
         now += Duration::from_secs(10);
-        guard.ping(0, now).unwrap();
+        guard.ping(now).unwrap();
     }
 }
 
@@ -364,8 +369,8 @@ fn a_client_raises_its_windows_for_days_while_it_uploads() {
     guard.stream_opened();
     for _ in 0..200_000 {
         now += Duration::from_secs(1);
-        guard.window_update(0, 0, 1, now).unwrap();
-        guard.window_update(0, 0, 1, now).unwrap();
+        guard.window_update(0, 1, now).unwrap();
+        guard.window_update(0, 1, now).unwrap();
     }
 }
 
@@ -374,7 +379,7 @@ fn servers_of_ones_own_choice_may_do_more() {
     let t = start();
     let mut guard = Guard::new(Arc::new(Config::client()), t);
     let flood = Violation::WindowUpdateFlood;
-    assert_eq!(allowed(|| guard.window_update(0, 0, 0, t), flood), 10_000);
+    assert_eq!(allowed(|| guard.window_update(0, 0, t), flood), 10_000);
     // Half a MiB, all CONTINUATION frames full, is the most that one block may hold.
     let (own, list) = (
         AbuseLimits::for_upstreams(),

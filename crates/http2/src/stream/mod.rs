@@ -1,4 +1,4 @@
-//! Streams: the state of each, and the handle by which the owner controls one.
+//! Streams: the state of each.
 
 pub(crate) mod map;
 mod send_buf;
@@ -6,19 +6,13 @@ pub(crate) mod state;
 
 use std::time::Instant;
 
-use bytes::Bytes;
-use tidegate_frame::{ErrorCode, StreamId};
-use tidegate_http::engine::Sealed;
+use tidegate_frame::StreamId;
 pub(crate) use tidegate_http::engine::{More, Phase};
-use tidegate_http::{
-    Bill, Body, Fields, KnownName, Misuse, Pace, Priority, RequestHead, ResponseHead, Role,
-    check_trailers,
-};
+use tidegate_http::{Bill, KnownName, Pace, Priority, RequestHead};
 
-use crate::conn::Connection;
 use crate::flow::{Autotune, RecvWindow, SendWindow, Share};
 pub(crate) use send_buf::SendBuf;
-use state::{Input, Sender, State};
+use state::{Sender, State};
 
 /// Whether a body's window is raised above the protocol's once the body begins to arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,212 +197,6 @@ impl Recv {
             Share {
                 unconsumed: self.window.unconsumed(),
                 ..Share::default()
-            }
-        }
-    }
-}
-
-/// A borrowed handle to one stream; [`Stream`](tidegate_http::Stream) has its methods.
-pub struct StreamMut<'a> {
-    conn: &'a mut Connection,
-    id: StreamId,
-}
-
-impl<'a> StreamMut<'a> {
-    pub(crate) fn new(conn: &'a mut Connection, id: StreamId) -> Self {
-        Self { conn, id }
-    }
-}
-
-impl StreamMut<'_> {
-    /// Returns the stream's slot, unless an earlier call through this handle has ended the stream.
-    fn slot(&mut self) -> Result<usize, Misuse> {
-        self.conn.streams.find(self.id).ok_or(Misuse::StreamClosed)
-    }
-
-    fn stream(&mut self) -> Option<&mut Stream> {
-        let slot = self.slot().ok()?;
-        Some(self.conn.streams.get_mut(slot))
-    }
-
-    fn peek(&self) -> Option<&Stream> {
-        self.conn.streams.peek(self.id)
-    }
-
-    /// Returns the stream's slot if it waits for its final response.
-    fn check_can_answer(&mut self, head: &ResponseHead) -> Result<usize, Misuse> {
-        if self.conn.role != Role::Server {
-            return Err(Misuse::WrongRole);
-        }
-        let slot = self.slot()?;
-        let stream = self.conn.streams.get(slot);
-        if stream.awaiting_release || stream.state.has_ended(Sender::Us) {
-            return Err(Misuse::StreamClosed);
-        }
-        if stream.send.phase != Phase::Head {
-            return Err(Misuse::AlreadyResponded);
-        }
-        if head.is_invalid() {
-            return Err(Misuse::InvalidField);
-        }
-        Ok(slot)
-    }
-}
-
-impl Sealed for StreamMut<'_> {}
-
-impl tidegate_http::Stream for StreamMut<'_> {
-    fn id(&self) -> StreamId {
-        self.id
-    }
-
-    fn version(&self) -> &'static str {
-        "HTTP/2"
-    }
-
-    fn respond(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
-        if head.is_informational() || head.status() > 999 {
-            return Err(Misuse::StatusOutOfRange);
-        }
-        let slot = self.check_can_answer(head)?;
-        self.conn.check_list_size(head.fields())?;
-        let stream = self.conn.streams.get(slot);
-        // RFC 9113 §8.5: only a 2xx makes a tunnel. A refused CONNECT is a request like any other.
-        if stream.connect_request && !(200..300).contains(&head.status()) {
-            let age = self.conn.age();
-            let stream = self.conn.streams.get_mut(slot);
-            stream.connect_request = false;
-            stream.recv.pace = Pace::new(age);
-            self.conn.watch_bodies();
-        }
-        let stream = self.conn.streams.get(slot);
-        let without_content = stream.head_request || matches!(head.status(), 204 | 304);
-        let body = if without_content { Body::Empty } else { body };
-        self.conn.send_head(slot, head.fields(), head.stamp(), body);
-        Ok(())
-    }
-
-    fn has_room_for(&mut self, bytes: usize) -> bool {
-        self.conn.memory.holding.admit(bytes as u64)
-    }
-
-    fn inform(&mut self, head: &ResponseHead) -> Result<(), Misuse> {
-        // RFC 9113 §8.6: "This specification removes the 101 (Switching Protocols) status code".
-        if !head.is_informational() || head.status() == 101 {
-            return Err(Misuse::StatusOutOfRange);
-        }
-        let slot = self.check_can_answer(head)?;
-        self.conn.send_interim_head(slot, head.fields())
-    }
-
-    fn write(&mut self, data: &mut Bytes, end: bool) -> usize {
-        let slot = self.slot();
-        slot.map_or(0, |slot| self.conn.write(slot, data, end))
-    }
-
-    fn trailers(&mut self, fields: &Fields) -> Result<(), Misuse> {
-        check_trailers(fields).map_err(|_| Misuse::InvalidField)?;
-        let slot = self.slot()?;
-        let stream = self.conn.streams.get(slot);
-        if stream.awaiting_release || stream.state.has_ended(Sender::Us) {
-            return Err(Misuse::StreamClosed);
-        }
-        // RFC 9113 §8.5: on a tunnel "frame types other than DATA or stream management frames …
-        // MUST NOT be sent".
-        let takes_more = stream.send.phase == Phase::Body && stream.send.buf.more != More::End;
-        if !takes_more || stream.is_tunnel() {
-            return Err(Misuse::OutOfOrder);
-        }
-        self.conn.check_list_size(fields)?;
-        self.conn.send_trailers(slot, fields);
-        Ok(())
-    }
-
-    fn push(&mut self, head: &RequestHead) -> Result<StreamId, Misuse> {
-        let slot = self.slot()?;
-        self.conn.promise(slot, head)
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        if let Ok(slot) = self.slot() {
-            self.conn.consume(slot, bytes);
-        }
-    }
-
-    fn unconsumed(&self) -> usize {
-        self.peek()
-            .map_or(0, |stream| stream.recv.window.unconsumed() as usize)
-    }
-
-    fn limit_window(&mut self, bytes: u32) {
-        if let Some(stream) = self.stream() {
-            stream.recv.max_window = bytes;
-        }
-    }
-
-    fn lift_body_timeout(&mut self) {
-        if let Some(stream) = self.stream() {
-            stream.recv.untimed = true;
-        }
-    }
-
-    fn end_tunnel(&mut self) {
-        let Ok(slot) = self.slot() else { return };
-        let role = self.conn.role;
-        let stream = self.conn.streams.get_mut(slot);
-        if role != Role::Server || !stream.is_tunnel() || stream.awaiting_release {
-            return;
-        }
-        stream.tunnel_ended = true;
-        if stream.send.phase == Phase::Done {
-            self.conn.discard_rest(slot);
-        }
-    }
-
-    fn prioritize(&mut self, priority: Priority) {
-        if let Ok(slot) = self.slot() {
-            self.conn.prioritize(slot, priority);
-        }
-    }
-
-    fn suggest_priority(&mut self, priority: Priority) {
-        if let Ok(slot) = self.slot()
-            && !self.conn.streams.get(slot).prioritized
-        {
-            self.conn.set_priority(slot, priority);
-        }
-    }
-
-    fn priority(&self) -> Priority {
-        self.peek()
-            .map_or_else(Priority::default, |stream| stream.priority)
-    }
-
-    fn reset(&mut self, code: ErrorCode) {
-        let Ok(slot) = self.slot() else { return };
-        if !self.conn.streams.get(slot).awaiting_release {
-            self.conn.send_reset(slot, code);
-        }
-        self.conn.remove(slot);
-    }
-
-    fn release(&mut self) {
-        if let Ok(slot) = self.slot()
-            && self.conn.streams.get(slot).awaiting_release
-        {
-            self.conn.remove(slot);
-        }
-    }
-}
-
-impl Connection {
-    /// Notes a frame of ours in a stream's state; the engine sends only legal frames.
-    pub(crate) fn note_sent(&mut self, slot: usize, input: Input) {
-        let stream = self.streams.get_mut(slot);
-        match stream.state.on(Sender::Us, input) {
-            Ok(state) => stream.state = state,
-            Err(illegal) => {
-                debug_assert!(false, "{input:?} sent on {:?}: {illegal:?}", stream.state);
             }
         }
     }

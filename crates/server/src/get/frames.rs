@@ -5,12 +5,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tidegate_frame::{Flags, Frame, Head, Kind, Reader, SettingId, Settings, StreamDependency};
+use tidegate_frame::{
+    Flags, Frame, Head, Kind, PREFACE, Reader, SettingId, Settings, StreamDependency,
+};
 use tidegate_hpack::{Decoder, Fields, Limits};
 use tidegate_net::{Direction, Protocol};
-
-/// The beginning of an HTTP/2 connection (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Longest line of an HTTP/1.1 head, in bytes. A longer one is dropped.
 const MAX_LINES: usize = 64 << 10;

@@ -1,0 +1,83 @@
+//! Frames other than DATA that wait for `transmit`, in the order in which they must be sent.
+
+use tidegate_frame::{ErrorCode, RstStream, StreamId, WindowUpdate};
+use tidegate_http::Outbox;
+
+use crate::conn::Connection;
+use crate::stream::state::{ClosedBy, Sender, State};
+
+/// The waiting bytes: heads, small bodies and control frames.
+#[derive(Debug, Default)]
+pub(super) struct Control(Vec<u8>);
+
+impl Control {
+    /// Returns the number of waiting bytes.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns the buffer to whose end the next frame is written.
+    pub(super) fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    /// Moves the bytes into `out`. Returns whether there was room for them: bytes that stay here
+    /// keep [`Connection::can_receive`] from accepting more input, so a peer that reads slowly
+    /// can't make the outbox grow.
+    pub(super) fn flush(&mut self, out: &mut Outbox, limit: usize) -> bool {
+        if self.0.is_empty() {
+            return true;
+        }
+        if out.is_empty() {
+            // The outbox is empty: swap the buffers instead of copying.
+            out.tail().clear();
+            std::mem::swap(out.tail(), &mut self.0);
+            return true;
+        }
+        if out.len() + self.0.len() > limit {
+            return false;
+        }
+        out.tail().append(&mut self.0);
+        true
+    }
+
+    /// Frees the buffer if nothing waits.
+    pub(super) fn release_memory(&mut self) {
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+    }
+}
+
+impl Connection {
+    /// Writes a control frame after those that wait.
+    pub(super) fn send(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(self.control.end());
+        self.stats.frames_out += 1;
+    }
+
+    pub(crate) fn send_window_update(&mut self, stream_id: StreamId, increment: u32) {
+        self.stats.window_updates_out += 1;
+        self.send(|out| {
+            WindowUpdate {
+                stream_id,
+                increment,
+            }
+            .write(out);
+        });
+    }
+
+    /// Sends RST_STREAM on a stream that has a slot, and updates its state.
+    pub(crate) fn send_reset(&mut self, slot: usize, code: ErrorCode) {
+        let stream = self.streams.get_mut(slot);
+        let id = stream.id;
+        stream.state = State::Closed(ClosedBy::Reset(Sender::Us));
+        self.streams.note_reset(id, Sender::Us);
+        self.send_rst_stream(id, code);
+    }
+
+    pub(super) fn send_rst_stream(&mut self, stream_id: StreamId, code: ErrorCode) {
+        self.stats.resets_out += 1;
+        self.send(|out| RstStream { stream_id, code }.write(out));
+    }
+}

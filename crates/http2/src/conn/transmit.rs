@@ -1,0 +1,215 @@
+//! The output: heads and control frames in order, then DATA as the scheduler decides.
+
+use tidegate_frame::{Data, Head};
+use tidegate_http::engine::MAX_WRITE;
+use tidegate_http::{Event, Flow, Outbox};
+
+use crate::conn::Connection;
+use crate::conn::lifetime::Phase;
+use crate::conn::stall::STALL_PROGRESS;
+use crate::conn::timer::Timer;
+use crate::stream::More;
+use crate::stream::state::{Input, Sender};
+
+/// The largest plaintext of a TLS record (RFC 8446 §5.1).
+const RECORD: usize = 16 << 10;
+
+/// The most bytes of a stream's turn: one DATA frame, a little less than any peer must accept (RFC
+/// 9113 §6.5.2). With its head it fills a TLS record and leaves no remainder for a small one. A
+/// peer that accepts larger frames doesn't make the others wait longer.
+const MAX_TURN: usize = RECORD - Head::LEN;
+
+/// The result of a stream's turn.
+enum Turn {
+    /// Its DATA is in the outbox, or it isn't ready after all.
+    Over,
+    /// The owner must be asked first.
+    Ask(Event),
+}
+
+impl Connection {
+    /// Moves bytes that can go out now into `out`, until it holds `limit` bytes.
+    pub fn transmit(&mut self, out: &mut Outbox, limit: usize, now: std::time::Instant) -> Flow {
+        self.now = now;
+        let before = out.len();
+        let flow = self.fill(out, limit);
+        self.stats.bytes_out += (out.len() - before) as u64;
+        // What went out is held no longer, though nobody may ask again for long.
+        self.settle_memory();
+        flow
+    }
+
+    fn fill(&mut self, out: &mut Outbox, limit: usize) -> Flow {
+        if self.probe.begins {
+            self.begin_probing();
+        }
+        self.advertise_connection_window();
+        loop {
+            if !self.control.flush(out, limit) {
+                return Flow::Full;
+            }
+            if self.lifetime.is_over() {
+                self.lifetime.phase = Phase::Closed;
+                return Flow::Closed;
+            }
+            if self.sched.is_empty() {
+                if self.stalls.is_blocked() {
+                    self.unblock();
+                }
+                break;
+            }
+            if out.len() >= limit {
+                return Flow::Full;
+            }
+            if self.send_window.available() == 0 {
+                self.block();
+                break;
+            }
+            let Some(slot) = self.sched.next() else { break };
+            match self.take_turn(slot, out, limit - out.len()) {
+                Turn::Over => {}
+                Turn::Ask(event) => return Flow::Event(event),
+            }
+        }
+        if self.streams.is_empty() {
+            let idle = self.config.timeouts.idle;
+            self.timers.set_if_unset(Timer::Idle, self.now, idle);
+        }
+        self.rest_if_due();
+        Flow::Drained
+    }
+
+    /// Takes a stream's turn: sends one DATA frame, or asks its owner for bytes.
+    fn take_turn(&mut self, slot: usize, out: &mut Outbox, room: usize) -> Turn {
+        let stream = self.streams.get_mut(slot);
+        let stream_window = stream.send.window.available();
+        if stream_window == 0 {
+            self.stall(slot);
+            return Turn::Over;
+        }
+        let window = stream_window.min(self.send_window.available());
+        let buf = &mut stream.send.buf;
+        if buf.pending.is_empty() {
+            // An owner that was asked in this stream's turn and hasn't answered forgoes it.
+            if buf.more != More::Ask {
+                self.unqueue(slot);
+                return Turn::Over;
+            }
+            buf.more = More::Asked;
+            return Turn::Ask(Event::Writable {
+                id: stream.id,
+                want: window.min(body_bytes(room)).min(MAX_WRITE),
+            });
+        }
+        let len = window.min(buf.pending.len()).min(MAX_TURN);
+        let data = buf.pending.split_to(len);
+        self.memory.sent(stream, len);
+        let buf = &stream.send.buf;
+        let end = buf.pending.is_empty() && buf.more == More::End;
+        Data::write_head(
+            stream.id,
+            len as u32,
+            end && buf.trailers.is_none(),
+            out.tail(),
+        );
+        out.push(data);
+        self.sched.sent(slot, len);
+        self.note_data_sent(slot, len, end);
+        Turn::Over
+    }
+
+    /// Updates windows, state and scheduler after `len` bytes of a stream's body went out; the last
+    /// ones if `end` is set.
+    pub(super) fn note_data_sent(&mut self, slot: usize, len: usize, end: bool) {
+        self.send_window.take(len);
+        self.guard.data_sent();
+        self.stats.frames_out += 1;
+        self.stats.body_out += len as u64;
+        let stream = self.streams.get_mut(slot);
+        stream.send.window.take(len);
+        if let Some(stall) = &mut stream.send.stall {
+            stall.sent += len;
+            if stall.sent >= STALL_PROGRESS {
+                stream.send.stall = None;
+            }
+        }
+        if !end {
+            if stream.send.window.available() == 0 {
+                self.stall(slot);
+            }
+            return;
+        }
+        if stream.queued {
+            self.unqueue(slot);
+        }
+        let stream = self.streams.get_mut(slot);
+        match stream.send.buf.trailers.take() {
+            Some(trailers) => {
+                self.note_sent(slot, Input::Data);
+                self.end_with_trailers(slot, &trailers);
+            }
+            None => {
+                self.note_sent(slot, Input::DataEnd);
+                self.our_message_ended(slot);
+            }
+        }
+    }
+
+    /// Adds a stream to the scheduler if it can use a turn and has window for it.
+    pub(crate) fn queue_if_ready(&mut self, slot: usize) {
+        let stream = self.streams.get_mut(slot);
+        if stream.queued || stream.awaiting_release || !stream.send.buf.wants_turn() {
+            return;
+        }
+        if stream.send.window.available() == 0 {
+            return self.stall(slot);
+        }
+        stream.queued = true;
+        self.sched.insert(slot, stream.priority);
+    }
+
+    /// Notes a frame of ours in a stream's state; the engine sends only legal frames.
+    pub(crate) fn note_sent(&mut self, slot: usize, input: Input) {
+        let stream = self.streams.get_mut(slot);
+        match stream.state.on(Sender::Us, input) {
+            Ok(state) => stream.state = state,
+            Err(illegal) => {
+                debug_assert!(false, "{input:?} sent on {:?}: {illegal:?}", stream.state);
+            }
+        }
+    }
+
+    /// Removes a stream that is no longer ready from the scheduler.
+    pub(super) fn unqueue(&mut self, slot: usize) {
+        if std::mem::take(&mut self.streams.get_mut(slot).queued) {
+            self.sched.remove(slot);
+        }
+    }
+}
+
+/// Returns how much of a body fits in `room` bytes of DATA frames; at least 1.
+fn body_bytes(room: usize) -> usize {
+    let (frames, rest) = (room / RECORD, room % RECORD);
+    (frames * MAX_TURN + rest.saturating_sub(Head::LEN)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In 64 KiB fit four frames, which are 16 KiB each with their heads, and no small one follows.
+    #[test]
+    fn what_is_asked_for_fits_with_the_heads_of_its_frames() {
+        for (room, bytes) in [
+            (1, 1),
+            (10, 1),
+            (11, 2),
+            (16_384, 16_375),
+            (16_393, 16_375),
+            (16_394, 16_376),
+            (65_536, 4 * 16_375),
+        ] {
+            assert_eq!(body_bytes(room), bytes, "{room} bytes of room");
+        }
+    }
+}

@@ -297,14 +297,14 @@ impl Client {
         if self.closed {
             return;
         }
-        match self.driver.read(16 << 10) {
+        match self.driver.read(16 << 10, Instant::now()) {
             Ok(count) => assert!(count.is_some(), "the server sends nothing"),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                 self.driver.engine.receive_eof(Instant::now());
             }
             Err(error) => panic!("reading failed: {error}"),
         }
-        while let Some(event) = self.driver.receive() {
+        while let Some(event) = self.driver.receive(Instant::now()) {
             self.event(event);
         }
         self.flush();
@@ -312,7 +312,7 @@ impl Client {
 
     fn flush(&mut self) {
         // The server may have closed, but what it wrote before can still be read.
-        while let Ok(Some(event)) = self.driver.send() {
+        while let Ok(Some(event)) = self.driver.send(Instant::now()) {
             self.event(event);
         }
     }

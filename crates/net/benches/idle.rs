@@ -19,6 +19,7 @@ use tidegate_http2::Connection;
 use tidegate_net::{
     ConnId, Conns, EventLoop, Listener, Options, Security, Service, TlsAcceptorConfig,
 };
+use tidegate_testkit::tls::Certificate;
 
 const CONNECTIONS: usize = 500;
 
@@ -52,8 +53,10 @@ impl Service for Hello {
 
 /// Runs the child: prints its address and certificate, then serves until it is killed.
 fn serve(kind: &str) -> Result<(), Box<dyn std::error::Error>> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let Certificate {
+        pem: certificate,
+        key,
+    } = Certificate::localhost();
     let security = match kind {
         "tls" => {
             let config = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes())?;

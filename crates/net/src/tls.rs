@@ -185,11 +185,13 @@ impl ResolvesServerCert for Resolver {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_testkit::tls::Certificate;
+
     use super::*;
 
     fn pair() -> (String, String) {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        (made.cert.pem(), made.signing_key.serialize_pem())
+        let made = Certificate::localhost();
+        (made.pem, made.key)
     }
 
     fn error(certificate: &str, key: &str) -> TlsError {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 use tidegate_http::{Body, Config, Event, ResponseHead, Stream};
 use tidegate_net::{ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, TlsAcceptorConfig};
+use tidegate_testkit::tls::{Certificate, client_config};
 
 /// The bytes that a client sends in total.
 const SENT: usize = 64 << 20;
@@ -151,18 +151,9 @@ fn headers(stream: u32) -> Vec<u8> {
 }
 
 fn tls() -> (TlsAcceptorConfig, ClientConnection) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let acceptor = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
-    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-    PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::aws_lc_rs::default_provider(),
-    ));
-    let config = config.with_safe_default_protocol_versions().unwrap();
-    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let made = Certificate::localhost();
+    let acceptor = TlsAcceptorConfig::from_pem(made.pem.as_bytes(), made.key.as_bytes()).unwrap();
+    let config = client_config(Some(&made.certificate()), &[]);
     let name = ServerName::try_from("localhost").unwrap();
     (
         acceptor,

@@ -5,12 +5,13 @@
 //! - [`pair`] joins a client engine and a server engine in memory, with a virtual clock.
 //! - [`sim`] joins them by a bad network with random messages, all from one seed, and checks every
 //!   step.
-//! - [`driver`] runs a client engine on a socket.
-//! - `tls` (a feature) has the TLS settings of such clients.
+//! - [`driver`] runs an engine on a transport, and [`engine`] is one of either protocol.
+//! - `tls` (a feature) has the TLS settings of such clients, and certificates.
 //! - [`fuzz`] has the bodies of the fuzz targets, so that `cargo test` replays their corpora.
 //! - [`rng`] generates the random numbers.
 
 pub mod driver;
+pub mod engine;
 pub mod fuzz;
 pub mod pair;
 pub mod peer;

@@ -1,11 +1,51 @@
-//! TLS of clients of tests and tools.
+//! TLS of clients of tests and tools, and certificates.
 
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+/// A self-signed certificate and its key, as PEM.
+pub struct Certificate {
+    /// The certificate.
+    pub pem: String,
+    /// The private key.
+    pub key: String,
+}
+
+impl Certificate {
+    /// Makes a certificate for `localhost`.
+    ///
+    /// # Panics
+    /// Panics without random numbers.
+    pub fn localhost() -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        let made = made.expect("the name is valid");
+        Self {
+            pem: made.cert.pem(),
+            key: made.signing_key.serialize_pem(),
+        }
+    }
+
+    /// Returns the certificate for rustls.
+    ///
+    /// # Panics
+    /// Panics if `pem` was changed and isn't one.
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("a certificate")
+    }
+
+    /// Returns the private key for rustls.
+    ///
+    /// # Panics
+    /// Panics if `key` was changed and isn't one.
+    pub fn private_key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a private key")
+    }
+}
 
 /// Returns the settings of a client that offers these protocols and trusts only the certificate
 /// `trusted`; without one, any.

@@ -140,11 +140,11 @@ impl Client {
     pub(crate) fn turn(&mut self, limit: usize, wait: Duration) -> Result<Vec<Event>> {
         let mut events = Vec::new();
         let before = self.driver.written;
-        while let Some(event) = self.driver.send()? {
+        while let Some(event) = self.driver.send(Instant::now())? {
             events.push(event);
         }
-        let has_read = limit > 0 && self.driver.read(limit)?.is_some();
-        while let Some(event) = self.driver.receive() {
+        let has_read = limit > 0 && self.driver.read(limit, Instant::now())?.is_some();
+        while let Some(event) = self.driver.receive(Instant::now()) {
             events.push(event);
         }
         if self.driver.written > before || has_read || !events.is_empty() {

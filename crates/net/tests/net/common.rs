@@ -22,14 +22,25 @@ use tidegate_http2::Connection;
 use tidegate_ledger::{Ledger, Limits, Resource, Rule};
 use tidegate_net::{
     ConnId, ConnInfo, Conns, Dial, DialSecurity, Direction, End, EventLoop, Listener, Mailbox,
-    Options, Origin, Protocol, Security, Service, TlsAcceptorConfig, TlsConnectorConfig, Totals,
-    Trust,
+    MemoryLoop, Options, Origin, Protocol, Security, Service, TlsAcceptorConfig,
+    TlsConnectorConfig, Totals, Trust,
 };
 use tidegate_testkit::driver::Driver;
-use tidegate_testkit::tls::client_config;
+use tidegate_testkit::tls::{Certificate, client_config};
 
 /// The longest wait for anything that works.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Takes turns at `now` until there is nothing left to do.
+pub(crate) fn run_until_rest<S: Service>(memory: &mut MemoryLoop<S>, now: Instant) {
+    for _ in 0..10_000 {
+        assert!(memory.turn(now));
+        if memory.next_turn(now).is_none_or(|at| at > now) {
+            return;
+        }
+    }
+    panic!("it never rests");
+}
 
 /// Limits the connections that may be open at once to `most`.
 pub(crate) fn limit_connections(options: &mut Options, most: u64) {
@@ -222,11 +233,10 @@ impl Worker {
     }
 
     pub(crate) fn start(tls: bool, change: impl FnOnce(&mut Options)) -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let certificate = made.cert.der().clone();
+        let made = Certificate::localhost();
+        let certificate = made.certificate();
         let security = if tls {
-            let key = made.signing_key.serialize_pem();
-            let config = TlsAcceptorConfig::from_pem(made.cert.pem().as_bytes(), key.as_bytes());
+            let config = TlsAcceptorConfig::from_pem(made.pem.as_bytes(), made.key.as_bytes());
             Security::Tls(Arc::new(config.unwrap()))
         } else {
             Security::Plain
@@ -248,7 +258,7 @@ impl Worker {
             mailbox: event_loop.mailbox(),
             notes: receiver,
             certificate,
-            pem: made.cert.pem(),
+            pem: made.pem,
             running: Running::new(event_loop),
         }
     }
@@ -363,16 +373,19 @@ impl<T: Read + Write> Client<T> {
 
     /// Writes the engine's output.
     pub(crate) fn flush(&mut self) {
-        while let Some(event) = self.driver.send().expect("the server reads") {
+        while let Some(event) = self.driver.send(Instant::now()).expect("the server reads") {
             self.handle(event);
         }
     }
 
     /// Reads once, blocking, and handles the result.
     pub(crate) fn read_once(&mut self) {
-        let count = self.driver.read(16 << 10).expect("the server answers");
+        let count = self
+            .driver
+            .read(16 << 10, Instant::now())
+            .expect("the server answers");
         self.closed |= count.expect("the server answers in time") == 0;
-        while let Some(event) = self.driver.receive() {
+        while let Some(event) = self.driver.receive(Instant::now()) {
             self.handle(event);
         }
     }

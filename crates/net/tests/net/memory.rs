@@ -19,7 +19,7 @@ use tidegate_net::{
 };
 use tidegate_testkit::rng::Rng;
 
-use crate::common::{Command, Told, Watched, Watcher, dial_plain, pattern};
+use crate::common::{Command, Told, Watched, Watcher, dial_plain, pattern, run_until_rest};
 
 const UPSTREAM: ([u8; 4], u16) = ([192, 0, 2, 1], 80);
 pub(crate) const CLIENT: ([u8; 4], u16) = ([192, 0, 2, 99], 4711);
@@ -71,14 +71,7 @@ impl Lab {
 
     /// Takes turns until there is nothing left to do.
     pub(crate) fn run(&mut self) {
-        for _ in 0..10_000 {
-            assert!(self.turn());
-            let next = self.memory.next_turn(self.now);
-            if next.is_none_or(|at| at > self.now) {
-                return;
-            }
-        }
-        panic!("it never rests");
+        run_until_rest(&mut self.memory, self.now);
     }
 
     /// Lets time pass, turn by turn.

@@ -12,6 +12,9 @@ use tidegate_net::{
     ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, TlsAcceptorConfig, Totals,
     proxy_header,
 };
+use tidegate_testkit::tls::Certificate;
+
+use crate::common::run_until_rest;
 
 /// The preface of HTTP/2 and empty SETTINGS.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -78,14 +81,7 @@ impl Lab {
 
     fn run(&mut self) {
         self.now += Duration::from_millis(1);
-        for _ in 0..10_000 {
-            assert!(self.memory.turn(self.now));
-            let next = self.memory.next_turn(self.now);
-            if next.is_none_or(|at| at > self.now) {
-                return;
-            }
-        }
-        panic!("it never rests");
+        run_until_rest(&mut self.memory, self.now);
     }
 
     /// Connects from 10.0.0.`client` and sends these bytes.
@@ -422,9 +418,8 @@ fn endless_hello() -> Vec<u8> {
 
 #[test]
 fn what_comes_before_a_handshake_is_done_counts_too() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let config = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
+    let made = Certificate::localhost();
+    let config = TlsAcceptorConfig::from_pem(made.pem.as_bytes(), made.key.as_bytes()).unwrap();
     // The beginning of a request line may be of either protocol, or of TLS.
     for (is_tls, words) in [(true, endless_hello()), (false, vec![b'A'; 8000])] {
         let mut lab = Lab::with_memory(Mode::Enforce);

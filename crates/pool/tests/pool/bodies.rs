@@ -1,6 +1,6 @@
 //! Bodies that their receiver doesn't take, and responses that come before the request is whole.
 
-use tidegate_http::{Body, ErrorCode, Fields, RequestHead, ResponseHead, Stream};
+use tidegate_http::{Body, ErrorCode, Fields, RequestHead, ResponseHead};
 use tidegate_pool::{Failure, Security};
 use tidegate_testkit::wire;
 

@@ -163,8 +163,7 @@ fn an_unwanted_response_of_http1_is_cut_off_if_it_takes_long() {
         // A reset leaves no port in TIME_WAIT.
         assert!(
             lab.servers[server]
-                .socket
-                .as_ref()
+                .socket()
                 .is_none_or(MemorySocket::is_failed)
         );
         let server = lab.accept_h1();

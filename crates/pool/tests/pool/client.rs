@@ -10,6 +10,7 @@ use tidegate_net::{
     TlsAcceptorConfig, TlsConnectorConfig, Trust,
 };
 use tidegate_pool::{BlockingClient, ClientError, Failure, Options, client_config};
+use tidegate_testkit::tls::Certificate;
 
 /// Answers with the method and path, and with a length of 100 kB for `/long`.
 struct Echo;
@@ -98,9 +99,8 @@ fn client() -> BlockingClient {
 
 #[test]
 fn a_url_is_fetched_by_either_protocol() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let tls = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
+    let made = Certificate::localhost();
+    let tls = TlsAcceptorConfig::from_pem(made.pem.as_bytes(), made.key.as_bytes()).unwrap();
     for (security, version) in [
         (Security::Plain, "HTTP/1.1"),
         (Security::Tls(Arc::new(tls)), "HTTP/2"),

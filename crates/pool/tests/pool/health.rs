@@ -293,7 +293,7 @@ fn time_out(lab: &mut Lab, upstream: UpstreamId, count: usize) {
 
 /// Returns the newest connection on which a request waits for an answer.
 fn asked(lab: &Lab) -> usize {
-    let is_asked = |server: &Server| server.socket.is_some() && server.open() > 0;
+    let is_asked = |server: &Server| server.socket().is_some() && server.open() > 0;
     lab.servers
         .iter()
         .rposition(is_asked)
@@ -367,7 +367,7 @@ fn a_bad_page_takes_no_address_from_those_that_ask_for_good_ones() {
     asked.extend(
         lab.servers
             .iter()
-            .filter(|server| server.socket.is_some() && server.open() > 0)
+            .filter(|server| server.socket().is_some() && server.open() > 0)
             .map(|server| server.addr),
     );
     asked.sort();

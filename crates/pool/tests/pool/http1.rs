@@ -135,7 +135,8 @@ fn a_free_connection_that_the_server_closes_is_not_used_again() {
 
 /// Writes on a raw connection, without a turn, and ends it.
 fn last_words(lab: &mut Lab, server: usize, bytes: &[u8]) {
-    let socket = lab.servers[server].socket.as_mut().expect("it is there");
+    let socket = lab.servers[server].socket_mut().as_mut();
+    let socket = socket.expect("it is there");
     let written = socket.write(&[IoSlice::new(bytes)]);
     assert_eq!(written.unwrap(), bytes.len());
     socket.shut_down();

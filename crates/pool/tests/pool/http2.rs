@@ -285,7 +285,7 @@ fn a_graceful_end_of_the_upstream_loses_nothing() {
         (Some(200), Some(200))
     );
     lab.wait_ms(2000);
-    assert!(lab.servers[old].socket.is_none());
+    assert!(lab.servers[old].socket().is_none());
     let stats = lab.stats();
     assert_eq!((stats.open, stats.idle, stats.retried), (1, 1, 0));
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustls::pki_types::ServerName;
-use tidegate_http::{Body, Config, ErrorCode, Fields, RequestHead, ResponseHead, Stream, StreamId};
+use tidegate_http::{Body, Config, ErrorCode, Fields, RequestHead, ResponseHead, StreamId};
 use tidegate_ledger::{ClientKey, Ledger, Limits};
 use tidegate_net::{
     Conns, Dialled, MemoryLoop, Options as LoopOptions, Protocol, TlsConnectorConfig, Trust,
@@ -24,11 +24,11 @@ use tidegate_pool::{
     Address, Failure, OnBehalf, Options, Pool, RequestOptions, Security, Stats, Upstream,
     UpstreamId, client_config,
 };
+use tidegate_testkit::engine::Engine;
 
 pub(crate) use self::frames::frames;
 use self::owner::Order;
 pub(crate) use self::owner::{Exchange, Key, Owner, Seen};
-use self::server::{Engine, tls_server};
 pub(crate) use self::server::{Got, Server};
 
 /// A request that a test makes.
@@ -102,8 +102,6 @@ pub(crate) struct Lab {
     pub(crate) servers: Vec<Server>,
     /// Whether servers that are accepted from now on give no credit back.
     pub(crate) hold: bool,
-    /// The only protocol that servers agree to over TLS; `None`: they speak cleartext.
-    tls: Option<&'static str>,
 }
 
 impl Lab {
@@ -139,7 +137,6 @@ impl Lab {
             dialled: VecDeque::new(),
             servers: Vec::new(),
             hold: false,
-            tls: None,
         }
     }
 
@@ -345,13 +342,13 @@ impl Lab {
 
     // --- The upstreams' side ---
 
-    /// Establishes the oldest connection that is being dialled. Returns the server's number.
-    fn accept(&mut self, engine: Engine) -> usize {
+    /// Establishes the oldest connection that is being dialled; with `alpn`, by TLS and only this
+    /// protocol. Returns the server's number.
+    fn accept(&mut self, engine: Option<Engine>, alpn: Option<&str>) -> usize {
         let mut dialled = self.dialled.pop_front().expect("it was dialled");
         dialled.socket.connect();
-        let mut server = Server::new(dialled, engine);
+        let mut server = Server::new(dialled, engine, alpn);
         server.holds = self.hold;
-        server.tls = self.tls.map(tls_server);
         self.servers.push(server);
         self.run();
         self.servers.len() - 1
@@ -361,8 +358,8 @@ impl Lab {
     pub(crate) fn accept_http2(&mut self, change: impl FnOnce(&mut Config)) -> usize {
         let mut config = server_config();
         change(&mut config);
-        let engine = tidegate_http2::Connection::server(config.build().unwrap(), self.now);
-        self.accept(Engine::Http2(Box::new(engine)))
+        let engine = Engine::server(Protocol::Http2, config, false, self.now);
+        self.accept(Some(engine), None)
     }
 
     /// Accepts a connection by HTTP/2.
@@ -374,9 +371,8 @@ impl Lab {
     pub(crate) fn accept_h1(&mut self) -> usize {
         let mut config = server_config();
         config.enable_connect_protocol = true;
-        let config = config.build().unwrap();
-        let engine = tidegate_http1::Connection::server(config, false, self.now);
-        self.accept(Engine::Http1(Box::new(engine)))
+        let engine = Engine::server(Protocol::Http1, config, false, self.now);
+        self.accept(Some(engine), None)
     }
 
     /// Accepts a connection that begins with this header.
@@ -419,26 +415,17 @@ impl Lab {
     pub(crate) fn accept_tls(&mut self, protocol: Protocol, connect_protocol: bool) -> usize {
         let mut config = server_config();
         config.enable_connect_protocol = connect_protocol;
-        let config = config.build().unwrap();
-        let (alpn, engine) = match protocol {
-            Protocol::Http2 => {
-                let engine = tidegate_http2::Connection::server(config, self.now);
-                ("h2", Engine::Http2(Box::new(engine)))
-            }
-            Protocol::Http1 => {
-                let engine = tidegate_http1::Connection::server(config, true, self.now);
-                ("http/1.1", Engine::Http1(Box::new(engine)))
-            }
+        let engine = Engine::server(protocol, config, true, self.now);
+        let alpn = match protocol {
+            Protocol::Http2 => "h2",
+            Protocol::Http1 => "http/1.1",
         };
-        self.tls = Some(alpn);
-        let server = self.accept(engine);
-        self.tls = None;
-        server
+        self.accept(Some(engine), Some(alpn))
     }
 
     /// Accepts a connection whose bytes the test reads and writes itself.
     pub(crate) fn accept_raw(&mut self) -> usize {
-        self.accept(Engine::None)
+        self.accept(None, None)
     }
 
     /// Refuses the oldest connection that is being dialled. Returns its address.
@@ -491,7 +478,8 @@ impl Lab {
 
     /// Writes on a connection that the test plays itself.
     pub(crate) fn write_raw(&mut self, server: usize, bytes: impl AsRef<[u8]>) {
-        let socket = self.servers[server].socket.as_mut().expect("it is there");
+        let socket = self.servers[server].socket_mut().as_mut();
+        let socket = socket.expect("it is there");
         let written = socket.write(&[IoSlice::new(bytes.as_ref())]).unwrap();
         assert_eq!(written, bytes.as_ref().len());
         self.run();
@@ -500,12 +488,12 @@ impl Lab {
     /// Returns what came since the last call on a connection that the test plays itself.
     pub(crate) fn read_raw(&mut self, server: usize) -> Vec<u8> {
         self.run();
-        std::mem::take(&mut self.servers[server].input).to_vec()
+        self.servers[server].take_input()
     }
 
     /// Closes a connection by FIN or by a reset.
     pub(crate) fn cut(&mut self, server: usize, by_reset: bool) {
-        if let Some(mut socket) = self.servers[server].socket.take()
+        if let Some(mut socket) = self.servers[server].socket_mut().take()
             && by_reset
         {
             socket.reset();

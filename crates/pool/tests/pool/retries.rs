@@ -2,7 +2,7 @@
 //! with an old connection if that does no harm. Each is sent again once, and only before any
 //! response.
 
-use tidegate_http::{Body, ErrorCode, Fields, ResponseHead, Stream};
+use tidegate_http::{Body, ErrorCode, Fields, ResponseHead};
 use tidegate_pool::{Failure, Security, UpstreamId};
 use tidegate_testkit::wire;
 

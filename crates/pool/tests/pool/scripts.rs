@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use tidegate_http::{Body, ErrorCode, RequestHead, ResponseHead, Stream, StreamId};
+use tidegate_http::{Body, ErrorCode, RequestHead, ResponseHead, StreamId};
 use tidegate_pool::{Security, UpstreamId};
 
 use crate::lab::{Ask, Got, Key, Lab, Server, addr, get, pattern};
@@ -197,7 +197,7 @@ impl Play {
 
     fn servers(&self) -> Vec<usize> {
         let servers = self.lab.servers.iter().enumerate();
-        let there = servers.filter(|(_, server)| server.socket.is_some() && !server.is_silent);
+        let there = servers.filter(|(_, server)| server.socket().is_some() && !server.is_silent);
         there.map(|(number, _)| number).collect()
     }
 

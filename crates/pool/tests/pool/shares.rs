@@ -409,7 +409,7 @@ fn the_limit_of_connections_holds_over_all_clients_of_a_proxy_header() {
                 lab.dialled.len()
             );
             if let Some(server) = lab.servers.iter().position(|server| {
-                server.socket.is_some() && !server.is_closed() && server.open() > 0
+                server.socket().is_some() && !server.is_closed() && server.open() > 0
             }) {
                 lab.respond(server, 200, Body::Empty);
             } else if !lab.dialled.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_http::{Body, ErrorCode, RequestHead, ResponseHead, Stream};
+use tidegate_http::{Body, ErrorCode, RequestHead, ResponseHead};
 use tidegate_pool::{Failure, Security};
 use tidegate_testkit::wire;
 

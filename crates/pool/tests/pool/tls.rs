@@ -5,6 +5,7 @@ use std::time::Duration;
 use tidegate_http::{Body, RequestHead};
 use tidegate_net::{Protocol, Trust};
 use tidegate_pool::Failure;
+use tidegate_testkit::tls::Certificate;
 
 use crate::lab::{Ask, Key, Lab, Seen, Server, by_tls, by_tls_to, get, pattern};
 
@@ -167,8 +168,7 @@ fn a_connection_of_http1_is_none_where_http2_is_wanted() {
 #[test]
 fn a_server_that_is_somebody_else_gets_nothing() {
     let mut lab = Lab::new(|_, _| {});
-    let listed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let trust = Trust::Pem(listed.cert.pem().into_bytes());
+    let trust = Trust::Pem(Certificate::localhost().pem.into_bytes());
     let upstream = lab.upstream(by_tls_to(&trust), 2);
     let key = lab.ask(get(upstream));
     // Both addresses are tried; neither certificate is trusted.

@@ -1,6 +1,6 @@
 //! CONNECT and WebSockets, over either protocol.
 
-use tidegate_http::{Body, Fields, RequestHead, Stream};
+use tidegate_http::{Body, Fields, RequestHead};
 use tidegate_pool::{Failure, Security};
 use tidegate_testkit::wire;
 

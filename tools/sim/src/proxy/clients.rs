@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tidegate_http::{Config, ErrorCode, Event, Fields, ResetCause, ResponseHead, StreamId};
-use tidegate_net::{MemorySocket, Protocol};
+use tidegate_net::MemorySocket;
+use tidegate_testkit::engine::Engine;
 
 use super::messages::{Sent, body_of, expected_content, request_head, write};
-use super::peer::{Engine, Peer, Step};
+use super::peer::{Peer, Step};
 use super::plan::{Role, engine_config};
 use super::world::{Later, World};
 
@@ -70,15 +71,7 @@ impl World {
         let plan = &self.plan.clients[number];
         let now = self.epoch + self.now;
         let config = engine_config(Config::client(), plan.window);
-        let config = config.build().expect("a seed's config is valid");
-        let engine = match plan.protocol {
-            Protocol::Http2 => {
-                Engine::Http2(Box::new(tidegate_http2::Connection::client(config, now)))
-            }
-            Protocol::Http1 => {
-                Engine::Http1(Box::new(tidegate_http1::Connection::client(config, now)))
-            }
-        };
+        let engine = Engine::client(plan.protocol, config, now);
         Client {
             peer: Peer::new(engine, ours, plan.link.clone()).reading_from(plan.reads_from),
             by_id: HashMap::new(),
@@ -208,7 +201,9 @@ impl World {
                     !matches!(cause, ResetCause::Violation(_)),
                     "the proxy breaks a rule: {cause:?}"
                 );
-                self.clients[number].peer.engine.release(id);
+                if let Some(mut stream) = self.clients[number].peer.engine.stream(id) {
+                    stream.release();
+                }
                 if let Some(exchange) = self.clients[number].by_id.get(&id).copied() {
                     trace!(self, "client sees {exchange} reset with {code}");
                     self.client_loses(exchange, Outcome::Reset);
@@ -326,10 +321,9 @@ impl World {
             return;
         };
         trace!(self, "client cancels {exchange}");
-        self.clients[client]
-            .peer
-            .engine
-            .reset(id, ErrorCode::CANCEL);
+        if let Some(mut stream) = self.clients[client].peer.engine.stream(id) {
+            stream.reset(ErrorCode::CANCEL);
+        }
         let asked = &mut self.asked[exchange];
         asked.cancelled = true;
         asked.over = Some(Outcome::Reset);
@@ -345,7 +339,9 @@ impl World {
         let engine = &mut self.clients[client].peer.engine;
         if self.plan.exchanges[exchange].drip.is_some() {
             let mut byte = plan.rest(sent.given).slice(..1);
-            sent.given += engine.write(id, &mut byte, false);
+            if let Some(mut stream) = engine.stream(id) {
+                sent.given += stream.write(&mut byte, false);
+            }
             self.report.dripped += 1;
             return self.client_writes_soon(exchange);
         }

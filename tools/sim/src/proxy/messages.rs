@@ -1,9 +1,9 @@
 //! Messages as the plans have them, and bodies that are being sent.
 
 use tidegate_http::{Body, Fields, RequestHead, StreamId};
+use tidegate_testkit::engine::Engine;
 use tidegate_testkit::rng::Rng;
 
-use super::peer::Engine;
 use super::plan::{ExchangePlan, MessagePlan};
 
 /// A body that is being sent.
@@ -34,7 +34,10 @@ pub(super) fn write(
     };
     let mut data = plan.rest(sent.given).slice(..amount);
     let is_last = amount == rest;
-    let taken = engine.write(id, &mut data, is_last && !plan.trailers);
+    let mut stream = engine.stream(id);
+    let taken = stream.as_mut().map_or(0, |stream| {
+        stream.write(&mut data, is_last && !plan.trailers)
+    });
     sent.given += taken;
     let all = data.is_empty() && is_last;
     sent.asked = data.is_empty() && !all && taken == 0;
@@ -43,7 +46,9 @@ pub(super) fn write(
         if plan.trailers {
             let mut fields = Fields::new();
             fields.push("x-sum", exchange.to_string());
-            engine.trailers(id, &fields);
+            if let Some(stream) = &mut stream {
+                stream.trailers(&fields).expect("trailers in their place");
+            }
         }
     }
 }

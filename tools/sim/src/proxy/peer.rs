@@ -5,90 +5,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use tidegate_http::{
-    Body, ErrorCode, Event, Fields, Flow, Misuse, Outbox, RequestHead, ResponseHead, Stream,
-    StreamId,
-};
+use tidegate_http::{Event, Flow, Outbox};
 use tidegate_net::MemorySocket;
+use tidegate_testkit::engine::{Driven as _, Engine};
 use tidegate_testkit::rng::Rng;
 
 use super::plan::LinkPlan;
-
-/// An engine of either protocol.
-pub(crate) enum Engine {
-    Http2(Box<tidegate_http2::Connection>),
-    Http1(Box<tidegate_http1::Connection>),
-}
-
-macro_rules! either {
-    ($self:expr, $engine:ident => $call:expr) => {
-        match $self {
-            Engine::Http2($engine) => $call,
-            Engine::Http1($engine) => $call,
-        }
-    };
-}
-
-/// Calls a method of a stream, if the stream exists.
-macro_rules! on_stream {
-    ($self:expr, $id:expr, $stream:ident => $call:expr) => {
-        match $self {
-            Engine::Http2(engine) => engine.stream($id).map(|mut $stream| $call),
-            Engine::Http1(engine) => engine.stream($id).map(|mut $stream| $call),
-        }
-    };
-}
-
-impl Engine {
-    pub(crate) fn can_open(&self) -> bool {
-        either!(self, engine => engine.can_open())
-    }
-
-    pub(crate) fn open(&mut self, head: &RequestHead, body: Body) -> Result<StreamId, Misuse> {
-        either!(self, engine => engine.open(head, body))
-    }
-
-    pub(crate) fn shut_down(&mut self, now: Instant) {
-        either!(self, engine => engine.shut_down(now));
-    }
-
-    pub(crate) fn inform(&mut self, id: StreamId, head: &ResponseHead) {
-        on_stream!(self, id, stream => stream.inform(head));
-    }
-
-    pub(crate) fn respond(&mut self, id: StreamId, head: &ResponseHead, body: Body) -> bool {
-        on_stream!(self, id, stream => stream.respond(head, body).expect("a proper response"))
-            .is_some()
-    }
-
-    pub(crate) fn write(&mut self, id: StreamId, data: &mut bytes::Bytes, end: bool) -> usize {
-        on_stream!(self, id, stream => stream.write(data, end)).unwrap_or(0)
-    }
-
-    pub(crate) fn trailers(&mut self, id: StreamId, fields: &Fields) {
-        on_stream!(self, id, stream => stream.trailers(fields).expect("trailers in their place"));
-    }
-
-    pub(crate) fn consume(&mut self, id: StreamId, bytes: usize) {
-        on_stream!(self, id, stream => stream.consume(bytes));
-    }
-
-    pub(crate) fn reset(&mut self, id: StreamId, code: ErrorCode) {
-        on_stream!(self, id, stream => stream.reset(code));
-    }
-
-    pub(crate) fn release(&mut self, id: StreamId) {
-        on_stream!(self, id, stream => stream.release());
-    }
-
-    pub(crate) fn audit(&self) {
-        if let Self::Http2(engine) = self
-            && let Err(error) = engine.audit()
-        {
-            panic!("a peer's books: {error}");
-        }
-    }
-}
 
 /// The data in flight in one direction.
 #[derive(Default)]
@@ -206,10 +128,7 @@ impl Peer {
     fn fail(&mut self, now: Instant) {
         if !self.eof_told {
             self.eof_told = true;
-            match &mut self.engine {
-                Engine::Http2(engine) => engine.receive_eof(now),
-                Engine::Http1(engine) => engine.receive_failure(now),
-            }
+            self.engine.receive_failure(now);
         }
     }
 
@@ -222,7 +141,7 @@ impl Peer {
         let there = there.filter(|_| self.takes_input());
         let back = self.back.next(self.ended);
         let back = back.filter(|_| self.socket.room() > 0);
-        let timer = either!(&self.engine, engine => engine.next_timeout());
+        let timer = self.engine.next_timeout();
         let timer = timer.map(|at| at.saturating_duration_since(epoch));
         let wakes = (self.socket.available() > 0).then_some(self.reads_from);
         let wakes = wakes.filter(|when| !when.is_zero());
@@ -230,7 +149,7 @@ impl Peer {
     }
 
     fn takes_input(&self) -> bool {
-        either!(&self.engine, engine => engine.can_receive())
+        self.engine.can_receive()
     }
 
     /// Does one thing that can be done now.
@@ -238,14 +157,12 @@ impl Peer {
         if self.is_gone {
             return Step::Rest;
         }
-        let timer = either!(&self.engine, engine => engine.next_timeout());
+        let timer = self.engine.next_timeout();
         if timer.is_some_and(|due| due <= at) {
-            either!(&mut self.engine, engine => engine.handle_timeout(at));
+            self.engine.handle_timeout(at);
             return Step::Moved;
         }
-        if let Some(event) =
-            either!(&mut self.engine, engine => engine.receive(&mut self.input, at))
-        {
+        if let Some(event) = self.engine.receive(&mut self.input, at) {
             return Step::Event(event);
         }
         if let Engine::Http2(engine) = &mut self.engine
@@ -336,7 +253,7 @@ impl Peer {
             Some((due, in_order)) if due <= now && !self.eof_told => {
                 if in_order {
                     self.eof_told = true;
-                    either!(&mut self.engine, engine => engine.receive_eof(at));
+                    self.engine.receive_eof(at);
                 } else {
                     self.fail(at);
                 }
@@ -351,9 +268,7 @@ impl Peer {
         if self.is_closed || self.outbox.len() >= limit.max(1) {
             return None;
         }
-        Some(
-            either!(&mut self.engine, engine => engine.transmit(&mut self.outbox, limit.max(1), at)),
-        )
+        Some(self.engine.transmit(&mut self.outbox, limit.max(1), at))
     }
 
     fn leave_engine(&mut self, now: Duration, rng: &mut Rng) -> bool {
@@ -364,11 +279,9 @@ impl Peer {
             self.back.send(bytes, now, &self.plan, rng);
             moved = true;
         }
-        let ends = self.is_closed
-            || matches!(&self.engine, Engine::Http1(engine) if engine.has_ended_our_side());
+        let ends = self.is_closed || self.engine.has_ended_our_side();
         if ends && !self.outbox.has_remaining() && self.back.end.is_none() {
-            let is_truncated =
-                matches!(&self.engine, Engine::Http1(engine) if engine.is_truncated());
+            let is_truncated = self.engine.is_truncated();
             let arrival = self.back.arrival(now, &self.plan, rng);
             self.back.end = Some((arrival, !is_truncated));
             moved = true;

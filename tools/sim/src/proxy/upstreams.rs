@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use tidegate_http::{
     Config, ErrorCode, Event, Fields, RequestHead, ResetCause, ResponseHead, StreamId, Violation,
 };
-use tidegate_net::{MemorySocket, Protocol};
+use tidegate_net::MemorySocket;
+use tidegate_testkit::engine::Engine;
 
 use super::messages::{Sent, body_of, expected_content, write};
-use super::peer::{Engine, Peer, Step};
+use super::peer::{Peer, Step};
 use super::plan::{Answer, UpstreamPlan, Weather, engine_config};
 use super::world::{Later, World};
 
@@ -160,7 +161,9 @@ impl World {
                     ResetCause::Violation(rule) => panic!("the proxy breaks a rule: {rule}"),
                     _ => {}
                 }
-                self.accepted[number].peer.engine.release(id);
+                if let Some(mut stream) = self.accepted[number].peer.engine.stream(id) {
+                    stream.release();
+                }
                 if let Some(served) = self.accepted[number].served.get(&id).copied() {
                     self.served[served].lost = true;
                 }
@@ -268,8 +271,10 @@ impl World {
             self.report.refused += 1;
             self.served[served].refused = true;
             self.accepted[number].served.remove(&id);
-            let engine = &mut self.accepted[number].peer.engine;
-            return engine.reset(id, ErrorCode::REFUSED_STREAM);
+            if let Some(mut stream) = self.accepted[number].peer.engine.stream(id) {
+                stream.reset(ErrorCode::REFUSED_STREAM);
+            }
+            return;
         }
         let thinks = self.plan.exchanges[exchange].thinks;
         match answer {
@@ -333,17 +338,20 @@ impl World {
             return;
         }
         let plan = &self.plan.exchanges[exchange];
-        let engine = &mut self.accepted[peer].peer.engine;
+        let Some(mut stream) = self.accepted[peer].peer.engine.stream(id) else {
+            return;
+        };
         let mut head = ResponseHead::new(plan.status).field("x-id", exchange.to_string());
         if plan.response.sized && expected_content(plan) {
             head.push("content-length", plan.response.len.to_string());
         }
         for number in 0..plan.informs {
-            engine.inform(id, &ResponseHead::new(if number == 0 { 103 } else { 150 }));
+            let _ = stream.inform(&ResponseHead::new(if number == 0 { 103 } else { 150 }));
         }
-        if !engine.respond(id, &head, body_of(&plan.response)) {
-            return;
-        }
+        stream
+            .respond(&head, body_of(&plan.response))
+            .expect("a proper response");
+        drop(stream);
         trace!(self, "connection {peer} answers {exchange}");
         self.served[served].responded = true;
         if !plan.response.streamed {
@@ -352,10 +360,9 @@ impl World {
         match plan.answer {
             Answer::Reset => {
                 trace!(self, "connection {peer} resets {exchange}");
-                self.accepted[peer]
-                    .peer
-                    .engine
-                    .reset(id, ErrorCode::INTERNAL_ERROR);
+                if let Some(mut stream) = self.accepted[peer].peer.engine.stream(id) {
+                    stream.reset(ErrorCode::INTERNAL_ERROR);
+                }
                 self.served[served].lost = true;
             }
             Answer::Cut => {
@@ -397,11 +404,5 @@ pub(super) fn upstream_engine(plan: &UpstreamPlan, now: Instant) -> Engine {
     config.max_concurrent_streams = plan.max_streams;
     config.enable_connect_protocol = plan.takes_websockets;
     config.timeouts.shutdown = Duration::ZERO;
-    let config = config.build().expect("a seed's config is valid");
-    match plan.protocol {
-        Protocol::Http2 => Engine::Http2(Box::new(tidegate_http2::Connection::server(config, now))),
-        Protocol::Http1 => Engine::Http1(Box::new(tidegate_http1::Connection::server(
-            config, false, now,
-        ))),
-    }
+    Engine::server(plan.protocol, config, false, now)
 }

@@ -242,8 +242,10 @@ impl World {
             }
             Later::Cancel(exchange) => self.cancel(exchange),
             Later::ClientConsumes(exchange, bytes) => {
-                if let Some((client, id)) = self.client_stream(exchange) {
-                    self.clients[client].peer.engine.consume(id, bytes);
+                if let Some((client, id)) = self.client_stream(exchange)
+                    && let Some(mut stream) = self.clients[client].peer.engine.stream(id)
+                {
+                    stream.consume(bytes);
                 }
             }
             Later::ClientWrites(exchange) => self.client_writes(exchange),
@@ -251,7 +253,9 @@ impl World {
             Later::Answer(served) => self.answer(served),
             Later::UpstreamConsumes(served, bytes) => {
                 let Served { peer, id, .. } = self.served[served];
-                self.accepted[peer].peer.engine.consume(id, bytes);
+                if let Some(mut stream) = self.accepted[peer].peer.engine.stream(id) {
+                    stream.consume(bytes);
+                }
             }
             Later::UpstreamWrites(served) => self.upstream_writes(served),
             Later::CutClient(number) => {

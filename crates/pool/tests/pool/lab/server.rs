@@ -1,25 +1,19 @@
 //! An upstream's end of a connection.
 
-use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
-use rustls::pki_types::PrivateKeyDer;
+use bytes::Bytes;
 use rustls::{ServerConfig, ServerConnection};
 use tidegate_http::{
-    CloseReason, ErrorCode, Event as EngineEvent, Fields, Flow, Outbox, RequestHead, Stream,
-    StreamId,
+    CloseReason, ErrorCode, Event as EngineEvent, Fields, RequestHead, Stream, StreamId,
 };
-use tidegate_net::{Dialled, MemorySocket, StreamMut};
-
-/// An upstream's engine.
-pub(super) enum Engine {
-    Http2(Box<tidegate_http2::Connection>),
-    Http1(Box<tidegate_http1::Connection>),
-    None,
-}
+use tidegate_net::{Dialled, MemorySocket};
+use tidegate_testkit::driver::Driver;
+use tidegate_testkit::engine::Engine;
+use tidegate_testkit::tls::Certificate;
 
 /// A request that an upstream received.
 #[derive(Debug)]
@@ -44,18 +38,74 @@ impl Got {
     }
 }
 
+/// An upstream's transport: the socket, until it is closed, and TLS.
+pub(super) struct Io {
+    socket: Option<MemorySocket>,
+    tls: Option<Box<ServerConnection>>,
+}
+
+trait ReadWrite: Read + Write {}
+
+impl<T: Read + Write> ReadWrite for T {}
+
+impl Io {
+    fn with<T>(&mut self, act: impl FnOnce(&mut dyn ReadWrite) -> io::Result<T>) -> io::Result<T> {
+        let Some(socket) = &mut self.socket else {
+            return Err(ErrorKind::WouldBlock.into());
+        };
+        let mut plain = Plain(socket);
+        match &mut self.tls {
+            None => act(&mut plain),
+            Some(tls) => act(&mut rustls::Stream::new(&mut **tls, &mut plain)),
+        }
+    }
+}
+
+impl Read for Io {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.with(|io| io.read(room))
+    }
+}
+
+impl Write for Io {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.with(|io| io.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.with(|io| io.flush())
+    }
+}
+
+/// A socket without TLS.
+struct Plain<'a>(&'a mut MemorySocket);
+
+impl Read for Plain<'_> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.0.read(room)
+    }
+}
+
+impl Write for Plain<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write(slices)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// An upstream's end of a connection.
 pub(crate) struct Server {
     /// The address that was dialled.
     pub(crate) addr: SocketAddr,
-    /// The socket, until it is closed.
-    pub(crate) socket: Option<MemorySocket>,
-    engine: Engine,
-    pub(super) tls: Option<Box<ServerConnection>>,
-    pub(super) input: BytesMut,
-    outbox: Outbox,
-    /// TLS records that the socket hasn't taken yet.
-    records: Vec<u8>,
+    /// Without an engine, the test reads and writes bytes.
+    driver: Driver<Io, Option<Engine>>,
     pub(crate) requests: Vec<Got>,
     /// Bodies of responses that are still to be sent, and whether they end then.
     bodies: Vec<(StreamId, Bytes, bool)>,
@@ -74,15 +124,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(dialled: Dialled, engine: Engine) -> Self {
+    /// Makes the end of an established connection. With `alpn`, it agrees only to this protocol
+    /// over TLS.
+    pub(super) fn new(dialled: Dialled, engine: Option<Engine>, alpn: Option<&str>) -> Self {
+        let io = Io {
+            socket: Some(dialled.socket),
+            tls: alpn.map(tls_server),
+        };
         Self {
             addr: dialled.addr,
-            socket: Some(dialled.socket),
-            engine,
-            tls: None,
-            input: BytesMut::new(),
-            outbox: Outbox::new(),
-            records: Vec::new(),
+            driver: Driver::new(engine, io),
             requests: Vec::new(),
             bodies: Vec::new(),
             goaway: false,
@@ -96,14 +147,29 @@ impl Server {
         }
     }
 
+    /// Returns the socket, until it is closed.
+    pub(crate) fn socket(&self) -> Option<&MemorySocket> {
+        self.driver.io.socket.as_ref()
+    }
+
+    /// Returns the place of the socket, which is empty once it is closed.
+    pub(crate) fn socket_mut(&mut self) -> &mut Option<MemorySocket> {
+        &mut self.driver.io.socket
+    }
+
+    /// Takes the bytes that came for no engine.
+    pub(super) fn take_input(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.driver.input).into()
+    }
+
     /// Returns the name that the pool sent as SNI.
     pub(crate) fn asked_name(&self) -> Option<&str> {
-        self.tls.as_ref()?.server_name()
+        self.driver.io.tls.as_ref()?.server_name()
     }
 
     /// Whether the pool has closed its end.
     pub(crate) fn is_closed(&self) -> bool {
-        self.eof || self.socket.as_ref().is_none_or(MemorySocket::is_at_end)
+        self.eof || self.socket().is_none_or(MemorySocket::is_at_end)
     }
 
     /// Returns how many requests are neither answered nor reset.
@@ -141,11 +207,13 @@ impl Server {
             return;
         };
         let (_, mut data, end) = self.bodies.swap_remove(place);
-        if let Some(mut stream) = self.find(id) {
-            stream.write(&mut data, end);
-            if !(data.is_empty() && end) {
-                self.bodies.push((id, data, end));
-            }
+        let Some(mut stream) = self.find(id) else {
+            return;
+        };
+        stream.write(&mut data, end);
+        drop(stream);
+        if !(data.is_empty() && end) {
+            self.bodies.push((id, data, end));
         }
     }
 
@@ -154,55 +222,45 @@ impl Server {
         got.expect("there is such a request")
     }
 
-    pub(crate) fn stream<T>(&mut self, id: StreamId, act: impl FnOnce(StreamMut<'_>) -> T) -> T {
+    pub(crate) fn stream<T>(
+        &mut self,
+        id: StreamId,
+        act: impl FnOnce(Box<dyn Stream + '_>) -> T,
+    ) -> T {
         act(self.find(id).expect("there is such a stream"))
     }
 
     /// Returns a stream, if it isn't over.
-    pub(crate) fn find(&mut self, id: StreamId) -> Option<StreamMut<'_>> {
-        match &mut self.engine {
-            Engine::Http2(engine) => engine.stream(id).map(StreamMut::Http2),
-            Engine::Http1(engine) => engine.stream(id).map(StreamMut::Http1),
-            Engine::None => None,
-        }
+    pub(crate) fn find(&mut self, id: StreamId) -> Option<Box<dyn Stream + '_>> {
+        self.driver.engine.as_mut()?.stream(id)
     }
 
     /// Ends the connection at once.
     pub(crate) fn abort(&mut self, code: ErrorCode) {
-        match &mut self.engine {
-            Engine::Http2(engine) => engine.abort(code),
-            Engine::Http1(engine) => engine.abort(code),
-            Engine::None => {}
+        if let Some(engine) = &mut self.driver.engine {
+            engine.abort(code);
         }
     }
 
     /// Begins a graceful end.
     pub(crate) fn shut_down(&mut self, now: Instant) {
-        match &mut self.engine {
-            Engine::Http2(engine) => engine.shut_down(now),
-            Engine::Http1(engine) => engine.shut_down(now),
-            Engine::None => {}
+        if let Some(engine) = &mut self.driver.engine {
+            engine.shut_down(now);
         }
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        if self.is_silent || self.socket.is_none() {
+        if self.is_silent || self.socket().is_none() {
             return None;
         }
-        match &self.engine {
-            Engine::Http2(engine) => engine.next_timeout(),
-            Engine::Http1(engine) => engine.next_timeout(),
-            Engine::None => None,
-        }
+        self.driver.engine.as_ref()?.next_timeout()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        if self.next_timeout().is_some_and(|at| at <= now) {
-            match &mut self.engine {
-                Engine::Http2(engine) => engine.handle_timeout(now),
-                Engine::Http1(engine) => engine.handle_timeout(now),
-                Engine::None => {}
-            }
+        if self.next_timeout().is_some_and(|at| at <= now)
+            && let Some(engine) = &mut self.driver.engine
+        {
+            engine.handle_timeout(now);
         }
     }
 
@@ -212,101 +270,64 @@ impl Server {
             return false;
         }
         let mut moved = self.read(now);
-        while let Some(event) = self.receive(now) {
-            self.handle(event);
-        }
-        let is_over = self.transmit(now);
-        let Some(socket) = &mut self.socket else {
+        if self.is_silent {
             return moved;
-        };
-        if let Some(tls) = &mut self.tls {
-            // The handshake goes first, and other output waits for its end.
-            while self.outbox.has_remaining() && !tls.is_handshaking() {
-                let count = tls.writer().write(self.outbox.chunk()).unwrap();
-                self.outbox.advance(count);
-                while tls.wants_write() {
-                    tls.write_tls(&mut self.records).unwrap();
-                }
-            }
-            while tls.wants_write() {
-                tls.write_tls(&mut self.records).unwrap();
-            }
-            while !self.records.is_empty() {
-                let Ok(count) = socket.write(&[IoSlice::new(&self.records)]) else {
-                    break;
-                };
-                self.records.drain(..count);
-                moved = true;
-            }
         }
-        while self.tls.is_none() && self.outbox.has_remaining() {
-            match socket.write(&[IoSlice::new(self.outbox.chunk())]) {
-                Ok(count) => self.outbox.advance(count),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+        self.receive(now);
+        let before = self.driver.written;
+        loop {
+            match self.driver.send(now) {
+                Ok(Some(event)) => self.handle(event),
+                Ok(None) => break,
                 Err(_) => {
-                    self.socket = None;
+                    self.driver.io.socket = None;
                     return true;
                 }
             }
-            moved = true;
         }
-        // One direction of a tunnel may end before the other.
-        let has_ended = match &self.engine {
-            Engine::Http1(engine) => engine.has_ended_our_side(),
-            _ => false,
+        moved |= self.driver.written > before;
+        let Some(socket) = &mut self.driver.io.socket else {
+            return moved;
         };
-        if (is_over || has_ended) && self.outbox.is_empty() {
+        // One direction of a tunnel may end before the other.
+        let engine = self.driver.engine.as_ref();
+        let has_ended = engine.is_some_and(Engine::has_ended_our_side);
+        if (self.driver.is_over || has_ended) && self.driver.outbox.is_empty() {
             if !self.ended {
                 self.ended = true;
                 socket.shut_down();
                 moved = true;
             }
-            if self.eof && is_over {
-                self.socket = None;
+            if self.eof && self.driver.is_over {
+                self.driver.io.socket = None;
             }
         }
         moved
     }
 
+    /// Reads while the engine takes more. Returns whether anything came.
     fn read(&mut self, now: Instant) -> bool {
         let mut moved = false;
         loop {
-            let can_receive = match &self.engine {
-                Engine::Http2(engine) => engine.can_receive() || self.ended,
-                Engine::Http1(engine) => engine.can_receive() || self.ended,
-                Engine::None => true,
-            };
-            let reads = can_receive && !self.eof && !self.is_deaf;
-            let Some(socket) = self.socket.as_mut().filter(|_| reads) else {
+            let engine = self.driver.engine.as_ref();
+            let can_receive = self.ended || engine.is_none_or(Engine::can_receive);
+            if !can_receive || self.eof || self.is_deaf || self.socket().is_none() {
                 return moved;
-            };
-            let mut room = [0; 16 << 10];
-            match socket.read(&mut room) {
-                Ok(0) => {
-                    self.eof = true;
-                    match &mut self.engine {
-                        Engine::Http2(engine) => engine.receive_eof(now),
-                        Engine::Http1(engine) => engine.receive_eof(now),
-                        Engine::None => {}
-                    }
+            }
+            match self.driver.read(16 << 10, now) {
+                Ok(None) => return moved,
+                Ok(Some(0)) => self.eof = true,
+                // The events decide whether the engine takes more.
+                Ok(Some(_)) => self.receive(now),
+                // The handshake has failed. The alert, which is written, is all that is needed.
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    self.is_silent = true;
+                    return true;
                 }
-                Ok(count) => {
-                    match &mut self.tls {
-                        None => self.input.extend_from_slice(&room[..count]),
-                        Some(tls) => decrypt(tls, &room[..count], &mut self.input),
-                    }
-                    // The events decide whether the engine takes more.
-                    while let Some(event) = self.receive(now) {
-                        self.handle(event);
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return moved,
                 Err(_) => {
-                    self.socket = None;
-                    match &mut self.engine {
-                        Engine::Http2(engine) => engine.receive_eof(now),
-                        Engine::Http1(engine) => engine.receive_failure(now),
-                        Engine::None => {}
+                    self.driver.io.socket = None;
+                    if let Some(engine) = &mut self.driver.engine {
+                        engine.receive_failure(now);
                     }
                 }
             }
@@ -314,28 +335,9 @@ impl Server {
         }
     }
 
-    fn receive(&mut self, now: Instant) -> Option<EngineEvent> {
-        match &mut self.engine {
-            Engine::Http2(engine) => engine.receive(&mut self.input, now),
-            Engine::Http1(engine) => engine.receive(&mut self.input, now),
-            Engine::None => None,
-        }
-    }
-
-    /// Collects the engine's output. Returns whether the engine has ended.
-    fn transmit(&mut self, now: Instant) -> bool {
-        loop {
-            let out = &mut self.outbox;
-            let flow = match &mut self.engine {
-                Engine::Http2(engine) => engine.transmit(out, usize::MAX, now),
-                Engine::Http1(engine) => engine.transmit(out, usize::MAX, now),
-                Engine::None => return false,
-            };
-            match flow {
-                Flow::Event(event) => self.handle(event),
-                Flow::Drained | Flow::Full => return false,
-                Flow::Closed => return true,
-            }
+    fn receive(&mut self, now: Instant) {
+        while let Some(event) = self.driver.receive(now) {
+            self.handle(event);
         }
     }
 
@@ -353,16 +355,10 @@ impl Server {
                 refused: false,
             }),
             EngineEvent::Data { id, data, end } => {
-                if !self.holds {
-                    match &mut self.engine {
-                        Engine::Http2(engine) => engine
-                            .stream(id)
-                            .map(|mut stream| stream.consume(data.len())),
-                        Engine::Http1(engine) => engine
-                            .stream(id)
-                            .map(|mut stream| stream.consume(data.len())),
-                        Engine::None => None,
-                    };
+                if !self.holds
+                    && let Some(mut stream) = self.find(id)
+                {
+                    stream.consume(data.len());
                 }
                 if let Some(got) = self.requests.iter_mut().find(|got| got.id == id) {
                     got.body.extend_from_slice(&data);
@@ -376,9 +372,7 @@ impl Server {
                 }
             }
             EngineEvent::Reset { id, code, .. } => {
-                if let Engine::Http2(engine) = &mut self.engine
-                    && let Some(mut stream) = engine.stream(id)
-                {
+                if let Some(mut stream) = self.find(id) {
                     stream.release();
                 }
                 if let Some(got) = self.requests.iter_mut().find(|got| got.id == id) {
@@ -393,30 +387,15 @@ impl Server {
     }
 }
 
-/// Decrypts records, and adds their content to `input`.
-fn decrypt(tls: &mut ServerConnection, mut records: &[u8], input: &mut BytesMut) {
-    while !records.is_empty() {
-        tls.read_tls(&mut records).unwrap();
-        // If the handshake fails, the alert to the other end is all that is needed.
-        let Ok(state) = tls.process_new_packets() else {
-            return;
-        };
-        let mut content = vec![0; state.plaintext_bytes_to_read()];
-        tls.reader().read_exact(&mut content).unwrap();
-        input.extend_from_slice(&content);
-    }
-}
-
 /// Returns a server's end of TLS that agrees only to this protocol.
-pub(super) fn tls_server(alpn: &str) -> Box<ServerConnection> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+fn tls_server(alpn: &str) -> Box<ServerConnection> {
+    let made = Certificate::localhost();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
+        .with_single_cert(vec![made.certificate()], made.private_key())
         .unwrap();
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
     Box::new(ServerConnection::new(Arc::new(config)).unwrap())

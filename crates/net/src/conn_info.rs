@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use rustls::pki_types::CertificateDer;
+
 /// A connection of this worker: its slot and the generation of that slot. A slot is used 2^32 times
 /// before an id is reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,4 +56,7 @@ pub struct TlsInfo {
     pub sni: Option<String>,
     /// Whether the handshake resumed an earlier session by its ticket.
     pub resumed: bool,
+    /// The chain that a client has shown, its own certificate first. Empty if it has shown none,
+    /// and for a connection that this end opened.
+    pub client_certificates: Vec<CertificateDer<'static>>,
 }

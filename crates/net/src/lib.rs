@@ -130,7 +130,7 @@ pub use tls_error::TlsError;
 pub use totals::Totals;
 /// Crates whose types are part of this interface, so that a service needs no versions of its own.
 pub use {
-    tidegate_http as http, tidegate_http1 as http1, tidegate_http2 as http2,
+    rustls, tidegate_http as http, tidegate_http1 as http1, tidegate_http2 as http2,
     tidegate_ledger as ledger,
 };
 

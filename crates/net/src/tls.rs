@@ -9,7 +9,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, InconsistentKeys, KeyLogFile, ServerConfig};
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
@@ -26,8 +26,11 @@ pub(crate) const HTTP_1_0: &[u8] = b"http/1.0";
 /// The TLS settings of listeners. All workers share them, so that one accepts another's session
 /// tickets.
 ///
-/// TLS 1.3 and 1.2; ALPN `h2`, `http/1.1` and `http/1.0`; session tickets whose keys rotate.
-/// Secrets go to the file that the environment variable SSLKEYLOGFILE names, if it is set.
+/// By [`from_pem`](Self::from_pem) and [`from_der`](Self::from_der): TLS 1.3 and 1.2; ALPN `h2`,
+/// `http/1.1` and `http/1.0`; session tickets whose keys rotate. Secrets go to the file that the
+/// environment variable SSLKEYLOGFILE names, if it is set. An owner who needs anything else, such
+/// as clients' certificates or several names, makes the settings by rustls and calls
+/// [`from_rustls`](Self::from_rustls).
 pub struct TlsAcceptorConfig {
     rustls: Arc<ServerConfig>,
     validity: Option<RangeInclusive<SystemTime>>,
@@ -59,9 +62,7 @@ impl TlsAcceptorConfig {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let validity = validity(&certificates[0]);
         let key = certified_key(certificates, key, &provider)?;
-        let resolver = Arc::new(Resolver {
-            key: RwLock::new(Arc::new(key)),
-        });
+        let resolver = Resolver::new(Arc::new(SingleCertAndKey::from(key)));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Setup)?
@@ -79,16 +80,56 @@ impl TlsAcceptorConfig {
         })
     }
 
-    /// Uses the certificate chain and key of `other` for all handshakes that begin from now on.
-    /// Existing connections and tickets stay valid.
+    /// Takes settings that the owner has made by rustls. All of them hold, but for early data (RFC
+    /// 8446 §2.3), which stays off: it can be replayed.
+    ///
+    /// `alpn_protocols` should list `h2` and `http/1.1`: clients such as browsers speak HTTP/2 only
+    /// if ALPN picked it. Without ALPN, the first bytes of a connection decide. A protocol of any
+    /// other name is taken for HTTP/1.1.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use tidegate_net::rustls::{self, ServerConfig};
+    /// use tidegate_net::{Listener, Security, TlsAcceptorConfig};
+    ///
+    /// # fn listen(
+    /// #     clients: Arc<dyn rustls::server::danger::ClientCertVerifier>,
+    /// #     chain: Vec<rustls::pki_types::CertificateDer<'static>>,
+    /// #     key: rustls::pki_types::PrivateKeyDer<'static>,
+    /// # ) -> Result<Listener, Box<dyn std::error::Error>> {
+    /// let mut config = ServerConfig::builder()
+    ///     .with_client_cert_verifier(clients)
+    ///     .with_single_cert(chain, key)?;
+    /// config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    /// let security = Security::Tls(Arc::new(TlsAcceptorConfig::from_rustls(config)));
+    /// # Ok(
+    /// Listener::bind("127.0.0.1:8443".parse()?, security)?
+    /// # )
+    /// # }
+    /// ```
+    pub fn from_rustls(mut config: ServerConfig) -> Self {
+        let resolver = Resolver::new(Arc::clone(&config.cert_resolver));
+        config.cert_resolver = Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>;
+        config.max_early_data_size = 0;
+        Self {
+            rustls: Arc::new(config),
+            validity: None,
+            resolver,
+        }
+    }
+
+    /// Uses the certificates of `other` for all handshakes that begin from now on. Existing
+    /// connections and tickets stay valid.
     pub fn replace_certificate(&self, other: &Self) {
-        let key = other.resolver.key();
-        let current = self.resolver.key.write();
-        *current.unwrap_or_else(PoisonError::into_inner) = key;
+        let certificates = other.resolver.certificates();
+        let current = self.resolver.certificates.write();
+        *current.unwrap_or_else(PoisonError::into_inner) = certificates;
     }
 
     /// Returns when the first certificate of these settings is valid, both ends included. `None` if
-    /// the certificate's years are outside the range of the system's clock.
+    /// the certificate's years are outside the range of the system's clock, and for settings that
+    /// the owner has made by rustls.
     pub fn validity(&self) -> Option<&RangeInclusive<SystemTime>> {
         self.validity.as_ref()
     }
@@ -163,23 +204,33 @@ pub(crate) fn take_server_name() -> Option<String> {
     SERVER_NAME.take()
 }
 
-/// A resolver with one certificate for all names, until it is replaced.
+/// A resolver that can be replaced, and that notes the names that clients ask for.
 #[derive(Debug)]
 struct Resolver {
-    key: RwLock<Arc<CertifiedKey>>,
+    certificates: RwLock<Arc<dyn ResolvesServerCert>>,
 }
 
 impl Resolver {
-    fn key(&self) -> Arc<CertifiedKey> {
-        let key = self.key.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&key)
+    fn new(certificates: Arc<dyn ResolvesServerCert>) -> Arc<Self> {
+        Arc::new(Self {
+            certificates: RwLock::new(certificates),
+        })
+    }
+
+    fn certificates(&self) -> Arc<dyn ResolvesServerCert> {
+        let current = self.certificates.read();
+        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         SERVER_NAME.set(hello.server_name().map(str::to_owned));
-        Some(self.key())
+        self.certificates().resolve(hello)
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        self.certificates().only_raw_public_keys()
     }
 }
 

@@ -182,7 +182,12 @@ impl TlsSession {
         };
         let version = self.session.protocol_version();
         let suite = self.session.negotiated_cipher_suite();
+        let shown = match &self.session {
+            Session::Server(session) => session.peer_certificates(),
+            Session::Client(_) => None,
+        };
         TlsInfo {
+            client_certificates: shown.unwrap_or_default().to_vec(),
             version: version.and_then(|version| version.as_str()).unwrap_or(""),
             cipher: suite.and_then(|suite| suite.suite().as_str()).unwrap_or(""),
             alpn,

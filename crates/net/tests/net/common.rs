@@ -234,13 +234,21 @@ impl Worker {
 
     pub(crate) fn start(tls: bool, change: impl FnOnce(&mut Options)) -> Self {
         let made = Certificate::localhost();
-        let certificate = made.certificate();
         let security = if tls {
             let config = TlsAcceptorConfig::from_pem(made.pem.as_bytes(), made.key.as_bytes());
             Security::Tls(Arc::new(config.unwrap()))
         } else {
             Security::Plain
         };
+        Self::with(made, security, change)
+    }
+
+    /// Starts a worker that has this certificate.
+    pub(crate) fn with(
+        made: Certificate,
+        security: Security,
+        change: impl FnOnce(&mut Options),
+    ) -> Self {
         let listener = Listener::bind(([127, 0, 0, 1], 0).into(), security).unwrap();
         let addr = listener.local_addr();
         let mut options = Options::new(Config::server().build().unwrap());
@@ -257,7 +265,7 @@ impl Worker {
             addr,
             mailbox: event_loop.mailbox(),
             notes: receiver,
-            certificate,
+            certificate: made.certificate(),
             pem: made.pem,
             running: Running::new(event_loop),
         }

@@ -5,10 +5,13 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::common::{Client, Note, Trickle, Worker, pattern};
+use crate::common::{Client, Note, Trickle, Worker, pattern, server_builder};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{AlertDescription, HandshakeKind};
 use socket2::SockRef;
 use tidegate_http::Body;
+use tidegate_net::{Security, TlsAcceptorConfig};
+use tidegate_testkit::tls::Certificate;
 
 #[test]
 fn answers_requests_by_both_versions() {
@@ -195,6 +198,62 @@ fn without_alpn_the_preface_tells() {
     let config = Arc::new(worker.client_config(&[]));
     let mut client = Client::new(worker.connect_tls(&config));
     assert_eq!(client.get("/hello").body, b"hello");
+}
+
+/// Starts a worker with settings of rustls's own: clients may show a certificate that they signed
+/// themselves, which is `client`'s, and ALPN has these protocols.
+fn with_rustls(client: &Certificate, alpn: &[&str]) -> Worker {
+    let made = Certificate::localhost();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(client.certificate()).unwrap();
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let clients = builder.allow_unauthenticated().build().unwrap();
+    let mut config = server_builder(rustls::ALL_VERSIONS)
+        .with_client_cert_verifier(clients)
+        .with_single_cert(vec![made.certificate()], made.private_key())
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config.max_early_data_size = 1000;
+    let config = TlsAcceptorConfig::from_rustls(config);
+    assert_eq!(config.rustls().max_early_data_size, 0);
+    Worker::with(made, Security::Tls(Arc::new(config)), |_| {})
+}
+
+#[test]
+fn the_owners_own_settings_of_rustls_hold() {
+    let identity = Certificate::localhost();
+    // Without ALPN, the first bytes decide.
+    for alpn in [&["h2"][..], &[]] {
+        let worker = with_rustls(&identity, alpn);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(worker.certificate.clone()).unwrap();
+        for shows in [true, false] {
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let builder = rustls::ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots.clone());
+            let mut config = if shows {
+                let chain = vec![identity.certificate()];
+                let config = builder.with_client_auth_cert(chain, identity.private_key());
+                config.unwrap()
+            } else {
+                builder.with_no_client_auth()
+            };
+            config.alpn_protocols = vec![b"h2".to_vec()];
+            let mut client = Client::new(worker.connect_tls(&Arc::new(config)));
+            assert_eq!(client.get("/hello").body, b"hello");
+            let tls = worker.wait_for(|note| match note {
+                Note::Opened(tls) => tls,
+                _ => None,
+            });
+            assert_eq!(tls.alpn, alpn.first().copied());
+            assert_eq!(tls.sni.as_deref(), Some("localhost"));
+            let shown = shows.then(|| identity.certificate());
+            assert_eq!(tls.client_certificates, Vec::from_iter(shown));
+        }
+    }
 }
 
 #[test]

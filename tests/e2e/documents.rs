@@ -1,4 +1,4 @@
-//! `docs/flags.md` lists every flag with the text of `--help`.
+//! `docs/configuration.md` lists every flag and key with the text of `--help`.
 //!
 //! `BLESS=1 cargo test -p tidegate --test e2e documents` writes the page anew.
 
@@ -8,18 +8,37 @@ use std::path::Path;
 
 use clap::{Arg, ArgAction, CommandFactory};
 use tidegate::flags::Flags;
+use tidegate::settings::keys;
 
 const INTRODUCTION: &str = "\
-# Flags
+# Configuration
 
 <!-- Generated from crates/server/src/flags.rs and crates/server/src/get/flags.rs. After a change of
      those run BLESS=1 cargo test -p tidegate --test e2e documents -->
 
-`tidegate --help` prints the same. Flags that contradict each other, such as two routes for one
-path, are an error. A flag that has no effect beside the others gets a warning in the log.
+Every setting is a flag, and a key of a configuration file in TOML, which `--config FILE` names.
+Both have the same name, the same values and the same checks:
+
+```toml
+listen = [\"443\"]                        # --listen 443
+listen-h2c = [\"127.0.0.1:8080\"]         # --listen-h2c 127.0.0.1:8080
+cert = \"site.pem\"                       # --cert site.pem
+key = \"site.key\"
+root = \"public\"
+route = [\"/api=http://127.0.0.1:9000\"]  # one --route for each
+upstream-timeout = \"30s\"
+max-streams = 200                       # numbers and sizes need no quotes
+h2c-upgrade = true                      # a flag without a value
+```
+
+A flag that is typed takes the place of its key, with all values of the key. Paths in the file are
+relative to its directory. A mistake in it, such as an unknown key, is an error with its line.
+
+`tidegate --help` prints the flags, too. Flags that contradict each other, such as two routes for
+one path, are an error. A flag that has no effect beside the others gets a warning in the log.
 [operations.md](operations.md) describes signals, logs and exit statuses.
 
-More about the flags is in the pages on [the proxy](proxy.md), [early hints and pushes](push.md),
+More about the settings is in the pages on [the proxy](proxy.md), [early hints and pushes](push.md),
 [shares](shares.md), [flow control](flow-control.md), [priorities](priorities.md) and
 [limits](limits.md).
 ";
@@ -37,7 +56,7 @@ fn page() -> String {
     for heading in headings {
         let below = |arg: &&Arg| arg.get_help_heading() == Some(heading);
         let _ = write!(page, "\n## {heading}\n\n");
-        table(&mut page, command.get_arguments().filter(below));
+        settings(&mut page, command.get_arguments().filter(below));
     }
     let examples = command
         .get_after_help()
@@ -50,21 +69,43 @@ fn page() -> String {
         let about = command.get_about().expect("a command says what it does");
         let name = command.get_name();
         let _ = write!(page, "\n## `tidegate {name}`\n\n{about}.\n\n");
-        table(&mut page, command.get_arguments());
+        flags(&mut page, command.get_arguments());
     }
     page
 }
 
-fn table<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
+/// Writes the table of flags that are also keys.
+fn settings<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
+    page.push_str("| flag | key | default | meaning |\n|---|---|---|---|\n");
+    for arg in args {
+        let (meaning, default) = meaning_and_default(arg);
+        let key = if keys::is_key(arg) {
+            format!("`{}`", keys::form(arg))
+        } else {
+            String::new()
+        };
+        row(
+            page,
+            [format!("`{}`", spelling(arg)), key, default, meaning],
+        );
+    }
+}
+
+/// Writes the table of flags that aren't keys.
+fn flags<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
     page.push_str("| flag | default | meaning |\n|---|---|---|\n");
     for arg in args {
         let (meaning, default) = meaning_and_default(arg);
-        for cell in [format!("`{}`", spelling(arg)), default, meaning] {
-            // A bar would end the cell, even in code.
-            let _ = write!(page, "| {} ", cell.replace('|', "\\|"));
-        }
-        page.push_str("|\n");
+        row(page, [format!("`{}`", spelling(arg)), default, meaning]);
     }
+}
+
+fn row<const N: usize>(page: &mut String, cells: [String; N]) {
+    for cell in cells {
+        // A bar would end the cell, even in code.
+        let _ = write!(page, "| {} ", cell.replace('|', "\\|"));
+    }
+    page.push_str("|\n");
 }
 
 /// Returns the flag as it is typed: `-o, --output FILE`.
@@ -124,15 +165,15 @@ fn linked(text: &str) -> String {
 
 #[test]
 fn the_page_of_flags_has_what_help_says() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/flags.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
     let page = page();
     if std::env::var_os("BLESS").is_some() {
-        fs::write(&path, page).expect("docs/flags.md can be written");
+        fs::write(&path, page).expect("docs/configuration.md can be written");
     } else {
         let before = fs::read_to_string(&path).unwrap_or_default();
         assert!(
             before == page,
-            "docs/flags.md is stale: run BLESS=1 cargo test -p tidegate --test e2e documents"
+            "docs/configuration.md is stale: run BLESS=1 cargo test -p tidegate --test e2e documents"
         );
     }
 }

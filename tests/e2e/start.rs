@@ -226,6 +226,47 @@ fn flags_without_effect_are_warned_of() {
 }
 
 #[test]
+fn a_file_configures_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let (.., pem) = certificate_files(&dir, "site");
+    fs::create_dir(dir.path().join("public")).unwrap();
+    fs::write(dir.path().join("public/a.txt"), "a").unwrap();
+    let file = dir.path().join("tidegate.toml");
+    let text = "cert = \"site.pem\"\nkey = \"site.key\"\nroot = \"public\"\n\
+                route = [\"/health=status\"]\nupstream-name = \"x\"\nlisten = [\"none\"]\n";
+    fs::write(&file, text).unwrap();
+    // `Server::start` types --listen, which takes the place of the key.
+    let server = Server::start(&["--config", file.to_str().unwrap()]);
+    server.wait_for("tidegate.toml, line 5: upstream-name has no effect");
+    let trusted = CertificateDer::from_pem_slice(pem.certificate.as_bytes()).unwrap();
+    let mut client = Client::tls_trusting(server.tls, &trusted);
+    assert_eq!(client.get("/a.txt").text(), "a");
+    assert_eq!(client.get("/health").text(), r#"{"status":"ok"}"#);
+
+    for (text, status, says) in [
+        (
+            "\nmax-stream = 1",
+            2,
+            "line 2: there is no key max-stream: did you mean max-streams?",
+        ),
+        (
+            "\n\nroot = \"missing\"",
+            1,
+            "line 3: can't serve the directory ",
+        ),
+    ] {
+        fs::write(&file, text).unwrap();
+        let (exit_status, stderr) = refused(&["--config", file.to_str().unwrap()]);
+        assert_eq!(exit_status, status, "{stderr}");
+        assert_sentence(&stderr);
+        assert!(stderr.contains(says), "{stderr}");
+    }
+    let (status, stderr) = refused(&["--config", "/nonexistent/tidegate.toml"]);
+    assert_eq!(status, 1);
+    assert_sentence(&stderr);
+}
+
+#[test]
 fn each_request_is_a_line_of_the_log() {
     let server = Server::start(&[]);
     let mut client = Client::h2c(server.h2c);

@@ -2,6 +2,7 @@
 //! that have no effect.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -9,17 +10,21 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use crate::config::Address;
+use crate::config::{Address, ConfigError};
+use crate::document::FileError;
 use crate::flags::{Flags, Listen, Route, RouteTarget, Switch, as_upstream};
 use crate::proxy::target::{Scheme, UpstreamTarget};
 use crate::push::Mode;
 use crate::router::covers;
+use crate::settings::{self, Origins};
 
-/// The parsed command line.
+/// The parsed command line, and the configuration file that it names.
 #[derive(Debug)]
 pub struct CommandLine {
-    /// The flags.
+    /// The flags, with the values that the file has for them.
     pub flags: Flags,
+    /// The lines of the file that values came from.
+    pub origins: Origins,
     /// Sentences about likely mistakes that don't keep the server from starting.
     pub warnings: Vec<String>,
 }
@@ -28,19 +33,46 @@ impl CommandLine {
     /// Reads arguments; the first is the name of the program.
     ///
     /// # Errors
-    /// An error of clap, with a better message for likely mistakes. `--help` and `--version` are
-    /// such errors too.
-    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+    /// An error of clap, with a better message for likely mistakes, or a mistake in the file.
+    /// `--help` and `--version` are errors of clap too.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let (words, origins) = settings::joined(&arguments).map_err(Error::File)?;
         let read = || {
-            let matches = Flags::command().try_get_matches_from(&arguments)?;
+            let matches = Flags::command().try_get_matches_from(&words)?;
             let flags = Flags::from_arg_matches(&matches)?;
-            let warnings = warnings(&flags, &matches);
-            Ok(Self { flags, warnings })
+            let warnings = warnings(&flags, &matches, &origins);
+            Ok((flags, warnings))
         };
-        read().map_err(|error| in_better_words(error, &arguments))
+        let (flags, warnings) =
+            read().map_err(|error| Error::Typed(in_better_words(error, &arguments)))?;
+        Ok(Self {
+            flags,
+            origins,
+            warnings,
+        })
     }
 }
+
+/// Why the command line can't be used.
+#[derive(Debug)]
+pub enum Error {
+    /// The words that were typed are wrong, or ask for help.
+    Typed(clap::Error),
+    /// The configuration file can't be used.
+    File(FileError),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Typed(error) => error.fmt(f),
+            Self::File(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
 
 /// Flags of other servers, and those with the same effect here.
 const ELSEWHERE: [(&[&str], &str); 8] = [
@@ -60,10 +92,7 @@ const ELSEWHERE: [(&[&str], &str); 8] = [
     ),
     (&["-t", "--threads", "--processes"], "--workers"),
     (&["-v", "--verbose", "--debug"], "--log debug"),
-    (
-        &["-c", "--conf", "--config"],
-        "flags, because there is no configuration file",
-    ),
+    (&["-c", "--conf", "--config-file"], "--config"),
 ];
 
 /// Replaces clap's message with one that names what was probably meant.
@@ -114,7 +143,7 @@ fn in_better_words(error: clap::Error, arguments: &[OsString]) -> clap::Error {
 }
 
 /// Returns warnings about flags without effect, and about routes that lead back to this server.
-fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
+fn warnings(flags: &Flags, matches: &ArgMatches, origins: &Origins) -> Vec<String> {
     let command = Flags::command();
     let given: Vec<&clap::Arg> = command
         .get_arguments()
@@ -122,15 +151,14 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
             matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
         })
         .collect();
-    let upstreams: Vec<(&Route, &UpstreamTarget)> = flags
-        .route
-        .iter()
-        .filter_map(|route| match &route.target {
-            RouteTarget::Upstream(target) => Some((route, target)),
+    let routes = flags.route.iter().enumerate();
+    let upstreams: Vec<(usize, &Route, &UpstreamTarget)> = routes
+        .filter_map(|(place, route)| match &route.target {
+            RouteTarget::Upstream(target) => Some((place, route, target)),
             _ => None,
         })
         .collect();
-    let has = |scheme| upstreams.iter().any(|(_, target)| target.scheme == scheme);
+    let has = |scheme| upstreams.iter().any(|(.., target)| target.scheme == scheme);
     let (has_tls, has_h2c) = (has(Scheme::Https), has(Scheme::H2c));
     let is_none = |listen: &[Listen]| matches!(listen, [Listen::None, ..]);
     let has_list = !flags.preload.is_empty() || flags.preload_file.is_some();
@@ -172,7 +200,7 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
     };
     let in_vain = given.iter().filter_map(|argument| {
         let (name, why) = (argument.get_long()?, why_in_vain(argument)?);
-        Some(format!("--{name} has no effect: {why}"))
+        Some(format!("{} has no effect: {why}", origins.named(name, 0)))
     });
     let websockets = flags.websocket.iter().enumerate();
     let websockets = websockets.filter_map(|(place, path)| {
@@ -184,17 +212,19 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
                 covers(other.trim_end_matches('/').as_bytes(), path.as_bytes())
                     && (*other != path || *at < place)
             })?;
+        let named = origins.named("websocket", place);
         Some(format!(
-            "--websocket {path} has no effect: --websocket {other} covers it"
+            "{named} {path} has no effect: --websocket {other} covers it"
         ))
     });
     let circles = upstreams
         .iter()
-        .filter(|(_, target)| target.hosts.iter().any(|host| is_own(flags, host)))
-        .map(|(route, target)| {
+        .filter(|(.., target)| target.hosts.iter().any(|host| is_own(flags, host)))
+        .map(|(place, route, target)| {
             format!(
-                "--route {}={target} leads back to this server, which listens there: requests go \
-                 round in circles",
+                "{} {}={target} leads back to this server, which listens there: requests go round \
+                 in circles",
+                origins.named("route", *place),
                 route.path
             )
         });
@@ -204,39 +234,51 @@ fn warnings(flags: &Flags, matches: &ArgMatches) -> Vec<String> {
 /// Checks that no flags contradict each other.
 ///
 /// # Errors
-/// A sentence that names the flags.
-pub fn check(flags: &Flags, addresses: &[Address]) -> Result<(), String> {
-    for (flag, typed) in [
-        ("--listen", &flags.listen),
-        ("--listen-h2c", &flags.listen_h2c),
-    ] {
-        if typed.len() > 1 && typed.contains(&Listen::None) {
-            return Err(format!(
-                "{flag} none means no such port: leave it out, or leave out the other {flag}"
-            ));
+/// A contradiction, whose sentence names the flags.
+pub fn check(flags: &Flags, addresses: &[Address]) -> Result<(), ConfigError> {
+    let contradiction = |flag, nth, sentence| {
+        let contradiction = ConfigError::Contradiction(sentence);
+        Err(contradiction.about(flag, nth))
+    };
+    for (flag, typed) in [("listen", &flags.listen), ("listen-h2c", &flags.listen_h2c)] {
+        let none = typed.iter().position(|listen| *listen == Listen::None);
+        if let Some(nth) = none
+            && typed.len() > 1
+        {
+            let sentence = format!(
+                "--{flag} none means no such port: leave it out, or leave out the other --{flag}"
+            );
+            return contradiction(flag, nth, sentence);
         }
     }
     // The kernel would distribute the connections to an address over both listeners.
     for (place, address) in addresses.iter().enumerate() {
         let other = &addresses[..place];
         if address.first.port() != 0 && other.contains(address) {
-            return Err(format!(
+            let sentence = format!(
                 "can't listen on {} twice: leave out one --listen or --listen-h2c",
                 address.first
-            ));
+            );
+            // The addresses for TLS are first.
+            let before = flags.listen.len().max(1);
+            return match place.checked_sub(before) {
+                Some(nth) if !flags.listen_h2c.is_empty() => {
+                    contradiction("listen-h2c", nth, sentence)
+                }
+                _ => contradiction("listen", place.min(before - 1), sentence),
+            };
         }
     }
     let path = |route: &Route| route.path.trim_end_matches('/').to_owned();
     for (place, route) in flags.route.iter().enumerate() {
         if route.path == "/" && flags.root.is_some() {
-            return Err("--root and --route / are for the same path: leave out one".into());
+            let sentence = "--root and --route / are for the same path: leave out one";
+            return contradiction("route", place, sentence.into());
         }
         let mut others = flags.route[..place].iter();
         if others.any(|other| path(other) == path(route)) {
-            return Err(format!(
-                "two routes are for {}: leave out one --route",
-                route.path
-            ));
+            let sentence = format!("two routes are for {}: leave out one --route", route.path);
+            return contradiction("route", place, sentence);
         }
     }
     Ok(())
@@ -276,7 +318,11 @@ mod tests {
 
     fn read(line: &str) -> Result<CommandLine, clap::Error> {
         let words = std::iter::once("tidegate").chain(line.split_whitespace());
-        CommandLine::read(words.map(OsString::from))
+        match CommandLine::read(words.map(OsString::from)) {
+            Ok(command_line) => Ok(command_line),
+            Err(Error::Typed(error)) => Err(error),
+            Err(Error::File(error)) => panic!("{line}: {error}"),
+        }
     }
 
     #[test]
@@ -293,7 +339,7 @@ mod tests {
             ("--rout /=status", "--route"),
             ("--port 80", "use --listen or --listen-h2c"),
             ("-p 80", "use --listen or --listen-h2c"),
-            ("--config a", "there is no configuration file"),
+            ("--conf a", "use --config"),
             ("get -p 80", "unexpected argument"),
             ("--workers auto", "a number from 1 to 1024"),
             ("--workers 0", "a number from 1 to 1024"),

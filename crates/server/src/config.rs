@@ -51,8 +51,7 @@ impl Config {
     pub fn new(flags: &Flags) -> Result<Self, ConfigError> {
         let tls = listeners::addresses(&flags.listen, 8443);
         let h2c = listeners::addresses(&flags.listen_h2c, 8080);
-        command_line::check(flags, &[&tls[..], &h2c].concat())
-            .map_err(ConfigError::Contradiction)?;
+        command_line::check(flags, &[&tls[..], &h2c].concat())?;
         let listeners = Listeners::new(tls, h2c, flags)?;
         let access_log = Destination::open(flags.access_log.as_deref()).map_err(|error| {
             ConfigError::NoAccessLog(flags.access_log.clone().unwrap_or_default(), error)

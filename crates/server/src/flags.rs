@@ -16,9 +16,9 @@ use tidegate_http::Priorities;
 use crate::get;
 use crate::push::{Mode, Preload};
 pub use values::{ClientShares, Host, Listen, ProxyVersion, Route, RouteTarget, Size, Switch};
-pub(crate) use values::{as_upstream, duration, number};
+pub(crate) use values::{as_upstream, duration, number, route};
 use values::{
-    budget, field_name, listen, log_filter, net, path, preload, priorities, route, size, window,
+    budget, field_name, listen, log_filter, net, path, preload, priorities, size, window,
 };
 
 const EXAMPLES: &str = "\
@@ -68,6 +68,11 @@ pub struct Flags {
     /// A command to run instead of the server
     #[command(subcommand)]
     pub command: Option<Command>,
+
+    /// Read this file (TOML), in which each flag is a key; flags that are typed take the place of
+    /// its keys
+    #[arg(long, value_name = "FILE", help_heading = "Configuration")]
+    pub config: Option<PathBuf>,
 
     /// Listen for HTTP/2 and HTTP/1.1 over TLS: ADDR:PORT, :PORT or PORT, or none. Repeatable
     /// [default: 8443]
@@ -245,11 +250,13 @@ pub struct Flags {
 
     /// Requests that all clients together may have in progress at once; a client that has its share
     /// of them gets no more. 0: as many as memory allows
-    #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0)]
+    #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0,
+          value_parser = number::<0, { u32::MAX }>)]
     pub max_requests: u32,
 
     /// Requests that one client may have in progress at once, on all its connections. 0: no limit
-    #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0)]
+    #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = 0,
+          value_parser = number::<0, { u32::MAX }>)]
     pub max_requests_per_client: u32,
 
     /// Whether to limit each client to its share of what all clients share: enforce, log (only

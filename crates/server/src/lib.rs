@@ -7,6 +7,7 @@ pub mod clock;
 pub mod command_line;
 pub mod config;
 pub mod disk;
+pub mod document;
 pub mod flags;
 pub mod get;
 pub mod handlers;
@@ -20,6 +21,7 @@ pub mod proxy;
 pub mod push;
 pub mod router;
 pub mod run;
+pub mod settings;
 pub mod shares;
 pub mod site;
 pub mod stats;
@@ -27,15 +29,28 @@ pub mod stats;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::command_line::CommandLine;
+use crate::command_line::{CommandLine, Error};
 use crate::config::Config;
 use crate::flags::{Command, Flags};
+use crate::settings::Origins;
 
 /// Runs the program. Returns exit status 0 after a signal, 1 for an error of the system and 2 for a
-/// wrong command line.
+/// wrong command line or
+/// configuration file.
 pub fn main() -> ExitCode {
-    let CommandLine { flags, warnings } =
-        CommandLine::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let command_line = match CommandLine::read(std::env::args_os()) {
+        Ok(command_line) => command_line,
+        Err(Error::Typed(error)) => error.exit(),
+        Err(Error::File(error)) => {
+            logs::complain(&error.to_string());
+            return ExitCode::from(error.exit_status());
+        }
+    };
+    let CommandLine {
+        flags,
+        origins,
+        warnings,
+    } = command_line;
     if let Some(Command::Get(flags)) = &flags.command {
         // `get` prints its own errors and has no log.
         return get::main(flags);
@@ -47,16 +62,18 @@ pub fn main() -> ExitCode {
     for warning in warnings {
         log::warn!("{warning}");
     }
-    let code = serve(&flags);
+    let code = serve(&flags, &origins);
     logs::flush(Instant::now() + logs::PATIENCE);
     code
 }
 
-fn serve(flags: &Flags) -> ExitCode {
+fn serve(flags: &Flags, origins: &Origins) -> ExitCode {
     let config = match Config::new(flags) {
         Ok(config) => config,
         Err(error) => {
-            logs::complain(&error.to_string());
+            let flag = error.flag();
+            let place = flag.and_then(|(flag, nth)| origins.place(flag, nth));
+            logs::complain(&format!("{}{error}", place.unwrap_or_default()));
             return ExitCode::from(error.exit_status());
         }
     };

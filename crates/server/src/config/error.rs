@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use tidegate_net::TlsError;
 
+use crate::document::FileError;
 use crate::push::PreloadError;
-use crate::push::file::FileError;
 
 /// Why the server can't start. `Display` gives one sentence.
 #[derive(Debug)]
@@ -51,12 +51,34 @@ pub enum ConfigError {
     UpstreamTls(String, TlsError),
     /// No upstream serves this path of `--websocket`.
     WebSocketUnrouted(String),
+    /// A problem with one of the values of a flag. The number counts them from 0.
+    About(&'static str, usize, Box<Self>),
 }
 
 impl ConfigError {
+    /// Returns this problem as one with the `nth` value of a flag.
+    pub fn about(self, flag: &'static str, nth: usize) -> Self {
+        Self::About(flag, nth, Box::new(self))
+    }
+
+    /// Returns the flag, without dashes, whose value is the problem, and which of its values it is.
+    pub fn flag(&self) -> Option<(&'static str, usize)> {
+        match self {
+            Self::About(flag, nth, _) => Some((flag, *nth)),
+            Self::NothingToListenOn => Some(("listen", 0)),
+            Self::NoAccessLog(..) => Some(("access-log", 0)),
+            Self::Tls { .. } => Some(("cert", 0)),
+            Self::NothingToPush => Some(("push", 0)),
+            Self::UpstreamName(_) => Some(("upstream-name", 0)),
+            Self::PreloadFile(FileError::Unreadable(..)) => Some(("preload-file", 0)),
+            _ => None,
+        }
+    }
+
     /// Returns the process's exit status: 2 for a wrong command line, 1 for an error of the system.
     pub fn exit_status(&self) -> u8 {
         match self {
+            Self::About(.., problem) => problem.exit_status(),
             Self::NothingToListenOn
             | Self::Contradiction(_)
             | Self::Proto(_)
@@ -74,6 +96,7 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::About(.., problem) => problem.fmt(f),
             Self::NothingToListenOn => f.write_str(
                 "there is nothing to listen on: --listen and --listen-h2c are both none",
             ),

@@ -117,7 +117,8 @@ fn acceptor(files: Option<&CertificateFiles>) -> Result<TlsAcceptorConfig, Confi
             .map_err(|error| ConfigError::SelfSigned(error.to_string()));
     };
     let CertificateFiles { cert, key } = files;
-    let (chain, private) = (read(cert)?, read(key)?);
+    let chain = read(cert).map_err(|error| error.about("cert", 0))?;
+    let private = read(key).map_err(|error| error.about("key", 0))?;
     match TlsAcceptorConfig::from_pem(&chain, &private) {
         Ok(acceptor) => {
             if let Some(problem) = acceptor.validity().and_then(out_of_date) {

@@ -26,14 +26,16 @@ impl Routes {
     pub(super) fn new(flags: &Flags, upstreams: &mut Upstreams<'_>) -> Result<Self, ConfigError> {
         let mut routes = Vec::new();
         if let Some(directory) = &flags.root {
-            routes.push(("/".to_owned(), files(directory)?));
+            let target = files(directory).map_err(|error| error.about("root", 0))?;
+            routes.push(("/".to_owned(), target));
         }
-        for route in &flags.route {
+        for (nth, route) in flags.route.iter().enumerate() {
             let target = match &route.target {
-                RouteTarget::Named(named) => Target::Named(*named),
-                RouteTarget::Directory(directory) => files(directory)?,
-                RouteTarget::Upstream(target) => upstreams.route(target)?,
+                RouteTarget::Named(named) => Ok(Target::Named(*named)),
+                RouteTarget::Directory(directory) => files(directory),
+                RouteTarget::Upstream(target) => upstreams.route(target),
             };
+            let target = target.map_err(|error| error.about("route", nth))?;
             routes.push((route.path.clone(), target));
         }
         let are_built_in = routes.is_empty();
@@ -44,9 +46,10 @@ impl Routes {
         }
 
         let all = Router::new(routes);
-        for path in &flags.websocket {
+        for (nth, path) in flags.websocket.iter().enumerate() {
             if !matches!(target_at(&all, path), Some(Target::Proxy(_))) {
-                return Err(ConfigError::WebSocketUnrouted(path.clone()));
+                let error = ConfigError::WebSocketUnrouted(path.clone());
+                return Err(error.about("websocket", nth));
             }
         }
         let websockets = flags.websocket.iter().map(|path| (path.clone(), ()));

@@ -48,17 +48,23 @@ impl<'a> Upstreams<'a> {
         if let Some(tls) = &self.tls {
             return Ok(Arc::clone(tls));
         }
-        let read = |path: &PathBuf| {
-            fs::read(path).map_err(|error| ConfigError::Unreadable(path.clone(), error))
+        let read = |flag, path: &PathBuf| {
+            fs::read(path).map_err(|error| {
+                let unreadable = ConfigError::Unreadable(path.clone(), error);
+                unreadable.about(flag, 0)
+            })
         };
         let (trust, what) = match &self.flags.upstream_ca {
             None => (Trust::System, "the system's authorities".to_owned()),
-            Some(path) => (Trust::Pem(read(path)?), path.display().to_string()),
+            Some(path) => (
+                Trust::Pem(read("upstream-ca", path)?),
+                path.display().to_string(),
+            ),
         };
         let tls = match (&self.flags.upstream_cert, &self.flags.upstream_key) {
             (Some(cert), Some(key)) => {
                 let what = format!("{what} and {}", cert.display());
-                let (chain, private) = (read(cert)?, read(key)?);
+                let (chain, private) = (read("upstream-cert", cert)?, read("upstream-key", key)?);
                 TlsConnectorConfig::new(&trust, Some((&chain, &private)))
                     .map_err(|error| ConfigError::UpstreamTls(what, error))?
             }

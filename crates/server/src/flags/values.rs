@@ -110,7 +110,7 @@ pub(super) fn field_name(typed: &str) -> Result<Box<[u8]>, String> {
     Ok(name)
 }
 
-pub(super) fn route(typed: &str) -> Result<Route, String> {
+pub(crate) fn route(typed: &str) -> Result<Route, String> {
     let Some((place, target)) = typed.split_once('=') else {
         return Err(
             "expected PATH=TARGET, such as /static=./public, /api=http://127.0.0.1:9000 or \

@@ -14,9 +14,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -26,32 +24,11 @@ use toml::Spanned;
 
 use super::Destination;
 use super::list::{Preload, PreloadError, PushCache};
-
-/// Why a file can't be used. `Display` gives one sentence with the file and, if known, the line.
-#[derive(Debug)]
-pub enum FileError {
-    /// The file, or one that it names, can't be read.
-    Unreadable(PathBuf, io::Error),
-    /// The problem in this line of the file, counted from 1.
-    Line(PathBuf, usize, String),
-}
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable(path, error) => write!(f, "can't read {}: {error}", path.display()),
-            Self::Line(path, line, problem) => {
-                write!(f, "{}, line {line}: {problem}", path.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for FileError {}
+use crate::document::{Document, FileError};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct List {
     #[serde(default)]
     resource: Vec<Spanned<Entry>>,
 }
@@ -76,33 +53,26 @@ struct Entry {
 /// # Errors
 /// The first problem in the file.
 pub fn read(path: &Path) -> Result<Vec<Preload>, FileError> {
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        |error| FileError::Unreadable(path, error)
-    };
-    let text = fs::read_to_string(path).map_err(unreadable(path))?;
-    let wrong = |at: usize, problem: String| {
-        let line = 1 + text[..at].matches('\n').count();
-        FileError::Line(path.to_owned(), line, problem)
-    };
-    let document: Document = toml::from_str(&text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start);
-        wrong(at, error.message().replace('\n', ", "))
-    })?;
-    let mut list = Vec::with_capacity(document.resource.len());
-    for entry in document.resource {
+    let document = Document::read(path)?;
+    let parsed = toml::from_str::<List>(document.text());
+    let entries = parsed.map_err(|error| document.not_parsed(&error))?;
+    let mut list = Vec::with_capacity(entries.resource.len());
+    for entry in entries.resource {
         let at = entry.span().start;
         let entry = entry.into_inner();
         let file = entry.content_file.as_ref();
         let from_file = match file.map(|file| path.with_file_name("").join(file)) {
-            Some(file) => Some(fs::read(&file).map_err(unreadable(&file))?),
+            Some(file) => {
+                let read = fs::read(&file);
+                Some(read.map_err(|error| FileError::Unreadable(file, error))?)
+            }
             None => None,
         };
         let preload = entry.preload(from_file.map(Bytes::from));
-        let preload = preload.map_err(|problem| wrong(at, problem))?;
+        let preload = preload.map_err(|problem| document.wrong(at, problem))?;
         // Each entry is checked by itself, so that an error has its line.
         PushCache::new([preload.clone()])
-            .map_err(|error: PreloadError| wrong(at, error.to_string()))?;
+            .map_err(|error: PreloadError| document.wrong(at, error.to_string()))?;
         list.push(preload);
     }
     Ok(list)

@@ -1,0 +1,285 @@
+use std::fs;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::command_line::CommandLine;
+use crate::config::Config;
+use crate::flags::{Listen, Size, Switch};
+
+/// Reads a file with this text, and the words of a command line after it.
+fn read(dir: &TempDir, text: &str, line: &str) -> Result<CommandLine, String> {
+    let file = dir.path().join("t.toml");
+    fs::write(&file, text).unwrap();
+    let words = ["tidegate".into(), "--config".into(), file.into_os_string()];
+    let typed = line.split_whitespace().map(OsString::from);
+    CommandLine::read(words.into_iter().chain(typed)).map_err(|error| error.to_string())
+}
+
+fn fine(dir: &TempDir, text: &str, line: &str) -> CommandLine {
+    read(dir, text, line).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+#[test]
+fn each_flag_is_a_key() {
+    let command = Flags::command();
+    let keys = command.get_arguments().filter(|flag| keys::is_key(flag));
+    let examples = |flag: &clap::Arg| match flag.get_id().as_str() {
+        "listen" | "listen_h2c" => "0",
+        "proxy_protocol_from" | "trust_forwarded_from" => "10.0.0.0/8",
+        "route" => "/a=http://192.0.2.1",
+        "preload" => "/=/a.css",
+        "early_hints" | "trust_x_priority" | "push" => "on",
+        "websocket" => "/a",
+        "upstream_host" => "rewrite",
+        "upstream_proxy_protocol" => "v2",
+        "drop_field" => "x-a",
+        "client_shares" => "log",
+        "priorities" => "auto",
+        "log" => "warn",
+        _ => match flag.get_value_names().unwrap_or_default()[0].as_str() {
+            "N" => "7",
+            "SIZE" => "1M",
+            "TIME" => "5s",
+            _ => "/x",
+        },
+    };
+    let (mut text, mut words) = (String::new(), vec!["tidegate".to_owned()]);
+    for flag in keys {
+        let name = flag.get_long().unwrap();
+        if matches!(flag.get_action(), clap::ArgAction::SetTrue) {
+            text += &format!("{name} = true\n");
+            words.push(format!("--{name}"));
+        } else {
+            let value = examples(flag);
+            text += &format!("{name} = \"{value}\"\n");
+            words.push(format!("--{name}={value}"));
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let by_file = fine(&dir, &text, "").flags;
+    let by_flags = CommandLine::read(words.into_iter().map(OsString::from)).unwrap();
+    let mut by_flags = by_flags.flags;
+    by_flags.config.clone_from(&by_file.config);
+    assert_eq!(format!("{by_file:?}"), format!("{by_flags:?}"));
+}
+
+#[test]
+fn values_have_the_types_of_toml() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "max-streams = 0x10\nmemory-budget = 67108864\nidle-timeout = 0\n\
+                write-timeout = '5m'\nmax-stream-window = \"1M\"\nlisten = [8443, \"none\", ]\n\
+                listen-h2c = 8080\nh2c-upgrade = true\nproxy-protocol = false\n\
+                trust-x-priority = \"off\"\ndrop-field = [\n  \"a\", # one\n  \"b\",\n]\n";
+    let flags = fine(&dir, text, "").flags;
+    assert_eq!(flags.max_streams, 16);
+    assert_eq!(flags.memory_budget, Some(Size(64 << 20)));
+    assert_eq!(flags.idle_timeout, Duration::ZERO);
+    assert_eq!(flags.write_timeout, Duration::from_secs(300));
+    assert_eq!(flags.max_stream_window, Size(1 << 20));
+    assert_eq!(flags.listen, [Listen::Everywhere(8443), Listen::None]);
+    assert_eq!(flags.listen_h2c, [Listen::Everywhere(8080)]);
+    assert!(flags.h2c_upgrade && !flags.proxy_protocol);
+    assert_eq!(flags.trust_x_priority, Switch::Off);
+    assert_eq!(flags.drop_field.len(), 2);
+}
+
+#[test]
+fn a_flag_comes_before_the_file_and_the_file_before_the_default() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "max-streams = 7\nlisten = [\"1\", \"2\"]\nlog = \"warn\"\n";
+    let CommandLine { flags, origins, .. } = fine(&dir, text, "--listen 3 --max-streams=9");
+    assert_eq!((flags.max_streams, &*flags.log), (9, "warn"));
+    // The values of a flag replace all those of its key.
+    assert_eq!(flags.listen, [Listen::Everywhere(3)]);
+    assert_eq!(flags.idle_timeout, Duration::from_secs(600));
+    assert_eq!(origins.named("listen", 0).to_string(), "--listen");
+    let log = origins.named("log", 0).to_string();
+    assert_eq!(log, format!("{}/t.toml, line 3: log", dir.path().display()));
+    // What a key needs may be on the command line, and the reverse.
+    fine(&dir, "cert = \"c\"", "--key k");
+    fine(&dir, "proxy-protocol = true", "--proxy-protocol-from ::1");
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "root = \"public\"\nroute = [\"/a=./a\", \"/b=status\", \"/c=/c\"]\n\
+                access-log = \"-\"\ncert = '/etc/c'\nkey = \"../k\"";
+    let flags = fine(&dir, text, "").flags;
+    assert_eq!(flags.root, Some(dir.path().join("public")));
+    assert_eq!(flags.access_log, Some("-".into()));
+    assert_eq!(flags.cert, Some("/etc/c".into()));
+    assert_eq!(flags.key, Some(dir.path().join("../k")));
+    let targets: Vec<String> = flags
+        .route
+        .iter()
+        .map(|route| format!("{:?}", route.target))
+        .collect();
+    let expected = format!("Directory(\"{}/a\")", dir.path().display());
+    assert_eq!(targets, [&*expected, "Named(Status)", "Directory(\"/c\")"]);
+}
+
+#[test]
+fn mistakes_are_sentences_with_their_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = format!("{}/t.toml, line ", dir.path().display());
+    for (text, says) in [
+        (
+            "max-stream = 1",
+            "1: there is no key max-stream: did you mean max-streams?",
+        ),
+        (
+            "\n\nmax_streams = 1",
+            "3: there is no key max_streams: did you mean max-streams?",
+        ),
+        (
+            "Root = \".\"",
+            "1: there is no key Root: did you mean root?",
+        ),
+        (
+            "certificates = 1",
+            "1: there is no key certificates: docs/configuration.md lists all",
+        ),
+        (
+            "config = \"x\"",
+            "1: there is no key config: docs/configuration.md lists all",
+        ),
+        (
+            "help = true",
+            "1: there is no key help: docs/configuration.md lists all",
+        ),
+        (
+            "[limits]\nmax-streams = 1",
+            "1: there is no key limits: docs/configuration.md lists all",
+        ),
+        (
+            "log = \"info\"\nworkers = 0",
+            "2: workers = 0: expected a number from 1 to 1024",
+        ),
+        (
+            "workers = \"many\"",
+            "1: workers = \"many\": expected a number from 1 to 1024",
+        ),
+        (
+            "max-requests = -1",
+            "1: max-requests = -1: expected a number from 0 to 4294967295",
+        ),
+        (
+            "workers = 1.5",
+            "1: workers can't be a number with a point: write workers = N",
+        ),
+        (
+            "workers = true",
+            "1: workers can't be true or false: write workers = N",
+        ),
+        (
+            "workers = [1]",
+            "1: workers can't be an array: write workers = N",
+        ),
+        (
+            "root = 5",
+            "1: root can't be a number: write root = \"DIR\"",
+        ),
+        (
+            "root = [\".\"]",
+            "1: root can't be an array: write root = \"DIR\"",
+        ),
+        ("root = \"\"", "1: root = \"\": expected a value"),
+        (
+            "h2c-upgrade = \"on\"",
+            "1: h2c-upgrade can't be a string: write h2c-upgrade = true",
+        ),
+        (
+            "route = [\n  \"/a=status\",\n  5,\n]",
+            "3: route can't be a number: write route = [\"PATH=TARGET\", …]",
+        ),
+        (
+            "route = [\n  \"/a=status\",\n  \"/b\",\n]",
+            "3: route = \"/b\": expected PATH=TARGET, such as /static=./public, \
+             /api=http://127.0.0.1:9000 or /health=status",
+        ),
+        (
+            "idle-timeout = 10",
+            "1: idle-timeout = 10: expected a time such as 500ms, 10s, 5m or 1h",
+        ),
+        (
+            "idle-timeout = 1979-05-27",
+            "1: idle-timeout can't be a date: write idle-timeout = \"TIME\"",
+        ),
+        ("push = \"onn\"", "1: push = \"onn\": did you mean \"on\"?"),
+        (
+            "push = \"sometimes\"",
+            "1: push = \"sometimes\": expected one of off, on, learned",
+        ),
+        ("cert = \"c\"", "1: cert needs key, which isn't given"),
+        ("workers = 1\nworkers = 2", "2: duplicate key"),
+        (
+            "workers = ",
+            "1: string values must be quoted, expected literal string",
+        ),
+        ("root = \"a", "1: invalid basic string, expected `\"`"),
+    ] {
+        let error = read(&dir, text, "").expect_err(text);
+        assert_eq!(error, format!("{place}{says}"), "{text}");
+    }
+}
+
+#[test]
+fn a_mistake_in_what_a_value_names_has_its_line_too() {
+    let dir = tempfile::tempdir().unwrap();
+    for (text, says) in [
+        ("\nroot = \"nowhere\"", "line 2: can't serve the directory "),
+        (
+            "route = [\n  \"/a=status\",\n  \"/b=./nowhere\",\n]",
+            "line 3: can't serve the directory ",
+        ),
+        (
+            "route = [\n  \"/a=status\",\n  \"/a=echo\",\n]",
+            "line 3: two routes are for /a: leave out one --route",
+        ),
+        ("cert = \"c\"\nkey = \"k\"", "line 1: can't read "),
+        (
+            "\nwebsocket = \"/a\"",
+            "line 2: --websocket /a needs a --route",
+        ),
+        (
+            "listen = [\n\"none\",\n\"1\"]",
+            "line 2: --listen none means no such port",
+        ),
+        (
+            "listen-h2c = [\n\"127.0.0.1:1\",\n\"127.0.0.1:1\"]",
+            "line 3: can't listen on 127.0.0.1:1 twice",
+        ),
+        (
+            "push = \"on\"\nroute = \"/a=status\"",
+            "line 1: there is nothing to push",
+        ),
+        (
+            "access-log = \"/nonexistent/log\"",
+            "line 1: can't write the access log ",
+        ),
+    ] {
+        let CommandLine { flags, origins, .. } = fine(&dir, text, "");
+        let error = Config::new(&flags).err().expect(text);
+        let place = error
+            .flag()
+            .and_then(|(flag, nth)| origins.place(flag, nth));
+        let sentence = format!("{}{error}", place.unwrap_or_default());
+        assert!(
+            sentence.contains(&format!("t.toml, {says}")),
+            "{text}: {sentence}"
+        );
+    }
+}
+
+#[test]
+fn a_key_without_effect_gets_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "route = [\"/=status\"]\n\nupstream-name = \"x\"";
+    let warnings = fine(&dir, text, "").warnings;
+    let place = format!("{}/t.toml, line 3: ", dir.path().display());
+    let sentence = "upstream-name has no effect: no --route leads to an upstream";
+    assert_eq!(warnings, [format!("{place}{sentence}")]);
+}

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! A fault of the peer is a [`Violation`], a fault of the caller a [`Misuse`]. The engines
-//! re-export all of this.
+//! re-export all of this. With the feature `http`, the module `convert` has conversions to and from
+//! the types of the `http` crate.
 //!
 //! # The contract of an engine
 //!
@@ -44,6 +45,8 @@
 
 mod budget;
 mod config;
+#[cfg(feature = "http")]
+pub mod convert;
 pub mod engine;
 mod error;
 mod event;

@@ -144,10 +144,19 @@ impl RequestHead {
 
     /// Adds a field as [`RequestHead::field`] does.
     pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
-        let known = KnownName::of(name.as_bytes());
-        if known == Some(KnownName::HOST) {
+        self.push_field(Field {
+            known: KnownName::of(name.as_bytes()),
+            name: name.as_bytes(),
+            value: value.as_ref(),
+            never_indexed: false,
+        });
+    }
+
+    /// Adds a field as [`RequestHead::field`] does, with its never-indexed mark.
+    pub fn push_field(&mut self, field: Field<'_>) {
+        if field.known == Some(KnownName::HOST) {
             // The whole list decides whether the field contradicts `:authority` or another `host`.
-            self.fields.push_known(KnownName::HOST, value);
+            self.fields.push_field(field);
             let mut checked = Self::unchecked(std::mem::take(&mut self.fields));
             let rules = RequestRules {
                 extended_connect: true,
@@ -160,12 +169,6 @@ impl RequestHead {
         let mut regular = Regular {
             content_length: self.content_length,
             ..Regular::default()
-        };
-        let field = Field {
-            known,
-            name: name.as_bytes(),
-            value: value.as_ref(),
-            never_indexed: false,
         };
         let checked = regular.check(field, Section::Request);
         self.content_length = regular.content_length;

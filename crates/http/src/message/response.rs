@@ -63,15 +63,19 @@ impl ResponseHead {
 
     /// Adds a field as [`ResponseHead::field`] does.
     pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
-        let mut regular = Regular {
-            content_length: self.content_length,
-            ..Regular::default()
-        };
-        let field = Field {
+        self.push_field(Field {
             known: KnownName::of(name.as_bytes()),
             name: name.as_bytes(),
             value: value.as_ref(),
             never_indexed: false,
+        });
+    }
+
+    /// Adds a field as [`ResponseHead::field`] does, with its never-indexed mark.
+    pub fn push_field(&mut self, field: Field<'_>) {
+        let mut regular = Regular {
+            content_length: self.content_length,
+            ..Regular::default()
         };
         let place = self.fields.len();
         if let Err(violation) = regular.check(field, Section::Response) {

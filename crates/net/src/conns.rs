@@ -94,7 +94,7 @@ impl Conns {
         let Dial {
             addr,
             security,
-            proto,
+            engine,
             timeout,
             preamble,
         } = dial;
@@ -117,7 +117,7 @@ impl Conns {
             began_at: self.now,
         };
         let dialling = Dialling {
-            proto,
+            engine,
             only,
             preamble,
         };

@@ -18,7 +18,7 @@ pub struct Dial {
     /// Cleartext or TLS, and the protocol.
     pub security: DialSecurity,
     /// Settings and limits of the connection's engine.
-    pub proto: Arc<Config>,
+    pub engine: Arc<Config>,
     /// The time limit from the call until TCP and TLS are done. Zero means as long as the system
     /// allows.
     pub timeout: Duration,

@@ -134,7 +134,7 @@ impl<S: Service> Driver<S> {
                 self.budget.charge(self.conns.take_work());
             } else if let Some(stats) = conn.upgrade(now) {
                 // The new engine has the request, and the 101 waits in the outbox.
-                self.conns.totals.proto.add(&stats);
+                self.conns.totals.engines.add(&stats);
                 self.trace_output(slot, waiting);
             } else if conn.incoming.is_unreported() && conn.takes_input() {
                 conn.report_eof(now);

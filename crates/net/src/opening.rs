@@ -43,7 +43,7 @@ pub(crate) enum Phase {
 /// A connection that we dial, until its protocol is known.
 pub(crate) struct Dialling {
     /// Settings and limits of the engine.
-    pub(crate) proto: Arc<Config>,
+    pub(crate) engine: Arc<Config>,
     /// The only acceptable protocol; `None` if ALPN decides.
     pub(crate) only: Option<Protocol>,
     /// Bytes that are sent first.
@@ -223,17 +223,17 @@ impl Opening {
         self.phase = Phase::Open;
         match (self.dialling.take(), protocol) {
             (Some(dialling), Protocol::Http2) => {
-                Engine::Http2(tidegate_http2::Connection::client(dialling.proto, now))
+                Engine::Http2(tidegate_http2::Connection::client(dialling.engine, now))
             }
             (Some(dialling), Protocol::Http1) => {
-                Engine::Http1(tidegate_http1::Connection::client(dialling.proto, now))
+                Engine::Http1(tidegate_http1::Connection::client(dialling.engine, now))
             }
             (None, Protocol::Http2) => {
-                let config = Arc::clone(&options.proto);
+                let config = Arc::clone(&options.engine);
                 Engine::Http2(tidegate_http2::Connection::server(config, now))
             }
             (None, Protocol::Http1) => {
-                let config = Arc::clone(&options.proto);
+                let config = Arc::clone(&options.engine);
                 let mut engine = tidegate_http1::Connection::server(config, has_tls, now);
                 if options.h2c_upgrade {
                     engine.offer_h2c();

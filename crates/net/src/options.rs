@@ -15,7 +15,7 @@ const MAX_CONNECTIONS: u64 = 10_000;
 #[non_exhaustive]
 pub struct Options {
     /// Settings and limits of every connection's engine.
-    pub proto: Arc<Config>,
+    pub engine: Arc<Config>,
     /// The time limit from the accept of a connection until TLS is done and the protocol known.
     /// Default 10 s.
     pub handshake_timeout: Duration,
@@ -52,9 +52,9 @@ pub struct Options {
 
 impl Options {
     /// Returns the defaults, with these settings for the engines.
-    pub fn new(proto: Arc<Config>) -> Self {
+    pub fn new(engine: Arc<Config>) -> Self {
         Self {
-            proto,
+            engine,
             handshake_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             linger_timeout: Duration::from_secs(30),

@@ -59,7 +59,7 @@ impl HeldBack {
     /// before.
     fn hold_back(&mut self, client: ClientKey, driver: &mut Driver<impl Service>) {
         let now = driver.conns.now();
-        let streams = driver.options.proto.max_concurrent_streams.div_ceil(PART);
+        let streams = driver.options.engine.max_concurrent_streams.div_ceil(PART);
         let held_back = &mut self.0;
         held_back.retain(|conn| driver.conns.engine_ref(*conn).is_some());
         let all = driver.conns.of(client);

@@ -123,7 +123,7 @@ impl<S: Service> Driver<S> {
             match conn.fill(&mut self.buffers) {
                 Ok(count) => totals.bytes_received += count as u64,
                 Err(End::HttpOnTlsPort) => {
-                    let clock = self.options.proto.wall_clock.as_ref();
+                    let clock = self.options.engine.wall_clock.as_ref();
                     let answer = https_wanted(clock.and_then(WallClock::date));
                     return conn.answer_in_cleartext(&answer);
                 }

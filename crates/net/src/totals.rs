@@ -44,9 +44,9 @@ pub struct Totals {
     /// Streams of accepted connections that are open now.
     pub active_streams: u64,
     /// The counters of the engines of accepted connections, including closed ones.
-    pub proto: Stats,
+    pub engines: Stats,
     /// The counters of the engines of dialled connections, including closed ones.
-    pub dialled_proto: Stats,
+    pub dialled_engines: Stats,
 }
 
 impl Totals {
@@ -54,10 +54,10 @@ impl Totals {
     pub(crate) fn count(&mut self, origin: Origin, stats: &Stats) {
         match origin {
             Origin::Accepted => {
-                self.proto.add(stats);
+                self.engines.add(stats);
                 self.reused += u64::from(stats.requests > 1);
             }
-            Origin::Dialled => self.dialled_proto.add(stats),
+            Origin::Dialled => self.dialled_engines.add(stats),
         }
     }
 }

@@ -130,7 +130,7 @@ impl BlockingClient {
     /// # Errors
     /// Returns why the thread can't be started.
     pub fn with(options: Options, tls: TlsConnectorConfig) -> Result<Self, ClientError> {
-        let loop_options = tidegate_net::Options::new(Arc::clone(&options.proto));
+        let loop_options = tidegate_net::Options::new(Arc::clone(&options.engine));
         let caller = Caller {
             pool: Pool::new(options),
             upstreams: HashMap::new(),

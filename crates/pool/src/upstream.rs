@@ -64,7 +64,7 @@ pub struct UpstreamId(pub(crate) usize);
 pub struct Options {
     /// Settings and limits of the connections' engines. A connection without a request is kept for
     /// `timeouts.idle`; one with requests may be silent for `timeouts.probe`.
-    pub proto: Arc<Config>,
+    pub engine: Arc<Config>,
     /// The time for TCP and TLS of a new connection. Default 3 s.
     pub connect_timeout: Duration,
     /// Fail a request after this long without progress in either direction; zero: no limit.
@@ -107,9 +107,9 @@ pub struct Options {
 
 impl Options {
     /// Returns the defaults, with these settings for the engines. See [`client_config`].
-    pub fn new(proto: Arc<Config>) -> Self {
+    pub fn new(engine: Arc<Config>) -> Self {
         Self {
-            proto,
+            engine,
             connect_timeout: Duration::from_secs(3),
             request_timeout: REQUEST_TIMEOUT,
             conversation_timeout: Duration::from_secs(3600),

@@ -121,9 +121,9 @@ mod tests {
                 && config.listeners.acceptor.is_some()
                 && config.workers >= 1
         );
-        assert_eq!(config.options.proto.max_concurrent_streams, 1000);
-        assert_eq!(config.options.proto.max_stream_window_size, 16 << 20);
-        assert!(config.options.proto.memory_budget.is_some());
+        assert_eq!(config.options.engine.max_concurrent_streams, 1000);
+        assert_eq!(config.options.engine.max_stream_window_size, 16 << 20);
+        assert!(config.options.engine.memory_budget.is_some());
         assert!(matches!(
             target_at(&config.site.routes, "/x"),
             Some(Target::Demo)
@@ -182,31 +182,31 @@ mod tests {
             .collect();
         assert_eq!((ports, config.workers), (vec![1, 2], 3));
         let Options {
-            proto,
+            engine,
             handshake_timeout,
             write_timeout,
             shutdown_timeout,
             ..
         } = &config.options;
         let seconds = Duration::from_secs;
-        assert_eq!(proto.max_concurrent_streams, 7);
-        assert_eq!(proto.max_stream_window_size, 1 << 20);
-        let budget = proto.memory_budget.as_ref().map(|budget| budget.size());
+        assert_eq!(engine.max_concurrent_streams, 7);
+        assert_eq!(engine.max_stream_window_size, 1 << 20);
+        let budget = engine.memory_budget.as_ref().map(|budget| budget.size());
         assert_eq!(budget, Some(512 << 20));
-        assert_eq!(proto.timeouts.idle, seconds(1));
+        assert_eq!(engine.timeouts.idle, seconds(1));
         assert_eq!(
-            (proto.timeouts.handshake, *handshake_timeout),
+            (engine.timeouts.handshake, *handshake_timeout),
             (seconds(2), seconds(2))
         );
-        assert_eq!(proto.timeouts.header_block, seconds(3));
-        assert_eq!(proto.timeouts.body, seconds(4));
-        assert_eq!(proto.min_body_rate, 1024);
+        assert_eq!(engine.timeouts.header_block, seconds(3));
+        assert_eq!(engine.timeouts.body, seconds(4));
+        assert_eq!(engine.min_body_rate, 1024);
         assert_eq!(
-            (proto.timeouts.write, *write_timeout),
+            (engine.timeouts.write, *write_timeout),
             (seconds(5), seconds(5))
         );
         assert_eq!(
-            (proto.timeouts.shutdown, *shutdown_timeout),
+            (engine.timeouts.shutdown, *shutdown_timeout),
             (seconds(6), seconds(6))
         );
     }

@@ -74,16 +74,16 @@ counters! {
     (totals, pool, push)
 
     active_streams: Current = totals.active_streams, "Streams open now.";
-    requests: Total = totals.proto.requests, "Requests received.";
-    fields_in: Total = totals.proto.fields_in, "Bytes of names and values of fields received, before compression.";
-    blocks_in: Total = totals.proto.blocks_in, "Bytes of the header blocks received.";
-    fields_out: Total = totals.proto.fields_out, "Bytes of names and values of fields sent, before compression.";
-    blocks_out: Total = totals.proto.blocks_out, "Bytes of the header blocks sent.";
+    requests: Total = totals.engines.requests, "Requests received.";
+    fields_in: Total = totals.engines.fields_in, "Bytes of names and values of fields received, before compression.";
+    blocks_in: Total = totals.engines.blocks_in, "Bytes of the header blocks received.";
+    fields_out: Total = totals.engines.fields_out, "Bytes of names and values of fields sent, before compression.";
+    blocks_out: Total = totals.engines.blocks_out, "Bytes of the header blocks sent.";
     bytes_in: Total = totals.bytes_received, "Bytes read from sockets.";
     bytes_out: Total = totals.bytes_sent, "Bytes written to sockets.";
     open: Current = totals.open, "Connections open now.";
     reused: Total = totals.reused, "Connections that served more than one request.";
-    refused_for_memory: Total = totals.proto.refused_for_memory, "Requests refused because the memory budget was used up.";
+    refused_for_memory: Total = totals.engines.refused_for_memory, "Requests refused because the memory budget was used up.";
     refused: Total = totals.refused, "Connections refused because their client had its share or there was no room.";
     requests_refused: Total = totals.requests_refused, "Requests refused because their client had its share.";
     made_room: Total = totals.made_room + totals.drained_for_memory, "Connections closed to make room for others.";
@@ -310,12 +310,12 @@ mod tests {
     #[test]
     fn every_counter_has_a_source_of_its_own_and_a_sentence() {
         let mut totals = Totals::default();
-        totals.proto.requests = 1;
-        totals.proto.fields_in = 2;
-        totals.proto.blocks_in = 3;
-        totals.proto.fields_out = 4;
-        totals.proto.blocks_out = 5;
-        totals.proto.refused_for_memory = 6;
+        totals.engines.requests = 1;
+        totals.engines.fields_in = 2;
+        totals.engines.blocks_in = 3;
+        totals.engines.fields_out = 4;
+        totals.engines.blocks_out = 5;
+        totals.engines.refused_for_memory = 6;
         totals.active_streams = 7;
         totals.bytes_received = 8;
         totals.bytes_sent = 9;

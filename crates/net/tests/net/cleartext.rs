@@ -18,14 +18,14 @@ fn answers_requests() {
     }
     let totals = worker.totals();
     assert_eq!((totals.accepted, totals.open), (1, 1));
-    assert_eq!((totals.proto.requests, totals.reused), (3, 1));
-    assert_eq!(totals.bytes_received, totals.proto.bytes_in);
+    assert_eq!((totals.engines.requests, totals.reused), (3, 1));
+    assert_eq!(totals.bytes_received, totals.engines.bytes_in);
     assert!(totals.bytes_sent > 0);
     drop(client);
     worker.wait_closed();
     let totals = worker.totals();
     assert_eq!((totals.open, totals.closed), (0, 1));
-    assert_eq!((totals.proto.requests, totals.reused), (3, 1));
+    assert_eq!((totals.engines.requests, totals.reused), (3, 1));
 }
 
 #[test]

@@ -969,7 +969,7 @@ pub(crate) fn dial_plain(addr: SocketAddr, protocol: Protocol) -> Dial {
     Dial {
         addr,
         security: DialSecurity::Plain(protocol),
-        proto: Config::client().build().unwrap(),
+        engine: Config::client().build().unwrap(),
         timeout: PATIENCE,
         preamble: Vec::new(),
     }

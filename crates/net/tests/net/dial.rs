@@ -573,8 +573,8 @@ fn what_was_dialled_is_counted_apart() {
     let totals = worker.totals();
     assert_eq!((totals.dialled, totals.dialled_open), (2, 2));
     assert_eq!((totals.accepted, totals.open, totals.http1), (0, 0, 0));
-    assert_eq!(totals.dialled_proto.requests, 2);
-    assert_eq!((totals.proto.requests, totals.active_streams), (0, 0));
+    assert_eq!(totals.dialled_engines.requests, 2);
+    assert_eq!((totals.engines.requests, totals.active_streams), (0, 0));
     // Two dialled connections leave room for one accepted connection, and no more.
     let mut client = Client::new(TcpStream::connect(worker.addr).unwrap());
     let asked = client.open("GET", "/", Body::Empty);
@@ -585,7 +585,7 @@ fn what_was_dialled_is_counted_apart() {
     let _ = refused.read_to_end(&mut Vec::new());
     let totals = worker.totals();
     assert_eq!((totals.accepted, totals.open, totals.refused), (1, 1, 1));
-    assert_eq!((totals.active_streams, totals.proto.requests), (1, 1));
+    assert_eq!((totals.active_streams, totals.engines.requests), (1, 1));
     worker.respond(accepted, id, 200, Body::Empty);
     assert_eq!(client.finish(asked).status, 200);
     drop(client);
@@ -598,7 +598,7 @@ fn what_was_dialled_is_counted_apart() {
     worker.closed();
     let totals = worker.totals();
     assert_eq!((totals.dialled_open, totals.closed), (0, 3));
-    assert_eq!(totals.dialled_proto.requests, 2);
+    assert_eq!(totals.dialled_engines.requests, 2);
     assert_eq!((totals.dial_failures, totals.handshake_failures), (0, 0));
 }
 
@@ -665,7 +665,7 @@ fn large_bodies_go_both_ways() {
             let response = dialler.response(conn, response);
             assert_eq!(response.body, len.to_string().as_bytes(), "{len} bytes up");
         }
-        let requests = worker.totals().proto.requests;
+        let requests = worker.totals().engines.requests;
         assert_eq!(requests, 15, "{protocol:?}");
     }
 }
@@ -680,7 +680,7 @@ fn a_response_that_is_not_consumed_holds_the_server_up() {
     let config = config.build().unwrap();
     for (_worker, dial, protocol) in each_kind() {
         let (conn, ..) = dialler.connect(Dial {
-            proto: Arc::clone(&config),
+            engine: Arc::clone(&config),
             ..dial
         });
         dialler.with(|watched, _| watched.consumes = false);
@@ -1097,7 +1097,7 @@ fn both_ends_trace_the_same_bytes() {
         }
         let totals = dialler.totals();
         if !by_tls {
-            assert_eq!(totals.bytes_sent, totals.dialled_proto.bytes_out);
+            assert_eq!(totals.bytes_sent, totals.dialled_engines.bytes_out);
         }
     }
 }

@@ -26,7 +26,7 @@ fn impatient(change: impl FnOnce(&mut Config)) -> Worker {
     Worker::start(false, |options: &mut Options| {
         let mut config = Config::server();
         change(&mut config);
-        options.proto = config.build().unwrap();
+        options.engine = config.build().unwrap();
     })
 }
 
@@ -57,7 +57,7 @@ fn a_pipeline_is_answered_in_order_on_one_connection() {
     );
     let totals = worker.totals();
     assert_eq!(
-        (totals.http1, totals.proto.requests, totals.reused),
+        (totals.http1, totals.engines.requests, totals.reused),
         (1, 4, 1)
     );
     drop(stream);

@@ -595,7 +595,7 @@ fn a_response_until_the_end_is_whole_if_that_came_before_a_write_failed_and_all_
         config.initial_window_size = 10;
         let mut lab = Lab::new(1000, |_| {});
         let mut dialled = lab.dial(Dial {
-            proto: config.build().unwrap(),
+            engine: config.build().unwrap(),
             ..dial_plain(UPSTREAM.into(), Protocol::Http1)
         });
         dialled.socket.connect();

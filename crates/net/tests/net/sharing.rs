@@ -500,7 +500,7 @@ impl Lab {
         let mut options = Options::new(Config::server().build().unwrap());
         let mut config = Config::server();
         config.memory_budget = Some(MemoryBudget::of(&lab.ledger));
-        options.proto = config.build().unwrap();
+        options.engine = config.build().unwrap();
         options.ledger = Arc::clone(&lab.ledger);
         lab.memory = MemoryLoop::new(options, Holder::default(), 1 << 16, lab.now).unwrap();
         lab

@@ -226,8 +226,8 @@ fn what_waits_for_its_turn_is_read_before_its_time_is_up() {
     let second = Duration::from_secs(1);
     let mut config = Config::server();
     config.timeouts.body = second;
-    let proto = config.build().unwrap();
-    let mut lab = Lab::new(64 << 10, |options| options.proto = proto);
+    let engine = config.build().unwrap();
+    let mut lab = Lab::new(64 << 10, |options| options.engine = engine);
     let [front, back] = upload(Protocol::Http1);
     let mut clients = Vec::new();
     for _ in 0..4 * OF_A_KIND {
@@ -343,8 +343,8 @@ fn what_came_while_the_process_stood_still_is_read_before_time_is_up() {
         for late in [Duration::from_millis(100), 7200 * second] {
             let mut config = Config::server();
             config.timeouts.body = second;
-            let proto = config.build().unwrap();
-            let mut lab = Lab::new(64 << 10, |options| options.proto = proto);
+            let engine = config.build().unwrap();
+            let mut lab = Lab::new(64 << 10, |options| options.engine = engine);
             let mut client = client(&mut lab);
             let [front, back] = upload(protocol);
             write(&mut client, &front);
@@ -371,8 +371,8 @@ fn who_has_said_nothing_after_a_pause_has_a_second_more() {
     let second = Duration::from_secs(1);
     let mut config = Config::server();
     config.timeouts.body = 10 * second;
-    let proto = config.build().unwrap();
-    let mut lab = Lab::new(64 << 10, |options| options.proto = proto);
+    let engine = config.build().unwrap();
+    let mut lab = Lab::new(64 << 10, |options| options.engine = engine);
     let mut client = client(&mut lab);
     let [front, _] = upload(Protocol::Http1);
     write(&mut client, &front);

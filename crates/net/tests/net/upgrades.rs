@@ -121,9 +121,9 @@ fn h2c_from_the_first_request_on() {
     }
     // The work of both engines counts, and the first request of HTTP/2 counts once.
     let totals = worker.totals();
-    assert_eq!((totals.proto.requests, totals.http1), (8, 2));
-    assert_eq!(totals.proto.bytes_in, totals.bytes_received);
-    assert_eq!(totals.proto.bytes_out, totals.bytes_sent);
+    assert_eq!((totals.engines.requests, totals.http1), (8, 2));
+    assert_eq!(totals.engines.bytes_in, totals.bytes_received);
+    assert_eq!(totals.engines.bytes_out, totals.bytes_sent);
 }
 
 #[test]

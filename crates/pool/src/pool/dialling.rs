@@ -158,7 +158,7 @@ impl<K: Copy> Pool<K> {
         let dialled = conns.dial(Dial {
             addr: endpoint.addr,
             security,
-            proto: Arc::clone(&self.options.proto),
+            engine: Arc::clone(&self.options.engine),
             timeout: self.options.connect_timeout,
             preamble,
         });

@@ -69,7 +69,7 @@ impl<K: Copy> Pool<K> {
             slot: entry.key() as u32,
             generation: self.generation,
         };
-        let budget = self.options.proto.memory_budget.as_ref();
+        let budget = self.options.engine.memory_budget.as_ref();
         let bill = || budget?.bill_for(options.client.as_ref()?);
         entry.insert(Request {
             id,

@@ -123,8 +123,8 @@ impl<K: Copy> Pool<K> {
                 .unwrap_or(usize::MAX)
                 .max(LEAST_PLACES),
         };
-        let proto = &self.options.proto;
-        let (most, least) = (proto.max_stream_window_size, proto.initial_window_size);
+        let engine = &self.options.engine;
+        let (most, least) = (engine.max_stream_window_size, engine.initial_window_size);
         let (fitting, fitting_at_first) = (fitting(most), fitting(least));
         let Some(state) = self.upstreams.get_mut(upstream) else {
             return;

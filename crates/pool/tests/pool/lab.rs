@@ -117,7 +117,7 @@ impl Lab {
         let mut config = client_config();
         let mut options = Options::new(client_config().build().unwrap());
         change(&mut options, &mut config);
-        options.proto = config.build().unwrap();
+        options.engine = config.build().unwrap();
         let orders = Rc::default();
         let exchanges = Rc::default();
         let loop_options = LoopOptions::new(Config::server().build().unwrap());

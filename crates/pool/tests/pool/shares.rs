@@ -153,7 +153,7 @@ fn one_client_never_dials_all_connections_that_are_made_on_its_behalf() {
 #[test]
 fn windows_of_responses_bound_the_streams() {
     let mut lab = Lab::new(|options, _| {
-        let window = u64::from(options.proto.max_stream_window_size);
+        let window = u64::from(options.engine.max_stream_window_size);
         options.max_response_windows = 27 * window;
     });
     let upstream = lab.h2c();
@@ -175,7 +175,7 @@ fn windows_of_responses_bound_the_streams() {
 #[test]
 fn a_newcomer_has_a_stream_beside_many_that_take_all_that_windows_allow() {
     let mut lab = Lab::new(|options, _| {
-        let window = u64::from(options.proto.max_stream_window_size);
+        let window = u64::from(options.engine.max_stream_window_size);
         options.max_response_windows = 16 * window;
     });
     let upstream = lab.h2c();

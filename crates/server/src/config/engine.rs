@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_http::{Config as Proto, MemoryBudget, WallClock};
+use tidegate_http::{Config as EngineConfig, MemoryBudget, WallClock};
 use tidegate_ledger::Resource;
 use tidegate_net::Options;
 
@@ -20,28 +20,28 @@ pub(super) fn options(
     workers: usize,
     wall_clock: WallClock,
 ) -> Result<Options, ConfigError> {
-    let mut proto = Proto::server();
-    proto.max_concurrent_streams = flags.max_streams;
-    proto.priorities = flags.priorities;
-    proto.max_stream_window_size = saturate(flags.max_stream_window);
+    let mut engine = EngineConfig::server();
+    engine.max_concurrent_streams = flags.max_streams;
+    engine.priorities = flags.priorities;
+    engine.max_stream_window_size = saturate(flags.max_stream_window);
     let quarter = || memory::available().map(|bytes| bytes / 4);
     let budget = flags.memory_budget.map(|size| size.0).or_else(quarter);
     let descriptors = shares::raise_descriptors().map_err(ConfigError::Descriptors)?;
     let budget = budget.unwrap_or(0);
     let ledger = Shared::new(flags).ledger(descriptors, workers, budget);
-    proto.memory_budget = (budget > 0).then(|| MemoryBudget::of(&ledger));
-    proto.timeouts.handshake = flags.handshake_timeout;
-    proto.timeouts.header_block = flags.header_timeout;
-    proto.timeouts.body = flags.body_timeout;
-    proto.min_body_rate = saturate(flags.min_body_rate);
-    proto.timeouts.write = flags.write_timeout;
-    proto.timeouts.idle = flags.idle_timeout;
-    proto.timeouts.shutdown = flags.shutdown_timeout;
+    engine.memory_budget = (budget > 0).then(|| MemoryBudget::of(&ledger));
+    engine.timeouts.handshake = flags.handshake_timeout;
+    engine.timeouts.header_block = flags.header_timeout;
+    engine.timeouts.body = flags.body_timeout;
+    engine.min_body_rate = saturate(flags.min_body_rate);
+    engine.timeouts.write = flags.write_timeout;
+    engine.timeouts.idle = flags.idle_timeout;
+    engine.timeouts.shutdown = flags.shutdown_timeout;
     // RFC 8441 §3: browsers use this setting where they see it, so it is advertised only if
     // some path takes WebSockets.
-    proto.enable_connect_protocol = !flags.websocket.is_empty();
-    proto.wall_clock = Some(wall_clock);
-    let mut options = Options::new(proto.build().map_err(ConfigError::Proto)?);
+    engine.enable_connect_protocol = !flags.websocket.is_empty();
+    engine.wall_clock = Some(wall_clock);
+    let mut options = Options::new(engine.build().map_err(ConfigError::Engine)?);
     options.ledger = ledger;
     options.h2c_upgrade = flags.h2c_upgrade;
     if flags.proxy_protocol {

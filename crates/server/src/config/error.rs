@@ -17,7 +17,7 @@ pub enum ConfigError {
     /// Two flags contradict each other. The sentence names them.
     Contradiction(String),
     /// A value is out of range.
-    Proto(tidegate_http::ConfigError),
+    Engine(tidegate_http::ConfigError),
     /// A certificate or key file can't be read.
     Unreadable(PathBuf, io::Error),
     /// A directory to serve can't be read.
@@ -81,7 +81,7 @@ impl ConfigError {
             Self::About(.., problem) => problem.exit_status(),
             Self::NothingToListenOn
             | Self::Contradiction(_)
-            | Self::Proto(_)
+            | Self::Engine(_)
             | Self::PreloadFile(FileError::Line(..))
             | Self::Preload(_)
             | Self::PreloadUnrouted(_)
@@ -101,7 +101,7 @@ impl fmt::Display for ConfigError {
                 "there is nothing to listen on: --listen and --listen-h2c are both none",
             ),
             Self::Contradiction(sentence) => f.write_str(sentence),
-            Self::Proto(error) => error.fmt(f),
+            Self::Engine(error) => error.fmt(f),
             Self::Unreadable(path, error) => write!(f, "can't read {}: {error}", path.display()),
             Self::NoDirectory(path, error) => {
                 write!(f, "can't serve the directory {}: {error}", path.display())?;

@@ -141,7 +141,7 @@ impl<'a> Upstreams<'a> {
         options: &Options,
     ) -> Result<(proxy::Settings, u64), ConfigError> {
         let flags = self.flags;
-        let mut pool = pool_options(flags, workers, options.proto.memory_budget.clone())?;
+        let mut pool = pool_options(flags, workers, options.engine.memory_budget.clone())?;
         let addresses: usize = self.upstreams.iter().map(|to| to.addresses.len()).sum();
         limit_connections(&mut pool, &options.ledger, workers, addresses);
         let descriptors = (pool.max_connections * workers * addresses) as u64;
@@ -164,19 +164,19 @@ fn pool_options(
     workers: usize,
     memory_budget: Option<Arc<MemoryBudget>>,
 ) -> Result<tidegate_pool::Options, ConfigError> {
-    let mut proto = client_config();
+    let mut engine = client_config();
     // What doesn't fit into this window waits at the upstream, not here.
-    proto.max_stream_window_size = DOWNLOAD_WINDOW;
+    engine.max_stream_window_size = DOWNLOAD_WINDOW;
     // The windows of responses are counted before the responses arrive. With this limit a burst of
     // requests waits; without it, the budget would refuse the client.
     let response_windows = memory_budget.as_ref().map_or(0, |budget| {
         (budget.size() / 2 / workers.max(1) as u64).max(1)
     });
-    proto.memory_budget = memory_budget;
-    proto.timeouts.idle = flags.upstream_idle_timeout;
+    engine.memory_budget = memory_budget;
+    engine.timeouts.idle = flags.upstream_idle_timeout;
     let patience = Some(flags.upstream_timeout).filter(|limit| !limit.is_zero());
-    wait_for_answers(&mut proto, patience.unwrap_or(flags.tunnel_timeout));
-    let mut pool = tidegate_pool::Options::new(proto.build().map_err(ConfigError::Proto)?);
+    wait_for_answers(&mut engine, patience.unwrap_or(flags.tunnel_timeout));
+    let mut pool = tidegate_pool::Options::new(engine.build().map_err(ConfigError::Engine)?);
     pool.connect_timeout = flags.upstream_connect_timeout;
     pool.request_timeout = flags.upstream_timeout;
     pool.conversation_timeout = flags.tunnel_timeout;

@@ -1,6 +1,6 @@
 //! The values of a configuration file, and how they join those of the command line.
 //!
-//! Each flag is a key of the file. [`Flags`](crate::flags::Flags) defines both: a value of the file
+//! Each flag is a key of the file. [`Flags`] defines both: a value of the file
 //! is put before the words of the command line as the flag that it stands for, unless that flag was
 //! typed. So both pass the same checks, and a new flag is a new key.
 //!

@@ -2,7 +2,7 @@
 
 use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD, View};
 use crate::fields::{Shape, Verdict};
-use crate::{Error, Field, Fields, KnownName, huffman, integer, static_table};
+use crate::{Alphabet, Error, Field, Fields, KnownName, huffman, integer, static_table};
 
 /// Limits on one decoded list, checked while decoding. Fields over a limit are decoded but not
 /// kept.
@@ -58,8 +58,11 @@ pub struct Decoder {
     /// The smallest limit set since the last block, if it is below the table's size. The next block
     /// must begin with an update to this size or less.
     shrink_to: Option<usize>,
-    check: fn(&Field<'_>) -> bool,
+    check: Check,
 }
+
+/// Whether a field is valid by itself. Its value has this alphabet.
+pub type Check = fn(&Field<'_>, Alphabet) -> bool;
 
 impl Decoder {
     /// Makes a decoder whose dynamic table may grow to `max_table_size` bytes, the value announced
@@ -70,7 +73,7 @@ impl Decoder {
             table: DynamicTable::new(max_table_size.min(dynamic_table::INITIAL_SIZE)),
             max_table_size,
             shrink_to: None,
-            check: |_| false,
+            check: |_, _| false,
         }
     }
 
@@ -79,7 +82,7 @@ impl Decoder {
     /// value must be such that they pass. Whoever trusts the verdict must know the check: lists
     /// that become requests of `tidegate-http` may have no other check than its `is_valid_alone`.
     #[must_use]
-    pub fn with_check(self, check: fn(&Field<'_>) -> bool) -> Self {
+    pub fn with_check(self, check: Check) -> Self {
         Self { check, ..self }
     }
 
@@ -261,7 +264,7 @@ impl Decoder {
         let start = list.fields.bytes().len();
         let known = name.append_to(list.fields.bytes())?;
         let value_start = list.fields.bytes().len();
-        value.append_to(list.fields.bytes())?;
+        let alphabet = value.append_to(list.fields.bytes())?;
         let bytes = &list.fields.bytes()[start..];
         let (unknown_name, value) = bytes.split_at(value_start - start);
         let name = known.map_or(unknown_name, |known| known.as_str().as_bytes());
@@ -272,7 +275,7 @@ impl Decoder {
             value,
             never_indexed,
         };
-        let verdict = if (self.check)(&field) {
+        let verdict = if (self.check)(&field, alphabet) {
             Verdict::Passed
         } else {
             Verdict::Open
@@ -471,11 +474,12 @@ impl<'a> Text<'a> {
         }
     }
 
-    fn append_to(&self, out: &mut Vec<u8>) -> Result<(), Error> {
+    /// Appends the string. Returns what its bytes can be.
+    fn append_to(&self, out: &mut Vec<u8>) -> Result<Alphabet, Error> {
         if self.huffman {
             return huffman::decode(self.bytes, out);
         }
         out.extend_from_slice(self.bytes);
-        Ok(())
+        Ok(Alphabet::Any)
     }
 }

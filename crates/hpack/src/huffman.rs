@@ -1,7 +1,16 @@
 //! String literals in the Huffman code (RFC 7541 §5.2).
 
 use crate::Error;
-use crate::huffman_table::{CODES, EOS, LENGTHS, LONG, LOOK, PAIRS, SYMBOLS};
+use crate::huffman_table::{CODES, EOS, LENGTHS, LONG, LOOK, PAIRS, PRINTABLE, SYMBOLS};
+
+/// The bytes that a decoded value can have, as far as the decoder knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alphabet {
+    /// Visible ASCII and spaces: 0x20 to 0x7e.
+    Printable,
+    /// Any bytes.
+    Any,
+}
 
 /// Returns the most bytes that `encoded` bytes of Huffman code can decode to: the shortest code has
 /// 5 bits.
@@ -43,85 +52,149 @@ pub(crate) fn encode(text: &[u8], out: &mut Vec<u8>) {
 const LOOKS: u32 = 4;
 const _: () = assert!(LOOKS * LOOK <= 57);
 
-/// Appends the string that this Huffman code stands for to `out`.
-pub(crate) fn decode(code: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    out.reserve(longest_decoded(code.len()) + size_of::<u64>());
-    symbols(code, |symbols, count| {
-        // A copy of fixed length takes no call.
-        let end = out.len() + count;
-        out.extend_from_slice(&symbols.to_le_bytes());
-        out.truncate(end);
-    })
+/// The room for the symbols of one load of bits: two for each look, and more than enough.
+const WINDOW: usize = 16;
+
+/// Appends the string that this Huffman code stands for to `out`. Returns what its bytes can be.
+pub(crate) fn decode(code: &[u8], out: &mut Vec<u8>) -> Result<Alphabet, Error> {
+    let start = out.len();
+    out.resize(start + longest_decoded(code.len()) + WINDOW, 0);
+    let (len, alphabet) = symbols(code, &mut out[start..])?;
+    out.truncate(start + len);
+    Ok(alphabet)
 }
 
 /// Returns the length of the decoded string. Fails as [`decode`] does, and allocates nothing.
 pub(crate) fn decoded_len(code: &[u8]) -> Result<usize, Error> {
-    let mut len = 0;
-    symbols(code, |_, count| len += count)?;
-    Ok(len)
+    symbols(code, &mut []).map(|(len, _)| len)
 }
 
-/// Decodes a string: calls `take` with up to eight symbols at a time, the first one lowest, and
-/// with their number.
+/// Decodes a string into `room`. Symbols for which there isn't room are counted only. Returns the
+/// length of the string, and what its bytes can be.
+///
+/// The ones of the padding are no symbol, so within whole words nothing asks how many bits are
+/// left.
 #[inline(always)]
-fn symbols(code: &[u8], mut take: impl FnMut(u64, usize)) -> Result<(), Error> {
+fn symbols(code: &[u8], room: &mut [u8]) -> Result<(usize, Alphabet), Error> {
     let end = code.len() * 8;
-    let mut at = 0;
-    loop {
-        let mut bits = bits_at(code, at);
-        let (mut symbols, mut symbol_bits) = (0, 0);
-        let mut last = 0;
+    let tail = last_bytes(code);
+    let mut beyond = [0; WINDOW];
+    let mut alphabet = Alphabet::Printable;
+    let (mut at, mut len) = (0, 0);
+    'string: loop {
+        'pairs: {
+            while let Some(word) = word_at(code, at)
+                && let Some(window) = window(room, len)
+            {
+                let took = Took::of(word, window);
+                len += took.count;
+                at += took.bits;
+                if !took.more {
+                    break 'pairs;
+                }
+            }
+            let rest = word_at(code, at).unwrap_or_else(|| padded(tail, end - at));
+            let took = Took::of(rest, window(room, len).unwrap_or(&mut beyond));
+            len += took.count;
+            at += took.bits;
+            // A symbol that reaches beyond the end began with bits that aren't all ones. "A padding
+            // not corresponding to the most significant bits of the code for the EOS symbol MUST be
+            // treated as a decoding error."
+            let left = end.checked_sub(at).ok_or(Error::HuffmanPadding)?;
+            // "an incomplete code at the end of the encoded data is to be considered as padding and
+            // discarded"
+            if left <= 7 && padded(tail, left) == u64::MAX {
+                return Ok((len, alphabet));
+            }
+            if took.more {
+                continue 'string;
+            }
+        }
+        let rest = word_at(code, at).unwrap_or_else(|| padded(tail, end - at));
+        let (symbol, bits) = long_symbol((rest >> 32) as u32, end - at)?;
+        if !PRINTABLE.contains(&symbol) {
+            alphabet = Alphabet::Any;
+        }
+        if let Some(place) = room.get_mut(len) {
+            *place = symbol;
+        }
+        len += 1;
+        at += bits;
+    }
+}
+
+/// Returns the room behind the string.
+#[inline(always)]
+fn window(room: &mut [u8], len: usize) -> Option<&mut [u8; WINDOW]> {
+    room.get_mut(len..)?.first_chunk_mut()
+}
+
+/// The printable symbols that were at the start of some bits.
+struct Took {
+    count: usize,
+    /// The bits of their codes.
+    bits: usize,
+    /// Whether there may be more such symbols.
+    more: bool,
+}
+
+impl Took {
+    /// Takes symbols off the start of `bits`.
+    #[inline(always)]
+    fn of(mut bits: u64, window: &mut [u8; WINDOW]) -> Self {
+        let (mut count, mut steps, mut step) = (0, 0, 0);
         for _ in 0..LOOKS {
             let pair = PAIRS[(bits >> (u64::BITS - LOOK)) as usize];
-            symbols |= u64::from(pair.symbols) << symbol_bits;
-            symbol_bits += u32::from(pair.symbol_bits);
-            bits <<= pair.code_bits;
-            at += usize::from(pair.code_bits);
-            last = pair.code_bits;
+            let [first, second] = pair.symbols();
+            window[count] = first;
+            window[count + 1] = second;
+            count += pair.count();
+            step = pair.step();
+            bits <<= step % u64::BITS;
+            steps += step;
         }
-        take(symbols, symbol_bits as usize / 8);
-        if last > 0 {
-            continue;
-        }
-        // A symbol that reaches beyond the end began with bits that aren't all ones. "A padding
-        // not corresponding to the most significant bits of the code for the EOS symbol MUST be
-        // treated as a decoding error."
-        let left = end.checked_sub(at).ok_or(Error::HuffmanPadding)?;
-        match long_symbol((bits_at(code, at) >> 32) as u32, left)? {
-            Some((symbol, len)) => {
-                take(u64::from(symbol), 1);
-                at += len;
-            }
-            None => return Ok(()),
+        Self {
+            count,
+            bits: (steps % u64::BITS) as usize,
+            more: step > 0,
         }
     }
 }
 
-/// Returns the bits of the code from bit `at` on, at the high end of a word. They are followed by
-/// ones, as if the padding never ended; the lowest seven bits mean nothing.
-#[inline]
-fn bits_at(code: &[u8], at: usize) -> u64 {
-    let rest = code.get(at / 8..).unwrap_or_default();
-    let word = match rest.first_chunk() {
-        Some(word) => *word,
-        None => {
-            let mut word = [0xff; size_of::<u64>()];
-            word[..rest.len()].copy_from_slice(rest);
-            word
-        }
-    };
-    u64::from_be_bytes(word) << (at % 8)
+/// Returns the bits of the code from bit `at` on, at the high end of a word, if eight bytes are
+/// left. The lowest seven bits mean nothing.
+#[inline(always)]
+fn word_at(code: &[u8], at: usize) -> Option<u64> {
+    let word = code.get(at / 8..at / 8 + 8)?.first_chunk()?;
+    Some(u64::from_be_bytes(*word) << (at % 8))
 }
 
-/// Reads a symbol with a code of more than [`LOOK`] bits and returns it with their number, or
-/// `None` at the end. `left` bits are left.
+/// Returns the last bytes of the code, up to eight, at the low end of a word.
+#[inline(always)]
+fn last_bytes(code: &[u8]) -> u64 {
+    if let Some(last) = code.last_chunk() {
+        return u64::from_be_bytes(*last);
+    }
+    // Four to seven bytes: both halves have those in the middle.
+    if let (Some(first), Some(last)) = (code.first_chunk(), code.last_chunk()) {
+        let (first, last) = (u32::from_be_bytes(*first), u32::from_be_bytes(*last));
+        return u64::from(first) << (8 * (code.len() - 4)) | u64::from(last);
+    }
+    code.iter()
+        .fold(0, |bits, byte| bits << 8 | u64::from(*byte))
+}
+
+/// Returns the last `left` bits (below 64) of `tail` at the high end of a word. They are followed
+/// by ones, as if the padding never ended.
+#[inline(always)]
+fn padded(tail: u64, left: usize) -> u64 {
+    !(!tail << 1 << (63 - left))
+}
+
+/// Reads a symbol that [`PAIRS`] doesn't have, and returns it with the bits of its code. `left`
+/// bits are left.
 #[inline(never)]
-fn long_symbol(bits: u32, left: usize) -> Result<Option<(u8, usize)>, Error> {
-    // "an incomplete code at the end of the encoded data is to be considered as padding and
-    // discarded"
-    if left <= 7 && bits == u32::MAX {
-        return Ok(None);
-    }
+fn long_symbol(bits: u32, left: usize) -> Result<(u8, usize), Error> {
     let class = LONG
         .iter()
         .find(|class| bits <= class.last)
@@ -139,7 +212,7 @@ fn long_symbol(bits: u32, left: usize) -> Result<Option<(u8, usize)>, Error> {
     if symbol == EOS {
         return Err(Error::HuffmanEos);
     }
-    Ok(Some((symbol as u8, len)))
+    Ok((symbol as u8, len))
 }
 
 #[cfg(test)]
@@ -150,8 +223,13 @@ mod tests {
     fn decoded(code: &[u8]) -> Result<Vec<u8>, Error> {
         let mut out = b"before".to_vec();
         let result = decode(code, &mut out);
-        assert_eq!(result.map(|()| out.len() - 6), decoded_len(code));
-        result.map(|()| out.split_off(6))
+        assert_eq!(result.map(|_| out.len() - 6), decoded_len(code));
+        let text = out.split_off(6);
+        if let Ok(alphabet) = result {
+            let is_printable = text.iter().all(|byte| (b' '..=b'~').contains(byte));
+            assert_eq!(alphabet == Alphabet::Printable, is_printable);
+        }
+        result.map(|_| text)
     }
 
     fn encoded(text: &[u8]) -> Vec<u8> {

@@ -80,51 +80,66 @@ pub(crate) const SYMBOLS: [u16; 257] = {
     symbols
 };
 
-/// The bits that one look at [`PAIRS`] decodes. Most pairs of common symbols fit in.
-pub(crate) const LOOK: u32 = 12;
+/// The bits that one look at [`PAIRS`] decodes. Nearly all pairs of common symbols fit in.
+pub(crate) const LOOK: u32 = 14;
 
-/// The symbols at the start of some bits.
+/// The one or two printable symbols at the start of some bits: symbols in the low 16 bits, the
+/// first one lowest; then a byte with the bits of their codes; their number in the highest two
+/// bits. It is 0 if the bits begin with another symbol or with a code of more than [`LOOK`] bits.
 #[derive(Clone, Copy)]
-pub(crate) struct Pair {
-    /// The symbols, the first one lowest.
-    pub(crate) symbols: u16,
-    /// The bits of those symbols: 8 for each.
-    pub(crate) symbol_bits: u8,
-    /// The bits of their codes; 0 if the first code has more than [`LOOK`] bits.
-    pub(crate) code_bits: u8,
+pub(crate) struct Pair(u32);
+
+impl Pair {
+    const NONE: Self = Self(0);
+
+    const fn one(first: u8, code: Code) -> Self {
+        Self(first as u32 | code.len << 16 | 1 << 30)
+    }
+
+    const fn two(first: u8, second: u8, both: Code) -> Self {
+        Self(first as u32 | (second as u32) << 8 | both.len << 16 | 2 << 30)
+    }
+
+    /// Returns the symbols. The second one means nothing if there is one only.
+    #[inline(always)]
+    pub(crate) const fn symbols(self) -> [u8; 2] {
+        (self.0 as u16).to_le_bytes()
+    }
+
+    /// Returns the number of symbols.
+    #[inline(always)]
+    pub(crate) const fn count(self) -> usize {
+        (self.0 >> 30) as usize
+    }
+
+    /// Returns the bits of the codes in the low six bits. Sums of up to four of these numbers have
+    /// the sum of the bits there; what is above means nothing.
+    #[inline(always)]
+    pub(crate) const fn step(self) -> u32 {
+        self.0 >> 16
+    }
 }
 
-/// For [`LOOK`] bits: the one or two symbols whose codes they begin with.
+/// The printable symbols: 0x20 to 0x7e. All others have codes of 13 bits or more, and are rare.
+pub(crate) const PRINTABLE: std::ops::RangeInclusive<u8> = b' '..=b'~';
+
+/// For [`LOOK`] bits: the one or two printable symbols whose codes they begin with.
 pub(crate) static PAIRS: [Pair; 1 << LOOK] = {
-    let mut pairs = [Pair {
-        symbols: 0,
-        symbol_bits: 0,
-        code_bits: 0,
-    }; 1 << LOOK];
-    let mut first = 0;
-    while first < 256 {
-        let code = CODES[first];
+    let mut pairs = [Pair::NONE; 1 << LOOK];
+    let mut first = *PRINTABLE.start();
+    while first <= *PRINTABLE.end() {
+        let code = CODES[first as usize];
         if code.len <= LOOK {
-            let one = Pair {
-                symbols: first as u16,
-                symbol_bits: 8,
-                code_bits: code.len as u8,
-            };
-            fill(&mut pairs, code, one);
-            let mut second = 0;
-            while second < 256 {
-                let Code { bits, len } = CODES[second];
+            fill(&mut pairs, code, Pair::one(first, code));
+            let mut second = *PRINTABLE.start();
+            while second <= *PRINTABLE.end() {
+                let Code { bits, len } = CODES[second as usize];
                 if code.len + len <= LOOK {
                     let both = Code {
                         bits: code.bits << len | bits,
                         len: code.len + len,
                     };
-                    let two = Pair {
-                        symbols: (second << 8 | first) as u16,
-                        symbol_bits: 16,
-                        code_bits: both.len as u8,
-                    };
-                    fill(&mut pairs, both, two);
+                    fill(&mut pairs, both, Pair::two(first, second, both));
                 }
                 second += 1;
             }
@@ -158,10 +173,13 @@ pub(crate) struct Class {
     pub(crate) rank: u32,
 }
 
-/// Lengths over [`LOOK`] bits that occur.
+/// The most bits of a code that isn't in [`LONG`]: such codes are all printable symbols'.
+const SHORT: u32 = 12;
+
+/// Lengths over [`SHORT`] bits that occur.
 const LONG_CLASSES: usize = 14;
 
-/// The codes of more than [`LOOK`] bits by length, shortest first. The last ends with EOS: all
+/// The codes of more than [`SHORT`] bits by length, shortest first. The last ends with EOS: all
 /// ones.
 pub(crate) static LONG: [Class; LONG_CLASSES] = {
     let mut classes = [Class {
@@ -183,7 +201,7 @@ pub(crate) static LONG: [Class; LONG_CLASSES] = {
             next += 1;
             rank += 1;
         }
-        if len > LOOK {
+        if len > SHORT {
             let spare = 32 - len;
             classes[class] = Class {
                 len,

@@ -145,6 +145,13 @@ impl KnownNames {
         set
     }
 
+    /// Returns the set with one more name.
+    #[must_use]
+    pub const fn with(mut self, name: KnownName) -> Self {
+        self.insert(name);
+        self
+    }
+
     /// Adds a name. Numbers are below 128.
     #[inline]
     pub(crate) const fn insert(&mut self, name: KnownName) {
@@ -154,7 +161,7 @@ impl KnownNames {
 
     /// Whether the set has this name.
     #[inline]
-    pub(crate) const fn contains(self, name: KnownName) -> bool {
+    pub const fn contains(self, name: KnownName) -> bool {
         let number = name.number();
         self.0[(number / 64 % 2) as usize] & 1 << (number % 64) != 0
     }

@@ -42,8 +42,9 @@ mod known;
 mod policy;
 mod static_table;
 
-pub use decoder::{Decoded, Decoder, DecoderState, Limits, ListLimit};
+pub use decoder::{Check, Decoded, Decoder, DecoderState, Limits, ListLimit};
 pub use encoder::{Encoder, EncoderState};
 pub use error::Error;
 pub use fields::{Field, Fields, Iter};
+pub use huffman::Alphabet;
 pub use known::{KnownName, KnownNames};

@@ -56,7 +56,6 @@
 mod conn;
 mod flow;
 mod guard;
-mod memory;
 mod sched;
 mod stream;
 #[cfg(test)]

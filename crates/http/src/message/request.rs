@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use tidegate_hpack::{Field, Fields, KnownName, KnownNames};
+use tidegate_hpack::{Alphabet, Field, Fields, KnownName, KnownNames};
 
 use super::classes::{TOKEN, classes};
 use super::fault::{Fault, InvalidHead};
@@ -56,13 +56,16 @@ const WATCHED: KnownNames = KnownNames::new(&[
     KnownName::HOST,
 ]);
 
+/// The names of fields with rules for their values, or that are never allowed.
+const RULED: KnownNames = WATCHED.with(KnownName::TE);
+
 /// The last pseudo-field by number that isn't [`WATCHED`].
 const LAST_PSEUDO: KnownName = KnownName::SCHEME;
 
 /// Whether a field of a request is valid by itself, whatever else is in the list, as most are: for
 /// [`Decoder::with_check`](tidegate_hpack::Decoder::with_check). A list of such fields needs only a
 /// look at their names. Other fields may be valid too.
-pub fn is_valid_alone(field: &Field<'_>) -> bool {
+pub fn is_valid_alone(field: &Field<'_>, alphabet: Alphabet) -> bool {
     let value = field.value;
     match field.known {
         Some(KnownName::METHOD) => {
@@ -71,6 +74,11 @@ pub fn is_valid_alone(field: &Field<'_>) -> bool {
         Some(KnownName::SCHEME) => matches!(value, b"https" | b"http"),
         Some(KnownName::AUTHORITY) => is_authority(value),
         Some(KnownName::PATH) => value.first() == Some(&b'/') && all_visible(value),
+        // RFC 9113 §8.2.1: no SP at either end. Other bytes that are printable are right in all
+        // values but those with rules of their own.
+        Some(known) if alphabet == Alphabet::Printable && !RULED.contains(known) => {
+            value.first() != Some(&b' ') && value.last() != Some(&b' ')
+        }
         _ => Regular::default().check(*field, Section::Request).is_ok(),
     }
 }

@@ -69,10 +69,9 @@ impl Connection {
 
     /// Sends RST_STREAM on a stream that has a slot, and updates its state.
     pub(crate) fn send_reset(&mut self, slot: usize, code: ErrorCode) {
-        let mut stream = self.counted(slot);
+        let stream = self.streams.get_mut(slot);
         let id = stream.id;
-        stream.set_state(State::Closed(ClosedBy::Reset(Sender::Us)));
-        drop(stream);
+        stream.state = State::Closed(ClosedBy::Reset(Sender::Us));
         self.streams.note_reset(id, Sender::Us);
         self.send_rst_stream(id, code);
     }

@@ -34,12 +34,11 @@ impl Connection {
 
     /// Ends a stream; the next `receive` reports it.
     pub(super) fn lose(&mut self, slot: usize, code: ErrorCode, cause: ResetCause) {
-        let mut stream = self.counted(slot);
-        if !stream.state().is_closed() {
-            stream.set_state(State::Closed(ClosedBy::Reset(Sender::Peer)));
+        let stream = self.streams.get_mut(slot);
+        if !stream.state.is_closed() {
+            stream.state = State::Closed(ClosedBy::Reset(Sender::Peer));
         }
         let id = stream.id;
-        drop(stream);
         self.unreported.reset(id, code, cause);
         if cause == ResetCause::Unprocessed {
             // The peer may still reset it; that must not be reported again.
@@ -55,18 +54,20 @@ impl Connection {
         if stream.owner_is_done() {
             return self.remove(slot);
         }
+        stream.awaiting_release = true;
         stream.send.buf.pending = Bytes::new();
         self.memory.sent(stream, usize::MAX);
         stream.send.buf.trailers = None;
         stream.send.stall = None;
-        self.counted(slot).await_release();
+        stream.recv.window.consume(u32::MAX);
         self.unqueue(slot);
+        self.recount(slot);
     }
 
     /// Removes a stream that is over in both directions.
     pub(crate) fn remove_if_closed(&mut self, slot: usize) {
         let stream = self.streams.get(slot);
-        if stream.state().is_closed() && !stream.awaits_release() {
+        if stream.state.is_closed() && !stream.awaiting_release {
             self.remove(slot);
         }
     }
@@ -80,7 +81,7 @@ impl Connection {
         self.sched.close(slot);
         self.memory.gone(stream);
         self.recv_window
-            .replace(stream.recv.share(), Share::default());
+            .replace(stream.recv.share, Share::default());
         self.streams.remove(slot);
         if self.streams.is_empty() && self.lifetime.is_ending() && !self.unreported.has_resets() {
             self.close_if_drained();

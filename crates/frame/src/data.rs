@@ -55,19 +55,18 @@ impl Data {
 
     /// Appends the frame's bytes to `out`, without padding, whatever `flow_len` says.
     pub fn write(&self, out: &mut Vec<u8>) {
-        Self::write_head(
+        out.extend_from_slice(&Self::head(
             self.stream_id,
             self.payload.len() as u32,
             self.end_stream,
-            out,
-        );
+        ));
         out.extend_from_slice(&self.payload);
     }
 
-    /// Appends only the head of a DATA frame of `len` bytes. The caller sends the payload itself,
+    /// Returns only the head of a DATA frame of `len` bytes. The caller sends the payload itself,
     /// without a copy.
     #[inline]
-    pub fn write_head(stream_id: StreamId, len: u32, end_stream: bool, out: &mut Vec<u8>) {
+    pub fn head(stream_id: StreamId, len: u32, end_stream: bool) -> [u8; Head::LEN] {
         let flags = Flags::NONE.with(Flags::END_STREAM, end_stream);
         Head {
             length: len,
@@ -75,7 +74,7 @@ impl Data {
             flags,
             stream_id,
         }
-        .write(out);
+        .to_bytes()
     }
 
     /// Appends the frame's bytes to `out`, with `padding` bytes of padding (and the pad length).

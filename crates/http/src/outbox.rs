@@ -40,8 +40,30 @@ impl Outbox {
         self.len() == 0
     }
 
+    /// Appends a copy of these bytes.
+    #[inline]
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.tail().extend_from_slice(bytes);
+    }
+
+    /// Moves all of `bytes` to the end. An empty outbox takes the buffer itself, and leaves an
+    /// empty one in exchange.
+    pub fn append(&mut self, bytes: &mut Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            self.tail.clear();
+            self.tail_start = 0;
+            std::mem::swap(&mut self.tail, bytes);
+        } else {
+            self.tail().append(bytes);
+        }
+    }
+
     /// Returns the buffer to which small pieces are appended.
-    pub fn tail(&mut self) -> &mut Vec<u8> {
+    #[inline]
+    fn tail(&mut self) -> &mut Vec<u8> {
         self.reclaim();
         &mut self.tail
     }
@@ -59,8 +81,7 @@ impl Outbox {
     /// Appends bytes: by reference if there are many, else by copy.
     pub fn push(&mut self, bytes: Bytes) {
         if bytes.len() < BY_REFERENCE {
-            self.tail().extend_from_slice(&bytes);
-            return;
+            return self.extend(&bytes);
         }
         if self.tail.len() > self.tail_start {
             let mut tail = Bytes::from(std::mem::take(&mut self.tail));
@@ -171,10 +192,10 @@ mod tests {
     #[test]
     fn a_partly_written_tail_goes_on_in_front_of_a_segment() {
         let mut outbox = Outbox::new();
-        outbox.tail().extend_from_slice(b"abcdef");
+        outbox.extend(b"abcdef");
         outbox.advance(2);
         outbox.push(Bytes::from(vec![b'x'; 1024]));
-        outbox.tail().extend_from_slice(b"yz");
+        outbox.extend(b"yz");
         let all = drain(&mut outbox, 100);
         assert_eq!(&all[..4], b"cdef");
         assert_eq!(&all[1026..], b"xxyz");
@@ -185,7 +206,7 @@ mod tests {
         let mut outbox = Outbox::new();
         let mut sent = 0;
         for round in 0..10_000_u32 {
-            outbox.tail().extend_from_slice(&round.to_be_bytes());
+            outbox.extend(&round.to_be_bytes());
             outbox.push(Bytes::from(round.to_be_bytes().to_vec()));
             while outbox.len() > 100 {
                 assert_eq!(
@@ -200,11 +221,25 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_is_taken_over_only_by_an_empty_outbox() {
+        let mut outbox = Outbox::new();
+        let mut first = b"first".to_vec();
+        let at = first.as_ptr();
+        outbox.append(&mut first);
+        assert_eq!((outbox.chunk().as_ptr(), outbox.len()), (at, 5));
+        assert!(first.is_empty());
+        let mut second = b"second".to_vec();
+        outbox.append(&mut second);
+        assert!(second.is_empty());
+        assert_eq!(drain(&mut outbox, 4), b"firstsecond");
+    }
+
+    #[test]
     fn slices_cover_everything_in_order() {
         let mut outbox = Outbox::new();
-        outbox.tail().extend_from_slice(b"head");
+        outbox.extend(b"head");
         outbox.push(Bytes::from(vec![b'b'; 4096]));
-        outbox.tail().extend_from_slice(b"tail");
+        outbox.extend(b"tail");
         let mut slices = [IoSlice::new(&[]); 8];
         let used = outbox.io_slices(&mut slices);
         assert_eq!(used, 3);

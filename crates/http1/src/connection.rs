@@ -19,7 +19,7 @@ use crate::read::body::{BodyReader, Piece};
 use crate::read::section::Section;
 use crate::server::H2cUpgrade;
 use crate::stream::StreamMut;
-use crate::write::{Framing, write_chunk_size, write_last_chunk};
+use crate::write::{Framing, push_chunk_size, write_last_chunk};
 
 /// The input that a connection waits for. Each kind has its own time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -355,7 +355,7 @@ impl Connection {
             {
                 return Flow::Full;
             }
-            out.tail().append(&mut self.control);
+            out.append(&mut self.control);
             if self.life == Life::Over {
                 return Flow::Closed;
             }
@@ -378,12 +378,12 @@ impl Connection {
             self.stats.body_out += data.len() as u64;
             match &mut send.framing {
                 Framing::Length { left } => *left -= data.len() as u64,
-                Framing::Chunked => write_chunk_size(out.tail(), data.len()),
+                Framing::Chunked => push_chunk_size(out, data.len()),
                 Framing::None | Framing::UntilEnd => {}
             }
             out.push(data);
             if send.framing == Framing::Chunked {
-                out.tail().extend_from_slice(b"\r\n");
+                out.extend(b"\r\n");
             }
             self.end_message_if_sent();
         }

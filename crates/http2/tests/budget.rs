@@ -373,7 +373,7 @@ fn responses_on_a_connection_that_clients_share_are_billed_to_those_that_asked()
     let mut stream = pair.client.engine.stream(first).unwrap();
     stream.reset(ErrorCode::CANCEL);
     open(&mut pair, &greedy).unwrap();
-    pair.client.engine.abort(ErrorCode::NO_ERROR);
+    pair.client.engine.abort(ErrorCode::NO_ERROR, "");
     pair.drive();
     assert_eq!((held(&greedy), held(&other)), (0, 0));
 }

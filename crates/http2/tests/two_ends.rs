@@ -75,7 +75,7 @@ fn an_error_is_no_graceful_end_though_no_stream_is_open() {
     let (mut client, mut server, now) = pair(Config::client(), Config::server());
     let (preface, _) = say(&mut client, now);
     hear(&mut server, preface, now);
-    server.abort(ErrorCode::INTERNAL_ERROR);
+    server.abort(ErrorCode::INTERNAL_ERROR, "");
     let (goaway, _) = say(&mut server, now);
     let told = hear(&mut client, goaway, now);
     let Some(Event::Closed(CloseReason::PeerError { code, .. })) = told.last() else {

@@ -72,7 +72,7 @@ impl Conn {
     /// cleartext too, and the end follows.
     pub(crate) fn answer_in_cleartext(&mut self, answer: &[u8]) {
         self.transport.tls = None;
-        self.outbox.tail().extend_from_slice(answer);
+        self.outbox.extend(answer);
         self.begin_close(End::HttpOnTlsPort);
     }
 

@@ -103,9 +103,13 @@ impl Engine {
         either!(self, engine => engine.shut_down(now));
     }
 
-    /// Closes the connection at once. Only HTTP/2 can send the code.
-    pub fn abort(&mut self, code: ErrorCode) {
-        either!(self, engine => engine.abort(code));
+    /// Closes the connection at once. Only HTTP/2 can send the code, and `text` for the operator of
+    /// the other end.
+    pub fn abort(&mut self, code: ErrorCode, text: &str) {
+        match self {
+            Self::Http2(engine) => engine.abort(code, text),
+            Self::Http1(engine) => engine.abort(code),
+        }
     }
 
     /// Limits the requests that a client may have in progress at once. The configured limit still

@@ -164,7 +164,7 @@ impl Opening {
                 }
             }
             None => {
-                outbox.tail().extend_from_slice(&preamble);
+                outbox.extend(&preamble);
                 Step::Speaks(dialling.only.unwrap_or(Protocol::Http1))
             }
         }

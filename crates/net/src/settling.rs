@@ -248,7 +248,7 @@ impl<S: Service> Driver<S> {
         if let Some(engine) = &mut conn.engine {
             // Tell the peer that no request was lost and that the next one belongs on another
             // connection.
-            engine.abort(ErrorCode::NO_ERROR);
+            engine.abort(ErrorCode::NO_ERROR, "idle, and its place is needed");
             let _ = self.transmit(slot);
         }
         self.conns.totals.made_room += 1;

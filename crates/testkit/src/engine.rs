@@ -87,7 +87,10 @@ impl Engine {
 
     /// Ends the connection at once.
     pub fn abort(&mut self, code: ErrorCode) {
-        either!(self, engine => engine.abort(code));
+        match self {
+            Self::Http2(engine) => engine.abort(code, ""),
+            Self::Http1(engine) => engine.abort(code),
+        }
     }
 
     /// Whether the engine takes input.

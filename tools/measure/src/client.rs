@@ -109,7 +109,7 @@ impl Client {
             stream_id,
             dependency,
         };
-        frame.write(self.after_heads());
+        self.send_after_heads(|out| frame.write(out));
     }
 
     /// Sends PRIORITY_UPDATE (RFC 9218 §7.1), after all heads opened so far.
@@ -119,17 +119,19 @@ impl Client {
             prioritized_id,
             value,
         };
-        frame.write(self.after_heads());
+        self.send_after_heads(|out| frame.write(out));
     }
 
-    /// Returns where to write a frame that the engine doesn't send by itself. The outbox always
-    /// ends with a complete frame.
-    fn after_heads(&mut self) -> &mut Vec<u8> {
+    /// Sends a frame that the engine doesn't send by itself. The outbox always ends with a complete
+    /// frame.
+    fn send_after_heads(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         // Without room for DATA, the engine gives out only control frames and heads.
         let mut heads = Outbox::new();
         let _ = self.driver.engine.transmit(&mut heads, 0, Instant::now());
         self.driver.outbox.push(heads.copy_to_bytes(heads.len()));
-        self.driver.outbox.tail()
+        let mut frame = Vec::new();
+        write(&mut frame);
+        self.driver.outbox.append(&mut frame);
     }
 
     /// Writes pending output, reads once, at most `limit` bytes, and returns the events. If nothing

@@ -5,7 +5,7 @@ pub(crate) mod response;
 
 use std::io::Write as _;
 
-use tidegate_http::{Fields, may_be_trailer};
+use tidegate_http::{Fields, Outbox, may_be_trailer};
 
 /// How a message's body is framed (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +22,14 @@ pub(crate) enum Framing {
 
 /// Writes the line before a chunk of `bytes` bytes, at least 1. The caller writes CRLF after the
 /// chunk.
-pub(crate) fn write_chunk_size(out: &mut Vec<u8>, bytes: usize) {
-    // Writing to a `Vec` can't fail.
-    let _ = write!(out, "{bytes:x}\r\n");
+pub(crate) fn push_chunk_size(out: &mut Outbox, bytes: usize) {
+    // 64 bits are 16 digits.
+    let mut line = [0; 18];
+    let mut rest = &mut line[..];
+    // Writing to memory that is large enough can't fail.
+    let _ = write!(rest, "{bytes:x}\r\n");
+    let left = rest.len();
+    out.extend(&line[..line.len() - left]);
 }
 
 /// Writes the last chunk and the trailers (RFC 9112 §7.1).

@@ -60,7 +60,7 @@ impl Connection {
             return;
         }
         // An empty frame needs no window (RFC 9113 §6.9.1), so it doesn't wait for a turn either.
-        Data::write_head(stream.id, 0, true, self.control.end());
+        self.control.extend(&Data::head(stream.id, 0, true));
         self.unqueue(slot);
         self.note_data_sent(slot, 0, true);
     }

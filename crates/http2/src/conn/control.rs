@@ -16,6 +16,11 @@ impl Control {
         self.0.len()
     }
 
+    /// Adds bytes of a frame to the end.
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
     /// Returns the buffer to whose end the next frame is written.
     pub(super) fn end(&mut self) -> &mut Vec<u8> {
         &mut self.0
@@ -28,17 +33,11 @@ impl Control {
         if self.0.is_empty() {
             return true;
         }
-        if out.is_empty() {
-            // The outbox is empty: swap the buffers instead of copying.
-            out.tail().clear();
-            std::mem::swap(out.tail(), &mut self.0);
-            return true;
+        let has_room = out.is_empty() || out.len() + self.0.len() <= limit;
+        if has_room {
+            out.append(&mut self.0);
         }
-        if out.len() + self.0.len() > limit {
-            return false;
-        }
-        out.tail().append(&mut self.0);
-        true
+        has_room
     }
 
     /// Frees the buffer if nothing waits.

@@ -114,8 +114,9 @@ impl Connection {
             && len <= stream.send.window.available()
             && len <= self.send_window.available();
         if fits && self.sched.is_empty() {
-            Data::write_head(stream.id, len as u32, true, self.control.end());
-            self.control.end().extend_from_slice(&bytes);
+            self.control
+                .extend(&Data::head(stream.id, len as u32, true));
+            self.control.extend(&bytes);
             return self.note_data_sent(slot, len, true);
         }
         stream.send.buf.pending = bytes;

@@ -39,6 +39,10 @@ pub(crate) struct Lifetime {
     reason: Option<CloseReason>,
 }
 
+/// The most bytes of debug data in a GOAWAY frame: with the 8 before them, they fill the largest
+/// frame that every peer accepts (RFC 9113 §4.2).
+const MOST_DEBUG_DATA: usize = 16_384 - 8;
+
 /// How long the second GOAWAY waits for the answer to our PING, which a peer may never send.
 const SECOND_GOAWAY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -100,9 +104,11 @@ impl Connection {
         }
     }
 
-    /// Closes the connection at once with GOAWAY.
-    pub fn abort(&mut self, code: ErrorCode) {
-        self.close(CloseReason::Aborted(code), Some(code));
+    /// Closes the connection at once with GOAWAY. `text` says why, for the operator of the other
+    /// end (RFC 9113 §6.8: "additional debug data … for diagnostic purposes only"); what is beyond
+    /// 16,376 bytes, which fit into a frame, is left out. Open streams are cut off.
+    pub fn abort(&mut self, code: ErrorCode, text: &str) {
+        self.close_with(CloseReason::Aborted(code), Some((code, text)));
     }
 
     /// Sends the second GOAWAY of a graceful end, which names the last stream that will be
@@ -134,12 +140,13 @@ impl Connection {
     }
 
     /// Sends GOAWAY. `debug_data` is for the operator of the other end (RFC 9113 §6.8).
-    fn send_goaway(&mut self, last_stream_id: StreamId, code: ErrorCode, debug_data: &'static str) {
+    fn send_goaway(&mut self, last_stream_id: StreamId, code: ErrorCode, debug_data: &str) {
+        let debug_data = &debug_data.as_bytes()[..debug_data.len().min(MOST_DEBUG_DATA)];
         self.send(|out| {
             GoAway {
                 last_stream_id,
                 code,
-                debug_data: Bytes::from_static(debug_data.as_bytes()),
+                debug_data: Bytes::copy_from_slice(debug_data),
             }
             .write(out);
         });
@@ -166,15 +173,20 @@ impl Connection {
 
     /// Closes the connection: sends GOAWAY with this code, if any, and drops the streams.
     pub(crate) fn close(&mut self, reason: CloseReason, goaway: Option<ErrorCode>) {
+        let text = match reason {
+            CloseReason::Violation(violation) => violation.name(),
+            _ => "",
+        };
+        self.close_with(reason, goaway.map(|code| (code, text)));
+    }
+
+    /// Closes the connection: sends GOAWAY with this code and debug data, if any.
+    fn close_with(&mut self, reason: CloseReason, goaway: Option<(ErrorCode, &str)>) {
         if self.lifetime.is_over() {
             return;
         }
-        if let Some(code) = goaway {
+        if let Some((code, debug_data)) = goaway {
             let last = self.lifetime.last_accepted.min(self.streams.highest_peer());
-            let debug_data = match reason {
-                CloseReason::Violation(violation) => violation.name(),
-                _ => "",
-            };
             self.send_goaway(last, code, debug_data);
         }
         self.lifetime.phase = Phase::Closing;

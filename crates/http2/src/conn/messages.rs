@@ -322,7 +322,7 @@ impl Connection {
             self.guard.data_sent();
             let len = sentence.len() as u32;
             self.send(|out| {
-                Data::write_head(id, len, ends, out);
+                out.extend_from_slice(&Data::head(id, len, ends));
                 out.extend_from_slice(sentence.as_bytes());
             });
         }

@@ -41,7 +41,7 @@ impl Connection {
     /// Sends the preface of our end.
     pub(super) fn send_preface(&mut self) {
         if self.role == Role::Client {
-            self.control.end().extend_from_slice(PREFACE);
+            self.control.extend(PREFACE);
         }
         let settings = settings::ours(&self.config, self.role);
         self.send(|out| settings.write(out));

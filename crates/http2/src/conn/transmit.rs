@@ -106,12 +106,8 @@ impl Connection {
         self.memory.sent(stream, len);
         let buf = &stream.send.buf;
         let end = buf.pending.is_empty() && buf.more == More::End;
-        Data::write_head(
-            stream.id,
-            len as u32,
-            end && buf.trailers.is_none(),
-            out.tail(),
-        );
+        let ends = end && buf.trailers.is_none();
+        out.extend(&Data::head(stream.id, len as u32, ends));
         out.push(data);
         self.sched.sent(slot, len);
         self.note_data_sent(slot, len, end);

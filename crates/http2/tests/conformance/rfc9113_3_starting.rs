@@ -206,15 +206,35 @@ fn the_transports_end_is_reported_for_what_it_is() {
 }
 
 #[test]
-fn an_abort_names_its_code() {
+fn a_long_reason_is_cut_to_a_frame_that_every_peer_accepts() {
+    // RFC 9113 §4.2: 16,384 bytes.
+    let code = tidegate_http2::ErrorCode::INTERNAL_ERROR;
+    let mut peer = client();
+    peer.engine.abort(code, &"ä".repeat(10_000));
+    peer.pump();
+    let lens = peer.frames.iter().filter_map(|frame| match frame {
+        Received::Other(Frame::GoAway(goaway)) => Some(goaway.debug_data.len()),
+        _ => None,
+    });
+    assert_eq!(lens.collect::<Vec<_>>(), [16_376]);
+}
+
+#[test]
+fn an_abort_names_its_code_and_reason() {
     // RFC 9113 §5.4.1: "After sending the GOAWAY frame for an error condition, the endpoint MUST
     // close the TCP connection.": `transmit` returns that.
     let mut peer = client();
     peer.send(wire::get(1));
     peer.events.clear();
-    peer.engine.abort(tidegate_http2::ErrorCode::INTERNAL_ERROR);
-    peer.pump();
     let code = tidegate_http2::ErrorCode::INTERNAL_ERROR;
+    peer.engine.abort(code, "out of disks");
+    peer.pump();
+    // RFC 9113 §6.8: "Endpoints MAY append opaque data to the payload of any GOAWAY frame."
+    let is_goaway = |frame: &&Received| matches!(frame, Received::Other(Frame::GoAway(_)));
+    let Some(Received::Other(Frame::GoAway(goaway))) = peer.frames.iter().find(is_goaway) else {
+        panic!("no GOAWAY");
+    };
+    assert_eq!(goaway.debug_data, "out of disks");
     assert_eq!(peer.expect_goaway(code), 1);
     assert_eq!(peer.expect_closed(), CloseReason::Aborted(code));
     assert!(peer.is_closed());

@@ -361,7 +361,7 @@ mod tests {
         Settings::of(&[(SettingId::MAX_CONCURRENT_STREAMS, 100)]).write(&mut bytes);
         Settings::Ack.write(&mut bytes);
         Headers::write_block(id, &block, false, 16_384, None, &mut bytes);
-        Data::write_head(id, 3, true, &mut bytes);
+        bytes.extend_from_slice(&Data::head(id, 3, true));
         bytes.extend_from_slice(b"abc");
         Ping {
             ack: true,

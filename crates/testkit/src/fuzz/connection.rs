@@ -446,7 +446,7 @@ impl<'a> Session<'a> {
         }
         match choice {
             0xfe => self.engine.shut_down(self.now),
-            0xff => self.engine.abort(ErrorCode::CANCEL),
+            0xff => self.engine.abort(ErrorCode::CANCEL, "cancelled"),
             _ => {}
         }
         self.rest();

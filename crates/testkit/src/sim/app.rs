@@ -10,7 +10,7 @@ use tidegate_http::{
 };
 
 use crate::sim::plan::{Answer, ExchangePlan, MessagePlan, ResetPoint};
-use crate::sim::{CLIENT, Later, SERVER, Sim, name, trace};
+use crate::sim::{ABORTED, CLIENT, Later, SERVER, Sim, name, trace};
 
 /// The request leg, whose sender is the client, and the response leg.
 const REQUEST: usize = 0;
@@ -584,8 +584,9 @@ impl Sim {
                 assert_eq!(Some(*code), me.aborted);
                 false
             }
-            CloseReason::PeerError { code, .. } => {
+            CloseReason::PeerError { code, debug_data } => {
                 assert_eq!(Some(*code), other.aborted);
+                assert_eq!(debug_data, ABORTED);
                 false
             }
             other => panic!("{} closes: {other}", name(side)),

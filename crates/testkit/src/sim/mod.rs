@@ -58,6 +58,9 @@ const BATCHES: u64 = 8 << 10;
 /// The number of streams up to which all are checked after every step.
 const CROWD: u64 = 32;
 
+/// The reason that an owner gives when it ends its connection.
+const ABORTED: &str = "the owner can't go on";
+
 const CLIENT: usize = 0;
 const SERVER: usize = 1;
 
@@ -680,6 +683,7 @@ impl Sim {
         self.ends[side].engine.shut_down(now);
     }
 
+    /// Ends the connection as an owner that can't go on.
     fn abort(&mut self, side: usize) {
         let code = ErrorCode::INTERNAL_ERROR;
         if self.ends[side].engine.is_closed() {
@@ -688,7 +692,7 @@ impl Sim {
         trace!(self, "{} aborts", name(side));
         self.report.aborts += 1;
         self.ends[side].aborted = Some(code);
-        self.ends[side].engine.abort(code);
+        self.ends[side].engine.abort(code, ABORTED);
         self.receive_events(side);
     }
 

@@ -59,7 +59,8 @@ pub enum Event {
     },
     /// This stream has its turn to send: pass up to `want` bytes to
     /// [`Stream::write`](crate::Stream::write). If there are none yet, call `write` when there are;
-    /// the event doesn't come again until then.
+    /// the event doesn't come again until then. After a `write`, it comes again as soon as there is
+    /// room, until the message ends.
     Writable {
         /// The stream whose body was announced as [`Body::Stream`](crate::Body::Stream).
         id: StreamId,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use tidegate_net::http::{Body, Config, Event, ResponseHead, Stream};
 use tidegate_net::{ConnId, Conns, EventLoop, Listener, Options, Security, Service};
 
-struct Hello;
+pub(crate) struct Hello;
 
 impl Service for Hello {
     type Message = ();

@@ -14,7 +14,8 @@ const MAX_CONNECTIONS: u64 = 10_000;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Settings and limits of every connection's engine.
+    /// Settings and limits of the engines of accepted connections. A [`Dial`](crate::Dial) has its
+    /// own.
     pub engine: Arc<Config>,
     /// The time limit from the accept of a connection until TLS is done and the protocol known.
     /// Default 10 s.

@@ -11,6 +11,9 @@ use tidegate_net::{EventLoop, Listener, Options, Security, Service};
 #[path = "../examples/later.rs"]
 #[expect(dead_code, reason = "its main")]
 mod later;
+#[path = "../examples/service.rs"]
+#[expect(dead_code, reason = "its main")]
+mod service;
 #[path = "../examples/streaming.rs"]
 #[expect(dead_code, reason = "its main")]
 mod streaming;
@@ -37,6 +40,13 @@ fn ask<S: Service + Send + 'static>(service: S, request: &str) -> String {
     mailbox.stop();
     worker.join().unwrap().unwrap();
     answer
+}
+
+#[test]
+fn a_service_greets() {
+    let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let answer = ask(service::Hello, request);
+    assert!(answer.ends_with("\r\n\r\nhello\n"), "{answer}");
 }
 
 #[test]

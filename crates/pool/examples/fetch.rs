@@ -15,20 +15,20 @@ use tidegate_pool::{
 };
 
 /// The number of requests.
-const COUNT: usize = 1000;
+pub(crate) const COUNT: usize = 1000;
 
-struct Fetch {
-    pool: Pool<usize>,
+pub(crate) struct Fetch {
+    pub(crate) pool: Pool<usize>,
     upstream: UpstreamId,
     head: RequestHead,
     requests: Vec<RequestId>,
-    bytes: usize,
+    pub(crate) bytes: usize,
     bar: ProgressBar,
     mailbox: Option<Mailbox<Start>>,
 }
 
 /// The message that starts the requests, with the mailbox that ends the loop.
-struct Start(Mailbox<Start>);
+pub(crate) struct Start(Mailbox<Start>);
 
 impl Fetch {
     /// Handles all events of the pool.
@@ -98,19 +98,16 @@ impl Service for Fetch {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut args = std::env::args().skip(1);
-    let server = args.next().unwrap_or_else(|| "localhost:8443".into());
-    let path = args.next().unwrap_or_else(|| "/tide.svg".into());
+/// Makes the requests, and returns the service when all are over.
+pub(crate) fn fetch(server: &str, path: &str) -> Result<Fetch, Box<dyn std::error::Error>> {
     let host = server.split(':').next().unwrap_or_default().to_owned();
-
     let config = client_config().build()?;
     let mut options = Options::new(config.clone());
     // Requests beyond its streams wait.
     options.max_http2_connections = 1;
     let mut pool = Pool::new(options);
     let upstream = pool.add(Upstream {
-        name: server.clone(),
+        name: server.to_owned(),
         addresses: server.to_socket_addrs()?.map(Into::into).collect(),
         security: Security::Tls {
             // The demo site's certificate is self-signed. Elsewhere, use `Trust::System`.
@@ -121,7 +118,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let fetch = Fetch {
         pool,
         upstream,
-        head: RequestHead::new("GET", "https", &server, &path),
+        head: RequestHead::new("GET", "https", server, path),
         requests: Vec::new(),
         bytes: 0,
         bar: ProgressBar::new(COUNT as u64),
@@ -130,8 +127,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let event_loop = EventLoop::new(Vec::new(), tidegate_net::Options::new(config), fetch)?;
     let mailbox = event_loop.mailbox();
     mailbox.send(Start(mailbox.clone()));
+    Ok(event_loop.run()?)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let server = args.next().unwrap_or_else(|| "localhost:8443".into());
+    let path = args.next().unwrap_or_else(|| "/tide.svg".into());
     let began = Instant::now();
-    let fetch = event_loop.run()?;
+    let fetch = fetch(&server, &path)?;
     fetch.bar.finish();
     let stats = fetch.pool.stats();
     println!(

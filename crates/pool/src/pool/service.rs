@@ -16,7 +16,8 @@ impl<K: Copy> Pool<K> {
         self.conns.contains_key(&conn)
     }
 
-    /// For [`Service::opened`](tidegate_net::Service::opened).
+    /// For [`Service::opened`](tidegate_net::Service::opened). Does nothing for a connection that
+    /// isn't the pool's.
     pub fn opened(&mut self, conns: &mut Conns, conn: ConnId) {
         let Some(pooled) = self.conns.get_mut(&conn) else {
             return;
@@ -50,7 +51,8 @@ impl<K: Copy> Pool<K> {
         }
     }
 
-    /// For [`Service::event`](tidegate_net::Service::event).
+    /// For [`Service::event`](tidegate_net::Service::event), with the events of connections that
+    /// the pool [`owns`](Self::owns). Those of other connections are the service's.
     pub fn event(&mut self, conns: &mut Conns, conn: ConnId, event: EngineEvent) {
         let Some(event) = self.event_of_abandoned(conns, conn, event) else {
             return;
@@ -88,7 +90,8 @@ impl<K: Copy> Pool<K> {
         }
     }
 
-    /// For [`Service::closed`](tidegate_net::Service::closed).
+    /// For [`Service::closed`](tidegate_net::Service::closed). Does nothing for a connection that
+    /// isn't the pool's.
     pub fn closed(&mut self, conns: &mut Conns, conn: ConnId, why: &End) {
         let Some(pooled) = self.conns.remove(&conn) else {
             return;
@@ -126,7 +129,8 @@ impl<K: Copy> Pool<K> {
         self.endpoint(place).tidy(class);
     }
 
-    /// For [`Service::next_timeout`](tidegate_net::Service::next_timeout).
+    /// For [`Service::next_timeout`](tidegate_net::Service::next_timeout): a service that has times
+    /// of its own returns the earlier one.
     pub fn next_timeout(&self) -> Option<Instant> {
         self.next_check()
     }

@@ -56,6 +56,7 @@
 mod conn;
 mod flow;
 mod guard;
+mod memory;
 mod sched;
 mod stream;
 #[cfg(test)]

@@ -25,12 +25,12 @@ impl Connection {
         for (_, stream) in self.streams.iter() {
             let id = stream.id;
             open[stream.opened_by as usize] += 1;
-            let share = self.share(stream);
-            if share != stream.recv.share {
-                let counted = stream.recv.share;
+            let share = stream.share(self.window_shift());
+            if share != stream.recv.share() {
+                let counted = stream.recv.share();
                 return Err(format!("stream {id}: {share:?}, counted is {counted:?}"));
             }
-            let window = &stream.recv.window;
+            let window = stream.recv.window();
             let waits = stream.is_receiving() && window.unconsumed() == 0;
             let available = window.available() + self.window_shift().max(0);
             let starved = available <= 0 && window.size() > 0;
@@ -39,7 +39,7 @@ impl Connection {
                     "stream {id} has no window, and nobody who opens it"
                 ));
             }
-            let wants = stream.send.buf.wants_turn() && !stream.awaiting_release;
+            let wants = stream.send.buf.wants_turn() && !stream.awaits_release();
             let could = wants && stream.send.window.available() > 0;
             if could && !stream.queued {
                 return Err(format!(
@@ -52,7 +52,7 @@ impl Connection {
                     "stream {id} is in the scheduler, but has nothing to send"
                 ));
             }
-            if stream.state.is_closed() && !stream.awaiting_release {
+            if stream.state().is_closed() && !stream.awaits_release() {
                 return Err(format!("stream {id} is closed, but still has its slot"));
             }
         }
@@ -64,7 +64,7 @@ impl Connection {
                 "{scheduled:?} are in the scheduler, {queued:?} should be"
             ));
         }
-        let shares = self.streams.iter().map(|(_, stream)| stream.recv.share);
+        let shares = self.streams.iter().map(|(_, stream)| stream.recv.share());
         self.recv_window.audit(shares)?;
         self.memory
             .audit(self.streams.iter().map(|(_, stream)| stream))?;

@@ -15,8 +15,9 @@ impl Connection {
     pub(crate) fn write(&mut self, slot: usize, data: &mut Bytes, end: bool) -> usize {
         let conn_window = self.send_window.available();
         let stream = self.streams.get_mut(slot);
+        let is_over = stream.awaits_release();
         let buf = &mut stream.send.buf;
-        if stream.awaiting_release || stream.send.phase != Phase::Body || buf.more == More::End {
+        if is_over || stream.send.phase != Phase::Body || buf.more == More::End {
             return 0;
         }
         if data.is_empty() {
@@ -80,7 +81,7 @@ impl Connection {
     pub(super) fn end_with_trailers(&mut self, slot: usize, fields: &Fields) {
         let id = self.streams.get(slot).id;
         self.send_block(id, fields, None, true);
-        self.note_sent(slot, Input::HeadersEnd);
+        self.streams.get_mut(slot).note_sent(Input::HeadersEnd);
         self.our_message_ended(slot);
     }
 
@@ -89,7 +90,7 @@ impl Connection {
         let stream = self.streams.get_mut(slot);
         stream.send.phase = Phase::Done;
         stream.send.stall = None;
-        if stream.state.is_closed() {
+        if stream.state().is_closed() {
             return self.remove(slot);
         }
         if self.role == Role::Server && (!stream.connect_request || stream.tunnel_ended) {

@@ -68,9 +68,10 @@ impl Connection {
 
     /// Sends RST_STREAM on a stream that has a slot, and updates its state.
     pub(crate) fn send_reset(&mut self, slot: usize, code: ErrorCode) {
-        let stream = self.streams.get_mut(slot);
+        let mut stream = self.counted(slot);
         let id = stream.id;
-        stream.state = State::Closed(ClosedBy::Reset(Sender::Us));
+        stream.set_state(State::Closed(ClosedBy::Reset(Sender::Us)));
+        drop(stream);
         self.streams.note_reset(id, Sender::Us);
         self.send_rst_stream(id, code);
     }

@@ -9,10 +9,10 @@ use crate::conn::Connection;
 use crate::conn::fault::{Fault, Outcome, illegal};
 use crate::conn::messages::own_head;
 use crate::conn::timer::Timer;
-use crate::flow::{FIRST_GRANT, Share, least_window};
+use crate::flow::{FIRST_GRANT, least_window};
 use crate::stream::map::Lookup;
 use crate::stream::state::{Input, Sender};
-use crate::stream::{Grant, Phase, Stream};
+use crate::stream::{Counted, Grant, Phase};
 
 /// The bytes of a body that a client has to send before its window is raised above the protocol's:
 /// a head alone gets no loan. They come with the head, in the first flight of TCP.
@@ -51,17 +51,9 @@ impl Connection {
             flow_len,
         } = frame;
         let windows_grow = self.config.max_stream_window_size > least_window(&self.config);
-        let recv = &mut self.streams.get_mut(slot).recv;
-        let discard = recv.discard;
+        let discard = self.streams.get(slot).recv.discard;
         if windows_grow && !discard {
             self.rtt.received(flow_len);
-        }
-        if discard {
-            recv.window.consume(flow_len);
-            recv.discarded = recv.discarded.saturating_add(flow_len);
-        } else {
-            // Padding is consumed as soon as it arrives.
-            recv.window.consume(flow_len - payload.len() as u32);
         }
         if !end && !discard && self.streams.get(slot).recv.grant == Grant::Due {
             self.grant_first(slot);
@@ -69,7 +61,6 @@ impl Connection {
         if !end && !discard && flow_len as usize > payload.len() {
             self.advertise_stream_window(slot);
         }
-        self.recount(slot);
         if end {
             self.remove_if_closed(slot);
         } else if discard {
@@ -88,23 +79,30 @@ impl Connection {
     fn admit_data(&mut self, slot: usize, frame: &Data) -> Result<bool, Fault> {
         let id = frame.stream_id;
         let len = frame.payload.len() as u32;
-        let stream = self.streams.get_mut(slot);
+        let age = self.age();
+        let mut stream = self.counted(slot);
         let input = if frame.end_stream {
             Input::DataEnd
         } else {
             Input::Data
         };
-        let state = stream.state.on(Sender::Peer, input);
+        let state = stream.state().on(Sender::Peer, input);
         let state = state.map_err(|bad| illegal(id, bad))?;
-        if stream.awaiting_release {
+        if stream.awaits_release() {
             return Ok(false);
         }
-        count_data(stream, len, frame.flow_len).map_err(|violation| Fault(id, violation))?;
-        stream.state = state;
-        stream
-            .recv
-            .pace
-            .moved(len as usize, Age::new(self.born, self.now));
+        let counted = stream.count_data(len, frame.flow_len);
+        counted.map_err(|violation| Fault(id, violation))?;
+        stream.set_state(state);
+        stream.recv.pace.moved(len as usize, age);
+        if stream.recv.discard {
+            stream.window().consume(frame.flow_len);
+            stream.recv.discarded = stream.recv.discarded.saturating_add(frame.flow_len);
+        } else {
+            // Padding is consumed as soon as it arrives.
+            stream.window().consume(frame.flow_len - len);
+        }
+        drop(stream);
         self.stats.body_in += u64::from(len);
         if frame.end_stream {
             self.end_of_message(slot)?;
@@ -129,7 +127,7 @@ impl Connection {
                 continue;
             }
             // Without window the peer can't send. The connection's window is never short.
-            let judged = if stream.recv.window.is_open() {
+            let judged = if stream.recv.window().is_open() {
                 stream.recv.pace.judge(limit, least, age)
             } else {
                 Ok(limit)
@@ -171,65 +169,55 @@ impl Connection {
         i64::from(self.config.initial_window_size) - i64::from(self.settings.local_initial_window)
     }
 
-    /// Returns the stream's part of what the peer may make us hold.
-    pub(super) fn share(&self, stream: &Stream) -> Share {
-        stream
-            .recv
-            .share(stream.is_receiving(), self.window_shift())
-    }
-
-    /// Updates the stream's part in the connection's sums. Call it whenever the stream's window,
-    /// its state or the rest of its message has changed.
-    pub(crate) fn recount(&mut self, slot: usize) {
+    /// Returns a stream to change whatever the connection's sums depend on.
+    #[inline]
+    pub(super) fn counted(&mut self, slot: usize) -> Counted<'_> {
         let shift = self.window_shift();
         let stream = self.streams.get_mut(slot);
-        let share = stream.recv.share(stream.is_receiving(), shift);
-        let before = std::mem::replace(&mut stream.recv.share, share);
-        self.recv_window.replace(before, share);
-        self.memory.settle_bill(stream);
+        Counted::new(stream, &mut self.recv_window, &mut self.memory, shift)
     }
 
     /// The owner has consumed `bytes`.
     pub(crate) fn consume(&mut self, slot: usize, bytes: usize) {
-        let stream = self.streams.get_mut(slot);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let bytes = stream.recv.window.consume(bytes);
+        let bytes = self.counted(slot).window().consume(bytes);
         if bytes == 0 {
             return;
         }
+        let stream = self.streams.get_mut(slot);
         if stream.is_receiving() && !stream.recv.discard {
             let (rtt, now) = (self.rtt.get(), self.now);
-            let size = stream.recv.window.size();
+            let size = stream.recv.window().size();
             if stream.recv.tuning.consumed(bytes, size, rtt, now) {
                 self.grow_stream_window(slot, size.saturating_mul(2));
             }
             self.advertise_stream_window(slot);
         }
-        self.recount(slot);
     }
 
     /// Opens the window for the body of a message whose head has arrived: as large as it can be
     /// before the path is known.
     pub(super) fn open_body(&mut self, slot: usize) {
-        self.streams.get_mut(slot).recv.pace = Pace::new(Age::new(self.born, self.now));
-        let recv = &self.streams.get(slot).recv;
+        let (age, shift) = (self.age(), self.window_shift());
+        let stream = self.streams.get_mut(slot);
+        let recv = &mut stream.recv;
+        recv.pace = Pace::new(age);
         // A tunnel may be silent for long, so its window grows only once it is used.
-        let is_long = i64::from(recv.usable()) > recv.window.available() + self.window_shift();
-        if !self.streams.get(slot).connect_request && is_long {
+        let is_long = i64::from(recv.usable()) > recv.window().available() + shift;
+        if !stream.connect_request && is_long {
             match self.role {
                 Role::Client => self.grow_stream_window(slot, FIRST_GRANT),
-                Role::Server => self.streams.get_mut(slot).recv.grant = Grant::Due,
+                Role::Server => recv.grant = Grant::Due,
             }
         }
         self.advertise_stream_window(slot);
-        self.recount(slot);
     }
 
     /// Raises the window of a body that begins to arrive, once.
     fn grant_first(&mut self, slot: usize) {
         let least = i64::from(least_window(&self.config));
         let recv = &mut self.streams.get_mut(slot).recv;
-        if recv.window.available() <= least - FIRST_GRANT_AFTER {
+        if recv.window().available() <= least - FIRST_GRANT_AFTER {
             recv.grant = Grant::None;
             self.grow_stream_window(slot, FIRST_GRANT);
         }
@@ -241,53 +229,64 @@ impl Connection {
         let stream = self.streams.get_mut(slot);
         let most = self.config.max_stream_window_size;
         let size = size.min(most).min(stream.recv.max_window);
-        let window = &mut stream.recv.window;
-        let before = window.size();
-        if size <= before {
+        let mut window = *stream.recv.window();
+        if size <= window.size() {
             return;
         }
         window.set_size(size);
-        let share = stream.recv.share(true, shift);
+        let share = stream.recv.share_of(&window, true, shift);
         if !self.may_lend(slot, share) {
-            return self.streams.get_mut(slot).recv.window.set_size(before);
+            return;
         }
-        let stream = self.streams.get_mut(slot);
         self.stats.windows_grown += 1;
-        let usable = stream.recv.usable();
-        if let Some(increment) = stream.recv.window.advertise(shift, usable) {
+        let mut stream = self.counted(slot);
+        stream.window().set_size(size);
+        let increment = stream.advertise();
+        drop(stream);
+        if let Some(increment) = increment {
             self.note_window_advertised(slot, increment);
         }
     }
 
-    /// Advertises the credit that is due on a stream. `recount` must follow, as after all changes
-    /// of a window.
+    /// Advertises the credit that is due on a stream.
     fn advertise_stream_window(&mut self, slot: usize) {
-        let shift = self.window_shift();
+        let (rtt, now) = (self.rtt.get(), self.now);
         let least = least_window(&self.config);
-        let stream = self.streams.get_mut(slot);
-        let usable = stream.recv.usable();
-        let unadvertised = stream.recv.window;
-        let Some(mut increment) = stream.recv.window.advertise_if_due(shift, usable) else {
+        let is_tight = self.memory.is_tight();
+        if !self
+            .streams
+            .get(slot)
+            .recv
+            .window()
+            .is_due(self.window_shift())
+        {
             return;
-        };
-        let is_long = stream.recv.tuning.advertised(self.rtt.get(), self.now);
-        let size = unadvertised.size();
-        if size > least && (is_long || self.memory.is_tight()) {
-            stream.recv.window = unadvertised;
-            stream.recv.window.set_size((size / 2).max(least));
-            self.stats.windows_shrunk += 1;
-            match stream.recv.window.advertise_if_due(shift, usable) {
-                None => return,
-                Some(less) => increment = less,
-            }
         }
-        self.note_window_advertised(slot, increment);
+        let mut stream = self.counted(slot);
+        let unadvertised = *stream.recv.window();
+        let mut increment = stream.advertise_if_due();
+        if increment.is_none() {
+            return;
+        }
+        let is_long = stream.recv.tuning.advertised(rtt, now);
+        let size = unadvertised.size();
+        let shrinks = size > least && (is_long || is_tight);
+        if shrinks {
+            *stream.window() = unadvertised;
+            stream.window().set_size((size / 2).max(least));
+            increment = stream.advertise_if_due();
+        }
+        drop(stream);
+        self.stats.windows_shrunk += u64::from(shrinks);
+        if let Some(increment) = increment {
+            self.note_window_advertised(slot, increment);
+        }
     }
 
     /// Sends WINDOW_UPDATE on a stream whose window includes the increment already.
     fn note_window_advertised(&mut self, slot: usize, increment: u32) {
         let stream = self.streams.get_mut(slot);
-        if stream.recv.window.available() <= i64::from(increment) {
+        if stream.recv.window().available() <= i64::from(increment) {
             // The window was closed: only now is it the peer's turn again.
             stream.recv.pace = Pace::new(Age::new(self.born, self.now));
         }
@@ -304,13 +303,13 @@ impl Connection {
         self.settings.local_initial_window = self.config.initial_window_size;
         let slots: Vec<usize> = self.streams.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
-            let stream = self.streams.get_mut(slot);
-            stream.recv.window.shift(delta);
+            let mut stream = self.counted(slot);
+            stream.window().shift(delta);
             let (discard, receiving) = (stream.recv.discard, stream.is_receiving());
+            drop(stream);
             if receiving && !discard {
                 self.advertise_stream_window(slot);
             }
-            self.recount(slot);
             if discard {
                 self.reset_if_unneeded(slot);
             }
@@ -328,24 +327,4 @@ impl Connection {
 /// Returns the earlier of two times, of which the first may be missing.
 pub(super) fn earlier(next: Option<Instant>, at: Instant) -> Option<Instant> {
     Some(next.map_or(at, |next| next.min(at)))
-}
-
-/// Counts DATA against the stream's window and the message's content.
-fn count_data(stream: &mut Stream, len: u32, flow_len: u32) -> Result<(), Violation> {
-    if stream.recv.window.receive(flow_len).is_err() {
-        return Err(Violation::DataOverStreamWindow);
-    }
-    // RFC 9113 §8.1: a message begins with its head.
-    if stream.recv.phase == Phase::Head {
-        return Err(Violation::DataBeforeResponseHead);
-    }
-    if stream.recv.no_content && len > 0 {
-        return Err(Violation::DataWithoutContent);
-    }
-    if let Some(left) = &mut stream.recv.content_left {
-        *left = left
-            .checked_sub(u64::from(len))
-            .ok_or(Violation::ContentLengthMismatch)?;
-    }
-    Ok(())
 }

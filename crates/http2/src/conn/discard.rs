@@ -19,12 +19,13 @@ impl Connection {
         self.timers
             .set_if_unset(Timer::Discard, self.now, self.config.timeouts.discard);
         let age = self.age();
-        let recv = &mut self.streams.get_mut(slot).recv;
-        recv.discard = true;
-        recv.pace = Pace::new(age);
-        recv.window.consume(u32::MAX);
-        recv.window.set_size(least_window(&self.config));
-        self.recount(slot);
+        let least = least_window(&self.config);
+        let mut stream = self.counted(slot);
+        stream.recv.discard = true;
+        stream.recv.pace = Pace::new(age);
+        stream.window().consume(u32::MAX);
+        stream.window().set_size(least);
+        drop(stream);
         self.reset_if_unneeded(slot);
     }
 
@@ -33,21 +34,19 @@ impl Connection {
     /// that the client abort transmission of a request without error by sending a RST_STREAM with
     /// an error code of NO_ERROR".
     pub(super) fn reset_if_unneeded(&mut self, slot: usize) {
-        let shift = self.window_shift();
-        let stream = self.streams.get_mut(slot);
-        let recv = &mut stream.recv;
-        if !recv.discard || stream.awaiting_release || stream.state.has_ended(Sender::Peer) {
+        let stream = self.streams.get(slot);
+        let recv = &stream.recv;
+        if !recv.discard || stream.awaits_release() || stream.state().has_ended(Sender::Peer) {
             return;
         }
         if recv.discarded as usize <= MAX_DISCARDED {
-            if recv.window.is_open() {
+            if recv.window().is_open() {
                 return;
             }
-            let usable = recv.usable();
-            if let Some(increment) = recv.window.advertise(shift, usable) {
-                let id = stream.id;
-                self.send_window_update(id, increment);
-                return self.recount(slot);
+            let id = stream.id;
+            let increment = self.counted(slot).advertise();
+            if let Some(increment) = increment {
+                return self.send_window_update(id, increment);
             }
         }
         self.send_reset(slot, ErrorCode::NO_ERROR);
@@ -60,7 +59,7 @@ impl Connection {
         let mut over = Vec::new();
         let mut next = None;
         for (slot, stream) in self.streams.iter() {
-            if !stream.recv.discard || stream.awaiting_release {
+            if !stream.recv.discard || stream.awaits_release() {
                 continue;
             }
             match limit.saturating_sub(stream.recv.pace.lasts(age)) {

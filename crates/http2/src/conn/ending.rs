@@ -34,11 +34,12 @@ impl Connection {
 
     /// Ends a stream; the next `receive` reports it.
     pub(super) fn lose(&mut self, slot: usize, code: ErrorCode, cause: ResetCause) {
-        let stream = self.streams.get_mut(slot);
-        if !stream.state.is_closed() {
-            stream.state = State::Closed(ClosedBy::Reset(Sender::Peer));
+        let mut stream = self.counted(slot);
+        if !stream.state().is_closed() {
+            stream.set_state(State::Closed(ClosedBy::Reset(Sender::Peer)));
         }
         let id = stream.id;
+        drop(stream);
         self.unreported.reset(id, code, cause);
         if cause == ResetCause::Unprocessed {
             // The peer may still reset it; that must not be reported again.
@@ -54,20 +55,18 @@ impl Connection {
         if stream.owner_is_done() {
             return self.remove(slot);
         }
-        stream.awaiting_release = true;
         stream.send.buf.pending = Bytes::new();
         self.memory.sent(stream, usize::MAX);
         stream.send.buf.trailers = None;
         stream.send.stall = None;
-        stream.recv.window.consume(u32::MAX);
+        self.counted(slot).await_release();
         self.unqueue(slot);
-        self.recount(slot);
     }
 
     /// Removes a stream that is over in both directions.
     pub(crate) fn remove_if_closed(&mut self, slot: usize) {
         let stream = self.streams.get(slot);
-        if stream.state.is_closed() && !stream.awaiting_release {
+        if stream.state().is_closed() && !stream.awaits_release() {
             self.remove(slot);
         }
     }
@@ -81,7 +80,7 @@ impl Connection {
         self.sched.close(slot);
         self.memory.gone(stream);
         self.recv_window
-            .replace(stream.recv.share, Share::default());
+            .replace(stream.recv.share(), Share::default());
         self.streams.remove(slot);
         if self.streams.is_empty() && self.lifetime.is_ending() && !self.unreported.has_resets() {
             self.close_if_drained();

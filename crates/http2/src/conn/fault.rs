@@ -55,7 +55,7 @@ impl Connection {
             return None;
         }
         let slot = match lookup {
-            Lookup::Live(slot) if !self.streams.get(slot).awaiting_release => Some(slot),
+            Lookup::Live(slot) if !self.streams.get(slot).awaits_release() => Some(slot),
             // RFC 9113 §6.3: a PRIORITY frame of another length than 5 "MUST be treated as a stream
             // error (Section 5.4.2) of type FRAME_SIZE_ERROR". Nothing may be sent on a stream that
             // has ended. §5.4.1: "An endpoint MAY choose to treat a stream error as a connection

@@ -10,7 +10,7 @@ use tidegate_http::{Body, Misuse, RequestHead, Role, Stamp};
 use tidegate_ledger::Client;
 
 use crate::conn::Connection;
-use crate::stream::state::{Input, Sender};
+use crate::stream::state::{Input, Sender, State};
 use crate::stream::{More, Phase};
 
 /// Requests.
@@ -54,15 +54,14 @@ impl Connection {
         }
         self.check_list_size(head.fields())?;
         let id = self.streams.next_local().ok_or(Misuse::TooManyStreams)?;
-        let mut stream = self.new_stream(id, Sender::Us);
+        let mut stream = self.new_stream(id, Sender::Us, State::Idle);
         stream.note_request(head);
         // Any response may have a body.
         if !self.admit_response(&mut stream, client) {
             return Err(Misuse::OverMemoryBudget);
         }
         self.streams.note_used(id);
-        let slot = self.streams.insert(stream);
-        self.recount(slot);
+        let slot = self.insert(stream);
         self.wake();
         self.stats.requests += 1;
         self.send_head(slot, head.fields(), None, body);
@@ -87,15 +86,12 @@ impl Connection {
         let end = matches!(body, Body::Empty);
         let id = self.streams.get(slot).id;
         self.send_block(id, fields, stamp, end);
-        self.note_sent(
-            slot,
-            if end {
-                Input::HeadersEnd
-            } else {
-                Input::Headers
-            },
-        );
         let stream = self.streams.get_mut(slot);
+        stream.note_sent(if end {
+            Input::HeadersEnd
+        } else {
+            Input::Headers
+        });
         stream.send.phase = Phase::Body;
         match body {
             Body::Empty => self.our_message_ended(slot),
@@ -137,7 +133,7 @@ impl Connection {
         self.check_list_size(fields)?;
         let id = self.streams.get(slot).id;
         self.send_block(id, fields, None, false);
-        self.note_sent(slot, Input::Headers);
+        self.streams.get_mut(slot).note_sent(Input::Headers);
         Ok(())
     }
 

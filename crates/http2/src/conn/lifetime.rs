@@ -213,7 +213,7 @@ impl Connection {
         let under_way = self
             .streams
             .iter()
-            .any(|(_, stream)| !stream.awaiting_release);
+            .any(|(_, stream)| !stream.awaits_release());
         let reason = match self.lifetime.peer_error.take() {
             Some((code, debug_data)) => CloseReason::PeerError { code, debug_data },
             None if !under_way && self.blocks.partial.is_none() => CloseReason::Eof,
@@ -261,7 +261,7 @@ impl Connection {
     /// 9113 §6.8).
     fn lose_unprocessed(&mut self, last: StreamId) {
         let is_lost = |stream: &Stream| {
-            stream.opened_by == Sender::Us && stream.id > last && !stream.awaiting_release
+            stream.opened_by == Sender::Us && stream.id > last && !stream.awaits_release()
         };
         let streams = self.streams.iter();
         let lost: Vec<usize> = streams

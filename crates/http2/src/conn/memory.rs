@@ -3,121 +3,14 @@
 use std::sync::Arc;
 
 use tidegate_http::engine::{LOOK_AGAIN_AFTER, head_size};
-use tidegate_http::{Fields, Holding, Role};
+use tidegate_http::{Fields, Role};
 use tidegate_ledger::Client;
 
 use crate::conn::Connection;
 use crate::conn::timer::Timer;
 use crate::flow::Share;
+use crate::memory::STREAM;
 use crate::stream::Stream;
-
-/// The bytes that count for each stream beside its head and body: its slot here, and its owner's
-/// state.
-const STREAM: u64 = 1 << 10;
-
-/// The bytes held that have no sum elsewhere.
-pub(crate) struct Memory {
-    pub(crate) holding: Holding,
-    /// Heads and trailers of requests whose streams are open here.
-    heads: u64,
-    /// Pieces of bodies that owners wrote and that wait to be sent.
-    streamed: u64,
-    /// The bytes of all streams that have their own bill.
-    billed: u64,
-}
-
-impl Memory {
-    pub(crate) fn new(holding: Holding) -> Self {
-        Self {
-            holding,
-            heads: 0,
-            streamed: 0,
-            billed: 0,
-        }
-    }
-
-    /// Notes that the owner wrote `bytes` of a body: all that waits of it.
-    pub(crate) fn written(&mut self, stream: &mut Stream, bytes: usize) {
-        self.streamed += bytes as u64;
-        stream.send.buf.streamed += bytes;
-        self.settle_bill(stream);
-    }
-
-    /// Notes that `bytes` of a waiting body were sent or dropped.
-    pub(crate) fn sent(&mut self, stream: &mut Stream, bytes: usize) {
-        let bytes = bytes.min(stream.send.buf.streamed);
-        self.streamed -= bytes as u64;
-        stream.send.buf.streamed -= bytes;
-        self.settle_bill(stream);
-    }
-
-    /// Updates a stream's own bill, if it has one.
-    #[inline]
-    pub(crate) fn settle_bill(&mut self, stream: &mut Stream) {
-        if let Some(bill) = &mut stream.bill {
-            let Share {
-                allowed,
-                unconsumed,
-                ..
-            } = stream.recv.share;
-            let bytes = STREAM
-                + u64::from(allowed)
-                + u64::from(unconsumed)
-                + stream.send.buf.streamed as u64;
-            self.billed = self.billed + bytes - bill.bytes();
-            bill.settle(bytes);
-        }
-    }
-
-    /// Whether a stream may hold `more` bytes, by its own bill or the connection's.
-    fn admit(&mut self, stream: &mut Stream, more: u64) -> bool {
-        let Some(bill) = &mut stream.bill else {
-            return self.holding.admit(more);
-        };
-        let has_room = bill.admit(more);
-        if has_room {
-            self.billed += more;
-        }
-        has_room
-    }
-
-    /// Notes that a stream is gone.
-    pub(crate) fn gone(&mut self, stream: &Stream) {
-        self.heads -= u64::from(stream.recv.head);
-        self.streamed -= stream.send.buf.streamed as u64;
-        self.billed -= stream.bill.as_ref().map_or(0, |bill| bill.bytes());
-    }
-
-    /// Notes that all streams are gone.
-    pub(crate) fn close(&mut self) {
-        (self.heads, self.streamed, self.billed) = (0, 0, 0);
-    }
-
-    pub(crate) fn is_tight(&self) -> bool {
-        self.holding.is_tight()
-    }
-
-    /// Checks the sums against all streams.
-    pub(crate) fn audit<'a>(
-        &self,
-        streams: impl Iterator<Item = &'a Stream>,
-    ) -> Result<(), String> {
-        let (mut heads, mut streamed, mut billed) = (0, 0, 0);
-        for stream in streams {
-            heads += u64::from(stream.recv.head);
-            streamed += stream.send.buf.streamed as u64;
-            billed += stream.bill.as_ref().map_or(0, |bill| bill.bytes());
-        }
-        let found = (heads, streamed, billed);
-        let counted = (self.heads, self.streamed, self.billed);
-        if found != counted {
-            return Err(format!(
-                "heads, written pieces and bills come to {found:?}, counted are {counted:?}"
-            ));
-        }
-        Ok(())
-    }
-}
 
 /// Memory, for owners: who pays for it, and how much it is.
 impl Connection {
@@ -202,14 +95,14 @@ impl Connection {
         stream.bill = client
             .and_then(|client| self.memory.holding.bill_for(client))
             .map(Box::new);
-        let allowed = u64::from(self.share(stream).allowed);
+        let allowed = u64::from(stream.share(self.window_shift()).allowed);
         self.memory.admit(stream, STREAM + allowed)
     }
 
     /// Whether a stream's share may grow to `after`.
     pub(super) fn may_lend(&mut self, slot: usize, after: Share) -> bool {
         let stream = self.streams.get_mut(slot);
-        let before = stream.recv.share;
+        let before = stream.recv.share();
         match self.role {
             Role::Server => {
                 let lent = self.recv_window.lent_with(before, after);

@@ -87,10 +87,10 @@ impl Connection {
             Input::Headers
         };
         let state = stream
-            .state
+            .state()
             .on(Sender::Peer, input)
             .map_err(|bad| illegal(id, bad))?;
-        if stream.awaiting_release {
+        if stream.awaits_release() {
             self.charge_closed_stream()?;
             return Ok(None);
         }
@@ -118,9 +118,8 @@ impl Connection {
                     return Err(Fault(id, Violation::TrailersWithoutEndStream));
                 }
                 check_trailers(&fields).map_err(|violation| Fault(id, violation))?;
-                stream.state = state;
+                self.counted(slot).set_state(state);
                 self.end_of_message(slot)?;
-                self.recount(slot);
                 let told = !self.streams.get(slot).recv.discard;
                 if told && !self.admit_trailers(slot, &fields) {
                     self.lose_for_memory(slot);
@@ -180,20 +179,17 @@ impl Connection {
             }
         };
         let size = head_size(head.fields());
-        let mut stream = self.new_stream(id, Sender::Peer);
-        stream.state = if end {
+        let state = if end {
             State::HalfClosed(Sender::Peer)
         } else {
             State::Open
         };
+        let mut stream = self.new_stream(id, Sender::Peer, state);
         stream.recv.phase = if end { Phase::Done } else { Phase::Body };
         stream.note_request(&head);
-        if !stream.connect_request {
-            stream.recv.content_left = head.content_length();
-        }
         // RFC 9113 §8.1.1: a content-length that does not equal the sum of the DATA payloads is
         // malformed.
-        if end && stream.recv.content_left.is_some_and(|left| left > 0) {
+        if end && stream.recv.lacks_content() {
             return self.answer_400(id, end, Violation::ContentLengthMismatch, head.fields());
         }
         // RFC 9218 §7: a PRIORITY_UPDATE frame overrides the field, even if it came first.
@@ -204,7 +200,7 @@ impl Connection {
         if !self.admit_request(&mut stream, size) {
             return Ok(Some(self.refuse_for_memory(id)));
         }
-        let slot = self.streams.insert(stream);
+        let slot = self.insert(stream);
         if self.signals.dependencies_count {
             self.place(slot, dependency)?;
         }
@@ -329,8 +325,7 @@ impl Connection {
     }
 
     fn on_response(&mut self, slot: usize, state: State, end: bool, fields: Fields) -> Outcome {
-        let stream = self.streams.get_mut(slot);
-        let id = stream.id;
+        let id = self.streams.get(slot).id;
         let mut head =
             ResponseHead::from_fields(fields).map_err(|violation| Fault(id, violation))?;
         if head.is_informational() {
@@ -338,23 +333,24 @@ impl Connection {
             if end {
                 return Err(Fault(id, Violation::InformationalWithEndStream));
             }
-            stream.state = state;
+            self.counted(slot).set_state(state);
             return Ok(Some(Event::Informational { id, head }));
         }
-        stream.state = state;
+        let mut stream = self.counted(slot);
+        stream.set_state(state);
         stream.recv.phase = Phase::Body;
         // RFC 9113 §8.5: only a 2xx makes a tunnel.
         stream.connect_request &= (200..300).contains(&head.status());
-        let recv = &mut stream.recv;
-        recv.no_content = stream.head_request || matches!(head.status(), 204 | 304);
+        let no_content = stream.head_request || matches!(head.status(), 204 | 304);
         if stream.connect_request {
             head.drop_length();
-        } else if !recv.no_content {
-            recv.content_left = head.content_length();
         }
+        let has_length = !stream.connect_request && !no_content;
+        let length = has_length.then(|| head.content_length()).flatten();
+        stream.expect(no_content, length);
+        drop(stream);
         if end {
             self.end_of_message(slot)?;
-            self.recount(slot);
             self.remove_if_closed(slot);
         } else {
             self.watch_bodies();
@@ -367,7 +363,7 @@ impl Connection {
     pub(super) fn end_of_message(&mut self, slot: usize) -> Result<(), Fault> {
         let stream = self.streams.get_mut(slot);
         stream.recv.phase = Phase::Done;
-        if stream.recv.content_left.is_some_and(|left| left > 0) {
+        if stream.recv.lacks_content() {
             return Err(Fault(stream.id, Violation::ContentLengthMismatch));
         }
         Ok(())
@@ -393,10 +389,12 @@ impl Connection {
         }
     }
 
-    pub(super) fn new_stream(&self, id: StreamId, opened_by: Sender) -> Stream {
+    /// Makes a stream, which still needs a slot.
+    pub(super) fn new_stream(&self, id: StreamId, opened_by: Sender, state: State) -> Stream {
         Stream::new(
             id,
             opened_by,
+            state,
             RecvWindow::new(
                 self.settings.local_initial_window,
                 least_window(&self.config),
@@ -404,6 +402,16 @@ impl Connection {
             SendWindow::new(self.settings.peer.initial_window_size),
             self.now,
         )
+    }
+
+    /// Gives a stream its slot, and counts it.
+    pub(super) fn insert(&mut self, stream: Stream) -> usize {
+        let receives = stream.is_receiving();
+        let slot = self.streams.insert(stream);
+        if receives {
+            drop(self.counted(slot));
+        }
+        slot
     }
 }
 

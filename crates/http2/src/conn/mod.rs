@@ -37,6 +37,7 @@ use tidegate_http::{Age, CloseReason, Config, Holding, Role, Stats, Violation};
 
 use crate::flow::{ConnectionWindow, ReceiveCredit, RoundTrip, SendWindow};
 use crate::guard::Guard;
+use crate::memory::Memory;
 use crate::sched::Scheduler;
 use crate::stream::map::StreamMap;
 use crate::stream::state::Sender;
@@ -81,7 +82,7 @@ pub struct Connection {
     unreported: Unreported,
     pub(crate) streams: StreamMap,
     pub(crate) recv_window: ConnectionWindow,
-    pub(crate) memory: memory::Memory,
+    pub(crate) memory: Memory,
     pub(crate) rtt: RoundTrip,
     pub(crate) send_window: SendWindow,
     pub(crate) sched: Scheduler,
@@ -123,7 +124,7 @@ impl Connection {
             unreported: Unreported::default(),
             streams: StreamMap::new(first_local, config.max_concurrent_streams),
             recv_window: ConnectionWindow::new(),
-            memory: memory::Memory::new(Holding::new(config.memory_budget.as_ref())),
+            memory: Memory::new(Holding::new(config.memory_budget.as_ref())),
             rtt: RoundTrip::default(),
             // RFC 9113 §6.9.2: the connection window starts at 65,535, whatever SETTINGS say.
             send_window: SendWindow::new(65_535),

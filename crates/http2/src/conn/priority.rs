@@ -68,7 +68,7 @@ impl Connection {
         if waiting + self.streams.opened_by(Sender::Peer) > limit {
             // Streams that only our owner still holds are over for the client.
             let is_active =
-                |stream: &Stream| stream.opened_by == Sender::Peer && !stream.awaiting_release;
+                |stream: &Stream| stream.opened_by == Sender::Peer && !stream.awaits_release();
             let streams = self.streams.iter();
             let active = streams.filter(|(_, stream)| is_active(stream)).count();
             // RFC 9218 §7.1: "The number of streams that have been prioritized but remain in the

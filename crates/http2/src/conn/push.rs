@@ -33,9 +33,9 @@ impl Connection {
         let stream = self.streams.get(slot);
         let parent = stream.id;
         // RFC 9113 §6.6: only on a peer-initiated stream that is open or half-closed (remote).
-        if stream.awaiting_release
+        if stream.awaits_release()
             || stream.opened_by == Sender::Us
-            || stream.state.has_ended(Sender::Us)
+            || stream.state().has_ended(Sender::Us)
         {
             return Err(Misuse::StreamClosed);
         }
@@ -56,11 +56,10 @@ impl Connection {
         }
         let promised = self.streams.next_local().ok_or(Misuse::TooManyStreams)?;
         self.streams.note_used(promised);
-        let mut stream = self.new_stream(promised, Sender::Us);
-        stream.state = State::Reserved(Sender::Us);
+        let mut stream = self.new_stream(promised, Sender::Us, State::Reserved(Sender::Us));
         stream.recv.phase = Phase::Done;
         stream.note_request(head);
-        let slot = self.streams.insert(stream);
+        let slot = self.insert(stream);
         if self.signals.dependencies_count {
             self.place_push(slot, parent);
         }
@@ -106,10 +105,10 @@ impl Connection {
                 // "open" nor "half-closed (local)" as a connection error". "PUSH_PROMISE frames
                 // MUST only be sent on a peer-initiated stream": never on a push.
                 let is_push = stream.opened_by == Sender::Peer;
-                if is_push || !stream.awaiting_release && stream.state.has_ended(Sender::Peer) {
+                if is_push || !stream.awaits_release() && stream.state().has_ended(Sender::Peer) {
                     return Err(Violation::PushPromiseOnClosedStream.into());
                 }
-                !stream.awaiting_release
+                !stream.awaits_release()
             }
             // "an endpoint that has sent RST_STREAM on the associated stream MUST handle
             // PUSH_PROMISE frames that might have been created before the RST_STREAM frame is
@@ -139,19 +138,17 @@ impl Connection {
             Ok(head) => head,
             Err(violation) => return self.refuse_by_violation(promised, violation),
         };
-        let mut stream = self.new_stream(promised, Sender::Peer);
-        stream.state = State::Reserved(Sender::Peer);
+        let mut stream = self.new_stream(promised, Sender::Peer, State::Reserved(Sender::Peer));
         stream.send.phase = Phase::Done;
         stream.head_request = head.method() == "HEAD";
         debug_assert_eq!(
             State::Idle.on(Sender::Peer, Input::Promise),
-            Ok(stream.state)
+            Ok(stream.state())
         );
         if !self.admit_response(&mut stream, None) {
             return Ok(Some(self.refuse_for_memory(promised)));
         }
-        let slot = self.streams.insert(stream);
-        self.recount(slot);
+        self.insert(stream);
         Ok(Some(Event::PushPromise { id, promised, head }))
     }
 

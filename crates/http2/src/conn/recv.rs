@@ -242,7 +242,7 @@ impl Connection {
             }
         };
         let stream = self.streams.get_mut(slot);
-        if stream.awaiting_release {
+        if stream.awaits_release() {
             self.charge_closed_stream()?;
             return Ok(None);
         }
@@ -251,11 +251,11 @@ impl Connection {
         } else if is_push {
             self.charge_push_cancelled()?;
         }
-        let stream = self.streams.get_mut(slot);
-        stream.state = stream
-            .state
-            .on(Sender::Peer, Input::RstStream)
-            .unwrap_or(stream.state);
+        let mut stream = self.counted(slot);
+        if let Ok(state) = stream.state().on(Sender::Peer, Input::RstStream) {
+            stream.set_state(state);
+        }
+        drop(stream);
         self.streams.note_reset(id, Sender::Peer);
         self.await_release(slot);
         Ok(Some(reset_by_peer(frame)))
@@ -370,10 +370,10 @@ impl Connection {
         };
         let stream = self.streams.get_mut(slot);
         stream
-            .state
+            .state()
             .on(Sender::Peer, Input::WindowUpdate)
             .map_err(|bad| illegal(id, bad))?;
-        if stream.awaiting_release {
+        if stream.awaits_release() {
             return Ok(None);
         }
         if stream.send.window.grow(increment).is_err() {

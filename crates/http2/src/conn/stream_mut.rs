@@ -45,7 +45,7 @@ impl StreamMut<'_> {
         }
         let slot = self.slot()?;
         let stream = self.conn.streams.get(slot);
-        if stream.awaiting_release || stream.state.has_ended(Sender::Us) {
+        if stream.awaits_release() || stream.state().has_ended(Sender::Us) {
             return Err(Misuse::StreamClosed);
         }
         if stream.send.phase != Phase::Head {
@@ -113,7 +113,7 @@ impl tidegate_http::Stream for StreamMut<'_> {
         check_trailers(fields).map_err(|_| Misuse::InvalidField)?;
         let slot = self.slot()?;
         let stream = self.conn.streams.get(slot);
-        if stream.awaiting_release || stream.state.has_ended(Sender::Us) {
+        if stream.awaits_release() || stream.state().has_ended(Sender::Us) {
             return Err(Misuse::StreamClosed);
         }
         // RFC 9113 §8.5: on a tunnel "frame types other than DATA or stream management frames …
@@ -140,7 +140,7 @@ impl tidegate_http::Stream for StreamMut<'_> {
 
     fn unconsumed(&self) -> usize {
         self.peek()
-            .map_or(0, |stream| stream.recv.window.unconsumed() as usize)
+            .map_or(0, |stream| stream.recv.window().unconsumed() as usize)
     }
 
     fn limit_window(&mut self, bytes: u32) {
@@ -159,7 +159,7 @@ impl tidegate_http::Stream for StreamMut<'_> {
         let Ok(slot) = self.slot() else { return };
         let role = self.conn.role;
         let stream = self.conn.streams.get_mut(slot);
-        if role != Role::Server || !stream.is_tunnel() || stream.awaiting_release {
+        if role != Role::Server || !stream.is_tunnel() || stream.awaits_release() {
             return;
         }
         stream.tunnel_ended = true;
@@ -189,7 +189,7 @@ impl tidegate_http::Stream for StreamMut<'_> {
 
     fn reset(&mut self, code: ErrorCode) {
         let Ok(slot) = self.slot() else { return };
-        if !self.conn.streams.get(slot).awaiting_release {
+        if !self.conn.streams.get(slot).awaits_release() {
             self.conn.send_reset(slot, code);
         }
         self.conn.remove(slot);
@@ -197,7 +197,7 @@ impl tidegate_http::Stream for StreamMut<'_> {
 
     fn release(&mut self) {
         if let Ok(slot) = self.slot()
-            && self.conn.streams.get(slot).awaiting_release
+            && self.conn.streams.get(slot).awaits_release()
         {
             self.conn.remove(slot);
         }

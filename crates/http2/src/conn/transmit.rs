@@ -9,7 +9,7 @@ use crate::conn::lifetime::Phase;
 use crate::conn::stall::STALL_PROGRESS;
 use crate::conn::timer::Timer;
 use crate::stream::More;
-use crate::stream::state::{Input, Sender};
+use crate::stream::state::Input;
 
 /// The largest plaintext of a TLS record (RFC 8446 §5.1).
 const RECORD: usize = 16 << 10;
@@ -141,11 +141,11 @@ impl Connection {
         let stream = self.streams.get_mut(slot);
         match stream.send.buf.trailers.take() {
             Some(trailers) => {
-                self.note_sent(slot, Input::Data);
+                self.streams.get_mut(slot).note_sent(Input::Data);
                 self.end_with_trailers(slot, &trailers);
             }
             None => {
-                self.note_sent(slot, Input::DataEnd);
+                self.streams.get_mut(slot).note_sent(Input::DataEnd);
                 self.our_message_ended(slot);
             }
         }
@@ -154,7 +154,7 @@ impl Connection {
     /// Adds a stream to the scheduler if it can use a turn and has window for it.
     pub(crate) fn queue_if_ready(&mut self, slot: usize) {
         let stream = self.streams.get_mut(slot);
-        if stream.queued || stream.awaiting_release || !stream.send.buf.wants_turn() {
+        if stream.queued || stream.awaits_release() || !stream.send.buf.wants_turn() {
             return;
         }
         if stream.send.window.available() == 0 {
@@ -162,17 +162,6 @@ impl Connection {
         }
         stream.queued = true;
         self.sched.insert(slot, stream.priority);
-    }
-
-    /// Notes a frame of ours in a stream's state; the engine sends only legal frames.
-    pub(crate) fn note_sent(&mut self, slot: usize, input: Input) {
-        let stream = self.streams.get_mut(slot);
-        match stream.state.on(Sender::Us, input) {
-            Ok(state) => stream.state = state,
-            Err(illegal) => {
-                debug_assert!(false, "{input:?} sent on {:?}: {illegal:?}", stream.state);
-            }
-        }
     }
 
     /// Removes a stream that is no longer ready from the scheduler.

@@ -46,11 +46,10 @@ impl Connection {
         self.streams.note_used(id);
         self.guard.stream_opened();
         self.stats.requests += 1;
-        let mut stream = self.new_stream(id, Sender::Peer);
-        stream.state = State::HalfClosed(Sender::Peer);
+        let mut stream = self.new_stream(id, Sender::Peer, State::HalfClosed(Sender::Peer));
         stream.recv.phase = Phase::Done;
         stream.note_request(&head);
-        let slot = self.streams.insert(stream);
+        let slot = self.insert(stream);
         if self.signals.dependencies_count {
             // A request without a dependency can't break a rule of dependencies.
             let _ = self.place(slot, None);

@@ -106,11 +106,17 @@ impl RecvWindow {
     /// each DATA frame. `shift` is a change of SETTINGS_INITIAL_WINDOW_SIZE that isn't acknowledged
     /// yet, `usable` the bytes that the message can use.
     pub(crate) fn advertise_if_due(&mut self, shift: i64, usable: u32) -> Option<u32> {
-        let room = i64::from(self.size) - i64::from(self.unconsumed) - self.available - shift;
-        if room * 2 < i64::from(self.size) {
-            return None;
+        if self.is_due(shift) {
+            self.advertise(shift, usable)
+        } else {
+            None
         }
-        self.advertise(shift, usable)
+    }
+
+    /// Whether half of the window or more isn't advertised.
+    pub(crate) fn is_due(&self, shift: i64) -> bool {
+        let room = i64::from(self.size) - i64::from(self.unconsumed) - self.available - shift;
+        room * 2 >= i64::from(self.size)
     }
 
     /// Returns the increment that fills the window, if it is not full.

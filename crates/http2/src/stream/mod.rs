@@ -1,6 +1,8 @@
 //! Streams: the state of each.
 
+mod counted;
 pub(crate) mod map;
+mod recv;
 mod send_buf;
 pub(crate) mod state;
 
@@ -8,33 +10,26 @@ use std::time::Instant;
 
 use tidegate_frame::StreamId;
 pub(crate) use tidegate_http::engine::{More, Phase};
-use tidegate_http::{Bill, KnownName, Pace, Priority, RequestHead};
+use tidegate_http::{Bill, KnownName, Priority, RequestHead};
 
-use crate::flow::{Autotune, RecvWindow, SendWindow, Share};
+use crate::flow::{RecvWindow, SendWindow, Share};
+pub(crate) use counted::Counted;
+pub(crate) use recv::{Grant, Recv};
 pub(crate) use send_buf::SendBuf;
-use state::{Sender, State};
-
-/// Whether a body's window is raised above the protocol's once the body begins to arrive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Grant {
-    None,
-    Due,
-}
+use state::{Input, Sender, State};
 
 /// One stream.
 #[derive(Debug)]
 pub(crate) struct Stream {
     pub(crate) id: StreamId,
     pub(crate) opened_by: Sender,
-    pub(crate) state: State,
+    state: State,
     pub(crate) priority: Priority,
     /// Whether the client or the owner has set the stream's priority.
     pub(crate) prioritized: bool,
     /// Whether the stream is in the scheduler.
     pub(crate) queued: bool,
-    /// Whether the stream was reset and its owner hasn't released it: it counts as a concurrent
-    /// stream.
-    pub(crate) awaiting_release: bool,
+    awaiting_release: bool,
     /// Whether the request's method is HEAD: the response then has no content, whatever its fields
     /// say.
     pub(crate) head_request: bool,
@@ -46,33 +41,6 @@ pub(crate) struct Stream {
     pub(crate) bill: Option<Box<Bill>>,
     pub(crate) recv: Recv,
     pub(crate) send: Send,
-}
-
-/// The receiving side of a stream.
-#[derive(Debug)]
-pub(crate) struct Recv {
-    pub(crate) phase: Phase,
-    /// Whether the owner has answered in full and ignores the rest of the request.
-    pub(crate) discard: bool,
-    /// The number of discarded bytes.
-    pub(crate) discarded: u32,
-    /// The bytes of content-length that are still to come.
-    pub(crate) content_left: Option<u64>,
-    /// Whether the message has no content (RFC 9110 §6.4.1).
-    pub(crate) no_content: bool,
-    pub(crate) window: RecvWindow,
-    /// The size up to which the owner lets the window grow.
-    pub(crate) max_window: u32,
-    /// Whether the owner waits for the body without a time limit.
-    pub(crate) untimed: bool,
-    pub(crate) tuning: Autotune,
-    pub(crate) grant: Grant,
-    /// The bytes that the request's head and trailers count as memory.
-    pub(crate) head: u32,
-    /// The stream's part of the connection's sums.
-    pub(crate) share: Share,
-    /// How fast the message comes; if it is discarded, since when.
-    pub(crate) pace: Pace,
 }
 
 /// The sending side of a stream.
@@ -96,6 +64,7 @@ impl Stream {
     pub(crate) fn new(
         id: StreamId,
         opened_by: Sender,
+        state: State,
         recv_window: RecvWindow,
         send_window: SendWindow,
         now: Instant,
@@ -103,7 +72,7 @@ impl Stream {
         Self {
             id,
             opened_by,
-            state: State::Idle,
+            state,
             priority: Priority::default(),
             prioritized: false,
             queued: false,
@@ -112,21 +81,7 @@ impl Stream {
             connect_request: false,
             tunnel_ended: false,
             bill: None,
-            recv: Recv {
-                phase: Phase::Head,
-                discard: false,
-                discarded: 0,
-                content_left: None,
-                no_content: false,
-                window: recv_window,
-                max_window: u32::MAX,
-                untimed: false,
-                tuning: Autotune::new(now),
-                grant: Grant::None,
-                head: 0,
-                share: Share::default(),
-                pace: Pace::default(),
-            },
+            recv: Recv::new(recv_window, now),
             send: Send {
                 phase: Phase::Head,
                 window: send_window,
@@ -134,6 +89,35 @@ impl Stream {
                 stall: None,
             },
         }
+    }
+
+    /// Returns the stream's state.
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether the stream was reset and its owner hasn't released it: it counts as a concurrent
+    /// stream.
+    pub(crate) fn awaits_release(&self) -> bool {
+        self.awaiting_release
+    }
+
+    /// Notes a frame of ours in the stream's state; the engine sends only legal frames. Without a
+    /// reset nothing that we send ends the peer's message, so the connection's sums stay right.
+    pub(crate) fn note_sent(&mut self, input: Input) {
+        match self.state.on(Sender::Us, input) {
+            Ok(state) => self.state = state,
+            Err(illegal) => {
+                debug_assert!(false, "{input:?} sent on {:?}: {illegal:?}", self.state);
+            }
+        }
+    }
+
+    /// Returns the stream's part of what the peer may make us hold. `shift` is a change of
+    /// SETTINGS_INITIAL_WINDOW_SIZE that isn't acknowledged yet.
+    pub(crate) fn share(&self, shift: i64) -> Share {
+        self.recv
+            .share_of(self.recv.window(), self.is_receiving(), shift)
     }
 
     /// Whether the peer may still send DATA here that is not ignored.
@@ -157,13 +141,16 @@ impl Stream {
         self.connect_request && answered
     }
 
-    /// Notes the properties of the stream's request.
+    /// Notes the properties of the stream's request, before the stream has a slot.
     pub(crate) fn note_request(&mut self, head: &RequestHead) {
         self.head_request = head.method_bytes() == b"HEAD";
         self.connect_request = head.method_bytes() == b"CONNECT";
         if let Some(first) = head.get_known(KnownName::PRIORITY) {
             self.priority = Priority::parse(&Priority::whole_value(head.fields(), first));
             self.prioritized = true;
+        }
+        if self.opened_by == Sender::Peer && !self.connect_request {
+            self.recv.expect(head.content_length());
         }
     }
 
@@ -172,32 +159,5 @@ impl Stream {
         let sent = self.send.phase == Phase::Done
             || (self.send.phase == Phase::Body && self.send.buf.more == More::End);
         sent && (self.recv.phase == Phase::Done || self.recv.discard)
-    }
-}
-
-impl Recv {
-    /// Returns how many bytes of window the rest of the message can use, with some for padding. No
-    /// credit beyond that is advertised.
-    pub(crate) fn usable(&self) -> u32 {
-        let bytes = match (self.no_content, self.content_left) {
-            (true, _) => 0,
-            (false, None) => return u32::MAX,
-            (false, Some(left)) => left,
-        };
-        let padded = bytes.saturating_add(bytes / 16 + 256);
-        u32::try_from(padded).unwrap_or(u32::MAX)
-    }
-
-    /// Returns the stream's part of what the peer may make us hold. `receiving` is false once its
-    /// message is over.
-    pub(crate) fn share(&self, receiving: bool, shift: i64) -> Share {
-        if receiving {
-            self.window.share(shift, self.usable())
-        } else {
-            Share {
-                unconsumed: self.window.unconsumed(),
-                ..Share::default()
-            }
-        }
     }
 }

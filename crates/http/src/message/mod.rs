@@ -5,6 +5,8 @@
 //! eight at a time.
 
 mod classes;
+#[macro_use]
+mod common;
 mod fault;
 mod request;
 mod response;

@@ -141,25 +141,6 @@ impl RequestHead {
         }
     }
 
-    /// Adds a field. Its name must be in lower case. A field that HTTP/2 forbids is reported as
-    /// [`Misuse::InvalidField`](crate::Misuse::InvalidField) when the head is used;
-    /// [`validate`](Self::validate) names it.
-    #[must_use]
-    pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.push(name, value);
-        self
-    }
-
-    /// Adds a field as [`RequestHead::field`] does.
-    pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
-        self.push_field(Field {
-            known: KnownName::of(name.as_bytes()),
-            name: name.as_bytes(),
-            value: value.as_ref(),
-            never_indexed: false,
-        });
-    }
-
     /// Adds a field as [`RequestHead::field`] does, with its never-indexed mark.
     pub fn push_field(&mut self, field: Field<'_>) {
         if field.known == Some(KnownName::HOST) {
@@ -475,53 +456,13 @@ impl RequestHead {
             .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"100-continue"))
     }
 
-    /// Returns the value of `content-length`, if the field is present.
-    pub fn content_length(&self) -> Option<u64> {
-        self.content_length
-    }
-
-    /// Returns the first value of a field, by its lower-case name.
-    pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.fields.get(name)
-    }
-
-    /// Returns the first value of a field with a known name: cheaper than [`RequestHead::get`].
-    pub fn get_known(&self, name: KnownName) -> Option<&[u8]> {
-        self.fields.get_known(name)
-    }
-
     /// Returns the fields without the pseudo-fields, in order.
     pub fn headers(&self) -> impl Iterator<Item = Field<'_>> {
         self.fields.iter().skip(usize::from(self.pseudo))
     }
-
-    /// Returns all fields, pseudo-fields first.
-    pub fn fields(&self) -> &Fields {
-        &self.fields
-    }
-
-    /// Returns the list itself, for example to reuse its memory.
-    pub fn into_fields(self) -> Fields {
-        self.fields
-    }
-
-    /// Whether a builder was given something that HTTP/2 forbids, which includes what HTTP/1.1
-    /// forbids.
-    pub fn is_invalid(&self) -> bool {
-        self.fault.is_some()
-    }
-
-    /// Checks what the builder was given, as every call that takes a head does.
-    ///
-    /// # Errors
-    /// Returns the first fault, with the name of the field.
-    pub fn validate(&self) -> Result<(), InvalidHead> {
-        match self.fault {
-            Some(fault) => Err(fault.explain(&self.fields)),
-            None => Ok(()),
-        }
-    }
 }
+
+common!(RequestHead);
 
 /// Returns the same list with a path in ASCII.
 #[cold]
@@ -535,10 +476,4 @@ fn with_ascii_path(fields: &Fields) -> Fields {
         }
     }
     encoded
-}
-
-impl std::fmt::Debug for RequestHead {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.fields.fmt(f)
-    }
 }

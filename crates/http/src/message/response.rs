@@ -52,25 +52,6 @@ impl ResponseHead {
         }
     }
 
-    /// Adds a field. Its name must be in lower case. A field that HTTP/2 forbids is reported as
-    /// [`Misuse::InvalidField`](crate::Misuse::InvalidField) when the head is used;
-    /// [`validate`](Self::validate) names it.
-    #[must_use]
-    pub fn field(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
-        self.push(name, value);
-        self
-    }
-
-    /// Adds a field as [`ResponseHead::field`] does.
-    pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
-        self.push_field(Field {
-            known: KnownName::of(name.as_bytes()),
-            name: name.as_bytes(),
-            value: value.as_ref(),
-            never_indexed: false,
-        });
-    }
-
     /// Adds a field as [`ResponseHead::field`] does, with its never-indexed mark.
     pub fn push_field(&mut self, field: Field<'_>) {
         let mut regular = Regular {
@@ -177,56 +158,10 @@ impl ResponseHead {
         self.status < 200
     }
 
-    /// Returns the value of `content-length`, if the field is present.
-    pub fn content_length(&self) -> Option<u64> {
-        self.content_length
-    }
-
-    /// Returns the first value of a field, by its lower-case name.
-    pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.fields.get(name)
-    }
-
-    /// Returns the first value of a field with a known name: cheaper than [`ResponseHead::get`].
-    pub fn get_known(&self, name: KnownName) -> Option<&[u8]> {
-        self.fields.get_known(name)
-    }
-
     /// Returns the fields without `:status`, in order.
     pub fn headers(&self) -> impl Iterator<Item = Field<'_>> {
         self.fields.iter().skip(1)
     }
-
-    /// Returns all fields, `:status` first.
-    pub fn fields(&self) -> &Fields {
-        &self.fields
-    }
-
-    /// Returns the list itself, for example to reuse its memory.
-    pub fn into_fields(self) -> Fields {
-        self.fields
-    }
-
-    /// Whether a builder was given something that HTTP/2 forbids, which includes what HTTP/1.1
-    /// forbids.
-    pub fn is_invalid(&self) -> bool {
-        self.fault.is_some()
-    }
-
-    /// Checks what the builder was given, as every call that takes a head does.
-    ///
-    /// # Errors
-    /// Returns the first fault, with the name of the field.
-    pub fn validate(&self) -> Result<(), InvalidHead> {
-        match self.fault {
-            Some(fault) => Err(fault.explain(&self.fields)),
-            None => Ok(()),
-        }
-    }
 }
 
-impl std::fmt::Debug for ResponseHead {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.fields.fmt(f)
-    }
-}
+common!(ResponseHead);

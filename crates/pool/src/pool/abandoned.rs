@@ -47,7 +47,7 @@ impl<K: Copy> Pool<K> {
             return false;
         };
         // A connection that ends after this response isn't worth it.
-        if !is_near || pooled.is_ending || pooled.protocol != Some(Protocol::Http1) {
+        if !is_near || pooled.is_ending() || pooled.protocol != Some(Protocol::Http1) {
             return false;
         }
         let until = conns.now() + PATIENCE;

@@ -73,7 +73,7 @@ impl<K: Copy> Pool<K> {
             return None;
         }
         let its = self.conns.iter().filter(|(_, pooled)| {
-            pooled.place == place && pooled.class != class && !pooled.is_ending
+            pooled.place == place && pooled.class != class && !pooled.is_ending()
         });
         let idle = its.filter_map(|(conn, pooled)| Some((pooled.idle_since?, *conn)));
         idle.min_by_key(|(since, _)| *since).map(|(_, conn)| conn)
@@ -129,7 +129,7 @@ impl<K: Copy> Pool<K> {
                 });
                 // An address may speak either protocol.
                 let is_other = pooled.protocol == Some(Protocol::Http1);
-                !pooled.is_ending && !is_other && !is_avoided && (waits || is_light())
+                !pooled.is_ending() && !is_other && !is_avoided && (waits || is_light())
             })
         })
     }
@@ -199,7 +199,7 @@ impl<K: Copy> Pool<K> {
             .conns
             .values()
             .filter(|pooled| pooled.place == place && pooled.class.on_behalf == class.on_behalf);
-        let is_alive = others.any(|pooled| pooled.protocol.is_some() && !pooled.is_ending);
+        let is_alive = others.any(|pooled| pooled.protocol.is_some() && !pooled.is_ending());
         let is_connected = self.is_connected(place, class);
         let endpoint = self.endpoint(place);
         match failure {

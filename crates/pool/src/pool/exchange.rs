@@ -4,6 +4,7 @@ use bytes::Bytes;
 use tidegate_http::{ErrorCode, Fields, ResetCause, ResponseHead, Stream, StreamId};
 use tidegate_net::{ConnId, Conns, Engine};
 
+use super::pooled::Taking;
 use super::request::Exchange;
 use super::retry::Resend;
 use super::{Pool, RequestId};
@@ -163,10 +164,8 @@ impl<K: Copy> Pool<K> {
         if let Some(mut stream) = conns.stream(conn, stream) {
             stream.release();
         }
-        let has_processed = self
-            .conns
-            .get(&conn)
-            .is_some_and(|pooled| pooled.has_processed);
+        let taking = self.conns.get(&conn).map(|pooled| pooled.taking);
+        let has_processed = taking == Some(Taking::NothingAfterSome);
         let (failure, resend) = match cause {
             // RFC 9113 §6.8: the server hasn't processed streams above the last one that its GOAWAY
             // names. A server may end each connection after so many requests, and leave out those

@@ -178,7 +178,7 @@ impl<K: Copy> Pool<K> {
         let pooled = its
             .iter()
             .filter_map(|conn| Some((*conn, self.conns.get(conn)?)));
-        pooled.filter(|(_, pooled)| !pooled.is_ending)
+        pooled.filter(|(_, pooled)| !pooled.is_ending())
     }
 
     /// Whether a connection of a class is established and takes requests.

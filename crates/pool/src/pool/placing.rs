@@ -218,7 +218,7 @@ impl<K: Copy> Pool<K> {
         let group = endpoint.groups.get_mut(&class)?;
         if is_http1 {
             let usable = |conn: &ConnId| {
-                let pooled = self.conns.get(conn).filter(|pooled| !pooled.is_ending);
+                let pooled = self.conns.get(conn).filter(|pooled| !pooled.is_ending());
                 pooled.filter(|_| conns.engine_ref(*conn).is_some_and(Engine::can_open))
             };
             while group.free.pop_if(|conn| usable(conn).is_none()).is_some() {}
@@ -235,7 +235,9 @@ impl<K: Copy> Pool<K> {
             let Some(pooled) = self.conns.get(&conn) else {
                 continue;
             };
-            if pooled.is_ending || pooled.protocol != Some(Protocol::Http2) || avoids(conn, pooled)
+            if pooled.is_ending()
+                || pooled.protocol != Some(Protocol::Http2)
+                || avoids(conn, pooled)
             {
                 continue;
             }

@@ -22,11 +22,7 @@ pub(super) struct Pooled {
     /// The protocol, once the connection is established.
     pub(super) protocol: Option<Protocol>,
     pub(super) streams: FxHashMap<StreamId, RequestId>,
-    /// Whether it takes no more requests.
-    pub(super) is_ending: bool,
-    /// Whether its peer sent a GOAWAY that names a last stream above 0: some of our requests were,
-    /// or may have been, processed.
-    pub(super) has_processed: bool,
+    pub(super) taking: Taking,
     /// Requests that it has carried.
     pub(super) carried: u64,
     /// Whether it was idle once, or answered a request. From then on the upstream may close it for
@@ -40,7 +36,22 @@ pub(super) struct Pooled {
     pub(super) abandoned: Option<Abandoned>,
 }
 
+/// Whether a connection takes requests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taking {
+    Requests,
+    Nothing,
+    /// Nothing, by a GOAWAY that names a last stream above 0: some of our requests were, or may
+    /// have been, processed.
+    NothingAfterSome,
+}
+
 impl Pooled {
+    /// Whether it takes no more requests.
+    pub(super) fn is_ending(&self) -> bool {
+        self.taking != Taking::Requests
+    }
+
     /// Returns a connection that was just dialled.
     pub(super) fn new(number: u64, place: Place, class: Class) -> Self {
         Self {
@@ -49,8 +60,7 @@ impl Pooled {
             class,
             protocol: None,
             streams: FxHashMap::default(),
-            is_ending: false,
-            has_processed: false,
+            taking: Taking::Requests,
             carried: 0,
             was_of_use: false,
             idle_since: None,
@@ -130,8 +140,9 @@ impl<K: Copy> Pool<K> {
     /// Gives a connection no more requests.
     pub(super) fn take_no_more(&mut self, conn: ConnId) {
         if let Some(pooled) = self.conns.get_mut(&conn)
-            && !std::mem::replace(&mut pooled.is_ending, true)
+            && !pooled.is_ending()
         {
+            pooled.taking = Taking::Nothing;
             let (place, class) = (pooled.place, pooled.class);
             let its: Vec<RequestId> = pooled.streams.values().copied().collect();
             // Another connection may be opened instead, so the requests that finish here take no

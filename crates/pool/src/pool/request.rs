@@ -300,7 +300,7 @@ impl<K: Copy> Pool<K> {
             Life::Sent(Sent { conn, protocol, .. }) => {
                 // A connection that ends, or is gone, has given its places back.
                 let pooled = self.conns.get(&conn);
-                if pooled.is_some_and(|pooled| !pooled.is_ending) {
+                if pooled.is_some_and(|pooled| !pooled.is_ending()) {
                     self.give_place(place, class, protocol, client);
                 }
             }

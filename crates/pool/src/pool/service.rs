@@ -9,6 +9,7 @@ use tidegate_net::{ConnId, Conns, End, Engine, Protocol};
 
 use super::Pool;
 use super::dialling::failure_to_connect;
+use super::pooled::Taking;
 
 impl<K: Copy> Pool<K> {
     /// Whether a connection is the pool's.
@@ -27,7 +28,7 @@ impl<K: Copy> Pool<K> {
         };
         let protocol = engine.protocol();
         pooled.protocol = Some(protocol);
-        let (place, class, is_ending) = (pooled.place, pooled.class, pooled.is_ending);
+        let (place, class, is_ending) = (pooled.place, pooled.class, pooled.is_ending());
         self.stats.connected += 1;
         let endpoint = self.endpoint(place);
         endpoint.health.connected();
@@ -67,7 +68,11 @@ impl<K: Copy> Pool<K> {
             EngineEvent::GoingAway { last, .. } => {
                 self.take_no_more(conn);
                 if let Some(pooled) = self.conns.get_mut(&conn) {
-                    pooled.has_processed = last.get() > 0;
+                    pooled.taking = if last.get() > 0 {
+                        Taking::NothingAfterSome
+                    } else {
+                        Taking::Nothing
+                    };
                     let (place, class) = (pooled.place, pooled.class);
                     self.serve_waiting(conns, place, class);
                 }
@@ -97,18 +102,18 @@ impl<K: Copy> Pool<K> {
             return;
         };
         self.idle -= usize::from(pooled.idle_since.is_some());
-        if !pooled.is_ending {
+        if !pooled.is_ending() {
             self.give_places(pooled.streams.values().copied());
         }
         let (place, class) = (pooled.place, pooled.class);
         let endpoint = self.endpoint(place);
-        endpoint.count -= usize::from(!pooled.is_ending);
+        endpoint.count -= usize::from(!pooled.is_ending());
         if let Some(abandoned) = pooled.abandoned {
             endpoint.places.give(Protocol::Http1, abandoned.client);
         }
         let group = endpoint.group(class);
         group.conns.retain(|other| *other != conn);
-        group.ending -= usize::from(pooled.is_ending);
+        group.ending -= usize::from(pooled.is_ending());
         group.dialling -= usize::from(pooled.protocol.is_none());
         let addr = endpoint.addr;
         let has_settings = match conns.engine_ref(conn) {
@@ -117,7 +122,7 @@ impl<K: Copy> Pool<K> {
         };
         // An HTTP/2 connection that closes before sending SETTINGS, and never carried a request,
         // counts as a failed dial. Otherwise the waiting requests would redial forever.
-        let was_useless = !has_settings && pooled.carried == 0 && !pooled.is_ending;
+        let was_useless = !has_settings && pooled.carried == 0 && !pooled.is_ending();
         if pooled.protocol.is_none() || was_useless {
             let failure = failure_to_connect(addr, why);
             return self.connect_failed(conns, place, class, &failure);

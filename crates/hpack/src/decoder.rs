@@ -117,6 +117,11 @@ impl Decoder {
         }
     }
 
+    /// Frees memory that a decoder at rest doesn't need. The next insertion takes it again.
+    pub fn release_memory(&mut self) {
+        self.table.release_memory();
+    }
+
     /// Decodes one whole block and appends its fields to `fields`.
     ///
     /// # Errors

@@ -163,6 +163,13 @@ impl<Note: Copy> DynamicTable<Note> {
         self.entry(age).map(|entry| entry.note)
     }
 
+    pub(crate) fn set_note(&mut self, age: usize, note: Note) {
+        let at = self.entries.len().checked_sub(age + 1);
+        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
+            entry.note = note;
+        }
+    }
+
     /// "Whenever the maximum size for the dynamic table is reduced, entries are evicted from the
     /// end of the dynamic table until the size of the dynamic table is less than or equal to the
     /// maximum size." (§4.3)
@@ -223,12 +230,28 @@ impl<Note: Copy> DynamicTable<Note> {
         self.bytes.len().saturating_sub(CHUNK)
     }
 
-    /// Moves the entries and their bytes up if that is cheaper than growing the memory.
-    fn make_room(&mut self, len: usize) {
-        let dead = match self.entries.get(self.evicted) {
+    /// Frees the memory of evicted entries, and what was kept for more.
+    pub(crate) fn release_memory(&mut self) {
+        let dead = self.dead_bytes();
+        self.bytes.drain(..dead);
+        self.bytes.shrink_to_fit();
+        self.base = self.base.wrapping_add(dead as u32);
+        self.entries.drain(..self.evicted);
+        self.entries.shrink_to_fit();
+        self.evicted = 0;
+    }
+
+    /// Returns the bytes of evicted entries in the buffer.
+    fn dead_bytes(&self) -> usize {
+        match self.entries.get(self.evicted) {
             Some(oldest) => self.start(oldest),
             None => self.used(),
-        };
+        }
+    }
+
+    /// Moves the entries and their bytes up if that is cheaper than growing the memory.
+    fn make_room(&mut self, len: usize) {
+        let dead = self.dead_bytes();
         let full = self.bytes.len() + len > self.bytes.capacity();
         if is_worth_it(dead, self.used() - dead, SLACK_BYTES, full) {
             self.bytes.drain(..dead);

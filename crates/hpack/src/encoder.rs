@@ -2,14 +2,13 @@
 
 use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD};
 use crate::index::{self, Index, Note};
-use crate::policy::{self, Kind, Learned};
+use crate::policy::{self, Kind, Learned, Packed};
 use crate::{Field, Fields, KnownName, huffman, integer, static_table};
 
 /// Encodes the header blocks of one direction of one connection.
 pub struct Encoder {
     table: DynamicTable<Note>,
-    /// Allocated for the first field that may get a place in the table.
-    memory: Option<Box<Memory>>,
+    knowledge: Knowledge,
     table_size_cap: usize,
     /// The number of fields that were in no table: each changed the table or what is learned.
     misses: u64,
@@ -34,9 +33,40 @@ enum TableSize {
 }
 
 /// The encoder's knowledge beyond the table itself.
+enum Knowledge {
+    /// No field has asked for a place in the table yet.
+    Nothing,
+    /// The encoder rests: what can't be found out from the table.
+    Packed(Packed),
+    /// The encoder is in use.
+    Open(Box<Memory>),
+}
+
+/// The knowledge of an encoder in use.
 struct Memory {
     index: Index,
     learned: Learned,
+}
+
+impl Knowledge {
+    fn open(index: Index, learned: Learned) -> Self {
+        Self::Open(Box::new(Memory { index, learned }))
+    }
+
+    fn memory(&self) -> Option<&Memory> {
+        match self {
+            Self::Open(memory) => Some(memory),
+            Self::Nothing | Self::Packed(_) => None,
+        }
+    }
+
+    #[inline]
+    fn memory_mut(&mut self) -> Option<&mut Memory> {
+        match self {
+            Self::Open(memory) => Some(memory),
+            Self::Nothing | Self::Packed(_) => None,
+        }
+    }
 }
 
 /// "the smallest maximum table size that occurs in that interval MUST be signaled in a dynamic
@@ -54,7 +84,7 @@ impl Encoder {
     pub fn new(table_size_cap: usize) -> Self {
         let mut encoder = Self {
             table: DynamicTable::new(dynamic_table::INITIAL_SIZE),
-            memory: None,
+            knowledge: Knowledge::Nothing,
             table_size_cap,
             misses: 0,
             update: None,
@@ -96,10 +126,22 @@ impl Encoder {
         }
     }
 
+    /// Frees memory that an encoder at rest doesn't need. The next block takes it again; no block
+    /// changes by that.
+    pub fn release_memory(&mut self) {
+        self.table.release_memory();
+        if let Knowledge::Open(memory) = &self.knowledge {
+            self.knowledge = Knowledge::Packed(memory.learned.pack());
+        }
+    }
+
     /// Appends the block of these fields to `out`.
     pub fn encode(&mut self, fields: &Fields, out: &mut Vec<u8>) {
         if let Some(update) = self.update.take() {
             self.size_update(update, out);
+        }
+        if let Knowledge::Packed(packed) = &self.knowledge {
+            self.knowledge = Knowledge::open(Index::of(&mut self.table), packed.unpack());
         }
         let (entries, bytes) = fields.stored();
         for entry in entries {
@@ -121,7 +163,7 @@ impl Encoder {
         self.table.set_max_size(update.last);
         integer::encode(0x20, 5, update.last, out);
         if update.last == 0 {
-            self.memory = None;
+            self.knowledge = Knowledge::Nothing;
         }
     }
 
@@ -130,7 +172,7 @@ impl Encoder {
     /// has credentials.
     #[inline]
     fn find_quickly(&mut self, name: KnownName, value: &[u8]) -> Option<usize> {
-        if let Some(memory) = &mut self.memory
+        if let Some(memory) = self.knowledge.memory_mut()
             && let Some(age) = memory.index.newest_is(&self.table, name, value)
         {
             memory.learned.hit(name.number());
@@ -163,7 +205,7 @@ impl Encoder {
             return;
         }
         let key = index::key(field.known, field.name, field.value);
-        if let Some(memory) = &mut self.memory
+        if let Some(memory) = self.knowledge.memory_mut()
             && let Some(age) = memory.index.find_field(&self.table, key, field)
         {
             memory.learned.hit(key.slot);
@@ -171,13 +213,14 @@ impl Encoder {
             return;
         }
         let name = self.name_index(key.slot, field);
-        let memory = self.memory.get_or_insert_with(|| {
-            Box::new(Memory {
-                index: Index::new(self.table.max_size()),
-                learned: Learned::new(),
-            })
-        });
+        if let Knowledge::Nothing = self.knowledge {
+            self.knowledge = Knowledge::open(Index::new(self.table.max_size()), Learned::new());
+        }
         self.misses += 1;
+        let Some(memory) = self.knowledge.memory_mut() else {
+            // Every block begins with the knowledge unpacked.
+            return literal(0x00, 4, name, field, out);
+        };
         // A name that is in no table is worth a place for itself.
         if memory.learned.miss(key) || name == 0 {
             literal(0x40, 6, name, field, out);
@@ -200,8 +243,8 @@ impl Encoder {
         if usize::from(slot) <= static_table::LEN {
             return usize::from(slot);
         }
-        self.memory
-            .as_ref()
+        self.knowledge
+            .memory()
             .and_then(|memory| memory.index.find_name(&self.table, slot, field))
             .map_or(0, |age| static_table::LEN + 1 + age)
     }

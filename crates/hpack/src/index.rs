@@ -50,6 +50,34 @@ impl Index {
         }
     }
 
+    /// Makes the index of a table whose entries have notes, and links these anew.
+    pub(crate) fn of(table: &mut DynamicTable<Note>) -> Self {
+        let mut index = Self::new(table.max_size());
+        for age in (0..table.len()).rev() {
+            if let (Some(entry), Some(note)) = (table.get(age), table.note(age)) {
+                let slot = slot(entry.shape.known(), entry.unknown_name());
+                let number = table.inserted().wrapping_sub(age as u32);
+                table.set_note(age, index.put(slot, note.hash, number));
+            }
+        }
+        index
+    }
+
+    /// Makes `number` the newest entry in its buckets. Returns its note.
+    fn put(&mut self, slot: u8, hash: u32, number: u32) -> Note {
+        let bucket = self.bucket(hash);
+        let by_name = &mut self.by_name[usize::from(slot)];
+        Note {
+            hash,
+            older_field: std::mem::replace(&mut self.by_field[bucket], number),
+            older_name: std::mem::replace(by_name, number),
+        }
+    }
+
+    fn bucket(&self, hash: u32) -> usize {
+        hash as usize & (self.by_field.len() - 1)
+    }
+
     /// Returns the age of the newest entry with this known name, if it has this value.
     #[inline]
     pub(crate) fn newest_is(
@@ -69,7 +97,7 @@ impl Index {
         key: Key,
         field: &Field<'_>,
     ) -> Option<usize> {
-        let newest = self.by_field[key.hash as usize & (self.by_field.len() - 1)];
+        let newest = self.by_field[self.bucket(key.hash)];
         chain(table, newest, |note| note.older_field)
             .find(|(_, note, entry)| {
                 note.hash == key.hash && has_name(entry, field) && entry.value() == field.value
@@ -93,16 +121,10 @@ impl Index {
 
     /// Inserts a field in the table and indexes it. The field must fit.
     pub(crate) fn insert(&mut self, table: &mut DynamicTable<Note>, key: Key, field: &Field<'_>) {
-        let bucket = key.hash as usize & (self.by_field.len() - 1);
-        let note = Note {
-            hash: key.hash,
-            older_field: self.by_field[bucket],
-            older_name: self.by_name[usize::from(key.slot)],
-        };
+        let number = table.inserted().wrapping_add(1);
+        let note = self.put(key.slot, key.hash, number);
         let shape = Shape::new(field.known, field.name.len(), field.value.len(), false);
         table.insert(shape, field.name, field.value, note);
-        self.by_field[bucket] = table.inserted();
-        self.by_name[usize::from(key.slot)] = table.inserted();
     }
 }
 

@@ -118,6 +118,20 @@ impl Learned {
         }
     }
 
+    /// Returns what a new one doesn't know.
+    pub(crate) fn pack(&self) -> Packed {
+        let start = Self::new().scores;
+        let scores = self.scores.iter().zip(start).zip(0..=u8::MAX);
+        let scores = scores.filter(|((score, start), _)| *score != start);
+        // The places before `oldest` were filled last.
+        let (last, first) = self.refused.split_at(self.oldest.into());
+        let refused = first.iter().chain(last).copied();
+        Packed {
+            scores: scores.map(|((score, _), slot)| (slot, *score)).collect(),
+            refused: refused.filter(|hash| *hash != 0).collect(),
+        }
+    }
+
     /// Notes that a field was in the table.
     #[inline]
     pub(crate) fn hit(&mut self, slot: u8) {
@@ -143,6 +157,27 @@ impl Learned {
             self.oldest = (self.oldest + 1) % REMEMBERED as u8;
         }
         seen
+    }
+}
+
+/// What was learned, in as few bytes as there are names and fields.
+pub(crate) struct Packed {
+    /// Slots of names and their scores.
+    scores: Box<[(u8, i8)]>,
+    /// Hashes of refused fields, oldest first.
+    refused: Box<[u32]>,
+}
+
+impl Packed {
+    pub(crate) fn unpack(&self) -> Learned {
+        let mut learned = Learned::new();
+        for (slot, score) in &self.scores {
+            learned.scores[usize::from(*slot)] = *score;
+        }
+        let refused = &self.refused[..self.refused.len().min(REMEMBERED)];
+        learned.refused[..refused.len()].copy_from_slice(refused);
+        learned.oldest = (refused.len() % REMEMBERED) as u8;
+        learned
     }
 }
 

@@ -63,6 +63,27 @@ fn an_idle_connection_holds_no_memory() {
     assert_eq!(idle.count_total, 0);
 }
 
+#[test]
+fn a_codec_at_rest_holds_little_more_than_its_tables() {
+    let mut tables = 0;
+    let held = measure(|| {
+        let (mut encoder, mut decoder) = (Encoder::new(4096), Decoder::new(4096));
+        let (mut block, mut fields) = (Vec::new(), Fields::new());
+        for i in 0..200 {
+            block.clear();
+            encoder.encode(&request(&format!("/items/{i}")), &mut block);
+            fields.clear();
+            decoder.decode(&block, &LIMITS, &mut fields).unwrap();
+        }
+        encoder.release_memory();
+        decoder.release_memory();
+        tables = encoder.table_size() + decoder.table_size();
+        std::mem::forget((encoder, decoder));
+    });
+    let beside = held.bytes_current - i64::try_from(tables).unwrap();
+    assert!(beside < 500, "{tables} bytes of entries, and {beside}");
+}
+
 /// Fields over the limit take no memory but the table's.
 #[test]
 fn fields_over_a_limit_take_no_memory() {

@@ -16,6 +16,8 @@ const LIMITS: Limits = Limits {
 enum Step {
     /// SETTINGS_HEADER_TABLE_SIZE, announced and acknowledged.
     TableSize(usize),
+    /// Both sides free what they don't need.
+    Rest,
     /// A header list: names, values and never-indexed marks.
     List(Vec<(Vec<u8>, Vec<u8>, bool)>),
 }
@@ -75,6 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         1 => size.prop_map(Step::TableSize),
+        1 => Just(Step::Rest),
         4 => vec((name(), value(), proptest::bool::weighted(0.1)), 0..12).prop_map(Step::List),
     ]
 }
@@ -88,12 +91,20 @@ proptest! {
     ) {
         let mut encoder = Encoder::new(cap);
         let mut decoder = Decoder::new(4096);
+        // An encoder that never rests.
+        let mut awake = Encoder::new(cap);
         let (mut block, mut received) = (Vec::new(), Fields::new());
         for step in steps {
             let list = match step {
                 Step::TableSize(bytes) => {
                     decoder.set_max_table_size(bytes);
                     encoder.set_max_table_size(bytes);
+                    awake.set_max_table_size(bytes);
+                    continue;
+                }
+                Step::Rest => {
+                    decoder.release_memory();
+                    encoder.release_memory();
                     continue;
                 }
                 Step::List(list) => list,
@@ -104,6 +115,9 @@ proptest! {
             }
             block.clear();
             encoder.encode(&sent, &mut block);
+            let mut same = Vec::new();
+            awake.encode(&sent, &mut same);
+            prop_assert_eq!(&block, &same, "a rest changes no block");
             received.clear();
             let decoded = decoder.decode(&block, &LIMITS, &mut received).unwrap();
             prop_assert_eq!(decoded.over, None);

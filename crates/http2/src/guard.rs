@@ -11,6 +11,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use tidegate_http::{Config, Rate, Violation};
 
 /// The unspent part of a [`Rate`].
@@ -43,6 +44,12 @@ impl Budget {
         let left = self.left.checked_sub(cost);
         self.left = left.unwrap_or(0);
         left.map(|_| ()).ok_or(violation)
+    }
+
+    /// Whether time has refilled it.
+    fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
+        self.refill(rate, now);
+        self.left >= rate.burst
     }
 
     #[cold]
@@ -100,84 +107,120 @@ const CLOSED_PER_STREAM: u64 = 2;
 /// How long no input is taken once a budget for harmless frames is used up.
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
+/// The kinds of budgets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Resets,
+    SmallContinuations,
+    Pings,
+    Settings,
+    GoAways,
+    Priorities,
+    WindowUpdates,
+    EmptyData,
+    UnknownFrames,
+    ClosedStreams,
+    Pauses,
+}
+
+impl Kind {
+    fn rate(self, config: &Config) -> Rate {
+        let limits = &config.abuse;
+        let streams = config.max_concurrent_streams;
+        match self {
+            // A browser that leaves a page cancels all streams that it may have open, and may do so
+            // repeatedly.
+            Self::Resets => limits.resets.or_more(Rate::new(streams, streams / 4)),
+            Self::SmallContinuations => limits.small_continuations,
+            Self::Pings => limits.pings,
+            Self::Settings => limits.settings,
+            Self::GoAways => limits.goaways,
+            // Each stream that a peer may have open justifies a signal at once.
+            Self::Priorities => limits.priorities.or_more(Rate::new(streams, 0)),
+            Self::WindowUpdates => limits.window_updates,
+            Self::EmptyData => limits.empty_data,
+            Self::UnknownFrames => limits.unknown_frames,
+            Self::ClosedStreams => limits.closed_streams,
+            Self::Pauses => limits.pauses,
+        }
+    }
+}
+
 /// The budgets of a connection. Every method charges one, and returns an error if it is used up.
 #[derive(Debug)]
 pub(crate) struct Guard {
     config: Arc<Config>,
-    resets: Budget,
+    /// The time at which all budgets began to be full.
+    begun: Instant,
+    /// The budgets that aren't full. Most peers only send SETTINGS.
+    spent: SmallVec<[(Kind, Budget); 1]>,
     /// The streams that the peer opened, and those reset because of it, recently. Both numbers are
     /// halved for each `HALF_LIFE`.
     opened_lately: u64,
     provoked_lately: u64,
     halved_at: Instant,
     pushes_cancelled: Justified,
-    small_continuations: Budget,
-    pings: Budget,
     pings_justified: Justified,
-    settings: Budget,
-    goaways: Budget,
-    priorities: Budget,
     priorities_justified: Justified,
-    window_updates: Budget,
     window_updates_justified: Justified,
-    empty_data: Budget,
     empty_data_justified: Justified,
-    unknown_frames: Budget,
-    closed_streams: Budget,
     closed_streams_justified: Justified,
     /// The number of DATA frames sent, which justify WINDOW_UPDATE and PING frames.
     data_sent: u64,
     /// The number of non-empty DATA frames received, which justify empty ones.
     data_received: u64,
-    pauses: Budget,
     /// The end of the pause, during which no input is taken.
     paused_until: Option<Instant>,
 }
 
 impl Guard {
     pub(crate) fn new(config: Arc<Config>, now: Instant) -> Self {
-        let limits = &config.abuse;
-        let full = |rate| Budget::new(rate, now);
         Self {
-            resets: full(resets_rate(&config)),
+            begun: now,
+            spent: SmallVec::new(),
             opened_lately: 0,
             provoked_lately: 0,
             halved_at: now,
             pushes_cancelled: Justified::default(),
-            small_continuations: full(limits.small_continuations),
-            pings: full(limits.pings),
             pings_justified: Justified::default(),
-            settings: full(limits.settings),
-            goaways: full(limits.goaways),
-            priorities: full(priorities_rate(&config)),
             priorities_justified: Justified::default(),
-            window_updates: full(limits.window_updates),
             window_updates_justified: Justified::default(),
-            empty_data: full(limits.empty_data),
             empty_data_justified: Justified::default(),
-            unknown_frames: full(limits.unknown_frames),
-            closed_streams: full(limits.closed_streams),
             closed_streams_justified: Justified::default(),
             data_sent: 0,
             data_received: 0,
-            pauses: full(limits.pauses),
             paused_until: None,
             config,
         }
     }
 }
 
-/// A browser that leaves a page cancels all streams that it may have open, and may do so
-/// repeatedly.
-fn resets_rate(config: &Config) -> Rate {
-    let streams = config.max_concurrent_streams;
-    config.abuse.resets.or_more(Rate::new(streams, streams / 4))
-}
+/// All budgets.
+impl Guard {
+    /// Spends `cost` of a budget.
+    fn charge(
+        &mut self,
+        kind: Kind,
+        cost: u32,
+        now: Instant,
+        violation: Violation,
+    ) -> Result<(), Violation> {
+        let rate = kind.rate(&self.config);
+        let place = self.spent.iter().position(|(spent, _)| *spent == kind);
+        let place = place.unwrap_or_else(|| {
+            self.spent.push((kind, Budget::new(rate, self.begun)));
+            self.spent.len() - 1
+        });
+        self.spent[place].1.charge(cost, rate, now, violation)
+    }
 
-/// Each stream that a peer may have open justifies a signal at once.
-fn priorities_rate(config: &Config) -> Rate {
-    let streams = config.max_concurrent_streams;
-    config.abuse.priorities.or_more(Rate::new(streams, 0))
+    /// Frees the memory of budgets that are full again.
+    pub(crate) fn release_memory(&mut self, now: Instant) {
+        let config = &self.config;
+        self.spent
+            .retain(|(kind, budget)| !budget.is_full(kind.rate(config), now));
+        self.spent.shrink_to_fit();
+    }
 }
 
 /// Pauses.
@@ -185,9 +228,8 @@ impl Guard {
     /// Begins a pause. Returns whether the peer has pauses left.
     pub(crate) fn pause(&mut self, now: Instant) -> bool {
         self.paused_until = now.checked_add(PAUSE);
-        let rate = self.config.abuse.pauses;
         // The caller decides which violation that is.
-        let charged = self.pauses.charge(1, rate, now, Violation::PingFlood);
+        let charged = self.charge(Kind::Pauses, 1, now, Violation::PingFlood);
         charged.is_ok()
     }
 
@@ -216,8 +258,7 @@ impl Guard {
 
     /// Charges a RST_STREAM of the peer that hit a stream.
     pub(crate) fn peer_reset(&mut self, now: Instant) -> Result<(), Violation> {
-        let rate = resets_rate(&self.config);
-        self.resets.charge(1, rate, now, Violation::RapidReset)
+        self.charge(Kind::Resets, 1, now, Violation::RapidReset)
     }
 
     /// Charges a RST_STREAM of the peer that hit one of the `pushes` so far. A client that refuses
@@ -241,8 +282,7 @@ impl Guard {
         {
             return Err(Violation::MadeYouReset);
         }
-        let rate = resets_rate(&self.config);
-        self.resets.charge(2, rate, now, Violation::MadeYouReset)
+        self.charge(Kind::Resets, 2, now, Violation::MadeYouReset)
     }
 
     /// Halves the recent numbers for each `HALF_LIFE` that has passed.
@@ -272,8 +312,7 @@ impl Guard {
         }
         if fragment_len < 1024 && !end {
             let violation = Violation::ContinuationFlood;
-            let rate = limits.small_continuations;
-            return self.small_continuations.charge(1, rate, now, violation);
+            return self.charge(Kind::SmallContinuations, 1, now, violation);
         }
         Ok(())
     }
@@ -313,8 +352,7 @@ impl Guard {
         if self.pings_justified.take(earned) {
             return Ok(());
         }
-        self.pings
-            .charge(1, limits.pings, now, Violation::PingFlood)
+        self.charge(Kind::Pings, 1, now, Violation::PingFlood)
     }
 
     /// Charges a SETTINGS frame with `entries` entries.
@@ -323,13 +361,12 @@ impl Guard {
         let more = entries / (limits.settings_entries.max(1) as usize);
         let cost = u32::try_from(1 + more).unwrap_or(u32::MAX);
         let violation = Violation::SettingsFlood;
-        self.settings.charge(cost, limits.settings, now, violation)
+        self.charge(Kind::Settings, cost, now, violation)
     }
 
     /// Charges a GOAWAY frame.
     pub(crate) fn goaway(&mut self, now: Instant) -> Result<(), Violation> {
-        let rate = self.config.abuse.goaways;
-        self.goaways.charge(1, rate, now, Violation::GoAwayFlood)
+        self.charge(Kind::GoAways, 1, now, Violation::GoAwayFlood)
     }
 
     /// Charges a PRIORITY or PRIORITY_UPDATE frame. `streams_opened`, the connection's total,
@@ -340,9 +377,7 @@ impl Guard {
         if self.priorities_justified.take(earned) {
             return Ok(());
         }
-        let rate = priorities_rate(&self.config);
-        self.priorities
-            .charge(1, rate, now, Violation::PriorityFlood)
+        self.charge(Kind::Priorities, 1, now, Violation::PriorityFlood)
     }
 
     /// Charges a WINDOW_UPDATE. DATA frames that we sent justify some, and so do the connection's
@@ -363,9 +398,7 @@ impl Guard {
         if self.window_updates_justified.take(earned) {
             return Ok(());
         }
-        let rate = limits.window_updates;
-        self.window_updates
-            .charge(1, rate, now, Violation::WindowUpdateFlood)
+        self.charge(Kind::WindowUpdates, 1, now, Violation::WindowUpdateFlood)
     }
 
     /// Charges a DATA frame without payload that doesn't end its stream. DATA frames with bytes
@@ -379,17 +412,13 @@ impl Guard {
         if self.empty_data_justified.take(earned) {
             return Ok(());
         }
-        let rate = self.config.abuse.empty_data;
-        self.empty_data
-            .charge(1, rate, now, Violation::EmptyFrameFlood)
+        self.charge(Kind::EmptyData, 1, now, Violation::EmptyFrameFlood)
     }
 
     /// Charges a frame of an unknown type, of `length` bytes.
     pub(crate) fn unknown_frame(&mut self, length: u32, now: Instant) -> Result<(), Violation> {
         let cost = 1 + length / 1024;
-        let rate = self.config.abuse.unknown_frames;
-        self.unknown_frames
-            .charge(cost, rate, now, Violation::UnknownFrameFlood)
+        self.charge(Kind::UnknownFrames, cost, now, Violation::UnknownFrameFlood)
     }
 
     /// Charges a frame without effect, because its stream is over. `streams_opened`, the
@@ -403,8 +432,6 @@ impl Guard {
         if self.closed_streams_justified.take(earned) {
             return Ok(());
         }
-        let rate = self.config.abuse.closed_streams;
-        self.closed_streams
-            .charge(1, rate, now, Violation::ClosedStreamFlood)
+        self.charge(Kind::ClosedStreams, 1, now, Violation::ClosedStreamFlood)
     }
 }

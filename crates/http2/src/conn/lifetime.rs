@@ -34,9 +34,9 @@ pub(crate) struct Lifetime {
     /// The last stream in the peer's newest GOAWAY.
     pub(crate) peer_last: Option<StreamId>,
     /// The error in the peer's GOAWAY.
-    peer_error: Option<(ErrorCode, Bytes)>,
+    peer_error: Option<Box<(ErrorCode, Bytes)>>,
     /// Why the connection closed, until that is reported.
-    reason: Option<CloseReason>,
+    reason: Option<Box<CloseReason>>,
 }
 
 /// The most bytes of debug data in a GOAWAY frame: with the 8 before them, they fill the largest
@@ -70,7 +70,7 @@ impl Lifetime {
 
     /// Returns the event that reports the end, once.
     pub(crate) fn take_reason(&mut self) -> Option<Event> {
-        self.reason.take().map(Event::Closed)
+        self.reason.take().map(|reason| Event::Closed(*reason))
     }
 }
 
@@ -163,7 +163,7 @@ impl Connection {
             // RFC 9113 §6.8: "Endpoints SHOULD always send a GOAWAY frame before closing a
             // connection".
             let code = (!self.lifetime.second_sent).then_some(ErrorCode::NO_ERROR);
-            let reason = match self.lifetime.peer_error.take() {
+            let reason = match self.lifetime.peer_error.take().map(|error| *error) {
                 Some((code, debug_data)) => CloseReason::PeerError { code, debug_data },
                 None => CloseReason::Graceful,
             };
@@ -190,7 +190,7 @@ impl Connection {
             self.send_goaway(last, code, debug_data);
         }
         self.lifetime.phase = Phase::Closing;
-        self.lifetime.reason = Some(reason);
+        self.lifetime.reason = Some(Box::new(reason));
         self.streams.clear();
         self.recv_window.close();
         self.memory.close();
@@ -214,7 +214,7 @@ impl Connection {
             .streams
             .iter()
             .any(|(_, stream)| !stream.awaits_release());
-        let reason = match self.lifetime.peer_error.take() {
+        let reason = match self.lifetime.peer_error.take().map(|error| *error) {
             Some((code, debug_data)) => CloseReason::PeerError { code, debug_data },
             None if !under_way && self.blocks.partial.is_none() => CloseReason::Eof,
             None => CloseReason::EofInTheMiddle,
@@ -242,7 +242,7 @@ impl Connection {
         }
         self.lifetime.peer_last = Some(last);
         if code != ErrorCode::NO_ERROR {
-            self.lifetime.peer_error = Some((code, debug_data.clone()));
+            self.lifetime.peer_error = Some(Box::new((code, debug_data.clone())));
         }
         if before != Some(last) {
             self.lose_unprocessed(last);

@@ -39,6 +39,8 @@ impl Connection {
             self.compact();
         }
         self.unreported.release_memory();
+        self.timers.release_memory();
+        self.guard.release_memory(self.now);
         self.blocks.release_memory();
     }
 

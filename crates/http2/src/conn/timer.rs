@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// A time limit of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use smallvec::SmallVec;
+
+/// A time limit of a connection. Of those that are due, the first one here expires first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// The peer's preface and SETTINGS.
     Handshake,
@@ -40,79 +42,109 @@ impl Timer {
         Self::Probe,
     ];
 
-    const ALL: [Self; 12] = [
-        Self::Handshake,
-        Self::SettingsAck,
-        Self::HeaderBlock,
-        Self::Body,
-        Self::Discard,
-        Self::Write,
-        Self::Idle,
-        Self::Rest,
-        Self::Memory,
-        Self::Probe,
-        Self::SecondGoAway,
-        Self::Shutdown,
-    ];
+    fn bit(self) -> u16 {
+        1 << self as u8
+    }
 }
 
-/// The deadlines of a connection.
+/// The deadlines of a connection. Few timers run at once: one while the connection is idle.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    deadlines: [Option<Instant>; Timer::ALL.len()],
+    running: SmallVec<[Running; 2]>,
+    /// The running timers, a bit for each: most calls are about one that doesn't run.
+    bits: u16,
+}
+
+/// A timer that runs.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    timer: Timer,
+    at: Instant,
 }
 
 impl Timers {
     /// Starts a timer; a limit of zero means no limit.
     pub(crate) fn set(&mut self, timer: Timer, now: Instant, limit: Duration) {
-        self.deadlines[timer as usize] = (!limit.is_zero()).then(|| now + limit);
+        if limit.is_zero() {
+            self.clear(timer);
+        } else {
+            self.set_at(timer, now + limit);
+        }
     }
 
     /// Starts a timer that ends at `at`.
     pub(crate) fn set_at(&mut self, timer: Timer, at: Instant) {
-        self.deadlines[timer as usize] = Some(at);
+        match self.find(timer) {
+            Some(place) => self.running[place].at = at,
+            None => self.start(timer, at),
+        }
+    }
+
+    fn start(&mut self, timer: Timer, at: Instant) {
+        self.running.push(Running { timer, at });
+        self.bits |= timer.bit();
     }
 
     /// Starts a timer unless it runs.
     pub(crate) fn set_if_unset(&mut self, timer: Timer, now: Instant, limit: Duration) {
-        if self.deadlines[timer as usize].is_none() {
-            self.set(timer, now, limit);
+        if !limit.is_zero() && self.find(timer).is_none() {
+            self.start(timer, now + limit);
         }
     }
 
     /// Extends the timers that wait for input, because the peer's next bytes aren't read for `by`.
     pub(crate) fn postpone(&mut self, by: Duration) {
-        for timer in Timer::OF_INPUT {
-            if let Some(at) = &mut self.deadlines[timer as usize] {
-                *at += by;
+        for running in &mut self.running {
+            if Timer::OF_INPUT.contains(&running.timer) {
+                running.at += by;
             }
         }
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self, timer: Timer) {
-        self.deadlines[timer as usize] = None;
+        if let Some(place) = self.find(timer) {
+            self.running.swap_remove(place);
+            self.bits &= !timer.bit();
+        }
     }
 
     pub(crate) fn clear_all(&mut self) {
-        self.deadlines = Default::default();
+        self.running.clear();
+        self.bits = 0;
+    }
+
+    /// Frees memory that isn't needed now.
+    pub(crate) fn release_memory(&mut self) {
+        self.running.shrink_to_fit();
     }
 
     /// Whether a running timer is due.
     pub(crate) fn is_due(&self, timer: Timer, now: Instant) -> bool {
-        self.deadlines[timer as usize].is_some_and(|at| at <= now)
+        let place = self.find(timer);
+        place.is_some_and(|place| self.running[place].at <= now)
     }
 
     /// Returns the earliest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.deadlines.iter().flatten().min().copied()
+        self.running.iter().map(|running| running.at).min()
     }
 
     /// Removes and returns a timer that is due.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<Timer> {
-        let expired = |timer: &&Timer| self.deadlines[**timer as usize].is_some_and(|at| at <= now);
-        let timer = *Timer::ALL.iter().find(expired)?;
+        let due = self.running.iter().filter(|running| running.at <= now);
+        let timer = due.map(|running| running.timer).min()?;
         self.clear(timer);
         Some(timer)
+    }
+
+    #[inline]
+    fn find(&self, timer: Timer) -> Option<usize> {
+        if self.bits & timer.bit() == 0 {
+            return None;
+        }
+        let mut running = self.running.iter();
+        running.position(|running| running.timer == timer)
     }
 }
 
@@ -135,12 +167,5 @@ mod tests {
         assert_eq!(timers.pop_expired(late), Some(Timer::Body));
         assert_eq!(timers.pop_expired(late), Some(Timer::Idle));
         assert_eq!(timers.pop_expired(late), None);
-    }
-
-    #[test]
-    fn every_timer_has_a_place_of_its_own() {
-        for (place, timer) in Timer::ALL.into_iter().enumerate() {
-            assert_eq!(timer as usize, place);
-        }
     }
 }

@@ -123,6 +123,13 @@ pub(crate) struct StreamMap {
     next_local: u32,
     /// The numbers of open or held streams, by who opened them.
     open: [usize; 2],
+    /// The number of resets that are remembered.
+    most_resets: u32,
+    past: Option<Box<Past>>,
+}
+
+/// Closed identifiers that most peers have none of.
+struct Past {
     /// The peer's identifiers that were skipped, as inclusive ranges.
     gaps: VecDeque<(u32, u32)>,
     reset: ResetLately,
@@ -139,9 +146,18 @@ impl StreamMap {
             highest_peer: 0,
             next_local: first_local,
             open: [0, 0],
-            gaps: VecDeque::new(),
-            reset: ResetLately::new((max_concurrent_streams as usize).clamp(64, 1024)),
+            most_resets: max_concurrent_streams.clamp(64, 1024),
+            past: None,
         }
+    }
+
+    fn past(&mut self) -> &mut Past {
+        self.past.get_or_insert_with(|| {
+            Box::new(Past {
+                gaps: VecDeque::new(),
+                reset: ResetLately::new(self.most_resets as usize),
+            })
+        })
     }
 
     pub(crate) fn lookup(&mut self, id: StreamId) -> Lookup {
@@ -158,11 +174,14 @@ impl StreamMap {
         if let Some(slot) = self.find(id) {
             return Lookup::Live(slot);
         }
+        let Some(past) = &self.past else {
+            return Lookup::Closed(ClosedBy::EndStream);
+        };
         let skipped = |(from, to): &(u32, u32)| (*from..=*to).contains(&number);
-        if !is_local && self.gaps.iter().any(skipped) {
+        if !is_local && past.gaps.iter().any(skipped) {
             return Lookup::Skipped;
         }
-        Lookup::Closed(self.reset.closed_by(id))
+        Lookup::Closed(past.reset.closed_by(id))
     }
 
     /// Returns the slot of a stream that has one.
@@ -209,28 +228,43 @@ impl StreamMap {
             self.highest_peer + 2
         };
         if number > expected {
-            if self.gaps.len() == MAX_GAPS {
-                self.gaps.pop_front();
-            }
-            self.gaps.push_back((expected, number - 2));
+            self.note_gap(expected, number - 2);
         }
         self.highest_peer = number;
     }
 
+    #[cold]
+    fn note_gap(&mut self, from: u32, to: u32) {
+        let gaps = &mut self.past().gaps;
+        if gaps.len() == MAX_GAPS {
+            gaps.pop_front();
+        }
+        gaps.push_back((from, to));
+    }
+
     /// Notes that RST_STREAM ended a stream. The map remembers it for a while.
     pub(crate) fn note_reset(&mut self, id: StreamId, by: Sender) {
-        self.reset.note(id, by);
+        self.past().reset.note(id, by);
     }
 
     /// Inserts a stream whose identifier was noted as used, and counts it.
     pub(crate) fn insert(&mut self, stream: Stream) -> usize {
         self.open[stream.opened_by as usize] += 1;
         let id = stream.id;
+        if self.slots.capacity() == 0 {
+            self.make_first_slot();
+        }
         let slot = self.slots.insert(stream);
         if let Some((older, slot)) = self.newest.replace((id, slot)) {
             self.by_id.insert(older, slot);
         }
         slot
+    }
+
+    /// Makes one slot: many connections never have two streams at once.
+    #[cold]
+    fn make_first_slot(&mut self) {
+        self.slots.reserve_exact(1);
     }
 
     /// Removes a stream and frees its slot.
@@ -318,8 +352,10 @@ impl StreamMap {
     pub(crate) fn release_memory(&mut self) {
         self.slots.shrink_to_fit();
         self.by_id.shrink_to_fit();
-        self.reset.by.shrink_to_fit();
-        self.reset.order.shrink_to_fit();
+        if let Some(past) = &mut self.past {
+            past.reset.by.shrink_to_fit();
+            past.reset.order.shrink_to_fit();
+        }
     }
 
     /// Removes all streams and frees their memory.
@@ -329,6 +365,6 @@ impl StreamMap {
         self.newest = None;
         self.recent = (StreamId::CONNECTION, 0);
         self.open = [0, 0];
-        self.reset = ResetLately::new(0);
+        self.past = None;
     }
 }

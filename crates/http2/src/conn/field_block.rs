@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tidegate_frame::{StreamDependency, StreamId};
-use tidegate_hpack::{Decoded, Decoder, DecoderState, Encoder, Fields, Limits};
+use tidegate_hpack::{Decoded, Decoder, Encoder, Fields, Limits};
 use tidegate_http::{Config, RequestHead, Role, Stamp, Stats, Violation, is_valid_alone};
 
 /// The frame that begins a field block.
@@ -34,14 +34,21 @@ pub(crate) struct FieldBlocks {
     decoder: Decoder,
     encoder: Encoder,
     limits: Limits,
-    pub(crate) partial: Option<Partial>,
+    pub(crate) partial: Option<Box<Partial>>,
+    /// Present from the first block until the connection rests.
+    recent: Option<Box<Recent>>,
+    /// Whether the block that was decoded last left the table as it was.
+    left_table: bool,
+}
+
+/// The blocks that were last in either direction.
+#[derive(Default)]
+struct Recent {
     /// The block that was encoded last.
-    scratch: Vec<u8>,
+    sent: Vec<u8>,
     /// The stamp of that block's list, if the list would make the same block again.
     repeats: Option<Stamp>,
-    last: LastRequest,
-    /// The decoder's state before the block that came last.
-    before: DecoderState,
+    request: LastRequest,
 }
 
 /// The largest block, and the largest list of fields in bytes, that are kept after their request.
@@ -58,6 +65,12 @@ struct LastRequest {
 }
 
 impl LastRequest {
+    /// Returns the bytes of the block and of the head.
+    fn memory(&self) -> usize {
+        let fields = self.head.as_ref().map_or(0, |head| head.fields().memory());
+        self.block.len() + fields
+    }
+
     /// Forgets the request. Returns an empty list, in the memory of its fields if nobody else has
     /// them.
     fn forget(&mut self) -> Fields {
@@ -81,7 +94,6 @@ impl FieldBlocks {
             decoder = decoder.with_check(is_valid_alone);
         }
         Self {
-            before: decoder.state(),
             decoder,
             encoder: Encoder::new(config.encoder_table_size as usize),
             limits: Limits {
@@ -90,22 +102,31 @@ impl FieldBlocks {
                 max_cookie_crumbs: config.max_cookie_crumbs as usize,
             },
             partial: None,
-            scratch: Vec::new(),
-            repeats: None,
-            last: LastRequest::default(),
+            recent: None,
+            left_table: false,
         }
     }
 
     /// Applies our SETTINGS_HEADER_TABLE_SIZE, which now binds the peer.
     pub(crate) fn set_decoder_table_size(&mut self, bytes: u32) {
         self.decoder.set_max_table_size(bytes as usize);
-        self.last = LastRequest::default();
+        if let Some(recent) = &mut self.recent {
+            recent.request = LastRequest::default();
+        }
     }
 
     /// Applies the peer's SETTINGS_HEADER_TABLE_SIZE, which now binds us.
     pub(crate) fn set_encoder_table_size(&mut self, bytes: u32) {
         self.encoder.set_max_table_size(bytes as usize);
-        self.repeats = None;
+        if let Some(recent) = &mut self.recent {
+            recent.repeats = None;
+        }
+    }
+
+    /// Returns the bytes that are kept of the last request.
+    pub(crate) fn kept(&self) -> usize {
+        let recent = self.recent.as_ref();
+        recent.map_or(0, |recent| recent.request.memory())
     }
 
     /// Decodes a complete block.
@@ -114,15 +135,17 @@ impl FieldBlocks {
         block: &[u8],
         stats: &mut Stats,
     ) -> Result<(Fields, Decoded), Violation> {
-        let mut fields = self.last.forget();
-        self.before = self.decoder.state();
+        let last = &mut self.recent.get_or_insert_default().request;
+        let mut fields = last.forget();
+        let before = self.decoder.state();
         let decoded = self
             .decoder
             .decode(block, &self.limits, &mut fields)
             .map_err(|_| Violation::CompressionFailed)?;
         stats.blocks_in += block.len() as u64;
-        self.last.fields_in = (decoded.list_size - 32 * decoded.fields) as u64;
-        stats.fields_in += self.last.fields_in;
+        last.fields_in = (decoded.list_size - 32 * decoded.fields) as u64;
+        stats.fields_in += last.fields_in;
+        self.left_table = self.decoder.state() == before;
         Ok((fields, decoded))
     }
 
@@ -130,10 +153,11 @@ impl FieldBlocks {
     pub(crate) fn keep_request(&mut self, block: &[u8], head: RequestHead) -> Arc<RequestHead> {
         let head = Arc::new(head);
         let is_small = block.len() <= KEPT && head.fields().memory() <= KEPT;
-        if is_small && self.decoder.state() == self.before {
-            self.last.block.clear();
-            self.last.block.extend_from_slice(block);
-            self.last.head = Some(Arc::clone(&head));
+        if is_small && self.left_table {
+            let last = &mut self.recent.get_or_insert_default().request;
+            last.block.clear();
+            last.block.extend_from_slice(block);
+            last.head = Some(Arc::clone(&head));
         }
         head
     }
@@ -141,12 +165,13 @@ impl FieldBlocks {
     /// Returns the head of the last request if it had the same block, which needs no decoding then.
     #[inline]
     pub(crate) fn repeated(&self, block: &[u8], stats: &mut Stats) -> Option<Arc<RequestHead>> {
-        let head = self.last.head.as_ref()?;
-        if *block != *self.last.block {
+        let last = &self.recent.as_ref()?.request;
+        let head = last.head.as_ref()?;
+        if *block != *last.block {
             return None;
         }
         stats.blocks_in += block.len() as u64;
-        stats.fields_in += self.last.fields_in;
+        stats.fields_in += last.fields_in;
         Some(Arc::clone(head))
     }
 
@@ -158,22 +183,23 @@ impl FieldBlocks {
         stamp: Option<Stamp>,
         stats: &mut Stats,
     ) -> &[u8] {
-        if stamp.is_none() || stamp != self.repeats {
-            self.scratch.clear();
+        let recent = self.recent.get_or_insert_default();
+        if stamp.is_none() || stamp != recent.repeats {
+            recent.sent.clear();
             let before = self.encoder.state();
-            self.encoder.encode(fields, &mut self.scratch);
-            self.repeats = stamp.filter(|_| self.encoder.state() == before);
+            self.encoder.encode(fields, &mut recent.sent);
+            recent.repeats = stamp.filter(|_| self.encoder.state() == before);
         }
-        stats.blocks_out += self.scratch.len() as u64;
+        stats.blocks_out += recent.sent.len() as u64;
         stats.fields_out += fields.byte_len() as u64;
-        &self.scratch
+        &recent.sent
     }
 
     /// Frees memory that an idle connection doesn't need.
     pub(crate) fn release_memory(&mut self) {
-        self.scratch = Vec::new();
-        self.repeats = None;
-        self.last = LastRequest::default();
+        self.decoder.release_memory();
+        self.encoder.release_memory();
+        self.recent = None;
     }
 }
 
@@ -311,17 +337,23 @@ mod tests {
         let mut stats = Stats::default();
         let shared = ResponseHead::new(200).field("etag", "one").shared();
         let mut lens = Vec::new();
-        while blocks.repeats.is_none() {
+        while blocks
+            .recent
+            .as_ref()
+            .is_none_or(|recent| recent.repeats.is_none())
+        {
             let block = blocks.encode(shared.fields(), shared.stamp(), &mut stats);
             lens.push(block.len());
         }
         // Only when all its fields are in the tables.
         assert_eq!(lens.last(), Some(&2), "{lens:?}");
         assert!(lens.len() > 1);
-        assert_eq!(blocks.repeats, shared.stamp());
+        let repeats =
+            |blocks: &FieldBlocks| blocks.recent.as_ref().and_then(|recent| recent.repeats);
+        assert_eq!(repeats(&blocks), shared.stamp());
         let other = shared.clone().field("x", "y");
         assert_eq!(other.stamp(), None, "it is another list now");
         blocks.encode(other.fields(), other.stamp(), &mut stats);
-        assert_eq!(blocks.repeats, None);
+        assert_eq!(repeats(&blocks), None);
     }
 }

@@ -27,9 +27,9 @@ impl Connection {
         self.memory.holding.note_outside(bytes);
     }
 
-    /// Returns the bytes that the connection holds: heads of requests in progress, bodies not
-    /// consumed, bytes that wait to be sent, those of [`Connection::note_outside`], and a little
-    /// for each stream. A client's connection adds what its server may send.
+    /// Returns the bytes that the connection holds: heads of requests in progress, the head that is
+    /// kept in case that it comes again, bodies not consumed, bytes that wait to be sent, those of
+    /// [`Connection::note_outside`], and a little for each stream. A client's connection adds what its server may send.
     pub fn held_bytes(&self) -> u64 {
         let partial = self
             .blocks
@@ -40,7 +40,7 @@ impl Connection {
             + self.memory.heads
             + self.memory.streamed
             + self.recv_window.unconsumed()
-            + (self.control.len() + partial) as u64
+            + (self.control.len() + partial + self.blocks.kept()) as u64
             + self.memory.holding.outside();
         match self.role {
             Role::Server => held,

@@ -180,12 +180,12 @@ impl Connection {
             self.config.timeouts.header_block,
         );
         let block = fragment.to_vec();
-        self.blocks.partial = Some(Partial {
+        self.blocks.partial = Some(Box::new(Partial {
             id,
             opening,
             block,
             continuations: 0,
-        });
+        }));
         Ok(None)
     }
 

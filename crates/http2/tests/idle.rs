@@ -1,0 +1,95 @@
+//! The memory of a connection that has answered a request and rests.
+
+use std::time::{Duration, Instant};
+
+use allocation_counter::measure;
+use bytes::{Buf, BytesMut};
+use tidegate_http2::{
+    Body, Config, Connection, Event, Flow, Outbox, RequestHead, ResponseHead, Stream,
+};
+
+/// The most bytes of such a connection, with its tables for field blocks. Lower it when a
+/// connection needs less.
+const MOST: usize = 1760;
+
+#[expect(clippy::disallowed_methods, reason = "tests need some start of time")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+/// Returns the bytes that an engine sends.
+fn transmitted(engine: &mut Connection, now: Instant) -> BytesMut {
+    let (mut outbox, mut wire) = (Outbox::new(), BytesMut::new());
+    while let Flow::Event(_) = engine.transmit(&mut outbox, usize::MAX, now) {}
+    while outbox.has_remaining() {
+        let len = outbox.chunk().len();
+        wire.extend_from_slice(outbox.chunk());
+        outbox.advance(len);
+    }
+    wire
+}
+
+fn request() -> RequestHead {
+    let head = RequestHead::new("GET", "https", "localhost", "/small.txt");
+    head.field("user-agent", "idle").field("accept", "*/*")
+}
+
+/// Returns a server that has answered the requests in what a client sent.
+fn served(wires: &[BytesMut], now: Instant) -> Connection {
+    let mut server = Connection::server(Config::server().build().unwrap(), now);
+    for wire in wires {
+        let mut input = wire.clone();
+        while let Some(event) = server.receive(&mut input, now) {
+            if let Event::Request { id, .. } = event {
+                let head = ResponseHead::new(200)
+                    .field("content-type", "text/plain; charset=utf-8")
+                    .field("content-length", "15")
+                    .field("etag", "\"65f1c0-4e8\"")
+                    .field("last-modified", "Mon, 03 Nov 2025 10:00:00 GMT")
+                    .field("server", "tidegate");
+                let body = Body::Full(b"fifteen bytes.\n"[..].into());
+                server.stream(id).unwrap().respond(&head, body).unwrap();
+            }
+        }
+        transmitted(&mut server, now);
+    }
+    server
+}
+
+/// Returns what a client sends for `requests` requests, one after the other.
+fn wires(requests: usize, now: Instant) -> Vec<BytesMut> {
+    let mut client = Connection::client(Config::client().build().unwrap(), now);
+    let mut wire = |_| {
+        client.open(&request(), Body::Empty).unwrap();
+        transmitted(&mut client, now)
+    };
+    (0..requests).map(&mut wire).collect()
+}
+
+#[test]
+fn a_connection_at_rest_holds_little() {
+    let now = start();
+    let wires = wires(1, now);
+    let config = measure(|| std::mem::forget(Config::server().build().unwrap()));
+    let mut server = None;
+    let held = measure(|| {
+        let mut engine = served(&wires, now);
+        engine.handle_timeout(now + Duration::from_secs(1));
+        transmitted(&mut engine, now + Duration::from_secs(1));
+        server = Some(engine);
+    });
+    let heap = usize::try_from(held.bytes_current - config.bytes_current).unwrap();
+    let bytes = size_of::<Connection>() + heap;
+    assert!(bytes <= MOST, "{bytes} bytes, of which {heap} on the heap");
+    assert_eq!(server.unwrap().active_streams(), 0);
+}
+
+#[test]
+fn the_request_that_is_kept_counts_until_the_connection_rests() {
+    let now = start();
+    let mut server = served(&wires(4, now), now);
+    let kept = server.held_bytes();
+    assert!(kept > 100, "the last request is kept: {kept}");
+    server.handle_timeout(now + Duration::from_secs(1));
+    assert_eq!(server.held_bytes(), 0);
+}

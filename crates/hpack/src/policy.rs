@@ -160,7 +160,7 @@ impl Learned {
     }
 }
 
-/// What was learned, in as few bytes as there are names and fields.
+/// The statistics of an encoder at rest, in a few bytes for each name and field.
 pub(crate) struct Packed {
     /// Slots of names and their scores.
     scores: Box<[(u8, i8)]>,

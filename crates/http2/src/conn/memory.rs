@@ -29,7 +29,8 @@ impl Connection {
 
     /// Returns the bytes that the connection holds: heads of requests in progress, the head that is
     /// kept in case that it comes again, bodies not consumed, bytes that wait to be sent, those of
-    /// [`Connection::note_outside`], and a little for each stream. A client's connection adds what its server may send.
+    /// [`Connection::note_outside`], and a little for each stream. A client's connection adds what
+    /// its server may send.
     pub fn held_bytes(&self) -> u64 {
         let partial = self
             .blocks

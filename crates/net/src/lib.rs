@@ -70,6 +70,7 @@
 mod acceptors;
 mod admission;
 mod buffers;
+mod by_name;
 mod conn;
 mod conn_info;
 mod connector;

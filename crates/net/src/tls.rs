@@ -1,6 +1,7 @@
 //! TLS settings of servers: the certificate and key, versions, ALPN and tickets.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,9 +12,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{Error, InconsistentKeys, KeyLogFile, ServerConfig};
+use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 use x509_parser::time::ASN1Time;
 
+use crate::by_name::ByName;
 use crate::{TlsError, pem};
 
 /// The ALPN name of HTTP/2 over TLS (RFC 9113 §3.1).
@@ -34,6 +37,7 @@ pub(crate) const HTTP_1_0: &[u8] = b"http/1.0";
 pub struct TlsAcceptorConfig {
     rustls: Arc<ServerConfig>,
     validity: Option<RangeInclusive<SystemTime>>,
+    names: Vec<String>,
     resolver: Arc<Resolver>,
 }
 
@@ -61,6 +65,7 @@ impl TlsAcceptorConfig {
         }
         let provider = Arc::new(aws_lc_rs::default_provider());
         let validity = validity(&certificates[0]);
+        let names = names(&certificates[0]);
         let key = certified_key(certificates, key, &provider)?;
         let resolver = Resolver::new(Arc::new(SingleCertAndKey::from(key)));
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -76,6 +81,7 @@ impl TlsAcceptorConfig {
         Ok(Self {
             rustls: Arc::new(config),
             validity,
+            names,
             resolver,
         })
     }
@@ -115,6 +121,7 @@ impl TlsAcceptorConfig {
         Self {
             rustls: Arc::new(config),
             validity: None,
+            names: Vec::new(),
             resolver,
         }
     }
@@ -127,11 +134,35 @@ impl TlsAcceptorConfig {
         *current.unwrap_or_else(PoisonError::into_inner) = certificates;
     }
 
+    /// Uses the certificates of others for clients that ask for certain names (SNI): `example.com`,
+    /// or `*.example.com` for all names with one label more. An exact name comes before a wildcard.
+    /// Clients that ask for other names, or none, get the certificates of `self`.
+    ///
+    /// Nothing else of the others counts. Like [`replace_certificate`](Self::replace_certificate),
+    /// this is for handshakes that begin from now on.
+    pub fn serve_by_name<'a>(&self, named: impl IntoIterator<Item = (&'a str, &'a Self)>) {
+        let by_name = ByName::new(self.resolver.certificates(), named);
+        let current = self.resolver.certificates.write();
+        *current.unwrap_or_else(PoisonError::into_inner) = Arc::new(by_name);
+    }
+
+    /// Returns the names that the first certificate of these settings is for, in lower case: DNS
+    /// names, perhaps with a wildcard, and IP addresses. Empty for settings that the owner has made
+    /// by rustls.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// Returns when the first certificate of these settings is valid, both ends included. `None` if
     /// the certificate's years are outside the range of the system's clock, and for settings that
     /// the owner has made by rustls.
     pub fn validity(&self) -> Option<&RangeInclusive<SystemTime>> {
         self.validity.as_ref()
+    }
+
+    /// Returns the certificates in use.
+    pub(crate) fn certificates(&self) -> Arc<dyn ResolvesServerCert> {
+        self.resolver.certificates()
     }
 
     /// Returns the settings for rustls.
@@ -175,6 +206,27 @@ fn validity(certificate: &[u8]) -> Option<RangeInclusive<SystemTime>> {
     };
     let validity = certificate.validity();
     Some(time(validity.not_before)?..=time(validity.not_after)?)
+}
+
+/// Returns the names of a certificate (RFC 5280 §4.2.1.6).
+fn names(certificate: &[u8]) -> Vec<String> {
+    let Ok((_, certificate)) = parse_x509_certificate(certificate) else {
+        return Vec::new();
+    };
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
+        return Vec::new();
+    };
+    let names = extension.value.general_names.iter();
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let v6 = || <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
+            Some(v4.or_else(|_| v6()).ok()?.to_string())
+        }
+        _ => None,
+    };
+    names.filter_map(name).collect()
 }
 
 /// Returns the index of the certificate in the chain that the key was made for.
@@ -358,6 +410,16 @@ mod tests {
         let config =
             TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.serialize_pem().as_bytes());
         assert_eq!(config.unwrap().validity(), Some(&(from..=until)));
+    }
+
+    #[test]
+    fn knows_the_names_of_the_certificate() {
+        let names = ["Example.com", "*.example.org", "127.0.0.1", "::1"].map(str::to_owned);
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let config = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
+        let names = ["example.com", "*.example.org", "127.0.0.1", "::1"];
+        assert_eq!(config.names(), names);
     }
 
     #[test]

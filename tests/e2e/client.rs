@@ -124,7 +124,7 @@ impl Client {
 
     /// Connects over TLS and accepts any certificate.
     pub(crate) fn tls(addr: Option<SocketAddr>) -> Self {
-        Self::over_tls(addr, None)
+        Self::tls_named(addr, "localhost", None)
     }
 
     /// Connects over TLS and trusts only this certificate, for `localhost`.
@@ -132,12 +132,17 @@ impl Client {
         addr: Option<SocketAddr>,
         certificate: &CertificateDer<'static>,
     ) -> Self {
-        Self::over_tls(addr, Some(certificate))
+        Self::tls_named(addr, "localhost", Some(certificate))
     }
 
-    fn over_tls(addr: Option<SocketAddr>, trusted: Option<&CertificateDer<'static>>) -> Self {
+    /// Connects over TLS for this name. Trusts only this certificate, or any.
+    pub(crate) fn tls_named(
+        addr: Option<SocketAddr>,
+        name: &str,
+        trusted: Option<&CertificateDer<'static>>,
+    ) -> Self {
         let config = client_config(trusted, &["h2"]);
-        let name = ServerName::try_from("localhost").unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
         let tls = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut stream = StreamOwned::new(tls, connect(addr));
         stream.conn.complete_io(&mut stream.sock).unwrap();

@@ -16,7 +16,7 @@ use tidegate_net::{EventLoop, Listener, Mailbox, Security};
 use crate::client::Client;
 use crate::files::settled;
 use crate::http1;
-use crate::server::site_in_process;
+use crate::server::served_in_process;
 use crate::targets::{SIZES, pattern};
 
 struct Server {
@@ -36,13 +36,13 @@ impl Server {
         fs::create_dir(dir.path().join("sub")).unwrap();
         let root = dir.path().to_str().unwrap();
         let flags = ["tidegate", "--root", root, "--route", "/status=status"];
-        let (mut site, options) = site_in_process(&flags);
-        site.files.disk = Disk::for_everything();
-        let disk = site.files.disk.clone();
+        let (mut served, options) = served_in_process(&flags);
+        served.files.disk = Disk::for_everything();
+        let disk = served.files.disk.clone();
         let any = "127.0.0.1:0".parse().unwrap();
         let listeners = Listener::bind_group(any, &Security::Plain, 1).unwrap();
         let address = Some(listeners[0].local_addr());
-        let app = App::new(site, Arc::default());
+        let app = App::new(served, Arc::default());
         let event_loop = EventLoop::new(listeners, options, app).unwrap();
         let mailbox = event_loop.mailbox();
         let thread = thread::spawn(move || drop(event_loop.run().unwrap()));

@@ -7,11 +7,11 @@ use std::fs;
 use std::path::Path;
 
 use clap::{Arg, ArgAction, CommandFactory};
-use tidegate::flags::Flags;
+use tidegate::flags::Arguments;
 use tidegate::settings::keys;
+use tidegate::settings::scope::Scope;
 
-const INTRODUCTION: &str = "\
-# Configuration
+const INTRODUCTION: &str = r#"# Configuration
 
 <!-- Generated from crates/server/src/flags.rs and crates/server/src/get/flags.rs. After a change of
      those run BLESS=1 cargo test -p tidegate --test e2e documents -->
@@ -20,13 +20,13 @@ Every setting is a flag, and a key of a configuration file in TOML, which `--con
 Both have the same name, the same values and the same checks:
 
 ```toml
-listen = [\"443\"]                        # --listen 443
-listen-h2c = [\"127.0.0.1:8080\"]         # --listen-h2c 127.0.0.1:8080
-cert = \"site.pem\"                       # --cert site.pem
-key = \"site.key\"
-root = \"public\"
-route = [\"/api=http://127.0.0.1:9000\"]  # one --route for each
-upstream-timeout = \"30s\"
+listen = ["443"]                        # --listen 443
+listen-h2c = ["127.0.0.1:8080"]         # --listen-h2c 127.0.0.1:8080
+cert = "site.pem"                       # --cert site.pem
+key = "site.key"
+root = "public"
+route = ["/api=http://127.0.0.1:9000"]  # one --route for each
+upstream-timeout = "30s"
 max-streams = 200                       # numbers and sizes need no quotes
 h2c-upgrade = true                      # a flag without a value
 ```
@@ -38,6 +38,49 @@ relative to its directory. A mistake in it, such as an unknown key, is an error 
 one path, are an error. A flag that has no effect beside the others gets a warning in the log.
 [operations.md](operations.md) describes signals, logs and exit statuses.
 
+## Sites
+
+```toml
+cert = "site.pem"                        # for every site without one of its own
+key = "site.key"
+
+[[site]]
+names = ["example.com", "*.example.com"]
+root = "public"
+
+  [[site.route]]
+  path = "/api"
+  target = "https://10.0.0.1:9000"
+  upstream-name = "api.internal"         # for this route only
+
+[[site]]
+names = ["example.org"]
+root = "other"
+cert = "other.pem"
+key = "other.key"
+```
+
+Each `[[site]]` is for the hosts that it names: `*.example.com` is for all names with one label in
+place of the `*`, and an exact name comes before it. A site without `names` is for all other hosts;
+so are the settings before the first `[[site]]`, if they have a `root` or a `route`, and flags.
+Without such a site, a request for another host gets 404. The ports are those of all sites.
+
+A site has the settings of the whole server, but for the routes, the WebSockets and the preload
+list. A route has those of its site. What is nearer counts: a `[[site.route]]`, then its
+`[[site]]`, then a flag, then the top of the file.
+
+The name that a client asks for in TLS (SNI) chooses the certificate of its site. Without a name, or
+for one that no site has, it is that of the site without names, or else of the first site. A
+connection carries requests for the host that it asked for and for those that its certificate is
+for; others get 421 (RFC 9110 §15.5.20), and the client asks again on another connection. The names
+of the certificates are those at the start of the server. An HTTP/1.1 client that asks for no name
+may request all hosts.
+
+| table | keys |
+|---|---|
+"#;
+
+const MORE: &str = "
 More about the settings is in the pages on [the proxy](proxy.md), [early hints and pushes](push.md),
 [shares](shares.md), [flow control](flow-control.md), [priorities](priorities.md) and
 [limits](limits.md).
@@ -45,8 +88,21 @@ More about the settings is in the pages on [the proxy](proxy.md), [early hints a
 
 /// Returns the page that follows from the flags.
 fn page() -> String {
-    let command = Flags::command();
+    let command = Arguments::command();
     let mut page = INTRODUCTION.to_owned();
+    for (scope, own, title) in [
+        (Scope::Site, "`names`", "[[site]]"),
+        (Scope::Route, "`path`, `target`", "[[site.route]]"),
+    ] {
+        let keys = command.get_arguments().filter(|arg| scope.has(arg));
+        let keys = keys.filter_map(Arg::get_long);
+        let keys: Vec<String> = keys.map(|key| format!("`{key}`")).collect();
+        row(
+            &mut page,
+            [format!("`{title}`"), format!("{own}, {}", keys.join(", "))],
+        );
+    }
+    page.push_str(MORE);
     let mut headings: Vec<&str> = Vec::new();
     for heading in command.get_arguments().filter_map(Arg::get_help_heading) {
         if !headings.contains(&heading) {

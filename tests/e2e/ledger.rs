@@ -12,7 +12,7 @@ use tidegate::app::App;
 use tidegate_ledger::{Ledger, Resource};
 use tidegate_net::{MemoryLoop, MemorySocket};
 
-use crate::server::site_in_process;
+use crate::server::served_in_process;
 
 /// How many bytes each end of a socket takes before the other end reads them.
 const CAPACITY: usize = 64 << 10;
@@ -54,10 +54,10 @@ impl Lab {
             "--access-log",
             log.to_str().unwrap(),
         ];
-        let (site, options) = site_in_process(&flags);
+        let (served, options) = served_in_process(&flags);
         let ledger = Arc::clone(&options.ledger);
         let now = Instant::now();
-        let app = App::new(site, Arc::default());
+        let app = App::new(served, Arc::default());
         let memory = MemoryLoop::new(options, app, CAPACITY, now).unwrap();
         Self {
             memory,

@@ -15,6 +15,7 @@
 //! - `push`      early hints and pushes
 //! - `sharing`   greedy clients don't starve others: connections, descriptors
 //! - `shutdown`  signals
+//! - `sites`     several sites: hosts, certificates, routes
 //! - `slow`      peers that are slow, deliberately or not
 //! - `upstream`  scripted upstreams
 //! - `proxy`     routes that lead to upstreams
@@ -41,6 +42,7 @@ mod rfc9110;
 mod server;
 mod sharing;
 mod shutdown;
+mod sites;
 mod slow;
 mod start;
 mod targets;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tidegate::config::Config;
 use tidegate::flags::Flags;
-use tidegate::site::Site;
+use tidegate::site::Served;
 use tidegate_net::Options;
 
 /// How long anything may take on a busy machine before a test fails.
@@ -309,9 +309,9 @@ pub(crate) fn run(flags: &[&str]) -> (i32, Vec<u8>, String) {
     (output.status.code().unwrap(), output.stdout, stderr)
 }
 
-/// Makes the site and the loop's options that the binary makes of these words of a command line,
+/// Makes the sites and the loop's options that the binary makes of these words of a command line,
 /// for a server in this process.
-pub(crate) fn site_in_process(words: &[&str]) -> (Site, Options) {
+pub(crate) fn served_in_process(words: &[&str]) -> (Served, Options) {
     let config = Config::new(&Flags::parse_from(words)).unwrap();
-    (config.site, config.options)
+    (config.served, config.options)
 }

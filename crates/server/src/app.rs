@@ -4,10 +4,12 @@
 //! - `forward`   requests that are to be forwarded
 //! - `upstream`  forwarded requests in progress, and the events of their upstreams
 //! - `report`    lines of the log
+//! - `sites`     which site a request is for
 
 mod files;
 mod forward;
 mod report;
+mod sites;
 mod upstream;
 
 use std::sync::Arc;
@@ -24,49 +26,48 @@ use crate::clock::Clock;
 use crate::handlers::demo::Demo;
 use crate::handlers::files::{Done, Files};
 use crate::handlers::{ANY_METHODS, Outcome, Request, Sent};
+use crate::hosts::Hosts;
 use crate::in_progress::{Exchange, Exchanges};
 use crate::path::{PathError, RequestPath};
 use crate::priority;
 use crate::proxy::{Key, Proxy, fields};
-use crate::push::{Prepared, Pusher};
-use crate::router::Router;
-use crate::site::{Site, Target};
+use crate::push::Prepared;
+use crate::site::{Served, Target};
 use crate::stats::{Published, Snapshot};
 use forward::Forwarded;
 use report::{Peer, is_slow_body, log_end, log_reset, log_total};
+use sites::WorkerSite;
 
 /// The service of one worker.
 pub struct App {
-    routes: Arc<Router<Target>>,
+    sites: Vec<WorkerSite>,
+    /// `None` if the first site is for all hosts.
+    hosts: Option<Arc<Hosts>>,
     clock: Clock,
     time_of_day: fn() -> SystemTime,
     demo: Demo,
     files: Files,
-    pusher: Pusher,
     proxy: Proxy,
-    websockets: Arc<Router<()>>,
     exchanges: Exchanges,
-    trust_x_priority: bool,
     access_log: AccessLog,
     published: Arc<Published>,
 }
 
 impl App {
     /// Returns a worker's service.
-    pub fn new(site: Site, published: Arc<Published>) -> Self {
-        let clock = Clock::with_engines((site.time_of_day)(), site.wall_clock);
+    pub fn new(served: Served, published: Arc<Published>) -> Self {
+        let clock = Clock::with_engines((served.time_of_day)(), served.wall_clock);
+        let sites = served.sites.into_iter();
         Self {
-            routes: site.routes,
+            sites: sites.map(|site| WorkerSite::new(site, &clock)).collect(),
+            hosts: served.hosts,
             demo: Demo::new(&clock),
-            pusher: Pusher::new(site.push, &clock, Instant::now()),
             clock,
-            time_of_day: site.time_of_day,
-            files: Files::new(site.files),
-            proxy: Proxy::new(site.proxy),
-            websockets: site.websockets,
+            time_of_day: served.time_of_day,
+            files: Files::new(served.files),
+            proxy: Proxy::new(served.proxy),
             exchanges: Exchanges::default(),
-            trust_x_priority: site.trust_x_priority,
-            access_log: AccessLog::new(site.access_log),
+            access_log: AccessLog::new(served.access_log),
             published,
         }
     }
@@ -87,8 +88,11 @@ impl App {
                 return self.refuse(conns, (conn, id), head, log.as_deref(), 400, error.text());
             }
         };
+        let Some(site) = self.site_of(conns, (conn, id), head) else {
+            return;
+        };
         if head.protocol().is_some()
-            && !self.takes_websockets(head, &path)
+            && !self.takes_websockets(site, head, &path)
             && let Some(mut stream) = conns.stream(conn, id)
             && let StreamMut::Http1(_) = stream
         {
@@ -96,7 +100,7 @@ impl App {
             let plain = fields::without_upgrade(head);
             return self.request(conns, conn, id, &plain, true);
         }
-        if self.trust_x_priority
+        if self.sites[site].trust_x_priority
             && let Some(urgency) = priority::asked(head)
             && let Some(mut stream) = conns.stream(conn, id)
         {
@@ -106,24 +110,32 @@ impl App {
                 incremental,
             });
         }
-        if self.pusher.is_idle() {
-            return self.answer(conns, (conn, id), head, &path, end, None);
+        let pusher = &mut self.sites[site].pusher;
+        if pusher.is_idle() {
+            return self.answer(conns, (conn, id, site), head, &path, end, None);
         }
         let now = conns.now();
         let prepared = match conns.engine(conn) {
-            Some(Engine::Http2(engine)) => self.pusher.prepare(engine, conn, id, head, &path, now),
+            Some(Engine::Http2(engine)) => pusher.prepare(engine, conn, id, head, &path, now),
             // RFC 8297 §3: "a server might refrain from sending 103 (Early Hints) over HTTP/1.1
             // unless the client is known to handle informational responses correctly". Some clients
             // take it for the final response.
-            Some(Engine::Http1(_)) => self.pusher.look_up(&path),
+            Some(Engine::Http1(_)) => pusher.look_up(&path),
             None => return,
         };
-        self.answer(conns, (conn, id), head, &path, end, Some(&prepared));
+        self.answer(conns, (conn, id, site), head, &path, end, Some(&prepared));
         for (promised, head) in &prepared.promised {
             // All paths of the list can be read.
             if let Ok(path) = RequestPath::read(head.path_bytes()) {
-                let prepared = self.pusher.prepare_promised(&path);
-                self.answer(conns, (conn, *promised), head, &path, true, Some(&prepared));
+                let prepared = self.sites[site].pusher.prepare_promised(&path);
+                self.answer(
+                    conns,
+                    (conn, *promised, site),
+                    head,
+                    &path,
+                    true,
+                    Some(&prepared),
+                );
             }
         }
     }
@@ -148,7 +160,7 @@ impl App {
     fn answer(
         &mut self,
         conns: &mut Conns,
-        (conn, id): (ConnId, StreamId),
+        (conn, id, site): (ConnId, StreamId, usize),
         head: &RequestHead,
         path: &RequestPath<'_>,
         end: bool,
@@ -164,8 +176,9 @@ impl App {
                 });
             }
         };
+        let WorkerSite { routes, pusher, .. } = &mut self.sites[site];
         let (extra, asset) = match prepared {
-            Some(prepared) => self.pusher.contribution(prepared),
+            Some(prepared) => pusher.contribution(prepared),
             None => Default::default(),
         };
         if head.path_bytes() == b"*" {
@@ -175,17 +188,18 @@ impl App {
                 request.respond_methods(ANY_METHODS)
             });
         }
-        let found = self.routes.find(path);
+        let found = routes.find(path);
         if let (None, Some(found)) = (&asset, &found)
             && let Target::Proxy(route) = found.target
         {
-            let target = if self.routes.is_ambiguous(path, found) {
+            let target = if routes.is_ambiguous(path, found) {
                 Err(PathError::Ambiguous)
             } else {
                 path.mapped(found.path, route.base.as_deref().map(str::as_bytes))
             };
             let route = Arc::clone(route);
             let forwarded = Forwarded {
+                site,
                 head,
                 path,
                 target,
@@ -382,7 +396,7 @@ impl Service for App {
                 }
             }
             Event::Reset { id, code, cause } => {
-                match self.pusher.reset(conn, id, cause) {
+                match self.push_reset(conn, id, cause) {
                     Some((resource, page)) => {
                         let peer = Peer(conns, conn);
                         log::info!(
@@ -423,7 +437,7 @@ impl Service for App {
             return self.proxy.pool.closed(conns, conn, why);
         }
         log_end(conns, conn, why);
-        self.pusher.closed(conn);
+        self.push_closed(conn);
         log_total(conns, conn);
         let cut_off: Vec<Exchange> = self.exchanges.remove_all(conn).collect();
         let requests = cut_off
@@ -469,7 +483,7 @@ impl Service for App {
         self.published.set(Snapshot::of(
             &conns.totals(),
             &self.proxy.pool.stats(),
-            self.pusher.stats(),
+            &self.push_stats(),
         ));
     }
 }

@@ -1,30 +1,28 @@
-//! The command line as a whole: messages that help with likely mistakes, and warnings about flags
-//! that have no effect.
+//! The command line as a whole: messages that help with likely mistakes.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::{Address, ConfigError};
 use crate::document::FileError;
-use crate::flags::{Flags, Listen, Route, RouteTarget, Switch, as_upstream};
-use crate::proxy::target::{Scheme, UpstreamTarget};
-use crate::push::Mode;
-use crate::router::covers;
-use crate::settings::{self, Origins};
+use crate::flags::{Arguments, Command, Flags, Listen, Route, as_upstream};
+use crate::settings::{self, Joined, Origins, SiteSettings, warnings};
 
 /// The parsed command line, and the configuration file that it names.
 #[derive(Debug)]
 pub struct CommandLine {
+    /// A command to run instead of the server.
+    pub command: Option<Command>,
     /// The flags, with the values that the file has for them.
     pub flags: Flags,
     /// The lines of the file that values came from.
     pub origins: Origins,
+    /// The sites, at least one. The flags describe the default site.
+    pub sites: Vec<SiteSettings>,
     /// Sentences about likely mistakes that don't keep the server from starting.
     pub warnings: Vec<String>,
 }
@@ -37,20 +35,46 @@ impl CommandLine {
     /// `--help` and `--version` are errors of clap too.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
-        let (words, origins) = settings::joined(&arguments).map_err(Error::File)?;
+        let Joined {
+            words,
+            origins,
+            sites: tables,
+        } = settings::joined(&arguments).map_err(Error::File)?;
         let read = || {
-            let matches = Flags::command().try_get_matches_from(&words)?;
-            let flags = Flags::from_arg_matches(&matches)?;
-            let warnings = warnings(&flags, &matches, &origins);
-            Ok((flags, warnings))
+            let matches = Arguments::command().try_get_matches_from(&words)?;
+            let Arguments { command, flags } = Arguments::from_arg_matches(&matches)?;
+            let mut sites = Vec::new();
+            if tables.is_empty() || flags.root.is_some() || !flags.route.is_empty() {
+                sites.push(SiteSettings::default_of(&flags, &origins));
+            }
+            for table in &tables {
+                sites.push(table.settings(&flags, &origins)?);
+            }
+            let given = settings::typed(&matches);
+            let warnings = warnings::all(&flags, &given, &origins, &sites);
+            Ok((command, flags, sites, warnings))
         };
-        let (flags, warnings) =
+        let (command, flags, sites, warnings) =
             read().map_err(|error| Error::Typed(in_better_words(error, &arguments)))?;
         Ok(Self {
+            command,
             flags,
             origins,
+            sites,
             warnings,
         })
+    }
+
+    /// Returns a sentence about a problem with the configuration, with the line of the file if the
+    /// problem is there.
+    pub fn sentence(&self, error: &ConfigError) -> String {
+        let origins = match error.site() {
+            Some(site) => self.sites.get(site).map(|site| &site.origins),
+            None => Some(&self.origins),
+        };
+        let place = error.flag().zip(origins);
+        let place = place.and_then(|((flag, nth), origins)| origins.place(flag, nth));
+        format!("{}{error}", place.unwrap_or_default())
     }
 }
 
@@ -132,114 +156,26 @@ fn in_better_words(error: clap::Error, arguments: &[OsString]) -> clap::Error {
         )
     } else if let Some(url) = as_upstream(typed) {
         format!("{typed} isn't expected here: to forward requests to it, write --route /={url}")
-    } else if Flags::command().find_subcommand(typed).is_some() {
+    } else if Arguments::command().find_subcommand(typed).is_some() {
         return error;
     } else if typed.contains('/') || typed.starts_with('.') || Path::new(typed).is_dir() {
         format!("{typed} isn't expected here: to serve a directory, write --root {typed}")
     } else {
         return error;
     };
-    Flags::command().error(ErrorKind::UnknownArgument, sentence)
+    Arguments::command().error(ErrorKind::UnknownArgument, sentence)
 }
 
-/// Returns warnings about flags without effect, and about routes that lead back to this server.
-fn warnings(flags: &Flags, matches: &ArgMatches, origins: &Origins) -> Vec<String> {
-    let command = Flags::command();
-    let given: Vec<&clap::Arg> = command
-        .get_arguments()
-        .filter(|argument| {
-            matches.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
-        })
-        .collect();
-    let routes = flags.route.iter().enumerate();
-    let upstreams: Vec<(usize, &Route, &UpstreamTarget)> = routes
-        .filter_map(|(place, route)| match &route.target {
-            RouteTarget::Upstream(target) => Some((place, route, target)),
-            _ => None,
-        })
-        .collect();
-    let has = |scheme| upstreams.iter().any(|(.., target)| target.scheme == scheme);
-    let (has_tls, has_h2c) = (has(Scheme::Https), has(Scheme::H2c));
-    let is_none = |listen: &[Listen]| matches!(listen, [Listen::None, ..]);
-    let has_list = !flags.preload.is_empty() || flags.preload_file.is_some();
-    let has_own_site = flags.root.is_some() || !flags.route.is_empty();
-
-    let why_in_vain = |argument: &clap::Arg| match argument.get_id().as_str() {
-        "cert" | "key" if is_none(&flags.listen) => Some("--listen none leaves no port for TLS"),
-        "h2c_upgrade" if is_none(&flags.listen_h2c) => {
-            Some("--listen-h2c none leaves no port in cleartext")
-        }
-        "early_hints" if !has_list && has_own_site => {
-            Some("no --preload or --preload-file lists what pages need")
-        }
-        "preload" if is_unused(flags) => Some("neither --early-hints nor --push is on"),
-        "min_body_rate" if flags.body_timeout.is_zero() => {
-            Some("--body-timeout 0 leaves no time after which to judge")
-        }
-        // `Config::new` makes this an error.
-        "websocket" => None,
-        _ if argument.get_help_heading() == Some("Upstreams") && upstreams.is_empty() => {
-            Some("no --route leads to an upstream")
-        }
-        "upstream_ca" | "upstream_cert" | "upstream_key" | "upstream_name" if !has_tls => {
-            Some("no --route leads to an upstream with https://")
-        }
-        // gRPC needs HTTP/2.
-        "tunnel_timeout" if flags.websocket.is_empty() && !has_tls && !has_h2c => Some(
-            "it is for WebSockets and gRPC, and there is neither --websocket nor an upstream that \
-             speaks HTTP/2",
-        ),
-        "max_connections_per_client"
-            if flags
-                .max_connections
-                .is_some_and(|all| flags.max_connections_per_client >= all) =>
-        {
-            Some("--max-connections allows no more to all clients together")
-        }
-        _ => None,
-    };
-    let in_vain = given.iter().filter_map(|argument| {
-        let (name, why) = (argument.get_long()?, why_in_vain(argument)?);
-        Some(format!("{} has no effect: {why}", origins.named(name, 0)))
-    });
-    let websockets = flags.websocket.iter().enumerate();
-    let websockets = websockets.filter_map(|(place, path)| {
-        let others = flags.websocket.iter().enumerate();
-        let (_, other) = others
-            .filter(|(other, _)| *other != place)
-            .find(|(at, other)| {
-                // The second of two equal paths has no effect.
-                covers(other.trim_end_matches('/').as_bytes(), path.as_bytes())
-                    && (*other != path || *at < place)
-            })?;
-        let named = origins.named("websocket", place);
-        Some(format!(
-            "{named} {path} has no effect: --websocket {other} covers it"
-        ))
-    });
-    let circles = upstreams
-        .iter()
-        .filter(|(.., target)| target.hosts.iter().any(|host| is_own(flags, host)))
-        .map(|(place, route, target)| {
-            format!(
-                "{} {}={target} leads back to this server, which listens there: requests go round \
-                 in circles",
-                origins.named("route", *place),
-                route.path
-            )
-        });
-    in_vain.chain(websockets).chain(circles).collect()
+/// Returns a contradiction about the `nth` value of a flag.
+fn contradiction(flag: &'static str, nth: usize, sentence: String) -> Result<(), ConfigError> {
+    Err(ConfigError::Contradiction(sentence).about(flag, nth))
 }
 
-/// Checks that no flags contradict each other.
+/// Checks that the flags of the ports don't contradict each other.
 ///
 /// # Errors
 /// A contradiction, whose sentence names the flags.
-pub fn check(flags: &Flags, addresses: &[Address]) -> Result<(), ConfigError> {
-    let contradiction = |flag, nth, sentence| {
-        let contradiction = ConfigError::Contradiction(sentence);
-        Err(contradiction.about(flag, nth))
-    };
+pub fn check_ports(flags: &Flags, addresses: &[Address]) -> Result<(), ConfigError> {
     for (flag, typed) in [("listen", &flags.listen), ("listen-h2c", &flags.listen_h2c)] {
         let none = typed.iter().position(|listen| *listen == Listen::None);
         if let Some(nth) = none
@@ -269,6 +205,14 @@ pub fn check(flags: &Flags, addresses: &[Address]) -> Result<(), ConfigError> {
             };
         }
     }
+    Ok(())
+}
+
+/// Checks that the routes of a site don't contradict each other.
+///
+/// # Errors
+/// A contradiction, whose sentence names the flags.
+pub fn check_routes(flags: &Flags) -> Result<(), ConfigError> {
     let path = |route: &Route| route.path.trim_end_matches('/').to_owned();
     for (place, route) in flags.route.iter().enumerate() {
         if route.path == "/" && flags.root.is_some() {
@@ -282,33 +226,6 @@ pub fn check(flags: &Flags, addresses: &[Address]) -> Result<(), ConfigError> {
         }
     }
     Ok(())
-}
-
-/// Whether a preload list would have no effect.
-fn is_unused(flags: &Flags) -> bool {
-    (flags.push, flags.early_hints) == (Mode::Off, Some(Switch::Off))
-}
-
-/// Whether the server itself listens on this address.
-fn is_own(flags: &Flags, (host, port): &(String, u16)) -> bool {
-    let ip = if host == "localhost" {
-        Some(IpAddr::from([127, 0, 0, 1]))
-    } else {
-        host.parse().ok()
-    };
-    let is_here = |listen: &Listen| match (listen, ip) {
-        (Listen::Everywhere(own), Some(ip)) => own == port && ip.is_loopback(),
-        (Listen::At(own), Some(ip)) => {
-            let is_same = own.ip() == ip || own.ip().is_unspecified() && ip.is_loopback();
-            own.port() == *port && is_same
-        }
-        _ => false,
-    };
-    let ports = |typed: &[Listen], default| match typed {
-        [] => is_here(&Listen::Everywhere(default)),
-        typed => typed.iter().any(is_here),
-    };
-    *port != 0 && (ports(&flags.listen, 8443) || ports(&flags.listen_h2c, 8080))
 }
 
 #[cfg(test)]
@@ -410,90 +327,5 @@ mod tests {
             no_directory.to_string().contains("http://"),
             "{no_directory}"
         );
-    }
-
-    #[test]
-    fn flags_without_effect_get_a_warning() {
-        for (line, says) in [
-            (
-                "--listen none --cert c --key k",
-                "--cert has no effect: --listen none",
-            ),
-            (
-                "--listen-h2c none --h2c-upgrade",
-                "--h2c-upgrade has no effect",
-            ),
-            (
-                "--route /=status --upstream-name x",
-                "--upstream-name has no effect: no --route",
-            ),
-            (
-                "--trust-forwarded-from 10.0.0.0/8",
-                "--trust-forwarded-from has no effect",
-            ),
-            ("--upstream-timeout 60s", "--upstream-timeout has no effect"),
-            (
-                "--route /=http://a --upstream-ca c",
-                "no --route leads to an upstream with https://",
-            ),
-            (
-                "--route /=status --early-hints on",
-                "--early-hints has no effect",
-            ),
-            (
-                "--route /=http://a --tunnel-timeout 5s",
-                "--tunnel-timeout has no effect",
-            ),
-            (
-                "--max-connections 10 --max-connections-per-client 10",
-                "--max-connections-per-client has no effect",
-            ),
-            (
-                "--route /=http://a --websocket /a --websocket /a",
-                "--websocket /a has no effect: --websocket /a covers it",
-            ),
-            (
-                "--route /=http://a --websocket /a/b --websocket /a",
-                "--websocket /a/b has no effect: --websocket /a covers it",
-            ),
-            (
-                "--route /=http://a --websocket / --websocket /a",
-                "--websocket /a has no effect: --websocket / covers it",
-            ),
-            (
-                "--body-timeout 0 --min-body-rate 1",
-                "--min-body-rate has no effect",
-            ),
-            (
-                "--route /a=http://localhost:8080",
-                "--route /a=http://localhost:8080 leads back",
-            ),
-            (
-                "--listen 127.0.0.2:1 --route /=https://127.0.0.2:1",
-                "leads back",
-            ),
-        ] {
-            let warnings = read(line).unwrap().warnings;
-            assert!(
-                warnings.iter().any(|warning| warning.contains(says)),
-                "{line}: {warnings:?}"
-            );
-        }
-        for line in [
-            "",
-            "--cert c --key k",
-            "--route /=http://a:8080 --upstream-timeout 1s --trust-forwarded-from ::1",
-            "--route /=http://b --route /a=https://a --upstream-name a",
-            "--listen none --listen-h2c 127.0.0.1:1 --route /=http://127.0.0.1:2,127.0.0.2:1",
-            "--early-hints on",
-            "--route /=http://a --websocket /a --websocket /ab --tunnel-timeout 1s",
-            "--route /=h2c://a --tunnel-timeout 1s",
-            "--route /=h2c://a --upstream-max-connections 5",
-            "--max-connections 10 --max-connections-per-client 9",
-            "get http://a",
-        ] {
-            let warnings = read(line).unwrap().warnings;
-            assert!(warnings.is_empty(), "{line}: {warnings:?}");
-        }
     }
 }

@@ -25,9 +25,12 @@ use crate::access_log::Destination;
 use crate::command_line;
 use crate::flags::{Flags, Switch};
 use crate::handlers::files;
-use crate::site::Site;
+use crate::hosts::Hosts;
+use crate::settings::{Origins, SiteSettings};
+use crate::site::{Served, Site};
 pub use error::ConfigError;
-pub use listeners::{Address, CertificateFiles, Listeners};
+use listeners::SiteCertificates;
+pub use listeners::{Address, Certificates, Listeners};
 use routes::Routes;
 use upstreams::Upstreams;
 
@@ -39,37 +42,51 @@ pub struct Config {
     pub workers: usize,
     /// Settings and limits of the loops.
     pub options: Options,
-    /// The site, which all workers serve.
-    pub site: Site,
+    /// The sites, which all workers serve.
+    pub served: Served,
 }
 
 impl Config {
-    /// Returns the configuration that these flags describe.
+    /// Returns the configuration that these flags describe, with one site.
     ///
     /// # Errors
     /// The first problem that keeps the server from starting.
     pub fn new(flags: &Flags) -> Result<Self, ConfigError> {
+        let site = SiteSettings::default_of(flags, &Origins::default());
+        Self::with_sites(flags, &[site])
+    }
+
+    /// Returns the configuration of a server with these sites.
+    ///
+    /// # Errors
+    /// The first problem that keeps the server from starting.
+    pub fn with_sites(flags: &Flags, sites: &[SiteSettings]) -> Result<Self, ConfigError> {
         let tls = listeners::addresses(&flags.listen, 8443);
         let h2c = listeners::addresses(&flags.listen_h2c, 8080);
-        command_line::check(flags, &[&tls[..], &h2c].concat())?;
-        let listeners = Listeners::new(tls, h2c, flags)?;
+        command_line::check_ports(flags, &[&tls[..], &h2c].concat())?;
+        for (place, site) in sites.iter().enumerate() {
+            command_line::check_routes(&site.flags).map_err(|error| error.of_site(place))?;
+        }
+        let (listeners, certificates) = Listeners::new(tls, h2c, sites)?;
         let access_log = Destination::open(flags.access_log.as_deref()).map_err(|error| {
             ConfigError::NoAccessLog(flags.access_log.clone().unwrap_or_default(), error)
         })?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let workers = flags.workers.map_or_else(cores, |workers| workers as usize);
         let wall_clock = WallClock::new();
-        let options = engine::options(flags, workers, wall_clock.clone())?;
-        let mut upstreams = Upstreams::new(flags)?;
-        let routes = Routes::new(flags, &mut upstreams)?;
-        let (proxy, upstream_descriptors) = upstreams.settings(workers, &options)?;
-        let push = preload::options(flags, &routes)?;
-        let site = Site {
-            routes: Arc::new(routes.all),
-            websockets: Arc::new(routes.websockets),
-            trust_x_priority: flags.trust_x_priority == Switch::On,
+        let has_websockets = sites.iter().any(|site| !site.flags.websocket.is_empty());
+        let options = engine::options(flags, has_websockets, workers, wall_clock.clone())?;
+        let mut upstreams = Upstreams::default();
+        let mut served = Vec::with_capacity(sites.len());
+        for (place, settings) in sites.iter().enumerate() {
+            let site = site(settings, &mut upstreams);
+            served.push(site.map_err(|error| error.of_site(place))?);
+        }
+        let (proxy, upstream_descriptors) = upstreams.settings(flags, workers, &options)?;
+        let served = Served {
+            hosts: hosts(sites, certificates),
+            sites: served,
             proxy: Arc::new(proxy),
-            push,
             access_log,
             wall_clock,
             time_of_day: SystemTime::now,
@@ -79,9 +96,35 @@ impl Config {
             listeners,
             workers,
             options,
-            site,
+            served,
         })
     }
+}
+
+/// Makes one site.
+fn site(settings: &SiteSettings, upstreams: &mut Upstreams) -> Result<Site, ConfigError> {
+    let flags = &settings.flags;
+    upstreams.check(flags)?;
+    let routes = Routes::new(settings, upstreams)?;
+    let push = preload::options(flags, &routes)?;
+    Ok(Site {
+        routes: Arc::new(routes.all),
+        websockets: Arc::new(routes.websockets),
+        trust_x_priority: flags.trust_x_priority == Switch::On,
+        push,
+    })
+}
+
+/// Returns which site is for which host, unless there is only one for all.
+fn hosts(sites: &[SiteSettings], certificates: SiteCertificates) -> Option<Arc<Hosts>> {
+    if let [site] = sites
+        && site.names.is_empty()
+    {
+        return None;
+    }
+    let SiteCertificates { of_sites, names } = certificates;
+    let sites = sites.iter().map(|site| &*site.names).zip(of_sites);
+    Some(Arc::new(Hosts::new(sites, names)))
 }
 
 #[cfg(test)]
@@ -125,19 +168,19 @@ mod tests {
         assert_eq!(config.options.engine.max_stream_window_size, 16 << 20);
         assert!(config.options.engine.memory_budget.is_some());
         assert!(matches!(
-            target_at(&config.site.routes, "/x"),
+            target_at(&config.served.sites[0].routes, "/x"),
             Some(Target::Demo)
         ));
         assert!(matches!(
-            target_at(&config.site.routes, "/status"),
+            target_at(&config.served.sites[0].routes, "/status"),
             Some(Target::Named(Named::Status))
         ));
         assert!(matches!(
-            target_at(&config.site.routes, "/upload"),
+            target_at(&config.served.sites[0].routes, "/upload"),
             Some(Target::Named(Named::Upload))
         ));
         assert!(matches!(
-            target_at(&config.site.routes, "/echo"),
+            target_at(&config.served.sites[0].routes, "/echo"),
             Some(Target::Named(Named::Echo))
         ));
     }
@@ -146,10 +189,10 @@ mod tests {
     fn any_route_replaces_the_built_in_ones() {
         let config = config("--listen none --route /health=status").unwrap();
         assert!(config.listeners.acceptor.is_none() && !config.listeners.self_signed);
-        assert!(target_at(&config.site.routes, "/").is_none());
-        assert!(target_at(&config.site.routes, "/echo").is_none());
+        assert!(target_at(&config.served.sites[0].routes, "/").is_none());
+        assert!(target_at(&config.served.sites[0].routes, "/echo").is_none());
         assert!(matches!(
-            target_at(&config.site.routes, "/health"),
+            target_at(&config.served.sites[0].routes, "/health"),
             Some(Target::Named(Named::Status))
         ));
     }
@@ -160,7 +203,7 @@ mod tests {
         let line = format!("--listen none --root {}", dir.path().display());
         let config = config(&line).unwrap();
         assert!(matches!(
-            target_at(&config.site.routes, "/a"),
+            target_at(&config.served.sites[0].routes, "/a"),
             Some(Target::Files(_))
         ));
     }

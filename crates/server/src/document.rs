@@ -5,6 +5,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
+use toml::de::DeTable;
+
 /// Why a file can't be used. `Display` gives one sentence with the file and, if known, the line.
 #[derive(Debug)]
 pub enum FileError {
@@ -82,6 +85,14 @@ impl Document {
     /// Returns an error about the line of the byte at index `at`.
     pub fn wrong(&self, at: usize, problem: impl Into<String>) -> FileError {
         FileError::Line(self.path.clone(), self.line(at), problem.into())
+    }
+
+    /// Parses the text.
+    ///
+    /// # Errors
+    /// The first mistake in the syntax.
+    pub fn parse(&self) -> Result<Spanned<DeTable<'_>>, FileError> {
+        DeTable::parse(&self.text).map_err(|error| self.not_parsed(&error))
     }
 
     /// Returns an error of the parser as one with a line.

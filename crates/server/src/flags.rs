@@ -16,10 +16,8 @@ use tidegate_http::Priorities;
 use crate::get;
 use crate::push::{Mode, Preload};
 pub use values::{ClientShares, Host, Listen, ProxyVersion, Route, RouteTarget, Size, Switch};
-pub(crate) use values::{as_upstream, duration, number, route};
-use values::{
-    budget, field_name, listen, log_filter, net, path, preload, priorities, size, window,
-};
+pub(crate) use values::{as_upstream, duration, number, path, route};
+use values::{budget, field_name, listen, log_filter, net, preload, priorities, size, window};
 
 const EXAMPLES: &str = "\
 Routes:
@@ -60,15 +58,26 @@ Examples:
   an upstream that takes WebSockets:
     tidegate --route /=http://127.0.0.1:3000 --websocket /socket";
 
+const ABOUT: &str = "An HTTP/2 and HTTP/1.1 server and reverse proxy";
+
 /// The command line.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "tidegate", version, about = "An HTTP/2 and HTTP/1.1 server and reverse proxy", after_help = EXAMPLES, styles = STYLES,
+#[command(name = "tidegate", version, about = ABOUT, after_help = EXAMPLES, styles = STYLES,
           max_term_width = 120, args_conflicts_with_subcommands = true)]
-pub struct Flags {
+pub struct Arguments {
     /// A command to run instead of the server
     #[command(subcommand)]
     pub command: Option<Command>,
 
+    /// The flags of the server
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// The flags of the server.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "tidegate", about = ABOUT)]
+pub struct Flags {
     /// Read this file (TOML), in which each flag is a key; flags that are typed take the place of
     /// its keys
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]

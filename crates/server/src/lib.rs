@@ -11,6 +11,7 @@ pub mod document;
 pub mod flags;
 pub mod get;
 pub mod handlers;
+pub mod hosts;
 pub mod in_progress;
 pub mod logs;
 pub mod memory;
@@ -31,8 +32,7 @@ use std::time::Instant;
 
 use crate::command_line::{CommandLine, Error};
 use crate::config::Config;
-use crate::flags::{Command, Flags};
-use crate::settings::Origins;
+use crate::flags::Command;
 
 /// Runs the program. Returns exit status 0 after a signal, 1 for an error of the system and 2 for a
 /// wrong command line or
@@ -46,12 +46,8 @@ pub fn main() -> ExitCode {
             return ExitCode::from(error.exit_status());
         }
     };
-    let CommandLine {
-        flags,
-        origins,
-        warnings,
-    } = command_line;
-    if let Some(Command::Get(flags)) = &flags.command {
+    let flags = &command_line.flags;
+    if let Some(Command::Get(flags)) = &command_line.command {
         // `get` prints its own errors and has no log.
         return get::main(flags);
     }
@@ -59,21 +55,19 @@ pub fn main() -> ExitCode {
         logs::complain(&format!("can't start the log: {error}"));
         return ExitCode::FAILURE;
     }
-    for warning in warnings {
+    for warning in &command_line.warnings {
         log::warn!("{warning}");
     }
-    let code = serve(&flags, &origins);
+    let code = serve(&command_line);
     logs::flush(Instant::now() + logs::PATIENCE);
     code
 }
 
-fn serve(flags: &Flags, origins: &Origins) -> ExitCode {
-    let config = match Config::new(flags) {
+fn serve(command_line: &CommandLine) -> ExitCode {
+    let config = match Config::with_sites(&command_line.flags, &command_line.sites) {
         Ok(config) => config,
         Err(error) => {
-            let flag = error.flag();
-            let place = flag.and_then(|(flag, nth)| origins.place(flag, nth));
-            logs::complain(&format!("{}{error}", place.unwrap_or_default()));
+            logs::complain(&command_line.sentence(&error));
             return ExitCode::from(error.exit_status());
         }
     };

@@ -15,11 +15,10 @@ use tidegate_net::{EventLoop, Listener, Mailbox, Security, Stack, TlsAcceptorCon
 
 use crate::access_log::Destination;
 use crate::app::App;
-use crate::config::{Address, CertificateFiles, Config, Listeners};
+use crate::config::{Address, Certificates, Config, Listeners};
 use crate::logs::{self, queue};
 use crate::proxy::names;
-use crate::router::Router;
-use crate::site::Target;
+use crate::site::{Served, Target};
 use crate::stats::Stats;
 
 const STATS_EVERY: Duration = Duration::from_secs(5);
@@ -78,10 +77,10 @@ pub fn run(config: Config) -> Result<(), RunError> {
         listeners,
         workers,
         options,
-        site,
+        served,
     } = config;
     let (bound, sockets) = bind_all(&listeners, workers)?;
-    let access_log = site.access_log.clone();
+    let access_log = served.access_log.clone();
     let stdout = match &access_log {
         Destination::Stdout(queue) => queue.clone(),
         Destination::Log | Destination::File(_) => queue::stdout().map_err(RunError::Start)?,
@@ -91,7 +90,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let mut mailboxes = Vec::with_capacity(workers);
     let mut threads = Vec::with_capacity(workers);
     for (worker, sockets) in sockets.into_iter().enumerate() {
-        let app = App::new(site.clone(), stats.add_worker());
+        let app = App::new(served.clone(), stats.add_worker());
         let event_loop = EventLoop::new(sockets, options.clone(), app).map_err(RunError::Start)?;
         mailboxes.push(event_loop.mailbox());
         let ended = ended.clone();
@@ -106,15 +105,15 @@ pub fn run(config: Config) -> Result<(), RunError> {
         threads.push(thread.map_err(RunError::Start)?);
     }
     drop(ended);
-    let names = site.proxy.names.clone();
+    let names = served.proxy.names.clone();
     let _watch = names::watch(names, mailboxes.clone()).map_err(RunError::Start)?;
     let reopened = Reopened {
         access_log: access_log.clone(),
-        certificate: listeners.acceptor.zip(listeners.certificate),
+        certificates: listeners.acceptor.zip(listeners.certificates),
     };
     handle_signals(signals, mailboxes, reopened).map_err(RunError::Start)?;
     // The queue never blocks: the server starts even if nothing reads stdout.
-    stdout.push(banner(&bound, &site.routes, listeners.self_signed));
+    stdout.push(banner(&bound, &served, listeners.self_signed));
 
     let mut running = threads.len();
     while running > 0 {
@@ -258,7 +257,7 @@ impl Asked {
 struct Reopened {
     access_log: Destination,
     /// `None` without TLS, and with a self-signed certificate.
-    certificate: Option<(Arc<TlsAcceptorConfig>, CertificateFiles)>,
+    certificates: Option<(Arc<TlsAcceptorConfig>, Certificates)>,
 }
 
 /// Starts a thread that handles signals. Each log line comes after the action that it reports.
@@ -275,13 +274,11 @@ fn handle_signals(
                 asked @ (Asked::Reopen | Asked::Reload) => {
                     reopened.access_log.reopen();
                     log::info!("{name}: reopening the access log");
-                    if let (Asked::Reload, Some((acceptor, certificate))) =
-                        (asked, &reopened.certificate)
+                    if let (Asked::Reload, Some((acceptor, certificates))) =
+                        (asked, &reopened.certificates)
                     {
-                        match certificate.reload(acceptor) {
-                            Ok(()) => {
-                                log::info!("{name}: reloaded {}", certificate.cert.display());
-                            }
+                        match certificates.reload(acceptor) {
+                            Ok(()) => log::info!("{name}: reloaded {}", certificates.paths()),
                             Err(error) => {
                                 log::error!(
                                     "{name}: keeping the former certificate, because the new one \
@@ -317,7 +314,7 @@ fn handle_signals(
 }
 
 /// Returns the text at start: where the server listens and what to try.
-fn banner(bound: &[Bound], routes: &Router<Target>, self_signed: bool) -> String {
+fn banner(bound: &[Bound], served: &Served, self_signed: bool) -> String {
     let mut text = format!("tidegate {} is ready\n\n", env!("CARGO_PKG_VERSION"));
     let mut curl = None;
     for Bound {
@@ -352,9 +349,16 @@ fn banner(bound: &[Bound], routes: &Router<Target>, self_signed: bool) -> String
         text.push_str(&format!("  {:<28}{kind}\n", format!("{url}/")));
         curl.get_or_insert((url, flag));
     }
-    if let Some((url, flag)) = curl {
+    let only = served.hosts.is_none().then(|| served.sites.first());
+    if let Some(hosts) = &served.hosts {
+        text.push_str("\nSites\n");
+        for names in hosts.names() {
+            text.push_str(&format!("  {names}\n"));
+        }
+    }
+    if let (Some((url, flag)), Some(site)) = (curl, only.flatten()) {
         text.push_str("\nTry\n");
-        for (path, target) in routes.paths() {
+        for (path, target) in site.routes.paths() {
             let (options, note) = match target {
                 Target::Demo => ("-v ", "or open it in a browser"),
                 Target::Named(named) => (named.curl(), ""),

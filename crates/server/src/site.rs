@@ -1,4 +1,4 @@
-//! The site: what all workers serve.
+//! The sites: what all workers serve.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,23 +8,20 @@ use tidegate_http::WallClock;
 use crate::access_log::Destination;
 use crate::handlers::lookup::Root;
 use crate::handlers::{Named, files};
+use crate::hosts::Hosts;
 use crate::proxy;
 use crate::push;
 use crate::router::Router;
 
-/// The site that all workers serve.
+/// Everything that all workers serve.
 #[derive(Clone)]
-pub struct Site {
-    /// The target at each path.
-    pub routes: Arc<Router<Target>>,
-    /// Paths on which WebSockets pass to an upstream.
-    pub websockets: Arc<Router<()>>,
-    /// Whether requests' `x-priority` fields count.
-    pub trust_x_priority: bool,
+pub struct Served {
+    /// The sites, at least one.
+    pub sites: Vec<Site>,
+    /// Which site is for which host. `None` if the first site is for all.
+    pub hosts: Option<Arc<Hosts>>,
     /// The upstreams, and how requests are forwarded to them.
     pub proxy: Arc<proxy::Settings>,
-    /// The preload list, and whether to send hints and pushes.
-    pub push: push::Options,
     /// Where the access log goes.
     pub access_log: Destination,
     /// The engines' clock, which the service sets.
@@ -33,6 +30,19 @@ pub struct Site {
     pub time_of_day: fn() -> SystemTime,
     /// The threads and limits for reading files.
     pub files: files::Shared,
+}
+
+/// One site.
+#[derive(Clone)]
+pub struct Site {
+    /// The target at each path.
+    pub routes: Arc<Router<Target>>,
+    /// Paths on which WebSockets pass to an upstream.
+    pub websockets: Arc<Router<()>>,
+    /// Whether requests' `x-priority` fields count.
+    pub trust_x_priority: bool,
+    /// The preload list, and whether to send hints and pushes.
+    pub push: push::Options,
 }
 
 /// The target of a route.

@@ -21,6 +21,8 @@ use crate::site::Target;
 
 /// A request that is to be forwarded.
 pub(super) struct Forwarded<'a> {
+    /// The index of its site.
+    pub(super) site: usize,
     pub(super) head: &'a RequestHead,
     pub(super) path: &'a RequestPath<'a>,
     /// The path and query for the upstream.
@@ -34,13 +36,19 @@ pub(super) struct Forwarded<'a> {
 impl App {
     /// Whether a request asks for a WebSocket on a path where they pass. Only routes to upstreams
     /// take them.
-    pub(super) fn takes_websockets(&self, head: &RequestHead, path: &RequestPath<'_>) -> bool {
+    pub(super) fn takes_websockets(
+        &self,
+        site: usize,
+        head: &RequestHead,
+        path: &RequestPath<'_>,
+    ) -> bool {
+        let site = &self.sites[site];
         let leads_to_upstream = || {
-            let found = self.routes.find(path);
+            let found = site.routes.find(path);
             found.is_some_and(|found| matches!(found.target, Target::Proxy(_)))
         };
         head.protocol() == Some("websocket")
-            && self.websockets.find(path).is_some()
+            && site.websockets.find(path).is_some()
             && leads_to_upstream()
     }
 
@@ -54,6 +62,7 @@ impl App {
     ) {
         let (conn, id) = key;
         let Forwarded {
+            site,
             head,
             path,
             target,
@@ -63,7 +72,7 @@ impl App {
             share,
         } = forwarded;
         let is_connect = head.method_bytes() == b"CONNECT";
-        if is_connect && !self.takes_websockets(head, path) {
+        if is_connect && !self.takes_websockets(site, head, path) {
             // RFC 9110 §9.3.6: CONNECT is for proxies that a client has chosen. RFC 8441 §4: the
             // protocol isn't known here.
             return self.refuse(
@@ -125,7 +134,11 @@ impl App {
             is_conversation: is_call(head) && protocol == Protocol::Http2,
         };
         let body = if end { Body::Empty } else { Body::Stream };
-        let relay = Relay::new(head, end, prepared.cloned());
+        let relay = Relay::new(
+            head,
+            end,
+            prepared.cloned().map(|prepared| (site, prepared)),
+        );
         let exchange = Exchange {
             work: Work::Relay(Box::new(relay)),
             sent: Sent {

@@ -183,8 +183,8 @@ impl App {
                 }
             }
         }
-        if let Some(prepared) = relay.prepared.take() {
-            let (extra, _) = self.pusher.contribution(&prepared);
+        if let Some((site, prepared)) = relay.prepared.take() {
+            let (extra, _) = self.sites[site].pusher.contribution(&prepared);
             head = extra.added_to(&head).unwrap_or(head);
         }
         let content_type = head.get_known(KnownName::CONTENT_TYPE).unwrap_or_default();

@@ -17,6 +17,7 @@ const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 /// Returns the options of the workers' loops.
 pub(super) fn options(
     flags: &Flags,
+    has_websockets: bool,
     workers: usize,
     wall_clock: WallClock,
 ) -> Result<Options, ConfigError> {
@@ -39,7 +40,7 @@ pub(super) fn options(
     engine.timeouts.shutdown = flags.shutdown_timeout;
     // RFC 8441 §3: browsers use this setting where they see it, so it is advertised only if
     // some path takes WebSockets.
-    engine.enable_connect_protocol = !flags.websocket.is_empty();
+    engine.enable_connect_protocol = has_websockets;
     engine.wall_clock = Some(wall_clock);
     let mut options = Options::new(engine.build().map_err(ConfigError::Engine)?);
     options.ledger = ledger;

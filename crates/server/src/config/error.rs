@@ -53,6 +53,8 @@ pub enum ConfigError {
     WebSocketUnrouted(String),
     /// A problem with one of the values of a flag. The number counts them from 0.
     About(&'static str, usize, Box<Self>),
+    /// A problem of one of the sites. The number counts them from 0.
+    OfSite(usize, Box<Self>),
 }
 
 impl ConfigError {
@@ -61,10 +63,25 @@ impl ConfigError {
         Self::About(flag, nth, Box::new(self))
     }
 
+    /// Returns this problem as one of a site, counted from 0.
+    pub fn of_site(self, site: usize) -> Self {
+        Self::OfSite(site, Box::new(self))
+    }
+
+    /// Returns the site whose problem this is.
+    pub fn site(&self) -> Option<usize> {
+        match self {
+            Self::OfSite(site, _) => Some(*site),
+            Self::About(.., problem) => problem.site(),
+            _ => None,
+        }
+    }
+
     /// Returns the flag, without dashes, whose value is the problem, and which of its values it is.
     pub fn flag(&self) -> Option<(&'static str, usize)> {
         match self {
             Self::About(flag, nth, _) => Some((flag, *nth)),
+            Self::OfSite(_, problem) => problem.flag(),
             Self::NothingToListenOn => Some(("listen", 0)),
             Self::NoAccessLog(..) => Some(("access-log", 0)),
             Self::Tls { .. } => Some(("cert", 0)),
@@ -78,7 +95,7 @@ impl ConfigError {
     /// Returns the process's exit status: 2 for a wrong command line, 1 for an error of the system.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::About(.., problem) => problem.exit_status(),
+            Self::About(.., problem) | Self::OfSite(_, problem) => problem.exit_status(),
             Self::NothingToListenOn
             | Self::Contradiction(_)
             | Self::Engine(_)
@@ -96,7 +113,7 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::About(.., problem) => problem.fmt(f),
+            Self::About(.., problem) | Self::OfSite(_, problem) => problem.fmt(f),
             Self::NothingToListenOn => f.write_str(
                 "there is nothing to listen on: --listen and --listen-h2c are both none",
             ),

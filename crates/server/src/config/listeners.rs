@@ -1,4 +1,4 @@
-//! The addresses to listen on, and the certificate.
+//! The addresses to listen on, and the certificates.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,47 +11,70 @@ use tidegate_net::TlsAcceptorConfig;
 
 use super::ConfigError;
 use crate::certificate;
-use crate::flags::{Flags, Listen};
+use crate::flags::Listen;
+use crate::hosts;
+use crate::settings::SiteSettings;
 
-/// The addresses to listen on, and the certificate for TLS.
+/// The addresses to listen on, and the certificates for TLS.
 pub struct Listeners {
     /// Addresses to listen on for TLS.
     pub tls: Vec<Address>,
     /// Addresses to listen on for cleartext.
     pub h2c: Vec<Address>,
-    /// Certificate and key, if there is an address for TLS.
+    /// Certificates and keys, if there is an address for TLS.
     pub acceptor: Option<Arc<TlsAcceptorConfig>>,
-    /// The files that the certificate was read from; `None` if it is self-signed.
-    pub certificate: Option<CertificateFiles>,
+    /// The files that the certificates were read from; `None` if there is a self-signed one.
+    pub certificates: Option<Certificates>,
     /// Whether the certificate was made at start.
     pub self_signed: bool,
 }
 
+/// Which certificate each site has.
+#[derive(Debug, Default)]
+pub(super) struct SiteCertificates {
+    /// The index of each site's certificate.
+    pub(super) of_sites: Vec<usize>,
+    /// The names that each certificate is for.
+    pub(super) names: Vec<Vec<String>>,
+}
+
 impl Listeners {
-    /// Returns the listeners for these addresses. Reads the certificate, or makes one.
+    /// Returns the listeners for these addresses. Reads the certificates of the sites, or makes one
+    /// for all.
     pub(super) fn new(
         tls: Vec<Address>,
         h2c: Vec<Address>,
-        flags: &Flags,
-    ) -> Result<Self, ConfigError> {
+        sites: &[SiteSettings],
+    ) -> Result<(Self, SiteCertificates), ConfigError> {
         if tls.is_empty() && h2c.is_empty() {
             return Err(ConfigError::NothingToListenOn);
         }
-        let self_signed = !tls.is_empty() && flags.cert.is_none();
-        let certificate = flags.cert.clone().zip(flags.key.clone());
-        let certificate = certificate.map(|(cert, key)| CertificateFiles { cert, key });
+        let (certificates, of_sites) = Certificates::of(sites);
+        let self_signed = !tls.is_empty() && certificates.is_none();
+        let mut of_sites = SiteCertificates {
+            of_sites,
+            names: Vec::new(),
+        };
         let acceptor = if tls.is_empty() {
             None
+        } else if let Some(certificates) = &certificates {
+            let (acceptor, names) = certificates.read()?;
+            warn_of_uncovered(sites, certificates, &of_sites.of_sites, &names);
+            of_sites.names = names;
+            Some(acceptor)
         } else {
-            Some(Arc::new(acceptor(certificate.as_ref())?))
+            let acceptor = self_signed_acceptor()?;
+            of_sites.names.push(acceptor.names().to_vec());
+            Some(acceptor)
         };
-        Ok(Self {
+        let listeners = Self {
             tls,
             h2c,
-            acceptor,
-            certificate,
+            acceptor: acceptor.map(Arc::new),
+            certificates,
             self_signed,
-        })
+        };
+        Ok((listeners, of_sites))
     }
 }
 
@@ -86,22 +109,134 @@ pub(super) fn addresses(typed: &[Listen], default: u16) -> Vec<Address> {
 }
 
 /// The files of a certificate and its key.
-#[derive(Clone, Debug)]
-pub struct CertificateFiles {
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Files {
     /// The certificate's chain.
-    pub cert: PathBuf,
+    cert: PathBuf,
     /// The certificate's key; may be the same file.
-    pub key: PathBuf,
+    key: PathBuf,
+    /// The site that named them first, for errors.
+    site: usize,
 }
 
-impl CertificateFiles {
-    /// Reads both files again, for all later handshakes.
+/// The files of the certificates, at least one.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    /// The first is for clients that ask for no name, or for that of no site.
+    files: Vec<Files>,
+    /// The names that clients may ask for, each with the index of its certificate.
+    by_name: Vec<(String, usize)>,
+}
+
+impl Certificates {
+    /// Returns the certificates that sites name, and the index of each site's one. `None` if no
+    /// site names any.
+    fn of(sites: &[SiteSettings]) -> (Option<Self>, Vec<usize>) {
+        let files_of = |(site, settings): (usize, &SiteSettings)| {
+            let flags = &settings.flags;
+            let (cert, key) = flags.cert.clone().zip(flags.key.clone())?;
+            Some(Files { cert, key, site })
+        };
+        // That of the default site comes first.
+        let mut order: Vec<usize> = (0..sites.len()).collect();
+        order.sort_by_key(|site| !sites[*site].names.is_empty());
+        let mut all: Vec<Files> = Vec::new();
+        let mut of_sites = vec![0; sites.len()];
+        for site in order {
+            let Some(files) = files_of((site, &sites[site])) else {
+                continue;
+            };
+            let is_same = |other: &Files| other.cert == files.cert && other.key == files.key;
+            of_sites[site] = all.iter().position(is_same).unwrap_or_else(|| {
+                all.push(files);
+                all.len() - 1
+            });
+        }
+        let named = sites.iter().zip(&of_sites);
+        let by_name = named.flat_map(|(site, certificate)| {
+            site.names.iter().map(|name| (name.clone(), *certificate))
+        });
+        let certificates = Self {
+            by_name: by_name.collect(),
+            files: all,
+        };
+        let certificates = (!certificates.files.is_empty()).then_some(certificates);
+        (certificates, of_sites)
+    }
+
+    /// Reads all files. Returns the settings with the certificates, and the names that each is for.
+    fn read(&self) -> Result<(TlsAcceptorConfig, Vec<Vec<String>>), ConfigError> {
+        let read = |files: &Files| files.read().map_err(|error| error.of_site(files.site));
+        let mut all = self.files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        let names = all.iter().map(|config| config.names().to_vec()).collect();
+        let by_name = self.by_name.iter();
+        let named: Vec<_> = by_name.map(|(name, nth)| (&**name, &all[*nth])).collect();
+        if self.files.len() > 1 {
+            all[0].serve_by_name(named);
+        }
+        Ok((all.swap_remove(0), names))
+    }
+
+    /// Reads all files again, for all later handshakes.
     ///
     /// # Errors
-    /// When a file can't be read or used; the former certificate stays in use then.
+    /// When a file can't be read or used; the former certificates stay in use then.
     pub fn reload(&self, current: &TlsAcceptorConfig) -> Result<(), ConfigError> {
-        current.replace_certificate(&acceptor(Some(self))?);
+        current.replace_certificate(&self.read()?.0);
         Ok(())
+    }
+
+    /// Returns the paths of the certificates, separated by commas.
+    pub fn paths(&self) -> String {
+        let paths = self
+            .files
+            .iter()
+            .map(|files| files.cert.display().to_string());
+        paths.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Files {
+    fn read(&self) -> Result<TlsAcceptorConfig, ConfigError> {
+        let Self { cert, key, .. } = self;
+        let chain = read(cert).map_err(|error| error.about("cert", 0))?;
+        let private = read(key).map_err(|error| error.about("key", 0))?;
+        match TlsAcceptorConfig::from_pem(&chain, &private) {
+            Ok(acceptor) => {
+                if let Some(problem) = acceptor.validity().and_then(out_of_date) {
+                    log::warn!("the certificate {} {problem}", cert.display());
+                }
+                Ok(acceptor)
+            }
+            Err(error) => Err(ConfigError::Tls {
+                cert: cert.clone(),
+                key: key.clone(),
+                error,
+            }),
+        }
+    }
+}
+
+/// Warns of names that their site's certificate isn't for.
+fn warn_of_uncovered(
+    sites: &[SiteSettings],
+    certificates: &Certificates,
+    of_sites: &[usize],
+    covered: &[Vec<String>],
+) {
+    for (site, nth) in sites.iter().zip(of_sites) {
+        let is_uncovered = |name: &&String| {
+            let mut covered = covered[*nth].iter();
+            !covered.any(|covered| covered == *name || hosts::covers(covered, name.as_bytes()))
+        };
+        for name in site.names.iter().filter(is_uncovered) {
+            let place = site.origins.place("cert", 0).unwrap_or_default();
+            let cert = certificates.files[*nth].cert.display();
+            log::warn!(
+                "{place}the certificate {cert} isn't for {name}, which the site has: clients \
+                 refuse it there"
+            );
+        }
     }
 }
 
@@ -109,29 +244,11 @@ fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
     fs::read(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))
 }
 
-fn acceptor(files: Option<&CertificateFiles>) -> Result<TlsAcceptorConfig, ConfigError> {
-    let Some(files) = files else {
-        let pem = certificate::self_signed()
-            .map_err(|error| ConfigError::SelfSigned(error.to_string()))?;
-        return TlsAcceptorConfig::from_pem(pem.certificate.as_bytes(), pem.key.as_bytes())
-            .map_err(|error| ConfigError::SelfSigned(error.to_string()));
-    };
-    let CertificateFiles { cert, key } = files;
-    let chain = read(cert).map_err(|error| error.about("cert", 0))?;
-    let private = read(key).map_err(|error| error.about("key", 0))?;
-    match TlsAcceptorConfig::from_pem(&chain, &private) {
-        Ok(acceptor) => {
-            if let Some(problem) = acceptor.validity().and_then(out_of_date) {
-                log::warn!("the certificate {} {problem}", cert.display());
-            }
-            Ok(acceptor)
-        }
-        Err(error) => Err(ConfigError::Tls {
-            cert: cert.clone(),
-            key: key.clone(),
-            error,
-        }),
-    }
+fn self_signed_acceptor() -> Result<TlsAcceptorConfig, ConfigError> {
+    let pem =
+        certificate::self_signed().map_err(|error| ConfigError::SelfSigned(error.to_string()))?;
+    TlsAcceptorConfig::from_pem(pem.certificate.as_bytes(), pem.key.as_bytes())
+        .map_err(|error| ConfigError::SelfSigned(error.to_string()))
 }
 
 /// Returns what is wrong with a certificate's dates, if anything is.

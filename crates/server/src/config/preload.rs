@@ -57,22 +57,23 @@ mod tests {
     use super::super::tests::{config, error};
     use super::*;
 
+    fn push(line: &str) -> push::Options {
+        config(line).unwrap().served.sites.remove(0).push
+    }
+
     #[test]
     fn the_demo_page_has_a_preload_list_unless_another_is_given() {
-        let demo = config("--listen none --push on").unwrap().site.push;
+        let demo = push("--listen none --push on");
         assert!(!demo.early_hints, "off by default");
-        assert!(config("--early-hints on").unwrap().site.push.early_hints);
-        let hinted = config("--listen none --preload /=/tide.svg").unwrap();
-        assert!(hinted.site.push.early_hints);
+        assert!(push("--early-hints on").early_hints);
+        let hinted = push("--listen none --preload /=/tide.svg");
+        assert!(hinted.early_hints);
         assert_eq!((demo.list.links("/").len(), demo.mode), (3, Mode::On));
-        let own = config("--listen none --preload /=/tide.svg --early-hints off").unwrap();
-        assert_eq!(
-            own.site.push.list.links("/"),
-            ["</tide.svg>; rel=preload; as=image"]
-        );
-        assert!(!own.site.push.early_hints && own.site.push.mode == Mode::Off);
-        let routed = config("--listen none --route /health=status").unwrap();
-        assert!(routed.site.push.list.is_empty());
+        let own = push("--listen none --preload /=/tide.svg --early-hints off");
+        assert_eq!(own.list.links("/"), ["</tide.svg>; rel=preload; as=image"]);
+        assert!(!own.early_hints && own.mode == Mode::Off);
+        let routed = push("--listen none --route /health=status");
+        assert!(routed.list.is_empty());
     }
 
     #[test]
@@ -112,7 +113,7 @@ mod tests {
         );
         let text = "[[resource]]\npath = \"/b.css\"\npages = [\"/a\"]\ncontent = \"x\"";
         fs::write(&file, text).unwrap();
-        assert_eq!(config(&line).unwrap().site.push.list.links("/a").len(), 1);
+        assert_eq!(push(&line).list.links("/a").len(), 1);
         fs::write(&file, text.replace("pages", "page")).unwrap();
         assert_eq!(error(&line).exit_status(), 2);
     }

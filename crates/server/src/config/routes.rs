@@ -4,11 +4,12 @@ use std::path::Path;
 
 use super::ConfigError;
 use super::upstreams::Upstreams;
-use crate::flags::{Flags, RouteTarget};
+use crate::flags::RouteTarget;
 use crate::handlers::Named;
 use crate::handlers::lookup::Root;
 use crate::path::RequestPath;
 use crate::router::Router;
+use crate::settings::SiteSettings;
 use crate::site::Target;
 
 /// The routes.
@@ -22,18 +23,22 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    /// Returns the routes that the flags name, or the built-in ones.
-    pub(super) fn new(flags: &Flags, upstreams: &mut Upstreams<'_>) -> Result<Self, ConfigError> {
+    /// Returns the routes that a site names, or the built-in ones.
+    pub(super) fn new(
+        settings: &SiteSettings,
+        upstreams: &mut Upstreams,
+    ) -> Result<Self, ConfigError> {
+        let flags = &settings.flags;
         let mut routes = Vec::new();
         if let Some(directory) = &flags.root {
             let target = files(directory).map_err(|error| error.about("root", 0))?;
             routes.push(("/".to_owned(), target));
         }
-        for (nth, route) in flags.route.iter().enumerate() {
+        for (nth, (route, own)) in flags.route.iter().zip(&settings.routes).enumerate() {
             let target = match &route.target {
                 RouteTarget::Named(named) => Ok(Target::Named(*named)),
                 RouteTarget::Directory(directory) => files(directory),
-                RouteTarget::Upstream(target) => upstreams.route(target),
+                RouteTarget::Upstream(target) => upstreams.route(target, own),
             };
             let target = target.map_err(|error| error.about("route", nth))?;
             routes.push((route.path.clone(), target));

@@ -19,33 +19,61 @@ use crate::shares;
 use crate::site::Target;
 
 /// Collects the upstreams of the routes. Routes to the same upstream share its connections.
-pub(super) struct Upstreams<'a> {
-    flags: &'a Flags,
-    targets: Vec<(Scheme, Vec<(String, u16)>)>,
+#[derive(Default)]
+pub(super) struct Upstreams {
+    known: Vec<Known>,
     upstreams: Vec<Upstream>,
     names: Vec<Names>,
-    /// Made for the first upstream that needs it.
-    tls: Option<Arc<TlsConnectorConfig>>,
+    /// The settings for TLS that upstreams need.
+    tls: Vec<(Files, Arc<TlsConnectorConfig>)>,
 }
 
-impl<'a> Upstreams<'a> {
-    pub(super) fn new(flags: &'a Flags) -> Result<Self, ConfigError> {
-        let mut upstreams = Self {
-            flags,
-            targets: Vec::new(),
-            upstreams: Vec::new(),
-            names: Vec::new(),
-            tls: None,
-        };
-        if flags.upstream_ca.is_some() || flags.upstream_cert.is_some() {
-            // A mistake in the files is an error even if no upstream needs them.
-            upstreams.tls()?;
+/// An upstream that some route has: its key in `Upstreams`.
+struct Known {
+    scheme: Scheme,
+    hosts: Vec<(String, u16)>,
+    tls: Tls,
+}
+
+/// The files for TLS with upstreams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Files {
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+/// The settings for TLS with an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Tls {
+    files: Files,
+    name: Option<String>,
+}
+
+impl Tls {
+    fn of(flags: &Flags) -> Self {
+        Self {
+            files: Files {
+                ca: flags.upstream_ca.clone(),
+                cert: flags.upstream_cert.clone(),
+                key: flags.upstream_key.clone(),
+            },
+            name: flags.upstream_name.clone(),
         }
-        Ok(upstreams)
+    }
+}
+
+impl Upstreams {
+    /// Checks the files for TLS. A mistake in them is an error even if no upstream needs them.
+    pub(super) fn check(&mut self, flags: &Flags) -> Result<(), ConfigError> {
+        if flags.upstream_ca.is_some() || flags.upstream_cert.is_some() {
+            self.tls(Tls::of(flags).files)?;
+        }
+        Ok(())
     }
 
-    fn tls(&mut self) -> Result<Arc<TlsConnectorConfig>, ConfigError> {
-        if let Some(tls) = &self.tls {
+    fn tls(&mut self, files: Files) -> Result<Arc<TlsConnectorConfig>, ConfigError> {
+        if let Some((_, tls)) = self.tls.iter().find(|(known, _)| *known == files) {
             return Ok(Arc::clone(tls));
         }
         let read = |flag, path: &PathBuf| {
@@ -54,14 +82,14 @@ impl<'a> Upstreams<'a> {
                 unreadable.about(flag, 0)
             })
         };
-        let (trust, what) = match &self.flags.upstream_ca {
+        let (trust, what) = match &files.ca {
             None => (Trust::System, "the system's authorities".to_owned()),
             Some(path) => (
                 Trust::Pem(read("upstream-ca", path)?),
                 path.display().to_string(),
             ),
         };
-        let tls = match (&self.flags.upstream_cert, &self.flags.upstream_key) {
+        let tls = match (&files.cert, &files.key) {
             (Some(cert), Some(key)) => {
                 let what = format!("{what} and {}", cert.display());
                 let (chain, private) = (read("upstream-cert", cert)?, read("upstream-key", key)?);
@@ -71,18 +99,32 @@ impl<'a> Upstreams<'a> {
             _ => TlsConnectorConfig::new(&trust, None)
                 .map_err(|error| ConfigError::UpstreamTls(what, error))?,
         };
-        Ok(Arc::clone(self.tls.insert(Arc::new(tls))))
+        let tls = Arc::new(tls);
+        self.tls.push((files, Arc::clone(&tls)));
+        Ok(tls)
     }
 
-    /// Returns the target of a route to an upstream.
-    pub(super) fn route(&mut self, target: &UpstreamTarget) -> Result<Target, ConfigError> {
-        let known = (target.scheme, target.hosts.clone());
-        let place = self.targets.iter().position(|other| *other == known);
-        let upstream = match place {
+    /// Returns the target of a route to an upstream, with the route's own flags.
+    pub(super) fn route(
+        &mut self,
+        target: &UpstreamTarget,
+        flags: &Flags,
+    ) -> Result<Target, ConfigError> {
+        let tls = Tls::of(flags);
+        let is_known = |other: &Known| {
+            let is_same = other.scheme == target.scheme && other.hosts == target.hosts;
+            // Without TLS, its settings make no difference.
+            is_same && (target.scheme != Scheme::Https || other.tls == tls)
+        };
+        let upstream = match self.known.iter().position(is_known) {
             Some(place) => place,
             None => {
-                let upstream = self.upstream(target)?;
-                self.targets.push(known);
+                let upstream = self.upstream(target, &tls)?;
+                self.known.push(Known {
+                    scheme: target.scheme,
+                    hosts: target.hosts.clone(),
+                    tls,
+                });
                 self.upstreams.push(upstream);
                 self.upstreams.len() - 1
             }
@@ -92,13 +134,13 @@ impl<'a> Upstreams<'a> {
             base: target.base.clone().map(String::into_boxed_str),
             scheme: target.scheme.of_requests(),
             authority: target.authority.clone().into_boxed_str(),
-            host: self.flags.upstream_host,
+            host: flags.upstream_host,
         })))
     }
 
-    fn upstream(&mut self, target: &UpstreamTarget) -> Result<Upstream, ConfigError> {
+    fn upstream(&mut self, target: &UpstreamTarget, tls: &Tls) -> Result<Upstream, ConfigError> {
         let name_of = |host: &String| {
-            let name = self.flags.upstream_name.clone().unwrap_or(host.clone());
+            let name = tls.name.clone().unwrap_or(host.clone());
             ServerName::try_from(name.clone()).map_err(|_| ConfigError::UpstreamName(name))
         };
         let hosts = target.hosts.iter().map(|(host, port)| {
@@ -121,7 +163,7 @@ impl<'a> Upstreams<'a> {
                 let first = target.hosts.first().map(|(host, _)| host.clone());
                 Security::Tls {
                     name: name_of(&first.unwrap_or_default())?,
-                    config: self.tls()?,
+                    config: self.tls(tls.files.clone())?,
                 }
             }
         };
@@ -137,10 +179,10 @@ impl<'a> Upstreams<'a> {
     /// upstreams take.
     pub(super) fn settings(
         self,
+        flags: &Flags,
         workers: usize,
         options: &Options,
     ) -> Result<(proxy::Settings, u64), ConfigError> {
-        let flags = self.flags;
         let mut pool = pool_options(flags, workers, options.engine.memory_budget.clone())?;
         let addresses: usize = self.upstreams.iter().map(|to| to.addresses.len()).sum();
         limit_connections(&mut pool, &options.ledger, workers, addresses);

@@ -4,11 +4,13 @@ use super::*;
 use crate::handlers::Named;
 
 fn typed(line: &str) -> Result<Flags, clap::Error> {
-    Flags::try_parse_from(std::iter::once("tidegate").chain(line.split_whitespace()))
+    let words = std::iter::once("tidegate").chain(line.split_whitespace());
+    Arguments::try_parse_from(words).map(|arguments| arguments.flags)
 }
 
 #[test]
 fn the_command_is_consistent() {
+    Arguments::command().debug_assert();
     Flags::command().debug_assert();
 }
 
@@ -126,7 +128,7 @@ fn sizes() {
 #[test]
 fn routes() {
     let target = |typed| route(typed).map(|route| (route.path, route.target));
-    let help = Flags::command().render_long_help().to_string();
+    let help = Arguments::command().render_long_help().to_string();
     for named in Named::ALL {
         let (typed, target) = (named.word(), RouteTarget::Named(*named));
         assert_eq!(route(&format!("/a/={typed}")).unwrap().target, target);

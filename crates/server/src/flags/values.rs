@@ -62,7 +62,7 @@ pub enum RouteTarget {
     Upstream(UpstreamTarget),
 }
 
-pub(super) fn path(typed: &str) -> Result<String, String> {
+pub(crate) fn path(typed: &str) -> Result<String, String> {
     if !typed.starts_with('/') {
         return Err(format!("the path must begin with /, as in /{typed}"));
     }

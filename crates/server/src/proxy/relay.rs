@@ -21,8 +21,8 @@ pub struct Relay {
     life: Life,
     /// Whether the client's stream has sent all that it was given, and wants more.
     client_waits: bool,
-    /// The part of the preload list for the response.
-    pub prepared: Option<Prepared>,
+    /// The part of a site's preload list for the response, and the index of the site.
+    pub prepared: Option<(usize, Prepared)>,
 }
 
 /// The kind of a request.
@@ -65,7 +65,7 @@ struct Half {
 
 impl Relay {
     /// Returns the state of a request that was just received.
-    pub fn new(head: &RequestHead, end: bool, prepared: Option<Prepared>) -> Self {
+    pub fn new(head: &RequestHead, end: bool, prepared: Option<(usize, Prepared)>) -> Self {
         Self {
             request: None,
             up: Half {

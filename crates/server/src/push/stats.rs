@@ -91,6 +91,21 @@ pub struct Stats {
     pub not_pushed: NotPushed,
 }
 
+impl Stats {
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Self {
+            hinted,
+            pushed,
+            cancelled,
+            not_pushed,
+        } = other;
+        self.hinted += hinted;
+        self.pushed += pushed;
+        self.cancelled += cancelled;
+        self.not_pushed.add(not_pushed);
+    }
+}
+
 /// Counters of resources that weren't pushed, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NotPushed([u64; Refusal::ALL.len()]);

@@ -10,11 +10,12 @@ use clap::{Arg, ArgAction, CommandFactory};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::scope::Scope;
 use crate::document::{Document, FileError};
-use crate::flags::{Flags, RouteTarget, route};
+use crate::flags::{self, Flags, RouteTarget};
 
 /// A key of the file, with its values in the words of the command line.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Given {
     /// The flag's name, without dashes.
     pub flag: String,
@@ -28,6 +29,27 @@ pub struct Given {
 }
 
 impl Given {
+    /// Returns a key without values.
+    pub(super) fn of(flag: &str, at: usize) -> Self {
+        Self {
+            flag: flag.to_owned(),
+            values: Vec::new(),
+            needs: Vec::new(),
+            at,
+            is_switch: false,
+        }
+    }
+
+    /// Returns the flags that must be given beside this one.
+    pub(super) fn needs(&self) -> &[String] {
+        &self.needs
+    }
+
+    /// Returns the index of the key's first byte in the file.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
     /// Returns the words of a command line that stand for this key.
     pub fn words(&self) -> impl Iterator<Item = OsString> + '_ {
         self.values.iter().map(|(value, _)| {
@@ -67,40 +89,46 @@ fn value_name(argument: &Arg) -> &str {
     names.first().map_or("", |name| name)
 }
 
-/// Reads all keys of a file.
-///
-/// # Errors
-/// The first mistake in the file.
-pub fn read(document: &Document) -> Result<Vec<Given>, FileError> {
-    let table = DeTable::parse(document.text()).map_err(|error| document.not_parsed(&error))?;
-    let mut entries: Vec<_> = table.get_ref().iter().collect();
-    entries.sort_by_key(|(key, _)| key.span().start);
-    let command = Flags::command();
-    let keys = entries.into_iter().map(|(key, value)| {
-        let name: &str = key.get_ref();
-        let at = key.span().start;
-        let mut arguments = command.get_arguments().filter(|argument| is_key(argument));
-        match arguments.find(|argument| argument.get_long() == Some(name)) {
-            Some(argument) => given(document, argument, at, value),
-            None => Err(document.wrong(at, unknown(name, &command))),
-        }
-    });
-    keys.collect()
+/// A key of a table that isn't a flag.
+pub(super) struct Other<'t> {
+    pub(super) name: &'t str,
+    /// The index of the key's first byte in the file.
+    pub(super) at: usize,
+    pub(super) value: &'t Spanned<DeValue<'t>>,
 }
 
-/// Returns a sentence about a key that there is not.
-fn unknown(name: &str, command: &clap::Command) -> String {
-    let keys = command.get_arguments().filter(|argument| is_key(argument));
-    let alike = keys
-        .filter_map(Arg::get_long)
-        .map(|key| (strsim::damerau_levenshtein(key, name), key))
-        .min();
-    match alike {
-        Some((distance, key)) if distance <= name.len() / 3 => {
-            format!("there is no key {name}: did you mean {key}?")
+/// Reads the keys of a table, in the order of the file. Returns those that aren't flags unread.
+///
+/// # Errors
+/// The first mistake in a key.
+pub(super) fn read<'t>(
+    document: &Document,
+    table: &'t DeTable<'t>,
+    scope: Scope,
+) -> Result<(Vec<Given>, Vec<Other<'t>>), FileError> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    let command = Flags::command();
+    let (mut keys, mut others) = (Vec::new(), Vec::new());
+    for (key, value) in entries {
+        let name: &str = key.get_ref();
+        let at = key.span().start;
+        let mut arguments = command.get_arguments().filter(|flag| scope.has(flag));
+        // A site's routes are strings or tables.
+        let has_tables = || match value.get_ref() {
+            DeValue::Array(values) => values.iter().any(|value| value.get_ref().is_table()),
+            value => value.is_table(),
+        };
+        let is_own = scope.own_keys().contains(&name);
+        match arguments.find(|argument| argument.get_long() == Some(name)) {
+            Some(argument) if !is_own || !has_tables() => {
+                keys.push(given(document, argument, at, value)?);
+            }
+            _ if is_own => others.push(Other { name, at, value }),
+            _ => return Err(document.wrong(at, scope.unknown(name, &command))),
         }
-        _ => format!("there is no key {name}: docs/configuration.md lists all"),
     }
+    Ok((keys, others))
 }
 
 /// Reads the value of one key.
@@ -117,13 +145,8 @@ fn given(
         }
         _ => vec![value],
     };
-    let mut key = Given {
-        flag: flag.to_owned(),
-        values: Vec::new(),
-        needs: Vec::new(),
-        at,
-        is_switch: matches!(argument.get_action(), ArgAction::SetTrue),
-    };
+    let mut key = Given::of(flag, at);
+    key.is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
     for value in several {
         let (line, span) = (document.line(value.span().start), value.span());
         let Some(text) = text(argument, value.get_ref()) else {
@@ -169,7 +192,7 @@ fn text(argument: &Arg, value: &DeValue<'_>) -> Option<String> {
     }
 }
 
-fn kind(value: &DeValue<'_>) -> &'static str {
+pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a number",
@@ -194,7 +217,7 @@ fn anchored(argument: &Arg, text: String, file: &Path) -> String {
         "FILE" | "DIR" if !text.is_empty() && text != "-" => {
             below(Path::new(&text)).unwrap_or(text)
         }
-        "PATH=TARGET" => match route(&text).map(|route| (route.path, route.target)) {
+        "PATH=TARGET" => match flags::route(&text).map(|route| (route.path, route.target)) {
             Ok((path, RouteTarget::Directory(directory))) => {
                 below(&directory).map_or(text, |directory| format!("{path}={directory}"))
             }
@@ -202,6 +225,23 @@ fn anchored(argument: &Arg, text: String, file: &Path) -> String {
         },
         _ => text,
     }
+}
+
+/// Returns the value of `--route` for a path and a target.
+///
+/// # Errors
+/// What is wrong with the target.
+pub(super) fn route(document: &Document, path: &str, target: &str) -> Result<String, String> {
+    let command = Flags::command();
+    let mut arguments = command.get_arguments();
+    let argument = arguments.find(|argument| argument.get_id() == "route");
+    let text = format!("{path}={target}");
+    let text = match argument {
+        Some(argument) => anchored(argument, text, document.path()),
+        None => text,
+    };
+    needs(&format!("--route={text}"))?;
+    Ok(text)
 }
 
 /// Checks a flag by itself. Returns the names of the flags that it needs beside it.
@@ -245,7 +285,7 @@ fn needs(word: &str) -> Result<Vec<String>, String> {
 pub(super) fn check_needs(
     document: &Document,
     keys: &[Given],
-    typed: &HashSet<&str>,
+    typed: &HashSet<String>,
 ) -> Result<(), FileError> {
     let is_there = |flag: &str| {
         let mut keys = keys.iter();

@@ -6,7 +6,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::command_line::CommandLine;
 use crate::config::Config;
-use crate::flags::{Listen, Size, Switch};
+use crate::flags::{Host, Listen, Size, Switch};
+use crate::push::Mode;
 
 /// Reads a file with this text, and the words of a command line after it.
 fn read(dir: &TempDir, text: &str, line: &str) -> Result<CommandLine, String> {
@@ -19,6 +20,13 @@ fn read(dir: &TempDir, text: &str, line: &str) -> Result<CommandLine, String> {
 
 fn fine(dir: &TempDir, text: &str, line: &str) -> CommandLine {
     read(dir, text, line).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn config_error(command_line: &CommandLine) -> String {
+    match Config::with_sites(&command_line.flags, &command_line.sites) {
+        Ok(_) => panic!("the configuration is fine"),
+        Err(error) => command_line.sentence(&error),
+    }
 }
 
 #[test]
@@ -261,12 +269,7 @@ fn a_mistake_in_what_a_value_names_has_its_line_too() {
             "line 1: can't write the access log ",
         ),
     ] {
-        let CommandLine { flags, origins, .. } = fine(&dir, text, "");
-        let error = Config::new(&flags).err().expect(text);
-        let place = error
-            .flag()
-            .and_then(|(flag, nth)| origins.place(flag, nth));
-        let sentence = format!("{}{error}", place.unwrap_or_default());
+        let sentence = config_error(&fine(&dir, text, ""));
         assert!(
             sentence.contains(&format!("t.toml, {says}")),
             "{text}: {sentence}"
@@ -282,4 +285,222 @@ fn a_key_without_effect_gets_a_warning() {
     let place = format!("{}/t.toml, line 3: ", dir.path().display());
     let sentence = "upstream-name has no effect: no --route leads to an upstream";
     assert_eq!(warnings, [format!("{place}{sentence}")]);
+}
+
+#[test]
+fn sites_have_their_own_settings_and_those_of_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "push = 'on'\nupstream-host = 'rewrite'\ncert = 'c'\nkey = 'k'\nmax-streams = 7\n\
+                [[site]]\nnames = ['Example.com', '*.example.com']\nroot = 'a'\npush = 'off'\n\
+                trust-x-priority = 'off'\n\
+                [[site]]\nroute = ['/=http://192.0.2.1']\nwebsocket = '/a'\n\
+                cert = 'd'\nkey = 'e'\n";
+    let sites = fine(&dir, text, "--max-streams 8").sites;
+    let [named, default] = &sites[..] else {
+        panic!("{sites:?}");
+    };
+    assert_eq!(named.names, ["example.com", "*.example.com"]);
+    assert!(default.names.is_empty());
+    let (named, default) = (&named.flags, &default.flags);
+    assert_eq!(named.root, Some(dir.path().join("a")));
+    assert_eq!(default.root, None);
+    assert_eq!((named.push, default.push), (Mode::Off, Mode::On));
+    assert_eq!(named.cert, Some(dir.path().join("c")));
+    assert_eq!(default.cert, Some(dir.path().join("d")));
+    assert_eq!(named.trust_x_priority, Switch::Off);
+    assert_eq!(default.trust_x_priority, Switch::On);
+    let hosts = (named.upstream_host, default.upstream_host);
+    assert_eq!(hosts, (Host::Rewrite, Host::Rewrite));
+    assert_eq!((named.max_streams, default.max_streams), (8, 8));
+    assert_eq!((named.route.len(), default.route.len()), (0, 1));
+    assert_eq!(default.websocket, ["/a"]);
+}
+
+#[test]
+fn routes_have_their_own_settings_and_those_of_the_site() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "upstream-name = 'a'\n[[site]]\nupstream-host = 'rewrite'\n\
+                [[site.route]]\npath = '/b'\ntarget = 'https://192.0.2.1'\n\
+                [[site.route]]\npath = '/c'\ntarget = 'https://192.0.2.1'\n\
+                upstream-name = 'c'\nupstream-host = 'keep'\n\
+                [[site.route]]\npath = '/d'\ntarget = 'd'\n";
+    let sites = fine(&dir, text, "").sites;
+    let [site] = &sites[..] else {
+        panic!("{sites:?}");
+    };
+    let routes = site.routes.iter();
+    let settings: Vec<_> = routes
+        .map(|route| (route.upstream_name.as_deref().unwrap(), route.upstream_host))
+        .collect();
+    let expected = [
+        ("a", Host::Rewrite),
+        ("c", Host::Keep),
+        ("a", Host::Rewrite),
+    ];
+    assert_eq!(settings, expected);
+    let directory = format!("{:?}", site.flags.route[2].target);
+    assert_eq!(
+        directory,
+        format!("Directory(\"{}/d\")", dir.path().display())
+    );
+}
+
+#[test]
+fn what_is_before_the_sites_is_the_default_site_if_it_has_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let sites = |text: &str, line: &str| {
+        let sites = fine(&dir, text, line).sites;
+        sites.into_iter().map(|site| site.names).collect::<Vec<_>>()
+    };
+    let none: Vec<String> = Vec::new();
+    assert_eq!(sites("", ""), std::slice::from_ref(&none));
+    let named = "[[site]]\nnames = ['a']\nroot = '.'";
+    let a = vec!["a".to_owned()];
+    assert_eq!(sites(named, ""), std::slice::from_ref(&a));
+    assert_eq!(
+        sites(&format!("root = 'b'\n{named}"), ""),
+        [none.clone(), a.clone()]
+    );
+    assert_eq!(sites(named, "--route /x=status"), [none, a]);
+}
+
+#[test]
+fn mistakes_in_sites_are_sentences_with_their_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = format!("{}/t.toml, line ", dir.path().display());
+    // Each text follows these two lines.
+    let site = "[[site]]\nroot = '.'\n";
+    let route = "[[site.route]]\npath = '/a'\n";
+    for (text, says) in [
+        ("name = 1", "3: there is no key name: did you mean names?"),
+        (
+            "names = 1",
+            "3: names can't be a number: write names = [\"HOST\", …]",
+        ),
+        (
+            "names = [\n'a',\n'']",
+            "5: names = \"\": expected the name of a host, such as example.com or *.example.com",
+        ),
+        (
+            "names = 'https://a/b'",
+            "3: names = \"https://a/b\": write the host alone: a",
+        ),
+        (
+            "names = 'a:443'",
+            "3: names = \"a:443\": leave out the port: a site is on all ports",
+        ),
+        (
+            "names = 'a.*.b'",
+            "3: names = \"a.*.b\": a * is for a whole first label, as in *.example.com",
+        ),
+        (
+            "names = '\u{e4}.de'",
+            "3: names = \"\u{e4}.de\": write the name as in DNS, with labels that begin with xn--",
+        ),
+        ("path = '/'", "3: path is a key of a [[site.route]]"),
+        (
+            "max-streams = 1",
+            "3: max-streams is for the whole server: write it before the first [[site]]",
+        ),
+        ("cert = 'c'", "3: cert needs key, which isn't given"),
+        (
+            "\n[[site]]\nroot = '.'",
+            "4: a site without names is for all other hosts, as those of line 1 are: name its hosts",
+        ),
+        (
+            "names = 'a'\n[[site]]\nroot = '.'\nnames = ['b', 'A']",
+            "4: the site of line 1 has the name a, too",
+        ),
+        (
+            "[site.route]",
+            "3: route is an array of tables: write [[site.route]]",
+        ),
+        ("[[site.route]]\npath = '/a'", "3: the route has no target"),
+        ("[[site.route]]\ntarget = '/a'", "3: the route has no path"),
+        (
+            "[[site.route]]\npath = 'a'\ntarget = 'status'",
+            "4: path = \"a\": the path must begin with /, as in /a",
+        ),
+        (
+            "[[site.route]]\npath = 5",
+            "4: path can't be a number: write path = \"PATH\"",
+        ),
+        (
+            &format!("{route}\ntarget = 'http://'"),
+            "6: target = \"http://\": http:// isn't an address: expected HOST:PORT",
+        ),
+        (
+            &format!("{route}push = 'on'"),
+            "5: push is for a whole site: write it in the [[site]]",
+        ),
+        (
+            &format!("{route}upstream-cert = 'c'"),
+            "5: upstream-cert needs upstream-key, which isn't given",
+        ),
+    ] {
+        let error = read(&dir, &format!("{site}{text}"), "").expect_err(text);
+        assert_eq!(error, format!("{place}{says}"), "{text}");
+    }
+    for (text, says) in [
+        ("site = 5", "1: site is an array of tables: write [[site]]"),
+        (
+            "[site]\nroot = '.'",
+            "1: site is an array of tables: write [[site]]",
+        ),
+        (
+            "[[site]]\nnames = ['a']",
+            "1: the site has neither a root nor a route",
+        ),
+        ("names = ['a']", "1: names is a key of a [[site]]"),
+        (
+            &format!("root = '.'\n{site}"),
+            "2: a site without names is for all other hosts, as the settings before the first \
+             [[site]] are: name its hosts",
+        ),
+        (
+            &format!("cert = 'c'\nkey = 'k'\n{site}cert = 'd'"),
+            "5: cert needs a key of its own beside it",
+        ),
+    ] {
+        let error = read(&dir, text, "").expect_err(text);
+        assert_eq!(error, format!("{place}{says}"), "{text}");
+    }
+    for (text, says) in [
+        (
+            "[[site]]\nnames = 'a'\nroot = 'nowhere'",
+            "line 3: can't serve the directory ",
+        ),
+        (
+            &format!("{site}[[site.route]]\npath = '/'\ntarget = 'status'"),
+            "line 4: --root and --route / are for the same path",
+        ),
+        (
+            &format!("{site}[[site]]\nnames = 'a'\nroot = '.'\ncert = 'c'\nkey = 'k'"),
+            "line 6: can't read ",
+        ),
+    ] {
+        let sentence = config_error(&fine(&dir, text, ""));
+        assert!(
+            sentence.contains(&format!("t.toml, {says}")),
+            "{text}: {sentence}"
+        );
+    }
+}
+
+#[test]
+fn keys_of_a_site_without_effect_get_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "upstream-timeout = '1s'\nupstream-name = 'x'\n\
+                [[site]]\nroot = '.'\nupstream-host = 'keep'\n\
+                [[site]]\nnames = 'a'\nroute = ['/=http://192.0.2.1']\n";
+    let warnings = fine(&dir, text, "").warnings;
+    let place = format!("{}/t.toml, line ", dir.path().display());
+    let expected = [
+        "2: upstream-name has no effect: no --route leads to an upstream with https://",
+        "5: upstream-host has no effect: no --route leads to an upstream",
+    ];
+    assert_eq!(
+        warnings,
+        expected.map(|sentence| format!("{place}{sentence}"))
+    );
 }

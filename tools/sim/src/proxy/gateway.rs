@@ -10,7 +10,7 @@ use tidegate::handlers::files;
 use tidegate::proxy::{DOWNLOAD_WINDOW, Route, Settings};
 use tidegate::push::{self, Mode, PushCache};
 use tidegate::router::Router;
-use tidegate::site::{Site, Target};
+use tidegate::site::{Served, Site, Target};
 use tidegate_http::{Config, MemoryBudget, WallClock};
 use tidegate_ledger::Ledger;
 use tidegate_net::{MemoryLoop, Options, Protocol};
@@ -76,12 +76,16 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
         routes: Arc::new(Router::new(routes)),
         websockets: Arc::new(Router::new([("/".to_owned(), ())])),
         trust_x_priority: true,
-        proxy: Arc::new(settings),
         push: push::Options {
             list: Arc::new(list),
             early_hints: false,
             mode: Mode::Off,
         },
+    };
+    let served = Served {
+        sites: vec![site],
+        hosts: None,
+        proxy: Arc::new(settings),
         access_log: Destination::Log,
         wall_clock: WallClock::new(),
         // The date's bytes decide how large heads are, so it is the same for each run.
@@ -89,7 +93,7 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
         files: files::Shared::new(&options.ledger, 0),
     };
     Workers::new((0..workers).map(|_| {
-        let app = App::new(site.clone(), Arc::default());
+        let app = App::new(served.clone(), Arc::default());
         let memory = MemoryLoop::new(options.clone(), app, plan.capacity, now);
         memory.expect("there are file descriptors")
     }))

@@ -1,0 +1,105 @@
+//! The sites of a worker, and which one a request is for.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tidegate_http::{RequestHead, ResetCause, StreamId};
+use tidegate_net::{ConnId, Conns, Protocol};
+
+use super::App;
+use crate::clock::Clock;
+use crate::hosts::{Asked, Found, Hosts};
+use crate::proxy::Key;
+use crate::push::{Pusher, Stats};
+use crate::router::Router;
+use crate::site::{Site, Target};
+
+/// A site of this worker.
+pub(super) struct WorkerSite {
+    pub(super) routes: Arc<Router<Target>>,
+    pub(super) websockets: Arc<Router<()>>,
+    pub(super) trust_x_priority: bool,
+    pub(super) pusher: Pusher,
+}
+
+impl WorkerSite {
+    pub(super) fn new(site: Site, clock: &Clock) -> Self {
+        Self {
+            routes: site.routes,
+            websockets: site.websockets,
+            trust_x_priority: site.trust_x_priority,
+            pusher: Pusher::new(site.push, clock, Instant::now()),
+        }
+    }
+}
+
+/// Returns the site that a request is for, where sites have hosts.
+fn find(hosts: &Hosts, conns: &Conns, conn: ConnId, head: &RequestHead) -> Found {
+    let tls = conns.info(conn).and_then(|info| info.tls.as_deref());
+    let asked = match tls {
+        None => Asked::Cleartext,
+        Some(tls) => match &tls.sni {
+            Some(name) => Asked::Name(name),
+            None if is_http2(conns, conn) => Asked::NothingInHttp2,
+            None => Asked::Nothing,
+        },
+    };
+    hosts.find(head.authority_bytes(), asked)
+}
+
+fn is_http2(conns: &Conns, conn: ConnId) -> bool {
+    let engine = conns.engine_ref(conn);
+    engine.is_some_and(|engine| engine.protocol() == Protocol::Http2)
+}
+
+impl App {
+    /// Returns the site that a request is for. A request for none is refused.
+    pub(super) fn site_of(
+        &mut self,
+        conns: &mut Conns,
+        (conn, id): Key,
+        head: &RequestHead,
+    ) -> Option<usize> {
+        let found = match &self.hosts {
+            None => return Some(0),
+            Some(hosts) => find(hosts, conns, conn, head),
+        };
+        let (status, text) = match found {
+            Found::Site(site) => return Some(site),
+            // RFC 9110 §15.5.20: "A client that receives a 421 (Misdirected Request) response MAY
+            // retry the request … over a different connection".
+            Found::Misdirected => (421, "421 Misdirected Request\n"),
+            Found::Unknown => (404, "404 Not Found\n"),
+        };
+        let log = self.begin_log(conns, conn, id, head);
+        self.refuse(conns, (conn, id), head, log.as_deref(), status, text);
+        None
+    }
+
+    /// Notes a stream that was reset. Returns the resource and the page, if a push was cancelled.
+    pub(super) fn push_reset(
+        &mut self,
+        conn: ConnId,
+        id: StreamId,
+        cause: ResetCause,
+    ) -> Option<(&str, &str)> {
+        let mut sites = self.sites.iter_mut();
+        sites.find_map(|site| site.pusher.reset(conn, id, cause))
+    }
+
+    /// Removes what the sites know of a connection that has closed.
+    pub(super) fn push_closed(&mut self, conn: ConnId) {
+        for site in &mut self.sites {
+            site.pusher.closed(conn);
+        }
+    }
+
+    /// Returns the counters of all sites' hints and pushes.
+    pub(super) fn push_stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        for site in &self.sites {
+            sum.add(site.pusher.stats());
+        }
+        sum
+    }
+}

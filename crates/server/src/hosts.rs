@@ -1,0 +1,255 @@
+//! Which site a request is for, by the host that it names.
+
+use rustc_hash::FxHashMap;
+
+/// The most bytes of a host that is looked up. Names in DNS have at most 253.
+const LONGEST: usize = 255;
+
+/// The hosts of all sites.
+#[derive(Clone, Debug, Default)]
+pub struct Hosts {
+    /// Hosts without a wildcard, in lower case.
+    exact: FxHashMap<Box<[u8]>, usize>,
+    /// Hosts with a wildcard, without `*.` in front.
+    wildcards: FxHashMap<Box<[u8]>, usize>,
+    /// The site for all other hosts.
+    default: Option<usize>,
+    /// For each site, the certificate for clients that ask for one of its hosts (SNI).
+    certificates: Vec<usize>,
+    /// The names that each certificate is for, when the server starts. The first certificate is for
+    /// clients that ask for no host, or for that of no site.
+    covered: Vec<Vec<String>>,
+}
+
+/// The site that a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// The site with this index.
+    Site(usize),
+    /// The connection is for another host, and its certificate isn't for this one.
+    Misdirected,
+    /// No site is for the host.
+    Unknown,
+}
+
+/// The name that a client asked for in its TLS handshake (SNI).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked<'a> {
+    /// There is no TLS here.
+    Cleartext,
+    /// None, in HTTP/1.1: an old client.
+    Nothing,
+    /// None, in HTTP/2: a client that knows the server by its address.
+    NothingInHttp2,
+    /// This name.
+    Name(&'a str),
+}
+
+impl Hosts {
+    /// Returns the hosts of sites. Each site has its names, in lower case and perhaps with `*.` in
+    /// front, and the index of its certificate in `covered`. One without names is for all other
+    /// hosts.
+    pub fn new<'a>(
+        sites: impl IntoIterator<Item = (&'a [String], usize)>,
+        covered: Vec<Vec<String>>,
+    ) -> Self {
+        let mut hosts = Self {
+            covered,
+            ..Self::default()
+        };
+        for (site, (names, certificate)) in sites.into_iter().enumerate() {
+            hosts.certificates.push(certificate);
+            if names.is_empty() {
+                hosts.default = Some(site);
+            }
+            for name in names {
+                let (map, name) = match name.strip_prefix("*.") {
+                    Some(parent) => (&mut hosts.wildcards, parent),
+                    None => (&mut hosts.exact, &**name),
+                };
+                map.insert(name.as_bytes().into(), site);
+            }
+        }
+        hosts
+    }
+
+    /// Returns the names of each site, separated by commas.
+    pub fn names(&self) -> impl Iterator<Item = String> + '_ {
+        (0..self.certificates.len()).map(|site| {
+            let exact = self.exact.iter().map(|(name, of)| ("", name, of));
+            let wildcards = self.wildcards.iter().map(|(name, of)| ("*.", name, of));
+            let names = exact.chain(wildcards).filter(|(.., of)| **of == site);
+            let names = names.map(|(star, name, _)| format!("{star}{}", name.escape_ascii()));
+            let mut names: Vec<String> = names.collect();
+            names.sort_unstable();
+            if names.is_empty() {
+                "all other hosts".to_owned()
+            } else {
+                names.join(", ")
+            }
+        })
+    }
+
+    /// Returns the site for a request's authority, on a connection whose client asked for a name.
+    pub fn find(&self, authority: &[u8], asked: Asked<'_>) -> Found {
+        let mut buffer = [0; LONGEST];
+        let Some(host) = lower_case(host(authority), &mut buffer) else {
+            return Found::Unknown;
+        };
+        if !self.may_carry(asked, host) {
+            return Found::Misdirected;
+        }
+        self.site(host)
+            .or(self.default)
+            .map_or(Found::Unknown, Found::Site)
+    }
+
+    /// Returns the site that names a host, which is in lower case.
+    fn site(&self, host: &[u8]) -> Option<usize> {
+        let parent = || {
+            let dot = host.iter().position(|byte| *byte == b'.')?;
+            self.wildcards.get(&host[dot + 1..])
+        };
+        self.exact.get(host).or_else(parent).copied()
+    }
+
+    /// Whether requests for a host may come on a connection. RFC 9110 §7.4: a server ought to make
+    /// sure that a request wasn't misdirected to it. RFC 9113 §9.1.1: a client may reuse a
+    /// connection for every host that its certificate is for.
+    fn may_carry(&self, asked: Asked<'_>, host: &[u8]) -> bool {
+        let certificate = match asked {
+            Asked::Cleartext | Asked::Nothing => return true,
+            Asked::Name(name) if name.as_bytes().eq_ignore_ascii_case(host) => return true,
+            Asked::Name(name) => {
+                let site = self.site(name.as_bytes());
+                site.map_or(0, |site| self.certificates[site])
+            }
+            Asked::NothingInHttp2 => 0,
+        };
+        let names = self.covered.get(certificate);
+        names.is_some_and(|names| names.iter().any(|name| covers(name, host)))
+    }
+}
+
+/// Whether a name in a certificate is for a host (RFC 6125 §6.4.3). Both are in lower case.
+pub fn covers(name: &str, host: &[u8]) -> bool {
+    match name.strip_prefix("*.") {
+        None => {
+            // An IPv6 address has no brackets in a certificate.
+            let bare = host
+                .strip_prefix(b"[")
+                .and_then(|host| host.strip_suffix(b"]"));
+            name.as_bytes() == bare.unwrap_or(host)
+        }
+        Some(parent) => {
+            let dot = host.iter().position(|byte| *byte == b'.');
+            dot.is_some_and(|dot| dot > 0 && host[dot + 1..] == *parent.as_bytes())
+        }
+    }
+}
+
+/// Returns an authority without its port, and without a dot at the end of its name.
+fn host(authority: &[u8]) -> &[u8] {
+    let end = if authority.starts_with(b"[") {
+        authority
+            .iter()
+            .position(|byte| *byte == b']')
+            .map(|end| end + 1)
+    } else {
+        authority.iter().position(|byte| *byte == b':')
+    };
+    let host = &authority[..end.unwrap_or(authority.len())];
+    host.strip_suffix(b".").unwrap_or(host)
+}
+
+fn lower_case<'b>(host: &[u8], buffer: &'b mut [u8; LONGEST]) -> Option<&'b [u8]> {
+    let lower = buffer.get_mut(..host.len())?;
+    lower.copy_from_slice(host);
+    lower.make_ascii_lowercase();
+    Some(lower)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sites 0 to 3 with certificates 0 and 1; site 3 is for all other hosts.
+    fn hosts() -> Hosts {
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        let sites = [
+            (names(&["example.com", "www.example.com"]), 0),
+            (names(&["*.example.com", "example.org"]), 1),
+            (names(&["127.0.0.1", "[::1]"]), 0),
+            (names(&[]), 0),
+        ];
+        let covered = vec![
+            names(&["example.com", "www.example.com", "127.0.0.1", "::1"]),
+            names(&["*.example.com", "example.org"]),
+        ];
+        Hosts::new(
+            sites
+                .iter()
+                .map(|(names, certificate)| (&**names, *certificate)),
+            covered,
+        )
+    }
+
+    #[test]
+    fn a_host_has_its_site() {
+        let hosts = hosts();
+        for (authority, site) in [
+            ("example.com", 0),
+            ("Example.COM:8443", 0),
+            ("www.example.com.", 0),
+            ("a.example.com", 1),
+            ("example.org:1", 1),
+            ("a.b.example.com", 3),
+            (".example.com", 1),
+            ("127.0.0.1:443", 2),
+            ("[::1]:443", 2),
+            ("", 3),
+            ("other", 3),
+        ] {
+            let found = hosts.find(authority.as_bytes(), Asked::Cleartext);
+            assert_eq!(found, Found::Site(site), "{authority}");
+        }
+        let long = vec![b'a'; LONGEST + 1];
+        assert_eq!(hosts.find(&long, Asked::Cleartext), Found::Unknown);
+        let named = Hosts::new([(&["a".to_owned()][..], 0)], Vec::new());
+        assert_eq!(named.find(b"b", Asked::Cleartext), Found::Unknown);
+    }
+
+    #[test]
+    fn a_connection_carries_the_hosts_of_its_certificate() {
+        use Asked::{Cleartext, Name, Nothing, NothingInHttp2};
+        let hosts = hosts();
+        for (asked, authority, found) in [
+            (Name("example.com"), "example.com", Found::Site(0)),
+            (Name("example.com"), "EXAMPLE.com:1", Found::Site(0)),
+            (Name("example.com"), "www.example.com", Found::Site(0)),
+            (Name("example.com"), "127.0.0.1", Found::Site(2)),
+            (Name("example.com"), "[::1]", Found::Site(2)),
+            (Name("example.com"), "example.org", Found::Misdirected),
+            (Name("example.com"), "a.example.com", Found::Misdirected),
+            (Name("example.org"), "a.example.com", Found::Site(1)),
+            // The certificate covers the host, which is another site's.
+            (Name("example.org"), "www.example.com", Found::Site(0)),
+            (Name("example.org"), "example.com", Found::Misdirected),
+            (Name("other"), "other", Found::Site(3)),
+            (Name("other"), "example.com", Found::Site(0)),
+            (Name("other"), "another", Found::Misdirected),
+            (NothingInHttp2, "example.com", Found::Site(0)),
+            (NothingInHttp2, "example.org", Found::Misdirected),
+            (Nothing, "example.org", Found::Site(1)),
+            (Cleartext, "example.org", Found::Site(1)),
+        ] {
+            let is = hosts.find(authority.as_bytes(), asked);
+            assert_eq!(is, found, "{asked:?} {authority}");
+        }
+    }
+}

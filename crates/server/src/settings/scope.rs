@@ -1,0 +1,91 @@
+//! The tables of the configuration file, and the keys that each may have.
+
+use clap::{Arg, Command};
+
+use super::keys::is_key;
+
+/// A table of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The top of the file: settings of the whole server, and those that its sites inherit.
+    Server,
+    /// `[[site]]`.
+    Site,
+    /// `[[site.route]]`.
+    Route,
+}
+
+/// Keys that a route may have. A site's are for all its routes, the server's for all sites.
+const OF_ROUTES: [&str; 5] = [
+    "upstream-ca",
+    "upstream-cert",
+    "upstream-key",
+    "upstream-name",
+    "upstream-host",
+];
+
+/// Keys that a site may have and a route may not, which a site inherits.
+const OF_SITES: [&str; 5] = ["cert", "key", "early-hints", "push", "trust-x-priority"];
+
+/// Keys that a site may have and doesn't inherit: at the top of the file they describe the default
+/// site.
+pub(super) const CONTENT: [&str; 5] = ["root", "route", "websocket", "preload", "preload-file"];
+
+impl Scope {
+    /// Returns the table's keys that aren't flags.
+    pub(super) fn own_keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Server => &["site"],
+            Self::Site => &["names", "route"],
+            Self::Route => &["path", "target"],
+        }
+    }
+
+    /// Whether the table may have the key of this flag.
+    pub fn has(self, argument: &Arg) -> bool {
+        let name = argument.get_long().unwrap_or_default();
+        is_key(argument)
+            && match self {
+                Self::Server => true,
+                Self::Site => {
+                    OF_ROUTES.contains(&name) || OF_SITES.contains(&name) || CONTENT.contains(&name)
+                }
+                Self::Route => OF_ROUTES.contains(&name),
+            }
+    }
+
+    /// Returns a sentence about a key that the table can't have.
+    pub(super) fn unknown(self, name: &str, command: &Command) -> String {
+        let mut flags = command.get_arguments().filter(|flag| is_key(flag));
+        if flags.any(|flag| flag.get_long() == Some(name)) {
+            return match self {
+                Self::Route if Self::Site.own_keys().contains(&name) || is_of_sites(name) => {
+                    format!("{name} is for a whole site: write it in the [[site]]")
+                }
+                _ => format!("{name} is for the whole server: write it before the first [[site]]"),
+            };
+        }
+        for (scope, title) in [(Self::Site, "[[site]]"), (Self::Route, "[[site.route]]")] {
+            if scope.own_keys().contains(&name) {
+                return format!("{name} is a key of a {title}");
+            }
+        }
+        let flags = command.get_arguments().filter(|flag| self.has(flag));
+        let own = self.own_keys().iter().copied();
+        let alike = flags
+            .filter_map(Arg::get_long)
+            .chain(own)
+            .map(|key| (strsim::damerau_levenshtein(key, name), key))
+            .min();
+        match alike {
+            Some((distance, key)) if distance <= name.len() / 3 => {
+                format!("there is no key {name}: did you mean {key}?")
+            }
+            _ => format!("there is no key {name}: docs/configuration.md lists all"),
+        }
+    }
+}
+
+fn is_of_sites(name: &str) -> bool {
+    OF_SITES.contains(&name) || CONTENT.contains(&name)
+}

@@ -1,0 +1,263 @@
+//! Warnings about flags without effect, and about routes that lead back to this server.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use clap::CommandFactory;
+
+use crate::flags::{Flags, Listen, Route, RouteTarget, Switch};
+use crate::proxy::target::{Scheme, UpstreamTarget};
+use crate::push::Mode;
+use crate::router::covers;
+use crate::settings::{Origins, SiteSettings};
+
+/// Returns warnings about the settings of a server and its sites. `given` names the flags that are
+/// set for the whole server. Without sites of its own, `flags` describes the only one.
+pub fn all(
+    flags: &Flags,
+    given: &HashSet<String>,
+    origins: &Origins,
+    sites: &[SiteSettings],
+) -> Vec<String> {
+    let mut server = flags.clone();
+    for site in sites.iter().filter(|site| !site.given.is_empty()) {
+        let site = &site.flags;
+        server.route.extend(site.route.iter().cloned());
+        server.websocket.extend(site.websocket.iter().cloned());
+        server.preload.extend(site.preload.iter().cloned());
+        server.root = server.root.or(site.root.clone());
+        server.preload_file = server.preload_file.or(site.preload_file.clone());
+    }
+    let mut warnings = without_effect(&server, given, origins);
+    for site in sites {
+        let SiteSettings { flags, origins, .. } = site;
+        warnings.extend(without_effect(flags, &site.given, origins));
+        warnings.extend(covered(flags, origins));
+        warnings.extend(circles(flags, origins));
+    }
+    warnings
+}
+
+fn upstreams(flags: &Flags) -> Vec<(usize, &Route, &UpstreamTarget)> {
+    let routes = flags.route.iter().enumerate();
+    let upstreams = routes.filter_map(|(nth, route)| match &route.target {
+        RouteTarget::Upstream(target) => Some((nth, route, target)),
+        _ => None,
+    });
+    upstreams.collect()
+}
+
+/// Returns warnings about those of the `given` flags that have no effect beside the others.
+fn without_effect(flags: &Flags, given: &HashSet<String>, origins: &Origins) -> Vec<String> {
+    let command = Flags::command();
+    let is_given = |flag: &&clap::Arg| flag.get_long().is_some_and(|name| given.contains(name));
+    let upstreams = upstreams(flags);
+    let has = |scheme| upstreams.iter().any(|(.., target)| target.scheme == scheme);
+    let (has_tls, has_h2c) = (has(Scheme::Https), has(Scheme::H2c));
+    let is_none = |listen: &[Listen]| matches!(listen, [Listen::None, ..]);
+    let has_list = !flags.preload.is_empty() || flags.preload_file.is_some();
+    let has_own_site = flags.root.is_some() || !flags.route.is_empty();
+
+    let why_in_vain = |argument: &clap::Arg| match argument.get_id().as_str() {
+        "cert" | "key" if is_none(&flags.listen) => Some("--listen none leaves no port for TLS"),
+        "h2c_upgrade" if is_none(&flags.listen_h2c) => {
+            Some("--listen-h2c none leaves no port in cleartext")
+        }
+        "early_hints" if !has_list && has_own_site => {
+            Some("no --preload or --preload-file lists what pages need")
+        }
+        "preload" if is_unused(flags) => Some("neither --early-hints nor --push is on"),
+        "min_body_rate" if flags.body_timeout.is_zero() => {
+            Some("--body-timeout 0 leaves no time after which to judge")
+        }
+        // `Config::new` makes this an error.
+        "websocket" => None,
+        _ if argument.get_help_heading() == Some("Upstreams") && upstreams.is_empty() => {
+            Some("no --route leads to an upstream")
+        }
+        "upstream_ca" | "upstream_cert" | "upstream_key" | "upstream_name" if !has_tls => {
+            Some("no --route leads to an upstream with https://")
+        }
+        // gRPC needs HTTP/2.
+        "tunnel_timeout" if flags.websocket.is_empty() && !has_tls && !has_h2c => Some(
+            "it is for WebSockets and gRPC, and there is neither --websocket nor an upstream that \
+             speaks HTTP/2",
+        ),
+        "max_connections_per_client"
+            if flags
+                .max_connections
+                .is_some_and(|all| flags.max_connections_per_client >= all) =>
+        {
+            Some("--max-connections allows no more to all clients together")
+        }
+        _ => None,
+    };
+    let given = command.get_arguments().filter(is_given);
+    let in_vain = given.filter_map(|argument| {
+        let (name, why) = (argument.get_long()?, why_in_vain(argument)?);
+        Some(format!("{} has no effect: {why}", origins.named(name, 0)))
+    });
+    in_vain.collect()
+}
+
+/// Returns warnings about paths of WebSockets that another one covers.
+fn covered(flags: &Flags, origins: &Origins) -> Vec<String> {
+    let websockets = flags.websocket.iter().enumerate();
+    let covered = websockets.filter_map(|(place, path)| {
+        let others = flags.websocket.iter().enumerate();
+        let (_, other) = others
+            .filter(|(other, _)| *other != place)
+            .find(|(at, other)| {
+                // The second of two equal paths has no effect.
+                covers(other.trim_end_matches('/').as_bytes(), path.as_bytes())
+                    && (*other != path || *at < place)
+            })?;
+        let named = origins.named("websocket", place);
+        Some(format!(
+            "{named} {path} has no effect: --websocket {other} covers it"
+        ))
+    });
+    covered.collect()
+}
+
+/// Returns warnings about routes that lead back to this server.
+fn circles(flags: &Flags, origins: &Origins) -> Vec<String> {
+    let circles = upstreams(flags)
+        .into_iter()
+        .filter(|(.., target)| target.hosts.iter().any(|host| is_own(flags, host)))
+        .map(|(place, route, target)| {
+            format!(
+                "{} {}={target} leads back to this server, which listens there: requests go round \
+                 in circles",
+                origins.named("route", place),
+                route.path
+            )
+        });
+    circles.collect()
+}
+
+/// Whether a preload list would have no effect.
+fn is_unused(flags: &Flags) -> bool {
+    (flags.push, flags.early_hints) == (Mode::Off, Some(Switch::Off))
+}
+
+/// Whether the server itself listens on this address.
+fn is_own(flags: &Flags, (host, port): &(String, u16)) -> bool {
+    let ip = if host == "localhost" {
+        Some(IpAddr::from([127, 0, 0, 1]))
+    } else {
+        host.parse().ok()
+    };
+    let is_here = |listen: &Listen| match (listen, ip) {
+        (Listen::Everywhere(own), Some(ip)) => own == port && ip.is_loopback(),
+        (Listen::At(own), Some(ip)) => {
+            let is_same = own.ip() == ip || own.ip().is_unspecified() && ip.is_loopback();
+            own.port() == *port && is_same
+        }
+        _ => false,
+    };
+    let ports = |typed: &[Listen], default| match typed {
+        [] => is_here(&Listen::Everywhere(default)),
+        typed => typed.iter().any(is_here),
+    };
+    *port != 0 && (ports(&flags.listen, 8443) || ports(&flags.listen_h2c, 8080))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use crate::command_line::CommandLine;
+
+    fn warnings(line: &str) -> Vec<String> {
+        let words = std::iter::once("tidegate").chain(line.split_whitespace());
+        let read = CommandLine::read(words.map(OsString::from));
+        read.unwrap_or_else(|error| panic!("{line}: {error}"))
+            .warnings
+    }
+
+    #[test]
+    fn flags_without_effect_get_a_warning() {
+        for (line, says) in [
+            (
+                "--listen none --cert c --key k",
+                "--cert has no effect: --listen none",
+            ),
+            (
+                "--listen-h2c none --h2c-upgrade",
+                "--h2c-upgrade has no effect",
+            ),
+            (
+                "--route /=status --upstream-name x",
+                "--upstream-name has no effect: no --route",
+            ),
+            (
+                "--trust-forwarded-from 10.0.0.0/8",
+                "--trust-forwarded-from has no effect",
+            ),
+            ("--upstream-timeout 60s", "--upstream-timeout has no effect"),
+            (
+                "--route /=http://a --upstream-ca c",
+                "no --route leads to an upstream with https://",
+            ),
+            (
+                "--route /=status --early-hints on",
+                "--early-hints has no effect",
+            ),
+            (
+                "--route /=http://a --tunnel-timeout 5s",
+                "--tunnel-timeout has no effect",
+            ),
+            (
+                "--max-connections 10 --max-connections-per-client 10",
+                "--max-connections-per-client has no effect",
+            ),
+            (
+                "--route /=http://a --websocket /a --websocket /a",
+                "--websocket /a has no effect: --websocket /a covers it",
+            ),
+            (
+                "--route /=http://a --websocket /a/b --websocket /a",
+                "--websocket /a/b has no effect: --websocket /a covers it",
+            ),
+            (
+                "--route /=http://a --websocket / --websocket /a",
+                "--websocket /a has no effect: --websocket / covers it",
+            ),
+            (
+                "--body-timeout 0 --min-body-rate 1",
+                "--min-body-rate has no effect",
+            ),
+            (
+                "--route /a=http://localhost:8080",
+                "--route /a=http://localhost:8080 leads back",
+            ),
+            (
+                "--listen 127.0.0.2:1 --route /=https://127.0.0.2:1",
+                "leads back",
+            ),
+        ] {
+            let warnings = warnings(line);
+            assert!(
+                warnings.iter().any(|warning| warning.contains(says)),
+                "{line}: {warnings:?}"
+            );
+        }
+        for line in [
+            "",
+            "--cert c --key k",
+            "--route /=http://a:8080 --upstream-timeout 1s --trust-forwarded-from ::1",
+            "--route /=http://b --route /a=https://a --upstream-name a",
+            "--listen none --listen-h2c 127.0.0.1:1 --route /=http://127.0.0.1:2,127.0.0.2:1",
+            "--early-hints on",
+            "--route /=http://a --websocket /a --websocket /ab --tunnel-timeout 1s",
+            "--route /=h2c://a --tunnel-timeout 1s",
+            "--route /=h2c://a --upstream-max-connections 5",
+            "--max-connections 10 --max-connections-per-client 9",
+            "get http://a",
+        ] {
+            let warnings = warnings(line);
+            assert!(warnings.is_empty(), "{line}: {warnings:?}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Several sites in one configuration file: hosts, certificates, routes.
+
+use std::fs;
+use std::path::Path;
+
+use rcgen::generate_simple_self_signed;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tempfile::TempDir;
+use tidegate_http::{Body, RequestHead};
+
+use crate::client::Client;
+use crate::server::{Server, refused};
+use crate::start::assert_sentence;
+use crate::upstream::Upstream;
+
+/// Writes a certificate for these names and its key.
+fn certificate(dir: &Path, file: &str, names: &[&str]) -> CertificateDer<'static> {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let made = generate_simple_self_signed(names).unwrap();
+    fs::write(dir.join(format!("{file}.pem")), made.cert.pem()).unwrap();
+    fs::write(
+        dir.join(format!("{file}.key")),
+        made.signing_key.serialize_pem(),
+    )
+    .unwrap();
+    CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap()
+}
+
+/// Writes a directory with a page that has its name.
+fn directory(dir: &Path, name: &str) {
+    fs::create_dir(dir.join(name)).unwrap();
+    fs::write(dir.join(name).join("index.html"), name).unwrap();
+}
+
+fn start(dir: &TempDir, text: &str) -> Server {
+    let file = dir.path().join("tidegate.toml");
+    fs::write(&file, text).unwrap();
+    Server::start(&["--config", file.to_str().unwrap()])
+}
+
+/// Returns the status and the body of a GET for a host.
+fn get(client: &mut Client, scheme: &str, host: &str, path: &str) -> (u16, String) {
+    let head = RequestHead::new("GET", scheme, host, path);
+    let id = client.open(&head, Body::Empty);
+    let response = client.response(id);
+    (response.status(), response.text().trim_end().to_owned())
+}
+
+const TWO: &str = "\
+cert = 'both.pem'
+key = 'both.key'
+
+[[site]]
+names = ['a.test', '*.a.test']
+root = 'a'
+
+[[site]]
+names = ['b.test']
+root = 'b'
+cert = 'b.pem'
+key = 'b.key'
+";
+
+#[test]
+fn each_host_has_its_site() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        directory(dir.path(), name);
+    }
+    certificate(dir.path(), "both", &["a.test", "*.a.test"]);
+    certificate(dir.path(), "b", &["b.test"]);
+    let server = start(&dir, TWO);
+    assert!(
+        server
+            .banner
+            .contains("Sites\n  *.a.test, a.test\n  b.test\n"),
+        "{}",
+        server.banner
+    );
+    let mut client = Client::h2c(server.h2c);
+    for (host, status, body) in [
+        ("a.test", 200, "a"),
+        ("A.Test:8443", 200, "a"),
+        ("x.a.test", 200, "a"),
+        ("b.test.", 200, "b"),
+        ("x.y.a.test", 404, "404 Not Found"),
+        ("c.test", 404, "404 Not Found"),
+        ("127.0.0.1", 404, "404 Not Found"),
+    ] {
+        let got = get(&mut client, "http", host, "/");
+        assert_eq!(got, (status, body.to_owned()), "{host}");
+    }
+    server.wait_for("\"GET / HTTP/2\" 404 ");
+}
+
+#[test]
+fn the_name_that_a_client_asks_for_chooses_the_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        directory(dir.path(), name);
+    }
+    let both = certificate(dir.path(), "both", &["a.test", "*.a.test"]);
+    let b = certificate(dir.path(), "b", &["b.test"]);
+    let server = start(&dir, TWO);
+    for (name, trusted, body) in [
+        ("a.test", &both, "a"),
+        ("x.a.test", &both, "a"),
+        ("b.test", &b, "b"),
+    ] {
+        let mut client = Client::tls_named(server.tls, name, Some(trusted));
+        assert_eq!(
+            get(&mut client, "https", name, "/"),
+            (200, body.into()),
+            "{name}"
+        );
+    }
+
+    // RFC 9113 §9.1.1: the connection carries all hosts that its certificate is for.
+    let mut client = Client::tls_named(server.tls, "a.test", Some(&both));
+    assert_eq!(get(&mut client, "https", "y.a.test", "/").0, 200);
+    assert_eq!(get(&mut client, "https", "b.test", "/").0, 421);
+    assert_eq!(get(&mut client, "https", "c.test", "/").0, 421);
+    let mut client = Client::tls_named(server.tls, "b.test", Some(&b));
+    assert_eq!(get(&mut client, "https", "a.test", "/").0, 421);
+    // A name of no site gets the first certificate.
+    let mut client = Client::tls_named(server.tls, "c.test", None);
+    assert_eq!(get(&mut client, "https", "c.test", "/").0, 404);
+    assert_eq!(get(&mut client, "https", "a.test", "/").0, 200);
+
+    // All certificates are read again.
+    let new = certificate(dir.path(), "b", &["b.test", "a.test"]);
+    server.signal("HUP");
+    server.wait_for("SIGHUP: reloaded ");
+    let mut client = Client::tls_named(server.tls, "b.test", Some(&new));
+    assert_eq!(get(&mut client, "https", "b.test", "/").0, 200);
+    let mut client = Client::tls_named(server.tls, "a.test", Some(&both));
+    assert_eq!(get(&mut client, "https", "a.test", "/").0, 200);
+}
+
+#[test]
+fn a_site_without_names_is_for_all_other_hosts() {
+    let dir = tempfile::tempdir().unwrap();
+    directory(dir.path(), "a");
+    let text = "route = ['/=status']\n[[site]]\nnames = 'a.test'\nroot = 'a'\n";
+    let server = start(&dir, text);
+    let mut client = Client::h2c(server.h2c);
+    assert_eq!(get(&mut client, "http", "a.test", "/"), (200, "a".into()));
+    let status = (200, r#"{"status":"ok"}"#.to_owned());
+    assert_eq!(get(&mut client, "http", "b.test", "/"), status);
+    assert_eq!(get(&mut client, "http", "127.0.0.1:80", "/"), status);
+}
+
+#[test]
+fn each_site_has_its_own_preloads() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        directory(dir.path(), name);
+        fs::write(dir.path().join(name).join("style.css"), name).unwrap();
+    }
+    let text = "[[site]]\nnames = 'a.test'\nroot = 'a'\npreload = '/=/style.css'\npush = 'on'\n\
+                [[site]]\nnames = 'b.test'\nroot = 'b'\n";
+    let server = start(&dir, text);
+    let mut client = Client::taking_pushes(server.h2c);
+    assert_eq!(get(&mut client, "http", "b.test", "/").0, 200);
+    assert!(client.promised.is_empty());
+    assert_eq!(get(&mut client, "http", "a.test", "/").0, 200);
+    let (path, pushed) = client.promised.remove(0);
+    assert_eq!(
+        (&*path, client.response(pushed).text()),
+        ("/style.css", "a")
+    );
+}
+
+#[test]
+fn routes_of_sites_have_their_own_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    let authority = upstream.authority();
+    let text = format!(
+        "[[site]]\nnames = 'a.test'\n\
+         [[site.route]]\npath = '/keep'\ntarget = 'http://{authority}'\n\
+         [[site.route]]\npath = '/rewrite'\ntarget = 'http://{authority}'\n\
+         upstream-host = 'rewrite'\n"
+    );
+    let server = start(&dir, &text);
+    let mut client = Client::h2c(server.h2c);
+    for (path, host) in [("/keep", "a.test"), ("/rewrite", &authority)] {
+        assert_eq!(get(&mut client, "http", "a.test", path).0, 200);
+        let head = upstream.seen().to_ascii_lowercase();
+        assert!(head.contains(&format!("\r\nhost: {host}\r\n")), "{head}");
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_for_a_name_is_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        directory(dir.path(), name);
+    }
+    certificate(dir.path(), "both", &["a.test"]);
+    certificate(dir.path(), "b", &["b.test"]);
+    let server = start(&dir, TWO);
+    let line = server.line("isn't for *.a.test, which the site has: clients refuse it there");
+    assert!(
+        line.contains("tidegate.toml, line 1: the certificate "),
+        "{line}"
+    );
+
+    let file = dir.path().join("tidegate.toml");
+    fs::remove_file(dir.path().join("b.key")).unwrap();
+    let (status, stderr) = refused(&["--config", file.to_str().unwrap()]);
+    assert_eq!(status, 1);
+    assert_sentence(&stderr);
+    assert!(
+        stderr.contains("tidegate.toml, line 12: can't read "),
+        "{stderr}"
+    );
+}

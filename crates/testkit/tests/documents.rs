@@ -126,39 +126,45 @@ fn relative_links_lead_somewhere() {
     assert!(checked > 10, "only {checked} links found");
 }
 
-/// Returns the words between backticks that look like source files.
+/// Returns the words between backticks that look like files of the repository: sources, scripts,
+/// and the documents beside them.
 fn source_files(line: &str) -> impl Iterator<Item = &str> {
     let code = line.split('`').skip(1).step_by(2);
-    code.filter(|word| word.ends_with(".rs") && !word.contains(' '))
+    let is_file = |word: &&str| [".rs", ".sh", ".py"].iter().any(|end| word.ends_with(end));
+    code.filter(is_file).filter(|word| !word.contains(' '))
 }
 
 #[test]
-fn the_map_names_files_that_exist() {
-    let text = read("ARCHITECTURE.md");
+fn the_documents_name_files_that_exist() {
     let mut named = 0;
-    // Below the heading of a crate, names of files begin in its `src`; elsewhere with the crate.
-    let mut of_heading = None;
-    for line in text.lines() {
-        if line.starts_with('#') {
-            let name = line.split('`').nth(1);
-            of_heading = name.filter(|name| name.starts_with("crates/"));
-        }
-        for file in source_files(line) {
-            let from_crate = file
-                .split_once('/')
-                .map(|(of, rest)| format!("crates/{of}/src/{rest}"));
-            let from_heading = of_heading.map(|heading| format!("{heading}/src/{file}"));
-            let mut places = [Some(file.to_owned()), from_crate, from_heading]
-                .into_iter()
-                .flatten();
-            assert!(
-                places.any(|place| root().join(place).exists()),
-                "ARCHITECTURE.md names {file}, which isn't there"
-            );
-            named += 1;
+    for document in documents() {
+        let text = fs::read_to_string(&document).expect("a document can be read");
+        let here = document.display();
+        // Below the heading of a crate, names of files begin in its `src`; elsewhere with the
+        // crate.
+        let mut of_heading = None;
+        for line in text.lines() {
+            if line.starts_with('#') {
+                let name = line.split('`').nth(1);
+                of_heading = name.filter(|name| name.starts_with("crates/"));
+            }
+            for file in source_files(line) {
+                let from_crate = file
+                    .split_once('/')
+                    .map(|(of, rest)| format!("crates/{of}/src/{rest}"));
+                let from_heading = of_heading.map(|heading| format!("{heading}/src/{file}"));
+                let mut places = [Some(file.to_owned()), from_crate, from_heading]
+                    .into_iter()
+                    .flatten();
+                assert!(
+                    places.any(|place| root().join(place).exists()),
+                    "{here} names {file}, which isn't there"
+                );
+                named += 1;
+            }
         }
     }
-    assert!(named > 40, "only {named} files are on the map");
+    assert!(named > 100, "only {named} files are named");
 }
 
 /// Returns the `Debug` form of a configuration as rows `| \`path\` | value |`.

@@ -67,16 +67,19 @@ impl<S: Service> Driver<S> {
         while self.service.settle(&mut self.conns) {}
     }
 
-    /// Puts a connection in the queue, unless it is in one already. Dialled connections have a
-    /// queue of their own.
+    /// Puts a connection in the queue, unless it is in one already. Dialled connections have queues
+    /// of their own, and change to the other one when their end comes.
     pub(crate) fn enqueue(&mut self, slot: u32, queue: Queue) {
-        if let Some(conn) = self.conns.get(slot)
-            && !std::mem::replace(&mut conn.is_ready, true)
-        {
-            let queue = match conn.info.origin {
-                Origin::Dialled => Queue::Dialled,
-                Origin::Accepted => queue,
-            };
+        let Some(conn) = self.conns.get(slot) else {
+            return;
+        };
+        let was_ready = std::mem::replace(&mut conn.is_ready, true);
+        let queue = match conn.info.origin {
+            Origin::Dialled if conn.incoming.is_end_near() => Queue::Ending,
+            Origin::Dialled => Queue::Dialled,
+            Origin::Accepted => queue,
+        };
+        if !was_ready || queue == Queue::Ending {
             self.turns.push(queue, slot);
         }
     }

@@ -259,16 +259,9 @@ impl<S: Service> EventLoop<S> {
                 let Some(conn) = self.driver.conns.get(slot) else {
                     continue;
                 };
-                if self.driver.budget.is_used_up() {
-                    if queue != Queue::Dialled {
-                        self.driver.turns.push_front(queue, slot);
-                        break;
-                    }
-                    // The end of a connection counts before more is asked on it.
-                    if !conn.incoming.is_end_near() {
-                        self.driver.turns.push(queue, slot);
-                        continue;
-                    }
+                if self.driver.budget.is_used_up() && queue != Queue::Ending {
+                    self.driver.turns.push_front(queue, slot);
+                    break;
                 }
                 if !std::mem::take(&mut conn.is_ready) {
                     continue;
@@ -280,7 +273,7 @@ impl<S: Service> EventLoop<S> {
                 let written = self.driver.conns.totals.bytes_sent;
                 self.driver.serve(slot);
                 // The service may use dialled connections again in this turn.
-                if queue != Queue::Dialled {
+                if matches!(queue, Queue::New | Queue::Again) {
                     self.driver.settle_if_dirty(slot);
                 }
                 let written = self.driver.conns.totals.bytes_sent - written;

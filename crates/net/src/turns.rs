@@ -1,4 +1,4 @@
-//! The order of connections: those that can go on wait in three queues, and a turn does a share of
+//! The order of connections: those that can go on wait in four queues, and a turn does a share of
 //! each.
 //!
 //! A connection with something new doesn't wait for others' backlogs: a connection that had its
@@ -36,6 +36,9 @@ pub(crate) const HANDSHAKE: usize = 32;
 /// The kinds of connections that wait, each with a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
+    /// Connections that we opened and whose end has arrived. A turn serves all of them: the end
+    /// counts before more is asked on the connection.
+    Ending,
     /// Connections that we opened. An upstream's data is handled before it is asked for more.
     Dialled,
     /// Connections of clients with something new.
@@ -46,14 +49,14 @@ pub(crate) enum Queue {
 
 impl Queue {
     /// The queues in the order of a turn.
-    pub(crate) const ALL: [Self; 3] = [Self::Dialled, Self::New, Self::Again];
+    pub(crate) const ALL: [Self; 4] = [Self::Ending, Self::Dialled, Self::New, Self::Again];
 }
 
 /// The slots of connections that can go on. Some may be gone, or belong to other connections by
-/// now.
+/// now, or have had their turn.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
-    queues: [VecDeque<u32>; 3],
+    queues: [VecDeque<u32>; 4],
 }
 
 impl Turns {

@@ -4,6 +4,7 @@
 //! recognize a single LF as a line terminator"), but if the next hop doesn't, a request can be
 //! smuggled. So lines are checked here first.
 
+use memchr::memchr;
 use tidegate_http::Violation;
 
 use super::Kind;
@@ -48,8 +49,7 @@ impl Section {
     /// Returns the violation of the first invalid line, or of a section longer than `limit` bytes.
     pub(crate) fn scan(&mut self, input: &[u8], limit: usize) -> Result<Option<usize>, Violation> {
         loop {
-            let rest = &input[self.scanned..];
-            let Some(end) = rest.iter().position(|&byte| byte == b'\n') else {
+            let Some(end) = memchr(b'\n', &input[self.scanned..]) else {
                 self.scanned = input.len();
                 return if input.len() > limit {
                     Err(self.too_long())
@@ -77,7 +77,7 @@ impl Section {
         let first = self.head_of.filter(|_| self.lines == 0);
         // RFC 9112 §2.2: "the line terminator for the start-line and fields is the sequence CRLF".
         // A CR elsewhere is "invalid" or replaced by SP, and the next hop may choose differently.
-        match line.iter().position(|&byte| byte == b'\r') {
+        match memchr(b'\r', line) {
             Some(0) if line.len() == 1 && first.is_some() => Err(match first {
                 Some(Kind::Response) => Violation::StatusLineInvalid,
                 _ => Violation::RequestLineInvalid,

@@ -10,20 +10,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientKey(Network);
 
+/// The bits of an address, as a number: maps of clients compare many of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Network {
-    V4(Ipv4Addr),
-    V6([u16; 4]),
+    V4(u32),
+    V6(u64),
 }
 
 impl From<IpAddr> for ClientKey {
     fn from(addr: IpAddr) -> Self {
         Self(match addr.to_canonical() {
-            IpAddr::V4(v4) => Network::V4(v4),
-            IpAddr::V6(v6) => {
-                let [a, b, c, d, ..] = v6.segments();
-                Network::V6([a, b, c, d])
-            }
+            IpAddr::V4(v4) => Network::V4(v4.to_bits()),
+            IpAddr::V6(v6) => Network::V6((v6.to_bits() >> 64) as u64),
         })
     }
 }
@@ -31,10 +29,8 @@ impl From<IpAddr> for ClientKey {
 impl fmt::Display for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Network::V4(v4) => v4.fmt(f),
-            Network::V6([a, b, c, d]) => {
-                write!(f, "{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            }
+            Network::V4(bits) => Ipv4Addr::from_bits(bits).fmt(f),
+            Network::V6(bits) => write!(f, "{}/64", Ipv6Addr::from_bits(u128::from(bits) << 64)),
         }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Endpoint {
     pub(crate) name: Option<ServerName<'static>>,
     pub(crate) standing: Standing,
     /// Its connections by class, and the requests that wait for one.
-    pub(crate) groups: FxHashMap<Class, Group>,
+    pub(crate) groups: Groups,
     /// Requests at this address, including those that wait.
     pub(crate) outstanding: usize,
     /// Connections of all groups that take requests, or will once they are established.
@@ -54,6 +54,13 @@ pub(crate) struct Class {
     pub(crate) on_behalf: Option<OnBehalf>,
 }
 
+impl Class {
+    /// Whether not just any connection will do.
+    fn has_demands(self) -> bool {
+        self.only.is_some() || self.on_behalf.is_some()
+    }
+}
+
 /// The connections of one class to an address, and the requests that wait for one.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
@@ -70,6 +77,56 @@ pub(crate) struct Group {
     pub(crate) waiting: Queue,
     /// Whether it is in [`Endpoint::starved`].
     pub(crate) is_starved: bool,
+}
+
+/// The groups of an address.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    /// The group of the class without demands, to which nearly all connections belong. Always
+    /// there, perhaps empty.
+    common: Group,
+    others: FxHashMap<Class, Group>,
+}
+
+impl Groups {
+    /// Returns the group of a class, if there is one.
+    pub(crate) fn get(&self, class: Class) -> Option<&Group> {
+        if class.has_demands() {
+            self.others.get(&class)
+        } else {
+            Some(&self.common)
+        }
+    }
+
+    /// Returns the group of a class, if there is one, to be changed.
+    pub(crate) fn get_mut(&mut self, class: Class) -> Option<&mut Group> {
+        if class.has_demands() {
+            self.others.get_mut(&class)
+        } else {
+            Some(&mut self.common)
+        }
+    }
+
+    /// Returns the group of a class, and makes it if there is none.
+    fn of(&mut self, class: Class) -> &mut Group {
+        if class.has_demands() {
+            self.others.entry(class).or_default()
+        } else {
+            &mut self.common
+        }
+    }
+
+    /// Returns the groups and their classes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Class, &Group)> {
+        let others = self.others.iter().map(|(class, group)| (*class, group));
+        std::iter::once((Class::default(), &self.common)).chain(others)
+    }
+
+    /// Whether there is more than one group with connections or requests.
+    pub(crate) fn are_several(&self) -> bool {
+        let in_use = self.others.len() + usize::from(!self.common.is_empty());
+        in_use > 1
+    }
 }
 
 /// How many places of an address each client holds: HTTP/1.1 connections and HTTP/2 streams.
@@ -171,7 +228,7 @@ impl Endpoint {
             addr: address.addr,
             name: address.name,
             standing: Standing::Listed,
-            groups: FxHashMap::default(),
+            groups: Groups::default(),
             outstanding: 0,
             count: 0,
             places: Places::new(),
@@ -188,12 +245,12 @@ impl Endpoint {
 
     /// Whether it has neither requests nor connections.
     pub(crate) fn is_empty(&self) -> bool {
-        self.outstanding == 0 && self.groups.values().all(Group::is_empty)
+        self.outstanding == 0 && self.groups.iter().all(|(_, group)| group.is_empty())
     }
 
     /// Returns the group of a class.
     pub(crate) fn group(&mut self, class: Class) -> &mut Group {
-        self.groups.entry(class).or_default()
+        self.groups.of(class)
     }
 
     /// Returns the protocol of a class's connections, if it is known.
@@ -210,7 +267,7 @@ impl Endpoint {
     /// Updates a queue with the number of places that a client holds, in case its requests wait
     /// there.
     pub(crate) fn note_held(&mut self, class: Class, client: Client) {
-        if let Some(group) = self.groups.get_mut(&class)
+        if let Some(group) = self.groups.get_mut(class)
             && !group.waiting.is_empty()
         {
             group.waiting.note_held(client, self.places.held(client));
@@ -220,7 +277,7 @@ impl Endpoint {
     /// Whether the waiting requests could use one more HTTP/1.1 connection than is being dialled.
     /// Requests couldn't whose clients have their share.
     pub(crate) fn needs_http1(&mut self, class: Class) -> bool {
-        let group = self.groups.entry(class).or_default();
+        let group = self.groups.of(class);
         let (waiting, dialling) = (&group.waiting, group.dialling);
         let Some((_, client)) = waiting.first() else {
             return false;
@@ -240,9 +297,9 @@ impl Endpoint {
 
     /// Forgets a group that is empty.
     pub(crate) fn tidy(&mut self, class: Class) {
-        let group = self.groups.get(&class);
+        let group = self.groups.others.get(&class);
         if group.is_some_and(Group::is_empty) {
-            self.groups.remove(&class);
+            self.groups.others.remove(&class);
         }
     }
 
@@ -256,7 +313,7 @@ impl Endpoint {
     /// Returns the starved group that has waited longest.
     pub(crate) fn first_starved(&mut self) -> Option<Class> {
         while let Some(class) = self.starved.front().copied() {
-            match self.groups.get(&class) {
+            match self.groups.get(class) {
                 Some(group) if !group.waiting.is_empty() => return Some(class),
                 _ => self.feed_first(),
             }
@@ -267,7 +324,7 @@ impl Endpoint {
     /// Notes that the group that has waited longest got a connection.
     pub(crate) fn feed_first(&mut self) {
         let class = self.starved.pop_front();
-        if let Some(group) = class.and_then(|class| self.groups.get_mut(&class)) {
+        if let Some(group) = class.and_then(|class| self.groups.get_mut(class)) {
             group.is_starved = false;
         }
     }
@@ -335,6 +392,6 @@ mod tests {
         endpoint.group(class);
         endpoint.group(Class::default());
         endpoint.tidy(class);
-        assert!(!endpoint.groups.contains_key(&class) && endpoint.groups.len() == 1);
+        assert!(endpoint.groups.get(class).is_none() && endpoint.groups.others.is_empty());
     }
 }

@@ -77,7 +77,7 @@ impl<K: Copy> Pool<K> {
             return;
         }
         info!("upstream {name}: {} is no longer used", endpoint.addr);
-        let classes: Vec<Class> = endpoint.groups.keys().copied().collect();
+        let classes: Vec<Class> = endpoint.groups.iter().map(|(class, _)| class).collect();
         for class in classes {
             self.turn_away(conns, place, class, |_| Some(Failure::NoAddress));
             let its: Vec<ConnId> = self.endpoint(place).group(class).conns.clone();

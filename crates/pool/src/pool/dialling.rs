@@ -69,7 +69,7 @@ impl<K: Copy> Pool<K> {
             .get(place.upstream)?
             .endpoints
             .get(place.endpoint)?;
-        if endpoint.groups.len() < 2 {
+        if !endpoint.groups.are_several() {
             return None;
         }
         let its = self.conns.iter().filter(|(_, pooled)| {

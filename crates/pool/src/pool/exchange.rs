@@ -48,9 +48,17 @@ impl<K: Copy> Pool<K> {
         head: ResponseHead,
         end: bool,
     ) {
-        let Some(request) = self.request_on(conns, conn, stream) else {
+        let Some(pooled) = self.conns.get_mut(&conn) else {
             return;
         };
+        let Some(id) = pooled.streams.get(&stream).copied() else {
+            return;
+        };
+        pooled.was_of_use = true;
+        let Some(request) = self.find(id) else {
+            return;
+        };
+        request.moved_at = conns.now();
         let opens_tunnel = request.is_connect()
             && (200..300).contains(&head.status())
             && conns.engine_ref(conn).is_some_and(has_opened_tunnel);
@@ -60,14 +68,11 @@ impl<K: Copy> Pool<K> {
         if let Outgoing::Stream(replay) = &mut request.outgoing {
             replay.forget();
         }
-        let (id, key, place) = (request.id, request.key, request.place);
-        if let Some(pooled) = self.conns.get_mut(&conn) {
-            pooled.was_of_use = true;
-        }
+        let (key, place) = (request.key, request.place);
         let endpoint = self.endpoint(place);
         endpoint.health.answered(conns.now());
         let addr = endpoint.addr;
-        let engine = conns.engine(conn);
+        let engine = conns.engine_ref(conn);
         let event = Event::Response {
             key,
             head,
@@ -83,7 +88,7 @@ impl<K: Copy> Pool<K> {
             self.events.push_back((id, Event::Data { key, data, end }));
         }
         if end {
-            self.answered(conns, conn, stream);
+            self.answered(conns, id, conn, stream);
         }
     }
 
@@ -100,7 +105,7 @@ impl<K: Copy> Pool<K> {
             let (id, key) = (request.id, request.key);
             self.events.push_back((id, Event::Data { key, data, end }));
             if end {
-                self.answered(conns, conn, stream);
+                self.answered(conns, id, conn, stream);
             }
         }
     }
@@ -116,7 +121,7 @@ impl<K: Copy> Pool<K> {
         if let Some(request) = self.request_on(conns, conn, stream) {
             let (id, key) = (request.id, request.key);
             self.events.push_back((id, Event::Trailers { key, fields }));
-            self.answered(conns, conn, stream);
+            self.answered(conns, id, conn, stream);
         }
     }
 
@@ -202,11 +207,11 @@ impl<K: Copy> Pool<K> {
 
     /// Ends a request whose response is whole, unless it is a tunnel that our side hasn't ended.
     /// The upstream doesn't need the rest of the body.
-    fn answered(&mut self, conns: &mut Conns, conn: ConnId, stream: StreamId) {
-        let Some(request) = self.request_on(conns, conn, stream) else {
+    fn answered(&mut self, conns: &mut Conns, id: RequestId, conn: ConnId, stream: StreamId) {
+        let Some(request) = self.find(id) else {
             return;
         };
-        let (id, is_whole) = (request.id, request.is_whole());
+        let is_whole = request.is_whole();
         if request.exchange_mut().is_some_and(Exchange::end_response) {
             return;
         }

@@ -173,7 +173,7 @@ impl<K: Copy> Pool<K> {
     fn usable(&self, place: Place, class: Class) -> impl Iterator<Item = (ConnId, &Pooled)> {
         let state = self.upstreams.get(place.upstream);
         let endpoint = state.and_then(|state| state.endpoints.get(place.endpoint));
-        let group = endpoint.and_then(|endpoint| endpoint.groups.get(&class));
+        let group = endpoint.and_then(|endpoint| endpoint.groups.get(class));
         let its = group.map_or(&[][..], |group| &group.conns);
         let pooled = its
             .iter()

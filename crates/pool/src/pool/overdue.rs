@@ -77,7 +77,7 @@ impl<K: Copy> Pool<K> {
                 let place = Place { upstream, endpoint };
                 let groups = self.endpoint(place).groups.iter();
                 let waited_for = groups.filter(|(_, group)| !group.waiting.is_empty());
-                let waited_for: Vec<Class> = waited_for.map(|(class, _)| *class).collect();
+                let waited_for: Vec<Class> = waited_for.map(|(class, _)| class).collect();
                 for class in waited_for {
                     self.serve_waiting(conns, place, class);
                 }

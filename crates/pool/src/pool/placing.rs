@@ -205,7 +205,7 @@ impl<K: Copy> Pool<K> {
         let is_http1 = endpoint.protocol_of(class) == Some(Protocol::Http1);
         let may_be_more = endpoint.count < self.options.max_connections
             && (is_http1
-                || endpoint.groups.get(&class)?.count() < self.options.max_http2_connections);
+                || endpoint.groups.get(class)?.count() < self.options.max_http2_connections);
         let has_body = request.has_body();
         // A request avoids connections only while there are others, or can be.
         let has_choice = request.retries.refused_by.is_some() && {
@@ -215,7 +215,7 @@ impl<K: Copy> Pool<K> {
         let avoids = |conn, pooled| has_choice && request.avoids(conn, pooled);
         let state = self.upstreams.get_mut(place.upstream)?;
         let endpoint = state.endpoints.get_mut(place.endpoint)?;
-        let group = endpoint.groups.get_mut(&class)?;
+        let group = endpoint.groups.get_mut(class)?;
         if is_http1 {
             let usable = |conn: &ConnId| {
                 let pooled = self.conns.get(conn).filter(|pooled| !pooled.is_ending());

@@ -80,6 +80,7 @@ impl<K: Copy> Pool<K> {
             return;
         }
         let (place, class, is_empty) = (pooled.place, pooled.class, pooled.streams.is_empty());
+        let is_http1 = pooled.protocol == Some(Protocol::Http1);
         let engine = conns.engine_ref(conn);
         let (mut is_ending, is_free) = engine.map_or((true, false), |engine| {
             (engine.is_ending(), engine.can_open())
@@ -88,10 +89,6 @@ impl<K: Copy> Pool<K> {
             self.end_connection(conns, conn);
             is_ending = true;
         }
-        let Some(pooled) = self.conns.get(&conn) else {
-            return;
-        };
-        let is_http1 = pooled.protocol == Some(Protocol::Http1);
         if is_ending {
             self.take_no_more(conn);
         } else if is_http1 && is_free && !conns.has_unread(conn) {
@@ -126,7 +123,7 @@ impl<K: Copy> Pool<K> {
                 let since = pooled.idle_since?;
                 let state = self.upstreams.get(pooled.place.upstream)?;
                 let group = state.endpoints.get(pooled.place.endpoint)?;
-                let group = group.groups.get(&pooled.class)?;
+                let group = group.groups.get(pooled.class)?;
                 // Waiting requests may get it, once its peer's SETTINGS are there.
                 group.waiting.is_empty().then_some((since, *conn))
             });

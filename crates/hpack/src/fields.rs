@@ -193,6 +193,20 @@ impl Fields {
         self.append(Some(name), name.as_str().as_bytes(), value.as_ref(), false);
     }
 
+    /// Appends a field with a known name, whose value is made of these parts.
+    pub fn push_parts(&mut self, name: KnownName, parts: &[&[u8]]) {
+        let start = self.bytes.len();
+        let len = parts.iter().map(|part| part.len()).sum();
+        if len > self.room() {
+            return;
+        }
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        let name_len = name.as_str().len();
+        self.commit(start, Shape::new(Some(name), name_len, len, false));
+    }
+
     /// Appends a field unchanged, with its never-indexed mark. If [`Field::known`] is set, it
     /// decides the name, not [`Field::name`].
     pub fn push_field(&mut self, field: Field<'_>) {

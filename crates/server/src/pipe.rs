@@ -41,7 +41,11 @@ impl Pipe {
     /// Adds a piece that was received; with `end`, the last one.
     pub fn push(&mut self, data: Bytes, end: bool) {
         self.ended |= end;
-        if !data.is_empty() {
+        if self.is_empty() {
+            // Most pieces go on at once, and need no queue.
+            self.front = data;
+            self.front_is_ours = false;
+        } else if !data.is_empty() {
             self.loose.push_back(data);
         }
     }
@@ -204,9 +208,10 @@ mod tests {
             pipe.push(Bytes::copy_from_slice(piece), false);
             pipe.settle();
         }
-        let kept = pipe.blocks.iter().flatten().copied();
-        assert!(kept.eq(body.iter().copied()));
-        let capacity: usize = pipe.blocks.iter().map(BytesMut::capacity).sum();
+        let kept = pipe.front.iter().chain(pipe.blocks.iter().flatten());
+        assert!(kept.eq(body.iter()));
+        let blocks: usize = pipe.blocks.iter().map(BytesMut::capacity).sum();
+        let capacity = pipe.front.len() + blocks;
         assert!(capacity < body.len() + BLOCK, "{capacity}");
     }
 }

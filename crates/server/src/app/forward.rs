@@ -153,8 +153,10 @@ impl App {
         let request = pool.request(conns, key, upstream, sent_head, &body, options);
         if let Some(relay) = self.relay(key) {
             relay.begun(request);
+            if relay.is_call() {
+                self.lift_limits(conns, key);
+            }
         }
-        self.lift_limits(conns, key);
     }
 
     /// Lifts the timeout of a gRPC call's body, because calls may be silent for long. The call must

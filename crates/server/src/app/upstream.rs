@@ -81,9 +81,10 @@ impl App {
                 opens_tunnel,
             } => {
                 fields::response(&mut head, version, self.clock.date());
-                if let Some(Exchange {
-                    log: Some(entry), ..
-                }) = self.exchanges.get(key.0, key.1)
+                if self.access_log.is_enabled()
+                    && let Some(Exchange {
+                        log: Some(entry), ..
+                    }) = self.exchanges.get(key.0, key.1)
                 {
                     entry.upstream = Some(addr);
                 }
@@ -133,7 +134,9 @@ impl App {
             relay.move_up(conns, key, &mut self.proxy);
         }
         exchange.sent.bytes += relay.move_down(conns, key, &mut self.proxy) as u64;
-        self.finish_if_done(conns, key);
+        if relay.is_over() {
+            self.finish_if_done(conns, key);
+        }
     }
 
     /// Relays an interim response.
@@ -209,7 +212,9 @@ impl App {
             relay.ended_upstream();
             relay.move_up(conns, key, &mut self.proxy);
         }
-        self.finish_if_done(conns, key);
+        if relay.is_over() {
+            self.finish_if_done(conns, key);
+        }
     }
 
     /// Handles a request that failed, or whose response broke off.

@@ -224,10 +224,13 @@ pub fn without_upgrade(head: &RequestHead) -> RequestHead {
 
 /// Returns an entry for Via (RFC 9110 §7.6.3): the version of the received message, and this
 /// server's name.
-fn via(version: &str) -> String {
+fn via(version: &str) -> &'static str {
     // RFC 9110 §7.6.3: "the protocol-name is omitted when the received protocol is HTTP".
-    let number = version.strip_prefix("HTTP/").unwrap_or(version);
-    format!("{number} {PSEUDONYM}")
+    match version {
+        "HTTP/2" => "2 tidegate",
+        "HTTP/1.0" => "1.0 tidegate",
+        _ => "1.1 tidegate",
+    }
 }
 
 /// Returns the number of entries of this server in a Via field.

@@ -3,7 +3,7 @@
 //! Both are written from the same facts, so an application finds the same in whichever it reads.
 
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tidegate_http::{Field, Fields, KnownName};
 
@@ -54,9 +54,14 @@ impl<'a> Reported<'a> {
         let own: &[u8] = if client.is_secure { b"https" } else { b"http" };
         let proto = facts.proto.unwrap_or(own);
         let host = facts.host.unwrap_or(authority);
-        // Enough for one IPv4 or IPv6 address and most names.
-        let (mut x_for, mut forwarded) = (Vec::with_capacity(48), Vec::with_capacity(128));
         let ours = Node::Address(client.addr.ip().to_canonical());
+        if facts.chain.is_empty()
+            && let Node::Address(IpAddr::V4(v4)) = ours
+        {
+            return push_v4(fields, v4, host, proto);
+        }
+        // Enough for one IPv6 address and most names.
+        let (mut x_for, mut forwarded) = (Vec::with_capacity(48), Vec::with_capacity(128));
         for node in facts.chain.into_iter().chain([ours]) {
             let is_first = x_for.is_empty();
             if !is_first {
@@ -141,6 +146,42 @@ impl<'a> Node<'a> {
             Self::Named(name) if is_obfuscated(name) => out.extend_from_slice(name),
             Self::Named(_) => out.extend_from_slice(b"unknown"),
         }
+    }
+}
+
+/// Writes the four fields of a request that came directly from a client with an IPv4 address, as
+/// most do.
+fn push_v4(fields: &mut Fields, v4: Ipv4Addr, host: &[u8], proto: &[u8]) {
+    // The digits that `Display` writes, at a tenth of its cost.
+    let mut text = [0; 15];
+    let mut len = 0;
+    let mut write = |byte| {
+        text[len] = byte;
+        len += 1;
+    };
+    for (at, part) in v4.to_bits().to_be_bytes().into_iter().enumerate() {
+        if at > 0 {
+            write(b'.');
+        }
+        if part >= 100 {
+            write(b'0' + part / 100);
+        }
+        if part >= 10 {
+            write(b'0' + part / 10 % 10);
+        }
+        write(b'0' + part % 10);
+    }
+    let ip = &text[..len];
+    fields.push_known(KnownName::X_FORWARDED_FOR, ip);
+    fields.push_known(KnownName::X_FORWARDED_PROTO, proto);
+    let forwarded = KnownName::FORWARDED;
+    if host.is_empty() {
+        fields.push_parts(forwarded, &[b"for=", ip, b";proto=", proto]);
+    } else {
+        fields.push_known(KnownName::X_FORWARDED_HOST, host);
+        // A name with a port isn't a token, so it is quoted.
+        let parts = [b"for=", ip, b";host=\"", host, b"\";proto=", proto];
+        fields.push_parts(forwarded, &parts);
     }
 }
 

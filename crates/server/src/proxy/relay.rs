@@ -157,6 +157,12 @@ impl Relay {
         };
     }
 
+    /// Whether nothing more is relayed: all of it is done, or it broke off and the client has what
+    /// there is.
+    pub fn is_over(&self) -> bool {
+        self.is_done() || self.resets_with().is_some()
+    }
+
     /// Whether the client has the whole response and, through a tunnel, the upstream the whole
     /// request.
     pub fn is_done(&self) -> bool {

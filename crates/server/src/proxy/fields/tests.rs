@@ -34,6 +34,35 @@ fn field<'a>(head: &'a RequestHead, name: &str) -> &'a str {
 }
 
 #[test]
+fn via_names_the_version_and_this_server() {
+    for (version, expected) in [("HTTP/2", "2"), ("HTTP/1.1", "1.1"), ("HTTP/1.0", "1.0")] {
+        assert_eq!(via(version), format!("{expected} {PSEUDONYM}"));
+    }
+}
+
+#[test]
+fn addresses_are_written_as_the_standard_library_does() {
+    for address in [
+        "0.0.0.0",
+        "9.10.99.100",
+        "255.254.199.1",
+        "::ffff:203.0.113.7",
+    ] {
+        let client = Client {
+            addr: format!("[{address}]:1")
+                .parse()
+                .unwrap_or_else(|_| format!("{address}:1").parse().unwrap()),
+            ..stranger()
+        };
+        let on = sent(&get("/"), &client).unwrap();
+        let ip = client.addr.ip().to_canonical();
+        assert_eq!(field(&on, "x-forwarded-for"), ip.to_string());
+        let forwarded = format!("for={ip};host=\"example.org\";proto=https");
+        assert_eq!(field(&on, "forwarded"), forwarded);
+    }
+}
+
+#[test]
 fn where_it_came_from_is_said() {
     let head = get("/a?b").field("x-other", "kept");
     let on = sent(&head, &stranger()).unwrap();

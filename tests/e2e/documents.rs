@@ -33,6 +33,7 @@ h2c-upgrade = true                      # a flag without a value
 
 A flag that is typed takes the place of its key, with all values of the key. Paths in the file are
 relative to its directory. A mistake in it, such as an unknown key, is an error with its line.
+`tidegate check --config FILE` finds mistakes without a start, and prints what is in effect.
 
 `tidegate --help` prints the flags, too. Flags that contradict each other, such as two routes for
 one path, are an error. A flag that has no effect beside the others gets a warning in the log.
@@ -125,7 +126,11 @@ fn page() -> String {
         let about = command.get_about().expect("a command says what it does");
         let name = command.get_name();
         let _ = write!(page, "\n## `tidegate {name}`\n\n{about}.\n\n");
-        flags(&mut page, command.get_arguments());
+        let mut all = command.get_arguments();
+        // Those of `check` are in the tables above.
+        if all.all(|arg| arg.get_long() != Some("config")) {
+            flags(&mut page, command.get_arguments());
+        }
     }
     page
 }

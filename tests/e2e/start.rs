@@ -10,7 +10,7 @@ use tidegate::certificate::{Pem, self_signed};
 use tidegate_http::Body;
 
 use crate::client::Client;
-use crate::server::{Server, refused};
+use crate::server::{Server, refused, run};
 
 /// Creates a certificate and its key as files.
 pub(crate) fn certificate_files(dir: &TempDir, name: &str) -> (String, String, Pem) {
@@ -264,6 +264,64 @@ fn a_file_configures_the_server() {
     let (status, stderr) = refused(&["--config", "/nonexistent/tidegate.toml"]);
     assert_eq!(status, 1);
     assert_sentence(&stderr);
+}
+
+#[test]
+fn a_configuration_is_checked_without_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    certificate_files(&dir, "site");
+    let file = dir.path().join("tidegate.toml");
+    let check = |text: &str| {
+        fs::write(&file, text).unwrap();
+        run(&[
+            "check",
+            "--config",
+            file.to_str().unwrap(),
+            "--workers",
+            "2",
+        ])
+    };
+    // The port is taken, which is no matter here, and the name leads nowhere for now.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!(
+        "listen-h2c = ['{}']\ncert = 'site.pem'\nkey = 'site.key'\naccess-log = 'log'\n\
+         route = ['/=http://nowhere.invalid']\n",
+        taken.local_addr().unwrap()
+    );
+    let (status, stdout, stderr) = check(&text);
+    assert_eq!(status, 0, "{stderr}");
+    let stdout = String::from_utf8(stdout).unwrap();
+    let workers = stdout.lines().find(|line| line.starts_with("workers = 2 "));
+    assert!(
+        workers.is_some_and(|line| line.ends_with(" # typed")),
+        "{stdout}"
+    );
+    assert!(stdout.contains("tidegate.toml, line 5\n"), "{stdout}");
+    assert!(
+        stderr.contains("can't find the address of nowhere.invalid"),
+        "{stderr}"
+    );
+    assert!(!dir.path().join("log").exists());
+
+    for (text, says) in [
+        ("max-stream = 1", "line 1: there is no key max-stream"),
+        ("cert = 'site.pem'\nkey = 'missing'", "line 2: can't read "),
+        ("root = 'missing'", "line 1: can't serve the directory "),
+        (
+            "access-log = 'missing/log'",
+            "line 1: can't write the access log ",
+        ),
+    ] {
+        let (status, _, stderr) = check(text);
+        assert_eq!(status, 2, "{stderr}");
+        assert_sentence(&stderr);
+        assert!(stderr.contains(says), "{stderr}");
+    }
+    let (status, _, stderr) = run(&["check", "--config", "/nonexistent/tidegate.toml"]);
+    assert_eq!(status, 2, "{stderr}");
+    let (status, stdout, _) = run(&["check", "--help"]);
+    assert_eq!(status, 0);
+    assert!(String::from_utf8(stdout).unwrap().contains("--max-streams"));
 }
 
 #[test]

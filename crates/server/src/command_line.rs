@@ -25,6 +25,10 @@ pub struct CommandLine {
     pub sites: Vec<SiteSettings>,
     /// Sentences about likely mistakes that don't keep the server from starting.
     pub warnings: Vec<String>,
+    /// Whether the configuration is to be checked, not served.
+    pub is_check: bool,
+    /// The configuration in effect as a file, if it is to be checked.
+    pub effective: String,
 }
 
 impl CommandLine {
@@ -34,7 +38,18 @@ impl CommandLine {
     /// An error of clap, with a better message for likely mistakes, or a mistake in the file.
     /// `--help` and `--version` are errors of clap too.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Error> {
-        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+        let is_check = arguments.get(1).is_some_and(|word| word == "check");
+        if is_check {
+            let help = Arguments::command().try_get_matches_from(&arguments);
+            if let Err(error) = help
+                && error.kind() == ErrorKind::DisplayHelp
+            {
+                return Err(Error::Typed(error));
+            }
+            // What follows is the command line to check.
+            arguments.remove(1);
+        }
         let Joined {
             words,
             origins,
@@ -50,11 +65,16 @@ impl CommandLine {
             for table in &tables {
                 sites.push(table.settings(&flags, &origins)?);
             }
+            let effective = if is_check {
+                settings::effective::text(&matches, &origins, &tables)
+            } else {
+                String::new()
+            };
             let given = settings::typed(&matches);
             let warnings = warnings::all(&flags, &given, &origins, &sites);
-            Ok((command, flags, sites, warnings))
+            Ok((command, flags, sites, warnings, effective))
         };
-        let (command, flags, sites, warnings) =
+        let (command, flags, sites, warnings, effective) =
             read().map_err(|error| Error::Typed(in_better_words(error, &arguments)))?;
         Ok(Self {
             command,
@@ -62,6 +82,8 @@ impl CommandLine {
             origins,
             sites,
             warnings,
+            is_check,
+            effective,
         })
     }
 

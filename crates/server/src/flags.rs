@@ -348,6 +348,8 @@ pub struct Flags {
 pub enum Command {
     /// Fetch URLs over one connection to each server
     Get(get::flags::Flags),
+    /// Check the configuration, with the same flags as the server, and print what is in effect
+    Check(Box<Flags>),
 }
 
 const STYLES: Styles = Styles::styled()

@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod app;
 pub mod certificate;
+pub mod check;
 pub mod clock;
 pub mod command_line;
 pub mod config;
@@ -35,21 +36,30 @@ use crate::config::Config;
 use crate::flags::Command;
 
 /// Runs the program. Returns exit status 0 after a signal, 1 for an error of the system and 2 for a
-/// wrong command line or
-/// configuration file.
+/// wrong command line or configuration file.
 pub fn main() -> ExitCode {
     let command_line = match CommandLine::read(std::env::args_os()) {
         Ok(command_line) => command_line,
         Err(Error::Typed(error)) => error.exit(),
         Err(Error::File(error)) => {
             logs::complain(&error.to_string());
-            return ExitCode::from(error.exit_status());
+            let is_check = std::env::args_os()
+                .nth(1)
+                .is_some_and(|word| word == "check");
+            return ExitCode::from(if is_check {
+                check::WRONG
+            } else {
+                error.exit_status()
+            });
         }
     };
     let flags = &command_line.flags;
     if let Some(Command::Get(flags)) = &command_line.command {
         // `get` prints its own errors and has no log.
         return get::main(flags);
+    }
+    if command_line.is_check {
+        return check::main(&command_line);
     }
     if let Err(error) = logs::start(&flags.log) {
         logs::complain(&format!("can't start the log: {error}"));

@@ -8,8 +8,10 @@
 //! - `scope`     which keys are for the whole server, for a site, or for a route
 //! - `sites`     the tables `[[site]]` and `[[site.route]]`
 //! - `origins`   the lines of the file that values came from
+//! - `effective` the configuration in effect, as a file
 //! - `warnings`  flags that have no effect
 
+pub mod effective;
 pub mod keys;
 pub mod origins;
 pub mod scope;

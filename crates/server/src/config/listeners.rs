@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tidegate_net::TlsAcceptorConfig;
 
@@ -251,6 +251,9 @@ fn self_signed_acceptor() -> Result<TlsAcceptorConfig, ConfigError> {
         .map_err(|error| ConfigError::SelfSigned(error.to_string()))
 }
 
+/// Before the end of a certificate's validity there is a warning for this long.
+const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
 /// Returns what is wrong with a certificate's dates, if anything is.
 fn out_of_date(validity: &RangeInclusive<SystemTime>) -> Option<String> {
     let now = SystemTime::now();
@@ -261,6 +264,10 @@ fn out_of_date(validity: &RangeInclusive<SystemTime>) -> Option<String> {
             "expired on {date}: clients refuse it until it is renewed"
         ));
     }
+    if now + SOON > *validity.end() {
+        let date = date(validity.end());
+        return Some(format!("expires on {date}: renew it"));
+    }
     (now < *validity.start()).then(|| {
         let date = date(validity.start());
         format!("isn't valid before {date}: clients refuse it until then, or the clock is wrong")
@@ -269,18 +276,18 @@ fn out_of_date(validity: &RangeInclusive<SystemTime>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn dates_of_certificates() {
         let now = SystemTime::now();
         let day = Duration::from_secs(24 * 3600);
-        assert_eq!(out_of_date(&(now - day..=now + day)), None);
+        assert_eq!(out_of_date(&(now - day..=now + 15 * day)), None);
+        let soon = out_of_date(&(now - day..=now + 13 * day)).unwrap();
+        assert!(soon.starts_with("expires on "), "{soon}");
         let past = out_of_date(&(now - 2 * day..=now - day)).unwrap();
         assert!(past.starts_with("expired on "), "{past}");
-        let future = out_of_date(&(now + day..=now + 2 * day)).unwrap();
+        let future = out_of_date(&(now + day..=now + 20 * day)).unwrap();
         assert!(future.starts_with("isn't valid before "), "{future}");
     }
 }

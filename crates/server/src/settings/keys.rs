@@ -84,7 +84,7 @@ pub fn form(argument: &Arg) -> String {
     }
 }
 
-fn value_name(argument: &Arg) -> &str {
+pub(super) fn value_name(argument: &Arg) -> &str {
     let names = argument.get_value_names().unwrap_or_default();
     names.first().map_or("", |name| name)
 }
@@ -206,7 +206,7 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
 
 /// Returns the value with the path in it, if there is one, relative to the directory of the
 /// configuration file.
-fn anchored(argument: &Arg, text: String, file: &Path) -> String {
+pub(super) fn anchored(argument: &Arg, text: String, file: &Path) -> String {
     let below = |path: &Path| {
         let path = file.with_file_name("").join(path);
         let path = absolute(&path).unwrap_or(path);

@@ -30,6 +30,14 @@ impl fmt::Display for Named<'_> {
     }
 }
 
+impl Named<'_> {
+    /// Returns the file and the line, if the value came from a file.
+    pub(super) fn at(&self) -> Option<String> {
+        let (file, line) = self.place?;
+        Some(format!("{}, line {line}", file.display()))
+    }
+}
+
 impl Origins {
     pub(super) fn new(file: PathBuf, keys: Vec<Given>) -> Self {
         Self { file, keys }
@@ -56,7 +64,6 @@ impl Origins {
     /// Returns the beginning of a sentence about the `nth` value of a flag, if it came from a file:
     /// `tidegate.toml, line 3: `.
     pub fn place(&self, flag: &str, nth: usize) -> Option<String> {
-        let (file, line) = self.named(flag, nth).place?;
-        Some(format!("{}, line {line}: ", file.display()))
+        Some(self.named(flag, nth).at()? + ": ")
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{Command, CommandFactory, FromArgMatches};
 use tidegate_http::is_authority;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::effective::{self, quoted};
 use super::keys::{self, Given, Other};
 use super::origins::Origins;
 use super::scope::{CONTENT, Scope};
@@ -54,6 +55,54 @@ impl SiteSettings {
 }
 
 impl SiteTable {
+    /// Writes the table as TOML, with the line of each value.
+    pub(super) fn write(&self, text: &mut String, command: &Command) {
+        text.push_str("\n[[site]]\n");
+        if !self.names.is_empty() {
+            let names: Vec<String> = self.names.iter().map(|name| quoted(name)).collect();
+            text.push_str(&format!("names = [{}]\n", names.join(", ")));
+        }
+        let has_tables = !self.routes.is_empty();
+        let keys = self.keys.iter();
+        self.write_keys(
+            text,
+            command,
+            keys.filter(|key| !(has_tables && key.flag == "route")),
+        );
+        let routes = self
+            .keys
+            .iter()
+            .filter(|key| has_tables && key.flag == "route");
+        let routes = routes.flat_map(|key| &key.values).zip(&self.routes);
+        for ((route, line), keys) in routes {
+            text.push_str("\n[[site.route]]\n");
+            let (path, target) = route.split_once('=').unwrap_or_default();
+            let origin = format!("{}, line {line}", self.file.display());
+            effective::line(text, &format!("path = {}", quoted(path)), &origin);
+            text.push_str(&format!("target = {}\n", quoted(target)));
+            self.write_keys(text, command, keys.iter());
+        }
+    }
+
+    fn write_keys<'a>(
+        &self,
+        text: &mut String,
+        command: &Command,
+        keys: impl Iterator<Item = &'a Given>,
+    ) {
+        for key in keys {
+            let mut flags = command.get_arguments();
+            let flag = flags.find(|flag| flag.get_long() == Some(&key.flag));
+            let values: Vec<String> = key.values.iter().map(|(value, _)| value.clone()).collect();
+            if let (Some(flag), Some((_, line))) = (flag, key.values.first())
+                && let Some(value) = effective::value(flag, &values)
+            {
+                let origin = format!("{}, line {line}", self.file.display());
+                effective::line(text, &format!("{} = {value}", key.flag), &origin);
+            }
+        }
+    }
+
     /// Returns the settings of the site on a server with these flags.
     ///
     /// # Errors
@@ -238,7 +287,12 @@ fn route(
         is_given(flag) || site.iter().any(|key| key.flag == flag)
     })?;
     let (at, typed) = text(document, entries, "path", start)?;
-    path(typed).map_err(|problem| document.wrong(at, format!("path = \"{typed}\": {problem}")))?;
+    let fine = path(typed).and_then(|_| {
+        // The value of --route has the target behind the first =.
+        let ends = !typed.contains('=');
+        ends.then_some(()).ok_or_else(|| "write %3D for =".into())
+    });
+    fine.map_err(|problem| document.wrong(at, format!("path = \"{typed}\": {problem}")))?;
     let (target_at, target) = text(document, entries, "target", start)?;
     let value = keys::route(document, typed, target).map_err(|problem| {
         document.wrong(target_at, format!("target = \"{target}\": {problem}"))

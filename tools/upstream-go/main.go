@@ -1,17 +1,18 @@
-// Runs an upstream of net/http for tools/interop and tools/proxy-memory.sh, with the standard
-// library only.
+// Runs an upstream of net/http for tools/interop, tools/proxy-memory.sh and tools/compare, with the
+// standard library only.
 //
 //	upstream-go --cert FILE --key FILE --root DIR
 //
-// The upstream listens on free ports of 127.0.0.1, or on --http, and prints a line for each port:
-// http (HTTP/1.1), h2c (HTTP/2 in cleartext, by prior knowledge), https (TLS, and HTTP/2 or
-// HTTP/1.1 by ALPN) and https1 (TLS and HTTP/1.1). After that it prints events that clients can't
-// see: which requests were cancelled.
+// The upstream listens on free ports of 127.0.0.1, or on --http, --h2c and so on, and prints a line
+// for each port: http (HTTP/1.1), h2c (HTTP/2 in cleartext, by prior knowledge), https (TLS, and
+// HTTP/2 or HTTP/1.1 by ALPN) and https1 (TLS and HTTP/1.1). After that it prints events that
+// clients can't see: which requests were cancelled.
 package main
 
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -30,7 +31,10 @@ import (
 var served atomic.Int64
 
 func main() {
-	address := flag.String("http", "127.0.0.1:0", "the address of HTTP/1.1 in cleartext")
+	addresses := map[string]*string{}
+	for _, name := range []string{"http", "h2c", "https", "https1"} {
+		addresses[name] = flag.String(name, "127.0.0.1:0", "the address of the port "+name)
+	}
 	cert := flag.String("cert", "", "certificate, PEM")
 	key := flag.String("key", "", "its private key, PEM")
 	root := flag.String("root", ".", "the directory of files")
@@ -48,11 +52,7 @@ func main() {
 		{"https", true, true, false},
 		{"https1", true, false, false},
 	} {
-		listen := "127.0.0.1:0"
-		if port.name == "http" {
-			listen = *address
-		}
-		listener, err := net.Listen("tcp", listen)
+		listener, err := net.Listen("tcp", *addresses[port.name])
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -105,7 +105,15 @@ func routes(root string) http.Handler {
 	mux.HandleFunc("/discard", discard)
 	mux.HandleFunc("/deaf", deaf)
 	mux.HandleFunc("/websocket", websocket)
+	mux.HandleFunc("/status", status)
 	return mux
+}
+
+// status answers with a document that no file holds.
+func status(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("content-type", "application/json")
+	body, _ := json.Marshal(map[string]string{"status": "ok"})
+	w.Write(body)
 }
 
 // upload reports what it received, as tidegate's own target of that name does.

@@ -43,7 +43,7 @@ const DONE: &[&str] = &[
     "tools/attacks",
     "tools/benign.sh",
     "tools/browser.sh",
-    "tools/compare.sh",
+    "tools/compare",
     "tools/crowd.sh",
     "tools/engine-instructions.sh",
     "tools/frame-vectors",

@@ -50,7 +50,7 @@ impl Connection {
             end_stream: end,
             flow_len,
         } = frame;
-        let windows_grow = self.config.max_stream_window_size > least_window(&self.config);
+        let windows_grow = self.config.max_stream_window_size > self.least_window();
         let discard = self.streams.get(slot).recv.discard;
         if windows_grow && !discard {
             self.rtt.received(flow_len);
@@ -166,7 +166,12 @@ impl Connection {
 
     /// Returns what our unacknowledged SETTINGS will add to every stream's window.
     pub(super) fn window_shift(&self) -> i64 {
-        i64::from(self.config.initial_window_size) - i64::from(self.settings.local_initial_window)
+        i64::from(self.settings.announced_window()) - i64::from(self.settings.binding_window)
+    }
+
+    /// Returns the window of a new stream, and the least that a window shrinks to.
+    pub(super) fn least_window(&self) -> u32 {
+        least_window(&self.config, self.settings.announced_window())
     }
 
     /// Returns a stream to change whatever the connection's sums depend on.
@@ -215,7 +220,7 @@ impl Connection {
 
     /// Raises the window of a body that begins to arrive, once.
     fn grant_first(&mut self, slot: usize) {
-        let least = i64::from(least_window(&self.config));
+        let least = i64::from(self.least_window());
         let recv = &mut self.streams.get_mut(slot).recv;
         if recv.window().available() <= least - FIRST_GRANT_AFTER {
             recv.grant = Grant::None;
@@ -251,7 +256,7 @@ impl Connection {
     /// Advertises the credit that is due on a stream.
     fn advertise_stream_window(&mut self, slot: usize) {
         let (rtt, now) = (self.rtt.get(), self.now);
-        let least = least_window(&self.config);
+        let least = self.least_window();
         let is_tight = self.memory.is_tight();
         if !self
             .streams
@@ -300,9 +305,8 @@ impl Connection {
         if delta == 0 {
             return;
         }
-        self.settings.local_initial_window = self.config.initial_window_size;
-        let slots: Vec<usize> = self.streams.iter().map(|(slot, _)| slot).collect();
-        for slot in slots {
+        self.settings.binding_window = self.settings.announced_window();
+        for slot in self.streams.slots() {
             let mut stream = self.counted(slot);
             stream.window().shift(delta);
             let (discard, receiving) = (stream.recv.discard, stream.is_receiving());

@@ -10,7 +10,6 @@ use tidegate_http::engine::MAX_DISCARDED;
 use crate::conn::Connection;
 use crate::conn::data::earlier;
 use crate::conn::timer::Timer;
-use crate::flow::least_window;
 use crate::stream::state::Sender;
 
 impl Connection {
@@ -19,7 +18,7 @@ impl Connection {
         self.timers
             .set_if_unset(Timer::Discard, self.now, self.config.timeouts.discard);
         let age = self.age();
-        let least = least_window(&self.config);
+        let least = self.least_window();
         let mut stream = self.counted(slot);
         stream.recv.discard = true;
         stream.recv.pace = Pace::new(age);

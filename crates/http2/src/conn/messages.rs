@@ -14,7 +14,7 @@ use crate::conn::Connection;
 use crate::conn::ending::reset_event;
 use crate::conn::fault::{Fault, Outcome, illegal};
 use crate::conn::field_block::Opening;
-use crate::flow::{RecvWindow, SendWindow, least_window};
+use crate::flow::{RecvWindow, SendWindow};
 use crate::stream::map::Lookup;
 use crate::stream::state::{ClosedBy, Input, Sender, State};
 use crate::stream::{Phase, Stream};
@@ -160,7 +160,7 @@ impl Connection {
             return self.answer_400(id, end, violation, list.fields());
         }
         // RFC 9113 §5.1.2: more than SETTINGS_MAX_CONCURRENT_STREAMS.
-        if self.streams.opened_by(Sender::Peer) >= self.settings.streams.announced as usize {
+        if self.streams.opened_by(Sender::Peer) >= self.settings.stream_limit() {
             return self.refuse(id);
         }
         let head = match list {
@@ -216,7 +216,7 @@ impl Connection {
     pub(super) fn refuse(&mut self, id: StreamId) -> Outcome {
         // Streams that were sent before our first limit was known are no abuse, but not free
         // either.
-        if !self.settings.streams.excuse() {
+        if !self.settings.excuse() {
             self.charge_peer_reset()?;
         }
         let violation = Violation::TooManyConcurrentStreams;
@@ -395,10 +395,7 @@ impl Connection {
             id,
             opened_by,
             state,
-            RecvWindow::new(
-                self.settings.local_initial_window,
-                least_window(&self.config),
-            ),
+            RecvWindow::new(self.settings.binding_window, self.least_window()),
             SendWindow::new(self.settings.peer.initial_window_size),
             self.now,
         )

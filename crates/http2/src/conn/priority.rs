@@ -75,7 +75,7 @@ impl Connection {
             // "idle" state plus the number of active streams … MUST NOT exceed the value of the
             // SETTINGS_MAX_CONCURRENT_STREAMS parameter. Servers that receive such a
             // PRIORITY_UPDATE MUST respond with a connection error of type PROTOCOL_ERROR."
-            if waiting + active > limit && self.settings.acknowledged {
+            if waiting + active > limit && self.settings.acknowledged() {
                 return Err(Violation::PriorityUpdateOverLimit);
             }
             if waiting > limit {

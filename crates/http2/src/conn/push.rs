@@ -91,7 +91,7 @@ impl Connection {
         // RFC 9113 §6.6: "PUSH_PROMISE MUST NOT be sent if the SETTINGS_ENABLE_PUSH setting of the
         // peer endpoint is set to 0. An endpoint that has set this setting and has received
         // acknowledgment MUST treat the receipt … as a connection error".
-        if !self.config.enable_push && self.settings.acknowledged {
+        if !self.config.enable_push && self.settings.acknowledged() {
             return Err(Violation::PushNotEnabled.into());
         }
         // RFC 9113 §5.1.1 and §6.6: the promised stream must be idle.

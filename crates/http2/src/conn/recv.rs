@@ -263,15 +263,7 @@ impl Connection {
 
     fn on_settings(&mut self, frame: &Settings) -> Outcome {
         if matches!(frame, Settings::Ack) {
-            // An unexpected acknowledgement is harmless, but not part of the protocol.
-            if !self.settings.awaits_ack() {
-                return Err(Violation::SettingsAckUnexpected.into());
-            }
-            if self.settings.acknowledged {
-                self.change_acknowledged();
-            } else {
-                self.settings_acknowledged();
-            }
+            self.on_settings_ack()?;
             return Ok(None);
         }
         let charged = self.guard.settings(frame.entries().count(), self.now);
@@ -313,16 +305,6 @@ impl Connection {
             self.queue_if_ready(slot);
         }
         Ok(())
-    }
-
-    /// Applies our SETTINGS, which now bind the peer.
-    fn settings_acknowledged(&mut self) {
-        self.settings.acknowledged = true;
-        self.timers.clear(Timer::SettingsAck);
-        self.blocks
-            .set_decoder_table_size(self.config.header_table_size);
-        self.apply_initial_window_size();
-        self.announce_streams();
     }
 
     fn on_ping(&mut self, frame: Ping) -> Outcome {

@@ -4,6 +4,8 @@ use tidegate_frame::{SettingId, Settings};
 use tidegate_http::{Config, Priorities, Role, Violation};
 
 use crate::conn::Connection;
+use crate::conn::timer::Timer;
+use crate::flow::{MAX_WINDOW, least_window};
 
 /// The settings that the peer announced, or the protocol's defaults (RFC 9113 §6.5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,38 +111,54 @@ pub(crate) struct SettingsState {
     pub(crate) peer: PeerSettings,
     /// Whether the peer's first SETTINGS, the end of its preface, have arrived.
     pub(crate) received: bool,
-    /// Whether the peer has acknowledged our SETTINGS, so that they bind it.
-    pub(crate) acknowledged: bool,
-    /// Our SETTINGS_INITIAL_WINDOW_SIZE as it binds the peer now.
-    pub(crate) local_initial_window: u32,
+    unacknowledged: Unacknowledged,
     /// Our SETTINGS_MAX_CONCURRENT_STREAMS.
-    pub(crate) streams: StreamLimit,
+    streams: Changeable,
+    /// Our SETTINGS_INITIAL_WINDOW_SIZE.
+    window: Changeable,
+    /// Our SETTINGS_INITIAL_WINDOW_SIZE as it binds the peer now.
+    pub(crate) binding_window: u32,
+    /// No stream's window has been larger, apart from the credit that a change gave it.
+    largest_window: u32,
 }
 
-/// The number of streams that the peer may have at once. It can change during the connection.
+/// The SETTINGS of ours that the peer hasn't acknowledged. One frame at a time is in flight, so
+/// each acknowledgement says which values the peer has applied (RFC 9113 §6.5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unacknowledged {
+    Nothing,
+    /// The first SETTINGS. The protocol's defaults bind the peer.
+    First,
+    /// A change. `excused` streams above the limit of streams may still have been opened before the
+    /// peer heard of it.
+    Change {
+        excused: u32,
+    },
+}
+
+/// A setting of ours that can change during the connection.
 #[derive(Debug)]
-pub(crate) struct StreamLimit {
+struct Changeable {
     /// The value in our newest SETTINGS.
-    pub(crate) announced: u32,
-    /// The value that the owner wants, if it isn't announced yet: one change at a time is in
-    /// flight.
+    announced: u32,
+    /// The value that the owner wants, if it isn't announced yet.
     wanted: Option<u32>,
-    /// While a change isn't acknowledged: how many streams above the limit the peer may still have
-    /// opened before it heard of the change.
-    excused: Option<u32>,
 }
 
-impl StreamLimit {
-    /// Whether a stream above the limit was opened before the peer can know the limit. For the peer
-    /// all those were open at once, so they are no more than the limit before.
-    pub(crate) fn excuse(&mut self) -> bool {
-        match &mut self.excused {
-            Some(left) if *left > 0 => {
-                *left -= 1;
-                true
-            }
-            _ => false,
+impl Changeable {
+    fn new(announced: u32) -> Self {
+        Self {
+            announced,
+            wanted: None,
         }
+    }
+
+    /// Takes the value that the owner wants as the one to announce, if it is another one. Returns
+    /// the value before.
+    fn change(&mut self) -> Option<u32> {
+        let wanted = self.wanted.take()?;
+        let before = std::mem::replace(&mut self.announced, wanted);
+        (wanted != before).then_some(before)
     }
 }
 
@@ -149,19 +167,67 @@ impl SettingsState {
         Self {
             peer: PeerSettings::initial(),
             received: false,
-            acknowledged: false,
-            local_initial_window: 65_535,
-            streams: StreamLimit {
-                announced: config.max_concurrent_streams,
-                wanted: None,
-                excused: None,
-            },
+            unacknowledged: Unacknowledged::First,
+            streams: Changeable::new(config.max_concurrent_streams),
+            window: Changeable::new(config.initial_window_size),
+            binding_window: 65_535,
+            largest_window: least_window(config, config.initial_window_size)
+                .max(config.max_stream_window_size),
         }
     }
 
-    /// Whether the peer has SETTINGS of ours to acknowledge.
-    pub(crate) fn awaits_ack(&self) -> bool {
-        !self.acknowledged || self.streams.excused.is_some()
+    /// Whether the peer has acknowledged our first SETTINGS, so that they bind it.
+    pub(crate) fn acknowledged(&self) -> bool {
+        self.unacknowledged != Unacknowledged::First
+    }
+
+    /// Returns how many streams the peer may have open by our newest SETTINGS.
+    pub(crate) fn stream_limit(&self) -> usize {
+        self.streams.announced as usize
+    }
+
+    /// Returns the SETTINGS_INITIAL_WINDOW_SIZE of our newest SETTINGS.
+    pub(crate) fn announced_window(&self) -> u32 {
+        self.window.announced
+    }
+
+    /// Whether a stream above the limit was opened before the peer can know the limit. For the peer
+    /// all those were open at once, so they are no more than the limit before.
+    pub(crate) fn excuse(&mut self) -> bool {
+        match &mut self.unacknowledged {
+            Unacknowledged::Change { excused } if *excused > 0 => {
+                *excused -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the changes that the owner wants and that can be announced now.
+    fn take_changes(&mut self) -> Vec<(SettingId, u32)> {
+        let mut changes = Vec::new();
+        if self.unacknowledged != Unacknowledged::Nothing {
+            return changes;
+        }
+        let streams_before = self.streams.change();
+        if streams_before.is_some() {
+            changes.push((SettingId::MAX_CONCURRENT_STREAMS, self.streams.announced));
+        }
+        if let Some(wanted) = &mut self.window.wanted {
+            // RFC 9113 §6.9.2: a change that causes "any flow-control window to exceed the maximum
+            // size" is an error. The peer may still have streams that are over for us.
+            let most = MAX_WINDOW as u32 - self.largest_window;
+            *wanted = (*wanted).min(most.max(self.window.announced));
+            self.largest_window = self.largest_window.max(*wanted);
+        }
+        if self.window.change().is_some() {
+            changes.push((SettingId::INITIAL_WINDOW_SIZE, self.window.announced));
+        }
+        if !changes.is_empty() {
+            let excused = streams_before.unwrap_or(0);
+            self.unacknowledged = Unacknowledged::Change { excused };
+        }
+        changes
     }
 
     /// Applies a SETTINGS frame of the peer, whose role is `peer`. Returns the settings before it.
@@ -186,6 +252,7 @@ impl SettingsState {
     }
 }
 
+/// Our SETTINGS during the connection: limits that follow the load.
 impl Connection {
     /// Server: limits the client's open streams to `streams`, at most
     /// [`Config::max_concurrent_streams`]. Open streams go on. New ones above the limit are refused
@@ -196,32 +263,57 @@ impl Connection {
             return;
         }
         self.settings.streams.wanted = Some(streams.min(self.config.max_concurrent_streams));
-        self.announce_streams();
+        self.announce_changes();
     }
 
-    /// Announces the limit of [`Connection::limit_streams`], if that can be done now.
-    pub(super) fn announce_streams(&mut self) {
-        if self.settings.awaits_ack() {
+    /// Changes [`Config::initial_window_size`] for this connection: the bytes of its body that each
+    /// stream may send before we grant more. The announcement waits until the peer has acknowledged
+    /// the one before, and the old size holds until the peer acknowledges the new one (RFC 9113
+    /// §6.5.3).
+    ///
+    /// Open streams change with it (RFC 9113 §6.9.2): a larger size is credit for each of them, and
+    /// what a smaller size takes from a stream that receives is granted again. So that no window
+    /// exceeds 2^31-1 bytes, the size grows to at most that less
+    /// [`Config::max_stream_window_size`], and less any larger size before.
+    pub fn set_initial_window_size(&mut self, bytes: u32) {
+        if self.lifetime.is_over() {
             return;
         }
-        let limit = &mut self.settings.streams;
-        let Some(wanted) = limit.wanted.take() else {
-            return;
-        };
-        let before = std::mem::replace(&mut limit.announced, wanted);
-        if wanted == before {
+        self.settings.window.wanted = Some(bytes);
+        self.announce_changes();
+    }
+
+    /// Announces the changes that the owner wants, if that can be done now.
+    fn announce_changes(&mut self) {
+        let changes = self.settings.take_changes();
+        if changes.is_empty() {
             return;
         }
-        limit.excused = Some(before);
-        let frame = Settings::of(&[(SettingId::MAX_CONCURRENT_STREAMS, wanted)]);
+        let frame = Settings::of(&changes);
         // Its acknowledgement has no time limit: it may wait behind a body that isn't read for now.
         self.send(|out| frame.write(out));
+        // What the peer may come to send changes for every stream.
+        for slot in self.streams.slots() {
+            drop(self.counted(slot));
+        }
     }
 
-    /// Notes that the peer acknowledged a change of our SETTINGS.
-    pub(super) fn change_acknowledged(&mut self) {
-        self.settings.streams.excused = None;
-        self.announce_streams();
+    /// Handles the acknowledgement of our SETTINGS, which now bind the peer.
+    pub(super) fn on_settings_ack(&mut self) -> Result<(), Violation> {
+        match self.settings.unacknowledged {
+            // An unexpected acknowledgement is harmless, but not part of the protocol.
+            Unacknowledged::Nothing => return Err(Violation::SettingsAckUnexpected),
+            Unacknowledged::First => {
+                self.timers.clear(Timer::SettingsAck);
+                self.blocks
+                    .set_decoder_table_size(self.config.header_table_size);
+            }
+            Unacknowledged::Change { .. } => {}
+        }
+        self.settings.unacknowledged = Unacknowledged::Nothing;
+        self.apply_initial_window_size();
+        self.announce_changes();
+        Ok(())
     }
 }
 

@@ -9,10 +9,10 @@ use crate::flow::window::{MAX, Overflow, Share};
 /// 65,535 bytes, whatever SETTINGS say.
 const UNASKED: u32 = 65_535;
 
-/// Returns the window of a new stream, and the least that a window shrinks to.
-pub(crate) fn least_window(config: &Config) -> u32 {
-    let most = config.max_stream_window_size.min(UNASKED);
-    config.initial_window_size.max(most)
+/// Returns the window of a new stream, and the least that a window shrinks to. `initial` is our
+/// SETTINGS_INITIAL_WINDOW_SIZE.
+pub(crate) fn least_window(config: &Config, initial: u32) -> u32 {
+    initial.max(config.max_stream_window_size.min(UNASKED))
 }
 
 /// Credit beyond what the streams may send, so that one WINDOW_UPDATE on stream 0 covers several on

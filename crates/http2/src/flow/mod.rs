@@ -10,4 +10,4 @@ pub(crate) use autotune::{Autotune, FIRST_GRANT};
 pub use connection::ReceiveCredit;
 pub(crate) use connection::{ConnectionWindow, least_window};
 pub(crate) use rtt::RoundTrip;
-pub(crate) use window::{RecvWindow, SendWindow, Share};
+pub(crate) use window::{MAX as MAX_WINDOW, RecvWindow, SendWindow, Share};

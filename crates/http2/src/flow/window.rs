@@ -2,7 +2,7 @@
 //! §6.9.2). An overflow is a value, never a panic.
 
 /// The largest window, 2^31-1 bytes (RFC 9113 §6.9.1).
-pub(super) const MAX: i64 = 0x7fff_ffff;
+pub(crate) const MAX: i64 = 0x7fff_ffff;
 
 /// The error of a window that left its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

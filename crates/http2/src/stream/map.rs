@@ -297,6 +297,11 @@ impl StreamMap {
         self.slots.iter_mut()
     }
 
+    /// Returns the slots of all streams, to change streams one by one.
+    pub(crate) fn slots(&self) -> Vec<usize> {
+        self.slots.iter().map(|(slot, _)| slot).collect()
+    }
+
     /// Returns the number of streams that `sender` opened and that are open or held.
     pub(crate) fn opened_by(&self, sender: Sender) -> usize {
         self.open[sender as usize]

@@ -10,8 +10,8 @@ use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, flag};
 
 use crate::support::{
-    bytes, client, client_of_window, fix_window, goaways, pushing_server, respond_streaming, secs,
-    server, unconsumed,
+    bytes, client, client_of, client_of_window, fix_window, goaways, pushing_server,
+    respond_streaming, secs, server, unconsumed,
 };
 
 // --- §6.1 DATA ---
@@ -415,6 +415,110 @@ fn a_larger_window_of_ours_holds_once_acknowledged() {
     assert_eq!(peer.expect_body(1).0.len(), 1696);
     peer.send(wire::data(1, "x"));
     peer.stream_error(1, Violation::DataOverStreamWindow);
+}
+
+/// Returns what the engine announces by its next SETTINGS.
+fn announced(peer: &mut Peer) -> Vec<(SettingId, u32)> {
+    peer.pump();
+    peer.expect_settings().expect("no acknowledgement")
+}
+
+/// A server whose streams have 20,000 bytes, changed to this many.
+fn client_of_changed_window(bytes: u32) -> Peer {
+    let mut peer = client_of_window(20_000);
+    peer.engine.set_initial_window_size(bytes);
+    let change = [(SettingId::INITIAL_WINDOW_SIZE, bytes)];
+    assert_eq!(announced(&mut peer), change);
+    peer
+}
+
+/// Sends a body of exactly this length on a stream, then one byte too many.
+fn fill_window(peer: &mut Peer, id: u32, window: usize) {
+    let mut left = window;
+    while left > 0 {
+        let len = left.min(16_384);
+        peer.send(wire::data(id, bytes(len)));
+        assert_eq!(peer.expect_body(id).0.len(), len);
+        left -= len;
+    }
+    peer.expect_silence();
+    peer.send(wire::data(id, "x"));
+    peer.stream_error(id, Violation::DataOverStreamWindow);
+}
+
+#[test]
+fn a_smaller_window_later_binds_the_peer_once_acknowledged() {
+    // RFC 9113 §6.5.3, as above. What the smaller size takes is granted when a request comes, so
+    // the client may have more until it applies the size.
+    for is_acknowledged in [false, true] {
+        let mut peer = client_of_changed_window(5000);
+        if is_acknowledged {
+            peer.send(wire::settings_ack());
+        }
+        peer.send(wire::post(1));
+        peer.expect_request(1);
+        assert_eq!(peer.take_window_updates(1), 15_000);
+        let initial = if is_acknowledged { 5000 } else { 20_000 };
+        fill_window(&mut peer, 1, initial + 15_000);
+        peer.expect_alive();
+    }
+}
+
+#[test]
+fn a_larger_window_later_is_credit_for_open_streams_too() {
+    // RFC 9113 §6.9.2, as above: both for a stream that was open and for a new one.
+    let mut peer = client_of_window(20_000);
+    peer.send(wire::post(1));
+    peer.expect_request(1);
+    peer.engine.set_initial_window_size(50_000);
+    let change = [(SettingId::INITIAL_WINDOW_SIZE, 50_000)];
+    assert_eq!(announced(&mut peer), change);
+    peer.send_all([wire::settings_ack(), wire::post(3)]);
+    peer.expect_request(3);
+    peer.frames.clear();
+    fill_window(&mut peer, 1, 50_000);
+    peer.take_window_updates(0);
+    fill_window(&mut peer, 3, 50_000);
+    peer.expect_alive();
+}
+
+#[test]
+fn a_larger_window_never_exceeds_the_largest() {
+    // RFC 9113 §6.9.2: "An endpoint MUST treat a change to SETTINGS_INITIAL_WINDOW_SIZE that causes
+    // any flow-control window to exceed the maximum size as a connection error".
+    let mut peer = client_of(|config| {
+        config.initial_window_size = 10_000;
+        config.max_stream_window_size = 65_535;
+    });
+    peer.send(wire::post(1));
+    peer.expect_request(1);
+    assert_eq!(peer.take_window_updates(1), 55_535);
+    peer.engine.set_initial_window_size(u32::MAX);
+    let most = 0x7fff_ffff - 65_535;
+    let change = [(SettingId::INITIAL_WINDOW_SIZE, most)];
+    assert_eq!(announced(&mut peer), change);
+}
+
+#[test]
+fn changes_of_our_settings_wait_for_the_acknowledgement_of_those_before() {
+    // RFC 9113 §6.5.3, as above: an acknowledgement doesn't say which frame it is for.
+    let mut peer = client_of_changed_window(5000);
+    peer.engine.limit_streams(2);
+    peer.engine.set_initial_window_size(6000);
+    peer.engine.set_initial_window_size(7000);
+    peer.expect_silence();
+    peer.send(wire::settings_ack());
+    let both = [
+        (SettingId::MAX_CONCURRENT_STREAMS, 2),
+        (SettingId::INITIAL_WINDOW_SIZE, 7000),
+    ];
+    assert_eq!(announced(&mut peer), both);
+    // A size that is announced already isn't announced again.
+    peer.engine.set_initial_window_size(7000);
+    peer.send(wire::settings_ack());
+    peer.expect_silence();
+    peer.send(wire::settings_ack());
+    peer.connection_error(Violation::SettingsAckUnexpected);
 }
 
 #[test]

@@ -314,6 +314,13 @@ impl Joined {
                 if rare == 0 {
                     self.ends[side].engine.shut_down(self.now);
                     self.shutting = true;
+                } else if rare >= 0xf0 {
+                    let sizes = [0, 1, 100, 5000, 65_535, 100_000, 1 << 20, u32::MAX];
+                    let engine = &mut self.ends[side].engine;
+                    engine.set_initial_window_size(sizes[usize::from(rare & 7)]);
+                    if rare & 8 != 0 {
+                        engine.limit_streams(u32::from(rare & 7) + 1);
+                    }
                 } else if self.waited < Duration::from_secs(4) {
                     let time = Duration::from_millis(u64::from(rare & 15) * 10);
                     self.waited += time;

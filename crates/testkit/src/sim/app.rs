@@ -211,9 +211,11 @@ impl Sim {
                     stream.release();
                 }
             }
-            Later::Open(_) | Later::ShutDown(_) | Later::Abort(_) | Later::Cut => {
-                unreachable!("not the owner's")
-            }
+            Later::Open(_)
+            | Later::ShutDown(_)
+            | Later::Abort(_)
+            | Later::ChangeWindow(..)
+            | Later::Cut => unreachable!("not the owner's"),
         }
     }
 

@@ -131,6 +131,7 @@ enum Later {
     Release(usize, usize),
     ShutDown(usize),
     Abort(usize),
+    ChangeWindow(usize, u32),
     Cut,
 }
 
@@ -235,6 +236,9 @@ impl Sim {
         }
         if let Some((when, server)) = sim.plan.abort {
             sim.at(when, Later::Abort(usize::from(server)));
+        }
+        for (when, side, bytes) in sim.plan.window_changes.clone() {
+            sim.at(when, Later::ChangeWindow(side, bytes));
         }
         sim
     }
@@ -386,6 +390,7 @@ impl Sim {
                 Later::Cut => self.cut(),
                 Later::ShutDown(side) => self.shut_down(side),
                 Later::Abort(side) => self.abort(side),
+                Later::ChangeWindow(side, bytes) => self.change_window(side, bytes),
                 Later::Open(index) => self.waiting.push_back(index),
                 other => self.owner_acts(other),
             }
@@ -696,6 +701,14 @@ impl Sim {
         self.receive_events(side);
     }
 
+    /// Changes the window with which streams begin.
+    fn change_window(&mut self, side: usize, bytes: u32) {
+        trace!(self, "{} changes its windows to {bytes}", name(side));
+        let engine = &mut self.ends[side].engine;
+        self.report.window_changes += u64::from(engine.active_streams() > 0);
+        engine.set_initial_window_size(bytes);
+    }
+
     fn cut(&mut self) {
         trace!(self, "the network is cut");
         if self.ends.iter().any(|end| end.engine.active_streams() > 0) {
@@ -778,7 +791,8 @@ impl Sim {
                 );
             }
             // What SETTINGS promise each stream is the owner's choice, and no loan.
-            let promises = config.initial_window_size > 65_535;
+            let changes = !self.plan.window_changes.is_empty();
+            let promises = config.initial_window_size > 65_535 || changes;
             assert!(
                 promises || budget.lent() <= budget.size(),
                 "{} lets its peer send too much: {credit:?}",

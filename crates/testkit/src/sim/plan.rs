@@ -32,6 +32,8 @@ pub struct Plan {
     pub shut_downs: [Option<Duration>; 2],
     /// When a side ends by an error, if it does: `true` is the server.
     pub abort: Option<(Duration, bool)>,
+    /// When a side changes its SETTINGS_INITIAL_WINDOW_SIZE, which side, and to what.
+    pub window_changes: Vec<(Duration, usize, u32)>,
     /// Whether the server ends the connection once all is done.
     pub server_ends: bool,
     /// How often a third party inserts a frame: once in this many frames; 0 is never.
@@ -255,11 +257,12 @@ impl Plan {
                 })
                 .collect(),
         };
-        Self {
+        let mut plan = Self {
             links: [link(rng), link(rng)],
             client,
             server,
             exchanges,
+            window_changes: Vec::new(),
             outbox_limit: rng.pick(&[1, 1_000, 16_384, 65_536, 1 << 20]),
             opens_early: rng.one_in(3),
             cut: rng
@@ -276,7 +279,18 @@ impl Plan {
             server_ends: rng.one_in(2),
             intrusion: if crowd { 200 } else { rng.pick(&[0, 3, 20]) },
             signals,
+        };
+        // By dice of their own: plans without a change stay what they were. A third party that
+        // lowers windows, and raises them again, would have to know of the change.
+        let mut dice = rng.clone();
+        if plan.intrusion == 0 && dice.one_in(2) {
+            let change = |_| {
+                let when = Duration::from_micros(dice.below(2_000_000) as u64);
+                (when, dice.below(2), dice.pick(&[1000, 65_535, 300_000]))
+            };
+            plan.window_changes = (0..3).map(change).collect();
         }
+        plan
     }
 }
 

@@ -87,6 +87,8 @@ counters! {
     cuts;
     /// Connections that an owner ended by an error.
     aborts;
+    /// Changes of SETTINGS_INITIAL_WINDOW_SIZE that an owner asked for while streams were open.
+    window_changes;
     /// Frames held up by a stalled network.
     stalled;
     /// Times when an engine had so much output that it took no input.

@@ -32,6 +32,7 @@ impl Plan {
             cut: None,
             shut_downs: [None; 2],
             abort: None,
+            window_changes: Vec::new(),
             server_ends: false,
             intrusion: 0,
             signals: Signals::default(),

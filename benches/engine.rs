@@ -8,7 +8,8 @@
 //! Workloads: `tiny`, a request of five fields that always is the same; `paths`, the same with
 //! eight paths in turn; `browser`, 14 fields of a browser and 400 bytes of cookies in the dynamic
 //! table, with eight paths; `literals`, the same from a client without a table, so that all fields
-//! are Huffman code each time.
+//! are Huffman code each time; `pages`, the same with a referer that differs, too, so that no
+//! request ends like the one before.
 
 use std::time::{Duration, Instant};
 
@@ -83,21 +84,26 @@ impl Workload {
     fn new(name: &str) -> Self {
         let fields: &[_] = match name {
             "tiny" | "paths" => &[("user-agent", "h2load nghttp2/1.52.0")],
-            "browser" | "literals" => &BROWSER,
+            "browser" | "literals" | "pages" => &BROWSER,
             _ => panic!("no workload is called {name}"),
         };
         let paths = if name == "tiny" { 1 } else { 8 };
         let request = |path: usize| {
+            let referer = format!("https://127.0.0.1:8443/products/benches/{path}");
             let path = format!("/{}.txt", 15 + path);
             let head = RequestHead::new("GET", "https", "127.0.0.1:8443", &path);
-            fields
-                .iter()
-                .fold(head, |head, (name, value)| head.field(name, value))
+            fields.iter().fold(head, |head, &(field, value)| {
+                let is_new = (name, field) == ("pages", "referer");
+                head.field(field, if is_new { &referer } else { value })
+            })
         };
         Self {
             requests: (0..paths).map(request).collect(),
             answers: (0..paths).map(answer).collect(),
-            table: if name == "literals" { 0 } else { 4096 },
+            table: match name {
+                "literals" | "pages" => 0,
+                _ => 4096,
+            },
         }
     }
 }

@@ -4,14 +4,14 @@
 #
 #   tools/engine-instructions.sh [REQUESTS [WORKLOAD...]]
 #
-# Workloads: tiny, paths, browser, literals, or all of them. benches/engine.rs says what they are.
+# Workloads: tiny, paths, browser, literals and pages, or all of them: see benches/engine.rs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 requests=${1:-64000}
 binary=$(cargo bench -q -p tidegate-http2 --bench engine --no-run --message-format=json |
     sed -n 's/.*"executable":"\([^"]*engine[^"]*\)".*/\1/p' | tail -n 1)
 shift || true
-[ $# -gt 0 ] || set -- tiny paths browser literals
+[ $# -gt 0 ] || set -- tiny paths browser literals pages
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 for workload; do

@@ -1,6 +1,7 @@
 //! Bytes to fields.
 
-use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD, View};
+use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD, TableState, View};
+use crate::earlier::{Earlier, Mark, WORTH};
 use crate::fields::{Shape, Verdict};
 use crate::{Alphabet, Error, Field, Fields, KnownName, huffman, integer, static_table};
 
@@ -43,10 +44,7 @@ pub struct Decoded {
 /// The state that the meaning of a [`Decoder`]'s blocks depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecoderState {
-    /// The number of insertions. Without one, only eviction changes the table, and its size.
-    inserted: u32,
-    size: usize,
-    max_size: usize,
+    table: TableState,
     shrink_to: Option<usize>,
 }
 
@@ -110,9 +108,7 @@ impl Decoder {
     #[inline]
     pub fn state(&self) -> DecoderState {
         DecoderState {
-            inserted: self.table.inserted(),
-            size: self.table.size(),
-            max_size: self.table.max_size(),
+            table: self.table.state(),
             shrink_to: self.shrink_to,
         }
     }
@@ -132,21 +128,65 @@ impl Decoder {
         limits: &Limits,
         fields: &mut Fields,
     ) -> Result<Decoded, Error> {
+        self.decode_after(block, limits, None, fields, &mut None)
+    }
+
+    /// Decodes a block as [`decode`](Self::decode) does. That is cheap if it differs from an
+    /// earlier one in its path only. Sets the mark with which this one can be an earlier one.
+    ///
+    /// # Errors
+    /// The same as those of [`decode`](Self::decode).
+    pub fn decode_after(
+        &mut self,
+        block: &[u8],
+        limits: &Limits,
+        earlier: Option<Earlier<'_>>,
+        fields: &mut Fields,
+        mark: &mut Option<Mark>,
+    ) -> Result<Decoded, Error> {
         let mut rest = block;
         if self.shrink_to.is_some() || block.first().is_some_and(|first| first & 0xe0 == 0x20) {
             rest = self.size_updates(rest)?;
         }
         let mut list = List::new(fields, limits);
-        while let Some((&first, behind)) = rest.split_first() {
-            if first & 0x80 != 0 {
-                let index;
-                (index, rest) = integer::decode(first, 7, behind)?;
-                self.indexed(index, &mut list)?;
-            } else {
-                rest = self.literal(first, behind, &mut list)?;
-            }
+        while !rest.is_empty() && !list.fields.has(KnownName::PATH) {
+            rest = self.field(rest, &mut list)?;
         }
-        Ok(list.decoded())
+        if rest.len() >= WORTH {
+            let here = Mark {
+                left: rest.len(),
+                place: list.fields.place(),
+                table: self.table.state(),
+            };
+            if let Some(earlier) = &earlier
+                && here.is_like(&earlier.mark)
+                && rest == earlier.rest()
+                && list.append_behind(earlier)
+            {
+                rest = &[];
+            }
+            *mark = Some(here);
+        }
+        while !rest.is_empty() {
+            rest = self.field(rest, &mut list)?;
+        }
+        let decoded = list.decoded();
+        if decoded.over.is_some() {
+            *mark = None;
+        }
+        Ok(decoded)
+    }
+
+    /// Reads a field (RFC 7541 §6). Returns the rest of the block.
+    #[inline(always)]
+    fn field<'a>(&mut self, block: &'a [u8], list: &mut List<'_>) -> Result<&'a [u8], Error> {
+        let (&first, rest) = block.split_first().ok_or(Error::Truncated)?;
+        if first & 0x80 == 0 {
+            return self.literal(first, rest, list);
+        }
+        let (index, rest) = integer::decode(first, 7, rest)?;
+        self.indexed(index, list)?;
+        Ok(rest)
     }
 
     /// Reads the size updates at the block's start (RFC 7541 §6.3). Returns what follows them.
@@ -385,6 +425,18 @@ impl<'a> List<'a> {
         over.size = over.size.saturating_add(kept).saturating_add(size);
         over.fields += 1;
         false
+    }
+
+    /// Appends what an earlier list has behind a mark that is like the end of this one. Returns
+    /// false if it doesn't fit.
+    fn append_behind(&mut self, earlier: &Earlier<'_>) -> bool {
+        let (other, place) = (earlier.fields, &earlier.mark.place);
+        let Some(room) = self.room.checked_sub(other.size_behind(place)) else {
+            return false;
+        };
+        self.fields.append_behind(other, place);
+        self.room = room;
+        true
     }
 
     fn decoded(&self) -> Decoded {

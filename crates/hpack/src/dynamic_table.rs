@@ -39,6 +39,15 @@ pub(crate) struct DynamicTable<Note> {
     inserted: u32,
 }
 
+/// The state that the meaning of a block depends on. Without an insertion, only eviction changes
+/// the table, and its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TableState {
+    inserted: u32,
+    size: u32,
+    max_size: u32,
+}
+
 #[derive(Clone, Copy)]
 struct Entry<Note> {
     /// The position of the entry's bytes: the name unless it is known, then the value.
@@ -117,6 +126,16 @@ impl<Note: Copy> DynamicTable<Note> {
     /// Returns the newest entry's number. Entries are numbered from 1, wrapping around.
     pub(crate) fn inserted(&self) -> u32 {
         self.inserted
+    }
+
+    /// Returns the state that blocks depend on.
+    #[inline]
+    pub(crate) fn state(&self) -> TableState {
+        TableState {
+            inserted: self.inserted,
+            size: self.size as u32,
+            max_size: self.max_size as u32,
+        }
     }
 
     #[inline]

@@ -19,6 +19,19 @@ pub struct Fields {
     is_open: bool,
 }
 
+/// A place behind some fields of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The number of those fields.
+    pub(crate) len: u32,
+    /// The known names among them.
+    pub(crate) present: KnownNames,
+    /// The bytes of all their names and values.
+    byte_len: u32,
+    /// The bytes that are stored for them.
+    stored: u32,
+}
+
 /// A field without its bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
@@ -273,6 +286,46 @@ impl Fields {
         self.entries.push(Entry { start, shape });
     }
 
+    /// Returns the place behind all fields so far.
+    #[inline]
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            len: self.len() as u32,
+            present: self.present,
+            byte_len: self.byte_len,
+            stored: self.bytes.len() as u32,
+        }
+    }
+
+    /// Returns the size, as RFC 9113 §10.5.1 counts it, of the fields behind a place of this list.
+    pub(crate) fn size_behind(&self, place: &Place) -> usize {
+        (self.byte_len - place.byte_len) as usize + 32 * (self.len() - place.len as usize)
+    }
+
+    /// Appends the fields behind a place of another list, which has fields of the same names before
+    /// that place as this list has.
+    pub(crate) fn append_behind(&mut self, other: &Self, place: &Place) {
+        let moved = (self.bytes.len() as u32).wrapping_sub(place.stored);
+        self.bytes
+            .extend_from_slice(&other.bytes[place.stored as usize..]);
+        let behind = other.entries[place.len as usize..]
+            .iter()
+            .map(|entry| Entry {
+                start: entry.start.wrapping_add(moved),
+                shape: entry.shape,
+            });
+        self.entries.extend(behind);
+        self.present = other.present;
+        self.byte_len += other.byte_len - place.byte_len;
+        self.is_open |= other.is_open;
+    }
+
+    /// Whether the list has a field with this name.
+    #[inline]
+    pub(crate) fn has(&self, name: KnownName) -> bool {
+        self.present.contains(name)
+    }
+
     /// Returns the field at this place, counted from 0.
     pub fn at(&self, index: usize) -> Option<Field<'_>> {
         self.entries.get(index).map(|entry| entry.view(&self.bytes))
@@ -327,7 +380,7 @@ impl Fields {
 
     /// Returns the first value of the field with this known name: cheaper than [`Fields::get`].
     pub fn get_known(&self, name: KnownName) -> Option<&[u8]> {
-        if !self.present.contains(name) {
+        if !self.has(name) {
             return None;
         }
         let entry = self

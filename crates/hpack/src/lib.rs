@@ -31,6 +31,7 @@
 
 mod decoder;
 mod dynamic_table;
+mod earlier;
 mod encoder;
 mod error;
 mod fields;
@@ -43,6 +44,7 @@ mod policy;
 mod static_table;
 
 pub use decoder::{Check, Decoded, Decoder, DecoderState, Limits, ListLimit};
+pub use earlier::{Earlier, Mark};
 pub use encoder::{Encoder, EncoderState};
 pub use error::Error;
 pub use fields::{Field, Fields, Iter};

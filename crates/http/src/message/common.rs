@@ -49,6 +49,12 @@ macro_rules! common {
                 self.fields
             }
 
+            /// Takes the list itself out, for example to reuse its memory. Leaves a head without
+            /// fields.
+            pub fn take_fields(&mut self) -> Fields {
+                std::mem::take(&mut self.fields)
+            }
+
             /// Whether a builder was given something that HTTP/2 forbids, which includes what
             /// HTTP/1.1 forbids.
             pub fn is_invalid(&self) -> bool {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tidegate_frame::{StreamDependency, StreamId};
-use tidegate_hpack::{Decoded, Decoder, Encoder, Fields, Limits};
+use tidegate_hpack::{Decoded, Decoder, Earlier, Encoder, Fields, Limits, Mark};
 use tidegate_http::{Config, RequestHead, Role, Stamp, Stats, Violation, is_valid_alone};
 
 /// The frame that begins a field block.
@@ -55,34 +55,66 @@ struct Recent {
 const KEPT: usize = 2048;
 
 /// The last request, if the same block would make the same fields again: clients of an API repeat
-/// their requests.
+/// their requests, or all but the path.
 #[derive(Default)]
 struct LastRequest {
     block: Vec<u8>,
     head: Option<Arc<RequestHead>>,
+    /// The place in the block behind the path.
+    mark: Option<Mark>,
     /// The bytes of the fields as the block has them.
     fields_in: u64,
+    /// An older request, whose memory the next one takes if nobody else has it.
+    spare: Option<Arc<RequestHead>>,
+    /// The request that was the last one until a block was decoded.
+    retired: Option<Arc<RequestHead>>,
 }
 
 impl LastRequest {
-    /// Returns the bytes of the block and of the head.
+    /// Returns the bytes of the block, of the head, and of an older one.
     fn memory(&self) -> usize {
-        let fields = self.head.as_ref().map_or(0, |head| head.fields().memory());
+        let heads = [&self.head, &self.spare].into_iter().flatten();
+        let fields: usize = heads.map(|head| head.fields().memory()).sum();
         self.block.len() + fields
     }
 
-    /// Forgets the request. Returns an empty list, in the memory of its fields if nobody else has
-    /// them.
-    fn forget(&mut self) -> Fields {
-        let head = self.head.take().and_then(Arc::into_inner);
-        match head.map(RequestHead::into_fields) {
+    /// Returns the block with its list, if that is what the block says and wasn't mended.
+    fn earlier(&self) -> Option<Earlier<'_>> {
+        let fields = self.head.as_ref()?.fields();
+        fields.all_passed().then_some(Earlier {
+            block: &self.block,
+            fields,
+            mark: self.mark?,
+        })
+    }
+
+    /// Returns an empty list, in the memory of the spare request.
+    fn list(&mut self) -> Fields {
+        // The block before made no request.
+        if self.retired.is_some() {
+            self.spare = self.retired.take();
+        }
+        let spare = self.spare.as_mut().and_then(Arc::get_mut);
+        match spare.map(RequestHead::take_fields) {
             // The next request isn't charged for more than its own fields.
-            Some(mut fields) if fields.allocated() <= KEPT => {
+            Some(mut fields) if (1..=KEPT).contains(&fields.allocated()) => {
                 fields.clear();
                 fields
             }
             _ => Fields::with_capacity(12, 256),
         }
+    }
+
+    /// Shares a head, in the memory of the spare request.
+    fn share(&mut self, head: RequestHead) -> Arc<RequestHead> {
+        let spare = std::mem::replace(&mut self.spare, self.retired.take());
+        if let Some(mut spare) = spare
+            && let Some(place) = Arc::get_mut(&mut spare)
+        {
+            *place = head;
+            return spare;
+        }
+        Arc::new(head)
     }
 }
 
@@ -136,12 +168,16 @@ impl FieldBlocks {
         stats: &mut Stats,
     ) -> Result<(Fields, Decoded), Violation> {
         let last = &mut self.recent.get_or_insert_default().request;
-        let mut fields = last.forget();
+        let mut fields = last.list();
+        let earlier = last.earlier();
         let before = self.decoder.state();
+        let mut mark = None;
         let decoded = self
             .decoder
-            .decode(block, &self.limits, &mut fields)
+            .decode_after(block, &self.limits, earlier, &mut fields, &mut mark)
             .map_err(|_| Violation::CompressionFailed)?;
+        last.mark = mark;
+        last.retired = last.head.take();
         stats.blocks_in += block.len() as u64;
         last.fields_in = (decoded.list_size - 32 * decoded.fields) as u64;
         stats.fields_in += last.fields_in;
@@ -151,10 +187,10 @@ impl FieldBlocks {
 
     /// Keeps the head of a request whose block was decoded last.
     pub(crate) fn keep_request(&mut self, block: &[u8], head: RequestHead) -> Arc<RequestHead> {
-        let head = Arc::new(head);
+        let last = &mut self.recent.get_or_insert_default().request;
+        let head = last.share(head);
         let is_small = block.len() <= KEPT && head.fields().memory() <= KEPT;
         if is_small && self.left_table {
-            let last = &mut self.recent.get_or_insert_default().request;
             last.block.clear();
             last.block.extend_from_slice(block);
             last.head = Some(Arc::clone(&head));
@@ -283,9 +319,10 @@ mod tests {
             let (mut ours, mut peers) = (FieldBlocks::new(&config, Role::Server), FieldBlocks::new(&config, Role::Server));
             let mut stats = Stats::default();
             for step in steps {
-                let tag = match step {
-                    Step::Shared(number) => format!("shared {number}"),
-                    Step::Other(tag) => format!("{tag}"),
+                let (path, tag) = match step {
+                    Step::Shared(number) => ("/".to_owned(), format!("shared {number}")),
+                    Step::Other(tag) if tag % 2 == 0 => (format!("/{tag}"), "shared 0".to_owned()),
+                    Step::Other(tag) => (format!("/{tag}"), format!("{tag}")),
                     Step::TableSize(bytes) => {
                         ours.set_decoder_table_size(bytes);
                         peers.set_encoder_table_size(bytes);
@@ -296,10 +333,11 @@ mod tests {
                         continue;
                     }
                 };
-                let sent = RequestHead::new("GET", "https", "host", "/").field("x-tag", &tag);
+                let sent = RequestHead::new("GET", "https", "host", &path).field("x-tag", &tag);
                 let block = peers.encode(sent.fields(), None, &mut stats).to_vec();
                 let (got, _) = take(&mut ours, &block);
                 prop_assert_eq!(got.fields(), sent.fields());
+                prop_assert_eq!((got.path(), got.get("x-tag")), (&*path, Some(tag.as_bytes())));
             }
         }
     }

@@ -48,8 +48,8 @@ texts = Texts()
 texts.feed(open(page).read())
 protocol = texts.texts.get("protocol", "").strip()
 over = re.findall(r"HTTP/[0-9.]+|\bcache\b|\bunknown\b", texts.texts.get("resources", ""))
-if protocol != "h2":
-    sys.exit(f"FAIL  Chromium loaded the page over {protocol!r}, not over h2")
+if protocol != "HTTP/2":
+    sys.exit(f"FAIL  Chromium loaded the page over {protocol!r}, not over HTTP/2")
 if len(over) < 4 or set(over) != {"HTTP/2"}:
     sys.exit(f"FAIL  page, style, script and image should have been loaded over HTTP/2: {over}")
 

@@ -4,6 +4,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use tidegate_http::{Body, RequestHead};
 
 use crate::client::Client;
+use crate::http1;
 use crate::server::Server;
 
 /// Returns `len` bytes that repeat only after a long time.
@@ -71,6 +72,13 @@ fn the_demo_site() {
         let again = client.ask("GET", path, &[("if-none-match", &tag)], Body::Empty);
         assert_eq!((again.status(), again.text()), (304, ""));
     }
+    // The page says what it came over.
+    assert!(page.text().contains(">HTTP/2</strong>"));
+    assert!(page.text().contains("as streams of it"));
+    let mut client_of_http1 = http1::Client::new(server.h2c);
+    let page = client_of_http1.get("/");
+    assert!(page.text().contains(">HTTP/1.1</strong>"));
+    assert!(page.text().contains("carries one request at a time"));
     assert_eq!(client.get("/missing").status(), 404);
     assert_eq!(client.get("/style.css/x").status(), 404);
     assert_eq!(client.get("/?query").status(), 200);

@@ -20,7 +20,11 @@ function row(name, entry) {
 
 addEventListener("load", () => {
   const [page] = performance.getEntriesByType("navigation");
-  document.getElementById("protocol").textContent = page.nextHopProtocol || "an unknown protocol";
+  // The server has filled in what it speaks. A proxy before it may speak something else with the browser.
+  const protocol = names[page.nextHopProtocol];
+  if (protocol) {
+    document.getElementById("protocol").textContent = protocol;
+  }
   const rows = performance.getEntriesByType("resource").map((entry) => row(new URL(entry.name).pathname, entry));
   document.getElementById("resources").append(row(location.pathname, page), ...rows);
 });

@@ -2,18 +2,30 @@
 //! the binary.
 
 use bytes::Bytes;
+use tidegate_http::Stream;
 
 use super::asset::Asset;
 use super::{Outcome, Request};
 use crate::clock::Clock;
 use crate::push::Preload;
 
-const FILES: [(&str, &str, &str); 4] = [
+const PAGE: &str = include_str!("../demo/index.html");
+
+/// The words of the page about the connection, by the version that the request came by.
+const CONNECTIONS: [(&str, &str); 3] = [
     (
-        "/",
-        "text/html; charset=utf-8",
-        include_str!("../demo/index.html"),
+        "HTTP/2",
+        "Page, style, script and image share a single connection as streams of it, their headers \
+         compressed by HPACK.",
     ),
+    ("HTTP/1.1", ONE_AT_A_TIME),
+    ("HTTP/1.0", ONE_AT_A_TIME),
+];
+
+const ONE_AT_A_TIME: &str = "This one carries one request at a time. Over HTTP/2, as browsers speak \
+                             it with https, page, style, script and image share a single connection.";
+
+const FILES: [(&str, &str, &str); 3] = [
     (
         "/style.css",
         "text/css; charset=utf-8",
@@ -33,8 +45,7 @@ const FILES: [(&str, &str, &str); 4] = [
 
 /// Returns the preload list of the page.
 pub fn preloads() -> impl Iterator<Item = Preload> {
-    let resources = FILES.iter().filter(|(path, ..)| *path != "/");
-    resources.map(|(path, ..)| {
+    FILES.iter().map(|(path, ..)| {
         let preload = Preload::new(*path).page("/");
         // Browsers take hinted resources from their caches, so these must be cacheable.
         preload.header("cache-control", "max-age=60")
@@ -43,26 +54,35 @@ pub fn preloads() -> impl Iterator<Item = Preload> {
 
 /// One worker's copy of the site.
 pub struct Demo {
-    assets: [(&'static str, Asset); FILES.len()],
+    /// The page, by version.
+    pages: [(&'static str, Asset); CONNECTIONS.len()],
+    /// The files, by path.
+    files: [(&'static str, Asset); FILES.len()],
 }
 
 impl Demo {
     /// Returns the site.
     pub fn new(clock: &Clock) -> Self {
-        let assets = FILES.map(|(path, content_type, content)| {
+        let pages = CONNECTIONS.map(|(version, connection)| {
+            let page = PAGE.replace("{protocol}", version);
+            let page = page.replace("{connection}", connection);
+            let asset = Asset::in_memory("text/html; charset=utf-8", page.into(), clock);
+            (version, asset)
+        });
+        let files = FILES.map(|(path, content_type, content)| {
             let content = Bytes::from_static(content.as_bytes());
             (path, Asset::in_memory(content_type, content, clock))
         });
-        Self { assets }
+        Self { pages, files }
     }
 
     /// Answers GET and HEAD.
     pub fn answer(&mut self, request: &mut Request<'_>) -> Outcome {
-        let path = request.path();
-        let asset = self
-            .assets
-            .iter_mut()
-            .find(|(other, _)| other.as_bytes() == path);
+        let (assets, key) = match request.path() {
+            b"/" => (&mut self.pages[..], request.stream.version().as_bytes()),
+            path => (&mut self.files[..], path),
+        };
+        let asset = assets.iter_mut().find(|(other, _)| other.as_bytes() == key);
         Outcome::Answered(match asset {
             None => request.respond_text(404, "404 Not Found\n"),
             Some((_, asset)) => asset.answer_any(request),
@@ -76,8 +96,7 @@ mod tests {
 
     #[test]
     fn the_page_requests_only_existing_paths() {
-        let page = FILES[0].2;
-        for quoted in page
+        for quoted in PAGE
             .split('"')
             .skip(1)
             .step_by(2)
@@ -87,7 +106,7 @@ mod tests {
             assert!(known || quoted == "/status", "{quoted}");
         }
         for id in ["protocol", "resources"] {
-            assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
+            assert!(PAGE.contains(&format!("id=\"{id}\"")), "{id}");
         }
     }
 }

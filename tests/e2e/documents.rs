@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::{Arg, ArgAction, CommandFactory};
+use tidegate::command_line::CommandLine;
 use tidegate::flags::Arguments;
 use tidegate::settings::keys;
 use tidegate::settings::scope::Scope;
@@ -34,6 +35,7 @@ h2c-upgrade = true                      # a flag without a value
 A flag that is typed takes the place of its key, with all values of the key. Paths in the file are
 relative to its directory. A mistake in it, such as an unknown key, is an error with its line.
 `tidegate check --config FILE` finds mistakes without a start, and prints what is in effect.
+[examples/config](../examples/config) has whole files.
 
 `tidegate --help` prints the flags, too. Flags that contradict each other, such as two routes for
 one path, are an error. A flag that has no effect beside the others gets a warning in the log.
@@ -236,5 +238,29 @@ fn the_page_of_flags_has_what_help_says() {
             before == page,
             "docs/configuration.md is stale: run BLESS=1 cargo test -p tidegate --test e2e documents"
         );
+    }
+}
+
+#[test]
+fn configurations_in_documents_are_right() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for (document, count) in [("README.md", 1), ("docs/configuration.md", 2)] {
+        let text = fs::read_to_string(root.join(document)).unwrap();
+        let blocks: Vec<&str> = text
+            .split("```toml\n")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next())
+            .collect();
+        assert_eq!(blocks.len(), count, "{document}");
+        for block in blocks {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("tidegate.toml");
+            fs::write(&file, block).unwrap();
+            let words = ["tidegate".into(), "--config".into(), file.into_os_string()];
+            let read = CommandLine::read(words);
+            let CommandLine { warnings, .. } =
+                read.unwrap_or_else(|error| panic!("{document}: {error}"));
+            assert!(warnings.is_empty(), "{document}: {warnings:?}");
+        }
     }
 }

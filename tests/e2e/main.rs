@@ -22,12 +22,14 @@
 //! - `paths`     spellings of paths that servers read in different ways
 //! - `get`       `tidegate get`
 //! - `documents` the page on flags
+//! - `examples`  the files of `examples/config`
 //! - `rfc9110`   the semantics of HTTP, section by section, over both protocols and through the
 //!   proxy
 
 mod client;
 mod disk;
 mod documents;
+mod examples;
 mod files;
 mod get;
 mod headers;

@@ -788,7 +788,7 @@ fn grant(conn: &mut Conn) {
 }
 
 /// Sends everything that comes through a WebSocket back in capitals, until the other side ends.
-fn shout(conn: &mut Conn) {
+pub(crate) fn shout(conn: &mut Conn) {
     grant(conn);
     let mut bytes = [0; 100];
     while let Ok(read @ 1..) = conn.read(&mut bytes) {

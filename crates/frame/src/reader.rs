@@ -70,8 +70,8 @@ impl Reader {
     }
 
     /// Reads the HEADERS frame at the start of `input` where it lies, and returns it with its
-    /// length: drop so many bytes of the input then. Returns `None` for everything else, including
-    /// frames that aren't whole or valid: call [`Reader::next`] for those.
+    /// length: drop that number of bytes from the input then. Returns `None` for everything else,
+    /// including frames that aren't whole or valid: call [`Reader::next`] for those.
     ///
     /// Most frames that a server gets are HEADERS, and it decodes their field blocks at once. This
     /// saves the slice of `input` that [`Reader::next`] returns.

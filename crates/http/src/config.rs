@@ -79,29 +79,31 @@ pub enum Priorities {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Timeouts {
-    /// From the start until the peer's preface and first SETTINGS have arrived. Default 10 s.
+    /// The time from the start until the peer's preface and first SETTINGS have arrived. Default
+    /// 10 s.
     pub handshake: Duration,
-    /// Until our SETTINGS are acknowledged; then SETTINGS_TIMEOUT (RFC 9113 §6.5.3). Default 10 s.
+    /// The time until our SETTINGS are acknowledged; then SETTINGS_TIMEOUT (RFC 9113 §6.5.3).
+    /// Default 10 s.
     pub settings_ack: Duration,
-    /// From a header block's first bytes to its END_HEADERS. Default 10 s.
+    /// The time from a header block's first bytes to its END_HEADERS. Default 10 s.
     pub header_block: Duration,
-    /// Between two pieces of a body that the peer sends and we have window for. Default 30 s.
+    /// The time between two pieces of a body that the peer sends and we have window for. Default
+    /// 30 s.
     pub body: Duration,
-    /// Server: for the rest of a request that was answered early; after it the rest isn't read.
-    /// Default 5 s.
+    /// Server: the time for the rest of a request that was answered early; after it the rest isn't
+    /// read. Default 5 s.
     pub discard: Duration,
-    /// While the peer's windows let less than 16 KiB of the waiting data through, for a stream or
-    /// for the connection. Default 30 s.
+    /// The time in which the peer's windows must let 16 KiB of the waiting data through, for a
+    /// stream or for the connection. Default 30 s.
     pub write: Duration,
-    /// With no stream open. Default 10 min.
+    /// The time with no stream open. Default 10 min.
     pub idle: Duration,
-    /// While streams are open and nothing has arrived for this long, a PING checks that the peer is
-    /// still there, once for each silence. For clients, whose server may disappear silently.
-    /// Default off.
+    /// The silence after which a PING checks that the peer is still there, once for each silence
+    /// and while streams are open. For clients, whose server may disappear silently. Default off.
     pub probe: Duration,
-    /// Until the answer to that PING; after it the connection closes. Default 10 s.
+    /// The time until the answer to that PING; after it the connection closes. Default 10 s.
     pub probe_answer: Duration,
-    /// From the start of a graceful end until it is forced. Default 30 s.
+    /// The time from the start of a graceful end until it is forced. Default 30 s.
     pub shutdown: Duration,
 }
 

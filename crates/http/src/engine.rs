@@ -41,10 +41,10 @@ pub const SMALL_BODY: usize = 4096;
 /// lose an unread response when a reset arrives with it; this gives them time to read.
 pub const MAX_DISCARDED: usize = 1 << 20;
 
-/// How long a connection has nothing to do before it frees memory.
+/// The time that a connection has nothing to do before it frees memory.
 pub const REST_AFTER: Duration = Duration::from_secs(1);
 
-/// How long until a connection without memory for more input checks again.
+/// The time until a connection without memory for more input checks again.
 pub const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The number of times that a request's head counts: once for the request, and once for a copy of

@@ -37,7 +37,7 @@
 //!   [`Event::Closed`].
 //! - **Debts.** An event of a stream that its owner has no use for goes to [`Stream::ignore`].
 //!   Otherwise a peer waits for credit, or a stream that was reset keeps its place.
-//! - **The end.** No event follows [`Event::Closed`]. There are no streams any more, and `open`
+//! - **The end.** No event follows [`Event::Closed`]. There are no streams left, and `open`
 //!   returns [`Misuse::GoingAway`]. When `transmit` returns [`Flow::Closed`], write the outbox out
 //!   and close the transport.
 //! - **Windows.** Those of HTTP/2 stay small until `observe_rtt` reports a round-trip time.

@@ -249,8 +249,8 @@ impl Acceptors {
                 }
                 Ok(None) => return,
                 Err(error) if is_about_one_connection(&error) => {}
-                // For example EMFILE. It isn't known who waits, but an idle connection is the
-                // lesser loss in any case.
+                // For example EMFILE. It isn't known which client waits, but an idle connection is
+                // the lesser loss in any case.
                 Err(_) if driver.make_room(None, Whose::Larger) => {}
                 Err(error) => {
                     // The listener stays ready, so waiting must not depend on another event, and

@@ -75,7 +75,7 @@ impl Records {
         &self.memory[..self.len]
     }
 
-    /// Returns at least `size` bytes of space after the records. [`Records::filled`] tells how many
+    /// Returns at least `size` bytes of space after the records. [`Records::filled`] says how many
     /// were used.
     pub(crate) fn space(&mut self, size: usize) -> &mut [u8] {
         if self.memory.len() < self.len + size {

@@ -1,4 +1,4 @@
-//! The identity of a connection, and what its transport tells about it.
+//! The identity of a connection, and the facts that its transport has about it.
 
 use std::net::SocketAddr;
 use std::time::Instant;

@@ -11,7 +11,7 @@
 //!                                     Eof
 //! ```
 
-/// The content of the socket, as far as events tell.
+/// The content of the socket, as far as events show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
     /// Nothing, until the next event.
@@ -40,7 +40,7 @@ pub(crate) enum Known {
     /// The service, by [`Service::half_closed`](crate::Service::half_closed). The engine doesn't
     /// read, because it answers an HTTP/1.1 request.
     ToService,
-    /// The engine, which then tells the service.
+    /// The engine, which then reports it to the service.
     ToEngine,
 }
 

@@ -32,7 +32,7 @@ pub(crate) enum Phase {
     ProxyHeader,
     /// The TLS handshake isn't done.
     Handshake,
-    /// The first bytes will tell the protocol.
+    /// The first bytes decide the protocol.
     Guess,
     /// The protocol is known, and the connection has an engine.
     Open,

@@ -96,7 +96,7 @@ pub enum Failure {
     Certificate(SocketAddr, Cause),
     /// The TLS handshake with an address failed for another reason.
     Tls(SocketAddr, Cause),
-    /// As many requests wait for a place as may wait, in all or of this client.
+    /// Too many requests wait for a place already, of all clients or of this one.
     QueueFull,
     /// The request made no progress for too long.
     TimedOut,

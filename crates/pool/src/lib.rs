@@ -22,7 +22,7 @@
 //! - A request that the server hasn't processed, as its GOAWAY or REFUSED_STREAM says, is sent
 //!   again once, with up to [`Options::replay_limit`] bytes of its body. It is sent again more
 //!   often only while each connection that left it out by a GOAWAY had processed others: some
-//!   servers end each connection after so many requests.
+//!   servers end each connection after a fixed number of requests.
 //! - A request that was lost with its connection, before any response came, is sent again once on
 //!   another address or a new connection. It must do no harm if it is processed twice, and either
 //!   the connection was idle or of use before, or there is another address.

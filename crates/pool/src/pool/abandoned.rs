@@ -1,4 +1,4 @@
-//! HTTP/1.1 responses that nobody wants any more.
+//! HTTP/1.1 responses that nobody waits for.
 //!
 //! HTTP/1.1 can cancel a request only by closing the connection, and then the next request has to
 //! open another one. So the pool reads the response to its end if that is near, and keeps the

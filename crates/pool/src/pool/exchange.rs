@@ -173,9 +173,9 @@ impl<K: Copy> Pool<K> {
         let has_processed = taking == Some(Taking::NothingAfterSome);
         let (failure, resend) = match cause {
             // RFC 9113 §6.8: the server hasn't processed streams above the last one that its GOAWAY
-            // names. A server may end each connection after so many requests, and leave out those
-            // that came after, again and again. While each connection processes something, they
-            // come to an end.
+            // names. A server may end each connection after some number of requests, and leave out
+            // those that came after, again and again. While each connection processes something,
+            // they come to an end.
             ResetCause::Unprocessed if has_processed => (Failure::Refused, Resend::Uncounted),
             ResetCause::Unprocessed => (Failure::Refused, Resend::Once),
             // RFC 9113 §8.7: REFUSED_STREAM says the same of one stream.

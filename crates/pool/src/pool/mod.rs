@@ -9,7 +9,7 @@
 //! - `dialling`   connections that are being opened
 //! - `exchange`   the events of a request's stream
 //! - `retry`      requests that lost their stream
-//! - `abandoned`  HTTP/1.1 responses that nobody wants any more
+//! - `abandoned`  HTTP/1.1 responses that nobody waits for
 //! - `addresses`  the addresses of an upstream
 //! - `overdue`    requests and connections that don't get on
 

@@ -209,7 +209,7 @@ impl<K: Copy> Pool<K> {
         }
     }
 
-    /// Cancels a request whose response nobody wants any more. It has no further events.
+    /// Cancels a request whose response nobody waits for. It has no further events.
     pub fn cancel(&mut self, conns: &mut Conns, request: RequestId) {
         self.events.retain(|(id, _)| *id != request);
         let Some(found) = self.find(request) else {

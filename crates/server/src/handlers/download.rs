@@ -17,7 +17,7 @@ use crate::disk::Disk;
 use crate::in_progress::Progress;
 use crate::shares::FilePlaces;
 
-/// Most bytes that one step reads from a large file.
+/// The most bytes that one step reads from a large file.
 const PIECE: usize = 64 << 10;
 
 /// Pieces whose memory one worker keeps for reuse.

@@ -13,8 +13,8 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Most bytes of lines that wait in one queue: about 20,000 lines, which a busy server writes in a
-/// second or two.
+/// The most bytes of lines that wait in one queue: about 20,000 lines, which a busy server writes
+/// in a second or two.
 const LIMIT: usize = 4 << 20;
 
 /// The pause before a failed write is tried again.
@@ -95,7 +95,7 @@ pub enum Report {
 /// Settings of a queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Most bytes of lines that wait. Default 4 MiB.
+    /// The most bytes of lines that wait. Default 4 MiB.
     pub limit: usize,
     /// The pause before a failed write is tried again. Default 1 s.
     pub retry: Duration,

@@ -3,7 +3,7 @@
 
 use tidegate_http::StreamId;
 
-/// Most entries of a diary. Nothing more is pushed on a connection whose diary is full, so no
+/// The most entries of a diary. Nothing more is pushed on a connection whose diary is full, so no
 /// resource is pushed twice because its entry was forgotten.
 pub(super) const MAX_ENTRIES: usize = 256;
 

@@ -31,14 +31,14 @@ use tidegate_http::{Priority, ResponseHead};
 use super::Destination;
 use crate::path::RequestPath;
 
-/// Most pages in a list. Each page takes memory in every worker.
+/// The most pages in a list. Each page takes memory in every worker.
 pub const MAX_PAGES: usize = 1024;
 
-/// Most resources in a list.
+/// The most resources in a list.
 pub const MAX_RESOURCES: usize = 1024;
 
-/// Most resources that one page needs. Their `link` fields stay far below the size of heads that
-/// clients take.
+/// The most resources that one page needs. Their `link` fields stay far below the size of heads
+/// that clients take.
 pub const MAX_NEEDS: usize = 32;
 
 /// A resource for the list.

@@ -29,7 +29,7 @@ pub use list::{Preload, PreloadError, PushCache};
 pub use pusher::{Prepared, Pusher};
 pub use stats::{NotPushed, Refusal, Stats};
 
-/// Most resources pushed for one view of a page, and most pushes open on one connection.
+/// The most resources pushed for one view of a page, and the most pushes open on one connection.
 pub const MAX_PUSHES: usize = 10;
 
 /// When to push.

@@ -213,6 +213,7 @@ impl FieldBlocks {
 
     /// Encodes a list of fields, with its stamp if it has one. The block is valid until the next
     /// call.
+    #[inline]
     pub(crate) fn encode(
         &mut self,
         fields: &Fields,

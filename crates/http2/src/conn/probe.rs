@@ -26,10 +26,18 @@ pub(crate) struct Probe {
     pub(super) begins: bool,
     /// When bytes came in last.
     heard_at: Instant,
-    /// When the unanswered probe was sent.
-    sent_at: Option<Instant>,
-    /// When a probe was answered, if nothing else has come in since.
-    answered_at: Option<Instant>,
+    sent: Sent,
+}
+
+/// The last probe.
+#[derive(Clone, Copy, Debug)]
+enum Sent {
+    /// None is of interest any longer.
+    None,
+    /// Sent at this time and unanswered.
+    Unanswered(Instant),
+    /// Answered at this time, and nothing else has come in since.
+    Answered(Instant),
 }
 
 impl Probe {
@@ -37,20 +45,21 @@ impl Probe {
         Self {
             begins: false,
             heard_at: now,
-            sent_at: None,
-            answered_at: None,
+            sent: Sent::None,
         }
     }
 
     /// Whether a probe is out and nothing has come in since.
     pub(super) fn is_unanswered(&self) -> bool {
-        self.sent_at.is_some_and(|sent_at| self.heard_at <= sent_at)
+        matches!(self.sent, Sent::Unanswered(sent_at) if self.heard_at <= sent_at)
     }
 
     /// Handles an acknowledged PING.
     pub(crate) fn answered(&mut self, payload: [u8; 8]) {
-        if payload == PAYLOAD && self.sent_at.take().is_some() {
-            self.answered_at = Some(self.heard_at);
+        if payload == PAYLOAD
+            && let Sent::Unanswered(_) = self.sent
+        {
+            self.sent = Sent::Answered(self.heard_at);
         }
     }
 }
@@ -61,7 +70,8 @@ impl Connection {
         self.probe.heard_at = self.now;
         // The timer runs for the long pause after an answer: restart it. Otherwise it checks
         // `heard_at` when it is due.
-        if self.probe.answered_at.take().is_some() {
+        if let Sent::Answered(_) = self.probe.sent {
+            self.probe.sent = Sent::None;
             self.arm_probe();
         }
     }
@@ -78,9 +88,9 @@ impl Connection {
     /// Starts the timer that checks for silence.
     fn arm_probe(&mut self) {
         let limit = self.config.timeouts.probe;
-        let (since, limit) = match self.probe.answered_at {
-            Some(at) => (at, limit.max(AGAIN_AFTER)),
-            None => (self.probe.heard_at, limit),
+        let (since, limit) = match self.probe.sent {
+            Sent::Answered(at) => (at, limit.max(AGAIN_AFTER)),
+            Sent::None | Sent::Unanswered(_) => (self.probe.heard_at, limit),
         };
         self.timers.set(Timer::Probe, since, limit);
     }
@@ -90,16 +100,16 @@ impl Connection {
         if self.streams.is_empty() {
             return;
         }
-        if let Some(sent_at) = self.probe.sent_at {
-            if self.probe.heard_at <= sent_at {
-                return self.close(CloseReason::ProbeUnanswered, None);
-            }
+        if self.probe.is_unanswered() {
+            return self.close(CloseReason::ProbeUnanswered, None);
+        }
+        if let Sent::Unanswered(_) = self.probe.sent {
             // Any bytes are as good as an answer.
-            self.probe.sent_at = None;
+            self.probe.sent = Sent::None;
         }
         self.arm_probe();
         if self.timers.is_due(Timer::Probe, self.now) {
-            self.probe.sent_at = Some(self.now);
+            self.probe.sent = Sent::Unanswered(self.now);
             self.send(|out| {
                 Ping {
                     ack: false,

@@ -8,6 +8,12 @@ const NONE: u32 = u32::MAX;
 /// lists with higher numbers than any before.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
+    /// Absent until the first item: most connections rest, and many have no item ever.
+    memory: Option<Box<Memory>>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
     /// The front of each list.
     fronts: Vec<u32>,
     /// The links of each item.
@@ -33,6 +39,54 @@ impl Link {
 impl Lists {
     /// Appends an item that is in no list.
     pub(super) fn push_back(&mut self, list: u32, item: u32) {
+        self.memory.get_or_insert_default().push_back(list, item);
+    }
+
+    /// Puts an item that is in no list at the front.
+    pub(super) fn push_front(&mut self, list: u32, item: u32) {
+        let memory = self.memory.get_or_insert_default();
+        memory.push_back(list, item);
+        memory.fronts[list as usize] = item;
+    }
+
+    /// Removes an item from its list. Returns that list, or `None` if the item is in none.
+    pub(super) fn remove(&mut self, item: u32) -> Option<u32> {
+        self.memory.as_mut()?.remove(item)
+    }
+
+    /// Moves an item to the back of its list.
+    pub(super) fn move_to_back(&mut self, item: u32) {
+        if let Some(memory) = &mut self.memory {
+            memory.move_to_back(item);
+        }
+    }
+
+    /// Returns the list that an item is in.
+    pub(super) fn list_of(&self, item: u32) -> Option<u32> {
+        self.memory.as_ref()?.list_of(item)
+    }
+
+    pub(super) fn front(&self, list: u32) -> Option<u32> {
+        let front = *self.memory.as_ref()?.fronts.get(list as usize)?;
+        (front != NONE).then_some(front)
+    }
+
+    pub(super) fn is_empty(&self, list: u32) -> bool {
+        self.front(list).is_none()
+    }
+
+    /// Returns the items of a list from front to back.
+    pub(super) fn iter(&self, list: u32) -> impl Iterator<Item = u32> {
+        let front = self.front(list);
+        std::iter::successors(front, move |item| {
+            let next = self.memory.as_ref()?.links[*item as usize].next;
+            (Some(next) != front).then_some(next)
+        })
+    }
+}
+
+impl Memory {
+    fn push_back(&mut self, list: u32, item: u32) {
         let (list_at, at) = (list as usize, item as usize);
         if self.fronts.len() <= list_at {
             self.fronts.resize(list_at + 1, NONE);
@@ -57,14 +111,7 @@ impl Lists {
         };
     }
 
-    /// Puts an item that is in no list at the front.
-    pub(super) fn push_front(&mut self, list: u32, item: u32) {
-        self.push_back(list, item);
-        self.fronts[list as usize] = item;
-    }
-
-    /// Removes an item from its list. Returns that list, or `None` if the item is in none.
-    pub(super) fn remove(&mut self, item: u32) -> Option<u32> {
+    fn remove(&mut self, item: u32) -> Option<u32> {
         let link = self.links.get_mut(item as usize)?;
         let Link {
             list,
@@ -87,8 +134,7 @@ impl Lists {
         Some(list)
     }
 
-    /// Moves an item to the back of its list.
-    pub(super) fn move_to_back(&mut self, item: u32) {
+    fn move_to_back(&mut self, item: u32) {
         let Some(list) = self.list_of(item) else {
             return;
         };
@@ -101,28 +147,9 @@ impl Lists {
         self.push_back(list, item);
     }
 
-    /// Returns the list that an item is in.
-    pub(super) fn list_of(&self, item: u32) -> Option<u32> {
+    fn list_of(&self, item: u32) -> Option<u32> {
         let list = self.links.get(item as usize)?.list;
         (list != NONE).then_some(list)
-    }
-
-    pub(super) fn front(&self, list: u32) -> Option<u32> {
-        let front = *self.fronts.get(list as usize)?;
-        (front != NONE).then_some(front)
-    }
-
-    pub(super) fn is_empty(&self, list: u32) -> bool {
-        self.front(list).is_none()
-    }
-
-    /// Returns the items of a list from front to back.
-    pub(super) fn iter(&self, list: u32) -> impl Iterator<Item = u32> {
-        let front = self.front(list);
-        std::iter::successors(front, move |item| {
-            let next = self.links[*item as usize].next;
-            (Some(next) != front).then_some(next)
-        })
     }
 }
 

@@ -8,6 +8,7 @@ use tidegate_ledger::Refusal;
 
 use crate::admission::{Account, DialAccount, Standing};
 use crate::buffers::{Buffers, READ_AT_LEAST, READ_AT_ONCE};
+use crate::ending::Ending;
 use crate::incoming::{How, Incoming, Input, Waiting};
 use crate::left_over::{LeftOver, WaitsFor};
 use crate::opening::{Dialling, Opening, Phase, Step};
@@ -58,12 +59,8 @@ pub(crate) struct Conn {
     pub(crate) deadline: Option<Instant>,
     /// The connection's entry in the timers.
     pub(crate) timer: Option<Tick>,
-    /// Bytes that were thrown away since the end began.
-    pub(crate) lingered: u64,
-    /// The part of the linger timeout that isn't used yet, once our end was sent.
-    pub(crate) linger_left: Option<Duration>,
-    /// Why the connection ends. The first reason counts.
-    pub(crate) end: Option<End>,
+    /// Present from the first sign of the end on.
+    pub(crate) ending: Option<Box<Ending>>,
 }
 
 impl Conn {
@@ -120,9 +117,7 @@ impl Conn {
             is_dirty: false,
             deadline,
             timer: None,
-            lingered: 0,
-            linger_left: None,
-            end: None,
+            ending: None,
         }
     }
 
@@ -366,13 +361,17 @@ impl Conn {
         self.incoming.has_ended_in_order() && self.left_over.len() == 0
     }
 
+    pub(crate) fn ending(&mut self) -> &mut Ending {
+        self.ending.get_or_insert_default()
+    }
+
     /// Sets why the connection ends, unless there is an earlier reason.
     pub(crate) fn set_end(&mut self, end: End) {
-        self.end.get_or_insert(end);
+        self.ending().reason.get_or_insert(end);
     }
 
     pub(crate) fn take_end(&mut self) -> End {
-        self.end.take().unwrap_or(End::Stopped)
+        self.ending().reason.take().unwrap_or(End::Stopped)
     }
 
     /// Whether data waits that the socket hasn't taken.

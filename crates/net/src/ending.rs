@@ -26,6 +26,17 @@ const LINGER_RATE: u64 = 1 << 10;
 /// stream for each request, so it needn't be read to its end.
 const LINGER_BYTES: u64 = 1 << 20;
 
+/// The state of a connection that ends.
+#[derive(Default)]
+pub(crate) struct Ending {
+    /// The first reason. The others don't count.
+    pub(crate) reason: Option<End>,
+    /// Bytes that were thrown away since the end began.
+    lingered: u64,
+    /// The part of the linger timeout that isn't used yet, once our end was sent.
+    linger_left: Option<Duration>,
+}
+
 impl Conn {
     /// Handles a write that failed. Returns whether the connection goes on without writing: an
     /// answer that a server sent before it closed, for example that it doesn't want all of an
@@ -62,7 +73,7 @@ impl Conn {
             // Only the alert can go out now.
             self.outbox = Outbox::new();
         }
-        self.end.get_or_insert(end);
+        self.set_end(end);
         self.incoming = self.incoming.on(Input::Discard);
         self.left_over.clear();
         self.deadline = None;
@@ -88,9 +99,9 @@ impl Conn {
         if !self.end_our_side(buffers, now, write_timeout, written)? {
             return Ok(false);
         }
-        if self.linger_left.is_none() {
+        if self.ending().linger_left.is_none() {
             self.deadline = Some(now + LINGER);
-            self.linger_left = Some(linger_timeout.saturating_sub(LINGER));
+            self.ending().linger_left = Some(linger_timeout.saturating_sub(LINGER));
         }
         Ok(self.incoming.has_ended())
     }
@@ -108,9 +119,10 @@ impl Conn {
         }
         if let Outgoing::Open { .. } = self.outgoing {
             self.outgoing = self.outgoing.on(Output::Notify);
+            let has_failed = matches!(self.ending().reason, Some(End::TlsFailed(_)));
             // After a failure of TLS, an alert went out in place of close_notify.
             if let Some(tls) = &mut self.transport.tls
-                && !matches!(self.end, Some(End::TlsFailed(_)))
+                && !has_failed
             {
                 tls.close()?;
             }
@@ -129,18 +141,19 @@ impl Conn {
     pub(crate) fn linger(&mut self, buffers: &mut Buffers) -> io::Result<bool> {
         let outcome = self.transport.discard(buffers)?;
         let count = self.note(outcome, How::InOrder) as u64;
-        self.lingered += count;
         let is_request =
             |engine: &Engine| engine.protocol() == Protocol::Http1 && !engine.is_client();
         let is_request = self.engine.as_ref().is_some_and(is_request);
-        if let (Some(deadline), Some(left)) = (&mut self.deadline, &mut self.linger_left)
+        let ending = self.ending.get_or_insert_default();
+        ending.lingered += count;
+        if let (Some(deadline), Some(left)) = (&mut self.deadline, &mut ending.linger_left)
             && is_request
         {
             let bought = Duration::from_millis(count * 1000 / LINGER_RATE).min(*left);
             *left -= bought;
             *deadline += bought;
         }
-        let is_enough = !is_request && self.lingered > LINGER_BYTES;
+        let is_enough = !is_request && ending.lingered > LINGER_BYTES;
         let is_over = self.incoming.has_ended() && self.outgoing == Outgoing::Ended;
         Ok(is_enough || is_over)
     }

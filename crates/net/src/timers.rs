@@ -31,7 +31,9 @@ impl Timers {
     /// entry.
     pub(crate) fn fire_by(&mut self, slot: u32, entered: &mut Option<Tick>, at: Instant) {
         let since_start = at.saturating_duration_since(self.start).as_nanos();
-        let tick = Tick::try_from(since_start.div_ceil(TICK.as_nanos())).unwrap_or(Tick::MAX);
+        // Nanoseconds fit for five centuries.
+        let since_start = u64::try_from(since_start).unwrap_or(u64::MAX);
+        let tick = since_start.div_ceil(TICK.as_nanos() as u64);
         match *entered {
             Some(earlier) if earlier <= tick => {}
             _ => {

@@ -6,16 +6,19 @@
 #   tools/idle-memory.sh --connections 4000 --only 'tidegate h2o'
 #
 # One worker serves a 15-byte file over cleartext HTTP/2 and over TLS 1.3. After 100 connections,
-# which pay for what the worker itself needs, as many as --connections says (2,000) are opened one
-# after the other; each asks once for the file and stays open. The growth of the resident memory of
-# the process and its children, three seconds after the last response, divided by the number of
-# connections, is the result. The kernel's memory for sockets isn't counted.
+# which pay for what the worker itself needs, as many as --connections says (2,000) are opened, as
+# many a second as --rate says (400); each asks once for the file and stays open. The growth of the
+# resident memory of the process and its children, three seconds after the last response, divided by
+# the number of connections, is the result. The kernel's memory for sockets isn't counted. With a
+# high rate, the memory that a connection gives back after its first second counts too: no later
+# connection can use it, and the allocator keeps it.
 source "$(dirname "$0")/lib.sh"
 
-connections=2000 servers='nghttpd h2o tidegate'
+connections=2000 rate=400 servers='nghttpd h2o tidegate'
 while (($#)); do
     case $1 in
         --connections) connections=$2 && shift ;;
+        --rate) rate=$2 && shift ;;
         --only) servers=$2 && shift ;;
         *) die "unknown argument '$1'; the head of the script lists them" ;;
     esac
@@ -33,7 +36,8 @@ printf 'fifteen bytes.\n' >"$scratch/www/small.txt"
 cat >"$scratch/client.py" <<'PYTHON'
 import socket, ssl, sys, time
 
-transport, port, pid, connections = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+transport = sys.argv[1]
+port, pid, connections, rate = map(int, sys.argv[2:])
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 context.set_alpn_protocols(["h2"])
@@ -92,15 +96,18 @@ def settled():
 
 open_ones = [ask() for _ in range(100)]
 before = settled()
-open_ones += [ask() for _ in range(connections)]
+start = time.monotonic()
+for index in range(connections):
+    time.sleep(max(0, start + index / rate - time.monotonic()))
+    open_ones.append(ask())
 print((settled() - before) / connections / 1024)
 PYTHON
 
-echo "KiB per idle connection, $connections connections that have asked once"
+echo "KiB per idle connection, $connections connections that have asked once, $rate opened a second"
 for server in $servers; do
     for transport in h2c tls; do
         start_server "$server" "$transport"
-        kib=$(python3 "$scratch/client.py" "$transport" "$port" "$pid" "$connections")
+        kib=$(python3 "$scratch/client.py" "$transport" "$port" "$pid" "$connections" "$rate")
         printf '%-10s%-5s%8.2f\n' "$server" "$transport" "$kib"
         stop "$pid" || true
     done

@@ -78,11 +78,15 @@ fn drive_loop(memory: &mut MemoryLoop<App>, now: Instant) {
     memory.turn(now);
 }
 
-/// Turns that don't count: until both ends have settled.
+/// Turns that don't count: until `wanted` streams have ended, as the first ones do only when a
+/// thread has read the files.
 #[inline(never)]
-fn settle(memory: &mut MemoryLoop<App>, now: Instant) {
-    for _ in 0..10 {
+fn settle(memory: &mut MemoryLoop<App>, client: &mut Client, wanted: usize, now: Instant) {
+    let mut ended = 0;
+    while ended < wanted {
         memory.turn(now);
+        ended += client.answers();
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 
@@ -208,12 +212,9 @@ fn run(case: &Case, requests: usize) {
     client.write(&hello);
     // The first answers fill caches and tables.
     for _ in 0..4 {
-        settle(&mut memory, now);
-        client.answers();
         client.ask(&case.requests);
+        settle(&mut memory, &mut client, case.requests.len(), now);
     }
-    settle(&mut memory, now);
-    client.answers();
     let began = Instant::now();
     let batches = requests / case.requests.len();
     for _ in 0..batches {

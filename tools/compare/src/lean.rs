@@ -83,6 +83,8 @@ impl Table {
 
 /// A request in progress.
 struct Open {
+    /// When it was due.
+    due: Instant,
     /// Bytes that are still to come.
     left: u64,
     is_ok: bool,
@@ -147,7 +149,7 @@ impl Lean {
                 used: 0,
             });
             // One request for each: servers have limits for connections that say nothing.
-            lean.ask(number)?;
+            lean.ask(number, Instant::now())?;
             if number % 50 == 49 {
                 lean.finish()?;
             }
@@ -165,7 +167,7 @@ impl Lean {
     }
 
     /// Makes the next request on a connection.
-    fn ask(&mut self, number: usize) -> Result {
+    fn ask(&mut self, number: usize, due: Instant) -> Result {
         let ask = &self.asks[self.asked % self.asks.len()];
         self.asked += 1;
         let conn = &mut self.conns[number];
@@ -177,6 +179,7 @@ impl Lean {
         conn.wire.output.extend(head);
         conn.wire.output.extend(block);
         let open = Open {
+            due,
             left: ask.size,
             is_ok: false,
         };
@@ -194,7 +197,7 @@ impl Lean {
         for _ in 0..streams {
             for number in 0..active {
                 if asked < count {
-                    self.ask(number)?;
+                    self.ask(number, began)?;
                     asked += 1;
                 }
             }
@@ -208,12 +211,48 @@ impl Lean {
             for number in done {
                 answered += 1;
                 if asked < count {
-                    self.ask(number)?;
+                    self.ask(number, began)?;
                     asked += 1;
                 }
             }
         }
         Ok(began.elapsed())
+    }
+
+    /// Makes requests at a rate per second, on all connections in turn. Returns the time of each
+    /// from when it was due, which may be before it could be sent.
+    pub(crate) fn pace(
+        &mut self,
+        rate: f64,
+        lasts: Duration,
+        streams: usize,
+    ) -> Result<Vec<Duration>> {
+        let began = Instant::now();
+        let count = (rate * lasts.as_secs_f64()) as usize;
+        let due = |n: usize| began + Duration::from_secs_f64(n as f64 / rate);
+        let mut times = Vec::with_capacity(count);
+        let (mut asked, mut number) = (0, 0);
+        while times.len() < count {
+            let now = Instant::now();
+            while asked < count && due(asked) <= now {
+                let free = (0..self.conns.len())
+                    .map(|n| (number + n) % self.conns.len())
+                    .find(|n| self.conns[*n].open.len() < streams);
+                let Some(free) = free else { break };
+                number = free + 1;
+                self.ask(free, due(asked))?;
+                asked += 1;
+            }
+            if now > due(count) + PATIENCE {
+                return Err("the server doesn't keep up".into());
+            }
+            // The processor is this client's own: no wait is as short as none.
+            self.turn(Some(Duration::ZERO), |_, open| {
+                times.push(open.due.elapsed());
+                Ok(())
+            })?;
+        }
+        Ok(times)
     }
 
     /// Waits for input, and calls `done` for each response that is complete.

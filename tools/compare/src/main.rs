@@ -22,6 +22,8 @@
 //! more wake-ups. System calls are counted in the same way by strace. Memory is what no file backs,
 //! of 1,000 connections.
 //!
+//! With `--latency` a client keeps to a rate, and times count from when requests were due.
+//!
 //! A load counts only if every response was complete: its status and the size of its body. What a
 //! server can't do is a dash.
 //!
@@ -35,9 +37,11 @@ mod echo;
 mod floor;
 mod frames;
 mod h2load;
+mod latency;
 mod lean;
 mod load;
 mod peers;
+mod plot;
 mod process;
 mod rows;
 mod server;
@@ -81,6 +85,12 @@ struct Flags {
     /// How long each load lasts, in milliseconds.
     #[arg(long, default_value_t = 400)]
     lasts: u64,
+    /// Measures latency at rates below saturation in place of costs.
+    #[arg(long, conflicts_with = "instructions")]
+    latency: bool,
+    /// Writes a plot of the table into this file.
+    #[arg(long)]
+    svg: Option<PathBuf>,
     /// The server's binary; target/release/tidegate by default.
     #[arg(long, env = "TIDEGATE")]
     tidegate: Option<PathBuf>,
@@ -152,6 +162,10 @@ fn run(flags: &Flags) -> Result<bool> {
     let site = Site::make(flags.tidegate.clone())?;
     let lasts = Duration::from_millis(flags.lasts);
     let bench = Bench::new(Cores::take()?, site, flags.rounds, lasts)?;
+    if flags.latency {
+        latency::run(&bench, &peers)?;
+        return Ok(true);
+    }
     let unit_of = |workload: &Workload| match workload.unit {
         Unit::Cpu if flags.instructions => Unit::Instructions,
         unit => unit,
@@ -178,6 +192,9 @@ fn run(flags: &Flags) -> Result<bool> {
     }
     bench.progress.finish_and_clear();
     print!("{}", table::tables(&rows, &peers));
+    if let Some(path) = &flags.svg {
+        std::fs::write(path, plot::svg(&rows, &peers))?;
+    }
     Ok(!peers.contains(&Peer::Tidegate) || holds(&rows))
 }
 

@@ -1,0 +1,95 @@
+//! Latency at half and at four fifths of the rate that saturates a server. The client keeps to its
+//! rate whatever the server does, and each time counts from when the request was due, so that a
+//! server that stalls pays for all requests that had to wait (coordinated omission).
+
+use std::time::Duration;
+
+use crate::bench::Bench;
+use crate::load;
+use crate::peers::{Peer, Transport};
+use crate::process::Result;
+use crate::server::{Inside, Server};
+use crate::workloads::{Shape, WORKLOADS, Workload};
+
+/// Connections, and streams of each that may be in use.
+const CONNECTIONS: usize = 32;
+const STREAMS: usize = 32;
+
+/// How many times the length of a load each rate is kept up.
+const LONGER: u32 = 5;
+
+/// Measures all servers with the workload `tiny`, and prints a table.
+pub(crate) fn run(bench: &Bench, peers: &[Peer]) -> Result {
+    let tiny = WORKLOADS.iter().find(|workload| workload.name == "tiny");
+    let tiny = tiny.ok_or("there is no workload tiny")?;
+    let workload = Workload {
+        shape: Shape::Requests {
+            connections: CONNECTIONS,
+            streams: STREAMS,
+        },
+        ..*tiny
+    };
+    println!(
+        "| latency of a 15-byte file | over | load | requests/s | p50 µs | p99 µs | p99.9 µs |"
+    );
+    println!("|---|---|---:|---:|---:|---:|---:|");
+    for transport in workload.over {
+        for peer in peers
+            .iter()
+            .filter(|peer| peer.can(workload.task, *transport))
+        {
+            if let Err(error) = measure(bench, &workload, *transport, *peer) {
+                let error = error.to_string();
+                let why = error.lines().next().unwrap_or_default();
+                println!("| {} | {} | {why} | | | | |", peer.name(), transport.name());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn measure(bench: &Bench, workload: &Workload, transport: Transport, peer: Peer) -> Result {
+    let server = Server::start(bench, peer, workload, transport, Inside::Nothing)?;
+    let mut client = load::connect(workload, transport, server.address, CONNECTIONS)?;
+    let few = 20_000;
+    let took = client.run(CONNECTIONS, STREAMS, few)?;
+    let guess = few as f64 / took.as_secs_f64();
+    let many = (guess * bench.lasts.as_secs_f64() * 2.0) as u64;
+    let took = client.run(CONNECTIONS, STREAMS, many.max(few))?;
+    let most = many.max(few) as f64 / took.as_secs_f64();
+    for part in [0.5, 0.8] {
+        let rate = most * part;
+        let mut times = client.pace(rate, bench.lasts * LONGER, STREAMS)?;
+        times.sort_unstable();
+        println!(
+            "| {} | {} | {:.0} % | {rate:.0} | {} | {} | {} |",
+            peer.name(),
+            transport.name(),
+            part * 100.0,
+            micros(&times, 0.5),
+            micros(&times, 0.99),
+            micros(&times, 0.999)
+        );
+    }
+    Ok(())
+}
+
+/// Returns a quantile of sorted times, in whole microseconds.
+fn micros(times: &[Duration], quantile: f64) -> u128 {
+    let index = (times.len() as f64 * quantile).ceil() as usize;
+    let time = times.get(index.saturating_sub(1));
+    time.copied().unwrap_or_default().as_micros()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_count_from_the_least() {
+        let times: Vec<_> = (1..=1_000).map(Duration::from_micros).collect();
+        assert_eq!(micros(&times, 0.5), 500);
+        assert_eq!(micros(&times, 0.999), 999);
+        assert_eq!(micros(&[], 0.5), 0);
+    }
+}

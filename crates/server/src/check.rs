@@ -14,7 +14,7 @@ use crate::logs;
 pub(crate) const WRONG: u8 = 2;
 
 /// Does everything that the server does before it listens, and prints the configuration in effect.
-/// Returns exit status 0 or [`WRONG`].
+/// Returns exit status 0 or 2.
 pub fn main(command_line: &CommandLine) -> ExitCode {
     // Names that don't resolve and certificates that expire are warnings.
     if let Err(error) = logs::start("warn") {

@@ -69,18 +69,24 @@ pub(crate) fn parse(
     let mut upgrades = Vec::new();
     let mut accepts = Vec::new();
     let mut keep_alive = None;
+    let mut lower = Vec::with_capacity(32);
+    let mut names = Vec::with_capacity(parsed.headers.len());
     for line in parsed.headers.iter() {
-        let is = |name: &[u8]| line.name.as_bytes().eq_ignore_ascii_case(name);
-        if is(b"upgrade") {
-            upgrades.push(line.value);
-        } else if is(upgrade::ACCEPT) {
-            accepts.push(line.value);
-        } else if is(b"keep-alive") {
-            keep_alive = timeout_of(line.value);
-        } else if !opens_tunnel {
+        lower.clear();
+        lower.extend_from_slice(line.name.as_bytes());
+        lower.make_ascii_lowercase();
+        let known = KnownName::of(&lower);
+        names.push(known);
+        match known {
+            Some(KnownName::UPGRADE) => upgrades.push(line.value),
+            Some(KnownName::KEEP_ALIVE) => keep_alive = timeout_of(line.value),
             // RFC 9110 §9.3.6: "A client MUST ignore any Content-Length or Transfer-Encoding header
             // fields received in a successful response to CONNECT."
-            framing.note(line)?;
+            Some(KnownName::CONTENT_LENGTH | KnownName::TRANSFER_ENCODING) if !opens_tunnel => {
+                framing.note(line)?;
+            }
+            None if lower == upgrade::ACCEPT => accepts.push(line.value),
+            _ => {}
         }
     }
     if switches {
@@ -112,24 +118,29 @@ pub(crate) fn parse(
     let digit = |unit: u16| b'0' + (status / unit % 10) as u8;
     fields.push_known(KnownName::STATUS, [digit(100), digit(10), digit(1)]);
     let mut counts = Counts::default();
-    let mut name = Vec::with_capacity(32);
-    for line in parsed.headers.iter() {
-        name.clear();
-        name.extend(line.name.bytes().map(|byte| byte.to_ascii_lowercase()));
-        let known = KnownName::of(&name);
+    for (line, known) in parsed.headers.iter().zip(names) {
         counts.count(known, config)?;
+        let name = match known {
+            Some(known) => known.as_str().as_bytes(),
+            None => {
+                lower.clear();
+                lower.extend_from_slice(line.name.as_bytes());
+                lower.make_ascii_lowercase();
+                &lower
+            }
+        };
         let is_ours = is_about_the_connection(known)
             || known == Some(KnownName::TE)
             || known.is_none() && name == upgrade::ACCEPT;
         let is_length = known == Some(KnownName::CONTENT_LENGTH);
         // RFC 9112 §6.3: the fields about a body's length have no meaning without a body or in a
         // tunnel.
-        if is_ours || (is_length && opens_tunnel) || (!is_length && options.names(&name)) {
+        if is_ours || (is_length && opens_tunnel) || (!is_length && options.names(name)) {
             continue;
         }
         fields.push_field(Field {
             known,
-            name: &name,
+            name,
             value: line.value,
             never_indexed: false,
         });

@@ -78,7 +78,7 @@ impl App {
         conns: &mut Conns,
         conn: ConnId,
         id: StreamId,
-        head: &RequestHead,
+        head: &Arc<RequestHead>,
         end: bool,
     ) {
         let path = match RequestPath::read(head.path_bytes()) {
@@ -97,7 +97,7 @@ impl App {
             && let StreamMut::Http1(_) = stream
         {
             stream.decline_upgrade();
-            let plain = fields::without_upgrade(head);
+            let plain = Arc::new(fields::without_upgrade(head));
             return self.request(conns, conn, id, &plain, true);
         }
         if self.sites[site].trust_x_priority
@@ -161,7 +161,7 @@ impl App {
         &mut self,
         conns: &mut Conns,
         (conn, id, site): (ConnId, StreamId, usize),
-        head: &RequestHead,
+        head: &Arc<RequestHead>,
         path: &RequestPath<'_>,
         end: bool,
         prepared: Option<&Prepared>,

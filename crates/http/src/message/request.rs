@@ -6,6 +6,7 @@ use tidegate_hpack::{Alphabet, Field, Fields, KnownName, KnownNames};
 
 use super::classes::{TOKEN, classes};
 use super::fault::{Fault, InvalidHead};
+use super::response::Stamp;
 use super::rules::{
     Regular, Section, Spelling, all_visible, is_host_and_port, is_same_authority, is_scheme,
     with_length,
@@ -29,6 +30,8 @@ pub struct RequestHead {
     content_length: Option<u64>,
     /// The first thing that a builder was given and that HTTP/2 forbids.
     fault: Option<Fault>,
+    /// The stamp of a head that is sent many times.
+    stamp: Option<Stamp>,
 }
 
 /// Extensions of RFC 9113 that a server allows in requests.
@@ -138,11 +141,13 @@ impl RequestHead {
             pseudo: 0,
             content_length: None,
             fault: None,
+            stamp: None,
         }
     }
 
     /// Adds a field as [`RequestHead::field`] does, with its never-indexed mark.
     pub fn push_field(&mut self, field: Field<'_>) {
+        self.stamp = None;
         if field.known == Some(KnownName::HOST) {
             // The whole list decides whether the field contradicts `:authority` or another `host`.
             self.fields.push_field(field);
@@ -163,6 +168,19 @@ impl RequestHead {
         self.content_length = regular.content_length;
         self.fields.push_field(field);
         self.note(checked);
+    }
+
+    /// Marks the head as one that is sent many times, like
+    /// [`ResponseHead::shared`](crate::ResponseHead::shared).
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.stamp = Some(Stamp::next());
+        self
+    }
+
+    /// Returns the mark of [`RequestHead::shared`], if the head has one.
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.stamp
     }
 
     /// Notes what a check of the last field found.

@@ -8,12 +8,13 @@ use super::fault::{Fault, InvalidHead};
 use super::rules::{Regular, Section, Spelling, with_length};
 use crate::error::Violation;
 
-/// The identity of a list of fields that is sent many times ([`ResponseHead::shared`]).
+/// The identity of a list of fields that is sent many times ([`ResponseHead::shared`],
+/// [`RequestHead::shared`](crate::RequestHead::shared)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp(u64);
 
 impl Stamp {
-    fn next() -> Self {
+    pub(super) fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }

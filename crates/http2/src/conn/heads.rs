@@ -64,7 +64,7 @@ impl Connection {
         let slot = self.insert(stream);
         self.wake();
         self.stats.requests += 1;
-        self.send_head(slot, head.fields(), None, body);
+        self.send_head(slot, head.fields(), head.stamp(), body);
         Ok(id)
     }
 }

@@ -1,6 +1,7 @@
 //! The calls of the pool's owner.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -58,7 +59,7 @@ impl<K: Copy> Pool<K> {
         conns: &mut Conns,
         key: K,
         upstream: UpstreamId,
-        head: RequestHead,
+        head: impl Into<Arc<RequestHead>>,
         body: &Body,
         options: RequestOptions,
     ) -> RequestId {
@@ -76,7 +77,7 @@ impl<K: Copy> Pool<K> {
             key,
             outgoing: Outgoing::new(body, bill),
             is_conversation: options.is_conversation,
-            head,
+            head: head.into(),
             account: options.client,
             place: Place {
                 upstream: upstream.0,

@@ -275,7 +275,7 @@ impl<K: Copy> Pool<K> {
         let stream = match (&engine, request.head.protocol()) {
             (Engine::Http1(_), Some("websocket")) => {
                 let key = websocket_key().ok_or(Misuse::InvalidField)?;
-                let head = request.head.clone().field("sec-websocket-key", key);
+                let head = RequestHead::clone(&request.head).field("sec-websocket-key", key);
                 engine.open_for(account, &head, body)?
             }
             _ => engine.open_for(account, &request.head, body)?,

@@ -18,7 +18,7 @@ use crate::replay::Outgoing;
 pub(super) struct Request<K> {
     pub(super) id: RequestId,
     pub(super) key: K,
-    pub(super) head: RequestHead,
+    pub(super) head: Arc<RequestHead>,
     pub(super) outgoing: Outgoing,
     pub(super) is_conversation: bool,
     /// The client that the request is for; `None`: the pool's owner.

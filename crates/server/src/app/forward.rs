@@ -23,7 +23,7 @@ use crate::site::Target;
 pub(super) struct Forwarded<'a> {
     /// The index of its site.
     pub(super) site: usize,
-    pub(super) head: &'a RequestHead,
+    pub(super) head: &'a Arc<RequestHead>,
     pub(super) path: &'a RequestPath<'a>,
     /// The path and query for the upstream.
     pub(super) target: Result<Cow<'a, [u8]>, PathError>,
@@ -98,12 +98,18 @@ impl App {
         // the response.
         let end = end && !(is_connect && protocol == Protocol::Http1);
         let version = conns.stream(conn, id).map_or("", |stream| stream.version());
+        let repeated = self.proxy.repeated.find(conn, head);
+        let is_repeated = repeated.is_some();
         let (Some(info), Some(account)) = (conns.info(conn), conns.client(conn)) else {
             return;
         };
         let client = self.proxy.client(info, version);
         let account = self.proxy.account(account, &client, head);
-        let sent_head = match fields::request(head, route, &target, &client) {
+        let forwarded = match repeated {
+            Some(forwarded) => Ok(forwarded),
+            None => fields::request(head, route, &target, &client).map(Arc::new),
+        };
+        let sent_head = match forwarded {
             Ok(head) => head,
             Err(refused) => {
                 let (status, text) = match refused {
@@ -149,6 +155,9 @@ impl App {
             share,
         };
         self.exchanges.insert(conn, id, exchange);
+        if !is_repeated {
+            self.proxy.repeated.note(conn, head, &sent_head);
+        }
         let pool = &mut self.proxy.pool;
         let request = pool.request(conns, key, upstream, sent_head, &body, options);
         if let Some(relay) = self.relay(key) {

@@ -6,6 +6,7 @@
 //! - `identity`   names of fields that only trusted clients may send on
 //! - `names`      the addresses of upstreams
 //! - `relay`      one request, and both bodies
+//! - `repeated`   the last requests of clients that repeat them
 //! - `target`     the upstream in a `--route`
 //!
 //! A request of a client is an [`Exchange`](crate::in_progress::Exchange) with a [`Relay`] as its
@@ -18,6 +19,7 @@ mod forwarded;
 mod identity;
 pub mod names;
 pub mod relay;
+mod repeated;
 pub mod target;
 
 use std::net::IpAddr;
@@ -32,6 +34,7 @@ use tidegate_pool::{Address, OnBehalf, Pool, Upstream, UpstreamId};
 use crate::flags::Host;
 use crate::proxy::fields::Client;
 use crate::proxy::names::Names;
+use crate::proxy::repeated::Repeated;
 pub use relay::Relay;
 
 /// Bytes that a client's upload may be ahead of its upstream.
@@ -83,6 +86,8 @@ pub struct Proxy {
     pub pool: Pool<Key>,
     upstreams: Vec<UpstreamId>,
     settings: Arc<Settings>,
+    /// The requests that were forwarded last.
+    pub(crate) repeated: Repeated<ConnId>,
     /// Requests for which received data waits that isn't copied yet.
     pub(crate) loose: Vec<Key>,
 }
@@ -96,6 +101,7 @@ impl Proxy {
             upstreams: upstreams.map(|upstream| pool.add(upstream)).collect(),
             pool,
             settings,
+            repeated: Repeated::default(),
             loose: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_http::{KnownName, RequestHead, ResetCause, Stream, StreamId};
@@ -46,7 +47,7 @@ pub struct Prepared {
     /// Whether the answer has the page's `link` fields.
     links: bool,
     /// Requests that were promised, to be answered after this request.
-    pub promised: Vec<(StreamId, RequestHead)>,
+    pub promised: Vec<(StreamId, Arc<RequestHead>)>,
 }
 
 /// A page that a client is about to get.
@@ -224,7 +225,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         &mut self,
         engine: &mut Connection,
         view: &View<'_, C>,
-    ) -> Vec<(StreamId, RequestHead)> {
+    ) -> Vec<(StreamId, Arc<RequestHead>)> {
         let Self {
             options: Options { list, mode, .. },
             clients,
@@ -260,7 +261,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
                         resource: *number,
                         page: view.page,
                     });
-                    promised.push((stream, head));
+                    promised.push((stream, Arc::new(head)));
                 }
                 Err(why) => refuse(stats, view.id, resource, why),
             }

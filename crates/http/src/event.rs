@@ -64,7 +64,7 @@ pub enum Event {
     Writable {
         /// The stream whose body was announced as [`Body::Stream`](crate::Body::Stream).
         id: StreamId,
-        /// The bytes that windows and outbox have room for; at least 1.
+        /// The bytes that the stream takes now; at least 1.
         want: usize,
     },
     /// Client: the server announced a push on behalf of request `id`.

@@ -1,7 +1,6 @@
 //! The output: heads and control frames in order, then DATA as the scheduler decides.
 
 use tidegate_frame::{Data, Head};
-use tidegate_http::engine::MAX_WRITE;
 use tidegate_http::{Event, Flow, Outbox};
 
 use crate::conn::Connection;
@@ -18,6 +17,11 @@ const RECORD: usize = 16 << 10;
 /// 9113 §6.5.2). With its head it fills a TLS record and leaves no remainder for a small one. A
 /// peer that accepts larger frames doesn't make the others wait longer.
 const MAX_TURN: usize = RECORD - Head::LEN;
+
+/// The most bytes of a body that its owner is asked for at once, whatever the outbox has room for.
+/// The rest stays in the stream, where urgent data can still overtake it, and asking in small
+/// pieces costs owners a system call for each.
+const ASKED: usize = 4 * MAX_TURN;
 
 /// The result of a stream's turn.
 enum Turn {
@@ -66,7 +70,7 @@ impl Connection {
                 break;
             }
             let Some(slot) = self.sched.next() else { break };
-            match self.take_turn(slot, out, limit - out.len()) {
+            match self.take_turn(slot, out) {
                 Turn::Over => {}
                 Turn::Ask(event) => return Flow::Event(event),
             }
@@ -80,7 +84,7 @@ impl Connection {
     }
 
     /// Takes a stream's turn: sends one DATA frame, or asks its owner for bytes.
-    fn take_turn(&mut self, slot: usize, out: &mut Outbox, room: usize) -> Turn {
+    fn take_turn(&mut self, slot: usize, out: &mut Outbox) -> Turn {
         let stream = self.streams.get_mut(slot);
         let stream_window = stream.send.window.available();
         if stream_window == 0 {
@@ -98,7 +102,7 @@ impl Connection {
             buf.more = More::Asked;
             return Turn::Ask(Event::Writable {
                 id: stream.id,
-                want: window.min(body_bytes(room)).min(MAX_WRITE),
+                want: window.min(ASKED),
             });
         }
         let len = window.min(buf.pending.len()).min(MAX_TURN);
@@ -168,33 +172,6 @@ impl Connection {
     pub(super) fn unqueue(&mut self, slot: usize) {
         if std::mem::take(&mut self.streams.get_mut(slot).queued) {
             self.sched.remove(slot);
-        }
-    }
-}
-
-/// Returns how much of a body fits in `room` bytes of DATA frames; at least 1.
-fn body_bytes(room: usize) -> usize {
-    let (frames, rest) = (room / RECORD, room % RECORD);
-    (frames * MAX_TURN + rest.saturating_sub(Head::LEN)).max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// In 64 KiB fit four frames, which are 16 KiB each with their heads, and no small one follows.
-    #[test]
-    fn what_is_asked_for_fits_with_the_heads_of_its_frames() {
-        for (room, bytes) in [
-            (1, 1),
-            (10, 1),
-            (11, 2),
-            (16_384, 16_375),
-            (16_393, 16_375),
-            (16_394, 16_376),
-            (65_536, 4 * 16_375),
-        ] {
-            assert_eq!(body_bytes(room), bytes, "{room} bytes of room");
         }
     }
 }

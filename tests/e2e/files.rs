@@ -14,6 +14,15 @@ use crate::targets::{SIZES, pattern};
 
 /// Creates a directory with a site, and a file beside it that must not be served.
 fn site() -> (TempDir, Server) {
+    site_with(&[])
+}
+
+/// Creates the site, and a server that checks in each turn whether its files have changed.
+fn site_checked_each_turn() -> (TempDir, Server) {
+    site_with(&["--check-files", "0"])
+}
+
+fn site_with(flags: &[&str]) -> (TempDir, Server) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("site");
     fs::create_dir_all(root.join("sub")).unwrap();
@@ -28,7 +37,8 @@ fn site() -> (TempDir, Server) {
     for size in SIZES {
         fs::write(root.join(format!("{size}.bin")), pattern(size)).unwrap();
     }
-    let server = Server::start(&["--root", root.to_str().unwrap()]);
+    let root = ["--root", root.to_str().unwrap()];
+    let server = Server::start(&[&root[..], flags].concat());
     (dir, server)
 }
 
@@ -207,7 +217,7 @@ fn deploy(root: &Path, name: &str, content: &[u8], modified: SystemTime) {
 // associated with a particular resource over time".
 #[test]
 fn versions_of_one_length_and_time_have_different_tags() {
-    let (dir, server) = site();
+    let (dir, server) = site_checked_each_turn();
     let root = dir.path().join("site");
     let mut client = Client::h2c(server.h2c);
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
@@ -341,7 +351,7 @@ fn what_is_no_file_holds_up_nobody() {
 
 #[test]
 fn a_directory_that_was_moved_out_is_gone() {
-    let (dir, server) = site();
+    let (dir, server) = site_checked_each_turn();
     let (root, outside) = (dir.path().join("site"), dir.path().join("outside"));
     let mut client = Client::h2c(server.h2c);
     // Old enough to be cached.
@@ -426,7 +436,7 @@ fn ranges() {
 
 #[test]
 fn a_file_that_changes_is_never_stale() {
-    let (dir, server) = site();
+    let (dir, server) = site_checked_each_turn();
     let mut client = Client::h2c(server.h2c);
     let path = dir.path().join("site/changing.txt");
     for n in 0..20 {
@@ -437,6 +447,29 @@ fn a_file_that_changes_is_never_stale() {
     }
     fs::remove_file(&path).unwrap();
     assert_eq!(client.get("/changing.txt").status(), 404);
+}
+
+#[test]
+fn a_file_in_memory_is_checked_once_a_second() {
+    let (dir, server) = site();
+    let root = dir.path().join("site");
+    let mut client = Client::h2c(server.h2c);
+    for size in [10, 100_000] {
+        deploy(&root, "a", &vec![b'1'; size], SystemTime::UNIX_EPOCH);
+        let old = settled(&mut client, "/a");
+        deploy(&root, "a", &vec![b'2'; size], SystemTime::UNIX_EPOCH);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let response = client.get("/a");
+            if response.body == vec![b'2'; size] {
+                assert_ne!(response.field("etag"), old.field("etag"));
+                break;
+            }
+            assert_eq!(response.body, old.body, "one version or the other");
+            assert_eq!(response.field("etag"), old.field("etag"));
+            assert!(Instant::now() < deadline, "never noticed");
+        }
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod sites;
 mod upstream;
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tidegate_http::{Event, Fields, Priority, RequestHead, Stream, StreamId};
@@ -38,6 +38,10 @@ use forward::Forwarded;
 use report::{Peer, is_slow_body, log_end, log_reset, log_total};
 use sites::WorkerSite;
 
+/// The time after which the time of day is looked at again. Dates have seconds, so a look in each
+/// turn brings nothing.
+const CLOCK_STEP: Duration = Duration::from_millis(10);
+
 /// The service of one worker.
 pub struct App {
     sites: Vec<WorkerSite>,
@@ -45,6 +49,8 @@ pub struct App {
     hosts: Option<Arc<Hosts>>,
     clock: Clock,
     time_of_day: fn() -> SystemTime,
+    /// When to look at the time of day again.
+    clock_due: Instant,
     demo: Demo,
     files: Files,
     proxy: Proxy,
@@ -57,6 +63,7 @@ impl App {
     /// Returns a worker's service.
     pub fn new(served: Served, published: Arc<Published>) -> Self {
         let clock = Clock::with_engines((served.time_of_day)(), served.wall_clock);
+        let now = Instant::now();
         let sites = served.sites.into_iter();
         Self {
             sites: sites.map(|site| WorkerSite::new(site, &clock)).collect(),
@@ -64,7 +71,8 @@ impl App {
             demo: Demo::new(&clock),
             clock,
             time_of_day: served.time_of_day,
-            files: Files::new(served.files),
+            clock_due: now,
+            files: Files::new(served.files, now),
             proxy: Proxy::new(served.proxy),
             exchanges: Exchanges::default(),
             access_log: AccessLog::new(served.access_log),
@@ -363,9 +371,12 @@ impl Service for App {
         self.files.reached_by(mailbox);
     }
 
-    fn turn(&mut self, _now: Instant) {
-        self.clock.set((self.time_of_day)());
-        self.files.turn();
+    fn turn(&mut self, now: Instant) {
+        if now >= self.clock_due {
+            self.clock.set((self.time_of_day)());
+            self.clock_due = now + CLOCK_STEP;
+        }
+        self.files.turn(now);
         self.settle_relays();
     }
 

@@ -1,10 +1,10 @@
-//! The time of day for header fields, read once per turn of the loop.
+//! The time of day for header fields.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate_http::WallClock;
 
-/// The time of day at the start of the turn, with the value of the `date` field (RFC 9110 §6.6.1),
+/// The time of day when the service last looked, with the value of the `date` field (RFC 9110 §6.6.1),
 /// which is formatted once a second.
 #[derive(Debug)]
 pub struct Clock {

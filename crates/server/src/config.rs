@@ -90,7 +90,10 @@ impl Config {
             access_log,
             wall_clock,
             time_of_day: SystemTime::now,
-            files: files::Shared::new(&options.ledger, upstream_descriptors),
+            files: files::Shared {
+                check_every: flags.check_files,
+                ..files::Shared::new(&options.ledger, upstream_descriptors)
+            },
         };
         Ok(Self {
             listeners,

@@ -124,6 +124,11 @@ pub struct Flags {
     #[arg(long, value_name = "DIR", help_heading = "Content")]
     pub root: Option<PathBuf>,
 
+    /// Serve a file from memory for this long before checking again whether it has changed, unless
+    /// it had just changed. 0: check for each request
+    #[arg(long, value_name = "TIME", help_heading = "Content", default_value = "1s", value_parser = duration)]
+    pub check_files: Duration,
+
     /// A page and a resource that it needs, as paths: /=/style.css. Hinted by 103, and pushed with
     /// --push. Repeatable
     #[arg(long, value_name = "PAGE=RESOURCE", help_heading = "Content", value_parser = preload)]

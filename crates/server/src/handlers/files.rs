@@ -1,10 +1,12 @@
-//! Static files. Small ones are kept in memory; large ones are read while they are sent.
+//! Static files. Those of up to 256 KiB are kept in memory; larger ones are read while they are
+//! sent.
 //!
 //! A worker never waits for a disk. It reads what the system has in its caches and hands the rest
 //! to threads. The request then waits for a [`Done`] in the worker's mailbox.
 
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -40,16 +42,20 @@ pub struct Shared {
     pub descriptors: Arc<Mutex<Descriptors>>,
     /// The descriptors that files may have.
     pub places: FilePlaces,
+    /// The time for which a file is served from memory without comparing it with the file system.
+    pub check_every: Duration,
 }
 
 impl Shared {
     /// Returns state without open files. Files that are opened later count in this ledger. They
-    /// leave `for_upstreams` descriptors to connections to upstreams.
+    /// leave `for_upstreams` descriptors to connections to upstreams. Files in memory are compared
+    /// with the file system in each turn.
     pub fn new(ledger: &Arc<Ledger>, for_upstreams: u64) -> Self {
         Self {
             disk: Disk::new(),
             descriptors: Arc::default(),
             places: FilePlaces::of(ledger, for_upstreams),
+            check_every: Duration::ZERO,
         }
     }
 }
@@ -94,9 +100,9 @@ pub struct Files {
 
 impl Files {
     /// Returns a worker's files, of which none is remembered yet.
-    pub fn new(shared: Shared) -> Self {
+    pub fn new(shared: Shared, now: Instant) -> Self {
         Self {
-            kept: Kept::default(),
+            kept: Kept::new(shared.check_every, now),
             reader: Reader::new(shared.disk, shared.descriptors, shared.places),
             mailbox: None,
             looks: FxHashMap::default(),
@@ -109,8 +115,8 @@ impl Files {
     }
 
     /// Begins a new turn of the loop.
-    pub fn turn(&mut self) {
-        self.kept.turn();
+    pub fn turn(&mut self, now: Instant) {
+        self.kept.turn(now);
     }
 
     /// Answers a request for `path`, which `route` covers, or makes a thread look up that path.
@@ -246,7 +252,7 @@ impl Files {
     /// Remembers the file that was found at a path, or forgets the path. Returns how to answer.
     fn learn(&mut self, path: &[u8], looked: Result<Looked, Refusal>, clock: &Clock) -> Answer {
         let (spot, content) = match looked {
-            Ok(Looked::Small(spot, content)) => (spot, Some(content)),
+            Ok(Looked::Medium(spot, content)) => (spot, self.kept.hold(content)),
             Ok(Looked::Large(spot)) => (spot, None),
             other => {
                 if let Some(place) = self.kept.place(path) {
@@ -285,7 +291,7 @@ impl Waiting {
 /// Answers with a remembered file.
 fn answer_known(request: &mut Request<'_>, known: &mut Known, reader: &Reader) -> Outcome {
     match &mut known.content {
-        Content::Small(asset) => Outcome::Answered(asset.answer(request)),
+        Content::Whole(asset) => Outcome::Answered(asset.answer(request)),
         Content::Large(metadata) => answer_large(request, &known.source, metadata, reader),
     }
 }
@@ -363,7 +369,7 @@ mod tests {
         std::fs::write(dir.path().join("a"), "content").unwrap();
         let root = Root::new(dir.path()).unwrap();
         let clock = Clock::new(SystemTime::now());
-        let mut files = Files::new(Shared::new(&Ledger::new(Limits::none()), 0));
+        let mut files = Files::new(Shared::new(&Ledger::new(Limits::none()), 0), Instant::now());
         let mut look = || {
             let found = look(&root, b"/a", Pace::Patient);
             files.looked(b"/a", found, &clock).0

@@ -4,18 +4,24 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::asset::{Asset, Metadata};
 use super::beneath::{Links, Pace, Storage};
 use super::download::Source;
-use super::look::{Spot, describe, entity_tag, version_tag};
+use super::look::{SMALL, Spot, describe, entity_tag, version_tag};
 use super::lookup::{Identity, is_directory};
 use crate::clock::Clock;
 
-/// Bytes of small files that one worker keeps.
+/// Bytes of files that one worker keeps.
 const KEPT_BYTES: usize = 32 << 20;
+/// Bytes of files that are kept no longer, but that responses still hold. Above that, only
+/// [`SMALL`] files are kept, because clients that read slowly could make the worker hold many times
+/// [`KEPT_BYTES`].
+const FORGOTTEN_BYTES: usize = 32 << 20;
 /// Seconds for which a remembered file of a remote file system is used without asking that system.
 const FRESH: u64 = 1;
 /// Seconds for which such a file is used at all. From [`FRESH`] on, a thread looks it up again
@@ -25,20 +31,27 @@ const STALE: u64 = 5;
 const SLOTS: usize = 4096;
 
 /// The files that one worker remembers, by the path of the request. A remembered file is compared
-/// with the file system once per turn of the loop, so an answer is never older than that turn, or
-/// than the look that it waited for.
+/// with the file system once per turn of the loop, or as rarely as [`Kept::new`] allows for files
+/// whose content is here. So an answer is never older than that turn, that time, or the look that
+/// it waited for.
 ///
 /// A path can be in two places; a new one takes the place that was used less recently. So the
 /// memory is bounded whatever clients request, and paths chosen to collide only displace each
 /// other.
 pub struct Kept {
     slots: Vec<Option<Box<Known>>>,
-    /// Bytes of all small files together.
+    /// Bytes of the kept contents together.
     bytes: usize,
+    /// Bytes of these contents, and of earlier ones that responses still hold.
+    held: Arc<AtomicUsize>,
+    /// The time for which a content is used without comparing its file.
+    check_every: Duration,
     /// The place where the search for a file to forget continues.
     hand: usize,
     /// The number of the loop's turn.
     turn: u64,
+    /// The time of the turn.
+    now: Instant,
     /// The last directories found to be below the root, and the turn in which they were checked.
     inside: (u64, Arc<[CString]>),
 }
@@ -55,8 +68,10 @@ pub struct Known {
     links: Links,
     /// Whether the file's identity would show a further change.
     settled: bool,
-    /// The turn in which the file was last compared with the file system.
+    /// The turn in which the file was last compared with the file system, or used without that.
     checked: u64,
+    /// When the file was last compared with the file system.
+    compared: Option<Instant>,
     /// When the file was looked up, in seconds since 1970.
     learned: u64,
     /// The content, or its description.
@@ -77,27 +92,60 @@ pub enum Memory {
 /// The part of a file that is kept in memory.
 pub enum Content {
     /// The whole file.
-    Small(Asset),
+    Whole(Asset),
     /// The file's description.
     Large(Metadata),
 }
 
-impl Default for Kept {
-    fn default() -> Self {
-        Self {
-            slots: std::iter::repeat_with(|| None).take(SLOTS).collect(),
-            bytes: 0,
-            hand: 0,
-            turn: 0,
-            inside: (0, Arc::default()),
-        }
+/// The bytes of a file, counted for as long as anybody holds them.
+struct Held {
+    content: Bytes,
+    held: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.content
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.content.len(), Ordering::Relaxed);
     }
 }
 
 impl Kept {
+    /// Returns no files. Those that are remembered are used for less than `check_every` without
+    /// comparing them with the file system, if their content is here and they haven't just changed.
+    pub fn new(check_every: Duration, now: Instant) -> Self {
+        Self {
+            slots: std::iter::repeat_with(|| None).take(SLOTS).collect(),
+            bytes: 0,
+            held: Arc::default(),
+            check_every,
+            hand: 0,
+            turn: 0,
+            now,
+            inside: (0, Arc::default()),
+        }
+    }
+
     /// Begins a new turn of the loop.
-    pub fn turn(&mut self) {
+    pub fn turn(&mut self, now: Instant) {
         self.turn += 1;
+        self.now = now;
+    }
+
+    /// Returns the content as it is to be kept, or `None` if there is no memory for it.
+    pub fn hold(&self, content: Bytes) -> Option<Bytes> {
+        let forgotten = self.held.load(Ordering::Relaxed) - self.bytes;
+        if content.len() > SMALL as usize && forgotten > FORGOTTEN_BYTES {
+            return None;
+        }
+        self.held.fetch_add(content.len(), Ordering::Relaxed);
+        let held = Arc::clone(&self.held);
+        Some(Bytes::from_owner(Held { content, held }))
     }
 
     /// Returns the file at this place.
@@ -115,6 +163,10 @@ impl Kept {
             return Memory::Stale;
         };
         if known.checked == self.turn {
+            return Memory::Fresh(place);
+        }
+        if known.is_recent(self.now, self.check_every) {
+            known.checked = self.turn;
             return Memory::Fresh(place);
         }
         let memory = match known.source.root.storage() {
@@ -135,7 +187,10 @@ impl Kept {
             },
         };
         match memory {
-            Memory::Fresh(_) | Memory::Ageing(_) => known.checked = self.turn,
+            Memory::Fresh(_) | Memory::Ageing(_) => {
+                known.checked = self.turn;
+                known.compared = Some(self.now);
+            }
             Memory::Stale => self.forget(place),
         }
         memory
@@ -152,6 +207,7 @@ impl Kept {
     /// Remembers a file that was looked up in this turn.
     pub fn remember(&mut self, mut known: Known) {
         known.checked = self.turn;
+        known.compared = Some(self.now);
         let (first, second) = places(&known.path);
         let age = |place: usize| match &self.slots[place] {
             Some(other) if other.path == known.path => 0,
@@ -183,7 +239,7 @@ impl Kept {
 }
 
 impl Known {
-    /// Returns the file that was found at a path. `content` is that of a small file.
+    /// Returns the file that was found at a path, and its content if that is kept.
     pub fn new(path: &[u8], spot: Spot, content: Option<Bytes>, clock: &Clock) -> Self {
         let Spot { source, links } = spot;
         let Source {
@@ -192,12 +248,15 @@ impl Known {
             identity,
         } = &source;
         let settled = identity.is_settled(clock.second());
+        // A digest of more bytes would take longer than a worker may be busy with one request.
+        let etag = match &content {
+            Some(content) if identity.length <= SMALL => entity_tag(content),
+            _ => version_tag(identity, settled),
+        };
+        let metadata = describe(below, identity, etag);
         let content = match content {
-            Some(content) => {
-                let metadata = describe(below, identity, entity_tag(&content));
-                Content::Small(Asset::new(metadata, content, clock))
-            }
-            None => Content::Large(describe(below, identity, version_tag(identity, settled))),
+            Some(content) => Content::Whole(Asset::new(metadata, content, clock)),
+            None => Content::Large(metadata),
         };
         let inner = below.ancestors().skip(1);
         let inner = inner.filter(|parent| {
@@ -215,15 +274,24 @@ impl Known {
             links,
             settled,
             checked: 0,
+            compared: None,
             content,
         }
     }
 
     fn bytes(&self) -> usize {
         match &self.content {
-            Content::Small(asset) => asset.len(),
+            Content::Whole(asset) => asset.len(),
             Content::Large(_) => 0,
         }
+    }
+
+    /// Whether the content can be used without comparing the file. A file that is yet to be opened
+    /// must be the one that was described.
+    fn is_recent(&self, now: Instant, check_every: Duration) -> bool {
+        let is_whole = matches!(self.content, Content::Whole(_));
+        let age = self.compared.map(|at| now.saturating_duration_since(at));
+        self.settled && is_whole && age.is_some_and(|age| age < check_every)
     }
 
     /// Whether the directories on the way are still directories. A link in place of one may lead
@@ -277,9 +345,9 @@ fn places(path: &[u8]) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
-    use super::super::look::{Looked, SMALL, look};
+    use super::super::look::{Looked, MEDIUM, look};
     use super::super::lookup::{Refusal, Root};
     use super::*;
     use std::fs;
@@ -292,10 +360,15 @@ mod tests {
     /// Remembers a file as an answer does.
     fn learn(kept: &mut Kept, root: &Root, path: &str) {
         let (spot, content) = match look(root, path.as_bytes(), Pace::Patient) {
-            Ok(Looked::Small(spot, content)) => (spot, content),
+            Ok(Looked::Medium(spot, content)) => (spot, kept.hold(content).unwrap()),
             _ => panic!("{path} isn't there"),
         };
         kept.remember(Known::new(path.as_bytes(), spot, Some(content), &clock()));
+    }
+
+    /// Begins a turn without time in between.
+    fn turn(kept: &mut Kept) {
+        kept.turn(kept.now);
     }
 
     fn is_fresh(kept: &mut Kept, path: &str) -> bool {
@@ -310,7 +383,7 @@ mod tests {
             let fresh = is_fresh(kept, path);
             if !fresh {
                 learn(kept, root, path);
-                kept.turn();
+                turn(kept);
             }
             fresh
         })
@@ -328,26 +401,75 @@ mod tests {
     #[test]
     fn what_changed_is_forgotten_in_the_next_turn() {
         let (dir, root) = root(&["a"], 10);
-        let mut kept = Kept::default();
+        let mut kept = Kept::new(Duration::ZERO, Instant::now());
         learn(&mut kept, &root, "/a");
         assert!(is_fresh(&mut kept, "/a"));
-        kept.turn();
+        turn(&mut kept);
         assert!(is_fresh(&mut kept, "/a"), "unchanged");
         fs::write(dir.path().join("a"), "longer than it was").unwrap();
         assert!(is_fresh(&mut kept, "/a"), "the same turn");
-        kept.turn();
+        turn(&mut kept);
         assert!(!is_fresh(&mut kept, "/a"), "the next turn");
         assert_eq!(kept.bytes, 0);
         learn(&mut kept, &root, "/a");
         fs::remove_file(dir.path().join("a")).unwrap();
-        kept.turn();
+        turn(&mut kept);
         assert!(!is_fresh(&mut kept, "/a"), "gone");
+    }
+
+    #[test]
+    fn what_changed_is_noticed_once_it_is_time_to_check() {
+        let (dir, root) = root(&["a"], 10);
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let mut kept = Kept::new(Duration::from_secs(1), start);
+        learn(&mut kept, &root, "/a");
+        kept.turn(after(700));
+        assert!(is_fresh(&mut kept, "/a"));
+        kept.turn(after(1000));
+        assert!(is_fresh(&mut kept, "/a"), "compared, and unchanged");
+        fs::write(dir.path().join("a"), "longer than it was").unwrap();
+        kept.turn(after(1999));
+        assert!(is_fresh(&mut kept, "/a"), "not compared yet");
+        kept.turn(after(2000));
+        assert!(!is_fresh(&mut kept, "/a"));
+        assert_eq!(kept.bytes, 0);
+    }
+
+    #[test]
+    fn a_description_is_compared_each_turn() {
+        let (dir, root) = root(&["a"], 10);
+        let mut kept = Kept::new(Duration::from_secs(1), Instant::now());
+        let Ok(Looked::Medium(spot, _)) = look(&root, b"/a", Pace::Patient) else {
+            panic!("it isn't there");
+        };
+        kept.remember(Known::new(b"/a", spot, None, &clock()));
+        turn(&mut kept);
+        assert!(is_fresh(&mut kept, "/a"));
+        fs::write(dir.path().join("a"), "longer than it was").unwrap();
+        turn(&mut kept);
+        assert!(!is_fresh(&mut kept, "/a"));
+    }
+
+    #[test]
+    fn what_responses_hold_of_forgotten_files_is_bounded() {
+        let medium = MEDIUM as usize;
+        let kept = Kept::new(Duration::ZERO, Instant::now());
+        let mut held = Vec::new();
+        while let Some(content) = kept.hold(vec![0; medium].into()) {
+            held.push(content);
+            assert!(held.len() * medium <= FORGOTTEN_BYTES + medium);
+        }
+        assert!(held.len() * medium > FORGOTTEN_BYTES);
+        assert!(kept.hold(vec![0; SMALL as usize].into()).is_some());
+        held.truncate(held.len() - 2);
+        assert!(kept.hold(vec![0; medium].into()).is_some());
     }
 
     #[test]
     fn a_file_that_was_just_written_is_read_anew_each_turn() {
         let (_dir, root) = root(&["a"], 10);
-        let mut kept = Kept::default();
+        let mut kept = Kept::new(Duration::ZERO, Instant::now());
         learn(&mut kept, &root, "/a");
         let (first, second) = places(b"/a");
         let place = if kept.slots[first].is_some() {
@@ -357,7 +479,7 @@ mod tests {
         };
         kept.slots[place].as_mut().unwrap().settled = false;
         assert!(is_fresh(&mut kept, "/a"));
-        kept.turn();
+        turn(&mut kept);
         assert!(!is_fresh(&mut kept, "/a"));
     }
 
@@ -366,11 +488,11 @@ mod tests {
         let (dir, root) = root(&["a", "b"], 10);
         let link = dir.path().join("link");
         std::os::unix::fs::symlink("a", &link).unwrap();
-        let mut kept = Kept::default();
+        let mut kept = Kept::new(Duration::ZERO, Instant::now());
         learn(&mut kept, &root, "/link");
         fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink("b", &link).unwrap();
-        kept.turn();
+        turn(&mut kept);
         assert!(!is_fresh(&mut kept, "/link"));
     }
 
@@ -382,17 +504,17 @@ mod tests {
         fs::create_dir_all(inner.join("most")).unwrap();
         fs::write(inner.join("most/p"), "inside").unwrap();
         std::os::unix::fs::symlink("inner/most/p", dir.path().join("link")).unwrap();
-        let mut kept = Kept::default();
+        let mut kept = Kept::new(Duration::ZERO, Instant::now());
         for path in ["/inner/most/p", "/link"] {
             learn(&mut kept, &root, path);
         }
-        kept.turn();
+        turn(&mut kept);
         for path in ["/inner/most/p", "/link"] {
             assert!(becomes_fresh(&mut kept, &root, path), "{path}");
         }
         fs::rename(&inner, outside.path().join("inner")).unwrap();
         std::os::unix::fs::symlink(outside.path().join("inner"), &inner).unwrap();
-        kept.turn();
+        turn(&mut kept);
         for path in ["/inner/most/p", "/link"] {
             assert!(!is_fresh(&mut kept, path), "{path}");
             let looked = look(&root, path.as_bytes(), Pace::Patient);
@@ -404,11 +526,11 @@ mod tests {
     fn nobody_far_away_is_asked_each_turn() {
         let (_dir, root) = root(&["a"], 10);
         let root = root.made_remote();
-        let mut kept = Kept::default();
+        let mut kept = Kept::new(Duration::ZERO, Instant::now());
         learn(&mut kept, &root, "/a");
         let now = clock().second();
         let mut at = |second: u64| {
-            kept.turn();
+            turn(&mut kept);
             kept.memory(b"/a", second)
         };
         assert!(matches!(at(now + FRESH), Memory::Fresh(_)));
@@ -423,7 +545,7 @@ mod tests {
         let names: Vec<String> = (0..SLOTS / 4).map(|n| format!("file-{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (_dir, root) = root(&names, SMALL as usize);
-        let mut kept = Kept::default();
+        let mut kept = Kept::new(Duration::ZERO, Instant::now());
         for name in &names {
             learn(&mut kept, &root, &format!("/{name}"));
             assert!(kept.bytes <= KEPT_BYTES);

@@ -12,15 +12,18 @@ use super::conditional::Validators;
 use super::download::Source;
 use super::lookup::{Found, Identity, Located, Refusal, Root};
 
-/// Files of up to this many bytes are kept in memory.
+/// Files of up to this many bytes are kept in memory, with a digest as their entity tag.
 pub const SMALL: u64 = 64 << 10;
+
+/// Files of up to this many bytes are kept in memory if there is enough.
+pub const MEDIUM: u64 = 256 << 10;
 
 /// The result of looking up a path.
 pub enum Looked {
     /// A directory whose path was requested without a slash at its end.
     Directory,
-    /// A file that is kept in memory, and its content.
-    Small(Spot, Bytes),
+    /// A file that may be kept in memory, and its content.
+    Medium(Spot, Bytes),
     /// A larger file.
     Large(Spot),
 }
@@ -33,7 +36,7 @@ pub struct Spot {
     pub links: Links,
 }
 
-/// Looks up a path, and reads the file if it is small.
+/// Looks up a path, and reads the file if it may be kept in memory.
 ///
 /// # Errors
 /// Why there is nothing to serve.
@@ -47,8 +50,8 @@ pub fn look(root: &Root, rest: &[u8], pace: Pace) -> Result<Looked, Refusal> {
         Found::Directory => return Ok(Looked::Directory),
         Found::File(located) => located,
     };
-    let content = if identity.length <= SMALL {
-        Some(read_small(&file, identity.length, pace)?)
+    let content = if identity.length <= MEDIUM {
+        Some(read_whole(&file, identity.length, pace)?)
     } else {
         None
     };
@@ -63,7 +66,7 @@ pub fn look(root: &Root, rest: &[u8], pace: Pace) -> Result<Looked, Refusal> {
     };
     let spot = Spot { source, links };
     Ok(match content {
-        Some(content) => Looked::Small(spot, content),
+        Some(content) => Looked::Medium(spot, content),
         None => Looked::Large(spot),
     })
 }
@@ -100,7 +103,7 @@ pub fn describe(asked: &Path, identity: &Identity, etag: String) -> Metadata {
     }
 }
 
-fn read_small(mut file: &File, length: u64, pace: Pace) -> io::Result<Bytes> {
+fn read_whole(mut file: &File, length: u64, pace: Pace) -> io::Result<Bytes> {
     match pace {
         Pace::AtOnce => {
             // One byte more than the length shows whether the file has grown.
@@ -115,7 +118,7 @@ fn read_small(mut file: &File, length: u64, pace: Pace) -> io::Result<Bytes> {
         }
         Pace::Patient => {
             let mut content = Vec::with_capacity(length as usize);
-            file.by_ref().take(SMALL).read_to_end(&mut content)?;
+            file.by_ref().take(MEDIUM).read_to_end(&mut content)?;
             Ok(content.into())
         }
     }

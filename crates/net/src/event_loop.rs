@@ -231,6 +231,18 @@ impl<S: Service> EventLoop<S> {
 
     fn fire_timers(&mut self) {
         let now = self.driver.conns.now();
+        if self.driver.timers.next().is_some_and(|at| at <= now) {
+            self.fire_connections();
+        }
+        let due = self.driver.service.next_timeout();
+        if due.is_some_and(|at| at <= now) {
+            self.driver
+                .call(|service, conns| service.handle_timeout(conns, now));
+        }
+    }
+
+    fn fire_connections(&mut self) {
+        let now = self.driver.conns.now();
         self.begin_budget();
         // Timers that are left fire in the next turn, which is due at once.
         while !self.driver.budget.is_used_up()
@@ -241,16 +253,14 @@ impl<S: Service> EventLoop<S> {
             self.driver.budget.charge(work);
             self.driver.expire(slot);
         }
-        let due = self.driver.service.next_timeout();
-        if due.is_some_and(|at| at <= now) {
-            self.driver
-                .call(|service, conns| service.handle_timeout(conns, now));
-        }
     }
 
     fn serve_ready(&mut self) {
         // Connections that join a queue meanwhile are for the next turn.
         for (queue, waiting) in Queue::ALL.map(|queue| (queue, self.driver.turns.len(queue))) {
+            if waiting == 0 {
+                continue;
+            }
             self.begin_budget();
             for _ in 0..waiting {
                 let Some(slot) = self.driver.turns.pop(queue) else {

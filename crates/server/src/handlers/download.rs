@@ -106,6 +106,8 @@ pub struct Download {
     next: u64,
     end: u64,
     piece: Piece,
+    /// Whether the file's identity shows each change of its content, so that pieces can be shared.
+    settled: bool,
 }
 
 /// The piece that was read, but not yet taken by the stream.
@@ -174,10 +176,12 @@ impl Reader {
 }
 
 impl Download {
-    /// Begins to send this range of a file's bytes.
-    pub fn new(source: Arc<Source>, range: std::ops::Range<u64>) -> Self {
+    /// Begins to send this range of a file's bytes. `settled` says whether the file's identity
+    /// shows each change of its content.
+    pub fn new(source: Arc<Source>, range: std::ops::Range<u64>, settled: bool) -> Self {
         Self {
             source,
+            settled,
             file: None,
             next: range.start,
             end: range.end,
@@ -213,13 +217,18 @@ impl Download {
             let rest = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
             let want = want.min(rest).min(PIECE);
             let (source, file, next) = (&self.source, &mut self.file, self.next);
+            let place = self.settled.then_some((source.identity, next));
+            if let Some(piece) = place.and_then(|place| reader.pieces.find(place, want)) {
+                self.take_piece(piece)?;
+                return Ok(self.go_on(stream));
+            }
             let disk = reader.disk.clone();
             let read = disk.at_once(source.root.storage(), |pace| {
                 let file = match file {
                     Some(file) => file,
                     None => file.insert(reader.open(source, pace)?),
                 };
-                reader.pieces.read(&file.file, next, want, pace)
+                reader.pieces.read(&file.file, next, want, pace, place)
             });
             match read {
                 Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -341,7 +350,7 @@ impl Reader {
             result,
             memory,
         } = read;
-        let piece = self.pieces.keep(memory);
+        let piece = self.pieces.keep(memory, None);
         let (file, len) = result?;
         let file = self.descriptors.share(identity, file);
         Ok((file, piece.slice(..len)))
@@ -349,12 +358,32 @@ impl Reader {
 }
 
 /// The memory that pieces of large files are read to. It is reused once its piece is sent, because
-/// new memory would have to be zeroed and isn't in the processor's cache.
+/// new memory would have to be zeroed and isn't in the processor's cache. Until then, downloads of
+/// the same version that have come as far take the same piece: when something new is published,
+/// many clients download it at once.
 #[derive(Default)]
 struct Pieces {
-    /// The last pieces, each as large as [`PIECE`], the newest last.
-    recent: Vec<Bytes>,
+    /// The last pieces, the newest last.
+    recent: Vec<Recent>,
 }
+
+/// A piece that was read.
+struct Recent {
+    /// The memory, as large as [`PIECE`].
+    memory: Bytes,
+    /// What was read to it, if others may have that too.
+    content: Option<Content>,
+}
+
+/// The part of a file that a piece has.
+struct Content {
+    /// The version of the file, and the position in it.
+    place: Place,
+    len: usize,
+}
+
+/// A position in a version of a file.
+type Place = (Identity, u64);
 
 impl Pieces {
     /// Returns memory for `len` bytes.
@@ -368,29 +397,55 @@ impl Pieces {
 
     /// Returns the newest memory whose piece was sent.
     fn free(&mut self) -> Option<BytesMut> {
-        let place = self.recent.iter().rposition(Bytes::is_unique)?;
-        self.recent.remove(place).try_into_mut().ok()
+        let is_free = |recent: &Recent| recent.memory.is_unique();
+        let index = self.recent.iter().rposition(is_free)?;
+        self.recent.remove(index).memory.try_into_mut().ok()
     }
 
-    /// Returns the piece that was read to this memory, and keeps the memory for reuse.
-    fn keep(&mut self, memory: BytesMut) -> Bytes {
-        let piece = memory.freeze();
-        if piece.len() == PIECE {
+    /// Returns the piece that was read to this memory, and keeps the memory for reuse, with what
+    /// others may have of it.
+    fn keep(&mut self, memory: BytesMut, content: Option<Content>) -> Bytes {
+        let memory = memory.freeze();
+        if memory.len() == PIECE {
             if self.recent.len() == RECENT_PIECES {
                 self.recent.remove(0);
             }
-            self.recent.push(piece.clone());
+            self.recent.push(Recent {
+                memory: memory.clone(),
+                content,
+            });
         }
-        piece
+        memory
     }
 
-    /// Reads up to `want` bytes of a file from position `at`. Returns none at its end.
-    fn read(&mut self, file: &File, at: u64, want: usize, pace: Pace) -> io::Result<Bytes> {
+    /// Returns up to `want` bytes from a place that was read before, if they are still here.
+    fn find(&self, place: Place, want: usize) -> Option<Bytes> {
+        self.recent.iter().rev().find_map(|recent| {
+            let content = recent.content.as_ref()?;
+            let len = content.len.min(want);
+            (content.place == place).then(|| recent.memory.slice(..len))
+        })
+    }
+
+    /// Reads up to `want` bytes of a file from position `at`. Returns none at its end. With a
+    /// `place`, others find there what was read.
+    fn read(
+        &mut self,
+        file: &File,
+        at: u64,
+        want: usize,
+        pace: Pace,
+        place: Option<Place>,
+    ) -> io::Result<Bytes> {
         let len = want.min(PIECE);
         let mut memory = self.memory(len);
         let read = read_at(file, &mut memory[..len], at, pace);
-        let piece = self.keep(memory);
-        Ok(piece.slice(..read?))
+        let len = read.as_ref().map_or(0, |read| *read);
+        let content = place
+            .filter(|_| len > 0)
+            .map(|place| Content { place, len });
+        let piece = self.keep(memory, content);
+        read.map(|len| piece.slice(..len))
     }
 }
 
@@ -408,7 +463,10 @@ mod tests {
         std::fs::write(&path, &content).unwrap();
         let file = File::open(&path).unwrap();
         let mut pieces = Pieces::default();
-        let mut read = |at, want| pieces.read(&file, at, want, Pace::Patient).unwrap();
+        let mut read = |at, want| {
+            let piece = pieces.read(&file, at, want, Pace::Patient, None);
+            piece.unwrap()
+        };
         let first = read(0, 1 << 20);
         let second = read(PIECE as u64, 1 << 20);
         assert_eq!([&first[..], &second[..]].concat(), content);
@@ -426,6 +484,43 @@ mod tests {
             (held.len(), pieces.recent.len()),
             (2 * RECENT_PIECES, RECENT_PIECES)
         );
+    }
+
+    #[test]
+    fn a_piece_is_read_once_for_all_who_are_as_far() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, vec![b'x'; 2 * PIECE]).unwrap();
+        let file = File::open(&path).unwrap();
+        let identity = Identity::of(&file.metadata().unwrap());
+        let place = |at: usize| (identity, at as u64);
+        let mut pieces = Pieces::default();
+        let read = |pieces: &mut Pieces, at: usize| {
+            let read = pieces.read(&file, at as u64, PIECE, Pace::Patient, Some(place(at)));
+            read.unwrap()
+        };
+        let first = read(&mut pieces, 0);
+        let again = pieces.find(place(0), 10).unwrap();
+        assert_eq!((again.as_ptr(), again.len()), (first.as_ptr(), 10));
+        assert_eq!(pieces.find(place(1), 10), None);
+        let mut other = identity;
+        other.length = 1;
+        assert_eq!(pieces.find((other, 0), 10), None, "another version");
+        drop((first, again));
+        let second = read(&mut pieces, PIECE);
+        assert_eq!(pieces.find(place(PIECE), PIECE).unwrap(), second);
+        assert_eq!(
+            pieces.find(place(0), PIECE),
+            None,
+            "its memory is used again"
+        );
+        let rest = read(&mut pieces, 2 * PIECE - 40_000);
+        let found = pieces.find(place(2 * PIECE - 40_000), PIECE).unwrap();
+        assert_eq!((rest.len(), found.len()), (40_000, 40_000));
+        let nothing = read(&mut pieces, 2 * PIECE);
+        assert_eq!((nothing.len(), pieces.find(place(2 * PIECE), 1)), (0, None));
+        let unshared = pieces.read(&file, 5, PIECE, Pace::Patient, None).unwrap();
+        assert_eq!((unshared.len(), pieces.find(place(5), 1)), (PIECE, None));
     }
 
     fn source(dir: &tempfile::TempDir) -> Source {

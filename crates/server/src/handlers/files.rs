@@ -292,13 +292,16 @@ impl Waiting {
 fn answer_known(request: &mut Request<'_>, known: &mut Known, reader: &Reader) -> Outcome {
     match &mut known.content {
         Content::Whole(asset) => Outcome::Answered(asset.answer(request)),
-        Content::Large(metadata) => answer_large(request, &known.source, metadata, reader),
+        Content::Large(metadata) => {
+            let file = (&known.source, known.settled);
+            answer_large(request, file, metadata, reader)
+        }
     }
 }
 
 fn answer_large(
     request: &mut Request<'_>,
-    source: &Arc<Source>,
+    (source, settled): (&Arc<Source>, bool),
     metadata: &Metadata,
     reader: &Reader,
 ) -> Outcome {
@@ -316,7 +319,7 @@ fn answer_large(
     if sent.status == 0 {
         return Outcome::Answered(sent);
     }
-    let download = Download::new(Arc::clone(source), range);
+    let download = Download::new(Arc::clone(source), range, settled);
     Outcome::InProgress(sent, Work::Download(download))
 }
 

@@ -67,7 +67,7 @@ pub struct Known {
     parents: Arc<[CString]>,
     links: Links,
     /// Whether the file's identity would show a further change.
-    settled: bool,
+    pub settled: bool,
     /// The turn in which the file was last compared with the file system, or used without that.
     checked: u64,
     /// When the file was last compared with the file system.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use rcgen::generate_simple_self_signed;
 use rustls::pki_types::CertificateDer;
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 use tidegate_http::{Body, RequestHead};
 
 use crate::client::Client;
-use crate::server::{Server, refused};
+use crate::server::{PATIENCE, Server, refused};
 use crate::start::assert_sentence;
 use crate::upstream::Upstream;
 
@@ -92,6 +93,34 @@ fn each_host_has_its_site() {
         assert_eq!(got, (status, body.to_owned()), "{host}");
     }
     server.wait_for("\"GET / HTTP/2\" 404 ");
+}
+
+#[test]
+fn sites_have_their_own_files_at_the_same_path() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        directory(dir.path(), name);
+        fs::write(dir.path().join(name).join("large"), vec![b'x'; 1_000_000]).unwrap();
+    }
+    certificate(dir.path(), "both", &["a.test", "*.a.test"]);
+    certificate(dir.path(), "b", &["b.test"]);
+    let server = start(&dir, TWO);
+    let mut client = Client::h2c(server.h2c);
+    // From here on, a worker uses what it remembers: the tag of a large file is strong once the
+    // file is some seconds old.
+    let deadline = Instant::now() + PATIENCE;
+    let mut is_settled = || {
+        let head = RequestHead::new("HEAD", "http", "b.test", "/large");
+        let id = client.open(&head, Body::Empty);
+        client.response(id).field("etag").starts_with('"')
+    };
+    while !is_settled() {
+        assert!(Instant::now() < deadline, "never settled");
+    }
+    for host in ["a", "b", "a", "b"] {
+        let got = get(&mut client, "http", &format!("{host}.test"), "/");
+        assert_eq!(got, (200, host.to_owned()));
+    }
 }
 
 #[test]

@@ -481,7 +481,7 @@ impl Service for App {
 
     fn message(&mut self, conns: &mut Conns, message: Message) {
         match message {
-            Message::Done(Done::Looked(path, looked)) => self.looked(conns, &path, looked),
+            Message::Done(Done::Looked(asked, looked)) => self.looked(conns, &asked, looked),
             Message::Done(Done::Read(key, read)) => self.read(conns, key, read),
             Message::Moved(upstream, addresses) => {
                 self.proxy.moved(conns, upstream, addresses);

@@ -5,6 +5,7 @@ use tidegate_net::Conns;
 use super::App;
 use crate::handlers::Request;
 use crate::handlers::download::Read;
+use crate::handlers::files::Asked;
 use crate::handlers::look::Looked;
 use crate::handlers::lookup::Refusal;
 use crate::in_progress::{Exchange, Work};
@@ -15,10 +16,10 @@ impl App {
     pub(super) fn looked(
         &mut self,
         conns: &mut Conns,
-        path: &[u8],
+        asked: &Asked,
         looked: Result<Looked, Refusal>,
     ) {
-        let (answer, waiting) = self.files.looked(path, looked, &self.clock);
+        let (answer, waiting) = self.files.looked(asked, looked, &self.clock);
         for (conn, id) in waiting {
             // A stream that was reset meanwhile no longer waits.
             let Some(stream) = conns.stream(conn, id) else {

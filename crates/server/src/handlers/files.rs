@@ -60,10 +60,13 @@ impl Shared {
     }
 }
 
+/// The number of a root, and a path below it as requested.
+pub type Asked = (u64, Box<[u8]>);
+
 /// The result of a thread's work for a worker.
 pub enum Done {
     /// The path, and what it leads to.
-    Looked(Box<[u8]>, Result<Looked, Refusal>),
+    Looked(Asked, Result<Looked, Refusal>),
     /// The stream, and a piece of a file for it.
     Read(Key, Read),
 }
@@ -80,8 +83,8 @@ pub struct Waiting {
 
 /// How to answer the requests for a path that was looked up.
 pub enum Answer {
-    /// With the file that is now remembered for the path.
-    Remembered,
+    /// With the file that is now remembered at this place.
+    Remembered(usize),
     /// With a redirect to the path with a slash at its end.
     Redirect,
     /// With the status for this refusal.
@@ -95,7 +98,7 @@ pub struct Files {
     /// The mailbox in which threads reach this worker.
     mailbox: Option<Mailbox<Message>>,
     /// The requests that wait for each path that is being looked up.
-    looks: FxHashMap<Box<[u8]>, Vec<Key>>,
+    looks: FxHashMap<Asked, Vec<Key>>,
 }
 
 impl Files {
@@ -131,12 +134,14 @@ impl Files {
         if !matches!(request.method(), b"GET" | b"HEAD") {
             return Outcome::Answered(request.respond_methods(ALLOW));
         }
-        let asked = path.raw();
-        let place = match self.kept.memory(asked, request.clock.second()) {
+        let rest = path.behind(route);
+        let second = request.clock.second();
+        let place = match self.kept.memory(root.number(), path.raw(), second) {
             Memory::Fresh(place) => Some(place),
             Memory::Ageing(place) => {
-                if !self.looks.contains_key(asked) && self.look(asked, root, path.behind(route)) {
-                    self.looks.insert(asked.into(), Vec::new());
+                let asked = (root.number(), path.raw().into());
+                if !self.looks.contains_key(&asked) && self.look(&asked, root, rest) {
+                    self.looks.insert(asked, Vec::new());
                 }
                 Some(place)
             }
@@ -145,18 +150,18 @@ impl Files {
         if let Some(known) = place.and_then(|place| self.kept.at(place)) {
             return answer_known(request, known, &self.reader);
         }
-        let (path, rest) = (asked, path.behind(route));
+        let asked = (root.number(), path.raw().into());
         // While a thread looks up the path, further requests wait for its result.
-        let looked = if self.looks.contains_key(path) {
+        let looked = if self.looks.contains_key(&asked) {
             None
         } else {
             let disk = self.reader.disk();
             disk.at_once(root.storage(), |pace| look(root, rest, pace))
         };
         match looked {
-            None | Some(Err(Refusal::WouldBlock)) => self.wait(request, key, root, rest),
+            None | Some(Err(Refusal::WouldBlock)) => self.wait(request, key, asked, root, rest),
             Some(looked) => {
-                let answer = self.learn(path, looked, request.clock);
+                let answer = self.learn(&asked, looked, request.clock);
                 self.answer_with(request, &answer)
             }
         }
@@ -165,13 +170,10 @@ impl Files {
     /// Answers a request whose path was looked up.
     pub fn answer_with(&mut self, request: &mut Request<'_>, answer: &Answer) -> Outcome {
         Outcome::Answered(match answer {
-            Answer::Remembered => {
-                let place = self.kept.place(request.path());
-                match place.and_then(|place| self.kept.at(place)) {
-                    Some(known) => return answer_known(request, known, &self.reader),
-                    None => refuse(request, &Refusal::NotFound),
-                }
-            }
+            Answer::Remembered(place) => match self.kept.at(*place) {
+                Some(known) => return answer_known(request, known, &self.reader),
+                None => refuse(request, &Refusal::NotFound),
+            },
             Answer::Redirect => redirect(request),
             Answer::Refused(refusal) => refuse(request, refusal),
         })
@@ -210,21 +212,27 @@ impl Files {
     /// that wait for it.
     pub fn looked(
         &mut self,
-        path: &[u8],
+        asked: &Asked,
         looked: Result<Looked, Refusal>,
         clock: &Clock,
     ) -> (Answer, Vec<Key>) {
-        let waiting = self.looks.remove(path).unwrap_or_default();
-        (self.learn(path, looked, clock), waiting)
+        let waiting = self.looks.remove(asked).unwrap_or_default();
+        (self.learn(asked, looked, clock), waiting)
     }
 
     /// Makes the request wait for a thread that looks up its path, and starts one if there is none.
-    fn wait(&mut self, request: &mut Request<'_>, key: Key, root: &Root, rest: &[u8]) -> Outcome {
-        let path = request.path();
-        if let Some(waiting) = self.looks.get_mut(path) {
+    fn wait(
+        &mut self,
+        request: &mut Request<'_>,
+        key: Key,
+        asked: Asked,
+        root: &Root,
+        rest: &[u8],
+    ) -> Outcome {
+        if let Some(waiting) = self.looks.get_mut(&asked) {
             waiting.push(key);
-        } else if self.look(path, root, rest) {
-            self.looks.insert(path.into(), vec![key]);
+        } else if self.look(&asked, root, rest) {
+            self.looks.insert(asked, vec![key]);
         } else {
             let refusal = Refusal::Failed(io::Error::other("there is no thread to read the file"));
             return Outcome::Answered(refuse(request, &refusal));
@@ -237,25 +245,26 @@ impl Files {
     }
 
     /// Makes a thread look up a path. Returns whether there is a thread.
-    fn look(&self, path: &[u8], root: &Root, rest: &[u8]) -> bool {
-        let path: Box<[u8]> = path.into();
+    fn look(&self, asked: &Asked, root: &Root, rest: &[u8]) -> bool {
+        let asked = asked.clone();
         let (root, rest, mailbox) = (root.clone(), rest.to_vec(), self.mailbox.clone());
         self.reader.disk().run(move || {
             let looked = look(&root, &rest, Pace::Patient);
             if let Some(mailbox) = mailbox {
                 // The worker may have ended.
-                let _ = mailbox.send(Message::Done(Done::Looked(path, looked)));
+                let _ = mailbox.send(Message::Done(Done::Looked(asked, looked)));
             }
         })
     }
 
     /// Remembers the file that was found at a path, or forgets the path. Returns how to answer.
-    fn learn(&mut self, path: &[u8], looked: Result<Looked, Refusal>, clock: &Clock) -> Answer {
+    fn learn(&mut self, asked: &Asked, looked: Result<Looked, Refusal>, clock: &Clock) -> Answer {
+        let (root, path) = asked;
         let (spot, content) = match looked {
             Ok(Looked::Medium(spot, content)) => (spot, self.kept.hold(content)),
             Ok(Looked::Large(spot)) => (spot, None),
             other => {
-                if let Some(place) = self.kept.place(path) {
+                if let Some(place) = self.kept.place(*root, path) {
                     self.kept.forget(place);
                 }
                 return match other {
@@ -264,8 +273,8 @@ impl Files {
                 };
             }
         };
-        self.kept.remember(Known::new(path, spot, content, clock));
-        Answer::Remembered
+        let known = Known::new(path, spot, content, clock);
+        Answer::Remembered(self.kept.remember(known))
     }
 }
 
@@ -375,11 +384,13 @@ mod tests {
         let mut files = Files::new(Shared::new(&Ledger::new(Limits::none()), 0), Instant::now());
         let mut look = || {
             let found = look(&root, b"/a", Pace::Patient);
-            files.looked(b"/a", found, &clock).0
+            files
+                .looked(&(root.number(), (*b"/a").into()), found, &clock)
+                .0
         };
-        assert!(matches!(look(), Answer::Remembered));
+        assert!(matches!(look(), Answer::Remembered(_)));
         std::fs::remove_file(dir.path().join("a")).unwrap();
         assert!(matches!(look(), Answer::Refused(Refusal::NotFound)));
-        assert_eq!(files.kept.place(b"/a"), None);
+        assert_eq!(files.kept.place(root.number(), b"/a"), None);
     }
 }

@@ -30,7 +30,7 @@ const STALE: u64 = 5;
 /// Paths that one worker remembers; a power of two.
 const SLOTS: usize = 4096;
 
-/// The files that one worker remembers, by the path of the request. A remembered file is compared
+/// The files that one worker remembers, by the root and the path of the request. A remembered file is compared
 /// with the file system once per turn of the loop, or as rarely as [`Kept::new`] allows for files
 /// whose content is here. So an answer is never older than that turn, that time, or the look that
 /// it waited for.
@@ -155,8 +155,8 @@ impl Kept {
 
     /// Returns whether a remembered path may be used, and forgets a file that has changed. `now` is
     /// in seconds since 1970.
-    pub fn memory(&mut self, path: &[u8], now: u64) -> Memory {
-        let Some(place) = self.place(path) else {
+    pub fn memory(&mut self, root: u64, path: &[u8], now: u64) -> Memory {
+        let Some(place) = self.place(root, path) else {
             return Memory::Stale;
         };
         let Some(known) = &mut self.slots[place] else {
@@ -196,21 +196,23 @@ impl Kept {
         memory
     }
 
-    /// Returns the place of a remembered path.
-    pub fn place(&self, path: &[u8]) -> Option<usize> {
-        let (first, second) = places(path);
-        [first, second]
-            .into_iter()
-            .find(|place| matches!(&self.slots[*place], Some(known) if *known.path == *path))
+    /// Returns the place of a remembered path. `root` is the number of its root.
+    pub fn place(&self, root: u64, path: &[u8]) -> Option<usize> {
+        let (first, second) = places(root, path);
+        let is_here = |place: &usize| {
+            let known = self.slots[*place].as_ref();
+            known.is_some_and(|known| known.is_at(root, path))
+        };
+        [first, second].into_iter().find(is_here)
     }
 
-    /// Remembers a file that was looked up in this turn.
-    pub fn remember(&mut self, mut known: Known) {
+    /// Remembers a file that was looked up in this turn. Returns its place.
+    pub fn remember(&mut self, mut known: Known) -> usize {
         known.checked = self.turn;
         known.compared = Some(self.now);
-        let (first, second) = places(&known.path);
+        let (first, second) = places(known.source.root.number(), &known.path);
         let age = |place: usize| match &self.slots[place] {
-            Some(other) if other.path == known.path => 0,
+            Some(other) if other.is_at(known.source.root.number(), &known.path) => 0,
             Some(other) => 1 + other.checked,
             None => 0,
         };
@@ -228,6 +230,7 @@ impl Kept {
                 self.forget(self.hand);
             }
         }
+        place
     }
 
     /// Forgets the file at this place.
@@ -286,6 +289,12 @@ impl Known {
         }
     }
 
+    /// Whether the file was requested by this path, and is below this root. Another site, or
+    /// another route, may have another file at the same path.
+    fn is_at(&self, root: u64, path: &[u8]) -> bool {
+        self.source.root.number() == root && *self.path == *path
+    }
+
     /// Whether the content can be used without comparing the file. A file that is yet to be opened
     /// must be the one that was described.
     fn is_recent(&self, now: Instant, check_every: Duration) -> bool {
@@ -325,7 +334,7 @@ fn c_path(path: &Path) -> CString {
 }
 
 /// Returns the two places where a path can be.
-fn places(path: &[u8]) -> (usize, usize) {
+fn places(root: u64, path: &[u8]) -> (usize, usize) {
     // A multiplication whose upper half is folded into the lower one mixes all bits of both
     // factors.
     let mix = |hash: u64, bytes: u64| {
@@ -333,9 +342,10 @@ fn places(path: &[u8]) -> (usize, usize) {
         product as u64 ^ (product >> 64) as u64
     };
     let (chunks, rest) = path.as_chunks::<8>();
-    let hash = chunks.iter().fold(path.len() as u64, |hash, chunk| {
-        mix(hash, u64::from_le_bytes(*chunk))
-    });
+    let first = mix(root, path.len() as u64);
+    let hash = chunks
+        .iter()
+        .fold(first, |hash, chunk| mix(hash, u64::from_le_bytes(*chunk)));
     let last = rest
         .iter()
         .fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
@@ -371,8 +381,8 @@ mod tests {
         kept.turn(kept.now);
     }
 
-    fn is_fresh(kept: &mut Kept, path: &str) -> bool {
-        let memory = kept.memory(path.as_bytes(), clock().second());
+    fn is_fresh(kept: &mut Kept, root: &Root, path: &str) -> bool {
+        let memory = kept.memory(root.number(), path.as_bytes(), clock().second());
         matches!(memory, Memory::Fresh(_))
     }
 
@@ -380,7 +390,7 @@ mod tests {
     /// follow links from its caches while any program renames something.
     fn becomes_fresh(kept: &mut Kept, root: &Root, path: &str) -> bool {
         (0..100_000).any(|_| {
-            let fresh = is_fresh(kept, path);
+            let fresh = is_fresh(kept, root, path);
             if !fresh {
                 learn(kept, root, path);
                 turn(kept);
@@ -403,18 +413,18 @@ mod tests {
         let (dir, root) = root(&["a"], 10);
         let mut kept = Kept::new(Duration::ZERO, Instant::now());
         learn(&mut kept, &root, "/a");
-        assert!(is_fresh(&mut kept, "/a"));
+        assert!(is_fresh(&mut kept, &root, "/a"));
         turn(&mut kept);
-        assert!(is_fresh(&mut kept, "/a"), "unchanged");
+        assert!(is_fresh(&mut kept, &root, "/a"), "unchanged");
         fs::write(dir.path().join("a"), "longer than it was").unwrap();
-        assert!(is_fresh(&mut kept, "/a"), "the same turn");
+        assert!(is_fresh(&mut kept, &root, "/a"), "the same turn");
         turn(&mut kept);
-        assert!(!is_fresh(&mut kept, "/a"), "the next turn");
+        assert!(!is_fresh(&mut kept, &root, "/a"), "the next turn");
         assert_eq!(kept.bytes, 0);
         learn(&mut kept, &root, "/a");
         fs::remove_file(dir.path().join("a")).unwrap();
         turn(&mut kept);
-        assert!(!is_fresh(&mut kept, "/a"), "gone");
+        assert!(!is_fresh(&mut kept, &root, "/a"), "gone");
     }
 
     #[test]
@@ -425,14 +435,14 @@ mod tests {
         let mut kept = Kept::new(Duration::from_secs(1), start);
         learn(&mut kept, &root, "/a");
         kept.turn(after(700));
-        assert!(is_fresh(&mut kept, "/a"));
+        assert!(is_fresh(&mut kept, &root, "/a"));
         kept.turn(after(1000));
-        assert!(is_fresh(&mut kept, "/a"), "compared, and unchanged");
+        assert!(is_fresh(&mut kept, &root, "/a"), "compared, and unchanged");
         fs::write(dir.path().join("a"), "longer than it was").unwrap();
         kept.turn(after(1999));
-        assert!(is_fresh(&mut kept, "/a"), "not compared yet");
+        assert!(is_fresh(&mut kept, &root, "/a"), "not compared yet");
         kept.turn(after(2000));
-        assert!(!is_fresh(&mut kept, "/a"));
+        assert!(!is_fresh(&mut kept, &root, "/a"));
         assert_eq!(kept.bytes, 0);
     }
 
@@ -445,10 +455,10 @@ mod tests {
         };
         kept.remember(Known::new(b"/a", spot, None, &clock()));
         turn(&mut kept);
-        assert!(is_fresh(&mut kept, "/a"));
+        assert!(is_fresh(&mut kept, &root, "/a"));
         fs::write(dir.path().join("a"), "longer than it was").unwrap();
         turn(&mut kept);
-        assert!(!is_fresh(&mut kept, "/a"));
+        assert!(!is_fresh(&mut kept, &root, "/a"));
     }
 
     #[test]
@@ -467,20 +477,32 @@ mod tests {
     }
 
     #[test]
+    fn another_root_has_another_file_at_the_same_path() {
+        let (dir, root) = root(&["a"], 10);
+        let mut kept = Kept::new(Duration::from_secs(1), Instant::now());
+        learn(&mut kept, &root, "/a");
+        let other = Root::new(dir.path()).unwrap();
+        assert!(is_fresh(&mut kept, &root.clone(), "/a"));
+        assert!(!is_fresh(&mut kept, &other, "/a"));
+        learn(&mut kept, &other, "/a");
+        assert!(is_fresh(&mut kept, &root, "/a") && is_fresh(&mut kept, &other, "/a"));
+    }
+
+    #[test]
     fn a_file_that_was_just_written_is_read_anew_each_turn() {
         let (_dir, root) = root(&["a"], 10);
         let mut kept = Kept::new(Duration::ZERO, Instant::now());
         learn(&mut kept, &root, "/a");
-        let (first, second) = places(b"/a");
+        let (first, second) = places(root.number(), b"/a");
         let place = if kept.slots[first].is_some() {
             first
         } else {
             second
         };
         kept.slots[place].as_mut().unwrap().settled = false;
-        assert!(is_fresh(&mut kept, "/a"));
+        assert!(is_fresh(&mut kept, &root, "/a"));
         turn(&mut kept);
-        assert!(!is_fresh(&mut kept, "/a"));
+        assert!(!is_fresh(&mut kept, &root, "/a"));
     }
 
     #[test]
@@ -493,7 +515,7 @@ mod tests {
         fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink("b", &link).unwrap();
         turn(&mut kept);
-        assert!(!is_fresh(&mut kept, "/link"));
+        assert!(!is_fresh(&mut kept, &root, "/link"));
     }
 
     #[test]
@@ -516,7 +538,7 @@ mod tests {
         std::os::unix::fs::symlink(outside.path().join("inner"), &inner).unwrap();
         turn(&mut kept);
         for path in ["/inner/most/p", "/link"] {
-            assert!(!is_fresh(&mut kept, path), "{path}");
+            assert!(!is_fresh(&mut kept, &root, path), "{path}");
             let looked = look(&root, path.as_bytes(), Pace::Patient);
             assert!(matches!(looked, Err(Refusal::NotFound)), "{path}");
         }
@@ -531,7 +553,7 @@ mod tests {
         let now = clock().second();
         let mut at = |second: u64| {
             turn(&mut kept);
-            kept.memory(b"/a", second)
+            kept.memory(root.number(), b"/a", second)
         };
         assert!(matches!(at(now + FRESH), Memory::Fresh(_)));
         assert!(matches!(at(now + FRESH + 1), Memory::Ageing(_)));
@@ -549,7 +571,10 @@ mod tests {
         for name in &names {
             learn(&mut kept, &root, &format!("/{name}"));
             assert!(kept.bytes <= KEPT_BYTES);
-            assert!(is_fresh(&mut kept, &format!("/{name}")), "the newest stays");
+            assert!(
+                is_fresh(&mut kept, &root, &format!("/{name}")),
+                "the newest stays"
+            );
         }
         let kept = kept.slots.iter().flatten().count();
         assert!(kept >= KEPT_BYTES / SMALL as usize / 2, "only {kept} kept");
@@ -559,7 +584,7 @@ mod tests {
     fn paths_spread_over_the_places() {
         let mut used = std::collections::HashSet::new();
         for n in 0..SLOTS {
-            let (place, other) = places(format!("/static/images/{n}.png").as_bytes());
+            let (place, other) = places(0, format!("/static/images/{n}.png").as_bytes());
             assert!(place < SLOTS && other < SLOTS && place != other);
             used.insert(place);
         }

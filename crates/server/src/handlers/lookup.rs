@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use percent_encoding::percent_decode;
 use rustix::io::Errno;
@@ -27,9 +28,13 @@ const WELL_KNOWN: &[u8] = b".well-known";
 /// Makes the line about walked paths appear once, however many roots there are.
 static WALKING: Once = Once::new();
 
+/// The number of the next root.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// A directory whose files are served.
 #[derive(Clone, Debug)]
 pub struct Root {
+    number: u64,
     directory: PathBuf,
     means: Means,
     storage: Storage,
@@ -201,10 +206,17 @@ impl Root {
         }
         let storage = Storage::of(&directory)?;
         Ok(Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             directory,
             means,
             storage,
         })
+    }
+
+    /// Returns a number that only this root and its copies have. Another route, of the same or
+    /// another site, has another root, though it may be the same directory.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Returns the directory.

@@ -4,8 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate_http::WallClock;
 
-/// The time of day when the service last looked, with the value of the `date` field (RFC 9110 §6.6.1),
-/// which is formatted once a second.
+/// The time of day when the service last looked, with the value of the `date` field (RFC 9110
+/// §6.6.1), which is formatted once a second.
 #[derive(Debug)]
 pub struct Clock {
     second: u64,

@@ -10,6 +10,7 @@ pub mod files;
 pub mod kept;
 pub mod look;
 pub mod lookup;
+pub mod pieces;
 pub mod status;
 pub mod upload;
 

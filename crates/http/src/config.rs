@@ -53,6 +53,9 @@ pub struct Config {
     /// end of each period of [`Timeouts::body`], over that period and the one before. 0 turns it
     /// off. Default 240 for a server, off for a client.
     pub min_body_rate: u32,
+    /// Whether frames of unknown types are reported as
+    /// [`Event::UnknownFrame`](crate::Event::UnknownFrame). Default off.
+    pub report_unknown_frames: bool,
     /// The time limits.
     pub timeouts: Timeouts,
     /// The budgets against abuse.
@@ -101,7 +104,12 @@ pub struct Timeouts {
     /// The silence after which a PING checks that the peer is still there, once for each silence
     /// and while streams are open. For clients, whose server may disappear silently. Default off.
     pub probe: Duration,
-    /// The time until the answer to that PING; after it the connection closes. Default 10 s.
+    /// The silence after which a PING checks that the peer is still there and keeps the path open,
+    /// with and without streams, and again after each silence; in place of `probe`. For servers: a
+    /// server may take a client's PINGs for an attack. Default off.
+    pub keep_alive: Duration,
+    /// The time until the answer to a PING of `probe` or `keep_alive`; after it the connection
+    /// closes. Default 10 s.
     pub probe_answer: Duration,
     /// The time from the start of a graceful end until it is forced. Default 30 s.
     pub shutdown: Duration,
@@ -123,6 +131,7 @@ impl Timeouts {
             &mut self.write,
             &mut self.idle,
             &mut self.probe,
+            &mut self.keep_alive,
             &mut self.probe_answer,
             &mut self.shutdown,
         ] {
@@ -144,6 +153,7 @@ impl Default for Timeouts {
             write: Duration::from_secs(30),
             idle: Duration::from_secs(600),
             probe: Duration::ZERO,
+            keep_alive: Duration::ZERO,
             probe_answer: Duration::from_secs(10),
             shutdown: Duration::from_secs(30),
         }
@@ -193,6 +203,7 @@ impl Config {
             priorities: Priorities::default(),
             outbound_high_water: 32 << 10,
             min_body_rate: 240,
+            report_unknown_frames: false,
             timeouts: Timeouts::default(),
             abuse: AbuseLimits::default(),
         }

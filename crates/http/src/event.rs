@@ -102,6 +102,17 @@ pub enum Event {
         /// The peer's debug data, if any.
         debug_data: Bytes,
     },
+    /// The peer sent a frame of a type that the engine doesn't know. RFC 9113 §5.5 has it ignored,
+    /// and so it is; its payload is dropped unread. Only with
+    /// [`Config::report_unknown_frames`](crate::Config::report_unknown_frames).
+    UnknownFrame {
+        /// The frame's type.
+        kind: u8,
+        /// The stream in the frame's head, in whatever state; 0 is the connection.
+        id: StreamId,
+        /// The payload's length in bytes.
+        len: u32,
+    },
     /// The connection and all its streams have ended. Write out the rest of `transmit`, then close
     /// the transport. No event follows.
     Closed(CloseReason),
@@ -120,7 +131,10 @@ impl Event {
             | Self::Writable { id, .. }
             | Self::PushPromise { promised: id, .. }
             | Self::Reset { id, .. } => Some(id),
-            Self::PeerSettings | Self::GoingAway { .. } | Self::Closed(_) => None,
+            Self::PeerSettings
+            | Self::GoingAway { .. }
+            | Self::UnknownFrame { .. }
+            | Self::Closed(_) => None,
         }
     }
 }

@@ -53,9 +53,13 @@ pub trait Stream: Sealed {
     fn inform(&mut self, head: &ResponseHead) -> Result<(), Misuse>;
 
     /// Takes bytes of a [`Body::Stream`] off the front of `data`, as many as there is room for, and
-    /// returns their number: 0 if there is no room or our message takes no body. With `end`, the
-    /// message ends once all of `data` is taken. If some bytes remain,
-    /// [`Event::Writable`](Event::Writable) asks for them.
+    /// returns their number. With `end`, the message ends once all of `data` is taken.
+    ///
+    /// What remains in `data` tells how to go on, not the number. If nothing remains, all is taken.
+    /// If bytes remain, [`Event::Writable`](Event::Writable) asks for them when there is room; keep
+    /// them until then. Only a message that takes no body, or no more of it, asks for nothing: it
+    /// has not begun or has ended by this owner's own calls, or its stream is over, as
+    /// [`Event::Reset`](Event::Reset) or [`Event::Closed`](Event::Closed) reports. Drop the bytes.
     ///
     /// HTTP/1.1: a body whose length differs from the head's content-length can't be sent, so the
     /// connection closes.

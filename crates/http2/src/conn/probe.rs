@@ -2,7 +2,8 @@
 //!
 //! Only while streams wait for the peer, and not often: gRPC servers treat a client that sends
 //! PINGs repeatedly, while they have nothing to send, as an attacker. So each silence is probed
-//! once; if the peer answers and then stays silent for long, it is probed again.
+//! once; if the peer answers and then stays silent for long, it is probed again. A server may also
+//! keep connections alive: then each silence is probed, with streams open or not, again and again.
 
 use std::time::{Duration, Instant};
 
@@ -81,15 +82,35 @@ impl Connection {
     #[cold]
     pub(super) fn begin_probing(&mut self) {
         self.probe.begins = false;
+        if self.lifetime.is_over() {
+            return;
+        }
         self.heard();
         self.arm_probe();
     }
 
+    /// Begins to watch for silence with the peer's first SETTINGS, if that is wanted with and
+    /// without streams.
+    pub(super) fn begin_keep_alive(&mut self) {
+        if self.keeps_alive() {
+            self.arm_probe();
+        }
+    }
+
+    fn keeps_alive(&self) -> bool {
+        !self.config.timeouts.keep_alive.is_zero()
+    }
+
     /// Starts the timer that checks for silence.
     fn arm_probe(&mut self) {
-        let limit = self.config.timeouts.probe;
+        let timeouts = &self.config.timeouts;
+        let (limit, again) = if self.keeps_alive() {
+            (timeouts.keep_alive, timeouts.keep_alive)
+        } else {
+            (timeouts.probe, timeouts.probe.max(AGAIN_AFTER))
+        };
         let (since, limit) = match self.probe.sent {
-            Sent::Answered(at) => (at, limit.max(AGAIN_AFTER)),
+            Sent::Answered(at) => (at, again),
             Sent::None | Sent::Unanswered(_) => (self.probe.heard_at, limit),
         };
         self.timers.set(Timer::Probe, since, limit);
@@ -97,7 +118,7 @@ impl Connection {
 
     /// Handles the timer: the peer may have been silent for too long.
     pub(super) fn expire_probe(&mut self) {
-        if self.streams.is_empty() {
+        if self.streams.is_empty() && !self.keeps_alive() {
             return;
         }
         if self.probe.is_unanswered() {

@@ -126,7 +126,12 @@ impl Connection {
             Frame::Unknown(frame) => {
                 let charged = self.guard.unknown_frame(frame.length, self.now);
                 self.tolerate(charged)?;
-                Ok(None)
+                let event = Event::UnknownFrame {
+                    kind: frame.kind,
+                    id: frame.stream_id,
+                    len: frame.length,
+                };
+                Ok(self.config.report_unknown_frames.then_some(event))
             }
         }
     }
@@ -273,6 +278,7 @@ impl Connection {
         let peer = self.settings.peer;
         if first {
             self.timers.clear(Timer::Handshake);
+            self.begin_keep_alive();
         }
         // RFC 9218 §2.1: "A server that receives SETTINGS_NO_RFC7540_PRIORITIES with a value of 1
         // MUST ignore HTTP/2 priority signals."

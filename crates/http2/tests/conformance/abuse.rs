@@ -716,7 +716,7 @@ fn limits_of_zero_are_none() {
     }
 }
 
-fn all_limits(timeouts: &mut Timeouts) -> [&mut Duration; 10] {
+fn all_limits(timeouts: &mut Timeouts) -> [&mut Duration; 11] {
     [
         &mut timeouts.handshake,
         &mut timeouts.settings_ack,
@@ -726,6 +726,7 @@ fn all_limits(timeouts: &mut Timeouts) -> [&mut Duration; 10] {
         &mut timeouts.write,
         &mut timeouts.idle,
         &mut timeouts.probe,
+        &mut timeouts.keep_alive,
         &mut timeouts.probe_answer,
         &mut timeouts.shutdown,
     ]

@@ -2,11 +2,11 @@
 //! whether an idle connection is still functional").
 
 use tidegate_frame::Frame;
-use tidegate_http2::CloseReason;
+use tidegate_http2::{Body, CloseReason, ErrorCode, RequestHead};
 use tidegate_testkit::peer::{Peer, Received};
 use tidegate_testkit::wire;
 
-use crate::support::{secs, server_of};
+use crate::support::{client_of, secs, server_of};
 
 /// The test is the server; the engine is a client that probes after 10 s and waits 5 s for the
 /// answer.
@@ -112,4 +112,81 @@ fn without_streams_nobody_is_asked() {
     peer.open_get();
     peer.frames.clear();
     expect_probe(&mut peer);
+}
+
+/// The test is the client; the engine is a server that keeps its connections alive by a PING each
+/// 60 s, and waits 10 s for the answer.
+fn kept_alive() -> Peer {
+    let mut peer = client_of(|config| {
+        config.timeouts.keep_alive = secs(60);
+        config.timeouts.idle = secs(0);
+    });
+    peer.frames.clear();
+    peer
+}
+
+#[test]
+fn a_server_can_keep_connections_alive_with_and_without_streams() {
+    // RFC 9113 §6.7, as above.
+    let mut peer = kept_alive();
+    for round in 0..3 {
+        peer.wait(secs(59));
+        peer.expect_silence();
+        peer.wait(secs(1));
+        let (payload, is_ack) = peer.expect_ping();
+        assert!(!is_ack);
+        peer.send(wire::ping_ack(&payload));
+        if round == 0 {
+            // From here on with a stream.
+            peer.send(wire::get(1));
+            peer.expect_request(1);
+        }
+    }
+    // Any other frame begins a new silence too.
+    peer.wait(secs(30));
+    peer.send(wire::window_update(1, 1));
+    peer.wait(secs(59));
+    peer.expect_silence();
+    peer.wait(secs(1));
+    peer.expect_ping();
+}
+
+#[test]
+fn a_client_that_answers_no_keep_alive_is_gone() {
+    let mut peer = kept_alive();
+    peer.wait(secs(60));
+    peer.expect_ping();
+    peer.wait(secs(9));
+    peer.expect_no_event();
+    peer.wait(secs(1));
+    assert_eq!(peer.expect_closed(), CloseReason::ProbeUnanswered);
+    assert!(peer.is_closed());
+}
+
+#[test]
+fn keeping_alive_does_not_keep_idle_connections() {
+    let mut peer = client_of(|config| {
+        config.timeouts.keep_alive = secs(60);
+        config.timeouts.idle = secs(100);
+    });
+    peer.frames.clear();
+    peer.wait(secs(60));
+    let (payload, _) = peer.expect_ping();
+    peer.send(wire::ping_ack(&payload));
+    peer.wait(secs(40));
+    assert_eq!(peer.expect_closed(), CloseReason::Idle);
+}
+
+#[test]
+fn a_connection_that_closes_with_its_first_stream_has_no_timer() {
+    let mut peer = server_of(|config| config.timeouts.probe = secs(10));
+    peer.engine
+        .open(
+            &RequestHead::new("GET", "https", "localhost", "/"),
+            Body::Empty,
+        )
+        .expect("the connection is open");
+    peer.engine.abort(ErrorCode::NO_ERROR, "");
+    peer.pump();
+    assert_eq!(peer.engine.next_timeout(), None);
 }

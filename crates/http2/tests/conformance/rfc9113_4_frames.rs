@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use tidegate_http2::{Body, Config, RequestHead, ResponseHead, Stream, Violation};
+use tidegate_http2::{Body, Config, Event, RequestHead, ResponseHead, Stream, Violation};
 use tidegate_testkit::peer::Peer;
 use tidegate_testkit::wire::{self, GET, flag, with};
 
@@ -24,6 +24,23 @@ fn frames_of_unknown_types_are_ignored() {
         peer.expect_no_event();
         peer.expect_alive();
     }
+}
+
+#[test]
+fn frames_of_unknown_types_are_reported_to_those_who_ask() {
+    // RFC 9113 §5.5: extensions may add frame types; their frames are as harmless as above.
+    let mut peer = client_of(|config| config.report_unknown_frames = true);
+    peer.send(wire::frame(0x0c, 0xff, 77, bytes(100)));
+    match peer.next_event() {
+        Some(Event::UnknownFrame { kind, id, len }) => {
+            assert_eq!((kind, id.get(), len), (0x0c, 77, 100));
+        }
+        other => panic!("{other:?}"),
+    }
+    peer.expect_alive();
+    // A field block is no place for them (RFC 9113 §4.3).
+    peer.send_all([wire::get(1).unfinished(), wire::frame(0x0c, 0, 0, [])]);
+    peer.connection_error(Violation::HeaderBlockInterrupted);
 }
 
 #[test]

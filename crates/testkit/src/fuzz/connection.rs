@@ -89,6 +89,10 @@ fn config(role: Role, choice: u8) -> Arc<Config> {
         config.header_table_size = 100;
         config.encoder_table_size = 0;
     }
+    config.report_unknown_frames = choice & 1 != 0;
+    if role == Role::Server && choice & 1 != 0 {
+        config.timeouts.keep_alive = Duration::from_secs(5);
+    }
     config.build().expect("the values are in their ranges")
 }
 

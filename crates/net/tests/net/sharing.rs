@@ -247,8 +247,11 @@ fn a_last_word_tells_a_client_of_http2_that_nothing_was_lost() {
     let mut first = lab.connect(1, PREFACE);
     first.hear();
     assert!(lab.connect(1, &get("/")).is_answered());
-    // GOAWAY with NO_ERROR, before any stream.
-    let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    // GOAWAY with NO_ERROR, before any stream, and the reason as debug data.
+    let reason = b"idle, and its place is needed";
+    let mut goaway = vec![0, 0, 8 + reason.len() as u8, 7, 0, 0, 0, 0, 0];
+    goaway.extend([0; 8]);
+    goaway.extend(reason);
     assert_eq!(first.hear(), goaway);
     assert!(first.is_closed());
 }

@@ -338,6 +338,28 @@ fn a_large_file_is_open_once() {
     assert_eq!(Client::h2c(server.h2c).get("/ten.txt").status(), 200);
 }
 
+/// A deployment takes no file away from those who are downloading it.
+#[test]
+fn a_download_goes_on_when_its_file_is_replaced() {
+    let (dir, server) = site_with(&["--workers", "1"]);
+    let root = dir.path().join("site");
+    let content = pattern(20_000_000);
+    fs::write(root.join("huge.bin"), &content).unwrap();
+    fs::write(root.join("newer.bin"), pattern(1_000_000)).unwrap();
+    let mut client = Client::h2c(server.h2c);
+    // From here on, downloads of the larger file share pieces.
+    settled(&mut client, "/newer.bin");
+    let first = client.prepare("GET", "/huge.bin", &[], Body::Empty);
+    let second = client.send("GET", "/huge.bin", &[], Body::Empty);
+    client.wait_until(|client| !client.so_far(second).body.is_empty());
+    deploy(&root, "huge.bin", b"new", SystemTime::now());
+    // The other download goes on alone.
+    client.cancel(first);
+    let response = client.response(second);
+    assert_eq!(response.reset, None);
+    assert!(response.body == content);
+}
+
 #[test]
 fn what_is_no_file_holds_up_nobody() {
     let (dir, server) = site();

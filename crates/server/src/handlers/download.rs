@@ -213,7 +213,13 @@ impl Download {
             let want = want.min(rest).min(PIECE);
             let (source, file, next) = (&self.source, &mut self.file, self.next);
             let place = self.settled.then_some((source.identity, next));
-            if let Some(piece) = place.and_then(|place| reader.pieces.find(place, want)) {
+            // A piece is taken from others only together with their open file: once that is closed,
+            // another version may have its name.
+            if file.is_none() {
+                *file = reader.descriptors.get(&source.identity);
+            }
+            let shared = place.filter(|_| file.is_some());
+            if let Some(piece) = shared.and_then(|place| reader.pieces.find(place, want)) {
                 self.take_piece(piece)?;
                 return Ok(self.go_on(stream));
             }

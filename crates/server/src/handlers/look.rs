@@ -44,21 +44,18 @@ pub fn look(root: &Root, rest: &[u8], pace: Pace) -> Result<Looked, Refusal> {
     let Located {
         below,
         file,
-        mut identity,
+        identity,
         links,
     } = match root.find(rest, pace)? {
         Found::Directory => return Ok(Looked::Directory),
         Found::File(located) => located,
     };
-    let content = if identity.length <= MEDIUM {
-        Some(read_whole(&file, identity.length, pace)?)
+    let (identity, content) = if identity.length <= MEDIUM {
+        let (identity, content) = read_whole(&file, identity.length, pace)?;
+        (identity, Some(content))
     } else {
-        None
+        (identity, None)
     };
-    if let Some(content) = &content {
-        // The file may have changed its length since `fstat`. The next look notices that.
-        identity.length = content.len() as u64;
-    }
     let source = Source {
         root: root.clone(),
         below,
@@ -103,25 +100,31 @@ pub fn describe(asked: &Path, identity: &Identity, etag: String) -> Metadata {
     }
 }
 
-fn read_whole(mut file: &File, length: u64, pace: Pace) -> io::Result<Bytes> {
-    match pace {
+/// Reads a file. Returns its content, and its identity after the last byte was read: a file that
+/// was written meanwhile has just changed, so the identity isn't settled. That of the time before
+/// would give parts of two versions the tag of the earlier one.
+fn read_whole(mut file: &File, length: u64, pace: Pace) -> io::Result<(Identity, Bytes)> {
+    let content = match pace {
         Pace::AtOnce => {
             // One byte more than the length shows whether the file has grown.
             let mut content = vec![0; length as usize + 1];
             let read = read_at(file, &mut content, 0, pace)?;
             content.truncate(read);
-            if read as u64 == length {
-                Ok(content.into())
-            } else {
-                Err(io::ErrorKind::WouldBlock.into())
+            if read as u64 != length {
+                return Err(io::ErrorKind::WouldBlock.into());
             }
+            content
         }
         Pace::Patient => {
             let mut content = Vec::with_capacity(length as usize);
             file.by_ref().take(MEDIUM).read_to_end(&mut content)?;
-            Ok(content.into())
+            content
         }
-    }
+    };
+    let mut identity = Identity::of(&file.metadata()?);
+    // The file may have changed its length since the read. The next look notices that.
+    identity.length = content.len() as u64;
+    Ok((identity, content.into()))
 }
 
 #[cfg(test)]
@@ -141,6 +144,28 @@ mod tests {
         match root.find(path.as_bytes(), Pace::Patient) {
             Ok(Found::File(located)) => located.identity,
             other => panic!("{path}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_written_while_it_is_read_is_not_taken_for_its_earlier_version() {
+        let (dir, root) = root(&["a"], 100_000);
+        let Found::File(found) = root.find(b"/a", Pace::Patient).unwrap() else {
+            panic!("no file");
+        };
+        for pace in [Pace::AtOnce, Pace::Patient] {
+            let content = vec![b'y'; 100_000];
+            std::fs::write(dir.path().join("a"), &content).unwrap();
+            let file = File::options()
+                .write(true)
+                .open(dir.path().join("a"))
+                .unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+                .unwrap();
+            let (read_as, read) = read_whole(&found.file, found.identity.length, pace).unwrap();
+            assert_eq!(read, content);
+            assert_eq!(read_as, identity(&root, "/a"));
+            assert_ne!(read_as, found.identity);
         }
     }
 

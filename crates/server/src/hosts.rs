@@ -1,5 +1,7 @@
 //! Which site a request is for, by the host that it names.
 
+use std::net::IpAddr;
+
 use rustc_hash::FxHashMap;
 
 /// The most bytes of a host that is looked up. Names in DNS have at most 253.
@@ -96,6 +98,11 @@ impl Hosts {
         let Some(host) = lower_case(host(authority), &mut buffer) else {
             return Found::Unknown;
         };
+        // RFC 9112 §3.2 demands a host of HTTP/1.1, not of HTTP/1.0. The name in TLS stands for it.
+        let host = match asked {
+            Asked::Name(name) if host.is_empty() => name.as_bytes(),
+            _ => host,
+        };
         if !self.may_carry(asked, host) {
             return Found::Misdirected;
         }
@@ -124,6 +131,9 @@ impl Hosts {
                 let site = self.site(name.as_bytes());
                 site.map_or(0, |site| self.certificates[site])
             }
+            // RFC 6066 §3: "Literal IPv4 and IPv6 addresses are not permitted" as names. So a
+            // client that asks for an address asks for no name.
+            Asked::NothingInHttp2 if host.is_empty() || is_address(host) => return true,
             Asked::NothingInHttp2 => 0,
         };
         let names = self.covered.get(certificate);
@@ -136,16 +146,24 @@ pub fn covers(name: &str, host: &[u8]) -> bool {
     match name.strip_prefix("*.") {
         None => {
             // An IPv6 address has no brackets in a certificate.
-            let bare = host
-                .strip_prefix(b"[")
-                .and_then(|host| host.strip_suffix(b"]"));
-            name.as_bytes() == bare.unwrap_or(host)
+            name.as_bytes() == without_brackets(host)
         }
         Some(parent) => {
             let dot = host.iter().position(|byte| *byte == b'.');
             dot.is_some_and(|dot| dot > 0 && host[dot + 1..] == *parent.as_bytes())
         }
     }
+}
+
+fn without_brackets(host: &[u8]) -> &[u8] {
+    let literal = host.strip_prefix(b"[");
+    let literal = literal.and_then(|host| host.strip_suffix(b"]"));
+    literal.unwrap_or(host)
+}
+
+fn is_address(host: &[u8]) -> bool {
+    let text = std::str::from_utf8(without_brackets(host));
+    text.is_ok_and(|text| text.parse::<IpAddr>().is_ok())
 }
 
 /// Returns an authority without its port, and without a dot at the end of its name.
@@ -245,6 +263,17 @@ mod tests {
             (Name("other"), "another", Found::Misdirected),
             (NothingInHttp2, "example.com", Found::Site(0)),
             (NothingInHttp2, "example.org", Found::Misdirected),
+            // A client that knows the server by its address, whatever the certificate is for.
+            (NothingInHttp2, "192.0.2.1:8443", Found::Site(3)),
+            (NothingInHttp2, "[2001:db8::1]", Found::Site(3)),
+            (NothingInHttp2, "192.0.2.1.example", Found::Misdirected),
+            (Name("example.com"), "192.0.2.1", Found::Misdirected),
+            // HTTP/1.0 without Host.
+            (Name("example.com"), "", Found::Site(0)),
+            (Name("example.org"), "", Found::Site(1)),
+            (Name("other"), "", Found::Site(3)),
+            (NothingInHttp2, "", Found::Site(3)),
+            (Nothing, "", Found::Site(3)),
             (Nothing, "example.org", Found::Site(1)),
             (Cleartext, "example.org", Found::Site(1)),
         ] {

@@ -130,6 +130,79 @@ fn what_an_upstream_gets() {
     }
 }
 
+/// A request that repeats the last one of its connection takes a shorter way. What goes on is the
+/// same, whoever else asks on the same connections to the upstream.
+#[test]
+fn requests_that_repeat_go_on_as_they_came() {
+    let upstream = Upstream::http2(ResponseHead::new(204), "", &[]);
+    let old = Upstream::answering(NO_CONTENT);
+    let server = proxy(
+        &[
+            ["--route", &upstream.h2c_route("/a")],
+            ["--route", &old.route("/b")],
+            ["--log", "off"],
+        ]
+        .concat(),
+    );
+    let mut clients: Vec<_> = (0..3).map(|_| Client::h2c(server.h2c)).collect();
+    let mut ask = |client: usize, path: &str, cookie: &str, body: &'static [u8]| {
+        let fields = [("cookie", cookie), ("x-client", cookie)];
+        let body = if body.is_empty() {
+            Body::Empty
+        } else {
+            Body::Full(body.into())
+        };
+        let answer = clients[client].ask("POST", path, &fields, body);
+        assert_eq!(answer.status(), 204);
+        let seen = if path.starts_with("/a") {
+            &upstream
+        } else {
+            &old
+        };
+        let head = seen.seen();
+        assert!(head.starts_with(&format!("POST {path} ")), "{head}");
+        for name in ["cookie", "x-client"] {
+            assert_eq!(field(&head, name), Some(cookie), "{head}");
+        }
+    };
+    for path in ["/a", "/b", "/a/x"] {
+        for _ in 0..5 {
+            for client in 0..3 {
+                // The second client's requests are those of the first one.
+                ask(client, path, if client < 2 { "one" } else { "two" }, b"");
+            }
+        }
+        for cookie in ["three", "three", "three", "four", "four", "four", "three"] {
+            ask(0, path, cookie, b"");
+        }
+    }
+}
+
+#[test]
+fn requests_that_repeat_have_their_own_bodies() {
+    let behind = Server::start(&[]);
+    let clear = behind.h2c.unwrap();
+    let routes = [
+        format!("/http=http://{clear}/"),
+        format!("/h2c=h2c://{clear}/"),
+    ];
+    let server = proxy(&["--route", &routes[0], "--route", &routes[1]]);
+    for mut client in [Client::tls(server.tls), Client::h2c(server.h2c)] {
+        for kind in ["http", "h2c"] {
+            for size in [10, 0, 100_000, 0, 0, 1, 100_000, 10] {
+                let id = client.send("POST", &format!("/{kind}/echo"), &[], Body::Stream);
+                client.write(id, pattern(size), true);
+                let response = client.response(id);
+                assert_eq!(response.status(), 200);
+                assert!(response.body == pattern(size), "{size} by {kind}");
+                let path = format!("/{kind}/echo");
+                let empty = client.ask("POST", &path, &[], Body::Empty);
+                assert_eq!((empty.status(), empty.body.len()), (200, 0));
+            }
+        }
+    }
+}
+
 #[test]
 fn paths_and_hosts_can_be_rewritten() {
     let upstream = Upstream::answering(NO_CONTENT);

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tidegate_http::{Body, RequestHead};
 
 use crate::client::Client;
+use crate::http1;
 use crate::server::{PATIENCE, Server, refused};
 use crate::start::assert_sentence;
 use crate::upstream::Upstream;
@@ -245,4 +246,102 @@ fn a_certificate_that_is_not_for_a_name_is_warned_of() {
         stderr.contains("tidegate.toml, line 12: can't read "),
         "{stderr}"
     );
+}
+
+/// A host has its site however it is written, and whatever else names one.
+#[test]
+fn hosts_in_every_spelling() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "six"] {
+        directory(dir.path(), name);
+    }
+    let text = "[[site]]\nnames = ['a.test', '*.w.test']\nroot = 'a'\n\
+                [[site]]\nnames = ['b.test']\nroot = 'b'\n\
+                [[site]]\nnames = ['[::1]', '127.0.0.1']\nroot = 'six'\n";
+    let server = start(&dir, text);
+    for (request, status, body) in [
+        ("GET / HTTP/1.1\r\nHost: a.test", 200, "a"),
+        ("GET / HTTP/1.1\r\nHost: A.TEST:80", 200, "a"),
+        ("GET / HTTP/1.1\r\nHost: a.test.:8080", 200, "a"),
+        ("GET / HTTP/1.1\r\nHost: x.w.test", 200, "a"),
+        ("GET / HTTP/1.1\r\nHost: w.test", 404, "404 Not Found\n"),
+        ("GET / HTTP/1.1\r\nHost: a.test..", 404, "404 Not Found\n"),
+        ("GET / HTTP/1.1\r\nHost: [::1]:80", 200, "six"),
+        ("GET / HTTP/1.1\r\nHost: 127.0.0.1", 200, "six"),
+        // RFC 9112 §3.2.2: the authority of an absolute-form target replaces Host.
+        ("GET http://b.test/ HTTP/1.1\r\nHost: a.test", 200, "b"),
+        ("GET http://B.test:1/ HTTP/1.1\r\nHost: b.test", 200, "b"),
+        // X-Forwarded-Host and Forwarded name no site.
+        (
+            "GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-Host: b.test\r\nForwarded: host=b.test",
+            200,
+            "a",
+        ),
+        (
+            "GET / HTTP/1.0\r\nConnection: keep-alive",
+            404,
+            "404 Not Found\n",
+        ),
+        (
+            "GET / HTTP/1.0\r\nHost: b.test\r\nConnection: keep-alive",
+            200,
+            "b",
+        ),
+    ] {
+        let mut client = http1::Client::new(server.h2c);
+        client.send(format!("{request}\r\n\r\n"));
+        let response = client.response(false);
+        assert_eq!(
+            (response.status, response.text()),
+            (status, body),
+            "{request}"
+        );
+    }
+    for request in [
+        "GET / HTTP/1.1\r\nHost: user@a.test",
+        "GET / HTTP/1.1\r\nHost: a.test, b.test",
+        "GET / HTTP/1.1\r\nHost: a.test\r\nHost: b.test",
+        "GET / HTTP/1.1\r\nHost: a.test/b.test",
+        "GET / HTTP/1.1\r\nHost: [::1",
+        "GET / HTTP/1.1\r\nHost: [::1]x",
+        "GET http://user@b.test/ HTTP/1.1\r\nHost: b.test",
+        "GET / HTTP/1.1\r\nHost:",
+        "GET / HTTP/1.1\r\nX: y",
+    ] {
+        let mut client = http1::Client::new(server.h2c);
+        client.send(format!("{request}\r\n\r\n"));
+        assert_eq!(client.response(false).status, 400, "{request}");
+    }
+}
+
+/// Requests of one connection for several sites, each of which repeats its last one.
+#[test]
+fn requests_that_repeat_stay_with_their_site() {
+    let dir = tempfile::tempdir().unwrap();
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    let authority = upstream.authority();
+    let text = format!(
+        "workers = 1\n\
+         [[site]]\nnames = 'a.test'\nroute = '/=http://{authority}'\n\
+         [[site]]\nnames = 'b.test'\nroute = '/=http://{authority}/below'\n\
+         upstream-host = 'rewrite'\n"
+    );
+    let server = start(&dir, &text);
+    let mut clients = [Client::h2c(server.h2c), Client::h2c(server.h2c)];
+    for count in [1, 2, 5] {
+        for (asked, host, path) in [
+            ("a.test", "a.test", "/"),
+            ("b.test", &*authority, "/below/"),
+        ] {
+            for client in &mut clients {
+                for _ in 0..count {
+                    assert_eq!(get(client, "http", asked, "/").0, 200);
+                    let head = upstream.seen().to_ascii_lowercase();
+                    assert!(head.starts_with(&format!("get {path} http")), "{head}");
+                    assert!(head.contains(&format!("\r\nhost: {host}\r\n")), "{head}");
+                    assert!(head.contains(&format!("host=\"{asked}\"")), "{head}");
+                }
+            }
+        }
+    }
 }

@@ -15,7 +15,7 @@ fn main() -> std::io::Result<()> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the engine's owner has a clock")]
-fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+pub(crate) fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     let config = Config::server().build().expect("the defaults are valid");
     let mut conn = Connection::server(config, Instant::now());
     let (mut input, mut out, mut chunk) = (BytesMut::new(), Outbox::new(), [0; 16_384]);

@@ -1,10 +1,14 @@
-//! The examples do as they say: the client's hundred requests are answered by the server on tokio.
+//! The examples do as they say: the client's hundred requests are answered by either server.
 
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use tidegate_http2::StreamId;
 use tokio::runtime::Builder;
 
+#[path = "../examples/blocking.rs"]
+#[expect(dead_code, reason = "its main")]
+mod blocking;
 #[path = "../examples/client.rs"]
 #[expect(dead_code, reason = "its main")]
 mod client;
@@ -12,21 +16,12 @@ mod client;
 #[expect(dead_code, reason = "its main")]
 mod tokio_server;
 
-#[test]
-fn the_client_gets_a_hundred_answers_of_the_server_on_tokio() {
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let bound = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"));
-    let listener = bound.unwrap();
+/// Checks that a server, which takes the first connection of a listener, answers each request.
+fn check_answers(serve: fn(TcpListener) -> std::io::Result<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
-    let server = thread::spawn(move || {
-        runtime.block_on(async {
-            let (stream, _) = listener.accept().await?;
-            tokio_server::serve(stream).await
-        })
-    });
-
-    let stream = std::net::TcpStream::connect(addr).unwrap();
-    let responses = client::get(stream).unwrap();
+    let server = thread::spawn(move || serve(listener));
+    let responses = client::get(TcpStream::connect(addr).unwrap()).unwrap();
     server.join().unwrap().unwrap();
 
     assert_eq!(responses.len(), client::COUNT);
@@ -36,4 +31,22 @@ fn the_client_gets_a_hundred_answers_of_the_server_on_tokio() {
         let expected = format!("You asked for /{}\n", request + 1);
         assert_eq!(response.body, expected);
     }
+}
+
+#[test]
+fn the_client_gets_a_hundred_answers_of_the_blocking_server() {
+    check_answers(|listener| blocking::serve(listener.accept()?.0));
+}
+
+#[test]
+fn the_client_gets_a_hundred_answers_of_the_server_on_tokio() {
+    check_answers(|listener| {
+        listener.set_nonblocking(true)?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let (stream, _) = listener.accept().await?;
+            tokio_server::serve(stream).await
+        })
+    });
 }

@@ -308,16 +308,16 @@ impl Fields {
         let moved = (self.bytes.len() as u32).wrapping_sub(place.stored);
         self.bytes
             .extend_from_slice(&other.bytes[place.stored as usize..]);
-        let behind = other.entries[place.len as usize..]
-            .iter()
-            .map(|entry| Entry {
-                start: entry.start.wrapping_add(moved),
-                shape: entry.shape,
-            });
-        self.entries.extend(behind);
+        let behind = &other.entries[place.len as usize..];
+        self.entries.extend(behind.iter().map(|entry| Entry {
+            start: entry.start.wrapping_add(moved),
+            shape: entry.shape,
+        }));
         self.present = other.present;
         self.byte_len += other.byte_len - place.byte_len;
-        self.is_open |= other.is_open;
+        // The verdict may be open on a field before the place only.
+        let is_open = |entry: &Entry| entry.shape.verdict == Verdict::Open;
+        self.is_open |= other.is_open && behind.iter().any(is_open);
     }
 
     /// Whether the list has a field with this name.

@@ -408,7 +408,106 @@ fn hpack_decoder(dir: &Path) -> std::io::Result<()> {
         input.extend_from_slice(block);
     }
     input.extend_from_slice(b"\0\x01\x02\x20\x82");
-    seed(dir, "every-representation", &input)
+    seed(dir, "every-representation", &input)?;
+    let browsing = [
+        Step::Behind(
+            b"\x82\x41\x01h\x04\x02/a",
+            b"\x86\x0f\x2b\x03ABC\x40\x01x\x02yy".to_vec(),
+        ),
+        Step::Again(b"\x82\xbe\x04\x02/b"),
+        Step::Behind(
+            b"\x82\xbf\x04\x03/cc",
+            b"\x86\xbe\x0f\x11\x02co\x0f\x11\x02co".to_vec(),
+        ),
+        Step::Again(b"\x82\xbf\x04\x02/d"),
+        Step::Again(b"\x82\xbf\x44\x02/i"),
+        Step::Again(b"\x82\xc0\xbe"),
+        Step::Again(b"\x83\xc0\x84"),
+        Step::Again(b"\x82\xc0\x14\x02/n"),
+    ];
+    // Five crumbs, then six with as many fields of the same names before the path.
+    let crumb = b"\x0f\x11\x02co";
+    let crumbs = [
+        Step::Behind(b"\x0f\x11\x02co\x82\x82\x84", crumb.repeat(4)),
+        Step::Again(b"\x0f\x11\x02co\x0f\x11\x02co\x82\x84"),
+        Step::Again(b"\x82\x84"),
+        Step::Again(b"\x83\x04\x02/a"),
+    ];
+    // Four fields, then six of the same names, then others.
+    let numbers = [
+        Step::Behind(b"\x82\x84", b"\x0f\x2b\x03ABC\x00\x01x\x02zz".to_vec()),
+        Step::Again(b"\x82\x82\x82\x84"),
+        Step::Again(b"\x82\x84"),
+        Step::Again(b"\x86\x84"),
+    ];
+    // A list of 83 bytes, then one of 107.
+    let lengths = [
+        Step::Behind(b"\x84", b"\x0f\x2b\x03ABC".to_vec()),
+        Step::Again(b"\x04\x19/a-long-path-of-25-bytes/"),
+        Step::Again(b"\x84"),
+    ];
+    // Paths that a request may not have, and a field behind them; then a name in upper case.
+    let invalid = [
+        Step::Behind(b"\x82\x04\x03a b", b"\x86\x0f\x2b\x03ABC".to_vec()),
+        Step::Again(b"\x82\x04\x02/b"),
+        Step::Again(b"\x82\x04\x02/c"),
+        Step::Behind(b"\x82\x04\x02/c", b"\x86\x00\x01X\x02yy".to_vec()),
+        Step::Again(b"\x82\x04\x02/d"),
+    ];
+    let sizes = [
+        Step::Behind(
+            b"\x41\x01h\x40\x01x\x02yy\x04\x02/a",
+            b"\xbe\xbf\x86\x87".to_vec(),
+        ),
+        Step::Again(b"\x04\x02/b"),
+        Step::Size(0x80 | 4), // 100 bytes
+        Step::Again(b"\x3f\x45\x04\x02/c"),
+        Step::Size(0x80),
+        Step::Again(b"\x04\x02/d"),
+        Step::Again(b"\x20\x3f\x45\x41\x01h\x40\x01x\x02yy\x04\x02/a"),
+        Step::Again(b"\x04\x02/e"),
+    ];
+    for (name, choices, steps) in [
+        ("paths", [0, 0, 0, 0], &browsing[..]),
+        ("paths-of-small-lists", [0, 4, 2, 0], &browsing),
+        ("crumbs", [0, 0, 0, 0], &crumbs),
+        ("numbers", [0, 0, 3, 0], &numbers),
+        ("lengths", [0, 3, 0, 0], &lengths),
+        ("invalid-paths", [0, 0, 0, 0], &invalid),
+        ("paths-and-sizes", [0, 0, 0, 0], &sizes),
+    ] {
+        let mut input = choices.to_vec();
+        for step in steps {
+            step.write(&mut input);
+        }
+        seed(dir, name, &input)?;
+    }
+    Ok(())
+}
+
+/// A step of an input of `hpack_decoder`.
+enum Step {
+    /// A block of two parts.
+    Behind(&'static [u8], Vec<u8>),
+    /// A block whose second part is that of the one before.
+    Again(&'static [u8]),
+    /// A change of the table's size.
+    Size(u8),
+}
+
+impl Step {
+    fn write(&self, out: &mut Vec<u8>) {
+        let (front, behind) = match self {
+            Self::Behind(front, behind) => (front, &behind[..]),
+            Self::Again(front) => (front, &[][..]),
+            Self::Size(choice) => return out.extend_from_slice(&[0, *choice]),
+        };
+        out.push(255);
+        for part in [*front, behind] {
+            out.push(part.len() as u8);
+            out.extend_from_slice(part);
+        }
+    }
 }
 
 fn hpack_round_trip(dir: &Path) -> std::io::Result<()> {

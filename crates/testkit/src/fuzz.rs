@@ -133,6 +133,12 @@ impl<'a> Choices<'a> {
         self.rest = rest;
         taken
     }
+
+    /// Returns the bytes that follow a byte with their length.
+    fn part(&mut self) -> &'a [u8] {
+        let len = usize::from(self.byte());
+        self.bytes(len)
+    }
 }
 
 #[cfg(test)]

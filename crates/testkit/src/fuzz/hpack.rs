@@ -1,6 +1,9 @@
 //! Fuzzes the HPACK decoder with any bytes, and encoder and decoder with field lists.
 
-use tidegate_hpack::{Decoded, Decoder, Encoder, Error, Field, Fields, Limits};
+use tidegate_hpack::{
+    Decoded, Decoder, Earlier, Encoder, Error, Field, Fields, KnownName, KnownNames, Limits, Mark,
+};
+use tidegate_http::is_valid_alone;
 
 use super::Choices;
 
@@ -13,12 +16,19 @@ const UNLIMITED: Limits = Limits {
 /// The sizes of a table.
 const TABLE_SIZES: &[usize] = &[4096, 0, 33, 64, 100, 256, 8192, 65_536];
 
+/// The length that announces a block of two parts (see [`hpack_decoder`]).
+const TWO_PARTS: usize = 255;
+
 /// Longer inputs only take more time: a list can be thousands of times larger than its block.
 const LONGEST: usize = 8192;
 
-/// Bytes 0 to 2 choose the table's size and the limits. Then come blocks, each after a byte with
-/// its length. Length 0 means a change of the table's size, chosen by the next byte.
+/// Bytes 0 to 3 choose the table's size and the limits. Then come blocks, each after a byte with
+/// its length. Length 0 means a change of the table's size, chosen by the next byte, whose highest
+/// bit also has a decoder free its memory. Length 255 means a block of two parts, each after its
+/// length. Length 0 of the second one means that it is the same as last time.
 ///
+/// - A decoder that is given the block before makes the same list of each block, with the same
+///   verdict, and the same table.
 /// - The kept fields are within the limits, and are those before the first field over one.
 /// - Limits change nothing else: a decoder without any has the same result and the same table after
 ///   each block.
@@ -35,24 +45,46 @@ pub fn hpack_decoder(input: &[u8]) {
         max_fields: choices.one_of(&[100, 0, 1, 5, 20]),
         max_cookie_crumbs: choices.one_of(&[5, 0, 1, 256]),
     };
-    let mut decoder = Decoder::new(max_table_size);
+    let mut decoder = Decoder::new(max_table_size).with_check(is_valid_alone);
+    let mut quick = Quick::new(max_table_size);
+    let mut behind: &[u8] = &[];
     let mut unlimited = Decoder::new(max_table_size);
     while !choices.is_empty() {
         let len = usize::from(choices.byte());
         if len == 0 {
-            max_table_size = choices.one_of(TABLE_SIZES);
+            let choice = choices.byte();
+            max_table_size = TABLE_SIZES[usize::from(choice) % TABLE_SIZES.len()];
             decoder.set_max_table_size(max_table_size);
+            quick.decoder.set_max_table_size(max_table_size);
             unlimited.set_max_table_size(max_table_size);
+            if choice & 0x80 != 0 {
+                quick.decoder.release_memory();
+            }
             continue;
         }
-        let block = choices.bytes(len);
+        let block = if len == TWO_PARTS {
+            let front = choices.part();
+            match choices.part() {
+                [] => {}
+                part => behind = part,
+            }
+            [front, behind].concat()
+        } else {
+            choices.bytes(len).to_vec()
+        };
         let (mut kept, mut all) = (Fields::new(), Fields::new());
-        let verdict = decoder.decode(block, &limits, &mut kept);
-        let unlimited_verdict = unlimited.decode(block, &UNLIMITED, &mut all);
+        let verdict = decoder.decode(&block, &limits, &mut kept);
+        let unlimited_verdict = unlimited.decode(&block, &UNLIMITED, &mut all);
+        assert_eq!(
+            quick.decode(&block, &limits),
+            verdict,
+            "the block before changes the outcome"
+        );
         match (verdict, unlimited_verdict) {
             (Ok(decoded), Ok(everything)) => {
                 check_limits(&limits, decoded, &kept);
                 check_prefix(decoded, &kept, everything, &all);
+                check_same(&quick.fields, &kept);
             }
             (verdict, unlimited_verdict) => {
                 let (ours, other) = (verdict.map(drop), unlimited_verdict.map(drop));
@@ -60,6 +92,11 @@ pub fn hpack_decoder(input: &[u8]) {
                 return;
             }
         }
+        assert_eq!(
+            quick.decoder.state(),
+            decoder.state(),
+            "the block before changes the table"
+        );
         assert_eq!(
             decoder.table_size(),
             unlimited.table_size(),
@@ -79,6 +116,59 @@ pub fn hpack_decoder(input: &[u8]) {
             Ok(list(&kept)),
             "encoded and decoded again"
         );
+    }
+}
+
+/// A decoder that is given the block before, as a server's connection does it.
+struct Quick {
+    decoder: Decoder,
+    /// The block before, with its list and its mark.
+    block: Vec<u8>,
+    fields: Fields,
+    mark: Option<Mark>,
+    /// An older list, whose memory the next one takes.
+    spare: Fields,
+}
+
+impl Quick {
+    fn new(max_table_size: usize) -> Self {
+        Self {
+            decoder: Decoder::new(max_table_size).with_check(is_valid_alone),
+            block: Vec::new(),
+            fields: Fields::new(),
+            mark: None,
+            spare: Fields::new(),
+        }
+    }
+
+    fn decode(&mut self, block: &[u8], limits: &Limits) -> Result<Decoded, Error> {
+        let earlier = self.mark.map(|mark| Earlier {
+            block: &self.block,
+            fields: &self.fields,
+            mark,
+        });
+        let (mut fields, mut mark) = (std::mem::take(&mut self.spare), None);
+        fields.clear();
+        let decoded = self
+            .decoder
+            .decode_after(block, limits, earlier, &mut fields, &mut mark)?;
+        self.spare = std::mem::replace(&mut self.fields, fields);
+        self.block = block.to_vec();
+        self.mark = mark;
+        Ok(decoded)
+    }
+}
+
+/// Checks that two lists are the same to whoever asks them.
+fn check_same(ours: &Fields, expected: &Fields) {
+    assert_eq!(ours, expected, "the block before changes the list");
+    assert_eq!(ours.byte_len(), expected.byte_len());
+    assert_eq!(ours.all_passed(), expected.all_passed(), "the verdict");
+    let known = NAMES.iter().map(|name| KnownName::of(name.as_bytes()));
+    for name in known.flatten() {
+        assert_eq!(ours.get_known(name), expected.get_known(name));
+        let set = KnownNames::new(&[name]);
+        assert_eq!(ours.has_any(set), expected.has_any(set), "{name:?}");
     }
 }
 

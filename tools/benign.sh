@@ -28,9 +28,11 @@ page() {
 }
 
 # cut_off LOG: counts what the server cut off by its log, and shows it. "connection error: …" isn't
-# counted: Chromium ends with its requests in flight, and opens connections that it never uses.
+# counted: Chromium ends with its requests in flight, and opens connections that it never uses. On a
+# busy machine some of these end their TLS handshake, and time out before a word of HTTP/2.
 cut_off() {
-    grep -E 'connection error out|reset out|ENHANCE_YOUR_CALM|refused' "$1" | tee /dev/stderr | wc -l
+    grep -E 'connection error out|reset out|ENHANCE_YOUR_CALM|refused' "$1" |
+        grep -v 'NO_ERROR, HandshakeTimedOut' | tee /dev/stderr | wc -l
 }
 
 finish_checks() {

@@ -5,6 +5,7 @@
 //! insertion costs its own bytes twice at most, and an entry's bytes are always one slice. Nothing
 //! is allocated before the first insertion.
 
+use crate::KnownName;
 use crate::fields::Shape;
 
 /// The bytes that an entry counts beyond its name and value (RFC 7541 §4.1).
@@ -111,6 +112,15 @@ impl<Note: Copy> DynamicTable<Note> {
         }
     }
 
+    /// Makes an empty table into which this number of entries were inserted before.
+    #[cfg(test)]
+    pub(crate) fn after(inserted: u32, max_size: usize) -> Self {
+        Self {
+            inserted,
+            ..Self::new(max_size)
+        }
+    }
+
     pub(crate) fn size(&self) -> usize {
         self.size
     }
@@ -167,12 +177,13 @@ impl<Note: Copy> DynamicTable<Note> {
         })
     }
 
-    /// Whether there is an entry of this age with this value. Its name must be a known one.
+    /// Whether there is an entry of this age with this known name and this value.
     #[inline]
-    pub(crate) fn known_has_value(&self, age: usize, value: &[u8]) -> bool {
+    pub(crate) fn is_known_field(&self, age: usize, known: KnownName, value: &[u8]) -> bool {
         self.entry(age).is_some_and(|entry| {
             let start = self.start(entry);
-            entry.len as usize == value.len()
+            entry.shape.known() == Some(known)
+                && entry.len as usize == value.len()
                 && is_same(&self.bytes[start..start + value.len()], value)
         })
     }

@@ -86,8 +86,9 @@ impl Index {
         known: KnownName,
         value: &[u8],
     ) -> Option<usize> {
+        // A stale number that wrapped around may be that of an entry with another name.
         let age = age(table, self.by_name[usize::from(known.number())]);
-        table.known_has_value(age, value).then_some(age)
+        table.is_known_field(age, known, value).then_some(age)
     }
 
     /// Returns the age of the newest entry with this name and value.
@@ -276,5 +277,19 @@ mod tests {
         assert_eq!(found(&table, &index, "x", "b"), (Some(3), Some(1)));
         assert_eq!(index.newest_is(&table, KnownName::VARY, b"a"), Some(0));
         assert_eq!(index.newest_is(&table, KnownName::VARY, b"b"), None);
+    }
+
+    #[test]
+    fn an_entry_whose_number_wrapped_around_keeps_its_name() {
+        let (mut table, mut index) = (DynamicTable::after(u32::MAX, 4096), Index::new(4096));
+        insert(&mut table, &mut index, "vary", "a");
+        assert_eq!(
+            table.inserted(),
+            0,
+            "the number of names that are in no entry"
+        );
+        assert_eq!(index.newest_is(&table, KnownName::VARY, b"a"), Some(0));
+        assert_eq!(index.newest_is(&table, KnownName::SERVER, b"a"), None);
+        assert_eq!(found(&table, &index, "server", "a"), (None, None));
     }
 }

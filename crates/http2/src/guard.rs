@@ -150,7 +150,7 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct Guard {
     config: Arc<Config>,
-    /// The time at which all budgets began to be full.
+    /// The time up to which time has been turned into the budgets that are full.
     begun: Instant,
     /// The budgets that aren't full. Most peers only send SETTINGS.
     spent: SmallVec<[(Kind, Budget); 1]>,
@@ -216,6 +216,8 @@ impl Guard {
 
     /// Frees the memory of budgets that are full again.
     pub(crate) fn release_memory(&mut self, now: Instant) {
+        // The time until now has filled them: it doesn't fill them a second time.
+        self.begun = now;
         let config = &self.config;
         self.spent
             .retain(|(kind, budget)| !budget.is_full(kind.rate(config), now));

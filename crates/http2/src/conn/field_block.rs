@@ -71,9 +71,11 @@ struct LastRequest {
 }
 
 impl LastRequest {
-    /// Returns the bytes of the block, of the head, and of an older one.
+    /// Returns the bytes of the block, of the head, and of older ones.
     fn memory(&self) -> usize {
-        let heads = [&self.head, &self.spare].into_iter().flatten();
+        let heads = [&self.head, &self.spare, &self.retired]
+            .into_iter()
+            .flatten();
         let fields: usize = heads.map(|head| head.fields().memory()).sum();
         self.block.len() + fields
     }

@@ -119,10 +119,12 @@ impl RecvWindow {
         room * 2 >= i64::from(self.size)
     }
 
-    /// Returns the increment that fills the window, if it is not full.
+    /// Returns the increment that fills the window, if it is not full. A window that SETTINGS made
+    /// negative may lack more than an increment can give (RFC 9113 §6.9: "1 to 2^31-1"); the rest
+    /// is advertised later.
     pub(crate) fn advertise(&mut self, shift: i64, usable: u32) -> Option<u32> {
         let full = (i64::from(self.size) - i64::from(self.unconsumed)).min(i64::from(usable));
-        let increment = (full - self.available - shift).min(MAX - self.available);
+        let increment = (full - self.available - shift).min(MAX - self.available.max(0));
         let increment = u32::try_from(increment).ok().filter(|n| *n > 0)?;
         self.available += i64::from(increment);
         Some(increment)
@@ -254,6 +256,18 @@ mod tests {
         let shift = MAX - 65_535;
         assert_eq!(window.advertise(shift, ANY), None);
         window.shift(shift);
+        assert_eq!(window.available(), MAX);
+    }
+
+    #[test]
+    fn an_increment_is_never_larger_than_its_frame_can_say() {
+        let mut window = RecvWindow::new(MAX as u32, MAX as u32);
+        window.receive(1 << 30).unwrap();
+        window.consume(1 << 30);
+        window.shift(-MAX);
+        assert_eq!(window.available(), -(1 << 30));
+        assert_eq!(window.advertise_if_due(0, ANY), Some(MAX as u32));
+        assert_eq!(window.advertise_if_due(0, ANY), Some(1 << 30));
         assert_eq!(window.available(), MAX);
     }
 

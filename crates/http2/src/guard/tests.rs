@@ -110,6 +110,19 @@ fn a_pause_ends_by_time_and_too_many_are_too_many() {
 }
 
 #[test]
+fn a_rest_fills_no_budget_twice() {
+    let t = start();
+    let mut guard = guard(t);
+    let spend_all =
+        |guard: &mut Guard, now| allowed(|| guard.peer_reset(now), Violation::RapidReset);
+    let burst = spend_all(&mut guard, t);
+    let later = t + Duration::from_secs(3600);
+    guard.release_memory(later);
+    assert!(guard.spent.is_empty());
+    assert_eq!(spend_all(&mut guard, later), burst);
+}
+
+#[test]
 fn rapid_reset_cve_2023_44487() {
     let t = start();
     for (streams, most) in [(100, 500), (1000, 1000)] {

@@ -130,7 +130,15 @@ impl Connection {
         }
         self.arm_probe();
         if self.timers.is_due(Timer::Probe, self.now) {
-            self.probe.sent = Sent::Unanswered(self.now);
+            let timeouts = &self.config.timeouts;
+            let limit = if timeouts.probe_answer.is_zero() && self.keeps_alive() {
+                // No answer is waited for, so only the silence counts, again and again.
+                timeouts.keep_alive
+            } else {
+                self.probe.sent = Sent::Unanswered(self.now);
+                timeouts.probe_answer
+            };
+            self.timers.set(Timer::Probe, self.now, limit);
             self.send(|out| {
                 Ping {
                     ack: false,
@@ -138,8 +146,6 @@ impl Connection {
                 }
                 .write(out);
             });
-            let limit = self.config.timeouts.probe_answer;
-            self.timers.set(Timer::Probe, self.now, limit);
         }
     }
 }

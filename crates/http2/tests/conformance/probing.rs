@@ -164,6 +164,26 @@ fn a_client_that_answers_no_keep_alive_is_gone() {
 }
 
 #[test]
+fn keeping_alive_goes_on_without_a_limit_on_the_answer() {
+    let mut peer = client_of(|config| {
+        config.timeouts.keep_alive = secs(60);
+        config.timeouts.probe_answer = secs(0);
+        config.timeouts.idle = secs(0);
+    });
+    peer.frames.clear();
+    for answers in [false, true, true, false, false] {
+        peer.wait(secs(59));
+        peer.expect_silence();
+        peer.wait(secs(1));
+        let (payload, _) = peer.expect_ping();
+        if answers {
+            peer.send(wire::ping_ack(&payload));
+        }
+    }
+    peer.expect_alive();
+}
+
+#[test]
 fn keeping_alive_does_not_keep_idle_connections() {
     let mut peer = client_of(|config| {
         config.timeouts.keep_alive = secs(60);

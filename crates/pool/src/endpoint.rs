@@ -10,7 +10,7 @@ use tidegate_ledger::{ClientKey, Rule, Shares};
 use tidegate_net::{ConnId, Protocol};
 
 use crate::health::{Fitness, Health};
-use crate::pool::{OnBehalf, RequestId};
+use crate::ids::{OnBehalf, RequestId};
 use crate::queue::{Client, Queue};
 use crate::upstream::Address;
 

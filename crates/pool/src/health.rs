@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::pool::RequestId;
+use crate::ids::RequestId;
 
 /// The time after which the results of requests count half. It is longer where a request may take
 /// longer.

@@ -109,6 +109,7 @@ mod client;
 mod endpoint;
 mod event;
 mod health;
+mod ids;
 mod pool;
 mod queue;
 mod replay;
@@ -118,7 +119,8 @@ mod upstream;
 pub use cause::Cause;
 pub use client::{BlockingClient, ClientError, Response};
 pub use event::{Event, Failure};
-pub use pool::{OnBehalf, Pool, RequestId, RequestOptions};
+pub use ids::{OnBehalf, RequestId};
+pub use pool::{Pool, RequestOptions};
 pub use stats::Stats;
 /// The event loop, whose types are part of this interface.
 pub use tidegate_net as net;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use slab::Slab;
 use tidegate_ledger::ClientKey;
 
-use crate::pool::RequestId;
+use crate::ids::RequestId;
 
 /// The client that a request is for; `None`: the pool's owner, which has no limits.
 pub(crate) type Client = Option<ClientKey>;

@@ -8,28 +8,18 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_http::{Event as EngineEvent, Stream, StreamId};
+use tidegate_http::{Event as EngineEvent, Stream};
 use tidegate_net::{ConnId, Conns, Protocol};
 
-use super::{Pool, RequestId};
-use crate::queue::Client;
+use super::Pool;
+use super::pooled::Abandoned;
+use crate::ids::RequestId;
 
 /// The most bytes of an unwanted response that are read.
 const MOST: usize = 64 << 10;
 
 /// How long the pool waits for an unwanted response.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// An exchange whose response nobody wants.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Abandoned {
-    stream: StreamId,
-    /// The client that holds the place.
-    pub(super) client: Client,
-    /// Bytes of the response that may still come.
-    left: usize,
-    until: Instant,
-}
 
 impl<K: Copy> Pool<K> {
     /// Forgets a request, and reads the rest of its response if that is likely to be short. Returns

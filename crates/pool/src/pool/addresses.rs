@@ -3,10 +3,11 @@
 use log::info;
 use tidegate_net::{ConnId, Conns, Protocol};
 
-use super::{Place, Pool};
+use super::Pool;
 use crate::endpoint::{Class, Endpoint, Standing};
 use crate::event::Failure;
 use crate::health::Health;
+use crate::ids::Place;
 use crate::upstream::{Address, Security, UpstreamId};
 
 impl<K: Copy> Pool<K> {

@@ -7,12 +7,13 @@ use log::warn;
 use smallvec::SmallVec;
 use tidegate_net::{ConnId, Conns, Dial, DialSecurity, End, Engine, Protocol, proxy_header};
 
+use super::Pool;
 use super::placing::{Load, lacks_credit, load};
 use super::pooled::Pooled;
-use super::{Place, Pool, RequestId};
 use crate::endpoint::Class;
 use crate::event::Failure;
 use crate::health::Pauses;
+use crate::ids::{Place, RequestId};
 use crate::upstream::Security;
 
 impl<K: Copy> Pool<K> {

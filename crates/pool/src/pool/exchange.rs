@@ -4,11 +4,12 @@ use bytes::Bytes;
 use tidegate_http::{ErrorCode, Fields, ResetCause, ResponseHead, Stream, StreamId};
 use tidegate_net::{ConnId, Conns, Engine};
 
+use super::Pool;
 use super::pooled::Taking;
 use super::request::Exchange;
 use super::retry::Resend;
-use super::{Pool, RequestId};
 use crate::event::{Event, Failure};
+use crate::ids::RequestId;
 use crate::replay::Outgoing;
 
 /// Interim responses that one request may have. With more, it fails.

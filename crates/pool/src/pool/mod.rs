@@ -3,8 +3,10 @@
 //! - `owner`      the calls of the pool's owner
 //! - `service`    the calls of the service, which hands on what the loop reports
 //! - `request`    a request, and where it is in its life
-//! - `pooled`     a connection: how it becomes free, rests and ends
+//! - `pooled`     a connection
 //! - `placing`    the address, connection and stream of a request
+//! - `resting`    connections that become free, rest and end
+//! - `leaving`    requests that leave their address, the queue or the pool
 //! - `waiting`    the requests in the queue of an address
 //! - `dialling`   connections that are being opened
 //! - `exchange`   the events of a request's stream
@@ -17,17 +19,18 @@ mod abandoned;
 mod addresses;
 mod dialling;
 mod exchange;
+mod leaving;
 mod overdue;
 mod owner;
 mod placing;
 mod pooled;
 mod request;
+mod resting;
 mod retry;
 mod service;
 mod waiting;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,30 +43,11 @@ use tidegate_net::{ConnId, Conns, StreamMut};
 use crate::endpoint::{Class, Endpoint, Standing};
 use crate::event::Event;
 use crate::health::Fitness;
+use crate::ids::{OnBehalf, Place, RequestId};
 use crate::pool::pooled::Pooled;
 use crate::pool::request::Request;
 use crate::stats::Stats;
 use crate::upstream::{Options, Upstream};
-
-/// A client's address, and the address that it connected to.
-pub type OnBehalf = (SocketAddr, SocketAddr);
-
-/// Identifies a request of a pool. Ids repeat only after 2^32 requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RequestId {
-    slot: u32,
-    generation: u32,
-}
-
-#[cfg(test)]
-impl RequestId {
-    pub(crate) fn for_tests(slot: u32) -> Self {
-        Self {
-            slot,
-            generation: 0,
-        }
-    }
-}
 
 /// A request's client and nature, beside its message.
 #[derive(Clone, Debug, Default)]
@@ -123,13 +107,6 @@ struct State {
     next: usize,
     /// How many streams an HTTP/2 connection may have, as a peer's SETTINGS last said.
     max_streams: Option<usize>,
-}
-
-/// Identifies an address of an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    upstream: usize,
-    endpoint: usize,
 }
 
 /// Finding things.

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use tidegate_net::Conns;
 
+use super::Pool;
 use super::request::{Life, Request};
-use super::{Place, Pool, RequestId};
 use crate::endpoint::Class;
 use crate::event::Failure;
+use crate::ids::{Place, RequestId};
 
 impl<K: Copy> Pool<K> {
     /// Returns the time of the next check.

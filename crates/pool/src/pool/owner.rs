@@ -11,9 +11,10 @@ use tidegate_ledger::{Rule, Shares};
 use tidegate_net::{ConnId, Conns, Protocol};
 
 use super::request::{Life, Request, Retries};
-use super::{OnBehalf, Place, Pool, RequestId, RequestOptions, State};
+use super::{Pool, RequestOptions, State};
 use crate::endpoint::Class;
 use crate::event::{Event, Failure};
+use crate::ids::{OnBehalf, Place, RequestId};
 use crate::replay::Outgoing;
 use crate::stats::Stats;
 use crate::upstream::{Options, Upstream, UpstreamId};

@@ -8,10 +8,11 @@ use tidegate_http::{KnownName, Misuse, RequestHead};
 use tidegate_net::{ConnId, Conns, Engine, Protocol};
 
 use super::request::{Exchange, Life, Sent};
-use super::{Pool, RequestId, State};
+use super::{Pool, State};
 use crate::endpoint::Standing;
 use crate::event::Failure;
 use crate::health::Fitness;
+use crate::ids::RequestId;
 use crate::replay::Outgoing;
 use crate::upstream::{Options, Security};
 

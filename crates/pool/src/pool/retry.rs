@@ -6,9 +6,10 @@ use log::{info, warn};
 use tidegate_http::{CloseReason, ErrorCode, StreamId};
 use tidegate_net::{ConnId, Conns, End};
 
+use super::Pool;
 use super::pooled::Pooled;
-use super::{Place, Pool, RequestId};
 use crate::event::{Event, Failure};
+use crate::ids::{Place, RequestId};
 
 /// Whether a request that lost its stream may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,12 @@
 use smallvec::SmallVec;
 use tidegate_net::Conns;
 
+use super::Pool;
 use super::placing::lacks_credit;
 use super::request::{Life, Request};
-use super::{Place, Pool, RequestId};
 use crate::endpoint::Class;
 use crate::event::Failure;
+use crate::ids::{Place, RequestId};
 
 /// Requests that one pass over a queue may set aside because they need a particular connection,
 /// such as one that they haven't been on.

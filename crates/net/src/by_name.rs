@@ -6,8 +6,6 @@ use std::sync::Arc;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::TlsAcceptorConfig;
-
 /// A resolver that chooses by name.
 #[derive(Debug)]
 pub(crate) struct ByName {
@@ -22,19 +20,19 @@ pub(crate) struct ByName {
 impl ByName {
     pub(crate) fn new<'a>(
         default: Arc<dyn ResolvesServerCert>,
-        named: impl IntoIterator<Item = (&'a str, &'a TlsAcceptorConfig)>,
+        named: impl IntoIterator<Item = (&'a str, Arc<dyn ResolvesServerCert>)>,
     ) -> Self {
         let mut by_name = Self {
             exact: HashMap::new(),
             wildcards: HashMap::new(),
             default,
         };
-        for (name, config) in named {
+        for (name, certificates) in named {
             let (names, name) = match name.strip_prefix("*.") {
                 Some(parent) => (&mut by_name.wildcards, parent),
                 None => (&mut by_name.exact, name),
             };
-            names.insert(name.to_ascii_lowercase(), config.certificates());
+            names.insert(name.to_ascii_lowercase(), certificates);
         }
         by_name
     }
@@ -58,6 +56,7 @@ impl ResolvesServerCert for ByName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TlsAcceptorConfig;
 
     fn config(name: &str) -> TlsAcceptorConfig {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
@@ -69,9 +68,9 @@ mod tests {
     fn an_exact_name_comes_before_a_wildcard_and_that_before_the_default() {
         let [default, exact, wildcard] = ["a", "b", "c"].map(config);
         let named = [
-            ("Example.com", &exact),
-            ("www.example.com", &exact),
-            ("*.example.com", &wildcard),
+            ("Example.com", exact.certificates()),
+            ("www.example.com", exact.certificates()),
+            ("*.example.com", wildcard.certificates()),
         ];
         let by_name = ByName::new(default.certificates(), named);
         for (name, expected) in [

@@ -8,7 +8,6 @@ use tidegate_ledger::Refusal;
 
 use crate::admission::{Account, DialAccount, Standing};
 use crate::buffers::{Buffers, READ_AT_LEAST, READ_AT_ONCE};
-use crate::ending::Ending;
 use crate::incoming::{How, Incoming, Input, Waiting};
 use crate::left_over::{LeftOver, WaitsFor};
 use crate::opening::{Dialling, Opening, Phase, Step};
@@ -61,6 +60,17 @@ pub(crate) struct Conn {
     pub(crate) timer: Option<Tick>,
     /// Present from the first sign of the end on.
     pub(crate) ending: Option<Box<Ending>>,
+}
+
+/// The state of a connection that ends.
+#[derive(Default)]
+pub(crate) struct Ending {
+    /// The first reason. The others don't count.
+    pub(crate) reason: Option<End>,
+    /// Bytes that were thrown away since the end began.
+    pub(crate) lingered: u64,
+    /// The part of the linger timeout that isn't used yet, once our end was sent.
+    pub(crate) linger_left: Option<Duration>,
 }
 
 impl Conn {

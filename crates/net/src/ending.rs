@@ -26,17 +26,6 @@ const LINGER_RATE: u64 = 1 << 10;
 /// stream for each request, so it needn't be read to its end.
 const LINGER_BYTES: u64 = 1 << 20;
 
-/// The state of a connection that ends.
-#[derive(Default)]
-pub(crate) struct Ending {
-    /// The first reason. The others don't count.
-    pub(crate) reason: Option<End>,
-    /// Bytes that were thrown away since the end began.
-    lingered: u64,
-    /// The part of the linger timeout that isn't used yet, once our end was sent.
-    linger_left: Option<Duration>,
-}
-
 impl Conn {
     /// Handles a write that failed. Returns whether the connection goes on without writing: an
     /// answer that a server sent before it closed, for example that it doesn't want all of an

@@ -141,6 +141,9 @@ impl TlsAcceptorConfig {
     /// Nothing else of the others counts. Like [`replace_certificate`](Self::replace_certificate),
     /// this is for handshakes that begin from now on.
     pub fn serve_by_name<'a>(&self, named: impl IntoIterator<Item = (&'a str, &'a Self)>) {
+        let named = named
+            .into_iter()
+            .map(|(name, config)| (name, config.certificates()));
         let by_name = ByName::new(self.resolver.certificates(), named);
         let current = self.resolver.certificates.write();
         *current.unwrap_or_else(PoisonError::into_inner) = Arc::new(by_name);

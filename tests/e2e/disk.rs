@@ -8,8 +8,9 @@ use std::sync::mpsc::{self, Sender};
 use std::thread::{self, JoinHandle};
 
 use tempfile::TempDir;
-use tidegate::app::{App, Message};
+use tidegate::app::App;
 use tidegate::disk::{Disk, THREADS};
+use tidegate::message::Message;
 use tidegate_http::Body;
 use tidegate_net::{EventLoop, Listener, Mailbox, Security};
 

@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, CommandFactory};
 use tidegate::command_line::CommandLine;
 use tidegate::flags::Arguments;
 use tidegate::settings::keys;
-use tidegate::settings::scope::Scope;
+use tidegate::settings::scope::{self, Scope};
 
 const INTRODUCTION: &str = r#"# Configuration
 
@@ -142,7 +142,7 @@ fn settings<'a>(page: &mut String, args: impl Iterator<Item = &'a Arg>) {
     page.push_str("| flag | key | default | meaning |\n|---|---|---|---|\n");
     for arg in args {
         let (meaning, default) = meaning_and_default(arg);
-        let key = if keys::is_key(arg) {
+        let key = if scope::is_key(arg) {
             format!("`{}`", keys::form(arg))
         } else {
             String::new()

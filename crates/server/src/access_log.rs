@@ -10,8 +10,8 @@ use log::Level;
 use tidegate_http::{KnownName, RequestHead};
 
 use crate::clock::Clock;
-use crate::handlers::Sent;
 use crate::logs::queue::{self, Appended, Options, Queue, Report};
+use crate::request::Sent;
 
 /// The log target of the lines when they go to the log.
 pub const TARGET: &str = "tidegate::access";

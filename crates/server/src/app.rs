@@ -12,6 +12,7 @@ mod report;
 mod sites;
 mod upstream;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,24 +20,22 @@ use bytes::Bytes;
 use tidegate_http::{Event, Fields, Priority, RequestHead, Stream, StreamId};
 use tidegate_ledger::Lease;
 use tidegate_net::{ConnId, Conns, End, Engine, Mailbox, Service, StreamMut};
-use tidegate_pool::Address;
 
 use crate::access_log::{AccessLog, Entry};
 use crate::clock::Clock;
 use crate::handlers::demo::Demo;
-use crate::handlers::files::{Done, Files};
-use crate::handlers::{ANY_METHODS, Outcome, Request, Sent};
+use crate::handlers::files::Files;
 use crate::hosts::Hosts;
-use crate::in_progress::{Exchange, Exchanges};
+use crate::in_progress::{Exchange, Exchanges, Work};
+use crate::message::{Done, Message};
 use crate::path::{PathError, RequestPath};
 use crate::priority;
-use crate::proxy::{Key, Proxy, fields};
+use crate::proxy::{Proxy, fields};
 use crate::push::Prepared;
-use crate::site::{Served, Target};
+use crate::request::{ANY_METHODS, Key, Outcome, Request, Sent};
+use crate::site::{Served, Target, WorkerSite};
 use crate::stats::{Published, Snapshot};
-use forward::Forwarded;
 use report::{Peer, is_slow_body, log_end, log_reset, log_total};
-use sites::WorkerSite;
 
 /// The time after which the time of day is looked at again. Dates have seconds, so a look in each
 /// turn brings nothing.
@@ -57,6 +56,20 @@ pub struct App {
     exchanges: Exchanges,
     access_log: AccessLog,
     published: Arc<Published>,
+}
+
+/// A request that is to be forwarded.
+struct Forwarded<'a> {
+    /// The index of its site.
+    site: usize,
+    head: &'a Arc<RequestHead>,
+    path: &'a RequestPath<'a>,
+    /// The path and query for the upstream.
+    target: Result<Cow<'a, [u8]>, PathError>,
+    end: bool,
+    prepared: Option<&'a Prepared>,
+    log: Option<Box<Entry>>,
+    share: Option<Box<Lease>>,
 }
 
 impl App {
@@ -262,7 +275,7 @@ impl App {
     fn note(
         &mut self,
         (conn, id): Key,
-        outcome: Outcome,
+        outcome: Outcome<Work>,
         log: Option<Box<Entry>>,
         share: Option<Box<Lease>>,
     ) {
@@ -353,15 +366,6 @@ impl App {
                 .end(entry, sent, &self.clock, Instant::now());
         }
     }
-}
-
-/// A message from another thread to a worker.
-pub enum Message {
-    /// A thread for files has finished a job.
-    Done(Done),
-    /// An upstream has new addresses. The number is its index in
-    /// [`proxy::Settings::upstreams`](crate::proxy::Settings).
-    Moved(usize, Vec<Address>),
 }
 
 impl Service for App {

@@ -1,12 +1,14 @@
 //! The configuration: flags checked, defaults filled in, files opened.
 //!
-//! - `listeners`  addresses and the certificate
-//! - `engine`     settings and limits of the loops and their engines
-//! - `upstreams`  the upstreams, and the pools of connections to them
-//! - `routes`     the target at each path
-//! - `preload`    the preload list
-//! - `error`      why the server can't start
+//! - `listeners`       addresses and the certificate
+//! - `engine`          settings and limits of the loops and their engines
+//! - `upstreams`       the upstreams, and the pools of connections to them
+//! - `routes`          the target at each path
+//! - `preload`         the preload list
+//! - `contradictions`  flags that contradict each other
+//! - `error`           why the server can't start
 
+mod contradictions;
 mod engine;
 mod error;
 mod listeners;
@@ -22,7 +24,6 @@ use tidegate_http::WallClock;
 use tidegate_net::Options;
 
 use crate::access_log::Destination;
-use crate::command_line;
 use crate::flags::{Flags, Switch};
 use crate::handlers::files;
 use crate::hosts::Hosts;
@@ -63,9 +64,9 @@ impl Config {
     pub fn with_sites(flags: &Flags, sites: &[SiteSettings]) -> Result<Self, ConfigError> {
         let tls = listeners::addresses(&flags.listen, 8443);
         let h2c = listeners::addresses(&flags.listen_h2c, 8080);
-        command_line::check_ports(flags, &[&tls[..], &h2c].concat())?;
+        contradictions::check_ports(flags, &[&tls[..], &h2c].concat())?;
         for (place, site) in sites.iter().enumerate() {
-            command_line::check_routes(&site.flags).map_err(|error| error.of_site(place))?;
+            contradictions::check_routes(&site.flags).map_err(|error| error.of_site(place))?;
         }
         let (listeners, certificates) = Listeners::new(tls, h2c, sites)?;
         let access_log = Destination::open(flags.access_log.as_deref()).map_err(|error| {

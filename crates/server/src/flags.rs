@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 mod tests;
-mod values;
+pub(crate) mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,8 +14,9 @@ use ipnet::IpNet;
 use tidegate_http::Priorities;
 
 use crate::get;
+use crate::proxy::Host;
 use crate::push::{Mode, Preload};
-pub use values::{ClientShares, Host, Listen, ProxyVersion, Route, RouteTarget, Size, Switch};
+pub use values::{ClientShares, Listen, ProxyVersion, Route, RouteTarget, Size, Switch};
 pub(crate) use values::{as_upstream, duration, number, path, route};
 use values::{budget, field_name, listen, log_filter, net, preload, priorities, size, window};
 

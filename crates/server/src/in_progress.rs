@@ -9,12 +9,12 @@ use tidegate_pool::RequestId;
 
 use crate::access_log::Entry;
 use crate::clock::Clock;
-use crate::handlers::Sent;
 use crate::handlers::download::Download;
 use crate::handlers::echo::Echo;
 use crate::handlers::files::{Files, Waiting};
 use crate::handlers::upload::Upload;
-use crate::proxy::{Key, Relay};
+use crate::proxy::Relay;
+use crate::request::{Key, Progress, Sent};
 
 /// A request in progress.
 pub struct Exchange {
@@ -41,6 +41,30 @@ pub enum Work {
     Download(Download),
     /// Relays the request to an upstream and the response back.
     Relay(Box<Relay>),
+}
+
+impl From<Upload> for Work {
+    fn from(upload: Upload) -> Self {
+        Self::Upload(upload)
+    }
+}
+
+impl From<Echo> for Work {
+    fn from(echo: Echo) -> Self {
+        Self::Echo(echo)
+    }
+}
+
+impl From<Box<Waiting>> for Work {
+    fn from(waiting: Box<Waiting>) -> Self {
+        Self::Look(waiting)
+    }
+}
+
+impl From<Download> for Work {
+    fn from(download: Download) -> Self {
+        Self::Download(download)
+    }
 }
 
 impl Work {
@@ -86,28 +110,6 @@ impl Work {
             Self::Relay(relay) => relay.request(),
             _ => None,
         }
-    }
-}
-
-/// Whether there is more to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// There will be another step. Holds the bytes that this one gave the engine.
-    More(usize),
-    /// The response is whole, or is due. Holds the bytes that this step gave the engine.
-    Done(usize),
-}
-
-impl Sent {
-    /// Adds the bytes that a step of a request in progress sent. Returns whether it was the last
-    /// step.
-    pub(crate) fn count(&mut self, progress: Progress) -> bool {
-        let (bytes, done) = match progress {
-            Progress::More(bytes) => (bytes, false),
-            Progress::Done(bytes) => (bytes, true),
-        };
-        self.bytes += bytes as u64;
-        done
     }
 }
 

@@ -10,6 +10,7 @@
 //! - `origins`   the lines of the file that values came from
 //! - `effective` the configuration in effect, as a file
 //! - `warnings`  flags that have no effect
+//! - `written`   values as TOML
 
 pub mod effective;
 pub mod keys;
@@ -19,6 +20,7 @@ pub mod sites;
 #[cfg(test)]
 mod tests;
 pub mod warnings;
+mod written;
 
 use std::collections::HashSet;
 use std::ffi::OsString;

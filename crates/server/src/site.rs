@@ -1,16 +1,17 @@
 //! The sites: what all workers serve.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use tidegate_http::WallClock;
 
 use crate::access_log::Destination;
+use crate::clock::Clock;
 use crate::handlers::lookup::Root;
 use crate::handlers::{Named, files};
 use crate::hosts::Hosts;
 use crate::proxy;
-use crate::push;
+use crate::push::{self, Pusher};
 use crate::router::Router;
 
 /// Everything that all workers serve.
@@ -56,4 +57,23 @@ pub enum Target {
     Files(Root),
     /// An upstream.
     Proxy(Arc<proxy::Route>),
+}
+
+/// A site of one worker.
+pub(crate) struct WorkerSite {
+    pub(crate) routes: Arc<Router<Target>>,
+    pub(crate) websockets: Arc<Router<()>>,
+    pub(crate) trust_x_priority: bool,
+    pub(crate) pusher: Pusher,
+}
+
+impl WorkerSite {
+    pub(crate) fn new(site: Site, clock: &Clock) -> Self {
+        Self {
+            routes: site.routes,
+            websockets: site.websockets,
+            trust_x_priority: site.trust_x_priority,
+            pusher: Pusher::new(site.push, clock, Instant::now()),
+        }
+    }
 }

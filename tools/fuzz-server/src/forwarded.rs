@@ -3,9 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use tidegate::flags::Host;
-use tidegate::proxy::Route;
-use tidegate::proxy::fields::{self, Client};
+use tidegate::proxy::fields;
+use tidegate::proxy::{Client, Host, Route};
 use tidegate_http::{Fields, KnownName, RequestHead, RequestRules};
 
 /// Names that inputs choose from.

@@ -3,13 +3,12 @@
 use tidegate_net::Conns;
 
 use super::App;
-use crate::handlers::Request;
 use crate::handlers::download::Read;
-use crate::handlers::files::Asked;
 use crate::handlers::look::Looked;
 use crate::handlers::lookup::Refusal;
 use crate::in_progress::{Exchange, Work};
-use crate::proxy::Key;
+use crate::message::Asked;
+use crate::request::{Key, Request};
 
 impl App {
     /// Answers all requests that wait for a path that a thread has now looked up.

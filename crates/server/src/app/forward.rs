@@ -1,37 +1,20 @@
 //! Requests that are to be forwarded: which are refused, and what the pool gets of the others.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use tidegate_http::{Body, RequestHead, Stream};
-use tidegate_ledger::Lease;
 use tidegate_net::{Conns, Protocol, StreamMut};
 use tidegate_pool::RequestOptions;
 
-use super::App;
+use super::{App, Forwarded};
 use crate::access_log::Entry;
-use crate::handlers::{Extra, Request, Sent};
 use crate::in_progress::{Exchange, Work};
-use crate::path::{PathError, RequestPath};
+use crate::path::RequestPath;
 use crate::proxy::fields::{self, Refused};
 use crate::proxy::relay::is_call;
-use crate::proxy::{Key, Relay, Route, UPLOAD_WINDOW, on_behalf};
-use crate::push::Prepared;
+use crate::proxy::{Relay, Route, UPLOAD_WINDOW, on_behalf};
+use crate::request::{ANY_METHODS, Extra, Key, Request, Sent};
 use crate::site::Target;
-
-/// A request that is to be forwarded.
-pub(super) struct Forwarded<'a> {
-    /// The index of its site.
-    pub(super) site: usize,
-    pub(super) head: &'a Arc<RequestHead>,
-    pub(super) path: &'a RequestPath<'a>,
-    /// The path and query for the upstream.
-    pub(super) target: Result<Cow<'a, [u8]>, PathError>,
-    pub(super) end: bool,
-    pub(super) prepared: Option<&'a Prepared>,
-    pub(super) log: Option<Box<Entry>>,
-    pub(super) share: Option<Box<Lease>>,
-}
 
 impl App {
     /// Whether a request asks for a WebSocket on a path where they pass. Only routes to upstreams
@@ -116,7 +99,7 @@ impl App {
                     Refused::Unsendable => (400, "400 Bad Request\n"),
                     Refused::Method => {
                         return self.answer_with(conns, key, head, log.as_deref(), |request| {
-                            request.respond_methods(crate::handlers::ANY_METHODS)
+                            request.respond_methods(ANY_METHODS)
                         });
                     }
                     Refused::LastHop => (200, ""),

@@ -1,37 +1,12 @@
 //! The sites of a worker, and which one a request is for.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use tidegate_http::{RequestHead, ResetCause, StreamId};
 use tidegate_net::{ConnId, Conns, Protocol};
 
 use super::App;
-use crate::clock::Clock;
 use crate::hosts::{Asked, Found, Hosts};
-use crate::proxy::Key;
-use crate::push::{Pusher, Stats};
-use crate::router::Router;
-use crate::site::{Site, Target};
-
-/// A site of this worker.
-pub(super) struct WorkerSite {
-    pub(super) routes: Arc<Router<Target>>,
-    pub(super) websockets: Arc<Router<()>>,
-    pub(super) trust_x_priority: bool,
-    pub(super) pusher: Pusher,
-}
-
-impl WorkerSite {
-    pub(super) fn new(site: Site, clock: &Clock) -> Self {
-        Self {
-            routes: site.routes,
-            websockets: site.websockets,
-            trust_x_priority: site.trust_x_priority,
-            pusher: Pusher::new(site.push, clock, Instant::now()),
-        }
-    }
-}
+use crate::push::Stats;
+use crate::request::Key;
 
 /// Returns the site that a request is for, where sites have hosts.
 fn find(hosts: &Hosts, conns: &Conns, conn: ConnId, head: &RequestHead) -> Found {

@@ -8,7 +8,8 @@ use tidegate_pool::{Event, Failure};
 use super::App;
 use crate::in_progress::{Exchange, Work};
 use crate::priority;
-use crate::proxy::{Key, Relay, fields};
+use crate::proxy::{Relay, fields};
+use crate::request::Key;
 
 /// Bytes of a response's head that its stream's memory covers anyway.
 const SMALL_HEAD: usize = 1 << 10;
@@ -268,7 +269,7 @@ impl App {
             504 => "504 Gateway Timeout\n",
             _ => "502 Bad Gateway\n",
         };
-        let head = crate::handlers::head_of(status, &self.clock)
+        let head = crate::request::head_of(status, &self.clock)
             .field("content-type", "text/plain; charset=utf-8")
             .field("content-length", text.len().to_string())
             .field(

@@ -214,15 +214,6 @@ pub enum ClientShares {
     Off,
 }
 
-/// The Host that upstreams get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Host {
-    /// The client's.
-    Keep,
-    /// The host of the upstream's URL.
-    Rewrite,
-}
-
 /// A version of the PROXY protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProxyVersion {

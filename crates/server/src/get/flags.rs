@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::flags::{duration, number};
+use crate::flags::values::{duration, number};
 
 /// Fetches URLs over one connection to each server, with as many requests in progress as it allows:
 /// https:// (HTTP/2 or HTTP/1.1 by ALPN), http:// (HTTP/1.1) or h2c:// (HTTP/2 in cleartext)

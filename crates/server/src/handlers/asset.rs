@@ -5,9 +5,9 @@ use bytes::Bytes;
 use tidegate_http::{Body, Priority, ResponseHead};
 
 use super::conditional::{Validators, Verdict, judge};
-use super::{Request, Sent, head_of};
 use crate::clock::Clock;
 use crate::priority;
+use crate::request::{Request, Sent, head_of};
 
 /// The description of some content.
 #[derive(Clone, Debug)]

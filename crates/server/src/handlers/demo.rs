@@ -5,9 +5,9 @@ use bytes::Bytes;
 use tidegate_http::Stream;
 
 use super::asset::Asset;
-use super::{Outcome, Request};
 use crate::clock::Clock;
 use crate::push::Preload;
+use crate::request::{Outcome, Request};
 
 const PAGE: &str = include_str!("../demo/index.html");
 
@@ -77,7 +77,7 @@ impl Demo {
     }
 
     /// Answers GET and HEAD.
-    pub fn answer(&mut self, request: &mut Request<'_>) -> Outcome {
+    pub fn answer<W>(&mut self, request: &mut Request<'_>) -> Outcome<W> {
         let (assets, key) = match request.path() {
             b"/" => (&mut self.pages[..], request.stream.version().as_bytes()),
             path => (&mut self.files[..], path),

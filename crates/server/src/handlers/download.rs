@@ -12,11 +12,11 @@ use tidegate_ledger::Lease;
 use tidegate_net::StreamMut;
 
 use super::beneath::{Pace, Purpose, read_at};
+use super::file_places::FilePlaces;
 use super::lookup::{Identity, Root};
 use super::pieces::{PIECE, Pieces};
 use crate::disk::Disk;
-use crate::in_progress::Progress;
-use crate::shares::FilePlaces;
+use crate::request::Progress;
 
 /// Entries that a table of descriptors has before it is searched for closed files.
 const SWEEP_AT: usize = 64;

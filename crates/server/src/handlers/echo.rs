@@ -4,9 +4,8 @@ use bytes::Bytes;
 use tidegate_http::{Body, KnownName, Stream};
 use tidegate_net::StreamMut;
 
-use super::{Outcome, Request};
-use crate::in_progress::{Progress, Work};
 use crate::pipe::{Moved, Pipe};
+use crate::request::{Outcome, Progress, Request};
 
 /// A body on its way back.
 #[derive(Default)]
@@ -16,7 +15,7 @@ pub struct Echo {
 
 /// Answers any method but TRACE, which asks for the request itself, not its content
 /// (RFC 9110 §9.3.8), and CONNECT, which asks for a tunnel (§9.3.6).
-pub fn answer(request: &mut Request<'_>) -> Outcome {
+pub fn answer<W: From<Echo>>(request: &mut Request<'_>) -> Outcome<W> {
     if matches!(request.method(), b"TRACE" | b"CONNECT") {
         let allow = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
         return Outcome::Answered(request.respond_methods(allow));
@@ -37,7 +36,7 @@ pub fn answer(request: &mut Request<'_>) -> Outcome {
         0 => Outcome::Answered(sent),
         // RFC 9110 §9.3.2: "the server MUST NOT send content in the response", so it is whole.
         _ if request.head.method() == "HEAD" => Outcome::Answered(sent),
-        _ => Outcome::InProgress(sent, Work::Echo(Echo::default())),
+        _ => Outcome::InProgress(sent, Echo::default().into()),
     }
 }
 

@@ -19,17 +19,15 @@ use super::asset::Metadata;
 use super::beneath::Pace;
 use super::conditional::judge;
 use super::download::{Descriptors, Download, OpenFile, Read, Reader, Source};
+use super::file_places::FilePlaces;
 use super::kept::{Content, Kept, Known, Memory};
 use super::look::{Looked, look};
 use super::lookup::{Refusal, Root};
-use super::{Extra, Outcome, Request, Sent};
-use crate::app::Message;
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::in_progress::{Progress, Work};
+use crate::message::{Asked, Done, Message};
 use crate::path::RequestPath;
-use crate::proxy::Key;
-use crate::shares::FilePlaces;
+use crate::request::{Extra, Key, Outcome, Progress, Request, Sent};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
 
@@ -58,17 +56,6 @@ impl Shared {
             check_every: Duration::ZERO,
         }
     }
-}
-
-/// The number of a root, and a path below it as requested.
-pub type Asked = (u64, Box<[u8]>);
-
-/// The result of a thread's work for a worker.
-pub enum Done {
-    /// The path, and what it leads to.
-    Looked(Asked, Result<Looked, Refusal>),
-    /// The stream, and a piece of a file for it.
-    Read(Key, Read),
 }
 
 /// A request that waits until its path is looked up.
@@ -123,14 +110,17 @@ impl Files {
     }
 
     /// Answers a request for `path`, which `route` covers, or makes a thread look up that path.
-    pub fn answer(
+    pub fn answer<W>(
         &mut self,
         request: &mut Request<'_>,
         key: Key,
         root: &Root,
         path: &RequestPath<'_>,
         route: &[u8],
-    ) -> Outcome {
+    ) -> Outcome<W>
+    where
+        W: From<Box<Waiting>> + From<Download>,
+    {
         if !matches!(request.method(), b"GET" | b"HEAD") {
             return Outcome::Answered(request.respond_methods(ALLOW));
         }
@@ -168,7 +158,10 @@ impl Files {
     }
 
     /// Answers a request whose path was looked up.
-    pub fn answer_with(&mut self, request: &mut Request<'_>, answer: &Answer) -> Outcome {
+    pub fn answer_with<W>(&mut self, request: &mut Request<'_>, answer: &Answer) -> Outcome<W>
+    where
+        W: From<Download>,
+    {
         Outcome::Answered(match answer {
             Answer::Remembered(place) => match self.kept.at(*place) {
                 Some(known) => return answer_known(request, known, &self.reader),
@@ -221,14 +214,17 @@ impl Files {
     }
 
     /// Makes the request wait for a thread that looks up its path, and starts one if there is none.
-    fn wait(
+    fn wait<W>(
         &mut self,
         request: &mut Request<'_>,
         key: Key,
         asked: Asked,
         root: &Root,
         rest: &[u8],
-    ) -> Outcome {
+    ) -> Outcome<W>
+    where
+        W: From<Box<Waiting>>,
+    {
         if let Some(waiting) = self.looks.get_mut(&asked) {
             waiting.push(key);
         } else if self.look(&asked, root, rest) {
@@ -241,7 +237,7 @@ impl Files {
             status: 0,
             bytes: 0,
         };
-        Outcome::InProgress(nothing, Work::Look(Box::new(Waiting::new(request))))
+        Outcome::InProgress(nothing, Box::new(Waiting::new(request)).into())
     }
 
     /// Makes a thread look up a path. Returns whether there is a thread.
@@ -298,7 +294,10 @@ impl Waiting {
 }
 
 /// Answers with a remembered file.
-fn answer_known(request: &mut Request<'_>, known: &mut Known, reader: &Reader) -> Outcome {
+fn answer_known<W>(request: &mut Request<'_>, known: &mut Known, reader: &Reader) -> Outcome<W>
+where
+    W: From<Download>,
+{
     match &mut known.content {
         Content::Whole(asset) => Outcome::Answered(asset.answer(request)),
         Content::Large(metadata) => {
@@ -308,12 +307,12 @@ fn answer_known(request: &mut Request<'_>, known: &mut Known, reader: &Reader) -
     }
 }
 
-fn answer_large(
+fn answer_large<W: From<Download>>(
     request: &mut Request<'_>,
     (source, settled): (&Arc<Source>, bool),
     metadata: &Metadata,
     reader: &Reader,
-) -> Outcome {
+) -> Outcome<W> {
     let clock = request.clock;
     let verdict = judge(request.head, &metadata.validators, metadata.length);
     let (head, range) = metadata.other(verdict, clock);
@@ -329,7 +328,7 @@ fn answer_large(
         return Outcome::Answered(sent);
     }
     let download = Download::new(Arc::clone(source), range, settled);
-    Outcome::InProgress(sent, Work::Download(download))
+    Outcome::InProgress(sent, download.into())
 }
 
 /// Whether the process or the system has no descriptor left.

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use tidegate_http::Body;
 
-use super::{Outcome, Request};
+use crate::request::{Outcome, Request};
 
 const OK: &str = "{\"status\":\"ok\"}";
 
 /// Answers GET and HEAD.
-pub fn answer(request: &mut Request<'_>) -> Outcome {
+pub fn answer<W>(request: &mut Request<'_>) -> Outcome<W> {
     Outcome::Answered(match request.method() {
         b"GET" | b"HEAD" => {
             let mut head = request.head_of(200);

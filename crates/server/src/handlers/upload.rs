@@ -5,9 +5,8 @@ use bytes::Bytes;
 use tidegate_http::{Body, ErrorCode, Stream};
 use tidegate_net::StreamMut;
 
-use super::{Outcome, Request, Sent, head_of};
 use crate::clock::Clock;
-use crate::in_progress::{Progress, Work};
+use crate::request::{Outcome, Progress, Request, Sent, head_of};
 
 /// A body that is being received. None of it is kept.
 pub struct Upload {
@@ -16,7 +15,7 @@ pub struct Upload {
 }
 
 /// Begins to receive the body of a POST or PUT.
-pub fn answer(request: &mut Request<'_>) -> Outcome {
+pub fn answer<W: From<Upload>>(request: &mut Request<'_>) -> Outcome<W> {
     if !matches!(request.method(), b"POST" | b"PUT") {
         return Outcome::Answered(request.respond_methods("POST, PUT, OPTIONS"));
     }
@@ -34,7 +33,7 @@ pub fn answer(request: &mut Request<'_>) -> Outcome {
             status: 0,
             bytes: 0,
         },
-        Work::Upload(upload),
+        upload.into(),
     )
 }
 

@@ -4,37 +4,17 @@
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use tidegate_http::{Fields, KnownName, RequestHead, RequestRules, ResponseHead, may_be_trailer};
 
-use tidegate_http::{
-    Fields, KnownName, RequestHead, RequestRules, ResponseHead, is_authority, may_be_trailer,
-};
-
-use super::Route;
-use super::forwarded::Reported;
+use super::forwarded::{Client, Reported, is_host};
 use super::identity::{goes_on, taken_for};
-use crate::flags::Host;
+use super::route::{Host, Route};
 
 /// The server's name in Via fields (RFC 9110 §7.6.3).
 const PSEUDONYM: &str = "tidegate";
 
 /// A request with this many entries of this server in Via goes round in circles.
 const MAX_HOPS: usize = 8;
-
-/// The client that a request came from.
-#[derive(Clone, Copy, Debug)]
-pub struct Client<'a> {
-    /// The client's address.
-    pub addr: SocketAddr,
-    /// Whether the request came over TLS.
-    pub is_secure: bool,
-    /// The version of the request, such as `HTTP/1.0`.
-    pub version: &'static str,
-    /// Whether the fields in which the client reports the hops before it are trusted.
-    pub is_trusted: bool,
-    /// Fields that go on only from trusted clients, in the form that [`field_to_drop`] returns.
-    pub dropped: &'a [Box<[u8]>],
-}
 
 /// Why a request isn't forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,10 +218,4 @@ fn visits(via: &[u8]) -> usize {
     let ours = |entry: &&[u8]| entry.ends_with(PSEUDONYM.as_bytes());
     let entries = via.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     entries.filter(ours).count()
-}
-
-/// Whether an authority is one host, perhaps with a port (RFC 9110 §7.2), or empty. Anything else
-/// must not get into fields that are lists.
-pub(super) fn is_host(authority: &[u8]) -> bool {
-    authority.is_empty() || is_authority(authority)
 }

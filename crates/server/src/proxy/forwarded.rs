@@ -5,9 +5,23 @@
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tidegate_http::{Field, Fields, KnownName};
+use tidegate_http::{Field, Fields, KnownName, is_authority};
 
-use super::fields::{Client, is_host};
+/// The client that a request came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Client<'a> {
+    /// The client's address.
+    pub addr: SocketAddr,
+    /// Whether the request came over TLS.
+    pub is_secure: bool,
+    /// The version of the request, such as `HTTP/1.0`.
+    pub version: &'static str,
+    /// Whether the fields in which the client reports the hops before it are trusted.
+    pub is_trusted: bool,
+    /// Fields that go on only from trusted clients, in the form that
+    /// [`field_to_drop`](super::fields::field_to_drop) returns.
+    pub dropped: &'a [Box<[u8]>],
+}
 
 /// The fields in which a trusted client reports the hops before it.
 #[derive(Default)]
@@ -270,6 +284,12 @@ fn parse<'a>(mut rest: &'a [u8], facts: &mut Facts<'a>) -> Option<()> {
             return None;
         }
     }
+}
+
+/// Whether an authority is one host, perhaps with a port (RFC 9110 §7.2), or empty. Anything else
+/// must not get into fields that are lists.
+pub(super) fn is_host(authority: &[u8]) -> bool {
+    authority.is_empty() || is_authority(authority)
 }
 
 #[cfg(test)]

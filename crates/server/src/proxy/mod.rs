@@ -7,6 +7,7 @@
 //! - `names`      the addresses of upstreams
 //! - `relay`      one request, and both bodies
 //! - `repeated`   the last requests of clients that repeat them
+//! - `route`      a route to an upstream
 //! - `target`     the upstream in a `--route`
 //!
 //! A request of a client is an [`Exchange`](crate::in_progress::Exchange) with a [`Relay`] as its
@@ -20,31 +21,30 @@ mod identity;
 pub mod names;
 pub mod relay;
 mod repeated;
+pub mod route;
 pub mod target;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tidegate_http::{KnownName, RequestHead, StreamId};
+use tidegate_http::{KnownName, RequestHead};
 use tidegate_ledger::{Client as Account, ClientKey, Lease, Ledger, Refusal, Resource};
 use tidegate_net::{ConnId, ConnInfo, Conns};
 use tidegate_pool::{Address, OnBehalf, Pool, Upstream, UpstreamId};
 
-use crate::flags::Host;
-use crate::proxy::fields::Client;
 use crate::proxy::names::Names;
 use crate::proxy::repeated::Repeated;
+use crate::request::Key;
+pub use forwarded::Client;
 pub use relay::Relay;
+pub use route::{Host, Route};
 
 /// Bytes that a client's upload may be ahead of its upstream.
 pub const UPLOAD_WINDOW: u32 = 1536 << 10;
 
 /// Bytes that an upstream's response may be ahead of its client.
 pub const DOWNLOAD_WINDOW: u32 = 128 << 10;
-
-/// A request of a client: its connection and stream.
-pub type Key = (ConnId, StreamId);
 
 /// Settings that the proxies of all workers share.
 #[derive(Clone, Debug)]
@@ -63,21 +63,6 @@ pub struct Settings {
     /// Further request fields that only trusted clients may send on, in the form that
     /// [`fields::field_to_drop`] returns.
     pub dropped: Vec<Box<[u8]>>,
-}
-
-/// A route to an upstream.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// The index of the upstream in [`Settings::upstreams`].
-    pub upstream: usize,
-    /// The path that replaces the route's; with `None` the path stays as it is.
-    pub base: Option<Box<str>>,
-    /// `http` or `https`.
-    pub scheme: &'static str,
-    /// The upstream's own host, and port if it was given.
-    pub authority: Box<str>,
-    /// Whether `authority` replaces the client's Host.
-    pub host: Host,
 }
 
 /// The proxy of one worker.

@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use tidegate_net::Mailbox;
 use tidegate_pool::Address;
 
-use crate::app::Message;
+use crate::message::Message;
 
 /// The interval at which names are looked up. The system's resolver doesn't report how long an
 /// answer is valid; it caches what may be cached.

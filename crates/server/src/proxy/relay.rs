@@ -6,8 +6,9 @@ use tidegate_net::Conns;
 use tidegate_pool::RequestId;
 
 use crate::pipe::Pipe;
-use crate::proxy::{Key, Proxy};
+use crate::proxy::Proxy;
 use crate::push::Prepared;
+use crate::request::Key;
 
 /// A forwarded request.
 pub struct Relay {

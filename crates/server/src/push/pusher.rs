@@ -18,9 +18,9 @@ use super::learn::{Learning, Verdict, Watch};
 use super::list::{Found, Resource};
 use super::{MAX_PUSHES, Mode, Options, Refusal, Stats, promise};
 use crate::clock::Clock;
-use crate::handlers::Extra;
 use crate::handlers::asset::Asset;
 use crate::path::RequestPath;
+use crate::request::Extra;
 
 /// The push cache of one worker. `C` is the id of a connection.
 pub struct Pusher<C = ConnId> {

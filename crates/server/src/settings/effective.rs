@@ -1,14 +1,15 @@
 //! The configuration in effect as a file, with the origin of each value.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, CommandFactory};
+use clap::{Arg, ArgMatches, CommandFactory};
 
-use super::keys::{anchored, is_key, value_name};
+use super::keys::anchored;
 use super::origins::Origins;
+use super::scope::is_key;
 use super::sites::SiteTable;
+use super::written::{line, value};
 use crate::flags::Flags;
 
 /// Returns the configuration in effect as the text of a file that describes the same. `matches` are
@@ -43,27 +44,6 @@ pub fn text(matches: &ArgMatches, origins: &Origins, sites: &[SiteTable]) -> Str
     text
 }
 
-/// Writes a line with its origin as a comment.
-pub(super) fn line(text: &mut String, setting: &str, origin: &str) {
-    let _ = writeln!(text, "{setting:<44} # {origin}");
-}
-
-/// Returns a flag's values as TOML, or `None` if it has none.
-pub(super) fn value(argument: &Arg, values: &[String]) -> Option<String> {
-    let one = |value: &String| match value_name(argument) {
-        "N" => value.clone(),
-        _ => quoted(value),
-    };
-    match argument.get_action() {
-        ArgAction::SetTrue => values.first().cloned(),
-        ArgAction::Append => {
-            let all: Vec<String> = values.iter().map(one).collect();
-            (!all.is_empty()).then(|| format!("[{}]", all.join(", ")))
-        }
-        _ => values.first().map(one),
-    }
-}
-
 /// Returns what holds without a value, as the help says in its last words.
 fn unset(argument: &Arg) -> String {
     let help = argument.get_help().map(ToString::to_string);
@@ -74,22 +54,6 @@ fn unset(argument: &Arg) -> String {
         || "not set".to_owned(),
         |(_, default)| format!("default: {default}"),
     )
-}
-
-/// Returns a string of TOML.
-pub(super) fn quoted(text: &str) -> String {
-    let mut quoted = "\"".to_owned();
-    for char in text.chars() {
-        match char {
-            '"' | '\\' => quoted.extend(['\\', char]),
-            control if control.is_control() => {
-                let _ = write!(quoted, "\\U{:08X}", u32::from(control));
-            }
-            char => quoted.push(char),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]

@@ -63,15 +63,6 @@ impl Given {
     }
 }
 
-/// Whether a flag is also a key.
-pub fn is_key(argument: &Arg) -> bool {
-    let takes_part = !matches!(
-        argument.get_action(),
-        ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
-    );
-    takes_part && argument.get_long().is_some() && argument.get_id() != "config"
-}
-
 /// Returns a flag's key with its value as the file has it, such as `idle-timeout = "TIME"`.
 pub fn form(argument: &Arg) -> String {
     let key = argument.get_long().unwrap_or_default();

@@ -1,8 +1,6 @@
 //! The tables of the configuration file, and the keys that each may have.
 
-use clap::{Arg, Command};
-
-use super::keys::is_key;
+use clap::{Arg, ArgAction, Command};
 
 /// A table of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +28,15 @@ const OF_SITES: [&str; 5] = ["cert", "key", "early-hints", "push", "trust-x-prio
 /// Keys that a site may have and doesn't inherit: at the top of the file they describe the default
 /// site.
 pub(super) const CONTENT: [&str; 5] = ["root", "route", "websocket", "preload", "preload-file"];
+
+/// Whether a flag is also a key.
+pub fn is_key(argument: &Arg) -> bool {
+    let takes_part = !matches!(
+        argument.get_action(),
+        ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
+    );
+    takes_part && argument.get_long().is_some() && argument.get_id() != "config"
+}
 
 impl Scope {
     /// Returns the table's keys that aren't flags.

@@ -8,10 +8,10 @@ use tidegate_http::is_authority;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::effective::{self, quoted};
 use super::keys::{self, Given, Other};
 use super::origins::Origins;
 use super::scope::{CONTENT, Scope};
+use super::written::{self, quoted};
 use crate::document::{Document, FileError};
 use crate::flags::{Flags, path};
 
@@ -78,7 +78,7 @@ impl SiteTable {
             text.push_str("\n[[site.route]]\n");
             let (path, target) = route.split_once('=').unwrap_or_default();
             let origin = format!("{}, line {line}", self.file.display());
-            effective::line(text, &format!("path = {}", quoted(path)), &origin);
+            written::line(text, &format!("path = {}", quoted(path)), &origin);
             text.push_str(&format!("target = {}\n", quoted(target)));
             self.write_keys(text, command, keys.iter());
         }
@@ -95,10 +95,10 @@ impl SiteTable {
             let flag = flags.find(|flag| flag.get_long() == Some(&key.flag));
             let values: Vec<String> = key.values.iter().map(|(value, _)| value.clone()).collect();
             if let (Some(flag), Some((_, line))) = (flag, key.values.first())
-                && let Some(value) = effective::value(flag, &values)
+                && let Some(value) = written::value(flag, &values)
             {
                 let origin = format!("{}, line {line}", self.file.display());
-                effective::line(text, &format!("{} = {value}", key.flag), &origin);
+                written::line(text, &format!("{} = {value}", key.flag), &origin);
             }
         }
     }

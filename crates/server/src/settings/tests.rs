@@ -6,7 +6,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::command_line::CommandLine;
 use crate::config::Config;
-use crate::flags::{Host, Listen, Size, Switch};
+use crate::flags::{Listen, Size, Switch};
+use crate::proxy::Host;
 use crate::push::Mode;
 
 /// Reads a file with this text, and the words of a command line after it.
@@ -32,7 +33,7 @@ fn config_error(command_line: &CommandLine) -> String {
 #[test]
 fn each_flag_is_a_key() {
     let command = Flags::command();
-    let keys = command.get_arguments().filter(|flag| keys::is_key(flag));
+    let keys = command.get_arguments().filter(|flag| scope::is_key(flag));
     let examples = |flag: &clap::Arg| match flag.get_id().as_str() {
         "listen" | "listen_h2c" => "0",
         "proxy_protocol_from" | "trust_forwarded_from" => "10.0.0.0/8",

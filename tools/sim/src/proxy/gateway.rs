@@ -5,9 +5,8 @@ use std::time::{Instant, SystemTime};
 
 use tidegate::access_log::Destination;
 use tidegate::app::App;
-use tidegate::flags::Host;
 use tidegate::handlers::files;
-use tidegate::proxy::{DOWNLOAD_WINDOW, Route, Settings};
+use tidegate::proxy::{DOWNLOAD_WINDOW, Host, Route, Settings};
 use tidegate::push::{self, Mode, PushCache};
 use tidegate::router::Router;
 use tidegate::site::{Served, Site, Target};

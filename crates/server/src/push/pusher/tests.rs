@@ -455,7 +455,7 @@ fn memory_answers_with_the_fields_of_the_list() {
         let clock = Clock::new(SystemTime::now());
         let (extra, asset) = worker.pusher.contribution(&prepared);
         let stream = peer.engine.stream(stream).unwrap();
-        asset.unwrap().answer_any(&mut crate::handlers::Request {
+        asset.unwrap().answer_any(&mut crate::request::Request {
             stream: tidegate_net::StreamMut::Http2(stream),
             head: &head,
             end: true,

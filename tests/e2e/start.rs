@@ -302,6 +302,11 @@ fn a_configuration_is_checked_without_a_start() {
         "{stderr}"
     );
     assert!(!dir.path().join("log").exists());
+    // Nobody reads the pipe, and nothing waits for that.
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    assert_eq!(check("access-log = 'pipe'").0, 0);
 
     for (text, says) in [
         ("max-stream = 1", "line 1: there is no key max-stream"),

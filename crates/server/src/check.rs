@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -53,6 +54,10 @@ fn check(command_line: &CommandLine) -> Result<(), ConfigError> {
 
 /// Returns an error if a file can't be appended to, or created.
 fn can_append(path: &Path) -> io::Result<()> {
+    // To open a named pipe is to wait for its reader, and to close it ends what that reads.
+    if fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+        return Ok(());
+    }
     match fs::OpenOptions::new().append(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let directory = path

@@ -24,7 +24,7 @@ pub fn text(matches: &ArgMatches, origins: &Origins, sites: &[SiteTable]) -> Str
         let values: Vec<String> = raw
             .map(|value| value.to_string_lossy().into_owned())
             // A path that was typed is relative to the working directory.
-            .map(|value| anchored(argument, value, Path::new("")))
+            .map(|value| anchored(argument, value.clone(), Path::new("")).unwrap_or(value))
             .collect();
         let is_given = matches.value_source(id) == Some(ValueSource::CommandLine);
         match value(argument, &values) {

@@ -155,11 +155,12 @@ fn given(
             }
             continue;
         }
-        let text = anchored(argument, text, document.path());
-        key.needs = needs(&format!("--{flag}={text}")).map_err(|problem| {
+        let written = |problem| {
             let written = document.text().get(span.clone()).unwrap_or_default();
             document.wrong(span.start, format!("{flag} = {written}: {problem}"))
-        })?;
+        };
+        let text = anchored(argument, text, document.path()).map_err(written)?;
+        key.needs = needs(&format!("--{flag}={text}")).map_err(written)?;
         key.values.push((text, line));
     }
     Ok(key)
@@ -197,24 +198,26 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
 
 /// Returns the value with the path in it, if there is one, relative to the directory of the
 /// configuration file.
-pub(super) fn anchored(argument: &Arg, text: String, file: &Path) -> String {
+///
+/// # Errors
+/// When the directory's path isn't UTF-8, as values are.
+pub(super) fn anchored(argument: &Arg, text: String, file: &Path) -> Result<String, String> {
     let below = |path: &Path| {
         let path = file.with_file_name("").join(path);
         let path = absolute(&path).unwrap_or(path);
-        path.to_str().map(str::to_owned)
+        let path = path.into_os_string().into_string();
+        path.map_err(|_| "the path of the file's directory isn't UTF-8: move the file".to_owned())
     };
     match value_name(argument) {
         // A hyphen is stdout.
-        "FILE" | "DIR" if !text.is_empty() && text != "-" => {
-            below(Path::new(&text)).unwrap_or(text)
-        }
+        "FILE" | "DIR" if !text.is_empty() && text != "-" => below(Path::new(&text)),
         "PATH=TARGET" => match flags::route(&text).map(|route| (route.path, route.target)) {
             Ok((path, RouteTarget::Directory(directory))) => {
-                below(&directory).map_or(text, |directory| format!("{path}={directory}"))
+                Ok(format!("{path}={}", below(&directory)?))
             }
-            _ => text,
+            _ => Ok(text),
         },
-        _ => text,
+        _ => Ok(text),
     }
 }
 
@@ -228,7 +231,7 @@ pub(super) fn route(document: &Document, path: &str, target: &str) -> Result<Str
     let argument = arguments.find(|argument| argument.get_id() == "route");
     let text = format!("{path}={target}");
     let text = match argument {
-        Some(argument) => anchored(argument, text, document.path()),
+        Some(argument) => anchored(argument, text, document.path())?,
         None => text,
     };
     needs(&format!("--route={text}"))?;

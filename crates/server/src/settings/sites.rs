@@ -1,6 +1,7 @@
 //! The sites of a configuration file: `[[site]]` and `[[site.route]]`.
 
 use std::collections::HashSet;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use clap::{Command, CommandFactory, FromArgMatches};
@@ -369,5 +370,12 @@ fn name(typed: &str) -> Result<String, String> {
     if host.is_empty() || host.ends_with('.') || !is_authority(host.as_bytes()) {
         return Err("expected the name of a host, such as example.com or *.example.com".into());
     }
-    Ok(typed.to_ascii_lowercase())
+    // RFC 5952 §4: clients write an IPv6 address in one form.
+    let literal = typed
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match literal.map(str::parse::<Ipv6Addr>) {
+        Some(Ok(address)) => Ok(format!("[{address}]")),
+        _ => Ok(typed.to_ascii_lowercase()),
+    }
 }

@@ -1,4 +1,7 @@
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -128,6 +131,25 @@ fn paths_are_relative_to_the_file() {
         .collect();
     let expected = format!("Directory(\"{}/a\")", dir.path().display());
     assert_eq!(targets, [&*expected, "Named(Status)", "Directory(\"/c\")"]);
+}
+
+#[test]
+fn paths_are_never_relative_to_another_directory() {
+    let path = Path::new(OsStr::from_bytes(b"/\xff/t.toml"));
+    for (text, says) in [
+        ("root = 'public'", Some("root = 'public'")),
+        ("route = ['/=/public', '/a=./a']", Some("route = '/a=./a'")),
+        ("root = '/public'\naccess-log = '-'", None),
+    ] {
+        let document = Document::new(path, text);
+        let table = document.parse().unwrap();
+        let read = keys::read(&document, table.get_ref(), Scope::Server);
+        let problem = "the path of the file's directory isn't UTF-8: move the file";
+        assert_eq!(
+            read.err().map(|error| error.to_string()),
+            says.map(|key| format!("{}, line 1: {key}: {problem}", path.display()))
+        );
+    }
 }
 
 #[test]
@@ -302,6 +324,9 @@ fn sites_have_their_own_settings_and_those_of_the_server() {
     };
     assert_eq!(named.names, ["example.com", "*.example.com"]);
     assert!(default.names.is_empty());
+    let text = "[[site]]\nroot = 'a'\nnames = ['[2001:DB8:0::0001]', '[::]']";
+    let names = &fine(&dir, text, "").sites[0].names;
+    assert_eq!(*names, ["[2001:db8::1]", "[::]"]);
     let (named, default) = (&named.flags, &default.flags);
     assert_eq!(named.root, Some(dir.path().join("a")));
     assert_eq!(default.root, None);

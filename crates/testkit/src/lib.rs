@@ -7,6 +7,7 @@
 //!   step.
 //! - [`driver`] runs an engine on a transport, and [`engine`] is one of either protocol.
 //! - `tls` (a feature) has the TLS settings of such clients, and certificates.
+//! - `signals` (a feature) ends programs that start others in order.
 //! - [`fuzz`] has the bodies of the fuzz targets, so that `cargo test` replays their corpora.
 //! - [`rng`] generates the random numbers.
 
@@ -17,6 +18,8 @@ pub mod pair;
 pub mod peer;
 pub mod readers;
 pub mod rng;
+#[cfg(feature = "signals")]
+pub mod signals;
 pub mod sim;
 #[cfg(feature = "tls")]
 pub mod tls;

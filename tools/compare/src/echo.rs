@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
+use tidegate_testkit::signals::check_ended;
 
 use crate::frames::{self, Head, PREFACE, kind};
 use crate::lean::is_200;
@@ -90,6 +91,7 @@ impl PingPong {
             talk.say()?;
         }
         while left.iter().any(|left| *left > 0) {
+            check_ended()?;
             self.poll.poll(&mut self.events, Some(PATIENCE))?;
             if self.events.is_empty() {
                 return Err("nothing moved".into());
@@ -223,6 +225,7 @@ impl WebSockets {
         frame.extend([b'm'; MESSAGE]);
         let mut back = [0; 2 + MESSAGE];
         for _ in 0..each {
+            check_ended()?;
             for socket in &mut self.0 {
                 socket.write_all(&frame)?;
             }

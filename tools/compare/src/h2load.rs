@@ -1,13 +1,16 @@
 //! The load that h2load produces, which counts only if every response was complete.
 
 use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
+use crate::bench::Bench;
 use crate::peers::Transport;
-use crate::process::{Result, need};
-use crate::site::Site;
+use crate::process::{Process, Result, need};
 use crate::workloads::{Fields, Shape, Workload};
+
+/// How long a load may take: of a server under valgrind it takes a minute.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The outcome of a load: how many requests there were, and how long they took.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +33,7 @@ fn step(workload: &Workload) -> u64 {
 /// # Errors
 /// Returns an error unless all of them succeed with bodies of the right size.
 pub(crate) fn run(
-    site: &Site,
+    bench: &Bench,
     workload: &Workload,
     transport: Transport,
     address: SocketAddr,
@@ -58,14 +61,16 @@ pub(crate) fn run(
         command.arg("--encoder-header-table-size=0");
     }
     if let Some(file) = workload.upload() {
-        command.arg("-d").arg(site.www().join(file.0));
+        command.arg("-d").arg(bench.site.www().join(file.0));
     }
     let paths = workload.paths();
     for (path, _) in &paths {
         command.arg(format!("{scheme}://{address}{path}"));
     }
-    let output = command.stdin(Stdio::null()).output()?;
-    let report = String::from_utf8_lossy(&output.stdout);
+    let log = bench.site.path("h2load.log");
+    let mut process = Process::start(&bench.cores, 0, &mut command, &log)?;
+    process.finish(PATIENCE)?;
+    let report = process.output();
     let sizes: Option<u64> = paths.iter().map(|(_, size)| *size).sum();
     let bytes = sizes.map(|sum| requests / paths.len() as u64 * sum);
     match Report::parse(&report) {

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use tidegate_testkit::signals::check_ended;
+
 use crate::bench::Bench;
 use crate::load;
 use crate::peers::{Peer, Transport};
@@ -38,7 +40,9 @@ pub(crate) fn run(bench: &Bench, peers: &[Peer]) -> Result {
             .iter()
             .filter(|peer| peer.can(workload.task, *transport))
         {
-            if let Err(error) = measure(bench, &workload, *transport, *peer) {
+            let measured = measure(bench, &workload, *transport, *peer);
+            check_ended()?;
+            if let Err(error) = measured {
                 let error = error.to_string();
                 let why = error.lines().next().unwrap_or_default();
                 println!("| {} | {} | {why} | | | | |", peer.name(), transport.name());

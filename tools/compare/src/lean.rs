@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
+use tidegate_testkit::signals::check_ended;
 
 use crate::frames::{self, Head, PREFACE, kind};
 use crate::peers::Transport;
@@ -261,6 +262,7 @@ impl Lean {
         wait: Option<Duration>,
         mut done: impl FnMut(usize, Open) -> Result,
     ) -> Result {
+        check_ended()?;
         if let Err(error) = self.poll.poll(&mut self.events, wait)
             && error.kind() != std::io::ErrorKind::Interrupted
         {

@@ -68,8 +68,8 @@ impl<'a> Load<'a> {
     pub(crate) fn run(&mut self, requests: u64) -> Result<Done> {
         let (requests, took) = match &mut self.client {
             Client::H2load => {
-                let (site, workload) = (&self.bench.site, self.workload);
-                return h2load::run(site, workload, self.transport, self.address, requests);
+                let (bench, workload) = (self.bench, self.workload);
+                return h2load::run(bench, workload, self.transport, self.address, requests);
             }
             Client::Lean(lean, active, streams) => {
                 (requests, lean.run(*active, *streams, requests)?)

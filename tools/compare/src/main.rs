@@ -58,6 +58,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tidegate_testkit::signals::{check_ended, end_on_signals};
 
 use bench::Bench;
 use peers::Peer;
@@ -156,6 +157,7 @@ impl Flags {
 
 /// Measures what the flags name. Returns whether tidegate costs no more than h2o.
 fn run(flags: &Flags) -> Result<bool> {
+    end_on_signals()?;
     let (peers, workloads) = (flags.peers()?, flags.workloads());
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
@@ -185,6 +187,8 @@ fn run(flags: &Flags) -> Result<bool> {
     let mut rows = Vec::new();
     for (workload, over, unit) in planned {
         let row = rows::measure(&bench, workload, over, &peers, unit);
+        // What failed because of a signal is no row.
+        check_ended()?;
         bench
             .progress
             .suspend(|| eprintln!("{}", table::line(&row)));

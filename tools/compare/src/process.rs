@@ -14,6 +14,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{self, Signal};
 use nix::time::ClockId;
 use nix::unistd::Pid;
+use tidegate_testkit::signals::check_ended;
 
 /// A step that couldn't be done.
 pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -71,9 +72,13 @@ impl Cores {
 }
 
 /// Returns true as soon as the condition holds, and false if it still doesn't after `bound`.
+///
+/// # Errors
+/// Returns an error of the condition, or when a signal has asked this program to end.
 pub(crate) fn eventually(bound: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<bool> {
     let deadline = Instant::now() + bound;
     loop {
+        check_ended()?;
         if holds()? {
             return Ok(true);
         }
@@ -163,6 +168,18 @@ impl Process {
             Ok(())
         } else {
             Err(format!("doesn't listen: {}", self.output()).into())
+        }
+    }
+
+    /// Waits until the program exits by itself.
+    ///
+    /// # Errors
+    /// Returns an error if it doesn't within `bound`.
+    pub(crate) fn finish(&mut self, bound: Duration) -> Result {
+        if eventually(bound, || self.exits())? {
+            Ok(())
+        } else {
+            Err(format!("takes longer than {} s", bound.as_secs()).into())
         }
     }
 

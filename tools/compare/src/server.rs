@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
+use tidegate_testkit::signals::check_ended;
+
 use crate::bench::Bench;
 use crate::peers::{Peer, Start, Task, Transport};
 use crate::process::{Process, Result, free_address, need};
@@ -41,6 +43,7 @@ impl Server {
         transport: Transport,
         inside: Inside,
     ) -> Result<Self> {
+        check_ended()?;
         let upstream = match workload.task {
             Task::Proxy(behind) => Some(start_upstream(bench, Peer::Tidegate, behind)?),
             Task::WebSocket => Some(start_upstream(bench, Peer::Go, Transport::Http1)?),

@@ -79,7 +79,7 @@ fn main() -> ExitCode {
 
 /// Runs the sections. Returns whether all checks held.
 fn run(flags: &Flags) -> Result<bool> {
-    process::end_on_signals()?;
+    tidegate_testkit::signals::end_on_signals()?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let target = std::env::var_os("CARGO_TARGET_DIR");
     let target = target.map_or_else(|| root.join("target"), PathBuf::from);

@@ -7,14 +7,13 @@ use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
+use tidegate_testkit::signals::check_ended;
 
 use crate::samples::sha256;
 
@@ -26,25 +25,6 @@ const EXIT: Duration = Duration::from_secs(60);
 
 /// How often a condition is looked at.
 const INTERVAL: Duration = Duration::from_millis(5);
-
-/// Set once a signal has asked this program to end. Whatever waits returns an error then, so that
-/// all programs are ended on the way out.
-static ENDED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
-
-/// Lets SIGINT and SIGTERM end the run in order.
-pub(crate) fn end_on_signals() -> Result {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&ENDED))?;
-    }
-    Ok(())
-}
-
-fn check_ended() -> Result {
-    if ENDED.load(Ordering::Relaxed) {
-        return Err("ended by a signal".into());
-    }
-    Ok(())
-}
 
 /// Returns true as soon as the condition holds, and false if it still doesn't after `bound`.
 pub(crate) fn eventually(bound: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<bool> {

@@ -1,0 +1,46 @@
+//! Signals that end a program in order: whatever waits returns an error, so that the programs that
+//! it started are ended on the way out.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// Set once a signal has asked this program to end.
+static ENDED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// Lets SIGINT and SIGTERM end the program by errors of [`check_ended`].
+///
+/// # Errors
+/// Returns an error if the system refuses a handler.
+pub fn end_on_signals() -> io::Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&ENDED))?;
+    }
+    Ok(())
+}
+
+/// Does nothing until the program is to end. Called wherever it waits.
+///
+/// # Errors
+/// Returns an error once a signal has asked the program to end.
+pub fn check_ended() -> io::Result<()> {
+    if ENDED.load(Ordering::Relaxed) {
+        return Err(io::Error::other("ended by a signal"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_an_error_from_then_on() {
+        end_on_signals().unwrap();
+        check_ended().unwrap();
+        signal_hook::low_level::raise(SIGTERM).unwrap();
+        assert!(check_ended().is_err() && check_ended().is_err());
+    }
+}

@@ -1,6 +1,11 @@
 //! Latency at half and at four fifths of the rate that saturates a server. The client keeps to its
 //! rate whatever the server does, and each time counts from when the request was due, so that a
 //! server that stalls pays for all requests that had to wait (coordinated omission).
+//!
+//! Server and client need a processor each. Beside other programs, the times are mostly those until
+//! the scheduler comes back to one of them: tens of milliseconds, whatever the server. So the
+//! machine's load is printed with the table. On a busy machine, `chrt -r 1` before the command puts
+//! the run first.
 
 use std::time::Duration;
 
@@ -35,6 +40,7 @@ pub(crate) fn run(bench: &Bench, peers: &[Peer]) -> Result {
         "| latency of a 15-byte file | over | load | requests/s | p50 µs | p99 µs | p99.9 µs |"
     );
     println!("|---|---|---:|---:|---:|---:|---:|");
+    let before = load_average()?;
     for transport in workload.over {
         for peer in peers
             .iter()
@@ -49,7 +55,17 @@ pub(crate) fn run(bench: &Bench, peers: &[Peer]) -> Result {
             }
         }
     }
+    println!(
+        "\nProcesses that wanted a processor (load average of a minute): {before} before, {} after",
+        load_average()?
+    );
     Ok(())
+}
+
+/// Returns the machine's load average of the last minute.
+fn load_average() -> Result<String> {
+    let averages = std::fs::read_to_string("/proc/loadavg")?;
+    Ok(averages.split(' ').next().unwrap_or_default().to_owned())
 }
 
 fn measure(bench: &Bench, workload: &Workload, transport: Transport, peer: Peer) -> Result {

@@ -110,6 +110,8 @@ pub(crate) struct Lean {
     is_tls: bool,
     asks: Vec<Ask>,
     asked: usize,
+    /// The connections that have requests to write.
+    unwritten: Vec<usize>,
 }
 
 impl Lean {
@@ -130,6 +132,7 @@ impl Lean {
             is_tls: tls.is_some(),
             asks,
             asked: 0,
+            unwritten: Vec::new(),
         };
         for number in 0..connections {
             let mut wire = Wire::connect(&lean.poll, number, address, tls.as_ref())?;
@@ -150,7 +153,8 @@ impl Lean {
                 used: 0,
             });
             // One request for each: servers have limits for connections that say nothing.
-            lean.ask(number, Instant::now())?;
+            lean.ask(number, Instant::now());
+            lean.write()?;
             if number % 50 == 49 {
                 lean.finish()?;
             }
@@ -167,8 +171,8 @@ impl Lean {
         Ok(())
     }
 
-    /// Makes the next request on a connection.
-    fn ask(&mut self, number: usize, due: Instant) -> Result {
+    /// Makes the next request on a connection, for [`Self::write`] to write.
+    fn ask(&mut self, number: usize, due: Instant) {
         let ask = &self.asks[self.asked % self.asks.len()];
         self.asked += 1;
         let conn = &mut self.conns[number];
@@ -186,7 +190,17 @@ impl Lean {
         };
         conn.open.insert(conn.next, open);
         conn.next += 2;
-        conn.wire.flush()?;
+        if self.unwritten.last() != Some(&number) {
+            self.unwritten.push(number);
+        }
+    }
+
+    /// Writes all requests, those of a connection at once: a client that writes each by itself is
+    /// slower than the server.
+    fn write(&mut self) -> Result {
+        for number in self.unwritten.drain(..) {
+            self.conns[number].wire.flush()?;
+        }
         Ok(())
     }
 
@@ -198,11 +212,12 @@ impl Lean {
         for _ in 0..streams {
             for number in 0..active {
                 if asked < count {
-                    self.ask(number, began)?;
+                    self.ask(number, began);
                     asked += 1;
                 }
             }
         }
+        self.write()?;
         while answered < count {
             let mut done = Vec::new();
             self.turn(Some(PATIENCE), |number, _| {
@@ -212,10 +227,11 @@ impl Lean {
             for number in done {
                 answered += 1;
                 if asked < count {
-                    self.ask(number, began)?;
+                    self.ask(number, began);
                     asked += 1;
                 }
             }
+            self.write()?;
         }
         Ok(began.elapsed())
     }
@@ -241,9 +257,10 @@ impl Lean {
                     .find(|n| self.conns[*n].open.len() < streams);
                 let Some(free) = free else { break };
                 number = free + 1;
-                self.ask(free, due(asked))?;
+                self.ask(free, due(asked));
                 asked += 1;
             }
+            self.write()?;
             if now > due(count) + PATIENCE {
                 return Err("the server doesn't keep up".into());
             }

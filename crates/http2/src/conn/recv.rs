@@ -2,8 +2,8 @@
 
 use bytes::{Buf, BytesMut};
 use tidegate_frame::{
-    Continuation, Frame, Headers, Kind, Ping, PushPromise, RstStream, Settings, StreamId,
-    WindowUpdate,
+    Continuation, Frame, Headers, Kind, Ping, PushPromise, RstStream, SettingId, Settings,
+    StreamId, WindowUpdate,
 };
 use tidegate_http::{Event, ResetCause, Role, Violation};
 
@@ -285,8 +285,12 @@ impl Connection {
         if peer.no_rfc7540_priorities {
             self.ignore_dependencies();
         }
-        if peer.header_table_size != before.header_table_size || first {
-            self.blocks.set_encoder_table_size(peer.header_table_size);
+        // RFC 7541 §4.2: "the smallest maximum table size that occurs in that interval MUST be
+        // signaled", so each value counts.
+        for (id, value) in frame.entries() {
+            if id == SettingId::HEADER_TABLE_SIZE {
+                self.blocks.set_encoder_table_size(value);
+            }
         }
         let delta = i64::from(peer.initial_window_size) - i64::from(before.initial_window_size);
         if delta != 0 {

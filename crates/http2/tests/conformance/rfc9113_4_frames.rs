@@ -325,6 +325,36 @@ fn the_peers_table_size_is_kept() {
 }
 
 #[test]
+fn the_smallest_table_size_is_signalled_though_a_larger_one_follows() {
+    // RFC 7541 §4.2: "the smallest maximum table size that occurs in that interval MUST be signaled
+    // in a dynamic table size update. The final maximum size is always signaled". RFC 9113 §6.5.3:
+    // "The values in the SETTINGS frame MUST be processed in the order they appear".
+    let mut peer = client();
+    let mut id = 1;
+    let mut answered = |peer: &mut Peer| {
+        let before = peer.engine.stats().blocks_out;
+        peer.send(wire::get(id));
+        peer.stream(id, |stream| {
+            let response = stream.respond(&ResponseHead::new(200), Body::Empty);
+            response.expect("the engine takes the response");
+        });
+        peer.expect_head(id);
+        id += 2;
+        peer.engine.stats().blocks_out - before
+    };
+    let (zero, whole) = ((0x1, 0), (0x1, 4096));
+    for frames in [&[&[zero, whole][..]][..], &[&[zero], &[whole]]] {
+        assert_eq!(answered(&mut peer), 1, "88");
+        for entries in frames {
+            peer.send(wire::settings(entries));
+        }
+        // The acknowledgements.
+        peer.frames.clear();
+        assert_eq!(answered(&mut peer), 5, "20 3fe11f 88");
+    }
+}
+
+#[test]
 fn nothing_comes_between_the_frames_of_a_block() {
     // RFC 9113 §4.3: "Field blocks MUST be transmitted as a contiguous sequence of frames, with no
     // interleaved frames of any other type or from any other stream."

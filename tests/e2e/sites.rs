@@ -314,6 +314,51 @@ fn hosts_in_every_spelling() {
     }
 }
 
+/// In HTTP/2 too, where Host stands in for an authority that isn't there.
+#[test]
+fn authorities_in_every_spelling() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        directory(dir.path(), name);
+    }
+    certificate(dir.path(), "both", &["a.test", "*.a.test"]);
+    certificate(dir.path(), "b", &["b.test"]);
+    let server = start(&dir, TWO);
+    let ask = |client: &mut Client, scheme: &str, authority: &str, host: &str| {
+        let mut head = RequestHead::new("GET", scheme, authority, "/");
+        if !host.is_empty() {
+            head.push("host", host);
+        }
+        let id = client.open(&head, Body::Empty);
+        let response = client.response(id);
+        match response.reset {
+            None => (response.status(), response.text().trim_end().to_owned()),
+            Some(code) => (0, code.to_string()),
+        }
+    };
+    for (authority, host, expected) in [
+        ("", "b.test", (200, "b")),
+        ("", "X.A.test:1", (200, "a")),
+        ("b.test", "b.test", (200, "b")),
+        ("", "", (404, "404 Not Found")),
+    ] {
+        let mut client = Client::h2c(server.h2c);
+        let (status, body) = ask(&mut client, "http", authority, host);
+        assert_eq!((status, &*body), expected, "{authority} {host}");
+    }
+    let mut client = Client::tls_named(server.tls, "b.test", None);
+    for (authority, host, status) in [
+        ("", "", 200),
+        ("", "b.test", 200),
+        ("", "a.test", 421),
+        ("b.test:8443", "", 200),
+        ("127.0.0.1", "", 421),
+    ] {
+        let got = ask(&mut client, "https", authority, host).0;
+        assert_eq!(got, status, "{authority} {host}");
+    }
+}
+
 /// Requests of one connection for several sites, each of which repeats its last one.
 #[test]
 fn requests_that_repeat_stay_with_their_site() {

@@ -187,16 +187,25 @@ fn requests_that_repeat_have_their_own_bodies() {
         format!("/h2c=h2c://{clear}/"),
     ];
     let server = proxy(&["--route", &routes[0], "--route", &routes[1]]);
+    let ways = [
+        ("/http/echo", &[][..]),
+        ("/h2c/echo", &[]),
+        ("/http/echo", &[("expect", "100-continue")]),
+    ];
     for mut client in [Client::tls(server.tls), Client::h2c(server.h2c)] {
-        for kind in ["http", "h2c"] {
+        for (path, fields) in ways {
             for size in [10, 0, 100_000, 0, 0, 1, 100_000, 10] {
-                let id = client.send("POST", &format!("/{kind}/echo"), &[], Body::Stream);
+                let id = client.send("POST", path, fields, Body::Stream);
                 client.write(id, pattern(size), true);
-                let response = client.response(id);
-                assert_eq!(response.status(), 200);
-                assert!(response.body == pattern(size), "{size} by {kind}");
-                let path = format!("/{kind}/echo");
-                let empty = client.ask("POST", &path, &[], Body::Empty);
+                let with_trailers = client.send("POST", path, fields, Body::Stream);
+                client.write(with_trailers, pattern(size), false);
+                client.end_with(with_trailers, "x-end", "1");
+                for id in [id, with_trailers] {
+                    let response = client.response(id);
+                    assert_eq!(response.status(), 200);
+                    assert!(response.body == pattern(size), "{size} at {path}");
+                }
+                let empty = client.ask("POST", path, fields, Body::Empty);
                 assert_eq!((empty.status(), empty.body.len()), (200, 0));
             }
         }

@@ -70,8 +70,8 @@ pub(crate) struct Group {
     pub(crate) dialling: usize,
     /// How many of `conns` take no more requests. Others may be opened instead.
     pub(crate) ending: usize,
-    /// HTTP/1.1 connections without a request, the one that was used last at the end. Some may be
-    /// gone.
+    /// HTTP/1.1 connections without a request, the one that was used last at the end. Some may
+    /// take no more requests.
     pub(crate) free: Vec<ConnId>,
     /// The requests that wait for a place.
     pub(crate) waiting: Queue,

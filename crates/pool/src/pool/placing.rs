@@ -218,6 +218,10 @@ impl<K: Copy> Pool<K> {
         let endpoint = state.endpoints.get_mut(place.endpoint)?;
         let group = endpoint.groups.get_mut(class)?;
         if is_http1 {
+            debug_assert!(
+                group.free.iter().all(|conn| self.conns.contains_key(conn)),
+                "a connection that is gone is no longer free"
+            );
             let usable = |conn: &ConnId| {
                 let pooled = self.conns.get(conn).filter(|pooled| !pooled.is_ending());
                 pooled.filter(|_| conns.engine_ref(*conn).is_some_and(Engine::can_open))

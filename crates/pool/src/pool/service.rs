@@ -113,6 +113,7 @@ impl<K: Copy> Pool<K> {
         }
         let group = endpoint.group(class);
         group.conns.retain(|other| *other != conn);
+        group.free.retain(|other| *other != conn);
         group.ending -= usize::from(pooled.is_ending());
         group.dialling -= usize::from(pooled.protocol.is_none());
         let addr = endpoint.addr;

@@ -76,8 +76,9 @@ The name that a client asks for in TLS (SNI) chooses the certificate of its site
 for one that no site has, it is that of the site without names, or else of the first site. A
 connection carries requests for the host that it asked for and for those that its certificate is
 for; others get 421 (RFC 9110 §15.5.20), and the client asks again on another connection. The names
-of the certificates are those at the start of the server. An HTTP/1.1 client that asks for no name
-may request all hosts.
+of the certificates are those at the start of the server. A client that asks for no name may request
+all hosts by HTTP/1.1, and by HTTP/2 those of the certificate and all IP addresses: TLS has no names
+for these. A request without a host, as HTTP/1.0 allows, is for the name that its client asked for.
 
 | table | keys |
 |---|---|

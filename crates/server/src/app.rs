@@ -453,6 +453,7 @@ impl Service for App {
         }
         log_end(conns, conn, why);
         self.push_closed(conn);
+        self.proxy.repeated.closed(conn);
         log_total(conns, conn);
         let cut_off: Vec<Exchange> = self.exchanges.remove_all(conn).collect();
         let requests = cut_off

@@ -68,6 +68,14 @@ impl<C: Copy + Eq + Hash> Repeated<C> {
             sent: Arc::clone(sent),
         });
     }
+
+    /// Forgets the request of a connection that has closed: its fields, such as cookies, are for
+    /// nobody else to keep.
+    pub(crate) fn closed(&mut self, conn: C) {
+        if let Some(place) = self.last.get_mut(place(conn)) {
+            place.take_if(|last| last.conn == conn);
+        }
+    }
 }
 
 /// Returns the place of a connection.
@@ -94,6 +102,20 @@ mod tests {
         assert!(repeated.find(2, &received).is_none());
         assert!(repeated.find(1, &head("/a")).is_none());
         repeated.note(1, &head("/c"), &sent);
+        assert!(repeated.find(1, &received).is_none());
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_connection_that_has_closed() {
+        let head = || Arc::new(RequestHead::new("GET", "https", "a", "/"));
+        let (received, sent) = (head(), head());
+        let mut repeated = Repeated::default();
+        repeated.closed(1);
+        repeated.note(1, &received, &sent);
+        repeated.closed(2);
+        assert_eq!(Arc::strong_count(&sent), 2);
+        repeated.closed(1);
+        assert_eq!(Arc::strong_count(&sent), 1);
         assert!(repeated.find(1, &received).is_none());
     }
 

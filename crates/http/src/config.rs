@@ -56,6 +56,9 @@ pub struct Config {
     /// Whether frames of unknown types are reported as
     /// [`Event::UnknownFrame`](crate::Event::UnknownFrame). Default off.
     pub report_unknown_frames: bool,
+    /// Whether the ends of our messages are reported as [`Event::Sent`](crate::Event::Sent), for an
+    /// access log. Default off.
+    pub report_sent: bool,
     /// The time limits.
     pub timeouts: Timeouts,
     /// The budgets against abuse.
@@ -204,6 +207,7 @@ impl Config {
             outbound_high_water: 32 << 10,
             min_body_rate: 240,
             report_unknown_frames: false,
+            report_sent: false,
             timeouts: Timeouts::default(),
             abuse: AbuseLimits::default(),
         }

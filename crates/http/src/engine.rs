@@ -1,8 +1,12 @@
 //! Parts of engines that both have. Owners of an engine need none of them.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use tidegate_frame::StreamId;
 use tidegate_hpack::Fields;
+
+use crate::event::Event;
 
 /// Keeps [`Stream`](crate::Stream) to the engines, so that it can grow.
 pub trait Sealed {}
@@ -54,4 +58,51 @@ const HEADS: usize = 2;
 /// Returns the bytes of the memory budget that a request's head counts.
 pub fn head_size(fields: &Fields) -> u32 {
     u32::try_from(fields.memory() * HEADS).unwrap_or(u32::MAX)
+}
+
+/// Messages of ours that ended and wait to be reported as [`Event::Sent`]. Most owners don't ask
+/// for them, so the list exists while it has one.
+#[derive(Debug, Default)]
+#[expect(
+    clippy::box_collection,
+    reason = "a connection that doesn't use it is smaller"
+)]
+pub struct SentMessages(Option<Box<VecDeque<Sent>>>);
+
+/// A message of ours that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// Its stream.
+    pub id: StreamId,
+    /// The bytes of its body that went out.
+    pub bytes: u64,
+    /// Whether it went out to its end.
+    pub complete: bool,
+}
+
+impl SentMessages {
+    /// Adds a message.
+    pub fn push(&mut self, message: Sent) {
+        self.0.get_or_insert_default().push_back(message);
+    }
+
+    /// Removes the message that waits longest, and returns its event.
+    #[inline]
+    pub fn take(&mut self) -> Option<Event> {
+        let waiting = self.0.as_mut()?;
+        let first = waiting.pop_front();
+        if waiting.is_empty() {
+            self.0 = None;
+        }
+        let Sent {
+            id,
+            bytes,
+            complete,
+        } = first?;
+        Some(Event::Sent {
+            id,
+            bytes,
+            complete,
+        })
+    }
 }

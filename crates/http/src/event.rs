@@ -113,6 +113,18 @@ pub enum Event {
         /// The payload's length in bytes.
         len: u32,
     },
+    /// No more of our message on this stream goes out: all of it is in the outbox, or it was cut
+    /// off. Each message whose final head was sent has one such event, before [`Event::Closed`];
+    /// one that was reset has it when the stream is released. Only with
+    /// [`Config::report_sent`](crate::Config::report_sent).
+    Sent {
+        /// The message's stream. It may be over, and have no handle.
+        id: StreamId,
+        /// The bytes of the body that went out, without heads, trailers and framing.
+        bytes: u64,
+        /// Whether the message went out to its end.
+        complete: bool,
+    },
     /// The connection and all its streams have ended. Write out the rest of `transmit`, then close
     /// the transport. No event follows.
     Closed(CloseReason),
@@ -129,6 +141,7 @@ impl Event {
             | Self::Data { id, .. }
             | Self::Trailers { id, .. }
             | Self::Writable { id, .. }
+            | Self::Sent { id, .. }
             | Self::PushPromise { promised: id, .. }
             | Self::Reset { id, .. } => Some(id),
             Self::PeerSettings

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use tidegate_http::engine::{
-    MAX_DISCARDED, MAX_WRITE, More, Phase, REST_AFTER, SMALL_BODY, head_size,
+    MAX_DISCARDED, MAX_WRITE, More, Phase, REST_AFTER, SMALL_BODY, SentMessages, head_size,
 };
 use tidegate_http::{
     Age, CloseReason, Config, ErrorCode, Event, Flow, Holding, Outbox, Pace, Role, Stats, StreamId,
@@ -79,6 +79,8 @@ pub struct Connection {
     pub(crate) version: Version,
     /// Heads, and small bytes that go with them, that wait for `transmit`.
     pub(crate) control: Vec<u8>,
+    /// Our messages that ended and weren't reported yet.
+    sent: SentMessages,
     pub(crate) life: Life,
     /// Why the connection closed, until that is reported.
     reason: Option<CloseReason>,
@@ -121,6 +123,7 @@ impl Connection {
             exchange: None,
             version: Version::Http11,
             control: Vec::new(),
+            sent: SentMessages::default(),
             life: Life::Alive,
             reason: None,
             truncated: false,
@@ -164,6 +167,11 @@ impl Connection {
                 Ok(None) => break,
                 Err(violation) => self.refuse(violation),
             }
+        }
+        if self.reason.is_some()
+            && let Some(event) = self.sent.take()
+        {
+            return Some(event);
         }
         self.reason.take().map(Event::Closed)
     }
@@ -356,6 +364,9 @@ impl Connection {
                 return Flow::Full;
             }
             out.append(&mut self.control);
+            if let Some(event) = self.sent.take() {
+                return Flow::Event(event);
+            }
             if self.life == Life::Over {
                 return Flow::Closed;
             }
@@ -376,6 +387,7 @@ impl Connection {
             }
             let data = send.pending.split_to(send.pending.len().min(room));
             self.stats.body_out += data.len() as u64;
+            send.sent += data.len() as u64;
             match &mut send.framing {
                 Framing::Length { left } => *left -= data.len() as u64,
                 Framing::Chunked => push_chunk_size(out, data.len()),
@@ -558,6 +570,7 @@ impl Connection {
         if send.more == More::End && send.pending.len() <= SMALL_BODY {
             self.control.extend_from_slice(&send.pending);
             self.stats.body_out += send.pending.len() as u64;
+            send.sent += send.pending.len() as u64;
             send.pending.clear();
             self.end_message_if_sent();
         }
@@ -576,6 +589,9 @@ impl Connection {
             write_last_chunk(&mut self.control, send.trailers.as_ref());
         }
         send.phase = Phase::Done;
+        if self.config.report_sent {
+            self.sent.push(exchange.sent());
+        }
         if self.role == Role::Server && !exchange.is_tunnel {
             exchange.recv.discard = true;
             exchange.recv.unconsumed = 0;
@@ -686,6 +702,12 @@ impl Connection {
             return;
         }
         self.life = Life::Over;
+        if let Some(exchange) = &self.exchange
+            && self.config.report_sent
+            && exchange.send.phase == Phase::Body
+        {
+            self.sent.push(exchange.sent());
+        }
         self.truncated = self.exchange.take().is_some_and(|exchange| {
             let gives_up = self.role == Role::Client && reason != CloseReason::Graceful;
             let is_unsent = exchange.send.phase != Phase::Done;

@@ -2,7 +2,7 @@
 //! responses are in order.
 
 use bytes::Bytes;
-use tidegate_http::engine::{More, Phase};
+use tidegate_http::engine::{More, Phase, Sent};
 use tidegate_http::{Bill, Body, Fields, Pace, Role, StreamId};
 
 use crate::read::body::BodyReader;
@@ -98,6 +98,8 @@ pub(crate) struct Send {
     pub(crate) more: More,
     /// Trailers that follow `pending`.
     pub(crate) trailers: Option<Fields>,
+    /// The bytes of the body that went out.
+    pub(crate) sent: u64,
 }
 
 impl Recv {
@@ -130,6 +132,7 @@ impl Send {
             pending: Bytes::new(),
             more: More::End,
             trailers: None,
+            sent: 0,
         }
     }
 
@@ -147,6 +150,15 @@ impl Send {
 }
 
 impl Exchange {
+    /// Returns our message, which ends now.
+    pub(crate) fn sent(&self) -> Sent {
+        Sent {
+            id: self.id,
+            bytes: self.send.sent,
+            complete: self.send.phase == Phase::Done,
+        }
+    }
+
     /// Whether the peer would take the connection's end for the end of our message.
     pub(crate) fn ends_with_the_connection(&self, role: Role) -> bool {
         // A server may have granted a tunnel that the client doesn't know of yet.

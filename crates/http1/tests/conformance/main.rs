@@ -17,6 +17,7 @@ mod rfc9112_5_fields;
 mod rfc9112_6_bodies;
 mod rfc9112_7_chunks;
 mod rfc9112_9_connections;
+mod sent;
 mod slow_peers;
 mod smuggling;
 mod support;

@@ -90,6 +90,9 @@ impl Connection {
         let stream = self.streams.get_mut(slot);
         stream.send.phase = Phase::Done;
         stream.send.stall = None;
+        if self.config.report_sent {
+            self.unreported.sent.push(stream.sent());
+        }
         if stream.state().is_closed() {
             return self.remove(slot);
         }

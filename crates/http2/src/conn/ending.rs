@@ -6,6 +6,7 @@ use tidegate_http::{Event, ResetCause, Violation};
 
 use crate::conn::Connection;
 use crate::flow::Share;
+use crate::stream::Phase;
 use crate::stream::state::{ClosedBy, Sender, State};
 
 /// Returns the event for a stream that we reset because of a violation.
@@ -76,6 +77,9 @@ impl Connection {
         let stream = self.streams.get(slot);
         if stream.queued {
             self.sched.remove(slot);
+        }
+        if self.config.report_sent && stream.send.phase == Phase::Body {
+            self.unreported.sent.push(stream.sent());
         }
         self.sched.close(slot);
         self.memory.gone(stream);

@@ -7,8 +7,8 @@ use tidegate_http::{CloseReason, Event, ResetCause, Role, Violation};
 use crate::conn::Connection;
 use crate::conn::ping::SHUTDOWN_PAYLOAD;
 use crate::conn::timer::Timer;
-use crate::stream::Stream;
 use crate::stream::state::Sender;
+use crate::stream::{self, Stream};
 
 /// The phase of a connection's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +191,13 @@ impl Connection {
         }
         self.lifetime.phase = Phase::Closing;
         self.lifetime.reason = Some(Box::new(reason));
+        if self.config.report_sent {
+            for (_, stream) in self.streams.iter() {
+                if stream.send.phase == stream::Phase::Body {
+                    self.unreported.sent.push(stream.sent());
+                }
+            }
+        }
         self.streams.clear();
         self.recv_window.close();
         self.memory.close();

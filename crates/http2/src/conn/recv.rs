@@ -35,6 +35,9 @@ impl Connection {
             }
             if self.lifetime.is_over() {
                 input.clear();
+                if let Some(event) = self.unreported.sent.take() {
+                    return Some(event);
+                }
                 return self.lifetime.take_reason();
             }
             if !self.has_room_for_answers() || input.is_empty() {

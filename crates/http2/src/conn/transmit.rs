@@ -52,6 +52,9 @@ impl Connection {
             if !self.control.flush(out, limit) {
                 return Flow::Full;
             }
+            if let Some(event) = self.unreported.sent.take() {
+                return Flow::Event(event);
+            }
             if self.lifetime.is_over() {
                 self.lifetime.phase = Phase::Closed;
                 return Flow::Closed;
@@ -127,6 +130,7 @@ impl Connection {
         self.stats.body_out += len as u64;
         let stream = self.streams.get_mut(slot);
         stream.send.window.take(len);
+        stream.send.sent += len as u64;
         if let Some(stall) = &mut stream.send.stall {
             stall.sent += len;
             if stall.sent >= STALL_PROGRESS {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use tidegate_frame::{ErrorCode, StreamId};
+use tidegate_http::engine::SentMessages;
 use tidegate_http::{Event, RequestHead, ResetCause};
 
 use crate::conn::Connection;
@@ -14,6 +15,9 @@ pub(super) struct Unreported {
     pub(super) request: Option<Box<RequestHead>>,
     /// The streams that ended by a time limit, or by the peer's GOAWAY.
     resets: VecDeque<(StreamId, ErrorCode, ResetCause)>,
+    /// The messages of ours that ended. They wait until `transmit` has moved their bytes out, or
+    /// until the connection's end is reported.
+    pub(super) sent: SentMessages,
 }
 
 impl Unreported {

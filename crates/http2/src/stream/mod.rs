@@ -9,6 +9,7 @@ pub(crate) mod state;
 use std::time::Instant;
 
 use tidegate_frame::StreamId;
+use tidegate_http::engine::Sent;
 pub(crate) use tidegate_http::engine::{More, Phase};
 use tidegate_http::{Bill, KnownName, Priority, RequestHead};
 
@@ -49,6 +50,8 @@ pub(crate) struct Send {
     pub(crate) phase: Phase,
     pub(crate) window: SendWindow,
     pub(crate) buf: SendBuf,
+    /// The bytes of the body that went out.
+    pub(crate) sent: u64,
     /// The time since when the peer's windows have held up the message, and the bytes sent since.
     pub(crate) stall: Option<Stall>,
 }
@@ -86,6 +89,7 @@ impl Stream {
                 phase: Phase::Head,
                 window: send_window,
                 buf: SendBuf::new(),
+                sent: 0,
                 stall: None,
             },
         }
@@ -110,6 +114,15 @@ impl Stream {
             Err(illegal) => {
                 debug_assert!(false, "{input:?} sent on {:?}: {illegal:?}", self.state);
             }
+        }
+    }
+
+    /// Returns our message, which ends now.
+    pub(crate) fn sent(&self) -> Sent {
+        Sent {
+            id: self.id,
+            bytes: self.send.sent,
+            complete: self.send.phase == Phase::Done,
         }
     }
 

@@ -42,5 +42,6 @@ mod rfc9113_6_frames;
 mod rfc9113_7_errors;
 mod rfc9113_8_messages;
 mod rfc9218;
+mod sent;
 mod slow_peers;
 mod support;

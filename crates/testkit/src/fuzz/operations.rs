@@ -114,6 +114,8 @@ struct Leg {
     unconsumed: usize,
     /// Whether the end was reported to the receiver's owner.
     finished: bool,
+    /// Whether the sender's owner knows that no more of it goes out.
+    out: bool,
 }
 
 #[derive(Debug, Default)]
@@ -171,6 +173,7 @@ impl Joined {
                 config.initial_window_size = 100;
                 config.header_table_size = 0;
             }
+            config.report_sent = true;
             // These owners give up far more streams than honest ones.
             config.abuse.resets = Rate::new(100_000, 0);
             config.abuse.priorities = Rate::new(100_000, 0);
@@ -687,6 +690,20 @@ impl Joined {
                 let again = std::mem::replace(&mut stream.legs[side].asked, true);
                 assert!(!again, "{id} is asked again before its owner has answered");
             }
+            Event::Sent {
+                id,
+                bytes,
+                complete,
+            } => {
+                let leg = &mut self.stream(id).legs[side];
+                assert!(leg.begun, "{id} is over before it began");
+                if complete {
+                    assert!(leg.ended, "{id} is out before its owner ended it");
+                    assert_eq!(bytes, leg.given as u64, "{id}");
+                }
+                assert!(!leg.out, "{id} is over twice");
+                leg.out = true;
+            }
             Event::Reset { id, code, cause } => self.on_reset(side, id, code, cause),
             Event::GoingAway { code, .. } => assert_eq!(code, ErrorCode::NO_ERROR),
             Event::Closed(reason) => {
@@ -758,6 +775,7 @@ impl Joined {
                 // not be wanted.
                 let answered = from == CLIENT && stream.legs[SERVER].ended;
                 let unwanted = stream.pushed && !stream.known[CLIENT];
+                assert_eq!(leg.out, leg.begun, "the message of {from} on {id}");
                 let told = leg.finished || answered || unwanted;
                 assert!(
                     told || stream.gone,

@@ -1,11 +1,13 @@
 //! One worker's service. This file handles the events of client connections.
 //!
 //! - `files`     results of the threads that read files
+//! - `ending`    requests that end, and their lines of the access log
 //! - `forward`   requests that are to be forwarded
 //! - `upstream`  forwarded requests in progress, and the events of their upstreams
 //! - `report`    lines of the log
 //! - `sites`     which site a request is for
 
+mod ending;
 mod files;
 mod forward;
 mod report;
@@ -32,10 +34,10 @@ use crate::path::{PathError, RequestPath};
 use crate::priority;
 use crate::proxy::{Proxy, fields};
 use crate::push::Prepared;
-use crate::request::{ANY_METHODS, Key, Outcome, Request, Sent};
+use crate::request::{ANY_METHODS, Key, Outcome, Request};
 use crate::site::{Served, Target, WorkerSite};
 use crate::stats::{Published, Snapshot};
-use report::{Peer, is_slow_body, log_end, log_reset, log_total};
+use report::{Peer, log_end, log_total};
 
 /// The time after which the time of day is looked at again. Dates have seconds, so a look in each
 /// turn brings nothing.
@@ -335,37 +337,6 @@ impl App {
             self.finish(stream, conn, id);
         }
     }
-
-    /// Ends a request whose body and response are whole, or that can't be continued. The stream may
-    /// be gone already unless an answer is due.
-    fn finish(&mut self, mut stream: StreamMut<'_>, conn: ConnId, id: StreamId) {
-        let Some(Exchange {
-            work, sent, log, ..
-        }) = self.exchanges.remove(conn, id)
-        else {
-            return;
-        };
-        let answer = work.finish(&mut stream, &self.clock);
-        self.log(log.as_deref(), answer.unwrap_or(sent));
-    }
-
-    /// Removes a request whose stream is gone because both messages are whole. Its handler may not
-    /// have noticed: for a HEAD request it has no body to send.
-    fn remove_if_over(&mut self, conns: &mut Conns, conn: ConnId, id: StreamId) {
-        if self.exchanges.get(conn, id).is_some()
-            && conns.stream(conn, id).is_none()
-            && let Some(Exchange { sent, log, .. }) = self.exchanges.remove(conn, id)
-        {
-            self.log(log.as_deref(), sent);
-        }
-    }
-
-    fn log(&mut self, entry: Option<&Entry>, sent: Sent) {
-        if let Some(entry) = entry {
-            self.access_log
-                .end(entry, sent, &self.clock, Instant::now());
-        }
-    }
 }
 
 impl Service for App {
@@ -410,34 +381,7 @@ impl Service for App {
                     self.remove_if_over(conns, conn, id);
                 }
             }
-            Event::Reset { id, code, cause } => {
-                match self.push_reset(conn, id, cause) {
-                    Some((resource, page)) => {
-                        let peer = Peer(conns, conn);
-                        log::info!(
-                            "push cancelled: stream {id}, peer {peer}, {code}, {resource} for {page}"
-                        );
-                    }
-                    None => log_reset(conns, conn, id, code, cause),
-                }
-                if let Some(Exchange {
-                    mut sent,
-                    log,
-                    work,
-                    ..
-                }) = self.exchanges.remove(conn, id)
-                {
-                    self.cancel(conns, &work);
-                    if sent.status == 0 && is_slow_body(cause) {
-                        // The engine has answered with 408.
-                        sent.status = 408;
-                    }
-                    self.log(log.as_deref(), sent);
-                }
-                if let Some(mut stream) = conns.stream(conn, id) {
-                    stream.release();
-                }
-            }
+            Event::Reset { id, code, cause } => self.reset(conns, (conn, id), code, cause),
             // `closed` follows, or the event is one of a client engine.
             _ => {}
         }

@@ -33,8 +33,8 @@ pub enum More {
     Asked,
 }
 
-/// The most body bytes in one answer to [`Event::Writable`](crate::Event::Writable), whatever the
-/// windows allow. It limits the memory that a stream holds.
+/// The most body bytes in one answer to [`Event::Writable`], whatever the windows allow. It limits
+/// the memory that a stream holds.
 pub const MAX_WRITE: usize = 256 << 10;
 
 /// The largest body, in bytes, that follows its head at once: a turn of its own costs more than the

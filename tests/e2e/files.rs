@@ -17,11 +17,6 @@ fn site() -> (TempDir, Server) {
     site_with(&[])
 }
 
-/// Creates the site, and a server that checks in each turn whether its files have changed.
-fn site_checked_each_turn() -> (TempDir, Server) {
-    site_with(&["--check-files", "0"])
-}
-
 fn site_with(flags: &[&str]) -> (TempDir, Server) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("site");
@@ -217,7 +212,7 @@ fn deploy(root: &Path, name: &str, content: &[u8], modified: SystemTime) {
 // associated with a particular resource over time".
 #[test]
 fn versions_of_one_length_and_time_have_different_tags() {
-    let (dir, server) = site_checked_each_turn();
+    let (dir, server) = site();
     let root = dir.path().join("site");
     let mut client = Client::h2c(server.h2c);
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
@@ -373,7 +368,7 @@ fn what_is_no_file_holds_up_nobody() {
 
 #[test]
 fn a_directory_that_was_moved_out_is_gone() {
-    let (dir, server) = site_checked_each_turn();
+    let (dir, server) = site();
     let (root, outside) = (dir.path().join("site"), dir.path().join("outside"));
     let mut client = Client::h2c(server.h2c);
     // Old enough to be cached.
@@ -458,7 +453,7 @@ fn ranges() {
 
 #[test]
 fn a_file_that_changes_is_never_stale() {
-    let (dir, server) = site_checked_each_turn();
+    let (dir, server) = site();
     let mut client = Client::h2c(server.h2c);
     let path = dir.path().join("site/changing.txt");
     for n in 0..20 {
@@ -472,8 +467,8 @@ fn a_file_that_changes_is_never_stale() {
 }
 
 #[test]
-fn a_file_in_memory_is_checked_once_a_second() {
-    let (dir, server) = site();
+fn a_file_in_memory_is_checked_as_often_as_the_flag_says() {
+    let (dir, server) = site_with(&["--check-files", "1s"]);
     let root = dir.path().join("site");
     let mut client = Client::h2c(server.h2c);
     for size in [10, 100_000] {

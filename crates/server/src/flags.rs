@@ -125,9 +125,9 @@ pub struct Flags {
     #[arg(long, value_name = "DIR", help_heading = "Content")]
     pub root: Option<PathBuf>,
 
-    /// Serve a file from memory for this long before checking again whether it has changed, unless
-    /// it had just changed. 0: check for each request
-    #[arg(long, value_name = "TIME", help_heading = "Content", default_value = "1s", value_parser = duration)]
+    /// Serve a file from memory for this long before checking again whether it has changed, or was
+    /// moved out of its directory. 0: check in each turn of the loop
+    #[arg(long, value_name = "TIME", help_heading = "Content", default_value = "0", value_parser = duration)]
     pub check_files: Duration,
 
     /// A page and a resource that it needs, as paths: /=/style.css. Hinted by 103, and pushed with

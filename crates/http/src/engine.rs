@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tidegate_frame::StreamId;
 use tidegate_hpack::Fields;
 
 use crate::event::Event;
@@ -67,26 +66,15 @@ pub fn head_size(fields: &Fields) -> u32 {
     clippy::box_collection,
     reason = "a connection that doesn't use it is smaller"
 )]
-pub struct SentMessages(Option<Box<VecDeque<Sent>>>);
-
-/// A message of ours that ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Sent {
-    /// Its stream.
-    pub id: StreamId,
-    /// The bytes of its body that went out.
-    pub bytes: u64,
-    /// Whether it went out to its end.
-    pub complete: bool,
-}
+pub struct SentMessages(Option<Box<VecDeque<Event>>>);
 
 impl SentMessages {
-    /// Adds a message.
-    pub fn push(&mut self, message: Sent) {
-        self.0.get_or_insert_default().push_back(message);
+    /// Adds a message's event.
+    pub fn push(&mut self, sent: Event) {
+        self.0.get_or_insert_default().push_back(sent);
     }
 
-    /// Removes the message that waits longest, and returns its event.
+    /// Removes and returns the event that waits longest.
     #[inline]
     pub fn take(&mut self) -> Option<Event> {
         let waiting = self.0.as_mut()?;
@@ -94,15 +82,6 @@ impl SentMessages {
         if waiting.is_empty() {
             self.0 = None;
         }
-        let Sent {
-            id,
-            bytes,
-            complete,
-        } = first?;
-        Some(Event::Sent {
-            id,
-            bytes,
-            complete,
-        })
+        first
     }
 }

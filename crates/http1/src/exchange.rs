@@ -2,8 +2,8 @@
 //! responses are in order.
 
 use bytes::Bytes;
-use tidegate_http::engine::{More, Phase, Sent};
-use tidegate_http::{Bill, Body, Fields, Pace, Role, StreamId};
+use tidegate_http::engine::{More, Phase};
+use tidegate_http::{Bill, Body, Event, Fields, Pace, Role, StreamId};
 
 use crate::read::body::BodyReader;
 use crate::write::Framing;
@@ -150,9 +150,9 @@ impl Send {
 }
 
 impl Exchange {
-    /// Returns our message, which ends now.
-    pub(crate) fn sent(&self) -> Sent {
-        Sent {
+    /// Returns the event of our message, which ends now.
+    pub(crate) fn sent(&self) -> Event {
+        Event::Sent {
             id: self.id,
             bytes: self.send.sent,
             complete: self.send.phase == Phase::Done,

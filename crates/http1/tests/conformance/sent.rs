@@ -1,7 +1,7 @@
 //! Owners that ask for it learn when their messages end, and how many bytes of the bodies went out.
 
 use bytes::Bytes;
-use tidegate_http::{Body, CloseReason, Config, Event, ResponseHead};
+use tidegate_http::{Body, CloseReason, Config, Event, ResponseHead, StreamId};
 
 use crate::support::*;
 
@@ -49,15 +49,21 @@ fn responses_of_pipelined_requests() {
     peer.expect_nothing();
 }
 
-#[test]
-fn chunks_count_without_their_framing() {
-    // RFC 9112 §7.1: the last chunk ends the message.
+/// Returns a client whose request is being answered: five bytes of the body are out.
+fn streaming() -> (Peer, StreamId) {
     let mut peer = asking(GET);
     let (id, ..) = peer.expect_request();
     peer.respond(id, &ResponseHead::new(200), Body::Stream);
     assert!(matches!(peer.next(), Event::Writable { .. }));
     peer.write(id, "hello", false);
     assert!(matches!(peer.next(), Event::Writable { .. }));
+    (peer, id)
+}
+
+#[test]
+fn chunks_count_without_their_framing() {
+    // RFC 9112 §7.1: the last chunk ends the message.
+    let (mut peer, id) = streaming();
     peer.expect_nothing();
     peer.write(id, "", true);
     expect_sent(&mut peer, (id.get(), 5));
@@ -77,12 +83,7 @@ fn the_last_response_comes_before_the_end() {
 
 #[test]
 fn a_message_ends_with_its_connection() {
-    let mut peer = asking(GET);
-    let (id, ..) = peer.expect_request();
-    peer.respond(id, &ResponseHead::new(200), Body::Stream);
-    assert!(matches!(peer.next(), Event::Writable { .. }));
-    peer.write(id, "hello", false);
-    assert!(matches!(peer.next(), Event::Writable { .. }));
+    let (mut peer, id) = streaming();
     peer.fail();
     expect_end(&mut peer, (id.get(), 5), false);
     let end = peer.next();

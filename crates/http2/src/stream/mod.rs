@@ -9,9 +9,8 @@ pub(crate) mod state;
 use std::time::Instant;
 
 use tidegate_frame::StreamId;
-use tidegate_http::engine::Sent;
 pub(crate) use tidegate_http::engine::{More, Phase};
-use tidegate_http::{Bill, KnownName, Priority, RequestHead};
+use tidegate_http::{Bill, Event, KnownName, Priority, RequestHead};
 
 use crate::flow::{RecvWindow, SendWindow, Share};
 pub(crate) use counted::Counted;
@@ -117,9 +116,9 @@ impl Stream {
         }
     }
 
-    /// Returns our message, which ends now.
-    pub(crate) fn sent(&self) -> Sent {
-        Sent {
+    /// Returns the event of our message, which ends now.
+    pub(crate) fn sent(&self) -> Event {
+        Event::Sent {
             id: self.id,
             bytes: self.send.sent,
             complete: self.send.phase == Phase::Done,

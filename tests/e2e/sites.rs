@@ -64,8 +64,8 @@ cert = 'b.pem'
 key = 'b.key'
 ";
 
-#[test]
-fn each_host_has_its_site() {
+/// Starts a server with these two sites. Each has a page with its name.
+fn two_sites() -> (TempDir, Server) {
     let dir = tempfile::tempdir().unwrap();
     for name in ["a", "b"] {
         directory(dir.path(), name);
@@ -73,6 +73,12 @@ fn each_host_has_its_site() {
     certificate(dir.path(), "both", &["a.test", "*.a.test"]);
     certificate(dir.path(), "b", &["b.test"]);
     let server = start(&dir, TWO);
+    (dir, server)
+}
+
+#[test]
+fn each_host_has_its_site() {
+    let (_dir, server) = two_sites();
     assert!(
         server
             .banner
@@ -317,13 +323,7 @@ fn hosts_in_every_spelling() {
 /// In HTTP/2 too, where Host stands in for an authority that isn't there.
 #[test]
 fn authorities_in_every_spelling() {
-    let dir = tempfile::tempdir().unwrap();
-    for name in ["a", "b"] {
-        directory(dir.path(), name);
-    }
-    certificate(dir.path(), "both", &["a.test", "*.a.test"]);
-    certificate(dir.path(), "b", &["b.test"]);
-    let server = start(&dir, TWO);
+    let (_dir, server) = two_sites();
     let ask = |client: &mut Client, scheme: &str, authority: &str, host: &str| {
         let mut head = RequestHead::new("GET", scheme, authority, "/");
         if !host.is_empty() {

@@ -1,11 +1,16 @@
 //! Signals that end a program in order: whatever waits returns an error, so that the programs that
 //! it started are ended on the way out.
 
-use std::io;
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// How often a condition is looked at.
+const INTERVAL: Duration = Duration::from_millis(5);
 
 /// Set once a signal has asked this program to end.
 static ENDED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
@@ -30,6 +35,27 @@ pub fn check_ended() -> io::Result<()> {
         return Err(io::Error::other("ended by a signal"));
     }
     Ok(())
+}
+
+/// Returns true as soon as the condition holds, and false if it still doesn't after `bound`.
+///
+/// # Errors
+/// Returns an error of the condition, or when a signal has asked this program to end.
+pub fn eventually(
+    bound: Duration,
+    mut holds: impl FnMut() -> Result<bool, Box<dyn Error + Send + Sync>>,
+) -> Result<bool, Box<dyn Error + Send + Sync>> {
+    let deadline = Instant::now() + bound;
+    loop {
+        check_ended()?;
+        if holds()? {
+            return Ok(true);
+        }
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        thread::sleep(INTERVAL);
+    }
 }
 
 #[cfg(test)]

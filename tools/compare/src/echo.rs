@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 use tidegate_testkit::signals::check_ended;
+use tidegate_testkit::wire::{PREFACE, flag, kind};
 
-use crate::frames::{self, Head, PREFACE, kind};
+use crate::frames::{self, Head};
 use crate::lean::is_200;
 use crate::peers::Transport;
 use crate::process::Result;
@@ -61,7 +62,7 @@ impl PingPong {
             block.extend([0x01, authority.len() as u8]);
             block.extend_from_slice(authority.as_bytes());
             block.extend_from_slice(b"\x04\x05/echo");
-            let head = frames::header(kind::HEADERS, frames::END_HEADERS, 1, block.len());
+            let head = frames::header(kind::HEADERS, flag::END_HEADERS, 1, block.len());
             wire.output.extend(head);
             wire.output.extend(block);
             talks.push(Talk {
@@ -142,7 +143,7 @@ impl Talk {
             match head.kind {
                 kind::HEADERS => self.is_ok = is_200(payload),
                 kind::DATA => self.back += head.length,
-                kind::SETTINGS if !head.has(frames::ACK) => {
+                kind::SETTINGS if !head.has(flag::ACK) => {
                     for setting in payload.chunks_exact(6) {
                         let value = setting[2..]
                             .iter()
@@ -152,22 +153,22 @@ impl Talk {
                             *self.windows.entry(1).or_default() += value - 65_535;
                         }
                     }
-                    let ack = frames::header(kind::SETTINGS, frames::ACK, 0, 0);
+                    let ack = frames::header(kind::SETTINGS, flag::ACK, 0, 0);
                     self.wire.output.extend(ack);
                 }
                 kind::WINDOW_UPDATE => {
                     let by = payload.iter().fold(0, |n, byte| n << 8 | i64::from(*byte));
                     *self.windows.entry(head.stream).or_default() += by;
                 }
-                kind::PING if !head.has(frames::ACK) => {
-                    let ack = frames::header(kind::PING, frames::ACK, 0, 8);
+                kind::PING if !head.has(flag::ACK) => {
+                    let ack = frames::header(kind::PING, flag::ACK, 0, 8);
                     self.wire.output.extend(ack);
                     self.wire.output.extend_from_slice(payload);
                 }
                 kind::RST_STREAM | kind::GOAWAY => return Err("the server gave up".into()),
                 _ => {}
             }
-            if head.has(frames::END_STREAM) && matches!(head.kind, kind::DATA | kind::HEADERS) {
+            if head.has(flag::END_STREAM) && matches!(head.kind, kind::DATA | kind::HEADERS) {
                 return Err("the server ended the stream".into());
             }
         }

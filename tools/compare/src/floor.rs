@@ -18,8 +18,9 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection};
+use tidegate_testkit::wire::{PREFACE, flag, kind};
 
-use crate::frames::{self, Head, PREFACE, kind};
+use crate::frames::{self, Head};
 use crate::process::Result;
 
 /// Bytes that one read takes at most, and about what one write has at most.
@@ -228,7 +229,7 @@ impl Conn {
             // A body is let go as it comes, other frames are waited for.
             let length = head.length.min(rest.len());
             match head.kind {
-                kind::HEADERS if head.has(frames::END_STREAM) => self.answer(head.stream),
+                kind::HEADERS if head.has(flag::END_STREAM) => self.answer(head.stream),
                 kind::DATA => {
                     if head.length > 0 {
                         let update = frames::window_update(0, head.length as u32);
@@ -236,13 +237,13 @@ impl Conn {
                         let update = frames::window_update(head.stream, head.length as u32);
                         self.output.extend(update);
                     }
-                    if head.has(frames::END_STREAM) {
+                    if head.has(flag::END_STREAM) {
                         self.answer(head.stream);
                     }
                 }
-                kind::SETTINGS if !head.has(frames::ACK) => {
+                kind::SETTINGS if !head.has(flag::ACK) => {
                     self.output
-                        .extend(frames::header(kind::SETTINGS, frames::ACK, 0, 0));
+                        .extend(frames::header(kind::SETTINGS, flag::ACK, 0, 0));
                 }
                 _ => {}
             }
@@ -253,12 +254,8 @@ impl Conn {
     }
 
     fn answer(&mut self, stream: u32) {
-        let end = if self.size == 0 {
-            frames::END_STREAM
-        } else {
-            0
-        };
-        let flags = frames::END_HEADERS | end;
+        let end = if self.size == 0 { flag::END_STREAM } else { 0 };
+        let flags = flag::END_HEADERS | end;
         let answer = std::mem::replace(&mut self.answer, NEXT);
         self.output
             .extend(frames::header(kind::HEADERS, flags, stream, answer.len()));
@@ -308,11 +305,7 @@ impl Body {
         static TEXT: [u8; 16_384] = [b'x'; 16_384];
         let length = self.left.min(TEXT.len());
         self.left -= length;
-        let end = if self.left == 0 {
-            frames::END_STREAM
-        } else {
-            0
-        };
+        let end = if self.left == 0 { flag::END_STREAM } else { 0 };
         output.extend(frames::header(kind::DATA, end, self.stream, length));
         output.extend_from_slice(&TEXT[..length]);
         self.left == 0

@@ -1,23 +1,6 @@
 //! As much of HTTP/2's frames (RFC 9113 §4.1) as canned answers and lean clients need.
 
-/// RFC 9113 §3.4.
-pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Types of frames (RFC 9113 §6).
-pub(crate) mod kind {
-    pub(crate) const DATA: u8 = 0;
-    pub(crate) const HEADERS: u8 = 1;
-    pub(crate) const RST_STREAM: u8 = 3;
-    pub(crate) const SETTINGS: u8 = 4;
-    pub(crate) const PING: u8 = 6;
-    pub(crate) const GOAWAY: u8 = 7;
-    pub(crate) const WINDOW_UPDATE: u8 = 8;
-}
-
-/// Flags.
-pub(crate) const END_STREAM: u8 = 1;
-pub(crate) const ACK: u8 = 1;
-pub(crate) const END_HEADERS: u8 = 4;
+use tidegate_testkit::wire::kind;
 
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +47,8 @@ pub(crate) fn window_update(stream: u32, by: u32) -> [u8; 13] {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_testkit::wire::flag::END_STREAM;
+
     use super::*;
 
     #[test]

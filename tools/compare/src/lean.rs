@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 use tidegate_testkit::signals::check_ended;
+use tidegate_testkit::wire::{PREFACE, flag, kind};
 
-use crate::frames::{self, Head, PREFACE, kind};
+use crate::frames::{self, Head};
 use crate::peers::Transport;
 use crate::process::Result;
 use crate::wire::{self, Wire};
@@ -179,7 +180,7 @@ impl Lean {
         let mut block = Vec::with_capacity(128);
         conn.table
             .head(self.is_tls, &self.authority, ask, &mut block);
-        let flags = frames::END_HEADERS | frames::END_STREAM;
+        let flags = flag::END_HEADERS | flag::END_STREAM;
         let head = frames::header(kind::HEADERS, flags, conn.next, block.len());
         conn.wire.output.extend(head);
         conn.wire.output.extend(block);
@@ -320,7 +321,7 @@ impl Conn {
                         open.left = open.left.checked_sub(length).ok_or("too much data")?;
                         self.used += length;
                     }
-                    if head.has(frames::END_STREAM) {
+                    if head.has(flag::END_STREAM) {
                         let open = self.open.remove(&head.stream).ok_or("no such stream")?;
                         if !open.is_ok || open.left > 0 {
                             return Err("a response was not complete".into());
@@ -328,12 +329,12 @@ impl Conn {
                         done(number, open)?;
                     }
                 }
-                kind::SETTINGS if !head.has(frames::ACK) => {
-                    let ack = frames::header(kind::SETTINGS, frames::ACK, 0, 0);
+                kind::SETTINGS if !head.has(flag::ACK) => {
+                    let ack = frames::header(kind::SETTINGS, flag::ACK, 0, 0);
                     self.wire.output.extend(ack);
                 }
-                kind::PING if !head.has(frames::ACK) => {
-                    let ack = frames::header(kind::PING, frames::ACK, 0, 8);
+                kind::PING if !head.has(flag::ACK) => {
+                    let ack = frames::header(kind::PING, flag::ACK, 0, 8);
                     self.wire.output.extend(ack);
                     self.wire.output.extend_from_slice(payload);
                 }

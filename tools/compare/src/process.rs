@@ -7,23 +7,19 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{self, Signal};
 use nix::time::ClockId;
 use nix::unistd::Pid;
-use tidegate_testkit::signals::check_ended;
+use tidegate_testkit::signals::eventually;
 
 /// A step that couldn't be done.
 pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// How long a server may take to listen or to exit: under valgrind both take seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often a condition is looked at.
-const INTERVAL: Duration = Duration::from_millis(5);
 
 /// The processors: one for the load and this program, the others for the server.
 pub(crate) struct Cores {
@@ -68,24 +64,6 @@ impl Cores {
         let started = start();
         self.move_to(&[self.load])?;
         started
-    }
-}
-
-/// Returns true as soon as the condition holds, and false if it still doesn't after `bound`.
-///
-/// # Errors
-/// Returns an error of the condition, or when a signal has asked this program to end.
-pub(crate) fn eventually(bound: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<bool> {
-    let deadline = Instant::now() + bound;
-    loop {
-        check_ended()?;
-        if holds()? {
-            return Ok(true);
-        }
-        if Instant::now() > deadline {
-            return Ok(false);
-        }
-        thread::sleep(INTERVAL);
     }
 }
 

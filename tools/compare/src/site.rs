@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::process::{Result, eventually};
+use tidegate_testkit::signals::eventually;
+
+use crate::process::Result;
 
 /// Names and sizes of files besides those of [`static_files`].
 pub(crate) const SMALL: File = File("small.txt", 15);

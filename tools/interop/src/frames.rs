@@ -3,20 +3,9 @@
 use std::io::{self, Read, Write};
 
 use tidegate_hpack::{Decoder, Fields, Limits};
-use tidegate_testkit::wire::{self, PREFACE, Raw};
+use tidegate_testkit::wire::{self, PREFACE, Raw, kind};
 
 use crate::exchange::connect;
-
-/// Types and flags of frames (RFC 9113 §6).
-pub(crate) mod kind {
-    pub(crate) const DATA: u8 = 0;
-    pub(crate) const HEADERS: u8 = 1;
-    pub(crate) const RST_STREAM: u8 = 3;
-    pub(crate) const SETTINGS: u8 = 4;
-    pub(crate) const PING: u8 = 6;
-    pub(crate) const GOAWAY: u8 = 7;
-    pub(crate) const WINDOW_UPDATE: u8 = 8;
-}
 
 /// A frame that has arrived.
 pub(crate) struct Received {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
-use tidegate_testkit::signals::check_ended;
+use tidegate_testkit::signals::{check_ended, eventually};
 
 use crate::samples::sha256;
 
@@ -22,24 +22,6 @@ pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + S
 
 /// How long a program may take to exit after it was asked to.
 const EXIT: Duration = Duration::from_secs(60);
-
-/// How often a condition is looked at.
-const INTERVAL: Duration = Duration::from_millis(5);
-
-/// Returns true as soon as the condition holds, and false if it still doesn't after `bound`.
-pub(crate) fn eventually(bound: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<bool> {
-    let deadline = Instant::now() + bound;
-    loop {
-        check_ended()?;
-        if holds()? {
-            return Ok(true);
-        }
-        if Instant::now() > deadline {
-            return Ok(false);
-        }
-        thread::sleep(INTERVAL);
-    }
-}
 
 /// Returns a command that reads nothing.
 pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Socket, Type};
-use tidegate_testkit::wire::{self, PREFACE};
+use tidegate_testkit::wire::{self, PREFACE, kind};
 
-use crate::frames::{kind, number, read_frame, send};
+use crate::frames::{number, read_frame, send};
 use crate::process::Result;
 
 /// The direction in which nothing moves.

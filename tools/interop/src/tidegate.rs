@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use tidegate_testkit::signals::eventually;
 
 use crate::bench::Bench;
-use crate::process::{Log, Process, Result, eventually, program};
+use crate::process::{Log, Process, Result, program};
 
 /// A running server.
 pub(crate) struct Tidegate {

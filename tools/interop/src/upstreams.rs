@@ -5,10 +5,11 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use tidegate_testkit::signals::eventually;
 
 use crate::bench::{Bench, free_addresses};
 use crate::exchange;
-use crate::process::{Log, Process, Result, children_of, eventually, program};
+use crate::process::{Log, Process, Result, children_of, program};
 
 /// How long a program may take to listen, and for other steps that take no time as a rule.
 pub(crate) const BOUND: Duration = Duration::from_secs(20);

@@ -6,11 +6,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use tidegate_testkit::signals::eventually;
 
 use crate::bad_upstream::{BadUpstream, Header};
 use crate::bench::Bench;
 use crate::client::{Client, Transport};
-use crate::process::{Process, Result, eventually};
+use crate::process::{Process, Result};
 use crate::upstreams::{BOUND, Go, Speaks};
 
 /// The upstream learns that a client left.

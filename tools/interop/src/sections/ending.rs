@@ -4,9 +4,11 @@ use std::io::Read;
 use std::process::Stdio;
 use std::time::Duration;
 
+use tidegate_testkit::signals::eventually;
+
 use crate::bench::Bench;
 use crate::client::{Client, Transport};
-use crate::process::{Process, Result, eventually};
+use crate::process::{Process, Result};
 use crate::samples::sha256;
 use crate::upstreams::{Go, Speaks, accepts};
 

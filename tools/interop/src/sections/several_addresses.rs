@@ -1,8 +1,10 @@
 //! Upstreams that die and come back, alone or one of two.
 
+use tidegate_testkit::signals::eventually;
+
 use crate::bench::{Bench, Judged, judge};
 use crate::client::{BOUND as RUN, Client, Load, Transport, counts};
-use crate::process::{Result, begin, eventually};
+use crate::process::{Result, begin};
 use crate::upstreams::{BOUND, Go, Speaks};
 
 /// The requests of the long load.

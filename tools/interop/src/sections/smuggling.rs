@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use tidegate_testkit::signals::eventually;
+
 use crate::bad_upstream::{BadUpstream, Header};
 use crate::bench::Bench;
 use crate::client::{Client, Transport};
 use crate::exchange;
 use crate::frames;
-use crate::process::{Result, eventually};
+use crate::process::Result;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\n";

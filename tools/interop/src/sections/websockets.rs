@@ -6,9 +6,11 @@
 
 use std::fs;
 
+use tidegate_testkit::signals::eventually;
+
 use crate::bench::Bench;
 use crate::client::{Client, Transport, verdict};
-use crate::process::{Log, Result, eventually};
+use crate::process::{Log, Result};
 use crate::upstreams::{BOUND, Go, Speaks};
 use crate::websocket::{Course, talk};
 

@@ -22,6 +22,7 @@
 //! - `paths`     spellings of paths that servers read in different ways
 //! - `get`       `tidegate get`
 //! - `documents` the page on flags
+//! - `manual`    man pages and completions
 //! - `examples`  the files of `examples/config`
 //! - `rfc9110`   the semantics of HTTP, section by section, over both protocols and through the
 //!   proxy
@@ -36,6 +37,7 @@ mod headers;
 mod http1;
 mod ledger;
 mod logs;
+mod manual;
 mod paths;
 mod priorities;
 mod proxy;

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use tidegate_http::Priorities;
 
 use crate::get;
+use crate::manual;
 use crate::proxy::Host;
 use crate::push::{Mode, Preload};
 pub use values::{ClientShares, Listen, ProxyVersion, Route, RouteTarget, Size, Switch};
@@ -356,6 +357,10 @@ pub enum Command {
     Get(get::flags::Flags),
     /// Check the configuration, with the same flags as the server, and print what is in effect
     Check(Box<Flags>),
+    /// Print the man page of the server, or of one of its commands
+    Man(manual::Page),
+    /// Print completions for a shell
+    Completions(manual::Completions),
 }
 
 const STYLES: Styles = Styles::styled()

@@ -15,6 +15,7 @@ pub mod handlers;
 pub mod hosts;
 pub mod in_progress;
 pub mod logs;
+pub mod manual;
 pub mod memory;
 pub mod message;
 pub mod path;
@@ -33,9 +34,11 @@ pub mod stats;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use clap::CommandFactory;
+
 use crate::command_line::{CommandLine, Error};
 use crate::config::Config;
-use crate::flags::Command;
+use crate::flags::{Arguments, Command};
 
 /// Runs the program. Returns exit status 0 after a signal, 1 for an error of the system and 2 for a
 /// wrong command line or configuration file.
@@ -56,9 +59,16 @@ pub fn main() -> ExitCode {
         }
     };
     let flags = &command_line.flags;
-    if let Some(Command::Get(flags)) = &command_line.command {
+    match &command_line.command {
         // `get` prints its own errors and has no log.
-        return get::main(flags);
+        Some(Command::Get(flags)) => return get::main(flags),
+        Some(Command::Man(page)) => {
+            return manual::print(|out| page.write(Arguments::command(), out));
+        }
+        Some(Command::Completions(shell)) => {
+            return manual::print(|out| shell.write(Arguments::command(), out));
+        }
+        Some(Command::Check(_)) | None => {}
     }
     if command_line.is_check {
         return check::main(&command_line);

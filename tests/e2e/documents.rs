@@ -72,6 +72,23 @@ A site has the settings of the whole server, but for the routes, the WebSockets 
 list. A route has those of its site. What is nearer counts: a `[[site.route]]`, then its
 `[[site]]`, then a flag, then the top of the file.
 
+An upstream that several routes use has a name, and its settings in one place:
+
+```toml
+[upstream.api]
+addresses = ["http://10.0.0.1:9000", "http://10.0.0.2:9000"]
+upstream-timeout = "10s"                 # what isn't set here is as at the top of the file
+
+[[site]]
+names = ["example.com"]
+route = ["/api=upstream:api", "/v2=upstream:api/version2"]
+```
+
+The least busy address gets the next request, and one that fails is skipped for a while, as with
+addresses that a route lists itself. A path after the name replaces that of the route. Routes with
+the same addresses and settings share connections, with a name or without; other settings mean
+other connections.
+
 The name that a client asks for in TLS (SNI) chooses the certificate of its site. Without a name, or
 for one that no site has, it is that of the site without names, or else of the first site. A
 connection carries requests for the host that it asked for and for those that its certificate is
@@ -97,6 +114,7 @@ fn page() -> String {
     for (scope, own, title) in [
         (Scope::Site, "`names`", "[[site]]"),
         (Scope::Route, "`path`, `target`", "[[site.route]]"),
+        (Scope::Upstream, "`addresses`", "[upstream.NAME]"),
     ] {
         let keys = command.get_arguments().filter(|arg| scope.has(arg));
         let keys = keys.filter_map(Arg::get_long);
@@ -245,7 +263,7 @@ fn the_page_of_flags_has_what_help_says() {
 #[test]
 fn configurations_in_documents_are_right() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for (document, count) in [("README.md", 1), ("docs/configuration.md", 2)] {
+    for (document, count) in [("README.md", 1), ("docs/configuration.md", 3)] {
         let text = fs::read_to_string(root.join(document)).unwrap();
         let blocks: Vec<&str> = text
             .split("```toml\n")

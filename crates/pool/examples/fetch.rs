@@ -11,7 +11,8 @@ use tidegate_pool::net::{
     ConnId, Conns, End, EventLoop, Mailbox, Service, TlsConnectorConfig, Trust,
 };
 use tidegate_pool::{
-    Event, Options, Pool, RequestId, RequestOptions, Security, Upstream, UpstreamId, client_config,
+    Event, Limits, Options, Pool, RequestId, RequestOptions, Security, Upstream, UpstreamId,
+    client_config,
 };
 
 /// The number of requests.
@@ -105,7 +106,7 @@ pub(crate) fn fetch(server: &str, path: &str) -> Result<Fetch, Box<dyn std::erro
     let mut options = Options::new(config.clone());
     // Requests beyond its streams wait.
     options.max_http2_connections = 1;
-    let mut pool = Pool::new(options);
+    let mut pool = Pool::new(Limits::default());
     let upstream = pool.add(Upstream {
         name: server.to_owned(),
         addresses: server.to_socket_addrs()?.map(Into::into).collect(),
@@ -114,6 +115,7 @@ pub(crate) fn fetch(server: &str, path: &str) -> Result<Fetch, Box<dyn std::erro
             config: Arc::new(TlsConnectorConfig::new(&Trust::Anybody, None)?),
             name: host.try_into()?,
         },
+        options: Arc::new(options),
     });
     let fetch = Fetch {
         pool,

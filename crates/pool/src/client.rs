@@ -18,7 +18,7 @@ use tidegate_net::{
 };
 
 use crate::{
-    Address, Event, Failure, Options, Pool, RequestId, RequestOptions, Security, Upstream,
+    Address, Event, Failure, Limits, Options, Pool, RequestId, RequestOptions, Security, Upstream,
     UpstreamId, client_config,
 };
 
@@ -45,6 +45,7 @@ pub struct BlockingClient {
     mailbox: Mailbox<Call>,
     thread: Option<JoinHandle<()>>,
     tls: Arc<TlsConnectorConfig>,
+    options: Arc<Options>,
     max_body: usize,
 }
 
@@ -125,14 +126,14 @@ impl BlockingClient {
         Self::with(Options::new(config), tls)
     }
 
-    /// Starts a client with these options for its pool and for TLS.
+    /// Starts a client with these options for all servers, and for TLS.
     ///
     /// # Errors
     /// Returns why the thread can't be started.
     pub fn with(options: Options, tls: TlsConnectorConfig) -> Result<Self, ClientError> {
         let loop_options = tidegate_net::Options::new(Arc::clone(&options.engine));
         let caller = Caller {
-            pool: Pool::new(options),
+            pool: Pool::new(Limits::default()),
             upstreams: HashMap::new(),
             calls: Slab::new(),
         };
@@ -150,6 +151,7 @@ impl BlockingClient {
             mailbox,
             thread: Some(thread.map_err(ClientError::Start)?),
             tls: Arc::new(tls),
+            options: Arc::new(options),
             max_body: MAX_BODY,
         })
     }
@@ -209,6 +211,7 @@ impl BlockingClient {
                 name: format!("{}://{}", parts.scheme(), parts.authority),
                 addresses: addresses.map(Address::from).collect(),
                 security,
+                options: Arc::clone(&self.options),
             },
             head,
             body,

@@ -33,13 +33,16 @@
 //! ```
 //! use std::net::SocketAddr;
 //!
+//! use std::sync::Arc;
+//!
 //! use tidegate_net::{ConnId, Conns, End, EventLoop, Options, Service};
-//! use tidegate_pool::{Event, Pool, RequestOptions, Security, Upstream, client_config};
+//! use tidegate_pool::{Event, Limits, Pool, RequestOptions, Security, Upstream, client_config};
 //! use tidegate_http::{Body, RequestHead};
 //!
 //! /// Makes one request and prints the status.
 //! struct Asker {
 //!     pool: Pool<&'static str>,
+//!     options: Arc<tidegate_pool::Options>,
 //! }
 //!
 //! impl Service for Asker {
@@ -51,6 +54,7 @@
 //!             name: "example".into(),
 //!             addresses: vec![SocketAddr::from(([127, 0, 0, 1], 9)).into()],
 //!             security: Security::H2c,
+//!             options: Arc::clone(&self.options),
 //!         });
 //!         let head = RequestHead::new("GET", "http", "localhost", "/");
 //!         let options = RequestOptions::default();
@@ -92,8 +96,9 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = client_config().build()?;
-//! let pool = Pool::new(tidegate_pool::Options::new(config.clone()));
-//! let event_loop = EventLoop::new(Vec::new(), Options::new(config), Asker { pool })?;
+//! let options = Arc::new(tidegate_pool::Options::new(config.clone()));
+//! let pool = Pool::new(Limits::default());
+//! let event_loop = EventLoop::new(Vec::new(), Options::new(config), Asker { pool, options })?;
 //! let mailbox = event_loop.mailbox();
 //! mailbox.send(());
 //! # mailbox.shut_down();
@@ -125,5 +130,5 @@ pub use stats::Stats;
 /// The event loop, whose types are part of this interface.
 pub use tidegate_net as net;
 pub use upstream::{
-    Address, Options, Security, Upstream, UpstreamId, client_config, wait_for_answers,
+    Address, Limits, Options, Security, Upstream, UpstreamId, client_config, wait_for_answers,
 };

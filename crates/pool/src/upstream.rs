@@ -21,6 +21,8 @@ pub struct Upstream {
     pub addresses: Vec<Address>,
     /// The protocol.
     pub security: Security,
+    /// Limits and settings of its connections and requests. Upstreams may share them.
+    pub options: Arc<Options>,
 }
 
 /// An address of an upstream.
@@ -58,7 +60,28 @@ pub enum Security {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UpstreamId(pub(crate) usize);
 
-/// The options of a pool. All numbers are for one pool, so for one worker.
+/// The limits of a pool on all its upstreams together. All numbers are for one pool, so for one
+/// worker.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The most connections without a request. If there are more, those that have been idle for
+    /// longest are closed. Default 100.
+    pub max_idle: usize,
+    /// The most requests of clients that wait for a place. Default 8,192.
+    pub max_waiting: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_idle: 100,
+            max_waiting: 8192,
+        }
+    }
+}
+
+/// The options of an upstream. All numbers are for one pool, so for one worker.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
@@ -72,9 +95,6 @@ pub struct Options {
     pub request_timeout: Duration,
     /// The same for tunnels and conversations, where long silences are normal. Default 1 h.
     pub conversation_timeout: Duration,
-    /// The most connections without a request. If there are more, those that have been idle for
-    /// longest are closed. Default 100.
-    pub max_idle: usize,
     /// The most HTTP/2 connections to one address, or with [`Options::proxy_protocol`] for one
     /// client. Default 8.
     pub max_http2_connections: usize,
@@ -86,8 +106,6 @@ pub struct Options {
     /// Clients without a place get one, each, while twice as many windows fit of the size that
     /// they begin with. 0: no limit. Default 0.
     pub max_response_windows: u64,
-    /// The most requests of clients that wait for a place, at all upstreams. Default 8,192.
-    pub max_waiting: usize,
     /// The bytes of a request's body that are kept until the response begins, so that the request
     /// can be sent again. As many are collected before a request takes an HTTP/1.1 connection.
     /// Default 64 KiB.
@@ -113,11 +131,9 @@ impl Options {
             connect_timeout: Duration::from_secs(3),
             request_timeout: REQUEST_TIMEOUT,
             conversation_timeout: Duration::from_secs(3600),
-            max_idle: 100,
             max_http2_connections: 8,
             max_connections: 256,
             max_response_windows: 0,
-            max_waiting: 8192,
             replay_limit: 64 << 10,
             backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(5),

@@ -49,7 +49,7 @@ fn check(command_line: &CommandLine) -> Result<(), ConfigError> {
     {
         can_append(&path).map_err(|error| ConfigError::NoAccessLog(path, error))?;
     }
-    Config::with_sites(&flags, &command_line.sites).map(drop)
+    Config::with_sites(&flags, &command_line.sites, &command_line.upstreams).map(drop)
 }
 
 /// Returns an error if a file can't be appended to, or created.

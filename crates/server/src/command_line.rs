@@ -7,10 +7,10 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Whose};
 use crate::document::FileError;
 use crate::flags::{Arguments, Command, Flags, as_upstream};
-use crate::settings::{self, Joined, Origins, SiteSettings, warnings};
+use crate::settings::{self, Joined, Origins, SiteSettings, UpstreamSettings, warnings};
 
 /// The parsed command line, and the configuration file that it names.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct CommandLine {
     pub origins: Origins,
     /// The sites, at least one. The flags describe the default site.
     pub sites: Vec<SiteSettings>,
+    /// The upstreams that have names.
+    pub upstreams: Vec<UpstreamSettings>,
     /// Sentences about likely mistakes that don't keep the server from starting.
     pub warnings: Vec<String>,
     /// Whether the configuration is to be checked, not served.
@@ -54,6 +56,7 @@ impl CommandLine {
             words,
             origins,
             sites: tables,
+            upstreams: upstream_tables,
         } = settings::joined(&arguments).map_err(Error::File)?;
         let read = || {
             let matches = Arguments::command().try_get_matches_from(&words)?;
@@ -65,22 +68,26 @@ impl CommandLine {
             for table in &tables {
                 sites.push(table.settings(&flags, &origins)?);
             }
+            let upstreams = upstream_tables.iter();
+            let upstreams = upstreams.map(|table| table.settings(&flags, &origins));
+            let upstreams = upstreams.collect::<Result<Vec<_>, _>>()?;
             let effective = if is_check {
-                settings::effective::text(&matches, &origins, &tables)
+                settings::effective::text(&matches, &origins, &upstream_tables, &tables)
             } else {
                 String::new()
             };
             let given = settings::typed(&matches);
-            let warnings = warnings::all(&flags, &given, &origins, &sites);
-            Ok((command, flags, sites, warnings, effective))
+            let warnings = warnings::all(&flags, &given, &origins, &sites, &upstreams);
+            Ok((command, flags, sites, upstreams, warnings, effective))
         };
-        let (command, flags, sites, warnings, effective) =
+        let (command, flags, sites, upstreams, warnings, effective) =
             read().map_err(|error| Error::Typed(in_better_words(error, &arguments)))?;
         Ok(Self {
             command,
             flags,
             origins,
             sites,
+            upstreams,
             warnings,
             is_check,
             effective,
@@ -90,9 +97,13 @@ impl CommandLine {
     /// Returns a sentence about a problem with the configuration, with the line of the file if the
     /// problem is there.
     pub fn sentence(&self, error: &ConfigError) -> String {
-        let origins = match error.site() {
-            Some(site) => self.sites.get(site).map(|site| &site.origins),
-            None => Some(&self.origins),
+        let origins = match error.whose() {
+            Whose::Server => Some(&self.origins),
+            Whose::Site(site) => self.sites.get(site).map(|site| &site.origins),
+            Whose::Upstream(upstream) => {
+                let upstream = self.upstreams.get(upstream);
+                upstream.map(|upstream| &upstream.origins)
+            }
         };
         let place = error.flag().zip(origins);
         let place = place.and_then(|((flag, nth), origins)| origins.place(flag, nth));

@@ -27,9 +27,9 @@ use crate::access_log::Destination;
 use crate::flags::{Flags, Switch};
 use crate::handlers::files;
 use crate::hosts::Hosts;
-use crate::settings::{Origins, SiteSettings};
+use crate::settings::{Origins, SiteSettings, UpstreamSettings};
 use crate::site::{Served, Site};
-pub use error::ConfigError;
+pub use error::{ConfigError, Whose};
 use listeners::SiteCertificates;
 pub use listeners::{Address, Certificates, Listeners};
 use routes::Routes;
@@ -54,14 +54,19 @@ impl Config {
     /// The first problem that keeps the server from starting.
     pub fn new(flags: &Flags) -> Result<Self, ConfigError> {
         let site = SiteSettings::default_of(flags, &Origins::default());
-        Self::with_sites(flags, &[site])
+        Self::with_sites(flags, &[site], &[])
     }
 
-    /// Returns the configuration of a server with these sites.
+    /// Returns the configuration of a server with these sites, and with these upstreams that have
+    /// names.
     ///
     /// # Errors
     /// The first problem that keeps the server from starting.
-    pub fn with_sites(flags: &Flags, sites: &[SiteSettings]) -> Result<Self, ConfigError> {
+    pub fn with_sites(
+        flags: &Flags,
+        sites: &[SiteSettings],
+        upstreams: &[UpstreamSettings],
+    ) -> Result<Self, ConfigError> {
         let tls = listeners::addresses(&flags.listen, 8443);
         let h2c = listeners::addresses(&flags.listen_h2c, 8080);
         contradictions::check_ports(flags, &[&tls[..], &h2c].concat())?;
@@ -77,7 +82,8 @@ impl Config {
         let wall_clock = WallClock::new();
         let has_websockets = sites.iter().any(|site| !site.flags.websocket.is_empty());
         let options = engine::options(flags, has_websockets, workers, wall_clock.clone())?;
-        let mut upstreams = Upstreams::default();
+        let mut upstreams = Upstreams::new(upstreams);
+        upstreams.check_named()?;
         let mut served = Vec::with_capacity(sites.len());
         for (place, settings) in sites.iter().enumerate() {
             let site = site(settings, &mut upstreams);
@@ -106,7 +112,7 @@ impl Config {
 }
 
 /// Makes one site.
-fn site(settings: &SiteSettings, upstreams: &mut Upstreams) -> Result<Site, ConfigError> {
+fn site(settings: &SiteSettings, upstreams: &mut Upstreams<'_>) -> Result<Site, ConfigError> {
     let flags = &settings.flags;
     upstreams.check(flags)?;
     let routes = Routes::new(settings, upstreams)?;

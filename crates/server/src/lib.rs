@@ -86,7 +86,11 @@ pub fn main() -> ExitCode {
 }
 
 fn serve(command_line: &CommandLine) -> ExitCode {
-    let config = match Config::with_sites(&command_line.flags, &command_line.sites) {
+    let config = match Config::with_sites(
+        &command_line.flags,
+        &command_line.sites,
+        &command_line.upstreams,
+    ) {
         Ok(config) => config,
         Err(error) => {
             logs::complain(&command_line.sentence(&error));

@@ -7,6 +7,7 @@
 //! - `keys`      what a key's value may be, and what is wrong with it
 //! - `scope`     which keys are for the whole server, for a site, or for a route
 //! - `sites`     the tables `[[site]]` and `[[site.route]]`
+//! - `upstreams` the tables `[upstream.NAME]`
 //! - `origins`   the lines of the file that values came from
 //! - `effective` the configuration in effect, as a file
 //! - `warnings`  flags that have no effect
@@ -19,6 +20,7 @@ pub mod scope;
 pub mod sites;
 #[cfg(test)]
 mod tests;
+pub mod upstreams;
 pub mod warnings;
 mod written;
 
@@ -34,8 +36,11 @@ use crate::flags::{Arguments, Flags};
 use keys::Given;
 pub use origins::Origins;
 use scope::Scope;
+pub use scope::alike;
 pub use sites::SiteSettings;
 use sites::SiteTable;
+pub use upstreams::UpstreamSettings;
+use upstreams::UpstreamTable;
 
 /// A command line joined with the file that it names.
 #[derive(Debug, Default)]
@@ -46,6 +51,8 @@ pub struct Joined {
     pub origins: Origins,
     /// The file's sites.
     pub sites: Vec<SiteTable>,
+    /// The file's upstreams that have names.
+    pub upstreams: Vec<UpstreamTable>,
 }
 
 /// Returns the file that `--config` names, if it is among these words of a command line.
@@ -88,7 +95,14 @@ pub fn joined(arguments: &[OsString]) -> Result<Joined, FileError> {
         let mut keys = keys.iter();
         typed.contains(flag) || keys.any(|key| key.flag == flag)
     };
-    let sites = sites::read(&document, others, is_given)?;
+    let (upstreams, sites) = others
+        .into_iter()
+        .partition::<Vec<_>, _>(|other| other.name == "upstream");
+    let upstreams = match upstreams.first() {
+        Some(table) => upstreams::read(&document, table, is_given)?,
+        None => Vec::new(),
+    };
+    let sites = sites::read(&document, sites, is_given)?;
     keys.retain(|key| !typed.contains(&*key.flag));
     let mut words: Vec<OsString> = arguments.iter().take(1).cloned().collect();
     words.extend(keys.iter().flat_map(Given::words));
@@ -97,5 +111,6 @@ pub fn joined(arguments: &[OsString]) -> Result<Joined, FileError> {
         words,
         origins: Origins::new(file.clone(), keys),
         sites,
+        upstreams,
     })
 }

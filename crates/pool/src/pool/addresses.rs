@@ -36,10 +36,10 @@ impl<K: Copy> Pool<K> {
     /// Adds an endpoint for each new address of an upstream, and marks those whose address is no
     /// longer listed.
     pub(super) fn list_addresses(&mut self, upstream: usize) {
-        let request_timeout = self.options.request_timeout;
         let Some(state) = self.upstreams.get_mut(upstream) else {
             return;
         };
+        let request_timeout = state.upstream.options.request_timeout;
         let protocol = match state.upstream.security {
             Security::Http1 => Some(Protocol::Http1),
             Security::H2c => Some(Protocol::Http2),

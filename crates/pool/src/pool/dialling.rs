@@ -20,7 +20,7 @@ impl<K: Copy> Pool<K> {
     /// Opens as many connections as the waiting requests need, within the limits.
     pub(super) fn dial_if_due(&mut self, conns: &mut Conns, place: Place, class: Class) {
         let now = conns.now();
-        let most = self.options.max_connections;
+        let most = self.options(place).max_connections;
         let endpoint = self.endpoint(place);
         let is_http1 = endpoint.protocol_of(class) == Some(Protocol::Http1);
         let Some((first, _)) = endpoint.group(class).waiting.first() else {
@@ -51,7 +51,7 @@ impl<K: Copy> Pool<K> {
     /// Opens a connection if the address may have one more, or if another class can spare an idle
     /// one. Returns whether it did.
     fn dial_within(&mut self, conns: &mut Conns, place: Place, class: Class) -> bool {
-        let most = self.options.max_connections;
+        let most = self.options(place).max_connections;
         if self.endpoint(place).count >= most {
             let Some(idle) = self.idle_of_others(place, class) else {
                 self.endpoint(place).starve(class);
@@ -89,7 +89,7 @@ impl<K: Copy> Pool<K> {
         let Some(class) = self.endpoint(place).first_starved() else {
             return;
         };
-        let is_full = self.endpoint(place).count >= self.options.max_connections;
+        let is_full = self.endpoint(place).count >= self.options(place).max_connections;
         if !is_full || self.idle_of_others(place, class).is_some() {
             self.endpoint(place).feed_first();
             self.dial_if_due(conns, place, class);
@@ -105,7 +105,7 @@ impl<K: Copy> Pool<K> {
         class: Class,
         waiting: Option<RequestId>,
     ) -> bool {
-        let most = self.options.max_http2_connections;
+        let most = self.options(place).max_http2_connections;
         let before_settings = self.upstreams[place.upstream].before_settings();
         let endpoint = self.endpoint(place);
         let count = endpoint.group(class).count();
@@ -143,6 +143,7 @@ impl<K: Copy> Pool<K> {
         let Some(endpoint) = state.endpoints.get_mut(place.endpoint) else {
             return;
         };
+        let options = &state.upstream.options;
         let security = match &state.upstream.security {
             Security::Http1 => DialSecurity::Plain(Protocol::Http1),
             Security::H2c => DialSecurity::Plain(Protocol::Http2),
@@ -152,15 +153,15 @@ impl<K: Copy> Pool<K> {
                 only: class.only,
             },
         };
-        let preamble = match (self.options.proxy_protocol, class.on_behalf) {
+        let preamble = match (options.proxy_protocol, class.on_behalf) {
             (Some(version), Some((client, server))) => proxy_header(version, client, server),
             _ => Vec::new(),
         };
         let dialled = conns.dial(Dial {
             addr: endpoint.addr,
             security,
-            engine: Arc::clone(&self.options.engine),
-            timeout: self.options.connect_timeout,
+            engine: Arc::clone(&options.engine),
+            timeout: options.connect_timeout,
             preamble,
         });
         match dialled {
@@ -191,7 +192,7 @@ impl<K: Copy> Pool<K> {
     ) {
         self.stats.connect_failures += 1;
         let now = conns.now();
-        let pauses = self.pauses();
+        let pauses = self.pauses(place);
         let name = self.name(place);
         warn!("upstream {name}: {failure}");
         // Any connection for the same client shows that the address is alive, whatever protocol
@@ -225,10 +226,11 @@ impl<K: Copy> Pool<K> {
     }
 
     /// Returns how long an address that failed is skipped.
-    pub(super) fn pauses(&self) -> Pauses {
+    pub(super) fn pauses(&self, place: Place) -> Pauses {
+        let options = self.options(place);
         Pauses {
-            first: self.options.backoff,
-            most: self.options.max_backoff,
+            first: options.backoff,
+            most: options.max_backoff,
         }
     }
 }

@@ -32,7 +32,7 @@ mod waiting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -47,7 +47,7 @@ use crate::ids::{OnBehalf, Place, RequestId};
 use crate::pool::pooled::Pooled;
 use crate::pool::request::Request;
 use crate::stats::Stats;
-use crate::upstream::{Options, Upstream};
+use crate::upstream::{Limits, Options, Upstream};
 
 /// A request's client and nature, beside its message.
 #[derive(Clone, Debug, Default)]
@@ -71,8 +71,10 @@ pub struct RequestOptions {
 /// Events name a request by the owner's key `K`. [`Service::settle`](tidegate_net::Service::settle)
 /// is the place to take them from [`Pool::next_event`], until there is none.
 pub struct Pool<K> {
-    options: Options,
+    limits: Limits,
     upstreams: Vec<State>,
+    /// Whether some upstream has connections for one client each.
+    has_private: bool,
     conns: FxHashMap<ConnId, Pooled>,
     requests: Slab<Request<K>>,
     /// The generation of the last [`RequestId`].
@@ -94,7 +96,9 @@ pub struct Pool<K> {
     collecting: VecDeque<(Instant, RequestId)>,
     /// How many requests of each client wait for a place, at all upstreams.
     waiting: Shares<ClientKey>,
-    /// When to look for requests that don't get on.
+    /// How often to look for requests that don't get on.
+    look_every: Duration,
+    /// When to look for them next.
     next_look: Option<Instant>,
     stats: Stats,
 }
@@ -139,6 +143,10 @@ impl<K: Copy> Pool<K> {
         let (conn, stream) = request.stream()?;
         let stream = conns.stream(conn, stream)?;
         Some((request, stream))
+    }
+
+    fn options(&self, place: Place) -> &Options {
+        &self.upstreams[place.upstream].upstream.options
     }
 
     fn endpoint(&mut self, place: Place) -> &mut Endpoint {

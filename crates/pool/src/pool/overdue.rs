@@ -9,6 +9,20 @@ use super::request::{Life, Request};
 use crate::endpoint::Class;
 use crate::event::Failure;
 use crate::ids::{Place, RequestId};
+use crate::upstream::Options;
+
+/// How often requests are looked at, at the least: those that wait for an address that failed are
+/// served again by then.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Returns how often the requests of an upstream must be looked at. None is late by more than an
+/// eighth.
+pub(super) fn look_every(options: &Options) -> Duration {
+    let limits = [options.request_timeout, options.conversation_timeout];
+    let shortest = limits.into_iter().filter(|limit| !limit.is_zero()).min();
+    let limit = shortest.unwrap_or(Duration::MAX);
+    (limit / 8).clamp(Duration::from_millis(10), LOOK_EVERY)
+}
 
 impl<K: Copy> Pool<K> {
     /// Returns the time of the next check.
@@ -41,26 +55,18 @@ impl<K: Copy> Pool<K> {
     /// Makes sure that requests are looked at in time.
     pub(super) fn look_by(&mut self, now: Instant) {
         if self.next_look.is_none() {
-            let limits = [
-                self.options.request_timeout,
-                self.options.conversation_timeout,
-            ];
-            let shortest = limits.into_iter().filter(|limit| !limit.is_zero()).min();
-            // No request is late by more than an eighth. Those that wait for an address that failed
-            // are looked at each second.
-            let limit = shortest.unwrap_or(Duration::MAX);
-            let every = (limit / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
-            self.next_look = Some(now + every);
+            self.next_look = Some(now + self.look_every);
         }
     }
 
     /// Ends requests without progress, and serves the queues again.
     pub(super) fn look_at_requests(&mut self, conns: &mut Conns, now: Instant) {
         let is_over = |request: &Request<K>| {
+            let options = self.options(request.place);
             let limit = if request.may_be_silent() {
-                self.options.conversation_timeout
+                options.conversation_timeout
             } else {
-                self.options.request_timeout
+                options.request_timeout
             };
             !limit.is_zero() && request.moved_at + limit <= now
         };

@@ -10,6 +10,7 @@ use tidegate_http::{Body, Fields, Misuse, Priority, RequestHead, Stream, check_t
 use tidegate_ledger::{Rule, Shares};
 use tidegate_net::{ConnId, Conns, Protocol};
 
+use super::overdue::{LOOK_EVERY, look_every};
 use super::request::{Life, Request, Retries};
 use super::{Pool, RequestOptions, State};
 use crate::endpoint::Class;
@@ -17,15 +18,16 @@ use crate::event::{Event, Failure};
 use crate::ids::{OnBehalf, Place, RequestId};
 use crate::replay::Outgoing;
 use crate::stats::Stats;
-use crate::upstream::{Options, Upstream, UpstreamId};
+use crate::upstream::{Limits, Upstream, UpstreamId};
 
 impl<K: Copy> Pool<K> {
     /// Creates a pool without upstreams.
-    pub fn new(options: Options) -> Self {
+    pub fn new(limits: Limits) -> Self {
         Self {
-            waiting: Shares::new(Rule::new(options.max_waiting as u64)),
-            options,
+            waiting: Shares::new(Rule::new(limits.max_waiting as u64)),
+            limits,
             upstreams: Vec::new(),
+            has_private: false,
             conns: FxHashMap::default(),
             requests: Slab::new(),
             generation: 0,
@@ -36,6 +38,7 @@ impl<K: Copy> Pool<K> {
             late: VecDeque::new(),
             abandoned: VecDeque::new(),
             collecting: VecDeque::new(),
+            look_every: LOOK_EVERY,
             next_look: None,
             stats: Stats::default(),
         }
@@ -43,6 +46,8 @@ impl<K: Copy> Pool<K> {
 
     /// Adds an upstream. No connection is opened before the first request.
     pub fn add(&mut self, upstream: Upstream) -> UpstreamId {
+        self.has_private |= upstream.options.proxy_protocol.is_some();
+        self.look_every = self.look_every.min(look_every(&upstream.options));
         self.upstreams.push(State {
             endpoints: Vec::new(),
             next: 0,
@@ -71,8 +76,12 @@ impl<K: Copy> Pool<K> {
             slot: entry.key() as u32,
             generation: self.generation,
         };
-        let budget = self.options.engine.memory_budget.as_ref();
-        let bill = || budget?.bill_for(options.client.as_ref()?);
+        let upstream_options = self.upstreams.get(upstream.0);
+        let upstream_options = upstream_options.map(|state| &state.upstream.options);
+        let bill = || {
+            let budget = upstream_options?.engine.memory_budget.as_ref();
+            budget?.bill_for(options.client.as_ref()?)
+        };
         entry.insert(Request {
             id,
             key,
@@ -88,7 +97,7 @@ impl<K: Copy> Pool<K> {
                 only: None,
                 on_behalf: options
                     .on_behalf
-                    .filter(|_| self.options.proxy_protocol.is_some()),
+                    .filter(|_| upstream_options.is_some_and(|its| its.proxy_protocol.is_some())),
             },
             life: Life::Unplaced,
             retries: Retries::default(),
@@ -111,8 +120,12 @@ impl<K: Copy> Pool<K> {
         data: &mut Bytes,
         end: bool,
     ) -> usize {
-        let limit = self.options.replay_limit;
         let (id, now) = (request, conns.now());
+        let Some(place) = self.find(id).map(|request| request.place) else {
+            return 0;
+        };
+        let upstream = self.upstreams.get(place.upstream);
+        let limit = upstream.map_or(0, |state| state.upstream.options.replay_limit);
         let Some(request) = self.find(id) else {
             return 0;
         };
@@ -243,7 +256,7 @@ impl<K: Copy> Pool<K> {
     /// Ends the connections that were opened on behalf of a client that has left, as soon as their
     /// requests are over.
     pub fn client_left(&mut self, conns: &mut Conns, client: OnBehalf) {
-        if self.options.proxy_protocol.is_none() {
+        if !self.has_private {
             return;
         }
         let its = self.conns.iter();

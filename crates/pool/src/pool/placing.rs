@@ -88,17 +88,21 @@ impl<K: Copy> Pool<K> {
     /// Starts to collect the first part of a request's body, if the request may go by HTTP/1.1.
     /// There it would hold a connection that others could use meanwhile. Returns whether it did.
     pub(super) fn collect(&mut self, id: RequestId, now: Instant) -> bool {
-        let limit = self.options.replay_limit;
         let Some(request) = self.find(id) else {
             return false;
         };
         let (upstream, class) = (request.place.upstream, request.class);
-        if !request.may_be_collected() || limit == 0 {
+        if !request.may_be_collected() {
             return false;
         }
-        let state = self.upstreams.get(upstream);
-        let endpoints = state.map_or(&[][..], |state| &state.endpoints);
-        let mut protocols = endpoints.iter().map(|endpoint| endpoint.protocol_of(class));
+        let Some(state) = self.upstreams.get(upstream) else {
+            return false;
+        };
+        if state.upstream.options.replay_limit == 0 {
+            return false;
+        }
+        let endpoints = state.endpoints.iter();
+        let mut protocols = endpoints.map(|endpoint| endpoint.protocol_of(class));
         if !protocols.any(|protocol| protocol == Some(Protocol::Http1)) {
             return false;
         }
@@ -111,25 +115,25 @@ impl<K: Copy> Pool<K> {
 
     /// Sets how many places each address of an upstream has.
     pub(super) fn set_capacities(&mut self, upstream: usize) {
+        let Some(state) = self.upstreams.get_mut(upstream) else {
+            return;
+        };
         let Options {
             max_connections,
             max_http2_connections,
             max_response_windows,
             proxy_protocol,
+            ref engine,
             ..
-        } = self.options;
+        } = *state.upstream.options;
         let fitting = |window: u32| match max_response_windows / u64::from(window.max(1)) {
             _ if max_response_windows == 0 => usize::MAX,
             windows => usize::try_from(windows)
                 .unwrap_or(usize::MAX)
                 .max(LEAST_PLACES),
         };
-        let engine = &self.options.engine;
         let (most, least) = (engine.max_stream_window_size, engine.initial_window_size);
         let (fitting, fitting_at_first) = (fitting(most), fitting(least));
-        let Some(state) = self.upstreams.get_mut(upstream) else {
-            return;
-        };
         let streams = state.max_streams.unwrap_or(BEFORE_SETTINGS);
         let streams = streams.saturating_mul(max_http2_connections.min(max_connections));
         let http2 = match proxy_protocol {
@@ -204,9 +208,9 @@ impl<K: Copy> Pool<K> {
         let before_settings = state.before_settings();
         let endpoint = state.endpoints.get(place.endpoint)?;
         let is_http1 = endpoint.protocol_of(class) == Some(Protocol::Http1);
-        let may_be_more = endpoint.count < self.options.max_connections
-            && (is_http1
-                || endpoint.groups.get(class)?.count() < self.options.max_http2_connections);
+        let options = &state.upstream.options;
+        let may_be_more = endpoint.count < options.max_connections
+            && (is_http1 || endpoint.groups.get(class)?.count() < options.max_http2_connections);
         let has_body = request.has_body();
         // A request avoids connections only while there are others, or can be.
         let has_choice = request.retries.refused_by.is_some() && {
@@ -324,7 +328,7 @@ impl<K: Copy> Pool<K> {
         } else if !is_light
             // The next connection should be there by the time this one is full.
             && self.needs_http2(conns, place, class, None)
-            && self.endpoint(place).count < self.options.max_connections
+            && self.endpoint(place).count < self.options(place).max_connections
         {
             self.dial(conns, place, class);
         }

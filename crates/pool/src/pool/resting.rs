@@ -59,7 +59,7 @@ impl<K: Copy> Pool<K> {
         if pooled.idle_since.replace(self.uses).is_none() {
             self.idle += 1;
         }
-        while self.idle > self.options.max_idle {
+        while self.idle > self.limits.max_idle {
             let idle = self.conns.iter();
             let idle = idle.filter_map(|(conn, pooled)| {
                 let since = pooled.idle_since?;

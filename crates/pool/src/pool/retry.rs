@@ -109,7 +109,7 @@ impl<K: Copy> Pool<K> {
     /// Notes that an address took requests and answered none of them. An address that leaves most
     /// of its requests unanswered is skipped for a while, if another address may answer.
     pub(super) fn note_no_answer(&mut self, place: Place, now: Instant) {
-        let (pauses, least) = (self.pauses(), self.options.max_faults);
+        let (pauses, least) = (self.pauses(place), self.options(place).max_faults);
         let has_others = self.has_others(place, now);
         let name = self.name(place);
         let endpoint = self.endpoint(place);

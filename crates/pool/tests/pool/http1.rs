@@ -176,7 +176,7 @@ fn what_is_known_of_a_connection_counts_before_a_request_is_put_on_it() {
 
 #[test]
 fn the_longest_idle_connections_are_closed_first() {
-    let mut lab = Lab::new(|options, _| options.max_idle = 2);
+    let mut lab = Lab::new(|options, _| options.limits.max_idle = 2);
     let upstream = lab.http1();
     gets(&mut lab, upstream, 4);
     accept_all(&mut lab);

@@ -309,7 +309,7 @@ fn connections_that_end_leave_room_for_others() {
 
 #[test]
 fn the_longest_idle_connections_are_closed_first() {
-    let mut lab = Lab::new(|options, _| options.max_idle = 2);
+    let mut lab = Lab::new(|options, _| options.limits.max_idle = 2);
     let upstreams: Vec<_> = (0..4).map(|_| lab.h2c()).collect();
     for upstream in &upstreams {
         lab.ask(get(*upstream));

@@ -9,6 +9,7 @@ use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,8 +22,8 @@ use tidegate_net::{
     Conns, Dialled, MemoryLoop, Options as LoopOptions, Protocol, TlsConnectorConfig, Trust,
 };
 use tidegate_pool::{
-    Address, Failure, OnBehalf, Options, Pool, RequestOptions, Security, Stats, Upstream,
-    UpstreamId, client_config,
+    Address, Failure, Limits as PoolLimits, OnBehalf, Options, Pool, RequestOptions, Security,
+    Stats, Upstream, UpstreamId, client_config,
 };
 use tidegate_testkit::engine::Engine;
 
@@ -90,9 +91,31 @@ pub(crate) fn pattern(len: usize) -> Bytes {
     all.slice(..len)
 }
 
+/// The settings of a pool, and of all its upstreams.
+pub(crate) struct Setup {
+    pub(crate) limits: PoolLimits,
+    upstreams: Options,
+}
+
+impl Deref for Setup {
+    type Target = Options;
+
+    fn deref(&self) -> &Options {
+        &self.upstreams
+    }
+}
+
+impl DerefMut for Setup {
+    fn deref_mut(&mut self) -> &mut Options {
+        &mut self.upstreams
+    }
+}
+
 /// The loop with the service, and the upstreams.
 pub(crate) struct Lab {
     pub(crate) memory: MemoryLoop<Owner>,
+    /// The options of the upstreams that are added from now on.
+    pub(crate) options: Arc<Options>,
     orders: Rc<RefCell<VecDeque<Order>>>,
     exchanges: Rc<RefCell<Vec<Exchange>>>,
     pub(crate) now: Instant,
@@ -105,24 +128,27 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    pub(crate) fn new(change: impl FnOnce(&mut Options, &mut Config)) -> Self {
+    pub(crate) fn new(change: impl FnOnce(&mut Setup, &mut Config)) -> Self {
         Self::with_capacity(1 << 20, change)
     }
 
     /// Returns a lab whose sockets hold `capacity` bytes.
     pub(crate) fn with_capacity(
         capacity: usize,
-        change: impl FnOnce(&mut Options, &mut Config),
+        change: impl FnOnce(&mut Setup, &mut Config),
     ) -> Self {
         let mut config = client_config();
-        let mut options = Options::new(client_config().build().unwrap());
+        let mut options = Setup {
+            limits: PoolLimits::default(),
+            upstreams: Options::new(client_config().build().unwrap()),
+        };
         change(&mut options, &mut config);
-        options.engine = config.build().unwrap();
+        options.upstreams.engine = config.build().unwrap();
         let orders = Rc::default();
         let exchanges = Rc::default();
         let loop_options = LoopOptions::new(Config::server().build().unwrap());
         let owner = Owner {
-            pool: Pool::new(options),
+            pool: Pool::new(options.limits),
             orders: Rc::clone(&orders),
             exchanges: Rc::clone(&exchanges),
             born: Instant::now(),
@@ -131,6 +157,7 @@ impl Lab {
         let now = Instant::now();
         Self {
             memory: MemoryLoop::new(loop_options, owner, capacity, now).unwrap(),
+            options: Arc::new(options.upstreams),
             orders,
             exchanges,
             now,
@@ -159,11 +186,13 @@ impl Lab {
     ) -> UpstreamId {
         let made = Rc::new(RefCell::new(None));
         let place = Rc::clone(&made);
+        let options = Arc::clone(&self.options);
         self.order(move |owner, _| {
             *place.borrow_mut() = Some(owner.pool.add(Upstream {
                 name: "test".into(),
                 addresses: addresses.into_iter().map(Into::into).collect(),
                 security,
+                options,
             }));
         });
         self.run();

@@ -172,7 +172,7 @@ impl Play {
             options.max_backoff = Duration::from_millis(400);
             options.max_http2_connections = 2;
             options.max_connections = 3;
-            options.max_idle = 3;
+            options.limits.max_idle = 3;
             options.replay_limit = 50_000;
             options.connect_timeout = Duration::from_secs(5);
             config.timeouts.probe = Duration::from_secs(10);

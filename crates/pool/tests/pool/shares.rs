@@ -253,7 +253,7 @@ fn clients_that_wait_are_served_in_turn() {
 fn the_queue_has_a_bound_and_room_for_newcomers() {
     let mut lab = Lab::new(|options, _| {
         options.max_connections = 1;
-        options.max_waiting = 9;
+        options.limits.max_waiting = 9;
     });
     let upstream = lab.http1();
     let keys: Vec<Key> = (0..20).map(|_| lab.ask(get(upstream).of(GREEDY))).collect();

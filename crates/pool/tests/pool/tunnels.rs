@@ -292,7 +292,7 @@ fn a_websocket_waits_for_what_the_upstream_can_do() {
 #[test]
 fn a_websocket_that_nobody_uses_yet_keeps_its_connection() {
     // There is no stream before SETTINGS, so the connection is idle, and one too many.
-    let mut lab = Lab::new(|options, _| options.max_idle = 0);
+    let mut lab = Lab::new(|options, _| options.limits.max_idle = 0);
     let upstream = lab.h2c();
     let key = lab.ask(websocket(upstream));
     let server = lab.accept_raw();

@@ -53,8 +53,21 @@ pub enum ConfigError {
     WebSocketUnrouted(String),
     /// A problem with one of the values of a flag. The number counts them from 0.
     About(&'static str, usize, Box<Self>),
-    /// A problem of one of the sites. The number counts them from 0.
-    OfSite(usize, Box<Self>),
+    /// A problem of a site or an upstream.
+    Of(Whose, Box<Self>),
+    /// No `[upstream.NAME]` has this name. The other one was probably meant.
+    UnknownUpstream(String, Option<String>),
+}
+
+/// The table whose settings have a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// None: the problem is with the whole server.
+    Server,
+    /// The site with this index.
+    Site(usize),
+    /// The upstream that has a name, with this index.
+    Upstream(usize),
 }
 
 impl ConfigError {
@@ -65,15 +78,20 @@ impl ConfigError {
 
     /// Returns this problem as one of a site, counted from 0.
     pub fn of_site(self, site: usize) -> Self {
-        Self::OfSite(site, Box::new(self))
+        Self::Of(Whose::Site(site), Box::new(self))
     }
 
-    /// Returns the site whose problem this is.
-    pub fn site(&self) -> Option<usize> {
+    /// Returns this problem as one of an upstream that has a name, counted from 0.
+    pub fn of_upstream(self, upstream: usize) -> Self {
+        Self::Of(Whose::Upstream(upstream), Box::new(self))
+    }
+
+    /// Returns the table whose settings have the problem.
+    pub fn whose(&self) -> Whose {
         match self {
-            Self::OfSite(site, _) => Some(*site),
-            Self::About(.., problem) => problem.site(),
-            _ => None,
+            Self::Of(whose, _) => *whose,
+            Self::About(.., problem) => problem.whose(),
+            _ => Whose::Server,
         }
     }
 
@@ -81,7 +99,7 @@ impl ConfigError {
     pub fn flag(&self) -> Option<(&'static str, usize)> {
         match self {
             Self::About(flag, nth, _) => Some((flag, *nth)),
-            Self::OfSite(_, problem) => problem.flag(),
+            Self::Of(_, problem) => problem.flag(),
             Self::NothingToListenOn => Some(("listen", 0)),
             Self::NoAccessLog(..) => Some(("access-log", 0)),
             Self::Tls { .. } => Some(("cert", 0)),
@@ -95,7 +113,7 @@ impl ConfigError {
     /// Returns the process's exit status: 2 for a wrong command line, 1 for an error of the system.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::About(.., problem) | Self::OfSite(_, problem) => problem.exit_status(),
+            Self::About(.., problem) | Self::Of(_, problem) => problem.exit_status(),
             Self::NothingToListenOn
             | Self::Contradiction(_)
             | Self::Engine(_)
@@ -103,6 +121,7 @@ impl ConfigError {
             | Self::Preload(_)
             | Self::PreloadUnrouted(_)
             | Self::UpstreamName(_)
+            | Self::UnknownUpstream(..)
             | Self::WebSocketUnrouted(_)
             | Self::NothingToPush => 2,
             _ => 1,
@@ -113,7 +132,7 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::About(.., problem) | Self::OfSite(_, problem) => problem.fmt(f),
+            Self::About(.., problem) | Self::Of(_, problem) => problem.fmt(f),
             Self::NothingToListenOn => f.write_str(
                 "there is nothing to listen on: --listen and --listen-h2c are both none",
             ),
@@ -152,6 +171,13 @@ impl fmt::Display for ConfigError {
                 "{name} can't be the name in an upstream's certificate: give a DNS name or an \
                  address with --upstream-name"
             ),
+            Self::UnknownUpstream(name, alike) => {
+                write!(f, "there is no upstream {name}: ")?;
+                match alike {
+                    Some(alike) => write!(f, "did you mean {alike}?"),
+                    None => write!(f, "describe it in [upstream.{name}] of the --config file"),
+                }
+            }
             Self::UpstreamTls(what, error) => {
                 write!(f, "can't use {what} for upstreams: {error}")
             }

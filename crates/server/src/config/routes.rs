@@ -26,7 +26,7 @@ impl Routes {
     /// Returns the routes that a site names, or the built-in ones.
     pub(super) fn new(
         settings: &SiteSettings,
-        upstreams: &mut Upstreams,
+        upstreams: &mut Upstreams<'_>,
     ) -> Result<Self, ConfigError> {
         let flags = &settings.flags;
         let mut routes = Vec::new();
@@ -39,6 +39,7 @@ impl Routes {
                 RouteTarget::Named(named) => Ok(Target::Named(*named)),
                 RouteTarget::Directory(directory) => files(directory),
                 RouteTarget::Upstream(target) => upstreams.route(target, own),
+                RouteTarget::NamedUpstream(target) => upstreams.route_to_named(target, own),
             };
             let target = target.map_err(|error| error.about("route", nth))?;
             routes.push((route.path.clone(), target));

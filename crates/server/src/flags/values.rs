@@ -11,7 +11,7 @@ use tidegate_http::{Priorities, is_authority};
 use crate::handlers::Named;
 use crate::path::RequestPath;
 use crate::proxy::fields::{field_to_drop, is_rewritten};
-use crate::proxy::target::UpstreamTarget;
+use crate::proxy::target::{NamedTarget, UpstreamTarget};
 use crate::push::Preload;
 
 /// One value of `--listen` or `--listen-h2c`.
@@ -60,6 +60,8 @@ pub enum RouteTarget {
     Named(Named),
     /// Forwards requests.
     Upstream(UpstreamTarget),
+    /// Forwards requests to an upstream that has a name.
+    NamedUpstream(NamedTarget),
 }
 
 pub(crate) fn path(typed: &str) -> Result<String, String> {
@@ -125,6 +127,9 @@ pub(crate) fn route(typed: &str) -> Result<Route, String> {
         (_, Some(named)) => RouteTarget::Named(*named),
         (upstream, None) if UpstreamTarget::is_meant(upstream) => {
             RouteTarget::Upstream(UpstreamTarget::parse(upstream)?)
+        }
+        (typed, None) if NamedTarget::is_meant(typed).is_some() => {
+            RouteTarget::NamedUpstream(NamedTarget::parse(typed)?)
         }
         (directory, None) => match as_upstream(directory) {
             None => RouteTarget::Directory(directory.into()),

@@ -11,7 +11,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rustc_hash::FxHashMap;
 use tidegate_http::{Body, ResponseHead};
 use tidegate_net::{ConnId, Conns, Direction, Mailbox, Service};
-use tidegate_pool::{Event, Failure, Pool, RequestId, RequestOptions, Upstream, UpstreamId};
+use tidegate_pool::{
+    Event, Failure, Limits, Pool, RequestId, RequestOptions, Upstream, UpstreamId,
+};
 
 use super::flags::Flags;
 use super::frames::{Frames, connected};
@@ -82,7 +84,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// A sentence when the output can't be written.
-    pub fn new(pool: tidegate_pool::Options, flags: &Flags) -> Result<Self, String> {
+    pub fn new(flags: &Flags) -> Result<Self, String> {
         let output: Option<Box<dyn Write + Send>> = match &flags.output {
             _ if flags.discard => None,
             None => Some(Box::new(BufWriter::new(io::stdout()))),
@@ -105,7 +107,7 @@ impl Fetcher {
             progress.set_style(style);
         }
         Ok(Self {
-            pool: Pool::new(pool),
+            pool: Pool::new(Limits::default()),
             requests: Vec::new(),
             next: 0,
             pending: FxHashMap::default(),

@@ -66,8 +66,9 @@ fn prepare(flags: &Flags) -> Result<Fetcher, String> {
     options.connect_timeout = flags.connect_timeout;
     options.max_http2_connections = 1;
     options.max_connections = flags.parallel.min(6) as usize;
+    let options = Arc::new(options);
     let body = flags.body()?;
-    let mut fetcher = Fetcher::new(options, flags)?;
+    let mut fetcher = Fetcher::new(flags)?;
     let mut tls = None;
     let mut known: Vec<(String, tidegate_pool::UpstreamId)> = Vec::new();
     for typed in &flags.urls {
@@ -76,7 +77,7 @@ fn prepare(flags: &Flags) -> Result<Fetcher, String> {
         let upstream = match known.iter().find(|(name, _)| *name == server) {
             Some((_, upstream)) => *upstream,
             None => {
-                let upstream = fetcher.add(upstream(&server, &url, flags, &mut tls)?);
+                let upstream = fetcher.add(upstream(&server, &url, flags, &options, &mut tls)?);
                 known.push((server, upstream));
                 upstream
             }
@@ -167,6 +168,7 @@ fn upstream(
     name: &str,
     url: &Url,
     flags: &Flags,
+    options: &Arc<tidegate_pool::Options>,
     tls: &mut Option<Arc<TlsConnectorConfig>>,
 ) -> Result<Upstream, String> {
     let host = (url.host.as_str(), url.port);
@@ -192,6 +194,7 @@ fn upstream(
         name: name.to_owned(),
         addresses: found.map(Into::into).collect(),
         security,
+        options: Arc::clone(options),
     })
 }
 

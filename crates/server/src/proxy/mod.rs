@@ -53,8 +53,8 @@ pub struct Settings {
     pub upstreams: Vec<Upstream>,
     /// The names of `upstreams`, in the same order, which are looked up again.
     pub names: Vec<Names>,
-    /// The options of a worker's pool.
-    pub pool: tidegate_pool::Options,
+    /// The limits of a worker's pool.
+    pub pool: tidegate_pool::Limits,
     /// Clients whose Forwarded and X-Forwarded fields are trusted.
     pub trusted: Vec<IpNet>,
     /// The ledger that counts requests in progress which trusted clients make for others, if
@@ -196,7 +196,6 @@ pub fn on_behalf(conns: &Conns, conn: ConnId) -> Option<OnBehalf> {
 #[cfg(test)]
 mod tests {
     use tidegate_ledger::Limits;
-    use tidegate_pool::{Options, client_config};
 
     use super::*;
 
@@ -205,7 +204,7 @@ mod tests {
         let proxy = Proxy::new(Arc::new(Settings {
             upstreams: Vec::new(),
             names: Vec::new(),
-            pool: Options::new(client_config().build().unwrap()),
+            pool: tidegate_pool::Limits::default(),
             trusted: vec!["10.0.0.0/8".parse().unwrap()],
             requests: None,
             dropped: Vec::new(),

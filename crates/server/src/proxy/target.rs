@@ -155,6 +155,50 @@ impl UpstreamTarget {
     }
 }
 
+/// An upstream that has a name, as typed: `upstream:NAME`, perhaps with a path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NamedTarget {
+    /// The name.
+    pub name: String,
+    /// The path after the name, which replaces the path of the route.
+    pub base: Option<String>,
+}
+
+impl NamedTarget {
+    /// Returns what follows `upstream:`, if a target begins with that.
+    pub fn is_meant(typed: &str) -> Option<&str> {
+        typed.strip_prefix("upstream:")
+    }
+
+    /// Reads a target that begins with `upstream:`.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the target.
+    pub fn parse(typed: &str) -> Result<Self, String> {
+        let rest = Self::is_meant(typed).unwrap_or(typed);
+        let (name, base) = match rest.find('/') {
+            None => (rest, None),
+            Some(slash) => (&rest[..slash], Some(base_path(&rest[slash..])?)),
+        };
+        if !is_name(name) {
+            return Err(format!(
+                "expected the name of an upstream, as in upstream:api for [upstream.api]; a \
+                 directory of that name is ./{typed}"
+            ));
+        }
+        Ok(Self {
+            name: name.to_owned(),
+            base,
+        })
+    }
+}
+
+/// Whether this can be the name of an upstream.
+pub fn is_name(typed: &str) -> bool {
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !typed.is_empty() && typed.bytes().all(is_fit)
+}
+
 /// Checks the path of an upstream, and returns it in the form that requests have.
 fn base_path(typed: &str) -> Result<String, String> {
     let path = RequestPath::read(typed.as_bytes())

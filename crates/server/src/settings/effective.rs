@@ -9,12 +9,18 @@ use super::keys::anchored;
 use super::origins::Origins;
 use super::scope::is_key;
 use super::sites::SiteTable;
+use super::upstreams::UpstreamTable;
 use super::written::{line, value};
 use crate::flags::Flags;
 
 /// Returns the configuration in effect as the text of a file that describes the same. `matches` are
 /// those of the joined command line.
-pub fn text(matches: &ArgMatches, origins: &Origins, sites: &[SiteTable]) -> String {
+pub fn text(
+    matches: &ArgMatches,
+    origins: &Origins,
+    upstreams: &[UpstreamTable],
+    sites: &[SiteTable],
+) -> String {
     let mut text = String::new();
     let command = Flags::command();
     for argument in command.get_arguments().filter(|flag| is_key(flag)) {
@@ -37,6 +43,9 @@ pub fn text(matches: &ArgMatches, origins: &Origins, sites: &[SiteTable]) -> Str
             Some(value) => line(&mut text, &format!("# {name} = {value}"), "default"),
             None => line(&mut text, &format!("# {name}"), &unset(argument)),
         }
+    }
+    for upstream in upstreams {
+        upstream.write(&mut text, &command);
     }
     for site in sites {
         site.write(&mut text, &command);
@@ -112,6 +121,7 @@ mod tests {
     const ROUTES: &[&str] = &[
         "route = ['/=./x', '/b=h2c://192.0.2.1,192.0.2.2']",
         "[[site.route]]\npath = '/b'\ntarget = 'https://192.0.2.1'\nupstream-name = 'b'",
+        "[[site.route]]\npath = '/b=c'\ntarget = 'upstream:a.b/d'\nupstream-host = 'rewrite'",
         "[[site.route]]\npath = '/%61 b'\ntarget = 'y'\n\
          [[site.route]]\npath = '/c'\ntarget = 'echo'\nupstream-host = 'keep'",
     ];
@@ -145,7 +155,9 @@ mod tests {
                 seen.push(key);
                 is_new
             });
-            format!("{}\n{sites}", lines.join("\n"))
+            // The name of an upstream is a string, and may have a dot.
+        let upstream = "[upstream.'a.b']\naddresses = 'h2c://192.0.2.1'\nupstream-timeout = '1s'";
+        format!("{}\n{upstream}\n{sites}", lines.join("\n"))
         }
     }
 
@@ -171,7 +183,15 @@ mod tests {
             let routes: Vec<String> = site.routes.iter().map(without_file).collect();
             (site.names.clone(), without_file(&site.flags), routes)
         });
-        (without_file(&command_line.flags), sites.collect::<Vec<_>>())
+        let upstreams = command_line.upstreams.iter().map(|upstream| {
+            let flags = without_file(&upstream.flags);
+            (upstream.name.clone(), upstream.target.clone(), flags)
+        });
+        (
+            without_file(&command_line.flags),
+            sites.collect::<Vec<_>>(),
+            upstreams.collect::<Vec<_>>(),
+        )
     }
 
     proptest! {

@@ -213,7 +213,8 @@ pub(super) fn anchored(argument: &Arg, text: String, file: &Path) -> Result<Stri
         "FILE" | "DIR" if !text.is_empty() && text != "-" => below(Path::new(&text)),
         "PATH=TARGET" => match flags::route(&text).map(|route| (route.path, route.target)) {
             Ok((path, RouteTarget::Directory(directory))) => {
-                Ok(format!("{path}={}", below(&directory)?))
+                let (path, directory) = (spelled(&path), below(&directory)?);
+                Ok(format!("{path}={directory}"))
             }
             _ => Ok(text),
         },
@@ -229,13 +230,18 @@ pub(super) fn route(document: &Document, path: &str, target: &str) -> Result<Str
     let command = Flags::command();
     let mut arguments = command.get_arguments();
     let argument = arguments.find(|argument| argument.get_id() == "route");
-    let text = format!("{path}={target}");
+    let text = format!("{}={target}", spelled(path));
     let text = match argument {
         Some(argument) => anchored(argument, text, document.path())?,
         None => text,
     };
     needs(&format!("--route={text}"))?;
     Ok(text)
+}
+
+/// Returns a path as a value of `--route` has it, where the target is behind the first `=`.
+fn spelled(path: &str) -> String {
+    path.replace('=', "%3D")
 }
 
 /// Checks a flag by itself. Returns the names of the flags that it needs beside it.

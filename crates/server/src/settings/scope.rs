@@ -11,16 +11,27 @@ pub enum Scope {
     Site,
     /// `[[site.route]]`.
     Route,
+    /// `[upstream.NAME]`.
+    Upstream,
 }
 
-/// Keys that a route may have. A site's are for all its routes, the server's for all sites.
-const OF_ROUTES: [&str; 5] = [
+/// Keys that an upstream may have. Those of a route are for the upstream of its target, a site's
+/// for all its routes, the server's for all sites and for upstreams with names.
+pub(super) const OF_UPSTREAMS: [&str; 10] = [
     "upstream-ca",
     "upstream-cert",
     "upstream-key",
     "upstream-name",
-    "upstream-host",
+    "upstream-connect-timeout",
+    "upstream-timeout",
+    "tunnel-timeout",
+    "upstream-idle-timeout",
+    "upstream-max-connections",
+    "upstream-proxy-protocol",
 ];
+
+/// Further keys that a route may have. A site's are for all its routes, the server's for all sites.
+const OF_ROUTES: [&str; 1] = ["upstream-host"];
 
 /// Keys that a site may have and a route may not, which a site inherits.
 const OF_SITES: [&str; 5] = ["cert", "key", "early-hints", "push", "trust-x-priority"];
@@ -42,9 +53,10 @@ impl Scope {
     /// Returns the table's keys that aren't flags.
     pub(super) fn own_keys(self) -> &'static [&'static str] {
         match self {
-            Self::Server => &["site"],
+            Self::Server => &["site", "upstream"],
             Self::Site => &["names", "route"],
             Self::Route => &["path", "target"],
+            Self::Upstream => &["addresses"],
         }
     }
 
@@ -54,10 +66,9 @@ impl Scope {
         is_key(argument)
             && match self {
                 Self::Server => true,
-                Self::Site => {
-                    OF_ROUTES.contains(&name) || OF_SITES.contains(&name) || CONTENT.contains(&name)
-                }
-                Self::Route => OF_ROUTES.contains(&name),
+                Self::Site => is_of_routes(name) || is_of_sites(name),
+                Self::Route => is_of_routes(name),
+                Self::Upstream => OF_UPSTREAMS.contains(&name),
             }
     }
 
@@ -69,30 +80,44 @@ impl Scope {
                 Self::Route if Self::Site.own_keys().contains(&name) || is_of_sites(name) => {
                     format!("{name} is for a whole site: write it in the [[site]]")
                 }
+                Self::Upstream if OF_ROUTES.contains(&name) => {
+                    format!("{name} is for routes: write it in the [[site.route]]")
+                }
+                Self::Upstream if is_of_sites(name) => {
+                    format!("{name} is for a site: write it in the [[site]]")
+                }
                 _ => format!("{name} is for the whole server: write it before the first [[site]]"),
             };
         }
-        for (scope, title) in [(Self::Site, "[[site]]"), (Self::Route, "[[site.route]]")] {
+        for (scope, title) in [
+            (Self::Site, "a [[site]]"),
+            (Self::Route, "a [[site.route]]"),
+            (Self::Upstream, "an [upstream.NAME]"),
+        ] {
             if scope.own_keys().contains(&name) {
-                return format!("{name} is a key of a {title}");
+                return format!("{name} is a key of {title}");
             }
         }
         let flags = command.get_arguments().filter(|flag| self.has(flag));
         let own = self.own_keys().iter().copied();
-        let alike = flags
-            .filter_map(Arg::get_long)
-            .chain(own)
-            .map(|key| (strsim::damerau_levenshtein(key, name), key))
-            .min();
-        match alike {
-            Some((distance, key)) if distance <= name.len() / 3 => {
-                format!("there is no key {name}: did you mean {key}?")
-            }
-            _ => format!("there is no key {name}: docs/configuration.md lists all"),
+        match alike(name, flags.filter_map(Arg::get_long).chain(own)) {
+            Some(key) => format!("there is no key {name}: did you mean {key}?"),
+            None => format!("there is no key {name}: docs/configuration.md lists all"),
         }
     }
 }
 
+fn is_of_routes(name: &str) -> bool {
+    OF_ROUTES.contains(&name) || OF_UPSTREAMS.contains(&name)
+}
+
 fn is_of_sites(name: &str) -> bool {
     OF_SITES.contains(&name) || CONTENT.contains(&name)
+}
+
+/// Returns the name that was probably meant by another one.
+pub fn alike<'a>(name: &str, all: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distances = all.map(|other| (strsim::damerau_levenshtein(other, name), other));
+    let (distance, nearest) = distances.min()?;
+    (distance <= name.len() / 3).then_some(nearest)
 }

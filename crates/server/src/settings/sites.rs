@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::Ipv6Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Command, CommandFactory, FromArgMatches};
 use tidegate_http::is_authority;
@@ -11,10 +11,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{self, Given, Other};
 use super::origins::Origins;
-use super::scope::{CONTENT, Scope};
+use super::scope::{CONTENT, OF_UPSTREAMS, Scope};
 use super::written::{self, quoted};
 use crate::document::{Document, FileError};
 use crate::flags::{Flags, path};
+use crate::proxy::target::NamedTarget;
 
 /// A table `[[site]]`.
 #[derive(Debug)]
@@ -65,11 +66,8 @@ impl SiteTable {
         }
         let has_tables = !self.routes.is_empty();
         let keys = self.keys.iter();
-        self.write_keys(
-            text,
-            command,
-            keys.filter(|key| !(has_tables && key.flag == "route")),
-        );
+        let others = keys.filter(|key| !(has_tables && key.flag == "route"));
+        write_keys(text, &self.file, command, others);
         let routes = self
             .keys
             .iter()
@@ -81,26 +79,7 @@ impl SiteTable {
             let origin = format!("{}, line {line}", self.file.display());
             written::line(text, &format!("path = {}", quoted(path)), &origin);
             text.push_str(&format!("target = {}\n", quoted(target)));
-            self.write_keys(text, command, keys.iter());
-        }
-    }
-
-    fn write_keys<'a>(
-        &self,
-        text: &mut String,
-        command: &Command,
-        keys: impl Iterator<Item = &'a Given>,
-    ) {
-        for key in keys {
-            let mut flags = command.get_arguments();
-            let flag = flags.find(|flag| flag.get_long() == Some(&key.flag));
-            let values: Vec<String> = key.values.iter().map(|(value, _)| value.clone()).collect();
-            if let (Some(flag), Some((_, line))) = (flag, key.values.first())
-                && let Some(value) = written::value(flag, &values)
-            {
-                let origin = format!("{}, line {line}", self.file.display());
-                written::line(text, &format!("{} = {value}", key.flag), &origin);
-            }
+            write_keys(text, &self.file, command, keys.iter());
         }
     }
 
@@ -130,8 +109,28 @@ impl SiteTable {
     }
 }
 
+/// Writes the keys of a table as TOML, with the line of each value.
+pub(super) fn write_keys<'a>(
+    text: &mut String,
+    file: &Path,
+    command: &Command,
+    keys: impl Iterator<Item = &'a Given>,
+) {
+    for key in keys {
+        let mut flags = command.get_arguments();
+        let flag = flags.find(|flag| flag.get_long() == Some(&key.flag));
+        let values: Vec<String> = key.values.iter().map(|(value, _)| value.clone()).collect();
+        if let (Some(flag), Some((_, line))) = (flag, key.values.first())
+            && let Some(value) = written::value(flag, &values)
+        {
+            let origin = format!("{}, line {line}", file.display());
+            written::line(text, &format!("{} = {value}", key.flag), &origin);
+        }
+    }
+}
+
 /// Sets the flags that keys stand for, and leaves the others alone.
-fn update(flags: &mut Flags, keys: &[Given]) -> Result<(), clap::Error> {
+pub(super) fn update(flags: &mut Flags, keys: &[Given]) -> Result<(), clap::Error> {
     let none: [&str; 0] = [];
     // A default would overwrite what is inherited. What a flag needs beside it was checked.
     let command = Flags::command().mut_args(|argument| {
@@ -251,7 +250,7 @@ fn site(
 
 /// Checks that the keys of a table have the flags beside them that they need. `is_outside` says
 /// whether an outer table or the command line has a flag.
-fn check_needs(
+pub(super) fn check_needs(
     document: &Document,
     keys: &[Given],
     is_outside: impl Fn(&str) -> bool,
@@ -288,16 +287,22 @@ fn route(
         is_given(flag) || site.iter().any(|key| key.flag == flag)
     })?;
     let (at, typed) = text(document, entries, "path", start)?;
-    let fine = path(typed).and_then(|_| {
-        // The value of --route has the target behind the first =.
-        let ends = !typed.contains('=');
-        ends.then_some(()).ok_or_else(|| "write %3D for =".into())
-    });
-    fine.map_err(|problem| document.wrong(at, format!("path = \"{typed}\": {problem}")))?;
+    path(typed).map_err(|problem| document.wrong(at, format!("path = \"{typed}\": {problem}")))?;
     let (target_at, target) = text(document, entries, "target", start)?;
     let value = keys::route(document, typed, target).map_err(|problem| {
         document.wrong(target_at, format!("target = \"{target}\": {problem}"))
     })?;
+    let mut policy = keys.iter();
+    if let Some(named) = NamedTarget::is_meant(target)
+        && let Some(key) = policy.find(|key| OF_UPSTREAMS.contains(&&*key.flag))
+    {
+        let problem = format!(
+            "{} is for the upstream: write it in [upstream.{}], or leave it out",
+            key.flag,
+            named.split('/').next().unwrap_or(named)
+        );
+        return Err(document.wrong(key.at(), problem));
+    }
     Ok((value, document.line(at), keys))
 }
 

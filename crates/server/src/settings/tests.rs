@@ -14,7 +14,7 @@ use crate::proxy::Host;
 use crate::push::Mode;
 
 /// Reads a file with this text, and the words of a command line after it.
-fn read(dir: &TempDir, text: &str, line: &str) -> Result<CommandLine, String> {
+pub(super) fn read(dir: &TempDir, text: &str, line: &str) -> Result<CommandLine, String> {
     let file = dir.path().join("t.toml");
     fs::write(&file, text).unwrap();
     let words = ["tidegate".into(), "--config".into(), file.into_os_string()];
@@ -22,12 +22,16 @@ fn read(dir: &TempDir, text: &str, line: &str) -> Result<CommandLine, String> {
     CommandLine::read(words.into_iter().chain(typed)).map_err(|error| error.to_string())
 }
 
-fn fine(dir: &TempDir, text: &str, line: &str) -> CommandLine {
+pub(super) fn fine(dir: &TempDir, text: &str, line: &str) -> CommandLine {
     read(dir, text, line).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-fn config_error(command_line: &CommandLine) -> String {
-    match Config::with_sites(&command_line.flags, &command_line.sites) {
+pub(super) fn config_error(command_line: &CommandLine) -> String {
+    match Config::with_sites(
+        &command_line.flags,
+        &command_line.sites,
+        &command_line.upstreams,
+    ) {
         Ok(_) => panic!("the configuration is fine"),
         Err(error) => command_line.sentence(&error),
     }

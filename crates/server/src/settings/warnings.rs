@@ -9,7 +9,8 @@ use crate::flags::{Flags, Listen, Route, RouteTarget, Switch};
 use crate::proxy::target::{Scheme, UpstreamTarget};
 use crate::push::Mode;
 use crate::router::covers;
-use crate::settings::{Origins, SiteSettings};
+use crate::settings::scope::OF_UPSTREAMS;
+use crate::settings::{Origins, SiteSettings, UpstreamSettings};
 
 /// Returns warnings about the settings of a server and its sites. `given` names the flags that are
 /// set for the whole server. Without sites of its own, `flags` describes the only one.
@@ -18,6 +19,7 @@ pub fn all(
     given: &HashSet<String>,
     origins: &Origins,
     sites: &[SiteSettings],
+    named: &[UpstreamSettings],
 ) -> Vec<String> {
     let mut server = flags.clone();
     for site in sites.iter().filter(|site| !site.given.is_empty()) {
@@ -28,31 +30,129 @@ pub fn all(
         server.root = server.root.or(site.root.clone());
         server.preload_file = server.preload_file.or(site.preload_file.clone());
     }
-    let mut warnings = without_effect(&server, given, origins);
+    let all = upstreams(&server, named);
+    let has_named = !named.is_empty();
+    let targets = all.iter().map(|leads| leads.target);
+    let targets = targets.chain(named.iter().map(|named| &named.target));
+    let reach = Reach {
+        routes: targets.clone().collect(),
+        policy: targets.collect(),
+        has_named: false,
+    };
+    let mut warnings = without_effect(&server, given, origins, &reach);
     for site in sites {
         let SiteSettings { flags, origins, .. } = site;
-        warnings.extend(without_effect(flags, &site.given, origins));
+        let leads = upstreams(flags, named);
+        let own = leads.iter().filter(|leads| !leads.is_named);
+        let reach = Reach {
+            routes: leads.iter().map(|leads| leads.target).collect(),
+            policy: own.map(|leads| leads.target).collect(),
+            has_named,
+        };
+        warnings.extend(without_effect(flags, &site.given, origins, &reach));
         warnings.extend(covered(flags, origins));
-        warnings.extend(circles(flags, origins));
+        warnings.extend(circles(flags, origins, &leads));
+    }
+    for upstream in named {
+        warnings.extend(of_upstream(upstream, sites));
     }
     warnings
 }
 
-fn upstreams(flags: &Flags) -> Vec<(usize, &Route, &UpstreamTarget)> {
+/// A route to an upstream.
+struct Leads<'a> {
+    /// The index of the route.
+    nth: usize,
+    route: &'a Route,
+    target: &'a UpstreamTarget,
+    /// Whether the upstream has a name, and so its own settings.
+    is_named: bool,
+}
+
+/// The upstreams that settings are for.
+struct Reach<'a> {
+    /// All that routes lead to.
+    routes: Vec<&'a UpstreamTarget>,
+    /// Those whose connections and requests the settings are for.
+    policy: Vec<&'a UpstreamTarget>,
+    /// Whether other upstreams have settings of their own.
+    has_named: bool,
+}
+
+fn upstreams<'a>(flags: &'a Flags, named: &'a [UpstreamSettings]) -> Vec<Leads<'a>> {
     let routes = flags.route.iter().enumerate();
-    let upstreams = routes.filter_map(|(nth, route)| match &route.target {
-        RouteTarget::Upstream(target) => Some((nth, route, target)),
-        _ => None,
+    let upstreams = routes.filter_map(|(nth, route)| {
+        let (target, is_named) = match &route.target {
+            RouteTarget::Upstream(target) => (target, false),
+            RouteTarget::NamedUpstream(target) => {
+                let named = named.iter().find(|named| named.name == target.name)?;
+                (&named.target, true)
+            }
+            _ => return None,
+        };
+        Some(Leads {
+            nth,
+            route,
+            target,
+            is_named,
+        })
     });
     upstreams.collect()
 }
 
+/// Returns warnings about an upstream that has a name.
+fn of_upstream(upstream: &UpstreamSettings, sites: &[SiteSettings]) -> Vec<String> {
+    let UpstreamSettings {
+        name,
+        target,
+        flags,
+        origins,
+        place,
+        given,
+    } = upstream;
+    let mut warnings = Vec::new();
+    let mut routes = sites.iter().flat_map(|site| &site.flags.route);
+    let is_used = routes
+        .any(|route| matches!(&route.target, RouteTarget::NamedUpstream(to) if to.name == *name));
+    if !is_used {
+        warnings.push(format!(
+            "{place}the upstream {name} isn't used: no route leads to upstream:{name}"
+        ));
+    }
+    if target.scheme != Scheme::Https {
+        let in_vain = TLS_KEYS.iter().filter(|key| given.contains(**key));
+        warnings.extend(in_vain.map(|key| {
+            let key = origins.named(key, 0);
+            format!("{key} has no effect: the addresses of {name} don't begin with https://")
+        }));
+    }
+    if target.hosts.iter().any(|host| is_own(flags, host)) {
+        warnings.push(format!(
+            "{place}the upstream {name} leads back to this server, which listens there: requests go \
+             round in circles"
+        ));
+    }
+    warnings
+}
+
+/// Keys that have an effect only with TLS.
+const TLS_KEYS: [&str; 4] = [
+    "upstream-ca",
+    "upstream-cert",
+    "upstream-key",
+    "upstream-name",
+];
+
 /// Returns warnings about those of the `given` flags that have no effect beside the others.
-fn without_effect(flags: &Flags, given: &HashSet<String>, origins: &Origins) -> Vec<String> {
+fn without_effect(
+    flags: &Flags,
+    given: &HashSet<String>,
+    origins: &Origins,
+    reach: &Reach<'_>,
+) -> Vec<String> {
     let command = Flags::command();
     let is_given = |flag: &&clap::Arg| flag.get_long().is_some_and(|name| given.contains(name));
-    let upstreams = upstreams(flags);
-    let has = |scheme| upstreams.iter().any(|(.., target)| target.scheme == scheme);
+    let has = |scheme| reach.policy.iter().any(|target| target.scheme == scheme);
     let (has_tls, has_h2c) = (has(Scheme::Https), has(Scheme::H2c));
     let is_none = |listen: &[Listen]| matches!(listen, [Listen::None, ..]);
     let has_list = !flags.preload.is_empty() || flags.preload_file.is_some();
@@ -72,10 +172,17 @@ fn without_effect(flags: &Flags, given: &HashSet<String>, origins: &Origins) -> 
         }
         // `Config::new` makes this an error.
         "websocket" => None,
-        _ if argument.get_help_heading() == Some("Upstreams") && upstreams.is_empty() => {
+        _ if argument.get_help_heading() == Some("Upstreams") && reach.routes.is_empty() => {
             Some("no --route leads to an upstream")
         }
-        "upstream_ca" | "upstream_cert" | "upstream_key" | "upstream_name" if !has_tls => {
+        _ if is_of_upstreams(argument) && reach.policy.is_empty() && reach.has_named => {
+            Some("the routes lead to upstreams with names: write it in [upstream.NAME]")
+        }
+        _ if argument
+            .get_long()
+            .is_some_and(|key| TLS_KEYS.contains(&key))
+            && !has_tls =>
+        {
             Some("no --route leads to an upstream with https://")
         }
         // gRPC needs HTTP/2.
@@ -121,19 +228,26 @@ fn covered(flags: &Flags, origins: &Origins) -> Vec<String> {
 }
 
 /// Returns warnings about routes that lead back to this server.
-fn circles(flags: &Flags, origins: &Origins) -> Vec<String> {
-    let circles = upstreams(flags)
-        .into_iter()
-        .filter(|(.., target)| target.hosts.iter().any(|host| is_own(flags, host)))
-        .map(|(place, route, target)| {
+fn circles(flags: &Flags, origins: &Origins, leads: &[Leads<'_>]) -> Vec<String> {
+    let circles = leads
+        .iter()
+        .filter(|leads| !leads.is_named)
+        .filter(|leads| leads.target.hosts.iter().any(|host| is_own(flags, host)))
+        .map(|leads| {
             format!(
-                "{} {}={target} leads back to this server, which listens there: requests go round \
-                 in circles",
-                origins.named("route", place),
-                route.path
+                "{} {}={} leads back to this server, which listens there: requests go round in \
+                 circles",
+                origins.named("route", leads.nth),
+                leads.route.path,
+                leads.target,
             )
         });
     circles.collect()
+}
+
+fn is_of_upstreams(argument: &clap::Arg) -> bool {
+    let name = argument.get_long();
+    name.is_some_and(|name| OF_UPSTREAMS.contains(&name))
 }
 
 /// Whether a preload list would have no effect.

@@ -31,11 +31,13 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
     };
     config.memory_budget = Some(Arc::clone(budget));
     let config = config.build().expect("the proxy's config is valid");
-    let mut pool = tidegate_pool::Options::new(config);
-    pool.max_connections = plan.max_connections;
-    pool.max_http2_connections = plan.max_http2_connections;
+    let mut options = tidegate_pool::Options::new(config);
+    options.max_connections = plan.max_connections;
+    options.max_http2_connections = plan.max_http2_connections;
+    options.max_response_windows = budget.size() / 2 / workers as u64;
+    let options = Arc::new(options);
+    let mut pool = tidegate_pool::Limits::default();
     pool.max_idle = plan.max_idle;
-    pool.max_response_windows = budget.size() / 2 / workers as u64;
     let upstreams = plan.upstreams.iter().enumerate();
     let upstreams = upstreams.map(|(number, upstream)| Upstream {
         name: format!("u{number}"),
@@ -46,6 +48,7 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
             Protocol::Http2 => Security::H2c,
             Protocol::Http1 => Security::Http1,
         },
+        options: Arc::clone(&options),
     });
     let settings = Settings {
         upstreams: upstreams.collect(),

@@ -279,6 +279,11 @@ impl Client {
         self.driver.engine.peer_settings().enable_connect_protocol
     }
 
+    /// Returns how many streams the server allows at once.
+    pub(crate) fn max_streams(&self) -> u32 {
+        self.driver.engine.peer_settings().max_concurrent_streams
+    }
+
     /// Returns whether the final head of a response has arrived.
     pub(crate) fn has_begun(&self, id: StreamId) -> bool {
         self.responses[&id].head.is_some()

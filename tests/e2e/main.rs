@@ -13,6 +13,7 @@
 //! - `ledger`    a client's account has everything that its connections hold
 //! - `priorities` the order of responses, by content and by `x-priority`
 //! - `push`      early hints and pushes
+//! - `reload`    SIGHUP, and certificates that change on disk
 //! - `sharing`   greedy clients don't starve others: connections, descriptors
 //! - `shutdown`  signals
 //! - `sites`     several sites: hosts, certificates, routes
@@ -42,6 +43,7 @@ mod paths;
 mod priorities;
 mod proxy;
 mod push;
+mod reload;
 mod rfc9110;
 mod server;
 mod sharing;

@@ -116,6 +116,11 @@ impl Server {
         })
     }
 
+    /// Starts the binary with these flags and no others, and waits until it is ready.
+    pub(crate) fn start_as_configured(flags: &[&str]) -> Self {
+        Self::run(command(flags))
+    }
+
     fn spawn(flags: &[&str], command: impl Fn(&[&str]) -> Command) -> Self {
         let mut all = flags.to_vec();
         for port in ["--listen", "--listen-h2c"] {
@@ -123,7 +128,11 @@ impl Server {
                 all.extend([port, "127.0.0.1:0"]);
             }
         }
-        let mut child = command(&all).spawn().unwrap();
+        Self::run(command(&all))
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let brought = Arc::<Brought>::default();

@@ -17,7 +17,7 @@ use crate::start::assert_sentence;
 use crate::upstream::Upstream;
 
 /// Writes a certificate for these names and its key.
-fn certificate(dir: &Path, file: &str, names: &[&str]) -> CertificateDer<'static> {
+pub(crate) fn certificate(dir: &Path, file: &str, names: &[&str]) -> CertificateDer<'static> {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     let made = generate_simple_self_signed(names).unwrap();
     fs::write(dir.join(format!("{file}.pem")), made.cert.pem()).unwrap();

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
+use slab::Slab;
 use tidegate_ledger::{Client, ClientKey, Refusal, Resource};
 
+use crate::acceptor::{Acceptor, Queue, Warning};
 use crate::admission::{Account, Whose};
 use crate::driver::Driver;
 use crate::listener::BACKLOG;
@@ -16,17 +18,13 @@ use crate::memory_socket::MemorySocket;
 use crate::socket::Socket;
 use crate::tls_session::TlsSession;
 use crate::transport::Transport;
-use crate::{Listener, Options, Security, Service};
+use crate::{Listener, Listening, Options, Security, Service};
 
 /// The most connections that one turn accepts from one listener.
 const ACCEPT_AT_ONCE: usize = 64;
 
 /// Rounds of [`ACCEPT_AT_ONCE`] that take a whole queue, and the connections that arrive meanwhile.
 const ALL: usize = 2 * (BACKLOG as usize) / ACCEPT_AT_ONCE;
-
-/// The time for which a listener is left alone when the system has no file descriptor or memory for
-/// another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a connection waits for another worker to make room, and how often it asks again.
 const PARKED_FOR: Duration = Duration::from_millis(500);
@@ -36,99 +34,12 @@ const ASK_AGAIN: Duration = Duration::from_millis(5);
 /// account; the system keeps the others.
 const PARKED: usize = 8;
 
-/// The system's queue of connections to accept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Queue {
-    /// The queue may have some.
-    MayHaveSome,
-    /// The queue is empty until an event says otherwise.
-    Empty,
-    /// The queue is left alone until then, because the system or this worker had no room.
-    LeftUntil(Instant),
-}
-
-/// The warning that a listener can't accept connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Warning {
-    Due,
-    /// The warning was given. One is enough until the listener accepts again.
-    Given,
-}
-
 /// The token of the first listener. Those of the others count down, and those of connections count
 /// up from 0.
 const FIRST_TOKEN: usize = usize::MAX - 2;
 
 /// Tokens that are reserved for listeners.
 const TOKENS: usize = 1 << 16;
-
-/// A listener, and the state of its queue.
-struct Acceptor {
-    listener: Listener,
-    queue: Queue,
-    warning: Warning,
-}
-
-impl Acceptor {
-    fn new(listener: Listener) -> Self {
-        Self {
-            listener,
-            queue: Queue::MayHaveSome,
-            warning: Warning::Due,
-        }
-    }
-
-    /// Whether the next turn needn't wait for an event.
-    fn can_go_on(&self) -> bool {
-        self.queue == Queue::MayHaveSome
-    }
-
-    /// Notes that connections may wait.
-    fn look(&mut self) {
-        if self.queue == Queue::Empty {
-            self.queue = Queue::MayHaveSome;
-        }
-    }
-
-    /// Returns until when the listener is left alone.
-    fn left_until(&self) -> Option<Instant> {
-        match self.queue {
-            Queue::LeftUntil(until) => Some(until),
-            Queue::MayHaveSome | Queue::Empty => None,
-        }
-    }
-
-    /// Accepts the next connection, if there is one.
-    ///
-    /// # Errors
-    /// Returns an error if that connection is gone again already, or if the system has no file
-    /// descriptor or memory for it.
-    fn accept(&mut self) -> io::Result<Option<(Socket, SocketAddr)>> {
-        match self.listener.accept() {
-            Ok((socket, peer)) => Ok(Some((Socket::Tcp(socket), peer))),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.queue = Queue::Empty;
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Leaves the listener alone for a while, because the system has no descriptor or memory for
-    /// another connection.
-    fn pause(&mut self, now: Instant, error: &io::Error) {
-        let addr = self.listener.local_addr();
-        if self.takes_warning() {
-            warn!("can't accept connections on {addr} for now: {error}");
-        }
-        self.queue = Queue::LeftUntil(now + ACCEPT_PAUSE);
-    }
-
-    /// Whether to warn that the listener can't accept. Warns once until it can.
-    fn takes_warning(&mut self) -> bool {
-        std::mem::replace(&mut self.warning, Warning::Given) == Warning::Due
-    }
-}
 
 /// A connection that was accepted from the system, or that a simulator made.
 struct Newcomer {
@@ -141,8 +52,13 @@ struct Newcomer {
 
 /// The way in which a newcomer arrived.
 enum Door {
-    /// The listener with this index.
-    Listener(usize),
+    /// A listener's, with what it had at that time: the listener may be gone, or changed, when the
+    /// newcomer finds room.
+    Listener {
+        key: usize,
+        security: Security,
+        addr: SocketAddr,
+    },
     /// A simulator's memory, perhaps with TLS.
     Memory(Option<Box<TlsSession>>),
 }
@@ -158,7 +74,9 @@ enum Admission {
 /// The listeners of a worker.
 pub(crate) struct Acceptors {
     /// Empty once a graceful end has begun.
-    acceptors: Vec<Acceptor>,
+    acceptors: Slab<Acceptor>,
+    /// All keys of `acceptors` are below this.
+    keys: usize,
     /// Connections that wait for another worker to make room.
     parked: Vec<Newcomer>,
     /// The ledger's number at the time when this worker last made room for others.
@@ -172,41 +90,100 @@ impl Acceptors {
         registry: &Registry,
         options: &Options,
     ) -> io::Result<Self> {
-        let mut acceptors = Vec::new();
-        for (index, mut listener) in listeners.into_iter().enumerate() {
-            listener.set_notsent_lowat(options.notsent_lowat)?;
-            let token = Token(FIRST_TOKEN - index);
-            registry.register(&mut listener.socket, token, Interest::READABLE)?;
-            acceptors.push(Acceptor::new(listener));
-        }
-        Ok(Self {
-            acceptors,
+        let mut acceptors = Self {
+            acceptors: Slab::new(),
+            keys: 0,
             parked: Vec::new(),
             requests_for_room: options.ledger.requests_for_room(),
-        })
+        };
+        for listener in listeners {
+            acceptors.add(listener, registry, options)?;
+        }
+        Ok(acceptors)
+    }
+
+    fn add(
+        &mut self,
+        listener: Listener,
+        registry: &Registry,
+        options: &Options,
+    ) -> io::Result<()> {
+        listener.set_notsent_lowat(options.notsent_lowat)?;
+        let entry = self.acceptors.vacant_entry();
+        listener.register(registry, Token(FIRST_TOKEN - entry.key()))?;
+        self.keys = self.keys.max(entry.key() + 1);
+        entry.insert(Acceptor::new(listener));
+        Ok(())
+    }
+
+    /// Replaces the listeners. Those that are taken away accept everything that waits, and close.
+    pub(crate) fn replace(
+        &mut self,
+        wanted: Vec<Listening>,
+        registry: &Registry,
+        driver: &mut Driver<impl Service>,
+    ) {
+        let mut kept = Vec::new();
+        let mut added = Vec::new();
+        for listening in wanted {
+            match listening {
+                Listening::Kept(addr, security) => kept.push((addr, security)),
+                Listening::New(listener) => added.push(listener),
+            }
+        }
+        let mut others = Vec::new();
+        for (key, acceptor) in &mut self.acceptors {
+            let addr = acceptor.listener.local_addr();
+            match kept.iter().find(|(kept, _)| *kept == addr) {
+                Some((_, security)) => {
+                    acceptor.listener.security = security.clone();
+                    let lowat = driver.options.notsent_lowat;
+                    if let Err(error) = acceptor.listener.set_notsent_lowat(lowat) {
+                        warn!("{addr}: can't set --notsent-lowat: {error}");
+                    }
+                }
+                None => others.push(key),
+            }
+        }
+        for key in others {
+            self.drain([key], driver);
+            let acceptor = self.acceptors.remove(key);
+            // Without this call, events of a socket that another process has too would go on.
+            if let Err(error) = acceptor.listener.deregister(registry) {
+                warn!("can't close {}: {error}", acceptor.listener.local_addr());
+            }
+        }
+        for listener in added {
+            let addr = listener.local_addr();
+            if let Err(error) = self.add(listener, registry, &driver.options) {
+                warn!("can't accept connections on {addr}: {error}");
+            }
+        }
     }
 
     /// Notes an event. Returns whether it is about a listener.
     pub(crate) fn note(&mut self, token: Token) -> bool {
-        let Some(index) = FIRST_TOKEN.checked_sub(token.0) else {
+        let Some(key) = FIRST_TOKEN.checked_sub(token.0) else {
             return false;
         };
-        if let Some(acceptor) = self.acceptors.get_mut(index) {
+        if let Some(acceptor) = self.acceptors.get_mut(key) {
             acceptor.look();
         }
-        index < TOKENS
+        key < TOKENS
     }
 
     /// Returns when the next turn is due at the latest, if no connection is there to accept.
     pub(crate) fn next_timeout(&self, now: Instant) -> Option<Instant> {
-        let pauses = self.acceptors.iter().filter_map(Acceptor::left_until);
+        let acceptors = self.acceptors.iter();
+        let pauses = acceptors.filter_map(|(_, acceptor)| acceptor.left_until());
         let asks_again = (!self.parked.is_empty()).then(|| now + ASK_AGAIN);
         pauses.chain(asks_again).min()
     }
 
     /// Whether the next turn needn't wait for an event.
     pub(crate) fn can_go_on(&self) -> bool {
-        self.acceptors.iter().any(Acceptor::can_go_on)
+        let mut acceptors = self.acceptors.iter();
+        acceptors.any(|(_, acceptor)| acceptor.can_go_on())
     }
 
     /// Returns the number of connections that wait for another worker to make room.
@@ -218,15 +195,17 @@ impl Acceptors {
     pub(crate) fn accept(&mut self, driver: &mut Driver<impl Service>) {
         self.make_room_for_others(driver);
         self.ask_again(driver);
-        for index in 0..self.acceptors.len() {
-            self.accept_from(index, driver);
+        for key in 0..self.keys {
+            self.accept_from(key, driver);
         }
     }
 
-    fn accept_from(&mut self, index: usize, driver: &mut Driver<impl Service>) {
+    fn accept_from(&mut self, key: usize, driver: &mut Driver<impl Service>) {
         let now = driver.conns.now();
         for _ in 0..ACCEPT_AT_ONCE {
-            let acceptor = &mut self.acceptors[index];
+            let Some(acceptor) = self.acceptors.get_mut(key) else {
+                return;
+            };
             if acceptor.left_until().is_some_and(|until| until <= now) {
                 acceptor.queue = Queue::MayHaveSome;
             }
@@ -242,7 +221,11 @@ impl Acceptors {
                     let newcomer = Newcomer {
                         socket,
                         peer,
-                        door: Door::Listener(index),
+                        door: Door::Listener {
+                            key,
+                            security: acceptor.listener.security.clone(),
+                            addr: acceptor.listener.local_addr(),
+                        },
                         until: now + PARKED_FOR,
                     };
                     self.admit_or_park(newcomer, driver);
@@ -263,18 +246,35 @@ impl Acceptors {
 
     /// Begins a graceful end: accepts everything that waits, because the system would reset it, and
     /// closes the listeners.
-    pub(crate) fn close(&mut self, driver: &mut Driver<impl Service>) {
-        for acceptor in &mut self.acceptors {
-            acceptor.look();
-        }
-        for _ in 0..ALL {
-            self.accept(driver);
-            if !self.can_go_on() {
-                break;
+    pub(crate) fn close(&mut self, registry: &Registry, driver: &mut Driver<impl Service>) {
+        let keys: Vec<usize> = self.acceptors.iter().map(|(key, _)| key).collect();
+        self.drain(keys, driver);
+        for (_, acceptor) in &self.acceptors {
+            // Without this call, events of a socket that another process has too would go on.
+            if let Err(error) = acceptor.listener.deregister(registry) {
+                warn!("can't close {}: {error}", acceptor.listener.local_addr());
             }
         }
         self.acceptors.clear();
         self.parked.clear();
+    }
+
+    /// Accepts everything that waits at these listeners.
+    fn drain(&mut self, keys: impl IntoIterator<Item = usize>, driver: &mut Driver<impl Service>) {
+        for key in keys {
+            if let Some(acceptor) = self.acceptors.get_mut(key) {
+                acceptor.look();
+            }
+            for _ in 0..ALL {
+                self.make_room_for_others(driver);
+                self.ask_again(driver);
+                self.accept_from(key, driver);
+                let acceptor = self.acceptors.get(key);
+                if !acceptor.is_some_and(Acceptor::can_go_on) {
+                    break;
+                }
+            }
+        }
     }
 
     /// Asks again for those that wait for another worker to make room.
@@ -324,13 +324,15 @@ impl Acceptors {
         };
         let (socket, peer) = (newcomer.socket, newcomer.peer);
         let (tls, local) = match newcomer.door {
-            Door::Listener(index) => {
-                let Some(acceptor) = self.acceptors.get_mut(index) else {
-                    // A graceful end has begun.
-                    return;
-                };
-                acceptor.warning = Warning::Due;
-                let tls = match &acceptor.listener.security {
+            Door::Listener {
+                key,
+                security,
+                addr,
+            } => {
+                if let Some(acceptor) = self.acceptors.get_mut(key) {
+                    acceptor.warning = Warning::Due;
+                }
+                let tls = match security {
                     Security::Plain => None,
                     Security::Tls(config) => match TlsSession::server(config.rustls(), now) {
                         Ok(session) => Some(Box::new(session)),
@@ -340,7 +342,7 @@ impl Acceptors {
                         }
                     },
                 };
-                (tls, acceptor.listener.local_addr())
+                (tls, addr)
             }
             Door::Memory(tls) => (tls, SocketAddr::new(peer.ip(), 80)),
         };
@@ -353,8 +355,8 @@ impl Acceptors {
         driver.conns.totals.refused += 1;
         debug!("{}: refused: no room for its connection", newcomer.peer);
         let open = driver.options.ledger.used(Resource::Connections);
-        if let Door::Listener(index) = newcomer.door
-            && let Some(acceptor) = self.acceptors.get_mut(index)
+        if let Door::Listener { key, .. } = newcomer.door
+            && let Some(acceptor) = self.acceptors.get_mut(key)
             && acceptor.takes_warning()
         {
             warn!(

@@ -33,6 +33,7 @@ use crate::memory_socket::MemorySocket;
 use crate::network::Network;
 use crate::opening::Phase;
 use crate::ready::Ready;
+use crate::reconfiguration::Reconfiguration;
 use crate::relief::HeldBack;
 use crate::tls_session::TlsSession;
 use crate::turns::{Budget, HANDSHAKE, Queue};
@@ -202,6 +203,7 @@ impl<S: Service> EventLoop<S> {
                     self.driver
                         .call(|service, conns| service.message(conns, message));
                 }
+                Ok(Command::Reconfigure(to)) => self.reconfigure(*to),
                 Ok(Command::ShutDown) => self.shut_down(),
                 Ok(Command::Stop) => self.stopped = true,
                 // The loop has a sender itself, so the only reason is an empty mailbox.
@@ -213,12 +215,31 @@ impl<S: Service> EventLoop<S> {
         }
     }
 
+    fn reconfigure(&mut self, to: Reconfiguration<S::Message>) {
+        let Reconfiguration {
+            options,
+            listeners,
+            message,
+        } = to;
+        self.driver.options = Options {
+            ledger: Arc::clone(&self.driver.options.ledger),
+            ..options
+        };
+        self.driver
+            .call(|service, conns| service.message(conns, message));
+        // A loop that ends takes no connections.
+        if self.driver.shutdown_deadline.is_none() {
+            self.acceptors
+                .replace(listeners, self.poll.registry(), &mut self.driver);
+        }
+    }
+
     pub(crate) fn shut_down(&mut self) {
         if self.driver.shutdown_deadline.is_some() {
             return;
         }
         let now = self.driver.conns.now();
-        self.acceptors.close(&mut self.driver);
+        self.acceptors.close(self.poll.registry(), &mut self.driver);
         self.driver.shutdown_deadline = Some(now + self.driver.options.shutdown_timeout);
         info!(
             "shutting down: {} connections open",

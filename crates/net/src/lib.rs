@@ -67,6 +67,7 @@
 //! - Messages of other threads, timers and the service's own time limits are handled in between.
 //! - An idle connection holds no I/O buffers, not even with TLS: all use the worker's.
 
+mod acceptor;
 mod acceptors;
 mod admission;
 mod buffers;
@@ -96,6 +97,7 @@ mod outgoing;
 mod pem;
 mod proxy_header;
 mod ready;
+mod reconfiguration;
 mod record_size;
 mod relief;
 mod round_trip;
@@ -118,12 +120,13 @@ pub use dial::{Dial, DialSecurity};
 pub use end::End;
 pub use engine::{Engine, StreamMut};
 pub use event_loop::EventLoop;
-pub use listener::{Listener, Security, Stack};
+pub use listener::{Listener, Port, Security, Stack};
 pub use mailbox::Mailbox;
 pub use memory_loop::MemoryLoop;
 pub use memory_socket::{Dialled, MemorySocket};
 pub use options::Options;
 pub use proxy_header::proxy_header;
+pub use reconfiguration::{Listening, Reconfiguration};
 pub use service::{Direction, Service};
 pub use tidegate_http::Protocol;
 pub use tls::TlsAcceptorConfig;

@@ -2,9 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use socket2::SockRef;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -32,9 +35,18 @@ pub enum Stack {
     V6Only,
 }
 
+/// Whether a port may be shared with other processes of the same user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// A port that another process has is an error, even if that process would share it.
+    Own,
+    /// The kernel spreads connections over all processes that listen there with SO_REUSEPORT.
+    Shared,
+}
+
 /// A listening socket of one worker.
 pub struct Listener {
-    pub(crate) socket: TcpListener,
+    socket: Arc<TcpListener>,
     pub(crate) security: Security,
     addr: SocketAddr,
 }
@@ -57,14 +69,32 @@ impl Listener {
         socket.set_reuse_port(true)?;
         socket.bind(&addr.into())?;
         socket.listen(BACKLOG)?;
+        Self::from_std(socket.into(), security)
+    }
+
+    /// Takes a socket that listens already, for example one that another process has opened.
+    ///
+    /// # Errors
+    /// Returns the system's error if the socket has no address or can't be made non-blocking.
+    pub fn from_std(socket: std::net::TcpListener, security: Security) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let socket = TcpListener::from_std(socket.into());
         let addr = socket.local_addr()?;
         Ok(Self {
-            socket,
+            socket: Arc::new(TcpListener::from_std(socket)),
             security,
             addr,
         })
+    }
+
+    /// Returns a listener on the same socket, for another worker, or to keep it open or to pass it
+    /// on. Loops that share a socket take the connections of its one queue as they wake up. The
+    /// socket closes with the last listener on it.
+    pub fn share(&self) -> Self {
+        Self {
+            socket: Arc::clone(&self.socket),
+            security: self.security.clone(),
+            addr: self.addr,
+        }
     }
 
     /// Makes one listener for each of `workers` workers, all on the same address and port, even for
@@ -78,11 +108,11 @@ impl Listener {
         security: &Security,
         workers: usize,
     ) -> io::Result<Vec<Self>> {
-        Self::bind_group_of(addr, security, workers, Stack::Dual)
+        Self::bind_group_of(addr, security, workers, Stack::Dual, Port::Own)
     }
 
     /// Does the same as [`Listener::bind_group`]; `stack` says which connections a socket for all
-    /// IPv6 addresses accepts.
+    /// IPv6 addresses accepts, and `port` whether other processes may listen there.
     ///
     /// # Errors
     /// As for [`Listener::bind_group`].
@@ -91,8 +121,9 @@ impl Listener {
         security: &Security,
         workers: usize,
         stack: Stack,
+        port: Port,
     ) -> io::Result<Vec<Self>> {
-        if addr.port() != 0 {
+        if addr.port() != 0 && port == Port::Own {
             // A socket without SO_REUSEPORT finds out whether another process has the port.
             open(addr, stack)?.bind(&addr.into())?;
         }
@@ -111,12 +142,24 @@ impl Listener {
         self.addr
     }
 
+    /// Registers the socket for events.
+    pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        let socket = self.socket.as_raw_fd();
+        registry.register(&mut SourceFd(&socket), token, Interest::READABLE)
+    }
+
+    /// Ends the events. Another listener on the socket may keep it open.
+    pub(crate) fn deregister(&self, registry: &Registry) -> io::Result<()> {
+        let socket = self.socket.as_raw_fd();
+        registry.deregister(&mut SourceFd(&socket))
+    }
+
     /// Sets TCP_NOTSENT_LOWAT for future connections: they inherit it from the listening socket, so
     /// it costs them no system call. 0 keeps the system's value.
     pub(crate) fn set_notsent_lowat(&self, bytes: u32) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if bytes > 0 {
-            SockRef::from(&self.socket).set_tcp_notsent_lowat(bytes)?;
+            SockRef::from(&*self.socket).set_tcp_notsent_lowat(bytes)?;
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         let _ = bytes;
@@ -129,6 +172,12 @@ impl Listener {
         let (stream, peer) = self.socket.accept()?;
         stream.set_nodelay(true)?;
         Ok((stream, peer))
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -164,7 +213,7 @@ mod tests {
         let v4 = SocketAddr::from(([0, 0, 0, 0], 0));
         let group = Listener::bind_group(v4, &Security::Plain, 2)?;
         let v6 = SocketAddr::from(([0; 16], group[0].local_addr().port()));
-        match Listener::bind_group_of(v6, &Security::Plain, 2, Stack::V6Only) {
+        match Listener::bind_group_of(v6, &Security::Plain, 2, Stack::V6Only, Port::Own) {
             Ok(group) => assert_eq!(group.len(), 2),
             // A system without IPv6 can't show it.
             Err(error) => assert_ne!(error.kind(), io::ErrorKind::AddrInUse),

@@ -6,9 +6,12 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use mio::{Registry, Token, Waker};
 
+use crate::reconfiguration::Reconfiguration;
+
 /// A command from another thread.
 pub(crate) enum Command<M> {
     Message(M),
+    Reconfigure(Box<Reconfiguration<M>>),
     ShutDown,
     Stop,
 }
@@ -44,6 +47,12 @@ impl<M: Send + 'static> Mailbox<M> {
     /// worker is gone.
     pub fn send(&self, message: M) -> bool {
         self.post(Command::Message(message))
+    }
+
+    /// Replaces the worker's settings and listeners. The worker takes all of it at once, between
+    /// two events. Returns `false` if the worker is gone.
+    pub fn reconfigure(&self, to: Reconfiguration<M>) -> bool {
+        self.post(Command::Reconfigure(Box::new(to)))
     }
 
     /// Begins a graceful end: no new connections, GOAWAY on all, and open streams finish. A second

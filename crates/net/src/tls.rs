@@ -134,6 +134,18 @@ impl TlsAcceptorConfig {
         *current.unwrap_or_else(PoisonError::into_inner) = certificates;
     }
 
+    /// Uses the session tickets of `other` in place of own ones, so that sessions which began there
+    /// can be resumed here. Both must ask clients for the same certificates: a resumed session
+    /// isn't asked again.
+    #[must_use]
+    pub fn with_tickets_of(mut self, other: &Self) -> Self {
+        let mut config = ServerConfig::clone(&self.rustls);
+        config.ticketer = Arc::clone(&other.rustls.ticketer);
+        config.session_storage = Arc::clone(&other.rustls.session_storage);
+        self.rustls = Arc::new(config);
+        self
+    }
+
     /// Uses the certificates of others for clients that ask for certain names (SNI): `example.com`,
     /// or `*.example.com` for all names with one label more. An exact name comes before a wildcard.
     /// Clients that ask for other names, or none, get the certificates of `self`.

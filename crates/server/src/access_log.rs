@@ -122,6 +122,12 @@ impl AccessLog {
         }
     }
 
+    /// Writes lines to another destination from now on.
+    pub fn replace(&mut self, destination: Destination) {
+        // The former lines are handed over when the former log is dropped.
+        *self = Self::new(destination);
+    }
+
     /// Whether lines are written at all.
     pub fn is_enabled(&self) -> bool {
         self.enabled

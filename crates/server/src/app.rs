@@ -26,14 +26,15 @@ use tidegate_net::{ConnId, Conns, End, Engine, Mailbox, Service, StreamMut};
 use crate::access_log::{AccessLog, Entry};
 use crate::clock::Clock;
 use crate::handlers::demo::Demo;
+use crate::handlers::done::Done;
 use crate::handlers::files::Files;
 use crate::hosts::Hosts;
 use crate::in_progress::{Exchange, Exchanges, Work};
-use crate::message::{Done, Message};
+use crate::message::Message;
 use crate::path::{PathError, RequestPath};
 use crate::priority;
 use crate::proxy::{Proxy, fields};
-use crate::push::Prepared;
+use crate::push::{self, Prepared};
 use crate::request::{ANY_METHODS, Key, Outcome, Request};
 use crate::site::{Served, Target, WorkerSite};
 use crate::stats::{Published, Snapshot};
@@ -57,6 +58,8 @@ pub struct App {
     proxy: Proxy,
     exchanges: Exchanges,
     access_log: AccessLog,
+    /// The counters of sites that are no longer served.
+    former_pushes: push::Stats,
     published: Arc<Published>,
 }
 
@@ -91,6 +94,7 @@ impl App {
             proxy: Proxy::new(served.proxy),
             exchanges: Exchanges::default(),
             access_log: AccessLog::new(served.access_log),
+            former_pushes: push::Stats::default(),
             published,
         }
     }
@@ -343,7 +347,11 @@ impl Service for App {
     type Message = Message;
 
     fn started(&mut self, mailbox: &Mailbox<Message>) {
-        self.files.reached_by(mailbox);
+        let mailbox = mailbox.clone();
+        self.files.reached_by(move |done| {
+            // The worker may have ended.
+            let _ = mailbox.send(Message::Done(done));
+        });
     }
 
     fn turn(&mut self, now: Instant) {
@@ -432,8 +440,18 @@ impl Service for App {
         match message {
             Message::Done(Done::Looked(asked, looked)) => self.looked(conns, &asked, looked),
             Message::Done(Done::Read(key, read)) => self.read(conns, key, read),
-            Message::Moved(upstream, addresses) => {
-                self.proxy.moved(conns, upstream, addresses);
+            Message::Moved {
+                generation,
+                upstream,
+                addresses,
+            } => self.proxy.moved(conns, generation, upstream, addresses),
+            Message::Serve(served, done) => {
+                self.serve(conns, *served);
+                // The main thread may wait no longer.
+                let _ = done.send(());
+            }
+            Message::Answer(answer) => {
+                let _ = answer.send(());
             }
         }
     }

@@ -94,6 +94,21 @@ impl CommandLine {
         })
     }
 
+    /// Reads the arguments of this process again, with the configuration file as it is now.
+    ///
+    /// # Errors
+    /// A sentence about the mistake in the file.
+    pub fn again() -> Result<Self, String> {
+        Self::read(std::env::args_os()).map_err(|error| match error {
+            Error::File(error) => error.to_string(),
+            Error::Typed(error) => {
+                let text = error.to_string();
+                let first = text.lines().next().unwrap_or_default();
+                first.trim_start_matches("error: ").to_owned()
+            }
+        })
+    }
+
     /// Returns a sentence about a problem with the configuration, with the line of the file if the
     /// problem is there.
     pub fn sentence(&self, error: &ConfigError) -> String {

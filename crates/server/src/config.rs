@@ -1,6 +1,7 @@
 //! The configuration: flags checked, defaults filled in, files opened.
 //!
 //! - `listeners`       addresses and the certificate
+//! - `lasting`         parts that last as long as the process
 //! - `engine`          settings and limits of the loops and their engines
 //! - `upstreams`       the upstreams, and the pools of connections to them
 //! - `routes`          the target at each path
@@ -11,6 +12,7 @@
 mod contradictions;
 mod engine;
 mod error;
+mod lasting;
 mod listeners;
 mod preload;
 mod routes;
@@ -21,7 +23,7 @@ use std::thread;
 use std::time::SystemTime;
 
 use tidegate_http::WallClock;
-use tidegate_net::Options;
+use tidegate_net::{Options, Port};
 
 use crate::access_log::Destination;
 use crate::flags::{Flags, Switch};
@@ -30,21 +32,26 @@ use crate::hosts::Hosts;
 use crate::settings::{Origins, SiteSettings, UpstreamSettings};
 use crate::site::{Served, Site};
 pub use error::{ConfigError, Whose};
+pub use lasting::Lasting;
 use listeners::SiteCertificates;
 pub use listeners::{Address, Certificates, Listeners};
 use routes::Routes;
 use upstreams::Upstreams;
 
-/// Everything that the server needs to start.
+/// Everything that the server needs to start, or to go on in another way.
 pub struct Config {
     /// The addresses to listen on, and the certificate.
     pub listeners: Listeners,
     /// Worker threads, at least 1.
     pub workers: usize,
+    /// Descriptors that the process may have.
+    pub descriptors: u64,
     /// Settings and limits of the loops.
     pub options: Options,
     /// The sites, which all workers serve.
     pub served: Served,
+    /// Parts that the next configuration of this process takes over.
+    pub lasting: Lasting,
 }
 
 impl Config {
@@ -67,21 +74,44 @@ impl Config {
         sites: &[SiteSettings],
         upstreams: &[UpstreamSettings],
     ) -> Result<Self, ConfigError> {
+        Self::following(flags, sites, upstreams, None)
+    }
+
+    /// Returns the configuration of a server with these sites. If it runs already, what lasts as
+    /// long as its process is taken over from the former configuration.
+    ///
+    /// # Errors
+    /// The first problem that keeps the server from starting, or from taking over.
+    pub fn following(
+        flags: &Flags,
+        sites: &[SiteSettings],
+        upstreams: &[UpstreamSettings],
+        former: Option<&Lasting>,
+    ) -> Result<Self, ConfigError> {
         let tls = listeners::addresses(&flags.listen, 8443);
         let h2c = listeners::addresses(&flags.listen_h2c, 8080);
         contradictions::check_ports(flags, &[&tls[..], &h2c].concat())?;
         for (place, site) in sites.iter().enumerate() {
             contradictions::check_routes(&site.flags).map_err(|error| error.of_site(place))?;
         }
-        let (listeners, certificates) = Listeners::new(tls, h2c, sites)?;
-        let access_log = Destination::open(flags.access_log.as_deref()).map_err(|error| {
-            ConfigError::NoAccessLog(flags.access_log.clone().unwrap_or_default(), error)
-        })?;
+        let acceptor = former.and_then(|former| former.acceptor.as_ref());
+        let (mut listeners, certificates) = Listeners::new(tls, h2c, sites, acceptor)?;
+        if flags.reuse_port {
+            listeners.port = Port::Shared;
+        }
+        let access_log = access_log(flags, former)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
-        let workers = flags.workers.map_or_else(cores, |workers| workers as usize);
-        let wall_clock = WallClock::new();
+        let workers = match former {
+            Some(former) => former.workers,
+            None => flags.workers.map_or_else(cores, |workers| workers as usize),
+        };
+        let shared = match former {
+            Some(former) => former.shared.clone(),
+            None => engine::shared(flags, workers)?,
+        };
+        let wall_clock = former.map_or_else(WallClock::new, |former| former.wall_clock.clone());
         let has_websockets = sites.iter().any(|site| !site.flags.websocket.is_empty());
-        let options = engine::options(flags, has_websockets, workers, wall_clock.clone())?;
+        let options = engine::options(flags, has_websockets, &shared, wall_clock.clone())?;
         let mut upstreams = Upstreams::new(upstreams);
         upstreams.check_named()?;
         let mut served = Vec::with_capacity(sites.len());
@@ -89,7 +119,27 @@ impl Config {
             let site = site(settings, &mut upstreams);
             served.push(site.map_err(|error| error.of_site(place))?);
         }
-        let (proxy, upstream_descriptors) = upstreams.settings(flags, workers, &options)?;
+        let generation = former.map_or(0, |former| former.generation + 1);
+        let (proxy, upstream_descriptors) =
+            upstreams.settings(flags, workers, &options, generation)?;
+        let files = match former {
+            Some(former) => former.files.clone(),
+            None => files::Shared::new(&options.ledger, upstream_descriptors),
+        };
+        let files = files::Shared {
+            check_every: flags.check_files,
+            ..files
+        };
+        let lasting = Lasting {
+            flags: former.map_or_else(|| flags.clone(), |former| former.flags.clone()),
+            generation,
+            workers,
+            shared: shared.clone(),
+            wall_clock: wall_clock.clone(),
+            files: files.clone(),
+            access_log: (flags.access_log.clone(), access_log.clone()),
+            acceptor: listeners.former(),
+        };
         let served = Served {
             hosts: hosts(sites, certificates),
             sites: served,
@@ -97,17 +147,26 @@ impl Config {
             access_log,
             wall_clock,
             time_of_day: SystemTime::now,
-            files: files::Shared {
-                check_every: flags.check_files,
-                ..files::Shared::new(&options.ledger, upstream_descriptors)
-            },
+            files,
         };
         Ok(Self {
             listeners,
             workers,
+            descriptors: shared.descriptors,
             options,
             served,
+            lasting,
         })
+    }
+}
+
+/// Opens the access log, unless it is the one that is open.
+fn access_log(flags: &Flags, former: Option<&Lasting>) -> Result<Destination, ConfigError> {
+    match former.map(|former| &former.access_log) {
+        Some((path, open)) if *path == flags.access_log => Ok(open.clone()),
+        _ => Destination::open(flags.access_log.as_deref()).map_err(|error| {
+            ConfigError::NoAccessLog(flags.access_log.clone().unwrap_or_default(), error)
+        }),
     }
 }
 

@@ -104,6 +104,16 @@ pub struct Flags {
     #[arg(long, value_name = "FILE", help_heading = "Ports", requires = "cert")]
     pub key: Option<PathBuf>,
 
+    /// Look at the files of certificates and keys this often, and use them when they have changed.
+    /// 0: only on SIGHUP
+    #[arg(long, value_name = "TIME", help_heading = "Ports", default_value = "1m", value_parser = duration)]
+    pub watch_certificates: Duration,
+
+    /// Share the ports with other processes of the same user: the kernel spreads connections over
+    /// all that listen there. Without it, a port that another process has is an error
+    #[arg(long, help_heading = "Ports")]
+    pub reuse_port: bool,
+
     /// Accept Upgrade: h2c on cleartext ports, for clients without prior knowledge of HTTP/2
     #[arg(long, help_heading = "Ports")]
     pub h2c_upgrade: bool,

@@ -2,7 +2,9 @@
 
 pub mod access_log;
 pub mod app;
+mod banner;
 pub mod certificate;
+mod certificate_watch;
 pub mod check;
 pub mod clock;
 pub mod command_line;
@@ -12,20 +14,27 @@ pub mod document;
 pub mod flags;
 pub mod get;
 pub mod handlers;
+mod happening;
 pub mod hosts;
 pub mod in_progress;
+mod inherited;
+mod listening;
 pub mod logs;
 pub mod manual;
 pub mod memory;
 pub mod message;
 pub mod path;
 pub mod pipe;
+mod prepared;
 pub mod priority;
+mod process;
 pub mod proxy;
 pub mod push;
+mod reload;
 pub mod request;
 pub mod router;
 pub mod run;
+mod run_error;
 pub mod settings;
 pub mod shares;
 pub mod site;
@@ -80,12 +89,12 @@ pub fn main() -> ExitCode {
     for warning in &command_line.warnings {
         log::warn!("{warning}");
     }
-    let code = serve(&command_line);
+    let code = serve(command_line);
     logs::flush(Instant::now() + logs::PATIENCE);
     code
 }
 
-fn serve(command_line: &CommandLine) -> ExitCode {
+fn serve(command_line: CommandLine) -> ExitCode {
     let config = match Config::with_sites(
         &command_line.flags,
         &command_line.sites,
@@ -97,7 +106,7 @@ fn serve(command_line: &CommandLine) -> ExitCode {
             return ExitCode::from(error.exit_status());
         }
     };
-    match run::run(config) {
+    match run::run(command_line, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             logs::complain(&error.to_string());

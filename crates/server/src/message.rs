@@ -1,28 +1,27 @@
 //! Messages from other threads to a worker.
 
+use std::sync::mpsc::Sender;
+
 use tidegate_pool::Address;
 
-use crate::handlers::download::Read;
-use crate::handlers::look::Looked;
-use crate::handlers::lookup::Refusal;
-use crate::request::Key;
+use crate::handlers::done::Done;
+use crate::site::Served;
 
 /// A message from another thread to a worker.
 pub enum Message {
     /// A thread for files has finished a job.
     Done(Done),
-    /// An upstream has new addresses. The number is its index in
-    /// [`proxy::Settings::upstreams`](crate::proxy::Settings).
-    Moved(usize, Vec<Address>),
-}
-
-/// The number of a root, and a path below it as requested.
-pub type Asked = (u64, Box<[u8]>);
-
-/// The result of a thread's work for a worker.
-pub enum Done {
-    /// The path, and what it leads to.
-    Looked(Asked, Result<Looked, Refusal>),
-    /// The stream, and a piece of a file for it.
-    Read(Key, Read),
+    /// An upstream has new addresses.
+    Moved {
+        /// The generation of the [settings](crate::proxy::Settings) that the upstream is in.
+        generation: u64,
+        /// Its index in these settings.
+        upstream: usize,
+        /// All its addresses.
+        addresses: Vec<Address>,
+    },
+    /// The service serves something else from now on, and then answers.
+    Serve(Box<Served>, Sender<()>),
+    /// The service answers, which shows that its worker turns.
+    Answer(Sender<()>),
 }

@@ -8,7 +8,7 @@ use tidegate_http::WallClock;
 use crate::access_log::Destination;
 use crate::clock::Clock;
 use crate::handlers::lookup::Root;
-use crate::handlers::{Named, files};
+use crate::handlers::{Named, shared};
 use crate::hosts::Hosts;
 use crate::proxy;
 use crate::push::{self, Pusher};
@@ -30,7 +30,7 @@ pub struct Served {
     /// Tells the time of day: the system, or a simulator.
     pub time_of_day: fn() -> SystemTime,
     /// The threads and limits for reading files.
-    pub files: files::Shared,
+    pub files: shared::Shared,
 }
 
 /// One site.

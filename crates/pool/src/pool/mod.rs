@@ -13,10 +13,12 @@
 //! - `retry`      requests that lost their stream
 //! - `abandoned`  HTTP/1.1 responses that nobody waits for
 //! - `addresses`  the addresses of an upstream
+//! - `changing`   upstreams that are added, changed and taken away
 //! - `overdue`    requests and connections that don't get on
 
 mod abandoned;
 mod addresses;
+mod changing;
 mod dialling;
 mod exchange;
 mod leaving;
@@ -103,9 +105,18 @@ pub struct Pool<K> {
     stats: Stats,
 }
 
+/// Whether an upstream has a future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stay {
+    Here,
+    /// Its requests finish, and connections that nobody needs end.
+    Leaving,
+}
+
 /// An upstream and its addresses.
 struct State {
     upstream: Upstream,
+    stay: Stay,
     endpoints: Vec<Endpoint>,
     /// The address to begin with among equally good ones.
     next: usize,

@@ -10,15 +10,15 @@ use tidegate_http::{Body, Fields, Misuse, Priority, RequestHead, Stream, check_t
 use tidegate_ledger::{Rule, Shares};
 use tidegate_net::{ConnId, Conns, Protocol};
 
-use super::overdue::{LOOK_EVERY, look_every};
+use super::overdue::LOOK_EVERY;
 use super::request::{Life, Request, Retries};
-use super::{Pool, RequestOptions, State};
+use super::{Pool, RequestOptions};
 use crate::endpoint::Class;
 use crate::event::{Event, Failure};
 use crate::ids::{OnBehalf, Place, RequestId};
 use crate::replay::Outgoing;
 use crate::stats::Stats;
-use crate::upstream::{Limits, Upstream, UpstreamId};
+use crate::upstream::{Limits, UpstreamId};
 
 impl<K: Copy> Pool<K> {
     /// Creates a pool without upstreams.
@@ -42,21 +42,6 @@ impl<K: Copy> Pool<K> {
             next_look: None,
             stats: Stats::default(),
         }
-    }
-
-    /// Adds an upstream. No connection is opened before the first request.
-    pub fn add(&mut self, upstream: Upstream) -> UpstreamId {
-        self.has_private |= upstream.options.proxy_protocol.is_some();
-        self.look_every = self.look_every.min(look_every(&upstream.options));
-        self.upstreams.push(State {
-            endpoints: Vec::new(),
-            next: 0,
-            max_streams: None,
-            upstream,
-        });
-        let upstream = self.upstreams.len() - 1;
-        self.list_addresses(upstream);
-        UpstreamId(upstream)
     }
 
     /// Begins a request. [`Pool::next_event`] reports what becomes of it, under this key.

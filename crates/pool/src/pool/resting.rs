@@ -59,6 +59,7 @@ impl<K: Copy> Pool<K> {
         if pooled.idle_since.replace(self.uses).is_none() {
             self.idle += 1;
         }
+        self.end_if_unneeded(conns, conn);
         while self.idle > self.limits.max_idle {
             let idle = self.conns.iter();
             let idle = idle.filter_map(|(conn, pooled)| {

@@ -3,11 +3,11 @@
 use tidegate_net::Conns;
 
 use super::App;
+use crate::handlers::done::Asked;
 use crate::handlers::download::Read;
 use crate::handlers::look::Looked;
 use crate::handlers::lookup::Refusal;
 use crate::in_progress::{Exchange, Work};
-use crate::message::Asked;
 use crate::request::{Key, Request};
 
 impl App {

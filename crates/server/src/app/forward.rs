@@ -123,11 +123,9 @@ impl App {
             is_conversation: is_call(head) && protocol == Protocol::Http2,
         };
         let body = if end { Body::Empty } else { Body::Stream };
-        let relay = Relay::new(
-            head,
-            end,
-            prepared.cloned().map(|prepared| (site, prepared)),
-        );
+        let list = &self.sites[site].pusher.options().list;
+        let prepared = prepared.map(|prepared| (Arc::clone(list), prepared.clone()));
+        let relay = Relay::new(head, end, prepared);
         let exchange = Exchange {
             work: Work::Relay(Box::new(relay)),
             sent: Sent {

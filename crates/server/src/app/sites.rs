@@ -7,6 +7,7 @@ use super::App;
 use crate::hosts::{Asked, Found, Hosts};
 use crate::push::Stats;
 use crate::request::Key;
+use crate::site::{Served, Target, WorkerSite};
 
 /// Returns the site that a request is for, where sites have hosts.
 fn find(hosts: &Hosts, conns: &Conns, conn: ConnId, head: &RequestHead) -> Found {
@@ -28,6 +29,33 @@ fn is_http2(conns: &Conns, conn: ConnId) -> bool {
 }
 
 impl App {
+    /// Serves other sites from now on. Requests in progress have what they need of the former ones.
+    pub(super) fn serve(&mut self, conns: &mut Conns, served: Served) {
+        let mut former = std::mem::take(&mut self.sites);
+        for site in served.sites {
+            // A list that stays goes on learning, and knows what clients have.
+            let same = |former: &WorkerSite| *former.pusher.options() == site.push;
+            let pusher = former.iter().position(same);
+            let pusher = pusher.map(|place| former.swap_remove(place).pusher);
+            let mut site = WorkerSite::new(site, &self.clock);
+            site.pusher = pusher.unwrap_or(site.pusher);
+            self.sites.push(site);
+        }
+        for site in former {
+            self.former_pushes.add(site.pusher.stats());
+        }
+        self.hosts = served.hosts;
+        self.access_log.replace(served.access_log);
+        self.proxy.replace(conns, served.proxy);
+        let roots = self.sites.iter().flat_map(|site| site.routes.paths());
+        let roots = roots.filter_map(|(_, target)| match target {
+            Target::Files(root) => Some(root.number()),
+            _ => None,
+        });
+        let roots = roots.collect();
+        self.files.replace(served.files.check_every, &roots);
+    }
+
     /// Returns the site that a request is for. A request for none is refused.
     pub(super) fn site_of(
         &mut self,
@@ -71,7 +99,7 @@ impl App {
 
     /// Returns the counters of all sites' hints and pushes.
     pub(super) fn push_stats(&self) -> Stats {
-        let mut sum = Stats::default();
+        let mut sum = self.former_pushes;
         for site in &self.sites {
             sum.add(site.pusher.stats());
         }

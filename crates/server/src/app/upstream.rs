@@ -187,9 +187,8 @@ impl App {
                 }
             }
         }
-        if let Some((site, prepared)) = relay.prepared.take() {
-            let (extra, _) = self.sites[site].pusher.contribution(&prepared);
-            head = extra.added_to(&head).unwrap_or(head);
+        if let Some((list, prepared)) = relay.prepared.take() {
+            head = prepared.extra(&list).added_to(&head).unwrap_or(head);
         }
         let content_type = head.get_known(KnownName::CONTENT_TYPE).unwrap_or_default();
         stream.suggest_priority(priority::of_content(content_type));

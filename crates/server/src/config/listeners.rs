@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tidegate_net::TlsAcceptorConfig;
+use tidegate_net::{Port, TlsAcceptorConfig};
 
 use super::ConfigError;
 use crate::certificate;
@@ -27,6 +27,8 @@ pub struct Listeners {
     pub certificates: Option<Certificates>,
     /// Whether the certificate was made at start.
     pub self_signed: bool,
+    /// Whether other processes may listen there too.
+    pub port: Port,
 }
 
 /// Which certificate each site has.
@@ -45,6 +47,7 @@ impl Listeners {
         tls: Vec<Address>,
         h2c: Vec<Address>,
         sites: &[SiteSettings],
+        former: Option<&Former>,
     ) -> Result<(Self, SiteCertificates), ConfigError> {
         if tls.is_empty() && h2c.is_empty() {
             return Err(ConfigError::NothingToListenOn);
@@ -55,27 +58,52 @@ impl Listeners {
             of_sites,
             names: Vec::new(),
         };
+        let made = former.filter(|former| former.self_signed == self_signed);
         let acceptor = if tls.is_empty() {
             None
+        } else if let (true, Some(made)) = (self_signed, made) {
+            of_sites.names.push(made.acceptor.names().to_vec());
+            Some(Arc::clone(&made.acceptor))
         } else if let Some(certificates) = &certificates {
             let (acceptor, names) = certificates.read()?;
             warn_of_uncovered(sites, certificates, &of_sites.of_sites, &names);
             of_sites.names = names;
-            Some(acceptor)
+            Some(Arc::new(match former {
+                Some(former) => acceptor.with_tickets_of(&former.acceptor),
+                None => acceptor,
+            }))
         } else {
             let acceptor = self_signed_acceptor()?;
             of_sites.names.push(acceptor.names().to_vec());
-            Some(acceptor)
+            Some(Arc::new(acceptor))
         };
         let listeners = Self {
             tls,
             h2c,
-            acceptor: acceptor.map(Arc::new),
+            acceptor,
             certificates,
             self_signed,
+            port: Port::Own,
         };
         Ok((listeners, of_sites))
     }
+
+    /// Returns the acceptor, for the next configuration.
+    pub(super) fn former(&self) -> Option<Former> {
+        let acceptor = Arc::clone(self.acceptor.as_ref()?);
+        Some(Former {
+            acceptor,
+            self_signed: self.self_signed,
+        })
+    }
+}
+
+/// The acceptor of TLS of a former configuration.
+#[derive(Clone)]
+pub(super) struct Former {
+    acceptor: Arc<TlsAcceptorConfig>,
+    /// Whether its certificate was made at start.
+    self_signed: bool,
 }
 
 /// An address to listen on.
@@ -177,22 +205,10 @@ impl Certificates {
         Ok((all.swap_remove(0), names))
     }
 
-    /// Reads all files again, for all later handshakes.
-    ///
-    /// # Errors
-    /// When a file can't be read or used; the former certificates stay in use then.
-    pub fn reload(&self, current: &TlsAcceptorConfig) -> Result<(), ConfigError> {
-        current.replace_certificate(&self.read()?.0);
-        Ok(())
-    }
-
-    /// Returns the paths of the certificates, separated by commas.
-    pub fn paths(&self) -> String {
-        let paths = self
-            .files
-            .iter()
-            .map(|files| files.cert.display().to_string());
-        paths.collect::<Vec<_>>().join(", ")
+    /// Returns the paths of the certificates and keys.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let files = self.files.iter();
+        files.flat_map(|files| [&*files.cert, &*files.key])
     }
 }
 

@@ -38,6 +38,19 @@ struct Known {
     security: Security,
 }
 
+impl Known {
+    /// Returns what tells the upstream's connections from those of others. Upstreams of two
+    /// configurations with the same key share them.
+    fn key(&self) -> String {
+        let Policy {
+            tls,
+            proxy_protocol,
+            ..
+        } = &self.policy;
+        format!("{:?}", (self.scheme, &self.hosts, tls, proxy_protocol))
+    }
+}
+
 /// The files for TLS with upstreams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Files {
@@ -277,12 +290,14 @@ impl<'s> Upstreams<'s> {
         flags: &Flags,
         workers: usize,
         options: &Options,
+        generation: u64,
     ) -> Result<(proxy::Settings, u64), ConfigError> {
         let budget = options.engine.memory_budget.as_ref();
         let addresses: Vec<_> = self.names.iter().map(Names::addresses).collect();
         let all = addresses.iter().map(Vec::len).sum();
         let most = shares::upstream_connections(&options.ledger, workers, all);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let keys = self.known.iter().map(Known::key).collect();
         let (mut upstreams, mut descriptors) = (Vec::with_capacity(self.known.len()), 0);
         let mut is_warned = false;
         for ((known, names), addresses) in self.known.into_iter().zip(&self.names).zip(addresses) {
@@ -308,7 +323,9 @@ impl<'s> Upstreams<'s> {
         let counts = !options.makes_requests_for_others.is_empty();
         let settings = proxy::Settings {
             requests: counts.then(|| Arc::clone(&options.ledger)),
+            generation,
             upstreams,
+            keys,
             names: self.names,
             pool,
             trusted: flags.trust_forwarded_from.clone(),

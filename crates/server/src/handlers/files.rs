@@ -5,58 +5,29 @@
 //! to threads. The request then waits for a [`Done`] in the worker's mailbox.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::io::Errno;
 use tidegate_http::{Body, RequestHead};
-use tidegate_ledger::Ledger;
-use tidegate_net::{Mailbox, StreamMut};
+use tidegate_net::StreamMut;
 
 use super::asset::Metadata;
 use super::beneath::Pace;
 use super::conditional::judge;
-use super::download::{Descriptors, Download, OpenFile, Read, Reader, Source};
-use super::file_places::FilePlaces;
+use super::done::{Asked, Done};
+use super::download::{Download, OpenFile, Read, Reader, Source};
 use super::kept::{Content, Kept, Known, Memory};
 use super::look::{Looked, look};
 use super::lookup::{Refusal, Root};
+pub use super::shared::Shared;
 use crate::clock::Clock;
-use crate::disk::Disk;
-use crate::message::{Asked, Done, Message};
 use crate::path::RequestPath;
 use crate::request::{Extra, Key, Outcome, Progress, Request, Sent};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
-
-/// State that the workers share to serve files.
-#[derive(Clone)]
-pub struct Shared {
-    /// The threads that wait for disks.
-    pub disk: Disk,
-    /// The large files that these threads have opened.
-    pub descriptors: Arc<Mutex<Descriptors>>,
-    /// The descriptors that files may have.
-    pub places: FilePlaces,
-    /// The time for which a file is served from memory without comparing it with the file system.
-    pub check_every: Duration,
-}
-
-impl Shared {
-    /// Returns state without open files. Files that are opened later count in this ledger. They
-    /// leave `for_upstreams` descriptors to connections to upstreams. Files in memory are compared
-    /// with the file system in each turn.
-    pub fn new(ledger: &Arc<Ledger>, for_upstreams: u64) -> Self {
-        Self {
-            disk: Disk::new(),
-            descriptors: Arc::default(),
-            places: FilePlaces::of(ledger, for_upstreams),
-            check_every: Duration::ZERO,
-        }
-    }
-}
 
 /// A request that waits until its path is looked up.
 pub struct Waiting {
@@ -78,12 +49,15 @@ pub enum Answer {
     Refused(Refusal),
 }
 
+/// Brings the results of threads to a worker.
+type Report = Arc<dyn Fn(Done) + Send + Sync>;
+
 /// The files that one worker serves.
 pub struct Files {
     kept: Kept,
     reader: Reader,
-    /// The mailbox in which threads reach this worker.
-    mailbox: Option<Mailbox<Message>>,
+    /// Brings the results of threads to this worker.
+    report: Option<Report>,
     /// The requests that wait for each path that is being looked up.
     looks: FxHashMap<Asked, Vec<Key>>,
 }
@@ -94,14 +68,20 @@ impl Files {
         Self {
             kept: Kept::new(shared.check_every, now),
             reader: Reader::new(shared.disk, shared.descriptors, shared.places),
-            mailbox: None,
+            report: None,
             looks: FxHashMap::default(),
         }
     }
 
-    /// Sets the mailbox to which threads send their results.
-    pub fn reached_by(&mut self, mailbox: &Mailbox<Message>) {
-        self.mailbox = Some(mailbox.clone());
+    /// Sets how threads bring their results to this worker.
+    pub fn reached_by(&mut self, report: impl Fn(Done) + Send + Sync + 'static) {
+        self.report = Some(Arc::new(report));
+    }
+
+    /// Compares files with the file system as often as `check_every` says from now on, and forgets
+    /// those below other roots than these.
+    pub fn replace(&mut self, check_every: Duration, roots: &FxHashSet<u64>) {
+        self.kept.replace(check_every, roots);
     }
 
     /// Begins a new turn of the loop.
@@ -181,13 +161,12 @@ impl Files {
         want: usize,
         key: Key,
     ) -> Progress {
-        let mailbox = &self.mailbox;
+        let report = &self.report;
         download.write(stream, want, &mut self.reader, || {
-            let mailbox = mailbox.clone();
+            let report = report.clone();
             move |read| {
-                if let Some(mailbox) = mailbox {
-                    // The worker may have ended.
-                    let _ = mailbox.send(Message::Done(Done::Read(key, read)));
+                if let Some(report) = report {
+                    report(Done::Read(key, read));
                 }
             }
         })
@@ -243,12 +222,11 @@ impl Files {
     /// Makes a thread look up a path. Returns whether there is a thread.
     fn look(&self, asked: &Asked, root: &Root, rest: &[u8]) -> bool {
         let asked = asked.clone();
-        let (root, rest, mailbox) = (root.clone(), rest.to_vec(), self.mailbox.clone());
+        let (root, rest, report) = (root.clone(), rest.to_vec(), self.report.clone());
         self.reader.disk().run(move || {
             let looked = look(&root, &rest, Pace::Patient);
-            if let Some(mailbox) = mailbox {
-                // The worker may have ended.
-                let _ = mailbox.send(Message::Done(Done::Looked(asked, looked)));
+            if let Some(report) = report {
+                report(Done::Looked(asked, looked));
             }
         })
     }
@@ -370,7 +348,7 @@ fn refuse(request: &mut Request<'_>, refusal: &Refusal) -> Sent {
 mod tests {
     use std::time::SystemTime;
 
-    use tidegate_ledger::Limits;
+    use tidegate_ledger::{Ledger, Limits};
 
     use super::*;
 

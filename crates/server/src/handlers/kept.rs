@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rustc_hash::FxHashSet;
 
 use super::asset::{Asset, Metadata};
 use super::beneath::{Links, Pace, Storage};
@@ -234,6 +235,18 @@ impl Kept {
             }
         }
         place
+    }
+
+    /// Uses contents for less than `check_every` without comparing their files from now on, and
+    /// forgets the files below other roots than these.
+    pub fn replace(&mut self, check_every: Duration, roots: &FxHashSet<u64>) {
+        self.check_every = check_every;
+        for place in 0..self.slots.len() {
+            let known = self.slots[place].as_ref();
+            if known.is_some_and(|known| !roots.contains(&known.source.root.number())) {
+                self.forget(place);
+            }
+        }
     }
 
     /// Forgets the file at this place.

@@ -4,6 +4,7 @@ pub mod asset;
 pub mod beneath;
 pub mod conditional;
 pub mod demo;
+pub mod done;
 pub mod download;
 pub mod echo;
 pub mod file_places;
@@ -12,6 +13,7 @@ pub mod kept;
 pub mod look;
 pub mod lookup;
 pub mod pieces;
+pub mod shared;
 pub mod status;
 pub mod upload;
 

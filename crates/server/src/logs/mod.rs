@@ -6,7 +6,7 @@ pub mod queue;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use env_filter::Filter;
@@ -24,7 +24,7 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 /// The logger behind the macros of the `log` crate.
 struct Logger {
-    filter: Filter,
+    filter: RwLock<Filter>,
     limiter: Limiter,
     queue: Queue,
     style: Style,
@@ -44,9 +44,7 @@ enum Style {
 /// # Errors
 /// When the filter is malformed, or the system gives no descriptor or no thread.
 pub fn start(filter: &str) -> io::Result<()> {
-    let mut filters = env_filter::Builder::new();
-    let parsed = filters.try_parse(filter);
-    parsed.map_err(|error| io::Error::other(error.to_string()))?;
+    let filter = read_filter(filter)?;
     let stderr = io::stderr();
     let wants_none = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -65,15 +63,37 @@ pub fn start(filter: &str) -> io::Result<()> {
     });
     let queue = Queue::start(sink, "the log", report, Options::default())?;
     let logger = LOGGER.get_or_init(|| Logger {
-        filter: filters.build(),
+        filter: RwLock::new(filter),
         limiter: Limiter::default(),
         queue,
         style,
     });
-    log::set_max_level(logger.filter.filter());
+    log::set_max_level(logger.filter().filter());
     // This fails if a logger is set already, as in a program that embeds this server.
     let _ = log::set_logger(logger);
     Ok(())
+}
+
+/// Replaces the filter of the log, if it was started.
+///
+/// # Errors
+/// When the filter is malformed.
+pub fn set_filter(filter: &str) -> io::Result<()> {
+    let filter = read_filter(filter)?;
+    if let Some(logger) = LOGGER.get() {
+        let level = filter.filter();
+        let current = logger.filter.write();
+        *current.unwrap_or_else(PoisonError::into_inner) = filter;
+        log::set_max_level(level);
+    }
+    Ok(())
+}
+
+fn read_filter(filter: &str) -> io::Result<Filter> {
+    let mut filters = env_filter::Builder::new();
+    let parsed = filters.try_parse(filter);
+    parsed.map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(filters.build())
 }
 
 /// Writes a sentence to stderr that isn't a line of the log, such as why the server ends.
@@ -109,13 +129,19 @@ pub fn flush(deadline: Instant) {
     }
 }
 
+impl Logger {
+    fn filter(&self) -> RwLockReadGuard<'_, Filter> {
+        self.filter.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.filter.enabled(metadata)
+        self.filter().enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.filter.matches(record) {
+        if !self.filter().matches(record) {
             return;
         }
         let now = SystemTime::now();

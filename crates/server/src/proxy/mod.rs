@@ -49,8 +49,13 @@ pub const DOWNLOAD_WINDOW: u32 = 128 << 10;
 /// Settings that the proxies of all workers share.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The number of settings that this process had before.
+    pub generation: u64,
     /// The upstreams of all routes.
     pub upstreams: Vec<Upstream>,
+    /// The keys of `upstreams`, in the same order: an upstream that has the key of a former one
+    /// takes over its connections.
+    pub keys: Vec<String>,
     /// The names of `upstreams`, in the same order, which are looked up again.
     pub names: Vec<Names>,
     /// The limits of a worker's pool.
@@ -91,9 +96,44 @@ impl Proxy {
         }
     }
 
-    /// Replaces the addresses of an upstream.
-    pub fn moved(&mut self, conns: &mut Conns, upstream: usize, addresses: Vec<Address>) {
-        if let Some(upstream) = self.upstreams.get(upstream) {
+    /// Replaces the settings. Upstreams that stay keep their connections; those that are taken away
+    /// finish their requests.
+    pub fn replace(&mut self, conns: &mut Conns, settings: Arc<Settings>) {
+        let former = std::mem::replace(&mut self.settings, settings);
+        let ids = std::mem::take(&mut self.upstreams).into_iter();
+        let mut former: Vec<(UpstreamId, &String)> = ids.zip(&former.keys).collect();
+        self.pool.set_limits(self.settings.pool.clone());
+        let settings = Arc::clone(&self.settings);
+        for (upstream, key) in settings.upstreams.iter().zip(&settings.keys) {
+            let place = former.iter().position(|(_, other)| *other == key);
+            let upstream = upstream.clone();
+            self.upstreams.push(match place {
+                Some(place) => {
+                    let (id, _) = former.swap_remove(place);
+                    self.pool.change(conns, id, upstream);
+                    id
+                }
+                None => self.pool.add(upstream),
+            });
+        }
+        for (id, _) in former {
+            self.pool.remove_upstream(conns, id);
+        }
+        // Heads may be forwarded in another way from now on.
+        self.repeated = Repeated::default();
+    }
+
+    /// Replaces the addresses of an upstream, unless that is one of former settings.
+    pub fn moved(
+        &mut self,
+        conns: &mut Conns,
+        generation: u64,
+        upstream: usize,
+        addresses: Vec<Address>,
+    ) {
+        if generation == self.settings.generation
+            && let Some(upstream) = self.upstreams.get(upstream)
+        {
             self.pool.set_addresses(conns, *upstream, addresses);
         }
     }
@@ -202,7 +242,9 @@ mod tests {
     #[test]
     fn requests_count_for_those_that_a_trusted_hop_makes_them_for() {
         let proxy = Proxy::new(Arc::new(Settings {
+            generation: 0,
             upstreams: Vec::new(),
+            keys: Vec::new(),
             names: Vec::new(),
             pool: tidegate_pool::Limits::default(),
             trusted: vec!["10.0.0.0/8".parse().unwrap()],

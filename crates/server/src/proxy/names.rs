@@ -9,10 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
-use tidegate_net::Mailbox;
 use tidegate_pool::Address;
-
-use crate::message::Message;
 
 /// The interval at which names are looked up. The system's resolver doesn't report how long an
 /// answer is valid; it caches what may be cached.
@@ -142,13 +139,16 @@ impl Names {
     }
 }
 
-/// Starts a thread that looks up names and reports changes to the workers, until the returned
-/// sender is dropped. `names` has those of all upstreams, in the order of
-/// [`Settings::upstreams`](super::Settings).
+/// Starts a thread that looks up names, until the returned sender is dropped. `names` has those of
+/// all upstreams, in the order of [`Settings::upstreams`](super::Settings). `moved` gets the index
+/// of an upstream whose addresses have changed, and all its addresses.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn watch(names: Vec<Names>, mailboxes: Vec<Mailbox<Message>>) -> io::Result<Sender<()>> {
+pub fn watch(
+    names: Vec<Names>,
+    moved: impl Fn(usize, Vec<Address>) + Send + 'static,
+) -> io::Result<Sender<()>> {
     let (running, stopped) = mpsc::channel();
     let start = Instant::now();
     let watched = names.into_iter().enumerate();
@@ -164,9 +164,7 @@ pub fn watch(names: Vec<Names>, mailboxes: Vec<Mailbox<Message>>) -> io::Result<
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
             }
             if let Some(addresses) = names.look_up_again() {
-                for mailbox in &mailboxes {
-                    mailbox.send(Message::Moved(*upstream, addresses.clone()));
-                }
+                moved(*upstream, addresses);
             }
             *due = Instant::now() + names.pause();
         }

@@ -1,5 +1,7 @@
 //! One forwarded request: the data that the upstream and the client have still to take.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tidegate_http::{ErrorCode, Fields, KnownName, Misuse, RequestHead, Stream};
 use tidegate_net::Conns;
@@ -7,7 +9,7 @@ use tidegate_pool::RequestId;
 
 use crate::pipe::Pipe;
 use crate::proxy::Proxy;
-use crate::push::Prepared;
+use crate::push::{Prepared, PushCache};
 use crate::request::Key;
 
 /// A forwarded request.
@@ -22,8 +24,8 @@ pub struct Relay {
     life: Life,
     /// Whether the client's stream has sent all that it was given, and wants more.
     client_waits: bool,
-    /// The part of a site's preload list for the response, and the index of the site.
-    pub prepared: Option<(usize, Prepared)>,
+    /// The part of a preload list for the response.
+    pub prepared: Option<(Arc<PushCache>, Prepared)>,
 }
 
 /// The kind of a request.
@@ -66,7 +68,11 @@ struct Half {
 
 impl Relay {
     /// Returns the state of a request that was just received.
-    pub fn new(head: &RequestHead, end: bool, prepared: Option<(usize, Prepared)>) -> Self {
+    pub fn new(
+        head: &RequestHead,
+        end: bool,
+        prepared: Option<(Arc<PushCache>, Prepared)>,
+    ) -> Self {
         Self {
             request: None,
             up: Half {

@@ -186,7 +186,7 @@ impl fmt::Display for PreloadError {
 impl std::error::Error for PreloadError {}
 
 /// The checked list. Pages and resources are identified by numbers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PushCache {
     by_path: HashMap<Box<[u8]>, Found>,
     pub(super) pages: Vec<Page>,
@@ -211,7 +211,14 @@ pub(super) struct Page {
     pub(super) hint: ResponseHead,
 }
 
-#[derive(Clone, Debug)]
+impl PartialEq for Page {
+    fn eq(&self, other: &Self) -> bool {
+        // The hint follows from the links.
+        (&self.path, &self.needs, &self.links) == (&other.path, &other.needs, &other.links)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Resource {
     pub(super) path: String,
     pub(super) headers: Vec<(String, String)>,

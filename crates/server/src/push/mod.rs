@@ -45,7 +45,7 @@ pub enum Mode {
 }
 
 /// Settings of hints and pushes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// The list.
     pub list: Arc<PushCache>,

@@ -15,7 +15,7 @@ use tidegate_net::ConnId;
 
 use super::diary::{Diary, Pushed};
 use super::learn::{Learning, Verdict, Watch};
-use super::list::{Found, Resource};
+use super::list::{Found, PushCache, Resource};
 use super::{MAX_PUSHES, Mode, Options, Refusal, Stats, promise};
 use crate::clock::Clock;
 use crate::handlers::asset::Asset;
@@ -50,6 +50,18 @@ pub struct Prepared {
     pub promised: Vec<(StreamId, Arc<RequestHead>)>,
 }
 
+impl Prepared {
+    /// Returns the fields that the list, in which the request was looked up, adds to the answer.
+    pub fn extra<'a>(&self, list: &'a PushCache) -> Extra<'a> {
+        let Found { page, resource } = self.found;
+        let page = page.filter(|_| self.links);
+        Extra {
+            links: page.map_or(&[], |page| &list.page(page).links),
+            headers: resource.map_or(&[], |resource| &list.resource(resource).headers),
+        }
+    }
+}
+
 /// A page that a client is about to get.
 struct View<'a, C> {
     conn: C,
@@ -75,6 +87,11 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
             stats: Stats::default(),
             options,
         }
+    }
+
+    /// Returns the settings.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Returns the counters of hints and pushes.
@@ -282,13 +299,8 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
 
     /// Returns what the list adds to the answer: fields, and the content if it is in memory.
     pub fn contribution(&mut self, prepared: &Prepared) -> (Extra<'_>, Option<&mut Asset>) {
-        let list = &self.options.list;
-        let Found { page, resource } = prepared.found;
-        let page = page.filter(|_| prepared.links);
-        let extra = Extra {
-            links: page.map_or(&[], |page| &list.page(page).links),
-            headers: resource.map_or(&[], |resource| &list.resource(resource).headers),
-        };
+        let extra = prepared.extra(&self.options.list);
+        let resource = prepared.found.resource;
         let asset = resource.and_then(|resource| self.assets.get_mut(usize::from(resource)));
         (extra, asset.and_then(Option::as_mut))
     }

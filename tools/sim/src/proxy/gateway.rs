@@ -51,7 +51,9 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
         options: Arc::clone(&options),
     });
     let settings = Settings {
+        generation: 0,
         upstreams: upstreams.collect(),
+        keys: Vec::new(),
         names: Vec::new(),
         pool,
         trusted: Vec::new(),

@@ -1,0 +1,181 @@
+//! The running process: its workers, and what happens to it.
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
+use signal_hook::low_level::signal_name;
+
+use crate::happening::Happening;
+use crate::logs;
+use crate::logs::queue::Queue;
+use crate::prepared::{Prepared, Reason};
+use crate::reload::{Running, Worker};
+use crate::run_error::RunError;
+use crate::stats::Stats;
+
+const STATS_EVERY: Duration = Duration::from_secs(5);
+
+/// The action that a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// End gracefully; when asked again, end immediately.
+    End,
+    /// Read the configuration, the certificates and so on anew.
+    Reload,
+    /// Reopen logs.
+    Reopen,
+    /// Nothing. Other servers give this signal a meaning that this one doesn't.
+    Nothing,
+}
+
+impl Asked {
+    fn by(signal: i32) -> Self {
+        match signal {
+            SIGHUP => Self::Reload,
+            SIGUSR1 => Self::Reopen,
+            SIGUSR2 => Self::Nothing,
+            _ => Self::End,
+        }
+    }
+}
+
+/// How far the process is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Serving,
+    /// No new connections. Requests in progress finish.
+    Ending,
+}
+
+/// The running process.
+pub(crate) struct Process {
+    workers: Vec<Worker>,
+    running: Running,
+    stats: Stats,
+    life: Life,
+    happened: Sender<Happening>,
+    happenings: Receiver<Happening>,
+}
+
+impl Process {
+    /// Takes workers that serve already.
+    pub(crate) fn new(
+        workers: Vec<Worker>,
+        mut running: Running,
+        stats: Stats,
+        (happened, happenings): (Sender<Happening>, Receiver<Happening>),
+    ) -> io::Result<Self> {
+        running.watch(&workers, &happened)?;
+        Ok(Self {
+            workers,
+            running,
+            stats,
+            life: Life::Serving,
+            happened,
+            happenings,
+        })
+    }
+
+    /// Returns when all workers have ended. `stdout` is flushed then.
+    pub(crate) fn run(mut self, stdout: &Queue) -> Result<(), RunError> {
+        let mut working = self.workers.len();
+        let mut stats_due = Instant::now() + STATS_EVERY;
+        while working > 0 {
+            let pause = stats_due.saturating_duration_since(Instant::now());
+            match self.happenings.recv_timeout(pause) {
+                Ok(Happening::Ended(result)) => {
+                    result?;
+                    working -= 1;
+                }
+                Ok(Happening::Signal(signal)) => self.signal(signal),
+                Ok(Happening::CertificatesChanged) => {
+                    self.running
+                        .prepare(Reason::CertificatesChanged, &self.happened);
+                }
+                Ok(Happening::Prepared(reason, prepared)) => self.prepared(reason, prepared),
+                Err(RecvTimeoutError::Timeout) => {
+                    stats_due = Instant::now() + STATS_EVERY;
+                    logs::report_left_out();
+                    if let Some(snapshot) = self.stats.changed() {
+                        log::info!("{snapshot}");
+                    }
+                }
+                // There is a sender in `self`.
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        for worker in self.workers {
+            let joined = worker.thread.join();
+            joined.map_err(|_| RunError::WorkerPanicked)?;
+        }
+        log::info!("all connections are closed");
+        let deadline = Instant::now() + logs::PATIENCE;
+        self.running.access_log().flush(deadline);
+        stdout.flush(deadline);
+        Ok(())
+    }
+
+    /// Handles a signal. Each log line comes after the action that it reports.
+    fn signal(&mut self, signal: i32) {
+        let name = signal_name(signal).unwrap_or("signal");
+        match Asked::by(signal) {
+            Asked::Reload if self.life == Life::Serving => {
+                self.running.prepare(Reason::Signal, &self.happened);
+            }
+            Asked::Reload | Asked::Reopen => self.reopen(name),
+            Asked::Nothing => log::info!("{name}: ignored"),
+            Asked::End if self.life == Life::Ending => {
+                log::warn!("{name} again: ending immediately");
+                logs::flush(Instant::now() + logs::PATIENCE);
+                std::process::exit(128 + signal);
+            }
+            Asked::End => {
+                self.shut_down();
+                log::info!(
+                    "{name}: finishing the requests in progress; a second signal ends immediately"
+                );
+            }
+        }
+    }
+
+    fn reopen(&self, name: &str) {
+        self.running.access_log().reopen();
+        log::info!("{name}: reopening the access log");
+    }
+
+    /// Begins the graceful end of all workers.
+    fn shut_down(&mut self) {
+        self.life = Life::Ending;
+        // The workers have the last handles of the sockets then, and close them.
+        self.running.release_sockets();
+        for worker in &self.workers {
+            worker.mailbox.shut_down();
+        }
+    }
+
+    /// Uses a new configuration, or says why that can't be.
+    fn prepared(&mut self, reason: Reason, prepared: Result<Box<Prepared>, String>) {
+        if self.life == Life::Serving {
+            let workers = &self.workers;
+            let result = prepared.and_then(|prepared| self.running.apply(*prepared, workers));
+            match result {
+                Ok(what) => {
+                    if reason == Reason::Signal {
+                        self.reopen("SIGHUP");
+                    }
+                    log::info!("{reason}: reloaded {what}");
+                }
+                Err(error) => log::error!(
+                    "{reason}: nothing has changed, because the new configuration can't be used: \
+                     {error}"
+                ),
+            }
+            if let Err(error) = self.running.watch(&self.workers, &self.happened) {
+                log::error!("names and certificates are no longer watched: {error}");
+            }
+        }
+        self.running.prepared(&self.happened);
+    }
+}

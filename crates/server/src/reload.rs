@@ -1,0 +1,209 @@
+//! Other configurations for the running process.
+//!
+//! A thread of its own makes a configuration and checks all of it, because names are looked up and
+//! files are read meanwhile. The main thread then opens new ports, and hands each worker all of it
+//! in one message.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tidegate_net::{Mailbox, Reconfiguration};
+
+use crate::access_log::Destination;
+use crate::certificate_watch;
+use crate::command_line::CommandLine;
+use crate::config::{Certificates, Config, Lasting};
+use crate::happening::Happening;
+use crate::listening::{self, Bound};
+use crate::logs;
+use crate::message::Message;
+use crate::prepared::{Prepared, Reason};
+use crate::proxy::{self, names};
+use crate::site::Served;
+
+/// How long the main thread waits until all workers have a new configuration. They have it after
+/// the turn that they are in.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A worker, as the main thread sees it.
+pub(crate) struct Worker {
+    pub(crate) mailbox: Mailbox<Message>,
+    pub(crate) thread: JoinHandle<()>,
+}
+
+/// Whether another configuration is being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Making {
+    Nothing,
+    One,
+    /// Something has changed meanwhile, so another one is due after this one.
+    OneAndThen(Reason),
+}
+
+/// The configuration in use.
+pub(crate) struct Running {
+    command_line: Arc<CommandLine>,
+    lasting: Lasting,
+    bound: Vec<Bound>,
+    access_log: Destination,
+    proxy: Arc<proxy::Settings>,
+    certificates: Option<Certificates>,
+    making: Making,
+    /// The threads that watch names and certificates go on until these are dropped.
+    watched: Vec<Sender<()>>,
+}
+
+impl Running {
+    pub(crate) fn new(
+        command_line: CommandLine,
+        lasting: Lasting,
+        certificates: Option<Certificates>,
+        bound: Vec<Bound>,
+        served: Served,
+    ) -> Self {
+        Self {
+            command_line: Arc::new(command_line),
+            lasting,
+            bound,
+            access_log: served.access_log,
+            proxy: served.proxy,
+            certificates,
+            making: Making::Nothing,
+            watched: Vec::new(),
+        }
+    }
+
+    /// Returns the access log.
+    pub(crate) fn access_log(&self) -> &Destination {
+        &self.access_log
+    }
+
+    /// Gives up the listening sockets, which the workers have too.
+    pub(crate) fn release_sockets(&mut self) {
+        self.bound.clear();
+    }
+
+    /// Watches the names of upstreams and the certificates of this configuration, and no others.
+    pub(crate) fn watch(
+        &mut self,
+        workers: &[Worker],
+        happened: &Sender<Happening>,
+    ) -> io::Result<()> {
+        self.watched.clear();
+        let mailboxes = workers.iter().map(|worker| worker.mailbox.clone());
+        let mailboxes: Vec<Mailbox<Message>> = mailboxes.collect();
+        let generation = self.proxy.generation;
+        let names = names::watch(self.proxy.names.clone(), move |upstream, addresses| {
+            for mailbox in &mailboxes {
+                mailbox.send(Message::Moved {
+                    generation,
+                    upstream,
+                    addresses: addresses.clone(),
+                });
+            }
+        })?;
+        self.watched.push(names);
+        let every = self.command_line.flags.watch_certificates;
+        if let Some(certificates) = &self.certificates
+            && !every.is_zero()
+        {
+            let paths = certificates.paths().map(Into::into).collect();
+            let certificates = certificate_watch::start(paths, every, happened.clone())?;
+            self.watched.push(certificates);
+        }
+        Ok(())
+    }
+
+    /// Has a thread make another configuration, which [`Happening::Prepared`] brings.
+    pub(crate) fn prepare(&mut self, reason: Reason, happened: &Sender<Happening>) {
+        self.making = match self.making {
+            Making::Nothing => Making::One,
+            // A signal covers certificates.
+            Making::OneAndThen(Reason::Signal) => Making::OneAndThen(Reason::Signal),
+            Making::One | Making::OneAndThen(_) => Making::OneAndThen(reason),
+        };
+        if self.making != Making::One {
+            return;
+        }
+        let (same, lasting) = (Arc::clone(&self.command_line), self.lasting.clone());
+        let done = happened.clone();
+        let make = move || {
+            let command_line = match reason {
+                Reason::Signal => CommandLine::again().map(Arc::new),
+                Reason::CertificatesChanged => Ok(same),
+            };
+            let made = command_line.and_then(|line| Prepared::new(line, &lasting));
+            // The process may have ended.
+            let _ = done.send(Happening::Prepared(reason, made.map(Box::new)));
+        };
+        let thread = thread::Builder::new().name("reload".into()).spawn(make);
+        if let Err(error) = thread {
+            let error = format!("there is no thread to read it: {error}");
+            let _ = happened.send(Happening::Prepared(reason, Err(error)));
+        }
+    }
+
+    /// Notes that the configuration that was made is in use, or wasn't usable.
+    pub(crate) fn prepared(&mut self, happened: &Sender<Happening>) {
+        if let Making::OneAndThen(reason) = std::mem::replace(&mut self.making, Making::Nothing) {
+            self.prepare(reason, happened);
+        }
+    }
+
+    /// Uses a configuration from now on. Returns words on what it consists of, once all workers
+    /// have it; or a sentence if a port can't be opened, and nothing has changed then.
+    pub(crate) fn apply(
+        &mut self,
+        prepared: Prepared,
+        workers: &[Worker],
+    ) -> Result<String, String> {
+        let Prepared {
+            command_line,
+            config,
+        } = prepared;
+        let Config {
+            listeners,
+            options,
+            served,
+            lasting,
+            ..
+        } = config;
+        let bound = listening::bind_again(&self.bound, &listeners, workers.len());
+        let bound = bound.map_err(|error| error.to_string())?;
+        logs::set_filter(&command_line.flags.log).map_err(|error| error.to_string())?;
+        // Without these handles, the workers close the sockets that are taken away.
+        self.bound = bound;
+        let (done, are_done) = mpsc::channel();
+        for (worker, Worker { mailbox, .. }) in workers.iter().enumerate() {
+            mailbox.reconfigure(Reconfiguration {
+                options: options.clone(),
+                listeners: listening::for_worker(&self.bound, worker, workers.len()),
+                message: Message::Serve(Box::new(served.clone()), done.clone()),
+            });
+        }
+        drop(done);
+        for _ in workers {
+            if let Err(RecvTimeoutError::Timeout) = are_done.recv_timeout(PATIENCE) {
+                log::warn!("a worker is busy, and has the new configuration later");
+                break;
+            }
+        }
+        let what = match &listeners.certificates {
+            None => "the configuration".to_owned(),
+            Some(certificates) => {
+                let paths = certificates.paths().map(|path| path.display().to_string());
+                let paths = paths.collect::<Vec<_>>().join(", ");
+                format!("the configuration, {paths}")
+            }
+        };
+        self.command_line = command_line;
+        self.lasting = lasting;
+        self.access_log = served.access_log;
+        self.proxy = served.proxy;
+        self.certificates = listeners.certificates;
+        Ok(what)
+    }
+}

@@ -18,6 +18,7 @@
 //! - `shutdown`  signals
 //! - `sites`     several sites: hosts, certificates, routes
 //! - `slow`      peers that are slow, deliberately or not
+//! - `takeover`  SIGUSR2, sockets of a service manager, and what it is told
 //! - `upstream`  scripted upstreams
 //! - `proxy`     routes that lead to upstreams
 //! - `paths`     spellings of paths that servers read in different ways
@@ -51,5 +52,6 @@ mod shutdown;
 mod sites;
 mod slow;
 mod start;
+mod takeover;
 mod targets;
 mod upstream;

@@ -88,11 +88,11 @@ impl Brought {
 }
 
 /// Returns a command that runs the binary with these flags.
-fn command(flags: &[&str]) -> Command {
+pub(crate) fn command(flags: &[&str]) -> Command {
     piped(Command::new(env!("CARGO_BIN_EXE_tidegate")), flags)
 }
 
-fn piped(mut command: Command, flags: &[&str]) -> Command {
+pub(crate) fn piped(mut command: Command, flags: &[&str]) -> Command {
     command.args(flags).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -131,7 +131,8 @@ impl Server {
         Self::run(command(&all))
     }
 
-    fn run(mut command: Command) -> Self {
+    /// Runs a command that starts the binary, perhaps by a shell, and waits until it is ready.
+    pub(crate) fn run(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -198,6 +199,11 @@ impl Server {
             let mut lines = texts.stderr.lines();
             lines.find(|line| line.contains(text)).map(str::to_owned)
         })
+    }
+
+    /// Returns the number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal such as `TERM`.
@@ -280,7 +286,7 @@ impl Drop for Unread {
     }
 }
 
-fn send_signal(pid: u32, name: &str) {
+pub(crate) fn send_signal(pid: u32, name: &str) {
     let (signal, pid) = (format!("-{name}"), pid.to_string());
     let status = Command::new("kill").args([signal, pid]).status().unwrap();
     assert!(status.success());

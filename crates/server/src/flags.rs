@@ -85,6 +85,15 @@ pub struct Flags {
     #[arg(long, value_name = "FILE", help_heading = "Configuration")]
     pub config: Option<PathBuf>,
 
+    /// Become this user once ports and files are open; only root can. USER:GROUP takes that group
+    /// in place of the user's own
+    #[arg(long, value_name = "USER[:GROUP]", help_heading = "Process")]
+    pub user: Option<String>,
+
+    /// Write the number of the process to this file, which is removed at the end
+    #[arg(long, value_name = "FILE", help_heading = "Process")]
+    pub pid_file: Option<PathBuf>,
+
     /// Listen for HTTP/2 and HTTP/1.1 over TLS: ADDR:PORT, :PORT or PORT, or none. Repeatable
     /// [default: 8443]
     #[arg(long, value_name = "ADDR", help_heading = "Ports", value_parser = listen)]

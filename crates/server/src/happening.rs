@@ -13,6 +13,8 @@ pub(crate) enum Happening {
     Ended(Result<(), RunError>),
     /// Files of certificates have changed.
     CertificatesChanged,
+    /// A new process with this number serves, or there is a sentence why it can't.
+    TakenOver(Result<u32, String>),
     /// A new configuration is ready, or can't be used.
     Prepared(Reason, Result<Box<Prepared>, String>),
 }

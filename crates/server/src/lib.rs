@@ -5,6 +5,7 @@ pub mod app;
 mod banner;
 pub mod certificate;
 mod certificate_watch;
+mod channel;
 pub mod check;
 pub mod clock;
 pub mod command_line;
@@ -23,7 +24,9 @@ pub mod logs;
 pub mod manual;
 pub mod memory;
 pub mod message;
+mod notify;
 pub mod path;
+mod pid_file;
 pub mod pipe;
 mod prepared;
 pub mod priority;
@@ -39,6 +42,8 @@ pub mod settings;
 pub mod shares;
 pub mod site;
 pub mod stats;
+mod upgrade;
+mod user;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -56,7 +61,7 @@ pub fn main() -> ExitCode {
         Ok(command_line) => command_line,
         Err(Error::Typed(error)) => error.exit(),
         Err(Error::File(error)) => {
-            logs::complain(&error.to_string());
+            complain(&error.to_string(), run::Given::take().ok().as_ref());
             let is_check = std::env::args_os()
                 .nth(1)
                 .is_some_and(|word| word == "check");
@@ -82,19 +87,26 @@ pub fn main() -> ExitCode {
     if command_line.is_check {
         return check::main(&command_line);
     }
+    let given = match run::Given::take() {
+        Ok(given) => given,
+        Err(error) => {
+            logs::complain(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
     if let Err(error) = logs::start(&flags.log) {
-        logs::complain(&format!("can't start the log: {error}"));
+        complain(&format!("can't start the log: {error}"), Some(&given));
         return ExitCode::FAILURE;
     }
     for warning in &command_line.warnings {
         log::warn!("{warning}");
     }
-    let code = serve(command_line);
+    let code = serve(command_line, given);
     logs::flush(Instant::now() + logs::PATIENCE);
     code
 }
 
-fn serve(command_line: CommandLine) -> ExitCode {
+fn serve(command_line: CommandLine, given: run::Given) -> ExitCode {
     let config = match Config::with_sites(
         &command_line.flags,
         &command_line.sites,
@@ -102,15 +114,29 @@ fn serve(command_line: CommandLine) -> ExitCode {
     ) {
         Ok(config) => config,
         Err(error) => {
-            logs::complain(&command_line.sentence(&error));
+            complain(&command_line.sentence(&error), Some(&given));
             return ExitCode::from(error.exit_status());
         }
     };
-    match run::run(command_line, config) {
+    let former = given.complaint();
+    match run::run(command_line, config, given) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            logs::complain(&error.to_string());
+            let error = error.to_string();
+            logs::complain(&error);
+            if let Some(former) = former {
+                former.make(&error);
+            }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Says why the server can't start, on stderr and to the process that it should have taken over
+/// from.
+fn complain(sentence: &str, given: Option<&run::Given>) {
+    logs::complain(sentence);
+    if let Some(former) = given.and_then(run::Given::complaint) {
+        former.make(sentence);
     }
 }

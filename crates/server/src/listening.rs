@@ -41,6 +41,11 @@ impl Bound {
         }
     }
 
+    /// Returns all sockets, to pass them on.
+    pub(crate) fn sockets(&self) -> &[Listener] {
+        &self.sockets
+    }
+
     /// Returns the sockets that a worker accepts connections from. Each socket has a queue of its
     /// own, so each is some worker's; a worker without one shares another's.
     fn of_worker(&self, worker: usize, workers: usize) -> impl Iterator<Item = Listener> {
@@ -83,9 +88,9 @@ pub(crate) fn for_worker(bound: &[Bound], worker: usize, workers: usize) -> Vec<
 pub(crate) fn bind(
     listeners: &Listeners,
     workers: usize,
-    inherited: &mut Inherited,
+    mut inherited: Inherited,
 ) -> Result<Vec<Bound>, RunError> {
-    bind_all(listeners, workers, |address, security| {
+    let bound = bind_all(listeners, workers, |address, security| {
         let Some(sockets) = inherited.take(address) else {
             return Ok(None);
         };
@@ -93,7 +98,9 @@ pub(crate) fn bind(
         let sockets: io::Result<Vec<Listener>> = sockets.into_iter().map(listener).collect();
         let sockets = sockets.map_err(|error| RunError::Bind(address.first, error))?;
         Ok(Some(Bound::new(address.first, security.clone(), sockets)))
-    })
+    })?;
+    inherited.finish()?;
+    Ok(bound)
 }
 
 /// Binds the addresses that are new.

@@ -10,10 +10,13 @@ use signal_hook::low_level::signal_name;
 use crate::happening::Happening;
 use crate::logs;
 use crate::logs::queue::Queue;
+use crate::notify::{self, Watchdog};
+use crate::pid_file::PidFile;
 use crate::prepared::{Prepared, Reason};
 use crate::reload::{Running, Worker};
 use crate::run_error::RunError;
 use crate::stats::Stats;
+use crate::upgrade;
 
 const STATS_EVERY: Duration = Duration::from_secs(5);
 
@@ -26,8 +29,8 @@ enum Asked {
     Reload,
     /// Reopen logs.
     Reopen,
-    /// Nothing. Other servers give this signal a meaning that this one doesn't.
-    Nothing,
+    /// Start a new process, which takes over.
+    Upgrade,
 }
 
 impl Asked {
@@ -35,7 +38,7 @@ impl Asked {
         match signal {
             SIGHUP => Self::Reload,
             SIGUSR1 => Self::Reopen,
-            SIGUSR2 => Self::Nothing,
+            SIGUSR2 => Self::Upgrade,
             _ => Self::End,
         }
     }
@@ -45,7 +48,11 @@ impl Asked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Serving,
-    /// No new connections. Requests in progress finish.
+    /// A new process has begun, and is to take over.
+    Upgrading,
+    /// No new connections. Requests in progress finish. A new process may have taken over.
+    Leaving,
+    /// The same, because a signal has asked for it. Another one ends the process immediately.
     Ending,
 }
 
@@ -55,6 +62,8 @@ pub(crate) struct Process {
     running: Running,
     stats: Stats,
     life: Life,
+    watchdog: Option<Watchdog>,
+    pid_file: Option<PidFile>,
     happened: Sender<Happening>,
     happenings: Receiver<Happening>,
 }
@@ -65,6 +74,7 @@ impl Process {
         workers: Vec<Worker>,
         mut running: Running,
         stats: Stats,
+        pid_file: Option<PidFile>,
         (happened, happenings): (Sender<Happening>, Receiver<Happening>),
     ) -> io::Result<Self> {
         running.watch(&workers, &happened)?;
@@ -73,6 +83,8 @@ impl Process {
             running,
             stats,
             life: Life::Serving,
+            watchdog: Watchdog::find(Instant::now()),
+            pid_file,
             happened,
             happenings,
         })
@@ -83,7 +95,17 @@ impl Process {
         let mut working = self.workers.len();
         let mut stats_due = Instant::now() + STATS_EVERY;
         while working > 0 {
-            let pause = stats_due.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let mut due = stats_due;
+            if let Some(watchdog) = &mut self.watchdog {
+                watchdog.turn(&self.workers, now);
+                due = due.min(watchdog.due());
+            }
+            if stats_due <= now {
+                stats_due = now + STATS_EVERY;
+                self.report_stats();
+            }
+            let pause = due.saturating_duration_since(now);
             match self.happenings.recv_timeout(pause) {
                 Ok(Happening::Ended(result)) => {
                     result?;
@@ -95,13 +117,8 @@ impl Process {
                         .prepare(Reason::CertificatesChanged, &self.happened);
                 }
                 Ok(Happening::Prepared(reason, prepared)) => self.prepared(reason, prepared),
-                Err(RecvTimeoutError::Timeout) => {
-                    stats_due = Instant::now() + STATS_EVERY;
-                    logs::report_left_out();
-                    if let Some(snapshot) = self.stats.changed() {
-                        log::info!("{snapshot}");
-                    }
-                }
+                Ok(Happening::TakenOver(result)) => self.taken_over(result),
+                Err(RecvTimeoutError::Timeout) => {}
                 // There is a sender in `self`.
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -117,24 +134,79 @@ impl Process {
         Ok(())
     }
 
+    fn report_stats(&mut self) {
+        logs::report_left_out();
+        if let Some(snapshot) = self.stats.changed() {
+            log::info!("{snapshot}");
+        }
+    }
+
     /// Handles a signal. Each log line comes after the action that it reports.
     fn signal(&mut self, signal: i32) {
         let name = signal_name(signal).unwrap_or("signal");
         match Asked::by(signal) {
-            Asked::Reload if self.life == Life::Serving => {
+            Asked::Reload if self.serves() => {
+                notify::reloading();
                 self.running.prepare(Reason::Signal, &self.happened);
             }
             Asked::Reload | Asked::Reopen => self.reopen(name),
-            Asked::Nothing => log::info!("{name}: ignored"),
+            Asked::Upgrade if self.life == Life::Serving => self.upgrade(name),
+            Asked::Upgrade => log::info!("{name}: ignored, because this process is being replaced"),
             Asked::End if self.life == Life::Ending => {
                 log::warn!("{name} again: ending immediately");
                 logs::flush(Instant::now() + logs::PATIENCE);
+                self.pid_file = None;
                 std::process::exit(128 + signal);
             }
             Asked::End => {
-                self.shut_down();
+                if self.life != Life::Leaving {
+                    notify::stopping();
+                    self.shut_down();
+                }
+                self.life = Life::Ending;
                 log::info!(
                     "{name}: finishing the requests in progress; a second signal ends immediately"
+                );
+            }
+        }
+    }
+
+    fn serves(&self) -> bool {
+        matches!(self.life, Life::Serving | Life::Upgrading)
+    }
+
+    /// Starts a new process, which takes over when it serves.
+    fn upgrade(&mut self, name: &str) {
+        match upgrade::start(self.running.bound(), self.happened.clone()) {
+            Ok(process) => {
+                self.life = Life::Upgrading;
+                log::info!("{name}: starting process {process} to take over");
+            }
+            Err(error) => {
+                log::error!(
+                    "{name}: this process goes on, because no other can be started: {error}"
+                );
+            }
+        }
+    }
+
+    /// Leaves the place to a new process that serves, or says why it doesn't.
+    fn taken_over(&mut self, result: Result<u32, String>) {
+        match result {
+            Ok(process) => {
+                notify::taken_over_by(process);
+                if self.life == Life::Upgrading {
+                    self.life = Life::Leaving;
+                    self.shut_down();
+                }
+                log::info!("SIGUSR2: process {process} serves; finishing the requests in progress");
+            }
+            Err(error) => {
+                if self.life == Life::Upgrading {
+                    self.life = Life::Serving;
+                }
+                log::error!(
+                    "SIGUSR2: this process goes on, because the new one can't serve: {error}"
                 );
             }
         }
@@ -147,7 +219,6 @@ impl Process {
 
     /// Begins the graceful end of all workers.
     fn shut_down(&mut self) {
-        self.life = Life::Ending;
         // The workers have the last handles of the sockets then, and close them.
         self.running.release_sockets();
         for worker in &self.workers {
@@ -157,7 +228,7 @@ impl Process {
 
     /// Uses a new configuration, or says why that can't be.
     fn prepared(&mut self, reason: Reason, prepared: Result<Box<Prepared>, String>) {
-        if self.life == Life::Serving {
+        if self.serves() {
             let workers = &self.workers;
             let result = prepared.and_then(|prepared| self.running.apply(*prepared, workers));
             match result {
@@ -175,6 +246,9 @@ impl Process {
             if let Err(error) = self.running.watch(&self.workers, &self.happened) {
                 log::error!("names and certificates are no longer watched: {error}");
             }
+        }
+        if reason == Reason::Signal {
+            notify::ready();
         }
         self.running.prepared(&self.happened);
     }

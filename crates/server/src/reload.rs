@@ -81,6 +81,11 @@ impl Running {
         &self.access_log
     }
 
+    /// Returns the addresses that are listened on.
+    pub(crate) fn bound(&self) -> &[Bound] {
+        &self.bound
+    }
+
     /// Gives up the listening sockets, which the workers have too.
     pub(crate) fn release_sockets(&mut self) {
         self.bound.clear();

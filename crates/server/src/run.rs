@@ -16,19 +16,56 @@ use crate::happening::{Ended, Happening};
 use crate::inherited::Inherited;
 use crate::listening;
 use crate::logs::queue;
+use crate::notify;
+use crate::pid_file::PidFile;
 use crate::process::Process;
 use crate::reload::{Running, Worker};
 pub use crate::run_error::RunError;
 use crate::stats::Stats;
+pub use crate::upgrade::Complaint;
+use crate::upgrade::Former;
+use crate::user::Account;
 
 /// The signals that the server handles.
 const SIGNALS: [i32; 6] = [SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2];
+
+/// Things that the process was given at its start.
+#[derive(Debug, Default)]
+pub struct Given {
+    inherited: Inherited,
+    former: Option<Former>,
+}
+
+impl Given {
+    /// Takes what the process was given, by the service manager or by the process that it takes
+    /// over from. Call this before there are threads.
+    ///
+    /// # Errors
+    /// Sockets that can't be used.
+    pub fn take() -> Result<Self, RunError> {
+        match Former::find().map_err(RunError::TakeOver)? {
+            Some(former) => Ok(Self {
+                inherited: former.sockets().map_err(RunError::TakeOver)?,
+                former: Some(former),
+            }),
+            None => Ok(Self {
+                inherited: Inherited::from_environment()?,
+                former: None,
+            }),
+        }
+    }
+
+    /// Returns a way to tell the process before this one why this one can't serve.
+    pub fn complaint(&self) -> Option<Complaint> {
+        self.former.as_ref().and_then(Former::complaint)
+    }
+}
 
 /// Serves until a signal ends it.
 ///
 /// # Errors
 /// What kept the server from starting, or ended it.
-pub fn run(command_line: CommandLine, config: Config) -> Result<(), RunError> {
+pub fn run(command_line: CommandLine, config: Config, given: Given) -> Result<(), RunError> {
     // Signals are caught from here on, so that an early one isn't lost.
     let mut signals = Signals::new(SIGNALS).map_err(RunError::Start)?;
     let Config {
@@ -39,7 +76,19 @@ pub fn run(command_line: CommandLine, config: Config) -> Result<(), RunError> {
         served,
         lasting,
     } = config;
-    let bound = listening::bind(&listeners, count, &mut Inherited::default())?;
+    let Given { inherited, former } = given;
+    let bound = listening::bind(&listeners, count, inherited)?;
+    let flags = &command_line.flags;
+    let user = flags.user.as_deref().map(Account::find);
+    let user = user.transpose().map_err(RunError::User)?;
+    let pid_file = flags.pid_file.as_deref().map(|path| {
+        let written = PidFile::write(path, user.as_ref());
+        written.map_err(|error| RunError::PidFile(path.to_owned(), error))
+    });
+    let pid_file = pid_file.transpose()?;
+    if let Some(user) = &user {
+        user.assume().map_err(RunError::User)?;
+    }
     let stdout = match &served.access_log {
         Destination::Stdout(queue) => queue.clone(),
         Destination::Log | Destination::File(_) => queue::stdout().map_err(RunError::Start)?,
@@ -68,7 +117,8 @@ pub fn run(command_line: CommandLine, config: Config) -> Result<(), RunError> {
         },
     );
     let running = Running::new(command_line, lasting, listeners.certificates, bound, served);
-    let process = Process::new(workers, running, stats, (happened.clone(), happenings));
+    let channel = (happened.clone(), happenings);
+    let process = Process::new(workers, running, stats, pid_file, channel);
     let process = process.map_err(RunError::Start)?;
     let forward = move || {
         for signal in signals.forever() {
@@ -81,5 +131,9 @@ pub fn run(command_line: CommandLine, config: Config) -> Result<(), RunError> {
     thread.spawn(forward).map_err(RunError::Start)?;
     // The queue never blocks: the server starts even if nothing reads stdout.
     stdout.push(text);
+    if let Some(former) = former {
+        former.ready();
+    }
+    notify::ready();
     process.run(&stdout)
 }

@@ -3,12 +3,25 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::user::UserError;
 
 /// Why the server ended. `Display` gives one sentence.
 #[derive(Debug)]
 pub enum RunError {
     /// An address can't be listened on.
     Bind(SocketAddr, io::Error),
+    /// A descriptor that the service manager passed isn't a socket that listens.
+    Given(usize, io::Error),
+    /// The service manager passed a socket on an address that no flag names, perhaps with a name.
+    Unnamed(SocketAddr, String),
+    /// The process before this one passed no sockets.
+    TakeOver(io::Error),
+    /// The server can't become the user that it should.
+    User(UserError),
+    /// The file with the number of the process can't be written.
+    PidFile(PathBuf, io::Error),
     /// The system gave no thread, epoll instance or signal handler.
     Start(io::Error),
     /// A worker ended.
@@ -31,6 +44,28 @@ impl fmt::Display for RunError {
                  grant them, or choose another port with --listen or --listen-h2c"
             ),
             Self::Bind(addr, error) => write!(f, "can't listen on {addr}: {error}"),
+            Self::Given(descriptor, error) => write!(
+                f,
+                "can't use descriptor {descriptor}, which LISTEN_FDS announces: {error}"
+            ),
+            Self::Unnamed(addr, name) => {
+                write!(f, "LISTEN_FDS passes a socket on {addr}")?;
+                if !name.is_empty() {
+                    write!(f, " ({name})")?;
+                }
+                write!(
+                    f,
+                    ", but no --listen or --listen-h2c names that address: add one, or take the \
+                     socket out of the service manager's unit"
+                )
+            }
+            Self::TakeOver(error) => {
+                write!(f, "can't take over from the process before: {error}")
+            }
+            Self::User(error) => error.fmt(f),
+            Self::PidFile(path, error) => {
+                write!(f, "can't write the pid file {}: {error}", path.display())
+            }
             Self::Start(error) => write!(f, "can't start: {error}"),
             Self::Worker(error) => write!(f, "a worker failed: {error}"),
             Self::WorkerPanicked => f.write_str("a worker panicked; please report this as a bug"),

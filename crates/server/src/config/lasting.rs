@@ -34,6 +34,8 @@ impl Lasting {
     pub fn unchanged(&self, flags: &Flags) -> Option<String> {
         let then = &self.flags;
         let differ = [
+            ("user", then.user != flags.user),
+            ("pid-file", then.pid_file != flags.pid_file),
             ("workers", then.workers != flags.workers),
             ("memory-budget", then.memory_budget != flags.memory_budget),
             (

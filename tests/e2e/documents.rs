@@ -66,7 +66,8 @@ key = "other.key"
 Each `[[site]]` is for the hosts that it names: `*.example.com` is for all names with one label in
 place of the `*`, and an exact name comes before it. A site without `names` is for all other hosts;
 so are the settings before the first `[[site]]`, if they have a `root` or a `route`, and flags.
-Without such a site, a request for another host gets 404. The ports are those of all sites.
+Without such a site, a request for another host gets 404, or what `unknown-host` says. The ports
+are those of all sites.
 
 A site has the settings of the whole server, but for the routes, the WebSockets and the preload
 list. A route has those of its site. What is nearer counts: a `[[site.route]]`, then its
@@ -89,11 +90,90 @@ addresses that a route lists itself. A path after the name replaces that of the 
 the same addresses and settings share connections, with a name or without; other settings mean
 other connections.
 
+A route leads to a directory, a handler, an upstream, or another place. `{host}`, `{path}` and
+`{query}` of a redirect's location are those of the request, `{rest}` is its path below the route;
+requests in cleartext are redirected by `http-redirect`, but for routes that say otherwise:
+
+```toml
+http-redirect = "on"                     # 308 to https://, at the same host, path and query
+
+[[site]]
+names = ["example.com"]
+root = "public"
+
+  [[site.route]]
+  path = "/old"
+  target = "redirect:301:/new{rest}{query}"
+
+  [[site.route]]
+  path = "/.well-known/acme-challenge"   # for certificates, asked for in cleartext
+  target = "acme"
+  http-redirect = "off"
+
+[[site]]
+names = ["www.example.com"]
+route = ["/=redirect:308:https://example.com{path}{query}"]
+```
+
+Behind a balancer that ends TLS, a request is one in cleartext unless the balancer says otherwise by
+X-Forwarded-Proto or Forwarded, and `trust-forwarded-from` has its address.
+
+`response-field` changes the fields of all responses of a route, errors and redirects too. Changes
+of a site follow those of the whole server, and a route's those of its site. `cache-control`,
+`cdn-cache-control` and `expires` go with statuses below 400 alone, and
+`strict-transport-security` goes over TLS alone (RFC 6797 §7.2):
+
+```toml
+response-field = [
+  "set strict-transport-security: max-age=63072000; includeSubDomains",
+  "set x-content-type-options: nosniff",
+  "remove server",
+]
+
+[[site]]
+names = ["app.example.com"]
+
+  [[site.route]]
+  path = "/"
+  target = "app"
+  fallback = "/index.html"               # for paths without a file: the application draws them
+  response-field = ["set cache-control: no-cache"]
+
+  [[site.route]]
+  path = "/assets"                       # without the fallback: 404 for what isn't there
+  target = "app/assets"
+  response-field = ["set cache-control: public, max-age=31536000, immutable"]
+```
+
+A route may have its own limits and time limits, too. `max-body` counts the bytes of bodies without
+a length as they come; calls of gRPC are such bodies, the data of WebSockets isn't one:
+
+```toml
+max-body = "1M"
+
+[[site]]
+names = ["files.example.com"]
+
+  [[site.route]]
+  path = "/"
+  target = "http://10.0.0.1:9000"
+  upstream-timeout = "10s"
+
+  [[site.route]]
+  path = "/upload"
+  target = "http://10.0.0.1:9000"
+  max-body = "10G"
+  upstream-timeout = "5m"
+  default-priority = "u=6"               # after all other responses, unless a client asks
+```
+
 The name that a client asks for in TLS (SNI) chooses the certificate of its site. Without a name, or
 for one that no site has, it is that of the site without names, or else of the first site. A
 connection carries requests for the host that it asked for and for those that its certificate is
-for; others get 421 (RFC 9110 §15.5.20), and the client asks again on another connection. The names
-of the certificates are those at the start of the server. A client that asks for no name may request
+for; others get 421 (RFC 9110 §15.5.20), and the client asks again on another connection. Where a
+certificate is for several hosts of the sites, an ORIGIN frame (RFC 8336) lists them on each
+connection over HTTP/2 and TLS, unless one has a wildcard, which no list can have. The names of the
+certificates are those at the start of the server. A client that asks for no name may request
 all hosts by HTTP/1.1, and by HTTP/2 those of the certificate and all IP addresses: TLS has no names
 for these. A request without a host, as HTTP/1.0 allows, is for the name that its client asked for.
 
@@ -263,7 +343,7 @@ fn the_page_of_flags_has_what_help_says() {
 #[test]
 fn configurations_in_documents_are_right() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for (document, count) in [("README.md", 1), ("docs/configuration.md", 3)] {
+    for (document, count) in [("README.md", 1), ("docs/configuration.md", 6)] {
         let text = fs::read_to_string(root.join(document)).unwrap();
         let blocks: Vec<&str> = text
             .split("```toml\n")

@@ -46,6 +46,7 @@ mod proxy;
 mod push;
 mod reload;
 mod rfc9110;
+mod routes;
 mod server;
 mod sharing;
 mod shutdown;

@@ -12,7 +12,7 @@ use tidegate_http::{Body, RequestHead};
 
 use crate::client::Client;
 use crate::http1;
-use crate::server::{PATIENCE, Server, refused};
+use crate::server::{PATIENCE, Server, refused, run};
 use crate::start::assert_sentence;
 use crate::upstream::Upstream;
 
@@ -389,4 +389,38 @@ fn requests_that_repeat_stay_with_their_site() {
             }
         }
     }
+}
+
+#[test]
+fn a_connection_says_which_origins_it_is_for() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        directory(dir.path(), name);
+    }
+    certificate(dir.path(), "both", &["localhost", "b.test"]);
+    certificate(dir.path(), "b", &["b.test"]);
+    let text = "cert = 'both.pem'\nkey = 'both.key'\n\
+                [[site]]\nnames = 'localhost'\nroot = 'a'\n\
+                [[site]]\nnames = 'b.test'\nroot = 'b'\n";
+    let listed = |text: &str| {
+        let server = start(&dir, text);
+        let url = format!("https://localhost:{}/", server.tls.unwrap().port());
+        let (status, _, frames) = run(&["get", "-v", "-k", &url]);
+        assert_eq!(status, 0, "{frames}");
+        let first = frames
+            .lines()
+            .filter(|line| line.contains("SETTINGS") || line.contains("ORIGIN"));
+        let first: Vec<String> = first.map(str::to_owned).collect();
+        let origins = first.iter().filter(|line| line.contains("ORIGIN"));
+        (origins.count(), first)
+    };
+    let (count, first) = listed(text);
+    assert_eq!(count, 1, "{first:?}");
+    let place = first.iter().position(|line| line.contains("ORIGIN"));
+    let settings = first.iter().position(|line| line.contains("SETTINGS"));
+    assert!(settings < place, "{first:?}");
+    // With a certificate for each there is nothing that the client doesn't know.
+    certificate(dir.path(), "both", &["localhost"]);
+    let (count, first) = listed(&format!("{text}cert = 'b.pem'\nkey = 'b.key'\n"));
+    assert_eq!(count, 0, "{first:?}");
 }

@@ -78,6 +78,8 @@ impl Kind {
     pub const WINDOW_UPDATE: Self = Self(0x8);
     /// RFC 9113 §6.10
     pub const CONTINUATION: Self = Self(0x9);
+    /// RFC 8336 §2
+    pub const ORIGIN: Self = Self(0xc);
     /// RFC 9218 §7.1
     pub const PRIORITY_UPDATE: Self = Self(0x10);
 }

@@ -1,8 +1,9 @@
 //! One worker's service. This file handles the events of client connections.
 //!
 //! - `files`     results of the threads that read files
-//! - `ending`    requests that end, and their lines of the access log
+//! - `ending`    requests that end, and the lines of the access log
 //! - `forward`   requests that are to be forwarded
+//! - `limits`    limits of one request
 //! - `upstream`  forwarded requests in progress, and the events of their upstreams
 //! - `report`    lines of the log
 //! - `sites`     which site a request is for
@@ -10,6 +11,7 @@
 mod ending;
 mod files;
 mod forward;
+mod limits;
 mod report;
 mod sites;
 mod upstream;
@@ -25,9 +27,12 @@ use tidegate_net::{ConnId, Conns, End, Engine, Mailbox, Service, StreamMut};
 
 use crate::access_log::{AccessLog, Entry};
 use crate::clock::Clock;
+use crate::flags::UnknownHost;
 use crate::handlers::demo::Demo;
 use crate::handlers::done::Done;
+use crate::handlers::fallback::Place;
 use crate::handlers::files::Files;
+use crate::handlers::redirect;
 use crate::hosts::Hosts;
 use crate::in_progress::{Exchange, Exchanges, Work};
 use crate::message::Message;
@@ -35,9 +40,11 @@ use crate::path::{PathError, RequestPath};
 use crate::priority;
 use crate::proxy::{Proxy, fields};
 use crate::push::{self, Prepared};
-use crate::request::{ANY_METHODS, Key, Outcome, Request};
+use crate::request::{ANY_METHODS, Key, Outcome, Request, TOO_LARGE};
+use crate::rules::{BodyLimit, NO_TERMS, Terms};
 use crate::site::{Served, Target, WorkerSite};
 use crate::stats::{Published, Snapshot};
+use limits::{limit_of, share};
 use report::{Peer, log_end, log_total};
 
 /// The time after which the time of day is looked at again. Dates have seconds, so a look in each
@@ -49,6 +56,7 @@ pub struct App {
     sites: Vec<WorkerSite>,
     /// `None` if the first site is for all hosts.
     hosts: Option<Arc<Hosts>>,
+    unknown_host: UnknownHost,
     clock: Clock,
     time_of_day: fn() -> SystemTime,
     /// When to look at the time of day again.
@@ -75,6 +83,7 @@ struct Forwarded<'a> {
     prepared: Option<&'a Prepared>,
     log: Option<Box<Entry>>,
     share: Option<Box<Lease>>,
+    terms: Terms,
 }
 
 impl App {
@@ -86,6 +95,7 @@ impl App {
         Self {
             sites: sites.map(|site| WorkerSite::new(site, &clock)).collect(),
             hosts: served.hosts,
+            unknown_host: served.unknown_host,
             demo: Demo::new(&clock),
             clock,
             time_of_day: served.time_of_day,
@@ -112,7 +122,8 @@ impl App {
             Ok(path) => path,
             Err(error) => {
                 let log = self.begin_log(conns, conn, id, head);
-                return self.refuse(conns, (conn, id), head, log.as_deref(), 400, error.text());
+                let refusal = (400, error.text());
+                return self.refuse(conns, (conn, id), head, log.as_deref(), &NO_TERMS, refusal);
             }
         };
         let Some(site) = self.site_of(conns, (conn, id), head) else {
@@ -167,23 +178,6 @@ impl App {
         }
     }
 
-    /// Begins the access log's line of a request, if the log is on.
-    fn begin_log(
-        &self,
-        conns: &mut Conns,
-        conn: ConnId,
-        id: StreamId,
-        head: &RequestHead,
-    ) -> Option<Box<Entry>> {
-        self.access_log.is_enabled().then(|| {
-            let peer = conns.info(conn).map(|info| info.peer);
-            let is_pushed = id.is_server_initiated();
-            let version = conns.stream(conn, id).map_or("", |stream| stream.version());
-            self.access_log
-                .begin(head, version, peer, conns.now(), is_pushed)
-        })
-    }
-
     fn answer(
         &mut self,
         conns: &mut Conns,
@@ -194,16 +188,32 @@ impl App {
         prepared: Option<&Prepared>,
     ) {
         let log = self.begin_log(conns, conn, id, head);
-        let share = match self.share(conns, (conn, id), head) {
+        let WorkerSite {
+            routes,
+            rules,
+            pusher,
+            ..
+        } = &mut self.sites[site];
+        let found = routes.find(path);
+        let rules = found.as_ref().map_or(&*rules, |found| &found.target.rules);
+        let terms = match rules {
+            None => Terms::default(),
+            Some(rules) => Terms::new(rules, self.proxy.is_secure(conns.info(conn), head)),
+        };
+        let share = match share(&self.proxy, conns, (conn, id), head) {
             Ok(share) => share,
             // The refusal is for the proxy's client. REFUSED_STREAM would only reach the proxy.
             Err(refusal) => {
-                return self.answer_with(conns, (conn, id), head, log.as_deref(), |request| {
-                    request.respond_refused(refusal)
-                });
+                return self.answer_with(
+                    conns,
+                    (conn, id),
+                    head,
+                    log.as_deref(),
+                    &terms,
+                    |request| request.respond_refused(refusal),
+                );
             }
         };
-        let WorkerSite { routes, pusher, .. } = &mut self.sites[site];
         let (extra, asset) = match prepared {
             Some(prepared) => pusher.contribution(prepared),
             None => Default::default(),
@@ -211,13 +221,21 @@ impl App {
         if head.path_bytes() == b"*" {
             // RFC 9110 §9.3.7: "an asterisk ("*") as the request target … applies to the server in
             // general rather than to a specific resource". This server answers, not an upstream.
-            return self.answer_with(conns, (conn, id), head, log.as_deref(), |request| {
+            return self.answer_with(conns, (conn, id), head, log.as_deref(), &terms, |request| {
                 request.respond_methods(ANY_METHODS)
             });
         }
-        let found = routes.find(path);
+        if let Some(redirect) = terms.to_https() {
+            let route = found.map_or(&[][..], |found| found.path).to_owned();
+            return self.answer_with(conns, (conn, id), head, log.as_deref(), &terms, |request| {
+                redirect::answer(redirect, request, path, &route)
+            });
+        }
+        if terms.body_limit().is_exceeded_by(head) {
+            return self.refuse(conns, (conn, id), head, log.as_deref(), &terms, TOO_LARGE);
+        }
         if let (None, Some(found)) = (&asset, &found)
-            && let Target::Proxy(route) = found.target
+            && let Target::Proxy(route) = &found.target.target
         {
             let target = if routes.is_ambiguous(path, found) {
                 Err(PathError::Ambiguous)
@@ -234,6 +252,7 @@ impl App {
                 prepared,
                 log,
                 share,
+                terms,
             };
             return self.forward(conns, (conn, id), &route, forwarded);
         }
@@ -246,13 +265,18 @@ impl App {
             end,
             clock: &self.clock,
             extra,
+            terms: &terms,
         };
-        let outcome = match (asset, found.as_ref().map(|found| found.target)) {
+        let outcome = match (asset, found.as_ref().map(|found| &found.target.target)) {
             (Some(asset), _) => Outcome::Answered(asset.answer_any(request)),
-            (None, Some(Target::Files(root))) => {
-                let route = found.map_or(&[][..], |found| found.path);
-                let key = (conn, id);
-                self.files.answer(request, key, root, path, route)
+            (None, Some(Target::Files(directory))) => {
+                let route = found.as_ref().map_or(&[][..], |found| found.path);
+                let place = Place::of(path, route);
+                self.files.answer(request, (conn, id), directory, place)
+            }
+            (None, Some(Target::Redirect(redirect))) => {
+                let route = found.as_ref().map_or(&[][..], |found| found.path);
+                Outcome::Answered(redirect::answer(redirect, request, path, route))
             }
             (None, Some(Target::Demo)) => self.demo.answer(request),
             (None, Some(Target::Named(named))) => named.answer(request),
@@ -260,21 +284,8 @@ impl App {
                 Outcome::Answered(request.respond_text(404, "404 Not Found\n"))
             }
         };
-        self.note((conn, id), outcome, log, share);
-    }
-
-    /// Counts a request against the share of the client that a trusted proxy makes it for. Pushes
-    /// don't count, because no client requested them.
-    fn share(
-        &self,
-        conns: &Conns,
-        (conn, id): Key,
-        head: &RequestHead,
-    ) -> Result<Option<Box<Lease>>, tidegate_ledger::Refusal> {
-        match conns.info(conn) {
-            Some(info) if id.is_client_initiated() => self.proxy.share(info, head),
-            _ => Ok(None),
-        }
+        let limit = limit_of(&terms, head);
+        self.note((conn, id), outcome, (log, share), (terms, limit));
     }
 
     /// Logs a request that was answered; keeps one that is in progress.
@@ -282,8 +293,8 @@ impl App {
         &mut self,
         (conn, id): Key,
         outcome: Outcome<Work>,
-        log: Option<Box<Entry>>,
-        share: Option<Box<Lease>>,
+        (log, share): (Option<Box<Entry>>, Option<Box<Lease>>),
+        (terms, limit): (Terms, BodyLimit),
     ) {
         match outcome {
             Outcome::Answered(sent) => self.log(log.as_deref(), sent),
@@ -293,6 +304,8 @@ impl App {
                     sent,
                     log,
                     share,
+                    terms,
+                    limit,
                 };
                 self.exchanges.insert(conn, id, exchange);
             }
@@ -308,8 +321,13 @@ impl App {
         end: bool,
         trailers: Option<Fields>,
     ) {
-        if self.is_relayed(conn, id) {
-            return self.upload(conns, (conn, id), data, end, trailers);
+        if let Some(exchange) = self.exchanges.get(conn, id) {
+            if exchange.limit.count(data.len()) {
+                return self.end_too_large(conns, (conn, id), data.len());
+            }
+            if let Work::Relay(_) = exchange.work {
+                return self.upload(conns, (conn, id), data, end, trailers);
+            }
         }
         if let Some(stream) = conns.stream(conn, id) {
             self.data(stream, conn, data, end);
@@ -366,6 +384,8 @@ impl Service for App {
     fn opened(&mut self, conns: &mut Conns, conn: ConnId) {
         if self.proxy.pool.owns(conn) {
             self.proxy.pool.opened(conns, conn);
+        } else {
+            self.announce_origins(conns, conn);
         }
     }
 

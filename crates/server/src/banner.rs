@@ -56,11 +56,11 @@ pub(crate) fn banner(bound: &[Bound], served: &Served, start: Start) -> String {
     }
     if let (Some((url, flag)), Some(site)) = (curl, only.flatten()) {
         text.push_str("\nTry\n");
-        for (path, target) in site.routes.paths() {
-            let (options, note) = match target {
+        for (path, route) in site.routes.paths() {
+            let (options, note) = match &route.target {
                 Target::Demo => ("-v ", "or open it in a browser"),
                 Target::Named(named) => (named.curl(), ""),
-                Target::Files(_) | Target::Proxy(_) => ("-v ", ""),
+                Target::Files(_) | Target::Proxy(_) | Target::Redirect(_) => ("-v ", ""),
             };
             let line = format!("  curl {flag}{options}{url}{path}");
             text.push_str(&match note {

@@ -115,6 +115,11 @@ impl CommandLine {
         let origins = match error.whose() {
             Whose::Server => Some(&self.origins),
             Whose::Site(site) => self.sites.get(site).map(|site| &site.origins),
+            Whose::Route(site, route) => {
+                let routes = self.sites.get(site).map(|site| &site.routes);
+                let route = routes.and_then(|routes| routes.get(route));
+                route.map(|route| &route.origins)
+            }
             Whose::Upstream(upstream) => {
                 let upstream = self.upstreams.get(upstream);
                 upstream.map(|upstream| &upstream.origins)

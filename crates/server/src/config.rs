@@ -142,6 +142,7 @@ impl Config {
         };
         let served = Served {
             hosts: hosts(sites, certificates),
+            unknown_host: flags.unknown_host,
             sites: served,
             proxy: Arc::new(proxy),
             access_log,
@@ -178,6 +179,7 @@ fn site(settings: &SiteSettings, upstreams: &mut Upstreams<'_>) -> Result<Site, 
     let push = preload::options(flags, &routes)?;
     Ok(Site {
         routes: Arc::new(routes.all),
+        rules: routes::rules(flags),
         websockets: Arc::new(routes.websockets),
         trust_x_priority: flags.trust_x_priority == Switch::On,
         push,

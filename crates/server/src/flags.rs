@@ -11,20 +11,27 @@ use clap::Parser;
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use ipnet::IpNet;
-use tidegate_http::Priorities;
+use tidegate_http::{Priorities, Priority};
 
 use crate::get;
 use crate::manual;
 use crate::proxy::Host;
 use crate::push::{Mode, Preload};
-pub use values::{ClientShares, Listen, ProxyVersion, Route, RouteTarget, Size, Switch};
+use crate::response_fields::Change;
+pub use values::{
+    ClientShares, FileAt, HttpRedirect, Listen, ProxyVersion, Route, RouteTarget, Size, Switch,
+    UnknownHost,
+};
 pub(crate) use values::{as_upstream, duration, number, path, route};
-use values::{budget, field_name, listen, log_filter, net, preload, priorities, size, window};
+use values::{
+    budget, field_name, file_at, http_redirect, listen, log_filter, net, preload, priorities,
+    priority, size, window,
+};
 
 const EXAMPLES: &str = "\
 Routes:
-  PATH=TARGET, where TARGET is a directory, an upstream, or one of these words
-  (write ./status for a directory of that name):
+  PATH=TARGET, where TARGET is a directory, an upstream, a redirect, or one of
+  these words (write ./status for a directory of that name):
     status   answers {\"status\":\"ok\"}
     upload   takes a body of any size, answers {\"bytes\":N,\"sha256\":\"...\"}
     echo     sends the body back as it streams in
@@ -33,6 +40,9 @@ Routes:
   several addresses, separated by commas: the least busy one gets the next
   request. The path of a request stays as it is, unless a path follows the
   address: that replaces PATH.
+  upstream:NAME is [upstream.NAME] of the --config file. A path may follow, too.
+  redirect:STATUS:LOCATION has {host}, {path} and {query} of the request, and
+  {rest}, the path below PATH: redirect:301:https://www.example.com{path}{query}
   The longest PATH that covers a request wins; /a covers /a and /a/b, not /ab.
   Without routes there is a demo site at /, and /status, /upload and /echo.
 
@@ -144,6 +154,25 @@ pub struct Flags {
     /// Serve this directory: the same as --route /=DIR
     #[arg(long, value_name = "DIR", help_heading = "Content")]
     pub root: Option<PathBuf>,
+
+    /// Answer with this file of a directory where it has none at a request's path, as applications
+    /// in a browser need it that draw their pages themselves: /index.html, or none
+    #[arg(long, value_name = "PATH", help_heading = "Content", default_value = "none", value_parser = file_at)]
+    pub fallback: FileAt,
+
+    /// Redirect requests in cleartext: on (308 to the same place over TLS), off, or
+    /// STATUS:LOCATION as for a route
+    #[arg(long, value_name = "on|off|STATUS:LOCATION", help_heading = "Content", default_value = "off", value_parser = http_redirect)]
+    pub http_redirect: HttpRedirect,
+
+    /// Change a field of responses: "set NAME: VALUE", "append NAME: VALUE" or "remove NAME".
+    /// Repeatable; those of a site and a route are added
+    #[arg(long, value_name = "CHANGE", help_heading = "Content", value_parser = Change::parse)]
+    pub response_field: Vec<Change>,
+
+    /// Answer requests for a host that no site has with 404 or 421, or reset them (reset)
+    #[arg(long, value_name = "404|421|reset", help_heading = "Content", value_enum, default_value_t = UnknownHost::NotFound, hide_possible_values = true)]
+    pub unknown_host: UnknownHost,
 
     /// Serve a file from memory for this long before checking again whether it has changed, or was
     /// moved out of its directory. 0: check in each turn of the loop
@@ -340,6 +369,10 @@ pub struct Flags {
     #[arg(long, value_name = "SIZE", help_heading = "Limits", default_value = "240", value_parser = size)]
     pub min_body_rate: Size,
 
+    /// Bytes that the body of a request may have; a longer one gets 413. 0: no limit
+    #[arg(long, value_name = "SIZE", help_heading = "Limits", default_value = "0", value_parser = size)]
+    pub max_body: Size,
+
     /// Cut off a client that takes less than 16 KiB of its waiting response in this time
     #[arg(long, value_name = "TIME", help_heading = "Limits", default_value = "30s", value_parser = duration)]
     pub write_timeout: Duration,
@@ -352,6 +385,11 @@ pub struct Flags {
     /// priority field says
     #[arg(long, value_name = "on|off", help_heading = "Sending", value_enum, default_value_t = Switch::On, hide_possible_values = true)]
     pub trust_x_priority: Switch,
+
+    /// Priority of responses to clients that ask for none: u=0 (urgent) to u=7, and i for content
+    /// that is of use in parts, as in u=5,i [default: by the type of the content]
+    #[arg(long, value_name = "PRIORITY", help_heading = "Sending", value_parser = priority)]
+    pub default_priority: Option<Priority>,
 
     /// Unsent bytes that the kernel takes of a connection; the rest waits where urgent data can
     /// overtake it. 0: the system's default

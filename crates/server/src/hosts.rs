@@ -21,6 +21,8 @@ pub struct Hosts {
     /// The names that each certificate is for, when the server starts. The first certificate is for
     /// clients that ask for no host, or for that of no site.
     covered: Vec<Vec<String>>,
+    /// For each certificate, the hosts that its connections are for, if they can be listed.
+    origins: Vec<Vec<String>>,
 }
 
 /// The site that a request is for.
@@ -72,7 +74,52 @@ impl Hosts {
                 map.insert(name.as_bytes().into(), site);
             }
         }
+        hosts.origins = (0..hosts.covered.len())
+            .map(|certificate| hosts.listed(certificate))
+            .collect();
         hosts
+    }
+
+    /// Returns the hosts that the sites have and a certificate covers. None are returned if one of
+    /// them has a wildcard: a client that is told some names may ask for no others (RFC 8336 §2.4).
+    /// None are returned either if there is only one, which the client knows.
+    fn listed(&self, certificate: usize) -> Vec<String> {
+        let covered = &self.covered[certificate];
+        let is_covered = |host: &[u8]| covered.iter().any(|name| covers(name, host));
+        let has_wildcard = covered.iter().any(|name| {
+            let parent = name.strip_prefix("*.").map(str::as_bytes);
+            let is_site = |parent| self.default.is_some() || self.wildcards.contains_key(parent);
+            parent.is_some_and(is_site)
+        });
+        if has_wildcard {
+            return Vec::new();
+        }
+        let exact = self.exact.keys().map(|host| &**host);
+        // A wildcard of the sites may cover what the certificate names, and so does the default.
+        let named = covered.iter().map(String::as_bytes);
+        let named = named.filter(|name| self.site(name).or(self.default).is_some());
+        let hosts = exact.chain(named).filter(|host| is_covered(host));
+        let hosts = hosts.filter(|host| !is_address(host));
+        let mut hosts: Vec<String> = hosts
+            .filter_map(|host| String::from_utf8(host.to_vec()).ok())
+            .collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        if hosts.len() < 2 {
+            return Vec::new();
+        }
+        hosts
+    }
+
+    /// Returns the hosts to list in an ORIGIN frame (RFC 8336) on a connection whose client asked
+    /// for this name in TLS: all that it may ask for there.
+    pub fn origins(&self, asked: Option<&str>) -> &[String] {
+        let site = asked.and_then(|name| {
+            let mut buffer = [0; LONGEST];
+            self.site(lower_case(name.as_bytes(), &mut buffer)?)
+        });
+        let certificate = site.map_or(0, |site| self.certificates[site]);
+        self.origins.get(certificate).map_or(&[], Vec::as_slice)
     }
 
     /// Returns the names of each site, separated by commas.
@@ -167,7 +214,7 @@ fn is_address(host: &[u8]) -> bool {
 }
 
 /// Returns an authority without its port, and without a dot at the end of its name.
-fn host(authority: &[u8]) -> &[u8] {
+pub fn host(authority: &[u8]) -> &[u8] {
     let end = if authority.starts_with(b"[") {
         authority
             .iter()
@@ -240,6 +287,28 @@ mod tests {
         assert_eq!(hosts.find(&long, Asked::Cleartext), Found::Unknown);
         let named = Hosts::new([(&["a".to_owned()][..], 0)], Vec::new());
         assert_eq!(named.find(b"b", Asked::Cleartext), Found::Unknown);
+    }
+
+    #[test]
+    fn the_origins_of_a_connection_are_those_of_its_certificate() {
+        let hosts = hosts();
+        let both = ["example.com", "www.example.com"];
+        assert_eq!(hosts.origins(Some("Example.com")), both);
+        assert_eq!(hosts.origins(None), both);
+        assert_eq!(hosts.origins(Some("other")), both);
+        // Its certificate is for any name below example.com, which no list has.
+        assert_eq!(hosts.origins(Some("example.org")), [""; 0]);
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        let (sites, of_certificate) = (names(&["*.a", "b"]), names(&["b", "x.a", "c"]));
+        let some = Hosts::new([(&*sites, 0)], vec![of_certificate.clone()]);
+        assert_eq!(some.origins(Some("b")), ["b", "x.a"], "c has no site");
+        let one = Hosts::new([(&names(&["b"])[..], 0)], vec![of_certificate]);
+        assert_eq!(one.origins(Some("b")), [""; 0], "only what was asked for");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::handlers::files::{Files, Waiting};
 use crate::handlers::upload::Upload;
 use crate::proxy::Relay;
 use crate::request::{Key, Progress, Sent};
+use crate::rules::{BodyLimit, Terms};
 
 /// A request in progress.
 pub struct Exchange {
@@ -27,6 +28,10 @@ pub struct Exchange {
     /// The request's place in its client's share of requests in progress, if a trusted proxy makes
     /// the request for that client.
     pub share: Option<Box<Lease>>,
+    /// The rules of the request's route.
+    pub terms: Terms,
+    /// How much more of its body may come.
+    pub limit: BodyLimit,
 }
 
 /// The handler of a request in progress, with its state.
@@ -97,9 +102,9 @@ impl Work {
     }
 
     /// Ends the request. Returns the answer of a handler that answers only now.
-    pub fn finish(self, stream: &mut StreamMut<'_>, clock: &Clock) -> Option<Sent> {
+    pub fn finish(self, stream: &mut StreamMut<'_>, clock: &Clock, terms: &Terms) -> Option<Sent> {
         match self {
-            Self::Upload(upload) => Some(upload.finish(stream, clock)),
+            Self::Upload(upload) => Some(upload.finish(stream, clock, terms)),
             _ => None,
         }
     }

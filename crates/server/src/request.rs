@@ -9,12 +9,16 @@ use tidegate_net::{ConnId, StreamMut};
 
 use crate::clock::Clock;
 use crate::priority;
+use crate::rules::Terms;
 
 /// A request of a client: its connection and stream.
 pub type Key = (ConnId, StreamId);
 
 /// The `allow` field of resources whose methods aren't known.
 pub const ANY_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// The status and the text for a request whose body is too large.
+pub const TOO_LARGE: (u16, &str) = (413, "413 Content Too Large\n");
 
 /// Methods of RFC 9110 §9.3 and RFC 5789.
 const KNOWN_METHODS: [&[u8]; 9] = [
@@ -33,6 +37,8 @@ pub struct Request<'a> {
     pub clock: &'a Clock,
     /// Fields that the preload list adds to the answer.
     pub extra: Extra<'a>,
+    /// The rules of the route.
+    pub terms: &'a Terms,
 }
 
 /// Fields to add to successful answers.
@@ -94,6 +100,12 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// Nothing: the stream was reset.
+    pub const NOTHING: Self = Self {
+        status: 0,
+        bytes: 0,
+    };
+
     /// Adds the bytes that a step of a request in progress sent. Returns whether it was the last
     /// step.
     pub(crate) fn count(&mut self, progress: Progress) -> bool {
@@ -133,6 +145,7 @@ impl<'a> Request<'a> {
     /// Answers as [`Request::respond`] does, with the priority that [`priority::of_content`] gives
     /// for the head's content type.
     pub fn respond_as(&mut self, priority: Priority, head: &ResponseHead, body: Body) -> Sent {
+        let priority = self.terms.priority().unwrap_or(priority);
         if priority != Priority::default() {
             self.stream.suggest_priority(priority);
         }
@@ -141,10 +154,10 @@ impl<'a> Request<'a> {
             _ => 0,
         };
         let responded = match self.extra.added_to(head) {
-            None => self.stream.respond(head, body),
-            Some(extended) => match self.stream.respond(&extended, body.clone()) {
+            None => self.send(head, body),
+            Some(extended) => match self.send(&extended, body.clone()) {
                 // The client takes only small heads, so send the answer without the extra fields.
-                Err(Misuse::HeadTooLarge) => self.stream.respond(head, body),
+                Err(Misuse::HeadTooLarge) => self.send(head, body),
                 result => result,
             },
         };
@@ -162,6 +175,14 @@ impl<'a> Request<'a> {
                     bytes: 0,
                 }
             }
+        }
+    }
+
+    /// Sends an answer with the changes that the route makes to its fields.
+    fn send(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
+        match self.terms.applied_to(head) {
+            None => self.stream.respond(head, body),
+            Some(changed) => self.stream.respond(&changed, body),
         }
     }
 

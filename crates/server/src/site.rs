@@ -7,12 +7,15 @@ use tidegate_http::WallClock;
 
 use crate::access_log::Destination;
 use crate::clock::Clock;
-use crate::handlers::lookup::Root;
+use crate::flags::UnknownHost;
+use crate::handlers::fallback::Directory;
 use crate::handlers::{Named, shared};
 use crate::hosts::Hosts;
 use crate::proxy;
 use crate::push::{self, Pusher};
+use crate::redirect::Redirect;
 use crate::router::Router;
+use crate::rules::Rules;
 
 /// Everything that all workers serve.
 #[derive(Clone)]
@@ -21,6 +24,8 @@ pub struct Served {
     pub sites: Vec<Site>,
     /// Which site is for which host. `None` if the first site is for all.
     pub hosts: Option<Arc<Hosts>>,
+    /// The answer to requests for a host that no site has.
+    pub unknown_host: UnknownHost,
     /// The upstreams, and how requests are forwarded to them.
     pub proxy: Arc<proxy::Settings>,
     /// Where the access log goes.
@@ -36,14 +41,34 @@ pub struct Served {
 /// One site.
 #[derive(Clone)]
 pub struct Site {
-    /// The target at each path.
-    pub routes: Arc<Router<Target>>,
+    /// The route of each path.
+    pub routes: Arc<Router<Routed>>,
+    /// The rules for paths without a route.
+    pub rules: Option<Arc<Rules>>,
     /// Paths on which WebSockets pass to an upstream.
     pub websockets: Arc<Router<()>>,
     /// Whether requests' `x-priority` fields count.
     pub trust_x_priority: bool,
     /// The preload list, and whether to send hints and pushes.
     pub push: push::Options,
+}
+
+/// A route: a target, and the rules for its answers.
+#[derive(Clone, Debug)]
+pub struct Routed {
+    /// The target.
+    pub target: Target,
+    /// The rules, if there are any.
+    pub rules: Option<Arc<Rules>>,
+}
+
+impl From<Target> for Routed {
+    fn from(target: Target) -> Self {
+        Self {
+            target,
+            rules: None,
+        }
+    }
 }
 
 /// The target of a route.
@@ -54,14 +79,17 @@ pub enum Target {
     /// A handler of this server.
     Named(Named),
     /// Files below a directory.
-    Files(Root),
+    Files(Directory),
+    /// Another place.
+    Redirect(Arc<Redirect>),
     /// An upstream.
     Proxy(Arc<proxy::Route>),
 }
 
 /// A site of one worker.
 pub(crate) struct WorkerSite {
-    pub(crate) routes: Arc<Router<Target>>,
+    pub(crate) routes: Arc<Router<Routed>>,
+    pub(crate) rules: Option<Arc<Rules>>,
     pub(crate) websockets: Arc<Router<()>>,
     pub(crate) trust_x_priority: bool,
     pub(crate) pusher: Pusher,
@@ -71,6 +99,7 @@ impl WorkerSite {
     pub(crate) fn new(site: Site, clock: &Clock) -> Self {
         Self {
             routes: site.routes,
+            rules: site.rules,
             websockets: site.websockets,
             trust_x_priority: site.trust_x_priority,
             pusher: Pusher::new(site.push, clock, Instant::now()),

@@ -14,6 +14,7 @@ mod heads;
 mod lifetime;
 mod memory;
 mod messages;
+mod origins;
 mod ping;
 mod preface;
 mod priority;

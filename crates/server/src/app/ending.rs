@@ -2,26 +2,48 @@
 
 use std::time::Instant;
 
-use tidegate_http::{ErrorCode, ResetCause, Stream, StreamId};
+use bytes::Bytes;
+use tidegate_http::{Body, ErrorCode, RequestHead, ResetCause, Stream, StreamId};
 use tidegate_net::{ConnId, Conns, StreamMut};
 
 use super::App;
 use super::report::{Peer, is_slow_body, log_reset};
 use crate::access_log::Entry;
 use crate::in_progress::Exchange;
-use crate::request::{Key, Sent};
+use crate::request::{Key, Sent, TOO_LARGE, head_of};
 
 impl App {
+    /// Begins the access log's line of a request, if the log is on.
+    pub(super) fn begin_log(
+        &self,
+        conns: &mut Conns,
+        conn: ConnId,
+        id: StreamId,
+        head: &RequestHead,
+    ) -> Option<Box<Entry>> {
+        self.access_log.is_enabled().then(|| {
+            let peer = conns.info(conn).map(|info| info.peer);
+            let is_pushed = id.is_server_initiated();
+            let version = conns.stream(conn, id).map_or("", |stream| stream.version());
+            self.access_log
+                .begin(head, version, peer, conns.now(), is_pushed)
+        })
+    }
+
     /// Ends a request whose body and response are whole, or that can't be continued. The stream may
     /// be gone already unless an answer is due.
     pub(super) fn finish(&mut self, mut stream: StreamMut<'_>, conn: ConnId, id: StreamId) {
         let Some(Exchange {
-            work, sent, log, ..
+            work,
+            sent,
+            log,
+            terms,
+            ..
         }) = self.exchanges.remove(conn, id)
         else {
             return;
         };
-        let answer = work.finish(&mut stream, &self.clock);
+        let answer = work.finish(&mut stream, &self.clock, &terms);
         self.log(log.as_deref(), answer.unwrap_or(sent));
     }
 
@@ -34,6 +56,44 @@ impl App {
         {
             self.log(log.as_deref(), sent);
         }
+    }
+
+    /// Ends a request whose body is larger than its route takes.
+    pub(super) fn end_too_large(&mut self, conns: &mut Conns, (conn, id): Key, taken: usize) {
+        let Some(Exchange {
+            work,
+            mut sent,
+            log,
+            terms,
+            ..
+        }) = self.exchanges.remove(conn, id)
+        else {
+            return;
+        };
+        self.cancel(conns, &work);
+        if let Some(mut stream) = conns.stream(conn, id) {
+            stream.consume(taken);
+            if sent.status == 0 {
+                let text = TOO_LARGE.1;
+                let head = head_of(TOO_LARGE.0, &self.clock)
+                    .field("content-type", "text/plain; charset=utf-8")
+                    .field("content-length", text.len().to_string());
+                let head = terms.applied_to(&head).unwrap_or(head);
+                let body = Body::Full(Bytes::from_static(text.as_bytes()));
+                if stream.respond(&head, body).is_ok() {
+                    sent = Sent {
+                        status: TOO_LARGE.0,
+                        bytes: text.len() as u64,
+                    };
+                } else {
+                    stream.reset(ErrorCode::INTERNAL_ERROR);
+                }
+            } else {
+                // No status can report it any longer.
+                stream.reset(ErrorCode::CANCEL);
+            }
+        }
+        self.log(log.as_deref(), sent);
     }
 
     /// Writes a request's line of the access log, if it has one.

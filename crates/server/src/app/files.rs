@@ -25,7 +25,12 @@ impl App {
                 continue;
             };
             let Some(Exchange {
-                work, log, share, ..
+                work,
+                log,
+                share,
+                terms,
+                limit,
+                ..
             }) = self.exchanges.remove(conn, id)
             else {
                 continue;
@@ -37,9 +42,12 @@ impl App {
                 end: waiting.end,
                 clock: &self.clock,
                 extra: waiting.extra(),
+                terms: &terms,
             };
-            let outcome = self.files.answer_with(request, &answer);
-            self.note((conn, id), outcome, log, share);
+            let outcome = self
+                .files
+                .answer_waiting(request, (conn, id), &answer, waiting);
+            self.note((conn, id), outcome, (log, share), (terms, limit));
         }
     }
 

@@ -6,6 +6,7 @@ use tidegate_http::{Body, RequestHead, Stream};
 use tidegate_net::{Conns, Protocol, StreamMut};
 use tidegate_pool::RequestOptions;
 
+use super::limits::limit_of;
 use super::{App, Forwarded};
 use crate::access_log::Entry;
 use crate::in_progress::{Exchange, Work};
@@ -14,6 +15,7 @@ use crate::proxy::fields::{self, Refused};
 use crate::proxy::relay::is_call;
 use crate::proxy::{Relay, Route, UPLOAD_WINDOW, on_behalf};
 use crate::request::{ANY_METHODS, Extra, Key, Request, Sent};
+use crate::rules::Terms;
 use crate::site::Target;
 
 impl App {
@@ -28,7 +30,7 @@ impl App {
         let site = &self.sites[site];
         let leads_to_upstream = || {
             let found = site.routes.find(path);
-            found.is_some_and(|found| matches!(found.target, Target::Proxy(_)))
+            found.is_some_and(|found| matches!(found.target.target, Target::Proxy(_)))
         };
         head.protocol() == Some("websocket")
             && site.websockets.find(path).is_some()
@@ -53,19 +55,14 @@ impl App {
             prepared,
             log,
             share,
+            terms,
         } = forwarded;
         let is_connect = head.method_bytes() == b"CONNECT";
         if is_connect && !self.takes_websockets(site, head, path) {
             // RFC 9110 §9.3.6: CONNECT is for proxies that a client has chosen. RFC 8441 §4: the
             // protocol isn't known here.
-            return self.refuse(
-                conns,
-                key,
-                head,
-                log.as_deref(),
-                501,
-                "501 Not Implemented\n",
-            );
+            let refusal = (501, "501 Not Implemented\n");
+            return self.refuse(conns, key, head, log.as_deref(), &terms, refusal);
         }
         let protocol = match conns.engine(conn) {
             Some(engine) => engine.protocol(),
@@ -74,7 +71,8 @@ impl App {
         let target = match target {
             Ok(target) => target,
             Err(error) => {
-                return self.refuse(conns, key, head, log.as_deref(), 400, error.text());
+                let refusal = (400, error.text());
+                return self.refuse(conns, key, head, log.as_deref(), &terms, refusal);
             }
         };
         // In HTTP/1.1 a request for a WebSocket is a GET, which is whole. The tunnel's data follows
@@ -95,17 +93,22 @@ impl App {
         let sent_head = match forwarded {
             Ok(head) => head,
             Err(refused) => {
-                let (status, text) = match refused {
+                let refusal = match refused {
                     Refused::Unsendable => (400, "400 Bad Request\n"),
                     Refused::Method => {
-                        return self.answer_with(conns, key, head, log.as_deref(), |request| {
-                            request.respond_methods(ANY_METHODS)
-                        });
+                        return self.answer_with(
+                            conns,
+                            key,
+                            head,
+                            log.as_deref(),
+                            &terms,
+                            |request| request.respond_methods(ANY_METHODS),
+                        );
                     }
                     Refused::LastHop => (200, ""),
                     Refused::Loop => (508, "508 Loop Detected\n"),
                 };
-                return self.refuse(conns, key, head, log.as_deref(), status, text);
+                return self.refuse(conns, key, head, log.as_deref(), &terms, refusal);
             }
         };
         let Some(upstream) = self.proxy.upstream(route) else {
@@ -134,6 +137,8 @@ impl App {
             },
             log,
             share,
+            limit: limit_of(&terms, head),
+            terms,
         };
         self.exchanges.insert(conn, id, exchange);
         if !is_repeated {
@@ -170,10 +175,10 @@ impl App {
         key: Key,
         head: &RequestHead,
         log: Option<&Entry>,
-        status: u16,
-        text: &'static str,
+        terms: &Terms,
+        (status, text): (u16, &'static str),
     ) {
-        self.answer_with(conns, key, head, log, |request| {
+        self.answer_with(conns, key, head, log, terms, |request| {
             request.respond_text(status, text)
         });
     }
@@ -185,6 +190,7 @@ impl App {
         (conn, id): Key,
         head: &RequestHead,
         log: Option<&Entry>,
+        terms: &Terms,
         answer: impl FnOnce(&mut Request<'_>) -> Sent,
     ) {
         if let Some(stream) = conns.stream(conn, id) {
@@ -194,6 +200,7 @@ impl App {
                 end: true,
                 clock: &self.clock,
                 extra: Extra::default(),
+                terms,
             };
             let sent = answer(&mut request);
             self.log(log, sent);

@@ -1,12 +1,14 @@
 //! The sites of a worker, and which one a request is for.
 
-use tidegate_http::{RequestHead, ResetCause, StreamId};
-use tidegate_net::{ConnId, Conns, Protocol};
+use tidegate_http::{ErrorCode, RequestHead, ResetCause, Stream, StreamId};
+use tidegate_net::{ConnId, Conns, Engine, Protocol};
 
 use super::App;
+use crate::flags::UnknownHost;
 use crate::hosts::{Asked, Found, Hosts};
 use crate::push::Stats;
-use crate::request::Key;
+use crate::request::{Key, Sent};
+use crate::rules::NO_TERMS;
 use crate::site::{Served, Target, WorkerSite};
 
 /// Returns the site that a request is for, where sites have hosts.
@@ -28,7 +30,39 @@ fn is_http2(conns: &Conns, conn: ConnId) -> bool {
     engine.is_some_and(|engine| engine.protocol() == Protocol::Http2)
 }
 
+/// RFC 9110 §15.5.20: "A client that receives a 421 (Misdirected Request) response MAY retry the
+/// request … over a different connection".
+const MISDIRECTED: (u16, &str) = (421, "421 Misdirected Request\n");
+
 impl App {
+    /// Tells a client over HTTP/2 and TLS which origins it may ask for on its connection
+    /// (RFC 8336).
+    pub(super) fn announce_origins(&self, conns: &mut Conns, conn: ConnId) {
+        let Some(hosts) = &self.hosts else {
+            return;
+        };
+        let Some(info) = conns.info(conn) else {
+            return;
+        };
+        let Some(tls) = info.tls.as_deref() else {
+            return;
+        };
+        let listed = hosts.origins(tls.sni.as_deref());
+        if listed.is_empty() {
+            return;
+        }
+        // RFC 6454 §6.2: the default port isn't written.
+        let port = match info.local.port() {
+            443 => String::new(),
+            port => format!(":{port}"),
+        };
+        let origins = listed.iter().map(|host| format!("https://{host}{port}"));
+        let origins: Vec<String> = origins.collect();
+        if let Some(Engine::Http2(engine)) = conns.engine(conn) {
+            engine.announce_origins(origins.iter().map(String::as_str));
+        }
+    }
+
     /// Serves other sites from now on. Requests in progress have what they need of the former ones.
     pub(super) fn serve(&mut self, conns: &mut Conns, served: Served) {
         let mut former = std::mem::take(&mut self.sites);
@@ -45,11 +79,12 @@ impl App {
             self.former_pushes.add(site.pusher.stats());
         }
         self.hosts = served.hosts;
+        self.unknown_host = served.unknown_host;
         self.access_log.replace(served.access_log);
         self.proxy.replace(conns, served.proxy);
         let roots = self.sites.iter().flat_map(|site| site.routes.paths());
-        let roots = roots.filter_map(|(_, target)| match target {
-            Target::Files(root) => Some(root.number()),
+        let roots = roots.filter_map(|(_, route)| match &route.target {
+            Target::Files(directory) => Some(directory.root.number()),
             _ => None,
         });
         let roots = roots.collect();
@@ -67,15 +102,24 @@ impl App {
             None => return Some(0),
             Some(hosts) => find(hosts, conns, conn, head),
         };
-        let (status, text) = match found {
+        let refusal = match found {
             Found::Site(site) => return Some(site),
-            // RFC 9110 §15.5.20: "A client that receives a 421 (Misdirected Request) response MAY
-            // retry the request … over a different connection".
-            Found::Misdirected => (421, "421 Misdirected Request\n"),
-            Found::Unknown => (404, "404 Not Found\n"),
+            Found::Misdirected => MISDIRECTED,
+            Found::Unknown => match self.unknown_host {
+                UnknownHost::NotFound => (404, "404 Not Found\n"),
+                UnknownHost::Misdirected => MISDIRECTED,
+                UnknownHost::Reset => {
+                    let log = self.begin_log(conns, conn, id, head);
+                    if let Some(mut stream) = conns.stream(conn, id) {
+                        stream.reset(ErrorCode::CANCEL);
+                    }
+                    self.log(log.as_deref(), Sent::NOTHING);
+                    return None;
+                }
+            },
         };
         let log = self.begin_log(conns, conn, id, head);
-        self.refuse(conns, (conn, id), head, log.as_deref(), status, text);
+        self.refuse(conns, (conn, id), head, log.as_deref(), &NO_TERMS, refusal);
         None
     }
 

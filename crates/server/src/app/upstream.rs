@@ -190,8 +190,14 @@ impl App {
         if let Some((list, prepared)) = relay.prepared.take() {
             head = prepared.extra(&list).added_to(&head).unwrap_or(head);
         }
-        let content_type = head.get_known(KnownName::CONTENT_TYPE).unwrap_or_default();
-        stream.suggest_priority(priority::of_content(content_type));
+        let priority = exchange.terms.priority().unwrap_or_else(|| {
+            let content_type = head.get_known(KnownName::CONTENT_TYPE).unwrap_or_default();
+            priority::of_content(content_type)
+        });
+        stream.suggest_priority(priority);
+        if !opens_tunnel && let Some(changed) = exchange.terms.applied_to(&head) {
+            head = changed;
+        }
         if !has_room(&mut stream, &head) {
             // Otherwise the heads of all responses, however large, would wait for a client that
             // reads nothing.
@@ -222,11 +228,13 @@ impl App {
         let (conn, id) = key;
         let Some(Exchange {
             work: Work::Relay(relay),
+            terms,
             ..
         }) = self.exchanges.get(conn, id)
         else {
             return;
         };
+        let terms = terms.clone();
         if relay.lose_upstream() {
             // The upstream had ended its side of the tunnel, so the client has all its data. What
             // the client still sends is discarded.
@@ -279,6 +287,7 @@ impl App {
             Failure::QueueFull | Failure::OverMemoryBudget => head.field("retry-after", "1"),
             _ => head,
         };
+        let head = terms.applied_to(&head).unwrap_or(head);
         let responded = stream.respond(&head, Body::Full(Bytes::from_static(text.as_bytes())));
         if responded.is_err() {
             stream.reset(ErrorCode::INTERNAL_ERROR);

@@ -66,6 +66,8 @@ pub enum Whose {
     Server,
     /// The site with this index.
     Site(usize),
+    /// A route: the index of its site, and its own one there.
+    Route(usize, usize),
     /// The upstream that has a name, with this index.
     Upstream(usize),
 }
@@ -81,6 +83,11 @@ impl ConfigError {
         Self::Of(Whose::Site(site), Box::new(self))
     }
 
+    /// Returns this problem as one of a route of the first site, counted from 0.
+    pub fn of_route(self, route: usize) -> Self {
+        Self::Of(Whose::Route(0, route), Box::new(self))
+    }
+
     /// Returns this problem as one of an upstream that has a name, counted from 0.
     pub fn of_upstream(self, upstream: usize) -> Self {
         Self::Of(Whose::Upstream(upstream), Box::new(self))
@@ -89,6 +96,10 @@ impl ConfigError {
     /// Returns the table whose settings have the problem.
     pub fn whose(&self) -> Whose {
         match self {
+            Self::Of(Whose::Site(site), problem) => match problem.whose() {
+                Whose::Route(_, route) => Whose::Route(*site, route),
+                _ => Whose::Site(*site),
+            },
             Self::Of(whose, _) => *whose,
             Self::About(.., problem) => problem.whose(),
             _ => Whose::Server,

@@ -8,7 +8,7 @@ use crate::flags::{Flags, Switch};
 use crate::handlers::demo;
 use crate::push::{self, Mode, PushCache};
 use crate::router::Router;
-use crate::site::Target;
+use crate::site::{Routed, Target};
 
 /// Reads the preload list.
 pub(super) fn options(flags: &Flags, routes: &Routes) -> Result<push::Options, ConfigError> {
@@ -38,11 +38,11 @@ pub(super) fn options(flags: &Flags, routes: &Routes) -> Result<push::Options, C
 }
 
 /// Checks that a GET of each path in the list returns content: uploads and echoes have none.
-fn check_routed(list: &PushCache, routes: &Router<Target>) -> Result<(), ConfigError> {
+fn check_routed(list: &PushCache, routes: &Router<Routed>) -> Result<(), ConfigError> {
     let has_content = |path: &str| match target_at(routes, path) {
         Some(Target::Files(_) | Target::Demo | Target::Proxy(_)) => true,
         Some(Target::Named(named)) => named.has_content(),
-        None => false,
+        Some(Target::Redirect(_)) | None => false,
     };
     match list.routed().find(|path| !has_content(path)) {
         None => Ok(()),

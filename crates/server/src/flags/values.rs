@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use ipnet::IpNet;
-use tidegate_http::{Priorities, is_authority};
+use tidegate_http::{Priorities, Priority, is_authority};
 
 use crate::handlers::Named;
 use crate::path::RequestPath;
 use crate::proxy::fields::{field_to_drop, is_rewritten};
 use crate::proxy::target::{NamedTarget, UpstreamTarget};
 use crate::push::Preload;
+use crate::redirect::Redirect;
 
 /// One value of `--listen` or `--listen-h2c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct Route {
 pub enum RouteTarget {
     /// Files below this directory.
     Directory(PathBuf),
+    /// Another place.
+    Redirect(Redirect),
     /// A handler of this server.
     Named(Named),
     /// Forwards requests.
@@ -125,6 +128,9 @@ pub(crate) fn route(typed: &str) -> Result<Route, String> {
     let target = match (target, named) {
         ("", _) => return Err(format!("nothing follows the = of {path}=")),
         (_, Some(named)) => RouteTarget::Named(*named),
+        (typed, None) if typed.starts_with("redirect:") => {
+            RouteTarget::Redirect(Redirect::parse(&typed["redirect:".len()..])?)
+        }
         (upstream, None) if UpstreamTarget::is_meant(upstream) => {
             RouteTarget::Upstream(UpstreamTarget::parse(upstream)?)
         }
@@ -206,6 +212,74 @@ pub enum Switch {
     On,
     /// `off`.
     Off,
+}
+
+/// The answer to requests for a host that no site has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UnknownHost {
+    /// 404 (Not Found).
+    #[value(name = "404")]
+    NotFound,
+    /// 421 (Misdirected Request).
+    #[value(name = "421")]
+    Misdirected,
+    /// The stream is reset, in HTTP/1.1 the connection closed.
+    Reset,
+}
+
+/// A file of a directory, by its path there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileAt {
+    /// No file.
+    None,
+    /// The file at this canonical path.
+    Path(String),
+}
+
+pub(super) fn file_at(typed: &str) -> Result<FileAt, String> {
+    match typed {
+        "none" => Ok(FileAt::None),
+        _ if typed.ends_with('/') => Err("expected the path of a file, as in /index.html".into()),
+        _ => path(typed).map(FileAt::Path),
+    }
+}
+
+/// The answer to requests in cleartext.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpRedirect {
+    /// That of the route.
+    Off,
+    /// A redirect to this place.
+    To(Redirect),
+}
+
+pub(super) fn http_redirect(typed: &str) -> Result<HttpRedirect, String> {
+    match typed {
+        "off" => Ok(HttpRedirect::Off),
+        "on" => Ok(HttpRedirect::To(Redirect::to_https())),
+        _ => match Redirect::parse(typed) {
+            Ok(redirect) => Ok(HttpRedirect::To(redirect)),
+            Err(problem) => Err(format!("{problem}; or write on or off")),
+        },
+    }
+}
+
+pub(super) fn priority(typed: &str) -> Result<Priority, String> {
+    let expected = || {
+        "expected an urgency from 0 to 7, as in u=5, or u=5, i for content that is of use in parts"
+            .to_owned()
+    };
+    let mut priority = Priority::default();
+    for member in typed.split(',').map(str::trim) {
+        match member.strip_prefix("u=") {
+            Some(urgency) => {
+                priority.urgency = number::<0, 7>(urgency).map_err(|_| expected())? as u8;
+            }
+            None if member == "i" => priority.incremental = true,
+            None => return Err(expected()),
+        }
+    }
+    Ok(priority)
 }
 
 /// The treatment of a client that exceeds its share.

@@ -292,6 +292,7 @@ fn name(kind: Kind) -> String {
         Kind::GOAWAY => "GOAWAY",
         Kind::WINDOW_UPDATE => "WINDOW_UPDATE",
         Kind::CONTINUATION => "CONTINUATION",
+        Kind::ORIGIN => "ORIGIN",
         Kind::PRIORITY_UPDATE => "PRIORITY_UPDATE",
         Kind(other) => return format!("UNKNOWN(0x{other:02x})"),
     };

@@ -19,12 +19,12 @@ use super::beneath::Pace;
 use super::conditional::judge;
 use super::done::{Asked, Done};
 use super::download::{Download, OpenFile, Read, Reader, Source};
+use super::fallback::{Directory, Fallback, Place};
 use super::kept::{Content, Kept, Known, Memory};
 use super::look::{Looked, look};
 use super::lookup::{Refusal, Root};
 pub use super::shared::Shared;
 use crate::clock::Clock;
-use crate::path::RequestPath;
 use crate::request::{Extra, Key, Outcome, Progress, Request, Sent};
 
 const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -37,6 +37,8 @@ pub struct Waiting {
     pub end: bool,
     links: Vec<String>,
     headers: Vec<(String, String)>,
+    /// The file that answers if there is none, and its directory.
+    fallback: Option<(Root, Arc<Fallback>)>,
 }
 
 /// How to answer the requests for a path that was looked up.
@@ -89,14 +91,13 @@ impl Files {
         self.kept.turn(now);
     }
 
-    /// Answers a request for `path`, which `route` covers, or makes a thread look up that path.
+    /// Answers a request for a place in a directory, or makes a thread look it up.
     pub fn answer<W>(
         &mut self,
         request: &mut Request<'_>,
         key: Key,
-        root: &Root,
-        path: &RequestPath<'_>,
-        route: &[u8],
+        directory: &Directory,
+        place: Place<'_>,
     ) -> Outcome<W>
     where
         W: From<Box<Waiting>> + From<Download>,
@@ -104,12 +105,27 @@ impl Files {
         if !matches!(request.method(), b"GET" | b"HEAD") {
             return Outcome::Answered(request.respond_methods(ALLOW));
         }
-        let rest = path.behind(route);
+        let Directory { root, fallback } = directory;
+        self.answer_at(request, key, root, place, fallback.as_ref())
+    }
+
+    fn answer_at<W>(
+        &mut self,
+        request: &mut Request<'_>,
+        key: Key,
+        root: &Root,
+        place: Place<'_>,
+        fallback: Option<&Arc<Fallback>>,
+    ) -> Outcome<W>
+    where
+        W: From<Box<Waiting>> + From<Download>,
+    {
+        let Place { path, rest } = place;
         let second = request.clock.second();
-        let place = match self.kept.memory(root.number(), path.raw(), second) {
+        let place = match self.kept.memory(root.number(), path, second) {
             Memory::Fresh(place) => Some(place),
             Memory::Ageing(place) => {
-                let asked = (root.number(), path.raw().into());
+                let asked = (root.number(), path.into());
                 if !self.looks.contains_key(&asked) && self.look(&asked, root, rest) {
                     self.looks.insert(asked, Vec::new());
                 }
@@ -120,7 +136,7 @@ impl Files {
         if let Some(known) = place.and_then(|place| self.kept.at(place)) {
             return answer_known(request, known, &self.reader);
         }
-        let asked = (root.number(), path.raw().into());
+        let asked = (root.number(), path.into());
         // While a thread looks up the path, further requests wait for its result.
         let looked = if self.looks.contains_key(&asked) {
             None
@@ -129,16 +145,40 @@ impl Files {
             disk.at_once(root.storage(), |pace| look(root, rest, pace))
         };
         match looked {
-            None | Some(Err(Refusal::WouldBlock)) => self.wait(request, key, asked, root, rest),
-            Some(looked) => {
-                let answer = self.learn(&asked, looked, request.clock);
-                self.answer_with(request, &answer)
+            None | Some(Err(Refusal::WouldBlock)) => {
+                let waiting = Waiting::new(request, root, fallback);
+                self.wait(request, (key, asked), root, rest, waiting)
             }
+            Some(looked) => match (self.learn(&asked, looked, request.clock), fallback) {
+                (Answer::Refused(Refusal::NotFound), Some(fallback)) => {
+                    self.answer_at(request, key, root, fallback.place(), None)
+                }
+                (answer, _) => self.answer_with(request, &answer),
+            },
+        }
+    }
+
+    /// Answers a request that waited for its path to be looked up.
+    pub fn answer_waiting<W>(
+        &mut self,
+        request: &mut Request<'_>,
+        key: Key,
+        answer: &Answer,
+        waiting: &Waiting,
+    ) -> Outcome<W>
+    where
+        W: From<Box<Waiting>> + From<Download>,
+    {
+        match (answer, &waiting.fallback) {
+            (Answer::Refused(Refusal::NotFound), Some((root, fallback))) => {
+                self.answer_at(request, key, root, fallback.place(), None)
+            }
+            _ => self.answer_with(request, answer),
         }
     }
 
     /// Answers a request whose path was looked up.
-    pub fn answer_with<W>(&mut self, request: &mut Request<'_>, answer: &Answer) -> Outcome<W>
+    fn answer_with<W>(&mut self, request: &mut Request<'_>, answer: &Answer) -> Outcome<W>
     where
         W: From<Download>,
     {
@@ -196,16 +236,16 @@ impl Files {
     fn wait<W>(
         &mut self,
         request: &mut Request<'_>,
-        key: Key,
-        asked: Asked,
+        (key, asked): (Key, Asked),
         root: &Root,
         rest: &[u8],
+        waiting: Waiting,
     ) -> Outcome<W>
     where
         W: From<Box<Waiting>>,
     {
-        if let Some(waiting) = self.looks.get_mut(&asked) {
-            waiting.push(key);
+        if let Some(others) = self.looks.get_mut(&asked) {
+            others.push(key);
         } else if self.look(&asked, root, rest) {
             self.looks.insert(asked, vec![key]);
         } else {
@@ -216,7 +256,7 @@ impl Files {
             status: 0,
             bytes: 0,
         };
-        Outcome::InProgress(nothing, Box::new(Waiting::new(request)).into())
+        Outcome::InProgress(nothing, Box::new(waiting).into())
     }
 
     /// Makes a thread look up a path. Returns whether there is a thread.
@@ -253,12 +293,13 @@ impl Files {
 }
 
 impl Waiting {
-    fn new(request: &Request<'_>) -> Self {
+    fn new(request: &Request<'_>, root: &Root, fallback: Option<&Arc<Fallback>>) -> Self {
         Self {
             head: request.head.clone(),
             end: request.end,
             links: request.extra.links.to_vec(),
             headers: request.extra.headers.to_vec(),
+            fallback: fallback.map(|fallback| (root.clone(), Arc::clone(fallback))),
         }
     }
 

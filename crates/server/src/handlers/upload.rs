@@ -7,6 +7,7 @@ use tidegate_net::StreamMut;
 
 use crate::clock::Clock;
 use crate::request::{Outcome, Progress, Request, Sent, head_of};
+use crate::rules::Terms;
 
 /// A body that is being received. None of it is kept.
 pub struct Upload {
@@ -51,8 +52,9 @@ impl Upload {
     }
 
     /// Answers after the whole body. Resets the stream if the engine can't send the answer.
-    pub fn finish(self, stream: &mut StreamMut<'_>, clock: &Clock) -> Sent {
+    pub fn finish(self, stream: &mut StreamMut<'_>, clock: &Clock, terms: &Terms) -> Sent {
         let (head, body) = self.report(clock);
+        let head = terms.applied_to(&head).unwrap_or(head);
         let bytes = body.len() as u64;
         if stream.respond(&head, Body::Full(body)).is_ok() {
             return Sent { status: 200, bytes };

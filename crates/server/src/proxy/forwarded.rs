@@ -5,7 +5,7 @@
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tidegate_http::{Field, Fields, KnownName, is_authority};
+use tidegate_http::{Field, Fields, KnownName, RequestHead, is_authority};
 
 /// The client that a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +122,16 @@ impl<'a> Reported<'a> {
                 .filter(|proto| is_scheme(proto)),
         }
     }
+}
+
+/// Whether a request reports that its client sent it by `https`.
+pub(super) fn came_by_https(head: &RequestHead) -> bool {
+    let mut reported = Reported::default();
+    for field in head.headers() {
+        reported.note(field);
+    }
+    let proto = reported.facts().proto;
+    proto.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
 }
 
 impl<'a> Node<'a> {

@@ -222,6 +222,15 @@ impl Proxy {
         Ok(Some(Box::new(lease)))
     }
 
+    /// Whether a client has its answer over TLS: from this server, or from a trusted hop before it
+    /// that says so.
+    pub fn is_secure(&self, info: Option<&ConnInfo>, head: &RequestHead) -> bool {
+        info.is_some_and(|info| {
+            info.tls.is_some()
+                || self.trusts(info.peer.ip().to_canonical()) && forwarded::came_by_https(head)
+        })
+    }
+
     fn trusts(&self, ip: IpAddr) -> bool {
         self.settings.trusted.iter().any(|net| net.contains(&ip))
     }

@@ -180,7 +180,11 @@ mod tests {
             format!("{flags:#?}")
         };
         let sites = command_line.sites.iter().map(|site| {
-            let routes: Vec<String> = site.routes.iter().map(without_file).collect();
+            let routes: Vec<String> = site
+                .routes
+                .iter()
+                .map(|route| without_file(&route.flags))
+                .collect();
             (site.names.clone(), without_file(&site.flags), routes)
         });
         let upstreams = command_line.upstreams.iter().map(|upstream| {

@@ -31,7 +31,14 @@ pub(super) const OF_UPSTREAMS: [&str; 10] = [
 ];
 
 /// Further keys that a route may have. A site's are for all its routes, the server's for all sites.
-const OF_ROUTES: [&str; 1] = ["upstream-host"];
+const OF_ROUTES: [&str; 6] = [
+    "upstream-host",
+    "fallback",
+    "http-redirect",
+    "response-field",
+    "max-body",
+    "default-priority",
+];
 
 /// Keys that a site may have and a route may not, which a site inherits.
 const OF_SITES: [&str; 5] = ["cert", "key", "early-hints", "push", "trust-x-priority"];

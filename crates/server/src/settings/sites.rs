@@ -36,10 +36,21 @@ pub struct SiteSettings {
     /// The site's own settings, and those of the server.
     pub flags: Flags,
     /// The settings of each of `flags.route`.
-    pub routes: Vec<Flags>,
+    pub routes: Vec<RouteSettings>,
     /// The origins of the settings.
     pub origins: Origins,
     /// The flags that the site sets itself.
+    pub given: HashSet<String>,
+}
+
+/// The settings of a route.
+#[derive(Clone, Debug)]
+pub struct RouteSettings {
+    /// The route's own settings, and those of its site.
+    pub flags: Flags,
+    /// The origins of the settings.
+    pub origins: Origins,
+    /// The flags that the route sets itself.
     pub given: HashSet<String>,
 }
 
@@ -48,7 +59,7 @@ impl SiteSettings {
     pub fn default_of(flags: &Flags, origins: &Origins) -> Self {
         Self {
             names: Vec::new(),
-            routes: vec![flags.clone(); flags.route.len()],
+            routes: vec![inherited(flags, origins); flags.route.len()],
             flags: flags.clone(),
             origins: origins.clone(),
             given: HashSet::new(),
@@ -95,18 +106,35 @@ impl SiteTable {
         flags.preload.clear();
         flags.preload_file = None;
         update(&mut flags, &self.keys)?;
-        let mut routes = vec![flags.clone(); flags.route.len()];
+        let origins = origins.with(&self.file, &self.keys);
+        let mut routes = vec![inherited(&flags, &origins); flags.route.len()];
         for (route, keys) in routes.iter_mut().zip(&self.routes) {
-            update(route, keys)?;
+            update(&mut route.flags, keys)?;
+            route.origins = origins.with(&self.file, keys);
+            route.given = given(keys);
         }
         Ok(SiteSettings {
             names: self.names.clone(),
             flags,
             routes,
-            origins: origins.with(&self.file, &self.keys),
-            given: self.keys.iter().map(|key| key.flag.clone()).collect(),
+            origins,
+            given: given(&self.keys),
         })
     }
+}
+
+/// Returns the settings of a route that sets nothing itself.
+fn inherited(flags: &Flags, origins: &Origins) -> RouteSettings {
+    RouteSettings {
+        flags: flags.clone(),
+        origins: origins.clone(),
+        given: HashSet::new(),
+    }
+}
+
+/// Returns the names of the flags that keys stand for.
+pub(super) fn given(keys: &[Given]) -> HashSet<String> {
+    keys.iter().map(|key| key.flag.clone()).collect()
 }
 
 /// Writes the keys of a table as TOML, with the line of each value.
@@ -140,7 +168,14 @@ pub(super) fn update(flags: &mut Flags, keys: &[Given]) -> Result<(), clap::Erro
     let words = keys.iter().flat_map(Given::words);
     let mut matches =
         command.try_get_matches_from(std::iter::once("tidegate".into()).chain(words))?;
-    flags.update_from_arg_matches_mut(&mut matches)
+    // Changes to fields add up, from the outer table to the inner one.
+    let outer = flags.response_field.clone();
+    let has_own = keys.iter().any(|key| key.flag == "response-field");
+    flags.update_from_arg_matches_mut(&mut matches)?;
+    if has_own {
+        flags.response_field.splice(0..0, outer);
+    }
+    Ok(())
 }
 
 /// Reads the sites of a file: the tables that `others` has. `is_given` says whether the file's top

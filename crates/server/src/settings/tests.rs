@@ -51,6 +51,11 @@ fn each_flag_is_a_key() {
         "upstream_host" => "rewrite",
         "upstream_proxy_protocol" => "v2",
         "drop_field" => "x-a",
+        "fallback" => "/index.html",
+        "http_redirect" => "302:https://{host}:8443{path}{query}",
+        "response_field" => "set x-a: b",
+        "unknown_host" => "421",
+        "default_priority" => "u=6, i",
         "client_shares" => "log",
         "priorities" => "auto",
         "log" => "warn",
@@ -360,7 +365,10 @@ fn routes_have_their_own_settings_and_those_of_the_site() {
     };
     let routes = site.routes.iter();
     let settings: Vec<_> = routes
-        .map(|route| (route.upstream_name.as_deref().unwrap(), route.upstream_host))
+        .map(|route| {
+            let flags = &route.flags;
+            (flags.upstream_name.as_deref().unwrap(), flags.upstream_host)
+        })
         .collect();
     let expected = [
         ("a", Host::Rewrite),

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, Given, Other};
 use super::origins::Origins;
 use super::scope::Scope;
-use super::sites::{check_needs, update, write_keys};
+use super::sites::{check_needs, given, update, write_keys};
 use super::written::{self, quoted};
 use crate::document::{Document, FileError};
 use crate::flags::Flags;
@@ -76,7 +76,7 @@ impl UpstreamTable {
             target: self.target.clone(),
             flags,
             origins: origins.with(&self.file, &self.keys),
-            given: self.keys.iter().map(|key| key.flag.clone()).collect(),
+            given: given(&self.keys),
             place: format!("{}, line {}: ", self.file.display(), self.line),
         })
     }
@@ -238,10 +238,13 @@ mod tests {
         ];
         assert_eq!(options.collect::<Vec<_>>(), expected);
         let routes = config.served.sites.iter().map(|site| {
-            let routes = site.routes.paths().map(|(path, target)| match target {
-                Target::Proxy(route) => (path, route.upstream, route.base.as_deref()),
-                other => panic!("{other:?}"),
-            });
+            let routes = site
+                .routes
+                .paths()
+                .map(|(path, route)| match &route.target {
+                    Target::Proxy(route) => (path, route.upstream, route.base.as_deref()),
+                    other => panic!("{other:?}"),
+                });
             routes.collect::<Vec<_>>()
         });
         let expected = [

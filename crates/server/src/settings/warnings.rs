@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use clap::CommandFactory;
 
-use crate::flags::{Flags, Listen, Route, RouteTarget, Switch};
+use crate::flags::{FileAt, Flags, HttpRedirect, Listen, Route, RouteTarget, Switch};
 use crate::proxy::target::{Scheme, UpstreamTarget};
 use crate::push::Mode;
 use crate::router::covers;
@@ -29,7 +29,14 @@ pub fn all(
         server.preload.extend(site.preload.iter().cloned());
         server.root = server.root.or(site.root.clone());
         server.preload_file = server.preload_file.or(site.preload_file.clone());
+        server
+            .response_field
+            .extend(site.response_field.iter().cloned());
+        if site.http_redirect != HttpRedirect::Off {
+            server.http_redirect = site.http_redirect.clone();
+        }
     }
+    let is_for_all_hosts = sites.iter().any(|site| site.names.is_empty());
     let all = upstreams(&server, named);
     let has_named = !named.is_empty();
     let targets = all.iter().map(|leads| leads.target);
@@ -38,6 +45,7 @@ pub fn all(
         routes: targets.clone().collect(),
         policy: targets.collect(),
         has_named: false,
+        is_for_all_hosts,
     };
     let mut warnings = without_effect(&server, given, origins, &reach);
     for site in sites {
@@ -48,6 +56,7 @@ pub fn all(
             routes: leads.iter().map(|leads| leads.target).collect(),
             policy: own.map(|leads| leads.target).collect(),
             has_named,
+            is_for_all_hosts,
         };
         warnings.extend(without_effect(flags, &site.given, origins, &reach));
         warnings.extend(covered(flags, origins));
@@ -77,6 +86,8 @@ struct Reach<'a> {
     policy: Vec<&'a UpstreamTarget>,
     /// Whether other upstreams have settings of their own.
     has_named: bool,
+    /// Whether some site has no names.
+    is_for_all_hosts: bool,
 }
 
 fn upstreams<'a>(flags: &'a Flags, named: &'a [UpstreamSettings]) -> Vec<Leads<'a>> {
@@ -155,6 +166,7 @@ fn without_effect(
     let has = |scheme| reach.policy.iter().any(|target| target.scheme == scheme);
     let (has_tls, has_h2c) = (has(Scheme::Https), has(Scheme::H2c));
     let is_none = |listen: &[Listen]| matches!(listen, [Listen::None, ..]);
+    let is_for_all_hosts = reach.is_for_all_hosts;
     let has_list = !flags.preload.is_empty() || flags.preload_file.is_some();
     let has_own_site = flags.root.is_some() || !flags.route.is_empty();
 
@@ -170,6 +182,7 @@ fn without_effect(
         "min_body_rate" if flags.body_timeout.is_zero() => {
             Some("--body-timeout 0 leaves no time after which to judge")
         }
+        "trust_forwarded_from" if tells_tls_apart(flags) => None,
         // `Config::new` makes this an error.
         "websocket" => None,
         _ if argument.get_help_heading() == Some("Upstreams") && reach.routes.is_empty() => {
@@ -186,6 +199,10 @@ fn without_effect(
             Some("no --route leads to an upstream with https://")
         }
         // gRPC needs HTTP/2.
+        "fallback" if flags.fallback != FileAt::None && !has_directory(flags) => {
+            Some("no --route leads to a directory")
+        }
+        "unknown_host" if is_for_all_hosts => Some("one of the sites is for all other hosts"),
         "tunnel_timeout" if flags.websocket.is_empty() && !has_tls && !has_h2c => Some(
             "it is for WebSockets and gRPC, and there is neither --websocket nor an upstream that \
              speaks HTTP/2",
@@ -248,6 +265,17 @@ fn circles(flags: &Flags, origins: &Origins, leads: &[Leads<'_>]) -> Vec<String>
 fn is_of_upstreams(argument: &clap::Arg) -> bool {
     let name = argument.get_long();
     name.is_some_and(|name| OF_UPSTREAMS.contains(&name))
+}
+
+fn has_directory(flags: &Flags) -> bool {
+    let mut routes = flags.route.iter();
+    let is_directory = |route: &Route| matches!(route.target, RouteTarget::Directory(_));
+    flags.root.is_some() || routes.any(is_directory)
+}
+
+/// Whether answers depend on whether a client has them over TLS.
+fn tells_tls_apart(flags: &Flags) -> bool {
+    flags.http_redirect != HttpRedirect::Off || !flags.response_field.is_empty()
 }
 
 /// Whether a preload list would have no effect.

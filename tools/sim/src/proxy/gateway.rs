@@ -5,6 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use tidegate::access_log::Destination;
 use tidegate::app::App;
+use tidegate::flags::UnknownHost;
 use tidegate::handlers::files;
 use tidegate::proxy::{DOWNLOAD_WINDOW, Host, Route, Settings};
 use tidegate::push::{self, Mode, PushCache};
@@ -68,7 +69,8 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
             authority: "upstream".into(),
             host: Host::Keep,
         };
-        (format!("/u{upstream}"), Target::Proxy(Arc::new(route)))
+        let target = Target::Proxy(Arc::new(route));
+        (format!("/u{upstream}"), target.into())
     });
     let list = PushCache::new(Vec::new()).expect("an empty list is valid");
     let mut config = Config::server();
@@ -78,6 +80,7 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
     options.ledger = Arc::clone(ledger);
     let site = Site {
         routes: Arc::new(Router::new(routes)),
+        rules: None,
         websockets: Arc::new(Router::new([("/".to_owned(), ())])),
         trust_x_priority: true,
         push: push::Options {
@@ -89,6 +92,7 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
     let served = Served {
         sites: vec![site],
         hosts: None,
+        unknown_host: UnknownHost::NotFound,
         proxy: Arc::new(settings),
         access_log: Destination::Log,
         wall_clock: WallClock::new(),

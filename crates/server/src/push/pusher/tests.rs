@@ -456,6 +456,7 @@ fn memory_answers_with_the_fields_of_the_list() {
         let (extra, asset) = worker.pusher.contribution(&prepared);
         let stream = peer.engine.stream(stream).unwrap();
         asset.unwrap().answer_any(&mut crate::request::Request {
+            terms: &crate::rules::NO_TERMS,
             stream: tidegate_net::StreamMut::Http2(stream),
             head: &head,
             end: true,

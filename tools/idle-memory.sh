@@ -10,8 +10,8 @@
 # many a second as --rate says (400); each asks once for the file and stays open. The growth of the
 # resident memory of the process and its children, three seconds after the last response, divided by
 # the number of connections, is the result. The kernel's memory for sockets isn't counted. With a
-# high rate, the memory that a connection gives back after its first second counts too: no later
-# connection can use it, and the allocator keeps it.
+# high rate, the memory that a connection gives back once it rests counts too: no later connection
+# can use it, and the allocator keeps it.
 source "$(dirname "$0")/lib.sh"
 
 connections=2000 rate=400 servers='nghttpd h2o tidegate'

@@ -36,6 +36,11 @@ impl Reader {
         self.max_frame_size = max_frame_size;
     }
 
+    /// Whether the next byte begins a frame: none is being skipped.
+    pub fn is_between_frames(&self) -> bool {
+        self.skip == 0
+    }
+
     /// Takes the next frame off the front of `input`. Returns `None` until a whole frame is there;
     /// the bytes of a partial frame stay in `input`.
     ///

@@ -3,7 +3,9 @@
 use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD, TableState, View};
 use crate::earlier::{Earlier, Mark, WORTH};
 use crate::fields::{Shape, Verdict};
-use crate::{Alphabet, Error, Field, Fields, KnownName, huffman, integer, static_table};
+use crate::{
+    Alphabet, Error, Field, Fields, KnownName, Packer, Unpacker, huffman, integer, static_table,
+};
 
 /// Limits on one decoded list, checked while decoding. Fields over a limit are decoded but not
 /// kept.
@@ -116,6 +118,23 @@ impl Decoder {
     /// Frees memory that a decoder at rest doesn't need. The next insertion takes it again.
     pub fn release_memory(&mut self) {
         self.table.release_memory();
+    }
+
+    /// Adds the state that blocks depend on.
+    pub fn pack(&self, out: &mut Packer) {
+        self.table.pack(out);
+        out.number(self.max_table_size as u64);
+        out.optional(self.shrink_to.map(|size| size as u64));
+    }
+
+    /// Makes a decoder with the state that another one has packed, but without its check.
+    pub fn unpack(input: &mut Unpacker<'_>) -> Self {
+        Self {
+            table: DynamicTable::unpack(input, |_| ()),
+            max_table_size: input.size(),
+            shrink_to: input.optional().map(|size| size as usize),
+            ..Self::new(0)
+        }
     }
 
     /// Decodes one whole block and appends its fields to `fields`.

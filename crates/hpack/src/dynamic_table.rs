@@ -5,8 +5,8 @@
 //! insertion costs its own bytes twice at most, and an entry's bytes are always one slice. Nothing
 //! is allocated before the first insertion.
 
-use crate::KnownName;
 use crate::fields::Shape;
+use crate::{Field, KnownName, Packer, Unpacker};
 
 /// The bytes that an entry counts beyond its name and value (RFC 7541 §4.1).
 pub(crate) const ENTRY_OVERHEAD: usize = 32;
@@ -269,6 +269,41 @@ impl<Note: Copy> DynamicTable<Note> {
         self.entries.drain(..self.evicted);
         self.entries.shrink_to_fit();
         self.evicted = 0;
+    }
+
+    /// Adds the table's sizes and entries, without the owner's notes.
+    pub(crate) fn pack(&self, out: &mut Packer) {
+        out.number(self.max_size as u64);
+        // With the entries, the number of those before them: numbers stay the same.
+        out.number(self.inserted.wrapping_sub(self.len() as u32).into());
+        out.number(self.len() as u64);
+        for entry in &self.entries[self.evicted..] {
+            let start = self.start(entry);
+            out.bytes(&self.bytes[start..start + entry.len as usize]);
+            entry.shape.pack(out);
+        }
+    }
+
+    /// Makes a table whose notes `note` makes.
+    pub(crate) fn unpack(input: &mut Unpacker<'_>, note: impl Fn(&Field<'_>) -> Note) -> Self {
+        let mut table = Self::new(input.size());
+        table.inserted = input.number32();
+        let len = input.size();
+        table.entries.reserve_exact(len);
+        for _ in 0..len {
+            let bytes = input.bytes();
+            let shape = Shape::unpack(input, bytes.len());
+            let (name, value) = bytes.split_at(bytes.len().saturating_sub(shape.value_len()));
+            let known = shape.known();
+            let field = Field {
+                known,
+                name: known.map_or(name, |known| known.as_str().as_bytes()),
+                value,
+                never_indexed: false,
+            };
+            table.insert(shape, field.name, value, note(&field));
+        }
+        table
     }
 
     /// Returns the bytes of evicted entries in the buffer.

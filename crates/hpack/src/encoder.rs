@@ -3,7 +3,7 @@
 use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD};
 use crate::index::{self, Index, Note};
 use crate::policy::{self, Kind, Learned, Packed};
-use crate::{Field, Fields, KnownName, huffman, integer, static_table};
+use crate::{Field, Fields, KnownName, Packer, Unpacker, huffman, integer, static_table};
 
 /// Encodes the header blocks of one direction of one connection.
 pub struct Encoder {
@@ -132,6 +132,43 @@ impl Encoder {
         self.table.release_memory();
         if let Knowledge::Open(memory) = &self.knowledge {
             self.knowledge = Knowledge::Packed(memory.learned.pack());
+        }
+    }
+
+    /// Adds the state that blocks depend on.
+    pub fn pack(&self, out: &mut Packer) {
+        self.table.pack(out);
+        out.number(self.table_size_cap as u64);
+        out.number(self.misses);
+        out.optional(self.update.map(|update| update.smallest as u64));
+        out.number(self.update.map_or(0, |update| update.last as u64));
+        let packed = match &self.knowledge {
+            Knowledge::Nothing => return out.number(0),
+            Knowledge::Packed(packed) => packed,
+            Knowledge::Open(memory) => &memory.learned.pack(),
+        };
+        out.number(1);
+        packed.pack(out);
+    }
+
+    /// Makes an encoder with the state that another one has packed.
+    pub fn unpack(input: &mut Unpacker<'_>) -> Self {
+        Self {
+            table: DynamicTable::unpack(input, Note::unlinked),
+            table_size_cap: input.size(),
+            misses: input.number(),
+            update: {
+                let (smallest, last) = (input.optional(), input.size());
+                smallest.map(|smallest| SizeUpdate {
+                    smallest: smallest as usize,
+                    last,
+                })
+            },
+            knowledge: if input.flag() {
+                Knowledge::Packed(Packed::read(input))
+            } else {
+                Knowledge::Nothing
+            },
         }
     }
 

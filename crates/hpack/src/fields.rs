@@ -1,6 +1,6 @@
 //! A list of fields: all bytes in one buffer, a small record per field.
 
-use crate::{KnownName, KnownNames};
+use crate::{KnownName, KnownNames, Packer, Unpacker};
 
 /// A list of header or trailer fields in the order of the message, pseudo-fields first.
 ///
@@ -88,6 +88,30 @@ impl Shape {
     #[inline]
     pub(crate) const fn byte_len(&self) -> usize {
         self.name_len as usize + self.value_len as usize
+    }
+
+    /// Adds what the field's bytes don't say.
+    pub(crate) fn pack(&self, out: &mut Packer) {
+        let known = self.known.map_or(0, |known| 1 + u64::from(known.number()));
+        let has_passed = self.verdict == Verdict::Passed;
+        out.number(known << 2 | u64::from(self.never_indexed) << 1 | u64::from(has_passed));
+        out.number(self.value_len.into());
+    }
+
+    /// Returns the shape of a field for which `stored` bytes are stored.
+    pub(crate) fn unpack(input: &mut Unpacker<'_>, stored: usize) -> Self {
+        let (bits, value_len) = (input.number(), input.size());
+        let known = (bits >> 2).checked_sub(1);
+        let known = known.map(|number| KnownName::numbered(number as u8));
+        let name_len = known.map_or(stored.saturating_sub(value_len), |known| {
+            known.as_str().len()
+        });
+        let verdict = if bits & 1 == 0 {
+            Verdict::Open
+        } else {
+            Verdict::Passed
+        };
+        Self::new(known, name_len, value_len, bits & 2 != 0).judged(verdict)
     }
 
     /// Returns the bytes stored for the field: the name unless it is known, and the value.

@@ -18,6 +18,17 @@ pub(crate) struct Note {
     older_name: u32,
 }
 
+impl Note {
+    /// Returns the note of an entry that isn't linked yet; [`Index::of`] does that.
+    pub(crate) fn unlinked(field: &Field<'_>) -> Self {
+        Self {
+            hash: key(field.known, field.name, field.value).hash,
+            older_field: 0,
+            older_name: 0,
+        }
+    }
+}
+
 /// A known name's slot is its number, below 128; all other names share the remaining slots.
 pub(crate) const SLOTS: usize = 256;
 

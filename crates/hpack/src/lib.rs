@@ -40,6 +40,7 @@ mod huffman_table;
 mod index;
 mod integer;
 mod known;
+mod packed;
 mod policy;
 mod static_table;
 
@@ -50,3 +51,4 @@ pub use error::Error;
 pub use fields::{Field, Fields, Iter};
 pub use huffman::Alphabet;
 pub use known::{KnownName, KnownNames};
+pub use packed::{Packer, Unpacker};

@@ -6,7 +6,7 @@
 //! falls with each new value.
 
 use crate::index::{Key, SLOTS};
-use crate::{Field, KnownName, static_table};
+use crate::{Field, KnownName, Packer, Unpacker, static_table};
 
 /// A cookie with fewer bytes than this is never indexed: "Since HPACK doesn't protect against
 /// guessing an entire header field value, short or low-entropy values are more readily recovered by
@@ -169,6 +169,29 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
+    pub(crate) fn pack(&self, out: &mut Packer) {
+        out.number(self.scores.len() as u64);
+        for (slot, score) in &self.scores {
+            out.number((*slot).into());
+            out.number((*score as u8).into());
+        }
+        out.number(self.refused.len() as u64);
+        for hash in &self.refused {
+            out.number((*hash).into());
+        }
+    }
+
+    pub(crate) fn read(input: &mut Unpacker<'_>) -> Self {
+        let scores = input.size().min(SLOTS);
+        let scores = (0..scores).map(|_| (input.number() as u8, input.number() as i8));
+        let scores = scores.collect();
+        let refused = input.size().min(REMEMBERED);
+        Self {
+            scores,
+            refused: (0..refused).map(|_| input.number32()).collect(),
+        }
+    }
+
     pub(crate) fn unpack(&self) -> Learned {
         let mut learned = Learned::new();
         for (slot, score) in &self.scores {

@@ -3,7 +3,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidegate_hpack::{Decoder, Encoder, Field, Fields, KnownName, Limits};
+use tidegate_hpack::{Decoder, Encoder, Field, Fields, KnownName, Limits, Packer, Unpacker};
 
 const LIMITS: Limits = Limits {
     max_list_size: 1 << 20,
@@ -18,6 +18,8 @@ enum Step {
     TableSize(usize),
     /// Both sides free what they don't need.
     Rest,
+    /// Both sides are packed and made anew.
+    Pack,
     /// A header list: names, values and never-indexed marks.
     List(Vec<(Vec<u8>, Vec<u8>, bool)>),
 }
@@ -78,6 +80,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => size.prop_map(Step::TableSize),
         1 => Just(Step::Rest),
+        1 => Just(Step::Pack),
         4 => vec((name(), value(), proptest::bool::weighted(0.1)), 0..12).prop_map(Step::List),
     ]
 }
@@ -105,6 +108,17 @@ proptest! {
                 Step::Rest => {
                     decoder.release_memory();
                     encoder.release_memory();
+                    continue;
+                }
+                Step::Pack => {
+                    let mut out = Packer::default();
+                    encoder.pack(&mut out);
+                    decoder.pack(&mut out);
+                    let packed = out.finish();
+                    let mut input = Unpacker::new(&packed);
+                    let state = (encoder.state(), decoder.state());
+                    (encoder, decoder) = (Encoder::unpack(&mut input), Decoder::unpack(&mut input));
+                    prop_assert_eq!((encoder.state(), decoder.state()), state);
                     continue;
                 }
                 Step::List(list) => list,

@@ -1,5 +1,7 @@
 //! Plain counters of one connection.
 
+use tidegate_hpack::{Packer, Unpacker};
+
 /// The table of counters, each with its documentation.
 macro_rules! counters {
     ($(#[doc = $doc:literal] $name:ident,)*) => {
@@ -14,6 +16,16 @@ macro_rules! counters {
             /// Adds another connection's counts to these.
             pub fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)*
+            }
+
+            /// Adds all counts to the state of a connection at rest.
+            pub fn pack(&self, out: &mut Packer) {
+                $(out.number(self.$name);)*
+            }
+
+            /// Returns the counts that [`Stats::pack`] has added.
+            pub fn unpack(input: &mut Unpacker<'_>) -> Self {
+                Self { $($name: input.number(),)* }
             }
         }
     };

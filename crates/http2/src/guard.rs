@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
+use tidegate_hpack::{Packer, Unpacker};
 use tidegate_http::{Config, Rate, Violation};
 
 /// The unspent part of a [`Rate`].
@@ -124,6 +125,21 @@ enum Kind {
 }
 
 impl Kind {
+    /// All kinds, in their order.
+    const ALL: [Self; 11] = [
+        Self::Resets,
+        Self::SmallContinuations,
+        Self::Pings,
+        Self::Settings,
+        Self::GoAways,
+        Self::Priorities,
+        Self::WindowUpdates,
+        Self::EmptyData,
+        Self::UnknownFrames,
+        Self::ClosedStreams,
+        Self::Pauses,
+    ];
+
     fn rate(self, config: &Config) -> Rate {
         let limits = &config.abuse;
         let streams = config.max_concurrent_streams;
@@ -212,6 +228,82 @@ impl Guard {
             self.spent.len() - 1
         });
         self.spent[place].1.charge(cost, rate, now, violation)
+    }
+
+    /// Adds what is spent and justified. Only a guard without a pause can be packed.
+    pub(crate) fn pack(&self, out: &mut Packer, born: Instant) {
+        let Self {
+            config: _,
+            begun,
+            spent,
+            opened_lately,
+            provoked_lately,
+            halved_at,
+            pushes_cancelled,
+            pings_justified,
+            priorities_justified,
+            window_updates_justified,
+            empty_data_justified,
+            closed_streams_justified,
+            data_sent,
+            data_received,
+            paused_until: _,
+        } = self;
+        out.duration(begun.saturating_duration_since(born));
+        out.number(spent.len() as u64);
+        for (kind, Budget { left, refilled }) in spent {
+            out.number(*kind as u64);
+            out.number((*left).into());
+            out.duration(refilled.saturating_duration_since(born));
+        }
+        out.number(*opened_lately);
+        out.number(*provoked_lately);
+        out.duration(halved_at.saturating_duration_since(born));
+        for Justified { used } in [
+            pushes_cancelled,
+            pings_justified,
+            priorities_justified,
+            window_updates_justified,
+            empty_data_justified,
+            closed_streams_justified,
+        ] {
+            out.number(*used);
+        }
+        out.number(*data_sent);
+        out.number(*data_received);
+    }
+
+    /// Makes a guard with what another one has packed.
+    pub(crate) fn unpack(input: &mut Unpacker<'_>, config: Arc<Config>, born: Instant) -> Self {
+        let mut guard = Self::new(config, born + input.duration());
+        let spent = input.size();
+        guard.spent.reserve_exact(spent);
+        for _ in 0..spent {
+            let kind = input.size();
+            let budget = Budget {
+                left: input.number32(),
+                refilled: born + input.duration(),
+            };
+            guard
+                .spent
+                .extend(Kind::ALL.get(kind).map(|kind| (*kind, budget)));
+        }
+        guard.opened_lately = input.number();
+        guard.provoked_lately = input.number();
+        guard.halved_at = born + input.duration();
+        for justified in [
+            &mut guard.pushes_cancelled,
+            &mut guard.pings_justified,
+            &mut guard.priorities_justified,
+            &mut guard.window_updates_justified,
+            &mut guard.empty_data_justified,
+            &mut guard.closed_streams_justified,
+        ] {
+            justified.used = input.number();
+        }
+        guard.data_sent = input.number();
+        guard.data_received = input.number();
+        guard
     }
 
     /// Frees the memory of budgets that are full again.

@@ -1,5 +1,6 @@
 //! The memory of a connection that has answered a request and rests.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
@@ -36,7 +37,11 @@ fn request() -> RequestHead {
 
 /// Returns a server that has answered the requests in what a client sent.
 fn served(wires: &[BytesMut], now: Instant) -> Connection {
-    let mut server = Connection::server(Config::server().build().unwrap(), now);
+    served_with(Config::server().build().unwrap(), wires, now)
+}
+
+fn served_with(config: Arc<Config>, wires: &[BytesMut], now: Instant) -> Connection {
+    let mut server = Connection::server(config, now);
     for wire in wires {
         let mut input = wire.clone();
         while let Some(event) = server.receive(&mut input, now) {
@@ -82,6 +87,33 @@ fn a_connection_at_rest_holds_little() {
     let bytes = size_of::<Connection>() + heap;
     assert!(bytes <= MOST, "{bytes} bytes, of which {heap} on the heap");
     assert_eq!(server.unwrap().active_streams(), 0);
+}
+
+/// The most bytes of a server's connection that was put to rest, with its tables.
+const MOST_AT_REST: usize = 400;
+
+#[test]
+fn a_connection_put_to_rest_holds_a_quarter_of_that() {
+    let now = start();
+    let wires = wires(1, now);
+    let config = Config::server().build().unwrap();
+    let mut resting = None;
+    let held = measure(|| {
+        let mut engine = served_with(config.clone(), &wires, now);
+        assert!(engine.put_to_rest().is_none());
+        engine.handle_timeout(now + Duration::from_secs(1));
+        transmitted(&mut engine, now + Duration::from_secs(1));
+        resting = engine.put_to_rest();
+    });
+    let mut resting = resting.expect("nothing is in progress");
+    let heap = usize::try_from(held.bytes_current).unwrap();
+    let bytes = size_of_val(&resting) + heap;
+    assert!(
+        bytes <= MOST_AT_REST,
+        "{bytes} bytes, of which {heap} on the heap"
+    );
+    let engine = resting.wake();
+    assert_eq!((engine.active_streams(), engine.stats().requests), (0, 1));
 }
 
 #[test]

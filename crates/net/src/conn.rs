@@ -291,7 +291,7 @@ impl Conn {
         let (config, stats) = (http1.config(), *http1.stats());
         let (head, settings) = (upgrade.head, upgrade.settings);
         let engine = tidegate_http2::Connection::server_upgraded(config, head, settings, now);
-        self.engine = Some(Engine::Http2(engine));
+        self.engine = Some(Engine::Http2(Box::new(engine)));
         self.bill();
         Some(stats)
     }

@@ -174,7 +174,7 @@ impl Conns {
         totals.dialled_open = (self.conns.len() - self.accepted) as u64;
         for (_, conn) in &self.conns {
             if let Some(engine) = &conn.engine {
-                totals.count(conn.info.origin, engine.stats());
+                totals.count(conn.info.origin, &engine.stats());
                 if conn.info.origin == Origin::Accepted {
                     totals.active_streams += engine.active_streams() as u64;
                 }
@@ -301,7 +301,7 @@ impl Conns {
                 self.queue.remove(account.entry);
             }
             if let Some(engine) = &conn.engine {
-                self.totals.count(conn.info.origin, engine.stats());
+                self.totals.count(conn.info.origin, &engine.stats());
             }
         }
     }

@@ -15,16 +15,15 @@ use tidegate_ledger::Client;
 use crate::{Protocol, http1, http2};
 
 /// The engine of a connection.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "each connection is in a box of its own"
-)]
 #[derive(Debug)]
 pub enum Engine {
     /// HTTP/2.
-    Http2(http2::Connection),
+    Http2(Box<http2::Connection>),
     /// HTTP/1.1 or 1.0.
-    Http1(http1::Connection),
+    Http1(Box<http1::Connection>),
+    /// HTTP/2 at rest. [`Conns::engine`](crate::Conns::engine) wakes it, so only who looks by
+    /// [`Conns::engine_ref`](crate::Conns::engine_ref) sees one.
+    Resting(http2::Resting),
 }
 
 /// A borrowed handle to one request, whichever protocol carries it; [`Stream`] has its methods.
@@ -35,12 +34,26 @@ pub enum StreamMut<'a> {
     Http1(http1::StreamMut<'a>),
 }
 
-/// Calls the same method of either engine.
+/// Calls the same method of either stream, or of either engine unless it rests.
 macro_rules! either {
-    ($self:ident, $inner:ident => $call:expr) => {
+    ($self:ident, $inner:ident => $call:expr $(, $resting:pat => $answer:expr)?) => {
         match $self {
             Self::Http2($inner) => $call,
             Self::Http1($inner) => $call,
+            $(Self::Resting($resting) => $answer,)?
+        }
+    };
+}
+
+/// Calls the same method of either engine, which is woken if it rests.
+macro_rules! awake {
+    ($self:ident, $inner:ident => $call:expr) => {
+        loop {
+            match $self {
+                Self::Http2($inner) => break $call,
+                Self::Http1($inner) => break $call,
+                Self::Resting(_) => $self.wake(),
+            }
         }
     };
 }
@@ -52,6 +65,7 @@ impl Engine {
         match self {
             Self::Http2(engine) => engine.stream(id).map(StreamMut::Http2),
             Self::Http1(engine) => engine.stream(id).map(StreamMut::Http1),
+            Self::Resting(_) => None,
         }
     }
 
@@ -73,18 +87,18 @@ impl Engine {
         head: &RequestHead,
         body: Body,
     ) -> Result<StreamId, Misuse> {
-        either!(self, engine => engine.open_for(client, head, body))
+        awake!(self, engine => engine.open_for(client, head, body))
     }
 
     /// Client: whether `open` could send a request now.
     pub fn can_open(&self) -> bool {
-        either!(self, engine => engine.can_open())
+        either!(self, engine => engine.can_open(), _ => false)
     }
 
     /// Returns the protocol.
     pub fn protocol(&self) -> Protocol {
         match self {
-            Self::Http2(_) => Protocol::Http2,
+            Self::Http2(_) | Self::Resting(_) => Protocol::Http2,
             Self::Http1(_) => Protocol::Http1,
         }
     }
@@ -93,14 +107,14 @@ impl Engine {
     /// `HTTP/1.1` or `HTTP/1.0`.
     pub fn version(&self) -> &'static str {
         match self {
-            Self::Http2(_) => "HTTP/2",
+            Self::Http2(_) | Self::Resting(_) => "HTTP/2",
             Self::Http1(engine) => engine.version(),
         }
     }
 
     /// Begins a graceful end: open requests finish, and no new ones are accepted.
     pub fn shut_down(&mut self, now: Instant) {
-        either!(self, engine => engine.shut_down(now));
+        awake!(self, engine => engine.shut_down(now));
     }
 
     /// Closes the connection at once. Only HTTP/2 can send the code, and `text` for the operator of
@@ -109,98 +123,123 @@ impl Engine {
         match self {
             Self::Http2(engine) => engine.abort(code, text),
             Self::Http1(engine) => engine.abort(code),
+            Self::Resting(_) => {
+                self.wake();
+                self.abort(code, text);
+            }
         }
     }
 
     /// Limits the requests that a client may have in progress at once. The configured limit still
     /// holds, and HTTP/1.1 allows only one.
     pub fn limit_streams(&mut self, streams: u32) {
+        self.wake();
         if let Self::Http2(engine) = self {
             engine.limit_streams(streams);
         }
     }
 
     /// Returns the connection's counters.
-    pub fn stats(&self) -> &Stats {
-        either!(self, engine => engine.stats())
+    pub fn stats(&self) -> Stats {
+        either!(self, engine => *engine.stats(), resting => resting.stats())
     }
 
     /// Returns the bytes of memory that the connection holds, about. Its client is charged for
     /// them.
     pub fn held_bytes(&self) -> u64 {
-        either!(self, engine => engine.held_bytes())
+        either!(self, engine => engine.held_bytes(), resting => resting.held_bytes())
     }
 
     /// Returns the number of requests that are open or wait for [`Stream::release`].
     pub fn active_streams(&self) -> usize {
-        either!(self, engine => engine.active_streams())
+        either!(self, engine => engine.active_streams(), _ => 0)
     }
 
     /// Returns the bytes of heads, small bodies and control frames that wait to go to the outbox.
     pub fn unsent(&self) -> usize {
-        either!(self, engine => engine.unsent())
+        either!(self, engine => engine.unsent(), _ => 0)
     }
 
     /// Whether the connection is ending: no new requests are accepted.
     pub fn is_ending(&self) -> bool {
-        either!(self, engine => engine.is_ending())
+        either!(self, engine => engine.is_ending(), _ => false)
     }
 
     /// Whether [`Event::Closed`] has been reported or is about to be.
     pub fn is_closed(&self) -> bool {
-        either!(self, engine => engine.is_closed())
+        either!(self, engine => engine.is_closed(), _ => false)
     }
 }
 
 /// Methods for the loop.
 impl Engine {
     pub(crate) fn receive(&mut self, input: &mut BytesMut, now: Instant) -> Option<Event> {
-        either!(self, engine => engine.receive(input, now))
+        if input.is_empty() && matches!(self, Self::Resting(_)) {
+            return None;
+        }
+        awake!(self, engine => engine.receive(input, now))
     }
 
     pub(crate) fn receive_eof(&mut self, now: Instant) {
-        either!(self, engine => engine.receive_eof(now));
+        awake!(self, engine => engine.receive_eof(now));
     }
 
+    /// Sets the time for a service's commands. A connection at rest wakes.
     pub(crate) fn set_time(&mut self, now: Instant) {
-        either!(self, engine => engine.set_time(now));
+        awake!(self, engine => engine.set_time(now));
+    }
+
+    /// Wakes a connection that rests.
+    fn wake(&mut self) {
+        if let Self::Resting(resting) = self {
+            *self = Self::Http2(resting.wake());
+        }
+    }
+
+    /// Puts a connection to rest that has had nothing to do for a while.
+    pub(crate) fn put_to_rest(&mut self) {
+        if let Self::Http2(engine) = self
+            && let Some(resting) = engine.put_to_rest()
+        {
+            *self = Self::Resting(resting);
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        either!(self, engine => engine.handle_timeout(now));
+        awake!(self, engine => engine.handle_timeout(now));
     }
 
     pub(crate) fn transmit(&mut self, out: &mut Outbox, limit: usize, now: Instant) -> Flow {
-        either!(self, engine => engine.transmit(out, limit, now))
+        either!(self, engine => engine.transmit(out, limit, now), _ => Flow::Drained)
     }
 
     /// Charges this client for the engine's memory from now on.
     pub(crate) fn bill(&mut self, client: &Arc<Client>) {
-        either!(self, engine => engine.bill(client));
+        either!(self, engine => engine.bill(client), resting => resting.bill(client));
     }
 
     /// Updates the memory that the engine holds, where nothing can be transmitted.
     pub(crate) fn settle_memory(&mut self) {
-        either!(self, engine => engine.settle_memory());
+        either!(self, engine => engine.settle_memory(), _ => {});
     }
 
     /// Notes the bytes that the transport holds for the engine.
     pub(crate) fn note_outside(&mut self, bytes: u64) {
-        either!(self, engine => engine.note_outside(bytes));
+        either!(self, engine => engine.note_outside(bytes), resting => resting.note_outside(bytes));
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        either!(self, engine => engine.next_timeout())
+        either!(self, engine => engine.next_timeout(), resting => resting.next_timeout())
     }
 
     pub(crate) fn can_receive(&self) -> bool {
-        either!(self, engine => engine.can_receive())
+        either!(self, engine => engine.can_receive(), resting => resting.can_receive())
     }
 
     /// Returns the number of bytes that the engine would take at once, about.
     pub(crate) fn receive_room(&self) -> usize {
         match self {
-            Self::Http2(_) => usize::MAX,
+            Self::Http2(_) | Self::Resting(_) => usize::MAX,
             Self::Http1(engine) => engine.receive_room(),
         }
     }
@@ -210,7 +249,7 @@ impl Engine {
         match self {
             Self::Http2(engine) => engine.wants_rtt(),
             // HTTP/1.1 has no windows: data that its owner doesn't consume isn't read.
-            Self::Http1(_) => false,
+            Self::Http1(_) | Self::Resting(_) => false,
         }
     }
 
@@ -226,13 +265,17 @@ impl Engine {
             // A frame ends a stream, so it doesn't matter how the transport ends.
             Self::Http2(engine) => engine.receive_eof(now),
             Self::Http1(engine) => engine.receive_failure(now),
+            Self::Resting(_) => {
+                self.wake();
+                self.receive_failure(now);
+            }
         }
     }
 
     /// Whether our side of the transport should end while the peer's goes on.
     pub(crate) fn has_ended_our_side(&self) -> bool {
         match self {
-            Self::Http2(_) => false,
+            Self::Http2(_) | Self::Resting(_) => false,
             Self::Http1(engine) => engine.has_ended_our_side(),
         }
     }
@@ -240,7 +283,7 @@ impl Engine {
     /// Whether the request that is being answered is whole, over HTTP/1.1.
     pub(crate) fn has_whole_request(&self) -> bool {
         match self {
-            Self::Http2(_) => false,
+            Self::Http2(_) | Self::Resting(_) => false,
             Self::Http1(engine) => engine.has_whole_request(),
         }
     }
@@ -248,7 +291,7 @@ impl Engine {
     /// Whether the end of the transport matters although [`Engine::can_receive`] is false.
     pub(crate) fn watches_for_end(&self) -> bool {
         match self {
-            Self::Http2(_) => false,
+            Self::Http2(_) | Self::Resting(_) => false,
             Self::Http1(engine) => engine.watches_for_end(),
         }
     }
@@ -257,14 +300,14 @@ impl Engine {
     pub(crate) fn awaits_first_request(&self) -> bool {
         match self {
             // GOAWAY tells the client that the request wasn't processed.
-            Self::Http2(_) => false,
+            Self::Http2(_) | Self::Resting(_) => false,
             Self::Http1(engine) => engine.awaits_first_request(),
         }
     }
 
     /// Whether the engine is the client's.
     pub(crate) fn is_client(&self) -> bool {
-        either!(self, engine => engine.role()) == Role::Client
+        either!(self, engine => engine.role(), _ => Role::Server) == Role::Client
     }
 
     /// Whether the peer would take a clean end of the transport for the end of a message that isn't
@@ -272,7 +315,7 @@ impl Engine {
     pub(crate) fn is_truncated(&self) -> bool {
         match self {
             // A frame ends a stream.
-            Self::Http2(_) => false,
+            Self::Http2(_) | Self::Resting(_) => false,
             Self::Http1(engine) => engine.is_truncated(),
         }
     }

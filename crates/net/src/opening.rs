@@ -222,15 +222,15 @@ impl Opening {
     ) -> Engine {
         self.phase = Phase::Open;
         match (self.dialling.take(), protocol) {
-            (Some(dialling), Protocol::Http2) => {
-                Engine::Http2(tidegate_http2::Connection::client(dialling.engine, now))
-            }
-            (Some(dialling), Protocol::Http1) => {
-                Engine::Http1(tidegate_http1::Connection::client(dialling.engine, now))
-            }
+            (Some(dialling), Protocol::Http2) => Engine::Http2(Box::new(
+                tidegate_http2::Connection::client(dialling.engine, now),
+            )),
+            (Some(dialling), Protocol::Http1) => Engine::Http1(Box::new(
+                tidegate_http1::Connection::client(dialling.engine, now),
+            )),
             (None, Protocol::Http2) => {
                 let config = Arc::clone(&options.engine);
-                Engine::Http2(tidegate_http2::Connection::server(config, now))
+                Engine::Http2(Box::new(tidegate_http2::Connection::server(config, now)))
             }
             (None, Protocol::Http1) => {
                 let config = Arc::clone(&options.engine);
@@ -238,7 +238,7 @@ impl Opening {
                 if options.h2c_upgrade {
                     engine.offer_h2c();
                 }
-                Engine::Http1(engine)
+                Engine::Http1(Box::new(engine))
             }
         }
     }

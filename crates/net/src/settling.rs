@@ -82,7 +82,11 @@ impl<S: Service> Driver<S> {
         match result {
             Err(end) => return self.cut_off(slot, end),
             Ok(Settled::Over) => return self.remove(slot),
-            Ok(Settled::Waits) if !conn.can_go_on() => {}
+            Ok(Settled::Waits) if !conn.can_go_on() => {
+                if let Some(engine) = &mut conn.engine {
+                    engine.put_to_rest();
+                }
+            }
             Ok(_) => self.enqueue(slot, Queue::Again),
         }
         self.rearm(slot);

@@ -159,7 +159,7 @@ impl App {
             // unless the client is known to handle informational responses correctly". Some clients
             // take it for the final response.
             Some(Engine::Http1(_)) => pusher.look_up(&path),
-            None => return,
+            Some(Engine::Resting(_)) | None => return,
         };
         self.answer(conns, (conn, id, site), head, &path, end, Some(&prepared));
         for (promised, head) in &prepared.promised {

@@ -8,6 +8,8 @@ use tidegate_http::{
     Body, Config, ErrorCode, Event, Flow, Misuse, Outbox, Protocol, RequestHead, Stream, StreamId,
 };
 
+use crate::rest::rest_and_wake;
+
 /// An engine of either protocol.
 pub enum Engine {
     /// HTTP/2.
@@ -114,6 +116,9 @@ impl Engine {
     /// Handles the timeouts that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
         either!(self, engine => engine.handle_timeout(now));
+        if let Self::Http2(engine) = self {
+            rest_and_wake(engine);
+        }
     }
 
     /// Whether our side of the transport ends while the peer's may go on.

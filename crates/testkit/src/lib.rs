@@ -17,6 +17,7 @@ pub mod fuzz;
 pub mod pair;
 pub mod peer;
 pub mod readers;
+pub mod rest;
 pub mod rng;
 #[cfg(feature = "signals")]
 pub mod signals;

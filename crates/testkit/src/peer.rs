@@ -28,6 +28,7 @@ use tidegate_http::{
 };
 use tidegate_http2::{Connection, StreamMut};
 
+use crate::rest::rest_and_wake;
 use crate::wire::{self, Raw};
 
 thread_local! {
@@ -270,6 +271,8 @@ impl Peer {
             self.now = self.now.max(due);
             self.engine.handle_timeout(self.now);
             self.pump();
+            // Whatever a test is about, a rest changes nothing.
+            rest_and_wake(&mut self.engine);
         }
         self.now = end;
     }

@@ -2,6 +2,7 @@
 //! and how its connection goes on (§9).
 
 use bytes::{Bytes, BytesMut};
+use tidegate_http::engine::REST_AFTER;
 use tidegate_http::{
     Body, CloseReason, Config, ErrorCode, Event, Fields, Misuse, RequestHead, Stream, Violation,
 };
@@ -910,7 +911,7 @@ fn a_server_may_say_for_how_long_it_keeps_a_connection() {
     // RFC 2068 §19.7.1.1 defines the Keep-Alive field; servers today send its parameter `timeout`.
     // A request sent in the last moments could cross the server's end (RFC 9112 §9.5), so our limit
     // is a second shorter.
-    let default = Some(601_000);
+    let default = Some(600_250);
     for (lines, kept) in [
         ("", default),
         ("Keep-Alive: timeout=60\r\n", Some(59_000)),
@@ -945,8 +946,8 @@ fn a_server_may_say_for_how_long_it_keeps_a_connection() {
     let mut peer = answered("HTTP/1.1 204 No Content\r\nKeep-Alive: timeout=5\r\n\r\n");
     peer.expect_response(204, true);
     expect_goes_on(&mut peer);
-    peer.pass(secs(1));
-    peer.pass(secs(3));
+    peer.pass(REST_AFTER);
+    peer.pass(secs(4).saturating_sub(REST_AFTER));
     assert_eq!(peer.expect_closed(), CloseReason::Idle);
 }
 
@@ -1039,10 +1040,10 @@ fn an_end_at_once() {
 
 #[test]
 fn memory_is_given_back_when_nothing_is_asked() {
-    // A connection between two requests keeps the memory for the next one for a second.
+    // A connection between two requests keeps the memory for the next one for a moment.
     let mut peer = answered(NO_CONTENT);
     peer.expect_response(204, true);
-    assert_eq!(peer.conn.next_timeout(), Some(peer.now + secs(1)));
+    assert_eq!(peer.conn.next_timeout(), Some(peer.now + REST_AFTER));
     // Bytes that wait to be sent stay longer.
     let mut peer = server();
     peer.conn

@@ -1,6 +1,7 @@
 //! RFC 9112 §9: how connections persist and end.
 
 use bytes::Bytes;
+use tidegate_http::engine::REST_AFTER;
 use tidegate_http::{Body, CloseReason, Config, ErrorCode, ResponseHead, Stream, Violation};
 
 use crate::support::*;
@@ -272,7 +273,7 @@ fn time_limits() {
     peer.pass(secs(10_000));
     peer.answer("x");
     peer.expect_alive();
-    assert_eq!(peer.conn.next_timeout(), Some(peer.now + secs(1)));
+    assert_eq!(peer.conn.next_timeout(), Some(peer.now + REST_AFTER));
 
     let mut config = Config::server();
     config.timeouts.idle = secs(0);

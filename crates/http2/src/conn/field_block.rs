@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tidegate_frame::{StreamDependency, StreamId};
-use tidegate_hpack::{Decoded, Decoder, Earlier, Encoder, Fields, Limits, Mark};
+use tidegate_hpack::{Decoded, Decoder, Earlier, Encoder, Fields, Limits, Mark, Packer, Unpacker};
 use tidegate_http::{Config, RequestHead, Role, Stamp, Stats, Violation, is_valid_alone};
 
 /// The frame that begins a field block.
@@ -123,13 +123,30 @@ impl LastRequest {
 impl FieldBlocks {
     pub(crate) fn new(config: &Config, role: Role) -> Self {
         // The protocol's 4,096 apply until our SETTINGS are acknowledged.
-        let mut decoder = Decoder::new(4096);
+        let decoder = Decoder::new(4096);
+        let encoder = Encoder::new(config.encoder_table_size as usize);
+        Self::of(decoder, encoder, config, role)
+    }
+
+    /// Adds both ends' compression. No block may be unfinished.
+    pub(super) fn pack(&self, out: &mut Packer) {
+        self.decoder.pack(out);
+        self.encoder.pack(out);
+    }
+
+    /// Makes the field blocks that others have packed.
+    pub(super) fn unpack(input: &mut Unpacker<'_>, config: &Config, role: Role) -> Self {
+        let decoder = Decoder::unpack(input);
+        Self::of(decoder, Encoder::unpack(input), config, role)
+    }
+
+    fn of(mut decoder: Decoder, encoder: Encoder, config: &Config, role: Role) -> Self {
         if role == Role::Server {
             decoder = decoder.with_check(is_valid_alone);
         }
         Self {
             decoder,
-            encoder: Encoder::new(config.encoder_table_size as usize),
+            encoder,
             limits: Limits {
                 max_list_size: config.max_header_list_size as usize,
                 max_fields: config.max_header_fields as usize,

@@ -22,6 +22,7 @@ mod probe;
 mod push;
 mod recv;
 mod rest;
+mod resting;
 mod settings;
 mod stall;
 mod stream_mut;
@@ -50,6 +51,7 @@ use preface::Preface;
 use priority::Signals;
 use probe::Probe;
 use rest::Rest;
+pub use resting::Resting;
 pub use settings::PeerSettings;
 use settings::SettingsState;
 use stall::Stalls;
@@ -346,6 +348,7 @@ impl std::fmt::Debug for Connection {
 #[cfg(test)]
 mod tests {
     use bytes::{Buf, Bytes, BytesMut};
+    use tidegate_http::engine::REST_AFTER;
     use tidegate_http::{Body, Event, Flow, Misuse, Outbox, RequestHead, ResponseHead, Stream};
 
     use super::*;
@@ -468,7 +471,7 @@ mod tests {
         if shrinks == Shrinks::AfterARest {
             assert!(both.server.streams.is_sparse());
             let due = both.server.next_timeout().unwrap();
-            assert_eq!(due, both.now + Duration::from_secs(1));
+            assert_eq!(due, both.now + REST_AFTER);
             both.now = due;
             both.server.handle_timeout(due);
         }

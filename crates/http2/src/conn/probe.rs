@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use tidegate_frame::Ping;
+use tidegate_hpack::{Packer, Unpacker};
 use tidegate_http::CloseReason;
 
 use crate::conn::Connection;
@@ -47,6 +48,31 @@ impl Probe {
             begins: false,
             heard_at: now,
             sent: Sent::None,
+        }
+    }
+
+    pub(super) fn pack(&self, out: &mut Packer, born: Instant) {
+        let since = |at: Instant| at.saturating_duration_since(born);
+        let (sent, at) = match self.sent {
+            Sent::None => (0, Duration::ZERO),
+            Sent::Unanswered(at) => (1, since(at)),
+            Sent::Answered(at) => (2, since(at)),
+        };
+        out.number(self.begins.into());
+        out.duration(since(self.heard_at));
+        out.number(sent);
+        out.duration(at);
+    }
+
+    pub(super) fn unpack(input: &mut Unpacker<'_>, born: Instant) -> Self {
+        Self {
+            begins: input.flag(),
+            heard_at: born + input.duration(),
+            sent: match (input.number(), born + input.duration()) {
+                (1, at) => Sent::Unanswered(at),
+                (2, at) => Sent::Answered(at),
+                _ => Sent::None,
+            },
         }
     }
 

@@ -1,6 +1,7 @@
 //! SETTINGS (RFC 9113 §6.5): those of the peer, and the acknowledgement of ours.
 
 use tidegate_frame::{SettingId, Settings};
+use tidegate_hpack::{Packer, Unpacker};
 use tidegate_http::{Config, Priorities, Role, Violation};
 
 use crate::conn::Connection;
@@ -173,6 +174,64 @@ impl SettingsState {
             binding_window: 65_535,
             largest_window: least_window(config, config.initial_window_size)
                 .max(config.max_stream_window_size),
+        }
+    }
+
+    /// Whether the settings of both ends are exchanged and acknowledged.
+    pub(super) fn are_settled(&self) -> bool {
+        let wants_nothing = self.streams.wanted.is_none() && self.window.wanted.is_none();
+        self.received && self.unacknowledged == Unacknowledged::Nothing && wants_nothing
+    }
+
+    /// Adds settings that are settled.
+    pub(super) fn pack(&self, out: &mut Packer) {
+        let PeerSettings {
+            header_table_size,
+            enable_push,
+            max_concurrent_streams,
+            initial_window_size,
+            max_frame_size,
+            max_header_list_size,
+            enable_connect_protocol,
+            no_rfc7540_priorities,
+        } = self.peer;
+        for number in [
+            header_table_size,
+            enable_push.into(),
+            max_concurrent_streams,
+            initial_window_size,
+            max_frame_size,
+            max_header_list_size,
+            enable_connect_protocol.into(),
+            no_rfc7540_priorities.into(),
+            self.streams.announced,
+            self.window.announced,
+            self.binding_window,
+            self.largest_window,
+        ] {
+            out.number(number.into());
+        }
+    }
+
+    /// Makes the settings that others have packed.
+    pub(super) fn unpack(input: &mut Unpacker<'_>) -> Self {
+        Self {
+            peer: PeerSettings {
+                header_table_size: input.number32(),
+                enable_push: input.flag(),
+                max_concurrent_streams: input.number32(),
+                initial_window_size: input.number32(),
+                max_frame_size: input.number32(),
+                max_header_list_size: input.number32(),
+                enable_connect_protocol: input.flag(),
+                no_rfc7540_priorities: input.flag(),
+            },
+            received: true,
+            unacknowledged: Unacknowledged::Nothing,
+            streams: Changeable::new(input.number32()),
+            window: Changeable::new(input.number32()),
+            binding_window: input.number32(),
+            largest_window: input.number32(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
+use tidegate_hpack::{Packer, Unpacker};
 
 /// A time limit of a connection. Of those that are due, the first one here expires first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +41,22 @@ impl Timer {
         Self::SettingsAck,
         Self::HeaderBlock,
         Self::Probe,
+    ];
+
+    /// All timers, in their order.
+    const ALL: [Self; 12] = [
+        Self::Handshake,
+        Self::SettingsAck,
+        Self::HeaderBlock,
+        Self::Body,
+        Self::Discard,
+        Self::Write,
+        Self::Idle,
+        Self::Rest,
+        Self::Memory,
+        Self::Probe,
+        Self::SecondGoAway,
+        Self::Shutdown,
     ];
 
     fn bit(self) -> u16 {
@@ -117,6 +134,27 @@ impl Timers {
     /// Frees memory that isn't needed now.
     pub(crate) fn release_memory(&mut self) {
         self.running.shrink_to_fit();
+    }
+
+    /// Adds the deadlines.
+    pub(crate) fn pack(&self, out: &mut Packer, born: Instant) {
+        out.number(self.running.len() as u64);
+        for Running { timer, at } in &self.running {
+            out.number(*timer as u64);
+            out.duration(at.saturating_duration_since(born));
+        }
+    }
+
+    /// Makes the timers that others have packed.
+    pub(crate) fn unpack(input: &mut Unpacker<'_>, born: Instant) -> Self {
+        let mut timers = Self::default();
+        for _ in 0..input.number() {
+            let (timer, at) = (input.size(), born + input.duration());
+            if let Some(timer) = Timer::ALL.get(timer) {
+                timers.set_at(*timer, at);
+            }
+        }
+        timers
     }
 
     /// Whether a running timer is due.

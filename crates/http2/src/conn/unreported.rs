@@ -31,6 +31,11 @@ impl Unreported {
         !self.resets.is_empty()
     }
 
+    /// Whether no event waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.request.is_none() && self.resets.is_empty() && self.sent.is_empty()
+    }
+
     /// Drops the ends of streams: the connection is over, and they with it.
     pub(super) fn drop_resets(&mut self) {
         self.resets.clear();

@@ -1,6 +1,7 @@
 //! The connection's receive window. It follows what its streams may send and never holds one up:
 //! credit doesn't depend on what owners consume, so a stalled stream costs the others nothing.
 
+use tidegate_hpack::{Packer, Unpacker};
 use tidegate_http::Config;
 
 use crate::flow::window::{MAX, Overflow, Share};
@@ -56,6 +57,18 @@ impl ConnectionWindow {
             allowed: 0,
             unconsumed: 0,
             beyond: 0,
+        }
+    }
+
+    /// Adds the window of a connection without streams.
+    pub(crate) fn pack(&self, out: &mut Packer) {
+        out.number(self.available());
+    }
+
+    pub(crate) fn unpack(input: &mut Unpacker<'_>) -> Self {
+        Self {
+            available: i64::from(input.number32()),
+            ..Self::new()
         }
     }
 

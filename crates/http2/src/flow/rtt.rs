@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tidegate_hpack::{Packer, Unpacker};
+
 /// The bytes of DATA since the last observation that make a new one useful.
 const WORTH_ASKING: u32 = 16 << 10;
 
@@ -24,6 +26,23 @@ impl RoundTrip {
     pub(crate) fn observe(&mut self, rtt: Duration, now: Instant) {
         self.received = 0;
         self.observed = Some((rtt.min(LONGEST), now));
+    }
+
+    pub(crate) fn pack(&self, out: &mut Packer, born: Instant) {
+        out.number(self.observed.is_some().into());
+        if let Some((rtt, at)) = self.observed {
+            out.duration(rtt);
+            out.duration(at.saturating_duration_since(born));
+        }
+        out.number(self.received.into());
+    }
+
+    pub(crate) fn unpack(input: &mut Unpacker<'_>, born: Instant) -> Self {
+        let is_observed = input.flag();
+        Self {
+            observed: is_observed.then(|| (input.duration(), born + input.duration())),
+            received: input.number32(),
+        }
     }
 
     pub(crate) fn received(&mut self, bytes: u32) {

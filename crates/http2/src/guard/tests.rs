@@ -1,3 +1,4 @@
+use tidegate_hpack::{Packer, Unpacker};
 use tidegate_http::AbuseLimits;
 
 use super::*;
@@ -120,6 +121,34 @@ fn a_rest_fills_no_budget_twice() {
     guard.release_memory(later);
     assert!(guard.spent.is_empty());
     assert_eq!(spend_all(&mut guard, later), burst);
+}
+
+#[test]
+fn a_guard_that_rests_is_the_same_again() {
+    let t = start();
+    let mut guard = guard(t);
+    let mut now = t;
+    for round in 0..40 {
+        now += Duration::from_millis(700);
+        guard.stream_opened();
+        // Whether one is refused doesn't matter here.
+        let _ = guard.peer_reset(now);
+        let _ = guard.own_reset(now);
+        let _ = guard.push_cancelled(round, now);
+        for kind in Kind::ALL.iter().take(round as usize % 12) {
+            let _ = guard.charge(*kind, 3, now, Violation::PingFlood);
+        }
+        guard.pings_justified.take(round);
+        guard.window_updates_justified.take(2 * round);
+        guard.data_sent += round;
+        guard.data_received += 3 * round;
+        let mut out = Packer::default();
+        guard.pack(&mut out, t);
+        let packed = out.finish();
+        let woken = Guard::unpack(&mut Unpacker::new(&packed), Arc::clone(&guard.config), t);
+        assert_eq!(format!("{woken:?}"), format!("{guard:?}"));
+        guard = woken;
+    }
 }
 
 #[test]

@@ -11,6 +11,11 @@ pub(crate) struct EarlyPriorities {
 }
 
 impl EarlyPriorities {
+    /// Whether no stream's priority is kept.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// Returns how many streams there would be with this one.
     pub(crate) fn len_with(&self, id: StreamId) -> usize {
         let known = self.waiting.iter().any(|(waiting, _)| *waiting == id);

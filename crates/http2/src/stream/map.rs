@@ -6,6 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use slab::Slab;
 use tidegate_frame::StreamId;
+use tidegate_hpack::{Packer, Unpacker};
 
 use crate::stream::Stream;
 use crate::stream::state::{ClosedBy, Sender};
@@ -129,7 +130,7 @@ pub(crate) struct StreamMap {
 }
 
 /// Closed identifiers that most peers have none of.
-struct Past {
+pub(crate) struct Past {
     /// The peer's identifiers that were skipped, as inclusive ranges.
     gaps: VecDeque<(u32, u32)>,
     reset: ResetLately,
@@ -148,6 +149,24 @@ impl StreamMap {
             open: [0, 0],
             most_resets: max_concurrent_streams.clamp(64, 1024),
             past: None,
+        }
+    }
+
+    /// Adds the identifiers of an empty map. What is remembered of closed streams is returned: most
+    /// peers have none of it.
+    pub(crate) fn pack(&mut self, out: &mut Packer) -> Option<Box<Past>> {
+        out.number(self.highest_peer.into());
+        out.number(self.next_local.into());
+        self.past.take()
+    }
+
+    /// Makes the map that another one has packed.
+    pub(crate) fn unpack(input: &mut Unpacker<'_>, streams: u32, past: Option<Box<Past>>) -> Self {
+        let highest_peer = input.number32();
+        Self {
+            highest_peer,
+            past,
+            ..Self::new(input.number32(), streams)
         }
     }
 

@@ -72,7 +72,7 @@ pub(super) fn log_end(conns: &Conns, conn: ConnId, why: &End) {
 /// Logs the totals of a connection that made requests.
 pub(super) fn log_total(conns: &mut Conns, conn: ConnId) {
     if log::log_enabled!(log::Level::Debug)
-        && let Some(stats) = conns.engine(conn).map(|engine| *engine.stats())
+        && let Some(stats) = conns.engine(conn).map(|engine| engine.stats())
         && stats.requests > 0
     {
         let (peer, headers) = (Peer(conns, conn), Headers::of(&stats));

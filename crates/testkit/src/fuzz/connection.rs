@@ -13,6 +13,7 @@ use tidegate_http2::Connection;
 
 use super::sent::Sent;
 use super::{Choices, check_protocol};
+use crate::rest::rest_and_wake;
 use crate::wire::PREFACE;
 
 /// Longer inputs only take more time.
@@ -429,6 +430,7 @@ impl<'a> Session<'a> {
         self.now += Duration::from_millis(millis);
         if self.engine.next_timeout().is_some_and(|at| at <= self.now) {
             self.engine.handle_timeout(self.now);
+            rest_and_wake(&mut self.engine);
             let next = self.engine.next_timeout();
             assert!(
                 next.is_none_or(|at| at > self.now),

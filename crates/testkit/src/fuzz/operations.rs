@@ -16,6 +16,7 @@ use tidegate_http2::Connection;
 use tidegate_ledger::{ClientKey, Lease, Ledger, Limits, Resource};
 
 use super::Choices;
+use crate::rest::rest_and_wake;
 use crate::wire;
 
 const CLIENT: usize = 0;
@@ -627,6 +628,7 @@ impl Joined {
             }
             if end.engine.next_timeout().is_some_and(|at| at <= self.now) {
                 end.engine.handle_timeout(self.now);
+                rest_and_wake(&mut end.engine);
                 let next = end.engine.next_timeout();
                 assert!(
                     next.is_none_or(|at| at > self.now),

@@ -95,7 +95,9 @@ const MOST_AT_REST: usize = 400;
 #[test]
 fn a_connection_put_to_rest_holds_a_quarter_of_that() {
     let now = start();
-    let wires = wires(1, now);
+    let mut wires = wires(1, now);
+    // The client acknowledges our SETTINGS: a connection that waits for that doesn't rest.
+    wires.push(BytesMut::from(&[0, 0, 0, 4, 1, 0, 0, 0, 0][..]));
     let config = Config::server().build().unwrap();
     let mut resting = None;
     let held = measure(|| {

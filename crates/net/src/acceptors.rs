@@ -18,7 +18,7 @@ use crate::memory_socket::MemorySocket;
 use crate::socket::Socket;
 use crate::tls_session::TlsSession;
 use crate::transport::Transport;
-use crate::{Listener, Listening, Options, Security, Service};
+use crate::{Listener, Listening, Options, Protocols, Security, Service};
 
 /// The most connections that one turn accepts from one listener.
 const ACCEPT_AT_ONCE: usize = 64;
@@ -57,6 +57,7 @@ enum Door {
     Listener {
         key: usize,
         security: Security,
+        protocols: Protocols,
         addr: SocketAddr,
     },
     /// A simulator's memory, perhaps with TLS.
@@ -127,16 +128,19 @@ impl Acceptors {
         let mut added = Vec::new();
         for listening in wanted {
             match listening {
-                Listening::Kept(addr, security) => kept.push((addr, security)),
+                Listening::Kept(addr, security, protocols) => {
+                    kept.push((addr, security, protocols));
+                }
                 Listening::New(listener) => added.push(listener),
             }
         }
         let mut others = Vec::new();
         for (key, acceptor) in &mut self.acceptors {
             let addr = acceptor.listener.local_addr();
-            match kept.iter().find(|(kept, _)| *kept == addr) {
-                Some((_, security)) => {
+            match kept.iter().find(|(kept, ..)| *kept == addr) {
+                Some((_, security, protocols)) => {
                     acceptor.listener.security = security.clone();
+                    acceptor.listener.protocols = *protocols;
                     let lowat = driver.options.notsent_lowat;
                     if let Err(error) = acceptor.listener.set_notsent_lowat(lowat) {
                         warn!("{addr}: can't set --notsent-lowat: {error}");
@@ -224,6 +228,7 @@ impl Acceptors {
                         door: Door::Listener {
                             key,
                             security: acceptor.listener.security.clone(),
+                            protocols: acceptor.listener.protocols,
                             addr: acceptor.listener.local_addr(),
                         },
                         until: now + PARKED_FOR,
@@ -323,10 +328,11 @@ impl Acceptors {
             Admission::Refused => return self.refuse(&newcomer, driver),
         };
         let (socket, peer) = (newcomer.socket, newcomer.peer);
-        let (tls, local) = match newcomer.door {
+        let (tls, protocols, local) = match newcomer.door {
             Door::Listener {
                 key,
                 security,
+                protocols,
                 addr,
             } => {
                 if let Some(acceptor) = self.acceptors.get_mut(key) {
@@ -334,20 +340,23 @@ impl Acceptors {
                 }
                 let tls = match security {
                     Security::Plain => None,
-                    Security::Tls(config) => match TlsSession::server(config.rustls(), now) {
-                        Ok(session) => Some(Box::new(session)),
-                        Err(error) => {
-                            warn!("can't begin TLS with {peer}: {error}");
-                            return;
+                    Security::Tls(config) => {
+                        match TlsSession::server(config.choice(protocols), now) {
+                            Ok(session) => Some(Box::new(session)),
+                            Err(error) => {
+                                warn!("can't begin TLS with {peer}: {error}");
+                                return;
+                            }
                         }
-                    },
+                    }
                 };
-                (tls, addr)
+                (tls, protocols, addr)
             }
-            Door::Memory(tls) => (tls, SocketAddr::new(peer.ip(), 80)),
+            Door::Memory(tls) => (tls, Protocols::Both, SocketAddr::new(peer.ip(), 80)),
         };
         let local = socket.local_addr().unwrap_or(local);
-        driver.register_accepted(Transport { socket, tls }, account, peer, local);
+        let transport = (Transport { socket, tls }, protocols);
+        driver.register_accepted(transport, account, peer, local);
     }
 
     /// Closes a connection, by dropping it, because there is no room.

@@ -1,89 +1,89 @@
-//! Certificates that are chosen by the name that a client asks for (SNI, RFC 6066 §3).
+//! Values for the name that a client asks for (SNI, RFC 6066 §3).
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
-
-/// A resolver that chooses by name.
+/// Values by name: `example.com`, or `*.example.com` for all names with one label more. An exact
+/// name comes before a wildcard.
 #[derive(Debug)]
-pub(crate) struct ByName {
+pub(crate) struct ByName<T> {
     /// Names without a wildcard, in lower case.
-    exact: HashMap<String, Arc<dyn ResolvesServerCert>>,
+    exact: HashMap<String, T>,
     /// Names with a wildcard, without `*.` in front.
-    wildcards: HashMap<String, Arc<dyn ResolvesServerCert>>,
-    /// For all other names.
-    default: Arc<dyn ResolvesServerCert>,
+    wildcards: HashMap<String, T>,
+    /// For all other names, and for clients that ask for none.
+    default: T,
 }
 
-impl ByName {
-    pub(crate) fn new<'a>(
-        default: Arc<dyn ResolvesServerCert>,
-        named: impl IntoIterator<Item = (&'a str, Arc<dyn ResolvesServerCert>)>,
-    ) -> Self {
+impl<T> ByName<T> {
+    pub(crate) fn new(default: T, named: impl IntoIterator<Item = (String, T)>) -> Self {
         let mut by_name = Self {
             exact: HashMap::new(),
             wildcards: HashMap::new(),
             default,
         };
-        for (name, certificates) in named {
+        for (name, value) in named {
             let (names, name) = match name.strip_prefix("*.") {
                 Some(parent) => (&mut by_name.wildcards, parent),
-                None => (&mut by_name.exact, name),
+                None => (&mut by_name.exact, &*name),
             };
-            names.insert(name.to_ascii_lowercase(), certificates);
+            names.insert(name.to_ascii_lowercase(), value);
         }
         by_name
     }
 
-    fn find(&self, name: Option<&str>) -> &Arc<dyn ResolvesServerCert> {
-        // rustls has made the name lower case.
+    /// Returns the value for a name, which is in lower case: rustls makes it so.
+    pub(crate) fn find(&self, name: Option<&str>) -> &T {
         let named = name.and_then(|name| {
             let parent = || self.wildcards.get(name.split_once('.')?.1);
             self.exact.get(name).or_else(parent)
         });
         named.unwrap_or(&self.default)
     }
-}
 
-impl ResolvesServerCert for ByName {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.find(hello.server_name()).resolve(hello)
+    /// Returns the value for all other names.
+    pub(crate) fn default(&self) -> &T {
+        &self.default
+    }
+
+    /// Returns the same names with other values.
+    pub(crate) fn map<U>(&self, mut value: impl FnMut(&T) -> U) -> ByName<U> {
+        let mut all = |names: &HashMap<String, T>| {
+            let names = names.iter();
+            names
+                .map(|(name, found)| (name.clone(), value(found)))
+                .collect()
+        };
+        ByName {
+            exact: all(&self.exact),
+            wildcards: all(&self.wildcards),
+            default: value(&self.default),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TlsAcceptorConfig;
-
-    fn config(name: &str) -> TlsAcceptorConfig {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap()
-    }
 
     #[test]
     fn an_exact_name_comes_before_a_wildcard_and_that_before_the_default() {
-        let [default, exact, wildcard] = ["a", "b", "c"].map(config);
         let named = [
-            ("Example.com", exact.certificates()),
-            ("www.example.com", exact.certificates()),
-            ("*.example.com", wildcard.certificates()),
+            ("Example.com", "exact"),
+            ("www.example.com", "exact"),
+            ("*.example.com", "wildcard"),
         ];
-        let by_name = ByName::new(default.certificates(), named);
+        let named = named.map(|(name, value)| (name.to_owned(), value));
+        let by_name = ByName::new("default", named).map(|value| (*value).to_owned());
         for (name, expected) in [
-            (None, &default),
-            (Some("example.com"), &exact),
-            (Some("www.example.com"), &exact),
-            (Some("a.example.com"), &wildcard),
-            (Some("a.b.example.com"), &default),
-            (Some("example.org"), &default),
-            (Some("localhost"), &default),
+            (None, "default"),
+            (Some("example.com"), "exact"),
+            (Some("www.example.com"), "exact"),
+            (Some("a.example.com"), "wildcard"),
+            (Some("a.b.example.com"), "default"),
+            (Some("example.org"), "default"),
+            (Some("localhost"), "default"),
         ] {
-            let found = by_name.find(name);
-            assert!(Arc::ptr_eq(found, &expected.certificates()), "{name:?}");
+            assert_eq!(by_name.find(name), expected, "{name:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::ready::Ready;
 use crate::socket::{ReadOutcome, Socket};
 use crate::timers::Tick;
 use crate::transport::Transport;
-use crate::{ConnId, ConnInfo, End, Engine, Options, Origin, Protocol};
+use crate::{ConnId, ConnInfo, End, Engine, Options, Origin, Protocol, Protocols};
 
 /// How much of a connection's events one turn took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +79,11 @@ impl Conn {
         id: ConnId,
         info: ConnInfo,
         transport: Transport,
+        protocols: Protocols,
         account: Account,
         deadline: Option<Instant>,
     ) -> Self {
-        let opening = Opening::accepted(transport.tls.is_some());
+        let opening = Opening::accepted(transport.tls.is_some(), protocols);
         let mut conn = Self::new(id, info, transport, opening, deadline);
         conn.account = Some(Box::new(account));
         conn

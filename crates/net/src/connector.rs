@@ -14,7 +14,7 @@ use rustls::{
 };
 use x509_parser::parse_x509_certificate;
 
-use crate::tls::certified_key;
+use crate::certificate::certified_key;
 use crate::{TlsError, pem};
 
 /// The certificates that are trusted.

@@ -138,6 +138,15 @@ impl Conns {
         (found.id == conn).then_some(&found.info)
     }
 
+    /// Whether the TLS handshake of a connection isn't done. What it has sent so far is early data:
+    /// somebody may have sent a copy of it (RFC 8446 §8).
+    pub fn is_early(&self, conn: ConnId) -> bool {
+        let found = self.conns.get(conn.slot as usize);
+        let found = found.filter(|found| found.id == conn);
+        let tls = found.and_then(|found| found.transport.tls.as_ref());
+        tls.is_some_and(|tls| tls.is_handshaking())
+    }
+
     /// Returns the client whose account an accepted connection is in.
     pub fn client(&self, conn: ConnId) -> Option<&Arc<Client>> {
         let found = self.conns.get(conn.slot as usize)?;

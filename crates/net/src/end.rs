@@ -15,6 +15,9 @@ pub enum End {
     /// The peer spoke HTTP in cleartext where TLS had to begin. We answered with a 400 that says
     /// so.
     HttpOnTlsPort,
+    /// The client spoke HTTP/1.1 where the listener takes HTTP/2 alone. We answered with a 505 that
+    /// says so.
+    OnlyHttp2,
     /// The peer closed before the protocol was known.
     HandshakeEof,
     /// The peer didn't finish the TLS handshake, or sent no HTTP, within the handshake timeout.
@@ -46,6 +49,7 @@ impl std::fmt::Display for End {
             Self::Closed(reason) => write!(f, "{reason}"),
             Self::TlsFailed(error) => write!(f, "TLS failed: {error}"),
             Self::HttpOnTlsPort => f.write_str("HTTP in cleartext on a port for TLS"),
+            Self::OnlyHttp2 => f.write_str("HTTP/1.1 on a port for HTTP/2 alone"),
             Self::HandshakeEof => f.write_str("closed by the peer before the handshake was done"),
             Self::HandshakeTimedOut => f.write_str("handshake timed out"),
             Self::ConnectFailed(error) => write!(f, "can't connect: {error}"),

@@ -12,7 +12,7 @@ use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::TlsAcceptorConfig;
+use crate::{Protocols, TlsAcceptorConfig};
 
 /// Connections that the kernel keeps until they are accepted.
 pub(crate) const BACKLOG: i32 = 4096;
@@ -48,6 +48,7 @@ pub enum Port {
 pub struct Listener {
     socket: Arc<TcpListener>,
     pub(crate) security: Security,
+    pub(crate) protocols: Protocols,
     addr: SocketAddr,
 }
 
@@ -82,6 +83,7 @@ impl Listener {
         Ok(Self {
             socket: Arc::new(TcpListener::from_std(socket)),
             security,
+            protocols: Protocols::Both,
             addr,
         })
     }
@@ -93,6 +95,7 @@ impl Listener {
         Self {
             socket: Arc::clone(&self.socket),
             security: self.security.clone(),
+            protocols: self.protocols,
             addr: self.addr,
         }
     }
@@ -135,6 +138,13 @@ impl Listener {
             listeners.push(listener);
         }
         Ok(listeners)
+    }
+
+    /// Returns the same listener for these protocols alone. A client of another one is refused: in
+    /// the TLS handshake if it uses ALPN, else by a 505.
+    pub fn speaking(mut self, protocols: Protocols) -> Self {
+        self.protocols = protocols;
+        self
     }
 
     /// Returns the address that the listener listens on, with the real port.

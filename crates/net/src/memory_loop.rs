@@ -16,7 +16,7 @@ use crate::memory_socket::{Dialled, MemorySocket};
 use crate::network::Network;
 use crate::ready::Ready;
 use crate::tls_session::TlsSession;
-use crate::{Conns, Options, Service, TlsAcceptorConfig};
+use crate::{Conns, Options, Protocols, Service, TlsAcceptorConfig};
 
 /// A loop whose sockets are in memory.
 pub struct MemoryLoop<S: Service> {
@@ -56,7 +56,7 @@ impl<S: Service> MemoryLoop<S> {
         config: &TlsAcceptorConfig,
         now: Instant,
     ) -> Result<(), rustls::Error> {
-        let session = TlsSession::server(config.rustls(), now)?;
+        let session = TlsSession::server(config.choice(Protocols::Both), now)?;
         self.inner.accept_in_memory(socket, peer, Some(session));
         Ok(())
     }

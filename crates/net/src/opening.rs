@@ -21,7 +21,7 @@ use crate::proxy_header::{self, Header, MAX_HEADER};
 use crate::socket::{ReadOutcome, Socket};
 use crate::tls_session::TlsSession;
 use crate::transport::Transport;
-use crate::{ConnInfo, End, Engine, Options, Protocol};
+use crate::{ConnInfo, End, Engine, Options, Protocol, Protocols};
 
 /// The phase of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,15 +64,18 @@ pub(crate) enum Step {
 /// The phase of a connection, and what the next phases need.
 pub(crate) struct Opening {
     phase: Phase,
+    /// The protocols that an accepted connection may speak.
+    protocols: Protocols,
     /// Present until phase `Open` if we dialled the connection.
     dialling: Option<Box<Dialling>>,
 }
 
 impl Opening {
     /// Returns the state of an accepted connection, with TLS or without.
-    pub(crate) fn accepted(has_tls: bool) -> Self {
+    pub(crate) fn accepted(has_tls: bool, protocols: Protocols) -> Self {
         Self {
             phase: after_header(has_tls),
+            protocols,
             dialling: None,
         }
     }
@@ -81,6 +84,7 @@ impl Opening {
     pub(crate) fn dialled(dialling: Dialling) -> Self {
         Self {
             phase: Phase::Connecting,
+            protocols: Protocols::Both,
             dialling: Some(Box::new(dialling)),
         }
     }
@@ -180,12 +184,13 @@ impl Opening {
         has_ended: bool,
     ) -> Step {
         let found = match (self.phase, tls) {
-            (Phase::Handshake, Some(tls)) if !tls.is_handshaking() => {
+            // What arrives before the end of the handshake is early data (RFC 8446 §2.3).
+            (Phase::Handshake, Some(tls)) if !tls.is_handshaking() || !input.is_empty() => {
                 let tls = info.tls.insert(Box::new(tls.info()));
                 self.agreed(tls.alpn, input)
             }
             (Phase::Handshake, _) => Step::NeedsMore,
-            (Phase::Guess, _) => guessed(input),
+            (Phase::Guess, _) => self.guessed(input),
             (Phase::Connecting | Phase::ProxyHeader | Phase::Open | Phase::Closing, _) => {
                 return Step::NeedsMore;
             }
@@ -202,13 +207,25 @@ impl Opening {
             (Some("h2"), _) => Step::Speaks(Protocol::Http2),
             (None, None) => {
                 self.phase = Phase::Guess;
-                guessed(input)
+                self.guessed(input)
             }
             // RFC 9113 §3.2: HTTP/2 over TLS uses the identifier "h2".
             (_, Some(dialling)) if dialling.only == Some(Protocol::Http2) => {
                 Step::Fails(End::NotHttp2)
             }
             _ => Step::Speaks(Protocol::Http1),
+        }
+    }
+
+    /// Guesses the protocol by the first bytes, and whether the connection may speak it.
+    fn guessed(&self, input: &[u8]) -> Step {
+        match (guess(input), self.protocols) {
+            // The engine of HTTP/1.1 answers HTTP/2 by 505.
+            (_, Protocols::Http1) if !input.is_empty() => Step::Speaks(Protocol::Http1),
+            (Guess::Unsure, _) => Step::NeedsMore,
+            (Guess::Http2, _) => Step::Speaks(Protocol::Http2),
+            (Guess::Http1, Protocols::Http2) => Step::Fails(End::OnlyHttp2),
+            (Guess::Http1, _) => Step::Speaks(Protocol::Http1),
         }
     }
 
@@ -235,7 +252,7 @@ impl Opening {
             (None, Protocol::Http1) => {
                 let config = Arc::clone(&options.engine);
                 let mut engine = tidegate_http1::Connection::server(config, has_tls, now);
-                if options.h2c_upgrade {
+                if options.h2c_upgrade && self.protocols == Protocols::Both {
                     engine.offer_h2c();
                 }
                 Engine::Http1(Box::new(engine))
@@ -273,13 +290,4 @@ fn accepted(socket: &mut Socket, info: &mut ConnInfo, notsent_lowat: u32) -> Res
         info.local = local;
     }
     Ok(true)
-}
-
-/// Guesses the protocol by the first bytes.
-fn guessed(input: &[u8]) -> Step {
-    match guess(input) {
-        Guess::Unsure => Step::NeedsMore,
-        Guess::Http2 => Step::Speaks(Protocol::Http2),
-        Guess::Http1 => Step::Speaks(Protocol::Http1),
-    }
 }

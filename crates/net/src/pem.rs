@@ -1,9 +1,9 @@
 //! Certificates and keys as text (RFC 7468), in the forms that people produce: with a byte order
-//! mark, with any line ends or none, with attributes between blocks. Text that can't be read is
-//! refused, never skipped.
+//! mark, with any line ends, with attributes between blocks. Text that can't be read is refused,
+//! never skipped, and so are blocks that run together: other programs lose all but the first.
 
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use crate::TlsError;
 
@@ -17,7 +17,7 @@ struct Block<'a> {
 pub(crate) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = as_text(text, "certificate")?;
     let mut certificates = Vec::new();
-    for block in blocks(text).map_err(TlsError::CertificateUnreadable)? {
+    for block in blocks(text).map_err(|error| error.of(TlsError::CertificateUnreadable))? {
         match block.label {
             "CERTIFICATE" => {
                 let certificate = CertificateDer::from_pem_slice(block.to_lines().as_bytes());
@@ -35,10 +35,28 @@ pub(crate) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     Ok(certificates)
 }
 
+/// Returns all certificate revocation lists of a text, at least one. Skips blocks of other kinds.
+pub(crate) fn revocation_lists(
+    text: &[u8],
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let text = as_text(text, "revocation list")?;
+    let mut lists = Vec::new();
+    for block in blocks(text).map_err(|error| error.of(TlsError::RevocationListUnreadable))? {
+        if block.label == "X509 CRL" {
+            let list = CertificateRevocationListDer::from_pem_slice(block.to_lines().as_bytes());
+            lists.push(list.map_err(TlsError::RevocationListUnreadable)?);
+        }
+    }
+    if lists.is_empty() {
+        return Err(TlsError::NoRevocationList);
+    }
+    Ok(lists)
+}
+
 /// Returns the first private key of a text. Skips blocks of other kinds.
 pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     let text = as_text(text, "private key")?;
-    for block in blocks(text).map_err(TlsError::KeyUnreadable)? {
+    for block in blocks(text).map_err(|error| error.of(TlsError::KeyUnreadable))? {
         match block.label {
             "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => {
                 // RFC 1421 §4.6.1.1: OpenSSL still writes this.
@@ -78,11 +96,35 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
-/// Returns the blocks of a text. Each may begin and end anywhere on a line.
+/// A mistake in the blocks of a text.
+enum Mistake {
+    /// A block isn't whole.
+    Broken(pem::Error),
+    /// A block begins right behind another.
+    Glued,
+}
+
+impl Mistake {
+    fn of(self, broken: impl FnOnce(pem::Error) -> TlsError) -> TlsError {
+        match self {
+            Self::Broken(error) => broken(error),
+            Self::Glued => TlsError::Glued,
+        }
+    }
+}
+
+impl From<pem::Error> for Mistake {
+    fn from(error: pem::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// Returns the blocks of a text. Each may begin and end anywhere on a line, but not right behind
+/// another.
 ///
 /// # Errors
 /// Returns an error if a block isn't whole.
-fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, pem::Error> {
+fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, Mistake> {
     let mut blocks = Vec::new();
     let mut rest = text;
     while let Some(begin) = find(rest, BEGIN) {
@@ -91,7 +133,7 @@ fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, pem::Error> {
         };
         // RFC 7468 §2: a block ends before another begins.
         if find(&rest[..begin], END).is_some() {
-            return Err(wrong_start());
+            return Err(wrong_start().into());
         }
         let (label, behind) = marker(&rest[begin + BEGIN.len()..]).ok_or_else(wrong_start)?;
         let wrong_end = || pem::Error::MissingSectionEnd {
@@ -101,15 +143,18 @@ fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, pem::Error> {
         let body = std::str::from_utf8(&behind[..end]).map_err(|_| wrong_end())?;
         let (other, behind) = marker(&behind[end + END.len()..]).ok_or_else(wrong_end)?;
         if other != label || body.contains("-----BEGIN ") {
-            return Err(wrong_end());
+            return Err(wrong_end().into());
+        }
+        if behind.starts_with(BEGIN) {
+            return Err(Mistake::Glued);
         }
         blocks.push(Block { label, body });
         rest = behind;
     }
     match find(rest, END) {
-        Some(end) => Err(pem::Error::IllegalSectionStart {
+        Some(end) => Err(Mistake::Broken(pem::Error::IllegalSectionStart {
             line: line(&rest[end..]),
-        }),
+        })),
         None => Ok(blocks),
     }
 }
@@ -149,17 +194,15 @@ mod tests {
     #[test]
     fn a_chain_is_read_however_it_was_put_together() {
         let both = [vec![0x30, 3, 2, 1, 1], vec![0x30, 3, 2, 1, 2]];
-        let glued = format!("{}{TWO}", ONE.trim_end());
+        let lines = format!("{ONE}{TWO}");
         let indented = format!("{ONE}{TWO}")
             .replace("\n-", "\n    -")
             .replace("\nM", "\n  M");
         for text in [
-            format!("{ONE}{TWO}"),
-            glued.clone(),
-            glued.replace('\n', "\r\n"),
-            glued.replace('\n', "\r"),
-            glued.replace('\n', " "),
-            glued.replace('\n', ""),
+            lines.clone(),
+            lines.replace('\n', "\r\n"),
+            lines.replace('\n', "\r"),
+            lines.replace('\n', " "),
             format!("{ONE}{TWO}").trim_end().to_owned(),
             format!("\u{feff}{ONE}\u{feff}{TWO}"),
             format!(
@@ -224,6 +267,21 @@ mod tests {
             certificates(&[0x30, 0x82, 1, 2]).unwrap_err(),
             TlsError::Der("certificate")
         ));
+    }
+
+    #[test]
+    fn blocks_that_run_together_are_refused() {
+        for text in [
+            format!("{}{TWO}", ONE.trim_end()),
+            format!("{ONE}{}{KEY}", TWO.trim_end()),
+            format!("{ONE}{TWO}").replace('\n', ""),
+        ] {
+            let error = certificates(text.as_bytes()).unwrap_err();
+            assert!(matches!(error, TlsError::Glued), "{text}: {error}");
+        }
+        let glued = format!("{}{KEY}", ONE.trim_end());
+        let error = private_key(glued.as_bytes()).unwrap_err();
+        assert!(matches!(error, TlsError::Glued), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::{Listener, Options, Security};
+use crate::{Listener, Options, Protocols, Security};
 
 /// Other settings and listeners for a loop that runs, and a message for its service.
 pub struct Reconfiguration<M> {
@@ -19,9 +19,9 @@ pub struct Reconfiguration<M> {
 /// A listener that a loop has from now on. Listeners that aren't mentioned are taken away: the loop
 /// accepts everything that waits there, and closes them. Their connections go on.
 pub enum Listening {
-    /// The listener of this address stays, but has this security for connections that it accepts
-    /// from now on.
-    Kept(SocketAddr, Security),
+    /// The listener of this address stays, but has this security and these protocols for
+    /// connections that it accepts from now on.
+    Kept(SocketAddr, Security, Protocols),
     /// Another one.
     New(Listener),
 }

@@ -18,7 +18,7 @@ use crate::ready::Ready;
 use crate::socket::ReadOutcome;
 use crate::transport::Transport;
 use crate::turns::Queue;
-use crate::{ConnInfo, Direction, End, Origin, Service};
+use crate::{ConnInfo, Direction, End, Origin, Protocols, Service};
 
 /// The time for which a graceful end waits for the first request of a new connection.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ impl<S: Service> Driver<S> {
     /// Adds an accepted connection.
     pub(crate) fn register_accepted(
         &mut self,
-        transport: Transport,
+        (transport, protocols): (Transport, Protocols),
         account: Account,
         peer: SocketAddr,
         local: SocketAddr,
@@ -45,7 +45,7 @@ impl<S: Service> Driver<S> {
         let deadline = (!timeout.is_zero()).then(|| now + timeout);
         let id = self
             .conns
-            .insert(|id| Conn::accepted(id, info, transport, account, deadline));
+            .insert(|id| Conn::accepted(id, info, transport, protocols, account, deadline));
         self.conns.totals.accepted += 1;
         let is_proxy = self.is_proxy(peer);
         if !is_proxy {
@@ -163,6 +163,12 @@ impl<S: Service> Driver<S> {
             match conn.advance(&self.buffers.input) {
                 Step::Speaks(protocol) => self.open(slot, protocol),
                 Step::Fails(End::NotHttp2) => self.cut_off(slot, End::NotHttp2),
+                Step::Fails(End::OnlyHttp2) => {
+                    let clock = self.options.engine.wall_clock.as_ref();
+                    let answer = http2_wanted(clock.and_then(WallClock::date));
+                    conn.outbox.extend(&answer);
+                    conn.begin_close(End::OnlyHttp2);
+                }
                 Step::Fails(end) => conn.begin_close(end),
                 Step::NeedsMore => {}
             }
@@ -357,10 +363,22 @@ impl<S: Service> Driver<S> {
 /// Returns the answer to a request in cleartext on a port for TLS.
 fn https_wanted(date: Option<String>) -> Vec<u8> {
     let text = "This port speaks HTTPS, and the request came in cleartext: begin its address with https://.\n";
+    refusal("400 Bad Request", text, date)
+}
+
+/// Returns the answer to a request of HTTP/1.1 on a port for HTTP/2 alone. RFC 9110 §15.6.6: "the
+/// server does not support, or refuses to support, the major version of HTTP that was used in the
+/// request message".
+fn http2_wanted(date: Option<String>) -> Vec<u8> {
+    let text = "This port speaks HTTP/2 alone, and the request came by HTTP/1.1.\n";
+    refusal("505 HTTP Version Not Supported", text, date)
+}
+
+fn refusal(status: &str, text: &str, date: Option<String>) -> Vec<u8> {
     let date = date.map_or_else(String::new, |date| format!("date: {date}\r\n"));
     let len = text.len();
     format!(
-        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {len}\r\n\
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {len}\r\n\
          {date}connection: close\r\n\r\n{text}"
     )
     .into_bytes()

@@ -1,23 +1,19 @@
-//! TLS settings of servers: the certificate and key, versions, ALPN and tickets.
+//! TLS settings of servers: which certificate and which policy a client gets, ALPN and tickets.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{Error, InconsistentKeys, KeyLogFile, ServerConfig};
-use x509_parser::extensions::GeneralName;
-use x509_parser::parse_x509_certificate;
-use x509_parser::time::ASN1Time;
+use rustls::sign::CertifiedKey;
+use rustls::{KeyLogFile, ServerConfig};
 
 use crate::by_name::ByName;
-use crate::{TlsError, pem};
+use crate::certificate::Certificate;
+use crate::client_certificates::ClientCertificates;
+use crate::tls_settings::{EarlyData, TlsSettings};
+use crate::{Protocols, TlsError};
 
 /// The ALPN name of HTTP/2 over TLS (RFC 9113 §3.1).
 pub(crate) const H2: &[u8] = b"h2";
@@ -29,65 +25,169 @@ pub(crate) const HTTP_1_0: &[u8] = b"http/1.0";
 /// The TLS settings of listeners. All workers share them, so that one accepts another's session
 /// tickets.
 ///
-/// By [`from_pem`](Self::from_pem) and [`from_der`](Self::from_der): TLS 1.3 and 1.2; ALPN `h2`,
-/// `http/1.1` and `http/1.0`; session tickets whose keys rotate. Secrets go to the file that the
-/// environment variable SSLKEYLOGFILE names, if it is set. An owner who needs anything else, such
-/// as clients' certificates or several names, makes the settings by rustls and calls
-/// [`from_rustls`](Self::from_rustls).
+/// By default: TLS 1.3 and 1.2; ALPN `h2`, `http/1.1` and `http/1.0`, as far as the listener speaks
+/// them; session tickets whose keys rotate. Secrets go to the file that the environment variable
+/// SSLKEYLOGFILE names, if it is set. An owner who needs anything else makes the settings by rustls
+/// and calls [`from_rustls`](Self::from_rustls).
 pub struct TlsAcceptorConfig {
-    rustls: Arc<ServerConfig>,
-    validity: Option<RangeInclusive<SystemTime>>,
-    names: Vec<String>,
-    resolver: Arc<Resolver>,
+    current: RwLock<Arc<Current>>,
+}
+
+/// A site's part of the settings.
+#[derive(Clone, Debug)]
+pub struct TlsSite {
+    /// The certificate that the site shows.
+    pub certificate: Arc<Certificate>,
+    /// The certificates that the site asks its clients for.
+    pub clients: ClientCertificates,
+}
+
+impl TlsSite {
+    /// Returns a site that asks its clients for no certificate.
+    pub fn new(certificate: Certificate) -> Self {
+        Self {
+            certificate: Arc::new(certificate),
+            clients: ClientCertificates::Off,
+        }
+    }
+}
+
+/// The settings for handshakes that begin now: what listeners of each kind have.
+struct Current {
+    both: Arc<Choice>,
+    http2: Arc<Choice>,
+    http1: Arc<Choice>,
+}
+
+/// The settings of rustls for a connection.
+pub(crate) enum Choice {
+    /// The same for all clients. The resolver of certificates chooses by name.
+    One(Arc<ServerConfig>),
+    /// Those of the site whose name the client asks for.
+    ByName(ByName<Arc<ServerConfig>>),
+}
+
+impl Choice {
+    /// Returns the settings for a client that asks for this name.
+    pub(crate) fn find(&self, name: Option<&str>) -> &Arc<ServerConfig> {
+        match self {
+            Self::One(config) => config,
+            Self::ByName(configs) => configs.find(name),
+        }
+    }
+
+    /// Returns the settings for connections that speak only these protocols.
+    fn speaking(&self, protocols: Protocols) -> Arc<Self> {
+        let speaks = |name: &Vec<u8>| match protocols {
+            Protocols::Both => true,
+            Protocols::Http2 => name == H2,
+            Protocols::Http1 => name != H2,
+        };
+        let speaking = |config: &Arc<ServerConfig>| {
+            let mut config = ServerConfig::clone(config);
+            config.alpn_protocols.retain(speaks);
+            Arc::new(config)
+        };
+        Arc::new(match self {
+            Self::One(config) => Self::One(speaking(config)),
+            Self::ByName(configs) => Self::ByName(configs.map(speaking)),
+        })
+    }
+}
+
+impl Current {
+    fn new(choice: Choice) -> Self {
+        Self {
+            http2: choice.speaking(Protocols::Http2),
+            http1: choice.speaking(Protocols::Http1),
+            both: Arc::new(choice),
+        }
+    }
 }
 
 impl TlsAcceptorConfig {
-    /// Makes settings from a certificate chain (leaf first) and its private key, both PEM text (RFC
-    /// 7468). Both may be in one file: other blocks are skipped, and so is text between blocks.
+    /// Makes the default settings with a certificate chain (leaf first) and its private key, as
+    /// [`Certificate::from_pem`] does.
     ///
     /// # Errors
-    /// Returns an error if one of them is missing or unreadable, or if they don't belong together.
+    /// Returns an error if the certificate or the key can't be used.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        Self::from_der(pem::certificates(certificates)?, &pem::private_key(key)?)
+        let certificate = Certificate::from_pem(certificates, key)?;
+        Self::new(&TlsSettings::new()?, TlsSite::new(certificate), [])
     }
 
-    /// Makes settings from a certificate chain (leaf first) and its private key in DER.
+    /// Makes the default settings with a certificate chain (leaf first) and its private key in DER.
     ///
     /// # Errors
-    /// Returns an error if the certificate or the key can't be used, or if they don't belong
-    /// together.
+    /// Returns an error if the certificate or the key can't be used.
     pub fn from_der(
         certificates: Vec<CertificateDer<'static>>,
         key: &PrivateKeyDer<'static>,
     ) -> Result<Self, TlsError> {
-        if certificates.is_empty() {
-            return Err(TlsError::NoCertificate);
+        let certificate = Certificate::from_der(certificates, key)?;
+        Self::new(&TlsSettings::new()?, TlsSite::new(certificate), [])
+    }
+
+    /// Makes settings for several sites. A client that asks for a name (SNI) gets the site of that
+    /// name: `example.com`, or `*.example.com` for all names with one label more. An exact name
+    /// comes before a wildcard. Clients that ask for other names, or none, get `default`.
+    ///
+    /// # Errors
+    /// Returns an error if no cipher suite fits the versions.
+    pub fn new(
+        settings: &TlsSettings,
+        default: TlsSite,
+        named: impl IntoIterator<Item = (String, TlsSite)>,
+    ) -> Result<Self, TlsError> {
+        let provider = Arc::new(settings.provider());
+        let sites = ByName::new(default, named);
+        let resolver = sites.map(|site| Arc::clone(&site.certificate));
+        let resolver: Arc<dyn ResolvesServerCert> =
+            Arc::new(Noting(Arc::new(Certificates(resolver))));
+        // One of rustls's settings for each policy: what it keeps of sessions is for these alone.
+        let mut made: Vec<(ClientCertificates, Arc<ServerConfig>)> = Vec::new();
+        let mut failure = None;
+        let mut config_of = |site: &TlsSite| -> Option<Arc<ServerConfig>> {
+            let known = made.iter().find(|(clients, _)| *clients == site.clients);
+            if let Some((_, config)) = known {
+                return Some(Arc::clone(config));
+            }
+            match config(settings, &provider, &resolver, &site.clients) {
+                Ok(config) => {
+                    let config = Arc::new(config);
+                    made.push((site.clients.clone(), Arc::clone(&config)));
+                    Some(config)
+                }
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    None
+                }
+            }
+        };
+        let default = config_of(sites.default());
+        let configs = sites.map(&mut config_of);
+        if let Some(error) = failure {
+            return Err(error);
         }
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let validity = validity(&certificates[0]);
-        let names = names(&certificates[0]);
-        let key = certified_key(certificates, key, &provider)?;
-        let resolver = Resolver::new(Arc::new(SingleCertAndKey::from(key)));
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(TlsError::Setup)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>);
-        // RFC 7301 §3.2: the server picks the first of its protocols that the client offers too. If
-        // there is none, rustls "SHALL respond with a fatal no_application_protocol alert".
-        config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec(), HTTP_1_0.to_vec()];
-        config.ticketer = aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
-        config.key_log = Arc::new(KeyLogFile::new());
-        Ok(Self {
-            rustls: Arc::new(config),
-            validity,
-            names,
-            resolver,
-        })
+        let choice = match (&made[..], default) {
+            ([_], Some(config)) => Choice::One(config),
+            (_, Some(default)) => Choice::ByName(
+                configs.map(|config| Arc::clone(config.as_ref().unwrap_or(&default))),
+            ),
+            (_, None) => return Err(TlsError::NoCertificate),
+        };
+        Ok(Self::of(choice))
+    }
+
+    fn of(choice: Choice) -> Self {
+        Self {
+            current: RwLock::new(Arc::new(Current::new(choice))),
+        }
     }
 
     /// Takes settings that the owner has made by rustls. All of them hold, but for early data (RFC
-    /// 8446 §2.3), which stays off: it can be replayed.
+    /// 8446 §2.3), which stays off: it can be replayed. A listener for some protocols offers no
+    /// others of `alpn_protocols`.
     ///
     /// `alpn_protocols` should list `h2` and `http/1.1`: clients such as browsers speak HTTP/2 only
     /// if ALPN picked it. Without ALPN, the first bytes of a connection decide. A protocol of any
@@ -115,148 +215,69 @@ impl TlsAcceptorConfig {
     /// # }
     /// ```
     pub fn from_rustls(mut config: ServerConfig) -> Self {
-        let resolver = Resolver::new(Arc::clone(&config.cert_resolver));
-        config.cert_resolver = Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>;
+        let resolver = Noting(Arc::clone(&config.cert_resolver));
+        config.cert_resolver = Arc::new(resolver);
         config.max_early_data_size = 0;
-        Self {
-            rustls: Arc::new(config),
-            validity: None,
-            names: Vec::new(),
-            resolver,
+        Self::of(Choice::One(Arc::new(config)))
+    }
+
+    /// Uses the settings of `other` for all handshakes that begin from now on. Existing connections
+    /// go on.
+    pub fn replace(&self, other: Self) {
+        let other = other.current.into_inner();
+        let current = self.current.write();
+        *current.unwrap_or_else(PoisonError::into_inner) =
+            other.unwrap_or_else(PoisonError::into_inner);
+    }
+
+    /// Returns the settings for rustls, of clients that ask for no name.
+    pub fn rustls(&self) -> Arc<ServerConfig> {
+        let choice = self.choice(Protocols::Both);
+        Arc::clone(choice.find(None))
+    }
+
+    /// Returns the settings for a client of a listener that speaks these protocols.
+    pub(crate) fn choice(&self, protocols: Protocols) -> Arc<Choice> {
+        let current = self.current.read();
+        let current = current.unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(match protocols {
+            Protocols::Both => &current.both,
+            Protocols::Http2 => &current.http2,
+            Protocols::Http1 => &current.http1,
+        })
+    }
+}
+
+/// Makes the settings of rustls for sites that ask their clients for these certificates.
+fn config(
+    settings: &TlsSettings,
+    provider: &Arc<CryptoProvider>,
+    resolver: &Arc<dyn ResolvesServerCert>,
+    clients: &ClientCertificates,
+) -> Result<ServerConfig, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&settings.versions()?)
+        .map_err(TlsError::Setup)?
+        .with_client_cert_verifier(clients.verifier())
+        .with_cert_resolver(Arc::clone(resolver));
+    // RFC 7301 §3.2: the server picks the first of its protocols that the client offers too. If
+    // there is none, rustls "SHALL respond with a fatal no_application_protocol alert".
+    config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec(), HTTP_1_0.to_vec()];
+    config.key_log = Arc::new(KeyLogFile::new());
+    match &settings.early_data {
+        // A request that somebody may have copied has no business with a client's certificate.
+        EarlyData::On(sessions) if *clients == ClientCertificates::Off => {
+            // RFC 8446 §8.1: "each ticket can be used at most once". Only a store can see to that,
+            // so the ticket is the session's place in it.
+            config.session_storage = Arc::clone(sessions);
+            config.max_early_data_size = EarlyData::MOST;
+            config.send_half_rtt_data = true;
+        }
+        EarlyData::On(_) | EarlyData::Off => {
+            config.ticketer = settings.tickets.bound_to(clients.digest());
         }
     }
-
-    /// Uses the certificates of `other` for all handshakes that begin from now on. Existing
-    /// connections and tickets stay valid.
-    pub fn replace_certificate(&self, other: &Self) {
-        let certificates = other.resolver.certificates();
-        let current = self.resolver.certificates.write();
-        *current.unwrap_or_else(PoisonError::into_inner) = certificates;
-    }
-
-    /// Uses the session tickets of `other` in place of own ones, so that sessions which began there
-    /// can be resumed here. Both must ask clients for the same certificates: a resumed session
-    /// isn't asked again.
-    #[must_use]
-    pub fn with_tickets_of(mut self, other: &Self) -> Self {
-        let mut config = ServerConfig::clone(&self.rustls);
-        config.ticketer = Arc::clone(&other.rustls.ticketer);
-        config.session_storage = Arc::clone(&other.rustls.session_storage);
-        self.rustls = Arc::new(config);
-        self
-    }
-
-    /// Uses the certificates of others for clients that ask for certain names (SNI): `example.com`,
-    /// or `*.example.com` for all names with one label more. An exact name comes before a wildcard.
-    /// Clients that ask for other names, or none, get the certificates of `self`.
-    ///
-    /// Nothing else of the others counts. Like [`replace_certificate`](Self::replace_certificate),
-    /// this is for handshakes that begin from now on.
-    pub fn serve_by_name<'a>(&self, named: impl IntoIterator<Item = (&'a str, &'a Self)>) {
-        let named = named
-            .into_iter()
-            .map(|(name, config)| (name, config.certificates()));
-        let by_name = ByName::new(self.resolver.certificates(), named);
-        let current = self.resolver.certificates.write();
-        *current.unwrap_or_else(PoisonError::into_inner) = Arc::new(by_name);
-    }
-
-    /// Returns the names that the first certificate of these settings is for, in lower case: DNS
-    /// names, perhaps with a wildcard, and IP addresses. Empty for settings that the owner has made
-    /// by rustls.
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    /// Returns when the first certificate of these settings is valid, both ends included. `None` if
-    /// the certificate's years are outside the range of the system's clock, and for settings that
-    /// the owner has made by rustls.
-    pub fn validity(&self) -> Option<&RangeInclusive<SystemTime>> {
-        self.validity.as_ref()
-    }
-
-    /// Returns the certificates in use.
-    pub(crate) fn certificates(&self) -> Arc<dyn ResolvesServerCert> {
-        self.resolver.certificates()
-    }
-
-    /// Returns the settings for rustls.
-    pub fn rustls(&self) -> &Arc<ServerConfig> {
-        &self.rustls
-    }
-}
-
-/// Returns a chain with its key, after checking that they belong together.
-pub(crate) fn certified_key(
-    certificates: Vec<CertificateDer<'static>>,
-    key: &PrivateKeyDer<'static>,
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, TlsError> {
-    let key = provider
-        .key_provider
-        .load_private_key(key.clone_key())
-        .map_err(TlsError::KeyUnusable)?;
-    let certified = CertifiedKey::new(certificates, key);
-    let error = match certified.keys_match() {
-        // Some keys can't tell their public half, so they can't be checked.
-        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => return Ok(certified),
-        Err(error) => error,
-    };
-    match place_of_key(&certified) {
-        // webpki reads only what it would trust. Clients may trust more: RFC 5280 §4.1.2.1 has
-        // version 1 too.
-        Some(0) => Ok(certified),
-        Some(place) => Err(TlsError::LeafNotFirst(place + 1)),
-        None if is_certificate(&certified) => Err(TlsError::KeyMismatch),
-        None => Err(TlsError::CertificateUnusable(error)),
-    }
-}
-
-/// Returns when a certificate is valid.
-fn validity(certificate: &[u8]) -> Option<RangeInclusive<SystemTime>> {
-    let (_, certificate) = parse_x509_certificate(certificate).ok()?;
-    let time = |time: ASN1Time| {
-        let seconds = u64::try_from(time.timestamp()).ok()?;
-        UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
-    };
-    let validity = certificate.validity();
-    Some(time(validity.not_before)?..=time(validity.not_after)?)
-}
-
-/// Returns the names of a certificate (RFC 5280 §4.2.1.6).
-fn names(certificate: &[u8]) -> Vec<String> {
-    let Ok((_, certificate)) = parse_x509_certificate(certificate) else {
-        return Vec::new();
-    };
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
-        return Vec::new();
-    };
-    let names = extension.value.general_names.iter();
-    let name = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        GeneralName::IPAddress(bytes) => {
-            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
-            let v6 = || <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
-            Some(v4.or_else(|_| v6()).ok()?.to_string())
-        }
-        _ => None,
-    };
-    names.filter_map(name).collect()
-}
-
-/// Returns the index of the certificate in the chain that the key was made for.
-fn place_of_key(certified: &CertifiedKey) -> Option<usize> {
-    let key = certified.key.public_key()?;
-    certified.cert.iter().position(|certificate| {
-        let parsed = parse_x509_certificate(certificate);
-        parsed.is_ok_and(|(rest, parsed)| rest.is_empty() && parsed.public_key().raw == &*key)
-    })
-}
-
-/// Whether the first of the chain is a certificate of any version.
-fn is_certificate(certified: &CertifiedKey) -> bool {
-    let first = certified.cert.first();
-    first.is_some_and(|first| parse_x509_certificate(first).is_ok())
+    Ok(config)
 }
 
 thread_local! {
@@ -271,187 +292,51 @@ pub(crate) fn take_server_name() -> Option<String> {
     SERVER_NAME.take()
 }
 
-/// A resolver that can be replaced, and that notes the names that clients ask for.
+/// A resolver that notes the names that clients ask for.
 #[derive(Debug)]
-struct Resolver {
-    certificates: RwLock<Arc<dyn ResolvesServerCert>>,
-}
+struct Noting(Arc<dyn ResolvesServerCert>);
 
-impl Resolver {
-    fn new(certificates: Arc<dyn ResolvesServerCert>) -> Arc<Self> {
-        Arc::new(Self {
-            certificates: RwLock::new(certificates),
-        })
-    }
-
-    fn certificates(&self) -> Arc<dyn ResolvesServerCert> {
-        let current = self.certificates.read();
-        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl ResolvesServerCert for Resolver {
+impl ResolvesServerCert for Noting {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         SERVER_NAME.set(hello.server_name().map(str::to_owned));
-        self.certificates().resolve(hello)
+        self.0.resolve(hello)
     }
 
     fn only_raw_public_keys(&self) -> bool {
-        self.certificates().only_raw_public_keys()
+        self.0.only_raw_public_keys()
+    }
+}
+
+/// The certificates of all sites.
+#[derive(Debug)]
+struct Certificates(ByName<Arc<Certificate>>);
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.find(hello.server_name()).choose(&hello)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tidegate_testkit::tls::Certificate;
+    use tidegate_testkit::tls::Certificate as Made;
 
     use super::*;
 
-    fn pair() -> (String, String) {
-        let made = Certificate::localhost();
-        (made.pem, made.key)
-    }
-
-    fn error(certificate: &str, key: &str) -> TlsError {
-        let result = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes());
-        result.err().expect("this pair can't be used")
-    }
-
-    #[test]
-    fn takes_a_pair_also_from_one_file() {
-        let (certificate, key) = pair();
-        assert!(TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes()).is_ok());
-        let both = format!("{certificate}{key}");
-        assert!(TlsAcceptorConfig::from_pem(both.as_bytes(), both.as_bytes()).is_ok());
-    }
-
-    #[test]
-    fn tells_a_key_of_another_certificate() {
-        let (certificate, _) = pair();
-        let (_, key) = pair();
-        let error = error(&certificate, &key);
-        assert!(matches!(error, TlsError::KeyMismatch), "{error}");
-    }
-
-    #[test]
-    fn tells_what_is_missing_or_broken() {
-        let (certificate, key) = pair();
-        let no_certificate = error(&key, &key);
-        assert!(matches!(no_certificate, TlsError::NoCertificate));
-        let no_key = error(&certificate, &certificate);
-        assert!(matches!(no_key, TlsError::NoKey));
-        let middle = certificate.len() / 2;
-        let broken = error(
-            &format!("{}!?{}", &certificate[..middle], &certificate[middle..]),
-            &key,
-        );
-        assert!(
-            matches!(broken, TlsError::CertificateUnreadable(_)),
-            "{broken}"
-        );
-        let broken = error(&certificate, &key[..key.len() / 2]);
-        assert!(matches!(broken, TlsError::KeyUnreadable(_)), "{broken}");
-    }
-
-    /// Returns the tag of one element of DER, its content, and the bytes after it.
-    fn element(der: &[u8]) -> (u8, &[u8], &[u8]) {
-        let (header, length) = match der[1] {
-            length @ 0..0x80 => (2, usize::from(length)),
-            digits => {
-                let digits = usize::from(digits & 0x7f);
-                let length = der[2..2 + digits].iter();
-                let length = length.fold(0, |length, &byte| length << 8 | usize::from(byte));
-                (2 + digits, length)
-            }
-        };
-        (
-            der[0],
-            &der[header..header + length],
-            &der[header + length..],
-        )
-    }
-
-    fn sequence(content: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
-        [&[0x30, 0x82], &length[..], content].concat()
-    }
-
-    /// Returns the certificate without its version and its extensions. Apart from its signature, it
-    /// is a version 1 certificate.
-    fn version_1(der: &[u8]) -> Vec<u8> {
-        let (_, certificate, _) = element(der);
-        let (_, mut fields, signature) = element(certificate);
-        let mut kept = Vec::new();
-        while !fields.is_empty() {
-            let (tag, _, rest) = element(fields);
-            if !matches!(tag, 0xa0 | 0xa3) {
-                kept.extend_from_slice(&fields[..fields.len() - rest.len()]);
-            }
-            fields = rest;
-        }
-        sequence(&[&sequence(&kept), signature].concat())
-    }
-
-    #[test]
-    fn a_certificate_of_version_1_is_served() {
-        let load = |certificate: &str, key: &str| {
-            let certificate = pem::certificates(certificate.as_bytes()).unwrap();
-            let der = CertificateDer::from(version_1(&certificate[0]));
-            let parsed = parse_x509_certificate(&der).unwrap().1;
-            assert_eq!(parsed.version().0, 0);
-            let key = pem::private_key(key.as_bytes()).unwrap();
-            TlsAcceptorConfig::from_der(vec![der.clone()], &key)
-        };
-        let (certificate, key) = pair();
-        assert!(load(&certificate, &key).is_ok());
-        let error = load(&certificate, &pair().1).err();
-        assert!(matches!(error, Some(TlsError::KeyMismatch)), "{error:?}");
-        let broken = vec![CertificateDer::from(vec![0x30, 3, 2, 1, 1])];
-        let key = pem::private_key(key.as_bytes()).unwrap();
-        let error = TlsAcceptorConfig::from_der(broken, &key).err();
-        assert!(
-            matches!(error, Some(TlsError::CertificateUnusable(_))),
-            "{error:?}"
-        );
-    }
-
-    #[test]
-    fn knows_how_long_the_certificate_is_valid() {
-        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-        let [from, until] = [1000, 2000].map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
-        (params.not_before, params.not_after) = (from.into(), until.into());
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap().pem();
-        let config =
-            TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.serialize_pem().as_bytes());
-        assert_eq!(config.unwrap().validity(), Some(&(from..=until)));
-    }
-
-    #[test]
-    fn knows_the_names_of_the_certificate() {
-        let names = ["Example.com", "*.example.org", "127.0.0.1", "::1"].map(str::to_owned);
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
-        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        let config = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
-        let names = ["example.com", "*.example.org", "127.0.0.1", "::1"];
-        assert_eq!(config.names(), names);
-    }
-
-    #[test]
-    fn tells_a_chain_in_the_wrong_order() {
-        let (leaf, key) = pair();
-        let chain = format!("{}{leaf}", pair().0);
-        let error = error(&chain, &key);
-        assert!(matches!(error, TlsError::LeafNotFirst(2)), "{error}");
-    }
-
     #[test]
     fn offers_what_the_crate_says() {
-        let (certificate, key) = pair();
-        let config = TlsAcceptorConfig::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
-        let config = config.rustls();
-        assert_eq!(config.alpn_protocols, [H2, HTTP_1_1, HTTP_1_0]);
-        assert!(config.ticketer.enabled());
-        assert_eq!(config.max_early_data_size, 0);
+        let made = Made::localhost();
+        let config = TlsAcceptorConfig::from_pem(made.pem.as_bytes(), made.key.as_bytes()).unwrap();
+        let rustls = config.rustls();
+        assert_eq!(rustls.alpn_protocols, [H2, HTTP_1_1, HTTP_1_0]);
+        assert!(rustls.ticketer.enabled());
+        assert_eq!(rustls.max_early_data_size, 0);
+        for (protocols, offered) in [
+            (Protocols::Http2, &[H2][..]),
+            (Protocols::Http1, &[HTTP_1_1, HTTP_1_0]),
+        ] {
+            let choice = config.choice(protocols);
+            assert_eq!(choice.find(None).alpn_protocols, offered);
+        }
     }
 }

@@ -31,6 +31,22 @@ pub enum TlsError {
     KeyMismatch,
     /// The private key belongs to another certificate of the chain, at this place, counted from 1.
     LeafNotFirst(usize),
+    /// Two blocks of the text are on one line, with nothing between them.
+    Glued,
+    /// There is no certificate revocation list in the text.
+    NoRevocationList,
+    /// The text of a certificate revocation list is broken.
+    RevocationListUnreadable(pki_pem::Error),
+    /// The authorities of clients' certificates, or their revocation lists, can't be used.
+    Authorities(String),
+    /// An OCSP response can't be used, for this reason.
+    Ocsp(&'static str),
+    /// An OCSP response is out of date.
+    OcspOutdated,
+    /// A key of session tickets has another size.
+    TicketKey,
+    /// No cipher suite is for a version that clients may speak.
+    NoSuiteOfVersion,
     /// The system trusts no authorities.
     NoAuthorities,
     /// TLS can't be set up at all, for example because the system provides no random numbers.
@@ -79,6 +95,26 @@ impl std::fmt::Display for TlsError {
                 "the private key belongs to certificate {place} of the chain: put the server's own certificate first, then \
                  the one that signed it"
             ),
+            Self::Glued => f.write_str(
+                "an END line is followed by a BEGIN on the same line: put a line break between the blocks",
+            ),
+            Self::NoRevocationList => f.write_str(
+                "there is no revocation list in it: a PEM block that begins with BEGIN X509 CRL is needed",
+            ),
+            Self::RevocationListUnreadable(error) => {
+                write!(f, "the revocation list isn't readable as PEM: {error}")
+            }
+            Self::Authorities(error) => {
+                write!(f, "clients' certificates can't be checked with it: {error}")
+            }
+            Self::Ocsp(why) => write!(f, "the OCSP response can't be used: {why}"),
+            Self::OcspOutdated => f.write_str("the OCSP response is out of date: fetch a new one"),
+            Self::TicketKey => f.write_str(
+                "a key of session tickets has 48 or 80 bytes: make one with openssl rand 80",
+            ),
+            Self::NoSuiteOfVersion => {
+                f.write_str("none of the cipher suites is for a version that clients may speak")
+            }
             Self::NoAuthorities => f.write_str(
                 "this system trusts no certificate authority: install its ca-certificates, or name a file of your own",
             ),

@@ -9,14 +9,17 @@ use bytes::{Buf, BytesMut};
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{CommonState, Error, HandshakeKind, InvalidMessage, ServerConfig};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, ReadEarlyData, UnbufferedStatus,
+};
+use rustls::{CommonState, Error, HandshakeKind, InvalidMessage};
 use tidegate_http::Outbox;
 
 use crate::buffers::{Buffers, MAX_TLS_LEFT_OVER, Records};
 use crate::record_size::RecordSize;
 use crate::socket::Socket;
-use crate::{End, TlsConnectorConfig, TlsInfo, tls};
+use crate::tls::Choice;
+use crate::{End, TlsConnectorConfig, TlsInfo, hello, tls};
 
 /// More than TLS adds to any record, whatever its version and cipher.
 const RECORD_OVERHEAD: usize = 64;
@@ -44,6 +47,15 @@ const SESSION: usize = 8 << 10;
 enum Session {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
+    /// A server's whose ClientHello isn't whole, where settings depend on the name in it.
+    Undecided(Box<Undecided>),
+}
+
+/// A session whose settings aren't known.
+struct Undecided {
+    choice: Arc<Choice>,
+    /// The session with the default settings.
+    default: UnbufferedServerConnection,
 }
 
 impl Deref for Session {
@@ -53,6 +65,7 @@ impl Deref for Session {
         match self {
             Self::Server(session) => session,
             Self::Client(session) => session,
+            Self::Undecided(undecided) => &undecided.default,
         }
     }
 }
@@ -66,6 +79,9 @@ trait Process {
 
     /// Whether the session has a message that isn't encoded yet.
     fn has_more(&self) -> bool;
+
+    /// Appends the early data that a client has sent to `input`.
+    fn take_early(early: ReadEarlyData<'_, '_, Self::Data>, input: &mut BytesMut);
 }
 
 impl Process for UnbufferedServerConnection {
@@ -80,6 +96,12 @@ impl Process for UnbufferedServerConnection {
 
     fn has_more(&self) -> bool {
         self.wants_write()
+    }
+
+    fn take_early(mut early: ReadEarlyData<'_, '_, Self::Data>, input: &mut BytesMut) {
+        while let Some(Ok(record)) = early.next_record() {
+            input.extend_from_slice(record.payload);
+        }
     }
 }
 
@@ -96,6 +118,10 @@ impl Process for UnbufferedClientConnection {
     fn has_more(&self) -> bool {
         self.wants_write()
     }
+
+    fn take_early(_: ReadEarlyData<'_, '_, Self::Data>, _: &mut BytesMut) {
+        // Only clients send early data.
+    }
 }
 
 /// The content of a record.
@@ -106,10 +132,25 @@ enum Message<'a> {
 }
 
 impl TlsSession {
-    /// Makes the server's side of a session.
-    pub(crate) fn server(config: &Arc<ServerConfig>, now: Instant) -> Result<Self, Error> {
-        let session = UnbufferedServerConnection::new(Arc::clone(config))?;
-        Ok(Self::new(Session::Server(session), now))
+    /// Makes the server's side of a session, with settings of this choice.
+    pub(crate) fn server(choice: Arc<Choice>, now: Instant) -> Result<Self, Error> {
+        let default = UnbufferedServerConnection::new(Arc::clone(choice.find(None)))?;
+        let session = match &*choice {
+            Choice::One(_) => Session::Server(default),
+            Choice::ByName(_) => Session::Undecided(Box::new(Undecided { choice, default })),
+        };
+        Ok(Self::new(session, now))
+    }
+
+    /// Makes the session of a server whose ClientHello is whole in `records`, or can't become one.
+    fn decide(&mut self, records: &[u8]) -> Result<(), End> {
+        if let Session::Undecided(undecided) = &self.session
+            && let Some(config) = hello::config_for(&undecided.choice, records)
+        {
+            let session = UnbufferedServerConnection::new(config).map_err(End::TlsFailed)?;
+            self.session = Session::Server(session);
+        }
+        Ok(())
     }
 
     /// Makes the client's side of a session, which offers these protocols by ALPN.
@@ -184,7 +225,7 @@ impl TlsSession {
         let suite = self.session.negotiated_cipher_suite();
         let shown = match &self.session {
             Session::Server(session) => session.peer_certificates(),
-            Session::Client(_) => None,
+            Session::Client(_) | Session::Undecided(_) => None,
         };
         TlsInfo {
             client_certificates: shown.unwrap_or_default().to_vec(),
@@ -203,6 +244,7 @@ impl TlsSession {
         let left_over = std::mem::take(&mut self.left_over);
         buffers.read[..left_over.len()].copy_from_slice(&left_over);
         let handshaking = self.is_handshaking();
+        self.decide(&buffers.read[..count])?;
         let records = &mut buffers.read[..count];
         let (input, pending, closed) = (
             &mut buffers.input,
@@ -212,6 +254,8 @@ impl TlsSession {
         let result = match &mut self.session {
             Session::Server(session) => receive(session, records, input, pending, closed),
             Session::Client(session) => receive(session, records, input, pending, closed),
+            // Nothing of the records is taken until the ClientHello is whole.
+            Session::Undecided(_) => Ok(records.len()),
         };
         if handshaking
             && matches!(self.session, Session::Server(_))
@@ -243,7 +287,7 @@ impl TlsSession {
             (0, _) => false,
             (len, bytes) => bytes.get(len).is_none_or(|&byte| byte == b' '),
         };
-        is_method && matches!(self.session, Session::Server(_))
+        is_method && !matches!(self.session, Session::Client(_))
     }
 
     /// Encrypts the content of `outbox` and writes the records, after those that are pending.
@@ -321,6 +365,9 @@ impl TlsSession {
         let result = match &mut self.session {
             Session::Server(session) => write(session, left_over, closed, records, message),
             Session::Client(session) => write(session, left_over, closed, records, message),
+            Session::Undecided(undecided) => {
+                write(&mut undecided.default, left_over, closed, records, message)
+            }
         };
         result.map_err(End::TlsFailed)
     }
@@ -328,8 +375,8 @@ impl TlsSession {
 
 /// Processes the whole records of `records`. Returns the number of bytes at their end that aren't
 /// whole.
-fn receive(
-    session: &mut impl Process,
+fn receive<P: Process>(
+    session: &mut P,
     mut records: &mut [u8],
     input: &mut BytesMut,
     pending: &mut Vec<u8>,
@@ -352,6 +399,7 @@ fn receive(
                     }
                 }
             }
+            Ok(ConnectionState::ReadEarlyData(early)) => P::take_early(early, input),
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
                 encode(|space| data.encode(space), pending);
             }

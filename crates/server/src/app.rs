@@ -26,8 +26,9 @@ use tidegate_ledger::Lease;
 use tidegate_net::{ConnId, Conns, End, Engine, Mailbox, Service, StreamMut};
 
 use crate::access_log::{AccessLog, Entry};
+use crate::client_access::Admitted;
 use crate::clock::Clock;
-use crate::flags::UnknownHost;
+use crate::flags::{Switch, UnknownHost};
 use crate::handlers::demo::Demo;
 use crate::handlers::done::Done;
 use crate::handlers::fallback::Place;
@@ -41,6 +42,7 @@ use crate::priority;
 use crate::proxy::{Proxy, fields};
 use crate::push::{self, Prepared};
 use crate::request::{ANY_METHODS, Key, Outcome, Request, TOO_LARGE};
+use crate::router::Router;
 use crate::rules::{BodyLimit, NO_TERMS, Terms};
 use crate::site::{Served, Target, WorkerSite};
 use crate::stats::{Published, Snapshot};
@@ -65,6 +67,8 @@ pub struct App {
     files: Files,
     proxy: Proxy,
     exchanges: Exchanges,
+    /// The certificates of clients, where sites ask for them.
+    admitted: Admitted,
     access_log: AccessLog,
     /// The counters of sites that are no longer served.
     former_pushes: push::Stats,
@@ -103,6 +107,7 @@ impl App {
             files: Files::new(served.files, now),
             proxy: Proxy::new(served.proxy),
             exchanges: Exchanges::default(),
+            admitted: Admitted::default(),
             access_log: AccessLog::new(served.access_log),
             former_pushes: push::Stats::default(),
             published,
@@ -129,6 +134,16 @@ impl App {
         let Some(site) = self.site_of(conns, (conn, id), head) else {
             return;
         };
+        if let Some(early) = &self.sites[site].early_data
+            && conns.is_early(conn)
+            && !takes_early(early, head, &path)
+        {
+            // RFC 8470 §5.2: "the server is unwilling to risk processing a request that might be
+            // replayed".
+            let log = self.begin_log(conns, conn, id, head);
+            let refusal = (425, "425 Too Early\n");
+            return self.refuse(conns, (conn, id), head, log.as_deref(), &NO_TERMS, refusal);
+        }
         if head.protocol().is_some()
             && !self.takes_websockets(site, head, &path)
             && let Some(mut stream) = conns.stream(conn, id)
@@ -361,6 +376,13 @@ impl App {
     }
 }
 
+/// Whether a request may be answered although it may be a copy.
+fn takes_early(early: &Router<Switch>, head: &RequestHead, path: &RequestPath<'_>) -> bool {
+    let is_safe = matches!(head.method_bytes(), b"GET" | b"HEAD") && head.protocol().is_none();
+    let route = early.find(path);
+    is_safe && route.is_some_and(|route| *route.target == Switch::On)
+}
+
 impl Service for App {
     type Message = Message;
 
@@ -426,6 +448,7 @@ impl Service for App {
         log_end(conns, conn, why);
         self.push_closed(conn);
         self.proxy.repeated.closed(conn);
+        self.admitted.closed(conn);
         log_total(conns, conn);
         let cut_off: Vec<Exchange> = self.exchanges.remove_all(conn).collect();
         let requests = cut_off

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use tidegate_net::Security;
+use tidegate_net::{Protocols, Security};
 
 use crate::listening::Bound;
 use crate::site::{Served, Target};
@@ -20,27 +20,43 @@ pub(crate) struct Start {
 pub(crate) fn banner(bound: &[Bound], served: &Served, start: Start) -> String {
     let mut text = format!("tidegate {} is ready\n\n", env!("CARGO_PKG_VERSION"));
     let mut curl = None;
-    for Bound { addr, security, .. } in bound {
+    for Bound {
+        addr,
+        protocols,
+        security,
+        ..
+    } in bound
+    {
         let host = if addr.ip().is_unspecified() {
             "localhost".to_owned()
         } else {
             host(addr.ip())
         };
         let port = addr.port();
+        let spoken = match (protocols, security) {
+            (Protocols::Both, Security::Plain) => "HTTP/2 (prior knowledge) and HTTP/1.1",
+            (Protocols::Both, Security::Tls(_)) => "HTTP/2 and HTTP/1.1",
+            (Protocols::Http2, Security::Plain) => "HTTP/2 (prior knowledge)",
+            (Protocols::Http2, Security::Tls(_)) => "HTTP/2",
+            (Protocols::Http1, _) => "HTTP/1.1",
+        };
         let (url, kind, flag) = match security {
             Security::Plain => (
                 format!("http://{host}:{port}"),
-                "HTTP/2 (prior knowledge) and HTTP/1.1 in cleartext",
-                "--http2-prior-knowledge ",
+                format!("{spoken} in cleartext"),
+                match protocols {
+                    Protocols::Both | Protocols::Http2 => "--http2-prior-knowledge ",
+                    Protocols::Http1 => "",
+                },
             ),
             Security::Tls(_) if start.self_signed => (
                 format!("https://{host}:{port}"),
-                "HTTP/2 and HTTP/1.1 over TLS, with a new self-signed certificate",
+                format!("{spoken} over TLS, with a new self-signed certificate"),
                 "-k ",
             ),
             Security::Tls(_) => (
                 format!("https://{host}:{port}"),
-                "HTTP/2 and HTTP/1.1 over TLS",
+                format!("{spoken} over TLS"),
                 "",
             ),
         };

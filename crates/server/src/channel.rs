@@ -135,6 +135,8 @@ impl Channel {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_net::Protocols;
+
     use super::*;
     use crate::config::Address;
 
@@ -152,6 +154,7 @@ mod tests {
         ours.send_sockets(&all).unwrap();
         let mut inherited = theirs.receive_sockets().unwrap();
         let address = Address {
+            protocols: Protocols::Both,
             first: any,
             otherwise: None,
         };

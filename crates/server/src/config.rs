@@ -4,6 +4,7 @@
 //! - `lasting`         parts that last as long as the process
 //! - `engine`          settings and limits of the loops and their engines
 //! - `upstreams`       the upstreams, and the pools of connections to them
+//! - `tls`             settings of TLS, and what sites ask of their clients' certificates
 //! - `routes`          the target at each path
 //! - `preload`         the preload list
 //! - `contradictions`  flags that contradict each other
@@ -16,6 +17,7 @@ mod lasting;
 mod listeners;
 mod preload;
 mod routes;
+mod tls;
 mod upstreams;
 
 use std::sync::Arc;
@@ -26,9 +28,12 @@ use tidegate_http::WallClock;
 use tidegate_net::{Options, Port};
 
 use crate::access_log::Destination;
+use crate::client_access::ClientAccess;
 use crate::flags::{Flags, Switch};
 use crate::handlers::files;
 use crate::hosts::Hosts;
+use crate::proxy::goes_on;
+use crate::router::Router;
 use crate::settings::{Origins, SiteSettings, UpstreamSettings};
 use crate::site::{Served, Site};
 pub use error::{ConfigError, Whose};
@@ -88,14 +93,20 @@ impl Config {
         upstreams: &[UpstreamSettings],
         former: Option<&Lasting>,
     ) -> Result<Self, ConfigError> {
-        let tls = listeners::addresses(&flags.listen, 8443);
+        let https = listeners::addresses(&flags.listen, 8443);
         let h2c = listeners::addresses(&flags.listen_h2c, 8080);
-        contradictions::check_ports(flags, &[&tls[..], &h2c].concat())?;
+        contradictions::check_ports(flags, &[&https[..], &h2c].concat())?;
         for (place, site) in sites.iter().enumerate() {
             contradictions::check_routes(&site.flags).map_err(|error| error.of_site(place))?;
         }
-        let acceptor = former.and_then(|former| former.acceptor.as_ref());
-        let (mut listeners, certificates) = Listeners::new(tls, h2c, sites, acceptor)?;
+        let access = tls::access(sites)?;
+        let mut kept = match former {
+            Some(former) => former.tls.clone(),
+            None => tls::Kept::new()?,
+        };
+        let settings = tls::settings(flags, sites, &kept)?;
+        let (mut listeners, certificates) =
+            Listeners::new(https, h2c, sites, &settings, &access, &mut kept)?;
         if flags.reuse_port {
             listeners.port = Port::Shared;
         }
@@ -115,13 +126,23 @@ impl Config {
         let mut upstreams = Upstreams::new(upstreams);
         upstreams.check_named()?;
         let mut served = Vec::with_capacity(sites.len());
+        let takes_early_data = tls::takes_early_data(sites);
         for (place, settings) in sites.iter().enumerate() {
-            let site = site(settings, &mut upstreams);
+            let site = site(settings, &mut upstreams).map(|site| Site {
+                clients: access[place].clone(),
+                early_data: takes_early_data.then(|| Arc::new(early_data(settings))),
+                ..site
+            });
             served.push(site.map_err(|error| error.of_site(place))?);
         }
         let generation = former.map_or(0, |former| former.generation + 1);
-        let (proxy, upstream_descriptors) =
+        let (mut proxy, upstream_descriptors) =
             upstreams.settings(flags, workers, &options, generation)?;
+        let told = tls::told_names(sites).into_iter();
+        proxy.dropped.extend(told.filter(|name| {
+            // Most of these go on from no stranger anyway.
+            goes_on(name, false) && !flags.drop_field.contains(name)
+        }));
         let files = match former {
             Some(former) => former.files.clone(),
             None => files::Shared::new(&options.ledger, upstream_descriptors),
@@ -138,10 +159,10 @@ impl Config {
             wall_clock: wall_clock.clone(),
             files: files.clone(),
             access_log: (flags.access_log.clone(), access_log.clone()),
-            acceptor: listeners.former(),
+            tls: kept,
         };
         let served = Served {
-            hosts: hosts(sites, certificates),
+            hosts: hosts(sites, certificates, &access),
             unknown_host: flags.unknown_host,
             sites: served,
             proxy: Arc::new(proxy),
@@ -183,11 +204,17 @@ fn site(settings: &SiteSettings, upstreams: &mut Upstreams<'_>) -> Result<Site, 
         websockets: Arc::new(routes.websockets),
         trust_x_priority: flags.trust_x_priority == Switch::On,
         push,
+        clients: None,
+        early_data: None,
     })
 }
 
 /// Returns which site is for which host, unless there is only one for all.
-fn hosts(sites: &[SiteSettings], certificates: SiteCertificates) -> Option<Arc<Hosts>> {
+fn hosts(
+    sites: &[SiteSettings],
+    certificates: SiteCertificates,
+    access: &[Option<Arc<ClientAccess>>],
+) -> Option<Arc<Hosts>> {
     if let [site] = sites
         && site.names.is_empty()
     {
@@ -195,7 +222,22 @@ fn hosts(sites: &[SiteSettings], certificates: SiteCertificates) -> Option<Arc<H
     }
     let SiteCertificates { of_sites, names } = certificates;
     let sites = sites.iter().map(|site| &*site.names).zip(of_sites);
-    Some(Arc::new(Hosts::new(sites, names)))
+    // Sites that ask the same of their clients have the same number.
+    let number = |one: &Option<Arc<ClientAccess>>| {
+        let one = &one.as_ref()?.clients;
+        let mut others = access.iter();
+        others.position(|other| other.as_ref().is_some_and(|other| other.clients == *one))
+    };
+    let policies = access.iter().map(number).collect();
+    Some(Arc::new(Hosts::new(sites, names).with_policies(policies)))
+}
+
+/// Returns which routes of a site take early data.
+fn early_data(settings: &SiteSettings) -> Router<Switch> {
+    let site = ("/".to_owned(), settings.flags.early_data);
+    let routes = settings.flags.route.iter().zip(&settings.routes);
+    let routes = routes.map(|(route, own)| (route.path.clone(), own.flags.early_data));
+    Router::new(std::iter::once(site).chain(routes))
 }
 
 #[cfg(test)]

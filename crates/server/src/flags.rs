@@ -12,6 +12,7 @@ use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use ipnet::IpNet;
 use tidegate_http::{Priorities, Priority};
+use tidegate_net::{TlsGroup, TlsSuite};
 
 use crate::get;
 use crate::manual;
@@ -19,13 +20,13 @@ use crate::proxy::Host;
 use crate::push::{Mode, Preload};
 use crate::response_fields::Change;
 pub use values::{
-    ClientShares, FileAt, HttpRedirect, Listen, ProxyVersion, Route, RouteTarget, Size, Switch,
-    UnknownHost,
+    CertFact, CertField, ClientCerts, ClientShares, FileAt, HttpRedirect, Listen, MinVersion,
+    ProxyVersion, Route, RouteTarget, Size, Switch, UnknownHost,
 };
 pub(crate) use values::{as_upstream, duration, number, path, route};
 use values::{
-    budget, field_name, file_at, http_redirect, listen, log_filter, net, preload, priorities,
-    priority, size, window,
+    budget, cert_field, field_name, file_at, http_redirect, listen, log_filter, net, preload,
+    priorities, priority, size, tls_group, tls_suite, window,
 };
 
 const EXAMPLES: &str = "\
@@ -104,8 +105,8 @@ pub struct Flags {
     #[arg(long, value_name = "FILE", help_heading = "Process")]
     pub pid_file: Option<PathBuf>,
 
-    /// Listen for HTTP/2 and HTTP/1.1 over TLS: ADDR:PORT, :PORT or PORT, or none. Repeatable
-    /// [default: 8443]
+    /// Listen for HTTP/2 and HTTP/1.1 over TLS: ADDR:PORT, :PORT or PORT, or none. For one of them
+    /// alone: 8443,h2 or 8443,http/1.1. Repeatable [default: 8443]
     #[arg(long, value_name = "ADDR", help_heading = "Ports", value_parser = listen)]
     pub listen: Vec<Listen>,
 
@@ -113,20 +114,6 @@ pub struct Flags {
     /// Repeatable [default: 8080]
     #[arg(long, value_name = "ADDR", help_heading = "Ports", value_parser = listen)]
     pub listen_h2c: Vec<Listen>,
-
-    /// Certificate chain (PEM), the server's own certificate first [default: self-signed, made at
-    /// start]
-    #[arg(long, value_name = "FILE", help_heading = "Ports", requires = "key")]
-    pub cert: Option<PathBuf>,
-
-    /// Private key of the certificate (PEM)
-    #[arg(long, value_name = "FILE", help_heading = "Ports", requires = "cert")]
-    pub key: Option<PathBuf>,
-
-    /// Look at the files of certificates and keys this often, and use them when they have changed.
-    /// 0: only on SIGHUP
-    #[arg(long, value_name = "TIME", help_heading = "Ports", default_value = "1m", value_parser = duration)]
-    pub watch_certificates: Duration,
 
     /// Share the ports with other processes of the same user: the kernel spreads connections over
     /// all that listen there. Without it, a port that another process has is an error
@@ -146,6 +133,73 @@ pub struct Flags {
     /// loopback]
     #[arg(long, value_name = "ADDR[/BITS]", help_heading = "Ports", value_parser = net, requires = "proxy_protocol")]
     pub proxy_protocol_from: Vec<IpNet>,
+
+    /// Certificate chain (PEM), the server's own certificate first. Repeatable, each with a --key:
+    /// a client gets the first that it can check, such as ECDSA before RSA [default: self-signed,
+    /// made at start]
+    #[arg(long, value_name = "FILE", help_heading = "TLS", requires = "key")]
+    pub cert: Vec<PathBuf>,
+
+    /// Private key of the certificate (PEM). Repeatable, in the order of --cert
+    #[arg(long, value_name = "FILE", help_heading = "TLS", requires = "cert")]
+    pub key: Vec<PathBuf>,
+
+    /// Look at the files of certificates and keys this often, and use them when they have changed.
+    /// 0: only on SIGHUP
+    #[arg(long, value_name = "TIME", help_heading = "TLS", default_value = "1m", value_parser = duration)]
+    pub watch_certificates: Duration,
+
+    /// OCSP response (DER) to send with the --cert that it is about. Repeatable
+    #[arg(long, value_name = "FILE", help_heading = "TLS", requires = "cert")]
+    pub ocsp: Vec<PathBuf>,
+
+    /// Least version of TLS that clients may speak
+    #[arg(long, value_name = "1.2|1.3", help_heading = "TLS", value_enum, default_value_t = MinVersion::V1_2, hide_possible_values = true)]
+    pub tls_min_version: MinVersion,
+
+    /// Cipher suites, the preferred one first, by their names of IANA or OpenSSL. Repeatable, or
+    /// separated by commas [default: all that there are]
+    #[arg(long, value_name = "NAME", help_heading = "TLS", value_delimiter = ',', value_parser = tls_suite)]
+    pub tls_suites: Vec<TlsSuite>,
+
+    /// Groups of the key exchange, the preferred one first. Repeatable, or separated by commas
+    /// [default: X25519, secp256r1, secp384r1, X25519MLKEM768]
+    #[arg(long, value_name = "NAME", help_heading = "TLS", value_delimiter = ',', value_parser = tls_group)]
+    pub tls_groups: Vec<TlsGroup>,
+
+    /// Key of session tickets: a file of 48 or 80 random bytes, for several servers. Repeatable:
+    /// the first encrypts, all decrypt [default: keys of this process, which rotate]
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub ticket_key: Vec<PathBuf>,
+
+    /// Answer GET and HEAD in the first flight of a resumed session (0-RTT). An attacker may repeat
+    /// such a request: see docs/security.md
+    #[arg(long, value_name = "on|off", help_heading = "TLS", value_enum, default_value_t = Switch::Off, hide_possible_values = true)]
+    pub early_data: Switch,
+
+    /// Certificates to ask clients for, of the authorities in --client-ca: off, optional or
+    /// required
+    #[arg(long, value_name = "off|optional|required", help_heading = "TLS", value_enum, default_value_t = ClientCerts::Off, hide_possible_values = true)]
+    pub client_certs: ClientCerts,
+
+    /// Authorities whose certificates clients may show (PEM)
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub client_ca: Option<PathBuf>,
+
+    /// Certificates that these authorities have revoked: a list (PEM) of each
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "TLS",
+        requires = "client_ca"
+    )]
+    pub client_crl: Option<PathBuf>,
+
+    /// Field that tells upstreams a fact about the client's certificate: verdict, subject, san,
+    /// fingerprint or certificate. Strangers can't send it. Repeatable [default:
+    /// X-Client-Cert-Verdict, -Subject, -San and -Fingerprint]
+    #[arg(long, value_name = "NAME=FACT", help_heading = "TLS", value_parser = cert_field)]
+    pub client_cert_field: Vec<CertField>,
 
     /// Serve TARGET at PATH and below it. Repeatable
     #[arg(long, value_name = "PATH=TARGET", help_heading = "Content", value_parser = route)]

@@ -23,6 +23,9 @@ pub struct Hosts {
     covered: Vec<Vec<String>>,
     /// For each certificate, the hosts that its connections are for, if they can be listed.
     origins: Vec<Vec<String>>,
+    /// For each site, the number of what it asks of its clients' certificates; `None` if it asks
+    /// for none. Empty if no site does.
+    policies: Vec<Option<usize>>,
 }
 
 /// The site that a request is for.
@@ -122,6 +125,18 @@ impl Hosts {
         self.origins.get(certificate).map_or(&[], Vec::as_slice)
     }
 
+    /// Returns the same hosts, whose sites have these numbers for what they ask of their clients'
+    /// certificates.
+    #[must_use]
+    pub fn with_policies(mut self, policies: Vec<Option<usize>>) -> Self {
+        if policies.iter().any(|policy| *policy != policies[0]) {
+            // A connection is for the hosts of some sites only.
+            self.origins.clear();
+        }
+        self.policies = policies;
+        self
+    }
+
     /// Returns the names of each site, separated by commas.
     pub fn names(&self) -> impl Iterator<Item = String> + '_ {
         (0..self.certificates.len()).map(|site| {
@@ -153,9 +168,29 @@ impl Hosts {
         if !self.may_carry(asked, host) {
             return Found::Misdirected;
         }
-        self.site(host)
-            .or(self.default)
-            .map_or(Found::Unknown, Found::Site)
+        match self.site(host).or(self.default) {
+            None => Found::Unknown,
+            Some(site) if self.policy(Some(site)) != self.policy_of(asked, site) => {
+                Found::Misdirected
+            }
+            Some(site) => Found::Site(site),
+        }
+    }
+
+    /// Returns the policy of a site, or that of clients which ask for no site.
+    fn policy(&self, site: Option<usize>) -> Option<usize> {
+        self.policies.get(site.or(self.default)?).copied().flatten()
+    }
+
+    /// Returns the policy under which a connection's handshake was made. `site` is that of a
+    /// request on it.
+    fn policy_of(&self, asked: Asked<'_>, site: usize) -> Option<usize> {
+        match asked {
+            // What the site itself says about clients without TLS counts.
+            Asked::Cleartext => self.policy(Some(site)),
+            Asked::Nothing | Asked::NothingInHttp2 => self.policy(None),
+            Asked::Name(name) => self.policy(self.site(name.as_bytes())),
+        }
     }
 
     /// Returns the site that names a host, which is in lower case.
@@ -345,6 +380,51 @@ mod tests {
             (Nothing, "", Found::Site(3)),
             (Nothing, "example.org", Found::Site(1)),
             (Cleartext, "example.org", Found::Site(1)),
+        ] {
+            let is = hosts.find(authority.as_bytes(), asked);
+            assert_eq!(is, found, "{asked:?} {authority}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_for_sites_that_ask_the_same_of_its_client() {
+        use Asked::{Cleartext, Name, Nothing, NothingInHttp2};
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        let sites = [
+            (names(&["open.test"]), 0),
+            (names(&["a.test"]), 0),
+            (names(&["b.test", "*.b.test"]), 0),
+            (names(&["also-a.test"]), 0),
+        ];
+        let all = names(&[
+            "open.test",
+            "a.test",
+            "b.test",
+            "*.b.test",
+            "also-a.test",
+            "other",
+        ]);
+        let hosts = Hosts::new(sites.iter().map(|(names, nth)| (&**names, *nth)), vec![all]);
+        let hosts = hosts.with_policies(vec![None, Some(1), Some(2), Some(1)]);
+        for (asked, authority, found) in [
+            (Name("a.test"), "a.test", Found::Site(1)),
+            (Name("a.test"), "also-a.test", Found::Site(3)),
+            (Name("a.test"), "b.test", Found::Misdirected),
+            (Name("open.test"), "a.test", Found::Misdirected),
+            (Name("a.test"), "open.test", Found::Misdirected),
+            (Name("x.b.test"), "b.test", Found::Site(2)),
+            (Name("other"), "a.test", Found::Misdirected),
+            (Name("other"), "open.test", Found::Site(0)),
+            (Nothing, "a.test", Found::Misdirected),
+            (NothingInHttp2, "a.test", Found::Misdirected),
+            (Nothing, "open.test", Found::Site(0)),
+            (Cleartext, "a.test", Found::Site(1)),
+            (Cleartext, "open.test", Found::Site(0)),
         ] {
             let is = hosts.find(authority.as_bytes(), asked);
             assert_eq!(is, found, "{asked:?} {authority}");

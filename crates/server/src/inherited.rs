@@ -102,6 +102,8 @@ impl Inherited {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_net::Protocols;
+
     use super::*;
 
     #[test]
@@ -109,6 +111,7 @@ mod tests {
         let socket = || TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
         let everywhere = Address {
+            protocols: Protocols::Both,
             first: addr("[::]:80"),
             otherwise: Some(addr("0.0.0.0:80")),
         };
@@ -132,6 +135,7 @@ mod tests {
     fn a_former_process_describes_ports_that_the_kernel_picked() {
         let any = "127.0.0.1:0".parse().unwrap();
         let address = Address {
+            protocols: Protocols::Both,
             first: any,
             otherwise: None,
         };

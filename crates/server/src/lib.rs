@@ -7,6 +7,7 @@ pub mod certificate;
 mod certificate_watch;
 mod channel;
 pub mod check;
+pub mod client_access;
 pub mod clock;
 pub mod command_line;
 pub mod config;

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use tidegate_net::{Listener, Listening, Port, Security, Stack};
+use tidegate_net::{Listener, Listening, Port, Protocols, Security, Stack};
 
 use crate::config::{Address, Listeners};
 use crate::inherited::Inherited;
@@ -17,6 +17,7 @@ pub(crate) struct Bound {
     /// The real address.
     pub(crate) addr: SocketAddr,
     pub(crate) security: Security,
+    pub(crate) protocols: Protocols,
     origin: Origin,
     /// Usually one for each worker.
     sockets: Vec<Listener>,
@@ -31,11 +32,15 @@ enum Origin {
 }
 
 impl Bound {
-    fn new(typed: SocketAddr, security: Security, sockets: Vec<Listener>) -> Self {
+    fn new(address: Address, security: Security, sockets: Vec<Listener>) -> Self {
+        let (typed, protocols) = (address.first, address.protocols);
+        let sockets = sockets.into_iter();
+        let sockets: Vec<_> = sockets.map(|socket| socket.speaking(protocols)).collect();
         Self {
             typed,
             addr: sockets.first().map_or(typed, Listener::local_addr),
             security,
+            protocols,
             origin: Origin::New,
             sockets,
         }
@@ -74,7 +79,10 @@ pub(crate) fn for_worker(bound: &[Bound], worker: usize, workers: usize) -> Vec<
     let mut all = Vec::new();
     for bound in bound {
         match bound.origin {
-            Origin::Kept => all.push(Listening::Kept(bound.addr, bound.security.clone())),
+            Origin::Kept => {
+                let (security, protocols) = (bound.security.clone(), bound.protocols);
+                all.push(Listening::Kept(bound.addr, security, protocols));
+            }
             Origin::New => all.extend(bound.of_worker(worker, workers).map(Listening::New)),
         }
     }
@@ -97,7 +105,7 @@ pub(crate) fn bind(
         let listener = |socket: TcpListener| Listener::from_std(socket, security.clone());
         let sockets: io::Result<Vec<Listener>> = sockets.into_iter().map(listener).collect();
         let sockets = sockets.map_err(|error| RunError::Bind(address.first, error))?;
-        Ok(Some(Bound::new(address.first, security.clone(), sockets)))
+        Ok(Some(Bound::new(*address, security.clone(), sockets)))
     })?;
     inherited.finish()?;
     Ok(bound)
@@ -121,6 +129,7 @@ pub(crate) fn bind_again(
                 typed: bound.typed,
                 addr: bound.addr,
                 security: security.clone(),
+                protocols: address.protocols,
                 origin: Origin::Kept,
                 sockets: bound.sockets.iter().map(Listener::share).collect(),
             }
@@ -149,7 +158,7 @@ fn bind_all(
         }
         let stack = stack(address.first, &families);
         let sockets = bind_one(address, &security, workers, stack, listeners.port)?;
-        Ok(Bound::new(address.first, security, sockets))
+        Ok(Bound::new(address, security, sockets))
     });
     bound.collect()
 }
@@ -200,6 +209,7 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = taken.local_addr().unwrap();
         let address = Address {
+            protocols: Protocols::Both,
             first: addr,
             otherwise: None,
         };
@@ -216,6 +226,7 @@ mod tests {
     #[test]
     fn one_port_is_listened_on_by_both_families() {
         let at = |first| Address {
+            protocols: Protocols::Both,
             first,
             otherwise: None,
         };

@@ -6,8 +6,9 @@ use std::time::{Instant, SystemTime};
 use tidegate_http::WallClock;
 
 use crate::access_log::Destination;
+use crate::client_access::ClientAccess;
 use crate::clock::Clock;
-use crate::flags::UnknownHost;
+use crate::flags::{Switch, UnknownHost};
 use crate::handlers::fallback::Directory;
 use crate::handlers::{Named, shared};
 use crate::hosts::Hosts;
@@ -51,6 +52,10 @@ pub struct Site {
     pub trust_x_priority: bool,
     /// The preload list, and whether to send hints and pushes.
     pub push: push::Options,
+    /// The certificates that the site asks its clients for, if any.
+    pub clients: Option<Arc<ClientAccess>>,
+    /// Which routes take early data. `None` if TLS takes none.
+    pub early_data: Option<Arc<Router<Switch>>>,
 }
 
 /// A route: a target, and the rules for its answers.
@@ -93,6 +98,8 @@ pub(crate) struct WorkerSite {
     pub(crate) websockets: Arc<Router<()>>,
     pub(crate) trust_x_priority: bool,
     pub(crate) pusher: Pusher,
+    pub(crate) clients: Option<Arc<ClientAccess>>,
+    pub(crate) early_data: Option<Arc<Router<Switch>>>,
 }
 
 impl WorkerSite {
@@ -102,6 +109,8 @@ impl WorkerSite {
             rules: site.rules,
             websockets: site.websockets,
             trust_x_priority: site.trust_x_priority,
+            clients: site.clients,
+            early_data: site.early_data,
             pusher: Pusher::new(site.push, clock, Instant::now()),
         }
     }

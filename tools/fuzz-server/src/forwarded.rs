@@ -91,6 +91,8 @@ pub fn forwarded(input: &[u8]) {
         version: "HTTP/1.1",
         is_trusted: true,
         dropped: &[],
+        certificate: None,
+        is_early: false,
     };
     for spelling in [
         &["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"][..],
@@ -126,6 +128,8 @@ fn client(line: &[u8]) -> Client<'static> {
         version: if has(b'2') { "HTTP/2" } else { "HTTP/1.0" },
         is_trusted: has(b't'),
         dropped: &[],
+        certificate: None,
+        is_early: false,
     }
 }
 

@@ -64,8 +64,8 @@ pub(crate) enum Note {
     Closed(String),
 }
 
-/// A service that answers by path: `/hello`; `/big/N`, N bytes; `/upload`, the number of bytes
-/// received; `/hold`, when told to; `/cut`, a part of a body.
+/// A service that answers by path: `/hello`; `/early`, whether the request came early; `/big/N`, N
+/// bytes; `/upload`, the number of bytes received; `/hold`, when told to; `/cut`, a part of a body.
 pub(crate) struct TestService {
     notes: Sender<Note>,
     uploads: HashMap<(ConnId, StreamId), u64>,
@@ -107,6 +107,10 @@ impl Service for TestService {
         match event {
             Event::Request { id, head, end } => match head.path() {
                 "/hello" => Self::answer(conns, conn, id, "hello".into()),
+                "/early" => {
+                    let is_early = conns.is_early(conn).to_string();
+                    Self::answer(conns, conn, id, is_early.into());
+                }
                 "/hold" => {
                     self.held.push((conn, id));
                     let _ = self.notes.send(Note::Held);
@@ -250,6 +254,15 @@ impl Worker {
         change: impl FnOnce(&mut Options),
     ) -> Self {
         let listener = Listener::bind(([127, 0, 0, 1], 0).into(), security).unwrap();
+        Self::on(made, listener, change)
+    }
+
+    /// Starts a worker on this listener.
+    pub(crate) fn on(
+        made: Certificate,
+        listener: Listener,
+        change: impl FnOnce(&mut Options),
+    ) -> Self {
         let addr = listener.local_addr();
         let mut options = Options::new(Config::server().build().unwrap());
         change(&mut options);

@@ -3,6 +3,8 @@
 //! - `http1`: HTTP/1.x, with and without TLS.
 //! - `cleartext`: HTTP/2 with prior knowledge, limits, timeouts, the end of a worker.
 //! - `tls`: versions, ALPN, tickets, alerts, close_notify.
+//! - `tls_sites`: listeners for some protocols, several certificates, clients' certificates, shared
+//!   ticket keys, early data.
 //! - `dial`: connections that we open: trust, failures and ends.
 //! - `proxy_protocol`: connections whose proxy names the client.
 //! - `upgrades`: `Upgrade: h2c`, tunnels and their two ends, clients that leave while they wait.
@@ -21,5 +23,6 @@ mod proxy_protocol;
 mod sharing;
 mod slow;
 mod tls;
+mod tls_sites;
 mod turns;
 mod upgrades;

@@ -13,7 +13,7 @@ use crate::in_progress::{Exchange, Work};
 use crate::path::RequestPath;
 use crate::proxy::fields::{self, Refused};
 use crate::proxy::relay::is_call;
-use crate::proxy::{Relay, Route, UPLOAD_WINDOW, on_behalf};
+use crate::proxy::{Client, Relay, Route, UPLOAD_WINDOW, on_behalf};
 use crate::request::{ANY_METHODS, Extra, Key, Request, Sent};
 use crate::rules::Terms;
 use crate::site::Target;
@@ -79,12 +79,23 @@ impl App {
         // the response.
         let end = end && !(is_connect && protocol == Protocol::Http1);
         let version = conns.stream(conn, id).map_or("", |stream| stream.version());
-        let repeated = self.proxy.repeated.find(conn, head);
+        let is_early = self.sites[site].early_data.is_some() && conns.is_early(conn);
+        let certificate = self.certificate_fields(conns, conn, site);
+        let repeated = if is_early {
+            // A later request of the same kind has another head.
+            None
+        } else {
+            self.proxy.repeated.find(conn, head)
+        };
         let is_repeated = repeated.is_some();
         let (Some(info), Some(account)) = (conns.info(conn), conns.client(conn)) else {
             return;
         };
-        let client = self.proxy.client(info, version);
+        let client = Client {
+            certificate: certificate.as_deref(),
+            is_early,
+            ..self.proxy.client(info, version)
+        };
         let account = self.proxy.account(account, &client, head);
         let forwarded = match repeated {
             Some(forwarded) => Ok(forwarded),
@@ -141,7 +152,7 @@ impl App {
             terms,
         };
         self.exchanges.insert(conn, id, exchange);
-        if !is_repeated {
+        if !is_repeated && !is_early {
             self.proxy.repeated.note(conn, head, &sent_head);
         }
         let pool = &mut self.proxy.pool;

@@ -4,6 +4,7 @@ use tidegate_http::{ErrorCode, RequestHead, ResetCause, Stream, StreamId};
 use tidegate_net::{ConnId, Conns, Engine, Protocol};
 
 use super::App;
+use crate::client_access::Told;
 use crate::flags::UnknownHost;
 use crate::hosts::{Asked, Found, Hosts};
 use crate::push::Stats;
@@ -99,8 +100,14 @@ impl App {
         head: &RequestHead,
     ) -> Option<usize> {
         let found = match &self.hosts {
-            None => return Some(0),
+            None => Found::Site(0),
             Some(hosts) => find(hosts, conns, conn, head),
+        };
+        let found = match found {
+            Found::Site(site) if self.sites[site].clients.is_some() => self
+                .certificate_fields(conns, conn, site)
+                .map_or(Found::Misdirected, |_| Found::Site(site)),
+            found => found,
         };
         let refusal = match found {
             Found::Site(site) => return Some(site),
@@ -121,6 +128,19 @@ impl App {
         let log = self.begin_log(conns, conn, id, head);
         self.refuse(conns, (conn, id), head, log.as_deref(), &NO_TERMS, refusal);
         None
+    }
+
+    /// Returns the fields about a client's certificate, if a site asks for certificates and the
+    /// client may make requests of it.
+    pub(super) fn certificate_fields(
+        &mut self,
+        conns: &Conns,
+        conn: ConnId,
+        site: usize,
+    ) -> Option<Told> {
+        let access = self.sites[site].clients.as_ref()?;
+        let tls = conns.info(conn)?.tls.as_deref();
+        self.admitted.admit(conn, access, tls)
     }
 
     /// Notes a stream that was reset. Returns the resource and the page, if a push was cancelled.

@@ -49,7 +49,7 @@ impl App {
         else {
             return;
         };
-        match trailers.map(|fields| fields::trailers(&fields)) {
+        match trailers.map(|fields| fields::trailers(&fields, self.proxy.dropped())) {
             Some(fields) if !fields.is_empty() => relay.trailers_from_client(fields),
             _ => relay.from_client(data, end),
         }

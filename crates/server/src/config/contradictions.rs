@@ -27,8 +27,8 @@ pub(super) fn check_ports(flags: &Flags, addresses: &[Address]) -> Result<(), Co
     }
     // The kernel would distribute the connections to an address over both listeners.
     for (place, address) in addresses.iter().enumerate() {
-        let other = &addresses[..place];
-        if address.first.port() != 0 && other.contains(address) {
+        let is_same = |other: &Address| other.first == address.first;
+        if address.first.port() != 0 && addresses[..place].iter().any(is_same) {
             let sentence = format!(
                 "can't listen on {} twice: leave out one --listen or --listen-h2c",
                 address.first

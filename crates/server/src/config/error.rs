@@ -35,6 +35,10 @@ pub enum ConfigError {
         /// Why they can't be used.
         error: TlsError,
     },
+    /// A file for TLS can't be used.
+    TlsFile(PathBuf, TlsError),
+    /// The settings of TLS don't fit each other.
+    TlsSettings(TlsError),
     /// No certificate could be made.
     SelfSigned(String),
     /// The preload list's file can't be used.
@@ -128,6 +132,7 @@ impl ConfigError {
             Self::NothingToListenOn
             | Self::Contradiction(_)
             | Self::Engine(_)
+            | Self::TlsSettings(_)
             | Self::PreloadFile(FileError::Line(..))
             | Self::Preload(_)
             | Self::PreloadUnrouted(_)
@@ -169,6 +174,8 @@ impl fmt::Display for ConfigError {
                 cert.display(),
                 key.display()
             ),
+            Self::TlsFile(path, error) => write!(f, "can't use {}: {error}", path.display()),
+            Self::TlsSettings(error) => write!(f, "TLS can't be set up: {error}"),
             Self::SelfSigned(error) => write!(f, "can't make a certificate: {error}"),
             Self::PreloadFile(error) => error.fmt(f),
             Self::Preload(error) => error.fmt(f),

@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use tidegate_http::WallClock;
 
 use super::engine::Shared;
-use super::listeners::Former;
+use super::tls;
 use crate::access_log::Destination;
 use crate::flags::Flags;
 use crate::handlers::files;
@@ -24,8 +24,8 @@ pub struct Lasting {
     pub(super) files: files::Shared,
     /// The access log that is open.
     pub(super) access_log: (Option<PathBuf>, Destination),
-    /// The acceptor of TLS in use.
-    pub(super) acceptor: Option<Former>,
+    /// Sessions of TLS, and the certificate that was made at start.
+    pub(super) tls: tls::Kept,
 }
 
 impl Lasting {

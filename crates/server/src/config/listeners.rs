@@ -1,17 +1,21 @@
 //! The addresses to listen on, and the certificates.
 
-use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tidegate_net::{Port, TlsAcceptorConfig};
+use tidegate_net::{
+    Certificate, ClientCertificates, Port, Protocols, TlsAcceptorConfig, TlsError, TlsSettings,
+    TlsSite,
+};
 
 use super::ConfigError;
+use super::tls::{Kept, read};
 use crate::certificate;
-use crate::flags::Listen;
+use crate::client_access::ClientAccess;
+use crate::flags::{Flags, Listen};
 use crate::hosts;
 use crate::settings::SiteSettings;
 
@@ -42,73 +46,64 @@ pub(super) struct SiteCertificates {
 
 impl Listeners {
     /// Returns the listeners for these addresses. Reads the certificates of the sites, or makes one
-    /// for all.
+    /// for all. `access` is what each site asks of its clients.
     pub(super) fn new(
         tls: Vec<Address>,
         h2c: Vec<Address>,
         sites: &[SiteSettings],
-        former: Option<&Former>,
+        settings: &TlsSettings,
+        access: &[Option<Arc<ClientAccess>>],
+        kept: &mut Kept,
     ) -> Result<(Self, SiteCertificates), ConfigError> {
         if tls.is_empty() && h2c.is_empty() {
             return Err(ConfigError::NothingToListenOn);
         }
-        let (certificates, of_sites) = Certificates::of(sites);
-        let self_signed = !tls.is_empty() && certificates.is_none();
+        let files = Certificates::of(sites)?;
+        let self_signed = !tls.is_empty() && files.is_none();
+        let of_sites = match &files {
+            Some(files) => files.of_sites.clone(),
+            None => vec![0; sites.len()],
+        };
         let mut of_sites = SiteCertificates {
             of_sites,
             names: Vec::new(),
         };
-        let made = former.filter(|former| former.self_signed == self_signed);
-        let acceptor = if tls.is_empty() {
-            None
-        } else if let (true, Some(made)) = (self_signed, made) {
-            of_sites.names.push(made.acceptor.names().to_vec());
-            Some(Arc::clone(&made.acceptor))
-        } else if let Some(certificates) = &certificates {
-            let (acceptor, names) = certificates.read()?;
-            warn_of_uncovered(sites, certificates, &of_sites.of_sites, &names);
-            of_sites.names = names;
-            Some(Arc::new(match former {
-                Some(former) => acceptor.with_tickets_of(&former.acceptor),
-                None => acceptor,
-            }))
-        } else {
-            let acceptor = self_signed_acceptor()?;
-            of_sites.names.push(acceptor.names().to_vec());
-            Some(Arc::new(acceptor))
-        };
+        let mut made = None;
+        if !tls.is_empty() {
+            let certificates = match &files {
+                Some(files) => files.read()?,
+                None => match &kept.made {
+                    Some(made) => vec![made.clone()],
+                    None => vec![kept.made.insert(made_at_start()?).clone()],
+                },
+            };
+            of_sites.names = certificates
+                .iter()
+                .map(|certificate| certificate.names().to_vec())
+                .collect();
+            if let Some(files) = &files {
+                warn_of_uncovered(sites, files, &of_sites);
+            }
+            let of_sites = &of_sites.of_sites;
+            made = Some(acceptor(settings, sites, access, certificates, of_sites)?);
+        }
         let listeners = Self {
             tls,
             h2c,
-            acceptor,
-            certificates,
+            acceptor: made.map(Arc::new),
+            certificates: files,
             self_signed,
             port: Port::Own,
         };
         Ok((listeners, of_sites))
     }
-
-    /// Returns the acceptor, for the next configuration.
-    pub(super) fn former(&self) -> Option<Former> {
-        let acceptor = Arc::clone(self.acceptor.as_ref()?);
-        Some(Former {
-            acceptor,
-            self_signed: self.self_signed,
-        })
-    }
-}
-
-/// The acceptor of TLS of a former configuration.
-#[derive(Clone)]
-pub(super) struct Former {
-    acceptor: Arc<TlsAcceptorConfig>,
-    /// Whether its certificate was made at start.
-    self_signed: bool,
 }
 
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
+    /// The protocols of its connections.
+    pub protocols: Protocols,
     /// The first choice.
     pub first: SocketAddr,
     /// The second choice, for systems without IPv6.
@@ -118,17 +113,19 @@ pub struct Address {
 /// Returns the addresses that were typed, or this port if none were.
 pub(super) fn addresses(typed: &[Listen], default: u16) -> Vec<Address> {
     let typed = if typed.is_empty() {
-        &[Listen::Everywhere(default)]
+        &[Listen::Everywhere(default, Protocols::Both)]
     } else {
         typed
     };
     let address = |listen: &Listen| match *listen {
         Listen::None => None,
-        Listen::Everywhere(port) => Some(Address {
+        Listen::Everywhere(port, protocols) => Some(Address {
+            protocols,
             first: (Ipv6Addr::UNSPECIFIED, port).into(),
             otherwise: Some((Ipv4Addr::UNSPECIFIED, port).into()),
         }),
-        Listen::At(first) => Some(Address {
+        Listen::At(first, protocols) => Some(Address {
+            protocols,
             first,
             otherwise: None,
         }),
@@ -136,118 +133,182 @@ pub(super) fn addresses(typed: &[Listen], default: u16) -> Vec<Address> {
     typed.iter().filter_map(address).collect()
 }
 
-/// The files of a certificate and its key.
+/// The files of a site's certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Files {
-    /// The certificate's chain.
-    cert: PathBuf,
-    /// The certificate's key; may be the same file.
-    key: PathBuf,
-    /// The site that named them first, for errors.
-    site: usize,
+    /// Each certificate's chain, and its key; may be the same file.
+    pairs: Vec<(PathBuf, PathBuf)>,
+    /// OCSP responses about these certificates.
+    ocsp: Vec<PathBuf>,
 }
 
 /// The files of the certificates, at least one.
 #[derive(Clone, Debug)]
 pub struct Certificates {
-    /// The first is for clients that ask for no name, or for that of no site.
-    files: Vec<Files>,
-    /// The names that clients may ask for, each with the index of its certificate.
-    by_name: Vec<(String, usize)>,
+    /// The first is for clients that ask for no name, or for that of no site. Each has the site
+    /// that named it first, for errors.
+    files: Vec<(Files, usize)>,
+    /// The certificate of each site.
+    of_sites: Vec<usize>,
 }
 
 impl Certificates {
-    /// Returns the certificates that sites name, and the index of each site's one. `None` if no
-    /// site names any.
-    fn of(sites: &[SiteSettings]) -> (Option<Self>, Vec<usize>) {
-        let files_of = |(site, settings): (usize, &SiteSettings)| {
-            let flags = &settings.flags;
-            let (cert, key) = flags.cert.clone().zip(flags.key.clone())?;
-            Some(Files { cert, key, site })
-        };
+    /// Returns the certificates that sites name. `None` if no site names any.
+    fn of(sites: &[SiteSettings]) -> Result<Option<Self>, ConfigError> {
         // That of the default site comes first.
         let mut order: Vec<usize> = (0..sites.len()).collect();
         order.sort_by_key(|site| !sites[*site].names.is_empty());
-        let mut all: Vec<Files> = Vec::new();
+        let mut all: Vec<(Files, usize)> = Vec::new();
         let mut of_sites = vec![0; sites.len()];
         for site in order {
-            let Some(files) = files_of((site, &sites[site])) else {
+            let files = Files::of(&sites[site].flags).map_err(|error| error.of_site(site))?;
+            let Some(files) = files else {
                 continue;
             };
-            let is_same = |other: &Files| other.cert == files.cert && other.key == files.key;
-            of_sites[site] = all.iter().position(is_same).unwrap_or_else(|| {
-                all.push(files);
+            let known = all.iter().position(|(other, _)| *other == files);
+            of_sites[site] = known.unwrap_or_else(|| {
+                all.push((files, site));
                 all.len() - 1
             });
         }
-        let named = sites.iter().zip(&of_sites);
-        let by_name = named.flat_map(|(site, certificate)| {
-            site.names.iter().map(|name| (name.clone(), *certificate))
-        });
         let certificates = Self {
-            by_name: by_name.collect(),
+            of_sites,
             files: all,
         };
-        let certificates = (!certificates.files.is_empty()).then_some(certificates);
-        (certificates, of_sites)
+        Ok((!certificates.files.is_empty()).then_some(certificates))
     }
 
-    /// Reads all files. Returns the settings with the certificates, and the names that each is for.
-    fn read(&self) -> Result<(TlsAcceptorConfig, Vec<Vec<String>>), ConfigError> {
-        let read = |files: &Files| files.read().map_err(|error| error.of_site(files.site));
-        let mut all = self.files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let names = all.iter().map(|config| config.names().to_vec()).collect();
-        let by_name = self.by_name.iter();
-        let named: Vec<_> = by_name.map(|(name, nth)| (&**name, &all[*nth])).collect();
-        if self.files.len() > 1 {
-            all[0].serve_by_name(named);
-        }
-        Ok((all.swap_remove(0), names))
+    /// Reads all files.
+    fn read(&self) -> Result<Vec<Certificate>, ConfigError> {
+        let read =
+            |(files, site): &(Files, usize)| files.read().map_err(|error| error.of_site(*site));
+        self.files.iter().map(read).collect()
     }
 
-    /// Returns the paths of the certificates and keys.
+    /// Returns the paths of the certificates, keys and OCSP responses.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         let files = self.files.iter();
-        files.flat_map(|files| [&*files.cert, &*files.key])
+        files.flat_map(|(files, _)| {
+            let pairs = files.pairs.iter();
+            let pairs = pairs.flat_map(|(cert, key)| [&**cert, &**key]);
+            pairs.chain(files.ocsp.iter().map(|path| &**path))
+        })
     }
 }
 
 impl Files {
-    fn read(&self) -> Result<TlsAcceptorConfig, ConfigError> {
-        let Self { cert, key, .. } = self;
-        let chain = read(cert).map_err(|error| error.about("cert", 0))?;
-        let private = read(key).map_err(|error| error.about("key", 0))?;
-        match TlsAcceptorConfig::from_pem(&chain, &private) {
-            Ok(acceptor) => {
-                if let Some(problem) = acceptor.validity().and_then(out_of_date) {
-                    log::warn!("the certificate {} {problem}", cert.display());
+    fn of(flags: &Flags) -> Result<Option<Self>, ConfigError> {
+        if flags.cert.len() != flags.key.len() {
+            let sentence = "each --cert needs a --key, in the same order";
+            return Err(ConfigError::Contradiction(sentence.into()).about("cert", 0));
+        }
+        let pairs = flags.cert.iter().cloned().zip(flags.key.iter().cloned());
+        let files = Self {
+            pairs: pairs.collect(),
+            ocsp: flags.ocsp.clone(),
+        };
+        Ok((!files.pairs.is_empty()).then_some(files))
+    }
+
+    fn read(&self) -> Result<Certificate, ConfigError> {
+        let mut all: Option<Certificate> = None;
+        for (nth, (cert, key)) in self.pairs.iter().enumerate() {
+            let one = read_pair(nth, cert, key)?;
+            all = Some(match all {
+                None => one,
+                Some(others) => others.beside(one),
+            });
+        }
+        let mut all = all.ok_or(ConfigError::TlsSettings(TlsError::NoCertificate))?;
+        for (nth, path) in self.ocsp.iter().enumerate() {
+            let response = read(path).map_err(|error| error.about("ocsp", nth))?;
+            match all.staple(&response, SystemTime::now()) {
+                Ok(()) => {}
+                // The certificate is as good as without it.
+                Err(error @ TlsError::OcspOutdated) => log::warn!("{}: {error}", path.display()),
+                Err(error) => {
+                    return Err(ConfigError::TlsFile(path.clone(), error).about("ocsp", nth));
                 }
-                Ok(acceptor)
             }
-            Err(error) => Err(ConfigError::Tls {
-                cert: cert.clone(),
-                key: key.clone(),
+        }
+        Ok(all)
+    }
+}
+
+fn read_pair(nth: usize, cert: &Path, key: &Path) -> Result<Certificate, ConfigError> {
+    let chain = read(cert).map_err(|error| error.about("cert", nth))?;
+    let private = read(key).map_err(|error| error.about("key", nth))?;
+    match Certificate::from_pem(&chain, &private) {
+        Ok(certificate) => {
+            if let Some(problem) = certificate.validity().and_then(out_of_date) {
+                log::warn!("the certificate {} {problem}", cert.display());
+            }
+            Ok(certificate)
+        }
+        Err(error) => {
+            let error = ConfigError::Tls {
+                cert: cert.to_owned(),
+                key: key.to_owned(),
                 error,
-            }),
+            };
+            Err(error.about("cert", nth))
         }
     }
+}
+
+/// Makes the settings of TLS for sites with these certificates.
+fn acceptor(
+    settings: &TlsSettings,
+    sites: &[SiteSettings],
+    access: &[Option<Arc<ClientAccess>>],
+    certificates: Vec<Certificate>,
+    of_sites: &[usize],
+) -> Result<TlsAcceptorConfig, ConfigError> {
+    let certificates: Vec<_> = certificates.into_iter().map(Arc::new).collect();
+    let tls_site = |site: usize| -> Option<TlsSite> {
+        Some(TlsSite {
+            certificate: Arc::clone(certificates.get(*of_sites.get(site)?)?),
+            clients: match access.get(site)? {
+                Some(access) => access.clients.clone(),
+                None => ClientCertificates::Off,
+            },
+        })
+    };
+    let default = sites.iter().position(|site| site.names.is_empty());
+    let default = default.and_then(tls_site).or_else(|| {
+        // A client that asks for no site's name gets the first certificate.
+        let certificate = Arc::clone(certificates.first()?);
+        let clients = ClientCertificates::Off;
+        Some(TlsSite {
+            certificate,
+            clients,
+        })
+    });
+    let default = default.ok_or(ConfigError::TlsSettings(TlsError::NoCertificate))?;
+    let named = sites.iter().enumerate().flat_map(|(place, site)| {
+        let site_of = move |name: &String| Some((name.clone(), tls_site(place)?));
+        site.names.iter().filter_map(site_of).collect::<Vec<_>>()
+    });
+    TlsAcceptorConfig::new(settings, default, named).map_err(ConfigError::TlsSettings)
 }
 
 /// Warns of names that their site's certificate isn't for.
 fn warn_of_uncovered(
     sites: &[SiteSettings],
     certificates: &Certificates,
-    of_sites: &[usize],
-    covered: &[Vec<String>],
+    of_sites: &SiteCertificates,
 ) {
-    for (site, nth) in sites.iter().zip(of_sites) {
+    for (site, nth) in sites.iter().zip(&of_sites.of_sites) {
         let is_uncovered = |name: &&String| {
-            let mut covered = covered[*nth].iter();
+            let mut covered = of_sites.names[*nth].iter();
             !covered.any(|covered| covered == *name || hosts::covers(covered, name.as_bytes()))
         };
         for name in site.names.iter().filter(is_uncovered) {
             let place = site.origins.place("cert", 0).unwrap_or_default();
-            let cert = certificates.files[*nth].cert.display();
+            let Some((cert, _)) = certificates.files[*nth].0.pairs.first() else {
+                continue;
+            };
+            let cert = cert.display();
             log::warn!(
                 "{place}the certificate {cert} isn't for {name}, which the site has: clients \
                  refuse it there"
@@ -256,14 +317,10 @@ fn warn_of_uncovered(
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    fs::read(path).map_err(|error| ConfigError::Unreadable(path.to_owned(), error))
-}
-
-fn self_signed_acceptor() -> Result<TlsAcceptorConfig, ConfigError> {
+fn made_at_start() -> Result<Certificate, ConfigError> {
     let pem =
         certificate::self_signed().map_err(|error| ConfigError::SelfSigned(error.to_string()))?;
-    TlsAcceptorConfig::from_pem(pem.certificate.as_bytes(), pem.key.as_bytes())
+    Certificate::from_pem(pem.certificate.as_bytes(), pem.key.as_bytes())
         .map_err(|error| ConfigError::SelfSigned(error.to_string()))
 }
 

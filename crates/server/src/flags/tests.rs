@@ -1,5 +1,8 @@
 use clap::CommandFactory;
 
+use tidegate_net::Protocols;
+
+use super::values::{cert_field, tls_group, tls_suite};
 use super::*;
 use crate::handlers::Named;
 
@@ -29,21 +32,24 @@ fn nothing_typed_gives_the_defaults() {
     assert_eq!(flags.notsent_lowat, Size(32 << 10));
     assert_eq!(flags.log, "info");
     assert_eq!((flags.early_hints, flags.push), (None, Mode::Off));
-    assert!(flags.listen.is_empty() && flags.route.is_empty() && flags.cert.is_none());
+    assert!(flags.listen.is_empty() && flags.route.is_empty() && flags.cert.is_empty());
 }
 
 #[test]
 fn addresses() {
     assert_eq!(listen("none"), Ok(Listen::None));
-    assert_eq!(listen("8443"), Ok(Listen::Everywhere(8443)));
-    assert_eq!(listen(":0"), Ok(Listen::Everywhere(0)));
+    assert_eq!(
+        listen("8443"),
+        Ok(Listen::Everywhere(8443, Protocols::Both))
+    );
+    assert_eq!(listen(":0"), Ok(Listen::Everywhere(0, Protocols::Both)));
     assert_eq!(
         listen("127.0.0.1:80"),
-        Ok(Listen::At(([127, 0, 0, 1], 80).into()))
+        Ok(Listen::At(([127, 0, 0, 1], 80).into(), Protocols::Both))
     );
     assert_eq!(
         listen("[::1]:80"),
-        Ok(Listen::At("[::1]:80".parse().unwrap()))
+        Ok(Listen::At("[::1]:80".parse().unwrap(), Protocols::Both))
     );
     for wrong in [
         "",
@@ -257,5 +263,60 @@ fn log_filters() {
     }
     for wrong in ["loud", "tidegate", "tidegate=loud", "info,wran"] {
         assert!(log_filter(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_port_says_what_it_speaks() {
+    for (typed, protocols) in [
+        ("8443,h2", Protocols::Http2),
+        ("8443,http/1.1", Protocols::Http1),
+        ("8443,h2,http/1.1", Protocols::Both),
+        (":8443,http/1.1,h2", Protocols::Both),
+    ] {
+        assert_eq!(
+            listen(typed),
+            Ok(Listen::Everywhere(8443, protocols)),
+            "{typed}"
+        );
+    }
+    let at = Listen::At("[::1]:80".parse().unwrap(), Protocols::Http2);
+    assert_eq!(listen("[::1]:80,h2"), Ok(at));
+    for typed in ["80,", "80,h3", "80,h2,h2", "none,h2", "80 h2"] {
+        assert!(listen(typed).is_err(), "{typed}");
+    }
+}
+
+#[test]
+fn errors_list_the_suites_and_groups_that_there_are() {
+    assert!(
+        tls_suite("RC4")
+            .unwrap_err()
+            .contains("TLS_AES_128_GCM_SHA256")
+    );
+    assert!(
+        tls_group("secp521r1")
+            .unwrap_err()
+            .contains("X25519MLKEM768")
+    );
+}
+
+#[test]
+fn fields_about_certificates_have_a_name_and_a_fact() {
+    let field = cert_field("X-Client-DN=subject").unwrap();
+    assert_eq!(
+        (&*field.name, field.fact),
+        ("x-client-dn", CertFact::Subject)
+    );
+    for typed in [
+        "x-a",
+        "x-a=issuer",
+        "=subject",
+        "x_a=subject",
+        "host=subject",
+        "cookie=subject",
+        "x-forwarded-for=subject",
+    ] {
+        assert!(cert_field(typed).is_err(), "{typed}");
     }
 }

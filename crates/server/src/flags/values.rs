@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use ipnet::IpNet;
-use tidegate_http::{Priorities, Priority, is_authority};
+use tidegate_http::{KnownName, Priorities, Priority, is_authority};
+use tidegate_net::{Protocols, TlsGroup, TlsSuite};
 
 use crate::handlers::Named;
 use crate::path::RequestPath;
@@ -20,27 +21,119 @@ use crate::redirect::Redirect;
 pub enum Listen {
     /// No such port.
     None,
-    /// This port on all interfaces, IPv6 and IPv4.
-    Everywhere(u16),
-    /// This address only.
-    At(SocketAddr),
+    /// This port on all interfaces, IPv6 and IPv4, for these protocols.
+    Everywhere(u16, Protocols),
+    /// This address only, for these protocols.
+    At(SocketAddr, Protocols),
 }
 
 pub(super) fn listen(typed: &str) -> Result<Listen, String> {
     if typed == "none" {
         return Ok(Listen::None);
     }
+    let (typed, protocols) = match typed.split_once(',') {
+        Some((address, protocols)) => (address, speaking(protocols)?),
+        None => (typed, Protocols::Both),
+    };
     let port = typed.strip_prefix(':').unwrap_or(typed);
     if let Ok(port) = port.parse() {
-        return Ok(Listen::Everywhere(port));
+        return Ok(Listen::Everywhere(port, protocols));
     }
     if let Ok(address) = typed.parse() {
-        return Ok(Listen::At(address));
+        return Ok(Listen::At(address, protocols));
     }
     if typed.parse::<IpAddr>().is_ok() {
         return Err("the port is missing: write 127.0.0.1:8443 or [::1]:8443".into());
     }
     Err("expected ADDR:PORT (such as 127.0.0.1:8443 or [::1]:8443), :PORT, PORT or none".into())
+}
+
+/// Reads the protocols of a port, by their names in ALPN.
+fn speaking(typed: &str) -> Result<Protocols, String> {
+    let names: Vec<&str> = typed.split(',').collect();
+    match names[..] {
+        ["h2"] => Ok(Protocols::Http2),
+        ["http/1.1"] => Ok(Protocols::Http1),
+        ["h2", "http/1.1"] | ["http/1.1", "h2"] => Ok(Protocols::Both),
+        _ => Err("expected h2 or http/1.1 after the comma, as in 8443,h2; without it both".into()),
+    }
+}
+
+/// Least versions of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MinVersion {
+    /// TLS 1.2.
+    #[value(name = "1.2")]
+    V1_2,
+    /// TLS 1.3.
+    #[value(name = "1.3")]
+    V1_3,
+}
+
+pub(super) fn tls_suite(typed: &str) -> Result<TlsSuite, String> {
+    let all = || TlsSuite::names().collect::<Vec<_>>().join(", ");
+    TlsSuite::named(typed).ok_or_else(|| format!("there are {}", all()))
+}
+
+pub(super) fn tls_group(typed: &str) -> Result<TlsGroup, String> {
+    let all = || TlsGroup::names().collect::<Vec<_>>().join(", ");
+    TlsGroup::named(typed).ok_or_else(|| format!("there are {}", all()))
+}
+
+/// The certificates that clients are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClientCerts {
+    /// None.
+    Off,
+    /// A client may show one.
+    Optional,
+    /// A client must show one.
+    Required,
+}
+
+/// A field that tells upstreams about a client's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertField {
+    /// The field's name, in lower case.
+    pub name: String,
+    /// The fact in it.
+    pub fact: CertFact,
+}
+
+/// A fact about a client's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CertFact {
+    /// `SUCCESS`, or `NONE` if the client has shown none.
+    Verdict,
+    /// The subject, as RFC 4514 writes it.
+    Subject,
+    /// The alternative names.
+    San,
+    /// SHA-256 of the certificate.
+    Fingerprint,
+    /// The certificate, as RFC 9440 writes it.
+    Certificate,
+}
+
+pub(super) fn cert_field(typed: &str) -> Result<CertField, String> {
+    let wrong = || {
+        "expected NAME=FACT, such as X-Client-Cert-Subject=subject; the facts are verdict, \
+         subject, san, fingerprint and certificate"
+            .to_owned()
+    };
+    let (name, fact) = typed.split_once('=').ok_or_else(wrong)?;
+    let fact = CertFact::from_str(fact, false).map_err(|_| wrong())?;
+    field_name(name)?;
+    let name = name.to_ascii_lowercase();
+    // A known field has a meaning of its own. And another spelling would be dropped on the way.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if KnownName::of(name.as_bytes()).is_some() || !name.bytes().all(is_plain) {
+        return Err(format!(
+            "{name} can't be the field: choose one of letters, digits and hyphens that has no \
+             other meaning"
+        ));
+    }
+    Ok(CertField { name, fact })
 }
 
 /// One value of `--route`.

@@ -57,14 +57,17 @@ pub fn request(
     fields.push_known(KnownName::AUTHORITY, authority);
     fields.push_known(KnownName::PATH, path);
 
+    let told = client.certificate.unwrap_or_default();
     let is_dropped = |name: &[u8]| {
-        !client.is_trusted
-            && !client.dropped.is_empty()
-            && client
-                .dropped
+        let is_refused =
+            !client.is_trusted && !client.dropped.is_empty() && is_among(name, client.dropped);
+        // These are our word, not even a trusted client's.
+        is_refused
+            || told
                 .iter()
-                .any(|dropped| **dropped == *taken_for(name))
+                .any(|(told, _)| told.as_bytes() == &*taken_for(name))
     };
+    let mut is_early = client.is_early;
     let mut reported = Reported::default();
     let mut hops = 0;
     for field in head.headers() {
@@ -104,6 +107,8 @@ pub fn request(
                 if known == Some(KnownName::VIA) {
                     hops += visits(field.value);
                 }
+                // RFC 8470 §5.1: it "MUST NOT be removed if present".
+                is_early &= field.name != b"early-data";
                 let fits = known.is_some() || goes_on(field.name, client.is_trusted);
                 if fits && !is_dropped(field.name) {
                     fields.push_field(field);
@@ -115,6 +120,14 @@ pub fn request(
         return Err(Refused::Loop);
     }
     reported.push(&mut fields, head.authority_bytes(), client);
+    for (name, value) in told {
+        fields.push(&**name, value);
+    }
+    if is_early {
+        // RFC 8470 §5.1: "An intermediary that forwards a request prior to the completion of the
+        // TLS handshake with its client MUST send it with the Early-Data header field set to "1"".
+        fields.push("early-data", "1");
+    }
     fields.push_known(KnownName::VIA, via(client.version));
     let rules = RequestRules {
         extended_connect: true,
@@ -122,13 +135,21 @@ pub fn request(
     RequestHead::from_fields(fields, rules).map_err(|_| Refused::Unsendable)
 }
 
-/// Returns the trailers of a request that go on. RFC 9110 §6.5.1: fields about framing, routing,
-/// authentication or the request itself must not be trailers, but some servers take trailers for
-/// fields of the head. So only unknown names go on.
-pub fn trailers(fields: &Fields) -> Fields {
+/// Whether a field is one of these, in whatever spelling a CGI program takes for it.
+fn is_among(name: &[u8], names: &[Box<[u8]>]) -> bool {
+    names.iter().any(|known| **known == *taken_for(name))
+}
+
+/// Returns the trailers of a request that go on, without those that strangers can't send. RFC 9110
+/// §6.5.1: fields about framing, routing, authentication or the request itself must not be
+/// trailers, but some servers take trailers for fields of the head. So only unknown names go on.
+pub fn trailers(fields: &Fields, dropped: &[Box<[u8]>]) -> Fields {
     let mut kept = Fields::new();
     for field in fields {
-        if field.known.is_none() && goes_on(field.name, false) {
+        if field.known.is_none()
+            && goes_on(field.name, false)
+            && (dropped.is_empty() || !is_among(field.name, dropped))
+        {
             kept.push_field(field);
         }
     }

@@ -21,6 +21,11 @@ pub struct Client<'a> {
     /// Fields that go on only from trusted clients, in the form that
     /// [`field_to_drop`](super::fields::field_to_drop) returns.
     pub dropped: &'a [Box<[u8]>],
+    /// The fields about the client's certificate, if the site asks for one. Nobody else may send
+    /// them.
+    pub certificate: Option<&'a [(Box<str>, String)]>,
+    /// Whether the request may be a copy (RFC 8470 §3).
+    pub is_early: bool,
 }
 
 /// The fields in which a trusted client reports the hops before it.
@@ -320,6 +325,8 @@ mod tests {
             version: "HTTP/1.1",
             is_trusted: true,
             dropped: &[],
+            certificate: None,
+            is_early: false,
         };
         let mut fields = Fields::new();
         reported.push(&mut fields, b"site.example", &client);

@@ -156,7 +156,7 @@ pub(super) fn taken_for(name: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Whether a field without a known name goes on to the upstream.
-pub(super) fn goes_on(name: &[u8], is_trusted: bool) -> bool {
+pub(crate) fn goes_on(name: &[u8], is_trusted: bool) -> bool {
     match taken_for(name) {
         Cow::Borrowed(name) => is_fit(name, is_trusted),
         // A field that could be taken for a known one never goes on.

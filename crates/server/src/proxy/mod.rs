@@ -37,6 +37,7 @@ use crate::proxy::names::Names;
 use crate::proxy::repeated::Repeated;
 use crate::request::Key;
 pub use forwarded::Client;
+pub(crate) use identity::goes_on;
 pub use relay::Relay;
 pub use route::{Host, Route};
 
@@ -138,6 +139,11 @@ impl Proxy {
         }
     }
 
+    /// Returns the fields that only trusted clients may send on.
+    pub fn dropped(&self) -> &[Box<[u8]>] {
+        &self.settings.dropped
+    }
+
     /// Returns the pool's id of a route's upstream.
     pub fn upstream(&self, route: &Route) -> Option<UpstreamId> {
         self.upstreams.get(route.upstream).copied()
@@ -151,6 +157,8 @@ impl Proxy {
             version,
             is_trusted: self.trusts(info.peer.ip().to_canonical()),
             dropped: &self.settings.dropped,
+            certificate: None,
+            is_early: false,
         }
     }
 
@@ -271,6 +279,8 @@ mod tests {
                 version: "HTTP/2",
                 is_trusted: proxy.trusts(addr),
                 dropped: &[],
+                certificate: None,
+                is_early: false,
             };
             let account = ledger.client(ClientKey::from(addr));
             proxy.account(&account, &client, &head).key().to_string()

@@ -31,17 +31,29 @@ pub(super) const OF_UPSTREAMS: [&str; 10] = [
 ];
 
 /// Further keys that a route may have. A site's are for all its routes, the server's for all sites.
-const OF_ROUTES: [&str; 6] = [
+const OF_ROUTES: [&str; 7] = [
     "upstream-host",
     "fallback",
     "http-redirect",
     "response-field",
     "max-body",
     "default-priority",
+    "early-data",
 ];
 
 /// Keys that a site may have and a route may not, which a site inherits.
-const OF_SITES: [&str; 5] = ["cert", "key", "early-hints", "push", "trust-x-priority"];
+const OF_SITES: [&str; 10] = [
+    "cert",
+    "key",
+    "ocsp",
+    "client-certs",
+    "client-ca",
+    "client-crl",
+    "client-cert-field",
+    "early-hints",
+    "push",
+    "trust-x-priority",
+];
 
 /// Keys that a site may have and doesn't inherit: at the top of the file they describe the default
 /// site.

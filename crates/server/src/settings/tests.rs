@@ -1,10 +1,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tidegate_net::Protocols;
 
 use super::*;
 use crate::command_line::CommandLine;
@@ -46,7 +47,12 @@ fn each_flag_is_a_key() {
         "proxy_protocol_from" | "trust_forwarded_from" => "10.0.0.0/8",
         "route" => "/a=http://192.0.2.1",
         "preload" => "/=/a.css",
-        "early_hints" | "trust_x_priority" | "push" => "on",
+        "early_hints" | "trust_x_priority" | "push" | "early_data" => "on",
+        "tls_min_version" => "1.3",
+        "tls_suites" => "ECDHE-RSA-AES256-GCM-SHA384",
+        "tls_groups" => "X25519MLKEM768",
+        "client_certs" => "optional",
+        "client_cert_field" => "x-a=subject",
         "websocket" => "/a",
         "upstream_host" => "rewrite",
         "upstream_proxy_protocol" => "v2",
@@ -99,8 +105,14 @@ fn values_have_the_types_of_toml() {
     assert_eq!(flags.idle_timeout, Duration::ZERO);
     assert_eq!(flags.write_timeout, Duration::from_secs(300));
     assert_eq!(flags.max_stream_window, Size(1 << 20));
-    assert_eq!(flags.listen, [Listen::Everywhere(8443), Listen::None]);
-    assert_eq!(flags.listen_h2c, [Listen::Everywhere(8080)]);
+    assert_eq!(
+        flags.listen,
+        [Listen::Everywhere(8443, Protocols::Both), Listen::None]
+    );
+    assert_eq!(
+        flags.listen_h2c,
+        [Listen::Everywhere(8080, Protocols::Both)]
+    );
     assert!(flags.h2c_upgrade && !flags.proxy_protocol);
     assert_eq!(flags.trust_x_priority, Switch::Off);
     assert_eq!(flags.drop_field.len(), 2);
@@ -113,7 +125,7 @@ fn a_flag_comes_before_the_file_and_the_file_before_the_default() {
     let CommandLine { flags, origins, .. } = fine(&dir, text, "--listen 3 --max-streams=9");
     assert_eq!((flags.max_streams, &*flags.log), (9, "warn"));
     // The values of a flag replace all those of its key.
-    assert_eq!(flags.listen, [Listen::Everywhere(3)]);
+    assert_eq!(flags.listen, [Listen::Everywhere(3, Protocols::Both)]);
     assert_eq!(flags.idle_timeout, Duration::from_secs(600));
     assert_eq!(origins.named("listen", 0).to_string(), "--listen");
     let log = origins.named("log", 0).to_string();
@@ -131,8 +143,8 @@ fn paths_are_relative_to_the_file() {
     let flags = fine(&dir, text, "").flags;
     assert_eq!(flags.root, Some(dir.path().join("public")));
     assert_eq!(flags.access_log, Some("-".into()));
-    assert_eq!(flags.cert, Some("/etc/c".into()));
-    assert_eq!(flags.key, Some(dir.path().join("../k")));
+    assert_eq!(flags.cert, ["/etc/c"].map(PathBuf::from));
+    assert_eq!(flags.key, [dir.path().join("../k")]);
     let targets: Vec<String> = flags
         .route
         .iter()
@@ -340,8 +352,8 @@ fn sites_have_their_own_settings_and_those_of_the_server() {
     assert_eq!(named.root, Some(dir.path().join("a")));
     assert_eq!(default.root, None);
     assert_eq!((named.push, default.push), (Mode::Off, Mode::On));
-    assert_eq!(named.cert, Some(dir.path().join("c")));
-    assert_eq!(default.cert, Some(dir.path().join("d")));
+    assert_eq!(named.cert, [dir.path().join("c")]);
+    assert_eq!(default.cert, [dir.path().join("d")]);
     assert_eq!(named.trust_x_priority, Switch::Off);
     assert_eq!(default.trust_x_priority, Switch::On);
     let hosts = (named.upstream_host, default.upstream_host);

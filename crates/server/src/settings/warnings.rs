@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use clap::CommandFactory;
 
-use crate::flags::{FileAt, Flags, HttpRedirect, Listen, Route, RouteTarget, Switch};
+use tidegate_net::Protocols;
+
+use crate::flags::{ClientCerts, FileAt, Flags, HttpRedirect, Listen, Route, RouteTarget, Switch};
 use crate::proxy::target::{Scheme, UpstreamTarget};
 use crate::push::Mode;
 use crate::router::covers;
@@ -171,7 +173,17 @@ fn without_effect(
     let has_own_site = flags.root.is_some() || !flags.route.is_empty();
 
     let why_in_vain = |argument: &clap::Arg| match argument.get_id().as_str() {
-        "cert" | "key" if is_none(&flags.listen) => Some("--listen none leaves no port for TLS"),
+        _ if argument.get_help_heading() == Some("TLS") && is_none(&flags.listen) => {
+            Some("--listen none leaves no port for TLS")
+        }
+        "client_ca" | "client_crl" | "client_cert_field"
+            if flags.client_certs == ClientCerts::Off =>
+        {
+            Some("--client-certs is off")
+        }
+        "ticket_key" if flags.early_data == Switch::On => Some(
+            "--early-data keeps sessions in this process, because each may be resumed only once",
+        ),
         "h2c_upgrade" if is_none(&flags.listen_h2c) => {
             Some("--listen-h2c none leaves no port in cleartext")
         }
@@ -291,15 +303,15 @@ fn is_own(flags: &Flags, (host, port): &(String, u16)) -> bool {
         host.parse().ok()
     };
     let is_here = |listen: &Listen| match (listen, ip) {
-        (Listen::Everywhere(own), Some(ip)) => own == port && ip.is_loopback(),
-        (Listen::At(own), Some(ip)) => {
+        (Listen::Everywhere(own, _), Some(ip)) => own == port && ip.is_loopback(),
+        (Listen::At(own, _), Some(ip)) => {
             let is_same = own.ip() == ip || own.ip().is_unspecified() && ip.is_loopback();
             own.port() == *port && is_same
         }
         _ => false,
     };
     let ports = |typed: &[Listen], default| match typed {
-        [] => is_here(&Listen::Everywhere(default)),
+        [] => is_here(&Listen::Everywhere(default, Protocols::Both)),
         typed => typed.iter().any(is_here),
     };
     *port != 0 && (ports(&flags.listen, 8443) || ports(&flags.listen_h2c, 8080))

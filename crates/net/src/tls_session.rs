@@ -386,9 +386,10 @@ fn receive<P: Process>(
     loop {
         let status = session.process(records);
         let mut discard = status.discard;
-        let mut done = false;
+        let (mut done, mut is_traffic) = (false, false);
         match status.state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                is_traffic = true;
                 while let Some(record) = traffic.next_record() {
                     match record {
                         Ok(record) => {
@@ -409,6 +410,10 @@ fn receive<P: Process>(
             Err(error) => failure = failure.or(Some(error)),
         }
         records = &mut records[discard..];
+        if is_traffic && records.is_empty() && failure.is_none() && !session.has_more() {
+            // Asking again would only tell that nothing is left.
+            break;
+        }
         // After a failure the session is only asked for what it still has to send: the alert.
         if done || (failure.is_some() && !session.has_more()) {
             break;

@@ -50,7 +50,7 @@ use ping::Pings;
 use preface::Preface;
 use priority::Signals;
 use probe::Probe;
-use rest::Rest;
+use rest::{Activity, Rest};
 pub use resting::Resting;
 pub use settings::PeerSettings;
 use settings::SettingsState;
@@ -95,6 +95,7 @@ pub struct Connection {
     control: Control,
     stalls: Stalls,
     rest: Rest,
+    activity: Activity,
     pub(crate) stats: Stats,
 }
 
@@ -138,6 +139,7 @@ impl Connection {
             control: Control::default(),
             stalls: Stalls::default(),
             rest: Rest::default(),
+            activity: Activity::default(),
             stats: Stats::default(),
             config,
         };
@@ -298,8 +300,8 @@ impl Connection {
             Timer::Body => self.expire_bodies(),
             Timer::Discard => self.expire_discards(),
             Timer::Write => self.expire_writes(),
-            Timer::Idle => self.close(CloseReason::Idle, Some(ErrorCode::NO_ERROR)),
-            Timer::Rest => self.free_memory(),
+            Timer::Idle => self.expire_idle(),
+            Timer::Rest => self.expire_rest(),
             // `transmit` checks the memory again.
             Timer::Memory => {}
             Timer::Probe => self.expire_probe(),
@@ -319,9 +321,8 @@ impl Connection {
 
     /// Notes that a stream was opened: the connection is no longer idle.
     fn wake(&mut self) {
-        self.timers.clear(Timer::Idle);
         if self.streams.len() == 1 {
-            self.timers.clear(Timer::Rest);
+            self.activity = Activity::Busy;
             // The time before the first stream is no silence: nothing was asked of the peer.
             self.probe.begins = true;
         }

@@ -105,14 +105,19 @@ impl Connection {
 
     /// Begins to watch for silence with the first stream. Commands have no time, so the timer
     /// starts in `transmit`.
-    #[cold]
     pub(super) fn begin_probing(&mut self) {
         self.probe.begins = false;
         if self.lifetime.is_over() {
             return;
         }
         self.heard();
-        self.arm_probe();
+        // A timer that still runs for an earlier silence checks `heard_at` when it is due.
+        let is_watched =
+            matches!(self.probe.sent, Sent::None) && self.timers.is_running(Timer::Probe);
+        let has_limit = self.keeps_alive() || !self.config.timeouts.probe.is_zero();
+        if has_limit && !is_watched {
+            self.arm_probe();
+        }
     }
 
     /// Begins to watch for silence with the peer's first SETTINGS, if that is wanted with and

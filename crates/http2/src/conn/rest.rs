@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use tidegate_frame::ErrorCode;
+use tidegate_http::CloseReason;
 use tidegate_http::engine::REST_AFTER;
 
 use crate::conn::Connection;
@@ -17,9 +19,31 @@ pub(super) enum Rest {
     Done,
 }
 
+/// Whether streams are open, or were since output was last made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Activity {
+    #[default]
+    Busy,
+    Quiet,
+}
+
 impl Connection {
-    /// Frees memory of streams that are gone, now or after a rest.
+    /// Starts the time limit of a connection without streams, and frees memory of streams that are
+    /// gone, now or after a rest.
+    ///
+    /// Streams come and go more often than timers expire, so the timers go on when a stream opens,
+    /// start anew when the last one is gone, and do nothing if they expire between.
     pub(super) fn rest_if_due(&mut self) {
+        if self.streams.is_empty() {
+            let idle = self.config.timeouts.idle;
+            match std::mem::replace(&mut self.activity, Activity::Quiet) {
+                Activity::Busy => {
+                    self.timers.set(Timer::Idle, self.now, idle);
+                    self.timers.set(Timer::Rest, self.now, REST_AFTER);
+                }
+                Activity::Quiet => self.timers.set_if_unset(Timer::Idle, self.now, idle),
+            }
+        }
         if self.streams.is_mostly_free() && !self.sched.has_tree() {
             self.compact();
         }
@@ -28,8 +52,22 @@ impl Connection {
         }
     }
 
+    /// Handles the timer of a connection without streams.
+    pub(super) fn expire_idle(&mut self) {
+        if self.activity == Activity::Quiet {
+            self.close(CloseReason::Idle, Some(ErrorCode::NO_ERROR));
+        }
+    }
+
+    /// Handles the timer of a connection that rests.
+    pub(super) fn expire_rest(&mut self) {
+        if self.activity == Activity::Quiet || self.streams.is_sparse() {
+            self.free_memory();
+        }
+    }
+
     /// Frees the memory that a connection with no or few streams doesn't need.
-    pub(super) fn free_memory(&mut self) {
+    fn free_memory(&mut self) {
         self.rest = Rest::Done;
         self.control.release_memory();
         if self.streams.is_empty() {

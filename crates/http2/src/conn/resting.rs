@@ -16,7 +16,7 @@ use crate::conn::ping::Pings;
 use crate::conn::preface::Preface;
 use crate::conn::priority::Signals;
 use crate::conn::probe::Probe;
-use crate::conn::rest::Rest;
+use crate::conn::rest::{Activity, Rest};
 use crate::conn::settings::SettingsState;
 use crate::conn::stall::Stalls;
 use crate::conn::timer::Timers;
@@ -54,6 +54,7 @@ impl Connection {
     /// Whether everything is as in a new connection, but for what [`Connection::pack`] keeps.
     fn is_quiet(&self) -> bool {
         self.role == Role::Server
+            && self.activity == Activity::Quiet
             && self.streams.is_empty()
             && !self.lifetime.is_ending()
             && self.settings.are_settled()
@@ -99,6 +100,7 @@ impl Connection {
             control: _,
             stalls: _,
             rest: _,
+            activity: _,
         } = self;
         let (mut out, born) = (Packer::default(), *born);
         timers.pack(&mut out, born);
@@ -159,6 +161,7 @@ impl Resting {
             control: Control::default(),
             stalls: Stalls::default(),
             rest: Rest::Due,
+            activity: Activity::Quiet,
             role,
             born,
             config,

@@ -103,10 +103,16 @@ impl Timers {
     }
 
     /// Starts a timer unless it runs.
+    #[inline]
     pub(crate) fn set_if_unset(&mut self, timer: Timer, now: Instant, limit: Duration) {
-        if !limit.is_zero() && self.find(timer).is_none() {
+        if !self.is_running(timer) && !limit.is_zero() {
             self.start(timer, now + limit);
         }
+    }
+
+    #[inline]
+    pub(crate) fn is_running(&self, timer: Timer) -> bool {
+        self.bits & timer.bit() != 0
     }
 
     /// Extends the timers that wait for input, because the peer's next bytes aren't read for `by`.
@@ -178,7 +184,7 @@ impl Timers {
 
     #[inline]
     fn find(&self, timer: Timer) -> Option<usize> {
-        if self.bits & timer.bit() == 0 {
+        if !self.is_running(timer) {
             return None;
         }
         let mut running = self.running.iter();

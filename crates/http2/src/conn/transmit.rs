@@ -6,7 +6,6 @@ use tidegate_http::{Event, Flow, Outbox};
 use crate::conn::Connection;
 use crate::conn::lifetime::Phase;
 use crate::conn::stall::STALL_PROGRESS;
-use crate::conn::timer::Timer;
 use crate::stream::More;
 use crate::stream::state::Input;
 
@@ -77,10 +76,6 @@ impl Connection {
                 Turn::Over => {}
                 Turn::Ask(event) => return Flow::Event(event),
             }
-        }
-        if self.streams.is_empty() {
-            let idle = self.config.timeouts.idle;
-            self.timers.set_if_unset(Timer::Idle, self.now, idle);
         }
         self.rest_if_due();
         Flow::Drained

@@ -111,7 +111,8 @@ impl Outbox {
 
     /// Frees the memory once everything is written; an idle connection holds no buffers.
     pub fn release_memory(&mut self) {
-        if self.is_empty() {
+        let has_memory = self.tail.capacity() > 0 || self.segments.capacity() > 0;
+        if has_memory && self.is_empty() {
             *self = Self::default();
         }
     }

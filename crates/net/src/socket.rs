@@ -1,10 +1,14 @@
 //! The socket of a connection: the system's, or one end of a pipe in memory.
 
-use std::io::{self, IoSlice, Read, Write};
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use std::io::Read;
+use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use mio::net::TcpStream;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
 
 use crate::memory_socket::MemorySocket;
@@ -34,7 +38,7 @@ impl Socket {
     pub(crate) fn read(&mut self, room: &mut [u8]) -> io::Result<ReadOutcome> {
         loop {
             let result = match self {
-                Self::Tcp(socket) => socket.read(room),
+                Self::Tcp(socket) => receive(socket, room),
                 Self::Memory(socket) => socket.read(room),
             };
             match result {
@@ -80,7 +84,7 @@ impl Socket {
     pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
         loop {
             let result = match (&mut *self, slices) {
-                (Self::Tcp(socket), [slice]) => socket.write(slice),
+                (Self::Tcp(socket), [slice]) => send(socket, slice),
                 (Self::Tcp(socket), slices) => socket.write_vectored(slices),
                 (Self::Memory(socket), slices) => socket.write(slices),
             };
@@ -166,4 +170,27 @@ impl Socket {
             Self::Memory(socket) => socket.round_trip(),
         }
     }
+}
+/// Reads by the system call itself. libc's function is a point where a thread can be cancelled, and
+/// preparing for that costs more instructions than the call.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn receive(socket: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
+    let (count, _) = rustix::net::recv(socket, room, RecvFlags::empty())?;
+    Ok(count)
+}
+
+/// Writes by the system call itself, as [`receive`] reads.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn receive(mut socket: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
+    socket.read(room)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn send(mut socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    socket.write(bytes)
 }

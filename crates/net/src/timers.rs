@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 /// Deadlines are rounded up to multiples of this, so that many of them fire together.
 const TICK: Duration = Duration::from_millis(16);
 
-/// A deadline in ticks since the start.
-pub(crate) type Tick = u64;
+/// A deadline, rounded up.
+pub(crate) type Tick = Instant;
 
 /// The deadlines of a worker's connections.
 pub(crate) struct Timers {
@@ -29,19 +29,31 @@ impl Timers {
 
     /// Makes `slot` fire no later than `at` (rounded up). `entered` is where the slot keeps its
     /// entry.
+    #[inline]
     pub(crate) fn fire_by(&mut self, slot: u32, entered: &mut Option<Tick>, at: Instant) {
+        if entered.is_none_or(|earlier| earlier > at) {
+            self.enter(slot, entered, at);
+        }
+    }
+
+    fn enter(&mut self, slot: u32, entered: &mut Option<Tick>, at: Instant) {
+        let tick = self.round_up(at);
+        if entered.is_none_or(|earlier| earlier > tick) {
+            self.cancel(slot, entered);
+            self.entries.insert((tick, slot));
+            *entered = Some(tick);
+        }
+    }
+
+    fn round_up(&self, at: Instant) -> Tick {
         let since_start = at.saturating_duration_since(self.start).as_nanos();
         // Nanoseconds fit for five centuries.
         let since_start = u64::try_from(since_start).unwrap_or(u64::MAX);
-        let tick = since_start.div_ceil(TICK.as_nanos() as u64);
-        match *entered {
-            Some(earlier) if earlier <= tick => {}
-            _ => {
-                self.cancel(slot, entered);
-                self.entries.insert((tick, slot));
-                *entered = Some(tick);
-            }
-        }
+        let ticks = since_start.div_ceil(TICK.as_nanos() as u64);
+        let millis = ticks.saturating_mul(TICK.as_millis() as u64);
+        // The clock's type can't hold every time, so a century stands for never.
+        let never = Duration::from_secs(100 * 365 * 86_400);
+        self.start + Duration::from_millis(millis).min(never)
     }
 
     /// Removes the entry of `slot`, if it has one.
@@ -59,12 +71,7 @@ impl Timers {
 
     /// Returns when the next entry is due.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let &(tick, _) = self.entries.first()?;
-        let millis = tick.saturating_mul(TICK.as_millis() as u64);
-        // The clock's type can't hold this time, so a century stands for never.
-        let never = Duration::from_secs(100 * 365 * 86_400);
-        let after = Duration::from_millis(millis).min(never);
-        Some(self.start + after)
+        self.entries.first().map(|(tick, _)| *tick)
     }
 }
 

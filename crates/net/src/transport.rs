@@ -82,12 +82,14 @@ fn flush_plain(socket: &mut Socket, outbox: &mut Outbox, written: &mut u64) -> i
         // Mostly one piece waits, and it needs no array for many.
         let first = outbox.chunk();
         let (wanted, count) = if first.len() == outbox.len() {
-            write(socket, &[IoSlice::new(first)])?
+            (first.len(), socket.write(&[IoSlice::new(first)])?)
         } else {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = outbox.io_slices(&mut slices);
-            write(socket, &slices[..used])?
+            let wanted = slices[..used].iter().map(|piece| piece.len()).sum();
+            (wanted, socket.write(&slices[..used])?)
         };
+        let count = count.unwrap_or(0);
         outbox.advance(count);
         *written += count as u64;
         if count < wanted {
@@ -95,10 +97,4 @@ fn flush_plain(socket: &mut Socket, outbox: &mut Outbox, written: &mut u64) -> i
         }
     }
     Ok(true)
-}
-
-/// Writes these pieces. Returns the number of their bytes, and of those that the socket took.
-fn write(socket: &mut Socket, pieces: &[IoSlice<'_>]) -> io::Result<(usize, usize)> {
-    let wanted = pieces.iter().map(|piece| piece.len()).sum();
-    Ok((wanted, socket.write(pieces)?.unwrap_or(0)))
 }

@@ -210,7 +210,11 @@ impl Engine {
     }
 
     pub(crate) fn transmit(&mut self, out: &mut Outbox, limit: usize, now: Instant) -> Flow {
-        either!(self, engine => engine.transmit(out, limit, now), _ => Flow::Drained)
+        match self {
+            Self::Resting(resting) if resting.can_receive() => Flow::Drained,
+            // Only an engine in use looks again whether there is memory for its input.
+            _ => awake!(self, engine => engine.transmit(out, limit, now)),
+        }
     }
 
     /// Charges this client for the engine's memory from now on.
@@ -220,7 +224,10 @@ impl Engine {
 
     /// Updates the memory that the engine holds, where nothing can be transmitted.
     pub(crate) fn settle_memory(&mut self) {
-        either!(self, engine => engine.settle_memory(), _ => {});
+        match self {
+            Self::Resting(resting) if resting.can_receive() => {}
+            _ => awake!(self, engine => engine.settle_memory()),
+        }
     }
 
     /// Notes the bytes that the transport holds for the engine.

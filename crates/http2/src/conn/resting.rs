@@ -66,6 +66,7 @@ impl Connection {
             && !self.sched.has_tree()
             && !self.stalls.is_blocked()
             && self.guard.paused_until().is_none()
+            && self.has_memory()
     }
 
     #[cold]
@@ -180,7 +181,8 @@ impl Resting {
         Timers::unpack(&mut Unpacker::new(&self.packed), self.born).next()
     }
 
-    /// Whether [`Connection::receive`] would take input now.
+    /// Whether [`Connection::receive`] would take input now. If not, wake the connection, which
+    /// then looks again from time to time.
     pub fn can_receive(&self) -> bool {
         self.holding.has_room()
     }

@@ -1,15 +1,16 @@
 //! Resources that clients share, on sockets in memory: admission, and which connection makes room.
 
 use std::io::IoSlice;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tidegate_http::engine::REST_AFTER;
 use tidegate_http::{Body, Config, Event, MemoryBudget, ResponseHead, Stream, StreamId};
-use tidegate_ledger::{Ledger, Limits, Mode, Resource, Rule};
+use tidegate_ledger::{ClientKey, Lease, Ledger, Limits, Mode, Resource, Rule};
 use tidegate_net::{
-    ConnId, Conns, MemoryLoop, MemorySocket, Options, Service, TlsAcceptorConfig, Totals,
+    ConnId, Conns, Engine, MemoryLoop, MemorySocket, Options, Service, TlsAcceptorConfig, Totals,
     proxy_header,
 };
 use tidegate_testkit::tls::Certificate;
@@ -577,6 +578,39 @@ fn who_holds_most_memory_has_fewer_streams_and_then_fewer_connections() {
         !told.is_empty()
     });
     assert_eq!(told, vec![streams(100); left.len()]);
+}
+
+#[test]
+fn a_request_to_a_connection_at_rest_waits_until_there_is_memory() {
+    let mut lab = Lab::with_memory(Mode::Enforce);
+    let mut peer = lab.connect(2, &[PREFACE, SETTINGS_ACK].concat());
+    peer.hear();
+    lab.now += 2 * REST_AFTER;
+    lab.run();
+    let is_resting = |lab: &Lab| {
+        let conns = lab.memory.conns();
+        let conn = conns.iter().next().expect("it is open");
+        matches!(conns.engine_ref(conn), Some(Engine::Resting(_)))
+    };
+    assert!(is_resting(&lab));
+    // Another client's connections, at another worker, hold all that there is.
+    let key = ClientKey::from(IpAddr::from(Ipv4Addr::new(10, 0, 0, 1)));
+    let mut all = Lease::new(lab.ledger.client(key), Resource::Bytes);
+    all.force(2 << 20);
+    let get = b"\0\0\x0e\x01\x05\0\0\0\x01\x82\x86\x84\x01\x09localhost";
+    peer.say(get);
+    let end = lab.now + 4 * REST_AFTER;
+    lab.until(|lab| lab.now >= end);
+    assert_eq!((frames(&peer.hear()), is_resting(&lab)), (vec![], false));
+    drop(all);
+    let mut answer = Vec::new();
+    lab.until(|_| {
+        answer.extend(peer.hear());
+        answer.ends_with(b"hello")
+    });
+    lab.now += 2 * REST_AFTER;
+    lab.run();
+    assert!(is_resting(&lab));
 }
 
 #[test]

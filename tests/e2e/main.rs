@@ -55,4 +55,5 @@ mod slow;
 mod start;
 mod takeover;
 mod targets;
+mod tls;
 mod upstream;

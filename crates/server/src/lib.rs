@@ -13,6 +13,7 @@ pub mod command_line;
 pub mod config;
 pub mod disk;
 pub mod document;
+pub mod expiry;
 pub mod flags;
 pub mod get;
 pub mod handlers;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::signal_name;
@@ -136,6 +136,7 @@ impl Process {
 
     fn report_stats(&mut self) {
         logs::report_left_out();
+        self.running.warn_of_expiry(SystemTime::now());
         if let Some(snapshot) = self.stats.changed() {
             log::info!("{snapshot}");
         }

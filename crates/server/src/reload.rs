@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tidegate_net::{Mailbox, Reconfiguration};
 
@@ -73,6 +73,13 @@ impl Running {
             certificates,
             making: Making::Nothing,
             watched: Vec::new(),
+        }
+    }
+
+    /// Warns of certificates that are about to expire, once a day.
+    pub(crate) fn warn_of_expiry(&mut self, now: SystemTime) {
+        if let Some(certificates) = &mut self.certificates {
+            certificates.warn_of_expiry(now);
         }
     }
 

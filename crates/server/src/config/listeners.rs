@@ -1,10 +1,9 @@
 //! The addresses to listen on, and the certificates.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tidegate_net::{
     Certificate, ClientCertificates, Port, Protocols, TlsAcceptorConfig, TlsError, TlsSettings,
@@ -15,6 +14,7 @@ use super::ConfigError;
 use super::tls::{Kept, read};
 use crate::certificate;
 use crate::client_access::ClientAccess;
+use crate::expiry::Expiry;
 use crate::flags::{Flags, Listen};
 use crate::hosts;
 use crate::settings::SiteSettings;
@@ -58,7 +58,7 @@ impl Listeners {
         if tls.is_empty() && h2c.is_empty() {
             return Err(ConfigError::NothingToListenOn);
         }
-        let files = Certificates::of(sites)?;
+        let mut files = Certificates::of(sites)?;
         let self_signed = !tls.is_empty() && files.is_none();
         let of_sites = match &files {
             Some(files) => files.of_sites.clone(),
@@ -81,7 +81,8 @@ impl Listeners {
                 .iter()
                 .map(|certificate| certificate.names().to_vec())
                 .collect();
-            if let Some(files) = &files {
+            if let Some(files) = &mut files {
+                files.watch_expiry(&certificates);
                 warn_of_uncovered(sites, files, &of_sites);
             }
             let of_sites = &of_sites.of_sites;
@@ -150,6 +151,7 @@ pub struct Certificates {
     files: Vec<(Files, usize)>,
     /// The certificate of each site.
     of_sites: Vec<usize>,
+    expiry: Expiry,
 }
 
 impl Certificates {
@@ -174,6 +176,7 @@ impl Certificates {
         let certificates = Self {
             of_sites,
             files: all,
+            expiry: Expiry::default(),
         };
         Ok((!certificates.files.is_empty()).then_some(certificates))
     }
@@ -183,6 +186,24 @@ impl Certificates {
         let read =
             |(files, site): &(Files, usize)| files.read().map_err(|error| error.of_site(*site));
         self.files.iter().map(read).collect()
+    }
+
+    /// Notes when these certificates, which were read, expire.
+    fn watch_expiry(&mut self, read: &[Certificate]) {
+        let files = self.files.iter().zip(read);
+        let all = files.filter_map(|((files, _), certificate)| {
+            let (cert, _) = files.pairs.first()?;
+            Some((cert.display().to_string(), certificate.validity()?.clone()))
+        });
+        self.expiry = Expiry::new(all.collect());
+        self.warn_of_expiry(SystemTime::now());
+    }
+
+    /// Warns of certificates that are about to expire, once a day.
+    pub fn warn_of_expiry(&mut self, now: SystemTime) {
+        for warning in self.expiry.warnings(now) {
+            log::warn!("{warning}");
+        }
     }
 
     /// Returns the paths of the certificates, keys and OCSP responses.
@@ -238,22 +259,14 @@ impl Files {
 fn read_pair(nth: usize, cert: &Path, key: &Path) -> Result<Certificate, ConfigError> {
     let chain = read(cert).map_err(|error| error.about("cert", nth))?;
     let private = read(key).map_err(|error| error.about("key", nth))?;
-    match Certificate::from_pem(&chain, &private) {
-        Ok(certificate) => {
-            if let Some(problem) = certificate.validity().and_then(out_of_date) {
-                log::warn!("the certificate {} {problem}", cert.display());
-            }
-            Ok(certificate)
-        }
-        Err(error) => {
-            let error = ConfigError::Tls {
-                cert: cert.to_owned(),
-                key: key.to_owned(),
-                error,
-            };
-            Err(error.about("cert", nth))
-        }
-    }
+    Certificate::from_pem(&chain, &private).map_err(|error| {
+        let error = ConfigError::Tls {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+            error,
+        };
+        error.about("cert", nth)
+    })
 }
 
 /// Makes the settings of TLS for sites with these certificates.
@@ -322,45 +335,4 @@ fn made_at_start() -> Result<Certificate, ConfigError> {
         certificate::self_signed().map_err(|error| ConfigError::SelfSigned(error.to_string()))?;
     Certificate::from_pem(pem.certificate.as_bytes(), pem.key.as_bytes())
         .map_err(|error| ConfigError::SelfSigned(error.to_string()))
-}
-
-/// Before the end of a certificate's validity there is a warning for this long.
-const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
-
-/// Returns what is wrong with a certificate's dates, if anything is.
-fn out_of_date(validity: &RangeInclusive<SystemTime>) -> Option<String> {
-    let now = SystemTime::now();
-    let date = |time: &SystemTime| httpdate::fmt_http_date(*time);
-    if now > *validity.end() {
-        let date = date(validity.end());
-        return Some(format!(
-            "expired on {date}: clients refuse it until it is renewed"
-        ));
-    }
-    if now + SOON > *validity.end() {
-        let date = date(validity.end());
-        return Some(format!("expires on {date}: renew it"));
-    }
-    (now < *validity.start()).then(|| {
-        let date = date(validity.start());
-        format!("isn't valid before {date}: clients refuse it until then, or the clock is wrong")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_of_certificates() {
-        let now = SystemTime::now();
-        let day = Duration::from_secs(24 * 3600);
-        assert_eq!(out_of_date(&(now - day..=now + 15 * day)), None);
-        let soon = out_of_date(&(now - day..=now + 13 * day)).unwrap();
-        assert!(soon.starts_with("expires on "), "{soon}");
-        let past = out_of_date(&(now - 2 * day..=now - day)).unwrap();
-        assert!(past.starts_with("expired on "), "{past}");
-        let future = out_of_date(&(now + day..=now + 20 * day)).unwrap();
-        assert!(future.starts_with("isn't valid before "), "{future}");
-    }
 }

@@ -33,6 +33,7 @@ const DONE: &[&str] = &[
     "docs/header-compression.md",
     "docs/limits.md",
     "docs/operations.md",
+    "docs/performance.md",
     "docs/priorities.md",
     "docs/proxy.md",
     "docs/push.md",

@@ -14,11 +14,19 @@ pub(crate) struct Bench {
     pub(crate) rounds: usize,
     /// How long each load lasts, about.
     pub(crate) lasts: Duration,
+    /// Requests at most in the shorter of two loads whose instructions are counted.
+    pub(crate) counted: u64,
     pub(crate) progress: ProgressBar,
 }
 
 impl Bench {
-    pub(crate) fn new(cores: Cores, site: Site, rounds: usize, lasts: Duration) -> Result<Self> {
+    pub(crate) fn new(
+        cores: Cores,
+        site: Site,
+        rounds: usize,
+        lasts: Duration,
+        counted: u64,
+    ) -> Result<Self> {
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}")?;
         let progress = ProgressBar::new(0).with_style(style);
         Ok(Self {
@@ -26,6 +34,7 @@ impl Bench {
             site,
             rounds,
             lasts,
+            counted,
             progress,
         })
     }

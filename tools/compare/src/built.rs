@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use crate::process::{Result, need};
-use crate::site::Site;
+use crate::site::{self, Site};
 
 /// The manifest of the server on hyper. Written where it is built, because no manifest in this
 /// repository may depend on another HTTP/2 engine.
@@ -67,6 +67,19 @@ pub(crate) fn go(site: &Site) -> Result<PathBuf> {
     go.args(["build", "-o"]).arg(&program).arg(".");
     go.current_dir(site.root.join("tools/upstream-go"));
     build(&mut go, program)
+}
+
+/// Builds the server's release binary.
+pub(crate) fn tidegate() -> Result {
+    let status = Command::new("cargo")
+        .args(["build", "--release", "--package", "tidegate"])
+        .current_dir(site::root()?)
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err("tidegate can't be built".into())
+    }
 }
 
 fn build(command: &mut Command, program: PathBuf) -> Result<PathBuf> {

@@ -4,10 +4,11 @@
 //!
 //! Server and client need a processor each. Beside other programs, the times are mostly those until
 //! the scheduler comes back to one of them: tens of milliseconds, whatever the server. So the
-//! machine's load is printed with the table. On a busy machine, `chrt -r 1` before the command puts
+//! machine's load belongs to the table. On a busy machine, `chrt -r 1` before the command puts
 //! the run first, but for 50 ms of each second, which Linux leaves to the others
 //! (`kernel.sched_rt_runtime_us`): quantiles of 40 to 50 ms are that.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use tidegate_testkit::signals::check_ended;
@@ -26,8 +27,8 @@ const STREAMS: usize = 32;
 /// How many times the length of a load each rate is kept up.
 const LONGER: u32 = 5;
 
-/// Measures all servers with the workload `tiny`, and prints a table.
-pub(crate) fn run(bench: &Bench, peers: &[Peer]) -> Result {
+/// Measures all servers with the workload `tiny`. Returns a Markdown table.
+pub(crate) fn table(bench: &Bench, peers: &[Peer]) -> Result<String> {
     let tiny = WORKLOADS.iter().find(|workload| workload.name == "tiny");
     let tiny = tiny.ok_or("there is no workload tiny")?;
     let workload = Workload {
@@ -37,39 +38,53 @@ pub(crate) fn run(bench: &Bench, peers: &[Peer]) -> Result {
         },
         ..*tiny
     };
-    println!(
-        "| latency of a 15-byte file | over | load | requests/s | p50 µs | p99 µs | p99.9 µs |"
+    let mut text = String::from(
+        "| latency of a 15-byte file | over | load | requests/s | p50 µs | p99 µs | p99.9 µs |\n\
+         |---|---|---:|---:|---:|---:|---:|\n",
     );
-    println!("|---|---|---:|---:|---:|---:|---:|");
-    let before = load_average()?;
     for transport in workload.over {
         for peer in peers
             .iter()
             .filter(|peer| peer.can(workload.task, *transport))
         {
+            let name = format!("| {} | {}", peer.name(), transport.name());
+            bench.progress.set_message(format!(
+                "latency over {}: {}",
+                transport.name(),
+                peer.name()
+            ));
             let measured = measure(bench, &workload, *transport, *peer);
             check_ended()?;
-            if let Err(error) = measured {
-                let error = error.to_string();
-                let why = error.lines().next().unwrap_or_default();
-                println!("| {} | {} | {why} | | | | |", peer.name(), transport.name());
+            match measured {
+                Ok(lines) => {
+                    for line in lines {
+                        let _ = writeln!(text, "{name} | {line} |");
+                    }
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    let why = error.lines().next().unwrap_or_default();
+                    let _ = writeln!(text, "{name} | {why} | | | | |");
+                }
             }
         }
     }
-    println!(
-        "\nProcesses that wanted a processor (load average of a minute): {before} before, {} after",
-        load_average()?
-    );
-    Ok(())
+    Ok(text)
 }
 
 /// Returns the machine's load average of the last minute.
-fn load_average() -> Result<String> {
+pub(crate) fn load_average() -> Result<String> {
     let averages = std::fs::read_to_string("/proc/loadavg")?;
     Ok(averages.split(' ').next().unwrap_or_default().to_owned())
 }
 
-fn measure(bench: &Bench, workload: &Workload, transport: Transport, peer: Peer) -> Result {
+/// Returns a line for each part of the rate that saturates the server.
+fn measure(
+    bench: &Bench,
+    workload: &Workload,
+    transport: Transport,
+    peer: Peer,
+) -> Result<Vec<String>> {
     let server = Server::start(bench, peer, workload, transport, Inside::Nothing)?;
     let mut client = load::connect(workload, transport, server.address, CONNECTIONS)?;
     let few = 20_000;
@@ -78,21 +93,20 @@ fn measure(bench: &Bench, workload: &Workload, transport: Transport, peer: Peer)
     let many = (guess * bench.lasts.as_secs_f64() * 2.0) as u64;
     let took = client.run(CONNECTIONS, STREAMS, many.max(few))?;
     let most = many.max(few) as f64 / took.as_secs_f64();
+    let mut lines = Vec::new();
     for part in [0.5, 0.8] {
         let rate = most * part;
         let mut times = client.pace(rate, bench.lasts * LONGER, STREAMS)?;
         times.sort_unstable();
-        println!(
-            "| {} | {} | {:.0} % | {rate:.0} | {} | {} | {} |",
-            peer.name(),
-            transport.name(),
+        lines.push(format!(
+            "{:.0} % | {rate:.0} | {} | {} | {}",
             part * 100.0,
             micros(&times, 0.5),
             micros(&times, 0.99),
             micros(&times, 0.999)
-        );
+        ));
     }
-    Ok(())
+    Ok(lines)
 }
 
 /// Returns a quantile of sorted times, in whole microseconds.

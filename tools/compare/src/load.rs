@@ -14,6 +14,9 @@ use crate::workloads::{Shape, Workload};
 /// New connections that one load opens at most: they are all opened at once.
 const AT_ONCE: u64 = 500;
 
+/// How many times as long as others a load of many connections lasts at most.
+const LONGEST: f64 = 4.0;
+
 /// A client of one server. Its connections are open, except for those of h2load.
 pub(crate) struct Load<'a> {
     bench: &'a Bench,
@@ -80,17 +83,29 @@ impl<'a> Load<'a> {
         Ok(Done { requests, took })
     }
 
-    /// Makes a few requests, and returns how many last as long as a load is to last.
+    /// Makes a few requests, and returns how many last as long as a load is to last. Hundreds of
+    /// connections take a longer load, so that their handshakes are no large part of it.
     pub(crate) fn warm_up(&mut self) -> Result<u64> {
         let most = match self.workload.shape {
             Shape::Connections => AT_ONCE,
             _ => 10_000_000,
         };
+        let (at_once, longer) = match self.workload.shape {
+            Shape::Requests {
+                connections,
+                streams,
+            } => (
+                (connections * streams) as u64,
+                1.0 + connections as f64 / 100.0,
+            ),
+            _ => (0, 1.0),
+        };
         let weight = self.workload.weight().max(1);
-        let few = ((40 << 20) / weight).clamp(8, 4_000).min(most);
+        let few = ((40 << 20) / weight).clamp(8, 4_000).max(at_once).min(most);
         let done = self.run(few)?;
         let rate = done.requests as f64 / done.took.as_secs_f64().max(1e-3);
-        Ok(((rate * self.bench.lasts.as_secs_f64()) as u64).clamp(8, most))
+        let lasts = self.bench.lasts.as_secs_f64() * f64::min(longer, LONGEST);
+        Ok(((rate * lasts) as u64).clamp(8, most))
     }
 }
 

@@ -24,6 +24,9 @@
 //!
 //! With `--latency` a client keeps to a rate, and times count from when requests were due.
 //!
+//! `--documented` renews all figures and plots of docs/performance.md, in place, with a server that
+//! it builds first; `--documented=growth,cores` some of them. The page says what each part is.
+//!
 //! A load counts only if every response was complete: its status and the size of its body. What a
 //! server can't do is a dash.
 //!
@@ -32,20 +35,26 @@
 mod bench;
 mod built;
 mod configs;
+mod cores;
 mod discard;
+mod documented;
 mod echo;
 mod floor;
 mod frames;
+mod growth;
 mod h2load;
+mod in_memory;
 mod latency;
 mod lean;
 mod load;
 mod peers;
 mod plot;
 mod process;
+mod profile;
 mod rows;
 mod server;
 mod site;
+mod stages;
 mod table;
 mod tracked;
 mod wire;
@@ -61,6 +70,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tidegate_testkit::signals::{check_ended, end_on_signals};
 
 use bench::Bench;
+use documented::Part;
 use peers::Peer;
 use process::{Cores, Result};
 use rows::Row;
@@ -80,15 +90,27 @@ struct Flags {
     /// Counts user instructions in place of CPU time.
     #[arg(long)]
     instructions: bool,
-    /// How often each figure of CPU time is taken.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// How long each load lasts, in milliseconds.
-    #[arg(long, default_value_t = 400)]
-    lasts: u64,
+    /// How often each figure of CPU time is taken: 5 times, or 3 with --documented.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// How long each load lasts, in milliseconds: 400, or 250 with --documented.
+    #[arg(long)]
+    lasts: Option<u64>,
     /// Measures latency at rates below saturation in place of costs.
     #[arg(long, conflicts_with = "instructions")]
     latency: bool,
+    /// Renews the figures and plots of docs/performance.md, or the parts of it that are named.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PARTS",
+        value_delimiter = ',',
+        num_args = 0..,
+        require_equals = true,
+        default_missing_value = "all",
+        conflicts_with_all = ["workloads", "instructions", "latency", "svg"]
+    )]
+    documented: Vec<Part>,
     /// Writes a plot of the table into this file.
     #[arg(long)]
     svg: Option<PathBuf>,
@@ -161,11 +183,29 @@ fn run(flags: &Flags) -> Result<bool> {
     let (peers, workloads) = (flags.peers()?, flags.workloads());
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    if !flags.documented.is_empty() && flags.tidegate.is_none() {
+        built::tidegate()?;
+    }
     let site = Site::make(flags.tidegate.clone())?;
-    let lasts = Duration::from_millis(flags.lasts);
-    let bench = Bench::new(Cores::take()?, site, flags.rounds, lasts)?;
+    let (rounds, lasts, counted) = if flags.documented.is_empty() {
+        (5, 400, 10_000)
+    } else {
+        (3, 250, 2_000)
+    };
+    let lasts = Duration::from_millis(flags.lasts.unwrap_or(lasts));
+    let rounds = flags.rounds.unwrap_or(rounds);
+    let bench = Bench::new(Cores::take()?, site, rounds, lasts, counted)?;
+    if !flags.documented.is_empty() {
+        documented::run(&bench, &peers, &flags.documented)?;
+        return Ok(true);
+    }
     if flags.latency {
-        latency::run(&bench, &peers)?;
+        let before = latency::load_average()?;
+        println!("{}", latency::table(&bench, &peers)?);
+        println!(
+            "Processes that wanted a processor (load average of a minute): {before} before, {} after",
+            latency::load_average()?
+        );
         return Ok(true);
     }
     let unit_of = |workload: &Workload| match workload.unit {
@@ -197,7 +237,7 @@ fn run(flags: &Flags) -> Result<bool> {
     bench.progress.finish_and_clear();
     print!("{}", table::tables(&rows, &peers));
     if let Some(path) = &flags.svg {
-        std::fs::write(path, plot::svg(&rows, &peers))?;
+        std::fs::write(path, plot::costs(&rows, &peers))?;
     }
     Ok(!peers.contains(&Peer::Tidegate) || holds(&rows))
 }

@@ -6,11 +6,16 @@ use crate::bench::Bench;
 use crate::load::{self, Load};
 use crate::peers::{Peer, Transport};
 use crate::process::Result;
+use crate::profile::Profile;
 use crate::server::{Inside, Server};
 use crate::workloads::{Shape, Unit, Workload};
 
 /// Bytes that a load moves at most when a server runs under valgrind or strace.
 const COUNTED_BYTES: u64 = 100 << 20;
+
+/// Connections of the shorter load when valgrind runs their handshakes: all are opened at once, and
+/// the last one has to be in time.
+const HANDSHAKES: u64 = 20;
 
 /// A server's figure.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,6 +117,12 @@ pub(crate) fn measure(
     }
 }
 
+/// Whether the server has a figure in this row. The floor has one worker.
+fn can(peer: Peer, workload: &Workload, transport: Transport) -> bool {
+    let has_workers = peer != Peer::Floor || workload.workers == 1;
+    has_workers && peer.can(workload.task, transport)
+}
+
 fn message(workload: &Workload, transport: Transport, peer: Peer) -> String {
     format!(
         "{} over {}: {}",
@@ -171,7 +182,7 @@ fn measure_cpu(
             bench
                 .progress
                 .set_message(message(workload, transport, *peer));
-            let running = if peer.can(workload.task, transport) {
+            let running = if can(*peer, workload, transport) {
                 Running::start(bench, workload, transport, *peer)
             } else {
                 Err("–".into())
@@ -215,15 +226,28 @@ fn count(
     inside: Inside,
 ) -> Result<Cell> {
     let can_be_counted = inside != Inside::Valgrind || peer.can_be_counted();
-    if !peer.can(workload.task, transport) || !can_be_counted {
+    if !can(peer, workload, transport) || !can_be_counted {
         bench.progress.inc(2);
         return Ok(Cell::None("–".to_owned()));
     }
-    let most = match inside {
-        Inside::Valgrind => 10_000,
-        Inside::Strace | Inside::Nothing => 1_000,
+    let most = match (inside, workload.shape) {
+        (_, Shape::Connections) => HANDSHAKES,
+        (Inside::Valgrind | Inside::Profiler, _) => bench.counted,
+        (Inside::Strace | Inside::Nothing, _) => 1_000,
     };
     let few = (COUNTED_BYTES / 5 / workload.weight().max(1)).clamp(8, most);
+    difference(bench, workload, transport, peer, inside, few).map(Cell::Figure)
+}
+
+/// Counts few requests, and again five times as many. Returns the difference per request.
+fn difference(
+    bench: &Bench,
+    workload: &Workload,
+    transport: Transport,
+    peer: Peer,
+    inside: Inside,
+    few: u64,
+) -> Result<f64> {
     let mut counts = [(0, 0); 2];
     for (requests, counted) in [few, few * 5].into_iter().zip(&mut counts) {
         let server = Server::start(bench, peer, workload, transport, inside)?;
@@ -233,9 +257,50 @@ fn count(
         bench.progress.inc(1);
     }
     let [(few, less), (many, more)] = counts;
-    Ok(Cell::Figure(
-        more.saturating_sub(less) as f64 / (many - few) as f64,
-    ))
+    Ok(more.saturating_sub(less) as f64 / (many - few) as f64)
+}
+
+/// Returns the instructions of one of tidegate's requests, with so many connections that are all
+/// active with one stream.
+pub(crate) fn with_connections(
+    bench: &Bench,
+    workload: &Workload,
+    connections: usize,
+) -> Result<f64> {
+    let active = connections;
+    let workload = Workload {
+        shape: Shape::MostlyIdle {
+            connections,
+            active,
+        },
+        ..*workload
+    };
+    let few = bench.counted.max(connections as u64);
+    let (transport, inside) = (Transport::H2c, Inside::Valgrind);
+    difference(bench, &workload, transport, Peer::Tidegate, inside, few)
+}
+
+/// Returns tidegate's profile of a workload: the instructions of so many requests, without those of
+/// the start, the end and the connections.
+pub(crate) fn profile(
+    bench: &Bench,
+    workload: &Workload,
+    transport: Transport,
+) -> Result<(u64, Profile)> {
+    let few = match workload.shape {
+        Shape::Connections => HANDSHAKES,
+        _ => bench.counted,
+    };
+    let mut profiles = Vec::new();
+    for requests in [few, few * 5] {
+        let server = Server::start(bench, Peer::Tidegate, workload, transport, Inside::Profiler)?;
+        let mut load = Load::prepare(bench, workload, transport, server.address)?;
+        let done = load.run(requests)?;
+        profiles.push((done.requests, server.profile()?));
+        bench.progress.inc(1);
+    }
+    let [(few, less), (many, more)] = <[_; 2]>::try_from(profiles).map_err(|_| "no profile")?;
+    Ok((many - few, more.minus(&less)))
 }
 
 fn measure_memory(
@@ -244,7 +309,7 @@ fn measure_memory(
     transport: Transport,
     peer: Peer,
 ) -> Result<Cell> {
-    let can = peer.can(workload.task, transport);
+    let can = can(peer, workload, transport);
     bench.progress.inc(1);
     if !can {
         return Ok(Cell::None("–".to_owned()));

@@ -10,6 +10,7 @@ use tidegate_testkit::signals::check_ended;
 use crate::bench::Bench;
 use crate::peers::{Peer, Start, Task, Transport};
 use crate::process::{Process, Result, free_address, need};
+use crate::profile::{self, Profile};
 use crate::workloads::Workload;
 
 /// The program that a server runs in.
@@ -18,6 +19,8 @@ pub(crate) enum Inside {
     Nothing,
     /// Callgrind, which counts user instructions.
     Valgrind,
+    /// Callgrind, which says where they are.
+    Profiler,
     /// strace, which counts system calls.
     Strace,
 }
@@ -27,7 +30,8 @@ pub(crate) struct Server {
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
     inside: Inside,
-    calls: PathBuf,
+    /// The file that the program around the server writes.
+    counts: PathBuf,
     _upstream: Option<Process>,
 }
 
@@ -58,7 +62,7 @@ impl Server {
             address,
             upstream: upstream.as_ref().map(|(_, address)| *address),
         })?;
-        let calls = bench.site.path(&format!("{}.calls", address.port()));
+        let counts = bench.site.path(&format!("{}.counts", address.port()));
         let mut command = match inside {
             Inside::Nothing => server,
             Inside::Valgrind => {
@@ -66,11 +70,17 @@ impl Server {
                 command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
                 wrap(command, &server)
             }
+            Inside::Profiler => {
+                let mut command = Command::new(need("valgrind")?);
+                command.arg("--tool=callgrind").args(profile::ARGUMENTS);
+                command.arg(format!("--callgrind-out-file={}", counts.display()));
+                wrap(command, &server)
+            }
             Inside::Strace => {
                 let mut command = Command::new(need("strace")?);
                 command
                     .args(["-c", "-f", "-U", "calls,name", "-o"])
-                    .arg(&calls);
+                    .arg(&counts);
                 wrap(command, &server)
             }
         };
@@ -81,9 +91,15 @@ impl Server {
             process,
             address,
             inside,
-            calls,
+            counts,
             _upstream: upstream.map(|(process, _)| process),
         })
+    }
+
+    /// Ends a server inside of [`Inside::Profiler`]. Returns its profile.
+    pub(crate) fn profile(mut self) -> Result<Profile> {
+        self.process.stop()?;
+        Ok(Profile::parse(&fs::read_to_string(&self.counts)?))
     }
 
     /// Ends the server. Returns what was counted from its start to its end.
@@ -91,7 +107,7 @@ impl Server {
         self.process.stop()?;
         match self.inside {
             Inside::Nothing => Ok(0),
-            Inside::Valgrind => {
+            Inside::Valgrind | Inside::Profiler => {
                 let output = self.process.output();
                 let counts = output.lines().filter_map(|line| {
                     let (_, count) = line.split_once("Collected : ")?;
@@ -103,7 +119,7 @@ impl Server {
                     .ok_or_else(|| format!("valgrind gave no count: {output}").into())
             }
             Inside::Strace => {
-                let table = fs::read_to_string(&self.calls)?;
+                let table = fs::read_to_string(&self.counts)?;
                 let total = table
                     .lines()
                     .find_map(|line| line.trim().strip_suffix(" total"));

@@ -1,20 +1,20 @@
 //! Instructions per request that benches/instructions.toml keeps: a change that makes one grow has
 //! to change that file too.
 //!
-//! They are counted where nothing outside the program changes them: in the engine alone, in memory,
-//! in a function that valgrind counts by itself, with the C library's plainest routines. With one
-//! compiler the figures are the same each time, on any x86-64 processor. What the server, sockets
-//! and TLS cost is not in them; `--instructions` shows that, beside other servers.
+//! They are counted where nothing outside the program changes them: in memory, in a function that
+//! valgrind counts by itself, with the C library's plainest routines. With one compiler the figures
+//! are the same each time, on any x86-64 processor. What the kernel and TLS cost is not in them;
+//! `--instructions` shows that, beside other servers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::{Result, need};
+use crate::in_memory::Program;
+use crate::process::Result;
 use crate::site;
 
 /// By how much a figure may exceed the file's, and by how much it may fall before that is said:
@@ -27,15 +27,13 @@ const REQUESTS: u64 = 6_400;
 /// The workloads of benches/engine.rs.
 const WORKLOADS: [&str; 5] = ["tiny", "paths", "browser", "literals", "pages"];
 
-/// Has the loader choose the C library's routines for any x86-64 processor. With those for this
-/// machine's the figures may differ by 4 %.
-const ROUTINES: &str = "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-AVX_Fast_Unaligned_Load,-ERMS,\
-                        -SSE4_1,-SSE4_2,-SSSE3";
+/// The figure of benches/server.rs.
+const SERVER: &str = "server-status";
 
 const HEAD: &str = "\
-# User instructions per request of the engine in memory, for the workloads of benches/engine.rs. The
-# gate fails when one takes over 3 % more than it says here. To set them anew, and to say in the
-# commit why:
+# User instructions per request of the engine in memory, for the workloads of benches/engine.rs, and
+# of the server in memory for /status (benches/server.rs). The gate fails when one takes over 3 %
+# more than it says here. To set them anew, and to say in the commit why:
 #
 #     cargo run --release -p compare -- tracked --bless
 #
@@ -61,11 +59,14 @@ struct Tracked {
 /// Counts. Returns whether no figure has grown beyond the margin.
 pub(crate) fn run(flags: &Flags) -> Result<bool> {
     let path = site::root()?.join("benches/instructions.toml");
-    let program = build()?;
+    let engine = Program::engine()?;
     let mut counted = BTreeMap::new();
     for workload in WORKLOADS {
-        counted.insert(workload.to_owned(), count(&program, workload)?);
+        let total = engine.count(&[REQUESTS.to_string(), workload.to_owned()])?;
+        counted.insert(workload.to_owned(), total / REQUESTS);
     }
+    let status = Program::server()?.per_request(REQUESTS, &[])?;
+    counted.insert(SERVER.to_owned(), status.round() as u64);
     let rustc = Command::new("rustc").arg("--version").output()?.stdout;
     let rustc = String::from_utf8_lossy(&rustc).trim().to_owned();
     let now = Tracked {
@@ -82,7 +83,7 @@ pub(crate) fn run(flags: &Flags) -> Result<bool> {
     print!("{table}");
     if !holds {
         println!(
-            "compare: the engine takes over 3 % more than benches/instructions.toml says, with {} \
+            "compare: tidegate takes over 3 % more than benches/instructions.toml says, with {} \
              there and {} here. Make the request cheaper; or, if what it buys is worth that, set \
              the figures anew: cargo run --release -p compare -- tracked --bless",
             kept.rustc, now.rustc
@@ -127,9 +128,8 @@ impl Outcome {
 
 /// Returns a table of both, and whether no figure has grown beyond the margin.
 fn compare(kept: &Tracked, now: &Tracked) -> (String, bool) {
-    let mut table = String::from(
-        "| user instructions per request of the engine | kept | now | |\n|---|---:|---:|---|\n",
-    );
+    let mut table =
+        String::from("| user instructions per request | kept | now | |\n|---|---:|---:|---|\n");
     let mut holds = true;
     for (name, now) in &now.instructions {
         let before = kept.instructions.get(name).copied();
@@ -143,43 +143,6 @@ fn compare(kept: &Tracked, now: &Tracked) -> (String, bool) {
         );
     }
     (table, holds)
-}
-
-/// Builds the bench. Returns its program.
-fn build() -> Result<PathBuf> {
-    let output = Command::new("cargo")
-        .args(["bench", "--quiet", "--no-run", "--message-format=json"])
-        .args(["--package", "tidegate-http2", "--bench", "engine"])
-        .current_dir(site::root()?)
-        .stderr(Stdio::inherit())
-        .output()?;
-    let messages = String::from_utf8_lossy(&output.stdout);
-    // The program's path is the only one that names the bench before a hash.
-    let paths = messages.split('"').filter(|word| word.contains("/engine-"));
-    let program = paths.map(PathBuf::from).find(|path| path.is_file());
-    program.ok_or_else(|| "can't build the bench engine".into())
-}
-
-/// Returns the instructions per request of a workload.
-fn count(program: &Path, workload: &str) -> Result<u64> {
-    let output = Command::new(need("valgrind")?)
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg("--toggle-collect=*drive_server*")
-        .arg(program)
-        .args([&REQUESTS.to_string(), workload])
-        .env("GLIBC_TUNABLES", ROUTINES)
-        .stdin(Stdio::null())
-        .output()?;
-    let report = String::from_utf8_lossy(&output.stderr);
-    let total = report
-        .lines()
-        .find_map(|line| line.split_once("Collected : "))
-        .and_then(|(_, total)| total.trim().parse::<u64>().ok());
-    match total {
-        // A function that has another name now would count as nothing.
-        Some(total @ 1..) if output.status.success() => Ok(total / REQUESTS),
-        _ => Err(format!("{workload} can't be counted: {report}").into()),
-    }
 }
 
 #[cfg(test)]

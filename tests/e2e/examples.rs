@@ -91,28 +91,107 @@ fn get(client: &mut Client, host: &str, path: &str) -> (u16, String) {
 fn every_example_is_tested() {
     let files = fs::read_dir(examples()).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    let tested = ["balancer", "grpc", "static", "two-sites", "websocket"];
+    let tested = [
+        "balancer",
+        "grpc",
+        "spa",
+        "static",
+        "two-sites",
+        "websocket",
+    ];
     let tested = tested.map(|name| format!("{name}.toml"));
     assert_eq!(names.collect::<BTreeSet<_>>(), BTreeSet::from(tested));
 }
 
 #[test]
-fn a_static_site() {
+fn a_static_site_with_redirects_and_hsts() {
     let example = Example::new("static");
     example.serves("site/index.html", "page");
     example.serves("site/style.css", "style");
-    let trusted = example.certificate("site", &["localhost"]);
+    example.serves("acme/token", "proof");
+    let names = ["example.com", "www.example.com"];
+    let trusted = example.certificate("site", &names);
     let server = example.start();
-    let mut client = Client::tls_trusting(server.tls, &trusted);
-    let page = client.get("/");
+    let mut client = Client::tls_named(server.tls, "example.com", Some(&trusted));
+    let head = RequestHead::new("GET", "https", "example.com", "/");
+    let id = client.open(&head, Body::Empty);
+    let page = client.response(id);
     assert_eq!(page.text(), "page");
     assert_eq!(page.hinted, ["</style.css>; rel=preload; as=style"]);
+    let hsts = page.field("strict-transport-security");
+    assert_eq!(hsts, "max-age=63072000");
+    assert_eq!(page.field("x-content-type-options"), "nosniff");
+    // The certificate is for both, so the connection is, too.
+    let head = RequestHead::new("GET", "https", "www.example.com", "/a?b");
+    let id = client.open(&head, Body::Empty);
+    let moved = client.response(id);
+    let location = moved.field("location");
+    assert_eq!((moved.status(), location), (301, "https://example.com/a?b"));
+    let mut plain = http1::Client::new(server.h2c);
+    for (host, path, status, location) in [
+        ("example.com", "/a?b", 308, "https://example.com/a?b"),
+        ("www.example.com", "/", 308, "https://www.example.com/"),
+        ("example.com", "/.well-known/acme-challenge/token", 200, ""),
+    ] {
+        plain.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let response = plain.response(false);
+        let is = (response.status, response.field("location"));
+        assert_eq!(is, (status, location), "{host}{path}");
+        assert_eq!(response.field("strict-transport-security"), "");
+    }
+    drop(plain);
     server.signal("TERM");
     client.closed();
     let (status, _, stderr) = server.ended();
     assert!(status.success(), "{stderr}");
     let log = fs::read_to_string(example.dir.path().join("log/access.log")).unwrap();
     assert!(log.contains("\"GET / HTTP/2\" 200 4 "), "{log}");
+}
+
+#[test]
+fn an_application_in_the_browser() {
+    let mut example = Example::new("spa");
+    example.serves("app/index.html", "app");
+    example.serves("app/assets/a.1.js", "script");
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi");
+    for port in ["3000", "3001"] {
+        example.replace(&format!("127.0.0.1:{port}"), &upstream.authority());
+    }
+    let authority = upstream.authority();
+    let twice = format!("\"http://{authority}\", \"http://{authority}\"");
+    example.replace(&twice, &format!("\"http://{authority}\""));
+    let name = "app.example.com";
+    let trusted = example.certificate("site", &[name]);
+    let server = example.start();
+    let mut client = Client::tls_named(server.tls, name, Some(&trusted));
+    for (path, status, text, cached) in [
+        ("/", 200, "app", "no-cache"),
+        ("/orders/7", 200, "app", "no-cache"),
+        (
+            "/assets/a.1.js",
+            200,
+            "script",
+            "public, max-age=31536000, immutable",
+        ),
+        ("/assets/a.2.js", 404, "404 Not Found\n", ""),
+        ("/api/orders", 200, "hi", ""),
+    ] {
+        let head = RequestHead::new("GET", "https", name, path);
+        let id = client.open(&head, Body::Empty);
+        let response = client.response(id);
+        let is = (
+            response.status(),
+            response.text(),
+            response.field("cache-control"),
+        );
+        assert_eq!(is, (status, text, cached), "{path}");
+        let policy = response.field("content-security-policy");
+        assert_eq!(policy, "default-src 'self'", "{path}");
+    }
+    let head = RequestHead::new("POST", "https", name, "/api").field("content-length", "1048577");
+    let id = client.open(&head, Body::Stream);
+    client.wait_until(|client| client.has_begun(id));
+    assert_eq!(client.so_far(id).status(), 413);
 }
 
 #[test]

@@ -304,6 +304,7 @@ impl App {
     }
 
     /// Logs a request that was answered; keeps one that is in progress.
+    #[inline]
     fn note(
         &mut self,
         (conn, id): Key,

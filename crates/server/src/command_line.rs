@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -9,7 +10,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::config::{ConfigError, Whose};
 use crate::document::FileError;
-use crate::flags::{Arguments, Command, Flags, as_upstream};
+use crate::flags::{Arguments, Command, Flags, Listen, as_upstream};
 use crate::settings::{self, Joined, Origins, SiteSettings, UpstreamSettings, warnings};
 
 /// The parsed command line, and the configuration file that it names.
@@ -109,6 +110,15 @@ impl CommandLine {
         })
     }
 
+    /// Returns the addresses to listen on, for sentences about them.
+    pub fn ports(&self) -> Ports {
+        Ports {
+            listen: self.flags.listen.clone(),
+            listen_h2c: self.flags.listen_h2c.clone(),
+            origins: self.origins.clone(),
+        }
+    }
+
     /// Returns a sentence about a problem with the configuration, with the line of the file if the
     /// problem is there.
     pub fn sentence(&self, error: &ConfigError) -> String {
@@ -128,6 +138,31 @@ impl CommandLine {
         let place = error.flag().zip(origins);
         let place = place.and_then(|((flag, nth), origins)| origins.place(flag, nth));
         format!("{}{error}", place.unwrap_or_default())
+    }
+}
+
+/// The addresses to listen on, and where they are written.
+#[derive(Debug)]
+pub struct Ports {
+    listen: Vec<Listen>,
+    listen_h2c: Vec<Listen>,
+    origins: Origins,
+}
+
+impl Ports {
+    /// Returns the beginning of a sentence about an address, if the file has it.
+    pub fn place(&self, addr: SocketAddr) -> Option<String> {
+        let is_meant = |listen: &Listen| match *listen {
+            Listen::None => false,
+            Listen::Everywhere(port, _) => addr.ip().is_unspecified() && addr.port() == port,
+            Listen::At(at, _) => at == addr,
+        };
+        [("listen", &self.listen), ("listen-h2c", &self.listen_h2c)]
+            .into_iter()
+            .find_map(|(flag, all)| {
+                let nth = all.iter().position(is_meant)?;
+                self.origins.place(flag, nth)
+            })
     }
 }
 

@@ -124,10 +124,12 @@ fn serve(command_line: CommandLine, given: run::Given) -> ExitCode {
         }
     };
     let former = given.complaint();
+    let ports = command_line.ports();
     match run::run(command_line, config, given) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let error = error.to_string();
+            let place = error.port().and_then(|port| ports.place(port));
+            let error = format!("{}{error}", place.unwrap_or_default());
             logs::complain(&error);
             if let Some(former) = former {
                 former.make(&error);

@@ -30,6 +30,16 @@ pub enum RunError {
     WorkerPanicked,
 }
 
+impl RunError {
+    /// Returns the address that can't be listened on, if that is why.
+    pub fn port(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Bind(addr, _) => Some(*addr),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -119,7 +119,12 @@ impl ConfigError {
             Self::NoAccessLog(..) => Some(("access-log", 0)),
             Self::Tls { .. } => Some(("cert", 0)),
             Self::NothingToPush => Some(("push", 0)),
-            Self::UpstreamName(_) => Some(("upstream-name", 0)),
+            Self::Engine(error) => match error.field {
+                "max_concurrent_streams" => Some(("max-streams", 0)),
+                "max_stream_window_size" => Some(("max-stream-window", 0)),
+                "min_body_rate" => Some(("min-body-rate", 0)),
+                _ => None,
+            },
             Self::PreloadFile(FileError::Unreadable(..)) => Some(("preload-file", 0)),
             _ => None,
         }

@@ -21,8 +21,22 @@ pub(super) fn options(flags: &Flags, routes: &Routes) -> Result<push::Options, C
     if is_built_in {
         preloads.extend(demo::preloads());
     }
-    let list = PushCache::new(preloads).map_err(ConfigError::Preload)?;
-    check_routed(&list, &routes.all)?;
+    let placed = |error: ConfigError, path: Option<&str>| {
+        let mut typed = flags.preload.iter();
+        match path.and_then(|path| typed.position(|preload| preload.has(path))) {
+            Some(nth) => error.about("preload", nth),
+            None if flags.preload_file.is_some() => error.about("preload-file", 0),
+            None => error,
+        }
+    };
+    let list = PushCache::new(preloads).map_err(|error| {
+        let path = error.path().map(str::to_owned);
+        placed(ConfigError::Preload(error), path.as_deref())
+    })?;
+    if let Some(path) = unrouted(&list, &routes.all) {
+        let error = ConfigError::PreloadUnrouted(path.to_owned());
+        return Err(placed(error, Some(path)));
+    }
     if list.is_empty() && flags.push != Mode::Off {
         return Err(ConfigError::NothingToPush);
     }
@@ -37,17 +51,14 @@ pub(super) fn options(flags: &Flags, routes: &Routes) -> Result<push::Options, C
     })
 }
 
-/// Checks that a GET of each path in the list returns content: uploads and echoes have none.
-fn check_routed(list: &PushCache, routes: &Router<Routed>) -> Result<(), ConfigError> {
+/// Returns a path in the list of which a GET returns no content, as of uploads and echoes.
+fn unrouted<'l>(list: &'l PushCache, routes: &Router<Routed>) -> Option<&'l str> {
     let has_content = |path: &str| match target_at(routes, path) {
         Some(Target::Files(_) | Target::Demo | Target::Proxy(_)) => true,
         Some(Target::Named(named)) => named.has_content(),
         Some(Target::Redirect(_)) | None => false,
     };
-    match list.routed().find(|path| !has_content(path)) {
-        None => Ok(()),
-        Some(path) => Err(ConfigError::PreloadUnrouted(path.to_owned())),
-    }
+    list.routed().find(|path| !has_content(path))
 }
 
 #[cfg(test)]

@@ -258,7 +258,13 @@ impl<'s> Upstreams<'s> {
     ) -> Result<Security, ConfigError> {
         let name_of = |host: &String, tls: &Tls| {
             let name = tls.name.clone().unwrap_or(host.clone());
-            ServerName::try_from(name.clone()).map_err(|_| ConfigError::UpstreamName(name))
+            ServerName::try_from(name.clone()).map_err(|_| {
+                let error = ConfigError::UpstreamName(name);
+                match tls.name {
+                    Some(_) => error.about("upstream-name", 0),
+                    None => error,
+                }
+            })
         };
         let hosts = target.hosts.iter().map(|(host, port)| {
             let certificate = tls.map(|tls| name_of(host, tls)).transpose()?;

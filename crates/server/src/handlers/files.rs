@@ -151,11 +151,27 @@ impl Files {
             }
             Some(looked) => match (self.learn(&asked, looked, request.clock), fallback) {
                 (Answer::Refused(Refusal::NotFound), Some(fallback)) => {
-                    self.answer_at(request, key, root, fallback.place(), None)
+                    self.fall_back(request, key, root, fallback)
                 }
                 (answer, _) => self.answer_with(request, &answer),
             },
         }
+    }
+
+    /// Answers with the file for paths without one. A function of its own, so that the way of a
+    /// request whose file is there is short.
+    #[cold]
+    fn fall_back<W>(
+        &mut self,
+        request: &mut Request<'_>,
+        key: Key,
+        root: &Root,
+        fallback: &Fallback,
+    ) -> Outcome<W>
+    where
+        W: From<Box<Waiting>> + From<Download>,
+    {
+        self.answer_at(request, key, root, fallback.place(), None)
     }
 
     /// Answers a request that waited for its path to be looked up.
@@ -171,7 +187,7 @@ impl Files {
     {
         match (answer, &waiting.fallback) {
             (Answer::Refused(Refusal::NotFound), Some((root, fallback))) => {
-                self.answer_at(request, key, root, fallback.place(), None)
+                self.fall_back(request, key, root, fallback)
             }
             _ => self.answer_with(request, answer),
         }

@@ -52,6 +52,13 @@ pub struct Preload {
     priority: Option<Priority>,
 }
 
+impl Preload {
+    /// Whether this is the path of the resource, or of a page that needs it.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.path == path || self.pages.iter().any(|page| page == path)
+    }
+}
+
 /// Content in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
@@ -140,6 +147,21 @@ pub enum PreloadError {
     InvalidHeader(String, String),
     /// Too many items of a kind: the kind, and the limit.
     TooMany(&'static str, usize),
+}
+
+impl PreloadError {
+    /// Returns the path of the resource or page that the error is about.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::InvalidPath(path)
+            | Self::PageWithQuery(path)
+            | Self::UnknownDestination(path)
+            | Self::WithoutPage(path)
+            | Self::Repeated(path)
+            | Self::InvalidHeader(path, _) => Some(path),
+            Self::TooMany(..) => None,
+        }
+    }
 }
 
 impl fmt::Display for PreloadError {

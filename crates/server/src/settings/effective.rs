@@ -10,7 +10,7 @@ use super::origins::Origins;
 use super::scope::is_key;
 use super::sites::SiteTable;
 use super::upstreams::UpstreamTable;
-use super::written::{line, value};
+use super::written::{Outer, line, value};
 use crate::flags::Flags;
 
 /// Returns the configuration in effect as the text of a file that describes the same. `matches` are
@@ -22,6 +22,7 @@ pub fn text(
     sites: &[SiteTable],
 ) -> String {
     let mut text = String::new();
+    let mut outer: Vec<Outer> = Vec::new();
     let command = Flags::command();
     for argument in command.get_arguments().filter(|flag| is_key(flag)) {
         let id = argument.get_id().as_str();
@@ -38,6 +39,7 @@ pub fn text(
                 let place = origins.named(name, 0).at();
                 let origin = place.as_deref().unwrap_or("typed");
                 line(&mut text, &format!("{name} = {value}"), origin);
+                outer.push(Outer::new(name, &value, origin));
             }
             // A default that was given could have no effect, which would be warned about.
             Some(value) => line(&mut text, &format!("# {name} = {value}"), "default"),
@@ -45,10 +47,10 @@ pub fn text(
         }
     }
     for upstream in upstreams {
-        upstream.write(&mut text, &command);
+        upstream.write(&mut text, &command, &outer);
     }
     for site in sites {
-        site.write(&mut text, &command);
+        site.write(&mut text, &command, &outer);
     }
     text
 }
@@ -240,5 +242,42 @@ mod tests {
             assert!(text.lines().any(|other| *other == line), "{line}\n{text}");
         }
         assert!(text.contains("\n[[site]]\nnames = [\"a\"]\n"), "{text}");
+    }
+
+    #[test]
+    fn what_a_table_inherits_is_a_comment_with_its_origin() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("t.toml");
+        let written = "upstream-timeout = '1s'\nresponse-field = 'remove a'\nmax-streams = 7\n\
+                       [upstream.u]\naddresses = 'http://192.0.2.1'\n\
+                       [[site]]\nupstream-timeout = '2s'\nmax-body = '1M'\n\
+                       response-field = 'remove b'\n\
+                       [[site.route]]\npath = '/'\ntarget = 'upstream:u'\nmax-body = '2M'\n";
+        fs::write(&file, written).unwrap();
+        let text = check(file.clone(), &["--push", "on"]).effective;
+        let (upstream, site) = text.split_once("\n[[site]]\n").unwrap();
+        let (_, upstream) = upstream.split_once("\n[upstream.").unwrap();
+        let (site, route) = site.split_once("\n[[site.route]]\n").unwrap();
+        let comments = |table: &str| -> Vec<String> {
+            let lines = table.lines().filter(|line| line.starts_with("# "));
+            let lines = lines.map(|line| line.replace(&file.display().to_string(), "F"));
+            lines
+                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+                .collect()
+        };
+        assert_eq!(
+            comments(upstream),
+            ["# upstream-timeout = \"1s\" # F, line 1"]
+        );
+        let fields = "# response-field = [\"remove a\"] # F, line 2";
+        assert_eq!(comments(site), [fields, "# push = \"on\" # typed"]);
+        let expected = [
+            fields,
+            "# upstream-timeout = \"2s\" # F, line 7",
+            "# response-field = [\"remove b\"] # F, line 9",
+        ];
+        let mut is = comments(route);
+        is.sort_by_key(|line| expected.iter().position(|other| other == line));
+        assert_eq!(is, expected);
     }
 }

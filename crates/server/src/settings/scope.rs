@@ -91,6 +91,12 @@ impl Scope {
             }
     }
 
+    /// Whether the table has the value of this flag from an outer one unless it sets its own.
+    pub(super) fn inherits(self, argument: &Arg) -> bool {
+        let name = argument.get_long().unwrap_or_default();
+        self.has(argument) && !CONTENT.contains(&name)
+    }
+
     /// Returns a sentence about a key that the table can't have.
     pub(super) fn unknown(self, name: &str, command: &Command) -> String {
         let mut flags = command.get_arguments().filter(|flag| is_key(flag));

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, Given, Other};
 use super::origins::Origins;
 use super::scope::{CONTENT, OF_UPSTREAMS, Scope};
-use super::written::{self, quoted};
+use super::written::{self, Outer, quoted};
 use crate::document::{Document, FileError};
 use crate::flags::{Flags, path};
 use crate::proxy::target::NamedTarget;
@@ -21,6 +21,7 @@ use crate::proxy::target::NamedTarget;
 #[derive(Debug)]
 pub struct SiteTable {
     file: PathBuf,
+    line: usize,
     names: Vec<String>,
     keys: Vec<Given>,
     /// The keys of each `[[site.route]]`, which are the site's only routes then.
@@ -41,6 +42,8 @@ pub struct SiteSettings {
     pub origins: Origins,
     /// The flags that the site sets itself.
     pub given: HashSet<String>,
+    /// The beginning of a sentence about the table, with its file and line.
+    pub place: String,
 }
 
 /// The settings of a route.
@@ -63,13 +66,15 @@ impl SiteSettings {
             flags: flags.clone(),
             origins: origins.clone(),
             given: HashSet::new(),
+            place: String::new(),
         }
     }
 }
 
 impl SiteTable {
-    /// Writes the table as TOML, with the line of each value.
-    pub(super) fn write(&self, text: &mut String, command: &Command) {
+    /// Writes the table as TOML, with the line of each value. `outer` has the settings of the
+    /// server.
+    pub(super) fn write(&self, text: &mut String, command: &Command, outer: &[Outer]) {
         text.push_str("\n[[site]]\n");
         if !self.names.is_empty() {
             let names: Vec<String> = self.names.iter().map(|name| quoted(name)).collect();
@@ -79,6 +84,12 @@ impl SiteTable {
         let keys = self.keys.iter();
         let others = keys.filter(|key| !(has_tables && key.flag == "route"));
         write_keys(text, &self.file, command, others);
+        let own = names(&self.keys);
+        written::inherited(text, command, Scope::Site, &own, outer.iter());
+        // A route has the settings of its site, and those of the server that the site leaves alone.
+        let outer = outer.iter().filter(|outer| !outer.is_replaced_by(&own));
+        let mut outer: Vec<Outer> = outer.cloned().collect();
+        outer.extend(self.keys.iter().filter_map(|key| self.outer(command, key)));
         let routes = self
             .keys
             .iter()
@@ -91,7 +102,22 @@ impl SiteTable {
             written::line(text, &format!("path = {}", quoted(path)), &origin);
             text.push_str(&format!("target = {}\n", quoted(target)));
             write_keys(text, &self.file, command, keys.iter());
+            written::inherited(text, command, Scope::Route, &names(keys), outer.iter());
         }
+    }
+
+    /// Returns a key as a setting that routes inherit.
+    fn outer(&self, command: &Command, key: &Given) -> Option<Outer> {
+        let mut flags = command.get_arguments();
+        let flag = flags.find(|flag| flag.get_long() == Some(&key.flag))?;
+        let values: Vec<String> = key.values.iter().map(|(value, _)| value.clone()).collect();
+        let (_, line) = key.values.first()?;
+        let origin = format!("{}, line {line}", self.file.display());
+        Some(Outer::new(
+            &key.flag,
+            &written::value(flag, &values)?,
+            &origin,
+        ))
     }
 
     /// Returns the settings of the site on a server with these flags.
@@ -119,6 +145,7 @@ impl SiteTable {
             routes,
             origins,
             given: given(&self.keys),
+            place: format!("{}, line {}: ", self.file.display(), self.line),
         })
     }
 }
@@ -135,6 +162,11 @@ fn inherited(flags: &Flags, origins: &Origins) -> RouteSettings {
 /// Returns the names of the flags that keys stand for.
 pub(super) fn given(keys: &[Given]) -> HashSet<String> {
     keys.iter().map(|key| key.flag.clone()).collect()
+}
+
+/// Returns the names of the flags that keys stand for, in their order.
+pub(super) fn names(keys: &[Given]) -> Vec<&str> {
+    keys.iter().map(|key| &*key.flag).collect()
 }
 
 /// Writes the keys of a table as TOML, with the line of each value.
@@ -253,13 +285,14 @@ fn site(
     let (mut keys, others) = keys::read(document, entries, Scope::Site)?;
     let mut site = SiteTable {
         file: document.path().to_owned(),
+        line: document.line(start),
         names: Vec::new(),
         keys: Vec::new(),
         routes: Vec::new(),
     };
     for Other { name, at, value } in others {
         match name {
-            "names" => site.names = names(document, value)?,
+            "names" => site.names = hosts(document, value)?,
             _ => {
                 let mut given = Given::of(name, at);
                 for table in tables(document, name, at, value, "[[site.route]]")? {
@@ -366,7 +399,7 @@ fn text<'t>(
 }
 
 /// Reads the names of a site.
-fn names(document: &Document, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, FileError> {
+fn hosts(document: &Document, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, FileError> {
     let several: Vec<_> = match value.get_ref() {
         DeValue::Array(values) => values.iter().collect(),
         _ => vec![value],

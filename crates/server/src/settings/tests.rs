@@ -538,6 +538,87 @@ fn mistakes_in_sites_are_sentences_with_their_line() {
 }
 
 #[test]
+fn names_and_keys_of_routes_without_effect_get_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "[[site]]\nnames = ['b.a.test', '*.a.test', 'a.test']\n\
+                [[site.route]]\npath = '/a'\ntarget = 'status'\nupstream-timeout = '1s'\n\
+                [[site.route]]\npath = '/b'\ntarget = 'http://192.0.2.1'\n\
+                upstream-name = 'x'\nfallback = '/index.html'\n\
+                [[site.route]]\npath = '/c'\ntarget = '.'\nfallback = '/index.html'\n\
+                [[site]]\nnames = 'c.a.test'\nroute = '/=status'\n";
+    let place = format!("{}/t.toml, line ", dir.path().display());
+    let expected = [
+        "1: the name b.a.test has no effect: *.a.test of the same site covers it",
+        "6: upstream-timeout has no effect: the target isn't an upstream",
+        "11: fallback has no effect: the target isn't a directory",
+        "10: upstream-name has no effect: the target doesn't begin with https://",
+    ];
+    assert_eq!(
+        fine(&dir, text, "").warnings,
+        expected.map(|sentence| format!("{place}{sentence}"))
+    );
+}
+
+#[test]
+fn a_port_has_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "listen = ['1']\nlisten-h2c = [\n'127.0.0.1:2',\n'3']";
+    let ports = fine(&dir, text, "").ports();
+    for (addr, line) in [
+        ("[::]:1", Some(1)),
+        ("0.0.0.0:1", Some(1)),
+        ("127.0.0.1:2", Some(3)),
+        ("[::]:3", Some(4)),
+        ("127.0.0.1:3", None),
+        ("[::]:2", None),
+    ] {
+        let place = ports.place(addr.parse().unwrap());
+        let expected = line.map(|line| format!("{}/t.toml, line {line}: ", dir.path().display()));
+        assert_eq!(place, expected, "{addr}");
+    }
+}
+
+#[test]
+fn mistakes_in_values_of_tables_have_their_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = format!("{}/t.toml, line ", dir.path().display());
+    for (text, says) in [
+        (
+            "[[site]]\n[[site.route]]\npath = '/'\ntarget = 'https://192.0.2.1'\n\
+             upstream-ca = '/nonexistent'",
+            "5: can't read /nonexistent: No such file or directory (os error 2)",
+        ),
+        (
+            "[[site]]\nupstream-ca = '/dev/null'\nroute = '/=https://192.0.2.1'",
+            "2: can't use /dev/null for upstreams: ",
+        ),
+        (
+            "[[site]]\n[[site.route]]\npath = '/'\ntarget = 'https://192.0.2.1'\n\
+             upstream-name = 'a b'",
+            "5: a b can't be the name in an upstream's certificate: ",
+        ),
+        (
+            "route = '/a=status'\npreload = [\n'/a=/a.css',\n'/a=/b']",
+            "4: the name of /b doesn't show its destination: ",
+        ),
+        (
+            "route = '/a=status'\npreload = [\n'/a=/a.css']",
+            "3: /a.css can't be preloaded, because no route serves it: ",
+        ),
+        (
+            "min-body-rate = '1M'\nmax-stream-window = '4G'",
+            "2: max_stream_window_size is ",
+        ),
+    ] {
+        let sentence = config_error(&fine(&dir, text, ""));
+        assert!(
+            sentence.starts_with(&format!("{place}{says}")),
+            "{text}: {sentence}"
+        );
+    }
+}
+
+#[test]
 fn keys_of_a_site_without_effect_get_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let text = "upstream-timeout = '1s'\nupstream-name = 'x'\n\

@@ -10,8 +10,8 @@ use toml::de::{DeTable, DeValue};
 use super::keys::{self, Given, Other};
 use super::origins::Origins;
 use super::scope::Scope;
-use super::sites::{check_needs, given, update, write_keys};
-use super::written::{self, quoted};
+use super::sites::{check_needs, given, names, update, write_keys};
+use super::written::{self, Outer, inherited, quoted};
 use crate::document::{Document, FileError};
 use crate::flags::Flags;
 use crate::proxy::target::{UpstreamTarget, is_name};
@@ -47,7 +47,8 @@ pub struct UpstreamSettings {
 
 impl UpstreamTable {
     /// Writes the table as TOML, with the line of each value.
-    pub(super) fn write(&self, text: &mut String, command: &Command) {
+    /// `outer` has the settings of the server.
+    pub(super) fn write(&self, text: &mut String, command: &Command, outer: &[Outer]) {
         text.push_str(&format!("\n[upstream.{}]\n", quoted(&self.name)));
         let (addresses, line) = &self.addresses;
         let addresses: Vec<String> = addresses.iter().map(|address| quoted(address)).collect();
@@ -58,6 +59,8 @@ impl UpstreamTable {
             &format!("{}, line {line}", self.file.display()),
         );
         write_keys(text, &self.file, command, self.keys.iter());
+        let own = names(&self.keys);
+        inherited(text, command, Scope::Upstream, &own, outer.iter());
     }
 
     /// Returns the settings of the upstream on a server with these flags.

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use clap::CommandFactory;
-
 use tidegate_net::Protocols;
 
 use crate::flags::{ClientCerts, FileAt, Flags, HttpRedirect, Listen, Route, RouteTarget, Switch};
+use crate::hosts;
 use crate::proxy::target::{Scheme, UpstreamTarget};
 use crate::push::Mode;
 use crate::router::covers;
@@ -61,6 +61,8 @@ pub fn all(
             is_for_all_hosts,
         };
         warnings.extend(without_effect(flags, &site.given, origins, &reach));
+        warnings.extend(of_names(site));
+        warnings.extend(of_routes(site, &leads));
         warnings.extend(covered(flags, origins));
         warnings.extend(circles(flags, origins, &leads));
     }
@@ -111,6 +113,50 @@ fn upstreams<'a>(flags: &'a Flags, named: &'a [UpstreamSettings]) -> Vec<Leads<'
         })
     });
     upstreams.collect()
+}
+
+/// Returns warnings about names that a wildcard of the same site covers. Another site's wildcard
+/// leaves them to this one.
+fn of_names(site: &SiteSettings) -> Vec<String> {
+    let exact = site.names.iter().filter(|name| !name.starts_with("*."));
+    let covered = exact.filter_map(|name| {
+        let mut wildcards = site.names.iter().filter(|name| name.starts_with("*."));
+        let wildcard = wildcards.find(|wildcard| hosts::covers(wildcard, name.as_bytes()))?;
+        Some(format!(
+            "{}the name {name} has no effect: {wildcard} of the same site covers it",
+            site.place
+        ))
+    });
+    covered.collect()
+}
+
+/// Returns warnings about those keys of routes that have no effect with the route's target.
+fn of_routes(site: &SiteSettings, leads: &[Leads<'_>]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (nth, (route, own)) in site.flags.route.iter().zip(&site.routes).enumerate() {
+        let upstream = leads.iter().find(|leads| leads.nth == nth);
+        let why = |key: &str| match upstream {
+            None if key == "upstream-host" || OF_UPSTREAMS.contains(&key) => {
+                Some("the target isn't an upstream")
+            }
+            Some(leads) if leads.target.scheme != Scheme::Https && TLS_KEYS.contains(&key) => {
+                Some("the target doesn't begin with https://")
+            }
+            _ if key == "fallback" && !matches!(route.target, RouteTarget::Directory(_)) => {
+                Some("the target isn't a directory")
+            }
+            _ => None,
+        };
+        let mut keys: Vec<&String> = own.given.iter().collect();
+        keys.sort_unstable();
+        for key in keys {
+            if let Some(why) = why(key) {
+                let named = own.origins.named(key, 0);
+                warnings.push(format!("{named} has no effect: {why}"));
+            }
+        }
+    }
+    warnings
 }
 
 /// Returns warnings about an upstream that has a name.

@@ -174,6 +174,7 @@ boot() {
 exec >/root/said 2>/root/log
 config=/etc/tidegate/tidegate.toml
 answers() { for _ in {1..100}; do [[ $(tidegate get "$1/status" 2>/dev/null) == *ok* ]] && echo yes && return; sleep 0.1; done; }
+taken_over() { for _ in {1..100}; do [[ $main != "$(systemctl show -p MainPID --value tidegate)" ]] && echo 'by another process' && return; sleep 0.1; done; }
 ended() { for _ in {1..100}; do systemctl is-failed --quiet tidegate && echo yes && return; sleep 0.1; done; }
 dpkg -i /root/tidegate.deb >&2
 echo "started: $(systemctl is-active tidegate) $(answers http://127.0.0.1:8080)"
@@ -184,7 +185,7 @@ echo "reloaded: $(answers http://127.0.0.1:80) $([[ $main == $(systemctl show -p
 echo "user: $(stat -c %U "/proc/$main")"
 echo "exposure: $(systemd-analyze security --no-pager tidegate | grep -o 'level.*: [0-9.]*' | grep -o '[0-9.]*$')" >&2
 dpkg -i /root/tidegate.deb >&2
-echo "upgraded: $(answers http://127.0.0.1:80)"
+echo "upgraded: $(taken_over) $(answers http://127.0.0.1:80) $(systemctl is-active tidegate)"
 echo 'nosuch = 1' >>"$config"
 systemctl reload tidegate
 echo "reloaded by mistake: $(answers http://127.0.0.1:80)"
@@ -201,7 +202,7 @@ BASH
     timeout 300 systemd-nspawn --quiet --directory "$debian" --register=no --keep-unit --private-network --boot >"$scratch/boot" 2>&1
     [[ -s $debian/root/said ]] || { tail -n 5 "$scratch/boot"; not_run 'the package under systemd: no systemd runs in a container here'; return; }
     said=$failed
-    for tool in 'started: active yes' 'reloaded: yes the same process' 'user: tidegate' 'upgraded: yes' 'reloaded by mistake: yes' \
+    for tool in 'started: active yes' 'reloaded: yes the same process' 'user: tidegate' 'upgraded: by another process yes active' 'reloaded by mistake: yes' \
         'restarted by mistake: yes 2' 'removed: '; do
         expect "under systemd, ${tool%%:*}" "$(grep "^${tool%%:*}:" "$debian/root/said")" "$tool"
     done

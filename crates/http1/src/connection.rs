@@ -45,6 +45,8 @@ pub(crate) enum Life {
     Alive,
     /// The current request is the last.
     Draining,
+    /// One more request may come, until `shutdown_at`. It is the last.
+    AwaitingLast,
     /// The connection is closed; its last bytes may still wait for `transmit`.
     Over,
 }
@@ -219,7 +221,11 @@ impl Connection {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
         if self.shutdown_at.is_some_and(|at| at <= now) {
-            return self.close(CloseReason::ShutdownTimedOut);
+            match self.life {
+                Life::AwaitingLast if self.is_idle() => return self.close(CloseReason::Graceful),
+                Life::AwaitingLast => self.drain(),
+                _ => return self.close(CloseReason::ShutdownTimedOut),
+            }
         }
         if self.look_again_at.is_some_and(|at| at <= now) {
             // `transmit` checks.
@@ -328,12 +334,32 @@ impl Connection {
         if self.life != Life::Alive {
             return;
         }
-        if self.exchange.is_none() && self.wait != Wait::Head {
+        if self.is_idle() {
             return self.close(CloseReason::Graceful);
         }
+        self.drain();
+    }
+
+    /// Begins a graceful end as [`shut_down`](Self::shut_down) does, but waits for `patience` for a
+    /// request that may be on its way: a client that sends one while the connection closes can't
+    /// know what became of it. Its response says `connection: close`.
+    pub fn shut_down_after_request(&mut self, patience: Duration, now: Instant) {
+        if self.life != Life::Alive || !self.is_idle() {
+            return self.shut_down(now);
+        }
+        self.now = now;
+        self.life = Life::AwaitingLast;
+        self.shutdown_at = Some(now + patience);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.exchange.is_none() && self.wait != Wait::Head
+    }
+
+    fn drain(&mut self) {
         self.life = Life::Draining;
         let limit = self.config.timeouts.shutdown;
-        self.shutdown_at = (!limit.is_zero()).then(|| now + limit);
+        self.shutdown_at = (!limit.is_zero()).then(|| self.now + limit);
     }
 
     /// Closes the connection at once. HTTP/1.1 can't send the code.
@@ -633,7 +659,7 @@ impl Connection {
         // RFC 9112 §9.6: "The server MUST initiate closure of the connection … after it sends the
         // final response to the request that contained the close connection option."
         if !exchange.persistent
-            || self.life == Life::Draining
+            || self.life != Life::Alive
             || recv.discarded > MAX_DISCARDED
             || exchange.is_tunnel
         {

@@ -303,6 +303,15 @@ impl Engine {
         }
     }
 
+    /// Begins a graceful end that loses no request: one that is in flight has `patience`.
+    pub(crate) fn shut_down_after_request(&mut self, patience: Duration, now: Instant) {
+        match self {
+            // GOAWAY tells the client that the request wasn't processed.
+            Self::Http2(_) | Self::Resting(_) => self.shut_down(now),
+            Self::Http1(engine) => engine.shut_down_after_request(patience, now),
+        }
+    }
+
     /// Whether a graceful end that began now could lose the first request.
     pub(crate) fn awaits_first_request(&self) -> bool {
         match self {

@@ -20,8 +20,9 @@ use crate::transport::Transport;
 use crate::turns::Queue;
 use crate::{ConnInfo, Direction, End, Origin, Protocols, Service};
 
-/// The time for which a graceful end waits for the first request of a new connection.
-const FIRST_REQUEST: Duration = Duration::from_secs(1);
+/// The time for which a graceful end waits for a request that may be in flight: the first of a new
+/// connection, or another one by HTTP/1.1.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 impl<S: Service> Driver<S> {
     /// Adds an accepted connection.
@@ -282,12 +283,12 @@ impl<S: Service> Driver<S> {
             return;
         }
         match (&mut conn.engine, conn.opening.phase()) {
-            (Some(engine), Phase::Open) if !engine.awaits_first_request() => engine.shut_down(now),
+            (Some(engine), Phase::Open) => engine.shut_down_after_request(IN_FLIGHT, now),
             (_, Phase::Closing) => {}
             // No request has arrived, but the first may be in flight, because the client found the
             // port open.
             _ => {
-                let at = now + FIRST_REQUEST;
+                let at = now + IN_FLIGHT;
                 conn.deadline = Some(conn.deadline.map_or(at, |deadline| deadline.min(at)));
             }
         }

@@ -684,6 +684,46 @@ fn a_graceful_end_says_so_to_those_that_were_dialled() {
     assert!(two.socket.is_at_end());
 }
 
+/// RFC 9112 §9.6: "A server that does not support persistent connections … SHOULD send the "close"
+/// connection option in its final response". A connection that is closed without it may lose a
+/// request that is in flight.
+#[test]
+fn a_graceful_end_waits_for_a_request_that_is_in_flight() {
+    let answer = |lab: &mut Lab, client: &mut MemorySocket| {
+        write(client, GET);
+        lab.run();
+        let told = lab.told();
+        let request = told.iter().find_map(|told| match told {
+            Told::Event(conn, Event::Request { id, .. }) => Some((*conn, *id)),
+            _ => None,
+        });
+        let (conn, id) = request.unwrap();
+        lab.with(move |_, conns| {
+            let mut stream = conns.stream(conn, id).unwrap();
+            let head = ResponseHead::new(200);
+            stream.respond(&head, Body::Empty).unwrap();
+        });
+        String::from_utf8(read(client)).unwrap()
+    };
+    for is_in_flight in [true, false] {
+        let mut lab = Lab::new(1000, |_| {});
+        let (mut client, server) = MemorySocket::pair(1000);
+        lab.memory.accept(server, CLIENT.into());
+        assert!(!answer(&mut lab, &mut client).contains("connection: close"));
+        lab.memory.shut_down();
+        lab.run();
+        assert!(read(&mut client).is_empty() && !client.is_at_end());
+        if is_in_flight {
+            assert!(answer(&mut lab, &mut client).contains("connection: close"));
+        } else {
+            lab.wait(Duration::from_millis(900));
+            assert!(read(&mut client).is_empty() && !client.is_at_end());
+            lab.wait(Duration::from_millis(200));
+        }
+        assert!(read(&mut client).is_empty() && client.is_at_end());
+    }
+}
+
 #[test]
 fn what_is_dialled_is_in_the_ledger() {
     let ledger = Ledger::new(Limits::none());

@@ -225,13 +225,14 @@ impl<S: Service> EventLoop<S> {
             ledger: Arc::clone(&self.driver.options.ledger),
             ..options
         };
-        self.driver
-            .call(|service, conns| service.message(conns, message));
         // A loop that ends takes no connections.
         if self.driver.shutdown_deadline.is_none() {
             self.acceptors
                 .replace(listeners, self.poll.registry(), &mut self.driver);
         }
+        // The service may report that all of it is in use.
+        self.driver
+            .call(|service, conns| service.message(conns, message));
     }
 
     pub(crate) fn shut_down(&mut self) {

@@ -12,7 +12,7 @@ pub struct Reconfiguration<M> {
     pub options: Options,
     /// All listeners that the loop has from now on.
     pub listeners: Vec<Listening>,
-    /// The message that the service gets before anything else happens.
+    /// The message that the service gets then, before anything else happens.
     pub message: M,
 }
 

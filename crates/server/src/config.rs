@@ -7,6 +7,7 @@
 //! - `tls`             settings of TLS, and what sites ask of their clients' certificates
 //! - `routes`          the target at each path
 //! - `preload`         the preload list
+//! - `seen`            files as they were before they were read
 //! - `contradictions`  flags that contradict each other
 //! - `error`           why the server can't start
 
@@ -17,6 +18,7 @@ mod lasting;
 mod listeners;
 mod preload;
 mod routes;
+mod seen;
 mod tls;
 mod upstreams;
 
@@ -41,6 +43,7 @@ pub use lasting::Lasting;
 use listeners::SiteCertificates;
 pub use listeners::{Address, Certificates, Listeners};
 use routes::Routes;
+pub use seen::Seen;
 use upstreams::Upstreams;
 
 /// Everything that the server needs to start, or to go on in another way.

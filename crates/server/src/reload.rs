@@ -122,8 +122,8 @@ impl Running {
         if let Some(certificates) = &self.certificates
             && !every.is_zero()
         {
-            let paths = certificates.paths().map(Into::into).collect();
-            let certificates = certificate_watch::start(paths, every, happened.clone())?;
+            let seen = certificates.seen().clone();
+            let certificates = certificate_watch::start(seen, every, happened.clone())?;
             self.watched.push(certificates);
         }
         Ok(())
@@ -139,6 +139,10 @@ impl Running {
         };
         if self.making != Making::One {
             return;
+        }
+        // If it can't be used, files that have changed since now are read again.
+        if let Some(certificates) = &mut self.certificates {
+            certificates.look();
         }
         let (same, lasting) = (Arc::clone(&self.command_line), self.lasting.clone());
         let done = happened.clone();

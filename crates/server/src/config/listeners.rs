@@ -11,6 +11,7 @@ use tidegate_net::{
 };
 
 use super::ConfigError;
+use super::seen::Seen;
 use super::tls::{Kept, read};
 use crate::certificate;
 use crate::client_access::ClientAccess;
@@ -152,6 +153,8 @@ pub struct Certificates {
     /// The certificate of each site.
     of_sites: Vec<usize>,
     expiry: Expiry,
+    /// The files before they were read.
+    seen: Seen,
 }
 
 impl Certificates {
@@ -173,12 +176,24 @@ impl Certificates {
                 all.len() - 1
             });
         }
-        let certificates = Self {
+        let mut certificates = Self {
             of_sites,
             files: all,
             expiry: Expiry::default(),
+            seen: Seen::default(),
         };
+        certificates.look();
         Ok((!certificates.files.is_empty()).then_some(certificates))
+    }
+
+    /// Looks at the files, which are about to be read.
+    pub fn look(&mut self) {
+        self.seen = Seen::look(self.paths());
+    }
+
+    /// Returns the files as they were before they were read for the last time.
+    pub fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// Reads all files.

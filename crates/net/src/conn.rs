@@ -398,7 +398,7 @@ impl Conn {
             _ if is_moving => (Standing::Busy, now),
             _ if self.phase() == Phase::Closing => (Standing::Silent, self.info.began_at),
             (Some(engine), _) if engine.active_streams() > 0 => (Standing::Busy, now),
-            (Some(engine), Some(account)) if engine.stats().requests > 0 => {
+            (Some(engine), Some(account)) if engine.requests() > 0 => {
                 (Standing::Idle, account.idle_since)
             }
             _ => (Standing::Silent, self.info.began_at),
@@ -442,7 +442,7 @@ impl Conn {
         if let (Some(engine), Some(account)) = (&self.engine, &mut self.account) {
             // The lease covers the requests that were admitted.
             let _ = account.set_requests(engine.active_streams());
-            let requests = engine.stats().requests;
+            let requests = engine.requests();
             if requests != account.requests_seen || engine.active_streams() > 0 {
                 account.requests_seen = requests;
                 account.idle_since = now;

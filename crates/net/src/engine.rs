@@ -144,6 +144,11 @@ impl Engine {
         either!(self, engine => *engine.stats(), resting => resting.stats())
     }
 
+    /// Returns the number of requests so far, without a copy of all counters.
+    pub(crate) fn requests(&self) -> u64 {
+        either!(self, engine => engine.stats().requests, resting => resting.stats().requests)
+    }
+
     /// Returns the bytes of memory that the connection holds, about. Its client is charged for
     /// them.
     pub fn held_bytes(&self) -> u64 {

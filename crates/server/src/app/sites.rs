@@ -68,10 +68,11 @@ impl App {
     pub(super) fn serve(&mut self, conns: &mut Conns, served: Served) {
         let mut former = std::mem::take(&mut self.sites);
         for site in served.sites {
-            // A list that stays goes on learning, and knows what clients have.
+            // A list that stays goes on learning, and knows what clients have. Of sites with equal
+            // lists, each finds its own as long as their order stays.
             let same = |former: &WorkerSite| *former.pusher.options() == site.push;
             let pusher = former.iter().position(same);
-            let pusher = pusher.map(|place| former.swap_remove(place).pusher);
+            let pusher = pusher.map(|place| former.remove(place).pusher);
             let mut site = WorkerSite::new(site, &self.clock);
             site.pusher = pusher.unwrap_or(site.pusher);
             self.sites.push(site);

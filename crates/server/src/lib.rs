@@ -64,7 +64,16 @@ use crate::flags::{Arguments, Command};
 pub fn main() -> ExitCode {
     let command_line = match CommandLine::read(std::env::args_os()) {
         Ok(command_line) => command_line,
-        Err(Error::Typed(error)) => error.exit(),
+        Err(Error::Typed(error)) => {
+            // `exit` writes it. Help and the version aren't errors.
+            if error.use_stderr()
+                && let Ok(given) = run::Given::take()
+                && let Some(former) = given.complaint()
+            {
+                former.make(error.to_string().trim_end());
+            }
+            error.exit()
+        }
         Err(Error::File(error)) => {
             complain(&error.to_string(), run::Given::take().ok().as_ref());
             let is_check = std::env::args_os()

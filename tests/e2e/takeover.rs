@@ -107,8 +107,11 @@ fn a_new_process_that_cannot_serve_changes_nothing() {
     symlink(env!("CARGO_BIN_EXE_tidegate"), &program).unwrap();
     let mut command = Command::new(&program);
     command.args(["--config", &file]);
+    let pid_file = dir.path().join("pid");
+    command.args(["--pid-file", pid_file.to_str().unwrap()]);
     let ports = ["--listen", "127.0.0.1:0", "--listen-h2c", "127.0.0.1:0"];
     let server = Server::run(piped(command, &ports));
+    let pid = format!("{}\n", server.id());
     let mut client = Client::h2c(server.h2c);
     let why = "SIGUSR2: this process goes on, because the new one can't serve: ";
     for (count, (text, says)) in [
@@ -129,6 +132,7 @@ fn a_new_process_that_cannot_serve_changes_nothing() {
             server.line(why).contains(why) && server.log().contains(says),
             "{text}"
         );
+        assert_eq!(fs::read_to_string(&pid_file).unwrap(), pid, "{text}");
         assert_eq!(client.get("/").status(), 200);
         assert_eq!(Client::h2c(server.h2c).get("/").status(), 200);
     }
@@ -150,6 +154,38 @@ fn a_new_process_that_cannot_serve_changes_nothing() {
     server.signal("TERM");
     client.closed();
     assert_eq!(server.ended().0.code(), Some(0));
+}
+
+#[test]
+fn a_signal_ends_both_processes_during_an_upgrade() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("tidegate");
+    symlink(env!("CARGO_BIN_EXE_tidegate"), &program).unwrap();
+    let ports = ["--listen", "none", "--listen-h2c", "127.0.0.1:0"];
+    let server = Server::run(piped(Command::new(&program), &ports));
+    // A new process that never gets as far as to serve.
+    let ended = dir.path().join("ended");
+    let sleeps = dir.path().join("script");
+    let script = format!(
+        "#!/bin/sh\ntrap 'echo TERM >>{0}; exit' TERM\necho begun >>{0}\nwhile :; do sleep 0.01; done\n",
+        ended.display()
+    );
+    fs::write(&sleeps, script).unwrap();
+    let executable = Command::new("chmod").arg("+x").arg(&sleeps).status();
+    assert!(executable.unwrap().success());
+    fs::rename(&sleeps, &program).unwrap();
+    server.signal("USR2");
+    let successor = Successor::of(&server);
+    let told = || fs::read_to_string(&ended).unwrap_or_default();
+    while told() != "begun\n" {
+        std::thread::yield_now();
+    }
+    server.signal("TERM");
+    assert_eq!(server.ended().0.code(), Some(0));
+    while told() != "begun\nTERM\n" {
+        std::thread::yield_now();
+    }
+    drop(successor);
 }
 
 /// Returns a command that starts the binary with a socket as its third descriptor, as a service

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::signal_name;
 
@@ -16,7 +17,7 @@ use crate::prepared::{Prepared, Reason};
 use crate::reload::{Running, Worker};
 use crate::run_error::RunError;
 use crate::stats::Stats;
-use crate::upgrade;
+use crate::upgrade::{self, Successor};
 
 const STATS_EVERY: Duration = Duration::from_secs(5);
 
@@ -45,15 +46,23 @@ impl Asked {
 }
 
 /// How far the process is from its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Life {
     Serving,
     /// A new process has begun, and is to take over.
-    Upgrading,
+    Upgrading(Successor, Reload),
     /// No new connections. Requests in progress finish. A new process may have taken over.
     Leaving,
     /// The same, because a signal has asked for it. Another one ends the process immediately.
     Ending,
+}
+
+/// Whether a reload was asked for since a new process has begun. That process may have read the
+/// configuration before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reload {
+    NotAsked,
+    Asked,
 }
 
 /// The running process.
@@ -74,7 +83,6 @@ impl Process {
         workers: Vec<Worker>,
         mut running: Running,
         stats: Stats,
-        pid_file: Option<PidFile>,
         (happened, happenings): (Sender<Happening>, Receiver<Happening>),
     ) -> io::Result<Self> {
         running.watch(&workers, &happened)?;
@@ -84,14 +92,15 @@ impl Process {
             stats,
             life: Life::Serving,
             watchdog: Watchdog::find(Instant::now()),
-            pid_file,
+            pid_file: None,
             happened,
             happenings,
         })
     }
 
-    /// Returns when all workers have ended. `stdout` is flushed then.
-    pub(crate) fn run(mut self, stdout: &Queue) -> Result<(), RunError> {
+    /// Returns when all workers have ended. `stdout` is flushed then, and the pid file removed.
+    pub(crate) fn run(mut self, stdout: &Queue, pid_file: Option<PidFile>) -> Result<(), RunError> {
+        self.pid_file = pid_file;
         let mut working = self.workers.len();
         let mut stats_due = Instant::now() + STATS_EVERY;
         while working > 0 {
@@ -147,41 +156,59 @@ impl Process {
         let name = signal_name(signal).unwrap_or("signal");
         match Asked::by(signal) {
             Asked::Reload if self.serves() => {
+                if let Life::Upgrading(_, reload) = &mut self.life {
+                    *reload = Reload::Asked;
+                }
                 notify::reloading();
                 self.running.prepare(Reason::Signal, &self.happened);
             }
             Asked::Reload | Asked::Reopen => self.reopen(name),
-            Asked::Upgrade if self.life == Life::Serving => self.upgrade(name),
-            Asked::Upgrade => log::info!("{name}: ignored, because this process is being replaced"),
-            Asked::End if self.life == Life::Ending => {
+            Asked::Upgrade => match self.life {
+                Life::Serving => self.upgrade(name),
+                Life::Upgrading(..) | Life::Leaving => {
+                    log::info!("{name}: ignored, because this process is being replaced");
+                }
+                Life::Ending => log::info!("{name}: ignored, because this process is ending"),
+            },
+            Asked::End => self.end(signal, name),
+        }
+    }
+
+    /// Ends gracefully, together with a new process that was to take over. Ends immediately when
+    /// asked again.
+    fn end(&mut self, signal: i32, name: &str) {
+        match std::mem::replace(&mut self.life, Life::Ending) {
+            Life::Ending => {
                 log::warn!("{name} again: ending immediately");
                 logs::flush(Instant::now() + logs::PATIENCE);
                 self.pid_file = None;
                 std::process::exit(128 + signal);
             }
-            Asked::End => {
-                if self.life != Life::Leaving {
-                    notify::stopping();
-                    self.shut_down();
-                }
-                self.life = Life::Ending;
-                log::info!(
-                    "{name}: finishing the requests in progress; a second signal ends immediately"
-                );
+            Life::Leaving => {}
+            Life::Upgrading(successor, _) => {
+                // Whoever ends the server knows this process only.
+                successor.signal(Signal::TERM);
+                notify::stopping();
+                self.shut_down();
+            }
+            Life::Serving => {
+                notify::stopping();
+                self.shut_down();
             }
         }
+        log::info!("{name}: finishing the requests in progress; a second signal ends immediately");
     }
 
     fn serves(&self) -> bool {
-        matches!(self.life, Life::Serving | Life::Upgrading)
+        matches!(self.life, Life::Serving | Life::Upgrading(..))
     }
 
     /// Starts a new process, which takes over when it serves.
     fn upgrade(&mut self, name: &str) {
         match upgrade::start(self.running.bound(), self.happened.clone()) {
-            Ok(process) => {
-                self.life = Life::Upgrading;
-                log::info!("{name}: starting process {process} to take over");
+            Ok(successor) => {
+                log::info!("{name}: starting process {} to take over", successor.id());
+                self.life = Life::Upgrading(successor, Reload::NotAsked);
             }
             Err(error) => {
                 log::error!(
@@ -193,19 +220,24 @@ impl Process {
 
     /// Leaves the place to a new process that serves, or says why it doesn't.
     fn taken_over(&mut self, result: Result<u32, String>) {
+        let former = std::mem::replace(&mut self.life, Life::Ending);
+        let Life::Upgrading(successor, reload) = former else {
+            // A signal ends both processes.
+            self.life = former;
+            return;
+        };
         match result {
             Ok(process) => {
                 notify::taken_over_by(process);
-                if self.life == Life::Upgrading {
-                    self.life = Life::Leaving;
-                    self.shut_down();
+                if reload == Reload::Asked {
+                    successor.signal(Signal::HUP);
                 }
+                self.life = Life::Leaving;
+                self.shut_down();
                 log::info!("SIGUSR2: process {process} serves; finishing the requests in progress");
             }
             Err(error) => {
-                if self.life == Life::Upgrading {
-                    self.life = Life::Serving;
-                }
+                self.life = Life::Serving;
                 log::error!(
                     "SIGUSR2: this process goes on, because the new one can't serve: {error}"
                 );
@@ -247,9 +279,9 @@ impl Process {
             if let Err(error) = self.running.watch(&self.workers, &self.happened) {
                 log::error!("names and certificates are no longer watched: {error}");
             }
-        }
-        if reason == Reason::Signal {
-            notify::ready();
+            if reason == Reason::Signal {
+                notify::ready();
+            }
         }
         self.running.prepared(&self.happened);
     }

@@ -82,10 +82,10 @@ pub fn run(command_line: CommandLine, config: Config, given: Given) -> Result<()
     let user = flags.user.as_deref().map(Account::find);
     let user = user.transpose().map_err(RunError::User)?;
     let pid_file = flags.pid_file.as_deref().map(|path| {
-        let written = PidFile::write(path, user.as_ref());
-        written.map_err(|error| RunError::PidFile(path.to_owned(), error))
+        let opened = PidFile::open(path, user.as_ref());
+        opened.map_err(|error| RunError::PidFile(path.to_owned(), error))
     });
-    let pid_file = pid_file.transpose()?;
+    let mut pid_file = pid_file.transpose()?;
     if let Some(user) = &user {
         user.assume().map_err(RunError::User)?;
     }
@@ -118,7 +118,7 @@ pub fn run(command_line: CommandLine, config: Config, given: Given) -> Result<()
     );
     let running = Running::new(command_line, lasting, listeners.certificates, bound, served);
     let channel = (happened.clone(), happenings);
-    let process = Process::new(workers, running, stats, pid_file, channel);
+    let process = Process::new(workers, running, stats, channel);
     let process = process.map_err(RunError::Start)?;
     let forward = move || {
         for signal in signals.forever() {
@@ -129,11 +129,14 @@ pub fn run(command_line: CommandLine, config: Config, given: Given) -> Result<()
     };
     let thread = thread::Builder::new().name("signals".into());
     thread.spawn(forward).map_err(RunError::Start)?;
+    if let Some(file) = &mut pid_file {
+        file.write()?;
+    }
     // The queue never blocks: the server starts even if nothing reads stdout.
     stdout.push(text);
     if let Some(former) = former {
         former.ready();
     }
     notify::ready();
-    process.run(&stdout)
+    process.run(&stdout, pid_file)
 }

@@ -8,11 +8,12 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command};
 use std::sync::mpsc::Sender;
 use std::thread;
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tidegate_net::Listener;
 
 use crate::channel::{Channel, READY};
@@ -78,12 +79,34 @@ impl Complaint {
     }
 }
 
+/// A process that is to take over from this one.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    id: u32,
+    /// The process itself, because its number may be another's when it has ended.
+    process: OwnedFd,
+}
+
+impl Successor {
+    /// Returns its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Err(error) = pidfd_send_signal(&self.process, signal) {
+            log::warn!("can't send a signal to process {}: {error}", self.id);
+        }
+    }
+}
+
 /// Starts a new process and passes the listening sockets on. [`Happening::TakenOver`] says whether
 /// it serves.
 ///
 /// # Errors
 /// The system's error if it can't be started.
-pub(crate) fn start(bound: &[Bound], happened: Sender<Happening>) -> io::Result<u32> {
+pub(crate) fn start(bound: &[Bound], happened: Sender<Happening>) -> io::Result<Successor> {
     let sockets = |bound: &Bound| {
         let sockets = bound.sockets().iter().map(Listener::share);
         (bound.typed, sockets.collect())
@@ -101,6 +124,8 @@ pub(crate) fn start(bound: &[Bound], happened: Sender<Happening>) -> io::Result<
     // Otherwise this process would keep the other end open.
     drop(command);
     let id = child.id();
+    // It can't be another process, because nothing has waited for its end yet.
+    let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
     let wait = move || {
         let result = hand_over(&channel, &sockets, child).map(|()| id);
         drop(sockets);
@@ -109,7 +134,7 @@ pub(crate) fn start(bound: &[Bound], happened: Sender<Happening>) -> io::Result<
     };
     let thread = thread::Builder::new().name("upgrade".into());
     thread.spawn(wait)?;
-    Ok(id)
+    Ok(Successor { id, process })
 }
 
 /// Returns when the new process serves, or a sentence if it can't.

@@ -63,7 +63,13 @@ impl Lasting {
         (!names.is_empty()).then(|| {
             format!(
                 "these can't change while the server runs, and keep their values until it starts \
-                 anew, as by SIGUSR2: {}",
+                 anew, {}: {}",
+                if then.user == flags.user {
+                    "as by SIGUSR2"
+                } else {
+                    // By SIGUSR2 the new process begins as the user that this one has become.
+                    "for another user by a start as root"
+                },
                 names.join(", ")
             )
         })

@@ -134,10 +134,9 @@ impl App {
         let Some(site) = self.site_of(conns, (conn, id), head) else {
             return;
         };
-        if let Some(early) = &self.sites[site].early_data
-            && conns.is_early(conn)
-            && !takes_early(early, head, &path)
-        {
+        let early = self.sites[site].early_data.as_deref();
+        // A connection may be early still after a reload that turned early data off.
+        if conns.is_early(conn) && !early.is_some_and(|early| takes_early(early, head, &path)) {
             // RFC 8470 §5.2: "the server is unwilling to risk processing a request that might be
             // replayed".
             let log = self.begin_log(conns, conn, id, head);

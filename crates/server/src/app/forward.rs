@@ -79,7 +79,7 @@ impl App {
         // the response.
         let end = end && !(is_connect && protocol == Protocol::Http1);
         let version = conns.stream(conn, id).map_or("", |stream| stream.version());
-        let is_early = self.sites[site].early_data.is_some() && conns.is_early(conn);
+        let is_early = conns.is_early(conn);
         let certificate = self.certificate_fields(conns, conn, site);
         let repeated = if is_early {
             // A later request of the same kind has another head.

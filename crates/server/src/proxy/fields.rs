@@ -67,7 +67,6 @@ pub fn request(
                 .iter()
                 .any(|(told, _)| told.as_bytes() == &*taken_for(name))
     };
-    let mut is_early = client.is_early;
     let mut reported = Reported::default();
     let mut hops = 0;
     for field in head.headers() {
@@ -107,10 +106,10 @@ pub fn request(
                 if known == Some(KnownName::VIA) {
                     hops += visits(field.value);
                 }
-                // RFC 8470 §5.1: it "MUST NOT be removed if present".
-                is_early &= field.name != b"early-data";
+                // Ours says so, whatever the client's says.
+                let is_replaced = client.is_early && field.name == b"early-data";
                 let fits = known.is_some() || goes_on(field.name, client.is_trusted);
-                if fits && !is_dropped(field.name) {
+                if fits && !is_replaced && !is_dropped(field.name) {
                     fields.push_field(field);
                 }
             }
@@ -123,7 +122,7 @@ pub fn request(
     for (name, value) in told {
         fields.push(&**name, value);
     }
-    if is_early {
+    if client.is_early {
         // RFC 8470 §5.1: "An intermediary that forwards a request prior to the completion of the
         // TLS handshake with its client MUST send it with the Early-Data header field set to "1"".
         fields.push("early-data", "1");

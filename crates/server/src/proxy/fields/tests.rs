@@ -324,3 +324,33 @@ fn a_websocket_goes_on_as_one_or_as_a_get() {
     );
     assert!(!plain.is_invalid());
 }
+
+/// RFC 8470 §5.1: a request in early data goes on with `early-data: 1`, whatever its client and the
+/// operator say.
+#[test]
+fn a_request_in_early_data_is_marked() {
+    let dropped = [field_to_drop("early-data")];
+    let early = |dropped| Client {
+        is_early: true,
+        dropped,
+        ..stranger()
+    };
+    for claimed in [None, Some("0"), Some("1")] {
+        let received = match claimed {
+            None => get("/"),
+            Some(claimed) => get("/").field("early-data", claimed),
+        };
+        for dropped in [&[][..], &dropped] {
+            let on = sent(&received, &early(dropped)).unwrap();
+            let values: Vec<_> = on
+                .headers()
+                .filter(|field| field.name == b"early-data")
+                .map(|field| field.value.to_vec())
+                .collect();
+            assert_eq!(values, [b"1"], "{claimed:?}");
+        }
+    }
+    // RFC 8470 §5.1: it "MUST NOT be removed if present".
+    let on = sent(&get("/").field("early-data", "1"), &stranger()).unwrap();
+    assert_eq!(field(&on, "early-data"), "1");
+}

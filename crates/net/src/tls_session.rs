@@ -16,10 +16,11 @@ use rustls::{CommonState, Error, HandshakeKind, InvalidMessage};
 use tidegate_http::Outbox;
 
 use crate::buffers::{Buffers, MAX_TLS_LEFT_OVER, Records};
+use crate::hello::Hello;
 use crate::record_size::RecordSize;
 use crate::socket::Socket;
 use crate::tls::Choice;
-use crate::{End, TlsConnectorConfig, TlsInfo, hello, tls};
+use crate::{End, TlsConnectorConfig, TlsInfo, tls};
 
 /// More than TLS adds to any record, whatever its version and cipher.
 const RECORD_OVERHEAD: usize = 64;
@@ -56,6 +57,7 @@ struct Undecided {
     choice: Arc<Choice>,
     /// The session with the default settings.
     default: UnbufferedServerConnection,
+    hello: Hello,
 }
 
 impl Deref for Session {
@@ -137,15 +139,20 @@ impl TlsSession {
         let default = UnbufferedServerConnection::new(Arc::clone(choice.find(None)))?;
         let session = match &*choice {
             Choice::One(_) => Session::Server(default),
-            Choice::ByName(_) => Session::Undecided(Box::new(Undecided { choice, default })),
+            Choice::ByName(_) => Session::Undecided(Box::new(Undecided {
+                choice,
+                default,
+                hello: Hello::default(),
+            })),
         };
         Ok(Self::new(session, now))
     }
 
-    /// Makes the session of a server whose ClientHello is whole in `records`, or can't become one.
-    fn decide(&mut self, records: &[u8]) -> Result<(), End> {
-        if let Session::Undecided(undecided) = &self.session
-            && let Some(config) = hello::config_for(&undecided.choice, records)
+    /// Makes the session of a server whose ClientHello is whole with these bytes, or can't become
+    /// one.
+    fn decide(&mut self, new: &[u8]) -> Result<(), End> {
+        if let Session::Undecided(undecided) = &mut self.session
+            && let Some(config) = undecided.hello.read(&undecided.choice, new)
         {
             let session = UnbufferedServerConnection::new(config).map_err(End::TlsFailed)?;
             self.session = Session::Server(session);
@@ -244,7 +251,7 @@ impl TlsSession {
         let left_over = std::mem::take(&mut self.left_over);
         buffers.read[..left_over.len()].copy_from_slice(&left_over);
         let handshaking = self.is_handshaking();
-        self.decide(&buffers.read[..count])?;
+        self.decide(&buffers.read[left_over.len()..count])?;
         let records = &mut buffers.read[..count];
         let (input, pending, closed) = (
             &mut buffers.input,
@@ -351,11 +358,14 @@ impl TlsSession {
     /// Appends a close_notify alert to what is pending. The alert says that nothing more follows
     /// (RFC 8446 §6.1).
     pub(crate) fn close(&mut self) -> Result<(), End> {
-        if self.is_handshaking() {
-            return Ok(());
-        }
+        let is_handshaking = self.is_handshaking();
         let mut records = Records::default();
-        self.write(&mut records, Message::CloseNotify)?;
+        match self.write(&mut records, Message::CloseNotify) {
+            // The alert goes out like data: RFC 8446 §4.4.4 lets a server send that before the
+            // client's Finished, but not at every moment of the handshake.
+            Err(_) if is_handshaking => return Ok(()),
+            result => result?,
+        }
         self.pending.extend_from_slice(records.bytes());
         Ok(())
     }

@@ -22,9 +22,44 @@ use crate::{TlsError, pem};
 #[derive(Clone, Debug)]
 pub struct Certificate {
     /// At least one. A client gets the first whose signatures it can check.
-    keys: Vec<Arc<CertifiedKey>>,
+    keys: Vec<Key>,
     names: Vec<String>,
     validity: Option<RangeInclusive<SystemTime>>,
+}
+
+/// A chain with its key, and perhaps an OCSP response about it.
+#[derive(Clone, Debug)]
+struct Key {
+    plain: Arc<CertifiedKey>,
+    stapled: Option<Stapled>,
+}
+
+/// A chain that is sent with an OCSP response.
+#[derive(Clone, Debug)]
+struct Stapled {
+    key: Arc<CertifiedKey>,
+    /// When clients stop believing the response.
+    until: Option<SystemTime>,
+}
+
+impl Key {
+    fn new(key: CertifiedKey) -> Self {
+        Self {
+            plain: Arc::new(key),
+            stapled: None,
+        }
+    }
+
+    /// Returns the chain for a handshake at a time, which is asked for only if it matters.
+    fn at(&self, now: impl FnOnce() -> SystemTime) -> &Arc<CertifiedKey> {
+        match &self.stapled {
+            // RFC 6960 §4.2.2.1: clients consider an outdated response unreliable, and some end the
+            // handshake.
+            Some(Stapled { until, .. }) if until.is_some_and(|until| until < now()) => &self.plain,
+            Some(stapled) => &stapled.key,
+            None => &self.plain,
+        }
+    }
 }
 
 impl Certificate {
@@ -50,7 +85,7 @@ impl Certificate {
         let (names, validity) = (names(leaf), validity(leaf));
         let key = certified_key(certificates, key, &aws_lc_rs::default_provider())?;
         Ok(Self {
-            keys: vec![Arc::new(key)],
+            keys: vec![Key::new(key)],
             names,
             validity,
         })
@@ -73,24 +108,29 @@ impl Certificate {
     }
 
     /// Sends an OCSP response (RFC 6960, DER) with the certificate that it is about (RFC 6066 §8),
-    /// to clients that ask for it.
+    /// to clients that ask for it, until it is out of date.
     ///
     /// # Errors
     /// Returns an error if the response can't be read, is about another certificate, doesn't say
     /// `good`, or is out of date.
     pub fn staple(&mut self, response: &[u8], now: SystemTime) -> Result<(), TlsError> {
         let response_for = ocsp::read(response).map_err(TlsError::Ocsp)?;
-        let is_about = |key: &&mut Arc<CertifiedKey>| {
-            let leaf = key.cert.first();
+        let is_about = |key: &&mut Key| {
+            let leaf = key.plain.cert.first();
             leaf.is_some_and(|leaf| {
                 parse_x509_certificate(leaf)
                     .is_ok_and(|(_, leaf)| leaf.raw_serial() == response_for.serial)
             })
         };
         let key = self.keys.iter_mut().find(is_about);
-        let key = key.ok_or(TlsError::Ocsp("it is about another certificate"))?;
+        let key = key.ok_or(TlsError::OcspOfAnother)?;
         response_for.check(now)?;
-        Arc::make_mut(key).ocsp = Some(response.to_vec());
+        let mut stapled = CertifiedKey::clone(&key.plain);
+        stapled.ocsp = Some(response.to_vec());
+        key.stapled = Some(Stapled {
+            key: Arc::new(stapled),
+            until: response_for.next_update,
+        });
         Ok(())
     }
 
@@ -111,8 +151,9 @@ impl Certificate {
         // rustls leaves out the schemes that fit none of the client's versions and suites.
         let schemes = hello.signature_schemes();
         let mut keys = self.keys.iter();
-        let fit = keys.find(|key| key.key.choose_scheme(schemes).is_some());
-        fit.or(self.keys.first()).map(Arc::clone)
+        let fit = keys.find(|key| key.plain.key.choose_scheme(schemes).is_some());
+        let key = fit.or(self.keys.first())?;
+        Some(Arc::clone(key.at(SystemTime::now)))
     }
 }
 
@@ -151,12 +192,14 @@ pub(crate) fn certified_key(
 /// Returns when a certificate is valid.
 fn validity(certificate: &[u8]) -> Option<RangeInclusive<SystemTime>> {
     let (_, certificate) = parse_x509_certificate(certificate).ok()?;
-    let time = |time: ASN1Time| {
-        let seconds = u64::try_from(time.timestamp()).ok()?;
-        UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
-    };
     let validity = certificate.validity();
-    Some(time(validity.not_before)?..=time(validity.not_after)?)
+    Some(instant(validity.not_before)?..=instant(validity.not_after)?)
+}
+
+/// Returns a time as the system's clock has it, if it can.
+pub(crate) fn instant(time: ASN1Time) -> Option<SystemTime> {
+    let seconds = u64::try_from(time.timestamp()).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 /// Returns the names of a certificate (RFC 5280 §4.2.1.6).
@@ -342,7 +385,7 @@ mod tests {
     fn an_ocsp_response_goes_to_its_certificate() {
         let (certificate, key) = pair();
         let mut served = Certificate::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
-        let leaf = served.keys[0].cert[0].clone();
+        let leaf = served.keys[0].plain.cert[0].clone();
         let serial = parse_x509_certificate(&leaf)
             .unwrap()
             .1
@@ -351,9 +394,14 @@ mod tests {
         let now = SystemTime::now();
         let fine = ocsp::tests::response(&serial, 0x80, "20990101000000Z");
         served.staple(&fine, now).unwrap();
-        assert_eq!(served.keys[0].ocsp.as_deref(), Some(&fine[..]));
+        let sent = |served: &Certificate, now| served.keys[0].at(|| now).ocsp.clone();
+        assert_eq!(sent(&served, now), Some(fine));
+        let after = UNIX_EPOCH + Duration::from_secs(4_070_908_800);
+        assert!(sent(&served, after - Duration::from_secs(1)).is_some());
+        assert_eq!(sent(&served, after + Duration::from_secs(1)), None);
         let other = ocsp::tests::response(&[1, 2], 0x80, "20990101000000Z");
-        assert!(matches!(served.staple(&other, now), Err(TlsError::Ocsp(_))));
+        let result = served.staple(&other, now);
+        assert!(matches!(result, Err(TlsError::OcspOfAnother)));
         let old = ocsp::tests::response(&serial, 0x80, "20200101000000Z");
         let result = served.staple(&old, now);
         assert!(matches!(result, Err(TlsError::OcspOutdated)));

@@ -1,15 +1,19 @@
 //! The certificates that a server asks its clients for.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{Error, RootCertStore};
+use x509_parser::parse_x509_crl;
 
+use crate::certificate::instant;
 use crate::{TlsError, pem};
 
 /// Whether a client must show a certificate.
@@ -37,6 +41,8 @@ pub struct ClientAuthorities {
     verifier: Arc<dyn ClientCertVerifier>,
     /// A digest of everything that decides about certificates.
     digest: [u8; 16],
+    /// When all revocation lists are up to date, if there are some and all tell.
+    revocation_validity: Option<RangeInclusive<SystemTime>>,
 }
 
 impl ClientCertificates {
@@ -68,11 +74,13 @@ impl ClientCertificates {
         if demand == Demand::Optional {
             builder = builder.allow_unauthenticated();
         }
+        let mut revocation_validity = None;
         if let Some(revoked) = revoked {
             let lists = pem::revocation_lists(revoked)?;
             for list in &lists {
                 digest.update(list);
             }
+            revocation_validity = validity(&lists);
             builder = builder.with_crls(lists).enforce_revocation_expiration();
         }
         let verifier = builder.build();
@@ -83,7 +91,17 @@ impl ClientCertificates {
             demand,
             verifier,
             digest: first,
+            revocation_validity,
         })))
+    }
+
+    /// Returns when all revocation lists are up to date, both ends included. `None` if there are
+    /// none, or if one of them doesn't tell. After that, no certificate is good.
+    pub fn revocation_validity(&self) -> Option<&RangeInclusive<SystemTime>> {
+        match self {
+            Self::Off => None,
+            Self::Of(authorities) => authorities.revocation_validity.as_ref(),
+        }
     }
 
     /// Returns whether a client must show a certificate, if it is asked for one.
@@ -129,6 +147,20 @@ impl ClientCertificates {
             Self::Of(authorities) => authorities.digest,
         }
     }
+}
+
+/// Returns when all of these lists are up to date (RFC 5280 §5.1.2.5).
+fn validity(lists: &[CertificateRevocationListDer<'_>]) -> Option<RangeInclusive<SystemTime>> {
+    let mut all: Option<RangeInclusive<SystemTime>> = None;
+    for list in lists {
+        let (_, list) = parse_x509_crl(list).ok()?;
+        let (start, end) = (instant(list.last_update())?, instant(list.next_update()?)?);
+        all = Some(match all {
+            None => start..=end,
+            Some(others) => start.max(*others.start())..=end.min(*others.end()),
+        });
+    }
+    all
 }
 
 impl PartialEq for ClientCertificates {

@@ -13,7 +13,7 @@ pub(crate) struct Status<'a> {
     pub(crate) serial: &'a [u8],
     is_good: bool,
     /// When a newer response will be there at the latest.
-    next_update: Option<SystemTime>,
+    pub(crate) next_update: Option<SystemTime>,
 }
 
 impl Status<'_> {

@@ -41,6 +41,8 @@ pub enum TlsError {
     Authorities(String),
     /// An OCSP response can't be used, for this reason.
     Ocsp(&'static str),
+    /// An OCSP response is about another certificate.
+    OcspOfAnother,
     /// An OCSP response is out of date.
     OcspOutdated,
     /// A key of session tickets has another size.
@@ -65,10 +67,17 @@ impl std::fmt::Display for TlsError {
             Self::Utf16(what) => {
                 write!(f, "the {what} is text in UTF-16: save it as ASCII or UTF-8")
             }
-            Self::Der(what) => write!(
-                f,
-                "the {what} is DER, not text: make PEM of it with openssl x509 -inform der, or openssl pkey -inform der"
-            ),
+            Self::Der(what) => {
+                let tool = match *what {
+                    "private key" => "pkey",
+                    "revocation list" => "crl",
+                    _ => "x509",
+                };
+                write!(
+                    f,
+                    "the {what} is DER, not text: make PEM of it with openssl {tool} -inform der"
+                )
+            }
             Self::CertificateUnreadable(error) => {
                 write!(f, "the certificate isn't readable as PEM: {error}")
             }
@@ -108,6 +117,9 @@ impl std::fmt::Display for TlsError {
                 write!(f, "clients' certificates can't be checked with it: {error}")
             }
             Self::Ocsp(why) => write!(f, "the OCSP response can't be used: {why}"),
+            Self::OcspOfAnother => f.write_str(
+                "the OCSP response is about another certificate: fetch one about this one",
+            ),
             Self::OcspOutdated => f.write_str("the OCSP response is out of date: fetch a new one"),
             Self::TicketKey => f.write_str(
                 "a key of session tickets has 48 or 80 bytes: make one with openssl rand 80",

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rustc_hash::FxHashMap;
+use rustls::Error;
 use rustls::pki_types::CertificateDer;
-use tidegate_net::{ClientCertificates, ClientIdentity, ConnId, Demand, TlsInfo};
+use tidegate_net::{ClientCertificates, ClientIdentity, ConnId, ConnInfo, Demand};
 
 use crate::flags::{CertFact, CertField};
 
@@ -17,23 +18,31 @@ pub struct ClientAccess {
     pub clients: ClientCertificates,
     /// The fields that upstreams get.
     pub fields: Vec<CertField>,
+    /// The site, for messages.
+    pub site: String,
 }
 
 /// Fields about a client's certificate: names in lower case, and values.
 pub type Told = Arc<[(Box<str>, String)]>;
 
 impl ClientAccess {
-    /// Returns the fields for upstreams if a client may make requests of the site. `tls` is that of
-    /// its connection, which may have begun with other settings.
-    fn admit(&self, tls: Option<&TlsInfo>) -> Option<Told> {
-        let shown = match tls {
+    /// Returns the fields for upstreams if a client may make requests of the site. Its connection
+    /// may have begun with other settings.
+    fn admit(&self, info: &ConnInfo) -> Option<Told> {
+        let shown = match &info.tls {
             Some(tls) => &tls.client_certificates[..],
             // Where there is no TLS there is no certificate.
             None if self.clients.demand() == Some(Demand::Required) => return None,
             None => &[],
         };
         if let Err(error) = self.clients.check(shown) {
-            log::info!("a client's certificate isn't good any longer: {error}");
+            let (peer, site) = (info.peer, &self.site);
+            match error {
+                Error::NoCertificatesPresented => {
+                    log::info!("{peer}: no certificate was shown, which {site} needs");
+                }
+                error => log::info!("{peer}: the certificate isn't good for {site}: {error}"),
+            }
             return None;
         }
         Some(self.told(shown.first()))
@@ -72,14 +81,14 @@ impl Admitted {
         &mut self,
         conn: ConnId,
         access: &Arc<ClientAccess>,
-        tls: Option<&TlsInfo>,
+        info: &ConnInfo,
     ) -> Option<Told> {
         if let Some((known, told)) = self.0.get(&conn)
             && Arc::ptr_eq(known, access)
         {
             return Some(Arc::clone(told));
         }
-        let told = access.admit(tls)?;
+        let told = access.admit(info)?;
         let known = (Arc::clone(access), Arc::clone(&told));
         self.0.insert(conn, known);
         Some(told)

@@ -102,6 +102,8 @@ impl Config {
         for (place, site) in sites.iter().enumerate() {
             contradictions::check_routes(&site.flags).map_err(|error| error.of_site(place))?;
         }
+        // Changes after this are noticed, so nothing is read before.
+        let files = Certificates::of(flags, sites)?;
         let access = tls::access(sites)?;
         let mut kept = match former {
             Some(former) => former.tls.clone(),
@@ -109,7 +111,7 @@ impl Config {
         };
         let settings = tls::settings(flags, sites, &kept)?;
         let (mut listeners, certificates) =
-            Listeners::new(https, h2c, sites, &settings, &access, &mut kept)?;
+            Listeners::new(https, h2c, sites, &settings, &access, files, &mut kept)?;
         if flags.reuse_port {
             listeners.port = Port::Shared;
         }

@@ -1,5 +1,6 @@
-//! Warnings of certificates that are about to expire, once a day.
+//! Warnings of certificates and revocation lists that are about to expire, once a day.
 
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
 
@@ -8,17 +9,86 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Before the end of a certificate's validity there is a warning for this long.
 const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// The certificates in use: what to call them, and when they are valid.
+/// Something with an end: what to call it, when it is valid, and what happens after that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dated {
+    name: String,
+    validity: RangeInclusive<SystemTime>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Certificate,
+    RevocationList,
+}
+
+impl Dated {
+    /// Returns a certificate.
+    pub fn certificate(path: impl Display, validity: RangeInclusive<SystemTime>) -> Self {
+        Self {
+            name: format!("the certificate {path}"),
+            validity,
+            kind: Kind::Certificate,
+        }
+    }
+
+    /// Returns a revocation list of an authority of clients' certificates.
+    pub fn revocation_list(path: impl Display, validity: RangeInclusive<SystemTime>) -> Self {
+        Self {
+            name: format!("the revocation list {path}"),
+            validity,
+            kind: Kind::RevocationList,
+        }
+    }
+
+    /// Returns how long before the end there are warnings.
+    fn soon(&self) -> Duration {
+        match self.kind {
+            Kind::Certificate => SOON,
+            // Many are made anew each week or each day.
+            Kind::RevocationList => {
+                let whole = self.validity.end().duration_since(*self.validity.start());
+                whole.map_or(SOON, |whole| SOON.min(whole / 4))
+            }
+        }
+    }
+
+    /// Returns what is wrong with the dates, if anything is.
+    fn out_of_date(&self, now: SystemTime) -> Option<String> {
+        let date = |time: &SystemTime| httpdate::fmt_http_date(*time);
+        let refused = match self.kind {
+            Kind::Certificate => "clients refuse it",
+            Kind::RevocationList => "the certificates of clients are refused",
+        };
+        let (start, end) = (self.validity.start(), self.validity.end());
+        if now > *end {
+            let date = date(end);
+            return Some(format!("expired on {date}: {refused} until it is renewed"));
+        }
+        if now + self.soon() > *end {
+            return Some(format!("expires on {}: renew it", date(end)));
+        }
+        (now < *start && self.kind == Kind::Certificate).then(|| {
+            let date = date(start);
+            format!(
+                "isn't valid before {date}: clients refuse it until then, or the clock is wrong"
+            )
+        })
+    }
+}
+
+/// The certificates and revocation lists in use.
 #[derive(Clone, Debug, Default)]
 pub struct Expiry {
-    all: Vec<(String, RangeInclusive<SystemTime>)>,
+    all: Vec<Dated>,
     /// When to look again.
     due: Option<SystemTime>,
 }
 
 impl Expiry {
-    /// Takes the certificates. The first warnings are due at once.
-    pub fn new(all: Vec<(String, RangeInclusive<SystemTime>)>) -> Self {
+    /// Takes what has an end. The first warnings are due at once.
+    pub fn new(all: Vec<Dated>) -> Self {
         Self { all, due: None }
     }
 
@@ -28,31 +98,12 @@ impl Expiry {
             return Vec::new();
         }
         self.due = Some(now + DAY);
-        let warning = |(name, validity): &(String, RangeInclusive<SystemTime>)| {
-            let problem = out_of_date(validity, now)?;
-            Some(format!("the certificate {name} {problem}"))
+        let warning = |dated: &Dated| {
+            let problem = dated.out_of_date(now)?;
+            Some(format!("{} {problem}", dated.name))
         };
         self.all.iter().filter_map(warning).collect()
     }
-}
-
-/// Returns what is wrong with a certificate's dates, if anything is.
-fn out_of_date(validity: &RangeInclusive<SystemTime>, now: SystemTime) -> Option<String> {
-    let date = |time: &SystemTime| httpdate::fmt_http_date(*time);
-    if now > *validity.end() {
-        let date = date(validity.end());
-        return Some(format!(
-            "expired on {date}: clients refuse it until it is renewed"
-        ));
-    }
-    if now + SOON > *validity.end() {
-        let date = date(validity.end());
-        return Some(format!("expires on {date}: renew it"));
-    }
-    (now < *validity.start()).then(|| {
-        let date = date(validity.start());
-        format!("isn't valid before {date}: clients refuse it until then, or the clock is wrong")
-    })
 }
 
 #[cfg(test)]
@@ -62,6 +113,9 @@ mod tests {
     #[test]
     fn dates_of_certificates() {
         let now = SystemTime::now();
+        let out_of_date = |validity: &RangeInclusive<SystemTime>, now| {
+            Dated::certificate("a.pem", validity.clone()).out_of_date(now)
+        };
         assert_eq!(out_of_date(&(now - DAY..=now + 15 * DAY), now), None);
         let soon = out_of_date(&(now - DAY..=now + 13 * DAY), now).unwrap();
         assert!(soon.starts_with("expires on "), "{soon}");
@@ -72,9 +126,26 @@ mod tests {
     }
 
     #[test]
+    fn a_revocation_list_is_due_in_the_last_quarter_of_its_time() {
+        let now = SystemTime::now();
+        let list = |days: u32| {
+            let list = Dated::revocation_list("a.crl", now - days * DAY..=now + (7 - days) * DAY);
+            list.out_of_date(now)
+        };
+        assert_eq!(list(5), None);
+        assert!(list(6).unwrap().starts_with("expires on "));
+        let validity = now - 8 * DAY..=now - DAY;
+        let past = Dated::revocation_list("a.crl", validity).out_of_date(now);
+        assert!(
+            past.unwrap()
+                .contains("the certificates of clients are refused")
+        );
+    }
+
+    #[test]
     fn there_is_a_warning_each_day_from_two_weeks_before_the_end() {
         let start = SystemTime::UNIX_EPOCH + 20_000 * DAY;
-        let certificate = |days| ("a.pem".to_owned(), start - DAY..=start + days * DAY);
+        let certificate = |days| Dated::certificate("a.pem", start - DAY..=start + days * DAY);
         let mut expiry = Expiry::new(vec![certificate(16), certificate(400)]);
         let mut warned = Vec::new();
         // The server looks every 8 hours.

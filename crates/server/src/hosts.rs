@@ -18,8 +18,8 @@ pub struct Hosts {
     default: Option<usize>,
     /// For each site, the certificate for clients that ask for one of its hosts (SNI).
     certificates: Vec<usize>,
-    /// The names that each certificate is for, when the server starts. The first certificate is for
-    /// clients that ask for no host, or for that of no site.
+    /// The names that each certificate is for. The first certificate is for clients that ask for no
+    /// host, or for that of no site.
     covered: Vec<Vec<String>>,
     /// For each certificate, the hosts that its connections are for, if they can be listed.
     origins: Vec<Vec<String>>,

@@ -140,8 +140,7 @@ impl App {
         site: usize,
     ) -> Option<Told> {
         let access = self.sites[site].clients.as_ref()?;
-        let tls = conns.info(conn)?.tls.as_deref();
-        self.admitted.admit(conn, access, tls)
+        self.admitted.admit(conn, access, conns.info(conn)?)
     }
 
     /// Notes a stream that was reset. Returns the resource and the page, if a push was cancelled.

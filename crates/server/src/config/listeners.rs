@@ -15,8 +15,8 @@ use super::seen::Seen;
 use super::tls::{Kept, read};
 use crate::certificate;
 use crate::client_access::ClientAccess;
-use crate::expiry::Expiry;
-use crate::flags::{Flags, Listen};
+use crate::expiry::{Dated, Expiry};
+use crate::flags::{ClientCerts, Flags, Listen};
 use crate::hosts;
 use crate::settings::SiteSettings;
 
@@ -54,12 +54,12 @@ impl Listeners {
         sites: &[SiteSettings],
         settings: &TlsSettings,
         access: &[Option<Arc<ClientAccess>>],
+        mut files: Option<Certificates>,
         kept: &mut Kept,
     ) -> Result<(Self, SiteCertificates), ConfigError> {
         if tls.is_empty() && h2c.is_empty() {
             return Err(ConfigError::NothingToListenOn);
         }
-        let mut files = Certificates::of(sites)?;
         let self_signed = !tls.is_empty() && files.is_none();
         let of_sites = match &files {
             Some(files) => files.of_sites.clone(),
@@ -83,7 +83,7 @@ impl Listeners {
                 .map(|certificate| certificate.names().to_vec())
                 .collect();
             if let Some(files) = &mut files {
-                files.watch_expiry(&certificates);
+                files.watch_expiry(&certificates, sites, access);
                 warn_of_uncovered(sites, files, &of_sites);
             }
             let of_sites = &of_sites.of_sites;
@@ -152,14 +152,17 @@ pub struct Certificates {
     files: Vec<(Files, usize)>,
     /// The certificate of each site.
     of_sites: Vec<usize>,
+    /// The other files that are read with them: authorities of clients' certificates, revocation
+    /// lists, and keys of session tickets.
+    others: Vec<PathBuf>,
     expiry: Expiry,
     /// The files before they were read.
     seen: Seen,
 }
 
 impl Certificates {
-    /// Returns the certificates that sites name. `None` if no site names any.
-    fn of(sites: &[SiteSettings]) -> Result<Option<Self>, ConfigError> {
+    /// Returns the certificates that sites name, as yet unread. `None` if no site names any.
+    pub(super) fn of(flags: &Flags, sites: &[SiteSettings]) -> Result<Option<Self>, ConfigError> {
         // That of the default site comes first.
         let mut order: Vec<usize> = (0..sites.len()).collect();
         order.sort_by_key(|site| !sites[*site].names.is_empty());
@@ -179,6 +182,7 @@ impl Certificates {
         let mut certificates = Self {
             of_sites,
             files: all,
+            others: others(flags, sites),
             expiry: Expiry::default(),
             seen: Seen::default(),
         };
@@ -204,13 +208,30 @@ impl Certificates {
     }
 
     /// Notes when these certificates, which were read, expire.
-    fn watch_expiry(&mut self, read: &[Certificate]) {
+    fn watch_expiry(
+        &mut self,
+        read: &[Certificate],
+        sites: &[SiteSettings],
+        access: &[Option<Arc<ClientAccess>>],
+    ) {
         let files = self.files.iter().zip(read);
         let all = files.filter_map(|((files, _), certificate)| {
             let (cert, _) = files.pairs.first()?;
-            Some((cert.display().to_string(), certificate.validity()?.clone()))
+            let validity = certificate.validity()?.clone();
+            Some(Dated::certificate(cert.display(), validity))
         });
-        self.expiry = Expiry::new(all.collect());
+        let mut all: Vec<Dated> = all.collect();
+        for (site, access) in sites.iter().zip(access) {
+            if let (Some(crl), Some(access)) = (&site.flags.client_crl, access)
+                && let Some(validity) = access.clients.revocation_validity()
+            {
+                let list = Dated::revocation_list(crl.display(), validity.clone());
+                if !all.contains(&list) {
+                    all.push(list);
+                }
+            }
+        }
+        self.expiry = Expiry::new(all);
         self.warn_of_expiry(SystemTime::now());
     }
 
@@ -221,15 +242,33 @@ impl Certificates {
         }
     }
 
-    /// Returns the paths of the certificates, keys and OCSP responses.
+    /// Returns the paths of all files that are read for TLS with clients, each once.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         let files = self.files.iter();
-        files.flat_map(|(files, _)| {
+        let files = files.flat_map(|(files, _)| {
             let pairs = files.pairs.iter();
             let pairs = pairs.flat_map(|(cert, key)| [&**cert, &**key]);
             pairs.chain(files.ocsp.iter().map(|path| &**path))
-        })
+        });
+        let mut paths: Vec<&Path> = Vec::new();
+        for path in files.chain(self.others.iter().map(|path| &**path)) {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+        paths.into_iter()
     }
+}
+
+/// Returns the files that TLS needs beside the certificates.
+fn others(flags: &Flags, sites: &[SiteSettings]) -> Vec<PathBuf> {
+    let of_site = |site: &SiteSettings| {
+        let asks = site.flags.client_certs != ClientCerts::Off;
+        let files = [&site.flags.client_ca, &site.flags.client_crl];
+        files.map(|file| file.clone().filter(|_| asks))
+    };
+    let of_sites = sites.iter().flat_map(of_site).flatten();
+    of_sites.chain(flags.ticket_key.iter().cloned()).collect()
 }
 
 impl Files {
@@ -260,8 +299,11 @@ impl Files {
             let response = read(path).map_err(|error| error.about("ocsp", nth))?;
             match all.staple(&response, SystemTime::now()) {
                 Ok(()) => {}
-                // The certificate is as good as without it.
-                Err(error @ TlsError::OcspOutdated) => log::warn!("{}: {error}", path.display()),
+                // The certificate is as good as without it. When one is renewed, its response comes
+                // later.
+                Err(error @ (TlsError::OcspOutdated | TlsError::OcspOfAnother)) => {
+                    log::warn!("{}: {error}", path.display());
+                }
                 Err(error) => {
                     return Err(ConfigError::TlsFile(path.clone(), error).about("ocsp", nth));
                 }

@@ -85,12 +85,13 @@ pub(super) fn access(
     sites: &[SiteSettings],
 ) -> Result<Vec<Option<Arc<ClientAccess>>>, ConfigError> {
     let of = |(place, site): (usize, &SiteSettings)| {
-        access_of(&site.flags).map_err(|error| error.of_site(place))
+        access_of(site).map_err(|error| error.of_site(place))
     };
     sites.iter().enumerate().map(of).collect()
 }
 
-fn access_of(flags: &Flags) -> Result<Option<Arc<ClientAccess>>, ConfigError> {
+fn access_of(site: &SiteSettings) -> Result<Option<Arc<ClientAccess>>, ConfigError> {
+    let flags = &site.flags;
     let demand = match flags.client_certs {
         ClientCerts::Off => return Ok(None),
         ClientCerts::Optional => Demand::Optional,
@@ -114,8 +115,15 @@ fn access_of(flags: &Flags) -> Result<Option<Arc<ClientAccess>>, ConfigError> {
                 .map_err(|error| ConfigError::TlsFile(crl.clone(), error).about("client-crl", 0))?
         }
     };
-    let fields = fields(flags);
-    Ok(Some(Arc::new(ClientAccess { clients, fields })))
+    let access = ClientAccess {
+        clients,
+        fields: fields(flags),
+        site: match &site.names[..] {
+            [] => "the site of all other hosts".into(),
+            names => names.join(", "),
+        },
+    };
+    Ok(Some(Arc::new(access)))
 }
 
 /// Returns the fields that tell upstreams about a client's certificate.

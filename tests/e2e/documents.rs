@@ -172,10 +172,11 @@ for one that no site has, it is that of the site without names, or else of the f
 connection carries requests for the host that it asked for and for those that its certificate is
 for; others get 421 (RFC 9110 §15.5.20), and the client asks again on another connection. Where a
 certificate is for several hosts of the sites, an ORIGIN frame (RFC 8336) lists them on each
-connection over HTTP/2 and TLS, unless one has a wildcard, which no list can have. The names of the
-certificates are those at the start of the server. A client that asks for no name may request
-all hosts by HTTP/1.1, and by HTTP/2 those of the certificate and all IP addresses: TLS has no names
-for these. A request without a host, as HTTP/1.0 allows, is for the name that its client asked for.
+connection over HTTP/2 and TLS, unless one has a wildcard, which no list can have. A reload reads
+the names of the certificates anew, and the connections that exist have them too. A client that asks
+for no name may request all hosts by HTTP/1.1, and by HTTP/2 those of the certificate and all IP
+addresses: TLS has no names for these. A request without a host, as HTTP/1.0 allows, is for the name
+that its client asked for.
 
 | table | keys |
 |---|---|

@@ -136,6 +136,12 @@ impl Conn {
         self.opening.phase()
     }
 
+    /// Whether there is TLS whose handshake isn't done.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        let tls = self.transport.tls.as_ref();
+        tls.is_some_and(|tls| tls.is_handshaking())
+    }
+
     /// For sockets in memory: returns the changes since the last call.
     pub(crate) fn take_readiness(&mut self) -> Ready {
         match &mut self.transport.socket {

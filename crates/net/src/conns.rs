@@ -142,9 +142,7 @@ impl Conns {
     /// somebody may have sent a copy of it (RFC 8446 §8).
     pub fn is_early(&self, conn: ConnId) -> bool {
         let found = self.conns.get(conn.slot as usize);
-        let found = found.filter(|found| found.id == conn);
-        let tls = found.and_then(|found| found.transport.tls.as_ref());
-        tls.is_some_and(|tls| tls.is_handshaking())
+        found.is_some_and(|found| found.id == conn && found.is_handshaking())
     }
 
     /// Returns the client whose account an accepted connection is in.

@@ -104,7 +104,8 @@ impl<S: Service> Driver<S> {
         };
         let id = conn.id;
         conn.open(protocol, &self.options, now);
-        if self.shutdown_deadline.is_none() {
+        // With early data the handshake isn't done, and its deadline holds on.
+        if self.shutdown_deadline.is_none() && !conn.is_handshaking() {
             conn.deadline = None;
         }
         if conn.info.origin == Origin::Accepted && protocol == Protocol::Http1 {

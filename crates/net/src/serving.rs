@@ -215,6 +215,17 @@ impl<S: Service> Driver<S> {
                 Phase::Connecting | Phase::ProxyHeader | Phase::Handshake | Phase::Guess => {
                     conn.begin_close(End::HandshakeTimedOut);
                 }
+                // The deadline was that of a handshake with early data, which is done meanwhile.
+                Phase::Open if self.shutdown_deadline.is_none() && !conn.is_handshaking() => {}
+                // The engine may take no input now, so the rest of the handshake isn't read.
+                Phase::Open if self.shutdown_deadline.is_none() && conn.incoming.is_readable() => {
+                    conn.deadline = Some(now + self.options.handshake_timeout);
+                }
+                Phase::Open if self.shutdown_deadline.is_none() => {
+                    conn.begin_close(End::HandshakeTimedOut);
+                    self.conns.mark(slot);
+                    return self.report_eof(slot);
+                }
                 // A graceful end has waited for a request.
                 Phase::Open => {
                     if let Some(engine) = &mut conn.engine {
@@ -283,7 +294,10 @@ impl<S: Service> Driver<S> {
             return;
         }
         match (&mut conn.engine, conn.opening.phase()) {
-            (Some(engine), Phase::Open) => engine.shut_down_after_request(IN_FLIGHT, now),
+            (Some(engine), Phase::Open) => {
+                conn.deadline = None;
+                engine.shut_down_after_request(IN_FLIGHT, now);
+            }
             (_, Phase::Closing) => {}
             // No request has arrived, but the first may be in flight, because the client found the
             // port open.

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
@@ -507,7 +507,8 @@ fn early(worker: &Worker, config: &Arc<ClientConfig>) -> (bool, String) {
         tls.write_all(request).unwrap();
     }
     let mut answer = Vec::new();
-    let _ = tls.read_to_end(&mut answer);
+    // It ends with close_notify, even before the handshake does.
+    tls.read_to_end(&mut answer).unwrap();
     let answer = String::from_utf8(answer).unwrap();
     (is_taken, answer.rsplit('\n').next().unwrap().to_owned())
 }
@@ -531,6 +532,38 @@ fn early_data_is_answered_before_the_handshake_ends_if_it_is_allowed() {
             assert_eq!(early(&worker, &config), expected);
         }
     }
+}
+
+#[test]
+fn early_data_without_the_rest_of_the_handshake_is_let_go() {
+    let made = Made::localhost();
+    let mut settings = TlsSettings::new().unwrap();
+    settings.early_data = EarlyData::on(100);
+    let server = || TlsAcceptorConfig::new(&settings, site(&made), []).unwrap();
+    let patient = serve(server());
+    let security = Security::Tls(Arc::new(server()));
+    let listener = Listener::bind(([127, 0, 0, 1], 0).into(), security).unwrap();
+    let worker = Worker::on(Made::localhost(), listener, |options| {
+        options.handshake_timeout = Duration::from_secs(1);
+    });
+    let mut config = client_config(Some(&made.certificate()), &["http/1.1"]);
+    config.enable_early_data = true;
+    let config = Arc::new(config);
+    assert!(!early(&patient, &config).0);
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut session = ClientConnection::new(config, name).unwrap();
+    let request = b"GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    session.early_data().unwrap().write_all(request).unwrap();
+    let mut socket = worker.connect();
+    while session.wants_write() {
+        session.write_tls(&mut socket).unwrap();
+    }
+    worker.wait_for(|note| match note {
+        Note::Closed(why) => (why == "handshake timed out").then_some(()),
+        _ => None,
+    });
+    assert_eq!(worker.totals().engines.requests, 1);
+    drop(socket);
 }
 
 #[test]

@@ -249,6 +249,38 @@ fn certificates_that_change_on_disk_are_used() {
 }
 
 #[test]
+fn the_other_files_of_tls_are_watched_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let site = certificate(dir.path(), "site", &["localhost"]);
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    for changed in ["ca.pem", "tickets"] {
+        certificate(dir.path(), "ca", &["ca.test"]);
+        fs::write(path("tickets"), [1; 80]).unwrap();
+        let server = Server::start(&[
+            "--cert",
+            &path("site.pem"),
+            "--key",
+            &path("site.key"),
+            "--client-certs",
+            "optional",
+            "--client-ca",
+            &path("ca.pem"),
+            "--ticket-key",
+            &path("tickets"),
+            "--watch-certificates",
+            "10ms",
+        ]);
+        match changed {
+            "tickets" => fs::write(path("tickets"), [2; 48]).unwrap(),
+            _ => drop(certificate(dir.path(), "ca", &["ca.test"])),
+        }
+        server.wait_for("certificates have changed: reloaded ");
+        let mut client = Client::tls_trusting(server.tls, &site);
+        assert_eq!(client.get("/status").status(), 200);
+    }
+}
+
+#[test]
 fn what_cannot_change_is_said_in_one_line() {
     let this = Configured::start("workers = 1\nmax-streams = 100\n");
     let mut before = Client::h2c(this.server.h2c);

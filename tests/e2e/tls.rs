@@ -278,3 +278,34 @@ fn mistakes_of_tls_are_sentences() {
         assert!(text.contains(says), "{flags:?}: {text}");
     }
 }
+
+/// RFC 6066 §3: a client doesn't say in TLS which address it asks for.
+#[test]
+fn a_site_of_an_address_asks_for_no_certificates_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, ..) = certificate_files(&dir, "one");
+    let file = dir.path().join("tidegate.toml");
+    let asks = format!("client-certs = 'required'\nclient-ca = '{cert}'\n");
+    let start = |first: &str, second: &str| {
+        let text = format!(
+            "listen = ['127.0.0.1:0']\nlisten-h2c = ['none']\n\
+             [[site]]\nnames = ['a.test', '[::1]']\nroute = ['/=status']\n{first}\
+             [[site]]\nroute = ['/=status']\n{second}",
+        );
+        fs::write(&file, text).unwrap();
+        ["--config", file.to_str().unwrap()].map(str::to_owned)
+    };
+    for (first, second) in [(&*asks, ""), ("", &*asks)] {
+        let flags = start(first, second);
+        let (_, text) = refused(&flags.each_ref().map(|flag| &**flag));
+        let says = "no client names an address such as [::1] in TLS";
+        assert!(text.contains(says), "{text}");
+        if !first.is_empty() {
+            assert!(text.contains("tidegate.toml, line 6: "), "{text}");
+        }
+    }
+    let flags = start(&asks, &asks);
+    drop(Server::start_as_configured(
+        &flags.each_ref().map(|flag| &**flag),
+    ));
+}

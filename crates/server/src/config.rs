@@ -105,6 +105,9 @@ impl Config {
         // Changes after this are noticed, so nothing is read before.
         let files = Certificates::of(flags, sites)?;
         let access = tls::access(sites)?;
+        if !https.is_empty() {
+            contradictions::check_addresses(sites, &access)?;
+        }
         let mut kept = match former {
             Some(former) => former.tls.clone(),
             None => tls::Kept::new()?,

@@ -243,7 +243,8 @@ fn without_brackets(host: &[u8]) -> &[u8] {
     literal.unwrap_or(host)
 }
 
-fn is_address(host: &[u8]) -> bool {
+/// Whether a host is an IP address.
+pub fn is_address(host: &[u8]) -> bool {
     let text = std::str::from_utf8(without_brackets(host));
     text.is_ok_and(|text| text.parse::<IpAddr>().is_ok())
 }

@@ -1,8 +1,13 @@
 //! Flags that contradict each other.
 
+use std::sync::Arc;
+
 use super::error::ConfigError;
 use super::listeners::Address;
+use crate::client_access::ClientAccess;
 use crate::flags::{Flags, Listen, Route};
+use crate::hosts::is_address;
+use crate::settings::SiteSettings;
 
 /// Returns a contradiction about the `nth` value of a flag.
 fn contradiction(flag: &'static str, nth: usize, sentence: String) -> Result<(), ConfigError> {
@@ -41,6 +46,33 @@ pub(super) fn check_ports(flags: &Flags, addresses: &[Address]) -> Result<(), Co
                 }
                 _ => contradiction("listen", place.min(before - 1), sentence),
             };
+        }
+    }
+    Ok(())
+}
+
+/// Checks that clients of an IP address can show the certificates that its site asks for.
+///
+/// # Errors
+/// A contradiction, whose sentence names the address.
+pub(super) fn check_addresses(
+    sites: &[SiteSettings],
+    access: &[Option<Arc<ClientAccess>>],
+) -> Result<(), ConfigError> {
+    let clients = |site: usize| Some(&access.get(site)?.as_ref()?.clients);
+    let default = sites.iter().position(|site| site.names.is_empty());
+    let default = default.and_then(clients);
+    for (place, site) in sites.iter().enumerate() {
+        let address = site.names.iter().find(|name| is_address(name.as_bytes()));
+        if let Some(address) = address
+            && clients(place) != default
+        {
+            let sentence = format!(
+                "no client names an address such as {address} in TLS, so this site can't ask its \
+                 clients for other certificates than the site of all other hosts does"
+            );
+            return contradiction("client-certs", 0, sentence)
+                .map_err(|error| error.of_site(place));
         }
     }
     Ok(())

@@ -270,14 +270,14 @@ impl Process {
                         self.reopen("SIGHUP");
                     }
                     log::info!("{reason}: reloaded {what}");
+                    if let Err(error) = self.running.watch(&self.workers, &self.happened) {
+                        log::error!("names and certificates are no longer watched: {error}");
+                    }
                 }
                 Err(error) => log::error!(
                     "{reason}: nothing has changed, because the new configuration can't be used: \
                      {error}"
                 ),
-            }
-            if let Err(error) = self.running.watch(&self.workers, &self.happened) {
-                log::error!("names and certificates are no longer watched: {error}");
             }
             if reason == Reason::Signal {
                 notify::ready();

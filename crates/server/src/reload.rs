@@ -99,6 +99,7 @@ impl Running {
     }
 
     /// Watches the names of upstreams and the certificates of this configuration, and no others.
+    /// Call this once for each configuration: the threads know what they have seen since.
     pub(crate) fn watch(
         &mut self,
         workers: &[Worker],
@@ -139,10 +140,6 @@ impl Running {
         };
         if self.making != Making::One {
             return;
-        }
-        // If it can't be used, files that have changed since now are read again.
-        if let Some(certificates) = &mut self.certificates {
-            certificates.look();
         }
         let (same, lasting) = (Arc::clone(&self.command_line), self.lasting.clone());
         let done = happened.clone();

@@ -191,11 +191,11 @@ impl Certificates {
     }
 
     /// Looks at the files, which are about to be read.
-    pub fn look(&mut self) {
+    fn look(&mut self) {
         self.seen = Seen::look(self.paths());
     }
 
-    /// Returns the files as they were before they were read for the last time.
+    /// Returns the files as they were before they were read.
     pub fn seen(&self) -> &Seen {
         &self.seen
     }

@@ -310,3 +310,42 @@ fn the_logs_change() {
     assert!(status.success() && !stderr.contains("GET /two"), "{stderr}");
     assert!(fs::read_to_string(&log).unwrap().contains("GET /two"));
 }
+
+#[test]
+fn a_port_that_the_server_has_itself_needs_a_restart() {
+    let port = free_address().port();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tidegate.toml");
+    let configure = |listen: &str| {
+        fs::write(&file, format!("listen = 'none'\nlisten-h2c = {listen}\n")).unwrap();
+    };
+    let fails = |from: &str, to: &str, says: &str| {
+        configure(from);
+        let server = Server::start_as_configured(&["--config", file.to_str().unwrap()]);
+        configure(to);
+        server.signal("HUP");
+        let line = server.line("SIGHUP: nothing has changed");
+        assert!(line.contains(says), "{line}");
+        server.signal("USR2");
+        let line = server.line("SIGUSR2: this process goes on, because the new one");
+        assert!(line.contains(says), "{line}");
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(Client::h2c(Some(addr)).get("/status").status(), 200);
+    };
+    let everywhere = format!("'{port}'");
+    let v4 = format!("['0.0.0.0:{port}']");
+    let says = format!("this server itself still listens on 0.0.0.0:{port}; restart it");
+    if TcpListener::bind("[::]:0").is_err() {
+        return;
+    }
+    fails(&v4, &everywhere, &says);
+    let both = format!("['0.0.0.0:{port}', '[::]:{port}']");
+    fails(
+        &both,
+        &everywhere,
+        "whether that includes IPv4 can't change",
+    );
+    let one = format!("['127.0.0.1:{port}']");
+    let says = format!("this server itself still listens on 127.0.0.1:{port}; restart it");
+    fails(&one, &v4, &says);
+}

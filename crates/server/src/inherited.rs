@@ -77,10 +77,25 @@ impl Inherited {
         }
     }
 
+    /// Returns the addresses of the process before this one, as its configuration had them.
+    pub(crate) fn former(&self) -> Vec<SocketAddr> {
+        let groups = self.groups.iter();
+        let typed = groups.filter_map(|group| match group.origin {
+            Origin::Manager(_) => None,
+            Origin::Former(typed) => Some(typed),
+        });
+        typed.collect()
+    }
+
     /// Takes the sockets of an address, if there are any.
     pub(crate) fn take(&mut self, address: &Address) -> Option<Vec<TcpListener>> {
-        let is_wanted =
-            |group: &Group| group.addr == address.first || Some(group.addr) == address.otherwise;
+        let is_wanted = |group: &Group| match group.origin {
+            Origin::Manager(_) => {
+                group.addr == address.first || Some(group.addr) == address.otherwise
+            }
+            // A socket of IPv4 that stood for all addresses there has the first choice's address.
+            Origin::Former(typed) => typed == address.first,
+        };
         let place = self.groups.iter().position(is_wanted)?;
         Some(self.groups.remove(place).sockets)
     }
@@ -129,6 +144,24 @@ mod tests {
             panic!("nobody has named it");
         };
         assert_eq!((unnamed, &*name), (addr("[::1]:81"), "web"));
+    }
+
+    #[test]
+    fn a_former_process_listened_on_ipv4_only() {
+        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let everywhere = Address {
+            protocols: Protocols::Both,
+            first: addr("[::]:80"),
+            otherwise: Some(addr("0.0.0.0:80")),
+        };
+        for (typed, taken) in [("0.0.0.0:80", None), ("[::]:80", Some(1))] {
+            let mut inherited = Inherited::default();
+            let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+            inherited.add_former(addr(typed), 0, socket);
+            assert_eq!(inherited.former(), [addr(typed)]);
+            let sockets = inherited.take(&everywhere);
+            assert_eq!(sockets.map(|sockets| sockets.len()), taken, "{typed}");
+        }
     }
 
     #[test]

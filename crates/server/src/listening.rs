@@ -98,7 +98,8 @@ pub(crate) fn bind(
     workers: usize,
     mut inherited: Inherited,
 ) -> Result<Vec<Bound>, RunError> {
-    let bound = bind_all(listeners, workers, |address, security| {
+    let former = inherited.former();
+    let bound = bind_all(listeners, workers, &former, |address, security| {
         let Some(sockets) = inherited.take(address) else {
             return Ok(None);
         };
@@ -120,8 +121,9 @@ pub(crate) fn bind_again(
     listeners: &Listeners,
     workers: usize,
 ) -> Result<Vec<Bound>, RunError> {
+    let typed: Vec<SocketAddr> = former.iter().map(|bound| bound.typed).collect();
     let mut former: Vec<&Bound> = former.iter().collect();
-    bind_all(listeners, workers, |address, security| {
+    bind_all(listeners, workers, &typed, |address, security| {
         let place = former.iter().position(|bound| bound.typed == address.first);
         Ok(place.map(|place| {
             let bound = former.remove(place);
@@ -137,10 +139,12 @@ pub(crate) fn bind_again(
     })
 }
 
-/// Returns all addresses: with the sockets that `find` finds, or else with new ones.
+/// Returns all addresses: with the sockets that `find` finds, or else with new ones. `former` has
+/// the addresses of the former configuration, whose sockets are still open.
 fn bind_all(
     listeners: &Listeners,
     workers: usize,
+    former: &[SocketAddr],
     mut find: impl FnMut(&Address, &Security) -> Result<Option<Bound>, RunError>,
 ) -> Result<Vec<Bound>, RunError> {
     let tls = listeners.acceptor.iter().flat_map(|acceptor| {
@@ -153,14 +157,32 @@ fn bind_all(
     let wanted: Vec<(Address, Security)> = wanted.collect();
     let families: Vec<SocketAddr> = wanted.iter().map(|(address, _)| address.first).collect();
     let bound = wanted.into_iter().map(|(address, security)| {
+        let wanted = stack(address.first, &families);
         if let Some(found) = find(&address, &security)? {
+            if former.contains(&address.first) && stack(address.first, former) != wanted {
+                return Err(RunError::OtherStack(address.first));
+            }
             return Ok(found);
         }
-        let stack = stack(address.first, &families);
-        let sockets = bind_one(address, &security, workers, stack, listeners.port)?;
+        let sockets = bind_one(address, &security, workers, wanted, listeners.port);
+        let sockets = sockets.map_err(|error| of_own(error, former))?;
         Ok(Bound::new(address, security, sockets))
     });
     bound.collect()
+}
+
+/// Returns the error of an address. If its port is taken, and `former` has it too, this server has
+/// taken it.
+fn of_own(error: RunError, former: &[SocketAddr]) -> RunError {
+    match error {
+        RunError::Bind(addr, error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let own = former.iter().find(|former| former.port() == addr.port());
+            own.map_or(RunError::Bind(addr, error), |own| {
+                RunError::OwnPort(addr, *own)
+            })
+        }
+        error => error,
+    }
 }
 
 /// Returns the IP versions that a socket takes. An IPv6 socket takes no IPv4 connections if another

@@ -12,6 +12,11 @@ use crate::user::UserError;
 pub enum RunError {
     /// An address can't be listened on.
     Bind(SocketAddr, io::Error),
+    /// An address can't be listened on, because this server still listens on the second one.
+    OwnPort(SocketAddr, SocketAddr),
+    /// An address can't be listened on, because this server still listens there with IPv4 and
+    /// should do so without it, or the other way round.
+    OtherStack(SocketAddr),
     /// A descriptor that the service manager passed isn't a socket that listens.
     Given(usize, io::Error),
     /// The service manager passed a socket on an address that no flag names, perhaps with a name.
@@ -34,7 +39,7 @@ impl RunError {
     /// Returns the address that can't be listened on, if that is why.
     pub fn port(&self) -> Option<SocketAddr> {
         match self {
-            Self::Bind(addr, _) => Some(*addr),
+            Self::Bind(addr, _) | Self::OwnPort(addr, _) | Self::OtherStack(addr) => Some(*addr),
             _ => None,
         }
     }
@@ -52,6 +57,16 @@ impl fmt::Display for RunError {
                 f,
                 "can't listen on {addr}: ports below 1024 need privileges (CAP_NET_BIND_SERVICE); \
                  grant them, or choose another port with --listen or --listen-h2c"
+            ),
+            Self::OwnPort(addr, own) => write!(
+                f,
+                "can't listen on {addr}: this server itself still listens on {own}; restart it to \
+                 change that"
+            ),
+            Self::OtherStack(addr) => write!(
+                f,
+                "can't listen on {addr}: this server itself still listens there, and whether that \
+                 includes IPv4 can't change; restart it to change that"
             ),
             Self::Bind(addr, error) => write!(f, "can't listen on {addr}: {error}"),
             Self::Given(descriptor, error) => write!(

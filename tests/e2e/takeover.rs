@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
@@ -290,7 +290,16 @@ fn the_user_changes_once_ports_are_open() {
     };
     let dir = tempfile::tempdir().unwrap();
     let pid_file = dir.path().join("pid");
-    let flags = ["--user", "nobody", "--pid-file", pid_file.to_str().unwrap()];
+    let log = dir.path().join("access.log");
+    let files = [&pid_file, &log].map(|path| path.to_str().unwrap());
+    let flags = [
+        "--user",
+        "nobody",
+        "--pid-file",
+        files[0],
+        "--access-log",
+        files[1],
+    ];
     if !geteuid().is_root() {
         let ports = ["--listen", "none", "--listen-h2c", "127.0.0.1:0"];
         let (status, stderr) = refused(&[&ports[..], &flags].concat());
@@ -312,6 +321,8 @@ fn the_user_changes_once_ports_are_open() {
         ids("Gid", nobody.gid.as_raw())
     );
     assert_eq!(Client::h2c(server.h2c).get("/status").status(), 200);
+    let owner = |path| fs::metadata(path).unwrap().uid();
+    assert_eq!([owner(&pid_file), owner(&log)], [nobody.uid.as_raw(); 2]);
     server.signal("TERM");
     assert_eq!(server.ended().0.code(), Some(0));
     let (status, stderr) = refused(&["--user", "nobody:no-such-group"]);

@@ -32,17 +32,21 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// Opens the file, or stdout for `-`; without a path, lines go to the log.
+    /// Opens the file, or stdout for `-`; without a path, lines go to the log. A new file belongs
+    /// to `owner`, a user and a group, if there is one.
     ///
     /// # Errors
     /// The operating system's error.
-    pub fn open(path: Option<&Path>) -> io::Result<Self> {
+    pub fn open(path: Option<&Path>, owner: Option<(u32, u32)>) -> io::Result<Self> {
         match path {
             None => Ok(Self::Log),
             Some(path) if path == Path::new("-") => Ok(Self::Stdout(queue::stdout()?)),
             Some(path) => {
                 let name = format!("the access log {}", path.display());
-                let file = Appended::open(path)?;
+                let file = match owner {
+                    Some(owner) => Appended::open_for(path, owner)?,
+                    None => Appended::open(path)?,
+                };
                 let queue = Queue::start(file, &name, Report::Log, Options::default())?;
                 Ok(Self::File(queue))
             }
@@ -380,7 +384,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.log");
         std::fs::write(&path, "before\n").unwrap();
-        let destination = Destination::open(Some(&path)).unwrap();
+        let destination = Destination::open(Some(&path), None).unwrap();
         let mut log = AccessLog::new(destination.clone());
         let now = Instant::now();
         let clock = Clock::new(UNIX_EPOCH);
@@ -415,6 +419,6 @@ mod tests {
     #[test]
     fn an_unusable_file_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Destination::open(Some(dir.path())).is_err());
+        assert!(Destination::open(Some(dir.path()), None).is_err());
     }
 }

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::SystemTime;
 
+use nix::unistd::geteuid;
 use tidegate_http::WallClock;
 use tidegate_net::{Options, Port};
 
@@ -38,6 +39,7 @@ use crate::proxy::goes_on;
 use crate::router::Router;
 use crate::settings::{Origins, SiteSettings, UpstreamSettings};
 use crate::site::{Served, Site};
+use crate::user::Account;
 pub use error::{ConfigError, Whose};
 pub use lasting::Lasting;
 use listeners::SiteCertificates;
@@ -194,9 +196,14 @@ impl Config {
 fn access_log(flags: &Flags, former: Option<&Lasting>) -> Result<Destination, ConfigError> {
     match former.map(|former| &former.access_log) {
         Some((path, open)) if *path == flags.access_log => Ok(open.clone()),
-        _ => Destination::open(flags.access_log.as_deref()).map_err(|error| {
-            ConfigError::NoAccessLog(flags.access_log.clone().unwrap_or_default(), error)
-        }),
+        _ => {
+            // A user that doesn't exist is an error later.
+            let user = flags.user.as_deref().filter(|_| geteuid().is_root());
+            let owner = user.and_then(|user| Some(Account::find(user).ok()?.ids()));
+            Destination::open(flags.access_log.as_deref(), owner).map_err(|error| {
+                ConfigError::NoAccessLog(flags.access_log.clone().unwrap_or_default(), error)
+            })
+        }
     }
 }
 

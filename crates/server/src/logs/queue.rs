@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::fchown;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -69,6 +70,24 @@ impl Appended {
             path: path.into(),
             file,
         })
+    }
+
+    /// Opens the file like [`Appended::open`]. A file that is new belongs to this user and group,
+    /// so that the server can open it again once it has become that user.
+    ///
+    /// # Errors
+    /// The operating system's error.
+    pub fn open_for(path: &Path, (user, group): (u32, u32)) -> io::Result<Self> {
+        // A file that exists keeps its owner: it may be another's, by a link.
+        match File::options().append(true).create_new(true).open(path) {
+            Ok(file) => {
+                fchown(&file, Some(user), Some(group))?;
+                let path = path.into();
+                Ok(Self { path, file })
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Self::open(path),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -64,6 +64,16 @@ enum Door {
     Memory(Option<Box<TlsSession>>),
 }
 
+/// The fate of connections that come while [`PARKED`] wait already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TooMany {
+    /// The system keeps them for a while.
+    Left,
+    /// Those that find no room are refused, because the listener closes: the system would reset all
+    /// that it still has, and others may find room.
+    Refused,
+}
+
 /// The decision about a newcomer.
 enum Admission {
     Granted(Account),
@@ -200,11 +210,11 @@ impl Acceptors {
         self.make_room_for_others(driver);
         self.ask_again(driver);
         for key in 0..self.keys {
-            self.accept_from(key, driver);
+            self.accept_from(key, TooMany::Left, driver);
         }
     }
 
-    fn accept_from(&mut self, key: usize, driver: &mut Driver<impl Service>) {
+    fn accept_from(&mut self, key: usize, too_many: TooMany, driver: &mut Driver<impl Service>) {
         let now = driver.conns.now();
         for _ in 0..ACCEPT_AT_ONCE {
             let Some(acceptor) = self.acceptors.get_mut(key) else {
@@ -216,7 +226,7 @@ impl Acceptors {
             if !acceptor.can_go_on() {
                 return;
             }
-            if self.parked.len() >= PARKED {
+            if self.parked.len() >= PARKED && too_many == TooMany::Left {
                 acceptor.queue = Queue::LeftUntil(now + ASK_AGAIN);
                 return;
             }
@@ -234,6 +244,11 @@ impl Acceptors {
                         until: now + PARKED_FOR,
                     };
                     self.admit_or_park(newcomer, driver);
+                    if self.parked.len() > PARKED
+                        && let Some(last) = self.parked.pop()
+                    {
+                        self.refuse(&last, driver);
+                    }
                 }
                 Ok(None) => return,
                 Err(error) if is_about_one_connection(&error) => {}
@@ -268,12 +283,12 @@ impl Acceptors {
     fn drain(&mut self, keys: impl IntoIterator<Item = usize>, driver: &mut Driver<impl Service>) {
         for key in keys {
             if let Some(acceptor) = self.acceptors.get_mut(key) {
-                acceptor.look();
+                acceptor.queue = Queue::MayHaveSome;
             }
             for _ in 0..ALL {
                 self.make_room_for_others(driver);
                 self.ask_again(driver);
-                self.accept_from(key, driver);
+                self.accept_from(key, TooMany::Refused, driver);
                 let acceptor = self.acceptors.get(key);
                 if !acceptor.is_some_and(Acceptor::can_go_on) {
                     break;

@@ -197,6 +197,51 @@ fn early_data_is_for_safe_requests_of_routes_that_take_it() {
 }
 
 #[test]
+fn early_data_that_is_turned_off_meanwhile_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key, pem) = certificate_files(&dir, "early");
+    let trusted = CertificateDer::from_pem_slice(pem.certificate.as_bytes()).unwrap();
+    let file = dir.path().join("tidegate.toml");
+    let write = |early: &str| {
+        let text = format!(
+            "cert = '{cert}'\nkey = '{key}'\n[[site]]\nearly-data = '{early}'\nroute = ['/=echo']\n"
+        );
+        fs::write(&file, text).unwrap();
+    };
+    write("on");
+    let server = Server::start(&["--config", file.to_str().unwrap()]);
+    let config = config(&trusted, None);
+    let first = connect(server.tls, "localhost", &config);
+    let line = ask(first, &get("localhost", ""));
+    assert!(line.starts_with("HTTP/1.1 "), "{line}");
+    let mut tls = connect(server.tls, "localhost", &config);
+    let send = |tls: &mut StreamOwned<ClientConnection, TcpStream>, part: &str| {
+        let sent = tls.conn.early_data().unwrap().write(part.as_bytes());
+        assert_eq!(sent.unwrap(), part.len());
+        while tls.conn.wants_write() {
+            tls.conn.write_tls(&mut tls.sock).unwrap();
+        }
+    };
+    send(&mut tls, "POST / HTTP/1.1\r\nhost: localhost\r\n");
+    // The server has read it: its part of the handshake is here.
+    assert_eq!(tls.sock.peek(&mut [0]).unwrap(), 1);
+    write("off");
+    server.signal("HUP");
+    server.wait_for("SIGHUP: reloaded ");
+    send(&mut tls, "connection: close\r\ncontent-length: 0\r\n\r\n");
+    // The client's part of the handshake isn't sent.
+    let mut answer = Vec::new();
+    while answer.is_empty() {
+        assert_ne!(tls.conn.read_tls(&mut tls.sock).unwrap(), 0);
+        tls.conn.process_new_packets().unwrap();
+        let _ = tls.conn.reader().read_to_end(&mut answer);
+    }
+    assert!(tls.conn.is_early_data_accepted());
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 425 "), "{answer}");
+}
+
+#[test]
 fn a_port_is_for_one_protocol_alone() {
     let server = Server::start_as_configured(&[
         "--listen",

@@ -354,3 +354,53 @@ fn a_site_of_an_address_asks_for_no_certificates_of_its_own() {
         &flags.each_ref().map(|flag| &**flag),
     ));
 }
+
+/// Returns an OCSP response (RFC 6960 §4.2.1) that says `good` of the certificate with this serial
+/// number.
+fn ocsp_response(serial: &[u8]) -> Vec<u8> {
+    let element = |tag: u8, content: &[u8]| {
+        let length = match u8::try_from(content.len()).unwrap() {
+            length @ 0..0x80 => vec![length],
+            length => vec![0x81, length],
+        };
+        [&[tag], &length[..], content].concat()
+    };
+    let sequence = |parts: &[Vec<u8>]| element(0x30, &parts.concat());
+    let time = |time: &[u8]| element(0x18, time);
+    let algorithm = sequence(&[element(6, &[0x2b, 14, 3, 2, 26])]);
+    let hash = element(4, &[7; 20]);
+    let parts = [
+        algorithm.clone(),
+        hash.clone(),
+        hash.clone(),
+        element(2, serial),
+    ];
+    let single = sequence(&[
+        sequence(&parts),
+        vec![0x80, 0],
+        time(b"20250101000000Z"),
+        element(0xa0, &time(b"20990101000000Z")),
+    ]);
+    let responder = element(0xa2, &hash);
+    let all = sequence(&[single]);
+    let data = sequence(&[responder, time(b"20250101000000Z"), all]);
+    let basic = sequence(&[data, algorithm, element(3, &[0, 1, 2])]);
+    let kind = element(6, &[0x2b, 6, 1, 5, 5, 7, 48, 1, 1]);
+    let bytes = sequence(&[kind, element(4, &basic)]);
+    sequence(&[element(10, &[0]), element(0xa0, &bytes)])
+}
+
+#[test]
+fn an_ocsp_response_about_the_former_certificate_keeps_the_new_one_from_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key, pem) = certificate_files(&dir, "new");
+    let trusted = CertificateDer::from_pem_slice(pem.certificate.as_bytes()).unwrap();
+    let file = dir.path().join("old.der");
+    fs::write(&file, ocsp_response(&[1, 2, 3])).unwrap();
+    let ocsp = file.to_str().unwrap();
+    let server = Server::start(&["--cert", &cert, "--key", &key, "--ocsp", ocsp]);
+    server.wait_for("the OCSP response is about another certificate");
+    let tls = connect(server.tls, "localhost", &config(&trusted, None));
+    let line = ask(tls, &get("localhost", ""));
+    assert!(line.starts_with("HTTP/1.1 "), "{line}");
+}

@@ -72,6 +72,8 @@ fn a_new_process_takes_over() {
     let successor = Successor::of(&server);
     server.wait_for(&format!("SIGUSR2: process {} serves", successor.0));
     assert_eq!(pid(), successor.0);
+    // Until then the workers of the old one accept connections too.
+    server.wait_for_lines("shutting down: ", 2);
     for _ in 0..20 {
         assert_eq!(Client::tls(server.tls).get("/new").status(), 200);
         assert_eq!(Client::h2c(server.h2c).get("/new").status(), 200);
@@ -186,6 +188,33 @@ fn a_signal_ends_both_processes_during_an_upgrade() {
         std::thread::yield_now();
     }
     drop(successor);
+}
+
+#[test]
+fn a_reload_during_an_upgrade_reaches_the_new_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("tidegate");
+    let binary = env!("CARGO_BIN_EXE_tidegate");
+    symlink(binary, &program).unwrap();
+    let ports = ["--listen", "none", "--listen-h2c", "127.0.0.1:0"];
+    let server = Server::run(piped(Command::new(&program), &ports));
+    // A new process that serves once there is this file.
+    let go = dir.path().join("go");
+    let waits = dir.path().join("script");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.01; done", go.display());
+    fs::write(&waits, format!("#!/bin/sh\n{wait}\nexec {binary} \"$@\"\n")).unwrap();
+    let executable = Command::new("chmod").arg("+x").arg(&waits).status();
+    assert!(executable.unwrap().success());
+    fs::rename(&waits, &program).unwrap();
+    server.signal("USR2");
+    let successor = Successor::of(&server);
+    server.signal("HUP");
+    server.wait_for_lines("SIGHUP: reloaded ", 1);
+    fs::write(&go, "").unwrap();
+    server.wait_for(" serves; finishing");
+    server.wait_for_lines("SIGHUP: reloaded ", 2);
+    successor.signal("TERM");
+    assert_eq!(server.ended().0.code(), Some(0));
 }
 
 /// Returns a command that starts the binary with a socket as its third descriptor, as a service

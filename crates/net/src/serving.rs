@@ -20,9 +20,12 @@ use crate::transport::Transport;
 use crate::turns::Queue;
 use crate::{ConnInfo, Direction, End, Origin, Protocols, Service};
 
-/// The time for which a graceful end waits for a request that may be in flight: the first of a new
-/// connection, or another one by HTTP/1.1.
-const IN_FLIGHT: Duration = Duration::from_secs(1);
+/// The time for which a graceful end waits for the first request of a new connection, which may be
+/// in flight.
+const FIRST_IN_FLIGHT: Duration = Duration::from_secs(1);
+
+/// The time for which it waits for another request by HTTP/1.1: one way of a long path.
+const NEXT_IN_FLIGHT: Duration = Duration::from_millis(300);
 
 impl<S: Service> Driver<S> {
     /// Adds an accepted connection.
@@ -296,13 +299,13 @@ impl<S: Service> Driver<S> {
         match (&mut conn.engine, conn.opening.phase()) {
             (Some(engine), Phase::Open) => {
                 conn.deadline = None;
-                engine.shut_down_after_request(IN_FLIGHT, now);
+                engine.shut_down_after_request(NEXT_IN_FLIGHT, now);
             }
             (_, Phase::Closing) => {}
             // No request has arrived, but the first may be in flight, because the client found the
             // port open.
             _ => {
-                let at = now + IN_FLIGHT;
+                let at = now + FIRST_IN_FLIGHT;
                 conn.deadline = Some(conn.deadline.map_or(at, |deadline| deadline.min(at)));
             }
         }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::Signal;
@@ -18,6 +19,11 @@ use crate::reload::{Running, Worker};
 use crate::run_error::RunError;
 use crate::stats::Stats;
 use crate::upgrade::{self, Successor};
+
+/// The time for which a process stays after another one has taken over. A service manager can't
+/// tell whose notifications those of a process that is gone were (sd_notify(3)), and whoever looks
+/// after the process by its number needs a moment to learn the other one.
+const STAY: Duration = Duration::from_secs(1);
 
 const STATS_EVERY: Duration = Duration::from_secs(5);
 
@@ -52,7 +58,7 @@ enum Life {
     /// A new process has begun, and is to take over.
     Upgrading(Successor, Reload),
     /// No new connections. Requests in progress finish. A new process may have taken over.
-    Leaving,
+    Leaving(Instant),
     /// The same, because a signal has asked for it. Another one ends the process immediately.
     Ending,
 }
@@ -132,6 +138,9 @@ impl Process {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        if let Life::Leaving(since) = self.life {
+            thread::sleep((since + STAY).saturating_duration_since(Instant::now()));
+        }
         for worker in self.workers {
             let joined = worker.thread.join();
             joined.map_err(|_| RunError::WorkerPanicked)?;
@@ -165,7 +174,7 @@ impl Process {
             Asked::Reload | Asked::Reopen => self.reopen(name),
             Asked::Upgrade => match self.life {
                 Life::Serving => self.upgrade(name),
-                Life::Upgrading(..) | Life::Leaving => {
+                Life::Upgrading(..) | Life::Leaving(_) => {
                     log::info!("{name}: ignored, because this process is being replaced");
                 }
                 Life::Ending => log::info!("{name}: ignored, because this process is ending"),
@@ -184,7 +193,7 @@ impl Process {
                 self.pid_file = None;
                 std::process::exit(128 + signal);
             }
-            Life::Leaving => {}
+            Life::Leaving(_) => {}
             Life::Upgrading(successor, _) => {
                 // Whoever ends the server knows this process only.
                 successor.signal(Signal::TERM);
@@ -232,7 +241,7 @@ impl Process {
                 if reload == Reload::Asked {
                     successor.signal(Signal::HUP);
                 }
-                self.life = Life::Leaving;
+                self.life = Life::Leaving(Instant::now());
                 self.shut_down();
                 log::info!("SIGUSR2: process {process} serves; finishing the requests in progress");
             }

@@ -716,9 +716,9 @@ fn a_graceful_end_waits_for_a_request_that_is_in_flight() {
         if is_in_flight {
             assert!(answer(&mut lab, &mut client).contains("connection: close"));
         } else {
-            lab.wait(Duration::from_millis(900));
+            lab.wait(Duration::from_millis(250));
             assert!(read(&mut client).is_empty() && !client.is_at_end());
-            lab.wait(Duration::from_millis(200));
+            lab.wait(Duration::from_millis(100));
         }
         assert!(read(&mut client).is_empty() && client.is_at_end());
     }

@@ -25,8 +25,10 @@ pub(super) fn share(
 /// Returns how much of a request's body may come. What the head says was checked already, and the
 /// engines hold the client to it. The data of a tunnel is no body.
 pub(super) fn limit_of(terms: &Terms, head: &RequestHead) -> BodyLimit {
-    if head.content_length().is_some() || head.protocol().is_some() {
-        return BodyLimit::default();
+    let none = BodyLimit::default();
+    match terms.body_limit() {
+        limit if limit == none => none,
+        _ if head.content_length().is_some() || head.protocol().is_some() => none,
+        limit => limit,
     }
-    terms.body_limit()
 }

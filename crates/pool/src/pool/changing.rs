@@ -1,12 +1,11 @@
 //! Upstreams that are added, changed and taken away while the pool is in use.
 
-use std::time::Duration;
-
 use tidegate_ledger::Rule;
 use tidegate_net::{ConnId, Conns};
 
-use super::overdue::{LOOK_EVERY, look_every};
 use super::{Pool, State, Stay};
+use crate::endpoint::Class;
+use crate::ids::Place;
 use crate::upstream::{Limits, Upstream, UpstreamId};
 
 impl<K: Copy> Pool<K> {
@@ -30,7 +29,6 @@ impl<K: Copy> Pool<K> {
             }
         };
         self.list_addresses(place);
-        self.note_options();
         UpstreamId(place)
     }
 
@@ -43,7 +41,6 @@ impl<K: Copy> Pool<K> {
             let given = std::mem::take(&mut state.upstream.addresses);
             let addresses = if given.is_empty() { former } else { given };
             self.set_addresses(conns, id, addresses);
-            self.note_options();
         }
     }
 
@@ -58,9 +55,11 @@ impl<K: Copy> Pool<K> {
         let idle = its.filter(|(_, pooled)| {
             pooled.place.upstream == id.0 && pooled.idle_since.is_some() && !pooled.is_ending()
         });
-        let idle: Vec<ConnId> = idle.map(|(conn, _)| *conn).collect();
-        for conn in idle {
-            self.end_if_unneeded(conns, conn);
+        let idle: Vec<_> = idle
+            .map(|(conn, pooled)| (*conn, pooled.place, pooled.class))
+            .collect();
+        for (conn, place, class) in idle {
+            self.end_if_unneeded(conns, conn, place, class);
         }
     }
 
@@ -70,20 +69,14 @@ impl<K: Copy> Pool<K> {
         self.limits = limits;
     }
 
-    /// Notes what the upstreams' options say about the pool as a whole.
-    fn note_options(&mut self) {
-        let options = self.upstreams.iter().map(|state| &state.upstream.options);
-        self.has_private = options.clone().any(|its| its.proxy_protocol.is_some());
-        let looks = options.map(|its| look_every(its));
-        self.look_every = looks.fold(LOOK_EVERY, Duration::min);
-    }
-
     /// Ends an idle connection to an upstream that was taken away, unless requests wait for it.
-    pub(super) fn end_if_unneeded(&mut self, conns: &mut Conns, conn: ConnId) {
-        let Some(pooled) = self.conns.get(&conn) else {
-            return;
-        };
-        let (place, class) = (pooled.place, pooled.class);
+    pub(super) fn end_if_unneeded(
+        &mut self,
+        conns: &mut Conns,
+        conn: ConnId,
+        place: Place,
+        class: Class,
+    ) {
         let is_leaving = self.upstreams[place.upstream].stay == Stay::Leaving;
         if is_leaving && self.endpoint(place).group(class).waiting.is_empty() {
             self.end_connection(conns, conn);

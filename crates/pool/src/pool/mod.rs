@@ -34,7 +34,7 @@ mod waiting;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -75,8 +75,6 @@ pub struct RequestOptions {
 pub struct Pool<K> {
     limits: Limits,
     upstreams: Vec<State>,
-    /// Whether some upstream has connections for one client each.
-    has_private: bool,
     conns: FxHashMap<ConnId, Pooled>,
     requests: Slab<Request<K>>,
     /// The generation of the last [`RequestId`].
@@ -98,9 +96,7 @@ pub struct Pool<K> {
     collecting: VecDeque<(Instant, RequestId)>,
     /// How many requests of each client wait for a place, at all upstreams.
     waiting: Shares<ClientKey>,
-    /// How often to look for requests that don't get on.
-    look_every: Duration,
-    /// When to look for them next.
+    /// When to look next for requests that don't get on.
     next_look: Option<Instant>,
     stats: Stats,
 }

@@ -13,11 +13,11 @@ use crate::upstream::Options;
 
 /// How often requests are looked at, at the least: those that wait for an address that failed are
 /// served again by then.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Returns how often the requests of an upstream must be looked at. None is late by more than an
 /// eighth.
-pub(super) fn look_every(options: &Options) -> Duration {
+fn look_every(options: &Options) -> Duration {
     let limits = [options.request_timeout, options.conversation_timeout];
     let shortest = limits.into_iter().filter(|limit| !limit.is_zero()).min();
     let limit = shortest.unwrap_or(Duration::MAX);
@@ -55,7 +55,11 @@ impl<K: Copy> Pool<K> {
     /// Makes sure that requests are looked at in time.
     pub(super) fn look_by(&mut self, now: Instant) {
         if self.next_look.is_none() {
-            self.next_look = Some(now + self.look_every);
+            let options = self.upstreams.iter().map(|state| &state.upstream.options);
+            let every = options
+                .map(|its| look_every(its))
+                .fold(LOOK_EVERY, Duration::min);
+            self.next_look = Some(now + every);
         }
     }
 

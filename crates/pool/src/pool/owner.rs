@@ -10,7 +10,6 @@ use tidegate_http::{Body, Fields, Misuse, Priority, RequestHead, Stream, check_t
 use tidegate_ledger::{Rule, Shares};
 use tidegate_net::{ConnId, Conns, Protocol};
 
-use super::overdue::LOOK_EVERY;
 use super::request::{Life, Request, Retries};
 use super::{Pool, RequestOptions};
 use crate::endpoint::Class;
@@ -27,7 +26,6 @@ impl<K: Copy> Pool<K> {
             waiting: Shares::new(Rule::new(limits.max_waiting as u64)),
             limits,
             upstreams: Vec::new(),
-            has_private: false,
             conns: FxHashMap::default(),
             requests: Slab::new(),
             generation: 0,
@@ -38,7 +36,6 @@ impl<K: Copy> Pool<K> {
             late: VecDeque::new(),
             abandoned: VecDeque::new(),
             collecting: VecDeque::new(),
-            look_every: LOOK_EVERY,
             next_look: None,
             stats: Stats::default(),
         }
@@ -106,14 +103,12 @@ impl<K: Copy> Pool<K> {
         end: bool,
     ) -> usize {
         let (id, now) = (request, conns.now());
-        let Some(place) = self.find(id).map(|request| request.place) else {
+        let found = self.requests.get_mut(id.slot as usize);
+        let Some(request) = found.filter(|request| request.id == id) else {
             return 0;
         };
-        let upstream = self.upstreams.get(place.upstream);
+        let upstream = self.upstreams.get(request.place.upstream);
         let limit = upstream.map_or(0, |state| state.upstream.options.replay_limit);
-        let Some(request) = self.find(id) else {
-            return 0;
-        };
         let stream = request.stream().filter(|_| !request.awaits_http1_tunnel());
         let Outgoing::Stream(replay) = &mut request.outgoing else {
             return 0;
@@ -241,7 +236,8 @@ impl<K: Copy> Pool<K> {
     /// Ends the connections that were opened on behalf of a client that has left, as soon as their
     /// requests are over.
     pub fn client_left(&mut self, conns: &mut Conns, client: OnBehalf) {
-        if !self.has_private {
+        let mut upstreams = self.upstreams.iter();
+        if !upstreams.any(|state| state.upstream.options.proxy_protocol.is_some()) {
             return;
         }
         let its = self.conns.iter();

@@ -56,10 +56,11 @@ impl<K: Copy> Pool<K> {
         };
         self.uses += 1;
         pooled.was_of_use = true;
+        let (place, class) = (pooled.place, pooled.class);
         if pooled.idle_since.replace(self.uses).is_none() {
             self.idle += 1;
         }
-        self.end_if_unneeded(conns, conn);
+        self.end_if_unneeded(conns, conn, place, class);
         while self.idle > self.limits.max_idle {
             let idle = self.conns.iter();
             let idle = idle.filter_map(|(conn, pooled)| {

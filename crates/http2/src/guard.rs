@@ -230,15 +230,11 @@ impl Guard {
         self.spent[place].1.charge(cost, rate, now, violation)
     }
 
-    /// Adds what is spent and justified. Only a guard without a pause can be packed.
-    pub(crate) fn pack(&self, out: &mut Packer, born: Instant) {
+    /// Returns the counts that a rest keeps.
+    fn counts(&mut self) -> [&mut u64; 10] {
         let Self {
-            config: _,
-            begun,
-            spent,
             opened_lately,
             provoked_lately,
-            halved_at,
             pushes_cancelled,
             pings_justified,
             priorities_justified,
@@ -247,30 +243,40 @@ impl Guard {
             closed_streams_justified,
             data_sent,
             data_received,
+            // No counts. `pack` has what a rest keeps of them.
+            config: _,
+            begun: _,
+            spent: _,
+            halved_at: _,
             paused_until: _,
         } = self;
-        out.duration(begun.saturating_duration_since(born));
-        out.number(spent.len() as u64);
-        for (kind, Budget { left, refilled }) in spent {
+        [
+            opened_lately,
+            provoked_lately,
+            &mut pushes_cancelled.used,
+            &mut pings_justified.used,
+            &mut priorities_justified.used,
+            &mut window_updates_justified.used,
+            &mut empty_data_justified.used,
+            &mut closed_streams_justified.used,
+            data_sent,
+            data_received,
+        ]
+    }
+
+    /// Adds what is spent and justified. Only a guard without a pause can be packed.
+    pub(crate) fn pack(&mut self, out: &mut Packer, born: Instant) {
+        out.duration(self.begun.saturating_duration_since(born));
+        out.number(self.spent.len() as u64);
+        for (kind, Budget { left, refilled }) in &self.spent {
             out.number(*kind as u64);
             out.number((*left).into());
             out.duration(refilled.saturating_duration_since(born));
         }
-        out.number(*opened_lately);
-        out.number(*provoked_lately);
-        out.duration(halved_at.saturating_duration_since(born));
-        for Justified { used } in [
-            pushes_cancelled,
-            pings_justified,
-            priorities_justified,
-            window_updates_justified,
-            empty_data_justified,
-            closed_streams_justified,
-        ] {
-            out.number(*used);
+        out.duration(self.halved_at.saturating_duration_since(born));
+        for count in self.counts() {
+            out.number(*count);
         }
-        out.number(*data_sent);
-        out.number(*data_received);
     }
 
     /// Makes a guard with what another one has packed.
@@ -288,21 +294,10 @@ impl Guard {
                 .spent
                 .extend(Kind::ALL.get(kind).map(|kind| (*kind, budget)));
         }
-        guard.opened_lately = input.number();
-        guard.provoked_lately = input.number();
         guard.halved_at = born + input.duration();
-        for justified in [
-            &mut guard.pushes_cancelled,
-            &mut guard.pings_justified,
-            &mut guard.priorities_justified,
-            &mut guard.window_updates_justified,
-            &mut guard.empty_data_justified,
-            &mut guard.closed_streams_justified,
-        ] {
-            justified.used = input.number();
+        for count in guard.counts() {
+            *count = input.number();
         }
-        guard.data_sent = input.number();
-        guard.data_received = input.number();
         guard
     }
 

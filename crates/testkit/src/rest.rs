@@ -2,17 +2,17 @@
 
 use tidegate_http2::Connection;
 
-/// Puts an engine to rest and wakes it at once, if it can rest. Returns whether it can.
+/// Puts an engine to rest and wakes it at once, if it can rest.
 ///
 /// # Panics
 /// Panics if it isn't the same afterwards.
-pub fn rest_and_wake(engine: &mut Connection) -> bool {
+pub fn rest_and_wake(engine: &mut Connection) {
     let (stats, timeout) = (*engine.stats(), engine.next_timeout());
     let (held, takes) = (engine.held_bytes(), engine.can_receive());
     let (settings, credit) = (*engine.peer_settings(), engine.receive_credit());
     let send_credit = engine.send_credit();
     let Some(mut resting) = engine.put_to_rest() else {
-        return false;
+        return;
     };
     assert_eq!((resting.stats(), resting.next_timeout()), (stats, timeout));
     assert_eq!((resting.held_bytes(), resting.can_receive()), (held, takes));
@@ -24,5 +24,4 @@ pub fn rest_and_wake(engine: &mut Connection) -> bool {
     assert_eq!(engine.send_credit(), send_credit);
     assert!(engine.is_established() && !engine.is_ending());
     assert_eq!(engine.audit(), Ok(()));
-    true
 }

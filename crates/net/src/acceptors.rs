@@ -159,14 +159,7 @@ impl Acceptors {
                 None => others.push(key),
             }
         }
-        for key in others {
-            self.drain([key], driver);
-            let acceptor = self.acceptors.remove(key);
-            // Without this call, events of a socket that another process has too would go on.
-            if let Err(error) = acceptor.listener.deregister(registry) {
-                warn!("can't close {}: {error}", acceptor.listener.local_addr());
-            }
-        }
+        self.take_away(others, registry, driver);
         for listener in added {
             let addr = listener.local_addr();
             if let Err(error) = self.add(listener, registry, &driver.options) {
@@ -268,31 +261,39 @@ impl Acceptors {
     /// closes the listeners.
     pub(crate) fn close(&mut self, registry: &Registry, driver: &mut Driver<impl Service>) {
         let keys: Vec<usize> = self.acceptors.iter().map(|(key, _)| key).collect();
-        self.drain(keys, driver);
-        for (_, acceptor) in &self.acceptors {
+        self.take_away(keys, registry, driver);
+        self.parked.clear();
+    }
+
+    /// Takes listeners away, after everything that waits there is accepted.
+    fn take_away(
+        &mut self,
+        keys: Vec<usize>,
+        registry: &Registry,
+        driver: &mut Driver<impl Service>,
+    ) {
+        for key in keys {
+            self.drain(key, driver);
+            let acceptor = self.acceptors.remove(key);
             // Without this call, events of a socket that another process has too would go on.
             if let Err(error) = acceptor.listener.deregister(registry) {
                 warn!("can't close {}: {error}", acceptor.listener.local_addr());
             }
         }
-        self.acceptors.clear();
-        self.parked.clear();
     }
 
-    /// Accepts everything that waits at these listeners.
-    fn drain(&mut self, keys: impl IntoIterator<Item = usize>, driver: &mut Driver<impl Service>) {
-        for key in keys {
-            if let Some(acceptor) = self.acceptors.get_mut(key) {
-                acceptor.queue = Queue::MayHaveSome;
-            }
-            for _ in 0..ALL {
-                self.make_room_for_others(driver);
-                self.ask_again(driver);
-                self.accept_from(key, TooMany::Refused, driver);
-                let acceptor = self.acceptors.get(key);
-                if !acceptor.is_some_and(Acceptor::can_go_on) {
-                    break;
-                }
+    /// Accepts everything that waits at a listener.
+    fn drain(&mut self, key: usize, driver: &mut Driver<impl Service>) {
+        if let Some(acceptor) = self.acceptors.get_mut(key) {
+            acceptor.queue = Queue::MayHaveSome;
+        }
+        for _ in 0..ALL {
+            self.make_room_for_others(driver);
+            self.ask_again(driver);
+            self.accept_from(key, TooMany::Refused, driver);
+            let acceptor = self.acceptors.get(key);
+            if !acceptor.is_some_and(Acceptor::can_go_on) {
+                break;
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Values for the name that a client asks for (SNI, RFC 6066 §3).
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 
 /// Values by name: `example.com`, or `*.example.com` for all names with one label more. An exact
 /// name comes before a wildcard.
@@ -40,24 +41,31 @@ impl<T> ByName<T> {
         named.unwrap_or(&self.default)
     }
 
-    /// Returns the value for all other names.
-    pub(crate) fn default(&self) -> &T {
-        &self.default
+    /// Returns the same names with other values.
+    pub(crate) fn map<U>(&self, mut value: impl FnMut(&T) -> U) -> ByName<U> {
+        let Ok(mapped) = self.try_map(|found| Ok::<_, Infallible>(value(found)));
+        mapped
     }
 
     /// Returns the same names with other values.
-    pub(crate) fn map<U>(&self, mut value: impl FnMut(&T) -> U) -> ByName<U> {
-        let mut all = |names: &HashMap<String, T>| {
+    ///
+    /// # Errors
+    /// The first error that `value` returns.
+    pub(crate) fn try_map<U, E>(
+        &self,
+        mut value: impl FnMut(&T) -> Result<U, E>,
+    ) -> Result<ByName<U>, E> {
+        let mut all = |names: &HashMap<String, T>| -> Result<HashMap<String, U>, E> {
             let names = names.iter();
             names
-                .map(|(name, found)| (name.clone(), value(found)))
+                .map(|(name, found)| Ok((name.clone(), value(found)?)))
                 .collect()
         };
-        ByName {
-            exact: all(&self.exact),
-            wildcards: all(&self.wildcards),
-            default: value(&self.default),
-        }
+        Ok(ByName {
+            exact: all(&self.exact)?,
+            wildcards: all(&self.wildcards)?,
+            default: value(&self.default)?,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::ClientHello;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use x509_parser::extensions::GeneralName;
@@ -157,12 +157,6 @@ impl Certificate {
     }
 }
 
-impl ResolvesServerCert for Certificate {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.choose(&hello)
-    }
-}
-
 /// Returns a chain with its key, after checking that they belong together.
 pub(crate) fn certified_key(
     certificates: Vec<CertificateDer<'static>>,
@@ -213,14 +207,17 @@ fn names(certificate: &[u8]) -> Vec<String> {
     let names = extension.value.general_names.iter();
     let name = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        GeneralName::IPAddress(bytes) => {
-            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
-            let v6 = || <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
-            Some(v4.or_else(|_| v6()).ok()?.to_string())
-        }
+        GeneralName::IPAddress(bytes) => Some(address(bytes)?.to_string()),
         _ => None,
     };
     names.filter_map(name).collect()
+}
+
+/// Returns the address in a name of a certificate.
+pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let v6 = || <[u8; 16]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| v6()).ok()
 }
 
 /// Returns the index of the certificate in the chain that the key was made for.

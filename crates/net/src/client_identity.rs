@@ -1,13 +1,14 @@
 //! Facts about a client's certificate, as text for those who decide what the client may do.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use x509_parser::extensions::GeneralName;
 use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::parse_x509_certificate;
 use x509_parser::x509::X509Name;
+
+use crate::certificate::address;
 
 /// Facts about a certificate that a client has shown, in visible ASCII and spaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,14 +99,10 @@ fn names_of(names: &[GeneralName<'_>]) -> String {
             GeneralName::DNSName(name) => ("DNS", encoded(name)),
             GeneralName::RFC822Name(name) => ("email", encoded(name)),
             GeneralName::URI(name) => ("URI", encoded(name)),
-            GeneralName::IPAddress(bytes) => {
-                let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
-                let v6 = || <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
-                match v4.or_else(|_| v6()) {
-                    Ok(address) => ("IP", address.to_string()),
-                    Err(_) => continue,
-                }
-            }
+            GeneralName::IPAddress(bytes) => match address(bytes) {
+                Some(address) => ("IP", address.to_string()),
+                None => continue,
+            },
             _ => continue,
         };
         if !text.is_empty() {

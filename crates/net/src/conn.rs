@@ -54,7 +54,8 @@ pub(crate) struct Conn {
     /// Whether the connection is on the list of those to settle.
     pub(crate) is_dirty: bool,
 
-    /// When the present phase must be over. Not used in phase `Open`, except by a graceful end.
+    /// When the present phase must be over. In phase `Open`, only a graceful
+    /// end and a handshake with early data use it.
     pub(crate) deadline: Option<Instant>,
     /// The connection's entry in the timers.
     pub(crate) timer: Option<Tick>,

@@ -1,10 +1,12 @@
 //! OCSP responses (RFC 6960), as far as a server must know them to send the right one.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use x509_parser::der_parser::asn1_rs::{FromDer as _, GeneralizedTime};
+use x509_parser::time::ASN1Time;
 
 use crate::TlsError;
+use crate::certificate::instant;
 
 /// The part of a response that is about one certificate.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,8 +46,8 @@ const CONTEXT_0: u8 = 0xa0;
 struct Elements<'a>(&'a [u8]);
 
 impl<'a> Elements<'a> {
-    /// Takes the next element. Returns its tag, its content, and all of its bytes.
-    fn any(&mut self) -> Option<(u8, &'a [u8], &'a [u8])> {
+    /// Takes the next element. Returns its tag and its content.
+    fn any(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
         let (len, rest) = if first < 0x80 {
@@ -60,15 +62,14 @@ impl<'a> Elements<'a> {
             (len, &rest[digits..])
         };
         let content = rest.get(..len)?;
-        let whole = &self.0[..self.0.len() - rest.len() + len];
         self.0 = &rest[len..];
-        Some((tag, content, whole))
+        Some((tag, content))
     }
 
     /// Takes the next element if it has this tag. Returns its content.
     fn of(&mut self, wanted: u8) -> Option<&'a [u8]> {
         let is_next = self.0.first() == Some(&wanted);
-        is_next.then(|| self.any())?.map(|(_, content, _)| content)
+        is_next.then(|| self.any())?.map(|(_, content)| content)
     }
 }
 
@@ -95,12 +96,12 @@ pub(crate) fn read(response: &[u8]) -> Result<Status<'_>, &'static str> {
 /// Reads `responseBytes`, down to the only `SingleResponse`.
 fn single(mut response: Elements<'_>) -> Option<Status<'_>> {
     let mut bytes = Elements(Elements(response.of(CONTEXT_0)?).of(SEQUENCE)?);
-    let (_kind, ..) = bytes.any()?;
+    let (_kind, _) = bytes.any()?;
     let mut basic = Elements(Elements(bytes.of(STRING)?).of(SEQUENCE)?);
     let mut data = Elements(basic.of(SEQUENCE)?);
     // The version is the only element with this tag, and has a default.
     let _ = data.of(CONTEXT_0);
-    let (_responder, ..) = data.any()?;
+    let (_responder, _) = data.any()?;
     data.of(GENERALIZED_TIME)?;
     let mut all = Elements(data.of(SEQUENCE)?);
     let mut one = Elements(all.of(SEQUENCE)?);
@@ -113,10 +114,10 @@ fn single(mut response: Elements<'_>) -> Option<Status<'_>> {
     certificate.of(STRING)?;
     let serial = certificate.of(INTEGER)?;
     // RFC 6960 §4.2.1: `good [0] IMPLICIT NULL`.
-    let (status, ..) = one.any()?;
+    let (status, _) = one.any()?;
     one.of(GENERALIZED_TIME)?;
     let next_update = match one.of(CONTEXT_0) {
-        Some(time) => Some(instant(time)?),
+        Some(time) => Some(time_of(time)?),
         None => None,
     };
     Some(Status {
@@ -126,14 +127,15 @@ fn single(mut response: Elements<'_>) -> Option<Status<'_>> {
     })
 }
 
-fn instant(der: &[u8]) -> Option<SystemTime> {
+fn time_of(der: &[u8]) -> Option<SystemTime> {
     let (_, time) = GeneralizedTime::from_der(der).ok()?;
-    let seconds = time.utc_datetime().ok()?.unix_timestamp();
-    UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?))
+    instant(ASN1Time::new(time.utc_datetime().ok()?))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
 
     fn element(tag: u8, content: &[u8]) -> Vec<u8> {

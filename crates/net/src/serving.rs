@@ -218,22 +218,22 @@ impl<S: Service> Driver<S> {
                 Phase::Connecting | Phase::ProxyHeader | Phase::Handshake | Phase::Guess => {
                     conn.begin_close(End::HandshakeTimedOut);
                 }
-                // The deadline was that of a handshake with early data, which is done meanwhile.
-                Phase::Open if self.shutdown_deadline.is_none() && !conn.is_handshaking() => {}
-                // The engine may take no input now, so the rest of the handshake isn't read.
-                Phase::Open if self.shutdown_deadline.is_none() && conn.incoming.is_readable() => {
-                    conn.deadline = Some(now + self.options.handshake_timeout);
-                }
-                Phase::Open if self.shutdown_deadline.is_none() => {
-                    conn.begin_close(End::HandshakeTimedOut);
-                    self.conns.mark(slot);
-                    return self.report_eof(slot);
-                }
                 // A graceful end has waited for a request.
-                Phase::Open => {
+                Phase::Open if self.shutdown_deadline.is_some() => {
                     if let Some(engine) = &mut conn.engine {
                         engine.shut_down(now);
                     }
+                }
+                // The deadline was that of a handshake with early data, which is done meanwhile.
+                Phase::Open if !conn.is_handshaking() => {}
+                // The engine may take no input now, so the rest of the handshake isn't read.
+                Phase::Open if conn.incoming.is_readable() => {
+                    conn.deadline = Some(now + self.options.handshake_timeout);
+                }
+                Phase::Open => {
+                    conn.begin_close(End::HandshakeTimedOut);
+                    self.conns.mark(slot);
+                    return self.report_eof(slot);
                 }
                 Phase::Closing => {
                     self.remove(slot);

@@ -171,6 +171,7 @@ impl Socket {
         }
     }
 }
+
 /// Reads by the system call itself. libc's function is a point where a thread can be cancelled, and
 /// preparing for that costs more instructions than the call.
 #[cfg(any(target_os = "linux", target_os = "android"))]

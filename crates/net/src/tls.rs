@@ -146,35 +146,17 @@ impl TlsAcceptorConfig {
             Arc::new(Noting(Arc::new(Certificates(resolver))));
         // One of rustls's settings for each policy: what it keeps of sessions is for these alone.
         let mut made: Vec<(ClientCertificates, Arc<ServerConfig>)> = Vec::new();
-        let mut failure = None;
-        let mut config_of = |site: &TlsSite| -> Option<Arc<ServerConfig>> {
-            let known = made.iter().find(|(clients, _)| *clients == site.clients);
-            if let Some((_, config)) = known {
-                return Some(Arc::clone(config));
+        let configs = sites.try_map(|site| {
+            if let Some((_, known)) = made.iter().find(|(clients, _)| *clients == site.clients) {
+                return Ok(Arc::clone(known));
             }
-            match config(settings, &provider, &resolver, &site.clients) {
-                Ok(config) => {
-                    let config = Arc::new(config);
-                    made.push((site.clients.clone(), Arc::clone(&config)));
-                    Some(config)
-                }
-                Err(error) => {
-                    failure.get_or_insert(error);
-                    None
-                }
-            }
-        };
-        let default = config_of(sites.default());
-        let configs = sites.map(&mut config_of);
-        if let Some(error) = failure {
-            return Err(error);
-        }
-        let choice = match (&made[..], default) {
-            ([_], Some(config)) => Choice::One(config),
-            (_, Some(default)) => Choice::ByName(
-                configs.map(|config| Arc::clone(config.as_ref().unwrap_or(&default))),
-            ),
-            (_, None) => return Err(TlsError::NoCertificate),
+            let config = Arc::new(config(settings, &provider, &resolver, &site.clients)?);
+            made.push((site.clients.clone(), Arc::clone(&config)));
+            Ok::<_, TlsError>(config)
+        })?;
+        let choice = match &made[..] {
+            [(_, config)] => Choice::One(Arc::clone(config)),
+            _ => Choice::ByName(configs),
         };
         Ok(Self::of(choice))
     }

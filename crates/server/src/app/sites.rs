@@ -42,6 +42,9 @@ impl App {
         let Some(hosts) = &self.hosts else {
             return;
         };
+        if !is_http2(conns, conn) {
+            return;
+        }
         let Some(info) = conns.info(conn) else {
             return;
         };

@@ -44,8 +44,8 @@ pub const SMALL_BODY: usize = 4096;
 /// lose an unread response when a reset arrives with it; this gives them time to read.
 pub const MAX_DISCARDED: usize = 1 << 20;
 
-/// The time that a connection has nothing to do before it frees memory. A rest
-/// and the wake after it cost less than a request, so requests must be this far apart to notice.
+/// The time that a connection has nothing to do before it frees memory. A peer that asks again
+/// sooner finds everything in place.
 pub const REST_AFTER: Duration = Duration::from_millis(250);
 
 /// The time until a connection without memory for more input checks again.

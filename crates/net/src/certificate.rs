@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -12,10 +12,9 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
-use x509_parser::time::ASN1Time;
 
-use crate::ocsp;
-use crate::{TlsError, pem};
+use crate::asn1_time::instant;
+use crate::{TlsError, ocsp, pem};
 
 /// A server's certificate with its chain and private key. It may have others beside it, for the
 /// same names but with keys of other kinds.
@@ -190,12 +189,6 @@ fn validity(certificate: &[u8]) -> Option<RangeInclusive<SystemTime>> {
     Some(instant(validity.not_before)?..=instant(validity.not_after)?)
 }
 
-/// Returns a time as the system's clock has it, if it can.
-pub(crate) fn instant(time: ASN1Time) -> Option<SystemTime> {
-    let seconds = u64::try_from(time.timestamp()).ok()?;
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
-}
-
 /// Returns the names of a certificate (RFC 5280 §4.2.1.6).
 fn names(certificate: &[u8]) -> Vec<String> {
     let Ok((_, certificate)) = parse_x509_certificate(certificate) else {
@@ -238,6 +231,8 @@ fn is_certificate(certified: &CertifiedKey) -> bool {
 #[cfg(test)]
 mod tests {
     use tidegate_testkit::tls::Certificate as Made;
+
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
 

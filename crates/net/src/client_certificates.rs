@@ -13,7 +13,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{Error, RootCertStore};
 use x509_parser::parse_x509_crl;
 
-use crate::certificate::instant;
+use crate::asn1_time::instant;
 use crate::{TlsError, pem};
 
 /// Whether a client must show a certificate.

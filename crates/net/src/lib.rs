@@ -70,6 +70,7 @@
 mod acceptor;
 mod acceptors;
 mod admission;
+mod asn1_time;
 mod buffers;
 mod by_name;
 mod certificate;

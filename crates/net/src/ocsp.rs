@@ -6,7 +6,7 @@ use x509_parser::der_parser::asn1_rs::{FromDer as _, GeneralizedTime};
 use x509_parser::time::ASN1Time;
 
 use crate::TlsError;
-use crate::certificate::instant;
+use crate::asn1_time::instant;
 
 /// The part of a response that is about one certificate.
 #[derive(Debug, PartialEq, Eq)]

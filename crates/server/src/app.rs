@@ -43,7 +43,7 @@ use crate::proxy::{Proxy, fields};
 use crate::push::{self, Prepared};
 use crate::request::{ANY_METHODS, Key, Outcome, Request, TOO_LARGE};
 use crate::router::Router;
-use crate::rules::{BodyLimit, NO_TERMS, Terms};
+use crate::rules::{NO_TERMS, Terms};
 use crate::site::{Served, Target, WorkerSite};
 use crate::stats::{Published, Snapshot};
 use limits::{limit_of, share};
@@ -232,7 +232,7 @@ impl App {
             Some(prepared) => pusher.contribution(prepared),
             None => Default::default(),
         };
-        if head.path_bytes() == b"*" {
+        if path.is_asterisk() {
             // RFC 9110 §9.3.7: "an asterisk ("*") as the request target … applies to the server in
             // general rather than to a specific resource". This server answers, not an upstream.
             return self.answer_with(conns, (conn, id), head, log.as_deref(), &terms, |request| {
@@ -285,7 +285,8 @@ impl App {
             (Some(asset), _) => Outcome::Answered(asset.answer_any(request)),
             (None, Some(Target::Files(directory))) => {
                 let route = found.as_ref().map_or(&[][..], |found| found.path);
-                let place = Place::of(path, route);
+                let path = path.raw();
+                let place = Place { path, route };
                 self.files.answer(request, (conn, id), directory, place)
             }
             (None, Some(Target::Redirect(redirect))) => {
@@ -298,19 +299,6 @@ impl App {
                 Outcome::Answered(request.respond_text(404, "404 Not Found\n"))
             }
         };
-        let limit = limit_of(&terms, head);
-        self.note((conn, id), outcome, (log, share), (terms, limit));
-    }
-
-    /// Logs a request that was answered; keeps one that is in progress.
-    #[inline]
-    fn note(
-        &mut self,
-        (conn, id): Key,
-        outcome: Outcome<Work>,
-        (log, share): (Option<Box<Entry>>, Option<Box<Lease>>),
-        (terms, limit): (Terms, BodyLimit),
-    ) {
         match outcome {
             Outcome::Answered(sent) => self.log(log.as_deref(), sent),
             Outcome::InProgress(sent, work) => {
@@ -319,8 +307,8 @@ impl App {
                     sent,
                     log,
                     share,
+                    limit: limit_of(&terms, head),
                     terms,
-                    limit,
                 };
                 self.exchanges.insert(conn, id, exchange);
             }

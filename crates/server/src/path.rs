@@ -116,6 +116,15 @@ const fn is_plain(byte: u8) -> bool {
         | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@')
 }
 
+/// Returns the part of a raw path after `prefix`, as [`RequestPath::behind`] does.
+pub(crate) fn behind<'a>(raw: &'a [u8], prefix: &[u8]) -> &'a [u8] {
+    // The raw and the canonical form have the same segments.
+    let slashes = prefix.iter().filter(|&&byte| byte == b'/').count();
+    let mut places = (0..raw.len()).filter(|&at| raw[at] == b'/');
+    raw.get(places.nth(slashes).unwrap_or(raw.len())..)
+        .unwrap_or_default()
+}
+
 impl<'a> RequestPath<'a> {
     /// Reads a request's `:path`, which may be empty for CONNECT and `*` for OPTIONS.
     ///
@@ -173,15 +182,15 @@ impl<'a> RequestPath<'a> {
         Cow::Owned([&self.canonical, self.query()].concat())
     }
 
+    /// Whether the request is for the server in general (RFC 9110 §9.3.7).
+    pub fn is_asterisk(&self) -> bool {
+        self.target == b"*"
+    }
+
     /// Returns the part of the raw path after `prefix`, the canonical path of a route that covers
     /// it. The part is empty or begins with `/`.
     pub fn behind(&self, prefix: &[u8]) -> &'a [u8] {
-        // The raw and the canonical form have the same segments.
-        let slashes = prefix.iter().filter(|&&byte| byte == b'/').count();
-        let raw = self.raw();
-        let mut places = (0..raw.len()).filter(|&at| raw[at] == b'/');
-        raw.get(places.nth(slashes).unwrap_or(raw.len())..)
-            .unwrap_or_default()
+        behind(self.raw(), prefix)
     }
 
     /// Returns the target for the upstream: `base`, the part after `prefix` (the canonical path of

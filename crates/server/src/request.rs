@@ -52,10 +52,17 @@ pub struct Extra<'a> {
 
 impl Extra<'_> {
     /// Returns the head with these fields added, or `None` if its status gets none of them.
+    #[inline]
     pub fn added_to(self, head: &ResponseHead) -> Option<ResponseHead> {
-        if self.links.is_empty() && self.headers.is_empty() {
-            return None;
+        let is_empty = self.links.is_empty() && self.headers.is_empty();
+        if is_empty {
+            None
+        } else {
+            self.appended_to(head)
         }
+    }
+
+    fn appended_to(self, head: &ResponseHead) -> Option<ResponseHead> {
         // RFC 9110 §15.4.5: a 304 has only those fields of the 200 that caches need.
         let (links, headers) = match head.status() {
             200 | 206 => (self.links, self.headers),
@@ -179,6 +186,7 @@ impl<'a> Request<'a> {
     }
 
     /// Sends an answer with the changes that the route makes to its fields.
+    #[inline]
     fn send(&mut self, head: &ResponseHead, body: Body) -> Result<(), Misuse> {
         match self.terms.applied_to(head) {
             None => self.stream.respond(head, body),

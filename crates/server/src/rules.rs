@@ -65,6 +65,7 @@ impl Terms {
     }
 
     /// Returns the head with changed fields, or `None` if it stays as it is.
+    #[inline]
     pub fn applied_to(&self, head: &ResponseHead) -> Option<ResponseHead> {
         let Ruled { rules, is_secure } = self.0.as_ref()?;
         let is_changed = !rules.fields.is_empty();

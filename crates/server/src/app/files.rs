@@ -8,7 +8,7 @@ use crate::handlers::download::Read;
 use crate::handlers::look::Looked;
 use crate::handlers::lookup::Refusal;
 use crate::in_progress::{Exchange, Work};
-use crate::request::{Key, Request};
+use crate::request::{Key, Outcome, Request};
 
 impl App {
     /// Answers all requests that wait for a path that a thread has now looked up.
@@ -47,7 +47,20 @@ impl App {
             let outcome = self
                 .files
                 .answer_waiting(request, (conn, id), &answer, waiting);
-            self.note((conn, id), outcome, (log, share), (terms, limit));
+            match outcome {
+                Outcome::Answered(sent) => self.log(log.as_deref(), sent),
+                Outcome::InProgress(sent, work) => {
+                    let exchange = Exchange {
+                        work,
+                        sent,
+                        log,
+                        share,
+                        terms,
+                        limit,
+                    };
+                    self.exchanges.insert(conn, id, exchange);
+                }
+            }
         }
     }
 

@@ -16,6 +16,9 @@ pub(super) fn share(
     (conn, id): Key,
     head: &RequestHead,
 ) -> Result<Option<Box<Lease>>, Refusal> {
+    if !proxy.counts_requests() {
+        return Ok(None);
+    }
     match conns.info(conn) {
         Some(info) if id.is_client_initiated() => proxy.share(info, head),
         _ => Ok(None),

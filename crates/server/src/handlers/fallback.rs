@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::lookup::Root;
-use crate::path::RequestPath;
+use crate::path;
 
 /// A directory, and the file in it that answers for those that don't exist.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Fallback {
         let path = self.path.as_bytes();
         Place {
             path,
-            rest: &path[self.route..],
+            route: &path[..self.route],
         }
     }
 }
@@ -58,16 +58,13 @@ impl Fallback {
 pub struct Place<'a> {
     /// The path that was requested, by which a file is remembered.
     pub path: &'a [u8],
-    /// The part of it below the directory.
-    pub rest: &'a [u8],
+    /// The canonical path of the route, whose target is the directory.
+    pub route: &'a [u8],
 }
 
 impl<'a> Place<'a> {
-    /// Returns the place for a request's path, which `route` covers.
-    pub fn of(path: &RequestPath<'a>, route: &[u8]) -> Self {
-        Self {
-            path: path.raw(),
-            rest: path.behind(route),
-        }
+    /// Returns the part of the path below the directory.
+    pub fn rest(&self) -> &'a [u8] {
+        path::behind(self.path, self.route)
     }
 }

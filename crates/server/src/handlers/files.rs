@@ -120,23 +120,40 @@ impl Files {
     where
         W: From<Box<Waiting>> + From<Download>,
     {
-        let Place { path, rest } = place;
         let second = request.clock.second();
-        let place = match self.kept.memory(root.number(), path, second) {
-            Memory::Fresh(place) => Some(place),
-            Memory::Ageing(place) => {
-                let asked = (root.number(), path.into());
-                if !self.looks.contains_key(&asked) && self.look(&asked, root, rest) {
+        let remembered = match self.kept.memory(root.number(), place.path, second) {
+            Memory::Fresh(remembered) => Some(remembered),
+            Memory::Ageing(remembered) => {
+                let asked = (root.number(), place.path.into());
+                if !self.looks.contains_key(&asked) && self.look(&asked, root, place.rest()) {
                     self.looks.insert(asked, Vec::new());
                 }
-                Some(place)
+                Some(remembered)
             }
             Memory::Stale => None,
         };
-        if let Some(known) = place.and_then(|place| self.kept.at(place)) {
-            return answer_known(request, known, &self.reader);
+        match remembered.and_then(|remembered| self.kept.at(remembered)) {
+            Some(known) => answer_known(request, known, &self.reader),
+            None => self.look_up(request, key, root, place, fallback),
         }
-        let asked = (root.number(), path.into());
+    }
+
+    /// Looks up a path that isn't remembered, and answers or makes the request wait. A function of
+    /// its own, so that the way of a request whose file is remembered is short.
+    #[cold]
+    fn look_up<W>(
+        &mut self,
+        request: &mut Request<'_>,
+        key: Key,
+        root: &Root,
+        place: Place<'_>,
+        fallback: Option<&Arc<Fallback>>,
+    ) -> Outcome<W>
+    where
+        W: From<Box<Waiting>> + From<Download>,
+    {
+        let rest = place.rest();
+        let asked = (root.number(), place.path.into());
         // While a thread looks up the path, further requests wait for its result.
         let looked = if self.looks.contains_key(&asked) {
             None
@@ -158,9 +175,7 @@ impl Files {
         }
     }
 
-    /// Answers with the file for paths without one. A function of its own, so that the way of a
-    /// request whose file is there is short.
-    #[cold]
+    /// Answers with the file for paths without one.
     fn fall_back<W>(
         &mut self,
         request: &mut Request<'_>,

@@ -230,6 +230,11 @@ impl Proxy {
         Ok(Some(Box::new(lease)))
     }
 
+    /// Whether requests count for a client's share.
+    pub fn counts_requests(&self) -> bool {
+        self.settings.requests.is_some()
+    }
+
     /// Whether a client has its answer over TLS: from this server, or from a trusted hop before it
     /// that says so.
     pub fn is_secure(&self, info: Option<&ConnInfo>, head: &RequestHead) -> bool {

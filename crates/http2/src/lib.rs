@@ -62,6 +62,6 @@ mod stream;
 #[cfg(test)]
 mod testing;
 
-pub use conn::{Connection, PeerSettings, Resting, StreamMut};
+pub use conn::{Connection, LastBlocks, PeerSettings, Resting, StreamMut};
 pub use flow::ReceiveCredit;
 pub use tidegate_http::*;

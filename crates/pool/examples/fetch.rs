@@ -43,7 +43,7 @@ impl Fetch {
                     end
                 }
                 Event::Trailers { .. } => true,
-                Event::Failed { key, failure } => {
+                Event::Failed { key, failure, .. } => {
                     self.bar.suspend(|| eprintln!("{key}: {failure}"));
                     true
                 }

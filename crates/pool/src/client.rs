@@ -342,7 +342,7 @@ impl Caller {
                     }
                     self.finish_if(true, key);
                 }
-                Event::Failed { key, failure } => {
+                Event::Failed { key, failure, .. } => {
                     self.answer(key, Err(ClientError::Failed(failure)));
                 }
                 // Bodies are given as a whole, and interim responses aren't reported.

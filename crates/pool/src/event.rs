@@ -7,7 +7,7 @@ use bytes::Bytes;
 use nix::errno::Errno;
 use tidegate_http::{ErrorCode, Fields, ResponseHead, Violation};
 
-use crate::Cause;
+use crate::{Cause, Trip};
 
 /// Whether a connection can't be opened because this host lacks descriptors, ports or memory.
 fn is_local(error: &io::Error) -> bool {
@@ -43,6 +43,8 @@ pub enum Event<K> {
         /// Whether it grants the tunnel that the request asked for. A 2xx grants no WebSocket if it
         /// comes from an HTTP/1.1 upstream that ignores Upgrade (RFC 9110 §7.8).
         opens_tunnel: bool,
+        /// The way of the request to the upstream.
+        trip: Trip,
     },
     /// A piece of the response's body. No more than a window's worth comes until
     /// [`Pool::consume`](crate::Pool::consume) gives credit back.
@@ -77,6 +79,8 @@ pub enum Event<K> {
         key: K,
         /// The reason.
         failure: Failure,
+        /// The way of the request to the upstream, as far as it came.
+        trip: Trip,
     },
 }
 

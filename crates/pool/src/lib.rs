@@ -77,7 +77,7 @@
 //!         while let Some(event) = self.pool.next_event() {
 //!             match event {
 //!                 Event::Response { key, head, .. } => println!("{key}: {}", head.status()),
-//!                 Event::Failed { key, failure } => println!("{key}: {failure}"),
+//!                 Event::Failed { key, failure, .. } => println!("{key}: {failure}"),
 //!                 // A long body would need credit from `Pool::consume`.
 //!                 _ => {}
 //!             }
@@ -119,6 +119,7 @@ mod pool;
 mod queue;
 mod replay;
 mod stats;
+mod trip;
 mod upstream;
 
 pub use cause::Cause;
@@ -129,6 +130,7 @@ pub use pool::{Pool, RequestOptions};
 pub use stats::Stats;
 /// The event loop, whose types are part of this interface.
 pub use tidegate_net as net;
+pub use trip::Trip;
 pub use upstream::{
     Address, Limits, Options, Security, Upstream, UpstreamId, client_config, wait_for_answers,
 };

@@ -46,9 +46,25 @@ pub(crate) struct FieldBlocks {
 struct Recent {
     /// The block that was encoded last.
     sent: Vec<u8>,
+    /// The bytes of that block's fields.
+    sent_fields: u32,
     /// The stamp of that block's list, if the list would make the same block again.
     repeats: Option<Stamp>,
     request: LastRequest,
+    /// The bytes of the block that was received last. A block that comes again has the same.
+    received: u32,
+}
+
+/// Sizes in bytes of the field blocks that came and went last on a connection, for logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LastBlocks {
+    /// The block that was received last.
+    pub received: u32,
+    /// The block that was sent last.
+    pub sent: u32,
+    /// Names and values of the fields in the block that was sent last.
+    pub sent_fields: u32,
 }
 
 /// The largest block, and the largest list of fields in bytes, that are kept after their request.
@@ -186,7 +202,8 @@ impl FieldBlocks {
         block: &[u8],
         stats: &mut Stats,
     ) -> Result<(Fields, Decoded), Violation> {
-        let last = &mut self.recent.get_or_insert_default().request;
+        let recent = &mut **self.recent.get_or_insert_default();
+        let last = &mut recent.request;
         let mut fields = last.list();
         let earlier = last.earlier();
         let before = self.decoder.state();
@@ -197,6 +214,7 @@ impl FieldBlocks {
             .map_err(|_| Violation::CompressionFailed)?;
         last.mark = mark;
         last.retired = last.head.take();
+        recent.received = block.len() as u32;
         stats.blocks_in += block.len() as u64;
         last.fields_in = (decoded.list_size - 32 * decoded.fields) as u64;
         stats.fields_in += last.fields_in;
@@ -246,9 +264,23 @@ impl FieldBlocks {
             self.encoder.encode(fields, &mut recent.sent);
             recent.repeats = stamp.filter(|_| self.encoder.state() == before);
         }
+        let fields = fields.byte_len();
+        recent.sent_fields = fields as u32;
         stats.blocks_out += recent.sent.len() as u64;
-        stats.fields_out += fields.byte_len() as u64;
+        stats.fields_out += fields as u64;
         &recent.sent
+    }
+
+    /// Returns the sizes of the blocks that came and went last.
+    pub(crate) fn last_blocks(&self) -> LastBlocks {
+        let Some(recent) = &self.recent else {
+            return LastBlocks::default();
+        };
+        LastBlocks {
+            received: recent.received,
+            sent: recent.sent.len() as u32,
+            sent_fields: recent.sent_fields,
+        }
     }
 
     /// Frees memory that an idle connection doesn't need.
@@ -359,6 +391,28 @@ mod tests {
                 prop_assert_eq!(got.fields(), sent.fields());
                 prop_assert_eq!((got.path(), got.get("x-tag")), (&*path, Some(tag.as_bytes())));
             }
+        }
+    }
+
+    #[test]
+    fn the_sizes_of_the_last_blocks_are_known() {
+        let config = Config::server();
+        let mut ours = FieldBlocks::new(&config, Role::Server);
+        let mut peers = FieldBlocks::new(&config, Role::Server);
+        assert_eq!(ours.last_blocks(), LastBlocks::default());
+        let mut stats = Stats::default();
+        for path in ["/", "/", "/", "/other"] {
+            let sent = RequestHead::new("GET", "https", "host", path).field("x-tag", "tag");
+            let block = peers.encode(sent.fields(), None, &mut stats).to_vec();
+            let LastBlocks {
+                sent: size,
+                sent_fields,
+                ..
+            } = peers.last_blocks();
+            assert_eq!(size as usize, block.len());
+            assert_eq!(sent_fields as usize, sent.fields().byte_len());
+            take(&mut ours, &block);
+            assert_eq!(ours.last_blocks().received as usize, block.len());
         }
     }
 

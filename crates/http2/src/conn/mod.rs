@@ -45,6 +45,7 @@ use crate::stream::map::StreamMap;
 use crate::stream::state::Sender;
 use control::Control;
 use field_block::FieldBlocks;
+pub use field_block::LastBlocks;
 use lifetime::Lifetime;
 use ping::Pings;
 use preface::Preface;
@@ -214,6 +215,13 @@ impl Connection {
     /// Returns the connection's counters.
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Returns the sizes of the field blocks that came and went last. Right after
+    /// [`Event::Request`](crate::Event::Request) these are the request's; right after a response,
+    /// its own. Zeros once the connection has rested.
+    pub fn last_blocks(&self) -> LastBlocks {
+        self.blocks.last_blocks()
     }
 
     /// Whether a fresh round-trip time would help an incoming body: after 16 KiB of it, and once

@@ -32,7 +32,7 @@ impl<K: Copy> Pool<K> {
         let count = request.exchange_mut().map_or(0, Exchange::count_interim);
         if count > MAX_INTERIM {
             self.reset_stream(conns, conn, stream);
-            self.fail(id, Failure::EndlessInterim);
+            self.fail(id, Failure::EndlessInterim, conns.now());
             self.freed(conns, conn, stream);
         } else {
             let event = Event::Informational { key, head };
@@ -70,6 +70,7 @@ impl<K: Copy> Pool<K> {
             replay.forget();
         }
         let (key, place) = (request.key, request.place);
+        let trip = request.trip.ended(conns.now());
         let endpoint = self.endpoint(place);
         endpoint.health.answered(conns.now());
         let addr = endpoint.addr;
@@ -81,6 +82,7 @@ impl<K: Copy> Pool<K> {
             version: engine.map_or("HTTP/2", |engine| engine.version()),
             end: end && !opens_tunnel,
             opens_tunnel,
+            trip,
         };
         self.events.push_back((id, event));
         if end && opens_tunnel {

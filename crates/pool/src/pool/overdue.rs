@@ -111,14 +111,14 @@ impl<K: Copy> Pool<K> {
                 self.note_no_answer(place, now);
             }
             self.reset_stream(conns, conn, stream);
-            self.fail(id, Failure::TimedOut);
+            self.fail(id, Failure::TimedOut, conns.now());
             self.freed(conns, conn, stream);
         } else if self.is_connected(place, class) {
-            self.fail(id, Failure::TimedOut);
+            self.fail(id, Failure::TimedOut, conns.now());
         } else {
             // It waited for a connection, even if that still has time left.
             let addr = self.endpoint(place).addr;
-            self.fail(id, Failure::ConnectTimedOut(addr));
+            self.fail(id, Failure::ConnectTimedOut(addr), conns.now());
         }
     }
 }

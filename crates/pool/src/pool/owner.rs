@@ -17,6 +17,7 @@ use crate::event::{Event, Failure};
 use crate::ids::{OnBehalf, Place, RequestId};
 use crate::replay::Outgoing;
 use crate::stats::Stats;
+use crate::trip::Going;
 use crate::upstream::{Limits, UpstreamId};
 
 impl<K: Copy> Pool<K> {
@@ -84,6 +85,7 @@ impl<K: Copy> Pool<K> {
             life: Life::Unplaced,
             retries: Retries::default(),
             moved_at: conns.now(),
+            trip: Going::new(conns.now()),
         });
         self.look_by(conns.now());
         if !self.collect(id, conns.now()) {

@@ -57,7 +57,7 @@ impl<K: Copy> Pool<K> {
             return;
         };
         let Some(state) = self.upstreams.get_mut(request.place.upstream) else {
-            return self.fail(id, otherwise);
+            return self.fail(id, otherwise, conns.now());
         };
         let count = state.endpoints.len();
         let start = state.next;
@@ -75,7 +75,7 @@ impl<K: Copy> Pool<K> {
                 (rank.0 == Fitness::Down, last == Some(*endpoint), *rank)
             });
         let Some((_, endpoint)) = best else {
-            return self.fail(id, otherwise);
+            return self.fail(id, otherwise, conns.now());
         };
         request.life = Life::Placed;
         request.place.endpoint = endpoint;
@@ -181,7 +181,7 @@ impl<K: Copy> Pool<K> {
                         return false;
                     }
                     if !self.demand_http1(id) {
-                        self.fail(id, Failure::NoWebSocket);
+                        self.fail(id, Failure::NoWebSocket, conns.now());
                         return true;
                     }
                 }
@@ -193,6 +193,7 @@ impl<K: Copy> Pool<K> {
                             Misuse::HeadTooLarge => Failure::HeadTooLarge,
                             _ => Failure::Unsendable,
                         },
+                        conns.now(),
                     );
                     return true;
                 }
@@ -273,6 +274,14 @@ impl<K: Copy> Pool<K> {
     /// Opens a stream for a request.
     fn open(&mut self, conns: &mut Conns, id: RequestId, conn: ConnId) -> Result<(), Misuse> {
         let now = conns.now();
+        let is_new = self
+            .conns
+            .get(&conn)
+            .is_some_and(|pooled| pooled.carried == 0);
+        let dialled_at = conns
+            .info(conn)
+            .filter(|_| is_new)
+            .map(|info| info.began_at);
         let (Some(request), Some(engine), Some(pooled)) = (
             self.requests.get_mut(id.slot as usize),
             conns.engine(conn),
@@ -306,6 +315,10 @@ impl<K: Copy> Pool<K> {
             exchange: Exchange::new(!is_streamed),
         });
         request.moved_at = now;
+        let endpoints = &self.upstreams[pooled.place.upstream].endpoints;
+        if let Some(endpoint) = endpoints.get(pooled.place.endpoint) {
+            request.trip.sent(endpoint.addr, dialled_at, now);
+        }
         let client = request.client();
         pooled.streams.insert(stream, id);
         pooled.carried += 1;

@@ -13,6 +13,7 @@ use crate::endpoint::Class;
 use crate::ids::{Place, RequestId};
 use crate::queue::{Client, Ticket};
 use crate::replay::Outgoing;
+use crate::trip::Going;
 
 /// A request.
 pub(super) struct Request<K> {
@@ -30,6 +31,7 @@ pub(super) struct Request<K> {
     pub(super) retries: Retries,
     /// When it last made progress.
     pub(super) moved_at: Instant,
+    pub(super) trip: Going,
 }
 
 /// Where a request is in its life.

@@ -87,9 +87,10 @@ impl<K: Copy> Pool<K> {
             Resend::Uncounted => false,
         };
         if is_spent || request.is_answered() || !request.outgoing.can_be_sent_again() {
-            return self.fail(id, failure);
+            return self.fail(id, failure, conns.now());
         }
         request.retries.refused_by = Some(conn);
+        request.trip.waits(conns.now());
         let place = request.place;
         self.leave_address(id);
         self.stats.retried += 1;
@@ -98,11 +99,15 @@ impl<K: Copy> Pool<K> {
     }
 
     /// Ends a request without a response, or without the rest of it.
-    pub(super) fn fail(&mut self, id: RequestId, failure: Failure) {
+    pub(super) fn fail(&mut self, id: RequestId, failure: Failure, now: Instant) {
         if let Some(request) = self.remove(id) {
             self.stats.failed += 1;
-            let key = request.key;
-            self.events.push_back((id, Event::Failed { key, failure }));
+            let event = Event::Failed {
+                key: request.key,
+                failure,
+                trip: request.trip.ended(now),
+            };
+            self.events.push_back((id, event));
         }
     }
 

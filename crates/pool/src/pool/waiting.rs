@@ -32,7 +32,7 @@ impl<K: Copy> Pool<K> {
         if let Some(client) = client
             && self.waiting.take(client, 1).is_err()
         {
-            return self.fail(id, Failure::QueueFull);
+            return self.fail(id, Failure::QueueFull, conns.now());
         }
         self.enqueue(id, QueueEnd::Back);
         self.dial_if_due(conns, place, class);

@@ -80,6 +80,7 @@ impl App {
                 version,
                 end,
                 opens_tunnel,
+                ..
             } => {
                 fields::response(&mut head, version, self.clock.date());
                 if self.access_log.is_enabled()
@@ -116,7 +117,7 @@ impl App {
                     self.finish_if_done(conns, key);
                 }
             }
-            Event::Failed { key, failure } => self.fail(conns, key, &failure),
+            Event::Failed { key, failure, .. } => self.fail(conns, key, &failure),
             _ => {}
         }
     }

@@ -231,7 +231,7 @@ impl Fetcher {
                     }
                     self.write(conns, key);
                 }
-                Event::Failed { key, failure } => {
+                Event::Failed { key, failure, .. } => {
                     self.failed += 1;
                     let url = self.requests.get(key).map_or("", |request| &request.url);
                     let hint = match failure {

@@ -136,7 +136,7 @@ impl Owner {
                     assert!(want > 0);
                     (key, Seen::Writable)
                 }
-                Event::Failed { key, failure } => (key, Seen::Failed(failure)),
+                Event::Failed { key, failure, .. } => (key, Seen::Failed(failure)),
                 event => panic!("{event:?}"),
             };
             let mut exchanges = self.exchanges.borrow_mut();

@@ -29,6 +29,7 @@
 //! - `rfc9110`   the semantics of HTTP, section by section, over both protocols and through the
 //!   proxy
 
+mod admin;
 mod client;
 mod disk;
 mod documents;

@@ -15,17 +15,17 @@ use crate::client::Client;
 use crate::server::{PATIENCE, Server, command, piped, refused, send_signal};
 
 /// The process that took over, which is killed when dropped.
-struct Successor(u32);
+pub(crate) struct Successor(u32);
 
 impl Successor {
     /// Waits for the line about it.
-    fn of(server: &Server) -> Self {
+    pub(crate) fn of(server: &Server) -> Self {
         let line = server.line("SIGUSR2: starting process ");
         let mut words = line.split_whitespace().rev();
         Self(words.nth(3).unwrap().parse().unwrap())
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         send_signal(self.0, name);
     }
 }

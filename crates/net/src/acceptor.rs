@@ -75,7 +75,7 @@ impl Acceptor {
     /// descriptor or memory for it.
     pub(crate) fn accept(&mut self) -> io::Result<Option<(Socket, SocketAddr)>> {
         match self.listener.accept() {
-            Ok((socket, peer)) => Ok(Some((Socket::Tcp(socket), peer))),
+            Ok(accepted) => Ok(Some(accepted)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.queue = Queue::Empty;
                 Ok(None)

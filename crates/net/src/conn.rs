@@ -147,7 +147,7 @@ impl Conn {
     pub(crate) fn take_readiness(&mut self) -> Ready {
         match &mut self.transport.socket {
             Socket::Memory(socket) => socket.take_readiness(),
-            Socket::Tcp(_) => Ready::default(),
+            Socket::Tcp(_) | Socket::Unix(_) => Ready::default(),
         }
     }
 

@@ -1,17 +1,18 @@
 //! Listening sockets.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::{TcpListener, UnixListener};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use socket2::SockRef;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::socket::Socket as Accepted;
 use crate::{Protocols, TlsAcceptorConfig};
 
 /// Connections that the kernel keeps until they are accepted.
@@ -44,9 +45,18 @@ pub enum Port {
     Shared,
 }
 
+/// The address of both ends of a connection to a Unix socket, which has no other.
+const NO_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A socket that listens.
+enum Listens {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
 /// A listening socket of one worker.
 pub struct Listener {
-    socket: Arc<TcpListener>,
+    socket: Arc<Listens>,
     pub(crate) security: Security,
     pub(crate) protocols: Protocols,
     addr: SocketAddr,
@@ -81,10 +91,25 @@ impl Listener {
         socket.set_nonblocking(true)?;
         let addr = socket.local_addr()?;
         Ok(Self {
-            socket: Arc::new(TcpListener::from_std(socket)),
+            socket: Arc::new(Listens::Tcp(TcpListener::from_std(socket))),
             security,
             protocols: Protocols::Both,
             addr,
+        })
+    }
+
+    /// Takes a Unix socket that listens, for cleartext. Its connections and itself have the address
+    /// 127.0.0.1:0.
+    ///
+    /// # Errors
+    /// Returns the system's error if the socket can't be made non-blocking.
+    pub fn from_unix(socket: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket: Arc::new(Listens::Unix(UnixListener::from_std(socket))),
+            security: Security::Plain,
+            protocols: Protocols::Both,
+            addr: NO_ADDR,
         })
     }
 
@@ -154,13 +179,13 @@ impl Listener {
 
     /// Registers the socket for events.
     pub(crate) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
-        let socket = self.socket.as_raw_fd();
+        let socket = self.as_fd().as_raw_fd();
         registry.register(&mut SourceFd(&socket), token, Interest::READABLE)
     }
 
     /// Ends the events. Another listener on the socket may keep it open.
     pub(crate) fn deregister(&self, registry: &Registry) -> io::Result<()> {
-        let socket = self.socket.as_raw_fd();
+        let socket = self.as_fd().as_raw_fd();
         registry.deregister(&mut SourceFd(&socket))
     }
 
@@ -168,8 +193,10 @@ impl Listener {
     /// it costs them no system call. 0 keeps the system's value.
     pub(crate) fn set_notsent_lowat(&self, bytes: u32) -> io::Result<()> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if bytes > 0 {
-            SockRef::from(&*self.socket).set_tcp_notsent_lowat(bytes)?;
+        if bytes > 0
+            && let Listens::Tcp(socket) = &*self.socket
+        {
+            SockRef::from(socket).set_tcp_notsent_lowat(bytes)?;
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         let _ = bytes;
@@ -178,16 +205,27 @@ impl Listener {
 
     /// Accepts the next connection and turns Nagle's algorithm off, because the engine already
     /// gathers what one turn produced.
-    pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = self.socket.accept()?;
-        stream.set_nodelay(true)?;
-        Ok((stream, peer))
+    pub(crate) fn accept(&self) -> io::Result<(Accepted, SocketAddr)> {
+        match &*self.socket {
+            Listens::Tcp(socket) => {
+                let (stream, peer) = socket.accept()?;
+                stream.set_nodelay(true)?;
+                Ok((Accepted::Tcp(stream), peer))
+            }
+            Listens::Unix(socket) => {
+                let (stream, _) = socket.accept()?;
+                Ok((Accepted::Unix(stream), NO_ADDR))
+            }
+        }
     }
 }
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match &*self.socket {
+            Listens::Tcp(socket) => socket.as_fd(),
+            Listens::Unix(socket) => socket.as_fd(),
+        }
     }
 }
 
@@ -241,6 +279,9 @@ mod tests {
             listener.set_notsent_lowat(bytes)?;
             let _client = std::net::TcpStream::connect(listener.local_addr())?;
             let (accepted, _) = listener.accept()?;
+            let Accepted::Tcp(accepted) = accepted else {
+                panic!("not TCP");
+            };
             let socket = SockRef::from(&accepted);
             assert_eq!(socket.tcp_notsent_lowat()?, expected);
         }

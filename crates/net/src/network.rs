@@ -47,10 +47,10 @@ impl Network {
 }
 
 fn register(registry: &Registry, socket: &mut Socket, token: Token) -> io::Result<()> {
+    let both = Interest::READABLE | Interest::WRITABLE;
     match socket {
-        Socket::Tcp(socket) => {
-            registry.register(socket, token, Interest::READABLE | Interest::WRITABLE)
-        }
+        Socket::Tcp(socket) => registry.register(socket, token, both),
+        Socket::Unix(socket) => registry.register(socket, token, both),
         Socket::Memory(_) => Ok(()),
     }
 }

@@ -1,14 +1,13 @@
 //! The socket of a connection: the system's, or one end of a pipe in memory.
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-use std::io::Read;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-use mio::net::TcpStream;
+use mio::net::{TcpStream, UnixStream};
+use rustix::net::RecvFlags;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::SendFlags;
 use socket2::SockRef;
 
 use crate::memory_socket::MemorySocket;
@@ -18,6 +17,8 @@ use crate::round_trip::round_trip;
 pub(crate) enum Socket {
     /// A socket of the system.
     Tcp(TcpStream),
+    /// A Unix socket of the system.
+    Unix(UnixStream),
     /// A socket in memory, for simulators.
     Memory(MemorySocket),
 }
@@ -39,6 +40,7 @@ impl Socket {
         loop {
             let result = match self {
                 Self::Tcp(socket) => receive(socket, room),
+                Self::Unix(socket) => socket.read(room),
                 Self::Memory(socket) => socket.read(room),
             };
             match result {
@@ -63,6 +65,7 @@ impl Socket {
     pub(crate) fn peek(&mut self, room: &mut [u8]) -> io::Result<ReadOutcome> {
         let result = match self {
             Self::Tcp(socket) => socket.peek(room),
+            Self::Unix(socket) => peek(socket, room),
             Self::Memory(socket) => socket.peek(room),
         };
         match result {
@@ -86,6 +89,7 @@ impl Socket {
             let result = match (&mut *self, slices) {
                 (Self::Tcp(socket), [slice]) => send(socket, slice),
                 (Self::Tcp(socket), slices) => socket.write_vectored(slices),
+                (Self::Unix(socket), slices) => socket.write_vectored(slices),
                 (Self::Memory(socket), slices) => socket.write(slices),
             };
             match result {
@@ -118,6 +122,7 @@ impl Socket {
     pub(crate) fn shut_down(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(socket) => socket.shutdown(Shutdown::Write),
+            Self::Unix(socket) => socket.shutdown(Shutdown::Write),
             // Linux does this.
             Self::Memory(socket) if socket.is_failed() => Err(io::ErrorKind::NotConnected.into()),
             Self::Memory(socket) => {
@@ -134,6 +139,8 @@ impl Socket {
             Self::Tcp(socket) => {
                 let _ = SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
             }
+            // The peer of a Unix socket sees an end either way.
+            Self::Unix(_) => {}
             Self::Memory(socket) => socket.reset(),
         }
     }
@@ -143,6 +150,7 @@ impl Socket {
     pub(crate) fn take_error(&mut self) -> Option<io::Error> {
         match self {
             Self::Tcp(socket) => socket.take_error().unwrap_or_else(Some),
+            Self::Unix(socket) => socket.take_error().unwrap_or_else(Some),
             Self::Memory(socket) => socket.take_error(),
         }
     }
@@ -151,6 +159,7 @@ impl Socket {
     pub(crate) fn is_connected(&self) -> bool {
         match self {
             Self::Tcp(socket) => socket.peer_addr().is_ok(),
+            Self::Unix(socket) => socket.peer_addr().is_ok(),
             Self::Memory(socket) => socket.is_connected(),
         }
     }
@@ -159,7 +168,7 @@ impl Socket {
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(socket) => socket.local_addr().ok(),
-            Self::Memory(_) => None,
+            Self::Unix(_) | Self::Memory(_) => None,
         }
     }
 
@@ -167,9 +176,16 @@ impl Socket {
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         match self {
             Self::Tcp(socket) => round_trip(socket),
+            Self::Unix(_) => None,
             Self::Memory(socket) => socket.round_trip(),
         }
     }
+}
+
+/// Returns what a read would bring, and leaves it there.
+fn peek(socket: &UnixStream, room: &mut [u8]) -> io::Result<usize> {
+    let (count, _) = rustix::net::recv(socket, room, RecvFlags::PEEK)?;
+    Ok(count)
 }
 
 /// Reads by the system call itself. libc's function is a point where a thread can be cancelled, and

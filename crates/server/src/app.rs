@@ -3,6 +3,7 @@
 //! - `files`     results of the threads that read files
 //! - `ending`    requests that end, and the lines of the access log
 //! - `forward`   requests that are to be forwarded
+//! - `inform`    answers to the admin listener
 //! - `limits`    limits of one request
 //! - `upstream`  forwarded requests in progress, and the events of their upstreams
 //! - `report`    lines of the log
@@ -11,6 +12,7 @@
 mod ending;
 mod files;
 mod forward;
+mod inform;
 mod limits;
 mod report;
 mod sites;
@@ -484,6 +486,7 @@ impl Service for App {
             Message::Answer(answer) => {
                 let _ = answer.send(());
             }
+            Message::Ask(question, reply) => reply.send(self.answer_admin(conns, question)),
         }
     }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tidegate_net::{Protocols, Security};
 
+use crate::admin::AdminSocket;
 use crate::listening::Bound;
 use crate::site::{Served, Target};
 
@@ -17,7 +18,12 @@ pub(crate) struct Start {
 }
 
 /// Returns the text at start: where the server listens and what to try.
-pub(crate) fn banner(bound: &[Bound], served: &Served, start: Start) -> String {
+pub(crate) fn banner(
+    bound: &[Bound],
+    admin: Option<&AdminSocket>,
+    served: &Served,
+    start: Start,
+) -> String {
     let mut text = format!("tidegate {} is ready\n\n", env!("CARGO_PKG_VERSION"));
     let mut curl = None;
     for Bound {
@@ -62,6 +68,12 @@ pub(crate) fn banner(bound: &[Bound], served: &Served, start: Start) -> String {
         };
         text.push_str(&format!("  {:<28}{kind}\n", format!("{url}/")));
         curl.get_or_insert((url, flag));
+    }
+    if let Some(admin) = admin {
+        text.push_str(&format!(
+            "  {:<28}admin: metrics and health\n",
+            admin.to_string()
+        ));
     }
     let only = served.hosts.is_none().then(|| served.sites.first());
     if let Some(hosts) = &served.hosts {

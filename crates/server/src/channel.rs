@@ -1,8 +1,8 @@
 //! The socket between a process and the one that takes over from it.
 //!
 //! The old process sends a message for each of its addresses, with the sockets that listen there,
-//! and an empty text at the end. The new process answers with one message: [`READY`], or why it
-//! can't serve.
+//! perhaps one with the socket of the admin listener, and a text at the end. The new process
+//! answers with one message: [`READY`], or why it can't serve.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -15,6 +15,7 @@ use rustix::net::{
     socketpair,
 };
 
+use crate::admin::AdminAddress;
 use crate::inherited::Inherited;
 
 /// The message of a new process that serves.
@@ -22,6 +23,9 @@ pub(crate) const READY: &str = "ready";
 
 /// The text at the end of the addresses.
 const END: &str = "end";
+
+/// The beginning of the text about the admin listener. Its address follows.
+const ADMIN: &str = "admin ";
 
 /// The most sockets in one message. The kernel allows 253.
 const AT_ONCE: usize = 64;
@@ -57,23 +61,35 @@ impl Channel {
         Ok(Self(self.0.try_clone()?))
     }
 
-    /// Sends the sockets of each address.
+    /// Sends the sockets of each address, and that of the admin listener.
     ///
     /// # Errors
     /// The system's error, for example that the other process has ended.
-    pub(crate) fn send_sockets<S: AsFd>(&self, all: &[(SocketAddr, Vec<S>)]) -> io::Result<()> {
+    pub(crate) fn send_sockets<S: AsFd>(
+        &self,
+        all: &[(SocketAddr, Vec<S>)],
+        admin: Option<(&AdminAddress, S)>,
+    ) -> io::Result<()> {
         for (place, (addr, sockets)) in all.iter().enumerate() {
             for sockets in sockets.chunks(AT_ONCE) {
-                let text = format!("{place} {addr}");
-                let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
-                let mut control = SendAncillaryBuffer::new(&mut space);
-                control.push(SendAncillaryMessage::ScmRights(&sockets));
-                let text = [IoSlice::new(text.as_bytes())];
-                sendmsg(&self.0, &text, &mut control, SendFlags::NOSIGNAL)?;
+                self.send_some(&format!("{place} {addr}"), sockets)?;
             }
         }
+        if let Some((address, socket)) = admin {
+            self.send_some(&format!("{ADMIN}{address}"), &[socket])?;
+        }
         self.say(END)
+    }
+
+    /// Sends at most [`AT_ONCE`] sockets with a text about them.
+    fn send_some<S: AsFd>(&self, text: &str, sockets: &[S]) -> io::Result<()> {
+        let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&sockets));
+        let text = [IoSlice::new(text.as_bytes())];
+        sendmsg(&self.0, &text, &mut control, SendFlags::NOSIGNAL)?;
+        Ok(())
     }
 
     /// Receives the sockets of all addresses.
@@ -92,18 +108,26 @@ impl Channel {
             if text == END {
                 return Ok(inherited);
             }
+            let sockets = control.drain().filter_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
+                _ => None,
+            });
+            let sockets = sockets.flatten();
+            if let Some(address) = text.strip_prefix(ADMIN) {
+                let address = AdminAddress::parse(address).map_err(io::Error::other)?;
+                for socket in sockets {
+                    inherited.add_admin(address.clone(), socket);
+                }
+                continue;
+            }
             let words = text.split_once(' ');
             let words =
                 words.and_then(|(place, addr)| Some((place.parse().ok()?, addr.parse().ok()?)));
             let Some((place, addr)) = words else {
                 return Err(io::Error::other("the sockets weren't all there"));
             };
-            for message in control.drain() {
-                if let RecvAncillaryMessage::ScmRights(sockets) = message {
-                    for socket in sockets {
-                        inherited.add_former(addr, place, TcpListener::from(socket));
-                    }
-                }
+            for socket in sockets {
+                inherited.add_former(addr, place, TcpListener::from(socket));
             }
         }
     }
@@ -151,8 +175,15 @@ mod tests {
                 .collect()
         };
         let all = [(any, sockets(100)), (any, sockets(1))];
-        ours.send_sockets(&all).unwrap();
+        let own = AdminAddress::parse("0").unwrap();
+        let admin = TcpListener::bind(any).unwrap();
+        let at = admin.local_addr().unwrap();
+        ours.send_sockets(&all, Some((&own, admin))).unwrap();
         let mut inherited = theirs.receive_sockets().unwrap();
+        let other = AdminAddress::parse("unix:/admin").unwrap();
+        assert!(inherited.take_admin(&other).is_none());
+        let admin = TcpListener::from(inherited.take_admin(&own).unwrap());
+        assert_eq!(admin.local_addr().unwrap(), at);
         let address = Address {
             protocols: Protocols::Both,
             first: any,

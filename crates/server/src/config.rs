@@ -31,6 +31,7 @@ use tidegate_http::WallClock;
 use tidegate_net::{Options, Port};
 
 use crate::access_log::Destination;
+use crate::admin::AdminSettings;
 use crate::client_access::ClientAccess;
 use crate::flags::{Flags, Switch};
 use crate::handlers::files;
@@ -52,6 +53,8 @@ use upstreams::Upstreams;
 pub struct Config {
     /// The addresses to listen on, and the certificate.
     pub listeners: Listeners,
+    /// The settings of the admin listener.
+    pub admin: AdminSettings,
     /// Worker threads, at least 1.
     pub workers: usize,
     /// Descriptors that the process may have.
@@ -101,6 +104,7 @@ impl Config {
         let https = listeners::addresses(&flags.listen, 8443);
         let h2c = listeners::addresses(&flags.listen_h2c, 8080);
         contradictions::check_ports(flags, &[&https[..], &h2c].concat())?;
+        contradictions::check_admin(flags)?;
         for (place, site) in sites.iter().enumerate() {
             contradictions::check_routes(&site.flags).map_err(|error| error.of_site(place))?;
         }
@@ -183,6 +187,10 @@ impl Config {
         };
         Ok(Self {
             listeners,
+            admin: AdminSettings {
+                address: flags.admin.clone(),
+                names: flags.admin_name.clone(),
+            },
             workers,
             descriptors: shared.descriptors,
             options,

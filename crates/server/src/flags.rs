@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use tidegate_http::{Priorities, Priority};
 use tidegate_net::{TlsGroup, TlsSuite};
 
+use crate::admin::AdminAddress;
 use crate::get;
 use crate::manual;
 use crate::proxy::Host;
@@ -449,6 +450,21 @@ pub struct Flags {
     /// overtake it. 0: the system's default
     #[arg(long, value_name = "SIZE", help_heading = "Sending", default_value = "32K", value_parser = size)]
     pub notsent_lowat: Size,
+
+    /// Serve metrics, health checks and the state of the server to its operators, in cleartext:
+    /// ADDR:PORT, PORT (of 127.0.0.1), unix:/PATH or none
+    #[arg(long, value_name = "ADDR", help_heading = "Admin", default_value = "none", value_parser = AdminAddress::parse)]
+    pub admin: AdminAddress,
+
+    /// Accept an --admin address that other machines may reach. Whoever reaches it can read all
+    /// that it serves
+    #[arg(long, help_heading = "Admin")]
+    pub admin_public: bool,
+
+    /// Name by which clients may call the admin listener, beside localhost and IP addresses.
+    /// Repeatable
+    #[arg(long, value_name = "NAME", help_heading = "Admin")]
+    pub admin_name: Vec<String>,
 
     /// Level of the log on stderr: off, error, warn, info, debug or trace, or a filter such as
     /// warn,tidegate::access=info

@@ -2,9 +2,11 @@
 //! protocol of sd_listen_fds), or by the process that it takes over from.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 
 use listenfd::ListenFd;
 
+use crate::admin::AdminAddress;
 use crate::config::Address;
 use crate::run_error::RunError;
 
@@ -12,6 +14,8 @@ use crate::run_error::RunError;
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     groups: Vec<Group>,
+    /// The socket of the admin listener of the process before this one.
+    admin: Option<(AdminAddress, OwnedFd)>,
 }
 
 /// The sockets of one address.
@@ -62,6 +66,17 @@ impl Inherited {
                 sockets: vec![socket],
             }),
         }
+    }
+
+    /// Adds the socket of the admin listener of the process before this one.
+    pub(crate) fn add_admin(&mut self, typed: AdminAddress, socket: OwnedFd) {
+        self.admin = Some((typed, socket));
+    }
+
+    /// Takes the socket of the admin listener, if the process before this one had the same address.
+    pub(crate) fn take_admin(&mut self, address: &AdminAddress) -> Option<OwnedFd> {
+        let (_, socket) = self.admin.take_if(|(typed, _)| typed == address)?;
+        Some(socket)
     }
 
     fn add(&mut self, origin: Origin, addr: SocketAddr, socket: TcpListener) {

@@ -1,6 +1,7 @@
 //! The server `tidegate`, as a library for its binary and tests.
 
 pub mod access_log;
+pub mod admin;
 pub mod app;
 mod banner;
 pub mod certificate;

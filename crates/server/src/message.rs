@@ -4,6 +4,7 @@ use std::sync::mpsc::Sender;
 
 use tidegate_pool::Address;
 
+use crate::admin::{Question, Reply};
 use crate::handlers::done::Done;
 use crate::site::Served;
 
@@ -24,4 +25,6 @@ pub enum Message {
     Serve(Box<Served>, Sender<()>),
     /// The service answers, which shows that its worker turns.
     Answer(Sender<()>),
+    /// The admin listener asks something.
+    Ask(Question, Reply),
 }

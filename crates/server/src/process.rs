@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::signal_name;
 
+use crate::admin::Readiness;
 use crate::happening::Happening;
 use crate::logs;
 use crate::logs::queue::Queue;
@@ -145,6 +146,7 @@ impl Process {
             let joined = worker.thread.join();
             joined.map_err(|_| RunError::WorkerPanicked)?;
         }
+        self.running.close_admin();
         log::info!("all connections are closed");
         let deadline = Instant::now() + logs::PATIENCE;
         self.running.access_log().flush(deadline);
@@ -191,6 +193,7 @@ impl Process {
                 log::warn!("{name} again: ending immediately");
                 logs::flush(Instant::now() + logs::PATIENCE);
                 self.pid_file = None;
+                self.running.close_admin();
                 std::process::exit(128 + signal);
             }
             Life::Leaving(_) => {}
@@ -214,7 +217,11 @@ impl Process {
 
     /// Starts a new process, which takes over when it serves.
     fn upgrade(&mut self, name: &str) {
-        match upgrade::start(self.running.bound(), self.happened.clone()) {
+        match upgrade::start(
+            self.running.bound(),
+            self.running.admin(),
+            self.happened.clone(),
+        ) {
             Ok(successor) => {
                 log::info!("{name}: starting process {} to take over", successor.id());
                 self.life = Life::Upgrading(successor, Reload::NotAsked);
@@ -242,6 +249,7 @@ impl Process {
                     successor.signal(Signal::HUP);
                 }
                 self.life = Life::Leaving(Instant::now());
+                self.running.hand_over_admin();
                 self.shut_down();
                 log::info!("SIGUSR2: process {process} serves; finishing the requests in progress");
             }
@@ -263,6 +271,7 @@ impl Process {
     fn shut_down(&mut self) {
         // The workers have the last handles of the sockets then, and close them.
         self.running.release_sockets();
+        self.running.set_readiness(Readiness::Leaving);
         for worker in &self.workers {
             worker.mailbox.shut_down();
         }

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use tidegate_net::{Mailbox, Reconfiguration};
 
 use crate::access_log::Destination;
+use crate::admin::{AdminListener, AdminSettings, AdminSocket, Readiness};
 use crate::certificate_watch;
 use crate::command_line::CommandLine;
 use crate::config::{Certificates, Config, Lasting};
@@ -22,6 +23,7 @@ use crate::logs;
 use crate::message::Message;
 use crate::prepared::{Prepared, Reason};
 use crate::proxy::{self, names};
+use crate::run_error::RunError;
 use crate::site::Served;
 
 /// How long the main thread waits until all workers have a new configuration. They have it after
@@ -48,6 +50,7 @@ pub(crate) struct Running {
     command_line: Arc<CommandLine>,
     lasting: Lasting,
     bound: Vec<Bound>,
+    admin: Option<AdminListener>,
     access_log: Destination,
     proxy: Arc<proxy::Settings>,
     certificates: Option<Certificates>,
@@ -61,13 +64,14 @@ impl Running {
         command_line: CommandLine,
         lasting: Lasting,
         certificates: Option<Certificates>,
-        bound: Vec<Bound>,
+        (bound, admin): (Vec<Bound>, Option<AdminListener>),
         served: Served,
     ) -> Self {
         Self {
             command_line: Arc::new(command_line),
             lasting,
             bound,
+            admin,
             access_log: served.access_log,
             proxy: served.proxy,
             certificates,
@@ -93,9 +97,69 @@ impl Running {
         &self.bound
     }
 
+    /// Returns the socket of the admin listener.
+    pub(crate) fn admin(&self) -> Option<&AdminSocket> {
+        self.admin.as_ref().map(AdminListener::socket)
+    }
+
+    /// Tells the admin listener how far the server is.
+    pub(crate) fn set_readiness(&self, readiness: Readiness) {
+        if let Some(admin) = &self.admin {
+            admin.now(readiness);
+        }
+    }
+
+    /// Leaves the socket of the admin listener to another process.
+    pub(crate) fn hand_over_admin(&mut self) {
+        if let Some(admin) = self.admin.take() {
+            admin.hand_over();
+        }
+    }
+
+    /// Closes the admin listener.
+    pub(crate) fn close_admin(&mut self) {
+        if let Some(admin) = self.admin.take() {
+            admin.close();
+        }
+    }
+
     /// Gives up the listening sockets, which the workers have too.
     pub(crate) fn release_sockets(&mut self) {
         self.bound.clear();
+    }
+
+    /// Listens for the admin listener on another address.
+    fn bind_admin(&self, settings: &AdminSettings) -> io::Result<Option<AdminSocket>> {
+        match self.admin() {
+            Some(socket) if *socket.typed() == settings.address => Ok(None),
+            _ => AdminSocket::bind(&settings.address),
+        }
+    }
+
+    /// Uses these settings of the admin listener, and a socket if they have another address.
+    fn move_admin(
+        &mut self,
+        settings: &AdminSettings,
+        socket: Option<AdminSocket>,
+        workers: &[Worker],
+    ) {
+        if let Some(admin) = &self.admin
+            && *admin.socket().typed() == settings.address
+        {
+            return admin.reconfigure(settings);
+        }
+        self.close_admin();
+        let Some(socket) = socket else {
+            return;
+        };
+        let mailboxes = workers.iter().map(|worker| worker.mailbox.clone());
+        match AdminListener::start(socket, settings, mailboxes.collect()) {
+            Ok(admin) => {
+                log::info!("the admin listener is on {}", admin.socket());
+                self.admin = Some(admin);
+            }
+            Err(error) => log::error!("the admin listener can't start: {error}"),
+        }
     }
 
     /// Watches the names of upstreams and the certificates of this configuration, and no others.
@@ -179,6 +243,7 @@ impl Running {
         } = prepared;
         let Config {
             listeners,
+            admin,
             options,
             served,
             lasting,
@@ -186,9 +251,14 @@ impl Running {
         } = config;
         let bound = listening::bind_again(&self.bound, &listeners, workers.len());
         let bound = bound.map_err(|error| error.to_string())?;
+        let socket = self.bind_admin(&admin).map_err(|error| {
+            let error = RunError::Admin(admin.address.clone(), error);
+            error.to_string()
+        })?;
         logs::set_filter(&command_line.flags.log).map_err(|error| error.to_string())?;
         // Without these handles, the workers close the sockets that are taken away.
         self.bound = bound;
+        self.move_admin(&admin, socket, workers);
         let (done, are_done) = mpsc::channel();
         for (worker, Worker { mailbox, .. }) in workers.iter().enumerate() {
             mailbox.reconfigure(Reconfiguration {

@@ -1,5 +1,6 @@
 //! Starts the process: sockets, then workers, then signals.
 
+use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread;
 
@@ -8,6 +9,7 @@ use signal_hook::iterator::Signals;
 use tidegate_net::EventLoop;
 
 use crate::access_log::Destination;
+use crate::admin::{AdminListener, AdminSettings, AdminSocket};
 use crate::app::App;
 use crate::banner::{Start, banner};
 use crate::command_line::CommandLine;
@@ -70,14 +72,20 @@ pub fn run(command_line: CommandLine, config: Config, given: Given) -> Result<()
     let mut signals = Signals::new(SIGNALS).map_err(RunError::Start)?;
     let Config {
         listeners,
+        admin: settings,
         workers: count,
         descriptors,
         options,
         served,
         lasting,
     } = config;
-    let Given { inherited, former } = given;
+    let Given {
+        mut inherited,
+        former,
+    } = given;
+    let admin = inherited.take_admin(&settings.address);
     let bound = listening::bind(&listeners, count, inherited)?;
+    let admin = admin_socket(&settings, admin)?;
     let flags = &command_line.flags;
     let user = flags.user.as_deref().map(Account::find);
     let user = user.transpose().map_err(RunError::User)?;
@@ -110,13 +118,26 @@ pub fn run(command_line: CommandLine, config: Config, given: Given) -> Result<()
     }
     let text = banner(
         &bound,
+        admin.as_ref(),
         &served,
         Start {
             self_signed: listeners.self_signed,
             descriptors,
         },
     );
-    let running = Running::new(command_line, lasting, listeners.certificates, bound, served);
+    let admin = admin.map(|socket| {
+        let mailboxes = workers.iter().map(|worker: &Worker| worker.mailbox.clone());
+        AdminListener::start(socket, &settings, mailboxes.collect())
+    });
+    let admin = admin.transpose().map_err(RunError::Start)?;
+    let sockets = (bound, admin);
+    let running = Running::new(
+        command_line,
+        lasting,
+        listeners.certificates,
+        sockets,
+        served,
+    );
     let channel = (happened.clone(), happenings);
     let process = Process::new(workers, running, stats, channel);
     let process = process.map_err(RunError::Start)?;
@@ -139,4 +160,17 @@ pub fn run(command_line: CommandLine, config: Config, given: Given) -> Result<()
     }
     notify::ready();
     process.run(&stdout, pid_file)
+}
+
+/// Returns the socket of the admin listener: the inherited one, or a new one.
+fn admin_socket(
+    settings: &AdminSettings,
+    inherited: Option<OwnedFd>,
+) -> Result<Option<AdminSocket>, RunError> {
+    let address = &settings.address;
+    let socket = match inherited {
+        Some(socket) => AdminSocket::take_over(address, socket),
+        None => AdminSocket::bind(address),
+    };
+    socket.map_err(|error| RunError::Admin(address.clone(), error))
 }

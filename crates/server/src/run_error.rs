@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::admin::AdminAddress;
 use crate::user::UserError;
 
 /// Why the server ended. `Display` gives one sentence.
@@ -27,6 +28,8 @@ pub enum RunError {
     User(UserError),
     /// The file with the number of the process can't be written.
     PidFile(PathBuf, io::Error),
+    /// The admin listener can't listen on its address.
+    Admin(AdminAddress, io::Error),
     /// The system gave no thread, epoll instance or signal handler.
     Start(io::Error),
     /// A worker ended.
@@ -90,6 +93,14 @@ impl fmt::Display for RunError {
             Self::User(error) => error.fmt(f),
             Self::PidFile(path, error) => {
                 write!(f, "can't write the pid file {}: {error}", path.display())
+            }
+            Self::Admin(address, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "the admin listener can't listen on {address}: it is taken; choose another address \
+                 with --admin"
+            ),
+            Self::Admin(address, error) => {
+                write!(f, "the admin listener can't listen on {address}: {error}")
             }
             Self::Start(error) => write!(f, "can't start: {error}"),
             Self::Worker(error) => write!(f, "a worker failed: {error}"),

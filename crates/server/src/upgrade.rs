@@ -16,6 +16,7 @@ use std::thread;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tidegate_net::Listener;
 
+use crate::admin::{AdminAddress, AdminSocket};
 use crate::channel::{Channel, READY};
 use crate::happening::Happening;
 use crate::inherited::Inherited;
@@ -106,12 +107,17 @@ impl Successor {
 ///
 /// # Errors
 /// The system's error if it can't be started.
-pub(crate) fn start(bound: &[Bound], happened: Sender<Happening>) -> io::Result<Successor> {
+pub(crate) fn start(
+    bound: &[Bound],
+    admin: Option<&AdminSocket>,
+    happened: Sender<Happening>,
+) -> io::Result<Successor> {
     let sockets = |bound: &Bound| {
         let sockets = bound.sockets().iter().map(Listener::share);
         (bound.typed, sockets.collect())
     };
     let sockets: Vec<(SocketAddr, Vec<Listener>)> = bound.iter().map(sockets).collect();
+    let admin = admin.map(|socket| (socket.typed().clone(), socket.share()));
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();
     let (channel, theirs) = Channel::pair()?;
@@ -127,8 +133,8 @@ pub(crate) fn start(bound: &[Bound], happened: Sender<Happening>) -> io::Result<
     // It can't be another process, because nothing has waited for its end yet.
     let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
     let wait = move || {
-        let result = hand_over(&channel, &sockets, child).map(|()| id);
-        drop(sockets);
+        let result = hand_over(&channel, &sockets, admin.as_ref(), child).map(|()| id);
+        drop((sockets, admin));
         // The process may have ended.
         let _ = happened.send(Happening::TakenOver(result));
     };
@@ -141,10 +147,13 @@ pub(crate) fn start(bound: &[Bound], happened: Sender<Happening>) -> io::Result<
 fn hand_over(
     channel: &Channel,
     sockets: &[(SocketAddr, Vec<Listener>)],
+    admin: Option<&(AdminAddress, Listener)>,
     mut child: Child,
 ) -> Result<(), String> {
     // A process that has ended takes nothing; its status says more.
-    let heard = channel.send_sockets(sockets).and_then(|()| channel.hear());
+    let admin = admin.map(|(address, socket)| (address, socket.share()));
+    let sent = channel.send_sockets(sockets, admin);
+    let heard = sent.and_then(|()| channel.hear());
     match heard {
         Ok(text) if text == READY => return Ok(()),
         Ok(text) if !text.is_empty() => {

@@ -51,6 +51,22 @@ pub(super) fn check_ports(flags: &Flags, addresses: &[Address]) -> Result<(), Co
     Ok(())
 }
 
+/// Checks that strangers can't reach the admin listener by mistake.
+///
+/// # Errors
+/// A contradiction, whose sentence names the flags.
+pub(super) fn check_admin(flags: &Flags) -> Result<(), ConfigError> {
+    if !flags.admin.is_public() || flags.admin_public {
+        return Ok(());
+    }
+    let sentence = format!(
+        "other machines may reach the admin listener on {}: choose an address of loopback or a \
+         Unix socket, or add --admin-public",
+        flags.admin
+    );
+    contradiction("admin", 0, sentence)
+}
+
 /// Checks that clients of an IP address can show the certificates that its site asks for.
 ///
 /// # Errors
@@ -131,6 +147,7 @@ mod tests {
                 "--listen 127.0.0.1:1 --listen 127.0.0.1:1",
                 "can't listen on 127.0.0.1:1 twice",
             ),
+            ("--admin 0.0.0.0:9090", "add --admin-public"),
             ("--listen 8080", "can't listen on [::]:8080 twice"),
         ] {
             let error = config(line)

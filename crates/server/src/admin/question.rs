@@ -1,0 +1,78 @@
+//! Questions of the admin listener to the workers, and their answers.
+//!
+//! A worker gets a [`Question`] and a [`Reply`] as one message, answers at once, and never waits.
+
+use tidegate_net::Mailbox;
+
+/// A question to each worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Whether the worker turns.
+    Turns,
+}
+
+/// A worker's answer.
+#[derive(Debug)]
+pub enum Answer {
+    /// The worker turns.
+    Turns,
+}
+
+/// How far the server is, for those that send it requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// The workers serve.
+    Serving,
+    /// Requests in progress finish; no connections are accepted.
+    Leaving,
+}
+
+/// A message to the thread of the admin listener.
+pub(crate) enum Message {
+    /// A worker's answer to the question with this number; `None` if the worker has ended.
+    Answered(u64, Option<Answer>),
+    /// The server is that far now.
+    Now(Readiness),
+    /// The names by which clients may call the listener.
+    Names(Vec<String>),
+}
+
+/// The way in which a worker's answer reaches the admin listener.
+pub struct Reply {
+    to: Mailbox<Message>,
+    number: u64,
+    answer: Option<Answer>,
+}
+
+impl Reply {
+    /// Returns the way for a worker's answer to the question with this number.
+    pub(super) fn new(to: Mailbox<Message>, number: u64) -> Self {
+        Self {
+            to,
+            number,
+            answer: None,
+        }
+    }
+
+    /// Sends the answer.
+    pub fn send(mut self, answer: Answer) {
+        self.answer = Some(answer);
+    }
+}
+
+/// A worker that ends drops the questions in its mailbox.
+impl Drop for Reply {
+    fn drop(&mut self) {
+        let answered = Message::Answered(self.number, self.answer.take());
+        // Another configuration may have closed the listener.
+        let _ = self.to.send(answered);
+    }
+}
+
+/// The answers of all workers to one question.
+pub(super) struct Answers {
+    /// The answers, in any order. Workers that have ended have none.
+    pub(super) given: Vec<Answer>,
+    /// The number of workers that didn't answer in time.
+    pub(super) late: usize,
+}

@@ -1,0 +1,74 @@
+//! The parts of a resource of the admin listener. `router.rs` has the table of all of them.
+
+use tidegate_http::RequestHead;
+
+use super::question::{Answers, Question, Readiness};
+
+/// The methods that a resource takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Methods {
+    /// GET and HEAD.
+    Read,
+}
+
+impl Methods {
+    /// Returns the value of the `allow` field.
+    pub(super) fn allow(self) -> &'static str {
+        match self {
+            Self::Read => "GET, HEAD",
+        }
+    }
+
+    pub(super) fn takes(self, method: &[u8]) -> bool {
+        match self {
+            Self::Read => matches!(method, b"GET" | b"HEAD"),
+        }
+    }
+}
+
+/// A resource of the admin listener.
+pub(super) struct Resource {
+    /// The path, without a query.
+    pub(super) path: &'static str,
+    pub(super) methods: Methods,
+    /// Begins to answer a request.
+    pub(super) answer: fn(&State, &RequestHead) -> Step,
+}
+
+/// Facts that all resources may use.
+pub(super) struct State {
+    pub(super) readiness: Readiness,
+}
+
+/// Makes the answer of those of all workers.
+pub(super) type Finish = fn(&State, Answers) -> Response;
+
+/// The first step of an answer.
+pub(super) enum Step {
+    /// The answer.
+    Done(Response),
+    /// All workers are asked, and the function makes the answer of theirs.
+    Ask(Question, Finish),
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Response {
+    pub(super) status: u16,
+    pub(super) content_type: &'static str,
+    pub(super) body: Vec<u8>,
+    /// Further fields.
+    pub(super) fields: Vec<(&'static str, &'static str)>,
+}
+
+impl Response {
+    /// Returns a line of text.
+    pub(super) fn text(status: u16, line: &str) -> Self {
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            body: format!("{line}\n").into_bytes(),
+            fields: Vec::new(),
+        }
+    }
+}

@@ -41,6 +41,13 @@ impl Reader {
         self.skip == 0
     }
 
+    /// Drops what is there of a payload that is not returned, that of an unknown or malformed
+    /// frame. Returns whether the next byte begins a frame.
+    #[inline]
+    pub fn skip_payload(&mut self, input: &mut BytesMut) -> bool {
+        self.skip == 0 || self.skip(input)
+    }
+
     /// Takes the next frame off the front of `input`. Returns `None` until a whole frame is there;
     /// the bytes of a partial frame stay in `input`.
     ///
@@ -54,7 +61,7 @@ impl Reader {
     /// of connection scope it drops all further input.
     #[inline]
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, Malformed> {
-        if self.skip > 0 && !self.skip(input) {
+        if !self.skip_payload(input) {
             return Ok(None);
         }
         let Some(bytes) = input.first_chunk() else {

@@ -62,6 +62,7 @@ mod stream;
 #[cfg(test)]
 mod testing;
 
-pub use conn::{Connection, LastBlocks, PeerSettings, Resting, StreamMut};
+pub use conn::{Connection, Direction, LastBlocks, LastFrame, PeerSettings, Resting, StreamMut};
 pub use flow::ReceiveCredit;
+pub use tidegate_frame::{Flags, Head, Kind};
 pub use tidegate_http::*;

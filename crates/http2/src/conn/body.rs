@@ -61,7 +61,9 @@ impl Connection {
             return;
         }
         // An empty frame needs no window (RFC 9113 §6.9.1), so it doesn't wait for a turn either.
-        self.control.extend(&Data::head(stream.id, 0, true));
+        let head = Data::head(stream.id, 0, true);
+        self.control.extend(&head);
+        self.last_frames.sent(&head);
         self.unqueue(slot);
         self.note_data_sent(slot, 0, true);
     }

@@ -1,6 +1,6 @@
 //! Frames other than DATA that wait for `transmit`, in the order in which they must be sent.
 
-use tidegate_frame::{ErrorCode, RstStream, StreamId, WindowUpdate};
+use tidegate_frame::{ErrorCode, Head, RstStream, StreamId, WindowUpdate};
 use tidegate_http::Outbox;
 
 use crate::conn::Connection;
@@ -24,6 +24,17 @@ impl Control {
     /// Returns the buffer to whose end the next frame is written.
     pub(super) fn end(&mut self) -> &mut Vec<u8> {
         &mut self.0
+    }
+
+    /// Returns the waiting bytes from `before` on.
+    pub(super) fn from(&self, before: usize) -> &[u8] {
+        self.0.get(before..).unwrap_or_default()
+    }
+
+    /// Returns the head of the frame that begins at byte `before`.
+    #[inline]
+    pub(super) fn head_at(&self, before: usize) -> Option<&[u8; Head::LEN]> {
+        self.0.get(before..)?.first_chunk()
     }
 
     /// Moves the bytes into `out`. Returns whether there was room for them: bytes that stay here
@@ -51,8 +62,9 @@ impl Control {
 impl Connection {
     /// Writes a control frame after those that wait.
     pub(super) fn send(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.control.len();
         write(self.control.end());
-        self.stats.frames_out += 1;
+        self.note_sent(before);
     }
 
     pub(crate) fn send_window_update(&mut self, stream_id: StreamId, increment: u32) {

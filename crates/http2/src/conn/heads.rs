@@ -110,9 +110,10 @@ impl Connection {
             && len <= stream.send.window.available()
             && len <= self.send_window.available();
         if fits && self.sched.is_empty() {
-            self.control
-                .extend(&Data::head(stream.id, len as u32, true));
+            let head = Data::head(stream.id, len as u32, true);
+            self.control.extend(&head);
             self.control.extend(&bytes);
+            self.last_frames.sent(&head);
             return self.note_data_sent(slot, len, true);
         }
         stream.send.buf.pending = bytes;
@@ -156,7 +157,8 @@ impl Connection {
     ) {
         let block = self.blocks.encode(fields, stamp, &mut self.stats);
         let max_frame_size = self.settings.peer.max_frame_size;
+        let before = self.control.len();
         Headers::write_block(id, block, end, max_frame_size, None, self.control.end());
-        self.stats.frames_out += 1;
+        self.note_block_sent(before, max_frame_size);
     }
 }

@@ -64,6 +64,7 @@ impl Connection {
             self.place_push(slot, parent);
         }
         let block = self.blocks.encode(head.fields(), None, &mut self.stats);
+        let before = self.control.len();
         PushPromise::write_block(
             parent,
             promised,
@@ -71,7 +72,7 @@ impl Connection {
             peer.max_frame_size,
             self.control.end(),
         );
-        self.stats.frames_out += 1;
+        self.note_block_sent(before, peer.max_frame_size);
         self.stats.pushes_out += 1;
         Ok(promised)
     }

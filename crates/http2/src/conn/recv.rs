@@ -71,7 +71,12 @@ impl Connection {
     /// Takes the next frame off the front of the input and handles it. Returns `None` if no whole
     /// frame is there.
     fn take_frame(&mut self, input: &mut BytesMut) -> Option<Outcome> {
+        if !self.reader.skip_payload(input) {
+            return None;
+        }
+        self.last_frames.begin(input.first_chunk()?);
         if let Some((frame, len)) = self.reader.headers_in_place(input) {
+            self.last_frames.received();
             let outcome = match self.admit_frame(Turn::Any) {
                 Ok(()) => self.on_headers(&frame),
                 Err(violation) => Err(violation.into()),
@@ -80,9 +85,13 @@ impl Connection {
             return Some(outcome);
         }
         match self.reader.next(input) {
-            Ok(Some(frame)) => Some(self.on_frame(frame)),
+            Ok(Some(frame)) => {
+                self.last_frames.received();
+                Some(self.on_frame(frame))
+            }
             Ok(None) => None,
             Err(bad) => {
+                self.last_frames.received();
                 self.timers.clear(Timer::HeaderBlock);
                 Some(Err(self.malformed(bad)))
             }

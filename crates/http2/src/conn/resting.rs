@@ -11,6 +11,7 @@ use tidegate_ledger::Client;
 use crate::conn::Connection;
 use crate::conn::control::Control;
 use crate::conn::field_block::FieldBlocks;
+use crate::conn::last_frames::LastFrames;
 use crate::conn::lifetime::Lifetime;
 use crate::conn::ping::Pings;
 use crate::conn::preface::Preface;
@@ -99,6 +100,7 @@ impl Connection {
             unreported: _,
             sched: _,
             control: _,
+            last_frames: _,
             stalls: _,
             rest: _,
             activity: _,
@@ -160,6 +162,7 @@ impl Resting {
             unreported: Unreported::default(),
             sched: Scheduler::default(),
             control: Control::default(),
+            last_frames: LastFrames::default(),
             stalls: Stalls::default(),
             rest: Rest::Due,
             activity: Activity::Quiet,

@@ -109,8 +109,10 @@ impl Connection {
         let buf = &stream.send.buf;
         let end = buf.pending.is_empty() && buf.more == More::End;
         let ends = end && buf.trailers.is_none();
-        out.extend(&Data::head(stream.id, len as u32, ends));
+        let head = Data::head(stream.id, len as u32, ends);
+        out.extend(&head);
         out.push(data);
+        self.last_frames.sent(&head);
         self.sched.sent(slot, len);
         self.note_data_sent(slot, len, end);
         Turn::Over

@@ -53,6 +53,7 @@ pub struct Conns {
 impl Conns {
     /// Returns a stream of a connection, if both exist. The connection is settled before the loop
     /// sleeps.
+    #[inline]
     pub fn stream(&mut self, conn: ConnId, id: StreamId) -> Option<StreamMut<'_>> {
         self.engine(conn)?.stream(id)
     }

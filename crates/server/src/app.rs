@@ -33,7 +33,7 @@ use crate::clock::Clock;
 use crate::flags::{Switch, UnknownHost};
 use crate::handlers::demo::Demo;
 use crate::handlers::done::Done;
-use crate::handlers::fallback::Place;
+use crate::handlers::fallback::{Directory, Place};
 use crate::handlers::files::Files;
 use crate::handlers::redirect;
 use crate::hosts::Hosts;
@@ -289,7 +289,10 @@ impl App {
                 let route = found.as_ref().map_or(&[][..], |found| found.path);
                 let path = path.raw();
                 let place = Place { path, route };
-                self.files.answer(request, (conn, id), directory, place)
+                let Directory { root, fallback } = directory;
+                let fallback = fallback.as_ref();
+                self.files
+                    .answer(request, (conn, id), root, place, fallback)
             }
             (None, Some(Target::Redirect(redirect))) => {
                 let route = found.as_ref().map_or(&[][..], |found| found.path);

@@ -116,11 +116,10 @@ impl Config {
         }
         let mut kept = match former {
             Some(former) => former.tls.clone(),
-            None => tls::Kept::new()?,
+            None => tls::Kept::default(),
         };
-        let settings = tls::settings(flags, sites, &kept)?;
         let (mut listeners, certificates) =
-            Listeners::new(https, h2c, sites, &settings, &access, files, &mut kept)?;
+            Listeners::new(flags, https, h2c, sites, &access, files, &mut kept)?;
         if flags.reuse_port {
             listeners.port = Port::Shared;
         }

@@ -162,11 +162,7 @@ impl<'a> Request<'a> {
         };
         let responded = match self.extra.added_to(head) {
             None => self.send(head, body),
-            Some(extended) => match self.send(&extended, body.clone()) {
-                // The client takes only small heads, so send the answer without the extra fields.
-                Err(Misuse::HeadTooLarge) => self.send(head, body),
-                result => result,
-            },
+            Some(extended) => self.send_either(&extended, head, body),
         };
         match responded {
             Ok(()) => Sent {
@@ -177,11 +173,23 @@ impl<'a> Request<'a> {
                 let (id, path) = (self.stream.id(), self.head.path());
                 log::warn!("stream {id}: can't answer {path:?}: {misuse}");
                 self.stream.reset(ErrorCode::INTERNAL_ERROR);
-                Sent {
-                    status: 0,
-                    bytes: 0,
-                }
+                Sent::NOTHING
             }
+        }
+    }
+
+    /// Sends an answer with an extended head, or with the plain one if the client takes only small
+    /// heads.
+    #[cold]
+    fn send_either(
+        &mut self,
+        extended: &ResponseHead,
+        plain: &ResponseHead,
+        body: Body,
+    ) -> Result<(), Misuse> {
+        match self.send(extended, body.clone()) {
+            Err(Misuse::HeadTooLarge) => self.send(plain, body),
+            result => result,
         }
     }
 
@@ -246,11 +254,15 @@ impl<'a> Request<'a> {
 
     /// Returns the head of an answer with a line of text.
     pub fn head_of_text(&self, status: u16, text: &str) -> ResponseHead {
-        let mut head = self.head_of(status);
-        head.push("content-type", "text/plain; charset=utf-8");
-        head.push("content-length", text.len().to_string());
-        head
+        head_of_text(status, text, self.clock)
     }
+}
+
+/// Returns the head of an answer with a line of text.
+pub fn head_of_text(status: u16, text: &str, clock: &Clock) -> ResponseHead {
+    head_of(status, clock)
+        .field("content-type", "text/plain; charset=utf-8")
+        .field("content-length", text.len().to_string())
 }
 
 /// Returns a head with the fields that all answers have.

@@ -10,7 +10,7 @@ use super::App;
 use super::report::{Peer, is_slow_body, log_reset};
 use crate::access_log::Entry;
 use crate::in_progress::Exchange;
-use crate::request::{Key, Sent, TOO_LARGE, head_of};
+use crate::request::{Key, Sent, TOO_LARGE, head_of_text};
 
 impl App {
     /// Begins the access log's line of a request, if the log is on.
@@ -75,9 +75,7 @@ impl App {
             stream.consume(taken);
             if sent.status == 0 {
                 let text = TOO_LARGE.1;
-                let head = head_of(TOO_LARGE.0, &self.clock)
-                    .field("content-type", "text/plain; charset=utf-8")
-                    .field("content-length", text.len().to_string());
+                let head = head_of_text(TOO_LARGE.0, text, &self.clock);
                 let head = terms.applied_to(&head).unwrap_or(head);
                 let body = Body::Full(Bytes::from_static(text.as_bytes()));
                 if stream.respond(&head, body).is_ok() {

@@ -142,10 +142,7 @@ impl App {
         let relay = Relay::new(head, end, prepared);
         let exchange = Exchange {
             work: Work::Relay(Box::new(relay)),
-            sent: Sent {
-                status: 0,
-                bytes: 0,
-            },
+            sent: Sent::NOTHING,
             log,
             share,
             limit: limit_of(&terms, head),

@@ -12,7 +12,7 @@ use tidegate_net::{
 
 use super::ConfigError;
 use super::seen::Seen;
-use super::tls::{Kept, read};
+use super::tls::{self, Kept, read};
 use crate::certificate;
 use crate::client_access::ClientAccess;
 use crate::expiry::{Dated, Expiry};
@@ -49,10 +49,10 @@ impl Listeners {
     /// Returns the listeners for these addresses. Reads the certificates of the sites, or makes one
     /// for all. `access` is what each site asks of its clients.
     pub(super) fn new(
+        flags: &Flags,
         tls: Vec<Address>,
         h2c: Vec<Address>,
         sites: &[SiteSettings],
-        settings: &TlsSettings,
         access: &[Option<Arc<ClientAccess>>],
         mut files: Option<Certificates>,
         kept: &mut Kept,
@@ -71,6 +71,7 @@ impl Listeners {
         };
         let mut made = None;
         if !tls.is_empty() {
+            let settings = tls::settings(flags, sites, kept)?;
             let certificates = match &files {
                 Some(files) => files.read()?,
                 None => match &kept.made {
@@ -87,7 +88,7 @@ impl Listeners {
                 warn_of_uncovered(sites, files, &of_sites);
             }
             let of_sites = &of_sites.of_sites;
-            made = Some(acceptor(settings, sites, access, certificates, of_sites)?);
+            made = Some(acceptor(&settings, sites, access, certificates, of_sites)?);
         }
         let listeners = Self {
             tls,

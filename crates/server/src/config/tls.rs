@@ -16,23 +16,25 @@ use crate::settings::SiteSettings;
 /// Sessions that clients may resume with early data. Each takes some hundred bytes.
 const EARLY_SESSIONS: usize = 20_000;
 
-/// Parts of TLS that outlive a configuration.
-#[derive(Clone)]
+/// Parts of TLS that outlive a configuration. Each is made when one is needed for the first time.
+#[derive(Clone, Default)]
 pub(super) struct Kept {
     /// The keys of session tickets, where no file has them.
-    tickets: Tickets,
+    tickets: Option<Tickets>,
     /// The sessions that may be resumed with early data.
-    early: EarlyData,
-    /// The certificate that was made at start, if one was needed.
+    early: Option<EarlyData>,
+    /// The certificate that was made at start.
     pub(super) made: Option<Certificate>,
 }
 
 impl Kept {
-    pub(super) fn new() -> Result<Self, ConfigError> {
-        Ok(Self {
-            tickets: Tickets::random().map_err(ConfigError::TlsSettings)?,
-            early: EarlyData::on(EARLY_SESSIONS),
-            made: None,
+    fn tickets(&mut self) -> Result<Tickets, ConfigError> {
+        Ok(match &self.tickets {
+            Some(tickets) => tickets.clone(),
+            None => {
+                let made = Tickets::random().map_err(ConfigError::TlsSettings)?;
+                self.tickets.insert(made).clone()
+            }
         })
     }
 }
@@ -41,10 +43,10 @@ impl Kept {
 pub(super) fn settings(
     flags: &Flags,
     sites: &[SiteSettings],
-    kept: &Kept,
+    kept: &mut Kept,
 ) -> Result<TlsSettings, ConfigError> {
     let mut settings = TlsSettings::with_tickets(match &flags.ticket_key[..] {
-        [] => kept.tickets.clone(),
+        [] => kept.tickets()?,
         files => tickets(files)?,
     });
     settings.min_version = match flags.tls_min_version {
@@ -54,7 +56,9 @@ pub(super) fn settings(
     settings.suites = flags.tls_suites.clone();
     settings.groups = flags.tls_groups.clone();
     if takes_early_data(sites) {
-        settings.early_data = kept.early.clone();
+        let early = &mut kept.early;
+        let early = early.get_or_insert_with(|| EarlyData::on(EARLY_SESSIONS));
+        settings.early_data = early.clone();
     }
     Ok(settings)
 }

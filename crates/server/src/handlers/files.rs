@@ -19,7 +19,7 @@ use super::beneath::Pace;
 use super::conditional::judge;
 use super::done::{Asked, Done};
 use super::download::{Download, OpenFile, Read, Reader, Source};
-use super::fallback::{Directory, Fallback, Place};
+use super::fallback::{Fallback, Place};
 use super::kept::{Content, Kept, Known, Memory};
 use super::look::{Looked, look};
 use super::lookup::{Refusal, Root};
@@ -91,25 +91,9 @@ impl Files {
         self.kept.turn(now);
     }
 
-    /// Answers a request for a place in a directory, or makes a thread look it up.
+    /// Answers a request for a place below a root, or makes a thread look it up. If there is no
+    /// file at the place, `fallback` answers.
     pub fn answer<W>(
-        &mut self,
-        request: &mut Request<'_>,
-        key: Key,
-        directory: &Directory,
-        place: Place<'_>,
-    ) -> Outcome<W>
-    where
-        W: From<Box<Waiting>> + From<Download>,
-    {
-        if !matches!(request.method(), b"GET" | b"HEAD") {
-            return Outcome::Answered(request.respond_methods(ALLOW));
-        }
-        let Directory { root, fallback } = directory;
-        self.answer_at(request, key, root, place, fallback.as_ref())
-    }
-
-    fn answer_at<W>(
         &mut self,
         request: &mut Request<'_>,
         key: Key,
@@ -120,6 +104,9 @@ impl Files {
     where
         W: From<Box<Waiting>> + From<Download>,
     {
+        if !matches!(request.method(), b"GET" | b"HEAD") {
+            return Outcome::Answered(request.respond_methods(ALLOW));
+        }
         let second = request.clock.second();
         let remembered = match self.kept.memory(root.number(), place.path, second) {
             Memory::Fresh(remembered) => Some(remembered),
@@ -186,7 +173,7 @@ impl Files {
     where
         W: From<Box<Waiting>> + From<Download>,
     {
-        self.answer_at(request, key, root, fallback.place(), None)
+        self.answer(request, key, root, fallback.place(), None)
     }
 
     /// Answers a request that waited for its path to be looked up.
@@ -283,11 +270,7 @@ impl Files {
             let refusal = Refusal::Failed(io::Error::other("there is no thread to read the file"));
             return Outcome::Answered(refuse(request, &refusal));
         }
-        let nothing = Sent {
-            status: 0,
-            bytes: 0,
-        };
-        Outcome::InProgress(nothing, Box::new(waiting).into())
+        Outcome::InProgress(Sent::NOTHING, Box::new(waiting).into())
     }
 
     /// Makes a thread look up a path. Returns whether there is a thread.
@@ -344,6 +327,7 @@ impl Waiting {
 }
 
 /// Answers with a remembered file.
+#[inline]
 fn answer_known<W>(request: &mut Request<'_>, known: &mut Known, reader: &Reader) -> Outcome<W>
 where
     W: From<Download>,

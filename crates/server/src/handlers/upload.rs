@@ -29,13 +29,7 @@ pub fn answer<W: From<Upload>>(request: &mut Request<'_>) -> Outcome<W> {
         let (head, body) = upload.report(request.clock);
         return Outcome::Answered(request.respond(&head, Body::Full(body)));
     }
-    Outcome::InProgress(
-        Sent {
-            status: 0,
-            bytes: 0,
-        },
-        upload.into(),
-    )
+    Outcome::InProgress(Sent::NOTHING, upload.into())
 }
 
 impl Upload {
@@ -60,10 +54,7 @@ impl Upload {
             return Sent { status: 200, bytes };
         }
         stream.reset(ErrorCode::INTERNAL_ERROR);
-        Sent {
-            status: 0,
-            bytes: 0,
-        }
+        Sent::NOTHING
     }
 
     fn report(self, clock: &Clock) -> (tidegate_http::ResponseHead, Bytes) {

@@ -256,11 +256,11 @@ fn without_effect(
         {
             Some("no --route leads to an upstream with https://")
         }
-        // gRPC needs HTTP/2.
         "fallback" if flags.fallback != FileAt::None && !has_directory(flags) => {
             Some("no --route leads to a directory")
         }
         "unknown_host" if is_for_all_hosts => Some("one of the sites is for all other hosts"),
+        // gRPC needs HTTP/2.
         "tunnel_timeout" if flags.websocket.is_empty() && !has_tls && !has_h2c => Some(
             "it is for WebSockets and gRPC, and there is neither --websocket nor an upstream that \
              speaks HTTP/2",

@@ -43,8 +43,9 @@ pub(crate) enum Wait {
 pub(crate) enum Life {
     /// The connection is open.
     Alive,
-    /// The current request is the last.
-    Draining,
+    /// The current request is the last, unless its response has promised that the connection goes
+    /// on: then one more may come for `patience` after it.
+    Draining { patience: Duration },
     /// One more request may come, until `shutdown_at`. It is the last.
     AwaitingLast,
     /// The connection is closed; its last bytes may still wait for `transmit`.
@@ -223,7 +224,7 @@ impl Connection {
         if self.shutdown_at.is_some_and(|at| at <= now) {
             match self.life {
                 Life::AwaitingLast if self.is_idle() => return self.close(CloseReason::Graceful),
-                Life::AwaitingLast => self.drain(),
+                Life::AwaitingLast => self.drain(Duration::ZERO),
                 _ => return self.close(CloseReason::ShutdownTimedOut),
             }
         }
@@ -337,27 +338,33 @@ impl Connection {
         if self.is_idle() {
             return self.close(CloseReason::Graceful);
         }
-        self.drain();
+        self.drain(Duration::ZERO);
     }
 
     /// Begins a graceful end as [`shut_down`](Self::shut_down) does, but waits for `patience` for a
     /// request that may be on its way: a client that sends one while the connection closes can't
-    /// know what became of it. Its response says `connection: close`.
+    /// know what became of it. Its response says `connection: close`. If a response has begun
+    /// without saying so, the time begins when it is sent.
     pub fn shut_down_after_request(&mut self, patience: Duration, now: Instant) {
-        if self.life != Life::Alive || !self.is_idle() {
-            return self.shut_down(now);
-        }
         self.now = now;
+        match self.life {
+            Life::Alive if self.is_idle() => self.await_last(patience),
+            Life::Alive => self.drain(patience),
+            _ => {}
+        }
+    }
+
+    fn await_last(&mut self, patience: Duration) {
         self.life = Life::AwaitingLast;
-        self.shutdown_at = Some(now + patience);
+        self.shutdown_at = Some(self.now + patience);
     }
 
     fn is_idle(&self) -> bool {
         self.exchange.is_none() && self.wait != Wait::Head
     }
 
-    fn drain(&mut self) {
-        self.life = Life::Draining;
+    fn drain(&mut self, patience: Duration) {
+        self.life = Life::Draining { patience };
         let limit = self.config.timeouts.shutdown;
         self.shutdown_at = (!limit.is_zero()).then(|| self.now + limit);
     }
@@ -658,16 +665,22 @@ impl Connection {
         }
         // RFC 9112 §9.6: "The server MUST initiate closure of the connection … after it sends the
         // final response to the request that contained the close connection option."
-        if !exchange.persistent
-            || self.life != Life::Alive
-            || recv.discarded > MAX_DISCARDED
-            || exchange.is_tunnel
+        let life = self.life;
+        let goes_on = match life {
+            Life::Alive => true,
+            Life::Draining { patience } => !patience.is_zero() && self.role == Role::Server,
+            Life::AwaitingLast | Life::Over => false,
+        };
+        if !exchange.persistent || !goes_on || recv.discarded > MAX_DISCARDED || exchange.is_tunnel
         {
             return self.close(CloseReason::Graceful);
         }
         if recv.is_whole() {
             self.exchange = None;
             self.wait_for(Wait::Request, REST_AFTER);
+            if let Life::Draining { patience } = life {
+                self.await_last(patience);
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! RFC 9112 §9: how connections persist and end.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tidegate_http::engine::REST_AFTER;
 use tidegate_http::{Body, CloseReason, Config, ErrorCode, ResponseHead, Stream, Violation};
@@ -340,4 +342,42 @@ fn a_graceful_end() {
     peer.conn.shut_down(peer.now);
     peer.pass(secs(30));
     assert_eq!(peer.expect_closed(), CloseReason::ShutdownTimedOut);
+}
+
+#[test]
+fn a_client_that_was_promised_more_gets_one_more_answer() {
+    const PATIENCE: Duration = Duration::from_millis(300);
+    // The head of the response is out before the end begins, and doesn't say `close`.
+    let begun = || {
+        let mut peer = sent(GET);
+        let (id, ..) = peer.expect_request();
+        peer.respond(id, &ResponseHead::new(200), Body::Stream);
+        peer.expect_writable();
+        peer.conn.shut_down_after_request(PATIENCE, peer.now);
+        peer.now += secs(1);
+        peer.stream(id).write(&mut Bytes::from_static(b"x"), true);
+        peer.settle();
+        peer.expect_alive();
+        peer.expect_sent(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        );
+        peer
+    };
+    let mut peer = begun();
+    peer.send(GET);
+    peer.answer("y");
+    peer.expect_sent("HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\ny");
+    assert_eq!(peer.expect_closed(), CloseReason::Graceful);
+
+    // It is not waited for longer than that.
+    let mut peer = begun();
+    peer.pass(PATIENCE);
+    assert_eq!(peer.expect_closed(), CloseReason::Graceful);
+
+    // A response that says `close` is the last.
+    let mut peer = sent(GET);
+    peer.conn.shut_down_after_request(PATIENCE, peer.now);
+    peer.answer("x");
+    peer.expect_sent("HTTP/1.1 200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\nx");
+    assert_eq!(peer.expect_closed(), CloseReason::Graceful);
 }

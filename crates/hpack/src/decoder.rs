@@ -1,6 +1,6 @@
 //! Bytes to fields.
 
-use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD, TableState, View};
+use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD, TableEntry, TableState, View};
 use crate::earlier::{Earlier, Mark, WORTH};
 use crate::fields::{Shape, Verdict};
 use crate::{
@@ -103,6 +103,16 @@ impl Decoder {
     /// Returns the number of fields in the dynamic table.
     pub fn table_len(&self) -> usize {
         self.table.len()
+    }
+
+    /// Returns the entries of the dynamic table, the newest first, which has index 62.
+    pub fn table_entries(&self) -> impl Iterator<Item = TableEntry<'_>> {
+        self.table.entries()
+    }
+
+    /// Returns the most bytes that the dynamic table may have now.
+    pub fn table_max_size(&self) -> usize {
+        self.table.max_size()
     }
 
     /// Returns the state that blocks depend on. While it doesn't change, the same block makes the

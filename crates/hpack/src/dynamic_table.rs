@@ -75,6 +75,18 @@ pub(crate) struct View<'a> {
     len: usize,
 }
 
+/// An entry of a dynamic table, to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TableEntry<'a> {
+    /// The name.
+    pub name: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+    /// The size in bytes as RFC 7541 §4.1 counts it.
+    pub size: usize,
+}
+
 impl<'a> View<'a> {
     /// Returns the name, or nothing if it is a known one.
     pub(crate) fn unknown_name(&self) -> &'a [u8] {
@@ -174,6 +186,19 @@ impl<Note: Copy> DynamicTable<Note> {
             buffer: &self.bytes,
             start: self.start(entry),
             len: entry.len as usize,
+        })
+    }
+
+    /// Returns the entries, the newest first.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = TableEntry<'_>> {
+        let views = (0..self.len()).filter_map(|age| self.get(age));
+        views.map(|view| TableEntry {
+            name: match view.shape.known() {
+                Some(known) => known.as_str().as_bytes(),
+                None => view.unknown_name(),
+            },
+            value: view.value(),
+            size: view.size,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Fields to bytes.
 
-use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD};
+use crate::dynamic_table::{self, DynamicTable, ENTRY_OVERHEAD, TableEntry};
 use crate::index::{self, Index, Note};
 use crate::policy::{self, Kind, Learned, Packed};
 use crate::{Field, Fields, KnownName, Packer, Unpacker, huffman, integer, static_table};
@@ -111,6 +111,16 @@ impl Encoder {
     /// Returns the number of fields in the dynamic table.
     pub fn table_len(&self) -> usize {
         self.table.len()
+    }
+
+    /// Returns the entries of the dynamic table, the newest first, which has index 62.
+    pub fn table_entries(&self) -> impl Iterator<Item = TableEntry<'_>> {
+        self.table.entries()
+    }
+
+    /// Returns the most bytes that the dynamic table may have now.
+    pub fn table_max_size(&self) -> usize {
+        self.table.max_size()
     }
 
     /// Returns the state that blocks depend on. While it doesn't change, the same fields make the

@@ -45,6 +45,7 @@ mod policy;
 mod static_table;
 
 pub use decoder::{Check, Decoded, Decoder, DecoderState, Limits, ListLimit};
+pub use dynamic_table::TableEntry;
 pub use earlier::{Earlier, Mark};
 pub use encoder::{Encoder, EncoderState};
 pub use error::Error;

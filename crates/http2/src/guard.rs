@@ -5,6 +5,8 @@
 //! the requests. Every method returns the violation that uses up its budget; `conn::excess` decides
 //! what follows.
 
+mod budget;
+mod kind;
 #[cfg(test)]
 mod tests;
 
@@ -13,88 +15,11 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 use tidegate_hpack::{Packer, Unpacker};
-use tidegate_http::{Config, Rate, Violation};
+use tidegate_http::{Config, Violation};
 
-/// The unspent part of a [`Rate`].
-#[derive(Debug)]
-struct Budget {
-    left: u32,
-    /// The time up to which time has been turned into budget.
-    refilled: Instant,
-}
-
-impl Budget {
-    fn new(rate: Rate, now: Instant) -> Self {
-        Self {
-            left: rate.burst,
-            refilled: now,
-        }
-    }
-
-    /// Spends `cost`. If the budget is smaller than that, it becomes 0.
-    fn charge(
-        &mut self,
-        cost: u32,
-        rate: Rate,
-        now: Instant,
-        violation: Violation,
-    ) -> Result<(), Violation> {
-        if self.left < cost {
-            self.refill(rate, now);
-        }
-        let left = self.left.checked_sub(cost);
-        self.left = left.unwrap_or(0);
-        left.map(|_| ()).ok_or(violation)
-    }
-
-    /// Whether time has refilled it.
-    fn is_full(&mut self, rate: Rate, now: Instant) -> bool {
-        self.refill(rate, now);
-        self.left >= rate.burst
-    }
-
-    #[cold]
-    fn refill(&mut self, rate: Rate, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.refilled);
-        let per_second = u128::from(rate.per_second);
-        let gained = elapsed.as_micros() * per_second / 1_000_000;
-        let room = rate.burst.saturating_sub(self.left);
-        match u32::try_from(gained) {
-            // A fraction stays in the time that hasn't been turned into budget yet.
-            Ok(gained) if gained < room => {
-                self.left += gained;
-                if gained > 0 {
-                    let used = u64::from(gained) * 1_000_000 / u64::from(rate.per_second);
-                    self.refilled += Duration::from_micros(used);
-                }
-            }
-            _ => {
-                self.left = self.left.max(rate.burst);
-                self.refilled = now;
-            }
-        }
-    }
-}
-
-/// The frames that something honest has justified.
-#[derive(Debug, Default)]
-struct Justified {
-    used: u64,
-}
-
-/// The most justified frames that can be saved up: more would let a long download pay for a flood
-/// after it.
-const MOST_SAVED: u64 = 10_000;
-
-impl Justified {
-    /// Uses up one of the `earned` frames in total. Returns whether there was one.
-    fn take(&mut self, earned: u64) -> bool {
-        self.used = self.used.max(earned.saturating_sub(MOST_SAVED));
-        let is_left = self.used < earned;
-        self.used += u64::from(is_left);
-        is_left
-    }
-}
+use crate::inspection::GuardLevel;
+use budget::{Budget, Justified};
+use kind::Kind;
 
 /// The seconds after which a stream, opened or reset, counts half.
 const HALF_LIFE: u64 = 5;
@@ -107,60 +32,6 @@ const CLOSED_PER_STREAM: u64 = 2;
 
 /// How long no input is taken once a budget for harmless frames is used up.
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
-
-/// The kinds of budgets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Resets,
-    SmallContinuations,
-    Pings,
-    Settings,
-    GoAways,
-    Priorities,
-    WindowUpdates,
-    EmptyData,
-    UnknownFrames,
-    ClosedStreams,
-    Pauses,
-}
-
-impl Kind {
-    /// All kinds, in their order.
-    const ALL: [Self; 11] = [
-        Self::Resets,
-        Self::SmallContinuations,
-        Self::Pings,
-        Self::Settings,
-        Self::GoAways,
-        Self::Priorities,
-        Self::WindowUpdates,
-        Self::EmptyData,
-        Self::UnknownFrames,
-        Self::ClosedStreams,
-        Self::Pauses,
-    ];
-
-    fn rate(self, config: &Config) -> Rate {
-        let limits = &config.abuse;
-        let streams = config.max_concurrent_streams;
-        match self {
-            // A browser that leaves a page cancels all streams that it may have open, and may do so
-            // repeatedly.
-            Self::Resets => limits.resets.or_more(Rate::new(streams, streams / 4)),
-            Self::SmallContinuations => limits.small_continuations,
-            Self::Pings => limits.pings,
-            Self::Settings => limits.settings,
-            Self::GoAways => limits.goaways,
-            // Each stream that a peer may have open justifies a signal at once.
-            Self::Priorities => limits.priorities.or_more(Rate::new(streams, 0)),
-            Self::WindowUpdates => limits.window_updates,
-            Self::EmptyData => limits.empty_data,
-            Self::UnknownFrames => limits.unknown_frames,
-            Self::ClosedStreams => limits.closed_streams,
-            Self::Pauses => limits.pauses,
-        }
-    }
-}
 
 /// The budgets of a connection. Every method charges one, and returns an error if it is used up.
 #[derive(Debug)]
@@ -228,6 +99,22 @@ impl Guard {
             self.spent.len() - 1
         });
         self.spent[place].1.charge(cost, rate, now, violation)
+    }
+
+    /// Returns how much of each budget is spent.
+    pub(crate) fn levels(&self, now: Instant) -> Vec<GuardLevel> {
+        let level = |kind: Kind| {
+            let rate = kind.rate(&self.config);
+            let spent = self.spent.iter().find(|(other, _)| *other == kind);
+            let left = spent.map_or(rate.burst, |(_, budget)| budget.left_at(rate, now));
+            GuardLevel {
+                name: kind.name(),
+                spent: rate.burst.saturating_sub(left),
+                limit: rate.burst,
+                per_second: rate.per_second,
+            }
+        };
+        Kind::ALL.into_iter().map(level).collect()
     }
 
     /// Returns the counts that a rest keeps.

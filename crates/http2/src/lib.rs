@@ -56,13 +56,19 @@
 mod conn;
 mod flow;
 mod guard;
+mod inspection;
 mod memory;
 mod sched;
 mod stream;
 #[cfg(test)]
 mod testing;
 
-pub use conn::{Connection, Direction, LastBlocks, LastFrame, PeerSettings, Resting, StreamMut};
+pub use conn::{
+    Connection, Direction, InspectionScope, LastBlocks, LastFrame, PeerSettings, Resting, StreamMut,
+};
 pub use flow::ReceiveCredit;
+pub use inspection::{
+    GuardLevel, Inspection, Setting, StreamInspection, TableField, TableInspection, WaitsFor,
+};
 pub use tidegate_frame::{Flags, Head, Kind};
 pub use tidegate_http::*;

@@ -13,6 +13,21 @@ pub struct ConnId {
     pub(crate) generation: u32,
 }
 
+impl ConnId {
+    /// Returns the id as a number, which no other connection of this worker has.
+    pub fn number(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot)
+    }
+
+    /// Returns the id of this number. The connection may be gone, or never have been.
+    pub fn numbered(number: u64) -> Self {
+        Self {
+            slot: number as u32,
+            generation: (number >> 32) as u32,
+        }
+    }
+}
+
 /// Facts about a connection from its transport.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

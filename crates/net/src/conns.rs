@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::Token;
 use slab::Slab;
@@ -167,6 +167,23 @@ impl Conns {
     pub fn buffered(&self, conn: ConnId) -> Option<usize> {
         let found = self.conns.get(conn.slot as usize)?;
         (found.id == conn).then(|| found.buffered())
+    }
+
+    /// Returns the kernel's estimate of a connection's round-trip time, if it has one. This is a
+    /// system call.
+    pub fn round_trip(&self, conn: ConnId) -> Option<Duration> {
+        let found = self.conns.get(conn.slot as usize)?;
+        found
+            .transport
+            .socket
+            .round_trip()
+            .filter(|_| found.id == conn)
+    }
+
+    /// Whether the socket of a connection is full, so that output waits for its peer.
+    pub fn is_blocked(&self, conn: ConnId) -> bool {
+        let found = self.conns.get(conn.slot as usize);
+        found.is_some_and(|found| found.id == conn && found.outgoing.is_blocked())
     }
 
     /// Returns the time of this turn of the loop.

@@ -155,6 +155,19 @@ impl Engine {
         either!(self, engine => engine.held_bytes(), resting => resting.held_bytes())
     }
 
+    /// Returns a picture of the connection, if it speaks HTTP/2. One that rests goes on resting.
+    pub fn inspect(
+        &self,
+        scope: http2::InspectionScope,
+        now: Instant,
+    ) -> Option<http2::Inspection> {
+        match self {
+            Self::Http2(engine) => Some(engine.inspect(scope, now)),
+            Self::Resting(engine) => Some(engine.inspect(scope, now)),
+            Self::Http1(_) => None,
+        }
+    }
+
     /// Returns the number of requests that are open or wait for [`Stream::release`].
     pub fn active_streams(&self) -> usize {
         either!(self, engine => engine.active_streams(), _ => 0)

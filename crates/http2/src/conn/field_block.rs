@@ -190,6 +190,11 @@ impl FieldBlocks {
         }
     }
 
+    /// Returns what codes both directions, to look at.
+    pub(super) fn codecs(&self) -> (&Decoder, &Encoder) {
+        (&self.decoder, &self.encoder)
+    }
+
     /// Returns the bytes that are kept of the last request.
     pub(crate) fn kept(&self) -> usize {
         let recent = self.recent.as_ref();

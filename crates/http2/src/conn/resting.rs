@@ -133,6 +133,17 @@ impl Resting {
     /// dropped.
     #[cold]
     pub fn wake(&mut self) -> Box<Connection> {
+        let (holding, past) = (std::mem::take(&mut self.holding), self.past.take());
+        self.unpacked(holding, past)
+    }
+
+    /// Makes a connection to look at, which shows what this one would after waking.
+    #[cold]
+    pub(super) fn copy(&self) -> Box<Connection> {
+        self.unpacked(Holding::default(), None)
+    }
+
+    fn unpacked(&self, holding: Holding, past: Option<Box<Past>>) -> Box<Connection> {
         let (config, born) = (Arc::clone(&self.config), self.born);
         let role = Role::Server;
         let mut input = Unpacker::new(&self.packed);
@@ -145,7 +156,7 @@ impl Resting {
             blocks: FieldBlocks::unpack(input, &config, role),
             settings: SettingsState::unpack(input),
             probe: Probe::unpack(input, born),
-            streams: StreamMap::unpack(input, config.max_concurrent_streams, self.past.take()),
+            streams: StreamMap::unpack(input, config.max_concurrent_streams, past),
             recv_window: ConnectionWindow::unpack(input),
             rtt: RoundTrip::unpack(input, born),
             send_window: SendWindow::new(input.number32()),
@@ -154,7 +165,7 @@ impl Resting {
                 dependencies_count: input.flag(),
             },
             guard: Guard::unpack(input, Arc::clone(&config), born),
-            memory: Memory::new(std::mem::take(&mut self.holding)),
+            memory: Memory::new(holding),
             reader: Reader::new(config.max_frame_size),
             preface: Preface::taken(),
             lifetime: Lifetime::new(),

@@ -183,6 +183,11 @@ impl SettingsState {
         self.received && self.unacknowledged == Unacknowledged::Nothing && wants_nothing
     }
 
+    /// Whether the peer has acknowledged our newest SETTINGS.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.unacknowledged == Unacknowledged::Nothing
+    }
+
     /// Adds settings that are settled.
     pub(super) fn pack(&self, out: &mut Packer) {
         let PeerSettings {

@@ -1,7 +1,8 @@
 use tidegate_hpack::{Packer, Unpacker};
-use tidegate_http::AbuseLimits;
+use tidegate_http::{AbuseLimits, Rate};
 
 use super::*;
+use crate::guard::budget::MOST_SAVED;
 use crate::testing::some_start as start;
 
 const LIST: usize = 32 << 10;

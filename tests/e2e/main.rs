@@ -19,6 +19,7 @@
 //! - `sites`     several sites: hosts, certificates, routes
 //! - `slow`      peers that are slow, deliberately or not
 //! - `takeover`  SIGUSR2, sockets of a service manager, and what it is told
+//! - `traces`    `--trace`, `tidegate trace` and `tidegate replay`
 //! - `upstream`  scripted upstreams
 //! - `proxy`     routes that lead to upstreams
 //! - `paths`     spellings of paths that servers read in different ways
@@ -57,4 +58,5 @@ mod start;
 mod takeover;
 mod targets;
 mod tls;
+mod traces;
 mod upstream;

@@ -115,6 +115,11 @@ impl Decoder {
         self.table.max_size()
     }
 
+    /// Returns the number of fields inserted into the dynamic table so far. It wraps around.
+    pub fn inserted(&self) -> u32 {
+        self.table.inserted()
+    }
+
     /// Returns the state that blocks depend on. While it doesn't change, the same block makes the
     /// same fields.
     #[inline]

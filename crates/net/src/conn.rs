@@ -53,6 +53,8 @@ pub(crate) struct Conn {
     pub(crate) is_ready: bool,
     /// Whether the connection is on the list of those to settle.
     pub(crate) is_dirty: bool,
+    /// Whether the service wants to see the connection's bytes.
+    pub(crate) is_traced: bool,
 
     /// When the present phase must be over. In phase `Open`, only a graceful
     /// end and a handshake with early data use it.
@@ -127,6 +129,7 @@ impl Conn {
             closed_reported: false,
             is_ready: false,
             is_dirty: false,
+            is_traced: false,
             deadline,
             timer: None,
             ending: None,

@@ -133,6 +133,16 @@ impl Conns {
         Ok(id)
     }
 
+    /// Shows the connection's bytes to [`Service::trace`](crate::Service::trace) from now on. In
+    /// [`Service::opened`](crate::Service::opened) this means all bytes of HTTP.
+    pub fn trace(&mut self, conn: ConnId) {
+        if let Some(found) = self.conns.get_mut(conn.slot as usize)
+            && found.id == conn
+        {
+            found.is_traced = true;
+        }
+    }
+
     /// Returns the facts about a connection's transport.
     pub fn info(&self, conn: ConnId) -> Option<&ConnInfo> {
         let found = self.conns.get(conn.slot as usize)?;

@@ -203,11 +203,23 @@ impl<S: Service> Driver<S> {
         false
     }
 
-    /// Shows the service the bytes that an engine sends, if tracing is on: everything in the outbox
-    /// after the first `before` bytes.
+    /// Shows the service the input after the first `before` bytes.
+    #[cold]
+    pub(crate) fn trace_input(&mut self, slot: u32, before: usize) {
+        if let Some(conn) = self.conns.get(slot)
+            && let Some(bytes @ [_, ..]) = self.buffers.input.get(before..)
+        {
+            let id = conn.id;
+            self.service.trace(&self.conns, id, Direction::In, bytes);
+        }
+    }
+
+    /// Shows the service the bytes that an engine sends, if it wants to see them: everything in the
+    /// outbox after the first `before` bytes.
+    #[cold]
     pub(crate) fn trace_output(&mut self, slot: u32, before: usize) {
-        if self.options.trace
-            && let Some(conn) = self.conns.get(slot)
+        if let Some(conn) = self.conns.get(slot)
+            && (conn.is_traced || self.options.trace)
             && conn.outbox.len() > before
         {
             let (id, bytes) = (conn.id, behind(&conn.outbox, before));

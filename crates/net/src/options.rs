@@ -47,7 +47,7 @@ pub struct Options {
     /// The peers that make requests for clients of their own. Their connections count as theirs,
     /// but the service counts their requests in progress, by client. Default none.
     pub makes_requests_for_others: Vec<IpNet>,
-    /// Whether to call [`Service::trace`](crate::Service::trace). Default off.
+    /// Whether to call [`Service::trace`](crate::Service::trace) for all connections. Default off.
     pub trace: bool,
 }
 

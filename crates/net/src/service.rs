@@ -77,7 +77,8 @@ pub trait Service {
         let _ = (conns, now);
     }
 
-    /// Shows the bytes that came in, decrypted, or that go out, not yet encrypted. Called with
+    /// Shows the bytes that came in, decrypted, or that go out, not yet encrypted. Called for
+    /// connections that [`Conns::trace`] named, and for all with
     /// [`Options::trace`](crate::Options::trace).
     fn trace(&mut self, conns: &Conns, conn: ConnId, direction: Direction, bytes: &[u8]) {
         let _ = (conns, conn, direction, bytes);

@@ -18,7 +18,7 @@ use crate::ready::Ready;
 use crate::socket::ReadOutcome;
 use crate::transport::Transport;
 use crate::turns::Queue;
-use crate::{ConnInfo, Direction, End, Origin, Protocols, Service};
+use crate::{ConnInfo, End, Origin, Protocols, Service};
 
 /// The time for which a graceful end waits for the first request of a new connection, which may be
 /// in flight.
@@ -138,12 +138,8 @@ impl<S: Service> Driver<S> {
                 }
                 Err(end) => return self.cut_off(slot, end),
             }
-            if self.options.trace
-                && let Some(conn) = self.conns.get(slot)
-                && let Some(bytes @ [_, ..]) = self.buffers.input.get(left_over..)
-            {
-                let id = conn.id;
-                self.service.trace(&self.conns, id, Direction::In, bytes);
+            if conn.is_traced || self.options.trace {
+                self.trace_input(slot, left_over);
             }
             let taken = self.advance(slot);
             if self.shutdown_deadline.is_some() {
@@ -165,7 +161,13 @@ impl<S: Service> Driver<S> {
         };
         if conn.phase() != Phase::Open {
             match conn.advance(&self.buffers.input) {
-                Step::Speaks(protocol) => self.open(slot, protocol),
+                Step::Speaks(protocol) => {
+                    self.open(slot, protocol);
+                    let is_traced = |conn: &mut Conn| conn.is_traced;
+                    if !self.options.trace && self.conns.get(slot).is_some_and(is_traced) {
+                        self.trace_input(slot, 0);
+                    }
+                }
                 Step::Fails(End::NotHttp2) => self.cut_off(slot, End::NotHttp2),
                 Step::Fails(End::OnlyHttp2) => {
                     let clock = self.options.engine.wall_clock.as_ref();

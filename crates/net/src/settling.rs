@@ -144,9 +144,12 @@ impl<S: Service> Driver<S> {
             }
             let id = conn.id;
             let waiting = conn.outbox.len();
+            let is_traced = conn.is_traced || self.options.trace;
             let limit = OUTBOX_LIMIT.saturating_sub(conn.transport.pending());
             let flow = engine.transmit(&mut conn.outbox, limit, now);
-            self.trace_output(slot, waiting);
+            if is_traced {
+                self.trace_output(slot, waiting);
+            }
             let Some((conn, totals)) = self.conns.get_and_totals(slot) else {
                 break;
             };

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use tidegate_http::{Event, Fields, Priority, RequestHead, Stream, StreamId};
 use tidegate_ledger::Lease;
-use tidegate_net::{ConnId, Conns, End, Engine, Mailbox, Service, StreamMut};
+use tidegate_net::{ConnId, Conns, Direction, End, Engine, Mailbox, Service, StreamMut};
 
 use crate::access_log::{AccessLog, Entry};
 use crate::client_access::Admitted;
@@ -48,6 +48,7 @@ use crate::router::Router;
 use crate::rules::{NO_TERMS, Terms};
 use crate::site::{Served, Target, WorkerSite};
 use crate::stats::{Published, Snapshot};
+use crate::trace::Tracer;
 use limits::{limit_of, share};
 use report::{Peer, log_end, log_total};
 
@@ -72,6 +73,7 @@ pub struct App {
     /// The certificates of clients, where sites ask for them.
     admitted: Admitted,
     access_log: AccessLog,
+    tracer: Tracer,
     /// The counters of sites that are no longer served.
     former_pushes: push::Stats,
     published: Arc<Published>,
@@ -111,6 +113,7 @@ impl App {
             exchanges: Exchanges::default(),
             admitted: Admitted::default(),
             access_log: AccessLog::new(served.access_log),
+            tracer: Tracer::new(served.trace),
             former_pushes: push::Stats::default(),
             published,
         }
@@ -400,6 +403,7 @@ impl Service for App {
         if self.proxy.pool.owns(conn) {
             self.proxy.pool.opened(conns, conn);
         } else {
+            self.tracer.opened(conns, conn);
             self.announce_origins(conns, conn);
         }
     }
@@ -438,6 +442,7 @@ impl Service for App {
         if self.proxy.pool.owns(conn) {
             return self.proxy.pool.closed(conns, conn, why);
         }
+        self.tracer.closed(conns, conn, why);
         log_end(conns, conn, why);
         self.push_closed(conn);
         self.proxy.repeated.closed(conn);
@@ -493,8 +498,13 @@ impl Service for App {
         }
     }
 
+    fn trace(&mut self, conns: &Conns, conn: ConnId, direction: Direction, bytes: &[u8]) {
+        self.tracer.bytes(conns, conn, direction, bytes);
+    }
+
     fn tick(&mut self, conns: &mut Conns, _now: Instant) {
         self.access_log.flush();
+        self.tracer.flush();
         self.published.set(Snapshot::of(
             &conns.totals(),
             &self.proxy.pool.stats(),

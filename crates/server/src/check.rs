@@ -49,6 +49,9 @@ fn check(command_line: &CommandLine) -> Result<(), ConfigError> {
     {
         can_append(&path).map_err(|error| ConfigError::NoAccessLog(path, error))?;
     }
+    if let Some(path) = flags.tracing.trace.take() {
+        can_append(&path).map_err(|error| ConfigError::NoTrace(path, error))?;
+    }
     Config::with_sites(&flags, &command_line.sites, &command_line.upstreams).map(drop)
 }
 

@@ -5,6 +5,7 @@
 //! - `engine`          settings and limits of the loops and their engines
 //! - `upstreams`       the upstreams, and the pools of connections to them
 //! - `tls`             settings of TLS, and what sites ask of their clients' certificates
+//! - `trace`           which connections are traced, and the file
 //! - `routes`          the target at each path
 //! - `preload`         the preload list
 //! - `seen`            files as they were before they were read
@@ -20,13 +21,13 @@ mod preload;
 mod routes;
 mod seen;
 mod tls;
+mod trace;
 mod upstreams;
 
 use std::sync::Arc;
 use std::thread;
 use std::time::SystemTime;
 
-use nix::unistd::geteuid;
 use tidegate_http::WallClock;
 use tidegate_net::{Options, Port};
 
@@ -40,7 +41,6 @@ use crate::proxy::goes_on;
 use crate::router::Router;
 use crate::settings::{Origins, SiteSettings, UpstreamSettings};
 use crate::site::{Served, Site};
-use crate::user::Account;
 pub use error::{ConfigError, Whose};
 pub use lasting::Lasting;
 use listeners::SiteCertificates;
@@ -136,6 +136,7 @@ impl Config {
         let wall_clock = former.map_or_else(WallClock::new, |former| former.wall_clock.clone());
         let has_websockets = sites.iter().any(|site| !site.flags.websocket.is_empty());
         let options = engine::options(flags, has_websockets, &shared, wall_clock.clone())?;
+        let trace = trace::settings(flags, former, &options.engine)?;
         let mut upstreams = Upstreams::new(upstreams);
         upstreams.check_named()?;
         let mut served = Vec::with_capacity(sites.len());
@@ -172,6 +173,7 @@ impl Config {
             wall_clock: wall_clock.clone(),
             files: files.clone(),
             access_log: (flags.access_log.clone(), access_log.clone()),
+            trace: trace.clone(),
             tls: kept,
         };
         let served = Served {
@@ -180,6 +182,7 @@ impl Config {
             sites: served,
             proxy: Arc::new(proxy),
             access_log,
+            trace: trace.map(|(_, settings)| settings),
             wall_clock,
             time_of_day: SystemTime::now,
             files,
@@ -203,14 +206,9 @@ impl Config {
 fn access_log(flags: &Flags, former: Option<&Lasting>) -> Result<Destination, ConfigError> {
     match former.map(|former| &former.access_log) {
         Some((path, open)) if *path == flags.access_log => Ok(open.clone()),
-        _ => {
-            // A user that doesn't exist is an error later.
-            let user = flags.user.as_deref().filter(|_| geteuid().is_root());
-            let owner = user.and_then(|user| Some(Account::find(user).ok()?.ids()));
-            Destination::open(flags.access_log.as_deref(), owner).map_err(|error| {
-                ConfigError::NoAccessLog(flags.access_log.clone().unwrap_or_default(), error)
-            })
-        }
+        _ => Destination::open(flags.access_log.as_deref(), trace::owner(flags)).map_err(|error| {
+            ConfigError::NoAccessLog(flags.access_log.clone().unwrap_or_default(), error)
+        }),
     }
 }
 

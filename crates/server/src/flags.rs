@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod tests;
+mod tracing;
 pub(crate) mod values;
 
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ use crate::manual;
 use crate::proxy::Host;
 use crate::push::{Mode, Preload};
 use crate::response_fields::Change;
+use crate::trace::show;
+pub use tracing::TraceFlags;
 pub use values::{
     CertFact, CertField, ClientCerts, ClientShares, FileAt, HttpRedirect, Listen, MinVersion,
     ProxyVersion, Route, RouteTarget, Size, Switch, UnknownHost,
@@ -475,6 +478,10 @@ pub struct Flags {
     /// level info]
     #[arg(long, value_name = "FILE", help_heading = "Logs")]
     pub access_log: Option<PathBuf>,
+
+    /// The flags of traces.
+    #[command(flatten)]
+    pub tracing: TraceFlags,
 }
 
 /// A command that runs instead of the server.
@@ -484,6 +491,8 @@ pub enum Command {
     Get(get::flags::Flags),
     /// Check the configuration, with the same flags as the server, and print what is in effect
     Check(Box<Flags>),
+    /// Print the frames of a trace that the server has written with --trace
+    Trace(show::Flags),
     /// Print the man page of the server, or of one of its commands
     Man(manual::Page),
     /// Print completions for a shell

@@ -48,6 +48,7 @@ pub mod settings;
 pub mod shares;
 pub mod site;
 pub mod stats;
+pub mod trace;
 mod upgrade;
 mod user;
 
@@ -91,6 +92,7 @@ pub fn main() -> ExitCode {
     match &command_line.command {
         // `get` prints its own errors and has no log.
         Some(Command::Get(flags)) => return get::main(flags),
+        Some(Command::Trace(flags)) => return trace::show::main(flags),
         Some(Command::Man(page)) => {
             return manual::print(|out| page.write(Arguments::command(), out));
         }

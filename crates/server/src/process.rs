@@ -150,6 +150,9 @@ impl Process {
         log::info!("all connections are closed");
         let deadline = Instant::now() + logs::PATIENCE;
         self.running.access_log().flush(deadline);
+        if let Some(trace) = self.running.trace() {
+            trace.destination.flush(deadline);
+        }
         stdout.flush(deadline);
         Ok(())
     }
@@ -264,6 +267,9 @@ impl Process {
 
     fn reopen(&self, name: &str) {
         self.running.access_log().reopen();
+        if let Some(trace) = self.running.trace() {
+            trace.destination.reopen();
+        }
         log::info!("{name}: reopening the access log");
     }
 

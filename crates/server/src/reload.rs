@@ -25,6 +25,7 @@ use crate::prepared::{Prepared, Reason};
 use crate::proxy::{self, names};
 use crate::run_error::RunError;
 use crate::site::Served;
+use crate::trace;
 
 /// How long the main thread waits until all workers have a new configuration. They have it after
 /// the turn that they are in.
@@ -52,6 +53,7 @@ pub(crate) struct Running {
     bound: Vec<Bound>,
     admin: Option<AdminListener>,
     access_log: Destination,
+    trace: Option<Arc<trace::Settings>>,
     proxy: Arc<proxy::Settings>,
     certificates: Option<Certificates>,
     making: Making,
@@ -73,6 +75,7 @@ impl Running {
             bound,
             admin,
             access_log: served.access_log,
+            trace: served.trace,
             proxy: served.proxy,
             certificates,
             making: Making::Nothing,
@@ -90,6 +93,11 @@ impl Running {
     /// Returns the access log.
     pub(crate) fn access_log(&self) -> &Destination {
         &self.access_log
+    }
+
+    /// Returns what is traced, if anything.
+    pub(crate) fn trace(&self) -> Option<&trace::Settings> {
+        self.trace.as_deref()
     }
 
     /// Returns the addresses that are listened on.
@@ -285,6 +293,7 @@ impl Running {
         self.command_line = command_line;
         self.lasting = lasting;
         self.access_log = served.access_log;
+        self.trace = served.trace;
         self.proxy = served.proxy;
         self.certificates = listeners.certificates;
         Ok(what)

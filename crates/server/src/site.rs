@@ -17,6 +17,7 @@ use crate::push::{self, Pusher};
 use crate::redirect::Redirect;
 use crate::router::Router;
 use crate::rules::Rules;
+use crate::trace;
 
 /// Everything that all workers serve.
 #[derive(Clone)]
@@ -31,6 +32,8 @@ pub struct Served {
     pub proxy: Arc<proxy::Settings>,
     /// Where the access log goes.
     pub access_log: Destination,
+    /// Which connections are traced, if any.
+    pub trace: Option<Arc<trace::Settings>>,
     /// The engines' clock, which the service sets.
     pub wall_clock: WallClock,
     /// Tells the time of day: the system, or a simulator.

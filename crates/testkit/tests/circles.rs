@@ -11,7 +11,7 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, ItemUse, UseTree, Visibility};
 
 /// The crates that have no circle.
-const CRATES: [&str; 5] = ["frame", "ledger", "net", "pool", "server"];
+const CRATES: [&str; 6] = ["frame", "ledger", "net", "pool", "server", "trace"];
 
 /// The path of a module or an item, from the root of its crate.
 type Path = Vec<String>;

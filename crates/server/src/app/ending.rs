@@ -110,6 +110,9 @@ impl App {
         code: ErrorCode,
         cause: ResetCause,
     ) {
+        if let ResetCause::Violation(violation) = cause {
+            self.tracer.stream_rule(conns, conn, id, violation);
+        }
         match self.push_reset(conn, id, cause) {
             Some((resource, page)) => {
                 let peer = Peer(conns, conn);

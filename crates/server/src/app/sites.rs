@@ -86,6 +86,7 @@ impl App {
         self.hosts = served.hosts;
         self.unknown_host = served.unknown_host;
         self.access_log.replace(served.access_log);
+        self.tracer.replace(served.trace);
         self.proxy.replace(conns, served.proxy);
         let roots = self.sites.iter().flat_map(|site| site.routes.paths());
         let roots = roots.filter_map(|(_, route)| match &route.target {

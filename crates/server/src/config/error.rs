@@ -26,6 +26,8 @@ pub enum ConfigError {
     Descriptors(io::Error),
     /// The access log can't be opened.
     NoAccessLog(PathBuf, io::Error),
+    /// The file of the trace can't be opened.
+    NoTrace(PathBuf, io::Error),
     /// Certificate and key can't be used.
     Tls {
         /// The certificate's file.
@@ -117,6 +119,7 @@ impl ConfigError {
             Self::Of(_, problem) => problem.flag(),
             Self::NothingToListenOn => Some(("listen", 0)),
             Self::NoAccessLog(..) => Some(("access-log", 0)),
+            Self::NoTrace(..) => Some(("trace", 0)),
             Self::Tls { .. } => Some(("cert", 0)),
             Self::NothingToPush => Some(("push", 0)),
             Self::Engine(error) => match error.field {
@@ -172,6 +175,9 @@ impl fmt::Display for ConfigError {
             }
             Self::NoAccessLog(path, error) => {
                 write!(f, "can't write the access log {}: {error}", path.display())
+            }
+            Self::NoTrace(path, error) => {
+                write!(f, "can't write the trace {}: {error}", path.display())
             }
             Self::Tls { cert, key, error } => write!(
                 f,

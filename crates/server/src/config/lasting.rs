@@ -1,6 +1,7 @@
 //! Parts that one configuration of a process takes over from the one before.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::CommandFactory;
 use tidegate_http::WallClock;
@@ -10,6 +11,7 @@ use super::tls;
 use crate::access_log::Destination;
 use crate::flags::Flags;
 use crate::handlers::files;
+use crate::trace;
 
 /// Parts that last as long as the process, or until a configuration says otherwise.
 #[derive(Clone)]
@@ -24,6 +26,8 @@ pub struct Lasting {
     pub(super) files: files::Shared,
     /// The access log that is open.
     pub(super) access_log: (Option<PathBuf>, Destination),
+    /// The trace that is open, by its path.
+    pub(super) trace: Option<(PathBuf, Arc<trace::Settings>)>,
     /// Sessions of TLS, and the certificate that was made at start.
     pub(super) tls: tls::Kept,
 }

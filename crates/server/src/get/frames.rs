@@ -5,252 +5,86 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tidegate_frame::{
-    Flags, Frame, Head, Kind, PREFACE, Reader, SettingId, Settings, StreamDependency,
-};
-use tidegate_hpack::{Decoder, Fields, Limits};
+use tidegate_http::Config;
 use tidegate_net::{Direction, Protocol};
+use tidegate_trace::{EngineSettings, Shadow, Values, VantagePoint, print_frame};
 
 /// Longest line of an HTTP/1.1 head, in bytes. A longer one is dropped.
 const MAX_LINES: usize = 64 << 10;
 
-/// The indent of a frame's lines after its first one.
-const INDENT: &str = "          ";
+/// The largest frame that is printed, in bytes: the largest that there can be.
+const MAX_FRAME: u32 = 0xff_ffff;
 
 /// Both directions of one connection.
-pub struct Frames {
-    protocol: Protocol,
+pub enum Frames {
+    /// HTTP/2.
+    Http2(Box<Shadow>),
+    /// HTTP/1.1.
+    Http1(Lines),
+}
+
+/// Both directions of an HTTP/1.1 connection.
+#[derive(Default)]
+pub struct Lines {
     /// The direction of the last bytes.
     last: Option<Direction>,
     received: Half,
     sent: Half,
 }
 
-/// One direction of a connection.
+/// One direction of an HTTP/1.1 connection.
+#[derive(Default)]
 struct Half {
     bytes: BytesMut,
-    reader: Reader,
-    decoder: Decoder,
-    /// A field block that hasn't ended with END_HEADERS yet.
-    block: Vec<u8>,
-    /// Bytes of the preface that haven't come yet.
-    preface: usize,
-    /// HTTP/1.1: whether the next bytes belong to a head.
+    /// Whether the next bytes belong to a head.
     in_head: bool,
-    /// HTTP/1.1: whether that head is of an interim response.
+    /// Whether that head is of an interim response.
     is_interim: bool,
-}
-
-impl Half {
-    fn new(preface: usize) -> Self {
-        Self {
-            bytes: BytesMut::new(),
-            reader: Reader::new(0xff_ffff),
-            decoder: Decoder::new(4096),
-            block: Vec::new(),
-            preface,
-            in_head: true,
-            is_interim: false,
-        }
-    }
 }
 
 impl Frames {
     /// Returns the state of a client's connection that speaks this protocol.
     pub fn new(protocol: Protocol) -> Self {
-        Self {
-            protocol,
-            last: None,
-            received: Half::new(0),
-            sent: Half::new(PREFACE.len()),
+        match protocol {
+            Protocol::Http2 => {
+                let mut config = Config::client();
+                config.max_frame_size = MAX_FRAME;
+                let engine = EngineSettings::of(&config);
+                let shadow = Shadow::new(VantagePoint::Client, &engine, Values::All);
+                Self::Http2(Box::new(shadow))
+            }
+            Protocol::Http1 => Self::Http1(Lines::default()),
         }
     }
 
     /// Appends lines for the frames or heads in these bytes to `out`. `since` is the time since the
     /// start.
     pub fn print(&mut self, direction: Direction, bytes: &[u8], since: Duration, out: &mut String) {
+        match self {
+            Self::Http2(shadow) => {
+                let direction = match direction {
+                    Direction::In => tidegate_trace::Direction::Received,
+                    Direction::Out => tidegate_trace::Direction::Sent,
+                };
+                let each = |frame: Box<_>| print_frame(direction, since, &frame, out);
+                shadow.read(direction, bytes, each);
+            }
+            Self::Http1(lines) => lines.print(direction, bytes, since, out),
+        }
+    }
+}
+
+impl Lines {
+    fn print(&mut self, direction: Direction, bytes: &[u8], since: Duration, out: &mut String) {
         let (half, verb) = match direction {
             Direction::In => (&mut self.received, "recv"),
             Direction::Out => (&mut self.sent, "send"),
         };
-        // In HTTP/1.1 request and response alternate here, so a head begins where the direction
-        // changes.
+        // Request and response alternate here, so a head begins where the direction changes.
         half.in_head |= self.last.replace(direction) != Some(direction);
         half.bytes.extend_from_slice(bytes);
         let at = format!("[{:7.3}] {verb}", since.as_secs_f64());
-        match self.protocol {
-            Protocol::Http2 => print_frames(half, &at, out),
-            Protocol::Http1 => print_lines(half, &at, out),
-        }
-    }
-}
-
-fn print_frames(half: &mut Half, at: &str, out: &mut String) {
-    let preface = half.preface.min(half.bytes.len());
-    half.preface -= preface;
-    let _ = half.bytes.split_to(preface);
-    if preface > 0 && half.preface == 0 {
-        line(out, format_args!("{at} connection preface"));
-    }
-    loop {
-        let Some(head) = half.bytes.first_chunk().map(Head::parse) else {
-            return;
-        };
-        match half.reader.next(&mut half.bytes) {
-            Ok(Some(frame)) => print_frame(half, at, head, &frame, out),
-            Ok(None) => return,
-            Err(malformed) => line(out, format_args!("{at} malformed frame: {malformed}")),
-        }
-    }
-}
-
-fn print_frame(half: &mut Half, at: &str, head: Head, frame: &Frame, out: &mut String) {
-    let Head {
-        length,
-        kind,
-        flags,
-        stream_id,
-    } = head;
-    let name = name(kind);
-    line(
-        out,
-        format_args!(
-            "{at} {name} frame <length={length}, flags=0x{:02x}, stream_id={stream_id}>",
-            flags.0
-        ),
-    );
-    let flags = names_of_flags(kind, flags);
-    if !flags.is_empty() {
-        line(out, format_args!("{INDENT}; {}", flags.join(" | ")));
-    }
-    match frame {
-        Frame::Headers(frame) => {
-            if let Some(dependency) = frame.priority {
-                print_dependency(dependency, out);
-            }
-            print_block(half, &frame.fragment, frame.end_headers, out);
-        }
-        Frame::Continuation(frame) => print_block(half, &frame.fragment, frame.end_headers, out),
-        Frame::PushPromise(frame) => {
-            let promised = frame.promised_id;
-            line(out, format_args!("{INDENT}(promised_stream_id={promised})"));
-            print_block(half, &frame.fragment, frame.end_headers, out);
-        }
-        Frame::Priority(frame) => print_dependency(frame.dependency, out),
-        Frame::RstStream(frame) => print_code(frame.code.0, &frame.code, out),
-        Frame::Settings(frame) => print_settings(frame, out),
-        Frame::Ping(frame) => {
-            let payload: String = frame
-                .payload
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            line(out, format_args!("{INDENT}(opaque_data={payload})"));
-        }
-        Frame::GoAway(frame) => {
-            let (last, code) = (frame.last_stream_id, frame.code);
-            let words = frame.debug_data.escape_ascii();
-            line(
-                out,
-                format_args!(
-                    "{INDENT}(last_stream_id={last}, error_code={code}(0x{:02x}), \
-                     opaque_data({})=[{words}])",
-                    code.0,
-                    frame.debug_data.len()
-                ),
-            );
-        }
-        Frame::WindowUpdate(frame) => {
-            let increment = frame.increment;
-            line(
-                out,
-                format_args!("{INDENT}(window_size_increment={increment})"),
-            );
-        }
-        Frame::PriorityUpdate(frame) => {
-            let (id, value) = (frame.prioritized_id, frame.value.escape_ascii());
-            line(
-                out,
-                format_args!(
-                    "{INDENT}(prioritized_stream_id={id}, priority_field_value=[{value}])"
-                ),
-            );
-        }
-        Frame::Data(_) | Frame::Unknown(_) => {}
-    }
-}
-
-fn print_dependency(dependency: StreamDependency, out: &mut String) {
-    let StreamDependency {
-        depends_on,
-        exclusive,
-        weight,
-    } = dependency;
-    line(
-        out,
-        format_args!(
-            "{INDENT}(dep_stream_id={depends_on}, weight={}, exclusive={})",
-            u32::from(weight) + 1,
-            u8::from(exclusive)
-        ),
-    );
-}
-
-fn print_code(number: u32, code: &dyn std::fmt::Display, out: &mut String) {
-    line(
-        out,
-        format_args!("{INDENT}(error_code={code}(0x{number:02x}))"),
-    );
-}
-
-fn print_settings(settings: &Settings, out: &mut String) {
-    let entries: Vec<(SettingId, u32)> = settings.entries().collect();
-    if matches!(settings, Settings::Values(_)) {
-        line(out, format_args!("{INDENT}(niv={})", entries.len()));
-    }
-    for (id, value) in entries {
-        let name = match id {
-            SettingId::HEADER_TABLE_SIZE => "SETTINGS_HEADER_TABLE_SIZE",
-            SettingId::ENABLE_PUSH => "SETTINGS_ENABLE_PUSH",
-            SettingId::MAX_CONCURRENT_STREAMS => "SETTINGS_MAX_CONCURRENT_STREAMS",
-            SettingId::INITIAL_WINDOW_SIZE => "SETTINGS_INITIAL_WINDOW_SIZE",
-            SettingId::MAX_FRAME_SIZE => "SETTINGS_MAX_FRAME_SIZE",
-            SettingId::MAX_HEADER_LIST_SIZE => "SETTINGS_MAX_HEADER_LIST_SIZE",
-            SettingId::ENABLE_CONNECT_PROTOCOL => "SETTINGS_ENABLE_CONNECT_PROTOCOL",
-            SettingId::NO_RFC7540_PRIORITIES => "SETTINGS_NO_RFC7540_PRIORITIES",
-            _ => "UNKNOWN",
-        };
-        line(
-            out,
-            format_args!("{INDENT}[{name}(0x{:02x}):{value}]", id.0),
-        );
-    }
-}
-
-fn print_block(half: &mut Half, fragment: &[u8], end: bool, out: &mut String) {
-    half.block.extend_from_slice(fragment);
-    if !end {
-        return;
-    }
-    let block = std::mem::take(&mut half.block);
-    // Far more than the engine takes, and far less than what a few bytes can expand to.
-    let limits = Limits {
-        max_list_size: 1 << 20,
-        max_fields: 10_000,
-        max_cookie_crumbs: 10_000,
-    };
-    let mut fields = Fields::new();
-    match half.decoder.decode(&block, &limits, &mut fields) {
-        Ok(_) => {
-            for field in &fields {
-                let (name, value) = (field.name.escape_ascii(), field.value.escape_ascii());
-                line(out, format_args!("{INDENT}{name}: {value}"));
-            }
-        }
-        Err(error) => line(
-            out,
-            format_args!("{INDENT}can't decompress the field block: {error}"),
-        ),
+        print_lines(half, &at, out);
     }
 }
 
@@ -280,46 +114,6 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     debug_assert!(written.is_ok(), "a String takes everything");
 }
 
-fn name(kind: Kind) -> String {
-    let name = match kind {
-        Kind::DATA => "DATA",
-        Kind::HEADERS => "HEADERS",
-        Kind::PRIORITY => "PRIORITY",
-        Kind::RST_STREAM => "RST_STREAM",
-        Kind::SETTINGS => "SETTINGS",
-        Kind::PUSH_PROMISE => "PUSH_PROMISE",
-        Kind::PING => "PING",
-        Kind::GOAWAY => "GOAWAY",
-        Kind::WINDOW_UPDATE => "WINDOW_UPDATE",
-        Kind::CONTINUATION => "CONTINUATION",
-        Kind::ORIGIN => "ORIGIN",
-        Kind::PRIORITY_UPDATE => "PRIORITY_UPDATE",
-        Kind(other) => return format!("UNKNOWN(0x{other:02x})"),
-    };
-    name.to_owned()
-}
-
-fn names_of_flags(kind: Kind, flags: Flags) -> Vec<&'static str> {
-    let meanings: &[(Flags, &str)] = match kind {
-        Kind::DATA => &[(Flags::END_STREAM, "END_STREAM"), (Flags::PADDED, "PADDED")],
-        Kind::HEADERS => &[
-            (Flags::END_STREAM, "END_STREAM"),
-            (Flags::END_HEADERS, "END_HEADERS"),
-            (Flags::PADDED, "PADDED"),
-            (Flags::PRIORITY, "PRIORITY"),
-        ],
-        Kind::PUSH_PROMISE => &[
-            (Flags::END_HEADERS, "END_HEADERS"),
-            (Flags::PADDED, "PADDED"),
-        ],
-        Kind::CONTINUATION => &[(Flags::END_HEADERS, "END_HEADERS")],
-        Kind::SETTINGS | Kind::PING => &[(Flags::ACK, "ACK")],
-        _ => &[],
-    };
-    let set = meanings.iter().filter(|(flag, _)| flags.has(*flag));
-    set.map(|(_, name)| *name).collect()
-}
-
 /// Returns the line for a connection that was established `since` the start.
 pub fn connected(protocol: Protocol, addr: std::net::SocketAddr, since: Duration) -> String {
     let protocol = match protocol {
@@ -335,9 +129,10 @@ pub fn connected(protocol: Protocol, addr: std::net::SocketAddr, since: Duration
 #[cfg(test)]
 mod tests {
     use tidegate_frame::{
-        Data, ErrorCode, GoAway, Headers, Ping, RstStream, StreamId, WindowUpdate,
+        Data, ErrorCode, GoAway, Headers, PREFACE, Ping, RstStream, SettingId, Settings, StreamId,
+        WindowUpdate,
     };
-    use tidegate_hpack::Encoder;
+    use tidegate_hpack::{Encoder, Fields};
 
     use super::*;
 

@@ -97,6 +97,7 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
         unknown_host: UnknownHost::NotFound,
         proxy: Arc::new(settings),
         access_log: Destination::Log,
+        trace: None,
         wall_clock: WallClock::new(),
         // The date's bytes decide how large heads are, so it is the same for each run.
         time_of_day: || SystemTime::UNIX_EPOCH,

@@ -44,10 +44,11 @@ fn each_flag_is_a_key() {
     let keys = command.get_arguments().filter(|flag| scope::is_key(flag));
     let examples = |flag: &clap::Arg| match flag.get_id().as_str() {
         "listen" | "listen_h2c" => "0",
-        "proxy_protocol_from" | "trust_forwarded_from" => "10.0.0.0/8",
+        "proxy_protocol_from" | "trust_forwarded_from" | "trace_client" => "10.0.0.0/8",
         "route" => "/a=http://192.0.2.1",
         "preload" => "/=/a.css",
-        "early_hints" | "trust_x_priority" | "push" | "early_data" => "on",
+        "early_hints" | "trust_x_priority" | "push" | "early_data" | "trace_values" => "on",
+        "trace_sample" => "1/7",
         "tls_min_version" => "1.3",
         "tls_suites" => "ECDHE-RSA-AES256-GCM-SHA384",
         "tls_groups" => "X25519MLKEM768",

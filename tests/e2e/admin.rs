@@ -36,8 +36,18 @@ fn exchange(mut socket: impl Read + Write, line: &str, host: &str) -> std::io::R
     Ok(answer)
 }
 
+/// Sends these bytes and returns everything that comes back.
+pub(crate) fn raw(addr: SocketAddr, text: &str) -> String {
+    let mut socket = TcpStream::connect(addr).unwrap();
+    socket.write_all(text.as_bytes()).unwrap();
+    let mut answer = String::new();
+    // The server may reset what it hasn't read.
+    let _ = socket.read_to_string(&mut answer);
+    answer
+}
+
 /// Returns the answer to a GET with the listener's own address as its host.
-pub(crate) fn get(addr: SocketAddr, path: &str) -> String {
+fn get(addr: SocketAddr, path: &str) -> String {
     ask(addr, &format!("GET {path}"), &addr.to_string())
 }
 

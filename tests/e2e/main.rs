@@ -42,6 +42,7 @@ mod http1;
 mod ledger;
 mod logs;
 mod manual;
+mod metrics;
 mod paths;
 mod priorities;
 mod proxy;

@@ -76,7 +76,7 @@ pub use pace::{Age, Pace};
 pub use priority::Priority;
 pub use protocol::Protocol;
 pub use role::Role;
-pub use stats::Stats;
+pub use stats::{GuardPeaks, Stats};
 pub use stream::Stream;
 pub use tidegate_frame::{ErrorCode, Scope, StreamId};
 pub use wall_clock::WallClock;

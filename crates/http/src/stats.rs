@@ -72,6 +72,53 @@ counters! {
     windows_shrunk,
     /// Streams refused because the memory budget was used up.
     refused_for_memory,
+    /// Times that a stream with data to send began to wait for its window.
+    stream_stalls,
+    /// Microseconds that streams with data to send waited for their windows.
+    stream_stalled,
+    /// Microseconds that streams with data to send waited for the connection's window.
+    connection_stalled,
+}
+
+/// How near the limits of the guards against abuse a peer is: the largest part of each budget that
+/// was used up at once, in per cent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GuardPeaks([u8; 11]);
+
+impl GuardPeaks {
+    /// The names of the guards, in their order.
+    pub const NAMES: [&str; 11] = [
+        "resets",
+        "small_continuations",
+        "pings",
+        "settings",
+        "goaways",
+        "priorities",
+        "window_updates",
+        "empty_data",
+        "unknown_frames",
+        "closed_streams",
+        "pauses",
+    ];
+
+    /// Raises the level of the `guard`th guard to `percent`, at most 100.
+    pub fn set(&mut self, guard: usize, percent: u8) {
+        if let Some(level) = self.0.get_mut(guard) {
+            *level = percent.clamp(*level, 100);
+        }
+    }
+
+    /// Raises each level to that of another peer, if it is higher.
+    pub fn raise(&mut self, other: &Self) {
+        for (level, other) in self.0.iter_mut().zip(other.0) {
+            *level = other.max(*level);
+        }
+    }
+
+    /// Returns each guard's name and its level in per cent.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u8)> {
+        Self::NAMES.into_iter().zip(self.0)
+    }
 }
 
 impl Stats {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 use tidegate_hpack::{Packer, Unpacker};
-use tidegate_http::{Config, Violation};
+use tidegate_http::{Config, GuardPeaks, Violation};
 
 use crate::inspection::GuardLevel;
 use budget::{Budget, Justified};
@@ -117,6 +117,17 @@ impl Guard {
         Kind::ALL.into_iter().map(level).collect()
     }
 
+    /// Returns how much of each budget was used up at once, since it was full.
+    pub(crate) fn peaks(&self) -> GuardPeaks {
+        let mut peaks = GuardPeaks::default();
+        for (kind, budget) in &self.spent {
+            let burst = u64::from(kind.rate(&self.config).burst.max(1));
+            let used = burst.saturating_sub(budget.least.into());
+            peaks.set(*kind as usize, (used * 100 / burst) as u8);
+        }
+        peaks
+    }
+
     /// Returns the counts that a rest keeps.
     fn counts(&mut self) -> [&mut u64; 10] {
         let Self {
@@ -155,7 +166,7 @@ impl Guard {
     pub(crate) fn pack(&mut self, out: &mut Packer, born: Instant) {
         out.duration(self.begun.saturating_duration_since(born));
         out.number(self.spent.len() as u64);
-        for (kind, Budget { left, refilled }) in &self.spent {
+        for (kind, Budget { left, refilled, .. }) in &self.spent {
             out.number(*kind as u64);
             out.number((*left).into());
             out.duration(refilled.saturating_duration_since(born));
@@ -173,8 +184,10 @@ impl Guard {
         guard.spent.reserve_exact(spent);
         for _ in 0..spent {
             let kind = input.size();
+            let left = input.number32();
             let budget = Budget {
-                left: input.number32(),
+                left,
+                least: left,
                 refilled: born + input.duration(),
             };
             guard

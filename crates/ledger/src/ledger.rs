@@ -158,6 +158,26 @@ impl Ledger {
         largest
     }
 
+    /// Returns the clients that hold most of `resource`, at most `most` of them, and how much each
+    /// holds, the largest first. Walks over all accounts, under their locks.
+    pub fn largest_holders(&self, resource: Resource, most: usize) -> Vec<(ClientKey, u64)> {
+        let mut all: Vec<(ClientKey, u64)> = Vec::new();
+        let mut others = Vec::new();
+        for shard in &self.shards {
+            // As above, no account is dropped under the lock.
+            others.extend(lock(shard).values().filter_map(Weak::upgrade));
+            all.extend(
+                others
+                    .drain(..)
+                    .map(|client| (client.key, client.held(resource))),
+            );
+            all.retain(|(_, held)| *held > 0);
+            all.sort_unstable_by_key(|(key, held)| (cmp::Reverse(*held), *key));
+            all.truncate(most);
+        }
+        all
+    }
+
     /// Returns how many clients hold some of `resource`. Walks over all accounts, under their
     /// locks.
     pub fn holders(&self, resource: Resource) -> usize {

@@ -79,7 +79,7 @@ enum Admission {
     Granted(Account),
     /// There is no room, and another worker has connections of this client.
     Elsewhere(Arc<Client>),
-    Refused,
+    Refused(Refusal),
 }
 
 /// The listeners of a worker.
@@ -240,7 +240,7 @@ impl Acceptors {
                     if self.parked.len() > PARKED
                         && let Some(last) = self.parked.pop()
                     {
-                        self.refuse(&last, driver);
+                        self.refuse(&last, Refusal::Exhausted, driver);
                     }
                 }
                 Ok(None) => return,
@@ -303,7 +303,7 @@ impl Acceptors {
         let now = driver.conns.now();
         for newcomer in std::mem::take(&mut self.parked) {
             if newcomer.until <= now {
-                self.refuse(&newcomer, driver);
+                self.refuse(&newcomer, Refusal::Exhausted, driver);
             } else {
                 self.admit_or_park(newcomer, driver);
             }
@@ -341,7 +341,7 @@ impl Acceptors {
                 }
                 return self.parked.push(newcomer);
             }
-            Admission::Refused => return self.refuse(&newcomer, driver),
+            Admission::Refused(why) => return self.refuse(&newcomer, why, driver),
         };
         let (socket, peer) = (newcomer.socket, newcomer.peer);
         let (tls, protocols, local) = match newcomer.door {
@@ -376,8 +376,9 @@ impl Acceptors {
     }
 
     /// Closes a connection, by dropping it, because there is no room.
-    fn refuse(&mut self, newcomer: &Newcomer, driver: &mut Driver<impl Service>) {
+    fn refuse(&mut self, newcomer: &Newcomer, why: Refusal, driver: &mut Driver<impl Service>) {
         driver.conns.totals.refused += 1;
+        driver.conns.totals.refused_for_share += u64::from(why != Refusal::Exhausted);
         debug!("{}: refused: no room for its connection", newcomer.peer);
         let open = driver.options.ledger.used(Resource::Connections);
         if let Door::Listener { key, .. } = newcomer.door
@@ -432,7 +433,7 @@ fn admit(peer: SocketAddr, driver: &mut Driver<impl Service>) -> Admission {
     };
     match from {
         Some(client) if driver.conns.has_elsewhere(&client) => Admission::Elsewhere(client),
-        _ => Admission::Refused,
+        _ => Admission::Refused(refusal),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mio::Token;
 use slab::Slab;
-use tidegate_http::StreamId;
+use tidegate_http::{GuardPeaks, StreamId};
 use tidegate_ledger::{Client, ClientKey, Ledger, Resource};
 
 use crate::admission::{DialAccount, Entry, IdleQueue, Standing, Whose};
@@ -211,11 +211,20 @@ impl Conns {
             if let Some(engine) = &conn.engine {
                 totals.count(conn.info.origin, &engine.stats());
                 if conn.info.origin == Origin::Accepted {
-                    totals.active_streams += engine.active_streams() as u64;
+                    let active = engine.active_streams();
+                    totals.active_streams += active as u64;
+                    totals.idle += u64::from(active == 0);
+                    totals.stalled_streams += engine.stalled_streams() as u64;
+                    totals.guards.raise(&engine.guard_peaks());
                 }
             }
         }
         totals
+    }
+
+    /// Forgets how near the guards' limits connections were that have closed.
+    pub fn take_peaks(&mut self) {
+        self.totals.guards = GuardPeaks::default();
     }
 
     /// Returns the connections that have an engine.
@@ -337,6 +346,9 @@ impl Conns {
             }
             if let Some(engine) = &conn.engine {
                 self.totals.count(conn.info.origin, &engine.stats());
+                if conn.info.origin == Origin::Accepted {
+                    self.totals.guards.raise(&engine.guard_peaks());
+                }
             }
         }
     }

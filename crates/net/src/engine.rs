@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use tidegate_http::engine::Sealed;
 use tidegate_http::{
-    Body, ErrorCode, Event, Fields, Flow, Misuse, Outbox, Priority, RequestHead, ResponseHead,
-    Role, Stats, Stream, StreamId,
+    Body, ErrorCode, Event, Fields, Flow, GuardPeaks, Misuse, Outbox, Priority, RequestHead,
+    ResponseHead, Role, Stats, Stream, StreamId,
 };
 use tidegate_ledger::Client;
 
@@ -171,6 +171,22 @@ impl Engine {
     /// Returns the number of requests that are open or wait for [`Stream::release`].
     pub fn active_streams(&self) -> usize {
         either!(self, engine => engine.active_streams(), _ => 0)
+    }
+
+    /// Returns the number of streams that have data to send and wait for the peer's window.
+    pub fn stalled_streams(&self) -> usize {
+        match self {
+            Self::Http2(engine) => engine.stalled_streams(),
+            Self::Http1(_) | Self::Resting(_) => 0,
+        }
+    }
+
+    /// Returns how near the limits of the guards against abuse the peer is, or was lately.
+    pub fn guard_peaks(&self) -> GuardPeaks {
+        match self {
+            Self::Http2(engine) => engine.guard_peaks(),
+            Self::Http1(_) | Self::Resting(_) => GuardPeaks::default(),
+        }
     }
 
     /// Returns the bytes of heads, small bodies and control frames that wait to go to the outbox.

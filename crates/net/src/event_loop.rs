@@ -37,7 +37,7 @@ use crate::reconfiguration::Reconfiguration;
 use crate::relief::HeldBack;
 use crate::tls_session::TlsSession;
 use crate::turns::{Budget, HANDSHAKE, Queue};
-use crate::{Conns, Listener, Mailbox, Options, Service};
+use crate::{Conns, Listener, Mailbox, Options, Service, TURN_BOUNDS};
 
 /// The most commands that one turn reads.
 const COMMANDS_AT_ONCE: usize = 64;
@@ -118,8 +118,14 @@ impl<S: Service> EventLoop<S> {
     /// Returns the system's error if waiting for events fails. A working system doesn't do that.
     pub fn run(mut self) -> io::Result<S> {
         let mut events = Events::with_capacity(1024);
+        let mut begun: Option<Instant> = None;
         loop {
-            let now = self.clock.at(Instant::now());
+            let system = Instant::now();
+            let now = self.clock.at(system);
+            if let Some(begun) = begun {
+                let busy = system.saturating_duration_since(begun);
+                self.driver.conns.totals.turns.turn(busy);
+            }
             let due = self.due(now);
             let mut timeout = due.map(|at| at.saturating_duration_since(now));
             while let Err(error) = self.poll.poll(&mut events, timeout) {
@@ -130,8 +136,12 @@ impl<S: Service> EventLoop<S> {
                 // counts before timers fire.
                 timeout = Some(Duration::ZERO);
             }
-            self.begin_turn(Instant::now(), due);
+            let system = Instant::now();
+            begun = Some(system);
+            self.begin_turn(system, due);
+            self.note_lateness(now, due);
             for readiness in &events {
+                self.driver.conns.totals.turns.events += 1;
                 self.note(readiness.token(), readiness.into());
             }
             if !self.take_turn(!events.is_empty()) {
@@ -166,6 +176,20 @@ impl<S: Service> EventLoop<S> {
         let now = self.clock.wake(system, self.driver.conns.now(), due);
         self.driver.conns.begin_turn(now);
         self.driver.service.turn(now);
+    }
+
+    /// Counts how late a turn is that was due after `asleep`.
+    fn note_lateness(&mut self, asleep: Instant, due: Option<Instant>) {
+        let now = self.driver.conns.now();
+        if let Some(due) = due.filter(|due| *due > asleep && *due <= now) {
+            let late = now - due;
+            self.driver
+                .conns
+                .totals
+                .turns
+                .late
+                .record(&TURN_BOUNDS, late);
+        }
     }
 
     /// Takes a turn. Returns whether the loop goes on.

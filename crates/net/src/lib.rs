@@ -88,6 +88,7 @@ mod engine;
 mod event_loop;
 mod guess;
 mod hello;
+mod histogram;
 mod incoming;
 mod left_over;
 mod listener;
@@ -132,6 +133,7 @@ pub use dial::{Dial, DialSecurity};
 pub use end::End;
 pub use engine::{Engine, StreamMut};
 pub use event_loop::EventLoop;
+pub use histogram::Histogram;
 pub use listener::{Listener, Port, Security, Stack};
 pub use mailbox::Mailbox;
 pub use memory_loop::MemoryLoop;
@@ -146,7 +148,7 @@ pub use tidegate_http::Protocol;
 pub use tls::{TlsAcceptorConfig, TlsSite};
 pub use tls_error::TlsError;
 pub use tls_settings::{EarlyData, TlsGroup, TlsSettings, TlsSuite, TlsVersion};
-pub use totals::Totals;
+pub use totals::{Loop, TURN_BOUNDS, Totals};
 /// Crates whose types are part of this interface, so that a service needs no versions of its own.
 pub use {
     rustls, tidegate_http as http, tidegate_http1 as http1, tidegate_http2 as http2,

@@ -346,6 +346,7 @@ impl<S: Service> Driver<S> {
             let may_come = refusal == Refusal::Exhausted || self.make_room(Some(key), Whose::Own);
             if !may_come {
                 self.conns.totals.refused += 1;
+                self.conns.totals.refused_for_share += 1;
                 debug!("{peer}: refused: {refusal}");
                 return false;
             }

@@ -61,6 +61,7 @@ impl<S: Service> Driver<S> {
             && !self.make_room_for_handshake(slot, refusal)
         {
             self.conns.totals.refused += 1;
+            self.conns.totals.refused_for_share += 1;
             return self.cut_off(slot, End::Refused);
         }
         let Some(conn) = self.conns.get(slot) else {

@@ -126,7 +126,7 @@ pub use cause::Cause;
 pub use client::{BlockingClient, ClientError, Response};
 pub use event::{Event, Failure};
 pub use ids::{OnBehalf, RequestId};
-pub use pool::{Pool, RequestOptions};
+pub use pool::{AddressState, Pool, RequestOptions};
 pub use stats::Stats;
 /// The event loop, whose types are part of this interface.
 pub use tidegate_net as net;

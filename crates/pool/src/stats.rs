@@ -22,3 +22,27 @@ pub struct Stats {
     /// How many of `open` have no request.
     pub idle: u64,
 }
+
+impl Stats {
+    /// Adds another pool's counters and gauges.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            connected,
+            connect_failures,
+            sent,
+            reused,
+            retried,
+            failed,
+            open,
+            idle,
+        } = other;
+        self.connected += connected;
+        self.connect_failures += connect_failures;
+        self.sent += sent;
+        self.reused += reused;
+        self.retried += retried;
+        self.failed += failed;
+        self.open += open;
+        self.idle += idle;
+    }
+}

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use tidegate_http::{Event, Fields, Priority, RequestHead, Stream, StreamId};
+use tidegate_http::{Event, Fields, GuardPeaks, Priority, RequestHead, Stream, StreamId};
 use tidegate_ledger::Lease;
 use tidegate_net::{ConnId, Conns, Direction, End, Engine, Mailbox, Service, StreamMut};
 
@@ -39,6 +39,7 @@ use crate::handlers::redirect;
 use crate::hosts::Hosts;
 use crate::in_progress::{Exchange, Exchanges, Work};
 use crate::message::Message;
+use crate::metrics::counts::Counts;
 use crate::path::{PathError, RequestPath};
 use crate::priority;
 use crate::proxy::{Proxy, fields};
@@ -47,7 +48,7 @@ use crate::request::{ANY_METHODS, Key, Outcome, Request, TOO_LARGE};
 use crate::router::Router;
 use crate::rules::{NO_TERMS, Terms};
 use crate::site::{Served, Target, WorkerSite};
-use crate::stats::{Published, Snapshot};
+use crate::stats::Published;
 use crate::trace::Tracer;
 use limits::{limit_of, share};
 use report::{Peer, log_end, log_total};
@@ -76,7 +77,12 @@ pub struct App {
     tracer: Tracer,
     /// The counters of sites that are no longer served.
     former_pushes: push::Stats,
+    counts: Counts,
     published: Arc<Published>,
+    /// The levels of guards in the period before this one.
+    former_guards: GuardPeaks,
+    /// When the next period begins.
+    peaks_due: Instant,
 }
 
 /// A request that is to be forwarded.
@@ -115,7 +121,10 @@ impl App {
             access_log: AccessLog::new(served.access_log),
             tracer: Tracer::new(served.trace),
             former_pushes: push::Stats::default(),
+            counts: Counts::default(),
             published,
+            former_guards: GuardPeaks::default(),
+            peaks_due: now,
         }
     }
 
@@ -139,6 +148,7 @@ impl App {
         let Some(site) = self.site_of(conns, (conn, id), head) else {
             return;
         };
+        self.sites[site].requests += 1;
         let early = self.sites[site].early_data.as_deref();
         // A connection may be early still after a reload that turned early data off.
         if conns.is_early(conn) && !early.is_some_and(|early| takes_early(early, head, &path)) {
@@ -396,6 +406,7 @@ impl Service for App {
             self.clock_due = now + CLOCK_STEP;
         }
         self.files.turn(now);
+        self.exchanges.turn(now);
         self.settle_relays();
     }
 
@@ -404,6 +415,7 @@ impl Service for App {
             self.proxy.pool.opened(conns, conn);
         } else {
             self.tracer.opened(conns, conn);
+            self.count_opened(conns, conn);
             self.announce_origins(conns, conn);
         }
     }
@@ -444,6 +456,10 @@ impl Service for App {
         }
         self.tracer.closed(conns, conn, why);
         log_end(conns, conn, why);
+        if let Some(info) = conns.info(conn) {
+            let age = conns.now().saturating_duration_since(info.began_at);
+            self.counts.closed(age, why);
+        }
         self.push_closed(conn);
         self.proxy.repeated.closed(conn);
         self.admitted.closed(conn);
@@ -505,10 +521,6 @@ impl Service for App {
     fn tick(&mut self, conns: &mut Conns, _now: Instant) {
         self.access_log.flush();
         self.tracer.flush();
-        self.published.set(Snapshot::of(
-            &conns.totals(),
-            &self.proxy.pool.stats(),
-            &self.push_stats(),
-        ));
+        self.publish(conns);
     }
 }

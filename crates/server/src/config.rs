@@ -219,6 +219,7 @@ fn site(settings: &SiteSettings, upstreams: &mut Upstreams<'_>) -> Result<Site, 
     let routes = Routes::new(settings, upstreams)?;
     let push = preload::options(flags, &routes)?;
     Ok(Site {
+        name: settings.names.first().map_or("default", |name| name).into(),
         routes: Arc::new(routes.all),
         rules: routes::rules(flags),
         websockets: Arc::new(routes.websockets),

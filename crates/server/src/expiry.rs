@@ -13,6 +13,7 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dated {
     name: String,
+    path: String,
     validity: RangeInclusive<SystemTime>,
     kind: Kind,
 }
@@ -28,6 +29,7 @@ impl Dated {
     pub fn certificate(path: impl Display, validity: RangeInclusive<SystemTime>) -> Self {
         Self {
             name: format!("the certificate {path}"),
+            path: path.to_string(),
             validity,
             kind: Kind::Certificate,
         }
@@ -37,6 +39,7 @@ impl Dated {
     pub fn revocation_list(path: impl Display, validity: RangeInclusive<SystemTime>) -> Self {
         Self {
             name: format!("the revocation list {path}"),
+            path: path.to_string(),
             validity,
             kind: Kind::RevocationList,
         }
@@ -90,6 +93,12 @@ impl Expiry {
     /// Takes what has an end. The first warnings are due at once.
     pub fn new(all: Vec<Dated>) -> Self {
         Self { all, due: None }
+    }
+
+    /// Returns the paths of all, and when each expires.
+    pub fn ends(&self) -> impl Iterator<Item = (&str, SystemTime)> {
+        let all = self.all.iter();
+        all.map(|dated| (&*dated.path, *dated.validity.end()))
     }
 
     /// Returns warnings, if a day has passed since the last time.

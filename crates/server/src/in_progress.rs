@@ -1,5 +1,7 @@
 //! Requests in progress, which their handlers' first call didn't finish.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tidegate_http::{Stream, StreamId};
@@ -13,6 +15,7 @@ use crate::handlers::download::Download;
 use crate::handlers::echo::Echo;
 use crate::handlers::files::{Files, Waiting};
 use crate::handlers::upload::Upload;
+use crate::metrics::counts::{TIME_BOUNDS, Times, WAIT_BOUNDS};
 use crate::proxy::Relay;
 use crate::request::{Key, Progress, Sent};
 use crate::rules::{BodyLimit, Terms};
@@ -126,28 +129,107 @@ const FEW: usize = 16;
 pub struct Exchanges {
     /// Boxed, so that the memory of a thousand requests is released piece by piece as they end. An
     /// unboxed table with an eighth of its places free would hold 400 bytes a request.
-    by_conn: FxHashMap<ConnId, FxHashMap<StreamId, Box<Exchange>>>,
+    by_conn: FxHashMap<ConnId, FxHashMap<StreamId, Box<Timed>>>,
+    /// The time of this turn.
+    now: Option<Instant>,
+    times: Times,
+    /// When the request began that was taken last.
+    taken: Option<(Instant, FirstByte)>,
+}
+
+/// A request in progress, and its times.
+struct Timed {
+    exchange: Exchange,
+    began: Instant,
+    first_byte: FirstByte,
+}
+
+/// Whether the head of a response was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FirstByte {
+    Due,
+    Counted,
 }
 
 impl Exchanges {
-    /// Adds a request.
+    /// Begins a turn of the loop.
+    pub fn turn(&mut self, now: Instant) {
+        self.now = Some(now);
+    }
+
+    /// Returns the times of the requests that took more than one turn.
+    pub fn times(&self) -> Times {
+        self.times
+    }
+
+    /// Adds a request that begins.
     pub fn insert(&mut self, conn: ConnId, id: StreamId, exchange: Exchange) {
+        let began = self.now.unwrap_or_else(Instant::now);
+        self.add(conn, id, exchange, (began, FirstByte::Due));
+    }
+
+    fn add(
+        &mut self,
+        conn: ConnId,
+        id: StreamId,
+        exchange: Exchange,
+        (began, first_byte): (Instant, FirstByte),
+    ) {
         let its = self.by_conn.entry(conn).or_default();
-        its.insert(id, Box::new(exchange));
+        let mut timed = Timed {
+            exchange,
+            began,
+            first_byte,
+        };
+        if timed.exchange.sent.status != 0 {
+            timed.count_first_byte(&mut self.times, self.now);
+        }
+        its.insert(id, Box::new(timed));
+    }
+
+    /// Takes a request that may be put back.
+    pub fn take(&mut self, conn: ConnId, id: StreamId) -> Option<Exchange> {
+        let timed = *self.by_conn.get_mut(&conn)?.remove(&id)?;
+        self.taken = Some((timed.began, timed.first_byte));
+        Some(timed.exchange)
+    }
+
+    /// Puts the request back that was taken last.
+    pub fn put_back(&mut self, conn: ConnId, id: StreamId, exchange: Exchange) {
+        if let Some(times) = self.taken.take() {
+            self.add(conn, id, exchange, times);
+        }
+    }
+
+    /// Notes that the request that was taken last has ended.
+    pub fn ended_as_taken(&mut self) {
+        if let (Some((began, _)), Some(now)) = (self.taken.take(), self.now) {
+            let took = now.saturating_duration_since(began);
+            self.times.first_bytes.record(&WAIT_BOUNDS, took);
+            self.times.durations.record(&TIME_BOUNDS, took);
+        }
+    }
+
+    /// Notes that the engine has the head of a request's final response.
+    pub fn responded(&mut self, conn: ConnId, id: StreamId) {
+        let its = self.by_conn.get_mut(&conn);
+        if let Some(timed) = its.and_then(|its| its.get_mut(&id)) {
+            timed.count_first_byte(&mut self.times, self.now);
+        }
     }
 
     /// Returns the request of this stream, if it is in progress.
     pub fn get(&mut self, conn: ConnId, id: StreamId) -> Option<&mut Exchange> {
-        let exchange = self.by_conn.get_mut(&conn)?.get_mut(&id)?;
-        Some(exchange)
+        let timed = self.by_conn.get_mut(&conn)?.get_mut(&id)?;
+        Some(&mut timed.exchange)
     }
 
     /// Removes and returns the request of this stream.
     pub fn remove(&mut self, conn: ConnId, id: StreamId) -> Option<Exchange> {
         let its = self.by_conn.get_mut(&conn)?;
-        let exchange = its.remove(&id);
+        let timed = its.remove(&id);
         give_back(its);
-        exchange.map(|exchange| *exchange)
+        timed.map(|timed| timed.ended(&mut self.times, self.now))
     }
 
     /// Returns the streams of a connection that have a request in progress.
@@ -159,7 +241,33 @@ impl Exchanges {
     /// Removes and returns all requests of a connection.
     pub fn remove_all(&mut self, conn: ConnId) -> impl Iterator<Item = Exchange> {
         let its = self.by_conn.remove(&conn).unwrap_or_default();
-        its.into_values().map(|exchange| *exchange)
+        let (times, now) = (&mut self.times, self.now);
+        its.into_values().map(move |timed| timed.ended(times, now))
+    }
+}
+
+impl Timed {
+    fn count_first_byte(&mut self, times: &mut Times, now: Option<Instant>) {
+        if self.first_byte == FirstByte::Due {
+            self.first_byte = FirstByte::Counted;
+            times.first_bytes.record(&WAIT_BOUNDS, self.age(now));
+        }
+    }
+
+    /// Counts the request, which has ended.
+    fn ended(mut self, times: &mut Times, now: Option<Instant>) -> Exchange {
+        times.durations.record(&TIME_BOUNDS, self.age(now));
+        // A request that was reset before its response has none.
+        if self.exchange.sent.status != 0 {
+            self.count_first_byte(times, now);
+        }
+        self.exchange
+    }
+
+    fn age(&self, now: Option<Instant>) -> Duration {
+        now.map_or(Duration::ZERO, |now| {
+            now.saturating_duration_since(self.began)
+        })
     }
 }
 

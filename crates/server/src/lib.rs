@@ -27,6 +27,7 @@ pub mod logs;
 pub mod manual;
 pub mod memory;
 pub mod message;
+pub mod metrics;
 mod notify;
 pub mod path;
 mod pid_file;

@@ -160,8 +160,8 @@ impl Process {
     fn report_stats(&mut self) {
         logs::report_left_out();
         self.running.warn_of_expiry(SystemTime::now());
-        if let Some(snapshot) = self.stats.changed() {
-            log::info!("{snapshot}");
+        if let Some(line) = self.stats.changed() {
+            log::info!("{line}");
         }
     }
 
@@ -298,10 +298,13 @@ impl Process {
                         log::error!("names and certificates are no longer watched: {error}");
                     }
                 }
-                Err(error) => log::error!(
-                    "{reason}: nothing has changed, because the new configuration can't be used: \
+                Err(error) => {
+                    self.running.refused();
+                    log::error!(
+                        "{reason}: nothing has changed, because the new configuration can't be used: \
                      {error}"
-                ),
+                    );
+                }
             }
             if reason == Reason::Signal {
                 notify::ready();

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use tidegate_net::{Mailbox, Reconfiguration};
 
 use crate::access_log::Destination;
-use crate::admin::{AdminListener, AdminSettings, AdminSocket, Readiness};
+use crate::admin::{AdminListener, AdminSettings, AdminSocket, Readiness, Watched};
 use crate::certificate_watch;
 use crate::command_line::CommandLine;
 use crate::config::{Certificates, Config, Lasting};
@@ -21,10 +21,12 @@ use crate::happening::Happening;
 use crate::listening::{self, Bound};
 use crate::logs;
 use crate::message::Message;
+use crate::metrics::facts::Facts;
 use crate::prepared::{Prepared, Reason};
 use crate::proxy::{self, names};
 use crate::run_error::RunError;
 use crate::site::Served;
+use crate::stats::Stats;
 use crate::trace;
 
 /// How long the main thread waits until all workers have a new configuration. They have it after
@@ -52,6 +54,8 @@ pub(crate) struct Running {
     lasting: Lasting,
     bound: Vec<Bound>,
     admin: Option<AdminListener>,
+    stats: Stats,
+    facts: Facts,
     access_log: Destination,
     trace: Option<Arc<trace::Settings>>,
     proxy: Arc<proxy::Settings>,
@@ -66,14 +70,20 @@ impl Running {
         command_line: CommandLine,
         lasting: Lasting,
         certificates: Option<Certificates>,
-        (bound, admin): (Vec<Bound>, Option<AdminListener>),
+        bound: Vec<Bound>,
+        stats: Stats,
         served: Served,
     ) -> Self {
         Self {
+            facts: Facts {
+                expiries: expiries(certificates.as_ref()),
+                ..Facts::new(SystemTime::now())
+            },
+            stats,
             command_line: Arc::new(command_line),
             lasting,
             bound,
-            admin,
+            admin: None,
             access_log: served.access_log,
             trace: served.trace,
             proxy: served.proxy,
@@ -144,6 +154,42 @@ impl Running {
         }
     }
 
+    /// Starts the admin listener, if it has a socket.
+    ///
+    /// # Errors
+    /// The system gives no thread or epoll instance.
+    pub(crate) fn start_admin(
+        &mut self,
+        settings: &AdminSettings,
+        socket: Option<AdminSocket>,
+        workers: &[Worker],
+    ) -> io::Result<()> {
+        let Some(socket) = socket else {
+            return Ok(());
+        };
+        let mailboxes = workers.iter().map(|worker| worker.mailbox.clone());
+        let watched = Watched {
+            workers: mailboxes.collect(),
+            stats: self.stats.clone(),
+            ledger: Arc::clone(self.lasting.ledger()),
+            facts: self.facts.clone(),
+        };
+        self.admin = Some(AdminListener::start(socket, settings, watched)?);
+        Ok(())
+    }
+
+    /// Notes that a configuration was refused.
+    pub(crate) fn refused(&mut self) {
+        self.facts.failed_reloads += 1;
+        self.tell_facts();
+    }
+
+    fn tell_facts(&self) {
+        if let Some(admin) = &self.admin {
+            admin.tell(self.facts.clone());
+        }
+    }
+
     /// Uses these settings of the admin listener, and a socket if they have another address.
     fn move_admin(
         &mut self,
@@ -157,14 +203,11 @@ impl Running {
             return admin.reconfigure(settings);
         }
         self.close_admin();
-        let Some(socket) = socket else {
-            return;
-        };
-        let mailboxes = workers.iter().map(|worker| worker.mailbox.clone());
-        match AdminListener::start(socket, settings, mailboxes.collect()) {
-            Ok(admin) => {
-                log::info!("the admin listener is on {}", admin.socket());
-                self.admin = Some(admin);
+        match self.start_admin(settings, socket, workers) {
+            Ok(()) => {
+                if let Some(socket) = self.admin() {
+                    log::info!("the admin listener is on {socket}");
+                }
             }
             Err(error) => log::error!("the admin listener can't start: {error}"),
         }
@@ -296,6 +339,17 @@ impl Running {
         self.trace = served.trace;
         self.proxy = served.proxy;
         self.certificates = listeners.certificates;
+        self.facts.expiries = expiries(self.certificates.as_ref());
+        self.facts.reloads += 1;
+        self.facts.reloaded = SystemTime::now();
+        self.tell_facts();
         Ok(what)
     }
+}
+
+/// Returns when each certificate and revocation list expires, by path.
+fn expiries(certificates: Option<&Certificates>) -> Vec<(String, SystemTime)> {
+    let all = certificates.into_iter().flat_map(Certificates::expiries);
+    all.map(|(path, expires)| (path.to_owned(), expires))
+        .collect()
 }

@@ -9,7 +9,7 @@ use signal_hook::iterator::Signals;
 use tidegate_net::EventLoop;
 
 use crate::access_log::Destination;
-use crate::admin::{AdminListener, AdminSettings, AdminSocket};
+use crate::admin::{AdminSettings, AdminSocket};
 use crate::app::App;
 use crate::banner::{Start, banner};
 use crate::command_line::CommandLine;
@@ -125,19 +125,16 @@ pub fn run(command_line: CommandLine, config: Config, given: Given) -> Result<()
             descriptors,
         },
     );
-    let admin = admin.map(|socket| {
-        let mailboxes = workers.iter().map(|worker: &Worker| worker.mailbox.clone());
-        AdminListener::start(socket, &settings, mailboxes.collect())
-    });
-    let admin = admin.transpose().map_err(RunError::Start)?;
-    let sockets = (bound, admin);
-    let running = Running::new(
+    let mut running = Running::new(
         command_line,
         lasting,
         listeners.certificates,
-        sockets,
+        bound,
+        stats.clone(),
         served,
     );
+    let started = running.start_admin(&settings, admin, &workers);
+    started.map_err(RunError::Start)?;
     let channel = (happened.clone(), happenings);
     let process = Process::new(workers, running, stats, channel);
     let process = process.map_err(RunError::Start)?;

@@ -45,6 +45,8 @@ pub struct Served {
 /// One site.
 #[derive(Clone)]
 pub struct Site {
+    /// The first name of the site, or `default`.
+    pub name: Arc<str>,
     /// The route of each path.
     pub routes: Arc<Router<Routed>>,
     /// The rules for paths without a route.
@@ -103,6 +105,9 @@ pub(crate) struct WorkerSite {
     pub(crate) pusher: Pusher,
     pub(crate) clients: Option<Arc<ClientAccess>>,
     pub(crate) early_data: Option<Arc<Router<Switch>>>,
+    name: Arc<str>,
+    /// Requests so far.
+    pub(crate) requests: u64,
 }
 
 impl WorkerSite {
@@ -114,7 +119,14 @@ impl WorkerSite {
             trust_x_priority: site.trust_x_priority,
             clients: site.clients,
             early_data: site.early_data,
+            name: site.name,
+            requests: 0,
             pusher: Pusher::new(site.push, clock, Instant::now()),
         }
+    }
+
+    /// Returns the name, and the number of requests so far.
+    pub(crate) fn counted(&self) -> (Arc<str>, u64) {
+        (Arc::clone(&self.name), self.requests)
     }
 }

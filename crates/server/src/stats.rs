@@ -1,112 +1,95 @@
-//! Counters of all workers. Each worker publishes its own about once a second.
+//! Counters of all workers. Each worker publishes its own about once a second, and when the admin
+//! listener asks for them.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_net::Totals;
+use tidegate_pool::AddressState;
 
-use crate::push::{self, NotPushed};
+use crate::metrics::counts::Counts;
+use crate::push;
 
-/// The course of a counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The count since the start, which only grows.
-    Total,
-    /// The count of what there is now.
-    Current,
+/// Counters at one moment, of one worker or of all workers together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The counters of the loop, its connections and their engines.
+    pub totals: Totals,
+    /// The counters of the pool of connections to upstreams.
+    pub pool: tidegate_pool::Stats,
+    /// The counters of hints and pushes.
+    pub push: push::Stats,
+    /// The counts of the service.
+    pub counts: Counts,
+    /// The requests of each site, by the site's first name.
+    pub sites: Vec<(Arc<str>, u64)>,
+    /// The addresses of upstreams.
+    pub upstreams: Vec<Upstream>,
 }
 
-/// A row of the table of counters.
-#[derive(Clone, Copy, Debug)]
-pub struct Counter {
-    /// The name of its field in [`Snapshot`].
-    pub name: &'static str,
-    /// The description, one or two sentences.
-    pub help: &'static str,
-    /// Whether the counter only grows.
-    pub kind: Kind,
-    /// Returns the counter's value.
-    pub value: fn(&Snapshot) -> u64,
+/// An address of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// The name of the upstream.
+    pub name: String,
+    /// The address.
+    pub addr: String,
+    /// The number of workers that skip the address, because it failed a moment ago.
+    pub skipped: u64,
+    /// Connections that take requests.
+    pub connections: u64,
+    /// Requests in progress.
+    pub requests: u64,
 }
 
-/// The table of counters: name, kind, source in the counters of a worker's loop, pool and pusher,
-/// and help.
-macro_rules! counters {
-    (
-        ($loop:ident, $pool:ident, $push:ident)
-        $($name:ident: $kind:ident = $source:expr, $help:literal;)*
-    ) => {
-        /// Counters at one moment, of one worker or of all workers together.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Snapshot {
-            $(#[doc = $help] pub $name: u64,)*
-            /// Resources that weren't pushed, by reason.
-            pub not_pushed: NotPushed,
+impl From<AddressState> for Upstream {
+    fn from(state: AddressState) -> Self {
+        Self {
+            name: state.upstream,
+            addr: state.addr.to_string(),
+            skipped: state.is_skipped.into(),
+            connections: state.connections,
+            requests: state.requests,
         }
-
-        impl Snapshot {
-            /// All counters but those of `not_pushed`, in the order of the table.
-            pub const COUNTERS: &'static [Counter] = &[$(Counter {
-                name: stringify!($name),
-                help: $help,
-                kind: Kind::$kind,
-                value: |snapshot| snapshot.$name,
-            }),*];
-
-            /// Takes the counters of a worker's loop, its pool and its pusher.
-            pub fn of($loop: &Totals, $pool: &tidegate_pool::Stats, $push: &push::Stats) -> Self {
-                Self {
-                    $($name: $source,)*
-                    not_pushed: $push.not_pushed,
-                }
-            }
-
-            /// Adds another worker's counters to these.
-            fn add(&mut self, other: &Self) {
-                $(self.$name += other.$name;)*
-                self.not_pushed.add(&other.not_pushed);
-            }
-        }
-    };
-}
-
-counters! {
-    (totals, pool, push)
-
-    active_streams: Current = totals.active_streams, "Streams open now.";
-    requests: Total = totals.engines.requests, "Requests received.";
-    fields_in: Total = totals.engines.fields_in, "Bytes of names and values of fields received, before compression.";
-    blocks_in: Total = totals.engines.blocks_in, "Bytes of the header blocks received.";
-    fields_out: Total = totals.engines.fields_out, "Bytes of names and values of fields sent, before compression.";
-    blocks_out: Total = totals.engines.blocks_out, "Bytes of the header blocks sent.";
-    bytes_in: Total = totals.bytes_received, "Bytes read from sockets.";
-    bytes_out: Total = totals.bytes_sent, "Bytes written to sockets.";
-    open: Current = totals.open, "Connections open now.";
-    reused: Total = totals.reused, "Connections that served more than one request.";
-    refused_for_memory: Total = totals.engines.refused_for_memory, "Requests refused because the memory budget was used up.";
-    refused: Total = totals.refused, "Connections refused because their client had its share or there was no room.";
-    requests_refused: Total = totals.requests_refused, "Requests refused because their client had its share.";
-    made_room: Total = totals.made_room + totals.drained_for_memory, "Connections closed to make room for others.";
-    upstream_open: Current = pool.open, "Connections to upstreams open now.";
-    upstream_idle: Current = pool.idle, "Connections to upstreams open now without a request.";
-    upstream_connected: Total = pool.connected, "Connections to upstreams that were established.";
-    upstream_sent: Total = pool.sent, "Requests sent to an upstream. A request that is sent again counts again.";
-    upstream_reused: Total = pool.reused, "Requests sent to an upstream on a connection that had carried another request before.";
-    upstream_retried: Total = pool.retried, "Requests that were sent to an upstream again.";
-    upstream_failed: Total = pool.failed, "Requests that no upstream answered completely.";
-    hinted: Total = push.hinted, "Resources that a 103 response named, once for each view of a page.";
-    pushed: Total = push.pushed, "Resources promised by PUSH_PROMISE.";
-    push_cancelled: Total = push.cancelled, "Resources promised, and then reset by the client.";
+    }
 }
 
 impl Snapshot {
-    fn headers(&self) -> Headers {
-        Headers {
-            fields_in: self.fields_in,
-            blocks_in: self.blocks_in,
-            fields_out: self.fields_out,
-            blocks_out: self.blocks_out,
+    /// Adds another worker's counters to these.
+    fn add(&mut self, other: &Self) {
+        let Self {
+            totals,
+            pool,
+            push,
+            counts,
+            sites,
+            upstreams,
+        } = other;
+        self.totals.add(totals);
+        self.pool.add(pool);
+        self.push.add(push);
+        self.counts.add(counts);
+        for (site, count) in sites {
+            match self.sites.iter_mut().find(|(known, _)| known == site) {
+                Some((_, sum)) => *sum += count,
+                None => self.sites.push((Arc::clone(site), *count)),
+            }
         }
+        for other in upstreams {
+            let mut known = self.upstreams.iter_mut();
+            match known.find(|known| known.name == other.name && known.addr == other.addr) {
+                Some(known) => {
+                    known.skipped += other.skipped;
+                    known.connections += other.connections;
+                    known.requests += other.requests;
+                }
+                None => self.upstreams.push(other.clone()),
+            }
+        }
+    }
+
+    fn headers(&self) -> Headers {
+        Headers::of(&self.totals.engines)
     }
 }
 
@@ -158,51 +141,59 @@ impl fmt::Display for Headers {
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers = self.headers();
+        let Self {
+            totals, pool, push, ..
+        } = self;
         write!(
             f,
             "{} active streams, {} requests, {} pushed, {} KB of headers saved ({}), {} KB in, \
              {} KB out, {} connections open, {} reused",
-            self.active_streams,
-            self.requests,
-            self.pushed,
+            totals.active_streams,
+            totals.engines.requests,
+            push.pushed,
             headers.saved() / 1000,
             headers,
-            self.bytes_in / 1000,
-            self.bytes_out / 1000,
-            self.open,
-            self.reused
+            totals.bytes_received / 1000,
+            totals.bytes_sent / 1000,
+            totals.open,
+            totals.reused
         )?;
-        if self.refused_for_memory > 0 {
-            write!(f, ", {} refused for memory", self.refused_for_memory)?;
+        if totals.engines.refused_for_memory > 0 {
+            write!(
+                f,
+                ", {} refused for memory",
+                totals.engines.refused_for_memory
+            )?;
         }
-        if self.refused + self.requests_refused + self.made_room > 0 {
+        let made_room = totals.made_room + totals.drained_for_memory;
+        if totals.refused + totals.requests_refused + made_room > 0 {
             write!(
                 f,
                 ", {} connections and {} requests over their client's share, {} closed to make \
                  room",
-                self.refused, self.requests_refused, self.made_room
+                totals.refused, totals.requests_refused, made_room
             )?;
         }
-        if self.upstream_connected + self.upstream_failed > 0 {
+        if pool.connected + pool.failed > 0 {
             write!(
                 f,
                 ", upstreams: {} connections open, {} idle, {} connected so far, {} requests sent, \
                  {} reused, {} retried, {} failed",
-                self.upstream_open,
-                self.upstream_idle,
-                self.upstream_connected,
-                self.upstream_sent,
-                self.upstream_reused,
-                self.upstream_retried,
-                self.upstream_failed
+                pool.open,
+                pool.idle,
+                pool.connected,
+                pool.sent,
+                pool.reused,
+                pool.retried,
+                pool.failed
             )?;
         }
-        let not_pushed = self.not_pushed;
-        if self.hinted + self.pushed + self.push_cancelled + not_pushed.sum() > 0 {
+        let not_pushed = push.not_pushed;
+        if push.hinted + push.pushed + push.cancelled + not_pushed.sum() > 0 {
             write!(
                 f,
                 ", preloads: {} hinted, {} pushed, {} cancelled, {not_pushed}",
-                self.hinted, self.pushed, self.push_cancelled
+                push.hinted, push.pushed, push.cancelled
             )?;
         }
         Ok(())
@@ -219,16 +210,27 @@ impl Published {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
     }
 
-    fn get(&self) -> Snapshot {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Adds the counters to a sum.
+    fn add_to(&self, sum: &mut Snapshot) {
+        sum.add(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-/// The counters of all workers.
-#[derive(Debug, Default)]
+/// The counters of all workers. Clones have the same workers.
+#[derive(Clone, Debug)]
 pub struct Stats {
     workers: Vec<Arc<Published>>,
-    last: Snapshot,
+    /// The last line of statistics.
+    last: String,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            workers: Vec::new(),
+            last: Snapshot::default().to_string(),
+        }
+    }
 }
 
 impl Stats {
@@ -239,15 +241,28 @@ impl Stats {
         published
     }
 
-    /// Returns the sums of all workers' counters, if they changed since the last call.
-    pub fn changed(&mut self) -> Option<Snapshot> {
-        let mut now = Snapshot::default();
+    /// Returns the number of workers.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Returns the sums of all workers' counters.
+    pub fn sum(&self) -> Snapshot {
+        let mut sum = Snapshot::default();
         for worker in &self.workers {
-            now.add(&worker.get());
+            worker.add_to(&mut sum);
         }
-        let changed = now != self.last;
-        self.last = now;
-        changed.then_some(now)
+        sum
+    }
+
+    /// Returns the line of statistics, if it changed since the last call.
+    pub fn changed(&mut self) -> Option<String> {
+        let line = self.sum().to_string();
+        if line == self.last {
+            return None;
+        }
+        self.last.clone_from(&line);
+        Some(line)
     }
 }
 
@@ -256,100 +271,74 @@ mod tests {
     use super::*;
     use crate::push::Refusal;
 
+    fn snapshot(change: impl FnOnce(&mut Snapshot)) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        change(&mut snapshot);
+        snapshot
+    }
+
     #[test]
     fn sums_are_returned_when_they_changed() {
         let mut stats = Stats::default();
         let (one, other) = (stats.add_worker(), stats.add_worker());
         assert_eq!(stats.changed(), None, "nothing happened yet");
-        one.set(Snapshot {
-            requests: 3,
-            open: 1,
-            bytes_in: 2500,
-            ..Snapshot::default()
-        });
-        other.set(Snapshot {
-            requests: 4,
-            reused: 1,
-            fields_in: 12_345,
-            blocks_in: 949,
-            fields_out: 2_000,
-            blocks_out: 52,
-            ..Snapshot::default()
-        });
-        let sum = stats.changed().unwrap();
+        one.set(snapshot(|snapshot| {
+            snapshot.totals.engines.requests = 3;
+            snapshot.totals.open = 1;
+            snapshot.totals.bytes_received = 2500;
+        }));
+        other.set(snapshot(|snapshot| {
+            snapshot.totals.engines.requests = 4;
+            snapshot.totals.reused = 1;
+            snapshot.totals.engines.fields_in = 12_345;
+            snapshot.totals.engines.blocks_in = 949;
+            snapshot.totals.engines.fields_out = 2_000;
+            snapshot.totals.engines.blocks_out = 52;
+        }));
         assert_eq!(
-            sum.to_string(),
+            stats.changed().unwrap(),
             "0 active streams, 7 requests, 0 pushed, 13 KB of headers saved (in 12.3 KB as 0.9 KB, \
              out 2.0 KB as 0.1 KB), 2 KB in, 0 KB out, 1 connections open, 1 reused"
         );
         assert_eq!(stats.changed(), None, "nothing new");
-        let mut not_pushed = NotPushed::default();
-        not_pushed.count(Refusal::Disabled);
-        one.set(Snapshot {
-            pushed: 1,
-            push_cancelled: 2,
-            not_pushed,
-            ..Snapshot::default()
-        });
-        let line = stats.changed().unwrap().to_string();
+        one.set(snapshot(|snapshot| {
+            snapshot.push.pushed = 1;
+            snapshot.push.cancelled = 2;
+            snapshot.push.not_pushed.count(Refusal::Disabled);
+        }));
+        let line = stats.changed().unwrap();
         assert!(line.contains(" 4 requests, 1 pushed, 13 KB"), "{line}");
         let preloads = ", preloads: 0 hinted, 1 pushed, 2 cancelled, 1 refused (1 disabled)";
         assert!(line.ends_with(preloads), "{line}");
-        one.set(Snapshot {
-            requests: 3,
-            bytes_in: 2500,
-            refused_for_memory: 9,
-            ..Snapshot::default()
-        });
-        let line = stats.changed().unwrap().to_string();
+        one.set(snapshot(|snapshot| {
+            snapshot.totals.engines.refused_for_memory = 9;
+        }));
+        let line = stats.changed().unwrap();
         assert!(line.ends_with(", 9 refused for memory"), "{line}");
-        one.set(Snapshot::default());
-        assert_eq!(stats.changed().unwrap().open, 0);
     }
 
     #[test]
-    fn every_counter_has_a_source_of_its_own_and_a_sentence() {
-        let mut totals = Totals::default();
-        totals.engines.requests = 1;
-        totals.engines.fields_in = 2;
-        totals.engines.blocks_in = 3;
-        totals.engines.fields_out = 4;
-        totals.engines.blocks_out = 5;
-        totals.engines.refused_for_memory = 6;
-        totals.active_streams = 7;
-        totals.bytes_received = 8;
-        totals.bytes_sent = 9;
-        totals.open = 10;
-        totals.reused = 11;
-        totals.refused = 12;
-        totals.requests_refused = 13;
-        totals.made_room = 6;
-        totals.drained_for_memory = 8;
-        let mut pool = tidegate_pool::Stats::default();
-        pool.open = 15;
-        pool.idle = 16;
-        pool.connected = 17;
-        pool.sent = 18;
-        pool.reused = 19;
-        pool.retried = 20;
-        pool.failed = 21;
-        let push = push::Stats {
-            hinted: 22,
-            pushed: 23,
-            cancelled: 24,
-            ..push::Stats::default()
+    fn workers_that_share_sites_and_upstreams_are_added_up() {
+        let worker = |skipped| {
+            snapshot(|snapshot| {
+                snapshot.sites = vec![("a.test".into(), 2)];
+                snapshot.upstreams = vec![Upstream {
+                    name: "h2c://a".into(),
+                    addr: "192.0.2.1:80".into(),
+                    skipped,
+                    connections: 1,
+                    requests: 3,
+                }];
+            })
         };
-        let snapshot = Snapshot::of(&totals, &pool, &push);
-        let table = Snapshot::COUNTERS;
-        let mut values: Vec<u64> = table.iter().map(|row| (row.value)(&snapshot)).collect();
-        values.sort_unstable();
-        assert_eq!(values, (1..=table.len() as u64).collect::<Vec<_>>());
-        for Counter { name, help, .. } in table {
-            assert!(help.ends_with('.'), "{name}: {help}");
-        }
-        let now = table.iter().filter(|row| row.kind == Kind::Current);
-        let now: Vec<_> = now.map(|row| row.name).collect();
-        let levels = ["active_streams", "open", "upstream_open", "upstream_idle"];
-        assert_eq!(now, levels);
+        let mut stats = Stats::default();
+        stats.add_worker().set(worker(1));
+        stats.add_worker().set(worker(0));
+        let sum = stats.sum();
+        assert_eq!(sum.sites, [("a.test".into(), 4)]);
+        assert_eq!(sum.upstreams.len(), 1);
+        let upstream = &sum.upstreams[0];
+        assert_eq!((upstream.skipped, upstream.connections), (1, 2));
+        assert_eq!(upstream.requests, 6);
     }
 }

@@ -89,9 +89,9 @@ impl Connection {
 
     /// Notes that END_STREAM went out.
     pub(super) fn our_message_ended(&mut self, slot: usize) {
+        self.end_stall(slot);
         let stream = self.streams.get_mut(slot);
         stream.send.phase = Phase::Done;
-        stream.send.stall = None;
         if self.config.report_sent {
             self.unreported.sent.push(stream.sent());
         }

@@ -59,7 +59,7 @@ impl Connection {
         stream.send.buf.pending = Bytes::new();
         self.memory.sent(stream, usize::MAX);
         stream.send.buf.trailers = None;
-        stream.send.stall = None;
+        self.end_stall(slot);
         self.counted(slot).await_release();
         self.unqueue(slot);
     }

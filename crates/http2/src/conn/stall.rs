@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidegate_http::Violation;
+use tidegate_http::{GuardPeaks, Violation};
 
 use crate::conn::Connection;
 use crate::conn::data::earlier;
@@ -18,6 +18,8 @@ pub(super) const STALL_PROGRESS: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Stalls {
     blocked: Option<Blocked>,
+    /// The number of streams that their own windows hold up.
+    streams: usize,
 }
 
 impl Stalls {
@@ -41,10 +43,15 @@ impl Connection {
     pub(super) fn stall(&mut self, slot: usize) {
         self.unqueue(slot);
         let now = self.now;
-        self.streams.get_mut(slot).send.stall.get_or_insert(Stall {
-            since: now,
-            sent: 0,
-        });
+        let stall = &mut self.streams.get_mut(slot).send.stall;
+        if stall.is_none() {
+            *stall = Some(Stall {
+                since: now,
+                sent: 0,
+            });
+            self.stalls.streams += 1;
+            self.stats.stream_stalls += 1;
+        }
         self.timers
             .set_if_unset(Timer::Write, now, self.config.timeouts.write);
     }
@@ -70,8 +77,42 @@ impl Connection {
             streams.any(|(_, stream)| stream.send.stall.is_some())
         };
         if !are_stalled() {
-            self.stalls.blocked = None;
+            self.end_block();
         }
+    }
+
+    /// Notes that the connection's window no longer holds up data.
+    fn end_block(&mut self) {
+        if let Some(blocked) = self.stalls.blocked.take() {
+            self.stats.connection_stalled += micros(self.now, blocked.since);
+        }
+    }
+
+    /// Notes that a stream's window no longer holds up its data, if it did.
+    #[inline]
+    pub(super) fn end_stall(&mut self, slot: usize) {
+        if self.streams.get(slot).send.stall.is_some() {
+            self.forget_stall(slot);
+        }
+    }
+
+    #[cold]
+    fn forget_stall(&mut self, slot: usize) {
+        if let Some(stall) = self.streams.get_mut(slot).send.stall.take() {
+            self.stalls.streams = self.stalls.streams.saturating_sub(1);
+            self.stats.stream_stalled += micros(self.now, stall.since);
+        }
+    }
+
+    /// Returns the number of streams that have data to send and wait for their windows.
+    pub fn stalled_streams(&self) -> usize {
+        self.stalls.streams
+    }
+
+    /// Returns how much of each budget against abuse the peer has used up at once, since the budget
+    /// was full.
+    pub fn guard_peaks(&self) -> GuardPeaks {
+        self.guard.peaks()
     }
 
     /// Ends the streams or the connection that the peer's windows have held up for too long.
@@ -86,18 +127,19 @@ impl Connection {
             if blocked.since + limit > now {
                 next = earlier(next, blocked.since + limit);
             } else if has_progress {
-                self.stalls.blocked = None;
+                self.end_block();
                 if is_blocked {
                     self.block();
                     next = earlier(next, now + limit);
                 }
             } else if is_blocked {
+                self.end_block();
                 return self.close_by_violation(Violation::ConnectionWindowStalled);
             } else {
                 next = earlier(next, soon);
             }
         }
-        let mut expired = Vec::new();
+        let (mut expired, mut over) = (Vec::new(), Vec::new());
         for (slot, stream) in self.streams.iter_mut() {
             let Some(stall) = stream.send.stall else {
                 continue;
@@ -109,10 +151,13 @@ impl Connection {
             } else if stream.send.window.available() == 0 {
                 expired.push(slot);
             } else if waits_for_owner {
-                stream.send.stall = None;
+                over.push(slot);
             } else {
                 next = earlier(next, soon);
             }
+        }
+        for slot in over {
+            self.end_stall(slot);
         }
         for slot in expired {
             self.lose_by_violation(slot, Violation::WriteTimedOut);
@@ -123,4 +168,10 @@ impl Connection {
             self.timers.set_at(Timer::Write, at);
         }
     }
+}
+
+/// Returns the microseconds since a time.
+fn micros(now: Instant, since: Instant) -> u64 {
+    let elapsed = now.saturating_duration_since(since).as_micros();
+    u64::try_from(elapsed).unwrap_or(u64::MAX)
 }

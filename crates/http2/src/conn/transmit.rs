@@ -131,16 +131,16 @@ impl Connection {
         if let Some(stall) = &mut stream.send.stall {
             stall.sent += len;
             if stall.sent >= STALL_PROGRESS {
-                stream.send.stall = None;
+                self.end_stall(slot);
             }
         }
         if !end {
-            if stream.send.window.available() == 0 {
+            if self.streams.get(slot).send.window.available() == 0 {
                 self.stall(slot);
             }
             return;
         }
-        if stream.queued {
+        if self.streams.get(slot).queued {
             self.unqueue(slot);
         }
         let stream = self.streams.get_mut(slot);

@@ -8,6 +8,8 @@ use tidegate_http::{Rate, Violation};
 #[derive(Debug)]
 pub(super) struct Budget {
     pub(super) left: u32,
+    /// The least that was left since the budget was full.
+    pub(super) least: u32,
     /// The time up to which time has been turned into budget.
     pub(super) refilled: Instant,
 }
@@ -16,6 +18,7 @@ impl Budget {
     pub(super) fn new(rate: Rate, now: Instant) -> Self {
         Self {
             left: rate.burst,
+            least: rate.burst,
             refilled: now,
         }
     }
@@ -33,6 +36,7 @@ impl Budget {
         }
         let left = self.left.checked_sub(cost);
         self.left = left.unwrap_or(0);
+        self.least = self.least.min(self.left);
         left.map(|_| ()).ok_or(violation)
     }
 
@@ -44,8 +48,7 @@ impl Budget {
 
     /// Returns what is left once time has refilled it.
     pub(super) fn left_at(&self, rate: Rate, now: Instant) -> u32 {
-        let (left, refilled) = (self.left, self.refilled);
-        let mut copy = Self { left, refilled };
+        let mut copy = Self { ..*self };
         copy.refill(rate, now);
         copy.left
     }

@@ -74,3 +74,15 @@ impl Kind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_http::GuardPeaks;
+
+    use super::*;
+
+    #[test]
+    fn peaks_have_the_same_names() {
+        assert_eq!(Kind::ALL.map(Kind::name), GuardPeaks::NAMES);
+    }
+}

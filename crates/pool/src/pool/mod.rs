@@ -1,6 +1,7 @@
 //! The pool: which request goes where, what becomes of it, and which connections are kept.
 //!
 //! - `owner`      the calls of the pool's owner
+//! - `overview`   the state of all addresses
 //! - `service`    the calls of the service, which hands on what the loop reports
 //! - `request`    a request, and where it is in its life
 //! - `pooled`     a connection
@@ -23,6 +24,7 @@ mod dialling;
 mod exchange;
 mod leaving;
 mod overdue;
+mod overview;
 mod owner;
 mod placing;
 mod pooled;
@@ -31,6 +33,8 @@ mod resting;
 mod retry;
 mod service;
 mod waiting;
+
+pub use overview::AddressState;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -5,8 +5,10 @@ use std::fs;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ use super::question::{Message, Readiness};
 use super::resource::State;
 use super::service::{Admin, Hosts};
 use crate::message;
+use crate::metrics::facts::Facts;
+use crate::stats::Stats;
 
 /// The most connections at once. Another one closes one that is idle.
 const CONNECTIONS: u64 = 64;
@@ -133,8 +137,10 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             match UnixStream::connect(path) {
-                // Nobody listens there. This is never so with a file that isn't a socket's.
-                Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
+                // Nobody listens there. A file that isn't a socket refuses connections too.
+                Err(refused)
+                    if refused.kind() == io::ErrorKind::ConnectionRefused && is_socket(path) =>
+                {
                     fs::remove_file(path)?;
                     UnixListener::bind(path)
                 }
@@ -145,6 +151,22 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+/// The parts of the server that the admin listener shows.
+pub(crate) struct Watched {
+    /// The mailboxes of all workers.
+    pub(crate) workers: Vec<Mailbox<message::Message>>,
+    /// The counters of all workers.
+    pub(crate) stats: Stats,
+    /// The resources that clients share.
+    pub(crate) ledger: Arc<Ledger>,
+    /// Facts about the process.
+    pub(crate) facts: Facts,
+}
+
 /// The admin listener and its thread.
 pub(crate) struct AdminListener {
     socket: AdminSocket,
@@ -153,14 +175,14 @@ pub(crate) struct AdminListener {
 }
 
 impl AdminListener {
-    /// Starts the thread that serves the socket, with the mailboxes of all workers.
+    /// Starts the thread that serves the socket.
     ///
     /// # Errors
     /// The system gives no thread or epoll instance.
     pub(crate) fn start(
         socket: AdminSocket,
         settings: &AdminSettings,
-        workers: Vec<Mailbox<message::Message>>,
+        watched: Watched,
     ) -> io::Result<Self> {
         let hosts = match settings.address {
             AdminAddress::Unix(_) => Hosts::Any,
@@ -168,8 +190,11 @@ impl AdminListener {
         };
         let state = State {
             readiness: Readiness::Serving,
+            stats: watched.stats,
+            ledger: watched.ledger,
+            facts: watched.facts,
         };
-        let admin = Admin::new(hosts, state, workers);
+        let admin = Admin::new(hosts, state, watched.workers);
         let listeners = vec![socket.listener.share()];
         let event_loop = EventLoop::new(listeners, options()?, admin)?;
         let mailbox = event_loop.mailbox();
@@ -194,6 +219,11 @@ impl AdminListener {
     /// Uses these settings, which have the same address.
     pub(crate) fn reconfigure(&self, settings: &AdminSettings) {
         self.mailbox.send(Message::Names(settings.names.clone()));
+    }
+
+    /// Tells it facts about the process that have changed.
+    pub(crate) fn tell(&self, facts: Facts) {
+        self.mailbox.send(Message::Facts(facts));
     }
 
     /// Tells it how far the server is.

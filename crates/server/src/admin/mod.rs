@@ -12,6 +12,7 @@
 //! - `question`  what workers are asked, and their answers
 //! - `asked`     requests that wait for the workers
 //! - `health`    `/healthz` and `/readyz`
+//! - `metrics`   `/metrics`
 //!
 //! To add a resource: a file here, and a row in `router.rs`. If workers are to be asked, a variant
 //! of [`Question`] and of [`Answer`], and a branch in `app/inform.rs`.
@@ -21,12 +22,13 @@ mod asked;
 mod health;
 mod host;
 mod listener;
+mod metrics;
 mod question;
 mod resource;
 mod router;
 mod service;
 
 pub use address::AdminAddress;
-pub(crate) use listener::{AdminListener, AdminSettings, AdminSocket};
+pub(crate) use listener::{AdminListener, AdminSettings, AdminSocket, Watched};
 pub(crate) use question::Readiness;
 pub use question::{Answer, Question, Reply};

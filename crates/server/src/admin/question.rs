@@ -4,11 +4,15 @@
 
 use tidegate_net::Mailbox;
 
+use crate::metrics::facts::Facts;
+
 /// A question to each worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
     /// Whether the worker turns.
     Turns,
+    /// The worker publishes its counters now.
+    Publish,
 }
 
 /// A worker's answer.
@@ -16,6 +20,8 @@ pub enum Question {
 pub enum Answer {
     /// The worker turns.
     Turns,
+    /// The worker has published its counters.
+    Published,
 }
 
 /// How far the server is, for those that send it requests.
@@ -33,6 +39,8 @@ pub(crate) enum Message {
     Answered(u64, Option<Answer>),
     /// The server is that far now.
     Now(Readiness),
+    /// The facts about the process have changed.
+    Facts(Facts),
     /// The names by which clients may call the listener.
     Names(Vec<String>),
 }

@@ -1,8 +1,13 @@
 //! The parts of a resource of the admin listener. `router.rs` has the table of all of them.
 
+use std::sync::Arc;
+
 use tidegate_http::RequestHead;
+use tidegate_ledger::Ledger;
 
 use super::question::{Answers, Question, Readiness};
+use crate::metrics::facts::Facts;
+use crate::stats::Stats;
 
 /// The methods that a resource takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +43,10 @@ pub(super) struct Resource {
 /// Facts that all resources may use.
 pub(super) struct State {
     pub(super) readiness: Readiness,
+    /// The counters of all workers.
+    pub(super) stats: Stats,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) facts: Facts,
 }
 
 /// Makes the answer of those of all workers.

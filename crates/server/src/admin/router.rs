@@ -1,6 +1,7 @@
 //! The resources of the admin listener, by path.
 
 use super::health;
+use super::metrics;
 use super::resource::{Methods, Resource};
 
 const ALL: &[Resource] = &[
@@ -8,6 +9,11 @@ const ALL: &[Resource] = &[
         path: "/healthz",
         methods: Methods::Read,
         answer: health::healthz,
+    },
+    Resource {
+        path: "/metrics",
+        methods: Methods::Read,
+        answer: metrics::metrics,
     },
     Resource {
         path: "/readyz",

@@ -122,6 +122,7 @@ impl Service for Admin {
                 }
             }
             Message::Now(readiness) => self.state.readiness = readiness,
+            Message::Facts(facts) => self.state.facts = facts,
             Message::Names(names) => {
                 if let Hosts::Named(known) = &mut self.hosts {
                     *known = names;

@@ -94,8 +94,9 @@ impl App {
         self.log(log.as_deref(), sent);
     }
 
-    /// Writes a request's line of the access log, if it has one.
+    /// Counts a request that has ended, and writes its line of the access log, if it has one.
     pub(super) fn log(&mut self, entry: Option<&Entry>, sent: Sent) {
+        self.counts.answered(sent.status);
         if let Some(entry) = entry {
             self.access_log
                 .end(entry, sent, &self.clock, Instant::now());
@@ -113,6 +114,7 @@ impl App {
         if let ResetCause::Violation(violation) = cause {
             self.tracer.stream_rule(conns, conn, id, violation);
         }
+        self.counts.reset(code, cause);
         match self.push_reset(conn, id, cause) {
             Some((resource, page)) => {
                 let peer = Peer(conns, conn);

@@ -31,7 +31,7 @@ impl App {
                 terms,
                 limit,
                 ..
-            }) = self.exchanges.remove(conn, id)
+            }) = self.exchanges.take(conn, id)
             else {
                 continue;
             };
@@ -48,7 +48,10 @@ impl App {
                 .files
                 .answer_waiting(request, (conn, id), &answer, waiting);
             match outcome {
-                Outcome::Answered(sent) => self.log(log.as_deref(), sent),
+                Outcome::Answered(sent) => {
+                    self.exchanges.ended_as_taken();
+                    self.log(log.as_deref(), sent);
+                }
                 Outcome::InProgress(sent, work) => {
                     let exchange = Exchange {
                         work,
@@ -58,7 +61,7 @@ impl App {
                         terms,
                         limit,
                     };
-                    self.exchanges.insert(conn, id, exchange);
+                    self.exchanges.put_back(conn, id, exchange);
                 }
             }
         }

@@ -1,15 +1,57 @@
 //! Answers to the questions of the admin listener.
 
-use tidegate_net::Conns;
+use std::time::Duration;
+
+use tidegate_net::{ConnId, Conns};
 
 use super::App;
 use crate::admin::{Answer, Question};
+use crate::metrics::scrape::MOST_LABELS;
+use crate::site::WorkerSite;
+use crate::stats::{Snapshot, Upstream};
+
+/// How long the levels of guards of connections that have closed are shown, at least.
+const PEAKS: Duration = Duration::from_secs(60);
 
 impl App {
+    /// Publishes the worker's counters.
+    pub(super) fn publish(&mut self, conns: &mut Conns) {
+        self.counts.times = self.exchanges.times();
+        let totals = conns.totals();
+        if self.peaks_due <= conns.now() {
+            self.peaks_due = conns.now() + PEAKS;
+            self.former_guards = totals.guards;
+            conns.take_peaks();
+        }
+        let mut snapshot = Snapshot {
+            totals,
+            pool: self.proxy.pool.stats(),
+            push: self.push_stats(),
+            counts: self.counts.clone(),
+            sites: self.sites.iter().map(WorkerSite::counted).collect(),
+            upstreams: Vec::new(),
+        };
+        snapshot.totals.guards.raise(&self.former_guards);
+        let addresses = self.proxy.pool.overview(MOST_LABELS, conns.now());
+        snapshot.upstreams = addresses.into_iter().map(Upstream::from).collect();
+        self.published.set(snapshot);
+    }
+
+    /// Counts a client's connection that is ready for requests.
+    pub(super) fn count_opened(&mut self, conns: &Conns, conn: ConnId) {
+        if let (Some(engine), Some(info)) = (conns.engine_ref(conn), conns.info(conn)) {
+            self.counts.opened(engine.protocol(), info);
+        }
+    }
+
     /// Answers a question of the admin listener.
-    pub(super) fn answer_admin(&mut self, _conns: &mut Conns, question: Question) -> Answer {
+    pub(super) fn answer_admin(&mut self, conns: &mut Conns, question: Question) -> Answer {
         match question {
             Question::Turns => Answer::Turns,
+            Question::Publish => {
+                self.publish(conns);
+                Answer::Published
+            }
         }
     }
 }

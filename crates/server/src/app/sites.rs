@@ -70,6 +70,7 @@ impl App {
     /// Serves other sites from now on. Requests in progress have what they need of the former ones.
     pub(super) fn serve(&mut self, conns: &mut Conns, served: Served) {
         let mut former = std::mem::take(&mut self.sites);
+        let counts: Vec<_> = former.iter().map(WorkerSite::counted).collect();
         for site in served.sites {
             // A list that stays goes on learning, and knows what clients have. Of sites with equal
             // lists, each finds its own as long as their order stays.
@@ -77,6 +78,8 @@ impl App {
             let pusher = former.iter().position(same);
             let pusher = pusher.map(|place| former.remove(place).pusher);
             let mut site = WorkerSite::new(site, &self.clock);
+            let named = counts.iter().find(|(name, _)| *name == site.counted().0);
+            site.requests = named.map_or(0, |(_, count)| *count);
             site.pusher = pusher.unwrap_or(site.pusher);
             self.sites.push(site);
         }

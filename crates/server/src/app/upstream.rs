@@ -80,8 +80,11 @@ impl App {
                 version,
                 end,
                 opens_tunnel,
+                trip,
                 ..
             } => {
+                self.counts.waited(&trip);
+                self.exchanges.responded(key.0, key.1);
                 fields::response(&mut head, version, self.clock.date());
                 if self.access_log.is_enabled()
                     && let Some(Exchange {
@@ -117,7 +120,16 @@ impl App {
                     self.finish_if_done(conns, key);
                 }
             }
-            Event::Failed { key, failure, .. } => self.fail(conns, key, &failure),
+            Event::Failed {
+                key, failure, trip, ..
+            } => {
+                self.counts.upstream_failures.count(failure.label());
+                let exchange = self.exchanges.get(key.0, key.1);
+                if exchange.is_some_and(|exchange| exchange.sent.status == 0) {
+                    self.counts.waited(&trip);
+                }
+                self.fail(conns, key, &failure);
+            }
             _ => {}
         }
     }

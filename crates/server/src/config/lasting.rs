@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::CommandFactory;
 use tidegate_http::WallClock;
+use tidegate_ledger::Ledger;
 
 use super::engine::Shared;
 use super::tls;
@@ -33,6 +34,11 @@ pub struct Lasting {
 }
 
 impl Lasting {
+    /// Returns the account of each client.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.shared.ledger
+    }
+
     /// Returns a sentence about the flags that differ from those that the process began with, and
     /// that count only from its next start on.
     pub fn unchanged(&self, flags: &Flags) -> Option<String> {

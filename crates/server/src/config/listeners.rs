@@ -236,6 +236,11 @@ impl Certificates {
         self.warn_of_expiry(SystemTime::now());
     }
 
+    /// Returns the paths of certificates and revocation lists, and when each expires.
+    pub fn expiries(&self) -> impl Iterator<Item = (&str, SystemTime)> {
+        self.expiry.ends()
+    }
+
     /// Warns of certificates that are about to expire, once a day.
     pub fn warn_of_expiry(&mut self, now: SystemTime) {
         for warning in self.expiry.warnings(now) {

@@ -21,6 +21,14 @@ const LIMIT: usize = 4 << 20;
 /// The pause before a failed write is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Lines that all queues of the process have dropped.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Returns the number of lines that all queues of the process have dropped.
+pub fn lost_lines() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
 /// A place that lines are written to.
 pub trait Sink: Send + 'static {
     /// Writes a part of these bytes. Returns how many were written.
@@ -205,6 +213,7 @@ impl Queue {
             waiting.fetch_sub(len, Ordering::Relaxed);
             let count = lines.bytes().filter(|byte| *byte == b'\n').count();
             lost.fetch_add(count as u64, Ordering::Relaxed);
+            LOST.fetch_add(count as u64, Ordering::Relaxed);
             return;
         }
         // The writer ends only after all queues are gone.

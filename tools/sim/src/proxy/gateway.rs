@@ -79,6 +79,7 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
     let mut options = Options::new(config.build().expect("the proxy's config is valid"));
     options.ledger = Arc::clone(ledger);
     let site = Site {
+        name: "default".into(),
         clients: None,
         early_data: None,
         routes: Arc::new(Router::new(routes)),

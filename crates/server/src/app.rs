@@ -1,10 +1,11 @@
 //! One worker's service. This file handles the events of client connections.
 //!
 //! - `files`     results of the threads that read files
-//! - `ending`    requests that end, and the lines of the access log
+//! - `ending`    requests that end
 //! - `forward`   requests that are to be forwarded
 //! - `inform`    answers to the admin listener
 //! - `limits`    limits of one request
+//! - `lines`     lines of the access logs
 //! - `upstream`  forwarded requests in progress, and the events of their upstreams
 //! - `report`    lines of the log
 //! - `sites`     which site a request is for
@@ -14,6 +15,7 @@ mod files;
 mod forward;
 mod inform;
 mod limits;
+mod lines;
 mod report;
 mod sites;
 mod upstream;
@@ -27,7 +29,7 @@ use tidegate_http::{Event, Fields, GuardPeaks, Priority, RequestHead, Stream, St
 use tidegate_ledger::Lease;
 use tidegate_net::{ConnId, Conns, Direction, End, Engine, Mailbox, Service, StreamMut};
 
-use crate::access_log::{AccessLog, Entry};
+use crate::access_log::{AccessLogs, Cache, Entry};
 use crate::client_access::Admitted;
 use crate::clock::Clock;
 use crate::flags::{Switch, UnknownHost};
@@ -51,7 +53,8 @@ use crate::site::{Served, Target, WorkerSite};
 use crate::stats::Published;
 use crate::trace::Tracer;
 use limits::{limit_of, share};
-use report::{Peer, log_end, log_total};
+use lines::note_response;
+use report::{Peer, log_end, log_total, note_end};
 
 /// The time after which the time of day is looked at again. Dates have seconds, so a look in each
 /// turn brings nothing.
@@ -73,7 +76,7 @@ pub struct App {
     exchanges: Exchanges,
     /// The certificates of clients, where sites ask for them.
     admitted: Admitted,
-    access_log: AccessLog,
+    access_logs: AccessLogs,
     tracer: Tracer,
     /// The counters of sites that are no longer served.
     former_pushes: push::Stats,
@@ -105,9 +108,11 @@ impl App {
     pub fn new(served: Served, published: Arc<Published>) -> Self {
         let clock = Clock::with_engines((served.time_of_day)(), served.wall_clock);
         let now = Instant::now();
+        let access_logs = AccessLogs::new(&served.logs);
         let sites = served.sites.into_iter();
+        let sites = sites.map(|site| WorkerSite::new(site, &clock, &access_logs));
         Self {
-            sites: sites.map(|site| WorkerSite::new(site, &clock)).collect(),
+            sites: sites.collect(),
             hosts: served.hosts,
             unknown_host: served.unknown_host,
             demo: Demo::new(&clock),
@@ -118,7 +123,7 @@ impl App {
             proxy: Proxy::new(served.proxy),
             exchanges: Exchanges::default(),
             admitted: Admitted::default(),
-            access_log: AccessLog::new(served.access_log),
+            access_logs,
             tracer: Tracer::new(served.trace),
             former_pushes: push::Stats::default(),
             counts: Counts::default(),
@@ -140,9 +145,9 @@ impl App {
         let path = match RequestPath::read(head.path_bytes()) {
             Ok(path) => path,
             Err(error) => {
-                let log = self.begin_log(conns, conn, id, head);
+                let log = self.begin_log(conns, (conn, id), head, None);
                 let refusal = (400, error.text());
-                return self.refuse(conns, (conn, id), head, log.as_deref(), &NO_TERMS, refusal);
+                return self.refuse(conns, (conn, id), head, log, &NO_TERMS, refusal);
             }
         };
         let Some(site) = self.site_of(conns, (conn, id), head) else {
@@ -154,9 +159,9 @@ impl App {
         if conns.is_early(conn) && !early.is_some_and(|early| takes_early(early, head, &path)) {
             // RFC 8470 §5.2: "the server is unwilling to risk processing a request that might be
             // replayed".
-            let log = self.begin_log(conns, conn, id, head);
+            let log = self.begin_log(conns, (conn, id), head, Some(site));
             let refusal = (425, "425 Too Early\n");
-            return self.refuse(conns, (conn, id), head, log.as_deref(), &NO_TERMS, refusal);
+            return self.refuse(conns, (conn, id), head, log, &NO_TERMS, refusal);
         }
         if head.protocol().is_some()
             && !self.takes_websockets(site, head, &path)
@@ -216,7 +221,7 @@ impl App {
         end: bool,
         prepared: Option<&Prepared>,
     ) {
-        let log = self.begin_log(conns, conn, id, head);
+        let mut log = self.begin_log(conns, (conn, id), head, Some(site));
         let WorkerSite {
             routes,
             rules,
@@ -233,14 +238,9 @@ impl App {
             Ok(share) => share,
             // The refusal is for the proxy's client. REFUSED_STREAM would only reach the proxy.
             Err(refusal) => {
-                return self.answer_with(
-                    conns,
-                    (conn, id),
-                    head,
-                    log.as_deref(),
-                    &terms,
-                    |request| request.respond_refused(refusal),
-                );
+                return self.answer_with(conns, (conn, id), head, log, &terms, |request| {
+                    request.respond_refused(refusal)
+                });
             }
         };
         let (extra, asset) = match prepared {
@@ -250,18 +250,18 @@ impl App {
         if path.is_asterisk() {
             // RFC 9110 §9.3.7: "an asterisk ("*") as the request target … applies to the server in
             // general rather than to a specific resource". This server answers, not an upstream.
-            return self.answer_with(conns, (conn, id), head, log.as_deref(), &terms, |request| {
+            return self.answer_with(conns, (conn, id), head, log, &terms, |request| {
                 request.respond_methods(ANY_METHODS)
             });
         }
         if let Some(redirect) = terms.to_https() {
             let route = found.map_or(&[][..], |found| found.path).to_owned();
-            return self.answer_with(conns, (conn, id), head, log.as_deref(), &terms, |request| {
+            return self.answer_with(conns, (conn, id), head, log, &terms, |request| {
                 redirect::answer(redirect, request, path, &route)
             });
         }
         if terms.body_limit().is_exceeded_by(head) {
-            return self.refuse(conns, (conn, id), head, log.as_deref(), &terms, TOO_LARGE);
+            return self.refuse(conns, (conn, id), head, log, &terms, TOO_LARGE);
         }
         if let (None, Some(found)) = (&asset, &found)
             && let Target::Proxy(route) = &found.target.target
@@ -317,8 +317,22 @@ impl App {
                 Outcome::Answered(request.respond_text(404, "404 Not Found\n"))
             }
         };
+        if let Some(log) = &mut log {
+            note_response(conns, conn, log);
+            let is_file = matches!(found, Some(found) if found.target.is_file());
+            if is_file {
+                log.note_cache(if let Outcome::InProgress(_, Work::Look(_)) = &outcome {
+                    Cache::Miss
+                } else {
+                    Cache::Hit
+                });
+            }
+            if prepared.is_some_and(|prepared| prepared.is_hinted) {
+                log.note_hint();
+            }
+        }
         match outcome {
-            Outcome::Answered(sent) => self.log(log.as_deref(), sent),
+            Outcome::Answered(sent) => self.log(log, sent),
             Outcome::InProgress(sent, work) => {
                 let exchange = Exchange {
                     work,
@@ -343,6 +357,9 @@ impl App {
         trailers: Option<Fields>,
     ) {
         if let Some(exchange) = self.exchanges.get(conn, id) {
+            if let Some(log) = &mut exchange.log {
+                log.note_received(data.len());
+            }
             if exchange.limit.count(data.len()) {
                 return self.end_too_large(conns, (conn, id), data.len());
             }
@@ -472,8 +489,11 @@ impl Service for App {
         if let Some(client) = crate::proxy::on_behalf(conns, conn) {
             self.proxy.pool.client_left(conns, client);
         }
-        for Exchange { sent, log, .. } in cut_off {
-            self.log(log.as_deref(), sent);
+        for Exchange { sent, mut log, .. } in cut_off {
+            if let Some(log) = &mut log {
+                note_end(log, why);
+            }
+            self.log(log, sent);
         }
     }
 
@@ -519,7 +539,7 @@ impl Service for App {
     }
 
     fn tick(&mut self, conns: &mut Conns, _now: Instant) {
-        self.access_log.flush();
+        self.access_logs.flush();
         self.tracer.flush();
         self.publish(conns);
     }

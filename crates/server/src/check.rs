@@ -7,8 +7,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use crate::access_log::Place;
 use crate::command_line::CommandLine;
 use crate::config::{Config, ConfigError};
+use crate::flags::Flags;
 use crate::logs;
 
 /// The exit status for a configuration with which the server wouldn't start.
@@ -18,7 +20,7 @@ pub(crate) const WRONG: u8 = 2;
 /// Returns exit status 0 or 2.
 pub fn main(command_line: &CommandLine) -> ExitCode {
     // Names that don't resolve and certificates that expire are warnings.
-    if let Err(error) = logs::start("warn") {
+    if let Err(error) = logs::start("warn", command_line.flags.log_format) {
         logs::complain(&format!("can't start the log: {error}"));
         return ExitCode::from(WRONG);
     }
@@ -41,18 +43,26 @@ pub fn main(command_line: &CommandLine) -> ExitCode {
 
 fn check(command_line: &CommandLine) -> Result<(), ConfigError> {
     let mut flags = command_line.flags.clone();
+    let mut sites = command_line.sites.clone();
     // A check creates no files.
-    if let Some(path) = flags
-        .access_log
-        .take()
-        .filter(|path| path != Path::new("-"))
-    {
-        can_append(&path).map_err(|error| ConfigError::NoAccessLog(path, error))?;
+    look_at_log(&mut flags)?;
+    for (place, site) in sites.iter_mut().enumerate() {
+        look_at_log(&mut site.flags).map_err(|error| error.of_site(place))?;
     }
     if let Some(path) = flags.tracing.trace.take() {
         can_append(&path).map_err(|error| ConfigError::NoTrace(path, error))?;
     }
-    Config::with_sites(&flags, &command_line.sites, &command_line.upstreams).map(drop)
+    Config::with_sites(&flags, &sites, &command_line.upstreams).map(drop)
+}
+
+/// Returns an error if an access log can't be opened, and takes it away.
+fn look_at_log(flags: &mut Flags) -> Result<(), ConfigError> {
+    match flags.access_log.replace(Place::Off) {
+        Some(Place::File(path)) => {
+            can_append(&path).map_err(|error| ConfigError::NoAccessLog(path, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns an error if a file can't be appended to, or created.

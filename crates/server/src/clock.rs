@@ -10,6 +10,10 @@ use tidegate_http::WallClock;
 pub struct Clock {
     second: u64,
     date: String,
+    /// Milliseconds of the second.
+    millis: u32,
+    /// The same second as ISO 8601 has it, without a zone.
+    iso8601: String,
     /// The clock that dates the engines' own answers.
     engines: WallClock,
 }
@@ -27,6 +31,8 @@ impl Clock {
         Self {
             second,
             date: http_date(second),
+            millis: millis(now),
+            iso8601: iso8601(second),
             engines,
         }
     }
@@ -34,8 +40,10 @@ impl Clock {
     /// Sets the clock, and that of the engines.
     pub fn set(&mut self, now: SystemTime) {
         let second = seconds(now);
+        self.millis = millis(now);
         if second != self.second {
             self.second = second;
+            self.iso8601 = iso8601(second);
             self.date = http_date(second);
             self.engines.set(second);
         }
@@ -44,6 +52,15 @@ impl Clock {
     /// Returns the seconds since 1970.
     pub fn second(&self) -> u64 {
         self.second
+    }
+
+    /// Appends the time as ISO 8601 has it, such as `1994-11-06T08:49:37.250Z`.
+    pub fn write_iso8601(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.iso8601.as_bytes());
+        out.push(b'.');
+        let millis = self.millis;
+        out.extend([millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + digit as u8));
+        out.push(b'Z');
     }
 
     /// Returns the value of the `date` field.
@@ -56,6 +73,22 @@ impl Clock {
 pub fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
+}
+
+/// Returns the milliseconds of a time's second.
+fn millis(time: SystemTime) -> u32 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.subsec_millis())
+}
+
+/// Formats seconds since 1970 as ISO 8601, without a zone: `1994-11-06T08:49:37`.
+fn iso8601(second: u64) -> String {
+    // `Timestamp` ends with the year 9999.
+    let second = i64::try_from(second).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX);
+    let mut text = format!("{time:.0}");
+    text.truncate("1994-11-06T08:49:37".len());
+    text
 }
 
 /// Formats seconds since 1970 as an IMF-fixdate, such as `Sun, 06 Nov 1994 08:49:37 GMT`
@@ -83,6 +116,10 @@ mod tests {
         assert_eq!(clock.date(), "Sun, 06 Nov 1994 08:49:37 GMT");
         clock.set(time + Duration::from_secs(1));
         assert_eq!(clock.date(), "Sun, 06 Nov 1994 08:49:38 GMT");
+        let mut iso8601 = Vec::new();
+        clock.set(time + Duration::from_millis(1042));
+        clock.write_iso8601(&mut iso8601);
+        assert_eq!(iso8601, b"1994-11-06T08:49:38.042Z");
         assert_eq!(clock.second(), 784_111_778);
         assert_eq!(clock.engines.date().as_deref(), Some(clock.date()));
     }
@@ -91,5 +128,6 @@ mod tests {
     fn absurd_times_have_a_date_too() {
         assert_eq!(seconds(UNIX_EPOCH - Duration::from_secs(1)), 0);
         assert_eq!(http_date(u64::MAX), "Fri, 31 Dec 9999 23:59:59 GMT");
+        assert!(iso8601(u64::MAX).starts_with("9999-12-"));
     }
 }

@@ -1,5 +1,6 @@
 //! The configuration: flags checked, defaults filled in, files opened.
 //!
+//! - `access_logs`     the access logs of all sites
 //! - `listeners`       addresses and the certificate
 //! - `lasting`         parts that last as long as the process
 //! - `engine`          settings and limits of the loops and their engines
@@ -12,6 +13,7 @@
 //! - `contradictions`  flags that contradict each other
 //! - `error`           why the server can't start
 
+mod access_logs;
 mod contradictions;
 mod engine;
 mod error;
@@ -31,7 +33,6 @@ use std::time::SystemTime;
 use tidegate_http::WallClock;
 use tidegate_net::{Options, Port};
 
-use crate::access_log::Destination;
 use crate::admin::AdminSettings;
 use crate::client_access::ClientAccess;
 use crate::flags::{Flags, Switch};
@@ -41,6 +42,7 @@ use crate::proxy::goes_on;
 use crate::router::Router;
 use crate::settings::{Origins, SiteSettings, UpstreamSettings};
 use crate::site::{Served, Site};
+use access_logs::AllLogs;
 pub use error::{ConfigError, Whose};
 pub use lasting::Lasting;
 use listeners::SiteCertificates;
@@ -123,7 +125,11 @@ impl Config {
         if flags.reuse_port {
             listeners.port = Port::Shared;
         }
-        let access_log = access_log(flags, former)?;
+        let AllLogs {
+            logs,
+            of_sites,
+            open: open_logs,
+        } = access_logs::open(flags, sites, former)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let workers = match former {
             Some(former) => former.workers,
@@ -144,6 +150,7 @@ impl Config {
         for (place, settings) in sites.iter().enumerate() {
             let site = site(settings, &mut upstreams).map(|site| Site {
                 clients: access[place].clone(),
+                log: of_sites[place],
                 early_data: takes_early_data.then(|| Arc::new(early_data(settings))),
                 ..site
             });
@@ -172,7 +179,7 @@ impl Config {
             shared: shared.clone(),
             wall_clock: wall_clock.clone(),
             files: files.clone(),
-            access_log: (flags.access_log.clone(), access_log.clone()),
+            access_logs: open_logs,
             trace: trace.clone(),
             tls: kept,
         };
@@ -181,7 +188,7 @@ impl Config {
             unknown_host: flags.unknown_host,
             sites: served,
             proxy: Arc::new(proxy),
-            access_log,
+            logs,
             trace: trace.map(|(_, settings)| settings),
             wall_clock,
             time_of_day: SystemTime::now,
@@ -202,16 +209,6 @@ impl Config {
     }
 }
 
-/// Opens the access log, unless it is the one that is open.
-fn access_log(flags: &Flags, former: Option<&Lasting>) -> Result<Destination, ConfigError> {
-    match former.map(|former| &former.access_log) {
-        Some((path, open)) if *path == flags.access_log => Ok(open.clone()),
-        _ => Destination::open(flags.access_log.as_deref(), trace::owner(flags)).map_err(|error| {
-            ConfigError::NoAccessLog(flags.access_log.clone().unwrap_or_default(), error)
-        }),
-    }
-}
-
 /// Makes one site.
 fn site(settings: &SiteSettings, upstreams: &mut Upstreams<'_>) -> Result<Site, ConfigError> {
     let flags = &settings.flags;
@@ -226,6 +223,7 @@ fn site(settings: &SiteSettings, upstreams: &mut Upstreams<'_>) -> Result<Site, 
         trust_x_priority: flags.trust_x_priority == Switch::On,
         push,
         clients: None,
+        log: None,
         early_data: None,
     })
 }

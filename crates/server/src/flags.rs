@@ -1,11 +1,14 @@
 //! The flags as typed. [`config`](crate::config) checks them and fills in defaults.
 
+mod examples;
 #[cfg(test)]
 mod tests;
 mod tracing;
 pub(crate) mod values;
 
 use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -15,65 +18,28 @@ use ipnet::IpNet;
 use tidegate_http::{Priorities, Priority};
 use tidegate_net::{TlsGroup, TlsSuite};
 
+use crate::access_log::destination::Place;
+use crate::access_log::format::Format as LineFormat;
+use crate::access_log::sampling::Sampling;
 use crate::admin::AdminAddress;
 use crate::get;
+use crate::logs::format::Format;
 use crate::manual;
 use crate::proxy::Host;
 use crate::push::{Mode, Preload};
 use crate::response_fields::Change;
 use crate::trace::show;
+use examples::EXAMPLES;
 pub use tracing::TraceFlags;
 pub use values::{
     CertFact, CertField, ClientCerts, ClientShares, FileAt, HttpRedirect, Listen, MinVersion,
-    ProxyVersion, Route, RouteTarget, Size, Switch, UnknownHost,
+    ProxyVersion, Route, RouteTarget, Size, Switch, TraceContext, UnknownHost,
 };
 pub(crate) use values::{as_upstream, duration, number, path, route};
 use values::{
     budget, cert_field, field_name, file_at, http_redirect, listen, log_filter, net, preload,
     priorities, priority, size, tls_group, tls_suite, window,
 };
-
-const EXAMPLES: &str = "\
-Routes:
-  PATH=TARGET, where TARGET is a directory, an upstream, a redirect, or one of
-  these words (write ./status for a directory of that name):
-    status   answers {\"status\":\"ok\"}
-    upload   takes a body of any size, answers {\"bytes\":N,\"sha256\":\"...\"}
-    echo     sends the body back as it streams in
-  An upstream is http://HOST:PORT (HTTP/1.1), h2c://HOST:PORT (HTTP/2 in
-  cleartext) or https://HOST:PORT (TLS; HTTP/2 or HTTP/1.1 by ALPN). It may have
-  several addresses, separated by commas: the least busy one gets the next
-  request. The path of a request stays as it is, unless a path follows the
-  address: that replaces PATH.
-  upstream:NAME is [upstream.NAME] of the --config file. A path may follow, too.
-  redirect:STATUS:LOCATION has {host}, {path} and {query} of the request, and
-  {rest}, the path below PATH: redirect:301:https://www.example.com{path}{query}
-  The longest PATH that covers a request wins; /a covers /a and /a/b, not /ab.
-  Without routes there is a demo site at /, and /status, /upload and /echo.
-
-Times:
-  500ms, 10s, 5m, 1h; 0 turns a limit off.
-
-Sizes:
-  bytes, or 64K, 8M, 1G (of 1024 each).
-
-Examples:
-  the demo site, with a self-signed certificate:
-    tidegate
-  a directory, with your own certificate:
-    tidegate --root ./public --listen 443 --listen-h2c none \\
-        --cert site.pem --key site.key
-  cleartext on loopback only, with a health check:
-    tidegate --route /=./public --route /api/health=status \\
-        --listen none --listen-h2c 127.0.0.1:8080
-  what the page / needs, pushed as clients turn out to request it:
-    tidegate --root ./public --preload /=/style.css --preload /=/app.js \\
-        --push learned
-  files and two upstreams:
-    tidegate --root ./public --route /api=http://127.0.0.1:9000 \\
-        --route /grpc.Service=h2c://10.0.0.1:50051,10.0.0.2:50051
-  an upstream that takes WebSockets:
-    tidegate --route /=http://127.0.0.1:3000 --websocket /socket";
 
 const ABOUT: &str = "An HTTP/2 and HTTP/1.1 server and reverse proxy";
 
@@ -474,10 +440,34 @@ pub struct Flags {
     #[arg(long, value_name = "FILTER", help_heading = "Logs", default_value = "info", value_parser = log_filter)]
     pub log: String,
 
-    /// Append a line for each request to this file, or to stdout if it is - [default: the log, at
-    /// level info]
-    #[arg(long, value_name = "FILE", help_heading = "Logs")]
-    pub access_log: Option<PathBuf>,
+    /// Format of the log: text, or a JSON object for each line
+    #[arg(long, value_name = "text|json", help_heading = "Logs", value_enum, default_value_t = Format::Text, hide_possible_values = true)]
+    pub log_format: Format,
+
+    /// Where a line for each request goes: a file, - (stdout), log (the log, at level info) or off
+    /// [default: log, or off if stderr is a terminal]
+    #[arg(long, value_name = "FILE", help_heading = "Logs", value_parser = Place::from_str)]
+    pub access_log: Option<Place>,
+
+    /// Format of these lines: combined, json, or a template such as '$remote_addr "$request"
+    /// $status'. docs/logs.md lists the fields [default: combined; in the log a shorter one]
+    #[arg(long, value_name = "FORMAT", help_heading = "Logs", value_parser = LineFormat::parse)]
+    pub access_log_format: Option<Arc<LineFormat>>,
+
+    /// Which requests have a line, by status: RATE,STATUS=RATE,…, as in 1%,5xx=100%,404=10%,reset=100%
+    /// [default: 100%]
+    #[arg(long, value_name = "RATES", help_heading = "Logs", value_parser = Sampling::parse)]
+    pub access_log_sample: Option<Sampling>,
+
+    /// Whether each request has an id, in x-request-id to upstreams and in access logs. Clients that
+    /// --trust-forwarded-from trusts may name it
+    #[arg(long, value_name = "on|off", help_heading = "Logs", value_enum, default_value_t = Switch::Off, hide_possible_values = true)]
+    pub request_id: Switch,
+
+    /// The trace context (traceparent) of requests to upstreams: pass (valid ones go on), or make
+    /// (those without one get one)
+    #[arg(long, value_name = "pass|make", help_heading = "Logs", value_enum, default_value_t = TraceContext::Pass, hide_possible_values = true)]
+    pub trace_context: TraceContext,
 
     /// The flags of traces.
     #[command(flatten)]

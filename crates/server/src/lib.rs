@@ -40,6 +40,7 @@ pub mod push;
 pub mod redirect;
 mod reload;
 pub mod request;
+pub mod request_id;
 pub mod response_fields;
 pub mod router;
 pub mod rules;
@@ -50,6 +51,7 @@ pub mod shares;
 pub mod site;
 pub mod stats;
 pub mod trace;
+pub mod trace_context;
 mod upgrade;
 mod user;
 
@@ -112,7 +114,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Err(error) = logs::start(&flags.log) {
+    if let Err(error) = logs::start(&flags.log, flags.log_format) {
         complain(&format!("can't start the log: {error}"), Some(&given));
         return ExitCode::FAILURE;
     }

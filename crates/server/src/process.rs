@@ -149,7 +149,7 @@ impl Process {
         self.running.close_admin();
         log::info!("all connections are closed");
         let deadline = Instant::now() + logs::PATIENCE;
-        self.running.access_log().flush(deadline);
+        self.running.access_logs().flush(deadline);
         if let Some(trace) = self.running.trace() {
             trace.destination.flush(deadline);
         }
@@ -266,7 +266,7 @@ impl Process {
     }
 
     fn reopen(&self, name: &str) {
-        self.running.access_log().reopen();
+        self.running.access_logs().reopen();
         if let Some(trace) = self.running.trace() {
             trace.destination.reopen();
         }

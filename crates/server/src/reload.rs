@@ -12,11 +12,12 @@ use std::time::{Duration, SystemTime};
 
 use tidegate_net::{Mailbox, Reconfiguration};
 
-use crate::access_log::Destination;
+use crate::access_log::Logs;
 use crate::admin::{AdminListener, AdminSettings, AdminSocket, Readiness, Watched};
 use crate::certificate_watch;
 use crate::command_line::CommandLine;
 use crate::config::{Certificates, Config, Lasting};
+use crate::flags::Flags;
 use crate::happening::Happening;
 use crate::listening::{self, Bound};
 use crate::logs;
@@ -56,7 +57,7 @@ pub(crate) struct Running {
     admin: Option<AdminListener>,
     stats: Stats,
     facts: Facts,
-    access_log: Destination,
+    logs: Logs,
     trace: Option<Arc<trace::Settings>>,
     proxy: Arc<proxy::Settings>,
     certificates: Option<Certificates>,
@@ -84,7 +85,7 @@ impl Running {
             lasting,
             bound,
             admin: None,
-            access_log: served.access_log,
+            logs: served.logs,
             trace: served.trace,
             proxy: served.proxy,
             certificates,
@@ -100,9 +101,9 @@ impl Running {
         }
     }
 
-    /// Returns the access log.
-    pub(crate) fn access_log(&self) -> &Destination {
-        &self.access_log
+    /// Returns the access logs.
+    pub(crate) fn access_logs(&self) -> &Logs {
+        &self.logs
     }
 
     /// Returns what is traced, if anything.
@@ -306,7 +307,10 @@ impl Running {
             let error = RunError::Admin(admin.address.clone(), error);
             error.to_string()
         })?;
-        logs::set_filter(&command_line.flags.log).map_err(|error| error.to_string())?;
+        let Flags {
+            log, log_format, ..
+        } = &command_line.flags;
+        logs::change(log, *log_format).map_err(|error| error.to_string())?;
         // Without these handles, the workers close the sockets that are taken away.
         self.bound = bound;
         self.move_admin(&admin, socket, workers);
@@ -335,7 +339,7 @@ impl Running {
         };
         self.command_line = command_line;
         self.lasting = lasting;
-        self.access_log = served.access_log;
+        self.logs = served.logs;
         self.trace = served.trace;
         self.proxy = served.proxy;
         self.certificates = listeners.certificates;

@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use tidegate_net::EventLoop;
 
-use crate::access_log::Destination;
+use crate::access_log::{self, Style};
 use crate::admin::{AdminSettings, AdminSocket};
 use crate::app::App;
 use crate::banner::{Start, banner};
@@ -97,9 +97,9 @@ pub fn run(command_line: CommandLine, config: Config, given: Given) -> Result<()
     if let Some(user) = &user {
         user.assume().map_err(RunError::User)?;
     }
-    let stdout = match &served.access_log {
-        Destination::Stdout(queue) => queue.clone(),
-        Destination::Log | Destination::File(_) => queue::stdout().map_err(RunError::Start)?,
+    let stdout = match served.logs.stdout() {
+        Some(queue) => queue.clone(),
+        None => queue::stdout(access_log::marker(Style::Text)).map_err(RunError::Start)?,
     };
     let mut stats = Stats::default();
     let (happened, happenings) = mpsc::channel();

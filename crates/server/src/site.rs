@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use tidegate_http::WallClock;
 
-use crate::access_log::Destination;
+use crate::access_log::{AccessLogs, Logs};
 use crate::client_access::ClientAccess;
 use crate::clock::Clock;
 use crate::flags::{Switch, UnknownHost};
@@ -30,8 +30,8 @@ pub struct Served {
     pub unknown_host: UnknownHost,
     /// The upstreams, and how requests are forwarded to them.
     pub proxy: Arc<proxy::Settings>,
-    /// Where the access log goes.
-    pub access_log: Destination,
+    /// The access logs.
+    pub logs: Logs,
     /// Which connections are traced, if any.
     pub trace: Option<Arc<trace::Settings>>,
     /// The engines' clock, which the service sets.
@@ -59,6 +59,8 @@ pub struct Site {
     pub push: push::Options,
     /// The certificates that the site asks its clients for, if any.
     pub clients: Option<Arc<ClientAccess>>,
+    /// The index of the site's access log, if it has one.
+    pub log: Option<usize>,
     /// Which routes take early data. `None` if TLS takes none.
     pub early_data: Option<Arc<Router<Switch>>>,
 }
@@ -96,6 +98,13 @@ pub enum Target {
     Proxy(Arc<proxy::Route>),
 }
 
+impl Routed {
+    /// Whether the target is a directory.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.target, Target::Files(_))
+    }
+}
+
 /// A site of one worker.
 pub(crate) struct WorkerSite {
     pub(crate) routes: Arc<Router<Routed>>,
@@ -104,6 +113,7 @@ pub(crate) struct WorkerSite {
     pub(crate) trust_x_priority: bool,
     pub(crate) pusher: Pusher,
     pub(crate) clients: Option<Arc<ClientAccess>>,
+    pub(crate) log: Option<usize>,
     pub(crate) early_data: Option<Arc<Router<Switch>>>,
     name: Arc<str>,
     /// Requests so far.
@@ -111,8 +121,9 @@ pub(crate) struct WorkerSite {
 }
 
 impl WorkerSite {
-    pub(crate) fn new(site: Site, clock: &Clock) -> Self {
+    pub(crate) fn new(site: Site, clock: &Clock, logs: &AccessLogs) -> Self {
         Self {
+            log: site.log.filter(|log| logs.is_enabled(*log)),
             routes: site.routes,
             rules: site.rules,
             websockets: site.websockets,

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use tidegate::proxy::fields;
-use tidegate::proxy::{Client, Host, Route};
+use tidegate::proxy::{Client, Host, Ids, Route};
 use tidegate_http::{Fields, KnownName, RequestHead, RequestRules};
 
 /// Names that inputs choose from.
@@ -93,6 +93,7 @@ pub fn forwarded(input: &[u8]) {
         dropped: &[],
         certificate: None,
         is_early: false,
+        ids: Ids::NONE,
     };
     for spelling in [
         &["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"][..],
@@ -130,6 +131,7 @@ fn client(line: &[u8]) -> Client<'static> {
         dropped: &[],
         certificate: None,
         is_early: false,
+        ids: Ids::NONE,
     }
 }
 

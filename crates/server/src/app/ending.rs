@@ -1,35 +1,16 @@
-//! Requests that end, and their lines of the access log.
-
-use std::time::Instant;
+//! Requests that end.
 
 use bytes::Bytes;
-use tidegate_http::{Body, ErrorCode, RequestHead, ResetCause, Stream, StreamId};
+use tidegate_http::{Body, ErrorCode, ResetCause, Stream, StreamId};
 use tidegate_net::{ConnId, Conns, StreamMut};
 
 use super::App;
 use super::report::{Peer, is_slow_body, log_reset};
-use crate::access_log::Entry;
+use crate::access_log::ResetBy;
 use crate::in_progress::Exchange;
 use crate::request::{Key, Sent, TOO_LARGE, head_of_text};
 
 impl App {
-    /// Begins the access log's line of a request, if the log is on.
-    pub(super) fn begin_log(
-        &self,
-        conns: &mut Conns,
-        conn: ConnId,
-        id: StreamId,
-        head: &RequestHead,
-    ) -> Option<Box<Entry>> {
-        self.access_log.is_enabled().then(|| {
-            let peer = conns.info(conn).map(|info| info.peer);
-            let is_pushed = id.is_server_initiated();
-            let version = conns.stream(conn, id).map_or("", |stream| stream.version());
-            self.access_log
-                .begin(head, version, peer, conns.now(), is_pushed)
-        })
-    }
-
     /// Ends a request whose body and response are whole, or that can't be continued. The stream may
     /// be gone already unless an answer is due.
     pub(super) fn finish(&mut self, mut stream: StreamMut<'_>, conn: ConnId, id: StreamId) {
@@ -44,7 +25,7 @@ impl App {
             return;
         };
         let answer = work.finish(&mut stream, &self.clock, &terms);
-        self.log(log.as_deref(), answer.unwrap_or(sent));
+        self.log(log, answer.unwrap_or(sent));
     }
 
     /// Removes a request whose stream is gone because both messages are whole. Its handler may not
@@ -54,7 +35,7 @@ impl App {
             && conns.stream(conn, id).is_none()
             && let Some(Exchange { sent, log, .. }) = self.exchanges.remove(conn, id)
         {
-            self.log(log.as_deref(), sent);
+            self.log(log, sent);
         }
     }
 
@@ -63,7 +44,7 @@ impl App {
         let Some(Exchange {
             work,
             mut sent,
-            log,
+            mut log,
             terms,
             ..
         }) = self.exchanges.remove(conn, id)
@@ -89,18 +70,12 @@ impl App {
             } else {
                 // No status can report it any longer.
                 stream.reset(ErrorCode::CANCEL);
+                if let Some(log) = &mut log {
+                    log.note_reset(ErrorCode::CANCEL, ResetBy::Server);
+                }
             }
         }
-        self.log(log.as_deref(), sent);
-    }
-
-    /// Counts a request that has ended, and writes its line of the access log, if it has one.
-    pub(super) fn log(&mut self, entry: Option<&Entry>, sent: Sent) {
-        self.counts.answered(sent.status);
-        if let Some(entry) = entry {
-            self.access_log
-                .end(entry, sent, &self.clock, Instant::now());
-        }
+        self.log(log, sent);
     }
 
     /// Ends a request whose stream was reset.
@@ -126,17 +101,20 @@ impl App {
         }
         if let Some(Exchange {
             mut sent,
-            log,
+            mut log,
             work,
             ..
         }) = self.exchanges.remove(conn, id)
         {
             self.cancel(conns, &work);
+            if let Some(log) = &mut log {
+                log.note_cause(code, cause);
+            }
             if sent.status == 0 && is_slow_body(cause) {
                 // The engine has answered with 408.
                 sent.status = 408;
             }
-            self.log(log.as_deref(), sent);
+            self.log(log, sent);
         }
         if let Some(mut stream) = conns.stream(conn, id) {
             stream.release();

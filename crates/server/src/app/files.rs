@@ -3,6 +3,7 @@
 use tidegate_net::Conns;
 
 use super::App;
+use super::lines::note_response;
 use crate::handlers::done::Asked;
 use crate::handlers::download::Read;
 use crate::handlers::look::Looked;
@@ -26,7 +27,7 @@ impl App {
             };
             let Some(Exchange {
                 work,
-                log,
+                mut log,
                 share,
                 terms,
                 limit,
@@ -47,10 +48,13 @@ impl App {
             let outcome = self
                 .files
                 .answer_waiting(request, (conn, id), &answer, waiting);
+            if let Some(log) = &mut log {
+                note_response(conns, conn, log);
+            }
             match outcome {
                 Outcome::Answered(sent) => {
                     self.exchanges.ended_as_taken();
-                    self.log(log.as_deref(), sent);
+                    self.log(log, sent);
                 }
                 Outcome::InProgress(sent, work) => {
                     let exchange = Exchange {

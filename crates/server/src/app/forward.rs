@@ -7,6 +7,7 @@ use tidegate_net::{Conns, Protocol, StreamMut};
 use tidegate_pool::RequestOptions;
 
 use super::limits::limit_of;
+use super::lines::note_response;
 use super::{App, Forwarded};
 use crate::access_log::Entry;
 use crate::in_progress::{Exchange, Work};
@@ -53,16 +54,21 @@ impl App {
             target,
             end,
             prepared,
-            log,
+            mut log,
             share,
             terms,
         } = forwarded;
+        if prepared.is_some_and(|prepared| prepared.is_hinted)
+            && let Some(log) = &mut log
+        {
+            log.note_hint();
+        }
         let is_connect = head.method_bytes() == b"CONNECT";
         if is_connect && !self.takes_websockets(site, head, path) {
             // RFC 9110 §9.3.6: CONNECT is for proxies that a client has chosen. RFC 8441 §4: the
             // protocol isn't known here.
             let refusal = (501, "501 Not Implemented\n");
-            return self.refuse(conns, key, head, log.as_deref(), &terms, refusal);
+            return self.refuse(conns, key, head, log, &terms, refusal);
         }
         let protocol = match conns.engine(conn) {
             Some(engine) => engine.protocol(),
@@ -72,7 +78,7 @@ impl App {
             Ok(target) => target,
             Err(error) => {
                 let refusal = (400, error.text());
-                return self.refuse(conns, key, head, log.as_deref(), &terms, refusal);
+                return self.refuse(conns, key, head, log, &terms, refusal);
             }
         };
         // In HTTP/1.1 a request for a WebSocket is a GET, which is whole. The tunnel's data follows
@@ -81,7 +87,8 @@ impl App {
         let version = conns.stream(conn, id).map_or("", |stream| stream.version());
         let is_early = conns.is_early(conn);
         let certificate = self.certificate_fields(conns, conn, site);
-        let repeated = if is_early {
+        let is_unique = is_early || self.proxy.makes_ids();
+        let repeated = if is_unique {
             // A later request of the same kind has another head.
             None
         } else {
@@ -91,9 +98,11 @@ impl App {
         let (Some(info), Some(account)) = (conns.info(conn), conns.client(conn)) else {
             return;
         };
+        let ids = self.proxy.ids(info, head, log.as_deref_mut());
         let client = Client {
             certificate: certificate.as_deref(),
             is_early,
+            ids: &ids,
             ..self.proxy.client(info, version)
         };
         let account = self.proxy.account(account, &client, head);
@@ -107,19 +116,14 @@ impl App {
                 let refusal = match refused {
                     Refused::Unsendable => (400, "400 Bad Request\n"),
                     Refused::Method => {
-                        return self.answer_with(
-                            conns,
-                            key,
-                            head,
-                            log.as_deref(),
-                            &terms,
-                            |request| request.respond_methods(ANY_METHODS),
-                        );
+                        return self.answer_with(conns, key, head, log, &terms, |request| {
+                            request.respond_methods(ANY_METHODS)
+                        });
                     }
                     Refused::LastHop => (200, ""),
                     Refused::Loop => (508, "508 Loop Detected\n"),
                 };
-                return self.refuse(conns, key, head, log.as_deref(), &terms, refusal);
+                return self.refuse(conns, key, head, log, &terms, refusal);
             }
         };
         let Some(upstream) = self.proxy.upstream(route) else {
@@ -149,7 +153,7 @@ impl App {
             terms,
         };
         self.exchanges.insert(conn, id, exchange);
-        if !is_repeated && !is_early {
+        if !is_repeated && !is_unique {
             self.proxy.repeated.note(conn, head, &sent_head);
         }
         let pool = &mut self.proxy.pool;
@@ -182,7 +186,7 @@ impl App {
         conns: &mut Conns,
         key: Key,
         head: &RequestHead,
-        log: Option<&Entry>,
+        log: Option<Box<Entry>>,
         terms: &Terms,
         (status, text): (u16, &'static str),
     ) {
@@ -197,7 +201,7 @@ impl App {
         conns: &mut Conns,
         (conn, id): Key,
         head: &RequestHead,
-        log: Option<&Entry>,
+        mut log: Option<Box<Entry>>,
         terms: &Terms,
         answer: impl FnOnce(&mut Request<'_>) -> Sent,
     ) {
@@ -211,6 +215,9 @@ impl App {
                 terms,
             };
             let sent = answer(&mut request);
+            if let Some(log) = &mut log {
+                note_response(conns, conn, log);
+            }
             self.log(log, sent);
         }
     }

@@ -3,7 +3,7 @@
 use tidegate_http::{CloseReason, ErrorCode, ResetCause, StreamId, Violation};
 use tidegate_net::{ConnId, Conns, End};
 
-use crate::access_log::canonical;
+use crate::access_log::{Entry, ResetBy, canonical};
 use crate::stats::Headers;
 
 /// Displays the address of a connection's peer, for the log.
@@ -66,6 +66,17 @@ pub(super) fn log_end(conns: &Conns, conn: ConnId, why: &End) {
         | End::HandshakeTimedOut
         | End::WriteTimedOut => log::info!("connection error: peer {peer}, {why}"),
         _ => log::debug!("connection closed: peer {peer}, {why}"),
+    }
+}
+
+/// Notes in the line of a request that was cut off how its connection ended.
+pub(super) fn note_end(entry: &mut Entry, why: &End) {
+    match why {
+        End::Closed(CloseReason::Violation(violation)) => entry.note_violation(*violation),
+        End::Closed(CloseReason::PeerError { code, .. }) => {
+            entry.note_reset(*code, ResetBy::Client);
+        }
+        _ => {}
     }
 }
 

@@ -1,9 +1,12 @@
 //! The sites of a worker, and which one a request is for.
 
+use std::sync::Arc;
+
 use tidegate_http::{ErrorCode, RequestHead, ResetCause, Stream, StreamId};
 use tidegate_net::{ConnId, Conns, Engine, Protocol};
 
 use super::App;
+use crate::access_log::ResetBy;
 use crate::client_access::Told;
 use crate::flags::UnknownHost;
 use crate::hosts::{Asked, Found, Hosts};
@@ -69,6 +72,7 @@ impl App {
 
     /// Serves other sites from now on. Requests in progress have what they need of the former ones.
     pub(super) fn serve(&mut self, conns: &mut Conns, served: Served) {
+        self.access_logs.replace(&served.logs);
         let mut former = std::mem::take(&mut self.sites);
         let counts: Vec<_> = former.iter().map(WorkerSite::counted).collect();
         for site in served.sites {
@@ -77,7 +81,7 @@ impl App {
             let same = |former: &WorkerSite| *former.pusher.options() == site.push;
             let pusher = former.iter().position(same);
             let pusher = pusher.map(|place| former.remove(place).pusher);
-            let mut site = WorkerSite::new(site, &self.clock);
+            let mut site = WorkerSite::new(site, &self.clock, &self.access_logs);
             let named = counts.iter().find(|(name, _)| *name == site.counted().0);
             site.requests = named.map_or(0, |(_, count)| *count);
             site.pusher = pusher.unwrap_or(site.pusher);
@@ -88,7 +92,6 @@ impl App {
         }
         self.hosts = served.hosts;
         self.unknown_host = served.unknown_host;
-        self.access_log.replace(served.access_log);
         self.tracer.replace(served.trace);
         self.proxy.replace(conns, served.proxy);
         let roots = self.sites.iter().flat_map(|site| site.routes.paths());
@@ -105,7 +108,7 @@ impl App {
         &mut self,
         conns: &mut Conns,
         (conn, id): Key,
-        head: &RequestHead,
+        head: &Arc<RequestHead>,
     ) -> Option<usize> {
         let found = match &self.hosts {
             None => Found::Site(0),
@@ -124,17 +127,20 @@ impl App {
                 UnknownHost::NotFound => (404, "404 Not Found\n"),
                 UnknownHost::Misdirected => MISDIRECTED,
                 UnknownHost::Reset => {
-                    let log = self.begin_log(conns, conn, id, head);
+                    let mut log = self.begin_log(conns, (conn, id), head, None);
                     if let Some(mut stream) = conns.stream(conn, id) {
                         stream.reset(ErrorCode::CANCEL);
                     }
-                    self.log(log.as_deref(), Sent::NOTHING);
+                    if let Some(log) = &mut log {
+                        log.note_reset(ErrorCode::CANCEL, ResetBy::Server);
+                    }
+                    self.log(log, Sent::NOTHING);
                     return None;
                 }
             },
         };
-        let log = self.begin_log(conns, conn, id, head);
-        self.refuse(conns, (conn, id), head, log.as_deref(), &NO_TERMS, refusal);
+        let log = self.begin_log(conns, (conn, id), head, None);
+        self.refuse(conns, (conn, id), head, log, &NO_TERMS, refusal);
         None
     }
 

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use tidegate_http::{Body, ErrorCode, Fields, KnownName, ResponseHead, Stream, StreamId};
 use tidegate_net::{ConnId, Conns, StreamMut};
-use tidegate_pool::{Event, Failure};
+use tidegate_pool::{Event, Failure, Trip};
 
 use super::App;
+use super::lines::note_response;
+use crate::access_log::ResetBy;
 use crate::in_progress::{Exchange, Work};
 use crate::priority;
 use crate::proxy::{Relay, fields};
@@ -76,7 +78,6 @@ impl App {
             Event::Response {
                 key,
                 mut head,
-                addr,
                 version,
                 end,
                 opens_tunnel,
@@ -86,12 +87,10 @@ impl App {
                 self.counts.waited(&trip);
                 self.exchanges.responded(key.0, key.1);
                 fields::response(&mut head, version, self.clock.date());
-                if self.access_log.is_enabled()
-                    && let Some(Exchange {
-                        log: Some(entry), ..
-                    }) = self.exchanges.get(key.0, key.1)
+                if self.access_logs.is_any()
+                    && let Some(Exchange { log: Some(log), .. }) = self.exchanges.get(key.0, key.1)
                 {
-                    entry.upstream = Some(addr);
+                    log.note_trip(trip);
                 }
                 self.respond(conns, key, head, end, opens_tunnel);
             }
@@ -120,15 +119,13 @@ impl App {
                     self.finish_if_done(conns, key);
                 }
             }
-            Event::Failed {
-                key, failure, trip, ..
-            } => {
+            Event::Failed { key, failure, trip } => {
                 self.counts.upstream_failures.count(failure.label());
                 let exchange = self.exchanges.get(key.0, key.1);
                 if exchange.is_some_and(|exchange| exchange.sent.status == 0) {
                     self.counts.waited(&trip);
                 }
-                self.fail(conns, key, &failure);
+                self.fail(conns, key, &failure, Some(trip));
             }
             _ => {}
         }
@@ -196,7 +193,7 @@ impl App {
                     if let Some(request) = relay.request().filter(|_| !end) {
                         self.proxy.pool.cancel(conns, request);
                     }
-                    return self.fail(conns, key, &Failure::NoWebSocket);
+                    return self.fail(conns, key, &Failure::NoWebSocket, None);
                 }
             }
         }
@@ -217,14 +214,17 @@ impl App {
             if let Some(request) = relay.request().filter(|_| !end) {
                 self.proxy.pool.cancel(conns, request);
             }
-            return self.fail(conns, key, &Failure::OverMemoryBudget);
+            return self.fail(conns, key, &Failure::OverMemoryBudget, None);
         }
         let body = if end { Body::Empty } else { Body::Stream };
         if let Err(misuse) = stream.respond(&head, body) {
             log::warn!("stream {}: can't forward a response: {misuse}", key.1);
-            return self.abandon(conns, key, ErrorCode::INTERNAL_ERROR);
+            return self.abandon(conns, key, ErrorCode::INTERNAL_ERROR, ResetBy::Server);
         }
         exchange.sent.status = head.status();
+        if let Some(log) = &mut exchange.log {
+            note_response(conns, key.0, log);
+        }
         relay.respond(head.status(), opens_tunnel);
         if end {
             relay.has_no_body();
@@ -237,16 +237,20 @@ impl App {
     }
 
     /// Handles a request that failed, or whose response broke off.
-    fn fail(&mut self, conns: &mut Conns, key: Key, failure: &Failure) {
+    fn fail(&mut self, conns: &mut Conns, key: Key, failure: &Failure, trip: Option<Trip>) {
         let (conn, id) = key;
         let Some(Exchange {
             work: Work::Relay(relay),
             terms,
+            log,
             ..
         }) = self.exchanges.get(conn, id)
         else {
             return;
         };
+        if let Some(log) = log {
+            log.note_failure(failure, trip);
+        }
         let terms = terms.clone();
         if relay.lose_upstream() {
             // The upstream had ended its side of the tunnel, so the client has all its data. What
@@ -280,7 +284,7 @@ impl App {
             && *failure == Failure::Reset(ErrorCode::CANCEL)
             && let StreamMut::Http2(_) = stream
         {
-            return self.abandon(conns, key, ErrorCode::CANCEL);
+            return self.abandon(conns, key, ErrorCode::CANCEL, ResetBy::Server);
         }
         let status = failure.status();
         let text = match status {
@@ -305,24 +309,36 @@ impl App {
         if responded.is_err() {
             stream.reset(ErrorCode::INTERNAL_ERROR);
         }
-        if let Some(Exchange { log, mut sent, .. }) = self.exchanges.remove(conn, id) {
+        if let Some(Exchange {
+            mut log, mut sent, ..
+        }) = self.exchanges.remove(conn, id)
+        {
+            if let Some(log) = &mut log {
+                note_response(conns, conn, log);
+            }
             sent.status = status;
             sent.bytes = text.len() as u64;
-            self.log(log.as_deref(), sent);
+            self.log(log, sent);
         }
     }
 
     /// Resets a client's stream, and cancels its request at the upstream.
-    fn abandon(&mut self, conns: &mut Conns, (conn, id): Key, code: ErrorCode) {
+    fn abandon(&mut self, conns: &mut Conns, (conn, id): Key, code: ErrorCode, by: ResetBy) {
         if let Some(mut stream) = conns.stream(conn, id) {
             stream.reset(code);
         }
         if let Some(Exchange {
-            log, sent, work, ..
+            mut log,
+            sent,
+            work,
+            ..
         }) = self.exchanges.remove(conn, id)
         {
             self.cancel(conns, &work);
-            self.log(log.as_deref(), sent);
+            if let Some(log) = &mut log {
+                log.note_reset(code, by);
+            }
+            self.log(log, sent);
         }
     }
 
@@ -333,12 +349,12 @@ impl App {
             return;
         };
         if let Some(code) = relay.resets_with() {
-            return self.abandon(conns, (conn, id), code);
+            return self.abandon(conns, (conn, id), code, ResetBy::Server);
         }
         if relay.is_done()
             && let Some(Exchange { log, sent, .. }) = self.exchanges.remove(conn, id)
         {
-            self.log(log.as_deref(), sent);
+            self.log(log, sent);
         }
     }
 
@@ -355,7 +371,7 @@ impl App {
         let its: Vec<StreamId> = self.exchanges.streams(conn).collect();
         for id in its {
             if self.is_relayed(conn, id) {
-                self.abandon(conns, (conn, id), ErrorCode::CANCEL);
+                self.abandon(conns, (conn, id), ErrorCode::CANCEL, ResetBy::Client);
             }
         }
     }

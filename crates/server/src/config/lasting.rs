@@ -1,15 +1,14 @@
 //! Parts that one configuration of a process takes over from the one before.
 
+use clap::CommandFactory;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-use clap::CommandFactory;
 use tidegate_http::WallClock;
 use tidegate_ledger::Ledger;
 
+use super::access_logs::Opened;
 use super::engine::Shared;
 use super::tls;
-use crate::access_log::Destination;
 use crate::flags::Flags;
 use crate::handlers::files;
 use crate::trace;
@@ -25,8 +24,8 @@ pub struct Lasting {
     pub(super) shared: Shared,
     pub(super) wall_clock: WallClock,
     pub(super) files: files::Shared,
-    /// The access log that is open.
-    pub(super) access_log: (Option<PathBuf>, Destination),
+    /// The access logs that are open.
+    pub(super) access_logs: Vec<Opened>,
     /// The trace that is open, by its path.
     pub(super) trace: Option<(PathBuf, Arc<trace::Settings>)>,
     /// Sessions of TLS, and the certificate that was made at start.

@@ -336,6 +336,8 @@ impl<'s> Upstreams<'s> {
             pool,
             trusted: flags.trust_forwarded_from.clone(),
             dropped: flags.drop_field.clone(),
+            request_id: flags.request_id,
+            trace_context: flags.trace_context,
         };
         Ok((settings, descriptors))
     }

@@ -1,11 +1,18 @@
 //! The log on stderr, which never makes a worker wait.
+//!
+//! - `format`  text or JSON
+//! - `limiter` limits the lines of each place in the code
+//! - `queue`   the queue of lines, and the thread that writes them
+//! - `style`   how a line looks
 
+pub mod format;
 pub mod limiter;
 pub mod queue;
+mod style;
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,8 +21,11 @@ use log::{Level, Log, Metadata, Record};
 
 use crate::access_log;
 use crate::clock::seconds;
+pub use format::Format;
 use limiter::{Limiter, Site};
+pub use queue::{Lost, lost};
 use queue::{Options, Queue, Report};
+use style::Style;
 
 /// How long the process waits at its end for lines to be written.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -27,15 +37,10 @@ struct Logger {
     filter: RwLock<Filter>,
     limiter: Limiter,
     queue: Queue,
-    style: Style,
-}
-
-/// The style of lines.
-#[derive(Clone, Copy)]
-enum Style {
-    Plain,
-    /// For a terminal: the level has a colour.
-    Coloured,
+    /// The style of text: coloured on a terminal.
+    text: Style,
+    /// Whether lines are text or JSON, as a number.
+    format: AtomicU8,
 }
 
 /// Starts the log on stderr with a filter such as `info` or `warn,tidegate::access=info`. A second
@@ -43,12 +48,12 @@ enum Style {
 ///
 /// # Errors
 /// When the filter is malformed, or the system gives no descriptor or no thread.
-pub fn start(filter: &str) -> io::Result<()> {
+pub fn start(filter: &str, format: Format) -> io::Result<()> {
     let filter = read_filter(filter)?;
     let stderr = io::stderr();
     let wants_none = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    let style = if stderr.is_terminal() && !wants_none("NO_COLOR") && !is_dumb {
+    let text = if stderr.is_terminal() && !wants_none("NO_COLOR") && !is_dumb {
         Style::Coloured
     } else {
         Style::Plain
@@ -59,14 +64,16 @@ pub fn start(filter: &str) -> io::Result<()> {
             .level(Level::Warn)
             .target(module_path!())
             .build();
-        line(Style::Plain, SystemTime::now(), &record, text)
+        let style = LOGGER.get().map_or(Style::Plain, Logger::style);
+        style::line(style, SystemTime::now(), &record, text)
     });
     let queue = Queue::start(sink, "the log", report, Options::default())?;
     let logger = LOGGER.get_or_init(|| Logger {
         filter: RwLock::new(filter),
         limiter: Limiter::default(),
         queue,
-        style,
+        text,
+        format: AtomicU8::new(format as u8),
     });
     log::set_max_level(logger.filter().filter());
     // This fails if a logger is set already, as in a program that embeds this server.
@@ -74,13 +81,14 @@ pub fn start(filter: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Replaces the filter of the log, if it was started.
+/// Replaces the filter and the format of the log, if it was started.
 ///
 /// # Errors
 /// When the filter is malformed.
-pub fn set_filter(filter: &str) -> io::Result<()> {
+pub fn change(filter: &str, format: Format) -> io::Result<()> {
     let filter = read_filter(filter)?;
     if let Some(logger) = LOGGER.get() {
+        logger.format.store(format as u8, Ordering::Relaxed);
         let level = filter.filter();
         let current = logger.filter.write();
         *current.unwrap_or_else(PoisonError::into_inner) = filter;
@@ -98,10 +106,17 @@ fn read_filter(filter: &str) -> io::Result<Filter> {
 
 /// Writes a sentence to stderr that isn't a line of the log, such as why the server ends.
 pub fn complain(sentence: &str) {
-    let text = format!("tidegate: {sentence}\n");
     match LOGGER.get() {
-        Some(logger) => logger.queue.push(text),
-        None => eprint!("{text}"),
+        Some(logger) if logger.style() == Style::Json => {
+            let record = Record::builder()
+                .level(Level::Error)
+                .target("tidegate")
+                .build();
+            let line = style::line(Style::Json, SystemTime::now(), &record, sentence);
+            logger.queue.push(line);
+        }
+        Some(logger) => logger.queue.push(format!("tidegate: {sentence}\n")),
+        None => eprintln!("tidegate: {sentence}"),
     }
 }
 
@@ -116,7 +131,7 @@ pub fn report_left_out() {
         } = site;
         let record = Record::builder().level(level).target(module).build();
         let text = format!("{count} more lines like those of {module}:{number} were left out");
-        let text = line(logger.style, SystemTime::now(), &record, &text);
+        let text = style::line(logger.style(), SystemTime::now(), &record, &text);
         logger.queue.push(text);
     }
 }
@@ -130,6 +145,15 @@ pub fn flush(deadline: Instant) {
 }
 
 impl Logger {
+    /// Returns the style of the next line.
+    fn style(&self) -> Style {
+        if self.format.load(Ordering::Relaxed) == Format::Json as u8 {
+            Style::Json
+        } else {
+            self.text
+        }
+    }
+
     fn filter(&self) -> RwLockReadGuard<'_, Filter> {
         self.filter.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,64 +178,11 @@ impl Log for Logger {
             return;
         }
         let text = record.args().to_string();
-        self.queue.push(line(self.style, now, record, &text));
+        self.queue
+            .push(style::line(self.style(), now, record, &text));
     }
 
     fn flush(&self) {
         flush(Instant::now() + PATIENCE);
-    }
-}
-
-/// Returns a line of the log, such as `[1994-11-06T08:49:37Z INFO  tidegate::app] text`.
-fn line(style: Style, now: SystemTime, record: &Record<'_>, text: &str) -> String {
-    let (level, target) = (record.level(), record.target());
-    // `Timestamp` ends with the year 9999.
-    let now = jiff::Timestamp::try_from(now).unwrap_or(jiff::Timestamp::MAX);
-    let (before, after) = match style {
-        Style::Plain => ("", ""),
-        Style::Coloured => (colour(level), "\x1b[0m"),
-    };
-    let mut line = String::with_capacity(text.len() + 64);
-    let written = write!(line, "[{now:.0} {before}{level:<5}{after} {target}] ");
-    debug_assert!(written.is_ok(), "a String takes everything");
-    // Indented, so that text of a stranger can't look like a line of the log.
-    for (n, part) in text.split('\n').enumerate() {
-        if n > 0 {
-            line.push_str("\n    ");
-        }
-        line.push_str(part);
-    }
-    line.push('\n');
-    line
-}
-
-/// Returns the escape sequence that begins a level's colour on a terminal.
-fn colour(level: Level) -> &'static str {
-    match level {
-        Level::Error => "\x1b[1;31m",
-        Level::Warn => "\x1b[33m",
-        Level::Info => "\x1b[32m",
-        Level::Debug => "\x1b[34m",
-        Level::Trace => "\x1b[36m",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::UNIX_EPOCH;
-
-    use super::*;
-
-    #[test]
-    fn lines_of_the_log() {
-        let now = UNIX_EPOCH + Duration::from_millis(784_111_777_999);
-        let record = Record::builder().level(Level::Info).target("a::b").build();
-        let plain = line(Style::Plain, now, &record, "one\n[two]");
-        assert_eq!(plain, "[1994-11-06T08:49:37Z INFO  a::b] one\n    [two]\n");
-        let coloured = line(Style::Coloured, now, &record, "one");
-        assert_eq!(
-            coloured,
-            "[1994-11-06T08:49:37Z \x1b[32mINFO \x1b[0m a::b] one\n"
-        );
     }
 }

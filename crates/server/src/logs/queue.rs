@@ -1,7 +1,8 @@
 //! A bounded queue of lines, and the thread that writes them.
 //!
-//! A full pipe, a full disk or a slow terminal stops only the thread that writes. Lines that find
-//! the queue full are dropped and counted. Once writing works again, one line reports how many.
+//! A full pipe, a full disk or a slow terminal stops only the thread that writes. A queue that is
+//! full drops and counts further lines until all that wait are written. So what is lost is one gap,
+//! and one line in its place says how many lines, and from when to when.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The most bytes of lines that wait in one queue: about 20,000 lines, which a busy server writes
 /// in a second or two.
@@ -20,14 +21,6 @@ const LIMIT: usize = 4 << 20;
 
 /// The pause before a failed write is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// Lines that all queues of the process have dropped.
-static LOST: AtomicU64 = AtomicU64::new(0);
-
-/// Returns the number of lines that all queues of the process have dropped.
-pub fn lost_lines() -> u64 {
-    LOST.load(Ordering::Relaxed)
-}
 
 /// A place that lines are written to.
 pub trait Sink: Send + 'static {
@@ -110,11 +103,71 @@ impl Sink for Appended {
     }
 }
 
+/// Lines that were lost one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The number of lines.
+    pub lines: u64,
+    /// When the first of them was lost, in milliseconds since 1970.
+    began: u64,
+    /// When the queue took lines again, in milliseconds since 1970.
+    ended: u64,
+}
+
+impl Gap {
+    /// Returns when the first line was lost, as ISO 8601 has it.
+    pub fn began(&self) -> String {
+        moment(self.began)
+    }
+
+    /// Returns when the queue took lines again, as ISO 8601 has it.
+    pub fn ended(&self) -> String {
+        moment(self.ended)
+    }
+}
+
+/// Returns the milliseconds since 1970.
+fn millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+fn moment(millis: u64) -> String {
+    let time = jiff::Timestamp::from_millisecond(millis.cast_signed());
+    format!("{:.3}", time.unwrap_or(jiff::Timestamp::MAX))
+}
+
+/// Lines that all queues of this process have lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Lines of the log.
+    pub log: u64,
+    /// Lines of the access logs.
+    pub access_logs: u64,
+}
+
+static LOST_OF_LOG: AtomicU64 = AtomicU64::new(0);
+static LOST_OF_ACCESS_LOGS: AtomicU64 = AtomicU64::new(0);
+
+/// Returns how many lines were lost since the process began.
+pub fn lost() -> Lost {
+    Lost {
+        log: LOST_OF_LOG.load(Ordering::Relaxed),
+        access_logs: LOST_OF_ACCESS_LOGS.load(Ordering::Relaxed),
+    }
+}
+
+/// Returns the number of lines that all queues of the process have dropped.
+pub fn lost_lines() -> u64 {
+    let Lost { log, access_logs } = lost();
+    log + access_logs
+}
+
 /// How a queue reports failed writes and lost lines.
 #[derive(Clone, Copy, Debug)]
 pub enum Report {
-    /// By lines of the log.
-    Log,
+    /// By lines of the log, and by a line in place of lost ones, which this function formats.
+    Log(fn(&Gap) -> String),
     /// By lines in the queue itself, which this function formats: for the queue of the log.
     Inline(fn(&str) -> String),
 }
@@ -147,11 +200,16 @@ pub struct Queue {
 
 #[derive(Debug)]
 struct Shared {
+    /// The sink's name in reports.
+    name: Box<str>,
+    report: Report,
     limit: usize,
     /// Bytes of lines that wait.
     waiting: AtomicUsize,
-    /// Lines that were dropped since the last report.
+    /// Lines that were dropped since the last report. While there are some, no line is taken.
     lost: AtomicU64,
+    /// When the first of them was dropped, in milliseconds since 1970.
+    lost_since: AtomicU64,
     /// Whether to reopen the sink before the next write.
     reopen: AtomicBool,
 }
@@ -159,8 +217,8 @@ struct Shared {
 #[derive(Debug)]
 enum Command {
     /// Write these lines.
-    Lines(String),
-    /// Look at [`Shared::reopen`].
+    Lines(Vec<u8>),
+    /// Look at [`Shared::reopen`] and [`Shared::lost`].
     Look,
     /// Report that all lines before this command are written.
     Written(SyncSender<()>),
@@ -180,15 +238,16 @@ impl Queue {
     ) -> io::Result<Self> {
         let (commands, receiver) = mpsc::channel();
         let shared = Arc::new(Shared {
+            name: name.into(),
+            report,
             limit: options.limit,
             waiting: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
+            lost_since: AtomicU64::new(0),
             reopen: AtomicBool::new(false),
         });
         let writer = Writer {
             sink,
-            name: name.into(),
-            report,
             retry: options.retry,
             shared: Arc::clone(&shared),
             trouble: None,
@@ -200,7 +259,8 @@ impl Queue {
     }
 
     /// Adds whole lines, including the last line end. A full queue drops and counts them.
-    pub fn push(&self, lines: String) {
+    pub fn push(&self, lines: impl Into<Vec<u8>>) {
+        let lines = lines.into();
         let Shared {
             limit,
             waiting,
@@ -208,22 +268,58 @@ impl Queue {
             ..
         } = &*self.shared;
         let len = lines.len();
-        // Relaxed, because the number is only a bound; the channel orders the lines.
+        // Relaxed, because the numbers are only bounds; the channel orders the lines.
+        if lost.load(Ordering::Relaxed) > 0 {
+            return self.lose(&lines);
+        }
         if waiting.fetch_add(len, Ordering::Relaxed) + len > *limit {
             waiting.fetch_sub(len, Ordering::Relaxed);
-            let count = lines.bytes().filter(|byte| *byte == b'\n').count();
-            lost.fetch_add(count as u64, Ordering::Relaxed);
-            LOST.fetch_add(count as u64, Ordering::Relaxed);
-            return;
+            return self.lose(&lines);
         }
         // The writer ends only after all queues are gone.
         let _ = self.commands.send(Command::Lines(lines));
+    }
+
+    /// Counts lines that are dropped.
+    #[cold]
+    fn lose(&self, lines: &[u8]) {
+        let shared = &*self.shared;
+        let count = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let total = match shared.report {
+            Report::Log(_) => &LOST_OF_ACCESS_LOGS,
+            Report::Inline(_) => &LOST_OF_LOG,
+        };
+        total.fetch_add(count, Ordering::Relaxed);
+        if shared.lost.load(Ordering::Relaxed) == 0 {
+            shared.lost_since.store(millis(), Ordering::Relaxed);
+        }
+        if shared.lost.fetch_add(count, Ordering::AcqRel) > 0 {
+            return;
+        }
+        // The writer may have written everything meanwhile, and wait for a command.
+        let _ = self.commands.send(Command::Look);
+        if let Report::Log(_) = shared.report {
+            log::warn!(
+                "{} takes lines too slowly: lines are lost from now on",
+                shared.name
+            );
+        }
     }
 
     /// Makes the writer reopen the sink before the next write, as after log rotation.
     pub fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
         let _ = self.commands.send(Command::Look);
+    }
+
+    /// Returns the sink's name in reports.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Returns the bytes of lines that wait.
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
     }
 
     /// Waits until all earlier lines are written, at most until `deadline`. Returns whether they
@@ -239,8 +335,6 @@ impl Queue {
 /// The state of the thread that writes.
 struct Writer<S> {
     sink: S,
-    name: String,
-    report: Report,
     retry: Duration,
     shared: Arc<Shared>,
     /// The error of the first failed write, until a write works again.
@@ -252,12 +346,15 @@ impl<S: Sink> Writer<S> {
         for command in commands {
             match command {
                 Command::Lines(lines) => {
-                    self.write(lines.as_bytes());
+                    self.write(&lines);
                     let waiting = &self.shared.waiting;
                     waiting.fetch_sub(lines.len(), Ordering::Relaxed);
                     self.report_losses();
                 }
-                Command::Look => self.look(),
+                Command::Look => {
+                    self.look();
+                    self.report_losses();
+                }
                 // The thread that waited may no longer do so.
                 Command::Written(written) => drop(written.try_send(())),
             }
@@ -295,7 +392,7 @@ impl<S: Sink> Writer<S> {
         {
             let text = format!(
                 "can't reopen {}, so its lines still go to the former file: {error}",
-                self.name
+                self.shared.name
             );
             self.say(&text);
         }
@@ -307,35 +404,53 @@ impl<S: Sink> Writer<S> {
             return;
         }
         self.trouble = Some(error.to_string());
-        if let Report::Log = self.report {
+        if let Report::Log(_) = self.shared.report {
             log::error!(
                 "can't write {}: {error}; its lines wait, and are lost if too many wait",
-                self.name
+                self.shared.name
             );
         }
     }
 
-    /// Reports lost lines once half of the queue is free again. Otherwise a slow reader would cause
-    /// a report for every few lines.
+    /// Reports that writes work again, and lost lines once all that came before them are written.
     fn report_losses(&mut self) {
-        if self.shared.waiting.load(Ordering::Relaxed) > self.shared.limit / 2 {
+        if self.trouble.is_none() && self.shared.lost.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let lost = self.shared.lost.swap(0, Ordering::Relaxed);
-        let name = &self.name;
+        let shared = Arc::clone(&self.shared);
+        let name = &shared.name;
+        let lost = match shared.waiting.load(Ordering::Relaxed) {
+            0 => shared.lost.swap(0, Ordering::AcqRel),
+            _ => return,
+        };
+        let gap = Gap {
+            lines: lost,
+            began: shared.lost_since.load(Ordering::Relaxed),
+            ended: millis(),
+        };
+        let (began, ended) = (gap.began(), gap.ended());
+        if let (Report::Log(line), 1..) = (shared.report, lost) {
+            self.write(line(&gap).as_bytes());
+        }
         let text = match (self.trouble.take(), lost) {
             (None, 0) => return,
-            (None, lost) => format!("{lost} lines of {name} were lost: it took them too slowly"),
-            (Some(error), lost) => {
-                format!("{name} can be written again after: {error}; {lost} of its lines were lost")
+            (None, lost) => format!(
+                "{lost} lines of {name} were lost: it took them too slowly, from {began} to {ended}"
+            ),
+            (Some(error), 0) => {
+                format!("{name} can be written again after: {error}; none of its lines was lost")
             }
+            (Some(error), lost) => format!(
+                "{name} can be written again after: {error}; {lost} of its lines were lost, from \
+                 {began} to {ended}"
+            ),
         };
         self.say(&text);
     }
 
     fn say(&mut self, text: &str) {
-        match self.report {
-            Report::Log => log::warn!("{text}"),
+        match self.shared.report {
+            Report::Log(_) => log::warn!("{text}"),
             Report::Inline(line) => {
                 let line = line(text);
                 self.write(line.as_bytes());
@@ -344,13 +459,13 @@ impl<S: Sink> Writer<S> {
     }
 }
 
-/// Starts a queue in front of this process's stdout.
+/// Starts a queue in front of this process's stdout. `line` formats the line in place of lost ones.
 ///
 /// # Errors
 /// When the system gives no descriptor or no thread.
-pub fn stdout() -> io::Result<Queue> {
+pub fn stdout(line: fn(&Gap) -> String) -> io::Result<Queue> {
     let sink = stream(io::stdout().as_fd())?;
-    Queue::start(sink, "stdout", Report::Log, Options::default())
+    Queue::start(sink, "stdout", Report::Log(line), Options::default())
 }
 
 #[cfg(test)]
@@ -454,16 +569,62 @@ mod tests {
         );
         let lines: Vec<String> = (10..22).map(|n| format!("line {n}\n")).collect();
         // 12 lines of 8 bytes fit into 100.
-        let report = "! 38 lines of the log were lost: it took them too slowly\n";
+        let before = lost().log;
+        let queue = lab.queue.clone();
         let written = lab.written().concat();
-        assert_eq!(written.replace(report, ""), lines.concat());
-        assert_eq!(written.matches(report).count(), 1);
+        let gap = written
+            .strip_prefix(&lines.concat())
+            .unwrap_or_else(|| panic!("{written}"));
+        let expected = "! 38 lines of the log were lost: it took them too slowly, from ";
+        assert!(
+            gap.starts_with(expected) && gap.lines().count() == 1,
+            "{gap}"
+        );
+        let (began, ended) = gap[expected.len()..].trim_end().split_once(" to ").unwrap();
+        let moment = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
+        assert!(moment(began) <= moment(ended));
+        // Other tests may lose lines, too.
+        assert!(before >= 38 && lost().log >= before);
+        // The gap is closed.
+        queue.push("line 60\n");
+        assert!(queue.flush(Instant::now() + PATIENCE));
+        assert_eq!(queue.waiting(), 0);
+    }
+
+    #[test]
+    fn a_gap_is_one_and_its_line_stands_in_its_place() {
+        let lab = Lab::new(100);
+        for n in 10..30 {
+            lab.queue.push(format!("line {n}\n"));
+        }
+        // Room for some of them is no end of the gap.
+        for _ in 0..6 {
+            lab.begun.recv_timeout(PATIENCE).unwrap();
+            lab.answers.send(Ok(100)).unwrap();
+        }
+        lab.begun.recv_timeout(PATIENCE).unwrap();
+        lab.queue.push("line 30\n");
+        for _ in 6..12 {
+            lab.answers.send(Ok(100)).unwrap();
+        }
+        lab.answers.send(Ok(1000)).unwrap();
+        assert!(lab.queue.flush(Instant::now() + PATIENCE));
+        lab.queue.push("line 31\n");
+        let written = lab.written().concat();
+        let lines: Vec<&str> = written.lines().collect();
+        assert_eq!(lines.len(), 14, "{written}");
+        assert_eq!(lines[11], "line 21");
+        assert!(
+            lines[12].starts_with("! 9 lines of the log were lost"),
+            "{written}"
+        );
+        assert_eq!(lines[13], "line 31");
     }
 
     #[test]
     fn a_write_that_fails_is_tried_again_where_it_stopped() {
         let lab = Lab::new(1000);
-        lab.queue.push("one\ntwo\n".into());
+        lab.queue.push("one\ntwo\n");
         lab.answers.send(Ok(5)).unwrap();
         for _ in 0..3 {
             lab.answers
@@ -477,25 +638,25 @@ mod tests {
         let written = lab.written().concat();
         assert_eq!(
             written,
-            "one\ntwo\n! the log can be written again after: no storage space; 0 of its lines were lost\n"
+            "one\ntwo\n! the log can be written again after: no storage space; none of its lines was lost\n"
         );
     }
 
     #[test]
     fn a_reopened_sink_gets_the_lines_from_then_on() {
         let lab = Lab::new(1000);
-        lab.queue.push("before\n".into());
+        lab.queue.push("before\n");
         lab.answers.send(Ok(100)).unwrap();
         assert!(lab.queue.flush(Instant::now() + PATIENCE));
         lab.queue.reopen();
-        lab.queue.push("after\n".into());
+        lab.queue.push("after\n");
         assert_eq!(lab.written(), ["before\n", "after\n"]);
     }
 
     #[test]
     fn a_failing_sink_is_reopened_too() {
         let lab = Lab::new(1000);
-        lab.queue.push("line\n".into());
+        lab.queue.push("line\n");
         lab.begun.recv_timeout(PATIENCE).unwrap();
         // From here on each write that begins finds a new file.
         lab.queue.reopen();
@@ -513,12 +674,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("log"), dir.path().join("log.1"));
         let sink = Appended::open(&path).unwrap();
-        let queue = Queue::start(sink, "the log", Report::Log, Options::default()).unwrap();
-        queue.push("before\n".into());
+        let queue = Queue::start(
+            sink,
+            "the log",
+            Report::Log(|_| String::new()),
+            Options::default(),
+        )
+        .unwrap();
+        queue.push("before\n");
         assert!(queue.flush(Instant::now() + PATIENCE));
         std::fs::rename(&path, &moved).unwrap();
         queue.reopen();
-        queue.push("after\n".into());
+        queue.push("after\n");
         assert!(queue.flush(Instant::now() + PATIENCE));
         assert_eq!(std::fs::read_to_string(&moved).unwrap(), "before\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "after\n");

@@ -9,6 +9,7 @@ use tidegate_http::{Fields, KnownName, RequestHead, RequestRules, ResponseHead, 
 use super::forwarded::{Client, Reported, is_host};
 use super::identity::{goes_on, taken_for};
 use super::route::{Host, Route};
+use crate::trace_context::Traceparent;
 
 /// The server's name in Via fields (RFC 9110 §7.6.3).
 const PSEUDONYM: &str = "tidegate";
@@ -66,7 +67,9 @@ pub fn request(
             || told
                 .iter()
                 .any(|(told, _)| told.as_bytes() == &*taken_for(name))
+            || client.ids.request_id.is_some() && *taken_for(name) == *b"x-request-id"
     };
+    let mut has_context = None;
     let mut reported = Reported::default();
     let mut hops = 0;
     for field in head.headers() {
@@ -102,6 +105,14 @@ pub fn request(
                     None => {}
                 }
             }
+            Some(KnownName::TRACEPARENT | KnownName::TRACESTATE) => {
+                // W3C Trace Context §3.2.1 and §3.3.1.2: without a valid traceparent there is no
+                // trace, and tracestate has no meaning.
+                let goes_on = *has_context.get_or_insert_with(|| Traceparent::of(head).is_some());
+                if goes_on && !is_dropped(field.name) {
+                    fields.push_field(field);
+                }
+            }
             known => {
                 if known == Some(KnownName::VIA) {
                     hops += visits(field.value);
@@ -121,6 +132,12 @@ pub fn request(
     reported.push(&mut fields, head.authority_bytes(), client);
     for (name, value) in told {
         fields.push(&**name, value);
+    }
+    if let Some(id) = &client.ids.request_id {
+        fields.push_known(KnownName::X_REQUEST_ID, &**id);
+    }
+    if let Some(traceparent) = &client.ids.traceparent {
+        fields.push_known(KnownName::TRACEPARENT, &**traceparent);
     }
     if client.is_early {
         // RFC 8470 §5.1: "An intermediary that forwards a request prior to the completion of the

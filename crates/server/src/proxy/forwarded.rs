@@ -26,6 +26,25 @@ pub struct Client<'a> {
     pub certificate: Option<&'a [(Box<str>, String)]>,
     /// Whether the request may be a copy (RFC 8470 §3).
     pub is_early: bool,
+    /// Ids that the request gets, whatever its own fields say.
+    pub ids: &'a Ids,
+}
+
+/// Ids that a request gets.
+#[derive(Clone, Debug, Default)]
+pub struct Ids {
+    /// The value of `x-request-id`. `None` leaves the field as it is.
+    pub request_id: Option<Box<str>>,
+    /// The value of `traceparent` for a request without a valid one.
+    pub traceparent: Option<Box<str>>,
+}
+
+impl Ids {
+    /// No ids.
+    pub const NONE: &'static Self = &Self {
+        request_id: None,
+        traceparent: None,
+    };
 }
 
 /// The fields in which a trusted client reports the hops before it.
@@ -127,6 +146,25 @@ impl<'a> Reported<'a> {
                 .filter(|proto| is_scheme(proto)),
         }
     }
+}
+
+/// Returns the client of a request that a trusted proxy has made: the address that the last trusted
+/// hop has seen.
+pub(super) fn client(head: &RequestHead, trusts: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let mut reported = Reported::default();
+    for field in head.headers() {
+        reported.note(field);
+    }
+    let mut farthest = None;
+    for node in reported.facts().chain.into_iter().rev() {
+        let Node::Address(ip) = node else { break };
+        farthest = Some(ip);
+        // Entries before an untrusted address may be invented.
+        if !trusts(ip) {
+            break;
+        }
+    }
+    farthest
 }
 
 /// Whether a request reports that its client sent it by `https`.
@@ -327,6 +365,7 @@ mod tests {
             dropped: &[],
             certificate: None,
             is_early: false,
+            ids: Ids::NONE,
         };
         let mut fields = Fields::new();
         reported.push(&mut fields, b"site.example", &client);

@@ -33,10 +33,14 @@ use tidegate_ledger::{Client as Account, ClientKey, Lease, Ledger, Refusal, Reso
 use tidegate_net::{ConnId, ConnInfo, Conns};
 use tidegate_pool::{Address, OnBehalf, Pool, Upstream, UpstreamId};
 
+use crate::access_log::Entry;
+use crate::flags::{Switch, TraceContext};
 use crate::proxy::names::Names;
 use crate::proxy::repeated::Repeated;
 use crate::request::Key;
-pub use forwarded::Client;
+use crate::request_id::{self, Random};
+use crate::trace_context::{self, Traceparent};
+pub use forwarded::{Client, Ids};
 pub(crate) use identity::goes_on;
 pub use relay::Relay;
 pub use route::{Host, Route};
@@ -69,6 +73,10 @@ pub struct Settings {
     /// Further request fields that only trusted clients may send on, in the form that
     /// [`fields::field_to_drop`] returns.
     pub dropped: Vec<Box<[u8]>>,
+    /// Whether requests get ids.
+    pub request_id: Switch,
+    /// What happens to trace contexts.
+    pub trace_context: TraceContext,
 }
 
 /// The proxy of one worker.
@@ -77,6 +85,8 @@ pub struct Proxy {
     pub pool: Pool<Key>,
     upstreams: Vec<UpstreamId>,
     settings: Arc<Settings>,
+    /// For new ids.
+    random: Random,
     /// The requests that were forwarded last.
     pub(crate) repeated: Repeated<ConnId>,
     /// Requests for which received data waits that isn't copied yet.
@@ -92,6 +102,7 @@ impl Proxy {
             upstreams: upstreams.map(|upstream| pool.add(upstream)).collect(),
             pool,
             settings,
+            random: Random::default(),
             repeated: Repeated::default(),
             loose: Vec::new(),
         }
@@ -159,7 +170,55 @@ impl Proxy {
             dropped: &self.settings.dropped,
             certificate: None,
             is_early: false,
+            ids: Ids::NONE,
         }
+    }
+
+    /// Returns the client that a trusted proxy reports, if a trusted proxy has made the request.
+    pub fn reported_client(&self, info: &ConnInfo, head: &RequestHead) -> Option<IpAddr> {
+        if self.settings.trusted.is_empty() || !self.trusts(info.peer.ip().to_canonical()) {
+            return None;
+        }
+        forwarded::client(head, |ip| self.trusts(ip))
+    }
+
+    /// Whether each forwarded request may get an id of its own.
+    pub fn makes_ids(&self) -> bool {
+        self.settings.request_id == Switch::On || self.settings.trace_context == TraceContext::Make
+    }
+
+    /// Returns a request's id: its own if a trusted client names a valid one, else a new one. `None`
+    /// if requests get no ids.
+    pub fn request_id(&mut self, info: &ConnInfo, head: &RequestHead) -> Option<Box<str>> {
+        if self.settings.request_id == Switch::Off {
+            return None;
+        }
+        let own = head.get_known(KnownName::X_REQUEST_ID);
+        let own =
+            own.filter(|id| request_id::is_valid(id) && self.trusts(info.peer.ip().to_canonical()));
+        let own = own.and_then(|id| std::str::from_utf8(id).ok());
+        Some(own.map_or_else(|| request_id::new(&mut self.random), Into::into))
+    }
+
+    /// Returns the ids that a request gets on its way to an upstream, and notes them in its line.
+    pub fn ids(&mut self, info: &ConnInfo, head: &RequestHead, log: Option<&mut Entry>) -> Ids {
+        if !self.makes_ids() {
+            return Ids::default();
+        }
+        let known = log.as_ref().and_then(|log| log.request_id());
+        let ids = Ids {
+            request_id: match known {
+                Some(id) => Some(id.into()),
+                None => self.request_id(info, head),
+            },
+            traceparent: (self.settings.trace_context == TraceContext::Make
+                && Traceparent::of(head).is_none())
+            .then(|| trace_context::new(&mut self.random)),
+        };
+        if let (Some(log), Some(traceparent)) = (log, &ids.traceparent) {
+            log.note_traceparent(traceparent);
+        }
+        ids
     }
 
     /// Returns the client that a request counts for in shares: the address that the last trusted
@@ -272,6 +331,8 @@ mod tests {
             trusted: vec!["10.0.0.0/8".parse().unwrap()],
             requests: None,
             dropped: Vec::new(),
+            request_id: Switch::Off,
+            trace_context: TraceContext::Pass,
         }));
         let ledger = Ledger::new(Limits::none());
         let head = RequestHead::new("GET", "http", "a", "/")
@@ -286,6 +347,7 @@ mod tests {
                 dropped: &[],
                 certificate: None,
                 is_early: false,
+                ids: Ids::NONE,
             };
             let account = ledger.client(ClientKey::from(addr));
             proxy.account(&account, &client, &head).key().to_string()

@@ -46,6 +46,8 @@ pub struct Prepared {
     found: Found,
     /// Whether the answer has the page's `link` fields.
     links: bool,
+    /// Whether a 103 with these was sent.
+    pub is_hinted: bool,
     /// Requests that were promised, to be answered after this request.
     pub promised: Vec<(StreamId, Arc<RequestHead>)>,
 }
@@ -119,6 +121,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         let mut prepared = Prepared {
             found,
             links: self.options.early_hints,
+            is_hinted: false,
             promised: Vec::new(),
         };
         if head.method_bytes() != b"GET" {
@@ -158,7 +161,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         // RFC 9113 §8.1: "zero or more" interim responses come before a final one, so HTTP/2
         // clients are ready for a 103.
         if prepared.links && !promise::is_conditional(head) {
-            self.hint(engine, &view);
+            prepared.is_hinted = self.hint(engine, &view);
         }
         prepared
     }
@@ -168,6 +171,7 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         Prepared {
             found: self.options.list.find(path),
             links: self.options.early_hints,
+            is_hinted: false,
             promised: Vec::new(),
         }
     }
@@ -286,15 +290,18 @@ impl<C: Copy + Eq + Hash> Pusher<C> {
         promised
     }
 
-    fn hint(&mut self, engine: &mut Connection, view: &View<'_, C>) {
+    /// Sends a 103 with the links of the page. Returns whether it was sent.
+    fn hint(&mut self, engine: &mut Connection, view: &View<'_, C>) -> bool {
         let page = self.options.list.page(view.page);
         let Some(mut stream) = engine.stream(view.id) else {
-            return;
+            return false;
         };
-        match stream.inform(&page.hint) {
+        let informed = stream.inform(&page.hint);
+        match informed {
             Ok(()) => self.stats.hinted += page.needs.len() as u64,
             Err(misuse) => log::debug!("no 103 on stream {}: {misuse}", view.id),
         }
+        informed.is_ok()
     }
 
     /// Returns what the list adds to the answer: fields, and the content if it is in memory.

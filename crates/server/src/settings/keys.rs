@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::scope::Scope;
+use crate::access_log::destination::Place;
 use crate::document::{Document, FileError};
 use crate::flags::{self, Flags, RouteTarget};
 
@@ -209,6 +210,8 @@ pub(super) fn anchored(argument: &Arg, text: String, file: &Path) -> Result<Stri
         path.map_err(|_| "the path of the file's directory isn't UTF-8: move the file".to_owned())
     };
     match value_name(argument) {
+        // These are no files.
+        "FILE" if argument.get_long() == Some("access-log") && is_word(&text) => Ok(text),
         // A hyphen is stdout.
         "FILE" | "DIR" if !text.is_empty() && text != "-" => below(Path::new(&text)),
         "PATH=TARGET" => match flags::route(&text).map(|route| (route.path, route.target)) {
@@ -220,6 +223,11 @@ pub(super) fn anchored(argument: &Arg, text: String, file: &Path) -> Result<Stri
         },
         _ => Ok(text),
     }
+}
+
+/// Whether a value of `--access-log` is a word, not the path of a file.
+fn is_word(text: &str) -> bool {
+    !matches!(text.parse(), Ok(Place::File(_)))
 }
 
 /// Returns the value of `--route` for a path and a target.

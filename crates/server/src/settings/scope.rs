@@ -42,7 +42,7 @@ const OF_ROUTES: [&str; 7] = [
 ];
 
 /// Keys that a site may have and a route may not, which a site inherits.
-const OF_SITES: [&str; 10] = [
+const OF_SITES: [&str; 13] = [
     "cert",
     "key",
     "ocsp",
@@ -53,6 +53,9 @@ const OF_SITES: [&str; 10] = [
     "early-hints",
     "push",
     "trust-x-priority",
+    "access-log",
+    "access-log-format",
+    "access-log-sample",
 ];
 
 /// Keys that a site may have and doesn't inherit: at the top of the file they describe the default

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tidegate_net::Protocols;
 
 use super::*;
+use crate::access_log::Place;
 use crate::command_line::CommandLine;
 use crate::config::Config;
 use crate::flags::{Listen, Size, Switch};
@@ -66,6 +67,10 @@ fn each_flag_is_a_key() {
         "client_shares" => "log",
         "priorities" => "auto",
         "log" => "warn",
+        "log_format" | "access_log_format" => "json",
+        "access_log_sample" => "1%,5xx=100%",
+        "request_id" => "on",
+        "trace_context" => "make",
         _ => match flag.get_value_names().unwrap_or_default()[0].as_str() {
             "N" => "7",
             "SIZE" => "1M",
@@ -143,7 +148,7 @@ fn paths_are_relative_to_the_file() {
                 access-log = \"-\"\ncert = '/etc/c'\nkey = \"../k\"";
     let flags = fine(&dir, text, "").flags;
     assert_eq!(flags.root, Some(dir.path().join("public")));
-    assert_eq!(flags.access_log, Some("-".into()));
+    assert_eq!(flags.access_log, Some(Place::Stdout));
     assert_eq!(flags.cert, ["/etc/c"].map(PathBuf::from));
     assert_eq!(flags.key, [dir.path().join("../k")]);
     let targets: Vec<String> = flags

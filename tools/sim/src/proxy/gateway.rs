@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use tidegate::access_log::Destination;
+use tidegate::access_log::Logs;
 use tidegate::app::App;
-use tidegate::flags::UnknownHost;
+use tidegate::flags::{Switch, TraceContext, UnknownHost};
 use tidegate::handlers::files;
 use tidegate::proxy::{DOWNLOAD_WINDOW, Host, Route, Settings};
 use tidegate::push::{self, Mode, PushCache};
@@ -60,6 +60,8 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
         trusted: Vec::new(),
         requests: None,
         dropped: Vec::new(),
+        request_id: Switch::Off,
+        trace_context: TraceContext::Pass,
     };
     let routes = (0..plan.upstreams.len()).map(|upstream| {
         let route = Route {
@@ -86,6 +88,7 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
         rules: None,
         websockets: Arc::new(Router::new([("/".to_owned(), ())])),
         trust_x_priority: true,
+        log: None,
         push: push::Options {
             list: Arc::new(list),
             early_hints: false,
@@ -97,7 +100,7 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
         hosts: None,
         unknown_host: UnknownHost::NotFound,
         proxy: Arc::new(settings),
-        access_log: Destination::Log,
+        logs: Logs::default(),
         trace: None,
         wall_clock: WallClock::new(),
         // The date's bytes decide how large heads are, so it is the same for each run.

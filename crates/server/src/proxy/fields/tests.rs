@@ -1,3 +1,4 @@
+use super::super::Ids;
 use super::*;
 
 fn route(base: Option<&str>) -> Route {
@@ -19,6 +20,7 @@ fn stranger() -> Client<'static> {
         dropped: &[],
         certificate: None,
         is_early: false,
+        ids: Ids::NONE,
     }
 }
 

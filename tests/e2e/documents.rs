@@ -342,12 +342,31 @@ fn the_page_of_flags_has_what_help_says() {
 }
 
 #[test]
+fn the_page_of_logs_has_all_fields() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/logs.md");
+    let before = fs::read_to_string(&path).unwrap();
+    let (head, rest) = before.split_once("<!-- fields -->\n").unwrap();
+    let (_, rest) = rest.split_once("<!-- end of fields -->\n").unwrap();
+    let table = tidegate::access_log::fields::table();
+    let page = format!("{head}<!-- fields -->\n{table}<!-- end of fields -->\n{rest}");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, page).expect("docs/logs.md can be written");
+    } else {
+        assert!(
+            before == page,
+            "docs/logs.md is stale: run BLESS=1 cargo test -p tidegate --test e2e documents"
+        );
+    }
+}
+
+#[test]
 fn configurations_in_documents_are_right() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for (document, count) in [
         ("README.md", 1),
         ("docs/certificates.md", 3),
         ("docs/configuration.md", 6),
+        ("docs/logs.md", 2),
         ("docs/operations.md", 1),
     ] {
         let text = fs::read_to_string(root.join(document)).unwrap();

@@ -55,9 +55,12 @@ fn lines_that_were_lost_are_counted_when_it_is_over() {
         .split(' ')
         .find_map(|word| word.parse::<usize>().ok());
     let lost = lost.unwrap();
-    // The report comes when half of the queue is free; the rest follows.
-    written += lines.take(6000 - lost - written).count();
-    assert!(lost > 50 && written + lost == 6000, "{report}");
+    // The report stands in the place of the gap. A line of statistics may be lost, too.
+    assert!(
+        lost > 50 && (6000..6010).contains(&(written + lost)),
+        "{written}: {report}"
+    );
+    assert!(report.contains(", from 20"), "{report}");
     assert_eq!(client.get("/status").status(), 200);
 }
 

@@ -84,6 +84,27 @@ impl Kind {
     pub const PRIORITY_UPDATE: Self = Self(0x10);
 }
 
+/// Prints the RFC's name, or the number of an unknown type.
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match *self {
+            Self::DATA => "DATA",
+            Self::HEADERS => "HEADERS",
+            Self::PRIORITY => "PRIORITY",
+            Self::RST_STREAM => "RST_STREAM",
+            Self::SETTINGS => "SETTINGS",
+            Self::PUSH_PROMISE => "PUSH_PROMISE",
+            Self::PING => "PING",
+            Self::GOAWAY => "GOAWAY",
+            Self::WINDOW_UPDATE => "WINDOW_UPDATE",
+            Self::CONTINUATION => "CONTINUATION",
+            Self::ORIGIN => "ORIGIN",
+            Self::PRIORITY_UPDATE => "PRIORITY_UPDATE",
+            Self(other) => return write!(f, "0x{other:02x}"),
+        })
+    }
+}
+
 /// The flags of a frame. One bit means different things on frames of different types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flags(pub u8);
@@ -137,6 +158,12 @@ mod tests {
         let mut out = vec![0xaa];
         head.write(&mut out);
         assert_eq!(out[1..], bytes);
+    }
+
+    #[test]
+    fn types_print_as_the_rfc_names_them() {
+        assert_eq!(Kind::RST_STREAM.to_string(), "RST_STREAM");
+        assert_eq!(Kind(0xa).to_string(), "0x0a");
     }
 
     /// RFC 9113 §4.1: "Reserved: A reserved 1-bit field. The semantics of this bit are undefined,

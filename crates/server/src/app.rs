@@ -3,6 +3,7 @@
 //! - `files`     results of the threads that read files
 //! - `ending`    requests that end
 //! - `forward`   requests that are to be forwarded
+//! - `heads`     facts about heads, for the lines of the access logs
 //! - `inform`    answers to the admin listener
 //! - `limits`    limits of one request
 //! - `lines`     lines of the access logs
@@ -13,6 +14,7 @@
 mod ending;
 mod files;
 mod forward;
+mod heads;
 mod inform;
 mod limits;
 mod lines;
@@ -52,8 +54,8 @@ use crate::rules::{NO_TERMS, Terms};
 use crate::site::{Served, Target, WorkerSite};
 use crate::stats::Published;
 use crate::trace::Tracer;
+use heads::note_response;
 use limits::{limit_of, share};
-use lines::note_response;
 use report::{Peer, log_end, log_total, note_end};
 
 /// The time after which the time of day is looked at again. Dates have seconds, so a look in each

@@ -125,11 +125,12 @@ impl Config {
         if flags.reuse_port {
             listeners.port = Port::Shared;
         }
+        let open_logs = former.map_or(&[][..], |former| &former.access_logs);
         let AllLogs {
             logs,
             of_sites,
             open: open_logs,
-        } = access_logs::open(flags, sites, former)?;
+        } = access_logs::open(flags, sites, open_logs)?;
         let cores = || thread::available_parallelism().map_or(1, usize::from);
         let workers = match former {
             Some(former) => former.workers,

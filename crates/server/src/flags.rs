@@ -27,13 +27,15 @@ use crate::logs::format::Format;
 use crate::manual;
 use crate::proxy::Host;
 use crate::push::{Mode, Preload};
+use crate::request_id::RequestIds;
 use crate::response_fields::Change;
 use crate::trace::show;
+use crate::trace_context::TraceContext;
 use examples::EXAMPLES;
 pub use tracing::TraceFlags;
 pub use values::{
     CertFact, CertField, ClientCerts, ClientShares, FileAt, HttpRedirect, Listen, MinVersion,
-    ProxyVersion, Route, RouteTarget, Size, Switch, TraceContext, UnknownHost,
+    ProxyVersion, Route, RouteTarget, Size, Switch, UnknownHost,
 };
 pub(crate) use values::{as_upstream, duration, number, path, route};
 use values::{
@@ -454,15 +456,15 @@ pub struct Flags {
     #[arg(long, value_name = "FORMAT", help_heading = "Logs", value_parser = LineFormat::parse)]
     pub access_log_format: Option<Arc<LineFormat>>,
 
-    /// Which requests have a line, by status: RATE,STATUS=RATE,…, as in 1%,5xx=100%,404=10%,reset=100%
-    /// [default: 100%]
+    /// The part of requests that have a line, by status: RATE,STATUS=RATE,…, such as
+    /// 1%,5xx=100%,404=10%,reset=100% [default: 100%]
     #[arg(long, value_name = "RATES", help_heading = "Logs", value_parser = Sampling::parse)]
     pub access_log_sample: Option<Sampling>,
 
-    /// Whether each request has an id, in x-request-id to upstreams and in access logs. Clients that
-    /// --trust-forwarded-from trusts may name it
-    #[arg(long, value_name = "on|off", help_heading = "Logs", value_enum, default_value_t = Switch::Off, hide_possible_values = true)]
-    pub request_id: Switch,
+    /// Whether each request has an id, in x-request-id to upstreams and in access logs. Clients
+    /// that --trust-forwarded-from trusts may name it
+    #[arg(long, value_name = "on|off", help_heading = "Logs", value_enum, default_value_t = RequestIds::Off, hide_possible_values = true)]
+    pub request_id: RequestIds,
 
     /// The trace context (traceparent) of requests to upstreams: pass (valid ones go on), or make
     /// (those without one get one)

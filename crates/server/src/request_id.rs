@@ -2,6 +2,17 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use clap::ValueEnum;
+
+/// Whether requests get ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RequestIds {
+    /// An `x-request-id` goes on as it came.
+    Off,
+    /// Each request has one.
+    On,
+}
+
 /// The longest id that is kept, in bytes.
 const LONGEST: usize = 128;
 

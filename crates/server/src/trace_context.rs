@@ -3,9 +3,19 @@
 //! The server makes no spans. It passes a valid context on as it came, and drops an invalid one
 //! together with its `tracestate` (W3C Trace Context §3.2).
 
+use clap::ValueEnum;
 use tidegate_http::{KnownName, RequestHead};
 
 use crate::request_id::Random;
+
+/// The treatment of the trace context of a request to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TraceContext {
+    /// A valid one goes on.
+    Pass,
+    /// A request without a valid one gets one.
+    Make,
+}
 
 /// The length of version 00, and the least of later versions.
 const LEN: usize = 55;

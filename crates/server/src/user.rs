@@ -41,6 +41,13 @@ impl fmt::Display for UserError {
     }
 }
 
+/// Returns the user and group that new files of logs belong to, if the process is to become `user`.
+pub(crate) fn owner(user: Option<&str>) -> Option<(u32, u32)> {
+    // A user that doesn't exist is an error later.
+    let user = user.filter(|_| geteuid().is_root());
+    user.and_then(|user| Some(Account::find(user).ok()?.ids()))
+}
+
 impl Account {
     /// Finds a user, written as `USER` or `USER:GROUP`.
     ///

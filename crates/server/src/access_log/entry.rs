@@ -1,4 +1,4 @@
-//! What is known of a request that gets a line when it ends.
+//! Facts about a request that gets a line when it ends.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use tidegate_http2::LastBlocks;
 use tidegate_net::{ConnInfo, TlsInfo};
 use tidegate_pool::{Failure, Trip};
 
-use super::Shape;
 use super::fields::{Need, Needs};
+use super::format::Shape;
 
-/// Who reset a stream.
+/// The end that reset a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetBy {
     /// The client.

@@ -29,6 +29,11 @@ pub struct Format {
     needs: Needs,
 }
 
+/// The part of a log that its entries know. Each log has one of its own.
+pub(super) struct Shape {
+    pub(super) format: Arc<Format>,
+}
+
 impl Format {
     fn new(parts: Vec<Part>, style: Style) -> Self {
         let mut needs = Needs::default();

@@ -112,7 +112,7 @@ impl Line<'_> {
             Value::Number(number) => decimal(out, number),
             Value::Seconds(time) => seconds(out, time),
             Value::Ip(ip) => put(out, format_args!("{}", ip.to_canonical())),
-            Value::Addr(addr) => put(out, format_args!("{}", super::canonical(addr))),
+            Value::Addr(addr) => put(out, format_args!("{}", canonical(addr))),
             Value::Priority(Priority {
                 urgency,
                 incremental,
@@ -369,6 +369,11 @@ fn address(field: Field, addresses: Addresses) -> Value<'static> {
         Field::ServerPort => port(local),
         _ => Value::None,
     }
+}
+
+/// Returns an IPv4-mapped address as IPv4.
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
 /// Returns the first `most` bytes of a text.

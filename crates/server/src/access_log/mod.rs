@@ -20,7 +20,6 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,8 +32,10 @@ use crate::request::Sent;
 pub use destination::{Destination, Place, marker};
 pub use entry::{Cache, Entry, ResetBy};
 pub use fields::Need;
+use format::Shape;
 pub use format::{Format, Style};
 use line::Line;
+pub use line::canonical;
 use sampling::Sampler;
 pub use sampling::Sampling;
 
@@ -100,11 +101,6 @@ pub struct Logs {
     pub all: Vec<Settings>,
     /// The index of the log for requests that are for no site.
     pub of_no_site: Option<usize>,
-}
-
-/// What the entries of a log know of it.
-pub(crate) struct Shape {
-    format: Arc<Format>,
 }
 
 /// A log of one worker.
@@ -260,9 +256,4 @@ impl Drop for AccessLog {
     fn drop(&mut self) {
         self.flush();
     }
-}
-
-/// Returns an IPv4-mapped address as IPv4.
-pub fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }

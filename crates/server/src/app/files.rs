@@ -3,7 +3,7 @@
 use tidegate_net::Conns;
 
 use super::App;
-use super::lines::note_response;
+use super::heads::note_response;
 use crate::handlers::done::Asked;
 use crate::handlers::download::Read;
 use crate::handlers::look::Looked;

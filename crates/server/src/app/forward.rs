@@ -6,8 +6,8 @@ use tidegate_http::{Body, RequestHead, Stream};
 use tidegate_net::{Conns, Protocol, StreamMut};
 use tidegate_pool::RequestOptions;
 
+use super::heads::note_response;
 use super::limits::limit_of;
-use super::lines::note_response;
 use super::{App, Forwarded};
 use crate::access_log::Entry;
 use crate::in_progress::{Exchange, Work};

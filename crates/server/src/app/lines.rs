@@ -4,30 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_http::{RequestHead, Stream, StreamId};
-use tidegate_http2::LastBlocks;
-use tidegate_net::{ConnId, Conns, Engine};
+use tidegate_net::{ConnId, Conns};
 
 use super::App;
+use super::heads::last_blocks;
 use crate::access_log::{Entry, Need};
 use crate::request::{Key, Sent};
-
-/// Returns the sizes of the last field blocks of an HTTP/2 connection.
-fn last_blocks(conns: &Conns, conn: ConnId) -> Option<LastBlocks> {
-    match conns.engine_ref(conn)? {
-        Engine::Http2(engine) => Some(engine.last_blocks()),
-        Engine::Http1(_) | Engine::Resting(_) => None,
-    }
-}
-
-/// Notes in a request's line that its response's head was just handed on.
-pub(super) fn note_response(conns: &Conns, conn: ConnId, entry: &mut Entry) {
-    let needs = entry.needs();
-    if !needs.has(Need::Blocks) && !needs.has(Need::FirstByte) {
-        return;
-    }
-    let blocks = last_blocks(conns, conn).filter(|_| needs.has(Need::Blocks));
-    entry.note_response(blocks, Instant::now());
-}
 
 impl App {
     /// Begins the line of a request, if its site has an access log. `site` is `None` for a request

@@ -6,7 +6,7 @@ use tidegate_net::{ConnId, Conns, StreamMut};
 use tidegate_pool::{Event, Failure, Trip};
 
 use super::App;
-use super::lines::note_response;
+use super::heads::note_response;
 use crate::access_log::ResetBy;
 use crate::in_progress::{Exchange, Work};
 use crate::priority;

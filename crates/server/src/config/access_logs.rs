@@ -4,14 +4,12 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nix::unistd::geteuid;
-
-use super::{ConfigError, Lasting};
+use super::error::ConfigError;
 use crate::access_log::{Destination, Format, Logs, Place, Settings, Style};
 use crate::flags::Flags;
 use crate::logs;
 use crate::settings::SiteSettings;
-use crate::user::Account;
+use crate::user::owner;
 
 /// A place that is open.
 #[derive(Clone, Debug)]
@@ -21,7 +19,7 @@ pub(super) struct Opened {
     destination: Option<Destination>,
 }
 
-/// What a site's log is made of.
+/// The settings of a site's log.
 struct Wanted {
     place: Place,
     format: Arc<Format>,
@@ -53,7 +51,7 @@ pub(super) struct AllLogs {
     pub(super) logs: Logs,
     /// The index of each site's log.
     pub(super) of_sites: Vec<Option<usize>>,
-    /// What is open now.
+    /// The places that are open now.
     pub(super) open: Vec<Opened>,
 }
 
@@ -61,11 +59,10 @@ pub(super) struct AllLogs {
 pub(super) fn open(
     flags: &Flags,
     sites: &[SiteSettings],
-    former: Option<&Lasting>,
+    former: &[Opened],
 ) -> Result<AllLogs, ConfigError> {
     let mut open = Vec::new();
     let mut logs = Logs::default();
-    let former = former.map_or(&[][..], |former| &former.access_logs);
     logs.of_no_site = log(flags, &mut logs.all, &mut open, former)?;
     let mut of_sites = Vec::with_capacity(sites.len());
     for (place, site) in sites.iter().enumerate() {
@@ -128,10 +125,7 @@ fn destination(
     place: &Place,
     style: Style,
 ) -> Result<Option<Destination>, ConfigError> {
-    // A user that doesn't exist is an error later.
-    let user = flags.user.as_deref().filter(|_| geteuid().is_root());
-    let owner = user.and_then(|user| Some(Account::find(user).ok()?.ids()));
-    Destination::open(place, style, owner).map_err(|error| {
+    Destination::open(place, style, owner(flags.user.as_deref())).map_err(|error| {
         let path = match place {
             Place::File(path) => path.clone(),
             _ => PathBuf::new(),

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nix::unistd::geteuid;
 use tidegate_http::Config as EngineConfig;
 use tidegate_trace::Values;
 
@@ -12,7 +11,7 @@ use super::lasting::Lasting;
 use crate::flags::{Flags, Switch};
 use crate::trace::destination::Destination;
 use crate::trace::{Filter, Settings};
-use crate::user::Account;
+use crate::user::owner;
 
 /// Returns what is traced, with the path of the file. A file that is open already stays open.
 pub(super) fn settings(
@@ -25,7 +24,7 @@ pub(super) fn settings(
     };
     let destination = match former.and_then(|former| former.trace.as_ref()) {
         Some((open, settings)) if open == path => settings.destination.clone(),
-        _ => Destination::open(path, owner(flags))
+        _ => Destination::open(path, owner(flags.user.as_deref()))
             .map_err(|error| ConfigError::NoTrace(path.clone(), error))?,
     };
     let filter = Filter::new(
@@ -44,11 +43,4 @@ pub(super) fn settings(
         Arc::clone(engine),
     );
     Ok(Some((path.clone(), Arc::new(settings))))
-}
-
-/// Returns the user and group that new files of logs belong to, if the process is to become them.
-pub(super) fn owner(flags: &Flags) -> Option<(u32, u32)> {
-    // A user that doesn't exist is an error later.
-    let user = flags.user.as_deref().filter(|_| geteuid().is_root());
-    user.and_then(|user| Some(Account::find(user).ok()?.ids()))
 }

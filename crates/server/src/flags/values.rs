@@ -80,15 +80,6 @@ pub(super) fn tls_group(typed: &str) -> Result<TlsGroup, String> {
     TlsGroup::named(typed).ok_or_else(|| format!("there are {}", all()))
 }
 
-/// What happens to the trace context of a request to an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TraceContext {
-    /// A valid one goes on.
-    Pass,
-    /// A request without a valid one gets one.
-    Make,
-}
-
 /// The certificates that clients are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ClientCerts {

@@ -4,10 +4,13 @@
 //! logs may write a number of lines a second. Lines above that are counted and reported in one
 //! line.
 
+use std::hash::BuildHasher as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use log::kv::Value;
 use log::{Level, Record};
+use rustc_hash::FxBuildHasher;
 
 /// Lines that one place may log in one second, more than anybody can read.
 const LINES_A_SECOND: u32 = 20;
@@ -28,6 +31,8 @@ pub struct Site {
     pub line: u32,
     /// The level of its lines.
     pub level: Level,
+    /// The kind of the line, if the place logs several: the rule that was broken, as a number.
+    pub kind: u64,
 }
 
 impl Site {
@@ -37,8 +42,17 @@ impl Site {
             module: record.module_path_static()?,
             line: record.line()?,
             level: record.level(),
+            kind: kind(record),
         })
     }
+}
+
+/// Returns the number of a record's rule; 0 if it has none. A flood that breaks one rule leaves out
+/// no lines about others.
+fn kind(record: &Record<'_>) -> u64 {
+    let rule = record.key_values().get("rule".into());
+    let rule = rule.as_ref().and_then(Value::to_borrowed_str);
+    rule.map_or(0, |rule| FxBuildHasher.hash_one(rule))
 }
 
 /// The lines of one place.
@@ -99,7 +113,8 @@ impl Limiter {
     }
 
     fn counter(&self, site: Site) -> &Counter {
-        let hash = site.module.len() as u32 ^ site.line.wrapping_mul(0x9e37_79b9);
+        let place = site.line ^ site.kind as u32;
+        let hash = site.module.len() as u32 ^ place.wrapping_mul(0x9e37_79b9);
         let first = (hash >> 16) as usize;
         for probe in 0..PROBES {
             let counter = &self.counters[(first + probe) % PLACES];
@@ -120,7 +135,23 @@ mod tests {
             module: "tidegate::somewhere",
             line,
             level: Level::Warn,
+            kind: 0,
         }
+    }
+
+    #[test]
+    fn each_rule_of_a_place_is_limited_by_itself() {
+        let limiter = Limiter::default();
+        let record = |rule: &'static str| {
+            let pairs = [("rule", Value::from(rule))];
+            let mut builder = Record::builder();
+            let builder = builder.module_path_static(Some("m")).line(Some(7));
+            Site::of(&builder.key_values(&pairs).build()).unwrap()
+        };
+        let (one, other) = (record("RapidReset"), record("PingFlood"));
+        assert_eq!(one, record("RapidReset"));
+        while limiter.allows(one, 1000) {}
+        assert!(limiter.allows(other, 1000));
     }
 
     #[test]

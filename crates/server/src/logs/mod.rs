@@ -128,6 +128,7 @@ pub fn report_left_out() {
             module,
             line: number,
             level,
+            ..
         } = site;
         let record = Record::builder().level(level).target(module).build();
         let text = format!("{count} more lines like those of {module}:{number} were left out");

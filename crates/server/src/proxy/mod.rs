@@ -34,12 +34,11 @@ use tidegate_net::{ConnId, ConnInfo, Conns};
 use tidegate_pool::{Address, OnBehalf, Pool, Upstream, UpstreamId};
 
 use crate::access_log::Entry;
-use crate::flags::{Switch, TraceContext};
 use crate::proxy::names::Names;
 use crate::proxy::repeated::Repeated;
 use crate::request::Key;
-use crate::request_id::{self, Random};
-use crate::trace_context::{self, Traceparent};
+use crate::request_id::{self, Random, RequestIds};
+use crate::trace_context::{self, TraceContext, Traceparent};
 pub use forwarded::{Client, Ids};
 pub(crate) use identity::goes_on;
 pub use relay::Relay;
@@ -74,8 +73,8 @@ pub struct Settings {
     /// [`fields::field_to_drop`] returns.
     pub dropped: Vec<Box<[u8]>>,
     /// Whether requests get ids.
-    pub request_id: Switch,
-    /// What happens to trace contexts.
+    pub request_id: RequestIds,
+    /// The treatment of trace contexts.
     pub trace_context: TraceContext,
 }
 
@@ -184,13 +183,14 @@ impl Proxy {
 
     /// Whether each forwarded request may get an id of its own.
     pub fn makes_ids(&self) -> bool {
-        self.settings.request_id == Switch::On || self.settings.trace_context == TraceContext::Make
+        self.settings.request_id == RequestIds::On
+            || self.settings.trace_context == TraceContext::Make
     }
 
-    /// Returns a request's id: its own if a trusted client names a valid one, else a new one. `None`
-    /// if requests get no ids.
+    /// Returns a request's id: its own if a trusted client names a valid one, else a new one.
+    /// Returns `None` if requests get no ids.
     pub fn request_id(&mut self, info: &ConnInfo, head: &RequestHead) -> Option<Box<str>> {
-        if self.settings.request_id == Switch::Off {
+        if self.settings.request_id == RequestIds::Off {
             return None;
         }
         let own = head.get_known(KnownName::X_REQUEST_ID);
@@ -331,7 +331,7 @@ mod tests {
             trusted: vec!["10.0.0.0/8".parse().unwrap()],
             requests: None,
             dropped: Vec::new(),
-            request_id: Switch::Off,
+            request_id: RequestIds::Off,
             trace_context: TraceContext::Pass,
         }));
         let ledger = Ledger::new(Limits::none());

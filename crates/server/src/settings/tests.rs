@@ -66,6 +66,7 @@ fn each_flag_is_a_key() {
         "default_priority" => "u=6, i",
         "client_shares" => "log",
         "priorities" => "auto",
+        "admin" => "127.0.0.1:9090",
         "log" => "warn",
         "log_format" | "access_log_format" => "json",
         "access_log_sample" => "1%,5xx=100%",

@@ -5,12 +5,14 @@ use std::time::{Instant, SystemTime};
 
 use tidegate::access_log::Logs;
 use tidegate::app::App;
-use tidegate::flags::{Switch, TraceContext, UnknownHost};
+use tidegate::flags::UnknownHost;
 use tidegate::handlers::files;
 use tidegate::proxy::{DOWNLOAD_WINDOW, Host, Route, Settings};
 use tidegate::push::{self, Mode, PushCache};
+use tidegate::request_id::RequestIds;
 use tidegate::router::Router;
 use tidegate::site::{Served, Site, Target};
+use tidegate::trace_context::TraceContext;
 use tidegate_http::{Config, MemoryBudget, WallClock};
 use tidegate_ledger::Ledger;
 use tidegate_net::{MemoryLoop, Options, Protocol};
@@ -60,7 +62,7 @@ pub(super) fn gateway(plan: &Plan, ledger: &Arc<Ledger>, now: Instant) -> Worker
         trusted: Vec::new(),
         requests: None,
         dropped: Vec::new(),
-        request_id: Switch::Off,
+        request_id: RequestIds::Off,
         trace_context: TraceContext::Pass,
     };
     let routes = (0..plan.upstreams.len()).map(|upstream| {

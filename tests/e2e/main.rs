@@ -7,6 +7,7 @@
 //! - `targets`   demo site, status, upload, echo
 //! - `files`     static files: content, conditions, ranges, refusals
 //! - `disk`      the same when each read waits for the disk
+//! - `access_logs` access logs by site, formats, sampling, ids, lines on broken rules
 //! - `logs`      logs that are blocked, full or moved away
 //! - `headers`   savings of header compression
 //! - `http1`     the same over HTTP/1.1
@@ -30,6 +31,7 @@
 //! - `rfc9110`   the semantics of HTTP, section by section, over both protocols and through the
 //!   proxy
 
+mod access_logs;
 mod admin;
 mod client;
 mod disk;

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use tidegate::metrics::table::{FAMILIES, Kind};
-use tidegate::metrics::text::suffix;
 use tidegate_http::{Body, ErrorCode};
 
 use crate::admin;
@@ -55,19 +54,14 @@ fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
     page.push_str("| metric | kind | labels | what |\n|---|---|---|---|\n");
     for family in FAMILIES {
-        let kind = match family.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-            Kind::Info => "info",
-        };
+        let kind = family.kind.name();
         let labels: Vec<String> = family
             .labels
             .iter()
             .map(|name| format!("`{name}`"))
             .collect();
         let (name, labels, help) = (family.name, labels.join(", "), family.help);
-        let suffix = suffix(family.kind);
+        let suffix = family.kind.suffix();
         writeln!(page, "| `{name}{suffix}` | {kind} | {labels} | {help} |").unwrap();
     }
     page
@@ -98,7 +92,7 @@ fn names(text: &str) -> BTreeSet<String> {
 fn dashboards_and_alerts_name_only_what_there_is() {
     let mut known = BTreeSet::new();
     for family in FAMILIES {
-        known.insert(format!("{}{}", family.name, suffix(family.kind)));
+        known.insert(format!("{}{}", family.name, family.kind.suffix()));
         if family.kind == Kind::Histogram {
             for suffix in ["_bucket", "_sum", "_count"] {
                 known.insert(format!("{}{suffix}", family.name));

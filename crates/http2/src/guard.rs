@@ -166,9 +166,15 @@ impl Guard {
     pub(crate) fn pack(&mut self, out: &mut Packer, born: Instant) {
         out.duration(self.begun.saturating_duration_since(born));
         out.number(self.spent.len() as u64);
-        for (kind, Budget { left, refilled, .. }) in &self.spent {
+        for (kind, budget) in &self.spent {
+            let Budget {
+                left,
+                least,
+                refilled,
+            } = budget;
             out.number(*kind as u64);
             out.number((*left).into());
+            out.number((*least).into());
             out.duration(refilled.saturating_duration_since(born));
         }
         out.duration(self.halved_at.saturating_duration_since(born));
@@ -184,10 +190,9 @@ impl Guard {
         guard.spent.reserve_exact(spent);
         for _ in 0..spent {
             let kind = input.size();
-            let left = input.number32();
             let budget = Budget {
-                left,
-                least: left,
+                left: input.number32(),
+                least: input.number32(),
                 refilled: born + input.duration(),
             };
             guard

@@ -52,6 +52,7 @@ impl Connection {
     /// Stops sending and receiving on a stream that was reset. The stream keeps its slot until its
     /// owner releases it.
     pub(super) fn await_release(&mut self, slot: usize) {
+        self.end_stall(slot);
         let stream = self.streams.get_mut(slot);
         if stream.owner_is_done() {
             return self.remove(slot);
@@ -59,7 +60,6 @@ impl Connection {
         stream.send.buf.pending = Bytes::new();
         self.memory.sent(stream, usize::MAX);
         stream.send.buf.trailers = None;
-        self.end_stall(slot);
         self.counted(slot).await_release();
         self.unqueue(slot);
     }

@@ -430,3 +430,25 @@ fn servers_of_ones_own_choice_may_do_more() {
     );
     assert!(own.header_block_factor * list <= 1 << 19);
 }
+
+#[test]
+fn a_peak_stays_when_time_refills_the_budget() {
+    let config = Arc::new(Config::server());
+    let start = start();
+    let mut guard = Guard::new(Arc::clone(&config), start);
+    assert_eq!(guard.peaks(), GuardPeaks::default());
+    let burst = config.abuse.pings.burst;
+    let half = guard.charge(Kind::Pings, burst / 2, start, Violation::PingFlood);
+    half.unwrap();
+    let later = start + Duration::from_secs(3600);
+    guard
+        .charge(Kind::Pings, 1, later, Violation::PingFlood)
+        .unwrap();
+    let peaks = guard.peaks();
+    let mut peaks = peaks.iter();
+    let (name, percent) = peaks.find(|(_, percent)| *percent > 0).unwrap();
+    assert_eq!(name, "pings");
+    assert!((45..=55).contains(&percent), "{percent}");
+    guard.release_memory(later + Duration::from_secs(3600));
+    assert_eq!(guard.peaks(), GuardPeaks::default());
+}

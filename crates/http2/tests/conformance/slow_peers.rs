@@ -328,9 +328,15 @@ fn a_response_that_nobody_reads_is_not_kept() {
         peer.send(wire::window_update(1, 1));
     }
     assert_eq!(peer.engine.active_streams(), 1);
+    assert_eq!(peer.engine.stalled_streams(), 1);
     peer.wait(secs(40));
     peer.stream_error(1, Violation::WriteTimedOut);
     assert_eq!(peer.engine.active_streams(), 0);
+    assert_eq!(peer.engine.stalled_streams(), 0);
+    let stats = peer.engine.stats();
+    assert_eq!((stats.stream_stalls, stats.connection_stalled), (1, 0));
+    let stalled = stats.stream_stalled;
+    assert!((30_000_000..66_000_000).contains(&stalled), "{stalled}");
 }
 
 #[test]
@@ -379,6 +385,9 @@ fn a_connection_window_that_stays_shut_ends_the_connection() {
     assert!(!peer.is_closed());
     peer.wait(secs(2));
     peer.connection_error(Violation::ConnectionWindowStalled);
+    let stats = peer.engine.stats();
+    assert_eq!(stats.stream_stalls, 0);
+    assert!((30_000_000..32_000_000).contains(&stats.connection_stalled));
 }
 
 #[test]

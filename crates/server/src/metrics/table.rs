@@ -17,8 +17,25 @@ pub enum Kind {
     Gauge,
     /// Counts of times by how long they were.
     Histogram,
-    /// Facts, in labels.
-    Info,
+}
+
+impl Kind {
+    /// Returns the type in both formats.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+
+    /// Returns the suffix of its samples, if it isn't a histogram.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Counter => "_total",
+            Self::Gauge | Self::Histogram => "",
+        }
+    }
 }
 
 /// A row of the table.
@@ -125,7 +142,7 @@ macro_rules! families {
 use Read::{Each, One, Times};
 
 families! {
-    Info "tidegate_build" by ("version") = Each(|_, out| out.push(&[env!("CARGO_PKG_VERSION")], 1.0)), "The version of the program.";
+    Gauge "tidegate_build_info" by ("version") = Each(|_, out| out.push(&[env!("CARGO_PKG_VERSION")], 1.0)), "The version of the program.";
     Gauge "tidegate_start_timestamp_seconds" ["seconds"] = One(|all| unix_seconds(all.facts.started)), "When the process began to serve, in seconds since 1970.";
     Counter "tidegate_reloads" by ("result") = Each(|all, out| {
         out.count(&["used"], all.facts.reloads);
@@ -207,6 +224,10 @@ families! {
             out.count(&[by.label(), code], count);
         }
     }), "Streams of clients that were reset: by the client, or by this server for a violation or for want of memory. At most 45 series.";
+    Counter "tidegate_reset_frames" by ("direction") = Each(|all, out| {
+        out.count(&["received"], all.snapshot.totals.engines.resets_in);
+        out.count(&["sent"], all.snapshot.totals.engines.resets_out);
+    }), "RST_STREAM frames of connections of clients.";
     Counter "tidegate_all_violations" = One(|all| all.snapshot.counts.violations.sum() as f64), "Violations of all rules and limits together.";
     Counter "tidegate_violations" by ("rule") = Each(|all, out| {
         for (violation, count) in all.snapshot.counts.violations.iter() {
@@ -318,7 +339,7 @@ mod tests {
                 help.ends_with('.') && !help.contains(['\n', '"', '\\']),
                 "{name}"
             );
-            let suffixes = ["_total", "_count", "_sum", "_bucket", "_info", "_created"];
+            let suffixes = ["_total", "_count", "_sum", "_bucket", "_created"];
             assert!(
                 !suffixes.iter().any(|suffix| name.ends_with(suffix)),
                 "{name}"

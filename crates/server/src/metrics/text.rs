@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::scrape::Scrape;
-use super::table::{FAMILIES, Family, Kind, Read, Samples};
+use super::table::{FAMILIES, Family, Read, Samples};
 
 /// A format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,25 +35,6 @@ impl Format {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
         }
-    }
-
-    /// Returns the type of a metric.
-    fn kind(self, kind: Kind) -> &'static str {
-        match (kind, self) {
-            (Kind::Counter, _) => "counter",
-            (Kind::Histogram, _) => "histogram",
-            (Kind::Info, Self::OpenMetrics) => "info",
-            (Kind::Gauge, _) | (Kind::Info, Self::Prometheus) => "gauge",
-        }
-    }
-}
-
-/// Returns the suffix of a metric's samples, if it isn't a histogram.
-pub fn suffix(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Counter => "_total",
-        Kind::Info => "_info",
-        Kind::Gauge | Kind::Histogram => "",
     }
 }
 
@@ -104,10 +85,10 @@ fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 fn head(text: &mut String, format: Format, family: &Family) {
-    let kind = format.kind(family.kind);
+    let kind = family.kind.name();
     let name = match format {
         Format::OpenMetrics => family.name.to_owned(),
-        Format::Prometheus => format!("{}{}", family.name, suffix(family.kind)),
+        Format::Prometheus => format!("{}{}", family.name, family.kind.suffix()),
     };
     put(text, format_args!("# TYPE {name} {kind}"));
     if format == Format::OpenMetrics && !family.unit.is_empty() {
@@ -118,7 +99,7 @@ fn head(text: &mut String, format: Format, family: &Family) {
 
 fn sample(text: &mut String, family: &Family, labels: &[String], value: f64) {
     text.push_str(family.name);
-    text.push_str(suffix(family.kind));
+    text.push_str(family.kind.suffix());
     for (place, (name, label)) in family.labels.iter().zip(labels).enumerate() {
         text.push(if place == 0 { '{' } else { ',' });
         text.push_str(name);
@@ -206,7 +187,6 @@ mod tests {
              tidegate_request_duration_seconds_count 3\n",
             "tidegate_responses_total{status=\"2xx\"} 2\n",
             "tidegate_site_requests_total{site=\"a\\\"b\\\\c\"} 3\n",
-            "# TYPE tidegate_build info\n",
             "tidegate_start_timestamp_seconds 5\n",
             "tidegate_shared_limit{resource=\"connections\"} 9\n",
         ] {

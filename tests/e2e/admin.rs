@@ -47,7 +47,7 @@ pub(crate) fn raw(addr: SocketAddr, text: &str) -> String {
 }
 
 /// Returns the answer to a GET with the listener's own address as its host.
-fn get(addr: SocketAddr, path: &str) -> String {
+pub(crate) fn get(addr: SocketAddr, path: &str) -> String {
     ask(addr, &format!("GET {path}"), &addr.to_string())
 }
 

@@ -33,6 +33,7 @@
 
 mod access_logs;
 mod admin;
+mod admin_page;
 mod client;
 mod disk;
 mod documents;

@@ -75,7 +75,24 @@ fn the_demo_site() {
     // The page says what it came over.
     assert!(page.text().contains(">HTTP/2</strong>"));
     assert!(page.text().contains("as streams of it"));
+    // It counts its own connection.
+    let own = client.get("/connection");
+    let own: serde_json::Value = serde_json::from_str(own.text()).unwrap();
+    let requests = client.stats().requests;
+    assert_eq!(
+        (&own["protocol"], &own["requests"]),
+        (&"HTTP/2".into(), &requests.into())
+    );
+    let sent = client.stats().fields_out;
+    assert_eq!(own["headers"]["fields_in"], sent);
     let mut client_of_http1 = http1::Client::new(server.h2c);
+    let own = client_of_http1.get("/connection");
+    let own: serde_json::Value = serde_json::from_str(own.text()).unwrap();
+    assert_eq!(
+        (&own["protocol"], &own["requests"]),
+        (&"HTTP/1.1".into(), &1.into())
+    );
+    assert!(own["headers"].is_null() && own["streams"].is_null());
     let page = client_of_http1.get("/");
     assert!(page.text().contains(">HTTP/1.1</strong>"));
     assert!(page.text().contains("carries one request at a time"));

@@ -103,18 +103,27 @@ impl Guard {
 
     /// Returns how much of each budget is spent.
     pub(crate) fn levels(&self, now: Instant) -> Vec<GuardLevel> {
-        let level = |kind: Kind| {
-            let rate = kind.rate(&self.config);
-            let spent = self.spent.iter().find(|(other, _)| *other == kind);
-            let left = spent.map_or(rate.burst, |(_, budget)| budget.left_at(rate, now));
-            GuardLevel {
-                name: kind.name(),
-                spent: rate.burst.saturating_sub(left),
-                limit: rate.burst,
-                per_second: rate.per_second,
-            }
-        };
-        Kind::ALL.into_iter().map(level).collect()
+        let levels = Kind::ALL.into_iter();
+        levels.map(|kind| self.level(kind, now)).collect()
+    }
+
+    /// Returns the budget of which the largest share is spent, if any is.
+    pub(crate) fn highest(&self, now: Instant) -> Option<GuardLevel> {
+        let spent = self.spent.iter().map(|(kind, _)| self.level(*kind, now));
+        let spent = spent.filter(|level| level.spent > 0);
+        spent.max_by_key(|level| u64::from(level.spent) * 1000 / u64::from(level.limit.max(1)))
+    }
+
+    fn level(&self, kind: Kind, now: Instant) -> GuardLevel {
+        let rate = kind.rate(&self.config);
+        let spent = self.spent.iter().find(|(other, _)| *other == kind);
+        let left = spent.map_or(rate.burst, |(_, budget)| budget.left_at(rate, now));
+        GuardLevel {
+            name: kind.name(),
+            spent: rate.burst.saturating_sub(left),
+            limit: rate.burst,
+            per_second: rate.per_second,
+        }
     }
 
     /// Returns how much of each budget was used up at once, since it was full.

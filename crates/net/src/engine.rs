@@ -168,6 +168,24 @@ impl Engine {
         }
     }
 
+    /// Returns the budget against abuse of which the largest share is spent. `None` if none is, and
+    /// for a connection that rests or doesn't speak HTTP/2.
+    pub fn highest_guard(&self, now: Instant) -> Option<http2::GuardLevel> {
+        match self {
+            Self::Http2(engine) => engine.highest_guard(now),
+            Self::Http1(_) | Self::Resting(_) => None,
+        }
+    }
+
+    /// Returns the number of streams whose body the peer's windows hold up: their own, or the
+    /// connection's.
+    pub fn held_up_streams(&self) -> usize {
+        match self {
+            Self::Http2(engine) => engine.held_up_streams(),
+            Self::Http1(_) | Self::Resting(_) => 0,
+        }
+    }
+
     /// Returns the number of requests that are open or wait for [`Stream::release`].
     pub fn active_streams(&self) -> usize {
         either!(self, engine => engine.active_streams(), _ => 0)

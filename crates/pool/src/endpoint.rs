@@ -41,6 +41,8 @@ pub(crate) struct Endpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     Listed,
+    /// Listed, but an operator wants no requests to go there.
+    Drained,
     /// No longer listed. Requests in progress there go on, and new requests go elsewhere.
     Retired,
 }

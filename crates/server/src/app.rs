@@ -1,5 +1,6 @@
 //! One worker's service. This file handles the events of client connections.
 //!
+//! - `connections`  pictures of connections for the admin listener
 //! - `files`     results of the threads that read files
 //! - `ending`    requests that end
 //! - `forward`   requests that are to be forwarded
@@ -11,6 +12,7 @@
 //! - `report`    lines of the log
 //! - `sites`     which site a request is for
 
+mod connections;
 mod ending;
 mod files;
 mod forward;
@@ -39,6 +41,7 @@ use crate::handlers::demo::Demo;
 use crate::handlers::done::Done;
 use crate::handlers::fallback::{Directory, Place};
 use crate::handlers::files::Files;
+use crate::handlers::own_connection::{self, OwnConnection};
 use crate::handlers::redirect;
 use crate::hosts::Hosts;
 use crate::in_progress::{Exchange, Exchanges, Work};
@@ -287,6 +290,15 @@ impl App {
             };
             return self.forward(conns, (conn, id), &route, forwarded);
         }
+        if let (None, Some(found)) = (&asset, &found)
+            && let Target::Demo = found.target.target
+            && path.raw() == own_connection::PATH
+            && let Some(own) = conns.engine_ref(conn).map(OwnConnection::of)
+        {
+            return self.answer_with(conns, (conn, id), head, log, &terms, |request| {
+                own_connection::answer(request, &own)
+            });
+        }
         let Some(stream) = conns.stream(conn, id) else {
             return;
         };
@@ -532,7 +544,10 @@ impl Service for App {
             Message::Answer(answer) => {
                 let _ = answer.send(());
             }
-            Message::Ask(question, reply) => reply.send(self.answer_admin(conns, question)),
+            Message::Ask(question, reply) => {
+                let answer = self.answer_admin(conns, &question, reply.worker());
+                reply.send(answer);
+            }
         }
     }
 

@@ -71,7 +71,7 @@ pub(crate) fn banner(
     }
     if let Some(admin) = admin {
         text.push_str(&format!(
-            "  {:<28}admin: metrics and health\n",
+            "  {:<28}admin: live page, metrics and health\n",
             admin.to_string()
         ));
     }

@@ -198,8 +198,9 @@ impl Config {
         Ok(Self {
             listeners,
             admin: AdminSettings {
-                address: flags.admin.clone(),
-                names: flags.admin_name.clone(),
+                address: flags.operators.admin.clone(),
+                names: flags.operators.admin_name.clone(),
+                write: flags.operators.admin_write,
             },
             workers,
             descriptors: shared.descriptors,

@@ -1,5 +1,6 @@
 //! The flags as typed. [`config`](crate::config) checks them and fills in defaults.
 
+mod admin;
 mod examples;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,6 @@ use tidegate_net::{TlsGroup, TlsSuite};
 use crate::access_log::destination::Place;
 use crate::access_log::format::Format as LineFormat;
 use crate::access_log::sampling::Sampling;
-use crate::admin::AdminAddress;
 use crate::get;
 use crate::logs::format::Format;
 use crate::manual;
@@ -31,6 +31,7 @@ use crate::request_id::RequestIds;
 use crate::response_fields::Change;
 use crate::trace::show;
 use crate::trace_context::TraceContext;
+pub use admin::AdminFlags;
 use examples::EXAMPLES;
 pub use tracing::TraceFlags;
 pub use values::{
@@ -422,20 +423,9 @@ pub struct Flags {
     #[arg(long, value_name = "SIZE", help_heading = "Sending", default_value = "32K", value_parser = size)]
     pub notsent_lowat: Size,
 
-    /// Serve metrics, health checks and the state of the server to its operators, in cleartext:
-    /// ADDR:PORT, PORT (of 127.0.0.1), unix:/PATH or none
-    #[arg(long, value_name = "ADDR", help_heading = "Admin", default_value = "none", value_parser = AdminAddress::parse)]
-    pub admin: AdminAddress,
-
-    /// Accept an --admin address that other machines may reach. Whoever reaches it can read all
-    /// that it serves
-    #[arg(long, help_heading = "Admin")]
-    pub admin_public: bool,
-
-    /// Name by which clients may call the admin listener, beside localhost and IP addresses.
-    /// Repeatable
-    #[arg(long, value_name = "NAME", help_heading = "Admin")]
-    pub admin_name: Vec<String>,
+    /// The flags of the admin listener.
+    #[command(flatten)]
+    pub operators: AdminFlags,
 
     /// Level of the log on stderr: off, error, warn, info, debug or trace, or a filter such as
     /// warn,tidegate::access=info

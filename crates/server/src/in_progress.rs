@@ -224,6 +224,11 @@ impl Exchanges {
         Some(&mut timed.exchange)
     }
 
+    /// Returns the request of this stream to look at, if it is in progress.
+    pub fn look(&self, conn: ConnId, id: StreamId) -> Option<&Exchange> {
+        Some(&self.by_conn.get(&conn)?.get(&id)?.exchange)
+    }
+
     /// Removes and returns the request of this stream.
     pub fn remove(&mut self, conn: ConnId, id: StreamId) -> Option<Exchange> {
         let its = self.by_conn.get_mut(&conn)?;

@@ -30,6 +30,7 @@ pub mod message;
 pub mod metrics;
 mod notify;
 pub mod path;
+pub mod picture;
 mod pid_file;
 pub mod pipe;
 mod prepared;

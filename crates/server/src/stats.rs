@@ -36,6 +36,8 @@ pub struct Upstream {
     pub addr: String,
     /// The number of workers that skip the address, because it failed a moment ago.
     pub skipped: u64,
+    /// The number of workers where an operator has taken it out of use.
+    pub drained: u64,
     /// Connections that take requests.
     pub connections: u64,
     /// Requests in progress.
@@ -48,6 +50,7 @@ impl From<AddressState> for Upstream {
             name: state.upstream,
             addr: state.addr.to_string(),
             skipped: state.is_skipped.into(),
+            drained: state.is_drained.into(),
             connections: state.connections,
             requests: state.requests,
         }
@@ -80,6 +83,7 @@ impl Snapshot {
             match known.find(|known| known.name == other.name && known.addr == other.addr) {
                 Some(known) => {
                     known.skipped += other.skipped;
+                    known.drained += other.drained;
                     known.connections += other.connections;
                     known.requests += other.requests;
                 }
@@ -326,6 +330,7 @@ mod tests {
                     name: "h2c://a".into(),
                     addr: "192.0.2.1:80".into(),
                     skipped,
+                    drained: 0,
                     connections: 1,
                     requests: 3,
                 }];

@@ -28,6 +28,7 @@ mod resting;
 mod settings;
 mod stall;
 mod stream_mut;
+mod summary;
 mod timer;
 mod transmit;
 mod unreported;

@@ -47,10 +47,11 @@ impl<K: Copy> Pool<K> {
         };
         for endpoint in &mut state.endpoints {
             let mut listed = state.upstream.addresses.iter();
-            endpoint.standing = if listed.any(|address| endpoint.is(address)) {
-                Standing::Listed
-            } else {
-                Standing::Retired
+            let is_listed = listed.any(|address| endpoint.is(address));
+            endpoint.standing = match endpoint.standing {
+                Standing::Drained if is_listed => Standing::Drained,
+                _ if is_listed => Standing::Listed,
+                _ => Standing::Retired,
             };
         }
         for address in &state.upstream.addresses {
@@ -71,7 +72,7 @@ impl<K: Copy> Pool<K> {
 
     /// Ends the connections to an address that is no longer its upstream's, and moves the requests
     /// that wait there.
-    fn retire(&mut self, conns: &mut Conns, place: Place) {
+    pub(super) fn retire(&mut self, conns: &mut Conns, place: Place) {
         let name = self.name(place);
         let endpoint = self.endpoint(place);
         if endpoint.is_empty() {

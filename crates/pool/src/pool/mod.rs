@@ -15,12 +15,14 @@
 //! - `abandoned`  HTTP/1.1 responses that nobody waits for
 //! - `addresses`  the addresses of an upstream
 //! - `changing`   upstreams that are added, changed and taken away
+//! - `draining`   addresses that are out of use for a while
 //! - `overdue`    requests and connections that don't get on
 
 mod abandoned;
 mod addresses;
 mod changing;
 mod dialling;
+mod draining;
 mod exchange;
 mod leaving;
 mod overdue;

@@ -16,6 +16,8 @@ pub struct AddressState {
     pub addr: SocketAddr,
     /// Whether it is skipped, because it failed a moment ago.
     pub is_skipped: bool,
+    /// Whether [`Pool::drain`] has taken it out of use.
+    pub is_drained: bool,
     /// Connections that take requests, or will once they are established.
     pub connections: u64,
     /// Requests there, including those that wait for a place.
@@ -23,16 +25,17 @@ pub struct AddressState {
 }
 
 impl<K: Copy> Pool<K> {
-    /// Returns the state of at most `most` addresses that new requests may go to.
+    /// Returns the state of at most `most` addresses that are listed.
     pub fn overview(&self, most: usize, now: Instant) -> Vec<AddressState> {
         let states = self.upstreams.iter();
         let here = states.filter(|state| matches!(state.stay, Stay::Here));
         let addresses = here.flat_map(|state| {
             let endpoints = state.endpoints.iter();
-            let listed = endpoints.filter(|endpoint| endpoint.standing == Standing::Listed);
+            let listed = endpoints.filter(|endpoint| endpoint.standing != Standing::Retired);
             listed.map(move |endpoint| AddressState {
                 upstream: state.upstream.name.clone(),
                 addr: endpoint.addr,
+                is_drained: endpoint.standing == Standing::Drained,
                 is_skipped: endpoint.health.fitness(now) == Fitness::Down,
                 connections: endpoint.count as u64,
                 requests: endpoint.outstanding as u64,

@@ -61,13 +61,15 @@ impl Asked {
             return false;
         };
         self.last += 1;
-        for mailbox in &self.workers {
+        for (worker, mailbox) in self.workers.iter().enumerate() {
             // A worker that has ended drops it, which answers too.
-            let _ = mailbox.send(Message::Ask(question, Reply::new(to.clone(), self.last)));
+            let reply = Reply::new(to.clone(), self.last, worker);
+            let _ = mailbox.send(Message::Ask(question.clone(), reply));
         }
         let waiting = Waiting {
             request,
             answers: Answers {
+                question,
                 given: Vec::with_capacity(self.workers.len()),
                 late: self.workers.len(),
             },

@@ -20,6 +20,7 @@ use super::address::AdminAddress;
 use super::question::{Message, Readiness};
 use super::resource::State;
 use super::service::{Admin, Hosts};
+use crate::flags::Switch;
 use crate::message;
 use crate::metrics::facts::Facts;
 use crate::stats::Stats;
@@ -40,6 +41,8 @@ pub struct AdminSettings {
     pub address: AdminAddress,
     /// Names by which clients may call it.
     pub names: Vec<String>,
+    /// Whether clients may change something.
+    pub write: Switch,
 }
 
 /// The socket of the admin listener.
@@ -193,6 +196,7 @@ impl AdminListener {
             stats: watched.stats,
             ledger: watched.ledger,
             facts: watched.facts,
+            write: settings.write,
         };
         let admin = Admin::new(hosts, state, watched.workers);
         let listeners = vec![socket.listener.share()];
@@ -218,7 +222,8 @@ impl AdminListener {
 
     /// Uses these settings, which have the same address.
     pub(crate) fn reconfigure(&self, settings: &AdminSettings) {
-        self.mailbox.send(Message::Names(settings.names.clone()));
+        self.mailbox
+            .send(Message::Changed(settings.names.clone(), settings.write));
     }
 
     /// Tells it facts about the process that have changed.

@@ -2,17 +2,38 @@
 //!
 //! A worker gets a [`Question`] and a [`Reply`] as one message, answers at once, and never waits.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use tidegate_net::Mailbox;
 
+use crate::flags::Switch;
 use crate::metrics::facts::Facts;
+use crate::picture::look::{Look, Looked};
+use crate::picture::name::Name;
 
 /// A question to each worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Question {
     /// Whether the worker turns.
     Turns,
     /// The worker publishes its counters now.
     Publish,
+    /// Which connections the worker has.
+    Look(Arc<Look>),
+    /// A change, which is made by those whom it concerns.
+    Act(Act),
+}
+
+/// A change that an operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// End this connection.
+    Close(Name),
+    /// Take this address of upstreams out of use.
+    Drain(SocketAddr),
+    /// Take it into use again.
+    Restore(SocketAddr),
 }
 
 /// A worker's answer.
@@ -22,6 +43,10 @@ pub enum Answer {
     Turns,
     /// The worker has published its counters.
     Published,
+    /// Its connections.
+    Looked(Box<Looked>),
+    /// Whether the change concerned the worker.
+    Acted(bool),
 }
 
 /// How far the server is, for those that send it requests.
@@ -41,25 +66,32 @@ pub(crate) enum Message {
     Now(Readiness),
     /// The facts about the process have changed.
     Facts(Facts),
-    /// The names by which clients may call the listener.
-    Names(Vec<String>),
+    /// The names by which clients may call the listener, and whether they may change something.
+    Changed(Vec<String>, Switch),
 }
 
 /// The way in which a worker's answer reaches the admin listener.
 pub struct Reply {
     to: Mailbox<Message>,
     number: u64,
+    worker: usize,
     answer: Option<Answer>,
 }
 
 impl Reply {
-    /// Returns the way for a worker's answer to the question with this number.
-    pub(super) fn new(to: Mailbox<Message>, number: u64) -> Self {
+    /// Returns the way for the answer of this worker to the question with this number.
+    pub(super) fn new(to: Mailbox<Message>, number: u64, worker: usize) -> Self {
         Self {
             to,
             number,
+            worker,
             answer: None,
         }
+    }
+
+    /// Returns the number of the worker that answers.
+    pub fn worker(&self) -> usize {
+        self.worker
     }
 
     /// Sends the answer.
@@ -79,6 +111,8 @@ impl Drop for Reply {
 
 /// The answers of all workers to one question.
 pub(super) struct Answers {
+    /// The question.
+    pub(super) question: Question,
     /// The answers, in any order. Workers that have ended have none.
     pub(super) given: Vec<Answer>,
     /// The number of workers that didn't answer in time.

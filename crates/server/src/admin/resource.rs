@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tidegate_http::RequestHead;
 use tidegate_ledger::Ledger;
 
 use super::question::{Answers, Question, Readiness};
+use crate::flags::Switch;
 use crate::metrics::facts::Facts;
 use crate::stats::Stats;
 
@@ -14,6 +16,8 @@ use crate::stats::Stats;
 pub(super) enum Methods {
     /// GET and HEAD.
     Read,
+    /// POST.
+    Act,
 }
 
 impl Methods {
@@ -21,19 +25,21 @@ impl Methods {
     pub(super) fn allow(self) -> &'static str {
         match self {
             Self::Read => "GET, HEAD",
+            Self::Act => "POST",
         }
     }
 
     pub(super) fn takes(self, method: &[u8]) -> bool {
         match self {
             Self::Read => matches!(method, b"GET" | b"HEAD"),
+            Self::Act => method == b"POST",
         }
     }
 }
 
 /// A resource of the admin listener.
 pub(super) struct Resource {
-    /// The path, without a query.
+    /// The path, without a query. `*` stands for any one segment.
     pub(super) path: &'static str,
     pub(super) methods: Methods,
     /// Begins to answer a request.
@@ -47,6 +53,8 @@ pub(super) struct State {
     pub(super) stats: Stats,
     pub(super) ledger: Arc<Ledger>,
     pub(super) facts: Facts,
+    /// Whether clients may change something.
+    pub(super) write: Switch,
 }
 
 /// Makes the answer of those of all workers.
@@ -58,6 +66,8 @@ pub(super) enum Step {
     Done(Response),
     /// All workers are asked, and the function makes the answer of theirs.
     Ask(Question, Finish),
+    /// The same once a second, as events, until the client leaves.
+    Watch(Question, Finish),
 }
 
 /// A whole answer.
@@ -71,6 +81,20 @@ pub(super) struct Response {
 }
 
 impl Response {
+    /// Returns a value as JSON.
+    pub(super) fn json(value: &impl Serialize) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(body) => Self {
+                status: 200,
+                content_type: "application/json",
+                body,
+                fields: Vec::new(),
+            },
+            // No value here has a map with keys that aren't text.
+            Err(error) => Self::text(500, &error.to_string()),
+        }
+    }
+
     /// Returns a line of text.
     pub(super) fn text(status: u16, line: &str) -> Self {
         Self {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use tidegate_http::ErrorCode;
 use tidegate_net::{ConnId, Conns};
 
 use super::App;
-use crate::admin::{Answer, Question};
+use crate::admin::{Act, Answer, Question};
 use crate::metrics::scrape::MOST_LABELS;
 use crate::site::WorkerSite;
 use crate::stats::{Snapshot, Upstream};
@@ -44,14 +45,43 @@ impl App {
         }
     }
 
-    /// Answers a question of the admin listener.
-    pub(super) fn answer_admin(&mut self, conns: &mut Conns, question: Question) -> Answer {
+    /// Answers a question of the admin listener to the worker with this number.
+    pub(super) fn answer_admin(
+        &mut self,
+        conns: &mut Conns,
+        question: &Question,
+        worker: usize,
+    ) -> Answer {
         match question {
             Question::Turns => Answer::Turns,
             Question::Publish => {
                 self.publish(conns);
                 Answer::Published
             }
+            Question::Act(act) => Answer::Acted(self.act(conns, worker, *act)),
+            Question::Look(look) => {
+                if look.list.is_some() {
+                    self.publish(conns);
+                }
+                Answer::Looked(Box::new(self.look(conns, worker, look)))
+            }
+        }
+    }
+
+    /// Makes a change. Returns whether it concerned this worker.
+    fn act(&mut self, conns: &mut Conns, worker: usize, act: Act) -> bool {
+        match act {
+            Act::Close(name) if name.worker == worker => {
+                let engine = conns.engine(name.conn);
+                let is_here = engine.is_some();
+                if let Some(engine) = engine {
+                    engine.abort(ErrorCode::NO_ERROR, "ended by the operator");
+                }
+                is_here
+            }
+            Act::Close(_) => false,
+            Act::Drain(addr) => self.proxy.pool.drain(conns, addr),
+            Act::Restore(addr) => self.proxy.pool.restore(addr),
         }
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn check_ports(flags: &Flags, addresses: &[Address]) -> Result<(), Co
 /// # Errors
 /// A contradiction, whose sentence names the flags.
 pub(super) fn check_admin(flags: &Flags) -> Result<(), ConfigError> {
+    let flags = &flags.operators;
     if !flags.admin.is_public() || flags.admin_public {
         return Ok(());
     }

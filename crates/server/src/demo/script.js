@@ -40,3 +40,56 @@ document.getElementById("file").addEventListener("change", async ({ target }) =>
     output.textContent = String(error);
   }
 });
+
+// The panel of this connection: asked for once a second while the page is visible.
+const size = (bytes) => (bytes < 10_000 ? `${bytes} B` : `${(bytes / 1000).toFixed(1)} KB`);
+
+function figure(name, value) {
+  const group = document.createElement("div");
+  const [term, description] = [document.createElement("dt"), document.createElement("dd")];
+  term.textContent = name;
+  description.textContent = value;
+  group.append(term, description);
+  return group;
+}
+
+async function showConnection() {
+  if (document.hidden) {
+    return;
+  }
+  const own = await (await fetch("/connection")).json();
+  const { headers } = own;
+  const figures = [["Requests so far", own.requests]];
+  if (own.streams !== null) {
+    figures.push(["Streams open", own.streams]);
+  }
+  if (headers) {
+    const saved = 100 * (1 - (headers.blocks_in + headers.blocks_out) / (headers.fields_in + headers.fields_out));
+    figures.push(
+      ["Headers received", `${size(headers.fields_in)} as ${size(headers.blocks_in)}`],
+      ["Headers sent", `${size(headers.fields_out)} as ${size(headers.blocks_out)}`],
+      ["HPACK saved", `${saved.toFixed(0)} %`],
+    );
+  }
+  figures.push(["Received", size(own.bytes_in)], ["Sent", size(own.bytes_out)]);
+  document.getElementById("figures").replaceChildren(...figures.map(([name, value]) => figure(name, value)));
+  document.getElementById("own").hidden = false;
+}
+
+addEventListener("load", () => {
+  let asking = false;
+  const ask = async () => {
+    if (asking) {
+      return;
+    }
+    asking = true;
+    try {
+      await showConnection();
+    } catch {
+      // The server may be gone for now.
+    }
+    asking = false;
+  };
+  ask();
+  setInterval(ask, 1000);
+});

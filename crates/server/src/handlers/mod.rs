@@ -13,6 +13,7 @@ pub mod files;
 pub mod kept;
 pub mod look;
 pub mod lookup;
+pub mod own_connection;
 pub mod pieces;
 pub mod redirect;
 pub mod shared;

@@ -35,7 +35,7 @@ documents() {
     [[ -x $tidegate ]] || die "$tidegate doesn't exist; build it with: cargo build --release"
     mkdir -p "$out/man" "$out/completions" "$out/units"
     "$tidegate" man >"$out/man/tidegate.1"
-    for page in get check trace man completions; do "$tidegate" man "$page" >"$out/man/tidegate-$page.1"; done
+    for page in get check trace replay man completions; do "$tidegate" man "$page" >"$out/man/tidegate-$page.1"; done
     for page in "$out"/man/*.1; do
         expect "${page##*/} is a page without warnings" "$(warnings "$page")" ''
     done

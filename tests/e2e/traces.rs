@@ -309,3 +309,149 @@ fn a_trace_that_is_cut_off_is_printed_as_far_as_it_goes() {
     assert!(says.contains("the file is cut off in record"), "{says}");
     assert!(String::from_utf8(text).unwrap().contains("send HEADERS"));
 }
+
+/// Records a session with requests of several kinds.
+fn session(traced: &Traced, flags: &[&str]) {
+    let server = traced.start(flags);
+    let mut client = Client::h2c(server.h2c);
+    assert_eq!(client.get("/status").status(), 200);
+    assert_eq!(client.get("/missing").status(), 404);
+    let upload = client.ask("POST", "/upload", &[("cookie", SECRET)], body(300_000));
+    assert_eq!(upload.status(), 200);
+    let echo = client.ask("POST", "/echo", &[], body(200_000));
+    assert_eq!(echo.body.len(), 200_000);
+    let cancelled = client.send("POST", "/echo", &[], Body::Stream);
+    client.write(cancelled, "a piece", false);
+    client.wait_until(|client| client.has_begun(cancelled));
+    client.cancel(cancelled);
+    assert_eq!(client.get("/").status(), 200);
+    drop(client);
+    traced.read(server);
+}
+
+fn body(len: usize) -> Body {
+    Body::Full(vec![b'x'; len].into())
+}
+
+#[test]
+fn the_replay_of_a_session_agrees() {
+    for values in ["on", "off"] {
+        let traced = Traced::new();
+        session(&traced, &["--trace-values", values]);
+        let (status, says, _) = run(&["replay", traced.path.to_str().unwrap()]);
+        let says = String::from_utf8(says).unwrap();
+        assert_eq!(says, "1 connections agree, 0 differ, 0 can't be replayed\n");
+        assert_eq!(status, 0);
+    }
+}
+
+#[test]
+fn the_replay_of_a_rule_agrees() {
+    use tidegate_testkit::wire;
+    let ping = wire::frame(6, 0, 0, [0; 7]);
+    let over = wire::data(1, vec![0; 16_384]);
+    let cancel = |id| wire::rst_stream(id, tidegate_http::ErrorCode::CANCEL);
+    let resets = (0..3000).flat_map(|n| [wire::get(2 * n + 1), cancel(2 * n + 1)]);
+    let attacks: [Vec<wire::Raw>; 5] = [
+        vec![wire::get(1), ping],
+        std::iter::once(wire::post(1))
+            .chain((0..100).map(|_| over.clone()))
+            .collect(),
+        resets.collect(),
+        vec![wire::headers_block(1, [0x80]).end()],
+        vec![wire::get(2)],
+    ];
+    for frames in attacks {
+        let traced = Traced::new();
+        let server = traced.start(&[]);
+        let mut bytes = wire::PREFACE.to_vec();
+        bytes.extend(wire::settings(&[]).to_bytes());
+        bytes.extend(frames.iter().flat_map(wire::Raw::to_bytes));
+        let mut socket = std::net::TcpStream::connect(server.h2c.unwrap()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        // The server may close before it has read all.
+        let _ = std::io::Write::write_all(&mut socket, &bytes);
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+        let _ = std::io::Read::read_to_end(&mut socket, &mut Vec::new());
+        traced.read(server);
+        let (status, says, _) = run(&["replay", traced.path.to_str().unwrap()]);
+        assert_eq!(status, 0, "{}", String::from_utf8_lossy(&says));
+    }
+}
+
+#[test]
+fn a_changed_trace_disagrees_and_says_where() {
+    let traced = Traced::new();
+    session(&traced, &[]);
+    let text = fs::read_to_string(&traced.path).unwrap();
+    for (from, to, says) in [
+        (r#""value":"404""#, r#""value":"500""#, ""),
+        (
+            r#""frame_type":"rst_stream","code":8"#,
+            r#""frame_type":"rst_stream","code":1"#,
+            "",
+        ),
+        (
+            r#""name":"http2:frame_received","data":{"stream_id":3,"#,
+            r#""name":"http2:frame_received","data":{"stream_id":4,"#,
+            "stream_id_of_wrong_parity",
+        ),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let changed = traced.path.with_extension("changed");
+        fs::write(&changed, text.replacen(from, to, 1)).unwrap();
+        let (status, found, _) = run(&["replay", changed.to_str().unwrap()]);
+        let found = String::from_utf8(found).unwrap();
+        if says.is_empty() {
+            // The application's part and the client's code are the trace's: the engine agrees.
+            assert_eq!(status, 0, "{found}");
+        } else {
+            assert_eq!(status, 1, "{found}");
+            assert!(
+                found.contains(says) && found.contains("stream 3 at "),
+                "{found}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_trace_becomes_a_test() {
+    let traced = Traced::new();
+    session(&traced, &[]);
+    let path = traced.path.to_str().unwrap();
+    let test = traced.path.with_file_name("a_session");
+    let test = test.to_str().unwrap();
+    let (status, _, says) = run(&["replay", path, "-c", "1", "--as-test", test]);
+    assert_eq!((status, says.as_str()), (0, ""));
+    // The trace beside the test is one of its own.
+    assert_eq!(run(&["replay", &format!("{test}.trace")]).0, 0);
+    let committed = "crates/http2/tests/a_session.rs";
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(committed);
+    let test = fs::read_to_string(format!("{test}.rs")).unwrap();
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&committed, &test).unwrap();
+        fs::copy(&traced.path, committed.with_extension("trace")).unwrap();
+    }
+    assert_eq!(test, fs::read_to_string(committed).unwrap());
+}
+
+#[test]
+fn a_part_of_a_connection_cannot_be_replayed() {
+    let traced = Traced::new();
+    session(&traced, &[]);
+    let text = fs::read_to_string(&traced.path).unwrap();
+    let from = text.find("connection_started").unwrap();
+    let end = from + text[from..].find('\u{1e}').unwrap();
+    let start = text[..from].rfind('\u{1e}').unwrap();
+    fs::write(&traced.path, text[..start].to_owned() + &text[end..]).unwrap();
+    let (status, says, _) = run(&["replay", traced.path.to_str().unwrap()]);
+    let says = String::from_utf8(says).unwrap();
+    assert_eq!(status, 2);
+    assert!(
+        says.contains("the trace doesn't have the connection's beginning"),
+        "{says}"
+    );
+}

@@ -118,6 +118,7 @@ impl<S: Service> Driver<S> {
     pub(crate) fn receive(&mut self, slot: u32, how_much: HowMuch) -> Taken {
         let now = self.conns.now();
         let mut reported = 0;
+        let mut copy = self.copy_of_input(slot);
         while let Some(conn) = self.conns.get(slot) {
             let (Some(engine), Phase::Open) = (&mut conn.engine, conn.opening.phase()) else {
                 return Taken::All;
@@ -131,6 +132,9 @@ impl<S: Service> Driver<S> {
             let waiting = conn.outbox.len();
             let input = &mut self.buffers.input;
             if let Some(event) = engine.receive(input, now) {
+                if let Some(copy) = &mut copy {
+                    self.trace_taken(slot, copy);
+                }
                 match &event {
                     Event::Request { id: stream, .. } if !self.admit_request(slot, *stream) => {}
                     _ => self.report(id, event),
@@ -148,6 +152,9 @@ impl<S: Service> Driver<S> {
                     && let Some(rtt) = conn.transport.socket.round_trip()
                 {
                     engine.observe_rtt(rtt);
+                }
+                if let Some(copy) = &mut copy {
+                    self.trace_taken(slot, copy);
                 }
                 return Taken::All;
             }
@@ -201,6 +208,25 @@ impl<S: Service> Driver<S> {
             None => {}
         }
         false
+    }
+
+    /// Returns a copy of the input if the service wants to see what the engine takes of it.
+    #[inline]
+    fn copy_of_input(&mut self, slot: u32) -> Option<BytesMut> {
+        let conn = self.conns.get(slot)?;
+        (conn.is_traced && !self.options.trace).then(|| self.buffers.input.clone())
+    }
+
+    /// Shows the service the bytes that the engine has taken since `copy` was the input.
+    #[cold]
+    fn trace_taken(&mut self, slot: u32, copy: &mut BytesMut) {
+        let taken = copy.len().saturating_sub(self.buffers.input.len());
+        if taken > 0
+            && let Some(conn) = self.conns.get(slot)
+        {
+            let (id, bytes) = (conn.id, copy.split_to(taken));
+            self.service.trace(&self.conns, id, Direction::In, &bytes);
+        }
     }
 
     /// Shows the service the input after the first `before` bytes.

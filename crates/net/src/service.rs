@@ -77,9 +77,10 @@ pub trait Service {
         let _ = (conns, now);
     }
 
-    /// Shows the bytes that came in, decrypted, or that go out, not yet encrypted. Called for
-    /// connections that [`Conns::trace`] named, and for all with
-    /// [`Options::trace`](crate::Options::trace).
+    /// Shows the bytes that came in, decrypted, or that go out, not yet encrypted. With
+    /// [`Options::trace`](crate::Options::trace) these are all bytes of all connections, as they
+    /// are read. For connections that [`Conns::trace`] named they are those of HTTP, as the engine
+    /// takes them.
     fn trace(&mut self, conns: &Conns, conn: ConnId, direction: Direction, bytes: &[u8]) {
         let _ = (conns, conn, direction, bytes);
     }

@@ -138,7 +138,7 @@ impl<S: Service> Driver<S> {
                 }
                 Err(end) => return self.cut_off(slot, end),
             }
-            if conn.is_traced || self.options.trace {
+            if self.options.trace {
                 self.trace_input(slot, left_over);
             }
             let taken = self.advance(slot);
@@ -161,13 +161,7 @@ impl<S: Service> Driver<S> {
         };
         if conn.phase() != Phase::Open {
             match conn.advance(&self.buffers.input) {
-                Step::Speaks(protocol) => {
-                    self.open(slot, protocol);
-                    let is_traced = |conn: &mut Conn| conn.is_traced;
-                    if !self.options.trace && self.conns.get(slot).is_some_and(is_traced) {
-                        self.trace_input(slot, 0);
-                    }
-                }
+                Step::Speaks(protocol) => self.open(slot, protocol),
                 Step::Fails(End::NotHttp2) => self.cut_off(slot, End::NotHttp2),
                 Step::Fails(End::OnlyHttp2) => {
                     let clock = self.options.engine.wall_clock.as_ref();

@@ -29,7 +29,7 @@ use crate::proxy::Host;
 use crate::push::{Mode, Preload};
 use crate::request_id::RequestIds;
 use crate::response_fields::Change;
-use crate::trace::show;
+use crate::trace::{again, show};
 use crate::trace_context::TraceContext;
 pub use admin::AdminFlags;
 use examples::EXAMPLES;
@@ -475,6 +475,8 @@ pub enum Command {
     Check(Box<Flags>),
     /// Print the frames of a trace that the server has written with --trace
     Trace(show::Flags),
+    /// Feed a trace into the engine again, and say where it does otherwise than recorded
+    Replay(again::Flags),
     /// Print the man page of the server, or of one of its commands
     Man(manual::Page),
     /// Print completions for a shell

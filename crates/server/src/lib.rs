@@ -97,6 +97,7 @@ pub fn main() -> ExitCode {
         // `get` prints its own errors and has no log.
         Some(Command::Get(flags)) => return get::main(flags),
         Some(Command::Trace(flags)) => return trace::show::main(flags),
+        Some(Command::Replay(flags)) => return trace::again::main(flags),
         Some(Command::Man(page)) => {
             return manual::print(|out| page.write(Arguments::command(), out));
         }

@@ -15,7 +15,7 @@ use crate::logs;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Page {
     /// Command to describe [default: the server]
-    #[arg(value_name = "COMMAND", value_parser = ["get", "check", "trace", "man", "completions"])]
+    #[arg(value_name = "COMMAND", value_parser = ["get", "check", "trace", "replay", "man", "completions"])]
     pub of: Option<String>,
 }
 

@@ -9,6 +9,7 @@
 //! - `tls` (a feature) has the TLS settings of such clients, and certificates.
 //! - `signals` (a feature) ends programs that start others in order.
 //! - [`fuzz`] has the bodies of the fuzz targets, so that `cargo test` replays their corpora.
+//! - [`trace`] replays traces, so that one of them is a test.
 //! - [`rng`] generates the random numbers.
 
 pub mod driver;
@@ -24,4 +25,5 @@ pub mod signals;
 pub mod sim;
 #[cfg(feature = "tls")]
 pub mod tls;
+pub mod trace;
 pub mod wire;

@@ -1,6 +1,7 @@
 //! Traces of HTTP/2 connections.
 //!
 //! - `record`    the records: what each line of a file says
+//! - `replay`    a trace goes through the engine again
 //! - `settings`  the settings of an engine that a replay needs
 //! - `shadow`    bytes to records, beside the engine
 //! - `windows`   flow-control windows, computed from frames
@@ -17,6 +18,7 @@ mod file;
 mod print;
 mod privacy;
 mod record;
+pub mod replay;
 mod settings;
 mod shadow;
 mod text;

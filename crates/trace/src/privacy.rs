@@ -124,7 +124,6 @@ fn is_invalid(name: &[u8], value: &[u8], authority: Option<&[u8]>) -> bool {
 }
 
 /// Returns bytes that stand for a value that was withheld: as long, and as valid.
-#[allow(dead_code)]
 pub(crate) fn placeholder(field: &FieldRecord) -> Vec<u8> {
     if let Some(value) = &field.value {
         return text::bytes(value);
@@ -136,6 +135,9 @@ pub(crate) fn placeholder(field: &FieldRecord) -> Vec<u8> {
             *first = 0;
         } else if field.name == ":path" {
             *first = b'/';
+        } else if matches!(&*field.name, ":authority" | "host") && len >= 3 {
+            // CONNECT needs a port (RFC 9113 §8.5).
+            bytes[len - 2..].copy_from_slice(b":1");
         }
     }
     bytes

@@ -1,6 +1,8 @@
 //! A shadow of a connection: it reads the same bytes as the engine, and makes a record of each
 //! frame. The engine knows nothing of it.
 
+use std::collections::VecDeque;
+
 use bytes::{Buf, BytesMut};
 use tidegate_frame::{
     Defect, ErrorCode, Flags, Frame, Head, Kind, Malformed, PREFACE, Reader, Scope, SettingId,
@@ -36,6 +38,8 @@ pub struct Shadow {
     received: Half,
     sent: Half,
     windows: Book,
+    /// SETTINGS_HEADER_TABLE_SIZE in each SETTINGS of ours that isn't acknowledged yet.
+    table_sizes: VecDeque<Option<u32>>,
     values: Values,
 }
 
@@ -77,6 +81,9 @@ impl Half {
 const ANY_FRAME: u32 = 0xff_ffff;
 const ANY_TABLE: u32 = 1 << 24;
 
+/// The size of a table before SETTINGS, in bytes (RFC 9113 §6.5.2).
+const TABLE: u32 = 4096;
+
 impl Shadow {
     /// Makes the shadow of a connection from its first byte on. `engine` has the settings of our
     /// end.
@@ -85,11 +92,12 @@ impl Shadow {
             VantagePoint::Server => (PREFACE, &[][..]),
             VantagePoint::Client => (&[][..], PREFACE),
         };
-        let (frame, table) = (engine.max_frame_size(), engine.header_table_size());
+        let frame = engine.max_frame_size();
         Self {
-            received: Half::new(Direction::Received, in_preface, frame, table),
+            received: Half::new(Direction::Received, in_preface, frame, TABLE),
             sent: Half::new(Direction::Sent, out_preface, ANY_FRAME, ANY_TABLE),
             windows: Book::default(),
+            table_sizes: VecDeque::new(),
             values,
         }
     }
@@ -116,6 +124,20 @@ impl Shadow {
             return;
         }
         while let Some(frame) = half.next(&mut self.windows, self.values) {
+            if let Payload::Settings { settings } = &frame.payload {
+                match (direction, settings) {
+                    (Direction::Sent, Some(settings)) => {
+                        self.table_sizes.push_back(table_size(settings));
+                    }
+                    // What we announce binds the peer once it has acknowledged it.
+                    (Direction::Received, None) => {
+                        if let Some(Some(size)) = self.table_sizes.pop_front() {
+                            half.decoder.set_max_table_size(size as usize);
+                        }
+                    }
+                    _ => {}
+                }
+            }
             each(frame);
         }
     }
@@ -322,6 +344,13 @@ fn settings(frame: &Settings) -> Option<Vec<Setting>> {
         value,
     };
     Some(frame.entries().map(setting).collect())
+}
+
+/// Returns SETTINGS_HEADER_TABLE_SIZE, if it is among these.
+fn table_size(settings: &[Setting]) -> Option<u32> {
+    let id = SettingId::HEADER_TABLE_SIZE.0;
+    let mut found = settings.iter().rev().filter(|setting| setting.id == id);
+    found.next().map(|setting| setting.value)
 }
 
 /// Returns the name of a setting, as the RFCs have it.

@@ -1,11 +1,13 @@
 //! Traces of connections: which are traced, and where the records go.
 //!
+//! - `again`        the command that replays a trace
 //! - `destination`  the file, and the thread that writes it
 //! - `filter`       which connections are traced
 //! - `ring`         the last records of a connection, kept in memory
 //! - `show`         the command that prints a trace
 //! - `tracer`       the traced connections of a worker
 
+pub mod again;
 pub mod destination;
 mod filter;
 mod ring;

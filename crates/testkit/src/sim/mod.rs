@@ -26,22 +26,25 @@ mod app;
 mod ledger;
 mod link;
 mod plan;
+mod recording;
 mod report;
 mod scenario;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tidegate_http::{ErrorCode, Event, Flow, Outbox};
 use tidegate_http2::Connection;
+use tidegate_trace::Values;
 
 use crate::rng::Rng;
 use crate::sim::app::Exchange;
 use crate::sim::ledger::{Ledger, Note};
 use crate::sim::link::Link;
+use crate::sim::recording::Recording;
 use crate::wire;
 
 pub use crate::sim::plan::{
@@ -72,6 +75,49 @@ pub fn run(seed: u64, verbose: bool) -> Report {
     let mut rng = Rng::new(seed);
     let plan = Plan::drawn(&mut rng);
     play(plan, rng, verbose)
+}
+
+/// Runs one seed like [`run`], and writes a trace of the server to `file`, also of a seed that
+/// fails.
+///
+/// # Panics
+/// Panics when a check fails.
+pub fn run_traced(seed: u64, values: Values, file: &Arc<Mutex<String>>) -> Report {
+    let mut rng = Rng::new(seed);
+    let plan = Plan::drawn(&mut rng);
+    println!("{plan:#?}");
+    play_traced(plan, (rng, true), values, file)
+}
+
+/// Runs one seed with another network, which takes all that the server sends at once, and replays
+/// its trace. Where output waits for the network, a trace doesn't show when the owner made it.
+///
+/// # Errors
+/// Sentences about where the engine does otherwise than recorded.
+///
+/// # Panics
+/// Panics when a check fails.
+pub fn replay(seed: u64, values: Values) -> Result<(), String> {
+    let mut rng = Rng::new(seed);
+    let mut plan = Plan::drawn(&mut rng);
+    plan.outbox_limit = usize::MAX;
+    let file = Arc::default();
+    play_traced(plan, (rng, false), values, &file);
+    let file = file.lock().unwrap_or_else(PoisonError::into_inner);
+    crate::trace::agrees(file.as_bytes())
+}
+
+fn play_traced(
+    plan: Plan,
+    (rng, verbose): (Rng, bool),
+    values: Values,
+    file: &Arc<Mutex<String>>,
+) -> Report {
+    let recording = Recording::new(&plan.server, values, Arc::clone(file));
+    let mut sim = Sim::new(plan, rng, verbose);
+    sim.recording = Some(recording);
+    sim.run();
+    sim.report
 }
 
 /// Runs a plan. `rng` draws what it leaves open.
@@ -158,6 +204,7 @@ struct Sim {
     verbose: bool,
     audits: u64,
     report: Report,
+    recording: Option<Recording>,
 }
 
 macro_rules! trace {
@@ -220,6 +267,7 @@ impl Sim {
             verbose,
             audits: 0,
             report: Report::default(),
+            recording: None,
             rng,
             plan,
         };
@@ -370,7 +418,13 @@ impl Sim {
         let now = self.instant();
         loop {
             let end = &mut self.ends[side];
-            let Some(event) = end.engine.receive(&mut end.input, now) else {
+            let before = (side == SERVER && self.recording.is_some()).then(|| end.input.clone());
+            let event = end.engine.receive(&mut end.input, now);
+            if let (Some(before), Some(recording)) = (before, &mut self.recording) {
+                let taken = before.len() - end.input.len();
+                recording.received(self.now, &before[..taken]);
+            }
+            let Some(event) = event else {
                 return;
             };
             self.on_event(side, event);
@@ -420,7 +474,13 @@ impl Sim {
         while !self.ends[side].flow_closed && self.ends[side].outbox.len() < limit {
             let end = &mut self.ends[side];
             let before = end.outbox.len();
-            match end.engine.transmit(&mut end.outbox, limit, now) {
+            let flow = end.engine.transmit(&mut end.outbox, limit, now);
+            if side == SERVER
+                && let Some(recording) = &mut self.recording
+            {
+                recording.sent(self.now, &end.outbox, before);
+            }
+            match flow {
                 Flow::Event(event) => {
                     busy = true;
                     self.on_event(side, event);
@@ -862,6 +922,11 @@ impl Sim {
 
     fn on_event(&mut self, side: usize, event: Event) {
         trace!(self, "    {} is told {event:?}", name(side));
+        if side == SERVER
+            && let Some(recording) = &mut self.recording
+        {
+            recording.told(self.now, &event);
+        }
         self.owner_is_told(side, event);
     }
 }

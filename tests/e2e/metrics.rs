@@ -30,8 +30,8 @@ scrape_configs:
       - targets: ["127.0.0.1:9090"]        # tidegate --admin 127.0.0.1:9090
 ```
 
-- A scrape asks each worker once for its counters. One that doesn't answer within 2 s is there with
-  the counters of its last second of work. Nothing is counted for the scrape alone.
+- A scrape asks each worker for its counters, which may be 50 ms old. One that doesn't answer within
+  2 s is there with the counters of its last second of work.
 - Each worker counts for itself, in plain memory. Counters of a process that was taken over from end
   with it, and those of the new one begin at 0.
 - A site, upstream, address or certificate has a series of its own, up to 64 of each; the clients
@@ -134,6 +134,22 @@ fn scrape(server: &Server, accept: &str) -> BTreeMap<String, f64> {
     samples.collect()
 }
 
+/// Scrapes until the samples are as expected, and returns them. Counters may be 50 ms old.
+fn scraped(
+    server: &Server,
+    accept: &str,
+    are_expected: impl Fn(&BTreeMap<String, f64>) -> bool,
+) -> BTreeMap<String, f64> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let samples = scrape(server, accept);
+        if are_expected(&samples) {
+            return samples;
+        }
+        assert!(Instant::now() < deadline, "{samples:#?}");
+    }
+}
+
 #[test]
 fn what_happens_is_counted_in_both_formats() {
     let server = Server::start(&["--admin", "127.0.0.1:0", "--workers", "2"]);
@@ -150,17 +166,13 @@ fn what_happens_is_counted_in_both_formats() {
     let echo = client.send("POST", "/echo", &[], Body::Stream);
     client.write(echo, "abc", false);
     client.wait_until(|client| client.so_far(echo).text() == "abc");
-    let during = scrape(&server, "application/openmetrics-text");
-    assert_eq!(during["tidegate_streams_active"], 1.0);
+    scraped(&server, "*/*", |samples| {
+        samples["tidegate_streams_active"] == 1.0
+    });
     client.cancel(echo);
-    let deadline = Instant::now() + PATIENCE;
-    let after = loop {
-        let after = scrape(&server, "application/openmetrics-text");
-        if after["tidegate_streams_active"] == 0.0 {
-            break after;
-        }
-        assert!(Instant::now() < deadline);
-    };
+    let after = scraped(&server, "application/openmetrics-text", |samples| {
+        samples["tidegate_streams_active"] == 0.0
+    });
     let cancel = format!(
         "tidegate_resets_total{{by=\"client\",code=\"{}\"}}",
         ErrorCode::CANCEL
@@ -199,14 +211,9 @@ fn counts_last_over_a_reload_and_a_broken_rule_has_its_name() {
     // RFC 9112 §5.1: "No whitespace is allowed between the field name and colon."
     let answer = admin::raw(server.h2c.unwrap(), "GET / HTTP/1.1\r\nhost : a\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
-    let deadline = Instant::now() + PATIENCE;
-    let samples = loop {
-        let samples = scrape(&server, "*/*");
-        if samples["tidegate_all_violations_total"] > 0.0 {
-            break samples;
-        }
-        assert!(Instant::now() < deadline, "{samples:#?}");
-    };
+    let samples = scraped(&server, "*/*", |samples| {
+        samples["tidegate_all_violations_total"] > 0.0
+    });
     let mut names = samples.keys();
     assert!(names.any(|name| name.starts_with("tidegate_violations_total{rule=\"")));
     assert_eq!(samples["tidegate_reloads_total{result=\"used\"}"], 1.0);

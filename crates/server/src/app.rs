@@ -91,6 +91,8 @@ pub struct App {
     former_guards: GuardPeaks,
     /// When the next period begins.
     peaks_due: Instant,
+    /// When counters are published again that somebody asks for.
+    publish_due: Instant,
 }
 
 /// A request that is to be forwarded.
@@ -135,6 +137,7 @@ impl App {
             published,
             former_guards: GuardPeaks::default(),
             peaks_due: now,
+            publish_due: now,
         }
     }
 

@@ -11,6 +11,10 @@ use crate::metrics::scrape::MOST_LABELS;
 use crate::site::WorkerSite;
 use crate::stats::{Snapshot, Upstream};
 
+/// How long counters are new enough. To publish them is work for each connection, so nobody may ask
+/// for more often than this.
+const NEW: Duration = Duration::from_millis(50);
+
 /// How long the levels of guards of connections that have closed are shown, at least.
 const PEAKS: Duration = Duration::from_secs(60);
 
@@ -36,6 +40,7 @@ impl App {
         let addresses = self.proxy.pool.overview(MOST_LABELS, conns.now());
         snapshot.upstreams = addresses.into_iter().map(Upstream::from).collect();
         self.published.set(snapshot);
+        self.publish_due = conns.now() + NEW;
     }
 
     /// Counts a client's connection that is ready for requests.
@@ -55,7 +60,9 @@ impl App {
         match question {
             Question::Turns => Answer::Turns,
             Question::Publish => {
-                self.publish(conns);
+                if self.publish_due <= conns.now() {
+                    self.publish(conns);
+                }
                 Answer::Published
             }
             Question::Act(act) => Answer::Acted(self.act(conns, worker, *act)),

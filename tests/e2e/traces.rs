@@ -439,6 +439,21 @@ fn a_trace_becomes_a_test() {
 }
 
 #[test]
+fn a_waterfall_has_a_row_for_each_stream() {
+    let traced = Traced::new();
+    session(&traced, &[]);
+    let svg = traced.path.with_extension("svg");
+    let words = ["trace", traced.path.to_str().unwrap(), "-w"];
+    let (status, _, says) = run(&[&words[..], &[svg.to_str().unwrap()]].concat());
+    assert_eq!((status, says.as_str()), (0, ""));
+    let svg = fs::read_to_string(svg).unwrap();
+    for row in [">1 GET 200<", ">3 GET 404<", ">5 POST 200<", ">9 POST 200<"] {
+        assert!(svg.contains(row), "{row}: {svg}");
+    }
+    assert!(svg.contains("waits for handler or upstream: "));
+}
+
+#[test]
 fn a_part_of_a_connection_cannot_be_replayed() {
     let traced = Traced::new();
     session(&traced, &[]);

@@ -4,6 +4,7 @@
 //! - `replay`    a trace goes through the engine again
 //! - `settings`  the settings of an engine that a replay needs
 //! - `shadow`    bytes to records, beside the engine
+//! - `waterfall` a waterfall of streams as SVG
 //! - `windows`   flow-control windows, computed from frames
 //! - `privacy`   which values of fields are kept
 //! - `ends`      rules and reasons as records
@@ -22,6 +23,7 @@ pub mod replay;
 mod settings;
 mod shadow;
 mod text;
+mod waterfall;
 mod windows;
 
 pub use ends::{closed, rule};
@@ -34,6 +36,7 @@ pub use record::{
 };
 pub use settings::EngineSettings;
 pub use shadow::Shadow;
+pub use waterfall::waterfall;
 
 /// The direction of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,10 @@ pub struct Flags {
     #[arg(short, long, value_name = "ID")]
     pub stream: Option<u32>,
 
+    /// Draw a waterfall of the streams of one connection in this file, as SVG
+    #[arg(short, long, value_name = "OUT.svg")]
+    pub waterfall: Option<PathBuf>,
+
     /// List the connections, a line each
     #[arg(short, long)]
     pub list: bool,
@@ -43,6 +47,19 @@ pub fn main(flags: &Flags) -> ExitCode {
         complain("trace", &format!("there is no such connection among {of}"));
         return ExitCode::from(2);
     };
+    if let Some(path) = &flags.waterfall {
+        let [(_, connection)] = chosen[..] else {
+            complain(
+                "trace",
+                "--waterfall takes one connection: choose it with --connection",
+            );
+            return ExitCode::from(2);
+        };
+        return match fs::write(path, tidegate_trace::waterfall(connection)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain("trace", &format!("can't write {}: {error}", path.display())),
+        };
+    }
     let mut out = String::new();
     for note in &trace.notes {
         let _ = writeln!(out, "note: {}", note.escape_debug());

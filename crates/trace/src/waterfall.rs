@@ -34,7 +34,7 @@ const LEGEND: [(Phase, &str, &str); 5] = [
     (
         Phase::StreamWindow,
         "stream",
-        "waits for the client's stream window",
+        "waits for the stream's window",
     ),
     (
         Phase::ConnectionWindow,
